@@ -1,0 +1,39 @@
+/**
+ * What each exit computes, over `Ops`: one description for training, inference and export.
+ * Definitions as in EE-LLM; `lens` after the Tuned Lens (arXiv 2303.08112).
+ */
+import { capLogits, decoderLayer, layerPath, mlpHalf, openCut, settle } from '../model/layer.ts';
+import type { Ops } from '../model/ops.ts';
+import type { ModelSpec } from '../model/spec.ts';
+import { exitCut, exitPath, type ExitSpec } from './spec.ts';
+
+/** The value at the exit's cut → the state `[batch, tokens, hidden]` that the exit's head reads. */
+export function exitState<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T {
+  const path = exitPath(exit);
+  const { stream, input } = openCut(ops, spec, exitCut(exit), value);
+  switch (exit.architecture) {
+    case 'embedding':
+      return stream.x;
+    case 'norm':
+      return ops.norm(stream.x, `${path}.norm`, spec.norm);
+    case 'mlp': {
+      const branch = mlpHalf(ops, spec, stream, input, layerPath(exit.layer), `${path}.mlp`);
+      return ops.norm(settle(ops, branch), `${path}.norm`, spec.norm);
+    }
+    case 'layer': {
+      // A copy of the model's last layer: it keeps that layer's rotation and window.
+      const block = decoderLayer(ops, spec, spec.layers.at(-1)!, stream, `${path}.layer`, path);
+      return ops.norm(settle(ops, block), `${path}.norm`, spec.norm);
+    }
+    case 'lens':
+      return ops.linear(ops.norm(stream.x, `${path}.norm`, spec.norm), `${path}.translator`);
+  }
+}
+
+/** Path of the head an exit reads with: its own `[classes, hidden]` (a shortlist's last class is *defer*), or the model's. */
+export const headPath = (exit: ExitSpec): string =>
+  exit.head.kind === 'shared' ? 'lm_head' : `${exitPath(exit)}.head`;
+
+/** The exit's logits `[batch, tokens, classes]`. */
+export const exitLogits = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
+  capLogits(ops, spec, ops.linear(exitState(ops, spec, exit, value), headPath(exit)));

@@ -1,0 +1,34 @@
+/** What an exit is, as data: where it hangs on the stream, what it computes, and which head it has (EE-Tuning, section 3). */
+import type { Cut } from '../model/spec.ts';
+
+export const exitArchitectures = ['embedding', 'norm', 'mlp', 'layer', 'lens'] as const;
+export type ExitArchitecture = (typeof exitArchitectures)[number];
+
+/**
+ * `own`: a trained matrix over the whole vocabulary. `shared`: the model's head, frozen. `shortlist`: a trained matrix
+ * over `tokens` (ids) plus one last *defer* class that stands for every other token and never counts as confidence.
+ */
+export type HeadSpec =
+  | { readonly kind: 'own' }
+  | { readonly kind: 'shared' }
+  | { readonly kind: 'shortlist'; readonly tokens: readonly number[] };
+
+export interface ExitSpec {
+  /** Exit layer, counted from 1. */
+  readonly layer: number;
+  readonly architecture: ExitArchitecture;
+  readonly head: HeadSpec;
+}
+
+/** `8:mlp`: how an exit is named in commands, settings, metrics and traces. */
+export const exitId = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string => `${exit.layer}:${exit.architecture}`;
+
+/** Where an exit's parameters live: `exits.8.mlp.norm.weight`, `exits.8.mlp.head.weight` … */
+export const exitPath = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string =>
+  `exits.${exit.layer}.${exit.architecture}`;
+
+/** Where an exit reads the stream. An `mlp` exit reads it between the layer's attention and its MLP. */
+export const exitCut = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): Cut => ({
+  layer: exit.layer,
+  at: exit.architecture === 'mlp' ? 'attention' : 'end',
+});

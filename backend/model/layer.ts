@@ -1,0 +1,152 @@
+/**
+ * One decoder layer for every family, over `Ops`. It knows no exits, no weights and no runtime.
+ *
+ * Parameter paths are Hugging Face's Llama names without `model.`: `layers.<i from 0>.self_attn.q_proj`,
+ * `….mlp.gate_proj`, `….input_layernorm`, `….post_attention_layernorm`, `….pre_feedforward_layernorm`,
+ * `….post_feedforward_layernorm`, `norm`, `lm_head`, `embed_tokens`. A plain MLP has `up_proj` and `down_proj` only.
+ */
+import type { Ops } from './ops.ts';
+import type { Cut, LayerSpec, ModelSpec, NormSpec } from './spec.ts';
+
+/** A residual stream `x + delta` whose last addition is left open, so that the next norm can be fused with it. */
+export interface Stream<T> {
+  readonly x: T;
+  readonly delta: T | null;
+}
+
+export const layerPath = (layer: number): string => `layers.${layer - 1}`;
+
+export const settle = <T>(ops: Ops<T>, stream: Stream<T>): T =>
+  stream.delta === null ? stream.x : ops.add(stream.x, stream.delta);
+
+function normed<T>(ops: Ops<T>, stream: Stream<T>, path: string, norm: NormSpec): { sum: T; normed: T } {
+  return stream.delta === null
+    ? { sum: stream.x, normed: ops.norm(stream.x, path, norm) }
+    : ops.addNorm(stream.x, stream.delta, path, norm);
+}
+
+/** Self-attention of normed input x; `slot` names its key/value cache. */
+export function attention<T>(ops: Ops<T>, spec: ModelSpec, layer: LayerSpec, x: T, path: string, slot: string): T {
+  const { heads, kvHeads, headDimensions, qkNorm, norm } = spec;
+  const projected = ops.linears(x, [`${path}.q_proj`, `${path}.k_proj`, `${path}.v_proj`]) as [T, T, T];
+  let [q, k] = projected;
+  if (qkNorm === 'head') {
+    q = ops.headNorm(q, `${path}.q_norm`, heads, norm);
+    k = ops.headNorm(k, `${path}.k_norm`, kvHeads, norm);
+  } else if (qkNorm === 'all') {
+    q = ops.norm(q, `${path}.q_norm`, norm);
+    k = ops.norm(k, `${path}.k_norm`, norm);
+  }
+  if (layer.rope) {
+    q = ops.rotary(q, heads, headDimensions, layer.rope);
+    k = ops.rotary(k, kvHeads, headDimensions, layer.rope);
+  }
+  return ops.linear(ops.attention(q, k, projected[2], spec, layer, slot), `${path}.o_proj`);
+}
+
+/** Feed-forward block of normed input x. */
+export function mlp<T>(ops: Ops<T>, spec: ModelSpec, x: T, path: string): T {
+  if (spec.mlp === 'plain') {
+    return ops.linear(ops.activation(ops.linear(x, `${path}.up_proj`), spec.activation), `${path}.down_proj`);
+  }
+  const [gate, up] = ops.linears(x, [`${path}.gate_proj`, `${path}.up_proj`]) as [T, T];
+  return ops.linear(ops.mul(ops.activation(gate, spec.activation), up), `${path}.down_proj`);
+}
+
+/** First half of a layer: the stream at its input → the stream at its `attention` cut. */
+function attentionHalf<T>(
+  ops: Ops<T>,
+  spec: ModelSpec,
+  layer: LayerSpec,
+  stream: Stream<T>,
+  path: string,
+  slot: string,
+): Stream<T> {
+  if (spec.normPlacement === 'post') {
+    const x = settle(ops, stream);
+    const y = attention(ops, spec, layer, x, `${path}.self_attn`, slot);
+    return { x, delta: ops.norm(y, `${path}.post_attention_layernorm`, spec.norm) };
+  }
+  const { sum, normed: x } = normed(ops, stream, `${path}.input_layernorm`, spec.norm);
+  const y = attention(ops, spec, layer, x, `${path}.self_attn`, slot);
+  const delta = spec.normPlacement === 'sandwich' ? ops.norm(y, `${path}.post_attention_layernorm`, spec.norm) : y;
+  return { x: sum, delta };
+}
+
+/**
+ * Second half of a layer: the stream at its `attention` cut → the stream at its end. `mlpPath` lets an `mlp` exit put
+ * its own MLP in parallel to the layer's, sharing every norm. `input` is the layer's input in a parallel-residual model.
+ */
+export function mlpHalf<T>(
+  ops: Ops<T>,
+  spec: ModelSpec,
+  stream: Stream<T>,
+  input: T | null,
+  path: string,
+  mlpPath = `${path}.mlp`,
+): Stream<T> {
+  if (input !== null) {
+    const y = mlp(ops, spec, ops.norm(input, `${path}.post_attention_layernorm`, spec.norm), mlpPath);
+    return { x: settle(ops, stream), delta: y };
+  }
+  if (spec.normPlacement === 'post') {
+    const x = settle(ops, stream);
+    return { x, delta: ops.norm(mlp(ops, spec, x, mlpPath), `${path}.post_feedforward_layernorm`, spec.norm) };
+  }
+  const sandwich = spec.normPlacement === 'sandwich';
+  const before = sandwich ? `${path}.pre_feedforward_layernorm` : `${path}.post_attention_layernorm`;
+  const { sum, normed: x } = normed(ops, stream, before, spec.norm);
+  const y = mlp(ops, spec, x, mlpPath);
+  return { x: sum, delta: sandwich ? ops.norm(y, `${path}.post_feedforward_layernorm`, spec.norm) : y };
+}
+
+/** A whole decoder layer with its parameters under `path` and its cache in `slot`. */
+export function decoderLayer<T>(
+  ops: Ops<T>,
+  spec: ModelSpec,
+  layer: LayerSpec,
+  stream: Stream<T>,
+  path: string,
+  slot: string,
+): Stream<T> {
+  const input = spec.parallelResidual ? settle(ops, stream) : null;
+  const half = attentionHalf(ops, spec, layer, input === null ? stream : { x: input, delta: null }, path, slot);
+  return mlpHalf(ops, spec, half, input, path);
+}
+
+/** Opens the value that a stage hands over at a cut (see `cutWidth`). */
+export function openCut<T>(ops: Ops<T>, spec: ModelSpec, cut: Cut, value: T): { stream: Stream<T>; input: T | null } {
+  if (cut.at === 'attention' && spec.parallelResidual) {
+    const [x, input] = ops.halves(value);
+    return { stream: { x, delta: null }, input };
+  }
+  return { stream: { x: value, delta: null }, input: null };
+}
+
+/** The layers between two cuts: the value at `from` → the value at `to`. Layer i's cache slot is its path. */
+export function stage<T>(ops: Ops<T>, spec: ModelSpec, from: Cut, to: Cut, value: T): T {
+  let { stream, input } = openCut(ops, spec, from, value);
+  if (from.at === 'attention') stream = mlpHalf(ops, spec, stream, input, layerPath(from.layer));
+  for (let i = from.layer + 1; i <= to.layer; i++) {
+    const path = layerPath(i);
+    const layer = spec.layers[i - 1]!;
+    if (i === to.layer && to.at === 'attention') {
+      if (spec.parallelResidual) {
+        input = settle(ops, stream);
+        return ops.concat(settle(ops, attentionHalf(ops, spec, layer, { x: input, delta: null }, path, path)), input);
+      }
+      stream = attentionHalf(ops, spec, layer, stream, path, path);
+    } else {
+      stream = decoderLayer(ops, spec, layer, stream, path, path);
+    }
+  }
+  return settle(ops, stream);
+}
+
+/** The model's own logits from the stream after the last layer: `[batch, tokens, vocabulary]`. */
+export function finalLogits<T>(ops: Ops<T>, spec: ModelSpec, x: T): T {
+  return capLogits(ops, spec, ops.linear(ops.norm(x, 'norm', spec.norm), 'lm_head'));
+}
+
+export const capLogits = <T>(ops: Ops<T>, spec: ModelSpec, logits: T): T =>
+  spec.finalSoftcap === null ? logits : ops.softcap(logits, spec.finalSoftcap);

@@ -1,0 +1,35 @@
+/**
+ * The primitives that the mathematics of a model and of its exits is written in. Two interpreters: graph/ emits ONNX
+ * nodes, autodiff/ computes with TensorFlow.js tensors. `T` is a value `[batch, tokens, width]`.
+ *
+ * A parameter is named by the *path* of its module (`layers.3.self_attn.q_proj`); an interpreter resolves
+ * `<path>.weight` `[out, in]` and, where it exists, `<path>.bias` `[out]` in its own table. So biases are data.
+ */
+import type { Activation, LayerSpec, ModelSpec, NormSpec, RopeSpec } from './spec.ts';
+
+export interface Ops<T> {
+  /** x·Wᵀ + b. */
+  linear(x: T, path: string): T;
+  /** Several linears of one input, which an interpreter may run as one. */
+  linears(x: T, paths: readonly string[]): T[];
+  norm(x: T, path: string, norm: NormSpec): T;
+  /** `sum = x + delta`, `normed = norm(sum)`: one fused node where the runtime has it. */
+  addNorm(x: T, delta: T, path: string, norm: NormSpec): { sum: T; normed: T };
+  /** RMS norm of every head by itself; x `[batch, tokens, heads · headDimensions]`. */
+  headNorm(x: T, path: string, heads: number, norm: NormSpec): T;
+  rotary(x: T, heads: number, headDimensions: number, rope: RopeSpec): T;
+  /**
+   * Causal attention of q `[batch, tokens, heads · d]` over the past and the new k, v `[batch, tokens, kvHeads · d]`;
+   * `slot` names the cache that holds this attention's past. Training has no past.
+   */
+  attention(q: T, k: T, v: T, spec: ModelSpec, layer: LayerSpec, slot: string): T;
+  activation(x: T, kind: Activation): T;
+  add(a: T, b: T): T;
+  mul(a: T, b: T): T;
+  scale(x: T, factor: number): T;
+  /** cap · tanh(x / cap). */
+  softcap(x: T, cap: number): T;
+  /** Splits the last axis into two halves / joins them: the stream of a parallel-residual `attention` cut. */
+  halves(x: T): [T, T];
+  concat(a: T, b: T): T;
+}

@@ -1,0 +1,85 @@
+/**
+ * What a decoder-only model is, as data. A family (families/) makes a `ModelSpec` out of a Hugging Face config or of
+ * GGUF metadata; the layer (layer.ts) is written once over it. Nothing here knows where weights are stored or run.
+ */
+
+/** `rms`: x / rms(x) · (gain + unitOffset). `layer`: LayerNorm with gain and bias. */
+export interface NormSpec {
+  readonly kind: 'rms' | 'layer';
+  readonly epsilon: number;
+  /** Gemma stores gain − 1. */
+  readonly unitOffset: 0 | 1;
+}
+
+export type Activation = 'silu' | 'gelu' | 'gelu_tanh';
+
+/** Rotary position embedding of one kind of layer; angles are `position · inverseFrequencies[j]`. */
+export interface RopeSpec {
+  readonly name: string;
+  /** Rotated dimensions of each head; the rest pass through (partial rotary). */
+  readonly dimensions: number;
+  /** Length `dimensions / 2`; any scaling (llama3) is already in it. */
+  readonly inverseFrequencies: readonly number[];
+}
+
+/** What differs from layer to layer. */
+export interface LayerSpec {
+  readonly rope: RopeSpec | null;
+  /** Keys further back than this many positions (the own one counted) are not seen. */
+  readonly window: number | null;
+}
+
+export interface ModelSpec {
+  readonly family: string;
+  readonly vocabulary: number;
+  readonly hidden: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDimensions: number;
+  readonly feedForward: number;
+  readonly contextLength: number;
+  readonly layers: readonly LayerSpec[];
+  readonly norm: NormSpec;
+  /** `pre`: x + f(norm(x)). `post`: x + norm(f(x)) (OLMo 2). `sandwich`: x + norm(f(norm(x))) (Gemma). */
+  readonly normPlacement: 'pre' | 'post' | 'sandwich';
+  /** Attention and MLP both read the layer's input (GPT-NeoX). */
+  readonly parallelResidual: boolean;
+  readonly mlp: 'gated' | 'plain';
+  readonly activation: Activation;
+  /** RMS norm on q and k before the rotation: over each head, or over all heads together (OLMo 2). */
+  readonly qkNorm: 'none' | 'head' | 'all';
+  readonly attentionScale: number;
+  readonly attentionSoftcap: number | null;
+  readonly finalSoftcap: number | null;
+  /** Factor on the token embedding (Gemma: √hidden). */
+  readonly embeddingScale: number;
+  /** Learned absolute positions are added to the embedding (GPT-2), as parameter `embed_positions.weight`. */
+  readonly learnedPositions: boolean;
+  /** `lm_head` is the embedding table. */
+  readonly tied: boolean;
+}
+
+/**
+ * A place in the residual stream, layers counted from 1. `end`: after layer `layer`. `attention`: in layer `layer`
+ * between attention and MLP. `{layer: 0, at: 'end'}` is the embedding.
+ */
+export interface Cut {
+  readonly layer: number;
+  readonly at: 'attention' | 'end';
+}
+
+export const cutName = (cut: Cut): string => `${cut.layer}.${cut.at}`;
+
+/** Orders cuts along the stream. */
+export const compareCuts = (a: Cut, b: Cut): number =>
+  a.layer - b.layer || Number(a.at === 'end') - Number(b.at === 'end');
+
+export const inputCut: Cut = { layer: 0, at: 'end' };
+export const finalCut = (spec: ModelSpec): Cut => ({ layer: spec.layers.length, at: 'end' });
+
+/**
+ * Width of the stream at a cut. In a parallel-residual layer the MLP reads the layer's input, so at its `attention`
+ * cut that input travels beside the stream: `[stream, input]`.
+ */
+export const cutWidth = (spec: ModelSpec, cut: Cut): number =>
+  cut.at === 'attention' && spec.parallelResidual ? 2 * spec.hidden : spec.hidden;

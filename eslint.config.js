@@ -1,0 +1,82 @@
+import tseslint from 'typescript-eslint';
+
+/**
+ * The arrows of the architecture (docs/architecture.md): each folder and what it may import. A folder always sees itself.
+ * `extension/` and `webview/` see `protocol/` alone.
+ */
+const backend = {
+  formats: [],
+  model: ['formats'],
+  graph: ['formats', 'model'],
+  autodiff: ['formats', 'model', 'graph'],
+  exits: ['formats', 'model', 'autodiff'],
+  runtime: ['formats', 'model', 'graph', 'exits'],
+  data: ['formats', 'model'],
+  decoding: ['formats', 'model', 'exits', 'runtime', 'data'],
+  tuning: ['formats', 'model', 'exits', 'runtime', 'data', 'autodiff', 'graph'],
+  export: ['formats', 'model', 'exits', 'data'],
+  evaluation: ['formats', 'model', 'exits', 'runtime', 'data', 'decoding', 'tuning'],
+  recipes: ['formats', 'model', 'exits', 'runtime', 'data', 'decoding', 'tuning', 'export', 'evaluation'],
+  worker: ['recipes'],
+  server: ['worker', 'recipes', 'data'],
+  cli: ['worker', 'recipes', 'server'],
+};
+const allowed = {
+  protocol: [],
+  extension: ['protocol'],
+  webview: ['protocol'],
+  ...Object.fromEntries(
+    Object.entries(backend).map(([folder, below]) => [
+      `backend/${folder}`,
+      ['protocol', ...below.map((name) => `backend/${name}`)],
+    ]),
+  ),
+};
+
+const folders = Object.keys(allowed);
+const importRules = folders.map((folder) => {
+  const forbidden = folders.filter((other) => other !== folder && !allowed[folder].includes(other));
+  const packages = [
+    ...(folder === 'backend/runtime' ? [] : ['onnxruntime-node', 'onnxruntime-common']),
+    ...(['backend/autodiff', 'backend/exits', 'backend/tuning'].includes(folder) ? [] : ['@tensorflow/*']),
+    ...(folder === 'extension' ? [] : ['vscode', 'vscode-languageclient*']),
+  ];
+  return {
+    files: [`${folder}/**/*.ts`],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            ...forbidden.map((other) => ({
+              regex: `(^|/)${other.replace('backend/', folder.startsWith('backend/') ? '\\.\\./(\\.\\./)*' : 'backend/')}/`,
+              message: `${folder}/ must not import ${other}/ (docs/architecture.md).`,
+            })),
+            ...(packages.length ? [{ group: packages, message: `${folder}/ must not import this package.` }] : []),
+          ],
+        },
+      ],
+    },
+  };
+});
+
+export default tseslint.config(
+  { ignores: ['dist', 'node_modules', '.cache', 'test/fixtures', '.vscode-test'] },
+  ...tseslint.configs.recommendedTypeChecked,
+  {
+    languageOptions: {
+      parserOptions: { projectService: { allowDefaultProject: ['*.js'] }, tsconfigRootDir: import.meta.dirname },
+    },
+    rules: {
+      '@typescript-eslint/no-explicit-any': 'error',
+      '@typescript-eslint/no-floating-promises': 'error',
+      '@typescript-eslint/no-misused-promises': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/consistent-type-imports': 'error',
+      '@typescript-eslint/require-await': 'off',
+      eqeqeq: 'error',
+    },
+  },
+  { files: ['**/*.js', '**/*.mjs'], ...tseslint.configs.disableTypeChecked },
+  ...importRules,
+);

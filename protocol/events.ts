@@ -1,0 +1,99 @@
+/** What a recipe reports while it runs. One stream of these serves the CLI, the language server, the webview and tests. */
+import type { StopReason, TokenRecord } from './trace.ts';
+
+/** Loss and agreement of one exit on held-out text. The final exit has id `final`. */
+export interface ExitScore {
+  exit: string;
+  layer: number;
+  /** Cross-entropy in nats per token. For a shortlist, tokens outside it are scored by the defer class (see docs/architecture.md). */
+  loss: number;
+  perplexity: number;
+  /** Share of tokens whose top-1 is the true next token. */
+  accuracy: number;
+  /** Share of tokens whose top-1 is the final exit's. */
+  agreement: number;
+}
+
+export type Phase = 'load' | 'download' | 'tokenize' | 'features' | 'fit' | 'tune' | 'evaluate' | 'save';
+
+export type ProgressEvent = { type: 'progress'; phase: Phase; done: number; total: number; unit: string };
+export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
+export type WarningEvent = { type: 'warning'; message: string };
+
+export interface StepEvent {
+  type: 'step';
+  step: number;
+  steps: number;
+  epoch: number;
+  /** Target tokens seen so far. */
+  tokens: number;
+  tokensPerSecond: number;
+  learningRate: number;
+  /** Total = Σ exit weight · exit loss. */
+  loss: number;
+  /** By exit id. */
+  losses: Record<string, number>;
+  gradientNorms: Record<string, number>;
+  secondsLeft: number;
+}
+
+export interface EvaluationEvent {
+  type: 'evaluation';
+  step: number;
+  tokens: number;
+  scores: ExitScore[];
+  /** True when these are the best held-out losses so far. */
+  best: boolean;
+}
+
+export type SavedEvent = { type: 'saved'; path: string; files: string[] };
+
+export type TuneEvent =
+  | PhaseEvent
+  | ProgressEvent
+  | WarningEvent
+  | StepEvent
+  | EvaluationEvent
+  | SavedEvent
+  | {
+      type: 'tuned';
+      directory: string;
+      step: number;
+      before: ExitScore[];
+      after: ExitScore[];
+      seconds: number;
+      stopped: boolean;
+    };
+
+/** One row of a threshold sweep. */
+export interface SweepRow {
+  threshold: number;
+  meanLayer: number;
+  /** Layers run ÷ layers of the model. */
+  layerShare: number;
+  /** Share of tokens equal to the full model's choice. */
+  agreement: number;
+}
+
+export type EvaluateEvent =
+  | PhaseEvent
+  | ProgressEvent
+  | WarningEvent
+  | { type: 'evaluated'; tokens: number; scores: ExitScore[]; sweep: SweepRow[] };
+
+export type GenerateEvent =
+  | PhaseEvent
+  | WarningEvent
+  | { type: 'token'; token: TokenRecord }
+  | {
+      type: 'generated';
+      /** Per sequence. */
+      texts: string[];
+      stops: StopReason[];
+      promptTokens: number;
+      tokens: number;
+      meanLayer: number;
+      layers: number;
+      tokensPerSecond: number;
+      promptSeconds: number;
+    };

@@ -1,0 +1,35 @@
+/** What was generated, token by token, with the exits. Plain records that cross every boundary as JSON. */
+
+export interface Candidate {
+  id: number;
+  text: string;
+  probability: number;
+}
+
+/** What one exit said, or would have said, of a token. `token` is null where a shortlist deferred. */
+export interface ExitOpinion {
+  exit: string;
+  layer: number;
+  confidence: number;
+  token: Candidate | null;
+  candidates: Candidate[];
+}
+
+export interface TokenRecord {
+  /** Row of the batch. */
+  sequence: number;
+  /** Place in the generated text, from 0. */
+  index: number;
+  id: number;
+  /** The text this token adds; may be empty while a character is incomplete. */
+  text: string;
+  /** Layers run for this token, counted from 1: where it left. */
+  layer: number;
+  /** The exit it left at (`8:mlp`), or `final`. */
+  exit: string;
+  confidence: number;
+  /** What every exit said, where asked for; exits beyond the one it left at are included. */
+  opinions?: ExitOpinion[];
+}
+
+export type StopReason = 'end-of-text' | 'stop-string' | 'length' | 'context-full' | 'cancelled';
