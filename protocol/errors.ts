@@ -1,0 +1,47 @@
+/** Errors that a user can do something about: one sentence that names the file or setting, and the way out. */
+
+export const errorCodes = [
+  'bad-argument',
+  'bad-config',
+  'bad-model',
+  'bad-weights',
+  'bad-tokenizer',
+  'bad-data',
+  'bad-checkpoint',
+  'wrong-base-model',
+  'unsupported',
+  'device',
+  'not-found',
+  'file-system',
+  'network',
+  'cancelled',
+  'busy',
+  'out-of-memory',
+] as const;
+export type ErrorCode = (typeof errorCodes)[number];
+
+export class UserError extends Error {
+  override readonly name = 'UserError';
+  readonly code: ErrorCode;
+  /** What the user can do, as a sentence; null where the message says it already. */
+  readonly wayOut: string | null;
+
+  constructor(code: ErrorCode, message: string, wayOut: string | null = null, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.wayOut = wayOut;
+  }
+}
+
+export const userError = (code: ErrorCode, message: string, wayOut?: string, cause?: unknown): UserError =>
+  new UserError(code, message, wayOut ?? null, cause === undefined ? undefined : { cause });
+
+/** What a user reads: the sentence and the way out. */
+export const describeError = (error: unknown): string =>
+  error instanceof UserError
+    ? error.wayOut === null
+      ? error.message
+      : `${error.message} ${error.wayOut}`
+    : error instanceof Error
+      ? error.message
+      : String(error);
