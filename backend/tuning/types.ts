@@ -1,0 +1,70 @@
+/** The records that pass between the trainer and the step: a batch of features in, losses and norms out. */
+import type { ExitSpec } from '../exits/spec.ts';
+
+export interface ObjectiveOptions {
+  /** Weight of the cross-entropy with the true next token. */
+  readonly crossEntropy: number;
+  /** Weight of KL(final exit ‖ exit). Above 0 the batch must carry the final exit's state. */
+  readonly distillation: number;
+  /** `dynamic`: each token's loss times the exit's own detached max probability (EE-Tuning, token-wise). */
+  readonly weighting: 'uniform' | 'dynamic';
+}
+
+export interface OptimiserOptions {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  /** Which parameters decay: matrices only (Megatron), or all. */
+  readonly decay: 'matrices' | 'all';
+  readonly gradientClip: number;
+  /** `each`: every exit's own norm is clipped, so exits tuned together equal exits tuned alone. `joint`: the norm of all. */
+  readonly clip: 'each' | 'joint';
+}
+
+/** Features of full sequences; `tokens` positions a sequence, of which all but the last have a target. */
+export interface StepBatch {
+  readonly batch: number;
+  readonly tokens: number;
+  /** By cut name: `[batch, tokens, width]`. */
+  readonly features: ReadonlyMap<string, Float32Array>;
+  /** Target token of each position `[batch, tokens]`; −1 where there is none (last position, prompt of a chat, padding). */
+  readonly targets: Int32Array;
+  /** The normed final state `[batch, tokens, hidden]` that the model's head reads; null unless distilling. */
+  readonly final: Float32Array | null;
+}
+
+export interface StepSettings {
+  readonly learningRate: number;
+  /** Weight of each exit's loss in the total, by exit id. */
+  readonly exitWeights: ReadonlyMap<string, number>;
+}
+
+export interface StepResult {
+  /** Weighted mean loss of each exit before this update, by exit id. */
+  readonly losses: ReadonlyMap<string, number>;
+  /** L2 norm of each exit's gradient before clipping, by exit id. */
+  readonly gradientNorms: ReadonlyMap<string, number>;
+}
+
+/** What a resume needs besides the data position: parameters and AdamW moments by parameter name. */
+export interface StepState {
+  readonly updates: number;
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+  readonly firstMoments: ReadonlyMap<string, Float32Array>;
+  readonly secondMoments: ReadonlyMap<string, Float32Array>;
+}
+
+/**
+ * Loss, gradient and update of all exits. The compiled step (ONNX Runtime) and its eager twin (a tfjs backend) are the
+ * same tfjs code. Gradient accumulation: `accumulate` the micro-batches of one update, then `update`; a lone `update` is one micro-batch.
+ */
+export interface TuningStep {
+  readonly exits: readonly ExitSpec[];
+  accumulate(batch: StepBatch, settings: StepSettings): Promise<StepResult>;
+  update(batch: StepBatch, settings: StepSettings): Promise<StepResult>;
+  /** Trained parameters by name (`exits.8.mlp.norm.weight`); a snapshot. */
+  state(): Promise<StepState>;
+  restore(state: StepState): Promise<void>;
+  dispose(): Promise<void>;
+}
