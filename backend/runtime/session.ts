@@ -1,0 +1,60 @@
+/**
+ * The only importer of onnxruntime-node: opens a graph in memory as a session and runs it. Feeds and results are plain
+ * typed arrays with a shape.
+ */
+import * as ort from 'onnxruntime-node';
+import type { BuiltGraph } from '../graph/builder.ts';
+
+export type Provider = 'cpu' | 'webgpu' | 'cuda' | 'dml' | 'coreml';
+
+export interface Value {
+  readonly data: Float32Array | BigInt64Array | Int32Array | Uint8Array;
+  readonly shape: readonly number[];
+}
+
+export interface Session {
+  /** Runs the graph; only `outputs` are copied out (default: all). */
+  run(feeds: Readonly<Record<string, Value>>, outputs?: readonly string[]): Promise<Record<string, Value>>;
+  dispose(): Promise<void>;
+}
+
+export interface SessionOptions {
+  readonly provider?: Provider;
+  /** Threads of one operator; default: all cores. */
+  readonly threads?: number;
+}
+
+/**
+ * Opens a session. Several sessions' thread pools must not spin while they wait, or they take the cores from each other.
+ * @throws Error of the runtime when the provider is absent or the graph is refused.
+ */
+export async function openSession(graph: BuiltGraph, options: SessionOptions = {}): Promise<Session> {
+  const session = await ort.InferenceSession.create(graph.bytes, {
+    executionProviders: [options.provider ?? 'cpu'],
+    graphOptimizationLevel: 'all',
+    logSeverityLevel: 3,
+    ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
+    externalData: graph.externalData.map(({ path, data }) => ({ path, data })),
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
+  });
+  return {
+    async run(feeds, outputs) {
+      const tensors: Record<string, ort.Tensor> = {};
+      for (const [name, value] of Object.entries(feeds)) tensors[name] = toTensor(value);
+      const results = await (outputs ? session.run(tensors, outputs) : session.run(tensors));
+      const values: Record<string, Value> = {};
+      for (const [name, tensor] of Object.entries(results)) {
+        values[name] = { data: tensor.data as Value['data'], shape: tensor.dims };
+      }
+      return values;
+    },
+    dispose: () => session.release(),
+  };
+}
+
+function toTensor({ data, shape }: Value): ort.Tensor {
+  if (data instanceof Float32Array) return new ort.Tensor('float32', data, shape);
+  if (data instanceof BigInt64Array) return new ort.Tensor('int64', data, shape);
+  if (data instanceof Int32Array) return new ort.Tensor('int32', data, shape);
+  return new ort.Tensor('uint8', data, shape);
+}
