@@ -1,0 +1,165 @@
+/**
+ * What the editor and the language server say to each other beside LSP: one object a message, with its method and the
+ * types of what it carries. Knows no transport.
+ */
+import type { TuneEvent } from './events.ts';
+import type { Trace } from './exittrace.ts';
+import type { StopReason, TokenRecord } from './trace.ts';
+
+export interface Request<Params, Result> {
+  readonly kind: 'request';
+  readonly method: string;
+  /** Never set: it carries the types. */
+  readonly types?: (params: Params) => Result;
+}
+
+export interface Notification<Params> {
+  readonly kind: 'notification';
+  readonly method: string;
+  readonly types?: (params: Params) => void;
+}
+
+const request = <Params, Result>(method: string): Request<Params, Result> => ({ kind: 'request', method });
+const notification = <Params>(method: string): Notification<Params> => ({ kind: 'notification', method });
+
+/** Options of a recipe as `protocol/options.ts` names them. */
+export type RecipeOptions = Record<string, unknown>;
+
+/** What the client passes in `initialize` as `initializationOptions`. */
+export interface ServerOptions {
+  /** Folder where runs are recorded; a server without one records nothing and resumes nothing. */
+  runs: string | null;
+  /** Take up runs that were interrupted: their server was killed or its window reloaded. */
+  resumeRuns: boolean;
+  /** Folder of the model that ships. */
+  shippedModel: string | null;
+  /** Why the backend runs as it does (which Node), for the status and the doctor. */
+  runtime: string;
+  display: DisplayOptions;
+}
+
+export interface DisplayOptions {
+  codeLens: boolean;
+  inlayHints: boolean;
+  hover: boolean;
+  semanticTokens: boolean;
+}
+
+export type RunState = 'running' | 'paused' | 'stopped' | 'finished' | 'failed';
+
+export interface RunSummary {
+  id: string;
+  title: string;
+  state: RunState;
+  model: string;
+  exits: string[];
+  /** Checkpoint directory that the run writes. */
+  directory: string;
+  /** ISO 8601. */
+  startedAt: string;
+  step: number;
+  steps: number;
+  tokensPerSecond: number;
+  secondsLeft: number;
+  /** What it is doing, or what went wrong, as a sentence. */
+  message: string;
+}
+
+/** An event of a run with its place in the run's own order, from 0. */
+export interface RunEvent {
+  id: string;
+  index: number;
+  event: TuneEvent;
+}
+
+export interface ExitsSummary {
+  directory: string;
+  name: string;
+  model: string;
+  exits: string[];
+  tokens: number | null;
+}
+
+export interface ModelSummary {
+  path: string;
+  name: string;
+  kind: 'shipped' | 'folder' | 'gguf';
+}
+
+export type Activity = 'idle' | 'loading' | 'tuning' | 'generating' | 'evaluating';
+
+export interface Status {
+  activity: Activity;
+  model: string | null;
+  device: string | null;
+  detail: string;
+}
+
+export interface GenerateParams {
+  /** Chosen by the client; the tokens come back under it. */
+  generation: string;
+  prompt: string;
+  options: RecipeOptions;
+}
+
+export interface GenerateResult {
+  trace: Trace;
+  stop: StopReason;
+  tokensPerSecond: number;
+  meanLayer: number;
+}
+
+export interface AttachParams {
+  generation: string;
+  uri: string;
+  /** Offset in UTF-16 units where the first of these tokens begins. */
+  offset: number;
+  /** The trace's head; its tokens are the ones to attach now. A second call with the same `generation` continues it. */
+  trace: Trace;
+}
+
+/** Starts tuning; the answer comes as soon as the run is recorded. */
+export const startRun = request<{ title: string; options: RecipeOptions }, RunSummary>('earlyExit/run/start');
+/** Ends a run for good after it has saved; its checkpoint stays. */
+export const stopRun = request<{ id: string }, RunSummary>('earlyExit/run/stop');
+/** Lets a run save and wait; it gives its memory back meanwhile. */
+export const pauseRun = request<{ id: string }, RunSummary>('earlyExit/run/pause');
+/** Takes a paused, stopped or failed run up again from its checkpoint. */
+export const resumeRun = request<{ id: string }, RunSummary>('earlyExit/run/resume');
+/** Every run on record, newest first. */
+export const listRuns = request<Record<string, never>, RunSummary[]>('earlyExit/run/list');
+/** The events of a run from an index on: what a panel that opens late needs. */
+export const readRun = request<{ id: string; from: number }, { run: RunSummary; events: RunEvent[] }>(
+  'earlyExit/run/read',
+);
+/** A run reported something. */
+export const runReported = notification<RunEvent>('earlyExit/run/event');
+/** A run's state changed. */
+export const runChanged = notification<RunSummary>('earlyExit/run/changed');
+
+/** Generates after a prompt; answers when it has ended. Cancelling the request keeps what was generated. */
+export const generate = request<GenerateParams, GenerateResult>('earlyExit/generate');
+/** Tokens of a running generation, in order. */
+export const tokensGenerated = notification<{ generation: string; tokens: TokenRecord[] }>('earlyExit/generate/tokens');
+
+/** Ties tokens to the text of an open document; false where the text there is another one. */
+export const attachTrace = request<AttachParams, { attached: boolean }>('earlyExit/trace/attach');
+/** Forgets a generation's positions. */
+export const detachTrace = notification<{ generation: string }>('earlyExit/trace/detach');
+/** The traces of a document with where each begins now. */
+export const readTraces = request<{ uri: string }, { generation: string; offset: number; trace: Trace }[]>(
+  'earlyExit/trace/read',
+);
+
+/** Exits checkpoints below some folders. */
+export const listExits = request<{ folders: string[] }, ExitsSummary[]>('earlyExit/exits/list');
+/** Models below some folders, the one that ships first. */
+export const listModels = request<{ folders: string[] }, ModelSummary[]>('earlyExit/models/list');
+
+/** What the backend is and does now. */
+export const readStatus = request<Record<string, never>, Status>('earlyExit/status');
+export const statusChanged = notification<Status>('earlyExit/status/changed');
+/** What the machine offers, as text for a person. */
+export const doctor = request<Record<string, never>, { report: string }>('earlyExit/doctor');
+/** Switches lenses, hints, hovers and semantic tokens while running. */
+export const displayChanged = notification<DisplayOptions>('earlyExit/display');
