@@ -1,0 +1,158 @@
+/**
+ * Kinds of options: what a value may be, how an unknown value (a flag, a JSON file, a setting) becomes a typed one, and
+ * what it must be when it does not. Knows no option by name.
+ */
+
+/** VS Code's scope of a setting; null where an option is no setting. */
+export type SettingScope = 'window' | 'resource' | 'machine-overridable';
+
+export type OptionType = 'string' | 'integer' | 'number' | 'boolean' | 'enum' | 'list' | 'notation';
+
+export type Read<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly expected: string };
+
+export interface Option<T> {
+  readonly type: OptionType;
+  /** One sentence. */
+  readonly help: string;
+  /** As a user would write it; null where there is none. */
+  readonly default: string | number | boolean | readonly string[] | null;
+  readonly scope: SettingScope | null;
+  readonly minimum: number | null;
+  readonly maximum: number | null;
+  /** Of an enum: each value with what it means. */
+  readonly values: Readonly<Record<string, string>> | null;
+  /** What stands for the value in a help text, such as `FILE`. */
+  readonly placeholder: string;
+  /** True where null is a value ("none"). */
+  readonly optional: boolean;
+  read(value: unknown): Read<T>;
+}
+
+interface Common {
+  readonly help: string;
+  readonly scope?: SettingScope | null;
+  readonly placeholder?: string;
+}
+
+interface Range {
+  readonly minimum?: number;
+  readonly maximum?: number;
+  /** The value must lie above `minimum`, not on it. */
+  readonly above?: boolean;
+}
+
+type Fields = Pick<Option<unknown>, 'type' | 'default' | 'placeholder'> & Partial<Option<unknown>>;
+
+const good = <T>(value: T): Read<T> => ({ ok: true, value });
+const bad = <T>(expected: string): Read<T> => ({ ok: false, expected });
+
+function option<T>(common: Common, fields: Fields, read: (value: unknown) => Read<T>): Option<T> {
+  return {
+    minimum: null,
+    maximum: null,
+    values: null,
+    optional: false,
+    ...fields,
+    placeholder: common.placeholder ?? fields.placeholder,
+    help: common.help,
+    scope: common.scope ?? null,
+    read,
+  };
+}
+
+/** The same option where null (no value) is allowed and the default. */
+function optional<T>(inner: Option<T>): Option<T | null> {
+  return {
+    ...inner,
+    default: null,
+    optional: true,
+    read: (value) => (value === null ? good(null) : inner.read(value)),
+  };
+}
+
+function numeric(type: 'integer' | 'number', common: Common & Range & { readonly default: number }): Option<number> {
+  const { minimum, maximum, above = false } = common;
+  const expected = `${type === 'integer' ? 'a whole number' : 'a number'}${rangeText(minimum, maximum, above)}`;
+  const fields: Fields = {
+    type,
+    default: common.default,
+    placeholder: 'N',
+    minimum: minimum ?? null,
+    maximum: maximum ?? null,
+  };
+  return option(common, fields, (value) => {
+    if (typeof value !== 'number' || !Number.isFinite(value)) return bad(expected);
+    if (type === 'integer' && !Number.isInteger(value)) return bad(expected);
+    if (minimum !== undefined && (above ? value <= minimum : value < minimum)) return bad(expected);
+    return maximum !== undefined && value > maximum ? bad(expected) : good(value);
+  });
+}
+
+function rangeText(minimum: number | undefined, maximum: number | undefined, above: boolean): string {
+  const low = minimum === undefined ? '' : above ? ` above ${minimum}` : ` of at least ${minimum}`;
+  if (maximum === undefined) return low;
+  if (minimum === undefined) return ` of at most ${maximum}`;
+  return above ? `${low} and at most ${maximum}` : ` from ${minimum} to ${maximum}`;
+}
+
+export const integer = (common: Common & Range & { readonly default: number }): Option<number> =>
+  numeric('integer', common);
+
+export const number = (common: Common & Range & { readonly default: number }): Option<number> =>
+  numeric('number', common);
+
+export const optionalInteger = (common: Common & Range): Option<number | null> =>
+  optional(numeric('integer', { ...common, default: 0 }));
+
+export const optionalNumber = (common: Common & Range): Option<number | null> =>
+  optional(numeric('number', { ...common, default: 0 }));
+
+export const boolean = (common: Common & { readonly default: boolean }): Option<boolean> =>
+  option(common, { type: 'boolean', default: common.default, placeholder: '' }, (value) =>
+    typeof value === 'boolean' ? good(value) : bad('true or false'),
+  );
+
+export const text = (common: Common & { readonly default: string }): Option<string> =>
+  option(common, { type: 'string', default: common.default, placeholder: 'TEXT' }, (value) =>
+    typeof value === 'string' && value !== '' ? good(value) : bad('a text that is not empty'),
+  );
+
+export const optionalText = (common: Common): Option<string | null> => optional(text({ ...common, default: '' }));
+
+/** Texts; a flag takes several words and may be repeated. */
+export const list = (common: Common & { readonly default: readonly string[] }): Option<readonly string[]> =>
+  option(common, { type: 'list', default: common.default, placeholder: 'TEXT…' }, (value) =>
+    Array.isArray(value) && value.every((item): item is string => typeof item === 'string')
+      ? good(value)
+      : bad('a list of texts'),
+  );
+
+/** One of some names; `values` says what each means, in the order shown. */
+export function oneOf<V extends string>(
+  common: Common & { readonly values: Readonly<Record<V, string>>; readonly default: NoInfer<V> },
+): Option<V> {
+  const names = Object.keys(common.values) as V[];
+  const fields: Fields = {
+    type: 'enum',
+    default: common.default,
+    placeholder: names.join('|'),
+    values: common.values,
+  };
+  return option(common, fields, (value) => {
+    const found = names.find((name) => name === value);
+    return found === undefined ? bad(`one of ${names.join(', ')}`) : good(found);
+  });
+}
+
+/** A small notation of its own, written as text (or as a bare number): `parse` answers null where it cannot be read. */
+export const notation = <T>(
+  common: Common & {
+    readonly default: string;
+    readonly expected: string;
+    readonly parse: (text: string) => T | null;
+  },
+): Option<T> =>
+  option(common, { type: 'notation', default: common.default, placeholder: 'TEXT' }, (value) => {
+    const parsed = typeof value === 'string' || typeof value === 'number' ? common.parse(String(value)) : null;
+    return parsed === null ? bad(common.expected) : good(parsed);
+  });

@@ -1,0 +1,131 @@
+/** Options with a notation of their own: where exits hang, what their losses weigh, how sure they must be. */
+import { userError } from './errors.ts';
+
+/** What an exit computes; see docs/architecture.md. */
+export const architectures = {
+  lens: 'the head reads a linear translation of the normed hidden state (Tuned Lens)',
+  norm: 'a norm of its own, then the head',
+  mlp: "an MLP beside the exit layer's own, a norm, then the head",
+  layer: 'one more decoder layer with a cache of its own, a norm, then the head',
+  embedding: 'the head reads the hidden state as it is',
+} as const;
+export type Architecture = keyof typeof architectures;
+
+export interface ExitPlace {
+  /** Exit layer, counted from 1. */
+  readonly layer: number;
+  readonly architecture: Architecture;
+}
+
+/** `auto`: three exits at 1/2, 2/3 and 5/6 of the model's depth, which only the model knows. */
+export type ExitsRequest =
+  | { readonly kind: 'auto'; readonly architecture: Architecture }
+  | { readonly kind: 'placed'; readonly exits: readonly ExitPlace[] };
+
+/** Weights of the exits' losses, in the order of the exits; a single one holds for all. */
+export type ExitWeights =
+  | { readonly kind: 'static'; readonly weights: readonly number[] }
+  | {
+      readonly kind: 'ramp';
+      readonly from: readonly number[];
+      readonly to: readonly number[];
+      /** Over the whole run. */
+      readonly shape: 'linear' | 'cosine';
+    };
+
+export interface Thresholds {
+  /** Of every exit that has none of its own. */
+  readonly all: number;
+  /** By exit id (`8:mlp`) or by layer alone (`8`). */
+  readonly exits: Readonly<Record<string, number>>;
+}
+
+export const defaultThreshold = 0.8;
+
+export const exitsNotation = 'exits such as 8:mlp,16:lens, layers alone such as 8,16, or auto (auto:mlp)';
+export const weightsNotation = 'a weight such as 1, one an exit such as 0.5,1,1, or a ramp such as 0.1..1:cosine';
+export const thresholdsNotation = 'a number such as 0.8, or numbers by exit such as 0.8,16=0.9,24:mlp=0.7';
+
+/** `8:mlp,16,24:lens`; an exit without an architecture is a `lens`. Null where it cannot be read. */
+export function parseExits(text: string): ExitsRequest | null {
+  const words = text.split(',').map((word) => word.trim());
+  const auto = /^auto(?::(\w+))?$/.exec(words[0] ?? '');
+  if (auto && words.length === 1) {
+    const architecture = readArchitecture(auto[1]);
+    return architecture && { kind: 'auto', architecture };
+  }
+  const exits: ExitPlace[] = [];
+  for (const word of words) {
+    const match = /^(\d+)(?::(\w+))?$/.exec(word);
+    const architecture = readArchitecture(match?.[2]);
+    const layer = Number(match?.[1]);
+    if (!match || !architecture || layer < 1) return null;
+    if (exits.some((other) => other.layer === layer && other.architecture === architecture)) return null;
+    exits.push({ layer, architecture });
+  }
+  return { kind: 'placed', exits: exits.sort((a, b) => a.layer - b.layer) };
+}
+
+/** The exits of a model with so many layers. Throws where one lies beyond the last layer. */
+export function placeExits(request: ExitsRequest, layers: number): readonly ExitPlace[] {
+  if (request.kind === 'auto') {
+    const { architecture } = request;
+    const places = [1 / 2, 2 / 3, 5 / 6].map((share) => Math.max(1, Math.round(share * layers)));
+    return [...new Set(places)].map((layer) => ({ layer, architecture }));
+  }
+  for (const { layer, architecture } of request.exits) {
+    if (layer > layers) {
+      const sentence = `The exit ${layer}:${architecture} lies beyond the last layer: the model has ${layers} layers.`;
+      throw userError('bad-argument', sentence, `Choose exit layers from 1 to ${layers}.`);
+    }
+  }
+  return request.exits;
+}
+
+/** `1`, `0.5,1,1`, `0.1..1`, `0.1,0.2..1,1:cosine`. Null where it cannot be read. */
+export function parseWeights(text: string): ExitWeights | null {
+  const ramp = /^(.+)\.\.([^:]+)(?::(linear|cosine))?$/.exec(text.trim());
+  if (!ramp) {
+    const weights = readNumbers(text);
+    return weights && { kind: 'static', weights };
+  }
+  const from = readNumbers(ramp[1] ?? '');
+  const to = readNumbers(ramp[2] ?? '');
+  if (!from || !to) return null;
+  return { kind: 'ramp', from, to, shape: ramp[3] === 'cosine' ? 'cosine' : 'linear' };
+}
+
+/** `0.8`, `16=0.9,24:mlp=0.7`, `0.8,16=0.9`. Exits not named have the bare number, else the default. */
+export function parseThresholds(text: string): Thresholds | null {
+  let all: number | null = null;
+  const exits: Record<string, number> = {};
+  for (const word of text.split(',')) {
+    const [name, value, ...rest] = word.split('=').map((part) => part.trim());
+    const number = readNumber(value ?? name ?? '');
+    if (number === null || rest.length > 0) return null;
+    if (value === undefined) {
+      if (all !== null) return null;
+      all = number;
+    } else {
+      if (!name || !/^\d+(:\w+)?$/.test(name) || name in exits) return null;
+      exits[name] = number;
+    }
+  }
+  return { all: all ?? defaultThreshold, exits };
+}
+
+/** The threshold of an exit by its id: its own, its layer's, or that of all. */
+export const thresholdOf = (thresholds: Thresholds, exit: string): number =>
+  thresholds.exits[exit] ?? thresholds.exits[exit.split(':')[0] ?? ''] ?? thresholds.all;
+
+function readArchitecture(text: string | undefined): Architecture | null {
+  if (text === undefined) return 'lens';
+  return Object.hasOwn(architectures, text) ? (text as Architecture) : null;
+}
+
+const readNumber = (text: string): number | null => (/^\d*\.?\d+(e-?\d+)?$/i.test(text) ? Number(text) : null);
+
+function readNumbers(text: string): number[] | null {
+  const numbers = text.split(',').map((word) => readNumber(word.trim()));
+  return numbers.every((value): value is number => value !== null) ? numbers : null;
+}

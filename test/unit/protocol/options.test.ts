@@ -1,0 +1,169 @@
+import { describe, expect, it } from 'vitest';
+import { exitArchitectures } from '../../../backend/exits/spec.ts';
+import { UserError } from '../../../protocol/errors.ts';
+import { nearest } from '../../../protocol/nearest.ts';
+import { architectures, placeExits, thresholdOf } from '../../../protocol/options-notations.ts';
+import { optionsFromSettings, optionTables, parseOptions, settingName } from '../../../protocol/options.ts';
+
+const refusal = (act: () => unknown): UserError => {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof UserError) return error;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+};
+
+describe('parseOptions', () => {
+  it('fills in the defaults of the design', () => {
+    expect(parseOptions('tune', {})).toMatchObject({
+      model: 'typescript-5m',
+      exits: { kind: 'auto', architecture: 'lens' },
+      learningRate: 1e-4,
+      finalLearningRate: 1e-5,
+      schedule: 'linear',
+      warmupFraction: 0.01,
+      beta1: 0.9,
+      beta2: 0.95,
+      epsilon: 1e-5,
+      weightDecay: 0.01,
+      decay: 'matrices',
+      gradientClip: 1,
+      clip: 'each',
+      crossEntropy: 1,
+      distillation: 0,
+      exitWeights: { kind: 'static', weights: [1] },
+      initialise: 'fit',
+      head: 'shortlist',
+      shortlist: 4096,
+      minutes: 10,
+      steps: null,
+    });
+  });
+
+  it('lets a preset fill in what was not given, and no more', () => {
+    expect(parseOptions('tune', { preset: 'quick' })).toMatchObject({ minutes: 1, fitTokens: 20_000 });
+    expect(parseOptions('tune', { preset: 'quick', minutes: 3, fitTokens: undefined })).toMatchObject({
+      minutes: 3,
+      fitTokens: 20_000,
+    });
+    expect(parseOptions('tune', { preset: 'thorough', steps: 20 })).toMatchObject({ minutes: null, steps: 20 });
+  });
+
+  it.each([
+    ['tune', { learningRate: 'fast' }, '--learning-rate must be a number from 0 to 1, not "fast".'],
+    ['tune', { epsilon: 0 }, '--epsilon must be a number above 0 and at most 1, not 0.'],
+    ['tune', { batchSize: 1.5 }, '--batch-size must be a whole number from 1 to 1024, not 1.5.'],
+    ['tune', { steps: 0 }, '--steps must be a whole number of at least 1, not 0.'],
+    ['tune', { head: 'big' }, '--head must be one of shortlist, own, shared, not "big".'],
+    ['tune', { data: 'a.ts' }, '--data must be a list of texts, not "a.ts".'],
+    ['tune', { resume: 'yes' }, '--resume must be true or false, not "yes".'],
+    ['tune', { batchSize: null }, '--batch-size must be a whole number from 1 to 1024, not null.'],
+    [
+      'tune',
+      { exits: '8:mpl' },
+      '--exits must be exits such as 8:mlp,16:lens, layers alone such as 8,16, or auto (auto:mlp), not "8:mpl".',
+    ],
+    ['tune', { exits: '8:mlp,8', exitWeights: '1,2,3' }, '--exit-weights has 3 weights for 2 exits.'],
+    ['tune', { crossEntropy: 0 }, '--cross-entropy and --distillation are both 0: there is nothing to learn.'],
+    ['tune', { minutes: null }, 'A run needs an end: give --minutes, --steps or --epochs.'],
+    ['generate', { threshold: 1.5 }, '--threshold must be from 0 to 1 under the policy confidence, not 1.5.'],
+    ['generate', { system: 'Be brief.' }, '--system needs --chat.'],
+  ] as const)('refuses %s %j', (command, given, message) => {
+    const error = refusal(() => parseOptions(command, given));
+    expect(error.message).toBe(message);
+    expect(error.code).toBe('bad-argument');
+  });
+
+  it('refuses unknown names with the nearest one', () => {
+    const error = refusal(() => parseOptions('tune', { learnignRate: 1 }));
+    expect(error.message).toBe('--learnign-rate is no option of tune.');
+    expect(error.wayOut).toBe('Did you mean --learning-rate?');
+    expect(refusal(() => parseOptions('tune', { constructor: 1 })).message).toBe('--constructor is no option of tune.');
+  });
+});
+
+describe('notations', () => {
+  it('reads exits', () => {
+    const exits = (text: string) => parseOptions('tune', { exits: text }).exits;
+    expect(exits('16:mlp, 8, 8:layer')).toEqual({
+      kind: 'placed',
+      exits: [
+        { layer: 8, architecture: 'lens' },
+        { layer: 8, architecture: 'layer' },
+        { layer: 16, architecture: 'mlp' },
+      ],
+    });
+    for (const wrong of ['', '0', '8:', '8:toString', '8,8:lens', 'auto,8', '8;9', '-1']) {
+      expect(() => exits(wrong), wrong).toThrow(UserError);
+    }
+  });
+
+  it('places exits by depth and refuses those beyond it', () => {
+    const layers = (depth: number) =>
+      placeExits({ kind: 'auto', architecture: 'lens' }, depth).map((exit) => exit.layer);
+    expect(layers(12)).toEqual([6, 8, 10]);
+    expect(layers(30)).toEqual([15, 20, 25]);
+    expect(layers(1)).toEqual([1]);
+    const beyond = { kind: 'placed', exits: [{ layer: 13, architecture: 'mlp' }] } as const;
+    expect(refusal(() => placeExits(beyond, 12)).message).toBe(
+      'The exit 13:mlp lies beyond the last layer: the model has 12 layers.',
+    );
+  });
+
+  it('reads weights', () => {
+    const weights = (text: string) => parseOptions('tune', { exitWeights: text }).exitWeights;
+    expect(weights('.5, 1,2e-1')).toEqual({ kind: 'static', weights: [0.5, 1, 0.2] });
+    expect(weights('0.1..1')).toEqual({ kind: 'ramp', from: [0.1], to: [1], shape: 'linear' });
+    expect(weights('0.1,0.2,0.3..1:cosine')).toEqual({ kind: 'ramp', from: [0.1, 0.2, 0.3], to: [1], shape: 'cosine' });
+    for (const wrong of ['', '-1', '1..', '1..2:square', '1,,2', 'NaN']) {
+      expect(() => weights(wrong), wrong).toThrow(UserError);
+    }
+  });
+
+  it('reads thresholds, by exit before by layer before all', () => {
+    const thresholds = (value: unknown) => parseOptions('generate', { threshold: value }).threshold;
+    const read = thresholds('0.8,16=0.9,16:mlp=0.7');
+    expect(['8:mlp', '16:lens', '16:mlp'].map((exit) => thresholdOf(read, exit))).toEqual([0.8, 0.9, 0.7]);
+    expect(thresholds(0.25)).toEqual({ all: 0.25, exits: {} });
+    expect(thresholds('16=0.5')).toEqual({ all: 0.8, exits: { 16: 0.5 } });
+    for (const wrong of ['', 'x=1', '1,2', '8=1,8=1', '8=1=2']) {
+      expect(() => thresholds(wrong), wrong).toThrow(UserError);
+    }
+  });
+
+  it('knows the architectures that exits have', () => {
+    expect(Object.keys(architectures).sort()).toEqual([...exitArchitectures].sort());
+  });
+});
+
+describe('settings', () => {
+  it('reads those of a command and names them in errors', () => {
+    const settings = new Map<string, unknown>([
+      ['earlyExit.tuning.learningRate', 0.001],
+      ['earlyExit.device', 'cpu'],
+    ]);
+    expect(optionsFromSettings('tune', (name) => settings.get(name))).toMatchObject({
+      learningRate: 0.001,
+      device: 'cpu',
+    });
+    settings.set('earlyExit.tuning.learningRate', 2);
+    const error = refusal(() => optionsFromSettings('tune', (name) => settings.get(name)));
+    expect(error.message).toBe('earlyExit.tuning.learningRate must be a number from 0 to 1, not 2.');
+    expect(error.code).toBe('bad-config');
+  });
+
+  it('tells the exits to tune from the exits to decode with', () => {
+    expect(settingName(optionTables.tune.exits, 'exits')).toBe('earlyExit.exits');
+    expect(settingName(optionTables.generate.exits, 'exits')).toBe('earlyExit.decoding.exits');
+    expect(settingName(optionTables.generate.prompt, 'prompt')).toBeNull();
+  });
+});
+
+describe('nearest', () => {
+  it('finds near names only', () => {
+    expect(nearest('promt', ['prompt', 'policy'])).toBe('prompt');
+    expect(nearest('sparsity', ['prompt', 'policy'])).toBeNull();
+  });
+});
