@@ -14,7 +14,8 @@ export interface ExitScore {
   agreement: number;
 }
 
-export type Phase = 'load' | 'download' | 'tokenize' | 'features' | 'fit' | 'tune' | 'evaluate' | 'save';
+export type Phase =
+  'load' | 'download' | 'tokenize' | 'features' | 'fit' | 'tune' | 'evaluate' | 'generate' | 'install' | 'save';
 
 export type ProgressEvent = { type: 'progress'; phase: Phase; done: number; total: number; unit: string };
 export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
@@ -83,6 +84,7 @@ export type EvaluateEvent =
 
 export type GenerateEvent =
   | PhaseEvent
+  | ProgressEvent
   | WarningEvent
   | { type: 'token'; token: TokenRecord }
   | {
@@ -96,4 +98,29 @@ export type GenerateEvent =
       layers: number;
       tokensPerSecond: number;
       promptSeconds: number;
+    };
+
+/** One thing that doctor looked at: a device, Node, a cache. */
+export interface Finding {
+  /** Such as `cpu`, `webgpu`, `tensorflow`, `node`. */
+  name: string;
+  /** `absent`: can be had, see `remedy`. `unusable`: not on this machine, or a software adapter. */
+  state: 'ready' | 'absent' | 'unusable';
+  /** What was found: name of the card, version, or why not. */
+  detail: string;
+  /** The command or step that brings it; null where there is nothing to do. */
+  remedy: string | null;
+}
+
+export type DoctorEvent =
+  | PhaseEvent
+  | ProgressEvent
+  | WarningEvent
+  | ({ type: 'finding' } & Finding)
+  | {
+      type: 'diagnosed';
+      /** What `auto` takes for the model and for tuning exits, and why. */
+      device: string;
+      exitDevice: string;
+      reason: string;
     };

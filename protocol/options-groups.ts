@@ -424,10 +424,10 @@ export const doctorOptions = {
 };
 
 export const displayOptions = {
-  lenses: boolean({ default: true, scope: 'window', help: 'Preview the exit layers above each generated line.' }),
+  codeLens: boolean({ default: true, scope: 'window', help: 'Preview the exit layers above each generated line.' }),
   colours: boolean({ default: true, scope: 'window', help: 'Colour generated tokens by their exit layer.' }),
-  hovers: boolean({ default: true, scope: 'window', help: 'Show what every exit would have said on hover.' }),
-  hints: boolean({ default: false, scope: 'window', help: 'Show exit layers within the line.' }),
+  hover: boolean({ default: true, scope: 'window', help: 'Show on hover what every exit would have said.' }),
+  inlayHints: boolean({ default: false, scope: 'window', help: 'Show exit layers within the line.' }),
 };
 
 export const backendOptions = {

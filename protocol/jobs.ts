@@ -1,0 +1,67 @@
+/** What passes between the host of a job and the thread that runs it. One message type each way; plain records only. */
+import { UserError, type ErrorCode } from './errors.ts';
+import type { DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from './events.ts';
+import type { CommandName, CommandOptions } from './options.ts';
+
+/** What each recipe reports while it runs. */
+export interface JobEvents {
+  readonly tune: TuneEvent;
+  readonly evaluate: EvaluateEvent;
+  readonly generate: GenerateEvent;
+  readonly doctor: DoctorEvent;
+}
+
+/** A recipe yields its events and returns; it looks at the signal between steps and throws a UserError where it cannot go on. */
+export type Recipe<Name extends CommandName> = (
+  options: CommandOptions[Name],
+  signal: AbortSignal,
+) => AsyncGenerator<JobEvents[Name], void>;
+
+export type RecipeTable = { readonly [Name in CommandName]: Recipe<Name> };
+
+/** Host → thread. */
+export type JobRequest =
+  | {
+      [Name in CommandName]: { readonly type: 'start'; readonly recipe: Name; readonly options: CommandOptions[Name] };
+    }[CommandName]
+  | { readonly type: 'cancel' };
+
+/** Thread → host. `ended` and `failed` are the last of a job. */
+export type JobReply =
+  | { readonly type: 'event'; readonly event: JobEvents[CommandName] }
+  | { readonly type: 'ended' }
+  | { readonly type: 'failed'; readonly error: ErrorRecord };
+
+/** What a thread is started with. */
+export interface ThreadData {
+  /** One Int32; 1 once the job is cancelled. Read between steps, because messages wait while the runtime computes. */
+  readonly cancelFlag: SharedArrayBuffer;
+}
+
+/** An error as it crosses a thread or a process. */
+export interface ErrorRecord {
+  readonly name: string;
+  readonly message: string;
+  /** Of a UserError; null for a defect. */
+  readonly code: ErrorCode | null;
+  readonly wayOut: string | null;
+  readonly stack: string | null;
+}
+
+export function toErrorRecord(error: unknown): ErrorRecord {
+  if (!(error instanceof Error)) {
+    return { name: 'Error', message: String(error), code: null, wayOut: null, stack: null };
+  }
+  const { name, message, stack = null } = error;
+  return error instanceof UserError
+    ? { name, message, code: error.code, wayOut: error.wayOut, stack }
+    : { name, message, code: null, wayOut: null, stack };
+}
+
+export function fromErrorRecord(record: ErrorRecord): Error {
+  if (record.code !== null) return new UserError(record.code, record.message, record.wayOut);
+  const error = new Error(record.message);
+  error.name = record.name;
+  if (record.stack !== null) error.stack = record.stack;
+  return error;
+}
