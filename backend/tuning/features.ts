@@ -1,0 +1,164 @@
+/**
+ * Windows of tokens → the backbone's states at some cuts, batch by batch, from the feature cache where it has them. Knows
+ * neither exits nor losses.
+ */
+import { userError } from '../../protocol/errors.ts';
+import { cutName, cutWidth, finalCut, type ModelSpec } from '../model/spec.ts';
+import type { FeatureModel } from '../runtime/staged-model.ts';
+import type { FeatureCache } from './feature-cache.ts';
+import type { StepBatch } from './types.ts';
+
+/** Tokens of one window, `[tokens]` each. `targets[i]` is what follows `ids[i]`; −1 where nothing is to be learned. */
+export interface Window {
+  readonly ids: Int32Array;
+  readonly targets: Int32Array;
+}
+
+/** Packed windows of equal length, read by index. */
+export interface Windows {
+  readonly count: number;
+  /** Positions of a window. */
+  readonly tokens: number;
+  /** Hash of all tokens and targets in order. */
+  readonly hash: string;
+  window(index: number): Window;
+}
+
+/** The model's last norm, for those who read the state that its head reads. */
+export interface FinalNorm {
+  readonly weight: Float32Array;
+  readonly bias: Float32Array | null;
+}
+
+export interface FeatureSource {
+  readonly windows: Windows;
+  /** States of some windows; `final` is there when the source was given the final norm. */
+  batch(indices: readonly number[]): Promise<StepBatch>;
+  /** Windows that went through the backbone so far; the others came from the cache. */
+  computed(): number;
+}
+
+export interface FeatureSourceOptions {
+  readonly model: FeatureModel;
+  readonly windows: Windows;
+  readonly cache: FeatureCache | null;
+  /** Given where batches must carry the normed final state; then `model.cuts` must end with the final cut. */
+  readonly finalNorm?: FinalNorm | null;
+}
+
+/**
+ * A source of batches. Windows that the cache lacks go through the backbone together; what is read again later equals
+ * what was computed first, bit by bit.
+ * @throws UserError `bad-weights` where the backbone gives values that are not finite.
+ */
+export function featureSource({ model, windows, cache, finalNorm = null }: FeatureSourceOptions): FeatureSource {
+  const { spec, cuts } = model;
+  const names = cuts.map(cutName);
+  const widths = cuts.map((cut) => cutWidth(spec, cut));
+  const final = cutName(finalCut(spec));
+  const { tokens } = windows;
+  let computed = 0;
+
+  async function compute(indices: readonly number[], into: Map<number, Map<string, Float32Array>>): Promise<void> {
+    const ids = new Int32Array(indices.length * tokens);
+    indices.forEach((index, row) => ids.set(windows.window(index).ids, row * tokens));
+    const states = await model.features(ids, indices.length, tokens);
+    computed += indices.length;
+    indices.forEach((index, row) => {
+      const values = new Map<string, Float32Array>();
+      names.forEach((name, c) => {
+        const size = tokens * widths[c]!;
+        const value = states[c]!.subarray(row * size, (row + 1) * size);
+        requireFinite(value, name);
+        values.set(name, value);
+      });
+      into.set(index, values);
+    });
+    cache?.write(into);
+  }
+
+  return {
+    windows,
+    computed: () => computed,
+    async batch(indices) {
+      const absent = new Map<number, Map<string, Float32Array>>();
+      const found = new Map<number, Map<string, Float32Array>>();
+      for (const index of new Set(indices)) {
+        const values = fromCache(cache, index, names, widths);
+        if (values) found.set(index, values);
+        else absent.set(index, new Map());
+      }
+      if (absent.size > 0) {
+        const missing = [...absent.keys()];
+        absent.clear();
+        await compute(missing, absent);
+      }
+      const features = new Map<string, Float32Array>();
+      names.forEach((name, c) => {
+        const size = tokens * widths[c]!;
+        const joined = new Float32Array(indices.length * size);
+        indices.forEach((index, row) => joined.set((found.get(index) ?? absent.get(index))!.get(name)!, row * size));
+        features.set(name, joined);
+      });
+      const targets = new Int32Array(indices.length * tokens);
+      indices.forEach((index, row) => targets.set(windows.window(index).targets, row * tokens));
+      const stream = features.get(final);
+      return {
+        batch: indices.length,
+        tokens,
+        features,
+        targets,
+        final: finalNorm && stream ? normState(spec, finalNorm, stream) : null,
+      };
+    },
+  };
+}
+
+/** norm(x) of rows `[…, hidden]`, as `NormSpec` defines it. */
+export function normState(spec: ModelSpec, { weight, bias }: FinalNorm, x: Float32Array): Float32Array {
+  const { hidden } = spec;
+  const { kind, epsilon, unitOffset } = spec.norm;
+  const y = new Float32Array(x.length);
+  for (let row = 0; row < x.length; row += hidden) {
+    let mean = 0;
+    if (kind === 'layer') {
+      for (let i = 0; i < hidden; i++) mean += x[row + i]!;
+      mean /= hidden;
+    }
+    let squares = 0;
+    for (let i = 0; i < hidden; i++) squares += (x[row + i]! - mean) ** 2;
+    const factor = 1 / Math.sqrt(squares / hidden + epsilon);
+    for (let i = 0; i < hidden; i++) {
+      y[row + i] = (x[row + i]! - mean) * factor * (weight[i]! + unitOffset) + (bias ? bias[i]! : 0);
+    }
+  }
+  return y;
+}
+
+function fromCache(
+  cache: FeatureCache | null,
+  window: number,
+  names: readonly string[],
+  widths: readonly number[],
+): Map<string, Float32Array> | null {
+  if (!cache || !names.every((name) => cache.has(window, name))) return null;
+  const values = new Map<string, Float32Array>();
+  for (const [c, name] of names.entries()) {
+    const value = cache.read(window, name, widths[c]!);
+    if (!value) return null;
+    values.set(name, value);
+  }
+  return values;
+}
+
+function requireFinite(values: Float32Array, cut: string): void {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]! * 0;
+  if (sum !== 0) {
+    throw userError(
+      'bad-weights',
+      `The model's hidden state at ${cut} is not finite: its weights are damaged, or too large for this device.`,
+      'Check the model file, or choose --device cpu.',
+    );
+  }
+}
