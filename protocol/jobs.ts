@@ -36,6 +36,8 @@ export type JobReply =
 export interface ThreadData {
   /** One Int32; 1 once the job is cancelled. Read between steps, because messages wait while the runtime computes. */
   readonly cancelFlag: SharedArrayBuffer;
+  /** The module that the thread runs. */
+  readonly entry: string;
 }
 
 /** An error as it crosses a thread or a process. */

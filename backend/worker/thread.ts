@@ -1,0 +1,44 @@
+/** Thread side of a job: runs one recipe at a time and posts its events. Knows the recipes only as a table. */
+import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
+import { userError } from '../../protocol/errors.ts';
+import {
+  toErrorRecord,
+  type JobReply,
+  type JobRequest,
+  type Recipe,
+  type RecipeTable,
+  type ThreadData,
+} from '../../protocol/jobs.ts';
+import type { CommandName, CommandOptions } from '../../protocol/options.ts';
+import { flaggedSignal } from './cancel.ts';
+
+/** Serves the host that started this thread. Throws on the main thread. */
+export function serveHost(recipes: RecipeTable): void {
+  if (!parentPort) throw new Error('This file runs in a worker thread only.');
+  serve(parentPort, (workerData as ThreadData).cancelFlag, recipes);
+}
+
+function serve(port: MessagePort, cancelFlag: SharedArrayBuffer, recipes: RecipeTable): void {
+  let cancel: (() => void) | null = null;
+  const reply = (message: JobReply): void => port.postMessage(message);
+
+  const run = async <Name extends CommandName>(name: Name, options: CommandOptions[Name]): Promise<void> => {
+    const { signal, abort } = flaggedSignal(cancelFlag);
+    cancel = abort;
+    try {
+      const recipe: Recipe<Name> = recipes[name];
+      for await (const event of recipe(options, signal)) reply({ type: 'event', event });
+      reply({ type: 'ended' });
+    } catch (error) {
+      const asked = signal.aborted && error === signal.reason;
+      reply({ type: 'failed', error: toErrorRecord(asked ? userError('cancelled', 'Cancelled.') : error) });
+    } finally {
+      cancel = null;
+    }
+  };
+
+  port.on('message', (request: JobRequest) => {
+    if (request.type === 'cancel') cancel?.();
+    else void run(request.recipe, request.options);
+  });
+}

@@ -1,0 +1,46 @@
+/** A thread with recipes whose behaviour the options choose: `model` says what to do. */
+import { threadId } from 'node:worker_threads';
+import { serveHost } from '../../../backend/worker/thread.ts';
+import { userError } from '../../../protocol/errors.ts';
+import type { TuneEvent } from '../../../protocol/events.ts';
+import type { TuneOptions } from '../../../protocol/options.ts';
+
+async function* tune(options: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
+  const detail = `thread ${threadId}`;
+  switch (options.model) {
+    case 'counts':
+      for (let done = 1; done <= 3; done++) yield { type: 'progress', phase: 'tune', done, total: 3, unit: detail };
+      return;
+    case 'blocks': {
+      yield { type: 'phase', phase: 'tune', detail };
+      // Never lets its event loop turn, as a runtime that computes does.
+      const end = Date.now() + 10_000;
+      while (!signal.aborted && Date.now() < end);
+      yield { type: 'warning', message: signal.aborted ? 'kept the work' : 'never saw the signal' };
+      return;
+    }
+    case 'waits':
+      yield { type: 'phase', phase: 'tune', detail };
+      await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
+      return;
+    case 'refuses':
+      throw userError('bad-model', 'model.gguf is truncated.', 'Download it again.');
+    case 'crashes':
+      yield { type: 'phase', phase: 'tune', detail };
+      setTimeout(() => {
+        throw new TypeError('nobody catches this');
+      });
+      await new Promise(() => {});
+      return;
+    case 'exits':
+      yield { type: 'phase', phase: 'tune', detail };
+      process.exit(7);
+      return;
+  }
+}
+
+async function* unused(): AsyncGenerator<never, void> {
+  throw new Error('not part of this test');
+}
+
+serveHost({ tune, evaluate: unused, generate: unused, doctor: unused });
