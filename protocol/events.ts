@@ -21,6 +21,16 @@ export type ProgressEvent = { type: 'progress'; phase: Phase; done: number; tota
 export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
 export type WarningEvent = { type: 'warning'; message: string };
 
+/** The model is loaded: what its exits are and where it runs. Before the first step or token. */
+export interface ReadyEvent {
+  type: 'ready';
+  model: string;
+  layers: number;
+  /** In the order of the stream, without the final exit. */
+  exits: { exit: string; layer: number }[];
+  device: string;
+}
+
 export interface StepEvent {
   type: 'step';
   step: number;
@@ -51,6 +61,7 @@ export type SavedEvent = { type: 'saved'; path: string; files: string[] };
 
 export type TuneEvent =
   | PhaseEvent
+  | ReadyEvent
   | ProgressEvent
   | WarningEvent
   | StepEvent
@@ -78,12 +89,14 @@ export interface SweepRow {
 
 export type EvaluateEvent =
   | PhaseEvent
+  | ReadyEvent
   | ProgressEvent
   | WarningEvent
   | { type: 'evaluated'; tokens: number; scores: ExitScore[]; sweep: SweepRow[] };
 
 export type GenerateEvent =
   | PhaseEvent
+  | ReadyEvent
   | ProgressEvent
   | WarningEvent
   | { type: 'token'; token: TokenRecord }

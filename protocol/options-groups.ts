@@ -62,6 +62,7 @@ export const dataOptions = {
     default: ['**/*.{ts,tsx,mts,js,jsx,mjs,py,rs,go,java,kt,c,h,cpp,hpp,cs,rb,php,swift,md,txt}'],
     scope: 'resource',
     placeholder: 'GLOB…',
+    variadic: true,
     help: 'Text files, folders or globs; a .jsonl file of {"messages": […]} lines holds chats, of {"text": …} lines texts.',
   }),
   sequenceLength: integer({
@@ -278,7 +279,10 @@ export const evaluationOptions = {
 };
 
 export const decodingOptions = {
-  prompt: list({ default: [], help: 'The prompt, - for standard input; several are decoded as a batch.' }),
+  prompt: list({
+    default: [],
+    help: 'The prompt, - for standard input; repeated, the prompts are decoded as a batch.',
+  }),
   chat: boolean({ default: false, scope: 'window', help: "Put the prompt into the model's chat template." }),
   system: optionalText({ scope: 'window', help: 'System message of a chat.' }),
   maxTokens: integer({
@@ -320,7 +324,13 @@ export const decodingOptions = {
     scope: 'window',
     help: 'Exits in a row that must agree, under the policy patience.',
   }),
-  disable: list({ default: [], scope: 'window', placeholder: 'EXIT…', help: 'Exits not to use, such as 8:mlp.' }),
+  disable: list({
+    default: [],
+    scope: 'window',
+    variadic: true,
+    placeholder: 'EXIT…',
+    help: 'Exits not to use, such as 8:mlp.',
+  }),
   temperature: number({
     default: 0,
     minimum: 0,
@@ -358,7 +368,7 @@ export const decodingOptions = {
     scope: 'window',
     help: 'Divides the scores of tokens already there; 1 for none.',
   }),
-  stop: list({ default: [], scope: 'window', help: 'Texts that end the generation.' }),
+  stop: list({ default: [], scope: 'window', help: 'A text that ends the generation; may be repeated.' }),
   candidates: integer({
     default: 0,
     minimum: 0,

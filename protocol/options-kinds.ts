@@ -25,6 +25,8 @@ export interface Option<T> {
   readonly placeholder: string;
   /** True where null is a value ("none"). */
   readonly optional: boolean;
+  /** Of a list: one flag takes several words, as a shell makes of a glob. */
+  readonly variadic: boolean;
   read(value: unknown): Read<T>;
 }
 
@@ -52,6 +54,7 @@ function option<T>(common: Common, fields: Fields, read: (value: unknown) => Rea
     maximum: null,
     values: null,
     optional: false,
+    variadic: false,
     ...fields,
     placeholder: common.placeholder ?? fields.placeholder,
     help: common.help,
@@ -119,13 +122,17 @@ export const text = (common: Common & { readonly default: string }): Option<stri
 
 export const optionalText = (common: Common): Option<string | null> => optional(text({ ...common, default: '' }));
 
-/** Texts; a flag takes several words and may be repeated. */
-export const list = (common: Common & { readonly default: readonly string[] }): Option<readonly string[]> =>
-  option(common, { type: 'list', default: common.default, placeholder: 'TEXT…' }, (value) =>
+/** Texts; the flag may be repeated. */
+export const list = (
+  common: Common & { readonly default: readonly string[]; readonly variadic?: boolean },
+): Option<readonly string[]> => {
+  const { variadic = false } = common;
+  return option(common, { type: 'list', default: common.default, placeholder: 'TEXT', variadic }, (value) =>
     Array.isArray(value) && value.every((item): item is string => typeof item === 'string')
       ? good(value)
       : bad('a list of texts'),
   );
+};
 
 /** One of some names; `values` says what each means, in the order shown. */
 export function oneOf<V extends string>(
