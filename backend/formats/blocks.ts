@@ -1,0 +1,226 @@
+/**
+ * GGML blocks as the blocks of ONNX Runtime's MatMulNBits, without going through floats: the weight of each element stays
+ * `scale · (quant − zeroPoint) + minimum`, bit for bit what dequantise() gives. Knows no graph.
+ */
+import { blockInfo, halfValues, minimumOfQ45K, placeOfQ6K, scaleOfQ3K, scaleOfQ45K, typeBytes } from './dequantise.ts';
+import type { TensorType } from './tensor-source.ts';
+
+/**
+ * A weight `[rows, columns]` in blocks along its columns. `zeroPoint` is 8 (4 bits) or 128 (8 bits) where `minima` is null,
+ * MatMulNBits' own default; with minima it is 0 and the weight is `scale · quant + minimum`.
+ */
+export interface WeightBlocks {
+  readonly bits: 4 | 8;
+  readonly blockSize: 16 | 32;
+  readonly zeroPoint: 0 | 8 | 128;
+  /** `[rows, columns / blockSize, blockSize · bits / 8]`; at 4 bits two a byte, the lower column in the low nibble. */
+  readonly quants: Uint8Array;
+  /** `[rows, columns / blockSize]`. */
+  readonly scales: Float32Array;
+  /** `[rows, columns / blockSize]`, or null where every minimum is zero by definition of the type. */
+  readonly minima: Float32Array | null;
+}
+
+/** Bits, block size and zero point a type gets; null where it has no blocks. */
+export const blockForm = (type: TensorType): Pick<WeightBlocks, 'bits' | 'blockSize' | 'zeroPoint'> | null => {
+  const form = forms[type];
+  return form === undefined ? null : { bits: form.bits, blockSize: form.blockSize, zeroPoint: form.zeroPoint };
+};
+
+/**
+ * Repacks whole rows of a block-quantised weight; `bytes` holds `rows · columns` elements. Null for types without blocks.
+ * Exact for every type: scales and minima are products of a 16-bit float and at most seven bits.
+ */
+export function toBlocks(type: TensorType, bytes: Uint8Array, rows: number, columns: number): WeightBlocks | null {
+  const form = forms[type];
+  if (form === undefined) return null;
+  if (columns % blockInfo(type).elements !== 0 || bytes.length !== typeBytes(type, rows * columns))
+    throw new RangeError(`${rows} × ${columns} elements of ${type} do not take ${bytes.length} bytes`);
+  const { bits, blockSize, zeroPoint, repack } = form;
+  const count = (rows * columns) / blockSize;
+  const quants = new Uint8Array((rows * columns * bits) / 8);
+  const scales = new Float32Array(count);
+  const minima = zeroPoint === 0 ? new Float32Array(count) : null;
+  repack(bytes, quants, scales, minima ?? empty);
+  return { bits, blockSize, zeroPoint, quants, scales, minima };
+}
+
+type Repack = (b: Uint8Array, quants: Uint8Array, scales: Float32Array, minima: Float32Array) => void;
+
+const empty = new Float32Array(0);
+
+interface Form {
+  readonly bits: 4 | 8;
+  readonly blockSize: 16 | 32;
+  readonly zeroPoint: 0 | 8 | 128;
+  readonly repack: Repack;
+}
+
+/** GGML keeps element j and j + 16 in one byte; MatMulNBits 2j and 2j + 1. */
+function interleave(b: Uint8Array, p: number, quants: Uint8Array, o: number): void {
+  for (let j = 0; j < 8; j++) {
+    const first = b[p + 2 * j]!;
+    const second = b[p + 2 * j + 1]!;
+    quants[o + j] = (first & 15) | ((second & 15) << 4);
+    quants[o + 8 + j] = (first >> 4) | (second & 0xf0);
+  }
+}
+
+/** Five-bit quants of a block of 32, each raised by `shift`, one a byte. */
+function widenFive(b: Uint8Array, low: number, high: number, shift: number, quants: Uint8Array, o: number): void {
+  const bits = b[high]! | (b[high + 1]! << 8) | (b[high + 2]! << 16) | (b[high + 3]! << 24);
+  for (let j = 0; j < 16; j++) {
+    const q = b[low + j]!;
+    quants[o + j] = ((q & 15) | (((bits >>> j) & 1) << 4)) + shift;
+    quants[o + 16 + j] = ((q >> 4) | (((bits >>> (j + 16)) & 1) << 4)) + shift;
+  }
+}
+
+const half = (b: Uint8Array, p: number): number => halfValues[b[p]! | (b[p + 1]! << 8)]!;
+
+const forms: Partial<Record<TensorType, Form>> = {
+  Q4_0: {
+    bits: 4,
+    blockSize: 32,
+    zeroPoint: 8,
+    repack: (b, quants, scales) => {
+      for (let i = 0, p = 0; i < scales.length; i++, p += 18) {
+        scales[i] = half(b, p);
+        interleave(b, p + 2, quants, 16 * i);
+      }
+    },
+  },
+  Q4_1: {
+    bits: 4,
+    blockSize: 32,
+    zeroPoint: 0,
+    repack: (b, quants, scales, minima) => {
+      for (let i = 0, p = 0; i < scales.length; i++, p += 20) {
+        scales[i] = half(b, p);
+        minima[i] = half(b, p + 2);
+        interleave(b, p + 4, quants, 16 * i);
+      }
+    },
+  },
+  Q5_0: {
+    bits: 8,
+    blockSize: 32,
+    zeroPoint: 128,
+    repack: (b, quants, scales) => {
+      for (let i = 0, p = 0; i < scales.length; i++, p += 22) {
+        scales[i] = half(b, p);
+        widenFive(b, p + 6, p + 2, 128 - 16, quants, 32 * i);
+      }
+    },
+  },
+  Q5_1: {
+    bits: 8,
+    blockSize: 32,
+    zeroPoint: 0,
+    repack: (b, quants, scales, minima) => {
+      for (let i = 0, p = 0; i < scales.length; i++, p += 24) {
+        scales[i] = half(b, p);
+        minima[i] = half(b, p + 2);
+        widenFive(b, p + 8, p + 4, 0, quants, 32 * i);
+      }
+    },
+  },
+  Q8_0: {
+    bits: 8,
+    blockSize: 32,
+    zeroPoint: 128,
+    repack: (b, quants, scales) => {
+      for (let i = 0, p = 0; i < scales.length; i++, p += 34) {
+        scales[i] = half(b, p);
+        // Adding 128 to a signed byte flips its highest bit.
+        for (let j = 0; j < 32; j++) quants[32 * i + j] = b[p + 2 + j]! ^ 0x80;
+      }
+    },
+  },
+  Q2_K: {
+    bits: 4,
+    blockSize: 16,
+    zeroPoint: 0,
+    repack: (b, quants, scales, minima) => {
+      for (let i = 0; i < scales.length; i++) {
+        const p = 84 * (i >> 4);
+        const s = i & 15;
+        scales[i] = half(b, p + 80) * (b[p + s]! & 15);
+        minima[i] = -half(b, p + 82) * (b[p + s]! >> 4);
+        const from = p + 16 + 32 * (s >> 3) + 16 * (s & 1);
+        const shift = 2 * ((s >> 1) & 3);
+        for (let j = 0; j < 8; j++)
+          quants[8 * i + j] = ((b[from + 2 * j]! >> shift) & 3) | (((b[from + 2 * j + 1]! >> shift) & 3) << 4);
+      }
+    },
+  },
+  Q3_K: {
+    bits: 4,
+    blockSize: 16,
+    zeroPoint: 8,
+    repack: (b, quants, scales) => {
+      for (let i = 0; i < scales.length; i++) {
+        const p = 110 * (i >> 4);
+        const s = i & 15;
+        scales[i] = half(b, p + 108) * scaleOfQ3K(b, p + 96, s);
+        const from = p + 32 + 32 * (s >> 3) + 16 * (s & 1);
+        const shift = 2 * ((s >> 1) & 3);
+        const high = p + 16 * (s & 1);
+        const quant = (j: number): number =>
+          ((b[from + j]! >> shift) & 3) + 4 + (((b[high + j]! >> (s >> 1)) & 1) << 2);
+        for (let j = 0; j < 8; j++) quants[8 * i + j] = quant(2 * j) | (quant(2 * j + 1) << 4);
+      }
+    },
+  },
+  Q4_K: {
+    bits: 4,
+    blockSize: 32,
+    zeroPoint: 0,
+    repack: (b, quants, scales, minima) => {
+      for (let i = 0; i < scales.length; i++) {
+        const p = 144 * (i >> 3);
+        const s = i & 7;
+        scales[i] = half(b, p) * scaleOfQ45K(b, p + 4, s);
+        minima[i] = -half(b, p + 2) * minimumOfQ45K(b, p + 4, s);
+        const from = p + 16 + 32 * (s >> 1);
+        const shift = 4 * (s & 1);
+        for (let j = 0; j < 16; j++)
+          quants[16 * i + j] = ((b[from + 2 * j]! >> shift) & 15) | (((b[from + 2 * j + 1]! >> shift) & 15) << 4);
+      }
+    },
+  },
+  Q5_K: {
+    bits: 8,
+    blockSize: 32,
+    zeroPoint: 0,
+    repack: (b, quants, scales, minima) => {
+      for (let i = 0; i < scales.length; i++) {
+        const p = 176 * (i >> 3);
+        const s = i & 7;
+        scales[i] = half(b, p) * scaleOfQ45K(b, p + 4, s);
+        minima[i] = -half(b, p + 2) * minimumOfQ45K(b, p + 4, s);
+        const from = p + 48 + 32 * (s >> 1);
+        const shift = 4 * (s & 1);
+        for (let j = 0; j < 32; j++)
+          quants[32 * i + j] = ((b[from + j]! >> shift) & 15) | (((b[p + 16 + j]! >> s) & 1) << 4);
+      }
+    },
+  },
+  Q6_K: {
+    bits: 8,
+    blockSize: 16,
+    zeroPoint: 128,
+    repack: (b, quants, scales) => {
+      for (let i = 0; i < scales.length; i++) {
+        const p = 210 * (i >> 4);
+        const s = i & 15;
+        scales[i] = half(b, p + 208) * ((b[p + 192 + s]! << 24) >> 24);
+        const { low, lowShift, high, highShift } = placeOfQ6K(s);
+        for (let j = 0; j < 16; j++) {
+          const q = ((b[p + low + j]! >> lowShift) & 15) | (((b[p + high + j]! >> highShift) & 3) << 4);
+          quants[16 * i + j] = q - 32 + 128;
+        }
+      }
+    },
+  },
+};

@@ -1,0 +1,157 @@
+/**
+ * Files by range and files written whole or not at all. Everything that can go wrong with a file leaves here as one
+ * sentence that names it. Knows no format.
+ */
+import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { UserError, userError } from '../../protocol/errors.ts';
+
+/** A file open for reading; `size` is its size when it was opened. */
+export interface RangeFile {
+  readonly path: string;
+  readonly size: number;
+  /** Reads exactly `length` bytes at `offset` into fresh memory. Throws `bad-weights` where the file ends before. */
+  read(offset: number, length: number): Uint8Array;
+  close(): void;
+}
+
+/** Opens a regular file. Throws `not-found` or `file-system`. */
+export function openRangeFile(path: string): RangeFile {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, 'r');
+  } catch (error) {
+    throw fileError(error, 'read', path);
+  }
+  const stat = fstatSync(descriptor);
+  if (!stat.isFile()) {
+    closeSync(descriptor);
+    throw userError('file-system', `${path} is not a regular file.`, 'Name a file.');
+  }
+  let open = true;
+  return {
+    path,
+    size: stat.size,
+    read: (offset, length) => {
+      if (offset < 0 || length < 0 || offset + length > stat.size) throw endOfFile(path, offset + length, stat.size);
+      const bytes = new Uint8Array(length);
+      let done = 0;
+      while (done < length) {
+        const count = readPiece(descriptor, bytes, done, offset + done, path);
+        // The file shrank after it was opened.
+        if (count === 0) throw endOfFile(path, offset + length, offset + done);
+        done += count;
+      }
+      return bytes;
+    },
+    close: () => {
+      if (open) closeSync(descriptor);
+      open = false;
+    },
+  };
+}
+
+/** What a file of another kind with a weight file's name begins with, as words for a message; null where it is none of them. */
+export function foreignKind(start: Uint8Array): string | null {
+  const text = Buffer.from(start.subarray(0, 512)).toString('latin1');
+  if (start.length === 0) return 'empty';
+  if (text.startsWith('PK\x03\x04')) return 'a zip archive (perhaps a PyTorch checkpoint)';
+  if (text.startsWith('\x1f\x8b')) return 'a gzip archive';
+  if (text.startsWith('\x80\x02') || text.startsWith('\x80\x03') || text.startsWith('\x80\x04'))
+    return 'a Python pickle (perhaps a PyTorch checkpoint)';
+  if (text.startsWith('version https://git-lfs')) return 'a git-lfs pointer, not the file itself';
+  if (/^\s*(<!doctype html|<html|<\?xml)/i.test(text)) return 'a web page (perhaps a failed download)';
+  if (text.startsWith('\x89HDF')) return 'an HDF5 file';
+  if (text.startsWith('GGUF')) return 'a GGUF file';
+  return null;
+}
+
+/**
+ * Writes `pieces` to a temporary name beside `path`, syncs and renames, so that `path` is the old file or the whole new
+ * one at any moment. Throws `file-system` (full disk, read-only folder …) and leaves nothing behind.
+ */
+export function writeFileAtomically(path: string, pieces: Iterable<Uint8Array | string>): void {
+  const directory = dirname(path);
+  const temporary = join(directory, `.${basename(path)}.${process.pid}.tmp`);
+  let descriptor: number | null = null;
+  try {
+    mkdirSync(directory, { recursive: true });
+    descriptor = openSync(temporary, 'w');
+    for (const piece of pieces) writeWhole(descriptor, typeof piece === 'string' ? Buffer.from(piece) : piece);
+    fsyncSync(descriptor);
+    closeSync(descriptor);
+    descriptor = null;
+    renameSync(temporary, path);
+    syncDirectory(directory);
+  } catch (error) {
+    if (descriptor !== null) closeSync(descriptor);
+    rmSync(temporary, { force: true });
+    throw error instanceof UserError ? error : fileError(error, 'write', path);
+  }
+}
+
+/** Writes all of `bytes` at the descriptor's position; a short write (a nearly full disk) is continued until it fails. */
+export function writeWhole(descriptor: number, bytes: Uint8Array): void {
+  let done = 0;
+  while (done < bytes.length) done += writeSync(descriptor, bytes, done, bytes.length - done);
+}
+
+/** A system error as a sentence about `path`; errors that are not the user's are returned as they are. */
+export function fileError(error: unknown, action: 'read' | 'write', path: string): Error {
+  if (error instanceof UserError) return error;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const known = fileSentences[code];
+  if (known !== undefined) return userError(known.code, `Cannot ${action} ${path}: ${known.why}.`, known.wayOut, error);
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+const fileSentences: Record<string, { code: 'not-found' | 'file-system'; why: string; wayOut: string } | undefined> = {
+  ENOENT: { code: 'not-found', why: 'it does not exist', wayOut: 'Check the path.' },
+  ENOTDIR: { code: 'not-found', why: 'a part of the path is not a folder', wayOut: 'Check the path.' },
+  EISDIR: { code: 'file-system', why: 'it is a folder', wayOut: 'Name a file.' },
+  EACCES: {
+    code: 'file-system',
+    why: 'permission is denied',
+    wayOut: 'Change its permissions or choose another place.',
+  },
+  EPERM: { code: 'file-system', why: 'it is not permitted', wayOut: 'Change its permissions or choose another place.' },
+  EROFS: { code: 'file-system', why: 'the file system is read-only', wayOut: 'Choose another place.' },
+  ENOSPC: { code: 'file-system', why: 'the disk is full', wayOut: 'Free some space or choose another place.' },
+  EDQUOT: { code: 'file-system', why: 'the disk quota is used up', wayOut: 'Free some space or choose another place.' },
+  EFBIG: { code: 'file-system', why: 'the file would be too large for this disk', wayOut: 'Choose another place.' },
+  EMFILE: { code: 'file-system', why: 'too many files are open', wayOut: 'Raise the limit (ulimit -n).' },
+  ENAMETOOLONG: { code: 'file-system', why: 'the name is too long', wayOut: 'Choose a shorter name.' },
+  EIO: { code: 'file-system', why: 'the device reports an error', wayOut: 'Check the disk.' },
+};
+
+const endOfFile = (path: string, wanted: number, size: number): UserError =>
+  userError(
+    'bad-weights',
+    `${path} is truncated: byte ${wanted} is needed, the file ends at ${size}.`,
+    'Get the file again.',
+  );
+
+// One read call takes at most 2^31 − 1 bytes.
+const maxReadBytes = 2 ** 30;
+
+function readPiece(descriptor: number, into: Uint8Array, start: number, position: number, path: string): number {
+  try {
+    return readSync(descriptor, into, start, Math.min(into.length - start, maxReadBytes), position);
+  } catch (error) {
+    throw fileError(error, 'read', path);
+  }
+}
+
+function syncDirectory(directory: string): void {
+  // Windows cannot open a folder, and some network disks refuse to sync one; the rename itself has succeeded.
+  try {
+    const descriptor = openSync(directory, 'r');
+    try {
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch {
+    return;
+  }
+}
