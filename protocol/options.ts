@@ -74,7 +74,7 @@ export const presets = {
 /** How an option is called where its value came from: `--learning-rate` or `earlyExit.tuning.learningRate`. */
 export interface Origin {
   readonly code: ErrorCode;
-  name(option: string): string;
+  name(option: string, command: CommandName): string;
 }
 
 export const flagName = (option: string): string =>
@@ -85,6 +85,10 @@ export const configOrigin = (file: string): Origin => ({
   code: 'bad-config',
   name: (option) => `${option} in ${file}`,
 });
+export const settingOrigin: Origin = {
+  code: 'bad-config',
+  name: (option, command) => settingName((optionTables[command] as OptionTable)[option], option) ?? option,
+};
 
 /**
  * Checks every value of `given` and fills in presets and defaults. Throws a UserError that names the option, what it must
@@ -96,17 +100,20 @@ export function parseOptions<Name extends CommandName>(
   origin: Origin = flagOrigin,
 ): CommandOptions[Name] {
   const table: OptionTable = optionTables[command];
-  for (const name of Object.keys(given)) {
-    if (!Object.hasOwn(table, name)) throw unknownOption(command, name, origin);
+  const { code } = origin;
+  const name: Namer = (option) => origin.name(option, command);
+  for (const option of Object.keys(given)) {
+    if (!Object.hasOwn(table, option)) throw unknownOption(command, option, code, name);
   }
-  const preset: Readonly<Record<string, unknown>> = presetOf(command, given, origin);
+  const preset: Readonly<Record<string, unknown>> = command === 'tune' ? presetOf(given, code, name) : {};
   const values: Record<string, unknown> = {};
-  for (const [name, option] of Object.entries(table)) {
-    const value = [given[name], preset[name]].find((each) => each !== undefined);
-    values[name] = readOption(name, option, value === undefined ? option.default : value, origin);
+  for (const [key, option] of Object.entries(table)) {
+    const value = [given[key], preset[key]].find((each) => each !== undefined);
+    values[key] = readOption(option, value === undefined ? option.default : value, code, name(key));
   }
   const parsed = values as unknown as CommandOptions[Name];
-  checkTogether(command, parsed, origin);
+  if (command === 'tune') checkTune(parsed as TuneOptions, code, name);
+  if (command === 'generate') checkGenerate(parsed as GenerateOptions, code, name);
   return parsed;
 }
 
@@ -121,10 +128,7 @@ export function optionsFromSettings<Name extends CommandName>(
     const value = setting === null ? undefined : get(setting);
     if (value !== undefined) given[name] = value;
   }
-  return parseOptions(command, given, {
-    code: 'bad-config',
-    name: (name) => settingName((optionTables[command] as OptionTable)[name], name) ?? name,
-  });
+  return parseOptions(command, given, settingOrigin);
 }
 
 /** Full name of an option's setting, such as `earlyExit.tuning.learningRate`; null where it is none. */
@@ -137,62 +141,52 @@ export function settingName(option: Option<unknown> | undefined, name: string): 
   return null;
 }
 
-function unknownOption(command: string, name: string, origin: Origin): Error {
-  const names = Object.keys(optionTables[command as CommandName]);
-  const near = nearest(name, names);
-  return userError(
-    origin.code,
-    `${origin.name(name)} is no option of ${command}.`,
-    near === null ? `See early-exit ${command} --help.` : `Did you mean ${origin.name(near)}?`,
-  );
+/** `name` as its origin calls it, within one command. */
+type Namer = (option: string) => string;
+
+function unknownOption(command: CommandName, option: string, code: ErrorCode, name: Namer): Error {
+  const near = nearest(option, Object.keys(optionTables[command]));
+  const wayOut = near === null ? `See early-exit ${command} --help.` : `Did you mean ${name(near)}?`;
+  return userError(code, `${name(option)} is no option of ${command}.`, wayOut);
 }
 
-function readOption(name: string, option: Option<unknown>, value: unknown, origin: Origin): unknown {
+function readOption(option: Option<unknown>, value: unknown, code: ErrorCode, name: string): unknown {
   const read = option.read(value);
   if (read.ok) return read.value;
-  throw userError(origin.code, `${origin.name(name)} must be ${read.expected}, not ${JSON.stringify(value)}.`);
+  throw userError(code, `${name} must be ${read.expected}, not ${JSON.stringify(value)}.`);
 }
 
 /** Values of the chosen preset, less the limits where the user set one. */
-function presetOf(
-  command: CommandName,
-  given: Readonly<Record<string, unknown>>,
-  origin: Origin,
-): Partial<TuneOptions> {
-  if (command !== 'tune') return {};
+function presetOf(given: Readonly<Record<string, unknown>>, code: ErrorCode, name: Namer): Partial<TuneOptions> {
   const { preset } = optionTables.tune;
-  const name = readOption('preset', preset, given['preset'] ?? preset.default, origin) as TuneOptions['preset'];
-  const { minutes, ...rest } = presets[name];
+  const chosen = given['preset'] === undefined ? preset.default : given['preset'];
+  const read = readOption(preset, chosen, code, name('preset')) as TuneOptions['preset'];
+  const { minutes, ...rest } = presets[read];
   const limited = ['steps', 'epochs'].some((limit) => (given[limit] ?? null) !== null);
   return limited ? rest : { minutes, ...rest };
 }
 
-function checkTogether(command: CommandName, options: CommandOptions[CommandName], origin: Origin): void {
-  const refuse = (sentence: string): never => {
-    throw userError(origin.code, sentence);
-  };
-  if (command === 'tune') {
-    const { crossEntropy, distillation, exits, exitWeights, minutes, steps, epochs } = options as TuneOptions;
-    if (minutes === null && steps === null && epochs === null) {
-      const [m, s, e] = ['minutes', 'steps', 'epochs'].map((name) => origin.name(name));
-      refuse(`A run needs an end: give ${m}, ${s} or ${e}.`);
-    }
-    if (crossEntropy + distillation === 0) {
-      refuse(
-        `${origin.name('crossEntropy')} and ${origin.name('distillation')} are both 0: there is nothing to learn.`,
-      );
-    }
-    const count = exits.kind === 'placed' ? exits.exits.length : null;
-    const lists = exitWeights.kind === 'static' ? [exitWeights.weights] : [exitWeights.from, exitWeights.to];
-    const wrong = lists.find((list) => count !== null && list.length !== 1 && list.length !== count);
-    if (wrong) refuse(`${origin.name('exitWeights')} has ${wrong.length} weights for ${count} exits.`);
+function checkTune(options: TuneOptions, code: ErrorCode, name: Namer): void {
+  const { crossEntropy, distillation, exits, exitWeights, minutes, steps, epochs } = options;
+  if (minutes === null && steps === null && epochs === null) {
+    throw userError(code, `A run needs an end: give ${name('minutes')}, ${name('steps')} or ${name('epochs')}.`);
   }
-  if (command === 'generate') {
-    const { policy, threshold, system, chat } = options as GenerateOptions;
-    const largest = Math.max(threshold.all, ...Object.values(threshold.exits));
-    if ((policy === 'confidence' || policy === 'margin') && largest > 1) {
-      refuse(`${origin.name('threshold')} must be from 0 to 1 under the policy ${policy}, not ${largest}.`);
-    }
-    if (system !== null && !chat) refuse(`${origin.name('system')} needs ${origin.name('chat')}.`);
+  if (crossEntropy + distillation === 0) {
+    const both = `${name('crossEntropy')} and ${name('distillation')}`;
+    throw userError(code, `${both} are both 0: there is nothing to learn.`);
   }
+  if (exits.kind === 'auto') return;
+  const count = exits.exits.length;
+  const lists = exitWeights.kind === 'static' ? [exitWeights.weights] : [exitWeights.from, exitWeights.to];
+  const wrong = lists.find((list) => list.length !== 1 && list.length !== count);
+  if (wrong) throw userError(code, `${name('exitWeights')} has ${wrong.length} weights for ${count} exits.`);
+}
+
+function checkGenerate(options: GenerateOptions, code: ErrorCode, name: Namer): void {
+  const { policy, threshold, system, chat } = options;
+  const largest = Math.max(threshold.all, ...Object.values(threshold.exits));
+  if ((policy === 'confidence' || policy === 'margin') && largest > 1) {
+    throw userError(code, `${name('threshold')} must be from 0 to 1 under the policy ${policy}, not ${largest}.`);
+  }
+  if (system !== null && !chat) throw userError(code, `${name('system')} needs ${name('chat')}.`);
 }
