@@ -1,0 +1,61 @@
+/** Bundles the command line, the worker, the language server, the extension and its webview into dist/. */
+import { build } from 'esbuild';
+import { chmod, rm } from 'node:fs/promises';
+import path from 'node:path';
+
+const root = path.resolve(import.meta.dirname, '..');
+
+const common = {
+  absWorkingDir: root,
+  bundle: true,
+  sourcemap: process.argv.includes('--package') ? false : 'linked',
+  minify: process.argv.includes('--package'),
+  logLevel: 'warning',
+  legalComments: 'linked',
+};
+
+// Bundled CommonJS packages ask for Node's own modules with require, which an ES module has not.
+const requireInModules = `import { createRequire as __createRequire } from 'node:module';
+const require = __createRequire(import.meta.url);`;
+
+/** Native packages, and packages that only some machines have. */
+const external = [
+  'onnxruntime-node',
+  'onnxruntime-common',
+  'webgpu',
+  '@tensorflow/tfjs-node',
+  '@tensorflow/tfjs-node-gpu',
+];
+
+const bundles = [
+  {
+    entryPoints: { cli: 'backend/cli/main.ts', worker: 'backend/worker/entry.ts', server: 'backend/server/main.ts' },
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    external,
+    banner: { js: requireInModules },
+    outdir: 'dist',
+  },
+  {
+    entryPoints: { extension: 'extension/main.ts' },
+    platform: 'node',
+    target: 'node20',
+    format: 'cjs',
+    external: ['vscode'],
+    outdir: 'dist',
+    outExtension: { '.js': '.cjs' },
+  },
+  {
+    entryPoints: { main: 'webview/main.ts' },
+    platform: 'browser',
+    target: 'es2022',
+    format: 'esm',
+    loader: { '.ttf': 'file' },
+    outdir: 'dist/webview',
+  },
+];
+
+await rm(path.join(root, 'dist'), { recursive: true, force: true });
+await Promise.all(bundles.map((bundle) => build({ ...common, ...bundle })));
+await chmod(path.join(root, 'dist/cli.js'), 0o755);

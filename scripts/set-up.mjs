@@ -1,0 +1,54 @@
+/** What a fresh clone needs before anything else: a recent Node, the packages of the lock file, the bundles. No dependencies. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+
+export const root = path.resolve(import.meta.dirname, '..');
+
+const OLDEST_NODE = 20;
+
+/** Installs and builds what is missing; ends the process with a sentence where that fails. */
+export function setUp() {
+  const [major] = process.versions.node.split('.');
+  if (Number(major) < OLDEST_NODE)
+    fail(`Node ${OLDEST_NODE} or newer is needed; this is Node ${process.versions.node}.`);
+  if (!packagesMatchLock()) {
+    console.error('Installing packages (npm ci) …');
+    run(...npm('ci'), { ONNXRUNTIME_NODE_INSTALL: 'skip' });
+  }
+  run(process.execPath, ['scripts/build.mjs']);
+}
+
+/** Runs a command in the repository with this terminal; ends the process with its code where it fails. */
+export function run(command, args, environment = {}) {
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, ...environment },
+  });
+  if (error) fail(`${command} did not start: ${error.message}`);
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+/** Command and arguments of npm: the one that runs this script, or the one on PATH. */
+function npm(...args) {
+  const own = process.env.npm_execpath;
+  if (own?.endsWith('.js')) return [process.execPath, [own, ...args]];
+  return process.platform === 'win32' ? [process.env.ComSpec ?? 'cmd.exe', ['/c', 'npm', ...args]] : ['npm', args];
+}
+
+function packagesMatchLock() {
+  const installed = path.join(root, 'node_modules/.package-lock.json');
+  if (!existsSync(installed)) return false;
+  const [wanted, found] = [path.join(root, 'package-lock.json'), installed].map(
+    (file) => JSON.parse(readFileSync(file, 'utf8')).packages,
+  );
+  return Object.entries(wanted).every(
+    ([name, { version, optional }]) => name === '' || optional || found[name]?.version === version,
+  );
+}
+
+function fail(sentence) {
+  console.error(sentence);
+  process.exit(1);
+}

@@ -1,0 +1,78 @@
+/**
+ * `npm test`: sets up, checks types, lint and format, runs the unit, parity and golden tests and the integration suites.
+ * Ends with one line, `N passed, N failed` and, where tests were skipped, `, N skipped`. No dependencies of its own.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { root, setUp } from './set-up.mjs';
+
+const bin = (name) => path.join(root, 'node_modules', name);
+
+/** Each check is one test. */
+const checks = [
+  ['types', [bin('typescript/bin/tsc'), '-p', '.']],
+  ['lint', [bin('eslint/bin/eslint.js'), '.']],
+  ['format', [bin('prettier/bin/prettier.cjs'), '--check', '--log-level', 'warn', '.']],
+];
+
+setUp();
+const counts = [];
+for (const [name, args] of checks) {
+  heading(name);
+  const { code } = await node(args);
+  counts.push({ passed: Number(code === 0), failed: Number(code !== 0), skipped: 0 });
+}
+heading('unit, parity and golden tests');
+counts.push(await vitest());
+heading('integration tests');
+counts.push(await integration());
+
+const total = (kind) => counts.reduce((sum, count) => sum + count[kind], 0);
+const skipped = total('skipped');
+console.log(`\n${total('passed')} passed, ${total('failed')} failed${skipped ? `, ${skipped} skipped` : ''}`);
+process.exitCode = total('failed') === 0 ? 0 : 1;
+
+function heading(text) {
+  console.log(`\n── ${text} ──`);
+}
+
+async function vitest() {
+  const file = path.join(root, '.cache/test/vitest.json');
+  mkdirSync(path.dirname(file), { recursive: true });
+  rmSync(file, { force: true });
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
+  const { code } = await node([bin('vitest/vitest.mjs'), 'run', ...reporters]);
+  if (!existsSync(file)) return { passed: 0, failed: 1, skipped: 0 };
+  const report = JSON.parse(readFileSync(file, 'utf8'));
+  // A file that fails to load has no tests of its own.
+  const broken = report.testResults.filter((each) => each.status === 'failed' && each.assertionResults.length === 0);
+  const failed = report.numFailedTests + broken.length;
+  return {
+    passed: report.numPassedTests,
+    failed: failed === 0 && code !== 0 ? 1 : failed,
+    skipped: report.numPendingTests + report.numTodoTests,
+  };
+}
+
+/** The driver's last line holds its counts. */
+async function integration() {
+  const { code, output } = await node([bin('tsx/dist/cli.mjs'), 'test/integration/run.ts']);
+  const lines = [...output.matchAll(/^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$/gm)];
+  const [passed, failed, skipped] = (lines.at(-1) ?? []).slice(1).map((text) => Number(text ?? 0));
+  if (passed === undefined) return { passed: 0, failed: 1, skipped: 0 };
+  return { passed, failed: failed === 0 && code !== 0 ? 1 : failed, skipped };
+}
+
+/** Runs Node with this terminal and answers its code and what it printed. */
+function node(args) {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    let output = '';
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      output += text;
+      process.stdout.write(text);
+    });
+    child.on('close', (code) => resolve({ code, output }));
+  });
+}
