@@ -13,6 +13,8 @@ export interface Value {
 }
 
 export interface Session {
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
   /** Runs the graph; only `outputs` are copied out (default: all). */
   run(feeds: Readonly<Record<string, Value>>, outputs?: readonly string[]): Promise<Record<string, Value>>;
   dispose(): Promise<void>;
@@ -38,6 +40,8 @@ export async function openSession(graph: BuiltGraph, options: SessionOptions = {
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   });
   return {
+    inputs: session.inputNames,
+    outputs: session.outputNames,
     async run(feeds, outputs) {
       const tensors: Record<string, ort.Tensor> = {};
       for (const [name, value] of Object.entries(feeds)) tensors[name] = toTensor(value);

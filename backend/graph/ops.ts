@@ -1,0 +1,245 @@
+/**
+ * `Ops` as ONNX nodes: a value is the name of a tensor `[batch, tokens, width]` in a graph. Linears of one input become
+ * one node and a split; a norm takes the open addition before it along; a block-quantised weight runs in its own blocks.
+ * Knows operators and weights, no stages and no exits.
+ */
+import type { WeightBlocks } from '../formats/quantisation.ts';
+import type { Ops } from '../model/ops.ts';
+import type { BlockForm, Parameters } from '../model/parameters.ts';
+import type { Activation, NormSpec } from '../model/spec.ts';
+import type { GraphBuilder } from './builder.ts';
+
+export interface GraphOptions {
+  /**
+   * `float32`: activations stay as they are. `int8`: products with quantised weights round activations to 8 bits a
+   * block, as llama.cpp does; about twice as fast.
+   */
+  readonly arithmetic: 'float32' | 'int8';
+  /** Whether attention sees keys and values from before this pass, fed as `key.<slot>` and `value.<slot>`. */
+  readonly past: boolean;
+}
+
+/** `Ops` over a graph; `slots` collects the attentions met, in order. */
+export type GraphOps = Ops<string> & { readonly slots: readonly string[] };
+
+const contrib = 'com.microsoft';
+
+/**
+ * Inputs it adds when first needed: `cos.<rope>`, `sin.<rope>` `[batch, tokens, dimensions / 2]`; `mask` or
+ * `mask.<window>` `[batch, 1, tokens, past + tokens]` (0 or −∞ like); with a past also `key.<slot>`, `value.<slot>`
+ * `[batch, past, kvHeads · d]`. Outputs: `newKey.<slot>`, `newValue.<slot>` when there is a past.
+ */
+export function graphOps(builder: GraphBuilder, parameters: Parameters, options: GraphOptions): GraphOps {
+  const slots: string[] = [];
+  const known = new Set<string>();
+  const blockSums = new Map<string, string>();
+
+  const inputOnce = (name: string, shape: readonly (number | string)[]): string => {
+    if (!known.has(name)) builder.input(name, 'float32', shape);
+    known.add(name);
+    return name;
+  };
+  const vector = (name: string, offset = 0): string => {
+    if (known.has(name)) return name;
+    known.add(name);
+    const data = parameters.values(name);
+    return builder.initialiser(name, offset ? data.map((v) => v + offset) : data, [data.length]);
+  };
+
+  /** x · Wᵀ + b for several matrices stacked by rows. */
+  const product = (x: string, paths: readonly string[]): string => {
+    const names = paths.map((path) => `${path}.weight`);
+    const columns = parameters.shape(names[0]!)[1]!;
+    const rows = names.reduce((sum, name) => sum + parameters.shape(name)[0]!, 0);
+    const key = names.join('+');
+    const y = runsInBlocks(parameters.blockForm(names[0]!), options)
+      ? blockProduct(x, key, stack(names.map((name) => parameters.blocks(name))), rows, columns)
+      : plainProduct(x, key, names, rows, columns);
+    if (!paths.some((path) => parameters.has(`${path}.bias`))) return y;
+    const bias = new Float32Array(rows);
+    let start = 0;
+    for (const path of paths) {
+      if (parameters.has(`${path}.bias`)) bias.set(parameters.values(`${path}.bias`), start);
+      start += parameters.shape(`${path}.weight`)[0]!;
+    }
+    return builder.node('Add', [y, builder.initialiser(`${key}.bias`, bias, [rows])]);
+  };
+
+  const plainProduct = (x: string, key: string, names: readonly string[], rows: number, columns: number): string => {
+    if (!known.has(key)) {
+      known.add(key);
+      const all = names.length === 1 ? parameters.values(names[0]!) : new Float32Array(rows * columns);
+      if (names.length > 1) {
+        let start = 0;
+        for (const name of names) {
+          const part = parameters.values(name);
+          all.set(part, start);
+          start += part.length;
+        }
+      }
+      builder.initialiser(key, all, [rows, columns]);
+    }
+    return builder.node('FusedMatMul', [x, key], { transA: 0, transB: 1, alpha: { float: 1 } }, contrib);
+  };
+
+  /** MatMulNBits computes d·(q − centre); a minimum m per block adds (m + centre·d) times the sum of x in the block. */
+  const blockProduct = (x: string, key: string, blocks: WeightBlocks, rows: number, columns: number): string => {
+    const { bits, blockSize, quants, scales, minima } = blocks;
+    const perRow = columns / blockSize;
+    const q = builder.initialiser(`${key}.quants`, quants, [rows, perRow, (blockSize * bits) / 8]);
+    const d = builder.initialiser(`${key}.scales`, scales, [rows * perRow]);
+    const level = options.arithmetic === 'int8' ? 4 : 0;
+    const attributes = { K: columns, N: rows, bits, block_size: blockSize, accuracy_level: level };
+    const y = builder.node('MatMulNBits', [x, q, d], attributes, contrib); // centred on 8 or 128
+    if (!minima) return y;
+    const centre = bits === 4 ? 8 : 128;
+    const offsets = minima.map((m, i) => m + centre * scales[i]!);
+    const sumsKey = `${x}/${blockSize}`;
+    let sums = blockSums.get(sumsKey);
+    if (sums === undefined) {
+      const split = builder.node('Reshape', [x, builder.ints([0, 0, perRow, blockSize])]);
+      sums = builder.node('ReduceSum', [split, builder.ints([-1])], { keepdims: 0 });
+      blockSums.set(sumsKey, sums);
+    }
+    const m = builder.initialiser(`${key}.offsets`, offsets, [rows, perRow]);
+    const correction = builder.node('FusedMatMul', [sums, m], { transA: 0, transB: 1, alpha: { float: 1 } }, contrib);
+    return builder.node('Add', [y, correction]);
+  };
+
+  const normWeights = (path: string, norm: NormSpec): string[] =>
+    norm.kind === 'rms'
+      ? [vector(`${path}.weight`, norm.unitOffset)]
+      : [vector(`${path}.weight`), vector(`${path}.bias`)];
+
+  const mask = (window: number | null): string =>
+    inputOnce(window === null ? 'mask' : `mask.${window}`, ['batch', 1, 'tokens', 'keys']);
+
+  return {
+    slots,
+    linear: (x, path) => product(x, [path]),
+    linears(x, paths) {
+      // Stacking needs one kind of storage; a file that mixes types runs them one by one.
+      const kinds = new Set(paths.map((path) => storageKind(parameters.blockForm(`${path}.weight`), options)));
+      if (kinds.size > 1) return paths.map((path) => product(x, [path]));
+      const sizes = paths.map((path) => parameters.shape(`${path}.weight`)[0]!);
+      return builder.nodeOf('Split', [product(x, paths), builder.ints(sizes)], paths.length, { axis: -1 });
+    },
+    norm(x, path, norm) {
+      const operator = norm.kind === 'rms' ? 'SimplifiedLayerNormalization' : 'LayerNormalization';
+      return builder.node(operator, [x, ...normWeights(path, norm)], {
+        axis: -1,
+        epsilon: { float: norm.epsilon },
+        stash_type: 1,
+      });
+    },
+    addNorm(x, delta, path, norm) {
+      const operator = norm.kind === 'rms' ? 'SkipSimplifiedLayerNormalization' : 'SkipLayerNormalization';
+      const [normed] = builder.nodeOf(
+        operator,
+        [x, delta, ...normWeights(path, norm)],
+        [`${path}:normed`, '', '', `${path}:sum`],
+        { epsilon: { float: norm.epsilon } },
+        contrib,
+      );
+      return { normed: normed!, sum: `${path}:sum` };
+    },
+    headNorm(x, path, heads, norm) {
+      const split = builder.node('Reshape', [x, builder.ints([0, 0, heads, -1])]);
+      const normed = builder.node('SimplifiedLayerNormalization', [split, ...normWeights(path, norm)], {
+        axis: -1,
+        epsilon: { float: norm.epsilon },
+        stash_type: 1,
+      });
+      return builder.node('Reshape', [normed, builder.ints([0, 0, -1])]);
+    },
+    rotary(x, heads, headDimensions, rope) {
+      const half = rope.dimensions / 2;
+      const cos = inputOnce(`cos.${rope.name}`, ['batch', 'tokens', half]);
+      const sin = inputOnce(`sin.${rope.name}`, ['batch', 'tokens', half]);
+      const partial = rope.dimensions < headDimensions ? { rotary_embedding_dim: rope.dimensions } : {};
+      return builder.node('RotaryEmbedding', [x, cos, sin], { num_heads: heads, ...partial });
+    },
+    attention(q, k, v, spec, layer, slot) {
+      slots.push(slot);
+      const attributes = {
+        q_num_heads: spec.heads,
+        kv_num_heads: spec.kvHeads,
+        scale: { float: spec.attentionScale },
+        ...(spec.attentionSoftcap === null ? {} : { softcap: { float: spec.attentionSoftcap } }),
+      };
+      if (!options.past)
+        return builder.node('Attention', [q, k, v, ...(layer.window === null ? [] : [mask(layer.window)])], {
+          ...attributes,
+          is_causal: layer.window === null ? 1 : 0,
+        });
+      const width = spec.kvHeads * spec.headDimensions;
+      const [keys, values] = (
+        [
+          ['key', k],
+          ['value', v],
+        ] as const
+      ).map(([kind, fresh]) => {
+        builder.output(fresh, kind === 'key' ? `newKey.${slot}` : `newValue.${slot}`, 'float32', [
+          'batch',
+          'tokens',
+          width,
+        ]);
+        return builder.node('Concat', [inputOnce(`${kind}.${slot}`, ['batch', 'past', width]), fresh], { axis: 1 });
+      }) as [string, string];
+      return builder.node('Attention', [q, keys, values, mask(layer.window)], attributes);
+    },
+    activation: (x, kind) => activationNode(builder, x, kind),
+    add: (a, b) => builder.node('Add', [a, b]),
+    mul: (a, b) => builder.node('Mul', [a, b]),
+    scale: (x, factor) => builder.node('Mul', [x, builder.scalar(factor)]),
+    softcap: (x, cap) =>
+      builder.node('Mul', [
+        builder.node('Tanh', [builder.node('Mul', [x, builder.scalar(1 / cap)])]),
+        builder.scalar(cap),
+      ]),
+    halves: (x) => builder.nodeOf('Split', [x], 2, { axis: -1, num_outputs: 2 }) as [string, string],
+    concat: (a, b) => builder.node('Concat', [a, b], { axis: -1 }),
+  };
+}
+
+function activationNode(builder: GraphBuilder, x: string, kind: Activation): string {
+  switch (kind) {
+    case 'silu':
+      // x · sigmoid(αx); α = 1 exactly is not fused as such by every version.
+      return builder.node('QuickGelu', [x], { alpha: { float: 1 } }, contrib);
+    case 'gelu':
+      return builder.node('Gelu', [x]);
+    case 'gelu_tanh':
+      return builder.node('Gelu', [x], { approximate: 'tanh' });
+  }
+}
+
+/** 8-bit blocks without int8 arithmetic take the runtime's slow path: they are expanded to float32 instead. */
+const runsInBlocks = (form: BlockForm | null, options: GraphOptions): boolean =>
+  form !== null && (form.bits === 4 || options.arithmetic === 'int8');
+
+const storageKind = (form: BlockForm | null, options: GraphOptions): string =>
+  form && runsInBlocks(form, options) ? `${form.bits}/${form.blockSize}/${form.zeroPoint}` : 'float32';
+
+function stack(parts: readonly WeightBlocks[]): WeightBlocks {
+  if (parts.length === 1) return parts[0]!;
+  const { bits, blockSize, zeroPoint } = parts[0]!;
+  const join = <T extends Float32Array | Uint8Array>(arrays: readonly T[]): T => {
+    const all = new (arrays[0]!.constructor as new (length: number) => T)(arrays.reduce((sum, a) => sum + a.length, 0));
+    let start = 0;
+    for (const array of arrays) {
+      all.set(array, start);
+      start += array.length;
+    }
+    return all;
+  };
+  const minima = parts.map((p) => p.minima);
+  return {
+    bits,
+    blockSize,
+    zeroPoint,
+    quants: join(parts.map((p) => p.quants)),
+    scales: join(parts.map((p) => p.scales)),
+    minima: minima.every((m) => m !== null) ? join(minima) : null,
+  };
+}

@@ -1,0 +1,17 @@
+/** All families by `model_type`. A new one is a file here, a line in this table and a golden test. */
+import { userError } from '../../../protocol/errors.ts';
+import type { Config, Family } from './family.ts';
+import { gemma3 } from './gemma3.ts';
+import { gpt2, gptNeoX } from './gpt.ts';
+import { llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3 } from './llama.ts';
+
+export const families: readonly Family[] = [llama, mistral, qwen2, qwen3, olmo2, smollm3, phi3, gemma3, gpt2, gptNeoX];
+
+/** @throws UserError for an unknown `model_type`. */
+export function familyOf(config: Config): Family {
+  const type = config.text('model_type', '');
+  const family = families.find(({ types }) => types.includes(type));
+  if (family) return family;
+  const known = families.flatMap(({ types }) => types).join(', ');
+  throw userError('unsupported', `${config.file}: the model type "${type}" is not supported.`, `Supported: ${known}.`);
+}

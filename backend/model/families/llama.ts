@@ -1,0 +1,106 @@
+/** Llama and the families that differ from it by a norm, a bias or a window. */
+import {
+  huggingFaceSource,
+  llamaLike,
+  rowRange,
+  windowed,
+  layerParameter,
+  type Config,
+  type Family,
+} from './family.ts';
+import type { ModelSpec } from '../spec.ts';
+
+export const llama: Family = {
+  types: ['llama'],
+  spec: (config) => llamaLike(config, 'llama'),
+  source: huggingFaceSource,
+};
+
+export const mistral: Family = {
+  types: ['mistral'],
+  spec: (config) => withWindow(config, llamaLike(config, 'mistral'), config.optionalNumber('sliding_window')),
+  source: huggingFaceSource,
+};
+
+export const qwen2: Family = {
+  types: ['qwen2'],
+  spec: (config) => qwenWindow(config, llamaLike(config, 'qwen2')),
+  source: huggingFaceSource,
+};
+
+export const qwen3: Family = {
+  types: ['qwen3'],
+  spec: (config) => qwenWindow(config, llamaLike(config, 'qwen3', { qkNorm: 'head' })),
+  source: huggingFaceSource,
+};
+
+export const olmo2: Family = {
+  types: ['olmo2'],
+  spec: (config) => llamaLike(config, 'olmo2', { qkNorm: 'all', normPlacement: 'post' }),
+  source: huggingFaceSource,
+};
+
+/** Some layers carry no positions at all: `no_rope_layers[i] = 0`. */
+export const smollm3: Family = {
+  types: ['smollm3'],
+  spec: (config) => {
+    const spec = llamaLike(config, 'smollm3');
+    const interval = config.number('no_rope_layer_interval', 4);
+    const rotated = config.list('no_rope_layers');
+    const layers = spec.layers.map((layer, i) => {
+      const hasRope = rotated ? rotated[i] === 1 : (i + 1) % interval !== 0;
+      return hasRope ? layer : { ...layer, rope: null };
+    });
+    return qwenWindow(config, { ...spec, layers });
+  },
+  source: huggingFaceSource,
+};
+
+/** q, k, v and gate, up are stored as one tensor each. */
+export const phi3: Family = {
+  types: ['phi3'],
+  spec: (config) => withWindow(config, llamaLike(config, 'phi3'), config.optionalNumber('sliding_window')),
+  source: (parameter, spec) =>
+    fusedSource(parameter, spec, huggingFaceSource, 'self_attn.qkv_proj', 'mlp.gate_up_proj'),
+};
+
+/** Where a checkpoint fuses q, k, v (and gate, up) by rows. */
+export function fusedSource(
+  parameter: string,
+  spec: ModelSpec,
+  plain: (parameter: string) => { tensor: string },
+  attention: string,
+  mlp: string | null,
+): { tensor: string; rows?: Int32Array } {
+  const part = layerParameter(parameter);
+  if (!part) return plain(parameter);
+  const q = spec.heads * spec.headDimensions;
+  const kv = spec.kvHeads * spec.headDimensions;
+  const ranges: Record<string, [string, number, number]> = {
+    'self_attn.q_proj': [attention, 0, q],
+    'self_attn.k_proj': [attention, q, kv],
+    'self_attn.v_proj': [attention, q + kv, kv],
+    ...(mlp && {
+      'mlp.gate_proj': [mlp, 0, spec.feedForward],
+      'mlp.up_proj': [mlp, spec.feedForward, spec.feedForward],
+    }),
+  };
+  const range = ranges[part.module];
+  if (!range) return plain(parameter);
+  const [module, start, count] = range;
+  return { ...plain(`layers.${part.layer}.${module}.${part.kind}`), rows: rowRange(start, count) };
+}
+
+const withWindow = (config: Config, spec: ModelSpec, window: number | null): ModelSpec => ({
+  ...spec,
+  layers: windowed(config, spec.layers, window),
+});
+
+/** Qwen's windows hold only where `use_sliding_window` is set, in the layers from `max_window_layers` on. */
+function qwenWindow(config: Config, spec: ModelSpec): ModelSpec {
+  if (!config.boolean('use_sliding_window', false)) return spec;
+  const window = config.optionalNumber('sliding_window');
+  if (config.list('layer_types')) return withWindow(config, spec, window);
+  const first = config.number('max_window_layers', 0);
+  return { ...spec, layers: spec.layers.map((layer, i) => ({ ...layer, window: i >= first ? window : null })) };
+}

@@ -1,0 +1,74 @@
+/** Opens a model that lies on this machine: a Hugging Face directory or a GGUF file. */
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import { dequantise } from '../formats/quantisation.ts';
+import { openGguf } from '../formats/gguf.ts';
+import { openSafetensors } from '../formats/safetensors.ts';
+import { Config } from './families/family.ts';
+import { ggufModel } from './families/gguf.ts';
+import { familyOf } from './families/index.ts';
+import { locateParameters, type Parameters } from './parameters.ts';
+import type { ModelSpec } from './spec.ts';
+
+export interface Model {
+  /** Name of the directory or file. */
+  readonly name: string;
+  readonly path: string;
+  readonly spec: ModelSpec;
+  readonly parameters: Parameters;
+  /** Every weight file, for hashing. */
+  readonly files: readonly string[];
+  close(): void;
+}
+
+/** @throws UserError when there is no model, it is of an unknown family, or its weights do not fit its configuration. */
+export function openModel(path: string): Model {
+  const where = resolve(path);
+  if (!existsSync(where))
+    throw userError('not-found', `There is no model at ${path}.`, 'Give a Hugging Face directory or a GGUF file.');
+  return statSync(where).isDirectory() ? openDirectory(where) : openGgufFile(where);
+}
+
+function openDirectory(path: string): Model {
+  const file = join(path, 'config.json');
+  if (!existsSync(file))
+    throw userError('bad-model', `${path} has no config.json.`, 'Give a Hugging Face model directory or a GGUF file.');
+  const config = new Config(file, parseObject(file));
+  const family = familyOf(config);
+  const spec = family.spec(config);
+  const source = openSafetensors(path);
+  const parameters = locateParameters(spec, source, family.source, source.files[0] ?? path);
+  return { name: basename(path), path, spec, parameters, files: source.files, close: () => source.close() };
+}
+
+function openGgufFile(path: string): Model {
+  const source = openGguf(path);
+  const frequencies = source.tensors.get('rope_freqs.weight');
+  const embedding = source.tensors.get('token_embd.weight');
+  if (!embedding)
+    throw userError(
+      'bad-weights',
+      `${path}: the tensor "token_embd.weight" is missing.`,
+      'It is no language model, or incomplete.',
+    );
+  const { spec, source: find } = ggufModel({
+    file: path,
+    metadata: source.metadata,
+    hasTensor: (name) => source.tensors.has(name),
+    ropeFactors: frequencies ? dequantise(frequencies.type, source.read(frequencies), frequencies.shape[0]!) : null,
+    vocabulary: embedding.shape[0]!,
+  });
+  const parameters = locateParameters(spec, source, find, path);
+  return { name: basename(path), path, spec, parameters, files: source.files, close: () => source.close() };
+}
+
+function parseObject(file: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  } catch (cause) {
+    throw userError('bad-model', `${file} is not readable JSON.`, 'Get the model’s original configuration.', cause);
+  }
+  throw userError('bad-model', `${file} does not hold a JSON object.`, 'Get the model’s original configuration.');
+}

@@ -1,0 +1,26 @@
+/** Parameters held in memory (an exit's) laid over a model's own. */
+import type { Parameters } from './parameters.ts';
+
+export interface HeldParameter {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+export function overlayParameters(base: Parameters, held: ReadonlyMap<string, HeldParameter>): Parameters {
+  return {
+    has: (name) => held.has(name) || base.has(name),
+    shape: (name) => held.get(name)?.shape ?? base.shape(name),
+    values: (name) => held.get(name)?.data ?? base.values(name),
+    rows(name, rows) {
+      const own = held.get(name);
+      if (!own) return base.rows(name, rows);
+      const columns = own.shape[1]!;
+      const out = new Float32Array(rows.length * columns);
+      for (let i = 0; i < rows.length; i++)
+        out.set(own.data.subarray(rows[i]! * columns, (rows[i]! + 1) * columns), i * columns);
+      return out;
+    },
+    blockForm: (name) => (held.has(name) ? null : base.blockForm(name)),
+    blocks: (name) => base.blocks(name),
+  };
+}

@@ -1,0 +1,291 @@
+/** Opens staged models and feature models: graphs out of a model's parameters, one session each. */
+import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
+import type { GraphOptions } from '../graph/ops.ts';
+import { overlayParameters, type HeldParameter } from '../model/overlay.ts';
+import type { Model } from '../model/open.ts';
+import type { Parameters } from '../model/parameters.ts';
+import { compareCuts, cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
+import { attentionMask, ropesOf, rotationTable } from './positions.ts';
+import { openSession, type Session, type SessionOptions, type Value } from './session.ts';
+import { featureGraph, readoutGraph, scoringGraph, stageGraph } from './stage-graphs.ts';
+import type { ExitPoint, FeatureModel, NewRows, Pass, PastRows, Readout, StagedModel } from './staged-model.ts';
+
+export interface RuntimeOptions extends SessionOptions {
+  /** See `GraphOptions`; default `float32`, the exact one. */
+  readonly arithmetic?: GraphOptions['arithmetic'];
+}
+
+/** Tuned exits as they are read from a checkpoint. */
+export interface ExitSet {
+  readonly specs: readonly ExitSpec[];
+  readonly parameters: ReadonlyMap<string, HeldParameter>;
+}
+
+export const noExits: ExitSet = { specs: [], parameters: new Map() };
+
+/** A model cut at its exits, ready to decode. */
+export async function openStagedModel(
+  model: Model,
+  exits: ExitSet = noExits,
+  options: RuntimeOptions = {},
+): Promise<StagedModel> {
+  const { spec } = model;
+  const arithmetic = options.arithmetic ?? 'float32';
+  const parameters = overlayParameters(model.parameters, exits.parameters);
+  const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
+  const cuts = distinctCuts([...ordered.map(exitCut), finalCut(spec)]);
+
+  const stages: { from: Cut; to: Cut; slots: readonly string[]; session: Session }[] = [];
+  for (const [i, to] of cuts.entries()) {
+    const from = cuts[i - 1] ?? inputCut;
+    const { graph, slots } = stageGraph(spec, parameters, from, to, arithmetic);
+    stages.push({ from, to, slots, session: await openSession(graph, options) });
+  }
+  const readouts: { point: ExitPoint; session: Session; toToken: readonly number[] | null; cut: Cut }[] = [];
+  for (const exit of [...ordered, null]) {
+    const cut = exit ? exitCut(exit) : finalCut(spec);
+    const { graph, slots } = readoutGraph(spec, parameters, exit, arithmetic);
+    const point: ExitPoint = {
+      id: exit ? exitId(exit) : 'final',
+      layer: exit?.layer ?? spec.layers.length,
+      stages: cuts.findIndex((c) => compareCuts(c, cut) === 0) + 1,
+      spec: exit,
+      slots,
+    };
+    const toToken = exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
+    readouts.push({ point, session: await openSession(graph, options), toToken, cut });
+  }
+  const positions = positionFeeds(spec);
+
+  return {
+    spec,
+    stages: stages.map(({ from, to, slots }) => ({ from, to, slots })),
+    exits: readouts.map(({ point }) => point),
+    embed: (ids, at) => embed(spec, model.parameters, ids, at),
+    async runStage(s, hidden, pass, past) {
+      const { session, slots, from } = stages[s]!;
+      const feeds = {
+        ...streamFeed(hidden, pass, cutWidth(spec, from)),
+        ...positions(pass, slots, past, session.inputs),
+      };
+      const results = await session.run(feeds);
+      return { hidden: results['hidden']!.data as Float32Array, rows: newRows(results, slots) };
+    },
+    async readExit(k, hidden, pass, past, { logits = false } = {}) {
+      const { session, point, toToken, cut } = readouts[k]!;
+      const feeds = {
+        ...streamFeed(hidden, pass, cutWidth(spec, cut)),
+        ...positions(pass, point.slots, past, session.inputs),
+      };
+      const outputs = session.outputs.filter((name) => logits || name !== 'logits');
+      const results = await session.run(feeds, outputs);
+      return {
+        readouts: toReadouts(results, toToken),
+        logits: logits ? toVocabulary(results['logits']!.data as Float32Array, toToken, spec.vocabulary) : null,
+        rows: newRows(results, point.slots),
+      };
+    },
+    async dispose() {
+      for (const { session } of [...stages, ...readouts]) await session.dispose();
+    },
+  };
+}
+
+/** The frozen backbone up to the deepest of `cuts`, for full sequences. */
+export async function openFeatureModel(
+  model: Model,
+  cuts: readonly Cut[],
+  options: RuntimeOptions = {},
+): Promise<FeatureModel> {
+  const { spec } = model;
+  const ordered = distinctCuts(cuts);
+  const session = await openSession(
+    featureGraph(spec, model.parameters, ordered, options.arithmetic ?? 'float32'),
+    options,
+  );
+  const positions = positionFeeds(spec);
+  return {
+    spec,
+    cuts: ordered,
+    async features(ids, batch, tokens) {
+      const pass = fromStart(batch, tokens);
+      const at = Int32Array.from(ids, (_, i) => i % tokens);
+      const stream = embed(spec, model.parameters, ids, at);
+      const results = await session.run({
+        ...streamFeed(stream, pass, spec.hidden),
+        ...positions(pass, [], noPast, session.inputs),
+      });
+      return ordered.map((cut) => results[cutName(cut)]!.data as Float32Array);
+    },
+    dispose: () => session.dispose(),
+  };
+}
+
+/** What an exit says of known text, per position. */
+export interface Scores {
+  /** −log probability of the target class, nats. */
+  readonly loss: Float32Array;
+  /** Best real token. */
+  readonly token: Int32Array;
+  /** Its probability. */
+  readonly confidence: Float32Array;
+  /** True where a shortlist's defer class won. */
+  readonly deferred: readonly boolean[];
+}
+
+export interface ExitScorer {
+  /** `value`: the stream at the exit's cut `[batch, tokens, width]`; `targets`: class numbers (a shortlist's last is defer). */
+  score(value: Float32Array, targets: ArrayLike<number>, batch: number, tokens: number): Promise<Scores>;
+  dispose(): Promise<void>;
+}
+
+/** Scores one exit (null: the final one) on full sequences. */
+export async function openExitScorer(
+  model: Model,
+  exit: ExitSpec | null,
+  held: ExitSet['parameters'] = new Map(),
+  options: RuntimeOptions = {},
+): Promise<ExitScorer> {
+  const { spec } = model;
+  const parameters = overlayParameters(model.parameters, held);
+  const session = await openSession(scoringGraph(spec, parameters, exit, options.arithmetic ?? 'float32'), options);
+  const positions = positionFeeds(spec);
+  const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
+  const toToken = exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
+  return {
+    async score(value, targets, batch, tokens) {
+      const pass = fromStart(batch, tokens);
+      const classes = {
+        data: BigInt64Array.from({ length: batch * tokens }, (_, i) => BigInt(Math.max(0, targets[i]!))),
+        shape: [batch, tokens, 1],
+      };
+      const results = await session.run({
+        ...streamFeed(value, pass, width),
+        targets: classes,
+        ...positions(pass, [], noPast, session.inputs),
+      });
+      const readouts = toReadouts(results, toToken);
+      return {
+        loss: results['loss']!.data as Float32Array,
+        token: Int32Array.from(readouts, (r) => r.candidates[0]!.id),
+        confidence: Float32Array.from(readouts, (r) => r.confidence),
+        deferred: readouts.map((r) => r.token === defer),
+      };
+    },
+    dispose: () => session.dispose(),
+  };
+}
+
+const defer = -1;
+const noPast: ReadonlyMap<string, PastRows> = new Map();
+
+const fromStart = (batch: number, tokens: number): Pass => ({
+  batch,
+  tokens,
+  counts: Array.from({ length: batch }, () => tokens),
+  starts: Array.from({ length: batch }, () => 0),
+});
+
+function distinctCuts(cuts: readonly Cut[]): Cut[] {
+  const sorted = [...cuts].sort(compareCuts);
+  return sorted.filter((cut, i) => i === 0 || compareCuts(cut, sorted[i - 1]!) !== 0);
+}
+
+/** Token embeddings `[ids.length, hidden]`, scaled, with learned positions where the model has them. */
+function embed(
+  spec: ModelSpec,
+  parameters: Parameters,
+  ids: ArrayLike<number>,
+  positions: ArrayLike<number>,
+): Float32Array {
+  const rows = parameters.rows('embed_tokens.weight', ids);
+  if (spec.embeddingScale !== 1) for (let i = 0; i < rows.length; i++) rows[i]! *= Math.fround(spec.embeddingScale);
+  if (spec.learnedPositions) {
+    const learned = parameters.rows('embed_positions.weight', positions);
+    for (let i = 0; i < rows.length; i++) rows[i]! += learned[i]!;
+  }
+  return rows;
+}
+
+const streamFeed = (data: Float32Array, { batch, tokens }: Pass, width: number): { stream: Value } => ({
+  stream: { data, shape: [batch, tokens, width] },
+});
+
+type Feeds = Record<string, Value>;
+
+/** Rotations, masks and past rows for the inputs that a graph has. */
+function positionFeeds(
+  spec: ModelSpec,
+): (pass: Pass, slots: readonly string[], past: ReadonlyMap<string, PastRows>, inputs: readonly string[]) => Feeds {
+  const tables = ropesOf(spec).map((rope) => ({ name: rope.name, table: rotationTable(rope) }));
+  const width = spec.kvHeads * spec.headDimensions;
+  return (pass, slots, past, inputs) => {
+    const feeds: Feeds = {};
+    const capacity = slots.length ? (past.get(slots[0]!)?.capacity ?? 0) : 0;
+    for (const slot of slots) {
+      const rows = past.get(slot) ?? { capacity: 0, key: empty, value: empty };
+      const shape = [pass.batch, rows.capacity, width];
+      feeds[`key.${slot}`] = { data: rows.key, shape };
+      feeds[`value.${slot}`] = { data: rows.value, shape };
+    }
+    for (const { name, table } of tables) {
+      if (!inputs.includes(`cos.${name}`)) continue;
+      const { cos, sin } = table.angles(pass);
+      feeds[`cos.${name}`] = cos;
+      feeds[`sin.${name}`] = sin;
+    }
+    for (const input of inputs) {
+      if (input === 'mask') feeds[input] = attentionMask(pass, capacity, null);
+      else if (input.startsWith('mask.')) feeds[input] = attentionMask(pass, capacity, Number(input.slice(5)));
+    }
+    return feeds;
+  };
+}
+
+const empty = new Float32Array(0);
+
+function newRows(results: Readonly<Record<string, Value>>, slots: readonly string[]): Map<string, NewRows> {
+  const rows = new Map<string, NewRows>();
+  for (const slot of slots) {
+    rows.set(slot, {
+      key: results[`newKey.${slot}`]!.data as Float32Array,
+      value: results[`newValue.${slot}`]!.data as Float32Array,
+    });
+  }
+  return rows;
+}
+
+/** Classes become token ids; a shortlist's defer class is no candidate, but its win is told by `token` −1. */
+function toReadouts(results: Readonly<Record<string, Value>>, toToken: readonly number[] | null): Readout[] {
+  const classes = results['classes']!.data as BigInt64Array;
+  const probabilities = results['probabilities']!.data as Float32Array;
+  const entropy = results['entropy']?.data as Float32Array | undefined;
+  const k = results['classes']!.shape.at(-1)!;
+  return Array.from({ length: classes.length / k }, (_, row) => {
+    const all = Array.from({ length: k }, (_, j) => {
+      const id = Number(classes[row * k + j]!);
+      return { id: toToken ? toToken[id]! : id, probability: probabilities[row * k + j]! };
+    });
+    const candidates = all.filter(({ id }) => id !== defer);
+    const confidence = candidates[0]!.probability;
+    return {
+      token: all[0]!.id,
+      confidence,
+      margin: confidence - (candidates[1]?.probability ?? 0),
+      entropy: entropy?.[row] ?? 0,
+      candidates,
+    };
+  });
+}
+
+/** Rows over a shortlist → rows over the vocabulary, −∞ outside; the defer class has no place there. */
+function toVocabulary(logits: Float32Array, toToken: readonly number[] | null, vocabulary: number): Float32Array {
+  if (!toToken) return logits;
+  const classes = toToken.length;
+  const rows = logits.length / classes;
+  const all = new Float32Array(rows * vocabulary).fill(-Infinity);
+  for (let r = 0; r < rows; r++) {
+    for (let c = 0; c < classes - 1; c++) all[r * vocabulary + toToken[c]!] = logits[r * classes + c]!;
+  }
+  return all;
+}

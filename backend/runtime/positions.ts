@@ -1,0 +1,85 @@
+/** What a graph is told of positions: rotation angles and attention masks, built in JavaScript for each pass. */
+import type { ModelSpec, RopeSpec } from '../model/spec.ts';
+import type { Value } from './session.ts';
+import type { Pass } from './staged-model.ts';
+
+/** Cosines and sines of one rotation, tabulated as positions are met. */
+export interface RotationTable {
+  /** `[batch, tokens, dimensions / 2]` for the positions of a pass. */
+  angles(pass: Pass): { cos: Value; sin: Value };
+}
+
+export function rotationTable(rope: RopeSpec): RotationTable {
+  const half = rope.dimensions / 2;
+  let cos = new Float32Array(0);
+  let sin = new Float32Array(0);
+  const grow = (positions: number): void => {
+    const filled = cos.length / half;
+    if (positions <= filled) return;
+    const size = Math.max(positions, 2 * filled, 256);
+    const [oldCos, oldSin] = [cos, sin];
+    cos = new Float32Array(size * half);
+    sin = new Float32Array(size * half);
+    cos.set(oldCos);
+    sin.set(oldSin);
+    for (let p = filled; p < size; p++) {
+      for (let j = 0; j < half; j++) {
+        const angle = p * rope.inverseFrequencies[j]!;
+        cos[p * half + j] = Math.cos(angle);
+        sin[p * half + j] = Math.sin(angle);
+      }
+    }
+  };
+  return {
+    angles({ batch, tokens, starts }) {
+      grow(Math.max(...starts) + tokens);
+      const shape = [batch, tokens, half];
+      if (batch === 1) {
+        const [from, to] = [starts[0]! * half, (starts[0]! + tokens) * half];
+        return { cos: { data: cos.subarray(from, to), shape }, sin: { data: sin.subarray(from, to), shape } };
+      }
+      const [c, s] = [new Float32Array(batch * tokens * half), new Float32Array(batch * tokens * half)];
+      for (let r = 0; r < batch; r++) {
+        const [from, to] = [starts[r]! * half, (starts[r]! + tokens) * half];
+        c.set(cos.subarray(from, to), r * tokens * half);
+        s.set(sin.subarray(from, to), r * tokens * half);
+      }
+      return { cos: { data: c, shape }, sin: { data: s, shape } };
+    },
+  };
+}
+
+/** Low enough that its exponential is zero, finite so that a row of nothing but masked keys stays a number. */
+const hidden = -1e9;
+let zeros = new Float32Array(4096);
+
+/**
+ * Mask `[batch, 1, tokens, past + tokens]` added to the scores: 0 where a token may look, very low elsewhere. Row r has
+ * `starts[r]` valid keys in its past; its new token i is at position `starts[r] + i` and sees `window` positions back.
+ */
+export function attentionMask(pass: Pass, past: number, window: number | null): Value {
+  const { batch, tokens, starts } = pass;
+  const keys = past + tokens;
+  const shape = [batch, 1, tokens, keys];
+  const seesAll = batch === 1 && tokens === 1 && starts[0] === past && (window === null || past < window);
+  if (seesAll) {
+    if (zeros.length < keys) zeros = new Float32Array(2 * keys);
+    return { data: zeros.subarray(0, keys), shape };
+  }
+  const data = new Float32Array(batch * tokens * keys).fill(hidden);
+  for (let r = 0; r < batch; r++) {
+    const start = starts[r]!;
+    for (let i = 0; i < tokens; i++) {
+      const row = (r * tokens + i) * keys;
+      const first = window === null ? 0 : Math.max(0, start + i - window + 1);
+      if (first < start) data.fill(0, row + first, row + start);
+      data.fill(0, row + past + Math.max(0, first - start), row + past + i + 1);
+    }
+  }
+  return { data, shape };
+}
+
+/** The different rotations of a model. */
+export const ropesOf = (spec: ModelSpec): RopeSpec[] => [
+  ...new Map(spec.layers.flatMap(({ rope }) => (rope ? [[rope.name, rope] as const] : []))).values(),
+];

@@ -1,0 +1,120 @@
+/** The graphs of a staged model: a stage between two cuts, a readout of an exit, the backbone as a source of features. */
+import { exitLogits } from '../exits/forward.ts';
+import { exitCut, type ExitSpec } from '../exits/spec.ts';
+import { GraphBuilder, type BuiltGraph } from '../graph/builder.ts';
+import { graphOps, type GraphOptions } from '../graph/ops.ts';
+import { finalLogits, stage } from '../model/layer.ts';
+import type { Parameters } from '../model/parameters.ts';
+import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
+
+/** A graph and the cache slots its attentions use. */
+export interface SlottedGraph {
+  readonly graph: BuiltGraph;
+  readonly slots: readonly string[];
+}
+
+/** How many candidates a readout carries; one more than shown, since a shortlist's defer class may be among them. */
+export const candidateCount = 6;
+
+/** `hidden` at `from` → `hidden` at `to`, with a cache. */
+export function stageGraph(
+  spec: ModelSpec,
+  parameters: Parameters,
+  from: Cut,
+  to: Cut,
+  arithmetic: GraphOptions['arithmetic'],
+): SlottedGraph {
+  const builder = new GraphBuilder();
+  const ops = graphOps(builder, parameters, { arithmetic, past: true });
+  const x = builder.input('stream', 'float32', ['batch', 'tokens', cutWidth(spec, from)]);
+  builder.output(stage(ops, spec, from, to, x), 'hidden', 'float32', ['batch', 'tokens', cutWidth(spec, to)]);
+  return { graph: builder.build(), slots: ops.slots };
+}
+
+/** The stream at each cut of full sequences without a past, as outputs named by cut. */
+export function featureGraph(
+  spec: ModelSpec,
+  parameters: Parameters,
+  cuts: readonly Cut[],
+  arithmetic: GraphOptions['arithmetic'],
+): BuiltGraph {
+  const builder = new GraphBuilder();
+  const ops = graphOps(builder, parameters, { arithmetic, past: false });
+  let from = inputCut;
+  let x = builder.input('stream', 'float32', ['batch', 'tokens', spec.hidden]);
+  for (const cut of cuts) {
+    x = stage(ops, spec, from, cut, x);
+    builder.output(x, cutName(cut), 'float32', ['batch', 'tokens', cutWidth(spec, cut)]);
+    from = cut;
+  }
+  return builder.build();
+}
+
+/**
+ * What an exit (null: the final one) says of each position: `classes` and `probabilities` of the top `candidateCount`
+ * `[batch, tokens, k]`, `entropy` `[batch, tokens, 1]`, `logits` `[batch, tokens, classes]`. Ranked by logit, so that two
+ * probabilities that round to one do not change the order.
+ */
+export function readoutGraph(
+  spec: ModelSpec,
+  parameters: Parameters,
+  exit: ExitSpec | null,
+  arithmetic: GraphOptions['arithmetic'],
+): SlottedGraph {
+  const builder = new GraphBuilder();
+  const { logits, slots, classes } = logitsOf(builder, spec, parameters, exit, { arithmetic, past: true });
+  const k = Math.min(candidateCount, classes);
+  const [top, ids] = builder.nodeOf('TopK', [logits, builder.ints([k])], 2, { axis: -1 }) as [string, string];
+  const probabilities = builder.node('Softmax', [logits], { axis: -1 });
+  const best = builder.node('GatherElements', [probabilities, ids], { axis: -1 });
+  // entropy = log Σ exp(logit) − Σ p · logit, and log Σ exp(logit) = top logit − log of its probability.
+  const first = (x: string): string =>
+    builder.node('Slice', [x, builder.ints([0]), builder.ints([1]), builder.ints([-1])]);
+  const logSum = builder.node('Sub', [first(top), builder.node('Log', [first(best)])]);
+  const expected = builder.node('ReduceSum', [builder.node('Mul', [probabilities, logits]), builder.ints([-1])], {
+    keepdims: 1,
+  });
+  builder.output(ids, 'classes', 'int64', ['batch', 'tokens', k]);
+  builder.output(best, 'probabilities', 'float32', ['batch', 'tokens', k]);
+  builder.output(builder.node('Sub', [logSum, expected]), 'entropy', 'float32', ['batch', 'tokens', 1]);
+  builder.output(logits, 'logits', 'float32', ['batch', 'tokens', classes]);
+  return { graph: builder.build(), slots };
+}
+
+/**
+ * An exit's judgement of known text, without a past: `loss` of the class in `targets` `[batch, tokens, 1]`, its
+ * `classes` `[batch, tokens, k]` and `probabilities` as in a readout.
+ */
+export function scoringGraph(
+  spec: ModelSpec,
+  parameters: Parameters,
+  exit: ExitSpec | null,
+  arithmetic: GraphOptions['arithmetic'],
+): BuiltGraph {
+  const builder = new GraphBuilder();
+  const { logits, classes } = logitsOf(builder, spec, parameters, exit, { arithmetic, past: false });
+  const k = Math.min(candidateCount, classes);
+  const targets = builder.input('targets', 'int64', ['batch', 'tokens', 1]);
+  const logProbabilities = builder.node('LogSoftmax', [logits], { axis: -1 });
+  const loss = builder.node('Neg', [builder.node('GatherElements', [logProbabilities, targets], { axis: -1 })]);
+  const [top, ids] = builder.nodeOf('TopK', [logProbabilities, builder.ints([k])], 2, { axis: -1 }) as [string, string];
+  builder.output(loss, 'loss', 'float32', ['batch', 'tokens', 1]);
+  builder.output(ids, 'classes', 'int64', ['batch', 'tokens', k]);
+  builder.output(builder.node('Exp', [top]), 'probabilities', 'float32', ['batch', 'tokens', k]);
+  return builder.build();
+}
+
+function logitsOf(
+  builder: GraphBuilder,
+  spec: ModelSpec,
+  parameters: Parameters,
+  exit: ExitSpec | null,
+  options: GraphOptions,
+): { logits: string; slots: readonly string[]; classes: number } {
+  const ops = graphOps(builder, parameters, options);
+  const cut = exit ? exitCut(exit) : finalCut(spec);
+  const x = builder.input('stream', 'float32', ['batch', 'tokens', cutWidth(spec, cut)]);
+  const logits = exit ? exitLogits(ops, spec, exit, x) : finalLogits(ops, spec, x);
+  const classes = exit?.head.kind === 'shortlist' ? exit.head.tokens.length + 1 : spec.vocabulary;
+  return { logits, slots: ops.slots, classes };
+}

@@ -1,0 +1,28 @@
+/** Where reference data and models lie, and small helpers to compare with them. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+export const fixtures = resolve(import.meta.dirname, '../fixtures/golden');
+export const shippedModel = resolve(import.meta.dirname, '../../models/typescript-5m');
+
+const models = process.env['EARLY_EXIT_MODELS'] ?? resolve(import.meta.dirname, '../../../shared/models');
+const big = join(models, 'SmolLM2-135M-Instruct.Q4_1.gguf');
+
+/** The big model, or null (with a message) where it is absent. */
+export function bigModel(): string | null {
+  if (existsSync(big)) return big;
+  console.warn('Skipped: SmolLM2-135M-Instruct.Q4_1.gguf is not in EARLY_EXIT_MODELS.');
+  return null;
+}
+
+export const readGolden = <T>(...path: string[]): T => JSON.parse(readFileSync(join(fixtures, ...path), 'utf8')) as T;
+
+export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  if (a.length !== b.length) throw new Error(`${a.length} values beside ${b.length}`);
+  let worst = 0;
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs(a[i]! - b[i]!);
+    if (!(difference <= worst)) worst = difference; // NaN too
+  }
+  return worst;
+}
