@@ -74,9 +74,11 @@ export function writeFileAtomically(path: string, pieces: Iterable<Uint8Array | 
   const directory = dirname(path);
   const temporary = join(directory, `.${basename(path)}.${process.pid}.tmp`);
   let descriptor: number | null = null;
+  let created = false;
   try {
     mkdirSync(directory, { recursive: true });
     descriptor = openSync(temporary, 'w');
+    created = true;
     for (const piece of pieces) writeWhole(descriptor, typeof piece === 'string' ? Buffer.from(piece) : piece);
     fsyncSync(descriptor);
     closeSync(descriptor);
@@ -85,7 +87,7 @@ export function writeFileAtomically(path: string, pieces: Iterable<Uint8Array | 
     syncDirectory(directory);
   } catch (error) {
     if (descriptor !== null) closeSync(descriptor);
-    rmSync(temporary, { force: true });
+    if (created) rmSync(temporary, { force: true });
     throw error instanceof UserError ? error : fileError(error, 'write', path);
   }
 }
@@ -108,6 +110,7 @@ export function fileError(error: unknown, action: 'read' | 'write', path: string
 const fileSentences: Record<string, { code: 'not-found' | 'file-system'; why: string; wayOut: string } | undefined> = {
   ENOENT: { code: 'not-found', why: 'it does not exist', wayOut: 'Check the path.' },
   ENOTDIR: { code: 'not-found', why: 'a part of the path is not a folder', wayOut: 'Check the path.' },
+  EEXIST: { code: 'file-system', why: 'a file is where a folder should be', wayOut: 'Choose another place.' },
   EISDIR: { code: 'file-system', why: 'it is a folder', wayOut: 'Name a file.' },
   EACCES: {
     code: 'file-system',

@@ -18,18 +18,20 @@ export interface TensorData {
   readonly bytes: Uint8Array | Iterable<Uint8Array>;
 }
 
-export interface SafetensorsFile extends TensorSource {
-  /** What the header says beside the tensors; of shards, the union. */
-  readonly metadata: ReadonlyMap<string, string>;
-}
-
 /**
  * Opens `path`: a `.safetensors` file, an index (`*.safetensors.index.json`), or a directory that holds
  * `model.safetensors` or `model.safetensors.index.json`. Throws `not-found`, `bad-weights` or `unsupported`.
  */
-export function openSafetensors(path: string): SafetensorsFile {
+export function openSafetensors(path: string): TensorSource {
   const target = isDirectory(path) ? weightsIn(path) : path;
   return target.endsWith('.index.json') ? openSharded(target) : sourceOf([openFile(target)]);
+}
+
+/** The string-to-string metadata of one file's header; empty where there is none. */
+export function readSafetensorsMetadata(file: string): ReadonlyMap<string, string> {
+  const opened = openFile(file);
+  opened.file.close();
+  return opened.metadata;
 }
 
 /**
@@ -173,7 +175,7 @@ function checkCoverage(file: RangeFile, tensors: readonly TensorInfo[], dataStar
   if (end !== file.size) throw bad(file.path, `${file.size - end} bytes follow the last tensor`);
 }
 
-function openSharded(index: string): SafetensorsFile {
+function openSharded(index: string): TensorSource {
   const size = statSync(index, { throwIfNoEntry: false })?.size;
   if (size !== undefined && size > maxIndexBytes) throw bad(index, `the index has ${size} bytes`);
   const map = stringMap(index, parseObject(index, readText(index))['weight_map']);
@@ -204,11 +206,10 @@ function openSharded(index: string): SafetensorsFile {
   }
 }
 
-function sourceOf(files: readonly OpenFile[]): SafetensorsFile {
+function sourceOf(files: readonly OpenFile[]): TensorSource {
   const byPath = new Map(files.map(({ file }) => [file.path, file]));
   return {
     files: files.map(({ file }) => file.path),
-    metadata: new Map(files.flatMap(({ metadata }) => [...metadata])),
     tensors: new Map(files.flatMap(({ tensors }) => tensors.map((tensor) => [tensor.name, tensor] as const))),
     read: (tensor, start = 0, length = tensor.bytes - start) => readWithin(byPath, tensor, start, length),
     close: () => files.forEach(({ file }) => file.close()),

@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest';
+import { openGguf } from '../../../backend/formats/gguf.ts';
+import { caught, file, gguf, temporaryFolder, text, u32, u64, type GgufParts } from './fixtures.ts';
+
+const tensor = (name: string, dimensions: (number | bigint)[], offset: number | bigint, type = 0) => ({
+  name,
+  dimensions,
+  type,
+  offset,
+});
+
+function refusal(bytes: Uint8Array | string): string {
+  const path = file(temporaryFolder(), 'model.gguf', bytes);
+  const { message } = caught(() => openGguf(path).close());
+  expect(message).toContain(path);
+  return message;
+}
+
+describe('openGguf', () => {
+  it('reads metadata of every type and tensors in row-major order', () => {
+    const numbers: [string, number, Buffer][] = [
+      ['u8', 0, Buffer.from([200])],
+      ['i8', 1, Buffer.from([200])],
+      ['u16', 2, Buffer.from([0, 255])],
+      ['i16', 3, Buffer.from([0, 255])],
+      ['u32', 4, u32(4e9)],
+      ['i32', 5, u32(2 ** 32 - 2)],
+      ['f32', 6, Buffer.from(new Float32Array([0.5]).buffer)],
+      ['bool', 7, Buffer.from([1])],
+      ['string', 8, text('Grüße')],
+      ['strings', 9, Buffer.concat([u32(8), u64(2), text('a'), text('')])],
+      ['floats', 9, Buffer.concat([u32(6), u64(2), Buffer.from(new Float32Array([1, -2]).buffer)])],
+      ['flags', 9, Buffer.concat([u32(7), u64(2), Buffer.from([0, 1])])],
+      ['u64', 10, u64(2n ** 40n)],
+      ['i64', 11, u64(2n ** 64n - 3n)],
+      ['f64', 12, Buffer.from(new Float64Array([0.1]).buffer)],
+    ];
+    const data = new Uint8Array(new Float32Array([1, 2, 3, 4, 5, 6]).buffer);
+    const path = file(temporaryFolder(), 'a.gguf', gguf({ entries: numbers, tensors: [tensor('w', [3, 2], 0)], data }));
+    const opened = openGguf(path);
+    expect(Object.fromEntries(opened.metadata)).toEqual({
+      u8: 200,
+      i8: -56,
+      u16: 65280,
+      i16: -256,
+      u32: 4e9,
+      i32: -2,
+      f32: 0.5,
+      bool: true,
+      string: 'Grüße',
+      strings: ['a', ''],
+      floats: new Float32Array([1, -2]),
+      flags: [false, true],
+      u64: 2 ** 40,
+      i64: -3,
+      f64: 0.1,
+    });
+    const w = opened.tensors.get('w')!;
+    expect(w.shape).toEqual([2, 3]);
+    expect([...new Float32Array(opened.read(w, 12).buffer)]).toEqual([4, 5, 6]);
+    opened.close();
+  });
+
+  it('reads a header longer than its window, and honours the alignment', () => {
+    const long = 'x'.repeat(700_000);
+    const entries: GgufParts['entries'] = [
+      ['long', 8, text(long)],
+      ['general.alignment', 4, u32(64)],
+    ];
+    const header = gguf({ entries, tensors: [tensor('w', [1], 0)] });
+    const padding = Buffer.alloc((64 - (header.length % 64)) % 64);
+    const bytes = Buffer.concat([header, padding, new Uint8Array(new Float32Array([42]).buffer)]);
+    const opened = openGguf(file(temporaryFolder(), 'a.gguf', bytes));
+    expect(opened.metadata.get('long')).toBe(long);
+    expect([...new Float32Array(opened.read(opened.tensors.get('w')!).buffer)]).toEqual([42]);
+    opened.close();
+  });
+
+  const key = 'general.alignment';
+  it.each<[string, Uint8Array | string, RegExp]>([
+    ['an empty file', '', /is empty, not a GGUF file/],
+    ['a zip', 'PK\x03\x04 and more', /a zip archive/],
+    ['a web page', '<html>no</html>', /a web page/],
+    ['a git-lfs pointer', 'version https://git-lfs.github.com/spec/v1\noid', /git-lfs pointer/],
+    ['something else', 'hello, world', /something else/],
+    ['a bare magic', 'GGUF', /header is longer than the file/],
+    ['version 1', gguf({ version: 1 }), /GGUF version 1/],
+    ['big-endian files', gguf({ version: 0x03000000 }), /big-endian/],
+    ['a lying count of tensors', gguf({ tensorCount: 2n ** 63n }), /claims .* tensors/],
+    ['a lying count of entries', gguf({ entryCount: 1e5 }), /claims 100000 metadata entries/],
+    ['a lying string', gguf({ entries: [['k', 8, u64(2n ** 40n)]] }), /claims .* bytes of text/],
+    ['a lying array', gguf({ entries: [['k', 9, Buffer.concat([u32(4), u64(2n ** 33n)])]] }), /elements in k/],
+    ['a lying array of strings', gguf({ entries: [['k', 9, Buffer.concat([u32(8), u64(9e9)])]] }), /strings in k/],
+    ['an unknown value type', gguf({ entries: [['k', 13, u64(0)]] }), /unknown value type 13/],
+    ['arrays of arrays', gguf({ entries: [['k', 9, Buffer.concat([u32(9), u64(1), u64(0)])]] }), /value type 9/],
+    [
+      'a key twice',
+      gguf({
+        entries: [
+          ['k', 0, Buffer.from([1])],
+          ['k', 0, Buffer.from([1])],
+        ],
+      }),
+      /k occurs twice/,
+    ],
+    ['a strange alignment', gguf({ entries: [[key, 4, u32(48)]] }), /power of two/],
+    ['an alignment of zero', gguf({ entries: [[key, 4, u32(0)]] }), /power of two/],
+    ['an alignment that is text', gguf({ entries: [[key, 8, text('32')]] }), /power of two/],
+    ['parts of a split model', gguf({ entries: [['split.count', 2, Buffer.from([3, 0])]] }), /one of 3 parts/],
+    ['too many axes', gguf({ tensors: [tensor('w', [1, 1, 1, 1, 1], 0)], data: new Uint8Array(4) }), /5 axes/],
+    ['impossible shapes', gguf({ tensors: [tensor('w', [2n ** 62n, 8], 0)] }), /impossible shape/],
+    ['unsupported types', gguf({ tensors: [tensor('w', [32], 0, 20)] }), /GGML type IQ4_NL, which is not supported/],
+    ['unknown types', gguf({ tensors: [tensor('w', [32], 0, 99)] }), /GGML type 99/],
+    [
+      'rows that are no whole blocks',
+      gguf({ tensors: [tensor('w', [16, 2], 0, 2)], data: new Uint8Array(99) }),
+      /multiple of a Q4_0 block/,
+    ],
+    ['unaligned tensors', gguf({ tensors: [tensor('w', [1], 4)], data: new Uint8Array(64) }), /not aligned/],
+    ['tensors beyond the end', gguf({ tensors: [tensor('w', [9], 0)], data: new Uint8Array(32) }), /truncated/],
+    [
+      'offsets of 2^64 − 32',
+      gguf({ tensors: [tensor('w', [1], 2n ** 64n - 32n)], data: new Uint8Array(32) }),
+      /truncated/,
+    ],
+    [
+      'overlaps',
+      gguf({ tensors: [tensor('a', [9], 0), tensor('b', [1], 32)], data: new Uint8Array(64) }),
+      /b overlaps/,
+    ],
+    [
+      'equal names',
+      gguf({ tensors: [tensor('a', [1], 0), tensor('a', [1], 32)], data: new Uint8Array(64) }),
+      /same name/,
+    ],
+  ])('refuses %s', (_, bytes, message) => {
+    expect(refusal(bytes)).toMatch(message);
+  });
+
+  it('refuses folders and missing files', () => {
+    const folder = temporaryFolder();
+    expect(() => openGguf(folder)).toThrow(/is not a regular file/);
+    expect(() => openGguf(`${folder}/none.gguf`)).toThrow(/does not exist/);
+  });
+});
