@@ -1,0 +1,45 @@
+/** The model card that lies in a checkpoint directory: what the exits are and how good they are. */
+import type { ExitScore } from '../../protocol/events.ts';
+import { exitId, type ExitSpec } from '../exits/spec.ts';
+import type { CheckpointInfo, Progress } from './checkpoint.ts';
+
+export function modelCard({ base, exits, tuning }: CheckpointInfo, { step, tokens, scores }: Progress): string {
+  const byId = new Map(scores.map((score) => [score.exit, score]));
+  const rows = exits.map((exit) => row(exitId(exit), exit.layer, headText(exit), byId.get(exitId(exit))));
+  const { model } = tuning;
+  const final = byId.get('final');
+  if (final) rows.push(row('final', final.layer, "the model's own", final));
+  return `# Early exits of ${base.name}
+
+Tuned with Early Exit on ${base.name} (${base.family}, ${base.layers} layers, hidden size ${base.hidden}, vocabulary
+${base.vocabulary}). The model itself is not here and was not changed; its weights have the SHA-256
+\`${base.sha256}\`, and no others fit.
+
+After ${step} updates on ${tokens.toLocaleString('en-GB')} tokens, on text held out from tuning:
+
+| exit | layer | head | loss | perplexity | accuracy | agreement |
+|---|---|---|---|---|---|---|
+${rows.join('\n')}
+
+Loss is in nats a token. Accuracy: how often the most probable token is the true next one. Agreement: how often it is the
+final exit's. A shortlisted head gives the tokens outside its list an even share of its defer class.
+
+To generate with them:
+
+    early-exit generate --model ${typeof model === 'string' ? model : base.name} --exits <this folder> --prompt "…"
+
+Files: \`exits.json\` (what the exits are), \`exits.safetensors\` (their parameters), \`metrics.jsonl\` (a line a step and an
+evaluation), \`state/\` (what \`early-exit tune --resume\` needs; the exits work without it).
+`;
+}
+
+function row(id: string, layer: number, head: string, score: ExitScore | undefined): string {
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+  const numbers = score
+    ? [score.loss.toFixed(3), score.perplexity.toFixed(1), percent(score.accuracy), percent(score.agreement)]
+    : ['–', '–', '–', '–'];
+  return `| ${[id, layer, head, ...numbers].join(' | ')} |`;
+}
+
+const headText = ({ head }: ExitSpec): string =>
+  head.kind === 'shortlist' ? `own, ${head.tokens.length} tokens` : head.kind === 'own' ? 'own' : "the model's";

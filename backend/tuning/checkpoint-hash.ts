@@ -1,0 +1,92 @@
+/** SHA-256 of a model's weights, remembered in the user's cache by path, size and time of change. */
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { fileError, writeFileAtomically } from '../formats/files.ts';
+
+export interface HashOptions {
+  /** Folder where hashes are remembered; null remembers none. */
+  readonly cache: string | null;
+  readonly signal?: AbortSignal;
+  /** Bytes hashed and bytes in all. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/**
+ * One file: its SHA-256. Several: the SHA-256 of the lines that `sha256sum` prints for them, by name in order.
+ * @throws UserError where a file cannot be read, and the signal's reason where it was aborted.
+ */
+export async function hashWeights(files: readonly string[], options: HashOptions): Promise<string> {
+  const sizes = files.map((file) => sizeOf(file));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  let before = 0;
+  const hashes: string[] = [];
+  for (const [i, file] of files.entries()) {
+    hashes.push(await hashFile(file, { ...options, onProgress: (done) => options.onProgress?.(before + done, total) }));
+    before += sizes[i]!;
+  }
+  if (hashes.length === 1) return hashes[0]!;
+  const lines = files.map((file, i) => `${hashes[i]}  ${path.basename(file)}\n`);
+  return createHash('sha256')
+    .update(lines.sort((a, b) => (a.slice(66) < b.slice(66) ? -1 : 1)).join(''))
+    .digest('hex');
+}
+
+async function hashFile(file: string, { cache, signal, onProgress }: HashOptions): Promise<string> {
+  const before = identityOf(file);
+  const remembered = cache === null ? null : path.join(cache, `${hashText(before)}.sha256`);
+  const known = remembered === null ? null : readHash(remembered);
+  if (known !== null) return known;
+  const hash = createHash('sha256');
+  let done = 0;
+  try {
+    for await (const chunk of fs.createReadStream(file, { highWaterMark: 2 ** 22 })) {
+      signal?.throwIfAborted();
+      hash.update(chunk as Buffer);
+      done += (chunk as Buffer).length;
+      onProgress?.(done, done);
+    }
+  } catch (error) {
+    throw signal?.aborted ? error : fileError(error, 'read', file);
+  }
+  const digest = hash.digest('hex');
+  if (remembered !== null && identityOf(file) === before) remember(remembered, digest);
+  return digest;
+}
+
+function readHash(file: string): string | null {
+  try {
+    const text = fs.readFileSync(file, 'utf8').trim();
+    return /^[0-9a-f]{64}$/.test(text) ? text : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A cache that cannot be written costs time, nothing else. */
+function remember(file: string, digest: string): void {
+  try {
+    writeFileAtomically(file, [`${digest}\n`]);
+  } catch {
+    return;
+  }
+}
+
+function identityOf(file: string): string {
+  try {
+    const { size, mtimeNs, ino } = fs.statSync(file, { bigint: true });
+    return `${path.resolve(file)} ${size} ${mtimeNs} ${ino}`;
+  } catch (error) {
+    throw fileError(error, 'read', file);
+  }
+}
+
+function sizeOf(file: string): number {
+  try {
+    return fs.statSync(file).size;
+  } catch (error) {
+    throw fileError(error, 'read', file);
+  }
+}
+
+const hashText = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 32);

@@ -1,0 +1,275 @@
+/**
+ * A checkpoint directory as data, and reading it. Writing is checkpoint-writer.ts. Knows no runtime.
+ *
+ * `exits.safetensors` alone is the truth about the exits: its metadata carries the step and the scores of its values, and
+ * it is replaced by one rename. `exits.json` says what never changes during a run, plus a readable copy of the rest.
+ */
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { userError, type UserError } from '../../protocol/errors.ts';
+import type { ExitScore } from '../../protocol/events.ts';
+import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
+import { fileError } from '../formats/files.ts';
+import { openSafetensors, readSafetensorsMetadata } from '../formats/safetensors.ts';
+import type { TensorSource } from '../formats/tensor-source.ts';
+import type { ModelSpec } from '../model/spec.ts';
+
+export const formatVersion = 1;
+
+/** The model that the exits belong to. */
+export interface BaseModel {
+  readonly name: string;
+  readonly family: string;
+  readonly layers: number;
+  readonly hidden: number;
+  readonly vocabulary: number;
+  /** SHA-256 of the weights, see `hashWeights`. */
+  readonly sha256: string;
+}
+
+export const baseModel = (name: string, spec: ModelSpec, sha256: string): BaseModel => ({
+  name,
+  family: spec.family,
+  layers: spec.layers.length,
+  hidden: spec.hidden,
+  vocabulary: spec.vocabulary,
+  sha256,
+});
+
+/** What the exits in `exits.safetensors` have behind them. */
+export interface Progress {
+  readonly step: number;
+  /** Target tokens seen. */
+  readonly tokens: number;
+  /** Held-out scores of these very values; the final exit's is last. */
+  readonly scores: readonly ExitScore[];
+}
+
+/** Thresholds found on held-out data. Valid for the exits of the same step only. */
+export interface Calibration {
+  readonly step: number;
+  readonly agreement: number;
+  /** By exit id. */
+  readonly thresholds: Readonly<Record<string, number>>;
+}
+
+export interface CheckpointInfo {
+  readonly base: BaseModel;
+  readonly exits: readonly ExitSpec[];
+  /** The options of the run, as JSON. */
+  readonly tuning: Readonly<Record<string, unknown>>;
+  readonly calibration: Calibration | null;
+}
+
+export interface Checkpoint extends CheckpointInfo {
+  readonly directory: string;
+  readonly progress: Progress;
+  /** Names of the exits' parameters with their shapes. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** All values of a parameter, `exits.8.mlp.norm.weight`; read when asked for. */
+  values(name: string): Float32Array;
+  close(): void;
+}
+
+export const infoFile = 'exits.json';
+export const parametersFile = 'exits.safetensors';
+export const metricsFile = 'metrics.jsonl';
+export const cardFile = 'README.md';
+export const stateFolder = 'state';
+
+/** Where the ids of a shortlist lie in the parameters' file. */
+export const shortlistName = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string =>
+  `${exitPath(exit)}.head.tokens`;
+
+/**
+ * Opens a checkpoint for a model; `base` null opens it for any (to show it).
+ * @throws UserError `not-found`, `bad-checkpoint`, or `wrong-base-model` where it belongs to another model.
+ */
+export function openCheckpoint(directory: string, base: BaseModel | null): Checkpoint {
+  const json = readInfo(directory);
+  if (base) requireSameBase(directory, json.base, base);
+  const parameters = path.join(directory, parametersFile);
+  if (!fs.existsSync(parameters)) throw bad(directory, `${parametersFile} is missing`);
+  const source = openSafetensors(parameters);
+  try {
+    const exits = json.exits.map((exit) => withShortlist(directory, source, exit, json.base.vocabulary));
+    const shapes = new Map<string, readonly number[]>();
+    const lists = new Set(exits.map(shortlistName));
+    for (const { name, shape, type } of source.tensors.values()) {
+      if (lists.has(name)) continue;
+      if (type !== 'F32') throw bad(parameters, `${name} has the type ${type}, not F32`);
+      if (!exits.some((exit) => name.startsWith(`${exitPath(exit)}.`)))
+        throw bad(parameters, `${name} belongs to no exit`);
+      shapes.set(name, shape);
+    }
+    const progress = readProgress(parameters, readSafetensorsMetadata(parameters).get('progress'));
+    return {
+      ...json,
+      // A calibration holds for the values it was made with.
+      calibration: json.calibration?.step === progress.step ? json.calibration : null,
+      directory,
+      exits,
+      progress,
+      shapes,
+      values: (name) => readFloats(source, parameters, name),
+      close: () => source.close(),
+    };
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+/** True where `directory` holds a checkpoint of any model. */
+export const isCheckpoint = (directory: string): boolean => fs.existsSync(path.join(directory, infoFile));
+
+/** @throws UserError `wrong-base-model` naming both models. */
+export function requireSameBase(directory: string, found: BaseModel, wanted: BaseModel): void {
+  if (found.sha256 === wanted.sha256) return;
+  const shape = (model: BaseModel): string =>
+    `${model.name} (${model.layers} layers, hidden size ${model.hidden}, SHA-256 ${model.sha256.slice(0, 12)}…)`;
+  throw userError(
+    'wrong-base-model',
+    `The exits in ${directory} belong to ${shape(found)}, not to ${shape(wanted)}.`,
+    `Name the model they were tuned on, or tune exits for ${wanted.name}.`,
+  );
+}
+
+/** Reads and checks `exits.json`. A shortlist's ids are still empty: they are in the parameters' file. */
+export function readInfo(directory: string): CheckpointInfo {
+  const file = path.join(directory, infoFile);
+  let text: string;
+  try {
+    text = fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || (error as NodeJS.ErrnoException).code === 'ENOTDIR') {
+      throw userError(
+        'not-found',
+        `${directory} holds no exits: there is no ${infoFile}.`,
+        'Name a folder that tune wrote.',
+      );
+    }
+    throw fileError(error, 'read', file);
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw bad(file, 'it is not JSON', cause);
+  }
+  const root = record(file, json, 'the file');
+  if (root['format'] !== 'early-exit') throw bad(file, '"format" is not "early-exit"');
+  if (root['version'] !== formatVersion) {
+    throw userError(
+      'bad-checkpoint',
+      `${file} has the format version ${JSON.stringify(root['version'])}; this program reads version ${formatVersion}.`,
+      'Use the version of Early Exit that wrote it.',
+    );
+  }
+  const base = readBase(file, root['base']);
+  const { exits } = root;
+  if (!Array.isArray(exits) || exits.length === 0) throw bad(file, '"exits" is not a list of exits');
+  return {
+    base,
+    exits: exits.map((exit) => readExit(file, exit, base)),
+    tuning: record(file, root['tuning'], '"tuning"'),
+    calibration: readCalibration(file, root['calibration'] ?? null),
+  };
+}
+
+export const bad = (file: string, what: string, cause?: unknown): UserError =>
+  userError('bad-checkpoint', `${file} cannot be used: ${what}.`, 'Restore it from a copy, or tune again.', cause);
+
+function readBase(file: string, value: unknown): BaseModel {
+  const base = record(file, value, '"base"');
+  const text = (key: string): string => {
+    const found = base[key];
+    if (typeof found !== 'string' || found === '') throw bad(file, `"base.${key}" is not a text`);
+    return found;
+  };
+  const count = (key: string): number => {
+    const found = base[key];
+    if (!isCount(found) || found === 0) throw bad(file, `"base.${key}" is not a count`);
+    return found;
+  };
+  const sha256 = text('sha256');
+  if (!/^[0-9a-f]{64}$/.test(sha256)) throw bad(file, '"base.sha256" is not a SHA-256');
+  return {
+    name: text('name'),
+    family: text('family'),
+    layers: count('layers'),
+    hidden: count('hidden'),
+    vocabulary: count('vocabulary'),
+    sha256,
+  };
+}
+
+function readExit(file: string, value: unknown, base: BaseModel): ExitSpec {
+  const exit = record(file, value, 'an exit');
+  const { layer } = exit;
+  const architecture = exitArchitectures.find((name) => name === exit['architecture']);
+  if (!isCount(layer) || layer < 1 || layer > base.layers) {
+    throw bad(file, `an exit has the layer ${JSON.stringify(layer)}, and the model has ${base.layers} layers`);
+  }
+  if (!architecture) throw bad(file, `the architecture ${JSON.stringify(exit['architecture'])} is unknown`);
+  const kind = record(file, exit['head'], 'the head of an exit')['kind'];
+  if (kind === 'own' || kind === 'shared') return { layer, architecture, head: { kind } };
+  if (kind === 'shortlist') return { layer, architecture, head: { kind, tokens: [] } };
+  throw bad(file, `the head ${JSON.stringify(kind)} is unknown`);
+}
+
+function withShortlist(directory: string, source: TensorSource, exit: ExitSpec, vocabulary: number): ExitSpec {
+  if (exit.head.kind !== 'shortlist') return exit;
+  const name = shortlistName(exit);
+  const tensor = source.tensors.get(name);
+  const file = path.join(directory, parametersFile);
+  if (!tensor || tensor.type !== 'I32') throw bad(file, `the shortlist of exit ${exitId(exit)} is missing`);
+  const bytes = source.read(tensor);
+  const tokens = Array.from(new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4));
+  if (tokens.some((id) => id < 0 || id >= vocabulary) || new Set(tokens).size !== tokens.length) {
+    throw bad(file, `the shortlist of exit ${exitId(exit)} holds ids that the model does not have`);
+  }
+  const head: HeadSpec = { kind: 'shortlist', tokens };
+  return { ...exit, head };
+}
+
+function readFloats(source: TensorSource, file: string, name: string): Float32Array {
+  const tensor = source.tensors.get(name);
+  if (!tensor) throw bad(file, `${name} is missing`);
+  const bytes = source.read(tensor);
+  const values = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]! * 0;
+  if (sum !== 0) throw bad(file, `${name} holds values that are not finite`);
+  return values;
+}
+
+function readProgress(file: string, text: string | undefined): Progress {
+  let value: unknown;
+  try {
+    value = JSON.parse(text ?? '');
+  } catch (cause) {
+    throw bad(file, 'its progress is not recorded', cause);
+  }
+  const { step, tokens, scores } = record(file, value, 'its progress');
+  if (!isCount(step) || !isCount(tokens) || !Array.isArray(scores)) throw bad(file, 'its progress is not recorded');
+  return { step, tokens, scores: scores as ExitScore[] };
+}
+
+function readCalibration(file: string, value: unknown): Calibration | null {
+  if (value === null) return null;
+  const { step, agreement, thresholds } = record(file, value, '"calibration"');
+  const byExit = record(file, thresholds, '"calibration.thresholds"');
+  if (!isCount(step) || typeof agreement !== 'number') throw bad(file, '"calibration" has no step or no agreement');
+  for (const [exit, threshold] of Object.entries(byExit)) {
+    if (typeof threshold !== 'number') throw bad(file, `the threshold of exit ${exit} is not a number`);
+  }
+  return { step, agreement, thresholds: byExit as Record<string, number> };
+}
+
+function record(file: string, value: unknown, what: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(file, `${what} is not an object`);
+  return value as Record<string, unknown>;
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
