@@ -1,6 +1,8 @@
 /** A backbone, windows and a step small enough to follow by hand. */
+import type { ExitScore } from '../../../protocol/events.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../../../backend/model/spec.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
+import type { StepResult, StepState, TuningStep } from '../../../backend/tuning/types.ts';
 import type { Windows } from '../../../backend/tuning/features.ts';
 
 export const tinySpec: ModelSpec = {
@@ -64,3 +66,77 @@ export function fakeWindows(count: number, tokens: number, hash = 'windows'): Wi
     }),
   };
 }
+
+export const fakeParameter = 'exits.2.norm.norm.weight';
+
+/**
+ * One exit whose loss is the squared distance of its parameter `[4]` from the mean state; momentum stands for AdamW. It
+ * remembers the batches' first targets and the settings it was given.
+ */
+export function fakeStep(): TuningStep & { readonly seen: number[]; readonly rates: number[] } {
+  let parameters = new Float32Array(4);
+  let first = new Float32Array(4);
+  let second = new Float32Array(4);
+  let gradient = new Float32Array(4);
+  let updates = 0;
+  const seen: number[] = [];
+  const rates: number[] = [];
+
+  const pass = (features: Float32Array): StepResult => {
+    const mean = new Float32Array(4);
+    features.forEach((value, i) => (mean[i % 4]! += (4 * value) / features.length));
+    let loss = 0;
+    for (let i = 0; i < 4; i++) {
+      loss += (parameters[i]! - mean[i]!) ** 2;
+      gradient[i]! += 2 * (parameters[i]! - mean[i]!);
+    }
+    const norm = Math.hypot(...gradient);
+    return { losses: new Map([['2:norm', loss]]), gradientNorms: new Map([['2:norm', norm]]) };
+  };
+
+  return {
+    exits: [{ layer: 2, architecture: 'norm', head: { kind: 'shared' } }],
+    seen,
+    rates,
+    async accumulate(batch) {
+      for (let row = 0; row < batch.batch; row++) seen.push(batch.targets[row * batch.tokens]!);
+      return pass(batch.features.get('2.end')!);
+    },
+    async update(batch, settings) {
+      const result = await this.accumulate(batch, settings);
+      rates.push(settings.learningRate);
+      for (let i = 0; i < 4; i++) {
+        first[i] = 0.9 * first[i]! + gradient[i]!;
+        second[i] = 0.99 * second[i]! + gradient[i]! ** 2;
+        parameters[i]! -= (settings.learningRate * first[i]!) / (1 + Math.sqrt(second[i]!));
+      }
+      gradient = new Float32Array(4);
+      updates++;
+      return result;
+    },
+    async state(): Promise<StepState> {
+      const one = (values: Float32Array): Map<string, Float32Array> => new Map([[fakeParameter, values.slice()]]);
+      return { updates, parameters: one(parameters), firstMoments: one(first), secondMoments: one(second) };
+    },
+    async restore(state) {
+      updates = state.updates;
+      parameters = state.parameters.get(fakeParameter)!.slice();
+      first = state.firstMoments.get(fakeParameter)!.slice();
+      second = state.secondMoments.get(fakeParameter)!.slice();
+      gradient = new Float32Array(4);
+    },
+    dispose: async () => {},
+  };
+}
+
+/** Loss: the sum of the parameter's distances from `target`. */
+export const fakeEvaluate =
+  (target: number) =>
+  async (parameters: ReadonlyMap<string, Float32Array>): Promise<ExitScore[]> => {
+    const loss = [...parameters.get(fakeParameter)!].reduce((sum, value) => sum + Math.abs(value - target), 0);
+    const score = { loss, perplexity: Math.exp(loss), accuracy: 0, agreement: 0 };
+    return [
+      { exit: '2:norm', layer: 2, ...score },
+      { exit: 'final', layer: 4, ...score, loss: 0, perplexity: 1 },
+    ];
+  };

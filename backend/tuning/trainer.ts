@@ -1,0 +1,249 @@
+/**
+ * The tuning loop: takes batches of features, steps, evaluates, keeps the best exits and what a resume needs, and reports.
+ * Knows neither the backbone nor how a step or an evaluation is computed.
+ */
+import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
+import type { CheckpointWriter, TrainingPosition } from './checkpoint-writer.ts';
+import type { FeatureSource } from './features.ts';
+import { windowsAt } from './trainer-order.ts';
+import type { StepResult, StepSettings, TuningStep } from './types.ts';
+
+/** Where a run ends; whichever comes first. */
+export interface RunLimits {
+  readonly steps: number | null;
+  readonly epochs: number | null;
+  /** Working time of the run, all sittings together. */
+  readonly seconds: number | null;
+}
+
+export interface TrainerSettings {
+  readonly limits: RunLimits;
+  /** Windows in one pass. */
+  readonly batch: number;
+  /** Passes whose gradients make one update. */
+  readonly accumulation: number;
+  readonly seed: number;
+  /** Learning rate and exit weights at a share of the run from 0 to 1; `step` is that of the update, from 0. */
+  readonly settings: (share: number, step: number) => StepSettings;
+  /** Updates between two evaluations; null for about ten a run. */
+  readonly evaluateEvery: number | null;
+}
+
+export interface TrainerParts {
+  readonly step: TuningStep;
+  readonly source: FeatureSource;
+  readonly checkpoint: CheckpointWriter;
+  /** Held-out scores of every exit, the final exit's last. */
+  readonly evaluate: (parameters: ReadonlyMap<string, Float32Array>) => Promise<readonly ExitScore[]>;
+  /** Seconds on a clock that only runs forward. */
+  readonly clock?: () => number;
+}
+
+/** What `train` returns: where the run stands. */
+export interface TrainerResult {
+  readonly position: TrainingPosition;
+  /** True where the signal ended it. */
+  readonly stopped: boolean;
+}
+
+/** At least so many seconds between two states on disk … */
+const saveSeconds = 20;
+/** … and so many times what writing one takes. */
+const savePatience = 20;
+const evaluationsPerRun = 10;
+
+/**
+ * Goes on from `start` until a limit is reached or the signal aborts; either way the checkpoint then holds everything.
+ * Under the same seed and limits in steps or epochs the metrics are the same however often the run was interrupted.
+ * @throws UserError where the checkpoint cannot be written or the data is damaged.
+ */
+export async function* train(
+  parts: TrainerParts,
+  settings: TrainerSettings,
+  start: TrainingPosition,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, TrainerResult> {
+  const { step, source, checkpoint, clock = () => performance.now() / 1000 } = parts;
+  const { limits, batch, accumulation, seed } = settings;
+  const perStep = batch * accumulation;
+  const planned = plannedSteps(limits, source.windows.count, perStep);
+  const began = clock() - start.seconds;
+  const elapsed = (): number => clock() - began;
+
+  let position = start;
+  let evaluatedAt = start.step;
+  let evaluatedSeconds = elapsed();
+  let evaluationCost = 0;
+  let savedSeconds = elapsed();
+  let saveCost = 0;
+  let stopped = false;
+  const recent = speedometer();
+
+  const save = async (metricsBytes?: number): Promise<void> => {
+    const before = elapsed();
+    checkpoint.saveState(await step.state(), { ...position, seconds: elapsed() }, metricsBytes);
+    savedSeconds = elapsed();
+    saveCost = savedSeconds - before;
+  };
+
+  /** Share of the run that is done, by steps or by time. */
+  const share = (): number => {
+    const bySteps = planned === null ? 0 : position.step / planned;
+    const byTime = limits.seconds === null ? 0 : elapsed() / limits.seconds;
+    return Math.min(1, Math.max(bySteps, byTime));
+  };
+  const done = (): boolean =>
+    (planned !== null && position.step >= planned) ||
+    // The last evaluation belongs to the time that was asked for.
+    (limits.seconds !== null && elapsed() + evaluationCost >= limits.seconds);
+  const evaluationDue = (): boolean => {
+    if (settings.evaluateEvery !== null) return position.step % settings.evaluateEvery === 0;
+    if (planned !== null && position.step % Math.max(1, Math.round(planned / evaluationsPerRun)) === 0) return true;
+    // Never more than a fifth of the time for evaluations.
+    const every = Math.max((limits.seconds ?? Infinity) / evaluationsPerRun, 4 * evaluationCost);
+    return limits.seconds !== null && elapsed() - evaluatedSeconds >= every;
+  };
+
+  const evaluate = async (): Promise<EvaluationEvent> => {
+    const before = elapsed();
+    const { parameters } = await step.state();
+    const scores = await parts.evaluate(parameters);
+    const loss = meanLoss(scores);
+    const best = position.best === null || loss < position.best;
+    if (best) position = { ...position, best: loss };
+    const event: EvaluationEvent = {
+      type: 'evaluation',
+      step: position.step,
+      tokens: position.tokens,
+      scores: [...scores],
+      best,
+    };
+    checkpoint.metric({ ...event });
+    // Exits on disk may be better than the run's best: those of a run that was stopped and evaluated in between.
+    const kept = checkpoint.saved();
+    if (best && (kept.scores.length === 0 || loss < meanLoss(kept.scores))) {
+      checkpoint.saveExits(parameters, { step: position.step, tokens: position.tokens, scores });
+    }
+    evaluatedAt = position.step;
+    evaluatedSeconds = elapsed();
+    evaluationCost = evaluatedSeconds - before;
+    return event;
+  };
+
+  while (!done()) {
+    const from = elapsed();
+    const results: StepResult[] = [];
+    const now = settings.settings(share(), position.step);
+    let tokens = 0;
+    for (let pass = 0; pass < accumulation; pass++) {
+      await turn();
+      if ((stopped = signal.aborted)) break;
+      const place = position.windows + pass * batch;
+      const features = await source.batch(windowsAt(seed, source.windows.count, place, batch));
+      tokens += countTargets(features.targets);
+      const last = pass === accumulation - 1;
+      results.push(await (last ? step.update(features, now) : step.accumulate(features, now)));
+    }
+    // Gradients of an update that was not finished are not part of the state: a resume takes its windows again.
+    if (stopped) break;
+    position = {
+      ...position,
+      step: position.step + 1,
+      windows: position.windows + perStep,
+      tokens: position.tokens + tokens,
+    };
+    const event = stepEvent(results, now, position, source.windows.count);
+    checkpoint.metric({ type: 'step', ...event });
+    recent.add(tokens, elapsed() - from);
+    const secondsLeft = timeLeft(limits.seconds, elapsed(), planned, position.step, recent.secondsPerStep());
+    yield {
+      type: 'step',
+      ...event,
+      steps: planned ?? position.step + Math.round(secondsLeft / recent.secondsPerStep()),
+      tokensPerSecond: recent.tokensPerSecond(),
+      secondsLeft,
+    };
+    if (evaluationDue() && !done()) yield await evaluate();
+    if (elapsed() - savedSeconds >= Math.max(saveSeconds, savePatience * saveCost)) await save();
+  }
+
+  // Metrics of an evaluation that only the stop caused are no part of the run.
+  const metricsBytes = stopped ? checkpoint.metricsBytes() : undefined;
+  const reached = position;
+  if (position.step > evaluatedAt) yield await evaluate();
+  position = stopped ? reached : { ...position, finished: true };
+  await save(metricsBytes);
+  return { position: { ...position, seconds: elapsed() }, stopped };
+}
+
+/** Mean held-out loss of the exits, the final exit left out: what "best" means. */
+export function meanLoss(scores: readonly ExitScore[]): number {
+  const losses = scores.filter(({ exit }) => exit !== 'final').map(({ loss }) => loss);
+  return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+}
+
+function plannedSteps({ steps, epochs }: RunLimits, windows: number, perStep: number): number | null {
+  const byEpochs = epochs === null ? Infinity : Math.ceil((epochs * windows) / perStep);
+  const planned = Math.min(steps ?? Infinity, byEpochs);
+  return planned === Infinity ? null : planned;
+}
+
+type StepNumbers = Omit<StepEvent, 'type' | 'steps' | 'tokensPerSecond' | 'secondsLeft'>;
+
+function stepEvent(
+  results: readonly StepResult[],
+  { learningRate, exitWeights }: StepSettings,
+  position: TrainingPosition,
+  windows: number,
+): StepNumbers {
+  const losses: Record<string, number> = {};
+  const gradientNorms: Record<string, number> = {};
+  let loss = 0;
+  for (const exit of results[0]!.losses.keys()) {
+    losses[exit] = results.reduce((sum, result) => sum + result.losses.get(exit)!, 0) / results.length;
+    gradientNorms[exit] = results.at(-1)!.gradientNorms.get(exit)!;
+    loss += (exitWeights.get(exit) ?? 0) * losses[exit];
+  }
+  const { step, tokens } = position;
+  const epoch = Math.floor((position.windows - 1) / windows) + 1;
+  return { step, epoch, tokens, learningRate, loss, losses, gradientNorms };
+}
+
+function countTargets(targets: Int32Array): number {
+  let count = 0;
+  for (const target of targets) if (target >= 0) count++;
+  return count;
+}
+
+function timeLeft(
+  limit: number | null,
+  elapsed: number,
+  planned: number | null,
+  step: number,
+  secondsPerStep: number,
+): number {
+  const byTime = limit === null ? Infinity : limit - elapsed;
+  const bySteps = planned === null ? Infinity : (planned - step) * secondsPerStep;
+  return Math.max(0, Math.min(byTime, bySteps));
+}
+
+/** Speed over the last steps. */
+function speedometer(): {
+  add(tokens: number, seconds: number): void;
+  tokensPerSecond(): number;
+  secondsPerStep(): number;
+} {
+  const steps: { tokens: number; seconds: number }[] = [];
+  const sum = (key: 'tokens' | 'seconds'): number => steps.reduce((total, step) => total + step[key], 0);
+  return {
+    add(tokens, seconds) {
+      steps.push({ tokens, seconds: Math.max(seconds, 1e-9) });
+      if (steps.length > 20) steps.shift();
+    },
+    tokensPerSecond: () => sum('tokens') / sum('seconds'),
+    secondsPerStep: () => sum('seconds') / steps.length,
+  };
+}
+
+/** Lets messages and signals in: the runtime computes without giving way. */
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
