@@ -1,0 +1,103 @@
+/**
+ * A trace tied to text: where each token begins and how tokens fall into lines. The same record comes from generated text
+ * in any document and from a `*.exittrace` file. Knows no protocol of an editor.
+ */
+import { parseTrace, textLines, type Trace } from '../../protocol/exittrace.ts';
+import { pieceAt, pieceOffsets, shiftSpan, withLineEnds, type Span, type TextChange } from '../../protocol/spans.ts';
+
+/** Some tokens that stand on one line. */
+export interface LineGroup {
+  /** Tokens `[start, end)`. */
+  readonly start: number;
+  readonly end: number;
+  /** Offset of the line's lens. */
+  readonly anchor: number;
+}
+
+export interface AnnotatedText {
+  /** The client's name of the generation; a trace file has its own address. */
+  readonly id: string;
+  readonly trace: Trace;
+  readonly span: Span;
+  /** Where each token's text is; parallel to `trace.tokens`. */
+  readonly spans: readonly Span[];
+  readonly groups: readonly LineGroup[];
+  /** Hovers, hints and the like answer anywhere on a token's own line of a trace file. */
+  readonly file: boolean;
+}
+
+/** Ties a trace to the text at an offset; null where the text there is not the trace's. */
+export function annotate(id: string, trace: Trace, offset: number, text: string): AnnotatedText | null {
+  const lineEnd = text.includes('\r\n') ? '\r\n' : '\n';
+  const pieces = trace.tokens.map((token) => withLineEnds(token.text, lineEnd));
+  const joined = pieces.join('');
+  if (!text.startsWith(joined, offset)) return null;
+  const offsets = pieceOffsets(offset, pieces);
+  const spans = pieces.map((_, i) => ({ start: offsets[i]!, end: offsets[i + 1]! }));
+  return {
+    id,
+    trace,
+    span: { start: offset, end: offsets.at(-1)! },
+    spans,
+    groups: groupByLine(spans, text),
+    file: false,
+  };
+}
+
+/** Continues a generation with more tokens right behind its text; null where the text there is not theirs. */
+export function extend(text: AnnotatedText, more: Trace, document: string): AnnotatedText | null {
+  const trace = { ...text.trace, ...more, tokens: [...text.trace.tokens, ...more.tokens] };
+  return annotate(text.id, trace, text.span.start, document);
+}
+
+/** The same tokens after an edit of the document, or null where the edit touched them. */
+export function shift(text: AnnotatedText, change: TextChange): AnnotatedText | null {
+  const span = shiftSpan(text.span, change);
+  if (span === null || span === text.span) return span && text;
+  const by = span.start - text.span.start;
+  const move = (inner: Span): Span => ({ start: inner.start + by, end: inner.end + by });
+  return {
+    ...text,
+    span,
+    spans: text.spans.map(move),
+    groups: text.groups.map((group) => ({ ...group, anchor: group.anchor + by })),
+  };
+}
+
+/** A `*.exittrace` document; throws a `UserError` that names the line. */
+export function annotateFile(uri: string, name: string, text: string): AnnotatedText {
+  const { trace, tokenLines } = parseTrace(text, name);
+  const starts = lineStarts(text);
+  const spans = tokenLines.map((line) => {
+    const start = starts[line]!;
+    const end = starts[line + 1] ?? text.length;
+    return { start, end: start + text.slice(start, end).trimEnd().length };
+  });
+  const groups = textLines(trace.tokens).map(([start, end]) => ({ start, end, anchor: spans[start]!.start }));
+  return { id: uri, trace, span: { start: 0, end: text.length }, spans, groups, file: true };
+}
+
+/** Index of the token whose text holds an offset; −1 where there is none. */
+export function tokenAt(text: AnnotatedText, offset: number): number {
+  if (text.file) return text.spans.findIndex((span) => offset >= span.start && offset <= span.end);
+  return pieceAt([...text.spans.map((span) => span.start), text.span.end], offset);
+}
+
+function groupByLine(spans: readonly Span[], text: string): LineGroup[] {
+  const groups: LineGroup[] = [];
+  let start = 0;
+  for (let i = 1; i <= spans.length; i++) {
+    const next = spans[i];
+    if (next && !text.slice(spans[start]!.start, next.start).includes('\n')) continue;
+    groups.push({ start, end: i, anchor: spans[start]!.start });
+    start = i;
+  }
+  return groups;
+}
+
+/** Offset of each line's first unit. */
+function lineStarts(text: string): number[] {
+  const starts = [0];
+  for (let i = text.indexOf('\n'); i >= 0; i = text.indexOf('\n', i + 1)) starts.push(i + 1);
+  return starts;
+}

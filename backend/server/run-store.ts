@@ -1,0 +1,108 @@
+/**
+ * Runs on disk: `<folder>/<id>/run.json` says what a run is and who owns it, `events.jsonl` what it reported. This is what
+ * lets a server that starts later take up a run whose own server is gone. Knows nothing of engines.
+ */
+import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { TuneEvent } from '../../protocol/events.ts';
+import type { RecipeOptions, RunSummary } from '../../protocol/server.ts';
+
+export interface RunRecord {
+  summary: RunSummary;
+  options: RecipeOptions;
+  /** Process that runs it, and when it last said so (milliseconds since 1970): a process id alone may be another's by now. */
+  owner: { pid: number; at: number } | null;
+}
+
+export interface StoredRun {
+  record: RunRecord;
+  events: TuneEvent[];
+}
+
+export interface RunStore {
+  load(): Promise<StoredRun[]>;
+  /** One run as it is on disk now; null where there is none. */
+  read(id: string): Promise<StoredRun | null>;
+  /** Writes run.json under a temporary name and renames it. */
+  save(record: RunRecord): Promise<void>;
+  append(id: string, events: readonly TuneEvent[]): Promise<void>;
+  /** Resolves once everything asked for so far is written, or has failed. */
+  settled(): Promise<void>;
+}
+
+/** An owner that is alive says so at least this often. */
+export const HEARTBEAT_MILLISECONDS = 2_000;
+const SILENCE_MILLISECONDS = 30_000;
+
+/** Whether a run's owner is gone: no such process, or one that has been silent for long. */
+export function isOrphaned(
+  record: RunRecord,
+  now: number,
+  isAlive: (pid: number) => boolean = processIsAlive,
+): boolean {
+  const { owner } = record;
+  return owner === null || !isAlive(owner.pid) || now - owner.at > SILENCE_MILLISECONDS;
+}
+
+export function runStore(folder: string): RunStore {
+  // One write after the other for each run, so that an older state never lands on a newer one.
+  const queues = new Map<string, Promise<void>>();
+  const enqueue = (id: string, write: () => Promise<void>): Promise<void> => {
+    const done = (queues.get(id) ?? Promise.resolve()).catch(() => {}).then(write);
+    queues.set(id, done);
+    return done;
+  };
+  return {
+    async load() {
+      const names = await readdir(folder).catch(() => []);
+      const runs = await Promise.all(names.map((name) => loadRun(path.join(folder, name))));
+      return runs.filter((run) => run !== null);
+    },
+    read: (id) => loadRun(path.join(folder, id)),
+    save: (record) =>
+      enqueue(record.summary.id, async () => {
+        const directory = path.join(folder, record.summary.id);
+        await mkdir(directory, { recursive: true });
+        const file = path.join(directory, 'run.json');
+        await writeFile(`${file}.partial`, JSON.stringify(record, null, 2));
+        await rename(`${file}.partial`, file);
+      }),
+    append: (id, events) =>
+      enqueue(id, async () => {
+        await mkdir(path.join(folder, id), { recursive: true });
+        const lines = events.map((event) => `${JSON.stringify(event)}\n`).join('');
+        await appendFile(path.join(folder, id, 'events.jsonl'), lines);
+      }),
+    settled: async () => void (await Promise.allSettled(queues.values())),
+  };
+}
+
+/** Null where the folder holds no run, or only half of one. */
+async function loadRun(directory: string): Promise<StoredRun | null> {
+  try {
+    const record = JSON.parse(await readFile(path.join(directory, 'run.json'), 'utf8')) as RunRecord;
+    const text = await readFile(path.join(directory, 'events.jsonl'), 'utf8').catch(() => '');
+    return { record, events: text.split('\n').flatMap(parseLine) };
+  } catch {
+    await rm(path.join(directory, 'run.json.partial'), { force: true });
+    return null;
+  }
+}
+
+/** A kill may leave the last line unfinished. */
+function parseLine(line: string): TuneEvent[] {
+  try {
+    return line === '' ? [] : [JSON.parse(line) as TuneEvent];
+  } catch {
+    return [];
+  }
+}
+
+function processIsAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

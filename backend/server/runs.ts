@@ -1,0 +1,279 @@
+/**
+ * Tuning runs as a person sees them: started, paused, stopped, taken up again. A pause lets the recipe save and end; to
+ * resume is to start it again with `resume`. So a run outlives its server: the next one takes it up from the checkpoint.
+ */
+import { describeError, userError } from '../../protocol/errors.ts';
+import { parseOptions, settingOrigin } from '../../protocol/options.ts';
+import type { Phase, TuneEvent } from '../../protocol/events.ts';
+import type { RecipeOptions, RunEvent, RunState, RunSummary } from '../../protocol/server.ts';
+import type { Engine, Job } from '../worker/engine.ts';
+import { HEARTBEAT_MILLISECONDS, isOrphaned, type RunRecord, type RunStore } from './run-store.ts';
+
+export interface Runs {
+  start(title: string, options: RecipeOptions): Promise<RunSummary>;
+  stop(id: string): Promise<RunSummary>;
+  pause(id: string): Promise<RunSummary>;
+  resume(id: string): Promise<RunSummary>;
+  list(): RunSummary[];
+  read(id: string, from: number): { run: RunSummary; events: RunEvent[] };
+  /** Reads what is on record; with `take`, goes on with runs whose server is gone. */
+  load(take: boolean): Promise<void>;
+  /** Leaves running runs on record as they are, so that the next server takes them up. */
+  dispose(): Promise<void>;
+}
+
+export interface RunsOptions {
+  readonly engine: Engine;
+  /** Null keeps runs in memory only. */
+  readonly store: RunStore | null;
+  readonly reported: (event: RunEvent) => void;
+  readonly changed: (run: RunSummary) => void;
+  /** A run could not be recorded: said once, the run goes on. */
+  readonly warn: (message: string) => void;
+}
+
+interface Live {
+  record: RunRecord;
+  readonly events: TuneEvent[];
+  job: Job<'tune'> | null;
+  /** What the run becomes once its job has ended; null where it ends by itself. */
+  intent: 'paused' | 'stopped' | null;
+  /** Settles when the job's events are all handled. */
+  followed: Promise<void>;
+}
+
+export function createRuns({ engine, store, reported, changed, warn }: RunsOptions): Runs {
+  const runs = new Map<string, Live>();
+  const elsewhere = new Set<string>();
+  let leaving = false;
+  let warned = false;
+
+  const record = (write: Promise<void> | undefined): void => {
+    write?.catch((error: unknown) => {
+      if (!warned) warn(`Runs cannot be recorded: ${describeError(error)}`);
+      warned = true;
+    });
+  };
+  const save = (live: Live): void => {
+    const running = live.record.summary.state === 'running';
+    live.record = { ...live.record, owner: running ? { pid: process.pid, at: Date.now() } : null };
+    record(store?.save(live.record));
+  };
+  const update = (live: Live, change: Partial<RunSummary>): RunSummary => {
+    live.record = { ...live.record, summary: { ...live.record.summary, ...change } };
+    changed(live.record.summary);
+    return live.record.summary;
+  };
+  const heartbeat = setInterval(() => {
+    for (const live of runs.values()) if (live.job) save(live);
+  }, HEARTBEAT_MILLISECONDS).unref();
+
+  const find = (id: string): Live => {
+    const live = runs.get(id);
+    if (!live) throw userError('not-found', `There is no run ${id} on record.`);
+    return live;
+  };
+
+  const begin = (live: Live, resume: boolean): void => {
+    const options = parseOptions('tune', { ...live.record.options, resume }, settingOrigin);
+    live.job = engine.start('tune', options);
+    live.intent = null;
+    live.followed = follow(live, live.job);
+  };
+
+  const follow = async (live: Live, job: Job<'tune'>): Promise<void> => {
+    const { id } = live.record.summary;
+    let outcome: { state: RunState; message: string } = { state: 'finished', message: 'Done.' };
+    try {
+      for await (const event of job.read()) {
+        const index = live.events.push(event) - 1;
+        record(store?.append(id, [event]));
+        reported({ id, index, event });
+        const change = summaryChange(event);
+        if (change) update(live, change);
+        if (event.type === 'tuned' && event.stopped)
+          outcome = { state: 'stopped', message: 'Stopped; the work is kept.' };
+      }
+      await job.finished;
+    } catch (error) {
+      outcome = { state: 'failed', message: describeError(error) };
+    }
+    live.job = null;
+    if (leaving) {
+      // Left on record as running and without an owner: whoever comes next takes it up.
+      live.record = { ...live.record, owner: null };
+      record(store?.save(live.record));
+      return;
+    }
+    if (live.intent !== null) {
+      const message = live.intent === 'paused' ? 'Paused; the work is kept.' : 'Stopped; the work is kept.';
+      outcome = { state: live.intent, message };
+    }
+    update(live, outcome);
+    save(live);
+  };
+
+  const end = async (id: string, intent: 'paused' | 'stopped'): Promise<RunSummary> => {
+    const live = find(id);
+    if (live.job) {
+      live.intent = intent;
+      live.job.cancel();
+      update(live, { message: intent === 'paused' ? 'Saving, then pausing …' : 'Saving, then stopping …' });
+      await live.followed;
+    } else if (intent === 'stopped') {
+      update(live, { state: 'stopped', message: 'Stopped; the work is kept.' });
+      save(live);
+    }
+    return live.record.summary;
+  };
+
+  const resume = (id: string): RunSummary => {
+    const live = find(id);
+    if (live.job) return live.record.summary;
+    // A run that never got to its first checkpoint starts over: there is nothing to go on from.
+    begin(
+      live,
+      live.events.some((event) => event.type === 'saved' || event.type === 'tuned'),
+    );
+    const summary = update(live, { state: 'running', message: 'Taking up the run …' });
+    save(live);
+    return summary;
+  };
+
+  const takeUp = (id: string, take: boolean): void => {
+    const live = find(id);
+    if (!take) {
+      update(live, { state: 'paused', message: 'Interrupted; resume it to go on.' });
+      return;
+    }
+    try {
+      resume(id);
+    } catch (error) {
+      update(live, { state: 'failed', message: describeError(error) });
+      save(live);
+    }
+  };
+
+  /** The server before this one may still be saving its run: looks until it is gone. */
+  const waitForOwner = async (id: string, take: boolean): Promise<void> => {
+    for (;;) {
+      await delay(OWNER_POLL_MILLISECONDS);
+      const stored = await store?.read(id);
+      if (leaving || !stored) return;
+      const live = find(id);
+      if (live.job) return;
+      live.record = stored.record;
+      live.events.splice(0, Infinity, ...stored.events);
+      update(live, {});
+      if (stored.record.summary.state !== 'running') return;
+      if (isOrphaned(stored.record, Date.now())) return takeUp(id, take);
+    }
+  };
+
+  return {
+    async start(title, options) {
+      const { model, out } = parseOptions('tune', options, settingOrigin);
+      const id = newId();
+      const summary: RunSummary = {
+        id,
+        title,
+        state: 'running',
+        model,
+        exits: [],
+        directory: out ?? '',
+        startedAt: new Date().toISOString(),
+        step: 0,
+        steps: 0,
+        tokensPerSecond: 0,
+        secondsLeft: 0,
+        message: 'Starting …',
+      };
+      const live: Live = {
+        record: { summary, options, owner: null },
+        events: [],
+        job: null,
+        intent: null,
+        followed: Promise.resolve(),
+      };
+      begin(live, false);
+      runs.set(id, live);
+      save(live);
+      changed(summary);
+      return summary;
+    },
+    stop: (id) => end(id, 'stopped'),
+    pause: (id) => end(id, 'paused'),
+    resume: async (id) => resume(id),
+    list: () =>
+      [...runs.values()].map((live) => live.record.summary).sort((a, b) => b.startedAt.localeCompare(a.startedAt)),
+    read(id, from) {
+      const live = find(id);
+      const events = live.events.slice(from).map((event, i) => ({ id, index: from + i, event }));
+      return { run: live.record.summary, events };
+    },
+    async load(take) {
+      for (const { record: found, events } of (await store?.load()) ?? []) {
+        const { id, state } = found.summary;
+        if (runs.has(id)) continue;
+        runs.set(id, { record: found, events, job: null, intent: null, followed: Promise.resolve() });
+        if (state !== 'running') continue;
+        if (isOrphaned(found, Date.now())) takeUp(id, take);
+        else elsewhere.add(id);
+      }
+      for (const id of elsewhere) void waitForOwner(id, take);
+    },
+    async dispose() {
+      leaving = true;
+      clearInterval(heartbeat);
+      for (const live of runs.values()) live.job?.cancel();
+      await Promise.all([...runs.values()].map((live) => live.followed));
+      await store?.settled();
+    },
+  };
+}
+
+/** What an event changes of the run's line. */
+export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
+  switch (event.type) {
+    case 'step': {
+      const { step, steps, tokensPerSecond, secondsLeft } = event;
+      const exits = Object.keys(event.losses);
+      return { step, steps, tokensPerSecond, secondsLeft, exits, message: `Step ${step} of ${steps}` };
+    }
+    case 'phase':
+      return { message: event.detail === '' ? phaseName(event.phase) : event.detail };
+    case 'progress':
+      return { message: `${phaseName(event.phase)}: ${event.done} of ${event.total} ${event.unit}` };
+    case 'ready':
+      return { exits: event.exits.map(({ exit }) => exit), message: `${event.model} on ${event.device}` };
+    case 'saved':
+      return { directory: event.path };
+    case 'tuned':
+      return { directory: event.directory, step: event.step, secondsLeft: 0 };
+    case 'evaluation':
+    case 'warning':
+      return null;
+  }
+}
+
+const phaseNames = {
+  load: 'Loading the model',
+  download: 'Downloading',
+  tokenize: 'Reading the text',
+  features: 'Reading hidden states',
+  fit: 'Fitting exits',
+  tune: 'Tuning',
+  evaluate: 'Evaluating',
+  generate: 'Generating',
+  install: 'Installing',
+  save: 'Saving',
+} as const satisfies Record<Phase, string>;
+
+const phaseName = (phase: Phase): string => phaseNames[phase];
+
+const OWNER_POLL_MILLISECONDS = 500;
+const delay = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => void setTimeout(resolve, milliseconds).unref());
+
+/** Sortable by time, unique within a machine. */
+const newId = (): string => `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;

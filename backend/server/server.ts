@@ -1,0 +1,245 @@
+/**
+ * The language server: a connection, an engine, and what answers when. It runs on the main thread and never computes; jobs
+ * run in the engine's threads. Any LSP editor can use it; what goes beyond LSP is in protocol/server.ts.
+ */
+import {
+  CodeLensRequest,
+  DidChangeTextDocumentNotification,
+  DidCloseTextDocumentNotification,
+  DidOpenTextDocumentNotification,
+  DocumentSymbolRequest,
+  ErrorCodes,
+  HoverRequest,
+  InlayHintRequest,
+  ResponseError,
+  SemanticTokensRegistrationType,
+  TextDocumentSyncKind,
+  type CancellationToken,
+  type Connection,
+  type InitializeParams,
+  type InitializeResult,
+} from 'vscode-languageserver/node';
+import { describeError, UserError } from '../../protocol/errors.ts';
+import * as protocol from '../../protocol/server.ts';
+import type { Engine } from '../worker/engine.ts';
+import type { AnnotatedText } from './annotated-text.ts';
+import * as annotations from './annotations.ts';
+import { findExits, findModels } from './catalogue.ts';
+import { diagnose } from './diagnosis.ts';
+import * as documents from './documents.ts';
+import { createGenerations, type GenerationReport } from './generations.ts';
+import { runStore } from './run-store.ts';
+import { createRuns, type Runs } from './runs.ts';
+import { createStatus } from './status.ts';
+
+const defaultOptions: protocol.ServerOptions = {
+  runs: null,
+  resumeRuns: false,
+  shippedModel: null,
+  runtime: `Node ${process.version}`,
+  display: { codeLens: true, inlayHints: true, hover: true, semanticTokens: true },
+};
+
+/** Serves one client. The answer lets runs save and ends every job; calling it twice is harmless. */
+export function serve(connection: Connection, engine: Engine): () => Promise<void> {
+  const open = new Map<string, documents.OpenDocument>();
+  const notify = <Params>({ method }: protocol.Notification<Params>, params: Params): void =>
+    void connection.sendNotification(method, params);
+  const status = createStatus((now) => notify(protocol.statusChanged, now));
+  const generations = createGenerations(engine);
+  let options = defaultOptions;
+  let display = defaultOptions.display;
+  let runs: Runs | null = null;
+  let canRefresh = false;
+  let dynamicTokens = false;
+
+  const runsNow = (): Runs => {
+    if (!runs) throw new Error('The server is not initialised');
+    return runs;
+  };
+
+  /** Asks the editor to fetch lenses and the like anew: positions changed without an edit. */
+  const refresh = (): void => {
+    if (!canRefresh) return;
+    void connection.languages.semanticTokens.refresh();
+    void connection.languages.inlayHint.refresh();
+    void connection.sendRequest('workspace/codeLens/refresh');
+  };
+
+  const set = (document: documents.OpenDocument): void => {
+    open.set(document.document.uri, document);
+    if (document.document.languageId !== documents.TRACE_LANGUAGE) return;
+    const { problem } = document;
+    const line = problem?.line ?? 0;
+    const range = { start: { line, character: 0 }, end: { line: line + 1, character: 0 } };
+    void connection.sendDiagnostics({
+      uri: document.document.uri,
+      diagnostics: problem ? [{ range, message: problem.message, source: 'Early Exit', severity: 1 }] : [],
+    });
+  };
+
+  connection.onInitialize((params: InitializeParams): InitializeResult => {
+    options = { ...defaultOptions, ...(params.initializationOptions as Partial<protocol.ServerOptions> | undefined) };
+    display = options.display;
+    const { workspace, textDocument } = params.capabilities;
+    canRefresh = workspace?.codeLens?.refreshSupport ?? false;
+    dynamicTokens = textDocument?.semanticTokens?.dynamicRegistration ?? false;
+    runs = createRuns({
+      engine,
+      store: options.runs === null ? null : runStore(options.runs),
+      reported: (event) => {
+        status.runReported(event);
+        notify(protocol.runReported, event);
+      },
+      changed: (run) => {
+        status.runChanged(run);
+        notify(protocol.runChanged, run);
+      },
+      warn: (message) => connection.console.warn(message),
+    });
+    const tokens = { legend: { tokenTypes: annotations.tokenTypes, tokenModifiers: [] }, full: true };
+    return {
+      serverInfo: { name: 'early-exit' },
+      capabilities: {
+        textDocumentSync: { openClose: true, change: TextDocumentSyncKind.Incremental },
+        codeLensProvider: { resolveProvider: false },
+        hoverProvider: true,
+        inlayHintProvider: true,
+        documentSymbolProvider: { label: 'Early Exit' },
+        // An editor takes one provider of semantic tokens a document: only trace files are ours where that can be said.
+        ...(!dynamicTokens && { semanticTokensProvider: tokens }),
+      },
+    };
+  });
+
+  connection.onInitialized(() => {
+    if (dynamicTokens) {
+      void connection.client.register(SemanticTokensRegistrationType.type, {
+        documentSelector: [{ language: documents.TRACE_LANGUAGE }],
+        legend: { tokenTypes: annotations.tokenTypes, tokenModifiers: [] },
+        full: true,
+      });
+    }
+    void runsNow().load(options.resumeRuns);
+  });
+
+  connection.onNotification(
+    DidOpenTextDocumentNotification.type,
+    ({ textDocument: { uri, languageId, version, text } }) =>
+      set(documents.openDocument(uri, languageId, version, text)),
+  );
+  connection.onNotification(
+    DidChangeTextDocumentNotification.type,
+    ({ textDocument: { uri, version }, contentChanges }) => {
+      const document = open.get(uri);
+      if (document) set(documents.changeDocument(document, contentChanges, version));
+    },
+  );
+  connection.onNotification(
+    DidCloseTextDocumentNotification.type,
+    ({ textDocument: { uri } }) => void open.delete(uri),
+  );
+
+  /** What a document shows of its traces, each with the document's own way to positions. */
+  const collect = <T>(
+    uri: string,
+    shown: boolean,
+    each: (text: AnnotatedText, at: annotations.PositionOf) => T[],
+  ): T[] => {
+    const found = open.get(uri);
+    if (!found || !shown) return [];
+    return found.texts.flatMap((text) => each(text, (offset) => found.document.positionAt(offset)));
+  };
+
+  connection.onRequest(CodeLensRequest.type, ({ textDocument: { uri } }) =>
+    collect(uri, display.codeLens, annotations.codeLenses),
+  );
+  connection.onRequest(HoverRequest.type, ({ textDocument: { uri }, position }) => {
+    const offset = open.get(uri)?.document.offsetAt(position) ?? 0;
+    const hovers = collect(uri, display.hover, (text, at) => [annotations.hover(text, offset, at)]);
+    return hovers.find((hover) => hover !== null) ?? null;
+  });
+  connection.onRequest(InlayHintRequest.type, ({ textDocument: { uri }, range }) => {
+    const document = open.get(uri)?.document;
+    if (!document) return [];
+    const span = { start: document.offsetAt(range.start), end: document.offsetAt(range.end) };
+    return collect(uri, display.inlayHints, (text, at) => annotations.inlayHints(text, span, at));
+  });
+  connection.onRequest(DocumentSymbolRequest.type, ({ textDocument: { uri } }) =>
+    collect(uri, true, annotations.documentSymbols),
+  );
+  connection.languages.semanticTokens.on(({ textDocument: { uri } }) => {
+    const found = open.get(uri);
+    if (!found || !display.semanticTokens) return { data: [] };
+    const { document, texts } = found;
+    return { data: annotations.semanticTokens(texts, document.getText(), (offset) => document.positionAt(offset)) };
+  });
+
+  /** Registers a request of ours; a UserError reaches the client as its sentence, code and way out. */
+  const answer = <Params, Result>(
+    { method }: protocol.Request<Params, Result>,
+    handler: (params: Params, token: CancellationToken) => Result | Promise<Result>,
+  ): void => {
+    connection.onRequest(method, async (params: Params, token: CancellationToken) => {
+      try {
+        return await handler(params, token);
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error;
+        return new ResponseError(ErrorCodes.InternalError, describeError(error), { code: error.code });
+      }
+    });
+  };
+  const listen = <Params>({ method }: protocol.Notification<Params>, handler: (params: Params) => void): void => {
+    connection.onNotification(method, handler);
+  };
+
+  answer(protocol.startRun, ({ title, options: given }) => runsNow().start(title, given));
+  answer(protocol.stopRun, ({ id }) => runsNow().stop(id));
+  answer(protocol.pauseRun, ({ id }) => runsNow().pause(id));
+  answer(protocol.resumeRun, ({ id }) => runsNow().resume(id));
+  answer(protocol.listRuns, () => runsNow().list());
+  answer(protocol.readRun, ({ id, from }) => runsNow().read(id, from));
+  answer(protocol.generate, (params, token) =>
+    status.during('generating', () => {
+      const stopped = new AbortController();
+      token.onCancellationRequested(() => stopped.abort());
+      const { generation } = params;
+      const report: GenerationReport = {
+        ready: (ready) => {
+          status.ready(ready);
+          notify(protocol.generationReady, { generation, ready });
+        },
+        token: (token) => notify(protocol.tokensGenerated, { generation, tokens: [token] }),
+      };
+      return generations.generate(params, report, stopped.signal);
+    }),
+  );
+  answer(protocol.attachTrace, ({ uri, generation, offset, trace }) => {
+    const found = open.get(uri);
+    const attached = found && documents.attach(found, generation, offset, trace);
+    if (attached) set(attached);
+    refresh();
+    return { attached: Boolean(attached) };
+  });
+  listen(protocol.detachTrace, ({ generation }) => {
+    for (const document of open.values()) set(documents.detach(document, generation));
+    refresh();
+  });
+  answer(protocol.readTraces, ({ uri }) =>
+    collect(uri, true, (text) => [{ generation: text.id, offset: text.span.start, trace: text.trace }]),
+  );
+  answer(protocol.listExits, ({ folders }) => findExits(folders));
+  answer(protocol.listModels, ({ folders }) => findModels(options.shippedModel, folders));
+  answer(protocol.readStatus, () => status.now());
+  answer(protocol.doctor, async () => ({ report: await diagnose(engine, options.runtime) }));
+  listen(protocol.displayChanged, (changed) => {
+    display = changed;
+    refresh();
+  });
+
+  const dispose = async (): Promise<void> => {
+    await Promise.all([runs?.dispose(), engine.dispose()]);
+  };
+  connection.onShutdown(dispose);
+  return dispose;
+}

@@ -1,0 +1,63 @@
+/** What the backend does now, put together from its runs and generations. */
+import type { ReadyEvent } from '../../protocol/events.ts';
+import type { Activity, RunEvent, RunSummary, Status } from '../../protocol/server.ts';
+
+export interface StatusKeeper {
+  now(): Status;
+  /** A job has loaded its model. */
+  ready(event: ReadyEvent): void;
+  runChanged(run: RunSummary): void;
+  runReported(event: RunEvent): void;
+  /** The activity while some work lasts. */
+  during<T>(activity: Activity, work: () => Promise<T>): Promise<T>;
+}
+
+export function createStatus(changed: (status: Status) => void): StatusKeeper {
+  const running = new Map<string, RunSummary>();
+  const others: Activity[] = [];
+  let device: string | null = null;
+  let model: string | null = null;
+  let last = '';
+
+  const now = (): Status => {
+    const run = [...running.values()].at(-1);
+    return {
+      activity: others.at(-1) ?? (run ? 'tuning' : 'idle'),
+      model,
+      device,
+      detail: run?.message ?? '',
+    };
+  };
+  const tell = (): void => {
+    const status = now();
+    const text = JSON.stringify(status);
+    if (text !== last) changed(status);
+    last = text;
+  };
+  const ready = (event: ReadyEvent): void => {
+    ({ device, model } = event);
+    tell();
+  };
+  return {
+    now,
+    ready,
+    runChanged(run) {
+      if (run.state === 'running') running.set(run.id, run);
+      else running.delete(run.id);
+      tell();
+    },
+    runReported({ event }) {
+      if (event.type === 'ready') ready(event);
+    },
+    async during(activity, work) {
+      others.push(activity);
+      tell();
+      try {
+        return await work();
+      } finally {
+        others.splice(others.lastIndexOf(activity), 1);
+        tell();
+      }
+    },
+  };
+}

@@ -1,0 +1,122 @@
+/**
+ * A real VS Code server, all of it from the npm registry: the build inside the `code-server` package, started directly
+ * because code-server's own command line has no test options. 4.100.3 is the last one for Node 20. Knows no tests.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { existsSync, rmSync, type WriteStream } from 'node:fs';
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+
+const CODE_SERVER_VERSION = '4.100.3';
+/** Ships its binary in npm; the version that the server names downloads it from elsewhere. */
+const RIPGREP_VERSION = '1.18.0';
+export const HOST = '127.0.0.1';
+
+export interface Server {
+  readonly port: number;
+  readonly pid: number;
+  /** Replaces the user settings; a page that opens afterwards sees them. */
+  writeSettings(settings: Record<string, unknown>): Promise<void>;
+  installExtension(vsix: string): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** The directory of the VS Code build below `cache`; installs it on first use. */
+export async function ensureServer(cache: string): Promise<string> {
+  const root = path.join(cache, `code-server-${CODE_SERVER_VERSION}`);
+  const vscodeIn = (base: string): string => path.join(base, 'node_modules/code-server/lib/vscode');
+  if (existsSync(root)) return vscodeIn(root);
+
+  console.log(`Installing VS Code server ${CODE_SERVER_VERSION} …`);
+  await mkdir(cache, { recursive: true });
+  const partial = await mkdtemp(`${root}.partial-`);
+  const vscode = vscodeIn(partial);
+  const npm = (cwd: string, ...args: string[]): Promise<unknown> =>
+    promisify(execFile)('npm', [...args, '--no-audit', '--no-fund'], { cwd, maxBuffer: 2 ** 26 });
+  try {
+    await writeFile(path.join(partial, 'package.json'), '{"private":true}');
+    const packages = [`code-server@${CODE_SERVER_VERSION}`, `@vscode/ripgrep@${RIPGREP_VERSION}`];
+    await npm(partial, 'install', '--ignore-scripts', ...packages);
+    await npm(vscode, 'install', '--ignore-scripts', '--omit=dev');
+    await npm(path.join(vscode, 'extensions'), 'install', '--ignore-scripts', '--omit=dev');
+    await symlink('node_modules', path.join(vscode, 'node_modules.asar'));
+    const ripgrep = path.join(vscode, 'node_modules/@vscode/ripgrep');
+    const binaries = path.join(partial, `node_modules/@vscode/ripgrep-${process.platform}-${process.arch}/bin`);
+    await symlink(path.relative(ripgrep, binaries), path.join(ripgrep, 'bin'));
+    // Needs a compiler and Node's headers. Without these modules the tests still run, but terminals do not open.
+    await npm(vscode, 'rebuild', '--yes', '@vscode/spdlog', 'native-watchdog', 'node-pty').catch((error: unknown) => {
+      console.warn(`Native modules of the server not built: ${String(error).split('\n')[0]}`);
+    });
+    await rename(partial, root);
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true });
+    throw error;
+  }
+  return vscodeIn(root);
+}
+
+/** Starts the server on a free port in a process group of its own, which dies with this process. */
+export async function startServer(
+  vscode: string,
+  log: WriteStream,
+  environment: Record<string, string>,
+): Promise<Server> {
+  const data = await mkdtemp(path.join(os.tmpdir(), 'vscode-server-'));
+  const userData = path.join(data, 'data/User');
+  const extensions = path.join(data, 'extensions');
+  await mkdir(userData, { recursive: true });
+  const main = path.join(vscode, 'out/server-main.js');
+  const folders = ['--server-data-dir', data, '--extensions-dir', extensions];
+  const env = { ...process.env, TMPDIR: data, EXTENSIONS_GALLERY: '{}', ...environment };
+
+  const flags = ['--host', HOST, '--port', '0', '--without-connection-token', '--accept-server-license-terms'];
+  const child = spawn(process.execPath, [main, ...flags, '--telemetry-level', 'off', ...folders], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env,
+  });
+  const kill = (): void => {
+    try {
+      process.kill(-child.pid!, 'SIGKILL');
+    } catch {
+      // It has ended already.
+    }
+    rmSync(data, { recursive: true, force: true, maxRetries: 5 });
+  };
+  process.once('exit', kill);
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+
+  let output = '';
+  const port = await new Promise<number>((resolve, reject) => {
+    const read = (chunk: Buffer): void => {
+      log.write(chunk);
+      output += chunk.toString();
+      const listening = /Extension host agent listening on (\d+)/.exec(output);
+      if (listening) resolve(Number(listening[1]));
+    };
+    child.stdout.on('data', read);
+    child.stderr.on('data', read);
+    child.once('error', reject);
+    child.once('exit', (code) => reject(new Error(`The VS Code server ended with code ${code}:\n${output}`)));
+  });
+
+  return {
+    port,
+    pid: child.pid!,
+    writeSettings: (settings) => writeFile(path.join(userData, 'settings.json'), JSON.stringify(settings, null, 2)),
+    installExtension: async (vsix) => {
+      await promisify(execFile)(process.execPath, [main, '--install-extension', vsix, ...folders], { env });
+    },
+    stop: async () => {
+      process.removeListener('exit', kill);
+      try {
+        process.kill(-child.pid!, 'SIGTERM');
+        await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 5000))]);
+      } finally {
+        kill();
+      }
+    },
+  };
+}

@@ -1,0 +1,62 @@
+/** Which suites run, each in a window of its own: its workspace, its settings, and how the extension gets there. */
+import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+
+export interface Session {
+  /** The suite's file is `suites/<name>.suite.ts`. */
+  readonly name: string;
+  readonly settings?: Record<string, unknown>;
+  /** Workspace trust on and the folder not trusted. */
+  readonly untrusted?: boolean;
+  /** Install the packaged extension instead of running it from the repository. */
+  readonly packaged?: boolean;
+  /** Seconds for the whole session. */
+  readonly limit?: number;
+}
+
+export const sessions: readonly Session[] = [{ name: 'activation' }];
+
+export const commonSettings = {
+  'workbench.startupEditor': 'none',
+  'workbench.tips.enabled': false,
+  'window.commandCenter': false,
+  'chat.commandCenter.enabled': false,
+  'workbench.secondarySideBar.defaultVisibility': 'hidden',
+  'extensions.ignoreRecommendations': true,
+  'git.enabled': false,
+  'telemetry.telemetryLevel': 'off',
+  'typescript.tsserver.enabled': false,
+  'editor.minimap.enabled': false,
+  'workbench.colorTheme': 'Default Dark Modern',
+};
+
+/** Settings that make a folder trusted, or ask nothing and leave it untrusted. */
+export const trustSettings = (untrusted: boolean): Record<string, unknown> =>
+  untrusted
+    ? {
+        'security.workspace.trust.enabled': true,
+        'security.workspace.trust.startupPrompt': 'never',
+        'security.workspace.trust.banner': 'never',
+      }
+    : { 'security.workspace.trust.enabled': false };
+
+/** A fresh workspace for a session: a few source files to tune on and to write into. */
+export async function makeWorkspace(repository: string, directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+  await mkdir(path.join(directory, 'src'), { recursive: true });
+  for (const folder of ['protocol', 'backend/model', 'backend/exits', 'backend/formats']) {
+    await cp(path.join(repository, folder), path.join(directory, 'src', path.basename(folder)), { recursive: true });
+  }
+  await writeFile(path.join(directory, 'sums.ts'), sums);
+}
+
+const sums = `/** Adds up a list of numbers. */
+export function sum(values: readonly number[]): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
+
+/** The mean of a list of numbers. */
+export function mean(values: readonly number[]): number {
+`;

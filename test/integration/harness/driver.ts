@@ -1,0 +1,61 @@
+/** What a test asks of the driver outside the editor: pictures, keys, reloads, and what a webview drew. */
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+
+export type DriverRequest =
+  | { do: 'screenshot'; name: string }
+  | { do: 'reload' }
+  | { do: 'press'; key: string }
+  | { do: 'type'; text: string }
+  /** Evaluates an expression in the workbench's page. */
+  | { do: 'workbench'; expression: string }
+  /** Evaluates an expression in the webview whose body says `data-view`. */
+  | { do: 'view'; view: string; expression: string }
+  | { do: 'click'; view: string | null; selector: string }
+  | { do: 'hover'; view: string | null; selector: string; position: { x: number; y: number } | null };
+
+export type DriverAnswer = { value: unknown } | { error: string };
+
+export const controlDirectory = (): string => {
+  const directory = process.env.EARLY_EXIT_TEST_CONTROL;
+  if (directory === undefined) throw new Error('EARLY_EXIT_TEST_CONTROL is not set: run the suites through the driver');
+  return directory;
+};
+
+let requests = 0;
+
+export async function ask(request: DriverRequest): Promise<unknown> {
+  const file = path.join(controlDirectory(), `${process.pid}-${requests++}.request.json`);
+  writeFileSync(`${file}.partial`, JSON.stringify(request));
+  renameSync(`${file}.partial`, file);
+  const response = file.replace('.request.', '.response.');
+  while (!existsSync(response)) await delay(20); // the driver's time-out bounds this
+  const answer = JSON.parse(readFileSync(response, 'utf8')) as DriverAnswer;
+  rmSync(response);
+  if ('error' in answer) throw new Error(answer.error);
+  return answer.value;
+}
+
+export const screenshot = (name: string): Promise<unknown> => ask({ do: 'screenshot', name });
+export const press = (key: string): Promise<unknown> => ask({ do: 'press', key });
+export const inView = <T>(view: string, expression: string): Promise<T> =>
+  ask({ do: 'view', view, expression }) as Promise<T>;
+export const inWorkbench = <T>(expression: string): Promise<T> => ask({ do: 'workbench', expression }) as Promise<T>;
+
+export const delay = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Polls until `probe` returns something other than undefined, null or false. */
+export async function until<T>(
+  what: string,
+  probe: () => T | undefined | null | false | Promise<T | undefined | null | false>,
+  seconds = 30,
+): Promise<T> {
+  const end = Date.now() + 1000 * seconds;
+  for (;;) {
+    const value = await probe();
+    if (value !== undefined && value !== null && value !== false) return value;
+    if (Date.now() > end) throw new Error(`Waited ${seconds} s for ${what}`);
+    await delay(50);
+  }
+}

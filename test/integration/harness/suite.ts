@@ -1,0 +1,62 @@
+/**
+ * The smallest test runner that survives a window reload: steps run in order, and what has been done is kept in a file,
+ * so that the run which starts after a reload goes on where the one before stopped.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { ask, controlDirectory } from './driver.ts';
+
+export interface Test {
+  readonly name: string;
+  readonly run: (() => Promise<void>) | 'reload';
+}
+
+export interface Result {
+  name: string;
+  /** Null where it passed. */
+  error: string | null;
+  milliseconds: number;
+}
+
+export const test = (name: string, run: () => Promise<void>): Test => ({ name, run });
+
+/** Reloads the window; what follows runs in a new extension host. */
+export const reloadWindow: Test = { name: 'reload', run: 'reload' };
+
+/** What `extensionTestsPath` must export. Fails as a whole where a test failed. */
+export function suite(tests: readonly Test[]): () => Promise<void> {
+  return async () => {
+    const file = path.join(controlDirectory(), 'results.json');
+    const state: { next: number; results: Result[] } = existsSync(file)
+      ? (JSON.parse(readFileSync(file, 'utf8')) as { next: number; results: Result[] })
+      : { next: 0, results: [] };
+    const only = process.env.EARLY_EXIT_TEST_ONLY;
+    for (; state.next < tests.length;) {
+      const { name, run } = tests[state.next++]!;
+      if (run === 'reload') {
+        writeFileSync(file, JSON.stringify(state));
+        await ask({ do: 'reload' });
+        return new Promise(() => {}); // this extension host is about to end
+      }
+      if (only !== undefined && only !== '' && !name.includes(only)) continue;
+      const start = Date.now();
+      let error: string | null = null;
+      try {
+        await withLimit(run(), 120_000);
+      } catch (cause) {
+        error = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+        await ask({ do: 'screenshot', name: `failed-${name.replaceAll(/[^\w]+/g, '-').slice(0, 60)}` }).catch(() => {});
+      }
+      state.results.push({ name, error, milliseconds: Date.now() - start });
+      writeFileSync(file, JSON.stringify(state));
+    }
+    const failed = state.results.filter((result) => result.error !== null);
+    if (failed.length > 0) throw new Error(`${failed.length} of ${state.results.length} tests failed`);
+  };
+}
+
+const withLimit = <T>(work: Promise<T>, milliseconds: number): Promise<T> =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`Took longer than ${milliseconds / 1000} s`)), milliseconds);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });

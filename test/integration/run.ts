@@ -1,0 +1,178 @@
+/**
+ * Runs the integration suites inside a real VS Code: `server` (default) in a VS Code server from the npm registry with a
+ * headless Chromium, `desktop` in a desktop VS Code that @vscode/test-electron downloads. Ends with `N passed, N failed`.
+ *
+ *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT]
+ */
+import { createWriteStream, existsSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { chromium } from 'playwright-core';
+import { bundleSuites } from './driver/bundle.ts';
+import { findChromium } from './driver/chromium.ts';
+import { runDesktop } from './driver/desktop.ts';
+import { ensureServer, startServer } from './driver/server.ts';
+import { commonSettings, makeWorkspace, sessions, trustSettings, type Session } from './driver/sessions.ts';
+import { runWindow } from './driver/workbench.ts';
+import type { Result } from './harness/suite.ts';
+
+const repository = path.resolve(import.meta.dirname, '../..');
+const cache = path.join(repository, '.cache/integration');
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { only: { type: 'string' }, test: { type: 'string' } },
+  });
+  const host = positionals[0] ?? 'server';
+  const only = values.only?.split(',');
+  const chosen = sessions.filter((session) => !only || only.includes(session.name));
+  if (chosen.length === 0 || (host !== 'server' && host !== 'desktop')) {
+    console.error(`Known hosts: server, desktop. Known suites: ${sessions.map(({ name }) => name).join(', ')}.`);
+    return 2;
+  }
+  if (!existsSync(path.join(repository, 'dist/extension.cjs'))) {
+    console.error('dist/ is missing: run npm run build first.');
+    return 2;
+  }
+  const control = path.join(cache, 'control');
+  const suites = await bundleSuites(
+    path.join(import.meta.dirname, 'suites'),
+    chosen.map(({ name }) => name),
+    path.join(cache, 'suites'),
+  );
+  const environment = {
+    EARLY_EXIT_TEST_CONTROL: control,
+    EARLY_EXIT_TEST_REPOSITORY: repository,
+    EARLY_EXIT_TEST_ONLY: values.test ?? '',
+  };
+  const run = host === 'server' ? await inServer(environment) : inDesktop(environment);
+  const all: { suite: string; results: Result[] }[] = [];
+  for (const session of chosen) {
+    const screenshots = path.join(cache, 'screenshots', session.name);
+    const workspace = path.join(cache, 'workspaces', session.name);
+    await rm(control, { recursive: true, force: true });
+    await mkdir(control, { recursive: true });
+    await rm(screenshots, { recursive: true, force: true });
+    await mkdir(screenshots, { recursive: true });
+    await makeWorkspace(repository, workspace);
+    const start = Date.now();
+    const failure = await run
+      .session(session, { workspace, screenshots, tests: suites.get(session.name)!, control })
+      .then((code) => (code === 0 ? null : `ended with code ${code}`))
+      .catch((error: unknown) => String(error));
+    all.push({ suite: session.name, results: await report(session.name, control, failure, Date.now() - start) });
+  }
+  await run.end();
+  await writeFile(path.join(cache, 'results.json'), JSON.stringify(all, null, 2));
+  const results = all.flatMap((suite) => suite.results);
+  const failed = results.filter((result) => result.error !== null).length;
+  console.log(`\n${results.length - failed} passed, ${failed} failed`);
+  return failed === 0 ? 0 : 1;
+}
+
+interface Place {
+  workspace: string;
+  screenshots: string;
+  tests: string;
+  control: string;
+}
+
+interface Host {
+  session(session: Session, place: Place): Promise<number>;
+  end(): Promise<void>;
+}
+
+async function inServer(environment: Record<string, string>): Promise<Host> {
+  await mkdir(cache, { recursive: true });
+  const log = createWriteStream(path.join(cache, 'workbench.log'));
+  const vscode = await ensureServer(cache);
+  const browser = await chromium.launch({ executablePath: await findChromium(cache) });
+  return {
+    session: async (session, place) => {
+      // A server of its own for each session: extensions and settings of one must not reach the next.
+      const server = await startServer(vscode, log, environment);
+      try {
+        await server.writeSettings({
+          ...commonSettings,
+          ...trustSettings(session.untrusted ?? false),
+          ...session.settings,
+        });
+        const extension = session.packaged ? await emptyExtension() : repository;
+        if (session.packaged) await server.installExtension(await packagedExtension());
+        return await runWindow(
+          browser,
+          {
+            port: server.port,
+            folder: place.workspace,
+            extension,
+            tests: place.tests,
+            limitSeconds: session.limit ?? 180,
+            control: { directory: place.control, screenshots: place.screenshots },
+          },
+          log,
+        );
+      } finally {
+        await server.stop();
+      }
+    },
+    end: async () => {
+      await browser.close();
+      log.end();
+    },
+  };
+}
+
+function inDesktop(environment: Record<string, string>): Host {
+  return {
+    session: async (session, place) =>
+      runDesktop({
+        cache,
+        extension: session.packaged ? await emptyExtension() : repository,
+        vsix: session.packaged ? await packagedExtension() : null,
+        settings: { ...commonSettings, ...trustSettings(session.untrusted ?? false), ...session.settings },
+        environment,
+        ...place,
+      }),
+    end: async () => {},
+  };
+}
+
+/** VS Code runs tests only beside an extension from source: this one does nothing. */
+async function emptyExtension(): Promise<string> {
+  const directory = path.join(cache, 'empty-extension');
+  await mkdir(directory, { recursive: true });
+  const manifest = { name: 'empty', publisher: 'test', version: '0.0.1', engines: { vscode: '^1.100.0' } };
+  await writeFile(path.join(directory, 'package.json'), JSON.stringify(manifest));
+  return directory;
+}
+
+async function packagedExtension(): Promise<string> {
+  const { version } = JSON.parse(await readFile(path.join(repository, 'package.json'), 'utf8')) as { version: string };
+  const file = path.join(repository, `early-exit-${process.platform}-${process.arch}-${version}.vsix`);
+  if (!existsSync(file)) throw new Error(`${path.basename(file)} is missing: run npm run package first`);
+  return file;
+}
+
+async function report(suite: string, control: string, failure: string | null, time: number): Promise<Result[]> {
+  const file = path.join(control, 'results.json');
+  const { results } = existsSync(file)
+    ? (JSON.parse(await readFile(file, 'utf8')) as { results: Result[] })
+    : { results: [] };
+  if (failure !== null && results.every((result) => result.error === null)) {
+    results.push({ name: 'the session as a whole', error: failure, milliseconds: time });
+  }
+  console.log(`${suite} (${(time / 1000).toFixed(1)} s)`);
+  for (const { name, error, milliseconds } of results) {
+    console.log(`  ${error === null ? '✓' : '✗'} ${name} (${milliseconds} ms)`);
+    if (error !== null) console.log(error.replace(/^/gm, '      '));
+  }
+  return results;
+}
+
+process.exitCode = await main().catch((error: unknown) => {
+  console.error(error);
+  console.log('0 passed, 1 failed');
+  return 1;
+});

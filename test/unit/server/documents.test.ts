@@ -1,0 +1,76 @@
+import { describe, expect, it } from 'vitest';
+import { attach, changeDocument, detach, openDocument, type OpenDocument } from '../../../backend/server/documents.ts';
+import { emptyTrace } from '../../../protocol/exittrace.ts';
+import type { TokenRecord } from '../../../protocol/trace.ts';
+
+const tokens = (...texts: string[]): TokenRecord[] =>
+  texts.map((text, index) => ({ sequence: 0, index, id: index, text, layer: 3, exit: '3:mlp', confidence: 1 }));
+const open = (): OpenDocument => openDocument('file:///a.ts', 'typescript', 1, 'one\ntwo\nthree\n');
+const attached = (): OpenDocument => attach(open(), 'g', 4, emptyTrace({ layers: 6, tokens: tokens('tw', 'o') }))!;
+
+const edit = (
+  document: OpenDocument,
+  line: number,
+  from: number,
+  to: number,
+  text: string,
+  endLine = line,
+): OpenDocument =>
+  changeDocument(
+    document,
+    [{ range: { start: { line, character: from }, end: { line: endLine, character: to } }, text }],
+    document.document.version + 1,
+  );
+const marked = ({ document, texts }: OpenDocument): string[] =>
+  texts.flatMap(({ spans }) => spans.map(({ start, end }) => document.getText().slice(start, end)));
+
+describe('generated text in a document', () => {
+  it('keeps its place while the user edits around it', () => {
+    let document = edit(attached(), 0, 0, 3, 'first line');
+    expect(marked(document)).toEqual(['tw', 'o']);
+    document = edit(document, 0, 10, 0, '\nmore\n', 1);
+    expect(marked(document)).toEqual(['tw', 'o']);
+    document = edit(document, 2, 3, 3, '!');
+    expect(document.document.getText()).toBe('first line\nmore\ntwo!\nthree\n');
+    expect(marked(document)).toEqual(['tw', 'o']);
+    expect(document.texts[0]!.groups[0]!.anchor).toBe(16);
+  });
+
+  it('is forgotten once it is edited itself', () => {
+    expect(edit(attached(), 1, 1, 1, 'x').texts).toEqual([]);
+    expect(edit(attached(), 0, 3, 1, '', 1).texts).toEqual([]);
+  });
+
+  it('follows several changes of one edit in order', () => {
+    const zero = { line: 0, character: 0 };
+    const changes = [
+      { range: { start: zero, end: zero }, text: 'ab' },
+      { range: { start: zero, end: { line: 0, character: 1 } }, text: '' },
+    ];
+    expect(changeDocument(attached(), changes, 2).texts[0]!.span).toEqual({ start: 5, end: 8 });
+  });
+
+  it('survives a whole new text only where it reads the same', () => {
+    expect(changeDocument(attached(), [{ text: 'ONE\ntwo' }], 2).texts).toHaveLength(1);
+    expect(changeDocument(attached(), [{ text: 'ONE\n\ntwo' }], 2).texts).toHaveLength(0);
+  });
+
+  it('grows as it streams, and only right behind its own text', () => {
+    const grown = edit(attached(), 1, 3, 3, '!\n');
+    const more = emptyTrace({ layers: 6, tokens: tokens('!\n') });
+    expect(marked(attach(grown, 'g', 0, more)!)).toEqual(['tw', 'o', '!\n']);
+    expect(attach(attached(), 'g', 0, more)).toBeNull();
+    expect(attach(open(), 'h', 5, emptyTrace({ tokens: tokens('two') }))).toBeNull();
+    expect(detach(attached(), 'g').texts).toEqual([]);
+  });
+});
+
+describe('a trace file', () => {
+  it('says what is wrong and where', () => {
+    const bad = openDocument('file:///x/a%20b.exittrace', 'exittrace', 1, 'exittrace 1\nlayers x\n');
+    expect(bad.problem).toEqual({ line: 1, message: 'a b.exittrace, line 2: expected a number of layers.' });
+    const good = edit(bad, 1, 0, 8, 'layers 3');
+    expect(good.problem).toBeNull();
+    expect(good.texts[0]!.trace.layers).toBe(3);
+  });
+});

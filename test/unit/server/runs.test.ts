@@ -1,0 +1,147 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isOrphaned, runStore, type RunRecord } from '../../../backend/server/run-store.ts';
+import { createRuns, type Runs } from '../../../backend/server/runs.ts';
+import { userError } from '../../../protocol/errors.ts';
+import type { StepEvent } from '../../../protocol/events.ts';
+import type { RunEvent, RunSummary } from '../../../protocol/server.ts';
+import { fakeEngine } from './fake-engine.ts';
+
+const step = (n: number): StepEvent => ({
+  type: 'step',
+  step: n,
+  steps: 100,
+  epoch: 0,
+  tokens: 10 * n,
+  tokensPerSecond: 50,
+  learningRate: 1e-4,
+  loss: 3,
+  losses: { '3:mlp': 3 },
+  gradientNorms: {},
+  secondsLeft: 9,
+});
+const saved = { type: 'saved', path: '/tmp/a.exits', files: [] };
+const until = async (probe: () => boolean): Promise<void> => {
+  while (!probe()) await new Promise((resolve) => setTimeout(resolve, 5));
+};
+
+let folder: string;
+let engine: ReturnType<typeof fakeEngine>;
+let reported: RunEvent[];
+let changed: RunSummary[];
+beforeEach(() => {
+  folder = mkdtempSync(path.join(os.tmpdir(), 'runs-'));
+  engine = fakeEngine();
+  reported = [];
+  changed = [];
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const make = (): Runs =>
+  createRuns({
+    engine,
+    store: runStore(folder),
+    reported: (event) => reported.push(event),
+    changed: (run) => changed.push(run),
+    warn: (message) => {
+      throw new Error(message);
+    },
+  });
+
+describe('a run', () => {
+  it('reports in order and ends finished', async () => {
+    const runs = make();
+    const { id } = await runs.start('First', { model: 'm', exits: '3:mlp', out: '/tmp/a.exits' });
+    expect(engine.jobs[0]!.options).toMatchObject({ model: 'm', resume: false, out: '/tmp/a.exits' });
+    engine.jobs[0]!.push(step(1));
+    engine.jobs[0]!.push(step(2));
+    engine.jobs[0]!.end();
+    await until(() => runs.list()[0]!.state === 'finished');
+    expect(reported.map(({ index, event }) => [index, event.type])).toEqual([
+      [0, 'step'],
+      [1, 'step'],
+    ]);
+    expect(runs.list()[0]).toMatchObject({ step: 2, steps: 100, tokensPerSecond: 50, exits: ['3:mlp'] });
+    expect(runs.read(id, 1).events.map(({ index }) => index)).toEqual([1]);
+    await runs.dispose();
+  });
+
+  it('refuses a bad setting by its name and records nothing', async () => {
+    const runs = make();
+    await expect(runs.start('Bad', { learningRate: 'fast' })).rejects.toThrow(
+      'earlyExit.tuning.learningRate must be a number from 0 to 1, not "fast".',
+    );
+    expect(runs.list()).toEqual([]);
+    expect(await runStore(folder).load()).toEqual([]);
+  });
+
+  it('pauses by saving and resumes from its checkpoint', async () => {
+    const runs = make();
+    const { id } = await runs.start('First', {});
+    engine.jobs[0]!.push(saved);
+    await until(() => reported.length === 1);
+    expect(await runs.pause(id)).toMatchObject({ state: 'paused', directory: '/tmp/a.exits' });
+    expect(engine.jobs[0]!.cancelled).toBe(true);
+    expect(await runs.resume(id)).toMatchObject({ state: 'running' });
+    expect(engine.jobs[1]!.options).toMatchObject({ resume: true });
+    expect(await runs.stop(id)).toMatchObject({ state: 'stopped' });
+    await runs.dispose();
+  });
+
+  it('tells what went wrong', async () => {
+    const runs = make();
+    await runs.start('First', {});
+    engine.jobs[0]!.end(userError('bad-data', 'There is no text.', 'Name some.'));
+    await until(() => runs.list()[0]!.state === 'failed');
+    expect(runs.list()[0]!.message).toBe('There is no text. Name some.');
+    await runs.dispose();
+  });
+});
+
+describe('a server that starts later', () => {
+  it('takes up a run whose server left, with its events', async () => {
+    const first = make();
+    const { id } = await first.start('First', { model: 'm' });
+    engine.jobs[0]!.push(step(1));
+    engine.jobs[0]!.push(saved);
+    await until(() => reported.length === 2);
+    await first.dispose();
+    const second = make();
+    await second.load(true);
+    await until(() => engine.jobs.length === 2);
+    expect(engine.jobs[1]!.options).toMatchObject({ model: 'm', resume: true });
+    expect(second.read(id, 0).events.map(({ event }) => event.type)).toEqual(['step', 'saved']);
+    expect(second.list()[0]).toMatchObject({ id, state: 'running', step: 1 });
+    await second.stop(id);
+    await second.dispose();
+    const third = make();
+    await third.load(true);
+    expect(third.list()[0]).toMatchObject({ id, state: 'stopped' });
+    expect(engine.jobs).toHaveLength(2);
+  });
+
+  it('starts over a run that had saved nothing, and only shows one it may not take up', async () => {
+    const first = make();
+    await first.start('First', {});
+    await first.dispose();
+    const shown = make();
+    await shown.load(false);
+    expect(shown.list()[0]).toMatchObject({ state: 'paused' });
+    const second = make();
+    await second.load(true);
+    expect(engine.jobs[1]!.options).toMatchObject({ resume: false });
+    await second.dispose();
+  });
+});
+
+describe('isOrphaned', () => {
+  const record = (owner: RunRecord['owner']): RunRecord => ({ summary: {} as RunSummary, options: {}, owner });
+  it('asks for the process and for its silence', () => {
+    expect(isOrphaned(record(null), 0)).toBe(true);
+    expect(isOrphaned(record({ pid: 1, at: 0 }), 1000, () => true)).toBe(false);
+    expect(isOrphaned(record({ pid: 1, at: 0 }), 60_000, () => true)).toBe(true);
+    expect(isOrphaned(record({ pid: 1, at: 0 }), 0, () => false)).toBe(true);
+  });
+});

@@ -1,0 +1,118 @@
+import { PassThrough } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  createConnection,
+  createProtocolConnection,
+  StreamMessageReader,
+  StreamMessageWriter,
+  type ProtocolConnection,
+} from 'vscode-languageserver/node';
+import { serve } from '../../../backend/server/server.ts';
+import { userError } from '../../../protocol/errors.ts';
+import { emptyTrace } from '../../../protocol/exittrace.ts';
+import * as protocol from '../../../protocol/server.ts';
+import type { TokenRecord } from '../../../protocol/trace.ts';
+import { fakeEngine, type FakeJob } from './fake-engine.ts';
+
+const uri = 'file:///a.ts';
+const tokens: TokenRecord[] = ['return', ' a;'].map((text, index) => ({
+  sequence: 0,
+  index,
+  id: index,
+  text,
+  layer: 3 + 3 * index,
+  exit: `${3 + 3 * index}:mlp`,
+  confidence: 0.5,
+}));
+const generated = { texts: [''], stops: ['length'], promptTokens: 1, tokens: 2, meanLayer: 4.5, layers: 12 };
+
+let client: ProtocolConnection;
+let onStart: (job: FakeJob) => void;
+let send: <P, R>(message: protocol.Request<P, R>, params: P) => Promise<R>;
+
+beforeEach(async () => {
+  const up = new PassThrough();
+  const down = new PassThrough();
+  const server = createConnection(new StreamMessageReader(up), new StreamMessageWriter(down));
+  onStart = () => {};
+  serve(
+    server,
+    fakeEngine((job) => onStart(job)),
+  );
+  server.listen();
+  client = createProtocolConnection(new StreamMessageReader(down), new StreamMessageWriter(up));
+  client.listen();
+  send = (message, params) => client.sendRequest(message.method, params);
+  await client.sendRequest('initialize', { processId: null, rootUri: null, capabilities: {} });
+  await client.sendNotification('initialized', {});
+});
+afterEach(() => client.dispose());
+
+describe('the language server', () => {
+  it('streams a generation and answers with its trace', async () => {
+    onStart = (job) => {
+      expect(job.options).toMatchObject({ prompt: ['let x'], candidates: 2 });
+      job.push({ type: 'ready', model: 'm', layers: 12, exits: [{ exit: '3:mlp', layer: 3 }], device: 'cpu' });
+      for (const token of tokens) job.push({ type: 'token', token });
+      job.push({ type: 'generated', ...generated, tokensPerSecond: 7, promptSeconds: 1 });
+      job.end();
+    };
+    const seen: string[] = [];
+    client.onNotification(protocol.tokensGenerated.method, ({ tokens: some }: { tokens: TokenRecord[] }) =>
+      seen.push(...some.map(({ text }) => text)),
+    );
+    const options = { model: '/models/m', candidates: 2 };
+    const result = await send(protocol.generate, { generation: 'g', prompt: 'let x', options });
+    expect(seen).toEqual(['return', ' a;']);
+    expect(result).toMatchObject({ stop: 'length', tokensPerSecond: 7, meanLayer: 4.5 });
+    const head = { model: 'm', layers: 12, exits: ['3:mlp', 'final'], policy: 'confidence 0.8', prompt: 'let x' };
+    expect(result.trace).toEqual({ ...head, stop: 'length', tokens });
+    expect(await send(protocol.readStatus, {})).toMatchObject({ activity: 'idle', model: 'm', device: 'cpu' });
+  });
+
+  it('shows lenses that follow edits and go when the text is edited', async () => {
+    const text = 'fn() {\n  return a;\n}\n';
+    await client.sendNotification('textDocument/didOpen', {
+      textDocument: { uri, languageId: 'typescript', version: 1, text },
+    });
+    const trace = emptyTrace({ layers: 12, tokens });
+    expect(await send(protocol.attachTrace, { uri, generation: 'g', offset: 8, trace })).toEqual({ attached: false });
+    expect(await send(protocol.attachTrace, { uri, generation: 'g', offset: 9, trace })).toEqual({ attached: true });
+    const lensLines = async (): Promise<number[]> => {
+      const lenses = await client.sendRequest('textDocument/codeLens', { textDocument: { uri } });
+      return (lenses as { range: { start: { line: number } } }[]).map((lens) => lens.range.start.line);
+    };
+    const change = (line: number, character: number, inserted: string): Promise<void> =>
+      client.sendNotification('textDocument/didChange', {
+        textDocument: { uri, version: 2 },
+        contentChanges: [{ range: { start: { line, character }, end: { line, character } }, text: inserted }],
+      });
+    expect(await lensLines()).toEqual([1]);
+    await change(0, 0, 'a\nb\n');
+    expect(await lensLines()).toEqual([3]);
+    expect(await send(protocol.readTraces, { uri })).toEqual([{ generation: 'g', offset: 13, trace }]);
+    await client.sendNotification(protocol.displayChanged.method, { codeLens: false, hover: true });
+    expect(await lensLines()).toEqual([]);
+    await client.sendNotification(protocol.displayChanged.method, { codeLens: true, hover: true });
+    await change(3, 4, 'x');
+    expect(await lensLines()).toEqual([]);
+  });
+
+  it('hands a user error over as its sentence with its code', async () => {
+    onStart = (job) => job.end(userError('bad-model', 'No such model.', 'Choose one.'));
+    const failed = send(protocol.generate, { generation: 'g', prompt: '', options: {} });
+    await expect(failed).rejects.toMatchObject({ message: 'No such model. Choose one.', data: { code: 'bad-model' } });
+  });
+
+  it('reports what the doctor found', async () => {
+    onStart = (job) => {
+      job.push({ type: 'finding', name: 'cpu', state: 'ready', detail: '2 cores', remedy: null });
+      job.push({ type: 'finding', name: 'tensorflow', state: 'absent', detail: 'not installed', remedy: 'install it' });
+      job.push({ type: 'diagnosed', device: 'cpu', exitDevice: 'cpu', reason: 'no GPU' });
+      job.end();
+    };
+    const { report } = await send(protocol.doctor, {});
+    expect(report).toContain('- ✓ cpu: 2 cores\n- – tensorflow: not installed → install it\n');
+    expect(report).toContain('Model on cpu, exits on cpu: no GPU');
+  });
+});
