@@ -46,10 +46,9 @@ export interface TrainerResult {
   readonly stopped: boolean;
 }
 
-/** At least so many seconds between two states on disk … */
-const saveSeconds = 20;
-/** … and so many times what writing one takes. */
+/** States are written at most so often that they take a twentieth of the time, and the disk this many bytes a second. */
 const savePatience = 20;
+const saveBytesPerSecond = 2e6;
 const evaluationsPerRun = 10;
 
 /**
@@ -75,15 +74,17 @@ export async function* train(
   let evaluatedSeconds = elapsed();
   let evaluationCost = 0;
   let savedSeconds = elapsed();
-  let saveCost = 0;
+  let saveInterval = 0;
   let stopped = false;
   const recent = speedometer();
 
   const save = async (metricsBytes?: number): Promise<void> => {
     const before = elapsed();
-    checkpoint.saveState(await step.state(), { ...position, seconds: elapsed() }, metricsBytes);
+    const state = await step.state();
+    checkpoint.saveState(state, { ...position, seconds: elapsed() }, metricsBytes);
     savedSeconds = elapsed();
-    saveCost = savedSeconds - before;
+    const values = [...state.parameters.values()].reduce((sum, { length }) => sum + length, 0);
+    saveInterval = Math.max(savePatience * (savedSeconds - before), (3 * 4 * values) / saveBytesPerSecond);
   };
 
   /** Share of the run that is done, by steps or by time. */
@@ -164,7 +165,7 @@ export async function* train(
       secondsLeft,
     };
     if (evaluationDue() && !done()) yield await evaluate();
-    if (elapsed() - savedSeconds >= Math.max(saveSeconds, savePatience * saveCost)) await save();
+    if (elapsed() - savedSeconds >= saveInterval) await save();
   }
 
   // Metrics of an evaluation that only the stop caused are no part of the run.
