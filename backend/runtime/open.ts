@@ -59,7 +59,7 @@ export async function openStagedModel(
 
   return {
     spec,
-    stages: stages.map(({ from, to, slots }) => ({ from, to, slots })),
+    stages: stages.map(({ from, to, slots }) => ({ from, to, width: cutWidth(spec, from), slots })),
     exits: readouts.map(({ point }) => point),
     embed: (ids, at) => embed(spec, model.parameters, ids, at),
     async runStage(s, hidden, pass, past) {

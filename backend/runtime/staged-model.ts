@@ -42,6 +42,8 @@ export interface Readout {
 export interface StageSpec {
   readonly from: Cut;
   readonly to: Cut;
+  /** Width of the stream it reads. */
+  readonly width: number;
   /** Cache slots in the stage, in order. */
   readonly slots: readonly string[];
 }

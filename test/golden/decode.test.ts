@@ -1,0 +1,55 @@
+/** Greedy text of every family, and of a real instruct model, token for token. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { openModel } from '../../backend/model/open.ts';
+import { openStagedModel } from '../../backend/runtime/open.ts';
+import { bigModel, fixtures, readGolden } from '../support/golden.ts';
+import { decodeAll, idsOf, plainRequest } from '../support/decoding.ts';
+
+describe.each(readdirSync(join(fixtures, 'tiny')))('family %s', (family) => {
+  test('greedy tokens', async () => {
+    const golden = readGolden<{ ids: number[]; greedy8: number[] }>('tiny', family, 'golden.json');
+    const model = openModel(join(fixtures, 'tiny', family));
+    const staged = await openStagedModel(model);
+    const { tokens } = await decodeAll(staged, plainRequest([golden.ids], 8));
+    expect(idsOf(tokens[0]!)).toEqual(golden.greedy8);
+    await staged.dispose();
+    model.close();
+  });
+});
+
+const big = bigModel();
+describe.skipIf(big === null)('SmolLM2-135M-Instruct Q4_1', () => {
+  interface Prompt {
+    ids: number[];
+    top10: [number, number][];
+    greedy32: number[];
+  }
+  const { prompts } = readGolden<{ prompts: Record<string, Prompt> }>('smollm2-golden.json');
+
+  test('top logits and 32 greedy tokens of every prompt, alone and in one batch', async () => {
+    const model = openModel(big!);
+    const staged = await openStagedModel(model);
+    const all = Object.values(prompts);
+    for (const { ids, top10, greedy32 } of all) {
+      const pass = { batch: 1, tokens: ids.length, counts: [ids.length], starts: [0] };
+      const { hidden } = await staged.runStage(0, staged.embed(ids, [...ids.keys()]), pass, new Map());
+      const { logits } = await staged.readExit(0, hidden, pass, new Map(), { logits: true });
+      const last = logits!.subarray((ids.length - 1) * model.spec.vocabulary);
+      for (const [id, value] of top10) expect(Math.abs(last[id]! - value)).toBeLessThan(1e-3);
+      const { tokens } = await decodeAll(staged, plainRequest([ids], 32));
+      expect(idsOf(tokens[0]!)).toEqual(greedy32);
+    }
+    const { tokens } = await decodeAll(
+      staged,
+      plainRequest(
+        all.map(({ ids }) => ids),
+        32,
+      ),
+    );
+    expect(tokens.map(idsOf)).toEqual(all.map(({ greedy32 }) => greedy32));
+    await staged.dispose();
+    model.close();
+  }, 180_000);
+});

@@ -1,0 +1,47 @@
+/** Shorthands over decode() for tests. */
+import { decode, type DecodeRequest } from '../../backend/decoding/decode.ts';
+import { greedy } from '../../backend/decoding/sampler.ts';
+import type { StagedModel } from '../../backend/runtime/staged-model.ts';
+import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
+import { idCodec } from './models.ts';
+
+export const confidenceAt = (threshold: number): DecodeRequest['policy'] => ({
+  kind: 'confidence',
+  threshold: () => threshold,
+});
+
+export const plainRequest = (
+  prompts: readonly (readonly number[])[],
+  maxTokens: number,
+  different: Partial<DecodeRequest> = {},
+): DecodeRequest => ({
+  prompts,
+  maxTokens,
+  policy: confidenceAt(1),
+  enabled: () => true,
+  sampling: greedy,
+  seed: 1,
+  endOfText: [],
+  stopStrings: [],
+  candidates: 0,
+  codec: idCodec,
+  ...different,
+});
+
+export interface Decoded {
+  /** Per sequence. */
+  tokens: TokenRecord[][];
+  stops: StopReason[];
+}
+
+export async function decodeAll(model: StagedModel, request: DecodeRequest): Promise<Decoded> {
+  const tokens: TokenRecord[][] = request.prompts.map(() => []);
+  const stops: StopReason[] = [];
+  for await (const event of decode(model, request)) {
+    if (event.type === 'token') tokens[event.token.sequence]!.push(event.token);
+    if (event.type === 'stop') stops[event.sequence] = event.reason;
+  }
+  return { tokens, stops };
+}
+
+export const idsOf = (tokens: readonly TokenRecord[]): number[] => tokens.map(({ id }) => id);
