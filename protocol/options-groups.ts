@@ -451,7 +451,8 @@ export const backendOptions = {
 export const settingGroups = [
   { title: 'Model', prefix: '', options: { ...modelOptions, ...exitsOptions } },
   { title: 'Device', prefix: '', options: { ...deviceOptions, ...exitDeviceOptions } },
-  { title: 'Tuning', prefix: 'tuning', options: { ...dataOptions, ...tuningOptions } },
+  { title: 'Data', prefix: 'tuning', options: dataOptions },
+  { title: 'Tuning', prefix: 'tuning', options: tuningOptions },
   { title: 'Decoding', prefix: 'decoding', options: { ...checkpointOptions, ...decodingOptions } },
   { title: 'Evaluation', prefix: 'evaluation', options: evaluationOptions },
   { title: 'Display', prefix: 'display', options: displayOptions },

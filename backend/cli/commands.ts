@@ -1,0 +1,205 @@
+/** The commands by name: help, options, and how each is run and drawn. */
+import { userError } from '../../protocol/errors.ts';
+import type { JobEvents } from '../../protocol/jobs.ts';
+import {
+  flagOrigin,
+  optionTables,
+  parseOptions,
+  type CommandName,
+  type CommandOptions,
+  type OptionTable,
+} from '../../protocol/options.ts';
+import { resolveModel } from '../worker/shipped.ts';
+import { runInWorker } from '../worker/engine.ts';
+import { mixedOrigin, readConfig } from './config.ts';
+import { showDoctor } from './doctor.ts';
+import { showEvaluate } from './evaluate.ts';
+import { parseFlags } from './flags.ts';
+import { showGenerate } from './generate.ts';
+import { commandHelp, type CommandHelp } from './help.ts';
+import { showJson } from './json.ts';
+import { runStart, startDefaults, startHelp } from './start.ts';
+import type { Terminal } from './terminal.ts';
+import { showTune } from './tune.ts';
+
+export interface Context {
+  readonly terminal: Terminal;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** All of standard input, for a prompt of `-`. */
+  readInput(): Promise<string>;
+}
+
+export interface Command {
+  readonly help: CommandHelp;
+  /** Answers the exit code; throws UserErrors. */
+  run(words: readonly string[], context: Context): Promise<number>;
+}
+
+type Events<Name extends CommandName> = AsyncIterable<JobEvents[Name]>;
+
+/** Runs a recipe and draws its events. */
+function recipeCommand<Name extends CommandName>(
+  name: Name,
+  help: Omit<CommandHelp, 'name'>,
+  show: (events: Events<Name>, terminal: Terminal, options: CommandOptions[Name]) => Promise<unknown>,
+  prepare: (options: CommandOptions[Name], context: Context) => Promise<CommandOptions[Name]>,
+): Command {
+  return optionsCommand({ ...help, name }, name, async (options, json, context) => {
+    const prepared = await prepare(options, context);
+    const events = runInWorker(name, prepared, { signal: context.signal });
+    await (json ? showJson(events, context.terminal) : show(events, context.terminal, prepared));
+  });
+}
+
+/** A command whose words are the options of a recipe. */
+function optionsCommand<Name extends CommandName>(
+  help: CommandHelp,
+  name: Name,
+  act: (options: CommandOptions[Name], json: boolean, context: Context) => Promise<void>,
+  defaults: () => Readonly<Record<string, unknown>> = () => ({}),
+): Command {
+  const table: OptionTable = optionTables[name];
+  return {
+    help,
+    async run(words, context) {
+      const flags = parseFlags(help.name, table, words);
+      if (flags.help) {
+        context.terminal.out.write(commandHelp(context.terminal.out, help, table));
+        return 0;
+      }
+      const config = flags.config === null ? {} : readConfig(flags.config);
+      const origin = flags.config === null ? flagOrigin : mixedOrigin(flags.config, config, flags.given);
+      const options = parseOptions(name, { ...defaults(), ...config, ...flags.given }, origin);
+      await act(options, flags.json, context);
+      return context.signal.aborted ? INTERRUPTED : 0;
+    },
+  };
+}
+
+export const INTERRUPTED = 130;
+
+const withModel = async <Options extends { readonly model: string }>(options: Options): Promise<Options> => ({
+  ...options,
+  model: resolveModel(options.model),
+});
+
+async function withPrompts(options: CommandOptions['generate'], context: Context): Promise<CommandOptions['generate']> {
+  if (options.prompt.length === 0) {
+    throw userError(
+      'bad-argument',
+      'generate needs a prompt.',
+      'Give --prompt TEXT, or --prompt - for standard input.',
+    );
+  }
+  if (options.prompt.filter((prompt) => prompt === '-').length > 1) {
+    throw userError('bad-argument', 'Standard input can be one prompt only.');
+  }
+  const input = options.prompt.includes('-') ? await context.readInput() : '';
+  return withModel({ ...options, prompt: options.prompt.map((prompt) => (prompt === '-' ? input : prompt)) });
+}
+
+export const commands: readonly Command[] = [
+  recipeCommand(
+    'tune',
+    {
+      summary: 'Attach exits to a frozen model and tune them on text or chats.',
+      description:
+        'Attaches exits to layers of a model and trains them, and them alone: the files of the model are never changed. ' +
+        'Writes a directory with the exits, their metrics and what a resume needs. Ctrl-C keeps the work done.',
+      examples: [
+        ["early-exit tune --data 'src/**/*.ts'", 'three exits on the model that ships, ten minutes'],
+        [
+          "early-exit tune --model SmolLM2.gguf --data 'src/**' --exits 8:mlp,16:mlp,24:mlp --out my.exits",
+          'MLP exits after layers 8, 16 and 24 of your own model',
+        ],
+        ['early-exit tune --data chats.jsonl --preset thorough', 'chats, learning from the assistant tokens only'],
+        ["early-exit tune --data 'src/**' --out my.exits --resume", 'go on where an interrupted run stopped'],
+      ],
+    },
+    (events, terminal) => showTune(events, terminal),
+    withModel,
+  ),
+  recipeCommand(
+    'evaluate',
+    {
+      summary: 'Loss, accuracy and agreement of each exit, and what each threshold would save.',
+      description:
+        'Measures every exit on held-out text: loss, perplexity, accuracy and agreement with the final exit; then for 21 ' +
+        'thresholds from 1 to 0 the mean exit layer, the share of layers run and the agreement with the full model.',
+      examples: [
+        ["early-exit evaluate --exits my.exits --data 'src/**/*.ts'", 'on the documents that tuning kept apart'],
+        ['early-exit evaluate --exits my.exits --data other/ --documents all', 'on documents never tuned on'],
+        ['early-exit evaluate --exits my.exits --data other/ --json > scores.json', 'for a program'],
+      ],
+    },
+    showEvaluate,
+    withModel,
+  ),
+  recipeCommand(
+    'generate',
+    {
+      summary: 'Generate text; each token leaves at the first exit that is sure enough.',
+      description:
+        'Streams the continuation of a prompt. Each token is coloured by the exit it left at, from green (shallow) over blue ' +
+        'to pink (deep); tokens that ran all layers are left plain.',
+      examples: [
+        ["early-exit generate --exits my.exits --prompt 'export function '", 'with the default threshold, 0.8'],
+        ["early-exit generate --exits my.exits --prompt 'const ' --threshold 0.9,24=0.7", 'thresholds by exit'],
+        [
+          "early-exit generate --model chat.gguf --chat --prompt 'Hello!' --temperature 0.7",
+          "the model's chat template",
+        ],
+        [
+          "early-exit generate --exits my.exits --prompt 'let x' --candidates 3 --json",
+          'what every exit would have said',
+        ],
+        ['cat prompt.txt | early-exit generate --exits my.exits --prompt -', 'the prompt from standard input'],
+      ],
+    },
+    (events, terminal, options) => showGenerate(events, terminal, options.prompt),
+    withPrompts,
+  ),
+  recipeCommand(
+    'doctor',
+    {
+      summary: 'Devices, their state, what is missing and how to get it.',
+      description:
+        'Looks for every device and says what each is, which one auto takes and why, and how to get the rest.',
+      examples: [
+        ['early-exit doctor', 'look'],
+        ['early-exit doctor --install tensorflow-gpu', 'build TensorFlow for NVIDIA GPUs into your cache (Linux)'],
+      ],
+    },
+    showDoctor,
+    async (options) => options,
+  ),
+  optionsCommand(
+    startHelp,
+    'tune',
+    (options, json, context) => {
+      if (json)
+        throw userError('bad-argument', 'start is for people: it has no --json.', 'See early-exit tune --json.');
+      return runStart(options, context);
+    },
+    startDefaults,
+  ),
+  {
+    help: {
+      name: 'lsp',
+      summary: 'The language server, for an editor.',
+      description: 'Speaks the Language Server Protocol on standard input and output until the client is gone.',
+      examples: [['early-exit lsp --stdio', 'as an editor starts it']],
+    },
+    async run(words, { terminal }) {
+      if (words.some((word) => word === '--help' || word === '-h')) {
+        terminal.out.write(commandHelp(terminal.out, this.help, {}));
+        return 0;
+      }
+      const { startServer } = await import('../server/stdio.ts');
+      startServer(words);
+      // Ends with the client, which ends the process.
+      return new Promise(() => {});
+    },
+  },
+];

@@ -1,0 +1,26 @@
+/** Draws an evaluation: scores of each exit and what each threshold would save. */
+import type { EvaluateEvent } from '../../protocol/events.ts';
+import { openProgress } from './progress.ts';
+import { scoreTable, sweepTable, tokensText } from './scores.ts';
+import type { Terminal } from './terminal.ts';
+
+export async function showEvaluate(events: AsyncIterable<EvaluateEvent>, terminal: Terminal): Promise<void> {
+  const { out, err } = terminal;
+  const { bold, dim } = out.colours;
+  const progress = openProgress(err);
+  try {
+    for await (const event of events) {
+      if (event.type !== 'evaluated') {
+        progress.show(event);
+        continue;
+      }
+      progress.end();
+      out.write(`\n${bold('Exits')} ${dim(`· ${tokensText(event.tokens)}`)}\n${scoreTable(out, event.scores)}`);
+      if (event.sweep.length > 0) {
+        out.write(`\n${bold('Thresholds')} ${dim('· agreement with the full model')}\n${sweepTable(out, event.sweep)}`);
+      }
+    }
+  } finally {
+    progress.status.clear();
+  }
+}

@@ -1,0 +1,82 @@
+/** Words of a command line → a record of options, by the command's table. Values are read and checked by protocol/options.ts. */
+import { userError } from '../../protocol/errors.ts';
+import { nearest } from '../../protocol/nearest.ts';
+import type { Option } from '../../protocol/options-kinds.ts';
+import { flagName, type OptionTable } from '../../protocol/options.ts';
+
+export interface Flags {
+  /** By option name; values as JSON would have them. */
+  readonly given: Readonly<Record<string, unknown>>;
+  readonly config: string | null;
+  readonly json: boolean;
+  readonly help: boolean;
+}
+
+/** Flags that every command takes. */
+export const commonFlags = ['--config', '--json', '--help'] as const;
+
+/** Throws a UserError that names the flag. */
+export function parseFlags(command: string, table: OptionTable, words: readonly string[]): Flags {
+  const names = new Map(Object.keys(table).map((name) => [flagName(name), name]));
+  const given: Record<string, unknown> = {};
+  let [config, json, help]: [string | null, boolean, boolean] = [null, false, false];
+  const rest = [...words];
+  while (rest.length > 0) {
+    const word = rest.shift()!;
+    if (word === '-h') help = true;
+    if (word === '-h') continue;
+    if (!word.startsWith('--')) {
+      throw userError('bad-argument', `${command} does not know what to do with ${JSON.stringify(word)}.`, quoteHint);
+    }
+    const equals = word.indexOf('=');
+    const flag = equals < 0 ? word : word.slice(0, equals);
+    const attached = equals < 0 ? null : word.slice(equals + 1);
+    const value = (): string => attached ?? takeValue(flag, rest);
+    if (flag === '--help') help = true;
+    else if (flag === '--json') json = true;
+    else if (flag === '--config') config = value();
+    else {
+      const negated = flag.startsWith('--no-') ? names.get(`--${flag.slice(5)}`) : undefined;
+      const name = names.get(flag) ?? negated;
+      const option = name === undefined ? undefined : table[name];
+      if (name === undefined || !option || (negated && option.type !== 'boolean')) {
+        throw unknownFlag(command, flag, [...names.keys(), ...commonFlags]);
+      }
+      if (option.type === 'boolean' && attached === null) given[name] = !negated;
+      else if (option.type === 'list') {
+        const items = [value()];
+        while (attached === null && option.variadic && rest.length > 0 && !isFlag(rest[0]!)) items.push(rest.shift()!);
+        given[name] = [...((given[name] as string[] | undefined) ?? []), ...items];
+      } else if (name in given) throw userError('bad-argument', `${flag} is given twice.`);
+      else given[name] = readWord(option, value());
+    }
+  }
+  return { given, config, json, help };
+}
+
+const quoteHint = 'Texts with spaces need quotes, and every value a flag before it.';
+
+const isFlag = (word: string): boolean => /^--\w/.test(word);
+
+function takeValue(flag: string, rest: string[]): string {
+  const value = rest.shift();
+  if (value !== undefined && !isFlag(value)) return value;
+  const wayOut = value === undefined ? undefined : `If ${value} is the value, write ${flag}=${value}.`;
+  throw userError('bad-argument', `${flag} needs a value.`, wayOut);
+}
+
+/** A word as JSON would have it; what is not of the option's type stays text, for the message. */
+function readWord(option: Option<unknown>, word: string): unknown {
+  if (option.optional && word === 'none') return null;
+  if (option.type === 'integer' || option.type === 'number') {
+    return word.trim() !== '' && Number.isFinite(Number(word)) ? Number(word) : word;
+  }
+  if (option.type === 'boolean') return word === 'true' ? true : word === 'false' ? false : word;
+  return word;
+}
+
+function unknownFlag(command: string, flag: string, known: readonly string[]): Error {
+  const near = nearest(flag, known);
+  const wayOut = near === null ? `See early-exit ${command} --help.` : `Did you mean ${near}?`;
+  return userError('bad-argument', `${command} has no option ${flag}.`, wayOut);
+}

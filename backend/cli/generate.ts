@@ -1,0 +1,110 @@
+/** Draws a generation: the text as it comes, each token in the colour of the exit it left at, then a legend and the speed. */
+import type { GenerateEvent } from '../../protocol/events.ts';
+import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
+import { exitColours, type ExitColours } from './depth.ts';
+import { openProgress } from './progress.ts';
+import { count, figures, percent } from './table.ts';
+import type { Stream, Terminal } from './terminal.ts';
+
+export type Generated = Extract<GenerateEvent, { type: 'generated' }>;
+
+const stopTexts: Readonly<Record<StopReason, string>> = {
+  'end-of-text': 'ended by itself',
+  'stop-string': 'met a stop text',
+  length: 'reached --max-tokens',
+  'context-full': 'filled the context',
+  cancelled: 'interrupted',
+};
+
+/** `prompts`: shown before the text where a person looks at it. Answers the last event; throws what the recipe throws. */
+export async function showGenerate(
+  events: AsyncIterable<GenerateEvent>,
+  terminal: Terminal,
+  prompts: readonly string[],
+): Promise<Generated | null> {
+  const { out, err } = terminal;
+  const progress = openProgress(err);
+  const several = prompts.length > 1;
+  const tokens: TokenRecord[] = [];
+  let colours: ExitColours = exitColours(out, []);
+  let generated: Generated | null = null;
+  let started = false;
+  try {
+    for await (const event of events) {
+      switch (event.type) {
+        case 'phase':
+        case 'progress':
+        case 'warning':
+          progress.show(event);
+          break;
+        case 'ready':
+          progress.show(event);
+          colours = exitColours(
+            out,
+            event.exits.map(({ exit }) => exit),
+          );
+          break;
+        case 'token':
+          tokens.push(event.token);
+          if (several) break;
+          if (!started) begin(progress, out, prompts[0] ?? '');
+          started = true;
+          out.write(paintToken(colours, event.token));
+          break;
+        case 'generated':
+          generated = event;
+      }
+    }
+    progress.status.clear();
+  } finally {
+    progress.status.clear();
+    if (started) out.write('\n');
+  }
+  if (several) writeSeveral(out, colours, prompts, tokens);
+  if (generated) err.write(summary(err, generated, tokens, colours.exits));
+  return generated;
+}
+
+function begin(progress: { status: { clear(): void } }, out: Stream, prompt: string): void {
+  progress.status.clear();
+  if (out.interactive) out.write(`\n${out.colours.dim(prompt)}`);
+}
+
+/** A space says nothing in a colour, so that line breaks and indents are left alone. */
+function paintToken(colours: ExitColours, token: TokenRecord): string {
+  return token.text.replace(/[^\s]+/g, (text) => colours.paint(token.exit, text));
+}
+
+function writeSeveral(
+  out: Stream,
+  colours: ExitColours,
+  prompts: readonly string[],
+  tokens: readonly TokenRecord[],
+): void {
+  prompts.forEach((prompt, sequence) => {
+    const text = tokens.filter((token) => token.sequence === sequence).map((token) => paintToken(colours, token));
+    const { bold, dim } = out.colours;
+    out.write(
+      `${bold(`── ${sequence + 1} of ${prompts.length}`)}\n${out.interactive ? dim(prompt) : ''}${text.join('')}\n`,
+    );
+  });
+}
+
+/** Which share of the tokens left where, the mean layer and the speed. */
+function summary(err: Stream, generated: Generated, tokens: readonly TokenRecord[], exits: readonly string[]): string {
+  const { dim, bold } = err.colours;
+  const colours = exitColours(err, exits.slice(0, -1));
+  const legend = exits.map((exit) => {
+    const share = tokens.filter((token) => token.exit === exit).length / Math.max(1, tokens.length);
+    return `${colours.paint(exit, `■ ${exit}`)} ${percent(share, 0)}`;
+  });
+  const { layers, meanLayer, tokensPerSecond, promptTokens, promptSeconds, stops } = generated;
+  const facts = [
+    `${count(generated.tokens)} tokens`,
+    `mean layer ${bold(meanLayer.toFixed(1))} of ${layers} (${percent(meanLayer / layers, 0)})`,
+    `${bold(figures(tokensPerSecond))} tokens/s`,
+    `prompt of ${count(promptTokens)} tokens in ${promptSeconds.toFixed(2)} s`,
+    [...new Set(stops)].map((stop) => stopTexts[stop]).join(', '),
+  ];
+  return `\n${legend.join('  ')}\n${facts.filter(Boolean).join(dim(' · '))}\n`;
+}

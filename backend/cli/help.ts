@@ -1,0 +1,130 @@
+/** Help texts, made from the option tables. */
+import { optionTables, flagName, type CommandName, type OptionTable } from '../../protocol/options.ts';
+import { settingGroups } from '../../protocol/options-groups.ts';
+import type { Option } from '../../protocol/options-kinds.ts';
+import { textWidth } from './table.ts';
+import type { Stream } from './terminal.ts';
+
+export interface CommandHelp {
+  readonly name: string;
+  /** One line. */
+  readonly summary: string;
+  /** What it does, in a paragraph. */
+  readonly description: string;
+  /** Command lines with what each does. */
+  readonly examples: readonly (readonly [line: string, effect: string])[];
+}
+
+export const exitCodes: readonly (readonly [code: number, meaning: string])[] = [
+  [0, 'done'],
+  [1, 'failed; the reason is the last line on standard error'],
+  [2, 'wrong use: an option, a value or a config file'],
+  [130, 'interrupted (Ctrl-C); what was done is kept'],
+];
+
+const INDENT = 2;
+const WIDEST = 100;
+
+/** What `early-exit --help` prints. */
+export function overview(stream: Stream, commands: readonly CommandHelp[]): string {
+  const { bold, dim } = stream.colours;
+  const width = Math.max(...commands.map(({ name }) => name.length));
+  return [
+    `${bold('early-exit')} tunes early exits on a frozen language model and decodes with them: each token leaves at the`,
+    'first layer that is sure enough.',
+    '',
+    bold('Commands'),
+    ...commands.map(({ name, summary }) => `  ${bold(name.padEnd(width))}  ${summary}`),
+    '',
+    `${dim('early-exit COMMAND --help shows options and examples; early-exit --version the version.')}`,
+    '',
+  ].join('\n');
+}
+
+/** What `early-exit COMMAND --help` prints. `table` is of a command that has no recipe of its own. */
+export function commandHelp(
+  stream: Stream,
+  help: CommandHelp,
+  table: OptionTable = optionTables[help.name as CommandName],
+): string {
+  const { bold, dim, cyan } = stream.colours;
+  const columns = Math.min(stream.columns, WIDEST);
+  const lines = [
+    `${bold(`early-exit ${help.name}`)} [OPTIONS]`,
+    '',
+    ...wrap(help.description, columns),
+    '',
+    bold('Examples'),
+    ...help.examples.flatMap(([line, effect]) => [`  ${cyan(line)}`, `      ${dim(effect)}`]),
+  ];
+  for (const [title, options] of sections(table)) {
+    lines.push('', bold(title));
+    for (const [name, option] of options) lines.push(...optionLines(stream, name, option, columns));
+  }
+  lines.push(
+    '',
+    bold('Common'),
+    '  --config FILE.json',
+    '      Options from a file, under the names above in camelCase; flags win. Schemas: docs/schemas/.',
+    '  --json',
+    '      Results on standard output as JSON, one object a line.',
+    '  -h, --help',
+    '',
+    bold('Exit codes'),
+    ...exitCodes.map(([code, meaning]) => `  ${String(code).padEnd(4)} ${meaning}`),
+    '',
+  );
+  return lines.join('\n');
+}
+
+/** The options of a table by the groups of the settings: others first, the device last. */
+function sections(table: OptionTable): [string, [string, Option<unknown>][]][] {
+  const left = new Map(Object.entries(table));
+  const found: [string, [string, Option<unknown>][]][] = settingGroups.map(({ title, options }) => {
+    const names = Object.keys(options).filter((name) => left.get(name) === (options as OptionTable)[name]);
+    return [title, names.map((name) => [name, take(left, name)])];
+  });
+  const device = found.filter(([title]) => title === 'Device');
+  const rest = found.filter(([title]) => title !== 'Device');
+  const others: [string, [string, Option<unknown>][]] = ['Options', [...left]];
+  return [others, ...rest, ...device].filter(([, options]) => options.length > 0);
+}
+
+function take(map: Map<string, Option<unknown>>, name: string): Option<unknown> {
+  const option = map.get(name)!;
+  map.delete(name);
+  return option;
+}
+
+function optionLines(stream: Stream, name: string, option: Option<unknown>, columns: number): string[] {
+  const { bold, dim } = stream.colours;
+  const flag =
+    option.type === 'boolean' && option.default === true ? `--no-${flagName(name).slice(2)}` : flagName(name);
+  const negated = flag.startsWith('--no-') ? ' (on by default)' : '';
+  const head = `  ${bold(flag)}${option.placeholder && option.type !== 'boolean' ? ` ${option.placeholder}` : ''}`;
+  const text = wrap(`${option.help}${negated}${defaultText(option)}`, columns - 3 * INDENT);
+  const values = Object.entries(option.values ?? {}).flatMap(([value, meaning]) =>
+    wrap(`${value}: ${meaning}`, columns - 4 * INDENT).map((line) => dim(`        ${line}`)),
+  );
+  return [head, ...text.map((line) => `      ${line}`), ...values];
+}
+
+function defaultText(option: Option<unknown>): string {
+  const { default: value, type } = option;
+  if (value === null || type === 'boolean' || value === '') return '';
+  if (typeof value !== 'object') return ` [${value}]`;
+  return value.length === 0 ? '' : ` [${value.join(' ')}]`;
+}
+
+/** Breaks at spaces. */
+function wrap(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line && textWidth(line) + 1 + textWidth(word) > columns) {
+      lines.push(line);
+      line = word;
+    } else line = line ? `${line} ${word}` : word;
+  }
+  return line ? [...lines, line] : lines;
+}

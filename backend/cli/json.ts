@@ -1,0 +1,24 @@
+/** `--json`: results on standard output, one object a line; progress stays on standard error. */
+import type { DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from '../../protocol/events.ts';
+import { openProgress } from './progress.ts';
+import type { Terminal } from './terminal.ts';
+
+type AnyEvent = TuneEvent | EvaluateEvent | GenerateEvent | DoctorEvent;
+
+/** Writes every event but progress; a token's record lies flat in its line. Answers the last event. */
+export async function showJson<E extends AnyEvent>(events: AsyncIterable<E>, terminal: Terminal): Promise<E | null> {
+  const progress = openProgress(terminal.err);
+  let last: E | null = null;
+  try {
+    for await (const event of events) {
+      last = event;
+      const any: AnyEvent = event;
+      if (any.type === 'phase' || any.type === 'progress' || any.type === 'warning') progress.show(any);
+      else if (any.type === 'token') terminal.out.write(`${JSON.stringify({ type: 'token', ...any.token })}\n`);
+      else terminal.out.write(`${JSON.stringify(any)}\n`);
+    }
+  } finally {
+    progress.status.clear();
+  }
+  return last;
+}

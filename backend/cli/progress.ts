@@ -1,0 +1,101 @@
+/** What every command shows on standard error while a recipe runs: phases, progress, warnings, the model. */
+import type { Phase, PhaseEvent, ProgressEvent, ReadyEvent, WarningEvent } from '../../protocol/events.ts';
+import { openStatus, type Status } from './status.ts';
+import { count, duration } from './table.ts';
+import type { Stream } from './terminal.ts';
+
+const verbs: Readonly<Record<Phase, string>> = {
+  load: 'Loading',
+  download: 'Downloading',
+  tokenize: 'Reading data',
+  features: 'Running the backbone',
+  fit: 'Fitting',
+  tune: 'Tuning',
+  evaluate: 'Evaluating',
+  generate: 'Generating',
+  install: 'Installing',
+  save: 'Saving',
+};
+const widest = Math.max(...Object.values(verbs).map((verb) => verb.length));
+
+export type CommonEvent = PhaseEvent | ProgressEvent | WarningEvent | ReadyEvent;
+
+export interface Progress {
+  readonly status: Status;
+  /** Shows the event. */
+  show(event: CommonEvent): void;
+  /** Shows a phase within the current one, such as an evaluation in the middle of tuning: a drawn line that goes. */
+  showWithin(event: PhaseEvent | ProgressEvent): void;
+  /** A line under the current phase, with a bar. */
+  draw(share: number, rest: () => string): void;
+  /** Closes the phase that is going on with a line that stays. */
+  end(): void;
+}
+
+export function openProgress(stream: Stream, now: () => number = () => performance.now()): Progress {
+  const status = openStatus(stream, now);
+  const { green, yellow, dim, bold } = stream.colours;
+  let current: { readonly phase: Phase; detail: string; readonly start: number } | null = null;
+
+  const end = (): void => {
+    if (current) {
+      const time = duration((now() - current.start) / 1000);
+      const line = `${green('✓')} ${verbs[current.phase].padEnd(widest)}  ${current.detail}`;
+      status.say(`${line.trimEnd()}${current.detail ? ' ' : '  '}${dim(time)}`);
+    }
+    current = null;
+  };
+  const begin = (phase: Phase, detail: string): void => {
+    if (current?.phase === phase) {
+      current.detail = detail || current.detail;
+      return;
+    }
+    end();
+    current = { phase, detail, start: now() };
+    status.show(null, () => `  ${verbs[phase].padEnd(widest)}  ${detail}`);
+  };
+  const draw = (share: number, rest: () => string): void => {
+    const verb = current ? verbs[current.phase] : '';
+    status.show(share, (bar) => `  ${verb.padEnd(widest)}  ${bar}  ${rest()}`);
+  };
+
+  return {
+    status,
+    show(event) {
+      switch (event.type) {
+        case 'phase':
+          return begin(event.phase, event.detail);
+        case 'progress': {
+          begin(event.phase, '');
+          if (current) current.detail = amount(event.done, event.unit);
+          return draw(shareOf(event), () => amountOf(event));
+        }
+        case 'warning':
+          return status.say(`${yellow('!')} ${event.message}`);
+        case 'ready': {
+          end();
+          const exits = event.exits.map(({ exit }) => exit).join(', ');
+          const parts = [`${event.layers} layers`, exits && `exits ${exits}`, event.device].filter(Boolean);
+          return status.say(`${bold(event.model)} ${dim(`· ${parts.join(' · ')}`)}`);
+        }
+      }
+    },
+    showWithin(event) {
+      const verb = verbs[event.phase].padEnd(widest);
+      if (event.type === 'phase') return status.show(null, () => `  ${verb}  ${event.detail}`);
+      status.show(shareOf(event), (bar) => `  ${verb}  ${bar}  ${amountOf(event)}`);
+    },
+    draw,
+    end,
+  };
+}
+
+const shareOf = ({ done, total }: ProgressEvent): number => (total > 0 ? done / total : 0);
+
+const amountOf = ({ done, total, unit }: ProgressEvent): string => `${amount(done, unit)} of ${amount(total, unit)}`;
+
+/** 12,345 tokens; bytes as MB. */
+function amount(value: number, unit: string): string {
+  if (unit === 'bytes') return `${(value / 1e6).toFixed(1)} MB`;
+  return `${count(value)} ${unit}`.trimEnd();
+}

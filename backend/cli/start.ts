@@ -1,0 +1,122 @@
+/** `early-exit start`: the whole of it in a few minutes, as a composition of tune and generate. */
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
+import { runInWorker } from '../worker/engine.ts';
+import { packageRoot, resolveModel } from '../worker/shipped.ts';
+import type { Context } from './commands.ts';
+import { showGenerate } from './generate.ts';
+import type { CommandHelp } from './help.ts';
+import { figures, table } from './table.ts';
+import type { Stream } from './terminal.ts';
+import { showTune } from './tune.ts';
+
+export const startHelp: CommandHelp = {
+  name: 'start',
+  summary: 'A first run: tune, compare, generate and measure, on the model that ships.',
+  description:
+    "Tunes three exits for about a minute on this project's own TypeScript, shows what they learned, generates with them " +
+    'and measures the speed at full depth and with exits.',
+  examples: [
+    ['early-exit start', 'about two minutes'],
+    ["early-exit start --model my.gguf --data 'src/**' --minutes 5", 'the same on your own model and files'],
+  ],
+};
+
+const PROMPT = 'export function parse(text: string): ';
+const NEW_TOKENS = 96;
+const ROUNDS = 3;
+
+/** What `start` gives tune where the user gives nothing. */
+export function startDefaults(): Partial<Record<keyof TuneOptions, unknown>> {
+  const root = packageRoot();
+  const sources = ['protocol', 'backend', 'extension', 'webview', 'test'].filter((folder) =>
+    existsSync(path.join(root, folder)),
+  );
+  const data = sources.map((folder) => path.join(root, folder, '**/*.ts'));
+  return { preset: 'quick', out: 'start.exits', ...(data.length > 0 ? { data } : {}) };
+}
+
+export async function runStart(given: TuneOptions, { terminal, signal }: Context): Promise<void> {
+  const { out, err } = terminal;
+  const { bold, cyan } = out.colours;
+  const heading = (text: string): void => err.write(`\n${err.colours.bold(text)}\n`);
+
+  heading('1. Attach exits to the frozen model and tune them');
+  const options = { ...given, model: resolveModel(given.model) };
+  const tuned = await showTune(runInWorker('tune', options, { signal }), terminal);
+  if (!tuned || signal.aborted) return;
+
+  heading('2. Generate: each token leaves at the first exit that is sure enough');
+  const exits = path.relative(process.cwd(), tuned.directory) || '.';
+  const request = parseOptions('generate', {
+    model: options.model,
+    exits: tuned.directory,
+    prompt: [PROMPT],
+    maxTokens: NEW_TOKENS,
+    device: options.device,
+    threads: options.threads,
+    precision: options.precision,
+  });
+  const generated = await showGenerate(runInWorker('generate', request, { signal }), terminal, request.prompt);
+  if (!generated || signal.aborted) return;
+
+  heading(`3. Measure: ${NEW_TOKENS} tokens at full depth and with exits, in turn, median of ${ROUNDS}`);
+  const speeds = await measure(request, signal);
+  if (signal.aborted) return;
+  out.write(speedTable(out, speeds, generated.layers));
+
+  const files = readdirSync(tuned.directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(exits, path.relative(tuned.directory, path.join(entry.parentPath, entry.name))));
+  out.write(`\n${bold('Written')}\n${files.map((file) => `  ${file}\n`).join('')}`);
+  const model = given.model === resolveModel(given.model) ? ` --model ${given.model}` : '';
+  const next = [
+    `npx early-exit generate${model} --exits ${exits} --prompt 'const ' --threshold 0.6`,
+    `npx early-exit evaluate${model} --exits ${exits} --data 'backend/**/*.ts'`,
+    `npx early-exit tune${model} --data 'backend/**/*.ts' --exits 4:mlp,8:mlp --out my.exits`,
+  ];
+  out.write(`\n${bold('Try next')}\n${next.map((line) => `  ${cyan(line)}\n`).join('')}`);
+}
+
+interface Speed {
+  readonly tokensPerSecond: number;
+  readonly meanLayer: number;
+}
+
+/** Median speed of both modes, alternating so that other work on the machine meets both. */
+async function measure(
+  request: GenerateOptions,
+  signal: AbortSignal,
+): Promise<Readonly<Record<GenerateOptions['mode'], Speed>>> {
+  const runs = { full: [] as Speed[], fast: [] as Speed[] };
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const mode of ['full', 'fast'] as const) {
+      for await (const event of runInWorker('generate', { ...request, mode }, { signal })) {
+        if (event.type === 'generated') runs[mode].push(event);
+      }
+    }
+  }
+  return { full: median(runs.full), fast: median(runs.fast) };
+}
+
+function median(speeds: readonly Speed[]): Speed {
+  const sorted = speeds.toSorted((a, b) => a.tokensPerSecond - b.tokensPerSecond);
+  return sorted[Math.floor(sorted.length / 2)] ?? { tokensPerSecond: NaN, meanLayer: NaN };
+}
+
+function speedTable(stream: Stream, { full, fast }: Awaited<ReturnType<typeof measure>>, layers: number): string {
+  const { dim, bold } = stream.colours;
+  const ratio = fast.tokensPerSecond / full.tokensPerSecond;
+  const row = (name: string, speed: Speed, note: string): string[] => [
+    name,
+    bold(figures(speed.tokensPerSecond)),
+    `${speed.meanLayer.toFixed(1)} of ${layers}`,
+    note,
+  ];
+  return table([
+    ['', 'tokens/s', 'mean layer', ''].map(dim),
+    row('full depth', full, ''),
+    row('with exits', fast, `${ratio.toFixed(2)} ×`),
+  ]);
+}

@@ -1,0 +1,291 @@
+import { describe, expect, it } from 'vitest';
+import { showDoctor } from '../../../backend/cli/doctor.ts';
+import { showEvaluate } from '../../../backend/cli/evaluate.ts';
+import { showGenerate } from '../../../backend/cli/generate.ts';
+import { showJson } from '../../../backend/cli/json.ts';
+import { openStatus } from '../../../backend/cli/status.ts';
+import { duration, figures, table } from '../../../backend/cli/table.ts';
+import { showTune } from '../../../backend/cli/tune.ts';
+import type { ExitScore, GenerateEvent, TuneEvent } from '../../../protocol/events.ts';
+import { openScreen, plain, stream, visible } from './screen.ts';
+
+const score = (exit: string, layer: number, loss: number, agreement: number): ExitScore => ({
+  exit,
+  layer,
+  loss,
+  perplexity: Math.exp(loss),
+  accuracy: agreement / 2,
+  agreement,
+});
+
+const tuning: TuneEvent[] = [
+  { type: 'phase', phase: 'load', detail: 'typescript-5m' },
+  {
+    type: 'ready',
+    model: 'typescript-5m',
+    layers: 12,
+    exits: [
+      { exit: '6:lens', layer: 6 },
+      { exit: '10:lens', layer: 10 },
+    ],
+    device: 'cpu',
+  },
+  { type: 'progress', phase: 'fit', done: 20_000, total: 20_000, unit: 'tokens' },
+  { type: 'evaluation', step: 0, tokens: 8192, scores: [score('6:lens', 6, 5, 0.2)], best: true },
+  {
+    type: 'step',
+    step: 1,
+    steps: 4,
+    epoch: 0,
+    tokens: 2048,
+    tokensPerSecond: 4000,
+    learningRate: 1e-4,
+    loss: 9,
+    losses: { '6:lens': 5.1, '10:lens': 3.9 },
+    gradientNorms: { '6:lens': 1, '10:lens': 1 },
+    secondsLeft: 65,
+  },
+  { type: 'warning', message: 'The data has few documents.' },
+  {
+    type: 'tuned',
+    directory: 'my.exits',
+    step: 4,
+    before: [score('6:lens', 6, 5, 0.2), score('10:lens', 10, 4, 0.4), score('final', 12, 2.5, 1)],
+    after: [score('6:lens', 6, 4.25, 0.3), score('10:lens', 10, 3.5, 0.5), score('final', 12, 2.5, 1)],
+    seconds: 61,
+    stopped: false,
+  },
+];
+
+describe('showTune', () => {
+  it('writes the table of before and after to standard output', async () => {
+    const screen = openScreen();
+    const tuned = await showTune(stream(...tuning), screen.terminal);
+    expect(tuned?.directory).toBe('my.exits');
+    expect(screen.out()).toBe(
+      [
+        '',
+        'Held-out loss, nats a token · step 4, 1:01 min',
+        'exit     layer  loss before  after  agreement before  after  accuracy',
+        '6:lens       6         5.00   4.25              20 %   30 %      15 %',
+        '10:lens     10         4.00   3.50              40 %   50 %      25 %',
+        'final       12                2.50                               50 %',
+        '',
+        'Exits in my.exits',
+        '',
+      ].join('\n'),
+    );
+    expect(visible(screen.err()).map((line) => line.replace(/\d+\.\d s$/, 'T'))).toEqual([
+      '✓ Loading               typescript-5m T',
+      'typescript-5m · 12 layers · exits 6:lens, 10:lens · cpu',
+      '✓ Fitting               20,000 tokens T',
+      '  held-out loss at step 0  6:lens 5.000',
+      '! The data has few documents.',
+      '✓ Tuning                2,048 tokens T',
+    ]);
+  });
+
+  it('draws a bar over one line where a person looks', async () => {
+    const screen = openScreen({ tty: true });
+    await showTune(stream(...tuning), screen.terminal);
+    expect(screen.err()).toMatch(/\r\x1b\[2K {2}Loading/);
+    expect(visible(screen.err()).join('\n')).not.toMatch(/━|\r/);
+  });
+
+  it('says how to go on after an interruption', async () => {
+    const screen = openScreen();
+    const last = tuning.at(-1) as Extract<TuneEvent, { type: 'tuned' }>;
+    await showTune(stream({ ...last, stopped: true }), screen.terminal);
+    expect(screen.err()).toBe('Stopped early; go on with --out my.exits --resume.\n');
+  });
+});
+
+const token = (index: number, text: string, exit: string, layer: number): GenerateEvent => ({
+  type: 'token',
+  token: { sequence: 0, index, id: index, text, layer, exit, confidence: 0.9 },
+});
+const generation: GenerateEvent[] = [
+  {
+    type: 'ready',
+    model: 'm',
+    layers: 12,
+    exits: [
+      { exit: '6:lens', layer: 6 },
+      { exit: '10:lens', layer: 10 },
+    ],
+    device: 'cpu',
+  },
+  token(0, 'return', '6:lens', 6),
+  token(1, ' x', '10:lens', 10),
+  token(2, ';\n', 'final', 12),
+  token(3, '}', '6:lens', 6),
+  {
+    type: 'generated',
+    texts: ['return x;\n}'],
+    stops: ['length'],
+    promptTokens: 5,
+    tokens: 4,
+    meanLayer: 8.5,
+    layers: 12,
+    tokensPerSecond: 212.4,
+    promptSeconds: 0.021,
+  },
+];
+
+describe('showGenerate', () => {
+  it('gives standard output the text alone', async () => {
+    const screen = openScreen();
+    await showGenerate(stream(...generation), screen.terminal, ['f']);
+    expect(screen.out()).toBe('return x;\n}\n');
+    expect(screen.err()).toContain('■ 6:lens 50 %  ■ 10:lens 25 %  ■ final 25 %\n');
+    expect(screen.err()).toContain(
+      '4 tokens · mean layer 8.5 of 12 (71 %) · 212 tokens/s · prompt of 5 tokens in 0.02 s · reached --max-tokens\n',
+    );
+  });
+
+  it('colours tokens from shallow to deep and leaves the final exit plain', async () => {
+    const screen = openScreen({ tty: true });
+    await showGenerate(stream(...generation), screen.terminal, ['f']);
+    expect(screen.out()).toBe(
+      '\n\x1b[2mf\x1b[22m\x1b[38;5;35mreturn\x1b[39m \x1b[38;5;169mx\x1b[39m;\n\x1b[38;5;35m}\x1b[39m\n',
+    );
+  });
+
+  it('respects NO_COLOR, CI and FORCE_COLOR', async () => {
+    const quiet = openScreen({ tty: true, environment: { NO_COLOR: '1' } });
+    await showGenerate(stream(...generation), quiet.terminal, ['f']);
+    expect(quiet.out()).toBe('\nfreturn x;\n}\n');
+    const ci = openScreen({ tty: true, environment: { CI: 'true' } });
+    await showTune(stream(...tuning), ci.terminal);
+    expect(ci.err()).not.toContain('\r');
+    const forced = openScreen({ environment: { FORCE_COLOR: '1' } });
+    await showGenerate(stream(...generation), forced.terminal, ['f']);
+    expect(forced.out()).toContain('\x1b[38;5;35mreturn\x1b[39m');
+  });
+
+  it('keeps the texts of a batch apart', async () => {
+    const screen = openScreen();
+    const second = {
+      ...generation[2]!,
+      token: { ...(token(0, 'no', 'final', 12) as { token: object }).token, sequence: 1 },
+    };
+    await showGenerate(stream(generation[1]!, second as GenerateEvent, generation[4]!), screen.terminal, ['a', 'b']);
+    expect(screen.out()).toBe('── 1 of 2\nreturn}\n── 2 of 2\nno\n');
+  });
+});
+
+describe('showJson', () => {
+  it('gives a flat line a token and the rest as it is', async () => {
+    const screen = openScreen();
+    await showJson(stream(...generation), screen.terminal);
+    const lines = screen
+      .out()
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines.map((line) => line['type'])).toEqual(['ready', 'token', 'token', 'token', 'token', 'generated']);
+    expect(lines[1]).toEqual({
+      type: 'token',
+      sequence: 0,
+      index: 0,
+      id: 0,
+      text: 'return',
+      layer: 6,
+      exit: '6:lens',
+      confidence: 0.9,
+    });
+  });
+});
+
+describe('showEvaluate', () => {
+  it('aligns scores and sweep', async () => {
+    const screen = openScreen();
+    const sweep = [{ threshold: 0.5, meanLayer: 7.25, layerShare: 0.6, agreement: 0.925 }];
+    const scores = [score('6:lens', 6, 4, 0.3), score('final', 12, 2.5, 1)];
+    await showEvaluate(stream({ type: 'evaluated' as const, tokens: 8192, scores, sweep }), screen.terminal);
+    expect(screen.out()).toBe(
+      [
+        '',
+        'Exits · 8,192 tokens',
+        'exit    layer   loss  perplexity  accuracy  agreement',
+        '6:lens      6  4.000        54.6    15.0 %     30.0 %',
+        'final      12  2.500        12.2    50.0 %    100.0 %',
+        '',
+        'Thresholds · agreement with the full model',
+        'threshold  mean layer  layers run  agreement',
+        '0.50             7.25      60.0 %     92.5 %  ▇▇▇▇▇▇▇▇▇▇▇▇',
+        '',
+      ].join('\n'),
+    );
+  });
+});
+
+describe('showDoctor', () => {
+  it('lists what is there and how to get the rest', async () => {
+    const screen = openScreen();
+    await showDoctor(
+      stream(
+        { type: 'finding' as const, name: 'cpu', state: 'ready' as const, detail: '2 cores', remedy: null },
+        {
+          type: 'finding' as const,
+          name: 'tensorflow',
+          state: 'absent' as const,
+          detail: 'not installed',
+          remedy: 'early-exit doctor --install tensorflow',
+        },
+        { type: 'diagnosed' as const, device: 'cpu', exitDevice: 'cpu', reason: 'No GPU was found.' },
+      ),
+      screen.terminal,
+    );
+    expect(screen.out()).toBe(
+      [
+        '✓ ready   cpu         2 cores',
+        '○ absent  tensorflow  not installed',
+        '',
+        'What is missing, and how to get it',
+        '  tensorflow: early-exit doctor --install tensorflow',
+        '',
+        'auto runs the model on cpu and tunes exits on cpu',
+        'No GPU was found.',
+        '',
+      ].join('\n'),
+    );
+  });
+});
+
+describe('status', () => {
+  it('speaks every five seconds where nobody can see a line change', () => {
+    const screen = openScreen();
+    let now = 0;
+    const status = openStatus(screen.terminal.err, () => now);
+    for (; now < 11_000; now += 1000) status.show(now / 20_000, (share) => `at ${share}`);
+    expect(screen.err()).toBe('at 25 %\nat 50 %\n');
+  });
+
+  it('never draws more than the line holds', () => {
+    const screen = openScreen({ tty: true });
+    openStatus(screen.terminal.err).show(0.5, (bar) => `${bar} ${'x'.repeat(200)}`);
+    expect(plain(screen.err()).replace('\r', '')).toHaveLength(99);
+  });
+});
+
+describe('numbers', () => {
+  it('are short', () => {
+    expect([0, 0.00123, 1.234, 12.34, 123.4, 12345, NaN].map(figures)).toEqual([
+      '0.00',
+      '0.0012',
+      '1.23',
+      '12.3',
+      '123',
+      '12,345',
+      '–',
+    ]);
+    expect([0.42, 12.4, 59.7, 125, 3720].map(duration)).toEqual(['0.4 s', '12 s', '1:00 min', '2:05 min', '1:02 h']);
+    expect(
+      table([
+        ['a', '\x1b[1m1\x1b[22m'],
+        ['bbb', '10'],
+      ]),
+    ).toBe('a     \x1b[1m1\x1b[22m\nbbb  10\n');
+  });
+});

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+import { parseFlags } from '../../../backend/cli/flags.ts';
+import { UserError } from '../../../protocol/errors.ts';
+import { optionTables } from '../../../protocol/options.ts';
+
+const tune = (...words: string[]) => parseFlags('tune', optionTables.tune, words).given;
+const generate = (...words: string[]) => parseFlags('generate', optionTables.generate, words).given;
+
+function refusal(act: () => unknown): string {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof UserError) return `${error.message} ${error.wayOut ?? ''}`.trim();
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+describe('parseFlags', () => {
+  it('reads values by the type of the option', () => {
+    expect(
+      tune('--learning-rate', '3e-4', '--steps=20', '--exits', '8:mlp,16', '--resume', '--no-feature-cache'),
+    ).toEqual({
+      learningRate: 3e-4,
+      steps: 20,
+      exits: '8:mlp,16',
+      resume: true,
+      featureCache: false,
+    });
+    expect(tune('--minutes', 'none', '--resume=false')).toEqual({ minutes: null, resume: false });
+  });
+
+  it('takes the words that a shell makes of a glob, and repeated lists', () => {
+    expect(tune('--data', 'a.ts', 'b.ts', '--data', 'c.ts', '--steps', '1')).toEqual({
+      data: ['a.ts', 'b.ts', 'c.ts'],
+      steps: 1,
+    });
+    expect(generate('--prompt', 'a', '--prompt', '-', '--stop=--end')).toEqual({ prompt: ['a', '-'], stop: ['--end'] });
+  });
+
+  it('leaves what is no number to be refused with its text', () => {
+    expect(tune('--batch-size', 'many')).toEqual({ batchSize: 'many' });
+    expect(tune('--batch-size', '')).toEqual({ batchSize: '' });
+  });
+
+  it('knows the flags of every command', () => {
+    expect(parseFlags('tune', optionTables.tune, ['--config', 'a.json', '--json', '-h'])).toEqual({
+      given: {},
+      config: 'a.json',
+      json: true,
+      help: true,
+    });
+  });
+
+  it.each([
+    [['--learning-rat', '1'], 'tune has no option --learning-rat. Did you mean --learning-rate?'],
+    [['--sparsity'], 'tune has no option --sparsity. See early-exit tune --help.'],
+    [['--no-minutes'], 'tune has no option --no-minutes. Did you mean --minutes?'],
+    [['--out'], '--out needs a value.'],
+    [['--out', '--resume'], '--out needs a value. If --resume is the value, write --out=--resume.'],
+    [['--steps', '1', '--steps', '2'], '--steps is given twice.'],
+    [
+      ['loose'],
+      'tune does not know what to do with "loose". Texts with spaces need quotes, and every value a flag before it.',
+    ],
+  ])('refuses %j', (words, sentence) => {
+    expect(refusal(() => tune(...words))).toBe(sentence);
+  });
+});
