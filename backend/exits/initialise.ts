@@ -1,0 +1,115 @@
+/**
+ * First values of an exit's parameters: copies of the backbone's, or seeded noise (EE-Tuning, section 3.1). A fit (fit.ts)
+ * starts from a copy. Knows nothing of training.
+ */
+import type { Parameters } from '../model/parameters.ts';
+import type { ModelSpec } from '../model/spec.ts';
+import { exitParameters, parameterSize, type ExitParameter } from './parameters.ts';
+import type { ExitSpec } from './spec.ts';
+
+export type Initialisation = { readonly kind: 'copy' } | { readonly kind: 'random'; readonly seed: number };
+
+export type BackboneValues = Pick<Parameters, 'has' | 'shape' | 'values' | 'rows'>;
+
+const deviation = 0.02;
+
+/**
+ * First values of all trained parameters of one exit, by name.
+ *
+ * `copy`: the backbone's own; a translator is the identity. `random`: N(0, 0.02), projections back to the stream (down, o)
+ * N(0, 0.02/√(2·exit layer)), norms one, biases zero; every parameter has its own stream of the seed, so an exit's values do
+ * not depend on which other exits there are.
+ */
+export function initialiseExit(
+  spec: ModelSpec,
+  exit: ExitSpec,
+  backbone: BackboneValues,
+  initialisation: Initialisation,
+): Map<string, Float32Array> {
+  return new Map(
+    exitParameters(spec, exit, backbone).map((parameter) => [
+      parameter.name,
+      initialisation.kind === 'copy'
+        ? copied(spec, exit, parameter, backbone)
+        : drawn(spec, exit, parameter, initialisation.seed),
+    ]),
+  );
+}
+
+function copied(
+  spec: ModelSpec,
+  exit: ExitSpec,
+  { name, source }: ExitParameter,
+  backbone: BackboneValues,
+): Float32Array {
+  if (source === null) return identity(spec.hidden);
+  if (exit.head.kind === 'shortlist' && name.endsWith('.head.weight')) {
+    return shortlistRows(backbone, source, exit.head.tokens);
+  }
+  return Float32Array.from(backbone.values(source));
+}
+
+/**
+ * The rows of the listed tokens, then the defer class. What defer should say is the log-sum-exp of all other logits; to
+ * first order that is their mean (plus a constant, for which a linear head has no place), so its row is their mean row. A fit
+ * does better (`deferTargets` of fit.ts).
+ */
+function shortlistRows(backbone: BackboneValues, source: string, tokens: readonly number[]): Float32Array {
+  const [vocabulary, width] = backbone.shape(source) as [number, number];
+  const all = backbone.values(source);
+  const listed = new Set(tokens);
+  const rows = new Float32Array((tokens.length + 1) * width);
+  tokens.forEach((token, i) => rows.set(all.subarray(token * width, (token + 1) * width), i * width));
+  const mean = new Float64Array(width);
+  for (let token = 0; token < vocabulary; token++) {
+    if (listed.has(token)) continue;
+    for (let j = 0; j < width; j++) mean[j]! += all[token * width + j]!;
+  }
+  const others = Math.max(1, vocabulary - listed.size);
+  rows.set(
+    Float32Array.from(mean, (sum) => sum / others),
+    tokens.length * width,
+  );
+  return rows;
+}
+
+function drawn(spec: ModelSpec, exit: ExitSpec, parameter: ExitParameter, seed: number): Float32Array {
+  const size = parameterSize(parameter);
+  if (parameter.shape.length === 1) {
+    return new Float32Array(size).fill(parameter.name.endsWith('.weight') ? 1 - spec.norm.unitOffset : 0);
+  }
+  const toStream = /\.(down_proj|o_proj)\.weight$/.test(parameter.name);
+  const normal = normalNumbers(seed, parameter.name);
+  const scale = toStream ? deviation / Math.sqrt(2 * exit.layer) : deviation;
+  return Float32Array.from({ length: size }, () => normal() * scale);
+}
+
+export function identity(size: number): Float32Array {
+  const matrix = new Float32Array(size * size);
+  for (let i = 0; i < size; i++) matrix[i * size + i] = 1;
+  return matrix;
+}
+
+/** Standard normal numbers (Box–Muller over a 32-bit mix of a counter), a stream for each seed and name. */
+function normalNumbers(seed: number, name: string): () => number {
+  let state = seed >>> 0;
+  for (const character of name) state = Math.imul(state ^ character.codePointAt(0)!, 0x01000193) >>> 0;
+  const uniform = (): number => {
+    state = (state + 0x9e3779b9) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
+    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
+    return (((mixed ^ (mixed >>> 15)) >>> 0) + 0.5) / 2 ** 32;
+  };
+  let spare: number | null = null;
+  return () => {
+    if (spare !== null) {
+      const kept = spare;
+      spare = null;
+      return kept;
+    }
+    const radius = Math.sqrt(-2 * Math.log(uniform()));
+    const angle = 2 * Math.PI * uniform();
+    spare = radius * Math.sin(angle);
+    return radius * Math.cos(angle);
+  };
+}

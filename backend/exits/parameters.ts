@@ -1,0 +1,119 @@
+/**
+ * The trained parameters of an exit: an explicit list, so that what is trained, saved and loaded is the same set. Knows
+ * names and shapes, no values.
+ */
+import { userError } from '../../protocol/errors.ts';
+import { layerPath } from '../model/layer.ts';
+import type { Parameters } from '../model/parameters.ts';
+import type { ModelSpec } from '../model/spec.ts';
+import { exitId, exitPath, type ExitSpec } from './spec.ts';
+
+/** What an exit learns of the backbone's parameters: which exist (biases are data) and their shapes. */
+export type ParameterShapes = Pick<Parameters, 'has' | 'shape'>;
+
+export interface ExitParameter {
+  /** `exits.8.mlp.norm.weight`. */
+  readonly name: string;
+  /** A linear weight is `[out, in]`. */
+  readonly shape: readonly number[];
+  /** The backbone's parameter that a copy starts from; null for a translator. A shortlist takes only its rows. */
+  readonly source: string | null;
+}
+
+export const isMatrix = ({ shape }: Pick<ExitParameter, 'shape'>): boolean => shape.length > 1;
+
+export const parameterSize = ({ shape }: Pick<ExitParameter, 'shape'>): number => shape.reduce((a, b) => a * b, 1);
+
+const layerModules = [
+  'input_layernorm',
+  'self_attn.q_proj',
+  'self_attn.k_proj',
+  'self_attn.v_proj',
+  'self_attn.q_norm',
+  'self_attn.k_norm',
+  'self_attn.o_proj',
+  'post_attention_layernorm',
+  'pre_feedforward_layernorm',
+  'mlp.gate_proj',
+  'mlp.up_proj',
+  'mlp.down_proj',
+  'post_feedforward_layernorm',
+];
+const mlpModules = ['gate_proj', 'up_proj', 'down_proj'];
+
+/**
+ * The parameters that tuning trains for one exit. A bias is among them where the backbone's counterpart has one.
+ * @throws UserError where the exit would train nothing: `embedding` with the model's own head.
+ */
+export function exitParameters(spec: ModelSpec, exit: ExitSpec, backbone: ParameterShapes): ExitParameter[] {
+  const path = exitPath(exit);
+  const copies = (target: string, source: string): ExitParameter[] =>
+    ['weight', 'bias']
+      .filter((kind) => backbone.has(`${source}.${kind}`))
+      .map((kind) => ({
+        name: `${path}.${target}.${kind}`,
+        shape: backbone.shape(`${source}.${kind}`),
+        source: `${source}.${kind}`,
+      }));
+  const list: ExitParameter[] = [];
+  if (exit.architecture === 'mlp') {
+    const own = layerPath(exit.layer);
+    list.push(...mlpModules.flatMap((module) => copies(`mlp.${module}`, `${own}.mlp.${module}`)));
+  }
+  if (exit.architecture === 'layer') {
+    const last = layerPath(spec.layers.length);
+    list.push(...layerModules.flatMap((module) => copies(`layer.${module}`, `${last}.${module}`)));
+  }
+  if (exit.architecture === 'lens') {
+    list.push({ name: `${path}.translator.weight`, shape: [spec.hidden, spec.hidden], source: null });
+  }
+  if (exit.architecture !== 'embedding') list.push(...copies('norm', 'norm'));
+  if (exit.head.kind !== 'shared') {
+    const classes = exit.head.kind === 'own' ? spec.vocabulary : exit.head.tokens.length + 1;
+    list.push({ name: `${path}.head.weight`, shape: [classes, spec.hidden], source: 'lm_head.weight' });
+  }
+  if (!list.length) {
+    throw userError(
+      'bad-argument',
+      `The exit ${exitId(exit)} with a shared head has nothing to train.`,
+      'Give it an own or a shortlisted head, or choose another architecture.',
+    );
+  }
+  return list;
+}
+
+/** Names of the backbone's parameters that an exit reads and never changes; `distils` adds the head of its teacher. */
+export function frozenParameters(exit: ExitSpec, backbone: ParameterShapes, distils: boolean): string[] {
+  const modules =
+    exit.architecture === 'mlp'
+      ? ['post_attention_layernorm', 'pre_feedforward_layernorm', 'post_feedforward_layernorm'].map(
+          (module) => `${layerPath(exit.layer)}.${module}`,
+        )
+      : [];
+  if (exit.head.kind === 'shared' || distils) modules.push('lm_head');
+  return modules.flatMap((module) => [`${module}.weight`, `${module}.bias`]).filter((name) => backbone.has(name));
+}
+
+/**
+ * Checks that `values` holds exactly the listed parameters, each with as many numbers as its shape.
+ * @throws UserError `bad-checkpoint` naming the first that is missing, unknown or of another size; `origin` is the file.
+ */
+export function checkParameters(
+  expected: readonly ExitParameter[],
+  values: ReadonlyMap<string, { readonly length: number }>,
+  origin: string,
+): void {
+  const wayOut = 'Tune the exits again, or use the checkpoint with the model it was made for.';
+  const names = new Set(expected.map(({ name }) => name));
+  for (const name of values.keys()) {
+    if (!names.has(name)) throw userError('bad-checkpoint', `${origin} holds an unknown parameter "${name}".`, wayOut);
+  }
+  for (const parameter of expected) {
+    const found = values.get(parameter.name);
+    if (!found) throw userError('bad-checkpoint', `${origin} lacks the parameter "${parameter.name}".`, wayOut);
+    if (found.length !== parameterSize(parameter)) {
+      const sentence = `${origin}: "${parameter.name}" has ${found.length} numbers, but its shape is [${parameter.shape.join(', ')}].`;
+      throw userError('bad-checkpoint', sentence, wayOut);
+    }
+  }
+}

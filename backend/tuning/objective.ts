@@ -1,0 +1,213 @@
+/**
+ * The loss of exits and its gradient at their heads, in chunks of tokens: of the logits over the vocabulary one chunk is
+ * alive at a time, and no one-hot rows are ever made. It knows heads and distributions, not how a state came to be.
+ *
+ * With z the logits of a token, e = exp(z − max z) and S = Σe, the cross-entropy is log S − (z − max z)[target] and its
+ * gradient (e − S·onehot) / S; so one exponential serves both, and 1/S joins the token's weight.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import { after } from '../autodiff/recorder.ts';
+import type { ObjectiveOptions } from './types.ts';
+
+/** One exit's head, and what it should have said. */
+export interface HeadTask {
+  /** What the head reads: `[tokens, hidden]`. */
+  readonly state: tf.Tensor;
+  /** `[classes, hidden]`. */
+  readonly head: tf.Tensor;
+  /** Whether the head wants a gradient; a model's own head is frozen. */
+  readonly trained: boolean;
+  /** Pairs of row and class of each target, `[tokens, 2]` int32; rows count from 0 within each chunk. */
+  readonly targets: tf.Tensor;
+  /** Weight of each token, 0 where there is no target: `[tokens, 1]`. */
+  readonly weights: tf.Tensor;
+  /** Ids of the classes but the last, which is *defer*; null for a head over the whole vocabulary. */
+  readonly shortlist: tf.Tensor | null;
+}
+
+/** The model's own last word, for distillation. */
+export interface Teacher {
+  /** The normed final state `[tokens, hidden]`. */
+  readonly state: tf.Tensor;
+  /** The model's frozen head `[vocabulary, hidden]`. */
+  readonly head: tf.Tensor;
+}
+
+/** A distribution per token as exp(logit − max) and its sum. */
+interface Distribution {
+  /** logit − max: `[tokens, classes]`. */
+  readonly shifted: tf.Tensor;
+  readonly exponentials: tf.Tensor;
+  /** `[tokens, 1]`. */
+  readonly sum: tf.Tensor;
+  readonly max: tf.Tensor;
+}
+
+/** Logits (elements) of one chunk, when nothing else is said: 100 MB. */
+const chunkElements = 25 * 2 ** 20;
+
+/** How many tokens make a chunk for so many classes: a multiple of 64 below the limit on memory. */
+export const chunkTokens = (classes: number): number => Math.max(64, Math.floor(chunkElements / classes / 64) * 64);
+
+/** Pairs `[tokens, 2]` of row within the chunk and class. */
+export function targetPairs(classes: Int32Array, chunk: number): Int32Array {
+  return Int32Array.from({ length: 2 * classes.length }, (_, i) => (i % 2 ? classes[i >> 1]! : (i >> 1) % chunk));
+}
+
+/**
+ * Each task's loss summed over its tokens: Σ weight · (crossEntropy · CE + distillation · KL(teacher ‖ exit)), times the
+ * exit's own detached max probability where the weighting is `dynamic` (the defer class never counts as probability).
+ * Returns `[tasks]`, differentiable in the states and the trained heads. A mean is this divided by the sum of weights.
+ * With a shortlist, what the teacher gives to tokens outside it is the target of the defer class.
+ */
+export function headLosses(
+  tasks: readonly HeadTask[],
+  teacher: Teacher | null,
+  options: ObjectiveOptions,
+  softcap: number | null,
+  chunk: number,
+): tf.Tensor {
+  const tokens = tasks[0]!.state.shape[0]!;
+  const differentiable = tasks.flatMap(({ state, head, trained }) => (trained ? [state, head] : [state]));
+  const losses = tf.customGrad((...args) => {
+    const save = args.at(-1) as tf.GradSaveFunc;
+    const parts: ChunkResult[][] = tasks.map(() => []);
+    const headGradients: (tf.Tensor | null)[] = tasks.map(() => null);
+    let earlier: tf.Tensor[] = [];
+    for (let begin = 0; begin < tokens; begin += chunk) {
+      const size = Math.min(chunk, tokens - begin);
+      const wise = teacher && distribution(rows(after(teacher.state, earlier), begin, size), teacher.head, softcap);
+      for (const [i, task] of tasks.entries()) {
+        const state = rows(after(task.state, earlier), begin, size);
+        const part = tidied(() => headChunk(task, state, begin, wise, options, softcap, headGradients[i]!));
+        headGradients[i]?.dispose();
+        headGradients[i] = part.headGradient;
+        parts[i]!.push(part);
+        state.dispose();
+        earlier = [part.loss, part.stateGradient, ...(part.headGradient ? [part.headGradient] : [])];
+      }
+      if (wise) tf.dispose(Object.values(wise));
+    }
+    const gradients = tasks.flatMap(({ trained }, i) => [
+      tf.concat(
+        parts[i]!.map(({ stateGradient }) => stateGradient),
+        0,
+      ),
+      // Accumulated as [hidden, classes]: the faster shape for a product with so many classes.
+      ...(trained ? [tf.transpose(headGradients[i]!)] : []),
+    ]);
+    save(gradients);
+    return {
+      value: tf.concat(parts.map((each) => tf.reshape(sumOf(each.map(({ loss }) => loss)), [1]))),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+        const owners = tasks.flatMap(({ trained }, i) => (trained ? [i, i] : [i]));
+        return saved.map((gradient, k) => tf.mul(gradient, tf.slice(dy, [owners[k]!], [1])));
+      },
+    };
+  });
+  return losses(...differentiable);
+}
+
+interface ChunkResult {
+  readonly loss: tf.Tensor;
+  /** `[tokens of the chunk, hidden]`. */
+  readonly stateGradient: tf.Tensor;
+  /** Of this chunk and all before it: `[hidden, classes]`. */
+  readonly headGradient: tf.Tensor | null;
+}
+
+function headChunk(
+  task: HeadTask,
+  state: tf.Tensor,
+  begin: number,
+  teacher: Distribution | null,
+  options: ObjectiveOptions,
+  softcap: number | null,
+  headGradient: tf.Tensor | null,
+): ChunkResult {
+  const { crossEntropy, distillation } = options;
+  const size = state.shape[0]!;
+  const targets = rows(task.targets, begin, size);
+  const own = distribution(state, task.head, softcap);
+  const logSum = tf.log(own.sum);
+  const weights = tokenWeights(rows(task.weights, begin, size), own, task.shortlist !== null, options);
+
+  const tokenLosses: tf.Tensor[] = [];
+  // S times the gradient of the token's loss with respect to its logits.
+  const factor = crossEntropy + distillation;
+  let gradient = factor === 1 ? own.exponentials : tf.mul(own.exponentials, factor);
+  if (distillation > 0) {
+    if (!teacher) throw new Error('distillation needs a teacher');
+    const wise = task.shortlist ? onShortlist(teacher, task.shortlist) : teacher;
+    const expected = tf.div(tf.sum(tf.mul(wise.exponentials, tf.sub(wise.shifted, own.shifted)), -1, true), wise.sum);
+    tokenLosses.push(tf.mul(tf.add(tf.sub(expected, tf.log(wise.sum)), logSum), distillation));
+    const scale = tf.mul(tf.div(own.sum, wise.sum), distillation);
+    gradient = tf.sub(gradient, tf.mul(wise.exponentials, scale));
+  }
+  if (crossEntropy > 0) {
+    const said = tf.reshape(tf.gatherND(own.shifted, targets), [size, 1]);
+    tokenLosses.push(tf.mul(tf.sub(logSum, said), crossEntropy));
+    const corrected = tf.sub(tf.gatherND(gradient, targets), tf.mul(tf.reshape(own.sum, [size]), crossEntropy));
+    gradient = tf.tensorScatterUpdate(gradient, targets, corrected);
+  }
+  if (softcap !== null) {
+    // d(cap·tanh(x/cap))/dx = 1 − (z/cap)², with z the capped logits.
+    const capped = tf.mul(tf.add(own.shifted, own.max), 1 / softcap);
+    gradient = tf.mul(gradient, tf.sub(1, tf.square(capped)));
+  }
+  const scale = tf.div(weights, own.sum);
+  const partial = task.trained ? tf.matMul(tf.mul(state, scale), gradient, true, false) : null;
+  return {
+    loss: tf.sum(tf.mul(weights, sumOf(tokenLosses))),
+    stateGradient: tf.mul(tf.matMul(gradient, task.head), scale),
+    headGradient: partial && headGradient ? tf.add(headGradient, partial) : partial,
+  };
+}
+
+/** The weight of each token, times the largest probability among real tokens where that is asked for. */
+function tokenWeights(
+  weights: tf.Tensor,
+  own: Distribution,
+  hasDefer: boolean,
+  { weighting }: ObjectiveOptions,
+): tf.Tensor {
+  if (weighting === 'uniform') return weights;
+  const [size, classes] = own.exponentials.shape as [number, number];
+  const largest = hasDefer
+    ? tf.max(tf.slice(own.exponentials, [0, 0], [size, classes - 1]), -1, true)
+    : tf.max(own.exponentials, -1, true);
+  return tf.mul(weights, tf.div(largest, own.sum));
+}
+
+function distribution(state: tf.Tensor, head: tf.Tensor, softcap: number | null): Distribution {
+  return tidied(() => {
+    const product = tf.matMul(state, head, false, true);
+    const logits = softcap === null ? product : tf.mul(tf.tanh(tf.mul(product, 1 / softcap)), softcap);
+    const max = tf.max(logits, -1, true);
+    const shifted = tf.sub(logits, max);
+    const exponentials = tf.exp(shifted);
+    return { shifted, exponentials, sum: tf.sum(exponentials, -1, true), max };
+  });
+}
+
+/** A distribution over the vocabulary, on the classes of a shortlist: what is outside goes to the last class. */
+function onShortlist(
+  { exponentials, sum }: Distribution,
+  shortlist: tf.Tensor,
+): Pick<Distribution, 'shifted' | 'exponentials' | 'sum'> {
+  const listed = tf.gather(exponentials, shortlist, 1);
+  const outside = tf.maximum(tf.sub(sum, tf.sum(listed, -1, true)), smallest);
+  const all = tf.concat([listed, outside], -1);
+  return { exponentials: all, shifted: tf.log(tf.maximum(all, smallest)), sum };
+}
+
+/** Keeps a logarithm finite; far below what float32 can tell from 0 beside 1. */
+const smallest = 1e-30;
+
+/** `tf.tidy` for results that its type does not allow for: records with null in them. */
+const tidied = <T>(compute: () => T): T => tf.tidy(compute as () => tf.TensorContainer) as T;
+
+const rows = (x: tf.Tensor, begin: number, size: number): tf.Tensor =>
+  tf.slice(x, [begin, ...x.shape.slice(1).map(() => 0)], [size, ...x.shape.slice(1)]);
+
+const sumOf = (tensors: readonly tf.Tensor[]): tf.Tensor => tensors.reduce((sum, each) => tf.add(sum, each));

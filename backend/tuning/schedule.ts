@@ -1,0 +1,46 @@
+/** How the learning rate and the exits' weights change over a run. Pure functions of how far the run is. */
+
+export interface LearningRateOptions {
+  readonly learningRate: number;
+  readonly finalLearningRate: number;
+  readonly schedule: 'linear' | 'cosine' | 'constant';
+  /** Share of the run over which the rate rises from 0. */
+  readonly warmupFraction: number;
+}
+
+/**
+ * Learning rate of update `update` (from 0) of `updates`: a straight rise during warm-up, then a fall to the final rate, which
+ * the last update has.
+ */
+export function learningRateAt(options: LearningRateOptions, update: number, updates: number): number {
+  const { learningRate, finalLearningRate, schedule, warmupFraction } = options;
+  const warmup = Math.min(updates, Math.ceil(updates * warmupFraction));
+  if (update < warmup) return (learningRate * (update + 1)) / warmup;
+  if (schedule === 'constant') return learningRate;
+  return between(learningRate, finalLearningRate, (update - warmup) / Math.max(1, updates - 1 - warmup), schedule);
+}
+
+/** Weights of the exits' losses: fixed, or a ramp over the run (warm-up where it rises, cool-down where it falls). */
+export type ExitWeightSchedule =
+  | { readonly kind: 'static'; readonly weights: readonly number[] }
+  | {
+      readonly kind: 'ramp';
+      readonly from: readonly number[];
+      readonly to: readonly number[];
+      readonly shape: 'linear' | 'cosine';
+    };
+
+/** Weight of each of `exits` exits at update `update` (from 0) of `updates`; a single weight holds for all. */
+export function exitWeightsAt(schedule: ExitWeightSchedule, exits: number, update: number, updates: number): number[] {
+  const of = (weights: readonly number[], exit: number): number => weights[weights.length === 1 ? 0 : exit]!;
+  return Array.from({ length: exits }, (_, exit) =>
+    schedule.kind === 'static'
+      ? of(schedule.weights, exit)
+      : between(of(schedule.from, exit), of(schedule.to, exit), update / Math.max(1, updates - 1), schedule.shape),
+  );
+}
+
+function between(from: number, to: number, progress: number, shape: 'linear' | 'cosine'): number {
+  const share = Math.min(1, progress);
+  return from + (to - from) * (shape === 'linear' ? share : (1 - Math.cos(Math.PI * share)) / 2);
+}

@@ -1,0 +1,279 @@
+/**
+ * The step's engine on ONNX Runtime: the tfjs functions, recorded once as graphs. Parameters, moments and features live
+ * in JavaScript and are fed without copies; of each pass only the gradients are copied out. Exits of the same kind share one
+ * graph, and the update is one small graph run over pieces that fit the processor's cache.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import { record, type InputSpec } from '../autodiff/recorder.ts';
+import { exitCut, exitPath } from '../exits/spec.ts';
+import { layerPath } from '../model/layer.ts';
+import { cutWidth } from '../model/spec.ts';
+import { openSession, type Session, type Value } from '../runtime/session.ts';
+import { chunkTokens, targetPairs } from './objective.ts';
+import { adamW, decays, scalarNames, updateNumbers } from './optimiser.ts';
+import type { StepEngine } from './step.ts';
+import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients.ts';
+import {
+  featuresOf,
+  finalOf,
+  requireValues,
+  targetClasses,
+  targetWeights,
+  type PlannedExit,
+  type StepOptions,
+  type StepPlan,
+} from './step-plan.ts';
+import type { StepBatch, StepState } from './types.ts';
+
+export interface CompiledOptions {
+  /** Largest number of sequences in a batch. */
+  readonly batch: number;
+  /** Largest number of positions in a sequence. */
+  readonly tokens: number;
+  /** Threads of one operator; default: all cores. */
+  readonly threads?: number;
+  /** Tokens whose logits are alive at a time; default: by memory. */
+  readonly chunk?: number;
+}
+
+type Arrays = Map<string, Float32Array>;
+
+/** Elements of a parameter that one run of the update takes: parameter, moments, gradient and temporaries stay in cache. */
+const pieceElements = 2 ** 18;
+
+export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOptions): StepEngine<Arrays> {
+  const { spec, initial, model, objective, optimiser, batch, tokens, threads } = options;
+  const chunk = options.chunk ?? chunkTokens(plan.widest);
+  const sessionOptions = threads === undefined ? {} : { threads };
+  const frozen: Arrays = new Map(
+    [...new Set(plan.exits.flatMap((planned) => planned.frozen))].map((name) => [name, model.values(name)]),
+  );
+  const parameters: Arrays = new Map([...initial].map(([name, values]) => [name, Float32Array.from(values)]));
+  const first = zerosLike(parameters);
+  const second = zerosLike(parameters);
+
+  const sessions = new Map<string, Promise<Session>>();
+  const sessionOf = (key: string, build: () => ReturnType<typeof record>): Promise<Session> => {
+    const known = sessions.get(key);
+    if (known) return known;
+    const opened = openSession(build(), sessionOptions);
+    sessions.set(key, opened);
+    return opened;
+  };
+
+  const passes = new Map(plan.groups.map((group) => [group, describePass(group)]));
+
+  /** Names, shapes and values of a group's graph; equal descriptions share a session. */
+  function describePass(group: readonly PlannedExit[]): { key: string; inputs: Record<string, InputSpec> } {
+    const positions = batch * tokens;
+    const inputs: Record<string, InputSpec> = { weights: { shape: [positions, 1] } };
+    if (plan.distils) inputs['final'] = { shape: [batch, tokens, spec.hidden] };
+    const kinds = group.map((planned, i) => {
+      inputs[`features${i}`] = { shape: [batch, tokens, cutWidth(spec, exitCut(planned.exit))] };
+      inputs[`targets${i}`] = { shape: [positions, 2], dtype: 'int32' };
+      if (plan.distils && planned.exit.head.kind === 'shortlist') {
+        inputs[`shortlist${i}`] = { shape: [planned.exit.head.tokens.length], dtype: 'int32' };
+      }
+      for (const { name, shape } of planned.parameters) inputs[graphName(planned, i, name)] = { shape };
+      for (const name of planned.frozen) inputs[graphName(planned, i, name)] = { shape: model.shape(name) };
+      return `${planned.exit.architecture}/${planned.exit.head.kind}`;
+    });
+    return { key: JSON.stringify([kinds, inputs]), inputs };
+  }
+
+  function recordPass(group: readonly PlannedExit[], inputs: Record<string, InputSpec>): ReturnType<typeof record> {
+    return record(inputs, (tensors) => {
+      const named = (planned: PlannedExit, i: number, names: readonly string[]): Map<string, tf.Tensor> =>
+        new Map(names.map((name) => [name, tensors[graphName(planned, i, name)]!]));
+      const exits = group.map((planned, i): ExitTensors => ({
+        exit: planned.exit,
+        features: tensors[`features${i}`]!,
+        trained: named(planned, i, namesOf(planned)),
+        frozen: named(planned, i, planned.frozen),
+        targets: tensors[`targets${i}`]!,
+        weights: tensors['weights']!,
+        shortlist: tensors[`shortlist${i}`] ?? null,
+      }));
+      const result = groupGradients(spec, exits, tensors['final'] ?? null, objective, chunk);
+      const gradients = group.flatMap((planned, i) =>
+        namesOf(planned).map((name) => [`gradient of ${graphName(planned, i, name)}`, result.gradients.get(name)!]),
+      );
+      return { losses: result.losses, squares: result.squares, ...Object.fromEntries(gradients) };
+    });
+  }
+
+  const flat: InputSpec = { shape: [{ name: 'n', example: 7919 }] };
+  const scalar: InputSpec = { shape: [] };
+
+  const updateSession = (): Promise<Session> =>
+    sessionOf('update', () =>
+      record(
+        {
+          parameter: flat,
+          first: flat,
+          second: flat,
+          gradient: flat,
+          scale: scalar,
+          stepSize: scalar,
+          varianceScale: scalar,
+          keep: scalar,
+        },
+        ({ parameter, first, second, gradient, ...scalars }) => ({
+          ...adamW(optimiser, { parameter, first, second }, gradient, scalars),
+        }),
+      ),
+    );
+
+  const sumSession = (): Promise<Session> =>
+    sessionOf('sum', () =>
+      record({ total: flat, gradient: flat, factor: scalar }, ({ total, gradient, factor }) => {
+        const sum = tf.add(total, tf.mul(gradient, factor));
+        return { sum, squares: sumOfSquares(sum) };
+      }),
+    );
+
+  return {
+    async differentiate(group, stepBatch) {
+      const { key, inputs } = passes.get(group)!;
+      const session = await sessionOf(key, () => recordPass(group, inputs));
+      const padded = padBatch(stepBatch, batch, tokens);
+      const feeds: Record<string, Value> = {};
+      const feed = (name: string, data: Value['data']): void => {
+        feeds[name] = { data, shape: inputs[name]!.shape as number[] };
+      };
+      feed('weights', targetWeights(padded));
+      if (plan.distils) feed('final', finalOf(padded));
+      for (const [i, planned] of group.entries()) {
+        feed(`features${i}`, featuresOf(padded, planned));
+        feed(`targets${i}`, targetPairs(targetClasses(padded, planned), chunk));
+        if (`shortlist${i}` in inputs && planned.exit.head.kind === 'shortlist') {
+          feed(`shortlist${i}`, Int32Array.from(planned.exit.head.tokens));
+        }
+        for (const name of namesOf(planned)) feed(graphName(planned, i, name), parameters.get(name)!);
+        for (const name of planned.frozen) feed(graphName(planned, i, name), frozen.get(name)!);
+      }
+      const results = await session.run(feeds);
+      return group.map((planned, i) => ({
+        loss: numbersOf(results, 'losses')[i]!,
+        squares: numbersOf(results, 'squares')[i]!,
+        gradient: new Map(
+          namesOf(planned).map((name) => [name, numbersOf(results, `gradient of ${graphName(planned, i, name)}`)]),
+        ),
+      }));
+    },
+
+    async accumulate(total, gradient, factor) {
+      const session = await sumSession();
+      const sums = total ?? gradient;
+      let squares = 0;
+      for (const [name, values] of gradient) {
+        const target = sums.get(name)!;
+        for (const [begin, end] of pieces(values.length)) {
+          const before = total ? target.subarray(begin, end) : new Float32Array(end - begin);
+          const results = await session.run({
+            total: vector(before),
+            gradient: vector(values.subarray(begin, end)),
+            factor: number(factor),
+          });
+          target.set(numbersOf(results, 'sum'), begin);
+          squares += numbersOf(results, 'squares')[0]!;
+        }
+      }
+      return { squares, gradient: sums };
+    },
+
+    async apply(planned, gradient, scale, learningRate, update) {
+      const session = await updateSession();
+      for (const { name, shape } of planned.parameters) {
+        const numbers = updateNumbers(optimiser, update, learningRate, scale, decays(optimiser, shape));
+        const scalars = Object.fromEntries(scalarNames.map((each) => [each, number(numbers[each])]));
+        const state = { parameter: parameters.get(name)!, first: first.get(name)!, second: second.get(name)! };
+        const values = gradient.get(name)!;
+        for (const [begin, end] of pieces(values.length)) {
+          const results = await session.run({
+            parameter: vector(state.parameter.subarray(begin, end)),
+            first: vector(state.first.subarray(begin, end)),
+            second: vector(state.second.subarray(begin, end)),
+            gradient: vector(values.subarray(begin, end)),
+            ...scalars,
+          });
+          for (const part of ['parameter', 'first', 'second'] as const)
+            state[part].set(numbersOf(results, part), begin);
+        }
+      }
+    },
+
+    discard() {},
+
+    async state() {
+      return { parameters: copyOf(parameters), firstMoments: copyOf(first), secondMoments: copyOf(second) };
+    },
+
+    async restore(state: StepState) {
+      for (const [target, source] of [
+        [parameters, state.parameters],
+        [first, state.firstMoments],
+        [second, state.secondMoments],
+      ] as const) {
+        for (const [name, values] of target) values.set(requireValues(source, name, values.length));
+      }
+    },
+
+    async dispose() {
+      for (const opened of sessions.values()) await (await opened).dispose();
+      sessions.clear();
+    },
+  };
+}
+
+/** A name that is the same for exits of one kind, whatever their layer. */
+function graphName({ exit }: PlannedExit, i: number, name: string): string {
+  for (const [path, short] of [
+    [exitPath(exit), `exit${i}`],
+    [layerPath(exit.layer), `layer${i}`],
+  ] as const) {
+    if (name.startsWith(`${path}.`)) return short + name.slice(path.length);
+  }
+  return name;
+}
+
+const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);
+
+/** Fills a smaller batch up with positions without targets; to the right, where a causal model never looks. */
+export function padBatch(source: StepBatch, batch: number, tokens: number): StepBatch {
+  if (source.batch === batch && source.tokens === tokens) return source;
+  if (source.batch > batch || source.tokens > tokens) {
+    throw new Error(`a batch of ${source.batch} × ${source.tokens} in a step compiled for ${batch} × ${tokens}`);
+  }
+  const pad = (values: Float32Array): Float32Array => {
+    const width = values.length / (source.batch * source.tokens);
+    const padded = new Float32Array(batch * tokens * width);
+    for (let row = 0; row < source.batch; row++) {
+      const length = source.tokens * width;
+      padded.set(values.subarray(row * length, (row + 1) * length), row * tokens * width);
+    }
+    return padded;
+  };
+  const targets = new Int32Array(batch * tokens).fill(-1);
+  for (let row = 0; row < source.batch; row++) {
+    targets.set(source.targets.subarray(row * source.tokens, (row + 1) * source.tokens), row * tokens);
+  }
+  return {
+    batch,
+    tokens,
+    features: new Map([...source.features].map(([cut, values]) => [cut, pad(values)])),
+    targets,
+    final: source.final && pad(source.final),
+  };
+}
+
+function* pieces(length: number): Generator<readonly [number, number]> {
+  for (let begin = 0; begin < length; begin += pieceElements) yield [begin, Math.min(length, begin + pieceElements)];
+}
+
+const vector = (data: Float32Array): Value => ({ data, shape: [data.length] });
+const number = (value: number): Value => ({ data: Float32Array.of(value), shape: [] });
+const numbersOf = (results: Record<string, Value>, name: string): Float32Array => results[name]!.data as Float32Array;
+const zerosLike = (arrays: Arrays): Arrays =>
+  new Map([...arrays].map(([name, values]) => [name, new Float32Array(values.length)]));
+const copyOf = (arrays: Arrays): Arrays => new Map([...arrays].map(([name, values]) => [name, values.slice()]));

@@ -1,0 +1,178 @@
+/** The step's engine on a tfjs backend: the same functions as the compiled one, computed at once, parameters on the device. */
+import * as tf from '@tensorflow/tfjs-core';
+import { withBackend } from '../autodiff/recorder.ts';
+import { chunkTokens, targetPairs } from './objective.ts';
+import { adamW, decays, updateNumbers } from './optimiser.ts';
+import type { StepEngine } from './step.ts';
+import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients.ts';
+import {
+  featuresOf,
+  finalOf,
+  requireValues,
+  targetClasses,
+  targetWeights,
+  type PlannedExit,
+  type StepOptions,
+  type StepPlan,
+} from './step-plan.ts';
+import type { StepState } from './types.ts';
+
+export interface EagerOptions {
+  /** Name of a registered, ready tfjs backend. */
+  readonly backend: string;
+  /** Tokens whose logits are alive at a time; default: by memory. */
+  readonly chunk?: number;
+}
+
+type Tensors = Map<string, tf.Tensor>;
+const parts = ['parameters', 'firstMoments', 'secondMoments'] as const;
+
+export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions): StepEngine<Tensors> {
+  const { spec, initial, model, objective, optimiser, backend } = options;
+  const chunk = options.chunk ?? chunkTokens(plan.widest);
+  const on = <T>(compute: () => T): T => withBackend(backend, compute);
+  const listed = plan.exits.flatMap(({ parameters }) => parameters);
+  const shapes = new Map(listed.map(({ name, shape }) => [name, [...shape]]));
+  const held = on(() => ({
+    parameters: new Map([...shapes].map(([name, shape]) => [name, tf.tensor(initial.get(name)!.slice(), shape)])),
+    firstMoments: new Map([...shapes].map(([name, shape]) => [name, tf.fill(shape, 0)])),
+    secondMoments: new Map([...shapes].map(([name, shape]) => [name, tf.fill(shape, 0)])),
+  })) satisfies Record<(typeof parts)[number], Tensors>;
+  const frozen: Tensors = on(
+    () =>
+      new Map(
+        [...new Set(plan.exits.flatMap((planned) => planned.frozen))].map((name) => [
+          name,
+          tf.tensor(model.values(name), [...model.shape(name)]),
+        ]),
+      ),
+  );
+  const replace = (part: (typeof parts)[number], name: string, tensor: tf.Tensor): void => {
+    held[part].get(name)!.dispose();
+    held[part].set(name, tf.keep(tensor));
+  };
+  const select = (tensors: Tensors, names: readonly string[]): Tensors =>
+    new Map(names.map((name) => [name, tensors.get(name)!]));
+
+  return {
+    async differentiate(group, batch) {
+      const { losses, squares, gradients } = on(() => {
+        const size = [batch.batch, batch.tokens];
+        const positions = batch.batch * batch.tokens;
+        const inputs: tf.Tensor[] = [];
+        const input = (values: Float32Array | Int32Array, shape: number[]): tf.Tensor => {
+          const tensor = tf.tensor(values, shape, values instanceof Int32Array ? 'int32' : 'float32');
+          inputs.push(tensor);
+          return tensor;
+        };
+        const weights = input(targetWeights(batch), [positions, 1]);
+        const exits = group.map((planned): ExitTensors => {
+          const { head } = planned.exit;
+          return {
+            exit: planned.exit,
+            features: input(featuresOf(batch, planned), [...size, featuresOf(batch, planned).length / positions]),
+            trained: select(held.parameters, namesOf(planned)),
+            frozen: select(frozen, planned.frozen),
+            targets: input(targetPairs(targetClasses(batch, planned), chunk), [positions, 2]),
+            weights,
+            shortlist:
+              plan.distils && head.kind === 'shortlist'
+                ? input(Int32Array.from(head.tokens), [head.tokens.length])
+                : null,
+          };
+        });
+        const final = plan.distils ? input(finalOf(batch), [...size, spec.hidden]) : null;
+        const result = groupGradients(spec, exits, final, objective, chunk);
+        tf.dispose(inputs);
+        return result;
+      });
+      const [lossValues, squareValues] = await Promise.all([losses.data(), squares.data()]);
+      tf.dispose([losses, squares]);
+      return group.map((planned, i) => ({
+        loss: lossValues[i]!,
+        squares: squareValues[i]!,
+        gradient: select(gradients as Tensors, namesOf(planned)),
+      }));
+    },
+
+    async accumulate(total, gradient, factor) {
+      const sums: Tensors = new Map();
+      const squares = on(() =>
+        tf.tidy(() => {
+          for (const [name, value] of gradient) {
+            const scaled = tf.mul(value, factor);
+            sums.set(name, tf.keep(total ? tf.add(total.get(name)!, scaled) : scaled));
+          }
+          return [...sums.values()].map(sumOfSquares).reduce((sum, each) => tf.add(sum, each));
+        }),
+      );
+      tf.dispose([...gradient.values(), ...(total?.values() ?? [])]);
+      const [value] = await squares.data();
+      squares.dispose();
+      return { squares: value!, gradient: sums };
+    },
+
+    async apply(planned, gradient, scale, learningRate, update) {
+      on(() => {
+        for (const { name, shape } of planned.parameters) {
+          const numbers = updateNumbers(optimiser, update, learningRate, scale, decays(optimiser, shape));
+          const next = tf.tidy(() => ({
+            ...adamW(
+              optimiser,
+              {
+                parameter: held.parameters.get(name)!,
+                first: held.firstMoments.get(name)!,
+                second: held.secondMoments.get(name)!,
+              },
+              gradient.get(name)!,
+              {
+                scale: tf.scalar(numbers.scale),
+                stepSize: tf.scalar(numbers.stepSize),
+                varianceScale: tf.scalar(numbers.varianceScale),
+                keep: tf.scalar(numbers.keep),
+              },
+            ),
+          }));
+          replace('parameters', name, next.parameter);
+          replace('firstMoments', name, next.first);
+          replace('secondMoments', name, next.second);
+        }
+      });
+      tf.dispose([...gradient.values()]);
+    },
+
+    discard(gradient) {
+      tf.dispose([...gradient.values()]);
+    },
+
+    async state() {
+      const read = async (tensors: Tensors): Promise<Map<string, Float32Array>> => {
+        const values = new Map<string, Float32Array>();
+        for (const [name, tensor] of tensors) values.set(name, Float32Array.from(await tensor.data()));
+        return values;
+      };
+      return {
+        parameters: await read(held.parameters),
+        firstMoments: await read(held.firstMoments),
+        secondMoments: await read(held.secondMoments),
+      };
+    },
+
+    async restore(state: StepState) {
+      on(() => {
+        for (const part of parts) {
+          for (const [name, shape] of shapes) {
+            const values = requireValues(state[part], name, held[part].get(name)!.size);
+            replace(part, name, tf.tensor(Float32Array.from(values), shape));
+          }
+        }
+      });
+    },
+
+    async dispose() {
+      for (const tensors of [frozen, ...parts.map((part) => held[part])]) tf.dispose([...tensors.values()]);
+    },
+  };
+}
+
+const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);

@@ -1,0 +1,105 @@
+/**
+ * What both steps are built from: the exits with their parameters, which exits share a pass, and the targets in the
+ * form that the loss wants. Knows no backend.
+ */
+import { checkParameters, exitParameters, frozenParameters, type ExitParameter } from '../exits/parameters.ts';
+import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
+import type { Parameters } from '../model/parameters.ts';
+import { cutName, type ModelSpec } from '../model/spec.ts';
+import type { ObjectiveOptions, OptimiserOptions, StepBatch } from './types.ts';
+
+export interface StepOptions {
+  readonly spec: ModelSpec;
+  readonly exits: readonly ExitSpec[];
+  /** First values of every trained parameter (exits/initialise.ts, a fit, or a checkpoint); copied. */
+  readonly initial: ReadonlyMap<string, Float32Array>;
+  /** The backbone's parameters, of which the frozen ones that exits read are kept. */
+  readonly model: Pick<Parameters, 'has' | 'shape' | 'values'>;
+  readonly objective: ObjectiveOptions;
+  readonly optimiser: OptimiserOptions;
+}
+
+export interface PlannedExit {
+  readonly exit: ExitSpec;
+  readonly id: string;
+  readonly cut: string;
+  readonly parameters: readonly ExitParameter[];
+  readonly frozen: readonly string[];
+  /** Class of each token id; null where classes are the token ids. */
+  readonly classes: Int32Array | null;
+}
+
+export interface StepPlan {
+  readonly exits: readonly PlannedExit[];
+  /** Exits that go through one pass: each by itself, or all where they share a teacher. */
+  readonly groups: readonly (readonly PlannedExit[])[];
+  /** The widest set of classes of any head in a pass, the teacher's included: what bounds a chunk. */
+  readonly widest: number;
+  readonly distils: boolean;
+}
+
+/**
+ * Plans a step.
+ * @throws UserError where `initial` is not exactly the exits' trained parameters.
+ */
+export function planStep({ spec, exits, initial, model, objective }: StepOptions): StepPlan {
+  const distils = objective.distillation > 0;
+  const planned = exits.map((exit): PlannedExit => ({
+    exit,
+    id: exitId(exit),
+    cut: cutName(exitCut(exit)),
+    parameters: exitParameters(spec, exit, model),
+    frozen: frozenParameters(exit, model, distils),
+    classes: exit.head.kind === 'shortlist' ? shortlistClasses(exit.head.tokens, spec.vocabulary) : null,
+  }));
+  checkParameters(
+    planned.flatMap(({ parameters }) => parameters),
+    initial,
+    'The set of first values',
+  );
+  const widths = exits.map(({ head }) => (head.kind === 'shortlist' ? head.tokens.length + 1 : spec.vocabulary));
+  return {
+    exits: planned,
+    groups: distils ? [planned] : planned.map((exit) => [exit]),
+    widest: Math.max(...widths, distils ? spec.vocabulary : 0),
+    distils,
+  };
+}
+
+/** Class of each token id under a shortlist: its place in the list, or the last class, *defer*. */
+export function shortlistClasses(tokens: readonly number[], vocabulary: number): Int32Array {
+  const classes = new Int32Array(vocabulary).fill(tokens.length);
+  tokens.forEach((token, place) => (classes[token] = place));
+  return classes;
+}
+
+/** Class of each target of a batch; 0 where there is none. */
+export const targetClasses = ({ targets }: StepBatch, { classes }: PlannedExit): Int32Array =>
+  targets.map((token) => (token < 0 ? 0 : classes ? classes[token]! : token));
+
+/** 1 for each token with a target, else 0. */
+export const targetWeights = ({ targets }: StepBatch): Float32Array =>
+  Float32Array.from(targets, (token) => (token < 0 ? 0 : 1));
+
+export const targetCount = ({ targets }: StepBatch): number =>
+  targets.reduce((count, token) => count + (token < 0 ? 0 : 1), 0);
+
+/** Features of an exit in a batch. Throws where the trainer did not supply its cut. */
+export function featuresOf({ features }: StepBatch, { cut }: PlannedExit): Float32Array {
+  const found = features.get(cut);
+  if (!found) throw new Error(`the batch has no features at ${cut}, only at ${[...features.keys()].join(', ')}`);
+  return found;
+}
+
+/** The final state of a batch. Throws where distillation needs it and the trainer did not supply it. */
+export function finalOf({ final }: StepBatch): Float32Array {
+  if (!final) throw new Error('distillation needs the final state, which the batch does not carry');
+  return final;
+}
+
+/** Values of a parameter in a state; throws where the state is of other exits. */
+export function requireValues(source: ReadonlyMap<string, Float32Array>, name: string, length: number): Float32Array {
+  const values = source.get(name);
+  if (values?.length !== length) throw new Error(`the state has no ${length} numbers for "${name}"`);
+  return values;
+}

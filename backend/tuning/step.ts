@@ -1,0 +1,154 @@
+/**
+ * The tuning step: loss, gradient, clipping and AdamW of all exits, over an engine that differentiates and updates. Two
+ * engines run the same tfjs functions: compiled to ONNX Runtime (step-compiled.ts), and eager on a tfjs backend
+ * (step-eager.ts).
+ *
+ * Gradients are of *sums* over target tokens, and are divided by their number at the update: so micro-batches
+ * accumulated together equal one large batch, however many targets each has.
+ */
+import type { ExitSpec } from '../exits/spec.ts';
+import { clipCoefficient } from './optimiser.ts';
+import { compiledEngine, type CompiledOptions } from './step-compiled.ts';
+import { eagerEngine, type EagerOptions } from './step-eager.ts';
+import { planStep, targetCount, type PlannedExit, type StepOptions, type StepPlan } from './step-plan.ts';
+import type { OptimiserOptions, StepBatch, StepSettings, StepState, TuningStep } from './types.ts';
+
+export type { StepOptions } from './step-plan.ts';
+
+/** What a step asks of the machine. `G` is an exit's gradient, which belongs to whoever holds it last. */
+export interface StepEngine<G> {
+  /** The summed loss of each exit of a group, and the gradient of that sum with its sum of squares. */
+  differentiate(
+    group: readonly PlannedExit[],
+    batch: StepBatch,
+  ): Promise<{ loss: number; squares: number; gradient: G }[]>;
+  /** total + factor · gradient, in place of both; `total` null is zero. */
+  accumulate(total: G | null, gradient: G, factor: number): Promise<{ squares: number; gradient: G }>;
+  /** AdamW with scale · gradient as update number `update` (from 1); uses the gradient up. */
+  apply(exit: PlannedExit, gradient: G, scale: number, learningRate: number, update: number): Promise<void>;
+  discard(gradient: G): void;
+  state(): Promise<Omit<StepState, 'updates'>>;
+  restore(state: StepState): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** A step for batches of one shape, compiled once; smaller batches are padded to it. `threads` defaults to all cores. */
+export async function createCompiledStep(options: StepOptions & CompiledOptions): Promise<TuningStep> {
+  const plan = planStep(options);
+  return tuningStep(plan, compiledEngine(plan, options), options.optimiser, options.exits);
+}
+
+/** A step on a tfjs backend that is registered and ready, by name (`cpu`, `webgpu`, `tensorflow`). */
+export async function createEagerStep(options: StepOptions & EagerOptions): Promise<TuningStep> {
+  const plan = planStep(options);
+  return tuningStep(plan, eagerEngine(plan, options), options.optimiser, options.exits);
+}
+
+/** What has been accumulated of one exit since the last update. */
+interface Pending<G> {
+  readonly gradient: G;
+  readonly loss: number;
+}
+
+/** A gradient that waits for its update; `scale` turns it into the gradient of the mean loss. */
+interface Ready<G> {
+  readonly planned: PlannedExit;
+  readonly gradient: G;
+  readonly scale: number;
+  readonly norm: number;
+}
+
+function tuningStep<G>(
+  plan: StepPlan,
+  engine: StepEngine<G>,
+  optimiser: OptimiserOptions,
+  exits: readonly ExitSpec[],
+): TuningStep {
+  let updates = 0;
+  let count = 0;
+  const pending = new Map<string, Pending<G>>();
+
+  const apply = async ({ planned, gradient, scale }: Ready<G>, norm: number, learningRate: number): Promise<void> => {
+    const clip = clipCoefficient(norm, optimiser.gradientClip);
+    await engine.apply(planned, gradient, clip * scale, learningRate, updates + 1);
+  };
+
+  const discardPending = (): void => {
+    for (const { gradient } of pending.values()) engine.discard(gradient);
+    pending.clear();
+    count = 0;
+  };
+
+  return {
+    exits,
+    async accumulate(batch, settings) {
+      const own = targetCount(batch);
+      const losses = new Map<string, number>();
+      const gradientNorms = new Map<string, number>();
+      for (const group of plan.groups) {
+        const results = await engine.differentiate(group, batch);
+        for (const [i, { id }] of group.entries()) {
+          const { loss, gradient } = results[i]!;
+          const before = pending.get(id);
+          const total = await engine.accumulate(before?.gradient ?? null, gradient, weightOf(settings, id));
+          pending.set(id, { gradient: total.gradient, loss: (before?.loss ?? 0) + loss });
+          losses.set(id, mean(loss, own));
+          gradientNorms.set(id, mean(Math.sqrt(total.squares), count + own));
+        }
+      }
+      count += own;
+      return { losses, gradientNorms };
+    },
+    async update(batch, settings) {
+      const all = count + targetCount(batch);
+      const losses = new Map<string, number>();
+      const gradientNorms = new Map<string, number>();
+      const waiting: Ready<G>[] = [];
+      for (const group of plan.groups) {
+        const results = await engine.differentiate(group, batch);
+        for (const [i, planned] of group.entries()) {
+          const { id } = planned;
+          let { gradient, squares } = results[i]!;
+          const before = pending.get(id);
+          let scale = mean(weightOf(settings, id), all);
+          if (before) {
+            ({ gradient, squares } = await engine.accumulate(before.gradient, gradient, weightOf(settings, id)));
+            pending.delete(id);
+            scale = mean(1, all);
+          }
+          const norm = scale * Math.sqrt(squares);
+          losses.set(id, mean((before?.loss ?? 0) + results[i]!.loss, all));
+          gradientNorms.set(id, norm);
+          const ready = { planned, gradient, scale, norm };
+          if (optimiser.clip === 'joint') waiting.push(ready);
+          else await apply(ready, norm, settings.learningRate);
+        }
+      }
+      const joint = Math.hypot(...waiting.map(({ norm }) => norm));
+      for (const ready of waiting) await apply(ready, joint, settings.learningRate);
+      updates++;
+      count = 0;
+      return { losses, gradientNorms };
+    },
+    async state() {
+      return { updates, ...(await engine.state()) };
+    },
+    async restore(state) {
+      discardPending();
+      await engine.restore(state);
+      updates = state.updates;
+    },
+    async dispose() {
+      discardPending();
+      await engine.dispose();
+    },
+  };
+}
+
+function weightOf({ exitWeights }: StepSettings, id: string): number {
+  const weight = exitWeights.get(id);
+  if (weight === undefined) throw new Error(`no weight for the exit ${id}`);
+  return weight;
+}
+
+const mean = (sum: number, count: number): number => sum / Math.max(1, count);
