@@ -1,0 +1,90 @@
+/** The arrows of docs/architecture.md, over what every file imports, however the import is written. */
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = path.resolve(import.meta.dirname, '../..');
+
+/** What each folder may import besides itself and protocol/. Kept apart from eslint.config.js on purpose: both must agree. */
+const below: Readonly<Record<string, readonly string[]>> = {
+  formats: [],
+  model: ['formats'],
+  graph: ['formats', 'model'],
+  autodiff: ['formats', 'model', 'graph'],
+  exits: ['formats', 'model', 'autodiff'],
+  runtime: ['formats', 'model', 'graph', 'exits'],
+  data: ['formats', 'model'],
+  decoding: ['formats', 'model', 'exits', 'runtime', 'data'],
+  tuning: ['formats', 'model', 'exits', 'runtime', 'data', 'autodiff', 'graph'],
+  export: ['formats', 'model', 'exits', 'data'],
+  evaluation: ['formats', 'model', 'exits', 'runtime', 'data', 'decoding', 'tuning'],
+  recipes: ['formats', 'model', 'exits', 'runtime', 'data', 'decoding', 'tuning', 'export', 'evaluation'],
+  worker: ['recipes'],
+  server: ['worker', 'recipes', 'data'],
+  cli: ['worker', 'recipes', 'server'],
+};
+
+interface Import {
+  readonly file: string;
+  readonly specifier: string;
+}
+
+function importsOf(folder: string): Import[] {
+  const files = readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => /\.(ts|mjs)$/.test(file))
+    .map((file) => path.posix.join(folder, file.replaceAll('\\', '/')));
+  return files.flatMap((file) => {
+    const text = readFileSync(path.join(root, file), 'utf8');
+    const found = text.matchAll(
+      /(?:^|\n)\s*(?:import|export)\s[^;]*?from\s*'([^']+)'|\bimport\(\s*'([^']+)'|(?:^|\n)import\s*'([^']+)'/g,
+    );
+    return [...found].map((match) => ({ file, specifier: (match[1] ?? match[2] ?? match[3])! }));
+  });
+}
+
+/** The folder an import leads to: `protocol`, `backend/model` …; null for a package. */
+function target({ file, specifier }: Import): string | null {
+  if (!specifier.startsWith('.')) return null;
+  const parts = path.posix.join(path.posix.dirname(file), specifier).split('/');
+  return parts[0] === 'backend' ? parts.slice(0, 2).join('/') : parts[0]!;
+}
+
+const folders = [
+  ...Object.entries(below).map(([name, others]) => ({
+    folder: `backend/${name}`,
+    allowed: [`backend/${name}`, 'protocol', ...others.map((other) => `backend/${other}`)],
+  })),
+  { folder: 'extension', allowed: ['extension', 'protocol'] },
+  { folder: 'webview', allowed: ['webview', 'protocol'] },
+  { folder: 'protocol', allowed: ['protocol'] },
+];
+
+describe('imports', () => {
+  it.each(folders)('of $folder follow the arrows', ({ folder, allowed }) => {
+    const wrong = importsOf(folder).filter((each) => {
+      const to = target(each);
+      return to !== null && !allowed.includes(to);
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  it('know every folder of the backend', () => {
+    expect(readdirSync(path.join(root, 'backend')).sort()).toEqual(Object.keys(below).sort());
+  });
+
+  it('keep each heavy package in its place', () => {
+    const all = folders.flatMap(({ folder }) => importsOf(folder));
+    const importers = (pattern: RegExp) =>
+      new Set(
+        all.filter(({ specifier }) => pattern.test(specifier)).map(({ file }) => file.split('/').slice(0, 2).join('/')),
+      );
+    for (const folder of importers(/^onnxruntime-/)) expect(folder).toBe('backend/runtime');
+    for (const folder of importers(/^@tensorflow\//)) {
+      expect(['backend/autodiff', 'backend/exits', 'backend/tuning']).toContain(folder);
+    }
+    for (const folder of importers(/^vscode$/)) expect(folder).toMatch(/^extension\//);
+    expect(
+      all.filter(({ file }) => file.startsWith('protocol/')).every(({ specifier }) => specifier.startsWith('.')),
+    ).toBe(true);
+  });
+});

@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { configSchema, manifestConfiguration, settingsPage } from '../../../protocol/options-documents.ts';
+import { commandNames, optionTables, parseOptions, type OptionTable } from '../../../protocol/options.ts';
+
+const root = path.resolve(import.meta.dirname, '../../..');
+const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
+const stale = 'stale: run npm run docs';
+
+describe('generated documents', () => {
+  it('are those of the options', () => {
+    expect(read('docs/settings.md'), stale).toBe(settingsPage());
+    for (const command of commandNames) {
+      expect(JSON.parse(read(`docs/schemas/${command}.schema.json`)), stale).toEqual(configSchema(command));
+    }
+    const manifest = JSON.parse(read('package.json')) as { contributes: { configuration: unknown } };
+    expect(manifest.contributes.configuration, stale).toEqual(manifestConfiguration());
+  });
+
+  it('give every setting a name, once', () => {
+    const sections = manifestConfiguration() as { properties: object }[];
+    const names = sections.flatMap(({ properties }) => Object.keys(properties));
+    expect(new Set(names).size).toBe(names.length);
+    expect(names).toContain('earlyExit.tuning.learningRate');
+    expect(names).toContain('earlyExit.exits');
+    expect(names).toContain('earlyExit.decoding.exits');
+    for (const name of names) {
+      // A setting that is also the beginning of another one cannot be set.
+      expect(names.filter((other) => other.startsWith(`${name}.`))).toEqual([]);
+    }
+  });
+
+  it('have defaults that their own command takes', () => {
+    for (const command of commandNames) {
+      const table: OptionTable = optionTables[command];
+      const defaults = Object.fromEntries(Object.entries(table).map(([name, option]) => [name, option.default]));
+      const ending = command === 'tune' ? { minutes: 10 } : {};
+      expect(() => parseOptions(command, { ...defaults, ...ending })).not.toThrow();
+    }
+  });
+});
