@@ -1,0 +1,107 @@
+/** The parts of a tokenizer.json that are looked at, checked once; and the splits that the JavaScript library gets wrong, rewritten. */
+import { userError } from '../../protocol/errors.ts';
+
+export type JsonObject = Record<string, unknown>;
+
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+}
+
+export interface TokenizerFile extends JsonObject {
+  readonly added_tokens: readonly AddedToken[];
+  readonly model: JsonObject & {
+    /** Text → id (BPE), or text and score in the order of ids (Unigram). */
+    readonly vocab: Readonly<Record<string, number>> | readonly (readonly [string, number])[];
+  };
+  readonly normalizer: JsonObject | null;
+  readonly pre_tokenizer: JsonObject | null;
+  readonly post_processor: JsonObject | null;
+  readonly decoder: JsonObject | null;
+}
+
+// An id is an index into tables here. The largest real vocabularies have some 260,000 tokens.
+const maxVocabulary = 2 ** 22;
+
+export const isTokenId = (value: unknown): value is number =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < maxVocabulary;
+
+export const isRecord = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Checks what this project relies on; the rest is the library's. Throws `bad-tokenizer`. */
+export function checkTokenizerFile(path: string, value: JsonObject): TokenizerFile {
+  const bad = (what: string): Error =>
+    userError('bad-tokenizer', `${path} is no sound tokenizer: ${what}.`, 'Get the file again.');
+  const { model, added_tokens: added = [] } = value;
+  if (!isRecord(model)) throw bad('it has no model');
+  const { vocab } = model;
+  if (!isVocabulary(vocab)) throw bad('its vocabulary is no map from text to ids');
+  if (!Array.isArray(added) || !added.every(isAddedToken)) throw bad('its added tokens have no text or no id');
+  for (const part of ['normalizer', 'pre_tokenizer', 'post_processor', 'decoder'])
+    if (value[part] !== undefined && value[part] !== null && !isRecord(value[part]))
+      throw bad(`its ${part} is no object`);
+  return {
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    ...value,
+    added_tokens: added.map((token) => ({ ...token, special: token.special === true })),
+  } as unknown as TokenizerFile;
+}
+
+/** Text and id of each token of the model, added ones aside. */
+export function vocabularyEntries({ model: { vocab } }: TokenizerFile): [string, number][] {
+  return isPairs(vocab) ? vocab.map(([text], id) => [text, id]) : Object.entries(vocab);
+}
+
+/** The regular expression of GPT-2's byte-level splitting, as the Rust library has it. */
+export const gpt2Split = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+export const split = (pattern: string): JsonObject => ({
+  type: 'Split',
+  pattern: { Regex: pattern },
+  behavior: 'Isolated',
+  invert: false,
+});
+
+/**
+ * The same file with two pre-tokenizers spelt as regular expressions, because the library's own versions differ from the Rust
+ * ones: `Digits` sees ASCII digits only, and `ByteLevel` takes U+FEFF for a space and U+0085 for none.
+ */
+export const withExactSplits = (file: TokenizerFile): TokenizerFile => ({
+  ...file,
+  pre_tokenizer: file.pre_tokenizer === null ? null : exactSplit(file.pre_tokenizer),
+});
+
+function exactSplit(config: JsonObject): JsonObject {
+  if (config['type'] === 'Sequence' && Array.isArray(config['pretokenizers']))
+    return {
+      ...config,
+      pretokenizers: config['pretokenizers'].map((one: unknown) => (isRecord(one) ? exactSplit(one) : one)),
+    };
+  if (config['type'] === 'Digits') return split(config['individual_digits'] === true ? '\\p{N}' : '\\p{N}+');
+  // A prefix space must come before the split, so that case stays the library's.
+  if (config['type'] === 'ByteLevel' && config['use_regex'] !== false && config['add_prefix_space'] !== true)
+    return { type: 'Sequence', pretokenizers: [split(gpt2Split), { ...config, use_regex: false }] };
+  return config;
+}
+
+type Vocab = TokenizerFile['model']['vocab'];
+const isPairs = (vocab: Vocab): vocab is Extract<Vocab, readonly unknown[]> => Array.isArray(vocab);
+
+function isVocabulary(value: unknown): boolean {
+  if (Array.isArray(value))
+    return (
+      value.length <= maxVocabulary &&
+      value.every(
+        (entry: unknown) => Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number',
+      )
+    );
+  return isRecord(value) && Object.values(value).every(isTokenId);
+}
+
+const isAddedToken = (value: unknown): value is AddedToken =>
+  isRecord(value) && typeof value['content'] === 'string' && value['content'] !== '' && isTokenId(value['id']);

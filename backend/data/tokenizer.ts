@@ -1,0 +1,223 @@
+/**
+ * Text to token ids and back, for a Hugging Face directory or a GGUF file. Encoding is @huggingface/tokenizers'; decoding works on
+ * each token's bytes, so that it never tidies spaces and can stream. Knows no model beyond its token ids.
+ */
+import { Tokenizer as Encoder } from '@huggingface/tokenizers';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import { fileError } from '../formats/files.ts';
+import { openGguf } from '../formats/gguf.ts';
+import { ggufTokenizer } from './gguf-tokenizer.ts';
+import { streamDecoder, tokenBytes, type StreamDecoder } from './token-bytes.ts';
+import {
+  checkTokenizerFile,
+  isRecord,
+  vocabularyEntries,
+  withExactSplits,
+  type JsonObject,
+  type TokenizerFile,
+} from './tokenizer-file.ts';
+
+export interface Tokenizer {
+  /** Where it was read from, for messages. */
+  readonly path: string;
+  /** Largest id + 1. A model's own vocabulary is often padded beyond it. */
+  readonly vocabularySize: number;
+  /** The same without added tokens: what ordinary text can produce. */
+  readonly ordinarySize: number;
+  readonly bosId: number | null;
+  /** Any of these ends a generation; the model's own end of text or turn first. */
+  readonly eosIds: readonly number[];
+  /** What stands between documents in training text: the end-of-text token where there is one, else the first of `eosIds`. */
+  readonly separatorId: number | null;
+  readonly chatTemplate: string | null;
+  /** `bos_token`, `eos_token` … by the names that chat templates use. */
+  readonly namedTokens: Readonly<Record<string, string>>;
+  /** Special tokens in the text are recognised. `addSpecial` (default true) adds what the model expects around a text, often a bos. */
+  encode(text: string, options?: { readonly addSpecial?: boolean }): number[];
+  /** The text of a whole sequence, special tokens included; U+FFFD for invalid UTF-8, nothing for ids without a token. */
+  decode(ids: ArrayLike<number>): string;
+  /** The text of one token by itself; U+FFFD where it is a part of a character. */
+  tokenText(id: number): string;
+  /** Decodes a continuation token by token; text comes out only as whole characters. */
+  decoder(): StreamDecoder;
+}
+
+/**
+ * Loads the tokenizer of a model: a Hugging Face directory (or a file within it), or a GGUF file.
+ * Throws `not-found`, `bad-tokenizer` or `unsupported`.
+ */
+export function loadTokenizer(modelPath: string): Tokenizer {
+  const stat = statSync(modelPath, { throwIfNoEntry: false });
+  if (stat === undefined)
+    throw userError('not-found', `There is no model at ${modelPath}.`, 'Give a Hugging Face directory or a GGUF file.');
+  if (stat.isDirectory()) return fromDirectory(modelPath);
+  if (modelPath.endsWith('.safetensors') || modelPath.endsWith('.json')) return fromDirectory(dirname(modelPath));
+  const gguf = openGguf(modelPath);
+  gguf.close();
+  return build(modelPath, ggufTokenizer(modelPath, gguf.metadata));
+}
+
+/**
+ * Throws `bad-tokenizer` where ordinary tokens lie beyond the vocabulary of the model. Added tokens may: some models ship
+ * markers that their text part has no row for.
+ */
+export function checkVocabulary(tokenizer: Tokenizer, model: string, vocabulary: number): void {
+  if (tokenizer.ordinarySize > vocabulary)
+    throw userError(
+      'bad-tokenizer',
+      `The tokenizer ${tokenizer.path} has ${tokenizer.ordinarySize} tokens, but ${model} has a vocabulary of ${vocabulary}.`,
+      'Use the tokenizer that belongs to the model.',
+    );
+}
+
+/** What both kinds of model give: a tokenizer.json and the names of the special tokens. */
+export interface TokenizerParts {
+  readonly file: TokenizerFile;
+  readonly config: JsonObject;
+  readonly bosId: number | null;
+  readonly eosIds: readonly number[];
+  readonly chatTemplate: string | null;
+  readonly namedTokens: Readonly<Record<string, string>>;
+}
+
+function fromDirectory(directory: string): Tokenizer {
+  const path = join(directory, 'tokenizer.json');
+  if (!existsSync(path))
+    throw userError(
+      'not-found',
+      `${directory} has no tokenizer.json.`,
+      'Get the model’s tokenizer.json, or save it with Transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…).',
+    );
+  const file = checkTokenizerFile(path, readObject(path));
+  const config = readOptional(join(directory, 'tokenizer_config.json'));
+  const model = readOptional(join(directory, 'config.json'));
+  const generation = readOptional(join(directory, 'generation_config.json'));
+  const ids = idsOf(file);
+  const namedTokens = tokensOf(config);
+  const idOf = (name: string): number | null => ids.get(namedTokens[name] ?? '') ?? null;
+  const ends = [idOf('eos_token'), ...numbers(generation['eos_token_id']), ...numbers(model['eos_token_id'])];
+  return build(path, {
+    file,
+    config,
+    bosId: idOf('bos_token') ?? numbers(generation['bos_token_id'] ?? model['bos_token_id'])[0] ?? null,
+    eosIds: [...new Set(ends.filter((id) => id !== null))],
+    chatTemplate: templateOf(directory, config),
+    namedTokens,
+  });
+}
+
+function build(path: string, parts: TokenizerParts): Tokenizer {
+  const { file, bosId, eosIds, chatTemplate, namedTokens } = parts;
+  let encoder: Encoder;
+  try {
+    encoder = new Encoder(withExactSplits(file), parts.config);
+  } catch (error) {
+    throw unusable(path, error);
+  }
+  const bytes = tokenBytes(path, file);
+  const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  return {
+    path,
+    vocabularySize: bytes.tokens.length,
+    ordinarySize: bytes.ordinarySize,
+    bosId,
+    eosIds,
+    separatorId: separatorOf(file) ?? eosIds[0] ?? null,
+    chatTemplate,
+    namedTokens,
+    encode: (text, { addSpecial = true } = {}) => {
+      const { ids } = encode(path, encoder, text, addSpecial);
+      if (ids.includes(undefined as never))
+        throw userError('bad-tokenizer', `${path} has no token for a part of the text, and no unknown token.`);
+      return ids;
+    },
+    decode: (ids) => {
+      const text = textDecoder.decode(Buffer.concat(Array.from(ids, (id) => bytes.tokens[id] ?? nothing)));
+      return bytes.prefixesSpace && text.startsWith(' ') ? text.slice(1) : text;
+    },
+    tokenText: (id) => textDecoder.decode(bytes.tokens[id] ?? nothing),
+    decoder: () => streamDecoder(bytes),
+  };
+}
+
+const nothing = new Uint8Array(0);
+
+function encode(path: string, encoder: Encoder, text: string, addSpecial: boolean): { ids: number[] } {
+  try {
+    return encoder.encode(text, { add_special_tokens: addSpecial });
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}
+
+const unusable = (path: string, error: unknown): Error =>
+  userError(
+    'bad-tokenizer',
+    `The tokenizer of ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}.`,
+    'Use the tokenizer that belongs to the model.',
+    error,
+  );
+
+// In the order of preference; they count only where they are special tokens.
+const endOfText = ['<|endoftext|>', '<|end_of_text|>', '<eos>', '<|end▁of▁sentence|>', '</s>'];
+
+function separatorOf(file: TokenizerFile): number | null {
+  const special = new Map(file.added_tokens.filter((token) => token.special).map(({ content, id }) => [content, id]));
+  const found = endOfText.find((text) => special.has(text));
+  return found === undefined ? null : special.get(found)!;
+}
+
+const idsOf = (file: TokenizerFile): ReadonlyMap<string, number> =>
+  new Map([...vocabularyEntries(file), ...file.added_tokens.map(({ content, id }): [string, number] => [content, id])]);
+
+/** `xxx_token` entries of a tokenizer_config.json: a string, or an object with `content`. */
+function tokensOf(config: JsonObject): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(config).flatMap(([key, value]) => {
+      const text = isRecord(value) ? value['content'] : value;
+      return key.endsWith('_token') && typeof text === 'string' ? [[key, text]] : [];
+    }),
+  );
+}
+
+function templateOf(directory: string, config: JsonObject): string | null {
+  const file = join(directory, 'chat_template.jinja');
+  if (existsSync(file)) return readText(file);
+  const value = config['chat_template'] ?? readOptional(join(directory, 'chat_template.json'))['chat_template'];
+  if (typeof value === 'string') return value;
+  // Several by name: the one for plain conversations.
+  const named: unknown = Array.isArray(value)
+    ? value.find((entry: unknown) => isRecord(entry) && entry['name'] === 'default')
+    : undefined;
+  const template = isRecord(named) ? named['template'] : undefined;
+  return typeof template === 'string' ? template : null;
+}
+
+const numbers = (value: unknown): number[] =>
+  (Array.isArray(value) ? value : [value]).filter(
+    (id): id is number => Number.isSafeInteger(id) && (id as number) >= 0,
+  );
+
+const readOptional = (path: string): JsonObject => (existsSync(path) ? readObject(path) : {});
+
+function readObject(path: string): JsonObject {
+  const text = readText(path);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw userError('bad-tokenizer', `${path} is not JSON.`, 'Get the file again.', cause);
+  }
+  if (!isRecord(value)) throw userError('bad-tokenizer', `${path} does not hold a JSON object.`, 'Get the file again.');
+  return value;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw fileError(error, 'read', path);
+  }
+}
