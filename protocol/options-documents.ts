@@ -1,4 +1,4 @@
-/** What is generated from the options: JSON schemas of config files, the manifest's settings, the page of settings. */
+/** What is generated from the options: JSON schemas of config files and the page of settings. The manifest's part is the extension's. */
 import { settingGroups } from './options-groups.ts';
 import type { Option } from './options-kinds.ts';
 import { commandNames, flagName, optionTables, presets, type CommandName, type OptionTable } from './options.ts';
@@ -20,25 +20,13 @@ export function configSchema(command: CommandName): Json {
   };
 }
 
-/** The manifest's `contributes.configuration`: one section a group. */
-export function manifestConfiguration(): Json {
-  let order = 0;
-  return settingGroups.map(({ title, prefix, options }) => ({
-    title,
-    properties: Object.fromEntries(
-      settingsOf(prefix, options).map(([name, option]) => {
-        const { description, ...schema } = valueSchema(option);
-        const setting: Json = {
-          ...schema,
-          markdownDescription: description ?? '',
-          scope: option.scope,
-          order: order++,
-        };
-        return [name, setting];
-      }),
-    ),
-  }));
-}
+/** Full names of all settings. */
+export const settingNames = (): string[] =>
+  settingGroups.flatMap(({ prefix, options }) =>
+    Object.entries(options as OptionTable)
+      .filter(([, option]) => option.scope !== null)
+      .map(([name]) => settingPath(prefix, name)),
+  );
 
 /** docs/settings.md. */
 export function settingsPage(): string {
@@ -74,12 +62,6 @@ export function settingsPage(): string {
     lines.push(`| ${name} | ${minutes} | ${fitTokens} | ${evaluationTokens} |`);
   }
   return `${lines.join('\n')}\n`;
-}
-
-function settingsOf(prefix: string, options: OptionTable): [string, Option<unknown>][] {
-  return Object.entries(options)
-    .filter(([, option]) => option.scope !== null)
-    .map(([name, option]) => [settingPath(prefix, name), option]);
 }
 
 const settingPath = (prefix: string, name: string): string =>
