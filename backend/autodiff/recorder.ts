@@ -69,7 +69,7 @@ export function after(x: tf.Tensor, earlier: readonly tf.Tensor[]): tf.Tensor {
   const nothings = earlier.map((tensor) => {
     const { name, shape } = recordedOf(tensor);
     const ends = [shape.map(() => 0), shape.map(() => 1), shape.map((_, i) => i)];
-    const first = graph.node('Slice', [name, ...ends.map((end) => graph.ints(end))]);
+    const first = shape.length ? graph.node('Slice', [name, ...ends.map((end) => graph.ints(end))]) : name;
     return graph.node('Mul', [graph.node('Reshape', [first, graph.ints([])]), graph.scalar(0)]);
   });
   const name = nothings.reduce((sum, nothing) => graph.node('Add', [sum, nothing]), recordedOf(x).name);

@@ -118,9 +118,10 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
           varianceScale: scalar,
           keep: scalar,
         },
-        ({ parameter, first, second, gradient, ...scalars }) => ({
-          ...adamW(optimiser, { parameter, first, second }, gradient, scalars),
-        }),
+        ({ parameter, first, second, gradient, ...scalars }) => {
+          const next = adamW(optimiser, { parameter, first, second }, gradient, scalars);
+          return { 'next parameter': next.parameter, 'next first': next.first, 'next second': next.second };
+        },
       ),
     );
 
@@ -198,7 +199,7 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
             ...scalars,
           });
           for (const part of ['parameter', 'first', 'second'] as const)
-            state[part].set(numbersOf(results, part), begin);
+            state[part].set(numbersOf(results, `next ${part}`), begin);
         }
       }
     },
