@@ -29,6 +29,8 @@ export class GraphBuilder {
   private readonly inputs: OnnxValue[] = [];
   private readonly outputs: OnnxValue[] = [];
   private readonly constants = new Map<string, string>();
+  /** Values that became outputs, by the output's name: nodes write them under that name, without a copy. */
+  private readonly renamed = new Map<string, string>();
   private count = 0;
 
   /** Adds a node; returns the names of its `outputs` (a number: that many fresh names; '' leaves one out). */
@@ -61,7 +63,9 @@ export class GraphBuilder {
   }
 
   output(value: string, name: string, type: OnnxType, shape: readonly (number | string)[]): void {
-    this.nodeOf('Identity', [value], [name]);
+    const isNodeOutput = this.nodes.some(({ outputs }) => outputs.includes(value));
+    if (isNodeOutput && !this.renamed.has(value)) this.renamed.set(value, name);
+    else this.nodeOf('Identity', [value], [name]);
     this.outputs.push({ name, type, shape });
   }
 
@@ -97,7 +101,13 @@ export class GraphBuilder {
   }
 
   build(): BuiltGraph {
-    const { nodes, initialisers, inputs, outputs } = this;
+    const { initialisers, inputs, outputs, renamed } = this;
+    const rename = (value: string): string => renamed.get(value) ?? value;
+    const nodes = this.nodes.map((node) => ({
+      ...node,
+      inputs: node.inputs.map(rename),
+      outputs: node.outputs.map(rename),
+    }));
     return {
       bytes: encodeOnnx({ nodes, initialisers, inputs, outputs }),
       externalData: this.external,

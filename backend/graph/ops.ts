@@ -6,8 +6,9 @@
 import type { WeightBlocks } from '../formats/quantisation.ts';
 import type { Ops } from '../model/ops.ts';
 import type { BlockForm, Parameters } from '../model/parameters.ts';
-import type { Activation, NormSpec } from '../model/spec.ts';
+import type { Activation, ModelSpec, NormSpec } from '../model/spec.ts';
 import type { GraphBuilder } from './builder.ts';
+import { operatorsOf, type Provider } from './operators.ts';
 
 export interface GraphOptions {
   /**
@@ -17,6 +18,8 @@ export interface GraphOptions {
   readonly arithmetic: 'float32' | 'int8';
   /** Whether attention sees keys and values from before this pass, fed as `key.<slot>` and `value.<slot>`. */
   readonly past: boolean;
+  /** What will run the graph; default `cpu`. */
+  readonly provider?: Provider;
 }
 
 /** `Ops` over a graph; `slots` collects the attentions met, in order. */
@@ -33,6 +36,7 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
   const slots: string[] = [];
   const known = new Set<string>();
   const blockSums = new Map<string, string>();
+  const operators = operatorsOf[options.provider ?? 'cpu'];
 
   const inputOnce = (name: string, shape: readonly (number | string)[]): string => {
     if (!known.has(name)) builder.input(name, 'float32', shape);
@@ -79,8 +83,13 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       }
       builder.initialiser(key, all, [rows, columns]);
     }
-    return builder.node('FusedMatMul', [x, key], { transA: 0, transB: 1, alpha: { float: 1 } }, contrib);
+    return timesTransposed(x, key);
   };
+
+  const timesTransposed = (x: string, w: string): string =>
+    operators.product === 'FusedMatMul'
+      ? builder.node('FusedMatMul', [x, w], { transA: 0, transB: 1, alpha: { float: 1 } }, contrib)
+      : builder.node('MatMul', [x, builder.node('Transpose', [w], { perm: [1, 0] })]);
 
   /** MatMulNBits computes d·(q − centre); a minimum m per block adds (m + centre·d) times the sum of x in the block. */
   const blockProduct = (x: string, key: string, blocks: WeightBlocks, rows: number, columns: number): string => {
@@ -102,8 +111,7 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       blockSums.set(sumsKey, sums);
     }
     const m = builder.initialiser(`${key}.offsets`, offsets, [rows, perRow]);
-    const correction = builder.node('FusedMatMul', [sums, m], { transA: 0, transB: 1, alpha: { float: 1 } }, contrib);
-    return builder.node('Add', [y, correction]);
+    return builder.node('Add', [y, timesTransposed(sums, m)]);
   };
 
   const normWeights = (path: string, norm: NormSpec): string[] =>
@@ -113,6 +121,25 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
 
   const mask = (window: number | null): string =>
     inputOnce(window === null ? 'mask' : `mask.${window}`, ['batch', 1, 'tokens', 'keys']);
+
+  /** The past rows of a slot before the new ones, which also leave the graph. */
+  const withPast = (k: string, v: string, spec: ModelSpec, slot: string): [string, string] => {
+    const width = spec.kvHeads * spec.headDimensions;
+    const join = (fresh: string, past: string, output: string): string => {
+      builder.output(fresh, output, 'float32', ['batch', 'tokens', width]);
+      return builder.node('Concat', [inputOnce(past, ['batch', 'past', width]), fresh], { axis: 1 });
+    };
+    return [join(k, `key.${slot}`, `newKey.${slot}`), join(v, `value.${slot}`, `newValue.${slot}`)];
+  };
+
+  /** Repeats every key or value head for the heads of its group: `[batch, keys, heads · d]`. */
+  const forEveryHead = (x: string, spec: ModelSpec): string => {
+    if (spec.kvHeads === spec.heads) return x;
+    const group = spec.heads / spec.kvHeads;
+    const split = builder.node('Reshape', [x, builder.ints([0, 0, spec.kvHeads, 1, spec.headDimensions])]);
+    const repeated = builder.node('Expand', [split, builder.ints([1, 1, 1, group, 1])]);
+    return builder.node('Reshape', [repeated, builder.ints([0, 0, spec.heads * spec.headDimensions])]);
+  };
 
   return {
     slots,
@@ -161,32 +188,26 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
     },
     attention(q, k, v, spec, layer, slot) {
       slots.push(slot);
-      const attributes = {
-        q_num_heads: spec.heads,
-        kv_num_heads: spec.kvHeads,
-        scale: { float: spec.attentionScale },
-        ...(spec.attentionSoftcap === null ? {} : { softcap: { float: spec.attentionSoftcap } }),
-      };
-      if (!options.past)
-        return builder.node('Attention', [q, k, v, ...(layer.window === null ? [] : [mask(layer.window)])], {
-          ...attributes,
-          is_causal: layer.window === null ? 1 : 0,
+      // MultiHeadAttention has neither a soft cap nor, on every provider, a causal mask of its own.
+      const fused = operators.attention === 'Attention' || spec.attentionSoftcap !== null;
+      const causal = fused && !options.past && layer.window === null;
+      const bias = causal ? [] : [mask(layer.window)];
+      const [keys, values] = options.past ? withPast(k, v, spec, slot) : [k, v];
+      if (fused) {
+        return builder.node('Attention', [q, keys, values, ...bias], {
+          q_num_heads: spec.heads,
+          kv_num_heads: spec.kvHeads,
+          scale: { float: spec.attentionScale },
+          ...(spec.attentionSoftcap === null ? {} : { softcap: { float: spec.attentionSoftcap } }),
+          ...(causal ? { is_causal: 1 } : {}),
         });
-      const width = spec.kvHeads * spec.headDimensions;
-      const [keys, values] = (
-        [
-          ['key', k],
-          ['value', v],
-        ] as const
-      ).map(([kind, fresh]) => {
-        builder.output(fresh, kind === 'key' ? `newKey.${slot}` : `newValue.${slot}`, 'float32', [
-          'batch',
-          'tokens',
-          width,
-        ]);
-        return builder.node('Concat', [inputOnce(`${kind}.${slot}`, ['batch', 'past', width]), fresh], { axis: 1 });
-      }) as [string, string];
-      return builder.node('Attention', [q, keys, values, mask(layer.window)], attributes);
+      }
+      return builder.node(
+        'MultiHeadAttention',
+        [q, forEveryHead(keys, spec), forEveryHead(values, spec), '', '', ...bias],
+        { num_heads: spec.heads, scale: { float: spec.attentionScale } },
+        contrib,
+      );
     },
     activation: (x, kind) => activationNode(builder, x, kind),
     add: (a, b) => builder.node('Add', [a, b]),
@@ -214,9 +235,10 @@ function activationNode(builder: GraphBuilder, x: string, kind: Activation): str
   }
 }
 
-/** 8-bit blocks without int8 arithmetic take the runtime's slow path: they are expanded to float32 instead. */
+/** Blocks that the provider cannot run exactly are expanded to float32. */
 const runsInBlocks = (form: BlockForm | null, options: GraphOptions): boolean =>
-  form !== null && (form.bits === 4 || options.arithmetic === 'int8');
+  form !== null &&
+  (options.arithmetic === 'int8' || operatorsOf[options.provider ?? 'cpu'].exactBlocks.includes(form.bits));
 
 const storageKind = (form: BlockForm | null, options: GraphOptions): string =>
   form && runsInBlocks(form, options) ? `${form.bits}/${form.blockSize}/${form.zeroPoint}` : 'float32';

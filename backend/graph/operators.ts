@@ -1,0 +1,41 @@
+/**
+ * Which operators each execution provider of ONNX Runtime computes itself. A node without a kernel there is moved to the
+ * CPU silently, and its data with it, so graphs are written in what the provider has. Knows names, no devices.
+ */
+
+export const providers = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml'] as const;
+export type Provider = (typeof providers)[number];
+
+export interface Operators {
+  /** x·Wᵀ with the weight as it lies in the file, or MatMul with a Transpose that is folded when a session opens. */
+  readonly product: 'FusedMatMul' | 'MatMul';
+  /** `Attention` is ONNX's of opset 23; `MultiHeadAttention` wants keys and values repeated for every head of a group. */
+  readonly attention: 'Attention' | 'MultiHeadAttention';
+  readonly logSoftmax: 'LogSoftmax' | 'composed';
+  /** Widths of quantised weights that run in their own blocks without rounding activations. Others are expanded. */
+  readonly exactBlocks: readonly number[];
+}
+
+/** Without int8 arithmetic the CPU has a slow path only for blocks of 8 bits. */
+const cpu: Operators = {
+  product: 'FusedMatMul',
+  attention: 'Attention',
+  logSoftmax: 'LogSoftmax',
+  exactBlocks: [4],
+};
+
+/** Operators with kernels on every GPU: ONNX's older ones and those of ONNX Runtime's transformer models. */
+const gpu: Operators = {
+  product: 'MatMul',
+  attention: 'MultiHeadAttention',
+  logSoftmax: 'composed',
+  exactBlocks: [4],
+};
+
+export const operatorsOf: Readonly<Record<Provider, Operators>> = {
+  cpu,
+  webgpu: { ...gpu, exactBlocks: [4, 8] },
+  cuda: gpu,
+  dml: gpu,
+  coreml: gpu,
+};
