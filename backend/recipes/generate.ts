@@ -1,0 +1,126 @@
+/** Generates from prompts with the exits of a checkpoint, or at full depth. */
+import { userError } from '../../protocol/errors.ts';
+import type { GenerateEvent } from '../../protocol/events.ts';
+import { thresholdOf } from '../../protocol/options-notations.ts';
+import type { GenerateOptions } from '../../protocol/options.ts';
+import type { StopReason } from '../../protocol/trace.ts';
+import { renderChat } from '../data/chat.ts';
+import type { Tokenizer } from '../data/tokenizer.ts';
+import { decode, type DecodeRequest } from '../decoding/decode.ts';
+import type { Policy } from '../decoding/policy.ts';
+import { noExits, openStagedModel } from '../runtime/open.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
+import { openWithTokenizer, readExits } from './opened.ts';
+
+/** @throws UserError for a model, checkpoint or prompt that cannot be used. */
+export async function* generate(options: GenerateOptions, signal: AbortSignal): AsyncGenerator<GenerateEvent, void> {
+  yield { type: 'phase', phase: 'load', detail: options.model };
+  const { model, tokenizer } = openWithTokenizer(options.model);
+  try {
+    // At full depth the stages are only cut where somebody wants to see what the exits say.
+    const wantsExits = options.exits !== null && (options.mode !== 'full' || options.candidates > 0);
+    const exits = wantsExits ? await readExits(options.exits!, model, signal) : { ...noExits, calibration: null };
+    const prompts = options.prompt.map((text) => encodePrompt(tokenizer, text, options));
+    const staged = await openStagedModel(model, exits, {
+      arithmetic: options.precision === 'fast' ? 'int8' : 'float32',
+      ...(options.threads > 0 && { threads: options.threads }),
+    });
+    try {
+      yield {
+        type: 'ready',
+        model: model.name,
+        layers: model.spec.layers.length,
+        exits: staged.exits.filter(({ spec }) => spec !== null).map(({ id, layer }) => ({ exit: id, layer })),
+        device: 'cpu',
+      };
+      yield { type: 'phase', phase: 'generate', detail: `${prompts.length} prompt${prompts.length === 1 ? '' : 's'}` };
+      yield* follow(staged, request(options, staged, tokenizer, prompts, signal));
+    } finally {
+      await staged.dispose();
+    }
+  } finally {
+    model.close();
+  }
+}
+
+function encodePrompt(tokenizer: Tokenizer, text: string, { chat, system }: GenerateOptions): number[] {
+  if (!chat) return tokenizer.encode(text);
+  const messages = [...(system ? [{ role: 'system', content: system }] : []), { role: 'user', content: text }];
+  return tokenizer.encode(renderChat(tokenizer, messages, { addGenerationPrompt: true }), { addSpecial: false });
+}
+
+function request(
+  options: GenerateOptions,
+  staged: StagedModel,
+  tokenizer: Tokenizer,
+  prompts: number[][],
+  signal: AbortSignal,
+): DecodeRequest {
+  if (prompts.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
+  const unknown = options.disable.find((name) =>
+    staged.exits.every(({ id, layer }) => id !== name && String(layer) !== name),
+  );
+  if (unknown !== undefined && options.exits !== null) {
+    const known = staged.exits.map(({ id }) => id).join(', ');
+    throw userError('bad-argument', `There is no exit "${unknown}" to disable.`, `The exits are ${known}.`);
+  }
+  const isDisabled = (exit: string): boolean =>
+    options.disable.some((name) => name === exit || name === exit.split(':')[0]);
+  const { temperature, topK, topP, minP, repetitionPenalty } = options;
+  return {
+    prompts,
+    maxTokens: options.maxTokens,
+    policy: policyOf(options),
+    enabled: (exit) => options.mode !== 'full' && !isDisabled(exit),
+    sampling: { temperature, topK, topP, minP, repetitionPenalty },
+    seed: options.seed,
+    endOfText: tokenizer.eosIds,
+    stopStrings: options.stop,
+    candidates: options.candidates,
+    codec: tokenizer,
+    isCancelled: () => signal.aborted,
+  };
+}
+
+function policyOf({ policy, threshold, patience }: GenerateOptions): Policy {
+  if (policy === 'patience') return { kind: 'patience', exits: patience };
+  return { kind: policy, threshold: (exit) => thresholdOf(threshold, exit) };
+}
+
+/** Passes tokens on and adds up what `generated` reports. */
+async function* follow(staged: StagedModel, of: DecodeRequest): AsyncGenerator<GenerateEvent, void> {
+  const texts = of.prompts.map(() => '');
+  const stops: StopReason[] = of.prompts.map(() => 'cancelled');
+  let tokens = 0;
+  let layers = 0;
+  let prompt = { tokens: 0, seconds: 0 };
+  const started = performance.now();
+  for await (const event of decode(staged, of)) {
+    switch (event.type) {
+      case 'prompt':
+        prompt = event;
+        break;
+      case 'token':
+        tokens++;
+        layers += event.token.layer;
+        texts[event.token.sequence] += event.token.text;
+        yield event;
+        break;
+      case 'stop':
+        stops[event.sequence] = event.reason;
+    }
+  }
+  // The first token of each sequence comes out of the prompt's pass.
+  const seconds = (performance.now() - started) / 1000 - prompt.seconds;
+  yield {
+    type: 'generated',
+    texts,
+    stops,
+    promptTokens: prompt.tokens,
+    tokens,
+    meanLayer: tokens ? layers / tokens : 0,
+    layers: staged.spec.layers.length,
+    tokensPerSecond: seconds > 0 ? Math.max(0, tokens - of.prompts.length) / seconds : 0,
+    promptSeconds: prompt.seconds,
+  };
+}

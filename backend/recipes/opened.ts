@@ -1,0 +1,49 @@
+/** What every recipe begins with: the model that the options name, its tokenizer, and the exits of a checkpoint. */
+import { join } from 'node:path';
+import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenizer.ts';
+import { userCache } from '../formats/user-cache.ts';
+import { openModel, type Model } from '../model/open.ts';
+import type { HeldParameter } from '../model/overlay.ts';
+import type { ExitSet } from '../runtime/open.ts';
+import { hashWeights } from '../tuning/checkpoint-hash.ts';
+import { baseModel, openCheckpoint, type BaseModel, type Calibration } from '../tuning/checkpoint.ts';
+
+export interface OpenedModel {
+  readonly model: Model;
+  readonly tokenizer: Tokenizer;
+}
+
+/** @throws UserError where there is no model, or model and tokenizer do not belong together. */
+export function openWithTokenizer(path: string): OpenedModel {
+  const model = openModel(path);
+  try {
+    const tokenizer = loadTokenizer(model.path);
+    checkVocabulary(tokenizer, model.name, model.spec.vocabulary);
+    return { model, tokenizer };
+  } catch (error) {
+    model.close();
+    throw error;
+  }
+}
+
+/** Name, shape and hash of a model, by which a checkpoint knows its own. */
+export async function identify(model: Model, signal?: AbortSignal): Promise<BaseModel> {
+  const sha256 = await hashWeights(model.files, { cache: join(userCache(), 'hashes'), ...(signal && { signal }) });
+  return baseModel(model.name, model.spec, sha256);
+}
+
+export interface OpenedExits extends ExitSet {
+  readonly calibration: Calibration | null;
+}
+
+/** Reads a checkpoint's exits into memory. @throws UserError where it is damaged or belongs to another model. */
+export async function readExits(directory: string, model: Model, signal?: AbortSignal): Promise<OpenedExits> {
+  const checkpoint = openCheckpoint(directory, await identify(model, signal));
+  try {
+    const parameters = new Map<string, HeldParameter>();
+    for (const [name, shape] of checkpoint.shapes) parameters.set(name, { shape, data: checkpoint.values(name) });
+    return { specs: checkpoint.exits, parameters, calibration: checkpoint.calibration };
+  } finally {
+    checkpoint.close();
+  }
+}
