@@ -146,8 +146,10 @@ type Namer = (option: string) => string;
 
 function unknownOption(command: CommandName, option: string, code: ErrorCode, name: Namer): Error {
   const near = nearest(option, Object.keys(optionTables[command]));
-  const wayOut = near === null ? `See early-exit ${command} --help.` : `Did you mean ${name(near)}?`;
-  return userError(code, `${name(option)} is no option of ${command}.`, wayOut);
+  const called = name(option);
+  const suggestion = near !== null && called.startsWith('--') ? name(near) : near;
+  const wayOut = suggestion === null ? `See early-exit ${command} --help.` : `Did you mean ${suggestion}?`;
+  return userError(code, `${called} is no option of ${command}.`, wayOut);
 }
 
 function readOption(option: Option<unknown>, value: unknown, code: ErrorCode, name: string): unknown {

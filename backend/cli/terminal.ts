@@ -43,7 +43,7 @@ function openStream(output: Output, { CI, NO_COLOR, FORCE_COLOR, TERM }: Environ
     write: (text) => void output.write(text),
     interactive: terminal && !CI,
     get columns() {
-      return output.columns ?? 80;
+      return output.columns || 80;
     },
     colours: picocolors.createColors(coloured),
     paint: (colour, text) => (coloured ? `\x1b[38;5;${colour}m${text}\x1b[39m` : text),

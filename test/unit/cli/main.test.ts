@@ -1,0 +1,82 @@
+/** The program as a shell sees it: words in, text and exit code out. */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { commandNames, optionTables, flagName } from '../../../protocol/options.ts';
+
+const root = path.resolve(import.meta.dirname, '../../..');
+const scratch = mkdtempSync(path.join(os.tmpdir(), 'early-exit-cli-'));
+
+interface Outcome {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function earlyExit(words: readonly string[], input = ''): Promise<Outcome> {
+  const main = path.join(root, 'backend/cli/main.ts');
+  const env = { ...process.env, NO_COLOR: '1' };
+  const child = spawn(process.execPath, ['--import', 'tsx', main, ...words], { cwd: root, env });
+  let [out, err] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
+  child.stdin.end(input);
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, out, err })));
+}
+
+function config(text: string): string {
+  const file = path.join(scratch, `${Math.random()}.json`);
+  writeFileSync(file, text);
+  return file;
+}
+
+describe('early-exit', () => {
+  it('shows its commands, and is misused without one', async () => {
+    const help = await earlyExit(['--help']);
+    expect(help).toMatchObject({ code: 0, err: '' });
+    for (const name of [...commandNames, 'start', 'lsp']) expect(help.out).toMatch(new RegExp(`^  ${name} `, 'm'));
+    expect(await earlyExit([])).toMatchObject({ code: 2, out: '', err: help.out });
+    expect((await earlyExit(['--version'])).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  it.each(commandNames)('documents every option of %s', async (name) => {
+    const { code, out } = await earlyExit([name, '--help']);
+    expect(code).toBe(0);
+    for (const [option, { default: value }] of Object.entries(optionTables[name])) {
+      expect(out).toContain(value === true ? flagName(option).replace('--', '--no-') : flagName(option));
+    }
+    expect(out).toContain(`  early-exit ${name}`);
+    expect(out).toContain('130  interrupted');
+  });
+
+  it.each([
+    [['tun'], 'error There is no command tun. Did you mean early-exit tune?\n'],
+    [['tune', '--epoch', '3'], 'error tune has no option --epoch. Did you mean --epochs?\n'],
+    [['generate'], 'error generate needs a prompt. Give --prompt TEXT, or --prompt - for standard input.\n'],
+    [['evaluate', '--threads', 'all'], 'error --threads must be a whole number from 0 to 1024, not "all".\n'],
+    [['start', '--json'], 'error start is for people: it has no --json. See early-exit tune --json.\n'],
+  ])('refuses %j', async (words, err) => {
+    expect(await earlyExit(words)).toEqual({ code: 2, out: '', err });
+  });
+
+  it('names the config file in what is wrong with it', async () => {
+    const broken = config('{"learningRate": }');
+    expect((await earlyExit(['tune', '--config', broken])).err).toContain(`error ${broken} is not JSON: `);
+    const wrong = config('{"learningRate": 5}');
+    expect(await earlyExit(['tune', '--config', wrong])).toEqual({
+      code: 2,
+      out: '',
+      err: `error learningRate in ${wrong} must be a number from 0 to 1, not 5.\n`,
+    });
+    const unknown = config('{"$schema": "x", "learnRate": 5}');
+    expect((await earlyExit(['tune', '--config', unknown])).err).toBe(
+      `error learnRate in ${unknown} is no option of tune. Did you mean learningRate?\n`,
+    );
+    expect((await earlyExit(['tune', '--config', path.join(scratch, 'none.json')])).err).toMatch(
+      /none.json cannot be read/,
+    );
+    expect((await earlyExit(['tune', '--config', config('[]')])).err).toContain('must hold one JSON object of options');
+  });
+});
