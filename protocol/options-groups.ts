@@ -438,6 +438,7 @@ export const displayOptions = {
   colours: boolean({ default: true, scope: 'window', help: 'Colour generated tokens by their exit layer.' }),
   hover: boolean({ default: true, scope: 'window', help: 'Show on hover what every exit would have said.' }),
   inlayHints: boolean({ default: false, scope: 'window', help: 'Show exit layers within the line.' }),
+  inlineCompletions: boolean({ default: false, scope: 'window', help: 'Offer generated text while you type.' }),
 };
 
 export const backendOptions = {
