@@ -6,6 +6,7 @@ import { parseOptions, settingOrigin, type GenerateOptions } from '../../protoco
 import type { GenerateParams, GenerateResult } from '../../protocol/server.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 import type { Engine } from '../worker/engine.ts';
+import { resolveModel } from '../worker/shipped.ts';
 
 export interface GenerationReport {
   readonly ready: (event: ReadyEvent) => void;
@@ -42,7 +43,7 @@ async function runGeneration(
   signal: AbortSignal,
 ): Promise<GenerateResult> {
   const start = performance.now();
-  const job = engine.start('generate', options);
+  const job = engine.start('generate', { ...options, model: resolveModel(options.model) });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);
   const tokens: TokenRecord[] = [];

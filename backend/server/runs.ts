@@ -7,6 +7,7 @@ import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import type { Phase, TuneEvent } from '../../protocol/events.ts';
 import type { RecipeOptions, RunEvent, RunState, RunSummary } from '../../protocol/server.ts';
 import type { Engine, Job } from '../worker/engine.ts';
+import { resolveModel } from '../worker/shipped.ts';
 import { HEARTBEAT_MILLISECONDS, isOrphaned, type RunRecord, type RunStore } from './run-store.ts';
 
 export interface Runs {
@@ -76,7 +77,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
 
   const begin = (live: Live, resume: boolean): void => {
     const options = parseOptions('tune', { ...live.record.options, resume }, settingOrigin);
-    live.job = engine.start('tune', options);
+    live.job = engine.start('tune', { ...options, model: resolveModel(options.model) });
     live.intent = null;
     live.followed = follow(live, live.job);
   };

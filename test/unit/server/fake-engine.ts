@@ -29,7 +29,7 @@ export function fakeEngine(onStart: (job: FakeJob) => void = () => {}): Engine &
       return {
         recipe,
         finished: events.ended,
-        read: events.read,
+        read: () => events.read(),
         cancel: () => {
           fake.cancelled = true;
           events.end(null);

@@ -58,9 +58,9 @@ describe('the language server', () => {
       job.end();
     };
     const seen: string[] = [];
-    client.onNotification(protocol.tokensGenerated.method, ({ tokens: some }: { tokens: TokenRecord[] }) =>
-      seen.push(...some.map(({ text }) => text)),
-    );
+    client.onNotification(protocol.tokensGenerated.method, ({ tokens: some }: { tokens: TokenRecord[] }) => {
+      seen.push(...some.map(({ text }) => text));
+    });
     const options = { model: '/models/m', candidates: 2 };
     const result = await send(protocol.generate, { generation: 'g', prompt: 'let x', options });
     expect(seen).toEqual(['return', ' a;']);

@@ -1,0 +1,43 @@
+/**
+ * Every command once: its name, its title, when it can be called and where it is shown. The manifest is generated from
+ * this table and `activate` registers from it, so that neither can miss one. Knows no `vscode`.
+ */
+
+export interface CommandSpec {
+  readonly title: string;
+  readonly icon?: string;
+  /** When-clause of its enablement. */
+  readonly enabled?: string;
+  /** False keeps it out of the palette: it needs an argument. */
+  readonly palette?: boolean;
+}
+
+export const commands = {
+  tune: { title: 'Tune Early Exits', icon: '$(rocket)', enabled: 'isWorkspaceTrusted && workspaceFolderCount > 0' },
+  generate: {
+    title: 'Generate with Early Exits',
+    icon: '$(sparkle)',
+    enabled: 'editorIsOpen && !earlyExit.generating',
+  },
+  stopGeneration: { title: 'Stop Generating', icon: '$(debug-stop)', enabled: 'earlyExit.generating' },
+  showCurves: { title: 'Show Loss Curves', icon: '$(graph-line)' },
+  showDetails: { title: 'Show Trace Details', icon: '$(list-tree)', enabled: 'earlyExit.hasTrace' },
+  saveTrace: { title: 'Save Trace …', icon: '$(save-as)', enabled: 'earlyExit.hasTrace' },
+  clearTraces: { title: 'Clear Exit Colours', icon: '$(clear-all)', enabled: 'earlyExit.hasTrace' },
+  pauseRun: { title: 'Pause Run', icon: '$(debug-pause)', enabled: 'earlyExit.running' },
+  resumeRun: { title: 'Resume Run', icon: '$(debug-continue)' },
+  stopRun: { title: 'Stop Run', icon: '$(debug-stop)', enabled: 'earlyExit.running' },
+  chooseModel: { title: 'Choose Model …', icon: '$(symbol-misc)' },
+  chooseExits: { title: 'Choose Exits …', icon: '$(git-branch)' },
+  useModel: { title: 'Use This Model', icon: '$(check)', palette: false },
+  useExits: { title: 'Use These Exits', icon: '$(check)', palette: false },
+  refresh: { title: 'Refresh', icon: '$(refresh)' },
+  restart: { title: 'Restart Backend', icon: '$(debug-restart)' },
+  showLogs: { title: 'Show Logs', icon: '$(output)' },
+  doctor: { title: 'Doctor: What This Machine Offers', icon: '$(pulse)' },
+  status: { title: 'Show Status Menu', palette: false },
+} as const satisfies Record<string, CommandSpec>;
+
+export type CommandKey = keyof typeof commands;
+export const commandKeys = Object.keys(commands) as CommandKey[];
+export const commandId = (key: CommandKey): string => `earlyExit.${key}`;

@@ -1,0 +1,244 @@
+/**
+ * The manifest's `contributes`, made from the command table and the option table. `scripts/manifest.ts` writes it into
+ * package.json, and a test fails when the two differ. Knows no `vscode`.
+ */
+import type { Option } from '../protocol/options-kinds.ts';
+import { settingGroups } from '../protocol/options-groups.ts';
+import { depths } from '../protocol/exittrace.ts';
+import { commandId, commandKeys, commands, type CommandKey, type CommandSpec } from './commands.ts';
+
+type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+
+export const activationEvents = ['onLanguage:exittrace', 'onWebviewPanel:earlyExit.curves'];
+
+/** Settings of a workspace that a folder which is not trusted cannot set: they name files to load or programs to run. */
+export const restrictedSettings = [
+  'earlyExit.model',
+  'earlyExit.decoding.exits',
+  'earlyExit.tuning.data',
+  'earlyExit.backend.nodePath',
+];
+
+export const capabilities = {
+  untrustedWorkspaces: {
+    supported: 'limited',
+    description:
+      'In a folder that is not trusted, models and programs that its settings name are not used, and nothing is tuned.',
+    restrictedConfigurations: restrictedSettings,
+  },
+  virtualWorkspaces: { supported: false, description: 'Models and exits are read from disk.' },
+};
+
+export function contributions(): Record<string, Json> {
+  return {
+    commands: commandKeys.map(commandEntry),
+    keybindings: [
+      {
+        command: commandId('generate'),
+        key: 'ctrl+alt+e',
+        mac: 'cmd+alt+e',
+        when: 'editorTextFocus && !editorReadonly',
+      },
+      { command: commandId('stopGeneration'), key: 'escape', when: 'earlyExit.generating && editorTextFocus' },
+      { command: commandId('showCurves'), key: 'ctrl+alt+l', mac: 'cmd+alt+l' },
+    ],
+    menus: {
+      commandPalette: commandKeys
+        .filter((key) => (commands[key] as CommandSpec).palette === false)
+        .map((key) => ({ command: commandId(key), when: 'false' })),
+      'editor/title': [
+        { command: commandId('showDetails'), group: 'navigation', when: 'resourceLangId == exittrace' },
+        { command: commandId('stopGeneration'), group: 'navigation', when: 'earlyExit.generating' },
+      ],
+      'editor/context': [
+        { command: commandId('generate'), group: '1_modification@9', when: 'editorTextFocus && !editorReadonly' },
+        { command: commandId('showDetails'), group: '1_modification@9', when: 'earlyExit.hasTrace' },
+        { command: commandId('saveTrace'), group: '1_modification@9', when: 'earlyExit.hasTrace' },
+        { command: commandId('clearTraces'), group: '1_modification@9', when: 'earlyExit.hasTrace' },
+      ],
+      'view/title': [
+        { command: commandId('tune'), group: 'navigation@1', when: 'view == earlyExit.runs' },
+        { command: commandId('showCurves'), group: 'navigation@2', when: 'view == earlyExit.runs' },
+        { command: commandId('refresh'), group: 'navigation@3', when: 'view =~ /^earlyExit\\./' },
+      ],
+      'view/item/context': [
+        { command: commandId('pauseRun'), group: 'inline@1', when: 'viewItem == run.running' },
+        { command: commandId('stopRun'), group: 'inline@2', when: 'viewItem == run.running' },
+        { command: commandId('resumeRun'), group: 'inline@1', when: 'viewItem =~ /^run\\.(paused|stopped|failed)$/' },
+        { command: commandId('useExits'), group: 'inline', when: 'viewItem == exits' },
+        { command: commandId('useModel'), group: 'inline', when: 'viewItem == model' },
+      ],
+    },
+    viewsContainers: {
+      activitybar: [{ id: 'earlyExit', title: 'Early Exit', icon: 'extension/media/early-exit.svg' }],
+    },
+    views: {
+      earlyExit: [
+        { id: 'earlyExit.runs', name: 'Runs', icon: '$(graph-line)' },
+        { id: 'earlyExit.exits', name: 'Exits', icon: '$(git-branch)' },
+        { id: 'earlyExit.models', name: 'Models', icon: '$(symbol-misc)' },
+      ],
+    },
+    viewsWelcome: [
+      {
+        view: 'earlyExit.runs',
+        contents: `No exits have been tuned here yet. The model that ships and this folder's own files are enough to start.\n[Tune Early Exits](command:${commandId('tune')})`,
+        when: 'workspaceFolderCount > 0',
+      },
+      {
+        view: 'earlyExit.runs',
+        contents: 'Open a folder to tune early exits on its files.\n[Open Folder](command:vscode.openFolder)',
+        when: 'workspaceFolderCount == 0',
+      },
+      {
+        view: 'earlyExit.exits',
+        contents: 'Exits that you tune appear here. Choose which of them generation uses.',
+      },
+    ],
+    colors: depthColours(),
+    semanticTokenTypes: Array.from({ length: depths }, (_, i) => ({
+      id: `earlyExit${i + 1}`,
+      description: `A token that left in part ${i + 1} of ${depths} of the model's depth.`,
+    })),
+    semanticTokenScopes: [
+      {
+        language: 'exittrace',
+        scopes: Object.fromEntries(
+          Array.from({ length: depths }, (_, i) => [`earlyExit${i + 1}`, [`${depthScopes[i]!}.exittrace`]]),
+        ),
+      },
+    ],
+    languages: [
+      {
+        id: 'exittrace',
+        aliases: ['Exit Trace'],
+        extensions: ['.exittrace'],
+        firstLine: '^exittrace \\d+$',
+        configuration: './syntaxes/exittrace.language.json',
+        icon: { light: './extension/media/exittrace-light.svg', dark: './extension/media/exittrace-dark.svg' },
+      },
+    ],
+    grammars: [{ language: 'exittrace', scopeName: 'source.exittrace', path: './syntaxes/exittrace.tmLanguage.json' }],
+    jsonValidation: [
+      { fileMatch: '**/*.exits/exits.json', url: './docs/schemas/exits.json' },
+      { fileMatch: '**/early-exit*.json', url: './docs/schemas/config.json' },
+    ],
+    walkthroughs: [walkthrough()],
+    configuration: configuration(),
+  };
+}
+
+function commandEntry(key: CommandKey): Json {
+  const { title, icon, enabled } = commands[key] as CommandSpec;
+  return {
+    command: commandId(key),
+    title,
+    category: 'Early Exit',
+    ...(icon !== undefined && { icon }),
+    ...(enabled !== undefined && { enablement: enabled }),
+  };
+}
+
+/**
+ * From leaving early (cool) to running all layers (warm): one order that is told apart without red and green. They are
+ * backgrounds of text, so they are mostly transparent; in high contrast they are solid and dark or light enough to read on.
+ */
+const depthPalette = [
+  { dark: '#00c2d155', light: '#00a5b84d', highContrast: '#005a63', highContrastLight: '#b3eef5' },
+  { dark: '#3fa0ff55', light: '#2f86e64d', highContrast: '#064a86', highContrastLight: '#c4e0ff' },
+  { dark: '#8b7cff55', light: '#7a66f04d', highContrast: '#3b2f96', highContrastLight: '#dcd6ff' },
+  { dark: '#d26cf055', light: '#bd4fe04d', highContrast: '#6b1f85', highContrastLight: '#f3d0ff' },
+  { dark: '#ff7aa655', light: '#ec4f854d', highContrast: '#8a1c48', highContrastLight: '#ffd0df' },
+  { dark: '#ffab5e55', light: '#f08a244d', highContrast: '#7a3d00', highContrastLight: '#ffdfba' },
+] as const;
+
+const depthScopes = [
+  'string',
+  'support.function',
+  'variable.language',
+  'keyword',
+  'constant.numeric',
+  'entity.name.type',
+];
+
+const depthColours = (): Json =>
+  depthPalette.map((defaults, i) => ({
+    id: `earlyExit.exit${i + 1}`,
+    description: `Background of generated tokens that left in part ${i + 1} of ${depths} of the model's depth.`,
+    defaults,
+  }));
+
+const walkthrough = (): Json => ({
+  id: 'start',
+  title: 'Get Started with Early Exits',
+  description: 'Tune exits on your own files and see at which layer every token leaves.',
+  steps: [
+    {
+      id: 'tune',
+      title: 'Tune exits',
+      description: `The model that ships and the files of this folder are enough.\n[Tune Early Exits](command:${commandId('tune')})`,
+      media: { markdown: 'extension/walkthrough/tune.md' },
+      completionEvents: [`onCommand:${commandId('tune')}`],
+    },
+    {
+      id: 'curves',
+      title: 'Watch the losses fall',
+      description: `One curve for each exit, the final exit as the line to reach.\n[Show Loss Curves](command:${commandId('showCurves')})`,
+      media: { markdown: 'extension/walkthrough/curves.md' },
+      completionEvents: [`onCommand:${commandId('showCurves')}`],
+    },
+    {
+      id: 'generate',
+      title: 'Generate',
+      description: `Put the cursor where code should go on.\n[Generate with Early Exits](command:${commandId('generate')})`,
+      media: { markdown: 'extension/walkthrough/generate.md' },
+      completionEvents: [`onCommand:${commandId('generate')}`],
+    },
+    {
+      id: 'look',
+      title: 'Look at each token',
+      description:
+        'Hover a token, click a lens, or save the trace. What is too much can be switched off.\n[Display Settings](command:workbench.action.openSettings?%5B%22earlyExit.display%22%5D)',
+      media: { markdown: 'extension/walkthrough/look.md' },
+      completionEvents: [`onCommand:${commandId('showDetails')}`, `onCommand:${commandId('saveTrace')}`],
+    },
+  ],
+});
+
+const configuration = (): Json => {
+  let order = 0;
+  return settingGroups.map(({ title, prefix, options }) => ({
+    title,
+    properties: Object.fromEntries(
+      Object.entries(options as Record<string, Option<unknown>>)
+        .filter(([, option]) => option.scope !== null)
+        .map(([name, option]) => [
+          ['earlyExit', ...(prefix ? [prefix] : []), name].join('.'),
+          { ...settingSchema(option), order: order++ },
+        ]),
+    ),
+  }));
+};
+
+function settingSchema(option: Option<unknown>): Record<string, Json> {
+  const { minimum, maximum } = option;
+  const range = { ...(minimum !== null && { minimum }), ...(maximum !== null && { maximum }) };
+  const common = { scope: option.scope, default: option.default, markdownDescription: option.help };
+  const type = (name: string): Json => (option.optional ? [name, 'null'] : name);
+  switch (option.type) {
+    case 'integer':
+    case 'number':
+      return { type: type(option.type), ...range, ...common };
+    case 'boolean':
+      return { type: type('boolean'), ...common };
+    case 'list':
+      return { type: 'array', items: { type: 'string' }, ...common };
+    case 'enum': {
+      const values = option.values ?? {};
+      return { type: 'string', enum: Object.keys(values), enumDescriptions: Object.values(values), ...common };
+    }
+    case 'string':
+    case 'notation':
+      return { type: type('string'), ...common };
+  }
+}

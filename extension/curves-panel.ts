@@ -1,0 +1,188 @@
+/** The Loss Curves panel: hands runs and their points to the webview, carries out what its buttons ask. */
+import * as vscode from 'vscode';
+import * as protocol from '../protocol/server.ts';
+import type { RunEvent, RunSummary } from '../protocol/server.ts';
+import { readViewMessage, type CurveRun, type HostMessage, type ViewMessage } from '../protocol/webview.ts';
+import type { Backend } from './backend.ts';
+import { commandId } from './commands.ts';
+import { pointsOf } from './curve-points.ts';
+import { showFailure } from './messages.ts';
+import type { Runs } from './runs.ts';
+import { webviewOptions, webviewPage } from './webview-page.ts';
+
+export interface CurvesPanel {
+  /** Opens or reveals the panel, with a run in front where one is named. */
+  show(run?: string): Promise<void>;
+  dispose(): void;
+}
+
+export const CURVES_VIEW = 'earlyExit.curves';
+/** Steps come by the dozen a second; the panel gets them together. */
+const BATCH_MILLISECONDS = 100;
+
+export function createCurvesPanel(
+  context: vscode.ExtensionContext,
+  backend: Backend,
+  runs: Runs,
+  subscriptions: vscode.Disposable[],
+): CurvesPanel {
+  let panel: vscode.WebviewPanel | null = null;
+  let isReady = false;
+  let front: string | null = null;
+  const waiting = new Map<string, RunEvent[]>();
+  /** Events of each run that the webview has: later ones only are passed on. */
+  const sent = new Map<string, number>();
+  let timer: NodeJS.Timeout | null = null;
+
+  const post = (message: HostMessage): void => {
+    if (isReady) void panel?.webview.postMessage(message);
+  };
+  const postRuns = (): void => post({ type: 'runs', runs: runs.list().map(curveRun) });
+
+  const postPoints = (run: string, events: readonly RunEvent[]): void => {
+    const from = sent.get(run) ?? 0;
+    const fresh = events.filter((event) => event.index >= from);
+    if (fresh.length === 0) return;
+    sent.set(run, fresh.at(-1)!.index + 1);
+    const points = pointsOf(
+      run,
+      fresh.map(({ event }) => event),
+    );
+    if (points) post(points);
+  };
+
+  const flush = (): void => {
+    timer = null;
+    for (const [run, events] of waiting) {
+      // A run whose past the webview lacks is read as a whole.
+      if ((sent.get(run) ?? 0) < (events[0]?.index ?? 0)) void readAll(run);
+      else postPoints(run, events);
+    }
+    waiting.clear();
+    postRuns();
+  };
+  const soon = (): void => {
+    timer ??= setTimeout(flush, BATCH_MILLISECONDS);
+  };
+
+  const readAll = async (run: string): Promise<void> => {
+    const { events } = await backend.send(protocol.readRun, { id: run, from: sent.get(run) ?? 0 });
+    postPoints(run, events);
+  };
+
+  const fill = async (): Promise<void> => {
+    sent.clear();
+    post({ type: 'texts', texts: translations() });
+    await runs.refresh();
+    postRuns();
+    for (const run of runs.list()) await readAll(run.id);
+    if (front !== null) post({ type: 'show', run: front });
+  };
+
+  const receive = async (message: ViewMessage): Promise<void> => {
+    switch (message.type) {
+      case 'ready':
+        isReady = true;
+        return fill();
+      case 'tune':
+        return vscode.commands.executeCommand(commandId('tune'));
+      case 'pause':
+      case 'resume':
+      case 'stop': {
+        const request = { pause: protocol.pauseRun, resume: protocol.resumeRun, stop: protocol.stopRun }[message.type];
+        await backend.send(request, { id: message.run });
+        return;
+      }
+      case 'export':
+        return saveExport(message);
+      case 'failed':
+        backend.log.error(`Loss Curves: ${message.message}`);
+        return;
+      case 'reveal':
+        return;
+    }
+  };
+
+  const adopt = (adopted: vscode.WebviewPanel): void => {
+    panel = adopted;
+    isReady = false;
+    adopted.webview.options = webviewOptions(context.extensionUri);
+    adopted.iconPath = vscode.Uri.joinPath(context.extensionUri, 'extension', 'media', 'early-exit.svg');
+    adopted.webview.onDidReceiveMessage((value: unknown) => {
+      const message = readViewMessage(value);
+      if (message) void receive(message).catch((error: unknown) => showFailure({ backend }, error));
+      else backend.log.warn(`Loss Curves sent something unknown: ${JSON.stringify(value)}`);
+    });
+    adopted.onDidDispose(() => {
+      panel = null;
+      isReady = false;
+    });
+    const title = vscode.l10n.t('Loss Curves');
+    adopted.webview.html = webviewPage(adopted.webview, context.extensionUri, 'curves', title);
+  };
+
+  subscriptions.push(
+    runs.onChange(soon),
+    runs.onEvent((event) => {
+      if (!isReady) return;
+      const events = waiting.get(event.id);
+      if (events) events.push(event);
+      else waiting.set(event.id, [event]);
+      soon();
+    }),
+    vscode.window.registerWebviewPanelSerializer(CURVES_VIEW, {
+      deserializeWebviewPanel: async (restored) => adopt(restored),
+    }),
+    new vscode.Disposable(() => timer && clearTimeout(timer)),
+  );
+
+  return {
+    async show(run) {
+      front = run ?? front;
+      if (panel) {
+        panel.reveal();
+        if (run !== undefined) {
+          postRuns();
+          post({ type: 'show', run });
+        }
+        return;
+      }
+      adopt(
+        vscode.window.createWebviewPanel(CURVES_VIEW, vscode.l10n.t('Loss Curves'), vscode.ViewColumn.Beside, {
+          ...webviewOptions(context.extensionUri),
+        }),
+      );
+    },
+    dispose: () => {
+      panel?.dispose();
+    },
+  };
+}
+
+const curveRun = (run: RunSummary): CurveRun => ({
+  id: run.id,
+  title: run.title,
+  state: run.state,
+  startedAt: run.startedAt,
+  step: run.step,
+  steps: run.steps,
+  tokensPerSecond: run.tokensPerSecond,
+  secondsLeft: run.secondsLeft,
+  message: run.message,
+});
+
+async function saveExport({ format, name, data }: Extract<ViewMessage, { type: 'export' }>): Promise<void> {
+  const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
+  const file = `${name.replaceAll(/[^\w.-]+/g, '-')}.${format}`;
+  const target = await vscode.window.showSaveDialog({
+    filters: { [format.toUpperCase()]: [format] },
+    ...(folder && { defaultUri: vscode.Uri.joinPath(folder, file) }),
+  });
+  if (target) await vscode.workspace.fs.writeFile(target, Buffer.from(data, format === 'png' ? 'base64' : 'utf8'));
+}
+
+/** The bundle of the display language; a webview looks its texts up by their English. */
+export const translations = (): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(vscode.l10n.bundle ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );

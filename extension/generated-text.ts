@@ -1,0 +1,64 @@
+/**
+ * Generations in documents as the extension keeps them: where each is, and its trace. Pure records; knows no `vscode`. The
+ * server keeps the same by the same rules, so that colours here and lenses there agree.
+ */
+import { depthOf, type Trace } from '../protocol/exittrace.ts';
+import { pieceAt, pieceOffsets, shiftSpan, withLineEnds, type Span, type TextChange } from '../protocol/spans.ts';
+import type { TokenRecord } from '../protocol/trace.ts';
+
+export interface GeneratedText {
+  readonly id: string;
+  readonly uri: string;
+  readonly lineEnd: string;
+  readonly span: Span;
+  readonly trace: Trace;
+}
+
+export interface Edit extends TextChange {
+  readonly text: string;
+}
+
+/** The text of some tokens as the document holds it. */
+export const textOf = (tokens: readonly TokenRecord[], lineEnd: string): string =>
+  withLineEnds(tokens.map((token) => token.text).join(''), lineEnd);
+
+/**
+ * A generation after an edit: moved, grown by its own next text (`expected`), or null where its text was touched.
+ */
+export function afterEdit(generated: GeneratedText, edit: Edit, expected: string | null): GeneratedText | null {
+  const { span } = generated;
+  if (expected !== null && edit.offset === span.end && edit.removed === 0 && edit.text === expected) {
+    return { ...generated, span: { start: span.start, end: span.end + edit.inserted } };
+  }
+  const moved = shiftSpan(span, edit);
+  return moved && { ...generated, span: moved };
+}
+
+/** Each token's text with its depth, in order; tokens without text have none. */
+export function depthSpans({ span, trace, lineEnd }: GeneratedText): { depth: number; span: Span }[] {
+  const stretches: { depth: number; span: Span }[] = [];
+  let start = span.start;
+  for (const token of trace.tokens) {
+    const end = start + withLineEnds(token.text, lineEnd).length;
+    const depth = depthOf(token.layer, trace.layers);
+    if (end > start) stretches.push({ depth, span: { start, end } });
+    start = end;
+  }
+  return stretches;
+}
+
+/** Index of the token at an offset; −1 outside. */
+export const tokenIndexAt = ({ span, trace, lineEnd }: GeneratedText, offset: number): number =>
+  pieceAt(
+    pieceOffsets(
+      span.start,
+      trace.tokens.map((token) => withLineEnds(token.text, lineEnd)),
+    ),
+    offset,
+  );
+
+/** Where a token's text is. */
+export function tokenSpan({ span, trace, lineEnd }: GeneratedText, token: number): Span {
+  const start = span.start + textOf(trace.tokens.slice(0, token), lineEnd).length;
+  return { start, end: start + textOf(trace.tokens.slice(token, token + 1), lineEnd).length };
+}

@@ -1,0 +1,142 @@
+/** The commands around a generation: generate at the cursor, stop, save the trace, and completions as one types. */
+import * as vscode from 'vscode';
+import { shippedModel } from '../protocol/options-groups.ts';
+import { serialiseTrace, type Trace } from '../protocol/exittrace.ts';
+import * as protocol from '../protocol/server.ts';
+import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
+import type { App } from './app.ts';
+import { showFailure } from './messages.ts';
+import { explicit, recipeSettings } from './settings.ts';
+
+/** Characters before the cursor that become the prompt: what fits a context of 512 tokens beside the answer, and of 4,096. */
+const PROMPT_CHARACTERS = { shipped: 1_000, other: 8_000 };
+/** A completion as one types is short, and waits until the typing rests. */
+const COMPLETION_TOKENS = 24;
+const COMPLETION_DELAY_MILLISECONDS = 250;
+
+let current: vscode.CancellationTokenSource | null = null;
+
+/** `Generate with Early Exits`. Answers null where nothing came. */
+export async function generateAtCursor(app: App, overrides: RecipeOptions = {}): Promise<GenerateResult | null> {
+  const editor = vscode.window.activeTextEditor;
+  if (!editor) {
+    void vscode.window.showInformationMessage(vscode.l10n.t('Open a file and put the cursor where text should go on.'));
+    return null;
+  }
+  current?.cancel();
+  const source = (current = new vscode.CancellationTokenSource());
+  await vscode.commands.executeCommand('setContext', 'earlyExit.generating', true);
+  try {
+    const options = { ...(await generateOptions(app, editor.document.uri)), ...overrides };
+    return await app.generations.intoEditor(editor, promptOf(editor, options), options, source.token);
+  } catch (error) {
+    if (!source.token.isCancellationRequested) await showFailure(app, error);
+    return null;
+  } finally {
+    source.dispose();
+    if (current === source) {
+      current = null;
+      await vscode.commands.executeCommand('setContext', 'earlyExit.generating', false);
+    }
+  }
+}
+
+export function stopGeneration(): void {
+  current?.cancel();
+}
+
+/** Settings for a generation; without named exits, the newest that were tuned for the model here. */
+export async function generateOptions(app: App, uri?: vscode.Uri): Promise<RecipeOptions> {
+  const options = recipeSettings('generate', uri);
+  if (explicit('earlyExit.decoding.exits', uri) !== undefined || !vscode.workspace.isTrusted) return options;
+  const exits = await newestExits(app, typeof options.model === 'string' ? options.model : shippedModel);
+  return exits === null ? options : { ...options, exits };
+}
+
+/** Saves the trace at the cursor, or the document's last one. */
+export async function saveTrace(app: App): Promise<void> {
+  const editor = vscode.window.activeTextEditor;
+  const trace = editor && traceIn(app, editor);
+  if (!trace) return;
+  const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
+  const target = await vscode.window.showSaveDialog({
+    filters: { [vscode.l10n.t('Exit Trace')]: ['exittrace'] },
+    ...(folder && { defaultUri: vscode.Uri.joinPath(folder, 'generation.exittrace') }),
+  });
+  if (!target) return;
+  await vscode.workspace.fs.writeFile(target, Buffer.from(serialiseTrace(trace)));
+  await vscode.window.showTextDocument(target, { viewColumn: vscode.ViewColumn.Beside });
+}
+
+/** Completions where the setting is on; accepting one ties its trace to the text. */
+export function inlineCompletions(app: App, isOn: () => boolean): vscode.InlineCompletionItemProvider {
+  return {
+    async provideInlineCompletionItems(document, position, context, token) {
+      const automatic = context.triggerKind === vscode.InlineCompletionTriggerKind.Automatic;
+      if (!isOn() || current !== null) return [];
+      if (automatic) await new Promise((resolve) => setTimeout(resolve, COMPLETION_DELAY_MILLISECONDS));
+      if (token.isCancellationRequested) return [];
+      try {
+        const options = { ...(await generateOptions(app, document.uri)), maxTokens: COMPLETION_TOKENS, stop: ['\n\n'] };
+        const prompt = textBefore(document, position, options);
+        const { trace } = await app.generations.generate(prompt, options, () => {}, token);
+        const text = trace.tokens.map((each) => each.text).join('');
+        if (text.trim() === '') return [];
+        const accepted: vscode.Command = {
+          title: vscode.l10n.t('Show Exits'),
+          command: 'earlyExit.completionAccepted',
+          arguments: [document.uri.toString(), document.offsetAt(position), trace],
+        };
+        return [{ insertText: text, range: new vscode.Range(position, position), command: accepted }];
+      } catch (error) {
+        // Nobody asked for this completion: what is wrong is in the log, and shows once one generates by hand.
+        app.backend.log.debug(`No completion: ${String(error)}`);
+        return [];
+      }
+    },
+  };
+}
+
+export async function completionAccepted(app: App, uri: string, offset: number, trace: Trace): Promise<void> {
+  const document = vscode.workspace.textDocuments.find((open) => open.uri.toString() === uri);
+  if (document) await app.generations.attach(document, offset, trace);
+}
+
+function traceIn(app: App, editor: vscode.TextEditor): Trace | undefined {
+  const offset = editor.document.offsetAt(editor.selection.active);
+  const all = app.generations.in(editor.document.uri);
+  return (all.find(({ span }) => offset >= span.start && offset <= span.end) ?? all.at(-1))?.trace;
+}
+
+function promptOf(editor: vscode.TextEditor, options: RecipeOptions): string {
+  const { document, selection } = editor;
+  return selection.isEmpty ? textBefore(document, selection.active, options) : document.getText(selection);
+}
+
+function textBefore(document: vscode.TextDocument, position: vscode.Position, { model }: RecipeOptions): string {
+  const limit = model === undefined || model === shippedModel ? PROMPT_CHARACTERS.shipped : PROMPT_CHARACTERS.other;
+  const end = document.offsetAt(position);
+  const start = document.positionAt(Math.max(0, end - limit));
+  // From the start of a line, where that leaves something.
+  const line = start.character === 0 || start.line === position.line ? start : new vscode.Position(start.line + 1, 0);
+  const text = document.getText(new vscode.Range(line, position)).replaceAll('\r\n', '\n');
+  return text === '' ? '\n' : text;
+}
+
+async function newestExits(app: App, model: string): Promise<string | null> {
+  const folders = workspaceFolders();
+  if (folders.length === 0) return null;
+  const name = model.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
+  const all = await app.backend.send(protocol.listExits, { folders });
+  const own = all.filter((exits) => exits.model === name || exits.model === '');
+  const times = await Promise.all(
+    own.map(async ({ directory }) => {
+      const file = vscode.Uri.joinPath(vscode.Uri.file(directory), 'exits.json');
+      return { directory, at: (await vscode.workspace.fs.stat(file)).mtime };
+    }),
+  );
+  return times.sort((a, b) => b.at - a.at)[0]?.directory ?? null;
+}
+
+export const workspaceFolders = (): string[] =>
+  (vscode.workspace.workspaceFolders ?? []).filter(({ uri }) => uri.scheme === 'file').map(({ uri }) => uri.fsPath);

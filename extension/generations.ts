@@ -1,0 +1,221 @@
+/**
+ * Generating into an editor: streams tokens to their place as one step of undo, keeps the trace and its colours while the
+ * user edits around it, and tells the server where the tokens are.
+ */
+import * as vscode from 'vscode';
+import { emptyTrace, type Trace } from '../protocol/exittrace.ts';
+import * as protocol from '../protocol/server.ts';
+import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
+import type { TokenRecord } from '../protocol/trace.ts';
+import type { Backend } from './backend.ts';
+import { afterEdit, textOf, type GeneratedText } from './generated-text.ts';
+
+export interface Generations {
+  /** Streams into an editor at its cursor. Resolves when all is inserted; null where the text was edited meanwhile. */
+  intoEditor(
+    editor: vscode.TextEditor,
+    prompt: string,
+    options: RecipeOptions,
+    token: vscode.CancellationToken,
+  ): Promise<GenerateResult | null>;
+  /** Generates without an editor. */
+  generate(
+    prompt: string,
+    options: RecipeOptions,
+    onToken: (token: TokenRecord) => void,
+    token?: vscode.CancellationToken,
+  ): Promise<GenerateResult>;
+  /** Ties a trace to text that is in a document already. */
+  attach(document: vscode.TextDocument, offset: number, trace: Trace): Promise<void>;
+  in(uri: vscode.Uri): readonly GeneratedText[];
+  find(id: string): GeneratedText | undefined;
+  clear(uri: vscode.Uri): void;
+  readonly onChange: vscode.Event<void>;
+}
+
+/** What the editor asks of every generation: candidates of all exits, for the hover. */
+const CANDIDATES = 4;
+
+export function createGenerations(backend: Backend, subscriptions: vscode.Disposable[]): Generations {
+  const changed = new vscode.EventEmitter<void>();
+  const kept = new Map<string, GeneratedText>();
+  /** Text that a generation is inserting right now, by its id. */
+  const inserting = new Map<string, string>();
+  const streams = new Map<string, { ready: (head: Partial<Trace>) => void; tokens: (tokens: TokenRecord[]) => void }>();
+  let count = 0;
+
+  const newId = (): string => `${Date.now().toString(36)}-${count++}`;
+  const tell = (): void => changed.fire();
+
+  subscriptions.push(
+    changed,
+    backend.listen(protocol.generationReady, ({ generation, ready }) => {
+      const exits = [...ready.exits.map(({ exit }) => exit), 'final'];
+      streams.get(generation)?.ready({ model: ready.model, layers: ready.layers, exits });
+    }),
+    backend.listen(protocol.tokensGenerated, ({ generation, tokens }) => streams.get(generation)?.tokens(tokens)),
+    backend.onReady(() => void reattach()),
+    vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
+      const uri = document.uri.toString();
+      for (const generated of kept.values()) {
+        if (generated.uri !== uri) continue;
+        let now: GeneratedText | null = generated;
+        for (const { rangeOffset: offset, rangeLength: removed, text } of contentChanges) {
+          const edit = { offset, removed, inserted: text.length, text };
+          now &&= afterEdit(now, edit, inserting.get(generated.id) ?? null);
+        }
+        if (now === null) kept.delete(generated.id);
+        else kept.set(now.id, now);
+      }
+      if (contentChanges.length > 0) tell();
+    }),
+    vscode.workspace.onDidCloseTextDocument(({ uri }) => forget(uri)),
+  );
+
+  const forget = (uri: vscode.Uri): void => {
+    for (const { id, uri: own } of [...kept.values()]) if (own === uri.toString()) kept.delete(id);
+    tell();
+  };
+
+  /** A server that was started anew knows no generations. */
+  const reattach = async (): Promise<void> => {
+    for (const { id, uri, span, trace } of kept.values()) {
+      await backend.send(protocol.attachTrace, { generation: id, uri, offset: span.start, trace });
+    }
+  };
+
+  const request: Generations['generate'] = async (prompt, options, onToken, token) => {
+    const generation = newId();
+    streams.set(generation, { ready: () => {}, tokens: (tokens) => tokens.forEach(onToken) });
+    try {
+      return await backend.send(protocol.generate, { generation, prompt, options: withCandidates(options) }, token);
+    } finally {
+      streams.delete(generation);
+    }
+  };
+
+  const attach: Generations['attach'] = async (document, offset, trace) => {
+    const id = newId();
+    const lineEnd = document.eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n';
+    const span = { start: offset, end: offset + textOf(trace.tokens, lineEnd).length };
+    const uri = document.uri.toString();
+    kept.set(id, { id, uri, lineEnd, span, trace });
+    tell();
+    await backend.send(protocol.attachTrace, { generation: id, uri, offset, trace });
+  };
+
+  const intoEditor: Generations['intoEditor'] = async (editor, prompt, options, token) => {
+    const { document } = editor;
+    const id = newId();
+    const uri = document.uri.toString();
+    const start = document.offsetAt(editor.selection.end);
+    const lineEnd = document.eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n';
+    kept.set(id, { id, uri, lineEnd, span: { start, end: start }, trace: emptyTrace({ prompt }) });
+
+    const stopped = new vscode.CancellationTokenSource();
+    const cancelled = token.onCancellationRequested(() => stopped.cancel());
+    const waiting: TokenRecord[] = [];
+    let wake = (): void => {};
+    let result: GenerateResult | null = null;
+    let failure: Error | null = null;
+    let ended = false;
+    streams.set(id, {
+      ready: (head) => {
+        const generated = kept.get(id);
+        if (generated) kept.set(id, { ...generated, trace: { ...generated.trace, ...head } });
+      },
+      tokens: (tokens) => {
+        waiting.push(...tokens);
+        wake();
+      },
+    });
+    const answer = backend
+      .send(protocol.generate, { generation: id, prompt, options: withCandidates(options) }, stopped.token)
+      .then((value) => (result = value))
+      .catch((error: unknown) => (failure = error instanceof Error ? error : new Error(String(error))))
+      .finally(() => {
+        ended = true;
+        wake();
+      });
+
+    try {
+      let first = true;
+      for (;;) {
+        // The last token waits for the end: its edit is the one that closes the step of undo.
+        const ready = ended ? waiting.length : waiting.length - 1;
+        if (ready <= 0) {
+          if (ended) break;
+          await new Promise<void>((resolve) => (wake = resolve));
+          continue;
+        }
+        const tokens = waiting.splice(0, ready);
+        const text = textOf(tokens, lineEnd);
+        const generated = kept.get(id);
+        if (!generated) break; // edited by the user
+        inserting.set(id, text);
+        const inserted = text === '' || (await insert(document, generated.span.end, text, first, ended));
+        inserting.delete(id);
+        const grown = kept.get(id);
+        if (!inserted || !grown) break;
+        if (text !== '') first = false;
+        const trace = { ...grown.trace, tokens: [...grown.trace.tokens, ...tokens] };
+        kept.set(id, { ...grown, trace });
+        tell();
+        const chunk = { ...grown.trace, tokens };
+        await backend.send(protocol.attachTrace, { generation: id, uri, offset: grown.span.start, trace: chunk });
+      }
+      if (!ended) stopped.cancel();
+      await answer;
+      const generated = kept.get(id);
+      if (failure !== null) {
+        if (generated?.trace.tokens.length === 0) kept.delete(id);
+        throw failure;
+      }
+      if (!generated || result === null) return null;
+      kept.set(id, { ...generated, trace: { ...(result as GenerateResult).trace, tokens: generated.trace.tokens } });
+      return result;
+    } finally {
+      cancelled.dispose();
+      stopped.dispose();
+      streams.delete(id);
+      tell();
+    }
+  };
+
+  return {
+    intoEditor,
+    generate: request,
+    attach,
+    in: (uri) => [...kept.values()].filter((generated) => generated.uri === uri.toString()),
+    find: (id) => kept.get(id),
+    clear(uri) {
+      for (const { id, uri: own } of [...kept.values()]) {
+        if (own !== uri.toString()) continue;
+        kept.delete(id);
+        backend.notify(protocol.detachTrace, { generation: id });
+      }
+      tell();
+    },
+    onChange: changed.event,
+  };
+}
+
+const withCandidates = (options: RecipeOptions): RecipeOptions => ({ candidates: CANDIDATES, ...options });
+
+/** Inserts where the document is shown, so that steps of undo can be joined; elsewhere as an edit of its own. */
+async function insert(
+  document: vscode.TextDocument,
+  offset: number,
+  text: string,
+  first: boolean,
+  last: boolean,
+): Promise<boolean> {
+  const position = document.positionAt(offset);
+  const editor = vscode.window.visibleTextEditors.find((shown) => shown.document === document);
+  if (editor) {
+    return editor.edit((builder) => builder.insert(position, text), { undoStopBefore: first, undoStopAfter: last });
+  }
+  const edit = new vscode.WorkspaceEdit();
+  edit.insert(document.uri, position, text);
+  return vscode.workspace.applyEdit(edit);
+}

@@ -1,0 +1,259 @@
+/** Activation: one context, the commands from their table, everything else on demand. The backend is not started here. */
+import * as vscode from 'vscode';
+import { parseTrace } from '../protocol/exittrace.ts';
+import * as protocol from '../protocol/server.ts';
+import type { ExitsSummary, ModelSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
+import type { Trace } from '../protocol/exittrace.ts';
+import { shippedModel } from '../protocol/options-groups.ts';
+import type { EarlyExitApi } from './api.ts';
+import type { App } from './app.ts';
+import { createBackend, type Backend } from './backend.ts';
+import { commandId, commandKeys, type CommandKey } from './commands.ts';
+import { createCurvesPanel } from './curves-panel.ts';
+import { decorateGenerations } from './decorations.ts';
+import { createDetailsPanel } from './details-panel.ts';
+import {
+  completionAccepted,
+  generateAtCursor,
+  generateOptions,
+  inlineCompletions,
+  saveTrace,
+  stopGeneration,
+  workspaceFolders,
+} from './generating.ts';
+import { createGenerations } from './generations.ts';
+import { showFailure } from './messages.ts';
+import { createRuns } from './runs.ts';
+import { displaySettings, serverDisplay, settingProblems, type Display } from './settings.ts';
+import { createStatusItem, showStatusMenu } from './status-item.ts';
+import { tokenIndexAt } from './generated-text.ts';
+import { askModel, tune } from './tuning.ts';
+import { createViews, type Views } from './views.ts';
+
+let backend: Backend | null = null;
+
+export function activate(context: vscode.ExtensionContext): EarlyExitApi {
+  const { subscriptions } = context;
+  const log = vscode.window.createOutputChannel('Early Exit', { log: true });
+  subscriptions.push(log);
+  backend = createBackend(context, log);
+  const runs = createRuns(backend, subscriptions);
+  const generations = createGenerations(backend, subscriptions);
+  const app: App = {
+    context,
+    backend,
+    runs,
+    generations,
+    curves: createCurvesPanel(context, backend, runs, subscriptions),
+    details: createDetailsPanel(context, backend, generations),
+  };
+  createStatusItem(app, subscriptions);
+  const views = createViews(app, subscriptions);
+  const display = followSettings(app, subscriptions);
+  followTraces(app, subscriptions);
+
+  const actions = commandTable(app, views);
+  for (const key of commandKeys) {
+    subscriptions.push(
+      vscode.commands.registerCommand(commandId(key), async (...args: unknown[]) => {
+        try {
+          return await actions[key](...args);
+        } catch (error) {
+          await showFailure(app, error);
+          return null;
+        }
+      }),
+    );
+  }
+  subscriptions.push(
+    decorateGenerations(generations, () => display().colours),
+    vscode.languages.registerInlineCompletionItemProvider(
+      [{ scheme: 'file' }, { scheme: 'untitled' }],
+      inlineCompletions(app, () => display().inlineCompletions),
+    ),
+    vscode.commands.registerCommand('earlyExit.completionAccepted', (uri: string, offset: number, trace: Trace) =>
+      completionAccepted(app, uri, offset, trace),
+    ),
+  );
+  return api(app);
+}
+
+export async function deactivate(): Promise<void> {
+  await backend?.dispose();
+  backend = null;
+}
+
+type Action = (...args: unknown[]) => unknown;
+
+function commandTable(app: App, views: Views): Record<CommandKey, Action> {
+  const { backend, runs } = app;
+  const act = (request: typeof protocol.pauseRun, wanted: readonly RunSummary['state'][], title: string): Action => {
+    return async (run) => {
+      const chosen = isRun(run) ? run : await chooseRun(app, wanted, title);
+      return chosen && backend.send(request, { id: chosen.id });
+    };
+  };
+  return {
+    tune: (options) => tune(app, isOptions(options) ? options : null),
+    generate: (options) => generateAtCursor(app, isOptions(options) ? options : {}),
+    stopGeneration,
+    showCurves: (run) => app.curves.show(isRun(run) ? run.id : undefined),
+    showDetails: (generation, token) => showDetails(app, generation, token),
+    saveTrace: () => saveTrace(app),
+    clearTraces: () => {
+      const uri = vscode.window.activeTextEditor?.document.uri;
+      if (uri) app.generations.clear(uri);
+    },
+    pauseRun: act(protocol.pauseRun, ['running'], vscode.l10n.t('Pause Run')),
+    resumeRun: act(protocol.resumeRun, ['paused', 'stopped', 'failed'], vscode.l10n.t('Resume Run')),
+    stopRun: act(protocol.stopRun, ['running', 'paused'], vscode.l10n.t('Stop Run')),
+    chooseModel: async () => {
+      const chosen = await askModel(app);
+      if (typeof chosen?.model === 'string') await set('model', chosen.model);
+    },
+    chooseExits: () => chooseExits(app),
+    useModel: (model) =>
+      set('model', (model as ModelSummary).kind === 'shipped' ? shippedModel : (model as ModelSummary).path),
+    useExits: (exits) => set('decoding.exits', (exits as ExitsSummary).directory),
+    refresh: async () => {
+      await runs.refresh();
+      views.refresh();
+    },
+    restart: () => backend.restart(),
+    showLogs: () => backend.log.show(),
+    doctor: async () => {
+      const { report } = await backend.send(protocol.doctor, {});
+      const document = await vscode.workspace.openTextDocument({ language: 'markdown', content: report });
+      await vscode.window.showTextDocument(document);
+    },
+    status: () => showStatusMenu(app),
+  };
+}
+
+/** From a lens with its generation and token, or for what is at the cursor. */
+async function showDetails(app: App, id: unknown, token: unknown): Promise<void> {
+  const editor = vscode.window.activeTextEditor;
+  const index = typeof token === 'number' ? token : null;
+  const generated =
+    (typeof id === 'string' ? app.generations.find(id) : undefined) ??
+    (editor && app.generations.in(editor.document.uri).at(-1));
+  if (generated) {
+    const at = editor ? tokenIndexAt(generated, editor.document.offsetAt(editor.selection.active)) : -1;
+    const title = vscode.workspace.asRelativePath(vscode.Uri.parse(generated.uri));
+    return app.details.show(generated.trace, title, index ?? Math.max(0, at), generated.id);
+  }
+  const file = vscode.workspace.textDocuments.find((document) => document.uri.toString() === id) ?? editor?.document;
+  if (file?.languageId !== 'exittrace') return;
+  const { trace, tokenLines } = parseTrace(file.getText(), vscode.workspace.asRelativePath(file.uri));
+  const at = index ?? tokenLines.findLastIndex((line) => line <= (editor?.selection.active.line ?? 0));
+  app.details.show(trace, vscode.workspace.asRelativePath(file.uri), Math.max(0, at), null);
+}
+
+async function chooseRun(app: App, states: readonly RunSummary['state'][], title: string): Promise<RunSummary | null> {
+  await app.runs.refresh();
+  const fitting = app.runs.list().filter((run) => states.includes(run.state));
+  if (fitting.length < 2) return fitting[0] ?? null;
+  const items = fitting.map((run) => ({ label: run.title, description: run.message, run }));
+  return (await vscode.window.showQuickPick(items, { title }))?.run ?? null;
+}
+
+async function chooseExits(app: App): Promise<void> {
+  const all = await app.backend.send(protocol.listExits, { folders: workspaceFolders() });
+  const newest = { label: vscode.l10n.t('Newest for the model'), directory: undefined };
+  const items = all.map(({ name, exits, directory }) => ({ label: name, description: exits.join(' '), directory }));
+  const picked = await vscode.window.showQuickPick([newest, ...items], {
+    title: vscode.l10n.t('Exits for generation'),
+  });
+  if (picked) await set('decoding.exits', picked.directory);
+}
+
+const set = (setting: string, value: unknown): Thenable<void> => {
+  const folder = vscode.workspace.workspaceFolders !== undefined;
+  const target = folder ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
+  return vscode.workspace.getConfiguration('earlyExit').update(setting, value, target);
+};
+
+/** Settings take effect at once where they can, and say when where they cannot. Answers the display settings. */
+function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Display {
+  let display: Display | null = null;
+  const read = (): Display => (display ??= displaySettings());
+  subscriptions.push(
+    vscode.workspace.onDidChangeConfiguration(async (event) => {
+      if (!event.affectsConfiguration('earlyExit')) return;
+      const [problem] = settingProblems();
+      if (problem !== undefined) return showFailure(app, new Error(problem));
+      if (event.affectsConfiguration('earlyExit.display')) {
+        display = null;
+        app.backend.notify(protocol.displayChanged, serverDisplay(read()));
+      }
+      if (event.affectsConfiguration('earlyExit.backend') && app.backend.state() !== 'stopped') {
+        const restart = vscode.l10n.t('Restart Backend');
+        const message = vscode.l10n.t('The new Node takes effect when the backend starts again.');
+        if ((await vscode.window.showInformationMessage(message, restart)) === restart) await app.backend.restart();
+      }
+      const tunes = event.affectsConfiguration('earlyExit.tuning') || event.affectsConfiguration('earlyExit.exits');
+      if (tunes && app.runs.running()) {
+        const message = vscode.l10n.t('Early Exit: the new settings hold from the next run on.');
+        vscode.window.setStatusBarMessage(message, 8_000);
+      }
+    }),
+  );
+  return () => {
+    try {
+      return read();
+    } catch {
+      // Said when it was set; until it is mended the defaults hold.
+      return { codeLens: true, colours: true, hover: true, inlayHints: false, inlineCompletions: false };
+    }
+  };
+}
+
+/** Keeps the context key for commands that need a trace, and starts the backend for a trace file. */
+function followTraces(app: App, subscriptions: vscode.Disposable[]): void {
+  const look = (): void => {
+    const document = vscode.window.activeTextEditor?.document;
+    const has =
+      document !== undefined && (document.languageId === 'exittrace' || app.generations.in(document.uri).length > 0);
+    void vscode.commands.executeCommand('setContext', 'earlyExit.hasTrace', has);
+    if (document?.languageId !== 'exittrace' || app.backend.state() !== 'stopped') return;
+    void app.backend.start().catch(() => {}); // the status item says what is wrong
+  };
+  subscriptions.push(vscode.window.onDidChangeActiveTextEditor(look), app.generations.onChange(look));
+  look();
+}
+
+const isOptions = (value: unknown): value is RecipeOptions =>
+  typeof value === 'object' && value !== null && !(value instanceof vscode.Uri) && !Array.isArray(value);
+
+const isRun = (value: unknown): value is RunSummary =>
+  isOptions(value) && typeof value.id === 'string' && 'state' in value;
+
+function api(app: App): EarlyExitApi {
+  const { backend, runs } = app;
+  const runChanged = new vscode.EventEmitter<RunSummary>();
+  app.context.subscriptions.push(
+    runChanged,
+    runs.onChange((run) => run && runChanged.fire(run)),
+  );
+  return {
+    version: 1,
+    startRun: (options = {}) => tune(app, options),
+    pauseRun: (id) => backend.send(protocol.pauseRun, { id }),
+    resumeRun: (id) => backend.send(protocol.resumeRun, { id }),
+    stopRun: (id) => backend.send(protocol.stopRun, { id }),
+    listRuns: async () => {
+      await runs.refresh();
+      return runs.list();
+    },
+    readRun: async (id) => {
+      const { events } = await backend.send(protocol.readRun, { id, from: 0 });
+      return events.map(({ event }) => event);
+    },
+    onRunEvent: runs.onEvent,
+    onRunChange: runChanged.event,
+    generate: async (prompt, options = {}, onToken = () => {}, token) =>
+      app.generations.generate(prompt, { ...(await generateOptions(app)), ...options }, onToken, token),
+    generateAtCursor: (options = {}) => generateAtCursor(app, options),
+    status: () => backend.send(protocol.readStatus, {}),
+  };
+}

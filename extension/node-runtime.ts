@@ -1,0 +1,68 @@
+/**
+ * Finds the Node that runs the backend: the one that the user named, else the one on PATH, else VS Code's own runtime,
+ * which has no WebGPU. Knows no `vscode`.
+ */
+import { execa } from 'execa';
+import { userError } from '../protocol/errors.ts';
+
+export interface NodeRuntime {
+  readonly command: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** `setting`, `path`, or `editor` where nothing else is to be had. */
+  readonly source: 'setting' | 'path' | 'editor';
+  /** For the status and the log, such as `Node 20.20.2 (on PATH)`. */
+  readonly description: string;
+}
+
+export const MINIMUM_NODE = 20;
+/** A Node that does not even say its version in this time is none. */
+const VERSION_MILLISECONDS = 10_000;
+
+/** Asks a Node for its version; null where it is none. */
+export type ReadVersion = (command: string) => Promise<string | null>;
+
+/** Throws a UserError where the Node that a setting names is none, or too old. */
+export async function findNode(
+  setting: string | null,
+  editor: string,
+  readVersion: ReadVersion = askVersion,
+): Promise<NodeRuntime> {
+  if (setting !== null) {
+    const version = await readVersion(setting);
+    if (version !== null && isNewEnough(version)) return runtime(setting, 'setting', version);
+    throw userError(
+      'bad-config',
+      version === null
+        ? `earlyExit.backend.nodePath is ${setting}, which is no Node.`
+        : `earlyExit.backend.nodePath is Node ${version}; the backend needs ${MINIMUM_NODE} or newer.`,
+      `Name a Node of version ${MINIMUM_NODE} or newer, or clear the setting.`,
+    );
+  }
+  const version = await readVersion('node');
+  if (version !== null && isNewEnough(version)) return runtime('node', 'path', version);
+  const why = version === null ? 'there is no Node on PATH' : `Node ${version} on PATH is older than ${MINIMUM_NODE}`;
+  return {
+    command: editor,
+    environment: { ELECTRON_RUN_AS_NODE: '1' },
+    source: 'editor',
+    description: `VS Code's own runtime, without WebGPU: ${why}`,
+  };
+}
+
+const runtime = (command: string, source: 'setting' | 'path', version: string): NodeRuntime => ({
+  command,
+  environment: {},
+  source,
+  description: `Node ${version} (${source === 'path' ? 'on PATH' : 'from earlyExit.backend.nodePath'})`,
+});
+
+const isNewEnough = (version: string): boolean => Number(version.split('.')[0]) >= MINIMUM_NODE;
+
+async function askVersion(command: string): Promise<string | null> {
+  const { stdout, failed } = await execa(command, ['-p', 'process.versions.node'], {
+    reject: false,
+    timeout: VERSION_MILLISECONDS,
+    stdin: 'ignore',
+  });
+  return !failed && /^\d+\.\d+\.\d+/.test(stdout) ? stdout.trim() : null;
+}

@@ -1,0 +1,45 @@
+/** The runs that the backend knows, kept up to date for views, panel and status; starts none by itself. */
+import * as vscode from 'vscode';
+import * as protocol from '../protocol/server.ts';
+import type { RunEvent, RunSummary } from '../protocol/server.ts';
+import type { Backend } from './backend.ts';
+
+export interface Runs {
+  /** Newest first; empty until the backend was asked. */
+  list(): readonly RunSummary[];
+  find(id: string): RunSummary | undefined;
+  running(): RunSummary | undefined;
+  /** Asks the backend, which starts for it. */
+  refresh(): Promise<void>;
+  readonly onChange: vscode.Event<RunSummary | null>;
+  readonly onEvent: vscode.Event<RunEvent>;
+}
+
+export function createRuns(backend: Backend, subscriptions: vscode.Disposable[]): Runs {
+  const changed = new vscode.EventEmitter<RunSummary | null>();
+  const reported = new vscode.EventEmitter<RunEvent>();
+  let runs = new Map<string, RunSummary>();
+
+  const list = (): RunSummary[] => [...runs.values()].sort((a, b) => b.startedAt.localeCompare(a.startedAt));
+  const running = (): RunSummary | undefined => list().find((run) => run.state === 'running');
+  const tell = (run: RunSummary | null): void => {
+    void vscode.commands.executeCommand('setContext', 'earlyExit.running', running() !== undefined);
+    changed.fire(run);
+  };
+  const refresh = async (): Promise<void> => {
+    const all = await backend.send(protocol.listRuns, {});
+    runs = new Map(all.map((run) => [run.id, run]));
+    tell(null);
+  };
+  subscriptions.push(
+    changed,
+    reported,
+    backend.listen(protocol.runChanged, (run) => {
+      runs.set(run.id, run);
+      tell(run);
+    }),
+    backend.listen(protocol.runReported, (event) => reported.fire(event)),
+    backend.onReady(() => void refresh().catch((error: unknown) => backend.log.warn(String(error)))),
+  );
+  return { list, find: (id) => runs.get(id), running, refresh, onChange: changed.event, onEvent: reported.event };
+}

@@ -1,0 +1,81 @@
+/** Typed settings: what `earlyExit.*` says for a recipe and for the display, and what is wrong with it. */
+import * as vscode from 'vscode';
+import { backendOptions, displayOptions } from '../protocol/options-groups.ts';
+import type { Option } from '../protocol/options-kinds.ts';
+import {
+  optionTables,
+  parseOptions,
+  settingName,
+  settingOrigin,
+  type CommandName,
+  type OptionTable,
+  type OptionValues,
+} from '../protocol/options.ts';
+import { describeError, userError } from '../protocol/errors.ts';
+import type { DisplayOptions, RecipeOptions } from '../protocol/server.ts';
+
+/** Options of a recipe that settings touch, by the recipe's names; defaults are left to the recipe. */
+export function recipeSettings(command: CommandName, scope?: vscode.ConfigurationScope): RecipeOptions {
+  const given: RecipeOptions = {};
+  for (const [name, option] of Object.entries(optionTables[command] as OptionTable)) {
+    const setting = settingName(option, name);
+    const value = setting === null ? undefined : explicit(setting, scope);
+    if (value !== undefined) given[name] = value;
+  }
+  return given;
+}
+
+/** The value that a user or a folder set; undefined where the default holds. An untrusted folder's restricted values do not count. */
+export function explicit(setting: string, scope?: vscode.ConfigurationScope): unknown {
+  const found = vscode.workspace.getConfiguration(undefined, scope ?? null).inspect(setting);
+  if (!found) return undefined;
+  const trusted = vscode.workspace.isTrusted;
+  return (trusted ? (found.workspaceFolderValue ?? found.workspaceValue) : undefined) ?? found.globalValue ?? undefined;
+}
+
+export type Display = OptionValues<typeof displayOptions>;
+
+export const displaySettings = (): Display => readGroup('display', displayOptions);
+export const backendSettings = (): OptionValues<typeof backendOptions> => readGroup('backend', backendOptions);
+
+/** What the server needs to know of the display. */
+export const serverDisplay = (display: Display): DisplayOptions => ({
+  codeLens: display.codeLens,
+  hover: display.hover,
+  inlayHints: display.inlayHints,
+  semanticTokens: display.colours,
+});
+
+/** Every mistake in the settings as a sentence that names the setting. */
+export function settingProblems(): string[] {
+  const problems: string[] = [];
+  const attempt = (read: () => unknown): void => {
+    try {
+      read();
+    } catch (error) {
+      const problem = describeError(error);
+      if (!problems.includes(problem)) problems.push(problem);
+    }
+  };
+  for (const command of ['tune', 'generate'] as const) {
+    attempt(() => parseOptions(command, recipeSettings(command), settingOrigin));
+  }
+  attempt(displaySettings);
+  attempt(backendSettings);
+  return problems;
+}
+
+function readGroup<Table extends OptionTable>(group: string, table: Table): OptionValues<Table> {
+  const configuration = vscode.workspace.getConfiguration(`earlyExit.${group}`);
+  const entries = Object.entries(table).map(([name, option]) => {
+    const value: unknown = configuration.get(name) ?? option.default;
+    return [name, readSetting(`earlyExit.${group}.${name}`, option, value)] as const;
+  });
+  return Object.fromEntries(entries) as OptionValues<Table>;
+}
+
+function readSetting(setting: string, option: Option<unknown>, value: unknown): unknown {
+  const read = option.read(value);
+  if (read.ok) return read.value;
+  throw userError('bad-config', `${setting} must be ${read.expected}, not ${JSON.stringify(value)}.`);
+}

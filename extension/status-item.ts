@@ -1,0 +1,82 @@
+/** One status item: backend, model, device and what it does; a click offers restart, logs and doctor. */
+import * as vscode from 'vscode';
+import * as protocol from '../protocol/server.ts';
+import type { Status } from '../protocol/server.ts';
+import type { App } from './app.ts';
+import { commandId, commands, type CommandKey } from './commands.ts';
+import { showFailure } from './messages.ts';
+
+const activityText = (): Record<Status['activity'], string> => ({
+  idle: vscode.l10n.t('Early Exit'),
+  loading: vscode.l10n.t('Loading'),
+  tuning: vscode.l10n.t('Tuning'),
+  generating: vscode.l10n.t('Generating'),
+  evaluating: vscode.l10n.t('Evaluating'),
+});
+
+export function createStatusItem(app: App, subscriptions: vscode.Disposable[]): void {
+  const item = vscode.window.createStatusBarItem('earlyExit.status', vscode.StatusBarAlignment.Right, 50);
+  item.name = vscode.l10n.t('Early Exit');
+  item.command = commandId('status');
+  let status: Status = { activity: 'idle', model: null, device: null, detail: '' };
+
+  const draw = (): void => {
+    const state = app.backend.state();
+    const run = app.runs.running();
+    const busy = state === 'starting' || (state === 'running' && status.activity !== 'idle');
+    const share = run && run.steps > 0 ? ` ${Math.round((100 * run.step) / run.steps)} %` : '';
+    const text = status.activity === 'tuning' ? `${activityText().tuning}${share}` : activityText()[status.activity];
+    item.text =
+      state === 'failed'
+        ? `$(error) ${vscode.l10n.t('Early Exit')}`
+        : `$(${busy ? 'sync~spin' : 'git-branch'}) ${text}`;
+    item.backgroundColor = state === 'failed' ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;
+    item.tooltip = tooltip(app, status);
+  };
+
+  draw();
+  item.show();
+  subscriptions.push(
+    item,
+    app.backend.listen(protocol.statusChanged, (now) => {
+      status = now;
+      draw();
+    }),
+    app.backend.onState((state) => {
+      if (state !== 'running') status = { ...status, activity: 'idle', detail: '' };
+      draw();
+      if (state === 'failed') void showFailure(app, new Error(app.backend.failure()));
+    }),
+    app.runs.onChange(draw),
+  );
+}
+
+function tooltip(app: App, status: Status): vscode.MarkdownString {
+  const states = {
+    stopped: vscode.l10n.t('not started: it starts when it is needed'),
+    starting: vscode.l10n.t('starting'),
+    running: vscode.l10n.t('running'),
+    failed: app.backend.failure(),
+  };
+  const rows = [
+    [vscode.l10n.t('Backend'), states[app.backend.state()]],
+    [vscode.l10n.t('Runtime'), app.backend.runtime()?.description],
+    [vscode.l10n.t('Model'), status.model],
+    [vscode.l10n.t('Device'), status.device],
+    [vscode.l10n.t('Doing'), status.detail],
+  ].filter((row): row is [string, string] => typeof row[1] === 'string' && row[1] !== '');
+  const text = new vscode.MarkdownString('**Early Exit**\n\n');
+  for (const [name, value] of rows) text.appendMarkdown(`${name}: `).appendText(value).appendMarkdown('  \n');
+  return text;
+}
+
+export async function showStatusMenu(app: App): Promise<void> {
+  const keys: CommandKey[] = ['restart', 'showLogs', 'doctor', 'showCurves', 'tune', 'chooseModel', 'chooseExits'];
+  const items = keys.map((key) => {
+    const { icon, title } = commands[key] as { icon: string; title: string };
+    return { label: `${icon} ${vscode.l10n.t(title)}`, key };
+  });
+  const title = [vscode.l10n.t('Early Exit'), app.backend.runtime()?.description].filter(Boolean).join(' · ');
+  const picked = await vscode.window.showQuickPick(items, { title });
+  if (picked) await vscode.commands.executeCommand(commandId(picked.key));
+}

@@ -1,0 +1,205 @@
+/** `Tune Early Exits`: asks what the settings do not say, starts a run and opens its curves. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { dataOptions, exitsOptions, shippedModel, tuningOptions } from '../protocol/options-groups.ts';
+import * as protocol from '../protocol/server.ts';
+import type { ModelSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
+import type { App } from './app.ts';
+import { workspaceFolders } from './generating.ts';
+import { showFailure } from './messages.ts';
+import { explicit, recipeSettings } from './settings.ts';
+
+/** With options nothing is asked; null where the user went away, or it failed and was said. */
+export async function tune(app: App, overrides: RecipeOptions | null = null): Promise<RunSummary | null> {
+  const folder = vscode.workspace.workspaceFolders?.[0];
+  if (folder?.uri.scheme !== 'file') {
+    void vscode.window.showInformationMessage(vscode.l10n.t('Open a folder first: exits are tuned on its files.'));
+    return null;
+  }
+  const settings = recipeSettings('tune', folder.uri);
+  const chosen = overrides ?? (isAllSet(folder.uri) ? {} : await ask(app, settings));
+  if (chosen === null) return null;
+  try {
+    const options = complete({ ...settings, ...chosen }, folder.uri.fsPath);
+    const run = await app.backend.send(protocol.startRun, { title: titleOf(options), options });
+    await app.curves.show(run.id);
+    return run;
+  } catch (error) {
+    await showFailure(app, error);
+    return null;
+  }
+}
+
+/** Paths are the folder's, and the exits go into it under a name that is free. */
+function complete(options: RecipeOptions, folder: string): RecipeOptions {
+  const absolute = (glob: string): string => (path.isAbsolute(glob) ? glob : path.posix.join(posix(folder), glob));
+  const data = Array.isArray(options.data) ? (options.data as string[]) : dataOptions.data.default;
+  return {
+    ...options,
+    data: (data as readonly string[]).map(absolute),
+    out: typeof options.out === 'string' ? path.resolve(folder, options.out) : freeName(folder, modelName(options)),
+  };
+}
+
+function freeName(folder: string, name: string): string {
+  for (let n = 1; ; n++) {
+    const file = path.join(folder, `${name}${n === 1 ? '' : `-${n}`}.exits`);
+    if (!existsSync(file)) return file;
+  }
+}
+
+/** Model, data and preset are set: nothing is left to ask. */
+const isAllSet = (scope: vscode.Uri): boolean =>
+  ['earlyExit.model', 'earlyExit.tuning.data', 'earlyExit.tuning.preset'].every(
+    (setting) => explicit(setting, scope) !== undefined,
+  );
+
+interface Choice extends vscode.QuickPickItem {
+  readonly act: () => Promise<RecipeOptions | null>;
+}
+
+/** One pick from which one Enter starts; every other entry changes one thing and comes back. */
+async function ask(app: App, settings: RecipeOptions): Promise<RecipeOptions | null> {
+  let chosen: RecipeOptions = {};
+  for (;;) {
+    const options = { ...settings, ...chosen };
+    const items: Choice[] = [
+      {
+        label: `$(rocket) ${vscode.l10n.t('Start Tuning')}`,
+        detail: `${modelName(options)} · ${dataText(options)} · ${exitsText(options)} · ${presetText(options)}`,
+        act: async () => null,
+      },
+      {
+        label: `$(symbol-misc) ${vscode.l10n.t('Model …')}`,
+        description: modelName(options),
+        act: () => askModel(app),
+      },
+      {
+        label: `$(files) ${vscode.l10n.t('Data …')}`,
+        description: dataText(options),
+        act: askData,
+      },
+      {
+        label: `$(git-branch) ${vscode.l10n.t('Exits …')}`,
+        description: exitsText(options),
+        act: () => askExits(options),
+      },
+      {
+        label: `$(dashboard) ${vscode.l10n.t('Preset …')}`,
+        description: presetText(options),
+        act: askPreset,
+      },
+    ];
+    const picked = await vscode.window.showQuickPick(items, {
+      title: vscode.l10n.t('Tune Early Exits'),
+      placeHolder: vscode.l10n.t('Press Enter to start, or change something first'),
+      ignoreFocusOut: true,
+    });
+    if (!picked) return null;
+    if (picked === items[0]) return chosen;
+    chosen = { ...chosen, ...(await picked.act()) };
+  }
+}
+
+/** The model that ships, those in the folder, or a folder or file from elsewhere. */
+export async function askModel(app: App): Promise<RecipeOptions | null> {
+  const folders = vscode.workspace.isTrusted ? workspaceFolders() : [];
+  const found = await app.backend.send(protocol.listModels, { folders });
+  const browse = { label: `$(folder-opened) ${vscode.l10n.t('Folder in Hugging Face format …')}`, gguf: false };
+  const browseFile = { label: `$(file) ${vscode.l10n.t('GGUF file …')}`, gguf: true };
+  const byId = { label: `$(cloud-download) ${vscode.l10n.t('Hub id …')}` };
+  const items: (vscode.QuickPickItem & { model?: ModelSummary; gguf?: boolean })[] = [
+    ...found.map((model) => ({
+      label: `$(symbol-misc) ${model.name}`,
+      description: model.kind === 'shipped' ? vscode.l10n.t('ships with the extension') : model.path,
+      model,
+    })),
+    { label: '', kind: vscode.QuickPickItemKind.Separator },
+    browse,
+    browseFile,
+    byId,
+  ];
+  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Model'), ignoreFocusOut: true });
+  if (!picked) return null;
+  if (picked.model) return { model: picked.model.kind === 'shipped' ? shippedModel : picked.model.path };
+  if (picked === byId) {
+    const id = await vscode.window.showInputBox({
+      title: vscode.l10n.t('Hub id'),
+      placeHolder: 'HuggingFaceTB/SmolLM2-135M-Instruct',
+      validateInput: (text) => (/^[\w.-]+\/[\w.-]+$/.test(text) ? null : vscode.l10n.t('An id such as owner/name.')),
+    });
+    return id === undefined ? null : { model: id };
+  }
+  const [uri] =
+    (await vscode.window.showOpenDialog({
+      canSelectFolders: picked.gguf !== true,
+      canSelectFiles: picked.gguf === true,
+      ...(picked.gguf === true && { filters: { GGUF: ['gguf'] } }),
+    })) ?? [];
+  return uri ? { model: uri.fsPath } : null;
+}
+
+async function askData(): Promise<RecipeOptions | null> {
+  const here = { label: `$(root-folder) ${vscode.l10n.t("This folder's own files")}`, data: dataOptions.data.default };
+  const folder = { label: `$(folder-opened) ${vscode.l10n.t('Another folder …')}` };
+  const files = { label: `$(file) ${vscode.l10n.t('Files (text, or JSONL of texts or chats) …')}` };
+  const glob = { label: `$(regex) ${vscode.l10n.t('Glob …')}` };
+  const items: vscode.QuickPickItem[] = [here, folder, files, glob];
+  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Data'), ignoreFocusOut: true });
+  if (picked === here) return { data: here.data };
+  if (picked === glob) {
+    const text = await vscode.window.showInputBox({ title: vscode.l10n.t('Glob'), value: 'src/**/*.ts' });
+    return text === undefined || text.trim() === '' ? null : { data: [text.trim()] };
+  }
+  if (picked !== folder && picked !== files) return null;
+  const uris = await vscode.window.showOpenDialog({
+    canSelectFolders: picked === folder,
+    canSelectFiles: picked === files,
+    canSelectMany: true,
+  });
+  return uris ? { data: uris.map((uri) => uri.fsPath) } : null;
+}
+
+async function askExits(options: RecipeOptions): Promise<RecipeOptions | null> {
+  const text = await vscode.window.showInputBox({
+    title: vscode.l10n.t('Exits'),
+    prompt: exitsOptions.exits.help,
+    value: typeof options.exits === 'string' ? options.exits : 'auto',
+    validateInput: (value) => {
+      const read = exitsOptions.exits.read(value);
+      return read.ok ? null : vscode.l10n.t('Must be {0}.', read.expected);
+    },
+  });
+  return text === undefined ? null : { exits: text };
+}
+
+async function askPreset(): Promise<RecipeOptions | null> {
+  const items = Object.entries(tuningOptions.preset.values ?? {}).map(([label, description]) => ({
+    label,
+    description,
+  }));
+  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Preset'), ignoreFocusOut: true });
+  return picked ? { preset: picked.label } : null;
+}
+
+const posix = (file: string): string => file.replaceAll('\\', '/');
+
+export const modelName = ({ model }: RecipeOptions): string =>
+  typeof model === 'string'
+    ? posix(model)
+        .replace(/\/+$/, '')
+        .replace(/^.*\//, '')
+        .replace(/\.gguf$/i, '')
+    : shippedModel;
+
+const titleOf = (options: RecipeOptions): string => `${modelName(options)} · ${exitsText(options)}`;
+
+const exitsText = ({ exits }: RecipeOptions): string =>
+  typeof exits === 'string' && exits !== 'auto' ? exits : vscode.l10n.t('three exits');
+
+const presetText = ({ preset }: RecipeOptions): string =>
+  typeof preset === 'string' ? preset : String(tuningOptions.preset.default);
+
+const dataText = ({ data }: RecipeOptions): string =>
+  Array.isArray(data) && data !== dataOptions.data.default ? data.join(', ') : vscode.l10n.t("this folder's files");

@@ -1,0 +1,37 @@
+/** The page of a webview: a strict content-security policy with a nonce, nothing from elsewhere. */
+import { randomBytes } from 'node:crypto';
+import * as vscode from 'vscode';
+
+export const webviewOptions = (extension: vscode.Uri): vscode.WebviewOptions => ({
+  enableScripts: true,
+  localResourceRoots: [vscode.Uri.joinPath(extension, 'dist', 'webview')],
+});
+
+/** `view` says which of the webview bundle's views to mount. */
+export function webviewPage(webview: vscode.Webview, extension: vscode.Uri, view: string, title: string): string {
+  const nonce = randomBytes(18).toString('base64');
+  const file = (name: string): string =>
+    webview.asWebviewUri(vscode.Uri.joinPath(extension, 'dist', 'webview', name)).toString();
+  // Styles that scripts set (the toolkit, the chart's canvas) need 'unsafe-inline'; scripts never do.
+  const policy = [
+    "default-src 'none'",
+    `script-src 'nonce-${nonce}'`,
+    `style-src ${webview.cspSource} 'unsafe-inline'`,
+    `font-src ${webview.cspSource}`,
+    `img-src ${webview.cspSource} data: blob:`,
+  ].join('; ');
+  return `<!doctype html>
+<html lang="${vscode.env.language}">
+  <head>
+    <meta charset="utf-8" />
+    <meta http-equiv="Content-Security-Policy" content="${policy}" />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <link rel="stylesheet" href="${file('main.css')}" />
+    <title>${title}</title>
+  </head>
+  <body data-view="${view}">
+    <main></main>
+    <script type="module" nonce="${nonce}" src="${file('main.js')}"></script>
+  </body>
+</html>`;
+}

@@ -1,0 +1,139 @@
+/**
+ * What the extension host and its webviews say to each other. A webview trusts nothing it receives: `readHostMessage`
+ * and `readViewMessage` check the shape and answer null where it is another one. Knows no editor and no DOM.
+ */
+import type { Trace } from './exittrace.ts';
+import type { RunState } from './server.ts';
+
+/** One number a step for each exit; the columns are as long as `steps`. A gap is null. */
+export interface Columns {
+  steps: number[];
+  values: Record<string, (number | null)[]>;
+}
+
+export interface CurveRun {
+  id: string;
+  title: string;
+  state: RunState;
+  startedAt: string;
+  step: number;
+  steps: number;
+  tokensPerSecond: number;
+  secondsLeft: number;
+  message: string;
+}
+
+export type ExportFormat = 'svg' | 'png' | 'csv';
+
+/** Host → webview. */
+export type HostMessage =
+  /** First of all: translations of the webview's own texts, by their English. */
+  | { type: 'texts'; texts: Record<string, string> }
+  | { type: 'runs'; runs: CurveRun[] }
+  /** More points of a run, in order. A run taken up again repeats steps: points at the first step here and beyond are replaced. */
+  | { type: 'points'; run: string; training: Columns; heldOut: Columns; agreement: Columns }
+  | { type: 'show'; run: string }
+  | { type: 'trace'; title: string; trace: Trace; token: number };
+
+/** Webview → host. */
+export type ViewMessage =
+  /** The webview can receive; it wants everything. */
+  | { type: 'ready' }
+  | { type: 'pause' | 'resume' | 'stop'; run: string }
+  | { type: 'tune' }
+  /** `data` is text, or base64 where the format is a picture of pixels. */
+  | { type: 'export'; format: ExportFormat; name: string; data: string }
+  | { type: 'reveal'; token: number }
+  | { type: 'failed'; message: string };
+
+/** Largest export that a webview may hand over: a picture of a large screen has a few million bytes. */
+const MAX_EXPORT = 64 * 2 ** 20;
+
+export function readHostMessage(value: unknown): HostMessage | null {
+  if (!isRecord(value)) return null;
+  switch (value.type) {
+    case 'texts':
+      return isRecord(value.texts) && Object.values(value.texts).every(isString) ? (value as HostMessage) : null;
+    case 'runs':
+      return Array.isArray(value.runs) && value.runs.every(isCurveRun) ? (value as HostMessage) : null;
+    case 'points': {
+      const { run, training, heldOut, agreement } = value;
+      const fits = isString(run) && [training, heldOut, agreement].every(isColumns);
+      return fits ? (value as HostMessage) : null;
+    }
+    case 'show':
+      return isString(value.run) ? (value as HostMessage) : null;
+    case 'trace':
+      return isString(value.title) && isNumber(value.token) && isTrace(value.trace) ? (value as HostMessage) : null;
+    default:
+      return null;
+  }
+}
+
+export function readViewMessage(value: unknown): ViewMessage | null {
+  if (!isRecord(value)) return null;
+  switch (value.type) {
+    case 'ready':
+    case 'tune':
+      return { type: value.type };
+    case 'pause':
+    case 'resume':
+    case 'stop':
+      return isString(value.run) ? { type: value.type, run: value.run } : null;
+    case 'export': {
+      const { format, name, data } = value;
+      const known = format === 'svg' || format === 'png' || format === 'csv';
+      if (!known || !isString(name) || !isString(data) || data.length > MAX_EXPORT) return null;
+      return { type: 'export', format, name, data };
+    }
+    case 'reveal':
+      return isNumber(value.token) ? { type: 'reveal', token: value.token } : null;
+    case 'failed':
+      return isString(value.message) ? { type: 'failed', message: value.message } : null;
+    default:
+      return null;
+  }
+}
+
+const states: readonly string[] = ['running', 'paused', 'stopped', 'finished', 'failed'] satisfies RunState[];
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isString = (value: unknown): value is string => typeof value === 'string';
+const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
+
+const isCurveRun = (value: unknown): boolean =>
+  isRecord(value) &&
+  [value.id, value.title, value.startedAt, value.message].every(isString) &&
+  [value.step, value.steps, value.tokensPerSecond, value.secondsLeft].every(isNumber) &&
+  isString(value.state) &&
+  states.includes(value.state);
+
+function isColumns(value: unknown): boolean {
+  if (!isRecord(value) || !Array.isArray(value.steps) || !value.steps.every(isNumber)) return false;
+  const { length } = value.steps;
+  return (
+    isRecord(value.values) &&
+    Object.values(value.values).every(
+      (column) =>
+        Array.isArray(column) && column.length === length && column.every((each) => each === null || isNumber(each)),
+    )
+  );
+}
+
+const isTrace = (value: unknown): boolean =>
+  isRecord(value) &&
+  isNumber(value.layers) &&
+  [value.model, value.policy, value.prompt].every(isString) &&
+  Array.isArray(value.exits) &&
+  value.exits.every(isString) &&
+  Array.isArray(value.tokens) &&
+  value.tokens.every(isToken);
+
+const isToken = (value: unknown): boolean =>
+  isRecord(value) &&
+  isString(value.text) &&
+  isString(value.exit) &&
+  isNumber(value.layer) &&
+  isNumber(value.confidence) &&
+  (value.opinions === undefined || Array.isArray(value.opinions));
