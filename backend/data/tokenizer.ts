@@ -3,6 +3,7 @@
  * each token's bytes, so that it never tidies spaces and can stream. Knows no model beyond its token ids.
  */
 import { Tokenizer as Encoder } from '@huggingface/tokenizers';
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
@@ -40,6 +41,8 @@ export interface Tokenizer {
   decode(ids: ArrayLike<number>): string;
   /** The text of one token by itself; U+FFFD where it is a part of a character. */
   tokenText(id: number): string;
+  /** A hash of all that decides which ids a text or a conversation gets. */
+  fingerprint(): string;
   /** Decodes a continuation token by token; text comes out only as whole characters. */
   decoder(): StreamDecoder;
 }
@@ -138,6 +141,10 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
       return bytes.prefixesSpace && text.startsWith(' ') ? text.slice(1) : text;
     },
     tokenText: (id) => textDecoder.decode(bytes.tokens[id] ?? nothing),
+    fingerprint: () =>
+      createHash('sha256')
+        .update(JSON.stringify([file, chatTemplate, namedTokens, eosIds]))
+        .digest('hex'),
     decoder: () => streamDecoder(bytes),
   };
 }

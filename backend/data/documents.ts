@@ -1,0 +1,231 @@
+/** Training documents from files: texts, and JSON lines of texts or conversations. Read one at a time, in a fixed order. */
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { relative, resolve, sep } from 'node:path';
+import { globSync } from 'tinyglobby';
+import { userError } from '../../protocol/errors.ts';
+import { fileError } from '../formats/files.ts';
+import type { Message } from './chat.ts';
+
+export type Document =
+  | { readonly kind: 'text'; readonly name: string; readonly text: string }
+  | { readonly kind: 'chat'; readonly name: string; readonly messages: readonly Message[] };
+
+/** Can be gone through several times; each time the files are read anew, one document in memory. */
+export interface Documents extends Iterable<Document> {
+  /** Paths in the order they are read. */
+  readonly files: readonly string[];
+}
+
+export interface DocumentOptions {
+  /** Where relative patterns begin; default: the working directory. */
+  readonly directory?: string;
+  /** Told of each file that is left out, with the reason in words, each time the documents are gone through. */
+  readonly onSkip?: (file: string, reason: string) => void;
+}
+
+/**
+ * Documents of files, folders and globs (`!` before a glob leaves out). Folders of packages, builds and version control are skipped
+ * unless a pattern names them; binary files always. Throws `not-found` where a pattern matches nothing, and while going through
+ * `bad-data` for JSON lines that are no document and where no document is left.
+ */
+export function readDocuments(patterns: readonly string[], options: DocumentOptions = {}): Documents {
+  const directory = resolve(options.directory ?? '.');
+  const excluded = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => slashes(pattern.slice(1)));
+  const included = patterns.filter((pattern) => !pattern.startsWith('!'));
+  if (included.length === 0) throw userError('bad-argument', 'There is no data.', 'Name files, folders or globs.');
+  const files = [...new Set(included.flatMap((pattern) => match(pattern, directory, excluded)))].sort(byCodeUnits);
+  return { files, [Symbol.iterator]: () => documentsOf(files, directory, options.onSkip ?? (() => undefined)) };
+}
+
+// Longer texts become several documents, cut between lines, so that one enormous file is never in memory at once.
+const maxTextBytes = 2 ** 22;
+// A line of JSON is parsed in one piece.
+const maxLineBytes = 2 ** 26;
+const chunkBytes = 2 ** 20;
+
+const skippedFolders = [
+  'node_modules',
+  '.git',
+  '.hg',
+  '.svn',
+  'dist',
+  'build',
+  'out',
+  'coverage',
+  'target',
+  '.cache',
+  '.venv',
+  'venv',
+  '__pycache__',
+];
+const skippedFiles = ['**/*.min.js', '**/*.map', '**/package-lock.json', '**/yarn.lock', '**/pnpm-lock.yaml'];
+
+const slashes = (path: string): string => (sep === '\\' ? path.replaceAll('\\', '/') : path);
+const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+function match(pattern: string, directory: string, excluded: readonly string[]): string[] {
+  const path = resolve(directory, pattern);
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile()) return [path];
+  const root = stat?.isDirectory() ? path : directory;
+  const glob = stat?.isDirectory() ? '**/*' : slashes(pattern);
+  const named = new Set(slashes(pattern).split('/'));
+  const found = globSync(glob, {
+    cwd: root,
+    absolute: true,
+    ignore: [
+      ...skippedFolders.filter((folder) => !named.has(folder)).map((folder) => `**/${folder}/**`),
+      ...skippedFiles.filter((file) => !slashes(pattern).endsWith(file.slice(4))),
+      // Exclusions are meant from where the user is, also below a folder named beside them.
+      ...excluded.map((glob) => slashes(resolve(directory, glob))),
+      ...excluded.filter((glob) => glob.startsWith('**/')),
+    ],
+    followSymbolicLinks: false,
+    expandDirectories: false,
+  });
+  if (found.length === 0)
+    throw userError('not-found', `No file matches ${pattern} in ${directory}.`, 'Check the path or the glob.');
+  return found.map((file) => resolve(file));
+}
+
+type OnSkip = (file: string, reason: string) => void;
+
+function* documentsOf(files: readonly string[], directory: string, onSkip: OnSkip): Generator<Document, void> {
+  let documents = 0;
+  let skipped = 0;
+  for (const file of files) {
+    const name = slashes(relative(directory, file));
+    const source = /\.(jsonl|ndjson)$/i.test(file) ? linesOf(file, name) : textsOf(file, name);
+    for (const item of source) {
+      if (item.kind === 'skip') {
+        skipped += 1;
+        onSkip(file, item.reason);
+      } else {
+        documents += 1;
+        yield item;
+      }
+    }
+  }
+  if (documents === 0)
+    throw userError(
+      'bad-data',
+      files.length === 1
+        ? `${files[0]} holds no text.`
+        : `None of the ${files.length} files holds text (${skipped} are binary or empty; the first is ${files[0]}).`,
+      'Name text files, or JSON lines with "text" or "messages".',
+    );
+}
+
+type Item = Document | { readonly kind: 'skip'; readonly reason: string };
+
+/** A text file as one document, or as several where it is very long. */
+function* textsOf(file: string, name: string): Generator<Item, void> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let text = '';
+  let part = 0;
+  const document = (content: string): Document => {
+    part += 1;
+    return { kind: 'text', name: part === 1 ? name : `${name}#${part}`, text: content };
+  };
+  try {
+    for (const chunk of chunksOf(file)) {
+      // What git calls binary, too.
+      if (chunk.includes(0)) {
+        yield { kind: 'skip', reason: 'it is binary' };
+        return;
+      }
+      text += decoder.decode(chunk, { stream: true });
+      if (text.length < maxTextBytes) continue;
+      const cut = text.lastIndexOf('\n') + 1 || text.length;
+      yield document(text.slice(0, cut));
+      text = text.slice(cut);
+    }
+    text += decoder.decode();
+  } catch (error) {
+    // What the decoder throws for bytes that are no UTF-8.
+    if (!(error instanceof TypeError)) throw error;
+    yield { kind: 'skip', reason: 'it is not UTF-8 text' };
+    return;
+  }
+  if (text.trim() !== '') yield document(text);
+  else if (part === 0) yield { kind: 'skip', reason: 'it is empty' };
+}
+
+function* linesOf(file: string, name: string): Generator<Item, void> {
+  let line = 0;
+  let pieces: Uint8Array[] = [];
+  let length = 0;
+  let documents = 0;
+  const take = (last: Uint8Array): Document | null => {
+    line += 1;
+    const bytes = Buffer.concat([...pieces, last]);
+    pieces = [];
+    length = 0;
+    return documentOfLine(bytes, file, name, line);
+  };
+  const extend = (rest: Uint8Array): void => {
+    length += rest.length;
+    if (length > maxLineBytes) throw badLine(file, line + 1, `is longer than ${maxLineBytes} bytes`);
+    pieces.push(rest.slice());
+  };
+  for (const chunk of chunksOf(file)) {
+    let start = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      const document = take(chunk.subarray(start, end));
+      start = end + 1;
+      if (document !== null) {
+        documents += 1;
+        yield document;
+      }
+    }
+    extend(chunk.subarray(start));
+  }
+  const document = take(new Uint8Array(0));
+  if (document !== null) yield document;
+  else if (documents === 0) yield { kind: 'skip', reason: 'it is empty' };
+}
+
+function documentOfLine(bytes: Uint8Array, file: string, name: string, line: number): Document | null {
+  let record: unknown;
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    if (text.trim() === '') return null;
+    record = JSON.parse(text);
+  } catch {
+    throw badLine(file, line, 'is not JSON');
+  }
+  if (typeof record !== 'object' || record === null) throw badLine(file, line, 'is not a JSON object');
+  const { text, messages } = record as { text?: unknown; messages?: unknown };
+  const id = `${name}:${line}`;
+  if (typeof text === 'string') return text.trim() === '' ? null : { kind: 'text', name: id, text };
+  if (messages === undefined) throw badLine(file, line, 'has neither "text" nor "messages"');
+  if (!Array.isArray(messages) || messages.length === 0 || !messages.every(isMessage))
+    throw badLine(file, line, 'has messages without a text "role" and "content"');
+  return { kind: 'chat', name: id, messages };
+}
+
+const isMessage = (value: unknown): value is Message =>
+  typeof value === 'object' &&
+  value !== null &&
+  'role' in value &&
+  typeof value.role === 'string' &&
+  'content' in value &&
+  typeof value.content === 'string';
+
+const badLine = (file: string, line: number, what: string): Error =>
+  userError('bad-data', `Line ${line} of ${file} ${what}.`, 'Write one JSON object a line, with "text" or "messages".');
+
+/** The bytes of a file in pieces, in one buffer that is used again. */
+function* chunksOf(file: string): Generator<Uint8Array, void> {
+  let descriptor: number | null = null;
+  try {
+    descriptor = openSync(file, 'r');
+    const buffer = new Uint8Array(chunkBytes);
+    for (let count = readSync(descriptor, buffer); count > 0; count = readSync(descriptor, buffer))
+      yield buffer.subarray(0, count);
+  } catch (error) {
+    throw fileError(error, 'read', file);
+  } finally {
+    if (descriptor !== null) closeSync(descriptor);
+  }
+}

@@ -1,0 +1,202 @@
+/** Documents to token files: tokenised once, split into training and held-out documents, packed into windows. */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { UserError, userError } from '../../protocol/errors.ts';
+import { encodeChat, type EncodedChat } from './chat.ts';
+import type { Document } from './documents.ts';
+import { createTokenFile, openTokenFile, type TokenSet, type TokenWriter } from './token-file.ts';
+import type { Tokenizer } from './tokenizer.ts';
+
+export interface PackingOptions {
+  /** Where the token files lie; those of the same data, tokenizer and options are used again. */
+  readonly directory: string;
+  /** Positions of a window. */
+  readonly windowLength: number;
+  /** Share of the documents that is held out, 0 for none. */
+  readonly heldOutFraction: number;
+  readonly seed: number;
+  /** Which sets are wanted; default both. */
+  readonly parts?: readonly Part[];
+  /** Documents tokenised so far, of all. */
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export type Part = 'train' | 'heldOut';
+
+export interface TokenSets {
+  /** The same for the same documents, tokenizer and options: what a resumed run compares. */
+  readonly id: string;
+  /** Null where not wanted. */
+  readonly train: TokenSet | null;
+  readonly heldOut: TokenSet | null;
+  close(): void;
+}
+
+/**
+ * Packs documents. A document goes to the held-out set by a seeded hash of its content, so it stays there however it is named
+ * and whatever lies beside it; with few documents the one with the smallest hash goes there, and a single text gives its end. Texts are
+ * joined by the end-of-text token; of conversations only the assistant's tokens are targets, and one that fits a window is not cut.
+ * Throws `bad-data` where a wanted set would be empty, `cancelled` when aborted.
+ */
+export async function packDocuments(
+  documents: Iterable<Document>,
+  tokenizer: Tokenizer,
+  options: PackingOptions,
+): Promise<TokenSets> {
+  const survey = await surveyDocuments(documents, options);
+  const id = identify(survey, tokenizer, options);
+  const parts = options.parts ?? ['train', 'heldOut'];
+  const wanted = parts.filter((part) => part === 'train' || options.heldOutFraction > 0);
+  const path = (part: Part): string => join(options.directory, `${id}.${part}.tokens`);
+  const missing = wanted.filter((part) => !existsSync(path(part)));
+  const written = await write(documents, tokenizer, survey, options, missing, path);
+  const sets = new Map(wanted.map((part) => [part, written.get(part) ?? openTokenFile(path(part))]));
+  const close = (): void => sets.forEach((set) => set.close());
+  for (const [part, set] of sets) {
+    if (set.windows > 0) continue;
+    close();
+    throw empty(part, set);
+  }
+  return { id, train: sets.get('train') ?? null, heldOut: sets.get('heldOut') ?? null, close };
+}
+
+interface Survey {
+  readonly documents: number;
+  /** Documents whose score is at most this are held out; −1 for none. */
+  readonly threshold: number;
+  readonly digest: string;
+}
+
+async function surveyDocuments(documents: Iterable<Document>, options: PackingOptions): Promise<Survey> {
+  const { heldOutFraction, seed } = options;
+  const digest = createHash('sha256');
+  let count = 0;
+  let lowest = Infinity;
+  for (const document of documents) {
+    const hash = contentHash(document);
+    digest.update(hash);
+    lowest = Math.min(lowest, score(hash, seed));
+    count += 1;
+    if (count % 64 === 0) await pause(options);
+  }
+  // The lowest is held out even where its score alone would not do.
+  const threshold = heldOutFraction > 0 && count > 1 ? Math.max(heldOutFraction, lowest) : -1;
+  return { documents: count, threshold, digest: digest.digest('hex') };
+}
+
+async function write(
+  documents: Iterable<Document>,
+  tokenizer: Tokenizer,
+  survey: Survey,
+  options: PackingOptions,
+  parts: readonly Part[],
+  path: (part: Part) => string,
+): Promise<Map<Part, TokenSet>> {
+  if (parts.length === 0) return new Map();
+  const padding = tokenizer.separatorId ?? 0;
+  const writers = new Map<Part, TokenWriter>();
+  const finished = new Map<Part, TokenSet>();
+  try {
+    for (const part of parts) writers.set(part, createTokenFile(path(part), options.windowLength, padding));
+    let done = 0;
+    for (const document of documents) {
+      for (const [part, piece] of assign(document, survey, options)) {
+        const writer = writers.get(part);
+        if (writer !== undefined) appendDocument(writer, piece, tokenizer);
+      }
+      done += 1;
+      options.onProgress?.(done, survey.documents);
+      await pause(options);
+    }
+    for (const [part, writer] of writers) finished.set(part, writer.finish());
+    return finished;
+  } catch (error) {
+    writers.forEach((writer) => writer.abandon());
+    finished.forEach((set) => set.close());
+    throw error;
+  }
+}
+
+function assign(document: Document, survey: Survey, options: PackingOptions): [Part, Document][] {
+  if (survey.documents === 1 && options.heldOutFraction > 0) return cut(document, options.heldOutFraction);
+  const isHeldOut = survey.threshold >= 0 && score(contentHash(document), options.seed) <= survey.threshold;
+  return [[isHeldOut ? 'heldOut' : 'train', document]];
+}
+
+/** A single text: its end is held out, cut between lines where there are any. */
+function cut(document: Document, fraction: number): [Part, Document][] {
+  if (document.kind === 'chat')
+    throw userError(
+      'bad-data',
+      `${document.name} is the only conversation, so none can be held out.`,
+      'Give at least two.',
+    );
+  const { text } = document;
+  const wished = Math.floor(text.length * (1 - fraction));
+  const line = text.lastIndexOf('\n', wished) + 1;
+  const place = line > 0 ? line : wished;
+  return [
+    ['train', { ...document, text: text.slice(0, place) }],
+    ['heldOut', { ...document, text: text.slice(place) }],
+  ];
+}
+
+function appendDocument(writer: TokenWriter, document: Document, tokenizer: Tokenizer): void {
+  if (document.kind === 'chat') {
+    const { ids, isAssistant } = encodeNamed(tokenizer, document);
+    writer.append(ids, { isTarget: isAssistant, together: true });
+    return;
+  }
+  const ids = tokenizer.encode(document.text);
+  const { separatorId, bosId } = tokenizer;
+  if (separatorId !== null && ids.at(-1) !== separatorId) ids.push(separatorId);
+  // Nobody predicts the beginning of a text from the one before.
+  const opensWithBos = bosId !== null && bosId !== separatorId && ids[0] === bosId;
+  writer.append(ids, opensWithBos ? { isTarget: ids.map((_, i) => i > 0) } : {});
+}
+
+function encodeNamed(tokenizer: Tokenizer, { name, messages }: Extract<Document, { kind: 'chat' }>): EncodedChat {
+  try {
+    return encodeChat(tokenizer, messages);
+  } catch (error) {
+    if (!(error instanceof UserError) || error.code !== 'bad-data') throw error;
+    throw userError('bad-data', `${name}: ${error.message}`, error.wayOut ?? undefined, error);
+  }
+}
+
+/** By content alone, so that moving or renaming a file changes nothing. */
+function contentHash(document: Document): Buffer {
+  const content = document.kind === 'text' ? document.text : JSON.stringify(document.messages);
+  return createHash('sha256').update(`${document.kind}\0`).update(content).digest();
+}
+
+/** In [0, 1), as good as uniform. */
+const score = (hash: Buffer, seed: number): number =>
+  createHash('sha256').update(`${seed}\0`).update(hash).digest().readUIntBE(0, 6) / 2 ** 48;
+
+function identify(
+  survey: Survey,
+  tokenizer: Tokenizer,
+  { windowLength, heldOutFraction, seed }: PackingOptions,
+): string {
+  const parts = [survey.digest, tokenizer.fingerprint(), windowLength, heldOutFraction, seed];
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32);
+}
+
+/** Lets messages in and stops where asked to. */
+async function pause({ signal }: PackingOptions): Promise<void> {
+  await setImmediate();
+  if (signal?.aborted) throw userError('cancelled', 'Stopped while reading the data.');
+}
+
+const empty = (part: Part, set: TokenSet): Error =>
+  userError(
+    'bad-data',
+    part === 'train'
+      ? `The training data has nothing to learn from: ${set.documents} documents with ${set.tokens} tokens.`
+      : `The held-out data has nothing to evaluate: ${set.documents} documents with ${set.tokens} tokens.`,
+    'Give more text; of conversations, ones in which the assistant answers.',
+  );

@@ -1,0 +1,117 @@
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { readDocuments } from '../../../backend/data/documents.ts';
+import { caught, temporaryFolder } from '../formats/fixtures.ts';
+
+function folderWith(files: Record<string, string | Uint8Array>): string {
+  const folder = temporaryFolder();
+  for (const [name, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), content);
+  }
+  return folder;
+}
+
+const names = (patterns: string[], directory: string, onSkip?: (file: string, reason: string) => void): string[] =>
+  [...readDocuments(patterns, { directory, ...(onSkip && { onSkip }) })].map(({ name }) => name);
+
+describe('readDocuments', () => {
+  it('takes files, folders and globs once each, in one order', () => {
+    const folder = folderWith({ 'b.ts': 'b', 'a/z.ts': 'z', 'a/y.md': 'y', 'c.txt': 'c', 'Z.ts': 'Z' });
+    expect(names(['**/*.ts'], folder)).toEqual(['Z.ts', 'a/z.ts', 'b.ts']);
+    expect(names(['b.ts', 'a', '*.ts'], folder)).toEqual(['Z.ts', 'a/y.md', 'a/z.ts', 'b.ts']);
+    expect(names([join(folder, 'c.txt')], folder)).toEqual(['c.txt']);
+    expect(names(['.', '!a/**', '!**/*.txt'], folder)).toEqual(['Z.ts', 'b.ts']);
+    const source = readDocuments(['c.txt'], { directory: folder });
+    expect([...source]).toEqual([{ kind: 'text', name: 'c.txt', text: 'c' }]);
+    expect([...source]).toEqual([...source]);
+  });
+
+  it('skips packages, builds, version control and hidden files unless named', () => {
+    const folder = folderWith({
+      'src/a.ts': 'a',
+      'node_modules/p/b.ts': 'b',
+      'dist/c.ts': 'c',
+      '.git/d.ts': 'd',
+      '.hidden/e.ts': 'e',
+      'lib/x.min.js': 'x',
+      'package-lock.json': '{}',
+    });
+    expect(names(['.'], folder)).toEqual(['src/a.ts']);
+    expect(names(['**/*.ts'], folder)).toEqual(['src/a.ts']);
+    expect(names(['dist/**/*.ts'], folder)).toEqual(['dist/c.ts']);
+    expect(names(['dist', 'node_modules/p/b.ts'], folder)).toEqual(['dist/c.ts', 'node_modules/p/b.ts']);
+    symlinkSync('..', join(folder, 'src', 'loop'));
+    expect(names(['.'], folder)).toEqual(['src/a.ts']);
+  });
+
+  it('leaves out what is binary, not UTF-8 or empty, and says so', () => {
+    const folder = folderWith({
+      'a.txt': '\ufeffgood',
+      'b.bin': Uint8Array.of(1, 0, 2),
+      'c.txt': Uint8Array.of(0x61, 0xff, 0x61),
+      'd.txt': ' \n',
+      'e.txt': Uint8Array.of(0x61, 0xc3),
+    });
+    const skipped: string[] = [];
+    expect(names(['.'], folder, (file, reason) => skipped.push(`${file.slice(folder.length + 1)} ${reason}`))).toEqual([
+      'a.txt',
+    ]);
+    expect(skipped).toEqual([
+      'b.bin it is binary',
+      'c.txt it is not UTF-8 text',
+      'd.txt it is empty',
+      'e.txt it is not UTF-8 text',
+    ]);
+    expect([...readDocuments(['a.txt'], { directory: folder })][0]).toMatchObject({ text: 'good' });
+    expect(caught(() => names(['b.bin'], folder)).message).toBe(`${join(folder, 'b.bin')} holds no text.`);
+    expect(caught(() => names(['b.bin', 'c.txt', 'd.txt'], folder)).message).toMatch(
+      /None of the 3 files holds text \(3 are binary or empty/,
+    );
+  });
+
+  it('says which pattern matches nothing', () => {
+    const folder = folderWith({ 'a.txt': 'a' });
+    expect(caught(() => readDocuments(['a.txt', '*.py'], { directory: folder }))).toMatchObject({
+      code: 'not-found',
+      message: `No file matches *.py in ${folder}.`,
+    });
+    expect(caught(() => readDocuments(['!a.txt'], { directory: folder })).message).toBe('There is no data.');
+  });
+
+  it('reads JSON lines of texts and conversations, across chunks', () => {
+    const long = 'é'.repeat(700_000);
+    const messages = [{ role: 'user', content: 'hi', name: 'x' }];
+    const lines = [{ text: long }, { text: ' ' }, { messages }, { text: long }].map((line) => JSON.stringify(line));
+    const folder = folderWith({ 'a.jsonl': `\n${lines.join('\n\r\n')}` });
+    expect([...readDocuments(['a.jsonl'], { directory: folder })]).toEqual([
+      { kind: 'text', name: 'a.jsonl:2', text: long },
+      { kind: 'chat', name: 'a.jsonl:6', messages },
+      { kind: 'text', name: 'a.jsonl:8', text: long },
+    ]);
+  });
+
+  it.each([
+    ['{"text": "a"', /is not JSON/],
+    ['"text"', /is not a JSON object/],
+    ['{"prompt": "a"}', /has neither "text" nor "messages"/],
+    ['{"messages": []}', /messages without a text/],
+    ['{"messages": [{"role": "user", "content": [1]}]}', /messages without a text/],
+  ])('refuses the line %s and names it', (line, message) => {
+    const folder = folderWith({ 'a.jsonl': `{"text":"fine"}\n${line}\n` });
+    const error = caught(() => names(['a.jsonl'], folder));
+    expect(error.message).toMatch(message);
+    expect(error.message).toContain(`Line 2 of ${join(folder, 'a.jsonl')}`);
+  });
+
+  it('cuts an enormous text between lines without losing any of it', () => {
+    const text = Array.from({ length: 200_000 }, (_, i) => `line ${i} is here, with an é and 🙂`).join('\n');
+    const folder = folderWith({ 'big.txt': text });
+    const documents = [...readDocuments(['big.txt'], { directory: folder })];
+    expect(documents.map(({ name }) => name)).toEqual(['big.txt', 'big.txt#2']);
+    const texts = documents.map((document) => (document.kind === 'text' ? document.text : ''));
+    expect(texts.join('')).toBe(text);
+    expect(texts[1]).toMatch(/^line \d+ is/);
+  });
+});
