@@ -20,7 +20,7 @@ export const greedy: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP:
 export const needsLogits = (options: SamplingOptions): boolean =>
   options.temperature > 0 || options.repetitionPenalty !== 1;
 
-/** A distribution over the tokens that survived the filters, most probable first. */
+/** A distribution over the tokens that survived the filters, in no order. */
 export interface Distribution {
   readonly ids: Int32Array;
   /** Sum to 1. */
@@ -39,27 +39,29 @@ export function sample(
   return draw(distribution(penalised, options), random());
 }
 
-/** The distribution that `sample` draws from. The order of the filters is Transformers': top-k, top-p, min-p. */
-export function distribution(logits: Float32Array, options: Omit<SamplingOptions, 'repetitionPenalty'>): Distribution {
-  const order = descending(logits, options.topK);
-  const peak = logits[order[0]!]!;
-  const weights = Float64Array.from(order, (id) => Math.exp((logits[id]! - peak) / options.temperature));
-  let total = weights.reduce((a, b) => a + b, 0);
-  let kept = order.length;
-  if (options.topP < 1) {
-    let sum = 0;
-    kept = 0;
-    while (kept < order.length && sum < options.topP * total) sum += weights[kept++]!;
-    kept = Math.max(1, kept);
+/**
+ * The distribution that `sample` draws from. The order of the filters is Transformers': top-k, top-p, min-p. Sorting a
+ * whole vocabulary would cost more than a layer of a small model, so only what can survive is sorted.
+ */
+export function distribution(
+  logits: Float32Array,
+  { temperature, topK, topP, minP }: Omit<SamplingOptions, 'repetitionPenalty'>,
+): Distribution {
+  const peak = logits[argmax(logits)]!;
+  const weight = (id: number): number => Math.exp((logits[id]! - peak) / temperature);
+  let ids = topK > 0 && topK < logits.length ? largest(logits, topK) : finite(logits);
+  if (topP < 1) {
+    const total = sum(ids, weight);
+    // Tokens below an even share of what top-p drops can never be among those it keeps, the first aside.
+    const least = Math.min(1, ((1 - topP) * total) / ids.length);
+    ids = ids.filter((id) => weight(id) >= least).sort((a, b) => logits[b]! - logits[a]! || a - b);
+    let kept = 0;
+    for (let share = 0; kept < ids.length && share < topP * total; kept++) share += weight(ids[kept]!);
+    ids = ids.subarray(0, Math.max(1, kept));
   }
-  if (options.minP > 0) {
-    let last = kept;
-    while (last > 1 && weights[last - 1]! < options.minP * weights[0]!) last--;
-    kept = last;
-  }
-  total = 0;
-  for (let i = 0; i < kept; i++) total += weights[i]!;
-  return { ids: order.subarray(0, kept), probabilities: weights.subarray(0, kept).map((w) => w / total) };
+  if (minP > 0) ids = ids.filter((id) => weight(id) >= minP);
+  const total = sum(ids, weight);
+  return { ids, probabilities: Float64Array.from(ids, (id) => weight(id) / total) };
 }
 
 /** The token whose share of [0, 1) holds `at`. */
@@ -86,18 +88,41 @@ function penalise(logits: Float32Array, penalty: number, seen: ReadonlySet<numbe
   return changed;
 }
 
-/** Ids of finite logits, largest first; only the first `limit` where that is not 0. */
-function descending(logits: Float32Array, limit: number): Int32Array {
-  let ids: number[] = [];
-  if (limit > 0 && limit < logits.length) {
-    const threshold = nthLargest(logits, limit);
-    for (let i = 0; i < logits.length; i++) if (logits[i]! >= threshold && logits[i]! > -Infinity) ids.push(i);
-  } else {
-    for (let i = 0; i < logits.length; i++) if (logits[i]! > -Infinity) ids.push(i);
-  }
-  ids.sort((a, b) => logits[b]! - logits[a]! || a - b);
-  if (limit > 0) ids = ids.slice(0, limit);
-  return Int32Array.from(ids);
-}
+const sum = (ids: Int32Array, weight: (id: number) => number): number => {
+  let total = 0;
+  for (const id of ids) total += weight(id);
+  return total;
+};
 
-const nthLargest = (values: Float32Array, n: number): number => values.slice().sort()[values.length - n]!;
+const finite = (logits: Float32Array): Int32Array =>
+  Int32Array.from(logits.keys()).filter((id) => logits[id]! > -Infinity);
+
+/** Ids of the `count` largest logits, the first of equals; a heap whose root is the least of them. */
+function largest(logits: Float32Array, count: number): Int32Array {
+  const heap = new Int32Array(count);
+  let size = 0;
+  const isLess = (a: number, b: number): boolean => logits[a]! < logits[b]! || (logits[a] === logits[b] && a > b);
+  const swap = (i: number, j: number): void => {
+    [heap[i], heap[j]] = [heap[j]!, heap[i]!];
+  };
+  const sink = (at: number): void => {
+    for (let i = at; ;) {
+      let least = i;
+      for (const child of [2 * i + 1, 2 * i + 2]) if (child < size && isLess(heap[child]!, heap[least]!)) least = child;
+      if (least === i) return;
+      swap(i, least);
+      i = least;
+    }
+  };
+  for (let id = 0; id < logits.length; id++) {
+    if (!(logits[id]! > -Infinity)) continue;
+    if (size < count) {
+      heap[size] = id;
+      for (let i = size++; i > 0 && isLess(heap[i]!, heap[(i - 1) >> 1]!); i = (i - 1) >> 1) swap(i, (i - 1) >> 1);
+    } else if (isLess(heap[0]!, id)) {
+      heap[0] = id;
+      sink(0);
+    }
+  }
+  return heap.slice(0, size);
+}

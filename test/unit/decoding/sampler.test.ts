@@ -1,7 +1,7 @@
 /** The sampler against distributions worked out by hand. */
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../backend/decoding/random.ts';
-import { argmax, distribution, greedy, sample } from '../../../backend/decoding/sampler.ts';
+import { argmax, distribution, greedy, sample, type Distribution } from '../../../backend/decoding/sampler.ts';
 
 const logits = Float32Array.from([0, 1, 2, 3, -Infinity], (l) => l);
 const softmax = (values: number[]): number[] => {
@@ -9,29 +9,52 @@ const softmax = (values: number[]): number[] => {
   const total = weights.reduce((a, b) => a + b);
   return weights.map((w) => w / total);
 };
+/** Most probable first. */
+const sorted = ({ ids, probabilities }: Distribution): { ids: number[]; probabilities: number[] } => {
+  const order = [...ids.keys()].sort((a, b) => probabilities[b]! - probabilities[a]! || ids[a]! - ids[b]!);
+  return { ids: order.map((i) => ids[i]!), probabilities: order.map((i) => probabilities[i]!) };
+};
+const of = (values: Float32Array, options: Parameters<typeof distribution>[1]) => sorted(distribution(values, options));
 const plain = { temperature: 1, topK: 0, topP: 1, minP: 0 };
 
 describe('distribution', () => {
   test('is the softmax, most probable first, without impossible tokens', () => {
-    const { ids, probabilities } = distribution(logits, plain);
+    const { ids, probabilities } = of(logits, plain);
     expect([...ids]).toEqual([3, 2, 1, 0]);
     for (const [i, p] of softmax([3, 2, 1, 0]).entries()) expect(probabilities[i]).toBeCloseTo(p, 12);
   });
   test('temperature divides the logits', () => {
-    const { probabilities } = distribution(logits, { ...plain, temperature: 0.5 });
+    const { probabilities } = of(logits, { ...plain, temperature: 0.5 });
     for (const [i, p] of softmax([6, 4, 2, 0]).entries()) expect(probabilities[i]).toBeCloseTo(p, 12);
   });
   test('top-k keeps k, the first of equals', () => {
-    expect([...distribution(Float32Array.of(1, 5, 5, 5), { ...plain, topK: 2 }).ids]).toEqual([1, 2]);
+    expect([...of(Float32Array.of(1, 5, 5, 5), { ...plain, topK: 2 }).ids]).toEqual([1, 2]);
   });
   test('top-p keeps the fewest that reach the share', () => {
     const [p3] = softmax([3, 2, 1, 0]);
-    expect([...distribution(logits, { ...plain, topP: p3! - 0.01 }).ids]).toEqual([3]);
-    expect([...distribution(logits, { ...plain, topP: p3! + 0.01 }).ids]).toEqual([3, 2]);
+    expect([...of(logits, { ...plain, topP: p3! - 0.01 }).ids]).toEqual([3]);
+    expect([...of(logits, { ...plain, topP: p3! + 0.01 }).ids]).toEqual([3, 2]);
   });
   test('min-p drops what is much less probable than the first', () => {
-    expect([...distribution(logits, { ...plain, minP: Math.exp(-1.5) }).ids]).toEqual([3, 2]);
+    expect([...of(logits, { ...plain, minP: Math.exp(-1.5) }).ids]).toEqual([3, 2]);
   });
+});
+
+test('every filter on a large vocabulary keeps what sorting all of it keeps', () => {
+  const random = seededRandom(4);
+  const values = Float32Array.from({ length: 5000 }, () => 12 * random() ** 3);
+  const order = [...values.keys()].sort((a, b) => values[b]! - values[a]! || a - b);
+  const weights = order.map((id) => Math.exp(values[id]!));
+  for (const topK of [0, 1, 7, 900]) {
+    for (const topP of [0.1, 0.9, 1]) {
+      const kept = topK ? order.slice(0, topK) : order;
+      const total = kept.reduce((sum, _, i) => sum + weights[i]!, 0);
+      let count = 0;
+      for (let share = 0; count < kept.length && share < topP * total; count++) share += weights[count]!;
+      const expected = topP < 1 ? kept.slice(0, count) : kept;
+      expect(of(values, { temperature: 1, topK, topP, minP: 0 }).ids).toEqual(expected);
+    }
+  }
 });
 
 test('greedy takes the first of equals and no random number', () => {
