@@ -95,8 +95,24 @@ export function createCheckpoint(directory: string, start: NewCheckpoint): Check
   return openWriter(directory, start.info, start.shapes, 0, start.progress);
 }
 
-/** @throws UserError where `directory` is there and not empty. */
-export function requireFree(directory: string): void {
+/**
+ * Tries beforehand what `createCheckpoint` will do, so that no work is lost for want of a place to put it.
+ * @throws UserError where `directory` is there and not empty, or cannot be made.
+ */
+export function requirePlace(directory: string): void {
+  requireFree(directory);
+  const trial = `${path.resolve(directory)}.${process.pid}.tmp`;
+  try {
+    fs.mkdirSync(trial, { recursive: true });
+    fs.writeFileSync(path.join(trial, infoFile), 'x');
+  } catch (error) {
+    throw fileError(error, 'write', directory);
+  } finally {
+    fs.rmSync(trial, { recursive: true, force: true });
+  }
+}
+
+function requireFree(directory: string): void {
   let names: string[];
   try {
     names = fs.readdirSync(directory);

@@ -133,7 +133,7 @@ export async function* train(
 
   while (!done()) {
     const from = elapsed();
-    const results: StepResult[] = [];
+    let result: StepResult | null = null;
     const now = settings.settings(share(), position.step);
     let tokens = 0;
     for (let pass = 0; pass < accumulation; pass++) {
@@ -143,7 +143,7 @@ export async function* train(
       const features = await source.batch(windowsAt(seed, source.windows.count, place, batch));
       tokens += countTargets(features.targets);
       const last = pass === accumulation - 1;
-      results.push(await (last ? step.update(features, now) : step.accumulate(features, now)));
+      result = await (last ? step.update(features, now) : step.accumulate(features, now));
     }
     // Gradients of an update that was not finished are not part of the state: a resume takes its windows again.
     if (stopped) break;
@@ -153,7 +153,7 @@ export async function* train(
       windows: position.windows + perStep,
       tokens: position.tokens + tokens,
     };
-    const event = stepEvent(results, now, position, source.windows.count);
+    const event = stepEvent(result!, now, position, source.windows.count);
     checkpoint.metric({ type: 'step', ...event });
     recent.add(tokens, elapsed() - from);
     const secondsLeft = timeLeft(limits.seconds, elapsed(), planned, position.step, recent.secondsPerStep());
@@ -192,19 +192,15 @@ function plannedSteps({ steps, epochs }: RunLimits, windows: number, perStep: nu
 type StepNumbers = Omit<StepEvent, 'type' | 'steps' | 'tokensPerSecond' | 'secondsLeft'>;
 
 function stepEvent(
-  results: readonly StepResult[],
+  result: StepResult,
   { learningRate, exitWeights }: StepSettings,
   position: TrainingPosition,
   windows: number,
 ): StepNumbers {
-  const losses: Record<string, number> = {};
-  const gradientNorms: Record<string, number> = {};
+  const losses = Object.fromEntries(result.losses);
+  const gradientNorms = Object.fromEntries(result.gradientNorms);
   let loss = 0;
-  for (const exit of results[0]!.losses.keys()) {
-    losses[exit] = results.reduce((sum, result) => sum + result.losses.get(exit)!, 0) / results.length;
-    gradientNorms[exit] = results.at(-1)!.gradientNorms.get(exit)!;
-    loss += (exitWeights.get(exit) ?? 0) * losses[exit];
-  }
+  for (const [exit, value] of result.losses) loss += (exitWeights.get(exit) ?? 0) * value;
   const { step, tokens } = position;
   const epoch = Math.floor((position.windows - 1) / windows) + 1;
   return { step, epoch, tokens, learningRate, loss, losses, gradientNorms };
