@@ -7,7 +7,7 @@ import type { Parameters } from '../model/parameters.ts';
 import { compareCuts, cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { attentionMask, ropesOf, rotationTable } from './positions.ts';
 import { openSession, type Session, type SessionOptions, type Value } from './session.ts';
-import { featureGraph, readoutGraph, scoringGraph, stageGraph } from './stage-graphs.ts';
+import { featureGraph, readoutGraph, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
 import type { ExitPoint, FeatureModel, NewRows, Pass, PastRows, Readout, StagedModel } from './staged-model.ts';
 
 export interface RuntimeOptions extends SessionOptions {
@@ -30,7 +30,7 @@ export async function openStagedModel(
   options: RuntimeOptions = {},
 ): Promise<StagedModel> {
   const { spec } = model;
-  const arithmetic = options.arithmetic ?? 'float32';
+  const target = graphTarget(options);
   const parameters = overlayParameters(model.parameters, exits.parameters);
   const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
   const cuts = distinctCuts([...ordered.map(exitCut), finalCut(spec)]);
@@ -38,13 +38,13 @@ export async function openStagedModel(
   const stages: { from: Cut; to: Cut; slots: readonly string[]; session: Session }[] = [];
   for (const [i, to] of cuts.entries()) {
     const from = cuts[i - 1] ?? inputCut;
-    const { graph, slots } = stageGraph(spec, parameters, from, to, arithmetic);
+    const { graph, slots } = stageGraph(spec, parameters, from, to, target);
     stages.push({ from, to, slots, session: await openSession(graph, options) });
   }
   const readouts: { point: ExitPoint; session: Session; toToken: readonly number[] | null; cut: Cut }[] = [];
   for (const exit of [...ordered, null]) {
     const cut = exit ? exitCut(exit) : finalCut(spec);
-    const { graph, slots } = readoutGraph(spec, parameters, exit, arithmetic);
+    const { graph, slots } = readoutGraph(spec, parameters, exit, target);
     const point: ExitPoint = {
       id: exit ? exitId(exit) : 'final',
       layer: exit?.layer ?? spec.layers.length,
@@ -99,10 +99,7 @@ export async function openFeatureModel(
 ): Promise<FeatureModel> {
   const { spec } = model;
   const ordered = distinctCuts(cuts);
-  const session = await openSession(
-    featureGraph(spec, model.parameters, ordered, options.arithmetic ?? 'float32'),
-    options,
-  );
+  const session = await openSession(featureGraph(spec, model.parameters, ordered, graphTarget(options)), options);
   const positions = positionFeeds(spec);
   return {
     spec,
@@ -148,7 +145,7 @@ export async function openExitScorer(
 ): Promise<ExitScorer> {
   const { spec } = model;
   const parameters = overlayParameters(model.parameters, held);
-  const session = await openSession(scoringGraph(spec, parameters, exit, options.arithmetic ?? 'float32'), options);
+  const session = await openSession(scoringGraph(spec, parameters, exit, graphTarget(options)), options);
   const positions = positionFeeds(spec);
   const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
   const toToken = exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
@@ -175,6 +172,11 @@ export async function openExitScorer(
     dispose: () => session.dispose(),
   };
 }
+
+const graphTarget = ({ arithmetic = 'float32', provider = 'cpu' }: RuntimeOptions): GraphTarget => ({
+  arithmetic,
+  provider,
+});
 
 const defer = -1;
 const noPast: ReadonlyMap<string, PastRows> = new Map();

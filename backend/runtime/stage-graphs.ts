@@ -2,10 +2,14 @@
 import { exitLogits } from '../exits/forward.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { GraphBuilder, type BuiltGraph } from '../graph/builder.ts';
+import { operatorsOf } from '../graph/operators.ts';
 import { graphOps, type GraphOptions } from '../graph/ops.ts';
 import { finalLogits, stage } from '../model/layer.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
+
+/** What will run a graph, and how. */
+export type GraphTarget = Omit<GraphOptions, 'past'>;
 
 /** A graph and the cache slots its attentions use. */
 export interface SlottedGraph {
@@ -22,10 +26,10 @@ export function stageGraph(
   parameters: Parameters,
   from: Cut,
   to: Cut,
-  arithmetic: GraphOptions['arithmetic'],
+  target: GraphTarget,
 ): SlottedGraph {
   const builder = new GraphBuilder();
-  const ops = graphOps(builder, parameters, { arithmetic, past: true });
+  const ops = graphOps(builder, parameters, { ...target, past: true });
   const x = builder.input('stream', 'float32', ['batch', 'tokens', cutWidth(spec, from)]);
   builder.output(stage(ops, spec, from, to, x), 'hidden', 'float32', ['batch', 'tokens', cutWidth(spec, to)]);
   return { graph: builder.build(), slots: ops.slots };
@@ -36,10 +40,10 @@ export function featureGraph(
   spec: ModelSpec,
   parameters: Parameters,
   cuts: readonly Cut[],
-  arithmetic: GraphOptions['arithmetic'],
+  target: GraphTarget,
 ): BuiltGraph {
   const builder = new GraphBuilder();
-  const ops = graphOps(builder, parameters, { arithmetic, past: false });
+  const ops = graphOps(builder, parameters, { ...target, past: false });
   let from = inputCut;
   let x = builder.input('stream', 'float32', ['batch', 'tokens', spec.hidden]);
   for (const cut of cuts) {
@@ -59,10 +63,10 @@ export function readoutGraph(
   spec: ModelSpec,
   parameters: Parameters,
   exit: ExitSpec | null,
-  arithmetic: GraphOptions['arithmetic'],
+  target: GraphTarget,
 ): SlottedGraph {
   const builder = new GraphBuilder();
-  const { logits, slots, classes } = logitsOf(builder, spec, parameters, exit, { arithmetic, past: true });
+  const { logits, slots, classes } = logitsOf(builder, spec, parameters, exit, { ...target, past: true });
   const k = Math.min(candidateCount, classes);
   const [top, ids] = builder.nodeOf('TopK', [logits, builder.ints([k])], 2, { axis: -1 }) as [string, string];
   const probabilities = builder.node('Softmax', [logits], { axis: -1 });
@@ -89,19 +93,28 @@ export function scoringGraph(
   spec: ModelSpec,
   parameters: Parameters,
   exit: ExitSpec | null,
-  arithmetic: GraphOptions['arithmetic'],
+  target: GraphTarget,
 ): BuiltGraph {
   const builder = new GraphBuilder();
-  const { logits, classes } = logitsOf(builder, spec, parameters, exit, { arithmetic, past: false });
+  const { logits, classes } = logitsOf(builder, spec, parameters, exit, { ...target, past: false });
   const k = Math.min(candidateCount, classes);
   const targets = builder.input('targets', 'int64', ['batch', 'tokens', 1]);
-  const logProbabilities = builder.node('LogSoftmax', [logits], { axis: -1 });
+  const logProbabilities = logSoftmax(builder, logits, target);
   const loss = builder.node('Neg', [builder.node('GatherElements', [logProbabilities, targets], { axis: -1 })]);
   const [top, ids] = builder.nodeOf('TopK', [logProbabilities, builder.ints([k])], 2, { axis: -1 }) as [string, string];
   builder.output(loss, 'loss', 'float32', ['batch', 'tokens', 1]);
   builder.output(ids, 'classes', 'int64', ['batch', 'tokens', k]);
   builder.output(builder.node('Exp', [top]), 'probabilities', 'float32', ['batch', 'tokens', k]);
   return builder.build();
+}
+
+function logSoftmax(builder: GraphBuilder, logits: string, { provider = 'cpu' }: GraphTarget): string {
+  if (operatorsOf[provider].logSoftmax === 'LogSoftmax') return builder.node('LogSoftmax', [logits], { axis: -1 });
+  // logit − max − log Σ exp(logit − max): the logarithm of a Softmax would lose small probabilities.
+  const axes = builder.ints([-1]);
+  const shifted = builder.node('Sub', [logits, builder.node('ReduceMax', [logits, axes], { keepdims: 1 })]);
+  const sum = builder.node('ReduceSum', [builder.node('Exp', [shifted]), axes], { keepdims: 1 });
+  return builder.node('Sub', [shifted, builder.node('Log', [sum])]);
 }
 
 function logitsOf(
