@@ -16,7 +16,6 @@ export interface FeatureCacheKey {
   readonly backbone: string;
   /** Hash of the windows' tokens, in order. */
   readonly data: string;
-  readonly windows: number;
   /** Tokens of a window. */
   readonly tokens: number;
 }
@@ -58,7 +57,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
   const name = createHash('sha256').update(JSON.stringify(key)).digest('hex').slice(0, 24);
   const directory = path.join(root, name);
   const files = new Map<string, number>();
-  const kept = new Map<string, Uint8Array>();
+  const kept = new Map<string, Set<number>>();
   let trouble: string | null = null;
   let log: number | null = null;
   let room = 0;
@@ -67,7 +66,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
     fs.mkdirSync(directory, { recursive: true });
     const file = path.join(directory, 'index.log');
     room = roomFor(root, name, limit);
-    readLog(file, kept, key.windows);
+    readLog(file, kept);
     log = fs.openSync(file, 'a');
     // A line that a killed writer left unfinished must not swallow the next one.
     fs.writeSync(log, '\n');
@@ -84,7 +83,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
     }
     return descriptor;
   };
-  const has = (window: number, cut: string): boolean => kept.get(cut)?.[window] === 1;
+  const has = (window: number, cut: string): boolean => kept.get(cut)?.has(window) ?? false;
 
   return {
     directory,
@@ -101,7 +100,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
       } catch {
         // Unreadable is the same as absent: the backbone gives the states again.
       }
-      kept.get(cut)![window] = 0;
+      kept.get(cut)!.delete(window);
       return null;
     },
     write(states) {
@@ -136,7 +135,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
         trouble = `Hidden states are no longer kept in ${directory}: ${reason(error)}.`;
         return;
       }
-      for (const [window, cuts] of lines) for (const cut of cuts) mark(kept, cut, window, key.windows);
+      for (const [window, cuts] of lines) for (const cut of cuts) mark(kept, cut, window);
     },
     close() {
       for (const descriptor of files.values()) fs.closeSync(descriptor);
@@ -184,13 +183,13 @@ function writeWhole(file: number, bytes: Uint8Array, position: number): void {
   }
 }
 
-function mark(kept: Map<string, Uint8Array>, cut: string, window: number, windows: number): void {
-  let flags = kept.get(cut);
-  if (!flags) kept.set(cut, (flags = new Uint8Array(windows)));
-  flags[window] = 1;
+function mark(kept: Map<string, Set<number>>, cut: string, window: number): void {
+  const windows = kept.get(cut);
+  if (windows) windows.add(window);
+  else kept.set(cut, new Set([window]));
 }
 
-function readLog(file: string, kept: Map<string, Uint8Array>, windows: number): void {
+function readLog(file: string, kept: Map<string, Set<number>>): void {
   if (!fs.existsSync(file)) return;
   for (const line of fs.readFileSync(file, 'utf8').split('\n')) {
     let entries: unknown;
@@ -201,8 +200,8 @@ function readLog(file: string, kept: Map<string, Uint8Array>, windows: number): 
     }
     if (!Array.isArray(entries)) continue;
     for (const [window, cuts] of entries as [number, string[]][]) {
-      if (Number.isInteger(window) && window >= 0 && window < windows && Array.isArray(cuts)) {
-        for (const cut of cuts) mark(kept, cut, window, windows);
+      if (Number.isInteger(window) && window >= 0 && Array.isArray(cuts)) {
+        for (const cut of cuts) mark(kept, cut, window);
       }
     }
   }

@@ -11,7 +11,7 @@ const windows = fakeWindows(10, 4);
 const shapes = new Map([[fakeParameter, [4]]]);
 const cache = openFeatureCache({
   root: cacheRoot,
-  key: { backbone: 'b', data: windows.hash, windows: 10, tokens: 4 },
+  key: { backbone: 'b', data: windows.hash, tokens: 4 },
 });
 const source = featureSource({ model: fakeModel([{ layer: 2, at: 'end' }]), windows, cache });
 const step = fakeStep();

@@ -11,7 +11,7 @@ let root: string;
 beforeEach(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'features-'))));
 afterEach(() => fs.rmSync(root, { recursive: true, force: true }));
 
-const key = { backbone: 'b', data: 'd', windows: 6, tokens: 4 };
+const key = { backbone: 'b', data: 'd', tokens: 4 };
 const cuts = [
   { layer: 1, at: 'attention' },
   { layer: 2, at: 'end' },

@@ -1,0 +1,61 @@
+/** The frozen model as recipes use it on whole windows: its states, kept on disk, and the scorers of exits. */
+import { join } from 'node:path';
+import type { EvaluateOptions } from '../../protocol/options.ts';
+import type { OpenScorer } from '../evaluation/scores.ts';
+import { exitCut, type ExitSpec } from '../exits/spec.ts';
+import { userCache } from '../formats/user-cache.ts';
+import type { Model } from '../model/open.ts';
+import { compareCuts, cutName, type Cut } from '../model/spec.ts';
+import { openExitScorer, openFeatureModel, type RuntimeOptions } from '../runtime/open.ts';
+import type { FeatureModel } from '../runtime/staged-model.ts';
+import { openFeatureCache, type FeatureCache } from '../tuning/feature-cache.ts';
+import type { Windows } from '../tuning/features.ts';
+
+export const runtimeOptions = ({
+  precision,
+  threads,
+}: Pick<EvaluateOptions, 'precision' | 'threads'>): RuntimeOptions => ({
+  arithmetic: precision === 'fast' ? 'int8' : 'float32',
+  ...(threads > 0 && { threads }),
+});
+
+/** A backbone that is opened when it is first needed; `dispose` only closes it until then. */
+export function lazyFeatureModel(model: Model, cuts: readonly Cut[], options: RuntimeOptions): FeatureModel {
+  const wanted = distinct(cuts);
+  let opened: Promise<FeatureModel> | null = null;
+  return {
+    spec: model.spec,
+    cuts: wanted,
+    async features(ids, batch, tokens) {
+      const backbone = await (opened ??= openFeatureModel(model, wanted, options));
+      return backbone.features(ids, batch, tokens);
+    },
+    async dispose() {
+      const closing = opened;
+      opened = null;
+      await (await closing)?.dispose();
+    },
+  };
+}
+
+/** The cache of a backbone's states over some windows. Arithmetic changes the numbers, so it is part of the key. */
+export const featureCache = (sha256: string, windows: Windows, { arithmetic }: RuntimeOptions): FeatureCache =>
+  openFeatureCache({
+    root: join(userCache(), 'features'),
+    key: { backbone: `${sha256} ${arithmetic}`, data: windows.hash, tokens: windows.tokens },
+  });
+
+export const scorers =
+  (model: Model, options: RuntimeOptions): OpenScorer =>
+  (exit, parameters) =>
+    openExitScorer(model, exit, parameters, options);
+
+/** Exits in the order in which the stream reaches them. */
+export const inStreamOrder = (exits: readonly ExitSpec[]): ExitSpec[] =>
+  [...exits].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
+
+/** Cuts in the order of the stream, each once. */
+function distinct(cuts: readonly Cut[]): Cut[] {
+  const byName = new Map(cuts.map((cut) => [cutName(cut), cut]));
+  return [...byName.values()].sort(compareCuts);
+}

@@ -1,0 +1,59 @@
+/** Scores the exits of a checkpoint on text, and what each threshold would save. */
+import type { EvaluateEvent } from '../../protocol/events.ts';
+import type { EvaluateOptions } from '../../protocol/options.ts';
+import { openHeldOut } from '../evaluation/scores.ts';
+import { sweep } from '../evaluation/sweep.ts';
+import { exitCut, exitId } from '../exits/spec.ts';
+import { finalCut } from '../model/spec.ts';
+import { noExits } from '../runtime/open.ts';
+import { featureSource } from '../tuning/features.ts';
+import { featureCache, inStreamOrder, lazyFeatureModel, runtimeOptions, scorers } from './backbone.ts';
+import { identify, openWithTokenizer, readExits } from './opened.ts';
+import { counting } from './reporting.ts';
+import { readText, windowsOf } from './text.ts';
+
+/** @throws UserError for a model, checkpoint or text that cannot be used; the signal's reason where it was aborted. */
+export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): AsyncGenerator<EvaluateEvent, void> {
+  yield { type: 'phase', phase: 'load', detail: options.model };
+  const { model, tokenizer } = openWithTokenizer(options.model);
+  const closing: (() => void | Promise<void>)[] = [() => model.close()];
+  try {
+    const { spec } = model;
+    const runtime = runtimeOptions(options);
+    const held = options.exits === null ? noExits : await readExits(options.exits, model, signal);
+    const exits = inStreamOrder(held.specs);
+    yield {
+      type: 'ready',
+      model: model.name,
+      layers: spec.layers.length,
+      exits: exits.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
+      device: 'cpu',
+    };
+
+    const part = options.documents === 'all' ? 'train' : 'heldOut';
+    const text = options.documents === 'all' ? { ...options, heldOutFraction: 0 } : options;
+    const sets = yield* readText(text, tokenizer, spec.contextLength, [part], signal);
+    closing.push(() => sets.close());
+    const windows = windowsOf(sets, part, options.evaluationTokens);
+    const cache = featureCache((await identify(model, signal)).sha256, windows, runtime);
+    closing.push(() => cache.close());
+    const backbone = lazyFeatureModel(model, [...exits.map(exitCut), finalCut(spec)], runtime);
+    closing.push(() => backbone.dispose());
+
+    yield { type: 'phase', phase: 'features', detail: `${windows.count} windows of ${windows.tokens} tokens` };
+    const source = featureSource({ model: backbone, windows, cache });
+    const opening = openHeldOut({ spec, source, exits, openScorer: scorers(model, runtime), batch: options.batchSize });
+    const heldOut = yield* counting('features', 'batches', opening, signal);
+    if (exits.length > 0) yield { type: 'phase', phase: 'evaluate', detail: `${exits.length} exits` };
+    const scoring = heldOut.evaluate(held.parameters);
+    const { targets, records, scores } = yield* counting('evaluate', 'batches', scoring, signal);
+    yield {
+      type: 'evaluated',
+      tokens: targets.length,
+      scores: [...scores],
+      sweep: exits.length > 0 ? sweep(records) : [],
+    };
+  } finally {
+    for (const close of closing.reverse()) await close();
+  }
+}

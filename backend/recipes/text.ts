@@ -1,0 +1,81 @@
+/** The text of a recipe: documents → tokens on disk → windows to tune on and windows held out. */
+import { join } from 'node:path';
+import type { TuneEvent } from '../../protocol/events.ts';
+import { readDocuments } from '../data/documents.ts';
+import { packDocuments, type Part, type TokenSets } from '../data/packing.ts';
+import type { TokenSet } from '../data/token-file.ts';
+import type { Tokenizer } from '../data/tokenizer.ts';
+import { userCache } from '../formats/user-cache.ts';
+import type { Windows } from '../tuning/features.ts';
+import { reporting } from './reporting.ts';
+
+export interface TextOptions {
+  readonly data: readonly string[];
+  readonly sequenceLength: number;
+  readonly heldOutFraction: number;
+  readonly seed: number;
+}
+
+type TextEvent = Extract<TuneEvent, { type: 'phase' | 'progress' | 'warning' }>;
+
+/** Files named one by one when they are left out; more are only counted. */
+const namedSkips = 3;
+
+/** @throws UserError where nothing can be read, or a wanted part would be empty. */
+export async function* readText(
+  options: TextOptions,
+  tokenizer: Tokenizer,
+  contextLength: number,
+  parts: readonly Part[],
+  signal: AbortSignal,
+): AsyncGenerator<TextEvent, TokenSets> {
+  const skipped = new Map<string, string>();
+  const documents = readDocuments(options.data, { onSkip: (file, reason) => void skipped.set(file, reason) });
+  yield { type: 'phase', phase: 'tokenize', detail: `${documents.files.length} files` };
+  const sets = yield* reporting('tokenize', 'documents', (onProgress) =>
+    packDocuments(documents, tokenizer, {
+      directory: join(userCache(), 'tokens'),
+      windowLength: Math.min(options.sequenceLength, contextLength),
+      heldOutFraction: options.heldOutFraction,
+      seed: options.seed,
+      parts,
+      onProgress,
+      signal,
+    }),
+  );
+  for (const [file, reason] of [...skipped].slice(0, namedSkips)) {
+    yield { type: 'warning', message: `${file} is left out: ${reason}.` };
+  }
+  if (skipped.size > namedSkips) {
+    yield { type: 'warning', message: `${skipped.size - namedSkips} more files are left out.` };
+  }
+  return sets;
+}
+
+/** The first windows of a set, as many as hold `tokens` (at least one). */
+export function windowsOf(sets: TokenSets, part: Part, tokens = Infinity): Windows {
+  const set = setOf(sets, part);
+  return {
+    count: Math.min(set.windows, Math.max(1, Math.floor(tokens / set.windowLength))),
+    tokens: set.windowLength,
+    hash: `${sets.id}.${part}`,
+    window: (index) => set.read(index),
+  };
+}
+
+export function setOf(sets: TokenSets, part: Part): TokenSet {
+  const set = sets[part];
+  if (!set) throw new Error(`the ${part} windows were not asked for`);
+  return set;
+}
+
+/**
+ * The `size` tokens that are targets most often, most frequent first; tokens never seen follow in the order of their ids.
+ * Null where the list would hold the whole vocabulary.
+ */
+export function frequentTokens(set: TokenSet, vocabulary: number, size: number): number[] | null {
+  if (size >= vocabulary) return null;
+  const counts = set.countTargets(vocabulary);
+  const ids = Uint32Array.from(counts, (_, id) => id).sort((a, b) => counts[b]! - counts[a]! || a - b);
+  return [...ids.subarray(0, size)];
+}
