@@ -1,0 +1,200 @@
+/**
+ * From what a user calls a model to a path on this machine: a folder, a GGUF file, or a model of the Hugging Face hub, which is
+ * downloaded into the user's cache once and never looked up again. Knows nothing of what is in the files.
+ *
+ * Cache: `<owner>--<name>/<commit>/…` the files, `<owner>--<name>/refs/…json` which of them a reference means.
+ */
+import { existsSync, mkdirSync, readFileSync, statfsSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import { fileError, writeFileAtomically } from '../formats/files.ts';
+import { userCache } from '../formats/user-cache.ts';
+import { downloadFile, hubError } from './hub-download.ts';
+import { selectFiles, type HubFile } from './hub-files.ts';
+
+export interface ResolveOptions {
+  /** Default: `models` in the user's cache. */
+  readonly cacheDirectory?: string;
+  /** Bytes on disk, of all the files of the model. */
+  readonly onProgress?: (done: number, total: number, file: string) => void;
+  readonly signal?: AbortSignal;
+  /** HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_CACHE are looked at. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+}
+
+/** `owner/name[@revision][:file.gguf]`. */
+export interface HubReference {
+  readonly repository: string;
+  readonly revision: string;
+  readonly file: string | null;
+}
+
+/**
+ * The local path of a model: a directory or a GGUF file. A path that exists is taken as it is. Downloads resume where they stopped and
+ * are checked against the hub's checksums. Throws `not-found`, `unsupported`, `network`, `file-system`, `cancelled`.
+ */
+export async function resolveModel(reference: string, options: ResolveOptions = {}): Promise<string> {
+  if (existsSync(reference)) return reference;
+  const hub = parseHubReference(reference);
+  if (hub === null)
+    throw userError(
+      'not-found',
+      `There is no model at ${reference}.`,
+      'Give a Hugging Face directory, a GGUF file, or a hub id such as owner/name or owner/name:file.gguf.',
+    );
+  const environment = options.environment ?? process.env;
+  const root = join(options.cacheDirectory ?? join(userCache(environment), 'models'), folderOf(hub.repository));
+  return (
+    remembered(root, hub) ?? fromHuggingFaceCache(hub, environment) ?? (await download(root, hub, options, environment))
+  );
+}
+
+/** Null for what can only be a path. */
+export function parseHubReference(reference: string): HubReference | null {
+  const match = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([^:@]+))?(?::([^:]+))?$/.exec(reference);
+  const [, repository, revision = 'main', file = null] = match ?? [];
+  if (repository === undefined || (file === null && repository.endsWith('.gguf'))) return null;
+  if (file !== null && !isSafePath(file)) return null;
+  return { repository, revision, file };
+}
+
+const folderOf = (repository: string): string => repository.replace('/', '--');
+
+const refFile = (root: string, { revision, file }: HubReference): string =>
+  join(root, 'refs', `${encodeURIComponent(`${revision}:${file ?? ''}`)}.json`);
+
+function remembered(root: string, hub: HubReference): string | null {
+  const path = refFile(root, hub);
+  if (!existsSync(path)) return null;
+  try {
+    const { target } = JSON.parse(readFileSync(path, 'utf8')) as { target?: unknown };
+    const found = typeof target === 'string' && isSafePath(target) ? join(root, target) : null;
+    return found !== null && existsSync(found) ? found : null;
+  } catch {
+    // A damaged note costs one look at the hub, no more.
+    return null;
+  }
+}
+
+/** A model that another Hugging Face program has downloaded completely. */
+function fromHuggingFaceCache(
+  hub: HubReference,
+  environment: Readonly<Record<string, string | undefined>>,
+): string | null {
+  const home = environment['HF_HOME'] ?? join(homedir(), '.cache', 'huggingface');
+  const root = join(environment['HF_HUB_CACHE'] ?? join(home, 'hub'), `models--${folderOf(hub.repository)}`);
+  const ref = join(root, 'refs', hub.revision);
+  const commit = existsSync(ref) ? readFileSync(ref, 'utf8').trim() : hub.revision;
+  if (!isSafePath(commit)) return null;
+  const snapshot = join(root, 'snapshots', commit);
+  if (hub.file !== null) return existsSync(join(snapshot, hub.file)) ? join(snapshot, hub.file) : null;
+  const has = (name: string): boolean => existsSync(join(snapshot, name));
+  return has('config.json') && has('tokenizer.json') && (has('model.safetensors') || hasAllShards(snapshot))
+    ? snapshot
+    : null;
+}
+
+function hasAllShards(folder: string): boolean {
+  try {
+    const index = JSON.parse(readFileSync(join(folder, 'model.safetensors.index.json'), 'utf8')) as {
+      weight_map: Record<string, string>;
+    };
+    return Object.values(index.weight_map).every((shard) => existsSync(join(folder, basename(shard))));
+  } catch {
+    return false;
+  }
+}
+
+async function download(
+  root: string,
+  hub: HubReference,
+  options: ResolveOptions,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<string> {
+  const { onProgress, signal } = options;
+  // Loaded only here: most runs never download.
+  const { HUB_URL, listFiles, modelInfo } = await import('@huggingface/hub');
+  const endpoint = (environment['HF_ENDPOINT'] ?? HUB_URL).replace(/\/+$/, '');
+  const token = tokenOf(environment);
+  const access = { hubUrl: endpoint, ...(token !== null && { accessToken: token }), fetch: fetchWith(signal) };
+  let commit: string;
+  const files: HubFile[] = [];
+  try {
+    const { repository: name, revision } = hub;
+    ({ sha: commit } = await modelInfo({ name, revision, additionalFields: ['sha'], ...access }));
+    for await (const entry of listFiles({
+      repo: { type: 'model', name },
+      revision: commit,
+      recursive: true,
+      ...access,
+    }))
+      if (entry.type === 'file' && isSafePath(entry.path))
+        files.push({ path: entry.path, size: entry.lfs?.size ?? entry.size, ...checksum(entry) });
+  } catch (error) {
+    throw hubError(error, hub.repository, endpoint, signal);
+  }
+  if (typeof commit !== 'string' || !/^[0-9a-f]{7,64}$/.test(commit))
+    throw userError('network', `${endpoint} gave no commit of ${hub.repository}.`, 'Check HF_ENDPOINT.');
+  const { wanted, target } = selectFiles(hub, files);
+  const folder = join(root, commit);
+  const missing = wanted.filter(({ path }) => !existsSync(join(folder, path)));
+  checkSpace(root, missing);
+  const total = wanted.reduce((sum, { size }) => sum + size, 0);
+  let done = total - missing.reduce((sum, { size }) => sum + size, 0);
+  for (const file of missing) {
+    await downloadFile({
+      url: `${endpoint}/${hub.repository}/resolve/${commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`,
+      path: join(folder, file.path),
+      file,
+      repository: hub.repository,
+      endpoint,
+      token,
+      ...(signal && { signal }),
+      onBytes: (bytes) => onProgress?.(done + bytes, total, file.path),
+    });
+    done += file.size;
+  }
+  writeFileAtomically(refFile(root, hub), [
+    JSON.stringify({ target: target === '.' ? commit : `${commit}/${target}` }),
+  ]);
+  return resolve(folder, target);
+}
+
+function checksum(entry: { oid?: string; lfs?: { oid: string } }): Pick<HubFile, 'sha256' | 'blob'> {
+  return { sha256: entry.lfs?.oid ?? null, blob: entry.lfs === undefined ? (entry.oid ?? null) : null };
+}
+
+function checkSpace(root: string, files: readonly HubFile[]): void {
+  const needed = files.reduce((sum, { size }) => sum + size, 0);
+  try {
+    mkdirSync(root, { recursive: true });
+  } catch (error) {
+    throw fileError(error, 'write', root);
+  }
+  const { bavail, bsize } = statfsSync(root);
+  if (needed > bavail * bsize)
+    throw userError(
+      'file-system',
+      `The model needs ${megabytes(needed)}, but ${dirname(root)} has ${megabytes(bavail * bsize)} left.`,
+      'Free some space, or set EARLY_EXIT_CACHE to another folder.',
+    );
+}
+
+const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
+
+/** The user's token from HF_TOKEN, or from where the Hugging Face tools keep it. */
+function tokenOf(environment: Readonly<Record<string, string | undefined>>): string | null {
+  const file = join(environment['HF_HOME'] ?? join(homedir(), '.cache', 'huggingface'), 'token');
+  const token = environment['HF_TOKEN'] ?? (existsSync(file) ? readFileSync(file, 'utf8') : '');
+  return token.trim().startsWith('hf_') ? token.trim() : null;
+}
+
+const fetchWith =
+  (signal: AbortSignal | undefined): typeof fetch =>
+  (input, init) =>
+    fetch(input, { ...init, ...(signal && { signal }) });
+
+/** Relative, forward, and within its folder: nothing from the hub may name a file elsewhere. */
+const isSafePath = (path: string): boolean =>
+  path !== '' && !/[\\:\0]/.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
