@@ -295,8 +295,19 @@ export const decodingOptions = {
   mode: oneOf({
     scope: 'window',
     default: 'fast',
-    values: { fast: 'each token leaves at the first exit that is sure enough', full: 'every token runs all layers' },
+    values: {
+      fast: 'each token leaves at the first exit that is sure enough',
+      lossless: 'exits and the text itself draft, the final exit verifies: the text of full, sooner',
+      full: 'every token runs all layers',
+    },
     help: 'How exits are used.',
+  }),
+  drafts: integer({
+    default: 8,
+    minimum: 1,
+    maximum: 64,
+    scope: 'window',
+    help: 'Most tokens drafted before they are verified, under the mode lossless.',
   }),
   policy: oneOf({
     scope: 'window',

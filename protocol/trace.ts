@@ -28,6 +28,8 @@ export interface TokenRecord {
   /** The exit it left at (`8:mlp`), or `final`. */
   exit: string;
   confidence: number;
+  /** Where a token had been drafted in this place: by the text itself (`lookup`) or an exit, and whether it was this one. */
+  draft?: { source: string; accepted: boolean };
   /** What every exit said, where asked for; exits beyond the one it left at are included. */
   opinions?: ExitOpinion[];
 }

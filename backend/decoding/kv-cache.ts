@@ -23,8 +23,13 @@ export interface KvCache {
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs the stages up to `stages` for everything that waits in these rows. */
   advance(stages: number, rows: readonly number[]): Promise<void>;
-  /** What exit k says of the last `count` tokens of each of these rows, which must have been advanced to it. */
-  read(k: number, rows: readonly number[], count: number, options: { logits: boolean }): Promise<RowReadout[]>;
+  /** What exit k says of the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it. */
+  read(
+    k: number,
+    rows: readonly number[],
+    counts: readonly number[],
+    options: { logits: boolean },
+  ): Promise<RowReadout[]>;
   /** Forgets every token of a row from `position` on. */
   truncate(row: number, position: number): void;
   /** Keeps only these rows, in this order. */
@@ -34,9 +39,9 @@ export interface KvCache {
 }
 
 export interface RowReadout {
-  /** One for each of the `count` tokens. */
+  /** One a token. */
   readonly readouts: readonly Readout[];
-  /** `[count, vocabulary]`, where asked for. */
+  /** `[tokens, vocabulary]`, where asked for. */
   readonly logits: Float32Array | null;
 }
 
@@ -51,7 +56,10 @@ interface Store {
   queues: Queue[];
 }
 
-export function openKvCache(model: StagedModel, batch: number): KvCache {
+/** Told of each pass: stage (−1 − k for a reading of exit k), tokens in it, milliseconds. */
+export type OnPass = (stage: number, tokens: number, milliseconds: number) => void;
+
+export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = () => undefined): KvCache {
   const { spec, stages, exits } = model;
   const width = spec.kvHeads * spec.headDimensions;
   let rows = batch;
@@ -139,7 +147,9 @@ export function openKvCache(model: StagedModel, batch: number): KvCache {
       const waiting = Math.max(...chosen.map((row) => of.queues[row]!.count));
       if (waiting <= 0) return;
       const { pass, hidden } = nextPass(of, Math.min(waiting, passLimit));
+      const started = performance.now();
       const result = await model.runStage(s, hidden, pass, past(of));
+      onPass(s, pass.batch * pass.tokens, performance.now() - started);
       commit(of, pass, result.rows);
       const isLast = s === stages.length - 1;
       for (let r = 0; r < rows; r++) {
@@ -175,21 +185,33 @@ export function openKvCache(model: StagedModel, batch: number): KvCache {
     async advance(upTo, chosen) {
       for (let s = 0; s < upTo; s++) await runStage(s, chosen);
     },
-    async read(k, chosen, count, options) {
+    async read(k, chosen, counts, options) {
       const own = exitStores[k];
-      if (own) return readOwn(k, own, chosen, count, options);
+      if (own) return readOwn(k, own, chosen, counts, options);
       const queues = queueAfter(exits[k]!.stages);
       const stateWidth = queues[0]!.width;
-      const hidden = new Float32Array(chosen.length * count * stateWidth);
-      for (const [i, row] of chosen.entries()) hidden.set(back(queues[row]!, count), i * count * stateWidth);
-      const pass = {
-        batch: chosen.length,
-        tokens: count,
-        counts: chosen.map(() => count),
-        starts: chosen.map(() => 0),
-      };
+      // Tokens are independent here: each is a row of its own, and nothing is padded.
+      const total = counts.reduce((a, b) => a + b, 0);
+      const hidden = new Float32Array(total * stateWidth);
+      let at = 0;
+      for (const [i, row] of chosen.entries()) {
+        hidden.set(back(queues[row]!, counts[i]!), at * stateWidth);
+        at += counts[i]!;
+      }
+      const ones = Array.from({ length: total }, () => 1);
+      const pass = { batch: total, tokens: 1, counts: ones, starts: ones.map(() => 0) };
+      const started = performance.now();
       const { readouts, logits } = await model.readExit(k, hidden, pass, new Map(), options);
-      return chosen.map((_, i) => rowReadout(readouts, logits, i * count, count, spec.vocabulary));
+      onPass(-1 - k, total, performance.now() - started);
+      at = 0;
+      return counts.map((count) => {
+        const first = at;
+        at += count;
+        return {
+          readouts: readouts.slice(first, at),
+          logits: logits && logits.subarray(first * spec.vocabulary, at * spec.vocabulary),
+        };
+      });
     },
     truncate(row, position) {
       for (const of of stores) {
@@ -222,11 +244,12 @@ export function openKvCache(model: StagedModel, batch: number): KvCache {
     k: number,
     own: Store,
     chosen: readonly number[],
-    count: number,
+    counts: readonly number[],
     options: { logits: boolean },
   ): Promise<RowReadout[]> {
     const results: Readout[][] = Array.from({ length: rows }, () => []);
     const logitRows: Float32Array[][] = Array.from({ length: rows }, () => []);
+    const wanted = new Map(chosen.map((row, i) => [row, counts[i]!]));
     for (;;) {
       const waiting = Math.max(...chosen.map((row) => own.queues[row]!.count));
       if (waiting <= 0) break;
@@ -237,8 +260,10 @@ export function openKvCache(model: StagedModel, batch: number): KvCache {
           const at = r * pass.tokens + t;
           results[r]!.push(result.readouts[at]!);
           if (result.logits) logitRows[r]!.push(result.logits.slice(at * spec.vocabulary, (at + 1) * spec.vocabulary));
-          if (results[r]!.length > count) results[r]!.shift();
-          if (logitRows[r]!.length > count) logitRows[r]!.shift();
+          if (results[r]!.length > (wanted.get(r) ?? 0)) {
+            results[r]!.shift();
+            logitRows[r]!.shift();
+          }
         }
       }
       commit(own, pass, result.rows);
@@ -248,19 +273,6 @@ export function openKvCache(model: StagedModel, batch: number): KvCache {
       logits: options.logits ? concatenate(logitRows[row]!) : null,
     }));
   }
-}
-
-function rowReadout(
-  readouts: readonly Readout[],
-  logits: Float32Array | null,
-  start: number,
-  count: number,
-  vocabulary: number,
-): RowReadout {
-  return {
-    readouts: readouts.slice(start, start + count),
-    logits: logits && logits.subarray(start * vocabulary, (start + count) * vocabulary),
-  };
 }
 
 function concatenate(arrays: readonly Float32Array[]): Float32Array {

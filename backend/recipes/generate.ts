@@ -71,7 +71,9 @@ function request(
     prompts,
     maxTokens: options.maxTokens,
     policy: policyOf(options),
-    enabled: (exit) => options.mode !== 'full' && !isDisabled(exit),
+    enabled: (exit) => options.mode === 'fast' && !isDisabled(exit),
+    drafts:
+      options.mode === 'lossless' ? { lookup: true, exits: (exit) => !isDisabled(exit), limit: options.drafts } : null,
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,
     endOfText: tokenizer.eosIds,

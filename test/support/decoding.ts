@@ -1,5 +1,6 @@
 /** Shorthands over decode() for tests. */
 import { decode, type DecodeRequest } from '../../backend/decoding/decode.ts';
+import { newPace, type Pace } from '../../backend/decoding/pace.ts';
 import { greedy } from '../../backend/decoding/sampler.ts';
 import type { StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
@@ -24,6 +25,7 @@ export const plainRequest = (
   endOfText: [],
   stopStrings: [],
   candidates: 0,
+  drafts: null,
   codec: idCodec,
   ...different,
 });
@@ -34,10 +36,10 @@ export interface Decoded {
   stops: StopReason[];
 }
 
-export async function decodeAll(model: StagedModel, request: DecodeRequest): Promise<Decoded> {
+export async function decodeAll(model: StagedModel, request: DecodeRequest, pace?: Pace): Promise<Decoded> {
   const tokens: TokenRecord[][] = request.prompts.map(() => []);
   const stops: StopReason[] = [];
-  for await (const event of decode(model, request)) {
+  for await (const event of decode(model, request, pace)) {
     if (event.type === 'token') tokens[event.token.sequence]!.push(event.token);
     if (event.type === 'stop') stops[event.sequence] = event.reason;
   }
@@ -45,3 +47,10 @@ export async function decodeAll(model: StagedModel, request: DecodeRequest): Pro
 }
 
 export const idsOf = (tokens: readonly TokenRecord[]): number[] => tokens.map(({ id }) => id);
+
+/** Takes every draft for right and free, so that tests see many of them, wrong ones too. */
+export const eagerPace = (model: StagedModel): Pace => ({
+  ...newPace(model),
+  gain: (chance) => chance,
+  acceptance: () => 1,
+});

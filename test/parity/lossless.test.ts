@@ -1,0 +1,138 @@
+/** Drafted and verified text against plain decoding: the same tokens, and the same cache behind them. */
+import { afterAll, describe, expect, test } from 'vitest';
+import { openKvCache } from '../../backend/decoding/kv-cache.ts';
+import { lookupIndex } from '../../backend/decoding/lookup.ts';
+import { seededRandom } from '../../backend/decoding/random.ts';
+import { greedy } from '../../backend/decoding/sampler.ts';
+import type { ExitSpec } from '../../backend/exits/spec.ts';
+import { openStagedModel } from '../../backend/runtime/open.ts';
+import type { StagedModel } from '../../backend/runtime/staged-model.ts';
+import { decodeAll, eagerPace, idsOf, plainRequest } from '../support/decoding.ts';
+import { maxDifference } from '../support/golden.ts';
+import { copiedExits, tinyModel } from '../support/models.ts';
+
+const shared = { kind: 'shared' } as const;
+const specs: ExitSpec[] = [
+  { layer: 2, architecture: 'norm', head: shared },
+  { layer: 3, architecture: 'mlp', head: shared },
+  { layer: 4, architecture: 'norm', head: shared },
+];
+const model = tinyModel();
+const staged = await openStagedModel(model, copiedExits(model, specs));
+const plain = await openStagedModel(model);
+afterAll(async () => {
+  await staged.dispose();
+  await plain.dispose();
+  model.close();
+});
+
+const random = seededRandom(8);
+const newPrompt = (): number[] => {
+  const part = Array.from({ length: 3 + Math.floor(random() * 6) }, () => Math.floor(random() * 256));
+  return [...part, ...part, part[0]!, part[1]!];
+};
+const drafts = { lookup: true, exits: () => true, limit: 6 };
+const lossless = { drafts, enabled: () => false };
+
+describe.each([
+  ['the text’s drafts', { lookup: true, exits: () => false, limit: 6 }],
+  ['a middle exit’s drafts', { lookup: false, exits: (id: string) => id === '2:norm', limit: 4 }],
+  ['the drafts of an exit that is always right', { lookup: false, exits: (id: string) => id === '4:norm', limit: 5 }],
+])('%s', (_, drafts) => {
+  test('leave greedy text as it is', async () => {
+    let accepted = 0;
+    let rejected = 0;
+    for (let n = 0; n < 20; n++) {
+      const prompt = newPrompt();
+      const full = await decodeAll(plain, plainRequest([prompt], 40));
+      const drafted = await decodeAll(
+        staged,
+        plainRequest([prompt], 40, { enabled: () => false, drafts }),
+        eagerPace(staged),
+      );
+      expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
+      for (const { draft } of drafted.tokens[0]!) {
+        if (draft?.accepted) accepted++;
+        else if (draft) rejected++;
+      }
+    }
+    expect(accepted).toBeGreaterThan(0);
+    if (!drafts.exits('4:norm')) expect(rejected).toBeGreaterThan(0);
+  });
+
+  test('leave sampled text as it is, draw for draw', async () => {
+    const sampling = { ...greedy, temperature: 0.7, topP: 0.95, repetitionPenalty: 1.1 };
+    for (let seed = 0; seed < 6; seed++) {
+      const request = plainRequest([newPrompt()], 40, { sampling, seed });
+      const full = await decodeAll(plain, request);
+      const drafted = await decodeAll(staged, { ...request, enabled: () => false, drafts }, eagerPace(staged));
+      expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
+    }
+  });
+});
+
+test.each([1, 4, 16])('a batch of %i with drafts says what each would say alone', async (rows) => {
+  const prompts = Array.from({ length: rows }, newPrompt);
+  const drafted = await decodeAll(staged, plainRequest(prompts, 30, lossless), eagerPace(staged));
+  for (const [row, prompt] of prompts.entries()) {
+    const full = await decodeAll(plain, plainRequest([prompt], 30));
+    expect(idsOf(drafted.tokens[row]!)).toEqual(idsOf(full.tokens[0]!));
+  }
+});
+
+test('ends in the middle of a block: end of text, stop string and length', async () => {
+  for (let n = 0; n < 10; n++) {
+    const prompt = newPrompt();
+    const full = await decodeAll(plain, plainRequest([prompt], 25));
+    const ids = idsOf(full.tokens[0]!);
+    for (const different of [{ endOfText: [ids[12]!] }, { stopStrings: [`${ids[8]}><${ids[9]}`] }, { maxTokens: 17 }]) {
+      const expected = await decodeAll(plain, plainRequest([prompt], 25, different));
+      const drafted = await decodeAll(
+        staged,
+        plainRequest([prompt], 25, { ...lossless, ...different }),
+        eagerPace(staged),
+      );
+      expect(drafted.tokens[0]!.map(({ text }) => text)).toEqual(expected.tokens[0]!.map(({ text }) => text));
+      expect(drafted.stops).toEqual(expected.stops);
+    }
+  }
+});
+
+test.each([0, 3, 5])('a cache of which %i of 5 drafts were accepted is the plain one', async (accepted) => {
+  const prompt = newPrompt();
+  const next = Array.from({ length: 12 }, () => Math.floor(random() * 256));
+  const wrong = next.slice(0, 5).map((id, i) => (i < accepted ? id : (id + 1) % 256));
+  const fill = async (of: StagedModel, blocks: number[][], takeBack: number) => {
+    const cache = openKvCache(of, 1);
+    for (const [i, block] of blocks.entries()) {
+      cache.enter(0, block);
+      await cache.advance(of.stages.length, [0]);
+      if (i === 1) cache.truncate(0, cache.position(0) - takeBack);
+    }
+    return cache;
+  };
+  const drafted = await fill(staged, [prompt, wrong, next.slice(accepted)], 5 - accepted);
+  const all = await fill(plain, [[...prompt, ...next]], 0);
+  for (const slot of plain.stages.flatMap(({ slots }) => slots)) {
+    expect(maxDifference(all.filledRows(slot, 0).key, drafted.filledRows(slot, 0).key)).toBeLessThan(1e-5);
+    expect(maxDifference(all.filledRows(slot, 0).value, drafted.filledRows(slot, 0).value)).toBeLessThan(1e-5);
+  }
+});
+
+describe('lookup', () => {
+  test('proposes what followed the longest end that stood there before', () => {
+    const index = lookupIndex();
+    index.add([1, 2, 3, 4, 5, 9, 2, 3, 7, 1, 2, 3]);
+    expect(index.propose(4)).toEqual({ tokens: [4, 5, 9, 2], matched: 3 });
+  });
+  test('goes round where the text repeats itself', () => {
+    const index = lookupIndex();
+    index.add([5, 6, 5, 6, 5, 6]);
+    expect(index.propose(5)).toEqual({ tokens: [5, 6, 5, 6, 5], matched: 4 });
+  });
+  test('says nothing of a text that is new', () => {
+    const index = lookupIndex();
+    index.add([1, 2, 3, 4]);
+    expect(index.propose(4).tokens).toEqual([]);
+  });
+});
