@@ -1,0 +1,140 @@
+/**
+ * Tries a native library in a process of its own before this one loads it: a crash, a hang or its noise on stderr stays
+ * there. Knows how to ask, not what to choose.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { execa } from 'execa';
+import { GraphBuilder } from '../graph/builder.ts';
+import type { Provider } from '../graph/operators.ts';
+
+/** What a probe found, or one sentence on why it found nothing. */
+export type Probe<T> = { readonly found: T } | { readonly problem: string };
+
+export interface Adapter {
+  /** Such as `NVIDIA GeForce RTX 4090`. */
+  readonly name: string;
+  /** Computes on the CPU. */
+  readonly software: boolean;
+}
+
+/** Milliseconds; a driver's first start takes seconds, and a software adapter compiles slowly. */
+const timeLimit = 60_000;
+
+/**
+ * Runs a CommonJS program in a fresh Node and reads what it prints as JSON after a mark. `input` is its `input` constant.
+ */
+export async function probe<T>(program: string, input: unknown, signal?: AbortSignal): Promise<Probe<T>> {
+  const code = `const input = ${JSON.stringify(input)};
+const report = (found) => process.stdout.write('\\n${mark}' + JSON.stringify(found) + '\\n', () => process.exit(0));
+(async () => { ${program} })().catch((error) => report({ problem: String(error?.message ?? error) }));`;
+  const child = await execa(process.execPath, ['-e', code], {
+    reject: false,
+    timeout: timeLimit,
+    stdin: 'ignore',
+    ...(signal && { cancelSignal: signal }),
+  });
+  signal?.throwIfAborted();
+  const line = child.stdout.split('\n').findLast((each) => each.startsWith(mark));
+  if (line !== undefined) return JSON.parse(line.slice(mark.length)) as Probe<T>;
+  if (child.timedOut) return { problem: `it did not answer in ${timeLimit / 1000} seconds` };
+  if (child.signal) return { problem: `it crashed (${child.signal})` };
+  return { problem: lastLine(child.stderr) || `it ended with code ${child.exitCode}` };
+}
+
+/** The adapter that WebGPU would use, asked through Dawn (the package `webgpu`). */
+export async function probeAdapter(signal?: AbortSignal): Promise<Probe<Adapter>> {
+  const entry = resolvePackage('webgpu');
+  if (entry === null) return { problem: 'the package webgpu, which tells one adapter from another, is not installed' };
+  const info = await probe<AdapterInfo>(adapterProgram, pathToFileURL(entry).href, signal);
+  return 'problem' in info ? info : { found: describeAdapter(info.found) };
+}
+
+export interface AdapterInfo {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+  readonly isFallbackAdapter: boolean;
+}
+
+const adapterProgram = `
+  const { create } = await import(input);
+  const gpu = create([]);
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter) return report({ problem: 'there is no graphics driver that WebGPU can use' });
+  const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
+  report({ found: { vendor, architecture, device, description, isFallbackAdapter: isFallbackAdapter === true } });`;
+
+const softwareNames = /swiftshader|llvmpipe|lavapipe|softpipe|software|basic render|\bwarp\b|\bcpu\b/i;
+
+/** A software adapter says so, or has the name of one. */
+export function describeAdapter(info: AdapterInfo): Adapter {
+  const { vendor, architecture, device, description, isFallbackAdapter } = info;
+  const words = [vendor, architecture, device, description];
+  return {
+    name: device && description ? `${device} (${description})` : device || description || vendor || 'no name',
+    software: isFallbackAdapter || softwareNames.test(words.join(' ')),
+  };
+}
+
+/** Providers that ONNX Runtime's package has for this platform; those not bundled need libraries beside it. */
+export async function probeRuntime(signal?: AbortSignal): Promise<Probe<{ name: string; bundled: boolean }[]>> {
+  const program = 'report({ found: require(input).listSupportedBackends() });';
+  return probe(program, resolvePackage('onnxruntime-node'), signal);
+}
+
+/** Runs a small product on a provider. `found` is null where its numbers are right. */
+export async function probeProvider(provider: Provider, signal?: AbortSignal): Promise<Probe<null>> {
+  const builder = new GraphBuilder();
+  const product = builder.node('MatMul', [
+    builder.input('x', 'float32', ['rows', 2]),
+    builder.initialiser('w', Float32Array.of(1, 2, 3, 4), [2, 2]),
+  ]);
+  builder.output(product, 'y', 'float32', ['rows', 2]);
+  const graph = Buffer.from(builder.build().bytes).toString('base64');
+  const program = `
+    const ort = require(input.entry);
+    const session = await ort.InferenceSession.create(Buffer.from(input.graph, 'base64'), {
+      executionProviders: [input.provider], logSeverityLevel: 4,
+    });
+    const { y } = await session.run({ x: new ort.Tensor('float32', Float32Array.of(5, 6, 7, 8), [2, 2]) });
+    const right = [23, 34, 31, 46].every((value, i) => y.data[i] === value);
+    report(right ? { found: null } : { problem: 'it computes wrong numbers' });`;
+  const result = await probe<null>(program, { provider, graph, entry: resolvePackage('onnxruntime-node') }, signal);
+  return 'problem' in result ? { problem: shortened(result.problem) } : result;
+}
+
+/** Whether the libraries of ONNX Runtime's CUDA provider lie beside its own. */
+export function hasCudaLibraries(): boolean {
+  const entry = resolvePackage('onnxruntime-node');
+  if (entry === null || process.platform !== 'linux') return false;
+  const folder = path.join(path.dirname(entry), '..', 'bin', 'napi-v6', process.platform, process.arch);
+  return existsSync(path.join(folder, 'libonnxruntime_providers_cuda.so'));
+}
+
+/** The file that a package's name leads to from here, or null where it is not installed. */
+export function resolvePackage(name: string): string | null {
+  try {
+    return createRequire(import.meta.url).resolve(name);
+  } catch {
+    return null;
+  }
+}
+
+const mark = '@early-exit@';
+
+/** The runtime's messages begin with a source file and end with what matters. */
+function shortened(message: string): string {
+  const sentence = message.split(/\bwas false\.\s*/).at(-1)!;
+  return lastLine(sentence.slice(0, 300));
+}
+
+const lastLine = (text: string): string =>
+  text
+    .trim()
+    .split('\n')
+    .findLast((line) => line.trim() !== '')
+    ?.trim() ?? '';
