@@ -19,7 +19,7 @@ export async function* generate(options: GenerateOptions, signal: AbortSignal): 
   try {
     // At full depth the stages are only cut where somebody wants to see what the exits say.
     const wantsExits = options.exits !== null && (options.mode !== 'full' || options.candidates > 0);
-    const exits = wantsExits ? await readExits(options.exits!, model, signal) : { ...noExits, calibration: null };
+    const exits = wantsExits ? await readExits(options.exits, model, signal) : { ...noExits, calibration: null };
     const prompts = options.prompt.map((text) => encodePrompt(tokenizer, text, options));
     const staged = await openStagedModel(model, exits, {
       arithmetic: options.precision === 'fast' ? 'int8' : 'float32',
