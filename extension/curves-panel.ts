@@ -99,6 +99,7 @@ export function createCurvesPanel(
         backend.log.error(`Loss Curves: ${message.message}`);
         return;
       case 'reveal':
+      case 'open':
         return;
     }
   };

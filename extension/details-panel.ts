@@ -58,7 +58,7 @@ export function createDetailsPanel(
         post({ type: 'texts', texts: translations() });
         if (shown) post(shown);
       } else if (message?.type === 'reveal') void reveal(message.token);
-      else if (message?.type === 'export' && shown) void save(shown.trace);
+      else if (message?.type === 'open' && shown) void save(shown.trace);
       else if (message?.type === 'failed') backend.log.error(`Trace Details: ${message.message}`);
     });
     opened.onDidDispose(() => {

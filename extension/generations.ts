@@ -117,7 +117,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     const waiting: TokenRecord[] = [];
     let wake = (): void => {};
     let result: GenerateResult | null = null;
-    let failure: Error | null = null;
+    const failures: Error[] = [];
     let ended = false;
     streams.set(id, {
       ready: (head) => {
@@ -132,7 +132,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     const answer = backend
       .send(protocol.generate, { generation: id, prompt, options: withCandidates(options) }, stopped.token)
       .then((value) => (result = value))
-      .catch((error: unknown) => (failure = error instanceof Error ? error : new Error(String(error))))
+      .catch((error: unknown) => void failures.push(error instanceof Error ? error : new Error(String(error))))
       .finally(() => {
         ended = true;
         wake();
@@ -167,7 +167,8 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       if (!ended) stopped.cancel();
       await answer;
       const generated = kept.get(id);
-      if (failure !== null) {
+      const [failure] = failures;
+      if (failure) {
         if (generated?.trace.tokens.length === 0) kept.delete(id);
         throw failure;
       }

@@ -41,6 +41,8 @@ export type ViewMessage =
   | { type: 'ready' }
   | { type: 'pause' | 'resume' | 'stop'; run: string }
   | { type: 'tune' }
+  /** Opens the trace that is shown as a document. */
+  | { type: 'open' }
   /** `data` is text, or base64 where the format is a picture of pixels. */
   | { type: 'export'; format: ExportFormat; name: string; data: string }
   | { type: 'reveal'; token: number }
@@ -75,6 +77,7 @@ export function readViewMessage(value: unknown): ViewMessage | null {
   switch (value.type) {
     case 'ready':
     case 'tune':
+    case 'open':
       return { type: value.type };
     case 'pause':
     case 'resume':

@@ -1,0 +1,61 @@
+/** What suites share: the extension and its API, the workspace, processes of the backend. */
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import type { EarlyExitApi } from '../../../extension/api.ts';
+import type { RunState, RunSummary } from '../../../protocol/server.ts';
+import { until } from './driver.ts';
+
+export const EXTENSION_ID = 'early-exit.early-exit';
+
+export async function activate(): Promise<EarlyExitApi> {
+  const extension = vscode.extensions.getExtension<EarlyExitApi>(EXTENSION_ID);
+  if (!extension) throw new Error(`${EXTENSION_ID} is not installed`);
+  return extension.activate();
+}
+
+export const workspaceFolder = (): string => vscode.workspace.workspaceFolders![0]!.uri.fsPath;
+export const fileUri = (name: string): vscode.Uri => vscode.Uri.file(path.join(workspaceFolder(), name));
+
+/** Process ids of running backends, on this machine as a whole. */
+export function backendProcesses(): number[] {
+  const list = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' });
+  return list.split('\n').flatMap((line) => {
+    const match = /^\s*(\d+)\s(.*dist[/\\]server\.js --stdio.*)$/.exec(line);
+    return match ? [Number(match[1])] : [];
+  });
+}
+
+export const runIs = (api: EarlyExitApi, id: string, states: readonly RunState[], seconds = 90): Promise<RunSummary> =>
+  until(
+    `run to be ${states.join(' or ')}`,
+    async () => {
+      const run = (await api.listRuns()).find((each) => each.id === id);
+      if (run?.state === 'failed' && !states.includes('failed')) throw new Error(`The run failed: ${run.message}`);
+      return run && states.includes(run.state) ? run : null;
+    },
+    seconds,
+  );
+
+/** Settings for a tuning that takes seconds: enough to see every part work. */
+export const quickTuning = {
+  exits: '4:norm,8:norm',
+  head: 'shortlist',
+  shortlist: 256,
+  fitTokens: 2_000,
+  evaluationTokens: 1_024,
+  sequenceLength: 128,
+  steps: 12,
+  evaluateEvery: 6,
+};
+
+export const themes = {
+  dark: 'Default Dark Modern',
+  light: 'Default Light Modern',
+  'high-contrast': 'Default High Contrast',
+} as const;
+
+export async function setTheme(theme: keyof typeof themes): Promise<void> {
+  const configuration = vscode.workspace.getConfiguration('workbench');
+  await configuration.update('colorTheme', themes[theme], vscode.ConfigurationTarget.Global);
+}

@@ -1,0 +1,85 @@
+/** Points of runs as columns that grow. Pure: knows no chart and no DOM. */
+import type { Columns, HostMessage } from '../protocol/webview.ts';
+
+export interface RunPoints {
+  training: Columns;
+  heldOut: Columns;
+  agreement: Columns;
+}
+
+type PointsMessage = Extract<HostMessage, { type: 'points' }>;
+
+export const noPoints = (): RunPoints => ({
+  training: { steps: [], values: {} },
+  heldOut: { steps: [], values: {} },
+  agreement: { steps: [], values: {} },
+});
+
+/** Adds a message to a run's points, in place. A resumed run repeats steps: what was known from there on is dropped. */
+export function addPoints(points: RunPoints, message: PointsMessage): void {
+  const first = message.training.steps[0];
+  if (first !== undefined) {
+    truncate(points.heldOut, first);
+    truncate(points.agreement, first);
+  }
+  append(points.training, message.training);
+  append(points.heldOut, message.heldOut);
+  append(points.agreement, message.agreement);
+}
+
+/** Exits in the order of the stream; the final one, which is no curve of its own, is left out. */
+export function exitsOf(points: RunPoints): string[] {
+  const names = new Set([...Object.keys(points.training.values), ...Object.keys(points.heldOut.values)]);
+  names.delete('final');
+  return [...names].sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10) || a.localeCompare(b));
+}
+
+/** The last number of a column; null where there is none. */
+export function lastValue(column: readonly (number | null)[] | undefined): number | null {
+  for (let i = (column?.length ?? 0) - 1; i >= 0; i--) {
+    const value = column![i];
+    if (value !== null && value !== undefined) return value;
+  }
+  return null;
+}
+
+/** Index of the last step that is at most `step`; −1 where all are later. */
+export function indexAt(steps: readonly number[], step: number): number {
+  let low = -1;
+  let high = steps.length;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (steps[middle]! <= step) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Index of the step closest to one; −1 where there are none. */
+export function nearestIndex(steps: readonly number[], step: number): number {
+  const before = indexAt(steps, step);
+  const after = before + 1;
+  if (before < 0) return steps.length > 0 ? 0 : -1;
+  if (after >= steps.length) return before;
+  return step - steps[before]! <= steps[after]! - step ? before : after;
+}
+
+function truncate(columns: Columns, from: number): void {
+  const keep = indexAt(columns.steps, from - 1e-9) + 1;
+  if (keep === columns.steps.length) return;
+  columns.steps.length = keep;
+  for (const column of Object.values(columns.values)) column.length = keep;
+}
+
+function append(columns: Columns, more: Columns): void {
+  if (more.steps.length === 0) return;
+  truncate(columns, more.steps[0]!);
+  const before = columns.steps.length;
+  for (const step of more.steps) columns.steps.push(step);
+  for (const name of Object.keys(more.values)) columns.values[name] ??= [];
+  for (const [name, column] of Object.entries(columns.values)) {
+    while (column.length < before) column.push(null);
+    const added = more.values[name];
+    for (let i = 0; i < more.steps.length; i++) column.push(added?.[i] ?? null);
+  }
+}

@@ -1,0 +1,87 @@
+/** Title, state, progress and figures of the run in front, with the buttons that steer it. */
+import type { CurveRun, ViewMessage } from '../protocol/webview.ts';
+import type { RunState } from '../protocol/server.ts';
+import { element, replace } from './dom.ts';
+import { t } from './texts.ts';
+import { button } from './toolkit.ts';
+
+export interface Header {
+  readonly root: HTMLElement;
+  show(run: CurveRun): void;
+}
+
+export function createHeader(send: (message: ViewMessage) => void): Header {
+  const title = element('h1');
+  const badge = element('span', { class: 'badge' });
+  const buttons = element('div', { class: 'buttons' });
+  const bar = element('div', { class: 'bar' });
+  const progress = element(
+    'div',
+    { class: 'progress', role: 'progressbar', 'aria-valuemin': 0, 'aria-valuemax': 100 },
+    bar,
+  );
+  const figures = element('dl', { class: 'figures' });
+  const message = element('p', { class: 'message' });
+  const root = element(
+    'header',
+    {},
+    element('div', { class: 'title' }, title, badge, buttons),
+    progress,
+    element('div', { class: 'status' }, figures, message),
+  );
+  let shownButtons = '';
+
+  return {
+    root,
+    show(run) {
+      title.textContent = run.title;
+      badge.textContent = stateText(run.state);
+      badge.dataset.state = run.state;
+      const share = run.steps > 0 ? Math.min(1, run.step / run.steps) : 0;
+      bar.style.width = `${100 * share}%`;
+      progress.setAttribute('aria-valuenow', String(Math.round(100 * share)));
+      const isRunning = run.state === 'running';
+      replace(
+        figures,
+        ...figure(t('step'), run.steps > 0 ? t('{0} of {1}', number(run.step), number(run.steps)) : '–'),
+        ...figure(t('tokens per second'), run.tokensPerSecond > 0 ? number(run.tokensPerSecond) : '–'),
+        ...(isRunning ? figure(t('left'), run.steps > 0 ? duration(run.secondsLeft) : '–') : []),
+      );
+      // What the figures say already is not said twice.
+      message.textContent = /^Step \d/.test(run.message) ? '' : run.message;
+      const key = `${run.id} ${run.state}`;
+      if (key === shownButtons) return; // a button that is pressed must not vanish under the finger
+      shownButtons = key;
+      const act = (type: 'pause' | 'resume' | 'stop') => (): void => send({ type, run: run.id });
+      const steer =
+        run.state === 'running'
+          ? [button(t('Pause'), 'secondary', act('pause')), button(t('Stop'), 'secondary', act('stop'))]
+          : run.state === 'finished'
+            ? []
+            : [button(t('Resume'), 'primary', act('resume'))];
+      replace(buttons, ...steer);
+    },
+  };
+}
+
+const figure = (name: string, value: string): HTMLElement[] => [element('dt', {}, name), element('dd', {}, value)];
+
+const number = (value: number): string =>
+  value.toLocaleString(document.documentElement.lang || 'en', { maximumFractionDigits: value < 10 ? 1 : 0 });
+
+/** `42 s`, `3 min 5 s`, `2 h 10 min`. */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return t('{0} s', whole);
+  if (whole < 3600) return t('{0} min {1} s', Math.floor(whole / 60), whole % 60);
+  return t('{0} h {1} min', Math.floor(whole / 3600), Math.floor((whole % 3600) / 60));
+}
+
+const stateText = (state: RunState): string =>
+  ({
+    running: t('running'),
+    paused: t('paused'),
+    stopped: t('stopped'),
+    finished: t('finished'),
+    failed: t('failed'),
+  })[state];

@@ -1,0 +1,77 @@
+/** The legend, which is also the readout: each exit's values at the cursor's step, or the latest, with a switch for its curve. */
+import type { CurvesState } from './chart-model.ts';
+import { lastValue, nearestIndex, type RunPoints } from './columns.ts';
+import { element, replace } from './dom.ts';
+import { smooth } from './smoothing.ts';
+import { t } from './texts.ts';
+import type { Theme } from './theme.ts';
+import { checkbox } from './toolkit.ts';
+
+export interface Readout {
+  readonly root: HTMLElement;
+  show(points: RunPoints, exits: readonly string[], state: CurvesState, step: number | null, theme: Theme): void;
+  /** What it shows, as a sentence for a screen reader. */
+  text(): string;
+}
+
+interface Row {
+  readonly exit: string;
+  readonly values: string[];
+}
+
+export function createReadout(toggle: (exit: string, shown: boolean) => void): Readout {
+  const head = element('tr');
+  const body = element('tbody');
+  const root = element('table', { class: 'readout' }, element('thead', {}, head), body);
+  let shape = '';
+  let cells: HTMLElement[][] = [];
+  let sentence = '';
+
+  const build = (exits: readonly string[], hidden: readonly string[], theme: Theme): void => {
+    cells = [];
+    const rows = [...exits, 'final'].map((exit, i) => {
+      const colour = exit === 'final' ? theme.foreground : theme.palette[i % theme.palette.length]!;
+      const swatch = element('span', { class: exit === 'final' ? 'swatch dashed' : 'swatch' });
+      swatch.style.setProperty('--colour', colour);
+      const label = element('span', { class: 'exit' }, swatch, exit === 'final' ? t('final exit') : exit);
+      const own = Array.from({ length: 4 }, () => element('td'));
+      cells.push(own);
+      const box = checkbox(label, !hidden.includes(exit), (on) => toggle(exit, on));
+      return element('tr', { 'data-exit': exit }, element('th', { scope: 'row' }, box), ...own);
+    });
+    replace(body, ...rows);
+  };
+
+  return {
+    root,
+    show(points, exits, state, step, theme) {
+      const next = JSON.stringify([exits, state.hidden, theme]);
+      if (next !== shape) build(exits, state.hidden, theme);
+      shape = next;
+      const { training, heldOut, agreement } = points;
+      const at = step === null ? training.steps.length - 1 : nearestIndex(training.steps, step);
+      const evaluated = step === null ? heldOut.steps.length - 1 : nearestIndex(heldOut.steps, step);
+      const rows = [...exits, 'final'].map((exit): Row => {
+        const column = training.values[exit]?.slice(0, at + 1) ?? [];
+        const smoothed = state.smoothing > 0 ? lastValue(smooth(column, state.smoothing)) : null;
+        const share = agreement.values[exit]?.[evaluated] ?? null;
+        const values = [loss(column[at]), loss(smoothed), loss(heldOut.values[exit]?.[evaluated]), percent(share)];
+        return { exit, values };
+      });
+      const stepText = training.steps[at] === undefined ? t('Exit') : t('Step {0}', training.steps[at]);
+      const evaluation = heldOut.steps[evaluated] === undefined ? '' : ` (${heldOut.steps[evaluated]})`;
+      const titles = [stepText, t('training'), t('smoothed'), `${t('held-out')}${evaluation}`, t('agrees with final')];
+      replace(head, ...titles.map((title) => element('th', { scope: 'col' }, title)));
+      rows.forEach((row, i) => row.values.forEach((value, j) => (cells[i]![j]!.textContent = value)));
+      sentence = [
+        stepText,
+        ...rows.map(({ exit, values }) => `${exit}: ${values[0] === '–' ? values[2] : values[0]}`),
+      ].join(', ');
+    },
+    text: () => sentence,
+  };
+}
+
+const loss = (value: number | null | undefined): string =>
+  value === null || value === undefined ? '–' : value.toFixed(3);
+const percent = (value: number | null): string => (value === null ? '–' : `${(100 * value).toFixed(1)} %`);

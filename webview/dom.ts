@@ -1,0 +1,24 @@
+/** Makes elements in one expression. Text is always text, never markup. */
+
+export type Child = Node | string | null;
+type Attributes = Readonly<Record<string, string | number | boolean | null>>;
+
+export function element<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  attributes: Attributes = {},
+  ...children: readonly Child[]
+): HTMLElementTagNameMap[Tag] {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+export function fill<E extends Element>(target: E, attributes: Attributes, children: readonly Child[]): E {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) target.setAttribute(name, '');
+    else if (value !== false && value !== null) target.setAttribute(name, String(value));
+  }
+  target.append(...children.filter((child) => child !== null));
+  return target;
+}
+
+export const replace = (target: Element, ...children: readonly Child[]): void =>
+  target.replaceChildren(...children.filter((child) => child !== null));

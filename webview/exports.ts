@@ -1,0 +1,203 @@
+/** The curves as files: a table, a drawing. Pure; the picture of pixels is made from the drawing. */
+import type { ChartModel, Curve } from './chart-model.ts';
+import { exitsOf, type RunPoints } from './columns.ts';
+
+/** Every point of the runs, not only those on the screen: `run,step,exit,training,held_out,agreement`. */
+export function toCsv(runs: readonly { title: string; points: RunPoints }[]): string {
+  const lines = ['run,step,exit,training_loss,held_out_loss,agreement'];
+  for (const { title, points } of runs) {
+    const { training, heldOut, agreement } = points;
+    const steps = [...new Set([...training.steps, ...heldOut.steps])].sort((a, b) => a - b);
+    const rows = (columns: RunPoints['training']): Map<number, number> =>
+      new Map(columns.steps.map((step, i) => [step, i]));
+    const [trainingRow, heldOutRow] = [rows(training), rows(heldOut)];
+    for (const step of steps) {
+      for (const exit of [...exitsOf(points), 'final']) {
+        const at = (columns: RunPoints['training'], row: Map<number, number>): number | null =>
+          columns.values[exit]?.[row.get(step) ?? -1] ?? null;
+        const values = [at(training, trainingRow), at(heldOut, heldOutRow), at(agreement, heldOutRow)];
+        if (values.every((value) => value === null)) continue;
+        lines.push([quoted(title), step, exit, ...values.map((value) => value ?? '')].join(','));
+      }
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+export interface Drawing {
+  readonly width: number;
+  readonly height: number;
+  readonly title: string;
+  readonly logarithmic: boolean;
+  readonly background: string;
+  readonly foreground: string;
+  readonly grid: string;
+  readonly palette: readonly string[];
+  readonly stepText: string;
+  readonly lossText: string;
+  readonly finalText: string;
+}
+
+const MARGIN = { top: 44, right: 20, bottom: 44, left: 56 };
+
+/** The chart as it is shown, with axes and a legend, as an SVG document. */
+export function toSvg({ curves, references, range }: ChartModel, drawing: Drawing): string {
+  const { width, height, background, foreground, grid, palette } = drawing;
+  const plot = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
+  const [low, high] = valueRange({ curves, references, range }, drawing.logarithmic);
+  const scale = drawing.logarithmic ? Math.log : (value: number): number => value;
+  const x = (step: number): number => MARGIN.left + (plot.width * (step - range[0])) / (range[1] - range[0]);
+  const y = (value: number): number =>
+    MARGIN.top + plot.height * (1 - (scale(value) - scale(low)) / (scale(high) - scale(low)));
+  const text = (at: [number, number], content: string, more = ''): string =>
+    `<text x="${round(at[0])}" y="${round(at[1])}" fill="${foreground}" ${more}>${escape(content)}</text>`;
+
+  const parts: string[] = [];
+  for (const tick of ticks(range[0], range[1], 8)) {
+    parts.push(
+      `<line x1="${round(x(tick))}" y1="${MARGIN.top}" x2="${round(x(tick))}" y2="${MARGIN.top + plot.height}" stroke="${grid}"/>`,
+    );
+    parts.push(text([x(tick), height - MARGIN.bottom + 18], tick.toLocaleString('en'), 'text-anchor="middle"'));
+  }
+  for (const tick of drawing.logarithmic ? logTicks(low, high) : ticks(low, high, 6)) {
+    parts.push(
+      `<line x1="${MARGIN.left}" y1="${round(y(tick))}" x2="${MARGIN.left + plot.width}" y2="${round(y(tick))}" stroke="${grid}"/>`,
+    );
+    parts.push(text([MARGIN.left - 8, y(tick) + 4], String(Number(tick.toPrecision(4))), 'text-anchor="end"'));
+  }
+  for (const { value } of references) {
+    parts.push(
+      `<line x1="${MARGIN.left}" y1="${round(y(value))}" x2="${MARGIN.left + plot.width}" y2="${round(y(value))}" stroke="${foreground}" stroke-dasharray="6 4"/>`,
+    );
+    parts.push(
+      text(
+        [MARGIN.left + plot.width - 4, y(value) - 6],
+        `${drawing.finalText} ${value.toFixed(2)}`,
+        'text-anchor="end"',
+      ),
+    );
+  }
+  for (const curve of curves) {
+    const colour = palette[curve.colour % palette.length]!;
+    const { strokeWidth, opacity, dash } = curveStyle(curve, curves);
+    const path = pathOf(curve, x, y, range, drawing.logarithmic);
+    if (path !== '') {
+      parts.push(
+        `<path d="${path}" fill="none" stroke="${colour}" stroke-width="${strokeWidth}" stroke-opacity="${opacity}" stroke-dasharray="${dash.join(' ')}"/>`,
+      );
+    }
+    if (curve.kind !== 'heldOut') continue;
+    curve.steps.forEach((step, i) => {
+      const value = curve.values[i];
+      if (value === null || value === undefined || step < range[0] || step > range[1]) return;
+      parts.push(`<circle cx="${round(x(step))}" cy="${round(y(value))}" r="3" fill="${colour}"/>`);
+    });
+  }
+  const exits = [...new Map(curves.map((curve) => [curve.exit, curve.colour]))];
+  exits.forEach(([exit, colour], i) => {
+    const left = MARGIN.left + 110 * i;
+    parts.push(`<rect x="${left}" y="28" width="10" height="10" fill="${palette[colour % palette.length]!}"/>`);
+    parts.push(text([left + 16, 37], exit));
+  });
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">`,
+    `<rect width="${width}" height="${height}" fill="${background}"/>`,
+    text([MARGIN.left, 18], drawing.title, 'font-size="14" font-weight="600"'),
+    `<clipPath id="plot"><rect x="${MARGIN.left}" y="${MARGIN.top}" width="${plot.width}" height="${plot.height}"/></clipPath>`,
+    ...parts.map((part) =>
+      part.startsWith('<path') || part.startsWith('<circle') ? `<g clip-path="url(#plot)">${part}</g>` : part,
+    ),
+    text([MARGIN.left + plot.width / 2, height - 8], drawing.stepText, 'text-anchor="middle"'),
+    text(
+      [16, MARGIN.top + plot.height / 2],
+      drawing.lossText,
+      `text-anchor="middle" transform="rotate(-90 16 ${MARGIN.top + plot.height / 2})"`,
+    ),
+    '</svg>',
+    '',
+  ].join('\n');
+}
+
+/** How a curve is drawn, on the screen and in a file alike. */
+export function curveStyle(
+  curve: Curve,
+  all: readonly Curve[],
+): { strokeWidth: number; opacity: number; dash: number[] } {
+  const hasSmooth = all.some(({ kind }) => kind === 'smooth');
+  const dash = curve.place === 0 ? [] : curve.place % 2 === 1 ? [7, 4] : [2, 3];
+  switch (curve.kind) {
+    case 'raw':
+      return { strokeWidth: 1, opacity: hasSmooth ? 0.3 : 0.9, dash };
+    case 'smooth':
+      return { strokeWidth: 2, opacity: 1, dash };
+    case 'heldOut':
+      return { strokeWidth: 1.5, opacity: 0.9, dash: [2, 4] };
+  }
+}
+
+/** Smallest and largest value in view, with a little room. */
+export function valueRange({ curves, references, range }: ChartModel, logarithmic: boolean): [number, number] {
+  let low = Infinity;
+  let high = -Infinity;
+  const take = (value: number | null | undefined): void => {
+    if (value === null || value === undefined || (logarithmic && value <= 0)) return;
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  };
+  for (const { steps, values } of curves) {
+    steps.forEach((step, i) => {
+      if (step >= range[0] && step <= range[1]) take(values[i]);
+    });
+  }
+  for (const { value } of references) take(value);
+  if (low > high) return logarithmic ? [0.1, 10] : [0, 1];
+  if (logarithmic) return low === high ? [low / 1.2, high * 1.2] : [low / 1.05, high * 1.05];
+  const room = low === high ? Math.max(0.1, Math.abs(low) * 0.1) : 0.06 * (high - low);
+  return [Math.max(0, low - room), high + room];
+}
+
+/** Round numbers between two ends, about so many. */
+export function ticks(low: number, high: number, about: number): number[] {
+  const raw = (high - low) / Math.max(1, about);
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= raw) ?? raw;
+  const found: number[] = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++)
+    found.push(Number((i * step).toPrecision(12)));
+  return found;
+}
+
+function logTicks(low: number, high: number): number[] {
+  const found: number[] = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
+    for (const factor of [1, 2, 3, 5, 7]) {
+      const value = factor * 10 ** power;
+      if (value >= low && value <= high) found.push(Number(value.toPrecision(12)));
+    }
+  }
+  return found;
+}
+
+function pathOf(
+  { steps, values }: Curve,
+  x: (step: number) => number,
+  y: (value: number) => number,
+  range: readonly [number, number],
+  logarithmic: boolean,
+): string {
+  const parts: string[] = [];
+  let pen = 'M';
+  steps.forEach((step, i) => {
+    const value = values[i];
+    const isIn = (steps[i + 1] ?? step) >= range[0] && (steps[i - 1] ?? step) <= range[1];
+    if (value === null || value === undefined || !isIn || (logarithmic && value <= 0)) return;
+    parts.push(`${pen}${round(x(step))} ${round(y(value))}`);
+    pen = 'L';
+  });
+  return parts.length > 1 ? parts.join('') : '';
+}
+
+const round = (value: number): number => Math.round(value * 100) / 100;
+const quoted = (text: string): string => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+const escape = (text: string): string =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
