@@ -67,6 +67,8 @@ export interface NewCheckpoint {
   readonly state: StepState;
   readonly progress: Progress;
   readonly position: TrainingPosition;
+  /** First lines of `metrics.jsonl`. */
+  readonly metrics: readonly Readonly<Record<string, unknown>>[];
 }
 
 /**
@@ -81,6 +83,7 @@ export function createCheckpoint(directory: string, start: NewCheckpoint): Check
     fs.mkdirSync(path.join(making, stateFolder), { recursive: true });
     const writer = openWriter(making, start.info, start.shapes, 0, start.progress);
     try {
+      for (const line of start.metrics) writer.metric(line);
       writer.saveExits(start.state.parameters, start.progress);
       writer.saveState(start.state, start.position);
     } finally {
@@ -92,7 +95,7 @@ export function createCheckpoint(directory: string, start: NewCheckpoint): Check
     fs.rmSync(making, { recursive: true, force: true });
     throw fileError(error, 'write', directory);
   }
-  return openWriter(directory, start.info, start.shapes, 0, start.progress);
+  return openWriter(directory, start.info, start.shapes, Infinity, start.progress);
 }
 
 /**

@@ -31,7 +31,10 @@ const settings: TrainerSettings = {
   batch: 2,
   accumulation: 2,
   seed: 11,
-  settings: (share) => ({ learningRate: 0.05 * (1 - share), exitWeights: new Map([['2:norm', 1]]) }),
+  settings: (update, updates) => ({
+    learningRate: 0.05 * (1 - update / updates),
+    exitWeights: new Map([['2:norm', 1]]),
+  }),
   evaluateEvery: 7,
 };
 const slowly = {
@@ -53,7 +56,14 @@ if (isCheckpoint(directory)) {
   checkpoint = resumed.writer;
 } else {
   const progress = { step: 0, tokens: 0, scores: [] };
-  checkpoint = createCheckpoint(directory, { info, shapes, state: await step.state(), progress, position });
+  checkpoint = createCheckpoint(directory, {
+    info,
+    shapes,
+    state: await step.state(),
+    progress,
+    position,
+    metrics: [],
+  });
 }
 process.stdout.write('ready\n');
 const run = train(

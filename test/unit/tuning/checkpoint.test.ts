@@ -68,6 +68,7 @@ const start: NewCheckpoint = {
   state: state(0),
   progress: { step: 0, tokens: 0, scores: [] },
   position: position(0),
+  metrics: [{ step: 0 }],
 };
 const at = (...parts: string[]): string => path.join(root, 'my.exits', ...parts);
 const resume = () => resumeCheckpoint(at(), start.info, shapes, start.progress);
@@ -122,12 +123,12 @@ describe('createCheckpoint', () => {
     const script = `
       process.on('SIGXFSZ', () => {});
       const { createCheckpoint } = await import(${JSON.stringify(path.resolve('backend/tuning/checkpoint-writer.ts'))});
-      const { info, progress, position } = JSON.parse(process.env.START);
+      const { info, progress, position, metrics } = JSON.parse(process.env.START);
       const big = new Map([['exits.3.lens.translator.weight', new Float32Array(100_000)]]);
       const shapes = new Map([['exits.3.lens.translator.weight', [100_000]]]);
       const state = { updates: 0, parameters: big, firstMoments: big, secondMoments: big };
       try {
-        createCheckpoint(${JSON.stringify(at())}, { info, shapes, state, progress, position });
+        createCheckpoint(${JSON.stringify(at())}, { info, shapes, state, progress, position, metrics });
         console.log('written');
       } catch (error) {
         console.log(error.name, error.message);
@@ -151,10 +152,10 @@ describe('resumeCheckpoint', () => {
     const resumed = resume();
     expect(resumed.position).toEqual(position(1));
     expect(resumed.state).toEqual(state(5));
-    expect(fs.readFileSync(at('metrics.jsonl'), 'utf8')).toBe('{"step":1}\n');
+    expect(fs.readFileSync(at('metrics.jsonl'), 'utf8')).toBe('{"step":0}\n{"step":1}\n');
     resumed.writer.metric({ step: 3 });
     resumed.writer.close();
-    expect(fs.readFileSync(at('metrics.jsonl'), 'utf8')).toBe('{"step":1}\n{"step":3}\n');
+    expect(fs.readFileSync(at('metrics.jsonl'), 'utf8')).toBe('{"step":0}\n{"step":1}\n{"step":3}\n');
   });
 
   it('keeps one state only, and ignores one that was never named', () => {

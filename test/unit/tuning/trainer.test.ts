@@ -38,7 +38,10 @@ const settings: TrainerSettings = {
   batch: 2,
   accumulation: 1,
   seed: 3,
-  settings: (share) => ({ learningRate: 0.1 * (1 - share), exitWeights: new Map([['2:norm', 0.5]]) }),
+  settings: (update, updates) => ({
+    learningRate: 0.1 * (1 - update / updates),
+    exitWeights: new Map([['2:norm', 0.5]]),
+  }),
   evaluateEvery: 4,
 };
 const info = (step: ReturnType<typeof fakeStep>): CheckpointInfo => ({
@@ -56,6 +59,7 @@ async function create(directory: string, step = fakeStep()): Promise<CheckpointW
     state: await step.state(),
     progress,
     position: begin,
+    metrics: [],
   });
 }
 

@@ -1,0 +1,134 @@
+/** What a tuning run works with: model, text, exits with their heads, sources of states, and held-out scores. */
+import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
+import { placeExits, type ExitPlace } from '../../protocol/options-notations.ts';
+import type { TuneOptions } from '../../protocol/options.ts';
+import type { TokenSet } from '../data/token-file.ts';
+import { openHeldOut } from '../evaluation/scores.ts';
+import { exitParameters } from '../exits/parameters.ts';
+import { exitCut, exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
+import type { Model } from '../model/open.ts';
+import { finalCut } from '../model/spec.ts';
+import type { RuntimeOptions } from '../runtime/open.ts';
+import { requireSameBase, type BaseModel, type CheckpointInfo } from '../tuning/checkpoint.ts';
+import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../tuning/features.ts';
+import { featureCache, inStreamOrder, lazyFeatureModel, runtimeOptions, scorers } from './backbone.ts';
+import { identify, openWithTokenizer } from './opened.ts';
+import { counting } from './reporting.ts';
+import { frequentTokens, readText, windowsOf } from './text.ts';
+
+type Values = ReadonlyMap<string, Float32Array>;
+
+export interface TuneParts {
+  readonly model: Model;
+  readonly base: BaseModel;
+  readonly exits: readonly ExitSpec[];
+  /** Of every trained parameter. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly runtime: RuntimeOptions;
+  readonly windows: Windows;
+  /** States at the exits' cuts, through the backbone to the deepest of them. */
+  readonly states: FeatureSource;
+  /** The same with the normed final state, through the whole backbone. */
+  readonly wholeStates: FeatureSource;
+  /** Held-out scores of the exits with these parameters; the final exit's is last. */
+  readonly scores: (parameters: Values) => Promise<ExitScore[]>;
+  /** Sentences about what the feature cache could not keep. */
+  cacheTrouble(): string | null;
+  /** Closes the whole backbone until it is needed again. */
+  releaseWhole(): Promise<void>;
+}
+
+/** Opens everything; what is opened is handed to `atEnd`. `earlier` is the checkpoint of a run to go on with. */
+export async function* openParts(
+  options: TuneOptions,
+  earlier: { readonly directory: string; readonly info: CheckpointInfo } | null,
+  atEnd: (close: () => void | Promise<void>) => void,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, TuneParts> {
+  yield { type: 'phase', phase: 'load', detail: options.model };
+  const { model, tokenizer } = openWithTokenizer(options.model);
+  atEnd(() => model.close());
+  const { spec } = model;
+  const base = await identify(model, signal);
+  if (earlier) requireSameBase(earlier.directory, earlier.info.base, base);
+  const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
+  yield {
+    type: 'ready',
+    model: model.name,
+    layers: spec.layers.length,
+    exits: places.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
+    device: 'cpu',
+  };
+
+  const sets = yield* readText(options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
+  atEnd(() => sets.close());
+  const exits = earlier ? places : withHeads(places, options, model, sets.train!);
+  const listed = exits.flatMap((exit) => exitParameters(spec, exit, model.parameters));
+  const shapes = new Map(listed.map(({ name, shape }) => [name, shape]));
+
+  const runtime = runtimeOptions(options);
+  const cuts = exits.map(exitCut);
+  const whole = lazyFeatureModel(model, [...cuts, finalCut(spec)], runtime);
+  const toDeepest = lazyFeatureModel(model, cuts, runtime);
+  atEnd(() => whole.dispose());
+  atEnd(() => toDeepest.dispose());
+  const windows = windowsOf(sets, 'train');
+  const heldOutWindows = windowsOf(sets, 'heldOut', options.evaluationTokens);
+  const [cache, heldOutCache] = [windows, heldOutWindows].map((text) => {
+    const opened = options.featureCache ? featureCache(base.sha256, text, runtime) : null;
+    if (opened) atEnd(() => opened.close());
+    return opened;
+  }) as [ReturnType<typeof featureCache> | null, ReturnType<typeof featureCache> | null];
+
+  yield { type: 'phase', phase: 'features', detail: `${heldOutWindows.count} windows held out` };
+  const opening = openHeldOut({
+    spec,
+    source: featureSource({ model: whole, windows: heldOutWindows, cache: heldOutCache }),
+    exits,
+    openScorer: scorers(model, runtime),
+    batch: options.batchSize,
+  });
+  const heldOut = yield* counting('features', 'batches', opening, signal);
+
+  return {
+    model,
+    base,
+    exits,
+    shapes,
+    runtime,
+    windows,
+    states: featureSource({ model: toDeepest, windows, cache }),
+    wholeStates: featureSource({ model: whole, windows, cache, finalNorm: finalNormOf(model) }),
+    scores: async (parameters) => {
+      const held = new Map([...parameters].map(([name, data]) => [name, { shape: shapes.get(name)!, data }]));
+      const scoring = heldOut.evaluate(held);
+      for (;;) {
+        const next = await scoring.next();
+        if (next.done) return [...next.value.scores];
+      }
+    },
+    cacheTrouble: () => cache?.full() ?? null,
+    releaseWhole: () => whole.dispose(),
+  };
+}
+
+/** Every exit with the head that the options name. */
+function withHeads(
+  exits: readonly ExitSpec[],
+  { head, shortlist }: TuneOptions,
+  { spec }: Model,
+  text: TokenSet,
+): ExitSpec[] {
+  const tokens = head === 'shortlist' ? frequentTokens(text, spec.vocabulary, shortlist) : null;
+  const chosen: HeadSpec =
+    head === 'shared' ? { kind: 'shared' } : tokens ? { kind: 'shortlist', tokens } : { kind: 'own' };
+  return exits.map((exit) => ({ ...exit, head: chosen }));
+}
+
+/** Exits whose heads are not chosen yet. */
+const bare = (places: readonly ExitPlace[]): ExitSpec[] => places.map((place) => ({ ...place, head: { kind: 'own' } }));
+
+const finalNormOf = ({ parameters }: Model): FinalNorm => ({
+  weight: parameters.values('norm.weight'),
+  bias: parameters.has('norm.bias') ? parameters.values('norm.bias') : null,
+});

@@ -1,0 +1,182 @@
+/** Attaches exits to a frozen model, tunes them on text and writes them; or goes on with a run that was interrupted. */
+import { readdirSync } from 'node:fs';
+import { userError } from '../../protocol/errors.ts';
+import type { TuneEvent } from '../../protocol/events.ts';
+import type { TuneOptions } from '../../protocol/options.ts';
+import { exitId } from '../exits/spec.ts';
+import {
+  createCheckpoint,
+  requirePlace,
+  resumeCheckpoint,
+  type CheckpointWriter,
+  type TrainingPosition,
+} from '../tuning/checkpoint-writer.ts';
+import { openCheckpoint, type CheckpointInfo } from '../tuning/checkpoint.ts';
+import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
+import { createCompiledStep } from '../tuning/step.ts';
+import { meanLoss, train, type RunLimits, type TrainerSettings } from '../tuning/trainer.ts';
+import type { TuningStep } from '../tuning/types.ts';
+import { plainExits } from './tune-initial.ts';
+import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
+import { openParts, type TuneParts } from './tune-parts.ts';
+
+type Close = () => void | Promise<void>;
+
+/**
+ * @throws UserError for a model, text or folder that cannot be used; the signal's reason where it was aborted before there
+ * was anything to keep. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
+ */
+export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
+  const began = performance.now();
+  const closing: Close[] = [];
+  const atEnd = (close: Close): void => void closing.push(close);
+  try {
+    const earlier = given.resume ? readEarlier(given.out) : null;
+    const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
+    const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
+    if (!earlier) requirePlace(directory);
+    const parts = yield* openParts(options, earlier, atEnd, signal);
+    const { checkpoint, step, position } = earlier
+      ? await goOn(parts, options, earlier)
+      : yield* begin(parts, options, directory, began, signal);
+    atEnd(() => step.dispose());
+    atEnd(() => checkpoint.close());
+    await parts.releaseWhole();
+
+    yield { type: 'phase', phase: 'tune', detail: `${parts.windows.count} windows of ${parts.windows.tokens} tokens` };
+    const limits = earlier ? resumedLimits(options, given, position) : limitsOf(options);
+    const source = options.distillation > 0 ? parts.wholeStates : parts.states;
+    const run = { step, source, checkpoint, evaluate: parts.scores };
+    const { position: end, stopped } = yield* train(run, trainerSettings(parts, options, limits), position, signal);
+    const trouble = parts.cacheTrouble();
+    if (trouble !== null) yield { type: 'warning', message: trouble };
+    yield { type: 'saved', path: directory, files: readdirSync(directory).filter((name) => !name.startsWith('.')) };
+    yield {
+      type: 'tuned',
+      directory,
+      step: end.step,
+      before: [...end.before],
+      after: [...checkpoint.saved().scores],
+      seconds: end.seconds,
+      stopped,
+    };
+  } finally {
+    for (const close of closing.reverse()) await close();
+  }
+}
+
+interface Run {
+  readonly checkpoint: CheckpointWriter;
+  readonly step: TuningStep;
+  readonly position: TrainingPosition;
+}
+
+/** A new run: first values, their scores, and a checkpoint that holds them. */
+async function* begin(
+  parts: TuneParts,
+  options: TuneOptions,
+  directory: string,
+  began: number,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, Run> {
+  const plain = plainExits(parts, options);
+  yield { type: 'phase', phase: 'evaluate', detail: 'exits before tuning' };
+  const before = await parts.scores(plain);
+  signal.throwIfAborted();
+  const initial = plain;
+  const scores = before;
+  const step = await openStep(parts, options, initial);
+  const position: TrainingPosition = {
+    step: 0,
+    windows: 0,
+    tokens: 0,
+    seconds: (performance.now() - began) / 1000,
+    best: meanLoss(scores),
+    before,
+    data: parts.windows.hash,
+    finished: false,
+  };
+  yield { type: 'phase', phase: 'save', detail: directory };
+  const evaluation = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };
+  const checkpoint = createCheckpoint(directory, {
+    info: { base: parts.base, exits: parts.exits, tuning: optionsText(options), calibration: null },
+    shapes: parts.shapes,
+    state: await step.state(),
+    progress: { step: 0, tokens: 0, scores },
+    position,
+    metrics: [evaluation],
+  });
+  yield evaluation;
+  return { checkpoint, step, position };
+}
+
+interface Earlier {
+  readonly directory: string;
+  readonly info: CheckpointInfo;
+}
+
+function readEarlier(directory: string | null): Earlier {
+  if (directory === null) {
+    throw userError('bad-argument', 'There is nothing to go on with.', 'Name the folder of the run with --out.');
+  }
+  const opened = openCheckpoint(directory, null);
+  opened.close();
+  return { directory, info: opened };
+}
+
+/** An interrupted run, as its checkpoint has it. */
+async function goOn(parts: TuneParts, options: TuneOptions, { directory, info }: Earlier): Promise<Run> {
+  const opened = openCheckpoint(directory, parts.base);
+  opened.close();
+  const { position, state, writer } = resumeCheckpoint(directory, info, parts.shapes, opened.progress);
+  try {
+    if (position.data !== parts.windows.hash) {
+      throw userError(
+        'bad-data',
+        `The text is not the text that the run in ${directory} began with, or its tokenizer has changed.`,
+        'Restore it, or begin a new run with another --out.',
+      );
+    }
+    const step = await openStep(parts, options, state.parameters);
+    await step.restore(state);
+    return { checkpoint: writer, step, position };
+  } catch (error) {
+    writer.close();
+    throw error;
+  }
+}
+
+const openStep = (
+  { model, exits, windows }: TuneParts,
+  options: TuneOptions,
+  initial: ReadonlyMap<string, Float32Array>,
+): Promise<TuningStep> =>
+  createCompiledStep({
+    spec: model.spec,
+    exits,
+    initial,
+    model: model.parameters,
+    objective: options,
+    optimiser: options,
+    batch: options.batchSize,
+    tokens: windows.tokens,
+    ...(options.threads > 0 && { threads: options.threads }),
+  });
+
+function trainerSettings({ exits }: TuneParts, options: TuneOptions, limits: RunLimits): TrainerSettings {
+  const ids = exits.map(exitId);
+  return {
+    limits,
+    batch: options.batchSize,
+    accumulation: options.accumulation,
+    seed: options.seed,
+    settings: (update, updates) => {
+      const weights = exitWeightsAt(options.exitWeights, ids.length, update, updates);
+      return {
+        learningRate: learningRateAt(options, update, updates),
+        exitWeights: new Map(ids.map((id, i) => [id, weights[i]!])),
+      };
+    },
+    evaluateEvery: options.evaluateEvery,
+  };
+}
