@@ -34,7 +34,15 @@ export function startDefaults(): Partial<Record<keyof TuneOptions, unknown>> {
     existsSync(path.join(root, folder)),
   );
   const data = sources.map((folder) => path.join(root, folder, '**/*.ts'));
-  return { preset: 'quick', out: 'start.exits', ...(data.length > 0 ? { data } : {}) };
+  return { preset: 'quick', out: freeName('start'), ...(data.length > 0 ? { data } : {}) };
+}
+
+/** `start.exits`, or `start-2.exits` … where an earlier run wrote that. */
+function freeName(name: string): string {
+  for (let i = 1; ; i++) {
+    const directory = `${name}${i === 1 ? '' : `-${i}`}.exits`;
+    if (!existsSync(directory)) return directory;
+  }
 }
 
 export async function runStart(given: TuneOptions, { terminal, signal }: Context): Promise<void> {

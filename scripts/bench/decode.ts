@@ -59,6 +59,7 @@ async function speed(model: StagedModel, prompt: readonly number[]): Promise<num
     seed: 1,
     endOfText: [],
     stopStrings: [],
+    drafts: null,
     candidates: 0,
     codec: { tokenText: () => '', decoder: () => ({ push: () => '', flush: () => '' }) },
   });
