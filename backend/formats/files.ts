@@ -2,7 +2,18 @@
  * Files by range and files written whole or not at all. Everything that can go wrong with a file leaves here as one
  * sentence that names it. Knows no format.
  */
-import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 
@@ -17,23 +28,14 @@ export interface RangeFile {
 
 /** Opens a regular file. Throws `not-found` or `file-system`. */
 export function openRangeFile(path: string): RangeFile {
-  let descriptor: number;
-  try {
-    descriptor = openSync(path, 'r');
-  } catch (error) {
-    throw fileError(error, 'read', path);
-  }
-  const stat = fstatSync(descriptor);
-  if (!stat.isFile()) {
-    closeSync(descriptor);
-    throw userError('file-system', `${path} is not a regular file.`, 'Name a file.');
-  }
+  const descriptor = openRegular(path);
+  const { size } = fstatSync(descriptor);
   let open = true;
   return {
     path,
-    size: stat.size,
+    size,
     read: (offset, length) => {
-      if (offset < 0 || length < 0 || offset + length > stat.size) throw endOfFile(path, offset + length, stat.size);
+      if (offset < 0 || length < 0 || offset + length > size) throw endOfFile(path, offset + length, size);
       const bytes = new Uint8Array(length);
       let done = 0;
       while (done < length) {
@@ -133,6 +135,16 @@ const endOfFile = (path: string, wanted: number, size: number): UserError =>
     `${path} is truncated: byte ${wanted} is needed, the file ends at ${size}.`,
     'Get the file again.',
   );
+
+function openRegular(path: string): number {
+  try {
+    // Before opening: that alone would wait for ever on a named pipe.
+    if (!statSync(path).isFile()) throw userError('file-system', `${path} is not a regular file.`, 'Name a file.');
+    return openSync(path, 'r');
+  } catch (error) {
+    throw fileError(error, 'read', path);
+  }
+}
 
 // One read call takes at most 2^31 − 1 bytes.
 const maxReadBytes = 2 ** 30;

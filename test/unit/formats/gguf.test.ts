@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { openGguf } from '../../../backend/formats/gguf.ts';
 import { caught, file, gguf, temporaryFolder, text, u32, u64, type GgufParts } from './fixtures.ts';
@@ -135,6 +136,12 @@ describe('openGguf', () => {
     ],
   ])('refuses %s', (_, bytes, message) => {
     expect(refusal(bytes)).toMatch(message);
+  });
+
+  it.skipIf(process.platform === 'win32')('does not wait for a named pipe', () => {
+    const pipe = `${temporaryFolder()}/model.gguf`;
+    execFileSync('mkfifo', [pipe]);
+    expect(caught(() => openGguf(pipe)).message).toBe(`${pipe} is not a regular file.`);
   });
 
   it('refuses folders and missing files', () => {
