@@ -27,7 +27,7 @@ export function tensorOps(parameters: TensorTable): Ops<tf.Tensor> {
   const linear = (x: tf.Tensor, path: string): tf.Tensor => {
     const w = weight(path);
     const rows = tf.reshape(x, [-1, x.shape.at(-1)!]);
-    return tf.reshape(biased(tf.matMul(rows, w, false, true), path), [...x.shape.slice(0, -1), w.shape[0]!]);
+    return tf.reshape(biased(tf.matMul(rows, w, false, true), path), [...x.shape.slice(0, -1), w.shape[0]]);
   };
   const norm = (x: tf.Tensor, path: string, spec: NormSpec): tf.Tensor => {
     const gain = spec.unitOffset ? tf.add(weight(path), 1) : weight(path);

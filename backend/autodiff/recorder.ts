@@ -4,7 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { GraphBuilder, type BuiltGraph } from '../graph/builder.ts';
-import { kernelRules, type Recorded } from './recorder-kernels.ts';
+import { kernelRules, type Known, type Recorded, type Result } from './recorder-kernels.ts';
 
 export interface InputSpec {
   /** A named size may differ from run to run; the function must then hold for any (elementwise functions do). */
@@ -40,7 +40,8 @@ export function record<K extends string>(
         for (const [name, { shape, dtype = 'float32' }] of Object.entries<InputSpec>(inputs)) {
           const declared = shape.map((size) => (typeof size === 'number' ? size : size.name));
           const sizes = shape.map((size) => (typeof size === 'number' ? size : size.example));
-          tensors[name] = toTensor({ name: graph.input(name, dtype, declared), shape: sizes, dtype });
+          graph.input(name, dtype, declared);
+          tensors[name] = makeTensor({ write: () => name, shape: sizes, dtype });
         }
         const dynamic = new Map(
           Object.values<InputSpec>(inputs)
@@ -66,14 +67,15 @@ export function record<K extends string>(
 export function after(x: tf.Tensor, earlier: readonly tf.Tensor[]): tf.Tensor {
   if (!recording || !earlier.length) return x;
   const graph = recording;
-  const nothings = earlier.map((tensor) => {
-    const { name, shape } = recordedOf(tensor);
-    const ends = [shape.map(() => 0), shape.map(() => 1), shape.map((_, i) => i)];
-    const first = shape.length ? graph.node('Slice', [name, ...ends.map((end) => graph.ints(end))]) : name;
-    return graph.node('Mul', [graph.node('Reshape', [first, graph.ints([])]), graph.scalar(0)]);
-  });
-  const name = nothings.reduce((sum, nothing) => graph.node('Add', [sum, nothing]), recordedOf(x).name);
-  return toTensor({ name, shape: x.shape, dtype: x.dtype });
+  const write = (): string =>
+    earlier.reduce((sum, tensor) => {
+      const { name, shape } = recordedOf(tensor);
+      const ends = [shape.map(() => 0), shape.map(() => 1), shape.map((_, i) => i)];
+      const first = shape.length ? graph.node('Slice', [name, ...ends.map((end) => graph.ints(end))]) : name;
+      const nothing = graph.node('Mul', [graph.node('Reshape', [first, graph.ints([])]), graph.scalar(0)]);
+      return graph.node('Add', [sum, nothing]);
+    }, recordedOf(x).name);
+  return makeTensor({ write, shape: x.shape, dtype: x.dtype });
 }
 
 /** Runs a synchronous function on a tfjs backend, which must be ready, and returns to the one before. */
@@ -89,31 +91,31 @@ export function withBackend<T>(name: string, run: () => T): T {
   }
 }
 
-/** What tfjs holds of a tensor while recording: its name in the graph, or a constant that no node has read yet. */
-type Entry = { readonly name: string } | { readonly values: tf.BackendValues };
+/** What tfjs holds of a tensor while recording. */
+interface Entry extends Known {
+  /** Its name in the graph, once somebody reads it. */
+  name: string | null;
+  readonly write: () => string;
+}
 
 class RecordingBackend extends tf.KernelBackend {
   private readonly entries = new WeakMap<object, Entry>();
 
-  override write(values: tf.BackendValues): object {
-    return this.add({ values });
+  override write(values: tf.BackendValues, shape: number[], dtype: tf.DataType): object {
+    return this.add(constantEntry(values, shape, dtype));
   }
-  override move(dataId: object, values: tf.BackendValues): void {
-    this.entries.set(dataId, { values });
+  override move(dataId: object, values: tf.BackendValues, shape: number[], dtype: tf.DataType): void {
+    this.entries.set(dataId, constantEntry(values, shape, dtype));
   }
   add(entry: Entry): object {
     const id = {};
     this.entries.set(id, entry);
     return id;
   }
-  /** The name of a tensor in the graph; a constant is added to the graph when first read. */
-  name(graph: GraphBuilder, { dataId, shape, dtype }: tf.TensorInfo): string {
+  entry(dataId: object): Entry {
     const entry = this.entries.get(dataId);
     if (!entry) throw new Error('a tensor of another backend was used while recording: pass it in as an input');
-    if ('name' in entry) return entry.name;
-    const name = addConstant(graph, entry.values, shape, dtype);
-    this.entries.set(dataId, { name });
-    return name;
+    return entry;
   }
   override readSync(): never {
     throw new Error('the values of a tensor were read while recording');
@@ -146,23 +148,38 @@ class RecordingBackend extends tf.KernelBackend {
 
 let constants = 0;
 
-function addConstant(graph: GraphBuilder, values: tf.BackendValues, shape: number[], dtype: tf.DataType): string {
+function constantEntry(values: tf.BackendValues, shape: number[], dtype: tf.DataType): Entry {
   const numbers = values as Float32Array | Int32Array;
-  const data = dtype === 'int32' ? Int32Array.from(numbers) : Float32Array.from(numbers);
-  if (data instanceof Float32Array && data.length <= sharedConstant) return graph.constant(data, shape);
-  return graph.initialiser(`values_${constants++}`, data, shape);
+  const isUniform = numbers.length <= sharedConstant && numbers.every((value) => value === numbers[0]);
+  const write = (): string => {
+    const data = dtype === 'int32' ? Int32Array.from(numbers) : Float32Array.from(numbers);
+    if (data instanceof Float32Array && data.length <= sharedConstant) return recording!.constant(data, shape);
+    return recording!.initialiser(`values_${constants++}`, data, shape);
+  };
+  return { name: null, write, uniform: isUniform ? numbers[0] : undefined };
 }
 
 const backend = new RecordingBackend();
 tf.registerBackend(backendName, () => backend);
 
-function recordedOf(tensor: tf.TensorInfo): Recorded {
-  return { name: backend.name(recording!, tensor), shape: tensor.shape, dtype: tensor.dtype };
+function recordedOf({ dataId, shape, dtype }: tf.TensorInfo): Recorded {
+  const entry = backend.entry(dataId);
+  return {
+    get name() {
+      return (entry.name ??= entry.write());
+    },
+    shape,
+    dtype,
+    uniform: entry.uniform,
+    squareOf: entry.squareOf,
+  };
 }
 
-function toTensor({ name, shape, dtype }: Recorded): tf.Tensor {
-  return tf.engine().makeTensorFromTensorInfo({ dataId: backend.add({ name }), shape: [...shape], dtype });
+function tensorInfo({ write, shape, dtype = 'float32', uniform, squareOf }: Result): tf.TensorInfo {
+  return { dataId: backend.add({ name: null, write, uniform, squareOf }), shape: [...shape], dtype };
 }
+
+const makeTensor = (result: Result): tf.Tensor => tf.engine().makeTensorFromTensorInfo(tensorInfo(result));
 
 for (const [kernelName, rule] of Object.entries(kernelRules)) {
   tf.registerKernel({
@@ -171,19 +188,8 @@ for (const [kernelName, rule] of Object.entries(kernelRules)) {
     kernelFunc: ({ inputs, attrs }) => {
       const list = Object.values(inputs).map((tensor) => recordedOf(tensor as tf.TensorInfo));
       const named = Object.fromEntries(Object.keys(inputs).map((key, i) => [key, list[i]!]));
-      const { name, shape, dtype } = rule(recording!, { ...named, list } as never, (attrs ?? {}) as never);
-      return { dataId: backend.add({ name }), shape: [...shape], dtype: dtype ?? list[0]!.dtype };
+      const result = rule(recording!, { ...named, list } as never, (attrs ?? {}));
+      return tensorInfo({ ...result, dtype: result.dtype ?? list[0]!.dtype });
     },
   });
 }
-
-tf.registerKernel({
-  kernelName: tf.Fill,
-  backendName,
-  kernelFunc: ({ attrs }) => {
-    const { shape, value } = attrs as unknown as { shape: number[]; value: number };
-    const size = recording!.ints(shape);
-    const name = recording!.node('Expand', [recording!.scalar(value), size]);
-    return { dataId: backend.add({ name }), shape, dtype: 'float32' };
-  },
-});

@@ -4,8 +4,9 @@
  */
 import * as ort from 'onnxruntime-node';
 import type { BuiltGraph } from '../graph/builder.ts';
+import type { Provider } from '../graph/operators.ts';
 
-export type Provider = 'cpu' | 'webgpu' | 'cuda' | 'dml' | 'coreml';
+export type { Provider };
 
 export interface Value {
   readonly data: Float32Array | BigInt64Array | Int32Array | Uint8Array;
@@ -24,6 +25,11 @@ export interface SessionOptions {
   readonly provider?: Provider;
   /** Threads of one operator; default: all cores. */
   readonly threads?: number;
+  /**
+   * What the session keeps between runs. `blocks`: one block planned for all intermediate values, the fastest. `pieces`:
+   * memory that grows as needed. `nothing`: every value goes back to the system at once, for graphs with few large ones.
+   */
+  readonly memory?: 'blocks' | 'pieces' | 'nothing';
 }
 
 /**
@@ -36,6 +42,8 @@ export async function openSession(graph: BuiltGraph, options: SessionOptions = {
     graphOptimizationLevel: 'all',
     logSeverityLevel: 3,
     ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
+    enableMemPattern: (options.memory ?? 'blocks') === 'blocks',
+    enableCpuMemArena: options.memory !== 'nothing',
     externalData: graph.externalData.map(({ path, data }) => ({ path, data })),
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   });

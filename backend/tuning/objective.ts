@@ -43,8 +43,8 @@ interface Distribution {
   readonly max: tf.Tensor;
 }
 
-/** Logits (elements) of one chunk, when nothing else is said: 100 MB. */
-const chunkElements = 25 * 2 ** 20;
+/** Logits (elements) of one chunk, when nothing else is said: 50 MB. */
+const chunkElements = 12.5 * 2 ** 20;
 
 /** How many tokens make a chunk for so many classes: a multiple of 64 below the limit on memory. */
 export const chunkTokens = (classes: number): number => Math.max(64, Math.floor(chunkElements / classes / 64) * 64);
@@ -67,7 +67,7 @@ export function headLosses(
   softcap: number | null,
   chunk: number,
 ): tf.Tensor {
-  const tokens = tasks[0]!.state.shape[0]!;
+  const tokens = tasks[0]!.state.shape[0];
   const differentiable = tasks.flatMap(({ state, head, trained }) => (trained ? [state, head] : [state]));
   const losses = tf.customGrad((...args) => {
     const save = args.at(-1) as tf.GradSaveFunc;
@@ -126,7 +126,7 @@ function headChunk(
   headGradient: tf.Tensor | null,
 ): ChunkResult {
   const { crossEntropy, distillation } = options;
-  const size = state.shape[0]!;
+  const size = state.shape[0];
   const targets = rows(task.targets, begin, size);
   const own = distribution(state, task.head, softcap);
   const logSum = tf.log(own.sum);

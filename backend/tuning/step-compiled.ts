@@ -8,7 +8,7 @@ import { record, type InputSpec } from '../autodiff/recorder.ts';
 import { exitCut, exitPath } from '../exits/spec.ts';
 import { layerPath } from '../model/layer.ts';
 import { cutWidth } from '../model/spec.ts';
-import { openSession, type Session, type Value } from '../runtime/session.ts';
+import { openSession, type Session, type SessionOptions, type Value } from '../runtime/session.ts';
 import { chunkTokens, targetPairs } from './objective.ts';
 import { adamW, decays, scalarNames, updateNumbers } from './optimiser.ts';
 import type { StepEngine } from './step.ts';
@@ -44,7 +44,10 @@ const pieceElements = 2 ** 18;
 export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOptions): StepEngine<Arrays> {
   const { spec, initial, model, objective, optimiser, batch, tokens, threads } = options;
   const chunk = options.chunk ?? chunkTokens(plan.widest);
-  const sessionOptions = threads === undefined ? {} : { threads };
+  const sessionOptions: SessionOptions = {
+    memory: 'pieces',
+    ...(threads === undefined ? {} : { threads }),
+  };
   const frozen: Arrays = new Map(
     [...new Set(plan.exits.flatMap((planned) => planned.frozen))].map((name) => [name, model.values(name)]),
   );
