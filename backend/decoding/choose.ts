@@ -1,0 +1,97 @@
+/**
+ * Decides what each sequence says next. A block of a row is its newest token and the drafts behind it; the exits are asked
+ * in the order of the stream, and each position leaves at the first that is sure enough. A position is only worth
+ * deciding while every draft before it was right.
+ */
+import type { ExitPoint, Readout, StagedModel } from '../runtime/staged-model.ts';
+import type { KvCache } from './kv-cache.ts';
+import type { Pace } from './pace.ts';
+import { leaves, type Policy } from './policy.ts';
+import { needsLogits, sample, type SamplingOptions } from './sampler.ts';
+import type { Sequence } from './sequence.ts';
+
+export interface Draft {
+  readonly token: number;
+  /** `lookup`, or the id of the exit that drafted it. */
+  readonly source: string;
+  /** What kind of guess it was, for learning how often such are right. */
+  readonly kind: string;
+}
+
+/** The last tokens that a row has entered: one, or one and its drafts. */
+export interface Block {
+  readonly drafts: readonly Draft[];
+}
+
+/** What was decided for one token. */
+export interface Choice {
+  readonly token: number;
+  readonly exit: ExitPoint;
+  readonly readout: Readout;
+  /** What had been drafted in its place. */
+  readonly draft: Draft | null;
+  /** What every exit said, where candidates were asked for. */
+  readonly opinions: readonly { readonly exit: ExitPoint; readonly readout: Readout }[];
+}
+
+export interface ChooseOptions {
+  readonly policy: Policy;
+  /** Whether a token may leave at an exit, by its id. The final exit always may. */
+  readonly enabled: (exit: string) => boolean;
+  readonly sampling: SamplingOptions;
+  readonly candidates: number;
+}
+
+/** Choices of each row: as many as were right drafts, and one more. */
+export async function choose(
+  model: StagedModel,
+  cache: KvCache,
+  pace: Pace,
+  options: ChooseOptions,
+  sequences: readonly Sequence[],
+  blocks: readonly Block[],
+): Promise<Choice[][]> {
+  const logits = needsLogits(options.sampling);
+  const wantsOpinions = options.candidates > 0;
+  const lengths = blocks.map(({ drafts }) => drafts.length + 1);
+  const choices: Omit<Choice, 'opinions'>[][] = blocks.map(() => []);
+  const isDone = blocks.map(() => false);
+  const said = lengths.map((length) => Array.from({ length }, (): { exit: ExitPoint; readout: Readout }[] => []));
+
+  for (const [k, exit] of model.exits.entries()) {
+    const isFinal = exit.spec === null;
+    const asked = [...blocks.keys()].filter((row) => wantsOpinions || !isDone[row]);
+    if (asked.length === 0) break;
+    const mayLeave = isFinal || options.enabled(exit.id);
+    if (!mayLeave && !wantsOpinions) continue;
+    await cache.advance(exit.stages, asked);
+    const counts = asked.map((row) => lengths[row]!);
+    const results = await cache.read(k, asked, counts, { logits });
+    for (const [i, row] of asked.entries()) {
+      const { readouts, logits: rows } = results[i]!;
+      while (mayLeave && !isDone[row]) {
+        const at = choices[row]!.length;
+        const readout = readouts[at]!;
+        const earlier = said[row]![at]!.filter((s) => options.enabled(s.exit.id)).map((s) => s.readout);
+        const leavesHere = isFinal || leaves(options.policy, exit.id, readout, earlier);
+        if (!leavesHere) break;
+        const row_ = rows && rows.subarray(at * model.spec.vocabulary, (at + 1) * model.spec.vocabulary);
+        const token = pick(readout, row_, options.sampling, sequences[row]!);
+        const draft = blocks[row]!.drafts[at] ?? null;
+        choices[row]!.push({ token, exit, readout, draft });
+        if (draft) pace.judged(draft.kind, draft.token === token);
+        isDone[row] = draft === null || draft.token !== token;
+      }
+      for (const [at, readout] of readouts.entries()) said[row]![at]!.push({ exit, readout });
+    }
+  }
+  return choices.map((row, r) =>
+    row.map((choice, at) => ({ ...choice, opinions: wantsOpinions ? said[r]![at]! : [] })),
+  );
+}
+
+function pick(readout: Readout, logits: Float32Array | null, sampling: SamplingOptions, sequence: Sequence): number {
+  const token = logits ? sample(logits, sampling, sequence.seen, sequence.random) : readout.candidates[0]!.id;
+  sequence.seen.add(token);
+  return token;
+}

@@ -1,0 +1,59 @@
+/** What stages and readings cost on this machine, measured by running them. */
+import { openKvCache } from './kv-cache.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
+
+export interface MeasuredCosts {
+  /** Milliseconds of each stage for one token, after `context` tokens. */
+  readonly stages: number[];
+  /** Of each stage for one more token in the same pass. */
+  readonly deferred: number[];
+  /** Of reading each exit, the final one last. */
+  readonly readings: number[];
+}
+
+/** Medians over `rounds` passes of one and of two tokens, in turn, so that other work on the machine meets both. */
+export async function measureCosts(
+  model: StagedModel,
+  options: { context: number; rounds: number },
+): Promise<MeasuredCosts> {
+  const samples = new Map<string, number[]>();
+  let isMeasuring = false;
+  const cache = openKvCache(model, 1, (stage, tokens, milliseconds) => {
+    if (!isMeasuring) return;
+    const key = `${stage}/${tokens}`;
+    samples.set(key, [...(samples.get(key) ?? []), milliseconds]);
+  });
+  const ids = (count: number): number[] => Array.from({ length: count }, (_, i) => (7 * i) % model.spec.vocabulary);
+  const context = Math.min(options.context, model.spec.contextLength - 3);
+  cache.enter(0, ids(context));
+  await cache.advance(model.stages.length, [0]);
+  // The first passes of each size set up buffers.
+  for (let round = -3; round < options.rounds; round++) {
+    isMeasuring = round >= 0;
+    for (const tokens of [1, 2]) {
+      cache.enter(0, ids(tokens));
+      await cache.advance(model.stages.length, [0]);
+      for (const k of tokens === 1 ? model.exits.keys() : []) {
+        if (model.exits[k]!.slots.length === 0) await cache.read(k, [0], [1], { logits: false });
+        else await timeOwn(k);
+      }
+      cache.truncate(0, context);
+    }
+  }
+  const median = (stage: number, tokens: number): number => {
+    const sorted = (samples.get(`${stage}/${tokens}`) ?? [0]).sort((a, b) => a - b);
+    return sorted[Math.floor(sorted.length / 2)]!;
+  };
+  return {
+    stages: model.stages.map((_, s) => median(s, 1)),
+    deferred: model.stages.map((_, s) => Math.max(0, median(s, 2) - median(s, 1))),
+    readings: model.exits.map((_, k) => median(-1 - k, 1)),
+  };
+
+  /** An exit with an attention of its own takes in all that waits; only its last token's pass is a reading. */
+  async function timeOwn(k: number): Promise<void> {
+    const started = performance.now();
+    await cache.read(k, [0], [1], { logits: false });
+    if (isMeasuring) samples.set(`${-1 - k}/1`, [...(samples.get(`${-1 - k}/1`) ?? []), performance.now() - started]);
+  }
+}

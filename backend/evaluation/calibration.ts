@@ -1,0 +1,194 @@
+/**
+ * Thresholds with a promise: with probability `confidence`, tokens that leave early agree with the full model at least as
+ * often as asked (learn-then-test; Angelopoulos et al. 2021, and CALM, Schuster et al. 2022). Pure: works on what the exits
+ * said, and on what stages and readings cost.
+ */
+
+/** One exit's view of the calibration tokens, in the order of the stream. */
+export interface ExitView {
+  readonly exit: string;
+  /** Stages that run before it can be read. */
+  readonly stages: number;
+  /** Its best real token and that token's probability. */
+  readonly token: ArrayLike<number>;
+  readonly confidence: ArrayLike<number>;
+  /** 1 where a shortlist's defer class won: the token goes on. */
+  readonly deferred: ArrayLike<number>;
+}
+
+/** Milliseconds on this machine. */
+export interface Costs {
+  /** Of each stage for one token. */
+  readonly stages: readonly number[];
+  /** Of each stage for one more token in the same pass: what a deferred token costs later. */
+  readonly deferred: readonly number[];
+  /** Of reading each exit, the final one last. */
+  readonly readings: readonly number[];
+}
+
+export interface Guarantee {
+  /** Least share of tokens that agree with the full model. */
+  readonly agreement: number;
+  /** Probability that the promise is kept on new text of the same kind. */
+  readonly confidence: number;
+}
+
+export interface Calibrated {
+  /** By exit id; an exit that is missing costs more than it saves and is not asked. */
+  readonly thresholds: Readonly<Record<string, number>>;
+  /** On the tokens that tested the promise. */
+  readonly agreement: number;
+  readonly meanStages: number;
+  /** Expected time a token at full depth ÷ with these thresholds, by the costs given. */
+  readonly speedup: number;
+}
+
+/** How precise an exit must be among the tokens that leave there: the one number that the test moves along. */
+const precisions = [
+  ...Array.from({ length: 20 }, (_, i) => 1 - i * 0.0005),
+  ...Array.from({ length: 80 }, (_, i) => 0.99 - i * 0.005),
+];
+
+/**
+ * The first half of the tokens chooses: for each set of exits, thresholds for every precision, and of these the set that
+ * is fastest. The second half tests that one path from the strictest thresholds on and stops at the first that fails, so
+ * no correction for many tests is needed. Tokens are taken as independent.
+ */
+export function calibrate(
+  exits: readonly ExitView[],
+  final: ArrayLike<number>,
+  costs: Costs,
+  promise: Guarantee,
+): Calibrated {
+  const tokens = final.length;
+  const half = Math.floor(tokens / 2);
+  const learn = { from: 0, to: half };
+  const test = { from: half, to: tokens };
+  const sorted = sortedTokens(exits, learn);
+  const none: Calibrated = { thresholds: {}, agreement: 1, meanStages: costs.stages.length, speedup: 1 };
+
+  let best = { asked: [] as number[], milliseconds: timeOf(exits, final, costs, new Map(), learn).milliseconds };
+  for (const asked of subsets(exits.length)) {
+    for (const precision of precisions) {
+      const result = timeOf(exits, final, costs, thresholdsFor(exits, final, asked, precision, sorted), learn);
+      if (result.agreement >= promise.agreement && result.milliseconds < best.milliseconds) {
+        best = { asked, milliseconds: result.milliseconds };
+      }
+    }
+  }
+  const full = timeOf(exits, final, costs, new Map(), test).milliseconds;
+  let chosen = none;
+  for (const precision of precisions) {
+    const thresholds = thresholdsFor(exits, final, best.asked, precision, sorted);
+    const result = timeOf(exits, final, costs, thresholds, test);
+    const pValue = binomialTail(test.to - test.from, result.wrong, 1 - promise.agreement);
+    if (pValue > 1 - promise.confidence) break;
+    const speedup = full / result.milliseconds;
+    if (speedup > chosen.speedup) {
+      const named = Object.fromEntries([...thresholds].map(([k, threshold]) => [exits[k]!.exit, threshold]));
+      chosen = { thresholds: named, agreement: result.agreement, meanStages: result.meanStages, speedup };
+    }
+  }
+  return chosen;
+}
+
+interface Range {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Token numbers of a range by falling confidence of each exit. */
+const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Array[] =>
+  exits.map(({ confidence }) =>
+    Int32Array.from({ length: to - from }, (_, i) => from + i).sort((a, b) => confidence[b]! - confidence[a]!),
+  );
+
+/** By exit: the lowest confidence above which it is as precise as asked among the tokens that still come to it. */
+function thresholdsFor(
+  exits: readonly ExitView[],
+  final: ArrayLike<number>,
+  asked: readonly number[],
+  precision: number,
+  sorted: readonly Int32Array[],
+): Map<number, number> {
+  const thresholds = new Map<number, number>();
+  const hasLeft = new Uint8Array(final.length);
+  for (const k of asked) {
+    const { token, confidence, deferred } = exits[k]!;
+    const sure = sorted[k]!.filter((i) => !deferred[i] && !hasLeft[i]);
+    let right = 0;
+    let leaving = 0;
+    for (const [n, i] of sure.entries()) {
+      if (token[i] === final[i]) right++;
+      // Equal confidences leave together.
+      const isLast = n + 1 === sure.length || confidence[sure[n + 1]!]! < confidence[i]!;
+      if (isLast && confidence[i]! < 1 && right / (n + 1) >= precision) leaving = n + 1;
+    }
+    if (leaving === 0) continue;
+    thresholds.set(k, confidence[sure[leaving - 1]!]!);
+    for (const i of sure.subarray(0, leaving)) hasLeft[i] = 1;
+  }
+  return thresholds;
+}
+
+/** What decoding these tokens with these thresholds would have cost and said. */
+function timeOf(
+  exits: readonly ExitView[],
+  final: ArrayLike<number>,
+  costs: Costs,
+  thresholds: ReadonlyMap<number, number>,
+  range: Range,
+): { milliseconds: number; agreement: number; wrong: number; meanStages: number } {
+  const all = costs.stages.length;
+  const upTo = running(costs.stages);
+  const later = running(costs.deferred);
+  let milliseconds = 0;
+  let wrong = 0;
+  let stages = 0;
+  for (let i = range.from; i < range.to; i++) {
+    let reading = 0;
+    let left: ExitView | null = null;
+    for (const [k, threshold] of thresholds) {
+      const exit = exits[k]!;
+      reading += costs.readings[k]!;
+      if (!exit.deferred[i] && exit.confidence[i]! >= threshold) {
+        left = exit;
+        break;
+      }
+    }
+    const ran = left ? left.stages : all;
+    milliseconds += upTo[ran]! + (later[all]! - later[ran]!) + reading + (left ? 0 : costs.readings.at(-1)!);
+    if (left && left.token[i] !== final[i]) wrong++;
+    stages += ran;
+  }
+  const tokens = range.to - range.from;
+  return { milliseconds: milliseconds / tokens, agreement: 1 - wrong / tokens, wrong, meanStages: stages / tokens };
+}
+
+/** Sums of the first 0, 1 … n. */
+const running = (values: readonly number[]): number[] => {
+  const sums = [0];
+  for (const value of values) sums.push(sums.at(-1)! + value);
+  return sums;
+};
+
+/** Every set of exits in their order; of many exits only sets of up to three, which are all that ever paid. */
+function subsets(count: number): number[][] {
+  const sets: number[][] = [[]];
+  for (let k = 0; k < count; k++)
+    sets.push(...sets.filter((set) => count <= 8 || set.length < 3).map((set) => [...set, k]));
+  return sets.filter((set) => set.length > 0);
+}
+
+/** P(Binomial(n, p) ≤ x): how likely so few errors are if the true rate is p. */
+export function binomialTail(n: number, x: number, p: number): number {
+  if (p <= 0) return 1;
+  if (x >= n) return 1;
+  let logTerm = n * Math.log1p(-p);
+  let sum = Math.exp(logTerm);
+  for (let k = 1; k <= x; k++) {
+    logTerm += Math.log((n - k + 1) / k) + Math.log(p) - Math.log1p(-p);
+    sum += Math.exp(logTerm);
+  }
+  return Math.min(1, sum);
+}
