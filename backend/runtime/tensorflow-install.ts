@@ -1,0 +1,251 @@
+/**
+ * Builds TensorFlow for Node into the user's cache: the npm package tfjs-node, compiled against the library inside PyPI's
+ * TensorFlow wheel, because its own install script only knows a library too old for today's GPUs. Everything is built in
+ * a folder of its own and renamed at the end, so that a half-installed one is never found. Python is used to fetch, not to run.
+ */
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { execa } from 'execa';
+import { userError } from '../../protocol/errors.ts';
+import {
+  probeTensorFlow,
+  tensorFlowEntry,
+  tensorFlowFolder,
+  type TensorFlow,
+  type TensorFlowKind,
+} from './devices-tensorflow.ts';
+
+/** What is about to be done, as a phrase, and how many steps are over. */
+export interface InstallProgress {
+  readonly detail: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+const tensorFlowVersion = '2.21.0';
+const packageVersion = '4.22.0';
+
+/** CUDA 12 and cuDNN 9, of the versions that TensorFlow 2.21 was built with or newer ones of the same interface. */
+const cudaPackages = [
+  'nvidia-cublas-cu12<13',
+  'nvidia-cuda-cupti-cu12<13',
+  'nvidia-cuda-nvcc-cu12<13',
+  'nvidia-cuda-nvrtc-cu12<13',
+  'nvidia-cuda-runtime-cu12<13',
+  'nvidia-cudnn-cu12<10',
+  'nvidia-cufft-cu12<12',
+  'nvidia-curand-cu12<11',
+  'nvidia-cusolver-cu12<12',
+  'nvidia-cusparse-cu12<13',
+  'nvidia-nccl-cu12<3',
+  'nvidia-nvjitlink-cu12<13',
+];
+
+/** Tags of wheels for Linux x64; a fixed Python version makes the choice independent of the user's. */
+const wheelTags = ['2_27', '2_24', '2_18', '2_17', '2_12', '2_5']
+  .map((glibc) => `manylinux_${glibc}_x86_64`)
+  .concat('manylinux2014_x86_64', 'manylinux2010_x86_64', 'manylinux1_x86_64');
+const wheelOptions = [
+  ...['--only-binary=:all:', '--python-version=3.11', '--implementation=cp', '--abi=cp311', '--abi=none'],
+  ...wheelTags.flatMap((tag) => ['--platform', tag]),
+];
+
+/**
+ * Installs it, or replaces it where it is installed already; yields before each step and returns what was installed.
+ * @throws UserError `unsupported` or `device` naming what is missing or what failed; the signal's reason where aborted.
+ */
+export async function* installTensorFlow(
+  kind: TensorFlowKind,
+  signal: AbortSignal,
+): AsyncGenerator<InstallProgress, TensorFlow> {
+  const headers = nodeHeaders();
+  await requireTools(signal);
+  const target = tensorFlowFolder(kind);
+  const folder = `${target}.building-${process.pid}`;
+  removeLeftovers(target);
+  mkdirSync(folder, { recursive: true });
+  const run = (command: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<void> =>
+    runGroup(command, args, folder, environment, signal);
+
+  const python = path.join(folder, 'venv', 'bin', 'python');
+  const libraries = path.join(folder, 'python');
+  const steps: readonly [detail: string, step: () => Promise<void> | void][] = [
+    ['a Python environment to fetch with', () => run('python3', ['-m', 'venv', 'venv'])],
+    [
+      kind === 'tensorflow'
+        ? `TensorFlow ${tensorFlowVersion}, about 270 MB`
+        : `TensorFlow ${tensorFlowVersion}, CUDA and cuDNN, about 3 GB`,
+      () =>
+        run(python, [
+          ...['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '--target', libraries],
+          ...wheelOptions,
+          `${kind === 'tensorflow' ? 'tensorflow-cpu' : 'tensorflow'}==${tensorFlowVersion}`,
+          ...(kind === 'tensorflow' ? [] : cudaPackages),
+        ]),
+    ],
+    [
+      `@tensorflow/tfjs-node ${packageVersion}`,
+      () => {
+        writeFileSync(path.join(folder, 'package.json'), '{ "private": true }\n');
+        const args = [
+          'install',
+          `@tensorflow/tfjs-node@${packageVersion}`,
+          '--ignore-scripts',
+          '--no-audit',
+          '--no-fund',
+        ];
+        return run('npm', args, npmEnvironment(folder));
+      },
+    ],
+    [
+      'compiling the binding',
+      () => {
+        linkLibraries(folder, libraries, kind);
+        const environment = { npm_config_nodedir: headers, npm_config_build_from_source: 'true' };
+        const args = ['rebuild', '@tensorflow/tfjs-node', '--foreground-scripts', '--ignore-scripts=false'];
+        return run('npm', args, { ...npmEnvironment(folder), ...environment });
+      },
+    ],
+  ];
+  const total = steps.length + 1;
+  try {
+    for (const [done, [detail, step]] of steps.entries()) {
+      yield { detail, done, total };
+      await step();
+    }
+    yield { detail: 'checking it', done: steps.length, total };
+    rmSync(path.join(folder, 'venv'), { recursive: true });
+    const checked = await probeTensorFlow(tensorFlowEntry(folder), signal);
+    if ('problem' in checked) {
+      throw userError('device', `TensorFlow was built, but it does not work here: ${checked.problem}`);
+    }
+    replaceFolder(folder, target);
+    return { ...checked.found, entry: tensorFlowEntry(target) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The folder above Node's `include/node`. @throws UserError where there are no headers, or on another platform. */
+function nodeHeaders(): string {
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw userError(
+      'unsupported',
+      `TensorFlow can be built here for Linux on x64 only; this is ${process.platform} on ${process.arch}.`,
+      'Tune exits with --exit-device webgpu or cpu.',
+    );
+  }
+  const prefix = path.dirname(path.dirname(process.execPath));
+  if (!existsSync(path.join(prefix, 'include', 'node', 'node_api.h'))) {
+    throw userError(
+      'device',
+      `Node's headers, which the build needs, are missing below ${path.join(prefix, 'include', 'node')}.`,
+      "Use a Node from the official archive, which brings them, or install your distribution's package of them.",
+    );
+  }
+  return prefix;
+}
+
+/** @throws UserError naming the first tool that is missing and how to get it. */
+async function requireTools(signal: AbortSignal): Promise<void> {
+  const tools: readonly [command: string, args: readonly string[], name: string, remedy: string][] = [
+    ['python3', ['--version'], 'python3', 'Install it, for example with "apt install python3 python3-venv".'],
+    [
+      'python3',
+      ['-c', 'import ensurepip, venv'],
+      "Python's venv",
+      'Install it, for example with "apt install python3-venv".',
+    ],
+    ['npm', ['--version'], 'npm', 'Install it; it comes with Node.'],
+    ['make', ['--version'], 'make', 'Install it, for example with "apt install build-essential".'],
+    ['g++', ['--version'], 'g++, a C++ compiler', 'Install one, for example with "apt install build-essential".'],
+  ];
+  for (const [command, args, name, remedy] of tools) {
+    const { failed } = await execa(command, args, { reject: false, stdin: 'ignore' });
+    signal.throwIfAborted();
+    if (failed) throw userError('device', `The build needs ${name}, which was not found.`, remedy);
+  }
+}
+
+/**
+ * Runs a command in a process group of its own, so that cancelling ends its children too.
+ * @throws UserError with the last line that it wrote.
+ */
+async function runGroup(
+  command: string,
+  args: readonly string[],
+  cwd: string,
+  environment: NodeJS.ProcessEnv,
+  signal: AbortSignal,
+): Promise<void> {
+  signal.throwIfAborted();
+  const child = execa(command, args, {
+    cwd,
+    env: environment,
+    detached: true,
+    reject: false,
+    all: true,
+    stdin: 'ignore',
+  });
+  const stop = (): void => {
+    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+  };
+  signal.addEventListener('abort', stop, { once: true });
+  const { failed, all } = await child.finally(() => signal.removeEventListener('abort', stop));
+  signal.throwIfAborted();
+  if (!failed) return;
+  const lines = all.split('\n').filter((line) => /error|failed|not found|no space/i.test(line));
+  const told = (lines.find((line) => /error/i.test(line)) ?? lines[0] ?? all.split('\n').at(-1) ?? '').trim();
+  throw userError('device', `Building TensorFlow failed at "${command} ${args.slice(0, 3).join(' ')} …": ${told}`);
+}
+
+/** npm's settings of an enclosing npm run must not lead it to another folder. */
+const npmEnvironment = (folder: string): NodeJS.ProcessEnv => ({
+  npm_config_local_prefix: folder,
+  npm_config_prefix: undefined,
+  npm_config_global: undefined,
+});
+
+/** Lays the libraries out as tfjs-node's build expects them, by relative links: the folder moves at the end. */
+function linkLibraries(folder: string, libraries: string, kind: TensorFlowKind): void {
+  const dependencies = path.join(folder, 'node_modules', '@tensorflow', 'tfjs-node', 'deps');
+  const lib = path.join(dependencies, 'lib');
+  mkdirSync(lib, { recursive: true });
+  const link = (file: string, to: string): void => symlinkSync(path.relative(path.dirname(file), to), file);
+  link(path.join(dependencies, 'include'), path.join(libraries, 'tensorflow', 'include'));
+  for (const name of ['libtensorflow_cc', 'libtensorflow_framework']) {
+    link(path.join(lib, `${name}.so.2`), path.join(libraries, 'tensorflow', `${name}.so.2`));
+  }
+  // Names that the build looks for; the version in one only has to be there.
+  link(path.join(lib, 'libtensorflow.so'), path.join(lib, 'libtensorflow_cc.so.2'));
+  link(path.join(lib, 'libtensorflow.so.2.9.1'), path.join(lib, 'libtensorflow_cc.so.2'));
+  link(path.join(lib, 'libtensorflow_framework.so'), path.join(lib, 'libtensorflow_framework.so.2'));
+  // The library looks for CUDA beside the folder that it was opened from.
+  if (kind === 'tensorflow-gpu') link(path.join(dependencies, 'nvidia'), path.join(libraries, 'nvidia'));
+}
+
+function replaceFolder(folder: string, target: string): void {
+  const old = `${target}.old-${process.pid}`;
+  if (existsSync(target)) renameSync(target, old);
+  renameSync(folder, target);
+  rmSync(old, { recursive: true, force: true });
+}
+
+/** Removes what builds left that were killed before they could. */
+function removeLeftovers(target: string): void {
+  const parent = path.dirname(target);
+  if (!existsSync(parent)) return;
+  for (const name of readdirSync(parent)) {
+    const [, pid] = /\.(?:building|old)-(\d+)$/.exec(name.startsWith(path.basename(target) + '.') ? name : '') ?? [];
+    if (pid !== undefined && !isAlive(Number(pid))) rmSync(path.join(parent, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
