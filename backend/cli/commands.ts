@@ -11,6 +11,7 @@ import {
 } from '../../protocol/options.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { runInWorker } from '../worker/engine.ts';
+import { showCalibrate } from './calibrate.ts';
 import { mixedOrigin, readConfig } from './config.ts';
 import { showDoctor } from './doctor.ts';
 import { showEvaluate } from './evaluate.ts';
@@ -137,6 +138,21 @@ export const commands: readonly Command[] = [
     withModel,
   ),
   recipeCommand(
+    'calibrate',
+    {
+      summary: 'Find the thresholds of exits that keep a promise of agreement.',
+      description:
+        "Lets the model write after beginnings of the held-out text, and finds for each exit the lowest threshold with which its text agrees with the full model's as often as asked. " +
+        'Exits that cost more than they save on this machine are left out. generate uses the result where no threshold is given.',
+      examples: [
+        ["early-exit calibrate --exits my.exits --data 'src/**/*.ts'", '99 % agreement'],
+        ["early-exit calibrate --exits my.exits --data 'src/**/*.ts' --agreement 0.95", 'more speed, less agreement'],
+      ],
+    },
+    showCalibrate,
+    withModel,
+  ),
+  recipeCommand(
     'generate',
     {
       summary: 'Generate text; each token leaves at the first exit that is sure enough.',
@@ -144,8 +160,8 @@ export const commands: readonly Command[] = [
         'Streams the continuation of a prompt. Each token is coloured by the exit it left at, from green (shallow) over blue ' +
         'to pink (deep); tokens that ran all layers are left plain.',
       examples: [
-        ["early-exit generate --exits my.exits --prompt 'export function '", 'with the default threshold, 0.8'],
-        ["early-exit generate --exits my.exits --prompt 'const ' --threshold 0.9,24=0.7", 'thresholds by exit'],
+        ["early-exit generate --exits my.exits --prompt 'export function parse('", 'with the default threshold, 0.8'],
+        ["early-exit generate --exits my.exits --prompt 'const result =' --threshold 0.9,24=0.7", 'thresholds by exit'],
         [
           "early-exit generate --model chat.gguf --chat --prompt 'Hello!' --temperature 0.7",
           "the model's chat template",

@@ -1,9 +1,10 @@
 /** `--json`: results on standard output, one object a line; progress stays on standard error. */
-import type { DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from '../../protocol/events.ts';
+import type { JobEvents } from '../../protocol/jobs.ts';
+import type { CommandName } from '../../protocol/options.ts';
 import { openProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
-type AnyEvent = TuneEvent | EvaluateEvent | GenerateEvent | DoctorEvent;
+type AnyEvent = JobEvents[CommandName];
 
 /** Writes every event but progress; a token's record lies flat in its line. Answers the last event. */
 export async function showJson<E extends AnyEvent>(events: AsyncIterable<E>, terminal: Terminal): Promise<E | null> {

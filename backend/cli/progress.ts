@@ -92,7 +92,11 @@ export function openProgress(stream: Stream, now: () => number = () => performan
 
 const shareOf = ({ done, total }: ProgressEvent): number => (total > 0 ? done / total : 0);
 
-const amountOf = ({ done, total, unit }: ProgressEvent): string => `${amount(done, unit)} of ${amount(total, unit)}`;
+/** 125 of 134 documents. */
+function amountOf({ done, total, unit }: ProgressEvent): string {
+  const sum = amount(total, unit);
+  return unit === 'bytes' ? `${amount(done, unit)} of ${sum}` : `${count(done)} of ${sum}`;
+}
 
 /** 12,345 tokens; bytes as MB. */
 function amount(value: number, unit: string): string {

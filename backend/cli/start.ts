@@ -23,7 +23,7 @@ export const startHelp: CommandHelp = {
   ],
 };
 
-const PROMPT = 'export function parse(text: string): ';
+const PROMPT = 'export function parse(text: string) {';
 const NEW_TOKENS = 96;
 const ROUNDS = 3;
 
@@ -62,6 +62,8 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
     exits: tuned.directory,
     prompt: [PROMPT],
     maxTokens: NEW_TOKENS,
+    // The most probable tokens of a small model soon repeat themselves.
+    temperature: 0.6,
     device: options.device,
     threads: options.threads,
     precision: options.precision,
@@ -80,7 +82,7 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
   out.write(`\n${bold('Written')}\n${files.map((file) => `  ${file}\n`).join('')}`);
   const model = given.model === resolveModel(given.model) ? ` --model ${given.model}` : '';
   const next = [
-    `npx early-exit generate${model} --exits ${exits} --prompt 'const ' --threshold 0.6`,
+    `npx early-exit generate${model} --exits ${exits} --prompt 'const result =' --threshold 0.6`,
     `npx early-exit evaluate${model} --exits ${exits} --data 'backend/**/*.ts'`,
     `npx early-exit tune${model} --data 'backend/**/*.ts' --exits 4:mlp,8:mlp --out my.exits`,
   ];
@@ -113,7 +115,11 @@ function median(speeds: readonly Speed[]): Speed {
   return sorted[Math.floor(sorted.length / 2)] ?? { tokensPerSecond: NaN, meanLayer: NaN };
 }
 
-function speedTable(stream: Stream, { full, fast, lossless }: Awaited<ReturnType<typeof measure>>, layers: number): string {
+function speedTable(
+  stream: Stream,
+  { full, fast, lossless }: Awaited<ReturnType<typeof measure>>,
+  layers: number,
+): string {
   const { dim, bold } = stream.colours;
   const ratio = (speed: Speed): string => `${(speed.tokensPerSecond / full.tokensPerSecond).toFixed(2)} ×`;
   const row = (name: string, speed: Speed, note: string): string[] => [
@@ -126,6 +132,6 @@ function speedTable(stream: Stream, { full, fast, lossless }: Awaited<ReturnType
     ['', 'tokens/s', 'mean layer', ''].map(dim),
     row('full depth', full, ''),
     row('with exits', fast, ratio(fast)),
-    row('lossless', lossless, `${ratio(lossless)}, the text of full depth`),
+    row('lossless', lossless, `${ratio(lossless)}, the same distribution as full depth`),
   ]);
 }
