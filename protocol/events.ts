@@ -94,6 +94,29 @@ export type EvaluateEvent =
   | WarningEvent
   | { type: 'evaluated'; tokens: number; scores: ExitScore[]; sweep: SweepRow[] };
 
+export type CalibrateEvent =
+  | PhaseEvent
+  | ReadyEvent
+  | ProgressEvent
+  | WarningEvent
+  | SavedEvent
+  | {
+      type: 'calibrated';
+      /** Tokens generated to calibrate on. */
+      tokens: number;
+      /** What was promised, and how certain it is. */
+      agreement: number;
+      certainty: number;
+      /** Agreement on the tokens that tested the promise. */
+      tested: number;
+      /** In the order of the stream; null: it costs more than it saves and is not asked. */
+      exits: { exit: string; layer: number; threshold: number | null; milliseconds: number }[];
+      meanLayer: number;
+      layers: number;
+      /** Expected time a token at full depth ÷ with these thresholds, on this machine. */
+      speedup: number;
+    };
+
 export type GenerateEvent =
   | PhaseEvent
   | ReadyEvent

@@ -1,12 +1,13 @@
 /** What passes between the host of a job and the thread that runs it. One message type each way; plain records only. */
 import { UserError, type ErrorCode } from './errors.ts';
-import type { DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from './events.ts';
+import type { CalibrateEvent, DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from './events.ts';
 import type { CommandName, CommandOptions } from './options.ts';
 
 /** What each recipe reports while it runs. */
 export interface JobEvents {
   readonly tune: TuneEvent;
   readonly evaluate: EvaluateEvent;
+  readonly calibrate: CalibrateEvent;
   readonly generate: GenerateEvent;
   readonly doctor: DoctorEvent;
 }

@@ -278,6 +278,31 @@ export const evaluationOptions = {
   }),
 };
 
+export const calibrationOptions = {
+  agreement: number({
+    default: 0.99,
+    minimum: 0,
+    above: true,
+    maximum: 1,
+    scope: 'window',
+    help: 'Least share of tokens that must agree with the full model.',
+  }),
+  certainty: number({
+    default: 0.95,
+    minimum: 0,
+    maximum: 0.999999,
+    scope: 'window',
+    help: 'How certain it must be that new text keeps the agreement.',
+  }),
+  calibrationTokens: integer({
+    default: 4096,
+    minimum: 256,
+    maximum: 10_000_000,
+    scope: 'window',
+    help: "Tokens that are generated to calibrate on: the model's own text after beginnings of the held-out text.",
+  }),
+};
+
 export const decodingOptions = {
   prompt: list({
     default: [],
@@ -321,12 +346,12 @@ export const decodingOptions = {
     help: 'When an exit is sure enough.',
   }),
   threshold: notation<Thresholds>({
-    default: String(defaultThreshold),
+    default: 'auto',
     scope: 'window',
-    placeholder: 'T|EXIT=T,…',
+    placeholder: 'auto|T|EXIT=T,…',
     expected: thresholdsNotation,
     parse: parseThresholds,
-    help: 'How sure an exit must be, for all or by exit; by confidence, 1 never leaves early and 0 always does.',
+    help: `How sure an exit must be, for all or by exit; by confidence, 1 never leaves early and 0 always does. auto: as calibrated, else ${defaultThreshold}.`,
   }),
   patience: integer({
     default: 2,
@@ -466,7 +491,7 @@ export const settingGroups = [
   { title: 'Data', prefix: 'tuning', options: dataOptions },
   { title: 'Tuning', prefix: 'tuning', options: tuningOptions },
   { title: 'Decoding', prefix: 'decoding', options: { ...checkpointOptions, ...decodingOptions } },
-  { title: 'Evaluation', prefix: 'evaluation', options: evaluationOptions },
+  { title: 'Evaluation', prefix: 'evaluation', options: { ...evaluationOptions, ...calibrationOptions } },
   { title: 'Display', prefix: 'display', options: displayOptions },
   { title: 'Backend', prefix: 'backend', options: backendOptions },
 ] as const satisfies readonly {

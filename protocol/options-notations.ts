@@ -34,6 +34,8 @@ export type ExitWeights =
     };
 
 export interface Thresholds {
+  /** Those of a calibration take precedence, where the checkpoint has one. */
+  readonly calibrated: boolean;
   /** Of every exit that has none of its own. */
   readonly all: number;
   /** By exit id (`8:mlp`) or by layer alone (`8`). */
@@ -44,7 +46,7 @@ export const defaultThreshold = 0.8;
 
 export const exitsNotation = 'exits such as 8:mlp,16:lens, layers alone such as 8,16, or auto (auto:mlp)';
 export const weightsNotation = 'a weight such as 1, one an exit such as 0.5,1,1, or a ramp such as 0.1..1:cosine';
-export const thresholdsNotation = 'a number such as 0.8, or numbers by exit such as 0.8,16=0.9,24:mlp=0.7';
+export const thresholdsNotation = 'auto, a number such as 0.8, or numbers by exit such as 0.8,16=0.9,24:mlp=0.7';
 
 /** `8:mlp,16,24:lens`; an exit without an architecture is a `lens`. Null where it cannot be read. */
 export function parseExits(text: string): ExitsRequest | null {
@@ -95,8 +97,9 @@ export function parseWeights(text: string): ExitWeights | null {
   return { kind: 'ramp', from, to, shape: ramp[3] === 'cosine' ? 'cosine' : 'linear' };
 }
 
-/** `0.8`, `16=0.9,24:mlp=0.7`, `0.8,16=0.9`. Exits not named have the bare number, else the default. */
+/** `auto`, `0.8`, `16=0.9,24:mlp=0.7`, `0.8,16=0.9`. Exits not named have the bare number, else the default. */
 export function parseThresholds(text: string): Thresholds | null {
+  if (text.trim() === 'auto') return { calibrated: true, all: defaultThreshold, exits: {} };
   let all: number | null = null;
   const exits: Record<string, number> = {};
   for (const word of text.split(',')) {
@@ -111,7 +114,7 @@ export function parseThresholds(text: string): Thresholds | null {
       exits[name] = number;
     }
   }
-  return { all: all ?? defaultThreshold, exits };
+  return { calibrated: false, all: all ?? defaultThreshold, exits };
 }
 
 /** The threshold of an exit by its id: its own, its layer's, or that of all. */

@@ -5,6 +5,7 @@
 import { userError, type ErrorCode } from './errors.ts';
 import { nearest } from './nearest.ts';
 import {
+  calibrationOptions,
   checkpointOptions,
   dataOptions,
   decodingOptions,
@@ -40,6 +41,14 @@ export const optionTables = {
     ...evaluationOptions,
     ...deviceOptions,
   },
+  calibrate: {
+    ...modelOptions,
+    ...checkpointOptions,
+    ...dataOptions,
+    ...evaluationOptions,
+    ...calibrationOptions,
+    ...deviceOptions,
+  },
   generate: {
     ...modelOptions,
     ...checkpointOptions,
@@ -56,11 +65,13 @@ export const commandNames = Object.keys(optionTables) as CommandName[];
 export interface CommandOptions {
   readonly tune: OptionValues<(typeof optionTables)['tune']>;
   readonly evaluate: OptionValues<(typeof optionTables)['evaluate']>;
+  readonly calibrate: OptionValues<(typeof optionTables)['calibrate']>;
   readonly generate: OptionValues<(typeof optionTables)['generate']>;
   readonly doctor: OptionValues<(typeof optionTables)['doctor']>;
 }
 export type TuneOptions = CommandOptions['tune'];
 export type EvaluateOptions = CommandOptions['evaluate'];
+export type CalibrateOptions = CommandOptions['calibrate'];
 export type GenerateOptions = CommandOptions['generate'];
 export type DoctorOptions = CommandOptions['doctor'];
 

@@ -10,6 +10,7 @@ import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import type { Policy } from '../decoding/policy.ts';
 import { noExits, openStagedModel } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
+import type { Calibration } from '../tuning/checkpoint.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 
 /** @throws UserError for a model, checkpoint or prompt that cannot be used. */
@@ -34,7 +35,7 @@ export async function* generate(options: GenerateOptions, signal: AbortSignal): 
         device: 'cpu',
       };
       yield { type: 'phase', phase: 'generate', detail: `${prompts.length} prompt${prompts.length === 1 ? '' : 's'}` };
-      yield* follow(staged, request(options, staged, tokenizer, prompts, signal));
+      yield* follow(staged, request(options, staged, tokenizer, prompts, exits.calibration, signal));
     } finally {
       await staged.dispose();
     }
@@ -54,6 +55,7 @@ function request(
   staged: StagedModel,
   tokenizer: Tokenizer,
   prompts: number[][],
+  calibration: Calibration | null,
   signal: AbortSignal,
 ): DecodeRequest {
   if (prompts.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
@@ -66,12 +68,15 @@ function request(
   }
   const isDisabled = (exit: string): boolean =>
     options.disable.some((name) => name === exit || name === exit.split(':')[0]);
+  // Exits that a calibration leaves out cost more than they save.
+  const calibrated =
+    options.threshold.calibrated && options.policy === 'confidence' ? (calibration?.thresholds ?? null) : null;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
     prompts,
     maxTokens: options.maxTokens,
-    policy: policyOf(options),
-    enabled: (exit) => options.mode === 'fast' && !isDisabled(exit),
+    policy: calibrated ? { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 } : policyOf(options),
+    enabled: (exit) => options.mode === 'fast' && !isDisabled(exit) && (!calibrated || exit in calibrated),
     drafts:
       options.mode === 'lossless' ? { lookup: true, exits: (exit) => !isDisabled(exit), limit: options.drafts } : null,
     sampling: { temperature, topK, topP, minP, repetitionPenalty },

@@ -34,6 +34,8 @@ export async function identify(model: Model, signal?: AbortSignal): Promise<Base
 
 export interface OpenedExits extends ExitSet {
   readonly calibration: Calibration | null;
+  /** Of the run that made these values. */
+  readonly step: number;
 }
 
 /** Reads a checkpoint's exits into memory. @throws UserError where it is damaged or belongs to another model. */
@@ -42,7 +44,7 @@ export async function readExits(directory: string, model: Model, signal?: AbortS
   try {
     const parameters = new Map<string, HeldParameter>();
     for (const [name, shape] of checkpoint.shapes) parameters.set(name, { shape, data: checkpoint.values(name) });
-    return { specs: checkpoint.exits, parameters, calibration: checkpoint.calibration };
+    return { specs: checkpoint.exits, parameters, calibration: checkpoint.calibration, step: checkpoint.progress.step };
   } finally {
     checkpoint.close();
   }

@@ -9,7 +9,7 @@ import * as path from 'node:path';
 import { userError, type UserError } from '../../protocol/errors.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
-import { fileError } from '../formats/files.ts';
+import { fileError, writeFileAtomically } from '../formats/files.ts';
 import { openSafetensors, readSafetensorsMetadata } from '../formats/safetensors.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
 import type { ModelSpec } from '../model/spec.ts';
@@ -121,6 +121,20 @@ export function openCheckpoint(directory: string, base: BaseModel | null): Check
 }
 
 /** True where `directory` holds a checkpoint of any model. */
+/**
+ * Stores a calibration in the description of a checkpoint, replacing one that was there.
+ * @throws UserError where it cannot be read or written.
+ */
+export function saveCalibration(directory: string, calibration: Calibration): void {
+  const file = path.join(directory, infoFile);
+  try {
+    const info = JSON.parse(fs.readFileSync(file, 'utf8')) as Record<string, unknown>;
+    writeFileAtomically(file, [`${JSON.stringify({ ...info, calibration }, null, 2)}\n`]);
+  } catch (error) {
+    throw fileError(error, 'write', file);
+  }
+}
+
 export const isCheckpoint = (directory: string): boolean => fs.existsSync(path.join(directory, infoFile));
 
 /** @throws UserError `wrong-base-model` naming both models. */
