@@ -128,10 +128,11 @@ function speedTable(
     `${speed.meanLayer.toFixed(1)} of ${layers}`,
     note,
   ];
-  return table([
+  const rows = [
     ['', 'tokens/s', 'mean layer', ''].map(dim),
     row('full depth', full, ''),
     row('with exits', fast, ratio(fast)),
     row('lossless', lossless, `${ratio(lossless)}, the same distribution as full depth`),
-  ]);
+  ];
+  return table(rows, ['left', 'right', 'right', 'left']);
 }
