@@ -1,0 +1,67 @@
+/** Programs that are measured from outside: the command line, built anew. */
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { benchCache, root } from './material.ts';
+
+/** Builds dist/, once a run. */
+export const build = once(() => {
+  const { status } = spawnSync(process.execPath, ['scripts/build.mjs'], { cwd: root, stdio: 'inherit' });
+  if (status !== 0) throw new Error('the build failed');
+});
+
+/** An empty folder below the bench's cache. */
+export function freshFolder(name: string): string {
+  const folder = path.join(benchCache, name);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  return folder;
+}
+
+export interface Watched {
+  readonly seconds: number;
+  /** Largest resident memory in bytes; null where the system has no /proc. */
+  readonly peak: number | null;
+}
+
+const lookMilliseconds = 100;
+
+/** Runs `early-exit` with a cache of its own, its output on stderr where `isShown`. */
+export async function runProgram(args: readonly string[], { isShown = false } = {}): Promise<Watched> {
+  build();
+  const started = performance.now();
+  const child = spawn(process.execPath, [path.join(root, 'dist/cli.js'), ...args], {
+    cwd: benchCache,
+    env: { ...process.env, EARLY_EXIT_CACHE: path.join(benchCache, 'user-cache') },
+    stdio: ['ignore', isShown ? 2 : 'ignore', 2],
+  });
+  let peak: number | null = null;
+  // The mark only rises, so what the last look misses is what came after it.
+  const looking = setInterval(() => (peak = highWaterMark(child.pid) ?? peak), lookMilliseconds);
+  const code = await new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', resolve);
+  }).finally(() => clearInterval(looking));
+  if (code !== 0) throw new Error(`early-exit ${args[0] ?? ''} ended with code ${String(code)}`);
+  return { seconds: (performance.now() - started) / 1000, peak };
+}
+
+function highWaterMark(pid: number | undefined): number | null {
+  const file = `/proc/${pid}/status`;
+  if (!existsSync(file)) return null;
+  try {
+    const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(file, 'utf8'));
+    return found ? 1024 * Number(found[1]) : null;
+  } catch {
+    return null; // it has just ended
+  }
+}
+
+function once(work: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (isDone) return;
+    work();
+    isDone = true;
+  };
+}

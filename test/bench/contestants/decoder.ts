@@ -1,0 +1,9 @@
+/** One who decodes: what a measurement of decoding asks of our own engine and of others. */
+
+export interface Decoder {
+  /** Takes the prompts in and chooses the first token of each; answers the seconds it took. */
+  start(prompts: readonly (readonly number[])[]): Promise<number>;
+  /** Decodes `tokens` more of every sequence; answers the seconds it took. */
+  pull(tokens: number): Promise<number>;
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,75 @@
+/** llama.cpp as a contestant: node-llama-cpp, installed by the bench alone, with its prebuilt binaries and no install script. */
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { execa } from 'execa';
+import { benchCache } from '../material.ts';
+import type { Decoder } from './decoder.ts';
+
+export const llamaVersion = '3.22.1';
+const folder = path.join(benchCache, `llama-${llamaVersion}`);
+const library = path.join(folder, 'node_modules/node-llama-cpp/dist/index.js');
+
+/** Package of the prebuilt binaries that need no GPU. */
+const binaries: Readonly<Record<string, string>> = {
+  'linux-x64': 'linux-x64',
+  'linux-arm64': 'linux-arm64',
+  'darwin-arm64': 'mac-arm64-metal',
+  'darwin-x64': 'mac-x64',
+  'win32-x64': 'win-x64',
+  'win32-arm64': 'win-arm64',
+};
+
+/** Whether llama.cpp can run here; installs it on first use. Says why not. */
+export async function installLlama(): Promise<boolean> {
+  const binary = binaries[`${process.platform}-${process.arch}`];
+  if (binary === undefined) {
+    console.warn(`Left out: node-llama-cpp has no binaries for ${process.platform} ${process.arch}.`);
+    return false;
+  }
+  if (existsSync(library)) return true;
+  console.error(`Installing node-llama-cpp ${llamaVersion} for the comparison …`);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path.join(folder, 'package.json'), '{ "private": true, "type": "module" }\n');
+  const packages = ['node-llama-cpp', `@node-llama-cpp/${binary}`].map((name) => `${name}@${llamaVersion}`);
+  const { failed, stderr } = await execa(
+    'npm',
+    ['install', '--ignore-scripts', '--omit=optional', '--no-audit', '--no-fund', ...packages],
+    { cwd: folder, reject: false },
+  );
+  if (failed) console.warn(`Left out: node-llama-cpp could not be installed. ${stderr.trim().split('\n').at(-1)}`);
+  return !failed;
+}
+
+interface LlamaOptions {
+  readonly model: string;
+  readonly threads: number;
+  readonly contextSize: number;
+}
+
+/** One sequence. The child ends with `dispose`. */
+export async function llamaDecoder(options: LlamaOptions): Promise<Decoder> {
+  const child = fork(path.join(import.meta.dirname, 'llama-child.mjs'), { execArgv: [], silent: true });
+  await ask(child, { type: 'open', library, ...options });
+  return {
+    start: ([ids]) => ask(child, { type: 'start', ids }),
+    pull: (count) => ask(child, { type: 'pull', count }),
+    async dispose() {
+      child.kill();
+      await once(child, 'exit');
+    },
+  };
+}
+
+async function ask(child: ChildProcess, request: Readonly<Record<string, unknown>>): Promise<number> {
+  const answered = once(child, 'message') as Promise<[{ seconds: number } | { error: string }]>;
+  const died = once(child, 'exit').then(([code]) => {
+    throw new Error(`the process of llama.cpp ended with code ${code as number}`);
+  });
+  died.catch(() => {});
+  child.send(request);
+  const [answer] = await Promise.race([answered, died]);
+  if ('error' in answer) throw new Error(`llama.cpp: ${answer.error}`);
+  return answer.seconds;
+}

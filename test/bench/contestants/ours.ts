@@ -1,0 +1,58 @@
+/** This project's decoding as a contestant. */
+import { decode, type DecodeEvent, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { newPace } from '../../../backend/decoding/pace.ts';
+import { greedy } from '../../../backend/decoding/sampler.ts';
+import type { TextCodec } from '../../../backend/decoding/text.ts';
+import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+import type { Decoder } from './decoder.ts';
+
+/** Greedy, endless, at full depth unless told otherwise. */
+export const endlessRequest = (codec: TextCodec, prompts: DecodeRequest['prompts']): DecodeRequest => ({
+  prompts,
+  maxTokens: Infinity,
+  policy: { kind: 'confidence', threshold: () => 1 },
+  enabled: () => false,
+  sampling: greedy,
+  seed: 1,
+  endOfText: [],
+  stopStrings: [],
+  candidates: 0,
+  drafts: null,
+  codec,
+});
+
+/** `model` stays its owner's; `different` chooses exits and drafts. */
+export function ourDecoder(model: StagedModel, codec: TextCodec, different: Partial<DecodeRequest> = {}): Decoder {
+  let events: AsyncGenerator<DecodeEvent> | null = null;
+  let sequences = 0;
+  // What it learns of this machine it keeps, as a conversation does.
+  const pace = newPace(model);
+  const take = async (tokens: number): Promise<void> => {
+    for (let left = tokens * sequences; left > 0;) {
+      const next = await events!.next();
+      if (next.done) throw new Error('the sequence ended before the measurement did');
+      if (next.value.type === 'token') left--;
+    }
+  };
+  const stop = async (): Promise<void> => {
+    await events?.return(undefined);
+    events = null;
+  };
+  return {
+    async start(prompts) {
+      await stop();
+      sequences = prompts.length;
+      events = decode(model, { ...endlessRequest(codec, prompts), ...different }, pace);
+      const first = await events.next();
+      if (first.done || first.value.type !== 'prompt') throw new Error('decoding did not begin with its prompt');
+      await take(1);
+      return first.value.seconds;
+    },
+    async pull(tokens) {
+      const started = performance.now();
+      await take(tokens);
+      return (performance.now() - started) / 1000;
+    },
+    dispose: stop,
+  };
+}

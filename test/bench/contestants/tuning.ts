@@ -1,0 +1,98 @@
+/** A tuning step of this project: the backbone to the deepest exit, then loss, gradient and update of all exits. */
+import { initialiseExit } from '../../../backend/exits/initialise.ts';
+import { exitCut, exitId, type ExitArchitecture, type ExitSpec, type HeadSpec } from '../../../backend/exits/spec.ts';
+import type { Model } from '../../../backend/model/open.ts';
+import { compareCuts, cutName, type Cut } from '../../../backend/model/spec.ts';
+import { openFeatureModel } from '../../../backend/runtime/open.ts';
+import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
+import { createCompiledStep } from '../../../backend/tuning/step.ts';
+import type { StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
+import type { Contestant } from '../measure.ts';
+
+export const exitsAt = (layers: readonly number[], architecture: ExitArchitecture, head: HeadSpec): ExitSpec[] =>
+  layers.map((layer) => ({ layer, architecture, head }));
+
+/** What `tune` takes by default: three lenses at 1/2, 2/3 and 5/6 of the depth with a shortlist of 4,096 tokens. */
+export function defaultExits({ spec }: Model): ExitSpec[] {
+  const depth = spec.layers.length;
+  const layers = [1 / 2, 2 / 3, 5 / 6].map((share) => Math.round(share * depth));
+  const tokens = Array.from({ length: Math.min(4096, spec.vocabulary - 1) }, (_, id) => id);
+  return exitsAt(layers, 'lens', { kind: 'shortlist', tokens });
+}
+
+export interface StepShape {
+  readonly batch: number;
+  readonly tokens: number;
+  readonly threads: number;
+}
+
+export interface OpenedStep {
+  readonly cuts: readonly Cut[];
+  readonly features: FeatureModel;
+  readonly step: TuningStep;
+  readonly settings: StepSettings;
+  dispose(): Promise<void>;
+}
+
+/** The defaults of `tune` in everything but where exits hang and what they are. */
+export async function openStep(
+  model: Model,
+  exits: readonly ExitSpec[],
+  { batch, tokens, threads }: StepShape,
+): Promise<OpenedStep> {
+  const { spec, parameters } = model;
+  const cuts = exits.map(exitCut).sort(compareCuts);
+  const features = await openFeatureModel(model, cuts, { threads });
+  const step = await createCompiledStep({
+    spec,
+    exits,
+    initial: new Map(exits.flatMap((exit) => [...initialiseExit(spec, exit, parameters, { kind: 'copy' })])),
+    model: parameters,
+    objective: { crossEntropy: 1, distillation: 0, weighting: 'uniform' },
+    optimiser: {
+      beta1: 0.9,
+      beta2: 0.95,
+      epsilon: 1e-5,
+      weightDecay: 0.01,
+      decay: 'matrices',
+      gradientClip: 1,
+      clip: 'each',
+    },
+    batch,
+    tokens,
+    threads,
+  });
+  return {
+    cuts: features.cuts,
+    features,
+    step,
+    settings: { learningRate: 1e-4, exitWeights: new Map(exits.map((exit) => [exitId(exit), 1])) },
+    async dispose() {
+      await step.dispose();
+      await features.dispose();
+    },
+  };
+}
+
+/** Times `NAME backbone`, `NAME update` and `NAME`, both together, on the same ids in every turn. */
+export function stepContestant(name: string, opened: OpenedStep, ids: Int32Array, shape: StepShape): Contestant {
+  const { features, step, cuts, settings } = opened;
+  const { batch, tokens } = shape;
+  const targets = Int32Array.from(ids, (_, i) => (i % tokens === tokens - 1 ? -1 : ids[i + 1]!));
+  return {
+    name,
+    async turn() {
+      const started = performance.now();
+      const streams = await features.features(ids, batch, tokens);
+      const between = performance.now();
+      const byCut = new Map(cuts.map((cut, i) => [cutName(cut), streams[i]!]));
+      await step.update({ batch, tokens, features: byCut, targets, final: null }, settings);
+      const ended = performance.now();
+      return {
+        [`${name} backbone`]: (between - started) / 1000,
+        [`${name} update`]: (ended - between) / 1000,
+        [name]: (ended - started) / 1000,
+      };
+    },
+  };
+}

@@ -1,0 +1,43 @@
+/** What is measured with: models and text that lie on this machine, and a folder for what the bench installs. */
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { globSync } from 'tinyglobby';
+
+export const root = path.resolve(import.meta.dirname, '../..');
+/** Installed by the bench alone; safe to delete. */
+export const benchCache = path.join(root, '.cache/bench');
+
+const modelsFolder = process.env['EARLY_EXIT_MODELS'] ?? path.resolve(root, '../shared/models');
+const dataFolder = process.env['EARLY_EXIT_DATA'] ?? path.resolve(root, '../shared/data/typescript');
+
+export const shippedModel = path.join(root, 'models/typescript-5m');
+
+const big = path.join(modelsFolder, 'SmolLM2-135M-Instruct.Q4_1.gguf');
+
+/** SmolLM2-135M as GGUF; null, with a message, where EARLY_EXIT_MODELS (default: ../shared/models) has none. */
+export function bigModel(): string | null {
+  if (existsSync(big)) return big;
+  console.warn(`Left out: ${path.basename(big)} is not in EARLY_EXIT_MODELS.`);
+  return null;
+}
+
+export interface Text {
+  /** Said in notes. */
+  readonly origin: string;
+  readonly documents: readonly string[];
+}
+
+/** TypeScript of EARLY_EXIT_DATA (`train.jsonl`, `heldout.jsonl`: one {"text"} a line), else this project's own. */
+export function typescriptText(part: 'train' | 'heldout'): Text {
+  const file = path.join(dataFolder, `${part}.jsonl`);
+  if (existsSync(file)) {
+    const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
+    return { origin: `${part}.jsonl`, documents: lines.map((line) => (JSON.parse(line) as { text: string }).text) };
+  }
+  const folders = part === 'train' ? '{protocol,backend}' : 'test/unit';
+  const files = globSync(`${folders}/**/*.ts`, { cwd: root }).sort();
+  return {
+    origin: "this project's own TypeScript",
+    documents: files.map((name) => readFileSync(path.join(root, name), 'utf8')),
+  };
+}

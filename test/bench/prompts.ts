@@ -1,0 +1,13 @@
+/** Prompts cut from TypeScript. */
+import type { Tokenizer } from '../../backend/data/tokenizer.ts';
+import { typescriptText } from './material.ts';
+
+/** `tokens` ids of held-out TypeScript from the beginning of a document; another one for each `number`. */
+export function promptOf(tokenizer: Tokenizer, tokens: number, number: number): number[] {
+  const { documents } = typescriptText('heldout');
+  const ids: number[] = [];
+  for (let i = 0; ids.length < tokens; i++) {
+    ids.push(...tokenizer.encode(documents[(number + i) % documents.length]!, { addSpecial: ids.length === 0 }));
+  }
+  return ids.slice(0, tokens);
+}

@@ -1,0 +1,294 @@
+/**
+ * Whether exits pay: decoding with them beside the same model at full depth and llama.cpp, on prompts of TypeScript that the
+ * model continues by itself. Every text is then scored by the full model: how often its choice was taken, and how probable it
+ * finds the text.
+ */
+import { existsSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { newPace, type Pace } from '../../../backend/decoding/pace.ts';
+import { openModel, type Model } from '../../../backend/model/open.ts';
+import { finalCut } from '../../../backend/model/spec.ts';
+import { readExits, type OpenedExits } from '../../../backend/recipes/opened.ts';
+import { noExits, openExitScorer, openFeatureModel, openStagedModel } from '../../../backend/runtime/open.ts';
+import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+import { freshFolder, runProgram } from '../children.ts';
+import { installLlama, llamaDecoder } from '../contestants/llama.ts';
+import { endlessRequest } from '../contestants/ours.ts';
+import { benchCache, bigModel, shippedModel, typescriptText } from '../material.ts';
+import { alternate, type Contestant, type Measurement, type Measurements } from '../measure.ts';
+import { promptOf } from '../prompts.ts';
+import { figures, type Findings, type Goal } from '../report.ts';
+import { progress, type BenchOptions, type Section } from './section.ts';
+
+const promptTokens = 128;
+const newTokens = 128;
+const fewestPrompts = 16;
+const thresholds = [0.95, 0.9, 0.8, 0.7, 0.6, 0.5];
+const arithmetic = 'int8';
+
+export const exitsSection: Section = {
+  title: 'Decoding with exits',
+  takes: 'about ten minutes a model, and ten more to tune where no exits are there',
+  async run(options) {
+    const big = bigModel();
+    const models = options.models.length ? options.models : [...(big === null ? [] : [big]), shippedModel];
+    const all: Findings[] = [];
+    for (const model of models) all.push(await measureModel(model, options));
+    return {
+      goals: all.flatMap(({ goals }) => goals),
+      tables: all.flatMap(({ tables }) => tables),
+      notes: [
+        `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. The prompt's own pass is not counted.`,
+        'Agreement: the share of tokens that the full model would have chosen after the same text. Loss: the mean of −log p of the text under the full model, in nats; "+ 2 %" of the full model\'s own texts counts as equal quality.',
+      ],
+      measurements: all.flatMap(({ measurements }) => measurements),
+    };
+  },
+};
+
+/** A text as a way of decoding wrote it. */
+interface Written {
+  readonly ids: readonly number[];
+  readonly layers: number;
+}
+
+/** One way of decoding; texts by prompt, written once. */
+interface Way {
+  readonly name: string;
+  readonly kind: 'full' | 'fast' | 'lossless';
+  readonly contestant: Contestant;
+  readonly texts: Written[];
+}
+
+async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
+  const model = openModel(file);
+  const { threads } = options;
+  const closing: (() => Promise<void>)[] = [];
+  try {
+    const tokenizer = loadTokenizer(file);
+    const exits = await readExits(options.exits ?? (await tunedExits(file)), model);
+    const plain = await openStagedModel(model, noExits, { arithmetic, threads });
+    const staged = await openStagedModel(model, exits, { arithmetic, threads });
+    closing.push(
+      () => plain.dispose(),
+      () => staged.dispose(),
+    );
+    const prompts = Array.from({ length: Math.max(fewestPrompts, options.rounds) }, (_, i) =>
+      promptOf(tokenizer, promptTokens, i),
+    );
+    const ways = waysOf(plain, staged, exits, tokenizer, prompts);
+    const contestants = ways.map(({ contestant }) => contestant);
+    if (file.endsWith('.gguf') && (await installLlama())) {
+      const contextSize = promptTokens + newTokens + 8;
+      const llama = await llamaDecoder({ model: path.resolve(file), threads, contextSize });
+      closing.push(() => llama.dispose());
+      let at = 0;
+      const turn = async (): Promise<Record<string, number>> => {
+        await llama.start([prompts[at++ % prompts.length]!]);
+        return { 'llama.cpp': await llama.pull(newTokens - 1) };
+      };
+      contestants.push({ name: 'llama.cpp', turn });
+    }
+    const measured = await alternate(contestants, prompts.length, progress(`${model.name}, texts`, prompts.length));
+    const scores = await scoreTexts(model, prompts, ways, threads);
+    return findings(model, measured, ways, scores, exits);
+  } finally {
+    for (const close of closing.reverse()) await close();
+    model.close();
+  }
+}
+
+/** Exits tuned by the preset `standard`, and calibrated; kept for the next time. */
+async function tunedExits(file: string): Promise<string> {
+  const directory = path.join(benchCache, 'exits', `${path.basename(file)}.exits`);
+  if (existsSync(path.join(directory, 'exits.json'))) return directory;
+  console.error('  tuning exits for ten minutes …');
+  const { documents } = typescriptText('train');
+  const data = path.join(freshFolder('exits-data'), 'train.jsonl');
+  writeFileSync(data, documents.map((text) => JSON.stringify({ text })).join('\n'));
+  await runProgram(['tune', '--model', path.resolve(file), '--data', data, '--out', directory]);
+  await runProgram(['calibrate', '--model', path.resolve(file), '--exits', directory, '--data', data]);
+  return directory;
+}
+
+function waysOf(
+  plain: StagedModel,
+  staged: StagedModel,
+  { calibration }: OpenedExits,
+  tokenizer: Tokenizer,
+  prompts: readonly (readonly number[])[],
+): Way[] {
+  const way = (name: string, kind: Way['kind'], model: StagedModel, different: Partial<DecodeRequest>): Way => {
+    const pace = newPace(model);
+    const texts: Written[] = [];
+    let at = 0;
+    const turn = async (): Promise<Record<string, number>> => {
+      const prompt = prompts[at % prompts.length]!;
+      const request = { ...endlessRequest(tokenizer, [prompt]), maxTokens: newTokens, ...different };
+      const { seconds, ...text } = await write(model, request, pace);
+      texts[at++ % prompts.length] = text;
+      return { [name]: seconds };
+    };
+    return { name, kind, contestant: { name, turn }, texts };
+  };
+  const fast = (name: string, threshold: (exit: string) => number): Way =>
+    way(name, 'fast', staged, { enabled: () => true, policy: { kind: 'confidence', threshold } });
+  const drafts = { lookup: true, exits: () => true, limit: 16 };
+  return [
+    way('full depth', 'full', plain, {}),
+    ...(calibration
+      ? [fast(`fast, calibrated for ${calibration.agreement}`, (exit) => calibration.thresholds[exit] ?? 1)]
+      : []),
+    ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, () => threshold)),
+    way('lossless', 'lossless', staged, { drafts }),
+    way('lossless, drafts of the text alone', 'lossless', plain, { drafts: { ...drafts, exits: () => false } }),
+  ];
+}
+
+/** Seconds from the first token to the last. */
+async function write(model: StagedModel, request: DecodeRequest, pace: Pace): Promise<Written & { seconds: number }> {
+  const ids: number[] = [];
+  let layers = 0;
+  let started = 0;
+  for await (const event of decode(model, request, pace)) {
+    if (event.type === 'prompt') started = performance.now();
+    if (event.type !== 'token') continue;
+    ids.push(event.token.id);
+    layers += event.token.layer;
+  }
+  return { ids, layers: layers / ids.length, seconds: (performance.now() - started) / 1000 };
+}
+
+interface Score {
+  readonly agreement: number;
+  readonly loss: number;
+  readonly layers: number;
+}
+
+/** What the full model says of each way's texts. */
+async function scoreTexts(
+  model: Model,
+  prompts: readonly (readonly number[])[],
+  ways: readonly Way[],
+  threads: number,
+): Promise<Map<string, Score>> {
+  const features = await openFeatureModel(model, [finalCut(model.spec)], { arithmetic, threads });
+  const scorer = await openExitScorer(model, null, new Map(), { arithmetic, threads });
+  const scores = new Map<string, Score>();
+  const known = new Map<string, { agreed: number; loss: number }>();
+  for (const { name, texts } of ways) {
+    let [agreed, loss, count, layers] = [0, 0, 0, 0];
+    for (const [i, text] of texts.entries()) {
+      const ids = Int32Array.from([...prompts[i]!, ...text.ids]);
+      const key = ids.join();
+      let one = known.get(key);
+      if (!one) {
+        const [stream] = await features.features(ids, 1, ids.length);
+        const targets = Int32Array.from(ids, (_, at) => ids[at + 1] ?? 0);
+        const said = await scorer.score(stream!, targets, 1, ids.length);
+        one = { agreed: 0, loss: 0 };
+        for (let at = promptTokens - 1; at < ids.length - 1; at++) {
+          one.agreed += Number(said.token[at] === ids[at + 1]);
+          one.loss += said.loss[at]!;
+        }
+        known.set(key, one);
+      }
+      agreed += one.agreed;
+      loss += one.loss;
+      count += text.ids.length;
+      layers += text.layers / texts.length;
+    }
+    scores.set(name, { agreement: agreed / count, loss: loss / count, layers });
+  }
+  await scorer.dispose();
+  await features.dispose();
+  return scores;
+}
+
+function findings(
+  model: Model,
+  measured: Measurements,
+  ways: readonly Way[],
+  scores: ReadonlyMap<string, Score>,
+  { calibration }: OpenedExits,
+): Findings {
+  const full = measured.get('full depth')!;
+  const fullScore = scores.get('full depth')!;
+  const llama = measured.get('llama.cpp');
+  const speed = ({ name }: Way): number => ratioOfTotals(full, measured.get(name)!);
+  const ofKind = (kind: Way['kind']): Way[] => ways.filter((way) => way.kind === kind);
+  const best = (among: readonly Way[]): number => Math.max(...among.map(speed));
+  const agreeing = ofKind('fast').filter(({ name }) => scores.get(name)!.agreement >= 0.99);
+  const equal = ofKind('fast').filter(({ name }) => scores.get(name)!.loss <= 1.02 * fullScore.loss);
+  const goal = (what: string, value: number, limit: number, reach?: number): Goal => ({
+    what: `${what}, ${model.name}`,
+    value,
+    unit: '×',
+    bound: 'at least',
+    limit,
+    ...(reach === undefined ? {} : { reach }),
+  });
+  const calibrated = calibration ? ofKind('fast').slice(0, 1) : [];
+  return {
+    goals: [
+      ...(calibrated.length ? [goal('calibrated exits ÷ own full depth', best(calibrated), 1)] : []),
+      ...(agreeing.length ? [goal('`fast` at 99 % agreement ÷ own full depth', best(agreeing), 1.15, 1.6)] : []),
+      ...(equal.length ? [goal('`fast` at equal quality ÷ own full depth', best(equal), 1.25, 1.8)] : []),
+      goal('`lossless` ÷ own full depth', best(ofKind('lossless')), 1.2, 1.8),
+      ...(llama
+        ? [
+            goal(
+              'best mode ÷ llama.cpp',
+              ratioOfTotals(llama, full) * best([...agreeing, ...ofKind('lossless')]),
+              1.5,
+              2.5,
+            ),
+          ]
+        : []),
+    ],
+    tables: [
+      {
+        caption: `${model.name}: ways of decoding`,
+        columns: ['', '÷ full depth', 'slowest text', 'tokens/s', 'mean layer', 'agreement', 'loss'],
+        rows: [
+          ...ways.map((way) => {
+            const one = measured.get(way.name)!;
+            const { agreement, loss, layers } = scores.get(way.name)!;
+            return [
+              way.name,
+              figures(speed(way)),
+              figures(Math.min(...one.samples.map((seconds, i) => full.samples[i]! / seconds))),
+              figures((newTokens - 1) / one.median),
+              `${layers.toFixed(1)} of ${model.spec.layers.length}`,
+              `${(100 * agreement).toFixed(1)} %`,
+              loss.toFixed(3),
+            ];
+          }),
+          ...(llama
+            ? [
+                [
+                  'llama.cpp',
+                  figures(ratioOfTotals(full, llama)),
+                  '',
+                  figures((newTokens - 1) / llama.median),
+                  '',
+                  '',
+                  '',
+                ],
+              ]
+            : []),
+        ],
+      },
+    ],
+    notes: [],
+    measurements: [...measured.values()].map((one) => ({ ...one, name: `${model.name}: ${one.name}` })),
+  };
+}
+
+/** Over all texts together, since texts differ: theirs ÷ ours. */
+function ratioOfTotals(theirs: Measurement, ours: Measurement): number {
+  const total = ({ samples }: Measurement): number => samples.reduce((sum, seconds) => sum + seconds, 0);
+  return total(theirs) / total(ours);
+}
