@@ -1,15 +1,17 @@
-/** Bundles the command line, the worker, the language server, the extension and its webview into dist/. */
+/** Bundles the command line, the worker, the language server, the extension and its webview into dist/; `--package` without source maps, `--out=FOLDER` elsewhere. */
 import { build } from 'esbuild';
-import { chmod, rm } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import path from 'node:path';
 
 const root = path.resolve(import.meta.dirname, '..');
+const packaging = process.argv.includes('--package');
+const out = process.argv.find((word) => word.startsWith('--out='))?.slice('--out='.length) ?? path.join(root, 'dist');
 
 const common = {
   absWorkingDir: root,
   bundle: true,
-  sourcemap: process.argv.includes('--package') ? false : 'linked',
-  minify: process.argv.includes('--package'),
+  sourcemap: packaging ? false : 'linked',
+  minify: packaging,
   logLevel: 'warning',
   legalComments: 'linked',
 };
@@ -35,7 +37,7 @@ const bundles = [
     format: 'esm',
     external,
     banner: { js: requireInModules },
-    outdir: 'dist',
+    outdir: out,
   },
   {
     entryPoints: { extension: 'extension/main.ts' },
@@ -43,7 +45,7 @@ const bundles = [
     target: 'node20',
     format: 'cjs',
     external: ['vscode'],
-    outdir: 'dist',
+    outdir: out,
     outExtension: { '.js': '.cjs' },
   },
   {
@@ -52,10 +54,9 @@ const bundles = [
     target: 'es2022',
     format: 'esm',
     loader: { '.ttf': 'file' },
-    outdir: 'dist/webview',
+    outdir: path.join(out, 'webview'),
   },
 ];
 
-await rm(path.join(root, 'dist'), { recursive: true, force: true });
 await Promise.all(bundles.map((bundle) => build({ ...common, ...bundle })));
-await chmod(path.join(root, 'dist/cli.js'), 0o755);
+await chmod(path.join(out, 'cli.js'), 0o755);

@@ -19,10 +19,10 @@ export function setUp() {
   run(process.execPath, ['scripts/build.mjs']);
 }
 
-/** Runs a command in the repository with this terminal; ends the process with its code where it fails. */
-export function run(command, args, environment = {}) {
+/** Runs a command in the repository (or in `folder`) with this terminal; ends the process with its code where it fails. */
+export function run(command, args, environment = {}, folder = root) {
   const { status, error } = spawnSync(command, args, {
-    cwd: root,
+    cwd: folder,
     stdio: 'inherit',
     env: { ...process.env, ...environment },
   });
