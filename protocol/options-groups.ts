@@ -329,10 +329,10 @@ export const decodingOptions = {
   }),
   drafts: integer({
     default: 8,
-    minimum: 1,
+    minimum: 0,
     maximum: 64,
     scope: 'window',
-    help: 'Most tokens drafted before they are verified, under the mode lossless.',
+    help: 'Most tokens drafted and decided together, in the modes fast and lossless; it changes the speed, never the text.',
   }),
   policy: oneOf({
     scope: 'window',

@@ -7,6 +7,7 @@ import type { StopReason } from '../../protocol/trace.ts';
 import { renderChat } from '../data/chat.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeRequest } from '../decoding/decode.ts';
+import type { DraftOptions } from '../decoding/draft.ts';
 import type { Policy } from '../decoding/policy.ts';
 import { noExits, openStagedModel } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
@@ -77,8 +78,7 @@ function request(
     maxTokens: options.maxTokens,
     policy: calibrated ? { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 } : policyOf(options),
     enabled: (exit) => options.mode === 'fast' && !isDisabled(exit) && (!calibrated || exit in calibrated),
-    drafts:
-      options.mode === 'lossless' ? { lookup: true, exits: (exit) => !isDisabled(exit), limit: options.drafts } : null,
+    drafts: draftsOf(options, isDisabled),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,
     endOfText: tokenizer.eosIds,
@@ -87,6 +87,12 @@ function request(
     codec: tokenizer,
     isCancelled: () => signal.aborted,
   };
+}
+
+/** The text drafts in both modes; exits only where the final exit has the last word. */
+function draftsOf({ mode, drafts }: GenerateOptions, isDisabled: (exit: string) => boolean): DraftOptions | null {
+  if (mode === 'full' || drafts === 0) return null;
+  return { lookup: true, exits: (exit) => mode === 'lossless' && !isDisabled(exit), limit: drafts };
 }
 
 function policyOf({ policy, threshold, patience }: GenerateOptions): Policy {

@@ -7,7 +7,8 @@ import { greedy } from '../../backend/decoding/sampler.ts';
 import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openStagedModel } from '../../backend/runtime/open.ts';
 import type { StagedModel } from '../../backend/runtime/staged-model.ts';
-import { decodeAll, eagerPace, idsOf, plainRequest } from '../support/decoding.ts';
+import type { TokenRecord } from '../../protocol/trace.ts';
+import { confidenceAt, decodeAll, eagerPace, idsOf, plainRequest } from '../support/decoding.ts';
 import { maxDifference } from '../support/golden.ts';
 import { copiedExits, tinyModel } from '../support/models.ts';
 
@@ -69,6 +70,29 @@ describe.each([
       expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
     }
   });
+});
+
+test.each([1, 3])('fast decoding of %i sequences says the same with and without drafts', async (rows) => {
+  const left = new Set<string>();
+  for (const sampling of [greedy, { ...greedy, temperature: 0.8, topK: 40 }]) {
+    for (const threshold of [0.04, 0.06, 0.1]) {
+      const request = plainRequest(Array.from({ length: rows }, newPrompt), 30, {
+        policy: confidenceAt(threshold),
+        sampling,
+      });
+      const without = await decodeAll(staged, request);
+      const drafted = await decodeAll(
+        staged,
+        { ...request, drafts: { ...drafts, exits: () => false } },
+        eagerPace(staged),
+      );
+      const said = (tokens: readonly TokenRecord[][]) =>
+        tokens.map((row) => row.map(({ id, exit }) => `${id}@${exit}`));
+      expect(said(drafted.tokens)).toEqual(said(without.tokens));
+      for (const { exit } of drafted.tokens.flat()) left.add(exit);
+    }
+  }
+  expect(left.size).toBeGreaterThan(2);
 });
 
 test.each([1, 4, 16])('a batch of %i with drafts says what each would say alone', async (rows) => {
