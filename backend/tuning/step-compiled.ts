@@ -16,6 +16,7 @@ import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients
 import {
   featuresOf,
   finalOf,
+  padBatch,
   requireValues,
   targetClasses,
   targetWeights,
@@ -23,7 +24,7 @@ import {
   type StepOptions,
   type StepPlan,
 } from './step-plan.ts';
-import type { StepBatch, StepState } from './types.ts';
+import type { StepState } from './types.ts';
 
 export interface CompiledOptions {
   /** Largest number of sequences in a batch. */
@@ -99,7 +100,10 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
       }));
       const result = groupGradients(spec, exits, tensors['final'] ?? null, objective, chunk);
       const gradients = group.flatMap((planned, i) =>
-        namesOf(planned).map((name) => [`gradient of ${graphName(planned, i, name)}`, result.gradients.get(name)!]),
+        namesOf(planned).map((name): [string, tf.Tensor] => [
+          `gradient of ${graphName(planned, i, name)}`,
+          result.gradients.get(name)!,
+        ]),
       );
       return { losses: result.losses, squares: result.squares, ...Object.fromEntries(gradients) };
     });
@@ -242,34 +246,6 @@ function graphName({ exit }: PlannedExit, i: number, name: string): string {
 }
 
 const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);
-
-/** Fills a smaller batch up with positions without targets; to the right, where a causal model never looks. */
-export function padBatch(source: StepBatch, batch: number, tokens: number): StepBatch {
-  if (source.batch === batch && source.tokens === tokens) return source;
-  if (source.batch > batch || source.tokens > tokens) {
-    throw new Error(`a batch of ${source.batch} × ${source.tokens} in a step compiled for ${batch} × ${tokens}`);
-  }
-  const pad = (values: Float32Array): Float32Array => {
-    const width = values.length / (source.batch * source.tokens);
-    const padded = new Float32Array(batch * tokens * width);
-    for (let row = 0; row < source.batch; row++) {
-      const length = source.tokens * width;
-      padded.set(values.subarray(row * length, (row + 1) * length), row * tokens * width);
-    }
-    return padded;
-  };
-  const targets = new Int32Array(batch * tokens).fill(-1);
-  for (let row = 0; row < source.batch; row++) {
-    targets.set(source.targets.subarray(row * source.tokens, (row + 1) * source.tokens), row * tokens);
-  }
-  return {
-    batch,
-    tokens,
-    features: new Map([...source.features].map(([cut, values]) => [cut, pad(values)])),
-    targets,
-    final: source.final && pad(source.final),
-  };
-}
 
 function* pieces(length: number): Generator<readonly [number, number]> {
   for (let begin = 0; begin < length; begin += pieceElements) yield [begin, Math.min(length, begin + pieceElements)];

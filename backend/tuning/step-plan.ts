@@ -103,3 +103,31 @@ export function requireValues(source: ReadonlyMap<string, Float32Array>, name: s
   if (values?.length !== length) throw new Error(`the state has no ${length} numbers for "${name}"`);
   return values;
 }
+
+/** Fills a smaller batch up with positions without targets; to the right, where a causal model never looks. */
+export function padBatch(source: StepBatch, batch: number, tokens: number): StepBatch {
+  if (source.batch === batch && source.tokens === tokens) return source;
+  if (source.batch > batch || source.tokens > tokens) {
+    throw new Error(`a batch of ${source.batch} × ${source.tokens} in a step compiled for ${batch} × ${tokens}`);
+  }
+  const pad = (values: Float32Array): Float32Array => {
+    const width = values.length / (source.batch * source.tokens);
+    const padded = new Float32Array(batch * tokens * width);
+    for (let row = 0; row < source.batch; row++) {
+      const length = source.tokens * width;
+      padded.set(values.subarray(row * length, (row + 1) * length), row * tokens * width);
+    }
+    return padded;
+  };
+  const targets = new Int32Array(batch * tokens).fill(-1);
+  for (let row = 0; row < source.batch; row++) {
+    targets.set(source.targets.subarray(row * source.tokens, (row + 1) * source.tokens), row * tokens);
+  }
+  return {
+    batch,
+    tokens,
+    features: new Map([...source.features].map(([cut, values]) => [cut, pad(values)])),
+    targets,
+    final: source.final && pad(source.final),
+  };
+}
