@@ -26,6 +26,8 @@ export interface RunStore {
   /** Writes run.json under a temporary name and renames it. */
   save(record: RunRecord): Promise<void>;
   append(id: string, events: readonly TuneEvent[]): Promise<void>;
+  /** Where a run's text is kept while it may still be taken up. */
+  textFile(id: string): string;
   /** Resolves once everything asked for so far is written, or has failed. */
   settled(): Promise<void>;
 }
@@ -73,6 +75,7 @@ export function runStore(folder: string): RunStore {
         const lines = events.map((event) => `${JSON.stringify(event)}\n`).join('');
         await appendFile(path.join(folder, id, 'events.jsonl'), lines);
       }),
+    textFile: (id) => path.join(folder, id, 'text.jsonl'),
     settled: async () => void (await Promise.allSettled(queues.values())),
   };
 }

@@ -2,13 +2,16 @@
  * Tuning runs as a person sees them: started, paused, stopped, taken up again. A pause lets the recipe save and end; to
  * resume is to start it again with `resume`. So a run outlives its server: the next one takes it up from the checkpoint.
  */
-import { describeError, userError } from '../../protocol/errors.ts';
-import { parseOptions, settingOrigin } from '../../protocol/options.ts';
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { describeError, UserError, userError } from '../../protocol/errors.ts';
+import { parseOptions, settingOrigin, type TuneOptions } from '../../protocol/options.ts';
 import type { Phase, TuneEvent } from '../../protocol/events.ts';
 import type { RecipeOptions, RunEvent, RunState, RunSummary } from '../../protocol/server.ts';
 import type { Engine, Job } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { HEARTBEAT_MILLISECONDS, isOrphaned, type RunRecord, type RunStore } from './run-store.ts';
+import { snapshotText } from './snapshot.ts';
 
 export interface Runs {
   start(title: string, options: RecipeOptions): Promise<RunSummary>;
@@ -33,10 +36,17 @@ export interface RunsOptions {
   readonly warn: (message: string) => void;
 }
 
+interface Outcome {
+  readonly state: RunState;
+  readonly message: string;
+}
+
 interface Live {
   record: RunRecord;
   readonly events: TuneEvent[];
   job: Job<'tune'> | null;
+  /** Its text is being read or its job runs. */
+  active: boolean;
   /** What the run becomes once its job has ended; null where it ends by itself. */
   intent: 'paused' | 'stopped' | null;
   /** Settles when the job's events are all handled. */
@@ -66,7 +76,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     return live.record.summary;
   };
   const heartbeat = setInterval(() => {
-    for (const live of runs.values()) if (live.job) save(live);
+    for (const live of runs.values()) if (live.active) save(live);
   }, HEARTBEAT_MILLISECONDS).unref();
 
   const find = (id: string): Live => {
@@ -75,50 +85,68 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     return live;
   };
 
+  /** Throws where the options are wrong; everything else that goes wrong is the run's own end. */
   const begin = (live: Live, resume: boolean): void => {
     const options = parseOptions('tune', { ...live.record.options, resume }, settingOrigin);
-    live.job = engine.start('tune', { ...options, model: resolveModel(options.model) });
     live.intent = null;
-    live.followed = follow(live, live.job);
+    live.active = true;
+    live.followed = follow(live, { ...options, model: resolveModel(options.model) });
   };
 
-  const follow = async (live: Live, job: Job<'tune'>): Promise<void> => {
+  /** The run's text as it was at first, where runs are on record. */
+  const textOf = async (live: Live, { data }: TuneOptions): Promise<readonly string[]> => {
+    if (!store) return data;
+    const file = store.textFile(live.record.summary.id);
+    if (!existsSync(file)) await snapshotText(data, file);
+    return [file];
+  };
+
+  const follow = async (live: Live, options: TuneOptions): Promise<void> => {
     const { id } = live.record.summary;
-    let outcome: { state: RunState; message: string } = { state: 'finished', message: 'Done.' };
+    let outcome: Outcome | null = null;
     try {
+      const data = await textOf(live, options);
+      if (leaving || live.intent !== null) return;
+      const job = (live.job = engine.start('tune', { ...options, data }));
       for await (const event of job.read()) {
         const index = live.events.push(event) - 1;
         record(store?.append(id, [event]));
         reported({ id, index, event });
         const change = summaryChange(event);
         if (change) update(live, change);
-        if (event.type === 'tuned' && event.stopped)
-          outcome = { state: 'stopped', message: 'Stopped; the work is kept.' };
+        if (event.type === 'tuned' && !event.stopped) outcome = { state: 'finished', message: 'Done.' };
       }
       await job.finished;
     } catch (error) {
-      outcome = { state: 'failed', message: describeError(error) };
+      const asked = live.intent !== null && error instanceof UserError && error.code === 'cancelled';
+      if (!asked) outcome = { state: 'failed', message: describeError(error) };
+    } finally {
+      const state = live.intent ?? 'stopped';
+      const kept = state === 'paused' ? 'Paused; the work is kept.' : 'Stopped; the work is kept.';
+      finish(live, outcome ?? { state, message: kept });
     }
+  };
+
+  const finish = (live: Live, outcome: Outcome): void => {
     live.job = null;
+    live.active = false;
     if (leaving) {
       // Left on record as running and without an owner: whoever comes next takes it up.
       live.record = { ...live.record, owner: null };
       record(store?.save(live.record));
       return;
     }
-    if (live.intent !== null) {
-      const message = live.intent === 'paused' ? 'Paused; the work is kept.' : 'Stopped; the work is kept.';
-      outcome = { state: live.intent, message };
-    }
     update(live, outcome);
     save(live);
+    // A finished run is not taken up again.
+    if (outcome.state === 'finished' && store) void rm(store.textFile(live.record.summary.id), { force: true });
   };
 
   const end = async (id: string, intent: 'paused' | 'stopped'): Promise<RunSummary> => {
     const live = find(id);
-    if (live.job) {
+    if (live.active) {
       live.intent = intent;
-      live.job.cancel();
+      live.job?.cancel();
       update(live, { message: intent === 'paused' ? 'Saving, then pausing …' : 'Saving, then stopping …' });
       await live.followed;
     } else if (intent === 'stopped') {
@@ -130,7 +158,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
 
   const resume = (id: string): RunSummary => {
     const live = find(id);
-    if (live.job) return live.record.summary;
+    if (live.active) return live.record.summary;
     // A run that never got to its first checkpoint starts over: there is nothing to go on from.
     begin(
       live,
@@ -162,7 +190,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
       const stored = await store?.read(id);
       if (leaving || !stored) return;
       const live = find(id);
-      if (live.job) return;
+      if (live.active) return;
       live.record = stored.record;
       live.events.splice(0, Infinity, ...stored.events);
       update(live, {});
@@ -193,6 +221,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
         record: { summary, options, owner: null },
         events: [],
         job: null,
+        active: false,
         intent: null,
         followed: Promise.resolve(),
       };
@@ -216,7 +245,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
       for (const { record: found, events } of (await store?.load()) ?? []) {
         const { id, state } = found.summary;
         if (runs.has(id)) continue;
-        runs.set(id, { record: found, events, job: null, intent: null, followed: Promise.resolve() });
+        runs.set(id, { record: found, events, job: null, active: false, intent: null, followed: Promise.resolve() });
         if (state !== 'running') continue;
         if (isOrphaned(found, Date.now())) takeUp(id, take);
         else elsewhere.add(id);

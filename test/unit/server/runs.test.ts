@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -22,17 +22,21 @@ const step = (n: number): StepEvent => ({
   gradientNorms: {},
   secondsLeft: 9,
 });
+const tuned = { type: 'tuned', directory: '/tmp/a.exits', step: 2, before: [], after: [], seconds: 1, stopped: false };
 const saved = { type: 'saved', path: '/tmp/a.exits', files: [] };
 const until = async (probe: () => boolean): Promise<void> => {
   while (!probe()) await new Promise((resolve) => setTimeout(resolve, 5));
 };
 
 let folder: string;
+let text: string;
 let engine: ReturnType<typeof fakeEngine>;
 let reported: RunEvent[];
 let changed: RunSummary[];
 beforeEach(() => {
   folder = mkdtempSync(path.join(os.tmpdir(), 'runs-'));
+  text = path.join(folder, 'text.md');
+  writeFileSync(text, 'Some text.');
   engine = fakeEngine();
   reported = [];
   changed = [];
@@ -42,7 +46,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const make = (): Runs =>
   createRuns({
     engine,
-    store: runStore(folder),
+    store: runStore(path.join(folder, 'runs')),
     reported: (event) => reported.push(event),
     changed: (run) => changed.push(run),
     warn: (message) => {
@@ -53,18 +57,25 @@ const make = (): Runs =>
 describe('a run', () => {
   it('reports in order and ends finished', async () => {
     const runs = make();
-    const { id } = await runs.start('First', { model: 'm', exits: '3:mlp', out: '/tmp/a.exits' });
+    const { id } = await runs.start('First', { model: 'm', exits: '3:mlp', out: '/tmp/a.exits', data: [text] });
+    await until(() => engine.jobs.length === 1);
     expect(engine.jobs[0]!.options).toMatchObject({ model: 'm', resume: false, out: '/tmp/a.exits' });
     engine.jobs[0]!.push(step(1));
     engine.jobs[0]!.push(step(2));
+    const stored = path.join(folder, 'runs', id, 'text.jsonl');
+    expect(engine.jobs[0]!.options.data).toEqual([stored]);
+    expect(readFileSync(stored, 'utf8')).toBe('{"text":"Some text."}\n');
+    engine.jobs[0]!.push(tuned);
     engine.jobs[0]!.end();
     await until(() => runs.list()[0]!.state === 'finished');
     expect(reported.map(({ index, event }) => [index, event.type])).toEqual([
       [0, 'step'],
       [1, 'step'],
+      [2, 'tuned'],
     ]);
+    await until(() => !existsSync(stored));
     expect(runs.list()[0]).toMatchObject({ step: 2, steps: 100, tokensPerSecond: 50, exits: ['3:mlp'] });
-    expect(runs.read(id, 1).events.map(({ index }) => index)).toEqual([1]);
+    expect(runs.read(id, 1).events.map(({ index }) => index)).toEqual([1, 2]);
     await runs.dispose();
   });
 
@@ -74,17 +85,21 @@ describe('a run', () => {
       'earlyExit.tuning.learningRate must be a number from 0 to 1, not "fast".',
     );
     expect(runs.list()).toEqual([]);
-    expect(await runStore(folder).load()).toEqual([]);
+    expect(await runStore(path.join(folder, 'runs')).load()).toEqual([]);
   });
 
   it('pauses by saving and resumes from its checkpoint', async () => {
     const runs = make();
-    const { id } = await runs.start('First', {});
+    const { id } = await runs.start('First', { data: [text] });
+    await until(() => engine.jobs.length === 1);
     engine.jobs[0]!.push(saved);
     await until(() => reported.length === 1);
     expect(await runs.pause(id)).toMatchObject({ state: 'paused', directory: '/tmp/a.exits' });
     expect(engine.jobs[0]!.cancelled).toBe(true);
+    writeFileSync(text, 'Edited meanwhile.');
     expect(await runs.resume(id)).toMatchObject({ state: 'running' });
+    await until(() => engine.jobs.length === 2);
+    expect(readFileSync((engine.jobs[1]!.options.data as string[])[0]!, 'utf8')).toBe('{"text":"Some text."}\n');
     expect(engine.jobs[1]!.options).toMatchObject({ resume: true });
     expect(await runs.stop(id)).toMatchObject({ state: 'stopped' });
     await runs.dispose();
@@ -92,7 +107,8 @@ describe('a run', () => {
 
   it('tells what went wrong', async () => {
     const runs = make();
-    await runs.start('First', {});
+    await runs.start('First', { data: [text] });
+    await until(() => engine.jobs.length === 1);
     engine.jobs[0]!.end(userError('bad-data', 'There is no text.', 'Name some.'));
     await until(() => runs.list()[0]!.state === 'failed');
     expect(runs.list()[0]!.message).toBe('There is no text. Name some.');
@@ -103,7 +119,8 @@ describe('a run', () => {
 describe('a server that starts later', () => {
   it('takes up a run whose server left, with its events', async () => {
     const first = make();
-    const { id } = await first.start('First', { model: 'm' });
+    const { id } = await first.start('First', { model: 'm', data: [text] });
+    await until(() => engine.jobs.length === 1);
     engine.jobs[0]!.push(step(1));
     engine.jobs[0]!.push(saved);
     await until(() => reported.length === 2);
@@ -124,13 +141,15 @@ describe('a server that starts later', () => {
 
   it('starts over a run that had saved nothing, and only shows one it may not take up', async () => {
     const first = make();
-    await first.start('First', {});
+    await first.start('First', { data: [text] });
+    await until(() => engine.jobs.length === 1);
     await first.dispose();
     const shown = make();
     await shown.load(false);
     expect(shown.list()[0]).toMatchObject({ state: 'paused' });
     const second = make();
     await second.load(true);
+    await until(() => engine.jobs.length === 2);
     expect(engine.jobs[1]!.options).toMatchObject({ resume: false });
     await second.dispose();
   });

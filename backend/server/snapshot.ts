@@ -1,0 +1,42 @@
+/**
+ * The text of a run as it was when the run began, as one JSON-lines file. A user goes on editing the very files that a run
+ * reads; a run that is taken up again must find the text that it began with.
+ */
+import { createWriteStream } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { once } from 'node:events';
+import { readDocuments, type Document } from '../data/documents.ts';
+
+/** The thread answers the editor meanwhile: after so many milliseconds of copying it looks. */
+const SLICE_MILLISECONDS = 8;
+
+/** What a run wrote is not what it reads. */
+const leftOut = '!**/*.exits/**';
+
+/** Throws what `readDocuments` throws; nothing half-written is left behind. */
+export async function snapshotText(patterns: readonly string[], file: string): Promise<void> {
+  const documents = readDocuments([...patterns, leftOut]);
+  await mkdir(path.dirname(file), { recursive: true });
+  const partial = `${file}.partial`;
+  const stream = createWriteStream(partial);
+  try {
+    let since = performance.now();
+    for (const document of documents) {
+      if (!stream.write(`${JSON.stringify(record(document))}\n`)) await once(stream, 'drain');
+      if (performance.now() - since < SLICE_MILLISECONDS) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      since = performance.now();
+    }
+    stream.end();
+    await once(stream, 'close');
+    await rename(partial, file);
+  } catch (error) {
+    stream.destroy();
+    await rm(partial, { force: true });
+    throw error;
+  }
+}
+
+const record = (document: Document): { text: string } | { messages: readonly unknown[] } =>
+  document.kind === 'text' ? { text: document.text } : { messages: document.messages };
