@@ -69,7 +69,8 @@ describe('imports', () => {
   });
 
   it('know every folder of the backend', () => {
-    expect(readdirSync(path.join(root, 'backend')).sort()).toEqual(Object.keys(below).sort());
+    const unknown = readdirSync(path.join(root, 'backend')).filter((folder) => !(folder in below));
+    expect(unknown).toEqual([]);
   });
 
   it('keep each heavy package in its place', () => {
