@@ -35,8 +35,9 @@ export async function openWebgpuBackend(): Promise<TensorBackend> {
   setGpu(create([]));
   try {
     await import('@tensorflow/tfjs-backend-webgpu');
+    // Loading it registers it, but only once.
     webgpuFactory ??= tf.findBackendFactory(name);
-    tf.registerBackend(name, webgpuFactory);
+    if (tf.findBackendFactory(name) === null) tf.registerBackend(name, webgpuFactory);
     await start(name);
   } catch (cause) {
     setGpu(null);
@@ -62,6 +63,7 @@ export async function openTensorFlowBackend(entry: string): Promise<TensorBacken
   const utilities = util as unknown as Record<string, (x: unknown) => boolean>;
   utilities['isNullOrUndefined'] ??= (x) => x === null || x === undefined;
   utilities['isArray'] ??= (x) => Array.isArray(x);
+  tf.env().set('PROD', true); // Or it warns that another tfjs-core is here already.
   const before = tf.engine().backendName;
   try {
     createRequire(import.meta.url)(entry);

@@ -48,10 +48,12 @@ export function record<K extends string>(
             .flatMap(({ shape }) => shape)
             .flatMap((size) => (typeof size === 'number' ? [] : [[size.example, size.name] as const])),
         );
-        for (const [name, tensor] of Object.entries(compute(tensors as Named<K>))) {
+        const results = compute(tensors as Named<K>);
+        for (const [name, tensor] of Object.entries(results)) {
           const shape = tensor.shape.map((size) => dynamic.get(size) ?? size);
           graph.output(recordedOf(tensor).name, name, tensor.dtype === 'int32' ? 'int32' : 'float32', shape);
         }
+        tf.dispose(results); // Those that the function kept, too.
       }),
     );
     return graph.build();
@@ -188,7 +190,7 @@ for (const [kernelName, rule] of Object.entries(kernelRules)) {
     kernelFunc: ({ inputs, attrs }) => {
       const list = Object.values(inputs).map((tensor) => recordedOf(tensor as tf.TensorInfo));
       const named = Object.fromEntries(Object.keys(inputs).map((key, i) => [key, list[i]!]));
-      const result = rule(recording!, { ...named, list } as never, (attrs ?? {}));
+      const result = rule(recording!, { ...named, list } as never, attrs ?? {});
       return tensorInfo({ ...result, dtype: result.dtype ?? list[0]!.dtype });
     },
   });

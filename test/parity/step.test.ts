@@ -1,0 +1,55 @@
+/** The compiled step equals its eager twin: every architecture, head and objective, in every kind of model. */
+import '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { exitId } from '../../backend/exits/spec.ts';
+import { maxDifference } from '../support/golden.ts';
+import {
+  allExits,
+  compiled,
+  crossEntropy,
+  eager,
+  mixed,
+  optionsOf,
+  randomBatch,
+  settingsOf,
+  tiny,
+} from '../unit/tuning/steps.ts';
+
+beforeAll(async () => {
+  await tf.setBackend('cpu');
+});
+
+// Biases and a plain MLP; a parallel residual; sandwich norms and gain − 1; norms after; norms of heads; a window.
+describe.each(['gpt2', 'gpt_neox', 'gemma3_text', 'olmo2', 'qwen3', 'mistral'])('%s', (family) => {
+  const model = tiny(family);
+  test.each([
+    ['cross-entropy', crossEntropy],
+    ['a dynamic mix with distillation', mixed],
+  ] as const)('%s', async (_, objective) => {
+    const layers = model.spec.layers.length;
+    const exits = allExits.map((exit) => ({ ...exit, layer: Math.min(exit.layer, layers) }));
+    const batch = randomBatch(model, exits, 2, 11);
+    const settings = settingsOf(exits);
+    const steps = [
+      await compiled(optionsOf(model, exits, objective), 2, 11),
+      await eager(optionsOf(model, exits, objective)),
+    ];
+    for (let update = 0; update < 3; update++) {
+      const [a, b] = [await steps[0]!.update(batch, settings), await steps[1]!.update(batch, settings)];
+      for (const id of exits.map(exitId)) {
+        expect(Math.abs(a.losses.get(id)! - b.losses.get(id)!)).toBeLessThan(2e-5 * Math.max(1, b.losses.get(id)!));
+        const norm = b.gradientNorms.get(id)!;
+        expect(norm).toBeGreaterThan(1e-4);
+        expect(Math.abs(a.gradientNorms.get(id)! - norm)).toBeLessThan(2e-4 * norm);
+      }
+    }
+    const [a, b] = [await steps[0]!.state(), await steps[1]!.state()];
+    for (const [name, values] of b.firstMoments) {
+      const other = a.firstMoments.get(name)!;
+      const scale = values.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1e-6);
+      expect(maxDifference(values, other) / scale).toBeLessThan(1e-3);
+    }
+    for (const step of steps) await step.dispose();
+  });
+});

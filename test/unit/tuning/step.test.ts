@@ -1,0 +1,198 @@
+/** What the step promises the trainer, on tiny exits: for the compiled step and for its eager twin. */
+import '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { exitId, exitPath } from '../../../backend/exits/spec.ts';
+import type { StepOptions } from '../../../backend/tuning/step.ts';
+import { padBatch } from '../../../backend/tuning/step-plan.ts';
+import type { StepState, TuningStep } from '../../../backend/tuning/types.ts';
+import {
+  allExits,
+  compiled,
+  crossEntropy,
+  eager,
+  mixed,
+  optionsOf,
+  randomBatch,
+  sequences,
+  settingsOf,
+  tiny,
+} from './steps.ts';
+
+const model = tiny('llama-untied');
+const settings = settingsOf(allExits);
+const batch = randomBatch(model, allExits, 3, 6);
+const other = randomBatch(model, allExits, 3, 6, 2);
+const options = optionsOf(model, allExits, crossEntropy);
+
+/** Largest difference of parameters and moments, relative to the largest value of each tensor. */
+function distance(a: StepState, b: StepState, names = [...a.parameters.keys()]): number {
+  let worst = 0;
+  for (const part of ['parameters', 'firstMoments', 'secondMoments'] as const) {
+    for (const name of names) {
+      const [x, y] = [a[part].get(name)!, b[part].get(name)!];
+      const scale = x.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1e-8);
+      x.forEach((value, i) => (worst = Math.max(worst, Math.abs(value - y[i]!) / scale)));
+    }
+  }
+  return worst;
+}
+
+beforeAll(async () => {
+  await tf.setBackend('cpu');
+});
+
+describe.each([
+  ['compiled', (of: StepOptions) => compiled(of, 3, 6)],
+  ['eager', eager],
+] as const)('%s', (kind, create) => {
+  const after = async (step: TuningStep, run: (step: TuningStep) => Promise<unknown>): Promise<StepState> => {
+    await run(step);
+    const state = await step.state();
+    await step.dispose();
+    return state;
+  };
+
+  test('micro-batches accumulated equal one batch, though their numbers of targets differ', async () => {
+    const whole = await create(options);
+    const result = await whole.update(batch, settings);
+    const parts = await create(options);
+    const first = await parts.accumulate(sequences(batch, 0, 1), settings);
+    const last = await parts.update(sequences(batch, 1, 3), settings);
+    for (const exit of allExits) {
+      const id = exitId(exit);
+      expect(last.losses.get(id)!).toBeCloseTo(result.losses.get(id)!, 5);
+      expect(last.gradientNorms.get(id)!).toBeCloseTo(result.gradientNorms.get(id)!, 5);
+      expect(first.losses.get(id)!).not.toBeCloseTo(result.losses.get(id)!, 3);
+    }
+    expect(distance(await whole.state(), await parts.state())).toBeLessThan(1e-4);
+    // Nothing of the first update is left over in the second.
+    await whole.update(other, settings);
+    await parts.update(other, settings);
+    expect(distance(await whole.state(), await parts.state())).toBeLessThan(1e-4);
+    await whole.dispose();
+    await parts.dispose();
+  });
+
+  test('exits tuned together equal exits tuned alone', async () => {
+    const run = async (step: TuningStep): Promise<void> => {
+      for (const each of [batch, other, batch]) await step.update(each, settings);
+    };
+    const together = await after(await create(options), run);
+    for (const exit of allExits) {
+      const alone = await after(await create(optionsOf(model, [exit], crossEntropy)), run);
+      const names = [...alone.parameters.keys()];
+      expect(names.every((name) => name.startsWith(`${exitPath(exit)}.`))).toBe(true);
+      expect(distance(alone, together, names)).toBe(0);
+    }
+  });
+
+  test('a joint clip depends on all exits', async () => {
+    const joint = { ...options, optimiser: { ...options.optimiser, clip: 'joint', gradientClip: 0.01 } } as const;
+    const each = { ...joint, optimiser: { ...joint.optimiser, clip: 'each' } } as const;
+    const run = (step: TuningStep): Promise<unknown> => step.update(batch, settings);
+    const [a, b] = [await after(await create(joint), run), await after(await create(each), run)];
+    // The first moment is a tenth of the clipped gradient.
+    const norm = (state: StepState): number =>
+      10 * Math.hypot(...[...state.firstMoments.values()].map((m) => Math.hypot(...m)));
+    expect(norm(a)).toBeCloseTo(0.01, 5);
+    expect(norm(b)).toBeCloseTo(0.01 * Math.sqrt(allExits.length), 5);
+  });
+
+  test('a step restored goes on as if it had not stopped', async () => {
+    const steady = await create(optionsOf(model, allExits, mixed));
+    await steady.update(batch, settings);
+    const saved = await steady.state();
+    const result = await steady.update(other, settings);
+    const resumed = await create(optionsOf(model, allExits, mixed));
+    await resumed.accumulate(batch, settings); // Must be forgotten.
+    await resumed.restore(saved);
+    expect(await resumed.update(other, settings)).toEqual(result);
+    expect(distance(await resumed.state(), await steady.state())).toBe(0);
+    expect((await resumed.state()).updates).toBe(2);
+    await steady.dispose();
+    await resumed.dispose();
+  });
+
+  test('a state is a snapshot, and first values are copied', async () => {
+    const own = optionsOf(model, allExits, crossEntropy);
+    const step = await create(own);
+    const before = await step.state();
+    const kept = new Map([...before.parameters].map(([name, values]) => [name, values.slice()]));
+    for (const values of own.initial.values()) values.fill(NaN);
+    const { losses } = await step.update(batch, settings);
+    expect([...losses.values()].every(Number.isFinite)).toBe(true);
+    expect(before.parameters).toEqual(kept);
+    expect((await step.state()).parameters).not.toEqual(kept);
+    await step.dispose();
+  });
+
+  test('losses fall', async () => {
+    const step = await create(options);
+    const first = await step.update(batch, settings);
+    for (let i = 0; i < 10; i++) await step.update(batch, settings);
+    const last = await step.accumulate(batch, settings);
+    for (const [id, loss] of first.losses) expect(last.losses.get(id)!).toBeLessThan(loss);
+    await step.dispose();
+  });
+
+  test('a batch without targets changes no moment', async () => {
+    const step = await create(options);
+    const { losses, gradientNorms } = await step.update({ ...batch, targets: batch.targets.map(() => -1) }, settings);
+    expect([...losses.values(), ...gradientNorms.values()].every((value) => value === 0)).toBe(true);
+    expect([...(await step.state()).firstMoments.values()].every((values) => values.every((m) => m === 0))).toBe(true);
+    await step.dispose();
+  });
+
+  test('what is missing is named', async () => {
+    const step = await create(options);
+    await expect(step.update(batch, { ...settings, exitWeights: new Map() })).rejects.toThrow(
+      'no weight for the exit 1:embedding',
+    );
+    await expect(step.update({ ...batch, features: new Map() }, settings)).rejects.toThrow('no features at 1.end');
+    await expect(step.restore({ ...(await step.state()), parameters: new Map() })).rejects.toThrow(
+      'exits.1.embedding.head.weight',
+    );
+    await step.dispose();
+    const distilling = await create(optionsOf(model, allExits, mixed));
+    await expect(distilling.update({ ...batch, final: null }, settings)).rejects.toThrow('final state');
+    await distilling.dispose();
+    const initial = new Map([...options.initial].slice(1));
+    await expect(create({ ...options, initial })).rejects.toThrow(
+      'lacks the parameter "exits.1.embedding.head.weight"',
+    );
+  });
+
+  test('keeps no tensors', async () => {
+    const start = tf.memory().numTensors;
+    const step = await create(optionsOf(model, allExits, mixed));
+    await step.update(batch, settings);
+    const steady = tf.memory().numTensors;
+    await step.accumulate(batch, settings);
+    await step.update(batch, settings);
+    await step.restore(await step.state());
+    expect(tf.memory().numTensors).toBe(steady);
+    if (kind === 'compiled') expect(steady).toBe(start);
+    await step.accumulate(batch, settings);
+    await step.dispose();
+    expect(tf.memory().numTensors).toBe(start);
+  });
+});
+
+describe('a compiled step', () => {
+  test('takes smaller batches, as the eager one does', async () => {
+    const small = sequences(batch, 0, 2);
+    const a = await compiled(optionsOf(model, allExits, mixed), 4, 9);
+    const b = await eager(optionsOf(model, allExits, mixed));
+    const [x, y] = [await a.update(small, settings), await b.update(small, settings)];
+    for (const [id, loss] of y.losses) expect(x.losses.get(id)!).toBeCloseTo(loss, 5);
+    expect(distance(await a.state(), await b.state())).toBeLessThan(1e-3);
+    await a.dispose();
+    await b.dispose();
+  });
+
+  test('refuses larger ones', () => {
+    expect(() => padBatch(batch, 2, 6)).toThrow('a batch of 3 × 6 in a step compiled for 2 × 6');
+    expect(() => padBatch(batch, 3, 5)).toThrow();
+  });
+});
