@@ -1,20 +1,58 @@
-/** First values of the exits' parameters. */
+/** First values of the exits' parameters: copies, noise, or a fit to the final exit's state. */
+import type { TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { initialiseExit } from '../exits/initialise.ts';
+import { openFit } from '../tuning/step-fit.ts';
+import { windowsAt } from '../tuning/trainer-order.ts';
 import type { TuneParts } from './tune-parts.ts';
 
+type Values = ReadonlyMap<string, Float32Array>;
+
+/** Of a run with a limit in time, a fit takes at most this share. */
+const fitShare = 0.5;
+
 /** Copies of the backbone's parameters, or seeded noise. */
-export const plainExits = (
-  { exits, model }: TuneParts,
-  { initialise, seed }: Pick<TuneOptions, 'initialise' | 'seed'>,
-): Map<string, Float32Array> =>
-  new Map(
-    exits.flatMap((exit) => [
-      ...initialiseExit(
-        model.spec,
-        exit,
-        model.parameters,
-        initialise === 'random' ? { kind: 'random', seed } : { kind: 'copy' },
-      ),
-    ]),
-  );
+export function plainExits({ exits, model }: TuneParts, { initialise, seed }: TuneOptions): Map<string, Float32Array> {
+  const kind = initialise === 'random' ? ({ kind: 'random', seed } as const) : ({ kind: 'copy' } as const);
+  return new Map(exits.flatMap((exit) => [...initialiseExit(model.spec, exit, model.parameters, kind)]));
+}
+
+/**
+ * Fits exits, beginning with copies, on the windows that tuning takes first, so that it finds their states kept.
+ * `elapsed` gives the seconds of the run.
+ * @throws the signal's reason where it was aborted: there is nothing to keep yet.
+ */
+export async function* fitExits(
+  { exits, model, windows, wholeStates }: TuneParts,
+  { batchSize, fitTokens, minutes, seed, threads }: TuneOptions,
+  copies: Values,
+  elapsed: () => number,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, Values> {
+  const count = Math.min(windows.count, Math.ceil(fitTokens / windows.tokens));
+  yield { type: 'phase', phase: 'fit', detail: `${count} windows of ${windows.tokens} tokens` };
+  const fit = await openFit({
+    spec: model.spec,
+    exits,
+    initial: copies,
+    model: model.parameters,
+    batch: Math.min(batchSize, count),
+    tokens: windows.tokens,
+    ...(threads > 0 && { threads }),
+  });
+  try {
+    const deadline = minutes === null ? Infinity : fitShare * 60 * minutes;
+    for (let done = 0; done < count && (done === 0 || elapsed() < deadline);) {
+      const size = Math.min(batchSize, count - done);
+      await fit.add(await wholeStates.batch(windowsAt(seed, windows.count, done, size)));
+      done += size;
+      yield { type: 'progress', phase: 'fit', done, total: count, unit: 'windows' };
+      // The runtime computes without giving way: let messages in.
+      await new Promise((resolve) => void setImmediate(resolve));
+      signal.throwIfAborted();
+    }
+    return await fit.solve();
+  } finally {
+    await fit.dispose();
+  }
+}

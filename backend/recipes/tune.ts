@@ -16,7 +16,7 @@ import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { createCompiledStep } from '../tuning/step.ts';
 import { meanLoss, train, type RunLimits, type TrainerSettings } from '../tuning/trainer.ts';
 import type { TuningStep } from '../tuning/types.ts';
-import { plainExits } from './tune-initial.ts';
+import { fitExits, plainExits } from './tune-initial.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
 import { openParts, type TuneParts } from './tune-parts.ts';
 
@@ -79,18 +79,20 @@ async function* begin(
   began: number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Run> {
+  const elapsed = (): number => (performance.now() - began) / 1000;
   const plain = plainExits(parts, options);
   yield { type: 'phase', phase: 'evaluate', detail: 'exits before tuning' };
   const before = await parts.scores(plain);
   signal.throwIfAborted();
-  const initial = plain;
-  const scores = before;
+  const fits = options.initialise === 'fit';
+  const initial = fits ? yield* fitExits(parts, options, plain, elapsed, signal) : plain;
+  const scores = fits ? await parts.scores(initial) : before;
   const step = await openStep(parts, options, initial);
   const position: TrainingPosition = {
     step: 0,
     windows: 0,
     tokens: 0,
-    seconds: (performance.now() - began) / 1000,
+    seconds: elapsed(),
     best: meanLoss(scores),
     before,
     data: parts.windows.hash,

@@ -23,8 +23,8 @@ export interface TrainerSettings {
   /** Passes whose gradients make one update. */
   readonly accumulation: number;
   readonly seed: number;
-  /** Learning rate and exit weights at a share of the run from 0 to 1; `step` is that of the update, from 0. */
-  readonly settings: (share: number, step: number) => StepSettings;
+  /** Learning rate and exit weights of update `update` (from 0) of `updates`; under a limit in time, of so many parts of it. */
+  readonly settings: (update: number, updates: number) => StepSettings;
   /** Updates between two evaluations; null for about ten a run. */
   readonly evaluateEvery: number | null;
 }
@@ -57,15 +57,16 @@ const evaluationsPerRun = 10;
  * @throws UserError where the checkpoint cannot be written or the data is damaged.
  */
 export async function* train(
-  parts: TrainerParts,
+  run: TrainerParts,
   settings: TrainerSettings,
   start: TrainingPosition,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, TrainerResult> {
-  const { step, source, checkpoint, clock = () => performance.now() / 1000 } = parts;
+  const { step, source, checkpoint, clock = () => performance.now() / 1000 } = run;
   const { limits, batch, accumulation, seed } = settings;
   const perStep = batch * accumulation;
   const planned = plannedSteps(limits, source.windows.count, perStep);
+  if (planned === null && limits.seconds === null) throw new Error('a run without a limit');
   const began = clock() - start.seconds;
   const elapsed = (): number => clock() - began;
 
@@ -108,7 +109,7 @@ export async function* train(
   const evaluate = async (): Promise<EvaluationEvent> => {
     const before = elapsed();
     const { parameters } = await step.state();
-    const scores = await parts.evaluate(parameters);
+    const scores = await run.evaluate(parameters);
     const loss = meanLoss(scores);
     const best = position.best === null || loss < position.best;
     if (best) position = { ...position, best: loss };
@@ -134,7 +135,7 @@ export async function* train(
   while (!done()) {
     const from = elapsed();
     let result: StepResult | null = null;
-    const now = settings.settings(share(), position.step);
+    const now = limits.seconds === null ? settings.settings(position.step, planned!) : atShare(settings, share());
     let tokens = 0;
     for (let pass = 0; pass < accumulation; pass++) {
       await turn();
@@ -176,6 +177,11 @@ export async function* train(
   await save(metricsBytes);
   return { position: { ...position, seconds: elapsed() }, stopped };
 }
+
+/** A run whose steps nobody knows beforehand is followed in so many parts. */
+const timeParts = 1000;
+const atShare = ({ settings }: TrainerSettings, share: number): StepSettings =>
+  settings(share * (timeParts - 1), timeParts);
 
 /** Mean held-out loss of the exits, the final exit left out: what "best" means. */
 export function meanLoss(scores: readonly ExitScore[]): number {
