@@ -1,6 +1,7 @@
 /** The commands by name: help, options, and how each is run and drawn. */
 import { userError } from '../../protocol/errors.ts';
 import type { JobEvents } from '../../protocol/jobs.ts';
+import { shippedModel } from '../../protocol/options-groups.ts';
 import {
   flagOrigin,
   optionTables,
@@ -119,7 +120,8 @@ export const commands: readonly Command[] = [
       ],
     },
     (events, terminal) => showTune(events, terminal),
-    withModel,
+    // A run that goes on has a model of its own; the default does not stand in for it.
+    async (options) => (options.resume && options.model === shippedModel ? options : withModel(options)),
   ),
   recipeCommand(
     'evaluate',

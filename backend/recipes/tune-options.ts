@@ -48,7 +48,7 @@ export function resumedLimits(run: TuneOptions, now: TuneOptions, position: Trai
 
 /** Where exits go when nobody says: the model's name with `.exits` in the current folder, numbered where that is taken. */
 export function defaultDirectory(model: string): string {
-  const name = model.replace(/\.gguf$/i, '');
+  const name = path.basename(path.resolve(model)).replace(/\.gguf$/i, '');
   for (let i = 1; ; i++) {
     const directory = `${name}${i === 1 ? '' : `-${i}`}.exits`;
     if (!existsSync(directory)) return directory;
