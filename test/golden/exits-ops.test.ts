@@ -26,7 +26,9 @@ test('all golden models are there', () => {
 describe.each(families)('family %s', (family) => {
   const { ids, logits } = readGolden<{ ids: number[]; logits: number[][] }>('tiny', family, 'golden.json');
   const { spec, parameters } = openModel(join(fixtures, 'tiny', family));
-  const names = [...expectedParameters(spec).map(({ name }) => name), 'lm_head.weight'].filter(parameters.has);
+  const names = [...expectedParameters(spec).map(({ name }) => name), 'lm_head.weight'].filter((name) =>
+    parameters.has(name),
+  );
   const embedding = parameters.rows('embed_tokens.weight', ids).map((x) => x * spec.embeddingScale);
   if (spec.learnedPositions) {
     const positions = parameters.rows('embed_positions.weight', [...ids.keys()]);

@@ -68,17 +68,17 @@ const cases: Record<string, Case> = {
   'rotary of a part of each head': { values: [x], compute: (ops, a) => ops.rotary(a, 2, headDimensions, rope) },
   'attention with shared key heads': {
     values: [query, key, key],
-    compute: (ops, q, k, v) => ops.attention(q!, k!, v!, attentionOf(null), layerOf(null), ''),
+    compute: (ops, q, k, v) => ops.attention(q, k, v, attentionOf(null), layerOf(null), ''),
   },
   'attention with window and softcap': {
     values: [query, key, key],
-    compute: (ops, q, k, v) => ops.attention(q!, k!, v!, attentionOf(1.5), layerOf(2), ''),
+    compute: (ops, q, k, v) => ops.attention(q, k, v, attentionOf(1.5), layerOf(2), ''),
   },
   silu: { values: [x], compute: (ops, a) => ops.activation(a, 'silu') },
   gelu: { values: [x], compute: (ops, a) => ops.activation(a, 'gelu') },
   'gelu with tanh': { values: [x], compute: (ops, a) => ops.activation(a, 'gelu_tanh') },
-  add: { values: [x, x], compute: (ops, a, b) => ops.add(a, ops.mul(b!, b!)) },
-  mul: { values: [x, x], compute: (ops, a, b) => ops.mul(a, b!) },
+  add: { values: [x, x], compute: (ops, a, b) => ops.add(a, ops.mul(b, b)) },
+  mul: { values: [x, x], compute: (ops, a, b) => ops.mul(a, b) },
   scale: { values: [x], compute: (ops, a) => ops.mul(ops.scale(a, 3), a) },
   softcap: { values: [x], compute: (ops, a) => ops.softcap(a, 0.8) },
   'halves and concat': {

@@ -26,11 +26,7 @@ test.each([true, false])('updates as torch.optim.AdamW does; decay: %s', (decay)
   let parameter = [...numbers(size, 1)];
   let first: number[] = Array<number>(size).fill(0);
   let second: number[] = Array<number>(size).fill(0);
-  let state = { parameter: tf.tensor(parameter), first: tf.zeros([size]), second: tf.zeros([size]) } as {
-    parameter: tf.Tensor;
-    first: tf.Tensor;
-    second: tf.Tensor;
-  };
+  let state = { parameter: tf.tensor(parameter), first: tf.zeros([size]), second: tf.zeros([size]) };
   for (let update = 1; update <= 5; update++) {
     const gradient = [...numbers(size, 10 + update)];
     const scale = 0.5;

@@ -1,0 +1,215 @@
+/** The closed form: on systems with a known answer, and on exits for which a perfect linear answer exists. */
+import '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import '../../../backend/autodiff/gradients.ts';
+import { deferTargets, shortlistMask, solveRidge } from '../../../backend/exits/fit.ts';
+import { initialiseExit } from '../../../backend/exits/initialise.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import { openModel } from '../../../backend/model/open.ts';
+import { openFit } from '../../../backend/tuning/step-fit.ts';
+import type { StepBatch } from '../../../backend/tuning/types.ts';
+import { fixtures } from '../../support/golden.ts';
+import { numbers } from '../autodiff/numbers.ts';
+
+beforeAll(async () => {
+  await tf.setBackend('cpu');
+});
+
+describe('ridge regression', () => {
+  test('has the known solution of a small system', () => {
+    const a = Float64Array.of(4, 2, 2, 3);
+    const exact = solveRidge(a, Float64Array.of(10, 0, 8, 4), 2, 2, 0);
+    [1.75, -1, 1.5, 2].forEach((value, i) => expect(exact[i]).toBeCloseTo(value, 9));
+    // λ = 2/7 · mean diagonal = 1: (5 2; 2 4)⁻¹ (10; 8).
+    const ridge = solveRidge(a, Float64Array.of(10, 8), 2, 1, 2 / 7);
+    expect([...ridge].map((value) => Number(value.toFixed(9)))).toEqual([1.5, 1.25]);
+  });
+
+  test('inverts what a random matrix did', () => {
+    const size = 30;
+    const x = Float64Array.from(numbers(100 * size, 1));
+    const gram = new Float64Array(size * size);
+    for (let t = 0; t < 100; t++)
+      for (let i = 0; i < size; i++)
+        for (let j = 0; j < size; j++) gram[i * size + j]! += x[t * size + i]! * x[t * size + j]!;
+    const truth = Float64Array.from(numbers(size * 7, 2));
+    const right = new Float64Array(size * 7);
+    for (let i = 0; i < size; i++)
+      for (let k = 0; k < size; k++)
+        for (let c = 0; c < 7; c++) right[i * 7 + c]! += gram[i * size + k]! * truth[k * 7 + c]!;
+    solveRidge(gram, right, size, 7, 0).forEach((value, i) => expect(value).toBeCloseTo(truth[i]!, 6));
+  });
+
+  test('holds where the sums are singular, and refuses what is not finite', () => {
+    const solution = solveRidge(Float64Array.of(1, 1, 1, 1), Float64Array.of(2, 2), 2, 1, 0);
+    expect(solution[0]! + solution[1]!).toBeCloseTo(2, 3);
+    expect([...solveRidge(new Float64Array(4), new Float64Array(2), 2, 1, 1e-3)]).toEqual([0, 0]);
+    expect(() => solveRidge(Float64Array.of(NaN, 0, 0, 1), Float64Array.of(1, 1), 2, 1, 1e-3)).toThrow('not finite');
+  });
+});
+
+test('the defer class is the log-sum-exp of what is not listed', () => {
+  const [tokens, hidden, vocabulary] = [5, 3, 7];
+  const [state, head] = [numbers(tokens * hidden, 1), numbers(vocabulary * hidden, 2)];
+  const listed = [1, 5];
+  const values = tf.tidy(() =>
+    deferTargets(
+      tf.tensor(state.slice(), [tokens, hidden]),
+      tf.tensor(head.slice(), [vocabulary, hidden]),
+      tf.tensor(shortlistMask(listed, vocabulary), [1, vocabulary]),
+      null,
+      2,
+    ).dataSync(),
+  );
+  for (let t = 0; t < tokens; t++) {
+    let sum = 0;
+    for (const id of [0, 2, 3, 4, 6]) {
+      let logit = 0;
+      for (let j = 0; j < hidden; j++) logit += state[t * hidden + j]! * head[id * hidden + j]!;
+      sum += Math.exp(logit);
+    }
+    expect(values[t]).toBeCloseTo(Math.log(sum), 5);
+  }
+});
+
+describe('a fit', () => {
+  const model = openModel(join(fixtures, 'tiny', 'llama-untied'));
+  const { spec, parameters } = model;
+  const { hidden, vocabulary } = spec;
+  const listed = [4, 9, 100];
+  const exits: ExitSpec[] = [
+    { layer: 1, architecture: 'embedding', head: { kind: 'own' } },
+    { layer: 2, architecture: 'lens', head: { kind: 'shared' } },
+    { layer: 3, architecture: 'norm', head: { kind: 'shortlist', tokens: listed } },
+    { layer: 3, architecture: 'lens', head: { kind: 'shortlist', tokens: listed } },
+    { layer: 3, architecture: 'norm', head: { kind: 'shared' } },
+  ].map((exit) => exit as ExitSpec);
+  // Only distinct exits may share a layer and an architecture.
+  const chosen = exits.slice(0, 4);
+  const initial = new Map(chosen.flatMap((exit) => [...initialiseExit(spec, exit, parameters, { kind: 'copy' })]));
+  const gain = parameters.values('norm.weight');
+  const lmHead = parameters.values('lm_head.weight');
+  const [batch, tokens] = [4, 40];
+  const rotation = numbers(hidden * hidden, 77).map((x) => x / 4);
+
+  function normed(rows: Float32Array): Float32Array {
+    return rows.map((x, i) => {
+      const begin = Math.floor(i / hidden) * hidden;
+      const square = rows.subarray(begin, begin + hidden).reduce((sum, y) => sum + y * y, 0) / hidden;
+      return (x / Math.sqrt(square + spec.norm.epsilon)) * gain[i - begin]!;
+    });
+  }
+  const times = (rows: Float32Array, matrix: Float32Array, columns: number): Float32Array => {
+    const product = new Float32Array((rows.length / hidden) * columns);
+    for (let t = 0; t < rows.length / hidden; t++)
+      for (let c = 0; c < columns; c++) {
+        let sum = 0;
+        for (let j = 0; j < hidden; j++) sum += rows[t * hidden + j]! * matrix[c * hidden + j]!;
+        product[t * columns + c] = sum;
+      }
+    return product;
+  };
+
+  /** Features of which the final state is a linear image of each exit's state: layer 1's itself, 2's and 3's normed. */
+  function batchOf(seed: number): StepBatch {
+    const stream = numbers(batch * tokens * hidden, seed).map((x) => 3 * x);
+    const state = normed(stream);
+    return {
+      batch,
+      tokens,
+      features: new Map([
+        ['1.end', state],
+        ['2.end', stream],
+        ['3.end', stream],
+      ]),
+      targets: Int32Array.from({ length: batch * tokens }, (_, i) => (i % 5 ? 1 : -1)),
+      final: times(state, rotation, hidden),
+    };
+  }
+
+  test('finds the linear map that there is, and puts it where the exit has a place', async () => {
+    const fit = await openFit({
+      spec,
+      exits: chosen,
+      initial,
+      model: parameters,
+      batch: batch + 1,
+      tokens,
+      ridge: 1e-9,
+    });
+    const junk = numbers(batch * tokens * hidden, 5);
+    for (let i = 0; i < 3; i++) {
+      const good = batchOf(10 + i);
+      // Positions without a target do not count, whatever they hold.
+      const final = good.final!.map((x, k) => (Math.floor(k / hidden) % 5 ? x : junk[k]!));
+      await fit.add({ ...good, final });
+    }
+    expect(fit.tokens).toBe(3 * batch * tokens * 0.8);
+    const fitted = await fit.solve();
+    await fit.dispose();
+    expect([...fitted.keys()].sort()).toEqual([...initial.keys()].sort());
+
+    for (const layer of [2, 3]) {
+      const translator = fitted.get(`exits.${layer}.lens.translator.weight`)!;
+      rotation.forEach((value, i) => expect(translator[i]).toBeCloseTo(value, 3));
+    }
+    const test = batchOf(20);
+    const state = normed(test.features.get('2.end')!);
+    const logits = times(test.final!, lmHead, vocabulary);
+    const close = (a: Float32Array, b: Float32Array): void => {
+      const scale = Math.sqrt(b.reduce((sum, x) => sum + x * x, 0) / b.length);
+      a.forEach((value, i) => expect(Math.abs(value - b[i]!) / scale).toBeLessThan(5e-3));
+    };
+    close(times(state, fitted.get('exits.1.embedding.head.weight')!, vocabulary), logits);
+    const short = logits.filter((_, i) => listed.includes(i % vocabulary));
+    const classes = listed.length + 1;
+    const head = fitted.get('exits.3.norm.head.weight')!;
+    close(
+      times(state, head, classes).filter((_, i) => i % classes < listed.length),
+      short,
+    );
+    // A lens folds nothing into its head; but both heads' defer rows do as well as a linear row can.
+    expect(fitted.get('exits.3.lens.head.weight')!.slice(0, -hidden)).toEqual(
+      initial.get('exits.3.lens.head.weight')!.slice(0, -hidden),
+    );
+    const lensState = times(state, rotation, hidden);
+    const defers = times(lensState, fitted.get('exits.3.lens.head.weight')!, classes).filter(
+      (_, i) => i % classes === listed.length,
+    );
+    close(
+      times(state, head, classes).filter((_, i) => i % classes === listed.length),
+      defers,
+    );
+    // On the text of the fit, the row is nearer to what defer should say than a copy's or none.
+    const seen = batchOf(10);
+    const seenState = normed(seen.features.get('3.end')!);
+    const seenLogits = times(seen.final!, lmHead, vocabulary);
+    const squares = (weights: Float32Array): number => {
+      const guesses = times(seenState, weights.slice(-hidden), 1);
+      return guesses.reduce((sum, guess, t) => {
+        const row = seenLogits.subarray(t * vocabulary, (t + 1) * vocabulary).filter((_, id) => !listed.includes(id));
+        return sum + (t % 5 ? (guess - Math.log(row.reduce((all, x) => all + Math.exp(x), 0))) ** 2 : 0);
+      }, 0);
+    };
+    expect(squares(head)).toBeLessThan(0.95 * squares(new Float32Array(hidden)));
+    expect(squares(head)).toBeLessThan(0.95 * squares(initial.get('exits.3.norm.head.weight')!));
+  });
+
+  test('leaves an exit with nowhere to put it as it was', async () => {
+    const shared = exits.slice(4);
+    const copy = initialiseExit(spec, shared[0]!, parameters, { kind: 'copy' });
+    const fit = await openFit({ spec, exits: shared, initial: copy, model: parameters, batch, tokens });
+    await expect(fit.solve()).rejects.toThrow('no tokens');
+    await fit.add(batchOf(1));
+    expect(await fit.solve()).toEqual(copy);
+    await fit.dispose();
+  });
+
+  test('needs the final state', async () => {
+    const fit = await openFit({ spec, exits: chosen, initial, model: parameters, batch, tokens });
+    await expect(fit.add({ ...batchOf(1), final: null })).rejects.toThrow('final state');
+    await fit.dispose();
+  });
+});
