@@ -108,7 +108,7 @@ export function createCurvesPanel(
     panel = adopted;
     isReady = false;
     adopted.webview.options = webviewOptions(context.extensionUri);
-    adopted.iconPath = vscode.Uri.joinPath(context.extensionUri, 'extension', 'media', 'early-exit.svg');
+    adopted.iconPath = panelIcon(context.extensionUri);
     adopted.webview.onDidReceiveMessage((value: unknown) => {
       const message = readViewMessage(value);
       if (message) void receive(message).catch((error: unknown) => showFailure({ backend }, error));
@@ -181,6 +181,11 @@ async function saveExport({ format, name, data }: Extract<ViewMessage, { type: '
   });
   if (target) await vscode.workspace.fs.writeFile(target, Buffer.from(data, format === 'png' ? 'base64' : 'utf8'));
 }
+
+export const panelIcon = (extension: vscode.Uri): { light: vscode.Uri; dark: vscode.Uri } => ({
+  light: vscode.Uri.joinPath(extension, 'extension', 'media', 'exittrace-light.svg'),
+  dark: vscode.Uri.joinPath(extension, 'extension', 'media', 'exittrace-dark.svg'),
+});
 
 /** The bundle of the display language; a webview looks its texts up by their English. */
 export const translations = (): Record<string, string> =>

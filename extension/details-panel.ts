@@ -3,7 +3,7 @@ import * as vscode from 'vscode';
 import { serialiseTrace, type Trace } from '../protocol/exittrace.ts';
 import { readViewMessage, type HostMessage } from '../protocol/webview.ts';
 import type { Backend } from './backend.ts';
-import { translations } from './curves-panel.ts';
+import { panelIcon, translations } from './curves-panel.ts';
 import { tokenSpan } from './generated-text.ts';
 import type { Generations } from './generations.ts';
 import { webviewOptions, webviewPage } from './webview-page.ts';
@@ -51,6 +51,7 @@ export function createDetailsPanel(
       { viewColumn: vscode.ViewColumn.Beside, preserveFocus: true },
       webviewOptions(context.extensionUri),
     );
+    opened.iconPath = panelIcon(context.extensionUri);
     opened.webview.onDidReceiveMessage((value: unknown) => {
       const message = readViewMessage(value);
       if (message?.type === 'ready') {

@@ -41,11 +41,13 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
 
   const build = (): uPlot => {
     const colours = theme!;
+    const whole = (_: uPlot, splits: number[]): (string | null)[] =>
+      splits.map((value) => (Number.isInteger(value) ? value.toLocaleString('en') : null));
     const axis = {
       stroke: colours.muted,
       font: colours.font,
-      grid: { stroke: colours.grid },
-      ticks: { stroke: colours.grid },
+      grid: { stroke: colours.grid, width: 1 },
+      ticks: { stroke: colours.grid, width: 1, size: 5 },
     };
     const series: uPlot.Series[] = model.curves.map((curve) => {
       const { strokeWidth, opacity, dash } = curveStyle(curve, model.curves);
@@ -69,7 +71,14 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
           y: { distr: logarithmic ? 3 : 1, range: () => valueRange(model, logarithmic) },
         },
         axes: [
-          { ...axis, label: texts().step, labelFont: colours.font, labelSize: 18 },
+          {
+            ...axis,
+            values: whole,
+            incrs: stepIncrements,
+            label: texts().step,
+            labelFont: colours.font,
+            labelSize: 18,
+          },
           { ...axis, label: texts().loss, labelFont: colours.font, labelSize: 18, size: 48 },
         ],
         cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
@@ -173,6 +182,11 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     },
   };
 }
+
+/** Steps are whole numbers. */
+const stepIncrements = [1, 2, 5]
+  .flatMap((factor) => [0, 1, 2, 3, 4, 5, 6, 7].map((power) => factor * 10 ** power))
+  .sort((a, b) => a - b);
 
 /** A canvas draws thin lines clearer in a mixed colour than with alpha. */
 const mix = (colour: string, background: string, share: number): string =>

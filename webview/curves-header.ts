@@ -43,9 +43,9 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
       const isRunning = run.state === 'running';
       replace(
         figures,
-        ...figure(t('step'), run.steps > 0 ? t('{0} of {1}', number(run.step), number(run.steps)) : '–'),
-        ...figure(t('tokens per second'), run.tokensPerSecond > 0 ? number(run.tokensPerSecond) : '–'),
-        ...(isRunning ? figure(t('left'), run.steps > 0 ? duration(run.secondsLeft) : '–') : []),
+        figure(t('step'), run.steps > 0 ? t('{0} of {1}', number(run.step), number(run.steps)) : '–'),
+        figure(t('tokens per second'), run.tokensPerSecond > 0 ? number(run.tokensPerSecond) : '–'),
+        isRunning ? figure(t('left'), run.steps > 0 ? duration(run.secondsLeft) : '–') : null,
       );
       // What the figures say already is not said twice.
       message.textContent = /^Step \d/.test(run.message) ? '' : run.message;
@@ -64,7 +64,8 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
   };
 }
 
-const figure = (name: string, value: string): HTMLElement[] => [element('dt', {}, name), element('dd', {}, value)];
+const figure = (name: string, value: string): HTMLElement =>
+  element('div', {}, element('dt', {}, name), element('dd', {}, value));
 
 const number = (value: number): string =>
   value.toLocaleString(document.documentElement.lang || 'en', { maximumFractionDigits: value < 10 ? 1 : 0 });

@@ -108,7 +108,7 @@ function summary({ tokens, layers, model, policy }: Trace): HTMLElement {
   return element(
     'dl',
     { class: 'figures' },
-    ...figures.flatMap(([name, value]) => [element('dt', {}, name!), element('dd', {}, value!)]),
+    ...figures.map(([name, value]) => element('div', {}, element('dt', {}, name!), element('dd', {}, value!))),
   );
 }
 

@@ -11,6 +11,8 @@ export interface Theme {
 }
 
 const chartColours = ['blue', 'orange', 'purple', 'green', 'red', 'yellow'];
+/** On black the theme's own orange and purple are too dark for a thin line. */
+const highContrastPalette = ['#4aa8ff', '#ffb454', '#d7a2ff', '#89d185', '#ff8a8a', '#ffe66b'];
 
 export function readTheme(): Theme {
   const style = getComputedStyle(document.documentElement);
@@ -22,8 +24,11 @@ export function readTheme(): Theme {
     background: colour('editor-background', '#1e1e1e'),
     foreground,
     muted: isHighContrast ? foreground : colour('descriptionForeground', foreground),
-    grid: withAlpha(foreground, isHighContrast ? 0.35 : 0.12),
-    palette: chartColours.map((name) => colour(`charts-${name}`, foreground)),
+    grid: withAlpha(foreground, isHighContrast ? 0.25 : 0.1),
+    palette:
+      isHighContrast && !document.body.classList.contains('vscode-high-contrast-light')
+        ? highContrastPalette
+        : chartColours.map((name) => colour(`charts-${name}`, foreground)),
     font: `12px ${style.getPropertyValue('--vscode-font-family').trim() || 'sans-serif'}`,
   };
 }

@@ -2,7 +2,7 @@
  * Runs the integration suites inside a real VS Code: `server` (default) in a VS Code server from the npm registry with a
  * headless Chromium, `desktop` in a desktop VS Code that @vscode/test-electron downloads. Ends with `N passed, N failed`.
  *
- *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT]
+ *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT] [--extension DIR]
  */
 import { createWriteStream, existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -23,7 +23,7 @@ const cache = path.join(repository, '.cache/integration');
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { only: { type: 'string' }, test: { type: 'string' } },
+    options: { only: { type: 'string' }, test: { type: 'string' }, extension: { type: 'string' } },
   });
   const host = positionals[0] ?? 'server';
   const only = values.only?.split(',');
@@ -32,7 +32,8 @@ async function main(): Promise<number> {
     console.error(`Known hosts: server, desktop. Known suites: ${sessions.map(({ name }) => name).join(', ')}.`);
     return 2;
   }
-  if (!existsSync(path.join(repository, 'dist/extension.cjs'))) {
+  const source = path.resolve(values.extension ?? repository);
+  if (!existsSync(path.join(source, 'dist/extension.cjs'))) {
     console.error('dist/ is missing: run npm run build first.');
     return 2;
   }
@@ -47,7 +48,7 @@ async function main(): Promise<number> {
     EARLY_EXIT_TEST_REPOSITORY: repository,
     EARLY_EXIT_TEST_ONLY: values.test ?? '',
   };
-  const run = host === 'server' ? await inServer(environment) : inDesktop(environment);
+  const run = host === 'server' ? await inServer(source, environment) : inDesktop(source, environment);
   const all: { suite: string; results: Result[] }[] = [];
   for (const session of chosen) {
     const screenshots = path.join(cache, 'screenshots', session.name);
@@ -84,7 +85,7 @@ interface Host {
   end(): Promise<void>;
 }
 
-async function inServer(environment: Record<string, string>): Promise<Host> {
+async function inServer(source: string, environment: Record<string, string>): Promise<Host> {
   await mkdir(cache, { recursive: true });
   const log = createWriteStream(path.join(cache, 'workbench.log'));
   const vscode = await ensureServer(cache);
@@ -92,14 +93,10 @@ async function inServer(environment: Record<string, string>): Promise<Host> {
   return {
     session: async (session, place) => {
       // A server of its own for each session: extensions and settings of one must not reach the next.
-      const server = await startServer(vscode, log, environment);
+      const settings = { ...commonSettings, ...trustSettings(session.untrusted ?? false), ...session.settings };
+      const server = await startServer(vscode, settings, log, environment);
       try {
-        await server.writeSettings({
-          ...commonSettings,
-          ...trustSettings(session.untrusted ?? false),
-          ...session.settings,
-        });
-        const extension = session.packaged ? await emptyExtension() : repository;
+        const extension = session.packaged ? await emptyExtension() : source;
         if (session.packaged) await server.installExtension(await packagedExtension());
         return await runWindow(
           browser,
@@ -108,7 +105,7 @@ async function inServer(environment: Record<string, string>): Promise<Host> {
             folder: place.workspace,
             extension,
             tests: place.tests,
-            limitSeconds: session.limit ?? 180,
+            limitSeconds: session.limit ?? 400,
             control: { directory: place.control, screenshots: place.screenshots },
           },
           log,
@@ -124,12 +121,12 @@ async function inServer(environment: Record<string, string>): Promise<Host> {
   };
 }
 
-function inDesktop(environment: Record<string, string>): Host {
+function inDesktop(source: string, environment: Record<string, string>): Host {
   return {
     session: async (session, place) =>
       runDesktop({
         cache,
-        extension: session.packaged ? await emptyExtension() : repository,
+        extension: session.packaged ? await emptyExtension() : source,
         vsix: session.packaged ? await packagedExtension() : null,
         settings: { ...commonSettings, ...trustSettings(session.untrusted ?? false), ...session.settings },
         environment,

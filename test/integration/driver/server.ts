@@ -17,8 +17,6 @@ export const HOST = '127.0.0.1';
 export interface Server {
   readonly port: number;
   readonly pid: number;
-  /** Replaces the user settings; a page that opens afterwards sees them. */
-  writeSettings(settings: Record<string, unknown>): Promise<void>;
   installExtension(vsix: string): Promise<void>;
   stop(): Promise<void>;
 }
@@ -60,6 +58,7 @@ export async function ensureServer(cache: string): Promise<string> {
 /** Starts the server on a free port in a process group of its own, which dies with this process. */
 export async function startServer(
   vscode: string,
+  settings: Record<string, unknown>,
   log: WriteStream,
   environment: Record<string, string>,
 ): Promise<Server> {
@@ -67,6 +66,7 @@ export async function startServer(
   const userData = path.join(data, 'data/User');
   const extensions = path.join(data, 'extensions');
   await mkdir(userData, { recursive: true });
+  await writeFile(path.join(userData, 'settings.json'), JSON.stringify(settings, null, 2));
   const main = path.join(vscode, 'out/server-main.js');
   const folders = ['--server-data-dir', data, '--extensions-dir', extensions];
   const env = { ...process.env, TMPDIR: data, EXTENSIONS_GALLERY: '{}', ...environment };
@@ -105,7 +105,6 @@ export async function startServer(
   return {
     port,
     pid: child.pid!,
-    writeSettings: (settings) => writeFile(path.join(userData, 'settings.json'), JSON.stringify(settings, null, 2)),
     installExtension: async (vsix) => {
       await promisify(execFile)(process.execPath, [main, '--install-extension', vsix, ...folders], { env });
     },

@@ -14,7 +14,31 @@ export interface Session {
   readonly limit?: number;
 }
 
-export const sessions: readonly Session[] = [{ name: 'activation' }];
+/** Settings for a tuning that takes seconds and still shows every part at work. */
+const quickTuning = {
+  'earlyExit.exits': '4:norm,8:norm',
+  'earlyExit.tuning.shortlist': 512,
+  'earlyExit.tuning.fitTokens': 4_000,
+  'earlyExit.tuning.evaluationTokens': 1_024,
+  'earlyExit.tuning.sequenceLength': 128,
+  'earlyExit.tuning.learningRate': 1e-3,
+};
+
+export const sessions: readonly Session[] = [
+  { name: 'activation' },
+  { name: 'tuning', settings: { ...quickTuning, 'earlyExit.tuning.steps': 120, 'earlyExit.tuning.evaluateEvery': 20 } },
+  {
+    name: 'generation',
+    settings: {
+      ...quickTuning,
+      'earlyExit.exits': '4,8',
+      'earlyExit.model': 'typescript-5m',
+      'earlyExit.tuning.preset': 'quick',
+      'earlyExit.tuning.data': ['src/**/*.ts'],
+      'earlyExit.tuning.steps': 10,
+    },
+  },
+];
 
 export const commonSettings = {
   'workbench.startupEditor': 'none',

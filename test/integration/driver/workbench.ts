@@ -27,7 +27,7 @@ export async function runWindow(browser: Browser, window: Window, log: WriteStre
     ['skipWelcome', 'true'],
   ];
   const query = new URLSearchParams({ folder: window.folder, payload: JSON.stringify(payload) });
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, acceptDownloads: true });
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US' });
   const page = await context.newPage();
   const stopped = new AbortController();
   try {
@@ -45,6 +45,8 @@ export async function runWindow(browser: Browser, window: Window, log: WriteStre
 
 async function watch(page: Page, window: Window, log: WriteStream): Promise<number> {
   page.on('console', (message) => log.write(`[workbench] ${message.text()}\n`));
+  page.on('requestfailed', (request) => log.write(`[failed] ${request.url()} ${request.failure()?.errorText ?? ''}\n`));
+  page.on('pageerror', (error) => log.write(`[page error] ${error.stack ?? error.message}\n`));
   return new Promise<number>((resolve, reject) => {
     page.once('crash', () => reject(new Error('The workbench page crashed')));
     setTimeout(() => reject(new Error(`Timed out after ${window.limitSeconds} s`)), 1000 * window.limitSeconds).unref();

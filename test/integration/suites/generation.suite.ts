@@ -1,0 +1,251 @@
+/** Generating at the cursor: tokens with lenses, hovers and colours, which follow edits and go when the text is edited. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { parseTrace, serialiseTrace } from '../../../protocol/exittrace.ts';
+import type { GenerateResult } from '../../../protocol/server.ts';
+import { delay, inView, inWorkbench, screenshot, until } from '../harness/driver.ts';
+import { activate, fileUri, runIs, setTheme, themes, workspaceFolder } from '../harness/extension.ts';
+import { suite, test } from '../harness/suite.ts';
+
+const lensesOf = async (uri: vscode.Uri): Promise<vscode.CodeLens[]> => {
+  const all = await vscode.commands.executeCommand<vscode.CodeLens[]>('vscode.executeCodeLensProvider', uri, 100);
+  return all.filter((lens) => lens.command?.command === 'earlyExit.showDetails');
+};
+const hoverAt = async (uri: vscode.Uri, position: vscode.Position): Promise<string> => {
+  const hovers = await vscode.commands.executeCommand<vscode.Hover[]>('vscode.executeHoverProvider', uri, position);
+  return hovers
+    .flatMap(({ contents }) => contents.map((each) => (typeof each === 'string' ? each : each.value)))
+    .join('\n');
+};
+
+/** Background colours of inline decorations on the screen, with how often each is there. */
+const decorationColours = (): Promise<Record<string, number>> =>
+  inWorkbench(
+    `(() => { const found = {}; for (const each of document.querySelectorAll('.view-overlays .cdr, .view-line span span')) { const colour = getComputedStyle(each).backgroundColor; if (colour !== 'rgba(0, 0, 0, 0)' && /ced-/.test(each.className)) found[colour] = (found[colour] ?? 0) + 1; } return found; })()`,
+  );
+
+const original = (): string => readFileSync(path.join(workspaceFolder(), 'sums.ts'), 'utf8');
+let result: GenerateResult;
+let document: vscode.TextDocument;
+let start = 0;
+
+export const run = suite([
+  test('has exits tuned on this folder', async () => {
+    const api = await activate();
+    const run = await api.startRun({});
+    assert.ok(run);
+    await runIs(api, run.id, ['finished'], 110);
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+  }),
+
+  test('streams tokens in at the cursor, each with its exit', async () => {
+    const api = await activate();
+    const editor = await vscode.window.showTextDocument(fileUri('sums.ts'));
+    ({ document } = editor);
+    start = document.getText().length;
+    const end = document.positionAt(start);
+    editor.selection = new vscode.Selection(end, end);
+    const seen: number[] = [];
+    const watch = vscode.workspace.onDidChangeTextDocument(({ contentChanges }) => seen.push(contentChanges.length));
+    result = (await api.generateAtCursor({ maxTokens: 40, threshold: '0.3' }))!;
+    watch.dispose();
+    assert.ok(result, 'something was generated');
+    const text = result.trace.tokens.map((token) => token.text).join('');
+    assert.equal(document.getText().slice(start), text);
+    assert.equal(result.trace.tokens.length, 40);
+    assert.equal(result.trace.layers, 12);
+    assert.deepEqual(result.trace.exits, ['4:lens', '8:lens', 'final']);
+    assert.ok(seen.length > 3, `it came in ${seen.length} edits`);
+    for (const token of result.trace.tokens) {
+      assert.ok(['4:lens', '8:lens', 'final'].includes(token.exit));
+      assert.deepEqual(
+        token.opinions?.map(({ exit }) => exit),
+        ['4:lens', '8:lens', 'final'],
+      );
+    }
+    assert.ok(result.meanLayer < 12, `mean layer ${result.meanLayer}`);
+  }),
+
+  test('has a lens above each generated line that previews its exits', async () => {
+    const lines = new Set(
+      result.trace.tokens.map((_, i) => {
+        const before = result.trace.tokens
+          .slice(0, i)
+          .map((token) => token.text)
+          .join('');
+        return document.positionAt(start + before.length).line;
+      }),
+    );
+    const lenses = await until('lenses', async () => {
+      const found = await lensesOf(document.uri);
+      return found.length === lines.size ? found : null;
+    });
+    assert.deepEqual(
+      lenses.map((lens) => lens.range.start.line),
+      [...lines],
+    );
+    for (const lens of lenses) assert.match(lens.command!.title, /^layers \d+( \d+)*( …)? · mean \d+\.\d of 12/);
+  }),
+
+  test('says on hover what every exit would have said', async () => {
+    const text = await hoverAt(document.uri, document.positionAt(start));
+    const [first] = result.trace.tokens;
+    assert.ok(text.includes(`**Layer ${first!.layer} of 12**`), text);
+    for (const exit of ['4:lens', '8:lens', 'final']) assert.ok(text.includes(exit), `${exit} in ${text}`);
+  }),
+
+  test('colours tokens by their depth, and pictures it', async () => {
+    const editor = vscode.window.activeTextEditor!;
+    editor.revealRange(
+      new vscode.Range(document.positionAt(start), document.positionAt(start)),
+      vscode.TextEditorRevealType.AtTop,
+    );
+    const colours = await until('decorations', async () => {
+      const found = await decorationColours();
+      return Object.keys(found).length > 0 ? found : null;
+    });
+    const layers = new Set(result.trace.tokens.map((token) => token.layer));
+    assert.equal(Object.keys(colours).length, layers.size, JSON.stringify(colours));
+    for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
+      await setTheme(theme);
+      await delay(1500);
+      await screenshot(`editor-${theme}`);
+    }
+    await setTheme('dark');
+  }),
+
+  test('keeps lenses and hovers right while the user edits around the text', async () => {
+    const before = await lensesOf(document.uri);
+    const edit = new vscode.WorkspaceEdit();
+    edit.insert(document.uri, new vscode.Position(0, 0), '// one\n// two\n');
+    edit.insert(document.uri, document.positionAt(document.getText().length), '\n// the end\n');
+    await vscode.workspace.applyEdit(edit);
+    const after = await until('moved lenses', async () => {
+      const found = await lensesOf(document.uri);
+      return found[0]?.range.start.line === before[0]!.range.start.line + 2 ? found : null;
+    });
+    assert.deepEqual(
+      after.map((lens) => [lens.range.start.line - 2, lens.range.start.character, lens.command?.title]),
+      before.map((lens) => [lens.range.start.line, lens.range.start.character, lens.command?.title]),
+    );
+    const moved = start + '// one\n// two\n'.length;
+    assert.match(await hoverAt(document.uri, document.positionAt(moved)), /\*\*Layer \d+ of 12\*\*/);
+    assert.doesNotMatch(await hoverAt(document.uri, new vscode.Position(0, 3)), /\*\*Layer/);
+  }),
+
+  test('opens the details from a lens', async () => {
+    const [lens] = await lensesOf(document.uri);
+    const { command, arguments: given = [] } = lens!.command!;
+    await vscode.commands.executeCommand(command, ...(given as unknown[]));
+    const count = await until('the details', () =>
+      inView<number>('details', `document.querySelectorAll('.token').length`).catch(() => 0),
+    );
+    assert.equal(count, 40);
+    const rows = await inView<string[]>(
+      'details',
+      `[...document.querySelectorAll('.opinions tbody th')].map((cell) => cell.textContent)`,
+    );
+    assert.deepEqual(rows, ['4:lens', '8:lens', 'final']);
+    for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
+      await setTheme(theme);
+      await delay(1200);
+      await screenshot(`details-${theme}`);
+    }
+    await setTheme('dark');
+    await vscode.commands.executeCommand('workbench.action.closeEditorsInOtherGroups');
+  }),
+
+  test('switches lenses and hovers off one by one', async () => {
+    const configuration = vscode.workspace.getConfiguration('earlyExit.display');
+    await configuration.update('codeLens', false, vscode.ConfigurationTarget.Global);
+    await until('no lenses', async () => (await lensesOf(document.uri)).length === 0);
+    const moved = document.positionAt(start + '// one\n// two\n'.length);
+    assert.match(await hoverAt(document.uri, moved), /\*\*Layer/);
+    await configuration.update('hover', false, vscode.ConfigurationTarget.Global);
+    await until('no hover', async () => !/\*\*Layer/.test(await hoverAt(document.uri, moved)));
+    await configuration.update('colours', false, vscode.ConfigurationTarget.Global);
+    await until('no colours', async () => Object.keys(await decorationColours()).length === 0);
+    for (const name of ['codeLens', 'hover', 'colours']) {
+      await configuration.update(name, undefined, vscode.ConfigurationTarget.Global);
+    }
+    await until('lenses again', async () => (await lensesOf(document.uri)).length > 0);
+  }),
+
+  test('forgets the trace once the text itself is edited', async () => {
+    const edit = new vscode.WorkspaceEdit();
+    edit.insert(document.uri, document.positionAt(start + '// one\n// two\n'.length + 1), '!');
+    await vscode.workspace.applyEdit(edit);
+    await until('no lenses', async () => (await lensesOf(document.uri)).length === 0);
+    await vscode.window.showTextDocument(document);
+    await vscode.commands.executeCommand('workbench.action.files.revert');
+  }),
+
+  test('is undone in one step', async () => {
+    const api = await activate();
+    const editor = await vscode.window.showTextDocument(document);
+    assert.equal(document.getText(), original());
+    const end = document.positionAt(start);
+    editor.selection = new vscode.Selection(end, end);
+    await api.generateAtCursor({ maxTokens: 12 });
+    assert.notEqual(document.getText(), original());
+    await vscode.commands.executeCommand('undo');
+    assert.equal(document.getText(), original());
+    await until('no lenses', async () => (await lensesOf(document.uri)).length === 0);
+  }),
+
+  test('opens a saved trace with lenses, hovers, an outline and its own colours', async () => {
+    const file = path.join(workspaceFolder(), 'generation.exittrace');
+    writeFileSync(file, serialiseTrace(result.trace));
+    const opened = await vscode.workspace.openTextDocument(file);
+    assert.equal(opened.languageId, 'exittrace');
+    assert.deepEqual(parseTrace(opened.getText()).trace, result.trace);
+    await vscode.window.showTextDocument(opened);
+    const lenses = await until('lenses', async () => {
+      const found = await lensesOf(opened.uri);
+      return found.length > 0 ? found : null;
+    });
+    assert.match(lenses[0]!.command!.title, /^layers /);
+    assert.match(await hoverAt(opened.uri, lenses[0]!.range.start), /\*\*Layer/);
+    const outline = await vscode.commands.executeCommand<vscode.DocumentSymbol[]>(
+      'vscode.executeDocumentSymbolProvider',
+      opened.uri,
+    );
+    assert.equal(outline.length, lenses.length);
+    assert.equal(
+      outline.reduce((sum, line) => sum + line.children.length, 0),
+      40,
+    );
+    const legend = await vscode.commands.executeCommand<vscode.SemanticTokensLegend>(
+      'vscode.provideDocumentSemanticTokensLegend',
+      opened.uri,
+    );
+    assert.deepEqual(legend.tokenTypes, [
+      'earlyExit1',
+      'earlyExit2',
+      'earlyExit3',
+      'earlyExit4',
+      'earlyExit5',
+      'earlyExit6',
+    ]);
+    for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
+      await setTheme(theme);
+      await delay(1200);
+      await screenshot(`trace-${theme}`);
+    }
+    await setTheme('dark');
+  }),
+
+  test('names the line of a trace that is wrong', async () => {
+    const file = fileUri('broken.exittrace');
+    writeFileSync(file.fsPath, 'exittrace 1\nlayers many\n');
+    await vscode.window.showTextDocument(file);
+    const [problem] = await until('a diagnostic', () => {
+      const found = vscode.languages.getDiagnostics(file);
+      return found.length > 0 ? found : null;
+    });
+    assert.equal(problem!.message, 'broken.exittrace, line 2: expected a number of layers.');
+    assert.equal(problem!.range.start.line, 1);
+  }),
+]);

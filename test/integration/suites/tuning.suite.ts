@@ -1,0 +1,138 @@
+/** The command as a user gives it: from the palette to a checkpoint on disk, with the curves drawn meanwhile. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { ask, delay, inView, press, screenshot, until } from '../harness/driver.ts';
+import { activate, fileUri, runIs, setTheme, themes, workspaceFolder } from '../harness/extension.ts';
+import { suite, test } from '../harness/suite.ts';
+
+/** Values of the readout by exit: training, smoothed, held-out, agreement. */
+const readout = (): Promise<Record<string, string[]>> =>
+  inView(
+    'curves',
+    `Object.fromEntries([...document.querySelectorAll('.readout tr[data-exit]')].map((row) => [row.dataset.exit, [...row.querySelectorAll('td')].map((cell) => cell.textContent)]))`,
+  );
+const headerText = (): Promise<string> => inView('curves', `document.querySelector('header')?.textContent ?? ''`);
+/** How many pixels of the chart are neither background nor transparent. */
+const inkedPixels = (): Promise<number> =>
+  inView(
+    'curves',
+    `(() => { const canvas = document.querySelector('canvas'); const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data; let count = 0; for (let i = 3; i < data.length; i += 4) if (data[i] > 128) count++; return count; })()`,
+  );
+const clickButton = (label: string): Promise<unknown> =>
+  ask({ do: 'click', view: 'curves', selector: `vscode-button[aria-label="${label}"]` });
+
+let id = '';
+
+export const run = suite([
+  test('starts from the palette with one Enter in its only question', async () => {
+    const api = await activate();
+    await press('F1');
+    await ask({ do: 'type', text: 'Tune Early Exits' });
+    await delay(1000);
+    await press('Enter');
+    await until('the question', async () =>
+      (
+        (await ask({
+          do: 'workbench',
+          expression: `document.querySelector('.quick-input-widget')?.textContent ?? ''`,
+        })) as string
+      ).includes('Start Tuning'),
+    );
+    await screenshot('tune-question');
+    await press('Enter');
+    const run = await until('a run', async () => (await api.listRuns())[0]);
+    id = run.id;
+    assert.equal(run.title, 'typescript-5m · 4:norm,8:norm');
+  }),
+
+  test('draws what arrives: a curve for each exit, the final exit as the line to reach', async () => {
+    const exits = await until(
+      'an evaluation in the webview',
+      async () => {
+        const values = await readout().catch(() => ({}) as Record<string, string[]>);
+        return /\d/.test(values['8:norm']?.[0] ?? '') && /\d/.test(values.final?.[2] ?? '') ? values : null;
+      },
+      100,
+    );
+    assert.deepEqual(Object.keys(exits), ['4:norm', '8:norm', 'final']);
+    const pixels = await inkedPixels();
+    assert.ok(pixels > 800, `${pixels} pixels are drawn`);
+    assert.match(await headerText(), /tokens per second\d/);
+  }),
+
+  test('pauses, keeps its work and resumes, by the buttons of the panel', async () => {
+    const api = await activate();
+    await clickButton('Pause');
+    const paused = await runIs(api, id, ['paused', 'finished']);
+    assert.equal(paused.state, 'paused');
+    await until('the Resume button', async () =>
+      inView('curves', `document.querySelector('vscode-button[aria-label="Resume"]') !== null`),
+    );
+    await clickButton('Resume');
+    await runIs(api, id, ['running', 'finished']);
+  }),
+
+  test('ends with a checkpoint on disk and losses below those at the start', async () => {
+    const api = await activate();
+    const run = await runIs(api, id, ['finished'], 110);
+    assert.equal(run.directory, path.join(workspaceFolder(), 'typescript-5m.exits'));
+    const names = ['exits.json', 'exits.safetensors', 'metrics.jsonl', 'README.md'];
+    assert.deepEqual(
+      names.filter((name) => !existsSync(path.join(run.directory, name))),
+      [],
+    );
+    const file = JSON.parse(readFileSync(path.join(run.directory, 'exits.json'), 'utf8')) as { exits: unknown[] };
+    assert.equal(file.exits.length, 2);
+    const end = (await api.readRun(id)).find((event) => event.type === 'tuned');
+    assert.ok(end, 'the run told its end');
+    for (const before of end.before.filter(({ exit }) => exit !== 'final')) {
+      const after = end.after.find(({ exit }) => exit === before.exit);
+      assert.ok(after && after.loss < before.loss, `${before.exit}: ${before.loss} → ${after?.loss}`);
+    }
+    assert.match(
+      await until('the end in the header', async () => {
+        const text = await headerText();
+        return text.includes('finished') ? text : null;
+      }),
+      /finished/,
+    );
+  }),
+
+  test('can be steered by keys, switches scale and curves, and keeps the choice', async () => {
+    await inView('curves', `document.querySelector('.chart').focus()`);
+    await press('End');
+    await until('the spoken values', async () =>
+      /^Step \d+, 4:norm: \d/.test(await inView<string>('curves', `document.querySelector('[aria-live]').textContent`)),
+    );
+    await clickButton('Log');
+    await ask({ do: 'click', view: 'curves', selector: 'tr[data-exit="4:norm"] vscode-checkbox' });
+    await until('the state', async () => {
+      const pressed = `document.querySelector('vscode-button[aria-label="Log"]').getAttribute('aria-pressed')`;
+      return (await inView<string>('curves', pressed)) === 'true';
+    });
+    await ask({ do: 'click', view: 'curves', selector: '.table summary' });
+    const rows = await inView<number>('curves', `document.querySelectorAll('.table tbody tr').length`);
+    assert.ok(rows >= 2, `${rows} rows in the table`);
+    await ask({ do: 'click', view: 'curves', selector: '.table summary' });
+    // Hidden and shown again, the view comes back as it was left.
+    await vscode.window.showTextDocument(fileUri('sums.ts'), { viewColumn: vscode.ViewColumn.Active });
+    await vscode.commands.executeCommand('earlyExit.showCurves');
+    await until('the view as it was', async () => {
+      const pressed = `document.querySelector('vscode-button[aria-label="Log"]')?.getAttribute('aria-pressed')`;
+      return (await inView<string>('curves', pressed)) === 'true';
+    });
+    await ask({ do: 'click', view: 'curves', selector: 'tr[data-exit="4:norm"] vscode-checkbox' });
+    await clickButton('Linear');
+  }),
+
+  test('follows the theme', async () => {
+    for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
+      await setTheme(theme);
+      await delay(1200);
+      await screenshot(`curves-${theme}`);
+    }
+    await setTheme('dark');
+  }),
+]);
