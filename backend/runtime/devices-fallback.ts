@@ -103,7 +103,8 @@ export async function place<M extends { dispose(): Promise<void> }>(
       return await call(current.model);
     } catch (error) {
       if (provider === 'cpu' || error instanceof UserError) throw error;
-      const problem = `The device ${provider} failed: ${error instanceof Error ? error.message : String(error)}`;
+      const said = error instanceof Error ? error.message : String(error);
+      const problem = `The device ${provider} failed: ${said.replace(/\.?\s*$/, '')}.`;
       if (placement.named) {
         throw userError('device', problem, 'Use --device auto or --device cpu to go on without it.', error);
       }
