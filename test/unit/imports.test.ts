@@ -1,5 +1,5 @@
 /** The arrows of docs/architecture.md, over what every file imports, however the import is written. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 
@@ -30,6 +30,7 @@ interface Import {
 }
 
 function importsOf(folder: string): Import[] {
+  if (!existsSync(path.join(root, folder))) return [];
   const files = readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
     .filter((file) => /\.(ts|mjs)$/.test(file))
     .map((file) => path.posix.join(folder, file.replaceAll('\\', '/')));
