@@ -15,7 +15,7 @@
  *       | 3:mlp 0.913 521 "a" 0.913 | 521 "a" 0.913, 88 "b" 0.02
  *       | final 0.87 521 "a" 0.87
  *
- * A token line is: layer, exit, confidence, id, text. Below it, each exit's opinion: exit, layer where the id does not
+ * A token line is: layer, exit, confidence, id, text, and `draft SOURCE accepted|rejected` where it had been drafted. Below it, each exit's opinion: exit, layer where the id does not
  * tell it, confidence, the exit's own token as id, text and probability (`defer` where a shortlist deferred), and after
  * a second bar its candidates. `line` headings are for the reader; parsing skips them.
  */
@@ -105,7 +105,7 @@ export function serialiseTrace(trace: Trace): string {
         sequence = token.sequence;
       }
       nextIndex = token.index + 1;
-      lines.push(`${token.layer} ${token.exit} ${token.confidence} ${token.id} ${JSON.stringify(token.text)}`);
+      lines.push(tokenLine(token));
       for (const opinion of token.opinions ?? []) lines.push(opinionLine(opinion, trace.layers));
     }
   }
@@ -145,11 +145,7 @@ export function parseTrace(text: string, name = 'The trace'): ParsedTrace {
       const token = trace.tokens.at(-1) ?? fail(i, 'an opinion without a token');
       (token.opinions ??= []).push(readOpinion(reader, trace.layers));
     } else if (/^\s*\d/.test(line)) {
-      const layer = reader.number('a layer');
-      const exit = reader.word('an exit');
-      const confidence = reader.number('a confidence');
-      const id = reader.number('a token id');
-      trace.tokens.push({ sequence, index: index++, id, text: reader.string('the text'), layer, exit, confidence });
+      trace.tokens.push(readToken(reader, sequence, index++, (what) => fail(i, what)));
       tokenLines.push(i);
     } else {
       const key = reader.word('a keyword');
@@ -170,6 +166,11 @@ export function parseTrace(text: string, name = 'The trace'): ParsedTrace {
   return { trace, tokenLines };
 }
 
+function tokenLine({ layer, exit, confidence, id, text, draft }: TokenRecord): string {
+  const drafted = draft ? ` draft ${draft.source} ${draft.accepted ? 'accepted' : 'rejected'}` : '';
+  return `${layer} ${exit} ${confidence} ${id} ${JSON.stringify(text)}${drafted}`;
+}
+
 const roundCandidate = (candidate: Candidate): Candidate => ({
   ...candidate,
   probability: roundProbability(candidate.probability),
@@ -184,6 +185,19 @@ function opinionLine(opinion: ExitOpinion, layers: number): string {
 
 const candidateText = (candidate: Candidate): string =>
   `${candidate.id} ${JSON.stringify(candidate.text)} ${candidate.probability}`;
+
+function readToken(reader: LineReader, sequence: number, index: number, fail: (what: string) => never): TokenRecord {
+  const layer = reader.number('a layer');
+  const exit = reader.word('an exit');
+  const confidence = reader.number('a confidence');
+  const id = reader.number('a token id');
+  const token: TokenRecord = { sequence, index, id, text: reader.string('the text'), layer, exit, confidence };
+  if (!reader.take('draft')) return token;
+  const source = reader.word('who drafted it');
+  const verdict = reader.word('accepted or rejected');
+  if (verdict !== 'accepted' && verdict !== 'rejected') fail(`"${verdict}" is neither accepted nor rejected`);
+  return { ...token, draft: { source, accepted: verdict === 'accepted' } };
+}
 
 function readOpinion(reader: LineReader, layers: number): ExitOpinion {
   const exit = reader.word('an exit');

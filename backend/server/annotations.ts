@@ -141,7 +141,10 @@ const summary = (token: TokenRecord, layers: number): string =>
   `left at layer ${token.layer} of ${layers}, ${percent(token.confidence)} sure`;
 
 function hoverText(token: TokenRecord, layers: number): string {
-  const head = `**Layer ${token.layer} of ${layers}** · exit \`${token.exit}\` · ${percent(token.confidence)} sure`;
+  const drafted = token.draft
+    ? ` · drafted by \`${token.draft.source}\`, ${token.draft.accepted ? 'accepted' : 'not accepted'}`
+    : '';
+  const head = `**Layer ${token.layer} of ${layers}** · exit \`${token.exit}\` · ${percent(token.confidence)} sure${drafted}`;
   if (!token.opinions?.length) return `${code(token.text)}\n\n${head}`;
   const rows = token.opinions.map((opinion) => opinionRow(opinion, token));
   return `${code(token.text)}\n\n${head}\n\n| exit | says | sure | also |\n|:--|:--|--:|:--|\n${rows.join('\n')}`;

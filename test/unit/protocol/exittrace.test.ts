@@ -33,9 +33,15 @@ const trace: Trace = {
         { exit: 'final', layer: 12, confidence: 0.75, token: { id: 1, text: '', probability: 0.75 }, candidates: [] },
       ],
     },
-    { sequence: 0, index: 2, id: 3, text: '\u2028é', layer: 6, exit: '6:mlp', confidence: 1 },
+    {
+      ...{ sequence: 0, index: 2, id: 3, text: '\u2028é', layer: 6, exit: '6:mlp', confidence: 1 },
+      draft: { source: 'lookup', accepted: true },
+    },
     { sequence: 1, index: 0, id: 3, text: 'x', layer: 6, exit: '6:mlp', confidence: 0 },
-    { sequence: 1, index: 4, id: 3, text: 'y', layer: 6, exit: '6:mlp', confidence: 0 },
+    {
+      ...{ sequence: 1, index: 4, id: 3, text: 'y', layer: 6, exit: '6:mlp', confidence: 0 },
+      draft: { source: '3:mlp', accepted: false },
+    },
   ],
 };
 
@@ -75,6 +81,7 @@ describe('exittrace', () => {
     ['exittrace 1\n3 3:mlp 0.9 5\n', 'line 2: expected the text in quotes'],
     ['exittrace 1\n3 3:mlp 0.9 5 "a" b\n', 'line 2: "b" was not expected'],
     ['exittrace 1\n\n| 3:mlp 0.9 defer\n', 'line 3: an opinion without a token'],
+    ['exittrace 1\n3 3:mlp 0.9 5 "a" draft lookup maybe\n', 'line 2: "maybe" is neither accepted nor rejected'],
     ['exittrace 1\nstop never\n', 'line 2: "never" is no reason to stop'],
     ['exittrace 1\nmodel "\\q"\n', 'line 2: "\\q" is no JSON string'],
     ['exittrace 1\ncolour red\n', 'line 2: "colour" is no keyword of a trace'],
