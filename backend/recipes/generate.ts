@@ -9,9 +9,12 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import type { DraftOptions } from '../decoding/draft.ts';
 import type { Policy } from '../decoding/policy.ts';
-import { noExits, openStagedModel } from '../runtime/open.ts';
+import { placeOn, placeStagedModel } from '../runtime/devices-fallback.ts';
+import { chooseDevice } from '../runtime/devices.ts';
+import { noExits } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Calibration } from '../tuning/checkpoint.ts';
+import { runtimeOptions } from './backbone.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 
 /** @throws UserError for a model, checkpoint or prompt that cannot be used. */
@@ -23,20 +26,24 @@ export async function* generate(options: GenerateOptions, signal: AbortSignal): 
     const wantsExits = options.exits !== null && (options.mode !== 'full' || options.candidates > 0);
     const exits = wantsExits ? await readExits(options.exits, model, signal) : { ...noExits, calibration: null };
     const prompts = options.prompt.map((text) => encodePrompt(tokenizer, text, options));
-    const staged = await openStagedModel(model, exits, {
-      arithmetic: options.precision === 'fast' ? 'int8' : 'float32',
-      ...(options.threads > 0 && { threads: options.threads }),
-    });
+    const device = await chooseDevice(options.device, signal);
+    const warnings: string[] = [];
+    const placement = placeOn(device, (message) => void warnings.push(message));
+    const staged = await placeStagedModel(placement, model, exits, runtimeOptions(options));
     try {
       yield {
         type: 'ready',
         model: model.name,
         layers: model.spec.layers.length,
         exits: staged.exits.filter(({ spec }) => spec !== null).map(({ id, layer }) => ({ exit: id, layer })),
-        device: 'cpu',
+        device: device.name,
       };
       yield { type: 'phase', phase: 'generate', detail: `${prompts.length} prompt${prompts.length === 1 ? '' : 's'}` };
-      yield* follow(staged, request(options, staged, tokenizer, prompts, exits.calibration, signal));
+      const decoding = follow(staged, request(options, staged, tokenizer, prompts, exits.calibration, signal));
+      for await (const event of decoding) {
+        for (const message of warnings.splice(0)) yield { type: 'warning', message };
+        yield event;
+      }
     } finally {
       await staged.dispose();
     }
