@@ -18,6 +18,8 @@ export interface GraphOptions {
   readonly arithmetic: 'float32' | 'int8';
   /** Whether attention sees keys and values from before this pass, fed as `key.<slot>` and `value.<slot>`. */
   readonly past: boolean;
+  /** Query heads folded into the token axis (grouped-queries.ts); default 1. Only with a past. */
+  readonly queryGroup?: number;
   /** What will run the graph; default `cpu`. */
   readonly provider?: Provider;
 }
@@ -29,7 +31,7 @@ const contrib = 'com.microsoft';
 
 /**
  * Inputs it adds when first needed: `cos.<rope>`, `sin.<rope>` `[batch, tokens, dimensions / 2]`; `mask` or
- * `mask.<window>` `[batch, 1, tokens, past + tokens]` (0 or −∞ like); with a past also `key.<slot>`, `value.<slot>`
+ * `mask.<window>` `[batch, 1, tokens · queryGroup, past + tokens]` (0 or −∞ like); with a past also `key.<slot>`, `value.<slot>`
  * `[batch, past, kvHeads · d]`. Outputs: `newKey.<slot>`, `newValue.<slot>` when there is a past.
  */
 export function graphOps(builder: GraphBuilder, parameters: Parameters, options: GraphOptions): GraphOps {
@@ -120,7 +122,7 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       : [vector(`${path}.weight`), vector(`${path}.bias`)];
 
   const mask = (window: number | null): string =>
-    inputOnce(window === null ? 'mask' : `mask.${window}`, ['batch', 1, 'tokens', 'keys']);
+    inputOnce(window === null ? 'mask' : `mask.${window}`, ['batch', 1, 'queries', 'keys']);
 
   /** The past rows of a slot before the new ones, which also leave the graph. */
   const withPast = (k: string, v: string, spec: ModelSpec, slot: string): [string, string] => {
@@ -194,13 +196,21 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       const bias = causal ? [] : [mask(layer.window)];
       const [keys, values] = options.past ? withPast(k, v, spec, slot) : [k, v];
       if (fused) {
-        return builder.node('Attention', [q, keys, values, ...bias], {
-          q_num_heads: spec.heads,
+        const { queryGroup = 1 } = options;
+        const queries =
+          queryGroup === 1
+            ? q
+            : builder.node('Reshape', [q, builder.ints([0, -1, spec.kvHeads * spec.headDimensions])]);
+        const y = builder.node('Attention', [queries, keys, values, ...bias], {
+          q_num_heads: spec.heads / queryGroup,
           kv_num_heads: spec.kvHeads,
           scale: { float: spec.attentionScale },
           ...(spec.attentionSoftcap === null ? {} : { softcap: { float: spec.attentionSoftcap } }),
           ...(causal ? { is_causal: 1 } : {}),
         });
+        return queryGroup === 1
+          ? y
+          : builder.node('Reshape', [y, builder.ints([0, -1, spec.heads * spec.headDimensions])]);
       }
       return builder.node(
         'MultiHeadAttention',

@@ -1,5 +1,7 @@
 /** Opens staged models and feature models: graphs out of a model's parameters, one session each. */
 import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
+import { groupQueries } from '../graph/grouped-queries.ts';
+import { operatorsOf } from '../graph/operators.ts';
 import type { GraphOptions } from '../graph/ops.ts';
 import { overlayParameters, type HeldParameter } from '../model/overlay.ts';
 import type { Model } from '../model/open.ts';
@@ -30,8 +32,9 @@ export async function openStagedModel(
   options: RuntimeOptions = {},
 ): Promise<StagedModel> {
   const { spec } = model;
-  const target = graphTarget(options);
-  const parameters = overlayParameters(model.parameters, exits.parameters);
+  const all = overlayParameters(model.parameters, exits.parameters);
+  const { parameters, group } = groupsQueries(options) ? groupQueries(spec, all) : { parameters: all, group: 1 };
+  const target = { ...graphTarget(options), queryGroup: group };
   const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
   const cuts = distinctCuts([...ordered.map(exitCut), finalCut(spec)]);
 
@@ -55,7 +58,7 @@ export async function openStagedModel(
     const toToken = exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
     readouts.push({ point, session: await openSession(graph, options), toToken, cut });
   }
-  const positions = positionFeeds(spec);
+  const positions = positionFeeds(spec, group);
 
   return {
     spec,
@@ -178,6 +181,9 @@ const graphTarget = ({ arithmetic = 'float32', provider = 'cpu' }: RuntimeOption
   provider,
 });
 
+const groupsQueries = ({ provider = 'cpu' }: RuntimeOptions): boolean =>
+  operatorsOf[provider].attention === 'Attention';
+
 const defer = -1;
 const noPast: ReadonlyMap<string, PastRows> = new Map();
 
@@ -218,6 +224,7 @@ type Feeds = Record<string, Value>;
 /** Rotations, masks and past rows for the inputs that a graph has. */
 function positionFeeds(
   spec: ModelSpec,
+  queryGroup = 1,
 ): (pass: Pass, slots: readonly string[], past: ReadonlyMap<string, PastRows>, inputs: readonly string[]) => Feeds {
   const tables = ropesOf(spec).map((rope) => ({ name: rope.name, table: rotationTable(rope) }));
   const width = spec.kvHeads * spec.headDimensions;
@@ -237,8 +244,9 @@ function positionFeeds(
       feeds[`sin.${name}`] = sin;
     }
     for (const input of inputs) {
-      if (input === 'mask') feeds[input] = attentionMask(pass, capacity, null);
-      else if (input.startsWith('mask.')) feeds[input] = attentionMask(pass, capacity, Number(input.slice(5)));
+      if (input === 'mask') feeds[input] = attentionMask(pass, capacity, null, queryGroup);
+      else if (input.startsWith('mask.'))
+        feeds[input] = attentionMask(pass, capacity, Number(input.slice(5)), queryGroup);
     }
     return feeds;
   };
