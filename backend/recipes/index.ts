@@ -1,22 +1,30 @@
-/** Every recipe by name. Each is loaded when it is first run: generating needs none of what tuning needs. */
+/**
+ * Every recipe by name, with the model found first. Each is loaded when it is first run: generating needs none of what tuning
+ * needs.
+ */
 import type { RecipeTable } from '../../protocol/jobs.ts';
+import { shippedModel } from '../../protocol/options-groups.ts';
+import { locateModel } from './model-location.ts';
 
 export const recipes: RecipeTable = {
   async *tune(options, signal) {
     const { tune } = await import('./tune.ts');
-    yield* tune(options, signal);
+    // A run that goes on knows its own model, unless another place is named.
+    const isOwn = options.resume && options.model === shippedModel;
+    const model = isOwn ? options.model : yield* locateModel(options.model, signal);
+    yield* tune({ ...options, model }, signal);
   },
   async *evaluate(options, signal) {
     const { evaluate } = await import('./evaluate.ts');
-    yield* evaluate(options, signal);
+    yield* evaluate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
   async *calibrate(options, signal) {
     const { calibrate } = await import('./calibrate.ts');
-    yield* calibrate(options, signal);
+    yield* calibrate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
   async *generate(options, signal) {
     const { generate } = await import('./generate.ts');
-    yield* generate(options, signal);
+    yield* generate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
   async *doctor(options, signal) {
     const { doctor } = await import('./doctor.ts');
