@@ -7,7 +7,7 @@ import { packageRoot, resolveModel } from '../worker/shipped.ts';
 import type { Context } from './commands.ts';
 import { showGenerate } from './generate.ts';
 import type { CommandHelp } from './help.ts';
-import { figures, table } from './table.ts';
+import { figures, percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';
 import { showTune } from './tune.ts';
 
@@ -25,6 +25,8 @@ export const startHelp: CommandHelp = {
 
 const PROMPT = 'export function parse(text: string) {';
 const NEW_TOKENS = 96;
+/** Bolder than the default: a first run wants to show exits. */
+const THRESHOLD = 0.7;
 const ROUNDS = 3;
 
 /** What `start` gives tune where the user gives nothing. */
@@ -55,13 +57,14 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
   const tuned = await showTune(runInWorker('tune', options, { signal }), terminal);
   if (!tuned || signal.aborted) return;
 
-  heading('2. Generate: each token leaves at the first exit that is sure enough');
+  heading(`2. Generate: each token leaves at the first exit that is at least ${percent(THRESHOLD, 0)} sure`);
   const exits = path.relative(process.cwd(), tuned.directory) || '.';
   const request = parseOptions('generate', {
     model: options.model,
     exits: tuned.directory,
     prompt: [PROMPT],
     maxTokens: NEW_TOKENS,
+    threshold: THRESHOLD,
     // The most probable tokens of a small model soon repeat themselves.
     temperature: 0.6,
     device: options.device,
