@@ -6,7 +6,8 @@ import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut } from '../model/spec.ts';
-import { openExitScorer, openFeatureModel, type RuntimeOptions } from '../runtime/open.ts';
+import { placeExitScorer, placeFeatureModel, type Placement } from '../runtime/devices-fallback.ts';
+import type { RuntimeOptions } from '../runtime/open.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
 import { openFeatureCache, type FeatureCache } from '../tuning/feature-cache.ts';
 import type { Windows } from '../tuning/features.ts';
@@ -19,15 +20,21 @@ export const runtimeOptions = ({
   ...(threads > 0 && { threads }),
 });
 
+/** Where and how the models of a recipe run. */
+export interface Running {
+  readonly placement: Placement;
+  readonly options: RuntimeOptions;
+}
+
 /** A backbone that is opened when it is first needed; `dispose` only closes it until then. */
-export function lazyFeatureModel(model: Model, cuts: readonly Cut[], options: RuntimeOptions): FeatureModel {
+export function lazyFeatureModel(model: Model, cuts: readonly Cut[], { placement, options }: Running): FeatureModel {
   const wanted = distinct(cuts);
   let opened: Promise<FeatureModel> | null = null;
   return {
     spec: model.spec,
     cuts: wanted,
     async features(ids, batch, tokens) {
-      const backbone = await (opened ??= openFeatureModel(model, wanted, options));
+      const backbone = await (opened ??= placeFeatureModel(placement, model, wanted, options));
       return backbone.features(ids, batch, tokens);
     },
     async dispose() {
@@ -38,17 +45,21 @@ export function lazyFeatureModel(model: Model, cuts: readonly Cut[], options: Ru
   };
 }
 
-/** The cache of a backbone's states over some windows. Arithmetic changes the numbers, so it is part of the key. */
-export const featureCache = (sha256: string, windows: Windows, { arithmetic }: RuntimeOptions): FeatureCache =>
+/** The cache of a backbone's states over some windows. What changes its numbers is part of the key. */
+export const featureCache = (sha256: string, windows: Windows, { placement, options }: Running): FeatureCache =>
   openFeatureCache({
     root: join(userCache(), 'features'),
-    key: { backbone: `${sha256} ${arithmetic}`, data: windows.hash, tokens: windows.tokens },
+    key: {
+      backbone: `${sha256} ${options.arithmetic} ${placement.provider}`,
+      data: windows.hash,
+      tokens: windows.tokens,
+    },
   });
 
 export const scorers =
-  (model: Model, options: RuntimeOptions): OpenScorer =>
+  (model: Model, { placement, options }: Running): OpenScorer =>
   (exit, parameters) =>
-    openExitScorer(model, exit, parameters, options);
+    placeExitScorer(placement, model, exit, parameters, options);
 
 /** Exits in the order in which the stream reaches them. */
 export const inStreamOrder = (exits: readonly ExitSpec[]): ExitSpec[] =>

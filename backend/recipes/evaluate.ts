@@ -5,6 +5,8 @@ import { openHeldOut } from '../evaluation/scores.ts';
 import { sweep } from '../evaluation/sweep.ts';
 import { exitCut, exitId } from '../exits/spec.ts';
 import { finalCut } from '../model/spec.ts';
+import { placeOn } from '../runtime/devices-fallback.ts';
+import { chooseDevice } from '../runtime/devices.ts';
 import { noExits } from '../runtime/open.ts';
 import { featureSource } from '../tuning/features.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, runtimeOptions, scorers } from './backbone.ts';
@@ -19,7 +21,12 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
     const { spec } = model;
-    const runtime = runtimeOptions(options);
+    const device = await chooseDevice(options.device, signal);
+    const warnings: string[] = [];
+    const running = {
+      placement: placeOn(device, (message) => void warnings.push(message)),
+      options: runtimeOptions(options),
+    };
     const held = options.exits === null ? noExits : await readExits(options.exits, model, signal);
     const exits = inStreamOrder(held.specs);
     yield {
@@ -27,7 +34,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
       model: model.name,
       layers: spec.layers.length,
       exits: exits.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-      device: 'cpu',
+      device: device.name,
     };
 
     const part = options.documents === 'all' ? 'train' : 'heldOut';
@@ -35,18 +42,19 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
     const sets = yield* readText(text, tokenizer, spec.contextLength, [part], signal);
     closing.push(() => sets.close());
     const windows = windowsOf(sets, part, options.evaluationTokens);
-    const cache = featureCache((await identify(model, signal)).sha256, windows, runtime);
+    const cache = featureCache((await identify(model, signal)).sha256, windows, running);
     closing.push(() => cache.close());
-    const backbone = lazyFeatureModel(model, [...exits.map(exitCut), finalCut(spec)], runtime);
+    const backbone = lazyFeatureModel(model, [...exits.map(exitCut), finalCut(spec)], running);
     closing.push(() => backbone.dispose());
 
     yield { type: 'phase', phase: 'features', detail: `${windows.count} windows of ${windows.tokens} tokens` };
     const source = featureSource({ model: backbone, windows, cache });
-    const opening = openHeldOut({ spec, source, exits, openScorer: scorers(model, runtime), batch: options.batchSize });
+    const opening = openHeldOut({ spec, source, exits, openScorer: scorers(model, running), batch: options.batchSize });
     const heldOut = yield* counting('features', 'batches', opening, signal);
     if (exits.length > 0) yield { type: 'phase', phase: 'evaluate', detail: `${exits.length} exits` };
     const scoring = heldOut.evaluate(held.parameters);
     const { targets, records, scores } = yield* counting('evaluate', 'batches', scoring, signal);
+    for (const message of warnings) yield { type: 'warning', message };
     yield {
       type: 'evaluated',
       tokens: targets.length,

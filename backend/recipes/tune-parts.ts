@@ -8,7 +8,8 @@ import { exitParameters } from '../exits/parameters.ts';
 import { exitCut, exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { finalCut } from '../model/spec.ts';
-import type { RuntimeOptions } from '../runtime/open.ts';
+import { placeOn } from '../runtime/devices-fallback.ts';
+import { chooseDevice, type Device } from '../runtime/devices.ts';
 import { requireSameBase, type BaseModel, type CheckpointInfo } from '../tuning/checkpoint.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../tuning/features.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, runtimeOptions, scorers } from './backbone.ts';
@@ -24,7 +25,7 @@ export interface TuneParts {
   readonly exits: readonly ExitSpec[];
   /** Of every trained parameter. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  readonly runtime: RuntimeOptions;
+  readonly device: Device;
   readonly windows: Windows;
   /** States at the exits' cuts, through the backbone to the deepest of them. */
   readonly states: FeatureSource;
@@ -32,8 +33,8 @@ export interface TuneParts {
   readonly wholeStates: FeatureSource;
   /** Held-out scores of the exits with these parameters; the final exit's is last. */
   readonly scores: (parameters: Values) => Promise<ExitScore[]>;
-  /** Sentences about what the feature cache could not keep. */
-  cacheTrouble(): string | null;
+  /** What went wrong without ending the run, since this was last asked. */
+  warnings(): string[];
   /** Closes the whole backbone until it is needed again. */
   releaseWhole(): Promise<void>;
 }
@@ -51,13 +52,14 @@ export async function* openParts(
   const { spec } = model;
   const base = await identify(model, signal);
   if (earlier) requireSameBase(earlier.directory, earlier.info.base, base);
+  const device = await chooseDevice(options.device, signal);
   const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
   yield {
     type: 'ready',
     model: model.name,
     layers: spec.layers.length,
     exits: places.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-    device: 'cpu',
+    device: device.name,
   };
 
   const sets = yield* readText(options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
@@ -66,16 +68,20 @@ export async function* openParts(
   const listed = exits.flatMap((exit) => exitParameters(spec, exit, model.parameters));
   const shapes = new Map(listed.map(({ name, shape }) => [name, shape]));
 
-  const runtime = runtimeOptions(options);
+  const warnings: string[] = [];
+  const running = {
+    placement: placeOn(device, (message) => void warnings.push(message)),
+    options: runtimeOptions(options),
+  };
   const cuts = exits.map(exitCut);
-  const whole = lazyFeatureModel(model, [...cuts, finalCut(spec)], runtime);
-  const toDeepest = lazyFeatureModel(model, cuts, runtime);
+  const whole = lazyFeatureModel(model, [...cuts, finalCut(spec)], running);
+  const toDeepest = lazyFeatureModel(model, cuts, running);
   atEnd(() => whole.dispose());
   atEnd(() => toDeepest.dispose());
   const windows = windowsOf(sets, 'train');
   const heldOutWindows = windowsOf(sets, 'heldOut', options.evaluationTokens);
   const [cache, heldOutCache] = [windows, heldOutWindows].map((text) => {
-    const opened = options.featureCache ? featureCache(base.sha256, text, runtime) : null;
+    const opened = options.featureCache ? featureCache(base.sha256, text, running) : null;
     if (opened) atEnd(() => opened.close());
     return opened;
   }) as [ReturnType<typeof featureCache> | null, ReturnType<typeof featureCache> | null];
@@ -85,17 +91,18 @@ export async function* openParts(
     spec,
     source: featureSource({ model: whole, windows: heldOutWindows, cache: heldOutCache }),
     exits,
-    openScorer: scorers(model, runtime),
+    openScorer: scorers(model, running),
     batch: options.batchSize,
   });
   const heldOut = yield* counting('features', 'batches', opening, signal);
 
+  const said = new Set<string | null>();
   return {
     model,
     base,
     exits,
     shapes,
-    runtime,
+    device,
     windows,
     states: featureSource({ model: toDeepest, windows, cache }),
     wholeStates: featureSource({ model: whole, windows, cache, finalNorm: finalNormOf(model) }),
@@ -107,7 +114,12 @@ export async function* openParts(
         if (next.done) return [...next.value.scores];
       }
     },
-    cacheTrouble: () => cache?.full() ?? null,
+    warnings: () => {
+      const trouble = cache?.full() ?? null;
+      if (trouble !== null && !said.has(trouble)) warnings.push(trouble);
+      said.add(trouble);
+      return warnings.splice(0);
+    },
     releaseWhole: () => whole.dispose(),
   };
 }

@@ -1,6 +1,6 @@
 /** Attaches exits to a frozen model, tunes them on text and writes them; or goes on with a run that was interrupted. */
 import { readdirSync } from 'node:fs';
-import { userError } from '../../protocol/errors.ts';
+import { UserError, userError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { exitId } from '../exits/spec.ts';
@@ -11,11 +11,11 @@ import {
   type CheckpointWriter,
   type TrainingPosition,
 } from '../tuning/checkpoint-writer.ts';
+import { chooseExitDevice } from '../runtime/devices.ts';
 import { openCheckpoint, type CheckpointInfo } from '../tuning/checkpoint.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
-import { createCompiledStep } from '../tuning/step.ts';
-import { meanLoss, train, type RunLimits, type TrainerSettings } from '../tuning/trainer.ts';
-import type { TuningStep } from '../tuning/types.ts';
+import { meanLoss, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
+import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
 import { fitExits, plainExits } from './tune-initial.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
 import { openParts, type TuneParts } from './tune-parts.ts';
@@ -23,8 +23,8 @@ import { openParts, type TuneParts } from './tune-parts.ts';
 type Close = () => void | Promise<void>;
 
 /**
- * @throws UserError for a model, text or folder that cannot be used; the signal's reason where it was aborted before there
- * was anything to keep. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
+ * @throws UserError for a model, text, device or folder that cannot be used; the signal's reason where it was aborted before
+ * there was anything to keep. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
  */
 export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
   const began = performance.now();
@@ -36,39 +36,73 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
     const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
     if (!earlier) requirePlace(directory);
     const parts = yield* openParts(options, earlier, atEnd, signal);
-    const { checkpoint, step, position } = earlier
-      ? await goOn(parts, options, earlier)
+    const run = earlier
+      ? await goOn(parts, options, earlier, given.exitDevice, signal)
       : yield* begin(parts, options, directory, began, signal);
-    atEnd(() => step.dispose());
-    atEnd(() => checkpoint.close());
+    const limits = earlier ? resumedLimits(options, given, run.position) : limitsOf(options);
     await parts.releaseWhole();
-
-    yield { type: 'phase', phase: 'tune', detail: `${parts.windows.count} windows of ${parts.windows.tokens} tokens` };
-    const limits = earlier ? resumedLimits(options, given, position) : limitsOf(options);
-    const source = options.distillation > 0 ? parts.wholeStates : parts.states;
-    const run = { step, source, checkpoint, evaluate: parts.scores };
-    const { position: end, stopped } = yield* train(run, trainerSettings(parts, options, limits), position, signal);
-    const trouble = parts.cacheTrouble();
-    if (trouble !== null) yield { type: 'warning', message: trouble };
+    const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, limits, signal);
     yield { type: 'saved', path: directory, files: readdirSync(directory).filter((name) => !name.startsWith('.')) };
-    yield {
-      type: 'tuned',
-      directory,
-      step: end.step,
-      before: [...end.before],
-      after: [...checkpoint.saved().scores],
-      seconds: end.seconds,
-      stopped,
-    };
+    yield { type: 'tuned', directory, step, before, after, seconds, stopped };
   } finally {
     for (const close of closing.reverse()) await close();
   }
 }
 
+/** A run that is ready to go: what is on disk, the step, and where it stands. */
 interface Run {
   readonly checkpoint: CheckpointWriter;
-  readonly step: TuningStep;
+  readonly step: PlacedStep;
   readonly position: TrainingPosition;
+}
+
+type Ended = Pick<Extract<TuneEvent, { type: 'tuned' }>, 'before' | 'after' | 'step' | 'seconds' | 'stopped'>;
+
+/**
+ * Trains to the end. Where a device that nobody named fails, the run goes on from its last state on the CPU, as it would
+ * after a kill.
+ */
+async function* follow(
+  parts: TuneParts,
+  options: TuneOptions,
+  first: Run,
+  limits: RunLimits,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, Ended> {
+  const source = options.distillation > 0 ? parts.wholeStates : parts.states;
+  const settings = trainerSettings(parts, options, limits);
+  for (let run = first; ;) {
+    const { step, checkpoint } = run;
+    let result: TrainerResult | null = null;
+    try {
+      yield { type: 'phase', phase: 'tune', detail: `${parts.windows.count} windows, exits on ${step.device.name}` };
+      const training = { step, source, checkpoint, evaluate: parts.scores };
+      result = yield* train(training, settings, run.position, signal);
+    } catch (error) {
+      const named = options.exitDevice !== 'auto';
+      if (step.device.kind === 'compiled' || named || error instanceof UserError) throw error;
+      const reason = error instanceof Error ? error.message : String(error);
+      const message = `Tuning on ${step.device.name} failed: ${reason} Going on with the CPU.`;
+      yield { type: 'warning', message };
+    } finally {
+      checkpoint.close();
+      await step.dispose();
+    }
+    for (const message of parts.warnings()) yield { type: 'warning', message };
+    if (result) {
+      const { position, stopped } = result;
+      const { scores } = checkpoint.saved();
+      return {
+        before: [...position.before],
+        after: [...scores],
+        step: position.step,
+        seconds: position.seconds,
+        stopped,
+      };
+    }
+    const { directory } = checkpoint;
+    run = await goOn(parts, options, { directory, info: openInfo(directory) }, 'cpu', signal);
+  }
 }
 
 /** A new run: first values, their scores, and a checkpoint that holds them. */
@@ -87,29 +121,34 @@ async function* begin(
   const fits = options.initialise === 'fit';
   const initial = fits ? yield* fitExits(parts, options, plain, elapsed, signal) : plain;
   const scores = fits ? await parts.scores(initial) : before;
-  const step = await openStep(parts, options, initial);
-  const position: TrainingPosition = {
-    step: 0,
-    windows: 0,
-    tokens: 0,
-    seconds: elapsed(),
-    best: meanLoss(scores),
-    before,
-    data: parts.windows.hash,
-    finished: false,
-  };
-  yield { type: 'phase', phase: 'save', detail: directory };
-  const evaluation = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };
-  const checkpoint = createCheckpoint(directory, {
-    info: { base: parts.base, exits: parts.exits, tuning: optionsText(options), calibration: null },
-    shapes: parts.shapes,
-    state: await step.state(),
-    progress: { step: 0, tokens: 0, scores },
-    position,
-    metrics: [evaluation],
-  });
-  yield evaluation;
-  return { checkpoint, step, position };
+  const step = await openStep(parts, options, initial, options.exitDevice, signal);
+  try {
+    yield { type: 'phase', phase: 'save', detail: directory };
+    const evaluation = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };
+    const position: TrainingPosition = {
+      step: 0,
+      windows: 0,
+      tokens: 0,
+      seconds: elapsed(),
+      best: meanLoss(scores),
+      before,
+      data: parts.windows.hash,
+      finished: false,
+    };
+    const checkpoint = createCheckpoint(directory, {
+      info: { base: parts.base, exits: parts.exits, tuning: optionsText(options), calibration: null },
+      shapes: parts.shapes,
+      state: await step.state(),
+      progress: { step: 0, tokens: 0, scores },
+      position,
+      metrics: [evaluation],
+    });
+    yield evaluation;
+    return { checkpoint, step, position };
+  } catch (error) {
+    await step.dispose();
+    throw error;
+  }
 }
 
 interface Earlier {
@@ -121,13 +160,23 @@ function readEarlier(directory: string | null): Earlier {
   if (directory === null) {
     throw userError('bad-argument', 'There is nothing to go on with.', 'Name the folder of the run with --out.');
   }
+  return { directory, info: openInfo(directory) };
+}
+
+function openInfo(directory: string): CheckpointInfo {
   const opened = openCheckpoint(directory, null);
   opened.close();
-  return { directory, info: opened };
+  return opened;
 }
 
 /** An interrupted run, as its checkpoint has it. */
-async function goOn(parts: TuneParts, options: TuneOptions, { directory, info }: Earlier): Promise<Run> {
+async function goOn(
+  parts: TuneParts,
+  options: TuneOptions,
+  { directory, info }: Earlier,
+  exitDevice: TuneOptions['exitDevice'],
+  signal: AbortSignal,
+): Promise<Run> {
   const opened = openCheckpoint(directory, parts.base);
   opened.close();
   const { position, state, writer } = resumeCheckpoint(directory, info, parts.shapes, opened.progress);
@@ -139,7 +188,7 @@ async function goOn(parts: TuneParts, options: TuneOptions, { directory, info }:
         'Restore it, or begin a new run with another --out.',
       );
     }
-    const step = await openStep(parts, options, state.parameters);
+    const step = await openStep(parts, options, state.parameters, exitDevice, signal);
     await step.restore(state);
     return { checkpoint: writer, step, position };
   } catch (error) {
@@ -148,12 +197,14 @@ async function goOn(parts: TuneParts, options: TuneOptions, { directory, info }:
   }
 }
 
-const openStep = (
-  { model, exits, windows }: TuneParts,
+async function openStep(
+  { model, exits, windows, device }: TuneParts,
   options: TuneOptions,
   initial: ReadonlyMap<string, Float32Array>,
-): Promise<TuningStep> =>
-  createCompiledStep({
+  wanted: TuneOptions['exitDevice'],
+  signal: AbortSignal,
+): Promise<PlacedStep> {
+  return openPlacedStep(await chooseExitDevice(wanted, device, signal), {
     spec: model.spec,
     exits,
     initial,
@@ -164,6 +215,7 @@ const openStep = (
     tokens: windows.tokens,
     ...(options.threads > 0 && { threads: options.threads }),
   });
+}
 
 function trainerSettings({ exits }: TuneParts, options: TuneOptions, limits: RunLimits): TrainerSettings {
   const ids = exits.map(exitId);

@@ -1,0 +1,199 @@
+/** Tuning and evaluation as a whole, on the model that ships and a little text. */
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { UserError } from '../../../protocol/errors.ts';
+import type { EvaluateEvent, TuneEvent } from '../../../protocol/events.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import { evaluate } from '../../../backend/recipes/evaluate.ts';
+import { tune } from '../../../backend/recipes/tune.ts';
+
+const model = 'models/typescript-5m';
+let root: string;
+let out: string;
+let events: TuneEvent[];
+let weightsBefore: string;
+
+const never = new AbortController().signal;
+const weights = (): string =>
+  createHash('sha256')
+    .update(fs.readFileSync(`${model}/model.safetensors`))
+    .digest('hex');
+const given = (more: Record<string, unknown> = {}): Record<string, unknown> => ({
+  model,
+  data: ['protocol/*.ts'],
+  exits: '3:mlp,6,10:norm',
+  sequenceLength: 128,
+  heldOutFraction: 0.2,
+  evaluationTokens: 1024,
+  fitTokens: 8192,
+  steps: 8,
+  evaluateEvery: 4,
+  learningRate: 5e-4,
+  shortlist: 1000,
+  device: 'cpu',
+  exitDevice: 'cpu',
+  out,
+  ...more,
+});
+
+async function collect<E>(stream: AsyncGenerator<E, void>, on?: (event: E) => void): Promise<E[]> {
+  const all: E[] = [];
+  for await (const event of stream) {
+    all.push(event);
+    on?.(event);
+  }
+  return all;
+}
+const run = (more?: Record<string, unknown>, signal = never) =>
+  collect(tune(parseOptions('tune', given(more)), signal));
+const only = <T extends TuneEvent['type']>(type: T, from = events): Extract<TuneEvent, { type: T }>[] =>
+  from.filter((event): event is Extract<TuneEvent, { type: T }> => event.type === type);
+const code = (expected: UserError['code']): Partial<UserError> => ({ name: 'UserError', code: expected });
+
+beforeAll(async () => {
+  root = fs.mkdtempSync(path.join(os.tmpdir(), 'tune-'));
+  process.env['EARLY_EXIT_CACHE'] = path.join(root, 'cache');
+  out = path.join(root, 'my.exits');
+  weightsBefore = weights();
+  events = await run();
+}, 120_000);
+afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
+
+describe('tune', () => {
+  it('says what it does, in order', () => {
+    expect(only('ready')).toEqual([
+      {
+        type: 'ready',
+        model: 'typescript-5m',
+        layers: 12,
+        exits: [
+          { exit: '3:mlp', layer: 3 },
+          { exit: '6:lens', layer: 6 },
+          { exit: '10:norm', layer: 10 },
+        ],
+        device: 'cpu',
+      },
+    ]);
+    const phases = only('phase').map(({ phase }) => phase);
+    expect(phases).toEqual(['load', 'tokenize', 'features', 'evaluate', 'fit', 'save', 'tune']);
+    expect(only('step').map(({ step, steps }) => [step, steps])).toEqual([1, 2, 3, 4, 5, 6, 7, 8].map((n) => [n, 8]));
+    expect(only('evaluation').map(({ step }) => step)).toEqual([0, 4, 8]);
+    expect(events.at(-1)).toMatchObject({ type: 'tuned', directory: out, step: 8, stopped: false });
+  });
+
+  it('makes every exit better than its start, and deeper ones better than shallow ones', () => {
+    const [{ before, after }] = only('tuned') as [Extract<TuneEvent, { type: 'tuned' }>];
+    const fitted = only('evaluation')[0]!.scores;
+    expect(after.map(({ exit }) => exit)).toEqual(['3:mlp', '6:lens', '10:norm', 'final']);
+    for (const [i, { loss }] of after.slice(0, 3).entries()) {
+      expect(loss).toBeLessThan(fitted[i]!.loss);
+      expect(fitted[i]!.loss).toBeLessThan(before[i]!.loss);
+      expect(after[i + 1]!.loss).toBeLessThan(loss);
+      expect(after[i + 1]!.agreement).toBeGreaterThan(after[i]!.agreement);
+    }
+    expect(after[3]).toMatchObject({ loss: before[3]!.loss, agreement: 1 });
+  });
+
+  it('leaves the model as it was, and writes a checkpoint that evaluate reads to the same scores', async () => {
+    expect(weights()).toBe(weightsBefore);
+    const { model: name, data, sequenceLength, heldOutFraction, evaluationTokens } = given();
+    const options = { model: name, data, sequenceLength, heldOutFraction, evaluationTokens, exits: out, device: 'cpu' };
+    const all: EvaluateEvent[] = await collect(evaluate(parseOptions('evaluate', options), never));
+    const evaluated = all.at(-1) as Extract<EvaluateEvent, { type: 'evaluated' }>;
+    const [{ after }] = only('tuned') as [Extract<TuneEvent, { type: 'tuned' }>];
+    expect(evaluated.scores.map(({ exit }) => exit)).toEqual(after.map(({ exit }) => exit));
+    evaluated.scores.forEach((score, i) => {
+      expect(score.loss).toBeCloseTo(after[i]!.loss, 4);
+      expect(score.agreement).toBeCloseTo(after[i]!.agreement, 3);
+    });
+    expect(evaluated.sweep).toHaveLength(21);
+    expect(evaluated.sweep[0]).toEqual({ threshold: 1, meanLayer: 12, layerShare: 1, agreement: 1 });
+    const layers = evaluated.sweep.map(({ meanLayer }) => meanLayer);
+    expect(layers).toEqual([...layers].sort((a, b) => b - a));
+  });
+
+  it('finds the states of an epoch kept, and comes to the same numbers with them', async () => {
+    const again = await run({ out: path.join(root, 'again.exits') });
+    expect(only('step', again).map(({ losses }) => losses)).toEqual(only('step').map(({ losses }) => losses));
+    const without = await run({ out: path.join(root, 'without.exits'), featureCache: false });
+    for (const [i, { losses }] of only('step', without).entries()) {
+      for (const [exit, loss] of Object.entries(losses)) {
+        expect(Math.abs(loss - only('step')[i]!.losses[exit]!)).toBeLessThan(0.02);
+      }
+    }
+  });
+
+  it('keeps its work when it is stopped, and goes on to the same metrics', async () => {
+    const directory = path.join(root, 'stopped.exits');
+    const abort = new AbortController();
+    const options = parseOptions('tune', given({ out: directory }));
+    const first = await collect(tune(options, abort.signal), (event) => {
+      if (event.type === 'step' && event.step === 3) abort.abort();
+    });
+    expect(first.at(-1)).toMatchObject({ type: 'tuned', step: 3, stopped: true });
+    // Only where it lies is said again; the rest is the run's own.
+    const second = await collect(
+      tune(parseOptions('tune', { model, out: directory, resume: true, device: 'cpu', exitDevice: 'cpu' }), never),
+    );
+    expect(second.at(-1)).toMatchObject({ type: 'tuned', step: 8, stopped: false });
+    const metrics = (folder: string): string => fs.readFileSync(path.join(folder, 'metrics.jsonl'), 'utf8');
+    expect(metrics(directory)).toBe(metrics(out));
+  });
+
+  it('trains heads that are shared or own, from copies and noise, with a teacher and ramps', async () => {
+    const shared = await run({
+      out: path.join(root, 'shared.exits'),
+      exits: '6:layer,8:lens',
+      head: 'shared',
+      initialise: 'copy',
+      distillation: 0.5,
+      exitWeights: '0.1..1:cosine',
+      steps: 3,
+    });
+    expect(only('step', shared).at(-1)!.losses['6:layer']).toBeLessThan(only('step', shared)[0]!.losses['6:layer']!);
+    const random = await run({
+      out: path.join(root, 'random.exits'),
+      exits: '6:norm',
+      head: 'own',
+      initialise: 'random',
+      steps: 2,
+      accumulation: 2,
+    });
+    // Noise over 4,096 classes begins near ln 4096.
+    expect(only('evaluation', random)[0]!.scores[0]!.loss).toBeCloseTo(Math.log(4096), 0);
+  });
+});
+
+describe('tune refuses', () => {
+  const refused = (more: Record<string, unknown>, expected: UserError['code']) =>
+    expect(run(more)).rejects.toMatchObject(code(expected));
+
+  it('a folder that is taken, before any work', () => refused({}, 'file-system'));
+  it('an exit beyond the model', () => refused({ out: path.join(root, 'x'), exits: '13' }, 'bad-argument'));
+  it('data that is not there', () => refused({ out: path.join(root, 'x'), data: ['nowhere/*.ts'] }, 'not-found'));
+  it('an exit with nothing to train', () =>
+    refused({ out: path.join(root, 'x'), exits: '3:embedding', head: 'shared' }, 'bad-argument'));
+  it('to go on with what is not there', () => refused({ out: path.join(root, 'x'), resume: true }, 'not-found'));
+  it('to go on with other text', async () => {
+    const directory = path.join(root, 'moved.exits');
+    fs.cpSync(out, directory, { recursive: true });
+    const file = path.join(directory, 'exits.json');
+    fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replace('protocol/*.ts', 'protocol/o*.ts'));
+    await refused({ out: directory, resume: true }, 'bad-data');
+  });
+  it('binary data, leaving nothing behind', async () => {
+    const file = path.join(root, 'data.bin');
+    fs.writeFileSync(file, Buffer.alloc(1000));
+    await refused({ out: path.join(root, 'x'), data: [file] }, 'bad-data');
+    expect(fs.existsSync(path.join(root, 'x'))).toBe(false);
+    expect(fs.readdirSync(root).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+  });
+  it('to begin once it was aborted', async () => {
+    const reason = new Error('stop');
+    await expect(run({ out: path.join(root, 'x') }, AbortSignal.abort(reason))).rejects.toThrow();
+    expect(fs.existsSync(path.join(root, 'x'))).toBe(false);
+  });
+});
