@@ -35,7 +35,7 @@ ${Object.entries(sections)
   --exits DIR    exits for the section exits, instead of those it tunes
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
-  --draft        as few rounds as --rounds says, and results to .cache/bench instead of docs
+  --draft        as few rounds as --rounds says, no long prompts, and results to .cache/bench/draft instead of docs
 `;
 
 const { values, positionals } = parseArgs({
@@ -61,7 +61,13 @@ if (values.help) {
 } else if (!Number.isInteger(threads) || threads < 1) {
   refuse('--threads must be a whole number from 1.');
 } else {
-  const options: BenchOptions = { rounds, threads, models: values.model, exits: values.exits ?? null };
+  const options: BenchOptions = {
+    rounds,
+    threads,
+    models: values.model,
+    exits: values.exits ?? null,
+    isDraft: values.draft,
+  };
   await runSections(positionals.length ? positionals : Object.keys(sections), options);
 }
 

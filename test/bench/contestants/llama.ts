@@ -63,13 +63,20 @@ export async function llamaDecoder(options: LlamaOptions): Promise<Decoder> {
 }
 
 async function ask(child: ChildProcess, request: Readonly<Record<string, unknown>>): Promise<number> {
-  const answered = once(child, 'message') as Promise<[{ seconds: number } | { error: string }]>;
-  const died = once(child, 'exit').then(([code]) => {
+  const listening = new AbortController();
+  const { signal } = listening;
+  const answered = once(child, 'message', { signal }) as Promise<[{ seconds: number } | { error: string }]>;
+  const died = once(child, 'exit', { signal }).then(([code]): never => {
     throw new Error(`the process of llama.cpp ended with code ${code as number}`);
   });
-  died.catch(() => {});
+  // The one that comes too late is of no interest.
+  for (const promise of [answered, died]) promise.catch(() => {});
   child.send(request);
-  const [answer] = await Promise.race([answered, died]);
-  if ('error' in answer) throw new Error(`llama.cpp: ${answer.error}`);
-  return answer.seconds;
+  try {
+    const [answer] = await Promise.race([answered, died]);
+    if ('error' in answer) throw new Error(`llama.cpp: ${answer.error}`);
+    return answer.seconds;
+  } finally {
+    listening.abort();
+  }
 }

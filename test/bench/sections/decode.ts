@@ -109,7 +109,7 @@ async function measureBeside(
   const decoding: string[][] = [];
   const reading: string[][] = [];
   const measurements: Measurement[] = [];
-  for (const context of contexts.filter((tokens) => tokens + tokensBeside < model.spec.contextLength)) {
+  for (const context of fitting(contexts, tokensBeside, model)) {
     const prompt = promptOf(tokenizer, context, 0);
     const contestants = [...decoders].map(([name, decoder]) => ({
       name,
@@ -168,11 +168,15 @@ async function measureGrid(
   model: Model,
   tokenizer: Tokenizer,
   decoder: Decoder,
-  { rounds }: BenchOptions,
+  { rounds, isDraft }: BenchOptions,
 ): Promise<Findings> {
   const rows: string[][] = [];
   const measurements: Measurement[] = [];
-  for (const tokens of promptsAlone.filter((n) => n + (rounds + 1) * tokensInBatch + 1 < model.spec.contextLength)) {
+  for (const tokens of fitting(
+    isDraft ? promptsAlone.slice(0, 1) : promptsAlone,
+    (rounds + 1) * tokensInBatch,
+    model,
+  )) {
     let alone: Measurement | null = null;
     for (const batch of batches) {
       const what = `${model.name} prompt ${tokens} batch ${batch}`;
@@ -201,6 +205,11 @@ async function measureGrid(
     measurements,
   };
 }
+
+/** Lengths with room for `more` tokens, cut down where the model sees less. */
+const fitting = (lengths: readonly number[], more: number, { spec }: Model): number[] => [
+  ...new Set(lengths.map((tokens) => Math.min(tokens, spec.contextLength - more - 2))),
+];
 
 const named = (prefix: string, measured: Measurements): Measurement[] =>
   [...measured.values()].map((one) => ({ ...one, name: `${prefix}: ${one.name}` }));

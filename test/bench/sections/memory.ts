@@ -18,7 +18,7 @@ interface Case {
   readonly flags: readonly string[];
 }
 
-const once = ['--epochs', '1', '--preset', 'quick', '--evaluation-tokens', '2048'];
+const once = ['--epochs', '1', '--preset', 'quick', '--evaluation-tokens', '2048', '--evaluate-every', '1000'];
 const cases: readonly Case[] = [
   { name: 'default exits', times: 1, flags: once },
   { name: 'default exits', times: 4, flags: once },

@@ -9,6 +9,8 @@ export interface BenchOptions {
   /** Exits for the section `exits`; null: tuned by it. */
   readonly exits: string | null;
   readonly threads: number;
+  /** A look while developing: the small end of long tables will do. */
+  readonly isDraft: boolean;
 }
 
 export interface Section {
