@@ -22,11 +22,14 @@ export async function* doctor(options: DoctorOptions, signal: AbortSignal): Asyn
 }
 
 async function* install(kind: TensorFlowKind, signal: AbortSignal): AsyncGenerator<DoctorEvent, void> {
-  const progress = installTensorFlow(kind, signal);
-  for await (const { detail, done, total } of progress) {
+  const progress = { type: 'progress', phase: 'install', unit: 'steps' } as const;
+  let steps = 0;
+  for await (const { detail, done, total } of installTensorFlow(kind, signal)) {
     yield { type: 'phase', phase: 'install', detail };
-    yield { type: 'progress', phase: 'install', done, total, unit: 'steps' };
+    yield { ...progress, done, total };
+    steps = total;
   }
+  yield { ...progress, done: steps, total: steps };
 }
 
 /** What was seen of a machine. A provider is null where ONNX Runtime's package has none for this platform. */

@@ -114,7 +114,7 @@ export async function* installTensorFlow(
       await step();
     }
     yield { detail: 'checking it', done: steps.length, total };
-    rmSync(path.join(folder, 'venv'), { recursive: true });
+    dropWhatOnlyBuilds(folder, libraries);
     const checked = await probeTensorFlow(tensorFlowEntry(folder), signal);
     if ('problem' in checked) {
       throw userError('device', `TensorFlow was built, but it does not work here: ${checked.problem}`);
@@ -222,6 +222,15 @@ function linkLibraries(folder: string, libraries: string, kind: TensorFlowKind):
   link(path.join(lib, 'libtensorflow_framework.so'), path.join(lib, 'libtensorflow_framework.so.2'));
   // The library looks for CUDA beside the folder that it was opened from.
   if (kind === 'tensorflow-gpu') link(path.join(dependencies, 'nvidia'), path.join(libraries, 'nvidia'));
+}
+
+/** Of the wheel only the libraries are needed from here on: half a gigabyte less. */
+function dropWhatOnlyBuilds(folder: string, libraries: string): void {
+  const drop = (...names: string[]): void => rmSync(path.join(...names), { recursive: true, force: true });
+  drop(folder, 'venv');
+  drop(folder, 'node_modules', '@tensorflow', 'tfjs-node', 'deps', 'include');
+  const wheel = path.join(libraries, 'tensorflow');
+  for (const name of readdirSync(wheel)) if (!name.startsWith('libtensorflow')) drop(wheel, name);
 }
 
 function replaceFolder(folder: string, target: string): void {

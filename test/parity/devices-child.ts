@@ -83,10 +83,14 @@ const questions: { [Name in keyof Answers]: (...words: string[]) => Promise<Answ
     for (const { path } of goldenModels) {
       const { spec, parameters } = openModel(join(fixtures, path));
       const last = finalCut(spec);
-      await check(`${path} stage`, stageGraph(spec, parameters, inputCut, last, webgpu).graph);
-      await check(`${path} features`, featureGraph(spec, parameters, [last], webgpu));
-      await check(`${path} scoring`, scoringGraph(spec, parameters, null, webgpu));
-      await check(`${path} readout`, readoutGraph(spec, parameters, null, webgpu).graph);
+      for (const arithmetic of ['float32', 'int8'] as const) {
+        const target = { ...webgpu, arithmetic };
+        const name = `${path} ${arithmetic}`;
+        await check(`${name} stage`, stageGraph(spec, parameters, inputCut, last, target).graph);
+        await check(`${name} features`, featureGraph(spec, parameters, [last], target));
+        await check(`${name} scoring`, scoringGraph(spec, parameters, null, target));
+        await check(`${name} readout`, readoutGraph(spec, parameters, null, target).graph);
+      }
     }
     return refused;
   },
