@@ -8,7 +8,7 @@ import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { choose, type Block, type ChooseOptions } from './choose.ts';
 import { draft, type DraftOptions } from './draft.ts';
-import { openKvCache } from './kv-cache.ts';
+import { openKvCache, type KvCache } from './kv-cache.ts';
 import { newPace, type Pace } from './pace.ts';
 import { addToken, finishText, newSequence, type Sequence } from './sequence.ts';
 import type { TextCodec } from './text.ts';
@@ -32,21 +32,32 @@ export type DecodeEvent =
   | { readonly type: 'token'; readonly token: TokenRecord }
   | { readonly type: 'stop'; readonly sequence: number; readonly reason: StopReason };
 
+/** What one decoding leaves for the next of the same model. */
+export interface DecodeMemory {
+  /** What was learned of this machine. */
+  readonly pace: Pace;
+  /** The cache of the last text that was alone, and its tokens: a prompt that begins like it is not computed again. */
+  text: { readonly cache: KvCache; readonly ids: readonly number[] } | null;
+}
+
+export const newMemory = (model: StagedModel): DecodeMemory => ({ pace: newPace(model), text: null });
+
 /**
- * `pace` may be kept between calls, so that what was learned of this machine is used at once.
  * @throws UserError for an empty prompt or one longer than the model's context.
  */
 export async function* decode(
   model: StagedModel,
   request: DecodeRequest,
-  pace: Pace = newPace(model),
+  memory: DecodeMemory = newMemory(model),
 ): AsyncGenerator<DecodeEvent> {
   const { prompts } = request;
   checkPrompts(model, prompts);
-  const cache = openKvCache(model, prompts.length, (...pass) => pace.measured(...pass));
+  const { pace } = memory;
   let sequences = prompts.map((prompt, i) => newSequence(i, prompt, request));
   const started = performance.now();
-  for (const [row, prompt] of prompts.entries()) cache.enter(row, prompt);
+  const cache = enterPrompts(model, prompts, memory);
+  const isAlone = prompts.length === 1;
+  const text = isAlone ? [...prompts[0]!] : [];
   let blocks: readonly Block[] = prompts.map(() => ({ drafts: [] }));
 
   for (let step = 0; sequences.length > 0; step++) {
@@ -56,6 +67,7 @@ export async function* decode(
       yield { type: 'prompt', tokens, seconds: (performance.now() - started) / 1000 };
     }
     const next = new Map<number, number>();
+    if (isAlone) for (const { token } of choices[0]!) text.push(token);
     for (const [row, sequence] of sequences.entries()) {
       // The block's drafts are in the cache; those that were wrong are taken back.
       cache.truncate(row, cache.position(row) - blocks[row]!.drafts.length + choices[row]!.length - 1);
@@ -78,13 +90,31 @@ export async function* decode(
       }
     }
     const kept = [...next.keys()];
-    cache.keep(kept);
+    if (kept.length > 0) cache.keep(kept);
     sequences = kept.map((row) => sequences[row]!);
     for (const [row, token] of [...next.values()].entries()) cache.enter(row, [token]);
     blocks = request.drafts
       ? await draft(model, cache, pace, request.drafts, sequences)
       : sequences.map(() => ({ drafts: [] }));
   }
+  if (isAlone) memory.text = { cache, ids: text.slice(0, cache.position(0)) };
+}
+
+/** A cache with the prompts waiting in it; of a text that memory still has, only what is new. */
+function enterPrompts(model: StagedModel, prompts: readonly (readonly number[])[], memory: DecodeMemory): KvCache {
+  const known = memory.text;
+  memory.text = null;
+  if (known && prompts.length === 1) {
+    const prompt = prompts[0]!;
+    let common = 0;
+    while (common < prompt.length - 1 && common < known.ids.length && prompt[common] === known.ids[common]) common++;
+    known.cache.truncate(0, common);
+    known.cache.enter(0, prompt.slice(common));
+    return known.cache;
+  }
+  const cache = openKvCache(model, prompts.length, (...pass) => memory.pace.measured(...pass));
+  for (const [row, prompt] of prompts.entries()) cache.enter(row, prompt);
+  return cache;
 }
 
 function checkPrompts(model: StagedModel, prompts: readonly (readonly number[])[]): void {

@@ -8,7 +8,7 @@ import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openStagedModel } from '../../backend/runtime/open.ts';
 import type { StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
-import { confidenceAt, decodeAll, eagerPace, idsOf, plainRequest } from '../support/decoding.ts';
+import { confidenceAt, decodeAll, eagerMemory, idsOf, plainRequest } from '../support/decoding.ts';
 import { maxDifference } from '../support/golden.ts';
 import { copiedExits, tinyModel } from '../support/models.ts';
 
@@ -49,7 +49,7 @@ describe.each([
       const drafted = await decodeAll(
         staged,
         plainRequest([prompt], 40, { enabled: () => false, drafts }),
-        eagerPace(staged),
+        eagerMemory(staged),
       );
       expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
       for (const { draft } of drafted.tokens[0]!) {
@@ -66,7 +66,7 @@ describe.each([
     for (let seed = 0; seed < 6; seed++) {
       const request = plainRequest([newPrompt()], 40, { sampling, seed });
       const full = await decodeAll(plain, request);
-      const drafted = await decodeAll(staged, { ...request, enabled: () => false, drafts }, eagerPace(staged));
+      const drafted = await decodeAll(staged, { ...request, enabled: () => false, drafts }, eagerMemory(staged));
       expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
     }
   });
@@ -84,7 +84,7 @@ test.each([1, 3])('fast decoding of %i sequences says the same with and without 
       const drafted = await decodeAll(
         staged,
         { ...request, drafts: { ...drafts, exits: () => false } },
-        eagerPace(staged),
+        eagerMemory(staged),
       );
       const said = (tokens: readonly TokenRecord[][]) =>
         tokens.map((row) => row.map(({ id, exit }) => `${id}@${exit}`));
@@ -97,7 +97,7 @@ test.each([1, 3])('fast decoding of %i sequences says the same with and without 
 
 test.each([1, 4, 16])('a batch of %i with drafts says what each would say alone', async (rows) => {
   const prompts = Array.from({ length: rows }, newPrompt);
-  const drafted = await decodeAll(staged, plainRequest(prompts, 30, lossless), eagerPace(staged));
+  const drafted = await decodeAll(staged, plainRequest(prompts, 30, lossless), eagerMemory(staged));
   for (const [row, prompt] of prompts.entries()) {
     const full = await decodeAll(plain, plainRequest([prompt], 30));
     expect(idsOf(drafted.tokens[row]!)).toEqual(idsOf(full.tokens[0]!));
@@ -114,7 +114,7 @@ test('ends in the middle of a block: end of text, stop string and length', async
       const drafted = await decodeAll(
         staged,
         plainRequest([prompt], 25, { ...lossless, ...different }),
-        eagerPace(staged),
+        eagerMemory(staged),
       );
       expect(drafted.tokens[0]!.map(({ text }) => text)).toEqual(expected.tokens[0]!.map(({ text }) => text));
       expect(drafted.stops).toEqual(expected.stops);

@@ -1,6 +1,5 @@
 /** Shorthands over decode() for tests. */
-import { decode, type DecodeRequest } from '../../backend/decoding/decode.ts';
-import { newPace, type Pace } from '../../backend/decoding/pace.ts';
+import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../backend/decoding/decode.ts';
 import { greedy } from '../../backend/decoding/sampler.ts';
 import type { StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
@@ -36,10 +35,10 @@ export interface Decoded {
   stops: StopReason[];
 }
 
-export async function decodeAll(model: StagedModel, request: DecodeRequest, pace?: Pace): Promise<Decoded> {
+export async function decodeAll(model: StagedModel, request: DecodeRequest, memory?: DecodeMemory): Promise<Decoded> {
   const tokens: TokenRecord[][] = request.prompts.map(() => []);
   const stops: StopReason[] = [];
-  for await (const event of decode(model, request, pace)) {
+  for await (const event of decode(model, request, memory)) {
     if (event.type === 'token') tokens[event.token.sequence]!.push(event.token);
     if (event.type === 'stop') stops[event.sequence] = event.reason;
   }
@@ -49,8 +48,7 @@ export async function decodeAll(model: StagedModel, request: DecodeRequest, pace
 export const idsOf = (tokens: readonly TokenRecord[]): number[] => tokens.map(({ id }) => id);
 
 /** Takes every draft for right and free, so that tests see many of them, wrong ones too. */
-export const eagerPace = (model: StagedModel): Pace => ({
-  ...newPace(model),
-  gain: (chance) => chance,
-  acceptance: () => 1,
-});
+export const eagerMemory = (model: StagedModel): DecodeMemory => {
+  const memory = newMemory(model);
+  return { ...memory, pace: { ...memory.pace, gain: (chance) => chance, acceptance: () => 1 } };
+};

@@ -1,6 +1,6 @@
 /** Early-exit decoding against full-depth and truncated models, and what ends a text. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { decode } from '../../../backend/decoding/decode.ts';
+import { decode, newMemory } from '../../../backend/decoding/decode.ts';
 import { exitCut, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { greedy } from '../../../backend/decoding/sampler.ts';
 import { openExitScorer, openFeatureModel, openStagedModel } from '../../../backend/runtime/open.ts';
@@ -151,6 +151,21 @@ describe('a text ends', () => {
     expect(tokens[0]).toHaveLength(3);
     expect(stops).toEqual(['cancelled']);
   });
+});
+
+test('a prompt that begins like the last text goes on from its cache, with the same result', async () => {
+  const memory = newMemory(staged);
+  const policy = confidenceAt(0.06);
+  const first = await decodeAll(staged, plainRequest([prompts[0]!], 12, { policy }), memory);
+  const { cache } = memory.text!;
+  const turn = [...prompts[0]!, ...idsOf(first.tokens[0]!), 77, 5];
+  for (const prompt of [turn, turn.slice(0, 8), [...turn.slice(0, 6), 3, 3, 3]]) {
+    const alone = await decodeAll(staged, plainRequest([prompt], 12, { policy }));
+    const again = await decodeAll(staged, plainRequest([prompt], 12, { policy }), memory);
+    expect(again).toEqual(alone);
+  }
+  expect(memory.text!.cache).toBe(cache);
+  expect(memory.text!.ids.slice(0, 9)).toEqual([...turn.slice(0, 6), 3, 3, 3]);
 });
 
 test('sampling is repeatable by seed and different between rows', async () => {

@@ -35,11 +35,22 @@ describe.each(['llama-untied', 'gpt_neox', 'mistral', 'olmo2'])('%s', async (fam
         const rows = [...sequences.keys()].filter((row) => depth(row, t) >= s);
         if (rows.length === 0) continue;
         await cache.advance(s, rows);
-        if (s === 1) await cache.read(0, rows, rows.map(() => 1), { logits: false });
+        if (s === 1)
+          await cache.read(
+            0,
+            rows,
+            rows.map(() => 1),
+            { logits: false },
+          );
       }
     }
     await cache.advance(allStages, [...sequences.keys()]);
-    await cache.read(0, [...sequences.keys()], sequences.map(() => 1), { logits: false });
+    await cache.read(
+      0,
+      [...sequences.keys()],
+      sequences.map(() => 1),
+      { logits: false },
+    );
     return cache;
   }
 
