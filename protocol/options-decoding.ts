@@ -1,0 +1,114 @@
+/** Options of decoding, once each. */
+import { boolean, integer, list, notation, number, oneOf, optionalText } from './options-kinds.ts';
+import { parseThresholds, thresholdsNotation, type Thresholds } from './options-notations.ts';
+
+export const decodingOptions = {
+  prompt: list({
+    default: [],
+    help: 'The prompt, - for standard input; repeated, the prompts are decoded as a batch.',
+  }),
+  chat: boolean({ default: false, scope: 'window', help: "Put the prompt into the model's chat template." }),
+  system: optionalText({ scope: 'window', help: 'System message of a chat.' }),
+  maxTokens: integer({
+    default: 128,
+    minimum: 1,
+    maximum: 10_000_000,
+    scope: 'window',
+    help: 'Stop after so many new tokens.',
+  }),
+  mode: oneOf({
+    scope: 'window',
+    default: 'fast',
+    values: {
+      fast: 'each token leaves at the first exit that is sure enough',
+      lossless: 'exits and the text itself draft, the final exit verifies: the text of full, sooner',
+      full: 'every token runs all layers',
+    },
+    help: 'How exits are used.',
+  }),
+  drafts: integer({
+    default: 8,
+    minimum: 0,
+    maximum: 64,
+    scope: 'window',
+    help: 'Most tokens drafted and decided together, in the modes fast and lossless; it changes the speed, never the text.',
+  }),
+  policy: oneOf({
+    scope: 'window',
+    default: 'confidence',
+    values: {
+      confidence: 'leave where the largest probability is at least the threshold',
+      margin: 'leave where it exceeds the second largest by at least the threshold',
+      entropy: 'leave where the entropy, in nats, is at most the threshold',
+      patience: 'leave where enough exits in a row have said the same token',
+    },
+    help: 'When an exit is sure enough.',
+  }),
+  threshold: notation<Thresholds>({
+    default: 'auto',
+    scope: 'window',
+    placeholder: 'auto|T|EXIT=T,…',
+    expected: thresholdsNotation,
+    parse: parseThresholds,
+    help: `How sure an exit must be, for all or by exit; by confidence, 1 never leaves early and 0 always does. auto: as calibrated, else ${defaultThreshold}.`,
+  }),
+  patience: integer({
+    default: 2,
+    minimum: 1,
+    maximum: 1000,
+    scope: 'window',
+    help: 'Exits in a row that must agree, under the policy patience.',
+  }),
+  disable: list({
+    default: [],
+    scope: 'window',
+    variadic: true,
+    placeholder: 'EXIT…',
+    help: 'Exits not to use, such as 8:mlp.',
+  }),
+  temperature: number({
+    default: 0,
+    minimum: 0,
+    maximum: 100,
+    scope: 'window',
+    help: 'Temperature of sampling; 0 takes the most probable token.',
+  }),
+  topK: integer({
+    default: 0,
+    minimum: 0,
+    maximum: 1_000_000,
+    scope: 'window',
+    help: 'Sample among so many most probable tokens; 0 for all.',
+  }),
+  topP: number({
+    default: 1,
+    minimum: 0,
+    above: true,
+    maximum: 1,
+    scope: 'window',
+    help: 'Sample among the most probable tokens that hold this share.',
+  }),
+  minP: number({
+    default: 0,
+    minimum: 0,
+    maximum: 1,
+    scope: 'window',
+    help: 'Drop tokens less probable than this share of the most probable one.',
+  }),
+  repetitionPenalty: number({
+    default: 1,
+    minimum: 0,
+    above: true,
+    maximum: 100,
+    scope: 'window',
+    help: 'Divides the scores of tokens already there; 1 for none.',
+  }),
+  stop: list({ default: [], scope: 'window', help: 'A text that ends the generation; may be repeated.' }),
+  candidates: integer({
+    default: 0,
+    minimum: 0,
+    maximum: 100,
+    scope: 'window',
+    help: 'Report so many most probable tokens of every exit, those not needed included; 0 for none.',
+  }),
+};
