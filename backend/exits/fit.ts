@@ -7,21 +7,21 @@ import * as tf from '@tensorflow/tfjs-core';
 import { after } from '../autodiff/recorder.ts';
 import { exitPath, type ExitSpec } from './spec.ts';
 
-/** Sums over tokens of a regression of y on x; row-major. */
+/** Sums over tokens of a regression on x; row-major. */
 export interface RegressionSums {
   readonly size: number;
   /** Σ xᵀx: `[size, size]`. */
   readonly xx: Float64Array;
-  /** Σ xᵀy: `[size, size]`. */
+  /** Σ xᵀy, y the normed final state: `[size, size]`. */
   readonly xy: Float64Array;
-  /** Σ xᵀt, t the logit that the defer class should have: `[size]`. */
+  /** Σ xᵀt, t a number for each token: `[size]`. */
   readonly xt: Float64Array;
 }
 
 /** λ as a share of the mean of the diagonal of Σxᵀx. */
 export const defaultRidge = 1e-3;
 
-/** Added to the logits of listed tokens, so that they vanish from a sum of exponentials. */
+/** Added to a logit, it vanishes from a sum of exponentials. */
 const masked = -1e9;
 
 export const emptySums = (size: number): RegressionSums => ({
@@ -36,49 +36,43 @@ export const isFitted = ({ architecture, head }: ExitSpec): boolean =>
   architecture === 'lens' || head.kind !== 'shared';
 
 /**
- * The sums of one batch. x, y `[tokens, hidden]`: the exit's state and the normed final state; `targets` `[tokens, 1]`: the
- * defer class's logit; `weights` `[tokens, 1]`: 1 for tokens that count, else 0.
+ * The sums of one batch. x `[tokens, hidden]`: the exit's state; y `[tokens, hidden]`: the normed final state; t
+ * `[tokens, 1]`; weights `[tokens, 1]`: 1 for tokens that count, else 0.
  */
 export function regressionTensors(
   x: tf.Tensor,
-  y: tf.Tensor,
-  targets: tf.Tensor | null,
+  y: tf.Tensor | null,
+  t: tf.Tensor | null,
   weights: tf.Tensor,
-): Record<'xx' | 'xy', tf.Tensor> & { xt?: tf.Tensor } {
+): Record<string, tf.Tensor> {
   const counted = tf.mul(x, weights);
   return {
     xx: tf.matMul(counted, x, true, false),
-    xy: tf.matMul(counted, y, true, false),
-    ...(targets && { xt: tf.matMul(counted, targets, true, false) }),
+    ...(y && { xy: tf.matMul(counted, y, true, false) }),
+    ...(t && { xt: tf.matMul(counted, t, true, false) }),
   };
 }
 
 /**
- * What the defer class of a shortlist should say of each token: the log-sum-exp of the model's logits outside the list,
- * `[tokens, 1]`, in chunks of tokens. `listed` `[1, vocabulary]` is `shortlistMask`.
+ * The model's log odds of *outside the list* against *listed* for each token, `[tokens, 1]`, in chunks of tokens. `listed`
+ * `[1, vocabulary]` is `shortlistMask`.
  */
-export function deferTargets(
+export function deferLogOdds(
   final: tf.Tensor,
   head: tf.Tensor,
   listed: tf.Tensor,
   softcap: number | null,
   chunk: number,
 ): tf.Tensor {
-  const [tokens, hidden] = final.shape as [number, number];
-  const parts: tf.Tensor[] = [];
-  for (let begin = 0; begin < tokens; begin += chunk) {
-    const size = Math.min(chunk, tokens - begin);
-    const state = tf.slice(after(final, parts.slice(-1)), [begin, 0], [size, hidden]);
-    const part = tf.tidy(() => {
-      const product = tf.matMul(state, head, false, true);
-      const logits = softcap === null ? product : tf.mul(tf.tanh(tf.mul(product, 1 / softcap)), softcap);
-      const outside = tf.add(logits, listed);
-      const max = tf.max(outside, -1, true);
-      return tf.add(tf.log(tf.sum(tf.exp(tf.sub(outside, max)), -1, true)), max);
-    });
-    parts.push(part);
-  }
-  return tf.concat(parts, 0);
+  return inChunks(final, chunk, (state) => {
+    const logits = headLogits(state, head, softcap);
+    return tf.sub(logSumExp(tf.add(logits, listed)), logSumExp(tf.add(logits, tf.sub(masked, listed))));
+  });
+}
+
+/** The log-sum-exp of a head's logits for each token: `[tokens, 1]`. */
+export function headLogSum(x: tf.Tensor, head: tf.Tensor, softcap: number | null, chunk: number): tf.Tensor {
+  return inChunks(x, chunk, (state) => logSumExp(headLogits(state, head, softcap)));
 }
 
 export function shortlistMask(tokens: readonly number[], vocabulary: number): Float32Array {
@@ -87,52 +81,83 @@ export function shortlistMask(tokens: readonly number[], vocabulary: number): Fl
   return mask;
 }
 
-/** A fit's result for one exit: y ≈ x·A as a linear weight Aᵀ `[out, in]`, and the defer row for heads that read x. */
-export interface FitSolution {
-  readonly translator: Float32Array;
-  /** For a head that reads x; of a `lens` with a shortlist, for one that reads the translated state. */
-  readonly defer: Float32Array | null;
+/** What a fit asks of the machine: products and sums too large for JavaScript. */
+export interface FitMachine {
+  /** head · translator: `[rows, size]`. */
+  fold(head: Float32Array, translator: Float32Array): Promise<Float32Array>;
+  /** Sums over some tokens of the text, t being `headLogSum` of these rows `[listed, size]`. */
+  logSums(rows: Float32Array): Promise<Pick<RegressionSums, 'xx' | 'xt'>>;
 }
 
 /**
- * Solves the regression of an exit.
- * @throws Error where no λ makes the sums positive definite: they are not finite.
- */
-export function solveFit(exit: ExitSpec, sums: RegressionSums, ridge = defaultRidge): FitSolution {
-  const { size, xx, xy, xt } = sums;
-  const solution = solveRidge(xx, xy, size, size, ridge);
-  const translator = transposed(solution, size);
-  if (exit.head.kind !== 'shortlist') return { translator: Float32Array.from(translator), defer: null };
-  if (exit.architecture !== 'lens') {
-    return { translator: Float32Array.from(translator), defer: Float32Array.from(solveRidge(xx, xt, size, 1, ridge)) };
-  }
-  // The head reads z = x·A: Σzᵀz = Aᵀ(Σxᵀx)A and Σzᵀt = Aᵀ(Σxᵀt).
-  const zz = multiply(multiply(translator, xx, size, size), solution, size, size);
-  const zt = multiply(translator, xt, size, 1);
-  return { translator: Float32Array.from(translator), defer: Float32Array.from(solveRidge(zz, zt, size, 1, ridge)) };
-}
-
-/**
- * The exit's parameters after a fit, from those of a copy: the translator of a `lens`, else folded into the head (W·Aᵀ: the
- * head then reads the untranslated state). `fold` multiplies `[rows, size]` by `[size, size]`.
+ * An exit's parameters after a fit, from those of a copy. With y ≈ x·A, a `lens` has the translator Aᵀ; any other head reads x
+ * itself and becomes W·Aᵀ.
+ *
+ * The defer class has no row in W. Its logit should exceed the log-sum-exp of the listed ones by the model's log odds (t of
+ * `sums`). An exit that can predict little has flatter logits than the model, so that log-sum-exp is taken from the exit's own
+ * fitted rows; both terms are regressed on x.
+ * @throws Error where the sums are not finite.
  */
 export async function fittedParameters(
   exit: ExitSpec,
   initial: ReadonlyMap<string, Float32Array>,
-  { translator, defer }: FitSolution,
-  fold: (head: Float32Array, translator: Float32Array) => Promise<Float32Array>,
+  sums: RegressionSums,
+  ridge: number,
+  machine: FitMachine,
 ): Promise<Map<string, Float32Array>> {
+  const { size, xx, xy, xt } = sums;
   const path = exitPath(exit);
+  const isLens = exit.architecture === 'lens';
+  const map = solveRidge(xx, xy, size, size, ridge);
+  const translator = Float32Array.from(transposed(map, size));
   const fitted = new Map(initial);
-  const headName = `${path}.head.weight`;
-  if (exit.architecture === 'lens') fitted.set(`${path}.translator.weight`, translator);
-  else fitted.set(headName, await fold(initial.get(headName)!, translator));
-  if (defer) {
-    const head = Float32Array.from(fitted.get(headName)!);
-    head.set(defer, head.length - defer.length);
-    fitted.set(headName, head);
+  if (isLens) fitted.set(`${path}.translator.weight`, translator);
+  if (isLens && exit.head.kind !== 'shortlist') return fitted;
+
+  const name = `${path}.head.weight`;
+  const copied = initial.get(name)!;
+  const folded = await machine.fold(copied, translator);
+  if (exit.head.kind !== 'shortlist') return fitted.set(name, folded);
+
+  const listed = folded.subarray(0, folded.length - size);
+  const own = await machine.logSums(listed);
+  const above = solveRidge(xx, xt, size, 1, ridge);
+  const defer = solveRidge(own.xx, own.xt, size, 1, ridge).map((value, i) => value + above[i]!);
+  // The head of a lens reads z = x·A: its row d has z·d nearest to x·defer, (Aᵀ Σxᵀx A) d = Aᵀ Σxᵀx defer.
+  const row = isLens ? solveRidge(...onTranslated(map, xx, defer, size), size, 1, ridge) : defer;
+  const head = Float32Array.from(isLens ? copied : folded);
+  head.set(Float32Array.from(row), head.length - size);
+  return fitted.set(name, head);
+}
+
+function onTranslated(
+  map: Float64Array,
+  xx: Float64Array,
+  defer: Float64Array,
+  size: number,
+): [Float64Array, Float64Array] {
+  const left = multiply(transposed(map, size), xx, size, size);
+  return [multiply(left, map, size, size), multiply(left, defer, size, 1)];
+}
+
+function inChunks(x: tf.Tensor, chunk: number, compute: (rows: tf.Tensor) => tf.Tensor): tf.Tensor {
+  const [tokens, width] = x.shape as [number, number];
+  const parts: tf.Tensor[] = [];
+  for (let begin = 0; begin < tokens; begin += chunk) {
+    const rows = tf.slice(after(x, parts.slice(-1)), [begin, 0], [Math.min(chunk, tokens - begin), width]);
+    parts.push(tf.tidy(() => compute(rows)));
   }
-  return fitted;
+  return tf.concat(parts, 0);
+}
+
+function headLogits(state: tf.Tensor, head: tf.Tensor, softcap: number | null): tf.Tensor {
+  const product = tf.matMul(state, head, false, true);
+  return softcap === null ? product : tf.mul(tf.tanh(tf.mul(product, 1 / softcap)), softcap);
+}
+
+function logSumExp(logits: tf.Tensor): tf.Tensor {
+  const max = tf.max(logits, -1, true);
+  return tf.add(tf.log(tf.sum(tf.exp(tf.sub(logits, max)), -1, true)), max);
 }
 
 /**

@@ -6,13 +6,14 @@ import { matMul, reshape } from '@tensorflow/tfjs-core';
 import { tensorOps } from '../autodiff/ops.ts';
 import { record, type InputSpec } from '../autodiff/recorder.ts';
 import {
-  deferTargets,
+  defaultRidge,
+  deferLogOdds,
   emptySums,
   fittedParameters,
+  headLogSum,
   isFitted,
   regressionTensors,
   shortlistMask,
-  solveFit,
   type RegressionSums,
 } from '../exits/fit.ts';
 import { exitState } from '../exits/forward.ts';
@@ -59,7 +60,12 @@ interface FittedExit {
   /** Shapes by name of everything the graph is fed. */
   readonly inputs: Readonly<Record<string, InputSpec>>;
   readonly feeds: Readonly<Record<string, Value>>;
+  /** States of the first batches and the weights of their tokens, for what is regressed after the fit. */
+  readonly kept: { readonly x: Value; readonly weights: Value }[];
 }
+
+/** Batches of which a shortlisted exit's states are kept. */
+const keptBatches = 4;
 
 /** Opens a fit of all exits at once. */
 export async function openFit(options: FitOptions): Promise<Fit> {
@@ -70,7 +76,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
   };
   const positions = batch * tokens;
   const sessions: Session[] = [];
-  const open = async (graph: ReturnType<typeof record>): Promise<Session> => {
+  const open: Open = async (graph) => {
     const session = await openSession(graph, sessionOptions);
     sessions.push(session);
     return session;
@@ -85,19 +91,20 @@ export async function openFit(options: FitOptions): Promise<Fit> {
       features: { shape: [batch, tokens, cutWidth(spec, exitCut(exit))] },
       final: { shape: [positions, spec.hidden] },
       weights: { shape: [positions, 1] },
-      ...(exit.head.kind === 'shortlist' && { deferTargets: { shape: [positions, 1] } }),
+      ...(exit.head.kind === 'shortlist' && { logOdds: { shape: [positions, 1] } }),
       ...Object.fromEntries(read.map(({ name, shape }) => [name, { shape }])),
     };
     const session = await open(
-      record(inputs, ({ features, final, weights, deferTargets, ...table }) => {
-        const x = exitState(tensorOps(new Map(Object.entries(table))), spec, exit, features!);
-        return regressionTensors(reshape(x, [-1, spec.hidden]), final!, deferTargets ?? null, weights!);
+      record(inputs, ({ features, final, weights, logOdds, ...table }) => {
+        const state = exitState(tensorOps(new Map(Object.entries(table))), spec, exit, features!);
+        const x = reshape(state, [-1, spec.hidden]);
+        return { x, ...regressionTensors(x, final!, logOdds ?? null, weights!) };
       }),
     );
     const feeds = Object.fromEntries(read.map(({ name, data, shape }) => [name, { data, shape }]));
-    fitted.push({ exit, sums: emptySums(spec.hidden), session, inputs, feeds });
+    fitted.push({ exit, sums: emptySums(spec.hidden), session, inputs, feeds, kept: [] });
   }
-  const defer = await openDeferTargets(options, open);
+  const logOdds = await openLogOdds(options, open);
   let count = 0;
 
   return {
@@ -110,28 +117,30 @@ export async function openFit(options: FitOptions): Promise<Fit> {
       const padded = padBatch(source, batch, tokens);
       const final: Value = { data: padded.final!, shape: [positions, spec.hidden] };
       const weights: Value = { data: targetWeights(padded), shape: [positions, 1] };
-      const targets = await defer(final);
-      for (const { exit, sums, session, inputs, feeds } of fitted) {
+      const odds = await logOdds(final);
+      for (const { exit, sums, session, inputs, feeds, kept } of fitted) {
         const data = padded.features.get(cutName(exitCut(exit)));
         if (!data) throw new Error(`the batch has no features at ${cutName(exitCut(exit))}`);
         const features: Value = { data, shape: inputs['features']!.shape as number[] };
-        const shortlist = exit.head.kind === 'shortlist' ? { deferTargets: targets.get(keyOf(exit.head.tokens))! } : {};
-        const results = await session.run({ ...feeds, features, final, weights, ...shortlist });
-        for (const part of ['xx', 'xy', 'xt'] as const) {
-          const values = results[part]?.data as Float32Array | undefined;
-          values?.forEach((value, i) => (sums[part][i]! += value));
-        }
+        const isListed = exit.head.kind === 'shortlist';
+        const isKept = isListed && kept.length < keptBatches;
+        const results = await session.run(
+          { ...feeds, features, final, weights, ...(isListed && { logOdds: odds.get(keyOf(exit))! }) },
+          ['xx', 'xy', ...(isListed ? ['xt'] : []), ...(isKept ? ['x'] : [])],
+        );
+        addTo(sums, results);
+        if (isKept) kept.push({ x: results['x']!, weights });
       }
     },
     async solve() {
       if (!count) throw new Error('a fit has seen no tokens');
       const all = new Map(initial);
-      for (const { exit, sums } of fitted) {
+      for (const { exit, sums, kept } of fitted) {
         const own = new Map([...initial].filter(([name]) => name.startsWith(`${exitPath(exit)}.`)));
-        const solution = solveFit(exit, sums, options.ridge);
-        const parameters = await fittedParameters(exit, own, solution, (head, translator) =>
-          multiplied(head, translator, spec.hidden, open),
-        );
+        const parameters = await fittedParameters(exit, own, sums, options.ridge ?? defaultRidge, {
+          fold: (head, translator) => multiplied(head, translator, spec.hidden, open),
+          logSums: (rows) => logSums(options, rows, kept, open),
+        });
         for (const [name, values] of parameters) all.set(name, values);
       }
       return all;
@@ -142,38 +151,60 @@ export async function openFit(options: FitOptions): Promise<Fit> {
   };
 }
 
-/** A function from the final states of a batch to the defer class's targets, for each distinct shortlist. */
-async function openDeferTargets(
+type Open = (graph: ReturnType<typeof record>) => Promise<Session>;
+
+/** A function from the final states of a batch to the log odds of the defer class, for each distinct shortlist. */
+async function openLogOdds(
   { spec, exits, model, batch, tokens }: FitOptions,
-  open: (graph: ReturnType<typeof record>) => Promise<Session>,
+  open: Open,
 ): Promise<(final: Value) => Promise<Map<string, Value>>> {
   const lists = new Map<string, Value>();
-  for (const { head } of exits) {
-    if (head.kind !== 'shortlist' || lists.has(keyOf(head.tokens))) continue;
-    lists.set(keyOf(head.tokens), { data: shortlistMask(head.tokens, spec.vocabulary), shape: [1, spec.vocabulary] });
+  for (const exit of exits) {
+    if (exit.head.kind !== 'shortlist' || lists.has(keyOf(exit))) continue;
+    lists.set(keyOf(exit), { data: shortlistMask(exit.head.tokens, spec.vocabulary), shape: [1, spec.vocabulary] });
   }
   if (!lists.size) return async () => new Map();
   const shape = [spec.vocabulary, spec.hidden];
   const head: Value = { data: model.values('lm_head.weight'), shape };
+  const chunk = chunkTokens(spec.vocabulary);
   const session = await open(
     record(
       { final: { shape: [batch * tokens, spec.hidden] }, head: { shape }, listed: { shape: [1, spec.vocabulary] } },
-      (tensors) => ({
-        targets: deferTargets(
-          tensors.final,
-          tensors.head,
-          tensors.listed,
-          spec.finalSoftcap,
-          chunkTokens(spec.vocabulary),
-        ),
-      }),
+      ({ final, head, listed }) => ({ logOdds: deferLogOdds(final, head, listed, spec.finalSoftcap, chunk) }),
     ),
   );
   return async (final) => {
-    const targets = new Map<string, Value>();
-    for (const [key, listed] of lists) targets.set(key, (await session.run({ final, head, listed }))['targets']!);
-    return targets;
+    const odds = new Map<string, Value>();
+    for (const [key, listed] of lists) odds.set(key, (await session.run({ final, head, listed }))['logOdds']!);
+    return odds;
   };
+}
+
+/** Sums over the kept states for the log-sum-exp of an exit's own fitted rows. */
+async function logSums(
+  { spec, batch, tokens }: FitOptions,
+  rows: Float32Array,
+  kept: FittedExit['kept'],
+  open: Open,
+): Promise<RegressionSums> {
+  const shape = [rows.length / spec.hidden, spec.hidden];
+  const positions = batch * tokens;
+  const session = await open(
+    record(
+      { x: { shape: [positions, spec.hidden] }, weights: { shape: [positions, 1] }, rows: { shape } },
+      ({ x, weights, rows }) =>
+        regressionTensors(x, null, headLogSum(x, rows, spec.finalSoftcap, chunkTokens(shape[0]!)), weights),
+    ),
+  );
+  const sums = emptySums(spec.hidden);
+  for (const each of kept) addTo(sums, await session.run({ ...each, rows: { data: rows, shape } }));
+  return sums;
+}
+
+function addTo(sums: RegressionSums, results: Record<string, Value>): void {
+  for (const part of ['xx', 'xy', 'xt'] as const) {
+    (results[part]?.data as Float32Array | undefined)?.forEach((value, i) => (sums[part][i]! += value));
+  }
 }
 
 /** head · translator: `[rows, size]`. */
@@ -181,7 +212,7 @@ async function multiplied(
   head: Float32Array,
   translator: Float32Array,
   size: number,
-  open: (graph: ReturnType<typeof record>) => Promise<Session>,
+  open: Open,
 ): Promise<Float32Array> {
   const shape = [head.length / size, size];
   const session = await open(
@@ -197,4 +228,4 @@ function shapeOf({ spec, model }: FitOptions, exit: ExitSpec, name: string): rea
   return exitParameters(spec, exit, model).find((each) => each.name === name)?.shape ?? model.shape(name);
 }
 
-const keyOf = (tokens: readonly number[]): string => tokens.join();
+const keyOf = ({ head }: ExitSpec): string => (head.kind === 'shortlist' ? head.tokens.join() : '');
