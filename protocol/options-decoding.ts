@@ -1,6 +1,6 @@
 /** Options of decoding, once each. */
 import { boolean, integer, list, notation, number, oneOf, optionalText } from './options-kinds.ts';
-import { parseThresholds, thresholdsNotation, type Thresholds } from './options-notations.ts';
+import { defaultThreshold, parseThresholds, thresholdsNotation, type Thresholds } from './options-notations.ts';
 
 export const decodingOptions = {
   prompt: list({
