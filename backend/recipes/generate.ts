@@ -6,49 +6,30 @@ import type { GenerateOptions } from '../../protocol/options.ts';
 import type { StopReason } from '../../protocol/trace.ts';
 import { renderChat } from '../data/chat.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { decode, type DecodeRequest } from '../decoding/decode.ts';
+import { decode, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
 import type { DraftOptions } from '../decoding/draft.ts';
 import type { Policy } from '../decoding/policy.ts';
-import { placeOn, placeStagedModel } from '../runtime/devices-fallback.ts';
-import { chooseDevice } from '../runtime/devices.ts';
-import { noExits } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import type { Calibration } from '../tuning/checkpoint.ts';
-import { runtimeOptions } from './backbone.ts';
-import { openWithTokenizer, readExits } from './opened.ts';
+import { openGenerator, type Generator } from './generator.ts';
 
 /** @throws UserError for a model, checkpoint or prompt that cannot be used. */
 export async function* generate(options: GenerateOptions, signal: AbortSignal): AsyncGenerator<GenerateEvent, void> {
   yield { type: 'phase', phase: 'load', detail: options.model };
-  const { model, tokenizer } = openWithTokenizer(options.model);
-  try {
-    // At full depth the stages are only cut where somebody wants to see what the exits say.
-    const wantsExits = options.exits !== null && (options.mode !== 'full' || options.candidates > 0);
-    const exits = wantsExits ? await readExits(options.exits, model, signal) : { ...noExits, calibration: null };
-    const prompts = options.prompt.map((text) => encodePrompt(tokenizer, text, options));
-    const device = await chooseDevice(options.device, signal);
-    const warnings: string[] = [];
-    const placement = placeOn(device, (message) => void warnings.push(message));
-    const staged = await placeStagedModel(placement, model, exits, runtimeOptions(options));
-    try {
-      yield {
-        type: 'ready',
-        model: model.name,
-        layers: model.spec.layers.length,
-        exits: staged.exits.filter(({ spec }) => spec !== null).map(({ id, layer }) => ({ exit: id, layer })),
-        device: device.name,
-      };
-      yield { type: 'phase', phase: 'generate', detail: `${prompts.length} prompt${prompts.length === 1 ? '' : 's'}` };
-      const decoding = follow(staged, request(options, staged, tokenizer, prompts, exits.calibration, signal));
-      for await (const event of decoding) {
-        for (const message of warnings.splice(0)) yield { type: 'warning', message };
-        yield event;
-      }
-    } finally {
-      await staged.dispose();
-    }
-  } finally {
-    model.close();
+  const generator = await openGenerator(options, signal);
+  const { model, staged, device, memory } = generator;
+  const decoding = request(options, generator, signal);
+  yield {
+    type: 'ready',
+    model: model.name,
+    layers: model.spec.layers.length,
+    exits: staged.exits.filter(({ spec }) => spec !== null).map(({ id, layer }) => ({ exit: id, layer })),
+    device: device.name,
+  };
+  const count = decoding.prompts.length;
+  yield { type: 'phase', phase: 'generate', detail: `${count} prompt${count === 1 ? '' : 's'}` };
+  for await (const event of follow(staged, decoding, memory)) {
+    for (const message of generator.warnings()) yield { type: 'warning', message };
+    yield event;
   }
 }
 
@@ -58,15 +39,9 @@ function encodePrompt(tokenizer: Tokenizer, text: string, { chat, system }: Gene
   return tokenizer.encode(renderChat(tokenizer, messages, { addGenerationPrompt: true }), { addSpecial: false });
 }
 
-function request(
-  options: GenerateOptions,
-  staged: StagedModel,
-  tokenizer: Tokenizer,
-  prompts: number[][],
-  calibration: Calibration | null,
-  signal: AbortSignal,
-): DecodeRequest {
-  if (prompts.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
+function request(options: GenerateOptions, generator: Generator, signal: AbortSignal): DecodeRequest {
+  const { staged, tokenizer, calibration } = generator;
+  if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
   const unknown = options.disable.find((name) =>
     staged.exits.every(({ id, layer }) => id !== name && String(layer) !== name),
   );
@@ -81,7 +56,7 @@ function request(
     options.threshold.calibrated && options.policy === 'confidence' ? (calibration?.thresholds ?? null) : null;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
-    prompts,
+    prompts: options.prompt.map((text) => encodePrompt(tokenizer, text, options)),
     maxTokens: options.maxTokens,
     policy: calibrated ? { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 } : policyOf(options),
     enabled: (exit) => options.mode === 'fast' && !isDisabled(exit) && (!calibrated || exit in calibrated),
@@ -108,14 +83,18 @@ function policyOf({ policy, threshold, patience }: GenerateOptions): Policy {
 }
 
 /** Passes tokens on and adds up what `generated` reports. */
-async function* follow(staged: StagedModel, of: DecodeRequest): AsyncGenerator<GenerateEvent, void> {
+async function* follow(
+  staged: StagedModel,
+  of: DecodeRequest,
+  memory: DecodeMemory,
+): AsyncGenerator<GenerateEvent, void> {
   const texts = of.prompts.map(() => '');
   const stops: StopReason[] = of.prompts.map(() => 'cancelled');
   let tokens = 0;
   let layers = 0;
   let prompt = { tokens: 0, seconds: 0 };
   const started = performance.now();
-  for await (const event of decode(staged, of)) {
+  for await (const event of decode(staged, of, memory)) {
     switch (event.type) {
       case 'prompt':
         prompt = event;

@@ -8,6 +8,7 @@ import { locateModel } from './model-location.ts';
 
 export const recipes: RecipeTable = {
   async *tune(options, signal) {
+    await makeRoom();
     const { tune } = await import('./tune.ts');
     // A run that goes on knows its own model, unless another place is named.
     const isOwn = options.resume && options.model === shippedModel;
@@ -15,10 +16,12 @@ export const recipes: RecipeTable = {
     yield* tune({ ...options, model }, signal);
   },
   async *evaluate(options, signal) {
+    await makeRoom();
     const { evaluate } = await import('./evaluate.ts');
     yield* evaluate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
   async *calibrate(options, signal) {
+    await makeRoom();
     const { calibrate } = await import('./calibrate.ts');
     yield* calibrate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
@@ -31,3 +34,9 @@ export const recipes: RecipeTable = {
     yield* doctor(options, signal);
   },
 };
+
+/** A generator that was kept in this thread would hold the model a second time. */
+async function makeRoom(): Promise<void> {
+  const { releaseGenerator } = await import('./generator.ts');
+  await releaseGenerator();
+}
