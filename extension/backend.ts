@@ -63,13 +63,12 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
   };
 
   const spawn = async (): Promise<StreamInfo> => {
-    runtime = await findNode(backendSettings().nodePath, process.execPath);
-    log.info(`Backend: ${runtime.description}`);
+    const { command, environment } = (runtime ??= await findNode(backendSettings().nodePath, process.execPath));
     const server = context.asAbsolutePath('dist/server.js');
     const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
-    const process_ = execa(runtime.command, [server, '--stdio', '--clientProcessId', String(process.pid)], {
+    const process_ = execa(command, [server, '--stdio', '--clientProcessId', String(process.pid)], {
       cwd: folder?.scheme === 'file' ? folder.fsPath : context.extensionPath,
-      env: { ...runtime.environment },
+      env: { ...environment },
       stdin: 'pipe',
       buffer: false,
       reject: false,
@@ -83,9 +82,7 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     });
     if (process_.pid === undefined) {
       const { originalMessage } = await process_;
-      throw new Error(
-        `The backend could not be started with ${runtime.command}: ${originalMessage ?? 'unknown reason'}`,
-      );
+      throw new Error(`The backend could not be started with ${command}: ${originalMessage ?? 'unknown reason'}`);
     }
     return { reader: process_.stdout, writer: process_.stdin, detached: false };
   };
@@ -124,6 +121,14 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
 
   const start = async (): Promise<LanguageClient> => {
     become('starting');
+    try {
+      runtime = await findNode(backendSettings().nodePath, process.execPath);
+    } catch (error) {
+      starting = null;
+      become('failed', describeError(error));
+      throw error;
+    }
+    log.info(`Backend: ${runtime.description}`);
     const client = makeClient();
     clientDisposables = [
       client.onDidChangeState(({ newState }) => {
@@ -136,9 +141,8 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     try {
       await client.start();
     } catch (error) {
-      const why = describeError(error);
-      become('failed', why);
       starting = null;
+      become('failed', describeError(error));
       for (const disposable of clientDisposables) disposable.dispose();
       child?.kill('SIGKILL');
       throw error;

@@ -17,6 +17,10 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
     void vscode.window.showInformationMessage(vscode.l10n.t('Open a folder first: exits are tuned on its files.'));
     return null;
   }
+  if (!vscode.workspace.isTrusted) {
+    void vscode.window.showInformationMessage(vscode.l10n.t('This folder is not trusted: nothing is tuned in it.'));
+    return null;
+  }
   const settings = recipeSettings('tune', folder.uri);
   const chosen = overrides ?? (isAllSet(folder.uri) ? {} : await ask(app, settings));
   if (chosen === null) return null;

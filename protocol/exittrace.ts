@@ -66,8 +66,8 @@ export const depths = 6;
 export const depthOf = (layer: number, layers: number): number =>
   Math.min(depths, Math.max(1, Math.ceil((depths * layer) / Math.max(1, layers))));
 
-/** Six significant digits: more than a float32's confidence deserves, few enough to read. */
-export const roundProbability = (value: number): number => Number(value.toPrecision(6));
+/** Four significant digits: few enough to read. */
+export const roundProbability = (value: number): number => Number(value.toPrecision(4));
 
 /** The same token with probabilities as a trace file holds them. */
 export const roundToken = (token: TokenRecord): TokenRecord => ({

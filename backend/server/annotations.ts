@@ -13,6 +13,7 @@ import type {
 } from 'vscode-languageserver/node';
 import { depthOf, depths } from '../../protocol/exittrace.ts';
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
+import type { Span } from '../../protocol/spans.ts';
 import { tokenAt, type AnnotatedText, type LineGroup } from './annotated-text.ts';
 
 /** The document's own conversion, so that this module needs no document. */
@@ -89,7 +90,7 @@ export function semanticTokens(texts: readonly AnnotatedText[], document: string
   for (const text of [...texts].sort((a, b) => a.span.start - b.span.start)) {
     text.trace.tokens.forEach((token, i) => {
       const type = depthOf(token.layer, text.trace.layers) - 1;
-      for (const piece of linePieces(document, text.spans[i]!)) {
+      for (const piece of linePieces(document, colouredSpan(text, i, document))) {
         const start = at(piece.start);
         const deltaLine = start.line - line;
         data.push(deltaLine, deltaLine === 0 ? start.character - character : start.character, piece.length, type, 0);
@@ -178,6 +179,14 @@ const visible = (text: string): string =>
         .replaceAll('\n', '⏎')
         .replaceAll('\t', '→')
         .replaceAll(/^ +| +$/g, (blanks) => '·'.repeat(blanks.length));
+
+/** Generated text is coloured as a whole; of a trace file's line the layer and the exit. */
+function colouredSpan(text: AnnotatedText, token: number, document: string): Span {
+  const span = text.spans[token]!;
+  if (!text.file) return span;
+  const head = /^\S+\s+\S+/.exec(document.slice(span.start, span.end))?.[0] ?? '';
+  return { start: span.start, end: span.start + head.length };
+}
 
 function linePieces(document: string, span: { start: number; end: number }): { start: number; length: number }[] {
   const pieces: { start: number; length: number }[] = [];

@@ -57,7 +57,7 @@ async function main(): Promise<number> {
     await mkdir(control, { recursive: true });
     await rm(screenshots, { recursive: true, force: true });
     await mkdir(screenshots, { recursive: true });
-    await makeWorkspace(repository, workspace);
+    await makeWorkspace(repository, workspace, session);
     const start = Date.now();
     const failure = await run
       .session(session, { workspace, screenshots, tests: suites.get(session.name)!, control })

@@ -10,6 +10,8 @@ export interface Session {
   readonly untrusted?: boolean;
   /** Install the packaged extension instead of running it from the repository. */
   readonly packaged?: boolean;
+  /** Settings of the folder itself. */
+  readonly folderSettings?: Record<string, unknown>;
   /** Seconds for the whole session. */
   readonly limit?: number;
 }
@@ -38,6 +40,32 @@ export const sessions: readonly Session[] = [
       'earlyExit.tuning.steps': 10,
     },
   },
+  {
+    name: 'settings',
+    settings: {
+      ...quickTuning,
+      'earlyExit.model': 'typescript-5m',
+      'earlyExit.exits': '6:norm',
+      'earlyExit.tuning.preset': 'quick',
+      'earlyExit.tuning.data': ['src/**/*.ts'],
+      'earlyExit.tuning.steps': 4,
+    },
+  },
+  {
+    name: 'resilience',
+    settings: {
+      ...quickTuning,
+      'earlyExit.tuning.data': ['src/**/*.ts'],
+      'earlyExit.tuning.steps': 100_000,
+      'earlyExit.tuning.evaluateEvery': 20,
+    },
+  },
+  {
+    name: 'trust',
+    untrusted: true,
+    folderSettings: { 'earlyExit.model': './evil-model', 'earlyExit.backend.nodePath': './evil-node' },
+  },
+  { name: 'package', packaged: true, settings: { ...quickTuning, 'earlyExit.tuning.steps': 4 } },
 ];
 
 export const commonSettings = {
@@ -65,13 +93,17 @@ export const trustSettings = (untrusted: boolean): Record<string, unknown> =>
     : { 'security.workspace.trust.enabled': false };
 
 /** A fresh workspace for a session: a few source files to tune on and to write into. */
-export async function makeWorkspace(repository: string, directory: string): Promise<void> {
+export async function makeWorkspace(repository: string, directory: string, session: Session): Promise<void> {
   await rm(directory, { recursive: true, force: true });
   await mkdir(path.join(directory, 'src'), { recursive: true });
   for (const folder of ['protocol', 'backend/model', 'backend/exits', 'backend/formats']) {
     await cp(path.join(repository, folder), path.join(directory, 'src', path.basename(folder)), { recursive: true });
   }
   await writeFile(path.join(directory, 'sums.ts'), sums);
+  if (session.folderSettings) {
+    await mkdir(path.join(directory, '.vscode'));
+    await writeFile(path.join(directory, '.vscode/settings.json'), JSON.stringify(session.folderSettings));
+  }
 }
 
 const sums = `/** Adds up a list of numbers. */

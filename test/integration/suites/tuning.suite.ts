@@ -51,7 +51,7 @@ export const run = suite([
     const exits = await until(
       'an evaluation in the webview',
       async () => {
-        const values = await readout().catch(() => ({}) as Record<string, string[]>);
+        const values = await readout().catch((): Record<string, string[]> => ({}));
         return /\d/.test(values['8:norm']?.[0] ?? '') && /\d/.test(values.final?.[2] ?? '') ? values : null;
       },
       100,

@@ -90,6 +90,6 @@ describe('exittrace', () => {
   });
 
   it('rounds probabilities to what it writes', () => {
-    expect(roundToken({ ...trace.tokens[0]!, confidence: Math.fround(0.9134567) }).confidence).toBe(0.913457);
+    expect(roundToken({ ...trace.tokens[0]!, confidence: Math.fround(0.9134567) }).confidence).toBe(0.9135);
   });
 });

@@ -1,0 +1,97 @@
+/** Settings are respected, and a bad one is named with what it must be. */
+import assert from 'node:assert/strict';
+import { chmodSync, writeFileSync } from 'node:fs';
+import * as vscode from 'vscode';
+import { inWorkbench, press, until } from '../harness/driver.ts';
+import { activate, backendProcesses, fileUri, runIs } from '../harness/extension.ts';
+import { suite, test } from '../harness/suite.ts';
+
+/** The texts of the messages on the screen. */
+const messages = (): Promise<string> =>
+  inWorkbench(
+    `[...document.querySelectorAll('.notification-list-item-message')].map((each) => each.textContent).join('\\n')`,
+  );
+const dismiss = (): Thenable<unknown> => vscode.commands.executeCommand('notifications.clearAll');
+
+const set = (name: string, value: unknown): Thenable<void> =>
+  vscode.workspace.getConfiguration('earlyExit').update(name, value, vscode.ConfigurationTarget.Workspace);
+
+export const run = suite([
+  test('asks nothing where model, data and preset are set, and uses what is set', async () => {
+    const api = await activate();
+    await vscode.commands.executeCommand('earlyExit.tune');
+    const run = await until('a run', async () => (await api.listRuns())[0]);
+    assert.equal(run.title, 'typescript-5m · 6:norm');
+    const finished = await runIs(api, run.id, ['finished'], 110);
+    assert.equal(finished.step, 4);
+    assert.deepEqual(finished.exits, ['6:norm']);
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+  }),
+
+  test('says what a wrong setting must be, as soon as it is set', async () => {
+    await set('tuning.learningRate', 'fast');
+    await until('the message', async () =>
+      (await messages()).includes('earlyExit.tuning.learningRate must be a number from 0 to 1, not "fast".'),
+    );
+    await dismiss();
+    await set('tuning.learningRate', undefined);
+    await set('exits', '8:nonsense');
+    await until('the message', async () => (await messages()).includes('earlyExit.exits must be exits such as 8:mlp'));
+    await dismiss();
+  }),
+
+  test('refuses to run with it, in the same words', async () => {
+    const api = await activate();
+    const before = (await api.listRuns()).length;
+    const started = api.startRun({});
+    await until('the message', async () => (await messages()).includes('earlyExit.exits must be'));
+    await dismiss();
+    assert.equal(await started, null);
+    assert.equal((await api.listRuns()).length, before);
+    await set('exits', undefined);
+  }),
+
+  test('refuses a model that does not exist, naming it', async () => {
+    const api = await activate();
+    const editor = await vscode.window.showTextDocument(fileUri('sums.ts'));
+    const before = editor.document.getText();
+    const generated = api.generateAtCursor({ model: fileUri('no-such-model').fsPath, exits: null });
+    await until('the message', async () => (await messages()).includes('no-such-model'));
+    await dismiss();
+    assert.equal(await generated, null);
+    assert.equal(editor.document.getText(), before);
+  }),
+
+  test('runs the backend with the Node that is named, and refuses what is none', async () => {
+    let seen = '';
+    const api = await activate();
+    const own = fileUri('node-of-mine');
+    writeFileSync(
+      own.fsPath,
+      `#!/bin/sh\nexec "${process.execPath.includes('node') ? process.execPath : 'node'}" "$@"\n`,
+    );
+    chmodSync(own.fsPath, 0o755);
+    await set('backend.nodePath', own.fsPath);
+    await until('the offer', async () => (await messages()).includes('takes effect when the backend starts again'));
+    await dismiss();
+    await vscode.commands.executeCommand('earlyExit.restart');
+    assert.equal((await api.status()).activity, 'idle');
+    await set('backend.nodePath', fileUri('sums.ts').fsPath);
+    const restarted = vscode.commands.executeCommand('earlyExit.restart');
+    await until('the refusal', async () => {
+      const all = await messages();
+      if (all.includes('which is no Node')) return true;
+      seen = all || seen;
+      return false;
+    }).catch((error: unknown) => {
+      throw new Error(`${String(error)}; seen: ${seen}`);
+    });
+    await dismiss();
+    await press('Escape');
+    await restarted;
+    await set('backend.nodePath', undefined);
+    await vscode.commands.executeCommand('earlyExit.restart');
+    assert.equal((await api.status()).activity, 'idle');
+    assert.equal(backendProcesses().length, 1);
+  }),
+]);

@@ -1,0 +1,37 @@
+/** A folder that is not trusted: its settings name no models and no programs, and nothing is tuned; the shipped model works. */
+import assert from 'node:assert/strict';
+import * as vscode from 'vscode';
+import { inWorkbench, until } from '../harness/driver.ts';
+import { activate, backendProcesses, fileUri } from '../harness/extension.ts';
+import { suite, test } from '../harness/suite.ts';
+
+export const run = suite([
+  test('is in a folder that is not trusted, which names a model and a Node', async () => {
+    assert.equal(vscode.workspace.isTrusted, false);
+    const found = vscode.workspace.getConfiguration('earlyExit').inspect('model');
+    assert.equal(found?.workspaceValue, undefined, 'the folder cannot set the model');
+    assert.equal(vscode.workspace.getConfiguration('earlyExit').get('backend.nodePath'), null);
+  }),
+
+  test('generates with the model that ships, not with the one that the folder names', async () => {
+    const api = await activate();
+    const editor = await vscode.window.showTextDocument(fileUri('sums.ts'));
+    const end = editor.document.positionAt(editor.document.getText().length);
+    editor.selection = new vscode.Selection(end, end);
+    const result = await api.generateAtCursor({ maxTokens: 8 });
+    assert.equal(result?.trace.model, 'typescript-5m');
+    assert.equal(result.trace.tokens.length, 8);
+    assert.equal(backendProcesses().length, 1);
+  }),
+
+  test('tunes nothing', async () => {
+    const api = await activate();
+    assert.equal(await api.startRun({ steps: 1 }), null);
+    await until('the reason', () =>
+      inWorkbench<boolean>(
+        `[...document.querySelectorAll('.notification-list-item-message')].some((each) => each.textContent.includes('not trusted'))`,
+      ),
+    );
+    assert.deepEqual(await api.listRuns(), []);
+  }),
+]);
