@@ -2,7 +2,7 @@
  * Host side: starts jobs in worker threads and hands their events to any number of readers. One running job a model; a
  * thread stays warm for the next job of its model for a while. Knows no model and never blocks.
  */
-import { Worker } from 'node:worker_threads';
+import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { userError } from '../../protocol/errors.ts';
 import {
   fromErrorRecord,
@@ -138,7 +138,7 @@ function openThread(entry: URL): Thread {
   const cancelFlag = newCancelFlag();
   const data: ThreadData = { cancelFlag, entry: entry.href };
   const file = entry.pathname.endsWith('.ts') ? new URL('./source-thread.mjs', import.meta.url) : entry;
-  return { worker: new Worker(file, { workerData: data }), cancelFlag, idleTimer: null };
+  return { worker: new Worker(file, { workerData: data, env: SHARE_ENV }), cancelFlag, idleTimer: null };
 }
 
 function startJob<Name extends CommandName>(
