@@ -1,0 +1,73 @@
+/** The whole of tuning, killed with SIGKILL again and again, ends with the metrics and the exits of a run that was not. */
+import { spawn } from 'node:child_process';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+
+let root: string;
+beforeAll(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'resume-recipe-'))));
+afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
+
+/** Runs a sitting; kills it so many milliseconds after it has reported `steps` steps. */
+function sitting(name: string, options: Record<string, unknown>, steps: number, delay: number): Promise<boolean> {
+  const given = {
+    model: 'models/typescript-5m',
+    data: ['protocol/*.ts'],
+    exits: '4:mlp,8:lens',
+    shortlist: 200,
+    sequenceLength: 64,
+    batchSize: 2,
+    heldOutFraction: 0.2,
+    evaluationTokens: 256,
+    fitTokens: 2048,
+    steps: 24,
+    evaluateEvery: 7,
+    learningRate: 1e-3,
+    device: 'cpu',
+    exitDevice: 'cpu',
+    out: path.join(root, `${name}.exits`),
+    ...options,
+  };
+  const child = spawn(
+    process.execPath,
+    ['--import', 'tsx', 'test/parity/resume-recipe-child.ts', JSON.stringify(given)],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, EARLY_EXIT_CACHE: path.join(root, `${name}.cache`) },
+    },
+  );
+  let output = '';
+  let killing = false;
+  child.stdout.on('data', (data: Buffer) => {
+    output += data.toString();
+    if (!killing && output.trim().split('\n').length >= steps) {
+      killing = true;
+      setTimeout(() => child.kill('SIGKILL'), delay);
+    }
+  });
+  return new Promise((resolve, reject) => {
+    child.on('close', (code, signal) => {
+      if (output.includes('done')) resolve(true);
+      else if (signal === 'SIGKILL') resolve(false);
+      else reject(new Error(`the child ended with ${code}`));
+    });
+  });
+}
+
+it('ends the same', async () => {
+  expect(await sitting('whole', {}, Infinity, 0)).toBe(true);
+  const delays = [3, 41, 17, 0, 29];
+  let done = await sitting('killed', {}, 2, 9);
+  let kills = 0;
+  for (; !done; kills++) {
+    expect(kills).toBeLessThan(12);
+    done = await sitting('killed', { resume: true }, 4 + 3 * kills, delays[kills % delays.length]!);
+  }
+  expect(kills).toBeGreaterThan(1);
+  const read = (name: string, file: string): Buffer => fs.readFileSync(path.join(root, `${name}.exits`, file));
+  expect(read('killed', 'metrics.jsonl').toString().split('\n')).toEqual(
+    read('whole', 'metrics.jsonl').toString().split('\n'),
+  );
+  expect(read('killed', 'exits.safetensors').equals(read('whole', 'exits.safetensors'))).toBe(true);
+}, 300_000);
