@@ -63,7 +63,7 @@ export async function openTensorFlowBackend(entry: string): Promise<TensorBacken
   const utilities = util as unknown as Record<string, (x: unknown) => boolean>;
   utilities['isNullOrUndefined'] ??= (x) => x === null || x === undefined;
   utilities['isArray'] ??= (x) => Array.isArray(x);
-  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2'; // Errors only, on the command line's own stderr.
+  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2'; // Or it describes the processor on the command line's stderr.
   tf.env().set('PROD', true); // Or it warns that another tfjs-core is here already.
   const before = tf.engine().backendName;
   try {
