@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import path from 'node:path';
 import { describeError, UserError, userError } from '../../protocol/errors.ts';
 import { parseOptions, settingOrigin, type TuneOptions } from '../../protocol/options.ts';
 import type { Phase, TuneEvent } from '../../protocol/events.ts';
@@ -160,10 +161,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     const live = find(id);
     if (live.active) return live.record.summary;
     // A run that never got to its first checkpoint starts over: there is nothing to go on from.
-    begin(
-      live,
-      live.events.some((event) => event.type === 'saved' || event.type === 'tuned'),
-    );
+    begin(live, existsSync(path.join(live.record.summary.directory, 'exits.json')));
     const summary = update(live, { state: 'running', message: 'Taking up the run …' });
     save(live);
     return summary;

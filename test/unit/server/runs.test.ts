@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -23,13 +23,18 @@ const step = (n: number): StepEvent => ({
   secondsLeft: 9,
 });
 const tuned = { type: 'tuned', directory: '/tmp/a.exits', step: 2, before: [], after: [], seconds: 1, stopped: false };
-const saved = { type: 'saved', path: '/tmp/a.exits', files: [] };
+const warning = { type: 'warning', message: 'a' };
 const until = async (probe: () => boolean): Promise<void> => {
   while (!probe()) await new Promise((resolve) => setTimeout(resolve, 5));
 };
 
 let folder: string;
 let text: string;
+let exits: string;
+const writeCheckpoint = (): void => {
+  mkdirSync(exits);
+  writeFileSync(path.join(exits, 'exits.json'), '{}');
+};
 let engine: ReturnType<typeof fakeEngine>;
 let reported: RunEvent[];
 let changed: RunSummary[];
@@ -37,6 +42,7 @@ beforeEach(() => {
   folder = mkdtempSync(path.join(os.tmpdir(), 'runs-'));
   text = path.join(folder, 'text.md');
   writeFileSync(text, 'Some text.');
+  exits = path.join(folder, 'a.exits');
   engine = fakeEngine();
   reported = [];
   changed = [];
@@ -90,11 +96,12 @@ describe('a run', () => {
 
   it('pauses by saving and resumes from its checkpoint', async () => {
     const runs = make();
-    const { id } = await runs.start('First', { data: [text] });
+    const { id } = await runs.start('First', { data: [text], out: exits });
     await until(() => engine.jobs.length === 1);
-    engine.jobs[0]!.push(saved);
+    engine.jobs[0]!.push(warning);
     await until(() => reported.length === 1);
-    expect(await runs.pause(id)).toMatchObject({ state: 'paused', directory: '/tmp/a.exits' });
+    writeCheckpoint();
+    expect(await runs.pause(id)).toMatchObject({ state: 'paused', directory: exits });
     expect(engine.jobs[0]!.cancelled).toBe(true);
     writeFileSync(text, 'Edited meanwhile.');
     expect(await runs.resume(id)).toMatchObject({ state: 'running' });
@@ -119,17 +126,18 @@ describe('a run', () => {
 describe('a server that starts later', () => {
   it('takes up a run whose server left, with its events', async () => {
     const first = make();
-    const { id } = await first.start('First', { model: 'm', data: [text] });
+    const { id } = await first.start('First', { model: 'm', data: [text], out: exits });
     await until(() => engine.jobs.length === 1);
     engine.jobs[0]!.push(step(1));
-    engine.jobs[0]!.push(saved);
+    engine.jobs[0]!.push(warning);
     await until(() => reported.length === 2);
+    writeCheckpoint();
     await first.dispose();
     const second = make();
     await second.load(true);
     await until(() => engine.jobs.length === 2);
     expect(engine.jobs[1]!.options).toMatchObject({ model: 'm', resume: true });
-    expect(second.read(id, 0).events.map(({ event }) => event.type)).toEqual(['step', 'saved']);
+    expect(second.read(id, 0).events.map(({ event }) => event.type)).toEqual(['step', 'warning']);
     expect(second.list()[0]).toMatchObject({ id, state: 'running', step: 1 });
     await second.stop(id);
     await second.dispose();
