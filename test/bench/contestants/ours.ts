@@ -1,6 +1,5 @@
 /** This project's decoding as a contestant. */
 import { decode, type DecodeEvent, type DecodeRequest } from '../../../backend/decoding/decode.ts';
-import { newPace } from '../../../backend/decoding/pace.ts';
 import { greedy } from '../../../backend/decoding/sampler.ts';
 import type { TextCodec } from '../../../backend/decoding/text.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
@@ -21,12 +20,10 @@ export const endlessRequest = (codec: TextCodec, prompts: DecodeRequest['prompts
   codec,
 });
 
-/** `model` stays its owner's; `different` chooses exits and drafts. */
-export function ourDecoder(model: StagedModel, codec: TextCodec, different: Partial<DecodeRequest> = {}): Decoder {
+/** Full depth; `model` stays its owner's. */
+export function ourDecoder(model: StagedModel, codec: TextCodec): Decoder {
   let events: AsyncGenerator<DecodeEvent> | null = null;
   let sequences = 0;
-  // What it learns of this machine it keeps, as a conversation does.
-  const pace = newPace(model);
   const take = async (tokens: number): Promise<void> => {
     for (let left = tokens * sequences; left > 0;) {
       const next = await events!.next();
@@ -42,7 +39,7 @@ export function ourDecoder(model: StagedModel, codec: TextCodec, different: Part
     async start(prompts) {
       await stop();
       sequences = prompts.length;
-      events = decode(model, { ...endlessRequest(codec, prompts), ...different }, pace);
+      events = decode(model, endlessRequest(codec, prompts));
       const first = await events.next();
       if (first.done || first.value.type !== 'prompt') throw new Error('decoding did not begin with its prompt');
       await take(1);

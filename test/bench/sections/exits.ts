@@ -6,13 +6,15 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
-import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
-import { newPace, type Pace } from '../../../backend/decoding/pace.ts';
+import type { DraftOptions } from '../../../backend/decoding/draft.ts';
+import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../../backend/decoding/decode.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { finalCut } from '../../../backend/model/spec.ts';
 import { readExits, type OpenedExits } from '../../../backend/recipes/opened.ts';
 import { noExits, openExitScorer, openFeatureModel, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+import type { Calibration } from '../../../backend/tuning/checkpoint.ts';
+import { parseOptions } from '../../../protocol/options.ts';
 import { freshFolder, runProgram } from '../children.ts';
 import { installLlama, llamaDecoder } from '../contestants/llama.ts';
 import { endlessRequest } from '../contestants/ours.ts';
@@ -26,7 +28,12 @@ const promptTokens = 128;
 const newTokens = 128;
 const fewestPrompts = 16;
 const thresholds = [0.95, 0.9, 0.8, 0.7, 0.6, 0.5];
+/** Of this one, also what exits give without drafts. */
+const loneThreshold = 0.8;
 const arithmetic = 'int8';
+const draftLimit = parseOptions('generate', {}).drafts;
+
+const fullDepth = 'full depth';
 
 export const exitsSection: Section = {
   title: 'Decoding with exits',
@@ -41,7 +48,8 @@ export const exitsSection: Section = {
       tables: all.flatMap(({ tables }) => tables),
       notes: [
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. The prompt's own pass is not counted.`,
-        'Agreement: the share of tokens that the full model would have chosen after the same text. Loss: the mean of −log p of the text under the full model, in nats; "+ 2 %" of the full model\'s own texts counts as equal quality.',
+        'Agreement: the share of tokens that the full model would have chosen after the same text. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
+        '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
       ],
       measurements: all.flatMap(({ measurements }) => measurements),
     };
@@ -121,38 +129,51 @@ function waysOf(
   prompts: readonly (readonly number[])[],
 ): Way[] {
   const way = (name: string, kind: Way['kind'], model: StagedModel, different: Partial<DecodeRequest>): Way => {
-    const pace = newPace(model);
+    const memory = newMemory(model);
     const texts: Written[] = [];
     let at = 0;
     const turn = async (): Promise<Record<string, number>> => {
       const prompt = prompts[at % prompts.length]!;
       const request = { ...endlessRequest(tokenizer, [prompt]), maxTokens: newTokens, ...different };
-      const { seconds, ...text } = await write(model, request, pace);
+      const { seconds, ...text } = await write(model, request, memory);
       texts[at++ % prompts.length] = text;
       return { [name]: seconds };
     };
     return { name, kind, contestant: { name, turn }, texts };
   };
-  const fast = (name: string, threshold: (exit: string) => number): Way =>
-    way(name, 'fast', staged, { enabled: () => true, policy: { kind: 'confidence', threshold } });
-  const drafts = { lookup: true, exits: () => true, limit: 16 };
+  const lookup: DraftOptions = { lookup: true, exits: () => false, limit: draftLimit };
+  const fast = (name: string, thresholdOf: (exit: string) => number | undefined, drafts = true): Way =>
+    way(name, 'fast', staged, {
+      // An exit without a threshold costs more than it saves, says the calibration.
+      enabled: (exit) => thresholdOf(exit) !== undefined,
+      policy: { kind: 'confidence', threshold: (exit) => thresholdOf(exit) ?? 1 },
+      drafts: drafts ? lookup : null,
+    });
+  const calibrated = calibration && ((exit: string) => calibration.thresholds[exit]);
   return [
-    way('full depth', 'full', plain, {}),
-    ...(calibration
-      ? [fast(`fast, calibrated for ${calibration.agreement}`, (exit) => calibration.thresholds[exit] ?? 1)]
+    way(fullDepth, 'full', plain, {}),
+    ...(calibrated
+      ? [fast(`fast, ${calibratedFor(calibration)}`, calibrated), fast(`the same, exits alone`, calibrated, false)]
       : []),
     ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, () => threshold)),
-    way('lossless', 'lossless', staged, { drafts }),
-    way('lossless, drafts of the text alone', 'lossless', plain, { drafts: { ...drafts, exits: () => false } }),
+    fast(`fast, threshold ${loneThreshold}, exits alone`, () => loneThreshold, false),
+    way('lossless', 'lossless', staged, { drafts: { ...lookup, exits: () => true } }),
+    way('lossless, drafts of the text alone', 'lossless', plain, { drafts: lookup }),
   ];
 }
 
+const calibratedFor = ({ agreement }: Calibration): string => `calibrated for ${100 * agreement} %`;
+
 /** Seconds from the first token to the last. */
-async function write(model: StagedModel, request: DecodeRequest, pace: Pace): Promise<Written & { seconds: number }> {
+async function write(
+  model: StagedModel,
+  request: DecodeRequest,
+  memory: DecodeMemory,
+): Promise<Written & { seconds: number }> {
   const ids: number[] = [];
   let layers = 0;
   let started = 0;
-  for await (const event of decode(model, request, pace)) {
+  for await (const event of decode(model, request, memory)) {
     if (event.type === 'prompt') started = performance.now();
     if (event.type !== 'token') continue;
     ids.push(event.token.id);
@@ -214,12 +235,13 @@ function findings(
   scores: ReadonlyMap<string, Score>,
   { calibration }: OpenedExits,
 ): Findings {
-  const full = measured.get('full depth')!;
-  const fullScore = scores.get('full depth')!;
+  const full = measured.get(fullDepth)!;
+  const fullScore = scores.get(fullDepth)!;
   const llama = measured.get('llama.cpp');
   const speed = ({ name }: Way): number => ratioOfTotals(full, measured.get(name)!);
   const ofKind = (kind: Way['kind']): Way[] => ways.filter((way) => way.kind === kind);
   const best = (among: readonly Way[]): number => Math.max(...among.map(speed));
+  const calibrated = calibration ? ofKind('fast').slice(0, 2) : [];
   const agreeing = ofKind('fast').filter(({ name }) => scores.get(name)!.agreement >= 0.99);
   const equal = ofKind('fast').filter(({ name }) => scores.get(name)!.loss <= 1.02 * fullScore.loss);
   const goal = (what: string, value: number, limit: number, reach?: number): Goal => ({
@@ -230,7 +252,6 @@ function findings(
     limit,
     ...(reach === undefined ? {} : { reach }),
   });
-  const calibrated = calibration ? ofKind('fast').slice(0, 1) : [];
   return {
     goals: [
       ...(calibrated.length ? [goal('calibrated exits ÷ own full depth', best(calibrated), 1)] : []),
