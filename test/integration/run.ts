@@ -146,8 +146,7 @@ async function emptyExtension(): Promise<string> {
 }
 
 async function packagedExtension(): Promise<string> {
-  const { version } = JSON.parse(await readFile(path.join(repository, 'package.json'), 'utf8')) as { version: string };
-  const file = path.join(repository, `early-exit-${process.platform}-${process.arch}-${version}.vsix`);
+  const file = path.join(repository, `early-exit-${process.platform}-${process.arch}.vsix`);
   if (!existsSync(file)) throw new Error(`${path.basename(file)} is missing: run npm run package first`);
   return file;
 }

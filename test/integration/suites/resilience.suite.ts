@@ -44,6 +44,7 @@ export const run = suite([
     for (let i = 0; i < 41; i++) times.push(await hover());
     const run = (await api.listRuns()).find((each) => each.id === id);
     assert.equal(run?.state, 'running', 'it was tuning all the time');
+    await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
     const median = times.sort((a, b) => a - b)[20]!;
     console.log(`hover while tuning: median ${median.toFixed(1)} ms, worst ${times.at(-1)!.toFixed(1)} ms`);
     // The promise is 100 ms; a machine that tests run on may be busy with more than this run.
@@ -80,6 +81,7 @@ export const run = suite([
     await until('curves', () =>
       inView<boolean>('curves', `document.querySelector('canvas') !== null`).catch(() => false),
     );
+    await delay(8_000); // the workbench writes down which editors are open every few seconds only
   }),
 
   reloadWindow,
