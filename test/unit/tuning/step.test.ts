@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { exitId, exitPath } from '../../../backend/exits/spec.ts';
 import type { StepOptions } from '../../../backend/tuning/step.ts';
-import { padBatch } from '../../../backend/tuning/step-plan.ts';
+import { padBatch, planStep, shortlistClasses, targetClasses } from '../../../backend/tuning/step-plan.ts';
 import type { StepState, TuningStep } from '../../../backend/tuning/types.ts';
 import {
   allExits,
@@ -194,5 +194,38 @@ describe('a compiled step', () => {
   test('refuses larger ones', () => {
     expect(() => padBatch(batch, 2, 6)).toThrow('a batch of 3 × 6 in a step compiled for 2 × 6');
     expect(() => padBatch(batch, 3, 5)).toThrow();
+  });
+});
+
+describe('a plan', () => {
+  const groupsOf = (objective: typeof mixed, vocabulary: number): number[] => {
+    const [first, second] = allExits.filter(({ head }) => head.kind === 'own');
+    const exits = [first!, second!];
+    const real = optionsOf(model, exits, objective);
+    const scale = (shape: readonly number[]): number[] =>
+      shape.map((size) => (size === model.spec.vocabulary ? vocabulary : size));
+    const shape = (name: string): number[] => scale(model.parameters.shape(name));
+    const initial = new Map(
+      [...real.initial].map(([name, values]) => {
+        const length = name.endsWith('.head.weight') ? vocabulary * model.spec.hidden : values.length;
+        return [name, { length } as Float32Array];
+      }),
+    );
+    const spec = { ...model.spec, vocabulary };
+    const parameters = { has: (name: string) => model.parameters.has(name), shape, values: () => new Float32Array() };
+    return planStep({ ...real, spec, model: parameters, initial }).groups.map((group) => group.length);
+  };
+
+  test('sends exits through one pass where they share a teacher and their gradients are small', () => {
+    expect(groupsOf(crossEntropy, 256)).toEqual([1, 1]);
+    expect(groupsOf(mixed, 256)).toEqual([2]);
+    expect(groupsOf(mixed, 2 ** 20)).toEqual([1, 1]);
+  });
+
+  test('maps targets outside a shortlist to the defer class', () => {
+    expect([...shortlistClasses([3, 0], 5)]).toEqual([1, 2, 2, 0, 2]);
+    const planned = planStep(options).exits[2]!; // Tokens 5, 3, 40, 7.
+    const targets = Int32Array.of(7, 6, -1, 5);
+    expect([...targetClasses({ ...batch, targets }, planned)]).toEqual([3, 4, 0, 0]);
   });
 });
