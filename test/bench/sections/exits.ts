@@ -117,7 +117,17 @@ async function tunedExits(file: string): Promise<string> {
   const data = path.join(freshFolder('exits-data'), 'train.jsonl');
   writeFileSync(data, documents.map((text) => JSON.stringify({ text })).join('\n'));
   await runProgram(['tune', '--model', path.resolve(file), '--data', data, '--out', directory]);
-  await runProgram(['calibrate', '--model', path.resolve(file), '--exits', directory, '--data', data]);
+  await runProgram([
+    'calibrate',
+    '--model',
+    path.resolve(file),
+    '--exits',
+    directory,
+    '--data',
+    data,
+    '--precision',
+    'fast',
+  ]);
   return directory;
 }
 
