@@ -120,8 +120,11 @@ export function contributions(): Record<string, Json> {
     ],
     grammars: [{ language: 'exittrace', scopeName: 'source.exittrace', path: './syntaxes/exittrace.tmLanguage.json' }],
     jsonValidation: [
-      { fileMatch: '**/*.exits/exits.json', url: './docs/schemas/exits.json' },
-      { fileMatch: '**/early-exit*.json', url: './docs/schemas/config.json' },
+      { fileMatch: '**/*.exits/exits.json', url: './extension/schemas/exits.schema.json' },
+      ...['tune', 'evaluate', 'generate', 'calibrate'].map((command) => ({
+        fileMatch: `**/early-exit.${command}.json`,
+        url: `./docs/schemas/${command}.schema.json`,
+      })),
     ],
     walkthroughs: [walkthrough()],
     configuration: configuration(),

@@ -10,7 +10,7 @@
  *     prompt "function add("
  *     stop length
  *
- *     line 1 "a: number)"
+ *     line "a: number)"
  *     3 3:mlp 0.913 521 "a"
  *       | 3:mlp 0.913 521 "a" 0.913 | 521 "a" 0.913, 88 "b" 0.02
  *       | final 0.87 521 "a" 0.87

@@ -57,12 +57,12 @@ async function readExits(directory: string): Promise<ExitsSummary> {
   try {
     const file: unknown = JSON.parse(await readFile(path.join(directory, 'exits.json'), 'utf8'));
     if (!isRecord(file)) return summary;
-    const { base, exits, tokensSeen } = file;
+    const { base, exits, progress } = file;
     return {
       ...summary,
       model: isRecord(base) && typeof base.name === 'string' ? base.name : '',
       exits: Array.isArray(exits) ? exits.flatMap(exitName) : [],
-      tokens: typeof tokensSeen === 'number' ? tokensSeen : null,
+      tokens: isRecord(progress) && typeof progress.tokens === 'number' ? progress.tokens : null,
     };
   } catch {
     return summary; // Listed all the same: opening it says what is wrong.

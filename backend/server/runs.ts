@@ -88,7 +88,10 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
 
   /** Throws where the options are wrong; everything else that goes wrong is the run's own end. */
   const begin = (live: Live, resume: boolean): void => {
-    const options = parseOptions('tune', { ...live.record.options, resume }, settingOrigin);
+    const { directory } = live.record.summary;
+    // A run that ended before its first checkpoint has nothing to go on with: it begins again.
+    const goesOn = resume && existsSync(path.join(directory, 'exits.json'));
+    const options = parseOptions('tune', { ...live.record.options, resume: goesOn }, settingOrigin);
     live.intent = null;
     live.active = true;
     live.followed = follow(live, { ...options, model: resolveModel(options.model) });

@@ -1,0 +1,52 @@
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { commandKeys, commands } from '../../../extension/commands.ts';
+import { activationEvents, capabilities, contributions, restrictedSettings } from '../../../extension/contributions.ts';
+
+const root = path.resolve(import.meta.dirname, '../../..');
+const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as Record<string, unknown>;
+const contributed = contributions();
+
+describe('the manifest', () => {
+  it('is what the tables of commands and options say (npx tsx scripts/manifest.ts writes it)', () => {
+    expect(manifest.contributes).toEqual(JSON.parse(JSON.stringify(contributed)));
+    expect(manifest.activationEvents).toEqual(activationEvents);
+    expect(manifest.capabilities).toEqual(capabilities);
+    expect(manifest.main).toBe('./dist/extension.cjs');
+  });
+
+  it('gives every setting a type, a default, a description, an order and a scope', () => {
+    const groups = contributed.configuration as { properties: Record<string, Record<string, unknown>> }[];
+    const settings = groups.flatMap(({ properties }) => Object.entries(properties));
+    expect(settings.length).toBeGreaterThan(50);
+    const orders = settings.map(([, { order }]) => order);
+    expect(orders).toEqual(orders.map((_, i) => i));
+    for (const [name, setting] of settings) {
+      expect(name).toMatch(/^earlyExit\.[\w.]+$/);
+      expect(setting, name).toHaveProperty('type');
+      expect(setting, name).toHaveProperty('default');
+      expect(setting.markdownDescription, name).toMatch(/\.$/);
+      expect(['window', 'resource', 'machine-overridable'], name).toContain(setting.scope);
+      if (setting.enum) expect(setting.enumDescriptions, name).toHaveLength((setting.enum as unknown[]).length);
+    }
+    for (const name of restrictedSettings) expect(settings.map(([each]) => each)).toContain(name);
+  });
+
+  it('names files that exist', () => {
+    const text = JSON.stringify(contributed);
+    const files = [...text.matchAll(/"(?:\.\/)?((?:extension|syntaxes|docs)\/[\w./-]+)"/g)].map((match) => match[1]!);
+    expect(files.length).toBeGreaterThan(8);
+    expect(files.filter((file) => !existsSync(path.join(root, file)))).toEqual([]);
+  });
+
+  it('mentions only commands that there are', () => {
+    const known = new Set(commandKeys.map((key) => `earlyExit.${key}`));
+    const mentioned = [...JSON.stringify(contributed).matchAll(/command(?:"|)?:(?:"|)(earlyExit\.\w+)/g)].map(
+      (match) => match[1]!,
+    );
+    expect(mentioned.length).toBeGreaterThan(commandKeys.length);
+    expect(mentioned.filter((command) => !known.has(command))).toEqual([]);
+    for (const { title } of Object.values(commands)) expect(title).toMatch(/^[A-Z]/);
+  });
+});

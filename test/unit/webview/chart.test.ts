@@ -1,0 +1,117 @@
+import { describe, expect, it } from 'vitest';
+import { readHostMessage, readViewMessage } from '../../../protocol/webview.ts';
+import { chartModel, initialState, legendExits, readState } from '../../../webview/chart-model.ts';
+import { noPoints, type RunPoints } from '../../../webview/columns.ts';
+import { ticks, toCsv, toSvg, valueRange } from '../../../webview/exports.ts';
+
+const points: RunPoints = {
+  training: { steps: [1, 2, 3, 4], values: { '3:mlp': [4, 3, 2, 1], '12:lens': [2, null, 2, 2] } },
+  heldOut: { steps: [0, 4], values: { '3:mlp': [5, 1.5], '12:lens': [3, 2.5], final: [1, 1] } },
+  agreement: { steps: [0, 4], values: { '3:mlp': [0.1, 0.4], final: [1, 1] } },
+};
+const runs = new Map([
+  ['a', points],
+  ['b', noPoints()],
+]);
+const state = { ...initialState(), front: 'a', smoothing: 0 };
+
+describe('the chart model', () => {
+  it('has curves by exit and the line to reach', () => {
+    const model = chartModel(runs, { ...state, compared: ['b', 'gone'] }, 500);
+    expect(model.curves.map(({ exit, kind, colour }) => [exit, kind, colour])).toEqual([
+      ['3:mlp', 'raw', 0],
+      ['3:mlp', 'heldOut', 0],
+      ['12:lens', 'raw', 1],
+      ['12:lens', 'heldOut', 1],
+    ]);
+    expect(model.references).toEqual([{ run: 'a', place: 0, value: 1 }]);
+    expect(model.range).toEqual([0, 4]);
+    expect(legendExits(runs, state)).toEqual(['3:mlp', '12:lens']);
+  });
+
+  it('leaves hidden exits out, keeps raw points beside smoothed ones, and follows the zoom', () => {
+    const model = chartModel(runs, { ...state, smoothing: 0.5, hidden: ['12:lens', 'final'], zoom: [2.5, 3] }, 500);
+    expect(model.curves.map(({ exit, kind }) => [exit, kind])).toEqual([
+      ['3:mlp', 'raw'],
+      ['3:mlp', 'smooth'],
+      ['3:mlp', 'heldOut'],
+    ]);
+    expect(model.curves[0]!.steps).toEqual([2, 3, 4]);
+    expect(model.references).toEqual([]);
+  });
+
+  it('thins 100,000 points to what a screen shows, quickly', () => {
+    const steps = Array.from({ length: 100_000 }, (_, i) => i + 1);
+    const values = Object.fromEntries(
+      ['2:mlp', '4:mlp', '6:mlp'].map((exit, k) => [exit, steps.map((n) => k + Math.sin(n))]),
+    );
+    const large = new Map([['a', { ...noPoints(), training: { steps, values } }]]);
+    const model = chartModel(large, { ...state, smoothing: 0.9 }, 800);
+    expect(model.curves).toHaveLength(6);
+    expect(model.curves[0]!.steps.length).toBeLessThan(12_000);
+    const [low, high] = valueRange(model, false);
+    expect(low).toBe(0);
+    expect(high).toBeCloseTo(3 + 0.06 * 4, 3);
+  });
+
+  it('reads a state that was kept, and falls back where it is of another shape', () => {
+    const kept = { ...state, zoom: [1, 2], hidden: ['3:mlp'], logarithmic: true };
+    expect(readState(JSON.parse(JSON.stringify(kept)))).toEqual(kept);
+    expect(readState({ zoom: [3, 1], hidden: 'x', smoothing: 2, front: 4 })).toEqual(initialState());
+    expect(readState(undefined)).toEqual(initialState());
+  });
+});
+
+describe('exports', () => {
+  it('hold every point as CSV', () => {
+    expect(toCsv([{ title: 'a, "b"', points }]).split('\n')).toEqual([
+      'run,step,exit,training_loss,held_out_loss,agreement',
+      '"a, ""b""",0,3:mlp,,5,0.1',
+      '"a, ""b""",0,12:lens,,3,',
+      '"a, ""b""",0,final,,1,1',
+      '"a, ""b""",1,3:mlp,4,,',
+      '"a, ""b""",1,12:lens,2,,',
+      '"a, ""b""",2,3:mlp,3,,',
+      '"a, ""b""",3,3:mlp,2,,',
+      '"a, ""b""",3,12:lens,2,,',
+      '"a, ""b""",4,3:mlp,1,1.5,0.4',
+      '"a, ""b""",4,12:lens,2,2.5,',
+      '"a, ""b""",4,final,,1,1',
+      '',
+    ]);
+  });
+
+  it('draw the same curves as SVG, with axes and a legend', () => {
+    const svg = toSvg(chartModel(runs, state, 500), {
+      ...{ width: 400, height: 300, title: 'A <run>', logarithmic: true },
+      ...{ background: '#000', foreground: '#fff', grid: '#333', palette: ['red', 'blue'] },
+      ...{ stepText: 'Step', lossText: 'Loss', finalText: 'final exit' },
+    });
+    expect(svg.match(/<path /g)).toHaveLength(4);
+    expect(svg.match(/<circle /g)).toHaveLength(4);
+    expect(svg).toContain('A &lt;run&gt;');
+    expect(svg).toContain('final exit 1.00');
+    expect(svg).not.toMatch(/NaN|Infinity|undefined/);
+  });
+
+  it('put ticks at round numbers', () => {
+    expect(ticks(0, 10, 5)).toEqual([0, 2, 4, 6, 8, 10]);
+    expect(ticks(0.13, 0.52, 4)).toEqual([0.2, 0.3, 0.4, 0.5]);
+  });
+});
+
+describe('messages between host and webview', () => {
+  it('are taken when they have their shape and refused otherwise', () => {
+    const columns = { steps: [1], values: { a: [2] } };
+    const message = { type: 'points', run: 'r', training: columns, heldOut: columns, agreement: columns };
+    expect(readHostMessage(message)).toBe(message);
+    expect(readHostMessage({ ...message, training: { steps: [1, 2], values: { a: [2] } } })).toBeNull();
+    expect(readHostMessage({ ...message, run: 3 })).toBeNull();
+    expect(readHostMessage({ type: 'runs', runs: [{ id: 'r' }] })).toBeNull();
+    expect(readHostMessage({ type: 'eval', code: '1' })).toBeNull();
+    expect(readHostMessage(null)).toBeNull();
+    expect(readViewMessage({ type: 'stop', run: 'r', more: 1 })).toEqual({ type: 'stop', run: 'r' });
+    expect(readViewMessage({ type: 'export', format: 'exe', name: 'a', data: '' })).toBeNull();
+    expect(readViewMessage({ type: 'stop' })).toBeNull();
+  });
+});
