@@ -4,7 +4,8 @@
  *
  *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT] [--extension DIR]
  */
-import { createWriteStream, existsSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { createWriteStream, existsSync, readlinkSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -59,11 +60,15 @@ async function main(): Promise<number> {
     await mkdir(screenshots, { recursive: true });
     await makeWorkspace(repository, workspace, session);
     const start = Date.now();
+    let orphans: string | null = null;
+    const lookForOrphans = async (): Promise<void> => void (orphans = await survivors(workspace));
     const failure = await run
-      .session(session, { workspace, screenshots, tests: suites.get(session.name)!, control })
+      .session(session, { workspace, screenshots, tests: suites.get(session.name)!, control }, lookForOrphans)
       .then((code) => (code === 0 ? null : `ended with code ${code}`))
       .catch((error: unknown) => String(error));
-    all.push({ suite: session.name, results: await report(session.name, control, failure, Date.now() - start) });
+    const closing = { name: 'no backend outlives the window', error: orphans, milliseconds: 0, notes: [] };
+    const results = await report(session.name, control, failure, Date.now() - start, closing);
+    all.push({ suite: session.name, results });
   }
   await run.end();
   await writeFile(path.join(cache, 'results.json'), JSON.stringify(all, null, 2));
@@ -81,7 +86,8 @@ interface Place {
 }
 
 interface Host {
-  session(session: Session, place: Place): Promise<number>;
+  /** `closed` is called once the window is closed, while whatever it started could still run. */
+  session(session: Session, place: Place, closed: () => Promise<void>): Promise<number>;
   end(): Promise<void>;
 }
 
@@ -91,14 +97,14 @@ async function inServer(source: string, environment: Record<string, string>): Pr
   const vscode = await ensureServer(cache);
   const browser = await chromium.launch({ executablePath: await findChromium(cache) });
   return {
-    session: async (session, place) => {
+    session: async (session, place, closed) => {
       // A server of its own for each session: extensions and settings of one must not reach the next.
       const settings = { ...commonSettings, ...trustSettings(session.untrusted ?? false), ...session.settings };
       const server = await startServer(vscode, settings, log, environment);
       try {
         const extension = session.packaged ? await emptyExtension() : source;
         if (session.packaged) await server.installExtension(await packagedExtension());
-        return await runWindow(
+        const code = await runWindow(
           browser,
           {
             port: server.port,
@@ -110,6 +116,8 @@ async function inServer(source: string, environment: Record<string, string>): Pr
           },
           log,
         );
+        await closed();
+        return code;
       } finally {
         await server.stop();
       }
@@ -123,17 +131,42 @@ async function inServer(source: string, environment: Record<string, string>): Pr
 
 function inDesktop(source: string, environment: Record<string, string>): Host {
   return {
-    session: async (session, place) =>
-      runDesktop({
+    session: async (session, place, closed) => {
+      const code = await runDesktop({
         cache,
         extension: session.packaged ? await emptyExtension() : source,
         vsix: session.packaged ? await packagedExtension() : null,
         settings: { ...commonSettings, ...trustSettings(session.untrusted ?? false), ...session.settings },
         environment,
         ...place,
-      }),
+      });
+      await closed();
+      return code;
+    },
     end: async () => {},
   };
+}
+
+/** Backends that still run in a workspace some seconds after its window was closed, as a sentence; null where there are none. */
+async function survivors(workspace: string): Promise<string | null> {
+  let found: string[] = [];
+  for (let tries = 0; tries < 60; tries++) {
+    found = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' })
+      .split('\n')
+      .filter((line) => line.includes('server.js --stdio') && isIn(line, workspace));
+    if (found.length === 0) return null;
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  return `still there: ${found.join('; ')}`;
+}
+
+/** Whether a line of `ps` is a process that works in a folder; where that cannot be told, it counts. */
+function isIn(line: string, folder: string): boolean {
+  try {
+    return readlinkSync(`/proc/${line.trim().split(' ')[0]}/cwd`) === folder;
+  } catch {
+    return process.platform !== 'linux';
+  }
 }
 
 /** VS Code runs tests only beside an extension from source: this one does nothing. */
@@ -151,17 +184,25 @@ async function packagedExtension(): Promise<string> {
   return file;
 }
 
-async function report(suite: string, control: string, failure: string | null, time: number): Promise<Result[]> {
+async function report(
+  suite: string,
+  control: string,
+  failure: string | null,
+  time: number,
+  closing: Result,
+): Promise<Result[]> {
   const file = path.join(control, 'results.json');
   const { results } = existsSync(file)
     ? (JSON.parse(await readFile(file, 'utf8')) as { results: Result[] })
     : { results: [] };
   if (failure !== null && results.every((result) => result.error === null)) {
-    results.push({ name: 'the session as a whole', error: failure, milliseconds: time });
+    results.push({ name: 'the session as a whole', error: failure, milliseconds: time, notes: [] });
   }
+  results.push(closing);
   console.log(`${suite} (${(time / 1000).toFixed(1)} s)`);
-  for (const { name, error, milliseconds } of results) {
+  for (const { name, error, milliseconds, notes } of results) {
     console.log(`  ${error === null ? '✓' : '✗'} ${name} (${milliseconds} ms)`);
+    for (const note of notes) console.log(`      ${note}`);
     if (error !== null) console.log(error.replace(/^/gm, '      '));
   }
   return results;

@@ -16,7 +16,14 @@ export interface Result {
   /** Null where it passed. */
   error: string | null;
   milliseconds: number;
+  /** Figures that the test measured, for a person. */
+  notes: string[];
 }
+
+let notes: string[] = [];
+
+/** Prints a figure beside the test's result. */
+export const note = (text: string): void => void notes.push(text);
 
 export const test = (name: string, run: () => Promise<void>): Test => ({ name, run });
 
@@ -41,13 +48,14 @@ export function suite(tests: readonly Test[]): () => Promise<void> {
       if (only !== undefined && only !== '' && !name.includes(only)) continue;
       const start = Date.now();
       let error: string | null = null;
+      notes = [];
       try {
         await withLimit(run(), 120_000);
       } catch (cause) {
         error = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
         await ask({ do: 'screenshot', name: `failed-${name.replaceAll(/[^\w]+/g, '-').slice(0, 60)}` }).catch(() => {});
       }
-      state.results.push({ name, error, milliseconds: Date.now() - start });
+      state.results.push({ name, error, milliseconds: Date.now() - start, notes });
       writeFileSync(file, JSON.stringify(state));
     }
     const failed = state.results.filter((result) => result.error !== null);
