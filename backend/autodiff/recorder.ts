@@ -162,7 +162,7 @@ function constantEntry(values: tf.BackendValues, shape: number[], dtype: tf.Data
 }
 
 const backend = new RecordingBackend();
-tf.registerBackend(backendName, () => backend);
+tf.registerBackend(backendName, () => backend, 0); // Never chosen by itself.
 
 function recordedOf({ dataId, shape, dtype }: tf.TensorInfo): Recorded {
   const entry = backend.entry(dataId);
