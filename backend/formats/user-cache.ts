@@ -7,12 +7,8 @@ export function userCache(environment: Readonly<Record<string, string | undefine
   const named = environment['EARLY_EXIT_CACHE'];
   if (named) return named;
   const home = homedir();
-  switch (process.platform) {
-    case 'win32':
-      return join(environment['LOCALAPPDATA'] ?? join(home, 'AppData', 'Local'), 'early-exit');
-    case 'darwin':
-      return join(home, 'Library', 'Caches', 'early-exit');
-    default:
-      return join(environment['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'early-exit');
-  }
+  if (process.platform === 'win32')
+    return join(environment['LOCALAPPDATA'] ?? join(home, 'AppData', 'Local'), 'early-exit');
+  if (process.platform === 'darwin') return join(home, 'Library', 'Caches', 'early-exit');
+  return join(environment['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'early-exit');
 }
