@@ -1,15 +1,12 @@
 /**
- * The backend process and the language client that talks to it. Started on first use, restarted after a crash a few
- * times, ended with the window. Everything that belongs to one life of the client is dropped when that life ends.
+ * The backend as the extension uses it: started on first use, started again after a crash a few times, ended with the
+ * window. What belongs to one life of the client is dropped when that life ends.
  */
-import { execa } from 'execa';
-import path from 'node:path';
 import * as vscode from 'vscode';
-import { CloseAction, ErrorAction, LanguageClient, State, type StreamInfo } from 'vscode-languageclient/node';
 import { describeError } from '../protocol/errors.ts';
-import type { Notification, Request, ServerOptions } from '../protocol/server.ts';
-import { findNode, type NodeRuntime } from './node-runtime.ts';
-import { backendSettings, displaySettings, serverDisplay } from './settings.ts';
+import type { Notification, Request } from '../protocol/server.ts';
+import type { Client } from './client.ts';
+import type { NodeRuntime } from './node-runtime.ts';
 
 export type BackendState = 'stopped' | 'starting' | 'running' | 'failed';
 
@@ -41,19 +38,17 @@ export interface Backend {
 /** More crashes than this within the window, and the backend stays down until the user restarts it. */
 const MAX_CRASHES = 4;
 const CRASH_WINDOW_MILLISECONDS = 3 * 60_000;
-const STOP_MILLISECONDS = 5_000;
 
 export function createBackend(context: vscode.ExtensionContext, log: vscode.LogOutputChannel): Backend {
   const stateChanged = new vscode.EventEmitter<BackendState>();
   const ready = new vscode.EventEmitter<void>();
-  const handlers = new Map<string, Set<(params: never) => void>>();
+  const handlers = new Map<string, Set<(params: unknown) => void>>();
   let state: BackendState = 'stopped';
   let failure = '';
   let runtime: NodeRuntime | null = null;
-  let starting: Promise<LanguageClient> | null = null;
+  let life: Promise<Client> | null = null;
   /** Of this life of the client. */
   let clientDisposables: vscode.Disposable[] = [];
-  let child: { kill(signal: NodeJS.Signals): boolean } | null = null;
   let crashes: number[] = [];
 
   const become = (next: BackendState, why = ''): void => {
@@ -62,113 +57,57 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     stateChanged.fire(next);
   };
 
-  const spawn = async (): Promise<StreamInfo> => {
-    const { command, environment } = (runtime ??= await findNode(backendSettings().nodePath, process.execPath));
-    const server = context.asAbsolutePath('dist/server.js');
-    const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
-    const process_ = execa(command, [server, '--stdio', '--clientProcessId', String(process.pid)], {
-      cwd: folder?.scheme === 'file' ? folder.fsPath : context.extensionPath,
-      env: { ...environment },
-      stdin: 'pipe',
-      buffer: false,
-      reject: false,
-      cleanup: true,
-      forceKillAfterDelay: STOP_MILLISECONDS,
-    });
-    child = process_;
-    process_.stderr?.setEncoding('utf8').on('data', (text: string) => log.warn(text.trimEnd()));
-    void process_.then(({ exitCode, signal, failed, originalMessage }) => {
-      log.info(`Backend ended: ${signal ?? exitCode ?? originalMessage ?? (failed ? 'failed' : 'done')}`);
-    });
-    if (process_.pid === undefined) {
-      const { originalMessage } = await process_;
-      throw new Error(`The backend could not be started with ${command}: ${originalMessage ?? 'unknown reason'}`);
+  const crashed = (): boolean => {
+    const now = Date.now();
+    crashes = [...crashes.filter((at) => now - at < CRASH_WINDOW_MILLISECONDS), now];
+    if (crashes.length > MAX_CRASHES) {
+      life = null;
+      const times = String(crashes.length);
+      become('failed', vscode.l10n.t('The backend ended unexpectedly {0} times within three minutes.', times));
+      return false;
     }
-    return { reader: process_.stdout, writer: process_.stdin, detached: false };
+    log.warn(`The backend ended unexpectedly; starting it again (${crashes.length} of ${MAX_CRASHES}).`);
+    become('starting');
+    return true;
   };
 
-  const makeClient = (): LanguageClient =>
-    new LanguageClient('earlyExit', 'Early Exit', spawn, {
-      documentSelector: [{ scheme: 'file' }, { scheme: 'untitled' }, { scheme: 'vscode-userdata' }],
-      outputChannel: log,
-      diagnosticCollectionName: 'earlyExit',
-      initializationOptions: (): ServerOptions => ({
-        runs: runsFolder(context),
-        resumeRuns: vscode.workspace.isTrusted,
-        shippedModel: context.asAbsolutePath(path.join('models', 'typescript-5m')),
-        runtime: runtime?.description ?? '',
-        display: serverDisplay(displaySettings()),
-      }),
-      initializationFailedHandler: () => false,
-      errorHandler: {
-        error: () => ({ action: ErrorAction.Continue, handled: true }),
-        closed: () => {
-          const now = Date.now();
-          crashes = [...crashes.filter((at) => now - at < CRASH_WINDOW_MILLISECONDS), now];
-          if (crashes.length <= MAX_CRASHES) {
-            log.warn(`The backend ended unexpectedly; starting it again (${crashes.length} of ${MAX_CRASHES}).`);
-            become('starting');
-            return { action: CloseAction.Restart, handled: true };
-          }
-          become(
-            'failed',
-            vscode.l10n.t('The backend ended unexpectedly {0} times within three minutes.', crashes.length),
-          );
-          return { action: CloseAction.DoNotRestart, handled: true };
-        },
-      },
-    });
+  const attach = (client: Client, method: string): void => {
+    const handle = (params: unknown): void => handlers.get(method)?.forEach((handler) => handler(params));
+    clientDisposables.push(client.listen(method, handle));
+  };
 
-  const start = async (): Promise<LanguageClient> => {
+  const open = async (): Promise<Client> => {
     become('starting');
+    let client: Client | null = null;
     try {
-      runtime = await findNode(backendSettings().nodePath, process.execPath);
-    } catch (error) {
-      starting = null;
-      become('failed', describeError(error));
-      throw error;
-    }
-    log.info(`Backend: ${runtime.description}`);
-    const client = makeClient();
-    clientDisposables = [
-      client.onDidChangeState(({ newState }) => {
-        if (newState !== State.Running) return;
+      const { createClient, findRuntime } = await import('./client.ts');
+      runtime = await findRuntime();
+      log.info(`Backend: ${runtime.description}`);
+      const running = (): void => {
         become('running');
         ready.fire();
-      }),
-    ];
-    for (const [method, listeners] of handlers) attachListeners(client, method, listeners);
-    try {
+      };
+      client = createClient(context, log, runtime, { running, crashed });
+      for (const method of handlers.keys()) attach(client, method);
       await client.start();
+      return client;
     } catch (error) {
-      starting = null;
+      life = null;
+      await client?.stop();
       become('failed', describeError(error));
-      for (const disposable of clientDisposables) disposable.dispose();
-      child?.kill('SIGKILL');
       throw error;
     }
-    return client;
   };
 
-  const attachListeners = (client: LanguageClient, method: string, listeners: Set<(params: never) => void>): void => {
-    clientDisposables.push(
-      client.onNotification(method, (params: unknown) => {
-        for (const listener of listeners) listener(params as never);
-      }),
-    );
-  };
-
-  const client = (): Promise<LanguageClient> => (starting ??= start());
+  const client = (): Promise<Client> => (life ??= open());
 
   const stop = async (): Promise<void> => {
-    const stopping = starting;
-    starting = null;
-    const running = await stopping?.catch(() => null);
-    await running?.stop(STOP_MILLISECONDS).catch((error: unknown) => log.warn(describeError(error)));
+    const ending = life;
+    life = null;
+    const running = await ending?.catch(() => null);
+    await running?.stop();
     for (const disposable of clientDisposables) disposable.dispose();
     clientDisposables = [];
-    child?.kill('SIGTERM');
-    child = null;
     if (state !== 'stopped') become('stopped');
   };
 
@@ -179,23 +118,24 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     failure: () => failure,
     onState: stateChanged.event,
     onReady: ready.event,
-    async send(message, params, token) {
-      const running = await client();
-      return token ? running.sendRequest(message.method, params, token) : running.sendRequest(message.method, params);
+    async send<Result>({ method }: { method: string }, params: unknown, token?: vscode.CancellationToken) {
+      return (await (await client()).send(method, params, token)) as Result;
     },
-    notify(message, params) {
+    notify({ method }, params) {
       if (state !== 'running') return;
-      void starting?.then((running) => running.sendNotification(message.method, params)).catch(() => {});
+      void life?.then((running) => running.notify(method, params)).catch(() => {});
     },
-    listen(message, handler) {
-      const known = handlers.get(message.method);
+    listen({ method }, handler) {
+      const known = handlers.get(method);
       const listeners = known ?? new Set();
-      listeners.add(handler);
+      // The protocol's own types say what comes under a method.
+      const untyped = handler as (params: unknown) => void;
+      listeners.add(untyped);
       if (!known) {
-        handlers.set(message.method, listeners);
-        void starting?.then((running) => attachListeners(running, message.method, listeners)).catch(() => {});
+        handlers.set(method, listeners);
+        void life?.then((running) => attach(running, method)).catch(() => {});
       }
-      return new vscode.Disposable(() => listeners.delete(handler));
+      return new vscode.Disposable(() => listeners.delete(untyped));
     },
     async start() {
       await client();
@@ -212,7 +152,3 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     },
   };
 }
-
-/** Where runs are recorded: with the folder, so that its next window finds them. */
-const runsFolder = (context: vscode.ExtensionContext): string =>
-  path.join((context.storageUri ?? context.globalStorageUri).fsPath, 'runs');

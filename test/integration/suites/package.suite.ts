@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { activate, EXTENSION_ID, fileUri, runIs } from '../harness/extension.ts';
-import { suite, test } from '../harness/suite.ts';
+import { note, suite, test } from '../harness/suite.ts';
 
 export const run = suite([
   test('runs from where it was installed, not from the repository', async () => {
@@ -12,6 +12,9 @@ export const run = suite([
     assert.ok(extension, 'it is installed');
     const repository = process.env.EARLY_EXIT_TEST_REPOSITORY!;
     assert.ok(!extension.extensionPath.startsWith(repository), extension.extensionPath);
+    const start = performance.now();
+    await extension.activate();
+    note(`loaded and activated in ${(performance.now() - start).toFixed(0)} ms`);
   }),
 
   test('tunes the model that ships on this folder and generates with its exits', async () => {

@@ -1,0 +1,106 @@
+/**
+ * The backend's process and the language client over its streams. Loaded when a backend is first needed: the libraries
+ * here are most of the bundle, and activation does without them.
+ */
+import { execa } from 'execa';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { CloseAction, ErrorAction, LanguageClient, State, type StreamInfo } from 'vscode-languageclient/node';
+import type { ServerOptions } from '../protocol/server.ts';
+import { findNode, type NodeRuntime } from './node-runtime.ts';
+import { backendSettings, displaySettings, serverDisplay } from './settings.ts';
+
+export interface Client {
+  start(): Promise<void>;
+  /** Asks the server to end, waits a little, and ends its process. */
+  stop(): Promise<void>;
+  send(method: string, params: unknown, token?: vscode.CancellationToken): Promise<unknown>;
+  notify(method: string, params: unknown): Promise<void>;
+  listen(method: string, handler: (params: unknown) => void): vscode.Disposable;
+}
+
+export interface ClientEvents {
+  /** It can be asked; after a crash and a new start again. */
+  readonly running: () => void;
+  /** The process ended unasked; answers whether to start it again. */
+  readonly crashed: () => boolean;
+}
+
+/** How long the server may take to save its runs and end. */
+const STOP_MILLISECONDS = 5_000;
+
+/** Throws a UserError where the Node that a setting names is none. */
+export const findRuntime = (): Promise<NodeRuntime> => findNode(backendSettings().nodePath, process.execPath);
+
+export function createClient(
+  context: vscode.ExtensionContext,
+  log: vscode.LogOutputChannel,
+  runtime: NodeRuntime,
+  events: ClientEvents,
+): Client {
+  let kill: (signal: NodeJS.Signals) => void = () => {};
+
+  const spawn = async (): Promise<StreamInfo> => {
+    const server = context.asAbsolutePath('dist/server.js');
+    const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
+    const child = execa(runtime.command, [server, '--stdio', '--clientProcessId', String(process.pid)], {
+      cwd: folder?.scheme === 'file' ? folder.fsPath : context.extensionPath,
+      env: { ...runtime.environment },
+      stdin: 'pipe',
+      buffer: false,
+      reject: false,
+      cleanup: true,
+      forceKillAfterDelay: STOP_MILLISECONDS,
+    });
+    kill = (signal) => void child.kill(signal);
+    child.stderr.setEncoding('utf8').on('data', (text: string) => log.warn(text.trimEnd()));
+    void child.then(({ exitCode, signal, failed, originalMessage }) => {
+      log.info(`Backend ended: ${signal ?? exitCode ?? originalMessage ?? (failed ? 'failed' : 'done')}`);
+    });
+    if (child.pid === undefined) {
+      const { originalMessage } = await child;
+      throw new Error(
+        `The backend could not be started with ${runtime.command}: ${originalMessage ?? 'unknown reason'}`,
+      );
+    }
+    return { reader: child.stdout, writer: child.stdin, detached: false };
+  };
+
+  const client = new LanguageClient('earlyExit', 'Early Exit', spawn, {
+    documentSelector: [{ scheme: 'file' }, { scheme: 'untitled' }, { scheme: 'vscode-userdata' }],
+    outputChannel: log,
+    diagnosticCollectionName: 'earlyExit',
+    initializationOptions: (): ServerOptions => ({
+      runs: runsFolder(context),
+      resumeRuns: vscode.workspace.isTrusted,
+      shippedModel: context.asAbsolutePath(path.join('models', 'typescript-5m')),
+      runtime: runtime.description,
+      display: serverDisplay(displaySettings()),
+    }),
+    initializationFailedHandler: () => false,
+    errorHandler: {
+      error: () => ({ action: ErrorAction.Continue, handled: true }),
+      closed: () => ({ action: events.crashed() ? CloseAction.Restart : CloseAction.DoNotRestart, handled: true }),
+    },
+  });
+  const watch = client.onDidChangeState(({ newState }) => {
+    if (newState === State.Running) events.running();
+  });
+
+  return {
+    start: () => client.start(),
+    async stop() {
+      await client.stop(STOP_MILLISECONDS).catch((error: unknown) => log.warn(String(error)));
+      watch.dispose();
+      kill('SIGTERM');
+    },
+    send: (method, params, token) =>
+      token ? client.sendRequest(method, params, token) : client.sendRequest(method, params),
+    notify: (method, params) => client.sendNotification(method, params),
+    listen: (method, handler) => client.onNotification(method, handler),
+  };
+}
+
+/** Where runs are recorded: with the folder, so that its next window finds them. */
+const runsFolder = (context: vscode.ExtensionContext): string =>
+  path.join((context.storageUri ?? context.globalStorageUri).fsPath, 'runs');
