@@ -84,7 +84,7 @@ function drawn(spec: ModelSpec, exit: ExitSpec, parameter: ExitParameter, seed: 
   return Float32Array.from({ length: size }, () => normal() * scale);
 }
 
-export function identity(size: number): Float32Array {
+function identity(size: number): Float32Array {
   const matrix = new Float32Array(size * size);
   for (let i = 0; i < size; i++) matrix[i * size + i] = 1;
   return matrix;

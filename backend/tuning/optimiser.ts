@@ -51,7 +51,7 @@ export const decays = ({ decay }: OptimiserOptions, shape: readonly number[]): b
   decay === 'all' || shape.length > 1;
 
 /** m ← β1·m + (1 − β1)·g and v ← β2·v + (1 − β2)·g². */
-export function moments(
+function moments(
   { beta1, beta2 }: OptimiserOptions,
   gradient: tf.Tensor,
   { first, second }: Pick<AdamState, 'first' | 'second'>,
