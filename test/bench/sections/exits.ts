@@ -83,8 +83,9 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
       () => plain.dispose(),
       () => staged.dispose(),
     );
-    const prompts = Array.from({ length: Math.max(fewestPrompts, options.rounds) }, (_, i) =>
-      promptOf(tokenizer, promptTokens, i),
+    const prompts = Array.from(
+      { length: options.isDraft ? options.rounds : Math.max(fewestPrompts, options.rounds) },
+      (_, i) => promptOf(tokenizer, promptTokens, i),
     );
     const ways = waysOf(plain, staged, exits, tokenizer, prompts);
     const contestants = ways.map(({ contestant }) => contestant);

@@ -45,7 +45,9 @@ export const memorySection: Section = {
       writeFileSync(data, documentsOf(one.times * characters));
       const out = path.join(folder, `${i}.exits`);
       const where = ['--model', model, '--data', data, '--out', out, '--threads', `${threads}`];
-      peaks.push({ case: one, watched: await runProgram(['tune', ...where, ...one.flags]) });
+      const watched = await runProgram(['tune', ...where, ...one.flags]);
+      console.error(`  peak ${figures((watched.peak ?? NaN) / 1e9)} GB`);
+      peaks.push({ case: one, watched });
     }
     const gigabytes = ({ watched }: (typeof peaks)[number]): number => (watched.peak ?? NaN) / 1e9;
     const [small, large] = peaks;
