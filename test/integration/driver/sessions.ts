@@ -33,7 +33,8 @@ export const sessions: readonly Session[] = [
     name: 'generation',
     settings: {
       ...quickTuning,
-      'earlyExit.exits': '4,8',
+      'earlyExit.exits': '4,6,8,10',
+      'earlyExit.tuning.fitTokens': 24_000,
       'earlyExit.model': 'typescript-5m',
       'earlyExit.tuning.preset': 'quick',
       'earlyExit.tuning.data': ['src/**/*.ts'],

@@ -27,6 +27,8 @@ const decorationColours = (): Promise<Record<string, number>> =>
   );
 
 const original = (): string => readFileSync(path.join(workspaceFolder(), 'sums.ts'), 'utf8');
+const EXITS = ['4:lens', '6:lens', '8:lens', '10:lens', 'final'];
+const TOKENS = 90;
 let result: GenerateResult;
 let document: vscode.TextDocument;
 let start = 0;
@@ -49,20 +51,20 @@ export const run = suite([
     editor.selection = new vscode.Selection(end, end);
     const seen: number[] = [];
     const watch = vscode.workspace.onDidChangeTextDocument(({ contentChanges }) => seen.push(contentChanges.length));
-    result = (await api.generateAtCursor({ maxTokens: 40, threshold: '0.3' }))!;
+    result = (await api.generateAtCursor({ maxTokens: TOKENS, threshold: '0.3', repetitionPenalty: 1.25 }))!;
     watch.dispose();
     assert.ok(result, 'something was generated');
     const text = result.trace.tokens.map((token) => token.text).join('');
     assert.equal(document.getText().slice(start), text);
-    assert.equal(result.trace.tokens.length, 40);
+    assert.equal(result.trace.tokens.length, TOKENS);
     assert.equal(result.trace.layers, 12);
-    assert.deepEqual(result.trace.exits, ['4:lens', '8:lens', 'final']);
+    assert.deepEqual(result.trace.exits, EXITS);
     assert.ok(seen.length > 3, `it came in ${seen.length} edits`);
     for (const token of result.trace.tokens) {
-      assert.ok(['4:lens', '8:lens', 'final'].includes(token.exit));
+      assert.ok(EXITS.includes(token.exit));
       assert.deepEqual(
         token.opinions?.map(({ exit }) => exit),
-        ['4:lens', '8:lens', 'final'],
+        EXITS,
       );
     }
     assert.ok(result.meanLayer < 12, `mean layer ${result.meanLayer}`);
@@ -93,7 +95,7 @@ export const run = suite([
     const text = await hoverAt(document.uri, document.positionAt(start));
     const [first] = result.trace.tokens;
     assert.ok(text.includes(`**Layer ${first!.layer} of 12**`), text);
-    for (const exit of ['4:lens', '8:lens', 'final']) assert.ok(text.includes(exit), `${exit} in ${text}`);
+    for (const exit of EXITS) assert.ok(text.includes(exit), `${exit} in ${text}`);
   }),
 
   test('colours tokens by their depth, and pictures it', async () => {
@@ -142,12 +144,12 @@ export const run = suite([
     const count = await until('the details', () =>
       inView<number>('details', `document.querySelectorAll('.token').length || null`).catch(() => null),
     );
-    assert.equal(count, 40);
+    assert.equal(count, TOKENS);
     const rows = await inView<string[]>(
       'details',
       `[...document.querySelectorAll('.opinions tbody th')].map((cell) => cell.textContent)`,
     );
-    assert.deepEqual(rows, ['4:lens', '8:lens', 'final']);
+    assert.deepEqual(rows, EXITS);
     for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
       await setTheme(theme);
       await delay(1200);
@@ -215,7 +217,7 @@ export const run = suite([
     assert.equal(outline.length, lenses.length);
     assert.equal(
       outline.reduce((sum, line) => sum + line.children.length, 0),
-      40,
+      TOKENS,
     );
     const legend = await vscode.commands.executeCommand<vscode.SemanticTokensLegend>(
       'vscode.provideDocumentSemanticTokensLegend',
