@@ -10,6 +10,9 @@ export interface Machine {
   readonly node: string;
 }
 
+/** Processes that wanted to run in the last minute, a core: above some tenths, figures are those of a busy machine. */
+export const loadPerCore = (): number => os.loadavg()[0]! / os.availableParallelism();
+
 export const thisMachine = (): Machine => ({
   processor: os.cpus()[0]?.model.trim() ?? 'unknown processor',
   cores: os.availableParallelism(),

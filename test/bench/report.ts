@@ -39,7 +39,12 @@ export interface SectionResult extends Findings {
   readonly machine: Machine;
   readonly date: string;
   readonly seconds: number;
+  /** Of the machine before the section began, a core. */
+  readonly load: number;
 }
+
+/** Above this, other work on the machine shows in the figures. */
+export const busy = 0.5;
 
 /** By section name. */
 export type Results = Readonly<Record<string, SectionResult>>;
@@ -85,12 +90,15 @@ export function resultsPage(results: Results, order: readonly string[], before: 
   return `${[...parts, ...orphans].filter((part) => part !== '').join('\n\n')}\n`;
 }
 
-function sectionLines(name: string, { title, machine, date, seconds, tables, notes }: SectionResult): string[] {
+function sectionLines(name: string, { title, machine, date, seconds, load, tables, notes }: SectionResult): string[] {
   const { processor, cores, memory, system, node } = machine;
   return [
     `## ${title}`,
     `\`npm run bench -- ${name}\` · ${date} · ${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node} · took ${duration(seconds)}`,
     ...tables.flatMap((table) => [`**${table.caption}**`, markdownTable(table.columns, table.rows)]),
+    ...(load > busy
+      ? [`**Not to be relied on: other work ran on the machine (load ${figures(load)} a core before it began).**`]
+      : []),
     ...(notes.length ? [notes.map((note) => `- ${note}`).join('\n')] : []),
   ];
 }

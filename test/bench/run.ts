@@ -1,10 +1,10 @@
 /** `npm run bench [-- SECTION … --model FILE … --rounds N]`: runs sections and writes docs/results.md and docs/results.json. */
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { thisMachine } from './machine.ts';
+import { loadPerCore, thisMachine } from './machine.ts';
 import { root } from './material.ts';
 import { fewestRounds } from './measure.ts';
-import { readResults, writeResults, type SectionResult } from './report.ts';
+import { busy, readResults, writeResults, type SectionResult } from './report.ts';
 import { decodeSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
@@ -76,6 +76,8 @@ async function runSections(names: readonly string[], options: BenchOptions): Pro
   for (const name of names) {
     const section = sections[name]!;
     console.error(`${section.title}: ${section.takes}`);
+    const load = loadPerCore();
+    if (load > busy) console.error(`  the machine is busy (load ${load.toFixed(1)} a core): figures will say so`);
     const started = performance.now();
     const findings = await section.run(options);
     const result: SectionResult = {
@@ -83,6 +85,7 @@ async function runSections(names: readonly string[], options: BenchOptions): Pro
       machine: thisMachine(),
       date: new Date().toISOString().slice(0, 10),
       seconds: Math.round((performance.now() - started) / 1000),
+      load,
       ...findings,
     };
     // Read again each time: a section takes minutes, and another may have been written meanwhile.

@@ -15,6 +15,7 @@ export const endlessRequest = (codec: TextCodec, prompts: DecodeRequest['prompts
   seed: 1,
   endOfText: [],
   stopStrings: [],
+  gates: new Map(),
   candidates: 0,
   drafts: null,
   codec,

@@ -7,6 +7,7 @@ const section = (value: number): SectionResult => ({
   machine: { processor: 'CPU', cores: 2, memory: 24, system: 'Linux x64', node: '20.1.0' },
   date: '2025-01-31',
   seconds: 200,
+  load: 0.1,
   goals: [{ what: 'speed', value, unit: '×', bound: 'at least', limit: 1.2, reach: 1.6 }],
   tables: [{ caption: 'Speed', columns: ['context', 'ratio'], rows: [['64', '1.30 (1.25)']] }],
   notes: ['Greedy.'],
@@ -34,6 +35,12 @@ describe('the page of results', () => {
     expect(textsOf(again).get('old')).toBe('A remark.');
     expect(again).toContain('1.50×');
     expect(resultsPage({ decode: section(1.5) }, ['decode'], again)).toBe(again);
+  });
+
+  it('says where the machine was busy', () => {
+    const page = (load: number): string => resultsPage({ decode: { ...section(1.3), load } }, ['decode'], '');
+    expect(page(0.1)).not.toContain('Not to be relied on');
+    expect(page(6)).toContain('(load 6.00 a core before it began)');
   });
 
   it('shows three digits', () => {
