@@ -47,7 +47,7 @@ export function stopGeneration(): void {
 
 /** Settings for a generation; without named exits, the newest that were tuned for the model here. */
 export async function generateOptions(app: App, uri?: vscode.Uri): Promise<RecipeOptions> {
-  const options = recipeSettings('generate', uri);
+  const options = await withoutWebGpu(app, recipeSettings('generate', uri));
   if (explicit('earlyExit.decoding.exits', uri) !== undefined || !vscode.workspace.isTrusted) return options;
   const exits = await newestExits(app, typeof options.model === 'string' ? options.model : shippedModel);
   return exits === null ? options : { ...options, exits };
@@ -136,6 +136,17 @@ async function newestExits(app: App, model: string): Promise<string | null> {
     }),
   );
   return times.sort((a, b) => b.at - a.at)[0]?.directory ?? null;
+}
+
+/** VS Code's own runtime cannot load WebGPU: where the backend runs in it, `auto` means the CPU. Starts the backend. */
+export async function withoutWebGpu(app: App, options: RecipeOptions): Promise<RecipeOptions> {
+  await app.backend.start();
+  if (app.backend.runtime()?.source !== 'editor') return options;
+  const { device = 'auto' } = options;
+  if (device !== 'auto' && device !== 'webgpu') return options;
+  if (device === 'webgpu')
+    app.backend.log.warn("WebGPU needs a Node of its own: VS Code's runtime has none. The CPU is used.");
+  return { ...options, device: 'cpu' };
 }
 
 export const workspaceFolders = (): string[] =>

@@ -6,7 +6,7 @@ import { dataOptions, exitsOptions, shippedModel, tuningOptions } from '../proto
 import * as protocol from '../protocol/server.ts';
 import type { ModelSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
-import { workspaceFolders } from './generating.ts';
+import { withoutWebGpu, workspaceFolders } from './generating.ts';
 import { showFailure } from './messages.ts';
 import { explicit, recipeSettings } from './settings.ts';
 
@@ -25,7 +25,7 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
   const chosen = overrides ?? (isAllSet(folder.uri) ? {} : await ask(app, settings));
   if (chosen === null) return null;
   try {
-    const options = complete({ ...settings, ...chosen }, folder.uri.fsPath);
+    const options = complete(await withoutWebGpu(app, { ...settings, ...chosen }), folder.uri.fsPath);
     const run = await app.backend.send(protocol.startRun, { title: titleOf(options), options });
     await app.curves.show(run.id);
     return run;

@@ -66,6 +66,7 @@ export const sessions: readonly Session[] = [
     untrusted: true,
     folderSettings: { 'earlyExit.model': './evil-model', 'earlyExit.backend.nodePath': './evil-node' },
   },
+  { name: 'fallback' },
   { name: 'package', packaged: true, settings: { ...quickTuning, 'earlyExit.tuning.steps': 4 } },
 ];
 

@@ -19,7 +19,7 @@ export const fileUri = (name: string): vscode.Uri => vscode.Uri.file(path.join(w
 
 /** Process ids of running backends, on this machine as a whole. */
 export function backendProcesses(): number[] {
-  const list = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' });
+  const list = execFileSync('/bin/ps', ['-eo', 'pid=,args='], { encoding: 'utf8' });
   return list.split('\n').flatMap((line) => {
     const match = /^\s*(\d+)\s(.*dist[/\\]server\.js --stdio.*)$/.exec(line);
     return match ? [Number(match[1])] : [];

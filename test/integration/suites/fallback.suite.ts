@@ -1,0 +1,31 @@
+/** A machine without Node: the backend runs in VS Code's own runtime, says so, and does the job on the CPU. */
+import assert from 'node:assert/strict';
+import * as vscode from 'vscode';
+import { inWorkbench, until } from '../harness/driver.ts';
+import { activate, fileUri } from '../harness/extension.ts';
+import { suite, test } from '../harness/suite.ts';
+
+export const run = suite([
+  test('generates all the same', async () => {
+    process.env.PATH = '/nowhere'; // VS Code itself has the path of a login shell
+    const api = await activate();
+    const editor = await vscode.window.showTextDocument(fileUri('sums.ts'));
+    const end = editor.document.positionAt(editor.document.getText().length);
+    editor.selection = new vscode.Selection(end, end);
+    const result = await api.generateAtCursor({ maxTokens: 6 });
+    assert.equal(result?.trace.tokens.length, 6);
+    assert.equal((await api.status()).device, 'cpu');
+  }),
+
+  test('says in its status which runtime it has, and why', async () => {
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+    const menu = vscode.commands.executeCommand('earlyExit.status');
+    const title = `document.querySelector('.quick-input-title')?.textContent ?? ''`;
+    await until('the menu', async () => {
+      const text = await inWorkbench<string>(title);
+      return text.includes("VS Code's own runtime, without WebGPU: there is no Node on PATH");
+    });
+    await vscode.commands.executeCommand('workbench.action.closeQuickOpen');
+    await menu;
+  }),
+]);
