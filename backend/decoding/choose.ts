@@ -4,6 +4,7 @@
  * deciding while every draft before it was right.
  */
 import type { ExitPoint, Readout, StagedModel } from '../runtime/staged-model.ts';
+import { opens, type Gate } from './gate.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { leaves, type Policy } from './policy.ts';
@@ -39,6 +40,8 @@ export interface ChooseOptions {
   /** Whether a token may leave at an exit, by its id. The final exit always may. */
   readonly enabled: (exit: string) => boolean;
   readonly sampling: SamplingOptions;
+  /** Guesses by exit id whether a reading pays; an exit without one is always read. */
+  readonly gates: ReadonlyMap<string, Gate>;
   readonly candidates: number;
 }
 
@@ -65,9 +68,14 @@ export async function choose(
     const mayLeave = isFinal || options.enabled(exit.id);
     if (!mayLeave && !wantsOpinions) continue;
     await cache.advance(exit.stages, asked);
-    const counts = asked.map((row) => lengths[row]!);
-    const results = await cache.read(k, asked, counts, { logits });
-    for (const [i, row] of asked.entries()) {
+    const gate = wantsOpinions ? undefined : options.gates.get(exit.id);
+    const isOpen = (row: number): boolean =>
+      gate === undefined || opens(gate, cache.state(k, row, lengths[row]! - 1 - choices[row]!.length));
+    const read = asked.filter(isOpen);
+    if (read.length === 0) continue;
+    const counts = read.map((row) => lengths[row]!);
+    const results = await cache.read(k, read, counts, { logits });
+    for (const [i, row] of read.entries()) {
       const { readouts, logits: rows } = results[i]!;
       while (mayLeave && !isDone[row]) {
         const at = choices[row]!.length;

@@ -30,6 +30,8 @@ export interface KvCache {
     counts: readonly number[],
     options: { logits: boolean },
   ): Promise<RowReadout[]>;
+  /** State of the token `back` places from the end of a row, at the cut of exit k; valid until the cache changes. */
+  state(k: number, row: number, back: number): Float32Array;
   /** Forgets every token of a row from `position` on. */
   truncate(row: number, position: number): void;
   /** Keeps only these rows, in this order. */
@@ -212,6 +214,10 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
           logits: logits && logits.subarray(first * spec.vocabulary, at * spec.vocabulary),
         };
       });
+    },
+    state(k, row, fromEnd) {
+      const queue = queueAfter(exits[k]!.stages)[row]!;
+      return back(queue, fromEnd + 1).subarray(0, queue.width);
     },
     truncate(row, position) {
       for (const of of stores) {

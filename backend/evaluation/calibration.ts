@@ -14,6 +14,8 @@ export interface ExitView {
   readonly confidence: ArrayLike<number>;
   /** 1 where a shortlist's defer class won: the token goes on. */
   readonly deferred: ArrayLike<number>;
+  /** 1 where a gate keeps the exit from being read; absent: it always is. */
+  readonly closed?: ArrayLike<number>;
 }
 
 /** Milliseconds on this machine. */
@@ -97,6 +99,29 @@ interface Range {
   readonly to: number;
 }
 
+/** Chance of leaving at exit k from which reading it pays: its cost ÷ what leaving saves. */
+export function leastChance(costs: Costs, k: number, stages: number): number {
+  const saved = costs.stages
+    .slice(stages)
+    .reduce((sum, now, i) => sum + now - costs.deferred[stages + i]!, costs.readings.at(-1)!);
+  return saved > 0 ? Math.min(1, costs.readings[k]! / saved) : 1;
+}
+
+/** Expected time a token at full depth ÷ with these thresholds (and gates), over the tokens that test a promise. */
+export function speedupOf(
+  exits: readonly ExitView[],
+  final: ArrayLike<number>,
+  costs: Costs,
+  thresholds: Readonly<Record<string, number>>,
+): number {
+  const byNumber = new Map(
+    exits.flatMap(({ exit }, k) => (exit in thresholds ? [[k, thresholds[exit]!] as const] : [])),
+  );
+  const test = { from: Math.floor(final.length / 2), to: final.length };
+  const full = timeOf(exits, final, costs, new Map(), test).milliseconds;
+  return full / timeOf(exits, final, costs, byNumber, test).milliseconds;
+}
+
 /** Token numbers of a range by falling confidence of each exit. */
 const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Array[] =>
   exits.map(({ confidence }) =>
@@ -150,6 +175,7 @@ function timeOf(
     let left: ExitView | null = null;
     for (const [k, threshold] of thresholds) {
       const exit = exits[k]!;
+      if (exit.closed?.[i]) continue;
       reading += costs.readings[k]!;
       if (!exit.deferred[i] && exit.confidence[i]! >= threshold) {
         left = exit;

@@ -1,21 +1,37 @@
 /**
- * Finds thresholds that keep a promise of agreement, on the model's own text, and leaves out exits that cost more than
- * they save on this machine. Stores them in the checkpoint.
+ * Finds thresholds that keep a promise of agreement, on the model's own text, and leaves out exits and readings that cost
+ * more than they save on this machine. Stores them in the checkpoint.
  */
-import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import type { CalibrateOptions } from '../../protocol/options.ts';
-import type { TokenRecord } from '../../protocol/trace.ts';
+import type { Tokenizer } from '../data/tokenizer.ts';
 import { measureCosts } from '../decoding/costs.ts';
-import { decode, type DecodeRequest } from '../decoding/decode.ts';
+import { decode } from '../decoding/decode.ts';
+import { fitGate, opens, type Gate } from '../decoding/gate.ts';
 import { greedy } from '../decoding/sampler.ts';
-import { calibrate as findThresholds, type ExitView } from '../evaluation/calibration.ts';
-import { openStagedModel } from '../runtime/open.ts';
-import type { ExitPoint, StagedModel } from '../runtime/staged-model.ts';
-import { infoFile, saveCalibration } from '../tuning/checkpoint.ts';
+import {
+  calibrate as findThresholds,
+  leastChance,
+  speedupOf,
+  type Costs,
+  type ExitView,
+} from '../evaluation/calibration.ts';
+import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
+import type { Model } from '../model/open.ts';
+import { compareCuts } from '../model/spec.ts';
+import {
+  openExitScorer,
+  openFeatureModel,
+  openStagedModel,
+  type ExitSet,
+  type RuntimeOptions,
+} from '../runtime/open.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
+import { infoFile, saveCalibration, type StoredGate } from '../tuning/checkpoint.ts';
 import type { Windows } from '../tuning/features.ts';
-import { runtimeOptions } from './backbone.ts';
+import { inStreamOrder, runtimeOptions } from './backbone.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 import { readText, windowsOf } from './text.ts';
 
@@ -25,86 +41,83 @@ const newTokens = 64;
 /** Prompts decoded at once. */
 const batch = 8;
 
+/** A text of the model: a prompt and what it said after it. */
+interface Text {
+  readonly prompt: readonly number[];
+  readonly said: readonly number[];
+}
+
+/** What an exit said of every token, and the states it said it of. */
+type Heard = ExitView & { readonly states: readonly Float32Array[] };
+
 /** @throws UserError for a model, checkpoint or text that cannot be used. */
 export async function* calibrate(options: CalibrateOptions, signal: AbortSignal): AsyncGenerator<CalibrateEvent, void> {
-  if (options.exits === null)
+  const directory = options.exits;
+  if (directory === null)
     throw userError('bad-argument', 'There are no exits to calibrate.', 'Name them with --exits.');
   yield { type: 'phase', phase: 'load', detail: options.model };
   const { model, tokenizer } = openWithTokenizer(options.model);
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
-    const held = await readExits(options.exits, model, signal);
+    const held = await readExits(directory, model, signal);
+    const exits = inStreamOrder(held.specs);
     const runtime = runtimeOptions(options);
     const part = options.documents === 'all' ? 'train' : 'heldOut';
-    const text = options.documents === 'all' ? { ...options, heldOutFraction: 0 } : options;
-    const sets = yield* readText(text, tokenizer, model.spec.contextLength, [part], signal);
+    const source = options.documents === 'all' ? { ...options, heldOutFraction: 0 } : options;
+    const sets = yield* readText(source, tokenizer, model.spec.contextLength, [part], signal);
     closing.push(() => sets.close());
     const staged = await openStagedModel(model, held, runtime);
     closing.push(() => staged.dispose());
-    const exits = staged.exits.filter(({ spec }) => spec !== null);
     const layers = model.spec.layers.length;
     yield {
       type: 'ready',
       model: model.name,
       layers,
-      exits: exits.map(({ id, layer }) => ({ exit: id, layer })),
+      exits: exits.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
       device: 'cpu',
     };
 
     const prompts = promptsOf(windowsOf(sets, part), Math.ceil(options.calibrationTokens / newTokens));
-    const request: Omit<DecodeRequest, 'prompts'> = {
-      maxTokens: newTokens,
-      policy: { kind: 'confidence', threshold: () => 1 },
-      enabled: () => false,
-      sampling: greedy,
-      seed: options.seed,
-      endOfText: tokenizer.eosIds,
-      stopStrings: [],
-      candidates: 1,
-      drafts: null,
-      codec: tokenizer,
-      isCancelled: () => signal.aborted,
-    };
     yield { type: 'phase', phase: 'generate', detail: `${prompts.length} continuations at full depth` };
-    const tokens: TokenRecord[] = [];
+    const texts: Text[] = [];
     for (let from = 0; from < prompts.length; from += batch) {
-      for await (const event of decode(staged, { ...request, prompts: prompts.slice(from, from + batch) })) {
-        if (event.type === 'token') tokens.push(event.token);
-      }
+      texts.push(...(await continuations(staged, tokenizer, prompts.slice(from, from + batch))));
+      yield { type: 'progress', phase: 'generate', done: texts.length, total: prompts.length, unit: 'prompts' };
+      await setImmediate(); // let a cancellation in
       signal.throwIfAborted();
-      yield {
-        type: 'progress',
-        phase: 'generate',
-        done: Math.min(prompts.length, from + batch),
-        total: prompts.length,
-        unit: 'prompts',
-      };
     }
-
-    yield { type: 'phase', phase: 'evaluate', detail: 'what stages and exits cost here' };
+    yield { type: 'phase', phase: 'evaluate', detail: 'what exits say of them, and what each costs here' };
+    const heard = await hear(model, held, exits, staged, texts, runtime);
+    const final = texts.flatMap(({ said }) => said);
+    signal.throwIfAborted();
     const costs = await measureCosts(staged, { context: promptTokens + newTokens, rounds: 25 });
-    const views = exits.map((exit, k) => viewOf(tokens, exit, k));
-    const final = Int32Array.from(tokens, ({ id }) => id);
-    const found = findThresholds(views, final, costs, { agreement: options.agreement, confidence: options.certainty });
+    const { agreement, certainty } = options;
+    const found = findThresholds(heard, final, costs, { agreement, confidence: certainty });
+    const gates = findGates(heard, final, costs, found.thresholds);
+    const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
 
-    const { agreement } = options;
-    saveCalibration(options.exits, { step: held.step, agreement, thresholds: found.thresholds });
-    yield { type: 'saved', path: options.exits, files: [join(options.exits, infoFile)] };
+    saveCalibration(directory, {
+      step: held.step,
+      agreement,
+      thresholds: found.thresholds,
+      gates: Object.fromEntries([...gates].map(([exit, gate]) => [exit, toStored(gate)])),
+    });
+    yield { type: 'saved', path: directory, files: [infoFile] };
     yield {
       type: 'calibrated',
-      tokens: tokens.length,
+      tokens: final.length,
       agreement,
-      certainty: options.certainty,
+      certainty,
       tested: found.agreement,
-      exits: exits.map(({ id, layer }, k) => ({
-        exit: id,
-        layer,
-        threshold: found.thresholds[id] ?? null,
+      exits: exits.map((exit, k) => ({
+        exit: exitId(exit),
+        layer: exit.layer,
+        threshold: found.thresholds[exitId(exit)] ?? null,
         milliseconds: costs.readings[k]!,
       })),
-      meanLayer: meanLayer(staged, views, found.thresholds),
+      meanLayer: meanLayer(exits, gated, found.thresholds, layers, final.length),
       layers,
-      speedup: found.speedup,
+      speedup: speedupOf(gated, final, costs, found.thresholds),
     };
   } finally {
     for (const close of closing.reverse()) await close();
@@ -120,27 +133,114 @@ function promptsOf(windows: Windows, wanted: number): number[][] {
   });
 }
 
-function viewOf(tokens: readonly TokenRecord[], { id, stages }: ExitPoint, k: number): ExitView {
-  const said = tokens.map(({ opinions }) => opinions![k]!);
-  return {
-    exit: id,
-    stages,
-    token: Int32Array.from(said, ({ candidates }) => candidates[0]!.id),
-    confidence: Float32Array.from(said, ({ confidence }) => confidence),
-    deferred: Uint8Array.from(said, ({ token }) => Number(token === null)),
-  };
+/** What the model itself says after each prompt, at full depth. */
+async function continuations(staged: StagedModel, tokenizer: Tokenizer, prompts: number[][]): Promise<Text[]> {
+  const said: number[][] = prompts.map(() => []);
+  const events = decode(staged, {
+    prompts,
+    maxTokens: newTokens,
+    policy: { kind: 'confidence', threshold: () => 1 },
+    enabled: () => false,
+    gates: new Map(),
+    sampling: greedy,
+    seed: 0,
+    endOfText: tokenizer.eosIds,
+    stopStrings: [],
+    candidates: 0,
+    drafts: null,
+    codec: tokenizer,
+  });
+  for await (const event of events) if (event.type === 'token') said[event.token.sequence]!.push(event.token.id);
+  return prompts.map((prompt, i) => ({ prompt, said: said[i]! }));
 }
 
+/** Reads every exit at every token that was said. */
+async function hear(
+  model: Model,
+  held: ExitSet,
+  exits: readonly ExitSpec[],
+  staged: StagedModel,
+  texts: readonly Text[],
+  runtime: RuntimeOptions,
+): Promise<Heard[]> {
+  const backbone = await openFeatureModel(model, exits.map(exitCut), runtime);
+  const scorers = await Promise.all(exits.map((exit) => openExitScorer(model, exit, held.parameters, runtime)));
+  const heard = exits.map((exit) => ({
+    exit: exitId(exit),
+    stages: staged.exits.find(({ id }) => id === exitId(exit))!.stages,
+    token: [] as number[],
+    confidence: [] as number[],
+    deferred: [] as number[],
+    states: [] as Float32Array[],
+  }));
+  try {
+    for (const { prompt, said } of texts) {
+      // The token at place p is said of the state at p − 1.
+      const ids = Int32Array.from([...prompt, ...said].slice(0, -1));
+      const streams = await backbone.features(ids, 1, ids.length);
+      for (const [k, exit] of exits.entries()) {
+        const stream = streams[backbone.cuts.findIndex((cut) => compareCuts(cut, exitCut(exit)) === 0)]!;
+        const scores = await scorers[k]!.score(stream, new Int32Array(ids.length), 1, ids.length);
+        const width = stream.length / ids.length;
+        for (let at = prompt.length - 1; at < ids.length; at++) {
+          heard[k]!.token.push(scores.token[at]!);
+          heard[k]!.confidence.push(scores.confidence[at]!);
+          heard[k]!.deferred.push(Number(scores.deferred[at]!));
+          heard[k]!.states.push(stream.slice(at * width, (at + 1) * width));
+        }
+      }
+    }
+  } finally {
+    for (const scorer of scorers) await scorer.dispose();
+    await backbone.dispose();
+  }
+  return heard;
+}
+
+/** Gates of exits that are left at, fitted on the first half of the tokens and kept where the second half gains by them. */
+function findGates(
+  heard: readonly Heard[],
+  final: readonly number[],
+  costs: Costs,
+  thresholds: Readonly<Record<string, number>>,
+): Map<string, Gate> {
+  const gates = new Map<string, Gate>();
+  const half = Math.floor(final.length / 2);
+  for (const [k, view] of heard.entries()) {
+    const threshold = thresholds[view.exit];
+    if (threshold === undefined) continue;
+    const leaves = Array.from(view.states, (_, i) => Number(!view.deferred[i] && view.confidence[i]! >= threshold));
+    const gate = { ...fitGate(view.states.slice(0, half), leaves), least: leastChance(costs, k, view.stages) };
+    const views = heard.map((other, n) => withGate(other, n === k ? gate : gates.get(other.exit)));
+    const before = heard.map((other) => withGate(other, gates.get(other.exit)));
+    if (speedupOf(views, final, costs, thresholds) > speedupOf(before, final, costs, thresholds))
+      gates.set(view.exit, gate);
+  }
+  return gates;
+}
+
+const withGate = (view: Heard, gate: Gate | undefined): Heard =>
+  gate ? { ...view, closed: Uint8Array.from(view.states, (state) => Number(!opens(gate, state))) } : view;
+
+const toStored = ({ weights, bias, least }: Gate): StoredGate => ({
+  weights: Buffer.from(weights.buffer, weights.byteOffset, weights.byteLength).toString('base64'),
+  bias,
+  least,
+});
+
 function meanLayer(
-  { spec, exits }: StagedModel,
+  exits: readonly ExitSpec[],
   views: readonly ExitView[],
   thresholds: Readonly<Record<string, number>>,
+  layers: number,
+  tokens: number,
 ): number {
-  const tokens = views[0]?.token.length ?? 0;
-  let layers = 0;
+  let sum = 0;
   for (let i = 0; i < tokens; i++) {
-    const k = views.findIndex((v) => v.exit in thresholds && !v.deferred[i] && v.confidence[i]! >= thresholds[v.exit]!);
-    layers += k === -1 ? spec.layers.length : exits[k]!.layer;
+    const k = views.findIndex(
+      (v) => v.exit in thresholds && !v.closed?.[i] && !v.deferred[i] && v.confidence[i]! >= thresholds[v.exit]!,
+    );
+    sum += k === -1 ? layers : exits[k]!.layer;
   }
-  return tokens ? layers / tokens : spec.layers.length;
+  return tokens ? sum / tokens : layers;
 }

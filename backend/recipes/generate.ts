@@ -7,9 +7,11 @@ import type { StopReason } from '../../protocol/trace.ts';
 import { renderChat } from '../data/chat.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
+import type { Gate } from '../decoding/gate.ts';
 import type { DraftOptions } from '../decoding/draft.ts';
 import type { Policy } from '../decoding/policy.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
+import type { Calibration, StoredGate } from '../tuning/checkpoint.ts';
 import { openGenerator, type Generator } from './generator.ts';
 
 /** @throws UserError for a model, checkpoint or prompt that cannot be used. */
@@ -61,6 +63,7 @@ function request(options: GenerateOptions, generator: Generator, signal: AbortSi
     policy: calibrated ? { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 } : policyOf(options),
     enabled: (exit) => options.mode === 'fast' && !isDisabled(exit) && (!calibrated || exit in calibrated),
     drafts: draftsOf(options, isDisabled),
+    gates: calibrated && calibration ? gatesOf(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,
     endOfText: tokenizer.eosIds,
@@ -69,6 +72,14 @@ function request(options: GenerateOptions, generator: Generator, signal: AbortSi
     codec: tokenizer,
     isCancelled: () => signal.aborted,
   };
+}
+
+export function gatesOf({ gates }: Calibration): Map<string, Gate> {
+  const read = ([exit, { weights, bias, least }]: [string, StoredGate]): [string, Gate] => {
+    const bytes = Uint8Array.from(Buffer.from(weights, 'base64'));
+    return [exit, { weights: new Float32Array(bytes.buffer), bias, least }];
+  };
+  return new Map(Object.entries(gates).map(read));
 }
 
 /** The text drafts in both modes; exits only where the final exit has the last word. */

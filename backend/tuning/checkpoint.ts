@@ -51,6 +51,14 @@ export interface Calibration {
   readonly agreement: number;
   /** By exit id. */
   readonly thresholds: Readonly<Record<string, number>>;
+  /** By exit id: when its head is worth reading; `weights` are float32, little-endian, in base64. */
+  readonly gates: Readonly<Record<string, StoredGate>>;
+}
+
+export interface StoredGate {
+  readonly weights: string;
+  readonly bias: number;
+  readonly least: number;
 }
 
 export interface CheckpointInfo {
@@ -272,13 +280,26 @@ function readProgress(file: string, text: string | undefined): Progress {
 
 function readCalibration(file: string, value: unknown): Calibration | null {
   if (value === null) return null;
-  const { step, agreement, thresholds } = record(file, value, '"calibration"');
+  const { step, agreement, thresholds, gates } = record(file, value, '"calibration"');
   const byExit = record(file, thresholds, '"calibration.thresholds"');
   if (!isCount(step) || typeof agreement !== 'number') throw bad(file, '"calibration" has no step or no agreement');
   for (const [exit, threshold] of Object.entries(byExit)) {
     if (typeof threshold !== 'number') throw bad(file, `the threshold of exit ${exit} is not a number`);
   }
-  return { step, agreement, thresholds: byExit as Record<string, number> };
+  return { step, agreement, thresholds: byExit as Record<string, number>, gates: readGates(file, gates ?? {}) };
+}
+
+function readGates(file: string, value: unknown): Record<string, StoredGate> {
+  const byExit = record(file, value, '"calibration.gates"');
+  const gates: Record<string, StoredGate> = {};
+  for (const [exit, gate] of Object.entries(byExit)) {
+    const { weights, bias, least } = record(file, gate, `the gate of exit ${exit}`);
+    if (typeof weights !== 'string' || typeof bias !== 'number' || typeof least !== 'number') {
+      throw bad(file, `the gate of exit ${exit} is not whole`);
+    }
+    gates[exit] = { weights, bias, least };
+  }
+  return gates;
 }
 
 function record(file: string, value: unknown, what: string): Record<string, unknown> {

@@ -23,6 +23,7 @@ export const plainRequest = (
   seed: 1,
   endOfText: [],
   stopStrings: [],
+  gates: new Map(),
   candidates: 0,
   drafts: null,
   codec: idCodec,

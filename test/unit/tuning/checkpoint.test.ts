@@ -196,7 +196,12 @@ describe('resumeCheckpoint', () => {
 
 describe('saveExits', () => {
   it('replaces the parameters, the progress and the card, and calibration of other values no longer holds', () => {
-    const calibration = { step: 0, agreement: 0.99, thresholds: { '1:norm': 0.9 } };
+    const calibration = {
+      step: 0,
+      agreement: 0.99,
+      thresholds: { '1:norm': 0.9 },
+      gates: { '1:norm': { weights: 'AACAPwAAAEA=', bias: -1, least: 0.2 } },
+    };
     const writer = createCheckpoint(at(), { ...start, info: { ...start.info, calibration } });
     let opened = openCheckpoint(at(), base);
     expect(opened.calibration).toEqual(calibration);

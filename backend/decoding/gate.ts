@@ -1,0 +1,62 @@
+/**
+ * A gate guesses from the stream alone whether a token would leave at an exit, so that the exit's head is only read where
+ * that is likely enough to pay: a logistic regression on the state, scaled to unit root mean square. It can only keep a
+ * token from leaving, never make it leave.
+ */
+
+export interface Gate {
+  /** `[width]` of the stream at the exit. */
+  readonly weights: Float32Array;
+  readonly bias: number;
+  /** Least chance of leaving at which reading the exit pays. */
+  readonly least: number;
+}
+
+/** Whether the exit should be read for this state `[width]`. */
+export const opens = (gate: Gate, state: Float32Array): boolean => chanceOf(gate, state) >= gate.least;
+
+/** Chance that a token with this state leaves. */
+export function chanceOf({ weights, bias }: Pick<Gate, 'weights' | 'bias'>, state: Float32Array): number {
+  let dot = 0;
+  let squares = 0;
+  for (let i = 0; i < state.length; i++) {
+    dot += weights[i]! * state[i]!;
+    squares += state[i]! * state[i]!;
+  }
+  return 1 / (1 + Math.exp(-(bias + dot / Math.sqrt(squares / state.length + 1e-12))));
+}
+
+const steps = 150;
+const learningRate = 0.05;
+/** Ridge, so that a few thousand states do not fit a thousand weights by heart. */
+const ridge = 0.01;
+
+/** Fits a gate to states `[n, width]` and whether each left (1) or not (0), with Adam on the whole set. */
+export function fitGate(states: readonly Float32Array[], left: ArrayLike<number>): Pick<Gate, 'weights' | 'bias'> {
+  const width = states[0]?.length ?? 0;
+  const scaled = states.map((state) => {
+    const scale = 1 / Math.sqrt(state.reduce((sum, x) => sum + x * x, 0) / width + 1e-12);
+    return state.map((x) => x * scale);
+  });
+  const weights = new Float32Array(width + 1); // the bias is last
+  const first = new Float32Array(width + 1);
+  const second = new Float32Array(width + 1);
+  for (let step = 1; step <= steps; step++) {
+    const gradient = new Float32Array(width + 1);
+    for (const [n, x] of scaled.entries()) {
+      let z = weights[width]!;
+      for (let i = 0; i < width; i++) z += weights[i]! * x[i]!;
+      const error = (1 / (1 + Math.exp(-z)) - left[n]!) / scaled.length;
+      for (let i = 0; i < width; i++) gradient[i]! += error * x[i]!;
+      gradient[width]! += error;
+    }
+    for (let i = 0; i <= width; i++) {
+      const g = gradient[i]! + (i < width ? ridge * weights[i]! : 0);
+      first[i] = 0.9 * first[i]! + 0.1 * g;
+      second[i] = 0.99 * second[i]! + 0.01 * g * g;
+      const rate = (learningRate * Math.sqrt(1 - 0.99 ** step)) / (1 - 0.9 ** step);
+      weights[i]! -= (rate * first[i]!) / (Math.sqrt(second[i]!) + 1e-8);
+    }
+  }
+  return { weights: weights.slice(0, width), bias: weights[width]! };
+}
