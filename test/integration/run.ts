@@ -4,11 +4,11 @@
  *
  *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT] [--extension DIR]
  */
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { createWriteStream, existsSync, readlinkSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 import { bundleSuites } from './driver/bundle.ts';
 import { findChromium } from './driver/chromium.ts';
@@ -178,10 +178,10 @@ async function emptyExtension(): Promise<string> {
   return directory;
 }
 
+/** Packages the extension anew, so that what is tested is what is there. */
 async function packagedExtension(): Promise<string> {
-  const file = path.join(repository, `early-exit-${process.platform}-${process.arch}.vsix`);
-  if (!existsSync(file)) throw new Error(`${path.basename(file)} is missing: run npm run package first`);
-  return file;
+  await promisify(execFile)(process.execPath, ['scripts/package.mjs'], { cwd: repository, maxBuffer: 2 ** 26 });
+  return path.join(repository, `early-exit-${process.platform}-${process.arch}.vsix`);
 }
 
 async function report(

@@ -1,6 +1,6 @@
 /** The command as a user gives it: from the palette to a checkpoint on disk, with the curves drawn meanwhile. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { ask, delay, inView, press, screenshot, until } from '../harness/driver.ts';
@@ -125,6 +125,60 @@ export const run = suite([
     });
     await ask({ do: 'click', view: 'curves', selector: 'tr[data-exit="4:norm"] vscode-checkbox' });
     await clickButton('Linear');
+  }),
+
+  test('exports what it shows as SVG, PNG and every point as CSV', async () => {
+    const starts = { svg: '<svg ', png: '\x89PNG', csv: 'run,step,exit,' };
+    for (const [format, start] of Object.entries(starts)) {
+      const file = path.join(workspaceFolder(), `loss-curves-typescript-5m-4-norm-8-norm.${format}`);
+      await ask({ do: 'click', view: 'curves', selector: '.popup:last-of-type summary' });
+      await ask({ do: 'click', view: 'curves', selector: `[data-format="${format}"]` });
+      await until(
+        'the question where to',
+        () =>
+          ask({
+            do: 'workbench',
+            expression: `document.querySelector('.quick-input-widget:not([style*="display: none"]) input')?.value.endsWith('.${format}')`,
+          }) as Promise<boolean>,
+      );
+      await press('Enter');
+      await until(`the ${format}`, () => existsSync(file) && statSync(file).size > 0);
+      const bytes = readFileSync(file);
+      assert.equal(bytes.subarray(0, start.length).toString('latin1'), start);
+      if (format === 'csv') assert.ok(bytes.toString().split('\n').length > 240, 'a line for each step and exit');
+    }
+  }),
+
+  test('compares runs, and lists them with exits and models in the side bar', async () => {
+    const api = await activate();
+    const other = await api.startRun({ steps: 6, exits: '6:norm' });
+    assert.ok(other);
+    await runIs(api, other.id, ['finished'], 110);
+    await ask({ do: 'click', view: 'curves', selector: '.popup:not(:last-of-type) summary' });
+    await ask({ do: 'click', view: 'curves', selector: '.popup:not(:last-of-type) vscode-checkbox' });
+    const rows = await until('three exits in the legend', async () => {
+      const exits = Object.keys(await readout());
+      return exits.length === 4 ? exits : null;
+    });
+    assert.deepEqual(rows, ['4:norm', '6:norm', '8:norm', 'final']);
+    await ask({ do: 'click', view: 'curves', selector: 'header h1' });
+    await vscode.commands.executeCommand('workbench.view.extension.earlyExit');
+    const side = await until('the lists', async () => {
+      const text = (await ask({
+        do: 'workbench',
+        expression: `document.querySelector('.sidebar')?.textContent ?? ''`,
+      })) as string;
+      return ['typescript-5m · 6:norm', 'typescript-5m-2.exits', 'ships with the extension'].every((each) =>
+        text.includes(each),
+      );
+    });
+    assert.ok(side);
+    await delay(500);
+    await screenshot('side-bar');
+    await vscode.commands.executeCommand('workbench.view.explorer');
+    await ask({ do: 'click', view: 'curves', selector: '.popup:not(:last-of-type) summary' });
+    await ask({ do: 'click', view: 'curves', selector: '.popup:not(:last-of-type) vscode-checkbox' });
+    await vscode.commands.executeCommand('earlyExit.showCurves', { id, state: 'finished' });
   }),
 
   test('follows the theme', async () => {
