@@ -35,7 +35,7 @@ import { inStreamOrder, runtimeOptions } from './backbone.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 import { readText, windowsOf } from './text.ts';
 
-/** Each held-out window gives a prompt this long, and the model goes on for as long. */
+/** Prompts are pieces of held-out text this long, and the model goes on for as long. */
 const promptTokens = 64;
 const newTokens = 64;
 /** Prompts decoded at once. */
@@ -124,12 +124,17 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
   }
 }
 
-/** The beginnings of windows, spread over the whole text. */
+/** Pieces of windows, spread over the whole text and apart from each other where there is enough of it. */
 function promptsOf(windows: Windows, wanted: number): number[][] {
-  const count = Math.min(wanted, windows.count);
+  const length = Math.min(promptTokens, windows.tokens - 1);
+  const perWindow = Math.max(1, Math.floor(windows.tokens / (2 * length)));
+  const places = windows.count * perWindow;
+  const count = Math.min(wanted, places);
   return Array.from({ length: count }, (_, i) => {
-    const { ids } = windows.window(Math.floor((i * windows.count) / count));
-    return [...ids.subarray(0, Math.min(promptTokens, ids.length - 1))];
+    const place = Math.floor((i * places) / count);
+    const { ids } = windows.window(Math.floor(place / perWindow));
+    const start = (place % perWindow) * 2 * length;
+    return [...ids.subarray(start, start + length)];
   });
 }
 
