@@ -1,21 +1,22 @@
-/** Writes what the extension contributes into package.json; `--check` only says whether it is stale. */
-import { readFileSync, writeFileSync } from 'node:fs';
+/** Writes what the extension contributes into package.json, and its texts into l10n/. A test holds both to it. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { format } from 'prettier';
+import { texts } from './texts.ts';
 import { activationEvents, capabilities, contributions } from '../extension/contributions.ts';
 
-const file = path.resolve(import.meta.dirname, '../package.json');
-const before = readFileSync(file, 'utf8');
-const manifest = JSON.parse(before) as Record<string, unknown>;
+const root = path.resolve(import.meta.dirname, '..');
+const file = path.join(root, 'package.json');
+const manifest = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
 Object.assign(manifest, {
   main: './dist/extension.cjs',
+  icon: 'extension/media/icon.png',
+  l10n: './l10n',
   categories: ['Machine Learning', 'AI', 'Visualization', 'Programming Languages'],
   activationEvents,
   capabilities,
   contributes: contributions(),
 });
-const after = await format(JSON.stringify(manifest), { parser: 'json-stringify', printWidth: 120 });
-if (after !== before && process.argv.includes('--check')) {
-  console.error('package.json is stale: run npx tsx scripts/manifest.ts.');
-  process.exitCode = 1;
-} else if (after !== before) writeFileSync(file, after);
+writeFileSync(file, await format(JSON.stringify(manifest), { parser: 'json-stringify', printWidth: 120 }));
+mkdirSync(path.join(root, 'l10n'), { recursive: true });
+writeFileSync(path.join(root, 'l10n/bundle.l10n.json'), `${JSON.stringify(texts(root), null, 2)}\n`);

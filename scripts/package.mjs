@@ -24,6 +24,7 @@ copy(
   'docs/schemas',
   'models',
   'syntaxes',
+  'l10n',
 );
 copy('extension/media', 'extension/walkthrough', 'extension/schemas');
 run(process.execPath, ['scripts/build.mjs', '--package', `--out=${path.join(stage, 'dist')}`]);

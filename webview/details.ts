@@ -142,7 +142,8 @@ function opinionTable(token: TokenRecord, layers: number): HTMLElement[] {
     'h2',
     {},
     element('code', {}, visible(token.text)),
-    t(' left at layer {0} of {1}, {2} sure', token.layer, layers, share(token.confidence)),
+    ' ',
+    t('left at layer {0} of {1}, {2} sure', token.layer, layers, share(token.confidence)),
   );
   if (!token.opinions?.length) return [heading];
   const head = [t('exit'), t('says'), t('sure'), '', t('also')].map((name) => element('th', { scope: 'col' }, name));

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { texts } from '../../../scripts/texts.ts';
 import { commandKeys, commands } from '../../../extension/commands.ts';
 import { activationEvents, capabilities, contributions, restrictedSettings } from '../../../extension/contributions.ts';
 
@@ -14,6 +15,14 @@ describe('the manifest', () => {
     expect(manifest.activationEvents).toEqual(activationEvents);
     expect(manifest.capabilities).toEqual(capabilities);
     expect(manifest.main).toBe('./dist/extension.cjs');
+  });
+
+  it('has every text of the extension ready for translation', () => {
+    const bundle = JSON.parse(readFileSync(path.join(root, 'l10n/bundle.l10n.json'), 'utf8')) as unknown;
+    expect(bundle).toEqual(texts(root));
+    expect(bundle).toHaveProperty(['Loss Curves']);
+    expect(bundle).toHaveProperty(['final exit']);
+    expect(manifest.l10n).toBe('./l10n');
   });
 
   it('gives every setting a type, a default, a description, an order and a scope', () => {
