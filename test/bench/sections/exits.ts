@@ -7,11 +7,13 @@ import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import type { DraftOptions } from '../../../backend/decoding/draft.ts';
+import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import type { Gate } from '../../../backend/decoding/gate.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
-import { finalCut } from '../../../backend/model/spec.ts';
+import { gatesOf } from '../../../backend/recipes/generate.ts';
 import { readExits, type OpenedExits } from '../../../backend/recipes/opened.ts';
-import { noExits, openExitScorer, openFeatureModel, openStagedModel } from '../../../backend/runtime/open.ts';
+import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import type { Calibration } from '../../../backend/tuning/checkpoint.ts';
 import { parseOptions } from '../../../protocol/options.ts';
@@ -48,7 +50,7 @@ export const exitsSection: Section = {
       tables: all.flatMap(({ tables }) => tables),
       notes: [
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. The prompt's own pass is not counted.`,
-        'Agreement: the share of tokens that the full model would have chosen after the same text. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
+        'Agreement: the share of tokens that the full model would have chosen after the same text, a token a pass. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
       ],
       measurements: all.flatMap(({ measurements }) => measurements),
@@ -101,7 +103,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
       contestants.push({ name: 'llama.cpp', turn });
     }
     const measured = await alternate(contestants, prompts.length, progress(`${model.name}, texts`, prompts.length));
-    const scores = await scoreTexts(model, prompts, ways, threads);
+    const scores = await scoreTexts(plain, prompts, ways);
     return findings(model, measured, ways, scores, exits);
   } finally {
     for (const close of closing.reverse()) await close();
@@ -152,15 +154,17 @@ function waysOf(
     };
     return { name, kind, contestant: { name, turn }, texts };
   };
+  const calibrated = calibration && ((exit: string) => calibration.thresholds[exit]);
+  const gates = calibration ? gatesOf(calibration) : new Map<string, Gate>();
   const lookup: DraftOptions = { lookup: true, exits: () => false, limit: draftLimit };
   const fast = (name: string, thresholdOf: (exit: string) => number | undefined, drafts = true): Way =>
     way(name, 'fast', staged, {
       // An exit without a threshold costs more than it saves, says the calibration.
       enabled: (exit) => thresholdOf(exit) !== undefined,
       policy: { kind: 'confidence', threshold: (exit) => thresholdOf(exit) ?? 1 },
+      gates: thresholdOf === calibrated ? gates : new Map<string, Gate>(),
       drafts: drafts ? lookup : null,
     });
-  const calibrated = calibration && ((exit: string) => calibration.thresholds[exit]);
   return [
     way(fullDepth, 'full', plain, {}),
     ...(calibrated
@@ -199,44 +203,52 @@ interface Score {
   readonly layers: number;
 }
 
-/** What the full model says of each way's texts. */
+/** What the full model says of each way's texts, `plain` being that model. */
 async function scoreTexts(
-  model: Model,
+  plain: StagedModel,
   prompts: readonly (readonly number[])[],
   ways: readonly Way[],
-  threads: number,
 ): Promise<Map<string, Score>> {
-  const features = await openFeatureModel(model, [finalCut(model.spec)], { arithmetic, threads });
-  const scorer = await openExitScorer(model, null, new Map(), { arithmetic, threads });
   const scores = new Map<string, Score>();
   const known = new Map<string, { agreed: number; loss: number }>();
   for (const { name, texts } of ways) {
     let [agreed, loss, count, layers] = [0, 0, 0, 0];
-    for (const [i, text] of texts.entries()) {
-      const ids = Int32Array.from([...prompts[i]!, ...text.ids]);
-      const key = ids.join();
-      let one = known.get(key);
-      if (!one) {
-        const [stream] = await features.features(ids, 1, ids.length);
-        const targets = Int32Array.from(ids, (_, at) => ids[at + 1] ?? 0);
-        const said = await scorer.score(stream!, targets, 1, ids.length);
-        one = { agreed: 0, loss: 0 };
-        for (let at = promptTokens - 1; at < ids.length - 1; at++) {
-          one.agreed += Number(said.token[at] === ids[at + 1]);
-          one.loss += said.loss[at]!;
-        }
-        known.set(key, one);
-      }
+    for (const [i, { ids, layers: meanLayer }] of texts.entries()) {
+      const key = `${i}: ${ids.join()}`;
+      const one = known.get(key) ?? (await scoreText(plain, prompts[i]!, ids));
+      known.set(key, one);
       agreed += one.agreed;
       loss += one.loss;
-      count += text.ids.length;
-      layers += text.layers / texts.length;
+      count += ids.length;
+      layers += meanLayer / texts.length;
     }
     scores.set(name, { agreement: agreed / count, loss: loss / count, layers });
   }
-  await scorer.dispose();
-  await features.dispose();
   return scores;
+}
+
+/** Token by token, as full depth decodes: a pass over many tokens rounds otherwise, and here and there another wins. */
+async function scoreText(
+  plain: StagedModel,
+  prompt: readonly number[],
+  ids: readonly number[],
+): Promise<{ agreed: number; loss: number }> {
+  const cache = openKvCache(plain, 1);
+  let [agreed, loss] = [0, 0];
+  cache.enter(0, prompt);
+  for (const id of ids) {
+    await cache.advance(plain.stages.length, [0]);
+    const [said] = await cache.read(plain.exits.length - 1, [0], [1], { logits: true });
+    agreed += Number(said!.readouts[0]!.token === id);
+    loss += logSumExp(said!.logits!) - said!.logits![id]!;
+    cache.enter(0, [id]);
+  }
+  return { agreed, loss };
+}
+
+function logSumExp(values: Float32Array): number {
+  const peak = values.reduce((a, b) => Math.max(a, b));
+  return peak + Math.log(values.reduce((sum, value) => sum + Math.exp(value - peak), 0));
 }
 
 function findings(
