@@ -45,6 +45,25 @@ export function toBlocks(type: TensorType, bytes: Uint8Array, rows: number, colu
   return { bits, blockSize, zeroPoint, quants, scales, minima };
 }
 
+/** Elements in a block of `quantise`; rows must be a multiple of it. */
+export const quantisedBlock = 32;
+
+/** Rounds a float32 weight `[rows, columns]` to blocks of 8 bits: at most half a 127th of each block's largest value off. */
+export function quantise(weight: Float32Array): WeightBlocks {
+  const quants = new Uint8Array(weight.length);
+  const scales = new Float32Array(weight.length / quantisedBlock);
+  for (const block of scales.keys()) {
+    const from = block * quantisedBlock;
+    let largest = 0;
+    for (let i = from; i < from + quantisedBlock; i++) largest = Math.max(largest, Math.abs(weight[i]!));
+    const scale = largest / 127;
+    scales[block] = scale;
+    for (let i = from; i < from + quantisedBlock; i++)
+      quants[i] = 128 + (scale > 0 ? Math.round(weight[i]! / scale) : 0);
+  }
+  return { bits: 8, blockSize: quantisedBlock, zeroPoint: 128, quants, scales, minima: null };
+}
+
 type Repack = (b: Uint8Array, quants: Uint8Array, scales: Float32Array, minima: Float32Array) => void;
 
 const empty = new Float32Array(0);

@@ -248,7 +248,8 @@ function activationNode(builder: GraphBuilder, x: string, kind: Activation): str
 /** Blocks that the provider cannot run exactly are expanded to float32. */
 const runsInBlocks = (form: BlockForm | null, options: GraphOptions): boolean =>
   form !== null &&
-  (options.arithmetic === 'int8' || operatorsOf[options.provider ?? 'cpu'].exactBlocks.includes(form.bits));
+  (options.arithmetic === 'int8' ||
+    (!form.rounds && operatorsOf[options.provider ?? 'cpu'].exactBlocks.includes(form.bits)));
 
 const storageKind = (form: BlockForm | null, options: GraphOptions): string =>
   form && runsInBlocks(form, options) ? `${form.bits}/${form.blockSize}/${form.zeroPoint}` : 'float32';

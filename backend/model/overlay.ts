@@ -1,4 +1,8 @@
-/** Parameters held in memory (an exit's) laid over a model's own. */
+/**
+ * Parameters held in memory (an exit's) laid over a model's own. Their matrices have a form of 8-bit blocks too, which only
+ * int8 arithmetic takes: a head in float32 costs more to read than several layers of a quantised model.
+ */
+import { quantise, quantisedBlock } from '../formats/quantisation.ts';
 import type { Parameters } from './parameters.ts';
 
 export interface HeldParameter {
@@ -20,7 +24,15 @@ export function overlayParameters(base: Parameters, held: ReadonlyMap<string, He
         out.set(own.data.subarray(rows[i]! * columns, (rows[i]! + 1) * columns), i * columns);
       return out;
     },
-    blockForm: (name) => (held.has(name) ? null : base.blockForm(name)),
-    blocks: (name) => base.blocks(name),
+    blockForm(name) {
+      const own = held.get(name);
+      if (!own) return base.blockForm(name);
+      const isBlocked = own.shape.length === 2 && own.shape[1]! % quantisedBlock === 0;
+      return isBlocked ? { bits: 8, blockSize: quantisedBlock, zeroPoint: 128, rounds: true } : null;
+    },
+    blocks(name) {
+      const own = held.get(name);
+      return own ? quantise(own.data) : base.blocks(name);
+    },
   };
 }

@@ -7,7 +7,10 @@ import type { TensorInfo, TensorSource } from '../formats/tensor-source.ts';
 import type { ParameterSource } from './families/family.ts';
 import type { ModelSpec } from './spec.ts';
 
-export type BlockForm = Pick<WeightBlocks, 'bits' | 'blockSize' | 'zeroPoint'>;
+export type BlockForm = Pick<WeightBlocks, 'bits' | 'blockSize' | 'zeroPoint'> & {
+  /** Making these blocks rounds the weight: only for arithmetic that rounds anyway. */
+  readonly rounds?: boolean;
+};
 
 export interface Parameters {
   has(name: string): boolean;
