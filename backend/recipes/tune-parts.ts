@@ -2,7 +2,6 @@
 import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import { placeExits, type ExitPlace } from '../../protocol/options-notations.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
-import type { TokenSet } from '../data/token-file.ts';
 import { openHeldOut } from '../evaluation/scores.ts';
 import { exitParameters } from '../exits/parameters.ts';
 import { exitCut, exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
@@ -64,7 +63,8 @@ export async function* openParts(
 
   const sets = yield* readText(options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
-  const exits = earlier ? places : withHeads(places, options, model, sets.train!);
+  const windows = windowsOf(sets, 'train');
+  const exits = earlier ? places : withHeads(places, options, model, windows);
   const listed = exits.flatMap((exit) => exitParameters(spec, exit, model.parameters));
   const shapes = new Map(listed.map(({ name, shape }) => [name, shape]));
 
@@ -78,7 +78,6 @@ export async function* openParts(
   const toDeepest = lazyFeatureModel(model, cuts, running);
   atEnd(() => whole.dispose());
   atEnd(() => toDeepest.dispose());
-  const windows = windowsOf(sets, 'train');
   const heldOutWindows = windowsOf(sets, 'heldOut', options.evaluationTokens);
   const [cache, heldOutCache] = [windows, heldOutWindows].map((text) => {
     const opened = options.featureCache ? featureCache(base.sha256, text, running) : null;
@@ -129,7 +128,7 @@ function withHeads(
   exits: readonly ExitSpec[],
   { head, shortlist }: TuneOptions,
   { spec }: Model,
-  text: TokenSet,
+  text: Windows,
 ): ExitSpec[] {
   const tokens = head === 'shortlist' ? frequentTokens(text, spec.vocabulary, shortlist) : null;
   const chosen: HeadSpec =

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { counting, reporting } from '../../../backend/recipes/reporting.ts';
 import { frequentTokens } from '../../../backend/recipes/text.ts';
-import type { TokenSet } from '../../../backend/data/token-file.ts';
+import type { Windows } from '../../../backend/tuning/features.ts';
 
 async function drain<E, T>(steps: AsyncGenerator<E, T>): Promise<{ events: E[]; value: T }> {
   const events: E[] = [];
@@ -67,12 +67,23 @@ describe('counting', () => {
 });
 
 describe('frequentTokens', () => {
-  const set = { countTargets: () => Float64Array.of(3, 0, 5, 3, 0, 1) } as unknown as TokenSet;
+  const targets = [
+    [2, 2, 2, 2, 5],
+    [0, 3, -1, 3, 3],
+    [0, 3, 2, -1, -1],
+    [0, 0, 0, 0, 0],
+  ];
+  const windows: Windows = {
+    count: 4,
+    tokens: 5,
+    hash: '',
+    window: (w) => ({ ids: new Int32Array(5), targets: Int32Array.from(targets[w]!) }),
+  };
 
-  it('lists the most frequent first, ties and unseen tokens by id', () => {
-    expect(frequentTokens(set, 6, 5)).toEqual([2, 0, 3, 5, 1]);
-    expect(frequentTokens(set, 6, 2)).toEqual([2, 0]);
+  it('lists what most windows have, ties and unseen tokens by id', () => {
+    expect(frequentTokens(windows, 6, 5)).toEqual([0, 2, 3, 5, 1]);
+    expect(frequentTokens(windows, 6, 2)).toEqual([0, 2]);
   });
 
-  it('is no list where it would hold everything', () => expect(frequentTokens(set, 6, 6)).toBeNull());
+  it('is no list where it would hold everything', () => expect(frequentTokens(windows, 6, 6)).toBeNull());
 });
