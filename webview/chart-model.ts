@@ -1,6 +1,6 @@
 /** What the chart shows, as data: curves and lines to reach, made from runs and the view's state. Pure: no DOM, no uPlot. */
 import { exitsOf, indexAt, lastValue, type RunPoints } from './columns.ts';
-import { smooth, thin } from './smoothing.ts';
+import { smoothGrowing, thin } from './smoothing.ts';
 
 export interface CurvesState {
   /** The run in front; its exits give the legend. */
@@ -82,7 +82,7 @@ export function chartModel(points: ReadonlyMap<string, RunPoints>, state: Curves
     const { training, heldOut } = own;
     const visible = exitsOf(own).filter((exit) => !state.hidden.includes(exit));
     const raw = visible.map((exit) => training.values[exit] ?? []);
-    const smoothed = raw.map((column) => smooth(column, state.smoothing));
+    const smoothed = state.smoothing > 0 ? raw.map((column) => smoothGrowing(column, state.smoothing)) : [];
     // One point beyond each edge, so that lines run out of the picture.
     const start = Math.max(0, indexAt(training.steps, range[0]));
     const end = Math.min(training.steps.length, indexAt(training.steps, range[1]) + 2);

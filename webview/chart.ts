@@ -1,6 +1,6 @@
 /** The chart on the screen: uPlot behind a small interface. Zoom by dragging, by wheel and by keys; a cursor with values. */
 import uPlot from 'uplot';
-import type { ChartModel } from './chart-model.ts';
+import type { ChartModel, Curve } from './chart-model.ts';
 import { curveStyle, valueRange } from './exports.ts';
 import type { Theme } from './theme.ts';
 
@@ -110,7 +110,10 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
   /** Curves of different runs and of evaluations have steps of their own: one table with gaps. */
   const data = (): uPlot.AlignedData => {
     if (model.curves.length === 0) return [[]];
-    const tables = model.curves.map((curve): uPlot.AlignedData => [curve.steps as number[], curve.values as number[]]);
+    const tables = [...curvesBySteps(model.curves)].map(([steps, curves]): uPlot.AlignedData => [
+      steps as number[],
+      ...curves.map(({ values }) => values as (number | null)[]),
+    ]);
     return uPlot.join(tables);
   };
 
@@ -159,7 +162,8 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
         log,
         colours,
       ]);
-      model = next;
+      // In the order of the tables that they are drawn from.
+      model = { ...next, curves: [...curvesBySteps(next.curves).values()].flat() };
       logarithmic = log;
       theme = colours;
       drawing = true;
@@ -181,6 +185,13 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
       plot.setCursor({ left, top: step === null ? -10 : plot.over.clientHeight / 2 }, false);
     },
   };
+}
+
+/** Curves that share their steps are one table. */
+function curvesBySteps(curves: readonly Curve[]): Map<readonly number[], Curve[]> {
+  const groups = new Map<readonly number[], Curve[]>();
+  for (const curve of curves) groups.set(curve.steps, [...(groups.get(curve.steps) ?? []), curve]);
+  return groups;
 }
 
 /** Steps are whole numbers. */

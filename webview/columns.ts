@@ -67,8 +67,9 @@ export function nearestIndex(steps: readonly number[], step: number): number {
 function truncate(columns: Columns, from: number): void {
   const keep = indexAt(columns.steps, from - 1e-9) + 1;
   if (keep === columns.steps.length) return;
-  columns.steps.length = keep;
-  for (const column of Object.values(columns.values)) column.length = keep;
+  // New arrays: whoever keeps something with an array knows that it only grows.
+  columns.steps = columns.steps.slice(0, keep);
+  for (const [name, column] of Object.entries(columns.values)) columns.values[name] = column.slice(0, keep);
 }
 
 function append(columns: Columns, more: Columns): void {

@@ -1,8 +1,8 @@
 /** The legend, which is also the readout: each exit's values at the cursor's step, or the latest, with a switch for its curve. */
 import type { CurvesState } from './chart-model.ts';
-import { lastValue, nearestIndex, type RunPoints } from './columns.ts';
+import { nearestIndex, type RunPoints } from './columns.ts';
 import { element, replace } from './dom.ts';
-import { smooth } from './smoothing.ts';
+import { smoothGrowing } from './smoothing.ts';
 import { t } from './texts.ts';
 import type { Theme } from './theme.ts';
 import { checkbox } from './toolkit.ts';
@@ -52,8 +52,8 @@ export function createReadout(toggle: (exit: string, shown: boolean) => void): R
       const at = step === null ? training.steps.length - 1 : nearestIndex(training.steps, step);
       const evaluated = step === null ? heldOut.steps.length - 1 : nearestIndex(heldOut.steps, step);
       const rows = [...exits, 'final'].map((exit): Row => {
-        const column = training.values[exit]?.slice(0, at + 1) ?? [];
-        const smoothed = state.smoothing > 0 ? lastValue(smooth(column, state.smoothing)) : null;
+        const column = training.values[exit] ?? [];
+        const smoothed = state.smoothing > 0 ? smoothGrowing(column, state.smoothing)[at] : null;
         const share = agreement.values[exit]?.[evaluated] ?? null;
         const values = [loss(column[at]), loss(smoothed), loss(heldOut.values[exit]?.[evaluated]), percent(share)];
         return { exit, values };

@@ -6,16 +6,44 @@ type Column = readonly (number | null)[];
  * Exponential moving average with the start's bias taken out (as Adam does): y_t = (1 − β)·Σ β^(t−i)·x_i / (1 − β^t).
  * Gaps stay gaps. β from 0 (nothing) to below 1.
  */
-export function smooth(values: Column, beta: number): (number | null)[] {
-  if (beta <= 0) return [...values];
-  let mean = 0;
-  let weight = 0;
-  return values.map((value) => {
-    if (value === null) return null;
-    mean = beta * mean + (1 - beta) * value;
-    weight = beta * weight + (1 - beta);
-    return mean / weight;
-  });
+export const smooth = (values: Column, beta: number): (number | null)[] =>
+  extendSmoothing(startSmoothing(beta), values);
+
+/**
+ * The same for a column that only grows: what was computed before is kept with it, so that a new point costs one step and
+ * not the whole column. Another array is another column.
+ */
+export function smoothGrowing(values: Column, beta: number): readonly (number | null)[] {
+  let state = kept.get(values);
+  if (!state || state.beta !== beta || state.smoothed.length > values.length) {
+    state = startSmoothing(beta);
+    kept.set(values, state);
+  }
+  return extendSmoothing(state, values);
+}
+
+interface Smoothing {
+  readonly beta: number;
+  readonly smoothed: (number | null)[];
+  mean: number;
+  weight: number;
+}
+
+const kept = new WeakMap<Column, Smoothing>();
+
+const startSmoothing = (beta: number): Smoothing => ({ beta, smoothed: [], mean: 0, weight: 0 });
+
+function extendSmoothing(state: Smoothing, values: Column): (number | null)[] {
+  const { beta, smoothed } = state;
+  for (let i = smoothed.length; i < values.length; i++) {
+    const value = values[i] ?? null;
+    if (value !== null) {
+      state.mean = beta * state.mean + (1 - beta) * value;
+      state.weight = beta * state.weight + (1 - beta);
+    }
+    smoothed.push(value === null ? null : state.mean / state.weight);
+  }
+  return smoothed;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { addPoints, exitsOf, indexAt, lastValue, nearestIndex, noPoints } from '../../../webview/columns.ts';
-import { smooth, thin } from '../../../webview/smoothing.ts';
+import { smooth, smoothGrowing, thin } from '../../../webview/smoothing.ts';
 
 const none = { steps: [], values: {} };
 
@@ -48,6 +48,19 @@ describe('smoothing', () => {
     ]);
     expect(smooth([1, 5], 0)).toEqual([1, 5]);
     for (const value of smooth([3, 3, 3], 0.99)) expect(value).toBeCloseTo(3, 12);
+  });
+});
+
+describe('smoothing of a growing column', () => {
+  it('is the same as of the whole, however it grew, and starts over with another β or another column', () => {
+    const column: (number | null)[] = [];
+    for (let i = 0; i < 50; i++) {
+      column.push(i % 7 === 3 ? null : Math.sin(i));
+      expect(smoothGrowing(column, 0.9)).toEqual(smooth(column, 0.9));
+    }
+    expect(smoothGrowing(column, 0.5)).toEqual(smooth(column, 0.5));
+    const shorter = column.slice(0, 10);
+    expect(smoothGrowing(shorter, 0.5)).toEqual(smooth(shorter, 0.5));
   });
 });
 
