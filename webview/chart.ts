@@ -135,12 +135,16 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
       if (place === 0) {
+        const text = `${texts().final} ${value.toFixed(2)}`;
         const above = y - bbox.top > 20 * ratio;
-        ctx.fillText(
-          `${texts().final} ${value.toFixed(2)}`,
-          bbox.left + bbox.width - 6 * ratio,
-          y + (above ? -6 : 14) * ratio,
-        );
+        const right = bbox.left + bbox.width - 6 * ratio;
+        const baseline = y + (above ? -6 : 14) * ratio;
+        // Curves run through here too: the text stands on the background.
+        const wide = ctx.measureText(text).width;
+        ctx.fillStyle = theme!.background;
+        ctx.fillRect(right - wide - 3 * ratio, baseline - 11 * ratio, wide + 6 * ratio, 14 * ratio);
+        ctx.fillStyle = theme!.foreground;
+        ctx.fillText(text, right, baseline);
       }
     }
     ctx.restore();

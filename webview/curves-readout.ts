@@ -9,7 +9,15 @@ import { checkbox } from './toolkit.ts';
 
 export interface Readout {
   readonly root: HTMLElement;
-  show(points: RunPoints, exits: readonly string[], state: CurvesState, step: number | null, theme: Theme): void;
+  /** `compared` gives the values of exits that the run in front has not. */
+  show(
+    front: RunPoints,
+    compared: readonly RunPoints[],
+    exits: readonly string[],
+    state: CurvesState,
+    step: number | null,
+    theme: Theme,
+  ): void;
   /** What it shows, as a sentence for a screen reader. */
   text(): string;
 }
@@ -44,20 +52,26 @@ export function createReadout(toggle: (exit: string, shown: boolean) => void): R
 
   return {
     root,
-    show(points, exits, state, step, theme) {
+    show(front, compared, exits, state, step, theme) {
       const next = JSON.stringify([exits, state.hidden, theme]);
       if (next !== shape) build(exits, state.hidden, theme);
       shape = next;
-      const { training, heldOut, agreement } = points;
-      const at = step === null ? training.steps.length - 1 : nearestIndex(training.steps, step);
-      const evaluated = step === null ? heldOut.steps.length - 1 : nearestIndex(heldOut.steps, step);
+      const at = placeOf(front.training.steps, step);
+      const evaluated = placeOf(front.heldOut.steps, step);
       const rows = [...exits, 'final'].map((exit): Row => {
+        const own = [front, ...compared].find(
+          ({ heldOut, training }) => exit in heldOut.values || exit in training.values,
+        );
+        const { training, heldOut, agreement } = own ?? front;
         const column = training.values[exit] ?? [];
-        const smoothed = state.smoothing > 0 ? smoothGrowing(column, state.smoothing)[at] : null;
-        const share = agreement.values[exit]?.[evaluated] ?? null;
-        const values = [loss(column[at]), loss(smoothed), loss(heldOut.values[exit]?.[evaluated]), percent(share)];
+        const row = placeOf(training.steps, step);
+        const smoothed = state.smoothing > 0 ? smoothGrowing(column, state.smoothing)[row] : null;
+        const evaluation = placeOf(heldOut.steps, step);
+        const share = agreement.values[exit]?.[evaluation] ?? null;
+        const values = [loss(column[row]), loss(smoothed), loss(heldOut.values[exit]?.[evaluation]), percent(share)];
         return { exit, values };
       });
+      const { training, heldOut } = front;
       const stepText = training.steps[at] === undefined ? t('Exit') : t('Step {0}', training.steps[at]);
       const evaluation = heldOut.steps[evaluated] === undefined ? '' : ` (${heldOut.steps[evaluated]})`;
       const titles = [stepText, t('training'), t('smoothed'), `${t('held-out')}${evaluation}`, t('agrees with final')];
@@ -71,6 +85,10 @@ export function createReadout(toggle: (exit: string, shown: boolean) => void): R
     text: () => sentence,
   };
 }
+
+/** The row of a step, or the latest one. */
+const placeOf = (steps: readonly number[], step: number | null): number =>
+  step === null ? steps.length - 1 : nearestIndex(steps, step);
 
 const loss = (value: number | null | undefined): string =>
   value === null || value === undefined ? '–' : value.toFixed(3);

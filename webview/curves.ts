@@ -93,7 +93,8 @@ export function mountCurves(target: HTMLElement): void {
   const showReadout = (): void => {
     const run = front();
     const own = run && points.get(run.id);
-    if (own) readout.show(own, legendExits(points, state), state, cursor, theme);
+    const compared = state.compared.flatMap((id) => points.get(id) ?? []);
+    if (own) readout.show(own, compared, legendExits(points, state), state, cursor, theme);
   };
 
   const draw = (): void => {

@@ -28,7 +28,7 @@ const quickTuning = {
 
 export const sessions: readonly Session[] = [
   { name: 'activation' },
-  { name: 'tuning', settings: { ...quickTuning, 'earlyExit.tuning.steps': 120, 'earlyExit.tuning.evaluateEvery': 20 } },
+  { name: 'tuning', settings: { ...quickTuning, 'earlyExit.tuning.steps': 500, 'earlyExit.tuning.evaluateEvery': 50 } },
   {
     name: 'generation',
     settings: {

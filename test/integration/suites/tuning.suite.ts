@@ -161,6 +161,7 @@ export const run = suite([
       return exits.length === 4 ? exits : null;
     });
     assert.deepEqual(rows, ['4:norm', '6:norm', '8:norm', 'final']);
+    for (const [exit, values] of Object.entries(await readout())) assert.match(values[2] ?? '', /\d/, exit);
     await ask({ do: 'click', view: 'curves', selector: 'header h1' });
     await vscode.commands.executeCommand('workbench.view.extension.earlyExit');
     const side = await until('the lists', async () => {
@@ -178,6 +179,7 @@ export const run = suite([
     await vscode.commands.executeCommand('workbench.view.explorer');
     await ask({ do: 'click', view: 'curves', selector: '.popup:not(:last-of-type) summary' });
     await ask({ do: 'click', view: 'curves', selector: '.popup:not(:last-of-type) vscode-checkbox' });
+    await ask({ do: 'click', view: 'curves', selector: 'header h1' });
     await vscode.commands.executeCommand('earlyExit.showCurves', { id, state: 'finished' });
   }),
 
