@@ -1,6 +1,6 @@
 /**
- * `npm run package`: the extension for this platform as early-exit-<platform>.vsix. What goes in is listed here: bundles, the
- * small model, and ONNX Runtime with the native part of this platform alone. It is laid out in .cache/package first.
+ * `npm run package`: the extension for this platform as early-exit-<platform>.vsix. What goes in is listed in
+ * .vscodeignore; of ONNX Runtime only the native part of this platform. It is laid out in .cache/package first.
  */
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,18 +15,7 @@ const vsix = path.join(root, `early-exit-${target}.vsix`);
 setUp();
 rmSync(stage, { recursive: true, force: true });
 mkdirSync(stage, { recursive: true });
-copy(
-  'README.md',
-  'LICENSE',
-  'docs/images',
-  'docs/settings.md',
-  'docs/formats.md',
-  'docs/schemas',
-  'models',
-  'syntaxes',
-  'l10n',
-);
-copy('extension/media', 'extension/walkthrough', 'extension/schemas');
+copy('.vscodeignore', ...allowList());
 run(process.execPath, ['scripts/build.mjs', '--package', `--out=${path.join(stage, 'dist')}`]);
 copyRuntime();
 writeManifest();
@@ -35,6 +24,13 @@ const options = ['--target', target, '--no-dependencies', '--allow-missing-repos
 const vsce = path.join(root, 'node_modules/@vscode/vsce/vsce');
 run(process.execPath, [vsce, 'package', ...options, '--out', vsix], {}, stage);
 console.log(`${path.relative(process.cwd(), vsix)}: ${(statSync(vsix).size / 1e6).toFixed(1)} MB`);
+
+/** What .vscodeignore lets in, as files and folders; the bundles and the manifest are made anew. */
+function allowList() {
+  const lines = readFileSync(path.join(root, '.vscodeignore'), 'utf8').split('\n');
+  const names = lines.filter((line) => line.startsWith('!')).map((line) => line.slice(1).replace(/\/\*\*$/, ''));
+  return names.filter((name) => name !== 'dist' && name !== 'package.json');
+}
 
 function copy(...names) {
   for (const name of names) {

@@ -5,7 +5,7 @@ import { loadPerCore, thisMachine } from './machine.ts';
 import { root } from './material.ts';
 import { fewestRounds } from './measure.ts';
 import { busy, readResults, writeResults, type SectionResult } from './report.ts';
-import { decodeSection } from './sections/decode.ts';
+import { batchesSection, decodeSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
@@ -16,6 +16,7 @@ import { stepSection } from './sections/step.ts';
 
 const sections: Readonly<Record<string, Section>> = {
   decode: decodeSection,
+  batches: batchesSection,
   step: stepSection,
   epochs: epochsSection,
   memory: memorySection,

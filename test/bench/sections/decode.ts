@@ -17,23 +17,27 @@ import { progress, type BenchOptions, type Section } from './section.ts';
 
 export const decodeSection: Section = {
   title: 'Decoding at full depth',
-  takes: 'about eight minutes for SmolLM2 and the model that ships',
-  async run(options) {
-    const big = bigModel();
-    const models = [...(big === null ? [] : [big]), shippedModel, ...options.models];
-    const all: Findings[] = [];
-    for (const model of models) all.push(await measureModel(model, options));
-    return {
-      goals: all.flatMap(({ goals }) => goals),
-      tables: all.flatMap(({ tables }) => tables),
-      notes: [
-        `Greedy decoding with ${options.threads} threads; ${options.rounds} rounds. A sample is the next ${tokensBeside} tokens of one sequence after the prompt; prompts are cut from TypeScript (${typescriptText('heldout').origin}).`,
-        `llama.cpp is node-llama-cpp ${llamaVersion} with its own binaries and defaults, in a process of its own; its prompt time includes its first token, as ours does.`,
-        `In the table over prompts and batches a sample is ${tokensInBatch} steps of the same sequences, so the context grows by as much from sample to sample.`,
-      ],
-      measurements: all.flatMap(({ measurements }) => measurements),
-    };
-  },
+  takes: 'about three minutes for SmolLM2 and the model that ships',
+  run: async (options) => ({
+    ...(await measureModels(options, measureBeside)),
+    notes: [
+      `Greedy decoding with ${options.threads} threads; ${options.rounds} rounds. A sample is the next ${tokensBeside} tokens of one sequence after the prompt; prompts are cut from TypeScript (${typescriptText('heldout').origin}).`,
+      `llama.cpp is node-llama-cpp ${llamaVersion} with its own binaries and defaults, in a process of its own; its prompt time includes its first token, as ours does.`,
+    ],
+  }),
+};
+
+export const batchesSection: Section = {
+  title: 'Prompts and batches',
+  takes: 'about ten minutes for SmolLM2 and the model that ships',
+  run: async (options) => ({
+    ...(await measureModels(options, (model, tokenizer, decoders) =>
+      measureGrid(model, tokenizer, decoders.get('fast')!, options),
+    )),
+    notes: [
+      `Greedy decoding at full depth, precision \`fast\`, ${options.threads} threads. A sample is ${tokensInBatch} steps of the same sequences, so the context grows by as much from sample to sample.`,
+    ],
+  }),
 };
 
 const contexts = [64, 512];
@@ -45,29 +49,43 @@ const tokensInBatch = 8;
 type Precision = 'fast' | 'exact';
 const precisions: readonly Precision[] = ['fast', 'exact'];
 
-async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
+type Measure = (
+  model: Model,
+  tokenizer: Tokenizer,
+  decoders: ReadonlyMap<string, Decoder>,
+  options: BenchOptions,
+) => Promise<Findings>;
+
+async function measureModels(options: BenchOptions, measure: Measure): Promise<Findings> {
+  const big = bigModel();
+  const all: Findings[] = [];
+  for (const file of [...(big === null ? [] : [big]), shippedModel, ...options.models]) {
+    all.push(await measureModel(file, options, measure));
+  }
+  return {
+    goals: all.flatMap(({ goals }) => goals),
+    tables: all.flatMap(({ tables }) => tables),
+    notes: [],
+    measurements: all.flatMap(({ measurements }) => measurements),
+  };
+}
+
+async function measureModel(file: string, options: BenchOptions, measure: Measure): Promise<Findings> {
   const model = openModel(file);
   try {
     const tokenizer = loadTokenizer(file);
     const ours = await openOurs(model, tokenizer, options.threads);
-    const withLlama = file.endsWith('.gguf') && (await installLlama());
-    const longest = Math.min(model.spec.contextLength, Math.max(...contexts, ...promptsAlone) + 256);
+    const withLlama = measure === measureBeside && file.endsWith('.gguf') && (await installLlama());
+    const contextSize = Math.min(model.spec.contextLength, Math.max(...contexts) + 256);
     const llama = withLlama
-      ? await llamaDecoder({ model: path.resolve(file), threads: options.threads, contextSize: longest })
+      ? await llamaDecoder({ model: path.resolve(file), threads: options.threads, contextSize })
       : null;
     try {
       const decoders = new Map<string, Decoder>([
         ...ours.decoders,
         ...(llama ? ([['llama.cpp', llama]] as const) : []),
       ]);
-      const beside = await measureBeside(model, tokenizer, decoders, options);
-      const grid = await measureGrid(model, tokenizer, ours.decoders.get('fast')!, options);
-      return {
-        goals: beside.goals,
-        tables: [...beside.tables, ...grid.tables],
-        notes: [],
-        measurements: [...beside.measurements, ...grid.measurements],
-      };
+      return await measure(model, tokenizer, decoders, options);
     } finally {
       await llama?.dispose();
       await ours.dispose();
