@@ -84,7 +84,7 @@ export const tuningOptions = {
     help: 'The head of each exit.',
   }),
   shortlist: integer({
-    default: 4096,
+    default: 8192,
     minimum: 2,
     maximum: 1_000_000,
     scope: 'window',
@@ -115,14 +115,14 @@ export const tuningOptions = {
     help: 'Passes whose gradients make one update.',
   }),
   learningRate: number({
-    default: 1e-4,
+    default: 5e-4,
     minimum: 0,
     maximum: 1,
     scope: 'window',
     help: 'Learning rate after warm-up.',
   }),
   finalLearningRate: number({
-    default: 1e-5,
+    default: 5e-5,
     minimum: 0,
     maximum: 1,
     scope: 'window',
@@ -130,12 +130,12 @@ export const tuningOptions = {
   }),
   schedule: oneOf({
     scope: 'window',
-    default: 'linear',
+    default: 'cosine',
     values: { linear: 'a straight line', cosine: 'half a cosine', constant: 'no decay' },
     help: 'How the learning rate falls to its final value.',
   }),
   warmupFraction: number({
-    default: 0.01,
+    default: 0.05,
     minimum: 0,
     maximum: 1,
     scope: 'window',

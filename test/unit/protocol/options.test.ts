@@ -20,10 +20,10 @@ describe('parseOptions', () => {
     expect(parseOptions('tune', {})).toMatchObject({
       model: 'typescript-5m',
       exits: { kind: 'auto', architecture: 'lens' },
-      learningRate: 1e-4,
-      finalLearningRate: 1e-5,
-      schedule: 'linear',
-      warmupFraction: 0.01,
+      learningRate: 5e-4,
+      finalLearningRate: 5e-5,
+      schedule: 'cosine',
+      warmupFraction: 0.05,
       beta1: 0.9,
       beta2: 0.95,
       epsilon: 1e-5,
@@ -36,7 +36,7 @@ describe('parseOptions', () => {
       exitWeights: { kind: 'static', weights: [1] },
       initialise: 'fit',
       head: 'shortlist',
-      shortlist: 4096,
+      shortlist: 8192,
       minutes: 10,
       steps: null,
     });
