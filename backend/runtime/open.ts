@@ -42,7 +42,7 @@ export async function openStagedModel(
   for (const [i, to] of cuts.entries()) {
     const from = cuts[i - 1] ?? inputCut;
     const { graph, slots } = stageGraph(spec, parameters, from, to, target);
-    stages.push({ from, to, slots, session: await openSession(graph, options) });
+    stages.push({ from, to, slots, session: await openSession(graph, { ...options, spins: true }) });
   }
   const readouts: { point: ExitPoint; session: Session; toToken: readonly number[] | null; cut: Cut }[] = [];
   for (const exit of [...ordered, null]) {
@@ -56,7 +56,7 @@ export async function openStagedModel(
       slots,
     };
     const toToken = exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
-    readouts.push({ point, session: await openSession(graph, options), toToken, cut });
+    readouts.push({ point, session: await openSession(graph, { ...options, spins: true }), toToken, cut });
   }
   const positions = positionFeeds(spec, group);
 
