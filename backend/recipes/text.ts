@@ -70,9 +70,9 @@ function setOf(sets: TokenSets, part: Part): TokenSet {
 }
 
 /**
- * The `size` tokens that are targets in most windows, most frequent first; ties go to the lower id. A token that one text
- * repeats says less of the next text than one that many have: on text of other packages such a list leaves out a sixth
- * fewer tokens than one by plain counts. Null where the list would hold the whole vocabulary.
+ * The `size` tokens that are targets in most windows, most frequent first; ties go to the lower id. Plain counts do as well:
+ * of text of other packages the lists leave out 3.8 and 3.9 % at 8,192 tokens, 9.7 and 9.3 % at 4,096. Null where the list
+ * would hold the whole vocabulary.
  */
 export function frequentTokens(text: Windows, vocabulary: number, size: number): number[] | null {
   if (size >= vocabulary) return null;
