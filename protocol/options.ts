@@ -44,7 +44,10 @@ export const optionTables = {
   calibrate: {
     ...modelOptions,
     ...checkpointOptions,
-    ...dataOptions,
+    data: dataOptions.data,
+    sequenceLength: dataOptions.sequenceLength,
+    heldOutFraction: dataOptions.heldOutFraction,
+    seed: dataOptions.seed,
     ...evaluationOptions,
     ...calibrationOptions,
     ...deviceOptions,
@@ -126,20 +129,6 @@ export function parseOptions<Name extends CommandName>(
   if (command === 'tune') checkTune(parsed as TuneOptions, code, name);
   if (command === 'generate') checkGenerate(parsed as GenerateOptions, code, name);
   return parsed;
-}
-
-/** The values of `earlyExit.*` that a command takes; `get` answers undefined where a setting was not touched. */
-export function optionsFromSettings<Name extends CommandName>(
-  command: Name,
-  get: (setting: string) => unknown,
-): CommandOptions[Name] {
-  const given: Record<string, unknown> = {};
-  for (const [name, option] of Object.entries(optionTables[command] as OptionTable)) {
-    const setting = settingName(option, name);
-    const value = setting === null ? undefined : get(setting);
-    if (value !== undefined) given[name] = value;
-  }
-  return parseOptions(command, given, settingOrigin);
 }
 
 /** Full name of an option's setting, such as `earlyExit.tuning.learningRate`; null where it is none. */

@@ -21,17 +21,13 @@ import {
 import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts } from '../model/spec.ts';
-import {
-  openExitScorer,
-  openFeatureModel,
-  openStagedModel,
-  type ExitSet,
-  type RuntimeOptions,
-} from '../runtime/open.ts';
+import { placeExitScorer, placeFeatureModel, placeOn, placeStagedModel } from '../runtime/devices-fallback.ts';
+import { chooseDevice } from '../runtime/devices.ts';
+import type { ExitSet } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, saveCalibration, type StoredGate } from '../tuning/checkpoint.ts';
 import type { Windows } from '../tuning/features.ts';
-import { inStreamOrder, runtimeOptions } from './backbone.ts';
+import { inStreamOrder, runtimeOptions, type Running } from './backbone.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 import { readText, windowsOf } from './text.ts';
 
@@ -61,12 +57,17 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
   try {
     const held = await readExits(directory, model, signal);
     const exits = inStreamOrder(held.specs);
-    const runtime = runtimeOptions(options);
+    const device = await chooseDevice(options.device, signal);
+    const warnings: string[] = [];
+    const running: Running = {
+      placement: placeOn(device, (message) => void warnings.push(message)),
+      options: runtimeOptions(options),
+    };
     const part = options.documents === 'all' ? 'train' : 'heldOut';
     const source = options.documents === 'all' ? { ...options, heldOutFraction: 0 } : options;
     const sets = yield* readText(source, tokenizer, model.spec.contextLength, [part], signal);
     closing.push(() => sets.close());
-    const staged = await openStagedModel(model, held, runtime);
+    const staged = await placeStagedModel(running.placement, model, held, running.options);
     closing.push(() => staged.dispose());
     const layers = model.spec.layers.length;
     yield {
@@ -74,7 +75,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
       model: model.name,
       layers,
       exits: exits.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-      device: 'cpu',
+      device: device.name,
     };
 
     const prompts = promptsOf(windowsOf(sets, part), Math.ceil(options.calibrationTokens / newTokens));
@@ -87,7 +88,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
       signal.throwIfAborted();
     }
     yield { type: 'phase', phase: 'evaluate', detail: 'what exits say of them, and what each costs here' };
-    const heard = await hear(model, held, exits, staged, texts, runtime);
+    const heard = await hear(model, held, exits, staged, texts, running);
     const final = texts.flatMap(({ said }) => said);
     signal.throwIfAborted();
     const costs = await measureCosts(staged, { context: promptTokens + newTokens, rounds: 25 });
@@ -96,6 +97,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
     const gates = findGates(heard, final, costs, found.thresholds);
     const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
 
+    for (const message of warnings) yield { type: 'warning', message };
     saveCalibration(directory, {
       step: held.step,
       agreement,
@@ -166,10 +168,12 @@ async function hear(
   exits: readonly ExitSpec[],
   staged: StagedModel,
   texts: readonly Text[],
-  runtime: RuntimeOptions,
+  { placement, options }: Running,
 ): Promise<Heard[]> {
-  const backbone = await openFeatureModel(model, exits.map(exitCut), runtime);
-  const scorers = await Promise.all(exits.map((exit) => openExitScorer(model, exit, held.parameters, runtime)));
+  const backbone = await placeFeatureModel(placement, model, exits.map(exitCut), options);
+  const scorers = await Promise.all(
+    exits.map((exit) => placeExitScorer(placement, model, exit, held.parameters, options)),
+  );
   const heard = exits.map((exit) => ({
     exit: exitId(exit),
     stages: staged.exits.find(({ id }) => id === exitId(exit))!.stages,

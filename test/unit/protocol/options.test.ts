@@ -3,7 +3,7 @@ import { exitArchitectures } from '../../../backend/exits/spec.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { nearest } from '../../../protocol/nearest.ts';
 import { architectures, placeExits, thresholdOf } from '../../../protocol/options-notations.ts';
-import { optionsFromSettings, optionTables, parseOptions, settingName } from '../../../protocol/options.ts';
+import { settingOrigin, optionTables, parseOptions, settingName } from '../../../protocol/options.ts';
 
 const refusal = (act: () => unknown): UserError => {
   try {
@@ -140,17 +140,12 @@ describe('notations', () => {
 });
 
 describe('settings', () => {
-  it('reads those of a command and names them in errors', () => {
-    const settings = new Map<string, unknown>([
-      ['earlyExit.tuning.learningRate', 0.001],
-      ['earlyExit.device', 'cpu'],
-    ]);
-    expect(optionsFromSettings('tune', (name) => settings.get(name))).toMatchObject({
+  it('are named by their full names in errors', () => {
+    expect(parseOptions('tune', { learningRate: 0.001, device: 'cpu' }, settingOrigin)).toMatchObject({
       learningRate: 0.001,
       device: 'cpu',
     });
-    settings.set('earlyExit.tuning.learningRate', 2);
-    const error = refusal(() => optionsFromSettings('tune', (name) => settings.get(name)));
+    const error = refusal(() => parseOptions('tune', { learningRate: 2 }, settingOrigin));
     expect(error.message).toBe('earlyExit.tuning.learningRate must be a number from 0 to 1, not 2.');
     expect(error.code).toBe('bad-config');
   });

@@ -1,0 +1,107 @@
+/** Calibration as a whole: the promise is written down, and generating keeps to it. */
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { CalibrateEvent } from '../../../protocol/events.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import type { TokenRecord } from '../../../protocol/trace.ts';
+import { calibrate } from '../../../backend/recipes/calibrate.ts';
+import { generate } from '../../../backend/recipes/generate.ts';
+import { releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { tune } from '../../../backend/recipes/tune.ts';
+import { openCheckpoint, saveCalibration } from '../../../backend/tuning/checkpoint.ts';
+
+const model = 'models/typescript-5m';
+const { signal } = new AbortController();
+const text = { data: ['protocol/*.ts'], sequenceLength: 256, heldOutFraction: 0.3 };
+let root: string;
+let out: string;
+
+beforeAll(async () => {
+  root = fs.mkdtempSync(path.join(os.tmpdir(), 'calibrate-'));
+  process.env['EARLY_EXIT_CACHE'] = path.join(root, 'cache');
+  out = path.join(root, 'my.exits');
+  const options = {
+    ...text,
+    model,
+    exits: '2,11',
+    fitTokens: 16_384,
+    steps: 1,
+    evaluationTokens: 256,
+    shortlist: 2000,
+  };
+  const run = tune(parseOptions('tune', { ...options, device: 'cpu', exitDevice: 'cpu', out }), signal);
+  while (!(await run.next()).done);
+}, 120_000);
+afterAll(async () => {
+  await releaseGenerator();
+  fs.rmSync(root, { recursive: true, force: true });
+});
+
+async function calibrated(agreement: number): Promise<Extract<CalibrateEvent, { type: 'calibrated' }>> {
+  const options = parseOptions('calibrate', {
+    ...text,
+    model,
+    exits: out,
+    agreement,
+    calibrationTokens: 768,
+    device: 'cpu',
+  });
+  for await (const event of calibrate(options, signal)) if (event.type === 'calibrated') return event;
+  throw new Error('nothing was calibrated');
+}
+
+async function written(): Promise<TokenRecord[]> {
+  const given = { model, exits: out, prompt: ['export const ', 'function sum('], maxTokens: 40, device: 'cpu' };
+  const tokens: TokenRecord[] = [];
+  for await (const event of generate(parseOptions('generate', given), signal)) {
+    if (event.type === 'token') tokens.push(event.token);
+  }
+  return tokens;
+}
+
+function stepOf(): number {
+  const checkpoint = openCheckpoint(out, null);
+  checkpoint.close();
+  return checkpoint.progress.step;
+}
+
+test('what is found is stored, tested and used where no threshold is given', async () => {
+  const found = await calibrated(0.6);
+  expect(found.tested).toBeGreaterThanOrEqual(0.6);
+  expect(found.speedup).toBeGreaterThanOrEqual(1);
+  const stored = JSON.parse(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')) as {
+    calibration: { agreement: number; thresholds: Record<string, number> };
+  };
+  const { thresholds } = stored.calibration;
+  expect(found.exits.filter((e) => e.threshold !== null).map((e) => [e.exit, e.threshold])).toEqual(
+    Object.entries(thresholds),
+  );
+  for (const { exit, confidence } of await written()) {
+    if (exit !== 'final') expect(confidence).toBeGreaterThanOrEqual(thresholds[exit]!);
+  }
+}, 120_000);
+
+test('a calibration decides which exits are asked and how sure they must be', async () => {
+  saveCalibration(out, { step: stepOf(), agreement: 0.5, thresholds: { '11:lens': 0.2 }, gates: {} });
+  const tokens = await written();
+  expect(new Set(tokens.map(({ exit }) => exit))).toEqual(new Set(['11:lens', 'final']));
+  for (const { exit, confidence } of tokens) if (exit !== 'final') expect(confidence).toBeGreaterThanOrEqual(0.2);
+  const weights = Buffer.from(new Float32Array(192).buffer).toString('base64');
+  const gates = { '11:lens': { weights, bias: -1, least: 0.5 } };
+  saveCalibration(out, { step: stepOf(), agreement: 0.5, thresholds: { '11:lens': 0.2 }, gates });
+  expect((await written()).every(({ exit }) => exit === 'final')).toBe(true);
+}, 120_000);
+
+test('a promise that nothing but the full model keeps asks no exit', async () => {
+  const found = await calibrated(1);
+  expect(found).toMatchObject({ tested: 1, speedup: 1, meanLayer: 12 });
+  expect(found.exits.map(({ threshold }) => threshold)).toEqual([null, null]);
+  expect((await written()).every(({ exit }) => exit === 'final')).toBe(true);
+}, 120_000);
+
+test('without exits there is nothing to calibrate', async () => {
+  const options = parseOptions('calibrate', { model, device: 'cpu' });
+  await expect(calibrate(options, signal).next()).rejects.toThrow(/no exits to calibrate/);
+});
