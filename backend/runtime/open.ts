@@ -164,12 +164,12 @@ export async function openExitScorer(
         targets: classes,
         ...positions(pass, [], noPast, session.inputs),
       });
-      const readouts = toReadouts(results, toToken);
+      const rows = ranked(results, toToken);
       return {
         loss: results['loss']!.data as Float32Array,
-        token: Int32Array.from(readouts, (r) => r.candidates[0]!.id),
-        confidence: Float32Array.from(readouts, (r) => r.confidence),
-        deferred: readouts.map((r) => r.token === defer),
+        token: Int32Array.from(rows, ({ candidates }) => candidates[0]!.id),
+        confidence: Float32Array.from(rows, ({ candidates }) => candidates[0]!.probability),
+        deferred: rows.map(({ deferred }) => deferred),
       };
     },
     dispose: () => session.dispose(),
@@ -265,24 +265,32 @@ function newRows(results: Readonly<Record<string, Value>>, slots: readonly strin
   return rows;
 }
 
-/** Classes become token ids; a shortlist's defer class is no candidate, but its win is told by `token` −1. */
-function toReadouts(results: Readonly<Record<string, Value>>, toToken: readonly number[] | null): Readout[] {
+/** Candidates of each position; a shortlist's defer class is none, but whether it won is told. */
+function ranked(
+  results: Readonly<Record<string, Value>>,
+  toToken: readonly number[] | null,
+): { candidates: Readout['candidates']; deferred: boolean }[] {
   const classes = results['classes']!.data as BigInt64Array;
   const probabilities = results['probabilities']!.data as Float32Array;
-  const entropy = results['entropy']?.data as Float32Array | undefined;
   const k = results['classes']!.shape.at(-1)!;
   return Array.from({ length: classes.length / k }, (_, row) => {
     const all = Array.from({ length: k }, (_, j) => {
       const id = Number(classes[row * k + j]!);
       return { id: toToken ? toToken[id]! : id, probability: probabilities[row * k + j]! };
     });
-    const candidates = all.filter(({ id }) => id !== defer);
+    return { candidates: all.filter(({ id }) => id !== defer), deferred: all[0]!.id === defer };
+  });
+}
+
+function toReadouts(results: Readonly<Record<string, Value>>, toToken: readonly number[] | null): Readout[] {
+  const entropy = results['entropy']!.data as Float32Array;
+  return ranked(results, toToken).map(({ candidates, deferred }, row) => {
     const confidence = candidates[0]!.probability;
     return {
-      token: all[0]!.id,
+      token: deferred ? defer : candidates[0]!.id,
       confidence,
       margin: confidence - (candidates[1]?.probability ?? 0),
-      entropy: entropy?.[row] ?? 0,
+      entropy: entropy[row]!,
       candidates,
     };
   });
