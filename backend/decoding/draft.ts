@@ -49,7 +49,7 @@ function fromText(
   row: number,
   rows: number,
 ): Draft[] {
-  if (!options.lookup) return [];
+  if (!sequence.lookup) return [];
   const limit = Math.min(options.limit, model.spec.contextLength - cache.position(row) - 1);
   const { tokens, matched } = sequence.lookup.propose(Math.max(0, limit));
   const all = model.stages.length;

@@ -1,6 +1,7 @@
 /** One text that is being written: its random numbers, its characters, and the records that may be shown. */
 import type { Candidate, ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
 import type { Choice } from './choose.ts';
+import type { DraftOptions } from './draft.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
 import { seededRandom, type Random } from './random.ts';
 import { stopMatcher, type StopMatcher, type TextCodec } from './text.ts';
@@ -10,7 +11,8 @@ export interface Sequence {
   readonly random: Random;
   /** Every token so far, prompt included, for the repetition penalty. */
   readonly seen: Set<number>;
-  readonly lookup: LookupIndex;
+  /** Null where the text does not draft. */
+  readonly lookup: LookupIndex | null;
   readonly decoder: ReturnType<TextCodec['decoder']>;
   readonly stops: StopMatcher;
   /** Tokens generated. */
@@ -24,10 +26,15 @@ export interface Sequence {
 export function newSequence(
   number: number,
   prompt: readonly number[],
-  options: { readonly seed: number; readonly stopStrings: readonly string[]; readonly codec: TextCodec },
+  options: {
+    readonly seed: number;
+    readonly stopStrings: readonly string[];
+    readonly codec: TextCodec;
+    readonly drafts: DraftOptions | null;
+  },
 ): Sequence {
-  const lookup = lookupIndex();
-  lookup.add(prompt);
+  const lookup = options.drafts?.lookup ? lookupIndex() : null;
+  lookup?.add(prompt);
   return {
     number,
     random: seededRandom(options.seed + number),
@@ -67,7 +74,7 @@ export function addToken(
     ...(choice.opinions.length && { opinions: choice.opinions.map(opinion) }),
   });
   sequence.count++;
-  sequence.lookup.add([id]);
+  sequence.lookup?.add([id]);
   const { safe, stopped } = sequence.stops.push(text);
   return { records: release(sequence, safe, stopped), stopped };
 }
