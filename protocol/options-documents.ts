@@ -20,14 +20,6 @@ export function configSchema(command: CommandName): Json {
   };
 }
 
-/** Full names of all settings. */
-export const settingNames = (): string[] =>
-  settingGroups.flatMap(({ prefix, options }) =>
-    Object.entries(options as OptionTable)
-      .filter(([, option]) => option.scope !== null)
-      .map(([name]) => settingPath(prefix, name)),
-  );
-
 /** docs/settings.md. */
 export function settingsPage(): string {
   const lines = [

@@ -29,10 +29,6 @@ export function shiftSpan(span: Span, change: TextChange): Span | null {
   return null;
 }
 
-/** Applies changes one after the other, each in the coordinates that the one before left. */
-export const shiftSpanThrough = (span: Span, changes: readonly TextChange[]): Span | null =>
-  changes.reduce<Span | null>((current, change) => current && shiftSpan(current, change), span);
-
 /** Offsets where each piece of a text begins, with the end of the last one: `pieces.length + 1` numbers. */
 export function pieceOffsets(start: number, pieces: readonly string[]): number[] {
   const offsets = [start];

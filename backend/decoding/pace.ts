@@ -21,12 +21,14 @@ export interface Pace {
 
 /** Before anything was measured: a further token in a pass costs this share of the first. */
 const priorShare = 0.15;
+/** Before any was judged, drafts are right as often as not. */
+const priorRate = 0.5;
 /** New measurements count this much. */
 const weight = 0.1;
 /** A stalled machine is no measurement. */
 const stall = 4;
 
-export function newPace(model: StagedModel, prior: (kind: string) => number = () => 0.5): Pace {
+export function newPace(model: StagedModel): Pace {
   const costs = new Map<string, number>();
   const rates = new Map<string, number>();
   const layersOf = model.stages.map(({ from, to }) => Math.max(0.5, to.layer - from.layer));
@@ -62,10 +64,10 @@ export function newPace(model: StagedModel, prior: (kind: string) => number = ()
     },
     reading: (k, tokens) => cost(-1 - k, tokens),
     judged(kind, accepted) {
-      const known = rates.get(kind) ?? prior(kind);
+      const known = rates.get(kind) ?? priorRate;
       rates.set(kind, known + weight * (Number(accepted) - known));
     },
-    acceptance: (kind) => rates.get(kind) ?? prior(kind),
+    acceptance: (kind) => rates.get(kind) ?? priorRate,
     gain: (chance, saved, spent) => chance * saved - spent,
   };
 }

@@ -1,4 +1,5 @@
 /** How the learning rate and the exits' weights change over a run. Pure functions of how far the run is. */
+import type { ExitWeights } from '../../protocol/options-notations.ts';
 
 export interface LearningRateOptions {
   readonly learningRate: number;
@@ -20,18 +21,8 @@ export function learningRateAt(options: LearningRateOptions, update: number, upd
   return between(learningRate, finalLearningRate, (update - warmup) / Math.max(1, updates - 1 - warmup), schedule);
 }
 
-/** Weights of the exits' losses: fixed, or a ramp over the run (warm-up where it rises, cool-down where it falls). */
-export type ExitWeightSchedule =
-  | { readonly kind: 'static'; readonly weights: readonly number[] }
-  | {
-      readonly kind: 'ramp';
-      readonly from: readonly number[];
-      readonly to: readonly number[];
-      readonly shape: 'linear' | 'cosine';
-    };
-
 /** Weight of each of `exits` exits at update `update` (from 0) of `updates`; a single weight holds for all. */
-export function exitWeightsAt(schedule: ExitWeightSchedule, exits: number, update: number, updates: number): number[] {
+export function exitWeightsAt(schedule: ExitWeights, exits: number, update: number, updates: number): number[] {
   const of = (weights: readonly number[], exit: number): number => weights[weights.length === 1 ? 0 : exit]!;
   return Array.from({ length: exits }, (_, exit) =>
     schedule.kind === 'static'

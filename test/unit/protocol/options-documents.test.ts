@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { configSchema, settingNames, settingsPage } from '../../../protocol/options-documents.ts';
-import { commandNames, optionTables, parseOptions, type OptionTable } from '../../../protocol/options.ts';
+import { configSchema, settingsPage } from '../../../protocol/options-documents.ts';
+import { settingGroups } from '../../../protocol/options-groups.ts';
+import { commandNames, optionTables, parseOptions, settingName, type OptionTable } from '../../../protocol/options.ts';
 
 const root = path.resolve(import.meta.dirname, '../../..');
 const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
@@ -17,7 +18,9 @@ describe('generated documents', () => {
   });
 
   it('give every setting a name, once', () => {
-    const names = settingNames();
+    const names = settingGroups.flatMap(({ options }) =>
+      Object.entries(options as OptionTable).flatMap(([name, option]) => settingName(option, name) ?? []),
+    );
     expect(new Set(names).size).toBe(names.length);
     expect(names).toContain('earlyExit.tuning.learningRate');
     expect(names).toContain('earlyExit.exits');
