@@ -7,18 +7,27 @@ import { openFeatureModel } from '../../../backend/runtime/open.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
 import { createCompiledStep } from '../../../backend/tuning/step.ts';
 import type { StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
+import { placeExits } from '../../../protocol/options-notations.ts';
+import { parseOptions } from '../../../protocol/options.ts';
 import type { Contestant } from '../measure.ts';
 
 export const exitsAt = (layers: readonly number[], architecture: ExitArchitecture, head: HeadSpec): ExitSpec[] =>
   layers.map((layer) => ({ layer, architecture, head }));
 
-/** What `tune` takes by default: three lenses at 1/2, 2/3 and 5/6 of the depth with a shortlist of 4,096 tokens. */
+/** The exits of `tune` with its defaults; which tokens a shortlist holds makes no difference to the clock, so it has the first. */
 export function defaultExits({ spec }: Model): ExitSpec[] {
-  const depth = spec.layers.length;
-  const layers = [1 / 2, 2 / 3, 5 / 6].map((share) => Math.round(share * depth));
-  const tokens = Array.from({ length: Math.min(4096, spec.vocabulary - 1) }, (_, id) => id);
-  return exitsAt(layers, 'lens', { kind: 'shortlist', tokens });
+  const { exits, head, shortlist } = parseOptions('tune', {});
+  const tokens = Array.from({ length: Math.min(shortlist, spec.vocabulary - 1) }, (_, id) => id);
+  const spelled: HeadSpec = head === 'shortlist' ? { kind: head, tokens } : { kind: head };
+  return placeExits(exits, spec.layers.length).map((place) => ({ ...place, head: spelled }));
 }
+
+/** Their one-line description, for the notes under a table. */
+export const sayExits = (exits: readonly ExitSpec[]): string =>
+  exits.map(({ layer, architecture }) => `${layer}:${architecture}`).join(', ') + ` with ${sayHead(exits[0]!.head)}`;
+
+const sayHead = (head: HeadSpec): string =>
+  head.kind === 'shortlist' ? `a shortlist of ${head.tokens.length} tokens and *defer*` : `${head.kind} heads`;
 
 export interface StepShape {
   readonly batch: number;

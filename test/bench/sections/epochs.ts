@@ -6,7 +6,7 @@ import { openModel } from '../../../backend/model/open.ts';
 import { openFeatureCache } from '../../../backend/tuning/feature-cache.ts';
 import { featureSource, type Windows } from '../../../backend/tuning/features.ts';
 import { windowsAt } from '../../../backend/tuning/trainer-order.ts';
-import { defaultExits, openStep } from '../contestants/tuning.ts';
+import { defaultExits, openStep, sayExits } from '../contestants/tuning.ts';
 import { benchCache, bigModel, shippedModel } from '../material.ts';
 import { alternate, speedup, timed } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
@@ -26,7 +26,8 @@ export const epochsSection: Section = {
   async run({ rounds, threads }) {
     const file = bigModel() ?? shippedModel;
     const model = openModel(file);
-    const opened = await openStep(model, defaultExits(model), { batch, tokens, threads });
+    const exits = defaultExits(model);
+    const opened = await openStep(model, exits, { batch, tokens, threads });
     const windows = plainWindows(promptOf(loadTokenizer(file), windowCount * tokens + 1, 0));
     /** Both epochs over a new cache: what the first one writes, the later one reads. */
     const turn = async (): Promise<Record<string, number>> => {
@@ -75,7 +76,7 @@ export const epochsSection: Section = {
           },
         ],
         notes: [
-          `${windowCount} windows of ${tokens} tokens, batches of ${batch}, three lenses with a shortlist of 4,096 tokens; the first epoch writes the cache as it goes, and each round begins with an empty one.`,
+          `${windowCount} windows of ${tokens} tokens, batches of ${batch}, exits ${sayExits(exits)}; the first epoch writes the cache as it goes, and each round begins with an empty one.`,
         ],
         measurements: [one, two],
       };

@@ -6,7 +6,7 @@ import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { gemmContestant, operations, stepProducts } from '../contestants/gemm.ts';
 import { findTorch, torchContestant, type Torch } from '../contestants/torch.ts';
-import { defaultExits, exitsAt, openStep, stepContestant } from '../contestants/tuning.ts';
+import { defaultExits, exitsAt, openStep, sayExits, stepContestant } from '../contestants/tuning.ts';
 import { bigModel, shippedModel } from '../material.ts';
 import { alternate, speedup, type Contestant, type Measurements } from '../measure.ts';
 import { both, figures, type Findings, type Goal, type Table } from '../report.ts';
@@ -117,7 +117,7 @@ function findings(
     goals,
     tables,
     notes: [
-      `"${full}": \`mlp\` exits at layers ${fullHeadLayers.join(', ')} with own heads over the whole vocabulary. "${ours}": three lenses at 1/2, 2/3 and 5/6 of the depth, heads over 4,096 tokens and *defer*.`,
+      `"${full}": \`mlp\` exits at layers ${fullHeadLayers.join(', ')} with own heads over the whole vocabulary. "${ours}", those of \`tune\`: ${sayExits(defaultExits(model))}.`,
       'Gemm: for every trained matrix the forward product and the two backward ones, as one call each over all tokens; the gradient of what an `mlp` exit reads is not counted, since nothing needs it.',
       ...(torch
         ? [
