@@ -214,6 +214,15 @@ export const tuningOptions = {
     scope: 'window',
     help: 'Evaluate all exits after so many updates; by default about ten times a run.',
   }),
+  backbonePrecision: oneOf({
+    scope: 'window',
+    default: 'fast',
+    values: {
+      fast: 'products of 8-bit integers on the CPU: twice as fast, and the exits come out as good',
+      exact: 'floats of 32 bits',
+    },
+    help: 'Arithmetic of the frozen model on the text that exits learn from. Held-out text is always exact.',
+  }),
   featureCache: boolean({
     default: true,
     scope: 'window',

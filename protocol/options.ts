@@ -31,7 +31,8 @@ export const optionTables = {
     ...exitsOptions,
     ...dataOptions,
     ...tuningOptions,
-    ...deviceOptions,
+    device: deviceOptions.device,
+    threads: deviceOptions.threads,
     ...exitDeviceOptions,
   },
   evaluate: {

@@ -69,7 +69,6 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
     temperature: 0.6,
     device: options.device,
     threads: options.threads,
-    precision: options.precision,
   });
   const generated = await showGenerate(runInWorker('generate', request, { signal }), terminal, request.prompt);
   if (!generated || signal.aborted) return;

@@ -64,6 +64,40 @@ export function quantise(weight: Float32Array): WeightBlocks {
   return { bits: 8, blockSize: quantisedBlock, zeroPoint: 128, quants, scales, minima: null };
 }
 
+/** A weight `[rows, columns]` with one scale a row, in seven bits and a sign: `scale · quant`. */
+export interface RoundedRows {
+  /** `[columns, rows]`, within ±`largestRounded`. */
+  readonly quants: Int8Array;
+  /** `[rows]`. */
+  readonly scales: Float32Array;
+}
+
+/** Processors without VNNI add two products of an unsigned and a signed byte in 16 bits, so a weight has seven: 2 · 255 · 63 fits. */
+export const largestRounded = 63;
+
+/** Rounds a float32 weight; a value that is not finite makes its row's scale so. */
+export function roundRows(weight: Float32Array, rows: number, columns: number): RoundedRows {
+  const quants = new Int8Array(rows * columns);
+  const scales = new Float32Array(rows);
+  const tile = 64;
+  for (let first = 0; first < rows; first += tile) {
+    const last = Math.min(rows, first + tile);
+    for (let row = first; row < last; row++) {
+      let largest = 0;
+      for (let i = row * columns; i < (row + 1) * columns; i++) largest = Math.max(largest, Math.abs(weight[i]!));
+      scales[row] = largest / largestRounded;
+    }
+    // Column by column within a tile of rows: the transposed writes then stay near each other.
+    for (let column = 0; column < columns; column++) {
+      for (let row = first; row < last; row++) {
+        const scale = scales[row]!;
+        quants[column * rows + row] = scale > 0 ? Math.round(weight[row * columns + column]! / scale) : 0;
+      }
+    }
+  }
+  return { quants, scales };
+}
+
 type Repack = (b: Uint8Array, quants: Uint8Array, scales: Float32Array, minima: Float32Array) => void;
 
 const empty = new Float32Array(0);

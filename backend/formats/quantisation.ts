@@ -1,3 +1,11 @@
 /** Element types and their blocks: as 32-bit floats, or as the blocks of ONNX Runtime's MatMulNBits. */
 export { blockInfo, dequantise, typeBytes, type BlockInfo } from './dequantise.ts';
-export { blockForm, quantise, quantisedBlock, toBlocks, type WeightBlocks } from './blocks.ts';
+export {
+  blockForm,
+  largestRounded,
+  quantise,
+  quantisedBlock,
+  roundRows,
+  toBlocks,
+  type WeightBlocks,
+} from './blocks.ts';

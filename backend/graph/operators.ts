@@ -14,6 +14,8 @@ export interface Operators {
   readonly logSoftmax: 'LogSoftmax' | 'composed';
   /** Widths of quantised weights that run in their own blocks without rounding activations. Others are expanded. */
   readonly exactBlocks: readonly number[];
+  /** Whether products of bytes with a scale for each token and each row of the weight pay. */
+  readonly roundedRows: boolean;
 }
 
 /** Without int8 arithmetic the CPU has a slow path only for blocks of 8 bits. */
@@ -22,6 +24,7 @@ const cpu: Operators = {
   attention: 'Attention',
   logSoftmax: 'LogSoftmax',
   exactBlocks: [4],
+  roundedRows: true,
 };
 
 /** Operators with kernels on every GPU: ONNX's older ones and those of ONNX Runtime's transformer models. */
@@ -30,6 +33,7 @@ const gpu: Operators = {
   attention: 'MultiHeadAttention',
   logSoftmax: 'composed',
   exactBlocks: [4],
+  roundedRows: false,
 };
 
 export const operatorsOf: Readonly<Record<Provider, Operators>> = {

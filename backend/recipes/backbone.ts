@@ -1,6 +1,6 @@
 /** The frozen model as recipes use it on whole windows: its states, kept on disk, and the scorers of exits. */
 import { join } from 'node:path';
-import type { EvaluateOptions } from '../../protocol/options.ts';
+import type { EvaluateOptions, TuneOptions } from '../../protocol/options.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
@@ -12,12 +12,17 @@ import type { FeatureModel } from '../runtime/staged-model.ts';
 import { openFeatureCache, type FeatureCache } from '../tuning/feature-cache.ts';
 import type { Windows } from '../tuning/features.ts';
 
-export const runtimeOptions = ({
-  precision,
-  threads,
-}: Pick<EvaluateOptions, 'precision' | 'threads'>): RuntimeOptions => ({
+type Given = Pick<EvaluateOptions, 'precision' | 'threads'>;
+
+export const runtimeOptions = ({ precision, threads }: Given): RuntimeOptions => ({
   arithmetic: precision === 'fast' ? 'int8' : 'float32',
   ...(threads > 0 && { threads }),
+});
+
+/** For text that exits learn from: many tokens at once, and numbers that need not be those of decoding to the bit. */
+export const learningOptions = ({ backbonePrecision, threads }: TuneOptions): RuntimeOptions => ({
+  ...runtimeOptions({ precision: 'exact', threads }),
+  ...(backbonePrecision === 'fast' && { arithmetic: 'int8-rows' as const }),
 });
 
 /** Where and how the models of a recipe run. */

@@ -6,12 +6,22 @@ import { openHeldOut } from '../evaluation/scores.ts';
 import { exitParameters } from '../exits/parameters.ts';
 import { exitCut, exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
-import { finalCut } from '../model/spec.ts';
+import { finalCut, type Cut } from '../model/spec.ts';
 import { placeOn } from '../runtime/devices-fallback.ts';
 import { chooseDevice, type Device } from '../runtime/devices.ts';
+import type { FeatureModel } from '../runtime/staged-model.ts';
 import { requireSameBase, type BaseModel, type CheckpointInfo } from '../tuning/checkpoint.ts';
+import type { FeatureCache } from '../tuning/feature-cache.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../tuning/features.ts';
-import { featureCache, inStreamOrder, lazyFeatureModel, runtimeOptions, scorers } from './backbone.ts';
+import {
+  featureCache,
+  inStreamOrder,
+  lazyFeatureModel,
+  learningOptions,
+  runtimeOptions,
+  scorers,
+  type Running,
+} from './backbone.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
 import { frequentTokens, readText, windowsOf } from './text.ts';
@@ -69,31 +79,37 @@ export async function* openParts(
   const shapes = new Map(listed.map(({ name, shape }) => [name, shape]));
 
   const warnings: string[] = [];
-  const running = {
-    placement: placeOn(device, (message) => void warnings.push(message)),
-    options: runtimeOptions(options),
-  };
+  const placement = placeOn(device, (message) => void warnings.push(message));
+  const judging: Running = { placement, options: runtimeOptions({ ...options, precision: 'exact' }) };
+  const learning: Running = { placement, options: learningOptions(options) };
   const cuts = exits.map(exitCut);
-  const whole = lazyFeatureModel(model, [...cuts, finalCut(spec)], running);
-  const toDeepest = lazyFeatureModel(model, cuts, running);
-  atEnd(() => whole.dispose());
-  atEnd(() => toDeepest.dispose());
-  const heldOutWindows = windowsOf(sets, 'heldOut', options.evaluationTokens);
-  const [cache, heldOutCache] = [windows, heldOutWindows].map((text) => {
-    const opened = options.featureCache ? featureCache(base.sha256, text, running) : null;
-    if (opened) atEnd(() => opened.close());
-    return opened;
-  }) as [ReturnType<typeof featureCache> | null, ReturnType<typeof featureCache> | null];
+  const withFinal = [...cuts, finalCut(spec)];
+  const opened = (wanted: readonly Cut[], running: Running): FeatureModel => {
+    const backbone = lazyFeatureModel(model, wanted, running);
+    atEnd(() => backbone.dispose());
+    return backbone;
+  };
+  const cached = (text: Windows, running: Running): FeatureCache | null => {
+    const cache = options.featureCache ? featureCache(base.sha256, text, running) : null;
+    if (cache) atEnd(() => cache.close());
+    return cache;
+  };
+  const whole = opened(withFinal, learning);
+  const toDeepest = opened(cuts, learning);
+  const cache = cached(windows, learning);
 
+  const heldOutWindows = windowsOf(sets, 'heldOut', options.evaluationTokens);
   yield { type: 'phase', phase: 'features', detail: `${heldOutWindows.count} windows held out` };
+  const judge = opened(withFinal, judging);
   const opening = openHeldOut({
     spec,
-    source: featureSource({ model: whole, windows: heldOutWindows, cache: heldOutCache }),
+    source: featureSource({ model: judge, windows: heldOutWindows, cache: cached(heldOutWindows, judging) }),
     exits,
-    openScorer: scorers(model, running),
+    openScorer: scorers(model, judging),
     batch: options.batchSize,
   });
   const heldOut = yield* counting('features', 'batches', opening, signal);
+  await judge.dispose();
 
   const said = new Set<string | null>();
   return {

@@ -3,6 +3,7 @@ import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import { exitCut, exitId, type ExitArchitecture, type ExitSpec, type HeadSpec } from '../../../backend/exits/spec.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import { compareCuts, cutName, type Cut } from '../../../backend/model/spec.ts';
+import { learningOptions } from '../../../backend/recipes/backbone.ts';
 import { openFeatureModel } from '../../../backend/runtime/open.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
 import { createCompiledStep } from '../../../backend/tuning/step.ts';
@@ -51,7 +52,7 @@ export async function openStep(
 ): Promise<OpenedStep> {
   const { spec, parameters } = model;
   const cuts = exits.map(exitCut).sort(compareCuts);
-  const features = await openFeatureModel(model, cuts, { threads });
+  const features = await openFeatureModel(model, cuts, learningOptions({ ...parseOptions('tune', {}), threads }));
   const step = await createCompiledStep({
     spec,
     exits,
