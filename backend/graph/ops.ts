@@ -7,6 +7,7 @@ import { roundRows, type WeightBlocks } from '../formats/quantisation.ts';
 import type { Ops } from '../model/ops.ts';
 import type { BlockForm, Parameters } from '../model/parameters.ts';
 import type { Activation, ModelSpec, NormSpec } from '../model/spec.ts';
+import type { OnnxAttribute } from '../formats/onnx.ts';
 import type { GraphBuilder } from './builder.ts';
 import { operatorsOf, type Provider } from './operators.ts';
 
@@ -21,6 +22,11 @@ export interface GraphOptions {
   readonly past: boolean;
   /** Query heads folded into the token axis (grouped-queries.ts); default 1. Only with a past. */
   readonly queryGroup?: number;
+  /**
+   * Into how many blocks the queries of a whole sequence go, each of which sees the keys up to its own end; default 1. Sequences
+   * then have at least as many tokens. Only without a past.
+   */
+  readonly queryBlocks?: number;
   /** What will run the graph; default `cpu`. */
   readonly provider?: Provider;
 }
@@ -29,6 +35,13 @@ export interface GraphOptions {
 export type GraphOps = Ops<string> & { readonly slots: readonly string[] };
 
 const contrib = 'com.microsoft';
+
+/** Queries `from` to `to`, and the mask of the keys before `to` `[batch, 1, queries, keys]`. */
+interface QueryBlock {
+  readonly from: string;
+  readonly to: string;
+  readonly mask: string;
+}
 
 /** Of a token that is all zeros, so that it stays so. */
 const smallestPeak = 1e-30;
@@ -44,6 +57,8 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
   const blockSums = new Map<string, string>();
   const roundedTokens = new Map<string, { bytes: string; peaks: string }>();
   const operators = operatorsOf[options.provider ?? 'cpu'];
+  const queryBlockCount = options.queryBlocks ?? 1;
+  let queryBlocks: QueryBlock[] | null = null;
 
   const inputOnce = (name: string, shape: readonly (number | string)[]): string => {
     if (!known.has(name)) builder.input(name, 'float32', shape);
@@ -155,6 +170,45 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
   const mask = (window: number | null): string =>
     inputOnce(window === null ? 'mask' : `mask.${window}`, ['batch', 1, 'queries', 'keys']);
 
+  /**
+   * Whole sequences, in blocks of queries: `Attention` alone multiplies every query with every key and masks half of it
+   * afterwards.
+   */
+  const causalAttention = (
+    q: string,
+    k: string,
+    v: string,
+    { heads, kvHeads, headDimensions }: ModelSpec,
+    attributes: Readonly<Record<string, OnnxAttribute>>,
+  ): string => {
+    // ONNX infers no width behind a slice that is computed, and a wrong one for what follows.
+    const part = (x: string, from: string, to: string, width: number): string =>
+      builder.node('Reshape', [slice(x, from, to, 1), builder.ints([0, -1, width])]);
+    const parts = (queryBlocks ??= blocksOf(q)).map(({ from, to, mask: visible }) => {
+      const upTo = (x: string): string => part(x, zero(), to, kvHeads * headDimensions);
+      const queries = part(q, from, to, heads * headDimensions);
+      return builder.node('Attention', [queries, upTo(k), upTo(v), visible], attributes);
+    });
+    return builder.node('Concat', parts, { axis: 1 });
+  };
+
+  /** Equal parts of the tokens of `x`, with what their queries see. */
+  const blocksOf = (x: string): QueryBlock[] => {
+    const tokens = builder.node('Shape', [x], { start: 1, end: 2 });
+    const all = mask(null);
+    const bounds = Array.from({ length: queryBlockCount + 1 }, (_, i) =>
+      builder.node('Div', [builder.node('Mul', [tokens, builder.ints([i])]), builder.ints([queryBlockCount])]),
+    );
+    return bounds.slice(1).map((to, i) => {
+      const from = bounds[i]!;
+      return { from, to, mask: slice(slice(all, from, to, 2), zero(), to, 3) };
+    });
+  };
+
+  const zero = (): string => builder.ints([0]);
+  const slice = (x: string, from: string, to: string, axis: number): string =>
+    builder.node('Slice', [x, from, to, builder.ints([axis])]);
+
   /** The past rows of a slot before the new ones, which also leave the graph. */
   const withPast = (k: string, v: string, spec: ModelSpec, slot: string): [string, string] => {
     const width = spec.kvHeads * spec.headDimensions;
@@ -223,29 +277,31 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       slots.push(slot);
       // MultiHeadAttention has neither a soft cap nor, on every provider, a causal mask of its own.
       const fused = operators.attention === 'Attention' || spec.attentionSoftcap !== null;
-      const causal = fused && !options.past && layer.window === null;
-      const bias = causal ? [] : [mask(layer.window)];
       const [keys, values] = options.past ? withPast(k, v, spec, slot) : [k, v];
       if (fused) {
         const { queryGroup = 1 } = options;
-        const queries =
-          queryGroup === 1
-            ? q
-            : builder.node('Reshape', [q, builder.ints([0, -1, spec.kvHeads * spec.headDimensions])]);
-        const y = builder.node('Attention', [queries, keys, values, ...bias], {
+        const attributes = {
           q_num_heads: spec.heads / queryGroup,
           kv_num_heads: spec.kvHeads,
           scale: { float: spec.attentionScale },
           ...(spec.attentionSoftcap === null ? {} : { softcap: { float: spec.attentionSoftcap } }),
-          ...(causal ? { is_causal: 1 } : {}),
-        });
+        };
+        if (!options.past && layer.window === null)
+          return queryBlockCount === 1
+            ? builder.node('Attention', [q, k, v], { ...attributes, is_causal: 1 })
+            : causalAttention(q, k, v, spec, attributes);
+        const queries =
+          queryGroup === 1
+            ? q
+            : builder.node('Reshape', [q, builder.ints([0, -1, spec.kvHeads * spec.headDimensions])]);
+        const y = builder.node('Attention', [queries, keys, values, mask(layer.window)], attributes);
         return queryGroup === 1
           ? y
           : builder.node('Reshape', [y, builder.ints([0, -1, spec.heads * spec.headDimensions])]);
       }
       return builder.node(
         'MultiHeadAttention',
-        [q, forEveryHead(keys, spec), forEveryHead(values, spec), '', '', ...bias],
+        [q, forEveryHead(keys, spec), forEveryHead(values, spec), '', '', mask(layer.window)],
         { num_heads: spec.heads, scale: { float: spec.attentionScale } },
         contrib,
       );

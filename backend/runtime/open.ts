@@ -9,7 +9,7 @@ import type { Parameters } from '../model/parameters.ts';
 import { compareCuts, cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { attentionMask, ropesOf, rotationTable } from './positions.ts';
 import { openSession, type Session, type SessionOptions, type Value } from './session.ts';
-import { featureGraph, readoutGraph, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
+import { featureGraph, queryBlocks, readoutGraph, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
 import type { ExitPoint, FeatureModel, NewRows, Pass, PastRows, Readout, StagedModel } from './staged-model.ts';
 
 export interface RuntimeOptions extends SessionOptions {
@@ -104,18 +104,25 @@ export async function openFeatureModel(
   const ordered = distinctCuts(cuts);
   const session = await openSession(featureGraph(spec, model.parameters, ordered, graphTarget(options)), options);
   const positions = positionFeeds(spec);
+  const run = async (ids: Int32Array, batch: number, tokens: number): Promise<Float32Array[]> => {
+    const pass = fromStart(batch, tokens);
+    const at = Int32Array.from(ids, (_, i) => i % tokens);
+    const stream = embed(spec, model.parameters, ids, at);
+    const results = await session.run({
+      ...streamFeed(stream, pass, spec.hidden),
+      ...positions(pass, [], noPast, session.inputs),
+    });
+    return ordered.map((cut) => results[cutName(cut)]!.data as Float32Array);
+  };
   return {
     spec,
     cuts: ordered,
     async features(ids, batch, tokens) {
-      const pass = fromStart(batch, tokens);
-      const at = Int32Array.from(ids, (_, i) => i % tokens);
-      const stream = embed(spec, model.parameters, ids, at);
-      const results = await session.run({
-        ...streamFeed(stream, pass, spec.hidden),
-        ...positions(pass, [], noPast, session.inputs),
-      });
-      return ordered.map((cut) => results[cutName(cut)]!.data as Float32Array);
+      if (tokens >= queryBlocks) return run(ids, batch, tokens);
+      // No token sees those after it.
+      const longer = withRows(ids, batch, tokens, queryBlocks);
+      const streams = await run(longer, batch, queryBlocks);
+      return streams.map((stream) => withRows(stream, batch, queryBlocks, tokens));
     },
     dispose: () => session.dispose(),
   };
@@ -183,6 +190,17 @@ const graphTarget = ({ arithmetic = 'float32', provider = 'cpu' }: RuntimeOption
 
 const groupsQueries = ({ provider = 'cpu' }: RuntimeOptions): boolean =>
   operatorsOf[provider].attention === 'Attention';
+
+/** `[batch, from, …]` as `[batch, to, …]`: cut, or filled with zeros. */
+function withRows<T extends Int32Array | Float32Array>(values: T, batch: number, from: number, to: number): T {
+  const width = values.length / (batch * from);
+  const result = new (values.constructor as new (length: number) => T)(batch * to * width);
+  for (let b = 0; b < batch; b++) {
+    const start = b * from * width;
+    result.set(values.subarray(start, start + Math.min(from, to) * width), b * to * width);
+  }
+  return result;
+}
 
 const defer = -1;
 const noPast: ReadonlyMap<string, PastRows> = new Map();
