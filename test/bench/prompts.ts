@@ -2,6 +2,13 @@
 import type { Tokenizer } from '../../backend/data/tokenizer.ts';
 import { typescriptText } from './material.ts';
 
+/** `count` prompts of `tokens` ids each, from places spread evenly over the held-out TypeScript. */
+export function manyPrompts(tokenizer: Tokenizer, count: number, tokens: number): number[][] {
+  const all = tokenizer.encode(typescriptText('heldout').documents.join('\n'), { addSpecial: false });
+  const stride = Math.floor((all.length - tokens) / count);
+  return Array.from({ length: count }, (_, i) => all.slice(i * stride, i * stride + tokens));
+}
+
 /** `tokens` ids of held-out TypeScript from the beginning of a document; another one for each `number`. */
 export function promptOf(tokenizer: Tokenizer, tokens: number, number: number): number[] {
   const { documents } = typescriptText('heldout');

@@ -9,6 +9,7 @@ import { batchesSection, decodeSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
+import { losslessSection } from './sections/lossless.ts';
 import { memorySection } from './sections/memory.ts';
 import type { BenchOptions, Section } from './sections/section.ts';
 import { startSection } from './sections/start.ts';
@@ -22,6 +23,7 @@ const sections: Readonly<Record<string, Section>> = {
   memory: memorySection,
   start: startSection,
   exits: exitsSection,
+  lossless: losslessSection,
   editor: editorSection,
 };
 
@@ -33,7 +35,7 @@ ${Object.entries(sections)
   .join('\n')}
 
   --model FILE   also this GGUF file or model folder; may be repeated
-  --exits DIR    exits for the section exits, instead of those it tunes
+  --exits DIR    exits for the sections exits and lossless, instead of those they tune
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
   --draft        as few rounds as --rounds says, no long prompts, and results to .cache/bench/draft instead of docs

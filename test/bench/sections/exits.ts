@@ -112,7 +112,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
 }
 
 /** Exits tuned by the preset `standard`, and calibrated; kept for the next time. */
-async function tunedExits(file: string): Promise<string> {
+export async function tunedExits(file: string): Promise<string> {
   const directory = path.join(benchCache, 'exits', `${path.basename(file)}.exits`);
   if (existsSync(path.join(directory, 'exits.json'))) return directory;
   console.error('  tuning exits for ten minutes …');

@@ -1,0 +1,154 @@
+/**
+ * Whether `lossless` is: many texts of every way of drafting and size of batch beside those of full depth, token for token.
+ * The same process writes them all, so its memory says whether decoding keeps anything.
+ */
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { decode, newMemory, type DecodeMemory } from '../../../backend/decoding/decode.ts';
+import type { DraftOptions } from '../../../backend/decoding/draft.ts';
+import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import { openModel } from '../../../backend/model/open.ts';
+import { readExits } from '../../../backend/recipes/opened.ts';
+import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
+import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import { endlessRequest } from '../contestants/ours.ts';
+import { bigModel, shippedModel, typescriptText } from '../material.ts';
+import { manyPrompts } from '../prompts.ts';
+import { figures, type Findings, type Goal, type Table } from '../report.ts';
+import { tunedExits } from './exits.ts';
+import type { BenchOptions, Section } from './section.ts';
+
+const promptTokens = 32;
+const newTokens = 128;
+const batches = [1, 4, 16];
+const draftLimit = parseOptions('generate', {}).drafts;
+
+const drafting: Readonly<Record<string, DraftOptions | null>> = {
+  'no drafts': null,
+  'drafts of the text': { lookup: true, exits: () => false, limit: draftLimit },
+  'drafts of the text and the exits': { lookup: true, exits: () => true, limit: draftLimit },
+};
+
+export const losslessSection: Section = {
+  title: 'Lossless, token for token',
+  takes: 'about fifteen minutes, and ten more to tune where no exits are there',
+  async run(options) {
+    const big = bigModel();
+    const models = options.models.length ? options.models : [...(big === null ? [] : [big]), shippedModel];
+    const all: Findings[] = [];
+    for (const model of models) all.push(await measureModel(model, options));
+    return {
+      goals: all.flatMap(({ goals }) => goals),
+      tables: all.flatMap(({ tables }) => tables),
+      notes: [
+        `Prompts of ${promptTokens} tokens from all over TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, precision \`fast\`, ${options.threads} threads. The texts of full depth, one at a time and without drafts, are the reference.`,
+        'Margin: where a text first differs, the difference between the logits of the two tokens in the full model, a token a pass.',
+        'Resident memory is read after each way; the first one fills caches and arenas.',
+      ],
+      measurements: [],
+    };
+  },
+};
+
+async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
+  const { threads, isDraft } = options;
+  const model = openModel(file);
+  const tokenizer = loadTokenizer(file);
+  const arithmetic = 'int8';
+  const plain = await openStagedModel(model, noExits, { arithmetic, threads });
+  const exits = await readExits(options.exits ?? (await tunedExits(file)), model);
+  const staged = await openStagedModel(model, exits, { arithmetic, threads });
+  try {
+    const prompts = manyPrompts(tokenizer, isDraft ? 16 : 200, promptTokens);
+    const write = (batch: number, drafts: DraftOptions | null): Promise<number[][]> =>
+      writeAll(drafts === null ? plain : staged, tokenizer, prompts, batch, drafts);
+    const reference = await write(1, null);
+    const rows: string[][] = [];
+    const sizes: number[] = [];
+    let [texts, differing, widest] = [0, 0, 0];
+    for (const [name, drafts] of Object.entries(drafting)) {
+      for (const batch of batches) {
+        if (drafts === null && batch === 1) continue;
+        console.error(`  ${model.name}: ${name}, batches of ${batch}`);
+        const started = performance.now();
+        const written = await write(batch, drafts);
+        const seconds = (performance.now() - started) / 1000;
+        const margins: number[] = [];
+        for (const [i, ids] of written.entries()) {
+          const at = ids.findIndex((id, n) => id !== reference[i]![n]);
+          if (at < 0) continue;
+          const before = [...prompts[i]!, ...ids.slice(0, at)];
+          margins.push(await marginBetween(plain, before, reference[i]![at]!, ids[at]!));
+        }
+        sizes.push(process.memoryUsage().rss);
+        texts += written.length;
+        differing += margins.length;
+        widest = Math.max(widest, ...margins);
+        rows.push([
+          name,
+          `${batch}`,
+          `${margins.length} of ${written.length}`,
+          margins.length ? Math.max(...margins).toExponential(1) : '',
+          figures((written.length * newTokens) / seconds),
+          figures(sizes.at(-1)! / 1e6),
+        ]);
+      }
+    }
+    const goals: Goal[] = [
+      {
+        what: `texts that differ from full depth, of ${texts}, ${model.name}`,
+        value: differing,
+        unit: '',
+        bound: 'at most',
+        limit: 0,
+      },
+      {
+        what: `memory at the end ÷ after the first ${prompts.length * newTokens} tokens, ${model.name}`,
+        value: sizes.at(-1)! / sizes[0]!,
+        unit: '×',
+        bound: 'at most',
+        limit: 1.1,
+      },
+    ];
+    const table: Table = {
+      caption: `${model.name}: ${prompts.length} texts of ${newTokens} tokens`,
+      columns: ['', 'batch', 'texts that differ', 'widest margin', 'tokens/s, prompts included', 'resident, MB'],
+      rows,
+    };
+    return { goals, tables: [table], notes: [], measurements: [] };
+  } finally {
+    await staged.dispose();
+    await plain.dispose();
+    model.close();
+  }
+}
+
+async function writeAll(
+  model: StagedModel,
+  tokenizer: Tokenizer,
+  prompts: readonly (readonly number[])[],
+  batch: number,
+  drafts: DraftOptions | null,
+): Promise<number[][]> {
+  const memory: DecodeMemory = newMemory(model);
+  const texts: number[][] = prompts.map(() => []);
+  for (let first = 0; first < prompts.length; first += batch) {
+    const some = prompts.slice(first, first + batch);
+    const request = { ...endlessRequest(tokenizer, some), maxTokens: newTokens, drafts };
+    for await (const event of decode(model, request, memory)) {
+      if (event.type === 'token') texts[first + event.token.sequence]!.push(event.token.id);
+    }
+  }
+  return texts;
+}
+
+/** How much larger the logit of `one` is than that of `other` after the text, read a token a pass. */
+async function marginBetween(model: StagedModel, text: readonly number[], one: number, other: number): Promise<number> {
+  const cache = openKvCache(model, 1);
+  for (const id of text) {
+    cache.enter(0, [id]);
+    await cache.advance(model.stages.length, [0]);
+  }
+  const [said] = await cache.read(model.exits.length - 1, [0], [1], { logits: true });
+  return Math.abs(said!.logits![one]! - said!.logits![other]!);
+}
