@@ -1,13 +1,13 @@
 /** Tuning: a first epoch, through the backbone, and a later one, from the feature cache. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import path from 'node:path';
+import { rmSync } from 'node:fs';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { openFeatureCache } from '../../../backend/tuning/feature-cache.ts';
 import { featureSource, type Windows } from '../../../backend/tuning/features.ts';
 import { windowsAt } from '../../../backend/tuning/trainer-order.ts';
+import { freshFolder } from '../children.ts';
 import { defaultExits, openStep, sayExits } from '../contestants/tuning.ts';
-import { benchCache, bigModel, shippedModel } from '../material.ts';
+import { bigModel, shippedModel } from '../material.ts';
 import { alternate, speedup, timed } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { both, figures } from '../report.ts';
@@ -31,7 +31,7 @@ export const epochsSection: Section = {
     const windows = plainWindows(promptOf(loadTokenizer(file), windowCount * tokens + 1, 0));
     /** Both epochs over a new cache: what the first one writes, the later one reads. */
     const turn = async (): Promise<Record<string, number>> => {
-      const root = mkdtempSync(path.join(benchCache, 'features-'));
+      const root = freshFolder('features');
       const key = { backbone: model.name, data: windows.hash, windows: windowCount, tokens };
       const cache = openFeatureCache({ root, key });
       const source = featureSource({ model: opened.features, windows, cache });
