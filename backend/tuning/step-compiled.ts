@@ -214,7 +214,7 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
     discard() {},
 
     async state() {
-      return { parameters: copyOf(parameters), firstMoments: copyOf(first), secondMoments: copyOf(second) };
+      return { parameters, firstMoments: first, secondMoments: second };
     },
 
     async restore(state: StepState) {
@@ -256,4 +256,3 @@ const number = (value: number): Value => ({ data: Float32Array.of(value), shape:
 const numbersOf = (results: Record<string, Value>, name: string): Float32Array => results[name]!.data as Float32Array;
 const zerosLike = (arrays: Arrays): Arrays =>
   new Map([...arrays].map(([name, values]) => [name, new Float32Array(values.length)]));
-const copyOf = (arrays: Arrays): Arrays => new Map([...arrays].map(([name, values]) => [name, values.slice()]));

@@ -63,7 +63,10 @@ export interface TuningStep {
   readonly exits: readonly ExitSpec[];
   accumulate(batch: StepBatch, settings: StepSettings): Promise<StepResult>;
   update(batch: StepBatch, settings: StepSettings): Promise<StepResult>;
-  /** Trained parameters by name (`exits.8.mlp.norm.weight`); a snapshot. */
+  /**
+   * Trained parameters by name (`exits.8.mlp.norm.weight`), to read until the next update: of full heads a copy would take
+   * more than a gigabyte.
+   */
   state(): Promise<StepState>;
   restore(state: StepState): Promise<void>;
   dispose(): Promise<void>;

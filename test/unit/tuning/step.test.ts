@@ -102,7 +102,7 @@ describe.each([
   test('a step restored goes on as if it had not stopped', async () => {
     const steady = await create(optionsOf(model, allExits, mixed));
     await steady.update(batch, settings);
-    const saved = await steady.state();
+    const saved = structuredClone(await steady.state());
     const result = await steady.update(other, settings);
     const resumed = await create(optionsOf(model, allExits, mixed));
     await resumed.accumulate(batch, settings); // Must be forgotten.
@@ -114,15 +114,15 @@ describe.each([
     await resumed.dispose();
   });
 
-  test('a state is a snapshot, and first values are copied', async () => {
+  test('a state holds until the next update, and first values are copied', async () => {
     const own = optionsOf(model, allExits, crossEntropy);
     const step = await create(own);
-    const before = await step.state();
-    const kept = new Map([...before.parameters].map(([name, values]) => [name, values.slice()]));
+    const kept = structuredClone((await step.state()).parameters);
+    expect(kept).toEqual(new Map(own.initial));
     for (const values of own.initial.values()) values.fill(NaN);
+    expect((await step.state()).parameters).toEqual(kept);
     const { losses } = await step.update(batch, settings);
     expect([...losses.values()].every(Number.isFinite)).toBe(true);
-    expect(before.parameters).toEqual(kept);
     expect((await step.state()).parameters).not.toEqual(kept);
     await step.dispose();
   });
