@@ -20,7 +20,10 @@ export const runtimeOptions = ({ precision, threads }: Given): RuntimeOptions =>
 });
 
 /** For text that exits learn from: many tokens at once, and numbers that need not be those of decoding to the bit. */
-export const learningOptions = ({ backbonePrecision, threads }: TuneOptions): RuntimeOptions => ({
+export const learningOptions = ({
+  backbonePrecision,
+  threads,
+}: Pick<TuneOptions, 'backbonePrecision' | 'threads'>): RuntimeOptions => ({
   ...runtimeOptions({ precision: 'exact', threads }),
   ...(backbonePrecision === 'fast' && { arithmetic: 'int8-rows' as const }),
 });

@@ -9,7 +9,7 @@ import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
 import { createCompiledStep } from '../../../backend/tuning/step.ts';
 import type { StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
 import { placeExits } from '../../../protocol/options-notations.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
 import type { Contestant } from '../measure.ts';
 
 export const exitsAt = (layers: readonly number[], architecture: ExitArchitecture, head: HeadSpec): ExitSpec[] =>
@@ -49,10 +49,11 @@ export async function openStep(
   model: Model,
   exits: readonly ExitSpec[],
   { batch, tokens, threads }: StepShape,
+  backbonePrecision: TuneOptions['backbonePrecision'] = parseOptions('tune', {}).backbonePrecision,
 ): Promise<OpenedStep> {
   const { spec, parameters } = model;
   const cuts = exits.map(exitCut).sort(compareCuts);
-  const features = await openFeatureModel(model, cuts, learningOptions({ ...parseOptions('tune', {}), threads }));
+  const features = await openFeatureModel(model, cuts, learningOptions({ backbonePrecision, threads }));
   const step = await createCompiledStep({
     spec,
     exits,
