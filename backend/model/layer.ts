@@ -126,6 +126,8 @@ export function openCut<T>(ops: Ops<T>, spec: ModelSpec, cut: Cut, value: T): { 
 /** The layers between two cuts: the value at `from` → the value at `to`. Layer i's cache slot is its path. */
 export function stage<T>(ops: Ops<T>, spec: ModelSpec, from: Cut, to: Cut, value: T): T {
   let { stream, input } = openCut(ops, spec, from, value);
+  // A norm fused with an addition sums in another order than one alone. Adding nothing here gives the uncut model's bits.
+  if (from.layer > 0) stream = { x: stream.x, delta: ops.scale(stream.x, 0) };
   if (from.at === 'attention') stream = mlpHalf(ops, spec, stream, input, layerPath(from.layer));
   for (let i = from.layer + 1; i <= to.layer; i++) {
     const path = layerPath(i);

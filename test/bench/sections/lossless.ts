@@ -69,7 +69,6 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     for (const [name, drafts] of Object.entries(drafting)) {
       for (const batch of batches) {
         if (drafts === null && batch === 1) continue;
-        console.error(`  ${model.name}: ${name}, batches of ${batch}`);
         const written = await write(batch, drafts);
         const margins: number[] = [];
         for (const [i, ids] of written.entries()) {
@@ -78,6 +77,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
           const before = [...prompts[i]!, ...ids.slice(0, at)];
           margins.push(await marginBetween(plain, before, reference[i]![at]!, ids[at]!));
         }
+        console.error(`  ${model.name}: ${name}, batches of ${batch}: ${margins.length} of ${written.length} differ`);
         sizes.push(process.memoryUsage().rss);
         texts += written.length;
         differing += margins.length;

@@ -1,0 +1,45 @@
+/** A model in stages computes what it computes uncut, bit for bit: drafts of its exits could not be verified otherwise. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import { openModel } from '../../../backend/model/open.ts';
+import { openStagedModel, type RuntimeOptions } from '../../../backend/runtime/open.ts';
+import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+import { fixtures } from '../../support/golden.ts';
+import { copiedExits } from '../../support/models.ts';
+
+const families = readdirSync(join(fixtures, 'tiny'));
+const head = { kind: 'shared' } as const;
+
+async function logits(model: StagedModel, ids: readonly number[]): Promise<Float32Array[]> {
+  const cache = openKvCache(model, 1);
+  const all: Float32Array[] = [];
+  for (const pass of [ids.slice(0, 5), ids.slice(5, 6), ids.slice(6, 9)]) {
+    cache.enter(0, pass);
+    await cache.advance(model.stages.length, [0]);
+    const [said] = await cache.read(model.exits.length - 1, [0], [1], { logits: true });
+    all.push(said!.logits!);
+  }
+  return all;
+}
+
+test.each(
+  families.flatMap((family) => (['float32', 'int8'] as const).map((arithmetic) => [family, arithmetic] as const)),
+)('%s, %s', async (family, arithmetic) => {
+  const options: RuntimeOptions = { arithmetic };
+  const model = openModel(join(fixtures, 'tiny', family));
+  const last = model.spec.layers.length;
+  const specs: ExitSpec[] = [
+    { layer: 1, architecture: 'lens', head },
+    { layer: Math.max(2, last - 1), architecture: 'mlp', head },
+  ];
+  const uncut = await openStagedModel(model, undefined, options);
+  const cut = await openStagedModel(model, copiedExits(model, specs), options);
+  expect(cut.stages.length).toBe(3);
+  const ids = Array.from({ length: 9 }, (_, i) => (11 * i + 5) % model.spec.vocabulary);
+  expect(await logits(cut, ids)).toEqual(await logits(uncut, ids));
+  for (const each of [uncut, cut]) await each.dispose();
+  model.close();
+});
