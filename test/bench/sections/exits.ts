@@ -20,11 +20,11 @@ import { parseOptions } from '../../../protocol/options.ts';
 import { freshFolder, runProgram } from '../children.ts';
 import { installLlama, llamaDecoder } from '../contestants/llama.ts';
 import { endlessRequest } from '../contestants/ours.ts';
-import { benchCache, bigModel, shippedModel, typescriptText } from '../material.ts';
+import { benchCache, typescriptText } from '../material.ts';
 import { alternate, type Contestant, type Measurement, type Measurements } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
-import { progress, type BenchOptions, type Section } from './section.ts';
+import { eachModel, progress, type BenchOptions, type Section } from './section.ts';
 
 const promptTokens = 128;
 const newTokens = 128;
@@ -41,19 +41,13 @@ export const exitsSection: Section = {
   title: 'Decoding with exits',
   takes: 'about ten minutes a model, and ten more to tune where no exits are there',
   async run(options) {
-    const big = bigModel();
-    const models = options.models.length ? options.models : [...(big === null ? [] : [big]), shippedModel];
-    const all: Findings[] = [];
-    for (const model of models) all.push(await measureModel(model, options));
     return {
-      goals: all.flatMap(({ goals }) => goals),
-      tables: all.flatMap(({ tables }) => tables),
+      ...(await eachModel(options, measureModel)),
       notes: [
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. The prompt's own pass is not counted.`,
         'Agreement: the share of tokens that the full model would have chosen after the same text, a token a pass. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
       ],
-      measurements: all.flatMap(({ measurements }) => measurements),
     };
   },
 };

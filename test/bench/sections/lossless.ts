@@ -12,11 +12,11 @@ import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { endlessRequest } from '../contestants/ours.ts';
-import { bigModel, shippedModel, typescriptText } from '../material.ts';
+import { typescriptText } from '../material.ts';
 import { manyPrompts } from '../prompts.ts';
 import { figures, type Findings, type Goal, type Table } from '../report.ts';
 import { tunedExits } from './exits.ts';
-import type { BenchOptions, Section } from './section.ts';
+import { eachModel, type BenchOptions, type Section } from './section.ts';
 
 const promptTokens = 32;
 const newTokens = 128;
@@ -33,19 +33,13 @@ export const losslessSection: Section = {
   title: 'Lossless, token for token',
   takes: 'about twenty minutes for SmolLM2 and the model that ships, and ten more to tune where no exits are there',
   async run(options) {
-    const big = bigModel();
-    const models = options.models.length ? options.models : [...(big === null ? [] : [big]), shippedModel];
-    const all: Findings[] = [];
-    for (const model of models) all.push(await measureModel(model, options));
     return {
-      goals: all.flatMap(({ goals }) => goals),
-      tables: all.flatMap(({ tables }) => tables),
+      ...(await eachModel(options, measureModel)),
       notes: [
         `Prompts of ${promptTokens} tokens from all over TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, precision \`fast\`, ${options.threads} threads. The texts of full depth, one at a time and without drafts, are the reference.`,
         'Margin: where a text first differs, the difference between the logits of the two tokens in the full model, a token a pass.',
         'Resident memory is read after each way; the first one fills caches and arenas.',
       ],
-      measurements: [],
     };
   },
 };

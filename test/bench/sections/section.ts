@@ -1,4 +1,5 @@
 /** What a section of the bench is. */
+import { bigModel, shippedModel } from '../material.ts';
 import type { Findings } from '../report.ts';
 
 export interface BenchOptions {
@@ -25,3 +26,19 @@ export const progress =
   (what: string, rounds: number) =>
   (round: number): void =>
     console.error(`  ${what}: ${round < 0 ? 'warm-up' : `round ${round + 1} of ${rounds}`}`);
+
+/** The models named by the options, else those at hand, one after the other. */
+export async function eachModel(
+  options: BenchOptions,
+  measure: (model: string, options: BenchOptions) => Promise<Findings>,
+): Promise<Omit<Findings, 'notes'>> {
+  const big = bigModel();
+  const models = options.models.length ? options.models : [...(big === null ? [] : [big]), shippedModel];
+  const all: Findings[] = [];
+  for (const model of models) all.push(await measure(model, options));
+  return {
+    goals: all.flatMap(({ goals }) => goals),
+    tables: all.flatMap(({ tables }) => tables),
+    measurements: all.flatMap(({ measurements }) => measurements),
+  };
+}
