@@ -79,11 +79,12 @@ async function* follow(
       const training = { step, source, checkpoint, evaluate: parts.scores };
       result = yield* train(training, settings, run.position, signal);
     } catch (error) {
-      const named = options.exitDevice !== 'auto';
-      if (step.device.kind === 'compiled' || named || error instanceof UserError) throw error;
+      if (step.device.kind === 'compiled' || error instanceof UserError) throw error;
       const reason = error instanceof Error ? error.message : String(error);
-      const message = `Tuning on ${step.device.name} failed: ${reason} Going on with the CPU.`;
-      yield { type: 'warning', message };
+      const problem = `Tuning on ${step.device.name} failed: ${reason.replace(/\.?\s*$/, '')}.`;
+      if (options.exitDevice !== 'auto')
+        throw userError('device', problem, 'Use --exit-device cpu with --resume to go on without it.', error);
+      yield { type: 'warning', message: `${problem} Going on with the CPU.` };
     } finally {
       checkpoint.close();
       await step.dispose();
