@@ -12,7 +12,7 @@ import { append, back, dropFront, emptyQueue, front, truncateQueue, type Queue }
 const passLimit = 512;
 /** Final states kept for readouts of several tokens at once. */
 const keptStates = 64;
-/** In a batch, capacity grows by this many positions, since a batch's rows are padded to it. */
+/** In a batch, capacity grows by this many positions, since a batch's rows end with as much padding. */
 const capacityStep = 64;
 
 export interface KvCache {
@@ -92,8 +92,10 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     return { pass, hidden };
   };
 
-  const past = (of: Store): Map<string, PastRows> => {
-    const capacity = rows === 1 ? of.filled[0]! : of.capacity;
+  /** What a pass sees, with room for its new tokens. */
+  const past = (of: Store, { tokens }: Pass): Map<string, PastRows> => {
+    reserve(of, Math.max(...of.filled) + tokens);
+    const capacity = rows === 1 ? of.filled[0]! + tokens : of.capacity;
     const length = rows * capacity * width;
     return new Map(
       of.slots.map((slot) => [
@@ -104,7 +106,6 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   };
 
   const commit = (of: Store, pass: Pass, fresh: ReadonlyMap<string, NewRows>): void => {
-    reserve(of, Math.max(...pass.counts.map((count, r) => of.filled[r]! + count)));
     for (const slot of of.slots) {
       const { key, value } = fresh.get(slot)!;
       for (let r = 0; r < rows; r++) {
@@ -150,7 +151,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       if (waiting <= 0) return;
       const { pass, hidden } = nextPass(of, Math.min(waiting, passLimit));
       const started = performance.now();
-      const result = await model.runStage(s, hidden, pass, past(of));
+      const result = await model.runStage(s, hidden, pass, past(of, pass));
       onPass(s, pass.batch * pass.tokens, performance.now() - started);
       commit(of, pass, result.rows);
       const isLast = s === stages.length - 1;
@@ -260,7 +261,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       const waiting = Math.max(...chosen.map((row) => own.queues[row]!.count));
       if (waiting <= 0) break;
       const { pass, hidden } = nextPass(own, Math.min(waiting, passLimit));
-      const result = await model.readExit(k, hidden, pass, past(own), options);
+      const result = await model.readExit(k, hidden, pass, past(own, pass), options);
       for (let r = 0; r < rows; r++) {
         for (let t = 0; t < pass.counts[r]!; t++) {
           const at = r * pass.tokens + t;

@@ -7,7 +7,7 @@ import { roundRows, type WeightBlocks } from '../formats/quantisation.ts';
 import type { Ops } from '../model/ops.ts';
 import type { BlockForm, Parameters } from '../model/parameters.ts';
 import type { Activation, ModelSpec, NormSpec } from '../model/spec.ts';
-import type { OnnxAttribute } from '../formats/onnx.ts';
+import type { OnnxAttribute, OnnxType } from '../formats/onnx.ts';
 import type { GraphBuilder } from './builder.ts';
 import { operatorsOf, type Provider } from './operators.ts';
 
@@ -18,7 +18,7 @@ export interface GraphOptions {
    * weights to 7 bits a row, the fastest for many tokens (the CPU only; elsewhere as `float32`).
    */
   readonly arithmetic: 'float32' | 'int8' | 'int8-rows';
-  /** Whether attention sees keys and values from before this pass, fed as `key.<slot>` and `value.<slot>`. */
+  /** Whether attention sees keys and values from before this pass, fed as `key.<slot>` and `value.<slot>` with room for the new. */
   readonly past: boolean;
   /** Query heads folded into the token axis (grouped-queries.ts); default 1. Only with a past. */
   readonly queryGroup?: number;
@@ -48,8 +48,9 @@ const smallestPeak = 1e-30;
 
 /**
  * Inputs it adds when first needed: `cos.<rope>`, `sin.<rope>` `[batch, tokens, dimensions / 2]`; `mask` or
- * `mask.<window>` `[batch, 1, tokens · queryGroup, past + tokens]` (0 or −∞ like); with a past also `key.<slot>`, `value.<slot>`
- * `[batch, past, kvHeads · d]`. Outputs: `newKey.<slot>`, `newValue.<slot>` when there is a past.
+ * `mask.<window>` `[batch, 1, tokens · queryGroup, keys]` (0 or −∞ like); with a past also `key.<slot>`, `value.<slot>`
+ * `[batch, keys, kvHeads · d]` and `places` `[batch, tokens, 2]`, the row and the position of each new token among them. Outputs:
+ * `newKey.<slot>`, `newValue.<slot>` when there is a past.
  */
 export function graphOps(builder: GraphBuilder, parameters: Parameters, options: GraphOptions): GraphOps {
   const slots: string[] = [];
@@ -60,8 +61,8 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
   const queryBlockCount = options.queryBlocks ?? 1;
   let queryBlocks: QueryBlock[] | null = null;
 
-  const inputOnce = (name: string, shape: readonly (number | string)[]): string => {
-    if (!known.has(name)) builder.input(name, 'float32', shape);
+  const inputOnce = (name: string, shape: readonly (number | string)[], type: OnnxType = 'float32'): string => {
+    if (!known.has(name)) builder.input(name, type, shape);
     known.add(name);
     return name;
   };
@@ -209,14 +210,18 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
   const slice = (x: string, from: string, to: string, axis: number): string =>
     builder.node('Slice', [x, from, to, builder.ints([axis])]);
 
-  /** The past rows of a slot before the new ones, which also leave the graph. */
+  /**
+   * The new rows of a slot, which also leave the graph, in their places among those of the past. Each sequence's rows stand
+   * together, so that a sequence has the same sums in every batch: zeros behind a sum change nothing, between its parts they do.
+   */
   const withPast = (k: string, v: string, spec: ModelSpec, slot: string): [string, string] => {
     const width = spec.kvHeads * spec.headDimensions;
-    const join = (fresh: string, past: string, output: string): string => {
+    const places = inputOnce('places', ['batch', 'tokens', 2], 'int64');
+    const place = (fresh: string, past: string, output: string): string => {
       builder.output(fresh, output, 'float32', ['batch', 'tokens', width]);
-      return builder.node('Concat', [inputOnce(past, ['batch', 'past', width]), fresh], { axis: 1 });
+      return builder.node('ScatterND', [inputOnce(past, ['batch', 'keys', width]), places, fresh]);
     };
-    return [join(k, `key.${slot}`, `newKey.${slot}`), join(v, `value.${slot}`, `newValue.${slot}`)];
+    return [place(k, `key.${slot}`, `newKey.${slot}`), place(v, `value.${slot}`, `newValue.${slot}`)];
   };
 
   /** Repeats every key or value head for the heads of its group: `[batch, keys, heads · d]`. */

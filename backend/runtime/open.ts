@@ -7,7 +7,7 @@ import { overlayParameters, type HeldParameter } from '../model/overlay.ts';
 import type { Model } from '../model/open.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { compareCuts, cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
-import { attentionMask, ropesOf, rotationTable } from './positions.ts';
+import { attentionMask, newPlaces, ropesOf, rotationTable } from './positions.ts';
 import { openSession, type Session, type SessionOptions, type Value } from './session.ts';
 import { featureGraph, queryBlocks, readoutGraph, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
 import type { ExitPoint, FeatureModel, NewRows, Pass, PastRows, Readout, StagedModel } from './staged-model.ts';
@@ -248,13 +248,14 @@ function positionFeeds(
   const width = spec.kvHeads * spec.headDimensions;
   return (pass, slots, past, inputs) => {
     const feeds: Feeds = {};
-    const capacity = slots.length ? (past.get(slots[0]!)?.capacity ?? 0) : 0;
+    const room = slots.length && past.size ? past.get(slots[0]!)!.capacity : pass.tokens;
     for (const slot of slots) {
-      const rows = past.get(slot) ?? { capacity: 0, key: empty, value: empty };
-      const shape = [pass.batch, rows.capacity, width];
+      const shape = [pass.batch, room, width];
+      const rows = past.get(slot) ?? nothingYet(shape);
       feeds[`key.${slot}`] = { data: rows.key, shape };
       feeds[`value.${slot}`] = { data: rows.value, shape };
     }
+    if (slots.length) feeds['places'] = newPlaces(pass);
     for (const { name, table } of tables) {
       if (!inputs.includes(`cos.${name}`)) continue;
       const { cos, sin } = table.angles(pass);
@@ -262,15 +263,18 @@ function positionFeeds(
       feeds[`sin.${name}`] = sin;
     }
     for (const input of inputs) {
-      if (input === 'mask') feeds[input] = attentionMask(pass, capacity, null, queryGroup);
+      if (input === 'mask') feeds[input] = attentionMask(pass, room, null, queryGroup);
       else if (input.startsWith('mask.'))
-        feeds[input] = attentionMask(pass, capacity, Number(input.slice(5)), queryGroup);
+        feeds[input] = attentionMask(pass, room, Number(input.slice(5)), queryGroup);
     }
     return feeds;
   };
 }
 
-const empty = new Float32Array(0);
+function nothingYet(shape: readonly number[]): Omit<PastRows, 'capacity'> {
+  const none = new Float32Array(shape.reduce((a, b) => a * b));
+  return { key: none, value: none };
+}
 
 function newRows(results: Readonly<Record<string, Value>>, slots: readonly string[]): Map<string, NewRows> {
   const rows = new Map<string, NewRows>();

@@ -20,7 +20,10 @@ export interface NewRows {
   readonly value: Float32Array;
 }
 
-/** Past keys and values per slot: `[batch, capacity, kvHeads · headDimensions]`, time-major. */
+/**
+ * Past keys and values per slot: `[batch, capacity, kvHeads · headDimensions]`, time-major, each row's from its beginning. Capacity
+ * has room for the new tokens of the pass, padding included: it is at least every row's start and `tokens`.
+ */
 export interface PastRows {
   readonly capacity: number;
   readonly key: Float32Array;
@@ -66,7 +69,7 @@ export interface StagedModel {
   readonly exits: readonly ExitPoint[];
   /** Token embeddings `[ids.length, hidden]`; `positions` only matter where they are learned. */
   embed(ids: ArrayLike<number>, positions: ArrayLike<number>): Float32Array;
-  /** The stream after a stage `[batch, tokens, width]`, and the new keys and values of its slots. */
+  /** The stream after a stage `[batch, tokens, width]`, and the new keys and values of its slots. Without any past, it begins here. */
   runStage(
     stage: number,
     hidden: Float32Array,

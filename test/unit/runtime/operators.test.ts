@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { providers } from '../../../backend/graph/operators.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { finalCut, inputCut } from '../../../backend/model/spec.ts';
-import { attentionMask, ropesOf, rotationTable } from '../../../backend/runtime/positions.ts';
+import { attentionMask, newPlaces, ropesOf, rotationTable } from '../../../backend/runtime/positions.ts';
 import { openSession, type Value } from '../../../backend/runtime/session.ts';
 import { readoutGraph, scoringGraph, stageGraph } from '../../../backend/runtime/stage-graphs.ts';
 import { fixtures, maxDifference, readGolden } from '../../support/golden.ts';
@@ -24,14 +24,16 @@ test.each(families.flatMap((family) => providers.map((provider) => [family, prov
     const { graph, slots } = stageGraph(spec, parameters, inputCut, finalCut(spec), target);
     const session = await openSession(graph);
     const feeds: Record<string, Value> = { stream: { data: embeddings(), shape: [1, tokens, spec.hidden] } };
-    const empty = { data: new Float32Array(0), shape: [1, 0, spec.kvHeads * spec.headDimensions] };
-    for (const slot of slots) Object.assign(feeds, { [`key.${slot}`]: empty, [`value.${slot}`]: empty });
+    const width = spec.kvHeads * spec.headDimensions;
+    const room = { data: new Float32Array(tokens * width), shape: [1, tokens, width] };
+    for (const slot of slots) Object.assign(feeds, { [`key.${slot}`]: room, [`value.${slot}`]: room });
+    feeds['places'] = newPlaces(pass);
     for (const rope of ropesOf(spec)) {
       const { cos, sin } = rotationTable(rope).angles(pass);
       Object.assign(feeds, { [`cos.${rope.name}`]: cos, [`sin.${rope.name}`]: sin });
     }
     for (const name of session.inputs.filter((each) => each.startsWith('mask'))) {
-      feeds[name] = attentionMask(pass, 0, name === 'mask' ? null : Number(name.slice(5)));
+      feeds[name] = attentionMask(pass, tokens, name === 'mask' ? null : Number(name.slice(5)));
     }
     const { hidden } = await session.run(feeds);
 

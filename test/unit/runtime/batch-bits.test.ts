@@ -1,0 +1,72 @@
+/** A sequence of a batch has the bits it has alone: rounding to 8 bits would make another token of a last bit. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import { groupQueries } from '../../../backend/graph/grouped-queries.ts';
+import { openModel } from '../../../backend/model/open.ts';
+import { openStagedModel } from '../../../backend/runtime/open.ts';
+import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+import { fixtures } from '../../support/golden.ts';
+
+/** Those whose query heads share keys, so that no product has a single row; blocks of 4 bits sum a single row otherwise unless activations are rounded. */
+const cases = [
+  ...readdirSync(join(fixtures, 'gguf')).filter((file) => file.endsWith('.gguf')),
+  ...readdirSync(join(fixtures, 'tiny')),
+].flatMap((name) => {
+  const file = join(fixtures, name.endsWith('.gguf') ? 'gguf' : 'tiny', name);
+  const model = openModel(file);
+  const isGrouped = groupQueries(model.spec, model.parameters).group > 1;
+  const inBlocks = model.parameters.blockForm('layers.0.self_attn.o_proj.weight') !== null;
+  model.close();
+  if (!isGrouped) return [];
+  return (inBlocks ? (['int8'] as const) : (['float32', 'int8'] as const)).map((arithmetic) => ({
+    name,
+    file,
+    arithmetic,
+  }));
+});
+
+test('most of the models are among them', () => expect(cases.length).toBeGreaterThan(20));
+
+/** Prompts of these lengths, and how many tokens each row takes in every later pass. */
+const prompts = [3, 61, 17, 70];
+const passes = [
+  [1, 1, 1, 1],
+  [1, 4, 2, 1],
+  [0, 1, 3, 1],
+  [2, 1, 1, 6],
+];
+
+/** What the final exit says of the last token of each row after each pass. */
+async function logits(model: StagedModel, rows: readonly number[]): Promise<Float32Array[][]> {
+  const cache = openKvCache(model, rows.length);
+  const all: Float32Array[][] = rows.map(() => []);
+  for (const counts of [prompts, ...passes]) {
+    const busy = rows.flatMap((row, r) => (counts[row]! > 0 ? [r] : []));
+    for (const r of busy) {
+      const from = cache.position(r);
+      const ids = Array.from({ length: counts[rows[r]!]! }, (_, i) => (7 * (from + i) + 13 * rows[r]!) % 64);
+      cache.enter(r, ids);
+    }
+    if (busy.length === 0) continue;
+    await cache.advance(model.stages.length, busy);
+    const said = await cache.read(
+      model.exits.length - 1,
+      busy,
+      busy.map(() => 1),
+      { logits: true },
+    );
+    for (const [i, r] of busy.entries()) all[r]!.push(said[i]!.logits!.slice());
+  }
+  return all;
+}
+
+test.each(cases)('$name, $arithmetic', async ({ file, arithmetic }) => {
+  const model = openModel(file);
+  const staged = await openStagedModel(model, undefined, { arithmetic });
+  const batch = await logits(staged, [0, 1, 2, 3]);
+  for (const row of prompts.keys()) expect(batch[row]).toEqual((await logits(staged, [row]))[0]);
+  await staged.dispose();
+  model.close();
+});
