@@ -264,8 +264,7 @@ function positionFeeds(
     }
     for (const input of inputs) {
       if (input === 'mask') feeds[input] = attentionMask(pass, room, null, queryGroup);
-      else if (input.startsWith('mask.'))
-        feeds[input] = attentionMask(pass, room, Number(input.slice(5)), queryGroup);
+      else if (input.startsWith('mask.')) feeds[input] = attentionMask(pass, room, Number(input.slice(5)), queryGroup);
     }
     return feeds;
   };
