@@ -17,17 +17,24 @@ export interface DraftOptions {
   readonly limit: number;
 }
 
-/** Makes a block of every row and enters its drafts; the row's newest token is in the cache already. */
+/**
+ * Makes a block of every row and enters its drafts; the row's newest token is in the cache already. `asked` says which exits
+ * will be read to decide the blocks.
+ */
 export async function draft(
   model: StagedModel,
   cache: KvCache,
   pace: Pace,
   options: DraftOptions,
+  asked: (exit: string) => boolean,
   sequences: readonly Sequence[],
 ): Promise<Block[]> {
-  const blocks = sequences.map((sequence, row) => ({
-    drafts: fromText(model, cache, pace, options, sequence, row, sequences.length),
-  }));
+  const rows = sequences.length;
+  const cost = (tokens: number): number => blockCost(model, pace, asked, tokens);
+  const saved = pace.perToken(cost(rows) / rows);
+  const proposals = sequences.map((sequence, row) => fromText(model, cache, pace, options, sequence, row));
+  const length = worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved);
+  const blocks = proposals.map((drafts) => ({ drafts: drafts.slice(0, length).map(({ draft }) => draft) }));
   for (const [row, { drafts }] of blocks.entries())
     if (drafts.length)
       cache.enter(
@@ -36,8 +43,14 @@ export async function draft(
       );
   // An exit drafts token by token: in a batch every row would wait for every other.
   const alone = blocks.length === 1 ? blocks[0]! : null;
-  if (alone?.drafts.length === 0) alone.drafts = await fromExits(model, cache, pace, options, 0);
+  if (alone?.drafts.length === 0) alone.drafts = await fromExits(model, cache, pace, options, saved);
   return blocks;
+}
+
+/** A draft and the chance that it and all before it are right. */
+interface Proposal {
+  readonly draft: Draft;
+  readonly chance: number;
 }
 
 function fromText(
@@ -47,68 +60,87 @@ function fromText(
   options: DraftOptions,
   sequence: Sequence,
   row: number,
-  rows: number,
-): Draft[] {
+): Proposal[] {
   if (!sequence.lookup) return [];
   const limit = Math.min(options.limit, model.spec.contextLength - cache.position(row) - 1);
   const { tokens, matched } = sequence.lookup.propose(Math.max(0, limit));
-  const all = model.stages.length;
-  const alone = pace.stages(0, all, rows);
-  const drafts: Draft[] = [];
   let chance = 1;
-  for (const [n, token] of tokens.entries()) {
+  return tokens.map((token, n) => {
     const kind = `lookup/${matched}/${Math.min(n, 3)}`;
     chance *= pace.acceptance(kind);
-    const more = pace.stages(0, all, rows * (n + 2)) - pace.stages(0, all, rows * (n + 1));
-    if (pace.gain(chance, alone / rows, more / rows) <= 0) break;
-    drafts.push({ token, source: 'lookup', kind });
-  }
-  return drafts;
+    return { draft: { token, source: 'lookup', kind }, chance };
+  });
 }
 
-/** Runs the stages below the exit that promises most, token after token, while it is likely to be right. */
+/**
+ * How many drafts a row pay most: rows are padded to the longest, so all of them may have as many. Every number is looked at,
+ * since a second token in a pass can cost more than a third.
+ */
+function worthwhile(
+  pace: Pace,
+  proposals: readonly (readonly Proposal[])[],
+  cost: (drafts: number) => number,
+  saved: number,
+): number {
+  let [best, bestGain, right] = [0, 0, 0];
+  for (let n = 1; n <= Math.max(0, ...proposals.map((drafts) => drafts.length)); n++) {
+    right += proposals.reduce((sum, drafts) => sum + (drafts[n - 1]?.chance ?? 0), 0);
+    const gain = pace.gain(right, saved, cost(n) - cost(0));
+    if (gain > bestGain) [best, bestGain] = [n, gain];
+  }
+  return best;
+}
+
+/** Expected milliseconds of deciding so many tokens in one pass. */
+function blockCost(model: StagedModel, pace: Pace, asked: (exit: string) => boolean, tokens: number): number {
+  const readings = model.exits.map(({ spec, id }, k) => (spec === null || asked(id) ? pace.reading(k, tokens) : 0));
+  return readings.reduce((sum, one) => sum + one, pace.stages(0, model.stages.length, tokens));
+}
+
+/** Runs the stages below the exit that promises most, token after token, while it is likely to be right. For one row. */
 async function fromExits(
   model: StagedModel,
   cache: KvCache,
   pace: Pace,
   options: DraftOptions,
-  row: number,
+  saved: number,
 ): Promise<Draft[]> {
-  const k = bestDrafter(model, pace, options);
-  const room = model.spec.contextLength - cache.position(row) - 1;
+  const k = bestDrafter(model, pace, options, saved);
+  const room = model.spec.contextLength - cache.position(0) - 1;
   const drafts: Draft[] = [];
   if (k === null) return drafts;
   const exit = model.exits[k]!;
   let chance = 1;
   while (drafts.length < Math.min(options.limit, room)) {
-    await cache.advance(exit.stages, [row]);
-    const [result] = await cache.read(k, [row], [1], { logits: false });
+    await cache.advance(exit.stages, [0]);
+    const [result] = await cache.read(k, [0], [1], { logits: false });
     const readout = result!.readouts[0]!;
     const kind = `${exit.id}/${confidenceBin(readout.confidence)}`;
     chance *= pace.acceptance(kind);
-    if (readout.token < 0 || gainOf(model, pace, k, drafts.length + 1, chance) <= 0) break;
+    if (readout.token < 0 || gainOf(model, pace, k, drafts.length + 1, chance, saved) <= 0) break;
     drafts.push({ token: readout.token, source: exit.id, kind });
-    cache.enter(row, [readout.token]);
+    cache.enter(0, [readout.token]);
   }
   return drafts;
 }
 
-/** Expected milliseconds that one more draft of exit k, the nth, saves. */
-function gainOf(model: StagedModel, pace: Pace, k: number, n: number, chance: number): number {
-  const all = model.stages.length;
+/** Expected milliseconds that one more draft of exit k, the nth, saves; `saved` is what a right one does. */
+function gainOf(model: StagedModel, pace: Pace, k: number, n: number, chance: number, saved: number): number {
+  const final = model.exits.length - 1;
   const after = model.exits[k]!.stages;
-  const verified = pace.stages(after, all, n + 1) - pace.stages(after, all, n);
-  const spent = pace.stages(0, after, 1) + pace.reading(k, 1) + verified;
-  return pace.gain(chance, pace.stages(0, all, 1), spent);
+  const verifying = (tokens: number): number =>
+    pace.stages(after, model.stages.length, tokens) + pace.reading(final, tokens);
+  const spent = pace.stages(0, after, 1) + pace.reading(k, 1) + verifying(n + 1) - verifying(n);
+  return pace.gain(chance, saved, spent);
 }
 
 /** The exit with the best expected gain of a first draft; null where none pays. */
-function bestDrafter(model: StagedModel, pace: Pace, options: DraftOptions): number | null {
+function bestDrafter(model: StagedModel, pace: Pace, options: DraftOptions, saved: number): number | null {
   let best: number | null = null;
   let bestGain = 0;
   for (const [k, exit] of model.exits.entries()) {
     if (exit.spec === null || exit.slots.length > 0 || !options.exits(exit.id)) continue;
-    const gain = gainOf(model, pace, k, 1, pace.acceptance(`${exit.id}/${confidenceBin(1)}`));
+    const gain = gainOf(model, pace, k, 1, pace.acceptance(`${exit.id}/${confidenceBin(1)}`), saved);
     if (gain > bestGain) [best, bestGain] = [k, gain];
   }
   return best;

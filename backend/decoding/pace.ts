@@ -11,50 +11,44 @@ export interface Pace {
   stages(from: number, to: number, tokens: number): number;
   /** Expected milliseconds of reading exit k for `tokens` tokens. */
   reading(k: number, tokens: number): number;
+  /** So many tokens were decided, their drafts made and verified, in so many milliseconds. */
+  decided(tokens: number, milliseconds: number): void;
+  /** Expected milliseconds a token, which a right draft saves; `unknown` where none was decided yet. */
+  perToken(unknown: number): number;
   /** A draft of this kind was right, or not. */
   judged(kind: string, accepted: boolean): void;
   /** Expected share of right drafts of this kind. */
   acceptance(kind: string): number;
-  /** What a chance of saving so many milliseconds for so many is worth; above 0 it pays. */
-  gain(chance: number, saved: number, spent: number): number;
+  /** What so many more tokens (a chance, where one is drafted) that save so much each are worth; above 0 they pay. */
+  gain(tokens: number, saved: number, spent: number): number;
 }
 
 /** Before anything was measured: a further token in a pass costs this share of the first. */
 const priorShare = 0.15;
 /** Before any was judged, drafts are right as often as not. */
 const priorRate = 0.5;
-/** New measurements count this much. */
+/** New measurements count at least this much; of the first few, all count the same. */
 const weight = 0.1;
+/** A token's time differs from token to token, so each counts little. */
+const tokenWeight = 0.02;
 /** A stalled machine is no measurement. */
 const stall = 4;
 
 export function newPace(model: StagedModel): Pace {
-  const costs = new Map<string, number>();
   const rates = new Map<string, number>();
   const layersOf = model.stages.map(({ from, to }) => Math.max(0.5, to.layer - from.layer));
+  let tokenTime: number | null = null;
   /** Milliseconds a layer, so that nothing measured yet is at least in proportion. */
   let perLayer = 1;
-
-  const cost = (stage: number, tokens: number): number => {
-    const known = costs.get(`${stage}/${tokens}`);
-    if (known !== undefined) return known;
-    for (let distance = 1; distance <= 64; distance++) {
-      for (const near of [tokens - distance, tokens + distance]) {
-        const measured = costs.get(`${stage}/${near}`);
-        if (measured !== undefined) return (measured * (1 + priorShare * (tokens - 1))) / (1 + priorShare * (near - 1));
-      }
-    }
-    return perLayer * (stage >= 0 ? layersOf[stage]! : 1) * (1 + priorShare * (tokens - 1));
-  };
+  const costs = new Map<number, Costs>();
+  const cost = (stage: number, tokens: number): number =>
+    expected(costs.get(stage), tokens) ?? perLayer * (stage >= 0 ? layersOf[stage]! : 1) * growth(tokens, 1);
 
   return {
     measured(stage, tokens, milliseconds) {
-      const key = `${stage}/${tokens}`;
-      const known = costs.get(key);
-      costs.set(
-        key,
-        known === undefined ? milliseconds : known + weight * (Math.min(milliseconds, stall * known) - known),
-      );
+      const sizes: Costs = costs.get(stage) ?? new Map();
+      costs.set(stage, sizes);
+      learn(sizes, tokens, milliseconds);
       if (stage >= 0 && tokens === 1) perLayer += weight * (milliseconds / layersOf[stage]! - perLayer);
     },
     stages(from, to, tokens) {
@@ -63,11 +57,51 @@ export function newPace(model: StagedModel): Pace {
       return total;
     },
     reading: (k, tokens) => cost(-1 - k, tokens),
+    decided(tokens, milliseconds) {
+      const each = milliseconds / tokens;
+      // Tokens of one pass come together: each weighs.
+      if (tokenTime === null) tokenTime = each;
+      else tokenTime += (1 - (1 - tokenWeight) ** tokens) * (Math.min(each, stall * tokenTime) - tokenTime);
+    },
+    perToken: (unknown) => tokenTime ?? unknown,
     judged(kind, accepted) {
       const known = rates.get(kind) ?? priorRate;
       rates.set(kind, known + weight * (Number(accepted) - known));
     },
     acceptance: (kind) => rates.get(kind) ?? priorRate,
-    gain: (chance, saved, spent) => chance * saved - spent,
+    gain: (tokens, saved, spent) => tokens * saved - spent,
   };
 }
+
+/** Passes of one stage, by how many tokens they had. */
+type Costs = Map<number, { milliseconds: number; count: number }>;
+
+function learn(sizes: Costs, tokens: number, milliseconds: number): void {
+  const known = sizes.get(tokens);
+  // The first pass of each size sets up buffers: that it was there is all it says.
+  if (!known || known.count === 0) {
+    sizes.set(tokens, { milliseconds, count: known ? 1 : 0 });
+    return;
+  }
+  known.count++;
+  const share = Math.max(weight, 1 / known.count);
+  known.milliseconds += share * (Math.min(milliseconds, stall * known.milliseconds) - known.milliseconds);
+}
+
+/** What so many tokens should cost; undefined where nothing is known. A larger pass that was cheaper says more than a smaller one that stalled. */
+function expected(sizes: Costs | undefined, tokens: number): number | undefined {
+  let least = Infinity;
+  let below = 0;
+  for (const [size, { milliseconds, count }] of sizes ?? []) {
+    if (count === 0) continue;
+    if (size >= tokens) least = Math.min(least, milliseconds);
+    else below = Math.max(below, size);
+  }
+  const isKnown = (sizes?.get(tokens)?.count ?? 0) > 0;
+  if (below > 0 && !isKnown) least = Math.min(least, sizes!.get(below)!.milliseconds * growth(tokens, below));
+  return Number.isFinite(least) ? least : undefined;
+}
+
+/** A pass of so many tokens ÷ one of fewer, before it was measured. */
+const growth = (tokens: number, fewer: number): number =>
+  (1 + priorShare * (tokens - 1)) / (1 + priorShare * (fewer - 1));
