@@ -46,7 +46,7 @@ export function newPace(model: StagedModel): Pace {
 
   return {
     measured(stage, tokens, milliseconds) {
-      const sizes: Costs = costs.get(stage) ?? new Map();
+      const sizes = costs.get(stage) ?? (new Map() as Costs);
       costs.set(stage, sizes);
       learn(sizes, tokens, milliseconds);
       if (stage >= 0 && tokens === 1) perLayer += weight * (milliseconds / layersOf[stage]! - perLayer);
