@@ -1,5 +1,6 @@
 /** Names the machine that figures were taken on. */
 import os from 'node:os';
+import { setTimeout } from 'node:timers/promises';
 
 export interface Machine {
   readonly processor: string;
@@ -10,8 +11,29 @@ export interface Machine {
   readonly node: string;
 }
 
-/** Processes that wanted to run in the last minute, a core: above some tenths, figures are those of a busy machine. */
-export const loadPerCore = (): number => os.loadavg()[0]! / os.availableParallelism();
+/** Above this share of the processors, other work shows in the figures. */
+export const busy = 0.1;
+
+/** Seconds over which a machine is watched, and how often it is looked at again before a bench begins anyway. */
+const watched = 3;
+const patience = 20;
+
+/** Waits until nothing else runs, a minute at most; answers the share of the processors that others took at last. */
+export async function untilQuiet(): Promise<number> {
+  for (let looks = 1; ; looks++) {
+    const before = ticks();
+    await setTimeout(1000 * watched);
+    const after = ticks();
+    const share = 1 - (after.idle - before.idle) / (after.all - before.all);
+    if (share <= busy || looks === patience) return share;
+  }
+}
+
+function ticks(): { idle: number; all: number } {
+  const times = os.cpus().map(({ times }) => times);
+  const idle = times.reduce((sum, one) => sum + one.idle, 0);
+  return { idle, all: times.reduce((sum, { idle, irq, nice, sys, user }) => sum + idle + irq + nice + sys + user, 0) };
+}
 
 export const thisMachine = (): Machine => ({
   processor: os.cpus()[0]?.model.trim() ?? 'unknown processor',

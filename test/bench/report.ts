@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
-import type { Machine } from './machine.ts';
+import { busy, type Machine } from './machine.ts';
 import type { Measurement } from './measure.ts';
 
 export interface Goal {
@@ -34,17 +34,20 @@ export interface Findings {
   readonly measurements: readonly Measurement[];
 }
 
-export interface SectionResult extends Findings {
-  readonly title: string;
+/** What one run of a section found, and where. */
+export interface Part extends Findings {
   readonly machine: Machine;
   readonly date: string;
   readonly seconds: number;
-  /** Of the machine before the section began, a core. */
-  readonly load: number;
+  /** Share of the processors that other work took right before. */
+  readonly others: number;
 }
 
-/** Above this, other work on the machine shows in the figures. */
-export const busy = 0.5;
+export interface SectionResult {
+  readonly title: string;
+  /** By model, in a section that goes through models; else one part without a name. */
+  readonly parts: Readonly<Record<string, Part>>;
+}
 
 /** By section name. */
 export type Results = Readonly<Record<string, SectionResult>>;
@@ -82,7 +85,11 @@ export function resultsPage(results: Results, order: readonly string[], before: 
     '# Results',
     'Written by `npm run bench`; what stands between the marks `text` is written by hand and kept. Contestants take turns within one run; a figure is the median, with the minimum in brackets where there are two. Ratios are of medians, in brackets of minima.',
     place(opening),
-    goalsTable(names.flatMap((name) => results[name]!.goals.map((goal) => ({ section: name, goal })))),
+    goalsTable(
+      names.flatMap((name) =>
+        Object.values(results[name]!.parts).flatMap(({ goals }) => goals.map((goal) => ({ section: name, goal }))),
+      ),
+    ),
     ...names.flatMap((name) => [...sectionLines(name, results[name]!), place(name)]),
     place(closing),
   ];
@@ -90,16 +97,23 @@ export function resultsPage(results: Results, order: readonly string[], before: 
   return `${[...parts, ...orphans].filter((part) => part !== '').join('\n\n')}\n`;
 }
 
-function sectionLines(name: string, { title, machine, date, seconds, load, tables, notes }: SectionResult): string[] {
-  const { processor, cores, memory, system, node } = machine;
+function sectionLines(name: string, { title, parts }: SectionResult): string[] {
+  const notes = [...new Set(Object.values(parts).flatMap((part) => part.notes))];
   return [
     `## ${title}`,
-    `\`npm run bench -- ${name}\` · ${date} · ${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node} · took ${duration(seconds)}`,
-    ...tables.flatMap((table) => [`**${table.caption}**`, markdownTable(table.columns, table.rows)]),
-    ...(load > busy
-      ? [`**Not to be relied on: other work ran on the machine (load ${figures(load)} a core before it began).**`]
-      : []),
+    ...Object.values(parts).flatMap((part) => partLines(name, part)),
     ...(notes.length ? [notes.map((note) => `- ${note}`).join('\n')] : []),
+  ];
+}
+
+function partLines(section: string, { machine, date, seconds, others, tables }: Part): string[] {
+  const { processor, cores, memory, system, node } = machine;
+  return [
+    `\`npm run bench -- ${section}\` · ${date} · ${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node} · took ${duration(seconds)}`,
+    ...(others > busy
+      ? [`**Not to be relied on: other work took ${(100 * others).toFixed(0)} % of the processors before it began.**`]
+      : []),
+    ...tables.flatMap((table) => [`**${table.caption}**`, markdownTable(table.columns, table.rows)]),
   ];
 }
 

@@ -1,17 +1,17 @@
 /** `npm run bench [-- SECTION … --model FILE … --rounds N]`: runs sections and writes docs/results.md and docs/results.json. */
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { loadPerCore, thisMachine } from './machine.ts';
+import { thisMachine, untilQuiet, busy } from './machine.ts';
 import { root } from './material.ts';
 import { fewestRounds } from './measure.ts';
-import { busy, readResults, writeResults, type SectionResult } from './report.ts';
+import { readResults, writeResults, type Findings, type Part } from './report.ts';
 import { batchesSection, decodeSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
 import { losslessSection } from './sections/lossless.ts';
 import { memorySection } from './sections/memory.ts';
-import type { BenchOptions, Section } from './sections/section.ts';
+import { modelsOf, type BenchOptions, type Section } from './sections/section.ts';
 import { startSection } from './sections/start.ts';
 import { stepSection } from './sections/step.ts';
 
@@ -34,7 +34,7 @@ ${Object.entries(sections)
   .map(([name, { title, takes }]) => `  ${name.padEnd(8)} ${title}: ${takes}`)
   .join('\n')}
 
-  --model FILE   also this GGUF file or model folder; may be repeated
+  --model FILE   this GGUF file or model folder instead of those at hand; may be repeated
   --exits DIR    exits for the sections exits and lossless, instead of those they tune
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
@@ -79,23 +79,35 @@ async function runSections(names: readonly string[], options: BenchOptions): Pro
   for (const name of names) {
     const section = sections[name]!;
     console.error(`${section.title}: ${section.takes}`);
-    const load = loadPerCore();
-    if (load > busy) console.error(`  the machine is busy (load ${load.toFixed(1)} a core): figures will say so`);
-    const started = performance.now();
-    const findings = await section.run(options);
-    const result: SectionResult = {
-      title: section.title,
-      machine: thisMachine(),
-      date: new Date().toISOString().slice(0, 10),
-      seconds: Math.round((performance.now() - started) / 1000),
-      load,
-      ...findings,
-    };
-    // Read again each time: a section takes minutes, and another may have been written meanwhile.
-    const results = { ...readResults(path.join(folder, 'results.json')), [name]: result };
-    const written = await writeResults(folder, results, Object.keys(sections));
-    console.error(`  written to ${written.map((file) => path.relative(root, file)).join(' and ')}`);
+    if (section.each === 'once') {
+      await runPart(folder, name, '', () => section.run(options));
+    } else {
+      for (const model of modelsOf(options))
+        await runPart(folder, name, path.basename(model), () => section.run(options, model));
+    }
   }
+}
+
+/** Measures and writes one part; what other parts and sections found is kept. */
+async function runPart(folder: string, name: string, part: string, measure: () => Promise<Findings>): Promise<void> {
+  const others = await untilQuiet();
+  if (others > busy)
+    console.error(`  other work takes ${(100 * others).toFixed(0)} % of the processors: figures will say so`);
+  const started = performance.now();
+  const findings = await measure();
+  const found: Part = {
+    machine: thisMachine(),
+    date: new Date().toISOString().slice(0, 10),
+    seconds: Math.round((performance.now() - started) / 1000),
+    others,
+    ...findings,
+  };
+  // Read again each time: a section takes minutes, and another may have been written meanwhile.
+  const results = readResults(path.join(folder, 'results.json'));
+  const { title } = sections[name]!;
+  const parts = { ...results[name]?.parts, [part]: found };
+  const written = await writeResults(folder, { ...results, [name]: { title, parts } }, Object.keys(sections));
+  console.error(`  written to ${written.map((file) => path.relative(root, file)).join(' and ')}`);
 }
 
 function refuse(sentence: string): void {

@@ -9,7 +9,7 @@ import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { Decoder } from '../contestants/decoder.ts';
 import { installLlama, llamaDecoder, llamaVersion } from '../contestants/llama.ts';
 import { ourDecoder } from '../contestants/ours.ts';
-import { bigModel, shippedModel, typescriptText } from '../material.ts';
+import { typescriptText } from '../material.ts';
 import { alternate, speedup, type Measurement, type Measurements } from '../measure.ts';
 import { both, figures, milliseconds, rate, type Findings, type Goal, type Table } from '../report.ts';
 import { promptOf } from '../prompts.ts';
@@ -18,8 +18,9 @@ import { progress, type BenchOptions, type Section } from './section.ts';
 export const decodeSection: Section = {
   title: 'Decoding at full depth',
   takes: 'about three minutes for SmolLM2 and the model that ships',
-  run: async (options) => ({
-    ...(await measureModels(options, measureBeside)),
+  each: 'model',
+  run: async (options, file) => ({
+    ...(await measureModel(file, options, measureBeside)),
     notes: [
       `Greedy decoding with ${options.threads} threads; ${options.rounds} rounds. A sample is the next ${tokensBeside} tokens of one sequence after the prompt; prompts are cut from TypeScript (${typescriptText('heldout').origin}).`,
       `llama.cpp is node-llama-cpp ${llamaVersion} with its own binaries and defaults, in a process of its own; its prompt time includes its first token, as ours does.`,
@@ -30,8 +31,9 @@ export const decodeSection: Section = {
 export const batchesSection: Section = {
   title: 'Prompts and batches',
   takes: 'about ten minutes for SmolLM2 and the model that ships',
-  run: async (options) => ({
-    ...(await measureModels(options, (model, tokenizer, decoders) =>
+  each: 'model',
+  run: async (options, file) => ({
+    ...(await measureModel(file, options, (model, tokenizer, decoders) =>
       measureGrid(model, tokenizer, decoders.get('fast')!, options),
     )),
     notes: [
@@ -55,20 +57,6 @@ type Measure = (
   decoders: ReadonlyMap<string, Decoder>,
   options: BenchOptions,
 ) => Promise<Findings>;
-
-async function measureModels(options: BenchOptions, measure: Measure): Promise<Findings> {
-  const big = bigModel();
-  const all: Findings[] = [];
-  for (const file of [...(big === null ? [] : [big]), shippedModel, ...options.models]) {
-    all.push(await measureModel(file, options, measure));
-  }
-  return {
-    goals: all.flatMap(({ goals }) => goals),
-    tables: all.flatMap(({ tables }) => tables),
-    notes: [],
-    measurements: all.flatMap(({ measurements }) => measurements),
-  };
-}
 
 async function measureModel(file: string, options: BenchOptions, measure: Measure): Promise<Findings> {
   const model = openModel(file);

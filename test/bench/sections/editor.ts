@@ -27,6 +27,7 @@ const activating = 'activating';
 export const editorSection: Section = {
   title: 'What the editor waits for',
   takes: 'about a minute',
+  each: 'once',
   async run({ rounds, threads }) {
     build();
     const measured = await alternate([...annotationContestants(), activation], rounds, progress('editor', rounds));

@@ -23,6 +23,7 @@ const precisions = ['fast', 'exact'] as const;
 export const epochsSection: Section = {
   title: 'An epoch from the feature cache',
   takes: 'about five minutes',
+  each: 'once',
   async run({ rounds, threads }) {
     const file = bigModel() ?? shippedModel;
     const model = openModel(file);

@@ -24,7 +24,7 @@ import { benchCache, typescriptText } from '../material.ts';
 import { alternate, type Contestant, type Measurement, type Measurements } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
-import { eachModel, progress, type BenchOptions, type Section } from './section.ts';
+import { progress, type BenchOptions, type Section } from './section.ts';
 
 const promptTokens = 128;
 const newTokens = 128;
@@ -40,9 +40,10 @@ const fullDepth = 'full depth';
 export const exitsSection: Section = {
   title: 'Decoding with exits',
   takes: 'about ten minutes a model, and ten more to tune where no exits are there',
-  async run(options) {
+  each: 'model',
+  async run(options, file) {
     return {
-      ...(await eachModel(options, measureModel)),
+      ...(await measureModel(file, options)),
       notes: [
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. The prompt's own pass is not counted.`,
         'Agreement: the share of tokens that the full model would have chosen after the same text, a token a pass. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',

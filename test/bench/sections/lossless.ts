@@ -16,7 +16,7 @@ import { typescriptText } from '../material.ts';
 import { manyPrompts } from '../prompts.ts';
 import { figures, type Findings, type Goal, type Table } from '../report.ts';
 import { tunedExits } from './exits.ts';
-import { eachModel, type BenchOptions, type Section } from './section.ts';
+import type { BenchOptions, Section } from './section.ts';
 
 const promptTokens = 32;
 const newTokens = 128;
@@ -32,9 +32,10 @@ const drafting: Readonly<Record<string, DraftOptions | null>> = {
 export const losslessSection: Section = {
   title: 'Lossless, token for token',
   takes: 'about twenty minutes for SmolLM2 and the model that ships, and ten more to tune where no exits are there',
-  async run(options) {
+  each: 'model',
+  async run(options, file) {
     return {
-      ...(await eachModel(options, measureModel)),
+      ...(await measureModel(file, options)),
       notes: [
         `Prompts of ${promptTokens} tokens from all over TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, precision \`fast\`, ${options.threads} threads. The texts of full depth, one at a time and without drafts, are the reference.`,
         'Margin: where a text first differs, the difference between the logits of the two tokens in the full model, a token a pass.',

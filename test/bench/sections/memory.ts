@@ -28,6 +28,7 @@ const cases: readonly Case[] = [
 export const memorySection: Section = {
   title: 'Memory of tuning',
   takes: 'about eight minutes; each run once, since memory does not vary with the clock',
+  each: 'once',
   async run({ threads }) {
     const big = bigModel();
     const model = big ?? shippedModel;

@@ -11,6 +11,7 @@ import type { Section } from './section.ts';
 export const startSection: Section = {
   title: 'The first run',
   takes: 'under three minutes; once, since a minute of it is tuning by the clock',
+  each: 'once',
   async run() {
     const clone = freshFolder('start');
     command('git', ['clone', '--quiet', '--depth', '1', `file://${root}`, clone], root);

@@ -25,6 +25,7 @@ const ours = 'default exits';
 export const stepSection: Section = {
   title: 'A tuning step',
   takes: 'about seven minutes with PyTorch, three without',
+  each: 'once',
   async run({ rounds, threads }) {
     const big = bigModel();
     const file = big ?? shippedModel;

@@ -1,13 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { measurement } from '../../bench/measure.ts';
-import { figures, resultsPage, textsOf, type SectionResult } from '../../bench/report.ts';
+import { figures, resultsPage, textsOf, type Part, type SectionResult } from '../../bench/report.ts';
 
-const section = (value: number): SectionResult => ({
+const section = (value: number, others = 0.01): SectionResult => ({
   title: 'Decoding',
+  parts: { 'model.gguf': part(value, others) },
+});
+
+const part = (value: number, others: number): Part => ({
   machine: { processor: 'CPU', cores: 2, memory: 24, system: 'Linux x64', node: '20.1.0' },
   date: '2025-01-31',
   seconds: 200,
-  load: 0.1,
+  others,
   goals: [{ what: 'speed', value, unit: '×', bound: 'at least', limit: 1.2, reach: 1.6 }],
   tables: [{ caption: 'Speed', columns: ['context', 'ratio'], rows: [['64', '1.30 (1.25)']] }],
   notes: ['Greedy.'],
@@ -37,10 +41,18 @@ describe('the page of results', () => {
     expect(resultsPage({ decode: section(1.5) }, ['decode'], again)).toBe(again);
   });
 
+  it('has every model of a section, and what they share once', () => {
+    const parts = { one: part(1.3, 0), two: part(1.4, 0) };
+    const page = resultsPage({ decode: { title: 'Decoding', parts } }, ['decode'], '');
+    expect(page).toContain('| 1.30× | yes | decode |');
+    expect(page).toContain('| 1.40× | yes | decode |');
+    expect(page.split('- Greedy.').length).toBe(2);
+  });
+
   it('says where the machine was busy', () => {
-    const page = (load: number): string => resultsPage({ decode: { ...section(1.3), load } }, ['decode'], '');
-    expect(page(0.1)).not.toContain('Not to be relied on');
-    expect(page(6)).toContain('(load 6.00 a core before it began)');
+    const page = (others: number): string => resultsPage({ decode: section(1.3, others) }, ['decode'], '');
+    expect(page(0.02)).not.toContain('Not to be relied on');
+    expect(page(0.4)).toContain('other work took 40 % of the processors');
   });
 
   it('shows three digits', () => {
