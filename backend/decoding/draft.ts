@@ -1,7 +1,6 @@
 /**
- * Drafts for a lossless decoding: what the text itself suggests, else what an exit says when it runs ahead of the stages
- * behind it. How many is a matter of cost: a draft is worth it while the chance that all of them are right pays for its
- * place in the pass.
+ * Drafts: what the text itself suggests, else, for a lossless decoding, what an exit says when it runs ahead of the stages
+ * behind it. How many is a matter of cost: their chances to be right against their places in the pass.
  */
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Block, Draft } from './choose.ts';
@@ -48,7 +47,7 @@ export async function draft(
 }
 
 /** A draft and the chance that it and all before it are right. */
-interface Proposal {
+export interface Proposal {
   readonly draft: Draft;
   readonly chance: number;
 }
@@ -76,7 +75,7 @@ function fromText(
  * How many drafts a row pay most: rows are padded to the longest, so all of them may have as many. Every number is looked at,
  * since a second token in a pass can cost more than a third.
  */
-function worthwhile(
+export function worthwhile(
   pace: Pace,
   proposals: readonly (readonly Proposal[])[],
   cost: (drafts: number) => number,

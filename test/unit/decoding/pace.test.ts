@@ -1,0 +1,62 @@
+/** What is learned of a machine, and how many drafts that makes worth their place. */
+import { describe, expect, test } from 'vitest';
+import { worthwhile } from '../../../backend/decoding/draft.ts';
+import { newPace } from '../../../backend/decoding/pace.ts';
+import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+
+const model = { stages: [{ from: { layer: 0 }, to: { layer: 10 } }] } as unknown as StagedModel;
+const draftsOf = (chances: readonly number[]) =>
+  chances.map((chance) => ({ draft: { token: 1, source: 'lookup', kind: 'lookup' }, chance }));
+
+describe('the cost of a pass', () => {
+  test('leaves out the first pass of each size, which sets up buffers', () => {
+    const pace = newPace(model);
+    for (const milliseconds of [50, 6, 8]) pace.measured(0, 1, milliseconds);
+    expect(pace.stages(0, 1, 1)).toBe(7);
+  });
+
+  test('is never more than that of a larger pass: one of them stalled', () => {
+    const pace = newPace(model);
+    for (const [tokens, milliseconds] of [
+      [1, 6],
+      [2, 90],
+      [3, 8],
+    ] as const)
+      for (let n = 0; n < 2; n++) pace.measured(0, tokens, milliseconds);
+    expect(pace.stages(0, 1, 2)).toBe(8);
+  });
+
+  test('is guessed from a smaller pass where it was not measured', () => {
+    const pace = newPace(model);
+    for (let n = 0; n < 2; n++) pace.measured(0, 1, 10);
+    expect(pace.stages(0, 1, 3)).toBeCloseTo(13);
+  });
+});
+
+test('a token’s time weighs every token, not every pass', () => {
+  const pace = newPace(model);
+  expect(pace.perToken(3)).toBe(3);
+  for (let n = 0; n < 400; n++) {
+    pace.decided(1, 10);
+    pace.decided(4, 12);
+  }
+  expect(pace.perToken(0)).toBeGreaterThan(3.9);
+  expect(pace.perToken(0)).toBeLessThan(5);
+});
+
+describe('how many drafts pay', () => {
+  const pace = newPace(model);
+  /** A second token is dear, further ones are cheap. */
+  const cost = (drafts: number): number => [5, 9, 9.5, 10, 16][drafts]!;
+
+  test('looks past a first that does not pay by itself', () => {
+    expect(worthwhile(pace, [draftsOf([0.9])], cost, 4)).toBe(0);
+    expect(worthwhile(pace, [draftsOf([0.9, 0.8, 0.7, 0.6])], cost, 4)).toBe(3);
+  });
+  test('takes all rows together, which share a pass', () => {
+    const sure = draftsOf([0.9, 0.9, 0.9]);
+    expect(worthwhile(pace, [sure, [], [], []], (drafts) => 4 * cost(drafts), 4)).toBe(0);
+    expect(worthwhile(pace, [sure, sure, sure, []], (drafts) => 4 * cost(drafts), 4)).toBe(3);
+  });
+  test('is none where nothing is proposed', () => expect(worthwhile(pace, [[], []], cost, 4)).toBe(0));
+});
