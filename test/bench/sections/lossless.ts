@@ -20,13 +20,14 @@ import type { BenchOptions, Section } from './section.ts';
 
 const promptTokens = 32;
 const newTokens = 128;
-const batches = [1, 4, 16];
+/** The widest first: it fills caches and arenas, so that what grows later is kept by decoding. */
+const batches = [16, 4, 1];
 const draftLimit = parseOptions('generate', {}).drafts;
 
 const drafting: Readonly<Record<string, DraftOptions | null>> = {
-  'no drafts': null,
-  'drafts of the text': { lookup: true, exits: () => false, limit: draftLimit },
   'drafts of the text and the exits': { lookup: true, exits: () => true, limit: draftLimit },
+  'drafts of the text': { lookup: true, exits: () => false, limit: draftLimit },
+  'no drafts': null,
 };
 
 export const losslessSection: Section = {
@@ -39,7 +40,7 @@ export const losslessSection: Section = {
       notes: [
         `Prompts of ${promptTokens} tokens from all over TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, precision \`fast\`, ${options.threads} threads. The texts of full depth, one at a time and without drafts, are the reference.`,
         'Margin: where a text first differs, the difference between the logits of the two tokens in the full model, a token a pass.',
-        'Resident memory is read after each way; the first one fills caches and arenas.',
+        'Resident memory is read after each way, in this order; the first and widest fills caches and arenas.',
       ],
     };
   },
@@ -95,7 +96,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
         limit: 0,
       },
       {
-        what: `memory at the end ÷ after the first ${prompts.length * newTokens} tokens, ${model.name}`,
+        what: `memory after ${(sizes.length - 1) * prompts.length * newTokens} more tokens ÷ after the first way, ${model.name}`,
         value: sizes.at(-1)! / sizes[0]!,
         unit: '×',
         bound: 'at most',
