@@ -113,7 +113,7 @@ export type CalibrateEvent =
       exits: { exit: string; layer: number; threshold: number | null; milliseconds: number }[];
       meanLayer: number;
       layers: number;
-      /** Expected time a token at full depth ÷ with these thresholds, on this machine. */
+      /** Time at full depth ÷ with these thresholds, measured on some texts on this machine; 1 where no exit is asked. */
       speedup: number;
     };
 

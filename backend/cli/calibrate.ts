@@ -1,4 +1,4 @@
-/** Draws a calibration: the threshold of each exit and what it is expected to bring. */
+/** Draws a calibration: the threshold of each exit and what it brings. */
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import { openProgress } from './progress.ts';
 import { count, percent, table } from './table.ts';
@@ -26,7 +26,7 @@ export async function showCalibrate(events: AsyncIterable<CalibrateEvent>, termi
       const facts = [
         `agreement ${bold(percent(event.tested, 2))} where ${percent(event.agreement, 1)} was asked`,
         `mean layer ${event.meanLayer.toFixed(1)} of ${event.layers}`,
-        `expected ${bold(`${event.speedup.toFixed(2)} ×`)} full depth here`,
+        `${bold(`${event.speedup.toFixed(2)} ×`)} as fast as full depth here`,
       ];
       out.write(`\n${facts.join(dim(' · '))}\n`);
     }

@@ -10,7 +10,6 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 import { measureCosts } from '../decoding/costs.ts';
 import { decode } from '../decoding/decode.ts';
 import { fitGate, opens, type Gate } from '../decoding/gate.ts';
-import { greedy } from '../decoding/sampler.ts';
 import {
   calibrate as findThresholds,
   leastChance,
@@ -28,6 +27,7 @@ import type { StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, saveCalibration, type StoredGate } from '../tuning/checkpoint.ts';
 import type { Windows } from '../tuning/features.ts';
 import { inStreamOrder, runtimeOptions, type Running } from './backbone.ts';
+import { fullDepth, leastSpeedup, tryOut } from './calibrate-trial.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 import { readText, windowsOf } from './text.ts';
 
@@ -95,14 +95,19 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
     const { agreement, certainty } = options;
     const found = findThresholds(heard, final, costs, { agreement, confidence: certainty });
     const gates = findGates(heard, final, costs, found.thresholds);
+    yield { type: 'phase', phase: 'generate', detail: 'texts with these thresholds and at full depth, in turn' };
+    const trial = await tryOut(model, held, running, tokenizer, prompts, found.thresholds, gates);
+    signal.throwIfAborted();
+    const pays = trial >= leastSpeedup;
+    const thresholds = pays ? found.thresholds : {};
     const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
 
     for (const message of warnings) yield { type: 'warning', message };
     saveCalibration(directory, {
       step: held.step,
       agreement,
-      thresholds: found.thresholds,
-      gates: Object.fromEntries([...gates].map(([exit, gate]) => [exit, toStored(gate)])),
+      thresholds,
+      gates: pays ? Object.fromEntries([...gates].map(([exit, gate]) => [exit, toStored(gate)])) : {},
     });
     yield { type: 'saved', path: directory, files: [infoFile] };
     yield {
@@ -110,16 +115,16 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
       tokens: final.length,
       agreement,
       certainty,
-      tested: found.agreement,
+      tested: pays ? found.agreement : 1,
       exits: exits.map((exit, k) => ({
         exit: exitId(exit),
         layer: exit.layer,
-        threshold: found.thresholds[exitId(exit)] ?? null,
+        threshold: thresholds[exitId(exit)] ?? null,
         milliseconds: costs.readings[k]!,
       })),
-      meanLayer: meanLayer(exits, gated, found.thresholds, layers, final.length),
+      meanLayer: meanLayer(exits, gated, thresholds, layers, final.length),
       layers,
-      speedup: speedupOf(gated, final, costs, found.thresholds),
+      speedup: pays ? trial : 1,
     };
   } finally {
     for (const close of closing.reverse()) await close();
@@ -143,20 +148,7 @@ function promptsOf(windows: Windows, wanted: number): number[][] {
 /** What the model itself says after each prompt, at full depth. */
 async function continuations(staged: StagedModel, tokenizer: Tokenizer, prompts: number[][]): Promise<Text[]> {
   const said: number[][] = prompts.map(() => []);
-  const events = decode(staged, {
-    prompts,
-    maxTokens: newTokens,
-    policy: { kind: 'confidence', threshold: () => 1 },
-    enabled: () => false,
-    gates: new Map(),
-    sampling: greedy,
-    seed: 0,
-    endOfText: tokenizer.eosIds,
-    stopStrings: [],
-    candidates: 0,
-    drafts: null,
-    codec: tokenizer,
-  });
+  const events = decode(staged, fullDepth(tokenizer, prompts, newTokens));
   for await (const event of events) if (event.type === 'token') said[event.token.sequence]!.push(event.token.id);
   return prompts.map((prompt, i) => ({ prompt, said: said[i]! }));
 }

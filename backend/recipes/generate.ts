@@ -9,10 +9,12 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
 import type { Gate } from '../decoding/gate.ts';
 import type { DraftOptions } from '../decoding/draft.ts';
+import { exitId } from '../exits/spec.ts';
 import type { Policy } from '../decoding/policy.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Calibration, StoredGate } from '../tuning/checkpoint.ts';
-import { openGenerator, type Generator } from './generator.ts';
+import { inStreamOrder } from './backbone.ts';
+import { askedExits, calibratedThresholds, openGenerator, type Generator } from './generator.ts';
 
 /** @throws UserError for a model, checkpoint or prompt that cannot be used. */
 export async function* generate(options: GenerateOptions, signal: AbortSignal): AsyncGenerator<GenerateEvent, void> {
@@ -24,7 +26,7 @@ export async function* generate(options: GenerateOptions, signal: AbortSignal): 
     type: 'ready',
     model: model.name,
     layers: model.spec.layers.length,
-    exits: staged.exits.filter(({ spec }) => spec !== null).map(({ id, layer }) => ({ exit: id, layer })),
+    exits: inStreamOrder(generator.exits).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
     device: device.name,
   };
   const count = decoding.prompts.length;
@@ -42,27 +44,18 @@ function encodePrompt(tokenizer: Tokenizer, text: string, { chat, system }: Gene
 }
 
 function request(options: GenerateOptions, generator: Generator, signal: AbortSignal): DecodeRequest {
-  const { staged, tokenizer, calibration } = generator;
+  const { tokenizer, calibration } = generator;
   if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
-  const unknown = options.disable.find((name) =>
-    staged.exits.every(({ id, layer }) => id !== name && String(layer) !== name),
-  );
-  if (unknown !== undefined && options.exits !== null) {
-    const known = staged.exits.map(({ id }) => id).join(', ');
-    throw userError('bad-argument', `There is no exit "${unknown}" to disable.`, `The exits are ${known}.`);
-  }
-  const isDisabled = (exit: string): boolean =>
-    options.disable.some((name) => name === exit || name === exit.split(':')[0]);
-  // Exits that a calibration leaves out cost more than they save.
-  const calibrated =
-    options.threshold.calibrated && options.policy === 'confidence' ? (calibration?.thresholds ?? null) : null;
+  checkDisabled(options, generator);
+  const isAsked = askedExits(options, calibration);
+  const calibrated = calibratedThresholds(options, calibration);
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
     prompts: options.prompt.map((text) => encodePrompt(tokenizer, text, options)),
     maxTokens: options.maxTokens,
     policy: calibrated ? { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 } : policyOf(options),
-    enabled: (exit) => options.mode === 'fast' && !isDisabled(exit) && (!calibrated || exit in calibrated),
-    drafts: draftsOf(options, isDisabled),
+    enabled: (exit) => options.mode === 'fast' && isAsked(exit),
+    drafts: draftsOf(options, isAsked),
     gates: calibrated && calibration ? gatesOf(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,
@@ -74,6 +67,16 @@ function request(options: GenerateOptions, generator: Generator, signal: AbortSi
   };
 }
 
+function checkDisabled({ disable, exits, mode, candidates }: GenerateOptions, generator: Generator): void {
+  // At full depth exits are not even opened.
+  if (exits === null || (mode === 'full' && candidates === 0)) return;
+  const known = generator.exits.map((exit) => ({ id: exitId(exit), layer: String(exit.layer) }));
+  const unknown = disable.find((name) => known.every(({ id, layer }) => id !== name && layer !== name));
+  if (unknown === undefined) return;
+  const ids = known.map(({ id }) => id).join(', ');
+  throw userError('bad-argument', `There is no exit "${unknown}" to disable.`, `The exits are ${ids}.`);
+}
+
 export function gatesOf({ gates }: Calibration): Map<string, Gate> {
   const read = ([exit, { weights, bias, least }]: [string, StoredGate]): [string, Gate] => {
     const bytes = Uint8Array.from(Buffer.from(weights, 'base64'));
@@ -83,9 +86,9 @@ export function gatesOf({ gates }: Calibration): Map<string, Gate> {
 }
 
 /** The text drafts in both modes; exits only where the final exit has the last word. */
-function draftsOf({ mode, drafts }: GenerateOptions, isDisabled: (exit: string) => boolean): DraftOptions | null {
+function draftsOf({ mode, drafts }: GenerateOptions, isAsked: (exit: string) => boolean): DraftOptions | null {
   if (mode === 'full' || drafts === 0) return null;
-  return { lookup: true, exits: (exit) => mode === 'lossless' && !isDisabled(exit), limit: drafts };
+  return { lookup: true, exits: (exit) => mode === 'lossless' && isAsked(exit), limit: drafts };
 }
 
 function policyOf({ policy, threshold, patience }: GenerateOptions): Policy {

@@ -7,10 +7,11 @@ import { join } from 'node:path';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { newMemory, type DecodeMemory } from '../decoding/decode.ts';
+import type { ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { placeOn, placeStagedModel } from '../runtime/devices-fallback.ts';
 import { chooseDevice, type Device } from '../runtime/devices.ts';
-import { noExits } from '../runtime/open.ts';
+import { noExits, onlyExits } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, parametersFile, type Calibration } from '../tuning/checkpoint.ts';
 import { runtimeOptions } from './backbone.ts';
@@ -20,6 +21,8 @@ export interface Generator {
   readonly model: Model;
   readonly tokenizer: Tokenizer;
   readonly staged: StagedModel;
+  /** Every exit of the checkpoint, whether these options ask it or not. */
+  readonly exits: readonly ExitSpec[];
   readonly calibration: Calibration | null;
   readonly device: Device;
   readonly memory: DecodeMemory;
@@ -37,7 +40,9 @@ export async function openGenerator(options: GenerateOptions, signal: AbortSigna
   // At full depth the stages are only cut where somebody wants to see what the exits say.
   const exits = options.mode !== 'full' || options.candidates > 0 ? options.exits : null;
   const { model, device, precision, threads } = options;
-  const key = JSON.stringify([model, state(model), exits, exits && checkpointState(exits), device, precision, threads]);
+  const { mode, policy, threshold, disable, candidates } = options;
+  const asked = exits && [checkpointState(exits), mode, policy, threshold.calibrated, disable, candidates > 0];
+  const key = JSON.stringify([model, state(model), exits, asked, device, precision, threads]);
   if (kept?.key === key) return kept.generator;
   await releaseGenerator();
   const generator = await open(options, exits, signal);
@@ -60,15 +65,32 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
     const device = await chooseDevice(options.device, signal);
     const messages: string[] = [];
     const placement = placeOn(device, (message) => void messages.push(message));
-    const staged = await placeStagedModel(placement, model, exits, runtimeOptions(options));
-    const { calibration } = exits;
+    const { specs, calibration } = exits;
+    const isAsked = options.candidates > 0 ? () => true : askedExits(options, calibration);
+    const staged = await placeStagedModel(placement, model, onlyExits(exits, isAsked), runtimeOptions(options));
     const memory = newMemory(staged);
-    return { model, tokenizer, staged, calibration, device, memory, warnings: () => messages.splice(0) };
+    const warnings = (): string[] => messages.splice(0);
+    return { model, tokenizer, staged, exits: specs, calibration, device, memory, warnings };
   } catch (error) {
     model.close();
     throw error;
   }
 }
+
+/** Which exits decide or draft under these options. Those that a calibration leaves out cost more than they save. */
+export function askedExits(options: GenerateOptions, calibration: Calibration | null): (exit: string) => boolean {
+  const thresholds = options.mode === 'fast' ? calibratedThresholds(options, calibration) : null;
+  return (exit) =>
+    !options.disable.some((name) => name === exit || name === exit.split(':')[0]) &&
+    (thresholds === null || exit in thresholds);
+}
+
+/** Those of the calibration, where there is one and the options leave thresholds to it. */
+export const calibratedThresholds = (
+  { threshold, policy }: GenerateOptions,
+  calibration: Calibration | null,
+): Calibration['thresholds'] | null =>
+  threshold.calibrated && policy === 'confidence' ? (calibration?.thresholds ?? null) : null;
 
 /** Changes when a file does. */
 function state(path: string): string {

@@ -25,6 +25,12 @@ export interface ExitSet {
 
 export const noExits: ExitSet = { specs: [], parameters: new Map() };
 
+/** The exits that are wanted, by id. A model is cut at its exits, and every cut costs. */
+export const onlyExits = <T extends ExitSet>(exits: T, isWanted: (exit: string) => boolean): T => ({
+  ...exits,
+  specs: exits.specs.filter((exit) => isWanted(exitId(exit))),
+});
+
 /** A model cut at its exits, ready to decode. */
 export async function openStagedModel(
   model: Model,

@@ -13,7 +13,7 @@ import type { Gate } from '../../../backend/decoding/gate.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { gatesOf } from '../../../backend/recipes/generate.ts';
 import { readExits, type OpenedExits } from '../../../backend/recipes/opened.ts';
-import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
+import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import type { Calibration } from '../../../backend/tuning/checkpoint.ts';
 import { parseOptions } from '../../../protocol/options.ts';
@@ -76,15 +76,19 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     const exits = await readExits(options.exits ?? (await tunedExits(file)), model);
     const plain = await openStagedModel(model, noExits, { arithmetic, threads });
     const staged = await openStagedModel(model, exits, { arithmetic, threads });
+    // As generating opens it: cut only where the calibration asks.
+    const isAsked = (exit: string): boolean => exit in (exits.calibration?.thresholds ?? {});
+    const calibrated = await openStagedModel(model, onlyExits(exits, isAsked), { arithmetic, threads });
     closing.push(
       () => plain.dispose(),
       () => staged.dispose(),
+      () => calibrated.dispose(),
     );
     const prompts = Array.from(
       { length: options.isDraft ? options.rounds : Math.max(fewestPrompts, options.rounds) },
       (_, i) => promptOf(tokenizer, promptTokens, i),
     );
-    const ways = waysOf(plain, staged, exits, tokenizer, prompts);
+    const ways = waysOf({ plain, staged, calibrated }, exits, tokenizer, prompts);
     const contestants = ways.map(({ contestant }) => contestant);
     if (file.endsWith('.gguf') && (await installLlama())) {
       const contextSize = promptTokens + newTokens + 8;
@@ -130,8 +134,7 @@ export async function tunedExits(file: string): Promise<string> {
 }
 
 function waysOf(
-  plain: StagedModel,
-  staged: StagedModel,
+  { plain, staged, calibrated: asCalibrated }: Readonly<Record<'plain' | 'staged' | 'calibrated', StagedModel>>,
   { calibration }: OpenedExits,
   tokenizer: Tokenizer,
   prompts: readonly (readonly number[])[],
@@ -153,7 +156,7 @@ function waysOf(
   const gates = calibration ? gatesOf(calibration) : new Map<string, Gate>();
   const lookup: DraftOptions = { lookup: true, exits: () => false, limit: draftLimit };
   const fast = (name: string, thresholdOf: (exit: string) => number | undefined, drafts = true): Way =>
-    way(name, 'fast', staged, {
+    way(name, 'fast', thresholdOf === calibrated ? asCalibrated : staged, {
       // An exit without a threshold costs more than it saves, says the calibration.
       enabled: (exit) => thresholdOf(exit) !== undefined,
       policy: { kind: 'confidence', threshold: (exit) => thresholdOf(exit) ?? 1 },

@@ -8,7 +8,7 @@ import { parseOptions } from '../../../protocol/options.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 import { calibrate } from '../../../backend/recipes/calibrate.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
-import { releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
 import { openCheckpoint, saveCalibration } from '../../../backend/tuning/checkpoint.ts';
 
@@ -92,6 +92,19 @@ test('a calibration decides which exits are asked and how sure they must be', as
   const gates = { '11:lens': { weights, bias: -1, least: 0.5 } };
   saveCalibration(out, { step: stepOf(), agreement: 0.5, thresholds: { '11:lens': 0.2 }, gates });
   expect((await written()).every(({ exit }) => exit === 'final')).toBe(true);
+}, 120_000);
+
+test('a model is cut only at exits that are asked', async () => {
+  const opened = async (different: Record<string, unknown>): Promise<string[]> => {
+    const given = { model, exits: out, prompt: ['a'], device: 'cpu', ...different };
+    return (await openGenerator(parseOptions('generate', given), signal)).staged.exits.map(({ id }) => id);
+  };
+  saveCalibration(out, { step: stepOf(), agreement: 0.5, thresholds: { '11:lens': 0.2 }, gates: {} });
+  expect(await opened({})).toEqual(['11:lens', 'final']);
+  expect(await opened({ threshold: '0.5' })).toEqual(['2:lens', '11:lens', 'final']);
+  expect(await opened({ threshold: '0.5', disable: ['11'] })).toEqual(['2:lens', 'final']);
+  expect(await opened({ candidates: 2 })).toEqual(['2:lens', '11:lens', 'final']);
+  expect(await opened({ mode: 'full' })).toEqual(['final']);
 }, 120_000);
 
 test('a promise that nothing but the full model keeps asks no exit', async () => {
