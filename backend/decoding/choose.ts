@@ -45,6 +45,15 @@ export interface ChooseOptions {
   readonly candidates: number;
 }
 
+/** What an exit said of one position, and whether the position may leave there. */
+interface Said {
+  readonly exit: ExitPoint;
+  readonly readout: Readout;
+  /** `[vocabulary]`, where sampling asks for it. */
+  readonly logits: Float32Array | null;
+  readonly mayLeave: boolean;
+}
+
 /** Choices of each row: as many as were right drafts, and one more. */
 export async function choose(
   model: StagedModel,
@@ -59,43 +68,60 @@ export async function choose(
   const lengths = blocks.map(({ drafts }) => drafts.length + 1);
   const choices: Omit<Choice, 'opinions'>[][] = blocks.map(() => []);
   const isDone = blocks.map(() => false);
-  const said = lengths.map((length) => Array.from({ length }, (): { exit: ExitPoint; readout: Readout }[] => []));
+  const said = lengths.map((length) => Array.from({ length }, (): Said[] => []));
 
   for (const [k, exit] of model.exits.entries()) {
     const isFinal = exit.spec === null;
     const asked = [...blocks.keys()].filter((row) => wantsOpinions || !isDone[row]);
     if (asked.length === 0) break;
-    const mayLeave = isFinal || options.enabled(exit.id);
-    if (!mayLeave && !wantsOpinions) continue;
+    const isEnabled = isFinal || options.enabled(exit.id);
+    if (!isEnabled && !wantsOpinions) continue;
     await cache.advance(exit.stages, asked);
-    const gate = wantsOpinions ? undefined : options.gates.get(exit.id);
-    const isOpen = (row: number): boolean =>
-      gate === undefined || opens(gate, cache.state(k, row, lengths[row]! - 1 - choices[row]!.length));
-    const read = asked.filter(isOpen);
+    const gate = options.gates.get(exit.id);
+    /** Of each position that is not decided yet, whether its gate is open. */
+    const open = asked.map((row) =>
+      Array.from({ length: lengths[row]! }, (_, at) => {
+        const isWaiting = isEnabled && at >= choices[row]!.length;
+        return isWaiting && (gate === undefined || opens(gate, cache.state(k, row, lengths[row]! - 1 - at)));
+      }),
+    );
+    const read = asked.filter((_, i) => wantsOpinions || open[i]!.includes(true));
     if (read.length === 0) continue;
     const counts = read.map((row) => lengths[row]!);
     const results = await cache.read(k, read, counts, { logits });
     for (const [i, row] of read.entries()) {
       const { readouts, logits: rows } = results[i]!;
-      while (mayLeave && !isDone[row]) {
+      for (const [at, readout] of readouts.entries()) {
+        const own = rows && rows.subarray(at * model.spec.vocabulary, (at + 1) * model.spec.vocabulary);
+        said[row]![at]!.push({ exit, readout, logits: own, mayLeave: open[asked.indexOf(row)]![at]! });
+      }
+      while (!isDone[row]) {
         const at = choices[row]!.length;
-        const readout = readouts[at]!;
-        const earlier = said[row]![at]!.filter((s) => options.enabled(s.exit.id)).map((s) => s.readout);
-        const leavesHere = isFinal || leaves(options.policy, exit.id, readout, earlier);
-        if (!leavesHere) break;
-        const row_ = rows && rows.subarray(at * model.spec.vocabulary, (at + 1) * model.spec.vocabulary);
-        const token = pick(readout, row_, options.sampling, sequences[row]!);
+        const left = firstToLeave(options.policy, said[row]![at]!);
+        if (!left) break;
+        const token = pick(left.readout, left.logits, options.sampling, sequences[row]!);
         const draft = blocks[row]!.drafts[at] ?? null;
-        choices[row]!.push({ token, exit, readout, draft });
+        choices[row]!.push({ token, exit: left.exit, readout: left.readout, draft });
         if (draft) pace.judged(draft.kind, draft.token === token);
         isDone[row] = draft === null || draft.token !== token;
       }
-      for (const [at, readout] of readouts.entries()) said[row]![at]!.push({ exit, readout });
     }
   }
   return choices.map((row, r) =>
     row.map((choice, at) => ({ ...choice, opinions: wantsOpinions ? said[r]![at]! : [] })),
   );
+}
+
+/**
+ * Where a position leaves, of the exits that have spoken so far, in their order. One that comes up because a draft was right
+ * leaves where it would have left by itself, even if the exits behind have spoken of it in the meantime.
+ */
+function firstToLeave(policy: Policy, said: readonly Said[]): Said | undefined {
+  const able = said.filter(({ mayLeave }) => mayLeave);
+  return able.find(({ exit, readout }, i) => {
+    const earlier = able.slice(0, i).map((one) => one.readout);
+    return exit.spec === null || leaves(policy, exit.id, readout, earlier);
+  });
 }
 
 function pick(readout: Readout, logits: Float32Array | null, sampling: SamplingOptions, sequence: Sequence): number {
