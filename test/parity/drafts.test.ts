@@ -25,9 +25,11 @@ afterAll(async () => {
 });
 
 /** Code that repeats itself, as code does. */
-const { encode } = loadTokenizer(shippedModel);
+const tokenizer = loadTokenizer(shippedModel);
 const prompts = ['left', 'right', 'value'].map((name) =>
-  encode(`export const ${name} = (a: number, b: number): number => a + b;\n`.repeat(2) + `export const ${name}`),
+  tokenizer.encode(
+    `export const ${name} = (a: number, b: number): number => a + b;\n`.repeat(2) + `export const ${name}`,
+  ),
 );
 
 /** Opens for about half of all states, which an untrained guess is enough for. */
