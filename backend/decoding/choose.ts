@@ -79,13 +79,13 @@ export async function choose(
     await cache.advance(exit.stages, asked);
     const gate = options.gates.get(exit.id);
     /** Of each position that is not decided yet, whether its gate is open. */
-    const open = asked.map((row) =>
-      Array.from({ length: lengths[row]! }, (_, at) => {
+    const isOpen = blocks.map((_, row) =>
+      Array.from({ length: asked.includes(row) ? lengths[row]! : 0 }, (_, at) => {
         const isWaiting = isEnabled && at >= choices[row]!.length;
         return isWaiting && (gate === undefined || opens(gate, cache.state(k, row, lengths[row]! - 1 - at)));
       }),
     );
-    const read = asked.filter((_, i) => wantsOpinions || open[i]!.includes(true));
+    const read = asked.filter((row) => wantsOpinions || isOpen[row]!.includes(true));
     if (read.length === 0) continue;
     const counts = read.map((row) => lengths[row]!);
     const results = await cache.read(k, read, counts, { logits });
@@ -93,7 +93,7 @@ export async function choose(
       const { readouts, logits: rows } = results[i]!;
       for (const [at, readout] of readouts.entries()) {
         const own = rows && rows.subarray(at * model.spec.vocabulary, (at + 1) * model.spec.vocabulary);
-        said[row]![at]!.push({ exit, readout, logits: own, mayLeave: open[asked.indexOf(row)]![at]! });
+        said[row]![at]!.push({ exit, readout, logits: own, mayLeave: isOpen[row]![at]! });
       }
       while (!isDone[row]) {
         const at = choices[row]!.length;

@@ -60,12 +60,11 @@ export async function* decode(
   const text = isAlone ? [...prompts[0]!] : [];
   let blocks: readonly Block[] = prompts.map(() => ({ drafts: [] }));
 
-  let drafting = 0;
+  let drafting = started;
   for (let step = 0; sequences.length > 0; step++) {
-    const choosing = performance.now();
     const choices = await choose(model, cache, pace, request, sequences, blocks);
     const decided = choices.reduce((sum, row) => sum + row.length, 0);
-    if (step > 0) pace.decided(decided, drafting + performance.now() - choosing);
+    if (step > 0) pace.decided(decided, performance.now() - drafting);
     if (step === 0) {
       const tokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
       yield { type: 'prompt', tokens, seconds: (performance.now() - started) / 1000 };
@@ -97,11 +96,10 @@ export async function* decode(
     if (kept.length > 0) cache.keep(kept);
     sequences = kept.map((row) => sequences[row]!);
     for (const [row, token] of [...next.values()].entries()) cache.enter(row, [token]);
-    const began = performance.now();
+    drafting = performance.now();
     blocks = request.drafts
       ? await draft(model, cache, pace, request.drafts, request.enabled, sequences)
       : sequences.map(() => ({ drafts: [] }));
-    drafting = performance.now() - began;
   }
   if (isAlone) memory.text = { cache, ids: text.slice(0, cache.position(0)) };
 }

@@ -82,9 +82,10 @@ export function worthwhile(
   saved: number,
 ): number {
   let [best, bestGain, right] = [0, 0, 0];
+  const without = cost(0);
   for (let n = 1; n <= Math.max(0, ...proposals.map((drafts) => drafts.length)); n++) {
     right += proposals.reduce((sum, drafts) => sum + (drafts[n - 1]?.chance ?? 0), 0);
-    const gain = pace.gain(right, saved, cost(n) - cost(0));
+    const gain = pace.gain(right, saved, cost(n) - without);
     if (gain > bestGain) [best, bestGain] = [n, gain];
   }
   return best;

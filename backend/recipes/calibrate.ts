@@ -96,8 +96,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
     const found = findThresholds(heard, final, costs, { agreement, confidence: certainty });
     const gates = findGates(heard, final, costs, found.thresholds);
     yield { type: 'phase', phase: 'generate', detail: 'texts with these thresholds and at full depth, in turn' };
-    const trial = await tryOut(model, held, running, tokenizer, prompts, found.thresholds, gates);
-    signal.throwIfAborted();
+    const trial = await tryOut(model, held, running, tokenizer, prompts, found.thresholds, gates, signal);
     const pays = trial >= leastSpeedup;
     const thresholds = pays ? found.thresholds : {};
     const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
