@@ -55,7 +55,18 @@ export const themes = {
   'high-contrast': 'Default High Contrast',
 } as const;
 
+const kinds = {
+  dark: vscode.ColorThemeKind.Dark,
+  light: vscode.ColorThemeKind.Light,
+  'high-contrast': vscode.ColorThemeKind.HighContrast,
+} as const;
+
+/** Resolves when the editor shows it. A session begins with what it shows before its themes are loaded: only a change takes hold. */
 export async function setTheme(theme: keyof typeof themes): Promise<void> {
   const configuration = vscode.workspace.getConfiguration('workbench');
-  await configuration.update('colorTheme', themes[theme], vscode.ConfigurationTarget.Global);
+  const set = (name: string): Thenable<void> =>
+    configuration.update('colorTheme', name, vscode.ConfigurationTarget.Global);
+  if (configuration.get('colorTheme') === themes[theme]) await set(themes[theme === 'light' ? 'dark' : 'light']);
+  await set(themes[theme]);
+  await until(`the theme ${themes[theme]}`, () => vscode.window.activeColorTheme.kind === kinds[theme]);
 }
