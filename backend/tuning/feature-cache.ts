@@ -46,6 +46,9 @@ export interface FeatureCache {
   close(): void;
 }
 
+/** Directories of caches that this process has open: they are never removed to make room. */
+const inUse = new Set<string>();
+
 const headerBytes = 8;
 const defaultLimit = 8 * 2 ** 30;
 /** Room left to the user's disk. */
@@ -71,6 +74,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
     // A line that a killed writer left unfinished must not swallow the next one.
     fs.writeSync(log, '\n');
     fs.utimesSync(directory, new Date(), new Date());
+    inUse.add(directory);
   } catch (error) {
     trouble = `Hidden states are not kept in ${directory}: ${reason(error)}.`;
   }
@@ -142,6 +146,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
       files.clear();
       if (log !== null) fs.closeSync(log);
       log = null;
+      inUse.delete(directory);
     },
   };
 }
@@ -207,7 +212,10 @@ function readLog(file: string, kept: Map<string, Set<number>>): void {
   }
 }
 
-/** Bytes this cache may still grow by; removes the longest unused of the others until half of the limit is free for it. */
+/**
+ * Bytes this cache may still grow by; removes the longest unused of the others until half of the limit is its own, what it has
+ * taken already included.
+ */
 function roomFor(root: string, own: string, limit: number): number {
   const caches = fs
     .readdirSync(root, { withFileTypes: true })
@@ -219,19 +227,18 @@ function roomFor(root: string, own: string, limit: number): number {
     .sort((a, b) => a.used - b.used);
   const { bavail, bsize } = fs.statfsSync(root);
   let free = bavail * bsize - reserve;
-  let room = limit - caches.reduce((sum, cache) => sum + cache.bytes, 0) - sizeIfNew(root, own, caches);
-  for (const cache of caches) {
-    if (Math.min(room, free) >= limit / 2) break;
-    if (cache.name === own) continue;
+  const taken = sizeOf(path.join(root, own));
+  const others = caches.filter(({ name }) => name !== own);
+  let room = limit - taken - others.reduce((sum, { bytes }) => sum + bytes, 0);
+  for (const cache of others) {
+    if (Math.min(room, free) + taken >= limit / 2) break;
+    if (inUse.has(cache.directory)) continue;
     fs.rmSync(cache.directory, { recursive: true, force: true });
     room += cache.bytes;
     free += cache.bytes;
   }
   return Math.max(0, Math.min(room, free));
 }
-
-const sizeIfNew = (root: string, own: string, caches: readonly { name: string }[]): number =>
-  caches.some((cache) => cache.name === own) ? 0 : sizeOf(path.join(root, own));
 
 /** Bytes really taken: the files have holes. */
 function sizeOf(directory: string): number {

@@ -197,6 +197,15 @@ describe('the feature cache', () => {
     expect(fs.existsSync(old.directory)).toBe(false);
   });
 
+  it('never lets a cache go that is open: a run reads its text and the held-out text side by side', () => {
+    const text = openFeatureCache({ root, key: { ...key, data: 'open' }, limit: 1e6 });
+    text.write(new Map([[0, new Map([['2.end', new Float32Array(300_000)]])]]));
+    fs.utimesSync(text.directory, 1, 1);
+    open(1e6);
+    expect(text.read(0, '2.end', 75_000)).toHaveLength(300_000);
+    expect(fs.existsSync(text.directory)).toBe(true);
+  });
+
   it('works without a disk', async () => {
     const file = path.join(root, 'file');
     fs.writeFileSync(file, '');
