@@ -43,6 +43,12 @@ interface Distribution {
   readonly max: tf.Tensor;
 }
 
+/** What the teacher says to heads with one list of classes: a distribution per token `[tokens, classes]`, and Σ p log p `[tokens, 1]`. */
+interface Lesson {
+  readonly probabilities: tf.Tensor;
+  readonly negentropy: tf.Tensor;
+}
+
 /** Logits (elements) of one chunk, when nothing else is said: 50 MB. */
 const chunkElements = 12.5 * 2 ** 20;
 
@@ -58,7 +64,8 @@ export function targetPairs(classes: Int32Array, chunk: number): Int32Array {
  * Each task's loss summed over its tokens: Σ weight · (crossEntropy · CE + distillation · KL(teacher ‖ exit)), times the
  * exit's own detached max probability where the weighting is `dynamic` (the defer class never counts as probability).
  * Returns `[tasks]`, differentiable in the states and the trained heads. A mean is this divided by the sum of weights.
- * With a shortlist, what the teacher gives to tokens outside it is the target of the defer class.
+ * With a shortlist, what the teacher gives to tokens outside it is the target of the defer class; heads with the same shortlist
+ * tensor share its lessons. The teacher, whose head is wider, goes by `teacherChunk` tokens within each chunk.
  */
 export function headLosses(
   tasks: readonly HeadTask[],
@@ -66,6 +73,7 @@ export function headLosses(
   options: ObjectiveOptions,
   softcap: number | null,
   chunk: number,
+  teacherChunk = chunk,
 ): tf.Tensor {
   const tokens = tasks[0]!.state.shape[0];
   const differentiable = tasks.flatMap(({ state, head, trained }) => (trained ? [state, head] : [state]));
@@ -76,17 +84,19 @@ export function headLosses(
     let earlier: tf.Tensor[] = [];
     for (let begin = 0; begin < tokens; begin += chunk) {
       const size = Math.min(chunk, tokens - begin);
-      const wise = teacher && distribution(rows(after(teacher.state, earlier), begin, size), teacher.head, softcap);
+      const lessons = teacher && lessonsOf(teacher, tasks, begin, size, teacherChunk, softcap, earlier);
       for (const [i, task] of tasks.entries()) {
         const state = rows(after(task.state, earlier), begin, size);
-        const part = tidied(() => headChunk(task, state, begin, wise, options, softcap, headGradients[i]!));
+        const part = tidied(() =>
+          headChunk(task, state, begin, lessons?.get(task.shortlist) ?? null, options, softcap, headGradients[i]!),
+        );
         headGradients[i]?.dispose();
         headGradients[i] = part.headGradient;
         parts[i]!.push(part);
         state.dispose();
         earlier = [part.loss, part.stateGradient, ...(part.headGradient ? [part.headGradient] : [])];
       }
-      if (wise) tf.dispose(Object.values(wise));
+      for (const lesson of lessons?.values() ?? []) tf.dispose(Object.values(lesson));
     }
     const gradients = tasks.flatMap(({ trained }, i) => [
       tf.concat(
@@ -120,7 +130,7 @@ function headChunk(
   task: HeadTask,
   state: tf.Tensor,
   begin: number,
-  teacher: Distribution | null,
+  lesson: Lesson | null,
   options: ObjectiveOptions,
   softcap: number | null,
   headGradient: tf.Tensor | null,
@@ -137,12 +147,11 @@ function headChunk(
   const factor = crossEntropy + distillation;
   let gradient = factor === 1 ? own.exponentials : tf.mul(own.exponentials, factor);
   if (distillation > 0) {
-    if (!teacher) throw new Error('distillation needs a teacher');
-    const wise = task.shortlist ? onShortlist(teacher, task.shortlist) : teacher;
-    const expected = tf.div(tf.sum(tf.mul(wise.exponentials, tf.sub(wise.shifted, own.shifted)), -1, true), wise.sum);
-    tokenLosses.push(tf.mul(tf.add(tf.sub(expected, tf.log(wise.sum)), logSum), distillation));
-    const scale = tf.mul(tf.div(own.sum, wise.sum), distillation);
-    gradient = tf.sub(gradient, tf.mul(wise.exponentials, scale));
+    if (!lesson) throw new Error('distillation needs a teacher');
+    const { probabilities, negentropy } = lesson;
+    const expected = tf.sum(tf.mul(probabilities, own.shifted), -1, true);
+    tokenLosses.push(tf.mul(tf.add(tf.sub(negentropy, expected), logSum), distillation));
+    gradient = tf.sub(gradient, tf.mul(probabilities, tf.mul(own.sum, distillation)));
   }
   if (crossEntropy > 0) {
     const said = tf.reshape(tf.gatherND(own.shifted, targets), [size, 1]);
@@ -181,8 +190,7 @@ function tokenWeights(
 
 function distribution(state: tf.Tensor, head: tf.Tensor, softcap: number | null): Distribution {
   return tidied(() => {
-    const product = tf.matMul(state, head, false, true);
-    const logits = softcap === null ? product : tf.mul(tf.tanh(tf.mul(product, 1 / softcap)), softcap);
+    const logits = headLogits(state, head, softcap);
     const max = tf.max(logits, -1, true);
     const shifted = tf.sub(logits, max);
     const exponentials = tf.exp(shifted);
@@ -190,15 +198,64 @@ function distribution(state: tf.Tensor, head: tf.Tensor, softcap: number | null)
   });
 }
 
-/** A distribution over the vocabulary, on the classes of a shortlist: what is outside goes to the last class. */
-function onShortlist(
-  { exponentials, sum }: Distribution,
-  shortlist: tf.Tensor,
-): Pick<Distribution, 'shifted' | 'exponentials' | 'sum'> {
-  const listed = tf.gather(exponentials, shortlist, 1);
-  const outside = tf.maximum(tf.sub(sum, tf.sum(listed, -1, true)), smallest);
-  const all = tf.concat([listed, outside], -1);
-  return { exponentials: all, shifted: tf.log(tf.maximum(all, smallest)), sum };
+/** The lessons of some tokens for every list of classes among `tasks`, by its tensor. */
+function lessonsOf(
+  teacher: Teacher,
+  tasks: readonly HeadTask[],
+  begin: number,
+  size: number,
+  chunk: number,
+  softcap: number | null,
+  before: readonly tf.Tensor[],
+): Map<tf.Tensor | null, Lesson> {
+  const lists = [...new Set(tasks.map(({ shortlist }) => shortlist))];
+  const parts: Lesson[][] = lists.map(() => []);
+  let earlier = before;
+  for (let from = begin; from < begin + size; from += chunk) {
+    const state = rows(after(teacher.state, earlier), from, Math.min(chunk, begin + size - from));
+    const lessons = tidied(() => {
+      const probabilities = tf.softmax(headLogits(state, teacher.head, softcap));
+      return lists.map((list) => lessonOf(list ? onShortlist(probabilities, list) : probabilities));
+    });
+    state.dispose();
+    lessons.forEach((lesson, i) => parts[i]!.push(lesson));
+    earlier = lessons.flatMap((lesson) => Object.values(lesson) as tf.Tensor[]);
+  }
+  return new Map(lists.map((list, i) => [list, joined(parts[i]!)]));
+}
+
+const lessonOf = (probabilities: tf.Tensor): Lesson => ({
+  probabilities,
+  negentropy: tf.sum(tf.mul(probabilities, tf.log(tf.maximum(probabilities, smallest))), -1, true),
+});
+
+/** The lessons of consecutive tokens as one; disposes of the parts. */
+function joined(parts: readonly Lesson[]): Lesson {
+  if (parts.length === 1) return parts[0]!;
+  const whole = {
+    probabilities: tf.concat(
+      parts.map(({ probabilities }) => probabilities),
+      0,
+    ),
+    negentropy: tf.concat(
+      parts.map(({ negentropy }) => negentropy),
+      0,
+    ),
+  };
+  for (const part of parts) tf.dispose(Object.values(part));
+  return whole;
+}
+
+/** Probabilities over the vocabulary, on the classes of a shortlist: what is outside goes to the last class. */
+function onShortlist(probabilities: tf.Tensor, shortlist: tf.Tensor): tf.Tensor {
+  const listed = tf.gather(probabilities, shortlist, 1);
+  const outside = tf.maximum(tf.sub(1, tf.sum(listed, -1, true)), smallest);
+  return tf.concat([listed, outside], -1);
+}
+
+function headLogits(state: tf.Tensor, head: tf.Tensor, softcap: number | null): tf.Tensor {
+  const product = tf.matMul(state, head, false, true);
+  return softcap === null ? product : tf.mul(tf.tanh(tf.mul(product, 1 / softcap)), softcap);
 }
 
 /** Keeps a logarithm finite; far below what float32 can tell from 0 beside 1. */

@@ -45,6 +45,7 @@ const pieceElements = 2 ** 18;
 export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOptions): StepEngine<Arrays> {
   const { spec, initial, model, objective, optimiser, batch, tokens, threads } = options;
   const chunk = options.chunk ?? chunkTokens(plan.widest);
+  const teacherChunk = Math.min(chunk, options.chunk ?? chunkTokens(spec.vocabulary));
   const sessionOptions: SessionOptions = {
     memory: 'pieces',
     ...(threads === undefined ? {} : { threads }),
@@ -75,8 +76,8 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
     const kinds = group.map((planned, i) => {
       inputs[`features${i}`] = { shape: [batch, tokens, cutWidth(spec, exitCut(planned.exit))] };
       inputs[`targets${i}`] = { shape: [positions, 2], dtype: 'int32' };
-      if (plan.distils && planned.exit.head.kind === 'shortlist') {
-        inputs[`shortlist${i}`] = { shape: [planned.exit.head.tokens.length], dtype: 'int32' };
+      if (plan.distils && planned.list !== null) {
+        inputs[`shortlist${planned.list}`] = { shape: [plan.lists[planned.list]!.length], dtype: 'int32' };
       }
       for (const { name, shape } of planned.parameters) inputs[graphName(planned, i, name)] = { shape };
       for (const name of planned.frozen) inputs[graphName(planned, i, name)] = { shape: model.shape(name) };
@@ -96,9 +97,9 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
         frozen: named(planned, i, planned.frozen),
         targets: tensors[`targets${i}`]!,
         weights: tensors['weights']!,
-        shortlist: tensors[`shortlist${i}`] ?? null,
+        shortlist: tensors[`shortlist${planned.list}`] ?? null,
       }));
-      const result = groupGradients(spec, exits, tensors['final'] ?? null, objective, chunk);
+      const result = groupGradients(spec, exits, tensors['final'] ?? null, objective, chunk, teacherChunk);
       const gradients = group.flatMap((planned, i) =>
         namesOf(planned).map((name): [string, tf.Tensor] => [
           `gradient of ${graphName(planned, i, name)}`,
@@ -154,9 +155,8 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
       for (const [i, planned] of group.entries()) {
         feed(`features${i}`, featuresOf(padded, planned));
         feed(`targets${i}`, targetPairs(targetClasses(padded, planned), chunk));
-        if (`shortlist${i}` in inputs && planned.exit.head.kind === 'shortlist') {
-          feed(`shortlist${i}`, Int32Array.from(planned.exit.head.tokens));
-        }
+        if (plan.distils && planned.list !== null)
+          feed(`shortlist${planned.list}`, Int32Array.from(plan.lists[planned.list]!));
         for (const name of namesOf(planned)) feed(graphName(planned, i, name), parameters.get(name)!);
         for (const name of planned.frozen) feed(graphName(planned, i, name), frozen.get(name)!);
       }

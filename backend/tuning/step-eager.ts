@@ -30,6 +30,7 @@ const parts = ['parameters', 'firstMoments', 'secondMoments'] as const;
 export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions): StepEngine<Tensors> {
   const { spec, initial, model, objective, optimiser, backend } = options;
   const chunk = options.chunk ?? chunkTokens(plan.widest);
+  const teacherChunk = Math.min(chunk, options.chunk ?? chunkTokens(spec.vocabulary));
   const on = <T>(compute: () => T): T => withBackend(backend, compute);
   const listed = plan.exits.flatMap(({ parameters }) => parameters);
   const shapes = new Map(listed.map(({ name, shape }) => [name, [...shape]]));
@@ -66,23 +67,18 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
           return tensor;
         };
         const weights = input(targetWeights(batch), [positions, 1]);
-        const exits = group.map((planned): ExitTensors => {
-          const { head } = planned.exit;
-          return {
-            exit: planned.exit,
-            features: input(featuresOf(batch, planned), [...size, featuresOf(batch, planned).length / positions]),
-            trained: select(held.parameters, namesOf(planned)),
-            frozen: select(frozen, planned.frozen),
-            targets: input(targetPairs(targetClasses(batch, planned), chunk), [positions, 2]),
-            weights,
-            shortlist:
-              plan.distils && head.kind === 'shortlist'
-                ? input(Int32Array.from(head.tokens), [head.tokens.length])
-                : null,
-          };
-        });
+        const lists = plan.distils ? plan.lists.map((list) => input(Int32Array.from(list), [list.length])) : [];
+        const exits = group.map((planned): ExitTensors => ({
+          exit: planned.exit,
+          features: input(featuresOf(batch, planned), [...size, featuresOf(batch, planned).length / positions]),
+          trained: select(held.parameters, namesOf(planned)),
+          frozen: select(frozen, planned.frozen),
+          targets: input(targetPairs(targetClasses(batch, planned), chunk), [positions, 2]),
+          weights,
+          shortlist: planned.list === null ? null : (lists[planned.list] ?? null),
+        }));
         const final = plan.distils ? input(finalOf(batch), [...size, spec.hidden]) : null;
-        const result = groupGradients(spec, exits, final, objective, chunk);
+        const result = groupGradients(spec, exits, final, objective, chunk, teacherChunk);
         tf.dispose(inputs);
         return result;
       });

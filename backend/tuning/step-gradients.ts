@@ -21,6 +21,7 @@ export interface ExitTensors {
   /** See `HeadTask`. */
   readonly targets: tf.Tensor;
   readonly weights: tf.Tensor;
+  /** The same tensor for exits with the same list. */
   readonly shortlist: tf.Tensor | null;
 }
 
@@ -43,6 +44,7 @@ export function groupGradients(
   final: tf.Tensor | null,
   objective: ObjectiveOptions,
   chunk: number,
+  teacherChunk: number,
 ): GroupGradients {
   const names = group.flatMap(({ trained }) => [...trained.keys()]);
   const values = group.flatMap(({ trained }) => [...trained.values()]);
@@ -65,7 +67,7 @@ export function groupGradients(
       state: tf.reshape(final, [-1, spec.hidden]),
       head: group[0]!.frozen.get('lm_head.weight')!,
     };
-    losses = tf.keep(headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk));
+    losses = tf.keep(headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk, teacherChunk));
     return tf.sum(losses);
   };
   const { value, grads } = tf.valueAndGrads(total)(values);

@@ -33,13 +33,17 @@ export interface PlannedExit {
   readonly frozen: readonly string[];
   /** Class of each token id; null where classes are the token ids. */
   readonly classes: Int32Array | null;
+  /** Which of the plan's shortlists it has; null for none. */
+  readonly list: number | null;
 }
 
 export interface StepPlan {
   readonly exits: readonly PlannedExit[];
   /** Exits that go through one pass: each by itself, or all where they share a teacher and its logits. */
   readonly groups: readonly (readonly PlannedExit[])[];
-  /** The widest set of classes of any head in a pass, the teacher's included: what bounds a chunk. */
+  /** The different shortlists of the exits. */
+  readonly lists: readonly (readonly number[])[];
+  /** The widest set of classes of any exit's head: what bounds a chunk. */
   readonly widest: number;
   readonly distils: boolean;
 }
@@ -56,6 +60,9 @@ const sharedPassBytes = 2 ** 28;
  */
 export function planStep({ spec, exits, initial, model, objective }: StepOptions): StepPlan {
   const distils = objective.distillation > 0;
+  const lists = new Map<string, readonly number[]>();
+  for (const { head } of exits) if (head.kind === 'shortlist') lists.set(head.tokens.join(), head.tokens);
+  const keys = [...lists.keys()];
   const planned = exits.map((exit): PlannedExit => ({
     exit,
     id: exitId(exit),
@@ -63,6 +70,7 @@ export function planStep({ spec, exits, initial, model, objective }: StepOptions
     parameters: exitParameters(spec, exit, model),
     frozen: frozenParameters(exit, model, distils),
     classes: exit.head.kind === 'shortlist' ? shortlistClasses(exit.head.tokens, spec.vocabulary) : null,
+    list: exit.head.kind === 'shortlist' ? keys.indexOf(exit.head.tokens.join()) : null,
   }));
   checkParameters(
     planned.flatMap(({ parameters }) => parameters),
@@ -74,7 +82,8 @@ export function planStep({ spec, exits, initial, model, objective }: StepOptions
   return {
     exits: planned,
     groups: distils && bytes <= sharedPassBytes ? [planned] : planned.map((exit) => [exit]),
-    widest: Math.max(...widths, distils ? spec.vocabulary : 0),
+    lists: [...lists.values()],
+    widest: Math.max(...widths),
     distils,
   };
 }

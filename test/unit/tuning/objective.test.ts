@@ -61,6 +61,7 @@ function computed(
   options: ObjectiveOptions,
   softcap: number | null,
   chunk: number,
+  teacherChunk = chunk,
 ): {
   losses: number[];
   gradients: Float32Array[];
@@ -93,6 +94,7 @@ function computed(
         options,
         softcap,
         chunk,
+        teacherChunk,
       );
     // Different factors show that each loss sends back its own gradient.
     const factors = tf.tensor(problems.map((_, i) => i + 1));
@@ -124,12 +126,13 @@ describe.each([
 ] as const)('%s', (_, weights) => {
   describe.each(['uniform', 'dynamic'] as const)('%s', (weighting) => {
     test.each([
-      ['one chunk', null, tokens],
-      ['uneven chunks', null, 3],
-      ['uneven chunks, capped logits', 2.5, 3],
-    ] as const)('%s', (_, softcap, chunk) => {
+      ['one chunk', null, tokens, tokens],
+      ['uneven chunks', null, 3, 3],
+      ['uneven chunks, those of the teacher smaller', null, 5, 2],
+      ['uneven chunks, capped logits', 2.5, 3, 3],
+    ] as const)('%s', (_, softcap, chunk, teacherChunk) => {
       const options = { ...weights, weighting };
-      const { losses, gradients } = computed([whole, short], true, options, softcap, chunk);
+      const { losses, gradients } = computed([whole, short], true, options, softcap, chunk, teacherChunk);
       for (const [i, problem] of [whole, short].entries()) {
         const loss = reference(problem, problem, options, softcap);
         expect(Math.abs(losses[i]! - loss)).toBeLessThan(2e-6 * loss);
