@@ -87,12 +87,15 @@ export async function choose(
     );
     const read = asked.filter((row) => wantsOpinions || isOpen[row]!.includes(true));
     if (read.length === 0) continue;
-    const counts = read.map((row) => lengths[row]!);
+    // What is decided already need not be heard again.
+    const from = read.map((row) => (wantsOpinions ? 0 : choices[row]!.length));
+    const counts = read.map((row, i) => lengths[row]! - from[i]!);
     const results = await cache.read(k, read, counts, { logits });
     for (const [i, row] of read.entries()) {
       const { readouts, logits: rows } = results[i]!;
-      for (const [at, readout] of readouts.entries()) {
-        const own = rows && rows.subarray(at * model.spec.vocabulary, (at + 1) * model.spec.vocabulary);
+      for (const [n, readout] of readouts.entries()) {
+        const at = from[i]! + n;
+        const own = rows && rows.subarray(n * model.spec.vocabulary, (n + 1) * model.spec.vocabulary);
         said[row]![at]!.push({ exit, readout, logits: own, mayLeave: isOpen[row]![at]! });
       }
       while (!isDone[row]) {
