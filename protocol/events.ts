@@ -40,9 +40,9 @@ export interface StepEvent {
   tokens: number;
   tokensPerSecond: number;
   learningRate: number;
-  /** Total = Σ exit weight · exit loss. */
+  /** What is minimised: Σ exit weight · exit loss. */
   loss: number;
-  /** By exit id. */
+  /** Cross-entropy with the true next tokens by exit id, whatever the exits learn from. */
   losses: Record<string, number>;
   gradientNorms: Record<string, number>;
   secondsLeft: number;

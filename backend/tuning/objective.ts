@@ -60,10 +60,17 @@ export function targetPairs(classes: Int32Array, chunk: number): Int32Array {
   return Int32Array.from({ length: 2 * classes.length }, (_, i) => (i % 2 ? classes[i >> 1]! : (i >> 1) % chunk));
 }
 
+export interface HeadLosses {
+  /** `[tasks]`, differentiable in the states and the trained heads. */
+  readonly losses: tf.Tensor;
+  /** What is comparable whatever is learned from: the plain cross-entropy with the targets, summed; `[tasks]`, not differentiable. */
+  readonly crossEntropies: tf.Tensor;
+}
+
 /**
  * Each task's loss summed over its tokens: Σ weight · (crossEntropy · CE + distillation · KL(teacher ‖ exit)), times the
  * exit's own detached max probability where the weighting is `dynamic` (the defer class never counts as probability).
- * Returns `[tasks]`, differentiable in the states and the trained heads. A mean is this divided by the sum of weights.
+ * A mean is this divided by the sum of weights.
  * With a shortlist, what the teacher gives to tokens outside it is the target of the defer class; heads with the same shortlist
  * tensor share its lessons. The teacher, whose head is wider, goes by `teacherChunk` tokens within each chunk.
  */
@@ -74,10 +81,10 @@ export function headLosses(
   softcap: number | null,
   chunk: number,
   teacherChunk = chunk,
-): tf.Tensor {
+): HeadLosses {
   const tokens = tasks[0]!.state.shape[0];
   const differentiable = tasks.flatMap(({ state, head, trained }) => (trained ? [state, head] : [state]));
-  const losses = tf.customGrad((...args) => {
+  const both = tf.customGrad((...args) => {
     const save = args.at(-1) as tf.GradSaveFunc;
     const parts: ChunkResult[][] = tasks.map(() => []);
     const headGradients: (tf.Tensor | null)[] = tasks.map(() => null);
@@ -94,7 +101,7 @@ export function headLosses(
         headGradients[i] = part.headGradient;
         parts[i]!.push(part);
         state.dispose();
-        earlier = [part.loss, part.stateGradient, ...(part.headGradient ? [part.headGradient] : [])];
+        earlier = [part.loss, part.crossEntropy, part.stateGradient, ...(part.headGradient ? [part.headGradient] : [])];
       }
       for (const lesson of lessons?.values() ?? []) tf.dispose(Object.values(lesson));
     }
@@ -108,18 +115,25 @@ export function headLosses(
     ]);
     save(gradients);
     return {
-      value: tf.concat(parts.map((each) => tf.reshape(sumOf(each.map(({ loss }) => loss)), [1]))),
+      value: tf.concat(
+        (['loss', 'crossEntropy'] as const).flatMap((kind) =>
+          parts.map((each) => tf.reshape(sumOf(each.map((part) => part[kind])), [1])),
+        ),
+      ),
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
         const owners = tasks.flatMap(({ trained }, i) => (trained ? [i, i] : [i]));
         return saved.map((gradient, k) => tf.mul(gradient, tf.slice(dy, [owners[k]!], [1])));
       },
     };
   });
-  return losses(...differentiable);
+  const values = both(...differentiable);
+  const count = tasks.length;
+  return { losses: tf.slice(values, [0], [count]), crossEntropies: tf.slice(values, [count], [count]) };
 }
 
 interface ChunkResult {
   readonly loss: tf.Tensor;
+  readonly crossEntropy: tf.Tensor;
   /** `[tokens of the chunk, hidden]`. */
   readonly stateGradient: tf.Tensor;
   /** Of this chunk and all before it: `[hidden, classes]`. */
@@ -140,7 +154,9 @@ function headChunk(
   const targets = rows(task.targets, begin, size);
   const own = distribution(state, task.head, softcap);
   const logSum = tf.log(own.sum);
-  const weights = tokenWeights(rows(task.weights, begin, size), own, task.shortlist !== null, options);
+  const counted = rows(task.weights, begin, size);
+  const weights = tokenWeights(counted, own, task.shortlist !== null, options);
+  const surprise = tf.sub(logSum, tf.reshape(tf.gatherND(own.shifted, targets), [size, 1]));
 
   const tokenLosses: tf.Tensor[] = [];
   // S times the gradient of the token's loss with respect to its logits.
@@ -154,8 +170,7 @@ function headChunk(
     gradient = tf.sub(gradient, tf.mul(probabilities, tf.mul(own.sum, distillation)));
   }
   if (crossEntropy > 0) {
-    const said = tf.reshape(tf.gatherND(own.shifted, targets), [size, 1]);
-    tokenLosses.push(tf.mul(tf.sub(logSum, said), crossEntropy));
+    tokenLosses.push(tf.mul(surprise, crossEntropy));
     const corrected = tf.sub(tf.gatherND(gradient, targets), tf.mul(tf.reshape(own.sum, [size]), crossEntropy));
     gradient = tf.tensorScatterUpdate(gradient, targets, corrected);
   }
@@ -168,6 +183,7 @@ function headChunk(
   const partial = task.trained ? tf.matMul(tf.mul(state, scale), gradient, true, false) : null;
   return {
     loss: tf.sum(tf.mul(weights, sumOf(tokenLosses))),
+    crossEntropy: tf.sum(tf.mul(counted, surprise)),
     stateGradient: tf.mul(tf.matMul(gradient, task.head), scale),
     headGradient: partial && headGradient ? tf.add(headGradient, partial) : partial,
   };

@@ -106,7 +106,8 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
           result.gradients.get(name)!,
         ]),
       );
-      return { losses: result.losses, squares: result.squares, ...Object.fromEntries(gradients) };
+      const { losses, crossEntropies, squares } = result;
+      return { losses, crossEntropies, squares, ...Object.fromEntries(gradients) };
     });
   }
 
@@ -163,6 +164,7 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
       const results = await session.run(feeds);
       return group.map((planned, i) => ({
         loss: numbersOf(results, 'losses')[i]!,
+        crossEntropy: numbersOf(results, 'crossEntropies')[i]!,
         squares: numbersOf(results, 'squares')[i]!,
         gradient: new Map(
           namesOf(planned).map((name) => [name, numbersOf(results, `gradient of ${graphName(planned, i, name)}`)]),

@@ -57,7 +57,7 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
 
   return {
     async differentiate(group, batch) {
-      const { losses, squares, gradients } = on(() => {
+      const { losses, crossEntropies, squares, gradients } = on(() => {
         const size = [batch.batch, batch.tokens];
         const positions = batch.batch * batch.tokens;
         const inputs: tf.Tensor[] = [];
@@ -82,11 +82,13 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
         tf.dispose(inputs);
         return result;
       });
-      const [lossValues, squareValues] = await Promise.all([losses.data(), squares.data()]);
-      tf.dispose([losses, squares]);
+      const read = [losses, crossEntropies, squares];
+      const [lossValues, crossEntropyValues, squareValues] = await Promise.all(read.map((tensor) => tensor.data()));
+      tf.dispose(read);
       return group.map((planned, i) => ({
-        loss: lossValues[i]!,
-        squares: squareValues[i]!,
+        loss: lossValues![i]!,
+        crossEntropy: crossEntropyValues![i]!,
+        squares: squareValues![i]!,
         gradient: select(gradients as Tensors, namesOf(planned)),
       }));
     },

@@ -7,7 +7,7 @@ import { tensorOps } from '../autodiff/ops.ts';
 import { exitState, headPath } from '../exits/forward.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
-import { headLosses, type HeadTask, type Teacher } from './objective.ts';
+import { headLosses, type HeadLosses, type HeadTask, type Teacher } from './objective.ts';
 import type { ObjectiveOptions } from './types.ts';
 
 /** One exit of a group and its tensors. */
@@ -28,6 +28,8 @@ export interface ExitTensors {
 export interface GroupGradients {
   /** Each exit's loss summed over target tokens: `[exits]`. */
   readonly losses: tf.Tensor;
+  /** Each exit's plain cross-entropy with the targets, summed: `[exits]`. */
+  readonly crossEntropies: tf.Tensor;
   /** Sum of the squares of each exit's gradient: `[exits]`. */
   readonly squares: tf.Tensor;
   /** Gradients of those sums by parameter name, of all exits. */
@@ -48,7 +50,7 @@ export function groupGradients(
 ): GroupGradients {
   const names = group.flatMap(({ trained }) => [...trained.keys()]);
   const values = group.flatMap(({ trained }) => [...trained.values()]);
-  let losses: tf.Tensor | null = null;
+  let heard: HeadLosses | null = null;
   const total = (...current: tf.Tensor[]): tf.Scalar => {
     const byName = new Map(names.map((name, i) => [name, current[i]!]));
     const tasks = group.map((each): HeadTask => {
@@ -67,8 +69,10 @@ export function groupGradients(
       state: tf.reshape(final, [-1, spec.hidden]),
       head: group[0]!.frozen.get('lm_head.weight')!,
     };
-    losses = tf.keep(headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk, teacherChunk));
-    return tf.sum(losses);
+    heard = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk, teacherChunk);
+    tf.keep(heard.losses);
+    tf.keep(heard.crossEntropies);
+    return tf.sum(heard.losses);
   };
   const { value, grads } = tf.valueAndGrads(total)(values);
   value.dispose();
@@ -84,7 +88,7 @@ export function groupGradients(
       }),
     ),
   );
-  return { losses: losses!, squares, gradients };
+  return { ...heard!, squares, gradients };
 }
 
 /** Sums along rows first: one long sum of float32 loses digits. */

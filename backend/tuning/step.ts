@@ -17,11 +17,8 @@ export type { StepOptions } from './step-plan.ts';
 
 /** What a step asks of the machine. `G` is an exit's gradient, which belongs to whoever holds it last. */
 export interface StepEngine<G> {
-  /** The summed loss of each exit of a group, and the gradient of that sum with its sum of squares. */
-  differentiate(
-    group: readonly PlannedExit[],
-    batch: StepBatch,
-  ): Promise<{ loss: number; squares: number; gradient: G }[]>;
+  /** The summed loss of each exit of a group, its summed cross-entropy, and the gradient of the loss with its sum of squares. */
+  differentiate(group: readonly PlannedExit[], batch: StepBatch): Promise<(Sums & { squares: number; gradient: G })[]>;
   /** total + factor · gradient, in place of both; `total` null is zero. */
   accumulate(total: G | null, gradient: G, factor: number): Promise<{ squares: number; gradient: G }>;
   /** AdamW with scale · gradient as update number `update` (from 1); uses the gradient up. */
@@ -44,10 +41,15 @@ export async function createEagerStep(options: StepOptions & EagerOptions): Prom
   return tuningStep(plan, eagerEngine(plan, options), options.optimiser, options.exits);
 }
 
-/** What has been accumulated of one exit since the last update. */
-interface Pending<G> {
-  readonly gradient: G;
+/** Sums over target tokens. */
+interface Sums {
   readonly loss: number;
+  readonly crossEntropy: number;
+}
+
+/** What has been accumulated of one exit since the last update. */
+interface Pending<G> extends Sums {
+  readonly gradient: G;
 }
 
 /** A gradient that waits for its update; `scale` turns it into the gradient of the mean loss. */
@@ -84,24 +86,27 @@ function tuningStep<G>(
     async accumulate(batch, settings) {
       const own = targetCount(batch);
       const losses = new Map<string, number>();
+      const crossEntropies = new Map<string, number>();
       const gradientNorms = new Map<string, number>();
       for (const group of plan.groups) {
         const results = await engine.differentiate(group, batch);
         for (const [i, { id }] of group.entries()) {
-          const { loss, gradient } = results[i]!;
+          const { loss, crossEntropy, gradient } = results[i]!;
           const before = pending.get(id);
           const total = await engine.accumulate(before?.gradient ?? null, gradient, weightOf(settings, id));
-          pending.set(id, { gradient: total.gradient, loss: (before?.loss ?? 0) + loss });
+          pending.set(id, { gradient: total.gradient, ...plus(results[i]!, before) });
           losses.set(id, mean(loss, own));
+          crossEntropies.set(id, mean(crossEntropy, own));
           gradientNorms.set(id, mean(Math.sqrt(total.squares), count + own));
         }
       }
       count += own;
-      return { losses, gradientNorms };
+      return { losses, crossEntropies, gradientNorms };
     },
     async update(batch, settings) {
       const all = count + targetCount(batch);
       const losses = new Map<string, number>();
+      const crossEntropies = new Map<string, number>();
       const gradientNorms = new Map<string, number>();
       const waiting: Ready<G>[] = [];
       for (const group of plan.groups) {
@@ -117,7 +122,9 @@ function tuningStep<G>(
             scale = mean(1, all);
           }
           const norm = scale * Math.sqrt(squares);
-          losses.set(id, mean((before?.loss ?? 0) + results[i]!.loss, all));
+          const { loss, crossEntropy } = plus(results[i]!, before);
+          losses.set(id, mean(loss, all));
+          crossEntropies.set(id, mean(crossEntropy, all));
           gradientNorms.set(id, norm);
           const ready = { planned, gradient, scale, norm };
           if (optimiser.clip === 'joint') waiting.push(ready);
@@ -128,7 +135,7 @@ function tuningStep<G>(
       for (const ready of waiting) await apply(ready, joint, settings.learningRate);
       updates++;
       count = 0;
-      return { losses, gradientNorms };
+      return { losses, crossEntropies, gradientNorms };
     },
     async state() {
       return { updates, ...(await engine.state()) };
@@ -144,6 +151,11 @@ function tuningStep<G>(
     },
   };
 }
+
+const plus = (a: Sums, b: Sums = { loss: 0, crossEntropy: 0 }): Sums => ({
+  loss: a.loss + b.loss,
+  crossEntropy: a.crossEntropy + b.crossEntropy,
+});
 
 function weightOf({ exitWeights }: StepSettings, id: string): number {
   const weight = exitWeights.get(id);

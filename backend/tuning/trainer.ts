@@ -203,7 +203,7 @@ function stepEvent(
   position: TrainingPosition,
   windows: number,
 ): StepNumbers {
-  const losses = Object.fromEntries(result.losses);
+  const losses = Object.fromEntries(result.crossEntropies);
   const gradientNorms = Object.fromEntries(result.gradientNorms);
   let loss = 0;
   for (const [exit, value] of result.losses) loss += (exitWeights.get(exit) ?? 0) * value;

@@ -43,6 +43,8 @@ export interface StepSettings {
 export interface StepResult {
   /** Weighted mean loss of each exit before this update, by exit id. */
   readonly losses: ReadonlyMap<string, number>;
+  /** Mean cross-entropy with the targets, whatever the exits learn from, by exit id. */
+  readonly crossEntropies: ReadonlyMap<string, number>;
   /** L2 norm of each exit's gradient before clipping, by exit id. */
   readonly gradientNorms: ReadonlyMap<string, number>;
 }

@@ -91,7 +91,8 @@ export function fakeStep(): TuningStep & { readonly seen: number[]; readonly rat
       gradient[i]! += 2 * (parameters[i]! - mean[i]!);
     }
     const norm = Math.hypot(...gradient);
-    return { losses: new Map([['2:norm', loss]]), gradientNorms: new Map([['2:norm', norm]]) };
+    const losses = new Map([['2:norm', loss]]);
+    return { losses, crossEntropies: losses, gradientNorms: new Map([['2:norm', norm]]) };
   };
 
   return {

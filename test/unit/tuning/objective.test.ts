@@ -3,7 +3,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import '../../../backend/autodiff/gradients.ts';
-import { chunkTokens, headLosses, targetPairs } from '../../../backend/tuning/objective.ts';
+import { chunkTokens, headLosses, targetPairs, type HeadLosses } from '../../../backend/tuning/objective.ts';
 import type { ObjectiveOptions } from '../../../backend/tuning/types.ts';
 import { numbers } from '../autodiff/numbers.ts';
 
@@ -64,6 +64,7 @@ function computed(
   teacherChunk = chunk,
 ): {
   losses: number[];
+  crossEntropies: number[];
   gradients: Float32Array[];
 } {
   return tf.tidy(() => {
@@ -71,7 +72,7 @@ function computed(
       tf.tensor(Float32Array.from(state), [tokens, hidden]),
       tf.tensor(Float32Array.from(head), [head.length / hidden, hidden]),
     ]);
-    const losses = (...values: tf.Tensor[]): tf.Tensor =>
+    const heard = (...values: tf.Tensor[]): HeadLosses =>
       headLosses(
         problems.map(({ listed }, i) => {
           const classes = targets.map((id) => (id < 0 ? 0 : listed ? (shortlist.indexOf(id) + 4) % 4 : id));
@@ -101,11 +102,16 @@ function computed(
     const differentiated = trained ? tensors : tensors.filter((_, i) => i % 2 === 0);
     const gradients = tf.grads((...values) =>
       tf.sum(
-        tf.mul(losses(...(trained ? values : tensors.map((each, i) => (i % 2 ? each : values[i / 2]!)))), factors),
+        tf.mul(
+          heard(...(trained ? values : tensors.map((each, i) => (i % 2 ? each : values[i / 2]!)))).losses,
+          factors,
+        ),
       ),
     )(differentiated);
+    const { losses, crossEntropies } = heard(...tensors);
     return {
-      losses: [...losses(...tensors).dataSync()],
+      losses: [...losses.dataSync()],
+      crossEntropies: [...crossEntropies.dataSync()],
       gradients: gradients.map((gradient) => gradient.dataSync() as Float32Array),
     };
   });
@@ -132,8 +138,17 @@ describe.each([
       ['uneven chunks, capped logits', 2.5, 3, 3],
     ] as const)('%s', (_, softcap, chunk, teacherChunk) => {
       const options = { ...weights, weighting };
-      const { losses, gradients } = computed([whole, short], true, options, softcap, chunk, teacherChunk);
+      const { losses, crossEntropies, gradients } = computed(
+        [whole, short],
+        true,
+        options,
+        softcap,
+        chunk,
+        teacherChunk,
+      );
       for (const [i, problem] of [whole, short].entries()) {
+        const plain = reference(problem, problem, { crossEntropy: 1, distillation: 0, weighting: 'uniform' }, softcap);
+        expect(Math.abs(crossEntropies[i]! - plain)).toBeLessThan(2e-6 * plain);
         const loss = reference(problem, problem, options, softcap);
         expect(Math.abs(losses[i]! - loss)).toBeLessThan(2e-6 * loss);
         for (const [k, part] of (['state', 'head'] as const).entries()) {

@@ -53,6 +53,20 @@ describe.each([
     return state;
   };
 
+  test('tells the cross-entropy whatever the exits learn from', async () => {
+    const plain = await create(options);
+    const distilling = await create({ ...options, objective: { ...mixed, crossEntropy: 0 } });
+    const { losses } = await plain.update(batch, settings);
+    await distilling.accumulate(sequences(batch, 0, 1), settings);
+    const result = await distilling.update(sequences(batch, 1, 3), settings);
+    for (const [id, loss] of losses) {
+      expect(result.crossEntropies.get(id)!).toBeCloseTo(loss, 5);
+      expect(result.losses.get(id)!).not.toBeCloseTo(loss, 2);
+    }
+    await plain.dispose();
+    await distilling.dispose();
+  });
+
   test('micro-batches accumulated equal one batch, though their numbers of targets differ', async () => {
     const whole = await create(options);
     const result = await whole.update(batch, settings);
