@@ -25,7 +25,7 @@ export const exitsOptions = {
     placeholder: 'LAYER:ARCHITECTURE,…',
     expected: exitsNotation,
     parse: parseExits,
-    help: 'Where exits hang and what they compute: LAYER[:lens|norm|mlp|layer|embedding],… or auto, three lenses at 1/2, 2/3 and 5/6 of the depth.',
+    help: 'Where exits hang and what they compute: LAYER[:lens|norm|mlp|layer|embedding],… or auto, three lenses at 2/3, 5/6 and 11/12 of the depth.',
   }),
 };
 

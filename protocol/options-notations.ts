@@ -17,7 +17,7 @@ export interface ExitPlace {
   readonly architecture: Architecture;
 }
 
-/** `auto`: three exits at 1/2, 2/3 and 5/6 of the model's depth, which only the model knows. */
+/** `auto`: three exits at 2/3, 5/6 and 11/12 of the model's depth, which only the model knows. */
 export type ExitsRequest =
   | { readonly kind: 'auto'; readonly architecture: Architecture }
   | { readonly kind: 'placed'; readonly exits: readonly ExitPlace[] };
@@ -72,7 +72,7 @@ export function parseExits(text: string): ExitsRequest | null {
 export function placeExits(request: ExitsRequest, layers: number): readonly ExitPlace[] {
   if (request.kind === 'auto') {
     const { architecture } = request;
-    const places = [1 / 2, 2 / 3, 5 / 6].map((share) => Math.max(1, Math.round(share * layers)));
+    const places = [2 / 3, 5 / 6, 11 / 12].map((share) => Math.max(1, Math.round(share * layers)));
     return [...new Set(places)].map((layer) => ({ layer, architecture }));
   }
   for (const { layer, architecture } of request.exits) {

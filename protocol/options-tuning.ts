@@ -27,7 +27,7 @@ export const dataOptions = {
     scope: 'window',
     help: "Tokens in a window of text; never more than the model's context.",
   }),
-  batchSize: integer({ default: 4, minimum: 1, maximum: 1024, scope: 'window', help: 'Windows in one pass.' }),
+  batchSize: integer({ default: 2, minimum: 1, maximum: 1024, scope: 'window', help: 'Windows in one pass.' }),
   heldOutFraction: number({
     default: 0.05,
     minimum: 0,
@@ -182,14 +182,14 @@ export const tuningOptions = {
     help: 'Which norm is clipped.',
   }),
   crossEntropy: number({
-    default: 1,
+    default: 0,
     minimum: 0,
     maximum: 1e6,
     scope: 'window',
     help: 'Weight of the cross-entropy with the true next token.',
   }),
   distillation: number({
-    default: 0,
+    default: 1,
     minimum: 0,
     maximum: 1e6,
     scope: 'window',

@@ -14,6 +14,7 @@ import {
   calibrate as findThresholds,
   leastChance,
   speedupOf,
+  type Calibrated,
   type Costs,
   type ExitView,
 } from '../evaluation/calibration.ts';
@@ -45,6 +46,16 @@ interface Text {
 
 /** What an exit said of every token, and the states it said it of. */
 type Heard = ExitView & { readonly states: readonly Float32Array[] };
+
+/** Thresholds with their gates; `speedup` is by the clock. */
+type Tried = Pick<Calibrated, 'thresholds' | 'agreement' | 'speedup'> & { readonly gates: ReadonlyMap<string, Gate> };
+
+/** What was fastest, if that is more than chance; else full depth. */
+function fastest(tried: readonly Tried[]): Tried {
+  const full: Tried = { thresholds: {}, gates: new Map(), agreement: 1, speedup: 1 };
+  const best = [...tried].sort((a, b) => b.speedup - a.speedup)[0];
+  return best && best.speedup >= leastSpeedup ? best : full;
+}
 
 /** @throws UserError for a model, checkpoint or text that cannot be used. */
 export async function* calibrate(options: CalibrateOptions, signal: AbortSignal): AsyncGenerator<CalibrateEvent, void> {
@@ -93,12 +104,15 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
     signal.throwIfAborted();
     const costs = await measureCosts(staged, { context: promptTokens + newTokens, rounds: 25 });
     const { agreement, certainty } = options;
-    const found = findThresholds(heard, final, costs, { agreement, confidence: certainty });
-    const gates = findGates(heard, final, costs, found.thresholds);
-    yield { type: 'phase', phase: 'generate', detail: 'texts with these thresholds and at full depth, in turn' };
-    const trial = await tryOut(model, held, running, tokenizer, prompts, found.thresholds, gates, signal);
-    const pays = trial >= leastSpeedup;
-    const thresholds = pays ? found.thresholds : {};
+    const tried: Tried[] = [];
+    for (const found of findThresholds(heard, final, costs, { agreement, confidence: certainty })) {
+      const gates = findGates(heard, final, costs, found.thresholds);
+      const detail = `texts that leave at ${Object.keys(found.thresholds).join(' and ')}, and at full depth, in turn`;
+      yield { type: 'phase', phase: 'generate', detail };
+      const speedup = await tryOut(model, held, running, tokenizer, prompts, found.thresholds, gates, signal);
+      tried.push({ ...found, gates, speedup });
+    }
+    const { thresholds, gates, agreement: tested, speedup } = fastest(tried);
     const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
 
     for (const message of warnings) yield { type: 'warning', message };
@@ -106,7 +120,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
       step: held.step,
       agreement,
       thresholds,
-      gates: pays ? Object.fromEntries([...gates].map(([exit, gate]) => [exit, toStored(gate)])) : {},
+      gates: Object.fromEntries([...gates].map(([exit, gate]) => [exit, toStored(gate)])),
     });
     yield { type: 'saved', path: directory, files: [infoFile] };
     yield {
@@ -114,7 +128,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
       tokens: final.length,
       agreement,
       certainty,
-      tested: pays ? found.agreement : 1,
+      tested,
       exits: exits.map((exit, k) => ({
         exit: exitId(exit),
         layer: exit.layer,
@@ -123,7 +137,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
       })),
       meanLayer: meanLayer(exits, gated, thresholds, layers, final.length),
       layers,
-      speedup: pays ? trial : 1,
+      speedup,
     };
   } finally {
     for (const close of closing.reverse()) await close();

@@ -2,12 +2,13 @@
 import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import { exitCut, exitId, type ExitArchitecture, type ExitSpec, type HeadSpec } from '../../../backend/exits/spec.ts';
 import type { Model } from '../../../backend/model/open.ts';
-import { compareCuts, cutName, type Cut } from '../../../backend/model/spec.ts';
+import { compareCuts, cutName, finalCut, type Cut } from '../../../backend/model/spec.ts';
 import { learningOptions } from '../../../backend/recipes/backbone.ts';
 import { openFeatureModel } from '../../../backend/runtime/open.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
+import { normState } from '../../../backend/tuning/features.ts';
 import { createCompiledStep } from '../../../backend/tuning/step.ts';
-import type { StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
+import type { ObjectiveOptions, StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
 import { placeExits } from '../../../protocol/options-notations.ts';
 import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
 import type { Contestant } from '../measure.ts';
@@ -37,6 +38,8 @@ export interface StepShape {
 }
 
 export interface OpenedStep {
+  readonly model: Model;
+  /** Of the exits; where they distil, the final one, too. */
   readonly cuts: readonly Cut[];
   readonly features: FeatureModel;
   readonly step: TuningStep;
@@ -44,22 +47,30 @@ export interface OpenedStep {
   dispose(): Promise<void>;
 }
 
-/** The defaults of `tune` in everything but where exits hang and what they are. */
+/** What exits learn from: what PyTorch beside them does, and what `tune` does by default. */
+export const objectives = {
+  'cross-entropy': { crossEntropy: 1, distillation: 0, weighting: 'uniform' },
+  distilling: parseOptions('tune', {}),
+} as const satisfies Record<string, ObjectiveOptions>;
+
+/** The defaults of `tune` in everything but where exits hang, what they are and what they learn from. */
 export async function openStep(
   model: Model,
   exits: readonly ExitSpec[],
   { batch, tokens, threads }: StepShape,
+  objective: keyof typeof objectives,
   backbonePrecision: TuneOptions['backbonePrecision'] = parseOptions('tune', {}).backbonePrecision,
 ): Promise<OpenedStep> {
   const { spec, parameters } = model;
-  const cuts = exits.map(exitCut).sort(compareCuts);
+  const distils = objectives[objective].distillation > 0;
+  const cuts = [...exits.map(exitCut), ...(distils ? [finalCut(spec)] : [])].sort(compareCuts);
   const features = await openFeatureModel(model, cuts, learningOptions({ backbonePrecision, threads }));
   const step = await createCompiledStep({
     spec,
     exits,
     initial: new Map(exits.flatMap((exit) => [...initialiseExit(spec, exit, parameters, { kind: 'copy' })])),
     model: parameters,
-    objective: { crossEntropy: 1, distillation: 0, weighting: 'uniform' },
+    objective: objectives[objective],
     optimiser: {
       beta1: 0.9,
       beta2: 0.95,
@@ -74,6 +85,7 @@ export async function openStep(
     threads,
   });
   return {
+    model,
     cuts: features.cuts,
     features,
     step,
@@ -87,7 +99,8 @@ export async function openStep(
 
 /** Times `NAME backbone`, `NAME update` and `NAME`, both together, on the same ids in every turn. */
 export function stepContestant(name: string, opened: OpenedStep, ids: Int32Array, shape: StepShape): Contestant {
-  const { features, step, cuts, settings } = opened;
+  const { model, features, step, cuts, settings } = opened;
+  const lastNorm = { weight: model.parameters.values('norm.weight'), bias: null };
   const { batch, tokens } = shape;
   const targets = Int32Array.from(ids, (_, i) => (i % tokens === tokens - 1 ? -1 : ids[i + 1]!));
   return {
@@ -97,7 +110,9 @@ export function stepContestant(name: string, opened: OpenedStep, ids: Int32Array
       const streams = await features.features(ids, batch, tokens);
       const between = performance.now();
       const byCut = new Map(cuts.map((cut, i) => [cutName(cut), streams[i]!]));
-      await step.update({ batch, tokens, features: byCut, targets, final: null }, settings);
+      const stream = byCut.get(cutName(finalCut(model.spec)));
+      const final = stream ? normState(model.spec, lastNorm, stream) : null;
+      await step.update({ batch, tokens, features: byCut, targets, final }, settings);
       const ended = performance.now();
       return {
         [`${name} backbone`]: (between - started) / 1000,

@@ -33,7 +33,7 @@ export const epochsSection: Section = {
     try {
       const contestants: Contestant[] = [];
       for (const precision of precisions) {
-        const opened = await openStep(model, exits, { batch, tokens, threads }, precision);
+        const opened = await openStep(model, exits, { batch, tokens, threads }, 'cross-entropy', precision);
         steps.push(opened);
         contestants.push({ name: precision, turn: () => twoEpochs(precision, opened, model.name, windows) });
       }
@@ -64,7 +64,7 @@ export const epochsSection: Section = {
           },
         ],
         notes: [
-          `${windowCount} windows of ${tokens} tokens, batches of ${batch}, exits ${sayExits(exits)}; the first epoch writes the cache as it goes, and each round begins with an empty one.`,
+          `${windowCount} windows of ${tokens} tokens, batches of ${batch}, exits ${sayExits(exits)}; the exits learn from the cross-entropy; the first epoch writes the cache as it goes, and each round begins with an empty one.`,
         ],
         measurements: [...measured.values()],
       };

@@ -3,7 +3,7 @@
  * model continues by itself. Every text is then scored by the full model: how often its choice was taken, and how probable it
  * finds the text.
  */
-import { existsSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import type { DraftOptions } from '../../../backend/decoding/draft.ts';
@@ -12,7 +12,7 @@ import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../
 import type { Gate } from '../../../backend/decoding/gate.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { gatesOf } from '../../../backend/recipes/generate.ts';
-import { readExits, type OpenedExits } from '../../../backend/recipes/opened.ts';
+import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import type { Calibration } from '../../../backend/tuning/checkpoint.ts';
@@ -36,6 +36,9 @@ const arithmetic = 'int8';
 const draftLimit = parseOptions('generate', {}).drafts;
 
 const fullDepth = 'full depth';
+const asCalibrated = 'fast, calibrated';
+/** Of a second calibration, for equal quality. */
+const strictAgreement = 0.998;
 
 export const exitsSection: Section = {
   title: 'Decoding with exits',
@@ -73,22 +76,28 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   const closing: (() => Promise<void>)[] = [];
   try {
     const tokenizer = loadTokenizer(file);
-    const exits = await readExits(options.exits ?? (await tunedExits(file)), model);
+    const directory = options.exits ?? (await tunedExits(file));
+    const exits = await readExits(directory, model);
+    const strict = await readExits(await strictly(directory, file), model);
     const plain = await openStagedModel(model, noExits, { arithmetic, threads });
     const staged = await openStagedModel(model, exits, { arithmetic, threads });
-    // As generating opens it: cut only where the calibration asks.
-    const isAsked = (exit: string): boolean => exit in (exits.calibration?.thresholds ?? {});
-    const calibrated = await openStagedModel(model, onlyExits(exits, isAsked), { arithmetic, threads });
+    const calibrated: CalibratedExits[] = [];
+    for (const { calibration } of [exits, strict]) {
+      if (!calibration) continue;
+      // As generating opens it: cut only where the calibration asks.
+      const asked = onlyExits(exits, (exit) => exit in calibration.thresholds);
+      calibrated.push({ calibration, model: await openStagedModel(model, asked, { arithmetic, threads }) });
+    }
     closing.push(
       () => plain.dispose(),
       () => staged.dispose(),
-      () => calibrated.dispose(),
+      ...calibrated.map((one) => () => one.model.dispose()),
     );
     const prompts = Array.from(
       { length: options.isDraft ? options.rounds : Math.max(fewestPrompts, options.rounds) },
       (_, i) => promptOf(tokenizer, promptTokens, i),
     );
-    const ways = waysOf({ plain, staged, calibrated }, exits, tokenizer, prompts);
+    const ways = waysOf({ plain, staged, calibrated }, tokenizer, prompts);
     const contestants = ways.map(({ contestant }) => contestant);
     if (file.endsWith('.gguf') && (await installLlama())) {
       const contextSize = promptTokens + newTokens + 8;
@@ -103,7 +112,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     }
     const measured = await alternate(contestants, prompts.length, progress(`${model.name}, texts`, prompts.length));
     const scores = await scoreTexts(plain, prompts, ways);
-    return findings(model, measured, ways, scores, exits);
+    return findings(model, measured, ways, scores);
   } finally {
     for (const close of closing.reverse()) await close();
     model.close();
@@ -117,25 +126,42 @@ export async function tunedExits(file: string): Promise<string> {
   console.error('  tuning exits for ten minutes …');
   const { documents } = typescriptText('train');
   const data = path.join(freshFolder('exits-data'), 'train.jsonl');
-  writeFileSync(data, documents.map((text) => JSON.stringify({ text })).join('\n'));
+  writeFileSync(data, asLines(documents));
   await runProgram(['tune', '--model', path.resolve(file), '--data', data, '--out', directory]);
-  await runProgram([
-    'calibrate',
-    '--model',
-    path.resolve(file),
-    '--exits',
-    directory,
-    '--data',
-    data,
-    '--precision',
-    'fast',
-  ]);
+  await calibrate(directory, file, data);
   return directory;
 }
 
+/** A copy of exits, calibrated for hardly any difference: what equal quality takes. */
+async function strictly(directory: string, file: string): Promise<string> {
+  const folder = freshFolder('exits-strict');
+  cpSync(directory, folder, { recursive: true });
+  const data = path.join(freshFolder('exits-data'), 'train.jsonl');
+  writeFileSync(data, asLines(typescriptText('train').documents));
+  await calibrate(folder, file, data, ['--agreement', `${strictAgreement}`, '--calibration-tokens', '8192']);
+  return folder;
+}
+
+const asLines = (documents: readonly string[]): string => documents.map((text) => JSON.stringify({ text })).join('\n');
+
+async function calibrate(directory: string, file: string, data: string, more: readonly string[] = []): Promise<void> {
+  const model = path.resolve(file);
+  const given = ['--model', model, '--exits', directory, '--data', data, '--precision', 'fast', ...more];
+  await runProgram(['calibrate', ...given]);
+}
+
+/** The model cut at the exits that a calibration asks. */
+interface CalibratedExits {
+  readonly calibration: Calibration;
+  readonly model: StagedModel;
+}
+
 function waysOf(
-  { plain, staged, calibrated: asCalibrated }: Readonly<Record<'plain' | 'staged' | 'calibrated', StagedModel>>,
-  { calibration }: OpenedExits,
+  {
+    plain,
+    staged,
+    calibrated,
+  }: { readonly plain: StagedModel; readonly staged: StagedModel; readonly calibrated: readonly CalibratedExits[] },
   tokenizer: Tokenizer,
   prompts: readonly (readonly number[])[],
 ): Way[] {
@@ -152,30 +178,38 @@ function waysOf(
     };
     return { name, kind, contestant: { name, turn }, texts };
   };
-  const calibrated = calibration && ((exit: string) => calibration.thresholds[exit]);
-  const gates = calibration ? gatesOf(calibration) : new Map<string, Gate>();
   const lookup: DraftOptions = { lookup: true, exits: () => false, limit: draftLimit };
-  const fast = (name: string, thresholdOf: (exit: string) => number | undefined, drafts = true): Way =>
-    way(name, 'fast', thresholdOf === calibrated ? asCalibrated : staged, {
+  const fast = (
+    name: string,
+    model: StagedModel,
+    thresholdOf: (exit: string) => number | undefined,
+    drafts = true,
+    gates: ReadonlyMap<string, Gate> = new Map(),
+  ): Way =>
+    way(name, 'fast', model, {
       // An exit without a threshold costs more than it saves, says the calibration.
       enabled: (exit) => thresholdOf(exit) !== undefined,
       policy: { kind: 'confidence', threshold: (exit) => thresholdOf(exit) ?? 1 },
-      gates: thresholdOf === calibrated ? gates : new Map<string, Gate>(),
+      gates,
       drafts: drafts ? lookup : null,
     });
   return [
     way(fullDepth, 'full', plain, {}),
-    ...(calibrated
-      ? [fast(`fast, ${calibratedFor(calibration)}`, calibrated), fast(`the same, exits alone`, calibrated, false)]
-      : []),
-    ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, () => threshold)),
-    fast(`fast, threshold ${loneThreshold}, exits alone`, () => loneThreshold, false),
+    ...calibrated.flatMap(({ calibration, model }) => {
+      const name = `${asCalibrated} for ${100 * calibration.agreement} %`;
+      const thresholdOf = (exit: string): number | undefined => calibration.thresholds[exit];
+      const gates = gatesOf(calibration);
+      return [
+        fast(name, model, thresholdOf, true, gates),
+        fast(`${name}, exits alone`, model, thresholdOf, false, gates),
+      ];
+    }),
+    ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, staged, () => threshold)),
+    fast(`fast, threshold ${loneThreshold}, exits alone`, staged, () => loneThreshold, false),
     way('lossless', 'lossless', staged, { drafts: { ...lookup, exits: () => true } }),
     way('lossless, drafts of the text alone', 'lossless', plain, { drafts: lookup }),
   ];
 }
-
-const calibratedFor = ({ agreement }: Calibration): string => `calibrated for ${100 * agreement} %`;
 
 /** Seconds from the first token to the last. */
 async function write(
@@ -254,7 +288,6 @@ function findings(
   measured: Measurements,
   ways: readonly Way[],
   scores: ReadonlyMap<string, Score>,
-  { calibration }: OpenedExits,
 ): Findings {
   const full = measured.get(fullDepth)!;
   const fullScore = scores.get(fullDepth)!;
@@ -262,7 +295,7 @@ function findings(
   const speed = ({ name }: Way): number => ratioOfTotals(full, measured.get(name)!);
   const ofKind = (kind: Way['kind']): Way[] => ways.filter((way) => way.kind === kind);
   const best = (among: readonly Way[]): number => Math.max(...among.map(speed));
-  const calibrated = calibration ? ofKind('fast').slice(0, 2) : [];
+  const calibrated = ways.filter(({ name }) => name.startsWith(asCalibrated));
   const agreeing = ofKind('fast').filter(({ name }) => scores.get(name)!.agreement >= 0.99);
   const equal = ofKind('fast').filter(({ name }) => scores.get(name)!.loss <= 1.02 * fullScore.loss);
   const goal = (what: string, value: number, limit: number, reach?: number): Goal => ({

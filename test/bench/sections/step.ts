@@ -21,6 +21,7 @@ const fullHeadLayers = [8, 16, 24];
 
 const full = 'full heads';
 const ours = 'default exits';
+const distilling = 'default exits, distilling';
 
 export const stepSection: Section = {
   title: 'A tuning step',
@@ -40,9 +41,10 @@ export const stepSection: Section = {
       const ids = Int32Array.from(promptOf(loadTokenizer(file), positions, 0));
       const contestants: Contestant[] = [];
       const work = new Map<string, number>();
+      const shape = { batch, tokens, threads };
       for (const [name, specs] of Object.entries(exits)) {
-        const opened = await openStep(model, specs, { batch, tokens, threads });
-        contestants.push(stepContestant(name, opened, ids, { batch, tokens, threads }));
+        const opened = await openStep(model, specs, shape, 'cross-entropy');
+        contestants.push(stepContestant(name, opened, ids, shape));
         const products = stepProducts(model, specs, positions);
         work.set(name, operations(products));
         const gemm = await gemmContestant(`${name} Gemm`, products, threads);
@@ -52,9 +54,12 @@ export const stepSection: Section = {
           () => gemm.dispose(),
         );
       }
+      const byDefault = await openStep(model, exits[ours], shape, 'distilling');
+      contestants.push(stepContestant(distilling, byDefault, ids, shape));
+      disposals.push(() => byDefault.dispose());
       for (const precision of torch ? (['f32', 'bf16'] as const) : []) {
-        const shape = { batch, tokens, layers: fullHeadLayers };
-        const contestant = await torchContestant(`PyTorch ${precision}`, torch!, precision, threads, shape);
+        const shapeThere = { batch, tokens, layers: fullHeadLayers };
+        const contestant = await torchContestant(`PyTorch ${precision}`, torch!, precision, threads, shapeThere);
         contestants.push(contestant);
         disposals.push(() => contestant.dispose());
       }
@@ -92,7 +97,7 @@ function findings(
       }),
     },
   ];
-  const rates = [full, ours, ...(torch ? ['PyTorch f32', 'PyTorch bf16'] : [])];
+  const rates = [full, ours, distilling, ...(torch ? ['PyTorch f32', 'PyTorch bf16'] : [])];
   tables.push({
     caption: `${model.name}: a whole step, from token ids to updated exits`,
     columns: ['', ...(torch ? ['÷ PyTorch f32', '÷ PyTorch bf16'] : []), 'tokens/s', 's', 'of that backbone, s'],
@@ -118,7 +123,7 @@ function findings(
     goals,
     tables,
     notes: [
-      `"${full}": \`mlp\` exits at layers ${fullHeadLayers.join(', ')} with own heads over the whole vocabulary. "${ours}", those of \`tune\`: ${sayExits(defaultExits(model))}.`,
+      `"${full}": \`mlp\` exits at layers ${fullHeadLayers.join(', ')} with own heads over the whole vocabulary. "${ours}", those of \`tune\`: ${sayExits(defaultExits(model))}. They learn from the cross-entropy, as in PyTorch; "distilling", from the final exit's whole distribution, as \`tune\` does by default: the whole backbone runs, and its head.`,
       'Gemm: for every trained matrix the forward product and the two backward ones, as one call each over all tokens; the gradient of what an `mlp` exit reads is not counted, since nothing needs it.',
       ...(torch
         ? [

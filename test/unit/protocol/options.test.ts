@@ -31,8 +31,8 @@ describe('parseOptions', () => {
       decay: 'matrices',
       gradientClip: 1,
       clip: 'each',
-      crossEntropy: 1,
-      distillation: 0,
+      crossEntropy: 0,
+      distillation: 1,
       exitWeights: { kind: 'static', weights: [1] },
       initialise: 'fit',
       head: 'shortlist',
@@ -66,7 +66,7 @@ describe('parseOptions', () => {
       '--exits must be exits such as 8:mlp,16:lens, layers alone such as 8,16, or auto (auto:mlp), not "8:mpl".',
     ],
     ['tune', { exits: '8:mlp,8', exitWeights: '1,2,3' }, '--exit-weights has 3 weights for 2 exits.'],
-    ['tune', { crossEntropy: 0 }, '--cross-entropy and --distillation are both 0: there is nothing to learn.'],
+    ['tune', { distillation: 0 }, '--cross-entropy and --distillation are both 0: there is nothing to learn.'],
     ['tune', { minutes: null }, 'A run needs an end: give --minutes, --steps or --epochs.'],
     ['generate', { threshold: 1.5 }, '--threshold must be from 0 to 1 under the policy confidence, not 1.5.'],
     ['generate', { system: 'Be brief.' }, '--system needs --chat.'],
@@ -103,8 +103,8 @@ describe('notations', () => {
   it('places exits by depth and refuses those beyond it', () => {
     const layers = (depth: number) =>
       placeExits({ kind: 'auto', architecture: 'lens' }, depth).map((exit) => exit.layer);
-    expect(layers(12)).toEqual([6, 8, 10]);
-    expect(layers(30)).toEqual([15, 20, 25]);
+    expect(layers(12)).toEqual([8, 10, 11]);
+    expect(layers(30)).toEqual([20, 25, 28]);
     expect(layers(1)).toEqual([1]);
     const beyond = { kind: 'placed', exits: [{ layer: 13, architecture: 'mlp' }] } as const;
     expect(refusal(() => placeExits(beyond, 12)).message).toBe(
