@@ -88,14 +88,17 @@ function learn(sizes: Costs, tokens: number, milliseconds: number): void {
   known.milliseconds += share * (Math.min(milliseconds, stall * known.milliseconds) - known.milliseconds);
 }
 
-/** What so many tokens should cost; undefined where nothing is known. A larger pass that was cheaper says more than a smaller one that stalled. */
+/**
+ * What so many tokens should cost; undefined where nothing is known. A pass that stalled would never be tried again, so its own
+ * measurements are not all: it is no dearer than a larger pass was, nor than smaller ones for as many tokens.
+ */
 function expected(sizes: Costs | undefined, tokens: number): number | undefined {
   let least = Infinity;
   let below = 0;
   for (const [size, { milliseconds, count }] of sizes ?? []) {
     if (count === 0) continue;
-    if (size >= tokens) least = Math.min(least, milliseconds);
-    else below = Math.max(below, size);
+    least = Math.min(least, milliseconds * Math.max(1, tokens / size));
+    if (size < tokens) below = Math.max(below, size);
   }
   const isKnown = (sizes?.get(tokens)?.count ?? 0) > 0;
   if (below > 0 && !isKnown) least = Math.min(least, sizes!.get(below)!.milliseconds * growth(tokens, below));

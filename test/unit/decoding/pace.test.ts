@@ -26,6 +26,16 @@ describe('the cost of a pass', () => {
     expect(pace.stages(0, 1, 2)).toBe(8);
   });
 
+  test('is never more than that of smaller passes for as many tokens: the largest stalled', () => {
+    const pace = newPace(model);
+    for (const [tokens, milliseconds] of [
+      [4, 10],
+      [8, 60],
+    ] as const)
+      for (let n = 0; n < 2; n++) pace.measured(0, tokens, milliseconds);
+    expect(pace.stages(0, 1, 8)).toBe(20);
+  });
+
   test('is guessed from a smaller pass where it was not measured', () => {
     const pace = newPace(model);
     for (let n = 0; n < 2; n++) pace.measured(0, 1, 10);
