@@ -21,7 +21,7 @@ export const decodingOptions = {
     default: 'fast',
     values: {
       fast: 'each token leaves at the first exit that is sure enough',
-      lossless: 'exits and the text itself draft, the final exit verifies: the text of full, sooner',
+      lossless: 'the text itself and shallow exits draft, the final exit verifies: the text of full, sooner',
       full: 'every token runs all layers',
     },
     help: 'How exits are used.',

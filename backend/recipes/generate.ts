@@ -44,10 +44,10 @@ function encodePrompt(tokenizer: Tokenizer, text: string, { chat, system }: Gene
 }
 
 function request(options: GenerateOptions, generator: Generator, signal: AbortSignal): DecodeRequest {
-  const { tokenizer, calibration } = generator;
+  const { model, tokenizer, calibration } = generator;
   if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
   checkDisabled(options, generator);
-  const isAsked = askedExits(options, calibration);
+  const isAsked = askedExits(options, calibration, model.spec);
   const calibrated = calibratedThresholds(options, calibration);
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {

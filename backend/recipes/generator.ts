@@ -9,6 +9,7 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 import { newMemory, type DecodeMemory } from '../decoding/decode.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
+import type { ModelSpec } from '../model/spec.ts';
 import { placeOn, placeStagedModel } from '../runtime/devices-fallback.ts';
 import { chooseDevice, type Device } from '../runtime/devices.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
@@ -66,7 +67,7 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
     const messages: string[] = [];
     const placement = placeOn(device, (message) => void messages.push(message));
     const { specs, calibration } = exits;
-    const isAsked = options.candidates > 0 ? () => true : askedExits(options, calibration);
+    const isAsked = options.candidates > 0 ? () => true : askedExits(options, calibration, model.spec);
     const staged = await placeStagedModel(placement, model, onlyExits(exits, isAsked), runtimeOptions(options));
     const memory = newMemory(staged);
     const warnings = (): string[] => messages.splice(0);
@@ -77,12 +78,27 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
   }
 }
 
-/** Which exits decide or draft under these options. Those that a calibration leaves out cost more than they save. */
-export function askedExits(options: GenerateOptions, calibration: Calibration | null): (exit: string) => boolean {
+/**
+ * Deepest share of the layers from which an exit may draft: each draft runs them alone, while a right one saves what a token takes,
+ * which with drafts of the text is hardly half of a full pass.
+ */
+const deepestDrafter = 1 / 3;
+
+/**
+ * Which exits decide or draft under these options. Those that a calibration leaves out cost more than they save, as do drafts of
+ * deep exits.
+ */
+export function askedExits(
+  options: GenerateOptions,
+  calibration: Calibration | null,
+  { layers }: ModelSpec,
+): (exit: string) => boolean {
+  const isDeep = (exit: string): boolean => Number.parseInt(exit, 10) > deepestDrafter * layers.length;
   const thresholds = options.mode === 'fast' ? calibratedThresholds(options, calibration) : null;
   return (exit) =>
     !options.disable.some((name) => name === exit || name === exit.split(':')[0]) &&
-    (thresholds === null || exit in thresholds);
+    (thresholds === null || exit in thresholds) &&
+    !(options.mode === 'lossless' && isDeep(exit));
 }
 
 /** Those of the calibration, where there is one and the options leave thresholds to it. */

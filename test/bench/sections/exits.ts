@@ -206,8 +206,8 @@ function waysOf(
     }),
     ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, staged, () => threshold)),
     fast(`fast, threshold ${loneThreshold}, exits alone`, staged, () => loneThreshold, false),
-    way('lossless', 'lossless', staged, { drafts: { ...lookup, exits: () => true } }),
-    way('lossless, drafts of the text alone', 'lossless', plain, { drafts: lookup }),
+    way('lossless, drafts of all exits, too', 'lossless', staged, { drafts: { ...lookup, exits: () => true } }),
+    way('lossless', 'lossless', plain, { drafts: lookup }),
   ];
 }
 
