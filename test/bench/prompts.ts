@@ -2,9 +2,14 @@
 import type { Tokenizer } from '../../backend/data/tokenizer.ts';
 import { typescriptText } from './material.ts';
 
-/** `count` prompts of `tokens` ids each, from places spread evenly over the held-out TypeScript. */
-export function manyPrompts(tokenizer: Tokenizer, count: number, tokens: number): number[][] {
-  const all = tokenizer.encode(typescriptText('heldout').documents.join('\n'), { addSpecial: false });
+/** `count` prompts of `tokens` ids each, from places spread evenly over the TypeScript of a part. */
+export function manyPrompts(
+  tokenizer: Tokenizer,
+  count: number,
+  tokens: number,
+  part: 'train' | 'heldout' = 'heldout',
+): number[][] {
+  const all = tokenizer.encode(typescriptText(part).documents.join('\n'), { addSpecial: false });
   const stride = Math.floor((all.length - tokens) / count);
   return Array.from({ length: count }, (_, i) => all.slice(i * stride, i * stride + tokens));
 }

@@ -11,6 +11,7 @@ import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
 import { losslessSection } from './sections/lossless.ts';
 import { memorySection } from './sections/memory.ts';
+import { recipesSection } from './sections/recipes.ts';
 import { modelsOf, type BenchOptions, type Section } from './sections/section.ts';
 import { startSection } from './sections/start.ts';
 import { stepSection } from './sections/step.ts';
@@ -22,6 +23,7 @@ const sections: Readonly<Record<string, Section>> = {
   epochs: epochsSection,
   memory: memorySection,
   start: startSection,
+  recipes: recipesSection,
   exits: exitsSection,
   lossless: losslessSection,
   editor: editorSection,

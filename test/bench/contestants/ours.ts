@@ -1,5 +1,5 @@
 /** This project's decoding as a contestant. */
-import { decode, type DecodeEvent, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { decode, newMemory, type DecodeEvent, type DecodeRequest } from '../../../backend/decoding/decode.ts';
 import { greedy } from '../../../backend/decoding/sampler.ts';
 import type { TextCodec } from '../../../backend/decoding/text.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
@@ -20,6 +20,25 @@ export const endlessRequest = (codec: TextCodec, prompts: DecodeRequest['prompts
   drafts: null,
   codec,
 });
+
+/** What the model says after each prompt, greedily: `newTokens` ids each, so many prompts at once. */
+export async function writeTexts(
+  model: StagedModel,
+  codec: TextCodec,
+  prompts: DecodeRequest['prompts'],
+  { batch, newTokens, drafts }: { batch: number; newTokens: number; drafts: DecodeRequest['drafts'] },
+): Promise<number[][]> {
+  const memory = newMemory(model);
+  const texts: number[][] = prompts.map(() => []);
+  for (let first = 0; first < prompts.length; first += batch) {
+    const some = prompts.slice(first, first + batch);
+    const request = { ...endlessRequest(codec, some), maxTokens: newTokens, drafts };
+    for await (const event of decode(model, request, memory)) {
+      if (event.type === 'token') texts[first + event.token.sequence]!.push(event.token.id);
+    }
+  }
+  return texts;
+}
 
 /** Full depth; `model` stays its owner's. */
 export function ourDecoder(model: StagedModel, codec: TextCodec): Decoder {

@@ -2,8 +2,7 @@
  * Whether `lossless` is: many texts of every way of drafting and size of batch beside those of full depth, token for token.
  * The same process writes them all, so its memory says whether decoding keeps anything.
  */
-import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
-import { decode, newMemory, type DecodeMemory } from '../../../backend/decoding/decode.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import type { DraftOptions } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openModel } from '../../../backend/model/open.ts';
@@ -11,7 +10,7 @@ import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { parseOptions } from '../../../protocol/options.ts';
-import { endlessRequest } from '../contestants/ours.ts';
+import { writeTexts } from '../contestants/ours.ts';
 import { typescriptText } from '../material.ts';
 import { manyPrompts } from '../prompts.ts';
 import { figures, type Findings, type Goal, type Table } from '../report.ts';
@@ -57,7 +56,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   try {
     const prompts = manyPrompts(tokenizer, isDraft ? 16 : 200, promptTokens);
     const write = (batch: number, drafts: DraftOptions | null): Promise<number[][]> =>
-      writeAll(drafts === null ? plain : staged, tokenizer, prompts, batch, drafts);
+      writeTexts(drafts === null ? plain : staged, tokenizer, prompts, { batch, newTokens, drafts });
     const reference = await write(1, null);
     const rows: string[][] = [];
     const sizes: number[] = [];
@@ -114,25 +113,6 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     await plain.dispose();
     model.close();
   }
-}
-
-async function writeAll(
-  model: StagedModel,
-  tokenizer: Tokenizer,
-  prompts: readonly (readonly number[])[],
-  batch: number,
-  drafts: DraftOptions | null,
-): Promise<number[][]> {
-  const memory: DecodeMemory = newMemory(model);
-  const texts: number[][] = prompts.map(() => []);
-  for (let first = 0; first < prompts.length; first += batch) {
-    const some = prompts.slice(first, first + batch);
-    const request = { ...endlessRequest(tokenizer, some), maxTokens: newTokens, drafts };
-    for await (const event of decode(model, request, memory)) {
-      if (event.type === 'token') texts[first + event.token.sequence]!.push(event.token.id);
-    }
-  }
-  return texts;
 }
 
 /** How much larger the logit of `one` is than that of `other` after the text, read a token a pass. */
