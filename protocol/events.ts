@@ -113,8 +113,11 @@ export type CalibrateEvent =
       exits: { exit: string; layer: number; threshold: number | null; milliseconds: number }[];
       meanLayer: number;
       layers: number;
-      /** Time at full depth ÷ with these thresholds, measured on some texts on this machine; 1 where no exit is asked. */
-      speedup: number;
+      /**
+       * Time at full depth, a token a pass, ÷ that of exits alone (1 where none is asked) and of the modes `fast` and `lossless` with
+       * drafts of the text; measured on some texts on this machine.
+       */
+      speedups: { exits: number; fast: number; lossless: number };
     };
 
 export type GenerateEvent =

@@ -23,12 +23,15 @@ export async function showCalibrate(events: AsyncIterable<CalibrateEvent>, termi
       ]);
       out.write(`\n${bold('Thresholds')} ${dim(`· ${count(event.tokens)} tokens`)}\n`);
       out.write(table([['exit', 'threshold', 'a reading'].map(dim), ...rows]));
+      const { exits, fast, lossless } = event.speedups;
       const facts = [
         `agreement ${bold(percent(event.tested, 2))} where ${percent(event.agreement, 1)} was asked`,
         `mean layer ${event.meanLayer.toFixed(1)} of ${event.layers}`,
-        `${bold(`${event.speedup.toFixed(2)} ×`)} as fast as full depth here`,
+        `${bold(`${exits.toFixed(2)} ×`)} as fast as full depth here`,
       ];
       out.write(`\n${facts.join(dim(' · '))}\n`);
+      const drafted = `${bold(`${fast.toFixed(2)} ×`)} in mode fast, ${bold(`${lossless.toFixed(2)} ×`)} in mode lossless`;
+      out.write(`with drafts of the text, as generate has them: ${drafted}\n`);
     }
   } finally {
     progress.status.clear();

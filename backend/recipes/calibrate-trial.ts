@@ -1,7 +1,9 @@
-/** Whether thresholds pay, by the clock: a calibration is tried out before it is stored. */
+/** Whether thresholds pay, by the clock: a calibration is tried out before it is stored, beside what drafts bring. */
 import { setImmediate } from 'node:timers/promises';
+import { parseOptions } from '../../protocol/options.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { decode, type DecodeRequest } from '../decoding/decode.ts';
+import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
+import type { DraftOptions } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
 import { greedy } from '../decoding/sampler.ts';
 import type { Model } from '../model/open.ts';
@@ -37,9 +39,28 @@ export const fullDepth = (
   codec: tokenizer,
 });
 
+/** Time at full depth, a token a pass, ÷ that of other ways. */
+export interface Speedups {
+  /** Exits alone. */
+  readonly exits: number;
+  /** The mode `fast` as it is by default: exits, and drafts of the text. */
+  readonly fast: number;
+  /** The mode `lossless` with drafts of the text alone. */
+  readonly lossless: number;
+}
+
+interface Way {
+  readonly staged: StagedModel;
+  readonly memory: DecodeMemory;
+  readonly different: Partial<DecodeRequest>;
+  milliseconds: number;
+}
+
+const drafts: DraftOptions = { lookup: true, exits: () => false, limit: parseOptions('generate', {}).drafts };
+
 /**
- * Time at full depth ÷ with these thresholds, in turn, after a first text that does not count. The costs of parts that chose
- * them leave out what a cut costs by itself: the model at full depth is not cut here, the other only where it is asked.
+ * Measures ways of decoding in turn, after a first text that does not count. The costs of parts that chose the thresholds
+ * leave out what a cut costs by itself: the model at full depth is not cut here, the other only where it is asked.
  * @throws the signal's reason where it was aborted.
  */
 export async function tryOut(
@@ -51,36 +72,46 @@ export async function tryOut(
   thresholds: Calibration['thresholds'],
   gates: ReadonlyMap<string, Gate>,
   signal: AbortSignal,
-): Promise<number> {
-  if (Object.keys(thresholds).length === 0) return 1;
+): Promise<Speedups> {
   const isAsked = (exit: string): boolean => exit in thresholds;
   const leaving: Partial<DecodeRequest> = {
     policy: { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 },
     enabled: isAsked,
     gates,
   };
-  const ways: { staged: StagedModel; different: Partial<DecodeRequest>; milliseconds: number }[] = [];
+  const opened: StagedModel[] = [];
+  const open = async (exits: ExitSet): Promise<StagedModel> => {
+    const staged = await placeStagedModel(placement, model, exits, options);
+    opened.push(staged);
+    return staged;
+  };
+  const way = (staged: StagedModel, different: Partial<DecodeRequest>): Way => ({
+    staged,
+    memory: newMemory(staged),
+    different,
+    milliseconds: 0,
+  });
   try {
-    for (const [exits, different] of [
-      [noExits, {}],
-      [onlyExits(held, isAsked), leaving],
-    ] as const)
-      ways.push({ staged: await placeStagedModel(placement, model, exits, options), different, milliseconds: 0 });
+    const plain = await open(noExits);
+    const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
+    const cut = Object.keys(thresholds).length ? await open(onlyExits(held, isAsked)) : null;
+    const exits = cut && way(cut, leaving);
+    const fast = cut && way(cut, { ...leaving, drafts });
+    const ways = [full, exits, lossless, fast].filter((one) => one !== null);
     for (const [i, prompt] of prompts.slice(0, 1 + texts).entries()) {
-      for (const way of i % 2 ? ways : ways.toReversed()) {
+      for (const one of i % 2 ? ways : ways.toReversed()) {
         let began = 0;
-        for await (const event of decode(way.staged, {
-          ...fullDepth(tokenizer, [prompt], newTokens),
-          ...way.different,
-        }))
+        const request = { ...fullDepth(tokenizer, [prompt], newTokens), ...one.different };
+        for await (const event of decode(one.staged, request, one.memory))
           if (event.type === 'prompt') began = performance.now();
-        if (i > 0) way.milliseconds += performance.now() - began;
+        if (i > 0) one.milliseconds += performance.now() - began;
         await setImmediate(); // let a cancellation in
         signal.throwIfAborted();
       }
     }
-    return ways[0]!.milliseconds / ways[1]!.milliseconds;
+    const speedup = (one: Way): number => full.milliseconds / one.milliseconds;
+    return { exits: speedup(exits ?? full), fast: speedup(fast ?? lossless), lossless: speedup(lossless) };
   } finally {
-    for (const { staged } of ways) await staged.dispose();
+    for (const staged of opened) await staged.dispose();
   }
 }

@@ -28,7 +28,7 @@ import type { StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, saveCalibration, type StoredGate } from '../tuning/checkpoint.ts';
 import type { Windows } from '../tuning/features.ts';
 import { inStreamOrder, runtimeOptions, type Running } from './backbone.ts';
-import { fullDepth, leastSpeedup, tryOut } from './calibrate-trial.ts';
+import { fullDepth, leastSpeedup, tryOut, type Speedups } from './calibrate-trial.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 import { readText, windowsOf } from './text.ts';
 
@@ -47,14 +47,17 @@ interface Text {
 /** What an exit said of every token, and the states it said it of. */
 type Heard = ExitView & { readonly states: readonly Float32Array[] };
 
-/** Thresholds with their gates; `speedup` is by the clock. */
-type Tried = Pick<Calibrated, 'thresholds' | 'agreement' | 'speedup'> & { readonly gates: ReadonlyMap<string, Gate> };
+type Thresholds = Pick<Calibrated, 'thresholds' | 'agreement'>;
+type Tried = Thresholds & { readonly gates: ReadonlyMap<string, Gate>; readonly speedups: Speedups };
+
+const noneAsked: Thresholds = { thresholds: {}, agreement: 1 };
 
 /** What was fastest, if that is more than chance; else full depth. */
 function fastest(tried: readonly Tried[]): Tried {
-  const full: Tried = { thresholds: {}, gates: new Map(), agreement: 1, speedup: 1 };
-  const best = [...tried].sort((a, b) => b.speedup - a.speedup)[0];
-  return best && best.speedup >= leastSpeedup ? best : full;
+  const best = tried.reduce((a, b) => (b.speedups.exits > a.speedups.exits ? b : a));
+  if (best.speedups.exits >= leastSpeedup) return best;
+  const { lossless } = best.speedups;
+  return { ...noneAsked, gates: new Map(), speedups: { exits: 1, fast: lossless, lossless } };
 }
 
 /** @throws UserError for a model, checkpoint or text that cannot be used. */
@@ -104,15 +107,18 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
     signal.throwIfAborted();
     const costs = await measureCosts(staged, { context: promptTokens + newTokens, rounds: 25 });
     const { agreement, certainty } = options;
+    const found = findThresholds(heard, final, costs, { agreement, confidence: certainty });
     const tried: Tried[] = [];
-    for (const found of findThresholds(heard, final, costs, { agreement, confidence: certainty })) {
-      const gates = findGates(heard, final, costs, found.thresholds);
-      const detail = `texts that leave at ${Object.keys(found.thresholds).join(' and ')}, and at full depth, in turn`;
-      yield { type: 'phase', phase: 'generate', detail };
-      const speedup = await tryOut(model, held, running, tokenizer, prompts, found.thresholds, gates, signal);
-      tried.push({ ...found, gates, speedup });
+    for (const one of found.length ? found : [noneAsked]) {
+      const { thresholds } = one;
+      const gates = findGates(heard, final, costs, thresholds);
+      const exits = Object.keys(thresholds);
+      const ways = exits.length ? `at full depth, leaving at ${exits.join(' and ')}` : 'at full depth';
+      yield { type: 'phase', phase: 'generate', detail: `texts ${ways}, and with drafts, in turn` };
+      const speedups = await tryOut(model, held, running, tokenizer, prompts, thresholds, gates, signal);
+      tried.push({ ...one, gates, speedups });
     }
-    const { thresholds, gates, agreement: tested, speedup } = fastest(tried);
+    const { thresholds, gates, agreement: tested, speedups } = fastest(tried);
     const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
 
     for (const message of warnings) yield { type: 'warning', message };
@@ -137,7 +143,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
       })),
       meanLayer: meanLayer(exits, gated, thresholds, layers, final.length),
       layers,
-      speedup,
+      speedups,
     };
   } finally {
     for (const close of closing.reverse()) await close();

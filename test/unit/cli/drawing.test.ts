@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { showCalibrate } from '../../../backend/cli/calibrate.ts';
 import { showDoctor } from '../../../backend/cli/doctor.ts';
 import { showEvaluate } from '../../../backend/cli/evaluate.ts';
 import { showGenerate } from '../../../backend/cli/generate.ts';
@@ -6,7 +7,7 @@ import { showJson } from '../../../backend/cli/json.ts';
 import { openStatus } from '../../../backend/cli/status.ts';
 import { duration, figures, table } from '../../../backend/cli/table.ts';
 import { showTune } from '../../../backend/cli/tune.ts';
-import type { ExitScore, GenerateEvent, TuneEvent } from '../../../protocol/events.ts';
+import type { CalibrateEvent, ExitScore, GenerateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { openScreen, plain, stream, visible } from './screen.ts';
 
 const score = (exit: string, layer: number, loss: number, agreement: number): ExitScore => ({
@@ -217,6 +218,36 @@ describe('showEvaluate', () => {
         '',
       ].join('\n'),
     );
+  });
+});
+
+describe('showCalibrate', () => {
+  it('says which exits are asked, and how fast each way is here', async () => {
+    const screen = openScreen();
+    const events = stream<CalibrateEvent>({
+      type: 'calibrated',
+      tokens: 4096,
+      agreement: 0.99,
+      certainty: 0.95,
+      tested: 0.9951,
+      exits: [
+        { exit: '6:lens', layer: 6, threshold: null, milliseconds: 0.4 },
+        { exit: '10:lens', layer: 10, threshold: 0.75, milliseconds: 0.3 },
+      ],
+      meanLayer: 11,
+      layers: 12,
+      speedups: { exits: 1.1, fast: 1.5, lossless: 1.6 },
+    });
+    await showCalibrate(events, screen.terminal);
+    const lines = visible(screen.out());
+    expect(lines).toEqual([
+      'Thresholds · 4,096 tokens',
+      expect.stringMatching(/^exit +threshold +a reading$/),
+      expect.stringMatching(/^6:lens +not asked +0\.40 ms$/),
+      expect.stringMatching(/^10:lens +0\.7500 +0\.30 ms$/),
+      'agreement 99.51 % where 99.0 % was asked · mean layer 11.0 of 12 · 1.10 × as fast as full depth here',
+      'with drafts of the text, as generate has them: 1.50 × in mode fast, 1.60 × in mode lossless',
+    ]);
   });
 });
 

@@ -70,7 +70,7 @@ function stepOf(): number {
 test('what is found is stored, tested and used where no threshold is given', async () => {
   const found = await calibrated(0.6);
   expect(found.tested).toBeGreaterThanOrEqual(0.6);
-  expect(found.speedup).toBeGreaterThanOrEqual(1);
+  expect(found.speedups.exits).toBeGreaterThanOrEqual(1);
   const stored = JSON.parse(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')) as {
     calibration: { agreement: number; thresholds: Record<string, number> };
   };
@@ -111,7 +111,10 @@ test('a model is cut only at exits that are asked', async () => {
 
 test('a promise that nothing but the full model keeps asks no exit', async () => {
   const found = await calibrated(1);
-  expect(found).toMatchObject({ tested: 1, speedup: 1, meanLayer: 12 });
+  expect(found).toMatchObject({ tested: 1, speedups: { exits: 1 }, meanLayer: 12 });
+  // Without exits both modes have nothing but drafts.
+  expect(found.speedups.fast).toBe(found.speedups.lossless);
+  expect(found.speedups.lossless).toBeGreaterThan(0);
   expect(found.exits.map(({ threshold }) => threshold)).toEqual([null, null]);
   expect((await written()).every(({ exit }) => exit === 'final')).toBe(true);
 }, 120_000);
