@@ -41,7 +41,6 @@ const recipes: readonly Recipe[] = [
   recipe('the default: lenses, shortlist, fitted, distilled', ''),
   recipe('cross-entropy instead of distillation', '--cross-entropy 1 --distillation 0'),
   recipe('half of each', '--cross-entropy 0.5 --distillation 0.5'),
-  recipe('learning rate 1e-3', '--learning-rate 1e-3'),
   recipe('copied, not fitted', '--initialise copy'),
   recipe("the model's own head", '--head shared'),
   recipe('`mlp` exits', '', at('mlp')),
@@ -52,7 +51,7 @@ const recipes: readonly Recipe[] = [
 
 export const recipesSection: Section = {
   title: 'Recipes of tuning',
-  takes: 'about fifty minutes',
+  takes: 'about forty-five minutes',
   each: 'once',
   async run(options) {
     const model = bigModel();
