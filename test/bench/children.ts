@@ -22,6 +22,8 @@ export interface Watched {
   readonly seconds: number;
   /** Largest resident memory in bytes; null where the system has no /proc. */
   readonly peak: number | null;
+  /** What it wrote to its standard output, unless that was shown. */
+  readonly output: string;
 }
 
 const lookMilliseconds = 100;
@@ -33,17 +35,19 @@ export async function runProgram(args: readonly string[], { isShown = false } = 
   const child = spawn(process.execPath, [path.join(root, 'dist/cli.js'), ...args], {
     cwd: benchCache,
     env: { ...process.env, EARLY_EXIT_CACHE: path.join(benchCache, 'user-cache') },
-    stdio: ['ignore', isShown ? 2 : 'ignore', 2],
+    stdio: ['ignore', isShown ? 2 : 'pipe', 2],
   });
+  let output = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text));
   let peak: number | null = null;
   // The mark only rises, so what the last look misses is what came after it.
   const looking = setInterval(() => (peak = highWaterMark(child.pid) ?? peak), lookMilliseconds);
   const code = await new Promise((resolve, reject) => {
     child.once('error', reject);
-    child.once('exit', resolve);
+    child.once('close', resolve);
   }).finally(() => clearInterval(looking));
   if (code !== 0) throw new Error(`early-exit ${args[0] ?? ''} ended with code ${String(code)}`);
-  return { seconds: (performance.now() - started) / 1000, peak };
+  return { seconds: (performance.now() - started) / 1000, peak, output };
 }
 
 function highWaterMark(pid: number | undefined): number | null {

@@ -6,10 +6,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { evaluate } from '../../../backend/recipes/evaluate.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
-import type { ExitScore } from '../../../protocol/events.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import type { EvaluateEvent, ExitScore } from '../../../protocol/events.ts';
 import { freshFolder, runProgram } from '../children.ts';
 import { writeTexts } from '../contestants/ours.ts';
 import { bigModel, typescriptText } from '../material.ts';
@@ -149,18 +147,15 @@ const decoded = (
 ): string[] => prompts.map((prompt, i) => tokenizer.decode([...prompt, ...said[i]!]));
 
 async function scoresOn(model: string, exits: string, data: string): Promise<ExitScore[]> {
-  const options = parseOptions('evaluate', {
-    model,
-    exits,
-    data: [data],
-    documents: 'all',
-    evaluationTokens: scoredTokens,
-    featureCache: false,
-  });
-  for await (const event of evaluate(options, new AbortController().signal)) {
-    if (event.type === 'evaluated') return event.scores;
-  }
-  throw new Error(`${exits} was not scored`);
+  const flags = `--documents all --evaluation-tokens ${scoredTokens} --json`.split(' ');
+  const { output } = await runProgram(['evaluate', '--model', model, '--exits', exits, '--data', data, ...flags]);
+  const events = output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as EvaluateEvent);
+  const evaluated = events.find((event) => event.type === 'evaluated');
+  if (!evaluated) throw new Error(`${exits} was not scored`);
+  return evaluated.scores;
 }
 
 /** Of a run's metrics, the number of the last step. */
