@@ -16,6 +16,9 @@ export interface DraftOptions {
   readonly limit: number;
 }
 
+/** What the text itself suggests, and no exit. */
+export const textDrafts = (limit: number): DraftOptions => ({ lookup: true, exits: () => false, limit });
+
 /**
  * Makes a block of every row and enters its drafts; the row's newest token is in the cache already. `asked` says which exits
  * will be read to decide the blocks.

@@ -3,8 +3,9 @@ import { setImmediate } from 'node:timers/promises';
 import { parseOptions } from '../../protocol/options.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
-import type { DraftOptions } from '../decoding/draft.ts';
+import { textDrafts } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
+import type { Policy } from '../decoding/policy.ts';
 import { greedy } from '../decoding/sampler.ts';
 import type { Model } from '../model/open.ts';
 import { placeStagedModel } from '../runtime/devices-fallback.ts';
@@ -39,14 +40,18 @@ export const fullDepth = (
   codec: tokenizer,
 });
 
+/** Which exits a token may leave at, and how. */
+export interface Candidate {
+  readonly thresholds: Calibration['thresholds'];
+  readonly gates: ReadonlyMap<string, Gate>;
+}
+
 /** Time at full depth, a token a pass, ÷ that of other ways. */
-export interface Speedups {
-  /** Exits alone. */
-  readonly exits: number;
-  /** The mode `fast` as it is by default: exits, and drafts of the text. */
-  readonly fast: number;
+export interface Trial {
   /** The mode `lossless` with drafts of the text alone. */
   readonly lossless: number;
+  /** Each candidate's exits alone, and the mode `fast` as it is by default, with drafts of the text. */
+  readonly leaving: readonly { readonly exits: number; readonly fast: number }[];
 }
 
 interface Way {
@@ -56,11 +61,9 @@ interface Way {
   milliseconds: number;
 }
 
-const drafts: DraftOptions = { lookup: true, exits: () => false, limit: parseOptions('generate', {}).drafts };
-
 /**
  * Measures ways of decoding in turn, after a first text that does not count. The costs of parts that chose the thresholds
- * leave out what a cut costs by itself: the model at full depth is not cut here, the other only where it is asked.
+ * leave out what a cut costs by itself: the model at full depth is not cut here, the others only where they ask.
  * @throws the signal's reason where it was aborted.
  */
 export async function tryOut(
@@ -69,16 +72,10 @@ export async function tryOut(
   { placement, options }: Running,
   tokenizer: Tokenizer,
   prompts: readonly (readonly number[])[],
-  thresholds: Calibration['thresholds'],
-  gates: ReadonlyMap<string, Gate>,
+  candidates: readonly Candidate[],
   signal: AbortSignal,
-): Promise<Speedups> {
-  const isAsked = (exit: string): boolean => exit in thresholds;
-  const leaving: Partial<DecodeRequest> = {
-    policy: { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 },
-    enabled: isAsked,
-    gates,
-  };
+): Promise<Trial> {
+  const drafts = textDrafts(parseOptions('generate', {}).drafts);
   const opened: StagedModel[] = [];
   const open = async (exits: ExitSet): Promise<StagedModel> => {
     const staged = await placeStagedModel(placement, model, exits, options);
@@ -94,10 +91,15 @@ export async function tryOut(
   try {
     const plain = await open(noExits);
     const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
-    const cut = Object.keys(thresholds).length ? await open(onlyExits(held, isAsked)) : null;
-    const exits = cut && way(cut, leaving);
-    const fast = cut && way(cut, { ...leaving, drafts });
-    const ways = [full, exits, lossless, fast].filter((one) => one !== null);
+    const leaving: { exits: Way; fast: Way }[] = [];
+    for (const { thresholds, gates } of candidates) {
+      const isAsked = (exit: string): boolean => exit in thresholds;
+      const cut = await open(onlyExits(held, isAsked));
+      const policy: Policy = { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 };
+      const alone = { policy, enabled: isAsked, gates };
+      leaving.push({ exits: way(cut, alone), fast: way(cut, { ...alone, drafts }) });
+    }
+    const ways = [full, lossless, ...leaving.flatMap(({ exits, fast }) => [exits, fast])];
     for (const [i, prompt] of prompts.slice(0, 1 + texts).entries()) {
       for (const one of i % 2 ? ways : ways.toReversed()) {
         let began = 0;
@@ -110,7 +112,10 @@ export async function tryOut(
       }
     }
     const speedup = (one: Way): number => full.milliseconds / one.milliseconds;
-    return { exits: speedup(exits ?? full), fast: speedup(fast ?? lossless), lossless: speedup(lossless) };
+    return {
+      lossless: speedup(lossless),
+      leaving: leaving.map(({ exits, fast }) => ({ exits: speedup(exits), fast: speedup(fast) })),
+    };
   } finally {
     for (const staged of opened) await staged.dispose();
   }

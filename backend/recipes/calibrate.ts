@@ -28,7 +28,7 @@ import type { StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, saveCalibration, type StoredGate } from '../tuning/checkpoint.ts';
 import type { Windows } from '../tuning/features.ts';
 import { inStreamOrder, runtimeOptions, type Running } from './backbone.ts';
-import { fullDepth, leastSpeedup, tryOut, type Speedups } from './calibrate-trial.ts';
+import { fullDepth, leastSpeedup, tryOut, type Candidate, type Trial } from './calibrate-trial.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 import { readText, windowsOf } from './text.ts';
 
@@ -47,17 +47,20 @@ interface Text {
 /** What an exit said of every token, and the states it said it of. */
 type Heard = ExitView & { readonly states: readonly Float32Array[] };
 
-type Thresholds = Pick<Calibrated, 'thresholds' | 'agreement'>;
-type Tried = Thresholds & { readonly gates: ReadonlyMap<string, Gate>; readonly speedups: Speedups };
+/** Thresholds that keep the promise, with their gates. */
+type Promising = Candidate & Pick<Calibrated, 'agreement'>;
+type Speedups = Extract<CalibrateEvent, { type: 'calibrated' }>['speedups'];
 
-const noneAsked: Thresholds = { thresholds: {}, agreement: 1 };
-
-/** What was fastest, if that is more than chance; else full depth. */
-function fastest(tried: readonly Tried[]): Tried {
-  const best = tried.reduce((a, b) => (b.speedups.exits > a.speedups.exits ? b : a));
-  if (best.speedups.exits >= leastSpeedup) return best;
-  const { lossless } = best.speedups;
-  return { ...noneAsked, gates: new Map(), speedups: { exits: 1, fast: lossless, lossless } };
+/** What was fastest by exits alone, if that is more than chance; else full depth. */
+function fastest(candidates: readonly Promising[], { lossless, leaving }: Trial): Promising & { speedups: Speedups } {
+  const none = { thresholds: {}, gates: new Map<string, Gate>(), agreement: 1 };
+  return candidates
+    .map((one, i) => ({ ...one, speedups: { ...leaving[i]!, lossless } }))
+    .filter(({ speedups }) => speedups.exits >= leastSpeedup)
+    .reduce((a, b) => (b.speedups.exits > a.speedups.exits ? b : a), {
+      ...none,
+      speedups: { exits: 1, fast: lossless, lossless },
+    });
 }
 
 /** @throws UserError for a model, checkpoint or text that cannot be used. */
@@ -107,18 +110,13 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
     signal.throwIfAborted();
     const costs = await measureCosts(staged, { context: promptTokens + newTokens, rounds: 25 });
     const { agreement, certainty } = options;
+    await closing.pop()!(); // the model cut everywhere; a trial opens others
     const found = findThresholds(heard, final, costs, { agreement, confidence: certainty });
-    const tried: Tried[] = [];
-    for (const one of found.length ? found : [noneAsked]) {
-      const { thresholds } = one;
-      const gates = findGates(heard, final, costs, thresholds);
-      const exits = Object.keys(thresholds);
-      const ways = exits.length ? `at full depth, leaving at ${exits.join(' and ')}` : 'at full depth';
-      yield { type: 'phase', phase: 'generate', detail: `texts ${ways}, and with drafts, in turn` };
-      const speedups = await tryOut(model, held, running, tokenizer, prompts, thresholds, gates, signal);
-      tried.push({ ...one, gates, speedups });
-    }
-    const { thresholds, gates, agreement: tested, speedups } = fastest(tried);
+    const candidates = found.map((one) => ({ ...one, gates: findGates(heard, final, costs, one.thresholds) }));
+    const places = found.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
+    yield { type: 'phase', phase: 'generate', detail: `texts at full depth${places}, and with drafts, in turn` };
+    const trial = await tryOut(model, held, running, tokenizer, prompts, candidates, signal);
+    const { thresholds, gates, agreement: tested, speedups } = fastest(candidates, trial);
     const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
 
     for (const message of warnings) yield { type: 'warning', message };

@@ -6,7 +6,7 @@
 import { cpSync, existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
-import type { DraftOptions } from '../../../backend/decoding/draft.ts';
+import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../../backend/decoding/decode.ts';
 import type { Gate } from '../../../backend/decoding/gate.ts';
@@ -178,7 +178,7 @@ function waysOf(
     };
     return { name, kind, contestant: { name, turn }, texts };
   };
-  const lookup: DraftOptions = { lookup: true, exits: () => false, limit: draftLimit };
+  const lookup = textDrafts(draftLimit);
   const fast = (
     name: string,
     model: StagedModel,

@@ -3,7 +3,7 @@
  * The same process writes them all, so its memory says whether decoding keeps anything.
  */
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
-import type { DraftOptions } from '../../../backend/decoding/draft.ts';
+import { textDrafts, type DraftOptions } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
@@ -24,8 +24,8 @@ const batches = [16, 4, 1];
 const draftLimit = parseOptions('generate', {}).drafts;
 
 const drafting: Readonly<Record<string, DraftOptions | null>> = {
-  'drafts of the text and the exits': { lookup: true, exits: () => true, limit: draftLimit },
-  'drafts of the text': { lookup: true, exits: () => false, limit: draftLimit },
+  'drafts of the text and the exits': { ...textDrafts(draftLimit), exits: () => true },
+  'drafts of the text': textDrafts(draftLimit),
   'no drafts': null,
 };
 
