@@ -5,19 +5,19 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import type { ExitArchitecture } from '../../../backend/exits/spec.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { EvaluateEvent, ExitScore } from '../../../protocol/events.ts';
 import { freshFolder, runProgram } from '../children.ts';
 import { writeTexts } from '../contestants/ours.ts';
-import { bigModel, typescriptText } from '../material.ts';
+import { bigModel, shippedModel, typescriptText } from '../material.ts';
 import { manyPrompts } from '../prompts.ts';
 import { figures, type Findings, type Table } from '../report.ts';
 import type { BenchOptions, Section } from './section.ts';
 
-const minutes = 4;
-/** At a quarter, a half and four fifths of SmolLM2's depth: from what is hard to what is nearly decided. */
-const layers = [8, 16, 24];
+/** Shares of the depth, from what is hard to what is nearly decided: 8, 16 and 24 of 30 layers. */
+const depths = [4 / 15, 8 / 15, 4 / 5];
 const shared = '--fit-tokens 30000 --evaluation-tokens 4096';
 /** Held-out tokens of either kind of text that a recipe is scored on. */
 const scoredTokens = 6144;
@@ -27,49 +27,52 @@ const own = { promptTokens: 64, newTokens: 192, batch: 16, forTuning: 208, forSc
 
 interface Recipe {
   readonly name: string;
-  readonly exits: string;
-  readonly flags: string;
+  /** Default: `lens`. */
+  readonly architecture?: ExitArchitecture;
+  readonly flags?: string;
+  /** The deepest exit without the others. */
+  readonly isAlone?: true;
   readonly isOwnText?: true;
 }
 
-const at = (architecture: string): string => layers.map((layer) => `${layer}:${architecture}`).join();
-const recipe = (name: string, flags: string, exits = at('lens')): Recipe => ({ name, exits, flags });
-
 const recipes: readonly Recipe[] = [
-  recipe('the default: lenses, shortlist, fitted, distilled', ''),
-  recipe('cross-entropy instead of distillation', '--cross-entropy 1 --distillation 0'),
-  recipe('half of each', '--cross-entropy 0.5 --distillation 0.5'),
-  recipe('copied, not fitted', '--initialise copy'),
-  recipe("the model's own head", '--head shared'),
-  recipe('`mlp` exits', '', at('mlp')),
-  recipe('`layer` exits', '', at('layer')),
-  recipe('one exit alone', '', `${layers.at(-1)}:lens`),
-  { ...recipe("the model's own text", ''), isOwnText: true },
+  { name: 'the default: lenses, shortlist, fitted, distilled' },
+  { name: 'cross-entropy instead of distillation', flags: '--cross-entropy 1 --distillation 0' },
+  { name: 'half of each', flags: '--cross-entropy 0.5 --distillation 0.5' },
+  { name: 'copied, not fitted', flags: '--initialise copy' },
+  { name: "the model's own head", flags: '--head shared' },
+  { name: '`mlp` exits', architecture: 'mlp' },
+  { name: '`layer` exits', architecture: 'layer' },
+  { name: 'one exit alone', isAlone: true },
+  { name: "the model's own text", isOwnText: true },
 ];
 
 export const recipesSection: Section = {
   title: 'Recipes of tuning',
   takes: 'about forty-five minutes',
   each: 'once',
-  async run(options) {
-    const model = bigModel();
-    if (model !== null) return measureModel(model, options);
-    console.warn('Left out: the recipes place exits in a model of 30 layers.');
-    return { goals: [], tables: [], notes: [], measurements: [] };
-  },
+  run: (options) => measureModel(bigModel() ?? shippedModel, options),
 };
 
 async function measureModel(model: string, options: BenchOptions): Promise<Findings> {
   const folder = freshFolder('recipes');
+  const layers = layersOf(model);
   const texts = await writeData(model, folder, options);
+  const minutes = options.isDraft ? 0.5 : 4;
   const rows: string[][] = [];
   for (const [i, one] of recipes.entries()) {
-    const left = (options.isDraft ? 0.5 : minutes) - (one.isOwnText ? texts.minutes : 0);
+    const left = minutes - (one.isOwnText ? texts.minutes : 0);
+    if (left <= 0) {
+      console.error(`  ${one.name}: left out, writing it took all of its time`);
+      continue;
+    }
     console.error(`  ${one.name}: ${figures(left)} minutes`);
     const out = path.join(folder, `${i}.exits`);
     freshFolder('user-cache');
     const data = one.isOwnText ? texts.ownTrain : texts.train;
-    const flags = `--exits ${one.exits} --minutes ${left} ${shared} ${one.flags}`.trim().split(/\s+/);
+    const places = one.isAlone ? layers.slice(-1) : layers;
+    const exits = places.map((layer) => `${layer}:${one.architecture ?? 'lens'}`).join();
+    const flags = `--exits ${exits} --minutes ${left} ${shared} ${one.flags ?? ''}`.trim().split(/\s+/);
     await runProgram(['tune', '--model', model, '--data', data, '--out', out, ...flags]);
     const held = await scoresOn(model, out, texts.heldOut);
     const said = await scoresOn(model, out, texts.ownHeldOut);
@@ -98,6 +101,13 @@ async function measureModel(model: string, options: BenchOptions): Promise<Findi
     ],
     measurements: [],
   };
+}
+
+function layersOf(file: string): number[] {
+  const model = openModel(file);
+  const count = model.spec.layers.length;
+  model.close();
+  return depths.map((share) => Math.round(share * count));
 }
 
 interface Texts {
@@ -158,9 +168,8 @@ async function scoresOn(model: string, exits: string, data: string): Promise<Exi
   return evaluated.scores;
 }
 
-/** Of a run's metrics, the number of the last step. */
+/** The number of a run's last step. */
 function updatesOf(exits: string): number {
-  const lines = readFileSync(path.join(exits, 'metrics.jsonl'), 'utf8').trim().split('\n');
-  const steps = lines.map((line) => (JSON.parse(line) as { step?: number }).step ?? 0);
-  return Math.max(...steps);
+  const last = readFileSync(path.join(exits, 'metrics.jsonl'), 'utf8').trim().split('\n').at(-1)!;
+  return (JSON.parse(last) as { step: number }).step;
 }
