@@ -6,6 +6,7 @@ import { execa } from 'execa';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { CloseAction, ErrorAction, LanguageClient, State, type StreamInfo } from 'vscode-languageclient/node';
+import { largePages } from '../protocol/large-pages.ts';
 import type { ServerOptions } from '../protocol/server.ts';
 import { findNode, type NodeRuntime } from './node-runtime.ts';
 import { backendSettings, displaySettings, serverDisplay } from './settings.ts';
@@ -45,7 +46,7 @@ export function createClient(
     const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
     const child = execa(runtime.command, [server, '--stdio', '--clientProcessId', String(process.pid)], {
       cwd: folder?.scheme === 'file' ? folder.fsPath : context.extensionPath,
-      env: { ...runtime.environment },
+      env: { ...largePages(process.env, process.platform), ...runtime.environment },
       stdin: 'pipe',
       buffer: false,
       reject: false,

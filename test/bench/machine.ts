@@ -7,6 +7,7 @@ export interface Machine {
   readonly cores: number;
   /** GB. */
   readonly memory: number;
+  /** With `large pages` where glibc was asked for them. */
   readonly system: string;
   readonly node: string;
 }
@@ -39,6 +40,9 @@ export const thisMachine = (): Machine => ({
   processor: os.cpus()[0]?.model.trim() ?? 'unknown processor',
   cores: os.availableParallelism(),
   memory: Math.round(os.totalmem() / 1e9),
-  system: `${os.type()} ${os.arch()}`,
+  system: [
+    `${os.type()} ${os.arch()}`,
+    ...(process.env['GLIBC_TUNABLES']?.includes('hugetlb=1') ? ['large pages'] : []),
+  ].join(', '),
   node: process.versions.node,
 });
