@@ -11,7 +11,7 @@ import type { TensorType } from './tensor-source.ts';
  */
 export interface WeightBlocks {
   readonly bits: 4 | 8;
-  readonly blockSize: 16 | 32;
+  readonly blockSize: 16 | 32 | 64 | 128;
   readonly zeroPoint: 0 | 8 | 128;
   /** `[rows, columns / blockSize, blockSize · bits / 8]`; at 4 bits two a byte, the lower column in the low nibble. */
   readonly quants: Uint8Array;
@@ -63,6 +63,40 @@ export function quantise(weight: Float32Array): WeightBlocks {
   }
   return { bits: 8, blockSize: quantisedBlock, zeroPoint: 128, quants, scales, minima: null };
 }
+
+/**
+ * A weight in blocks of 8 bits without minima, in larger blocks of 4 bits: what is left tells the order of products roughly. A block's
+ * step is a 7.5th of the largest value in the part with the largest scale; the few beyond it are cut off.
+ */
+export function coarsen({ quants, scales, blockSize }: WeightBlocks, columns: number): WeightBlocks {
+  const size = ([128, 64, 32] as const).find((candidate) => columns % candidate === 0);
+  if (size === undefined) throw new RangeError(`${columns} columns are not blocks of 32`);
+  const parts = size / blockSize;
+  const coarse = new Uint8Array(quants.length / 2);
+  const steps = new Float32Array(quants.length / size);
+  for (let block = 0; block < steps.length; block++) {
+    let widest = block * parts;
+    for (let part = widest + 1; part < (block + 1) * parts; part++)
+      if (Math.abs(scales[part]!) > Math.abs(scales[widest]!)) widest = part;
+    let peak = 0;
+    for (let i = widest * blockSize; i < (widest + 1) * blockSize; i++)
+      peak = Math.max(peak, Math.abs(quants[i]! - 128));
+    const step = (Math.abs(scales[widest]!) * peak) / 7.5;
+    steps[block] = step;
+    for (let part = block * parts; part < (block + 1) * parts; part++) {
+      const ratio = step > 0 ? scales[part]! / step : 0;
+      const offset = 8.5 - 128 * ratio;
+      for (let i = part * blockSize; i < (part + 1) * blockSize; i += 2) {
+        const low = nibble(quants[i]! * ratio + offset);
+        const high = nibble(quants[i + 1]! * ratio + offset);
+        coarse[i >> 1] = low | (high << 4);
+      }
+    }
+  }
+  return { bits: 4, blockSize: size, zeroPoint: 8, quants: coarse, scales: steps, minima: null };
+}
+
+const nibble = (x: number): number => (x <= 0 ? 0 : x >= 15 ? 15 : x | 0);
 
 /** A weight `[rows, columns]` with one scale a row, in seven bits and a sign: `scale · quant`. */
 export interface RoundedRows {

@@ -2,6 +2,7 @@
 export { blockInfo, dequantise, typeBytes, type BlockInfo } from './dequantise.ts';
 export {
   blockForm,
+  coarsen,
   largestRounded,
   quantise,
   quantisedBlock,

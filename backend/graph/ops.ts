@@ -8,8 +8,9 @@ import type { Ops } from '../model/ops.ts';
 import type { BlockForm, Parameters } from '../model/parameters.ts';
 import type { Activation, ModelSpec, NormSpec } from '../model/spec.ts';
 import type { OnnxAttribute, OnnxType } from '../formats/onnx.ts';
-import type { GraphBuilder } from './builder.ts';
+import { contrib, type GraphBuilder } from './builder.ts';
 import { operatorsOf, type Provider } from './operators.ts';
+import { screenedLinear } from './screened.ts';
 
 export interface GraphOptions {
   /**
@@ -27,14 +28,14 @@ export interface GraphOptions {
    * then have at least as many tokens. Only without a past.
    */
   readonly queryBlocks?: number;
+  /** A linear of which only the largest outputs matter (screened.ts): where `canScreen`, with `int8` arithmetic. */
+  readonly screened?: string;
   /** What will run the graph; default `cpu`. */
   readonly provider?: Provider;
 }
 
 /** `Ops` over a graph; `slots` collects the attentions met, in order. */
 export type GraphOps = Ops<string> & { readonly slots: readonly string[] };
-
-const contrib = 'com.microsoft';
 
 /** Queries `from` to `to`, and the mask of the keys before `to` `[batch, 1, queries, keys]`. */
 interface QueryBlock {
@@ -235,7 +236,8 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
 
   return {
     slots,
-    linear: (x, path) => product(x, [path]),
+    linear: (x, path) =>
+      path === options.screened ? screenedLinear(builder, parameters, x, path) : product(x, [path]),
     linears(x, paths) {
       // Stacking needs one kind of storage; a file that mixes types runs them one by one.
       const kinds = new Set(paths.map((path) => storedAs(parameters.blockForm(`${path}.weight`), options)));

@@ -8,9 +8,10 @@ import type { Model } from '../model/open.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { compareCuts, cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { attentionMask, newPlaces, ropesOf, rotationTable } from './positions.ts';
+import { openExitReader, ranked, tokensOf, type ExitReader } from './exit-reader.ts';
 import { openSession, type Session, type SessionOptions, type Value } from './session.ts';
-import { featureGraph, queryBlocks, readoutGraph, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
-import type { ExitPoint, FeatureModel, NewRows, Pass, PastRows, Readout, StagedModel } from './staged-model.ts';
+import { featureGraph, queryBlocks, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
+import type { ExitPoint, FeatureModel, NewRows, Pass, PastRows, StagedModel } from './staged-model.ts';
 
 export interface RuntimeOptions extends SessionOptions {
   /** See `GraphOptions`; default `float32`, the exact one. */
@@ -50,19 +51,18 @@ export async function openStagedModel(
     const { graph, slots } = stageGraph(spec, parameters, from, to, target);
     stages.push({ from, to, slots, session: await openSession(graph, { ...options, spins: true }) });
   }
-  const readouts: { point: ExitPoint; session: Session; toToken: readonly number[] | null; cut: Cut }[] = [];
+  const readouts: { point: ExitPoint; reader: ExitReader; cut: Cut }[] = [];
   for (const exit of [...ordered, null]) {
     const cut = exit ? exitCut(exit) : finalCut(spec);
-    const { graph, slots } = readoutGraph(spec, parameters, exit, target);
+    const reader = await openExitReader(spec, parameters, exit, target, options);
     const point: ExitPoint = {
       id: exit ? exitId(exit) : 'final',
       layer: exit?.layer ?? spec.layers.length,
       stages: cuts.findIndex((c) => compareCuts(c, cut) === 0) + 1,
       spec: exit,
-      slots,
+      slots: reader.slots,
     };
-    const toToken = exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
-    readouts.push({ point, session: await openSession(graph, { ...options, spins: true }), toToken, cut });
+    readouts.push({ point, reader, cut });
   }
   const positions = positionFeeds(spec, group);
 
@@ -81,21 +81,17 @@ export async function openStagedModel(
       return { hidden: results['hidden']!.data as Float32Array, rows: newRows(results, slots) };
     },
     async readExit(k, hidden, pass, past, { logits = false } = {}) {
-      const { session, point, toToken, cut } = readouts[k]!;
+      const { reader, cut } = readouts[k]!;
       const feeds = {
         ...streamFeed(hidden, pass, cutWidth(spec, cut)),
-        ...positions(pass, point.slots, past, session.inputs),
+        ...positions(pass, reader.slots, past, reader.inputs),
       };
-      const outputs = session.outputs.filter((name) => logits || name !== 'logits');
-      const results = await session.run(feeds, outputs);
-      return {
-        readouts: toReadouts(results, toToken),
-        logits: logits ? toVocabulary(results['logits']!.data as Float32Array, toToken, spec.vocabulary) : null,
-        rows: newRows(results, point.slots),
-      };
+      const { results, ...said } = await reader.read(feeds, logits);
+      return { ...said, rows: newRows(results, reader.slots) };
     },
     async dispose() {
-      for (const { session } of [...stages, ...readouts]) await session.dispose();
+      for (const { session } of stages) await session.dispose();
+      for (const { reader } of readouts) await reader.dispose();
     },
   };
 }
@@ -164,7 +160,7 @@ export async function openExitScorer(
   const session = await openSession(scoringGraph(spec, parameters, exit, graphTarget(options)), options);
   const positions = positionFeeds(spec);
   const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
-  const toToken = exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
+  const toToken = tokensOf(exit);
   return {
     async score(value, targets, batch, tokens) {
       const pass = fromStart(batch, tokens);
@@ -208,7 +204,6 @@ function withRows<T extends Int32Array | Float32Array>(values: T, batch: number,
   return result;
 }
 
-const defer = -1;
 const noPast: ReadonlyMap<string, PastRows> = new Map();
 
 const fromStart = (batch: number, tokens: number): Pass => ({
@@ -290,47 +285,4 @@ function newRows(results: Readonly<Record<string, Value>>, slots: readonly strin
     });
   }
   return rows;
-}
-
-/** Candidates of each position; a shortlist's defer class is none, but whether it won is told. */
-function ranked(
-  results: Readonly<Record<string, Value>>,
-  toToken: readonly number[] | null,
-): { candidates: Readout['candidates']; deferred: boolean }[] {
-  const classes = results['classes']!.data as BigInt64Array;
-  const probabilities = results['probabilities']!.data as Float32Array;
-  const k = results['classes']!.shape.at(-1)!;
-  return Array.from({ length: classes.length / k }, (_, row) => {
-    const all = Array.from({ length: k }, (_, j) => {
-      const id = Number(classes[row * k + j]!);
-      return { id: toToken ? toToken[id]! : id, probability: probabilities[row * k + j]! };
-    });
-    return { candidates: all.filter(({ id }) => id !== defer), deferred: all[0]!.id === defer };
-  });
-}
-
-function toReadouts(results: Readonly<Record<string, Value>>, toToken: readonly number[] | null): Readout[] {
-  const entropy = results['entropy']!.data as Float32Array;
-  return ranked(results, toToken).map(({ candidates, deferred }, row) => {
-    const confidence = candidates[0]!.probability;
-    return {
-      token: deferred ? defer : candidates[0]!.id,
-      confidence,
-      margin: confidence - (candidates[1]?.probability ?? 0),
-      entropy: entropy[row]!,
-      candidates,
-    };
-  });
-}
-
-/** Rows over a shortlist → rows over the vocabulary, −∞ outside; the defer class has no place there. */
-function toVocabulary(logits: Float32Array, toToken: readonly number[] | null, vocabulary: number): Float32Array {
-  if (!toToken) return logits;
-  const classes = toToken.length;
-  const rows = logits.length / classes;
-  const all = new Float32Array(rows * vocabulary).fill(-Infinity);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < classes - 1; c++) all[r * vocabulary + toToken[c]!] = logits[r * classes + c]!;
-  }
-  return all;
 }
