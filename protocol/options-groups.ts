@@ -98,8 +98,11 @@ export const deviceOptions = {
   }),
   precision: oneOf({
     scope: 'window',
-    default: 'exact',
-    values: { exact: 'activations of 32 bits', fast: 'arithmetic on 8-bit integers where the weights are quantised' },
+    default: 'fast',
+    values: {
+      fast: 'activations rounded to 8 bits where the weights are quantised, as llama.cpp does; about twice as fast',
+      exact: 'activations of 32 bits',
+    },
     help: 'Arithmetic of quantised weights.',
   }),
 };

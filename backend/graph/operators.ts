@@ -14,6 +14,8 @@ export interface Operators {
   readonly logSoftmax: 'LogSoftmax' | 'composed';
   /** Widths of quantised weights that run in their own blocks without rounding activations. Others are expanded. */
   readonly exactBlocks: readonly number[];
+  /** The same where activations may be rounded. */
+  readonly roundedBlocks: readonly number[];
   /** Whether products of bytes with a scale for each token and each row of the weight pay. */
   readonly roundedRows: boolean;
 }
@@ -24,6 +26,7 @@ const cpu: Operators = {
   attention: 'Attention',
   logSoftmax: 'LogSoftmax',
   exactBlocks: [4],
+  roundedBlocks: [4, 8],
   roundedRows: true,
 };
 
@@ -33,12 +36,13 @@ const gpu: Operators = {
   attention: 'MultiHeadAttention',
   logSoftmax: 'composed',
   exactBlocks: [4],
+  roundedBlocks: [4],
   roundedRows: false,
 };
 
 export const operatorsOf: Readonly<Record<Provider, Operators>> = {
   cpu,
-  webgpu: { ...gpu, exactBlocks: [4, 8] },
+  webgpu: { ...gpu, exactBlocks: [4, 8], roundedBlocks: [4, 8] },
   cuda: gpu,
   dml: gpu,
   coreml: gpu,

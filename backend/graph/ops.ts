@@ -339,11 +339,11 @@ function activationNode(builder: GraphBuilder, x: string, kind: Activation): str
   }
 }
 
-/** Blocks that the provider cannot run exactly are expanded to float32. */
-const runsInBlocks = (form: BlockForm | null, options: GraphOptions): boolean =>
-  form !== null &&
-  (options.arithmetic === 'int8' ||
-    (!form.rounds && operatorsOf[options.provider ?? 'cpu'].exactBlocks.includes(form.bits)));
+/** Blocks that the provider cannot run are expanded to float32. */
+function runsInBlocks(form: BlockForm, { arithmetic, provider = 'cpu' }: GraphOptions): boolean {
+  const { exactBlocks, roundedBlocks } = operatorsOf[provider];
+  return arithmetic === 'int8' ? roundedBlocks.includes(form.bits) : !form.rounds && exactBlocks.includes(form.bits);
+}
 
 /** What a graph holds a weight as: `rows`, `float32`, or the form of its blocks. */
 function storedAs(form: BlockForm | null, options: GraphOptions): string {
