@@ -270,9 +270,12 @@ async function scoreText(
   cache.enter(0, prompt);
   for (const id of ids) {
     await cache.advance(plain.stages.length, [0]);
-    const [said] = await cache.read(plain.exits.length - 1, [0], [1], { logits: true });
+    // What it says and its row of logits are two readings: a head may be screened for the one, never for the other.
+    const final = plain.exits.length - 1;
+    const [said] = await cache.read(final, [0], [1], { logits: false });
+    const [row] = await cache.read(final, [0], [1], { logits: true });
     agreed += Number(said!.readouts[0]!.token === id);
-    loss += logSumExp(said!.logits!) - said!.logits![id]!;
+    loss += logSumExp(row!.logits!) - row!.logits![id]!;
     cache.enter(0, [id]);
   }
   return { agreed, loss };
