@@ -55,7 +55,8 @@ export async function openExitReader(
       };
     },
     async dispose() {
-      for (const opened of new Set([session, await whole])) await opened?.dispose();
+      // One that could not be opened has said so to its reader.
+      for (const opened of new Set([session, await whole?.catch(() => null)])) await opened?.dispose();
     },
   };
 }

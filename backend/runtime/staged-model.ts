@@ -78,7 +78,8 @@ export interface StagedModel {
   ): Promise<{ hidden: Float32Array; rows: Map<string, NewRows> }>;
   /**
    * What exit k says at each token `[batch · tokens]` of the stream at its cut. With `logits`, whole rows
-   * `[batch · tokens, vocabulary]` come too (−∞ outside a shortlist).
+   * `[batch · tokens, vocabulary]` come too (−∞ outside a shortlist), and both are those of the whole head; without, the final
+   * head may be screened: the same token but for near ties, and probabilities that are near.
    */
   readExit(
     k: number,
