@@ -8,7 +8,6 @@ import { nearest } from '../../protocol/nearest.ts';
 import { packageRoot } from '../worker/shipped.ts';
 import { commands, INTERRUPTED } from './commands.ts';
 import { overview } from './help.ts';
-import { restartWithLargePages } from './restart.ts';
 import { openTerminal, type Terminal } from './terminal.ts';
 
 const FAILED = 1;
@@ -33,7 +32,6 @@ async function main(words: readonly string[], terminal: Terminal, signal: AbortS
     const wayOut = near === null ? `The commands are ${names.join(', ')}.` : `Did you mean early-exit ${near}?`;
     throw userError('bad-argument', `There is no command ${name}.`, wayOut);
   }
-  restartWithLargePages();
   return command.run(rest, { terminal, signal, readInput: () => text(process.stdin) });
 }
 

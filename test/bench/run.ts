@@ -1,7 +1,6 @@
 /** `npm run bench [-- SECTION … --model FILE … --rounds N]`: runs sections and writes docs/results.md and docs/results.json. */
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { restartWithLargePages } from '../../backend/cli/restart.ts';
 import { thisMachine, untilQuiet, busy } from './machine.ts';
 import { root } from './material.ts';
 import { fewestRounds } from './measure.ts';
@@ -16,8 +15,6 @@ import { recipesSection } from './sections/recipes.ts';
 import { modelsOf, type BenchOptions, type Section } from './sections/section.ts';
 import { startSection } from './sections/start.ts';
 import { stepSection } from './sections/step.ts';
-
-restartWithLargePages();
 
 const sections: Readonly<Record<string, Section>> = {
   decode: decodeSection,

@@ -15,9 +15,9 @@ interface Outcome {
   readonly err: string;
 }
 
-function earlyExit(words: readonly string[], input = '', environment: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+function earlyExit(words: readonly string[], input = ''): Promise<Outcome> {
   const main = path.join(root, 'backend/cli/main.ts');
-  const env = { ...process.env, NO_COLOR: '1', ...environment };
+  const env = { ...process.env, NO_COLOR: '1' };
   const child = spawn(process.execPath, ['--import', 'tsx', main, ...words], { cwd: root, env });
   let [out, err] = ['', ''];
   child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
@@ -78,18 +78,5 @@ describe('early-exit', () => {
       /none.json cannot be read/,
     );
     expect((await earlyExit(['tune', '--config', config('[]')])).err).toContain('must hold one JSON object of options');
-  });
-
-  it.runIf(process.platform === 'linux' && 'execve' in process)('starts once more, with large pages', async () => {
-    const spy = path.join(scratch, 'spy.cjs');
-    writeFileSync(
-      spy,
-      `require('worker_threads').isMainThread && console.error(process.pid, process.env.GLIBC_TUNABLES)`,
-    );
-    const { code, out, err } = await earlyExit(['tune', '--help'], '', { NODE_OPTIONS: `--require ${spy}` });
-    const [first, second] = err.trim().split('\n');
-    expect(second).toBe(`${first!.split(' ')[0]} glibc.malloc.hugetlb=1`);
-    expect(first).toMatch(/ undefined$/);
-    expect({ code, isHelp: out.includes('early-exit tune') }).toEqual({ code: 0, isHelp: true });
   });
 });
