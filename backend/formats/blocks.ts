@@ -84,11 +84,12 @@ export function coarsen({ quants, scales, blockSize }: WeightBlocks, columns: nu
     const step = (Math.abs(scales[widest]!) * peak) / 7.5;
     steps[block] = step;
     for (let part = block * parts; part < (block + 1) * parts; part++) {
-      const ratio = step > 0 ? scales[part]! / step : 0;
-      const offset = 8.5 - 128 * ratio;
+      // In 65536ths: whole numbers are twice as fast.
+      const ratio = step > 0 ? Math.round((65536 * scales[part]!) / step) : 0;
+      const offset = 8.5 * 65536 - 128 * ratio;
       for (let i = part * blockSize; i < (part + 1) * blockSize; i += 2) {
-        const low = nibble(quants[i]! * ratio + offset);
-        const high = nibble(quants[i + 1]! * ratio + offset);
+        const low = nibble((quants[i]! * ratio + offset) >> 16);
+        const high = nibble((quants[i + 1]! * ratio + offset) >> 16);
         coarse[i >> 1] = low | (high << 4);
       }
     }
@@ -96,7 +97,7 @@ export function coarsen({ quants, scales, blockSize }: WeightBlocks, columns: nu
   return { bits: 4, blockSize: size, zeroPoint: 8, quants: coarse, scales: steps, minima: null };
 }
 
-const nibble = (x: number): number => (x <= 0 ? 0 : x >= 15 ? 15 : x | 0);
+const nibble = (x: number): number => (x < 0 ? 0 : x > 15 ? 15 : x);
 
 /** A weight `[rows, columns]` with one scale a row, in seven bits and a sign: `scale · quant`. */
 export interface RoundedRows {
@@ -153,15 +154,28 @@ function interleave(b: Uint8Array, p: number, quants: Uint8Array, o: number): vo
   }
 }
 
-/** Five-bit quants of a block of 32, each raised by `shift`, one a byte. */
-function widenFive(b: Uint8Array, low: number, high: number, shift: number, quants: Uint8Array, o: number): void {
-  const bits = b[high]! | (b[high + 1]! << 8) | (b[high + 2]! << 16) | (b[high + 3]! << 24);
-  for (let j = 0; j < 16; j++) {
-    const q = b[low + j]!;
-    quants[o + j] = ((q & 15) | (((bits >>> j) & 1) << 4)) + shift;
-    quants[o + 16 + j] = ((q >> 4) | (((bits >>> (j + 16)) & 1) << 4)) + shift;
+/** Five-bit quants of a block of 32, each raised by `shift`, one a byte; four at a time, since a model has hundreds of millions. */
+function widenFive(b: Uint16Array, low: number, high: number, shift: number, quants: Uint32Array, o: number): void {
+  const bits = b[high]! | (b[high + 1]! << 16);
+  const raised = shift * 0x01010101;
+  for (let j = 0; j < 4; j++) {
+    const q = b[low + 2 * j]! | (b[low + 2 * j + 1]! << 16);
+    quants[o + j] = ((q & 0x0f0f0f0f) | fifthBits[(bits >>> (4 * j)) & 15]!) + raised;
+    quants[o + 4 + j] = (((q >>> 4) & 0x0f0f0f0f) | fifthBits[(bits >>> (4 * j + 16)) & 15]!) + raised;
   }
 }
+
+/** Four bits as the fifth bits of four bytes. */
+const fifthBits = Uint32Array.from({ length: 16 }, (_, bits) =>
+  [0, 1, 2, 3].reduce((word, i) => word | (((bits >> i) & 1) << (8 * i + 4)), 0),
+);
+
+/** The same bytes two by two, little-endian as files and processors are. */
+const pairs = (b: Uint8Array): Uint16Array =>
+  b.byteOffset % 2 === 0 ? new Uint16Array(b.buffer, b.byteOffset, b.length >> 1) : pairs(b.slice());
+
+/** Fresh memory of whole blocks, four bytes at once. */
+const fours = (b: Uint8Array): Uint32Array => new Uint32Array(b.buffer, b.byteOffset, b.length >> 2);
 
 const half = (b: Uint8Array, p: number): number => halfValues[b[p]! | (b[p + 1]! << 8)]!;
 
@@ -194,9 +208,10 @@ const forms: Partial<Record<TensorType, Form>> = {
     blockSize: 32,
     zeroPoint: 128,
     repack: (b, quants, scales) => {
-      for (let i = 0, p = 0; i < scales.length; i++, p += 22) {
-        scales[i] = half(b, p);
-        widenFive(b, p + 6, p + 2, 128 - 16, quants, 32 * i);
+      const [words, wide] = [pairs(b), fours(quants)];
+      for (let i = 0, p = 0; i < scales.length; i++, p += 11) {
+        scales[i] = halfValues[words[p]!]!;
+        widenFive(words, p + 3, p + 1, 128 - 16, wide, 8 * i);
       }
     },
   },
@@ -205,10 +220,11 @@ const forms: Partial<Record<TensorType, Form>> = {
     blockSize: 32,
     zeroPoint: 0,
     repack: (b, quants, scales, minima) => {
-      for (let i = 0, p = 0; i < scales.length; i++, p += 24) {
-        scales[i] = half(b, p);
-        minima[i] = half(b, p + 2);
-        widenFive(b, p + 8, p + 4, 0, quants, 32 * i);
+      const [words, wide] = [pairs(b), fours(quants)];
+      for (let i = 0, p = 0; i < scales.length; i++, p += 12) {
+        scales[i] = halfValues[words[p]!]!;
+        minima[i] = halfValues[words[p + 1]!]!;
+        widenFive(words, p + 4, p + 2, 0, wide, 8 * i);
       }
     },
   },
@@ -217,10 +233,12 @@ const forms: Partial<Record<TensorType, Form>> = {
     blockSize: 32,
     zeroPoint: 128,
     repack: (b, quants, scales) => {
-      for (let i = 0, p = 0; i < scales.length; i++, p += 34) {
-        scales[i] = half(b, p);
+      const [words, wide] = [pairs(b), fours(quants)];
+      for (let i = 0, p = 0; i < scales.length; i++, p += 17) {
+        scales[i] = halfValues[words[p]!]!;
         // Adding 128 to a signed byte flips its highest bit.
-        for (let j = 0; j < 32; j++) quants[32 * i + j] = b[p + 2 + j]! ^ 0x80;
+        for (let j = 0; j < 8; j++)
+          wide[8 * i + j] = (words[p + 1 + 2 * j]! | (words[p + 2 + 2 * j]! << 16)) ^ 0x80808080;
       }
     },
   },
