@@ -48,20 +48,24 @@ export function distribution(
   { temperature, topK, topP, minP }: Omit<SamplingOptions, 'repetitionPenalty'>,
 ): Distribution {
   const peak = logits[argmax(logits)]!;
-  const weight = (id: number): number => Math.exp((logits[id]! - peak) / temperature);
   let ids = topK > 0 && topK < logits.length ? largest(logits, topK) : finite(logits);
+  // Each weight once, and plain loops: a callback for each of 150,000 tokens takes as long as a layer.
+  const weights = new Float64Array(logits.length);
+  for (const id of ids) weights[id] = Math.exp((logits[id]! - peak) / temperature);
   if (topP < 1) {
-    const total = sum(ids, weight);
+    const total = sum(ids, weights);
     // Tokens below an even share of what top-p drops can never be among those it keeps, the first aside.
     const least = Math.min(1, ((1 - topP) * total) / ids.length);
-    ids = ids.filter((id) => weight(id) >= least).sort((a, b) => logits[b]! - logits[a]! || a - b);
+    ids = ids.filter((id) => weights[id]! >= least).sort((a, b) => logits[b]! - logits[a]! || a - b);
     let kept = 0;
-    for (let share = 0; kept < ids.length && share < topP * total; kept++) share += weight(ids[kept]!);
+    for (let share = 0; kept < ids.length && share < topP * total; kept++) share += weights[ids[kept]!]!;
     ids = ids.subarray(0, Math.max(1, kept));
   }
-  if (minP > 0) ids = ids.filter((id) => weight(id) >= minP);
-  const total = sum(ids, weight);
-  return { ids, probabilities: Float64Array.from(ids, (id) => weight(id) / total) };
+  if (minP > 0) ids = ids.filter((id) => weights[id]! >= minP);
+  const total = sum(ids, weights);
+  const probabilities = new Float64Array(ids.length);
+  for (let i = 0; i < ids.length; i++) probabilities[i] = weights[ids[i]!]! / total;
+  return { ids, probabilities };
 }
 
 /** The token whose share of [0, 1) holds `at`. */
@@ -88,14 +92,18 @@ function penalise(logits: Float32Array, penalty: number, seen: ReadonlySet<numbe
   return changed;
 }
 
-const sum = (ids: Int32Array, weight: (id: number) => number): number => {
+function sum(ids: Int32Array, weights: Float64Array): number {
   let total = 0;
-  for (const id of ids) total += weight(id);
+  for (const id of ids) total += weights[id]!;
   return total;
-};
+}
 
-const finite = (logits: Float32Array): Int32Array =>
-  Int32Array.from(logits.keys()).filter((id) => logits[id]! > -Infinity);
+function finite(logits: Float32Array): Int32Array {
+  const ids = new Int32Array(logits.length);
+  let count = 0;
+  for (let id = 0; id < logits.length; id++) if (logits[id]! > -Infinity) ids[count++] = id;
+  return ids.subarray(0, count);
+}
 
 /** Ids of the `count` largest logits, the first of equals; a heap whose root is the least of them. */
 function largest(logits: Float32Array, count: number): Int32Array {
