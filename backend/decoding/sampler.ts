@@ -51,7 +51,7 @@ export function distribution(
   let ids = topK > 0 && topK < logits.length ? largest(logits, topK) : finite(logits);
   // Each weight once, and plain loops: a callback for each of 150,000 tokens takes as long as a layer.
   const weights = new Float64Array(logits.length);
-  for (const id of ids) weights[id] = Math.exp((logits[id]! - peak) / temperature);
+  for (let i = 0; i < ids.length; i++) weights[ids[i]!] = Math.exp((logits[ids[i]!]! - peak) / temperature);
   if (topP < 1) {
     const total = sum(ids, weights);
     // Tokens below an even share of what top-p drops can never be among those it keeps, the first aside.
@@ -94,7 +94,7 @@ function penalise(logits: Float32Array, penalty: number, seen: ReadonlySet<numbe
 
 function sum(ids: Int32Array, weights: Float64Array): number {
   let total = 0;
-  for (const id of ids) total += weights[id]!;
+  for (let i = 0; i < ids.length; i++) total += weights[ids[i]!]!;
   return total;
 }
 
