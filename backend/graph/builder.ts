@@ -19,9 +19,6 @@ export interface BuiltGraph {
 
 type Typed = Float32Array | Uint8Array | Int8Array | Int32Array | BigInt64Array;
 
-/** The domain of ONNX Runtime's own operators. */
-export const contrib = 'com.microsoft';
-
 /** Below this, a constant is stored in the graph itself. */
 const inlineLimit = 1024;
 

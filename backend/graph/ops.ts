@@ -8,7 +8,7 @@ import type { Ops } from '../model/ops.ts';
 import type { BlockForm, Parameters } from '../model/parameters.ts';
 import type { Activation, ModelSpec, NormSpec } from '../model/spec.ts';
 import type { OnnxAttribute, OnnxType } from '../formats/onnx.ts';
-import { contrib, type GraphBuilder } from './builder.ts';
+import type { GraphBuilder } from './builder.ts';
 import { operatorsOf, type Provider } from './operators.ts';
 import { screenedLinear } from './screened.ts';
 
@@ -36,6 +36,8 @@ export interface GraphOptions {
 
 /** `Ops` over a graph; `slots` collects the attentions met, in order. */
 export type GraphOps = Ops<string> & { readonly slots: readonly string[] };
+
+const contrib = 'com.microsoft';
 
 /** Queries `from` to `to`, and the mask of the keys before `to` `[batch, 1, queries, keys]`. */
 interface QueryBlock {
@@ -237,7 +239,7 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
   return {
     slots,
     linear: (x, path) =>
-      path === options.screened ? screenedLinear(builder, parameters, x, path) : product(x, [path]),
+      path === options.screened ? screenedLinear(builder, parameters, blockProduct, x, path) : product(x, [path]),
     linears(x, paths) {
       // Stacking needs one kind of storage; a file that mixes types runs them one by one.
       const kinds = new Set(paths.map((path) => storedAs(parameters.blockForm(`${path}.weight`), options)));
