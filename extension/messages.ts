@@ -1,10 +1,10 @@
 /** The one message when something is wrong, with what one can do about it. */
 import * as vscode from 'vscode';
 import { describeError } from '../protocol/errors.ts';
+import type { Backend } from './backend.ts';
 import { commandId } from './commands.ts';
-import type { App } from './app.ts';
 
-export async function showFailure({ backend }: Pick<App, 'backend'>, error: unknown): Promise<void> {
+export async function showFailure({ backend }: { readonly backend: Backend }, error: unknown): Promise<void> {
   const message = describeError(error);
   backend.log.error(error instanceof Error && error.stack !== undefined ? error.stack : message);
   const logs = vscode.l10n.t('Show Logs');

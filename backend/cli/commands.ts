@@ -14,6 +14,7 @@ import { resolveModel } from '../worker/shipped.ts';
 import { runInWorker } from '../worker/engine.ts';
 import { showCalibrate } from './calibrate.ts';
 import { mixedOrigin, readConfig } from './config.ts';
+import type { Context } from './context.ts';
 import { showDoctor } from './doctor.ts';
 import { showEvaluate } from './evaluate.ts';
 import { parseFlags } from './flags.ts';
@@ -23,14 +24,6 @@ import { showJson } from './json.ts';
 import { runStart, startDefaults, startHelp } from './start.ts';
 import type { Terminal } from './terminal.ts';
 import { showTune } from './tune.ts';
-
-export interface Context {
-  readonly terminal: Terminal;
-  /** Aborted by Ctrl-C. */
-  readonly signal: AbortSignal;
-  /** All of standard input, for a prompt of `-`. */
-  readInput(): Promise<string>;
-}
 
 export interface Command {
   readonly help: CommandHelp;

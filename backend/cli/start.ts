@@ -4,7 +4,7 @@ import path from 'node:path';
 import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
 import { runInWorker } from '../worker/engine.ts';
 import { packageRoot, resolveModel } from '../worker/shipped.ts';
-import type { Context } from './commands.ts';
+import type { Context } from './context.ts';
 import { showGenerate } from './generate.ts';
 import type { CommandHelp } from './help.ts';
 import { figures, percent, table } from './table.ts';

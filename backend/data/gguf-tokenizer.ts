@@ -4,8 +4,15 @@
  */
 import { userError } from '../../protocol/errors.ts';
 import type { GgufMetadata } from '../formats/gguf.ts';
-import { gpt2Split, isTokenId, split, type AddedToken, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
-import type { TokenizerParts } from './tokenizer.ts';
+import {
+  gpt2Split,
+  isTokenId,
+  split,
+  type AddedToken,
+  type JsonObject,
+  type TokenizerFile,
+  type TokenizerParts,
+} from './tokenizer-file.ts';
 
 /** Throws `unsupported` for other kinds of tokenizer, `bad-tokenizer` where the metadata is damaged. */
 export function ggufTokenizer(path: string, metadata: GgufMetadata): TokenizerParts {

@@ -21,6 +21,16 @@ export interface TokenizerFile extends JsonObject {
   readonly decoder: JsonObject | null;
 }
 
+/** What both kinds of model give: a tokenizer.json and the names of the special tokens. */
+export interface TokenizerParts {
+  readonly file: TokenizerFile;
+  readonly config: JsonObject;
+  readonly bosId: number | null;
+  readonly eosIds: readonly number[];
+  readonly chatTemplate: string | null;
+  readonly namedTokens: Readonly<Record<string, string>>;
+}
+
 // An id is an index into tables here. The largest real vocabularies have some 260,000 tokens.
 const maxVocabulary = 2 ** 22;
 

@@ -18,6 +18,7 @@ import {
   withExactSplits,
   type JsonObject,
   type TokenizerFile,
+  type TokenizerParts,
 } from './tokenizer-file.ts';
 
 export interface Tokenizer {
@@ -73,16 +74,6 @@ export function checkVocabulary(tokenizer: Tokenizer, model: string, vocabulary:
       `The tokenizer ${tokenizer.path} has ${tokenizer.ordinarySize} tokens, but ${model} has a vocabulary of ${vocabulary}.`,
       'Use the tokenizer that belongs to the model.',
     );
-}
-
-/** What both kinds of model give: a tokenizer.json and the names of the special tokens. */
-export interface TokenizerParts {
-  readonly file: TokenizerFile;
-  readonly config: JsonObject;
-  readonly bosId: number | null;
-  readonly eosIds: readonly number[];
-  readonly chatTemplate: string | null;
-  readonly namedTokens: Readonly<Record<string, string>>;
 }
 
 function fromDirectory(directory: string): Tokenizer {

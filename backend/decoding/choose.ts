@@ -4,36 +4,13 @@
  * deciding while every draft before it was right.
  */
 import type { ExitPoint, Readout, StagedModel } from '../runtime/staged-model.ts';
+import type { Block, Choice } from './block.ts';
 import { opens, type Gate } from './gate.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { leaves, type Policy } from './policy.ts';
 import { needsLogits, sample, type SamplingOptions } from './sampler.ts';
 import type { Sequence } from './sequence.ts';
-
-export interface Draft {
-  readonly token: number;
-  /** `lookup`, or the id of the exit that drafted it. */
-  readonly source: string;
-  /** What kind of guess it was, for learning how often such are right. */
-  readonly kind: string;
-}
-
-/** The last tokens that a row has entered: one, or one and its drafts. */
-export interface Block {
-  readonly drafts: readonly Draft[];
-}
-
-/** What was decided for one token. */
-export interface Choice {
-  readonly token: number;
-  readonly exit: ExitPoint;
-  readonly readout: Readout;
-  /** What had been drafted in its place. */
-  readonly draft: Draft | null;
-  /** What every exit said, where candidates were asked for. */
-  readonly opinions: readonly { readonly exit: ExitPoint; readonly readout: Readout }[];
-}
 
 export interface ChooseOptions {
   readonly policy: Policy;

@@ -6,8 +6,9 @@
 import { userError } from '../../protocol/errors.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import { choose, type Block, type ChooseOptions } from './choose.ts';
-import { draft, type DraftOptions } from './draft.ts';
+import type { Block, DraftOptions } from './block.ts';
+import { choose, type ChooseOptions } from './choose.ts';
+import { draft } from './draft.ts';
 import { openKvCache, type KvCache } from './kv-cache.ts';
 import { newPace, type Pace } from './pace.ts';
 import { addToken, finishText, newSequence, type Sequence } from './sequence.ts';

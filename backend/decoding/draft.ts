@@ -3,18 +3,10 @@
  * behind it. How many is a matter of cost: their chances to be right against their places in the pass.
  */
 import type { StagedModel } from '../runtime/staged-model.ts';
-import type { Block, Draft } from './choose.ts';
+import type { Block, Draft, DraftOptions } from './block.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import type { Sequence } from './sequence.ts';
-
-export interface DraftOptions {
-  readonly lookup: boolean;
-  /** Exits that may draft, by id. */
-  readonly exits: (exit: string) => boolean;
-  /** Most drafts in a block. */
-  readonly limit: number;
-}
 
 /** What the text itself suggests, and no exit. */
 export const textDrafts = (limit: number): DraftOptions => ({ lookup: true, exits: () => false, limit });

@@ -1,7 +1,6 @@
 /** One text that is being written: its random numbers, its characters, and the records that may be shown. */
 import type { Candidate, ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
-import type { Choice } from './choose.ts';
-import type { DraftOptions } from './draft.ts';
+import type { Choice, DraftOptions } from './block.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
 import { seededRandom, type Random } from './random.ts';
 import { stopMatcher, type StopMatcher, type TextCodec } from './text.ts';

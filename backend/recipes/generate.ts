@@ -8,7 +8,7 @@ import { renderChat } from '../data/chat.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
 import type { Gate } from '../decoding/gate.ts';
-import type { DraftOptions } from '../decoding/draft.ts';
+import type { DraftOptions } from '../decoding/block.ts';
 import { exitId } from '../exits/spec.ts';
 import type { Policy } from '../decoding/policy.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';

@@ -11,7 +11,7 @@ import { cutWidth } from '../model/spec.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../runtime/session.ts';
 import { chunkTokens, targetPairs } from './objective.ts';
 import { adamW, decays, scalarNames, updateNumbers } from './optimiser.ts';
-import type { StepEngine } from './step.ts';
+import type { StepEngine } from './step-engine.ts';
 import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients.ts';
 import {
   featuresOf,

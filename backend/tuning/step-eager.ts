@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { withBackend } from '../autodiff/recorder.ts';
 import { chunkTokens, targetPairs } from './objective.ts';
 import { adamW, decays, updateNumbers } from './optimiser.ts';
-import type { StepEngine } from './step.ts';
+import type { StepEngine } from './step-engine.ts';
 import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients.ts';
 import {
   featuresOf,

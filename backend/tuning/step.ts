@@ -10,24 +10,11 @@ import type { ExitSpec } from '../exits/spec.ts';
 import { clipCoefficient } from './optimiser.ts';
 import { compiledEngine, type CompiledOptions } from './step-compiled.ts';
 import { eagerEngine, type EagerOptions } from './step-eager.ts';
+import type { StepEngine, Sums } from './step-engine.ts';
 import { planStep, targetCount, type PlannedExit, type StepOptions, type StepPlan } from './step-plan.ts';
-import type { OptimiserOptions, StepBatch, StepSettings, StepState, TuningStep } from './types.ts';
+import type { OptimiserOptions, StepSettings, TuningStep } from './types.ts';
 
 export type { StepOptions } from './step-plan.ts';
-
-/** What a step asks of the machine. `G` is an exit's gradient, which belongs to whoever holds it last. */
-export interface StepEngine<G> {
-  /** The summed loss of each exit of a group, its summed cross-entropy, and the gradient of the loss with its sum of squares. */
-  differentiate(group: readonly PlannedExit[], batch: StepBatch): Promise<(Sums & { squares: number; gradient: G })[]>;
-  /** total + factor · gradient, in place of both; `total` null is zero. */
-  accumulate(total: G | null, gradient: G, factor: number): Promise<{ squares: number; gradient: G }>;
-  /** AdamW with scale · gradient as update number `update` (from 1); uses the gradient up. */
-  apply(exit: PlannedExit, gradient: G, scale: number, learningRate: number, update: number): Promise<void>;
-  discard(gradient: G): void;
-  state(): Promise<Omit<StepState, 'updates'>>;
-  restore(state: StepState): Promise<void>;
-  dispose(): Promise<void>;
-}
 
 /** A step for batches of one shape, compiled once; smaller batches are padded to it. `threads` defaults to all cores. */
 export async function createCompiledStep(options: StepOptions & CompiledOptions): Promise<TuningStep> {
@@ -39,12 +26,6 @@ export async function createCompiledStep(options: StepOptions & CompiledOptions)
 export async function createEagerStep(options: StepOptions & EagerOptions): Promise<TuningStep> {
   const plan = planStep(options);
   return tuningStep(plan, eagerEngine(plan, options), options.optimiser, options.exits);
-}
-
-/** Sums over target tokens. */
-interface Sums {
-  readonly loss: number;
-  readonly crossEntropy: number;
 }
 
 /** What has been accumulated of one exit since the last update. */

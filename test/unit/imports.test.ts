@@ -68,6 +68,24 @@ describe('imports', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('form no circle among files', () => {
+    const next = new Map<string, string[]>();
+    for (const { folder } of folders) {
+      for (const { file, specifier } of importsOf(folder)) {
+        if (specifier.startsWith('.')) {
+          const to = path.posix.join(path.posix.dirname(file), specifier);
+          next.set(file, [...(next.get(file) ?? []), to]);
+        }
+      }
+    }
+    // Files that import nothing which is left are taken away until none is left, or only circles and what leads to them.
+    for (let before = -1; before !== next.size;) {
+      before = next.size;
+      for (const [file, to] of next) if (!to.some((other) => next.has(other))) next.delete(file);
+    }
+    expect([...next.keys()]).toEqual([]);
+  });
+
   it('know every folder of the backend', () => {
     const unknown = readdirSync(path.join(root, 'backend')).filter((folder) => !(folder in below));
     expect(unknown).toEqual([]);

@@ -3,7 +3,8 @@
  * The same process writes them all, so its memory says whether decoding keeps anything.
  */
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
-import { textDrafts, type DraftOptions } from '../../../backend/decoding/draft.ts';
+import type { DraftOptions } from '../../../backend/decoding/block.ts';
+import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';

@@ -1,0 +1,10 @@
+/** What a command has of the world: the terminal, Ctrl-C and standard input. */
+import type { Terminal } from './terminal.ts';
+
+export interface Context {
+  readonly terminal: Terminal;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** All of standard input, for a prompt of `-`. */
+  readInput(): Promise<string>;
+}

@@ -1,0 +1,34 @@
+/** The records of one step of decoding: what is drafted, what is decided together, and what was decided. */
+import type { ExitPoint, Readout } from '../runtime/staged-model.ts';
+
+export interface Draft {
+  readonly token: number;
+  /** `lookup`, or the id of the exit that drafted it. */
+  readonly source: string;
+  /** What kind of guess it was, for learning how often such are right. */
+  readonly kind: string;
+}
+
+export interface DraftOptions {
+  readonly lookup: boolean;
+  /** Exits that may draft, by id. */
+  readonly exits: (exit: string) => boolean;
+  /** Most drafts in a block. */
+  readonly limit: number;
+}
+
+/** The last tokens that a row has entered: one, or one and its drafts. */
+export interface Block {
+  readonly drafts: readonly Draft[];
+}
+
+/** What was decided for one token. */
+export interface Choice {
+  readonly token: number;
+  readonly exit: ExitPoint;
+  readonly readout: Readout;
+  /** What had been drafted in its place. */
+  readonly draft: Draft | null;
+  /** What every exit said, where candidates were asked for. */
+  readonly opinions: readonly { readonly exit: ExitPoint; readonly readout: Readout }[];
+}

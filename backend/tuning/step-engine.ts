@@ -1,0 +1,23 @@
+/** What the tuning step asks of whatever differentiates and updates. */
+import type { PlannedExit } from './step-plan.ts';
+import type { StepBatch, StepState } from './types.ts';
+
+/** Sums over target tokens. */
+export interface Sums {
+  readonly loss: number;
+  readonly crossEntropy: number;
+}
+
+/** What a step asks of the machine. `G` is an exit's gradient, which belongs to whoever holds it last. */
+export interface StepEngine<G> {
+  /** The summed loss of each exit of a group, its summed cross-entropy, and the gradient of the loss with its sum of squares. */
+  differentiate(group: readonly PlannedExit[], batch: StepBatch): Promise<(Sums & { squares: number; gradient: G })[]>;
+  /** total + factor · gradient, in place of both; `total` null is zero. */
+  accumulate(total: G | null, gradient: G, factor: number): Promise<{ squares: number; gradient: G }>;
+  /** AdamW with scale · gradient as update number `update` (from 1); uses the gradient up. */
+  apply(exit: PlannedExit, gradient: G, scale: number, learningRate: number, update: number): Promise<void>;
+  discard(gradient: G): void;
+  state(): Promise<Omit<StepState, 'updates'>>;
+  restore(state: StepState): Promise<void>;
+  dispose(): Promise<void>;
+}
