@@ -2,7 +2,7 @@
  * How each tfjs kernel is written as ONNX nodes: one row a kernel. Knows names and shapes, no values.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import type { GraphBuilder } from '../graph/builder.ts';
+import type { GraphBuilder } from '../onnx/builder.ts';
 
 /** A tensor of the graph being recorded. Its nodes are written when its name is first asked for, so what nobody reads is not. */
 export interface Recorded extends Known {

@@ -3,7 +3,7 @@
  * and updates are ordinary tfjs code to it. It does not know what the graph is for or what runs it.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { GraphBuilder, type BuiltGraph } from '../graph/builder.ts';
+import { GraphBuilder, type BuiltGraph } from '../onnx/builder.ts';
 import { kernelRules, type Known, type Recorded, type Result } from './recorder-kernels.ts';
 
 export interface InputSpec {

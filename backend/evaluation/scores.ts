@@ -8,8 +8,7 @@ import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
 import type { HeldParameter } from '../model/overlay.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ExitScorer, Scores } from '../runtime/open.ts';
-import type { FeatureSource } from '../tuning/features.ts';
-import type { StepBatch } from '../tuning/types.ts';
+import type { FeatureSource, StepBatch } from '../features/features.ts';
 
 /** One exit's view of every target token `[tokens]`, in the order of the text. */
 export interface ExitRecord {

@@ -1,5 +1,5 @@
 /**
- * The primitives that the mathematics of a model and of its exits is written in. Two interpreters: graph/ emits ONNX
+ * The primitives that the mathematics of a model and of its exits is written in. Two interpreters: onnx/ emits ONNX
  * nodes, autodiff/ computes with TensorFlow.js tensors. `T` is a value `[batch, tokens, width]`.
  *
  * A parameter is named by the *path* of its module (`layers.3.self_attn.q_proj`); an interpreter resolves

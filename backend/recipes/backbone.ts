@@ -6,11 +6,11 @@ import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut } from '../model/spec.ts';
-import { placeExitScorer, placeFeatureModel, type Placement } from '../runtime/devices-fallback.ts';
+import { placeExitScorer, placeFeatureModel, type Placement } from '../devices/fallback.ts';
 import type { RuntimeOptions } from '../runtime/open.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
-import { openFeatureCache, type FeatureCache } from '../tuning/feature-cache.ts';
-import type { Windows } from '../tuning/features.ts';
+import { openFeatureCache, type FeatureCache } from '../features/cache.ts';
+import type { Windows } from '../features/features.ts';
 
 type Given = Pick<EvaluateOptions, 'precision' | 'threads'>;
 

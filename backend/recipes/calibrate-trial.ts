@@ -8,10 +8,10 @@ import type { Gate } from '../decoding/gate.ts';
 import type { Policy } from '../decoding/policy.ts';
 import { greedy } from '../decoding/sampler.ts';
 import type { Model } from '../model/open.ts';
-import { placeStagedModel } from '../runtime/devices-fallback.ts';
+import { placeStagedModel } from '../devices/fallback.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import type { Calibration } from '../tuning/checkpoint.ts';
+import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Running } from './backbone.ts';
 
 /** What a trial must bring to be more than chance. */

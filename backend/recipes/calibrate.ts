@@ -21,12 +21,12 @@ import {
 import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts } from '../model/spec.ts';
-import { placeExitScorer, placeFeatureModel, placeOn, placeStagedModel } from '../runtime/devices-fallback.ts';
-import { chooseDevice } from '../runtime/devices.ts';
+import { placeExitScorer, placeFeatureModel, placeOn, placeStagedModel } from '../devices/fallback.ts';
+import { chooseDevice } from '../devices/devices.ts';
 import type { ExitSet } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import { infoFile, saveCalibration, type StoredGate } from '../tuning/checkpoint.ts';
-import type { Windows } from '../tuning/features.ts';
+import { infoFile, saveCalibration, type StoredGate } from '../checkpoint/checkpoint.ts';
+import type { Windows } from '../features/features.ts';
 import { inStreamOrder, runtimeOptions, type Running } from './backbone.ts';
 import { fullDepth, leastSpeedup, tryOut, type Candidate, type Trial } from './calibrate-trial.ts';
 import { openWithTokenizer, readExits } from './opened.ts';

@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { arch, availableParallelism, cpus, platform } from 'node:os';
 import type { DoctorEvent, Finding } from '../../protocol/events.ts';
 import type { DoctorOptions } from '../../protocol/options.ts';
-import { chooseDevice, chooseExitDevice, machine, type Probes } from '../runtime/devices.ts';
-import { probeRuntime, type Adapter, type Probe } from '../runtime/devices-probe.ts';
-import type { TensorFlow, TensorFlowKind } from '../runtime/devices-tensorflow.ts';
-import { installTensorFlow } from '../runtime/tensorflow-install.ts';
+import { chooseDevice, chooseExitDevice, machine, type Probes } from '../devices/devices.ts';
+import { probeRuntime, type Adapter, type Probe } from '../devices/probe.ts';
+import type { TensorFlow, TensorFlowKind } from '../devices/tensorflow.ts';
+import { installTensorFlow } from '../devices/tensorflow-install.ts';
 
 /** @throws UserError where an installation cannot be done; the signal's reason where it was aborted. */
 export async function* doctor(options: DoctorOptions, signal: AbortSignal): AsyncGenerator<DoctorEvent, void> {

@@ -12,7 +12,7 @@ import type { DraftOptions } from '../decoding/block.ts';
 import { exitId } from '../exits/spec.ts';
 import type { Policy } from '../decoding/policy.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import type { Calibration, StoredGate } from '../tuning/checkpoint.ts';
+import type { Calibration, StoredGate } from '../checkpoint/checkpoint.ts';
 import { inStreamOrder } from './backbone.ts';
 import { askedExits, calibratedThresholds, openGenerator, type Generator } from './generator.ts';
 

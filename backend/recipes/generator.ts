@@ -10,11 +10,11 @@ import { newMemory, type DecodeMemory } from '../decoding/decode.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import type { ModelSpec } from '../model/spec.ts';
-import { placeOn, placeStagedModel } from '../runtime/devices-fallback.ts';
-import { chooseDevice, type Device } from '../runtime/devices.ts';
+import { placeOn, placeStagedModel } from '../devices/fallback.ts';
+import { chooseDevice, type Device } from '../devices/devices.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import { infoFile, parametersFile, type Calibration } from '../tuning/checkpoint.ts';
+import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkpoint.ts';
 import { runtimeOptions } from './backbone.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 

@@ -5,8 +5,8 @@ import { userCache } from '../formats/user-cache.ts';
 import { openModel, type Model } from '../model/open.ts';
 import type { HeldParameter } from '../model/overlay.ts';
 import type { ExitSet } from '../runtime/open.ts';
-import { hashWeights } from '../tuning/checkpoint-hash.ts';
-import { baseModel, openCheckpoint, type BaseModel, type Calibration } from '../tuning/checkpoint.ts';
+import { hashWeights } from '../checkpoint/hash.ts';
+import { baseModel, openCheckpoint, type BaseModel, type Calibration } from '../checkpoint/checkpoint.ts';
 
 export interface OpenedModel {
   readonly model: Model;

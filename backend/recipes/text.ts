@@ -6,7 +6,7 @@ import { packDocuments, type Part, type TokenSets } from '../data/packing.ts';
 import type { TokenSet } from '../data/token-file.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { userCache } from '../formats/user-cache.ts';
-import type { Windows } from '../tuning/features.ts';
+import type { Windows } from '../features/features.ts';
 import { reporting } from './reporting.ts';
 
 export interface TextOptions {

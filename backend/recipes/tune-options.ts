@@ -4,8 +4,8 @@ import path from 'node:path';
 import { configOrigin, parseOptions, type TuneOptions } from '../../protocol/options.ts';
 import type { ExitsRequest, ExitWeights } from '../../protocol/options-notations.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
-import type { TrainingPosition } from '../tuning/checkpoint-writer.ts';
-import { infoFile, type CheckpointInfo } from '../tuning/checkpoint.ts';
+import type { TrainingPosition } from '../checkpoint/writer.ts';
+import { infoFile, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
 
 /** What belongs to one sitting on one machine, and not to the run. */

@@ -7,12 +7,12 @@ import { exitParameters } from '../exits/parameters.ts';
 import { exitCut, exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { finalCut, type Cut } from '../model/spec.ts';
-import { placeOn } from '../runtime/devices-fallback.ts';
-import { chooseDevice, type Device } from '../runtime/devices.ts';
+import { placeOn } from '../devices/fallback.ts';
+import { chooseDevice, type Device } from '../devices/devices.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
-import { requireSameBase, type BaseModel, type CheckpointInfo } from '../tuning/checkpoint.ts';
-import type { FeatureCache } from '../tuning/feature-cache.ts';
-import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../tuning/features.ts';
+import { requireSameBase, type BaseModel, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
+import type { FeatureCache } from '../features/cache.ts';
+import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../features/features.ts';
 import {
   featureCache,
   inStreamOrder,

@@ -10,9 +10,9 @@ import {
   resumeCheckpoint,
   type CheckpointWriter,
   type TrainingPosition,
-} from '../tuning/checkpoint-writer.ts';
-import { chooseExitDevice } from '../runtime/devices.ts';
-import { openCheckpoint, type CheckpointInfo } from '../tuning/checkpoint.ts';
+} from '../checkpoint/writer.ts';
+import { chooseExitDevice } from '../devices/devices.ts';
+import { openCheckpoint, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { meanLoss, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';

@@ -1,9 +1,9 @@
 /** Opens what reads an exit: the session of its readout graph, and readouts out of what that returns. */
 import type { ExitSpec } from '../exits/spec.ts';
-import { canScreen } from '../graph/screened.ts';
+import { canScreen } from '../onnx/screened.ts';
 import type { Parameters } from '../model/parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
-import { openSession, type Session, type SessionOptions, type Value } from './session.ts';
+import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
 import { readoutGraph, type GraphTarget } from './stage-graphs.ts';
 import type { Readout } from './staged-model.ts';
 

@@ -1,15 +1,15 @@
 /** Opens staged models and feature models: graphs out of a model's parameters, one session each. */
 import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
-import { groupQueries } from '../graph/grouped-queries.ts';
-import { operatorsOf } from '../graph/operators.ts';
-import type { GraphOptions } from '../graph/ops.ts';
+import { groupQueries } from '../onnx/grouped-queries.ts';
+import { operatorsOf } from '../onnx/operators.ts';
+import type { GraphOptions } from '../onnx/ops.ts';
 import { overlayParameters, type HeldParameter } from '../model/overlay.ts';
 import type { Model } from '../model/open.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { compareCuts, cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { attentionMask, newPlaces, ropesOf, rotationTable } from './positions.ts';
 import { openExitReader, ranked, tokensOf, type ExitReader } from './exit-reader.ts';
-import { openSession, type Session, type SessionOptions, type Value } from './session.ts';
+import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
 import { featureGraph, queryBlocks, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
 import type { ExitPoint, FeatureModel, NewRows, Pass, PastRows, StagedModel } from './staged-model.ts';
 

@@ -1,9 +1,9 @@
 /** The graphs of a staged model: a stage between two cuts, a readout of an exit, the backbone as a source of features. */
 import { exitLogits } from '../exits/forward.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
-import { GraphBuilder, type BuiltGraph } from '../graph/builder.ts';
-import { operatorsOf } from '../graph/operators.ts';
-import { graphOps, type GraphOptions } from '../graph/ops.ts';
+import { GraphBuilder, type BuiltGraph } from '../onnx/builder.ts';
+import { operatorsOf } from '../onnx/operators.ts';
+import { graphOps, type GraphOptions } from '../onnx/ops.ts';
 import { finalLogits, stage } from '../model/layer.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';

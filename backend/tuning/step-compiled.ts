@@ -8,7 +8,7 @@ import { record, type InputSpec } from '../autodiff/recorder.ts';
 import { exitCut, exitPath } from '../exits/spec.ts';
 import { layerPath } from '../model/layer.ts';
 import { cutWidth } from '../model/spec.ts';
-import { openSession, type Session, type SessionOptions, type Value } from '../runtime/session.ts';
+import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
 import { chunkTokens, targetPairs } from './objective.ts';
 import { adamW, decays, scalarNames, updateNumbers } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
@@ -24,7 +24,7 @@ import {
   type StepOptions,
   type StepPlan,
 } from './step-plan.ts';
-import type { StepState } from './types.ts';
+import type { StepState } from '../checkpoint/checkpoint.ts';
 
 export interface CompiledOptions {
   /** Largest number of sequences in a batch. */

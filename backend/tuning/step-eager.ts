@@ -15,7 +15,7 @@ import {
   type StepOptions,
   type StepPlan,
 } from './step-plan.ts';
-import type { StepState } from './types.ts';
+import type { StepState } from '../checkpoint/checkpoint.ts';
 
 export interface EagerOptions {
   /** Name of a registered, ready tfjs backend. */

@@ -1,6 +1,7 @@
 /** What the tuning step asks of whatever differentiates and updates. */
 import type { PlannedExit } from './step-plan.ts';
-import type { StepBatch, StepState } from './types.ts';
+import type { StepBatch } from '../features/features.ts';
+import type { StepState } from '../checkpoint/checkpoint.ts';
 
 /** Sums over target tokens. */
 export interface Sums {

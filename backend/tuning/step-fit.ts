@@ -21,10 +21,10 @@ import { exitParameters, frozenParameters } from '../exits/parameters.ts';
 import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, type ModelSpec } from '../model/spec.ts';
-import { openSession, type Session, type SessionOptions, type Value } from '../runtime/session.ts';
+import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
 import { chunkTokens } from './objective.ts';
 import { padBatch, targetCount, targetWeights } from './step-plan.ts';
-import type { StepBatch } from './types.ts';
+import type { StepBatch } from '../features/features.ts';
 
 export interface FitOptions {
   readonly spec: ModelSpec;

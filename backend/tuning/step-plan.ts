@@ -12,7 +12,8 @@ import {
 import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, type ModelSpec } from '../model/spec.ts';
-import type { ObjectiveOptions, OptimiserOptions, StepBatch } from './types.ts';
+import type { StepBatch } from '../features/features.ts';
+import type { ObjectiveOptions, OptimiserOptions } from './types.ts';
 
 export interface StepOptions {
   readonly spec: ModelSpec;

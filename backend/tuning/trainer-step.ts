@@ -1,6 +1,6 @@
 /** The tuning step on the device that was chosen for exits: compiled on the CPU, or on a tfjs backend. */
 import { openTensorFlowBackend, openWebgpuBackend } from '../autodiff/backends.ts';
-import type { ExitDevice } from '../runtime/devices.ts';
+import type { ExitDevice } from '../devices/devices.ts';
 import { createCompiledStep, createEagerStep, type StepOptions } from './step.ts';
 import type { CompiledOptions } from './step-compiled.ts';
 import type { TuningStep } from './types.ts';

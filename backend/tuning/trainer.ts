@@ -3,8 +3,8 @@
  * Knows neither the backbone nor how a step or an evaluation is computed.
  */
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
-import type { CheckpointWriter, TrainingPosition } from './checkpoint-writer.ts';
-import type { FeatureSource } from './features.ts';
+import type { CheckpointWriter, TrainingPosition } from '../checkpoint/writer.ts';
+import type { FeatureSource } from '../features/features.ts';
 import { windowsAt } from './trainer-order.ts';
 import type { StepResult, StepSettings, TuningStep } from './types.ts';
 

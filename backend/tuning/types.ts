@@ -1,5 +1,7 @@
-/** The records that pass between the trainer and the step: a batch of features in, losses and norms out. */
+/** The records that pass between the trainer and the step: what it is asked, and losses and norms out. */
+import type { StepState } from '../checkpoint/checkpoint.ts';
 import type { ExitSpec } from '../exits/spec.ts';
+import type { StepBatch } from '../features/features.ts';
 
 export interface ObjectiveOptions {
   /** Weight of the cross-entropy with the true next token. */
@@ -22,18 +24,6 @@ export interface OptimiserOptions {
   readonly clip: 'each' | 'joint';
 }
 
-/** Features of full sequences; `tokens` positions a sequence, of which all but the last have a target. */
-export interface StepBatch {
-  readonly batch: number;
-  readonly tokens: number;
-  /** By cut name: `[batch, tokens, width]`. */
-  readonly features: ReadonlyMap<string, Float32Array>;
-  /** Target token of each position `[batch, tokens]`; −1 where there is none (last position, prompt of a chat, padding). */
-  readonly targets: Int32Array;
-  /** The normed final state `[batch, tokens, hidden]` that the model's head reads; null unless distilling. */
-  readonly final: Float32Array | null;
-}
-
 export interface StepSettings {
   readonly learningRate: number;
   /** Weight of each exit's loss in the total, by exit id. */
@@ -47,14 +37,6 @@ export interface StepResult {
   readonly crossEntropies: ReadonlyMap<string, number>;
   /** L2 norm of each exit's gradient before clipping, by exit id. */
   readonly gradientNorms: ReadonlyMap<string, number>;
-}
-
-/** What a resume needs besides the data position: parameters and AdamW moments by parameter name. */
-export interface StepState {
-  readonly updates: number;
-  readonly parameters: ReadonlyMap<string, Float32Array>;
-  readonly firstMoments: ReadonlyMap<string, Float32Array>;
-  readonly secondMoments: ReadonlyMap<string, Float32Array>;
 }
 
 /**

@@ -10,7 +10,7 @@ import { finalLogits, stage } from '../../backend/model/layer.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { expectedParameters } from '../../backend/model/parameters.ts';
 import { finalCut, inputCut } from '../../backend/model/spec.ts';
-import { openSession } from '../../backend/runtime/session.ts';
+import { openSession } from '../../backend/onnx/session.ts';
 import { fixtures, maxDifference, readGolden } from '../support/golden.ts';
 
 const families = readdirSync(join(fixtures, 'tiny'));

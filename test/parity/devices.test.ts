@@ -5,8 +5,8 @@
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { chooseDevice, chooseExitDevice } from '../../backend/runtime/devices.ts';
-import { findTensorFlow } from '../../backend/runtime/devices-tensorflow.ts';
+import { chooseDevice, chooseExitDevice } from '../../backend/devices/devices.ts';
+import { findTensorFlow } from '../../backend/devices/tensorflow.ts';
 import { softwareGpu } from '../support/swiftshader.ts';
 import type { Answers } from './devices-child.ts';
 

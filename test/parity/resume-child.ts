@@ -1,8 +1,8 @@
 /** A tuning run over fakes that a test kills at random moments: starts or resumes it, and prints `done` at its end. */
-import { createCheckpoint, resumeCheckpoint, type TrainingPosition } from '../../backend/tuning/checkpoint-writer.ts';
-import { baseModel, isCheckpoint, openCheckpoint } from '../../backend/tuning/checkpoint.ts';
-import { openFeatureCache } from '../../backend/tuning/feature-cache.ts';
-import { featureSource } from '../../backend/tuning/features.ts';
+import { createCheckpoint, resumeCheckpoint, type TrainingPosition } from '../../backend/checkpoint/writer.ts';
+import { baseModel, isCheckpoint, openCheckpoint } from '../../backend/checkpoint/checkpoint.ts';
+import { openFeatureCache } from '../../backend/features/cache.ts';
+import { featureSource } from '../../backend/features/features.ts';
 import { train, type TrainerSettings } from '../../backend/tuning/trainer.ts';
 import { fakeEvaluate, fakeModel, fakeParameter, fakeStep, fakeWindows, tinySpec } from '../unit/tuning/fakes.ts';
 

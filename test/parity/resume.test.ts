@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { openCheckpoint } from '../../backend/tuning/checkpoint.ts';
+import { openCheckpoint } from '../../backend/checkpoint/checkpoint.ts';
 import { fakeParameter } from '../unit/tuning/fakes.ts';
 
 let root: string;

@@ -9,15 +9,30 @@ const root = path.resolve(import.meta.dirname, '../..');
 const below: Readonly<Record<string, readonly string[]>> = {
   formats: [],
   model: ['formats'],
-  graph: ['formats', 'model'],
-  autodiff: ['formats', 'model', 'graph'],
-  exits: ['formats', 'model', 'autodiff'],
-  runtime: ['formats', 'model', 'graph', 'exits'],
   data: ['formats', 'model'],
+  onnx: ['formats', 'model'],
+  autodiff: ['formats', 'model', 'onnx'],
+  exits: ['formats', 'model', 'autodiff'],
+  runtime: ['formats', 'model', 'onnx', 'exits'],
+  devices: ['formats', 'model', 'onnx', 'exits', 'runtime'],
+  checkpoint: ['formats', 'model', 'exits'],
+  features: ['formats', 'model', 'runtime'],
   decoding: ['formats', 'model', 'exits', 'runtime', 'data'],
-  tuning: ['formats', 'model', 'exits', 'runtime', 'data', 'autodiff', 'graph'],
-  evaluation: ['formats', 'model', 'exits', 'runtime', 'data', 'decoding', 'tuning'],
-  recipes: ['formats', 'model', 'exits', 'runtime', 'data', 'decoding', 'tuning', 'evaluation'],
+  tuning: ['formats', 'model', 'data', 'onnx', 'autodiff', 'exits', 'runtime', 'devices', 'checkpoint', 'features'],
+  evaluation: ['formats', 'model', 'data', 'exits', 'runtime', 'features', 'decoding'],
+  recipes: [
+    'formats',
+    'model',
+    'data',
+    'exits',
+    'runtime',
+    'devices',
+    'checkpoint',
+    'features',
+    'decoding',
+    'tuning',
+    'evaluation',
+  ],
   worker: ['recipes'],
   server: ['worker', 'recipes', 'data'],
   cli: ['worker', 'recipes', 'server'],
@@ -97,7 +112,7 @@ describe('imports', () => {
       new Set(
         all.filter(({ specifier }) => pattern.test(specifier)).map(({ file }) => file.split('/').slice(0, 2).join('/')),
       );
-    for (const folder of importers(/^onnxruntime-/)) expect(folder).toBe('backend/runtime');
+    for (const folder of importers(/^onnxruntime-/)) expect(folder).toBe('backend/onnx');
     for (const folder of importers(/^@tensorflow\//)) {
       expect(['backend/autodiff', 'backend/exits', 'backend/tuning']).toContain(folder);
     }

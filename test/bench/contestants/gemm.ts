@@ -4,9 +4,9 @@
  */
 import { exitParameters, isMatrix } from '../../../backend/exits/parameters.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
-import { GraphBuilder } from '../../../backend/graph/builder.ts';
+import { GraphBuilder } from '../../../backend/onnx/builder.ts';
 import type { Model } from '../../../backend/model/open.ts';
-import { openSession, type Session } from '../../../backend/runtime/session.ts';
+import { openSession, type Session } from '../../../backend/onnx/session.ts';
 import type { Contestant } from '../measure.ts';
 
 /** A product of `[rows, inner]` and `[inner, columns]`, either given transposed. */

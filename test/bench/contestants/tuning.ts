@@ -6,7 +6,7 @@ import { compareCuts, cutName, finalCut, type Cut } from '../../../backend/model
 import { learningOptions } from '../../../backend/recipes/backbone.ts';
 import { openFeatureModel } from '../../../backend/runtime/open.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
-import { normState } from '../../../backend/tuning/features.ts';
+import { normState } from '../../../backend/features/features.ts';
 import { createCompiledStep } from '../../../backend/tuning/step.ts';
 import type { ObjectiveOptions, StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
 import { placeExits } from '../../../protocol/options-notations.ts';

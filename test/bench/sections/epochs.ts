@@ -2,8 +2,8 @@
 import { rmSync } from 'node:fs';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { openFeatureCache } from '../../../backend/tuning/feature-cache.ts';
-import { featureSource, type Windows } from '../../../backend/tuning/features.ts';
+import { openFeatureCache } from '../../../backend/features/cache.ts';
+import { featureSource, type Windows } from '../../../backend/features/features.ts';
 import { windowsAt } from '../../../backend/tuning/trainer-order.ts';
 import { freshFolder } from '../children.ts';
 import { defaultExits, openStep, sayExits, type OpenedStep } from '../contestants/tuning.ts';

@@ -15,7 +15,7 @@ import { gatesOf } from '../../../backend/recipes/generate.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
-import type { Calibration } from '../../../backend/tuning/checkpoint.ts';
+import type { Calibration } from '../../../backend/checkpoint/checkpoint.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { freshFolder, runProgram } from '../children.ts';
 import { installLlama, llamaDecoder } from '../contestants/llama.ts';

@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import '../../../backend/autodiff/gradients.ts';
 import { after, record, withBackend } from '../../../backend/autodiff/recorder.ts';
-import { openSession, type Value } from '../../../backend/runtime/session.ts';
+import { openSession, type Value } from '../../../backend/onnx/session.ts';
 import { numbers } from './numbers.ts';
 
 beforeAll(async () => {

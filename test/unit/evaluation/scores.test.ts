@@ -4,7 +4,7 @@ import { cutName, finalCut } from '../../../backend/model/spec.ts';
 import type { Scores } from '../../../backend/runtime/open.ts';
 import { evenShare, openHeldOut, type Done, type OpenScorer } from '../../../backend/evaluation/scores.ts';
 import { sweep, sweepThresholds } from '../../../backend/evaluation/sweep.ts';
-import { featureSource } from '../../../backend/tuning/features.ts';
+import { featureSource } from '../../../backend/features/features.ts';
 import { fakeModel, fakeWindows, tinySpec } from '../tuning/fakes.ts';
 
 const exits: ExitSpec[] = [

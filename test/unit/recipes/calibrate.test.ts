@@ -10,7 +10,7 @@ import { calibrate } from '../../../backend/recipes/calibrate.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
-import { openCheckpoint, saveCalibration } from '../../../backend/tuning/checkpoint.ts';
+import { openCheckpoint, saveCalibration } from '../../../backend/checkpoint/checkpoint.ts';
 
 const model = 'models/typescript-5m';
 const { signal } = new AbortController();

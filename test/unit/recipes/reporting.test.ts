@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { counting, reporting } from '../../../backend/recipes/reporting.ts';
 import { frequentTokens } from '../../../backend/recipes/text.ts';
-import type { Windows } from '../../../backend/tuning/features.ts';
+import type { Windows } from '../../../backend/features/features.ts';
 
 async function drain<E, T>(steps: AsyncGenerator<E, T>): Promise<{ events: E[]; value: T }> {
   const events: E[] = [];

@@ -6,10 +6,10 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
-import type * as Devices from '../../../backend/runtime/devices.ts';
+import type * as Devices from '../../../backend/devices/devices.ts';
 import type * as Placed from '../../../backend/tuning/trainer-step.ts';
 
-vi.mock('../../../backend/runtime/devices.ts', async (original) => {
+vi.mock('../../../backend/devices/devices.ts', async (original) => {
   const devices = await original<typeof Devices>();
   const chooseExitDevice: typeof devices.chooseExitDevice = async (wanted, ...rest) =>
     wanted === 'cpu'

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
-import { groupQueries } from '../../../backend/graph/grouped-queries.ts';
+import { groupQueries } from '../../../backend/onnx/grouped-queries.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { quantise, type WeightBlocks } from '../../../backend/formats/quantisation.ts';
-import { canScreen } from '../../../backend/graph/screened.ts';
+import { canScreen } from '../../../backend/onnx/screened.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import type { Parameters } from '../../../backend/model/parameters.ts';
 import { openExitReader, type ExitReader } from '../../../backend/runtime/exit-reader.ts';

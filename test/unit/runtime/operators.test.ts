@@ -2,11 +2,11 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { providers } from '../../../backend/graph/operators.ts';
+import { providers } from '../../../backend/onnx/operators.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { finalCut, inputCut } from '../../../backend/model/spec.ts';
 import { attentionMask, newPlaces, ropesOf, rotationTable } from '../../../backend/runtime/positions.ts';
-import { openSession, type Value } from '../../../backend/runtime/session.ts';
+import { openSession, type Value } from '../../../backend/onnx/session.ts';
 import { readoutGraph, scoringGraph, stageGraph } from '../../../backend/runtime/stage-graphs.ts';
 import { fixtures, maxDifference, readGolden } from '../../support/golden.ts';
 

@@ -1,13 +1,13 @@
 /** Products of bytes with a scale for each token and each row of the weight. */
 import { expect, test } from 'vitest';
 import { largestRounded, roundRows } from '../../../backend/formats/quantisation.ts';
-import { GraphBuilder } from '../../../backend/graph/builder.ts';
-import { graphOps } from '../../../backend/graph/ops.ts';
+import { GraphBuilder } from '../../../backend/onnx/builder.ts';
+import { graphOps } from '../../../backend/onnx/ops.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import type { Parameters } from '../../../backend/model/parameters.ts';
 import { finalCut } from '../../../backend/model/spec.ts';
 import { openFeatureModel } from '../../../backend/runtime/open.ts';
-import { openSession } from '../../../backend/runtime/session.ts';
+import { openSession } from '../../../backend/onnx/session.ts';
 import { maxDifference, shippedModel } from '../../support/golden.ts';
 
 const [rows, columns, tokens] = [48, 640, 7];

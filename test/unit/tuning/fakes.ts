@@ -2,8 +2,9 @@
 import type { ExitScore } from '../../../protocol/events.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../../../backend/model/spec.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
-import type { StepResult, StepState, TuningStep } from '../../../backend/tuning/types.ts';
-import type { Windows } from '../../../backend/tuning/features.ts';
+import type { StepState } from '../../../backend/checkpoint/checkpoint.ts';
+import type { StepResult, TuningStep } from '../../../backend/tuning/types.ts';
+import type { Windows } from '../../../backend/features/features.ts';
 
 export const tinySpec: ModelSpec = {
   family: 'llama',

@@ -5,7 +5,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { exitId, exitPath } from '../../../backend/exits/spec.ts';
 import type { StepOptions } from '../../../backend/tuning/step.ts';
 import { padBatch, planStep, shortlistClasses, targetClasses } from '../../../backend/tuning/step-plan.ts';
-import type { StepState, TuningStep } from '../../../backend/tuning/types.ts';
+import type { StepState } from '../../../backend/checkpoint/checkpoint.ts';
+import type { TuningStep } from '../../../backend/tuning/types.ts';
 import {
   allExits,
   compiled,

@@ -4,13 +4,8 @@ import { exitCut, exitId, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { cutName, cutWidth } from '../../../backend/model/spec.ts';
 import { createCompiledStep, createEagerStep, type StepOptions } from '../../../backend/tuning/step.ts';
-import type {
-  ObjectiveOptions,
-  OptimiserOptions,
-  StepBatch,
-  StepSettings,
-  TuningStep,
-} from '../../../backend/tuning/types.ts';
+import type { StepBatch } from '../../../backend/features/features.ts';
+import type { ObjectiveOptions, OptimiserOptions, StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
 import { join } from 'node:path';
 import { fixtures } from '../../support/golden.ts';
 import { numbers } from '../autodiff/numbers.ts';

@@ -8,9 +8,9 @@ import {
   resumeCheckpoint,
   type CheckpointWriter,
   type TrainingPosition,
-} from '../../../backend/tuning/checkpoint-writer.ts';
-import { baseModel, openCheckpoint, type CheckpointInfo } from '../../../backend/tuning/checkpoint.ts';
-import { featureSource } from '../../../backend/tuning/features.ts';
+} from '../../../backend/checkpoint/writer.ts';
+import { baseModel, openCheckpoint, type CheckpointInfo } from '../../../backend/checkpoint/checkpoint.ts';
+import { featureSource } from '../../../backend/features/features.ts';
 import { windowsAt } from '../../../backend/tuning/trainer-order.ts';
 import { train, type TrainerParts, type TrainerResult, type TrainerSettings } from '../../../backend/tuning/trainer.ts';
 import { fakeEvaluate, fakeModel, fakeParameter, fakeStep, fakeWindows, tinySpec } from './fakes.ts';

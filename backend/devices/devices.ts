@@ -3,9 +3,9 @@
  * not tried in a process of its own it does not hand out.
  */
 import { userError } from '../../protocol/errors.ts';
-import type { Provider } from '../graph/operators.ts';
-import { hasCudaLibraries, probeAdapter, probeProvider, type Adapter, type Probe } from './devices-probe.ts';
-import { findTensorFlow, type TensorFlow } from './devices-tensorflow.ts';
+import type { Provider } from '../onnx/operators.ts';
+import { hasCudaLibraries, probeAdapter, probeProvider, type Adapter, type Probe } from './probe.ts';
+import { findTensorFlow, type TensorFlow } from './tensorflow.ts';
 
 export interface Device {
   readonly provider: Provider;

@@ -10,7 +10,7 @@ import type { ExitScore } from '../../protocol/events.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { fileError, writeFileAtomically, writeWhole } from '../formats/files.ts';
 import { bytesOf, openSafetensors, writeSafetensors, type TensorData } from '../formats/safetensors.ts';
-import { modelCard } from './checkpoint-card.ts';
+import { modelCard } from './card.ts';
 import {
   bad,
   cardFile,
@@ -23,8 +23,8 @@ import {
   stateFolder,
   type CheckpointInfo,
   type Progress,
+  type StepState,
 } from './checkpoint.ts';
-import type { StepState } from './types.ts';
 
 /** Where a run stands: with the step's state, all that a resume needs. */
 export interface TrainingPosition {

@@ -13,7 +13,7 @@ import {
   tensorFlowFolder,
   type TensorFlow,
   type TensorFlowKind,
-} from './devices-tensorflow.ts';
+} from './tensorflow.ts';
 
 /** What is about to be done, as a phrase, and how many steps are over. */
 export interface InstallProgress {

@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { installTensorFlow } from '../../../backend/runtime/tensorflow-install.ts';
+import { installTensorFlow } from '../../../backend/devices/tensorflow-install.ts';
 
 const headers = path.join(path.dirname(path.dirname(process.execPath)), 'include', 'node', 'node_api.h');
 const canBuild = process.platform === 'linux' && process.arch === 'x64' && existsSync(headers);

@@ -2,10 +2,10 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { decodeHalf, encodeHalf } from '../../../backend/tuning/feature-cache-half.ts';
-import { openFeatureCache } from '../../../backend/tuning/feature-cache.ts';
-import { featureSource, normState } from '../../../backend/tuning/features.ts';
-import { fakeModel, fakeWindows, tinySpec } from './fakes.ts';
+import { decodeHalf, encodeHalf } from '../../../backend/features/cache-half.ts';
+import { openFeatureCache } from '../../../backend/features/cache.ts';
+import { featureSource, normState } from '../../../backend/features/features.ts';
+import { fakeModel, fakeWindows, tinySpec } from '../tuning/fakes.ts';
 
 let root: string;
 beforeEach(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'features-'))));

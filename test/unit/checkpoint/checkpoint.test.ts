@@ -6,16 +6,15 @@ import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { UserError } from '../../../protocol/errors.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
-import { hashWeights } from '../../../backend/tuning/checkpoint-hash.ts';
+import { hashWeights } from '../../../backend/checkpoint/hash.ts';
 import {
   createCheckpoint,
   resumeCheckpoint,
   type NewCheckpoint,
   type TrainingPosition,
-} from '../../../backend/tuning/checkpoint-writer.ts';
-import { baseModel, openCheckpoint } from '../../../backend/tuning/checkpoint.ts';
-import type { StepState } from '../../../backend/tuning/types.ts';
-import { tinySpec } from './fakes.ts';
+} from '../../../backend/checkpoint/writer.ts';
+import { baseModel, openCheckpoint, type StepState } from '../../../backend/checkpoint/checkpoint.ts';
+import { tinySpec } from '../tuning/fakes.ts';
 
 let root: string;
 beforeEach(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'checkpoint-'))));
@@ -122,7 +121,7 @@ describe('createCheckpoint', () => {
     // A limit on file size (ulimit -f) acts like a full disk: a write fails half-way.
     const script = `
       process.on('SIGXFSZ', () => {});
-      const { createCheckpoint } = await import(${JSON.stringify(path.resolve('backend/tuning/checkpoint-writer.ts'))});
+      const { createCheckpoint } = await import(${JSON.stringify(path.resolve('backend/checkpoint/writer.ts'))});
       const { info, progress, position, metrics } = JSON.parse(process.env.START);
       const big = new Map([['exits.3.lens.translator.weight', new Float32Array(100_000)]]);
       const shapes = new Map([['exits.3.lens.translator.weight', [100_000]]]);

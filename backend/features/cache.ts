@@ -9,7 +9,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { createHash } from 'node:crypto';
-import { decodeHalf, encodeHalf } from './feature-cache-half.ts';
+import { decodeHalf, encodeHalf } from './cache-half.ts';
 
 export interface FeatureCacheKey {
   /** SHA-256 of the backbone's weights, and whatever else changes its numbers (device, precision). */

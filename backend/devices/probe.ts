@@ -7,8 +7,8 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { execa } from 'execa';
-import { GraphBuilder } from '../graph/builder.ts';
-import type { Provider } from '../graph/operators.ts';
+import { GraphBuilder } from '../onnx/builder.ts';
+import type { Provider } from '../onnx/operators.ts';
 
 /** What a probe found, or one sentence on why it found nothing. */
 export type Probe<T> = { readonly found: T } | { readonly problem: string };

@@ -5,8 +5,7 @@
 import { userError } from '../../protocol/errors.ts';
 import { cutName, cutWidth, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
-import type { FeatureCache } from './feature-cache.ts';
-import type { StepBatch } from './types.ts';
+import type { FeatureCache } from './cache.ts';
 
 /** Tokens of one window, `[tokens]` each. `targets[i]` is what follows `ids[i]`; −1 where nothing is to be learned. */
 export interface Window {
@@ -22,6 +21,18 @@ export interface Windows {
   /** Hash of all tokens and targets in order. */
   readonly hash: string;
   window(index: number): Window;
+}
+
+/** Features of full sequences; `tokens` positions a sequence, of which all but the last have a target. */
+export interface StepBatch {
+  readonly batch: number;
+  readonly tokens: number;
+  /** By cut name: `[batch, tokens, width]`. */
+  readonly features: ReadonlyMap<string, Float32Array>;
+  /** Target token of each position `[batch, tokens]`; −1 where there is none (last position, prompt of a chat, padding). */
+  readonly targets: Int32Array;
+  /** The normed final state `[batch, tokens, hidden]` that the model's head reads; null unless distilling. */
+  readonly final: Float32Array | null;
 }
 
 /** The model's last norm, for those who read the state that its head reads. */

@@ -3,8 +3,8 @@
  * typed arrays with a shape.
  */
 import * as ort from 'onnxruntime-node';
-import type { BuiltGraph } from '../graph/builder.ts';
-import type { Provider } from '../graph/operators.ts';
+import type { BuiltGraph } from './builder.ts';
+import type { Provider } from './operators.ts';
 
 export type { Provider };
 

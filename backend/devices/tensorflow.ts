@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { userCache } from '../formats/user-cache.ts';
-import { probe, resolvePackage, type Probe } from './devices-probe.ts';
+import { probe, resolvePackage, type Probe } from './probe.ts';
 
 export type TensorFlowKind = 'tensorflow' | 'tensorflow-gpu';
 

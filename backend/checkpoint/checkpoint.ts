@@ -16,6 +16,14 @@ import type { ModelSpec } from '../model/spec.ts';
 
 export const formatVersion = 1;
 
+/** What a resume needs besides the data position: parameters and AdamW moments by parameter name. */
+export interface StepState {
+  readonly updates: number;
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+  readonly firstMoments: ReadonlyMap<string, Float32Array>;
+  readonly secondMoments: ReadonlyMap<string, Float32Array>;
+}
+
 /** The model that the exits belong to. */
 export interface BaseModel {
   readonly name: string;

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { UserError } from '../../../protocol/errors.ts';
-import { chooseDevice, chooseExitDevice, type Device, type Probes } from '../../../backend/runtime/devices.ts';
-import { describeAdapter, probe, type Adapter, type Probe } from '../../../backend/runtime/devices-probe.ts';
-import type { Provider } from '../../../backend/graph/operators.ts';
+import { chooseDevice, chooseExitDevice, type Device, type Probes } from '../../../backend/devices/devices.ts';
+import { describeAdapter, probe, type Adapter, type Probe } from '../../../backend/devices/probe.ts';
+import type { Provider } from '../../../backend/onnx/operators.ts';
 
 const card: Adapter = { name: 'nvidia-h100', software: false };
 const software: Adapter = { name: 'SwiftShader', software: true };

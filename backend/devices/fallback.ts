@@ -4,7 +4,7 @@
  */
 import { UserError, userError } from '../../protocol/errors.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import type { Provider } from '../graph/operators.ts';
+import type { Provider } from '../onnx/operators.ts';
 import type { Model } from '../model/open.ts';
 import type { Cut } from '../model/spec.ts';
 import type { Device } from './devices.ts';
@@ -15,8 +15,8 @@ import {
   type ExitScorer,
   type ExitSet,
   type RuntimeOptions,
-} from './open.ts';
-import type { FeatureModel, StagedModel } from './staged-model.ts';
+} from '../runtime/open.ts';
+import type { FeatureModel, StagedModel } from '../runtime/staged-model.ts';
 
 /** Where the models of a job run; they change to the CPU together. */
 export interface Placement {

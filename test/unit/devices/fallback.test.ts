@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { UserError } from '../../../protocol/errors.ts';
-import { place, placeStagedModel, placeOn, type Placement } from '../../../backend/runtime/devices-fallback.ts';
+import { place, placeStagedModel, placeOn, type Placement } from '../../../backend/devices/fallback.ts';
 import { noExits } from '../../../backend/runtime/open.ts';
-import type { Provider } from '../../../backend/graph/operators.ts';
+import type { Provider } from '../../../backend/onnx/operators.ts';
 import { tinyModel } from '../../support/models.ts';
 
 /** Something that answers with its provider, until the GPU has been asked `calls` times. */
