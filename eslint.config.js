@@ -32,8 +32,8 @@ const backend = {
     'evaluation',
   ],
   worker: ['recipes'],
-  server: ['worker', 'recipes', 'data'],
-  cli: ['worker', 'recipes', 'server'],
+  'language-server': ['worker', 'recipes', 'data'],
+  cli: ['worker', 'recipes', 'language-server'],
 };
 const allowed = {
   protocol: [],

@@ -31,7 +31,11 @@ const external = [
 
 const bundles = [
   {
-    entryPoints: { cli: 'backend/cli/main.ts', worker: 'backend/worker/entry.ts', server: 'backend/server/main.ts' },
+    entryPoints: {
+      cli: 'backend/cli/main.ts',
+      worker: 'backend/worker/entry.ts',
+      server: 'backend/language-server/main.ts',
+    },
     platform: 'node',
     target: 'node20',
     format: 'esm',

@@ -207,7 +207,7 @@ export const commands: readonly Command[] = [
         terminal.out.write(commandHelp(terminal.out, this.help, {}));
         return 0;
       }
-      const { startServer } = await import('../server/stdio.ts');
+      const { startServer } = await import('../language-server/stdio.ts');
       startServer(words);
       // Ends with the client, which ends the process.
       return new Promise(() => {});

@@ -34,8 +34,8 @@ const below: Readonly<Record<string, readonly string[]>> = {
     'evaluation',
   ],
   worker: ['recipes'],
-  server: ['worker', 'recipes', 'data'],
-  cli: ['worker', 'recipes', 'server'],
+  'language-server': ['worker', 'recipes', 'data'],
+  cli: ['worker', 'recipes', 'language-server'],
 };
 
 interface Import {

@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isOrphaned, runStore, type RunRecord } from '../../../backend/server/run-store.ts';
-import { createRuns, type Runs } from '../../../backend/server/runs.ts';
+import { isOrphaned, runStore, type RunRecord } from '../../../backend/language-server/run-store.ts';
+import { createRuns, type Runs } from '../../../backend/language-server/runs.ts';
 import { userError } from '../../../protocol/errors.ts';
 import type { StepEvent } from '../../../protocol/events.ts';
 import type { RunEvent, RunSummary } from '../../../protocol/server.ts';

@@ -7,7 +7,7 @@ import {
   StreamMessageWriter,
   type ProtocolConnection,
 } from 'vscode-languageserver/node';
-import { serve } from '../../../backend/server/server.ts';
+import { serve } from '../../../backend/language-server/server.ts';
 import { userError } from '../../../protocol/errors.ts';
 import { emptyTrace } from '../../../protocol/exittrace.ts';
 import * as protocol from '../../../protocol/server.ts';

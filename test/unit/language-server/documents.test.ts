@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { attach, changeDocument, detach, openDocument, type OpenDocument } from '../../../backend/server/documents.ts';
+import {
+  attach,
+  changeDocument,
+  detach,
+  openDocument,
+  type OpenDocument,
+} from '../../../backend/language-server/documents.ts';
 import { emptyTrace } from '../../../protocol/exittrace.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 

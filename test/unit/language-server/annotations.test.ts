@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { TextDocument } from 'vscode-languageserver-textdocument';
-import { annotate, annotateFile, tokenAt } from '../../../backend/server/annotated-text.ts';
-import * as annotations from '../../../backend/server/annotations.ts';
+import { annotate, annotateFile, tokenAt } from '../../../backend/language-server/annotated-text.ts';
+import * as annotations from '../../../backend/language-server/annotations.ts';
 import { emptyTrace, serialiseTrace } from '../../../protocol/exittrace.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 

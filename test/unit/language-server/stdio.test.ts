@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createProtocolConnection, StreamMessageReader, StreamMessageWriter } from 'vscode-languageserver/node';
 import { readStatus } from '../../../protocol/server.ts';
 
-const main = path.resolve(import.meta.dirname, '../../../backend/server/main.ts');
+const main = path.resolve(import.meta.dirname, '../../../backend/language-server/main.ts');
 let server: ChildProcess;
 const start = (...flags: string[]): ChildProcess =>
   (server = spawn(process.execPath, ['--import', 'tsx', main, '--stdio', ...flags], {
