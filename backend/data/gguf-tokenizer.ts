@@ -3,7 +3,7 @@
  * llama.cpp (llama-vocab.cpp), and SentencePiece BPE (`llama`). Knows no model.
  */
 import { userError } from '../../protocol/errors.ts';
-import type { GgufMetadata } from '../formats/gguf.ts';
+import type { GgufMetadata } from '../formats/gguf-metadata.ts';
 import {
   gpt2Split,
   isTokenId,

@@ -59,8 +59,11 @@ export function loadTokenizer(modelPath: string): Tokenizer {
   if (stat.isDirectory()) return fromDirectory(modelPath);
   if (modelPath.endsWith('.safetensors') || modelPath.endsWith('.json')) return fromDirectory(dirname(modelPath));
   const gguf = openGguf(modelPath);
-  gguf.close();
-  return build(modelPath, ggufTokenizer(modelPath, gguf.metadata));
+  try {
+    return build(modelPath, ggufTokenizer(modelPath, gguf.metadata));
+  } finally {
+    gguf.close();
+  }
 }
 
 /**

@@ -37,7 +37,7 @@ const architectures: Readonly<Record<string, GgufFamily>> = {
 /** What of a GGUF file a family needs besides the metadata. */
 export interface GgufFacts {
   readonly file: string;
-  readonly metadata: ReadonlyMap<string, unknown>;
+  readonly metadata: { get(key: string): unknown };
   readonly hasTensor: (name: string) => boolean;
   /** Values of `rope_freqs.weight` (llama3 scaling as factors), or null. */
   readonly ropeFactors: Float32Array | null;

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { openGguf } from '../../../backend/formats/gguf.ts';
 import { caught, file, gguf, temporaryFolder, text, u32, u64, type GgufParts } from './fixtures.ts';
@@ -39,7 +40,8 @@ describe('openGguf', () => {
     const data = new Uint8Array(new Float32Array([1, 2, 3, 4, 5, 6]).buffer);
     const path = file(temporaryFolder(), 'a.gguf', gguf({ entries: numbers, tensors: [tensor('w', [3, 2], 0)], data }));
     const opened = openGguf(path);
-    expect(Object.fromEntries(opened.metadata)).toEqual({
+    const { metadata } = opened;
+    expect(Object.fromEntries([...metadata.keys()].map((key) => [key, metadata.get(key)]))).toEqual({
       u8: 200,
       i8: -56,
       u16: 65280,
@@ -51,7 +53,7 @@ describe('openGguf', () => {
       string: 'Grüße',
       strings: ['a', ''],
       floats: new Float32Array([1, -2]),
-      flags: [false, true],
+      flags: new Uint8Array([0, 1]),
       u64: 2 ** 40,
       i64: -3,
       f64: 0.1,
@@ -59,6 +61,24 @@ describe('openGguf', () => {
     const w = opened.tensors.get('w')!;
     expect(w.shape).toEqual([2, 3]);
     expect([...new Float32Array(opened.read(w, 12).buffer)]).toEqual([4, 5, 6]);
+    opened.close();
+  });
+
+  it('leaves 100 MB of booleans on disk until they are asked for, and takes a byte for each then', () => {
+    const count = 100_000_000;
+    const path = file(temporaryFolder(), 'a.gguf', gguf({ entries: [['flags', 9, Buffer.concat([u32(7), u64(0)])]] }));
+    // The count is the last of the header; the booleans are a hole of the file.
+    const header = readFileSync(path).subarray(0, 24 + 8 + 5 + 4 + 4);
+    writeFileSync(path, Buffer.concat([header, u64(count)]));
+    truncateSync(path, header.length + 8 + count);
+    const before = process.memoryUsage();
+    const opened = openGguf(path);
+    const after = process.memoryUsage();
+    expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(2 ** 20);
+    expect(after.heapUsed - before.heapUsed).toBeLessThan(2 ** 22);
+    const flags = opened.metadata.get('flags');
+    expect(flags).toBeInstanceOf(Uint8Array);
+    expect(flags).toHaveLength(count);
     opened.close();
   });
 
