@@ -3,6 +3,7 @@
  * record (flags, a config file, settings) into typed options. Parsed here, trusted inside.
  */
 import { userError, type ErrorCode } from './errors.ts';
+import { shownValue } from './foreign.ts';
 import { nearest } from './nearest.ts';
 import {
   calibrationOptions,
@@ -156,7 +157,7 @@ function unknownOption(command: CommandName, option: string, code: ErrorCode, na
 function readOption(option: Option<unknown>, value: unknown, code: ErrorCode, name: string): unknown {
   const read = option.read(value);
   if (read.ok) return read.value;
-  throw userError(code, `${name} must be ${read.expected}, not ${JSON.stringify(value)}.`);
+  throw userError(code, `${name} must be ${read.expected}, not ${shownValue(value)}.`);
 }
 
 /** Values of the chosen preset, less the limits where the user set one. */

@@ -7,6 +7,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { userError, type UserError } from '../../protocol/errors.ts';
+import { shownValue } from '../../protocol/foreign.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import { fileError, writeFileAtomically } from '../formats/files.ts';
@@ -192,7 +193,7 @@ export function readInfo(directory: string): CheckpointInfo {
   if (root['version'] !== formatVersion) {
     throw userError(
       'bad-checkpoint',
-      `${file} has the format version ${JSON.stringify(root['version'])}; this program reads version ${formatVersion}.`,
+      `${file} has the format version ${shownValue(root['version'])}; this program reads version ${formatVersion}.`,
       'Use the version of Early Exit that wrote it.',
     );
   }
@@ -239,13 +240,13 @@ function readExit(file: string, value: unknown, base: BaseModel): ExitSpec {
   const { layer } = exit;
   const architecture = exitArchitectures.find((name) => name === exit['architecture']);
   if (!isCount(layer) || layer < 1 || layer > base.layers) {
-    throw bad(file, `an exit has the layer ${JSON.stringify(layer)}, and the model has ${base.layers} layers`);
+    throw bad(file, `an exit has the layer ${shownValue(layer)}, and the model has ${base.layers} layers`);
   }
-  if (!architecture) throw bad(file, `the architecture ${JSON.stringify(exit['architecture'])} is unknown`);
+  if (!architecture) throw bad(file, `the architecture ${shownValue(exit['architecture'])} is unknown`);
   const kind = record(file, exit['head'], 'the head of an exit')['kind'];
   if (kind === 'own' || kind === 'shared') return { layer, architecture, head: { kind } };
   if (kind === 'shortlist') return { layer, architecture, head: { kind, tokens: [] } };
-  throw bad(file, `the head ${JSON.stringify(kind)} is unknown`);
+  throw bad(file, `the head ${shownValue(kind)} is unknown`);
 }
 
 function withShortlist(directory: string, source: TensorSource, exit: ExitSpec, vocabulary: number): ExitSpec {

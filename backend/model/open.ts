@@ -4,8 +4,8 @@ import { basename, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { dequantise } from '../formats/quantisation.ts';
 import { openGguf } from '../formats/gguf.ts';
-import { openSafetensors } from '../formats/safetensors.ts';
-import { Config } from './families/family.ts';
+import { elementCount, openSafetensors } from '../formats/safetensors.ts';
+import { Config } from './families/config.ts';
 import { ggufModel } from './families/gguf.ts';
 import { familyOf } from './families/index.ts';
 import { locateParameters, type Parameters } from './parameters.ts';
@@ -56,7 +56,9 @@ function openGgufFile(path: string): Model {
     file: path,
     metadata: source.metadata,
     hasTensor: (name) => source.tensors.has(name),
-    ropeFactors: frequencies ? dequantise(frequencies.type, source.read(frequencies), frequencies.shape[0]!) : null,
+    ropeFactors: frequencies
+      ? dequantise(frequencies.type, source.read(frequencies), elementCount(frequencies.shape))
+      : null,
     vocabulary: embedding.shape[0]!,
   });
   const parameters = locateParameters(spec, source, find, path);

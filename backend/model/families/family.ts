@@ -1,6 +1,8 @@
 /** What a model family is: a reading of its `config.json`, and where its checkpoints keep our parameters. */
 import { userError } from '../../../protocol/errors.ts';
+import { shownValue } from '../../../protocol/foreign.ts';
 import type { Activation, LayerSpec, ModelSpec, RopeSpec } from '../spec.ts';
+import { limits, type Config } from './config.ts';
 
 /** How a parameter is taken out of a checkpoint tensor. */
 export interface ParameterSource {
@@ -21,82 +23,26 @@ export interface Family {
   readonly source: (parameter: string, spec: ModelSpec) => ParameterSource | null;
 }
 
-/** Typed reading of a config.json (or of GGUF metadata in its words); every complaint names the file and the key. */
-export class Config {
-  constructor(
-    readonly file: string,
-    readonly values: Readonly<Record<string, unknown>>,
-  ) {}
-
-  /** @throws UserError when the key is absent or no finite number. */
-  number(key: string, fallback?: number): number {
-    const value = this.values[key] ?? fallback;
-    if (typeof value !== 'number' || !Number.isFinite(value)) throw this.complaint(key, 'a number', value);
-    return value;
-  }
-  /** A size: a positive integer. */
-  size(key: string, fallback?: number): number {
-    const value = this.number(key, fallback);
-    if (!Number.isInteger(value) || value <= 0 || value > maximumSize)
-      throw this.complaint(key, 'a positive whole number', value);
-    return value;
-  }
-  optionalNumber(key: string): number | null {
-    return (this.values[key] ?? null) === null ? null : this.number(key);
-  }
-  boolean(key: string, fallback: boolean): boolean {
-    const value = this.values[key] ?? fallback;
-    if (typeof value !== 'boolean') throw this.complaint(key, 'true or false', value);
-    return value;
-  }
-  text(key: string, fallback: string): string {
-    const value = this.values[key] ?? fallback;
-    if (typeof value !== 'string') throw this.complaint(key, 'a text', value);
-    return value;
-  }
-  list(key: string): readonly unknown[] | null {
-    const value = this.values[key] ?? null;
-    if (value !== null && !Array.isArray(value)) throw this.complaint(key, 'a list', value);
-    return value;
-  }
-  object(key: string): Config | null {
-    const value = this.values[key] ?? null;
-    if (value === null) return null;
-    if (typeof value !== 'object' || Array.isArray(value)) throw this.complaint(key, 'an object', value);
-    return new Config(this.file, value as Record<string, unknown>);
-  }
-  complaint(key: string, wanted: string, value: unknown): Error {
-    const got = value === undefined ? 'is missing' : `is ${JSON.stringify(value)}`;
-    return userError(
-      'bad-model',
-      `${this.file}: "${key}" must be ${wanted}, but ${got}.`,
-      'Get the model’s original configuration.',
-    );
-  }
-}
-
-/** No real model is near it; keeps a lying header from asking for terabytes. */
-const maximumSize = 1 << 24;
-
 export function activation(config: Config, key: string, fallback: string): Activation {
   const name = config.text(key, fallback);
-  const known: Record<string, Activation> = {
-    silu: 'silu',
-    swish: 'silu',
-    gelu: 'gelu',
-    gelu_new: 'gelu_tanh',
-    gelu_pytorch_tanh: 'gelu_tanh',
-    gelu_fast: 'gelu_tanh',
-  };
-  const found = known[name];
+  const found = activations.get(name);
   if (!found)
     throw userError(
       'unsupported',
-      `${config.file}: the activation "${name}" is not supported.`,
-      `Known: ${Object.keys(known).join(', ')}.`,
+      `${config.file}: the activation ${shownValue(name)} is not supported.`,
+      `Known: ${[...activations.keys()].join(', ')}.`,
     );
   return found;
 }
+
+const activations = new Map<string, Activation>([
+  ['silu', 'silu'],
+  ['swish', 'silu'],
+  ['gelu', 'gelu'],
+  ['gelu_new', 'gelu_tanh'],
+  ['gelu_pytorch_tanh', 'gelu_tanh'],
+  ['gelu_fast', 'gelu_tanh'],
+]);
 
 /**
  * Rotary frequencies of a config, in Transformers 4's keys (`rope_theta`, `rope_scaling`) or 5's (`rope_parameters`).
@@ -105,15 +51,25 @@ export function activation(config: Config, key: string, fallback: string): Activ
 export function rope(
   config: Config,
   headDimensions: number,
-  options: { name?: string; theta?: number; fraction?: number; parameters?: Config | null } = {},
+  options: { name?: string; theta?: number; share?: number; parameters?: Config | null } = {},
 ): RopeSpec {
   const parameters = options.parameters ?? config.object('rope_parameters') ?? config.object('rope_scaling');
-  const theta = parameters?.optionalNumber('rope_theta') ?? options.theta ?? config.number('rope_theta', 10000);
-  const fraction =
-    parameters?.optionalNumber('partial_rotary_factor') ??
-    options.fraction ??
-    config.number('partial_rotary_factor', 1);
-  const dimensions = Math.trunc(headDimensions * fraction);
+  const theta =
+    parameters?.optionalNumber('rope_theta', limits.theta) ??
+    options.theta ??
+    config.number('rope_theta', limits.theta, 10000);
+  const share =
+    parameters?.optionalNumber('partial_rotary_factor', limits.rotaryShare) ??
+    options.share ??
+    config.number('partial_rotary_factor', limits.rotaryShare, 1);
+  // A share made of two whole numbers may come back a little below their ratio.
+  const dimensions = Math.trunc(headDimensions * share + 1e-6);
+  if (dimensions < 2 || dimensions % 2 !== 0)
+    throw userError(
+      'bad-model',
+      `${config.file}: ${dimensions} of the ${headDimensions} dimensions of a head would rotate, which are no pairs.`,
+      'Get the model’s original configuration.',
+    );
   const base = Array.from({ length: dimensions / 2 }, (_, j) => theta ** ((-2 * j) / dimensions));
   const name = options.name ?? 'rope';
   const type = parameters ? parameters.text('rope_type', parameters.text('type', 'default')) : 'default';
@@ -121,19 +77,19 @@ export function rope(
     case 'default':
       return { name, dimensions, inverseFrequencies: base };
     case 'linear': {
-      const factor = parameters!.number('factor');
+      const factor = parameters!.number('factor', limits.ropeFactor);
       return { name, dimensions, inverseFrequencies: base.map((f) => f / factor) };
     }
     case 'llama3': {
-      const factor = parameters!.number('factor');
-      const low = parameters!.number('low_freq_factor');
-      const high = parameters!.number('high_freq_factor');
-      const original = parameters!.number('original_max_position_embeddings');
+      const factor = parameters!.number('factor', limits.ropeFactor);
+      const low = parameters!.number('low_freq_factor', limits.ropeFactor);
+      const high = parameters!.number('high_freq_factor', [low, limits.ropeFactor[1]]);
+      const original = parameters!.size('original_max_position_embeddings', limits.context);
       const scaled = base.map((f) => {
         const wavelength = (2 * Math.PI) / f;
         if (wavelength < original / high) return f;
         if (wavelength > original / low) return f / factor;
-        const smooth = (original / wavelength - low) / (high - low);
+        const smooth = high === low ? 1 : (original / wavelength - low) / (high - low);
         return ((1 - smooth) * f) / factor + smooth * f;
       });
       return { name, dimensions, inverseFrequencies: scaled };
@@ -141,7 +97,7 @@ export function rope(
     default:
       throw userError(
         'unsupported',
-        `${config.file}: rotary scaling "${type}" is not supported.`,
+        `${config.file}: rotary scaling ${shownValue(type)} is not supported.`,
         'Known: default, linear, llama3.',
       );
   }
@@ -149,25 +105,31 @@ export function rope(
 
 /** The frame most families share: Llama with whatever is told otherwise. */
 export function llamaLike(config: Config, family: string, different: Partial<ModelSpec> = {}): ModelSpec {
-  const hidden = config.size('hidden_size');
-  const heads = config.size('num_attention_heads');
-  const kvHeads = config.size('num_key_value_heads', heads);
-  const headDimensions = config.size('head_dim', Math.trunc(hidden / heads));
+  const hidden = config.size('hidden_size', limits.hidden);
+  const heads = config.size('num_attention_heads', limits.heads);
+  const kvHeads = config.size('num_key_value_heads', limits.heads, heads);
+  const headDimensions = config.size('head_dim', limits.headDimensions, Math.trunc(hidden / heads));
   if (heads % kvHeads !== 0) {
     throw userError('bad-model', `${config.file}: ${heads} attention heads cannot share ${kvHeads} key/value heads.`);
+  }
+  if (heads * headDimensions > limits.hidden) {
+    throw userError(
+      'bad-model',
+      `${config.file}: ${heads} heads of ${headDimensions} dimensions are more than a model has.`,
+    );
   }
   const layer: LayerSpec = { rope: rope(config, headDimensions), window: null };
   return {
     family,
-    vocabulary: config.size('vocab_size'),
+    vocabulary: config.size('vocab_size', limits.vocabulary),
     hidden,
     heads,
     kvHeads,
     headDimensions,
-    feedForward: config.size('intermediate_size'),
-    contextLength: config.size('max_position_embeddings', 2048),
-    layers: Array.from({ length: config.size('num_hidden_layers') }, () => layer),
-    norm: { kind: 'rms', epsilon: config.number('rms_norm_eps', 1e-6), unitOffset: 0 },
+    feedForward: config.size('intermediate_size', limits.feedForward),
+    contextLength: config.size('max_position_embeddings', limits.context, 2048),
+    layers: Array.from({ length: config.size('num_hidden_layers', limits.layers) }, () => layer),
+    norm: { kind: 'rms', epsilon: config.number('rms_norm_eps', limits.epsilon, 1e-6), unitOffset: 0 },
     normPlacement: 'pre',
     parallelResidual: false,
     mlp: 'gated',
@@ -185,9 +147,14 @@ export function llamaLike(config: Config, family: string, different: Partial<Mod
 
 /** Per-layer windows from `layer_types`, else one window for all. */
 export function windowed(config: Config, layers: readonly LayerSpec[], window: number | null): LayerSpec[] {
-  const types = config.list('layer_types');
+  const types = layerTypes(config, layers.length);
   return layers.map((layer, i) => ({ ...layer, window: types && types[i] !== 'sliding_attention' ? null : window }));
 }
+
+export const layerTypes = (config: Config, layers: number): readonly LayerType[] | null =>
+  config.perLayer('layer_types', ['full_attention', 'sliding_attention'], layers);
+
+type LayerType = 'full_attention' | 'sliding_attention';
 
 /** Hugging Face's Llama naming: ours with `model.` before it. */
 export const huggingFaceSource = (parameter: string): ParameterSource => ({

@@ -3,8 +3,10 @@
  * tensors have one naming for all families. What llama.cpp's converter changed in the weights is undone or told here.
  */
 import { userError } from '../../../protocol/errors.ts';
+import { shownValue } from '../../../protocol/foreign.ts';
 import type { ModelSpec } from '../spec.ts';
-import { Config, layerParameter, type Family, type ParameterSource } from './family.ts';
+import { Config } from './config.ts';
+import { layerParameter, type Family, type ParameterSource } from './family.ts';
 import { gemma3 } from './gemma3.ts';
 import { gpt2, gptNeoX } from './gpt.ts';
 import { fusedSource, llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3 } from './llama.ts';
@@ -21,18 +23,18 @@ interface GgufFamily {
 
 const postNorms = { post_attention_layernorm: 'post_attention_norm', post_feedforward_layernorm: 'post_ffw_norm' };
 
-const architectures: Readonly<Record<string, GgufFamily>> = {
-  llama: { family: llama, permutedRotary: true },
-  mistral: { family: mistral, permutedRotary: true },
-  qwen2: { family: qwen2 },
-  qwen3: { family: qwen3 },
-  olmo2: { family: olmo2, norms: postNorms },
-  smollm3: { family: smollm3, permutedRotary: true },
-  phi3: { family: phi3, fusedAttention: true, fusedMlp: true },
-  gemma3: { family: gemma3, norms: { ...postNorms, pre_feedforward_layernorm: 'ffn_norm' } },
-  gpt2: { family: gpt2, fusedAttention: true },
-  gptneox: { family: gptNeoX, fusedAttention: true },
-};
+const architectures = new Map<string, GgufFamily>([
+  ['llama', { family: llama, permutedRotary: true }],
+  ['mistral', { family: mistral, permutedRotary: true }],
+  ['qwen2', { family: qwen2 }],
+  ['qwen3', { family: qwen3 }],
+  ['olmo2', { family: olmo2, norms: postNorms }],
+  ['smollm3', { family: smollm3, permutedRotary: true }],
+  ['phi3', { family: phi3, fusedAttention: true, fusedMlp: true }],
+  ['gemma3', { family: gemma3, norms: { ...postNorms, pre_feedforward_layernorm: 'ffn_norm' } }],
+  ['gpt2', { family: gpt2, fusedAttention: true }],
+  ['gptneox', { family: gptNeoX, fusedAttention: true }],
+]);
 
 /** What of a GGUF file a family needs besides the metadata. */
 export interface GgufFacts {
@@ -49,12 +51,12 @@ export interface GgufFacts {
 export function ggufModel(facts: GgufFacts): { spec: ModelSpec; source: Family['source'] } {
   const declared = facts.metadata.get('general.architecture');
   const name = typeof declared === 'string' ? declared : '';
-  const architecture = architectures[name];
+  const architecture = architectures.get(name);
   if (!architecture) {
     throw userError(
       'unsupported',
-      `${facts.file}: the GGUF architecture "${name}" is not supported.`,
-      `Supported: ${Object.keys(architectures).join(', ')}.`,
+      `${facts.file}: the GGUF architecture ${shownValue(name)} is not supported.`,
+      `Supported: ${[...architectures.keys()].join(', ')}.`,
     );
   }
   const read = architecture.family.spec(new Config(facts.file, configWords(name, facts)));
@@ -96,7 +98,8 @@ function configWords(name: string, { metadata, hasTensor, vocabulary }: GgufFact
     partial_rotary_factor: fraction,
     rope_scaling: scaling,
     use_parallel_residual: get('use_parallel_residual'),
-    sliding_window: get('attention.sliding_window'),
+    // Zero says that there is none.
+    sliding_window: get('attention.sliding_window') || undefined,
     attn_logit_softcapping: get('attn_logit_softcapping'),
     final_logit_softcapping: get('final_logit_softcapping'),
     tie_word_embeddings: !hasTensor('output.weight'),
@@ -105,7 +108,9 @@ function configWords(name: string, { metadata, hasTensor, vocabulary }: GgufFact
 }
 
 /** What the converter folded into the weights, and rotary factors that it keeps as a tensor. */
-function corrected(name: string, spec: ModelSpec, { ropeFactors }: GgufFacts): ModelSpec {
+function corrected(name: string, spec: ModelSpec, { file, ropeFactors }: GgufFacts): ModelSpec {
+  if (ropeFactors?.some((factor) => !(factor > 0 && Number.isFinite(factor))))
+    throw userError('bad-weights', `${file}: its rotary factors are not all above 0.`, 'Get the file again.');
   const norm = name === 'gemma3' ? { ...spec.norm, unitOffset: 0 as const } : spec.norm;
   const layers = ropeFactors
     ? spec.layers.map(({ rope, window }) => ({

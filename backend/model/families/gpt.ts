@@ -1,19 +1,11 @@
 /** GPT-2 and GPT-NeoX (Pythia): LayerNorm, plain MLP, biases everywhere. */
-import {
-  activation,
-  layerParameter,
-  llamaLike,
-  rope,
-  rowRange,
-  Config,
-  type Family,
-  type ParameterSource,
-} from './family.ts';
+import { Config, limits } from './config.ts';
+import { activation, layerParameter, llamaLike, rope, rowRange, type Family, type ParameterSource } from './family.ts';
 import type { ModelSpec, NormSpec } from '../spec.ts';
 
 const layerNorm = (config: Config, key: string): NormSpec => ({
   kind: 'layer',
-  epsilon: config.number(key, 1e-5),
+  epsilon: config.number(key, limits.epsilon, 1e-5),
   unitOffset: 0,
 });
 
@@ -21,14 +13,14 @@ const layerNorm = (config: Config, key: string): NormSpec => ({
 export const gpt2: Family = {
   types: ['gpt2'],
   spec: (config) => {
-    const hidden = config.size('n_embd');
-    const context = config.size('n_positions', 1024);
-    const inner = config.optionalNumber('n_inner') ?? 4 * hidden;
+    const hidden = config.size('n_embd', limits.hidden);
+    const context = config.size('n_positions', limits.context, 1024);
+    const inner = config.optionalSize('n_inner', limits.feedForward) ?? 4 * hidden;
     const words: Record<string, unknown> = {
       ...config.values,
       hidden_size: hidden,
-      num_attention_heads: config.size('n_head'),
-      num_hidden_layers: config.size('n_layer'),
+      num_attention_heads: config.size('n_head', limits.heads),
+      num_hidden_layers: config.size('n_layer', limits.layers),
       intermediate_size: inner,
       max_position_embeddings: context,
       hidden_act: config.text('activation_function', 'gelu_new'),
@@ -75,16 +67,15 @@ export const gpt2: Family = {
 export const gptNeoX: Family = {
   types: ['gpt_neox'],
   spec: (config) => {
-    const headDimensions = config.size('hidden_size') / config.size('num_attention_heads');
-    const rotation = rope(config, headDimensions, {
-      theta: config.number('rotary_emb_base', config.number('rope_theta', 10000)),
-      fraction: config.number('rotary_pct', 0.25),
-    });
     const spec = llamaLike(config, 'gpt_neox', {
       norm: layerNorm(config, 'layer_norm_eps'),
       mlp: 'plain',
       activation: activation(config, 'hidden_act', 'gelu'),
       parallelResidual: config.boolean('use_parallel_residual', true),
+    });
+    const rotation = rope(config, spec.headDimensions, {
+      theta: config.number('rotary_emb_base', limits.theta, config.number('rope_theta', limits.theta, 10000)),
+      share: config.number('rotary_pct', limits.rotaryShare, 0.25),
     });
     return { ...spec, layers: spec.layers.map(() => ({ rope: rotation, window: null })) };
   },

@@ -1,6 +1,8 @@
 /** All families by `model_type`. A new one is a file here, a line in this table and a golden test. */
 import { userError } from '../../../protocol/errors.ts';
-import type { Config, Family } from './family.ts';
+import { shownValue } from '../../../protocol/foreign.ts';
+import type { Config } from './config.ts';
+import type { Family } from './family.ts';
 import { gemma3 } from './gemma3.ts';
 import { gpt2, gptNeoX } from './gpt.ts';
 import { llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3 } from './llama.ts';
@@ -13,5 +15,9 @@ export function familyOf(config: Config): Family {
   const family = families.find(({ types }) => types.includes(type));
   if (family) return family;
   const known = families.flatMap(({ types }) => types).join(', ');
-  throw userError('unsupported', `${config.file}: the model type "${type}" is not supported.`, `Supported: ${known}.`);
+  throw userError(
+    'unsupported',
+    `${config.file}: the model type ${shownValue(type)} is not supported.`,
+    `Supported: ${known}.`,
+  );
 }

@@ -1,13 +1,6 @@
 /** Llama and the families that differ from it by a norm, a bias or a window. */
-import {
-  huggingFaceSource,
-  llamaLike,
-  rowRange,
-  windowed,
-  layerParameter,
-  type Config,
-  type Family,
-} from './family.ts';
+import { limits, type Config } from './config.ts';
+import { huggingFaceSource, llamaLike, rowRange, windowed, layerParameter, layerTypes, type Family } from './family.ts';
 import type { ModelSpec } from '../spec.ts';
 
 export const llama: Family = {
@@ -18,7 +11,7 @@ export const llama: Family = {
 
 export const mistral: Family = {
   types: ['mistral'],
-  spec: (config) => withWindow(config, llamaLike(config, 'mistral'), config.optionalNumber('sliding_window')),
+  spec: (config) => withWindow(config, llamaLike(config, 'mistral'), windowOf(config)),
   source: huggingFaceSource,
 };
 
@@ -45,8 +38,8 @@ export const smollm3: Family = {
   types: ['smollm3'],
   spec: (config) => {
     const spec = llamaLike(config, 'smollm3');
-    const interval = config.number('no_rope_layer_interval', 4);
-    const rotated = config.list('no_rope_layers');
+    const interval = config.size('no_rope_layer_interval', limits.layers, 4);
+    const rotated = config.perLayer('no_rope_layers', [0, 1], spec.layers.length);
     const layers = spec.layers.map((layer, i) => {
       const hasRope = rotated ? rotated[i] === 1 : (i + 1) % interval !== 0;
       return hasRope ? layer : { ...layer, rope: null };
@@ -59,7 +52,7 @@ export const smollm3: Family = {
 /** q, k, v and gate, up are stored as one tensor each. */
 export const phi3: Family = {
   types: ['phi3'],
-  spec: (config) => withWindow(config, llamaLike(config, 'phi3'), config.optionalNumber('sliding_window')),
+  spec: (config) => withWindow(config, llamaLike(config, 'phi3'), windowOf(config)),
   source: (parameter, spec) =>
     fusedSource(parameter, spec, huggingFaceSource, 'self_attn.qkv_proj', 'mlp.gate_up_proj'),
 };
@@ -91,6 +84,8 @@ export function fusedSource(
   return { ...plain(`layers.${part.layer}.${module}.${part.kind}`), rows: rowRange(start, count) };
 }
 
+const windowOf = (config: Config): number | null => config.optionalSize('sliding_window', limits.context);
+
 const withWindow = (config: Config, spec: ModelSpec, window: number | null): ModelSpec => ({
   ...spec,
   layers: windowed(config, spec.layers, window),
@@ -99,8 +94,8 @@ const withWindow = (config: Config, spec: ModelSpec, window: number | null): Mod
 /** Qwen's windows hold only where `use_sliding_window` is set, in the layers from `max_window_layers` on. */
 function qwenWindow(config: Config, spec: ModelSpec): ModelSpec {
   if (!config.boolean('use_sliding_window', false)) return spec;
-  const window = config.optionalNumber('sliding_window');
-  if (config.list('layer_types')) return withWindow(config, spec, window);
-  const first = config.number('max_window_layers', 0);
+  const window = windowOf(config);
+  if (layerTypes(config, spec.layers.length)) return withWindow(config, spec, window);
+  const first = config.whole('max_window_layers', [0, limits.layers], 0);
   return { ...spec, layers: spec.layers.map((layer, i) => ({ ...layer, window: i >= first ? window : null })) };
 }

@@ -1,0 +1,130 @@
+/** Configurations that no model has: each is refused with one sentence that names the file and the key, none becomes numbers. */
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { openModel } from '../../../backend/model/open.ts';
+import { caught, file, gguf, temporaryFolder, text, u32, u64 } from '../formats/fixtures.ts';
+import { fixtures } from '../../support/golden.ts';
+
+/** A tiny model of a family with some of its configuration replaced. */
+function withConfig(family: string, change: object): string {
+  const from = join(fixtures, 'tiny', family);
+  const folder = temporaryFolder();
+  copyFileSync(join(from, 'model.safetensors'), join(folder, 'model.safetensors'));
+  const config = JSON.parse(readFileSync(join(from, 'config.json'), 'utf8')) as object;
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, ...change }));
+  return folder;
+}
+
+const llama3 = {
+  rope_type: 'llama3',
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 64,
+};
+let deep: unknown = 1;
+for (let i = 0; i < 200; i++) deep = [deep];
+
+describe('config.json', () => {
+  it.each<[string, object, RegExp]>([
+    ['llama-tied', { num_hidden_layers: 2 ** 24 }, /"num_hidden_layers" must be a whole number from 1 to 1024/],
+    ['llama-tied', { num_hidden_layers: 900 }, /tensor for "layers\.\d+\.input_layernorm\.weight" is missing/],
+    ['llama-tied', { num_hidden_layers: '4' }, /"num_hidden_layers" .* but is "4"/],
+    ['llama-tied', { num_hidden_layers: deep }, /"num_hidden_layers" .* but is a list of 1/],
+    ['llama-tied', { num_hidden_layers: { a: 1 } }, /"num_hidden_layers" .* but is an object/],
+    ['llama-tied', { hidden_size: -64 }, /"hidden_size" must be a whole number from 1/],
+    ['llama-tied', { hidden_size: null }, /"hidden_size" .* but is missing/],
+    ['llama-tied', { num_attention_heads: 4096, num_key_value_heads: 4096, head_dim: 8192 }, /more than a model has/],
+    ['llama-tied', { num_key_value_heads: 3 }, /cannot share 3/],
+    ['llama-tied', { head_dim: 7 }, /7 of the 7 dimensions of a head would rotate/],
+    ['llama-tied', { partial_rotary_factor: 4 }, /"partial_rotary_factor" must be a number from 0 to 1/],
+    ['llama-tied', { partial_rotary_factor: 0 }, /0 of the \d+ dimensions/],
+    ['llama-tied', { rope_theta: -1 }, /"rope_theta" must be a number from 1 to/],
+    ['llama-tied', { rope_theta: 0 }, /"rope_theta"/],
+    ['llama-tied', { rope_parameters: { rope_theta: 1e300 } }, /"rope_theta"/],
+    ['llama-tied', { rope_scaling: { type: 'linear', factor: 0 } }, /"factor"/],
+    ['llama-tied', { rope_scaling: { type: 'toString' } }, /rotary scaling "toString" is not supported/],
+    ['llama-tied', { rope_scaling: [] }, /"rope_scaling" must be an object, but is an empty list/],
+    [
+      'llama-rope3',
+      { rope_scaling: { ...llama3, high_freq_factor: 0.5 } },
+      /"high_freq_factor" must be a number from 1/,
+    ],
+    ['llama-rope3', { rope_scaling: { ...llama3, original_max_position_embeddings: 0 } }, /"original_max_position/],
+    ['llama-tied', { rms_norm_eps: -1e-5 }, /"rms_norm_eps" must be a number from 1e-30 to 0.1/],
+    ['llama-tied', { rms_norm_eps: 1e308 }, /"rms_norm_eps"/],
+    ['gpt2', { layer_norm_epsilon: -1 }, /"layer_norm_epsilon"/],
+    ['gpt2', { n_inner: 1.5 }, /"n_inner"/],
+    ['gpt_neox', { layer_norm_eps: 0 }, /"layer_norm_eps"/],
+    ['gpt_neox', { rotary_pct: 0.2 }, /no pairs/],
+    ['gpt_neox', { rotary_pct: 1e9 }, /"rotary_pct"/],
+    ['gpt_neox', { rotary_emb_base: -5 }, /"rotary_emb_base"/],
+    ['llama-tied', { hidden_act: 'toString' }, /activation "toString" is not supported/],
+    ['llama-tied', { hidden_act: '__proto__' }, /activation "__proto__" is not supported/],
+    ['llama-tied', { model_type: 'constructor' }, /model type "constructor" is not supported/],
+    ['llama-tied', { model_type: 'x'.repeat(1e6) }, /model type "x{80}"… is not supported/],
+    ['mistral', { sliding_window: -5 }, /"sliding_window" must be a whole number from 1/],
+    ['mistral', { sliding_window: 0 }, /"sliding_window"/],
+    ['mistral', { sliding_window: 2.5 }, /"sliding_window"/],
+    ['mistral', { layer_types: ['full_attention'] }, /"layer_types" must be a list of \d+ times full_attention or/],
+    ['qwen2', { use_sliding_window: true, sliding_window: 8, max_window_layers: -1 }, /"max_window_layers"/],
+    ['qwen2', { use_sliding_window: 'yes' }, /"use_sliding_window" must be true or false/],
+    ['smollm3', { no_rope_layers: null, no_rope_layer_interval: 0 }, /"no_rope_layer_interval"/],
+    ['smollm3', { no_rope_layers: ['a'] }, /"no_rope_layers"/],
+    ['gemma3_text', { query_pre_attn_scalar: 0 }, /"query_pre_attn_scalar"/],
+    ['gemma3_text', { query_pre_attn_scalar: -64 }, /"query_pre_attn_scalar"/],
+    ['gemma3_text', { final_logit_softcapping: 0 }, /"final_logit_softcapping"/],
+    ['gemma3_text', { sliding_window: -5 }, /"sliding_window"/],
+    ['gemma3_text', { layer_types: null, sliding_window_pattern: 0 }, /"sliding_window_pattern"/],
+    ['gemma3_text', { rope_local_base_freq: 0 }, /"rope_local_base_freq"/],
+  ])('%s with %j', (family, change, message) => {
+    const folder = withConfig(family, change);
+    const error = caught(() => openModel(folder).close());
+    expect(error.message).toMatch(message);
+    expect(error.message).toContain(folder);
+    expect(error.message.length).toBeLessThan(500);
+  });
+
+  it('does not take what every object has for a value', () => {
+    expect(caught(() => openModel(withConfig('llama-tied', { toString: 1, hidden_act: 'valueOf' }))).message).toMatch(
+      /activation "valueOf"/,
+    );
+  });
+});
+
+describe('GGUF metadata', () => {
+  /** A file with an embedding and whatever the metadata says. */
+  const withMetadata = (...entries: [string, number, Buffer][]): string =>
+    file(
+      temporaryFolder(),
+      'model.gguf',
+      gguf({
+        entries,
+        tensors: [{ name: 'token_embd.weight', dimensions: [8, 4], type: 0, offset: 0 }],
+        data: new Uint8Array(128),
+      }),
+    );
+  const llama = (blocks: number): [string, number, Buffer][] => [
+    ['general.architecture', 8, text('llama')],
+    ['llama.block_count', 4, u32(blocks)],
+    ['llama.embedding_length', 4, u32(8)],
+    ['llama.feed_forward_length', 4, u32(8)],
+    ['llama.attention.head_count', 4, u32(2)],
+  ];
+
+  it.each<[string, [string, number, Buffer][], RegExp]>([
+    ['an absurd count of layers', llama(2 ** 24), /"num_hidden_layers" must be a whole number from 1 to 1024/],
+    ['layers without tensors', llama(1000), /tensor for "layers.0.input_layernorm.weight" is missing/],
+    ['an architecture of the prototype', [['general.architecture', 8, text('toString')]], /architecture "toString"/],
+    ['an architecture that is a number', [['general.architecture', 10, u64(1)]], /architecture "" is not supported/],
+    [
+      'a rotary width beyond the head',
+      [...llama(1), ['llama.rope.dimension_count', 4, u32(8)]],
+      /"partial_rotary_factor" must be a number from 0 to 1/,
+    ],
+    ['an odd rotary width', [...llama(1), ['llama.rope.dimension_count', 4, u32(3)]], /3 of the 4 dimensions/],
+  ])('refuses %s', (_, entries, message) => {
+    expect(caught(() => openModel(withMetadata(...entries)).close()).message).toMatch(message);
+  });
+});
