@@ -99,38 +99,27 @@ export function coarsen({ quants, scales, blockSize }: WeightBlocks, columns: nu
 
 const nibble = (x: number): number => (x < 0 ? 0 : x > 15 ? 15 : x);
 
-/** A weight `[rows, columns]` with one scale a row, in seven bits and a sign: `scale · quant`. */
-export interface RoundedRows {
-  /** `[columns, rows]`, within ±`largestRounded`. */
-  readonly quants: Int8Array;
-  /** `[rows]`. */
-  readonly scales: Float32Array;
-}
-
-/** Processors without VNNI add two products of an unsigned and a signed byte in 16 bits, so a weight has seven: 2 · 255 · 63 fits. */
-export const largestRounded = 63;
-
-/** Rounds a float32 weight; a value that is not finite makes its row's scale so. */
-export function roundRows(weight: Float32Array, rows: number, columns: number): RoundedRows {
-  const quants = new Int8Array(rows * columns);
-  const scales = new Float32Array(rows);
-  const tile = 64;
-  for (let first = 0; first < rows; first += tile) {
-    const last = Math.min(rows, first + tile);
-    for (let row = first; row < last; row++) {
-      let largest = 0;
-      for (let i = row * columns; i < (row + 1) * columns; i++) largest = Math.max(largest, Math.abs(weight[i]!));
-      scales[row] = largest / largestRounded;
-    }
-    // Column by column within a tile of rows: the transposed writes then stay near each other.
-    for (let column = 0; column < columns; column++) {
-      for (let row = first; row < last; row++) {
-        const scale = scales[row]!;
-        quants[column * rows + row] = scale > 0 ? Math.round(weight[row * columns + column]! / scale) : 0;
+/** Fills `out` with the values of blocks from block `first` on: the bits that dequantise() gives. */
+export function expandBlocks(
+  { bits, blockSize, zeroPoint, quants, scales, minima }: WeightBlocks,
+  first: number,
+  out: Float32Array,
+): void {
+  for (let to = 0, block = first; to < out.length; block++) {
+    const scale = scales[block]!;
+    const minimum = minima ? minima[block]! : -0; // which changes nothing, not even the sign of a zero
+    const end = to + blockSize;
+    if (bits === 8) {
+      for (let from = block * blockSize; to < end; from++, to++)
+        out[to] = scale * (quants[from]! - zeroPoint) + minimum;
+    } else {
+      for (let from = (block * blockSize) / 2; to < end; from++, to += 2) {
+        const pair = quants[from]!;
+        out[to] = scale * ((pair & 15) - zeroPoint) + minimum;
+        out[to + 1] = scale * ((pair >> 4) - zeroPoint) + minimum;
       }
     }
   }
-  return { quants, scales };
 }
 
 type Repack = (b: Uint8Array, quants: Uint8Array, scales: Float32Array, minima: Float32Array) => void;

@@ -2,7 +2,14 @@
  * The parameters of a model by our names, whatever the checkpoint calls and stores them. Read when asked for, never kept.
  */
 import { userError } from '../../protocol/errors.ts';
-import { blockForm, blockInfo, dequantise, toBlocks, type WeightBlocks } from '../formats/quantisation.ts';
+import {
+  blockForm,
+  blockInfo,
+  dequantise,
+  expandBlocks,
+  toBlocks,
+  type WeightBlocks,
+} from '../formats/quantisation.ts';
 import type { TensorInfo, TensorSource } from '../formats/tensor-source.ts';
 import type { ParameterSource } from './families/family.ts';
 import type { ModelSpec } from './spec.ts';
@@ -72,7 +79,12 @@ export function locateParameters(
   return {
     has: (name) => located.has(name),
     shape: (name) => get(name).shape,
-    values: (name) => finite(values(source, get(name)), name, file),
+    values(name) {
+      const parameter = get(name);
+      // Of blocks it is the scales that can fail to be numbers, and repacking first is faster than one value after the other.
+      if (!formOf(parameter)) return finite(values(source, parameter), name, file);
+      return expanded(finiteBlocks(blocks(source, parameter, name), name, file), parameter.shape);
+    },
     rows: (name, rows) => readRows(source, get(name), rows),
     blockForm: (name) => formOf(get(name)),
     blocks: (name) => blocks(source, get(name), name),
@@ -183,6 +195,12 @@ function blocks(source: TensorSource, { tensor, rows }: Located, name: string): 
   };
 }
 
+function expanded(stored: WeightBlocks, shape: readonly number[]): Float32Array {
+  const all = new Float32Array(shape[0]! * shape[1]!);
+  expandBlocks(stored, 0, all);
+  return all;
+}
+
 function selectRows<T extends Float32Array | Uint8Array>(matrix: T, rows: ArrayLike<number>, columns: number): T {
   const out = new (matrix.constructor as new (length: number) => T)(rows.length * columns);
   for (let i = 0; i < rows.length; i++)
@@ -202,6 +220,12 @@ export function transpose(matrix: Float32Array, rows: number, columns: number): 
     }
   }
   return out;
+}
+
+function finiteBlocks(stored: WeightBlocks, name: string, file: string): WeightBlocks {
+  finite(stored.scales, name, file);
+  if (stored.minima) finite(stored.minima, name, file);
+  return stored;
 }
 
 function finite(data: Float32Array, name: string, file: string): Float32Array {

@@ -3,7 +3,7 @@
  * one node and a split; a norm takes the open addition before it along; a block-quantised weight runs in its own blocks.
  * Knows operators and weights, no stages and no exits.
  */
-import { roundRows, type WeightBlocks } from '../formats/quantisation.ts';
+import { roundStacked, type Weight, type WeightBlocks } from '../formats/quantisation.ts';
 import type { Ops } from '../model/ops.ts';
 import type { BlockForm, Parameters } from '../model/parameters.ts';
 import type { Activation, ModelSpec, NormSpec } from '../model/spec.ts';
@@ -85,7 +85,7 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
     const form = storedAs(parameters.blockForm(names[0]!), options);
     const y =
       form === 'rows'
-        ? roundedProduct(x, key, values(names), rows, columns)
+        ? roundedProduct(x, key, names.map(weightOf), rows, columns)
         : form === 'float32'
           ? plainProduct(x, key, names, rows, columns)
           : blockProduct(x, key, stack(names.map((name) => parameters.blocks(name))), rows, columns);
@@ -97,6 +97,12 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       start += parameters.shape(`${path}.weight`)[0]!;
     }
     return builder.node('Add', [y, builder.initialiser(`${key}.bias`, bias, [rows])]);
+  };
+
+  /** A weight as it is stored; blocks that rounding made would be rounded twice. */
+  const weightOf = (name: string): Weight => {
+    const form = parameters.blockForm(name);
+    return form && !form.rounds ? parameters.blocks(name) : parameters.values(name);
   };
 
   const values = (names: readonly string[]): Float32Array => {
@@ -113,7 +119,13 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
   };
 
   /** A token is divided by its largest value and rounded; the product of bytes is exact, and scaled back by token and row. */
-  const roundedProduct = (x: string, key: string, weight: Float32Array, rows: number, columns: number): string => {
+  const roundedProduct = (
+    x: string,
+    key: string,
+    weights: readonly Weight[],
+    rows: number,
+    columns: number,
+  ): string => {
     const step = builder.scalar(1 / 127);
     const middle = bytes('middle', new Uint8Array([128]));
     let tokens = roundedTokens.get(x);
@@ -125,7 +137,7 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       tokens = { bytes: builder.node('QuantizeLinear', [builder.node('Div', [x, peaks]), step, middle]), peaks };
       roundedTokens.set(x, tokens);
     }
-    const { quants, scales } = roundRows(weight, rows, columns);
+    const { quants, scales } = roundStacked(weights, rows, columns);
     const q = builder.initialiser(`${key}.rounded`, quants, [columns, rows]);
     const d = builder.initialiser(`${key}.scales`, scales, [rows]);
     const y = builder.node('MatMulIntegerToFloat', [tokens.bytes, q, step, d, middle], {}, contrib);

@@ -1,6 +1,16 @@
 /** Rounding a weight to blocks of 8 bits. */
 import { expect, test } from 'vitest';
-import { coarsen, largestRounded, quantise, roundRows } from '../../../backend/formats/quantisation.ts';
+import {
+  coarsen,
+  dequantise,
+  expandBlocks,
+  largestRounded,
+  quantise,
+  roundRows,
+  roundStacked,
+  toBlocks,
+  typeBytes,
+} from '../../../backend/formats/quantisation.ts';
 
 test('each weight is at most half a step off, and zeros stay zeros', () => {
   const weight = Float32Array.from({ length: 4 * 64 }, (_, i) => (i < 32 ? 0 : Math.sin(i) * (1 + (i % 64))));
@@ -24,6 +34,31 @@ test('rows are rounded to seven bits and a sign, transposed, each at most half a
     expect(Math.abs(scales[row]! * quant - w)).toBeLessThanOrEqual(scales[row]! * 0.5001);
   }
   expect(scales[0]).toBe(0);
+});
+
+test.each(['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K'] as const)(
+  'blocks of %s expand to the bits that dequantising gives, from any block on',
+  (type) => {
+    const [rows, columns] = [3, 512];
+    // No byte of a scale makes it infinite.
+    const bytes = Uint8Array.from({ length: typeBytes(type, rows * columns) }, (_, i) => (i * 7919) % 113);
+    const wanted = dequantise(type, bytes, rows * columns);
+    const blocks = toBlocks(type, bytes, rows, columns)!;
+    const last = new Float32Array(columns);
+    expandBlocks(blocks, (2 * columns) / blocks.blockSize, last);
+    expect(last).toEqual(wanted.subarray(2 * columns));
+  },
+);
+
+test('blocks are rounded as the values that they stand for, and weights that stand together as one', () => {
+  const [rows, columns] = [70, 64];
+  const weight = Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * i) * (1 + (i % 64)));
+  const blocks = quantise(weight);
+  const values = new Float32Array(weight.length);
+  expandBlocks(blocks, 0, values);
+  expect(roundRows(blocks, rows, columns)).toEqual(roundRows(values, rows, columns));
+  const parts = [values.subarray(0, 3 * columns), values.subarray(3 * columns)];
+  expect(roundStacked(parts, rows, columns)).toEqual(roundRows(values, rows, columns));
 });
 
 test('a weight that is not a number is not hidden by rounding', () => {
