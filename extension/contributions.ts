@@ -4,7 +4,7 @@
  */
 import type { Option } from '../protocol/options-kinds.ts';
 import { settingGroups } from '../protocol/options-groups.ts';
-import { depths } from '../protocol/exittrace.ts';
+import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
 import { commandId, commandKeys, commands, type CommandKey, type CommandSpec } from './commands.ts';
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
@@ -95,19 +95,8 @@ export function contributions(): Record<string, Json> {
         contents: 'Exits that you tune appear here. Choose which of them generation uses.',
       },
     ],
-    colors: depthColours(),
-    semanticTokenTypes: Array.from({ length: depths }, (_, i) => ({
-      id: `earlyExit${i + 1}`,
-      description: `A token that left in part ${i + 1} of ${depths} of the model's depth.`,
-    })),
-    semanticTokenScopes: [
-      {
-        language: 'exittrace',
-        scopes: Object.fromEntries(
-          Array.from({ length: depths }, (_, i) => [`earlyExit${i + 1}`, [`${depthScopes[i]!}.exittrace`]]),
-        ),
-      },
-    ],
+    colors: themeColours(),
+    semanticTokenTypes: shades.map((shade) => ({ id: tokenType(shade), description: `${shadeText(shade)}.` })),
     languages: [
       {
         id: 'exittrace',
@@ -142,34 +131,21 @@ function commandEntry(key: CommandKey): Json {
   };
 }
 
-/**
- * From leaving early (cool) to running all layers (warm): one order that is told apart without red and green. They are
- * backgrounds of text, so they are mostly transparent; in high contrast they are solid and dark or light enough to read on.
- */
-const depthPalette = [
-  { dark: '#00c2d155', light: '#00a5b84d', highContrast: '#005a63', highContrastLight: '#b3eef5' },
-  { dark: '#3fa0ff55', light: '#2f86e64d', highContrast: '#064a86', highContrastLight: '#c4e0ff' },
-  { dark: '#8b7cff55', light: '#7a66f04d', highContrast: '#3b2f96', highContrastLight: '#dcd6ff' },
-  { dark: '#d26cf055', light: '#bd4fe04d', highContrast: '#6b1f85', highContrastLight: '#f3d0ff' },
-  { dark: '#ff7aa655', light: '#ec4f854d', highContrast: '#8a1c48', highContrastLight: '#ffd0df' },
-  { dark: '#ffab5e55', light: '#f08a244d', highContrast: '#7a3d00', highContrastLight: '#ffdfba' },
-] as const;
+const shadeText = (shade: Shade): string => {
+  if (shade === 'text') return 'Generated tokens that the text itself had drafted';
+  if (shade === 'final') return 'Generated tokens that only the final exit said';
+  return `Generated tokens that exit ${shade.slice(4)} of the palette's 6 said, 1 being the earliest`;
+};
 
-const depthScopes = [
-  'string',
-  'support.function',
-  'variable.language',
-  'keyword',
-  'constant.numeric',
-  'entity.name.type',
-];
-
-const depthColours = (): Json =>
-  depthPalette.map((defaults, i) => ({
-    id: `earlyExit.exit${i + 1}`,
-    description: `Background of generated tokens that left in part ${i + 1} of ${depths} of the model's depth.`,
-    defaults,
-  }));
+const themeColours = (): Json =>
+  shades.flatMap((shade) => [
+    {
+      id: markColour(shade),
+      description: `${shadeText(shade)}: lines and marks.`,
+      defaults: { ...palette[shade].mark },
+    },
+    { id: tintColour(shade), description: `${shadeText(shade)}: background.`, defaults: { ...palette[shade].tint } },
+  ]);
 
 const walkthrough = (): Json => ({
   id: 'start',

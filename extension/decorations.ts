@@ -1,32 +1,39 @@
-/** Colours generated tokens by the depth at which they left, in theme colours that a user may change. */
+/**
+ * Marks generated tokens, and the token lines of trace files, in the colour of the exit that said them: theme colours that
+ * a user may change.
+ */
 import * as vscode from 'vscode';
-import { depths } from '../protocol/exittrace.ts';
-import { depthSpans } from './generated-text.ts';
+import { markColour, shades, tintColour, type Shade } from '../protocol/palette.ts';
+import { shadeSpans } from './generated-text.ts';
 import type { Generations } from './generations.ts';
+import { traceHeads } from './trace-heads.ts';
+
+type Ranges = Record<Shade, vscode.Range[]>;
 
 export function decorateGenerations(generations: Generations, isOn: () => boolean): vscode.Disposable {
-  const types = Array.from({ length: depths }, (_, i) =>
-    vscode.window.createTextEditorDecorationType({
-      backgroundColor: new vscode.ThemeColor(`earlyExit.exit${i + 1}`),
-      borderRadius: '2px',
-      rangeBehavior: vscode.DecorationRangeBehavior.ClosedClosed,
-      overviewRulerColor: new vscode.ThemeColor(`earlyExit.exit${i + 1}`),
+  const inText = types((shade) => ({
+    backgroundColor: new vscode.ThemeColor(tintColour(shade)),
+    borderStyle: 'solid',
+    borderWidth: shade === 'final' ? '0 0 1px 0' : '0 0 2px 0',
+    borderColor: new vscode.ThemeColor(markColour(shade)),
+    rangeBehavior: vscode.DecorationRangeBehavior.ClosedClosed,
+    ...(shade !== 'final' && {
+      overviewRulerColor: new vscode.ThemeColor(markColour(shade)),
       overviewRulerLane: vscode.OverviewRulerLane.Center,
     }),
-  );
+  }));
+  const inTrace = types((shade) => ({ color: new vscode.ThemeColor(markColour(shade)) }));
+
   const draw = (): void => {
     for (const editor of vscode.window.visibleTextEditors) {
-      const ranges = types.map((): vscode.Range[] => []);
-      if (isOn()) {
-        const { document } = editor;
-        for (const generated of generations.in(document.uri)) {
-          for (const { depth, span } of depthSpans(generated)) {
-            const range = new vscode.Range(document.positionAt(span.start), document.positionAt(span.end));
-            ranges[depth - 1]!.push(range);
-          }
-        }
+      const { document } = editor;
+      const isTrace = document.languageId === 'exittrace';
+      const none = emptyRanges();
+      const ranges = isOn() ? (isTrace ? headRanges(document) : textRanges(document, generations)) : none;
+      for (const shade of shades) {
+        editor.setDecorations(inText[shade], isTrace ? [] : ranges[shade]);
+        editor.setDecorations(inTrace[shade], isTrace ? ranges[shade] : []);
       }
-      types.forEach((type, i) => editor.setDecorations(type, ranges[i]!));
     }
   };
   // Tokens come faster than a screen shows them.
@@ -37,11 +44,41 @@ export function decorateGenerations(generations: Generations, isOn: () => boolea
       draw();
     }, 16);
   };
+  soon();
   return vscode.Disposable.from(
-    ...types,
+    ...Object.values(inText),
+    ...Object.values(inTrace),
     generations.onChange(soon),
     vscode.window.onDidChangeVisibleTextEditors(soon),
+    vscode.workspace.onDidChangeTextDocument(({ document }) => document.languageId === 'exittrace' && soon()),
     vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit.display') && soon()),
     new vscode.Disposable(() => pending && clearTimeout(pending)),
   );
+}
+
+function types(
+  options: (shade: Shade) => vscode.DecorationRenderOptions,
+): Record<Shade, vscode.TextEditorDecorationType> {
+  const entries = shades.map((shade) => [shade, vscode.window.createTextEditorDecorationType(options(shade))]);
+  return Object.fromEntries(entries) as Record<Shade, vscode.TextEditorDecorationType>;
+}
+
+const emptyRanges = (): Ranges => Object.fromEntries(shades.map((shade) => [shade, []])) as unknown as Ranges;
+
+function textRanges(document: vscode.TextDocument, generations: Generations): Ranges {
+  const ranges = emptyRanges();
+  for (const generated of generations.in(document.uri)) {
+    for (const { shade, span } of shadeSpans(generated)) {
+      ranges[shade].push(new vscode.Range(document.positionAt(span.start), document.positionAt(span.end)));
+    }
+  }
+  return ranges;
+}
+
+function headRanges(document: vscode.TextDocument): Ranges {
+  const ranges = emptyRanges();
+  for (const { shade, line, length } of traceHeads(document.getText())) {
+    ranges[shade].push(new vscode.Range(line, 0, line, length));
+  }
+  return ranges;
 }

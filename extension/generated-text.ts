@@ -2,7 +2,8 @@
  * Generations in documents as the extension keeps them: where each is, and its trace. Pure records; knows no `vscode`. The
  * server keeps the same by the same rules, so that colours here and lenses there agree.
  */
-import { depthOf, type Trace } from '../protocol/exittrace.ts';
+import { hasExits, type Trace } from '../protocol/exittrace.ts';
+import { tokenShade, type Shade } from '../protocol/palette.ts';
 import { pieceAt, pieceOffsets, shiftSpan, withLineEnds, type Span, type TextChange } from '../protocol/spans.ts';
 import type { TokenRecord } from '../protocol/trace.ts';
 
@@ -34,14 +35,14 @@ export function afterEdit(generated: GeneratedText, edit: Edit, expected: string
   return moved && { ...generated, span: moved };
 }
 
-/** Each token's text with its depth, in order; tokens without text have none. */
-export function depthSpans({ span, trace, lineEnd }: GeneratedText): { depth: number; span: Span }[] {
-  const stretches: { depth: number; span: Span }[] = [];
+/** Each token's text with its shade, in order; tokens without text have none, nor has a text without exits. */
+export function shadeSpans({ span, trace, lineEnd }: GeneratedText): { shade: Shade; span: Span }[] {
+  if (!hasExits(trace)) return [];
+  const stretches: { shade: Shade; span: Span }[] = [];
   let start = span.start;
   for (const token of trace.tokens) {
     const end = start + withLineEnds(token.text, lineEnd).length;
-    const depth = depthOf(token.layer, trace.layers);
-    if (end > start) stretches.push({ depth, span: { start, end } });
+    if (end > start) stretches.push({ shade: tokenShade(token, trace.exits), span: { start, end } });
     start = end;
   }
   return stretches;

@@ -55,16 +55,12 @@ export const emptyTrace = (head: Partial<Trace> = {}): Trace => ({
   ...head,
 });
 
+/** Whether the model had exits beside its own. */
+export const hasExits = ({ exits }: Pick<Trace, 'exits'>): boolean => exits.some((exit) => exit !== 'final');
+
 /** Layer of an exit id; `final` is the last layer. */
 export const exitLayer = (exit: string, layers: number): number =>
   exit === 'final' ? layers : Number.parseInt(exit, 10);
-
-/** Colours, token types and CSS classes distinguish so many depths. */
-export const depths = 6;
-
-/** Which of the depths a layer belongs to, from 1 (leaves early) to 6 (runs all layers). */
-export const depthOf = (layer: number, layers: number): number =>
-  Math.min(depths, Math.max(1, Math.ceil((depths * layer) / Math.max(1, layers))));
 
 /** Four significant digits: few enough to read. */
 export const roundProbability = (value: number): number => Number(value.toPrecision(4));

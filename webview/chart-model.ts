@@ -1,4 +1,5 @@
 /** What the chart shows, as data: curves and lines to reach, made from runs and the view's state. Pure: no DOM, no uPlot. */
+import { exitShade, type Shade } from '../protocol/palette.ts';
 import { exitsOf, indexAt, lastValue, type RunPoints } from './columns.ts';
 import { smoothGrowing, thin } from './smoothing.ts';
 
@@ -31,8 +32,8 @@ export interface Curve {
   readonly run: string;
   readonly exit: string;
   readonly kind: CurveKind;
-  /** Which colour of the palette: the exit's place. */
-  readonly colour: number;
+  /** Of the exit among those that are shown. */
+  readonly shade: Shade;
   /** The run's place among those shown; 0 is in front. */
   readonly place: number;
   readonly steps: readonly number[];
@@ -90,7 +91,7 @@ export function chartModel(points: ReadonlyMap<string, RunPoints>, state: Curves
     const steps = kept.map((i) => training.steps[i]!);
     const pick = (column: readonly (number | null)[]): (number | null)[] => kept.map((i) => column[i] ?? null);
     visible.forEach((exit, i) => {
-      const common = { run, exit, colour: exits.indexOf(exit), place };
+      const common = { run, exit, shade: exitShade(exit, exits), place };
       if (steps.length > 0) {
         curves.push({ ...common, kind: 'raw', steps, values: pick(raw[i]!) });
         if (state.smoothing > 0) curves.push({ ...common, kind: 'smooth', steps, values: pick(smoothed[i]!) });

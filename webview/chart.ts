@@ -51,7 +51,7 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     };
     const series: uPlot.Series[] = model.curves.map((curve) => {
       const { strokeWidth, opacity, dash } = curveStyle(curve, model.curves);
-      const stroke = colours.palette[curve.colour % colours.palette.length]!;
+      const stroke = colours.marks[curve.shade];
       return {
         label: `${curve.exit} ${curve.kind}`,
         stroke: opacity === 1 ? stroke : mix(stroke, colours.background, opacity),
@@ -162,7 +162,7 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
   return {
     draw(next, log, colours) {
       const nextShape = JSON.stringify([
-        next.curves.map(({ run, exit, kind, colour, place }) => [run, exit, kind, colour, place]),
+        next.curves.map(({ run, exit, kind, shade, place }) => [run, exit, kind, shade, place]),
         log,
         colours,
       ]);

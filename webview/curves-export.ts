@@ -1,5 +1,6 @@
 /** Makes the files of an export: text for SVG and CSV, pixels of the SVG for PNG. */
 import type { CurveRun, ExportFormat, ViewMessage } from '../protocol/webview.ts';
+import { shades } from '../protocol/palette.ts';
 import type { ChartModel, CurvesState } from './chart-model.ts';
 import { noPoints, type RunPoints } from './columns.ts';
 import { toCsv, toSvg } from './exports.ts';
@@ -54,8 +55,8 @@ function resolved({
   background,
   foreground,
   grid,
-  palette,
-}: Theme): Pick<Theme, 'background' | 'foreground' | 'grid' | 'palette'> {
+  marks,
+}: Theme): Pick<Theme, 'background' | 'foreground' | 'grid' | 'marks'> {
   const probe = document.createElement('canvas').getContext('2d');
   const plain = (colour: string): string => {
     if (!probe) return colour;
@@ -69,6 +70,6 @@ function resolved({
     background: plain(background),
     foreground: plain(foreground),
     grid: plain(grid),
-    palette: palette.map(plain),
+    marks: Object.fromEntries(shades.map((shade) => [shade, plain(marks[shade])])) as Theme['marks'],
   };
 }

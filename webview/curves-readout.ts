@@ -1,4 +1,5 @@
 /** The legend, which is also the readout: each exit's values at the cursor's step, or the latest, with a switch for its curve. */
+import { exitShade } from '../protocol/palette.ts';
 import type { CurvesState } from './chart-model.ts';
 import { nearestIndex, type RunPoints } from './columns.ts';
 import { element, replace } from './dom.ts';
@@ -37,8 +38,8 @@ export function createReadout(toggle: (exit: string, shown: boolean) => void): R
 
   const build = (exits: readonly string[], hidden: readonly string[], theme: Theme): void => {
     cells = [];
-    const rows = [...exits, 'final'].map((exit, i) => {
-      const colour = exit === 'final' ? theme.foreground : theme.palette[i % theme.palette.length]!;
+    const rows = [...exits, 'final'].map((exit) => {
+      const colour = exit === 'final' ? theme.foreground : theme.marks[exitShade(exit, exits)];
       const swatch = element('span', { class: exit === 'final' ? 'swatch dashed' : 'swatch' });
       swatch.style.setProperty('--colour', colour);
       const label = element('span', { class: 'exit' }, swatch, exit === 'final' ? t('final exit') : exit);

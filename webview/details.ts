@@ -1,9 +1,11 @@
-/** The details of a trace: the text with each token's depth, where tokens left, and what every exit said of one token. */
-import { depthOf, exitLayer, type Trace } from '../protocol/exittrace.ts';
+/** The details of a trace: the text in its exits' colours, which exit said how much, and what every exit said of one token. */
+import type { Trace } from '../protocol/exittrace.ts';
+import { exitShade, saidBy, TEXT_DRAFT, tokenShade } from '../protocol/palette.ts';
 import type { ExitOpinion, TokenRecord } from '../protocol/trace.ts';
 import { element, replace } from './dom.ts';
 import { connectHost } from './host.ts';
 import { setTexts, t } from './texts.ts';
+import { shadeClass } from './theme.ts';
 import { button } from './toolkit.ts';
 
 export function mountDetails(target: HTMLElement): void {
@@ -25,8 +27,8 @@ export function mountDetails(target: HTMLElement): void {
     if (!trace || trace.tokens.length === 0) {
       return replace(target, element('div', { class: 'empty' }, t('This trace has no tokens.')));
     }
-    const { layers } = trace;
-    tokens = trace.tokens.map((token, i) => tokenElement(token, layers, () => select(i)));
+    const shown = trace;
+    tokens = shown.tokens.map((token, i) => tokenElement(token, shown, () => select(i)));
     const text = element(
       'div',
       { class: 'tokens', role: 'listbox', tabindex: 0, 'aria-label': t('Generated tokens') },
@@ -74,21 +76,21 @@ export function mountDetails(target: HTMLElement): void {
     tokens[index]?.setAttribute('aria-selected', 'true');
     tokens[index]?.scrollIntoView({ block: 'nearest' });
     const token = trace?.tokens[index];
-    if (trace && token) replace(opinions, ...opinionTable(token, trace.layers));
+    if (trace && token) replace(opinions, ...opinionTable(token, trace));
   };
 
   host.send({ type: 'ready' });
 }
 
-function tokenElement(token: TokenRecord, layers: number, act: () => void): HTMLElement {
+function tokenElement(token: TokenRecord, trace: Trace, act: () => void): HTMLElement {
   const made = element(
     'span',
     {
-      class: `token depth-${depthOf(token.layer, layers)}`,
+      class: `token ${shadeClass(tokenShade(token, trace.exits))}`,
       role: 'option',
       'aria-selected': 'false',
-      'aria-label': t('{0}, layer {1} of {2}', visible(token.text), token.layer, layers),
-      title: t('layer {0} of {1}', token.layer, layers),
+      'aria-label': `${visible(token.text)}: ${saying(token, trace.layers)}`,
+      title: saying(token, trace.layers),
     },
     token.text === '' ? '∅' : token.text.replaceAll('\n', '⏎\n'),
   );
@@ -96,15 +98,28 @@ function tokenElement(token: TokenRecord, layers: number, act: () => void): HTML
   return made;
 }
 
+/** Who said a token, in a few words; the lenses' hovers say the same. */
+function saying({ exit, layer, draft }: TokenRecord, layers: number): string {
+  if (exit !== 'final') return t('left early, after layer {0} of {1}', layer, layers);
+  if (!draft) return t('said by the full model, all {0} layers', layers);
+  if (!draft.accepted) return t('said by the full model; {0} had guessed another token', guesser(draft.source));
+  return t('guessed by {0}, confirmed by the full model', guesser(draft.source));
+}
+
+const guesser = (source: string): string => (source === TEXT_DRAFT ? t('the text before') : t('exit {0}', source));
+
 function summary({ tokens, layers, model, policy }: Trace): HTMLElement {
   const mean = tokens.reduce((sum, token) => sum + token.layer, 0) / tokens.length;
+  const early = tokens.filter(({ exit }) => exit !== 'final').length;
+  const guessed = tokens.filter(({ exit, draft }) => exit === 'final' && draft?.accepted).length;
   const figures = [
     [t('model'), model],
     [t('policy'), policy],
     [t('tokens'), String(tokens.length)],
-    [t('mean layer'), t('{0} of {1}', mean.toFixed(1), layers)],
-    [t('fewer layers'), `${(layers / mean).toFixed(1)}×`],
-  ].filter(([, value]) => value !== '');
+    early > 0 ? [t('left early'), share(early / tokens.length)] : [],
+    early > 0 ? [t('layers on average'), t('{0} of {1}', mean.toFixed(1), layers)] : [],
+    guessed > 0 ? [t('guessed early'), share(guessed / tokens.length)] : [],
+  ].filter(([, value]) => value !== undefined && value !== '');
   return element(
     'dl',
     { class: 'figures' },
@@ -112,23 +127,25 @@ function summary({ tokens, layers, model, policy }: Trace): HTMLElement {
   );
 }
 
-/** The share of tokens that left at each exit, as one bar. */
-function histogram({ tokens, exits, layers }: Trace): HTMLElement {
-  const counts = new Map<string, number>(exits.map((exit) => [exit, 0]));
-  for (const { exit } of tokens) counts.set(exit, (counts.get(exit) ?? 0) + 1);
+/** The share of tokens that each exit said, and the text itself, as one bar. */
+function histogram({ tokens, exits }: Trace): HTMLElement {
+  const counts = new Map<string, number>([TEXT_DRAFT, ...exits].map((exit) => [exit, 0]));
+  for (const token of tokens) counts.set(saidBy(token), (counts.get(saidBy(token)) ?? 0) + 1);
   const parts = [...counts].filter(([, count]) => count > 0);
+  const name = (exit: string): string => (exit === TEXT_DRAFT ? t('the text before') : exit);
   return element(
     'div',
     {
       class: 'histogram',
       role: 'img',
-      'aria-label': parts.map(([exit, count]) => `${exit}: ${share(count / tokens.length)}`).join(', '),
+      'aria-label': parts.map(([exit, count]) => `${name(exit)}: ${share(count / tokens.length)}`).join(', '),
     },
     ...parts.map(([exit, count]) => {
+      const shade = exit === TEXT_DRAFT ? 'text' : exitShade(exit, exits);
       const part = element(
         'div',
-        { class: `part depth-${depthOf(exitLayer(exit, layers), layers)}`, title: `${exit}: ${count}` },
-        element('span', {}, exit),
+        { class: `part ${shadeClass(shade)}`, title: `${name(exit)}: ${count}` },
+        element('span', {}, name(exit)),
         element('span', {}, share(count / tokens.length)),
       );
       part.style.flexGrow = String(count);
@@ -137,31 +154,31 @@ function histogram({ tokens, exits, layers }: Trace): HTMLElement {
   );
 }
 
-function opinionTable(token: TokenRecord, layers: number): HTMLElement[] {
+function opinionTable(token: TokenRecord, trace: Trace): HTMLElement[] {
   const heading = element(
     'h2',
     {},
     element('code', {}, visible(token.text)),
     ' ',
-    t('left at layer {0} of {1}, {2} sure', token.layer, layers, share(token.confidence)),
+    `${saying(token, trace.layers)}, ${t('{0} sure', share(token.confidence))}`,
   );
   if (!token.opinions?.length) return [heading];
   const head = [t('exit'), t('says'), t('sure'), '', t('also')].map((name) => element('th', { scope: 'col' }, name));
-  const rows = token.opinions.map((opinion) => opinionRow(opinion, token, layers));
+  const rows = token.opinions.map((opinion) => opinionRow(opinion, token, trace.exits));
   return [
     heading,
     element('table', {}, element('thead', {}, element('tr', {}, ...head)), element('tbody', {}, ...rows)),
   ];
 }
 
-function opinionRow(opinion: ExitOpinion, token: TokenRecord, layers: number): HTMLElement {
-  const bar = element('div', { class: `sureness depth-${depthOf(opinion.layer, layers)}` });
+function opinionRow(opinion: ExitOpinion, token: TokenRecord, exits: readonly string[]): HTMLElement {
+  const bar = element('div', { class: `sureness ${shadeClass(exitShade(opinion.exit, exits))}` });
   bar.style.width = `${100 * opinion.confidence}%`;
   const others = opinion.candidates.filter(({ id }) => id !== opinion.token?.id);
   const right = opinion.token?.id === token.id;
   return element(
     'tr',
-    { class: opinion.exit === token.exit ? 'left-here' : '' },
+    { class: opinion.exit === saidBy(token) ? 'left-here' : '' },
     element('th', { scope: 'row' }, opinion.exit),
     element(
       'td',

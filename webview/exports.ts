@@ -1,4 +1,5 @@
 /** The curves as files: a table, a drawing. Pure; the picture of pixels is made from the drawing. */
+import type { Shade } from '../protocol/palette.ts';
 import type { ChartModel, Curve } from './chart-model.ts';
 import { exitsOf, type RunPoints } from './columns.ts';
 
@@ -32,7 +33,7 @@ export interface Drawing {
   readonly background: string;
   readonly foreground: string;
   readonly grid: string;
-  readonly palette: readonly string[];
+  readonly marks: Readonly<Record<Shade, string>>;
   readonly stepText: string;
   readonly lossText: string;
   readonly finalText: string;
@@ -42,7 +43,7 @@ const MARGIN = { top: 44, right: 20, bottom: 44, left: 56 };
 
 /** The chart as it is shown, with axes and a legend, as an SVG document. */
 export function toSvg({ curves, references, range }: ChartModel, drawing: Drawing): string {
-  const { width, height, background, foreground, grid, palette } = drawing;
+  const { width, height, background, foreground, grid, marks } = drawing;
   const plot = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
   const [low, high] = valueRange({ curves, references, range }, drawing.logarithmic);
   const scale = drawing.logarithmic ? Math.log : (value: number): number => value;
@@ -78,7 +79,7 @@ export function toSvg({ curves, references, range }: ChartModel, drawing: Drawin
     );
   }
   for (const curve of curves) {
-    const colour = palette[curve.colour % palette.length]!;
+    const colour = marks[curve.shade];
     const { strokeWidth, opacity, dash } = curveStyle(curve, curves);
     const path = pathOf(curve, x, y, range, drawing.logarithmic);
     if (path !== '') {
@@ -93,10 +94,10 @@ export function toSvg({ curves, references, range }: ChartModel, drawing: Drawin
       parts.push(`<circle cx="${round(x(step))}" cy="${round(y(value))}" r="3" fill="${colour}"/>`);
     });
   }
-  const exits = [...new Map(curves.map((curve) => [curve.exit, curve.colour]))];
-  exits.forEach(([exit, colour], i) => {
+  const exits = [...new Map(curves.map((curve) => [curve.exit, curve.shade]))];
+  exits.forEach(([exit, shade], i) => {
     const left = MARGIN.left + 110 * i;
-    parts.push(`<rect x="${left}" y="28" width="10" height="10" fill="${palette[colour % palette.length]!}"/>`);
+    parts.push(`<rect x="${left}" y="28" width="10" height="10" fill="${marks[shade]}"/>`);
     parts.push(text([left + 16, 37], exit));
   });
   return [

@@ -1,18 +1,18 @@
 /** Colours of the current theme, read from the variables that VS Code sets; tells when they change. */
+import { markColour, palette, shades, type Shade } from '../protocol/palette.ts';
 
 export interface Theme {
   readonly background: string;
   readonly foreground: string;
   readonly muted: string;
   readonly grid: string;
-  /** Of curves, one an exit. */
-  readonly palette: readonly string[];
+  /** Of exits and their curves. */
+  readonly marks: Readonly<Record<Shade, string>>;
   readonly font: string;
 }
 
-const chartColours = ['blue', 'orange', 'purple', 'green', 'red', 'yellow'];
-/** On black the theme's own orange and purple are too dark for a thin line. */
-const highContrastPalette = ['#4aa8ff', '#ffb454', '#d7a2ff', '#89d185', '#ff8a8a', '#ffe66b'];
+/** CSS class that sets `--mark` and `--tint` to a shade's colours. */
+export const shadeClass = (shade: Shade): string => `shade-${shade}`;
 
 export function readTheme(): Theme {
   const style = getComputedStyle(document.documentElement);
@@ -20,15 +20,13 @@ export function readTheme(): Theme {
     style.getPropertyValue(`--vscode-${name}`).trim() || fallback;
   const foreground = colour('editor-foreground', '#888888');
   const isHighContrast = document.body.classList.contains('vscode-high-contrast');
+  const marks = shades.map((shade) => [shade, colour(markColour(shade).replace('.', '-'), palette[shade].mark.dark)]);
   return {
     background: colour('editor-background', '#1e1e1e'),
     foreground,
     muted: isHighContrast ? foreground : colour('descriptionForeground', foreground),
     grid: withAlpha(foreground, isHighContrast ? 0.25 : 0.1),
-    palette:
-      isHighContrast && !document.body.classList.contains('vscode-high-contrast-light')
-        ? highContrastPalette
-        : chartColours.map((name) => colour(`charts-${name}`, foreground)),
+    marks: Object.fromEntries(marks) as Record<Shade, string>,
     font: `12px ${style.getPropertyValue('--vscode-font-family').trim() || 'sans-serif'}`,
   };
 }

@@ -1,7 +1,8 @@
-/** Draws a generation: the text as it comes, each token in the colour of the exit it left at, then a legend and the speed. */
+/** Draws a generation: the text as it comes, each token in the colour of the exit that said it, then a legend and the speed. */
 import type { GenerateEvent } from '../../protocol/events.ts';
+import { saidBy, TEXT_DRAFT } from '../../protocol/palette.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
-import { exitColours, type ExitColours } from './depth.ts';
+import { exitColours, type ExitColours } from './exit-colours.ts';
 import { openProgress } from './progress.ts';
 import { count, figures, percent } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
@@ -72,7 +73,7 @@ function begin(progress: { status: { clear(): void } }, out: Stream, prompt: str
 
 /** A space says nothing in a colour, so that line breaks and indents are left alone. */
 function paintToken(colours: ExitColours, token: TokenRecord): string {
-  return token.text.replace(/[^\s]+/g, (text) => colours.paint(token.exit, text));
+  return token.text.replace(/[^\s]+/g, (text) => colours.paint(saidBy(token), text));
 }
 
 function writeSeveral(
@@ -90,13 +91,15 @@ function writeSeveral(
   });
 }
 
-/** Which share of the tokens left where, the mean layer and the speed. */
+/** Which exit said which share of the tokens, the mean layer and the speed. */
 function summary(err: Stream, generated: Generated, tokens: readonly TokenRecord[], exits: readonly string[]): string {
   const { dim, bold } = err.colours;
   const colours = exitColours(err, exits.slice(0, -1));
-  const legend = exits.map((exit) => {
-    const share = tokens.filter((token) => token.exit === exit).length / Math.max(1, tokens.length);
-    return `${colours.paint(exit, `■ ${exit}`)} ${percent(share, 0)}`;
+  const drafted = tokens.some((token) => saidBy(token) === TEXT_DRAFT) ? [TEXT_DRAFT] : [];
+  const legend = [...drafted, ...exits].map((exit) => {
+    const share = tokens.filter((token) => saidBy(token) === exit).length / Math.max(1, tokens.length);
+    const name = exit === TEXT_DRAFT ? 'the text itself' : exit;
+    return `${colours.paint(exit, `■ ${name}`)} ${percent(share, 0)}`;
   });
   const { layers, meanLayer, tokensPerSecond, promptTokens, promptSeconds, stops } = generated;
   const facts = [

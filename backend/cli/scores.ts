@@ -1,6 +1,6 @@
 /** Tables of exits: losses before and after, scores, threshold sweeps. */
 import type { ExitScore, SweepRow } from '../../protocol/events.ts';
-import { exitColours } from './depth.ts';
+import { exitColours } from './exit-colours.ts';
 import { count, figures, percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';
 

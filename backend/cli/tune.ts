@@ -1,6 +1,6 @@
 /** Draws a tuning run: a bar with the loss of each exit, a line an evaluation, the table of before and after. */
 import type { StepEvent, TuneEvent } from '../../protocol/events.ts';
-import { exitColours } from './depth.ts';
+import { exitColours } from './exit-colours.ts';
 import { openProgress } from './progress.ts';
 import { beforeAfter } from './scores.ts';
 import { count, duration } from './table.ts';

@@ -5,12 +5,12 @@
 import { parseTrace, textLines, type Trace } from '../../protocol/exittrace.ts';
 import { pieceAt, pieceOffsets, shiftSpan, withLineEnds, type Span, type TextChange } from '../../protocol/spans.ts';
 
-/** Some tokens that stand on one line. */
+/** Some tokens that stand on one line; blank ones belong to the line before. */
 export interface LineGroup {
   /** Tokens `[start, end)`. */
   readonly start: number;
   readonly end: number;
-  /** Offset of the line's lens. */
+  /** Offset of the line's lens: the first of its tokens' text that one sees. */
   readonly anchor: number;
 }
 
@@ -39,7 +39,7 @@ export function annotate(id: string, trace: Trace, offset: number, text: string)
     trace,
     span: { start: offset, end: offsets.at(-1)! },
     spans,
-    groups: groupByLine(spans, text),
+    groups: groupByLine(spans, pieces, text),
     file: false,
   };
 }
@@ -83,15 +83,17 @@ export function tokenAt(text: AnnotatedText, offset: number): number {
   return pieceAt([...text.spans.map((span) => span.start), text.span.end], offset);
 }
 
-function groupByLine(spans: readonly Span[], text: string): LineGroup[] {
+function groupByLine(spans: readonly Span[], pieces: readonly string[], text: string): LineGroup[] {
   const groups: LineGroup[] = [];
-  let start = 0;
-  for (let i = 1; i <= spans.length; i++) {
-    const next = spans[i];
-    if (next && !text.slice(spans[start]!.start, next.start).includes('\n')) continue;
-    groups.push({ start, end: i, anchor: spans[start]!.start });
-    start = i;
-  }
+  pieces.forEach((piece, i) => {
+    const blank = piece.search(/\S/);
+    if (blank < 0) return;
+    const anchor = spans[i]!.start + blank;
+    const group = groups.at(-1);
+    if (group && !text.slice(group.anchor, anchor).includes('\n')) return;
+    if (group) groups[groups.length - 1] = { ...group, end: i };
+    groups.push({ start: group ? i : 0, end: pieces.length, anchor });
+  });
   return groups;
 }
 

@@ -11,7 +11,8 @@ import type {
   Range,
   SymbolKind,
 } from 'vscode-languageserver/node';
-import { depthOf, depths } from '../../protocol/exittrace.ts';
+import { exitLayer, hasExits } from '../../protocol/exittrace.ts';
+import { saidBy, shades, TEXT_DRAFT, tokenShade, tokenType } from '../../protocol/palette.ts';
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
 import type { Span } from '../../protocol/spans.ts';
 import { tokenAt, type AnnotatedText, type LineGroup } from './annotated-text.ts';
@@ -19,41 +20,74 @@ import { tokenAt, type AnnotatedText, type LineGroup } from './annotated-text.ts
 /** The document's own conversion, so that this module needs no document. */
 export type PositionOf = (offset: number) => Position;
 
-/** Token types of the legend: one a depth. */
-export const tokenTypes = Array.from({ length: depths }, (_, i) => `earlyExit${i + 1}`);
+/** Token types of the legend: one a shade. */
+export const tokenTypes = shades.map(tokenType);
 
 /** Command of the client that a lens calls with the generation and its first token. */
 export const detailsCommand = 'earlyExit.showDetails';
+/** Command of the client that a lens offers where there are no exits yet. */
+export const tuneCommand = 'earlyExit.tune';
 
-const LAYERS_SHOWN = 8;
 const STRING_SYMBOL: SymbolKind = 15;
 const KEY_SYMBOL: SymbolKind = 20;
 
-/** `layers 3 3 6 12 … · mean 5.1 of 12 · 2.4× fewer layers`. */
+/** A line of at most so many tokens is short, and so many short lines in a row share a lens. */
+const SHORT_LINE = 6;
+const MANY_LINES = 3;
+
+/**
+ * What a newcomer reads above a line: `9 of 12 tokens left early · 5.1 of 12 layers on average`, or, where all tokens are the
+ * full model's, how many had been guessed ahead of it.
+ */
 export function lensTitle(tokens: readonly TokenRecord[], layers: number): string {
-  const shown = tokens.slice(0, LAYERS_SHOWN).map((token) => token.layer);
-  const mean = meanLayer(tokens);
-  const parts = [
-    `layers ${shown.join(' ')}${tokens.length > LAYERS_SHOWN ? ' …' : ''}`,
-    `mean ${mean.toFixed(1)} of ${layers}`,
-    ...(mean < layers ? [`${(layers / mean).toFixed(1)}× fewer layers`] : []),
-  ];
-  return parts.join(' · ');
+  const early = tokens.filter(({ exit }) => exit !== 'final').length;
+  const guessed = tokens.filter(({ draft }) => draft?.accepted).length;
+  const all = tokens.length === 1 ? '1 token' : `${tokens.length} tokens`;
+  if (early > 0)
+    return `${early} of ${all} left early · ${meanLayer(tokens).toFixed(1)} of ${layers} layers on average`;
+  if (guessed > 0) return `${guessed} of ${all} guessed early, then checked by the full model`;
+  return `all ${layers} layers for ${all}`;
 }
 
-/** One lens above each line of generated text. */
+/** A lens above each line of generated text, or one for all where there are no exits to tell of. */
 export function codeLenses(text: AnnotatedText, at: PositionOf): CodeLens[] {
-  return text.groups.map((group) => {
-    const start = at(group.anchor);
-    return {
-      range: { start, end: start },
-      command: {
-        title: lensTitle(tokensOf(text, group), text.trace.layers),
-        command: detailsCommand,
-        arguments: [text.id, group.start],
-      },
-    };
+  const { tokens, layers } = text.trace;
+  const [first] = text.groups;
+  if (!first) return [];
+  if (!hasExits(text.trace) && !text.file) {
+    const offer = `${lensTitle(tokens, layers)} · tune exits to leave earlier`;
+    return [lens(at(first.anchor), offer, tuneCommand, [])];
+  }
+  return lensGroups(text).map(({ group, lines }) => {
+    const title = `${lines > 1 ? `${lines} lines: ` : ''}${lensTitle(tokensOf(text, group), layers)}`;
+    return lens(at(group.anchor), title, detailsCommand, [text.id, group.start]);
   });
+}
+
+const lens = (start: Position, title: string, command: string, given: (string | number)[]): CodeLens => ({
+  range: { start, end: start },
+  command: { title, command, arguments: given },
+});
+
+/** Lines that have a lens of their own; blank lines share that of the line before, and so do many short lines in a row. */
+function lensGroups(text: AnnotatedText): { group: LineGroup; lines: number }[] {
+  const isBlank = (group: LineGroup): boolean => tokensOf(text, group).every((token) => token.text.trim() === '');
+  const join = (groups: readonly LineGroup[]): LineGroup => ({ ...groups[0]!, end: groups.at(-1)!.end });
+  const lines: LineGroup[] = [];
+  for (const group of text.groups) {
+    const last = lines.at(-1);
+    if (!isBlank(group)) lines.push(group);
+    else if (last) lines[lines.length - 1] = join([last, group]);
+  }
+  const shown: { group: LineGroup; lines: number }[] = [];
+  for (let i = 0; i < lines.length;) {
+    let end = i;
+    while (end < lines.length && lines[end]!.end - lines[end]!.start <= SHORT_LINE) end++;
+    const count = end - i >= MANY_LINES ? end - i : 1;
+    shown.push({ group: join(lines.slice(i, i + count)), lines: count });
+    i += count;
+  }
+  return shown;
 }
 
 /** What is known of the token at an offset; null where there is none. */
@@ -67,18 +101,20 @@ export function hover(text: AnnotatedText, offset: number, at: PositionOf): Hove
   };
 }
 
-/** A hint behind the last token of each stretch that left at one layer. */
+/** A hint behind the last token of each stretch that one exit said. */
 export function inlayHints(text: AnnotatedText, range: { start: number; end: number }, at: PositionOf): InlayHint[] {
   const { tokens, layers } = text.trace;
   return tokens.flatMap((token, i) => {
     const span = text.spans[i]!;
     const next = tokens[i + 1];
-    const ends = next?.layer !== token.layer || next.sequence !== token.sequence;
+    const ends = !next || hintLabel(next, layers) !== hintLabel(token, layers) || next.sequence !== token.sequence;
     // Before the line feed, where the token brings one.
     const blank = text.file ? 0 : (/\r?\n[^]*$/.exec(token.text)?.[0].length ?? 0);
     const offset = Math.max(span.start, span.end - blank);
     if (!ends || offset < range.start || offset > range.end) return [];
-    return [{ position: at(offset), label: `${token.layer}`, paddingLeft: true, tooltip: summary(token, layers) }];
+    return [
+      { position: at(offset), label: hintLabel(token, layers), paddingLeft: true, tooltip: summary(token, layers) },
+    ];
   });
 }
 
@@ -89,7 +125,7 @@ export function semanticTokens(texts: readonly AnnotatedText[], document: string
   let character = 0;
   for (const text of [...texts].sort((a, b) => a.span.start - b.span.start)) {
     text.trace.tokens.forEach((token, i) => {
-      const type = depthOf(token.layer, text.trace.layers) - 1;
+      const type = shades.indexOf(tokenShade(token, text.trace.exits));
       for (const piece of linePieces(document, colouredSpan(text, i, document))) {
         const start = at(piece.start);
         const deltaLine = start.line - line;
@@ -136,23 +172,39 @@ const rangeOf = (text: AnnotatedText, token: number, at: PositionOf): Range => (
   end: at(text.spans[token]!.end),
 });
 
+/** The layer that said it first: where it left, or of the exit that had guessed it; `text` where the text had. */
+function hintLabel(token: TokenRecord, layers: number): string {
+  const by = saidBy(token);
+  return by === TEXT_DRAFT ? 'text' : by === token.exit ? `${token.layer}` : `${exitLayer(by, layers)}`;
+}
+
 const percent = (share: number): string => `${(100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 1 : 0)} %`;
 
-const summary = (token: TokenRecord, layers: number): string =>
-  `left at layer ${token.layer} of ${layers}, ${percent(token.confidence)} sure`;
+/** Who said a token, in a few words: it left early, or the full model said it, or confirmed what had been guessed. */
+function saying({ exit, draft, confidence }: TokenRecord): string {
+  const sure = `${percent(confidence)} sure`;
+  if (exit !== 'final') return `left early at exit ${exit}, ${sure}`;
+  if (!draft) return `said by the full model, ${sure}`;
+  const guesser = draft.source === TEXT_DRAFT ? 'the text before' : `exit ${draft.source}`;
+  return draft.accepted
+    ? `guessed by ${guesser}, confirmed by the full model, ${sure}`
+    : `said by the full model, ${sure}; ${guesser} had guessed another token`;
+}
+
+const summary = (token: TokenRecord, layers: number): string => `layer ${token.layer} of ${layers}: ${saying(token)}`;
+
+const guesses = 'The full model checks every guess, so the text is its own; right guesses only make it faster.';
 
 function hoverText(token: TokenRecord, layers: number): string {
-  const drafted = token.draft
-    ? ` · drafted by \`${token.draft.source}\`, ${token.draft.accepted ? 'accepted' : 'not accepted'}`
-    : '';
-  const head = `**Layer ${token.layer} of ${layers}** · exit \`${token.exit}\` · ${percent(token.confidence)} sure${drafted}`;
-  if (!token.opinions?.length) return `${code(token.text)}\n\n${head}`;
+  const explained = token.exit === 'final' && token.draft ? `\n\n*${guesses}*` : '';
+  const head = `${code(token.text)}\n\n**Layer ${token.layer} of ${layers}** · ${saying(token)}${explained}`;
+  if (!token.opinions?.length) return head;
   const rows = token.opinions.map((opinion) => opinionRow(opinion, token));
-  return `${code(token.text)}\n\n${head}\n\n| exit | says | sure | also |\n|:--|:--|--:|:--|\n${rows.join('\n')}`;
+  return `${head}\n\n| exit | says | sure | also |\n|:--|:--|--:|:--|\n${rows.join('\n')}`;
 }
 
 function opinionRow(opinion: ExitOpinion, token: TokenRecord): string {
-  const here = opinion.exit === token.exit;
+  const here = opinion.exit === saidBy(token);
   const says = opinion.token === null ? '*defers*' : code(opinion.token.text);
   const also = opinion.candidates
     .filter((candidate) => candidate.id !== opinion.token?.id)

@@ -148,8 +148,28 @@ describe('showGenerate', () => {
     const screen = openScreen({ tty: true });
     await showGenerate(stream(...generation), screen.terminal, ['f']);
     expect(screen.out()).toBe(
-      '\n\x1b[2mf\x1b[22m\x1b[38;5;35mreturn\x1b[39m \x1b[38;5;169mx\x1b[39m;\n\x1b[38;5;35m}\x1b[39m\n',
+      '\n\x1b[2mf\x1b[22m\x1b[38;5;30mreturn\x1b[39m \x1b[38;5;166mx\x1b[39m;\n\x1b[38;5;30m}\x1b[39m\n',
     );
+  });
+
+  it('colours what was drafted by who drafted it, and nothing where there are no exits', async () => {
+    const drafted = (index: number, text: string, source: string, accepted: boolean): GenerateEvent => {
+      const plain = token(index, text, 'final', 12) as Extract<GenerateEvent, { type: 'token' }>;
+      return { ...plain, token: { ...plain.token, draft: { source, accepted } } };
+    };
+    const tokens = [
+      drafted(0, 'a', 'lookup', true),
+      drafted(1, 'b', '10:lens', true),
+      drafted(2, 'c', '6:lens', false),
+    ];
+    const screen = openScreen({ tty: true });
+    await showGenerate(stream(generation[0]!, ...tokens, generation.at(-1)!), screen.terminal, ['f']);
+    expect(screen.out()).toContain('\x1b[38;5;28ma\x1b[39m\x1b[38;5;166mb\x1b[39mc');
+    expect(screen.err()).toContain('■ the text itself\x1b[39m 33 %');
+    const without = openScreen({ tty: true });
+    const ready = { ...generation[0]!, exits: [] } as GenerateEvent;
+    await showGenerate(stream(ready, ...tokens, generation.at(-1)!), without.terminal, ['f']);
+    expect(without.out()).toContain('abc');
   });
 
   it('respects NO_COLOR, CI and FORCE_COLOR', async () => {
@@ -161,7 +181,7 @@ describe('showGenerate', () => {
     expect(ci.err()).not.toContain('\r');
     const forced = openScreen({ environment: { FORCE_COLOR: '1' } });
     await showGenerate(stream(...generation), forced.terminal, ['f']);
-    expect(forced.out()).toContain('\x1b[38;5;35mreturn\x1b[39m');
+    expect(forced.out()).toContain('\x1b[38;5;30mreturn\x1b[39m');
   });
 
   it('keeps the texts of a batch apart', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   afterEdit,
-  depthSpans,
+  shadeSpans,
   tokenIndexAt,
   tokenSpan,
   type GeneratedText,
@@ -15,7 +15,7 @@ const token = (index: number, text: string, layer: number): TokenRecord => ({
   id: index,
   text,
   layer,
-  exit: `${layer}:mlp`,
+  exit: layer === 12 ? 'final' : `${layer}:mlp`,
   confidence: 1,
 });
 const tokens = [token(0, 'ab', 2), token(1, '', 4), token(2, '\nc', 12)];
@@ -24,15 +24,16 @@ const generated: GeneratedText = {
   uri: 'file:///a',
   lineEnd: '\r\n',
   span: { start: 10, end: 15 },
-  trace: emptyTrace({ layers: 12, tokens }),
+  trace: emptyTrace({ layers: 12, exits: ['2:mlp', '4:mlp', 'final'], tokens }),
 };
 
 describe('generated text', () => {
-  it('has a depth for each token, with the line ends of its document', () => {
-    expect(depthSpans(generated)).toEqual([
-      { depth: 1, span: { start: 10, end: 12 } },
-      { depth: 6, span: { start: 12, end: 15 } },
+  it('has a shade for each token, with the line ends of its document, and none without exits', () => {
+    expect(shadeSpans(generated)).toEqual([
+      { shade: 'exit1', span: { start: 10, end: 12 } },
+      { shade: 'final', span: { start: 12, end: 15 } },
     ]);
+    expect(shadeSpans({ ...generated, trace: { ...generated.trace, exits: ['final'] } })).toEqual([]);
     expect(tokenSpan(generated, 2)).toEqual({ start: 12, end: 15 });
     expect([9, 10, 12, 14, 15].map((offset) => tokenIndexAt(generated, offset))).toEqual([-1, 0, 2, 2, -1]);
   });

@@ -44,31 +44,76 @@ describe('annotate', () => {
   });
 });
 
+/** Tokens after each other from the text's first unit, with the lenses above them as lines and titles. */
+function lensesOf(tokens: TokenRecord[], exits = ['3:mlp', '6:mlp', 'final']): [number, string][] {
+  const whole = tokens.map((each) => each.text).join('');
+  const lines = TextDocument.create('file:///b.ts', 'typescript', 1, whole);
+  const tied = annotate('g', emptyTrace({ layers: 12, exits, tokens }), 0, whole)!;
+  return annotations
+    .codeLenses(tied, (offset) => lines.positionAt(offset))
+    .map(({ range, command }) => [range.start.line, command!.title]);
+}
+
+/** A line of so many tokens. */
+const lineOf = (count: number, layer: number, first = 'a'): TokenRecord[] =>
+  Array.from({ length: count }, (_, i) => token(i, i === 0 ? first : i === count - 1 ? ' z\n' : ' b', layer));
+
 describe('code lenses', () => {
-  it('stand above each line where tokens begin', () => {
+  it('stand above each line where one sees tokens begin, and open the details', () => {
     expect(annotations.codeLenses(text, at)).toEqual([
       {
         range: { start: { line: 1, character: 2 }, end: { line: 1, character: 2 } },
         command: {
-          title: 'layers 3 3 12 · mean 6.0 of 12 · 2.0× fewer layers',
+          title: '3 of 4 tokens left early · 6.0 of 12 layers on average',
           command: 'earlyExit.showDetails',
           arguments: ['g', 0],
         },
       },
-      {
-        range: { start: { line: 2, character: 1 }, end: { line: 2, character: 1 } },
-        command: {
-          title: 'layers 6 · mean 6.0 of 12 · 2.0× fewer layers',
-          command: 'earlyExit.showDetails',
-          arguments: ['g', 3],
-        },
-      },
+    ]);
+    expect(lensesOf([...lineOf(8, 3), ...lineOf(7, 12)])).toEqual([
+      [0, '8 of 8 tokens left early · 3.0 of 12 layers on average'],
+      [1, 'all 12 layers for 7 tokens'],
     ]);
   });
 
-  it('show eight layers, and no saving where there is none', () => {
-    const full = Array.from({ length: 9 }, (_, i) => token(i, 'x', 12));
-    expect(annotations.lensTitle(full, 12)).toBe('layers 12 12 12 12 12 12 12 12 … · mean 12.0 of 12');
+  it('never stand above a blank line, whose tokens the line before counts', () => {
+    const blank = [token(8, '\n', 6), token(9, '  \n', 6), token(10, '\n  ', 6)];
+    expect(lensesOf([...lineOf(8, 3), ...blank, ...lineOf(7, 12)])).toEqual([
+      [0, '11 of 11 tokens left early · 3.8 of 12 layers on average'],
+      [4, 'all 12 layers for 7 tokens'],
+    ]);
+    expect(lensesOf([token(0, '\n\n  x', 3), ...lineOf(7, 3, ' y')]).map(([line]) => line)).toEqual([2]);
+    expect(lensesOf([token(0, '\n', 3), token(1, '  ', 3)])).toEqual([]);
+  });
+
+  it('are one for three or more short lines in a row, and one each for two', () => {
+    const short = lineOf(3, 6);
+    expect(lensesOf([...lineOf(8, 3), ...short, ...short, ...short, ...lineOf(8, 3)])).toEqual([
+      [0, '8 of 8 tokens left early · 3.0 of 12 layers on average'],
+      [1, '3 lines: 9 of 9 tokens left early · 6.0 of 12 layers on average'],
+      [4, '8 of 8 tokens left early · 3.0 of 12 layers on average'],
+    ]);
+    expect(lensesOf([...short, ...short, ...lineOf(8, 3)])).toHaveLength(3);
+  });
+
+  it("tell what had been guessed where every token is the full model's", () => {
+    const draft = { source: 'lookup', accepted: true };
+    expect(annotations.lensTitle([token(0, 'x', 12, { draft }), token(1, 'y', 12)], 12)).toBe(
+      '1 of 2 tokens guessed early, then checked by the full model',
+    );
+    expect(annotations.lensTitle([token(0, 'x', 12)], 12)).toBe('all 12 layers for 1 token');
+  });
+
+  it('are one that offers to tune where there are no exits', () => {
+    const tokens = [...lineOf(8, 12), ...lineOf(8, 12)];
+    expect(lensesOf(tokens, ['final'])).toEqual([[0, 'all 12 layers for 16 tokens · tune exits to leave earlier']]);
+    const tied = annotate(
+      'g',
+      emptyTrace({ layers: 12, exits: ['final'], tokens: [token(0, 'return', 12)] }),
+      17,
+      source,
+    )!;
+    expect(annotations.codeLenses(tied, at)[0]!.command!.command).toBe('earlyExit.tune');
   });
 });
 
@@ -92,7 +137,7 @@ describe('hover', () => {
       contents: {
         kind: 'markdown',
         value: [
-          '`return`\n\n**Layer 6 of 12** · exit `6:mlp` · 91 % sure\n',
+          '`return`\n\n**Layer 6 of 12** · left early at exit 6:mlp, 91 % sure\n',
           '| exit | says | sure | also |\n|:--|:--|--:|:--|',
           '| 3:mlp | *defers* | 42 % |  |',
           '| **6:mlp** ← | `` ·a\\|` `` | 91 % | `⏎` 5.0 % |',
@@ -102,10 +147,25 @@ describe('hover', () => {
     });
     expect(annotations.hover(text, 3, at)).toBeNull();
   });
+
+  it('says who had guessed what the full model confirmed, and what that means', () => {
+    const said = (draft: TokenRecord['draft']): string => {
+      const one = emptyTrace({ layers: 12, tokens: [token(0, 'return', 12, draft && { draft })] });
+      const { contents } = annotations.hover(annotate('g', one, 17, source)!, 18, at)!;
+      return (contents as { value: string }).value;
+    };
+    expect(said({ source: '6:mlp', accepted: true })).toBe(
+      '`return`\n\n**Layer 12 of 12** · guessed by exit 6:mlp, confirmed by the full model, 90 % sure\n\n' +
+        '*The full model checks every guess, so the text is its own; right guesses only make it faster.*',
+    );
+    expect(said({ source: 'lookup', accepted: true })).toContain('guessed by the text before, confirmed');
+    expect(said({ source: '6:mlp', accepted: false })).toContain('exit 6:mlp had guessed another token');
+    expect(said(undefined)).toBe('`return`\n\n**Layer 12 of 12** · said by the full model, 90 % sure');
+  });
 });
 
 describe('inlay hints', () => {
-  it('mark where the layer changes, before a line feed, within the range asked for', () => {
+  it('mark where who says a token changes, before a line feed, within the range asked for', () => {
     const hints = annotations.inlayHints(text, { start: 0, end: source.length }, at);
     expect(hints.map(({ label, position }) => [label, position.line, position.character])).toEqual([
       ['3', 1, 10],
@@ -117,12 +177,12 @@ describe('inlay hints', () => {
 });
 
 describe('semantic tokens', () => {
-  it('are delta-encoded, one piece a line, typed by depth', () => {
+  it('are delta-encoded, one piece a line, typed by shade', () => {
     expect(annotations.semanticTokens([text], source, at)).toEqual([
       ...[1, 2, 6, 1, 0],
       ...[0, 6, 2, 1, 0],
-      ...[0, 2, 1, 5, 0],
-      ...[1, 0, 1, 5, 0],
+      ...[0, 2, 1, 7, 0],
+      ...[1, 0, 1, 7, 0],
     ]);
   });
 });
@@ -133,18 +193,18 @@ describe('a trace file', () => {
   const annotated = annotateFile('file:///a.exittrace', 'a.exittrace', file);
   const fileAt = (offset: number) => fileDocument.positionAt(offset);
 
-  it('has lenses on the first token of each line of text', () => {
+  it('has lenses on the first token of each line of text that is not blank', () => {
     const lines = annotations.codeLenses(annotated, fileAt).map((lens) => lens.range.start.line);
-    expect(lines.map((line) => file.split('\n')[line])).toEqual(['3 3:mlp 0.9 100 "return"', '6 6:mlp 0.9 103 "\\n"']);
+    expect(lines.map((line) => file.split('\n')[line])).toEqual(['3 3:mlp 0.9 100 "return"']);
   });
 
   it('has an outline of its lines and tokens', () => {
     const symbols = annotations.documentSymbols(annotated, fileAt);
     expect(symbols.map(({ name }) => name)).toEqual(['return a;⏎}', '⏎']);
     expect(symbols[0]!.children!.map(({ name, detail }) => [name, detail])).toEqual([
-      ['return', 'left at layer 3 of 12, 90 % sure'],
-      ['·a', 'left at layer 3 of 12, 90 % sure'],
-      [';⏎}', 'left at layer 12 of 12, 90 % sure'],
+      ['return', 'layer 3 of 12: left early at exit 3:mlp, 90 % sure'],
+      ['·a', 'layer 3 of 12: left early at exit 3:mlp, 90 % sure'],
+      [';⏎}', 'layer 12 of 12: said by the full model, 90 % sure'],
     ]);
   });
 

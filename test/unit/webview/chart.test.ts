@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { palette, shades, type Shade } from '../../../protocol/palette.ts';
 import { readHostMessage, readViewMessage } from '../../../protocol/webview.ts';
 import { chartModel, initialState, legendExits, readState } from '../../../webview/chart-model.ts';
 import { noPoints, type RunPoints } from '../../../webview/columns.ts';
@@ -9,6 +10,7 @@ const points: RunPoints = {
   heldOut: { steps: [0, 4], values: { '3:mlp': [5, 1.5], '12:lens': [3, 2.5], final: [1, 1] } },
   agreement: { steps: [0, 4], values: { '3:mlp': [0.1, 0.4], final: [1, 1] } },
 };
+const marks = Object.fromEntries(shades.map((shade) => [shade, palette[shade].mark.dark])) as Record<Shade, string>;
 const runs = new Map([
   ['a', points],
   ['b', noPoints()],
@@ -18,11 +20,11 @@ const state = { ...initialState(), front: 'a', smoothing: 0 };
 describe('the chart model', () => {
   it('has curves by exit and the line to reach', () => {
     const model = chartModel(runs, { ...state, compared: ['b', 'gone'] }, 500);
-    expect(model.curves.map(({ exit, kind, colour }) => [exit, kind, colour])).toEqual([
-      ['3:mlp', 'raw', 0],
-      ['3:mlp', 'heldOut', 0],
-      ['12:lens', 'raw', 1],
-      ['12:lens', 'heldOut', 1],
+    expect(model.curves.map(({ exit, kind, shade }) => [exit, kind, shade])).toEqual([
+      ['3:mlp', 'raw', 'exit1'],
+      ['3:mlp', 'heldOut', 'exit1'],
+      ['12:lens', 'raw', 'exit6'],
+      ['12:lens', 'heldOut', 'exit6'],
     ]);
     expect(model.references).toEqual([{ run: 'a', place: 0, value: 1 }]);
     expect(model.range).toEqual([0, 4]);
@@ -84,13 +86,14 @@ describe('exports', () => {
   it('draw the same curves as SVG, with axes and a legend', () => {
     const svg = toSvg(chartModel(runs, state, 500), {
       ...{ width: 400, height: 300, title: 'A <run>', logarithmic: true },
-      ...{ background: '#000', foreground: '#fff', grid: '#333', palette: ['red', 'blue'] },
+      ...{ background: '#000', foreground: '#fff', grid: '#333', marks },
       ...{ stepText: 'Step', lossText: 'Loss', finalText: 'final exit' },
     });
     expect(svg.match(/<path /g)).toHaveLength(4);
     expect(svg.match(/<circle /g)).toHaveLength(4);
     expect(svg).toContain('A &lt;run&gt;');
     expect(svg).toContain('final exit 1.00');
+    for (const shade of ['exit1', 'exit6'] as const) expect(svg).toContain(`stroke="${marks[shade]}"`);
     expect(svg).not.toMatch(/NaN|Infinity|undefined/);
   });
 

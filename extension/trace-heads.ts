@@ -1,0 +1,31 @@
+/** Where a trace file names the layer and the exit of each token, with the shade to show it in. Knows no `vscode`. */
+import { hasExits, parseTrace } from '../protocol/exittrace.ts';
+import { tokenShade, type Shade } from '../protocol/palette.ts';
+
+export interface TraceHead {
+  readonly shade: Shade;
+  /** Line of the file, from 0; the head begins it. */
+  readonly line: number;
+  readonly length: number;
+}
+
+/** One a token; none where the file is no trace, whose diagnostic says why, or has no exits to tell apart. */
+export function traceHeads(text: string): TraceHead[] {
+  const parsed = tryParse(text);
+  if (!parsed || !hasExits(parsed.trace)) return [];
+  const { trace, tokenLines } = parsed;
+  const lines = text.split(/\r?\n/);
+  return trace.tokens.map((token, i) => {
+    const line = tokenLines[i]!;
+    const [head = ''] = /^\s*\S+\s+\S+/.exec(lines[line]!) ?? [];
+    return { shade: tokenShade(token, trace.exits), line, length: head.length };
+  });
+}
+
+function tryParse(text: string): ReturnType<typeof parseTrace> | null {
+  try {
+    return parseTrace(text);
+  } catch {
+    return null;
+  }
+}
