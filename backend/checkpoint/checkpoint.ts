@@ -10,8 +10,8 @@ import { userError, type UserError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
-import { fileError, writeFileAtomically } from '../formats/files.ts';
-import { openSafetensors, readSafetensorsMetadata } from '../formats/safetensors.ts';
+import { fileError, statOf, writeFileAtomically } from '../formats/files.ts';
+import { openSafetensors, readSafetensorsMetadata, shorten } from '../formats/safetensors.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
 import type { ModelSpec } from '../model/spec.ts';
 
@@ -173,6 +173,14 @@ export function readInfo(directory: string): CheckpointInfo {
   try {
     text = fs.readFileSync(file, 'utf8');
   } catch (error) {
+    if (statOf(directory)?.isFile()) {
+      const folder = path.basename(directory) === infoFile ? `: ${path.dirname(directory)}` : '';
+      throw userError(
+        'not-found',
+        `${directory} is a file, not a folder of exits.`,
+        `Name the folder that tune wrote${folder}.`,
+      );
+    }
     if ((error as NodeJS.ErrnoException).code === 'ENOENT' || (error as NodeJS.ErrnoException).code === 'ENOTDIR') {
       throw userError(
         'not-found',
@@ -202,7 +210,10 @@ export function readInfo(directory: string): CheckpointInfo {
   if (!Array.isArray(exits) || exits.length === 0) throw bad(file, '"exits" is not a list of exits');
   return {
     base,
-    exits: exits.map((exit) => readExit(file, exit, base)),
+    exits: distinct(
+      file,
+      exits.map((exit) => readExit(file, exit, base)),
+    ),
     tuning: record(file, root['tuning'], '"tuning"'),
     calibration: readCalibration(file, root['calibration'] ?? null),
   };
@@ -291,9 +302,9 @@ function readCalibration(file: string, value: unknown): Calibration | null {
   if (value === null) return null;
   const { step, agreement, thresholds, gates } = record(file, value, '"calibration"');
   const byExit = record(file, thresholds, '"calibration.thresholds"');
-  if (!isCount(step) || typeof agreement !== 'number') throw bad(file, '"calibration" has no step or no agreement');
+  if (!isCount(step) || !isShare(agreement)) throw bad(file, '"calibration" has no step or no agreement');
   for (const [exit, threshold] of Object.entries(byExit)) {
-    if (typeof threshold !== 'number') throw bad(file, `the threshold of exit ${exit} is not a number`);
+    if (!isShare(threshold)) throw bad(file, `the threshold of exit ${shorten(exit)} is not from 0 to 1`);
   }
   return { step, agreement, thresholds: byExit as Record<string, number>, gates: readGates(file, gates ?? {}) };
 }
@@ -302,11 +313,11 @@ function readGates(file: string, value: unknown): Record<string, StoredGate> {
   const byExit = record(file, value, '"calibration.gates"');
   const gates: Record<string, StoredGate> = {};
   for (const [exit, gate] of Object.entries(byExit)) {
-    const { weights, bias, least } = record(file, gate, `the gate of exit ${exit}`);
-    if (typeof weights !== 'string' || typeof bias !== 'number' || typeof least !== 'number') {
-      throw bad(file, `the gate of exit ${exit} is not whole`);
+    const { weights, bias, least } = record(file, gate, `the gate of exit ${shorten(exit)}`);
+    if (typeof weights !== 'string' || !Number.isFinite(bias) || !isShare(least) || !areFloats(weights)) {
+      throw bad(file, `the gate of exit ${shorten(exit)} is not whole`);
     }
-    gates[exit] = { weights, bias, least };
+    gates[exit] = { weights, bias: bias as number, least };
   }
   return gates;
 }
@@ -315,5 +326,21 @@ function record(file: string, value: unknown, what: string): Record<string, unkn
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(file, `${what} is not an object`);
   return value as Record<string, unknown>;
 }
+
+/** Bytes of finite numbers of 32 bits, in base64. */
+function areFloats(text: string): boolean {
+  const bytes = Uint8Array.from(Buffer.from(text, 'base64'));
+  return bytes.length > 0 && bytes.length % 4 === 0 && new Float32Array(bytes.buffer).every(Number.isFinite);
+}
+
+/** Two exits of one name would share their parameters. */
+function distinct(file: string, exits: readonly ExitSpec[]): readonly ExitSpec[] {
+  const ids = exits.map(exitId);
+  const twice = ids.find((id, i) => ids.indexOf(id) !== i);
+  if (twice !== undefined) throw bad(file, `it lists the exit ${twice} twice`);
+  return exits;
+}
+
+const isShare = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1;
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -1,9 +1,9 @@
 /** Training documents from files: texts, and JSON lines of texts or conversations. Read one at a time, in a fixed order. */
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { relative, resolve, sep } from 'node:path';
 import { globSync } from 'tinyglobby';
 import { userError } from '../../protocol/errors.ts';
-import { fileError } from '../formats/files.ts';
+import { fileError, statOf } from '../formats/files.ts';
 import type { Message } from './chat.ts';
 
 export type Document =
@@ -65,7 +65,7 @@ const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 
 
 function match(pattern: string, directory: string, excluded: readonly string[]): string[] {
   const path = resolve(directory, pattern);
-  const stat = statSync(path, { throwIfNoEntry: false });
+  const stat = statOf(path);
   if (stat?.isFile()) return [path];
   const root = stat?.isDirectory() ? path : directory;
   const glob = stat?.isDirectory() ? '**/*' : slashes(pattern);

@@ -4,10 +4,10 @@
  */
 import { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError } from '../formats/files.ts';
+import { fileError, statOf } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { ggufTokenizer } from './gguf-tokenizer.ts';
 import { streamDecoder, tokenBytes, type StreamDecoder } from './token-bytes.ts';
@@ -53,8 +53,8 @@ export interface Tokenizer {
  * Throws `not-found`, `bad-tokenizer` or `unsupported`.
  */
 export function loadTokenizer(modelPath: string): Tokenizer {
-  const stat = statSync(modelPath, { throwIfNoEntry: false });
-  if (stat === undefined)
+  const stat = statOf(modelPath);
+  if (stat === null)
     throw userError('not-found', `There is no model at ${modelPath}.`, 'Give a Hugging Face directory or a GGUF file.');
   if (stat.isDirectory()) return fromDirectory(modelPath);
   if (modelPath.endsWith('.safetensors') || modelPath.endsWith('.json')) return fromDirectory(dirname(modelPath));

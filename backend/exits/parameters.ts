@@ -3,6 +3,7 @@
  * names and shapes, no values.
  */
 import { userError } from '../../protocol/errors.ts';
+import { shorten } from '../formats/safetensors.ts';
 import { layerPath } from '../model/layer.ts';
 import type { Parameters } from '../model/parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
@@ -95,6 +96,25 @@ export function frozenParameters(exit: ExitSpec, backbone: ParameterShapes, dist
 }
 
 /**
+ * Checks that exactly the listed parameters are there, each of its shape.
+ * @throws UserError `bad-checkpoint` naming the first that is missing, unknown or of another shape; `origin` is the file.
+ */
+export function checkShapes(
+  expected: readonly ExitParameter[],
+  found: ReadonlyMap<string, readonly number[]>,
+  origin: string,
+): void {
+  checkNames(expected, found, origin);
+  for (const { name, shape } of expected) {
+    const other = found.get(name)!;
+    if (other.join() !== shape.join()) {
+      const sentence = `${origin}: "${name}" has the shape [${other.join(', ')}], but the model's exit has [${shape.join(', ')}].`;
+      throw userError('bad-checkpoint', sentence, tuneAgain);
+    }
+  }
+}
+
+/**
  * Checks that `values` holds exactly the listed parameters, each with as many numbers as its shape.
  * @throws UserError `bad-checkpoint` naming the first that is missing, unknown or of another size; `origin` is the file.
  */
@@ -103,17 +123,25 @@ export function checkParameters(
   values: ReadonlyMap<string, { readonly length: number }>,
   origin: string,
 ): void {
-  const wayOut = 'Tune the exits again, or use the checkpoint with the model it was made for.';
-  const names = new Set(expected.map(({ name }) => name));
-  for (const name of values.keys()) {
-    if (!names.has(name)) throw userError('bad-checkpoint', `${origin} holds an unknown parameter "${name}".`, wayOut);
-  }
+  checkNames(expected, values, origin);
   for (const parameter of expected) {
-    const found = values.get(parameter.name);
-    if (!found) throw userError('bad-checkpoint', `${origin} lacks the parameter "${parameter.name}".`, wayOut);
-    if (found.length !== parameterSize(parameter)) {
-      const sentence = `${origin}: "${parameter.name}" has ${found.length} numbers, but its shape is [${parameter.shape.join(', ')}].`;
-      throw userError('bad-checkpoint', sentence, wayOut);
+    const { length } = values.get(parameter.name)!;
+    if (length !== parameterSize(parameter)) {
+      const sentence = `${origin}: "${parameter.name}" has ${length} numbers, but its shape is [${parameter.shape.join(', ')}].`;
+      throw userError('bad-checkpoint', sentence, tuneAgain);
     }
+  }
+}
+
+const tuneAgain = 'Tune the exits again, or use the checkpoint with the model it was made for.';
+
+function checkNames(expected: readonly ExitParameter[], found: ReadonlyMap<string, unknown>, origin: string): void {
+  const names = new Set(expected.map(({ name }) => name));
+  for (const name of found.keys()) {
+    if (!names.has(name))
+      throw userError('bad-checkpoint', `${origin} holds an unknown parameter "${shorten(name)}".`, tuneAgain);
+  }
+  for (const { name } of expected) {
+    if (!found.has(name)) throw userError('bad-checkpoint', `${origin} lacks the parameter "${name}".`, tuneAgain);
   }
 }

@@ -13,6 +13,7 @@ import {
   rmSync,
   statSync,
   writeSync,
+  type Stats,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
@@ -51,6 +52,17 @@ export function openRangeFile(path: string): RangeFile {
       open = false;
     },
   };
+}
+
+/** What lies at a path; null where nothing does, a part of the path that is a file included. Throws `file-system`. */
+export function statOf(path: string): Stats | null {
+  try {
+    return statSync(path);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : null;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw fileError(error, 'read', path);
+  }
 }
 
 /** What a file of another kind with a weight file's name begins with, as words for a message; null where it is none of them. */

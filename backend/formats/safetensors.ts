@@ -3,10 +3,10 @@
  * is checked against the file's size before anything is believed. Knows no model.
  * Format: https://huggingface.co/docs/safetensors (eight bytes of header length, JSON, data without holes).
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { userError, type UserError } from '../../protocol/errors.ts';
-import { fileError, foreignKind, openRangeFile, writeFileAtomically, type RangeFile } from './files.ts';
+import { fileError, foreignKind, openRangeFile, statOf, writeFileAtomically, type RangeFile } from './files.ts';
 import { typeBytes } from './dequantise.ts';
 import type { TensorInfo, TensorSource, TensorType } from './tensor-source.ts';
 
@@ -176,7 +176,7 @@ function checkCoverage(file: RangeFile, tensors: readonly TensorInfo[], dataStar
 }
 
 function openSharded(index: string): TensorSource {
-  const size = statSync(index, { throwIfNoEntry: false })?.size;
+  const size = statOf(index)?.size;
   if (size !== undefined && size > maxIndexBytes) throw bad(index, `the index has ${size} bytes`);
   const map = stringMap(index, parseObject(index, readText(index))['weight_map']);
   const shards = [...new Set(map.values())].sort();
@@ -300,4 +300,4 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
-const isDirectory = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+const isDirectory = (path: string): boolean => statOf(path)?.isDirectory() ?? false;

@@ -1,7 +1,8 @@
 /** Opens a model that lies on this machine: a Hugging Face directory or a GGUF file. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
+import { fileError, statOf } from '../formats/files.ts';
 import { dequantise } from '../formats/quantisation.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { elementCount, openSafetensors } from '../formats/safetensors.ts';
@@ -25,9 +26,10 @@ export interface Model {
 /** @throws UserError when there is no model, it is of an unknown family, or its weights do not fit its configuration. */
 export function openModel(path: string): Model {
   const where = resolve(path);
-  if (!existsSync(where))
+  const stat = statOf(where);
+  if (stat === null)
     throw userError('not-found', `There is no model at ${path}.`, 'Give a Hugging Face directory or a GGUF file.');
-  return statSync(where).isDirectory() ? openDirectory(where) : openGgufFile(where);
+  return stat.isDirectory() ? openDirectory(where) : openGgufFile(where);
 }
 
 function openDirectory(path: string): Model {
@@ -65,9 +67,18 @@ function openGgufFile(path: string): Model {
   return { name: basename(path), path, spec, parameters, files: source.files, close: () => source.close() };
 }
 
-function parseObject(file: string): Record<string, unknown> {
+function readText(file: string): string {
   try {
-    const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw fileError(error, 'read', file);
+  }
+}
+
+function parseObject(file: string): Record<string, unknown> {
+  const text = readText(file);
+  try {
+    const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   } catch (cause) {
     throw userError('bad-model', `${file} is not readable JSON.`, 'Get the model’s original configuration.', cause);

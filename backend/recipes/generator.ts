@@ -2,12 +2,12 @@
  * What generating stands on: a model cut at its exits on a device, its tokenizer, and what decoding remembers. The last
  * one stays open in its thread, so that an editor's next request neither loads the model nor reads its context again.
  */
-import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { newMemory, type DecodeMemory } from '../decoding/decode.ts';
 import type { ExitSpec } from '../exits/spec.ts';
+import { statOf } from '../formats/files.ts';
 import type { Model } from '../model/open.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { placeOn, placeStagedModel } from '../devices/fallback.ts';
@@ -110,7 +110,7 @@ export const calibratedThresholds = (
 
 /** Changes when a file does. */
 function state(path: string): string {
-  const stat = statSync(path, { throwIfNoEntry: false });
+  const stat = statOf(path);
   return stat ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : 'absent';
 }
 

@@ -1,12 +1,24 @@
 /** What every recipe begins with: the model that the options name, its tokenizer, and the exits of a checkpoint. */
 import { join } from 'node:path';
+import { userError } from '../../protocol/errors.ts';
 import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenizer.ts';
+import { checkShapes, exitParameters } from '../exits/parameters.ts';
+import { exitCut, exitId } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { openModel, type Model } from '../model/open.ts';
+import { cutWidth } from '../model/spec.ts';
 import type { HeldParameter } from '../model/overlay.ts';
 import type { ExitSet } from '../runtime/open.ts';
 import { hashWeights } from '../checkpoint/hash.ts';
-import { baseModel, openCheckpoint, type BaseModel, type Calibration } from '../checkpoint/checkpoint.ts';
+import {
+  baseModel,
+  infoFile,
+  openCheckpoint,
+  parametersFile,
+  type BaseModel,
+  type Calibration,
+  type Checkpoint,
+} from '../checkpoint/checkpoint.ts';
 
 export interface OpenedModel {
   readonly model: Model;
@@ -38,14 +50,33 @@ export interface OpenedExits extends ExitSet {
   readonly step: number;
 }
 
-/** Reads a checkpoint's exits into memory. @throws UserError where it is damaged or belongs to another model. */
+/** Reads a checkpoint's exits into memory. @throws UserError where it is damaged, belongs to another model or does not fit it. */
 export async function readExits(directory: string, model: Model, signal?: AbortSignal): Promise<OpenedExits> {
   const checkpoint = openCheckpoint(directory, await identify(model, signal));
   try {
+    checkFit(checkpoint, model);
     const parameters = new Map<string, HeldParameter>();
     for (const [name, shape] of checkpoint.shapes) parameters.set(name, { shape, data: checkpoint.values(name) });
     return { specs: checkpoint.exits, parameters, calibration: checkpoint.calibration, step: checkpoint.progress.step };
   } finally {
     checkpoint.close();
+  }
+}
+
+/** What only the model can tell: the shapes of the exits' parameters and the widths of their gates. */
+function checkFit({ directory, exits, shapes, calibration }: Checkpoint, { spec, parameters }: Model): void {
+  const expected = exits.flatMap((exit) => exitParameters(spec, exit, parameters));
+  checkShapes(expected, shapes, join(directory, parametersFile));
+  for (const exit of exits) {
+    const gate = calibration?.gates[exitId(exit)];
+    const width = cutWidth(spec, exitCut(exit));
+    if (gate && Buffer.from(gate.weights, 'base64').length !== 4 * width) {
+      const file = join(directory, infoFile);
+      throw userError(
+        'bad-checkpoint',
+        `${file}: the gate of exit ${exitId(exit)} is not ${width} wide.`,
+        'Calibrate again.',
+      );
+    }
   }
 }

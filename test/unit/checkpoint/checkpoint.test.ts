@@ -222,6 +222,29 @@ describe('openCheckpoint', () => {
     fs.writeFileSync(at('exits.json'), JSON.stringify(json));
   };
 
+  const gate = { weights: Buffer.from(new Float32Array(4).buffer).toString('base64'), bias: 0, least: 0.5 };
+  const calibration = { step: 0, agreement: 0.9, thresholds: { '1:norm': 0.5 }, gates: {} };
+  const withGate = (change: object): object => ({ ...calibration, gates: { '1:norm': { ...gate, ...change } } });
+
+  it('reads a calibration with its gates', () => {
+    createCheckpoint(at(), start).close();
+    edit((json) => Object.assign(json, { calibration: withGate({}) }));
+    const opened = openCheckpoint(at(), base);
+    expect(opened.calibration).toEqual(withGate({}));
+    opened.close();
+  });
+
+  it('says that it wants the folder where the file is named', () => {
+    createCheckpoint(at(), start).close();
+    expect(() => openCheckpoint(at('exits.json'), base)).toThrow(
+      withFields({
+        code: 'not-found',
+        message: `${at('exits.json')} is a file, not a folder of exits.`,
+        wayOut: `Name the folder that tune wrote: ${at()}.`,
+      }),
+    );
+  });
+
   it('refuses another base model by name and hash', () => {
     createCheckpoint(at(), start).close();
     const other = { ...base, name: 'other', sha256: 'b'.repeat(64) };
@@ -236,6 +259,15 @@ describe('openCheckpoint', () => {
     ['an unknown architecture', (json) => ((json['exits'] as { architecture: string }[])[0]!.architecture = 'attic')],
     ['a base without a hash', (json) => ((json['base'] as { sha256: string }).sha256 = 'x')],
     ['parameters of an exit it does not list', (json) => (json['exits'] as unknown[]).pop()],
+    ['an exit twice', (json) => (json['exits'] as unknown[]).push((json['exits'] as unknown[])[0])],
+    ['a threshold below 0', (json) => (json['calibration'] = { ...calibration, thresholds: { '1:norm': -5 } })],
+    ['a threshold above 1', (json) => (json['calibration'] = { ...calibration, thresholds: { '1:norm': 1.5 } })],
+    ['an agreement above 1', (json) => (json['calibration'] = { ...calibration, agreement: 2 })],
+    ['a gate of 7 bytes', (json) => (json['calibration'] = withGate({ weights: 'AAAAAAAAAA==' }))],
+    ['a gate of no bytes', (json) => (json['calibration'] = withGate({ weights: '' }))],
+    ['a gate that is not finite', (json) => (json['calibration'] = withGate({ weights: 'AADAfw==' }))],
+    ['a gate without a bias', (json) => (json['calibration'] = withGate({ bias: null }))],
+    ['a gate that never opens', (json) => (json['calibration'] = withGate({ least: 7 }))],
     ['something else', (json) => delete json['format']],
   ])('names the file that has %s', (_, change) => {
     createCheckpoint(at(), start).close();
