@@ -1,13 +1,13 @@
 /** What stages and readings cost on this machine, measured by running them. */
 import { openKvCache } from './kv-cache.ts';
-import type { StagedModel } from '../runtime/staged-model.ts';
+import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
 
 export interface MeasuredCosts {
   /** Milliseconds of each stage for one token, after `context` tokens. */
   readonly stages: number[];
   /** Of each stage for one more token in the same pass. */
   readonly deferred: number[];
-  /** Of reading each exit, the final one last. */
+  /** Of reading each exit, its branch included; the final one last. */
   readonly readings: number[];
 }
 
@@ -24,19 +24,17 @@ export async function measureCosts(
     samples.set(key, [...(samples.get(key) ?? []), milliseconds]);
   });
   const ids = (count: number): number[] => Array.from({ length: count }, (_, i) => (7 * i) % model.spec.vocabulary);
+  const trunk = trunkLength(model);
   const context = Math.min(options.context, model.spec.contextLength - 3);
   cache.enter(0, ids(context));
-  await cache.advance(model.stages.length, [0]);
+  await cache.advance(trunk, [0]);
   // The first passes of each size set up buffers.
   for (let round = -3; round < options.rounds; round++) {
     isMeasuring = round >= 0;
     for (const tokens of [1, 2]) {
       cache.enter(0, ids(tokens));
-      await cache.advance(model.stages.length, [0]);
-      for (const k of tokens === 1 ? model.exits.keys() : []) {
-        if (model.exits[k]!.slots.length === 0) await cache.read(k, [0], [1], { logits: false });
-        else await timeOwn(k);
-      }
+      await cache.advance(trunk, [0]);
+      for (const k of tokens === 1 ? model.exits.keys() : []) await cache.read(k, [0], [1], { logits: false });
       cache.truncate(0, context);
     }
   }
@@ -44,16 +42,13 @@ export async function measureCosts(
     const sorted = (samples.get(`${stage}/${tokens}`) ?? [0]).sort((a, b) => a - b);
     return sorted[Math.floor(sorted.length / 2)]!;
   };
+  cache.dispose();
   return {
-    stages: model.stages.map((_, s) => median(s, 1)),
-    deferred: model.stages.map((_, s) => Math.max(0, median(s, 2) - median(s, 1))),
-    readings: model.exits.map((_, k) => median(-1 - k, 1)),
+    stages: model.stages.slice(0, trunk).map((_, s) => median(s, 1)),
+    deferred: model.stages.slice(0, trunk).map((_, s) => Math.max(0, median(s, 2) - median(s, 1))),
+    readings: model.exits.map((exit, k) => {
+      const branch = branchOf(exit);
+      return median(-1 - k, 1) + (branch === null ? 0 : median(branch, 1));
+    }),
   };
-
-  /** An exit with an attention of its own takes in all that waits; only its last token's pass is a reading. */
-  async function timeOwn(k: number): Promise<void> {
-    const started = performance.now();
-    await cache.read(k, [0], [1], { logits: false });
-    if (isMeasuring) samples.set(`${-1 - k}/1`, [...(samples.get(`${-1 - k}/1`) ?? []), performance.now() - started]);
-  }
 }

@@ -51,12 +51,27 @@ export async function* decode(
   request: DecodeRequest,
   memory: DecodeMemory = newMemory(model),
 ): AsyncGenerator<DecodeEvent> {
+  checkPrompts(model, request.prompts);
+  const started = performance.now();
+  const cache = enterPrompts(model, request.prompts, memory);
+  try {
+    yield* write(model, request, memory, cache, started);
+  } finally {
+    // Where nobody listens to the end, too.
+    if (memory.text?.cache !== cache) cache.dispose();
+  }
+}
+
+async function* write(
+  model: StagedModel,
+  request: DecodeRequest,
+  memory: DecodeMemory,
+  cache: KvCache,
+  started: number,
+): AsyncGenerator<DecodeEvent> {
   const { prompts } = request;
-  checkPrompts(model, prompts);
   const { pace } = memory;
   let sequences = prompts.map((prompt, i) => newSequence(i, prompt, request));
-  const started = performance.now();
-  const cache = enterPrompts(model, prompts, memory);
   const isAlone = prompts.length === 1;
   const text = isAlone ? [...prompts[0]!] : [];
   let blocks: readonly Block[] = prompts.map(() => ({ drafts: [] }));
@@ -117,6 +132,7 @@ function enterPrompts(model: StagedModel, prompts: readonly (readonly number[])[
     known.cache.enter(0, prompt.slice(common));
     return known.cache;
   }
+  known?.cache.dispose();
   const cache = openKvCache(model, prompts.length, (...pass) => memory.pace.measured(...pass));
   for (const [row, prompt] of prompts.entries()) cache.enter(row, prompt);
   return cache;

@@ -2,7 +2,7 @@
  * Drafts: what the text itself suggests, else, for a lossless decoding, what an exit says when it runs ahead of the stages
  * behind it. How many is a matter of cost: their chances to be right against their places in the pass.
  */
-import type { StagedModel } from '../runtime/staged-model.ts';
+import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
 import type { Block, Draft, DraftOptions } from './block.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
@@ -89,7 +89,7 @@ export function worthwhile(
 /** Expected milliseconds of deciding so many tokens in one pass. */
 function blockCost(model: StagedModel, pace: Pace, asked: (exit: string) => boolean, tokens: number): number {
   const readings = model.exits.map(({ spec, id }, k) => (spec === null || asked(id) ? pace.reading(k, tokens) : 0));
-  return readings.reduce((sum, one) => sum + one, pace.stages(0, model.stages.length, tokens));
+  return readings.reduce((sum, one) => sum + one, pace.stages(0, trunkLength(model), tokens));
 }
 
 /** Runs the stages below the exit that promises most, token after token, while it is likely to be right. For one row. */
@@ -124,7 +124,7 @@ function gainOf(model: StagedModel, pace: Pace, k: number, n: number, chance: nu
   const final = model.exits.length - 1;
   const after = model.exits[k]!.stages;
   const verifying = (tokens: number): number =>
-    pace.stages(after, model.stages.length, tokens) + pace.reading(final, tokens);
+    pace.stages(after, trunkLength(model), tokens) + pace.reading(final, tokens);
   const spent = pace.stages(0, after, 1) + pace.reading(k, 1) + verifying(n + 1) - verifying(n);
   return pace.gain(chance, saved, spent);
 }
@@ -134,7 +134,7 @@ function bestDrafter(model: StagedModel, pace: Pace, options: DraftOptions, save
   let best: number | null = null;
   let bestGain = 0;
   for (const [k, exit] of model.exits.entries()) {
-    if (exit.spec === null || exit.slots.length > 0 || !options.exits(exit.id)) continue;
+    if (exit.spec === null || branchOf(exit) !== null || !options.exits(exit.id)) continue;
     const gain = gainOf(model, pace, k, 1, pace.acceptance(`${exit.id}/${confidenceBin(1)}`), saved);
     if (gain > bestGain) [best, bestGain] = [k, gain];
   }

@@ -2,14 +2,14 @@
  * What things cost on this machine and how often drafts are right, learned while decoding. Decides how many tokens are
  * worth drafting: only speed depends on it, never the text.
  */
-import type { StagedModel } from '../runtime/staged-model.ts';
+import { branchOf, type StagedModel } from '../runtime/staged-model.ts';
 
 export interface Pace {
   /** A pass of a stage (or, as stage −1 − k, a reading of exit k) over so many tokens took so long. */
   measured(stage: number, tokens: number, milliseconds: number): void;
   /** Expected milliseconds of stages `[from, to)` over `tokens` tokens in one pass. */
   stages(from: number, to: number, tokens: number): number;
-  /** Expected milliseconds of reading exit k for `tokens` tokens. */
+  /** Expected milliseconds of reading exit k for `tokens` tokens, its branch included. */
   reading(k: number, tokens: number): number;
   /** So many tokens were decided, their drafts made and verified, in so many milliseconds. */
   decided(tokens: number, milliseconds: number): void;
@@ -37,6 +37,7 @@ const stall = 4;
 export function newPace(model: StagedModel): Pace {
   const rates = new Map<string, number>();
   const layersOf = model.stages.map(({ from, to }) => Math.max(0.5, to.layer - from.layer));
+  const branches = model.exits.map(branchOf);
   let tokenTime: number | null = null;
   /** Milliseconds a layer, so that nothing measured yet is at least in proportion. */
   let perLayer = 1;
@@ -56,7 +57,10 @@ export function newPace(model: StagedModel): Pace {
       for (let s = from; s < to; s++) total += cost(s, tokens);
       return total;
     },
-    reading: (k, tokens) => cost(-1 - k, tokens),
+    reading(k, tokens) {
+      const branch = branches[k] ?? null;
+      return cost(-1 - k, tokens) + (branch === null ? 0 : cost(branch, tokens));
+    },
     decided(tokens, milliseconds) {
       const each = milliseconds / tokens;
       // Tokens of one pass come together: each weighs.

@@ -1,5 +1,5 @@
 /**
- * Models on a device that may fail while it runs. Every call of a model is complete in itself (its cache is the caller's), so
+ * Models on a device that may fail while it runs. Every call of a model is complete in itself (its past is handed to it), so
  * the call that failed is made again on the CPU and nothing is lost. A device that the user named is not replaced.
  */
 import { UserError, userError } from '../../protocol/errors.ts';
@@ -11,11 +11,13 @@ import type { Device } from './devices.ts';
 import {
   openExitScorer,
   openFeatureModel,
-  openStagedModel,
+  openPassModel,
   type ExitScorer,
   type ExitSet,
   type RuntimeOptions,
 } from '../runtime/open.ts';
+import { withHeldSlots } from '../runtime/held-slots.ts';
+import type { PassModel } from '../runtime/pass-model.ts';
 import type { FeatureModel, StagedModel } from '../runtime/staged-model.ts';
 
 /** Where the models of a job run; they change to the CPU together. */
@@ -36,10 +38,10 @@ export async function placeStagedModel(
   exits: ExitSet,
   options: Options = {},
 ): Promise<StagedModel> {
-  const open = (provider: Provider): Promise<StagedModel> => openStagedModel(model, exits, { ...options, provider });
+  const open = (provider: Provider): Promise<PassModel> => openPassModel(model, exits, { ...options, provider });
   const placed = await place(placement, open);
   const { spec, stages, exits: points } = placed.first;
-  return {
+  return withHeldSlots({
     spec,
     stages,
     exits: points,
@@ -47,7 +49,7 @@ export async function placeStagedModel(
     runStage: (...call) => placed.run((m) => m.runStage(...call)),
     readExit: (...call) => placed.run((m) => m.readExit(...call)),
     dispose: placed.dispose,
-  };
+  });
 }
 
 /** As `openFeatureModel`, on a placement. @throws UserError `device` where a named device fails. */

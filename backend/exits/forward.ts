@@ -7,23 +7,34 @@ import type { Ops } from '../model/ops.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { exitCut, exitPath, type ExitSpec } from './spec.ts';
 
+/** Whether an exit has a layer of its own behind its cut: a branch of the stream, with keys and values of its own. */
+export const hasBranch = (exit: ExitSpec): boolean => exit.architecture === 'layer';
+
+/** The value at the cut of an exit with a branch → the stream behind its layer `[batch, tokens, hidden]`. */
+export function exitBranch<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T {
+  const path = exitPath(exit);
+  const { stream } = openCut(ops, spec, exitCut(exit), value);
+  // A copy of the model's last layer: it keeps that layer's rotation and window.
+  return settle(ops, decoderLayer(ops, spec, spec.layers.at(-1)!, stream, `${path}.layer`, path));
+}
+
 /** The value at the exit's cut → the state `[batch, tokens, hidden]` that the exit's head reads. */
-export function exitState<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T {
+export const exitState = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
+  stateBehind(ops, spec, exit, hasBranch(exit) ? exitBranch(ops, spec, exit, value) : value);
+
+/** As `exitState`, from the stream behind the exit's branch where it has one. */
+function stateBehind<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T {
   const path = exitPath(exit);
   const { stream, input } = openCut(ops, spec, exitCut(exit), value);
   switch (exit.architecture) {
     case 'embedding':
       return stream.x;
     case 'norm':
+    case 'layer':
       return ops.norm(stream.x, `${path}.norm`, spec.norm);
     case 'mlp': {
       const branch = mlpHalf(ops, spec, stream, input, layerPath(exit.layer), `${path}.mlp`);
       return ops.norm(settle(ops, branch), `${path}.norm`, spec.norm);
-    }
-    case 'layer': {
-      // A copy of the model's last layer: it keeps that layer's rotation and window.
-      const block = decoderLayer(ops, spec, spec.layers.at(-1)!, stream, `${path}.layer`, path);
-      return ops.norm(settle(ops, block), `${path}.norm`, spec.norm);
     }
     case 'lens':
       return ops.linear(ops.norm(stream.x, `${path}.norm`, spec.norm), `${path}.translator`);
@@ -37,3 +48,7 @@ export const headPath = (exit: ExitSpec): string =>
 /** The exit's logits `[batch, tokens, classes]`. */
 export const exitLogits = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
   capLogits(ops, spec, ops.linear(exitState(ops, spec, exit, value), headPath(exit)));
+
+/** The same, from the stream behind the exit's branch where it has one. */
+export const logitsBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
+  capLogits(ops, spec, ops.linear(stateBehind(ops, spec, exit, value), headPath(exit)));

@@ -10,11 +10,8 @@ import type { Readout } from './staged-model.ts';
 type Values = Readonly<Record<string, Value>>;
 
 export interface ExitReader {
-  /** Slots of its own (a `layer` exit), else empty. */
-  readonly slots: readonly string[];
-  readonly inputs: readonly string[];
   /** Readouts of each position, and on demand whole rows of logits `[positions, vocabulary]` (−∞ outside a shortlist). */
-  read(feeds: Values, logits: boolean): Promise<{ readouts: Readout[]; logits: Float32Array | null; results: Values }>;
+  read(feeds: Values, logits: boolean): Promise<{ readouts: Readout[]; logits: Float32Array | null }>;
   dispose(): Promise<void>;
 }
 
@@ -29,21 +26,17 @@ export async function openExitReader(
   target: GraphTarget,
   options: SessionOptions,
 ): Promise<ExitReader> {
-  const open = (graphTarget: GraphTarget): { slots: readonly string[]; session: Promise<Session> } => {
-    const { graph, slots } = readoutGraph(spec, parameters, exit, graphTarget);
-    return { slots, session: openSession(graph, { ...options, spins: true }) };
-  };
+  const open = (graphTarget: GraphTarget): Promise<Session> =>
+    openSession(readoutGraph(spec, parameters, exit, graphTarget), { ...options, spins: true });
   const screens =
     exit === null && target.arithmetic === 'int8' && target.provider === 'cpu' && canScreen(parameters, finalHead);
-  const { slots, session: opening } = open(screens ? { ...target, screened: finalHead } : target);
+  const opening = open(screens ? { ...target, screened: finalHead } : target);
   const session = await opening;
   let whole = screens ? null : opening;
   const toToken = tokensOf(exit);
   return {
-    slots,
-    inputs: session.inputs,
     async read(feeds, logits) {
-      const reading = logits ? await (whole ??= open(target).session) : session;
+      const reading = logits ? await (whole ??= open(target)) : session;
       const results = await reading.run(
         feeds,
         reading.outputs.filter((name) => logits || name !== 'logits'),
@@ -51,7 +44,6 @@ export async function openExitReader(
       return {
         readouts: toReadouts(results, toToken),
         logits: logits ? toVocabulary(results['logits']!.data as Float32Array, toToken, spec.vocabulary) : null,
-        results,
       };
     },
     async dispose() {

@@ -1,4 +1,5 @@
 /** Opens staged models and feature models: graphs out of a model's parameters, one session each. */
+import { hasBranch } from '../exits/forward.ts';
 import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
 import { groupQueries } from '../onnx/grouped-queries.ts';
 import { operatorsOf } from '../onnx/operators.ts';
@@ -7,11 +8,13 @@ import { overlayParameters, type HeldParameter } from '../model/overlay.ts';
 import type { Model } from '../model/open.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { compareCuts, cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
+import { withHeldSlots } from './held-slots.ts';
+import type { NewRows, Pass, PassModel, PastRows } from './pass-model.ts';
 import { attentionMask, newPlaces, ropesOf, rotationTable } from './positions.ts';
 import { openExitReader, ranked, tokensOf, type ExitReader } from './exit-reader.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
-import { featureGraph, queryBlocks, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
-import type { ExitPoint, FeatureModel, NewRows, Pass, PastRows, StagedModel } from './staged-model.ts';
+import { branchGraph, featureGraph, queryBlocks, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
+import type { ExitPoint, FeatureModel, StagedModel, StageSpec } from './staged-model.ts';
 
 export interface RuntimeOptions extends SessionOptions {
   /** See `GraphOptions`; default `float32`, the exact one. */
@@ -38,60 +41,60 @@ export async function openStagedModel(
   exits: ExitSet = noExits,
   options: RuntimeOptions = {},
 ): Promise<StagedModel> {
+  return withHeldSlots(await openPassModel(model, exits, options));
+}
+
+/** The same, with its past in the caller's hands. */
+export async function openPassModel(
+  model: Model,
+  exits: ExitSet = noExits,
+  options: RuntimeOptions = {},
+): Promise<PassModel> {
   const { spec } = model;
   const all = overlayParameters(model.parameters, exits.parameters);
   const { parameters, group } = groupsQueries(options) ? groupQueries(spec, all) : { parameters: all, group: 1 };
   const target = { ...graphTarget(options), queryGroup: group };
   const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
-  const cuts = distinctCuts([...ordered.map(exitCut), finalCut(spec)]);
+  const { stages, points } = stageTree(spec, ordered);
 
-  const stages: { from: Cut; to: Cut; slots: readonly string[]; session: Session }[] = [];
-  for (const [i, to] of cuts.entries()) {
-    const from = cuts[i - 1] ?? inputCut;
-    const { graph, slots } = stageGraph(spec, parameters, from, to, target);
-    stages.push({ from, to, slots, session: await openSession(graph, { ...options, spins: true }) });
+  const sessions: { slots: readonly string[]; session: Session }[] = [];
+  for (const { from, to, exit } of stages) {
+    const { graph, slots } = exit
+      ? branchGraph(spec, parameters, exit, target)
+      : stageGraph(spec, parameters, from, to, target);
+    sessions.push({ slots, session: await openSession(graph, { ...options, spins: true }) });
   }
-  const readouts: { point: ExitPoint; reader: ExitReader; cut: Cut }[] = [];
-  for (const exit of [...ordered, null]) {
-    const cut = exit ? exitCut(exit) : finalCut(spec);
-    const reader = await openExitReader(spec, parameters, exit, target, options);
-    const point: ExitPoint = {
-      id: exit ? exitId(exit) : 'final',
-      layer: exit?.layer ?? spec.layers.length,
-      stages: cuts.findIndex((c) => compareCuts(c, cut) === 0) + 1,
-      spec: exit,
-      slots: reader.slots,
-    };
-    readouts.push({ point, reader, cut });
-  }
+  const readers: ExitReader[] = [];
+  for (const { spec: exit } of points) readers.push(await openExitReader(spec, parameters, exit, target, options));
   const positions = positionFeeds(spec, group);
 
   return {
     spec,
-    stages: stages.map(({ from, to, slots }) => ({ from, to, width: cutWidth(spec, from), slots })),
-    exits: readouts.map(({ point }) => point),
+    stages: stages.map(({ parent, from, to }, s) => ({
+      parent,
+      from,
+      to,
+      width: cutWidth(spec, from),
+      slots: sessions[s]!.slots,
+    })),
+    exits: points,
     embed: (ids, at) => embed(spec, model.parameters, ids, at),
     async runStage(s, hidden, pass, past) {
-      const { session, slots, from } = stages[s]!;
+      const { session, slots } = sessions[s]!;
       const feeds = {
-        ...streamFeed(hidden, pass, cutWidth(spec, from)),
+        ...streamFeed(hidden, pass, cutWidth(spec, stages[s]!.from)),
         ...positions(pass, slots, past, session.inputs),
       };
       const results = await session.run(feeds);
       return { hidden: results['hidden']!.data as Float32Array, rows: newRows(results, slots) };
     },
-    async readExit(k, hidden, pass, past, { logits = false } = {}) {
-      const { reader, cut } = readouts[k]!;
-      const feeds = {
-        ...streamFeed(hidden, pass, cutWidth(spec, cut)),
-        ...positions(pass, reader.slots, past, reader.inputs),
-      };
-      const { results, ...said } = await reader.read(feeds, logits);
-      return { ...said, rows: newRows(results, reader.slots) };
+    async readExit(k, hidden, count, { logits = false } = {}) {
+      const width = cutWidth(spec, stages[points[k]!.reads]!.to);
+      return readers[k]!.read({ stream: { data: hidden, shape: [count, 1, width] } }, logits);
     },
     async dispose() {
-      for (const { session } of stages) await session.dispose();
-      for (const { reader } of readouts) await reader.dispose();
+      for (const { session } of sessions) await session.dispose();
+      for (const reader of readers) await reader.dispose();
     },
   };
 }
@@ -212,6 +215,36 @@ const fromStart = (batch: number, tokens: number): Pass => ({
   counts: Array.from({ length: batch }, () => tokens),
   starts: Array.from({ length: batch }, () => 0),
 });
+
+/** A stage of a model with exits: of its trunk, or the branch of an exit. */
+interface TreeStage extends Pick<StageSpec, 'parent' | 'from' | 'to'> {
+  readonly exit: ExitSpec | null;
+}
+
+/** A model's trunk cut at its exits (in the order of the stream), the branches behind it, and what each exit reads. */
+export function stageTree(spec: ModelSpec, exits: readonly ExitSpec[]): { stages: TreeStage[]; points: ExitPoint[] } {
+  const cuts = distinctCuts([...exits.map(exitCut), finalCut(spec)]);
+  const stages = cuts.map((to, s): TreeStage => ({
+    parent: s === 0 ? null : s - 1,
+    from: cuts[s - 1] ?? inputCut,
+    to,
+    exit: null,
+  }));
+  const points = [...exits, null].map((exit): ExitPoint => {
+    const cut = exit ? exitCut(exit) : finalCut(spec);
+    const last = cuts.findIndex((c) => compareCuts(c, cut) === 0);
+    const branches = exit !== null && hasBranch(exit);
+    if (branches) stages.push({ parent: last, from: cut, to: cut, exit });
+    return {
+      id: exit ? exitId(exit) : 'final',
+      layer: exit?.layer ?? spec.layers.length,
+      stages: last + 1,
+      reads: branches ? stages.length - 1 : last,
+      spec: exit,
+    };
+  });
+  return { stages, points };
+}
 
 function distinctCuts(cuts: readonly Cut[]): Cut[] {
   const sorted = [...cuts].sort(compareCuts);

@@ -1,7 +1,7 @@
 /** What a graph is told of positions: rotation angles and attention masks, built in JavaScript for each pass. */
 import type { ModelSpec, RopeSpec } from '../model/spec.ts';
 import type { Value } from '../onnx/session.ts';
-import type { Pass } from './staged-model.ts';
+import type { Pass } from './pass-model.ts';
 
 /** Cosines and sines of one rotation, tabulated as positions are met. */
 export interface RotationTable {

@@ -1,5 +1,5 @@
 /** The graphs of a staged model: a stage between two cuts, a readout of an exit, the backbone as a source of features. */
-import { exitLogits } from '../exits/forward.ts';
+import { exitBranch, exitLogits, logitsBehind } from '../exits/forward.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { GraphBuilder, type BuiltGraph } from '../onnx/builder.ts';
 import { operatorsOf } from '../onnx/operators.ts';
@@ -35,6 +35,20 @@ export function stageGraph(
   return { graph: builder.build(), slots: ops.slots };
 }
 
+/** The layer that an exit has of its own, with a cache: `stream` at its cut → `hidden` behind it. */
+export function branchGraph(
+  spec: ModelSpec,
+  parameters: Parameters,
+  exit: ExitSpec,
+  target: GraphTarget,
+): SlottedGraph {
+  const builder = new GraphBuilder();
+  const ops = graphOps(builder, parameters, { ...target, past: true });
+  const x = builder.input('stream', 'float32', ['batch', 'tokens', cutWidth(spec, exitCut(exit))]);
+  builder.output(exitBranch(ops, spec, exit, x), 'hidden', 'float32', ['batch', 'tokens', spec.hidden]);
+  return { graph: builder.build(), slots: ops.slots };
+}
+
 /** Blocks of queries of a full sequence: with four, 5/8 of the products of attention are left. */
 export const queryBlocks = 4;
 
@@ -58,7 +72,7 @@ export function featureGraph(
 }
 
 /**
- * What an exit (null: the final one) says of each position: `classes` and `probabilities` of the top `candidateCount`
+ * What an exit (null: the final one) says of each position of the stream that it reads (behind its branch, where it has one): `classes` and `probabilities` of the top `candidateCount`
  * `[batch, tokens, k]`, `entropy` `[batch, tokens, 1]`, `logits` `[batch, tokens, classes]`. Ranked by logit, so that two
  * probabilities that round to one do not change the order.
  */
@@ -67,9 +81,9 @@ export function readoutGraph(
   parameters: Parameters,
   exit: ExitSpec | null,
   target: GraphTarget,
-): SlottedGraph {
+): BuiltGraph {
   const builder = new GraphBuilder();
-  const { logits, slots, classes } = logitsOf(builder, spec, parameters, exit, { ...target, past: true });
+  const { logits, classes } = logitsOf(builder, spec, parameters, exit, { ...target, past: true }, logitsBehind);
   const k = Math.min(candidateCount, classes);
   const [top, ids] = builder.nodeOf('TopK', [logits, builder.ints([k])], 2, { axis: -1 }) as [string, string];
   const probabilities = builder.node('Softmax', [logits], { axis: -1 });
@@ -85,7 +99,7 @@ export function readoutGraph(
   builder.output(best, 'probabilities', 'float32', ['batch', 'tokens', k]);
   builder.output(builder.node('Sub', [logSum, expected]), 'entropy', 'float32', ['batch', 'tokens', 1]);
   builder.output(logits, 'logits', 'float32', ['batch', 'tokens', classes]);
-  return { graph: builder.build(), slots };
+  return builder.build();
 }
 
 /**
@@ -99,7 +113,7 @@ export function scoringGraph(
   target: GraphTarget,
 ): BuiltGraph {
   const builder = new GraphBuilder();
-  const { logits, classes } = logitsOf(builder, spec, parameters, exit, { ...target, past: false });
+  const { logits, classes } = logitsOf(builder, spec, parameters, exit, { ...target, past: false }, exitLogits);
   const k = Math.min(candidateCount, classes);
   const targets = builder.input('targets', 'int64', ['batch', 'tokens', 1]);
   const logProbabilities = logSoftmax(builder, logits, target);
@@ -126,11 +140,12 @@ function logitsOf(
   parameters: Parameters,
   exit: ExitSpec | null,
   options: GraphOptions,
-): { logits: string; slots: readonly string[]; classes: number } {
+  logitsFrom: typeof exitLogits,
+): { logits: string; classes: number } {
   const ops = graphOps(builder, parameters, options);
   const cut = exit ? exitCut(exit) : finalCut(spec);
   const x = builder.input('stream', 'float32', ['batch', 'tokens', cutWidth(spec, cut)]);
-  const logits = exit ? exitLogits(ops, spec, exit, x) : finalLogits(ops, spec, x);
+  const logits = exit ? logitsFrom(ops, spec, exit, x) : finalLogits(ops, spec, x);
   const classes = exit?.head.kind === 'shortlist' ? exit.head.tokens.length + 1 : spec.vocabulary;
-  return { logits, slots: ops.slots, classes };
+  return { logits, classes };
 }

@@ -1,34 +1,9 @@
 /**
- * A model with exits as everything above runtime/ sees it: stages between cuts and readouts of exits. Small enough to be
- * faked in a test. All calls are synchronous inside ONNX Runtime and belong on a worker's thread.
+ * A model with exits as everything above runtime/ sees it: stages between cuts, readouts of exits, and slots that hold what
+ * its sequences have computed, where the model computes. Small enough to be faked in a test. Calls block and belong on a worker's thread.
  */
 import type { ExitSpec } from '../exits/spec.ts';
 import type { Cut, ModelSpec } from '../model/spec.ts';
-
-/** Rows of a batch in one pass; row r has `counts[r]` new tokens, padded to `tokens`. */
-export interface Pass {
-  readonly batch: number;
-  readonly tokens: number;
-  readonly counts: readonly number[];
-  /** Absolute position of the first new token of each row; also how many keys of its past are valid. */
-  readonly starts: readonly number[];
-}
-
-/** New keys and values of one attention: `[batch, tokens, kvHeads · headDimensions]` each. */
-export interface NewRows {
-  readonly key: Float32Array;
-  readonly value: Float32Array;
-}
-
-/**
- * Past keys and values per slot: `[batch, capacity, kvHeads · headDimensions]`, time-major, each row's from its beginning. Capacity
- * has room for the new tokens of the pass, padding included: it is at least every row's start and `tokens`.
- */
-export interface PastRows {
-  readonly capacity: number;
-  readonly key: Float32Array;
-  readonly value: Float32Array;
-}
 
 /** What an exit says of one position. `token` is −1 where the defer class won. */
 export interface Readout {
@@ -42,12 +17,25 @@ export interface Readout {
   readonly candidates: readonly { readonly id: number; readonly probability: number }[];
 }
 
+export interface RowReadout {
+  /** One a token. */
+  readonly readouts: readonly Readout[];
+  /** `[tokens, vocabulary]`, −∞ outside a shortlist; where asked for. */
+  readonly logits: Float32Array | null;
+}
+
+/**
+ * The layers between two cuts. Stages form a tree: the trunk, one behind the other, then the branches, which are the layers
+ * that exits have of their own.
+ */
 export interface StageSpec {
+  /** The stage whose stream it reads; null for the embedding. */
+  readonly parent: number | null;
   readonly from: Cut;
   readonly to: Cut;
   /** Width of the stream it reads. */
   readonly width: number;
-  /** Cache slots in the stage, in order. */
+  /** Of its attentions, in order. */
   readonly slots: readonly string[];
 }
 
@@ -55,11 +43,46 @@ export interface StageSpec {
 export interface ExitPoint {
   readonly id: string;
   readonly layer: number;
-  /** How many stages must have run before it can be read. */
+  /** How many stages of the trunk must have run before it can be read. */
   readonly stages: number;
+  /** The stage whose stream it reads: the last of those, or a branch behind it. */
+  readonly reads: number;
   readonly spec: ExitSpec | null;
-  /** Slots of its own (a `layer` exit), else empty. */
-  readonly slots: readonly string[];
+}
+
+/**
+ * Keys, values and the stream behind every stage for some sequences, a row each. The one invariant, for every row and stage:
+ * what it has run never exceeds what its parent has. A token that left early has nothing behind its exit's stage, and
+ * goes through the stages behind together with the next that goes deeper: nothing is computed twice, nothing is approximated.
+ */
+export interface Slots {
+  readonly rows: number;
+  /** Tokens of a row that have entered the model. */
+  entered(row: number): number;
+  /** Tokens of a row that a stage has run. */
+  filled(stage: number, row: number): number;
+  /** Tokens of a row that wait for a stage: those that its parent has run and it has not. */
+  waiting(stage: number, row: number): number;
+  /** New tokens of a row, behind those that are there. */
+  enter(row: number, ids: ArrayLike<number>): void;
+  /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. */
+  run(stage: number, counts: readonly number[]): Promise<void>;
+  /** What exit k says of the last `counts[i]` tokens that its stage has run in row `rows[i]`. */
+  read(
+    k: number,
+    rows: readonly number[],
+    counts: readonly number[],
+    options: { readonly logits: boolean },
+  ): Promise<RowReadout[]>;
+  /** The stream behind a stage at one position; valid until the slots change. */
+  state(stage: number, row: number, position: number): Float32Array;
+  /** Forgets every token of a row from `position` on. */
+  truncate(row: number, position: number): void;
+  /** Keeps only these rows, in this order. */
+  keep(rows: readonly number[]): void;
+  /** Keys and values of an attention: `[filled, kvHeads · headDimensions]` each. For tests and measurements. */
+  filledRows(slot: string, row: number): { key: Float32Array; value: Float32Array };
+  dispose(): void;
 }
 
 export interface StagedModel {
@@ -67,29 +90,15 @@ export interface StagedModel {
   readonly stages: readonly StageSpec[];
   /** In the order of the stream; the final exit is last. */
   readonly exits: readonly ExitPoint[];
-  /** Token embeddings `[ids.length, hidden]`; `positions` only matter where they are learned. */
-  embed(ids: ArrayLike<number>, positions: ArrayLike<number>): Float32Array;
-  /** The stream after a stage `[batch, tokens, width]`, and the new keys and values of its slots. Without any past, it begins here. */
-  runStage(
-    stage: number,
-    hidden: Float32Array,
-    pass: Pass,
-    past: ReadonlyMap<string, PastRows>,
-  ): Promise<{ hidden: Float32Array; rows: Map<string, NewRows> }>;
-  /**
-   * What exit k says at each token `[batch · tokens]` of the stream at its cut. With `logits`, whole rows
-   * `[batch · tokens, vocabulary]` come too (−∞ outside a shortlist), and both are those of the whole head; without, the final
-   * head may be screened: the same token but for near ties, and probabilities that are near.
-   */
-  readExit(
-    k: number,
-    hidden: Float32Array,
-    pass: Pass,
-    past: ReadonlyMap<string, PastRows>,
-    options?: { logits?: boolean },
-  ): Promise<{ readouts: Readout[]; logits: Float32Array | null; rows: Map<string, NewRows> }>;
+  openSlots(rows: number): Slots;
   dispose(): Promise<void>;
 }
+
+/** How many stages the trunk has. */
+export const trunkLength = ({ exits }: Pick<StagedModel, 'exits'>): number => exits.at(-1)!.stages;
+
+/** The branch that an exit reads behind; null where it reads the trunk. */
+export const branchOf = ({ reads, stages }: ExitPoint): number | null => (reads >= stages ? reads : null);
 
 /** A frozen backbone that only yields its stream at some cuts: what tuning needs. */
 export interface FeatureModel {

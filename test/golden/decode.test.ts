@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { openModel } from '../../backend/model/open.ts';
 import { openStagedModel } from '../../backend/runtime/open.ts';
 import { bigModel, fixtures, readGolden } from '../support/golden.ts';
-import { decodeAll, idsOf, plainRequest } from '../support/decoding.ts';
+import { decodeAll, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
 
 describe.each(readdirSync(join(fixtures, 'tiny')))('family %s', (family) => {
   test('greedy tokens', async () => {
@@ -33,10 +33,8 @@ describe.skipIf(big === null)('SmolLM2-135M-Instruct Q4_1', () => {
     const staged = await openStagedModel(model);
     const all = Object.values(prompts);
     for (const { ids, top10, greedy32 } of all) {
-      const pass = { batch: 1, tokens: ids.length, counts: [ids.length], starts: [0] };
-      const { hidden } = await staged.runStage(0, staged.embed(ids, [...ids.keys()]), pass, new Map());
-      const { logits } = await staged.readExit(0, hidden, pass, new Map(), { logits: true });
-      const last = logits!.subarray((ids.length - 1) * model.spec.vocabulary);
+      const logits = await finalLogits(staged, ids);
+      const last = logits.subarray((ids.length - 1) * model.spec.vocabulary);
       for (const [id, value] of top10) expect(Math.abs(last[id]! - value)).toBeLessThan(1e-3);
       const { tokens } = await decodeAll(staged, plainRequest([ids], 32));
       expect(idsOf(tokens[0]!)).toEqual(greedy32);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openModel } from '../../backend/model/open.ts';
 import { openFeatureModel, openStagedModel } from '../../backend/runtime/open.ts';
+import { finalLogits } from '../support/decoding.ts';
 import { fixtures, maxDifference, readGolden } from '../support/golden.ts';
 
 interface FamilyGolden {
@@ -26,13 +27,10 @@ test('all golden models are there', () => {
 async function fullLogits(path: string, ids: number[]): Promise<Float32Array> {
   const model = openModel(path);
   const staged = await openStagedModel(model);
-  const pass = { batch: 1, tokens: ids.length, counts: [ids.length], starts: [0] };
-  const embedded = staged.embed(ids, [...ids.keys()]);
-  const { hidden } = await staged.runStage(0, embedded, pass, new Map());
-  const { logits } = await staged.readExit(0, hidden, pass, new Map(), { logits: true });
+  const logits = await finalLogits(staged, ids);
   await staged.dispose();
   model.close();
-  return logits!;
+  return logits;
 }
 
 describe.each(families)('family %s', (family) => {

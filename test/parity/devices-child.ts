@@ -15,7 +15,7 @@ import { noExits, openExitScorer, openFeatureModel, openStagedModel } from '../.
 import { featureGraph, readoutGraph, scoringGraph, stageGraph } from '../../backend/runtime/stage-graphs.ts';
 import { createEagerStep } from '../../backend/tuning/step.ts';
 import type { StepBatch } from '../../backend/features/features.ts';
-import { confidenceAt, decodeAll, plainRequest } from '../support/decoding.ts';
+import { confidenceAt, decodeAll, finalLogits, plainRequest } from '../support/decoding.ts';
 import { fixtures, maxDifference, readGolden } from '../support/golden.ts';
 import { copiedExits, tinyModel } from '../support/models.ts';
 
@@ -60,10 +60,7 @@ const questions: { [Name in keyof Answers]: (...words: string[]) => Promise<Answ
     for (const { path, golden } of goldenModels) {
       const { ids, logits: expected } = readGolden<{ ids: number[]; logits: number[][] }>(golden);
       const staged = await openStagedModel(openModel(join(fixtures, path)), noExits, webgpu);
-      const pass = { batch: 1, tokens: ids.length, counts: [ids.length], starts: [0] };
-      const { hidden } = await staged.runStage(0, staged.embed(ids, [...ids.keys()]), pass, new Map());
-      const { logits } = await staged.readExit(0, hidden, pass, new Map(), { logits: true });
-      worst[path] = maxDifference(logits!, expected.flat());
+      worst[path] = maxDifference(await finalLogits(staged, ids), expected.flat());
     }
     return worst;
   },
@@ -89,7 +86,7 @@ const questions: { [Name in keyof Answers]: (...words: string[]) => Promise<Answ
         await check(`${name} stage`, stageGraph(spec, parameters, inputCut, last, target).graph);
         await check(`${name} features`, featureGraph(spec, parameters, [last], target));
         await check(`${name} scoring`, scoringGraph(spec, parameters, null, target));
-        await check(`${name} readout`, readoutGraph(spec, parameters, null, target).graph);
+        await check(`${name} readout`, readoutGraph(spec, parameters, null, target));
       }
     }
     return refused;

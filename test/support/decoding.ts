@@ -1,7 +1,7 @@
 /** Shorthands over decode() for tests. */
 import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../backend/decoding/decode.ts';
 import { greedy } from '../../backend/decoding/sampler.ts';
-import type { StagedModel } from '../../backend/runtime/staged-model.ts';
+import { trunkLength, type StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { idCodec } from './models.ts';
 
@@ -53,3 +53,13 @@ export const eagerMemory = (model: StagedModel): DecodeMemory => {
   const memory = newMemory(model);
   return { ...memory, pace: { ...memory.pace, gain: (chance) => chance, acceptance: () => 1 } };
 };
+
+/** What the final exit says of every token `[ids.length, vocabulary]`, all in one pass. */
+export async function finalLogits(model: StagedModel, ids: readonly number[]): Promise<Float32Array> {
+  const slots = model.openSlots(1);
+  slots.enter(0, ids);
+  for (let stage = 0; stage < trunkLength(model); stage++) await slots.run(stage, [ids.length]);
+  const [said] = await slots.read(model.exits.length - 1, [0], [ids.length], { logits: true });
+  slots.dispose();
+  return said!.logits!;
+}

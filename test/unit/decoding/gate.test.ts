@@ -3,6 +3,7 @@ import { afterAll, expect, test } from 'vitest';
 import { chanceOf, fitGate, opens } from '../../../backend/decoding/gate.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
+import type { Slots, StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { confidenceAt, decodeAll, plainRequest } from '../../support/decoding.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
 
@@ -41,11 +42,16 @@ test('a closed gate keeps an exit from being read, an open one changes nothing',
   const weights = new Float32Array(model.spec.hidden);
   const gate = (least: number) => new Map([['2:norm', { weights, bias: 0, least }]]);
   let read = 0;
-  const counting = {
+  const counting: StagedModel = {
     ...staged,
-    readExit: (...call: Parameters<typeof staged.readExit>) => {
-      if (call[0] === 0) read++;
-      return staged.readExit(...call);
+    openSlots(rows) {
+      const slots = staged.openSlots(rows);
+      return Object.assign(Object.create(slots) as Slots, {
+        read: (...call: Parameters<Slots['read']>) => {
+          if (call[0] === 0) read++;
+          return slots.read(...call);
+        },
+      });
     },
   };
   const open = await decodeAll(counting, { ...request, gates: gate(0.5) });

@@ -4,7 +4,7 @@ import { worthwhile } from '../../../backend/decoding/draft.ts';
 import { newPace } from '../../../backend/decoding/pace.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 
-const model = { stages: [{ from: { layer: 0 }, to: { layer: 10 } }] } as unknown as StagedModel;
+const model = { stages: [{ from: { layer: 0 }, to: { layer: 10 } }], exits: [] } as unknown as StagedModel;
 const draftsOf = (chances: readonly number[]) =>
   chances.map((chance) => ({ draft: { token: 1, source: 'lookup', kind: 'lookup' }, chance }));
 

@@ -3,6 +3,7 @@ import { UserError } from '../../../protocol/errors.ts';
 import { place, placeStagedModel, placeOn, type Placement } from '../../../backend/devices/fallback.ts';
 import { noExits } from '../../../backend/runtime/open.ts';
 import type { Provider } from '../../../backend/onnx/operators.ts';
+import { finalLogits } from '../../support/decoding.ts';
 import { tinyModel } from '../../support/models.ts';
 
 /** Something that answers with its provider, until the GPU has been asked `calls` times. */
@@ -78,10 +79,9 @@ test('a model on a provider that is not there runs on the CPU from the start', a
     tinyModel(),
     noExits,
   );
-  const pass = { batch: 1, tokens: 2, counts: [2], starts: [0] };
-  const { hidden } = await staged.runStage(0, staged.embed([1, 2], [0, 1]), pass, new Map());
-  expect(hidden).toHaveLength(2 * staged.spec.hidden);
-  expect(hidden.every(Number.isFinite)).toBe(true);
+  const logits = await finalLogits(staged, [1, 2]);
+  expect(logits).toHaveLength(2 * staged.spec.vocabulary);
+  expect(logits.every(Number.isFinite)).toBe(true);
   expect(warnings).toHaveLength(1);
   await staged.dispose();
 });

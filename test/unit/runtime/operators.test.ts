@@ -37,7 +37,7 @@ test.each(families.flatMap((family) => providers.map((provider) => [family, prov
     }
     const { hidden } = await session.run(feeds);
 
-    const readout = await openSession(readoutGraph(spec, parameters, null, target).graph);
+    const readout = await openSession(readoutGraph(spec, parameters, null, target));
     const { logits } = await readout.run({ stream: hidden! });
     expect(maxDifference(logits!.data as Float32Array, golden.logits.flat())).toBeLessThan(1e-4);
 

@@ -1,0 +1,201 @@
+/**
+ * Slots in JavaScript's memory, over a model whose calls are complete in themselves: keys and values are time-major, and the
+ * stream behind every stage has a row a position. Knows no graph and no device.
+ */
+import { cutWidth } from '../model/spec.ts';
+import type { NewRows, Pass, PassModel, PastRows } from './pass-model.ts';
+import { advance, keep, newProgress, truncate, waiting } from './progress.ts';
+import type { RowReadout, Slots, StagedModel } from './staged-model.ts';
+
+/** In a batch, capacity grows by this many positions, since a batch's rows end with as much padding. */
+const capacityStep = 64;
+
+/** What the attentions of one stage keep: `[rows, capacity, width]` each. */
+interface Store {
+  readonly slots: readonly string[];
+  capacity: number;
+  readonly keys: Map<string, Float32Array>;
+  readonly values: Map<string, Float32Array>;
+}
+
+/** The stream of one row `[positions, width]`, with room behind. */
+interface Stream {
+  readonly width: number;
+  buffer: Float32Array;
+}
+
+/** The model with slots of its own. */
+export const withHeldSlots = (model: PassModel): StagedModel => ({
+  spec: model.spec,
+  stages: model.stages,
+  exits: model.exits,
+  openSlots: (rows) => openHeldSlots(model, rows),
+  dispose: () => model.dispose(),
+});
+
+function openHeldSlots(model: PassModel, batch: number): Slots {
+  const { spec, stages, exits } = model;
+  const width = spec.kvHeads * spec.headDimensions;
+  const progress = newProgress(stages, batch);
+  let rows = batch;
+  const stores = stages.map(({ slots }): Store => ({
+    slots,
+    capacity: 0,
+    keys: new Map(slots.map((slot) => [slot, new Float32Array(0)])),
+    values: new Map(slots.map((slot) => [slot, new Float32Array(0)])),
+  }));
+  const newStreams = (streamWidth: number): Stream[] =>
+    Array.from({ length: batch }, () => ({ width: streamWidth, buffer: new Float32Array(0) }));
+  let embedded = newStreams(spec.hidden);
+  let streams = stages.map(({ to }) => newStreams(cutWidth(spec, to)));
+
+  /** Moves the filled positions of `kept` rows into arrays of another capacity. */
+  const relayout = (s: number, capacity: number, kept: readonly number[]): void => {
+    const of = stores[s]!;
+    for (const arrays of [of.keys, of.values]) {
+      for (const [slot, old] of arrays) {
+        const next = new Float32Array(kept.length * capacity * width);
+        for (const [to, r] of kept.entries()) {
+          const from = r * of.capacity * width;
+          next.set(old.subarray(from, from + progress.filled[s]![r]! * width), to * capacity * width);
+        }
+        arrays.set(slot, next);
+      }
+    }
+    of.capacity = capacity;
+  };
+
+  /** What a pass sees, with room for its new tokens. */
+  const past = (s: number, { tokens, starts }: Pass): Map<string, PastRows> => {
+    const of = stores[s]!;
+    const positions = Math.max(...starts) + tokens;
+    if (positions > of.capacity) {
+      const grown =
+        rows === 1 ? Math.max(positions, 2 * of.capacity, 256) : Math.ceil(positions / capacityStep) * capacityStep;
+      relayout(s, grown, [...Array(rows).keys()]);
+    }
+    const capacity = rows === 1 ? positions : of.capacity;
+    const length = rows * capacity * width;
+    return new Map(
+      of.slots.map((slot) => [
+        slot,
+        { capacity, key: of.keys.get(slot)!.subarray(0, length), value: of.values.get(slot)!.subarray(0, length) },
+      ]),
+    );
+  };
+
+  /** The waiting states of a pass, padded: `[rows, tokens, width]`. */
+  const hiddenOf = (s: number, { counts, tokens, starts }: Pass): Float32Array => {
+    const { parent } = stages[s]!;
+    const from = parent === null ? embedded : streams[parent]!;
+    if (rows === 1) return states(from[0]!, starts[0]!, tokens);
+    const streamWidth = from[0]!.width;
+    const hidden = new Float32Array(rows * tokens * streamWidth);
+    for (const [r, stream] of from.entries())
+      hidden.set(states(stream, starts[r]!, counts[r]!), r * tokens * streamWidth);
+    return hidden;
+  };
+
+  const store = (s: number, { tokens, counts, starts }: Pass, fresh: ReadonlyMap<string, NewRows>): void => {
+    const of = stores[s]!;
+    for (const slot of of.slots) {
+      const { key, value } = fresh.get(slot)!;
+      for (let r = 0; r < rows; r++) {
+        const from = r * tokens * width;
+        const to = from + counts[r]! * width;
+        const at = (r * of.capacity + starts[r]!) * width;
+        of.keys.get(slot)!.set(key.subarray(from, to), at);
+        of.values.get(slot)!.set(value.subarray(from, to), at);
+      }
+    }
+  };
+
+  return {
+    get rows() {
+      return rows;
+    },
+    entered: (row) => progress.entered[row]!,
+    filled: (stage, row) => progress.filled[stage]![row]!,
+    waiting: (stage, row) => waiting(progress, stages, stage, row),
+    enter(row, ids) {
+      const start = progress.entered[row]!;
+      const positions = Int32Array.from({ length: ids.length }, (_, i) => start + i);
+      put(embedded[row]!, start, model.embed(ids, positions));
+      progress.entered[row] = start + ids.length;
+    },
+    async run(s, counts) {
+      const tokens = Math.max(...counts);
+      if (tokens <= 0) return;
+      const pass = { batch: rows, tokens, counts, starts: [...progress.filled[s]!] };
+      const { hidden, rows: fresh } = await model.runStage(s, hiddenOf(s, pass), pass, past(s, pass));
+      store(s, pass, fresh);
+      for (const [r, stream] of streams[s]!.entries()) {
+        const from = r * tokens * stream.width;
+        put(stream, pass.starts[r]!, hidden.subarray(from, from + counts[r]! * stream.width));
+      }
+      advance(progress, stages, s, counts);
+    },
+    async read(k, chosen, counts, options): Promise<RowReadout[]> {
+      const { reads } = exits[k]!;
+      const streamWidth = streams[reads]![0]!.width;
+      // Tokens are independent here: each is a row of its own, and nothing is padded.
+      const total = counts.reduce((a, b) => a + b, 0);
+      const hidden = new Float32Array(total * streamWidth);
+      let at = 0;
+      for (const [i, row] of chosen.entries()) {
+        const end = progress.filled[reads]![row]!;
+        hidden.set(states(streams[reads]![row]!, end - counts[i]!, counts[i]!), at * streamWidth);
+        at += counts[i]!;
+      }
+      const { readouts, logits } = await model.readExit(k, hidden, total, options);
+      at = 0;
+      return counts.map((count) => {
+        const first = at;
+        at += count;
+        return {
+          readouts: readouts.slice(first, at),
+          logits: logits && logits.subarray(first * spec.vocabulary, at * spec.vocabulary),
+        };
+      });
+    },
+    state: (stage, row, position) => states(streams[stage]![row]!, position, 1),
+    truncate: (row, position) => truncate(progress, row, position),
+    keep(kept) {
+      if (kept.length === rows && kept.every((row, i) => row === i)) return;
+      for (const [s, of] of stores.entries()) {
+        const filled = kept.map((row) => progress.filled[s]![row]!);
+        const capacity =
+          kept.length === 1 ? of.capacity : Math.ceil(Math.max(0, ...filled) / capacityStep) * capacityStep;
+        if (of.slots.length) relayout(s, capacity, kept);
+      }
+      embedded = kept.map((row) => embedded[row]!);
+      streams = streams.map((of) => kept.map((row) => of[row]!));
+      keep(progress, kept);
+      rows = kept.length;
+    },
+    filledRows(slot, row) {
+      const s = stores.findIndex(({ slots }) => slots.includes(slot));
+      const of = stores[s]!;
+      const from = row * of.capacity * width;
+      const to = from + progress.filled[s]![row]! * width;
+      return { key: of.keys.get(slot)!.slice(from, to), value: of.values.get(slot)!.slice(from, to) };
+    },
+    dispose: () => undefined,
+  };
+}
+
+/** The states of `count` positions; valid until the stream changes. */
+const states = ({ width, buffer }: Stream, position: number, count: number): Float32Array =>
+  buffer.subarray(position * width, (position + count) * width);
+
+/** Writes states from `position` on. */
+function put(stream: Stream, position: number, values: Float32Array): void {
+  const used = position * stream.width;
+  const needed = used + values.length;
+  if (stream.buffer.length < needed) {
+    const grown = new Float32Array(Math.max(needed, 2 * stream.buffer.length));
+    grown.set(stream.buffer.subarray(0, used));
+    stream.buffer = grown;
+  }
+  stream.buffer.set(values, used);
+}

@@ -1,0 +1,46 @@
+/** How far the rows of some slots have come: counters and the invariant between them, no tensors. */
+import type { StageSpec } from './staged-model.ts';
+
+export interface Progress {
+  /** Tokens of each row that have entered the model. */
+  entered: number[];
+  /** Tokens that a stage has run, by stage and row. */
+  filled: number[][];
+}
+
+export const newProgress = (stages: readonly StageSpec[], rows: number): Progress => {
+  const none = (): number[] => Array.from({ length: rows }, () => 0);
+  return { entered: none(), filled: stages.map(none) };
+};
+
+/** Tokens of a row that wait for a stage: its parent has run them. */
+export const waiting = (progress: Progress, stages: readonly StageSpec[], stage: number, row: number): number => {
+  const { parent } = stages[stage]!;
+  const behind = parent === null ? progress.entered[row]! : progress.filled[parent]![row]!;
+  return behind - progress.filled[stage]![row]!;
+};
+
+/** Counts a pass of a stage. @throws RangeError where it ran tokens that did not wait there. */
+export function advance(
+  progress: Progress,
+  stages: readonly StageSpec[],
+  stage: number,
+  counts: readonly number[],
+): void {
+  for (const [row, count] of counts.entries()) {
+    const there = waiting(progress, stages, stage, row);
+    if (count < 0 || count > there)
+      throw new RangeError(`Stage ${stage} ran ${count} tokens of ${there} in row ${row}.`);
+    progress.filled[stage]![row]! += count;
+  }
+}
+
+export function truncate(progress: Progress, row: number, position: number): void {
+  for (const counts of [progress.entered, ...progress.filled]) counts[row] = Math.min(counts[row]!, position);
+}
+
+export function keep(progress: Progress, rows: readonly number[]): void {
+  const kept = (counts: readonly number[]): number[] => rows.map((row) => counts[row]!);
+  progress.entered = kept(progress.entered);
+  progress.filled = progress.filled.map(kept);
+}
