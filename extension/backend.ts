@@ -18,9 +18,11 @@ export interface Backend {
   /** What went wrong, where the state is `failed`. */
   readonly failure: () => string;
   readonly onState: vscode.Event<BackendState>;
+  /** The process ended unasked, and is started again. */
+  readonly onCrash: vscode.Event<void>;
   /** Fires each time a client is ready, after a crash too: what the server knew it has forgotten. */
   readonly onReady: vscode.Event<void>;
-  /** Starts the backend if need be. Rejects with the server's own sentence. */
+  /** Starts the backend if need be. Rejects with the server's own sentence, or with `BackendEnded`. */
   send<Params, Result>(
     message: Request<Params, Result>,
     params: Params,
@@ -35,6 +37,13 @@ export interface Backend {
   dispose(): Promise<void>;
 }
 
+/** The backend ended while something was asked of it. */
+export class BackendEnded extends Error {
+  constructor() {
+    super(vscode.l10n.t('The backend ended unexpectedly.'));
+  }
+}
+
 /** More crashes than this within the window, and the backend stays down until the user restarts it. */
 const MAX_CRASHES = 4;
 const CRASH_WINDOW_MILLISECONDS = 3 * 60_000;
@@ -42,6 +51,7 @@ const CRASH_WINDOW_MILLISECONDS = 3 * 60_000;
 export function createBackend(context: vscode.ExtensionContext, log: vscode.LogOutputChannel): Backend {
   const stateChanged = new vscode.EventEmitter<BackendState>();
   const ready = new vscode.EventEmitter<void>();
+  const crash = new vscode.EventEmitter<void>();
   const handlers = new Map<string, Set<(params: unknown) => void>>();
   let state: BackendState = 'stopped';
   let failure = '';
@@ -68,6 +78,7 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     }
     log.warn(`The backend ended unexpectedly; starting it again (${crashes.length} of ${MAX_CRASHES}).`);
     become('starting');
+    crash.fire();
     return true;
   };
 
@@ -118,8 +129,14 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     failure: () => failure,
     onState: stateChanged.event,
     onReady: ready.event,
+    onCrash: crash.event,
     async send<Result>({ method }: { method: string }, params: unknown, token?: vscode.CancellationToken) {
-      return (await (await client()).send(method, params, token)) as Result;
+      const running = await client();
+      try {
+        return (await running.send(method, params, token)) as Result;
+      } catch (error) {
+        throw isConnectionLost(error) ? new BackendEnded() : error;
+      }
     },
     notify({ method }, params) {
       if (state !== 'running') return;
@@ -149,6 +166,13 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
       await stop();
       stateChanged.dispose();
       ready.dispose();
+      crash.dispose();
     },
   };
 }
+
+/** Codes with which JSON-RPC rejects what was pending, or could not be written, when its connection closed. */
+const lostCodes: readonly unknown[] = [-32099, -32098, -32097, -32096];
+
+const isConnectionLost = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && lostCodes.includes(error.code);

@@ -2,11 +2,11 @@
 import * as vscode from 'vscode';
 import { shippedModel } from '../protocol/options-groups.ts';
 import { serialiseTrace, type Trace } from '../protocol/exittrace.ts';
-import * as protocol from '../protocol/server.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { showFailure } from './messages.ts';
-import { explicit, recipeSettings } from './settings.ts';
+import { exitsInUse } from './model-and-exits.ts';
+import { recipeSettings } from './settings.ts';
 
 /** Characters before the cursor that become the prompt: what fits a context of 512 tokens beside the answer, and of 4,096. */
 const PROMPT_CHARACTERS = { shipped: 1_000, other: 8_000 };
@@ -30,7 +30,7 @@ export async function generateAtCursor(app: App, overrides: RecipeOptions = {}):
     const options = { ...(await generateOptions(app, editor.document.uri)), ...overrides };
     return await app.generations.intoEditor(editor, promptOf(editor, options), options, source.token);
   } catch (error) {
-    if (!source.token.isCancellationRequested) await showFailure(app, error);
+    if (!source.token.isCancellationRequested) showFailure(app, error);
     return null;
   } finally {
     source.dispose();
@@ -48,8 +48,7 @@ export function stopGeneration(): void {
 /** Settings for a generation; without named exits, the newest that were tuned for the model here. */
 export async function generateOptions(app: App, uri?: vscode.Uri): Promise<RecipeOptions> {
   const options = await withoutWebGpu(app, recipeSettings('generate', uri));
-  if (explicit('earlyExit.decoding.exits', uri) !== undefined || !vscode.workspace.isTrusted) return options;
-  const exits = await newestExits(app, typeof options.model === 'string' ? options.model : shippedModel);
+  const exits = await exitsInUse(app, uri);
   return exits === null ? options : { ...options, exits };
 }
 
@@ -123,21 +122,6 @@ function textBefore(document: vscode.TextDocument, position: vscode.Position, { 
   return text === '' ? '\n' : text;
 }
 
-async function newestExits(app: App, model: string): Promise<string | null> {
-  const folders = workspaceFolders();
-  if (folders.length === 0) return null;
-  const name = model.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
-  const all = await app.backend.send(protocol.listExits, { folders });
-  const own = all.filter((exits) => exits.model === name || exits.model === '');
-  const times = await Promise.all(
-    own.map(async ({ directory }) => {
-      const file = vscode.Uri.joinPath(vscode.Uri.file(directory), 'exits.json');
-      return { directory, at: (await vscode.workspace.fs.stat(file)).mtime };
-    }),
-  );
-  return times.sort((a, b) => b.at - a.at)[0]?.directory ?? null;
-}
-
 /** VS Code's own runtime cannot load WebGPU: where the backend runs in it, `auto` means the CPU. Starts the backend. */
 export async function withoutWebGpu(app: App, options: RecipeOptions): Promise<RecipeOptions> {
   await app.backend.start();
@@ -148,6 +132,3 @@ export async function withoutWebGpu(app: App, options: RecipeOptions): Promise<R
     app.backend.log.warn("WebGPU needs a Node of its own: VS Code's runtime has none. The CPU is used.");
   return { ...options, device: 'cpu' };
 }
-
-export const workspaceFolders = (): string[] =>
-  (vscode.workspace.workspaceFolders ?? []).filter(({ uri }) => uri.scheme === 'file').map(({ uri }) => uri.fsPath);

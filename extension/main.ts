@@ -2,12 +2,12 @@
 import * as vscode from 'vscode';
 import { parseTrace } from '../protocol/exittrace.ts';
 import * as protocol from '../protocol/server.ts';
-import type { ExitsSummary, ModelSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
+import type { ExitsSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
 import type { Trace } from '../protocol/exittrace.ts';
-import { shippedModel } from '../protocol/options-groups.ts';
 import type { EarlyExitApi } from './api.ts';
 import type { App } from './app.ts';
 import { createBackend, type Backend } from './backend.ts';
+import { settingOf, type ListedModel } from './choices.ts';
 import { commandId, commandKeys, type CommandKey } from './commands.ts';
 import { createCurvesPanel } from './curves-panel.ts';
 import { decorateGenerations } from './decorations.ts';
@@ -19,15 +19,16 @@ import {
   inlineCompletions,
   saveTrace,
   stopGeneration,
-  workspaceFolders,
 } from './generating.ts';
 import { createGenerations } from './generations.ts';
-import { showFailure } from './messages.ts';
+import { followBackend, offer, showFailure } from './messages.ts';
+import { chooseExits, useExits, useModel } from './model-and-exits.ts';
+import { askModel } from './model-pick.ts';
 import { createRuns } from './runs.ts';
 import { displaySettings, serverDisplay, settingProblems, type Display } from './settings.ts';
 import { createStatusItem, showStatusMenu } from './status-item.ts';
 import { tokenIndexAt } from './generated-text.ts';
-import { askModel, tune } from './tuning.ts';
+import { tune } from './tuning.ts';
 import { createViews, type Views } from './views.ts';
 
 let backend: Backend | null = null;
@@ -47,6 +48,7 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
     curves: createCurvesPanel(context, backend, runs, subscriptions),
     details: createDetailsPanel(context, backend, generations),
   };
+  subscriptions.push(followBackend(backend));
   createStatusItem(app, subscriptions);
   const views = createViews(app, subscriptions);
   const display = followSettings(app, subscriptions);
@@ -59,7 +61,7 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
         try {
           return await actions[key](...args);
         } catch (error) {
-          await showFailure(app, error);
+          showFailure(app, error);
           return null;
         }
       }),
@@ -108,13 +110,12 @@ function commandTable(app: App, views: Views): Record<CommandKey, Action> {
     resumeRun: act(protocol.resumeRun, ['paused', 'stopped', 'failed'], vscode.l10n.t('Resume Run')),
     stopRun: act(protocol.stopRun, ['running', 'paused'], vscode.l10n.t('Stop Run')),
     chooseModel: async () => {
-      const chosen = await askModel(app);
-      if (typeof chosen?.model === 'string') await set('model', chosen.model);
+      const model = await askModel(app);
+      if (model !== null) await useModel(app, model);
     },
     chooseExits: () => chooseExits(app),
-    useModel: (model) =>
-      set('model', (model as ModelSummary).kind === 'shipped' ? shippedModel : (model as ModelSummary).path),
-    useExits: (exits) => set('decoding.exits', (exits as ExitsSummary).directory),
+    useModel: (model) => useModel(app, settingOf(model as ListedModel)),
+    useExits: (exits) => useExits(app, exits as ExitsSummary),
     refresh: async () => {
       await runs.refresh();
       views.refresh();
@@ -157,28 +158,12 @@ async function chooseRun(app: App, states: readonly RunSummary['state'][], title
   return (await vscode.window.showQuickPick(items, { title }))?.run ?? null;
 }
 
-async function chooseExits(app: App): Promise<void> {
-  const all = await app.backend.send(protocol.listExits, { folders: workspaceFolders() });
-  const newest = { label: vscode.l10n.t('Newest for the model'), directory: undefined };
-  const items = all.map(({ name, exits, directory }) => ({ label: name, description: exits.join(' '), directory }));
-  const picked = await vscode.window.showQuickPick([newest, ...items], {
-    title: vscode.l10n.t('Exits for generation'),
-  });
-  if (picked) await set('decoding.exits', picked.directory);
-}
-
-const set = (setting: string, value: unknown): Thenable<void> => {
-  const folder = vscode.workspace.workspaceFolders !== undefined;
-  const target = folder ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
-  return vscode.workspace.getConfiguration('earlyExit').update(setting, value, target);
-};
-
 /** Settings take effect at once where they can, and say when where they cannot. Answers the display settings. */
 function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Display {
   let display: Display | null = null;
   const read = (): Display => (display ??= displaySettings());
   subscriptions.push(
-    vscode.workspace.onDidChangeConfiguration(async (event) => {
+    vscode.workspace.onDidChangeConfiguration((event) => {
       if (!event.affectsConfiguration('earlyExit')) return;
       const [problem] = settingProblems();
       if (problem !== undefined) return showFailure(app, new Error(problem));
@@ -187,9 +172,9 @@ function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Dis
         app.backend.notify(protocol.displayChanged, serverDisplay(read()));
       }
       if (event.affectsConfiguration('earlyExit.backend') && app.backend.state() !== 'stopped') {
-        const restart = vscode.l10n.t('Restart Backend');
+        const restart = { title: vscode.l10n.t('Restart'), act: () => app.backend.restart() };
         const message = vscode.l10n.t('The new Node takes effect when the backend starts again.');
-        if ((await vscode.window.showInformationMessage(message, restart)) === restart) await app.backend.restart();
+        offer(vscode.window.showInformationMessage, message, [restart]);
       }
       const tunes = event.affectsConfiguration('earlyExit.tuning') || event.affectsConfiguration('earlyExit.exits');
       if (tunes && app.runs.running()) {

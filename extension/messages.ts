@@ -1,22 +1,77 @@
-/** The one message when something is wrong, with what one can do about it. */
+/**
+ * Messages with what one can do about them. None is waited for: a message stays until it is closed, and nothing may hang
+ * on that.
+ */
 import * as vscode from 'vscode';
 import { describeError } from '../protocol/errors.ts';
-import type { Backend } from './backend.ts';
+import { BackendEnded, type Backend } from './backend.ts';
 import { commandId } from './commands.ts';
 
-export async function showFailure({ backend }: { readonly backend: Backend }, error: unknown): Promise<void> {
+interface Action {
+  readonly title: string;
+  readonly act: () => unknown;
+}
+
+type Show = (message: string, ...titles: string[]) => Thenable<string | undefined>;
+
+/** Shows a message and carries out what is picked, whenever that is. */
+export function offer(show: Show, message: string, actions: readonly Action[]): void {
+  const titles = actions.map(({ title }) => title);
+  void Promise.resolve(show(message, ...titles)).then((picked) => actions.find(({ title }) => title === picked)?.act());
+}
+
+/** Says what went wrong. That the backend ended or could not start is said by `followBackend`, once for all that hung on it. */
+export function showFailure({ backend }: { readonly backend: Backend }, error: unknown): void {
   const message = describeError(error);
   backend.log.error(error instanceof Error && error.stack !== undefined ? error.stack : message);
-  const logs = vscode.l10n.t('Show Logs');
-  const restart = vscode.l10n.t('Restart Backend');
-  const settings = vscode.l10n.t('Open Settings');
-  const isSetting = /\bearlyExit\./.test(message);
-  const actions = isSetting ? [settings] : backend.state() === 'failed' ? [restart, logs] : [logs];
-  const choice = await vscode.window.showErrorMessage(message, ...actions);
-  if (choice === logs) backend.log.show();
-  if (choice === restart) await vscode.commands.executeCommand(commandId('restart'));
-  if (choice === settings) {
-    const setting = /\bearlyExit(?:\.\w+)+/.exec(message)?.[0] ?? 'earlyExit';
-    await vscode.commands.executeCommand('workbench.action.openSettings', setting);
+  const isSaid = backend.state() === 'failed' && message === backend.failure();
+  if (!(error instanceof BackendEnded) && !isSaid)
+    offer(vscode.window.showErrorMessage, message, waysOut(message, error));
+}
+
+function waysOut(message: string, error: unknown): Action[] {
+  const settings = openSettings(message);
+  if (settings.length > 0) return settings;
+  if (codeOf(error) === 'wrong-base-model') {
+    return [run(vscode.l10n.t('Choose Model …'), 'chooseModel'), run(vscode.l10n.t('Choose Exits …'), 'chooseExits')];
   }
+  return [showLogs()];
+}
+
+/** Says that the backend ended, with *Restart*: at once where it comes up again by itself, too. */
+export function followBackend(backend: Backend): vscode.Disposable {
+  return vscode.Disposable.from(
+    backend.onCrash(() => {
+      const message = vscode.l10n.t(
+        'The backend ended unexpectedly and is starting again. A run goes on from its last checkpoint.',
+      );
+      offer(vscode.window.showWarningMessage, message, [restart(), showLogs()]);
+    }),
+    backend.onState((state) => {
+      if (state !== 'failed') return;
+      const message = backend.failure();
+      offer(vscode.window.showErrorMessage, message, [restart(), ...openSettings(message), showLogs()]);
+    }),
+  );
+}
+
+const run = (title: string, command: Parameters<typeof commandId>[0]): Action => ({
+  title,
+  act: () => vscode.commands.executeCommand(commandId(command)),
+});
+const restart = (): Action => run(vscode.l10n.t('Restart'), 'restart');
+const showLogs = (): Action => run(vscode.l10n.t('Show Logs'), 'showLogs');
+
+/** Opens the setting that a message names. */
+function openSettings(message: string): Action[] {
+  const setting = /\bearlyExit(?:\.\w+)+/.exec(message)?.[0];
+  if (setting === undefined) return [];
+  const act = (): unknown => vscode.commands.executeCommand('workbench.action.openSettings', setting);
+  return [{ title: vscode.l10n.t('Open Settings'), act }];
+}
+
+/** Code of a `UserError` that came over the connection. */
+function codeOf(error: unknown): unknown {
+  const data = error instanceof Error && 'data' in error ? error.data : null;
+  return typeof data === 'object' && data !== null && 'code' in data ? data.code : null;
 }

@@ -4,7 +4,6 @@ import * as protocol from '../protocol/server.ts';
 import type { Status } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { commandId, commands, type CommandKey } from './commands.ts';
-import { showFailure } from './messages.ts';
 
 const activityText = (): Record<Status['activity'], string> => ({
   idle: vscode.l10n.t('Early Exit'),
@@ -45,7 +44,6 @@ export function createStatusItem(app: App, subscriptions: vscode.Disposable[]): 
     app.backend.onState((state) => {
       if (state !== 'running') status = { ...status, activity: 'idle', detail: '' };
       draw();
-      if (state === 'failed') void showFailure(app, new Error(app.backend.failure()));
     }),
     app.runs.onChange(draw),
   );

@@ -4,10 +4,11 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import { dataOptions, exitsOptions, shippedModel, tuningOptions } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
-import type { ModelSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
+import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
-import { withoutWebGpu, workspaceFolders } from './generating.ts';
+import { withoutWebGpu } from './generating.ts';
 import { showFailure } from './messages.ts';
+import { askModel } from './model-pick.ts';
 import { explicit, recipeSettings } from './settings.ts';
 
 /** With options nothing is asked; null where the user went away, or it failed and was said. */
@@ -30,7 +31,7 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
     await app.curves.show(run.id);
     return run;
   } catch (error) {
-    await showFailure(app, error);
+    showFailure(app, error);
     return null;
   }
 }
@@ -77,7 +78,10 @@ async function ask(app: App, settings: RecipeOptions): Promise<RecipeOptions | n
       {
         label: `$(symbol-misc) ${vscode.l10n.t('Model …')}`,
         description: modelName(options),
-        act: () => askModel(app),
+        act: async () => {
+          const model = await askModel(app);
+          return model === null ? null : { model };
+        },
       },
       {
         label: `$(files) ${vscode.l10n.t('Data …')}`,
@@ -104,44 +108,6 @@ async function ask(app: App, settings: RecipeOptions): Promise<RecipeOptions | n
     if (picked === items[0]) return chosen;
     chosen = { ...chosen, ...(await picked.act()) };
   }
-}
-
-/** The model that ships, those in the folder, or a folder or file from elsewhere. */
-export async function askModel(app: App): Promise<RecipeOptions | null> {
-  const folders = vscode.workspace.isTrusted ? workspaceFolders() : [];
-  const found = await app.backend.send(protocol.listModels, { folders });
-  const browse = { label: `$(folder-opened) ${vscode.l10n.t('Folder in Hugging Face format …')}`, gguf: false };
-  const browseFile = { label: `$(file) ${vscode.l10n.t('GGUF file …')}`, gguf: true };
-  const byId = { label: `$(cloud-download) ${vscode.l10n.t('Hub id …')}` };
-  const items: (vscode.QuickPickItem & { model?: ModelSummary; gguf?: boolean })[] = [
-    ...found.map((model) => ({
-      label: `$(symbol-misc) ${model.name}`,
-      description: model.kind === 'shipped' ? vscode.l10n.t('ships with the extension') : model.path,
-      model,
-    })),
-    { label: '', kind: vscode.QuickPickItemKind.Separator },
-    browse,
-    browseFile,
-    byId,
-  ];
-  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Model'), ignoreFocusOut: true });
-  if (!picked) return null;
-  if (picked.model) return { model: picked.model.kind === 'shipped' ? shippedModel : picked.model.path };
-  if (picked === byId) {
-    const id = await vscode.window.showInputBox({
-      title: vscode.l10n.t('Hub id'),
-      placeHolder: 'HuggingFaceTB/SmolLM2-135M-Instruct',
-      validateInput: (text) => (/^[\w.-]+\/[\w.-]+$/.test(text) ? null : vscode.l10n.t('An id such as owner/name.')),
-    });
-    return id === undefined ? null : { model: id };
-  }
-  const [uri] =
-    (await vscode.window.showOpenDialog({
-      canSelectFolders: picked.gguf !== true,
-      canSelectFiles: picked.gguf === true,
-      ...(picked.gguf === true && { filters: { GGUF: ['gguf'] } }),
-    })) ?? [];
-  return uri ? { model: uri.fsPath } : null;
 }
 
 async function askData(): Promise<RecipeOptions | null> {

@@ -1,12 +1,16 @@
-/** The lists in the side bar: runs, exits and models. Opening one asks the backend, which starts for it. */
-import path from 'node:path';
+/**
+ * The lists in the side bar: runs, exits and models. Opening one asks the backend, which starts for it; a list keeps its
+ * rows while the backend is away.
+ */
 import * as vscode from 'vscode';
-import { shippedModel } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
-import type { ExitsSummary, ModelSummary, RunSummary } from '../protocol/server.ts';
+import type { ExitsSummary, RunSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
+import { belongsTo, settingOf, withChosen, type ListedModel } from './choices.ts';
 import { commandId } from './commands.ts';
-import { workspaceFolders } from './generating.ts';
+import { workspaceFolders } from './folders.ts';
+import { chosenModel, exitsInUse, listExits } from './model-and-exits.ts';
+import { kindText } from './model-pick.ts';
 
 export interface Views {
   refresh(): void;
@@ -20,43 +24,72 @@ const icons: Record<RunSummary['state'], vscode.ThemeIcon> = {
   failed: new vscode.ThemeIcon('error', new vscode.ThemeColor('testing.iconFailed')),
 };
 
+/** Scheme of rows that are dimmed; no document has it. */
+const DIMMED = 'early-exit-dimmed';
+const dimmedColour = new vscode.ThemeColor('disabledForeground');
+
 export function createViews(app: App, subscriptions: vscode.Disposable[]): Views {
-  const changed = new vscode.EventEmitter<void>();
-  const list = <T>(
-    load: () => Promise<readonly T[]>,
-    item: (each: T) => vscode.TreeItem,
-  ): vscode.TreeDataProvider<T> => ({
-    onDidChangeTreeData: changed.event,
-    getTreeItem: item,
-    getChildren: async (parent) => (parent === undefined ? [...(await load())] : []),
-  });
   const folders = (): string[] => (vscode.workspace.isTrusted ? workspaceFolders() : []);
   let asked = false;
-
-  subscriptions.push(
-    changed,
-    app.runs.onChange(() => changed.fire()),
-    vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit') && changed.fire()),
-    vscode.window.registerTreeDataProvider(
-      'earlyExit.runs',
-      list(async () => {
-        if (!asked) {
-          asked = true;
-          await app.runs.refresh();
-        }
-        return app.runs.list();
-      }, runItem),
-    ),
-    vscode.window.registerTreeDataProvider(
-      'earlyExit.exits',
-      list(() => app.backend.send(protocol.listExits, { folders: folders() }), exitsItem),
-    ),
-    vscode.window.registerTreeDataProvider(
-      'earlyExit.models',
-      list(() => app.backend.send(protocol.listModels, { folders: folders() }), modelItem),
-    ),
+  const runs = list(app, runItem, async () => {
+    if (!asked) await app.runs.refresh();
+    asked = true;
+    return app.runs.list();
+  });
+  const exits = list(app, exitsItem, async () => {
+    const [all, used] = await Promise.all([listExits(app), exitsInUse(app)]);
+    return all.map((each) => ({ ...each, used: each.directory === used }));
+  });
+  const models = list(app, modelItem, async () =>
+    withChosen(await app.backend.send(protocol.listModels, { folders: folders() }), chosenModel()),
   );
-  return { refresh: () => changed.fire() };
+  const refresh = (): void => [runs, exits, models].forEach((each) => each.refresh());
+
+  /** States of the runs, so that what a run wrote is looked for when it ends and not at each of its steps. */
+  let states = '';
+  subscriptions.push(
+    ...[runs, exits, models].map((each) => each.emitter),
+    app.runs.onChange(() => {
+      runs.refresh();
+      const now = app.runs.list().map(({ id, state }) => `${id} ${state}`);
+      if (now.join() !== states) exits.refresh();
+      states = now.join();
+    }),
+    vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit') && refresh()),
+    vscode.window.registerTreeDataProvider('earlyExit.runs', runs.provider),
+    vscode.window.registerTreeDataProvider('earlyExit.exits', exits.provider),
+    vscode.window.registerTreeDataProvider('earlyExit.models', models.provider),
+    vscode.window.registerFileDecorationProvider({
+      provideFileDecoration: (uri) => (uri.scheme === DIMMED ? { color: dimmedColour } : undefined),
+    }),
+  );
+  return { refresh };
+}
+
+interface List<T> {
+  readonly provider: vscode.TreeDataProvider<T>;
+  readonly emitter: vscode.EventEmitter<void>;
+  refresh(): void;
+}
+
+/** A flat list; where it cannot be loaded it shows what it showed before. */
+function list<T>(app: App, item: (each: T) => vscode.TreeItem, load: () => Promise<readonly T[]>): List<T> {
+  const emitter = new vscode.EventEmitter<void>();
+  let rows: readonly T[] = [];
+  const provider: vscode.TreeDataProvider<T> = {
+    onDidChangeTreeData: emitter.event,
+    getTreeItem: item,
+    async getChildren(parent) {
+      if (parent !== undefined) return [];
+      try {
+        rows = await load();
+      } catch (error) {
+        app.backend.log.warn(String(error)); // what is wrong with the backend is said elsewhere
+      }
+      return [...rows];
+    },
+  };
+  return { provider, emitter, refresh: () => emitter.fire() };
 }
 
 function runItem(run: RunSummary): vscode.TreeItem {
@@ -72,26 +105,29 @@ function runItem(run: RunSummary): vscode.TreeItem {
   return item;
 }
 
-function exitsItem(exits: ExitsSummary): vscode.TreeItem {
-  const used = vscode.workspace.getConfiguration('earlyExit').get('decoding.exits') === exits.directory;
+/** Exits of another model are dimmed: choosing them changes the model, too. */
+function exitsItem(exits: ExitsSummary & { used: boolean }): vscode.TreeItem {
+  const isForeign = !belongsTo(exits, chosenModel());
   const item = new vscode.TreeItem(exits.name);
   item.id = exits.directory;
   item.description = [exits.exits.join(' '), exits.model].filter((text) => text !== '').join(' · ');
-  item.tooltip = exits.directory;
-  item.iconPath = new vscode.ThemeIcon(used ? 'check' : 'git-branch');
+  item.tooltip = isForeign
+    ? vscode.l10n.t('{0}\nTuned for {1}: using them chooses that model, too.', exits.directory, exits.model)
+    : exits.directory;
+  item.iconPath = new vscode.ThemeIcon(exits.used ? 'check' : 'git-branch', isForeign ? dimmedColour : undefined);
   item.contextValue = 'exits';
-  item.resourceUri = vscode.Uri.file(path.join(exits.directory, 'exits.json'));
+  if (isForeign) item.resourceUri = vscode.Uri.from({ scheme: DIMMED, path: exits.directory });
+  item.command = { title: vscode.l10n.t('Use These Exits'), command: commandId('useExits'), arguments: [exits] };
   return item;
 }
 
-function modelItem(model: ModelSummary): vscode.TreeItem {
-  const setting: unknown = vscode.workspace.getConfiguration('earlyExit').get('model');
-  const used = setting === model.path || (setting === shippedModel && model.kind === 'shipped');
+function modelItem(model: ListedModel): vscode.TreeItem {
   const item = new vscode.TreeItem(model.name);
   item.id = model.path;
-  item.description = model.kind === 'shipped' ? vscode.l10n.t('ships with the extension') : model.kind;
+  item.description = kindText(model);
   item.tooltip = model.path;
-  item.iconPath = new vscode.ThemeIcon(used ? 'check' : 'symbol-misc');
+  item.iconPath = new vscode.ThemeIcon(settingOf(model) === chosenModel() ? 'check' : 'symbol-misc');
   item.contextValue = 'model';
+  item.command = { title: vscode.l10n.t('Use This Model'), command: commandId('useModel'), arguments: [model] };
   return item;
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
-import { controlDirectory, delay, inView, screenshot, until } from '../harness/driver.ts';
+import { controlDirectory, delay, inView, inWorkbench, screenshot, until } from '../harness/driver.ts';
 import { activate, backendProcesses, fileUri, runIs } from '../harness/extension.ts';
 import { note, reloadWindow, suite, test } from '../harness/suite.ts';
 
@@ -55,7 +55,18 @@ export const run = suite([
     const api = await activate();
     const { id } = recall();
     const [pid] = backendProcesses();
+    await vscode.commands.executeCommand('workbench.view.extension.earlyExit');
+    const sidebar = (): Promise<string> => inWorkbench(`document.querySelector('.sidebar')?.textContent ?? ''`);
+    await until('its row', async () => (await sidebar()).includes('typescript-5m'));
     process.kill(pid!, 'SIGKILL');
+    await until('the sentence with Restart', () =>
+      inWorkbench<boolean>(
+        `[...document.querySelectorAll('.notification-list-item')].some((each) => /ended unexpectedly/.test(each.textContent) && /Restart/.test(each.textContent))`,
+      ),
+    );
+    assert.match(await sidebar(), /4:norm/, 'the views keep their rows');
+    await vscode.commands.executeCommand('notifications.clearAll');
+    await vscode.commands.executeCommand('workbench.view.explorer');
     const next = await until('another backend', () => backendProcesses().find((each) => each !== pid));
     assert.notEqual(next, pid);
     await runIs(api, id, ['running']);

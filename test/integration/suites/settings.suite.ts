@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { chmodSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
-import { inWorkbench, press, until } from '../harness/driver.ts';
+import { ask, delay, inWorkbench, press, until } from '../harness/driver.ts';
 import { activate, backendProcesses, fileUri, runIs } from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
@@ -43,10 +43,9 @@ export const run = suite([
   test('refuses to run with it, in the same words', async () => {
     const api = await activate();
     const before = (await api.listRuns()).length;
-    const started = api.startRun({});
+    assert.equal(await api.startRun({}), null);
     await until('the message', async () => (await messages()).includes('earlyExit.exits must be'));
     await dismiss();
-    assert.equal(await started, null);
     assert.equal((await api.listRuns()).length, before);
     await set('exits', undefined);
   }),
@@ -55,11 +54,60 @@ export const run = suite([
     const api = await activate();
     const editor = await vscode.window.showTextDocument(fileUri('sums.ts'));
     const before = editor.document.getText();
-    const generated = api.generateAtCursor({ model: fileUri('no-such-model').fsPath, exits: null });
-    await until('the message', async () => (await messages()).includes('no-such-model'));
-    await dismiss();
-    assert.equal(await generated, null);
+    const generated = await api.generateAtCursor({ model: fileUri('no-such-model').fsPath, exits: null });
+    assert.equal(generated, null);
     assert.equal(editor.document.getText(), before);
+    await until('the message', async () => (await messages()).includes('no-such-model'));
+  }),
+
+  test('generates while the message of a failure is still there', async () => {
+    assert.match(await messages(), /no-such-model/);
+    const editor = vscode.window.activeTextEditor!;
+    const before = editor.document.getText();
+    await vscode.commands.executeCommand('earlyExit.generate', { maxTokens: 4 });
+    assert.notEqual(editor.document.getText(), before);
+    assert.match(await messages(), /no-such-model/);
+    await vscode.commands.executeCommand('undo');
+    await dismiss();
+  }),
+
+  test('chooses the model with its exits, and keeps the two together', async () => {
+    const setting = (name: string): unknown => vscode.workspace.getConfiguration('earlyExit').get(name);
+    const exits = { directory: fileUri('typescript-5m.exits').fsPath, name: 'typescript-5m.exits', exits: ['6:norm'] };
+    await vscode.commands.executeCommand('earlyExit.useModel', { path: 'owner/other', name: 'other', kind: 'hub' });
+    assert.equal(setting('model'), 'owner/other');
+    await vscode.commands.executeCommand('workbench.view.extension.earlyExit');
+    const sidebar = (): Promise<string> => inWorkbench(`document.querySelector('.sidebar')?.textContent ?? ''`);
+    await until('the model from elsewhere in the list', async () => (await sidebar()).includes('from the hub'));
+    await until('the exits of another model, dimmed', () =>
+      inWorkbench<boolean>(
+        `[...document.querySelectorAll('.sidebar .monaco-icon-label')].some((row) => row.textContent.includes('typescript-5m.exits') && /monaco-decoration/.test(row.innerHTML + row.className))`,
+      ),
+    );
+    await vscode.commands.executeCommand('earlyExit.useExits', { ...exits, model: 'typescript-5m' });
+    assert.equal(setting('model'), 'typescript-5m');
+    assert.equal(setting('decoding.exits'), exits.directory);
+    await vscode.commands.executeCommand('earlyExit.useModel', { path: '/elsewhere/m', name: 'm', kind: 'path' });
+    assert.equal(setting('decoding.exits'), null, 'exits of another model are not kept');
+    await set('model', undefined);
+    await vscode.commands.executeCommand('earlyExit.useExits', { ...exits, model: 'nowhere-to-be-found' });
+    await until('the offer', async () => (await messages()).includes('which is not among the models of this folder'));
+    assert.equal(setting('decoding.exits'), null);
+    await dismiss();
+    await vscode.commands.executeCommand('workbench.view.explorer');
+  }),
+
+  test('takes a pasted hub id in the pick of the model', async () => {
+    const chosen = vscode.commands.executeCommand('earlyExit.chooseModel');
+    await until('the pick', () =>
+      inWorkbench<boolean>(`/Choose a model/.test(document.querySelector('.quick-input-widget input')?.placeholder)`),
+    );
+    await ask({ do: 'type', text: 'owner/name' });
+    await delay(300);
+    await press('Enter');
+    await chosen;
+    assert.equal(vscode.workspace.getConfiguration('earlyExit').get('model'), 'owner/name');
+    await set('model', undefined);
   }),
 
   test('runs the backend with the Node that is named, and refuses what is none', async () => {
@@ -77,7 +125,7 @@ export const run = suite([
     await vscode.commands.executeCommand('earlyExit.restart');
     assert.equal((await api.status()).activity, 'idle');
     await set('backend.nodePath', fileUri('sums.ts').fsPath);
-    const restarted = vscode.commands.executeCommand('earlyExit.restart');
+    await vscode.commands.executeCommand('earlyExit.restart');
     await until('the refusal', async () => {
       const all = await messages();
       if (all.includes('which is no Node')) return true;
@@ -87,8 +135,6 @@ export const run = suite([
       throw new Error(`${String(error)}; seen: ${seen}`);
     });
     await dismiss();
-    await press('Escape');
-    await restarted;
     await set('backend.nodePath', undefined);
     await vscode.commands.executeCommand('earlyExit.restart');
     assert.equal((await api.status()).activity, 'idle');

@@ -1,0 +1,46 @@
+/** Model and exits as one choice: which exits belong to which model, and what a text in the pick names. Knows no `vscode`. */
+import { shippedModel } from '../protocol/options-groups.ts';
+import type { ExitsSummary, ModelSummary } from '../protocol/server.ts';
+
+/** A model of the list: found below the folders, or chosen by its path or hub id from elsewhere. */
+export type ListedModel = Omit<ModelSummary, 'kind'> & { readonly kind: ModelSummary['kind'] | 'path' | 'hub' };
+
+/** A model's name as checkpoints record it: the last part of its path or hub id. */
+export const modelBase = (model: string): string => model.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
+
+/** Whether exits were tuned for a model; those that do not say for which may be. */
+export const belongsTo = ({ model: own }: Pick<ExitsSummary, 'model'>, model: string): boolean =>
+  own === '' || own === modelBase(model);
+
+/** How the setting `earlyExit.model` names a model. */
+export const settingOf = ({ kind, path }: ListedModel): string => (kind === 'shipped' ? shippedModel : path);
+
+/** The setting under which exits can be used: today's where it is theirs, else the model of their name; null without one. */
+export function modelFor(
+  exits: Pick<ExitsSummary, 'model'>,
+  current: string,
+  models: readonly ListedModel[],
+): string | null {
+  if (belongsTo(exits, current)) return current;
+  const found = models.find((model) => belongsTo(exits, settingOf(model)));
+  return found ? settingOf(found) : null;
+}
+
+/** The models that were found, and first of all the chosen one where it comes from elsewhere. */
+export function withChosen(models: readonly ModelSummary[], current: string): ListedModel[] {
+  if (models.some((model) => settingOf(model) === current)) return [...models];
+  if (current === shippedModel) return [...models];
+  return [{ path: current, name: modelBase(current), kind: isHubId(current) ? 'hub' : 'path' }, ...models];
+}
+
+/** What a typed or pasted text names; null where it is neither a path nor a hub id. */
+export function typedModel(text: string): ListedModel | null {
+  const path = text.trim().replace(/^(["'])(.*)\1$/, '$2');
+  const name = modelBase(path);
+  if (name === '') return null;
+  if (/^(?:[/\\~.]|[A-Za-z]:[/\\])/.test(path) || /\.gguf$/i.test(path)) return { path, name, kind: 'path' };
+  const id = path.replace(/^(?:https:\/\/)?(?:www\.)?huggingface\.co\//, '');
+  return isHubId(id) ? { path: id, name, kind: 'hub' } : null;
+}
+
+const isHubId = (text: string): boolean => /^[\w-][\w.-]*\/[\w.-]+$/.test(text) && !/\.gguf$/i.test(text);

@@ -1,0 +1,104 @@
+/** Model and exits as one choice in the settings: choosing either keeps the other fitting. */
+import * as vscode from 'vscode';
+import { shippedModel } from '../protocol/options-groups.ts';
+import * as protocol from '../protocol/server.ts';
+import type { ExitsSummary } from '../protocol/server.ts';
+import type { App } from './app.ts';
+import { belongsTo, modelBase, modelFor, withChosen } from './choices.ts';
+import { commandId } from './commands.ts';
+import { workspaceFolders } from './folders.ts';
+import { offer } from './messages.ts';
+import { explicit } from './settings.ts';
+
+const MODEL = 'earlyExit.model';
+const EXITS = 'earlyExit.decoding.exits';
+
+/** Value of the setting `earlyExit.model`. */
+export function chosenModel(scope?: vscode.Uri): string {
+  const model = explicit(MODEL, scope);
+  return typeof model === 'string' ? model : shippedModel;
+}
+
+/** Directory of the exits that generation uses: the chosen ones, else the newest of the model; null without any. */
+export async function exitsInUse(app: App, scope?: vscode.Uri): Promise<string | null> {
+  const chosen = explicit(EXITS, scope);
+  if (typeof chosen === 'string') return chosen;
+  return vscode.workspace.isTrusted ? newestExits(app, chosenModel(scope)) : null;
+}
+
+/** The newest exits of a model below the folders. */
+export async function newestExits(app: App, model: string): Promise<string | null> {
+  const own = (await listExits(app)).filter((exits) => belongsTo(exits, model));
+  const times = await Promise.all(
+    own.map(async ({ directory }) => {
+      const file = vscode.Uri.joinPath(vscode.Uri.file(directory), 'exits.json');
+      return { directory, at: (await vscode.workspace.fs.stat(file)).mtime };
+    }),
+  );
+  return times.sort((a, b) => b.at - a.at)[0]?.directory ?? null;
+}
+
+export const listExits = async (app: App): Promise<ExitsSummary[]> => {
+  const folders = workspaceFolders();
+  return folders.length === 0 ? [] : app.backend.send(protocol.listExits, { folders });
+};
+
+/** Chooses exits and the model that they were tuned for. Where that is nowhere to be found, it asks for it. */
+export async function useExits(app: App, exits: ExitsSummary): Promise<void> {
+  const current = chosenModel();
+  const found = await app.backend.send(protocol.listModels, { folders: workspaceFolders() });
+  const model = modelFor(exits, current, withChosen(found, current));
+  if (model === null) {
+    const message = vscode.l10n.t(
+      '{0} was tuned for {1}, which is not among the models of this folder.',
+      exits.name,
+      exits.model,
+    );
+    const choose = { title: vscode.l10n.t('Choose Model …'), act: () => chooseModelFor(exits) };
+    return offer(vscode.window.showWarningMessage, message, [choose]);
+  }
+  if (model !== current) await set(MODEL, model);
+  await set(EXITS, exits.directory);
+}
+
+/** Chooses a model; exits that were chosen for another one give way to the newest of this. */
+export async function useModel(app: App, model: string): Promise<void> {
+  const chosen = explicit(EXITS);
+  const exits = (await listExits(app)).find(({ directory }) => directory === chosen);
+  if (chosen !== undefined && (!exits || !belongsTo(exits, model))) await set(EXITS, undefined);
+  await set(MODEL, model);
+}
+
+/** The exits of the chosen model first, then those of others, which bring their model. */
+export async function chooseExits(app: App): Promise<void> {
+  const model = chosenModel();
+  const all = await listExits(app);
+  const item = (exits: ExitsSummary): vscode.QuickPickItem & { exits: ExitsSummary } => ({
+    label: exits.name,
+    description: exits.exits.join(' '),
+    exits,
+  });
+  const others = all.filter((exits) => !belongsTo(exits, model));
+  const newest = { label: `$(history) ${vscode.l10n.t('Newest for {0}', modelBase(model))}` };
+  const separator = { label: vscode.l10n.t('with another model'), kind: vscode.QuickPickItemKind.Separator };
+  const items: (vscode.QuickPickItem & { exits?: ExitsSummary })[] = [
+    newest,
+    ...all.filter((exits) => belongsTo(exits, model)).map(item),
+    ...(others.length > 0 ? [separator] : []),
+    ...others.map((exits) => ({ ...item(exits), description: `${exits.model} · ${exits.exits.join(' ')}` })),
+  ];
+  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Exits for generation') });
+  if (picked?.exits) return useExits(app, picked.exits);
+  if (picked) await set(EXITS, undefined);
+}
+
+async function chooseModelFor(exits: ExitsSummary): Promise<void> {
+  await vscode.commands.executeCommand(commandId('chooseModel'));
+  if (belongsTo(exits, chosenModel())) await set(EXITS, exits.directory);
+}
+
+function set(setting: string, value: unknown): Thenable<void> {
+  const folder = vscode.workspace.workspaceFolders !== undefined;
+  const target = folder ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
+  return vscode.workspace.getConfiguration().update(setting, value, target);
+}

@@ -1,0 +1,78 @@
+/** The pick of a model: the one that ships, those in the folder, a typed or pasted path or hub id, or one from elsewhere. */
+import * as vscode from 'vscode';
+import * as protocol from '../protocol/server.ts';
+import type { App } from './app.ts';
+import { settingOf, typedModel, withChosen, type ListedModel } from './choices.ts';
+import { workspaceFolders } from './folders.ts';
+import { chosenModel } from './model-and-exits.ts';
+
+type Item = vscode.QuickPickItem & { readonly model?: ListedModel; readonly browse?: 'folder' | 'file' };
+
+/** A value for the setting `earlyExit.model`; null where the user went away. */
+export async function askModel(app: App): Promise<string | null> {
+  const folders = vscode.workspace.isTrusted ? workspaceFolders() : [];
+  const found = withChosen(await app.backend.send(protocol.listModels, { folders }), chosenModel());
+  const items: Item[] = [
+    ...found.map(modelItem),
+    { label: '', kind: vscode.QuickPickItemKind.Separator },
+    { label: `$(folder-opened) ${vscode.l10n.t('Folder in Hugging Face format …')}`, browse: 'folder' },
+    { label: `$(file) ${vscode.l10n.t('GGUF file …')}`, browse: 'file' },
+  ];
+  const picked = await pick(items);
+  if (picked?.model) return settingOf(picked.model);
+  return picked?.browse ? browse(picked.browse) : null;
+}
+
+export const kindText = ({ kind, path }: ListedModel): string =>
+  ({
+    shipped: vscode.l10n.t('ships with the extension'),
+    hub: vscode.l10n.t('from the hub'),
+    folder: path,
+    gguf: path,
+    path,
+  })[kind];
+
+const modelItem = (model: ListedModel): Item => ({
+  label: `$(${settingOf(model) === chosenModel() ? 'check' : 'symbol-misc'}) ${model.name}`,
+  description: kindText(model),
+  model,
+});
+
+/** The list, and above it what was typed, where that names a model. */
+function pick(items: readonly Item[]): Promise<Item | undefined> {
+  const list = vscode.window.createQuickPick<Item>();
+  list.title = vscode.l10n.t('Model');
+  list.placeholder = vscode.l10n.t('Choose a model, or paste a path or a hub id such as owner/name');
+  list.ignoreFocusOut = true;
+  list.matchOnDescription = true;
+  list.items = items;
+  return new Promise((resolve) => {
+    list.onDidChangeValue((value) => {
+      const model = typedModel(value);
+      const text = model?.kind === 'hub' ? vscode.l10n.t('from the hub') : vscode.l10n.t('use this path');
+      const typed: Item[] = model
+        ? [{ label: `$(arrow-right) ${model.path}`, description: text, alwaysShow: true, model }]
+        : [];
+      list.items = [...typed, ...items];
+    });
+    list.onDidAccept(() => {
+      resolve(list.activeItems[0]);
+      list.hide();
+    });
+    list.onDidHide(() => {
+      resolve(undefined);
+      list.dispose();
+    });
+    list.show();
+  });
+}
+
+async function browse(what: 'folder' | 'file'): Promise<string | null> {
+  const [uri] =
+    (await vscode.window.showOpenDialog({
+      canSelectFolders: what === 'folder',
+      canSelectFiles: what === 'file',
+      ...(what === 'file' && { filters: { GGUF: ['gguf'] } }),
+    })) ?? [];
+  return uri?.fsPath ?? null;
+}

@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest';
+import { belongsTo, modelFor, typedModel, withChosen } from '../../../extension/choices.ts';
+import type { ModelSummary } from '../../../protocol/server.ts';
+
+const models: ModelSummary[] = [
+  { path: '/ext/models/typescript-5m', name: 'typescript-5m', kind: 'shipped' },
+  { path: '/w/m/small.gguf', name: 'small.gguf', kind: 'gguf' },
+];
+
+describe('model and exits', () => {
+  it('belong together by the name that the checkpoint recorded', () => {
+    expect(belongsTo({ model: 'small.gguf' }, '/w/m/small.gguf')).toBe(true);
+    expect(belongsTo({ model: 'SmolLM2' }, 'HuggingFaceTB/SmolLM2/')).toBe(true);
+    expect(belongsTo({ model: 'typescript-5m' }, 'C:\\m\\small.gguf')).toBe(false);
+    expect(belongsTo({ model: '' }, 'typescript-5m')).toBe(true);
+  });
+
+  it('are chosen together: exits bring the model of their name, or none', () => {
+    expect(modelFor({ model: 'small.gguf' }, 'typescript-5m', models)).toBe('/w/m/small.gguf');
+    expect(modelFor({ model: 'typescript-5m' }, '/w/m/small.gguf', models)).toBe('typescript-5m');
+    expect(modelFor({ model: 'small.gguf' }, '/elsewhere/small.gguf', models)).toBe('/elsewhere/small.gguf');
+    expect(modelFor({ model: 'gone' }, 'typescript-5m', models)).toBeNull();
+  });
+});
+
+describe('the list of models', () => {
+  it('shows the chosen one also where it comes from elsewhere', () => {
+    expect(withChosen(models, 'typescript-5m')).toEqual(models);
+    expect(withChosen(models, '/w/m/small.gguf')).toEqual(models);
+    expect(withChosen(models, '/d/other')[0]).toEqual({ path: '/d/other', name: 'other', kind: 'path' });
+    expect(withChosen(models, 'owner/name')[0]).toEqual({ path: 'owner/name', name: 'name', kind: 'hub' });
+  });
+});
+
+describe('a text in the pick', () => {
+  it('names a path or a hub id, quoted or as an address too', () => {
+    expect(typedModel(' "/a b/m.gguf" ')).toEqual({ path: '/a b/m.gguf', name: 'm.gguf', kind: 'path' });
+    expect(typedModel('./models/m')).toEqual({ path: './models/m', name: 'm', kind: 'path' });
+    expect(typedModel('D:\\models\\m')?.kind).toBe('path');
+    expect(typedModel('models/m.gguf')?.kind).toBe('path');
+    expect(typedModel('Qwen/Qwen2.5-Coder-0.5B')).toEqual({
+      ...{ path: 'Qwen/Qwen2.5-Coder-0.5B', name: 'Qwen2.5-Coder-0.5B', kind: 'hub' },
+    });
+    expect(typedModel('https://huggingface.co/Qwen/Qwen2.5')?.path).toBe('Qwen/Qwen2.5');
+  });
+
+  it('names nothing while it only filters the list', () => {
+    for (const text of ['', 'qwen', 'small model', '/', 'a/b/c']) expect(typedModel(text), text).toBeNull();
+  });
+});
