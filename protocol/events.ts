@@ -1,5 +1,5 @@
 /** What a recipe reports while it runs. One stream of these serves the CLI, the language server, the webview and tests. */
-import type { StopReason, TokenRecord } from './trace.ts';
+import type { Mode, StopReason, TokenRecord } from './trace.ts';
 
 /** Loss and agreement of one exit on held-out text. The final exit has id `final`. */
 export interface ExitScore {
@@ -29,6 +29,13 @@ export interface ReadyEvent {
   /** In the order of the stream, without the final exit. */
   exits: { exit: string; layer: number }[];
   device: string;
+}
+
+/** Of a generation: also the mode that runs, which `auto` has chosen, and the rule by which tokens leave in mode `fast`. */
+export interface GenerateReadyEvent extends ReadyEvent {
+  mode: Mode;
+  /** Such as `as calibrated` or `confidence 0.8, not calibrated`; null where no token leaves early. */
+  policy: string | null;
 }
 
 export interface StepEvent {
@@ -118,11 +125,13 @@ export type CalibrateEvent =
        * drafts of the text; measured on some texts on this machine.
        */
       speedups: { exits: number; fast: number; lossless: number };
+      /** The mode that `auto` is from now on. */
+      fastest: Mode;
     };
 
 export type GenerateEvent =
   | PhaseEvent
-  | ReadyEvent
+  | GenerateReadyEvent
   | ProgressEvent
   | WarningEvent
   | { type: 'token'; token: TokenRecord }

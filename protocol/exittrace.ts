@@ -6,7 +6,7 @@
  *     model "typescript-5m"
  *     layers 12
  *     exits 3:mlp 6:mlp final
- *     policy "confidence 0.8"
+ *     policy "fast, as calibrated"
  *     prompt "function add("
  *     stop length
  *

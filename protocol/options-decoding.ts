@@ -18,10 +18,11 @@ export const decodingOptions = {
   }),
   mode: oneOf({
     scope: 'window',
-    default: 'fast',
+    default: 'auto',
     values: {
-      fast: 'each token leaves at the first exit that is sure enough',
+      auto: 'what calibrate found fastest here within its promise; lossless until exits are calibrated, and where tokens are sampled',
       lossless: 'the text itself and shallow exits draft, the final exit verifies: the text of full, sooner',
+      fast: 'each token leaves at the first exit that is sure enough: where that was not calibrated, the text can be worse',
       full: 'every token runs all layers',
     },
     help: 'How exits are used.',
@@ -31,7 +32,7 @@ export const decodingOptions = {
     minimum: 0,
     maximum: 64,
     scope: 'window',
-    help: 'Most tokens drafted and decided together, in the modes fast and lossless; it changes the speed, never the text.',
+    help: 'Most tokens drafted and decided together, in all modes but full; it changes the speed, never the text.',
   }),
   policy: oneOf({
     scope: 'window',
@@ -42,7 +43,7 @@ export const decodingOptions = {
       entropy: 'leave where the entropy, in nats, is at most the threshold',
       patience: 'leave where enough exits in a row have said the same token',
     },
-    help: 'When an exit is sure enough.',
+    help: 'When an exit is sure enough, in mode fast.',
   }),
   threshold: notation<Thresholds>({
     default: 'auto',
@@ -50,7 +51,7 @@ export const decodingOptions = {
     placeholder: 'auto|T|EXIT=T,…',
     expected: thresholdsNotation,
     parse: parseThresholds,
-    help: `How sure an exit must be, for all or by exit; by confidence, 1 never leaves early and 0 always does. auto: as calibrated, else ${defaultThreshold}.`,
+    help: `How sure an exit must be in mode fast, for all or by exit; by confidence, 1 never leaves early and 0 always does. auto: as calibrated, else ${defaultThreshold}.`,
   }),
   patience: integer({
     default: 2,

@@ -2,7 +2,7 @@
  * What the editor and the language server say to each other beside LSP: one object a message, with its method and the
  * types of what it carries. Knows no transport.
  */
-import type { ReadyEvent, TuneEvent } from './events.ts';
+import type { GenerateReadyEvent, TuneEvent } from './events.ts';
 import type { Trace } from './exittrace.ts';
 import type { StopReason, TokenRecord } from './trace.ts';
 
@@ -140,7 +140,7 @@ export const runChanged = notification<RunSummary>('earlyExit/run/changed');
 /** Generates after a prompt; answers when it has ended. Cancelling the request keeps what was generated. */
 export const generate = request<GenerateParams, GenerateResult>('earlyExit/generate');
 /** A generation's model is loaded; comes before its tokens. */
-export const generationReady = notification<{ generation: string; ready: ReadyEvent }>('earlyExit/generate/ready');
+export const generationReady = notification<{ generation: string; ready: GenerateReadyEvent }>('earlyExit/generate/ready');
 /** Tokens of a running generation, in order. */
 export const tokensGenerated = notification<{ generation: string; tokens: TokenRecord[] }>('earlyExit/generate/tokens');
 

@@ -35,3 +35,6 @@ export interface TokenRecord {
 }
 
 export type StopReason = 'end-of-text' | 'stop-string' | 'length' | 'context-full' | 'cancelled';
+
+/** How exits were used: tokens left at them, they drafted for the final exit, or they were not needed. */
+export type Mode = 'fast' | 'lossless' | 'full';

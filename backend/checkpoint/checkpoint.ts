@@ -9,6 +9,7 @@ import * as path from 'node:path';
 import { userError, type UserError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
 import type { ExitScore } from '../../protocol/events.ts';
+import type { Mode } from '../../protocol/trace.ts';
 import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import { fileError, statOf, writeFileAtomically } from '../formats/files.ts';
 import { openSafetensors, readSafetensorsMetadata, shorten } from '../formats/safetensors.ts';
@@ -58,6 +59,8 @@ export interface Progress {
 export interface Calibration {
   readonly step: number;
   readonly agreement: number;
+  /** The mode that was fastest where it was calibrated, of those that keep the promise. */
+  readonly fastest: Mode;
   /** By exit id. */
   readonly thresholds: Readonly<Record<string, number>>;
   /** By exit id: when its head is worth reading; `weights` are float32, little-endian, in base64. */
@@ -87,6 +90,8 @@ export interface Checkpoint extends CheckpointInfo {
   values(name: string): Float32Array;
   close(): void;
 }
+
+const modes: readonly Mode[] = ['fast', 'lossless', 'full'];
 
 export const infoFile = 'exits.json';
 export const parametersFile = 'exits.safetensors';
@@ -298,15 +303,19 @@ function readProgress(file: string, text: string | undefined): Progress {
   return { step, tokens, scores: scores as ExitScore[] };
 }
 
+/** One of before `fastest` was stored knows of none: then what changes no text. */
 function readCalibration(file: string, value: unknown): Calibration | null {
   if (value === null) return null;
-  const { step, agreement, thresholds, gates } = record(file, value, '"calibration"');
+  const { step, agreement, fastest = 'lossless', thresholds, gates } = record(file, value, '"calibration"');
   const byExit = record(file, thresholds, '"calibration.thresholds"');
   if (!isCount(step) || !isShare(agreement)) throw bad(file, '"calibration" has no step or no agreement');
   for (const [exit, threshold] of Object.entries(byExit)) {
     if (!isShare(threshold)) throw bad(file, `the threshold of exit ${shorten(exit)} is not from 0 to 1`);
   }
-  return { step, agreement, thresholds: byExit as Record<string, number>, gates: readGates(file, gates ?? {}) };
+  const mode = modes.find((name) => name === fastest);
+  if (!mode) throw bad(file, `"calibration.fastest" is ${JSON.stringify(fastest)}, none of ${modes.join(', ')}`);
+  const read = { thresholds: byExit as Record<string, number>, gates: readGates(file, gates ?? {}) };
+  return { step, agreement, fastest: mode, ...read };
 }
 
 function readGates(file: string, value: unknown): Record<string, StoredGate> {

@@ -150,13 +150,19 @@ export const commands: readonly Command[] = [
   recipeCommand(
     'generate',
     {
-      summary: 'Generate text; each token leaves at the first exit that is sure enough.',
+      summary: 'Generate text with exits, never worse than was promised.',
       description:
-        'Streams the continuation of a prompt. Each token is coloured by the exit it left at, from green (shallow) over blue ' +
-        'to pink (deep); tokens that ran all layers are left plain.',
+        'Streams the continuation of a prompt. By default no token is worse than without exits: see --mode. Each token is coloured by the exit ' +
+        'it left at or that drafted it; tokens of the final exit alone are left plain.',
       examples: [
-        ["early-exit generate --exits my.exits --prompt 'export function parse('", 'with the default threshold, 0.8'],
-        ["early-exit generate --exits my.exits --prompt 'const result =' --threshold 0.9,24=0.7", 'thresholds by exit'],
+        [
+          "early-exit generate --exits my.exits --prompt 'export function parse('",
+          'as calibrated, else the text of full depth',
+        ],
+        [
+          "early-exit generate --exits my.exits --prompt 'const result =' --mode fast --threshold 0.9,24=0.7",
+          'leave early at thresholds by exit, whatever that does to the text',
+        ],
         [
           "early-exit generate --model chat.gguf --chat --prompt 'Hello!' --temperature 0.7",
           "the model's chat template",

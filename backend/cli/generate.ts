@@ -1,10 +1,10 @@
 /** Draws a generation: the text as it comes, each token in the colour of the exit that said it, then a legend and the speed. */
 import type { GenerateEvent } from '../../protocol/events.ts';
 import { saidBy, TEXT_DRAFT } from '../../protocol/palette.ts';
-import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
+import type { Mode, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { exitColours, type ExitColours } from './exit-colours.ts';
 import { openProgress } from './progress.ts';
-import { count, figures, percent } from './table.ts';
+import { figures, percent, plural } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
 
 export type Generated = Extract<GenerateEvent, { type: 'generated' }>;
@@ -28,6 +28,7 @@ export async function showGenerate(
   const several = prompts.length > 1;
   const tokens: TokenRecord[] = [];
   let colours: ExitColours = exitColours(out, []);
+  let mode: Mode = 'full';
   let generated: Generated | null = null;
   let started = false;
   try {
@@ -40,6 +41,7 @@ export async function showGenerate(
           break;
         case 'ready':
           progress.show(event);
+          ({ mode } = event);
           colours = exitColours(
             out,
             event.exits.map(({ exit }) => exit),
@@ -62,7 +64,7 @@ export async function showGenerate(
     if (started) out.write('\n');
   }
   if (several) writeSeveral(out, colours, prompts, tokens);
-  if (generated) err.write(summary(err, generated, tokens, colours.exits));
+  if (generated) err.write(summary(err, generated, tokens, colours.exits, mode));
   return generated;
 }
 
@@ -92,7 +94,13 @@ function writeSeveral(
 }
 
 /** Which exit said which share of the tokens, the mean layer and the speed. */
-function summary(err: Stream, generated: Generated, tokens: readonly TokenRecord[], exits: readonly string[]): string {
+function summary(
+  err: Stream,
+  generated: Generated,
+  tokens: readonly TokenRecord[],
+  exits: readonly string[],
+  mode: Mode,
+): string {
   const { dim, bold } = err.colours;
   const colours = exitColours(err, exits.slice(0, -1));
   const drafted = tokens.some((token) => saidBy(token) === TEXT_DRAFT) ? [TEXT_DRAFT] : [];
@@ -103,10 +111,12 @@ function summary(err: Stream, generated: Generated, tokens: readonly TokenRecord
   });
   const { layers, meanLayer, tokensPerSecond, promptTokens, promptSeconds, stops } = generated;
   const facts = [
-    `${count(generated.tokens)} tokens`,
-    `mean layer ${bold(meanLayer.toFixed(1))} of ${layers} (${percent(meanLayer / layers, 0)})`,
+    plural(generated.tokens, 'token'),
+    mode === 'fast'
+      ? `mean layer ${bold(meanLayer.toFixed(1))} of ${layers} (${percent(meanLayer / layers, 0)})`
+      : `the text of full depth (${layers} layers)`,
     `${bold(figures(tokensPerSecond))} tokens/s`,
-    `prompt of ${count(promptTokens)} tokens in ${promptSeconds.toFixed(2)} s`,
+    `prompt of ${plural(promptTokens, 'token')} in ${promptSeconds.toFixed(2)} s`,
     [...new Set(stops)].map((stop) => stopTexts[stop]).join(', '),
   ];
   return `\n${legend.join('  ')}\n${facts.filter(Boolean).join(dim(' · '))}\n`;

@@ -1,5 +1,12 @@
 /** What every command shows on standard error while a recipe runs: phases, progress, warnings, the model. */
-import type { Phase, PhaseEvent, ProgressEvent, ReadyEvent, WarningEvent } from '../../protocol/events.ts';
+import type {
+  GenerateReadyEvent,
+  Phase,
+  PhaseEvent,
+  ProgressEvent,
+  ReadyEvent,
+  WarningEvent,
+} from '../../protocol/events.ts';
 import { openStatus, type Status } from './status.ts';
 import { count, duration } from './table.ts';
 import type { Stream } from './terminal.ts';
@@ -18,7 +25,7 @@ const verbs: Readonly<Record<Phase, string>> = {
 };
 const widest = Math.max(...Object.values(verbs).map((verb) => verb.length));
 
-export type CommonEvent = PhaseEvent | ProgressEvent | WarningEvent | ReadyEvent;
+export type CommonEvent = PhaseEvent | ProgressEvent | WarningEvent | ReadyEvent | GenerateReadyEvent;
 
 export interface Progress {
   readonly status: Status;
@@ -75,7 +82,8 @@ export function openProgress(stream: Stream, now: () => number = () => performan
         case 'ready': {
           end();
           const exits = event.exits.map(({ exit }) => exit).join(', ');
-          const parts = [`${event.layers} layers`, exits && `exits ${exits}`, event.device].filter(Boolean);
+          const mode = 'mode' in event ? [event.mode, event.policy].filter(Boolean).join(', ') : '';
+          const parts = [`${event.layers} layers`, exits && `exits ${exits}`, event.device, mode].filter(Boolean);
           return status.say(`${bold(event.model)} ${dim(`· ${parts.join(' · ')}`)}`);
         }
       }

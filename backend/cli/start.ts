@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
+import type { Mode } from '../../protocol/trace.ts';
 import { runInWorker } from '../worker/engine.ts';
 import { packageRoot, resolveModel } from '../worker/shipped.ts';
 import type { Context } from './context.ts';
@@ -64,6 +65,7 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
     exits: tuned.directory,
     prompt: [PROMPT],
     maxTokens: NEW_TOKENS,
+    mode: 'fast',
     threshold: THRESHOLD,
     // The most probable tokens of a small model soon repeat themselves.
     temperature: 0.6,
@@ -97,11 +99,8 @@ interface Speed {
 }
 
 /** Median speed of each mode, alternating so that other work on the machine meets all. */
-async function measure(
-  request: GenerateOptions,
-  signal: AbortSignal,
-): Promise<Readonly<Record<GenerateOptions['mode'], Speed>>> {
-  const runs: Record<GenerateOptions['mode'], Speed[]> = { full: [], fast: [], lossless: [] };
+async function measure(request: GenerateOptions, signal: AbortSignal): Promise<Readonly<Record<Mode, Speed>>> {
+  const runs: Record<Mode, Speed[]> = { full: [], fast: [], lossless: [] };
   for (let round = 0; round < ROUNDS; round++) {
     for (const mode of ['full', 'fast', 'lossless'] as const) {
       for await (const event of runInWorker('generate', { ...request, mode }, { signal })) {

@@ -1,6 +1,6 @@
 /** Generating for an editor: one after the other for each model, tokens as they come, the trace at the end. */
 import { userError } from '../../protocol/errors.ts';
-import type { GenerateEvent, ReadyEvent } from '../../protocol/events.ts';
+import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
 import { emptyTrace, roundToken, type Trace } from '../../protocol/exittrace.ts';
 import { parseOptions, settingOrigin, type GenerateOptions } from '../../protocol/options.ts';
 import type { GenerateParams, GenerateResult } from '../../protocol/server.ts';
@@ -9,8 +9,9 @@ import type { Engine } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 
 export interface GenerationReport {
-  readonly ready: (event: ReadyEvent) => void;
+  readonly ready: (event: GenerateReadyEvent) => void;
   readonly token: (token: TokenRecord) => void;
+  readonly warning: (message: string) => void;
 }
 
 export interface Generations {
@@ -47,7 +48,7 @@ async function runGeneration(
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);
   const tokens: TokenRecord[] = [];
-  let head: Pick<Trace, 'layers' | 'exits'> = { layers: 0, exits: [] };
+  let head: Pick<Trace, 'layers' | 'exits' | 'policy'> = { layers: 0, exits: [], policy: options.mode };
   let end: Extract<GenerateEvent, { type: 'generated' }> | null = null;
   try {
     for await (const event of job.read()) {
@@ -56,9 +57,11 @@ async function runGeneration(
         tokens.push(token);
         report.token(token);
       } else if (event.type === 'ready') {
-        head = { layers: event.layers, exits: [...event.exits.map(({ exit }) => exit), 'final'] };
+        const exits = [...event.exits.map(({ exit }) => exit), 'final'];
+        head = { layers: event.layers, exits, policy: ruleOf(event) };
         report.ready(event);
-      } else if (event.type === 'generated') end = event;
+      } else if (event.type === 'warning') report.warning(event.message);
+      else if (event.type === 'generated') end = event;
     }
     await job.finished;
   } catch (error) {
@@ -69,7 +72,6 @@ async function runGeneration(
   const trace: Trace = emptyTrace({
     ...head,
     model: modelName(options.model),
-    policy: policyText(options),
     prompt: params.prompt,
     stop: end?.stops[0] ?? 'cancelled',
     tokens,
@@ -84,9 +86,5 @@ async function runGeneration(
 
 const modelName = (model: string): string => model.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
 
-function policyText({ mode, policy, threshold, patience }: GenerateOptions): string {
-  if (mode === 'full') return 'full';
-  if (policy === 'patience') return `patience ${patience}`;
-  const own = Object.entries(threshold.exits).map(([exit, value]) => `${exit}=${value}`);
-  return [policy, [threshold.all, ...own].join(',')].join(' ');
-}
+/** What ran, for a reader of the trace: `lossless`, or `fast, confidence 0.8, not calibrated`. */
+const ruleOf = ({ mode, policy }: GenerateReadyEvent): string => [mode, policy].filter(Boolean).join(', ');

@@ -210,6 +210,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
           notify(protocol.generationReady, { generation, ready });
         },
         token: (token) => notify(protocol.tokensGenerated, { generation, tokens: [token] }),
+        warning: (message) => connection.console.warn(message),
       };
       return generations.generate(params, report, stopped.signal);
     }),

@@ -6,6 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import type { CalibrateOptions } from '../../protocol/options.ts';
+import type { Mode } from '../../protocol/trace.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { measureCosts } from '../decoding/costs.ts';
 import { decode } from '../decoding/decode.ts';
@@ -61,6 +62,12 @@ function fastest(candidates: readonly Promising[], { lossless, leaving }: Trial)
       ...none,
       speedups: { exits: 1, fast: lossless, lossless },
     });
+}
+
+/** The mode for `auto`. Where two are as fast, the one that changes no text. */
+function fastestMode({ fast, lossless }: Speedups, leaves: boolean): Mode {
+  if (leaves && fast >= leastSpeedup * Math.max(1, lossless)) return 'fast';
+  return lossless * leastSpeedup >= 1 ? 'lossless' : 'full';
 }
 
 /** @throws UserError for a model, checkpoint or text that cannot be used. */
@@ -123,6 +130,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
     saveCalibration(directory, {
       step: held.step,
       agreement,
+      fastest: fastestMode(speedups, Object.keys(thresholds).length > 0),
       thresholds,
       gates: Object.fromEntries([...gates].map(([exit, gate]) => [exit, toStored(gate)])),
     });
@@ -139,6 +147,7 @@ export async function* calibrate(options: CalibrateOptions, signal: AbortSignal)
         threshold: thresholds[exitId(exit)] ?? null,
         milliseconds: costs.readings[k]!,
       })),
+      fastest: fastestMode(speedups, Object.keys(thresholds).length > 0),
       meanLayer: meanLayer(exits, gated, thresholds, layers, final.length),
       layers,
       speedups,

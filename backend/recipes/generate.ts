@@ -1,26 +1,25 @@
 /** Generates from prompts with the exits of a checkpoint, or at full depth. */
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateEvent } from '../../protocol/events.ts';
-import { thresholdOf } from '../../protocol/options-notations.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
-import type { StopReason } from '../../protocol/trace.ts';
+import type { Mode, StopReason } from '../../protocol/trace.ts';
 import { renderChat } from '../data/chat.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
 import type { Gate } from '../decoding/gate.ts';
 import type { DraftOptions } from '../decoding/block.ts';
 import { exitId } from '../exits/spec.ts';
-import type { Policy } from '../decoding/policy.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Calibration, StoredGate } from '../checkpoint/checkpoint.ts';
 import { inStreamOrder } from './backbone.ts';
-import { askedExits, calibratedThresholds, openGenerator, type Generator } from './generator.ts';
+import { openGenerator, type Generator } from './generator.ts';
+import { askedExits, calibratedThresholds, modeOf, modeWarning, policyOf, policyText } from './mode.ts';
 
 /** @throws UserError for a model, checkpoint or prompt that cannot be used. */
 export async function* generate(options: GenerateOptions, signal: AbortSignal): AsyncGenerator<GenerateEvent, void> {
   yield { type: 'phase', phase: 'load', detail: options.model };
   const generator = await openGenerator(options, signal);
-  const { model, staged, device, memory } = generator;
+  const { model, staged, device, memory, calibration } = generator;
   const decoding = request(options, generator, signal);
   yield {
     type: 'ready',
@@ -28,7 +27,11 @@ export async function* generate(options: GenerateOptions, signal: AbortSignal): 
     layers: model.spec.layers.length,
     exits: inStreamOrder(generator.exits).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
     device: device.name,
+    mode: modeOf(options, calibration),
+    policy: policyText(options, calibration),
   };
+  const warning = modeWarning(options, calibration);
+  if (warning !== null) yield { type: 'warning', message: warning };
   const count = decoding.prompts.length;
   yield { type: 'phase', phase: 'generate', detail: `${count} prompt${count === 1 ? '' : 's'}` };
   for await (const event of follow(staged, decoding, memory)) {
@@ -47,16 +50,17 @@ function request(options: GenerateOptions, generator: Generator, signal: AbortSi
   const { model, tokenizer, calibration } = generator;
   if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
   checkDisabled(options, generator);
-  const isAsked = askedExits(options, calibration, model.spec);
-  const calibrated = calibratedThresholds(options, calibration);
+  const mode = modeOf(options, calibration);
+  const isAsked = askedExits(options, calibration, model.spec.layers.length);
+  const isCalibrated = calibratedThresholds(options, calibration) !== null;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
     prompts: options.prompt.map((text) => encodePrompt(tokenizer, text, options)),
     maxTokens: options.maxTokens,
-    policy: calibrated ? { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 } : policyOf(options),
-    enabled: (exit) => options.mode === 'fast' && isAsked(exit),
-    drafts: draftsOf(options, isAsked),
-    gates: calibrated && calibration ? gatesOf(calibration) : new Map(),
+    policy: policyOf(options, calibration),
+    enabled: (exit) => mode === 'fast' && isAsked(exit),
+    drafts: draftsOf(mode, options.drafts, isAsked),
+    gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,
     endOfText: tokenizer.eosIds,
@@ -86,14 +90,9 @@ export function gatesOf({ gates }: Calibration): Map<string, Gate> {
 }
 
 /** The text drafts in both modes; exits only where the final exit has the last word. */
-function draftsOf({ mode, drafts }: GenerateOptions, isAsked: (exit: string) => boolean): DraftOptions | null {
-  if (mode === 'full' || drafts === 0) return null;
-  return { lookup: true, exits: (exit) => mode === 'lossless' && isAsked(exit), limit: drafts };
-}
-
-function policyOf({ policy, threshold, patience }: GenerateOptions): Policy {
-  if (policy === 'patience') return { kind: 'patience', exits: patience };
-  return { kind: policy, threshold: (exit) => thresholdOf(threshold, exit) };
+function draftsOf(mode: Mode, limit: number, isAsked: (exit: string) => boolean): DraftOptions | null {
+  if (mode === 'full' || limit === 0) return null;
+  return { lookup: true, exits: (exit) => mode === 'lossless' && isAsked(exit), limit };
 }
 
 /** Passes tokens on and adds up what `generated` reports. */

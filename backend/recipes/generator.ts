@@ -9,13 +9,13 @@ import { newMemory, type DecodeMemory } from '../decoding/decode.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { statOf } from '../formats/files.ts';
 import type { Model } from '../model/open.ts';
-import type { ModelSpec } from '../model/spec.ts';
 import { placeOn, placeStagedModel } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkpoint.ts';
 import { runtimeOptions } from './backbone.ts';
+import { askedExits, askedMode } from './mode.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 
 export interface Generator {
@@ -39,9 +39,10 @@ let kept: { readonly key: string; readonly generator: Generator } | null = null;
  */
 export async function openGenerator(options: GenerateOptions, signal: AbortSignal): Promise<Generator> {
   // At full depth the stages are only cut where somebody wants to see what the exits say.
-  const exits = options.mode !== 'full' || options.candidates > 0 ? options.exits : null;
+  const mode = askedMode(options);
+  const exits = mode !== 'full' || options.candidates > 0 ? options.exits : null;
   const { model, device, precision, threads } = options;
-  const { mode, policy, threshold, disable, candidates } = options;
+  const { policy, threshold, disable, candidates } = options;
   const asked = exits && [checkpointState(exits), mode, policy, threshold.calibrated, disable, candidates > 0];
   const key = JSON.stringify([model, state(model), exits, asked, device, precision, threads]);
   if (kept?.key === key) return kept.generator;
@@ -67,7 +68,7 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
     const messages: string[] = [];
     const placement = placeOn(device, (message) => void messages.push(message));
     const { specs, calibration } = exits;
-    const isAsked = options.candidates > 0 ? () => true : askedExits(options, calibration, model.spec);
+    const isAsked = options.candidates > 0 ? () => true : askedExits(options, calibration, model.spec.layers.length);
     const staged = await placeStagedModel(placement, model, onlyExits(exits, isAsked), runtimeOptions(options));
     const memory = newMemory(staged);
     const warnings = (): string[] => messages.splice(0);
@@ -77,36 +78,6 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
     throw error;
   }
 }
-
-/**
- * Deepest share of the layers from which an exit may draft: each draft runs them alone, while a right one saves what a token takes,
- * which with drafts of the text is hardly half of a full pass.
- */
-const deepestDrafter = 1 / 3;
-
-/**
- * Which exits decide or draft under these options. Those that a calibration leaves out cost more than they save, as do drafts of
- * deep exits.
- */
-export function askedExits(
-  options: GenerateOptions,
-  calibration: Calibration | null,
-  { layers }: ModelSpec,
-): (exit: string) => boolean {
-  const isDeep = (exit: string): boolean => Number.parseInt(exit, 10) > deepestDrafter * layers.length;
-  const thresholds = options.mode === 'fast' ? calibratedThresholds(options, calibration) : null;
-  return (exit) =>
-    !options.disable.some((name) => name === exit || name === exit.split(':')[0]) &&
-    (thresholds === null || exit in thresholds) &&
-    !(options.mode === 'lossless' && isDeep(exit));
-}
-
-/** Those of the calibration, where there is one and the options leave thresholds to it. */
-export const calibratedThresholds = (
-  { threshold, policy }: GenerateOptions,
-  calibration: Calibration | null,
-): Calibration['thresholds'] | null =>
-  threshold.calibrated && policy === 'confidence' ? (calibration?.thresholds ?? null) : null;
 
 /** Changes when a file does. */
 function state(path: string): string {

@@ -52,7 +52,12 @@ export const run = suite([
     editor.selection = new vscode.Selection(end, end);
     const seen: number[] = [];
     const watch = vscode.workspace.onDidChangeTextDocument(({ contentChanges }) => seen.push(contentChanges.length));
-    result = (await api.generateAtCursor({ maxTokens: TOKENS, threshold: '0.3', repetitionPenalty: 1.25 }))!;
+    result = (await api.generateAtCursor({
+      maxTokens: TOKENS,
+      mode: 'fast',
+      threshold: '0.3',
+      repetitionPenalty: 1.25,
+    }))!;
     watch.dispose();
     assert.ok(result, 'something was generated');
     const text = result.trace.tokens.map((token) => token.text).join('');

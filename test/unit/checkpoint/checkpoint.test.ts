@@ -198,6 +198,7 @@ describe('saveExits', () => {
     const calibration = {
       step: 0,
       agreement: 0.99,
+      fastest: 'fast' as const,
       thresholds: { '1:norm': 0.9 },
       gates: { '1:norm': { weights: 'AACAPwAAAEA=', bias: -1, least: 0.2 } },
     };
@@ -215,6 +216,16 @@ describe('saveExits', () => {
   });
 });
 
+it('a calibration from before the fastest mode was stored is for the mode that changes no text', () => {
+  createCheckpoint(at(), start).close();
+  const json = JSON.parse(fs.readFileSync(at('exits.json'), 'utf8')) as Record<string, unknown>;
+  json['calibration'] = { step: 0, agreement: 0.99, thresholds: { '1:norm': 0.9 }, gates: {} };
+  fs.writeFileSync(at('exits.json'), JSON.stringify(json));
+  const opened = openCheckpoint(at(), base);
+  opened.close();
+  expect(opened.calibration).toMatchObject({ fastest: 'lossless', thresholds: { '1:norm': 0.9 } });
+});
+
 describe('openCheckpoint', () => {
   const edit = (change: (json: Record<string, never>) => void): void => {
     const json = JSON.parse(fs.readFileSync(at('exits.json'), 'utf8')) as Record<string, never>;
@@ -223,7 +234,7 @@ describe('openCheckpoint', () => {
   };
 
   const gate = { weights: Buffer.from(new Float32Array(4).buffer).toString('base64'), bias: 0, least: 0.5 };
-  const calibration = { step: 0, agreement: 0.9, thresholds: { '1:norm': 0.5 }, gates: {} };
+  const calibration = { step: 0, agreement: 0.9, fastest: 'fast', thresholds: { '1:norm': 0.5 }, gates: {} };
   const withGate = (change: object): object => ({ ...calibration, gates: { '1:norm': { ...gate, ...change } } });
 
   it('reads a calibration with its gates', () => {
@@ -268,6 +279,7 @@ describe('openCheckpoint', () => {
     ['a gate that is not finite', (json) => (json['calibration'] = withGate({ weights: 'AADAfw==' }))],
     ['a gate without a bias', (json) => (json['calibration'] = withGate({ bias: null }))],
     ['a gate that never opens', (json) => (json['calibration'] = withGate({ least: 7 }))],
+    ['a mode that is none', (json) => (json['calibration'] = { ...calibration, fastest: 'auto' })],
     ['something else', (json) => delete json['format']],
   ])('names the file that has %s', (_, change) => {
     createCheckpoint(at(), start).close();

@@ -115,6 +115,8 @@ const generation: GenerateEvent[] = [
       { exit: '10:lens', layer: 10 },
     ],
     device: 'cpu',
+    mode: 'fast',
+    policy: 'as calibrated',
   },
   token(0, 'return', '6:lens', 6),
   token(1, ' x', '10:lens', 10),
@@ -170,6 +172,17 @@ describe('showGenerate', () => {
     const ready = { ...generation[0]!, exits: [] } as GenerateEvent;
     await showGenerate(stream(ready, ...tokens, generation.at(-1)!), without.terminal, ['f']);
     expect(without.out()).toContain('abc');
+  });
+
+  it('says that the text is that of full depth, and counts one as one', async () => {
+    const ready = { ...generation[0], mode: 'lossless', policy: null } as GenerateEvent;
+    const end = { ...generation.at(-1), tokens: 1, promptTokens: 1 } as GenerateEvent;
+    const screen = openScreen({ tty: true });
+    await showGenerate(stream(ready, token(0, ' d', 'final', 12), end), screen.terminal, ['f']);
+    expect(visible(screen.err())[0]).toBe('m · 12 layers · exits 6:lens, 10:lens · cpu · lossless');
+    expect(visible(screen.err()).at(-1)).toBe(
+      '1 token · the text of full depth (12 layers) · 212 tokens/s · prompt of 1 token in 0.02 s · reached --max-tokens',
+    );
   });
 
   it('respects NO_COLOR, CI and FORCE_COLOR', async () => {
@@ -257,6 +270,7 @@ describe('showCalibrate', () => {
       meanLayer: 11,
       layers: 12,
       speedups: { exits: 1.1, fast: 1.5, lossless: 1.6 },
+      fastest: 'lossless',
     });
     await showCalibrate(events, screen.terminal);
     const lines = visible(screen.out());

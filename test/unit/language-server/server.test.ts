@@ -52,12 +52,16 @@ describe('the language server', () => {
   it('streams a generation and answers with its trace', async () => {
     onStart = (job) => {
       expect(job.options).toMatchObject({ prompt: ['let x'], candidates: 2 });
-      job.push({ type: 'ready', model: 'm', layers: 12, exits: [{ exit: '3:mlp', layer: 3 }], device: 'cpu' });
+      const ready = { model: 'm', layers: 12, exits: [{ exit: '3:mlp', layer: 3 }], device: 'cpu' };
+      job.push({ type: 'ready', ...ready, mode: 'fast', policy: 'confidence 0.8, not calibrated' });
+      job.push({ type: 'warning', message: 'Tokens leave early.' });
       for (const token of tokens) job.push({ type: 'token', token });
       job.push({ type: 'generated', ...generated, tokensPerSecond: 7, promptSeconds: 1 });
       job.end();
     };
     const seen: string[] = [];
+    const warned: string[] = [];
+    client.onNotification('window/logMessage', ({ message }: { message: string }) => void warned.push(message));
     client.onNotification(protocol.tokensGenerated.method, ({ tokens: some }: { tokens: TokenRecord[] }) => {
       seen.push(...some.map(({ text }) => text));
     });
@@ -65,7 +69,9 @@ describe('the language server', () => {
     const result = await send(protocol.generate, { generation: 'g', prompt: 'let x', options });
     expect(seen).toEqual(['return', ' a;']);
     expect(result).toMatchObject({ stop: 'length', tokensPerSecond: 7, meanLayer: 4.5 });
-    const head = { model: 'm', layers: 12, exits: ['3:mlp', 'final'], policy: 'confidence 0.8', prompt: 'let x' };
+    expect(warned).toEqual(['Tokens leave early.']);
+    const policy = 'fast, confidence 0.8, not calibrated';
+    const head = { model: 'm', layers: 12, exits: ['3:mlp', 'final'], policy, prompt: 'let x' };
     expect(result.trace).toEqual({ ...head, stop: 'length', tokens });
     expect(await send(protocol.readStatus, {})).toMatchObject({ activity: 'idle', model: 'm', device: 'cpu' });
   });

@@ -5,7 +5,7 @@ import * as path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CalibrateEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
-import type { TokenRecord } from '../../../protocol/trace.ts';
+import type { Mode, TokenRecord } from '../../../protocol/trace.ts';
 import { calibrate } from '../../../backend/recipes/calibrate.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
@@ -52,8 +52,8 @@ async function calibrated(agreement: number): Promise<Extract<CalibrateEvent, { 
   throw new Error('nothing was calibrated');
 }
 
-async function written(): Promise<TokenRecord[]> {
-  const given = { model, exits: out, prompt: ['export const ', 'function sum('], maxTokens: 40, device: 'cpu' };
+async function written(mode: Mode | 'auto' = 'fast'): Promise<TokenRecord[]> {
+  const given = { mode, model, exits: out, prompt: ['export const ', 'function sum('], maxTokens: 40, device: 'cpu' };
   const tokens: TokenRecord[] = [];
   for await (const event of generate(parseOptions('generate', given), signal)) {
     if (event.type === 'token') tokens.push(event.token);
@@ -72,9 +72,10 @@ test('what is found is stored, tested and used where no threshold is given', asy
   expect(found.tested).toBeGreaterThanOrEqual(0.6);
   expect(found.speedups.exits).toBeGreaterThanOrEqual(1);
   const stored = JSON.parse(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')) as {
-    calibration: { agreement: number; thresholds: Record<string, number> };
+    calibration: { agreement: number; fastest: Mode; thresholds: Record<string, number> };
   };
-  const { thresholds } = stored.calibration;
+  const { thresholds, fastest } = stored.calibration;
+  expect(fastest).toBe(found.fastest);
   expect(found.exits.filter((e) => e.threshold !== null).map((e) => [e.exit, e.threshold])).toEqual(
     Object.entries(thresholds),
   );
@@ -84,22 +85,22 @@ test('what is found is stored, tested and used where no threshold is given', asy
 }, 120_000);
 
 test('a calibration decides which exits are asked and how sure they must be', async () => {
-  saveCalibration(out, { step: stepOf(), agreement: 0.5, thresholds: { '11:lens': 0.2 }, gates: {} });
+  saveCalibration(out, { step: stepOf(), agreement: 0.5, fastest: 'fast', thresholds: { '11:lens': 0.2 }, gates: {} });
   const tokens = await written();
   expect(new Set(tokens.map(({ exit }) => exit))).toEqual(new Set(['11:lens', 'final']));
   for (const { exit, confidence } of tokens) if (exit !== 'final') expect(confidence).toBeGreaterThanOrEqual(0.2);
   const weights = Buffer.from(new Float32Array(192).buffer).toString('base64');
   const gates = { '11:lens': { weights, bias: -1, least: 0.5 } };
-  saveCalibration(out, { step: stepOf(), agreement: 0.5, thresholds: { '11:lens': 0.2 }, gates });
+  saveCalibration(out, { step: stepOf(), agreement: 0.5, fastest: 'fast', thresholds: { '11:lens': 0.2 }, gates });
   expect((await written()).every(({ exit }) => exit === 'final')).toBe(true);
 }, 120_000);
 
 test('a model is cut only at exits that are asked', async () => {
   const opened = async (different: Record<string, unknown>): Promise<string[]> => {
-    const given = { model, exits: out, prompt: ['a'], device: 'cpu', ...different };
+    const given = { model, exits: out, prompt: ['a'], device: 'cpu', mode: 'fast', ...different };
     return (await openGenerator(parseOptions('generate', given), signal)).staged.exits.map(({ id }) => id);
   };
-  saveCalibration(out, { step: stepOf(), agreement: 0.5, thresholds: { '11:lens': 0.2 }, gates: {} });
+  saveCalibration(out, { step: stepOf(), agreement: 0.5, fastest: 'fast', thresholds: { '11:lens': 0.2 }, gates: {} });
   expect(await opened({})).toEqual(['11:lens', 'final']);
   expect(await opened({ threshold: '0.5' })).toEqual(['2:lens', '11:lens', 'final']);
   expect(await opened({ threshold: '0.5', disable: ['11'] })).toEqual(['2:lens', 'final']);

@@ -1,0 +1,95 @@
+/**
+ * Which mode a generation runs, which exits it asks, and by what rule a token leaves, out of its options and the calibration of
+ * the exits. Pure; knows no runtime.
+ */
+import { thresholdOf } from '../../protocol/options-notations.ts';
+import type { GenerateOptions } from '../../protocol/options.ts';
+import type { Mode } from '../../protocol/trace.ts';
+import type { Calibration } from '../checkpoint/checkpoint.ts';
+import type { Policy } from '../decoding/policy.ts';
+import { needsLogits } from '../decoding/sampler.ts';
+
+/** The mode as far as the options alone tell. A promise holds for calibrated thresholds and the most probable tokens. */
+export function askedMode(options: GenerateOptions): GenerateOptions['mode'] {
+  const { mode } = options;
+  return mode === 'auto' && (options.exits === null || !leavesToCalibration(options) || needsLogits(options))
+    ? 'lossless'
+    : mode;
+}
+
+/** The mode that runs: `auto` is what calibrating found fastest within its promise, else lossless. */
+export function modeOf(options: GenerateOptions, calibration: Calibration | null): Mode {
+  const asked = askedMode(options);
+  return asked === 'auto' ? (calibration?.fastest ?? 'lossless') : asked;
+}
+
+/** What is there to know about the mode before the first token: why the text may be worse, or an option that does nothing. */
+export function modeWarning(options: GenerateOptions, calibration: Calibration | null): string | null {
+  if (options.exits === null) return null;
+  if (modeOf(options, calibration) !== 'fast') {
+    return options.mode === 'auto' && !leavesToCalibration(options)
+      ? 'Thresholds and policies count in mode fast alone, and auto never leaves by one that promises nothing: the mode is lossless.'
+      : null;
+  }
+  if (calibratedThresholds(options, calibration)) return null;
+  return 'Tokens leave early by a rule that was not calibrated: the text can be worse than the model’s own. Thresholds that keep a promise come from early-exit calibrate; mode lossless changes no text.';
+}
+
+/**
+ * Deepest share of the layers from which an exit may draft: each draft runs them alone, while a right one saves what a token takes,
+ * which with drafts of the text is hardly half of a full pass.
+ */
+const deepestDrafter = 1 / 3;
+
+/**
+ * Which exits decide or draft under these options. Those that a calibration leaves out cost more than they save, as do drafts of
+ * deep exits.
+ */
+export function askedExits(
+  options: GenerateOptions,
+  calibration: Calibration | null,
+  layers: number,
+): (exit: string) => boolean {
+  const isUsed = exitsOfMode(modeOf(options, calibration), calibratedThresholds(options, calibration), layers);
+  return (exit) => !options.disable.some((name) => name === exit || name === exit.split(':')[0]) && isUsed(exit);
+}
+
+function exitsOfMode(mode: Mode, thresholds: Thresholds | null, layers: number): (exit: string) => boolean {
+  switch (mode) {
+    case 'full':
+      return () => false;
+    case 'lossless':
+      return (exit) => Number.parseInt(exit, 10) <= deepestDrafter * layers;
+    case 'fast':
+      return (exit) => thresholds === null || exit in thresholds;
+  }
+}
+
+type Thresholds = Calibration['thresholds'];
+
+/** Those of the calibration, where there is one and the options leave thresholds to it. */
+export const calibratedThresholds = (
+  options: GenerateOptions,
+  calibration: Calibration | null,
+): Calibration['thresholds'] | null => (leavesToCalibration(options) ? (calibration?.thresholds ?? null) : null);
+
+const leavesToCalibration = ({ threshold, policy }: GenerateOptions): boolean =>
+  threshold.calibrated && policy === 'confidence';
+
+export function policyOf(options: GenerateOptions, calibration: Calibration | null): Policy {
+  const calibrated = calibratedThresholds(options, calibration);
+  if (calibrated) return { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 };
+  const { policy, threshold, patience } = options;
+  if (policy === 'patience') return { kind: 'patience', exits: patience };
+  return { kind: policy, threshold: (exit) => thresholdOf(threshold, exit) };
+}
+
+/** The rule by which tokens leave, for a reader; null where none does. */
+export function policyText(options: GenerateOptions, calibration: Calibration | null): string | null {
+  if (options.exits === null || modeOf(options, calibration) !== 'fast') return null;
+  if (calibratedThresholds(options, calibration)) return 'as calibrated';
+  const { policy, threshold, patience } = options;
+  const own = Object.entries(threshold.exits).map(([exit, value]) => `${exit}=${value}`);
+  const values = policy === 'patience' ? patience : [threshold.all, ...own].join(',');
+  return `${policy} ${values}, not calibrated`;
+}

@@ -1,0 +1,76 @@
+/** The default never changes the text for the worse: what mode runs, and what is said of it. */
+import { describe, expect, test } from 'vitest';
+import type { Calibration } from '../../../backend/checkpoint/checkpoint.ts';
+import { askedExits, modeOf, modeWarning, policyOf, policyText } from '../../../backend/recipes/mode.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import type { Mode } from '../../../protocol/trace.ts';
+
+const optionsOf = (given: Record<string, unknown> = {}) =>
+  parseOptions('generate', { prompt: ['a'], exits: 'my.exits', ...given });
+const calibrated = (fastest: Mode): Calibration => ({
+  step: 1,
+  agreement: 0.99,
+  fastest,
+  thresholds: { '8:lens': 0.9 },
+  gates: {},
+});
+
+describe('without a calibration', () => {
+  test.each([
+    [{}, 'lossless'],
+    [{ exits: null }, 'lossless'],
+    [{ threshold: 0.5 }, 'lossless'],
+    [{ policy: 'patience' }, 'lossless'],
+    [{ mode: 'full' }, 'full'],
+    [{ mode: 'fast' }, 'fast'],
+  ] as const)('%o runs %s', (given, mode) => expect(modeOf(optionsOf(given), null)).toBe(mode));
+
+  test('only a named mode leaves early, and it says what that means', () => {
+    expect(modeWarning(optionsOf(), null)).toBeNull();
+    expect(modeWarning(optionsOf({ mode: 'lossless' }), null)).toBeNull();
+    expect(modeWarning(optionsOf({ mode: 'fast' }), null)).toMatch(/not calibrated: the text can be worse/);
+    expect(modeWarning(optionsOf({ mode: 'fast', exits: null }), null)).toBeNull();
+  });
+
+  test('a threshold that is not used is not passed over in silence', () => {
+    expect(modeWarning(optionsOf({ threshold: 0.5 }), null)).toMatch(/count in mode fast alone.*the mode is lossless/);
+    expect(modeWarning(optionsOf({ threshold: 0.5, exits: null }), null)).toBeNull();
+  });
+});
+
+describe('with a calibration, auto', () => {
+  test.each(['fast', 'lossless', 'full'] as const)('is %s where that was fastest', (mode) => {
+    expect(modeOf(optionsOf(), calibrated(mode))).toBe(mode);
+    expect(modeWarning(optionsOf(), calibrated(mode))).toBeNull();
+  });
+
+  test.each([{ threshold: 0.5 }, { policy: 'margin' }, { temperature: 0.7 }, { repetitionPenalty: 1.1 }])(
+    'is lossless where %o makes the promise void',
+    (given) => expect(modeOf(optionsOf(given), calibrated('fast'))).toBe('lossless'),
+  );
+
+  test('leaves only where and as surely as was promised', () => {
+    const asked = askedExits(optionsOf(), calibrated('fast'), 12);
+    expect(['4:lens', '8:lens'].map(asked)).toEqual([false, true]);
+    const policy = policyOf(optionsOf(), calibrated('fast'));
+    if (policy.kind !== 'confidence') throw new Error(policy.kind);
+    expect(['4:lens', '8:lens'].map(policy.threshold)).toEqual([1, 0.9]);
+    // Drafts come from shallow exits, whatever was calibrated; at full depth nobody is asked.
+    expect(['4:lens', '8:lens'].map(askedExits(optionsOf(), calibrated('lossless'), 12))).toEqual([true, false]);
+    expect(['4:lens', '8:lens'].map(askedExits(optionsOf(), calibrated('full'), 12))).toEqual([false, false]);
+  });
+
+  test('a named threshold takes the place of the calibration in a named mode', () => {
+    const given = optionsOf({ mode: 'fast', threshold: '0.5,8:lens=0.7' });
+    expect(modeWarning(given, calibrated('fast'))).toMatch(/not calibrated/);
+    expect(policyText(given, calibrated('fast'))).toBe('confidence 0.5,8:lens=0.7, not calibrated');
+    expect(['4:lens', '8:lens'].map(askedExits(given, calibrated('fast'), 12))).toEqual([true, true]);
+  });
+});
+
+test('the rule of a trace names what ran', () => {
+  expect(policyText(optionsOf(), calibrated('fast'))).toBe('as calibrated');
+  expect(policyText(optionsOf(), null)).toBeNull();
+  expect(policyText(optionsOf({ mode: 'fast' }), null)).toBe('confidence 0.8, not calibrated');
+  expect(policyText(optionsOf({ mode: 'fast', policy: 'patience' }), null)).toBe('patience 2, not calibrated');
+});
