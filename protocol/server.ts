@@ -140,7 +140,9 @@ export const runChanged = notification<RunSummary>('earlyExit/run/changed');
 /** Generates after a prompt; answers when it has ended. Cancelling the request keeps what was generated. */
 export const generate = request<GenerateParams, GenerateResult>('earlyExit/generate');
 /** A generation's model is loaded; comes before its tokens. */
-export const generationReady = notification<{ generation: string; ready: GenerateReadyEvent }>('earlyExit/generate/ready');
+export const generationReady = notification<{ generation: string; ready: GenerateReadyEvent }>(
+  'earlyExit/generate/ready',
+);
 /** Tokens of a running generation, in order. */
 export const tokensGenerated = notification<{ generation: string; tokens: TokenRecord[] }>('earlyExit/generate/tokens');
 
