@@ -52,7 +52,7 @@ function copied(
 /**
  * The rows of the listed tokens, then the defer class. What defer should say is the log-sum-exp of all other logits; to
  * first order that is their mean (plus a constant, for which a linear head has no place), so its row is their mean row. A fit
- * does better (`deferTargets` of fit.ts).
+ * does better (fit.ts).
  */
 function shortlistRows(backbone: BackboneValues, source: string, tokens: readonly number[]): Float32Array {
   const [vocabulary, width] = backbone.shape(source) as [number, number];

@@ -3,7 +3,16 @@
  * outside the bytes: they are named by location, offset and length, and handed to the runtime beside the model.
  */
 
-export const onnxTypes = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10 } as const;
+export const onnxTypes = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  float64: 11,
+} as const;
 export type OnnxType = keyof typeof onnxTypes;
 
 export type OnnxAttribute = number | string | readonly number[] | { readonly float: number };

@@ -9,7 +9,7 @@ import type { Provider } from './operators.ts';
 export type { Provider };
 
 export interface Value {
-  readonly data: Float32Array | BigInt64Array | Int32Array | Uint8Array;
+  readonly data: Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array;
   readonly shape: readonly number[];
 }
 
@@ -72,6 +72,7 @@ export async function openSession(graph: BuiltGraph, options: SessionOptions = {
 
 function toTensor({ data, shape }: Value): ort.Tensor {
   if (data instanceof Float32Array) return new ort.Tensor('float32', data, shape);
+  if (data instanceof Float64Array) return new ort.Tensor('float64', data, shape);
   if (data instanceof BigInt64Array) return new ort.Tensor('int64', data, shape);
   if (data instanceof Int32Array) return new ort.Tensor('int32', data, shape);
   return new ort.Tensor('uint8', data, shape);

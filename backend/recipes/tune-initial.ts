@@ -36,7 +36,6 @@ export async function* fitExits(
     exits,
     initial: copies,
     model: model.parameters,
-    batch: Math.min(batchSize, count),
     tokens: windows.tokens,
     ...(threads > 0 && { threads }),
   });

@@ -1,26 +1,26 @@
 /**
- * Fits exits in one pass over text: compiled sums batch by batch, then a solution in closed form (exits/fit.ts). Needs the
+ * Fits exits in one pass over text: compiled sums window by window, then a solution in closed form (exits/fit.ts). Needs the
  * final state in every batch. Knows neither where batches come from nor how exits are tuned afterwards.
  */
-import { matMul, reshape } from '@tensorflow/tfjs-core';
+import { add, matMul, reshape, slice, sub } from '@tensorflow/tfjs-core';
 import { tensorOps } from '../autodiff/ops.ts';
 import { record, type InputSpec } from '../autodiff/recorder.ts';
 import {
-  defaultRidge,
   deferLogOdds,
-  emptySums,
   fittedParameters,
   headLogSum,
   isFitted,
   regressionTensors,
   shortlistMask,
-  type RegressionSums,
+  type SplitSums,
 } from '../exits/fit.ts';
 import { exitState } from '../exits/forward.ts';
 import { exitParameters, frozenParameters } from '../exits/parameters.ts';
+import { emptySums, type Multiply, type RegressionSums } from '../exits/ridge.ts';
 import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, type ModelSpec } from '../model/spec.ts';
+import { GraphBuilder } from '../onnx/builder.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
 import { chunkTokens } from './objective.ts';
 import { padBatch, targetCount, targetWeights } from './step-plan.ts';
@@ -29,15 +29,12 @@ import type { StepBatch } from '../features/features.ts';
 export interface FitOptions {
   readonly spec: ModelSpec;
   readonly exits: readonly ExitSpec[];
-  /** Copies of the backbone's parameters (`initialiseExit`, `copy`): what a fit starts from. */
+  /** Copies of the backbone's parameters (`initialiseExit`, `copy`): what a fit starts from, and keeps to. */
   readonly initial: ReadonlyMap<string, Float32Array>;
   readonly model: Pick<Parameters, 'has' | 'shape' | 'values'>;
-  /** Largest batch, in sequences and positions. */
-  readonly batch: number;
+  /** Most positions of a window. */
   readonly tokens: number;
   readonly threads?: number;
-  /** λ as a share of the mean diagonal; default 10⁻³. */
-  readonly ridge?: number;
 }
 
 export interface Fit {
@@ -45,36 +42,51 @@ export interface Fit {
   add(batch: StepBatch): Promise<void>;
   /** Positions taken in so far. */
   readonly tokens: number;
+  /** How long `solve` takes on this machine, about. */
+  readonly solveSeconds: number;
   /**
    * All exits' parameters with what the fit found. An exit with nowhere to put it (a shared head without a translator)
-   * keeps its copy. Throws before the first batch.
+   * keeps its copy, and so do all before the first batch. `hurried`: time is over, and what is known so far must do.
    */
-  solve(): Promise<Map<string, Float32Array>>;
+  solve(hurried?: () => boolean): Promise<Map<string, Float32Array>>;
   dispose(): Promise<void>;
+}
+
+/** A window of which states are kept, for what is regressed after the fit. */
+interface KeptWindow {
+  readonly x: Value;
+  readonly weights: Value;
+  readonly logOdds: Value;
+  readonly isApart: boolean;
 }
 
 interface FittedExit {
   readonly exit: ExitSpec;
-  readonly sums: RegressionSums;
+  readonly sums: SplitSums;
   readonly session: Session;
   /** Shapes by name of everything the graph is fed. */
   readonly inputs: Readonly<Record<string, InputSpec>>;
   readonly feeds: Readonly<Record<string, Value>>;
-  /** States of the first batches and the weights of their tokens, for what is regressed after the fit. */
-  readonly kept: { readonly x: Value; readonly weights: Value }[];
+  readonly kept: KeptWindow[];
 }
 
-/** Batches of which a shortlisted exit's states are kept. */
-const keptBatches = 4;
+/** Positions of which a shortlisted exit's states are kept, and the teacher is asked for. */
+const keptPositions = 4096;
+
+/** Every fourth window is kept apart, beginning with the second. */
+const isApart = (window: number): boolean => window % 4 === 1;
+
+/** Products of one exit's sums that its solution costs, about: seven strengths, each with an inverse. */
+const productsOfSolution = 40;
 
 /** Opens a fit of all exits at once. */
 export async function openFit(options: FitOptions): Promise<Fit> {
-  const { spec, exits, initial, model, batch, tokens } = options;
+  const { spec, exits, initial, model, tokens } = options;
+  const { hidden } = spec;
   const sessionOptions: SessionOptions = {
     memory: 'pieces',
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   };
-  const positions = batch * tokens;
   const sessions: Session[] = [];
   const open: Open = async (graph) => {
     const session = await openSession(graph, sessionOptions);
@@ -88,58 +100,66 @@ export async function openFit(options: FitOptions): Promise<Fit> {
       .filter((name) => !/head\.weight$/.test(name))
       .map((name) => ({ name, data: initial.get(name) ?? model.values(name), shape: shapeOf(options, exit, name) }));
     const inputs: Record<string, InputSpec> = {
-      features: { shape: [batch, tokens, cutWidth(spec, exitCut(exit))] },
-      final: { shape: [positions, spec.hidden] },
-      weights: { shape: [positions, 1] },
-      ...(exit.head.kind === 'shortlist' && { logOdds: { shape: [positions, 1] } }),
+      features: { shape: [1, tokens, cutWidth(spec, exitCut(exit))] },
+      final: { shape: [tokens, hidden] },
+      weights: { shape: [tokens, 1] },
       ...Object.fromEntries(read.map(({ name, shape }) => [name, { shape }])),
     };
     const session = await open(
-      record(inputs, ({ features, final, weights, logOdds, ...table }) => {
+      record(inputs, ({ features, final, weights, ...table }) => {
         const state = exitState(tensorOps(new Map(Object.entries(table))), spec, exit, features!);
-        const x = reshape(state, [-1, spec.hidden]);
-        return { x, ...regressionTensors(x, final!, logOdds ?? null, weights!) };
+        const x = reshape(state, [-1, hidden]);
+        return { x, ...regressionTensors(x, sub(final!, x), weights!) };
       }),
     );
     const feeds = Object.fromEntries(read.map(({ name, data, shape }) => [name, { data, shape }]));
-    fitted.push({ exit, sums: emptySums(spec.hidden), session, inputs, feeds, kept: [] });
+    fitted.push({ exit, sums: emptySplit(hidden, hidden), session, inputs, feeds, kept: [] });
   }
   const logOdds = await openLogOdds(options, open);
+  const multiply = await openProducts(open);
+  const solveSeconds = fitted.length * productsOfSolution * (await secondsOfProduct(multiply, hidden));
   let count = 0;
+  let windows = 0;
+
+  async function addWindow(source: StepBatch): Promise<void> {
+    const window = padBatch(source, 1, tokens);
+    const final: Value = { data: window.final!, shape: [tokens, hidden] };
+    const weights: Value = { data: targetWeights(window), shape: [tokens, 1] };
+    const apart = isApart(windows);
+    const isKept = windows * tokens < keptPositions;
+    const odds = isKept ? await logOdds(final) : new Map<string, Value>();
+    for (const { exit, sums, session, inputs, feeds, kept } of fitted) {
+      const data = window.features.get(cutName(exitCut(exit)));
+      if (!data) throw new Error(`the batch has no features at ${cutName(exitCut(exit))}`);
+      const features: Value = { data, shape: inputs['features']!.shape as number[] };
+      const own = odds.get(keyOf(exit));
+      const results = await session.run({ ...feeds, features, final, weights }, ['xx', 'xr', ...(own ? ['x'] : [])]);
+      addTo(apart ? sums.apart : sums.learned, results);
+      if (own) kept.push({ x: results['x']!, weights, logOdds: own, isApart: apart });
+    }
+    windows++;
+  }
 
   return {
+    solveSeconds,
     get tokens() {
       return count;
     },
-    async add(source) {
-      if (!source.final) throw new Error('a fit needs the final state, which the batch does not carry');
-      count += targetCount(source);
-      const padded = padBatch(source, batch, tokens);
-      const final: Value = { data: padded.final!, shape: [positions, spec.hidden] };
-      const weights: Value = { data: targetWeights(padded), shape: [positions, 1] };
-      const odds = await logOdds(final);
-      for (const { exit, sums, session, inputs, feeds, kept } of fitted) {
-        const data = padded.features.get(cutName(exitCut(exit)));
-        if (!data) throw new Error(`the batch has no features at ${cutName(exitCut(exit))}`);
-        const features: Value = { data, shape: inputs['features']!.shape as number[] };
-        const isListed = exit.head.kind === 'shortlist';
-        const isKept = isListed && kept.length < keptBatches;
-        const results = await session.run(
-          { ...feeds, features, final, weights, ...(isListed && { logOdds: odds.get(keyOf(exit))! }) },
-          ['xx', 'xy', ...(isListed ? ['xt'] : []), ...(isKept ? ['x'] : [])],
-        );
-        addTo(sums, results);
-        if (isKept) kept.push({ x: results['x']!, weights });
-      }
+    async add(batch) {
+      if (!batch.final) throw new Error('a fit needs the final state, which the batch does not carry');
+      for (let row = 0; row < batch.batch; row++) await addWindow(windowOf(batch, row));
+      count += targetCount(batch);
     },
-    async solve() {
-      if (!count) throw new Error('a fit has seen no tokens');
+    async solve(hurried = () => false) {
       const all = new Map(initial);
+      if (!count) return all;
       for (const { exit, sums, kept } of fitted) {
         const own = new Map([...initial].filter(([name]) => name.startsWith(`${exitPath(exit)}.`)));
-        const parameters = await fittedParameters(exit, own, sums, options.ridge ?? defaultRidge, {
-          fold: (head, translator) => multiplied(head, translator, spec.hidden, open),
-          logSums: (rows) => logSums(options, rows, kept, open),
+        const parameters = await fittedParameters(exit, own, sums, {
+          multiply,
+          fold: (head, translator) => multiplied(head, translator, hidden, open),
+          deferSums: (head, translator) => deferSums(options, head, translator, kept, open),
+          hurried,
         });
         for (const [name, values] of parameters) all.set(name, values);
       }
@@ -153,9 +173,24 @@ export async function openFit(options: FitOptions): Promise<Fit> {
 
 type Open = (graph: ReturnType<typeof record>) => Promise<Session>;
 
-/** A function from the final states of a batch to the log odds of the defer class, for each distinct shortlist. */
+/** One window of a batch. */
+function windowOf({ batch, tokens, features, targets, final }: StepBatch, row: number): StepBatch {
+  const part = (values: Float32Array): Float32Array => {
+    const size = values.length / batch;
+    return values.subarray(row * size, (row + 1) * size);
+  };
+  return {
+    batch: 1,
+    tokens,
+    features: new Map([...features].map(([cut, values]) => [cut, part(values)])),
+    targets: targets.subarray(row * tokens, (row + 1) * tokens),
+    final: final && part(final),
+  };
+}
+
+/** A function from the final states of a window to the log odds of the defer class, for each distinct shortlist. */
 async function openLogOdds(
-  { spec, exits, model, batch, tokens }: FitOptions,
+  { spec, exits, model, tokens }: FitOptions,
   open: Open,
 ): Promise<(final: Value) => Promise<Map<string, Value>>> {
   const lists = new Map<string, Value>();
@@ -169,7 +204,7 @@ async function openLogOdds(
   const chunk = chunkTokens(spec.vocabulary);
   const session = await open(
     record(
-      { final: { shape: [batch * tokens, spec.hidden] }, head: { shape }, listed: { shape: [1, spec.vocabulary] } },
+      { final: { shape: [tokens, spec.hidden] }, head: { shape }, listed: { shape: [1, spec.vocabulary] } },
       ({ final, head, listed }) => ({ logOdds: deferLogOdds(final, head, listed, spec.finalSoftcap, chunk) }),
     ),
   );
@@ -180,31 +215,73 @@ async function openLogOdds(
   };
 }
 
-/** Sums over the kept states for the log-sum-exp of an exit's own fitted rows. */
-async function logSums(
-  { spec, batch, tokens }: FitOptions,
-  rows: Float32Array,
-  kept: FittedExit['kept'],
+/** Sums over the kept windows of what the defer class of `head` should say beyond what it says. */
+async function deferSums(
+  { spec, tokens }: FitOptions,
+  head: Float32Array,
+  translator: Float32Array | null,
+  kept: readonly KeptWindow[],
   open: Open,
-): Promise<RegressionSums> {
-  const shape = [rows.length / spec.hidden, spec.hidden];
-  const positions = batch * tokens;
+): Promise<SplitSums> {
+  const { hidden, finalSoftcap } = spec;
+  const shape = [head.length / hidden, hidden];
+  const listed = shape[0]! - 1;
+  const inputs: Record<string, InputSpec> = {
+    x: { shape: [tokens, hidden] },
+    weights: { shape: [tokens, 1] },
+    logOdds: { shape: [tokens, 1] },
+    head: { shape },
+    ...(translator && { translator: { shape: [hidden, hidden] } }),
+  };
   const session = await open(
-    record(
-      { x: { shape: [positions, spec.hidden] }, weights: { shape: [positions, 1] }, rows: { shape } },
-      ({ x, weights, rows }) =>
-        regressionTensors(x, null, headLogSum(x, rows, spec.finalSoftcap, chunkTokens(shape[0]!)), weights),
-    ),
+    record(inputs, ({ x, weights, logOdds, head, translator }) => {
+      const z = translator ? matMul(x!, translator, false, true) : x!;
+      const others = headLogSum(z, slice(head!, [0, 0], [listed, hidden]), finalSoftcap, chunkTokens(listed));
+      const said = matMul(z, slice(head!, [listed, 0], [1, hidden]), false, true);
+      return regressionTensors(z, sub(add(others, logOdds!), said), weights!);
+    }),
   );
-  const sums = emptySums(spec.hidden);
-  for (const each of kept) addTo(sums, await session.run({ ...each, rows: { data: rows, shape } }));
+  const sums = emptySplit(hidden, 1);
+  const feeds = {
+    head: { data: head, shape },
+    ...(translator && { translator: { data: translator, shape: [hidden, hidden] } }),
+  };
+  for (const { x, weights, logOdds, isApart } of kept)
+    addTo(isApart ? sums.apart : sums.learned, await session.run({ ...feeds, x, weights, logOdds }));
   return sums;
 }
 
+const emptySplit = (size: number, columns: number): SplitSums => ({
+  learned: emptySums(size, columns),
+  apart: emptySums(size, columns),
+});
+
 function addTo(sums: RegressionSums, results: Record<string, Value>): void {
-  for (const part of ['xx', 'xy', 'xt'] as const) {
-    (results[part]?.data as Float32Array | undefined)?.forEach((value, i) => (sums[part][i]! += value));
+  for (const part of ['xx', 'xr'] as const) {
+    const from = results[part]!.data as Float32Array;
+    const into = sums[part];
+    for (let i = 0; i < into.length; i++) into[i]! += from[i]!;
   }
+}
+
+/** Products of 64 bits. */
+async function openProducts(open: Open): Promise<Multiply> {
+  const builder = new GraphBuilder();
+  builder.input('a', 'float64', ['rows', 'inner']);
+  builder.input('b', 'float64', ['inner', 'columns']);
+  builder.output(builder.node('MatMul', ['a', 'b']), 'product', 'float64', ['rows', 'columns']);
+  const session = await open(builder.build());
+  return async (a, b, rows, inner, columns) => {
+    const feeds = { a: { data: a, shape: [rows, inner] }, b: { data: b, shape: [inner, columns] } };
+    return (await session.run(feeds))['product']!.data as Float64Array;
+  };
+}
+
+async function secondsOfProduct(multiply: Multiply, size: number): Promise<number> {
+  const matrix = new Float64Array(size * size);
+  const before = performance.now();
+  await multiply(matrix, matrix, size, size, size);
+  return (performance.now() - before) / 1000;
 }
 
 /** head · translator: `[rows, size]`. */
