@@ -34,6 +34,7 @@ const bundles = [
     entryPoints: {
       cli: 'backend/cli/main.ts',
       worker: 'backend/worker/entry.ts',
+      'template-child': 'backend/data/template-child.mjs',
       server: 'backend/language-server/main.ts',
     },
     platform: 'node',

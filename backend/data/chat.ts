@@ -1,6 +1,7 @@
 /** Conversations as text and tokens, through the model's own chat template. */
-import { Template } from '@huggingface/jinja';
 import { userError } from '../../protocol/errors.ts';
+import { shorten } from '../formats/safetensors.ts';
+import { renderTemplate } from './template.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** One turn. Further keys (tool calls …) are the template's business. */
@@ -16,82 +17,83 @@ export interface EncodedChat {
   readonly isAssistant: readonly boolean[];
 }
 
+export interface ChatOptions {
+  /** The text ends where the assistant's answer begins. */
+  readonly addGenerationPrompt?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * The text of a conversation, as Transformers' apply_chat_template gives it (blocks trimmed, `bos_token` … defined).
- * With `addGenerationPrompt` it ends where the assistant's answer begins. Throws `unsupported` without a template, `bad-data` where
- * the template refuses.
+ * Throws `unsupported` without a template that can be used, `bad-data` where the template refuses, `cancelled`.
  */
-export function renderChat(
+export async function renderChat(
   tokenizer: Tokenizer,
   messages: readonly Message[],
-  { addGenerationPrompt = false }: { readonly addGenerationPrompt?: boolean } = {},
-): string {
-  try {
-    return templateOf(tokenizer).render({
-      ...tokenizer.namedTokens,
-      messages,
-      add_generation_prompt: addGenerationPrompt,
-    });
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+  { addGenerationPrompt = false, signal }: ChatOptions = {},
+): Promise<string> {
+  const { chatTemplate, namedTokens, path } = tokenizer;
+  if (chatTemplate === null)
     throw userError(
-      'bad-data',
-      `The chat template of ${tokenizer.path} refuses the conversation: ${reason}.`,
-      'Order the turns as the model expects them (often user and assistant in turn), or use another template.',
-      error,
+      'unsupported',
+      `The model of ${path} has no chat template.`,
+      'Use a chat model, put a chat_template.jinja beside its tokenizer.json, or use plain text.',
     );
+  const values = { ...namedTokens, messages, add_generation_prompt: addGenerationPrompt };
+  const rendered = await renderTemplate(chatTemplate, values, signal);
+  switch (rendered.type) {
+    case 'text':
+      return rendered.text;
+    case 'unreadable':
+      throw userError(
+        'unsupported',
+        `The chat template of ${path} cannot be read: ${shorten(rendered.reason)}.`,
+        otherTemplate,
+      );
+    case 'over':
+      throw userError('unsupported', `The chat template of ${path} ${overBudget[rendered.of]}.`, otherTemplate);
+    case 'refused':
+      throw userError(
+        'bad-data',
+        `The chat template of ${path} refuses the conversation: ${shorten(rendered.reason)}.`,
+        'Order the turns as the model expects them (often user and assistant in turn), or use another template.',
+      );
   }
 }
+
+const otherTemplate = 'Put another chat_template.jinja beside the tokenizer.json, or use plain text.';
+const overBudget = {
+  steps: 'takes more steps than any conversation needs',
+  output: 'writes more text than any conversation has',
+  memory: 'takes more memory than any conversation needs',
+  time: 'takes longer than any conversation needs',
+} as const;
 
 /**
  * Token ids of a whole conversation and which of them the assistant said. The template's rendering of each beginning of the
  * conversation must be a beginning of the whole rendering; throws `bad-data`, naming the turn, where it is not.
  */
-export function encodeChat(tokenizer: Tokenizer, messages: readonly Message[]): EncodedChat {
-  const whole = renderChat(tokenizer, messages);
+export async function encodeChat(
+  tokenizer: Tokenizer,
+  messages: readonly Message[],
+  signal?: AbortSignal,
+): Promise<EncodedChat> {
+  const whole = await renderChat(tokenizer, messages, { signal });
   const ids = encode(tokenizer, whole);
   const isAssistant = new Array<boolean>(ids.length).fill(false);
-  messages.forEach(({ role }, turn) => {
-    if (role !== 'assistant') return;
-    const prompt = renderChat(tokenizer, messages.slice(0, turn), { addGenerationPrompt: true });
-    const answered = renderChat(tokenizer, messages.slice(0, turn + 1));
+  for (const [turn, { role }] of messages.entries()) {
+    if (role !== 'assistant') continue;
+    const prompt = await renderChat(tokenizer, messages.slice(0, turn), { addGenerationPrompt: true, signal });
+    const answered = await renderChat(tokenizer, messages.slice(0, turn + 1), { signal });
     if (!whole.startsWith(answered) || !answered.startsWith(prompt)) throw unstable(tokenizer, turn);
     const start = commonPrefix(ids, encode(tokenizer, prompt));
     const end = commonPrefix(ids, encode(tokenizer, answered));
     isAssistant.fill(true, start, endOfTurn(tokenizer, ids, start, end));
-  });
+  }
   return { ids, isAssistant };
 }
 
 const encode = (tokenizer: Tokenizer, text: string): number[] => tokenizer.encode(text, { addSpecial: false });
-
-// Parsing costs more than rendering, and a dataset renders one template for every turn.
-const templates = new WeakMap<Tokenizer, Template>();
-
-function templateOf(tokenizer: Tokenizer): Template {
-  const known = templates.get(tokenizer);
-  if (known !== undefined) return known;
-  if (tokenizer.chatTemplate === null)
-    throw userError(
-      'unsupported',
-      `The model of ${tokenizer.path} has no chat template.`,
-      'Use a chat model, put a chat_template.jinja beside its tokenizer.json, or use plain text.',
-    );
-  let template: Template;
-  try {
-    template = new Template(tokenizer.chatTemplate);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw userError(
-      'unsupported',
-      `The chat template of ${tokenizer.path} cannot be read: ${reason}.`,
-      undefined,
-      error,
-    );
-  }
-  templates.set(tokenizer, template);
-  return template;
-}
 
 /** What a template writes after the end of a turn (often a newline) nobody generates, so it is not the assistant's. */
 function endOfTurn(tokenizer: Tokenizer, ids: readonly number[], start: number, end: number): number {

@@ -105,7 +105,7 @@ async function write(
     for (const document of documents) {
       for (const [part, piece] of assign(document, survey, options)) {
         const writer = writers.get(part);
-        if (writer !== undefined) appendDocument(writer, piece, tokenizer);
+        if (writer !== undefined) await appendDocument(writer, piece, tokenizer, options.signal);
       }
       done += 1;
       options.onProgress?.(done, survey.documents);
@@ -144,9 +144,14 @@ function cut(document: Document, fraction: number): [Part, Document][] {
   ];
 }
 
-function appendDocument(writer: TokenWriter, document: Document, tokenizer: Tokenizer): void {
+async function appendDocument(
+  writer: TokenWriter,
+  document: Document,
+  tokenizer: Tokenizer,
+  signal?: AbortSignal,
+): Promise<void> {
   if (document.kind === 'chat') {
-    const { ids, isAssistant } = encodeNamed(tokenizer, document);
+    const { ids, isAssistant } = await encodeNamed(tokenizer, document, signal);
     writer.append(ids, { isTarget: isAssistant, together: true });
     return;
   }
@@ -158,9 +163,13 @@ function appendDocument(writer: TokenWriter, document: Document, tokenizer: Toke
   writer.append(ids, opensWithBos ? { isTarget: ids.map((_, i) => i > 0) } : {});
 }
 
-function encodeNamed(tokenizer: Tokenizer, { name, messages }: Extract<Document, { kind: 'chat' }>): EncodedChat {
+async function encodeNamed(
+  tokenizer: Tokenizer,
+  { name, messages }: Extract<Document, { kind: 'chat' }>,
+  signal?: AbortSignal,
+): Promise<EncodedChat> {
   try {
-    return encodeChat(tokenizer, messages);
+    return await encodeChat(tokenizer, messages, signal);
   } catch (error) {
     if (!(error instanceof UserError) || error.code !== 'bad-data') throw error;
     throw userError('bad-data', `${name}: ${error.message}`, error.wayOut ?? undefined, error);

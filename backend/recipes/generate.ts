@@ -20,7 +20,7 @@ export async function* generate(options: GenerateOptions, signal: AbortSignal): 
   yield { type: 'phase', phase: 'load', detail: options.model };
   const generator = await openGenerator(options, signal);
   const { model, staged, device, memory, calibration } = generator;
-  const decoding = request(options, generator, signal);
+  const decoding = await request(options, generator, signal);
   yield {
     type: 'ready',
     model: model.name,
@@ -40,13 +40,19 @@ export async function* generate(options: GenerateOptions, signal: AbortSignal): 
   }
 }
 
-function encodePrompt(tokenizer: Tokenizer, text: string, { chat, system }: GenerateOptions): number[] {
+async function encodePrompt(
+  tokenizer: Tokenizer,
+  text: string,
+  { chat, system }: GenerateOptions,
+  signal: AbortSignal,
+): Promise<number[]> {
   if (!chat) return tokenizer.encode(text);
   const messages = [...(system ? [{ role: 'system', content: system }] : []), { role: 'user', content: text }];
-  return tokenizer.encode(renderChat(tokenizer, messages, { addGenerationPrompt: true }), { addSpecial: false });
+  const rendered = await renderChat(tokenizer, messages, { addGenerationPrompt: true, signal });
+  return tokenizer.encode(rendered, { addSpecial: false });
 }
 
-function request(options: GenerateOptions, generator: Generator, signal: AbortSignal): DecodeRequest {
+async function request(options: GenerateOptions, generator: Generator, signal: AbortSignal): Promise<DecodeRequest> {
   const { model, tokenizer, calibration } = generator;
   if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
   checkDisabled(options, generator);
@@ -55,7 +61,7 @@ function request(options: GenerateOptions, generator: Generator, signal: AbortSi
   const isCalibrated = calibratedThresholds(options, calibration) !== null;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
-    prompts: options.prompt.map((text) => encodePrompt(tokenizer, text, options)),
+    prompts: await Promise.all(options.prompt.map((text) => encodePrompt(tokenizer, text, options, signal))),
     maxTokens: options.maxTokens,
     policy: policyOf(options, calibration),
     enabled: (exit) => mode === 'fast' && isAsked(exit),

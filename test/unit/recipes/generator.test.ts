@@ -1,5 +1,5 @@
 /** A generator stays open for the next request, and only while what it was made of is the same. */
-import { cpSync, mkdtempSync, rmSync, utimesSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -42,4 +42,25 @@ test('a kept generator goes on from the text it wrote', async () => {
   expect(memory.text!.ids.length).toBeGreaterThan(12);
   await releaseGenerator();
   expect(await textOf(`const x = ${first}`)).toBe(onward);
+});
+
+test('a chat template that loops ends with a sentence, and at once where the job is cancelled', async () => {
+  const hostile = join(folder, 'hostile');
+  cpSync(shippedModel, hostile, { recursive: true });
+  writeFileSync(
+    join(hostile, 'chat_template.jinja'),
+    '{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}',
+  );
+  const stop = new AbortController();
+  const run = async (): Promise<void> => {
+    for await (const event of generate(optionsOf({ model: hostile, chat: true }), stop.signal))
+      if (event.type === 'token') throw new Error('there is no prompt to go on from');
+  };
+  await expect(run()).rejects.toMatchObject({
+    code: 'unsupported',
+    message: expect.stringMatching(/hostile.*takes more steps/) as string,
+  });
+  const cancelled = run();
+  setTimeout(() => stop.abort(), 50);
+  await expect(cancelled).rejects.toMatchObject({ code: 'cancelled' });
 });
