@@ -1,6 +1,9 @@
-/** Bundles the command line, the worker, the language server, the extension and its webview into dist/; `--package` without source maps, `--out=FOLDER` elsewhere. */
+/**
+ * Bundles the command line, the worker, the language server, the extension and its webview into dist/; `--package`
+ * minified, without source maps and nothing else there; `--out=FOLDER` elsewhere.
+ */
 import { build } from 'esbuild';
-import { chmod } from 'node:fs/promises';
+import { chmod, rm } from 'node:fs/promises';
 import path from 'node:path';
 
 const root = path.resolve(import.meta.dirname, '..');
@@ -63,5 +66,7 @@ const bundles = [
   },
 ];
 
+// No source map goes into a package, and no ONNX Runtime of a package stays beside bundles for this clone.
+await rm(packaging ? out : path.join(out, 'node_modules'), { recursive: true, force: true });
 await Promise.all(bundles.map((bundle) => build({ ...common, ...bundle })));
 await chmod(path.join(out, 'cli.js'), 0o755);

@@ -9,14 +9,20 @@ const OLDEST_NODE = 20;
 
 /** Installs and builds what is missing; ends the process with a sentence where that fails. */
 export function setUp() {
+  installPackages();
+  run(process.execPath, ['scripts/build.mjs']);
+}
+
+/** Brings node_modules to the lock file; no package's script runs, so nothing but packages is downloaded. */
+export function installPackages() {
   const [major] = process.versions.node.split('.');
   if (Number(major) < OLDEST_NODE)
     fail(`Node ${OLDEST_NODE} or newer is needed; this is Node ${process.versions.node}.`);
   if (!packagesMatchLock()) {
     console.error('Installing packages (npm ci) …');
-    run(...npm('ci'), { ONNXRUNTIME_NODE_INSTALL: 'skip' });
+    // An enclosing `npm pack --dry-run` or `npm install --global` hands its own settings down.
+    run(...npm('ci', '--ignore-scripts', '--include=dev', '--dry-run=false', '--global=false'));
   }
-  run(process.execPath, ['scripts/build.mjs']);
 }
 
 /** Runs a command in the repository (or in `folder`) with this terminal; ends the process with its code where it fails. */
@@ -48,7 +54,8 @@ function packagesMatchLock() {
   );
 }
 
-function fail(sentence) {
+/** Ends the process with a sentence. */
+export function fail(sentence) {
   console.error(sentence);
   process.exit(1);
 }

@@ -26,7 +26,7 @@ export async function openWebgpuBackend(): Promise<TensorBackend> {
     throw userError(
       'device',
       'The package webgpu, which WebGPU needs, cannot be loaded.',
-      'Run "npm install webgpu".',
+      '"early-exit doctor" says how to bring it here.',
       cause,
     );
   });

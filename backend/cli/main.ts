@@ -5,7 +5,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describeError, UserError, userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
-import { packageRoot } from '../worker/shipped.ts';
+import { packageRoot } from '../recipes/installation.ts';
 import { commands, INTERRUPTED } from './commands.ts';
 import { overview } from './help.ts';
 import { openTerminal, type Terminal } from './terminal.ts';

@@ -4,7 +4,8 @@ import path from 'node:path';
 import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { runInWorker } from '../worker/engine.ts';
-import { packageRoot, resolveModel } from '../worker/shipped.ts';
+import { commandOf, packageRoot, thisInstallation } from '../recipes/installation.ts';
+import { resolveModel } from '../worker/shipped.ts';
 import type { Context } from './context.ts';
 import { showGenerate } from './generate.ts';
 import type { CommandHelp } from './help.ts';
@@ -85,10 +86,11 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
     .map((entry) => path.join(exits, path.relative(tuned.directory, path.join(entry.parentPath, entry.name))));
   out.write(`\n${bold('Written')}\n${files.map((file) => `  ${file}\n`).join('')}`);
   const model = given.model === resolveModel(given.model) ? ` --model ${given.model}` : '';
+  const command = commandOf(thisInstallation());
   const next = [
-    `npx early-exit generate${model} --exits ${exits} --prompt 'const result =' --threshold 0.6`,
-    `npx early-exit evaluate${model} --exits ${exits} --data 'backend/**/*.ts'`,
-    `npx early-exit tune${model} --data 'backend/**/*.ts' --exits 4:mlp,8:mlp --out my.exits`,
+    `${command} generate${model} --exits ${exits} --prompt 'const result =' --threshold 0.6`,
+    `${command} evaluate${model} --exits ${exits} --data 'backend/**/*.ts'`,
+    `${command} tune${model} --data 'backend/**/*.ts' --exits 4:mlp,8:mlp --out my.exits`,
   ];
   out.write(`\n${bold('Try next')}\n${next.map((line) => `  ${cyan(line)}\n`).join('')}`);
 }

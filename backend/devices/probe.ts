@@ -109,10 +109,14 @@ export async function probeProvider(provider: Provider, signal?: AbortSignal): P
 
 /** Whether the libraries of ONNX Runtime's CUDA provider lie beside its own. */
 export function hasCudaLibraries(): boolean {
+  const folder = process.platform === 'linux' ? runtimeFolder() : null;
+  return folder !== null && existsSync(path.join(folder, 'libonnxruntime_providers_cuda.so'));
+}
+
+/** Where ONNX Runtime's libraries for this platform lie; null where it is not installed. */
+export function runtimeFolder(): string | null {
   const entry = resolvePackage('onnxruntime-node');
-  if (entry === null || process.platform !== 'linux') return false;
-  const folder = path.join(path.dirname(entry), '..', 'bin', 'napi-v6', process.platform, process.arch);
-  return existsSync(path.join(folder, 'libonnxruntime_providers_cuda.so'));
+  return entry && path.resolve(path.dirname(entry), '..', 'bin', 'napi-v6', process.platform, process.arch);
 }
 
 /** The file that a package's name leads to from here, or null where it is not installed. */

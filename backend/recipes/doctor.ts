@@ -4,9 +4,10 @@ import { arch, availableParallelism, cpus, platform } from 'node:os';
 import type { DoctorEvent, Finding } from '../../protocol/events.ts';
 import type { DoctorOptions } from '../../protocol/options.ts';
 import { chooseDevice, chooseExitDevice, machine, type Probes } from '../devices/devices.ts';
-import { probeRuntime, type Adapter, type Probe } from '../devices/probe.ts';
+import { probeRuntime, runtimeFolder, type Adapter, type Probe } from '../devices/probe.ts';
 import type { TensorFlow, TensorFlowKind } from '../devices/tensorflow.ts';
 import { installTensorFlow } from '../devices/tensorflow-install.ts';
+import { commandOf, installationOf, thisInstallation, type Installation } from './installation.ts';
 
 /** @throws UserError where an installation cannot be done; the signal's reason where it was aborted. */
 export async function* doctor(options: DoctorOptions, signal: AbortSignal): AsyncGenerator<DoctorEvent, void> {
@@ -34,6 +35,9 @@ async function* install(kind: TensorFlowKind, signal: AbortSignal): AsyncGenerat
 
 /** What was seen of a machine. A provider is null where ONNX Runtime's package has none for this platform. */
 export interface Seen {
+  readonly installation: Installation;
+  /** Where ONNX Runtime's libraries lie. */
+  readonly runtimeFolder: string;
   readonly platform: string;
   readonly processor: string;
   readonly threads: number;
@@ -53,6 +57,8 @@ async function look(signal: AbortSignal): Promise<Seen> {
   const adapter = await machine.adapter(signal);
   const has = (name: string): boolean => names.includes(name);
   return {
+    installation: thisInstallation(),
+    runtimeFolder: runtimeFolder() ?? 'the folder of ONNX Runtime',
     platform: `${platform()} on ${arch()}`,
     processor: cpus()[0]?.model.trim() || 'a processor without a name',
     threads: availableParallelism(),
@@ -107,7 +113,7 @@ function webgpuFinding(seen: Seen): Finding {
   if (webgpu === null) return finding('unusable', absent(seen));
   if ('problem' in adapter) {
     const remedy = /not installed/.test(adapter.problem)
-      ? 'npm install webgpu'
+      ? installationOf('webgpu', seen.installation)
       : "install your graphics card's driver; on Linux one for Vulkan, such as mesa-vulkan-drivers or NVIDIA's";
     return finding('absent', adapter.problem, remedy);
   }
@@ -116,7 +122,7 @@ function webgpuFinding(seen: Seen): Finding {
   return software ? finding('unusable', `${name} computes on the CPU; taken by name only`) : finding('ready', name);
 }
 
-function cudaFinding({ hasNvidiaDriver, hasCudaLibraries }: Seen, cuda: Probe<null>): Finding {
+function cudaFinding({ hasNvidiaDriver, hasCudaLibraries, runtimeFolder }: Seen, cuda: Probe<null>): Finding {
   const name = 'cuda';
   if ('found' in cuda) return { name, state: 'ready', detail: "ONNX Runtime's CUDA provider", remedy: null };
   if (!hasNvidiaDriver) return { name, state: 'unusable', detail: 'there is no NVIDIA driver', remedy: null };
@@ -127,18 +133,18 @@ function cudaFinding({ hasNvidiaDriver, hasCudaLibraries }: Seen, cuda: Probe<nu
     name,
     state: 'absent',
     detail: "ONNX Runtime's libraries for CUDA are not here",
-    remedy: 'ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node --ignore-scripts=false',
+    remedy: `copy libonnxruntime_providers_{shared,cuda}.so from the NuGet package Microsoft.ML.OnnxRuntime.Gpu.Linux, a zip file, to ${runtimeFolder}`,
   };
 }
 
-function tensorFlowFinding({ tensorFlow, hasNvidiaDriver, platform }: Seen): Finding {
+function tensorFlowFinding({ tensorFlow, hasNvidiaDriver, platform, installation }: Seen): Finding {
   const name = 'tensorflow';
   if ('found' in tensorFlow) {
     const { version, gpu, entry } = tensorFlow.found;
     return { name, state: 'ready', detail: `${version} on the ${gpu ? 'GPU' : 'CPU'}, ${entry}`, remedy: null };
   }
   const remedy = platform.startsWith('linux on x64')
-    ? `early-exit doctor --install ${hasNvidiaDriver ? 'tensorflow-gpu' : 'tensorflow'}`
-    : 'npm install @tensorflow/tfjs-node --ignore-scripts=false';
+    ? `${commandOf(installation)} doctor --install ${hasNvidiaDriver ? 'tensorflow-gpu' : 'tensorflow'}`
+    : installationOf('@tensorflow/tfjs-node', installation);
   return { name, state: 'absent', detail: tensorFlow.problem, remedy };
 }

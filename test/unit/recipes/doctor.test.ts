@@ -3,6 +3,8 @@ import { findingsOf, type Seen } from '../../../backend/recipes/doctor.ts';
 import type { Finding } from '../../../protocol/events.ts';
 
 const nothing: Seen = {
+  installation: { kind: 'npm', root: '/global/early-exit' },
+  runtimeFolder: '/global/early-exit/dist/node_modules/onnxruntime-node/bin',
   platform: 'linux on x64',
   processor: 'Xeon',
   threads: 2,
@@ -35,7 +37,9 @@ test('a machine with an NVIDIA card and no libraries of CUDA', () => {
   const seen: Partial<Seen> = { hasNvidiaDriver: true, adapter: { found: { name: 'h100', software: false } } };
   expect(finding('webgpu', { ...seen, webgpu: { found: null } })).toMatchObject({ state: 'ready', detail: 'h100' });
   expect(finding('cuda', seen)).toMatchObject({ state: 'absent' });
-  expect(finding('cuda', seen)?.remedy).toContain('ONNXRUNTIME_NODE_INSTALL=cuda12');
+  expect(finding('cuda', seen)?.remedy).toMatch(
+    /Microsoft\.ML\.OnnxRuntime\.Gpu\.Linux.* to \/global\/early-exit\/dist/,
+  );
   expect(finding('cuda', { ...seen, hasCudaLibraries: true })).toMatchObject({ state: 'unusable' });
   expect(finding('cuda', { ...seen, cuda: { found: null } })).toMatchObject({ state: 'ready', remedy: null });
   expect(finding('tensorflow', seen)?.remedy).toBe('early-exit doctor --install tensorflow-gpu');
@@ -43,7 +47,11 @@ test('a machine with an NVIDIA card and no libraries of CUDA', () => {
 
 describe('webgpu', () => {
   test.each([
-    [{ adapter: { problem: 'the package webgpu is not installed' } }, 'absent', 'npm install webgpu'],
+    [
+      { adapter: { problem: 'the package webgpu is not installed' } },
+      'absent',
+      'npm install --no-save --omit=dev --prefix "/global/early-exit" webgpu',
+    ],
     [{ adapter: { found: { name: 'SwiftShader', software: true } }, webgpu: { found: null } }, 'unusable', null],
     [{ adapter: { found: { name: 'arc', software: false } }, webgpu: { problem: 'it crashed' } }, 'unusable', null],
     [{ webgpu: null }, 'unusable', null],

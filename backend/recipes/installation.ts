@@ -1,0 +1,49 @@
+/** How this copy of the package came here, and so what a person types to call it or to bring it a package. */
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** `clone`: run from the repository; `npm`: installed from its tarball; `extension`: unpacked by the editor from its .vsix. */
+export interface Installation {
+  readonly kind: 'clone' | 'npm' | 'extension';
+  /** The folder of package.json. */
+  readonly root: string;
+}
+
+/** The folder of package.json, from source and from a bundle alike. */
+export function packageRoot(): string {
+  let folder = path.dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(path.join(folder, 'package.json'))) {
+    const above = path.dirname(folder);
+    if (above === folder) throw new Error('The package has no package.json above its own files.');
+    folder = above;
+  }
+  return folder;
+}
+
+/** A clone has its sources, and only npm needs to know the command's name. */
+export function thisInstallation(root: string = packageRoot()): Installation {
+  if (existsSync(path.join(root, 'backend'))) return { kind: 'clone', root };
+  const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { bin?: unknown };
+  return { kind: manifest.bin === undefined ? 'extension' : 'npm', root };
+}
+
+/** What calls the command line here: an editor's copy is not on the PATH. */
+export function commandOf({ kind, root }: Installation): string {
+  switch (kind) {
+    case 'clone':
+      return 'npx early-exit';
+    case 'npm':
+      return 'early-exit';
+    case 'extension':
+      return `node ${quoted(path.join(root, 'dist', 'cli.js'))}`;
+  }
+}
+
+/** The command that puts a package where this copy finds it, and touches nothing else. */
+export function installationOf(packageName: string, { kind, root }: Installation): string {
+  const where = kind === 'clone' ? '' : `--omit=dev --prefix ${quoted(root)} `;
+  return `npm install --no-save ${where}${packageName}`;
+}
+
+const quoted = (file: string): string => `"${file}"`;

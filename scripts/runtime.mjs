@@ -1,0 +1,36 @@
+/**
+ * ONNX Runtime beside the bundles that import it, as a package carries it: its own modules, its common part and the
+ * libraries of chosen platforms, without its install script, which would download CUDA from another host.
+ */
+import { cpSync, existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { root } from './set-up.mjs';
+
+const modules = path.join(root, 'node_modules');
+const natives = 'onnxruntime-node/bin/napi-v6';
+
+/** Where a package can run: `linux-x64`, `darwin-arm64` … */
+export const platforms = () =>
+  readdirSync(path.join(modules, natives)).flatMap((system) =>
+    readdirSync(path.join(modules, natives, system)).map((architecture) => `${system}-${architecture}`),
+  );
+
+/** Copies into `<dist>/node_modules`, where Node looks first from a bundle in `dist`. */
+export function copyRuntime(dist, targets) {
+  const place = path.join(dist, 'node_modules');
+  for (const name of ['onnxruntime-common', 'onnxruntime-node']) {
+    for (const part of ['package.json', 'README.md', 'dist']) copy(path.join(name, part), place);
+  }
+  for (const target of targets) copy(path.join(natives, ...target.split('-')), place);
+}
+
+function copy(name, place) {
+  cpSync(path.join(modules, name), path.join(place, name), { recursive: true, filter: (file) => isNeeded(file) });
+}
+
+function isNeeded(file) {
+  if (/\.(map|d\.ts)$/.test(file) || file.includes(`onnxruntime-common${path.sep}dist${path.sep}esm`)) return false;
+  // macOS has its library twice, once under the name that the binding asks for.
+  const versioned = /^(libonnxruntime\.\d+)\.[\d.]+\.dylib$/.exec(path.basename(file));
+  return versioned === null || !existsSync(path.join(path.dirname(file), `${versioned[1]}.dylib`));
+}

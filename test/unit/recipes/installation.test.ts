@@ -1,0 +1,35 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import { commandOf, installationOf, packageRoot, thisInstallation } from '../../../backend/recipes/installation.ts';
+
+const folders: string[] = [];
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+});
+
+/** A package's folder with its manifest. */
+function folderWith(manifest: object): string {
+  const folder = mkdtempSync(path.join(tmpdir(), 'early-exit-'));
+  folders.push(folder);
+  writeFileSync(path.join(folder, 'package.json'), JSON.stringify(manifest));
+  return folder;
+}
+
+test('a clone, a package of npm and an unpacked extension are told apart', () => {
+  expect(thisInstallation()).toEqual({ kind: 'clone', root: packageRoot() });
+  const installed = folderWith({ name: 'early-exit', bin: { 'early-exit': 'dist/cli.js' } });
+  expect(thisInstallation(installed).kind).toBe('npm');
+  expect(thisInstallation(folderWith({ name: 'early-exit' })).kind).toBe('extension');
+  mkdirSync(path.join(installed, 'backend'));
+  expect(thisInstallation(installed).kind).toBe('clone');
+});
+
+test('each is called and given packages by what works there', () => {
+  const root = path.resolve('/some where/early-exit');
+  const all = (['clone', 'npm', 'extension'] as const).map((kind) => ({ kind, root }));
+  expect(all.map(commandOf)).toEqual(['npx early-exit', 'early-exit', `node "${path.join(root, 'dist', 'cli.js')}"`]);
+  const beside = `npm install --no-save --omit=dev --prefix "${root}" webgpu`;
+  expect(all.map((each) => installationOf('webgpu', each))).toEqual(['npm install --no-save webgpu', beside, beside]);
+});
