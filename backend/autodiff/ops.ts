@@ -5,7 +5,15 @@
 import './gradients.ts';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Ops } from '../model/ops.ts';
-import type { Activation, LayerSpec, ModelSpec, NormSpec, RopeSpec } from '../model/spec.ts';
+import {
+  ropeFactor,
+  ropeFrequencies,
+  type Activation,
+  type LayerSpec,
+  type ModelSpec,
+  type NormSpec,
+  type RopeSpec,
+} from '../model/spec.ts';
 
 /** Parameters by name: a linear's `<path>.weight` is `[out, in]`; a `<path>.bias` that is absent is not added. */
 export type TensorTable = ReadonlyMap<string, tf.Tensor>;
@@ -29,8 +37,9 @@ export function tensorOps(parameters: TensorTable): Ops<tf.Tensor> {
     const rows = tf.reshape(x, [-1, x.shape.at(-1)!]);
     return tf.reshape(biased(tf.matMul(rows, w, false, true), path), [...x.shape.slice(0, -1), w.shape[0]]);
   };
-  const norm = (x: tf.Tensor, path: string, spec: NormSpec): tf.Tensor => {
-    const gain = spec.unitOffset ? tf.add(weight(path), 1) : weight(path);
+  const norm = (x: tf.Tensor, path: string, spec: NormSpec, shape: number[] = [-1]): tf.Tensor => {
+    const stored = tf.reshape(weight(path), shape);
+    const gain = spec.unitOffset ? tf.add(stored, 1) : stored;
     return biased(tf.mul(spec.kind === 'rms' ? unitRms(x, spec.epsilon) : unitVariance(x, spec.epsilon), gain), path);
   };
   return {
@@ -41,8 +50,10 @@ export function tensorOps(parameters: TensorTable): Ops<tf.Tensor> {
       const sum = tf.add(x, delta);
       return { sum, normed: norm(sum, path, spec) };
     },
-    headNorm: (x, path, heads, spec) =>
-      tf.reshape(norm(tf.reshape(x, [...x.shape.slice(0, -1), heads, -1]), path, spec), x.shape),
+    headNorm: (x, path, heads, spec, gains) => {
+      const split = tf.reshape(x, [...x.shape.slice(0, -1), heads, -1]);
+      return tf.reshape(norm(split, path, spec, gains === 'each' ? [heads, -1] : [-1]), x.shape);
+    },
     rotary,
     attention,
     activation,
@@ -94,12 +105,17 @@ function join(...parts: tf.Tensor[]): tf.Tensor {
 function rotary(x: tf.Tensor, heads: number, headDimensions: number, rope: RopeSpec): tf.Tensor {
   const [batch, tokens] = x.shape as [number, number, number];
   const half = rope.dimensions / 2;
-  const angles = Float32Array.from(
-    { length: tokens * half },
-    (_, i) => Math.floor(i / half) * rope.inverseFrequencies[i % half]!,
-  );
-  const cos = tf.tensor(angles.map(Math.cos), [tokens, 1, half]);
-  const sin = tf.tensor(angles.map(Math.sin), [tokens, 1, half]);
+  const frequencies = ropeFrequencies(rope, tokens);
+  const turned = (of: (angle: number) => number): tf.Tensor =>
+    tf.tensor(
+      Float32Array.from({ length: tokens * half }, (_, i) => {
+        const position = Math.floor(i / half);
+        return of(Math.fround(position * frequencies[i % half]!)) * ropeFactor(rope, position);
+      }),
+      [tokens, 1, half],
+    );
+  const cos = turned(Math.cos);
+  const sin = turned(Math.sin);
   const turn = (value: tf.Tensor, cosine: tf.Tensor, sine: tf.Tensor): tf.Tensor => {
     const first = lastAxis(value, 0, half);
     const second = lastAxis(value, half, half);

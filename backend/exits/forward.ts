@@ -2,7 +2,7 @@
  * What each exit computes, over `Ops`: one description for training, inference and export.
  * Definitions as in EE-LLM; `lens` after the Tuned Lens (arXiv 2303.08112).
  */
-import { capLogits, decoderLayer, layerPath, mlpHalf, openCut, settle } from '../model/layer.ts';
+import { capLogits, decoderLayer, headState, layerPath, mlpHalf, openCut, settle } from '../model/layer.ts';
 import type { Ops } from '../model/ops.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { exitCut, exitPath, type ExitSpec } from './spec.ts';
@@ -22,8 +22,23 @@ export function exitBranch<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, valu
 export const exitState = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
   stateBehind(ops, spec, exit, hasBranch(exit) ? exitBranch(ops, spec, exit, value) : value);
 
+/** Path of the head an exit reads with: its own `[classes, hidden]` (a shortlist's last class is *defer*), or the model's. */
+export const headPath = (exit: ExitSpec): string =>
+  exit.head.kind === 'shared' ? 'lm_head' : `${exitPath(exit)}.head`;
+
+/** The exit's logits `[batch, tokens, classes]`. */
+export const exitLogits = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
+  capLogits(ops, spec, ops.linear(exitState(ops, spec, exit, value), headPath(exit)));
+
+/** The same, from the stream behind the exit's branch where it has one. */
+export const logitsBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
+  capLogits(ops, spec, ops.linear(stateBehind(ops, spec, exit, value), headPath(exit)));
+
 /** As `exitState`, from the stream behind the exit's branch where it has one. */
-function stateBehind<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T {
+const stateBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
+  headState(ops, spec, normedState(ops, spec, exit, value));
+
+function normedState<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T {
   const path = exitPath(exit);
   const { stream, input } = openCut(ops, spec, exitCut(exit), value);
   switch (exit.architecture) {
@@ -40,15 +55,3 @@ function stateBehind<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T):
       return ops.linear(ops.norm(stream.x, `${path}.norm`, spec.norm), `${path}.translator`);
   }
 }
-
-/** Path of the head an exit reads with: its own `[classes, hidden]` (a shortlist's last class is *defer*), or the model's. */
-export const headPath = (exit: ExitSpec): string =>
-  exit.head.kind === 'shared' ? 'lm_head' : `${exitPath(exit)}.head`;
-
-/** The exit's logits `[batch, tokens, classes]`. */
-export const exitLogits = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
-  capLogits(ops, spec, ops.linear(exitState(ops, spec, exit, value), headPath(exit)));
-
-/** The same, from the stream behind the exit's branch where it has one. */
-export const logitsBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
-  capLogits(ops, spec, ops.linear(stateBehind(ops, spec, exit, value), headPath(exit)));

@@ -125,9 +125,9 @@ export function featureSource({ model, windows, cache, finalNorm = null }: Featu
   };
 }
 
-/** norm(x) of rows `[…, hidden]`, as `NormSpec` defines it. */
+/** The state that the model's head reads, of rows `[…, hidden]` of the stream: normed, with the factor on logits. */
 export function normState(spec: ModelSpec, { weight, bias }: FinalNorm, x: Float32Array): Float32Array {
-  const { hidden } = spec;
+  const { hidden, logitScale } = spec;
   const { kind, epsilon, unitOffset } = spec.norm;
   const y = new Float32Array(x.length);
   for (let row = 0; row < x.length; row += hidden) {
@@ -140,7 +140,8 @@ export function normState(spec: ModelSpec, { weight, bias }: FinalNorm, x: Float
     for (let i = 0; i < hidden; i++) squares += (x[row + i]! - mean) ** 2;
     const factor = 1 / Math.sqrt(squares / hidden + epsilon);
     for (let i = 0; i < hidden; i++) {
-      y[row + i] = (x[row + i]! - mean) * factor * (weight[i]! + unitOffset) + (bias ? bias[i]! : 0);
+      const normed = (x[row + i]! - mean) * factor * (weight[i]! + unitOffset) + (bias ? bias[i]! : 0);
+      y[row + i] = normed * logitScale;
     }
   }
   return y;

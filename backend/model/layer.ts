@@ -30,15 +30,16 @@ export function attention<T>(ops: Ops<T>, spec: ModelSpec, layer: LayerSpec, x: 
   const { heads, kvHeads, headDimensions, qkNorm, norm } = spec;
   const projected = ops.linears(x, [`${path}.q_proj`, `${path}.k_proj`, `${path}.v_proj`]) as [T, T, T];
   let [q, k] = projected;
-  if (qkNorm === 'head') {
-    q = ops.headNorm(q, `${path}.q_norm`, heads, norm);
-    k = ops.headNorm(k, `${path}.k_norm`, kvHeads, norm);
+  if (qkNorm === 'head' || qkNorm === 'heads') {
+    const gains = qkNorm === 'head' ? 'shared' : 'each';
+    q = ops.headNorm(q, `${path}.q_norm`, heads, norm, gains);
+    k = ops.headNorm(k, `${path}.k_norm`, kvHeads, norm, gains);
   } else if (qkNorm === 'all') {
     q = ops.norm(q, `${path}.q_norm`, norm);
     k = ops.norm(k, `${path}.k_norm`, norm);
   }
   if (layer.rope) {
-    q = ops.rotary(q, heads, headDimensions, layer.rope);
+    q = ops.rotary(q, heads, headDimensions, layer.queryRope ?? layer.rope);
     k = ops.rotary(k, kvHeads, headDimensions, layer.rope);
   }
   return ops.linear(ops.attention(q, k, projected[2], spec, layer, slot), `${path}.o_proj`);
@@ -52,6 +53,10 @@ export function mlp<T>(ops: Ops<T>, spec: ModelSpec, x: T, path: string): T {
   const [gate, up] = ops.linears(x, [`${path}.gate_proj`, `${path}.up_proj`]) as [T, T];
   return ops.linear(ops.mul(ops.activation(gate, spec.activation), up), `${path}.down_proj`);
 }
+
+/** What a branch adds to the stream. */
+const branch = <T>(ops: Ops<T>, spec: ModelSpec, y: T): T =>
+  spec.residualScale === 1 ? y : ops.scale(y, spec.residualScale);
 
 /** First half of a layer: the stream at its input → the stream at its `attention` cut. */
 function attentionHalf<T>(
@@ -70,7 +75,7 @@ function attentionHalf<T>(
   const { sum, normed: x } = normed(ops, stream, `${path}.input_layernorm`, spec.norm);
   const y = attention(ops, spec, layer, x, `${path}.self_attn`, slot);
   const delta = spec.normPlacement === 'sandwich' ? ops.norm(y, `${path}.post_attention_layernorm`, spec.norm) : y;
-  return { x: sum, delta };
+  return { x: sum, delta: branch(ops, spec, delta) };
 }
 
 /**
@@ -87,7 +92,7 @@ export function mlpHalf<T>(
 ): Stream<T> {
   if (input !== null) {
     const y = mlp(ops, spec, ops.norm(input, `${path}.post_attention_layernorm`, spec.norm), mlpPath);
-    return { x: settle(ops, stream), delta: y };
+    return { x: settle(ops, stream), delta: branch(ops, spec, y) };
   }
   if (spec.normPlacement === 'post') {
     const x = settle(ops, stream);
@@ -97,7 +102,8 @@ export function mlpHalf<T>(
   const before = sandwich ? `${path}.pre_feedforward_layernorm` : `${path}.post_attention_layernorm`;
   const { sum, normed: x } = normed(ops, stream, before, spec.norm);
   const y = mlp(ops, spec, x, mlpPath);
-  return { x: sum, delta: sandwich ? ops.norm(y, `${path}.post_feedforward_layernorm`, spec.norm) : y };
+  const delta = sandwich ? ops.norm(y, `${path}.post_feedforward_layernorm`, spec.norm) : y;
+  return { x: sum, delta: branch(ops, spec, delta) };
 }
 
 /** A whole decoder layer with its parameters under `path` and its cache in `slot`. */
@@ -145,9 +151,13 @@ export function stage<T>(ops: Ops<T>, spec: ModelSpec, from: Cut, to: Cut, value
   return settle(ops, stream);
 }
 
+/** The state that a head reads: a normed stream, with the factor on logits. */
+export const headState = <T>(ops: Ops<T>, spec: ModelSpec, x: T): T =>
+  spec.logitScale === 1 ? x : ops.scale(x, spec.logitScale);
+
 /** The model's own logits from the stream after the last layer: `[batch, tokens, vocabulary]`. */
 export function finalLogits<T>(ops: Ops<T>, spec: ModelSpec, x: T): T {
-  return capLogits(ops, spec, ops.linear(ops.norm(x, 'norm', spec.norm), 'lm_head'));
+  return capLogits(ops, spec, ops.linear(headState(ops, spec, ops.norm(x, 'norm', spec.norm)), 'lm_head'));
 }
 
 export const capLogits = <T>(ops: Ops<T>, spec: ModelSpec, logits: T): T =>

@@ -46,7 +46,6 @@ function openDirectory(path: string): Model {
 
 function openGgufFile(path: string): Model {
   const source = openGguf(path);
-  const frequencies = source.tensors.get('rope_freqs.weight');
   const embedding = source.tensors.get('token_embd.weight');
   if (!embedding)
     throw userError(
@@ -58,9 +57,10 @@ function openGgufFile(path: string): Model {
     file: path,
     metadata: source.metadata,
     hasTensor: (name) => source.tensors.has(name),
-    ropeFactors: frequencies
-      ? dequantise(frequencies.type, source.read(frequencies), elementCount(frequencies.shape))
-      : null,
+    vector: (name) => {
+      const tensor = source.tensors.get(name);
+      return tensor ? dequantise(tensor.type, source.read(tensor), elementCount(tensor.shape)) : null;
+    },
     vocabulary: embedding.shape[0]!,
   });
   const parameters = locateParameters(spec, source, find, path);

@@ -15,8 +15,12 @@ export interface Ops<T> {
   norm(x: T, path: string, norm: NormSpec): T;
   /** `sum = x + delta`, `normed = norm(sum)`: one fused node where the runtime has it. */
   addNorm(x: T, delta: T, path: string, norm: NormSpec): { sum: T; normed: T };
-  /** RMS norm of every head by itself; x `[batch, tokens, heads · headDimensions]`. */
-  headNorm(x: T, path: string, heads: number, norm: NormSpec): T;
+  /**
+   * Norm of every head by itself; x `[batch, tokens, heads · headDimensions]`, gain `[headDimensions]` where it is shared,
+   * `[heads · headDimensions]` where each head has its own.
+   */
+  headNorm(x: T, path: string, heads: number, norm: NormSpec, gains: 'shared' | 'each'): T;
+  /** Turns every head by the angles of `rope`, and multiplies what it turns by the factors of it. */
   rotary(x: T, heads: number, headDimensions: number, rope: RopeSpec): T;
   /**
    * Causal attention of q `[batch, tokens, heads · d]` over the past and the new k, v `[batch, tokens, kvHeads · d]`;

@@ -35,6 +35,8 @@ export interface Parameters {
 
 interface Located {
   readonly tensor: TensorInfo;
+  /** Tensors that follow it in the parameter; none where it is one tensor. */
+  readonly more: readonly TensorInfo[];
   readonly shape: readonly number[];
   readonly rows: Int32Array | null;
   readonly transposed: boolean;
@@ -91,7 +93,7 @@ export function locateParameters(
   };
 }
 
-/** Every parameter of a model with its shape; biases and the output matrix of a tied model are optional. */
+/** Every parameter of a model with its shape; biases (those of a LayerNorm too) and the output matrix of a tied model are optional. */
 export function expectedParameters(spec: ModelSpec): { name: string; shape: number[]; optional: boolean }[] {
   const { hidden, feedForward, vocabulary } = spec;
   const q = spec.heads * spec.headDimensions;
@@ -106,7 +108,7 @@ export function expectedParameters(spec: ModelSpec): { name: string; shape: numb
   };
   const norm = (path: string, size: number): void => {
     list.push({ name: `${path}.weight`, shape: [size], optional: false });
-    if (isLayerNorm) list.push({ name: `${path}.bias`, shape: [size], optional: false });
+    if (isLayerNorm) list.push({ name: `${path}.bias`, shape: [size], optional: true });
   };
   list.push({ name: 'embed_tokens.weight', shape: [vocabulary, hidden], optional: false });
   if (spec.learnedPositions)
@@ -144,7 +146,14 @@ function locate(
   const tensor = name === undefined ? undefined : source.tensors.get(name);
   if (!tensor) return 'absent';
   const transposed = place.transposed ?? false;
-  const stored = transposed ? [...tensor.shape].reverse() : [...tensor.shape];
+  const pieces = place.pieces?.map((piece) => source.tensors.get(piece));
+  if (pieces && !pieces.every((piece) => piece !== undefined)) return 'absent';
+  const elements = ({ shape: sizes }: TensorInfo): number => sizes.reduce((a, b) => a * b, 1);
+  const stored = pieces
+    ? [pieces.reduce((sum, piece) => sum + elements(piece), 0)]
+    : transposed
+      ? [...tensor.shape].reverse()
+      : [...tensor.shape];
   const rows = place.rows ?? null;
   const available = stored[0]!;
   if (rows) {
@@ -152,13 +161,18 @@ function locate(
     stored[0] = rows.length;
   }
   if (stored.length !== shape.length || stored.some((size, i) => size !== shape[i])) return stored;
-  return { tensor, shape, rows, transposed };
+  return { tensor, more: pieces?.slice(1) ?? [], shape, rows, transposed };
 }
 
-function values(source: TensorSource, { tensor, rows, transposed }: Located): Float32Array {
-  const count = tensor.shape.reduce((a, b) => a * b, 1);
-  const stored = dequantise(tensor.type, source.read(tensor), count);
-  const columns = tensor.shape.length === 1 ? 1 : transposed ? tensor.shape[0]! : tensor.shape[1]!;
+function values(source: TensorSource, { tensor, more, shape, rows, transposed }: Located): Float32Array {
+  const read = (one: TensorInfo): Float32Array =>
+    dequantise(
+      one.type,
+      source.read(one),
+      one.shape.reduce((a, b) => a * b, 1),
+    );
+  const stored = more.length ? Float32Array.from([tensor, ...more].flatMap((one) => [...read(one)])) : read(tensor);
+  const columns = shape.length === 1 ? 1 : transposed ? tensor.shape[0]! : tensor.shape[1]!;
   const matrix =
     transposed && tensor.shape.length === 2 ? transpose(stored, tensor.shape[0]!, tensor.shape[1]!) : stored;
   return rows ? selectRows(matrix, rows, columns) : matrix;

@@ -3,7 +3,7 @@
  * GGUF metadata; the layer (layer.ts) is written once over it. Nothing here knows where weights are stored or run.
  */
 
-/** `rms`: x / rms(x) · (gain + unitOffset). `layer`: LayerNorm with gain and bias. */
+/** `rms`: x / rms(x) · (gain + unitOffset). `layer`: LayerNorm with gain, and bias where there is one. */
 export interface NormSpec {
   readonly kind: 'rms' | 'layer';
   readonly epsilon: number;
@@ -18,13 +18,29 @@ export interface RopeSpec {
   readonly name: string;
   /** Rotated dimensions of each head; the rest pass through (partial rotary). */
   readonly dimensions: number;
-  /** Length `dimensions / 2`; any scaling (llama3) is already in it. */
+  /** Length `dimensions / 2`; any scaling (llama3, YaRN) is already in it. */
   readonly inverseFrequencies: readonly number[];
+  /** Factor on cosines and sines: the attention factor of YaRN and longrope. */
+  readonly scale: number;
+  /** Texts of more than `beyond` positions turn by these frequencies, from their first token on (longrope). */
+  readonly long: { readonly beyond: number; readonly inverseFrequencies: readonly number[] } | null;
+  /** A further factor 1 + beta · ln(1 + ⌊position / original⌋) on cosines and sines (the queries of Ministral 3). */
+  readonly growth: { readonly beta: number; readonly original: number } | null;
 }
+
+/** The frequencies by which a text of this many positions turns. */
+export const ropeFrequencies = ({ inverseFrequencies, long }: RopeSpec, positions: number): readonly number[] =>
+  long && positions > long.beyond ? long.inverseFrequencies : inverseFrequencies;
+
+/** The factor on cosines and sines of one position. */
+export const ropeFactor = ({ scale, growth }: RopeSpec, position: number): number =>
+  growth ? scale * (1 + growth.beta * Math.log(1 + Math.floor(position / growth.original))) : scale;
 
 /** What differs from layer to layer. */
 export interface LayerSpec {
   readonly rope: RopeSpec | null;
+  /** How queries turn, where they turn otherwise than keys. */
+  readonly queryRope?: RopeSpec;
   /** Keys further back than this many positions (the own one counted) are not seen. */
   readonly window: number | null;
 }
@@ -42,15 +58,19 @@ export interface ModelSpec {
   readonly norm: NormSpec;
   /** `pre`: x + f(norm(x)). `post`: x + norm(f(x)) (OLMo 2). `sandwich`: x + norm(f(norm(x))) (Gemma). */
   readonly normPlacement: 'pre' | 'post' | 'sandwich';
-  /** Attention and MLP both read the layer's input (GPT-NeoX). */
+  /** Attention and MLP both read the layer's input (GPT-NeoX, Phi); they may share one norm. */
   readonly parallelResidual: boolean;
   readonly mlp: 'gated' | 'plain';
   readonly activation: Activation;
-  /** RMS norm on q and k before the rotation: over each head, or over all heads together (OLMo 2). */
-  readonly qkNorm: 'none' | 'head' | 'all';
+  /** Norm on q and k before the rotation: over each head, with one gain or a gain for each (`heads`); or over all together (OLMo 2). */
+  readonly qkNorm: 'none' | 'head' | 'heads' | 'all';
   readonly attentionScale: number;
   readonly attentionSoftcap: number | null;
   readonly finalSoftcap: number | null;
+  /** Factor on what attention and MLP add to the stream (Granite). */
+  readonly residualScale: number;
+  /** Factor on all logits, applied to the state that a head reads (Granite, Command R). */
+  readonly logitScale: number;
   /** Factor on the token embedding (Gemma: √hidden). */
   readonly embeddingScale: number;
   /** Learned absolute positions are added to the embedding (GPT-2), as parameter `embed_positions.weight`. */

@@ -24,7 +24,7 @@ export function groupQueries(spec: ModelSpec, parameters: Parameters): GroupedQu
   const order = Array.from({ length: heads }, (_, i) => (i % kvHeads) * group + Math.trunc(i / kvHeads));
   const isQuery = (name: string): boolean =>
     /\.self_attn\.q_proj\.(weight|bias)$/.test(name) ||
-    (spec.qkNorm === 'all' && name.endsWith('.self_attn.q_norm.weight'));
+    ((spec.qkNorm === 'all' || spec.qkNorm === 'heads') && name.endsWith('.self_attn.q_norm.weight'));
   const isOutput = (name: string): boolean => name.endsWith('.self_attn.o_proj.weight');
   /** Moves equal chunks of each row of `columns`, one chunk a head. */
   const moveColumns = <T extends Float32Array | Uint8Array>(matrix: T, columns: number): T => {

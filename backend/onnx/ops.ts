@@ -181,7 +181,24 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
   const normWeights = (path: string, norm: NormSpec): string[] =>
     norm.kind === 'rms'
       ? [vector(`${path}.weight`, norm.unitOffset)]
-      : [vector(`${path}.weight`), vector(`${path}.bias`)];
+      : [vector(`${path}.weight`), ...(parameters.has(`${path}.bias`) ? [vector(`${path}.bias`)] : [])];
+
+  const normed = (x: string, weights: readonly string[], norm: NormSpec): string =>
+    builder.node(norm.kind === 'rms' ? 'SimplifiedLayerNormalization' : 'LayerNormalization', [x, ...weights], {
+      axis: -1,
+      epsilon: { float: norm.epsilon },
+      stash_type: 1,
+    });
+
+  /** Heads `[batch, tokens, heads, d]` with a gain for each: a norm whose gain is one, and the gains behind it. */
+  const normedByHead = (x: string, path: string, heads: number, norm: NormSpec): string => {
+    const gains = parameters.values(`${path}.weight`).map((gain) => gain + norm.unitOffset);
+    const width = gains.length / heads;
+    const ones = `ones.${width}`;
+    if (!known.has(ones)) builder.initialiser(ones, new Float32Array(width).fill(1), [width]);
+    known.add(ones);
+    return builder.node('Mul', [normed(x, [ones], norm), builder.initialiser(`${path}.gains`, gains, [heads, width])]);
+  };
 
   const mask = (window: number | null): string =>
     inputOnce(window === null ? 'mask' : `mask.${window}`, ['batch', 1, 'queries', 'keys']);
@@ -259,14 +276,7 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       const sizes = paths.map((path) => parameters.shape(`${path}.weight`)[0]!);
       return builder.nodeOf('Split', [product(x, paths), builder.ints(sizes)], paths.length, { axis: -1 });
     },
-    norm(x, path, norm) {
-      const operator = norm.kind === 'rms' ? 'SimplifiedLayerNormalization' : 'LayerNormalization';
-      return builder.node(operator, [x, ...normWeights(path, norm)], {
-        axis: -1,
-        epsilon: { float: norm.epsilon },
-        stash_type: 1,
-      });
-    },
+    norm: (x, path, norm) => normed(x, normWeights(path, norm), norm),
     addNorm(x, delta, path, norm) {
       const operator = norm.kind === 'rms' ? 'SkipSimplifiedLayerNormalization' : 'SkipLayerNormalization';
       const [normed] = builder.nodeOf(
@@ -278,14 +288,12 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       );
       return { normed: normed!, sum: `${path}:sum` };
     },
-    headNorm(x, path, heads, norm) {
+    headNorm(x, path, heads, norm, gains) {
       const split = builder.node('Reshape', [x, builder.ints([0, 0, heads, -1])]);
-      const normed = builder.node('SimplifiedLayerNormalization', [split, ...normWeights(path, norm)], {
-        axis: -1,
-        epsilon: { float: norm.epsilon },
-        stash_type: 1,
-      });
-      return builder.node('Reshape', [normed, builder.ints([0, 0, -1])]);
+      return builder.node('Reshape', [
+        gains === 'shared' ? normed(split, normWeights(path, norm), norm) : normedByHead(split, path, heads, norm),
+        builder.ints([0, 0, -1]),
+      ]);
     },
     rotary(x, heads, headDimensions, rope) {
       const half = rope.dimensions / 2;

@@ -1,5 +1,5 @@
 /** What a graph is told of positions: rotation angles and attention masks, built in JavaScript for each pass. */
-import type { ModelSpec, RopeSpec } from '../model/spec.ts';
+import { ropeFactor, type ModelSpec, type RopeSpec } from '../model/spec.ts';
 import type { Value } from '../onnx/session.ts';
 import type { Pass } from './pass-model.ts';
 
@@ -10,6 +10,30 @@ export interface RotationTable {
 }
 
 export function rotationTable(rope: RopeSpec): RotationTable {
+  const half = rope.dimensions / 2;
+  const short = tabulated(rope, rope.inverseFrequencies);
+  const long = rope.long && tabulated(rope, rope.long.inverseFrequencies);
+  /** The table of a row, by the positions that it has after the pass. */
+  const of = (end: number): Tabulated => (long && end > rope.long.beyond ? long : short);
+  return {
+    angles({ batch, tokens, starts, counts }) {
+      const shape = [batch, tokens, half];
+      const rows = starts.map((start, r) => of(start + counts[r]!)(start, tokens));
+      if (batch === 1) return { cos: { data: rows[0]!.cos, shape }, sin: { data: rows[0]!.sin, shape } };
+      const [c, s] = [new Float32Array(batch * tokens * half), new Float32Array(batch * tokens * half)];
+      for (const [r, { cos, sin }] of rows.entries()) {
+        c.set(cos, r * tokens * half);
+        s.set(sin, r * tokens * half);
+      }
+      return { cos: { data: c, shape }, sin: { data: s, shape } };
+    },
+  };
+}
+
+/** Cosines and sines `[tokens, dimensions / 2]` of the positions from `start` on. */
+type Tabulated = (start: number, tokens: number) => { cos: Float32Array; sin: Float32Array };
+
+function tabulated(rope: RopeSpec, frequencies: readonly number[]): Tabulated {
   const half = rope.dimensions / 2;
   let cos = new Float32Array(0);
   let sin = new Float32Array(0);
@@ -23,29 +47,18 @@ export function rotationTable(rope: RopeSpec): RotationTable {
     cos.set(oldCos);
     sin.set(oldSin);
     for (let p = filled; p < size; p++) {
+      const factor = ropeFactor(rope, p);
       for (let j = 0; j < half; j++) {
-        const angle = p * rope.inverseFrequencies[j]!;
-        cos[p * half + j] = Math.cos(angle);
-        sin[p * half + j] = Math.sin(angle);
+        const angle = p * frequencies[j]!;
+        cos[p * half + j] = Math.cos(angle) * factor;
+        sin[p * half + j] = Math.sin(angle) * factor;
       }
     }
   };
-  return {
-    angles({ batch, tokens, starts }) {
-      grow(Math.max(...starts) + tokens);
-      const shape = [batch, tokens, half];
-      if (batch === 1) {
-        const [from, to] = [starts[0]! * half, (starts[0]! + tokens) * half];
-        return { cos: { data: cos.subarray(from, to), shape }, sin: { data: sin.subarray(from, to), shape } };
-      }
-      const [c, s] = [new Float32Array(batch * tokens * half), new Float32Array(batch * tokens * half)];
-      for (let r = 0; r < batch; r++) {
-        const [from, to] = [starts[r]! * half, (starts[r]! + tokens) * half];
-        c.set(cos.subarray(from, to), r * tokens * half);
-        s.set(sin.subarray(from, to), r * tokens * half);
-      }
-      return { cos: { data: c, shape }, sin: { data: s, shape } };
-    },
+  return (start, tokens) => {
+    grow(start + tokens);
+    const [from, to] = [start * half, (start + tokens) * half];
+    return { cos: cos.subarray(from, to), sin: sin.subarray(from, to) };
   };
 }
 
@@ -92,5 +105,7 @@ export function newPlaces({ batch, tokens, starts }: Pass): Value {
 
 /** The different rotations of a model. */
 export const ropesOf = (spec: ModelSpec): RopeSpec[] => [
-  ...new Map(spec.layers.flatMap(({ rope }) => (rope ? [[rope.name, rope] as const] : []))).values(),
+  ...new Map(
+    spec.layers.flatMap(({ rope, queryRope }) => [rope, queryRope].flatMap((r) => (r ? [[r.name, r] as const] : []))),
+  ).values(),
 ];

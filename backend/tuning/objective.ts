@@ -15,6 +15,8 @@ export interface HeadTask {
   readonly state: tf.Tensor;
   /** `[classes, hidden]`. */
   readonly head: tf.Tensor;
+  /** `[classes]`, of a frozen head that has one. */
+  readonly bias: tf.Tensor | null;
   /** Whether the head wants a gradient; a model's own head is frozen. */
   readonly trained: boolean;
   /** Pairs of row and class of each target, `[tokens, 2]` int32; rows count from 0 within each chunk. */
@@ -29,8 +31,9 @@ export interface HeadTask {
 export interface Teacher {
   /** The normed final state `[tokens, hidden]`. */
   readonly state: tf.Tensor;
-  /** The model's frozen head `[vocabulary, hidden]`. */
+  /** The model's frozen head `[vocabulary, hidden]`, and its bias `[vocabulary]` where it has one. */
   readonly head: tf.Tensor;
+  readonly bias: tf.Tensor | null;
 }
 
 /** A distribution per token as exp(logit − max) and its sum. */
@@ -152,7 +155,7 @@ function headChunk(
   const { crossEntropy, distillation } = options;
   const size = state.shape[0];
   const targets = rows(task.targets, begin, size);
-  const own = distribution(state, task.head, softcap);
+  const own = distribution(state, task, softcap);
   const logSum = tf.log(own.sum);
   const counted = rows(task.weights, begin, size);
   const weights = tokenWeights(counted, own, task.shortlist !== null, options);
@@ -204,7 +207,7 @@ function tokenWeights(
   return tf.mul(weights, tf.div(largest, own.sum));
 }
 
-function distribution(state: tf.Tensor, head: tf.Tensor, softcap: number | null): Distribution {
+function distribution(state: tf.Tensor, head: Head, softcap: number | null): Distribution {
   return tidied(() => {
     const logits = headLogits(state, head, softcap);
     const max = tf.max(logits, -1, true);
@@ -230,7 +233,7 @@ function lessonsOf(
   for (let from = begin; from < begin + size; from += chunk) {
     const state = rows(after(teacher.state, earlier), from, Math.min(chunk, begin + size - from));
     const lessons = tidied(() => {
-      const probabilities = tf.softmax(headLogits(state, teacher.head, softcap));
+      const probabilities = tf.softmax(headLogits(state, teacher, softcap));
       return lists.map((list) => lessonOf(list ? onShortlist(probabilities, list) : probabilities));
     });
     state.dispose();
@@ -269,8 +272,11 @@ function onShortlist(probabilities: tf.Tensor, shortlist: tf.Tensor): tf.Tensor 
   return tf.concat([listed, outside], -1);
 }
 
-function headLogits(state: tf.Tensor, head: tf.Tensor, softcap: number | null): tf.Tensor {
-  const product = tf.matMul(state, head, false, true);
+type Head = Pick<HeadTask, 'head' | 'bias'>;
+
+function headLogits(state: tf.Tensor, { head, bias }: Head, softcap: number | null): tf.Tensor {
+  const scores = tf.matMul(state, head, false, true);
+  const product = bias ? tf.add(scores, bias) : scores;
   return softcap === null ? product : tf.mul(tf.tanh(tf.mul(product, 1 / softcap)), softcap);
 }
 

@@ -59,6 +59,7 @@ export function groupGradients(
       return {
         state: tf.reshape(state, [-1, spec.hidden]),
         head: table.get(`${headPath(each.exit)}.weight`)!,
+        bias: table.get(`${headPath(each.exit)}.bias`) ?? null,
         trained: each.exit.head.kind !== 'shared',
         targets: each.targets,
         weights: each.weights,
@@ -68,6 +69,7 @@ export function groupGradients(
     const teacher: Teacher | null = final && {
       state: tf.reshape(final, [-1, spec.hidden]),
       head: group[0]!.frozen.get('lm_head.weight')!,
+      bias: group[0]!.frozen.get('lm_head.bias') ?? null,
     };
     heard = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk, teacherChunk);
     tf.keep(heard.losses);

@@ -19,6 +19,16 @@ describe.each(readdirSync(join(fixtures, 'tiny')))('family %s', (family) => {
   });
 });
 
+test('a longrope text that stays within the original context turns by the short factors', async () => {
+  const golden = readGolden<{ ids: number[]; greedy8: number[] }>('tiny', 'phi3-longrope', 'golden-short.json');
+  const model = openModel(join(fixtures, 'tiny', 'phi3-longrope'));
+  const staged = await openStagedModel(model);
+  const { tokens } = await decodeAll(staged, plainRequest([golden.ids], 8));
+  expect(idsOf(tokens[0]!)).toEqual(golden.greedy8);
+  await staged.dispose();
+  model.close();
+});
+
 const big = bigModel();
 describe.skipIf(big === null)('SmolLM2-135M-Instruct Q4_1', () => {
   interface Prompt {

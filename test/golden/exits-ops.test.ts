@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 
 test('all golden models are there', () => {
-  expect(families).toHaveLength(12);
+  expect(families).toHaveLength(25);
 });
 
 describe.each(families)('family %s', (family) => {

@@ -20,8 +20,8 @@ const families = readdirSync(join(fixtures, 'tiny'));
 const ggufs = readdirSync(join(fixtures, 'gguf')).filter((name) => name.endsWith('.gguf'));
 
 test('all golden models are there', () => {
-  expect(families).toHaveLength(12);
-  expect(ggufs).toHaveLength(13);
+  expect(families).toHaveLength(25);
+  expect(ggufs).toHaveLength(19);
 });
 
 async function fullLogits(path: string, ids: number[]): Promise<Float32Array> {

@@ -20,8 +20,23 @@ beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-// Biases and a plain MLP; a parallel residual; sandwich norms and gain − 1; norms after; norms of heads; a window.
-describe.each(['gpt2', 'gpt_neox', 'gemma3_text', 'olmo2', 'qwen3', 'mistral'])('%s', (family) => {
+// Biases and a plain MLP; a parallel residual; sandwich norms and gain − 1; norms after; norms of heads; a window; soft caps; factors
+// on branches and logits; one norm without bias; a bias on the output; queries that grow.
+const kinds = [
+  'gpt2',
+  'gpt_neox',
+  'gemma3_text',
+  'olmo2',
+  'qwen3',
+  'mistral',
+  'gemma2',
+  'granite',
+  'cohere',
+  'phi',
+  'ministral3',
+];
+
+describe.each(kinds)('%s', (family) => {
   const model = tiny(family);
   test.each([
     ['cross-entropy', crossEntropy],

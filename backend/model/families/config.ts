@@ -54,6 +54,17 @@ export class Config {
       throw this.complaint(key, `a list of ${count} times ${among.join(' or ')}`, value);
     return value;
   }
+  /** `count` numbers of the range. */
+  numbers(key: string, [least, most]: Range, count: number): readonly number[] {
+    const value = this.get(key);
+    const isOne = (entry: unknown): entry is number => typeof entry === 'number' && entry >= least && entry <= most;
+    if (!Array.isArray(value) || value.length !== count || !value.every(isOne))
+      throw this.complaint(key, `a list of ${count} numbers from ${least} to ${most}`, value);
+    return value;
+  }
+  has(key: string): boolean {
+    return this.get(key) !== null;
+  }
   object(key: string): Config | null {
     const value = this.get(key);
     if (value === null) return null;
@@ -96,5 +107,9 @@ export const limits = {
   /** Share of a head that rotates. */
   rotaryShare: [0, 1],
   queryScalar: [1e-3, 1e6],
+  /** Factors on embeddings, branches, scores and logits. */
+  scale: [1e-6, 1e6],
+  /** How often a dimension turns within a context (YaRN). */
+  rotations: [1e-6, 1e6],
   softcap: [1e-3, 1e6],
 } as const satisfies Readonly<Record<string, number | Range>>;

@@ -1,8 +1,9 @@
 /** What a model family is: a reading of its `config.json`, and where its checkpoints keep our parameters. */
 import { userError } from '../../../protocol/errors.ts';
 import { shownValue } from '../../../protocol/foreign.ts';
-import type { Activation, LayerSpec, ModelSpec, RopeSpec } from '../spec.ts';
+import type { Activation, LayerSpec, ModelSpec } from '../spec.ts';
 import { limits, type Config } from './config.ts';
+import { rope } from './rope.ts';
 
 /** How a parameter is taken out of a checkpoint tensor. */
 export interface ParameterSource {
@@ -13,6 +14,8 @@ export interface ParameterSource {
   readonly rows?: Int32Array;
   /** The checkpoint stores `[in, out]` (GPT-2's Conv1D). */
   readonly transposed?: boolean;
+  /** The parameter is a vector that the checkpoint stores as these tensors one after another, or in several rows. */
+  readonly pieces?: readonly string[];
 }
 
 export interface Family {
@@ -43,65 +46,6 @@ const activations = new Map<string, Activation>([
   ['gelu_pytorch_tanh', 'gelu_tanh'],
   ['gelu_fast', 'gelu_tanh'],
 ]);
-
-/**
- * Rotary frequencies of a config, in Transformers 4's keys (`rope_theta`, `rope_scaling`) or 5's (`rope_parameters`).
- * llama3 scaling after Transformers' `_compute_llama3_parameters`; linear divides every frequency.
- */
-export function rope(
-  config: Config,
-  headDimensions: number,
-  options: { name?: string; theta?: number; share?: number; parameters?: Config | null } = {},
-): RopeSpec {
-  const parameters = options.parameters ?? config.object('rope_parameters') ?? config.object('rope_scaling');
-  const theta =
-    parameters?.optionalNumber('rope_theta', limits.theta) ??
-    options.theta ??
-    config.number('rope_theta', limits.theta, 10000);
-  const share =
-    parameters?.optionalNumber('partial_rotary_factor', limits.rotaryShare) ??
-    options.share ??
-    config.number('partial_rotary_factor', limits.rotaryShare, 1);
-  // A share made of two whole numbers may come back a little below their ratio.
-  const dimensions = Math.trunc(headDimensions * share + 1e-6);
-  if (dimensions < 2 || dimensions % 2 !== 0)
-    throw userError(
-      'bad-model',
-      `${config.file}: ${dimensions} of the ${headDimensions} dimensions of a head would rotate, which are no pairs.`,
-      'Get the model’s original configuration.',
-    );
-  const base = Array.from({ length: dimensions / 2 }, (_, j) => theta ** ((-2 * j) / dimensions));
-  const name = options.name ?? 'rope';
-  const type = parameters ? parameters.text('rope_type', parameters.text('type', 'default')) : 'default';
-  switch (type) {
-    case 'default':
-      return { name, dimensions, inverseFrequencies: base };
-    case 'linear': {
-      const factor = parameters!.number('factor', limits.ropeFactor);
-      return { name, dimensions, inverseFrequencies: base.map((f) => f / factor) };
-    }
-    case 'llama3': {
-      const factor = parameters!.number('factor', limits.ropeFactor);
-      const low = parameters!.number('low_freq_factor', limits.ropeFactor);
-      const high = parameters!.number('high_freq_factor', [low, limits.ropeFactor[1]]);
-      const original = parameters!.size('original_max_position_embeddings', limits.context);
-      const scaled = base.map((f) => {
-        const wavelength = (2 * Math.PI) / f;
-        if (wavelength < original / high) return f;
-        if (wavelength > original / low) return f / factor;
-        const smooth = high === low ? 1 : (original / wavelength - low) / (high - low);
-        return ((1 - smooth) * f) / factor + smooth * f;
-      });
-      return { name, dimensions, inverseFrequencies: scaled };
-    }
-    default:
-      throw userError(
-        'unsupported',
-        `${config.file}: rotary scaling ${shownValue(type)} is not supported.`,
-        'Known: default, linear, llama3.',
-      );
-  }
-}
 
 /** The frame most families share: Llama with whatever is told otherwise. */
 export function llamaLike(config: Config, family: string, different: Partial<ModelSpec> = {}): ModelSpec {
@@ -138,6 +82,8 @@ export function llamaLike(config: Config, family: string, different: Partial<Mod
     attentionScale: headDimensions ** -0.5,
     attentionSoftcap: null,
     finalSoftcap: null,
+    residualScale: 1,
+    logitScale: 1,
     embeddingScale: 1,
     learnedPositions: false,
     tied: config.boolean('tie_word_embeddings', false),
@@ -146,10 +92,17 @@ export function llamaLike(config: Config, family: string, different: Partial<Mod
 }
 
 /** Per-layer windows from `layer_types`, else one window for all. */
-export function windowed(config: Config, layers: readonly LayerSpec[], window: number | null): LayerSpec[] {
+function windowed(config: Config, layers: readonly LayerSpec[], window: number | null): LayerSpec[] {
   const types = layerTypes(config, layers.length);
   return layers.map((layer, i) => ({ ...layer, window: types && types[i] !== 'sliding_attention' ? null : window }));
 }
+
+export const windowOf = (config: Config): number | null => config.optionalSize('sliding_window', limits.context);
+
+export const withWindow = (config: Config, spec: ModelSpec, window: number | null): ModelSpec => ({
+  ...spec,
+  layers: windowed(config, spec.layers, window),
+});
 
 export const layerTypes = (config: Config, layers: number): readonly LayerType[] | null =>
   config.perLayer('layer_types', ['full_attention', 'sliding_attention'], layers);
@@ -162,6 +115,32 @@ export const huggingFaceSource = (parameter: string): ParameterSource => ({
   aliases: [parameter, `model.language_model.${parameter}`, `language_model.model.${parameter}`],
 });
 
+/** Llama's naming with other names for some modules of a layer (`mlp.up_proj`) and for parameters outside (`norm`). */
+export const renamedSource =
+  (names: ReadonlyMap<string, string>) =>
+  (parameter: string): ParameterSource => {
+    const [, before, module, kind] = /^(layers\.\d+\.|)(.+)\.(weight|bias)$/.exec(parameter) ?? [];
+    return huggingFaceSource(module === undefined ? parameter : `${before}${names.get(module) ?? module}.${kind}`);
+  };
+
+/**
+ * Rows of q or k whose rotation turns neighbours (2j, 2j + 1), in the order in which ours turns j and j + rotated/2. The rest of
+ * a head stays where it is.
+ */
+export function pairedRows(heads: number, headDimensions: number, rotated = headDimensions): Int32Array {
+  const half = rotated / 2;
+  return Int32Array.from({ length: heads * headDimensions }, (_, i) => {
+    const head = Math.trunc(i / headDimensions);
+    const within = i % headDimensions;
+    const from = within < rotated ? 2 * (within % half) + Math.trunc(within / half) : within;
+    return head * headDimensions + from;
+  });
+}
+
+/** The heads of q or k, by the module's name; 0 for any other. */
+export const rotatedHeads = (module: string, { heads, kvHeads }: ModelSpec): number =>
+  /^self_attn\.q_/.test(module) ? heads : /^self_attn\.k_/.test(module) ? kvHeads : 0;
+
 /** Rows `[start, start + count)`. */
 export const rowRange = (start: number, count: number): Int32Array =>
   Int32Array.from({ length: count }, (_, i) => start + i);
@@ -170,4 +149,33 @@ export const rowRange = (start: number, count: number): Int32Array =>
 export function layerParameter(parameter: string): { layer: number; module: string; kind: string } | null {
   const match = /^layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(parameter);
   return match ? { layer: Number(match[1]), module: match[2]!, kind: match[3]! } : null;
+}
+
+/** Where a checkpoint fuses q, k, v (and gate, up) by rows. */
+export function fusedSource(
+  parameter: string,
+  spec: ModelSpec,
+  plain: (parameter: string) => { tensor: string },
+  attention: string | null,
+  mlp: string | null,
+): { tensor: string; rows?: Int32Array } {
+  const part = layerParameter(parameter);
+  if (!part) return plain(parameter);
+  const q = spec.heads * spec.headDimensions;
+  const kv = spec.kvHeads * spec.headDimensions;
+  const ranges: Record<string, [string, number, number]> = {
+    ...(attention && {
+      'self_attn.q_proj': [attention, 0, q],
+      'self_attn.k_proj': [attention, q, kv],
+      'self_attn.v_proj': [attention, q + kv, kv],
+    }),
+    ...(mlp && {
+      'mlp.gate_proj': [mlp, 0, spec.feedForward],
+      'mlp.up_proj': [mlp, spec.feedForward, spec.feedForward],
+    }),
+  };
+  const range = ranges[part.module];
+  if (!range) return plain(parameter);
+  const [module, start, count] = range;
+  return { ...plain(`layers.${part.layer}.${module}.${part.kind}`), rows: rowRange(start, count) };
 }

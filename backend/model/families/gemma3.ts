@@ -1,6 +1,7 @@
 /** Gemma 3 text: sandwich norms that store gain − 1, q/k norms, five local layers to one global, two rotary bases. */
 import { Config, limits } from './config.ts';
-import { activation, huggingFaceSource, layerTypes, llamaLike, rope, type Family } from './family.ts';
+import { activation, huggingFaceSource, layerTypes, llamaLike, type Family } from './family.ts';
+import { rope } from './rope.ts';
 
 export const gemma3: Family = {
   types: ['gemma3_text', 'gemma3'],

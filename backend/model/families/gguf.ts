@@ -6,22 +6,35 @@ import { userError } from '../../../protocol/errors.ts';
 import { shownValue } from '../../../protocol/foreign.ts';
 import type { ModelSpec } from '../spec.ts';
 import { Config } from './config.ts';
-import { layerParameter, type Family, type ParameterSource } from './family.ts';
+import { fusedSource, layerParameter, pairedRows, rotatedHeads, type Family, type ParameterSource } from './family.ts';
+import { cohere } from './cohere.ts';
+import { gemma, gemma2 } from './gemma.ts';
 import { gemma3 } from './gemma3.ts';
+import { glm4 } from './glm4.ts';
 import { gpt2, gptNeoX } from './gpt.ts';
-import { fusedSource, llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3 } from './llama.ts';
+import { granite } from './granite.ts';
+import { llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3 } from './llama.ts';
+import { phi } from './phi.ts';
+import { stablelm } from './stablelm.ts';
+import { starcoder2 } from './starcoder2.ts';
 
 interface GgufFamily {
   readonly family: Family;
-  /** The converter reordered q and k rows for interleaved rotation; ours rotates halves. */
+  /** Rows of q and k stand for a rotation of neighbours, by the converter or from the start; ours rotates halves. */
   readonly permutedRotary?: boolean;
   readonly fusedAttention?: boolean;
   readonly fusedMlp?: boolean;
-  /** Llama's names for the two feed-forward norms of OLMo 2 and Gemma. */
+  /** What its norms are called, where not as Llama's. */
   readonly norms?: Readonly<Record<string, string>>;
+  /** Gains of norms are stored with 1 added. */
+  readonly addedOne?: boolean;
 }
 
 const postNorms = { post_attention_layernorm: 'post_attention_norm', post_feedforward_layernorm: 'post_ffw_norm' };
+
+const sandwichNorms = { ...postNorms, pre_feedforward_layernorm: 'ffn_norm' };
+/** Attention and MLP read one norm. */
+const oneNorm = { post_attention_layernorm: 'attn_norm' };
 
 const architectures = new Map<string, GgufFamily>([
   ['llama', { family: llama, permutedRotary: true }],
@@ -31,7 +44,15 @@ const architectures = new Map<string, GgufFamily>([
   ['olmo2', { family: olmo2, norms: postNorms }],
   ['smollm3', { family: smollm3, permutedRotary: true }],
   ['phi3', { family: phi3, fusedAttention: true, fusedMlp: true }],
-  ['gemma3', { family: gemma3, norms: { ...postNorms, pre_feedforward_layernorm: 'ffn_norm' } }],
+  ['gemma', { family: gemma, addedOne: true }],
+  ['gemma2', { family: gemma2, norms: sandwichNorms, addedOne: true }],
+  ['gemma3', { family: gemma3, norms: sandwichNorms, addedOne: true }],
+  ['granite', { family: granite, permutedRotary: true }],
+  ['starcoder2', { family: starcoder2 }],
+  ['command-r', { family: cohere, permutedRotary: true, norms: oneNorm }],
+  ['glm4', { family: glm4, permutedRotary: true, fusedMlp: true, norms: sandwichNorms }],
+  ['stablelm', { family: stablelm }],
+  ['phi2', { family: phi, norms: oneNorm }],
   ['gpt2', { family: gpt2, fusedAttention: true }],
   ['gptneox', { family: gptNeoX, fusedAttention: true }],
 ]);
@@ -41,8 +62,8 @@ export interface GgufFacts {
   readonly file: string;
   readonly metadata: { get(key: string): unknown };
   readonly hasTensor: (name: string) => boolean;
-  /** Values of `rope_freqs.weight` (llama3 scaling as factors), or null. */
-  readonly ropeFactors: Float32Array | null;
+  /** Values of a vector; null where there is none of this name. */
+  readonly vector: (name: string) => Float32Array | null;
   /** Rows of `token_embd.weight`. */
   readonly vocabulary: number;
 }
@@ -60,10 +81,13 @@ export function ggufModel(facts: GgufFacts): { spec: ModelSpec; source: Family['
     );
   }
   const read = architecture.family.spec(new Config(facts.file, configWords(name, facts)));
-  return { spec: corrected(name, read, facts), source: (parameter, spec) => ggufSource(architecture, parameter, spec) };
+  return {
+    spec: corrected(architecture, read, facts),
+    source: (parameter, spec) => ggufSource(architecture, parameter, spec),
+  };
 }
 
-function configWords(name: string, { metadata, hasTensor, vocabulary }: GgufFacts): Record<string, unknown> {
+function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: GgufFacts): Record<string, unknown> {
   const get = (key: string): unknown => metadata.get(`${name}.${key}`);
   const heads = get('attention.head_count');
   const hidden = get('embedding_length');
@@ -73,9 +97,6 @@ function configWords(name: string, { metadata, hasTensor, vocabulary }: GgufFact
   const ropeDimensions = get('rope.dimension_count');
   const fraction =
     typeof ropeDimensions === 'number' && typeof headDimensions === 'number' ? ropeDimensions / headDimensions : 1;
-  const factor = get('rope.scaling.factor');
-  const scaling =
-    get('rope.scaling.type') === 'linear' && typeof factor === 'number' ? { rope_type: 'linear', factor } : null;
   const words: Record<string, unknown> = {
     vocab_size: vocabulary,
     hidden_size: hidden,
@@ -90,13 +111,23 @@ function configWords(name: string, { metadata, hasTensor, vocabulary }: GgufFact
     n_inner: get('feed_forward_length'),
     max_position_embeddings: get('context_length'),
     n_positions: get('context_length'),
+    embedding_multiplier: get('embedding_scale'),
+    residual_multiplier: get('residual_scale'),
+    attention_multiplier: get('attention.scale'),
+    logits_scaling: get('logit_scale'),
+    logit_scale: get('logit_scale'),
+    query_pre_attn_scalar: queryScalar(name, hidden, heads, get('block_count'), headDimensions),
+    norm_epsilon: get('attention.layer_norm_epsilon'),
+    qk_layernorm: hasTensor('blk.0.attn_q_norm.weight'),
+    use_qk_norm: hasTensor('blk.0.attn_q_norm.weight'),
     rms_norm_eps: get('attention.layer_norm_rms_epsilon'),
     layer_norm_eps: get('attention.layer_norm_epsilon'),
     layer_norm_epsilon: get('attention.layer_norm_epsilon'),
     rope_theta: get('rope.freq_base'),
     rotary_pct: fraction,
     partial_rotary_factor: fraction,
-    rope_scaling: scaling,
+    rope_scaling: ropeScaling(get, vector),
+    original_max_position_embeddings: get('rope.scaling.original_context_length'),
     use_parallel_residual: get('use_parallel_residual'),
     // Zero says that there is none.
     sliding_window: get('attention.sliding_window') || undefined,
@@ -107,14 +138,57 @@ function configWords(name: string, { metadata, hasTensor, vocabulary }: GgufFact
   return Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined));
 }
 
+/** Gemma 2 of 27 billion alone divides scores by another number than its heads' width, which no key tells. */
+const queryScalar = (
+  name: string,
+  hidden: unknown,
+  heads: unknown,
+  layers: unknown,
+  headDimensions: unknown,
+): unknown =>
+  name === 'gemma2' && layers === 46 && typeof hidden === 'number' && typeof heads === 'number'
+    ? hidden / heads
+    : headDimensions;
+
+/** Rotary scaling in Transformers' words. llama.cpp keeps YaRN's attention factor as what it is multiplied by. */
+function ropeScaling(
+  get: (key: string) => unknown,
+  vector: GgufFacts['vector'],
+): Readonly<Record<string, unknown>> | undefined {
+  const type = get('rope.scaling.type');
+  const factor = get('rope.scaling.factor');
+  const attention = get('rope.scaling.attn_factor');
+  const short = vector('rope_factors_short.weight');
+  const long = vector('rope_factors_long.weight');
+  if (short && long)
+    return {
+      rope_type: 'longrope',
+      short_factor: [...short],
+      long_factor: [...long],
+      attention_factor: attention,
+    };
+  if (type === 'linear' && typeof factor === 'number') return { rope_type: 'linear', factor };
+  if (type !== 'yarn' || typeof factor !== 'number') return undefined;
+  return {
+    rope_type: 'yarn',
+    factor,
+    original_max_position_embeddings: get('rope.scaling.original_context_length'),
+    beta_fast: get('rope.scaling.yarn_beta_fast'),
+    beta_slow: get('rope.scaling.yarn_beta_slow'),
+    ...(typeof attention === 'number' && { attention_factor: attention * (1 + 0.1 * Math.log(factor)) }),
+  };
+}
+
 /** What the converter folded into the weights, and rotary factors that it keeps as a tensor. */
-function corrected(name: string, spec: ModelSpec, { file, ropeFactors }: GgufFacts): ModelSpec {
+function corrected({ addedOne = false }: GgufFamily, spec: ModelSpec, { file, vector }: GgufFacts): ModelSpec {
+  // llama3 scaling, as factors.
+  const ropeFactors = vector('rope_freqs.weight');
   if (ropeFactors?.some((factor) => !(factor > 0 && Number.isFinite(factor))))
     throw userError('bad-weights', `${file}: its rotary factors are not all above 0.`, 'Get the file again.');
-  const norm = name === 'gemma3' ? { ...spec.norm, unitOffset: 0 as const } : spec.norm;
+  const norm = addedOne ? { ...spec.norm, unitOffset: 0 as const } : spec.norm;
   const layers = ropeFactors
-    ? spec.layers.map(({ rope, window }) => ({
-        window,
+    ? spec.layers.map(({ rope, ...layer }) => ({
+        ...layer,
         rope: rope && { ...rope, inverseFrequencies: rope.inverseFrequencies.map((f, j) => f / (ropeFactors[j] ?? 1)) },
       }))
     : spec.layers;
@@ -142,10 +216,16 @@ function ggufSource(architecture: GgufFamily, parameter: string, spec: ModelSpec
   if (!ggufModules[part.module] && !architecture.norms?.[part.module]) return null;
   if (architecture.fusedAttention)
     return fusedSource(parameter, spec, name, 'attn_qkv', architecture.fusedMlp ? 'ffn_up' : null);
-  const heads = part.module === 'self_attn.q_proj' ? spec.heads : part.module === 'self_attn.k_proj' ? spec.kvHeads : 0;
-  return architecture.permutedRotary && heads > 0
-    ? { ...name(parameter), rows: halvesRows(heads, spec.headDimensions) }
-    : name(parameter);
+  if (architecture.fusedMlp && part.module.startsWith('mlp.'))
+    return fusedSource(parameter, spec, name, null, 'ffn_up');
+  const heads = rotatedHeads(part.module, spec);
+  const place = name(parameter);
+  return {
+    ...place,
+    ...(architecture.permutedRotary && heads > 0 && { rows: pairedRows(heads, spec.headDimensions, rotatedOf(spec)) }),
+    // Gains a head are stored in a row each.
+    ...(spec.qkNorm === 'heads' && /_norm$/.test(part.module) && heads > 0 && { pieces: [place.tensor] }),
+  };
 }
 
 const ggufModules: Readonly<Record<string, string>> = {
@@ -165,12 +245,4 @@ const ggufModules: Readonly<Record<string, string>> = {
   ffn_up: 'ffn_up',
 };
 
-/** The converter stores pairs (j, j + d/2) of a head side by side: row 2j + s came from row j + s·d/2. */
-function halvesRows(heads: number, d: number): Int32Array {
-  const half = d / 2;
-  return Int32Array.from({ length: heads * d }, (_, i) => {
-    const head = Math.trunc(i / d);
-    const within = i % d;
-    return head * d + 2 * (within % half) + Math.trunc(within / half);
-  });
-}
+const rotatedOf = ({ layers, headDimensions }: ModelSpec): number => layers[0]?.rope?.dimensions ?? headDimensions;

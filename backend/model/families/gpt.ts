@@ -1,6 +1,7 @@
 /** GPT-2 and GPT-NeoX (Pythia): LayerNorm, plain MLP, biases everywhere. */
 import { Config, limits } from './config.ts';
-import { activation, layerParameter, llamaLike, rope, rowRange, type Family, type ParameterSource } from './family.ts';
+import { activation, layerParameter, llamaLike, rowRange, type Family, type ParameterSource } from './family.ts';
+import { rope } from './rope.ts';
 import type { ModelSpec, NormSpec } from '../spec.ts';
 
 const layerNorm = (config: Config, key: string): NormSpec => ({

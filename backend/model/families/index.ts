@@ -3,11 +3,39 @@ import { userError } from '../../../protocol/errors.ts';
 import { shownValue } from '../../../protocol/foreign.ts';
 import type { Config } from './config.ts';
 import type { Family } from './family.ts';
+import { cohere } from './cohere.ts';
+import { gemma, gemma2 } from './gemma.ts';
 import { gemma3 } from './gemma3.ts';
+import { glm4 } from './glm4.ts';
 import { gpt2, gptNeoX } from './gpt.ts';
+import { granite } from './granite.ts';
 import { llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3 } from './llama.ts';
+import { ministral3 } from './ministral3.ts';
+import { phi } from './phi.ts';
+import { stablelm } from './stablelm.ts';
+import { starcoder2 } from './starcoder2.ts';
 
-export const families: readonly Family[] = [llama, mistral, qwen2, qwen3, olmo2, smollm3, phi3, gemma3, gpt2, gptNeoX];
+export const families: readonly Family[] = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  olmo2,
+  smollm3,
+  phi3,
+  gemma3,
+  gpt2,
+  gptNeoX,
+  gemma,
+  gemma2,
+  granite,
+  starcoder2,
+  cohere,
+  glm4,
+  stablelm,
+  phi,
+  ministral3,
+];
 
 /** @throws UserError for an unknown `model_type`. */
 export function familyOf(config: Config): Family {

@@ -1,6 +1,6 @@
 /** Llama and the families that differ from it by a norm, a bias or a window. */
 import { limits, type Config } from './config.ts';
-import { huggingFaceSource, llamaLike, rowRange, windowed, layerParameter, layerTypes, type Family } from './family.ts';
+import { fusedSource, huggingFaceSource, llamaLike, layerTypes, windowOf, withWindow, type Family } from './family.ts';
 import type { ModelSpec } from '../spec.ts';
 
 export const llama: Family = {
@@ -56,40 +56,6 @@ export const phi3: Family = {
   source: (parameter, spec) =>
     fusedSource(parameter, spec, huggingFaceSource, 'self_attn.qkv_proj', 'mlp.gate_up_proj'),
 };
-
-/** Where a checkpoint fuses q, k, v (and gate, up) by rows. */
-export function fusedSource(
-  parameter: string,
-  spec: ModelSpec,
-  plain: (parameter: string) => { tensor: string },
-  attention: string,
-  mlp: string | null,
-): { tensor: string; rows?: Int32Array } {
-  const part = layerParameter(parameter);
-  if (!part) return plain(parameter);
-  const q = spec.heads * spec.headDimensions;
-  const kv = spec.kvHeads * spec.headDimensions;
-  const ranges: Record<string, [string, number, number]> = {
-    'self_attn.q_proj': [attention, 0, q],
-    'self_attn.k_proj': [attention, q, kv],
-    'self_attn.v_proj': [attention, q + kv, kv],
-    ...(mlp && {
-      'mlp.gate_proj': [mlp, 0, spec.feedForward],
-      'mlp.up_proj': [mlp, spec.feedForward, spec.feedForward],
-    }),
-  };
-  const range = ranges[part.module];
-  if (!range) return plain(parameter);
-  const [module, start, count] = range;
-  return { ...plain(`layers.${part.layer}.${module}.${part.kind}`), rows: rowRange(start, count) };
-}
-
-const windowOf = (config: Config): number | null => config.optionalSize('sliding_window', limits.context);
-
-const withWindow = (config: Config, spec: ModelSpec, window: number | null): ModelSpec => ({
-  ...spec,
-  layers: windowed(config, spec.layers, window),
-});
 
 /** Qwen's windows hold only where `use_sliding_window` is set, in the layers from `max_window_layers` on. */
 function qwenWindow(config: Config, spec: ModelSpec): ModelSpec {

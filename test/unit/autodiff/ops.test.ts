@@ -14,7 +14,14 @@ const heads = 4;
 const kvHeads = 2;
 const headDimensions = 4;
 const rms: NormSpec = { kind: 'rms', epsilon: 1e-5, unitOffset: 0 };
-const rope: RopeSpec = { name: 'partial', dimensions: 2, inverseFrequencies: [0.7] };
+const rope: RopeSpec = {
+  name: 'partial',
+  dimensions: 2,
+  inverseFrequencies: [0.7],
+  scale: 1,
+  long: null,
+  growth: null,
+};
 const attentionOf = (softcap: number | null): ModelSpec =>
   ({ heads, kvHeads, headDimensions, attentionScale: 0.4, attentionSoftcap: softcap }) as ModelSpec;
 const layerOf = (window: number | null): LayerSpec => ({ rope: null, window });
@@ -63,7 +70,12 @@ const cases: Record<string, Case> = {
   headNorm: {
     values: [x],
     parameters: { 'm.weight': [width / 2] },
-    compute: (ops, a) => ops.headNorm(a, 'm', 2, rms),
+    compute: (ops, a) => ops.headNorm(a, 'm', 2, rms, 'shared'),
+  },
+  'headNorm with a gain for each head': {
+    values: [x],
+    parameters: { 'm.weight': [width] },
+    compute: (ops, a) => ops.headNorm(a, 'm', 2, { ...rms, kind: 'layer' }, 'each'),
   },
   'rotary of a part of each head': { values: [x], compute: (ops, a) => ops.rotary(a, 2, headDimensions, rope) },
   'attention with shared key heads': {

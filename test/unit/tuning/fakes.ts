@@ -25,6 +25,8 @@ export const tinySpec: ModelSpec = {
   attentionScale: 0.5,
   attentionSoftcap: null,
   finalSoftcap: null,
+  residualScale: 1,
+  logitScale: 1,
   embeddingScale: 1,
   learnedPositions: false,
   tied: true,

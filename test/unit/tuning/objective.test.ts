@@ -16,17 +16,26 @@ const targets = [0, 4, -1, 3, 5, 1, 2];
 interface Problem {
   readonly state: Float64Array;
   readonly head: Float64Array;
+  readonly bias: Float64Array | null;
   readonly listed: boolean;
 }
 
 const scaled = (count: number, seed: number): Float64Array => Float64Array.from(numbers(count, seed), (x) => 3 * x);
 const final = scaled(tokens * hidden, 11);
 const finalHead = scaled(vocabulary * hidden, 12);
+/** Of the model's head. */
+const bias = scaled(vocabulary, 13);
 
-function probabilities(state: Float64Array, head: Float64Array, token: number, softcap: number | null): number[] {
+function probabilities(
+  state: Float64Array,
+  head: Float64Array,
+  bias: Float64Array | null,
+  token: number,
+  softcap: number | null,
+): number[] {
   const classes = head.length / hidden;
   const logits = Array.from({ length: classes }, (_, c) => {
-    let logit = 0;
+    let logit = bias ? bias[c]! : 0;
     for (let j = 0; j < hidden; j++) logit += state[token * hidden + j]! * head[c * hidden + j]!;
     return softcap === null ? logit : softcap * Math.tanh(logit / softcap);
   });
@@ -39,8 +48,8 @@ function reference(problem: Problem, fixed: Problem, options: ObjectiveOptions, 
   let total = 0;
   targets.forEach((target, token) => {
     if (target < 0) return;
-    const p = probabilities(problem.state, problem.head, token, softcap);
-    const whole = probabilities(final, finalHead, token, softcap);
+    const p = probabilities(problem.state, problem.head, problem.bias, token, softcap);
+    const whole = probabilities(final, finalHead, bias, token, softcap);
     const wise = problem.listed
       ? [...shortlist.map((id) => whole[id]!), whole.reduce((sum, x, id) => sum + (shortlist.includes(id) ? 0 : x), 0)]
       : whole;
@@ -48,7 +57,7 @@ function reference(problem: Problem, fixed: Problem, options: ObjectiveOptions, 
     const label = problem.listed ? (place < 0 ? shortlist.length : place) : target;
     const crossEntropy = -Math.log(p[label]!);
     const divergence = wise.reduce((sum, q, c) => sum + q * Math.log(q / p[c]!), 0);
-    const before = probabilities(fixed.state, fixed.head, token, softcap);
+    const before = probabilities(fixed.state, fixed.head, fixed.bias, token, softcap);
     const weight = options.weighting === 'uniform' ? 1 : Math.max(...(problem.listed ? before.slice(0, -1) : before));
     total += weight * (options.crossEntropy * crossEntropy + options.distillation * divergence);
   });
@@ -74,11 +83,12 @@ function computed(
     ]);
     const heard = (...values: tf.Tensor[]): HeadLosses =>
       headLosses(
-        problems.map(({ listed }, i) => {
+        problems.map(({ listed, bias: own }, i) => {
           const classes = targets.map((id) => (id < 0 ? 0 : listed ? (shortlist.indexOf(id) + 4) % 4 : id));
           return {
             state: values[2 * i]!,
             head: values[2 * i + 1]!,
+            bias: own && tf.tensor(Float32Array.from(own)),
             trained,
             targets: tf.tensor(targetPairs(Int32Array.from(classes), chunk), [tokens, 2], 'int32'),
             weights: tf.tensor(
@@ -91,6 +101,7 @@ function computed(
         {
           state: tf.tensor(Float32Array.from(final), [tokens, hidden]),
           head: tf.tensor(Float32Array.from(finalHead), [vocabulary, hidden]),
+          bias: tf.tensor(Float32Array.from(bias)),
         },
         options,
         softcap,
@@ -118,8 +129,8 @@ function computed(
 }
 
 /** A head over the vocabulary, and one over three listed tokens and the defer class. */
-const whole: Problem = { state: scaled(tokens * hidden, 1), head: scaled(vocabulary * hidden, 2), listed: false };
-const short: Problem = { state: scaled(tokens * hidden, 3), head: scaled(4 * hidden, 4), listed: true };
+const whole: Problem = { state: scaled(tokens * hidden, 1), head: scaled(vocabulary * hidden, 2), bias, listed: false };
+const short: Problem = { state: scaled(tokens * hidden, 3), head: scaled(4 * hidden, 4), bias: null, listed: true };
 
 beforeAll(async () => {
   await tf.setBackend('cpu');
