@@ -9,6 +9,7 @@ import { pathToFileURL } from 'node:url';
 import { execa } from 'execa';
 import { GraphBuilder } from '../onnx/builder.ts';
 import type { Provider } from '../onnx/operators.ts';
+import { withoutTelemetry } from '../onnx/telemetry.ts';
 
 /** What a probe found, or one sentence on why it found nothing. */
 export type Probe<T> = { readonly found: T } | { readonly problem: string };
@@ -34,6 +35,7 @@ const report = (found) => process.stdout.write('\\n${mark}' + JSON.stringify(fou
     reject: false,
     timeout: timeLimit,
     stdin: 'ignore',
+    env: withoutTelemetry,
     ...(signal && { cancelSignal: signal }),
   });
   signal?.throwIfAborted();

@@ -5,8 +5,11 @@
 import * as ort from 'onnxruntime-node';
 import type { BuiltGraph } from './builder.ts';
 import type { Provider } from './operators.ts';
+import { withoutTelemetry } from './telemetry.ts';
 
 export type { Provider };
+
+Object.assign(process.env, withoutTelemetry);
 
 export interface Value {
   readonly data: Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array;

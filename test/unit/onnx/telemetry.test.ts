@@ -1,0 +1,13 @@
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { temporaryFolder } from '../formats/fixtures.ts';
+
+it('keeps nothing in the home of the user, and so tells nobody', () => {
+  const home = temporaryFolder();
+  const env = { PATH: process.env['PATH'], HOME: home };
+  const child = 'test/unit/onnx/telemetry-child.ts';
+  const { stdout } = spawnSync(process.execPath, ['--import', 'tsx', child], { env });
+  expect(JSON.parse(stdout.toString())).toEqual([3, { found: null }]);
+  expect(readdirSync(home, { recursive: true })).toEqual([]);
+}, 60_000);
