@@ -15,10 +15,22 @@ export interface ExitScore {
 }
 
 export type Phase =
-  'load' | 'download' | 'tokenize' | 'features' | 'fit' | 'tune' | 'evaluate' | 'generate' | 'install' | 'save';
+  | 'load'
+  | 'download'
+  | 'tokenize'
+  | 'features'
+  | 'fit'
+  | 'tune'
+  | 'evaluate'
+  | 'measure'
+  | 'generate'
+  | 'install'
+  | 'save';
 
 export type ProgressEvent = { type: 'progress'; phase: Phase; done: number; total: number; unit: string };
 export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
+/** About how long it takes from its beginning, by speeds that were measured just now. */
+export type PlanEvent = { type: 'plan'; seconds: number };
 export type WarningEvent = { type: 'warning'; message: string };
 
 /** The model is loaded: what its exits are and where it runs. Before the first step or token. */
@@ -101,33 +113,45 @@ export type EvaluateEvent =
   | WarningEvent
   | { type: 'evaluated'; tokens: number; scores: ExitScore[]; sweep: SweepRow[] };
 
+/** What calibrating found. */
+export interface CalibratedEvent {
+  type: 'calibrated';
+  /** Tokens generated to calibrate on. */
+  tokens: number;
+  /** What was promised, and how certain it is. */
+  agreement: number;
+  certainty: number;
+  /** Agreement on the tokens that tested the promise. */
+  tested: number;
+  /** In the order of the stream. */
+  exits: {
+    exit: string;
+    layer: number;
+    /** Null: it costs more than it saves, or keeps no promise, and is not asked. */
+    threshold: number | null;
+    /** Of a reading, and what a token saves that leaves there. */
+    milliseconds: number;
+    saves: number;
+    /** Share of all tokens on which it says what the full model says. */
+    agreement: number;
+  }[];
+  meanLayer: number;
+  layers: number;
+  /** Milliseconds of a token at full depth. */
+  fullDepth: number;
+  /**
+   * Time at full depth, a token a pass, ÷ that of the modes `fast` and `lossless` with drafts of the text, measured on so many texts on this
+   * machine; and by costs, that of exits alone. 1 where no exit is asked.
+   */
+  speedups: { exits: number; fast: number; lossless: number };
+  texts: number;
+  /** The mode that `auto` is from now on. */
+  fastest: Mode;
+  seconds: number;
+}
+
 export type CalibrateEvent =
-  | PhaseEvent
-  | ReadyEvent
-  | ProgressEvent
-  | WarningEvent
-  | SavedEvent
-  | {
-      type: 'calibrated';
-      /** Tokens generated to calibrate on. */
-      tokens: number;
-      /** What was promised, and how certain it is. */
-      agreement: number;
-      certainty: number;
-      /** Agreement on the tokens that tested the promise. */
-      tested: number;
-      /** In the order of the stream; null: it costs more than it saves and is not asked. */
-      exits: { exit: string; layer: number; threshold: number | null; milliseconds: number }[];
-      meanLayer: number;
-      layers: number;
-      /**
-       * Time at full depth, a token a pass, ÷ that of exits alone (1 where none is asked) and of the modes `fast` and `lossless` with
-       * drafts of the text; measured on some texts on this machine.
-       */
-      speedups: { exits: number; fast: number; lossless: number };
-      /** The mode that `auto` is from now on. */
-      fastest: Mode;
-    };
+  PhaseEvent | ReadyEvent | ProgressEvent | PlanEvent | WarningEvent | SavedEvent | CalibratedEvent;
 
 export type GenerateEvent =
   | PhaseEvent

@@ -67,7 +67,7 @@ export const calibrationOptions = {
     help: 'How certain it must be that new text keeps the agreement.',
   }),
   calibrationTokens: integer({
-    default: 4096,
+    default: 3072,
     minimum: 256,
     maximum: 10_000_000,
     scope: 'window',

@@ -3,6 +3,7 @@ import type {
   GenerateReadyEvent,
   Phase,
   PhaseEvent,
+  PlanEvent,
   ProgressEvent,
   ReadyEvent,
   WarningEvent,
@@ -19,13 +20,14 @@ const verbs: Readonly<Record<Phase, string>> = {
   fit: 'Fitting',
   tune: 'Tuning',
   evaluate: 'Evaluating',
+  measure: 'Measuring',
   generate: 'Generating',
   install: 'Installing',
   save: 'Saving',
 };
 const widest = Math.max(...Object.values(verbs).map((verb) => verb.length));
 
-export type CommonEvent = PhaseEvent | ProgressEvent | WarningEvent | ReadyEvent | GenerateReadyEvent;
+export type CommonEvent = PhaseEvent | ProgressEvent | PlanEvent | WarningEvent | ReadyEvent | GenerateReadyEvent;
 
 export interface Progress {
   readonly status: Status;
@@ -77,6 +79,8 @@ export function openProgress(stream: Stream, now: () => number = () => performan
           if (current) current.detail = amount(event.done, event.unit);
           return draw(shareOf(event), () => amountOf(event));
         }
+        case 'plan':
+          return status.say(dim(`  about ${duration(event.seconds)} in all`));
         case 'warning':
           return status.say(`${yellow('!')} ${event.message}`);
         case 'ready': {

@@ -11,11 +11,17 @@ export interface MeasuredCosts {
   readonly readings: number[];
 }
 
-/** Medians over `rounds` passes of one and of two tokens, in turn, so that other work on the machine meets both. */
-export async function measureCosts(
+/** The first passes of each size set up buffers. */
+const warming = 3;
+
+/**
+ * Medians over `rounds` passes of one and of two tokens, in turn, so that other work on the machine meets both. Yields how many
+ * rounds are done.
+ */
+export async function* measureCosts(
   model: StagedModel,
   options: { context: number; rounds: number },
-): Promise<MeasuredCosts> {
+): AsyncGenerator<{ readonly done: number; readonly total: number }, MeasuredCosts> {
   const samples = new Map<string, number[]>();
   let isMeasuring = false;
   const cache = openKvCache(model, 1, (stage, tokens, milliseconds) => {
@@ -28,8 +34,7 @@ export async function measureCosts(
   const context = Math.min(options.context, model.spec.contextLength - 3);
   cache.enter(0, ids(context));
   await cache.advance(trunk, [0]);
-  // The first passes of each size set up buffers.
-  for (let round = -3; round < options.rounds; round++) {
+  for (let round = -warming; round < options.rounds; round++) {
     isMeasuring = round >= 0;
     for (const tokens of [1, 2]) {
       cache.enter(0, ids(tokens));
@@ -37,6 +42,7 @@ export async function measureCosts(
       for (const k of tokens === 1 ? model.exits.keys() : []) await cache.read(k, [0], [1], { logits: false });
       cache.truncate(0, context);
     }
+    yield { done: round + warming + 1, total: options.rounds + warming };
   }
   const median = (stage: number, tokens: number): number => {
     const sorted = (samples.get(`${stage}/${tokens}`) ?? [0]).sort((a, b) => a - b);

@@ -51,6 +51,9 @@ const precisions = [
   ...Array.from({ length: 80 }, (_, i) => 0.99 - i * 0.005),
 ];
 
+/** A set of exits is a candidate beside the fastest single one where it should be so many times as fast: to test and try it costs, too. */
+const leastGainOfSet = 1.02;
+
 /**
  * Candidates, at most two: costs are estimates, so the clock should decide between the fastest single exit and the fastest set
  * of any size. The first half of the tokens chooses them, from thresholds for every set and precision. The second half
@@ -87,9 +90,10 @@ export function calibrate(
         if (milliseconds < best.milliseconds) Object.assign(best, { asked, milliseconds });
     }
   }
-  const sets = [...new Map([single, any].map(({ asked }) => [asked.join(), asked])).values()].filter(
-    (set) => set.length,
-  );
+  const isSetWorth = any.milliseconds * leastGainOfSet <= single.milliseconds;
+  const sets = (isSetWorth ? [single, any] : [single])
+    .filter(({ asked }, i, all) => asked.length > 0 && (i === 0 || asked.join() !== all[0]!.asked.join()))
+    .map(({ asked }) => asked);
   const full = timeOf(exits, final, costs, new Map(), test).milliseconds;
   const tested = (asked: readonly number[]): Calibrated | null => {
     let chosen: Calibrated | null = null;
@@ -114,11 +118,20 @@ interface Range {
   readonly to: number;
 }
 
+/** Milliseconds that a token saves that leaves behind so many stages, the final reading included. */
+export const savedBy = (costs: Costs, stages: number): number =>
+  costs.stages.slice(stages).reduce((sum, now, i) => sum + now - costs.deferred[stages + i]!, costs.readings.at(-1)!);
+
+/**
+ * Fewest tokens on which a promise can be tested at all: half of them test, and where every one of those agrees, the least rate that is
+ * then ruled out must be the promised one, for two candidates.
+ */
+export const fewestTokens = ({ agreement, certainty }: { agreement: number; certainty: number }): number =>
+  agreement >= 1 ? 0 : 2 * Math.ceil(Math.log((1 - certainty) / 2) / Math.log(agreement));
+
 /** Chance of leaving at exit k from which reading it pays: its cost ÷ what leaving saves. */
 export function leastChance(costs: Costs, k: number, stages: number): number {
-  const saved = costs.stages
-    .slice(stages)
-    .reduce((sum, now, i) => sum + now - costs.deferred[stages + i]!, costs.readings.at(-1)!);
+  const saved = savedBy(costs, stages);
   return saved > 0 ? Math.min(1, costs.readings[k]! / saved) : 1;
 }
 

@@ -295,6 +295,7 @@ const phaseNames = {
   fit: 'Fitting exits',
   tune: 'Tuning',
   evaluate: 'Evaluating',
+  measure: 'Measuring',
   generate: 'Generating',
   install: 'Installing',
   save: 'Saving',

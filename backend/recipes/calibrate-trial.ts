@@ -1,33 +1,136 @@
-/** Whether thresholds pay, by the clock: a calibration is tried out before it is stored, beside what drafts bring. */
-import { setImmediate } from 'node:timers/promises';
+/** Whether thresholds pay, by the clock: ways of decoding write the same texts in turn, until it is clear which is faster. */
 import { parseOptions } from '../../protocol/options.ts';
+import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
 import { textDrafts } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
 import type { Policy } from '../decoding/policy.ts';
 import { greedy } from '../decoding/sampler.ts';
-import type { Model } from '../model/open.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
+import { isClear, ratioOf, type Ratio } from '../evaluation/race.ts';
+import type { Model } from '../model/open.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Running } from './backbone.ts';
 
-/** What a trial must bring to be more than chance. */
+/** What a way must bring to be faster by more than chance. */
 export const leastSpeedup = 1.02;
 
-const texts = 16;
-const newTokens = 64;
+/** Texts that each way writes, after one that does not count; the fewest tell no chance from difference. */
+export const trialTexts = { fewest: 4, most: 8 } as const;
+export const trialTokens = 64;
 
-/** Greedy decoding of these prompts through all layers, without drafts. */
-export const fullDepth = (
-  tokenizer: Tokenizer,
+/** Which exits a token may leave at, and how. */
+export interface Candidate {
+  readonly thresholds: Calibration['thresholds'];
+  readonly gates: ReadonlyMap<string, Gate>;
+}
+
+/** Time at full depth, a token a pass, ÷ that of other ways, all with drafts of the text. */
+export interface Trial {
+  /** Where no token leaves: the mode `lossless`. */
+  readonly lossless: number;
+  /** Where tokens leave as each candidate says: the mode `fast`. */
+  readonly fast: readonly number[];
+  readonly texts: number;
+}
+
+interface Way {
+  readonly staged: StagedModel;
+  readonly memory: DecodeMemory;
+  readonly different: Partial<DecodeRequest>;
+  /** Of each text. */
+  readonly milliseconds: number[];
+}
+
+/**
+ * Measures ways of decoding in turn, which is over early where it is clear whether leaving pays. The costs of parts that chose
+ * the thresholds leave out what a cut costs by itself: the model at full depth is not cut here, the others only where they ask.
+ * Yields how many texts of all ways are done.
+ */
+export async function* tryOut(
+  on: { readonly model: Model; readonly held: ExitSet; readonly running: Running; readonly tokenizer: Tokenizer },
   prompts: readonly (readonly number[])[],
-  maxTokens: number,
-): DecodeRequest => ({
-  prompts,
-  maxTokens,
+  candidates: readonly Candidate[],
+  isLate: () => boolean,
+): AsyncGenerator<{ readonly done: number; readonly total: number }, Trial> {
+  const drafts = textDrafts(parseOptions('generate', {}).drafts);
+  const opened: StagedModel[] = [];
+  const open = async (exits: ExitSet): Promise<StagedModel> => {
+    const staged = await placeStagedModel(on.running.placement, on.model, exits, on.running.options);
+    opened.push(staged);
+    return staged;
+  };
+  const way = (staged: StagedModel, different: Partial<DecodeRequest>): Way => ({
+    staged,
+    memory: newMemory(staged),
+    different,
+    milliseconds: [],
+  });
+  try {
+    const plain = await open(noExits);
+    const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
+    const fast: Way[] = [];
+    for (const { thresholds, gates } of candidates) {
+      const isAsked = (exit: string): boolean => exit in thresholds;
+      const policy: Policy = { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 };
+      const leaving = { policy, enabled: isAsked, gates, drafts };
+      fast.push(way(await open(onlyExits(on.held, isAsked)), leaving));
+    }
+    const ways = [full, lossless, ...fast];
+    const rounds = Math.min(prompts.length, 1 + trialTexts.most);
+    const total = rounds * ways.length;
+    for (const [i, prompt] of prompts.slice(0, rounds).entries()) {
+      const turn = ways.filter((one) => i <= trialTexts.fewest || !isDecided(one, full, lossless, fast));
+      if (turn.length === 0 || (i > trialTexts.fewest && isLate())) break;
+      for (const [n, one] of (i % 2 ? turn : turn.toReversed()).entries()) {
+        const milliseconds = await timeText(one, on.tokenizer, prompt);
+        if (i > 0) one.milliseconds.push(milliseconds);
+        yield { done: i * ways.length + n + 1, total };
+      }
+    }
+    yield { done: total, total };
+    const drafted = timesAsFast(lossless, full).value;
+    return {
+      lossless: drafted,
+      fast: fast.map((one) => drafted * timesAsFast(one, lossless).value),
+      texts: lossless.milliseconds.length,
+    };
+  } finally {
+    for (const staged of opened) {
+      await staged.dispose();
+    }
+  }
+}
+
+/** Whether more texts of this way would hardly change what is fastest: drafts against full depth, leaving against drafts alone. */
+function isDecided(one: Way, full: Way, lossless: Way, fast: readonly Way[]): boolean {
+  const draftsDecided = isClear(timesAsFast(lossless, full), 1 / leastSpeedup);
+  const isClearly = (leaving: Way): boolean => isClear(timesAsFast(leaving, lossless), leastSpeedup);
+  if (one === full) return draftsDecided;
+  return one === lossless ? draftsDecided && fast.every(isClearly) : isClearly(one);
+}
+
+/** Over the texts that both have written. */
+function timesAsFast(faster: Way, slower: Way): Ratio {
+  const texts = Math.min(faster.milliseconds.length, slower.milliseconds.length);
+  return ratioOf(slower.milliseconds.slice(0, texts), faster.milliseconds.slice(0, texts));
+}
+
+/** Milliseconds behind the prompt. */
+async function timeText(one: Way, tokenizer: Tokenizer, prompt: readonly number[]): Promise<number> {
+  let began = 0;
+  const request = { ...fullDepth(tokenizer, prompt), ...one.different };
+  for await (const event of decode(one.staged, request, one.memory))
+    if (event.type === 'prompt') began = performance.now();
+  return performance.now() - began;
+}
+
+/** Greedy decoding of a prompt through all layers, without drafts. */
+const fullDepth = (tokenizer: Tokenizer, prompt: readonly number[]): DecodeRequest => ({
+  prompts: [prompt],
+  maxTokens: trialTokens,
   policy: { kind: 'confidence', threshold: () => 1 },
   enabled: () => false,
   gates: new Map(),
@@ -39,84 +142,3 @@ export const fullDepth = (
   drafts: null,
   codec: tokenizer,
 });
-
-/** Which exits a token may leave at, and how. */
-export interface Candidate {
-  readonly thresholds: Calibration['thresholds'];
-  readonly gates: ReadonlyMap<string, Gate>;
-}
-
-/** Time at full depth, a token a pass, ÷ that of other ways. */
-export interface Trial {
-  /** The mode `lossless` with drafts of the text alone. */
-  readonly lossless: number;
-  /** Each candidate's exits alone, and the mode `fast` as it is by default, with drafts of the text. */
-  readonly leaving: readonly { readonly exits: number; readonly fast: number }[];
-}
-
-interface Way {
-  readonly staged: StagedModel;
-  readonly memory: DecodeMemory;
-  readonly different: Partial<DecodeRequest>;
-  milliseconds: number;
-}
-
-/**
- * Measures ways of decoding in turn, after a first text that does not count. The costs of parts that chose the thresholds
- * leave out what a cut costs by itself: the model at full depth is not cut here, the others only where they ask.
- * @throws the signal's reason where it was aborted.
- */
-export async function tryOut(
-  model: Model,
-  held: ExitSet,
-  { placement, options }: Running,
-  tokenizer: Tokenizer,
-  prompts: readonly (readonly number[])[],
-  candidates: readonly Candidate[],
-  signal: AbortSignal,
-): Promise<Trial> {
-  const drafts = textDrafts(parseOptions('generate', {}).drafts);
-  const opened: StagedModel[] = [];
-  const open = async (exits: ExitSet): Promise<StagedModel> => {
-    const staged = await placeStagedModel(placement, model, exits, options);
-    opened.push(staged);
-    return staged;
-  };
-  const way = (staged: StagedModel, different: Partial<DecodeRequest>): Way => ({
-    staged,
-    memory: newMemory(staged),
-    different,
-    milliseconds: 0,
-  });
-  try {
-    const plain = await open(noExits);
-    const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
-    const leaving: { exits: Way; fast: Way }[] = [];
-    for (const { thresholds, gates } of candidates) {
-      const isAsked = (exit: string): boolean => exit in thresholds;
-      const cut = await open(onlyExits(held, isAsked));
-      const policy: Policy = { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 };
-      const alone = { policy, enabled: isAsked, gates };
-      leaving.push({ exits: way(cut, alone), fast: way(cut, { ...alone, drafts }) });
-    }
-    const ways = [full, lossless, ...leaving.flatMap(({ exits, fast }) => [exits, fast])];
-    for (const [i, prompt] of prompts.slice(0, 1 + texts).entries()) {
-      for (const one of i % 2 ? ways : ways.toReversed()) {
-        let began = 0;
-        const request = { ...fullDepth(tokenizer, [prompt], newTokens), ...one.different };
-        for await (const event of decode(one.staged, request, one.memory))
-          if (event.type === 'prompt') began = performance.now();
-        if (i > 0) one.milliseconds += performance.now() - began;
-        await setImmediate(); // let a cancellation in
-        signal.throwIfAborted();
-      }
-    }
-    const speedup = (one: Way): number => full.milliseconds / one.milliseconds;
-    return {
-      lossless: speedup(lossless),
-      leaving: leaving.map(({ exits, fast }) => ({ exits: speedup(exits), fast: speedup(fast) })),
-    };
-  } finally {
-    for (const staged of opened) await staged.dispose();
-  }
-}

@@ -264,13 +264,16 @@ describe('showCalibrate', () => {
       certainty: 0.95,
       tested: 0.9951,
       exits: [
-        { exit: '6:lens', layer: 6, threshold: null, milliseconds: 0.4 },
-        { exit: '10:lens', layer: 10, threshold: 0.75, milliseconds: 0.3 },
+        { exit: '6:lens', layer: 6, threshold: null, milliseconds: 0.4, saves: 2, agreement: 0.4 },
+        { exit: '10:lens', layer: 10, threshold: 0.75, milliseconds: 0.3, saves: 0.6, agreement: 0.7 },
       ],
       meanLayer: 11,
       layers: 12,
+      fullDepth: 2.5,
       speedups: { exits: 1.1, fast: 1.5, lossless: 1.6 },
+      texts: 6,
       fastest: 'lossless',
+      seconds: 34,
     });
     await showCalibrate(events, screen.terminal);
     const lines = visible(screen.out());

@@ -1,0 +1,302 @@
+/**
+ * Finds thresholds that keep a promise of agreement, on the model's own text, and leaves out exits and readings that cost more
+ * than they save on this machine. Stores them in the checkpoint. Works on what a recipe has opened, within a budget of time.
+ */
+import { setImmediate } from 'node:timers/promises';
+import { userError } from '../../protocol/errors.ts';
+import type { CalibrateEvent } from '../../protocol/events.ts';
+import type { Mode } from '../../protocol/trace.ts';
+import { infoFile, saveCalibration, type StoredGate } from '../checkpoint/checkpoint.ts';
+import type { Tokenizer } from '../data/tokenizer.ts';
+import { measureCosts } from '../decoding/costs.ts';
+import { fitGate, opens, type Gate } from '../decoding/gate.ts';
+import { listen, type Position } from '../decoding/listen.ts';
+import { placeStagedModel } from '../devices/fallback.ts';
+import {
+  calibrate as findThresholds,
+  fewestTokens,
+  leastChance,
+  savedBy,
+  speedupOf,
+  type Calibrated,
+  type Costs,
+  type ExitView,
+} from '../evaluation/calibration.ts';
+import type { Windows } from '../features/features.ts';
+import type { Model } from '../model/open.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
+import type { Running } from './backbone.ts';
+import { leastSpeedup, trialTexts, trialTokens, tryOut, type Candidate, type Trial } from './calibrate-trial.ts';
+import type { OpenedExits } from './opened.ts';
+import { counting } from './reporting.ts';
+
+/** Prompts are pieces of held-out text this long, and the model goes on for so long. */
+const promptTokens = 48;
+const newTokens = 64;
+/** Prompts written on at once, at most. */
+const largestBatch = 32;
+/** Passes whose time is measured. */
+const costRounds = 15;
+
+/** What a calibration stands on. */
+export interface Calibratable {
+  readonly model: Model;
+  readonly tokenizer: Tokenizer;
+  readonly running: Running;
+  /** Where the exits lie, and what was read there. */
+  readonly directory: string;
+  readonly held: OpenedExits;
+  /** Held-out text, whose beginnings the model continues. */
+  readonly windows: Windows;
+}
+
+export interface Promised {
+  /** Least share of tokens that agree with the full model, and how certain that is. */
+  readonly agreement: number;
+  readonly certainty: number;
+  /** Tokens to calibrate on. */
+  readonly tokens: number;
+  /** Seconds that all of it may take; what does not fit into them is left out, the promise is not. */
+  readonly seconds: number;
+}
+
+/**
+ * Calibrates and stores; within a budget, on fewer tokens. Ends without `calibrated` and with a warning where the budget is too
+ * small for the promise.
+ * @throws UserError where the model cannot run or the text is too little for the promise; the signal's reason where it was aborted.
+ */
+export async function* calibrateExits(
+  on: Calibratable,
+  promise: Promised,
+  signal: AbortSignal,
+): AsyncGenerator<CalibrateEvent, void> {
+  const { model, held, running } = on;
+  const began = performance.now();
+  const elapsed = (): number => (performance.now() - began) / 1000;
+  const layers = model.spec.layers.length;
+  const prompts = promptsOf(on.windows, Math.ceil(promise.tokens / newTokens));
+
+  yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
+  const staged = await placeStagedModel(running.placement, model, held, running.options);
+  const opening = elapsed();
+  let costs: Costs;
+  let texts: Position[][] | null;
+  try {
+    yield { type: 'phase', phase: 'measure', detail: 'what layers and exits cost here' };
+    const measuring = measureCosts(staged, { context: promptTokens + newTokens, rounds: costRounds });
+    costs = yield* counting('measure', 'passes', measuring, signal);
+    // The model is opened again to be tried out, once whole and once cut; drafts and exits make texts shorter than at full depth.
+    const trial = 2 * opening + (1 + trialTexts.fewest) * trialTokens * 2.5 * (fullPass(costs) / 1000);
+    texts = yield* write(on, staged, prompts, promise, { elapsed, trial }, signal);
+  } finally {
+    await staged.dispose();
+  }
+  if (texts === null) return;
+  const written = texts.flat();
+
+  yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
+  await setImmediate();
+  const final = written.map(({ token }) => token);
+  const heard = viewsOf(staged.exits, written);
+  const found = findThresholds(heard, final, costs, { agreement: promise.agreement, confidence: promise.certainty });
+  const candidates = found.map((one) => ({ ...one, gates: findGates(heard, final, costs, one.thresholds) }));
+  signal.throwIfAborted();
+  const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
+  yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
+  const racing = tryOut(on, prompts, candidates, () => elapsed() > promise.seconds);
+  const trial = yield* counting('measure', 'texts', racing, signal);
+  const best = fastest(candidates, trial);
+  const { thresholds, gates, speedups } = best;
+  const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
+
+  saveCalibration(on.directory, {
+    step: held.step,
+    agreement: promise.agreement,
+    fastest: best.mode,
+    thresholds,
+    gates: Object.fromEntries([...gates].map(([exit, gate]) => [exit, toStored(gate)])),
+  });
+  yield { type: 'saved', path: on.directory, files: [infoFile] };
+  yield {
+    type: 'calibrated',
+    tokens: final.length,
+    agreement: promise.agreement,
+    certainty: promise.certainty,
+    tested: best.agreement,
+    exits: heard.map((view, k) => ({
+      exit: view.exit,
+      layer: staged.exits[k]!.layer,
+      threshold: thresholds[view.exit] ?? null,
+      milliseconds: costs.readings[k]!,
+      saves: savedBy(costs, view.stages),
+      agreement: final.filter((token, i) => view.token[i] === token).length / final.length,
+    })),
+    meanLayer: meanLayer(staged.exits, gated, thresholds, layers, final.length),
+    layers,
+    fullDepth: fullPass(costs),
+    speedups: { ...speedups, exits: speedupOf(gated, final, costs, thresholds) },
+    texts: trial.texts,
+    fastest: best.mode,
+    seconds: elapsed(),
+  };
+}
+
+/** Milliseconds of a token at full depth. */
+const fullPass = ({ stages, readings }: Costs): number => stages.reduce((sum, one) => sum + one, readings.at(-1)!);
+
+/**
+ * The full model's texts with what exits say of them, as many as there is time for. When to stop is decided by the clock, never
+ * by what was said, so that a promise tested on them holds. Null where the time is too short.
+ */
+async function* write(
+  { tokenizer }: Calibratable,
+  staged: StagedModel,
+  prompts: readonly (readonly number[])[],
+  promise: Promised,
+  { elapsed, trial }: { readonly elapsed: () => number; readonly trial: number },
+  signal: AbortSignal,
+): AsyncGenerator<CalibrateEvent, Position[][] | null> {
+  const fewest = fewestTokens(promise);
+  requireTokens(prompts.length * newTokens, fewest);
+  yield { type: 'phase', phase: 'generate', detail: `${prompts.length} texts at full depth, all exits heard` };
+  // Where time is short, smaller batches leave more choice when to stop.
+  const size = Math.min(prompts.length, Number.isFinite(promise.seconds) ? largestBatch / 2 : largestBatch);
+  const total = prompts.length * newTokens;
+  const texts: Position[][] = [];
+  const marks: number[] = [elapsed()];
+  while (texts.length < prompts.length) {
+    const batch = prompts.slice(texts.length, texts.length + size);
+    const listening = listen(staged, batch, newTokens, tokenizer.eosIds);
+    let next = await listening.next();
+    for (; !next.done; next = await listening.next()) {
+      const tokens = texts.length * newTokens + next.value.done * batch.length;
+      yield { type: 'progress', phase: 'generate', done: tokens, total, unit: 'tokens' };
+      await setImmediate(); // let a cancellation in
+      signal.throwIfAborted();
+      if (marks.push(elapsed()) !== measuredPasses + 1) continue;
+      const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
+      const aBatch = first - start + ((newTokens - 1) * (last - first)) / (measuredPasses - 1);
+      const until = (tokens: number): number => start + aBatch * Math.ceil(tokens / (size * newTokens)) + trial;
+      if (until(fewest) > promise.seconds) {
+        yield { type: 'warning', message: tooLittleTime(promise.seconds, until(fewest)) };
+        return null;
+      }
+      yield { type: 'plan', seconds: Math.min(until(total), promise.seconds) };
+    }
+    texts.push(...next.value);
+    const aBatch = (elapsed() - marks[0]!) / Math.ceil(texts.length / size);
+    if (elapsed() + aBatch + trial > promise.seconds) break;
+  }
+  requireTokens(texts.flat().length, fewest);
+  return texts;
+}
+
+/** Passes of the first batch, that of its prompts among them, after which the time of the rest is known. */
+const measuredPasses = 8;
+
+function requireTokens(tokens: number, fewest: number): void {
+  if (tokens >= fewest) return;
+  const problem = `The held-out text gives ${tokens} tokens to calibrate on, and this promise takes at least ${fewest}.`;
+  throw userError('bad-data', problem, 'Give more text, or ask for less agreement or certainty.');
+}
+
+const tooLittleTime = (seconds: number, least: number): string =>
+  `The exits are not calibrated: here that takes at least ${Math.ceil(least)} s, and ${Math.max(0, Math.round(seconds))} s are left.`;
+
+/** What each exit said of every token of these texts, one text behind the other. */
+function viewsOf(
+  exits: readonly { readonly id: string; readonly stages: number }[],
+  written: readonly Position[],
+): Heard[] {
+  return exits.slice(0, -1).map(({ id, stages }, k) => ({
+    exit: id,
+    stages,
+    token: written.map(({ said }) => said[k]!.token),
+    confidence: written.map(({ said }) => said[k]!.confidence),
+    deferred: written.map(({ said }) => Number(said[k]!.token < 0)),
+    states: written.map(({ said }) => said[k]!.state),
+  }));
+}
+
+/** What an exit said of every token, and the states it said it of. */
+type Heard = ExitView & { readonly states: readonly Float32Array[] };
+
+/** Thresholds that keep the promise, with their gates. */
+type Promising = Candidate & Pick<Calibrated, 'agreement'>;
+
+/**
+ * What `auto` is from now on: leaving where that is faster by more than chance than drafts alone, which change no text; else no exit
+ * is asked.
+ */
+function fastest(
+  candidates: readonly Promising[],
+  { lossless, fast }: Trial,
+): Promising & { readonly mode: Mode; readonly speedups: { readonly fast: number; readonly lossless: number } } {
+  const best = fast.indexOf(Math.max(...fast));
+  if (best >= 0 && fast[best]! >= leastSpeedup * Math.max(1, lossless))
+    return { ...candidates[best]!, mode: 'fast', speedups: { fast: fast[best]!, lossless } };
+  const mode = lossless * leastSpeedup >= 1 ? 'lossless' : 'full';
+  return { thresholds: {}, gates: new Map(), agreement: 1, mode, speedups: { fast: lossless, lossless } };
+}
+
+/** Pieces of windows, spread over the whole text and apart from each other where there is enough of it. */
+function promptsOf(windows: Windows, wanted: number): number[][] {
+  const length = Math.min(promptTokens, windows.tokens - 1);
+  const perWindow = Math.max(1, Math.floor(windows.tokens / (2 * length)));
+  const places = windows.count * perWindow;
+  const count = Math.min(wanted, places);
+  return Array.from({ length: count }, (_, i) => {
+    const place = Math.floor((i * places) / count);
+    const { ids } = windows.window(Math.floor(place / perWindow));
+    const start = (place % perWindow) * 2 * length;
+    return [...ids.subarray(start, start + length)];
+  });
+}
+
+/** Gates of exits that are left at, fitted on the first half of the tokens and kept where the second half gains by them. */
+function findGates(
+  heard: readonly Heard[],
+  final: readonly number[],
+  costs: Costs,
+  thresholds: Readonly<Record<string, number>>,
+): Map<string, Gate> {
+  const gates = new Map<string, Gate>();
+  const half = Math.floor(final.length / 2);
+  for (const [k, view] of heard.entries()) {
+    const threshold = thresholds[view.exit];
+    if (threshold === undefined) continue;
+    const leaves = Array.from(view.states, (_, i) => Number(!view.deferred[i] && view.confidence[i]! >= threshold));
+    const gate = { ...fitGate(view.states.slice(0, half), leaves), least: leastChance(costs, k, view.stages) };
+    const views = heard.map((other, n) => withGate(other, n === k ? gate : gates.get(other.exit)));
+    const before = heard.map((other) => withGate(other, gates.get(other.exit)));
+    if (speedupOf(views, final, costs, thresholds) > speedupOf(before, final, costs, thresholds))
+      gates.set(view.exit, gate);
+  }
+  return gates;
+}
+
+const withGate = (view: Heard, gate: Gate | undefined): Heard =>
+  gate ? { ...view, closed: Uint8Array.from(view.states, (state) => Number(!opens(gate, state))) } : view;
+
+const toStored = ({ weights, bias, least }: Gate): StoredGate => ({
+  weights: Buffer.from(weights.buffer, weights.byteOffset, weights.byteLength).toString('base64'),
+  bias,
+  least,
+});
+
+function meanLayer(
+  exits: readonly { readonly layer: number }[],
+  views: readonly ExitView[],
+  thresholds: Readonly<Record<string, number>>,
+  layers: number,
+  tokens: number,
+): number {
+  let sum = 0;
+  for (let i = 0; i < tokens; i++) {
+    const k = views.findIndex(
+      (v) => v.exit in thresholds && !v.closed?.[i] && !v.deferred[i] && v.confidence[i]! >= thresholds[v.exit]!,
+    );
+    sum += k === -1 ? layers : exits[k]!.layer;
+  }
+  return tokens ? sum / tokens : layers;
+}

@@ -1,0 +1,32 @@
+/** When a race may end: ratios of paired times with their errors. */
+import { expect, test } from 'vitest';
+import { seededRandom } from '../../../backend/decoding/random.ts';
+import { isClear, ratioOf } from '../../../backend/evaluation/race.ts';
+
+test('a ratio is that of the totals; texts that differ in length add no error to it', () => {
+  expect(ratioOf([20, 40, 60], [10, 20, 30])).toEqual({ value: 2, error: 0 });
+  expect(ratioOf([5], [10])).toEqual({ value: 0.5, error: Infinity });
+  // By hand: value 1.5, residuals 1 and −1, mean 10, n (n − 1) = 2.
+  expect(ratioOf([16, 14], [10, 10])).toEqual({ value: 1.5, error: Math.sqrt(2 / 2) / 10 });
+});
+
+test('the error says how far a ratio of few texts is from that of many', () => {
+  const random = seededRandom(3);
+  const noisy = (mean: number): number => mean * (0.8 + 0.4 * random());
+  let outside = 0;
+  for (let trial = 0; trial < 500; trial++) {
+    const faster = Array.from({ length: 8 }, () => noisy(10));
+    const slower = faster.map(() => noisy(13));
+    const { value, error } = ratioOf(slower, faster);
+    if (Math.abs(value - 1.3) > 2 * error) outside++;
+  }
+  expect(outside / 500).toBeGreaterThan(0.02);
+  expect(outside / 500).toBeLessThan(0.15);
+});
+
+test('is clear on one side of a boundary only beyond three errors', () => {
+  expect(isClear({ value: 1.2, error: 0.05 }, 1.02)).toBe(true);
+  expect(isClear({ value: 0.9, error: 0.03 }, 1.02)).toBe(true);
+  expect(isClear({ value: 1.1, error: 0.05 }, 1.02)).toBe(false);
+  expect(isClear({ value: 3, error: Infinity }, 1.02)).toBe(false);
+});
