@@ -1,9 +1,12 @@
 /** The records of one step of decoding: what is drafted, what is decided together, and what was decided. */
 import type { ExitPoint, Readout } from '../runtime/staged-model.ts';
 
+/** Source of drafts that the text itself made. */
+export const textSource = 'lookup';
+
 export interface Draft {
   readonly token: number;
-  /** `lookup`, or the id of the exit that drafted it. */
+  /** `textSource`, or the id of the exit that drafted it. */
   readonly source: string;
   /** What kind of guess it was, for learning how often such are right. */
   readonly kind: string;

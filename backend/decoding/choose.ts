@@ -4,7 +4,7 @@
  * deciding while every draft before it was right.
  */
 import type { ExitPoint, Readout, StagedModel } from '../runtime/staged-model.ts';
-import type { Block, Choice } from './block.ts';
+import { textSource, type Block, type Choice } from './block.ts';
 import { opens, type Gate } from './gate.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
@@ -83,6 +83,7 @@ export async function choose(
         const draft = blocks[row]!.drafts[at] ?? null;
         choices[row]!.push({ token, exit: left.exit, readout: left.readout, draft });
         if (draft) pace.judged(draft.kind, draft.token === token);
+        if (draft?.token === token && draft.source !== textSource) pace.drafters.earned(draft.source);
         isDone[row] = draft === null || draft.token !== token;
       }
     }

@@ -3,7 +3,7 @@
  * behind it. How many is a matter of cost: their chances to be right against their places in the pass.
  */
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
-import type { Block, Draft, DraftOptions } from './block.ts';
+import { textSource, type Block, type Draft, type DraftOptions } from './block.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import type { Sequence } from './sequence.ts';
@@ -60,9 +60,9 @@ function fromText(
   const { tokens, matched } = sequence.lookup.propose(Math.max(0, limit));
   let chance = 1;
   return tokens.map((token, n) => {
-    const kind = `lookup/${matched}/${Math.min(n, 3)}`;
+    const kind = `${textSource}/${matched}/${Math.min(n, 3)}`;
     chance *= pace.acceptance(kind);
-    return { draft: { token, source: 'lookup', kind }, chance };
+    return { draft: { token, source: textSource, kind }, chance };
   });
 }
 
@@ -100,7 +100,7 @@ async function fromExits(
   options: DraftOptions,
   saved: number,
 ): Promise<Draft[]> {
-  const k = bestDrafter(model, pace, options, saved);
+  const k = bestDrafter(model, pace, options);
   const room = model.spec.contextLength - cache.position(0) - 1;
   const drafts: Draft[] = [];
   if (k === null) return drafts;
@@ -112,33 +112,33 @@ async function fromExits(
     const readout = result!.readouts[0]!;
     const kind = `${exit.id}/${confidenceBin(readout.confidence)}`;
     chance *= pace.acceptance(kind);
-    if (readout.token < 0 || gainOf(model, pace, k, drafts.length + 1, chance, saved) <= 0) break;
+    pace.drafters.spent(exit.id, pace.reading(k, 1) / saved);
+    const spent = costOf(model, pace, k, drafts.length + 1);
+    if (readout.token < 0 || pace.gain(chance, saved, spent) <= 0) break;
+    pace.drafters.spent(exit.id, spent / saved);
     drafts.push({ token: readout.token, source: exit.id, kind });
     cache.enter(0, [readout.token]);
   }
   return drafts;
 }
 
-/** Expected milliseconds that one more draft of exit k, the nth, saves; `saved` is what a right one does. */
-function gainOf(model: StagedModel, pace: Pace, k: number, n: number, chance: number, saved: number): number {
+/** Expected milliseconds that the nth draft of exit k takes beside its reading: its pass below the exit, its place in the one behind. */
+function costOf(model: StagedModel, pace: Pace, k: number, n: number): number {
   const final = model.exits.length - 1;
   const after = model.exits[k]!.stages;
   const verifying = (tokens: number): number =>
     pace.stages(after, trunkLength(model), tokens) + pace.reading(final, tokens);
-  const spent = pace.stages(0, after, 1) + pace.reading(k, 1) + verifying(n + 1) - verifying(n);
-  return pace.gain(chance, saved, spent);
+  return pace.stages(0, after, 1) + verifying(n + 1) - verifying(n);
 }
 
-/** The exit with the best expected gain of a first draft; null where none pays. */
-function bestDrafter(model: StagedModel, pace: Pace, options: DraftOptions, saved: number): number | null {
-  let best: number | null = null;
-  let bestGain = 0;
-  for (const [k, exit] of model.exits.entries()) {
-    if (exit.spec === null || branchOf(exit) !== null || !options.exits(exit.id)) continue;
-    const gain = gainOf(model, pace, k, 1, pace.acceptance(`${exit.id}/${confidenceBin(1)}`), saved);
-    if (gain > bestGain) [best, bestGain] = [k, gain];
-  }
-  return best;
+/** The exit whose readings have brought most of late; null where none pays. Those with a branch do not run ahead. */
+function bestDrafter(model: StagedModel, pace: Pace, options: DraftOptions): number | null {
+  const able = [...model.exits.entries()].filter(
+    ([, exit]) => exit.spec !== null && branchOf(exit) === null && options.exits(exit.id),
+  );
+  const worth = able.map(([k, exit]) => ({ k, balance: pace.drafters.balance(exit.id) }));
+  const best = worth.reduce<(typeof worth)[number] | null>((a, b) => (a && a.balance >= b.balance ? a : b), null);
+  return best && best.balance >= 0 ? best.k : null;
 }
 
 const confidenceBin = (confidence: number): number => Math.min(9, Math.floor(confidence * 10));

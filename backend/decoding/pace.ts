@@ -2,6 +2,7 @@
  * What things cost on this machine and how often drafts are right, learned while decoding. Decides how many tokens are
  * worth drafting: only speed depends on it, never the text.
  */
+import { newCredit, type Credit } from './credit.ts';
 import { branchOf, type StagedModel } from '../runtime/staged-model.ts';
 
 export interface Pace {
@@ -21,6 +22,8 @@ export interface Pace {
   acceptance(kind: string): number;
   /** What so many more tokens (a chance, where one is drafted) that save so much each are worth; above 0 they pay. */
   gain(tokens: number, saved: number, spent: number): number;
+  /** Which exits are worth reading for drafts. */
+  readonly drafters: Credit;
 }
 
 /** Before anything was measured: a further token in a pass costs this share of the first. */
@@ -38,6 +41,7 @@ export function newPace(model: StagedModel): Pace {
   const rates = new Map<string, number>();
   const layersOf = model.stages.map(({ from, to }) => Math.max(0.5, to.layer - from.layer));
   const branches = model.exits.map(branchOf);
+  const drafters = newCredit();
   let tokenTime: number | null = null;
   /** Milliseconds a layer, so that nothing measured yet is at least in proportion. */
   let perLayer = 1;
@@ -61,7 +65,9 @@ export function newPace(model: StagedModel): Pace {
       const branch = branches[k] ?? null;
       return cost(-1 - k, tokens) + (branch === null ? 0 : cost(branch, tokens));
     },
+    drafters,
     decided(tokens, milliseconds) {
+      drafters.passed(tokens);
       const each = milliseconds / tokens;
       // Tokens of one pass come together: each weighs.
       if (tokenTime === null) tokenTime = each;

@@ -51,7 +51,8 @@ export const idsOf = (tokens: readonly TokenRecord[]): number[] => tokens.map(({
 /** Takes every draft for right and free, so that tests see many of them, wrong ones too. */
 export const eagerMemory = (model: StagedModel): DecodeMemory => {
   const memory = newMemory(model);
-  return { ...memory, pace: { ...memory.pace, gain: (chance) => chance, acceptance: () => 1 } };
+  const drafters = { ...memory.pace.drafters, balance: () => 1 };
+  return { ...memory, pace: { ...memory.pace, gain: (chance) => chance, acceptance: () => 1, drafters } };
 };
 
 /** What the final exit says of every token `[ids.length, vocabulary]`, all in one pass. */

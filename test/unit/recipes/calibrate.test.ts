@@ -120,6 +120,39 @@ test('a promise that nothing but the full model keeps asks no exit', async () =>
   expect((await written()).every(({ exit }) => exit === 'final')).toBe(true);
 }, 120_000);
 
+test('a budget that is too small for the promise stores nothing, and says what it takes', async () => {
+  saveCalibration(out, { step: stepOf(), agreement: 0.5, fastest: 'fast', thresholds: {}, gates: {} });
+  const options = parseOptions('calibrate', { ...text, model, exits: out, device: 'cpu', calibrationTokens: 768 });
+  const events: CalibrateEvent[] = [];
+  for await (const event of calibrate(options, signal, 0.01)) events.push(event);
+  const warnings = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
+  expect(warnings).toEqual([expect.stringMatching(/^The exits are not calibrated: here that takes at least \d+ s/)]);
+  expect(events.some(({ type }) => type === 'calibrated' || type === 'plan')).toBe(false);
+  expect(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')).toContain('"agreement": 0.5');
+}, 120_000);
+
+test('text that is too little for the promise is refused', async () => {
+  const options = parseOptions('calibrate', { ...text, model, exits: out, device: 'cpu', calibrationTokens: 256 });
+  const run = async (): Promise<void> => {
+    for await (const event of calibrate(options, signal)) void event;
+  };
+  await expect(run()).rejects.toThrow(/gives 256 tokens to calibrate on, and this promise takes at least 736/);
+}, 120_000);
+
+test('every phase says how far it is, and the whole how long it takes', async () => {
+  const options = parseOptions('calibrate', { ...text, model, exits: out, device: 'cpu', calibrationTokens: 768 });
+  const events: CalibrateEvent[] = [];
+  for await (const event of calibrate(options, signal)) events.push(event);
+  for (const phase of ['generate', 'measure'] as const) {
+    const all = events.flatMap((event) => (event.type === 'progress' && event.phase === phase ? [event] : []));
+    expect(all.length).toBeGreaterThan(10);
+    expect(all.at(-1)!.done).toBe(all.at(-1)!.total);
+  }
+  const plan = events.findIndex(({ type }) => type === 'plan');
+  const writing = events.filter((event) => event.type === 'progress' && event.phase === 'generate');
+  expect(plan).toBeLessThan(events.indexOf(writing[9]!));
+}, 120_000);
+
 test('without exits there is nothing to calibrate', async () => {
   const options = parseOptions('calibrate', { model, device: 'cpu' });
   await expect(calibrate(options, signal).next()).rejects.toThrow(/no exits to calibrate/);
