@@ -6,9 +6,8 @@ import { execa } from 'execa';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { CloseAction, ErrorAction, LanguageClient, State, type StreamInfo } from 'vscode-languageclient/node';
-import { largePages } from '../protocol/large-pages.ts';
 import type { ServerOptions } from '../protocol/server.ts';
-import { findNode, type NodeRuntime } from './node-runtime.ts';
+import { findNode, startOptions, type NodeRuntime } from './node-runtime.ts';
 import { backendSettings, displaySettings, serverDisplay } from './settings.ts';
 
 export interface Client {
@@ -43,10 +42,10 @@ export function createClient(
 
   const spawn = async (): Promise<StreamInfo> => {
     const server = context.asAbsolutePath('dist/server.js');
-    const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
+    const { cwd, env } = startOptions(context.extensionPath);
     const child = execa(runtime.command, [server, '--stdio', '--clientProcessId', String(process.pid)], {
-      cwd: folder?.scheme === 'file' ? folder.fsPath : context.extensionPath,
-      env: { ...largePages(process.env, process.platform), ...runtime.environment },
+      cwd,
+      env: { ...env, ...runtime.environment },
       stdin: 'pipe',
       buffer: false,
       reject: false,

@@ -8,6 +8,8 @@ import * as protocol from '../protocol/server.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { TokenRecord } from '../protocol/trace.ts';
 import type { Backend } from './backend.ts';
+import { generateInFolder } from './folder-paths.ts';
+import { workspaceFolders } from './folders.ts';
 import { afterEdit, textOf, type GeneratedText } from './generated-text.ts';
 
 export interface Generations {
@@ -88,7 +90,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     const generation = newId();
     streams.set(generation, { ready: () => {}, tokens: (tokens) => tokens.forEach(onToken) });
     try {
-      return await backend.send(protocol.generate, { generation, prompt, options: withCandidates(options) }, token);
+      return await backend.send(protocol.generate, { generation, prompt, options: requested(options) }, token);
     } finally {
       streams.delete(generation);
     }
@@ -130,7 +132,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       },
     });
     const answer = backend
-      .send(protocol.generate, { generation: id, prompt, options: withCandidates(options) }, stopped.token)
+      .send(protocol.generate, { generation: id, prompt, options: requested(options) }, stopped.token)
       .then((value) => (result = value))
       .catch((error: unknown) => void failures.push(error instanceof Error ? error : new Error(String(error))))
       .finally(() => {
@@ -201,7 +203,12 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
   };
 }
 
-const withCandidates = (options: RecipeOptions): RecipeOptions => ({ candidates: CANDIDATES, ...options });
+/** What the server is asked for: every exit's candidates, and paths of the folder. */
+const requested = (options: RecipeOptions): RecipeOptions =>
+  generateInFolder({ candidates: CANDIDATES, ...options }, trustedFolder());
+
+/** A folder that is not trusted lends no model to a name that means another. */
+const trustedFolder = (): string | undefined => (vscode.workspace.isTrusted ? workspaceFolders()[0] : undefined);
 
 /** Inserts where the document is shown, so that steps of undo can be joined; elsewhere as an edit of its own. */
 async function insert(

@@ -1,11 +1,16 @@
 /**
  * Finds the Node that runs the backend: the one that the user named, else the one on PATH, else VS Code's own runtime,
- * which has no WebGPU. Knows no `vscode`.
+ * which has no WebGPU; and says how it is started. Knows no `vscode`.
  */
+import { accessSync, constants, statSync } from 'node:fs';
+import path from 'node:path';
 import { execa } from 'execa';
 import { userError } from '../protocol/errors.ts';
+import { largePages } from '../protocol/large-pages.ts';
+import { childEnvironment, findProgram, type Machine } from '../protocol/programs.ts';
 
 export interface NodeRuntime {
+  /** An absolute path. */
   readonly command: string;
   readonly environment: Readonly<Record<string, string>>;
   /** `setting`, `path`, or `editor` where nothing else is to be had. */
@@ -25,21 +30,22 @@ export type ReadVersion = (command: string) => Promise<string | null>;
 export async function findNode(
   setting: string | null,
   editor: string,
+  machine: Machine = thisMachine,
   readVersion: ReadVersion = askVersion,
 ): Promise<NodeRuntime> {
+  const command = findProgram(setting ?? 'node', machine);
+  const version = command === null ? null : await readVersion(command);
+  if (command !== null && version !== null && isNewEnough(version))
+    return runtime(command, setting === null ? 'path' : 'setting', version);
   if (setting !== null) {
-    const version = await readVersion(setting);
-    if (version !== null && isNewEnough(version)) return runtime(setting, 'setting', version);
     throw userError(
       'bad-config',
       version === null
         ? `earlyExit.backend.nodePath is ${setting}, which is no Node.`
         : `earlyExit.backend.nodePath is Node ${version}; the backend needs ${MINIMUM_NODE} or newer.`,
-      `Name a Node of version ${MINIMUM_NODE} or newer, or clear the setting.`,
+      `Name a Node of version ${MINIMUM_NODE} or newer by its absolute path, or clear the setting.`,
     );
   }
-  const version = await readVersion('node');
-  if (version !== null && isNewEnough(version)) return runtime('node', 'path', version);
   const why = version === null ? 'there is no Node on PATH' : `Node ${version} on PATH is older than ${MINIMUM_NODE}`;
   return {
     command: editor,
@@ -47,6 +53,26 @@ export async function findNode(
     source: 'editor',
     description: `VS Code's own runtime, without WebGPU: ${why}`,
   };
+}
+
+/** How a Node is started: a folder that the user looks at is never its working directory. `folder`: that of the extension. */
+export const startOptions = (
+  folder: string,
+  { platform, environment }: Pick<Machine, 'platform' | 'environment'> = thisMachine,
+): { readonly cwd: string; readonly env: Record<string, string> } => ({
+  cwd: folder,
+  env: { ...largePages(environment, platform), ...childEnvironment(platform) },
+});
+
+const thisMachine: Machine = { platform: process.platform, environment: process.env, isProgram };
+
+function isProgram(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return statSync(file).isFile();
+  } catch {
+    return false;
+  }
 }
 
 const runtime = (command: string, source: 'setting' | 'path', version: string): NodeRuntime => ({
@@ -60,6 +86,8 @@ const isNewEnough = (version: string): boolean => Number(version.split('.')[0]) 
 
 async function askVersion(command: string): Promise<string | null> {
   const { stdout, failed } = await execa(command, ['-p', 'process.versions.node'], {
+    cwd: path.dirname(command),
+    env: childEnvironment(process.platform),
     reject: false,
     timeout: VERSION_MILLISECONDS,
     stdin: 'ignore',

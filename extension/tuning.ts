@@ -6,6 +6,7 @@ import { dataOptions, exitsOptions, shippedModel, tuningOptions } from '../proto
 import * as protocol from '../protocol/server.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
+import { modelInFolder } from './folder-paths.ts';
 import { withoutWebGpu } from './generating.ts';
 import { showFailure } from './messages.ts';
 import { askModel } from './model-pick.ts';
@@ -42,6 +43,7 @@ function complete(options: RecipeOptions, folder: string): RecipeOptions {
   const data = Array.isArray(options.data) ? (options.data as string[]) : dataOptions.data.default;
   return {
     ...options,
+    ...modelInFolder(options, folder),
     data: (data as readonly string[]).map(absolute),
     out: typeof options.out === 'string' ? path.resolve(folder, options.out) : freeName(folder, modelName(options)),
   };

@@ -20,12 +20,12 @@ export type Recipe<Name extends CommandName> = (
 
 export type RecipeTable = { readonly [Name in CommandName]: Recipe<Name> };
 
-/** Host → thread. */
+/** Host → thread. `leave`: end, once nothing is computed any more. */
 export type JobRequest =
   | {
       [Name in CommandName]: { readonly type: 'start'; readonly recipe: Name; readonly options: CommandOptions[Name] };
     }[CommandName]
-  | { readonly type: 'cancel' };
+  | { readonly type: 'cancel' | 'leave' };
 
 /** Thread → host. `ended` and `failed` are the last of a job. */
 export type JobReply =

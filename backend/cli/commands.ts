@@ -208,13 +208,14 @@ export const commands: readonly Command[] = [
       description: 'Speaks the Language Server Protocol on standard input and output until the client is gone.',
       examples: [['early-exit lsp --stdio', 'as an editor starts it']],
     },
-    async run(words, { terminal }) {
+    async run(words, { terminal, signal }) {
       if (words.some((word) => word === '--help' || word === '-h')) {
         terminal.out.write(commandHelp(terminal.out, this.help, {}));
         return 0;
       }
-      const { startServer } = await import('../language-server/stdio.ts');
-      startServer(words);
+      const { checkServerWords, startServer } = await import('../language-server/stdio.ts');
+      checkServerWords(words);
+      startServer(words, signal);
       // Ends with the client, which ends the process.
       return new Promise(() => {});
     },

@@ -32,9 +32,12 @@ export function parseFlags(command: string, table: OptionTable, words: readonly 
     const flag = equals < 0 ? word : word.slice(0, equals);
     const attached = equals < 0 ? null : word.slice(equals + 1);
     const value = (): string => attached ?? takeValue(flag, rest);
-    if (flag === '--help') help = true;
-    else if (flag === '--json') json = true;
-    else if (flag === '--config') config = value();
+    if (flag === '--help' || flag === '--json') {
+      if (attached !== null)
+        throw userError('bad-argument', `${flag} takes no value.`, `Write ${flag} alone, or leave it out.`);
+      if (flag === '--help') help = true;
+      else json = true;
+    } else if (flag === '--config') config = value();
     else {
       const negated = flag.startsWith('--no-') ? names.get(`--${flag.slice(5)}`) : undefined;
       const name = names.get(flag) ?? negated;

@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { describeError, UserError, userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
 import { packageRoot } from '../recipes/installation.ts';
+import { endAtOnce } from '../worker/end.ts';
 import { commands, INTERRUPTED } from './commands.ts';
 import { overview } from './help.ts';
 import { openTerminal, type Terminal } from './terminal.ts';
@@ -32,7 +33,7 @@ async function main(words: readonly string[], terminal: Terminal, signal: AbortS
     const wayOut = near === null ? `The commands are ${names.join(', ')}.` : `Did you mean early-exit ${near}?`;
     throw userError('bad-argument', `There is no command ${name}.`, wayOut);
   }
-  return command.run(rest, { terminal, signal, readInput: () => text(process.stdin) });
+  return command.run(rest, { terminal, signal, readInput: () => readInput(signal) });
 }
 
 function packageVersion(): string {
@@ -40,23 +41,51 @@ function packageVersion(): string {
   return (manifest as { version: string }).version;
 }
 
-/** The first Ctrl-C asks the work to stop and keep what it has; the second ends the process. */
-function watchInterrupts(terminal: Terminal): AbortSignal {
-  const controller = new AbortController();
-  const interrupt = (): void => {
-    if (controller.signal.aborted) process.exit(INTERRUPTED);
-    terminal.err.write(`${terminal.err.interactive ? '\r\x1b[2K' : ''}Stopping; Ctrl-C again ends at once.\n`);
-    controller.abort();
-  };
-  process.on('SIGINT', interrupt);
-  process.on('SIGTERM', interrupt);
-  return controller.signal;
+/** All of standard input; a Ctrl-C does not wait for its end. */
+function readInput(signal: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      process.stdin.destroy();
+      reject(userError('cancelled', 'Cancelled.'));
+    };
+    if (signal.aborted) return stop();
+    signal.addEventListener('abort', stop, { once: true });
+    text(process.stdin).then(resolve, reject);
+  });
 }
+
+/** The first Ctrl-C asks the work to stop and keep what it has; the second ends the process. A terminal that closes is one, too. */
+function watchInterrupts(terminal: Terminal, work: AbortController): void {
+  let asked = false;
+  const interrupt = (): void => {
+    if (asked) return endAtOnce('SIGINT');
+    asked = true;
+    terminal.err.write(`${terminal.err.interactive ? '\r\x1b[2K' : ''}Stopping; Ctrl-C again ends at once.\n`);
+    work.abort();
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt);
+}
+
+/** Stops the work once its output cannot be written. */
+function watchOutputs(terminal: Terminal, work: AbortController): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (work.signal.aborted) return;
+    // A reader that has seen enough (`| head`) closes the pipe.
+    process.exitCode = error.code === 'EPIPE' ? 0 : FAILED;
+    const reason = error.code === 'ENOSPC' ? 'the disk is full' : error.message;
+    if (process.exitCode === FAILED) say(terminal, `The output cannot be written: ${reason}.`);
+    work.abort();
+  });
+  // Progress that nobody reads is no reason to stop.
+  process.stderr.on('error', () => {});
+}
+
+const say = ({ err }: Terminal, sentence: string): void =>
+  err.write(`${err.interactive ? '\r\x1b[2K' : ''}${err.colours.red('error')} ${sentence}\n`);
 
 function report(error: unknown, terminal: Terminal, interrupted: boolean): number {
   if (interrupted && error instanceof UserError && error.code === 'cancelled') return INTERRUPTED;
-  const { red } = terminal.err.colours;
-  terminal.err.write(`${red('error')} ${describeError(error)}\n`);
+  say(terminal, describeError(error));
   if (!(error instanceof UserError)) {
     // A defect: what a report of it needs.
     if (error instanceof Error && error.stack) terminal.err.write(`${error.stack}\n`);
@@ -65,12 +94,10 @@ function report(error: unknown, terminal: Terminal, interrupted: boolean): numbe
   return error.code === 'bad-argument' || error.code === 'bad-config' ? WRONG_USE : FAILED;
 }
 
-// A reader that has seen enough (`| head`) closes the pipe.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : FAILED));
-
 const terminal = openTerminal(process.stdout, process.stderr, process.env);
-const signal = watchInterrupts(terminal);
-main(process.argv.slice(2), terminal, signal).then(
-  (code) => (process.exitCode = code),
-  (error: unknown) => (process.exitCode = report(error, terminal, signal.aborted)),
-);
+const work = new AbortController();
+watchInterrupts(terminal, work);
+watchOutputs(terminal, work);
+void main(process.argv.slice(2), terminal, work.signal)
+  .catch((error: unknown) => report(error, terminal, work.signal.aborted))
+  .then((code) => (process.exitCode ??= code));

@@ -10,6 +10,7 @@ import { execa } from 'execa';
 import { GraphBuilder } from '../onnx/builder.ts';
 import type { Provider } from '../onnx/operators.ts';
 import { withoutTelemetry } from '../onnx/telemetry.ts';
+import { startedIn } from './programs.ts';
 
 /** What a probe found, or one sentence on why it found nothing. */
 export type Probe<T> = { readonly found: T } | { readonly problem: string };
@@ -32,6 +33,7 @@ export async function probe<T>(program: string, input: unknown, signal?: AbortSi
 const report = (found) => process.stdout.write('\\n${mark}' + JSON.stringify(found) + '\\n', () => process.exit(0));
 (async () => { ${program} })().catch((error) => report({ problem: String(error?.message ?? error) }));`;
   const child = await execa(process.execPath, ['-e', code], {
+    ...startedIn(path.dirname(process.execPath)),
     reject: false,
     timeout: timeLimit,
     stdin: 'ignore',

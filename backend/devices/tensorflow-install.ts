@@ -1,7 +1,8 @@
 /**
  * Builds TensorFlow for Node into the user's cache: the npm package tfjs-node, compiled against the library inside PyPI's
  * TensorFlow wheel, because its own install script only knows a library too old for today's GPUs. Everything is built in
- * a folder of its own and renamed at the end, so that a half-installed one is never found. Python is used to fetch, not to run.
+ * a folder of its own and renamed at the end, so that a half-installed one is never found. Python is used to fetch, not to run, and
+ * sees no modules but its own (`-I`); what it and npm fetch is known by its hash.
  */
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -14,6 +15,9 @@ import {
   type TensorFlow,
   type TensorFlowKind,
 } from './tensorflow.ts';
+import packages from './tensorflow-packages.json' with { type: 'json' };
+import { requirementsOf, tensorFlowVersion } from './tensorflow-wheels.ts';
+import { programPath, startedIn } from './programs.ts';
 
 /** What is about to be done, as a phrase, and how many steps are over. */
 export interface InstallProgress {
@@ -22,24 +26,7 @@ export interface InstallProgress {
   readonly total: number;
 }
 
-const tensorFlowVersion = '2.21.0';
-const packageVersion = '4.22.0';
-
-/** CUDA 12 and cuDNN 9, of the versions that TensorFlow 2.21 was built with or newer ones of the same interface. */
-const cudaPackages = [
-  'nvidia-cublas-cu12<13',
-  'nvidia-cuda-cupti-cu12<13',
-  'nvidia-cuda-nvcc-cu12<13',
-  'nvidia-cuda-nvrtc-cu12<13',
-  'nvidia-cuda-runtime-cu12<13',
-  'nvidia-cudnn-cu12<10',
-  'nvidia-cufft-cu12<12',
-  'nvidia-curand-cu12<11',
-  'nvidia-cusolver-cu12<12',
-  'nvidia-cusparse-cu12<13',
-  'nvidia-nccl-cu12<3',
-  'nvidia-nvjitlink-cu12<13',
-];
+const packageVersion = packages.packages['node_modules/@tensorflow/tfjs-node'].version;
 
 /** Tags of wheels for Linux x64; a fixed Python version makes the choice independent of the user's. */
 const wheelTags = ['2_27', '2_24', '2_18', '2_17', '2_12', '2_5']
@@ -59,7 +46,7 @@ export async function* installTensorFlow(
   signal: AbortSignal,
 ): AsyncGenerator<InstallProgress, TensorFlow> {
   const headers = nodeHeaders();
-  await requireTools(signal);
+  const { python3, npm } = await requireTools(signal);
   const target = tensorFlowFolder(kind);
   const folder = `${target}.building-${process.pid}`;
   removeLeftovers(target);
@@ -70,31 +57,27 @@ export async function* installTensorFlow(
   const python = path.join(folder, 'venv', 'bin', 'python');
   const libraries = path.join(folder, 'python');
   const steps: readonly [detail: string, step: () => Promise<void> | void][] = [
-    ['a Python environment to fetch with', () => run('python3', ['-m', 'venv', 'venv'])],
+    ['a Python environment to fetch with', () => run(python3, ['-I', '-m', 'venv', 'venv'])],
     [
       kind === 'tensorflow'
         ? `TensorFlow ${tensorFlowVersion}, about 270 MB`
         : `TensorFlow ${tensorFlowVersion}, CUDA and cuDNN, about 3 GB`,
-      () =>
-        run(python, [
-          ...['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '--target', libraries],
-          ...wheelOptions,
-          `${kind === 'tensorflow' ? 'tensorflow-cpu' : 'tensorflow'}==${tensorFlowVersion}`,
-          ...(kind === 'tensorflow' ? [] : cudaPackages),
-        ]),
+      () => {
+        const requirements = path.join(folder, 'requirements.txt');
+        writeFileSync(requirements, requirementsOf(kind));
+        const pip = ['-I', '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check'];
+        const exactly = ['--no-deps', '--require-hashes', '-r', requirements];
+        return run(python, [...pip, ...exactly, ...wheelOptions, '--target', libraries]);
+      },
     ],
     [
       `@tensorflow/tfjs-node ${packageVersion}`,
       () => {
-        writeFileSync(path.join(folder, 'package.json'), '{ "private": true }\n');
-        const args = [
-          'install',
-          `@tensorflow/tfjs-node@${packageVersion}`,
-          '--ignore-scripts',
-          '--no-audit',
-          '--no-fund',
-        ];
-        return run('npm', args, npmEnvironment(folder));
+        const { dependencies } = packages.packages[''];
+        writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ private: true, dependencies }));
+        writeFileSync(path.join(folder, 'package-lock.json'), JSON.stringify(packages));
+        const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund'];
+        return run(npm, args, npmEnvironment(folder));
       },
     ],
     [
@@ -103,7 +86,7 @@ export async function* installTensorFlow(
         linkLibraries(folder, libraries, kind);
         const environment = { npm_config_nodedir: headers, npm_config_build_from_source: 'true' };
         const args = ['rebuild', '@tensorflow/tfjs-node', '--foreground-scripts', '--ignore-scripts=false'];
-        return run('npm', args, { ...npmEnvironment(folder), ...environment });
+        return run(npm, args, { ...npmEnvironment(folder), ...environment });
       },
     ],
   ];
@@ -146,25 +129,32 @@ function nodeHeaders(): string {
   return prefix;
 }
 
-/** @throws UserError naming the first tool that is missing and how to get it. */
-async function requireTools(signal: AbortSignal): Promise<void> {
-  const tools: readonly [command: string, args: readonly string[], name: string, remedy: string][] = [
-    ['python3', ['--version'], 'python3', 'Install it, for example with "apt install python3 python3-venv".'],
-    [
-      'python3',
-      ['-c', 'import ensurepip, venv'],
-      "Python's venv",
-      'Install it, for example with "apt install python3-venv".',
-    ],
-    ['npm', ['--version'], 'npm', 'Install it; it comes with Node.'],
-    ['make', ['--version'], 'make', 'Install it, for example with "apt install build-essential".'],
-    ['g++', ['--version'], 'g++, a C++ compiler', 'Install one, for example with "apt install build-essential".'],
-  ];
-  for (const [command, args, name, remedy] of tools) {
-    const { failed } = await execa(command, args, { reject: false, stdin: 'ignore' });
-    signal.throwIfAborted();
-    if (failed) throw userError('device', `The build needs ${name}, which was not found.`, remedy);
-  }
+/** The paths of what is started here. @throws UserError naming the first tool that is missing and how to get it. */
+async function requireTools(signal: AbortSignal): Promise<{ python3: string; npm: string }> {
+  const python = 'Install it, for example with "apt install python3 python3-venv".';
+  const compiler = 'for example with "apt install build-essential".';
+  const python3 = await requireTool('python3', ['-I', '--version'], 'python3', python, signal);
+  await requireTool('python3', ['-I', '-c', 'import ensurepip, venv'], "Python's venv", python, signal);
+  const npm = await requireTool('npm', ['--version'], 'npm', 'Install it; it comes with Node.', signal);
+  await requireTool('make', ['--version'], 'make', `Install it, ${compiler}`, signal);
+  await requireTool('g++', ['--version'], 'g++, a C++ compiler', `Install one, ${compiler}`, signal);
+  return { python3, npm };
+}
+
+async function requireTool(
+  command: string,
+  args: readonly string[],
+  name: string,
+  remedy: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const file = programPath(command);
+  const works =
+    file !== null &&
+    !(await execa(file, args, { ...startedIn(path.dirname(file)), reject: false, stdin: 'ignore' })).failed;
+  signal.throwIfAborted();
+  if (!works) throw userError('device', `The build needs ${name}, which was not found.`, remedy);
+  return file;
 }
 
 /**
@@ -179,9 +169,10 @@ async function runGroup(
   signal: AbortSignal,
 ): Promise<void> {
   signal.throwIfAborted();
+  const own = startedIn(cwd);
   const child = execa(command, args, {
-    cwd,
-    env: environment,
+    ...own,
+    env: { ...own.env, ...environment },
     detached: true,
     reject: false,
     all: true,
@@ -196,7 +187,10 @@ async function runGroup(
   if (!failed) return;
   const lines = all.split('\n').filter((line) => /error|failed|not found|no space/i.test(line));
   const told = (lines.find((line) => /error/i.test(line)) ?? lines[0] ?? all.split('\n').at(-1) ?? '').trim();
-  throw userError('device', `Building TensorFlow failed at "${command} ${args.slice(0, 3).join(' ')} …": ${told}`);
+  throw userError(
+    'device',
+    `Building TensorFlow failed at "${path.basename(command)} ${args.slice(0, 3).join(' ')} …": ${told}`,
+  );
 }
 
 /** npm's settings of an enclosing npm run must not lead it to another folder. */
@@ -228,6 +222,7 @@ function linkLibraries(folder: string, libraries: string, kind: TensorFlowKind):
 function dropWhatOnlyBuilds(folder: string, libraries: string): void {
   const drop = (...names: string[]): void => rmSync(path.join(...names), { recursive: true, force: true });
   drop(folder, 'venv');
+  drop(folder, 'requirements.txt');
   drop(folder, 'node_modules', '@tensorflow', 'tfjs-node', 'deps', 'include');
   const wheel = path.join(libraries, 'tensorflow');
   for (const name of readdirSync(wheel)) if (!name.startsWith('libtensorflow')) drop(wheel, name);

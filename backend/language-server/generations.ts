@@ -20,20 +20,23 @@ export interface Generations {
 }
 
 export function createGenerations(engine: Engine): Generations {
-  const queues = new Map<string, Promise<unknown>>();
   return {
     async generate(params, report, signal) {
       const options = parseOptions('generate', { ...params.options, prompt: [params.prompt] }, settingOrigin);
-      const before = queues.get(options.model);
-      const done = (async () => {
-        await before?.catch(() => {});
-        if (signal.aborted) throw userError('cancelled', 'Cancelled.');
-        return runGeneration(engine, params, options, report, signal);
-      })();
-      queues.set(options.model, done);
-      return done;
+      return runGeneration(engine, params, options, report, signal);
     },
   };
+}
+
+/** Generations of a model wait for each other; behind a run they would wait for as long as it takes, so that is said. */
+function requireSoon(engine: Engine, model: string): void {
+  const other = engine.running(model);
+  if (other === null || other === 'generate') return;
+  throw userError(
+    'busy',
+    `${modelName(model)} is busy: ${other} is running on it.`,
+    'Wait until it is done, or stop it.',
+  );
 }
 
 async function runGeneration(
@@ -44,7 +47,10 @@ async function runGeneration(
   signal: AbortSignal,
 ): Promise<GenerateResult> {
   const start = performance.now();
-  const job = engine.start('generate', { ...options, model: resolveModel(options.model) });
+  if (signal.aborted) throw userError('cancelled', 'Cancelled.');
+  const model = resolveModel(options.model);
+  requireSoon(engine, model);
+  const job = engine.start('generate', { ...options, model });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);
   const tokens: TokenRecord[] = [];

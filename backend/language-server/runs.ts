@@ -111,6 +111,8 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     try {
       const data = await textOf(live, options);
       if (leaving || live.intent !== null) return;
+      const other = engine.running(options.model);
+      if (other !== null) update(live, { message: `Waiting until ${other} is done with this model …` });
       const job = (live.job = engine.start('tune', { ...options, data }));
       for await (const event of job.read()) {
         const index = live.events.push(event) - 1;

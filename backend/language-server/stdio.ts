@@ -5,6 +5,8 @@ import {
   StreamMessageReader,
   StreamMessageWriter,
 } from 'vscode-languageserver/node';
+import { userError } from '../../protocol/errors.ts';
+import { endAtOnce } from '../worker/end.ts';
 import { createEngine } from '../worker/engine.ts';
 import { serve } from './server.ts';
 
@@ -14,14 +16,26 @@ const IDLE_MILLISECONDS = 5 * 60_000;
 const LEAVE_MILLISECONDS = 4_000;
 const CLIENT_POLL_MILLISECONDS = 2_000;
 
+/** Throws a UserError for a word that is no part of how an editor starts it. */
+export function checkServerWords(words: readonly string[]): void {
+  const wrong = words.find((word, i) => {
+    const isPid = words[i - 1] === '--clientProcessId' && /^\d+$/.test(word);
+    return !isPid && !/^--(stdio|clientProcessId(=\d+)?)$/.test(word);
+  });
+  if (wrong === undefined) return;
+  const wayOut =
+    'It speaks on standard input and output: start it with --stdio alone, or with --clientProcessId PID beside it.';
+  throw userError('bad-argument', `lsp has no option ${wrong}.`, wayOut);
+}
+
 /**
  * Serves until the client closes the connection or its process is gone: nothing outlives a window. The client's process
  * id comes from `--clientProcessId` or, for other editors, from `initialize`.
  */
-export function startServer(argv: readonly string[] = process.argv.slice(2)): void {
+export function startServer(argv: readonly string[] = process.argv.slice(2), signal?: AbortSignal): void {
   // Standard output belongs to the protocol.
   console.log = console.info = console.error;
-  const engine = createEngine({ idleMilliseconds: IDLE_MILLISECONDS });
+  const engine = createEngine({ idleMilliseconds: IDLE_MILLISECONDS, graceMilliseconds: Infinity });
   const connection = createConnection(
     ProposedFeatures.all,
     new StreamMessageReader(process.stdin),
@@ -32,12 +46,13 @@ export function startServer(argv: readonly string[] = process.argv.slice(2)): vo
   const leave = (): void => {
     if (leaving) return;
     leaving = true;
-    setTimeout(() => process.exit(1), LEAVE_MILLISECONDS);
+    setTimeout(() => endAtOnce('SIGTERM'), LEAVE_MILLISECONDS);
     void dispose().finally(() => process.exit(0));
   };
   process.stdin.once('close', leave);
   process.stdout.once('error', leave);
-  process.once('SIGTERM', leave);
+  for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, leave);
+  signal?.addEventListener('abort', leave);
   watchClient(argv, leave);
   connection.listen();
 }

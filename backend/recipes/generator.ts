@@ -44,7 +44,7 @@ export async function openGenerator(options: GenerateOptions, signal: AbortSigna
   const { model, device, precision, threads } = options;
   const { policy, threshold, disable, candidates } = options;
   const asked = exits && [checkpointState(exits), mode, policy, threshold.calibrated, disable, candidates > 0];
-  const key = JSON.stringify([model, state(model), exits, asked, device, precision, threads]);
+  const key = JSON.stringify([state(model), exits, asked, device, precision, threads]);
   if (kept?.key === key) return kept.generator;
   await releaseGenerator();
   const generator = await open(options, exits, signal);
@@ -79,10 +79,10 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
   }
 }
 
-/** Changes when a file does. */
+/** Changes when a file does; the same by every path to it. */
 function state(path: string): string {
   const stat = statOf(path);
-  return stat ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : 'absent';
+  return stat ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : `absent ${path}`;
 }
 
 const checkpointState = (directory: string): string[] =>

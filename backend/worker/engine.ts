@@ -1,19 +1,13 @@
 /**
- * Host side: starts jobs in worker threads and hands their events to any number of readers. One running job a model; a
+ * Host side: runs jobs in worker threads and hands their events to any number of readers. Jobs of one model wait for each other; a
  * thread stays warm for the next job of its model for a while. Knows no model and never blocks.
  */
-import { SHARE_ENV, Worker } from 'node:worker_threads';
+import { statSync } from 'node:fs';
 import { userError } from '../../protocol/errors.ts';
-import {
-  fromErrorRecord,
-  type JobEvents,
-  type JobReply,
-  type JobRequest,
-  type ThreadData,
-} from '../../protocol/jobs.ts';
+import type { JobEvents } from '../../protocol/jobs.ts';
 import type { CommandName, CommandOptions } from '../../protocol/options.ts';
 import { broadcast } from './broadcast.ts';
-import { newCancelFlag, setCancelFlag } from './cancel.ts';
+import { openThread, type HostThread } from './host-thread.ts';
 
 export interface Job<Name extends CommandName> {
   readonly recipe: Name;
@@ -21,16 +15,16 @@ export interface Job<Name extends CommandName> {
   readonly finished: Promise<void>;
   /** Every event from now on; ends or throws with the job. A reader that leaves early does not stop the job. */
   read(): AsyncGenerator<JobEvents[Name], void>;
-  /** Asks the recipe to stop at its next step and to keep its work; `finished` tells when it has. */
+  /** Asks the recipe to stop at its next step and to keep its work; `finished` tells when it has. A job that waits ends at once. */
   cancel(): void;
-  /** Ends the thread at once. */
-  kill(): Promise<void>;
 }
 
 export interface Engine {
-  /** Throws a UserError `busy` while another job runs on the same model. */
+  /** Begins once earlier jobs of the same model, by whatever path, are over. */
   start<Name extends CommandName>(recipe: Name, options: CommandOptions[Name]): Job<Name>;
-  /** Cancels every job, waits a little, ends every thread. */
+  /** What runs on a model now. */
+  running(model: string): CommandName | null;
+  /** Cancels every job, waits a little, and lets every thread end. A job that does not stop is left to the end of the process. */
   dispose(): Promise<void>;
 }
 
@@ -43,85 +37,119 @@ export interface EngineSettings {
   readonly graceMilliseconds?: number;
 }
 
-interface Thread {
-  readonly worker: Worker;
-  readonly cancelFlag: SharedArrayBuffer;
-  idleTimer: NodeJS.Timeout | null;
+interface WarmThread {
+  readonly thread: HostThread;
+  readonly idleTimer: NodeJS.Timeout;
 }
 
-interface Running {
+/** A job with its turn: `over` settles, never rejects, when the next one of its model may begin. */
+interface Turn {
   readonly job: Job<CommandName>;
-  readonly settled: Promise<unknown>;
+  readonly over: Promise<void>;
 }
 
 export function createEngine(settings: EngineSettings = {}): Engine {
   const { entry = defaultEntry(), idleMilliseconds = 0, graceMilliseconds = 5_000 } = settings;
-  const running = new Map<string, Running>();
-  const warm = new Map<string, Thread>();
+  /** By model: the job that runs, then those that wait. */
+  const lines = new Map<string, Turn[]>();
+  const warm = new Map<string, WarmThread>();
+  const leaving = new Set<Promise<void>>();
+  let disposed = false;
 
-  const takeThread = (key: string): Thread => {
-    const thread = warm.get(key) ?? openThread(entry);
+  const takeThread = (key: string): HostThread => {
+    const kept = warm.get(key);
     warm.delete(key);
-    if (thread.idleTimer) clearTimeout(thread.idleTimer);
-    thread.worker.ref();
-    return thread;
+    clearTimeout(kept?.idleTimer);
+    if (!kept?.thread.isAlive()) return openThread(entry);
+    kept.thread.hold(true);
+    return kept.thread;
   };
 
-  const putThread = (key: string, thread: Thread): void => {
-    if (idleMilliseconds === 0) return void thread.worker.terminate();
-    warm.set(key, thread);
-    thread.worker.unref();
-    const forget = (): void => {
-      if (warm.get(key) === thread) warm.delete(key);
-    };
-    thread.worker.once('exit', forget);
-    thread.worker.once('error', forget);
-    thread.idleTimer = setTimeout(() => {
-      forget();
-      void thread.worker.terminate();
+  const dismiss = (thread: HostThread): void => {
+    const left = thread.leave();
+    leaving.add(left);
+    void left.then(() => leaving.delete(left));
+  };
+
+  const putThread = (key: string, thread: HostThread): void => {
+    if (idleMilliseconds === 0 || disposed) return dismiss(thread);
+    thread.hold(false);
+    const idleTimer = setTimeout(() => {
+      warm.delete(key);
+      dismiss(thread);
     }, idleMilliseconds).unref();
+    warm.set(key, { thread, idleTimer });
   };
 
   return {
-    start(recipe, options) {
-      const key = 'model' in options ? options.model : recipe;
-      const other = running.get(key)?.job;
-      if (other) {
-        const sentence = `${key} is busy: ${other.recipe} is running on it.`;
-        throw userError('busy', sentence, 'Wait until it is done, or stop it.');
-      }
-      const thread = takeThread(key);
-      const job = startJob(thread, recipe, options);
-      const settled = job.finished.then(
-        () => putThread(key, thread),
-        // After an error the thread may hold anything: it is not used again.
-        () => void thread.worker.terminate(),
-      );
-      running.set(key, { job, settled });
-      void settled.finally(() => running.delete(key));
+    start<Name extends CommandName>(recipe: Name, options: CommandOptions[Name]): Job<Name> {
+      const key = 'model' in options ? modelKey(options.model) : recipe;
+      const line = lines.get(key) ?? [];
+      lines.set(key, line);
+      const events = broadcast<JobEvents[Name]>();
+      let thread: HostThread | null = null;
+      let cancelled = false;
+
+      const work = async (): Promise<void> => {
+        if (cancelled) return;
+        thread = takeThread(key);
+        try {
+          await thread.run(recipe, options, (event) => events.push(event as JobEvents[Name]));
+          putThread(key, thread);
+          events.end(null);
+        } catch (error) {
+          // After an error the thread may hold anything: it is not used again.
+          dismiss(thread);
+          events.end(error as Error);
+        }
+      };
+      const before = line.at(-1)?.over;
+      const over = (before ? before.then(work) : work()).then(() => {
+        line.shift();
+        if (line.length === 0) lines.delete(key);
+      });
+      const job: Job<Name> = {
+        recipe,
+        finished: events.ended,
+        read: () => events.read(),
+        cancel: () => {
+          cancelled = true;
+          if (thread) thread.cancel();
+          else events.end(userError('cancelled', 'Cancelled.'));
+        },
+      };
+      line.push({ job, over });
       return job;
     },
+    running: (model) => lines.get(modelKey(model))?.[0]?.job.recipe ?? null,
     async dispose() {
-      const jobs = [...running.values()];
-      for (const { job } of jobs) job.cancel();
-      await Promise.race([Promise.all(jobs.map(({ settled }) => settled)), delay(graceMilliseconds)]);
-      await Promise.all(jobs.map(({ job }) => job.kill()));
-      await Promise.all([...warm.values()].map(({ worker }) => worker.terminate()));
+      disposed = true;
+      const turns = [...lines.values()].flat();
+      for (const { job } of turns) job.cancel();
+      const idle = [...warm.values()];
       warm.clear();
+      for (const { thread, idleTimer } of idle) {
+        clearTimeout(idleTimer);
+        dismiss(thread);
+      }
+      const all = async (): Promise<void> => {
+        await Promise.all(turns.map(({ over }) => over));
+        await Promise.all(leaving);
+      };
+      await Promise.race([all(), delay(graceMilliseconds)]);
     },
   };
 }
 
 /**
- * One job in a thread of its own, as a stream. Aborting the signal cancels it and lets it finish; leaving the loop early
- * ends the thread.
+ * One job in a thread of its own, as a stream. Aborting the signal cancels it and lets it finish; so does leaving the loop early.
  */
 export async function* runInWorker<Name extends CommandName>(
   recipe: Name,
   options: CommandOptions[Name],
   { signal, entry }: { readonly signal?: AbortSignal; readonly entry?: URL } = {},
 ): AsyncGenerator<JobEvents[Name], void> {
-  const engine = createEngine(entry ? { entry, graceMilliseconds: 0 } : { graceMilliseconds: 0 });
+  const engine = createEngine({ ...(entry && { entry }), graceMilliseconds: Infinity });
   const job = engine.start(recipe, options);
   const cancel = (): void => job.cancel();
   signal?.addEventListener('abort', cancel);
@@ -134,61 +162,10 @@ export async function* runInWorker<Name extends CommandName>(
   }
 }
 
-function openThread(entry: URL): Thread {
-  const cancelFlag = newCancelFlag();
-  const data: ThreadData = { cancelFlag, entry: entry.href };
-  const file = entry.pathname.endsWith('.ts') ? new URL('./source-thread.mjs', import.meta.url) : entry;
-  return { worker: new Worker(file, { workerData: data, env: SHARE_ENV }), cancelFlag, idleTimer: null };
-}
-
-function startJob<Name extends CommandName>(
-  { worker, cancelFlag }: Thread,
-  recipe: Name,
-  options: CommandOptions[Name],
-): Job<Name> {
-  const events = broadcast<JobEvents[Name]>();
-  const post = (request: JobRequest): void => worker.postMessage(request);
-
-  const onMessage = (reply: JobReply): void => {
-    switch (reply.type) {
-      case 'event':
-        return events.push(reply.event as JobEvents[Name]);
-      case 'ended':
-        return settle(null);
-      case 'failed':
-        return settle(fromErrorRecord(reply.error));
-    }
-  };
-  const onError = (error: Error): void => settle(crashError(recipe, error));
-  const onExit = (code: number): void =>
-    settle(new Error(`The engine stopped while ${recipe} was running (exit code ${code}).`));
-  const settle = (error: Error | null): void => {
-    worker.off('message', onMessage).off('error', onError).off('exit', onExit);
-    events.end(error);
-  };
-
-  worker.on('message', onMessage).on('error', onError).on('exit', onExit);
-  setCancelFlag(cancelFlag, false);
-  post({ type: 'start', recipe, options } as JobRequest);
-
-  return {
-    recipe,
-    finished: events.ended,
-    read: () => events.read(),
-    cancel: () => {
-      setCancelFlag(cancelFlag, true);
-      post({ type: 'cancel' });
-    },
-    kill: async () => {
-      await worker.terminate();
-    },
-  };
-}
-
-function crashError(recipe: string, error: Error & { code?: unknown }): Error {
-  if (error.code !== 'ERR_WORKER_OUT_OF_MEMORY') return error;
-  const wayOut = 'Take a smaller batch or sequence length, or give Node more with NODE_OPTIONS=--max-old-space-size.';
-  return userError('out-of-memory', `The engine ran out of memory in ${recipe}.`, wayOut, error);
+/** The same for every path to a model, and another once other files are there. */
+function modelKey(model: string): string {
+  const stat = statSync(model, { bigint: true, throwIfNoEntry: false });
+  return stat ? `${stat.dev}:${stat.ino}` : model;
 }
 
 /** From source `entry.ts` beside this file; bundled, `worker.js` beside the bundle. */
@@ -196,4 +173,6 @@ const defaultEntry = (): URL =>
   new URL(import.meta.url.endsWith('.ts') ? './entry.ts' : './worker.js', import.meta.url);
 
 const delay = (milliseconds: number): Promise<void> =>
-  new Promise((resolve) => void setTimeout(resolve, milliseconds).unref());
+  milliseconds === Infinity
+    ? new Promise(() => {})
+    : new Promise((resolve) => void setTimeout(resolve, milliseconds).unref());

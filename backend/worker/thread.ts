@@ -38,7 +38,14 @@ function serve(port: MessagePort, cancelFlag: SharedArrayBuffer, recipes: Recipe
   };
 
   port.on('message', (request: JobRequest) => {
-    if (request.type === 'cancel') cancel?.();
-    else void run(request.recipe, request.options);
+    switch (request.type) {
+      case 'start':
+        return void run(request.recipe, request.options);
+      case 'cancel':
+        return cancel?.();
+      case 'leave':
+        // Here no native call is on the stack: of a thread, this ends the thread alone.
+        process.exit();
+    }
   });
 }

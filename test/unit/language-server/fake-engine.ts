@@ -11,7 +11,10 @@ export interface FakeJob {
   end(error?: Error): void;
 }
 
-export function fakeEngine(onStart: (job: FakeJob) => void = () => {}): Engine & { readonly jobs: FakeJob[] } {
+export function fakeEngine(
+  onStart: (job: FakeJob) => void = () => {},
+  running: CommandName | null = null,
+): Engine & { readonly jobs: FakeJob[] } {
   const jobs: FakeJob[] = [];
   return {
     jobs,
@@ -34,9 +37,9 @@ export function fakeEngine(onStart: (job: FakeJob) => void = () => {}): Engine &
           fake.cancelled = true;
           events.end(null);
         },
-        kill: async () => events.end(null),
       };
     },
+    running: () => running,
     dispose: async () => {},
   };
 }

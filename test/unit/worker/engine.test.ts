@@ -1,7 +1,11 @@
-import { describe, expect, it } from 'vitest';
+import { symlinkSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { describe, expect, it, vi } from 'vitest';
 import { createEngine, runInWorker } from '../../../backend/worker/engine.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { temporaryFolder } from '../formats/fixtures.ts';
 
 const entry = new URL('./fake-entry.ts', import.meta.url);
 const options = (model: string) => parseOptions('tune', { model });
@@ -67,11 +71,10 @@ describe('runInWorker', () => {
 });
 
 describe('createEngine', () => {
-  it('serves several readers and refuses a second job on the same model', async () => {
+  it('serves several readers', async () => {
     const engine = createEngine({ entry });
     const job = engine.start('tune', options('counts'));
     const readers = [collect(job.read()), collect(job.read())];
-    expect(() => engine.start('tune', options('counts'))).toThrow('counts is busy: tune is running on it.');
     const other = engine.start('tune', { ...options('counts'), model: 'waits' });
     const [first, second] = await Promise.all(readers);
     expect(first).toHaveLength(3);
@@ -80,6 +83,64 @@ describe('createEngine', () => {
     other.cancel();
     await expect(other.finished).rejects.toMatchObject({ code: 'cancelled' });
     await engine.dispose();
+  });
+
+  it('runs the jobs of one model one after the other, by whatever path it is named', async () => {
+    const folder = temporaryFolder();
+    const [model, link] = [path.join(folder, 'counts'), path.join(folder, 'link')];
+    writeFileSync(model, '');
+    symlinkSync(model, link);
+    const engine = createEngine({ entry, idleMilliseconds: 60_000 });
+    const order: string[] = [];
+    const jobs = [model, link, path.relative('.', model), model].map(async (name, i) => {
+      const job = engine.start('tune', options(name));
+      for await (const event of job.read())
+        order.push(`${i} ${event.type === 'progress' ? `${event.done} ${event.unit}` : ''}`);
+    });
+    expect(engine.running(link)).toBe('tune');
+    await Promise.all(jobs);
+    const [, , thread] = order[0]!.split(/ (\d) /);
+    expect(order).toEqual([0, 1, 2, 3].flatMap((i) => [1, 2, 3].map((done) => `${i} ${done} ${thread}`)));
+    expect(engine.running(link)).toBeNull();
+    await engine.dispose();
+  });
+
+  it('ends a job that waits when it is cancelled, and goes on after one that failed', async () => {
+    const engine = createEngine({ entry });
+    const first = engine.start('tune', options('waits'));
+    const second = engine.start('tune', options('waits'));
+    second.cancel();
+    await expect(second.finished).rejects.toMatchObject({ code: 'cancelled' });
+    first.cancel();
+    await expect(first.finished).rejects.toMatchObject({ code: 'cancelled' });
+    const third = engine.start('tune', options('waits'));
+    expect(await third.read().next()).toMatchObject({ value: { type: 'phase' } });
+    await engine.dispose();
+  });
+
+  it('adds no listeners to a thread that it uses again', async () => {
+    const listeners = vi.spyOn(Worker.prototype, 'on');
+    const engine = createEngine({ entry, idleMilliseconds: 60_000 });
+    const run = async (): Promise<unknown> => collect(engine.start('tune', options('counts')).read());
+    await run();
+    const opened = listeners.mock.calls.length;
+    expect(opened).toBeGreaterThan(0);
+    for (let i = 0; i < 12; i++) await run();
+    expect(listeners.mock.calls).toHaveLength(opened);
+    listeners.mockRestore();
+    await engine.dispose();
+  });
+
+  it('never ends a thread from outside', async () => {
+    const terminate = vi.spyOn(Worker.prototype, 'terminate');
+    const engine = createEngine({ entry, graceMilliseconds: 10_000 });
+    const job = engine.start('tune', options('blocks'));
+    const outcome = job.finished.catch((error: unknown) => error);
+    await job.read().next();
+    await engine.dispose();
+    expect(await outcome).toBeUndefined();
+    expect(terminate).not.toHaveBeenCalled();
+    terminate.mockRestore();
   });
 
   it('keeps a thread warm for the next job of its model only', async () => {

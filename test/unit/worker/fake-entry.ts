@@ -1,4 +1,5 @@
 /** A thread with recipes whose behaviour the options choose: `model` says what to do. */
+import path from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { serveHost } from '../../../backend/worker/thread.ts';
 import { userError } from '../../../protocol/errors.ts';
@@ -7,7 +8,7 @@ import type { TuneOptions } from '../../../protocol/options.ts';
 
 async function* tune(options: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
   const detail = `thread ${threadId}`;
-  switch (options.model) {
+  switch (path.basename(options.model).replace('link', 'counts')) {
     case 'counts':
       for (let done = 1; done <= 3; done++) yield { type: 'progress', phase: 'tune', done, total: 3, unit: detail };
       return;

@@ -1,0 +1,19 @@
+/** Paths that options of an editor name are a folder's: the backend runs elsewhere. Knows no `vscode`. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { shippedModel } from '../protocol/options-groups.ts';
+import type { RecipeOptions } from '../protocol/server.ts';
+
+/** The model where the folder has it by that path, else as it is: the one that ships, or an id of the hub. */
+export function modelInFolder({ model }: RecipeOptions, folder: string | undefined): RecipeOptions {
+  if (typeof model !== 'string' || model === shippedModel || folder === undefined) return {};
+  const file = path.resolve(folder, model);
+  return existsSync(file) || /^\.{1,2}[/\\]/.test(model) ? { model: file } : {};
+}
+
+/** The options of a generation with the folder's paths. */
+export const generateInFolder = (options: RecipeOptions, folder: string | undefined): RecipeOptions => ({
+  ...options,
+  ...modelInFolder(options, folder),
+  ...(typeof options.exits === 'string' && folder !== undefined && { exits: path.resolve(folder, options.exits) }),
+});

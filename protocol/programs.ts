@@ -1,0 +1,46 @@
+/**
+ * Finds programs by name, and says how they are started: from absolute folders of PATH, never from where somebody works, because
+ * a folder that is only looked at may hold a `node.exe` or a `venv.py` of its own. Knows no file system: it is told what is there.
+ */
+
+export interface Machine {
+  /** As `process.platform`. */
+  readonly platform: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Whether a path is a file that can be started. */
+  readonly isProgram: (path: string) => boolean;
+}
+
+/**
+ * The absolute path of a program: of a name as PATH has it, entries that depend on the working directory left out; an absolute
+ * path as it is. On Windows only `.exe`: a `.cmd` is a program for a shell. Null where there is none, and for a relative path.
+ */
+export function findProgram(name: string, { platform, environment, isProgram }: Machine): string | null {
+  const windows = platform === 'win32';
+  if (isAbsolute(name, windows)) return isProgram(name) ? name : null;
+  if (/[/\\]/.test(name) || name === '') return null;
+  const file = windows && !name.toLowerCase().endsWith('.exe') ? `${name}.exe` : name;
+  const separator = windows ? '\\' : '/';
+  const candidates = folders(environment, windows).map(
+    (folder) => `${folder.replace(/[/\\]$/, '')}${separator}${file}`,
+  );
+  return candidates.find(isProgram) ?? null;
+}
+
+/** What every program is started with besides its environment: on Windows, its own children must not look around either. */
+export const childEnvironment = (platform: string): Record<string, string> =>
+  platform === 'win32' ? { NoDefaultCurrentDirectoryInExePath: '1' } : {};
+
+/** The absolute entries of PATH; an empty one means the working directory. */
+function folders(environment: Machine['environment'], windows: boolean): string[] {
+  // Windows writes the name of the variable as it likes.
+  const key = windows ? Object.keys(environment).find((name) => name.toUpperCase() === 'PATH') : 'PATH';
+  const entries = (environment[key ?? 'PATH'] ?? '').split(windows ? ';' : ':');
+  return entries
+    .map((entry) => (windows ? entry.replaceAll('"', '') : entry))
+    .filter((entry) => isAbsolute(entry, windows));
+}
+
+/** On Windows `\x` and `C:x` depend on the current drive or folder. */
+const isAbsolute = (path: string, windows: boolean): boolean =>
+  windows ? /^([A-Za-z]:[\\/]|\\\\[^\\])/.test(path) : path.startsWith('/');

@@ -1,0 +1,90 @@
+/** How the program ends when its output, its terminal or its user goes: with 0, 1 or 130, never by a native abort. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { openSync } from 'node:fs';
+import path from 'node:path';
+import { text } from 'node:stream/consumers';
+import { describe, expect, it } from 'vitest';
+
+const root = path.resolve(import.meta.dirname, '../../..');
+const main = path.join(root, 'backend/cli/main.ts');
+const long = ['generate', '--prompt', 'export function', '--max-tokens', '450', '--threads', '1'];
+
+const start = (words: readonly string[], out: 'pipe' | number = 'pipe'): ChildProcess =>
+  spawn(process.execPath, ['--import', 'tsx', main, ...words], {
+    cwd: root,
+    env: { ...process.env, NO_COLOR: '1' },
+    stdio: ['pipe', out, 'pipe'],
+  });
+
+/** The code that a shell would see. */
+async function ended(child: ChildProcess): Promise<number> {
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  return code ?? (signal === 'SIGINT' ? 130 : 134);
+}
+
+describe.skipIf(process.platform === 'win32')('early-exit', () => {
+  it('ends well when the reader of its output has seen enough', async () => {
+    for (let round = 0; round < 2; round++) {
+      const child = start(long);
+      child.stderr!.resume();
+      const end = ended(child);
+      await once(child.stdout!, 'data');
+      child.stdout!.destroy();
+      expect(await end).toBe(0);
+    }
+  });
+
+  it('ends at once at the second Ctrl-C', async () => {
+    for (let round = 0; round < 2; round++) {
+      const child = start(long);
+      const end = ended(child);
+      let err = '';
+      child.stderr!.setEncoding('utf8').on('data', (more: string) => {
+        err += more;
+        if (err.includes('Stopping')) child.kill('SIGINT');
+      });
+      await once(child.stdout!, 'data');
+      child.kill('SIGINT');
+      expect(await end).toBe(130);
+    }
+  });
+
+  it.skipIf(process.platform !== 'linux')('says that the disk is full', async () => {
+    const child = start(long, openSync('/dev/full', 'w'));
+    const [code, err] = await Promise.all([ended(child), text(child.stderr!)]);
+    expect(code).toBe(1);
+    expect(err).toContain('error The output cannot be written: the disk is full.\n');
+  });
+
+  it('takes a terminal that closes for a Ctrl-C', async () => {
+    const child = start(long);
+    child.stderr!.resume();
+    const end = ended(child);
+    await once(child.stdout!, 'data');
+    child.kill('SIGHUP');
+    child.stderr!.destroy();
+    expect(await end).toBe(130);
+  });
+
+  it('goes on when nobody reads its progress any more', async () => {
+    const child = start([...long, '--json']);
+    child.stderr!.destroy();
+    const [code, out] = await Promise.all([ended(child), text(child.stdout!)]);
+    expect(code).toBe(0);
+    expect(out.trim().split('\n').at(-1)).toContain('"type":"generated"');
+  });
+
+  it('does not wait for the end of a prompt from standard input', async () => {
+    const child = start(['generate', '--prompt', '-']);
+    const end = ended(child);
+    let err = '';
+    child.stderr!.setEncoding('utf8').on('data', (more: string) => (err += more));
+    // More than a pipe holds: it goes through once the program reads.
+    child.stdin!.write('export '.repeat(100_000));
+    await once(child.stdin!, 'drain');
+    child.kill('SIGINT');
+    expect(await end).toBe(130);
+    expect(err).toContain('Stopping');
+  });
+});

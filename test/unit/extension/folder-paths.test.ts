@@ -1,0 +1,23 @@
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { expect, it } from 'vitest';
+import { generateInFolder, modelInFolder } from '../../../extension/folder-paths.ts';
+import { temporaryFolder } from '../formats/fixtures.ts';
+
+it("makes a folder's own paths absolute, and leaves names that are no paths", () => {
+  const folder = temporaryFolder();
+  mkdirSync(path.join(folder, 'models', 'own'), { recursive: true });
+  mkdirSync(path.join(folder, 'typescript-5m'));
+  const own = path.join(folder, 'models', 'own');
+  expect(modelInFolder({ model: 'models/own' }, folder)).toEqual({ model: own });
+  expect(modelInFolder({ model: './models/none' }, folder)).toEqual({ model: path.join(folder, 'models', 'none') });
+  expect(modelInFolder({ model: 'owner/name' }, folder)).toEqual({});
+  expect(modelInFolder({ model: 'typescript-5m' }, folder)).toEqual({});
+  expect(modelInFolder({ model: 'models/own' }, undefined)).toEqual({});
+  expect(generateInFolder({ model: 'models/own', exits: 'my.exits', seed: 1 }, folder)).toEqual({
+    model: own,
+    exits: path.join(folder, 'my.exits'),
+    seed: 1,
+  });
+  expect(generateInFolder({ exits: '/elsewhere' }, folder)).toEqual({ exits: '/elsewhere' });
+});

@@ -1,0 +1,35 @@
+import { expect, it } from 'vitest';
+import { createGenerations } from '../../../backend/language-server/generations.ts';
+import type { GenerateEvent } from '../../../protocol/events.ts';
+import { fakeEngine } from './fake-engine.ts';
+
+const params = { generation: 'g', prompt: 'a', options: { model: './m' } };
+const report = { ready: () => {}, token: () => {}, warning: () => {} };
+const generated: GenerateEvent = {
+  type: 'generated',
+  texts: [''],
+  stops: ['length'],
+  promptTokens: 1,
+  tokens: 0,
+  meanLayer: 0,
+  layers: 1,
+  tokensPerSecond: 0,
+  promptSeconds: 0,
+};
+
+it('says that a run has the model, instead of waiting for its end', async () => {
+  const generations = createGenerations(fakeEngine(() => {}, 'tune'));
+  const error = generations.generate(params, report, new AbortController().signal);
+  await expect(error).rejects.toMatchObject({ code: 'busy', message: 'm is busy: tune is running on it.' });
+});
+
+it('waits for other generations of the model', async () => {
+  const engine = fakeEngine((job) => {
+    job.push(generated);
+    job.end();
+  }, 'generate');
+  const generations = createGenerations(engine);
+  const all = [1, 2, 3].map(() => generations.generate(params, report, new AbortController().signal));
+  expect((await Promise.all(all)).map(({ stop }) => stop)).toEqual(['length', 'length', 'length']);
+  expect(engine.jobs).toHaveLength(3);
+});
