@@ -1,12 +1,13 @@
 /**
- * What sections found, as docs/results.json and docs/results.md. Results of sections that were not run are kept, and so is
- * what people wrote between `<!-- text NAME -->` and `<!-- /text -->`.
+ * What sections found, as docs/results.json, and as docs/results.md a reader's questions with their answers. Results of
+ * sections that were not run are kept.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { busy, type Machine } from './machine.ts';
 import type { Measurement } from './measure.ts';
+import { answers, questions, type Question } from './questions.ts';
 
 export interface Goal {
   readonly what: string;
@@ -52,75 +53,79 @@ export interface SectionResult {
 /** By section name. */
 export type Results = Readonly<Record<string, SectionResult>>;
 
-/** Places for text besides one a section: before the first and after the last. */
-const opening = 'opening';
-const closing = 'closing';
-
 export function readResults(file: string): Results {
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Results) : {};
 }
 
-/** Writes both files; `order` is that of the sections. */
-export async function writeResults(folder: string, results: Results, order: readonly string[]): Promise<string[]> {
+/** Writes both files. */
+export async function writeResults(folder: string, results: Results): Promise<string[]> {
   mkdirSync(folder, { recursive: true });
   const page = path.join(folder, 'results.md');
   const data = path.join(folder, 'results.json');
-  const before = existsSync(page) ? readFileSync(page, 'utf8') : '';
-  writeFileSync(page, resultsPage(results, order, before));
+  writeFileSync(page, resultsPage(results));
   const style = await resolveConfig(data);
   writeFileSync(data, await format(JSON.stringify(results), { ...style, filepath: data }));
   return [page, data];
 }
 
-/** The page, with the texts of `before` in their places; a text whose section is gone goes to the end. */
-export function resultsPage(results: Results, order: readonly string[], before: string): string {
-  const texts = textsOf(before);
-  const place = (name: string): string => {
-    const text = texts.get(name) ?? '';
-    texts.delete(name);
-    return marked(name, text);
-  };
-  const names = order.filter((name) => name in results);
-  const parts = [
+const introduction = `Written by \`npm run bench\` from [results.json](results.json), where every sample is; do not edit. What was tried by hand, and what failed, is in [lab.md](lab.md).
+
+Contestants take turns within one run. A figure is the median, with the minimum in brackets where there are two; ratios are of medians, in brackets of minima. Two figures compare where they are of one machine, which stands under each table.`;
+
+/** The page. A section that no question asks for stands under its own title. */
+export function resultsPage(results: Results): string {
+  const asked = questions.filter(({ section }) => section in results);
+  const others = Object.keys(results)
+    .filter((name) => questions.every(({ section }) => section !== name))
+    .map((section): Question => ({ question: results[section]!.title, section }));
+  const all = [...asked, ...others];
+  const goals = Object.entries(results).flatMap(([section, { parts }]) =>
+    Object.values(parts).flatMap((part) => part.goals.map((goal) => ({ section, goal }))),
+  );
+  const met = goals.filter(({ goal }) => isMet(goal)).length;
+  const first = (question: Question): boolean => all.find(({ section }) => section === question.section) === question;
+  const blocks = [
     '# Results',
-    'Written by `npm run bench`; what stands between the marks `text` is written by hand and kept. Contestants take turns within one run; a figure is the median, with the minimum in brackets where there are two. Ratios are of medians, in brackets of minima.',
-    place(opening),
-    goalsTable(
-      names.flatMap((name) =>
-        Object.values(results[name]!.parts).flatMap(({ goals }) => goals.map((goal) => ({ section: name, goal }))),
-      ),
-    ),
-    ...names.flatMap((name) => [...sectionLines(name, results[name]!), place(name)]),
-    place(closing),
+    introduction,
+    ...all.flatMap((question) => answerLines(question, results[question.section]!, first(question))),
+    ...(goals.length ? ['## Which goals are met?', `${met} of ${goals.length}.`, goalsTable(goals)] : []),
   ];
-  const orphans = [...texts].filter(([, text]) => text !== '').map(([name, text]) => marked(name, text));
-  return `${[...parts, ...orphans].filter((part) => part !== '').join('\n\n')}\n`;
+  return `${blocks.join('\n\n')}\n`;
 }
 
-function sectionLines(name: string, { title, parts }: SectionResult): string[] {
-  const notes = [...new Set(Object.values(parts).flatMap((part) => part.notes))];
+/** Notes stand with a section's first question. */
+function answerLines(question: Question, result: SectionResult, withNotes: boolean): string[] {
+  const parts = Object.entries(result.parts);
+  const notes = withNotes ? [...new Set(parts.flatMap(([, part]) => part.notes))] : [];
+  const tables = answers(question, result);
   return [
-    `## ${title}`,
-    ...Object.values(parts).flatMap((part) => partLines(name, part)),
+    `## ${question.question}`,
+    ...tables.flatMap(({ caption, columns, rows }) => [
+      ...(tables.length > 1 ? [`**${caption}**`] : []),
+      markdownTable(columns, rows),
+    ]),
+    originLines(question.section, parts),
     ...(notes.length ? [notes.map((note) => `- ${note}`).join('\n')] : []),
   ];
 }
 
-function partLines(section: string, { machine, date, seconds, others, tables }: Part): string[] {
-  const { processor, cores, memory, system, node } = machine;
-  return [
-    `\`npm run bench -- ${section}\` · ${date} · ${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node} · took ${duration(seconds)}`,
-    ...(others > busy
-      ? [`**Not to be relied on: other work took ${(100 * others).toFixed(0)} % of the processors before it began.**`]
-      : []),
-    ...tables.flatMap((table) => [`**${table.caption}**`, markdownTable(table.columns, table.rows)]),
-  ];
+/** Where and when: a line a machine, with the models that ran there where there are several. */
+function originLines(section: string, parts: readonly (readonly [string, Part])[]): string {
+  const byOrigin = new Map<string, string[]>();
+  for (const [name, { machine, date, others }] of parts) {
+    const { processor, cores, memory, system, node } = machine;
+    const where = `${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node}, ${date}${
+      others > busy ? `. **Not to be relied on: other work took ${(100 * others).toFixed(0)} % of the processors**` : ''
+    }`;
+    byOrigin.set(where, [...(byOrigin.get(where) ?? []), name]);
+  }
+  const lines = [...byOrigin].map(([where, names]) => (byOrigin.size > 1 ? `${names.join(', ')}: ${where}` : where));
+  return `_\`npm run bench -- ${section}\`. ${lines.join('. ')}._`;
 }
 
 const isMet = ({ value, bound, limit }: Goal): boolean => (bound === 'at least' ? value >= limit : value <= limit);
 
 function goalsTable(goals: readonly { section: string; goal: Goal }[]): string {
-  if (goals.length === 0) return '';
   const amount = (value: number, unit: string): string => `${figures(value)}${unit}`;
   const rows = goals.map(({ section, goal }) => [
     goal.what,
@@ -132,20 +137,14 @@ function goalsTable(goals: readonly { section: string; goal: Goal }[]): string {
   return markdownTable(['what', 'goal', 'measured', 'met', 'section'], rows);
 }
 
+/** Figures stand right, words left. */
 function markdownTable(columns: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string =>
     `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  return [line(columns), line(columns.map((_, i) => (i === 0 ? ':--' : '--:'))), ...rows.map(line)].join('\n');
+  const isFigures = (column: number): boolean =>
+    column > 0 && rows.every((row) => /^(\*\*)?([\d−-]|at |yes|no|$)/.test(row[column]!));
+  return [line(columns), line(columns.map((_, i) => (isFigures(i) ? '--:' : ':--'))), ...rows.map(line)].join('\n');
 }
-
-/** Texts between marks, by name. */
-export function textsOf(page: string): Map<string, string> {
-  const marks = /<!-- text ([\w-]+) -->\n?([^]*?)\n?<!-- \/text -->/g;
-  return new Map([...page.matchAll(marks)].map(([, name, text]) => [name!, text!.trim()]));
-}
-
-const marked = (name: string, text: string): string =>
-  `<!-- text ${name} -->\n${text === '' ? '' : `\n${text}\n\n`}<!-- /text -->`;
 
 /** Three digits, no more. */
 export const figures = (value: number): string =>
@@ -161,6 +160,3 @@ export const milliseconds = (measured: Measurement, per = 1): string =>
 
 /** How much `work` a second. */
 export const rate = (measured: Measurement, work: number): string => figures(work / measured.median);
-
-const duration = (seconds: number): string =>
-  seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;

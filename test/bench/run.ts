@@ -108,7 +108,7 @@ async function runPart(folder: string, name: string, part: string, measure: () =
   const results = readResults(path.join(folder, 'results.json'));
   const { title } = sections[name]!;
   const parts = { ...results[name]?.parts, [part]: found };
-  const written = await writeResults(folder, { ...results, [name]: { title, parts } }, Object.keys(sections));
+  const written = await writeResults(folder, { ...results, [name]: { title, parts } });
   console.error(`  written to ${written.map((file) => path.relative(root, file)).join(' and ')}`);
 }
 

@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { measurement } from '../../bench/measure.ts';
-import { figures, resultsPage, textsOf, type Part, type SectionResult } from '../../bench/report.ts';
+import { answers } from '../../bench/questions.ts';
+import { figures, readResults, resultsPage, type Part, type SectionResult } from '../../bench/report.ts';
 
 const section = (value: number, others = 0.01): SectionResult => ({
   title: 'Decoding',
@@ -19,42 +22,69 @@ const part = (value: number, others: number): Part => ({
 });
 
 describe('the page of results', () => {
-  it('has goals, machines, tables and places for text', () => {
-    const page = resultsPage({ decode: section(1.3) }, ['decode', 'step'], '');
-    expect(page).toContain('| speed | at least 1.20× (reach for 1.60×) | 1.30× | yes | decode |');
-    expect(page).toContain(
-      '`npm run bench -- decode` · 2025-01-31 · CPU, 2 cores, 24 GB, Linux x64, Node 20.1.0 · took 3 min',
-    );
-    expect(page).toContain('| context | ratio |\n| :-- | --: |\n| 64 | 1.30 (1.25) |');
-    expect(resultsPage({ decode: section(1.1) }, ['decode'], '')).toContain('| 1.10× | **no** |');
+  it('answers a question with a table, its machine and how it was measured', () => {
+    const page = resultsPage({ memory: section(1.3) });
+    expect(page).toContain('## How much memory does tuning take?');
+    expect(page).toContain('| model | context | ratio |\n| :-- | --: | --: |\n| model.gguf | 64 | 1.30 (1.25) |');
+    expect(page).toContain('_`npm run bench -- memory`. CPU, 2 cores, 24 GB, Linux x64, Node 20.1.0, 2025-01-31._');
+    expect(page).toContain('- Greedy.');
+    expect(page).toContain('| speed | at least 1.20× (reach for 1.60×) | 1.30× | yes | memory |');
+    expect(resultsPage({ memory: section(1.1) })).toContain('| 1.10× | **no** |');
   });
 
-  it('keeps what was written by hand, also where its section is gone', () => {
-    const first = resultsPage({ decode: section(1.3) }, ['decode'], '');
-    const written = first
-      .replace('<!-- text decode -->\n', '<!-- text decode -->\n\nTwo *lines*\n\nof text.\n\n')
-      .concat('\n<!-- text old -->\n\nA remark.\n\n<!-- /text -->\n');
-    const again = resultsPage({ decode: section(1.5) }, ['decode'], written);
-    expect(textsOf(again).get('decode')).toBe('Two *lines*\n\nof text.');
-    expect(textsOf(again).get('old')).toBe('A remark.');
-    expect(again).toContain('1.50×');
-    expect(resultsPage({ decode: section(1.5) }, ['decode'], again)).toBe(again);
+  it('keeps a section that nobody asked for', () => {
+    expect(resultsPage({ new: section(1.3) })).toContain('## Decoding\n\n| model | context | ratio |');
   });
 
-  it('has every model of a section, and what they share once', () => {
-    const parts = { one: part(1.3, 0), two: part(1.4, 0) };
-    const page = resultsPage({ decode: { title: 'Decoding', parts } }, ['decode'], '');
-    expect(page).toContain('| 1.30× | yes | decode |');
-    expect(page).toContain('| 1.40× | yes | decode |');
+  it('has every model of a section in one table, and what they share once', () => {
+    const elsewhere = { ...part(1.4, 0), machine: { ...part(1, 0).machine, processor: 'Other' } };
+    const parts = {
+      one: part(1.3, 0),
+      two: { ...elsewhere, tables: [{ ...elsewhere.tables[0]!, caption: 'two: Speed' }] },
+    };
+    const page = resultsPage({ memory: { title: 'Memory', parts } });
+    expect(page).toContain('| one | 64 | 1.30 (1.25) |\n| two | 64 | 1.30 (1.25) |');
+    expect(page).toMatch(/one: CPU, .*two: Other, /);
     expect(page.split('- Greedy.').length).toBe(2);
   });
 
   it('says where the machine was busy', () => {
-    const page = (others: number): string => resultsPage({ decode: section(1.3, others) }, ['decode'], '');
+    const page = (others: number): string => resultsPage({ memory: section(1.3, others) });
     expect(page(0.02)).not.toContain('Not to be relied on');
     expect(page(0.4)).toContain('other work took 40 % of the processors');
   });
 
+  it('is what docs/results.json says', () => {
+    const docs = path.resolve(import.meta.dirname, '../../../docs');
+    const page = readFileSync(path.join(docs, 'results.md'), 'utf8');
+    expect(page).toBe(resultsPage(readResults(path.join(docs, 'results.json'))));
+    expect(page).not.toMatch(/\| (\| )+\n/);
+  });
+});
+
+describe('answers', () => {
+  const table = {
+    caption: 'a: ways',
+    columns: ['', 'speed', 'loss'],
+    rows: [
+      ['full', '1', '2'],
+      ['fast', '3', '4'],
+    ],
+  };
+  const ways: SectionResult = {
+    title: 'Ways',
+    parts: { a: { ...part(1, 0), tables: [table, { ...table, caption: 'a: others' }] } },
+  };
+
+  it('takes the tables, rows and columns that are asked for', () => {
+    const question = { question: '?', section: 'x', tables: /^ways/, columns: ['', 'loss', 'memory'], rows: /^fast$/ };
+    expect(answers(question, ways)).toEqual([
+      { caption: 'ways', columns: ['model', '', 'loss', 'memory'], rows: [['a', 'fast', '4', '']] },
+    ]);
+  });
+});
+
+describe('a figure', () => {
   it('shows three digits', () => {
     expect([0.123, 1.234, 12.34, 1234.5].map(figures)).toEqual(['0.12', '1.23', '12.3', '1235']);
   });

@@ -1,0 +1,50 @@
+/** What the pages for people name is there: files, tests, links and their headings. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = path.resolve(import.meta.dirname, '../..');
+const docs = readdirSync(path.join(root, 'docs')).filter((name) => name.endsWith('.md'));
+const pages = ['README.md', 'CONTRIBUTING.md', ...docs.map((name) => `docs/${name}`)];
+const read = (page: string): string => readFileSync(path.join(root, page), 'utf8');
+
+/** As GitHub and editors make them from headings. */
+const slugs = (page: string): string[] =>
+  [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading!
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+
+/** `test/unit/x.test.ts`, or a file named from the root or from backend/; patterns and placeholders aside. */
+const namedFiles = (page: string): string[] =>
+  [...read(page).matchAll(/`([\w@./-]+\/[\w.-]+\.(?:ts|mjs|py))`/g)].map(([, file]) => file!);
+
+describe.each(pages)('%s', (page) => {
+  it('names files that exist', () => {
+    const missing = namedFiles(page).filter(
+      (file) => !['', 'backend'].some((at) => existsSync(path.join(root, at, file))),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  it('has links that lead somewhere', () => {
+    const links = [...read(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link!);
+    const broken = links.filter((link) => {
+      if (/^(https?|mailto):/.test(link)) return false;
+      const [file, heading] = link.split('#') as [string, string | undefined];
+      const target = file === '' ? page : path.posix.join(path.posix.dirname(page), file);
+      if (!existsSync(path.join(root, target))) return true;
+      return heading !== undefined && !slugs(target).includes(heading);
+    });
+    expect(broken).toEqual([]);
+  });
+});
+
+it('every invariant of docs/architecture.md names the test that holds it', () => {
+  const [, section] = /^## What always holds\n([^]*?)^## /m.exec(read('docs/architecture.md'))!;
+  const lines = section!.split('\n').filter((line) => line.startsWith('- '));
+  expect(lines.length).toBeGreaterThan(15);
+  expect(lines.filter((line) => !/`test\/[\w./-]+\.test\.ts`\.$/.test(line))).toEqual([]);
+});
