@@ -3,12 +3,11 @@
  * a temporary name, synced and renamed; a new optimiser state counts once `state/state.json` names it.
  */
 import * as fs from 'node:fs';
-import * as os from 'node:os';
 import * as path from 'node:path';
-import { userError } from '../../protocol/errors.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { fileError, writeFileAtomically, writeWhole } from '../formats/files.ts';
+import type { Lock } from '../formats/lock.ts';
 import { bytesOf, openSafetensors, writeSafetensors, type TensorData } from '../formats/safetensors.ts';
 import { modelCard } from './card.ts';
 import {
@@ -16,7 +15,6 @@ import {
   cardFile,
   formatVersion,
   infoFile,
-  isCheckpoint,
   metricsFile,
   parametersFile,
   shortlistName,
@@ -25,6 +23,7 @@ import {
   type Progress,
   type StepState,
 } from './checkpoint.ts';
+import { lockCheckpoint, reservePlace, type Place } from './place.ts';
 
 /** Where a run stands: with the step's state, all that a resume needs. */
 export interface TrainingPosition {
@@ -72,65 +71,27 @@ export interface NewCheckpoint {
 }
 
 /**
- * Makes a checkpoint directory, whole or not at all.
+ * Makes a checkpoint, whole or not at all: it is one once `exits.json` is there, which comes last.
  * @throws UserError `file-system` where it cannot be written, or is there already with something in it.
  */
-export function createCheckpoint(directory: string, start: NewCheckpoint): CheckpointWriter {
-  requireFree(directory);
-  const making = `${path.resolve(directory)}.${process.pid}.tmp`;
+export function createCheckpoint(
+  directory: string,
+  start: NewCheckpoint,
+  place: Place = reservePlace(directory),
+): CheckpointWriter {
+  let writer: CheckpointWriter | null = null;
   try {
-    fs.rmSync(making, { recursive: true, force: true });
-    fs.mkdirSync(path.join(making, stateFolder), { recursive: true });
-    const writer = openWriter(making, start.info, start.shapes, 0, start.progress);
-    try {
-      for (const line of start.metrics) writer.metric(line);
-      writer.saveExits(start.state.parameters, start.progress);
-      writer.saveState(start.state, start.position);
-    } finally {
-      writer.close();
-    }
-    fs.rmSync(directory, { recursive: true, force: true }); // at most an empty folder
-    fs.renameSync(making, directory);
+    fs.mkdirSync(path.join(directory, stateFolder));
+    writer = openWriter(directory, start.info, start.shapes, 0, start.progress, place.lock);
+    for (const line of start.metrics) writer.metric(line);
+    writer.saveState(start.state, start.position);
+    writer.saveExits(start.state.parameters, start.progress);
+    return writer;
   } catch (error) {
-    fs.rmSync(making, { recursive: true, force: true });
+    writer?.close();
+    place.abandon();
     throw fileError(error, 'write', directory);
   }
-  return openWriter(directory, start.info, start.shapes, Infinity, start.progress);
-}
-
-/**
- * Tries beforehand what `createCheckpoint` will do, so that no work is lost for want of a place to put it.
- * @throws UserError where `directory` is there and not empty, or cannot be made.
- */
-export function requirePlace(directory: string): void {
-  requireFree(directory);
-  const trial = `${path.resolve(directory)}.${process.pid}.tmp`;
-  try {
-    fs.mkdirSync(trial, { recursive: true });
-    fs.writeFileSync(path.join(trial, infoFile), 'x');
-  } catch (error) {
-    throw fileError(error, 'write', directory);
-  } finally {
-    fs.rmSync(trial, { recursive: true, force: true });
-  }
-}
-
-function requireFree(directory: string): void {
-  let names: string[];
-  try {
-    names = fs.readdirSync(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw fileError(error, 'write', directory);
-  }
-  if (names.length === 0) return;
-  throw isCheckpoint(directory)
-    ? userError(
-        'file-system',
-        `${directory} already holds tuned exits.`,
-        'Go on with them (--resume), or name another folder (--out).',
-      )
-    : userError('file-system', `${directory} is not empty.`, 'Name another folder (--out).');
 }
 
 export interface Resumed {
@@ -148,11 +109,17 @@ export function resumeCheckpoint(
   shapes: ReadonlyMap<string, readonly number[]>,
   saved: Progress,
 ): Resumed & { readonly writer: CheckpointWriter } {
-  const { file, metricsBytes, updates, position } = readState(directory);
-  const state = readStepState(path.join(directory, stateFolder, file), updates, shapes);
-  const writer = openWriter(directory, info, shapes, metricsBytes, saved);
-  removeLeftovers(directory, file);
-  return { position, state, writer };
+  const lock = lockCheckpoint(directory);
+  try {
+    const { file, metricsBytes, updates, position } = readState(directory);
+    const state = readStepState(path.join(directory, stateFolder, file), updates, shapes);
+    const writer = openWriter(directory, info, shapes, metricsBytes, saved, lock);
+    removeLeftovers(directory, file);
+    return { position, state, writer };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
 }
 
 function openWriter(
@@ -161,15 +128,14 @@ function openWriter(
   shapes: ReadonlyMap<string, readonly number[]>,
   metricsBytes: number,
   progress: Progress,
+  lock: Lock,
 ): CheckpointWriter {
-  const unlock = lock(directory);
   const metricsPath = path.join(directory, metricsFile);
   let metrics: number;
   try {
     metrics = fs.openSync(metricsPath, 'a');
     if (fs.fstatSync(metrics).size > metricsBytes) fs.ftruncateSync(metrics, metricsBytes);
   } catch (error) {
-    unlock();
     throw fileError(error, 'write', metricsPath);
   }
   let saved = progress;
@@ -224,7 +190,7 @@ function openWriter(
     },
     close() {
       fs.closeSync(metrics);
-      unlock();
+      lock.release();
     },
   };
 }
@@ -314,36 +280,6 @@ function removeLeftovers(directory: string, current: string): void {
     if (name !== current && name !== 'state.json') fs.rmSync(path.join(states, name), { force: true });
   }
   for (const name of fs.readdirSync(directory)) {
-    if (/^\..*\.tmp$/.test(name)) fs.rmSync(path.join(directory, name), { force: true });
-  }
-}
-
-/** Keeps two processes from tuning into one folder. A lock of a process that is gone does not count. */
-function lock(directory: string): () => void {
-  const file = path.join(directory, '.lock');
-  for (;;) {
-    try {
-      fs.writeFileSync(file, String(process.pid), { flag: 'wx' });
-      return () => fs.rmSync(file, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileError(error, 'write', directory);
-      if (isHeld(file)) {
-        throw userError('busy', `Another process is tuning into ${directory}.`, 'Wait until it is done, or stop it.');
-      }
-      fs.rmSync(file, { force: true });
-    }
-  }
-}
-
-function isHeld(file: string): boolean {
-  try {
-    const pid = Number(fs.readFileSync(file, 'utf8'));
-    const sinceBoot = fs.statSync(file).mtimeMs > Date.now() - os.uptime() * 1000;
-    // Our own process writes through one writer at a time; an older lock of it is that of a thread that died.
-    if (!sinceBoot || !Number.isInteger(pid) || pid <= 0 || pid === process.pid) return false;
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    if (/^\.(?!lock\b).*\.tmp$/.test(name)) fs.rmSync(path.join(directory, name), { force: true });
   }
 }

@@ -6,7 +6,6 @@ import {
   existsSync,
   fsyncSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   renameSync,
   rmSync,
@@ -15,7 +14,7 @@ import {
 import { dirname } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { UserError, userError } from '../../protocol/errors.ts';
-import { fileError, writeWhole } from '../formats/files.ts';
+import { fileError, makeFolder, writeWhole } from '../formats/files.ts';
 import type { HubFile } from './hub-files.ts';
 
 export interface Download {
@@ -121,7 +120,7 @@ async function transfer({ url, file, token, signal, onBytes }: Download, partial
 function openPartial(partial: string, from: number, have: number): number {
   if (from > have) throw new Error(`the server resumed at byte ${from} instead of ${have}`);
   try {
-    mkdirSync(dirname(partial), { recursive: true });
+    makeFolder(dirname(partial));
     const descriptor = openSync(partial, 'a');
     ftruncateSync(descriptor, from);
     return descriptor;

@@ -4,11 +4,11 @@
  *
  * Cache: `<owner>--<name>/<commit>/…` the files, `<owner>--<name>/refs/…json` which of them a reference means.
  */
-import { existsSync, mkdirSync, readFileSync, statfsSync } from 'node:fs';
+import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, writeFileAtomically } from '../formats/files.ts';
+import { fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { downloadFile, hubError } from './hub-download.ts';
 import { selectFiles, type HubFile } from './hub-files.ts';
@@ -168,7 +168,7 @@ function checksum(entry: { oid?: string; lfs?: { oid: string } }): Pick<HubFile,
 function checkSpace(root: string, files: readonly HubFile[]): void {
   const needed = files.reduce((sum, { size }) => sum + size, 0);
   try {
-    mkdirSync(root, { recursive: true });
+    makeFolder(root);
   } catch (error) {
     throw fileError(error, 'write', root);
   }

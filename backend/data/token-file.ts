@@ -6,10 +6,10 @@
  * u32 a window (its number in the stream, those without targets left out).
  */
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, openRangeFile, writeWhole } from '../formats/files.ts';
+import { fileError, makeFolder, openRangeFile, writeWhole } from '../formats/files.ts';
 
 /** `ids` and `targets` are `[windowLength]`; a target is the next token, −1 where there is none. */
 export interface TokenWindow {
@@ -95,7 +95,7 @@ export function createTokenFile(path: string, windowLength: number, padding: num
   let descriptor: number | null = null;
   let [used, entries, documents, tokens, targets] = [0, 0, 0, 0, 0];
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     descriptor = openSync(temporary, 'w');
     writeWhole(descriptor, new Uint8Array(headerBytes));
   } catch (error) {

@@ -32,12 +32,13 @@ export async function probe<T>(program: string, input: unknown, signal?: AbortSi
   const code = `const input = ${JSON.stringify(input)};
 const report = (found) => process.stdout.write('\\n${mark}' + JSON.stringify(found) + '\\n', () => process.exit(0));
 (async () => { ${program} })().catch((error) => report({ problem: String(error?.message ?? error) }));`;
+  const own = startedIn(path.dirname(process.execPath));
   const child = await execa(process.execPath, ['-e', code], {
-    ...startedIn(path.dirname(process.execPath)),
+    ...own,
     reject: false,
     timeout: timeLimit,
     stdin: 'ignore',
-    env: withoutTelemetry,
+    env: { ...own.env, ...withoutTelemetry },
     ...(signal && { cancelSignal: signal }),
   });
   signal?.throwIfAborted();

@@ -4,10 +4,11 @@
  * a folder of its own and renamed at the end, so that a half-installed one is never found. Python is used to fetch, not to run, and
  * sees no modules but its own (`-I`); what it and npm fetch is known by its hash.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
 import { userError } from '../../protocol/errors.ts';
+import { makeFolder, processIsAlive } from '../formats/files.ts';
 import {
   probeTensorFlow,
   tensorFlowEntry,
@@ -50,7 +51,7 @@ export async function* installTensorFlow(
   const target = tensorFlowFolder(kind);
   const folder = `${target}.building-${process.pid}`;
   removeLeftovers(target);
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const run = (command: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<void> =>
     runGroup(command, args, folder, environment, signal);
 
@@ -204,7 +205,7 @@ const npmEnvironment = (folder: string): NodeJS.ProcessEnv => ({
 function linkLibraries(folder: string, libraries: string, kind: TensorFlowKind): void {
   const dependencies = path.join(folder, 'node_modules', '@tensorflow', 'tfjs-node', 'deps');
   const lib = path.join(dependencies, 'lib');
-  mkdirSync(lib, { recursive: true });
+  makeFolder(lib);
   const link = (file: string, to: string): void => symlinkSync(path.relative(path.dirname(file), to), file);
   link(path.join(dependencies, 'include'), path.join(libraries, 'tensorflow', 'include'));
   for (const name of ['libtensorflow_cc', 'libtensorflow_framework']) {
@@ -241,15 +242,7 @@ function removeLeftovers(target: string): void {
   if (!existsSync(parent)) return;
   for (const name of readdirSync(parent)) {
     const [, pid] = /\.(?:building|old)-(\d+)$/.exec(name.startsWith(path.basename(target) + '.') ? name : '') ?? [];
-    if (pid !== undefined && !isAlive(Number(pid))) rmSync(path.join(parent, name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
+    if (pid !== undefined && !processIsAlive(Number(pid)))
+      rmSync(path.join(parent, name), { recursive: true, force: true });
   }
 }

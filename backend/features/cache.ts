@@ -8,6 +8,7 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { makeFolder } from '../formats/files.ts';
 import { createHash } from 'node:crypto';
 import { decodeHalf, encodeHalf } from './cache-half.ts';
 
@@ -66,7 +67,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
   let room = 0;
 
   try {
-    fs.mkdirSync(directory, { recursive: true });
+    makeFolder(directory);
     const file = path.join(directory, 'index.log');
     room = roomFor(root, name, limit);
     readLog(file, kept);

@@ -4,10 +4,12 @@
  */
 import {
   closeSync,
+  existsSync,
   fstatSync,
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readSync,
   renameSync,
   rmSync,
@@ -81,6 +83,23 @@ export function foreignKind(start: Uint8Array): string | null {
 }
 
 /**
+ * Makes a folder and those above it, where they are missing. Node's own recursive `mkdir` never ends where the system does not let one
+ * be made in a folder that is there, as in /proc.
+ */
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const above = dirname(path);
+    if (code === 'ENOENT' && above !== path && !existsSync(above)) {
+      makeFolder(above);
+      makeFolder(path);
+    } else if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw error;
+  }
+}
+
+/**
  * Writes `pieces` to a temporary name beside `path`, syncs and renames, so that `path` is the old file or the whole new
  * one at any moment. Throws `file-system` (full disk, read-only folder …) and leaves nothing behind.
  */
@@ -90,7 +109,8 @@ export function writeFileAtomically(path: string, pieces: Iterable<Uint8Array | 
   let descriptor: number | null = null;
   let created = false;
   try {
-    mkdirSync(directory, { recursive: true });
+    makeFolder(directory);
+    sweepTemporaries(directory, basename(path));
     descriptor = openSync(temporary, 'w');
     created = true;
     for (const piece of pieces) writeWhole(descriptor, typeof piece === 'string' ? Buffer.from(piece) : piece);
@@ -103,6 +123,24 @@ export function writeFileAtomically(path: string, pieces: Iterable<Uint8Array | 
     if (descriptor !== null) closeSync(descriptor);
     if (created) rmSync(temporary, { force: true });
     throw error instanceof UserError ? error : fileError(error, 'write', path);
+  }
+}
+
+/** Removes what writers of `name` left that were killed. */
+function sweepTemporaries(directory: string, name: string): void {
+  for (const found of readdirSync(directory)) {
+    const pid = found.startsWith(`.${name}.`) ? /^\d+(?=\.tmp$)/.exec(found.slice(name.length + 2))?.[0] : undefined;
+    if (pid !== undefined && !processIsAlive(Number(pid))) rmSync(join(directory, found), { force: true });
+  }
+}
+
+/** Whether there is a process of that number, be it somebody else's. */
+export function processIsAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 

@@ -6,13 +6,14 @@ import type { TuneOptions } from '../../protocol/options.ts';
 import { exitId } from '../exits/spec.ts';
 import {
   createCheckpoint,
-  requirePlace,
   resumeCheckpoint,
   type CheckpointWriter,
+  type NewCheckpoint,
   type TrainingPosition,
 } from '../checkpoint/writer.ts';
 import { chooseExitDevice } from '../devices/devices.ts';
 import { openCheckpoint, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
+import { reservePlace, type Place } from '../checkpoint/place.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { meanLoss, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
@@ -34,11 +35,13 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
     const earlier = given.resume ? readEarlier(given.out) : null;
     const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
     const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
-    if (!earlier) requirePlace(directory);
+    const place = earlier ? null : reservePlace(directory);
+    if (place) atEnd(() => place.abandon());
     const parts = yield* openParts(options, earlier, atEnd, signal);
-    const run = earlier
-      ? await goOn(parts, options, earlier, given.exitDevice, signal)
-      : yield* begin(parts, options, directory, began, signal);
+    const run =
+      earlier || !place
+        ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
+        : yield* begin(parts, options, directory, place, began, signal);
     const limits = earlier ? resumedLimits(options, given, run.position) : limitsOf(options);
     await parts.releaseWhole();
     const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, limits, signal);
@@ -111,6 +114,7 @@ async function* begin(
   parts: TuneParts,
   options: TuneOptions,
   directory: string,
+  place: Place,
   began: number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Run> {
@@ -136,14 +140,15 @@ async function* begin(
       data: parts.windows.hash,
       finished: false,
     };
-    const checkpoint = createCheckpoint(directory, {
+    const start: NewCheckpoint = {
       info: { base: parts.base, exits: parts.exits, tuning: optionsText(options), calibration: null },
       shapes: parts.shapes,
       state: await step.state(),
       progress: { step: 0, tokens: 0, scores },
       position,
       metrics: [evaluation],
-    });
+    };
+    const checkpoint = createCheckpoint(directory, start, place);
     yield evaluation;
     return { checkpoint, step, position };
   } catch (error) {

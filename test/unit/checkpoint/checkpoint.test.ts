@@ -13,6 +13,7 @@ import {
   type NewCheckpoint,
   type TrainingPosition,
 } from '../../../backend/checkpoint/writer.ts';
+import { reservePlace } from '../../../backend/checkpoint/place.ts';
 import { baseModel, openCheckpoint, type StepState } from '../../../backend/checkpoint/checkpoint.ts';
 import { tinySpec } from '../tuning/fakes.ts';
 
@@ -175,10 +176,11 @@ describe('resumeCheckpoint', () => {
   it('takes over from a killed process, but not from a living one', () => {
     createCheckpoint(at(), start).close();
     const dead = Number(execFileSync('node', ['-p', 'process.pid'], { encoding: 'utf8' }));
-    fs.writeFileSync(at('.lock'), String(dead));
+    const token = '0123456789abcdef';
+    fs.writeFileSync(at('.lock'), JSON.stringify({ pid: dead, thread: null, started: null, token }));
     resume().writer.close();
-    fs.writeFileSync(at('.lock'), String(process.ppid));
-    expect(resume).toThrow(withFields({ code: 'busy' }));
+    fs.writeFileSync(at('.lock'), JSON.stringify({ pid: process.ppid, thread: null, started: null, token }));
+    expect(resume).toThrow(withFields({ code: 'busy', wayOut: expect.stringContaining(at('.lock')) as string }));
   });
 
   it('names a damaged state', () => {
@@ -190,6 +192,66 @@ describe('resumeCheckpoint', () => {
     expect(resume).toThrow(/not what this version writes/);
     fs.rmSync(at('state'), { recursive: true });
     expect(resume).toThrow(/cannot go on without/);
+  });
+});
+
+describe('reservePlace', () => {
+  it('keeps a folder for one run from before there is anything in it', () => {
+    const place = reservePlace(at());
+    expect(() => reservePlace(at())).toThrow(withFields({ code: 'busy' }));
+    expect(() => createCheckpoint(at(), start)).toThrow(withFields({ code: 'busy' }));
+    createCheckpoint(at(), start, place).close();
+    place.abandon();
+    expect(openCheckpoint(at(), base).exits).toHaveLength(2);
+    expect(fs.readdirSync(at()).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  it('never touches the live checkpoint of another run', () => {
+    const writer = createCheckpoint(at(), start);
+    const before = fs.readdirSync(at()).sort();
+    expect(() => createCheckpoint(at(), start)).toThrow(/already holds tuned exits/);
+    expect(() => reservePlace(at())).toThrow(/already holds tuned exits/);
+    expect(fs.readdirSync(at()).sort()).toEqual(before);
+    writer.saveState(state(6), position(2));
+    writer.close();
+  });
+
+  it('gives back what it made, and no more', () => {
+    reservePlace(at()).abandon();
+    expect(fs.readdirSync(root)).toEqual([]);
+    fs.mkdirSync(at());
+    reservePlace(at()).abandon();
+    expect(fs.readdirSync(at())).toEqual([]);
+    const place = reservePlace(at());
+    fs.writeFileSync(at('thesis.txt'), 'x');
+    place.abandon();
+    expect(fs.readdirSync(at())).toEqual(['thesis.txt']);
+  });
+
+  it('takes over what a killed run began, and nothing else', () => {
+    const dead = Number(execFileSync('node', ['-p', 'process.pid'], { encoding: 'utf8' }));
+    const left = JSON.stringify({ pid: dead, thread: null, started: null, token: '0123456789abcdef' });
+    const begin = (): void => {
+      fs.mkdirSync(at('state'), { recursive: true });
+      fs.writeFileSync(at('state', 'step-0.safetensors'), 'half');
+      fs.writeFileSync(at('metrics.jsonl'), '{}');
+      fs.writeFileSync(at('.exits.safetensors.1.tmp'), 'half');
+    };
+    begin();
+    expect(() => reservePlace(at())).toThrow(/is not empty/);
+    fs.writeFileSync(at('.lock'), left);
+    createCheckpoint(at(), start).close();
+    expect(openCheckpoint(at(), base).exits).toHaveLength(2);
+    fs.rmSync(at(), { recursive: true });
+    begin();
+    fs.writeFileSync(at('.lock'), left);
+    fs.writeFileSync(at('thesis.txt'), 'x');
+    expect(() => reservePlace(at())).toThrow(/is not empty/);
+    expect(fs.readdirSync(at()).sort()).toContain('metrics.jsonl');
+  });
+
+  it.skipIf(process.platform !== 'linux')('says so where no folder can be made', () => {
+    expect(() => reservePlace('/proc/none/my.exits')).toThrow(withFields({ name: 'UserError' }));
   });
 });
 

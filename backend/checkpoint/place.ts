@@ -1,0 +1,109 @@
+/**
+ * The folder of a checkpoint and who may write to it: one process at a time, from before there is anything in it. Only what a run of ours
+ * began there and could not finish is ever removed.
+ */
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import { fileError, makeFolder } from '../formats/files.ts';
+import { takeLock, type Lock } from '../formats/lock.ts';
+import { cardFile, isCheckpoint, metricsFile, parametersFile, stateFolder } from './checkpoint.ts';
+
+const lockFile = '.lock';
+
+/** @throws UserError `busy` where another process writes there, `file-system` where nobody can. */
+export function lockCheckpoint(directory: string): Lock {
+  const file = path.join(directory, lockFile);
+  let lock: ReturnType<typeof takeLock>;
+  try {
+    lock = takeLock(file);
+  } catch (error) {
+    throw fileError(error, 'write', directory);
+  }
+  if (!('heldBy' in lock)) return lock;
+  throw userError(
+    'busy',
+    `Another process (${lock.heldBy}) is tuning into ${directory}.`,
+    `Wait until it is done, or stop it. If it is no run of ours, remove ${file}.`,
+  );
+}
+
+/** A folder that is ours alone, with nothing in it. */
+export interface Place {
+  readonly lock: Lock;
+  /** Gives it back, unless it holds a checkpoint by now: what was begun there goes, and the folder where it was made for this. */
+  abandon(): void;
+}
+
+/**
+ * Makes the folder of a new checkpoint and locks it, so that no work is lost for want of a place to put it.
+ * @throws UserError where it is there and not empty, another process writes to it, or it cannot be made.
+ */
+export function reservePlace(directory: string): Place {
+  requireFree(directory, true);
+  const isNew = !fs.existsSync(directory);
+  try {
+    makeFolder(directory);
+  } catch (error) {
+    throw fileError(error, 'write', directory);
+  }
+  let lock: Lock | null = null;
+  const giveBack = (): void => {
+    lock?.release();
+    lock = null;
+    if (isNew) removeEmpty(directory);
+  };
+  try {
+    lock = lockCheckpoint(directory);
+    requireFree(directory, lock.inherited);
+    removeBeginning(directory);
+  } catch (error) {
+    giveBack();
+    throw error;
+  }
+  const abandon = (): void => {
+    if (lock === null || isCheckpoint(directory)) return;
+    removeBeginning(directory);
+    giveBack();
+  };
+  return { lock, abandon };
+}
+
+/** What a run that was killed before its first checkpoint has left, by name. */
+const isOfBeginning = (name: string): boolean =>
+  [parametersFile, metricsFile, cardFile, stateFolder].includes(name) || /^\..*\.tmp$/.test(name);
+const isOfLock = (name: string): boolean => name.startsWith(lockFile);
+
+/** `begun`: whether a run of ours may have begun there. */
+function requireFree(directory: string, begun: boolean): void {
+  let names: string[];
+  try {
+    names = fs.readdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw fileError(error, 'write', directory);
+  }
+  const isBegun = begun && names.includes(lockFile);
+  const others = names.filter((name) => !isOfLock(name) && !(isBegun && isOfBeginning(name)));
+  if (isCheckpoint(directory))
+    throw userError(
+      'file-system',
+      `${directory} already holds tuned exits.`,
+      'Go on with them (--resume), or name another folder (--out).',
+    );
+  if (others.length > 0) throw userError('file-system', `${directory} is not empty.`, 'Name another folder (--out).');
+}
+
+function removeBeginning(directory: string): void {
+  for (const name of fs.readdirSync(directory))
+    if (!isOfLock(name) && isOfBeginning(name)) fs.rmSync(path.join(directory, name), { recursive: true, force: true });
+}
+
+/** Fails where somebody has put something there meanwhile, which then stays. */
+function removeEmpty(directory: string): void {
+  try {
+    fs.rmdirSync(directory);
+  } catch {
+    return;
+  }
+}

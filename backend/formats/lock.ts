@@ -1,0 +1,167 @@
+/**
+ * A lock file among the processes of one machine: at most one holder, and one that is gone does not count. A lock is never deleted to be
+ * taken over, because somebody else's new one could be meant by then: who may replace it is settled by a lock of its own.
+ */
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { processIsAlive } from './files.ts';
+
+export interface Lock {
+  /** Whether its last holder was killed and left it. */
+  readonly inherited: boolean;
+  release(): void;
+}
+
+/** Who holds a lock. */
+interface Holder {
+  readonly pid: number;
+  /** Of Linux; null elsewhere. */
+  readonly thread: number | null;
+  /** When it started, as its system says it; null where that is not known. A process id alone may be another's by now. */
+  readonly started: string | null;
+  readonly token: string;
+}
+
+/** Takes a lock, or answers which process holds it. Throws the file system's error where it cannot be written. */
+export function takeLock(file: string): Lock | { readonly heldBy: number } {
+  const own = ownHolder();
+  let inherited = false;
+  const before = readHolder(file);
+  if (before !== null && !isAlive(before)) inherited = true;
+  const heldBy = seize(file, own);
+  if (heldBy !== null) return { heldBy };
+  return {
+    inherited,
+    release: () => {
+      if (readHolder(file)?.token === own.token) rmSync(file, { force: true });
+    },
+  };
+}
+
+/** Lays `own` down at `file`, in place of a holder that is gone; null where that was done, else the process that holds it. */
+function seize(file: string, own: Holder): number | null {
+  for (;;) {
+    if (place(file, own)) return null;
+    const holder = readHolder(file);
+    if (holder === null) continue;
+    if (isAlive(holder)) return holder.pid;
+    // Whoever holds this one is the only heir; should it be killed, it has an heir in turn.
+    const heir = `${file}.${holder.token}`;
+    const other = seize(heir, own);
+    if (other !== null) return other;
+    const isStillThere = readHolder(file)?.token === holder.token;
+    if (isStillThere) replace(file, own);
+    rmSync(heir, { force: true });
+    if (isStillThere) return null;
+  }
+}
+
+/** False where there is a file already. It is never seen half-written. */
+function place(file: string, own: Holder): boolean {
+  const temporary = writeTemporary(file, own);
+  try {
+    linkSync(temporary, file);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return false;
+    if (!withoutLinks.has(code ?? '')) throw error;
+    return placeWithoutLinks(file, own);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+/** What file systems without hard links answer. */
+const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL']);
+
+function placeWithoutLinks(file: string, own: Holder): boolean {
+  try {
+    writeFileSync(file, JSON.stringify(own), { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+function replace(file: string, own: Holder): void {
+  const temporary = writeTemporary(file, own);
+  renameSync(temporary, file);
+}
+
+function writeTemporary(file: string, own: Holder): string {
+  const temporary = `${file}.${own.token}.tmp`;
+  writeFileSync(temporary, JSON.stringify(own));
+  return temporary;
+}
+
+/** Null where there is no lock; one that nobody can read belongs to nobody. */
+function readHolder(file: string): Holder | null {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+  const nobody: Holder = { pid: 0, thread: null, started: null, token: 'unreadable' };
+  try {
+    const { pid, thread, started, token } = JSON.parse(text) as Record<string, unknown>;
+    if (!Number.isSafeInteger(pid) || typeof token !== 'string' || !/^[0-9a-f]{16}$/.test(token)) return nobody;
+    return {
+      pid: pid as number,
+      thread: Number.isSafeInteger(thread) ? (thread as number) : null,
+      started: typeof started === 'string' ? started : null,
+      token,
+    };
+  } catch {
+    // Without hard links a lock is there for a moment before its text is.
+    return isFresh(file) ? { ...nobody, pid: process.pid } : nobody;
+  }
+}
+
+const freshMilliseconds = 2_000;
+const isFresh = (file: string): boolean =>
+  Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) < freshMilliseconds;
+
+function ownHolder(): Holder {
+  const thread = ownThread();
+  const { pid } = process;
+  return { pid, thread, started: startOf(pid, thread), token: randomBytes(8).toString('hex') };
+}
+
+/** Whether the very process (on Linux: thread) that took the lock still runs. */
+function isAlive({ pid, thread, started }: Holder): boolean {
+  if (pid <= 0) return false;
+  return processIsAlive(pid) && (started === null || startOf(pid, thread) === started);
+}
+
+/** The system's number of this thread, on Linux. */
+function ownThread(): number | null {
+  if (process.platform !== 'linux') return null;
+  try {
+    return Number(path.basename(readlinkSync('/proc/thread-self')));
+  } catch {
+    return null;
+  }
+}
+
+/** When a process or thread started; null where the system does not say. */
+function startOf(pid: number, thread: number | null): string | null {
+  try {
+    if (process.platform === 'linux') {
+      const stat = readFileSync(thread === null ? `/proc/${pid}/stat` : `/proc/${pid}/task/${thread}/stat`, 'utf8');
+      // The name, in brackets, may hold anything; the 20th field after it is the start in ticks since the system's own.
+      const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+      return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${ticks}`;
+    }
+    if (process.platform === 'win32') return null;
+    const words = ['-o', 'lstart=', '-p', String(pid)];
+    return execFileSync('/bin/ps', words, { cwd: '/', env: { LC_ALL: 'C' }, encoding: 'utf8' }).trim() || null;
+  } catch {
+    return null;
+  }
+}
