@@ -30,7 +30,7 @@ export type Phase =
 export type ProgressEvent = { type: 'progress'; phase: Phase; done: number; total: number; unit: string };
 export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
 /** About how long it takes from its beginning, by speeds that were measured just now. */
-export type PlanEvent = { type: 'plan'; seconds: number };
+export type ExpectedEvent = { type: 'expected'; seconds: number };
 export type WarningEvent = { type: 'warning'; message: string };
 
 /** The model is loaded: what its exits are and where it runs. Before the first step or token. */
@@ -86,9 +86,14 @@ export type TuneEvent =
   | StepEvent
   | EvaluationEvent
   | SavedEvent
+  | ExpectedEvent
+  | CalibratedEvent
   | {
       type: 'tuned';
       directory: string;
+      /** What the run was given, and a resumed one remembers. */
+      model: string;
+      data: string[];
       step: number;
       before: ExitScore[];
       after: ExitScore[];
@@ -151,7 +156,7 @@ export interface CalibratedEvent {
 }
 
 export type CalibrateEvent =
-  PhaseEvent | ReadyEvent | ProgressEvent | PlanEvent | WarningEvent | SavedEvent | CalibratedEvent;
+  PhaseEvent | ReadyEvent | ProgressEvent | ExpectedEvent | WarningEvent | SavedEvent | CalibratedEvent;
 
 export type GenerateEvent =
   | PhaseEvent

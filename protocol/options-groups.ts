@@ -1,7 +1,7 @@
 /** Every option once, by group. The group and the name make the setting: `earlyExit.tuning.learningRate`. */
 import { decodingOptions } from './options-decoding.ts';
 import { boolean, integer, notation, number, oneOf, optionalText, text, type Option } from './options-kinds.ts';
-import { exitsNotation, parseExits, type ExitsRequest } from './options-notations.ts';
+import { architectures, exitsNotation, parseExits, type ExitsRequest } from './options-notations.ts';
 import { dataOptions, tuningOptions } from './options-tuning.ts';
 
 export { dataOptions, decodingOptions, tuningOptions };
@@ -18,6 +18,11 @@ export const modelOptions = {
   }),
 };
 
+/** What each architecture is. */
+const architectureTexts = Object.entries(architectures)
+  .map(([name, meaning]) => `${name}: ${meaning}`)
+  .join('; ');
+
 export const exitsOptions = {
   exits: notation<ExitsRequest>({
     default: 'auto',
@@ -25,7 +30,7 @@ export const exitsOptions = {
     placeholder: 'LAYER:ARCHITECTURE,…',
     expected: exitsNotation,
     parse: parseExits,
-    help: 'Where exits hang and what they compute: LAYER[:lens|norm|mlp|layer|embedding],… or auto, three lenses at 2/3, 5/6 and 11/12 of the depth.',
+    help: `Where exits hang and what they compute: LAYER[:ARCHITECTURE],…, lens where none is named, or auto, three lenses at 2/3, 5/6 and 11/12 of the depth. ${architectureTexts}.`,
   }),
 };
 

@@ -1,4 +1,5 @@
 /** The model card that lies in a checkpoint directory: what the exits are and how good they are. */
+import { plural } from '../../protocol/plural.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { CheckpointInfo, Progress } from './checkpoint.ts';
@@ -15,7 +16,7 @@ Tuned with Early Exit on ${base.name} (${base.family}, ${base.layers} layers, hi
 ${base.vocabulary}). The model itself is not here and was not changed; its weights have the SHA-256
 \`${base.sha256}\`, and no others fit.
 
-After ${step} updates on ${tokens.toLocaleString('en-GB')} tokens, on text held out from tuning:
+After ${plural(step, 'update')} on ${plural(tokens, 'token')}, on text held out from tuning:
 
 | exit | layer | head | loss | perplexity | accuracy | agreement |
 |---|---|---|---|---|---|---|
@@ -42,4 +43,8 @@ function row(id: string, layer: number, head: string, score: ExitScore | undefin
 }
 
 const headText = ({ head }: ExitSpec): string =>
-  head.kind === 'shortlist' ? `own, ${head.tokens.length} tokens` : head.kind === 'own' ? 'own' : "the model's";
+  head.kind === 'shortlist'
+    ? `own, ${plural(head.tokens.length, 'token')}`
+    : head.kind === 'own'
+      ? 'own'
+      : "the model's";

@@ -1,12 +1,19 @@
-/** Draws a calibration: the threshold of each exit and what it brings. */
-import type { CalibrateEvent } from '../../protocol/events.ts';
+/** Draws a calibration: the threshold of each exit, what it brings, and what helps next. */
+import type { CalibratedEvent, CalibrateEvent } from '../../protocol/events.ts';
+import type { CalibrateOptions } from '../../protocol/options.ts';
+import { plural } from '../../protocol/plural.ts';
+import { afterCalibration } from './advice.ts';
+import { namingOf, writeAdvice } from './naming.ts';
 import { openProgress } from './progress.ts';
-import { count, percent, table } from './table.ts';
-import type { Terminal } from './terminal.ts';
+import { duration, percent, table } from './table.ts';
+import type { Stream, Terminal } from './terminal.ts';
 
-export async function showCalibrate(events: AsyncIterable<CalibrateEvent>, terminal: Terminal): Promise<void> {
+export async function showCalibrate(
+  events: AsyncIterable<CalibrateEvent>,
+  terminal: Terminal,
+  { exits, model, data }: Pick<CalibrateOptions, 'exits' | 'model' | 'data'>,
+): Promise<void> {
   const { out, err } = terminal;
-  const { bold, dim } = out.colours;
   const progress = openProgress(err);
   try {
     for await (const event of events) {
@@ -16,24 +23,41 @@ export async function showCalibrate(events: AsyncIterable<CalibrateEvent>, termi
         continue;
       }
       progress.end();
-      const rows = event.exits.map(({ exit, threshold, milliseconds }) => [
-        exit,
-        threshold === null ? dim('not asked') : threshold.toFixed(4),
-        dim(`${milliseconds.toFixed(2)} ms`),
-      ]);
-      out.write(`\n${bold('Thresholds')} ${dim(`· ${count(event.tokens)} tokens`)}\n`);
-      out.write(table([['exit', 'threshold', 'a reading'].map(dim), ...rows]));
-      const { exits, fast, lossless } = event.speedups;
-      const facts = [
-        `agreement ${bold(percent(event.tested, 2))} where ${percent(event.agreement, 1)} was asked`,
-        `mean layer ${event.meanLayer.toFixed(1)} of ${event.layers}`,
-        `${bold(`${exits.toFixed(2)} ×`)} as fast as full depth here`,
-      ];
-      out.write(`\n${facts.join(dim(' · '))}\n`);
-      const drafted = `${bold(`${fast.toFixed(2)} ×`)} in mode fast, ${bold(`${lossless.toFixed(2)} ×`)} in mode lossless`;
-      out.write(`with drafts of the text, as generate has them: ${drafted}\n`);
+      out.write(calibrationText(out, event));
+      writeAdvice(out, afterCalibration(event, namingOf(exits ?? '', model, data)));
     }
   } finally {
     progress.status.clear();
   }
+}
+
+/** A row an exit, then agreement and speeds. */
+export function calibrationText(stream: Stream, event: CalibratedEvent): string {
+  const { bold, dim } = stream.colours;
+  const rows = event.exits.map(({ exit, threshold, agreement, milliseconds, saves }) => [
+    exit,
+    threshold === null ? dim('not asked') : threshold.toFixed(4),
+    percent(agreement, 0),
+    dim(`${milliseconds.toFixed(2)} ms`),
+    dim(`${saves.toFixed(2)} ms`),
+  ]);
+  const head = ['exit', 'threshold', 'agreement', 'a reading', 'leaving saves'].map(dim);
+  const measured = dim(
+    `· ${plural(event.tokens, 'token')}, ${plural(event.texts, 'text')} in turn, ${duration(event.seconds)}`,
+  );
+  const { exits, fast, lossless } = event.speedups;
+  const times = (ratio: number): string => bold(`${ratio.toFixed(2)} ×`);
+  const leaving = [
+    `agreement ${bold(percent(event.tested, 2))} where ${percent(event.agreement, 1)} was asked`,
+    `mean layer ${event.meanLayer.toFixed(1)} of ${event.layers}`,
+    `${times(exits)} full depth by costs`,
+  ];
+  const leaves = event.exits.some(({ threshold }) => threshold !== null);
+  const modes = leaves ? `${times(fast)} leaving early, ${times(lossless)} lossless` : `${times(lossless)} lossless`;
+  return [
+    `\n${bold('Thresholds')} ${measured}\n`,
+    table([head, ...rows]),
+    leaves ? `\n${leaving.join(dim(' · '))}\n` : '\n',
+    `with drafts of the text, measured: ${modes}; the default mode is now ${bold(event.fastest)}\n`,
+  ].join('');
 }

@@ -105,8 +105,8 @@ export const commands: readonly Command[] = [
       examples: [
         ["early-exit tune --data 'src/**/*.ts'", 'three exits on the model that ships, ten minutes'],
         [
-          "early-exit tune --model SmolLM2.gguf --data 'src/**' --exits 8:mlp,16:mlp,24:mlp --out my.exits",
-          'MLP exits after layers 8, 16 and 24 of your own model',
+          "early-exit tune --model HuggingFaceTB/SmolLM2-135M --data 'src/**' --exits 8:mlp,16:mlp,24:mlp --out my.exits",
+          'MLP exits after layers 8, 16 and 24 of a model from the hub or your own',
         ],
         ['early-exit tune --data chats.jsonl --preset thorough', 'chats, learning from the assistant tokens only'],
         ["early-exit tune --data 'src/**' --out my.exits --resume", 'go on where an interrupted run stopped'],
@@ -164,8 +164,8 @@ export const commands: readonly Command[] = [
           'leave early at thresholds by exit, whatever that does to the text',
         ],
         [
-          "early-exit generate --model chat.gguf --chat --prompt 'Hello!' --temperature 0.7",
-          "the model's chat template",
+          "early-exit generate --model HuggingFaceTB/SmolLM2-135M-Instruct --chat --prompt 'Hello!' --temperature 0.7",
+          "a chat, in the model's own template; the model is downloaded once",
         ],
         [
           "early-exit generate --exits my.exits --prompt 'let x' --candidates 3 --json",

@@ -1,7 +1,8 @@
 /** Draws an evaluation: scores of each exit and what each threshold would save. */
+import { plural } from '../../protocol/plural.ts';
 import type { EvaluateEvent } from '../../protocol/events.ts';
 import { openProgress } from './progress.ts';
-import { scoreTable, sweepTable, tokensText } from './scores.ts';
+import { scoreTable, sweepTable } from './scores.ts';
 import type { Terminal } from './terminal.ts';
 
 export async function showEvaluate(events: AsyncIterable<EvaluateEvent>, terminal: Terminal): Promise<void> {
@@ -15,7 +16,7 @@ export async function showEvaluate(events: AsyncIterable<EvaluateEvent>, termina
         continue;
       }
       progress.end();
-      out.write(`\n${bold('Exits')} ${dim(`· ${tokensText(event.tokens)}`)}\n${scoreTable(out, event.scores)}`);
+      out.write(`\n${bold('Exits')} ${dim(`· ${plural(event.tokens, 'token')}`)}\n${scoreTable(out, event.scores)}`);
       if (event.sweep.length > 0) {
         out.write(`\n${bold('Thresholds')} ${dim('· agreement with the full model')}\n${sweepTable(out, event.sweep)}`);
       }

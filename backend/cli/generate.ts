@@ -1,10 +1,11 @@
 /** Draws a generation: the text as it comes, each token in the colour of the exit that said it, then a legend and the speed. */
+import { plural } from '../../protocol/plural.ts';
 import type { GenerateEvent } from '../../protocol/events.ts';
 import { saidBy, TEXT_DRAFT } from '../../protocol/palette.ts';
 import type { Mode, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { exitColours, type ExitColours } from './exit-colours.ts';
 import { openProgress } from './progress.ts';
-import { figures, percent, plural } from './table.ts';
+import { figures, percent } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
 
 export type Generated = Extract<GenerateEvent, { type: 'generated' }>;

@@ -1,9 +1,10 @@
 /** What every command shows on standard error while a recipe runs: phases, progress, warnings, the model. */
+import { plural, singular } from '../../protocol/plural.ts';
 import type {
   GenerateReadyEvent,
   Phase,
   PhaseEvent,
-  PlanEvent,
+  ExpectedEvent,
   ProgressEvent,
   ReadyEvent,
   WarningEvent,
@@ -27,7 +28,7 @@ const verbs: Readonly<Record<Phase, string>> = {
 };
 const widest = Math.max(...Object.values(verbs).map((verb) => verb.length));
 
-export type CommonEvent = PhaseEvent | ProgressEvent | PlanEvent | WarningEvent | ReadyEvent | GenerateReadyEvent;
+export type CommonEvent = PhaseEvent | ProgressEvent | ExpectedEvent | WarningEvent | ReadyEvent | GenerateReadyEvent;
 
 export interface Progress {
   readonly status: Status;
@@ -79,7 +80,7 @@ export function openProgress(stream: Stream, now: () => number = () => performan
           if (current) current.detail = amount(event.done, event.unit);
           return draw(shareOf(event), () => amountOf(event));
         }
-        case 'plan':
+        case 'expected':
           return status.say(dim(`  about ${duration(event.seconds)} in all`));
         case 'warning':
           return status.say(`${yellow('!')} ${event.message}`);
@@ -113,5 +114,5 @@ function amountOf({ done, total, unit }: ProgressEvent): string {
 /** 12,345 tokens; bytes as MB. */
 function amount(value: number, unit: string): string {
   if (unit === 'bytes') return `${(value / 1e6).toFixed(1)} MB`;
-  return `${count(value)} ${unit}`.trimEnd();
+  return plural(value, singular(unit), unit).trimEnd();
 }

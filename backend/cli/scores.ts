@@ -1,7 +1,7 @@
 /** Tables of exits: losses before and after, scores, threshold sweeps. */
 import type { ExitScore, SweepRow } from '../../protocol/events.ts';
 import { exitColours } from './exit-colours.ts';
-import { count, figures, percent, table } from './table.ts';
+import { figures, percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';
 
 const exitsOf = (scores: readonly ExitScore[]): string[] =>
@@ -29,6 +29,9 @@ export function beforeAfter(stream: Stream, before: readonly ExitScore[], after:
   return table([head.map(dim), ...rows]);
 }
 
+/** A perplexity beyond any vocabulary says no more than this. */
+const farOff = 1_000_000;
+
 /** Loss, perplexity, accuracy and agreement of each exit. */
 export function scoreTable(stream: Stream, scores: readonly ExitScore[]): string {
   const { dim, bold } = stream.colours;
@@ -37,7 +40,7 @@ export function scoreTable(stream: Stream, scores: readonly ExitScore[]): string
     colours.paint(exit, exit),
     String(layer),
     bold(loss.toFixed(3)),
-    figures(perplexity),
+    perplexity < farOff ? figures(perplexity) : 'far off',
     percent(accuracy),
     percent(agreement),
   ]);
@@ -57,6 +60,3 @@ export function sweepTable(stream: Stream, sweep: readonly SweepRow[]): string {
   const aligns = ['left', 'right', 'right', 'right', 'left'] as const;
   return table([['threshold', 'mean layer', 'layers run', 'agreement', ''].map(dim), ...rows], aligns);
 }
-
-/** `at 8,192 held-out tokens`, for headings. */
-export const tokensText = (tokens: number): string => `${count(tokens)} tokens`;

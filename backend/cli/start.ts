@@ -4,11 +4,13 @@ import path from 'node:path';
 import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { runInWorker } from '../worker/engine.ts';
-import { commandOf, packageRoot, thisInstallation } from '../recipes/installation.ts';
+import { packageRoot } from '../recipes/installation.ts';
 import { resolveModel } from '../worker/shipped.ts';
+import { afterStart } from './advice.ts';
 import type { Context } from './context.ts';
 import { showGenerate } from './generate.ts';
 import type { CommandHelp } from './help.ts';
+import { namingOf, writeAdvice } from './naming.ts';
 import { figures, percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';
 import { showTune } from './tune.ts';
@@ -51,12 +53,12 @@ function freeName(name: string): string {
 
 export async function runStart(given: TuneOptions, { terminal, signal }: Context): Promise<void> {
   const { out, err } = terminal;
-  const { bold, cyan } = out.colours;
+  const { bold } = out.colours;
   const heading = (text: string): void => err.write(`\n${err.colours.bold(text)}\n`);
 
   heading('1. Attach exits to the frozen model and tune them');
   const options = { ...given, model: resolveModel(given.model) };
-  const tuned = await showTune(runInWorker('tune', options, { signal }), terminal);
+  const tuned = await showTune(runInWorker('tune', options, { signal }), terminal, false);
   if (!tuned || signal.aborted) return;
 
   heading(`2. Generate: each token leaves at the first exit that is at least ${percent(THRESHOLD, 0)} sure`);
@@ -85,14 +87,14 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
     .filter((entry) => entry.isFile())
     .map((entry) => path.join(exits, path.relative(tuned.directory, path.join(entry.parentPath, entry.name))));
   out.write(`\n${bold('Written')}\n${files.map((file) => `  ${file}\n`).join('')}`);
-  const model = given.model === resolveModel(given.model) ? ` --model ${given.model}` : '';
-  const command = commandOf(thisInstallation());
-  const next = [
-    `${command} generate${model} --exits ${exits} --prompt 'const result =' --threshold 0.6`,
-    `${command} evaluate${model} --exits ${exits} --data 'backend/**/*.ts'`,
-    `${command} tune${model} --data 'backend/**/*.ts' --exits 4:mlp,8:mlp --out my.exits`,
-  ];
-  out.write(`\n${bold('Try next')}\n${next.map((line) => `  ${cyan(line)}\n`).join('')}`);
+  const naming = namingOf(tuned.directory, given.model, options.data);
+  const { full, fast, lossless } = speeds;
+  const perSecond = {
+    full: full.tokensPerSecond,
+    fast: fast.tokensPerSecond,
+    lossless: lossless.tokensPerSecond,
+  };
+  writeAdvice(out, afterStart(perSecond, naming));
 }
 
 interface Speed {

@@ -23,9 +23,7 @@ export const textWidth = (text: string): number => [...stripVTControlCharacters(
 /** 12,345 */
 export const count = (value: number): string => Math.round(value).toLocaleString('en-GB');
 
-/** 1 token, 12,345 tokens: a count and its noun, whose plural is said where it takes more than an s. */
-export const plural = (value: number, one: string, many = `${one}s`): string =>
-  `${count(value)} ${Math.round(value) === 1 ? one : many}`;
+export { plural } from '../../protocol/plural.ts';
 
 /** 34.5 % */
 export const percent = (share: number, digits = 1): string => `${(100 * share).toFixed(digits)} %`;

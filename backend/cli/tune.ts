@@ -1,35 +1,47 @@
 /** Draws a tuning run: a bar with the loss of each exit, a line an evaluation, the table of before and after. */
-import type { StepEvent, TuneEvent } from '../../protocol/events.ts';
+import { plural } from '../../protocol/plural.ts';
+import type { CalibratedEvent, Phase, StepEvent, TuneEvent } from '../../protocol/events.ts';
+import { afterCalibration, afterTuning } from './advice.ts';
+import { calibrationText } from './calibrate.ts';
 import { exitColours } from './exit-colours.ts';
 import { openProgress } from './progress.ts';
+import { namingOf, writeAdvice } from './naming.ts';
 import { beforeAfter } from './scores.ts';
 import { count, duration } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
 
 export type Tuned = Extract<TuneEvent, { type: 'tuned' }>;
 
-/** Answers how the run ended; throws what the recipe throws. */
-export async function showTune(events: AsyncIterable<TuneEvent>, terminal: Terminal): Promise<Tuned | null> {
+/**
+ * Ends with what helps next, unless a caller goes on by itself. Answers how the run ended; throws what the recipe throws.
+ */
+export async function showTune(
+  events: AsyncIterable<TuneEvent>,
+  terminal: Terminal,
+  advises = true,
+): Promise<Tuned | null> {
   const { out, err } = terminal;
   const { dim, bold } = err.colours;
   const progress = openProgress(err);
   let tuned: Tuned | null = null;
+  let calibrated: CalibratedEvent | null = null;
   let stepping = false;
   try {
     for await (const event of events) {
       switch (event.type) {
         case 'phase':
         case 'progress':
-          if (stepping && event.phase !== 'tune') progress.showWithin(event);
+          if (stepping && isWithin(event.phase)) progress.showWithin(event);
           else progress.show(event);
           break;
         case 'warning':
+        case 'expected':
         case 'ready':
           progress.show(event);
           break;
         case 'step':
           stepping = true;
-          progress.show({ type: 'phase', phase: 'tune', detail: `${count(event.tokens)} tokens` });
+          progress.show({ type: 'phase', phase: 'tune', detail: plural(event.tokens, 'token') });
           progress.draw(event.step / event.steps, () => stepLine(err, event));
           break;
         case 'evaluation': {
@@ -41,6 +53,9 @@ export async function showTune(events: AsyncIterable<TuneEvent>, terminal: Termi
           break;
         }
         case 'saved':
+          break;
+        case 'calibrated':
+          calibrated = event;
           break;
         case 'tuned':
           tuned = event;
@@ -56,10 +71,19 @@ export async function showTune(events: AsyncIterable<TuneEvent>, terminal: Termi
     );
     out.write(beforeAfter(out, tuned.before, tuned.after));
     out.write(`\nExits in ${bold(tuned.directory)}\n`);
+    if (calibrated) out.write(calibrationText(out, calibrated));
+    if (advises && !tuned.stopped) {
+      const naming = namingOf(tuned.directory, tuned.model, tuned.data);
+      const { before, after } = tuned;
+      writeAdvice(out, calibrated ? afterCalibration(calibrated, naming) : afterTuning(before, after, naming));
+    }
     if (tuned.stopped) err.write(`Stopped early; go on with --out ${tuned.directory} --resume.\n`);
   }
   return tuned;
 }
+
+/** Evaluations between steps are drawn within tuning; what comes behind it has lines of its own. */
+const isWithin = (phase: Phase): boolean => phase === 'evaluate' || phase === 'features' || phase === 'save';
 
 const lossesOf = (scores: readonly { exit: string; loss: number }[]): Record<string, number> =>
   Object.fromEntries(scores.filter(({ exit }) => exit !== 'final').map(({ exit, loss }) => [exit, loss]));

@@ -1,4 +1,5 @@
 /** Documents to token files: tokenised once, split into training and held-out documents, packed into windows. */
+import { plural } from '../../protocol/plural.ts';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -205,7 +206,7 @@ const empty = (part: Part, set: TokenSet): Error =>
   userError(
     'bad-data',
     part === 'train'
-      ? `The training data has nothing to learn from: ${set.documents} documents with ${set.tokens} tokens.`
-      : `The held-out data has nothing to evaluate: ${set.documents} documents with ${set.tokens} tokens.`,
+      ? `The training data has nothing to learn from: ${plural(set.documents, 'document')} with ${plural(set.tokens, 'token')}.`
+      : `The held-out data has nothing to evaluate: ${plural(set.documents, 'document')} with ${plural(set.tokens, 'token')}.`,
     'Give more text; of conversations, ones in which the assistant answers.',
   );

@@ -3,6 +3,7 @@
  * token leaves at the first exit that is sure enough; lossless, where drafts are verified by the final exit in one pass.
  * What a token skipped enters the deeper stages later (kv-cache.ts).
  */
+import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
@@ -143,7 +144,7 @@ function checkPrompts(model: StagedModel, prompts: readonly (readonly number[])[
     const name = prompts.length === 1 ? 'The prompt' : `Prompt ${i + 1}`;
     if (prompt.length === 0) throw userError('bad-argument', `${name} is empty.`, 'Give at least one token of text.');
     if (prompt.length >= model.spec.contextLength) {
-      const sizes = `${prompt.length} tokens, but the model sees ${model.spec.contextLength}`;
+      const sizes = `${plural(prompt.length, 'token')}, but the model sees ${model.spec.contextLength}`;
       throw userError('bad-argument', `${name} has ${sizes}.`, 'Shorten it.');
     }
   }

@@ -2,6 +2,7 @@
  * What an editor shows of a trace: lenses, hovers, hints, semantic tokens and an outline, as plain records of the language
  * server protocol. Pure: text and trace in, records out.
  */
+import { plural } from '../../protocol/plural.ts';
 import type {
   CodeLens,
   DocumentSymbol,
@@ -42,7 +43,7 @@ const MANY_LINES = 3;
 export function lensTitle(tokens: readonly TokenRecord[], layers: number): string {
   const early = tokens.filter(({ exit }) => exit !== 'final').length;
   const guessed = tokens.filter(({ draft }) => draft?.accepted).length;
-  const all = tokens.length === 1 ? '1 token' : `${tokens.length} tokens`;
+  const all = plural(tokens.length, 'token');
   if (early > 0)
     return `${early} of ${all} left early · ${meanLayer(tokens).toFixed(1)} of ${layers} layers on average`;
   if (guessed > 0) return `${guessed} of ${all} guessed early, then checked by the full model`;

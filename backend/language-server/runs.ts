@@ -2,6 +2,7 @@
  * Tuning runs as a person sees them: started, paused, stopped, taken up again. A pause lets the recipe save and end; to
  * resume is to start it again with `resume`. So a run outlives its server: the next one takes it up from the checkpoint.
  */
+import { plural, singular } from '../../protocol/plural.ts';
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -276,14 +277,19 @@ export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
     case 'phase':
       return { message: event.detail === '' ? phaseName(event.phase) : event.detail };
     case 'progress':
-      return { message: `${phaseName(event.phase)}: ${event.done} of ${event.total} ${event.unit}` };
+      return {
+        message: `${phaseName(event.phase)}: ${event.done} of ${plural(event.total, singular(event.unit), event.unit)}`,
+      };
     case 'ready':
       return { exits: event.exits.map(({ exit }) => exit), message: `${event.model} on ${event.device}` };
     case 'saved':
       return { directory: event.path };
     case 'tuned':
       return { directory: event.directory, step: event.step, secondsLeft: 0 };
+    case 'calibrated':
+      return { message: `Calibrated: ${event.fastest} is fastest` };
     case 'evaluation':
+    case 'expected':
     case 'warning':
       return null;
   }

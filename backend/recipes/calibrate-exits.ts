@@ -2,6 +2,7 @@
  * Finds thresholds that keep a promise of agreement, on the model's own text, and leaves out exits and readings that cost more
  * than they save on this machine. Stores them in the checkpoint. Works on what a recipe has opened, within a budget of time.
  */
+import { plural } from '../../protocol/plural.ts';
 import { setImmediate } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
@@ -158,7 +159,11 @@ async function* write(
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
   const fewest = fewestTokens(promise);
   requireTokens(prompts.length * newTokens, fewest);
-  yield { type: 'phase', phase: 'generate', detail: `${prompts.length} texts at full depth, all exits heard` };
+  yield {
+    type: 'phase',
+    phase: 'generate',
+    detail: `${plural(prompts.length, 'text')} at full depth, all exits heard`,
+  };
   // Where time is short, smaller batches leave more choice when to stop.
   const size = Math.min(prompts.length, Number.isFinite(promise.seconds) ? largestBatch / 2 : largestBatch);
   const total = prompts.length * newTokens;
@@ -181,7 +186,7 @@ async function* write(
         yield { type: 'warning', message: tooLittleTime(promise.seconds, until(fewest)) };
         return null;
       }
-      yield { type: 'plan', seconds: Math.min(until(total), promise.seconds) };
+      yield { type: 'expected', seconds: Math.min(until(total), promise.seconds) };
     }
     texts.push(...next.value);
     const aBatch = (elapsed() - marks[0]!) / Math.ceil(texts.length / size);
@@ -196,7 +201,7 @@ const measuredPasses = 8;
 
 function requireTokens(tokens: number, fewest: number): void {
   if (tokens >= fewest) return;
-  const problem = `The held-out text gives ${tokens} tokens to calibrate on, and this promise takes at least ${fewest}.`;
+  const problem = `The held-out text gives ${plural(tokens, 'token')} to calibrate on, and this promise takes at least ${fewest}.`;
   throw userError('bad-data', problem, 'Give more text, or ask for less agreement or certainty.');
 }
 

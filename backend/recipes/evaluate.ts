@@ -1,4 +1,5 @@
 /** Scores the exits of a checkpoint on text, and what each threshold would save. */
+import { plural } from '../../protocol/plural.ts';
 import type { EvaluateEvent } from '../../protocol/events.ts';
 import type { EvaluateOptions } from '../../protocol/options.ts';
 import { openHeldOut } from '../evaluation/scores.ts';
@@ -47,11 +48,15 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
     const backbone = lazyFeatureModel(model, [...exits.map(exitCut), finalCut(spec)], running);
     closing.push(() => backbone.dispose());
 
-    yield { type: 'phase', phase: 'features', detail: `${windows.count} windows of ${windows.tokens} tokens` };
+    yield {
+      type: 'phase',
+      phase: 'features',
+      detail: `${plural(windows.count, 'window')} of ${plural(windows.tokens, 'token')}`,
+    };
     const source = featureSource({ model: backbone, windows, cache });
     const opening = openHeldOut({ spec, source, exits, openScorer: scorers(model, running), batch: options.batchSize });
     const heldOut = yield* counting('features', 'batches', opening, signal);
-    if (exits.length > 0) yield { type: 'phase', phase: 'evaluate', detail: `${exits.length} exits` };
+    if (exits.length > 0) yield { type: 'phase', phase: 'evaluate', detail: plural(exits.length, 'exit') };
     const scoring = heldOut.evaluate(held.parameters);
     const { targets, records, scores } = yield* counting('evaluate', 'batches', scoring, signal);
     for (const message of warnings) yield { type: 'warning', message };

@@ -1,4 +1,5 @@
 /** Generates from prompts with the exits of a checkpoint, or at full depth. */
+import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateEvent } from '../../protocol/events.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
@@ -32,8 +33,7 @@ export async function* generate(options: GenerateOptions, signal: AbortSignal): 
   };
   const warning = modeWarning(options, calibration);
   if (warning !== null) yield { type: 'warning', message: warning };
-  const count = decoding.prompts.length;
-  yield { type: 'phase', phase: 'generate', detail: `${count} prompt${count === 1 ? '' : 's'}` };
+  yield { type: 'phase', phase: 'generate', detail: plural(decoding.prompts.length, 'prompt') };
   for await (const event of follow(staged, decoding, memory)) {
     for (const message of generator.warnings()) yield { type: 'warning', message };
     yield event;

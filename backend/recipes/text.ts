@@ -1,4 +1,5 @@
 /** The text of a recipe: documents → tokens on disk → windows to tune on and windows held out. */
+import { plural } from '../../protocol/plural.ts';
 import { join } from 'node:path';
 import type { TuneEvent } from '../../protocol/events.ts';
 import { readDocuments } from '../data/documents.ts';
@@ -31,7 +32,7 @@ export async function* readText(
 ): AsyncGenerator<TextEvent, TokenSets> {
   const skipped = new Map<string, string>();
   const documents = readDocuments(options.data, { onSkip: (file, reason) => void skipped.set(file, reason) });
-  yield { type: 'phase', phase: 'tokenize', detail: `${documents.files.length} files` };
+  yield { type: 'phase', phase: 'tokenize', detail: plural(documents.files.length, 'file') };
   const sets = yield* reporting('tokenize', 'documents', (onProgress) =>
     packDocuments(documents, tokenizer, {
       directory: join(userCache(), 'tokens'),

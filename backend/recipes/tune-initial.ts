@@ -1,4 +1,5 @@
 /** First values of the exits' parameters: copies, noise, or a fit to the final exit's state. */
+import { plural } from '../../protocol/plural.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { initialiseExit } from '../exits/initialise.ts';
@@ -30,7 +31,7 @@ export async function* fitExits(
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Values> {
   const count = Math.min(windows.count, Math.ceil(fitTokens / windows.tokens));
-  yield { type: 'phase', phase: 'fit', detail: `${count} windows of ${windows.tokens} tokens` };
+  yield { type: 'phase', phase: 'fit', detail: `${plural(count, 'window')} of ${plural(windows.tokens, 'token')}` };
   const fit = await openFit({
     spec: model.spec,
     exits,

@@ -1,4 +1,5 @@
 /** What a tuning run works with: model, text, exits with their heads, sources of states, and held-out scores. */
+import { plural } from '../../protocol/plural.ts';
 import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import { placeExits, type ExitPlace } from '../../protocol/options-notations.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
@@ -99,7 +100,7 @@ export async function* openParts(
   const cache = cached(windows, learning);
 
   const heldOutWindows = windowsOf(sets, 'heldOut', options.evaluationTokens);
-  yield { type: 'phase', phase: 'features', detail: `${heldOutWindows.count} windows held out` };
+  yield { type: 'phase', phase: 'features', detail: `${plural(heldOutWindows.count, 'window')} held out` };
   const judge = opened(withFinal, judging);
   const opening = openHeldOut({
     spec,

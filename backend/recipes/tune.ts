@@ -1,4 +1,5 @@
 /** Attaches exits to a frozen model, tunes them on text and writes them; or goes on with a run that was interrupted. */
+import { plural } from '../../protocol/plural.ts';
 import { readdirSync } from 'node:fs';
 import { UserError, userError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
@@ -17,6 +18,7 @@ import { reservePlace, type Place } from '../checkpoint/place.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { meanLoss, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
+import { calibrateShort } from './calibrate-short.ts';
 import { fitExits, plainExits } from './tune-initial.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
 import { openParts, type TuneParts } from './tune-parts.ts';
@@ -46,7 +48,12 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
     await parts.releaseWhole();
     const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, limits, signal);
     yield { type: 'saved', path: directory, files: readdirSync(directory).filter((name) => !name.startsWith('.')) };
-    yield { type: 'tuned', directory, step, before, after, seconds, stopped };
+    // What was open is closed first: calibrating opens the model as decoding does.
+    for (const close of closing.splice(0).reverse()) await close();
+    const left = given.minutes === null ? 0 : 60 * given.minutes - (performance.now() - began) / 1000;
+    if (!stopped) yield* calibrateShort(options, directory, left, signal);
+    const { model, data } = options;
+    yield { type: 'tuned', directory, model, data: [...data], step, before, after, seconds, stopped };
   } finally {
     for (const close of closing.reverse()) await close();
   }
@@ -78,7 +85,11 @@ async function* follow(
     const { step, checkpoint } = run;
     let result: TrainerResult | null = null;
     try {
-      yield { type: 'phase', phase: 'tune', detail: `${parts.windows.count} windows, exits on ${step.device.name}` };
+      yield {
+        type: 'phase',
+        phase: 'tune',
+        detail: `${plural(parts.windows.count, 'window')}, exits on ${step.device.name}`,
+      };
       const training = { step, source, checkpoint, evaluate: parts.scores };
       result = yield* train(training, settings, run.position, signal);
     } catch (error) {

@@ -50,6 +50,8 @@ const tuning: TuneEvent[] = [
   {
     type: 'tuned',
     directory: 'my.exits',
+    model: 'm.gguf',
+    data: ['src'],
     step: 4,
     before: [score('6:lens', 6, 5, 0.2), score('10:lens', 10, 4, 0.4), score('final', 12, 2.5, 1)],
     after: [score('6:lens', 6, 4.25, 0.3), score('10:lens', 10, 3.5, 0.5), score('final', 12, 2.5, 1)],
@@ -73,6 +75,11 @@ describe('showTune', () => {
         'final       12                2.50                               50 %',
         '',
         'Exits in my.exits',
+        '',
+        '10:lens agrees with the model most often, on 50 % of tokens. That is too few to leave at.',
+        'Next',
+        '  npx early-exit tune --model m.gguf --data src --out my.exits --resume --minutes 30',
+        '      go on tuning, so that exits agree more often',
         '',
       ].join('\n'),
     );
@@ -275,15 +282,19 @@ describe('showCalibrate', () => {
       fastest: 'lossless',
       seconds: 34,
     });
-    await showCalibrate(events, screen.terminal);
+    await showCalibrate(events, screen.terminal, { exits: 'my.exits', model: 'm.gguf', data: ['src'] });
     const lines = visible(screen.out());
     expect(lines).toEqual([
-      'Thresholds · 4,096 tokens',
-      expect.stringMatching(/^exit +threshold +a reading$/),
-      expect.stringMatching(/^6:lens +not asked +0\.40 ms$/),
-      expect.stringMatching(/^10:lens +0\.7500 +0\.30 ms$/),
-      'agreement 99.51 % where 99.0 % was asked · mean layer 11.0 of 12 · 1.10 × as fast as full depth here',
-      'with drafts of the text, as generate has them: 1.50 × in mode fast, 1.60 × in mode lossless',
+      'Thresholds · 4,096 tokens, 6 texts in turn, 34 s',
+      expect.stringMatching(/^exit +threshold +agreement +a reading +leaving saves$/),
+      expect.stringMatching(/^6:lens +not asked +40 % +0\.40 ms +2\.00 ms$/),
+      expect.stringMatching(/^10:lens +0\.7500 +70 % +0\.30 ms +0\.60 ms$/),
+      'agreement 99.51 % where 99.0 % was asked · mean layer 11.0 of 12 · 1.10 × full depth by costs',
+      'with drafts of the text, measured: 1.50 × leaving early, 1.60 × lossless; the default mode is now lossless',
+      'Leaving early adds nothing here to drafts of the text, which alone are 1.60 × as fast as full depth.',
+      'Next',
+      expect.stringMatching(/early-exit generate --model m\.gguf --exits my\.exits --prompt 'const result ='$/),
+      '      lossless: the text of full depth, 1.60 × as fast',
     ]);
   });
 });

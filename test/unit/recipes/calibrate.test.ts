@@ -127,7 +127,7 @@ test('a budget that is too small for the promise stores nothing, and says what i
   for await (const event of calibrate(options, signal, 0.01)) events.push(event);
   const warnings = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
   expect(warnings).toEqual([expect.stringMatching(/^The exits are not calibrated: here that takes at least \d+ s/)]);
-  expect(events.some(({ type }) => type === 'calibrated' || type === 'plan')).toBe(false);
+  expect(events.some(({ type }) => type === 'calibrated' || type === 'expected')).toBe(false);
   expect(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')).toContain('"agreement": 0.5');
 }, 120_000);
 
@@ -148,7 +148,7 @@ test('every phase says how far it is, and the whole how long it takes', async ()
     expect(all.length).toBeGreaterThan(10);
     expect(all.at(-1)!.done).toBe(all.at(-1)!.total);
   }
-  const plan = events.findIndex(({ type }) => type === 'plan');
+  const plan = events.findIndex(({ type }) => type === 'expected');
   const writing = events.filter((event) => event.type === 'progress' && event.phase === 'generate');
   expect(plan).toBeLessThan(events.indexOf(writing[9]!));
 }, 120_000);

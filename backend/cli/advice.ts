@@ -1,0 +1,145 @@
+/**
+ * What a command ends with: in a sentence what was measured, and the next command lines that help with it. Pure: events in, words
+ * out; knows no terminal.
+ */
+import type { CalibratedEvent, ExitScore } from '../../protocol/events.ts';
+import type { Mode } from '../../protocol/trace.ts';
+import { percent } from './table.ts';
+
+/** How commands are written here: `npx early-exit`, and the flags that name what was worked with. */
+export interface Naming {
+  readonly command: string;
+  /** ` --model m.gguf`, or nothing for the model that ships. */
+  readonly model: string;
+  /** ` --exits my.exits`, and ` --data 'src/**'` or nothing for the default. */
+  readonly exits: string;
+  readonly data: string;
+  /** The directory of the exits, as a value. */
+  readonly directory: string;
+}
+
+export interface Advice {
+  readonly reason: string;
+  readonly next: readonly (readonly [line: string, effect: string])[];
+}
+
+type Line = Advice['next'][number];
+
+const PROMPT = ` --prompt 'const result ='`;
+
+const write = (n: Naming, effect: string): Line => [`${n.command} generate${n.model}${n.exits}${PROMPT}`, effect];
+const calibrate = (n: Naming): Line => [
+  `${n.command} calibrate${n.model}${n.exits}${n.data}`,
+  'find out whether leaving early pays here, and where it is safe',
+];
+const longer = (n: Naming): Line => [
+  `${n.command} tune${n.model}${n.data} --out ${n.directory} --resume --minutes 30`,
+  'go on tuning, so that exits agree more often',
+];
+
+/** After a tuning run whose exits are not calibrated. */
+export function afterTuning(before: readonly ExitScore[], after: readonly ExitScore[], n: Naming): Advice {
+  const exits = after.filter(({ exit }) => exit !== 'final');
+  const best = most(exits, ({ agreement }) => agreement);
+  const gained = exits.filter(({ exit, agreement }) => {
+    const old = before.find((score) => score.exit === exit);
+    return old === undefined || agreement > old.agreement;
+  });
+  if (gained.length === 0)
+    return { reason: 'No exit agrees with the model more often than before it was tuned.', next: [longer(n)] };
+  const reason = `${best.exit} agrees with the model most often, on ${percent(best.agreement, 0)} of tokens.`;
+  if (best.agreement < fewAgree) return { reason: `${reason} That is too few to leave at.`, next: [longer(n)] };
+  return {
+    reason: `${reason} What that brings depends on what layers and heads cost here.`,
+    next: [calibrate(n), write(n, 'meanwhile: the text of full depth, sooner where the text drafts itself')],
+  };
+}
+
+/** Where even the best exit agrees less often, hardly a token is sure enough to leave. */
+const fewAgree = 0.6;
+
+/** After a calibration: the mode that auto is, and where exits do not pay, why, and what would. */
+export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
+  const { fast, lossless } = found.speedups;
+  if (found.fastest === 'fast') {
+    const reason = `Leaving early pays here: ${times(fast)} full depth, where drafts of the text alone have ${times(lossless)}; at least ${percent(found.agreement, 1)} of tokens are the full model's.`;
+    return { reason, next: [write(n, 'leaves as calibrated')] };
+  }
+  const { reason, cure } = whyNot(found);
+  const effect =
+    found.fastest === 'lossless'
+      ? `lossless: the text of full depth, ${times(lossless)} as fast`
+      : 'the text of full depth; drafts bring nothing on text like this either';
+  return { reason, next: [write(n, effect), ...cureFor(cure, n)] };
+}
+
+type Cure = 'longer' | 'deeper' | 'smaller head' | 'larger model' | 'none';
+
+/** Why leaving early does not pay: too few tokens agree, so near the end, or so dear to read; or drafts have it all. */
+function whyNot({ exits, layers, fullDepth, speedups }: CalibratedEvent): { reason: string; cure: Cure } {
+  const best = most(exits, ({ agreement }) => agreement);
+  const share = percent(best.agreement, 0);
+  if (best.agreement < fewAgree && best.layer < 0.6 * layers) {
+    const reason = `Leaving early does not pay here: ${best.exit}, after layer ${best.layer} of ${layers}, says what the model says on only ${share} of tokens; deeper exits agree more often.`;
+    return { reason, cure: 'deeper' };
+  }
+  if (best.agreement < fewAgree) {
+    const reason = `Leaving early does not pay here: no exit says what the model says on more than ${share} of tokens (${best.exit}), so hardly any leave.`;
+    return { reason, cure: 'longer' };
+  }
+  const cost = `${best.milliseconds.toFixed(2)} ms`;
+  const saves = `${best.saves.toFixed(2)} of ${fullDepth.toFixed(2)} ms`;
+  if (best.milliseconds >= best.agreement * best.saves) {
+    const reason = `Leaving early does not pay here: reading ${best.exit} takes ${cost}, and leaving there saves ${saves} a token; its head weighs too much beside so few layers.`;
+    return { reason, cure: 'smaller head' };
+  }
+  if (speedups.lossless >= 1.2) {
+    const reason = `Leaving early adds nothing here to drafts of the text, which alone are ${times(speedups.lossless)} as fast as full depth.`;
+    return { reason, cure: 'none' };
+  }
+  if (best.agreement < 0.9) {
+    const reason = `Leaving early does not pay here: ${best.exit} agrees on ${share} of tokens, but is seldom sure enough of them for the promise.`;
+    return { reason, cure: 'longer' };
+  }
+  const reason = `Leaving early does not pay here: ${best.exit} agrees on ${share} of tokens, but leaving there saves only ${saves}.`;
+  return { reason, cure: 'larger model' };
+}
+
+function cureFor(cure: Cure, n: Naming): Line[] {
+  const anew = `${n.command} tune${n.model}${n.data}`;
+  switch (cure) {
+    case 'longer':
+      return [longer(n)];
+    case 'deeper':
+      return [[`${anew} --exits auto --out deeper.exits`, 'exits at 2/3, 5/6 and 11/12 of the depth']];
+    case 'smaller head':
+      return [[`${anew} --shortlist 2048 --out smaller.exits`, 'heads over fewer tokens, which are read sooner']];
+    case 'larger model':
+      return [[`${n.command} start --model LARGER.gguf${n.data}`, 'a larger model has more layers to save']];
+    case 'none':
+      return [];
+  }
+}
+
+/** After a first run that measured every mode at a threshold without a promise; tokens a second by mode. */
+export function afterStart(speeds: Readonly<Record<Mode, number>>, n: Naming): Advice {
+  const [fast, lossless] = [speeds.fast / speeds.full, speeds.lossless / speeds.full];
+  const own = [
+    `${n.command} tune --model YOURS.gguf --data 'src/**' --out my.exits`,
+    'ten minutes on a model and files of yours',
+  ] as const;
+  if (fast > lossless)
+    return {
+      reason: `Leaving early was fastest, ${times(fast)} full depth, but by a threshold that promises nothing; a calibration does.`,
+      next: [calibrate(n), own],
+    };
+  const gain = lossless > 1 ? `lossless was ${times(lossless)} full depth` : 'full depth was as fast as drafts';
+  return {
+    reason: `Here ${gain}, leaving early ${times(fast)}: by default, generate writes the text of full depth.`,
+    next: [write(n, 'the default: no token is worse'), calibrate(n), own],
+  };
+}
+
+const times = (ratio: number): string => `${ratio.toFixed(2)} ×`;
+
+const most = <T>(all: readonly T[], of: (one: T) => number): T => all.reduce((a, b) => (of(b) > of(a) ? b : a));

@@ -1,0 +1,38 @@
+/** How the next command is written: with what this one was given, so that it runs as printed. */
+import path from 'node:path';
+import { shippedModel } from '../../protocol/options-groups.ts';
+import { optionTables } from '../../protocol/options.ts';
+import { commandOf, thisInstallation } from '../recipes/installation.ts';
+import { resolveModel } from '../worker/shipped.ts';
+import type { Advice, Naming } from './advice.ts';
+import type { Stream } from './terminal.ts';
+
+export function namingOf(directory: string, model: string, data: readonly string[]): Naming {
+  const where = shellWord(shorter(directory));
+  const isShipped = [shippedModel, resolveModel(shippedModel)].includes(model);
+  const isDefault = data.join('\n') === (optionTables.tune.data.default as readonly string[]).join('\n');
+  return {
+    command: commandOf(thisInstallation()),
+    model: isShipped ? '' : ` --model ${shellWord(shorter(model))}`,
+    exits: ` --exits ${where}`,
+    data: isDefault ? '' : ` --data ${data.map((glob) => shellWord(shorter(glob))).join(' ')}`,
+    directory: where,
+  };
+}
+
+export function writeAdvice(stream: Stream, { reason, next }: Advice): void {
+  const { bold, cyan, dim } = stream.colours;
+  const lines = next.map(([line, effect]) => `  ${cyan(line)}\n      ${dim(effect)}\n`);
+  stream.write(`\n${reason}\n${lines.length > 0 ? `${bold('Next')}\n${lines.join('')}` : ''}`);
+}
+
+/** A path from here where that is shorter; what is no absolute path stays. */
+function shorter(given: string): string {
+  if (!path.isAbsolute(given)) return given;
+  const relative = path.relative(process.cwd(), given) || '.';
+  return relative.length < given.length ? relative : given;
+}
+
+/** A word that a shell takes as it is. */
+export const shellWord = (word: string): string =>
+  /^[\w./@:,=+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;

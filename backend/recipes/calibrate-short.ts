@@ -1,0 +1,33 @@
+/** The short calibration that a tuning run ends with, on its own held-out text, in the seconds that are left. */
+import { UserError } from '../../protocol/errors.ts';
+import type { TuneEvent } from '../../protocol/events.ts';
+import { parseOptions, type TuneOptions } from '../../protocol/options.ts';
+import { calibrate } from './calibrate.ts';
+
+/** In fewer seconds not even the model opens: nothing is tried. */
+const fewestSeconds = 5;
+
+/**
+ * Calibrates the exits in `directory` if the seconds suffice for the promise, and says so if not. What goes wrong here is a warning: the run
+ * that was tuned is whole. Ends early, with nothing stored, where it is cancelled.
+ */
+export async function* calibrateShort(
+  options: TuneOptions,
+  directory: string,
+  seconds: number,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, void> {
+  if (seconds < fewestSeconds || signal.aborted) return;
+  const { model, data, sequenceLength, heldOutFraction, seed, device, threads } = options;
+  const text = { data, sequenceLength, heldOutFraction, seed };
+  const request = parseOptions('calibrate', { model, exits: directory, ...text, device, threads });
+  try {
+    for await (const event of calibrate(request, signal, seconds)) {
+      if (event.type !== 'ready' && event.type !== 'saved') yield event;
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof UserError)) throw error;
+    yield { type: 'warning', message: `The exits are not calibrated: ${error.message}` };
+  }
+}

@@ -1,0 +1,152 @@
+/** The next command is the one that helps with what was measured. */
+import { describe, expect, test } from 'vitest';
+import { afterCalibration, afterStart, afterTuning, type Advice, type Naming } from '../../../backend/cli/advice.ts';
+import { namingOf, shellWord } from '../../../backend/cli/naming.ts';
+import type { CalibratedEvent, ExitScore } from '../../../protocol/events.ts';
+
+const naming: Naming = {
+  command: 'early-exit',
+  model: ' --model m.gguf',
+  exits: ' --exits my.exits',
+  data: " --data 'src/**'",
+  directory: 'my.exits',
+};
+const linesOf = ({ next }: Advice): string[] => next.map(([line]) => line);
+
+const found = (different: Partial<CalibratedEvent>): CalibratedEvent => ({
+  type: 'calibrated',
+  tokens: 3072,
+  agreement: 0.99,
+  certainty: 0.95,
+  tested: 0.995,
+  exits: [
+    { exit: '8:lens', layer: 8, threshold: null, milliseconds: 1, saves: 7, agreement: 0.2 },
+    { exit: '11:lens', layer: 11, threshold: 0.8, milliseconds: 1, saves: 3, agreement: 0.8 },
+  ],
+  meanLayer: 11.5,
+  layers: 12,
+  fullDepth: 10,
+  speedups: { exits: 1.1, fast: 1.9, lossless: 1.6 },
+  texts: 6,
+  fastest: 'fast',
+  seconds: 40,
+  ...different,
+});
+const exit = (agreement: number, milliseconds: number, saves: number, layer = 11) => ({
+  exits: [{ exit: `${layer}:lens`, layer, threshold: null, milliseconds, saves, agreement }],
+});
+const slow = { fastest: 'lossless', speedups: { exits: 1, fast: 1.05, lossless: 1.05 } } as const;
+const drafts = { fastest: 'lossless', speedups: { exits: 1, fast: 1.9, lossless: 1.9 } } as const;
+
+describe('after a calibration', () => {
+  test('where leaving pays, what it brings beside drafts, and the default that takes it', () => {
+    const advice = afterCalibration(found({}), naming);
+    expect(advice.reason).toBe(
+      "Leaving early pays here: 1.90 × full depth, where drafts of the text alone have 1.60 ×; at least 99.0 % of tokens are the full model's.",
+    );
+    expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='"]);
+  });
+
+  test.each([
+    [
+      'few agree at a shallow exit',
+      { ...slow, ...exit(0.2, 1, 7, 4) },
+      /after layer 4 of 12, .* only 20 %.*deeper/,
+      "tune --model m.gguf --data 'src/**' --exits auto --out deeper.exits",
+    ],
+    [
+      'few agree anywhere',
+      { ...slow, ...exit(0.5, 1, 3) },
+      /more than 50 % of tokens \(11:lens\)/,
+      "tune --model m.gguf --data 'src/**' --out my.exits --resume --minutes 30",
+    ],
+    [
+      'the head is dear',
+      { ...slow, ...exit(0.8, 2.5, 3) },
+      /reading 11:lens takes 2\.50 ms, .* saves 3\.00 of 10\.00 ms.*head/,
+      "tune --model m.gguf --data 'src/**' --shortlist 2048 --out smaller.exits",
+    ],
+    ['drafts have it all', { ...drafts, ...exit(0.8, 1, 3) }, /adds nothing here to drafts.* 1\.90 ×/, null],
+    [
+      'exits are seldom sure',
+      { ...slow, ...exit(0.8, 1, 3) },
+      /agrees on 80 % of tokens, but is seldom sure/,
+      "tune --model m.gguf --data 'src/**' --out my.exits --resume --minutes 30",
+    ],
+    [
+      'there is little to save',
+      { ...slow, ...exit(0.95, 0.2, 0.5) },
+      /saves only 0\.50 of 10\.00 ms/,
+      "start --model LARGER.gguf --data 'src/**'",
+    ],
+  ] as const)('where %s, why, and what would help', (_, different, reason, line) => {
+    const advice = afterCalibration(found(different), naming);
+    expect(advice.reason).toMatch(reason);
+    // One sentence.
+    expect(advice.reason.match(/\. [A-Z]/)).toBeNull();
+    const [first, ...rest] = advice.next;
+    expect(first![0]).toMatch(/^early-exit generate/);
+    expect(first![1]).toMatch(/^lossless: the text of full depth, 1\.\d\d × as fast$/);
+    expect(rest.map(([each]) => each)).toEqual(line === null ? [] : [`early-exit ${line}`]);
+  });
+
+  test('where nothing is faster, no speed is promised', () => {
+    const advice = afterCalibration(
+      found({ ...exit(0.95, 0.2, 0.5), fastest: 'full', speedups: { exits: 1, fast: 0.9, lossless: 0.9 } }),
+      naming,
+    );
+    expect(advice.next[0]![1]).toMatch(/drafts bring nothing/);
+  });
+});
+
+const score = (name: string, agreement: number): ExitScore => ({
+  exit: name,
+  layer: 11,
+  loss: 2,
+  perplexity: 7,
+  accuracy: 0.3,
+  agreement,
+});
+
+describe('after tuning', () => {
+  test.each([
+    ['nothing was gained', 0.7, 0.7, /^No exit agrees .* more often/, 'tune'],
+    ['too few agree', 0.1, 0.4, /40 % of tokens\. That is too few/, 'tune'],
+    ['enough agree', 0.1, 0.8, /80 % of tokens\. What that brings/, 'calibrate'],
+  ])('where %s', (_, before, after, reason, command) => {
+    const advice = afterTuning([score('11:lens', before)], [score('11:lens', after), score('final', 1)], naming);
+    expect(advice.reason).toMatch(reason);
+    expect(linesOf(advice)[0]).toMatch(new RegExp(`^early-exit ${command} --model m.gguf`));
+  });
+});
+
+describe('after a first run', () => {
+  test('lossless at 3.50 × and exits at 1.19 × never lead to a threshold', () => {
+    const advice = afterStart({ full: 100, fast: 119, lossless: 350 }, naming);
+    expect(advice.reason).toMatch(/lossless was 3\.50 × full depth, leaving early 1\.19 ×/);
+    expect(linesOf(advice)[0]).toBe("early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='");
+    expect(linesOf(advice).join('\n')).not.toMatch(/threshold|--mode fast/);
+  });
+  test('exits that were faster lead to a calibration', () => {
+    const advice = afterStart({ full: 100, fast: 190, lossless: 150 }, naming);
+    expect(advice.reason).toMatch(/promises nothing/);
+    expect(linesOf(advice)[0]).toMatch(/^early-exit calibrate/);
+  });
+});
+
+test('a command is written so that it runs as printed', () => {
+  expect(['my.exits', 'src/**/*.ts', "it's", ''].map(shellWord)).toEqual([
+    'my.exits',
+    "'src/**/*.ts'",
+    `'it'\\''s'`,
+    "''",
+  ]);
+  const named = namingOf(`${process.cwd()}/a b.exits`, '/models/m.gguf', ['src/**', 'lib']);
+  expect(named).toMatchObject({
+    exits: " --exits 'a b.exits'",
+    model: ' --model /models/m.gguf',
+    data: " --data 'src/**' lib",
+    directory: "'a b.exits'",
+  });
+  expect(namingOf('x', 'typescript-5m', [])).toMatchObject({ model: '', exits: ' --exits x' });
+});
