@@ -2,6 +2,7 @@
  * Drafts: what the text itself suggests, else, for a lossless decoding, what an exit says when it runs ahead of the stages
  * behind it. How many is a matter of cost: their chances to be right against their places in the pass.
  */
+import { longerThan, type ModelSpec } from '../model/spec.ts';
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
 import { textSource, type Block, type Draft, type DraftOptions } from './block.ts';
 import type { KvCache } from './kv-cache.ts';
@@ -41,6 +42,13 @@ export async function draft(
   return blocks;
 }
 
+/** How many drafts fit: within the context, and not across the length behind which all tokens turn otherwise. */
+function roomOf(spec: ModelSpec, position: number): number {
+  const beyond = longerThan(spec);
+  const within = spec.contextLength - position - 1;
+  return beyond !== null && position <= beyond ? Math.min(within, beyond - position) : within;
+}
+
 /** A draft and the chance that it and all before it are right. */
 export interface Proposal {
   readonly draft: Draft;
@@ -56,7 +64,7 @@ function fromText(
   row: number,
 ): Proposal[] {
   if (!sequence.lookup) return [];
-  const limit = Math.min(options.limit, model.spec.contextLength - cache.position(row) - 1);
+  const limit = Math.min(options.limit, roomOf(model.spec, cache.position(row)));
   const { tokens, matched } = sequence.lookup.propose(Math.max(0, limit));
   let chance = 1;
   return tokens.map((token, n) => {
@@ -101,7 +109,7 @@ async function fromExits(
   saved: number,
 ): Promise<Draft[]> {
   const k = bestDrafter(model, pace, options);
-  const room = model.spec.contextLength - cache.position(0) - 1;
+  const room = roomOf(model.spec, cache.position(0));
   const drafts: Draft[] = [];
   if (k === null) return drafts;
   const exit = model.exits[k]!;

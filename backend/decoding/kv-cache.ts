@@ -2,6 +2,7 @@
  * The slots of a decoding as its loop uses them: what waits for a stage runs when it is wanted, everything at once, and what
  * passes took is told. Keys, values and states are the runtime's; here are counters alone.
  */
+import { longerThan } from '../model/spec.ts';
 import { branchOf, type RowReadout, type Slots, type StagedModel } from '../runtime/staged-model.ts';
 
 /** Most tokens in one pass: bounds the memory of a long prompt. */
@@ -39,6 +40,23 @@ export type OnPass = (stage: number, tokens: number, milliseconds: number) => vo
 export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = () => undefined): KvCache {
   const { exits } = model;
   const slots = model.openSlots(batch);
+  const beyond = longerThan(model.spec);
+  /** Where a longer text turns otherwise: the tokens of each row, which are computed again when it becomes one. */
+  let texts: number[][] = Array.from({ length: batch }, () => []);
+  const turnsOtherwise = (a: number, b: number): boolean => beyond !== null && a > beyond !== b > beyond;
+
+  const setLength = (row: number, length: number, fresh: ArrayLike<number>): void => {
+    const before = slots.entered(row);
+    const text = texts[row]!;
+    if (beyond !== null) {
+      text.length = length;
+      for (let i = 0; i < fresh.length; i++) text.push(fresh[i]!);
+    }
+    const again = turnsOtherwise(before, length + fresh.length);
+    slots.truncate(row, again ? 0 : length);
+    const entering = again ? text : fresh;
+    if (entering.length) slots.enter(row, entering);
+  };
 
   /** Everything that waits in these rows; the other rows of a batch go along as far as the pass is long. */
   const runStage = async (stage: number, chosen: readonly number[]): Promise<void> => {
@@ -57,7 +75,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       return slots.rows;
     },
     position: (row) => slots.entered(row),
-    enter: (row, ids) => slots.enter(row, ids),
+    enter: (row, ids) => setLength(row, slots.entered(row), ids),
     async advance(upTo, chosen) {
       for (let s = 0; s < upTo; s++) await runStage(s, chosen);
     },
@@ -74,8 +92,11 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       const stage = exits[k]!.stages - 1;
       return slots.state(stage, row, slots.filled(stage, row) - 1 - fromEnd);
     },
-    truncate: (row, position) => slots.truncate(row, position),
-    keep: (kept) => slots.keep(kept),
+    truncate: (row, position) => setLength(row, Math.min(position, slots.entered(row)), []),
+    keep(kept) {
+      slots.keep(kept);
+      texts = kept.map((row) => texts[row]!);
+    },
     filledRows: (slot, row) => slots.filledRows(slot, row),
     dispose: () => slots.dispose(),
   };

@@ -32,6 +32,10 @@ export interface RopeSpec {
 export const ropeFrequencies = ({ inverseFrequencies, long }: RopeSpec, positions: number): readonly number[] =>
   long && positions > long.beyond ? long.inverseFrequencies : inverseFrequencies;
 
+/** The positions behind which a text turns by other frequencies, from its first token on; null where none does. */
+export const longerThan = ({ layers }: ModelSpec): number | null =>
+  layers.find(({ rope }) => rope?.long)?.rope?.long?.beyond ?? null;
+
 /** The factor on cosines and sines of one position. */
 export const ropeFactor = ({ scale, growth }: RopeSpec, position: number): number =>
   growth ? scale * (1 + growth.beta * Math.log(1 + Math.floor(position / growth.original))) : scale;

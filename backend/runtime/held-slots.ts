@@ -126,7 +126,7 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
     async run(s, counts) {
       const tokens = Math.max(...counts);
       if (tokens <= 0) return;
-      const pass = { batch: rows, tokens, counts, starts: [...progress.filled[s]!] };
+      const pass = { batch: rows, tokens, counts, starts: [...progress.filled[s]!], lengths: progress.entered };
       const { hidden, rows: fresh } = await model.runStage(s, hiddenOf(s, pass), pass, past(s, pass));
       store(s, pass, fresh);
       for (const [r, stream] of streams[s]!.entries()) {

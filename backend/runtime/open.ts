@@ -214,6 +214,7 @@ const fromStart = (batch: number, tokens: number): Pass => ({
   tokens,
   counts: Array.from({ length: batch }, () => tokens),
   starts: Array.from({ length: batch }, () => 0),
+  lengths: Array.from({ length: batch }, () => tokens),
 });
 
 /** A stage of a model with exits: of its trunk, or the branch of an exit. */

@@ -12,6 +12,8 @@ export interface Pass {
   readonly counts: readonly number[];
   /** Absolute position of the first new token of each row; also how many keys of its past are valid. */
   readonly starts: readonly number[];
+  /** Positions of each row's text so far, those of later passes too: some rotations depend on it. */
+  readonly lengths: readonly number[];
 }
 
 /** New keys and values of one attention: `[batch, tokens, kvHeads · headDimensions]` each. */

@@ -13,12 +13,13 @@ export function rotationTable(rope: RopeSpec): RotationTable {
   const half = rope.dimensions / 2;
   const short = tabulated(rope, rope.inverseFrequencies);
   const long = rope.long && tabulated(rope, rope.long.inverseFrequencies);
-  /** The table of a row, by the positions that it has after the pass. */
-  const of = (end: number): Tabulated => (long && end > rope.long.beyond ? long : short);
   return {
-    angles({ batch, tokens, starts, counts }) {
+    angles({ batch, tokens, starts, lengths }) {
       const shape = [batch, tokens, half];
-      const rows = starts.map((start, r) => of(start + counts[r]!)(start, tokens));
+      const rows = starts.map((start, r) => {
+        const isLong = rope.long !== null && lengths[r]! > rope.long.beyond;
+        return (isLong ? long! : short)(start, tokens);
+      });
       if (batch === 1) return { cos: { data: rows[0]!.cos, shape }, sin: { data: rows[0]!.sin, shape } };
       const [c, s] = [new Float32Array(batch * tokens * half), new Float32Array(batch * tokens * half)];
       for (const [r, { cos, sin }] of rows.entries()) {

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { openModel } from '../../backend/model/open.ts';
 import { openStagedModel } from '../../backend/runtime/open.ts';
 import { bigModel, fixtures, readGolden } from '../support/golden.ts';
-import { decodeAll, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
+import { decodeAll, eagerMemory, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
 
 describe.each(readdirSync(join(fixtures, 'tiny')))('family %s', (family) => {
   test('greedy tokens', async () => {
@@ -25,6 +25,26 @@ test('a longrope text that stays within the original context turns by the short 
   const staged = await openStagedModel(model);
   const { tokens } = await decodeAll(staged, plainRequest([golden.ids], 8));
   expect(idsOf(tokens[0]!)).toEqual(golden.greedy8);
+  await staged.dispose();
+  model.close();
+});
+
+test('a longrope text that outgrows the original context is computed again by the long factors, drafts or not', async () => {
+  const { ids } = readGolden<{ ids: number[] }>('tiny', 'phi3-longrope', 'golden-short.json');
+  const model = openModel(join(fixtures, 'tiny', 'phi3-longrope'));
+  const staged = await openStagedModel(model);
+  // The reference forgets its cache there, so every token is the first after a fresh prompt.
+  const text = [...ids];
+  for (let n = 0; n < 24; n++) {
+    const { tokens } = await decodeAll(staged, plainRequest([text], 1));
+    text.push(...idsOf(tokens[0]!));
+  }
+  const expected = text.slice(ids.length);
+  const drafts = { lookup: true, exits: () => false, limit: 6 };
+  const plain = await decodeAll(staged, plainRequest([ids], 24));
+  const drafted = await decodeAll(staged, plainRequest([ids], 24, { drafts }), eagerMemory(staged));
+  const batch = await decodeAll(staged, plainRequest([ids, [...ids, 1, 2, 3]], 24));
+  for (const { tokens } of [plain, drafted, batch]) expect(idsOf(tokens[0]!)).toEqual(expected);
   await staged.dispose();
   model.close();
 });

@@ -8,7 +8,7 @@ import type { Sequence } from '../../../backend/decoding/sequence.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 
 const model = {
-  spec: { contextLength: 100_000 },
+  spec: { layers: [], contextLength: 100_000 },
   stages: [
     { parent: null, from: { layer: 0 }, to: { layer: 3 } },
     { parent: 0, from: { layer: 3 }, to: { layer: 10 } },

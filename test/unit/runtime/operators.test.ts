@@ -19,7 +19,7 @@ test.each(families.flatMap((family) => providers.map((provider) => [family, prov
     const { spec, parameters } = openModel(join(fixtures, 'tiny', family));
     const target = { arithmetic: 'float32', provider } as const;
     const tokens = golden.ids.length;
-    const pass = { batch: 1, tokens, counts: [tokens], starts: [0] };
+    const pass = { batch: 1, tokens, counts: [tokens], starts: [0], lengths: [tokens] };
 
     const { graph, slots } = stageGraph(spec, parameters, inputCut, finalCut(spec), target);
     const session = await openSession(graph);
