@@ -18,7 +18,7 @@ let current: vscode.CancellationTokenSource | null = null;
 
 /** `Generate with Early Exits`. Answers null where nothing came. */
 export async function generateAtCursor(app: App, overrides: RecipeOptions = {}): Promise<GenerateResult | null> {
-  const editor = vscode.window.activeTextEditor;
+  const editor = await editorToFill();
   if (!editor) {
     void vscode.window.showInformationMessage(vscode.l10n.t('Open a file and put the cursor where text should go on.'));
     return null;
@@ -39,6 +39,14 @@ export async function generateAtCursor(app: App, overrides: RecipeOptions = {}):
       await vscode.commands.executeCommand('setContext', 'earlyExit.generating', false);
     }
   }
+}
+
+/** The editor in front; beside a panel in front, one that is shown, which comes to the front. */
+async function editorToFill(): Promise<vscode.TextEditor | undefined> {
+  const { activeTextEditor, visibleTextEditors } = vscode.window;
+  if (activeTextEditor) return activeTextEditor;
+  const shown = visibleTextEditors.find(({ document }) => document.languageId !== 'exittrace');
+  return shown && vscode.window.showTextDocument(shown.document, shown.viewColumn);
 }
 
 export function stopGeneration(): void {

@@ -12,6 +12,7 @@ import { commandId, commandKeys, type CommandKey } from './commands.ts';
 import { createCurvesPanel } from './curves-panel.ts';
 import { decorateGenerations } from './decorations.ts';
 import { createDetailsPanel } from './details-panel.ts';
+import { announceFinishedRuns } from './finished-runs.ts';
 import {
   completionAccepted,
   generateAtCursor,
@@ -48,7 +49,7 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
     curves: createCurvesPanel(context, backend, runs, subscriptions),
     details: createDetailsPanel(context, backend, generations),
   };
-  subscriptions.push(followBackend(backend));
+  subscriptions.push(followBackend(backend), announceFinishedRuns(app));
   createStatusItem(app, subscriptions);
   const views = createViews(app, subscriptions);
   const display = followSettings(app, subscriptions);

@@ -10,6 +10,7 @@ import { modelInFolder } from './folder-paths.ts';
 import { withoutWebGpu } from './generating.ts';
 import { showFailure } from './messages.ts';
 import { askModel } from './model-pick.ts';
+import { runTitle } from './run-title.ts';
 import { explicit, recipeSettings } from './settings.ts';
 
 /** With options nothing is asked; null where the user went away, or it failed and was said. */
@@ -27,8 +28,10 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
   const chosen = overrides ?? (isAllSet(folder.uri) ? {} : await ask(app, settings));
   if (chosen === null) return null;
   try {
-    const options = complete(await withoutWebGpu(app, { ...settings, ...chosen }), folder.uri.fsPath);
-    const run = await app.backend.send(protocol.startRun, { title: titleOf(options), options });
+    const asked = { ...settings, ...chosen };
+    const options = complete(await withoutWebGpu(app, asked), folder.uri.fsPath);
+    const title = titleOf(asked, folder.name, app);
+    const run = await app.backend.send(protocol.startRun, { title, options });
     await app.curves.show(run.id);
     return run;
   } catch (error) {
@@ -165,7 +168,23 @@ export const modelName = ({ model }: RecipeOptions): string =>
         .replace(/\.gguf$/i, '')
     : shippedModel;
 
-const titleOf = (options: RecipeOptions): string => `${modelName(options)} · ${exitsText(options)}`;
+function titleOf(options: RecipeOptions, folder: string, app: App): string {
+  const { exits, steps, data } = options;
+  return runTitle(
+    {
+      model: modelName(options),
+      exits: typeof exits === 'string' && exits !== 'auto' ? exits : null,
+      preset: presetText(options),
+      steps: typeof steps === 'number' ? steps : null,
+      data: Array.isArray(data) ? dataName(data as readonly string[]) : folder,
+    },
+    app.runs.list().map(({ title }) => title),
+  );
+}
+
+/** The last part of the first glob or path, and how many more there are. */
+const dataName = ([first = '', ...more]: readonly string[]): string =>
+  `${first.includes('*') ? first : path.basename(first)}${more.length > 0 ? ` +${more.length}` : ''}`;
 
 const exitsText = ({ exits }: RecipeOptions): string =>
   typeof exits === 'string' && exits !== 'auto' ? exits : vscode.l10n.t('three exits');

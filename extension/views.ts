@@ -112,7 +112,7 @@ function exitsItem(exits: ExitsSummary & { used: boolean }): vscode.TreeItem {
   item.id = exits.directory;
   item.description = [exits.exits.join(' '), exits.model].filter((text) => text !== '').join(' · ');
   item.tooltip = isForeign
-    ? vscode.l10n.t('{0}\nTuned for {1}: using them chooses that model, too.', exits.directory, exits.model)
+    ? `${exits.directory}\n${vscode.l10n.t('Tuned for {0}: using them chooses that model, too.', exits.model)}`
     : exits.directory;
   item.iconPath = new vscode.ThemeIcon(exits.used ? 'check' : 'git-branch', isForeign ? dimmedColour : undefined);
   item.contextValue = 'exits';

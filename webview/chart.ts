@@ -64,6 +64,8 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     return new uPlot(
       {
         ...size(),
+        // The final exit's label stands beside the plot, where it covers nothing.
+        padding: [null, model.references.length > 0 ? labelWidth() : null, null, null],
         series: [{}, ...series],
         legend: { show: false },
         scales: {
@@ -122,32 +124,35 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     const ratio = devicePixelRatio;
     ctx.save();
     ctx.font = theme!.font.replace('12px', `${Math.round(12 * ratio)}px`);
-    ctx.textAlign = 'right';
+    ctx.textAlign = 'left';
     for (const { value, place } of model.references) {
       const y = self.valToPos(value, 'y', true);
       if (y < bbox.top || y > bbox.top + bbox.height) continue;
+      const right = bbox.left + bbox.width;
       ctx.strokeStyle = theme!.foreground;
       ctx.fillStyle = theme!.foreground;
       ctx.lineWidth = ratio;
       ctx.setLineDash([6 * ratio, 4 * ratio]);
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
-      ctx.lineTo(bbox.left + bbox.width, y);
+      ctx.lineTo(right, y);
       ctx.stroke();
-      if (place === 0) {
-        const text = `${texts().final} ${value.toFixed(2)}`;
-        const above = y - bbox.top > 20 * ratio;
-        const right = bbox.left + bbox.width - 6 * ratio;
-        const baseline = y + (above ? -6 : 14) * ratio;
-        // Curves run through here too: the text stands on the background.
-        const wide = ctx.measureText(text).width;
-        ctx.fillStyle = theme!.background;
-        ctx.fillRect(right - wide - 3 * ratio, baseline - 11 * ratio, wide + 6 * ratio, 14 * ratio);
-        ctx.fillStyle = theme!.foreground;
-        ctx.fillText(text, right, baseline);
-      }
+      if (place > 0) continue;
+      labelLines(value).forEach((line, i) => ctx.fillText(line, right + LABEL_GAP * ratio, y + (14 * i - 3) * ratio));
     }
     ctx.restore();
+  };
+
+  const labelLines = (value: number): string[] => [texts().final, value.toFixed(2)];
+
+  const labelWidth = (): number => {
+    const context = document.createElement('canvas').getContext('2d');
+    if (!context) return 72;
+    context.font = theme!.font;
+    const widths = model.references
+      .flatMap(({ value }) => labelLines(value))
+      .map((line) => context.measureText(line).width);
+    return Math.ceil(Math.max(...widths)) + 2 * LABEL_GAP;
   };
 
   const zoomAround = (event: WheelEvent): void => {
@@ -163,6 +168,7 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     draw(next, log, colours) {
       const nextShape = JSON.stringify([
         next.curves.map(({ run, exit, kind, shade, place }) => [run, exit, kind, shade, place]),
+        next.references.length > 0,
         log,
         colours,
       ]);
@@ -197,6 +203,9 @@ function curvesBySteps(curves: readonly Curve[]): Map<readonly number[], Curve[]
   for (const curve of curves) groups.set(curve.steps, [...(groups.get(curve.steps) ?? []), curve]);
   return groups;
 }
+
+/** Pixels between the plot and the label beside it. */
+const LABEL_GAP = 6;
 
 /** Steps are whole numbers. */
 const stepIncrements = [1, 2, 5]

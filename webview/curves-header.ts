@@ -2,6 +2,7 @@
 import type { CurveRun, ViewMessage } from '../protocol/webview.ts';
 import type { RunState } from '../protocol/server.ts';
 import { element, replace } from './dom.ts';
+import { doneShare, duration } from './run-figures.ts';
 import { t } from './texts.ts';
 import { button } from './toolkit.ts';
 
@@ -37,7 +38,7 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
       title.textContent = run.title;
       badge.textContent = stateText(run.state);
       badge.dataset.state = run.state;
-      const share = run.steps > 0 ? Math.min(1, run.step / run.steps) : 0;
+      const share = doneShare(run);
       bar.style.width = `${100 * share}%`;
       progress.setAttribute('aria-valuenow', String(Math.round(100 * share)));
       const isRunning = run.state === 'running';
@@ -47,8 +48,11 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
         figure(t('tokens per second'), run.tokensPerSecond > 0 ? number(run.tokensPerSecond) : '–'),
         isRunning ? figure(t('left'), run.steps > 0 ? duration(run.secondsLeft) : '–') : null,
       );
+      title.title = run.title;
       // What the figures say already is not said twice.
       message.textContent = /^Step \d/.test(run.message) ? '' : run.message;
+      message.classList.toggle('failure', run.state === 'failed');
+      message.setAttribute('role', run.state === 'failed' ? 'alert' : 'status');
       const key = `${run.id} ${run.state}`;
       if (key === shownButtons) return; // a button that is pressed must not vanish under the finger
       shownButtons = key;
@@ -69,14 +73,6 @@ const figure = (name: string, value: string): HTMLElement =>
 
 const number = (value: number): string =>
   value.toLocaleString(document.documentElement.lang || 'en', { maximumFractionDigits: value < 10 ? 1 : 0 });
-
-/** `42 s`, `3 min 5 s`, `2 h 10 min`. */
-export function duration(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  if (whole < 60) return t('{0} s', whole);
-  if (whole < 3600) return t('{0} min {1} s', Math.floor(whole / 60), whole % 60);
-  return t('{0} h {1} min', Math.floor(whole / 3600), Math.floor((whole % 3600) / 60));
-}
 
 const stateText = (state: RunState): string =>
   ({

@@ -39,7 +39,8 @@ export interface Drawing {
   readonly finalText: string;
 }
 
-const MARGIN = { top: 44, right: 20, bottom: 44, left: 56 };
+/** At the right there is room for the final exit's label, where it covers no curve. */
+const MARGIN = { top: 44, right: 84, bottom: 44, left: 56 };
 
 /** The chart as it is shown, with axes and a legend, as an SVG document. */
 export function toSvg({ curves, references, range }: ChartModel, drawing: Drawing): string {
@@ -71,11 +72,8 @@ export function toSvg({ curves, references, range }: ChartModel, drawing: Drawin
       `<line x1="${MARGIN.left}" y1="${round(y(value))}" x2="${MARGIN.left + plot.width}" y2="${round(y(value))}" stroke="${foreground}" stroke-dasharray="6 4"/>`,
     );
     parts.push(
-      text(
-        [MARGIN.left + plot.width - 4, y(value) - 6],
-        `${drawing.finalText} ${value.toFixed(2)}`,
-        'text-anchor="end"',
-      ),
+      text([MARGIN.left + plot.width + 6, y(value) - 2], drawing.finalText),
+      text([MARGIN.left + plot.width + 6, y(value) + 12], value.toFixed(2)),
     );
   }
   for (const curve of curves) {

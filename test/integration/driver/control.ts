@@ -40,6 +40,8 @@ async function carryOut(page: Page, request: DriverRequest, options: ControlOpti
       return page.screenshot({ path: path.join(options.screenshots, `${request.name}.png`), type: 'png' });
     case 'reload':
       return page.reload({ waitUntil: 'commit' });
+    case 'resize':
+      return page.setViewportSize({ width: request.width, height: request.height });
     case 'press':
       return page.keyboard.press(request.key);
     case 'type':

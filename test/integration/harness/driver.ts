@@ -5,6 +5,7 @@ import path from 'node:path';
 export type DriverRequest =
   | { do: 'screenshot'; name: string }
   | { do: 'reload' }
+  | { do: 'resize'; width: number; height: number }
   | { do: 'press'; key: string }
   | { do: 'type'; text: string }
   /** Evaluates an expression in the workbench's page. */
@@ -37,6 +38,9 @@ export async function ask(request: DriverRequest): Promise<unknown> {
 }
 
 export const screenshot = (name: string): Promise<unknown> => ask({ do: 'screenshot', name });
+/** The window that tests run in, and the smallest that everything shall be usable in. */
+export const sizes = { large: { width: 1280, height: 800 }, small: { width: 800, height: 600 } } as const;
+export const resize = (size: keyof typeof sizes): Promise<unknown> => ask({ do: 'resize', ...sizes[size] });
 export const press = (key: string): Promise<unknown> => ask({ do: 'press', key });
 export const inView = <T>(view: string, expression: string): Promise<T> =>
   ask({ do: 'view', view, expression }) as Promise<T>;

@@ -4,7 +4,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import type { EarlyExitApi } from '../../../extension/api.ts';
 import type { RunState, RunSummary } from '../../../protocol/server.ts';
-import { until } from './driver.ts';
+import { delay, resize, screenshot, sizes, until } from './driver.ts';
 
 export const EXTENSION_ID = 'early-exit.early-exit';
 
@@ -69,4 +69,18 @@ export async function setTheme(theme: keyof typeof themes): Promise<void> {
   if (configuration.get('colorTheme') === themes[theme]) await set(themes[theme === 'light' ? 'dark' : 'light']);
   await set(themes[theme]);
   await until(`the theme ${themes[theme]}`, () => vscode.window.activeColorTheme.kind === kinds[theme]);
+}
+
+/** What is on the screen in every theme and size, as `NAME-THEME.png` and `NAME-THEME-small.png`. */
+export async function pictures(name: string): Promise<void> {
+  for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
+    await setTheme(theme);
+    for (const size of Object.keys(sizes) as (keyof typeof sizes)[]) {
+      await resize(size);
+      await delay(900);
+      await screenshot(`${name}-${theme}${size === 'large' ? '' : `-${size}`}`);
+    }
+    await resize('large');
+  }
+  await setTheme('dark');
 }

@@ -6,8 +6,8 @@ import * as vscode from 'vscode';
 import { parseTrace, serialiseTrace } from '../../../protocol/exittrace.ts';
 import { shades, tokenShade, tokenType } from '../../../protocol/palette.ts';
 import type { GenerateResult } from '../../../protocol/server.ts';
-import { delay, inView, inWorkbench, screenshot, until } from '../harness/driver.ts';
-import { activate, fileUri, runIs, setTheme, themes, workspaceFolder } from '../harness/extension.ts';
+import { inView, inWorkbench, until } from '../harness/driver.ts';
+import { activate, fileUri, pictures, runIs, workspaceFolder } from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
 const lensesOf = async (uri: vscode.Uri): Promise<vscode.CodeLens[]> => {
@@ -120,12 +120,7 @@ export const run = suite([
     const shown = new Set(result.trace.tokens.map((token) => tokenShade(token, EXITS)));
     assert.ok(shown.has('final') && shown.size > 2, [...shown].join(' '));
     assert.equal(Object.keys(colours).length, shown.size, JSON.stringify(colours));
-    for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
-      await setTheme(theme);
-      await delay(1500);
-      await screenshot(`editor-${theme}`);
-    }
-    await setTheme('dark');
+    await pictures('editor');
   }),
 
   test('keeps lenses and hovers right while the user edits around the text', async () => {
@@ -160,12 +155,7 @@ export const run = suite([
       `[...document.querySelectorAll('.opinions tbody th')].map((cell) => cell.textContent)`,
     );
     assert.deepEqual(rows, EXITS);
-    for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
-      await setTheme(theme);
-      await delay(1200);
-      await screenshot(`details-${theme}`);
-    }
-    await setTheme('dark');
+    await pictures('details');
     await vscode.commands.executeCommand('workbench.action.closeEditorsInOtherGroups');
   }),
 
@@ -254,12 +244,7 @@ export const run = suite([
       opened.uri,
     );
     assert.deepEqual(legend.tokenTypes, shades.map(tokenType));
-    for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
-      await setTheme(theme);
-      await delay(1200);
-      await screenshot(`trace-${theme}`);
-    }
-    await setTheme('dark');
+    await pictures('trace');
   }),
 
   test('names the line of a trace that is wrong', async () => {

@@ -21,7 +21,7 @@ export const run = suite([
     const api = await activate();
     await vscode.commands.executeCommand('earlyExit.tune');
     const run = await until('a run', async () => (await api.listRuns())[0]);
-    assert.equal(run.title, 'typescript-5m · 6:norm');
+    assert.equal(run.title, 'typescript-5m · 6:norm · 4 steps · src/**/*.ts');
     const finished = await runIs(api, run.id, ['finished'], 110);
     assert.equal(finished.step, 4);
     assert.deepEqual(finished.exits, ['6:norm']);

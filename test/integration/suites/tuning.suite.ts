@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
-import { ask, delay, inView, press, screenshot, until } from '../harness/driver.ts';
-import { activate, fileUri, runIs, setTheme, themes, workspaceFolder } from '../harness/extension.ts';
+import { ask, delay, inView, inWorkbench, press, resize, screenshot, until } from '../harness/driver.ts';
+import { activate, fileUri, pictures, runIs, workspaceFolder } from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
 /** Values of the readout by exit: training, smoothed, held-out, agreement. */
@@ -44,7 +44,7 @@ export const run = suite([
     await press('Enter');
     const run = await until('a run', async () => (await api.listRuns())[0]);
     id = run.id;
-    assert.equal(run.title, 'typescript-5m · 4:norm,8:norm');
+    assert.equal(run.title, 'typescript-5m · 4:norm,8:norm · 500 steps · tuning');
   }),
 
   test('draws what arrives: a curve for each exit, the final exit as the line to reach', async () => {
@@ -91,13 +91,32 @@ export const run = suite([
       const after = end.after.find(({ exit }) => exit === before.exit);
       assert.ok(after && after.loss < before.loss, `${before.exit}: ${before.loss} → ${after?.loss}`);
     }
-    assert.match(
-      await until('the end in the header', async () => {
-        const text = await headerText();
-        return text.includes('finished') ? text : null;
-      }),
-      /finished/,
+    await until('the end in the header', async () => (await headerText()).includes('finished'));
+    const progress = `document.querySelector('[role="progressbar"]').getAttribute('aria-valuenow')`;
+    assert.equal(await inView('curves', progress), '100');
+  }),
+
+  test('says once that it has finished, and offers to generate', async () => {
+    const news = (): Promise<number> =>
+      inWorkbench(
+        `[...document.querySelectorAll('.notification-list-item')].filter((each) => /the exits are tuned/.test(each.textContent) && /Generate/.test(each.textContent)).length`,
+      );
+    await until('the news', async () => (await news()) === 1);
+    const editor = vscode.window.visibleTextEditors.find(({ document }) => document.fileName.endsWith('sums.ts'));
+    const { document } =
+      editor ?? (await vscode.window.showTextDocument(fileUri('sums.ts'), { viewColumn: vscode.ViewColumn.One }));
+    const before = document.getText();
+    await inWorkbench(
+      `[...document.querySelectorAll('.notification-list-item .monaco-button')].find((each) => each.textContent === 'Generate').click()`,
     );
+    await until('generated text', () => document.getText().length > before.length + 40);
+    await vscode.commands.executeCommand('earlyExit.stopGeneration');
+    await delay(1000);
+    assert.equal(await news(), 0, 'it is said once');
+    await vscode.window.showTextDocument(document, vscode.ViewColumn.One);
+    await vscode.commands.executeCommand('workbench.action.files.revert');
+    assert.equal(document.getText(), before);
+    await vscode.commands.executeCommand('earlyExit.showCurves');
   }),
 
   test('can be steered by keys, switches scale and curves, and keeps the choice', async () => {
@@ -130,7 +149,7 @@ export const run = suite([
   test('exports what it shows as SVG, PNG and every point as CSV', async () => {
     const starts = { svg: '<svg ', png: '\x89PNG', csv: 'run,step,exit,' };
     for (const [format, start] of Object.entries(starts)) {
-      const file = path.join(workspaceFolder(), `loss-curves-typescript-5m-4-norm-8-norm.${format}`);
+      const file = path.join(workspaceFolder(), `loss-curves-typescript-5m-4-norm-8-norm-500-steps-tuning.${format}`);
       await ask({ do: 'click', view: 'curves', selector: '.popup:last-of-type summary' });
       await ask({ do: 'click', view: 'curves', selector: `[data-format="${format}"]` });
       await until(
@@ -169,8 +188,8 @@ export const run = suite([
         do: 'workbench',
         expression: `document.querySelector('.sidebar')?.textContent ?? ''`,
       })) as string;
-      return ['typescript-5m · 6:norm', 'typescript-5m-2.exits', 'ships with the extension'].every((each) =>
-        text.includes(each),
+      return ['typescript-5m · 6:norm · 6 steps · tuning', 'typescript-5m-2.exits', 'ships with the extension'].every(
+        (each) => text.includes(each),
       );
     });
     assert.ok(side);
@@ -183,12 +202,37 @@ export const run = suite([
     await vscode.commands.executeCommand('earlyExit.showCurves', { id, state: 'finished' });
   }),
 
-  test('follows the theme', async () => {
-    for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
-      await setTheme(theme);
-      await delay(1200);
-      await screenshot(`curves-${theme}`);
-    }
-    await setTheme('dark');
+  test('shows the whole error of a run that failed', async () => {
+    const api = await activate();
+    const failing = await api.startRun({ steps: 6, model: fileUri('no-such-model').fsPath });
+    assert.ok(failing);
+    const { message } = await runIs(api, failing.id, ['failed']);
+    const shown = await until('the error', () =>
+      inView<string | null>('curves', `document.querySelector('[role="alert"]')?.textContent`),
+    );
+    assert.equal(shown, message);
+    assert.match(message, /no-such-model/);
+    const cut = `(() => { const box = document.querySelector('[role="alert"]'); return box.scrollWidth > box.clientWidth; })()`;
+    assert.equal(await inView('curves', cut), false);
+    await screenshot('curves-failed');
+    await vscode.commands.executeCommand('earlyExit.showCurves', { id, state: 'finished' });
+  }),
+
+  test('follows the theme, and can be used beside an editor in a small window', async () => {
+    await pictures('curves');
+    await vscode.commands.executeCommand('workbench.action.closeSidebar');
+    await vscode.window.showTextDocument(fileUri('sums.ts'), { viewColumn: vscode.ViewColumn.One });
+    await vscode.commands.executeCommand('earlyExit.showCurves');
+    await vscode.commands.executeCommand('workbench.action.moveEditorToRightGroup');
+    await resize('small');
+    await delay(1000);
+    await screenshot('curves-beside-small');
+    const box = (selector: string): string =>
+      `(({ width, height, left, right }) => ({ width, height, left, right }))(document.querySelector('${selector}').getBoundingClientRect())`;
+    const chart = await inView<{ width: number; height: number; right: number }>('curves', box('.chart'));
+    assert.ok(chart.width >= 250 && chart.height >= 180, JSON.stringify(chart));
+    const overflow = `document.documentElement.scrollWidth > document.documentElement.clientWidth`;
+    assert.equal(await inView('curves', overflow), false, 'nothing is cut off at the right');
+    await resize('large');
   }),
 ]);

@@ -3,6 +3,7 @@ import { palette, shades, type Shade } from '../../../protocol/palette.ts';
 import { readHostMessage, readViewMessage } from '../../../protocol/webview.ts';
 import { chartModel, initialState, legendExits, readState } from '../../../webview/chart-model.ts';
 import { noPoints, type RunPoints } from '../../../webview/columns.ts';
+import { doneShare } from '../../../webview/run-figures.ts';
 import { ticks, toCsv, toSvg, valueRange } from '../../../webview/exports.ts';
 
 const points: RunPoints = {
@@ -92,7 +93,10 @@ describe('exports', () => {
     expect(svg.match(/<path /g)).toHaveLength(4);
     expect(svg.match(/<circle /g)).toHaveLength(4);
     expect(svg).toContain('A &lt;run&gt;');
-    expect(svg).toContain('final exit 1.00');
+    // The final exit's label stands right of the plot, where no dot is.
+    const [label] = /<text x="([\d.]+)"[^>]*>final exit</.exec(svg)!.slice(1).map(Number);
+    const dots = [...svg.matchAll(/<circle cx="([\d.]+)"/g)].map((match) => Number(match[1]));
+    expect(label).toBeGreaterThan(Math.max(...dots) + 5);
     for (const shade of ['exit1', 'exit6'] as const) expect(svg).toContain(`stroke="${marks[shade]}"`);
     expect(svg).not.toMatch(/NaN|Infinity|undefined/);
   });
@@ -100,6 +104,15 @@ describe('exports', () => {
   it('put ticks at round numbers', () => {
     expect(ticks(0, 10, 5)).toEqual([0, 2, 4, 6, 8, 10]);
     expect(ticks(0.13, 0.52, 4)).toEqual([0.2, 0.3, 0.4, 0.5]);
+  });
+});
+
+describe('the bar of a run', () => {
+  it('is full once the run has finished, whatever step it ended at', () => {
+    expect(doneShare({ state: 'running', step: 3, steps: 12 })).toBe(0.25);
+    expect(doneShare({ state: 'finished', step: 3, steps: 12 })).toBe(1);
+    expect(doneShare({ state: 'failed', step: 3, steps: 12 })).toBe(0.25);
+    expect(doneShare({ state: 'running', step: 0, steps: 0 })).toBe(0);
   });
 });
 

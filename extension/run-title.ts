@@ -1,0 +1,22 @@
+/** What a run is called: model, exits, how long, data; and a number where another one is called so. Knows no `vscode`. */
+
+export interface RunTitleParts {
+  readonly model: string;
+  /** As given, such as `8,10`; null for the three of `auto`. */
+  readonly exits: string | null;
+  readonly preset: string;
+  /** Updates, where they are given instead of a preset's minutes. */
+  readonly steps: number | null;
+  /** Name of the folder, or the globs. */
+  readonly data: string;
+}
+
+export function runTitle({ model, exits, preset, steps, data }: RunTitleParts, taken: readonly string[]): string {
+  const length = steps === null ? preset : `${steps} ${steps === 1 ? 'step' : 'steps'}`;
+  const title = [model, exits ?? '3 exits', length, data].join(' · ');
+  if (!taken.includes(title)) return title;
+  for (let n = 2; ; n++) {
+    const numbered = `${title} (${n})`;
+    if (!taken.includes(numbered)) return numbered;
+  }
+}
