@@ -92,9 +92,9 @@ export function mountCurves(target: HTMLElement): void {
 
   const showReadout = (): void => {
     const run = front();
-    const own = run && points.get(run.id);
+    const own = (run && points.get(run.id)) ?? noPoints();
     const compared = state.compared.flatMap((id) => points.get(id) ?? []);
-    if (own) readout.show(own, compared, legendExits(points, state), state, cursor, theme);
+    readout.show(own, compared, legendExits(points, state), state, cursor, theme);
   };
 
   const draw = (): void => {

@@ -28,18 +28,16 @@ let id = '';
 export const run = suite([
   test('starts from the palette with one Enter in its only question', async () => {
     const api = await activate();
+    const pick = (): Promise<string> =>
+      inWorkbench(
+        `(() => { const box = document.querySelector('.quick-input-widget'); return box && box.style.display !== 'none' ? box.querySelector('input').value + ' ' + box.textContent : ''; })()`,
+      );
     await press('F1');
+    await until('the palette', async () => (await pick()).startsWith('>'));
     await ask({ do: 'type', text: 'Tune Early Exits' });
-    await delay(1000);
+    await until('the command', async () => (await pick()).includes('Early Exit: Tune Early Exits'));
     await press('Enter');
-    await until('the question', async () =>
-      (
-        (await ask({
-          do: 'workbench',
-          expression: `document.querySelector('.quick-input-widget')?.textContent ?? ''`,
-        })) as string
-      ).includes('Start Tuning'),
-    );
+    await until('the question', async () => (await pick()).includes('Start Tuning'));
     await screenshot('tune-question');
     await press('Enter');
     const run = await until('a run', async () => (await api.listRuns())[0]);
