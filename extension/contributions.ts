@@ -5,6 +5,7 @@
 import type { Option } from '../protocol/options-kinds.ts';
 import { settingGroups } from '../protocol/options-groups.ts';
 import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
+import { milestoneKey, type Milestone } from './milestones.ts';
 import { commandId, commandKeys, commands, type CommandKey, type CommandSpec } from './commands.ts';
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
@@ -95,6 +96,13 @@ export function contributions(): Record<string, Json> {
         contents: 'Exits that you tune appear here. Choose which of them generation uses.',
       },
     ],
+    // A font of one sign, drawn like early-exit.svg: the status bar takes icons from fonts only.
+    icons: {
+      'early-exit': {
+        description: 'Early Exit',
+        default: { fontPath: './extension/media/early-exit.woff', fontCharacter: '\\E001' },
+      },
+    },
     colors: themeColours(),
     semanticTokenTypes: shades.map((shade) => ({ id: tokenType(shade), description: `${shadeText(shade)}.` })),
     languages: [
@@ -147,42 +155,60 @@ const themeColours = (): Json =>
     { id: tintColour(shade), description: `${shadeText(shade)}: background.`, defaults: { ...palette[shade].tint } },
   ]);
 
+/** Each step is ticked when its work is done, not when its command is called. */
 const walkthrough = (): Json => ({
   id: 'start',
   title: 'Get Started with Early Exits',
   description: 'Tune exits on your own files and see at which layer every token leaves.',
   steps: [
-    {
-      id: 'tune',
-      title: 'Tune exits',
-      description: `The model that ships and the files of this folder are enough.\n[Tune Early Exits](command:${commandId('tune')})`,
-      media: { markdown: 'extension/walkthrough/tune.md' },
-      completionEvents: [`onCommand:${commandId('tune')}`],
-    },
-    {
-      id: 'curves',
-      title: 'Watch the losses fall',
-      description: `One curve for each exit, the final exit as the line to reach.\n[Show Loss Curves](command:${commandId('showCurves')})`,
-      media: { markdown: 'extension/walkthrough/curves.md' },
-      completionEvents: [`onCommand:${commandId('showCurves')}`],
-    },
-    {
-      id: 'generate',
-      title: 'Generate',
-      description: `Put the cursor where code should go on.\n[Generate with Early Exits](command:${commandId('generate')})`,
-      media: { markdown: 'extension/walkthrough/generate.md' },
-      completionEvents: [`onCommand:${commandId('generate')}`],
-    },
-    {
-      id: 'look',
-      title: 'Look at each token',
-      description:
-        'Hover a token, click a lens, or save the trace. What is too much can be switched off.\n[Display Settings](command:workbench.action.openSettings?%5B%22earlyExit.display%22%5D)',
-      media: { markdown: 'extension/walkthrough/look.md' },
-      completionEvents: [`onCommand:${commandId('showDetails')}`, `onCommand:${commandId('saveTrace')}`],
-    },
+    step('tune', 'Tune exits', 'The question that starts a run: model, data, exits and preset, each with a default.', [
+      'Exits are small heads on some layers of a frozen model; tuning trains them and never changes the model. The model that ships and the files of this folder are enough; the preset quick takes about a minute.',
+      `[Tune Early Exits](command:${commandId('tune')})`,
+    ]),
+    step(
+      'curves',
+      'Watch the losses fall',
+      'Loss curves of two exits, with the final exit as a dashed line to reach.',
+      [
+        "One curve for each exit; dots are held-out text, the dashed line is the model's own. Pause, resume and stop keep the work done.",
+        `[Show Loss Curves](command:${commandId('showCurves')})`,
+      ],
+    ),
+    step('generate', 'Generate', 'Generated code in an editor, each token in the colour of the exit that said it.', [
+      "Put the cursor where code should go on. A token's colour tells which exit said it: early ones are cool, late ones warm, the model's own grey. One Undo removes the whole generation.",
+      `[Generate with Early Exits](command:${commandId('generate')})`,
+    ]),
+    step(
+      'look',
+      'Look at each token',
+      'Trace details: the text, the share of each exit, and what every exit said of one token.',
+      [
+        'Hover a token, click the line above it for the whole trace, or save it. What is too much can be switched off one by one.',
+        `[Show Trace Details](command:${commandId('showDetails')})`,
+        '[Display Settings](command:workbench.action.openSettings?%5B%22earlyExit.display%22%5D)',
+      ],
+    ),
   ],
 });
+
+function step(milestone: Milestone, title: string, altText: string, lines: readonly string[]): Json {
+  const picture = (theme: string): string => `extension/walkthrough/${milestone}-${theme}.png`;
+  return {
+    id: milestone,
+    title,
+    description: lines.join('\n'),
+    media: {
+      image: {
+        dark: picture('dark'),
+        light: picture('light'),
+        hc: picture('high-contrast'),
+        hcLight: picture('light'),
+      },
+      altText,
+    },
+    completionEvents: [`onContext:${milestoneKey(milestone)}`],
+  };
+}
 
 const configuration = (): Json => {
   let order = 0;

@@ -13,6 +13,8 @@ import { webviewOptions, webviewPage } from './webview-page.ts';
 export interface CurvesPanel {
   /** Opens or reveals the panel, with a run in front where one is named. */
   show(run?: string): Promise<void>;
+  /** The panel is open and has the curves of a run. */
+  readonly onFilled: vscode.Event<void>;
   dispose(): void;
 }
 
@@ -33,6 +35,7 @@ export function createCurvesPanel(
   /** Events of each run that the webview has: later ones only are passed on. */
   const sent = new Map<string, number>();
   let timer: NodeJS.Timeout | null = null;
+  const filled = new vscode.EventEmitter<void>();
 
   const post = (message: HostMessage): void => {
     if (isReady) void panel?.webview.postMessage(message);
@@ -77,6 +80,7 @@ export function createCurvesPanel(
     postRuns();
     for (const run of runs.list()) await readAll(run.id);
     if (front !== null) post({ type: 'show', run: front });
+    if (runs.list().length > 0) filled.fire();
   };
 
   const receive = async (message: ViewMessage): Promise<void> => {
@@ -123,6 +127,7 @@ export function createCurvesPanel(
   };
 
   subscriptions.push(
+    filled,
     runs.onChange(soon),
     runs.onEvent((event) => {
       if (!isReady) return;
@@ -154,6 +159,7 @@ export function createCurvesPanel(
         }),
       );
     },
+    onFilled: filled.event,
     dispose: () => {
       panel?.dispose();
     },

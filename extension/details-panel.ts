@@ -11,6 +11,8 @@ import { webviewOptions, webviewPage } from './webview-page.ts';
 export interface DetailsPanel {
   /** Shows a trace with one of its tokens in front. `generation` ties it to its text in an editor. */
   show(trace: Trace, title: string, token: number, generation: string | null): void;
+  /** The panel shows a trace. */
+  readonly onShown: vscode.Event<void>;
   dispose(): void;
 }
 
@@ -23,6 +25,7 @@ export function createDetailsPanel(
   let isReady = false;
   let shown: Extract<HostMessage, { type: 'trace' }> | null = null;
   let tiedTo: string | null = null;
+  const onShown = new vscode.EventEmitter<void>();
 
   const post = (message: HostMessage): void => void panel?.webview.postMessage(message);
 
@@ -58,6 +61,7 @@ export function createDetailsPanel(
         isReady = true;
         post({ type: 'texts', texts: translations() });
         if (shown) post(shown);
+        onShown.fire();
       } else if (message?.type === 'reveal') void reveal(message.token);
       else if (message?.type === 'open' && shown) void save(shown.trace);
       else if (message?.type === 'failed') backend.log.error(`Trace Details: ${message.message}`);
@@ -79,8 +83,10 @@ export function createDetailsPanel(
       else panel = open();
       if (isReady) post(shown);
     },
+    onShown: onShown.event,
     dispose: () => {
       panel?.dispose();
+      onShown.dispose();
     },
   };
 }

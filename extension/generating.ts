@@ -6,6 +6,7 @@ import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { showFailure } from './messages.ts';
 import { exitsInUse } from './model-and-exits.ts';
+import { completionTokens, windowStart } from './prompt-window.ts';
 import { recipeSettings } from './settings.ts';
 
 /** Characters before the cursor that become the prompt: what fits a context of 512 tokens beside the answer, and of 4,096. */
@@ -86,9 +87,10 @@ export function inlineCompletions(app: App, isOn: () => boolean): vscode.InlineC
       try {
         const options = { ...(await generateOptions(app, document.uri)), maxTokens: COMPLETION_TOKENS, stop: ['\n\n'] };
         const prompt = textBefore(document, position, options);
-        const { trace } = await app.generations.generate(prompt, options, () => {}, token);
+        const { trace: whole, stop } = await app.generations.generate(prompt, options, () => {}, token);
+        const trace = { ...whole, tokens: completionTokens(whole.tokens, stop) };
         const text = trace.tokens.map((each) => each.text).join('');
-        if (text.trim() === '') return [];
+        if (text === '') return [];
         const accepted: vscode.Command = {
           title: vscode.l10n.t('Show Exits'),
           command: 'earlyExit.completionAccepted',
@@ -123,10 +125,8 @@ function promptOf(editor: vscode.TextEditor, options: RecipeOptions): string {
 function textBefore(document: vscode.TextDocument, position: vscode.Position, { model }: RecipeOptions): string {
   const limit = model === undefined || model === shippedModel ? PROMPT_CHARACTERS.shipped : PROMPT_CHARACTERS.other;
   const end = document.offsetAt(position);
-  const start = document.positionAt(Math.max(0, end - limit));
-  // From the start of a line, where that leaves something.
-  const line = start.character === 0 || start.line === position.line ? start : new vscode.Position(start.line + 1, 0);
-  const text = document.getText(new vscode.Range(line, position)).replaceAll('\r\n', '\n');
+  const whole = document.getText();
+  const text = whole.slice(windowStart(whole, end, limit), end).replaceAll('\r\n', '\n');
   return text === '' ? '\n' : text;
 }
 

@@ -33,6 +33,8 @@ export interface Generations {
   find(id: string): GeneratedText | undefined;
   clear(uri: vscode.Uri): void;
   readonly onChange: vscode.Event<void>;
+  /** Text was generated into an editor to its end. */
+  readonly onFinished: vscode.Event<void>;
 }
 
 /** What the editor asks of every generation: candidates of all exits, for the hover. */
@@ -40,6 +42,7 @@ const CANDIDATES = 4;
 
 export function createGenerations(backend: Backend, subscriptions: vscode.Disposable[]): Generations {
   const changed = new vscode.EventEmitter<void>();
+  const finished = new vscode.EventEmitter<void>();
   const kept = new Map<string, GeneratedText>();
   /** Text that a generation is inserting right now, by its id. */
   const inserting = new Map<string, string>();
@@ -51,6 +54,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
 
   subscriptions.push(
     changed,
+    finished,
     backend.listen(protocol.generationReady, ({ generation, ready }) => {
       const exits = [...ready.exits.map(({ exit }) => exit), 'final'];
       streams.get(generation)?.ready({ model: ready.model, layers: ready.layers, exits });
@@ -176,6 +180,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       }
       if (!generated || result === null) return null;
       kept.set(id, { ...generated, trace: { ...(result as GenerateResult).trace, tokens: generated.trace.tokens } });
+      finished.fire();
       return result;
     } finally {
       cancelled.dispose();
@@ -200,6 +205,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       tell();
     },
     onChange: changed.event,
+    onFinished: finished.event,
   };
 }
 

@@ -12,6 +12,7 @@ import { commandId, commandKeys, type CommandKey } from './commands.ts';
 import { createCurvesPanel } from './curves-panel.ts';
 import { decorateGenerations } from './decorations.ts';
 import { createDetailsPanel } from './details-panel.ts';
+import { createDoctor, type Doctor } from './doctor.ts';
 import { announceFinishedRuns } from './finished-runs.ts';
 import {
   completionAccepted,
@@ -31,6 +32,7 @@ import { createStatusItem, showStatusMenu } from './status-item.ts';
 import { tokenIndexAt } from './generated-text.ts';
 import { tune } from './tuning.ts';
 import { createViews, type Views } from './views.ts';
+import { followWalkthrough } from './walkthrough.ts';
 
 let backend: Backend | null = null;
 
@@ -49,13 +51,14 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
     curves: createCurvesPanel(context, backend, runs, subscriptions),
     details: createDetailsPanel(context, backend, generations),
   };
-  subscriptions.push(followBackend(backend), announceFinishedRuns(app));
+  subscriptions.push(followBackend(backend), announceFinishedRuns(app), followWalkthrough(app));
   createStatusItem(app, subscriptions);
   const views = createViews(app, subscriptions);
+  const doctor = createDoctor(backend, subscriptions);
   const display = followSettings(app, subscriptions);
   followTraces(app, subscriptions);
 
-  const actions = commandTable(app, views);
+  const actions = commandTable(app, views, doctor);
   for (const key of commandKeys) {
     subscriptions.push(
       vscode.commands.registerCommand(commandId(key), async (...args: unknown[]) => {
@@ -88,7 +91,7 @@ export async function deactivate(): Promise<void> {
 
 type Action = (...args: unknown[]) => unknown;
 
-function commandTable(app: App, views: Views): Record<CommandKey, Action> {
+function commandTable(app: App, views: Views, doctor: Doctor): Record<CommandKey, Action> {
   const { backend, runs } = app;
   const act = (request: typeof protocol.pauseRun, wanted: readonly RunSummary['state'][], title: string): Action => {
     return async (run) => {
@@ -123,11 +126,7 @@ function commandTable(app: App, views: Views): Record<CommandKey, Action> {
     },
     restart: () => backend.restart(),
     showLogs: () => backend.log.show(),
-    doctor: async () => {
-      const { report } = await backend.send(protocol.doctor, {});
-      const document = await vscode.workspace.openTextDocument({ language: 'markdown', content: report });
-      await vscode.window.showTextDocument(document);
-    },
+    doctor: () => doctor.show(),
     status: () => showStatusMenu(app),
   };
 }

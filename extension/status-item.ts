@@ -1,34 +1,27 @@
 /** One status item: backend, model, device and what it does; a click offers restart, logs and doctor. */
 import * as vscode from 'vscode';
+import { decodingOptions } from '../protocol/options-decoding.ts';
 import * as protocol from '../protocol/server.ts';
 import type { Status } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { commandId, commands, type CommandKey } from './commands.ts';
-
-const activityText = (): Record<Status['activity'], string> => ({
-  idle: vscode.l10n.t('Early Exit'),
-  loading: vscode.l10n.t('Loading'),
-  tuning: vscode.l10n.t('Tuning'),
-  generating: vscode.l10n.t('Generating'),
-  evaluating: vscode.l10n.t('Evaluating'),
-});
+import { chosenModel } from './model-and-exits.ts';
+import { explicit } from './settings.ts';
+import { statusText, type StatusTexts } from './status-text.ts';
 
 export function createStatusItem(app: App, subscriptions: vscode.Disposable[]): void {
   const item = vscode.window.createStatusBarItem('earlyExit.status', vscode.StatusBarAlignment.Right, 50);
   item.name = vscode.l10n.t('Early Exit');
   item.command = commandId('status');
-  let status: Status = { activity: 'idle', model: null, device: null, detail: '' };
+  let status = idle;
 
   const draw = (): void => {
     const state = app.backend.state();
     const run = app.runs.running();
-    const busy = state === 'starting' || (state === 'running' && status.activity !== 'idle');
-    const share = run && run.steps > 0 ? ` ${Math.round((100 * run.step) / run.steps)} %` : '';
-    const text = status.activity === 'tuning' ? `${activityText().tuning}${share}` : activityText()[status.activity];
-    item.text =
-      state === 'failed'
-        ? `$(error) ${vscode.l10n.t('Early Exit')}`
-        : `$(${busy ? 'sync~spin' : 'git-branch'}) ${text}`;
+    const set = explicit('earlyExit.decoding.mode') ?? decodingOptions.mode.default;
+    const mode = typeof set === 'string' ? set : '';
+    const done = run && run.steps > 0 ? run.step / run.steps : null;
+    item.text = statusText({ state, status, model: chosenModel(), mode, done }, texts());
     item.backgroundColor = state === 'failed' ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;
     item.tooltip = tooltip(app, status);
   };
@@ -46,8 +39,23 @@ export function createStatusItem(app: App, subscriptions: vscode.Disposable[]): 
       draw();
     }),
     app.runs.onChange(draw),
+    vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit') && draw()),
   );
 }
+
+const idle: Status = { activity: 'idle', model: null, device: null, mode: null, tokensPerSecond: null, detail: '' };
+
+const texts = (): StatusTexts => ({
+  name: vscode.l10n.t('Early Exit'),
+  activity: (activity) =>
+    ({
+      loading: vscode.l10n.t('Loading'),
+      tuning: vscode.l10n.t('Tuning'),
+      generating: vscode.l10n.t('Generating'),
+      evaluating: vscode.l10n.t('Evaluating'),
+    })[activity],
+  speed: (tokensPerSecond) => vscode.l10n.t('{0} tokens/s', tokensPerSecond),
+});
 
 function tooltip(app: App, status: Status): vscode.MarkdownString {
   const states = {
@@ -61,6 +69,8 @@ function tooltip(app: App, status: Status): vscode.MarkdownString {
     [vscode.l10n.t('Runtime'), app.backend.runtime()?.description],
     [vscode.l10n.t('Model'), status.model],
     [vscode.l10n.t('Device'), status.device],
+    [vscode.l10n.t('Mode'), status.mode],
+    [vscode.l10n.t('Speed'), status.tokensPerSecond && texts().speed(status.tokensPerSecond.toFixed(1))],
     [vscode.l10n.t('Doing'), status.detail],
   ].filter((row): row is [string, string] => typeof row[1] === 'string' && row[1] !== '');
   const text = new vscode.MarkdownString('**Early Exit**\n\n');

@@ -4,7 +4,7 @@
  */
 import type { GenerateReadyEvent, TuneEvent } from './events.ts';
 import type { Trace } from './exittrace.ts';
-import type { StopReason, TokenRecord } from './trace.ts';
+import type { Mode, StopReason, TokenRecord } from './trace.ts';
 
 export interface Request<Params, Result> {
   readonly kind: 'request';
@@ -92,6 +92,10 @@ export interface Status {
   activity: Activity;
   model: string | null;
   device: string | null;
+  /** Mode of the last generation, as `auto` chose it; null before one. */
+  mode: Mode | null;
+  /** Speed of the last generation. */
+  tokensPerSecond: number | null;
   detail: string;
 }
 

@@ -80,6 +80,7 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
             label: texts().step,
             labelFont: colours.font,
             labelSize: 18,
+            size: 30,
           },
           { ...axis, label: texts().loss, labelFont: colours.font, labelSize: 18, size: 48 },
         ],

@@ -3,7 +3,7 @@ import type { CurveRun, ExportFormat } from '../protocol/webview.ts';
 import type { CurvesState } from './chart-model.ts';
 import { element, replace } from './dom.ts';
 import { t } from './texts.ts';
-import { button, checkbox, dropdown, setDisabled, slider } from './toolkit.ts';
+import { button, checkbox, dropdown, slider } from './toolkit.ts';
 
 export interface Toolbar {
   readonly root: HTMLElement;
@@ -17,7 +17,7 @@ export interface ToolbarEvents {
 }
 
 export function createToolbar(events: ToolbarEvents): Toolbar {
-  const runBox = element('div', { class: 'group' });
+  const runBox = element('div', { class: 'group runs' });
   const compareList = element('div', { class: 'menu' });
   const compare = element('details', { class: 'popup' }, element('summary', {}, t('Compare')), compareList);
   const scaleBox = element('div', { class: 'group' });
@@ -62,7 +62,7 @@ export function createToolbar(events: ToolbarEvents): Toolbar {
     show(runs, state) {
       amount.textContent = state.smoothing.toFixed(2);
       smoothing.value = String(state.smoothing);
-      setDisabled(reset, state.zoom === null);
+      reset.hidden = state.zoom === null;
       const key = JSON.stringify([
         runs.map(({ id, title }) => [id, title]),
         state.front,

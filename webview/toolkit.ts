@@ -33,10 +33,6 @@ export function button(label: string, kind: ButtonKind, act: () => void, content
   return made;
 }
 
-export function setDisabled(control: HTMLElement, disabled: boolean): void {
-  (control as HTMLElement & { disabled: boolean }).disabled = disabled;
-}
-
 export function checkbox(label: Node | string, checked: boolean, act: (checked: boolean) => void): HTMLElement {
   const made = fill(document.createElement('vscode-checkbox'), { checked }, [label]) as HTMLElement & {
     checked: boolean;

@@ -200,7 +200,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   answer(protocol.listRuns, () => runsNow().list());
   answer(protocol.readRun, ({ id, from }) => runsNow().read(id, from));
   answer(protocol.generate, (params, token) =>
-    status.during('generating', () => {
+    status.during('generating', async () => {
       const stopped = new AbortController();
       token.onCancellationRequested(() => stopped.abort());
       const { generation } = params;
@@ -212,7 +212,9 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
         token: (token) => notify(protocol.tokensGenerated, { generation, tokens: [token] }),
         warning: (message) => connection.console.warn(message),
       };
-      return generations.generate(params, report, stopped.signal);
+      const result = await generations.generate(params, report, stopped.signal);
+      if (result.trace.tokens.length > 0) status.generated(result.tokensPerSecond);
+      return result;
     }),
   );
   answer(protocol.attachTrace, ({ uri, generation, offset, trace }) => {

@@ -1,11 +1,13 @@
 /** What the backend does now, put together from its runs and generations. */
-import type { ReadyEvent } from '../../protocol/events.ts';
+import type { GenerateReadyEvent, ReadyEvent } from '../../protocol/events.ts';
 import type { Activity, RunEvent, RunSummary, Status } from '../../protocol/server.ts';
 
 export interface StatusKeeper {
   now(): Status;
   /** A job has loaded its model. */
-  ready(event: ReadyEvent): void;
+  ready(event: ReadyEvent | GenerateReadyEvent): void;
+  /** A generation has ended. */
+  generated(tokensPerSecond: number): void;
   runChanged(run: RunSummary): void;
   runReported(event: RunEvent): void;
   /** The activity while some work lasts. */
@@ -17,6 +19,8 @@ export function createStatus(changed: (status: Status) => void): StatusKeeper {
   const others: Activity[] = [];
   let device: string | null = null;
   let model: string | null = null;
+  let mode: Status['mode'] = null;
+  let tokensPerSecond: number | null = null;
   let last = '';
 
   const now = (): Status => {
@@ -25,6 +29,8 @@ export function createStatus(changed: (status: Status) => void): StatusKeeper {
       activity: others.at(-1) ?? (run ? 'tuning' : 'idle'),
       model,
       device,
+      mode,
+      tokensPerSecond,
       detail: run?.message ?? '',
     };
   };
@@ -34,13 +40,19 @@ export function createStatus(changed: (status: Status) => void): StatusKeeper {
     if (text !== last) changed(status);
     last = text;
   };
-  const ready = (event: ReadyEvent): void => {
+  const ready = (event: ReadyEvent | GenerateReadyEvent): void => {
+    if (event.model !== model) [mode, tokensPerSecond] = [null, null];
     ({ device, model } = event);
+    if ('mode' in event) mode = event.mode;
     tell();
   };
   return {
     now,
     ready,
+    generated(speed) {
+      tokensPerSecond = speed;
+      tell();
+    },
     runChanged(run) {
       if (run.state === 'running') running.set(run.id, run);
       else running.delete(run.id);

@@ -77,6 +77,8 @@ export const commonSettings = {
   'chat.commandCenter.enabled': false,
   'workbench.secondarySideBar.defaultVisibility': 'hidden',
   'extensions.ignoreRecommendations': true,
+  // A browser's VS Code saves by itself: tests compare with what is on disk.
+  'files.autoSave': 'off',
   'git.enabled': false,
   'telemetry.telemetryLevel': 'off',
   'typescript.tsserver.enabled': false,

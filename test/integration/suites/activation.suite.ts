@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
 import { commandId, commandKeys } from '../../../extension/commands.ts';
-import { inWorkbench, until } from '../harness/driver.ts';
-import { activate, backendProcesses, EXTENSION_ID, fileUri } from '../harness/extension.ts';
+import { delay, inWorkbench, until } from '../harness/driver.ts';
+import { activate, backendProcesses, EXTENSION_ID, fileUri, pictures } from '../harness/extension.ts';
 import { note, suite, test } from '../harness/suite.ts';
 
 export const run = suite([
@@ -25,8 +25,11 @@ export const run = suite([
   }),
 
   test('shows its status, which says that the backend waits', async () => {
-    const label = `[...document.querySelectorAll('.statusbar-item')].map((item) => item.getAttribute('aria-label') ?? '').find((text) => text.includes('Early Exit'))`;
-    await until('the status item', () => inWorkbench<string | undefined>(label));
+    const item = `[...document.querySelectorAll('.statusbar-item')].find((item) => /early-exit/.test(item.id))`;
+    const text = await until('the status item', () => inWorkbench<string | undefined>(`${item}?.textContent`));
+    assert.match(text, /typescript-5m · auto/, 'model and mode');
+    const icon = `${item}.querySelector('.codicon-early-exit') !== null && document.fonts.size > 0`;
+    assert.equal(await inWorkbench(icon), true, 'it has an icon of its own');
   }),
 
   test('exports an API that starts the backend when used', async () => {
@@ -34,5 +37,32 @@ export const run = suite([
     assert.equal(api.version, 1);
     assert.equal((await api.status()).activity, 'idle');
     assert.equal(backendProcesses().length, 1);
+  }),
+
+  test('shows what the doctor finds in a view with nothing to save', async () => {
+    await vscode.commands.executeCommand('workbench.action.closePanel');
+    await vscode.commands.executeCommand('earlyExit.doctor');
+    const tab = await until('the view', () =>
+      vscode.window.tabGroups.all.flatMap(({ tabs }) => tabs).find(({ label }) => label.includes('Early Exit Doctor')),
+    );
+    assert.equal(tab.isDirty, false);
+    assert.ok(tab.input instanceof vscode.TabInputWebview, 'it is a view, not a file');
+    assert.deepEqual(
+      vscode.workspace.textDocuments.filter((document) => document.isUntitled),
+      [],
+    );
+    await delay(2000);
+    await pictures('doctor');
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+  }),
+
+  test('has a walkthrough with pictures', async () => {
+    await vscode.commands.executeCommand('workbench.action.closePanel');
+    await vscode.commands.executeCommand('workbench.action.openWalkthrough', `${EXTENSION_ID}#start`, false);
+    await until('a picture', () =>
+      inWorkbench<boolean>(`document.querySelector('.getting-started-media img')?.naturalWidth > 0`),
+    );
+    await pictures('walkthrough');
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
   }),
 ]);

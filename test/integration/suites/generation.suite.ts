@@ -7,7 +7,7 @@ import { parseTrace, serialiseTrace } from '../../../protocol/exittrace.ts';
 import { shades, tokenShade, tokenType } from '../../../protocol/palette.ts';
 import type { GenerateResult } from '../../../protocol/server.ts';
 import { inView, inWorkbench, until } from '../harness/driver.ts';
-import { activate, fileUri, pictures, runIs, workspaceFolder } from '../harness/extension.ts';
+import { activate, EXTENSION_ID, fileUri, pictures, runIs, workspaceFolder } from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
 const lensesOf = async (uri: vscode.Uri): Promise<vscode.CodeLens[]> => {
@@ -100,6 +100,13 @@ export const run = suite([
     );
   }),
 
+  test('says model, mode and speed in the status bar', () =>
+    until('the status item', () =>
+      inWorkbench<boolean>(
+        `/typescript-5m · \\w+ · [\\d.]+ tokens\\/s/.test([...document.querySelectorAll('.statusbar-item')].find((item) => /early-exit/.test(item.id))?.textContent)`,
+      ),
+    ).then(() => {})),
+
   test('says on hover what every exit would have said', async () => {
     const text = await hoverAt(document.uri, document.positionAt(start));
     const [first] = result.trace.tokens;
@@ -184,6 +191,33 @@ export const run = suite([
     await vscode.commands.executeCommand('workbench.action.files.revert');
   }),
 
+  test('tells by default who guessed what the full model confirmed', async () => {
+    const api = await activate();
+    const editor = await vscode.window.showTextDocument(document);
+    const end = document.positionAt(start);
+    editor.selection = new vscode.Selection(end, end);
+    const made = (await api.generateAtCursor({ mode: 'lossless', maxTokens: TOKENS }))!;
+    assert.ok(made.trace.tokens.every(({ exit }) => exit === 'final'));
+    const guessed = made.trace.tokens.findIndex(({ draft, text }) => draft?.accepted && text.trim() !== '');
+    assert.ok(guessed >= 0, 'something was guessed');
+    const lenses = await until('lenses', async () => {
+      const found = await lensesOf(document.uri);
+      return found.length > 0 ? found : null;
+    });
+    for (const lens of lenses) {
+      assert.match(
+        lens.command!.title,
+        /guessed early, then checked by the full model$|^(\d+ lines: )?all 12 layers for /,
+      );
+    }
+    const before = made.trace.tokens.slice(0, guessed).map(({ text }) => text);
+    const text = await hoverAt(document.uri, document.positionAt(start + before.join('').length));
+    assert.match(text, /guessed by (exit \d+:lens|the text before), confirmed by the full model/);
+    assert.match(text, /The full model checks every guess/);
+    await pictures('lossless');
+    await vscode.commands.executeCommand('workbench.action.files.revert');
+  }),
+
   test('is undone in one step', async () => {
     const api = await activate();
     const editor = await vscode.window.showTextDocument(document);
@@ -245,6 +279,17 @@ export const run = suite([
     );
     assert.deepEqual(legend.tokenTypes, shades.map(tokenType));
     await pictures('trace');
+  }),
+
+  test('has ticked the steps of the walkthrough that were done: tuned, curves, generated, looked at', async () => {
+    await vscode.commands.executeCommand('workbench.action.openWalkthrough', `${EXTENSION_ID}#start`, false);
+    const ticked = `[...document.querySelectorAll('.getting-started-step')].map((step) => step.querySelector('.codicon.complete') !== null)`;
+    const steps = await until('ticks', async () => {
+      const all = await inWorkbench<boolean[]>(ticked);
+      return all.length === 4 && all.every(Boolean) ? all : null;
+    });
+    assert.equal(steps.length, 4);
+    await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
   }),
 
   test('names the line of a trace that is wrong', async () => {

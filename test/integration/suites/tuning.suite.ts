@@ -38,7 +38,7 @@ export const run = suite([
     await until('the command', async () => (await pick()).includes('Early Exit: Tune Early Exits'));
     await press('Enter');
     await until('the question', async () => (await pick()).includes('Start Tuning'));
-    await screenshot('tune-question');
+    await pictures('tune-question');
     await press('Enter');
     const run = await until('a run', async () => (await api.listRuns())[0]);
     id = run.id;
@@ -109,15 +109,18 @@ export const run = suite([
     );
     await until('generated text', () => document.getText().length > before.length + 40);
     await vscode.commands.executeCommand('earlyExit.stopGeneration');
+    const api = await activate();
+    await until('its end', async () => (await api.status()).activity === 'idle');
     await delay(1000);
     assert.equal(await news(), 0, 'it is said once');
     await vscode.window.showTextDocument(document, vscode.ViewColumn.One);
     await vscode.commands.executeCommand('workbench.action.files.revert');
     assert.equal(document.getText(), before);
-    await vscode.commands.executeCommand('earlyExit.showCurves');
   }),
 
   test('can be steered by keys, switches scale and curves, and keeps the choice', async () => {
+    await vscode.commands.executeCommand('earlyExit.showCurves');
+    await until('the curves', () => inView<boolean>('curves', `document.querySelector('.chart') !== null`));
     await inView('curves', `document.querySelector('.chart').focus()`);
     await press('End');
     await until('the spoken values', async () =>
@@ -223,6 +226,8 @@ export const run = suite([
     await vscode.commands.executeCommand('earlyExit.showCurves');
     await vscode.commands.executeCommand('workbench.action.moveEditorToRightGroup');
     await resize('small');
+    const drawn = `document.querySelector('.chart canvas')?.clientWidth < 400`;
+    await until('the curves beside the editor', () => inView<boolean>('curves', drawn));
     await delay(1000);
     await screenshot('curves-beside-small');
     const box = (selector: string): string =>

@@ -73,7 +73,8 @@ describe('the language server', () => {
     const policy = 'fast, confidence 0.8, not calibrated';
     const head = { model: 'm', layers: 12, exits: ['3:mlp', 'final'], policy, prompt: 'let x' };
     expect(result.trace).toEqual({ ...head, stop: 'length', tokens });
-    expect(await send(protocol.readStatus, {})).toMatchObject({ activity: 'idle', model: 'm', device: 'cpu' });
+    const status = { activity: 'idle', model: 'm', device: 'cpu', mode: 'fast', tokensPerSecond: 7 };
+    expect(await send(protocol.readStatus, {})).toMatchObject(status);
   });
 
   it('shows lenses that follow edits and go when the text is edited', async () => {

@@ -1,0 +1,40 @@
+/** What the status item says: model, mode and speed, or what the backend does. Knows no `vscode`; texts come translated. */
+import type { Status } from '../protocol/server.ts';
+import { modelBase } from './choices.ts';
+
+export interface StatusView {
+  readonly state: 'stopped' | 'starting' | 'running' | 'failed';
+  readonly status: Status;
+  /** The chosen model and mode, as the settings name them. */
+  readonly model: string;
+  readonly mode: string;
+  /** Of the run that tunes, from 0 to 1; null without one. */
+  readonly done: number | null;
+}
+
+export interface StatusTexts {
+  readonly name: string;
+  readonly activity: (activity: Exclude<Status['activity'], 'idle'>) => string;
+  readonly speed: (tokensPerSecond: string) => string;
+}
+
+/** Longer names would push the other items away. */
+const NAME_LENGTH = 28;
+
+/** Text of a status bar item, with its icon. */
+export function statusText({ state, status, model, mode, done }: StatusView, texts: StatusTexts): string {
+  if (state === 'failed') return `$(error) ${texts.name}`;
+  const name = shorten(modelBase(model).replace(/\.gguf$/i, ''));
+  if (state === 'starting') return `$(sync~spin) ${name}`;
+  if (state === 'running' && status.activity !== 'idle') {
+    const share = status.activity === 'tuning' && done !== null ? ` ${Math.round(100 * done)} %` : '';
+    return `$(sync~spin) ${texts.activity(status.activity)}${share}`;
+  }
+  // The mode and the speed of the last generation, where it was this model's.
+  const isOwn = status.model === modelBase(model);
+  const speed = isOwn && status.tokensPerSecond ? [texts.speed(figure(status.tokensPerSecond))] : [];
+  return `$(early-exit) ${[name, (isOwn && status.mode) || mode, ...speed].join(' · ')}`;
+}
+
+const shorten = (name: string): string => (name.length > NAME_LENGTH ? `${name.slice(0, NAME_LENGTH - 1)}…` : name);
+const figure = (value: number): string => (value < 10 ? value.toFixed(1) : String(Math.round(value)));
