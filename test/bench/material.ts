@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { globSync } from 'tinyglobby';
+import { publishedModels } from './models.ts';
 
 export const root = path.resolve(import.meta.dirname, '../..');
 /** Installed by the bench alone; safe to delete. */
@@ -20,6 +21,19 @@ export function bigModel(): string | null {
   console.warn(`Left out: ${path.basename(big)} is not in EARLY_EXIT_MODELS.`);
   return null;
 }
+
+/** Where `npm run bench -- fetch` puts models. */
+export const fetchedModels = path.join(benchCache, 'models');
+
+/** The published models that lie in EARLY_EXIT_MODELS or were fetched. */
+export const realModels = (): string[] =>
+  publishedModels.flatMap(({ file }) => {
+    const found = [modelsFolder, fetchedModels]
+      .map((folder) => path.join(folder, file))
+      .find((each) => existsSync(each));
+    if (found === undefined) console.warn(`Left out: ${file}; npm run bench -- fetch brings it.`);
+    return found ?? [];
+  });
 
 export interface Text {
   /** Said in notes. */

