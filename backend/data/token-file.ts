@@ -5,11 +5,11 @@
  * target of exactly one position. File: a header of 64 bytes, one u32 a token (id, highest bit: it may be a target), one
  * u32 a window (its number in the stream, those without targets left out).
  */
-import { randomUUID } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, makeFolder, openRangeFile, writeWhole } from '../formats/files.ts';
+import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
 
 /** `ids` and `targets` are `[windowLength]`; a target is the next token, −1 where there is none. */
 export interface TokenWindow {
@@ -88,17 +88,24 @@ export function openTokenFile(path: string): TokenSet {
 
 /** Begins a token file at `path`; nothing is there under that name before `finish`. `padding` is the id of what fills gaps. */
 export function createTokenFile(path: string, windowLength: number, padding: number): TokenWriter {
-  const temporary = `${path}.${randomUUID()}.tmp`;
+  const temporary = temporaryName(path);
   const stride = windowLength - 1;
   const buffer = new Uint32Array(bufferEntries);
   const starts: number[] = [];
   let descriptor: number | null = null;
   let [used, entries, documents, tokens, targets] = [0, 0, 0, 0, 0];
+  const abandon = (): void => {
+    if (descriptor !== null) closeSync(descriptor);
+    descriptor = null;
+    rmSync(temporary, { force: true });
+  };
   try {
     makeFolder(dirname(path));
+    removeLeftovers(dirname(path));
     descriptor = openSync(temporary, 'w');
     writeWhole(descriptor, new Uint8Array(headerBytes));
   } catch (error) {
+    if (descriptor !== null) abandon();
     throw fileError(error, 'write', path);
   }
   const open = descriptor;
@@ -123,11 +130,6 @@ export function createTokenFile(path: string, windowLength: number, padding: num
     buffer[used++] = isTarget ? id + targetBit : id;
     entries += 1;
     if (used === bufferEntries) flush();
-  };
-  const abandon = (): void => {
-    if (descriptor !== null) closeSync(descriptor);
-    descriptor = null;
-    rmSync(temporary, { force: true });
   };
   return {
     append: (ids, { isTarget, together = false }) => {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -61,6 +62,35 @@ describe('token files', () => {
     const counts = set.countTargets(2 ** 10);
     expect(counts.reduce((a, b) => a + b)).toBe(ids.slice(1).filter((id) => id < 2 ** 10).length);
     set.close();
+  });
+
+  it('sweep away what a killed process left, and nothing of one that lives', () => {
+    const folder = temporaryFolder();
+    const { pid } = spawnSync(process.execPath, ['-e', '']);
+    const uuid = '00000000-0000-4000-8000-000000000000';
+    const [killed, alive, other] = [`b.tokens.${pid}.${uuid}.tmp`, `b.tokens.${process.pid}.${uuid}.tmp`, 'c.tmp'];
+    for (const name of [killed, alive, other]) writeFileSync(join(folder, name), '');
+    createTokenFile(join(folder, 'a.tokens'), 4, 0).abandon();
+    expect(readdirSync(folder)).toEqual([alive, other]);
+  });
+
+  it('leave nothing behind where the disk is full from the first byte', () => {
+    const folder = temporaryFolder();
+    const program = `import { createTokenFile } from './backend/data/token-file.ts'; createTokenFile(${JSON.stringify(join(folder, 'a.tokens'))}, 4, 0);`;
+    const command = [
+      '-c',
+      'ulimit -f 0 && exec "$@"',
+      'sh',
+      process.execPath,
+      '--import',
+      'tsx',
+      '--input-type=module',
+      '-e',
+      program,
+    ];
+    const { stderr } = spawnSync('sh', command, { env: { ...process.env, TSX_DISABLE_CACHE: '1' } });
+    expect(stderr.toString()).toContain('the file would be too large for this disk');
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   it('leave nothing behind when abandoned, and nothing under their name before they are whole', () => {

@@ -1,0 +1,16 @@
+/** Temporary names that tell whose they are, so that what a killed process left is found and removed. */
+import { randomUUID } from 'node:crypto';
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { processIsAlive } from './files.ts';
+
+/** A name beside `path` that no other process or thread takes. */
+export const temporaryName = (path: string): string => `${path}.${process.pid}.${randomUUID()}.tmp`;
+
+/** Removes the files in `folder` with a name of `temporaryName` whose process is gone. */
+export function removeLeftovers(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const pid = /\.(\d+)\.[\da-f-]{36}\.tmp$/.exec(name)?.[1];
+    if (pid !== undefined && !processIsAlive(Number(pid))) rmSync(join(folder, name), { force: true });
+  }
+}
