@@ -1,0 +1,29 @@
+/** Every kind of trial, in the order in which they are tried: the long one last. */
+import { commandLines } from './kinds/command-lines.ts';
+import { disk } from './kinds/disk.ts';
+import { folders } from './kinds/folders.ts';
+import { frames } from './kinds/frames.ts';
+import { generations } from './kinds/generations.ts';
+import { hub } from './kinds/hub.ts';
+import { kills } from './kinds/kills.ts';
+import { mutations } from './kinds/mutations.ts';
+import { replaced } from './kinds/replaced.ts';
+import { requests } from './kinds/requests.ts';
+import { soak } from './kinds/soak.ts';
+import { streams } from './kinds/streams.ts';
+import type { Kind } from './trial.ts';
+
+export const kinds: readonly Kind[] = [
+  kills,
+  commandLines,
+  streams,
+  requests,
+  frames,
+  generations,
+  soak,
+  disk,
+  folders,
+  replaced,
+  hub,
+  mutations,
+];
