@@ -176,6 +176,7 @@ const fileSentences: Record<string, { code: 'not-found' | 'file-system'; why: st
   EFBIG: { code: 'file-system', why: 'the file would be too large for this disk', wayOut: 'Choose another place.' },
   EMFILE: { code: 'file-system', why: 'too many files are open', wayOut: 'Raise the limit (ulimit -n).' },
   ENAMETOOLONG: { code: 'file-system', why: 'the name is too long', wayOut: 'Choose a shorter name.' },
+  ELOOP: { code: 'file-system', why: 'it is a link that leads in a circle', wayOut: 'Check the path.' },
   EIO: { code: 'file-system', why: 'the device reports an error', wayOut: 'Check the disk.' },
 };
 

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { dequantise } from '../../../backend/formats/quantisation.ts';
@@ -213,6 +213,12 @@ describe('writeSafetensors', () => {
     // Root writes anywhere.
     if (process.getuid?.() !== 0)
       expect(() => writeSafetensors(join(folder, 'closed', 'a'), [])).toThrow(/permission is denied/);
+  });
+
+  it('says of a link that leads to itself that it does', () => {
+    const path = join(temporaryFolder(), 'circle');
+    symlinkSync(path, path);
+    expect(caught(() => writeSafetensors(join(path, 'a.safetensors'), [])).message).toContain('leads in a circle');
   });
 
   it.runIf(existsSync('/dev/full'))('says that the disk is full', async () => {
