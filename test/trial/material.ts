@@ -1,5 +1,5 @@
 /** What is tried upon: small models of every kind, exits, text; made anew in a folder of the trial. */
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { serialiseTrace } from '../../protocol/exittrace.ts';
 import { flagName } from '../../protocol/options.ts';
@@ -148,13 +148,14 @@ export const shippedTuning = (folder: string, out: string, more: Readonly<Record
   ...wordsOf({ ...smallTuning, model: shippedModel, data: path.join(textFolder(folder), '*.ts'), out, ...more }),
 ];
 
-/** Answers the seconds that such a run takes here. */
+/** Makes them, once; answers the seconds that such a run takes here. */
 export async function makeShippedExits(folder: string, program: Program): Promise<number> {
   const out = shippedExits(folder);
-  const again = existsSync(out) ? path.join(folder, `again-${Math.random()}.exits`) : out;
-  const { code, err, seconds } = await runProgram(program, shippedTuning(folder, again), { cwd: folder });
+  const clock = `${out}.seconds`;
+  if (existsSync(clock)) return Number(readFileSync(clock, 'utf8'));
+  const { code, err, seconds } = await runProgram(program, shippedTuning(folder, out), { cwd: folder });
   if (code !== 0) throw new Error(`tuning failed though nothing disturbed it: ${err}`);
-  if (again !== out) rmSync(again, { recursive: true });
+  writeFileSync(clock, String(seconds));
   return seconds;
 }
 

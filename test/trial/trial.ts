@@ -26,7 +26,7 @@ export interface Kind {
   readonly promise: string;
   /** Of a whole trial. */
   readonly attempts: number;
-  /** Of `npm test`. */
+  /** Of `npm test`; none where its other tests try the same. */
   readonly inTests: number;
   /** How many attempts run side by side. */
   readonly lanes: 1 | 2;

@@ -22,7 +22,7 @@ export const commandLines: Kind = {
   tries: 'flags that do not exist, values of the wrong kind, out of range, empty, missing; files that are none',
   promise: 'refused with code 2 (what is wrong with a file: 1) and a sentence that names the flag or file',
   attempts: 200,
-  inTests: 3,
+  inTests: 2,
   lanes: 2,
   open: ({ program }) =>
     Promise.resolve(

@@ -14,7 +14,7 @@ export const hub: Kind = {
   promise:
     'refused with a sentence, or downloaded whole; the token goes to no other host; no file outside the cache, none half-written',
   attempts: 2 * misdeeds.length,
-  inTests: 2,
+  inTests: 1,
   lanes: 2,
   open: ({ program, folder }) =>
     Promise.resolve(alone((attempt) => download(attempt, misdeeds[attempt.index % misdeeds.length]!, program, folder))),

@@ -18,7 +18,7 @@ export const mutations: Kind = {
   tries: 'damaged files: GGUF, safetensors, config, tokenizer, chat template, exits, state of a run, trace, JSON lines',
   promise: 'used or refused with a sentence, in bounds of time and memory; nothing is written beside the model',
   attempts: 4000,
-  inTests: 30,
+  inTests: 20,
   lanes: 2,
   async open({ program, folder }) {
     await makeExits(folder, program);

@@ -77,7 +77,7 @@ export const requests: Kind = {
   tries: 'requests and notifications to the language server with parameters of the wrong kind',
   promise: 'each request is answered, with a sentence where it is refused, and the server goes on',
   attempts: 600,
-  inTests: 25,
+  inTests: 20,
   lanes: 2,
   async open({ program, folder: material }) {
     modelFolder(material, 'llama-untied');

@@ -35,7 +35,7 @@ export const streams: Kind = {
   tries: 'generate and tune with Ctrl-C once and more, SIGTERM, SIGHUP, readers that leave, a full output',
   promise: 'an orderly end, never a native abort; tune keeps a checkpoint that can be read or none',
   attempts: 120,
-  inTests: 2,
+  inTests: 1,
   lanes: 2,
   open: ({ program, folder: material }) => {
     const text = path.join(textFolder(material), '*.ts');
