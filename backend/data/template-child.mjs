@@ -64,7 +64,11 @@ function render({ source, values, budget }) {
   }
 }
 
-const reasonOf = (error) => (error instanceof Error ? error.message : String(error));
+/** The engine stumbles over some templates, such as one that ends in the middle: its own words would help nobody. */
+const reasonOf = (error) => {
+  if (error instanceof TypeError || error instanceof RangeError) return 'the engine cannot follow it';
+  return error instanceof Error ? error.message : String(error);
+};
 
 process.on('message', (request) => process.send(render(request)));
 process.on('disconnect', () => process.exit());

@@ -66,6 +66,9 @@ describe('renderChat', () => {
     const bare = loadTokenizer(byteLevelFile(temporaryFolder(), 'smollm'));
     await expect(renderChat(bare, turns('a'))).rejects.toThrow(/has no chat template/);
     await expect(renderChat(withTemplate('{% if %}'), turns('a'))).rejects.toThrow(/cannot be read/);
+    await expect(renderChat(withTemplate('x{{'), turns('a'))).rejects.toThrow(
+      /cannot be read: the engine cannot follow it/,
+    );
   });
 });
 
