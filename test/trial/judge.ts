@@ -1,12 +1,13 @@
 /** What every attempt must keep, whatever is done to the program: an orderly end, a sentence, bounds. */
 import { readdirSync } from 'node:fs';
+import { shown } from '../../protocol/shown.ts';
 import type { Ended } from './program.ts';
 import { failed, held, type Verdict } from './trial.ts';
 
 /** More than any command of a trial needs. */
 const mostBytes = 1.5 * 2 ** 30;
 /** Longer than any sentence with its way out, a path in it included. */
-const longestSentence = 1200;
+const longestSentence = 2400;
 
 const orderly = [0, 1, 2, 130];
 
@@ -14,7 +15,8 @@ const orderly = [0, 1, 2, 130];
 const internals = [
   /Cannot (read|set) propert(y|ies) of/,
   /Cannot (convert|destructure|mix)/,
-  /is not (a function|iterable|a constructor|defined)/,
+  // A template's own fault reads "is not a function: got …".
+  /is not (a function(?!: got)|iterable|a constructor|defined)/,
   /Invalid (typed )?array length/,
   /Array buffer allocation failed/,
   /Maximum call stack/,
@@ -37,6 +39,9 @@ export function problemOf(message: string): string | null {
   if (message.trim() === '') return 'the message is empty';
   return message.length > longestSentence ? `the message has ${message.length} characters` : null;
 }
+
+/** The same of a message that a terminal or an editor has yet to show, which is where control characters are taken care of. */
+export const problemOfUnshown = (message: string): string | null => problemOf(shown(message));
 
 /** Judges how a program ended. `codes` are those that this attempt may end with. */
 export function judge(ended: Ended, codes: readonly number[] = orderly): Verdict {

@@ -1,7 +1,7 @@
 /** Damaged files of every kind, used as they are: most by recipes in a process that may die of them, some by the real command line. */
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { judge, problemOf } from '../judge.ts';
+import { judge, problemOfUnshown } from '../judge.ts';
 import { makeExits, wordsOf } from '../material.ts';
 import { targets } from '../mutations/targets.ts';
 import { runProgram, type Program } from '../program.ts';
@@ -56,7 +56,7 @@ async function runTask(program: Program, task: Exclude<Task, { recipe: 'trace' }
 function judgePerformed({ outcome, growth }: Performed): Verdict {
   if (outcome.type === 'broke') return failed(outcome.message);
   if (growth > bounds.bytes) return failed(`it grew by ${(growth / 2 ** 20).toFixed(0)} MB`);
-  const problem = outcome.type === 'refused' ? problemOf(outcome.message) : null;
+  const problem = outcome.type === 'refused' ? problemOfUnshown(outcome.message) : null;
   return problem ? failed(problem) : held;
 }
 

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import type { Random } from '../../../backend/decoding/random.ts';
 import * as protocol from '../../../protocol/server.ts';
-import { problemOf } from '../judge.ts';
+import { problemOfUnshown } from '../judge.ts';
 import { openClient, type LanguageClient } from '../language-client.ts';
 import { modelFolder, smallTuning, textFolder } from '../material.ts';
 import { damageValue, hostileValue } from '../mutations/json.ts';
@@ -122,7 +122,7 @@ async function send(client: LanguageClient, { kind, method, params }: Message): 
   if (kind === 'notification') await client.connection.sendNotification(method, params as object);
   else {
     const answer = await client.ask(method, params);
-    const problem = answer.ok ? null : problemOf(answer.message);
+    const problem = answer.ok ? null : problemOfUnshown(answer.message);
     if (problem) return failed(problem);
   }
   return settle(client);

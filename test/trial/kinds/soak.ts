@@ -1,6 +1,6 @@
 /** One process that generates batch after batch in every mode: its memory stays where it is. */
 import path from 'node:path';
-import { problemOf } from '../judge.ts';
+import { problemOfUnshown } from '../judge.ts';
 import { makeShippedExits, shippedExits, shippedModel } from '../material.ts';
 import { openRecipeHost } from '../recipe-pool.ts';
 import { failed, held, pick, type Kind } from '../trial.ts';
@@ -47,7 +47,9 @@ export const soak: Kind = {
           });
           const { outcome } = performed;
           if (outcome.type !== 'done')
-            return failed(outcome.type === 'broke' ? outcome.message : (problemOf(outcome.message) ?? outcome.message));
+            return failed(
+              outcome.type === 'broke' ? outcome.message : (problemOfUnshown(outcome.message) ?? outcome.message),
+            );
           if (outcome.tokens === 0) return failed('no token was generated');
           tokens += outcome.tokens;
           ({ resident } = performed);
