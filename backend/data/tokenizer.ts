@@ -156,10 +156,16 @@ function encode(path: string, encoder: Encoder, text: string, addSpecial: boolea
 const unusable = (path: string, error: unknown): Error =>
   userError(
     'bad-tokenizer',
-    `The tokenizer of ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}.`,
+    `The tokenizer of ${path} cannot be used: ${reasonOf(error)}.`,
     'Use the tokenizer that belongs to the model.',
     error,
   );
+
+/** The library takes the kinds of a file's values for granted: what it stumbles over helps nobody. */
+function reasonOf(error: unknown): string {
+  if (error instanceof TypeError || error instanceof RangeError) return 'values in it are of the wrong kind';
+  return error instanceof Error ? error.message : String(error);
+}
 
 // In the order of preference; they count only where they are special tokens.
 const endOfText = ['<|endoftext|>', '<|end_of_text|>', '<eos>', '<|end▁of▁sentence|>', '</s>'];

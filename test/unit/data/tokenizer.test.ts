@@ -193,6 +193,11 @@ describe('damaged tokenizers', () => {
       { model, decoder, pre_tokenizer: { type: 'Split', pattern: { Regex: '(' } } },
       /cannot be used/,
     ],
+    [
+      'merges of another kind',
+      { model: { ...model, merges: { a: 'b' } }, decoder },
+      /cannot be used: values in it are of/,
+    ],
     ['another decoder', { model, decoder: { type: 'WordPiece' } }, /decodes by WordPiece/],
   ])('%s', (_, value, message) => {
     expect(caught(() => loadTokenizer(json(value))).message).toMatch(message);
