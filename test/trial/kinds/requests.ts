@@ -34,12 +34,9 @@ function messages(folder: string, material: string): readonly Message[] {
     data,
     out: path.join(folder, 'out.exits'),
   };
-  const ours = (
-    message: protocol.Request<never, unknown> | protocol.Notification<never>,
-    params: unknown,
-  ): Message => ({
-    kind: message.kind,
-    method: message.method,
+  const ours = ({ kind, method }: Pick<Message, 'kind' | 'method'>, params: unknown): Message => ({
+    kind,
+    method,
     params,
   });
   const standard = (method: string, params: unknown): Message => ({ kind: 'request', method, params });
