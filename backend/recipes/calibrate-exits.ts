@@ -76,6 +76,7 @@ export async function* calibrateExits(
   const elapsed = (): number => (performance.now() - began) / 1000;
   const layers = model.spec.layers.length;
   const prompts = promptsOf(on.windows, Math.ceil(promise.tokens / newTokens));
+  requireTokens(prompts.length * newTokens, promise);
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
   const staged = await placeStagedModel(running.placement, model, held, running.options);
@@ -158,7 +159,6 @@ async function* write(
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
   const fewest = fewestTokens(promise);
-  requireTokens(prompts.length * newTokens, fewest);
   yield {
     type: 'phase',
     phase: 'generate',
@@ -192,14 +192,15 @@ async function* write(
     const aBatch = (elapsed() - marks[0]!) / Math.ceil(texts.length / size);
     if (elapsed() + aBatch + trial > promise.seconds) break;
   }
-  requireTokens(texts.flat().length, fewest);
+  requireTokens(texts.flat().length, promise);
   return texts;
 }
 
 /** Passes of the first batch, that of its prompts among them, after which the time of the rest is known. */
 const measuredPasses = 8;
 
-function requireTokens(tokens: number, fewest: number): void {
+function requireTokens(tokens: number, promise: Promised): void {
+  const fewest = fewestTokens(promise);
   if (tokens >= fewest) return;
   const problem = `The held-out text gives ${plural(tokens, 'token')} to calibrate on, and this promise takes at least ${fewest}.`;
   throw userError('bad-data', problem, 'Give more text, or ask for less agreement or certainty.');

@@ -32,7 +32,7 @@ export function modeWarning(options: GenerateOptions, calibration: Calibration |
       : null;
   }
   if (calibratedThresholds(options, calibration)) return null;
-  return 'Tokens leave early by a rule that was not calibrated: the text can be worse than the model’s own. Thresholds that keep a promise come from early-exit calibrate; mode lossless changes no text.';
+  return "Tokens leave early by a rule that was not calibrated: the text can be worse than the model's own. Thresholds that keep a promise come from early-exit calibrate; mode lossless changes no text.";
 }
 
 /**

@@ -3,10 +3,11 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { CalibrateEvent } from '../../../protocol/events.ts';
+import type { CalibrateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { Mode, TokenRecord } from '../../../protocol/trace.ts';
 import { calibrate } from '../../../backend/recipes/calibrate.ts';
+import { calibrateShort } from '../../../backend/recipes/calibrate-short.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
@@ -137,6 +138,25 @@ test('text that is too little for the promise is refused', async () => {
     for await (const event of calibrate(options, signal)) void event;
   };
   await expect(run()).rejects.toThrow(/gives 256 tokens to calibrate on, and this promise takes at least 736/);
+}, 120_000);
+
+test('a tuning run that cannot be calibrated is whole: the reason is a warning', async () => {
+  const options = parseOptions('tune', {
+    ...text,
+    data: ['protocol/plural.ts', 'protocol/nearest.ts'],
+    model,
+    device: 'cpu',
+    minutes: 1,
+  });
+  const events: TuneEvent[] = [];
+  for await (const event of calibrateShort(options, out, 60, signal)) events.push(event);
+  const warnings = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
+  expect(warnings).toEqual([
+    expect.stringMatching(/^The exits are not calibrated: The held-out text gives \d+ tokens/),
+  ]);
+  // Nothing is even opened where hardly a second is left, or somebody has stopped it.
+  expect((await calibrateShort(options, out, 4, signal).next()).done).toBe(true);
+  expect((await calibrateShort(options, out, 60, AbortSignal.abort()).next()).done).toBe(true);
 }, 120_000);
 
 test('every phase says how far it is, and the whole how long it takes', async () => {
