@@ -1,6 +1,6 @@
 /** Activation: one context, the commands from their table, everything else on demand. The backend is not started here. */
 import * as vscode from 'vscode';
-import { parseTrace } from '../protocol/exittrace.ts';
+import { parseTrace } from '../protocol/trace-reading.ts';
 import * as protocol from '../protocol/server.ts';
 import type { ExitsSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
 import type { Trace } from '../protocol/exittrace.ts';

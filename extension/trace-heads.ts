@@ -1,5 +1,6 @@
 /** Where a trace file names the layer and the exit of each token, with the shade to show it in. Knows no `vscode`. */
-import { hasExits, parseTrace } from '../protocol/exittrace.ts';
+import { hasExits } from '../protocol/exittrace.ts';
+import { parseTrace } from '../protocol/trace-reading.ts';
 import { tokenShade, type Shade } from '../protocol/palette.ts';
 
 export interface TraceHead {

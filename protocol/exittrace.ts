@@ -19,7 +19,6 @@
  * tell it, confidence, the exit's own token as id, text and probability (`defer` where a shortlist deferred), and after
  * a second bar its candidates. `line` headings are for the reader; parsing skips them.
  */
-import { userError } from './errors.ts';
 import type { Candidate, ExitOpinion, StopReason, TokenRecord } from './trace.ts';
 
 export interface Trace {
@@ -34,15 +33,8 @@ export interface Trace {
   tokens: TokenRecord[];
 }
 
-/** A trace with the line of its text where each token stands. */
-export interface ParsedTrace {
-  trace: Trace;
-  /** Line of the file, from 0, of each token; parallel to `trace.tokens`. */
-  tokenLines: number[];
-}
-
-const VERSION = 1;
-const stops: readonly StopReason[] = ['end-of-text', 'stop-string', 'length', 'context-full', 'cancelled'];
+/** Of the format. */
+export const traceVersion = 1;
 
 export const emptyTrace = (head: Partial<Trace> = {}): Trace => ({
   model: '',
@@ -79,10 +71,10 @@ export const roundToken = (token: TokenRecord): TokenRecord => ({
   }),
 });
 
-/** `parseTrace(serialiseTrace(t)).trace` equals t; text that `serialiseTrace` wrote comes back unchanged. */
+/** `parseTrace` (trace-reading.ts) gives the trace back; text that `serialiseTrace` wrote comes back unchanged. */
 export function serialiseTrace(trace: Trace): string {
   const lines = [
-    `exittrace ${VERSION}`,
+    `exittrace ${traceVersion}`,
     `model ${JSON.stringify(trace.model)}`,
     `layers ${trace.layers}`,
     `exits ${trace.exits.join(' ')}`.trimEnd(),
@@ -122,46 +114,6 @@ export function textLines(tokens: readonly TokenRecord[]): [number, number][] {
   return lines;
 }
 
-/** Throws a `UserError` (`bad-data`) that names the line. */
-export function parseTrace(text: string, name = 'The trace'): ParsedTrace {
-  const lines = text.split(/\r?\n/);
-  const trace = emptyTrace();
-  const tokenLines: number[] = [];
-  let sequence = 0;
-  let index = 0;
-  const fail = (line: number, what: string): never => {
-    throw userError('bad-data', `${name}, line ${line + 1}: ${what}.`);
-  };
-  if (lines[0]?.trim() !== `exittrace ${VERSION}`) fail(0, `expected "exittrace ${VERSION}"`);
-  for (let i = 1; i < lines.length; i++) {
-    const line = lines[i]!;
-    const reader = new LineReader(line, (what) => fail(i, what));
-    if (reader.ended() || line.startsWith('#')) continue;
-    if (reader.take('|')) {
-      const token = trace.tokens.at(-1) ?? fail(i, 'an opinion without a token');
-      (token.opinions ??= []).push(readOpinion(reader, trace.layers));
-    } else if (/^\s*\d/.test(line)) {
-      trace.tokens.push(readToken(reader, sequence, index++, (what) => fail(i, what)));
-      tokenLines.push(i);
-    } else {
-      const key = reader.word('a keyword');
-      if (key === 'model' || key === 'policy' || key === 'prompt') trace[key] = reader.string(`the ${key}`);
-      else if (key === 'layers') trace.layers = reader.number('a number of layers');
-      else if (key === 'exits') while (!reader.ended()) trace.exits.push(reader.word('an exit'));
-      else if (key === 'stop') {
-        const word = reader.word('a reason');
-        trace.stop = stops.find((stop) => stop === word) ?? fail(i, `"${word}" is no reason to stop`);
-      } else if (key === 'sequence') {
-        sequence = reader.number('a sequence');
-        index = reader.take('from') ? reader.number('an index') : 0;
-      } else if (key === 'line') reader.string('the text of the line');
-      else fail(i, `"${key}" is no keyword of a trace`);
-    }
-    if (!reader.ended()) fail(i, `"${reader.rest()}" was not expected`);
-  }
-  return { trace, tokenLines };
-}
-
 function tokenLine({ layer, exit, confidence, id, text, draft }: TokenRecord): string {
   const drafted = draft ? ` draft ${draft.source} ${draft.accepted ? 'accepted' : 'rejected'}` : '';
   return `${layer} ${exit} ${confidence} ${id} ${JSON.stringify(text)}${drafted}`;
@@ -181,89 +133,3 @@ function opinionLine(opinion: ExitOpinion, layers: number): string {
 
 const candidateText = (candidate: Candidate): string =>
   `${candidate.id} ${JSON.stringify(candidate.text)} ${candidate.probability}`;
-
-function readToken(reader: LineReader, sequence: number, index: number, fail: (what: string) => never): TokenRecord {
-  const layer = reader.number('a layer');
-  const exit = reader.word('an exit');
-  const confidence = reader.number('a confidence');
-  const id = reader.number('a token id');
-  const token: TokenRecord = { sequence, index, id, text: reader.string('the text'), layer, exit, confidence };
-  if (!reader.take('draft')) return token;
-  const source = reader.word('who drafted it');
-  const verdict = reader.word('accepted or rejected');
-  if (verdict !== 'accepted' && verdict !== 'rejected') fail(`"${verdict}" is neither accepted nor rejected`);
-  return { ...token, draft: { source, accepted: verdict === 'accepted' } };
-}
-
-function readOpinion(reader: LineReader, layers: number): ExitOpinion {
-  const exit = reader.word('an exit');
-  const layer = reader.take('at') ? reader.number('a layer') : exitLayer(exit, layers);
-  const confidence = reader.number('a confidence');
-  const token = reader.take('defer') ? null : readCandidate(reader);
-  const candidates: Candidate[] = [];
-  if (reader.take('|')) {
-    do candidates.push(readCandidate(reader));
-    while (reader.take(','));
-  }
-  return { exit, layer, confidence, token, candidates };
-}
-
-const readCandidate = (reader: LineReader): Candidate => ({
-  id: reader.number('a token id'),
-  text: reader.string('the text'),
-  probability: reader.number('a probability'),
-});
-
-/** Reads one line from left to right: words, numbers and JSON strings between blanks. */
-class LineReader {
-  private position = 0;
-  private readonly line: string;
-  private readonly fail: (what: string) => never;
-
-  constructor(line: string, fail: (what: string) => never) {
-    this.line = line;
-    this.fail = fail;
-  }
-
-  rest(): string {
-    return this.line.slice(this.position).trim();
-  }
-
-  ended(): boolean {
-    return this.rest() === '';
-  }
-
-  /** Goes past a word or sign where it comes next. */
-  take(word: string): boolean {
-    return (
-      this.match(
-        word === '|' || word === ',' ? new RegExp(`\\s*\\${word}`, 'y') : new RegExp(`\\s*${word}(?=\\s|$)`, 'y'),
-      ) !== null
-    );
-  }
-
-  word(what: string): string {
-    return this.match(/\s*([^\s",|]+)/y)?.[1] ?? this.fail(`expected ${what}`);
-  }
-
-  number(what: string): number {
-    const text = this.match(/\s*(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?=[\s,]|$)/y)?.[1] ?? this.fail(`expected ${what}`);
-    return Number(text);
-  }
-
-  string(what: string): string {
-    const text = this.match(/\s*("(?:[^"\\]|\\.)*")/y)?.[1] ?? this.fail(`expected ${what} in quotes`);
-    try {
-      return JSON.parse(text) as string;
-    } catch {
-      return this.fail(`${text} is no JSON string`);
-    }
-  }
-
-  private match(pattern: RegExp): RegExpExecArray | null {
-    pattern.lastIndex = this.position;
-    const found = pattern.exec(this.line);
-    if (found) this.position = pattern.lastIndex;
-    return found;
-  }
-}

@@ -34,7 +34,8 @@ export interface TokenRecord {
   opinions?: ExitOpinion[];
 }
 
-export type StopReason = 'end-of-text' | 'stop-string' | 'length' | 'context-full' | 'cancelled';
+export const stopReasons = ['end-of-text', 'stop-string', 'length', 'context-full', 'cancelled'] as const;
+export type StopReason = (typeof stopReasons)[number];
 
 /** How exits were used: tokens left at them, they drafted for the final exit, or they were not needed. */
 export type Mode = 'fast' | 'lossless' | 'full';

@@ -2,7 +2,8 @@
  * A trace tied to text: where each token begins and how tokens fall into lines. The same record comes from generated text
  * in any document and from a `*.exittrace` file. Knows no protocol of an editor.
  */
-import { parseTrace, textLines, type Trace } from '../../protocol/exittrace.ts';
+import { textLines, type Trace } from '../../protocol/exittrace.ts';
+import { parseTrace, type ReadLines } from '../../protocol/trace-reading.ts';
 import { pieceAt, pieceOffsets, shiftSpan, withLineEnds, type Span, type TextChange } from '../../protocol/spans.ts';
 
 /** Some tokens that stand on one line; blank ones belong to the line before. */
@@ -64,9 +65,14 @@ export function shift(text: AnnotatedText, change: TextChange): AnnotatedText | 
   };
 }
 
-/** A `*.exittrace` document; throws a `UserError` that names the line. */
-export function annotateFile(uri: string, name: string, text: string): AnnotatedText {
-  const { trace, tokenLines } = parseTrace(text, name);
+/** A `*.exittrace` document; `known` are the lines of an earlier state of it. Throws a `UserError` that names the line. */
+export function annotateFile(
+  uri: string,
+  name: string,
+  text: string,
+  known?: ReadLines,
+): { text: AnnotatedText; lines: ReadLines } {
+  const { trace, tokenLines, lines } = parseTrace(text, name, known);
   const starts = lineStarts(text);
   const spans = tokenLines.map((line) => {
     const start = starts[line]!;
@@ -74,7 +80,7 @@ export function annotateFile(uri: string, name: string, text: string): Annotated
     return { start, end: start + text.slice(start, end).trimEnd().length };
   });
   const groups = textLines(trace.tokens).map(([start, end]) => ({ start, end, anchor: spans[start]!.start }));
-  return { id: uri, trace, span: { start: 0, end: text.length }, spans, groups, file: true };
+  return { text: { id: uri, trace, span: { start: 0, end: text.length }, spans, groups, file: true }, lines };
 }
 
 /** Index of the token whose text holds an offset; −1 where there is none. */

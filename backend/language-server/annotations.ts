@@ -17,6 +17,7 @@ import { saidBy, shades, TEXT_DRAFT, tokenShade, tokenType } from '../../protoco
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
 import type { Span } from '../../protocol/spans.ts';
 import { tokenAt, type AnnotatedText, type LineGroup } from './annotated-text.ts';
+import { code, plain, visible } from './markdown.ts';
 
 /** The document's own conversion, so that this module needs no document. */
 export type PositionOf = (offset: number) => Position;
@@ -181,12 +182,15 @@ function hintLabel(token: TokenRecord, layers: number): string {
 
 const percent = (share: number): string => `${(100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 1 : 0)} %`;
 
-/** Who said a token, in a few words: it left early, or the full model said it, or confirmed what had been guessed. */
-function saying({ exit, draft, confidence }: TokenRecord): string {
+/**
+ * Who said a token, in a few words: it left early, or the full model said it, or confirmed what had been guessed. `name` writes an exit
+ * as the place wants it.
+ */
+function saying({ exit, draft, confidence }: TokenRecord, name = (id: string): string => id): string {
   const sure = `${percent(confidence)} sure`;
-  if (exit !== 'final') return `left early at exit ${exit}, ${sure}`;
+  if (exit !== 'final') return `left early at exit ${name(exit)}, ${sure}`;
   if (!draft) return `said by the full model, ${sure}`;
-  const guesser = draft.source === TEXT_DRAFT ? 'the text before' : `exit ${draft.source}`;
+  const guesser = draft.source === TEXT_DRAFT ? 'the text before' : `exit ${name(draft.source)}`;
   return draft.accepted
     ? `guessed by ${guesser}, confirmed by the full model, ${sure}`
     : `said by the full model, ${sure}; ${guesser} had guessed another token`;
@@ -198,13 +202,14 @@ const guesses = 'The full model checks every guess, so the text is its own; righ
 
 function hoverText(token: TokenRecord, layers: number): string {
   const explained = token.exit === 'final' && token.draft ? `\n\n*${guesses}*` : '';
-  const head = `${code(token.text)}\n\n**Layer ${token.layer} of ${layers}** · ${saying(token)}${explained}`;
+  const head = `${code(token.text)}\n\n**Layer ${token.layer} of ${layers}** · ${saying(token, plain)}${explained}`;
   if (!token.opinions?.length) return head;
   const rows = token.opinions.map((opinion) => opinionRow(opinion, token));
   return `${head}\n\n| exit | says | sure | also |\n|:--|:--|--:|:--|\n${rows.join('\n')}`;
 }
 
 function opinionRow(opinion: ExitOpinion, token: TokenRecord): string {
+  const exit = plain(opinion.exit);
   const here = opinion.exit === saidBy(token);
   const says = opinion.token === null ? '*defers*' : code(opinion.token.text);
   const also = opinion.candidates
@@ -212,26 +217,8 @@ function opinionRow(opinion: ExitOpinion, token: TokenRecord): string {
     .slice(0, 3)
     .map((candidate) => `${code(candidate.text)} ${percent(candidate.probability)}`)
     .join(' · ');
-  return `| ${here ? `**${opinion.exit}** ←` : opinion.exit} | ${says} | ${percent(opinion.confidence)} | ${also} |`;
+  return `| ${here ? `**${exit}** ←` : exit} | ${says} | ${percent(opinion.confidence)} | ${also} |`;
 }
-
-/** A token's text as inline code of Markdown, safe inside a table. */
-export function code(text: string): string {
-  const shown = visible(text).replaceAll('|', '\\|');
-  const ticks = '`'.repeat(Math.max(0, ...[...shown.matchAll(/`+/g)].map((match) => match[0].length)) + 1);
-  const pad = shown.startsWith('`') || shown.endsWith('`') ? ' ' : '';
-  return `${ticks}${pad}${shown}${pad}${ticks}`;
-}
-
-/** Blanks that would vanish are made visible; an empty text gets a name. */
-const visible = (text: string): string =>
-  text === ''
-    ? '(nothing)'
-    : text
-        .replaceAll('\r', '')
-        .replaceAll('\n', '⏎')
-        .replaceAll('\t', '→')
-        .replaceAll(/^ +| +$/g, (blanks) => '·'.repeat(blanks.length));
 
 /** Generated text is coloured as a whole; of a trace file's line the layer and the exit. */
 function colouredSpan(text: AnnotatedText, token: number, document: string): Span {

@@ -4,8 +4,9 @@
  */
 import type { TextDocumentContentChangeEvent } from 'vscode-languageserver/node';
 import { TextDocument } from 'vscode-languageserver-textdocument';
-import { describeError } from '../../protocol/errors.ts';
+import { describeError, userError } from '../../protocol/errors.ts';
 import type { Trace } from '../../protocol/exittrace.ts';
+import type { ReadLines } from '../../protocol/trace-reading.ts';
 import { annotate, annotateFile, extend, shift, type AnnotatedText } from './annotated-text.ts';
 
 export interface Problem {
@@ -19,12 +20,19 @@ export interface OpenDocument {
   readonly texts: readonly AnnotatedText[];
   /** What is wrong with a trace file. */
   readonly problem: Problem | null;
+  /** Lines of a trace file that need not be read again. */
+  readonly lines: ReadLines;
 }
 
 export const TRACE_LANGUAGE = 'exittrace';
 
 export function openDocument(uri: string, language: string, version: number, text: string): OpenDocument {
-  return withTraceFile({ document: TextDocument.create(uri, language, version, text), texts: [], problem: null });
+  return withTraceFile({
+    document: TextDocument.create(uri, language, version, text),
+    texts: [],
+    problem: null,
+    lines: new Map(),
+  });
 }
 
 /** Consumes `open`: its text is changed in place. */
@@ -46,7 +54,7 @@ export function changeDocument(
     }
     document = TextDocument.update(document, [change], version);
   }
-  return withTraceFile({ document, texts, problem: null });
+  return withTraceFile({ document, texts, problem: null, lines: open.lines });
 }
 
 /** Ties a trace to the document, or continues the generation of the same name; null where the text is another one. */
@@ -63,15 +71,45 @@ export const detach = (open: OpenDocument, id: string): OpenDocument => ({
 });
 
 function withTraceFile(open: OpenDocument): OpenDocument {
-  const { document } = open;
+  const { document, lines: known } = open;
   if (document.languageId !== TRACE_LANGUAGE) return open;
   try {
-    const text = annotateFile(document.uri, fileName(document.uri), document.getText());
-    return { document, texts: [text], problem: null };
+    const source = document.getText();
+    const name = fileName(document.uri);
+    if (source.length > longestTrace) throw tooLarge(name, source.length);
+    const { text, lines } = annotateFile(document.uri, name, source, known);
+    return { document, texts: [text], problem: null, lines };
   } catch (error) {
     const message = describeError(error);
-    return { document, texts: [], problem: { line: Number(/, line (\d+):/.exec(message)?.[1] ?? 1) - 1, message } };
+    return {
+      document,
+      texts: [],
+      lines: known,
+      problem: { line: Number(/, line (\d+):/.exec(message)?.[1] ?? 1) - 1, message },
+    };
   }
 }
 
-const fileName = (uri: string): string => decodeURIComponent(uri.slice(uri.lastIndexOf('/') + 1));
+/**
+ * Some 4,500 tokens with what four exits said, 60,000 with nothing. Beyond, reading it after each keystroke and the lists that an
+ * editor then asks for (lenses, an outline, colours) would keep the server from answering.
+ */
+const longestTrace = 2_000_000;
+
+const tooLarge = (name: string, length: number): Error =>
+  userError(
+    'bad-data',
+    `${name}, line 1: the trace is too large to be shown with its exits (${(length / 1e6).toFixed(1)} MB, at most ${longestTrace / 1e6}).`,
+    'Generate fewer tokens, or without the candidates of every exit.',
+  );
+
+const fileName = (uri: string): string => decoded(uri.slice(uri.lastIndexOf('/') + 1));
+
+/** An address from outside may hold a lone percent sign. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

@@ -164,6 +164,52 @@ describe('hover', () => {
   });
 });
 
+describe('a hover over a hostile trace', () => {
+  const names = [
+    '![x](https://evil.example/a.png)',
+    '[x](command:workbench.action.quit)',
+    '<img src=https://evil.example>',
+    'https://evil.example',
+    '<https://evil.example>',
+    'www.evil.example',
+    '**a**',
+    '`` ` ``',
+    '| a | b |',
+    '&lt;b&gt;',
+    'a\nb\r\n# c\u001b[31m',
+    '',
+  ];
+
+  it.each(names)('shows %j as text', (name) => {
+    const candidates = [{ id: 2, text: name, probability: 0.1 }];
+    const opinions = [
+      { exit: name, layer: 3, confidence: 0.4, token: { id: 1, text: name, probability: 0.4 }, candidates },
+    ];
+    for (const more of [{ exit: name }, { exit: 'final', draft: { source: name, accepted: true } }]) {
+      const one = emptyTrace({ layers: 12, tokens: [token(0, name, 3, { ...more, opinions })] });
+      const { contents } = annotations.hover(
+        { ...annotate('g', one, 0, name.replaceAll('\r', ''))!, file: true },
+        0,
+        at,
+      )!;
+      const { kind, value } = contents as { kind: string; value: string };
+      expect(kind).toBe('markdown');
+      const rows = value.split('\n');
+      const table = rows.filter((row) => row.startsWith('|'));
+      expect(table).toHaveLength(3);
+      // Outside inline code every mark that makes something in Markdown stands behind a backslash.
+      const outside = withoutCode(value).replaceAll(/\\[!-/:-@[-`{-~]/g, '');
+      expect(outside).not.toMatch(/[[\]<>`!_~&#]|https?:|www\.|command:|\u001b/);
+      // The cells of a row are those of its head.
+      expect(table.map((row) => withoutCode(row).replaceAll('\\|', '').split('|').length)).toEqual([6, 6, 6]);
+    }
+  });
+
+  /** Without inline code: as many backticks at the end as at the beginning. */
+  const withoutCode = (text: string): string =>
+    text.replaceAll(/(?<![\\`])(`+)(?!`)(?:(?!\n\n)[^])*?(?<!`)\1(?!`)/g, '');
+});
+
 describe('inlay hints', () => {
   it('mark where who says a token changes, before a line feed, within the range asked for', () => {
     const hints = annotations.inlayHints(text, { start: 0, end: source.length }, at);
@@ -190,7 +236,7 @@ describe('semantic tokens', () => {
 describe('a trace file', () => {
   const file = serialiseTrace(trace);
   const fileDocument = TextDocument.create('file:///a.exittrace', 'exittrace', 1, file);
-  const annotated = annotateFile('file:///a.exittrace', 'a.exittrace', file);
+  const { text: annotated } = annotateFile('file:///a.exittrace', 'a.exittrace', file);
   const fileAt = (offset: number) => fileDocument.positionAt(offset);
 
   it('has lenses on the first token of each line of text that is not blank', () => {

@@ -6,8 +6,9 @@ import {
   openDocument,
   type OpenDocument,
 } from '../../../backend/language-server/documents.ts';
-import { emptyTrace } from '../../../protocol/exittrace.ts';
+import { emptyTrace, serialiseTrace } from '../../../protocol/exittrace.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
+import { random } from '../formats/fixtures.ts';
 
 const tokens = (...texts: string[]): TokenRecord[] =>
   texts.map((text, index) => ({ sequence: 0, index, id: index, text, layer: 3, exit: '3:mlp', confidence: 1 }));
@@ -78,5 +79,63 @@ describe('a trace file', () => {
     const good = edit(bad, 1, 0, 8, 'layers 3');
     expect(good.problem).toBeNull();
     expect(good.texts[0]!.trace.layers).toBe(3);
+  });
+
+  it('is read as a whole after any edit, though lines that stayed are not read again', () => {
+    const next = random(3);
+    const any = <T>(items: readonly T[]): T => items[Math.floor(next() * items.length)]!;
+    const opinions = [{ exit: 'final', layer: 6, confidence: 0.5, token: null, candidates: [] }];
+    const words = tokens('a', ' b', '\n', 'c', ' d', '\n').map((token) => ({ ...token, opinions }));
+    let document = openDocument(
+      'file:///a.exittrace',
+      'exittrace',
+      1,
+      serialiseTrace(emptyTrace({ layers: 6, tokens: words })),
+    );
+    const counts = { read: 0, refused: 0 };
+    for (let round = 0; round < 400; round++) {
+      const lines = document.document.getText().split('\n');
+      const line = Math.floor(next() * lines.length);
+      const from = Math.floor(next() * 3);
+      const pieces = [
+        '',
+        ' ',
+        '\n',
+        '3 3:mlp 1 7 "x"\n',
+        '  | final 1 defer\n',
+        'layers 12\n',
+        'sequence 1 from 4\n',
+        '"',
+        '7',
+      ];
+      // Edits that break it are undone, as a user does.
+      document = edit(document, line, 0, next() < 0.5 ? from : lines[line]!.length, any(pieces));
+      const fresh = openDocument('file:///a.exittrace', 'exittrace', 1, document.document.getText());
+      expect([document.texts, document.problem]).toEqual([fresh.texts, fresh.problem]);
+      counts[document.problem ? 'refused' : 'read']++;
+      if (document.problem) document = changeDocument(document, [{ text: lines.join('\n') }], round);
+    }
+    expect(Math.min(counts.read, counts.refused)).toBeGreaterThan(50);
+  });
+
+  it('is refused where it is so large that a keystroke would wait for it', () => {
+    const text = `exittrace 1\n${'3 3:mlp 0.9 5 "a"\n'.repeat(120_000)}`;
+    const large = openDocument('file:///a.exittrace', 'exittrace', 1, text);
+    expect(large.texts).toEqual([]);
+    expect(large.problem).toEqual({
+      line: 0,
+      message: expect.stringMatching(
+        /^a.exittrace, line 1: the trace is too large .* \(2\.2 MB, at most 2\)/,
+      ) as string,
+    });
+    expect(
+      changeDocument(large, [{ text: text.slice(0, 1_000_000 + text.slice(1_000_000).indexOf('\n')) }], 2).problem,
+    ).toBeNull();
+  });
+
+  it('may have an address that is no proper one', () => {
+    expect(openDocument('file:///100%.exittrace', 'exittrace', 1, '').problem!.message).toMatch(
+      /^100%.exittrace, line 1/,
+    );
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { emptyTrace, parseTrace, roundToken, serialiseTrace, type Trace } from '../../../protocol/exittrace.ts';
+import { emptyTrace, roundToken, serialiseTrace, type Trace } from '../../../protocol/exittrace.ts';
+import { parseTrace } from '../../../protocol/trace-reading.ts';
 
 const trace: Trace = {
   model: 'a "model"',
@@ -84,6 +85,12 @@ describe('exittrace', () => {
     ['exittrace 1\n3 3:mlp 0.9 5 "a" draft lookup maybe\n', 'line 2: "maybe" is neither accepted nor rejected'],
     ['exittrace 1\nstop never\n', 'line 2: "never" is no reason to stop'],
     ['exittrace 1\nmodel "\\q"\n', 'line 2: "\\q" is no JSON string'],
+    ['exittrace 1\n-3 3:mlp 0.9 5 "a"\n', 'line 2: "-3" is no keyword of a trace'],
+    ['exittrace 1\n3.5 3:mlp 0.9 5 "a"\n', 'line 2: expected a layer'],
+    ['exittrace 1\n3 3:mlp 1e999 5 "a"\n', 'line 2: expected a confidence'],
+    ['exittrace 1\n3 3:mlp 1 5 "a"\n | mlp 1 defer\n', 'line 3: "mlp" does not tell its layer'],
+    [`exittrace 1\n${'x'.repeat(1e6)}\n`, `line 2: "${'x'.repeat(80)}"… is no keyword of a trace`],
+    [`exittrace 1\nprompt "${'\\\\'.repeat(1e6)}\n`, 'line 2: expected the prompt in quotes'],
     ['exittrace 1\ncolour red\n', 'line 2: "colour" is no keyword of a trace'],
   ])('names the line of a mistake: %j', (text, message) => {
     expect(() => parseTrace(text, 'a.exittrace')).toThrow(`a.exittrace, ${message}.`);
