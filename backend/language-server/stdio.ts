@@ -1,13 +1,17 @@
 /** The language server over standard input and output, for `dist/server.js` and for `early-exit lsp --stdio`. */
 import {
   createConnection,
+  ErrorCodes,
   ProposedFeatures,
   StreamMessageReader,
   StreamMessageWriter,
+  type Message,
 } from 'vscode-languageserver/node';
 import { userError } from '../../protocol/errors.ts';
+import { shownValue } from '../../protocol/foreign.ts';
 import { endAtOnce } from '../worker/end.ts';
 import { createEngine } from '../worker/engine.ts';
+import { checkedFrames } from './frames.ts';
 import { serve } from './server.ts';
 
 /** How long a thread with a loaded model waits for the next job. */
@@ -36,24 +40,38 @@ export function startServer(argv: readonly string[] = process.argv.slice(2), sig
   // Standard output belongs to the protocol.
   console.log = console.info = console.error;
   const engine = createEngine({ idleMilliseconds: IDLE_MILLISECONDS, graceMilliseconds: Infinity });
-  const connection = createConnection(
-    ProposedFeatures.all,
-    new StreamMessageReader(process.stdin),
-    new StreamMessageWriter(process.stdout),
-  );
+  const frames = process.stdin.pipe(checkedFrames());
+  const reader = new StreamMessageReader(frames);
+  const writer = new StreamMessageWriter(process.stdout);
+  const connection = createConnection(ProposedFeatures.all, reader, writer);
   const dispose = serve(connection, engine);
   let leaving = false;
-  const leave = (): void => {
+  const leave = (code: number): void => {
     if (leaving) return;
     leaving = true;
     setTimeout(() => endAtOnce('SIGTERM'), LEAVE_MILLISECONDS);
-    void dispose().finally(() => process.exit(0));
+    void dispose().finally(() => process.exit(code));
   };
-  process.stdin.once('close', leave);
-  process.stdout.once('error', leave);
-  for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, leave);
-  signal?.addEventListener('abort', leave);
-  watchClient(argv, leave);
+  // Nobody can say where the next frame begins.
+  frames.once('error', (error) => {
+    process.stderr.write(`early-exit: what came in is no language server protocol (${error.message}).\n`);
+    leave(1);
+  });
+  // A whole frame that is no JSON: the stream goes on, the request has no id to be answered under.
+  reader.onError((error) => {
+    if (leaving) return;
+    process.stderr.write(`early-exit: a message could not be read: ${shownValue(error.message)}.\n`);
+    void writer.write({
+      jsonrpc: '2.0',
+      id: null,
+      error: { code: ErrorCodes.ParseError, message: 'Not JSON.' },
+    } as Message);
+  });
+  process.stdin.once('close', () => leave(0));
+  process.stdout.once('error', () => leave(0));
+  for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, () => leave(0));
+  signal?.addEventListener('abort', () => leave(0));
+  watchClient(argv, () => leave(0));
   connection.listen();
 }
 
