@@ -2,6 +2,8 @@
  * What the editor and the language server say to each other beside LSP: one object a message, with its method and the
  * types of what it carries. Knows no transport.
  */
+import { anyRecord, count, flag, list, nothing, nullable, partial, record, text, type Shape } from './shapes.ts';
+import { traceShape } from './trace-shapes.ts';
 import type { GenerateReadyEvent, TuneEvent } from './events.ts';
 import type { Trace } from './exittrace.ts';
 import type { Mode, StopReason, TokenRecord } from './trace.ts';
@@ -9,18 +11,35 @@ import type { Mode, StopReason, TokenRecord } from './trace.ts';
 export interface Request<Params, Result> {
   readonly kind: 'request';
   readonly method: string;
-  /** Never set: it carries the types. */
-  readonly types?: (params: Params) => Result;
+  /** What the server holds its client to. */
+  readonly params: Shape<Params>;
+  /** Never set: it carries the type. */
+  readonly result?: Result;
 }
 
 export interface Notification<Params> {
   readonly kind: 'notification';
   readonly method: string;
+  /** Never set: it carries the types. */
   readonly types?: (params: Params) => void;
 }
 
-const request = <Params, Result>(method: string): Request<Params, Result> => ({ kind: 'request', method });
+/** A notification of the client. */
+export interface ClientNotification<Params> extends Notification<Params> {
+  readonly params: Shape<Params>;
+}
+
+const request = <Params, Result>(method: string, params: Shape<Params>): Request<Params, Result> => ({
+  kind: 'request',
+  method,
+  params,
+});
 const notification = <Params>(method: string): Notification<Params> => ({ kind: 'notification', method });
+const clientNotification = <Params>(method: string, params: Shape<Params>): ClientNotification<Params> => ({
+  kind: 'notification',
+  method,
+  params,
+});
 
 /** Options of a recipe as `protocol/options.ts` names them. */
 export type RecipeOptions = Record<string, unknown>;
@@ -44,6 +63,24 @@ export interface DisplayOptions {
   hover: boolean;
   semanticTokens: boolean;
 }
+
+/** What is left out stays as it is. */
+const displayOptions: Shape<Partial<DisplayOptions>> = partial({
+  codeLens: flag,
+  inlayHints: flag,
+  hover: flag,
+  semanticTokens: flag,
+});
+
+/** What is left out has the server's default. */
+export const serverOptions: Shape<Partial<Omit<ServerOptions, 'display'> & { display: Partial<DisplayOptions> }>> =
+  partial({
+    runs: nullable(text),
+    resumeRuns: flag,
+    shippedModel: nullable(text),
+    runtime: text,
+    display: displayOptions,
+  });
 
 export type RunState = 'running' | 'paused' | 'stopped' | 'finished' | 'failed';
 
@@ -122,19 +159,26 @@ export interface AttachParams {
   trace: Trace;
 }
 
+const runId = record({ id: text });
+const folders = record({ folders: list(text) });
+
 /** Starts tuning; the answer comes as soon as the run is recorded. */
-export const startRun = request<{ title: string; options: RecipeOptions }, RunSummary>('earlyExit/run/start');
+export const startRun = request<{ title: string; options: RecipeOptions }, RunSummary>(
+  'earlyExit/run/start',
+  record({ title: text, options: anyRecord }),
+);
 /** Ends a run for good after it has saved; its checkpoint stays. */
-export const stopRun = request<{ id: string }, RunSummary>('earlyExit/run/stop');
+export const stopRun = request<{ id: string }, RunSummary>('earlyExit/run/stop', runId);
 /** Lets a run save and wait; it gives its memory back meanwhile. */
-export const pauseRun = request<{ id: string }, RunSummary>('earlyExit/run/pause');
+export const pauseRun = request<{ id: string }, RunSummary>('earlyExit/run/pause', runId);
 /** Takes a paused, stopped or failed run up again from its checkpoint. */
-export const resumeRun = request<{ id: string }, RunSummary>('earlyExit/run/resume');
+export const resumeRun = request<{ id: string }, RunSummary>('earlyExit/run/resume', runId);
 /** Every run on record, newest first. */
-export const listRuns = request<Record<string, never>, RunSummary[]>('earlyExit/run/list');
+export const listRuns = request<Record<string, never>, RunSummary[]>('earlyExit/run/list', nothing);
 /** The events of a run from an index on: what a panel that opens late needs. */
 export const readRun = request<{ id: string; from: number }, { run: RunSummary; events: RunEvent[] }>(
   'earlyExit/run/read',
+  record({ id: text, from: count }),
 );
 /** A run reported something. */
 export const runReported = notification<RunEvent>('earlyExit/run/event');
@@ -142,7 +186,10 @@ export const runReported = notification<RunEvent>('earlyExit/run/event');
 export const runChanged = notification<RunSummary>('earlyExit/run/changed');
 
 /** Generates after a prompt; answers when it has ended. Cancelling the request keeps what was generated. */
-export const generate = request<GenerateParams, GenerateResult>('earlyExit/generate');
+export const generate = request<GenerateParams, GenerateResult>(
+  'earlyExit/generate',
+  record({ generation: text, prompt: text, options: anyRecord }),
+);
 /** A generation's model is loaded; comes before its tokens. */
 export const generationReady = notification<{ generation: string; ready: GenerateReadyEvent }>(
   'earlyExit/generate/ready',
@@ -151,23 +198,30 @@ export const generationReady = notification<{ generation: string; ready: Generat
 export const tokensGenerated = notification<{ generation: string; tokens: TokenRecord[] }>('earlyExit/generate/tokens');
 
 /** Ties tokens to the text of an open document; false where the text there is another one. */
-export const attachTrace = request<AttachParams, { attached: boolean }>('earlyExit/trace/attach');
+export const attachTrace = request<AttachParams, { attached: boolean }>(
+  'earlyExit/trace/attach',
+  record({ generation: text, uri: text, offset: count, trace: traceShape }),
+);
 /** Forgets a generation's positions. */
-export const detachTrace = notification<{ generation: string }>('earlyExit/trace/detach');
+export const detachTrace = clientNotification<{ generation: string }>(
+  'earlyExit/trace/detach',
+  record({ generation: text }),
+);
 /** The traces of a document with where each begins now. */
 export const readTraces = request<{ uri: string }, { generation: string; offset: number; trace: Trace }[]>(
   'earlyExit/trace/read',
+  record({ uri: text }),
 );
 
 /** Exits checkpoints below some folders. */
-export const listExits = request<{ folders: string[] }, ExitsSummary[]>('earlyExit/exits/list');
+export const listExits = request<{ folders: string[] }, ExitsSummary[]>('earlyExit/exits/list', folders);
 /** Models below some folders, the one that ships first. */
-export const listModels = request<{ folders: string[] }, ModelSummary[]>('earlyExit/models/list');
+export const listModels = request<{ folders: string[] }, ModelSummary[]>('earlyExit/models/list', folders);
 
 /** What the backend is and does now. */
-export const readStatus = request<Record<string, never>, Status>('earlyExit/status');
+export const readStatus = request<Record<string, never>, Status>('earlyExit/status', nothing);
 export const statusChanged = notification<Status>('earlyExit/status/changed');
 /** What the machine offers, as text for a person. */
-export const doctor = request<Record<string, never>, { report: string }>('earlyExit/doctor');
+export const doctor = request<Record<string, never>, { report: string }>('earlyExit/doctor', nothing);
 /** Switches lenses, hints, hovers and semantic tokens while running. */
-export const displayChanged = notification<DisplayOptions>('earlyExit/display');
+export const displayChanged = clientNotification<Partial<DisplayOptions>>('earlyExit/display', displayOptions);

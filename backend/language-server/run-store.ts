@@ -6,6 +6,18 @@ import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'nod
 import path from 'node:path';
 import type { TuneEvent } from '../../protocol/events.ts';
 import type { RecipeOptions, RunSummary } from '../../protocol/server.ts';
+import {
+  anyRecord,
+  count,
+  list,
+  nullable,
+  number,
+  oneOf,
+  readMessage,
+  record,
+  text,
+  type Shape,
+} from '../../protocol/shapes.ts';
 
 export interface RunRecord {
   summary: RunSummary;
@@ -31,6 +43,28 @@ export interface RunStore {
   /** Resolves once everything asked for so far is written, or has failed. */
   settled(): Promise<void>;
 }
+
+/** JSON has no infinite numbers and writes null. */
+const figure: Shape<number> = { read: (value, place) => (value === null ? 0 : number.read(value, place)) };
+
+const recordShape: Shape<RunRecord> = record({
+  summary: record({
+    id: text,
+    title: text,
+    state: oneOf('running', 'paused', 'stopped', 'finished', 'failed'),
+    model: text,
+    exits: list(text),
+    directory: text,
+    startedAt: text,
+    step: figure,
+    steps: figure,
+    tokensPerSecond: figure,
+    secondsLeft: figure,
+    message: text,
+  }),
+  options: anyRecord,
+  owner: nullable(record({ pid: count, at: number })),
+});
 
 /** An owner that is alive says so at least this often. */
 export const HEARTBEAT_MILLISECONDS = 2_000;
@@ -80,12 +114,15 @@ export function runStore(folder: string): RunStore {
   };
 }
 
-/** Null where the folder holds no run, or only half of one. */
+/** Null where the folder holds no run, only half of one, or something else. */
 async function loadRun(directory: string): Promise<StoredRun | null> {
   try {
-    const record = JSON.parse(await readFile(path.join(directory, 'run.json'), 'utf8')) as RunRecord;
-    const text = await readFile(path.join(directory, 'events.jsonl'), 'utf8').catch(() => '');
-    return { record, events: text.split('\n').flatMap(parseLine) };
+    const file = path.join(directory, 'run.json');
+    const record = readMessage(file, recordShape, JSON.parse(await readFile(file, 'utf8')));
+    // The id becomes a path again.
+    if (record.summary.id !== path.basename(directory)) return null;
+    const lines = await readFile(path.join(directory, 'events.jsonl'), 'utf8').catch(() => '');
+    return { record, events: lines.split('\n').flatMap(parseLine) };
   } catch {
     await rm(path.join(directory, 'run.json.partial'), { force: true });
     return null;

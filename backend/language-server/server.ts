@@ -13,13 +13,13 @@ import {
   InlayHintRequest,
   ResponseError,
   SemanticTokensRegistrationType,
+  SemanticTokensRequest,
   TextDocumentSyncKind,
-  type CancellationToken,
   type Connection,
   type InitializeParams,
   type InitializeResult,
 } from 'vscode-languageserver/node';
-import { describeError, UserError } from '../../protocol/errors.ts';
+import { describeError } from '../../protocol/errors.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
 import type { AnnotatedText } from './annotated-text.ts';
@@ -29,6 +29,8 @@ import { diagnose } from './diagnosis.ts';
 import * as documents from './documents.ts';
 import { createGenerations, type GenerationReport } from './generations.ts';
 import { runStore } from './run-store.ts';
+import { incoming, readParams } from './incoming.ts';
+import { changeParams, documentParams, openParams, positionParams, rangeParams } from './params.ts';
 import { createRuns, type Runs } from './runs.ts';
 import { createStatus } from './status.ts';
 
@@ -54,7 +56,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   let dynamicTokens = false;
 
   const runsNow = (): Runs => {
-    if (!runs) throw new Error('The server is not initialised');
+    if (!runs) throw new ResponseError(ErrorCodes.ServerNotInitialized, 'The server is not initialised.');
     return runs;
   };
 
@@ -79,8 +81,9 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   };
 
   connection.onInitialize((params: InitializeParams): InitializeResult => {
-    options = { ...defaultOptions, ...(params.initializationOptions as Partial<protocol.ServerOptions> | undefined) };
-    display = options.display;
+    const given = readParams('initializationOptions', protocol.serverOptions, params.initializationOptions ?? {});
+    display = { ...defaultOptions.display, ...given.display };
+    options = { ...defaultOptions, ...given, display };
     const { workspace, textDocument } = params.capabilities;
     canRefresh = workspace?.codeLens?.refreshSupport ?? false;
     dynamicTokens = textDocument?.semanticTokens?.dynamicRegistration ?? false;
@@ -120,23 +123,27 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
         full: true,
       });
     }
-    void runsNow().load(options.resumeRuns);
+    runsNow()
+      .load(options.resumeRuns)
+      .catch((error: unknown) => connection.console.error(`Runs cannot be read: ${describeError(error)}`));
   });
 
-  connection.onNotification(
-    DidOpenTextDocumentNotification.type,
+  const { answer, listen } = incoming(connection);
+
+  listen(
+    { method: DidOpenTextDocumentNotification.method, params: openParams },
     ({ textDocument: { uri, languageId, version, text } }) =>
       set(documents.openDocument(uri, languageId, version, text)),
   );
-  connection.onNotification(
-    DidChangeTextDocumentNotification.type,
+  listen(
+    { method: DidChangeTextDocumentNotification.method, params: changeParams },
     ({ textDocument: { uri, version }, contentChanges }) => {
       const document = open.get(uri);
       if (document) set(documents.changeDocument(document, contentChanges, version));
     },
   );
-  connection.onNotification(
-    DidCloseTextDocumentNotification.type,
+  listen(
+    { method: DidCloseTextDocumentNotification.method, params: documentParams },
     ({ textDocument: { uri } }) => void open.delete(uri),
   );
 
@@ -151,47 +158,29 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     return found.texts.flatMap((text) => each(text, (offset) => found.document.positionAt(offset)));
   };
 
-  connection.onRequest(CodeLensRequest.type, ({ textDocument: { uri } }) =>
+  answer({ method: CodeLensRequest.method, params: documentParams }, ({ textDocument: { uri } }) =>
     collect(uri, display.codeLens, annotations.codeLenses),
   );
-  connection.onRequest(HoverRequest.type, ({ textDocument: { uri }, position }) => {
+  answer({ method: HoverRequest.method, params: positionParams }, ({ textDocument: { uri }, position }) => {
     const offset = open.get(uri)?.document.offsetAt(position) ?? 0;
     const hovers = collect(uri, display.hover, (text, at) => [annotations.hover(text, offset, at)]);
     return hovers.find((hover) => hover !== null) ?? null;
   });
-  connection.onRequest(InlayHintRequest.type, ({ textDocument: { uri }, range }) => {
+  answer({ method: InlayHintRequest.method, params: rangeParams }, ({ textDocument: { uri }, range }) => {
     const document = open.get(uri)?.document;
     if (!document) return [];
     const span = { start: document.offsetAt(range.start), end: document.offsetAt(range.end) };
     return collect(uri, display.inlayHints, (text, at) => annotations.inlayHints(text, span, at));
   });
-  connection.onRequest(DocumentSymbolRequest.type, ({ textDocument: { uri } }) =>
+  answer({ method: DocumentSymbolRequest.method, params: documentParams }, ({ textDocument: { uri } }) =>
     collect(uri, true, annotations.documentSymbols),
   );
-  connection.languages.semanticTokens.on(({ textDocument: { uri } }) => {
+  answer({ method: SemanticTokensRequest.method, params: documentParams }, ({ textDocument: { uri } }) => {
     const found = open.get(uri);
     if (!found || !display.semanticTokens) return { data: [] };
     const { document, texts } = found;
     return { data: annotations.semanticTokens(texts, document.getText(), (offset) => document.positionAt(offset)) };
   });
-
-  /** Registers a request of ours; a UserError reaches the client as its sentence, code and way out. */
-  const answer = <Params, Result>(
-    { method }: protocol.Request<Params, Result>,
-    handler: (params: Params, token: CancellationToken) => Result | Promise<Result>,
-  ): void => {
-    connection.onRequest(method, async (params: Params, token: CancellationToken) => {
-      try {
-        return await handler(params, token);
-      } catch (error) {
-        if (!(error instanceof UserError)) throw error;
-        return new ResponseError(ErrorCodes.InternalError, describeError(error), { code: error.code });
-      }
-    });
-  };
-  const listen = <Params>({ method }: protocol.Notification<Params>, handler: (params: Params) => void): void => {
-    connection.onNotification(method, handler);
-  };
 
   answer(protocol.startRun, ({ title, options: given }) => runsNow().start(title, given));
   answer(protocol.stopRun, ({ id }) => runsNow().stop(id));
@@ -236,7 +225,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   answer(protocol.readStatus, () => status.now());
   answer(protocol.doctor, async () => ({ report: await diagnose(engine, options.runtime) }));
   listen(protocol.displayChanged, (changed) => {
-    display = changed;
+    display = { ...display, ...changed };
     refresh();
   });
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -161,6 +161,29 @@ describe('a server that starts later', () => {
     expect(engine.jobs[1]!.options).toMatchObject({ resume: false });
     await second.dispose();
   });
+});
+
+it('a server leaves aside what is no record of a run', async () => {
+  const runs = make();
+  await runs.start('a', { data: [text], out: exits });
+  await runs.dispose();
+  const [id] = readdirSync(path.join(folder, 'runs'));
+  const whole = JSON.parse(readFileSync(path.join(folder, 'runs', id!, 'run.json'), 'utf8')) as RunRecord;
+  const others: Record<string, unknown> = {
+    none: null,
+    list: [],
+    bare: {},
+    stateless: { ...whole, summary: { ...whole.summary, id: 'stateless', state: 'toString' } },
+    elsewhere: { ...whole, summary: { ...whole.summary, id: '../elsewhere' } },
+    ownerless: { ...whole, summary: { ...whole.summary, id: 'ownerless' }, owner: { pid: 'x', at: 0 } },
+    endless: { ...whole, summary: { ...whole.summary, id: 'endless', secondsLeft: Infinity } },
+  };
+  for (const [name, content] of Object.entries(others)) {
+    mkdirSync(path.join(folder, 'runs', name));
+    writeFileSync(path.join(folder, 'runs', name, 'run.json'), JSON.stringify(content));
+  }
+  const found = await runStore(path.join(folder, 'runs')).load();
+  expect(found.map(({ record }) => record.summary.id).sort()).toEqual([id, 'endless'].sort());
 });
 
 describe('isOrphaned', () => {
