@@ -4,6 +4,7 @@
  */
 import * as vscode from 'vscode';
 import { describeError } from '../protocol/errors.ts';
+import { shown } from '../protocol/shown.ts';
 import { BackendEnded, type Backend } from './backend.ts';
 import { commandId } from './commands.ts';
 
@@ -17,8 +18,13 @@ type Show = (message: string, ...titles: string[]) => Thenable<string | undefine
 /** Shows a message and carries out what is picked, whenever that is. */
 export function offer(show: Show, message: string, actions: readonly Action[]): void {
   const titles = actions.map(({ title }) => title);
-  void Promise.resolve(show(message, ...titles)).then((picked) => actions.find(({ title }) => title === picked)?.act());
+  void Promise.resolve(show(harmless(message), ...titles)).then((picked) =>
+    actions.find(({ title }) => title === picked)?.act(),
+  );
 }
+
+/** An editor makes links of `[text](command:…)` in a message: text of others makes none. */
+const harmless = (message: string): string => shown(message).replaceAll('](', '] (');
 
 /** Says what went wrong. That the backend ended or could not start is said by `followBackend`, once for all that hung on it. */
 export function showFailure({ backend }: { readonly backend: Backend }, error: unknown): void {

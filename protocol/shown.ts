@@ -27,6 +27,13 @@ function picture(character: string): string {
   return `‹U+${code.toString(16).toUpperCase().padStart(4, '0')}›`;
 }
 
+/** A value as one line of JSON that can be shown: JSON escapes only some of these characters by itself. */
+export const jsonLine = (value: unknown): string =>
+  JSON.stringify(value).replace(
+    unshowable,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+
 /** Every text in a record made fit to be shown, names included. */
 export function shownRecord<T>(value: T): T {
   return showAll(value) as T;

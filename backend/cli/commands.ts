@@ -21,6 +21,7 @@ import { parseFlags } from './flags.ts';
 import { showGenerate } from './generate.ts';
 import { commandHelp, type CommandHelp } from './help.ts';
 import { showJson } from './json.ts';
+import { shownEvents } from './shown-events.ts';
 import { runStart, startDefaults, startHelp } from './start.ts';
 import type { Terminal } from './terminal.ts';
 import { showTune } from './tune.ts';
@@ -43,7 +44,8 @@ function recipeCommand<Name extends CommandName>(
   return optionsCommand({ ...help, name }, name, async (options, json, context) => {
     const prepared = await prepare(options, context);
     const events = runInWorker(name, prepared, { signal: context.signal });
-    await (json ? showJson(events, context.terminal) : show(events, context.terminal, prepared));
+    const { terminal } = context;
+    await (json ? showJson(events, terminal) : show(shownEvents(events, terminal), terminal, prepared));
   });
 }
 

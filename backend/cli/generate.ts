@@ -5,6 +5,7 @@ import { saidBy, TEXT_DRAFT } from '../../protocol/palette.ts';
 import type { Mode, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { exitColours, type ExitColours } from './exit-colours.ts';
 import { openProgress } from './progress.ts';
+import { textFor } from './shown-events.ts';
 import { figures, percent } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
 
@@ -51,7 +52,7 @@ export async function showGenerate(
         case 'token':
           tokens.push(event.token);
           if (several) break;
-          if (!started) begin(progress, out, prompts[0] ?? '');
+          if (!started) begin(progress, out, textFor(out, prompts[0] ?? ''));
           started = true;
           out.write(paintToken(colours, event.token));
           break;
@@ -89,7 +90,7 @@ function writeSeveral(
     const text = tokens.filter((token) => token.sequence === sequence).map((token) => paintToken(colours, token));
     const { bold, dim } = out.colours;
     out.write(
-      `${bold(`── ${sequence + 1} of ${prompts.length}`)}\n${out.interactive ? dim(prompt) : ''}${text.join('')}\n`,
+      `${bold(`── ${sequence + 1} of ${prompts.length}`)}\n${out.interactive ? dim(textFor(out, prompt)) : ''}${text.join('')}\n`,
     );
   });
 }

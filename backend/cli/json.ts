@@ -1,6 +1,7 @@
 /** `--json`: results on standard output, one object a line; progress stays on standard error. */
 import type { JobEvents } from '../../protocol/jobs.ts';
 import type { CommandName } from '../../protocol/options.ts';
+import { jsonLine, shownRecord } from '../../protocol/shown.ts';
 import { openProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -14,9 +15,9 @@ export async function showJson<E extends AnyEvent>(events: AsyncIterable<E>, ter
     for await (const event of events) {
       last = event;
       const any: AnyEvent = event;
-      if (any.type === 'phase' || any.type === 'progress' || any.type === 'warning') progress.show(any);
-      else if (any.type === 'token') terminal.out.write(`${JSON.stringify({ type: 'token', ...any.token })}\n`);
-      else terminal.out.write(`${JSON.stringify(any)}\n`);
+      if (any.type === 'phase' || any.type === 'progress' || any.type === 'warning') progress.show(shownRecord(any));
+      else if (any.type === 'token') terminal.out.write(`${jsonLine({ type: 'token', ...any.token })}\n`);
+      else terminal.out.write(`${jsonLine(any)}\n`);
     }
   } finally {
     progress.status.clear();

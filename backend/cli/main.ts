@@ -5,6 +5,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describeError, UserError, userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
+import { shown } from '../../protocol/shown.ts';
 import { packageRoot } from '../recipes/installation.ts';
 import { endAtOnce } from '../worker/end.ts';
 import { commands, INTERRUPTED } from './commands.ts';
@@ -85,10 +86,11 @@ const say = ({ err }: Terminal, sentence: string): void =>
 
 function report(error: unknown, terminal: Terminal, interrupted: boolean): number {
   if (interrupted && error instanceof UserError && error.code === 'cancelled') return INTERRUPTED;
-  say(terminal, describeError(error));
+  say(terminal, shown(describeError(error)));
   if (!(error instanceof UserError)) {
     // A defect: what a report of it needs.
-    if (error instanceof Error && error.stack) terminal.err.write(`${error.stack}\n`);
+    if (error instanceof Error && error.stack)
+      terminal.err.write(`${shown(error.stack, { keep: '\n', limit: 20_000 })}\n`);
     return FAILED;
   }
   return error.code === 'bad-argument' || error.code === 'bad-config' ? WRONG_USE : FAILED;

@@ -11,6 +11,7 @@ import type { Context } from './context.ts';
 import { showGenerate } from './generate.ts';
 import type { CommandHelp } from './help.ts';
 import { namingOf, writeAdvice } from './naming.ts';
+import { shownEvents } from './shown-events.ts';
 import { figures, percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';
 import { showTune } from './tune.ts';
@@ -58,7 +59,7 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
 
   heading('1. Attach exits to the frozen model and tune them');
   const options = { ...given, model: resolveModel(given.model) };
-  const tuned = await showTune(runInWorker('tune', options, { signal }), terminal, false);
+  const tuned = await showTune(shownEvents(runInWorker('tune', options, { signal }), terminal), terminal, false);
   if (!tuned || signal.aborted) return;
 
   heading(`2. Generate: each token leaves at the first exit that is at least ${percent(THRESHOLD, 0)} sure`);
@@ -75,7 +76,11 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
     device: options.device,
     threads: options.threads,
   });
-  const generated = await showGenerate(runInWorker('generate', request, { signal }), terminal, request.prompt);
+  const generated = await showGenerate(
+    shownEvents(runInWorker('generate', request, { signal }), terminal),
+    terminal,
+    request.prompt,
+  );
   if (!generated || signal.aborted) return;
 
   heading(`3. Measure: ${NEW_TOKENS} tokens at full depth and with exits, in turn, median of ${ROUNDS}`);

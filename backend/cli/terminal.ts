@@ -10,6 +10,8 @@ export interface Stream {
   write(text: string): void;
   /** True where a person looks at it and a line can be drawn over. */
   readonly interactive: boolean;
+  /** True where control characters would do something. */
+  readonly isTerminal: boolean;
   readonly columns: number;
   readonly colours: Colours;
   /** Text in one of the terminal's 256 colours. */
@@ -42,6 +44,7 @@ function openStream(output: Output, { CI, NO_COLOR, FORCE_COLOR, TERM }: Environ
   return {
     write: (text) => void output.write(text),
     interactive: terminal && !CI,
+    isTerminal: output.isTTY === true,
     get columns() {
       return output.columns || 80;
     },

@@ -2,9 +2,10 @@
  * Models on a device that may fail while it runs. Every call of a model is complete in itself (its past is handed to it), so
  * the call that failed is made again on the CPU and nothing is lost. A device that the user named is not replaced.
  */
-import { UserError, userError } from '../../protocol/errors.ts';
+import { userError } from '../../protocol/errors.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import type { Provider } from '../onnx/operators.ts';
+import { RuntimeFailure } from '../onnx/session.ts';
 import type { Model } from '../model/open.ts';
 import type { Cut } from '../model/spec.ts';
 import type { Device } from './devices.ts';
@@ -104,9 +105,8 @@ export async function place<M extends { dispose(): Promise<void> }>(
       }
       return await call(current.model);
     } catch (error) {
-      if (provider === 'cpu' || error instanceof UserError) throw error;
-      const said = error instanceof Error ? error.message : String(error);
-      const problem = `The device ${provider} failed: ${said.replace(/\.?\s*$/, '')}.`;
+      if (provider === 'cpu' || !(error instanceof RuntimeFailure)) throw error;
+      const problem = `The device ${provider} failed: ${error.message.replace(/\.?\s*$/, '')}.`;
       if (placement.named) {
         throw userError('device', problem, 'Use --device auto or --device cpu to go on without it.', error);
       }

@@ -40,13 +40,18 @@ export interface SessionOptions {
   readonly memory?: 'blocks' | 'pieces' | 'nothing';
 }
 
+/** What the runtime or the device under it failed at, as against a mistake in what it was asked. */
+export class RuntimeFailure extends Error {
+  override readonly name = 'RuntimeFailure';
+}
+
 /**
  * Opens a session. Several sessions' thread pools must not spin between runs, or they take the cores from each other.
- * @throws Error of the runtime when the provider is absent or the graph is refused.
+ * @throws RuntimeFailure when the provider is absent or the graph is refused; so does `run` when the device fails.
  */
 export async function openSession(graph: BuiltGraph, options: SessionOptions = {}): Promise<Session> {
   const spins = options.spins ? '1' : '0';
-  const session = await ort.InferenceSession.create(graph.bytes, {
+  const creating = ort.InferenceSession.create(graph.bytes, {
     executionProviders: [options.provider ?? 'cpu'],
     graphOptimizationLevel: 'all',
     logSeverityLevel: 3,
@@ -56,13 +61,15 @@ export async function openSession(graph: BuiltGraph, options: SessionOptions = {
     externalData: graph.externalData.map(({ path, data }) => ({ path, data })),
     extra: { session: { intra_op: { allow_spinning: spins }, force_spinning_stop: spins } },
   });
+  const session = await creating.catch(runtimeFailed);
   return {
     inputs: session.inputNames,
     outputs: session.outputNames,
     async run(feeds, outputs) {
       const tensors: Record<string, ort.Tensor> = {};
       for (const [name, value] of Object.entries(feeds)) tensors[name] = toTensor(value);
-      const results = await (outputs ? session.run(tensors, outputs) : session.run(tensors));
+      const running = outputs ? session.run(tensors, outputs) : session.run(tensors);
+      const results = await running.catch(runtimeFailed);
       const values: Record<string, Value> = {};
       for (const [name, tensor] of Object.entries(results)) {
         values[name] = { data: tensor.data as Value['data'], shape: tensor.dims };
@@ -71,6 +78,10 @@ export async function openSession(graph: BuiltGraph, options: SessionOptions = {
     },
     dispose: () => session.release(),
   };
+}
+
+function runtimeFailed(error: unknown): never {
+  throw new RuntimeFailure(error instanceof Error ? error.message : String(error), { cause: error });
 }
 
 function toTensor({ data, shape }: Value): ort.Tensor {

@@ -58,14 +58,24 @@ export async function openPassModel(
   const { stages, points } = stageTree(spec, ordered);
 
   const sessions: { slots: readonly string[]; session: Session }[] = [];
-  for (const { from, to, exit } of stages) {
-    const { graph, slots } = exit
-      ? branchGraph(spec, parameters, exit, target)
-      : stageGraph(spec, parameters, from, to, target);
-    sessions.push({ slots, session: await openSession(graph, { ...options, spins: true }) });
-  }
   const readers: ExitReader[] = [];
-  for (const { spec: exit } of points) readers.push(await openExitReader(spec, parameters, exit, target, options));
+  const dispose = async (): Promise<void> => {
+    for (const { session } of sessions) await session.dispose();
+    for (const reader of readers) await reader.dispose();
+  };
+  try {
+    for (const { from, to, exit } of stages) {
+      const { graph, slots } = exit
+        ? branchGraph(spec, parameters, exit, target)
+        : stageGraph(spec, parameters, from, to, target);
+      sessions.push({ slots, session: await openSession(graph, { ...options, spins: true }) });
+    }
+    for (const { spec: exit } of points) readers.push(await openExitReader(spec, parameters, exit, target, options));
+  } catch (error) {
+    // What failed says more than what then cannot be freed.
+    await dispose().catch(() => undefined);
+    throw error;
+  }
   const positions = positionFeeds(spec, group);
 
   return {
@@ -92,10 +102,7 @@ export async function openPassModel(
       const width = cutWidth(spec, stages[points[k]!.reads]!.to);
       return readers[k]!.read({ stream: { data: hidden, shape: [count, 1, width] } }, logits);
     },
-    async dispose() {
-      for (const { session } of sessions) await session.dispose();
-      for (const reader of readers) await reader.dispose();
-    },
+    dispose,
   };
 }
 

@@ -3,6 +3,7 @@ import { UserError } from '../../../protocol/errors.ts';
 import { place, placeStagedModel, placeOn, type Placement } from '../../../backend/devices/fallback.ts';
 import { noExits } from '../../../backend/runtime/open.ts';
 import type { Provider } from '../../../backend/onnx/operators.ts';
+import { RuntimeFailure } from '../../../backend/onnx/session.ts';
 import { finalLogits } from '../../support/decoding.ts';
 import { tinyModel } from '../../support/models.ts';
 
@@ -19,7 +20,7 @@ function fragile(calls: number): {
       log.push(`open ${provider}`);
       return {
         where: async () => {
-          if (provider !== 'cpu' && left-- <= 0) throw new Error('device lost');
+          if (provider !== 'cpu' && left-- <= 0) throw new RuntimeFailure('device lost');
           return provider;
         },
         dispose: async () => void log.push(`close ${provider}`),
@@ -67,6 +68,14 @@ test('an error of the user is no failure of the device', async () => {
   const at = placement(false);
   const open = (): Promise<never> => Promise.reject(new UserError('bad-weights', 'NaN in a weight.'));
   await expect(place(at, open)).rejects.toThrow('NaN in a weight.');
+  expect(at).toMatchObject({ provider: 'webgpu', warnings: [] });
+});
+
+test('a mistake of ours is no failure of the device either', async () => {
+  const at = placement(false);
+  const placed = await place(at, fragile(9).open);
+  const mistake = (): Promise<never> => Promise.reject(new TypeError('x is not a function'));
+  await expect(placed.run(mistake)).rejects.toThrow('x is not a function');
   expect(at).toMatchObject({ provider: 'webgpu', warnings: [] });
 });
 
