@@ -2,6 +2,9 @@
 import { boolean, integer, list, notation, number, oneOf, optionalText } from './options-kinds.ts';
 import { defaultThreshold, parseThresholds, thresholdsNotation, type Thresholds } from './options-notations.ts';
 
+/** What a reading of an exit carries, less the defer class of a shortlist, which is no token. */
+export const mostCandidates = 5;
+
 export const decodingOptions = {
   prompt: list({
     default: [],
@@ -104,11 +107,16 @@ export const decodingOptions = {
     scope: 'window',
     help: 'Divides the scores of tokens already there; 1 for none.',
   }),
-  stop: list({ default: [], scope: 'window', help: 'A text that ends the generation; may be repeated.' }),
+  stop: list({
+    default: [],
+    notEmpty: true,
+    scope: 'window',
+    help: 'A text that ends the generation; may be repeated.',
+  }),
   candidates: integer({
     default: 0,
     minimum: 0,
-    maximum: 100,
+    maximum: mostCandidates,
     scope: 'window',
     help: 'Report so many most probable tokens of every exit, those not needed included; 0 for none.',
   }),

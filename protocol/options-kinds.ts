@@ -122,15 +122,16 @@ export const text = (common: Common & { readonly default: string }): Option<stri
 
 export const optionalText = (common: Common): Option<string | null> => optional(text({ ...common, default: '' }));
 
-/** Texts; the flag may be repeated. */
+/** Texts; the flag may be repeated. `notEmpty`: none of them may be. */
 export const list = (
-  common: Common & { readonly default: readonly string[]; readonly variadic?: boolean },
+  common: Common & { readonly default: readonly string[]; readonly variadic?: boolean; readonly notEmpty?: boolean },
 ): Option<readonly string[]> => {
-  const { variadic = false } = common;
+  const { variadic = false, notEmpty = false } = common;
   return option(common, { type: 'list', default: common.default, placeholder: 'TEXT', variadic }, (value) =>
-    Array.isArray(value) && value.every((item): item is string => typeof item === 'string')
+    Array.isArray(value) &&
+    value.every((item): item is string => typeof item === 'string' && !(notEmpty && item === ''))
       ? good(value)
-      : bad('a list of texts'),
+      : bad(notEmpty ? 'texts that are not empty' : 'a list of texts'),
   );
 };
 

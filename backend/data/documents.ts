@@ -1,7 +1,7 @@
 /** Training documents from files: texts, and JSON lines of texts or conversations. Read one at a time, in a fixed order. */
-import { closeSync, openSync, readSync } from 'node:fs';
-import { relative, resolve, sep } from 'node:path';
-import { globSync } from 'tinyglobby';
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { isAbsolute, relative, resolve, sep } from 'node:path';
+import { escapePath, globSync } from 'tinyglobby';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, statOf } from '../formats/files.ts';
 import type { Message } from './chat.ts';
@@ -35,6 +35,16 @@ export function readDocuments(patterns: readonly string[], options: DocumentOpti
   if (included.length === 0) throw userError('bad-argument', 'There is no data.', 'Name files, folders or globs.');
   const files = [...new Set(included.flatMap((pattern) => match(pattern, directory, excluded)))].sort(byCodeUnits);
   return { files, [Symbol.iterator]: () => documentsOf(files, directory, options.onSkip ?? (() => undefined)) };
+}
+
+/** The same patterns from wherever they are read; exclusions that hold anywhere stay as they are. */
+export function absolutePatterns(patterns: readonly string[], directory = resolve('.')): string[] {
+  return patterns.map((pattern) => {
+    const [mark, rest] = pattern.startsWith('!') ? ['!', pattern.slice(1)] : ['', pattern];
+    if (isAbsolute(rest) || (mark === '!' && rest.startsWith('**/'))) return pattern;
+    const path = resolve(directory, rest);
+    return mark + (existsSync(path) ? path : `${escapePath(slashes(directory))}/${slashes(rest)}`);
+  });
 }
 
 // Longer texts become several documents, cut between lines, so that one enormous file is never in memory at once.

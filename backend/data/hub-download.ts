@@ -14,7 +14,9 @@ import {
 import { dirname } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { UserError, userError } from '../../protocol/errors.ts';
+import { shown } from '../../protocol/shown.ts';
 import { fileError, makeFolder, writeWhole } from '../formats/files.ts';
+import { takeLock, type Lock } from '../formats/lock.ts';
 import type { HubFile } from './hub-files.ts';
 
 export interface Download {
@@ -35,8 +37,42 @@ const firstPauseMs = 250;
 // A server that sends nothing for so long is given up and asked again.
 const stallMs = 60_000;
 
-/** Throws `network` where the server cannot be reached or its data is wrong, `file-system`, `cancelled`. The part stays for the next time. */
+/**
+ * One process or thread at a time loads a file; others wait, and find it there. Throws `network` where the server cannot be reached or its
+ * data is wrong, `file-system`, `cancelled`. The part stays for the next time.
+ */
 export async function downloadFile(download: Download): Promise<void> {
+  const { path, repository, endpoint, signal } = download;
+  const file = `${path}.lock`;
+  for (;;) {
+    const lock = lockPart(file);
+    if (lock !== null) {
+      try {
+        if (!existsSync(path)) await downloadAlone(download);
+        return;
+      } finally {
+        lock.release();
+      }
+    }
+    await wait(otherLoaderMs, undefined, signal && { signal }).catch((cause: unknown) => {
+      throw hubError(cause, repository, endpoint, signal);
+    });
+  }
+}
+
+const otherLoaderMs = 200;
+
+function lockPart(file: string): Lock | null {
+  try {
+    makeFolder(dirname(file));
+    const lock = takeLock(file);
+    return 'heldBy' in lock ? null : lock;
+  } catch (error) {
+    throw fileError(error, 'write', file);
+  }
+}
+
+async function downloadAlone(download: Download): Promise<void> {
   const { path, file, repository, endpoint, signal } = download;
   const partial = `${path}.partial`;
   let failures = 0;
@@ -186,7 +222,7 @@ export function hubError(error: unknown, repository: string, endpoint: string, s
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   return userError(
     'network',
-    `Cannot download ${repository} from ${endpoint}: ${cause instanceof Error ? cause.message : String(cause)}.`,
+    `Cannot download ${repository} from ${endpoint}: ${shown(cause instanceof Error ? cause.message : String(cause), { limit: 300 })}.`,
     'Check the connection and run the command again: it goes on where it stopped. Local folders and GGUF files need no network.',
     error,
   );

@@ -18,6 +18,8 @@ export interface ResolveOptions {
   readonly cacheDirectory?: string;
   /** Bytes on disk, of all the files of the model. */
   readonly onProgress?: (done: number, total: number, file: string) => void;
+  /** Told of what could not be checked. */
+  readonly onWarning?: (message: string) => void;
   readonly signal?: AbortSignal;
   /** HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_CACHE are looked at. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
@@ -117,9 +119,14 @@ async function download(
   const { HUB_URL, listFiles, modelInfo } = await import('@huggingface/hub');
   const endpoint = (environment['HF_ENDPOINT'] ?? HUB_URL).replace(/\/+$/, '');
   const token = tokenOf(environment);
-  const access = { hubUrl: endpoint, ...(token !== null && { accessToken: token }), fetch: fetchWith(signal) };
+  const access = {
+    hubUrl: endpoint,
+    ...(token !== null && { accessToken: token }),
+    fetch: fetchWith(endpoint, signal),
+  };
   let commit: string;
   const files: HubFile[] = [];
+  let entries = 0;
   try {
     const { repository: name, revision } = hub;
     ({ sha: commit } = await modelInfo({ name, revision, additionalFields: ['sha'], ...access }));
@@ -128,9 +135,11 @@ async function download(
       revision: commit,
       recursive: true,
       ...access,
-    }))
+    })) {
+      if (++entries > maxEntries) throw new Error(`the list of its files has more than ${maxEntries} entries`);
       if (entry.type === 'file' && isSafePath(entry.path))
         files.push({ path: entry.path, size: entry.lfs?.size ?? entry.size, ...checksum(entry) });
+    }
   } catch (error) {
     throw hubError(error, hub.repository, endpoint, signal);
   }
@@ -154,6 +163,8 @@ async function download(
       onBytes: (bytes) => onProgress?.(done + bytes, total, file.path),
     });
     done += file.size;
+    if (file.sha256 === null && file.blob === null)
+      options.onWarning?.(`${file.path} of ${hub.repository} came without a checksum: only its size could be checked.`);
   }
   writeFileAtomically(refFile(root, hub), [
     JSON.stringify({ target: target === '.' ? commit : `${commit}/${target}` }),
@@ -190,10 +201,35 @@ function tokenOf(environment: Readonly<Record<string, string | undefined>>): str
   return token.trim().startsWith('hf_') ? token.trim() : null;
 }
 
-const fetchWith =
-  (signal: AbortSignal | undefined): typeof fetch =>
-  (input, init) =>
-    fetch(input, { ...init, ...(signal && { signal }) });
+/** A model has dozens of files; what lists so many has no end. */
+const maxEntries = 20_000;
+const maxPages = 1_000;
+const maxAnswerBytes = 2 ** 25;
+const answerMs = 60_000;
+
+/** For the hub's own interface: the token goes to the hub alone, wherever its pages lead, and answers and pages have an end. */
+function fetchWith(endpoint: string, signal: AbortSignal | undefined): typeof fetch {
+  const { origin } = new URL(endpoint);
+  let pages = 0;
+  return async (input, init) => {
+    if (++pages > maxPages) throw new Error(`its list of files has more than ${maxPages} pages`);
+    const url = new URL(input instanceof Request ? input.url : input);
+    const headers = new Headers(init?.headers);
+    if (url.origin !== origin) headers.delete('authorization');
+    const limit = AbortSignal.timeout(answerMs);
+    const response = await fetch(url, { ...init, headers, signal: signal ? AbortSignal.any([signal, limit]) : limit });
+    const pieces: Uint8Array[] = [];
+    let bytes = 0;
+    for await (const piece of (response.body ?? []) as unknown as AsyncIterable<Uint8Array>) {
+      bytes += piece.length;
+      if (bytes > maxAnswerBytes) throw new Error(`${origin} answers with more than ${maxAnswerBytes} bytes`);
+      pieces.push(piece);
+    }
+    const { status, statusText } = response;
+    const body = [101, 204, 205, 304].includes(status) ? null : Buffer.concat(pieces);
+    return new Response(body, { status, statusText, headers: response.headers });
+  };
+}
 
 /** Relative, forward, and within its folder: nothing from the hub may name a file elsewhere. */
 const isSafePath = (path: string): boolean =>

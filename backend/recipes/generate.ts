@@ -55,7 +55,7 @@ async function encodePrompt(
 async function request(options: GenerateOptions, generator: Generator, signal: AbortSignal): Promise<DecodeRequest> {
   const { model, tokenizer, calibration } = generator;
   if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
-  checkDisabled(options, generator);
+  checkExitNames(options, generator);
   const mode = modeOf(options, calibration);
   const isAsked = askedExits(options, calibration, model.spec.layers.length);
   const isCalibrated = calibratedThresholds(options, calibration) !== null;
@@ -77,14 +77,21 @@ async function request(options: GenerateOptions, generator: Generator, signal: A
   };
 }
 
-function checkDisabled({ disable, exits, mode, candidates }: GenerateOptions, generator: Generator): void {
+/** Every exit that the options name must be one of the checkpoint's. */
+function checkExitNames(
+  { disable, threshold, exits, mode, candidates }: GenerateOptions,
+  generator: Pick<Generator, 'exits'>,
+): void {
   // At full depth exits are not even opened.
   if (exits === null || (mode === 'full' && candidates === 0)) return;
   const known = generator.exits.map((exit) => ({ id: exitId(exit), layer: String(exit.layer) }));
-  const unknown = disable.find((name) => known.every(({ id, layer }) => id !== name && layer !== name));
-  if (unknown === undefined) return;
-  const ids = known.map(({ id }) => id).join(', ');
-  throw userError('bad-argument', `There is no exit "${unknown}" to disable.`, `The exits are ${ids}.`);
+  const isUnknown = (name: string): boolean => known.every(({ id, layer }) => id !== name && layer !== name);
+  const disabled = disable.find(isUnknown);
+  const ids = `The exits are ${known.map(({ id }) => id).join(', ')}.`;
+  if (disabled !== undefined) throw userError('bad-argument', `There is no exit "${disabled}" to disable.`, ids);
+  const thresholded = Object.keys(threshold.exits).find(isUnknown);
+  if (thresholded !== undefined)
+    throw userError('bad-argument', `There is no exit "${thresholded}" to have a threshold.`, ids);
 }
 
 export function gatesOf({ gates }: Calibration): Map<string, Gate> {

@@ -1,9 +1,11 @@
 /** The options of a tuning run as a checkpoint keeps them, in the notation of a config file, and as a resume takes them up. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { configOrigin, parseOptions, type TuneOptions } from '../../protocol/options.ts';
+import { userError } from '../../protocol/errors.ts';
+import { configOrigin, flagName, parseOptions, type TuneOptions } from '../../protocol/options.ts';
 import type { ExitsRequest, ExitWeights } from '../../protocol/options-notations.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
+import { absolutePatterns } from '../data/documents.ts';
 import type { TrainingPosition } from '../checkpoint/writer.ts';
 import { infoFile, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
@@ -15,6 +17,7 @@ const perSitting = ['out', 'resume', 'device', 'exitDevice', 'threads'] as const
 export function optionsText(options: TuneOptions): Record<string, unknown> {
   const text: Record<string, unknown> = {
     ...options,
+    data: absolutePatterns(options.data),
     exits: exitsText(options.exits),
     exitWeights: weightsText(options.exitWeights),
   };
@@ -23,14 +26,38 @@ export function optionsText(options: TuneOptions): Record<string, unknown> {
 }
 
 /**
- * The options to go on with: those of the run, but where this sitting takes place is `now`'s, and a model named now stands
- * in for the run's (it must be the same by its hash).
- * @throws UserError where the checkpoint's options are not valid.
+ * The options to go on with: those of the run, but where this sitting takes place is `now`'s, and a model or data named now stand
+ * in for the run's (they must be the same by their hashes).
+ * @throws UserError where the checkpoint's options are not valid, and where `now` asks for another run than this one.
  */
 export function resumedOptions(directory: string, { tuning }: CheckpointInfo, now: TuneOptions): TuneOptions {
   const sitting = Object.fromEntries(perSitting.map((name) => [name, now[name]]));
   const model = now.model === shippedModel ? {} : { model: now.model };
-  return parseOptions('tune', { ...tuning, ...sitting, ...model }, configOrigin(path.join(directory, infoFile)));
+  const data = isDefault('data', now) ? {} : { data: now.data };
+  const origin = configOrigin(path.join(directory, infoFile));
+  const run = parseOptions('tune', { ...tuning, ...sitting, ...model, ...data }, origin);
+  requireSameRun(directory, run, now);
+  return run;
+}
+
+/** What a sitting may say anew; its limits count where the run has reached its own. */
+const sayable: ReadonlySet<string> = new Set([...perSitting, 'model', 'data', 'steps', 'epochs', 'minutes']);
+
+const isDefault = (name: keyof TuneOptions, now: TuneOptions): boolean =>
+  JSON.stringify(now[name]) === JSON.stringify(parseOptions('tune', {})[name]);
+
+function requireSameRun(directory: string, run: TuneOptions, now: TuneOptions): void {
+  // The preset first: it sets some of the others.
+  const names: (keyof TuneOptions)[] = ['preset', ...(Object.keys(run) as (keyof TuneOptions)[])];
+  const texts = { run: optionsText(run), now: optionsText(now) };
+  for (const name of names) {
+    if (sayable.has(name) || isDefault(name, now) || JSON.stringify(run[name]) === JSON.stringify(now[name])) continue;
+    throw userError(
+      'bad-argument',
+      `The run in ${directory} goes on with its own options: its ${flagName(name)} is ${String(texts.run[name])}, not ${String(texts.now[name])}.`,
+      'Leave that out, or begin another run (--out).',
+    );
+  }
 }
 
 export const limitsOf = ({ steps, epochs, minutes }: TuneOptions): RunLimits => ({

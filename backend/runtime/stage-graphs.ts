@@ -1,4 +1,5 @@
 /** The graphs of a staged model: a stage between two cuts, a readout of an exit, the backbone as a source of features. */
+import { mostCandidates } from '../../protocol/options-decoding.ts';
 import { exitBranch, exitLogits, logitsBehind } from '../exits/forward.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { GraphBuilder, type BuiltGraph } from '../onnx/builder.ts';
@@ -18,7 +19,7 @@ export interface SlottedGraph {
 }
 
 /** How many candidates a readout carries; one more than shown, since a shortlist's defer class may be among them. */
-export const candidateCount = 6;
+export const candidateCount = mostCandidates + 1;
 
 /** `hidden` at `from` → `hidden` at `to`, with a cache. */
 export function stageGraph(

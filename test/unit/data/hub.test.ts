@@ -26,6 +26,11 @@ interface Behaviour {
   ignoreRanges?: boolean;
   corrupt?: boolean;
   status?: number;
+  /** Of an answer with that status. */
+  page?: string;
+  /** Where the list of files goes on; `self` for the same page again. */
+  next?: string;
+  noChecksum?: boolean;
   /** Never sends more than the start of the weights. */
   stall?: boolean;
 }
@@ -35,23 +40,31 @@ interface Hub {
   cacheDirectory: string;
   /** Paths asked for, with the range. */
   requests: string[];
+  tokens: (string | undefined)[];
   close: () => Promise<void>;
 }
 
 async function hub(behaviour: Behaviour = {}): Promise<Hub> {
   const files = behaviour.files ?? repository;
   const requests: string[] = [];
+  const tokens: (string | undefined)[] = [];
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://host');
+    tokens.push(request.headers.authorization);
     requests.push(`${url.pathname}${request.headers.range ? ` ${request.headers.range}` : ''}`);
     if (behaviour.status !== undefined) {
-      response.writeHead(behaviour.status, { 'content-type': 'application/json' }).end('{"error":"no"}');
+      response
+        .writeHead(behaviour.status, { 'content-type': 'application/json' })
+        .end(behaviour.page ?? '{"error":"no"}');
     } else if (url.pathname === '/api/models/owner/name/revision/main') {
       json(response, { _id: '1', id: 'owner/name', sha: commit, lastModified: '2024-01-01T00:00:00Z' });
     } else if (url.pathname === `/api/models/owner/name/tree/${commit}`) {
+      const own = `http://${request.headers.host}${request.url}`;
+      if (behaviour.next)
+        response.setHeader('link', `<${behaviour.next === 'self' ? own : behaviour.next}>; rel="next"`);
       json(
         response,
-        Object.entries(files).map(([path, content]) => entry(path, content)),
+        Object.entries(files).map(([path, content]) => entry(path, content, behaviour.noChecksum)),
       );
     } else {
       const path = decodeURIComponent(url.pathname.replace(`/owner/name/resolve/${commit}/`, ''));
@@ -69,13 +82,20 @@ async function hub(behaviour: Behaviour = {}): Promise<Hub> {
   onTestFinished(close);
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const home = temporaryFolder();
-  return { environment: { HF_ENDPOINT: endpoint, HF_HOME: home }, cacheDirectory: temporaryFolder(), requests, close };
+  return {
+    environment: { HF_ENDPOINT: endpoint, HF_HOME: home },
+    cacheDirectory: temporaryFolder(),
+    requests,
+    tokens,
+    close,
+  };
 }
 
 const json = (response: ServerResponse, value: unknown): unknown =>
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
 
-function entry(path: string, content: Buffer): object {
+function entry(path: string, content: Buffer, bare = false): object {
+  if (bare) return { type: 'file', path, size: content.length };
   const size = content.length;
   const oid = createHash('sha1').update(`blob ${size}\0`).update(content).digest('hex');
   const lfs = { oid: createHash('sha256').update(content).digest('hex'), size, pointerSize: 130 };
@@ -235,6 +255,48 @@ describe('resolveModel', () => {
     expect((await refused(resolveModel('owner/name', await hub({ files: { a: Buffer.from('x') } })))).code).toBe(
       'unsupported',
     );
+  });
+
+  it('gives its token to the hub alone, wherever its pages lead', async () => {
+    const seen: (string | undefined)[] = [];
+    const foreign = createServer((request, response) => {
+      seen.push(request.headers.authorization);
+      json(response, []);
+    });
+    await new Promise<void>((resolve) => foreign.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void foreign.close());
+    const next = `http://127.0.0.1:${(foreign.address() as AddressInfo).port}/next`;
+    const server = await hub({ next });
+    await resolveModel('owner/name', { ...server, environment: { ...server.environment, HF_TOKEN: 'hf_secret' } });
+    expect(seen).toEqual([undefined]);
+    expect(server.tokens.every((token) => token === 'Bearer hf_secret')).toBe(true);
+  });
+
+  it('follows no list without an end', async () => {
+    const server = await hub({ next: 'self' });
+    expect((await refused(resolveModel('owner/name', server))).message).toMatch(/has more than/);
+  });
+
+  it('says that a file came without a checksum', async () => {
+    const said: string[] = [];
+    const server = await hub({ noChecksum: true });
+    await resolveModel('owner/name', { ...server, onWarning: (message) => said.push(message) });
+    expect(said).toContain('config.json of owner/name came without a checksum: only its size could be checked.');
+  });
+
+  it('loads a file once where two ask for it at the same time', async () => {
+    const server = await hub({ breaks: [100_000] });
+    const paths = await Promise.all([resolveModel('owner/name', server), resolveModel('owner/name', server)]);
+    expect(paths[0]).toBe(paths[1]);
+    expect(readFileSync(join(paths[0]!, 'model.safetensors')).equals(weights)).toBe(true);
+    expect(server.requests.filter((request) => request.includes('/resolve/'))).toHaveLength(4);
+    expect(files(server.cacheDirectory).filter((name) => name.includes('lock'))).toEqual([]);
+  });
+
+  it('shows the control characters of an error page', async () => {
+    const server = await hub({ status: 500, page: '{"error":"\\u001b]0;owned\\u0007"}' });
+    const { message } = await refused(resolveModel('owner/name', server));
+    expect(message).not.toMatch(/[\u0000-\u001f]/);
   });
 
   it('takes all shards', async () => {

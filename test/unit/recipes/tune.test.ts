@@ -189,9 +189,11 @@ describe('tune refuses', () => {
   it('to go on with other text', async () => {
     const directory = path.join(root, 'moved.exits');
     fs.cpSync(out, directory, { recursive: true });
-    const file = path.join(directory, 'exits.json');
-    fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replace('protocol/*.ts', 'protocol/o*.ts'));
-    await refused({ out: directory, resume: true }, 'bad-data');
+    await refused({ out: directory, resume: true, data: ['protocol/o*.ts'] }, 'bad-data');
+  });
+  it('to go on with other options than its own', async () => {
+    await refused({ out, resume: true, sequenceLength: 32 }, 'bad-argument');
+    await refused({ out, resume: true, seed: 99 }, 'bad-argument');
   });
   it('binary data, leaving nothing behind', async () => {
     const file = path.join(root, 'data.bin');
