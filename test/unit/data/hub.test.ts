@@ -288,7 +288,7 @@ describe('resolveModel', () => {
     const server = await hub({ breaks: [100_000] });
     const paths = await Promise.all([resolveModel('owner/name', server), resolveModel('owner/name', server)]);
     expect(paths[0]).toBe(paths[1]);
-    expect(readFileSync(join(paths[0]!, 'model.safetensors')).equals(weights)).toBe(true);
+    expect(readFileSync(join(paths[0], 'model.safetensors')).equals(weights)).toBe(true);
     expect(server.requests.filter((request) => request.includes('/resolve/'))).toHaveLength(4);
     expect(files(server.cacheDirectory).filter((name) => name.includes('lock'))).toEqual([]);
   });
