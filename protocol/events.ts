@@ -76,6 +76,21 @@ export interface EvaluationEvent {
   best: boolean;
 }
 
+/** How the minutes of a run are spent, by the speeds of its first seconds; the phases keep to it. */
+export interface MinutesEvent {
+  type: 'minutes';
+  minutes: number;
+  seconds: { evaluation: number; fit: number; updates: number; calibration: number };
+  /** Held-out tokens, and whether they go through the exact backbone or that of the text to learn from. */
+  evaluationTokens: number;
+  heldOut: 'exact' | 'learning';
+  fitTokens: number;
+  /** Updates expected. */
+  updates: number;
+  /** How many minutes would bring a gain; null where those asked do. */
+  minutesNeeded: number | null;
+}
+
 export type SavedEvent = { type: 'saved'; path: string; files: string[] };
 
 export type TuneEvent =
@@ -83,6 +98,7 @@ export type TuneEvent =
   | ReadyEvent
   | ProgressEvent
   | WarningEvent
+  | MinutesEvent
   | StepEvent
   | EvaluationEvent
   | SavedEvent

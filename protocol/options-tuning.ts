@@ -41,7 +41,7 @@ export const dataOptions = {
     minimum: 64,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'At most so many held-out tokens are evaluated.',
+    help: 'At most so many held-out tokens are evaluated; fewer where a tenth of the minutes is too little for them.',
   }),
   seed: integer({
     default: 1,
@@ -57,7 +57,10 @@ export const tuningOptions = {
     placeholder: 'DIR',
     help: 'Where the exits are written; by default the name of the model with .exits, in the current folder.',
   }),
-  resume: boolean({ default: false, help: 'Go on with the run that --out holds.' }),
+  resume: boolean({
+    default: false,
+    help: 'Go on with the run that --out holds, to its own end, or for the steps, epochs or minutes given now on top of what is done.',
+  }),
   preset: oneOf({
     scope: 'window',
     default: 'standard',
@@ -69,7 +72,7 @@ export const tuningOptions = {
     above: true,
     maximum: 100_000,
     scope: 'window',
-    help: 'Stop after so many minutes, fit and evaluations included; the preset has a limit.',
+    help: 'How long the run takes, all included; it plans them by what it measures at first. The preset has a limit.',
   }),
   steps: optionalInteger({ minimum: 1, scope: 'window', help: 'Stop after so many updates.' }),
   epochs: optionalInteger({ minimum: 1, scope: 'window', help: 'Stop after so many passes over the data.' }),
@@ -94,7 +97,7 @@ export const tuningOptions = {
     scope: 'window',
     default: 'fit',
     values: {
-      fit: "a least-squares fit to the final exit's state, in closed form",
+      fit: "copies, corrected by a fit to the final exit's state in closed form, as far as its text allows",
       copy: "copies of the model's own parameters",
       random: 'normal values of deviation 0.02',
     },
@@ -105,7 +108,7 @@ export const tuningOptions = {
     minimum: 256,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'Tokens that a fit reads.',
+    help: 'At most so many tokens are read for a fit; fewer where half of the minutes is too little for them.',
   }),
   accumulation: integer({
     default: 1,
@@ -221,7 +224,7 @@ export const tuningOptions = {
       fast: 'products of 8-bit integers on the CPU: twice as fast, and the exits come out as good',
       exact: 'floats of 32 bits',
     },
-    help: 'Arithmetic of the frozen model on the text that exits learn from. Held-out text is always exact.',
+    help: 'Arithmetic of the frozen model on the text that exits learn from. Held-out text is exact unless the minutes are too few for it.',
   }),
   featureCache: boolean({
     default: true,

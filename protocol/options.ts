@@ -166,13 +166,14 @@ function presetOf(given: Readonly<Record<string, unknown>>, code: ErrorCode, nam
   const chosen = given['preset'] === undefined ? preset.default : given['preset'];
   const read = readOption(preset, chosen, code, name('preset')) as TuneOptions['preset'];
   const { minutes, ...rest } = presets[read];
-  const limited = ['steps', 'epochs'].some((limit) => (given[limit] ?? null) !== null);
+  // A run that goes on has limits of its own.
+  const limited = given['resume'] === true || ['steps', 'epochs'].some((limit) => (given[limit] ?? null) !== null);
   return limited ? rest : { minutes, ...rest };
 }
 
 function checkTune(options: TuneOptions, code: ErrorCode, name: Namer): void {
-  const { crossEntropy, distillation, exits, exitWeights, minutes, steps, epochs } = options;
-  if (minutes === null && steps === null && epochs === null) {
+  const { crossEntropy, distillation, exits, exitWeights, minutes, steps, epochs, resume } = options;
+  if (!resume && minutes === null && steps === null && epochs === null) {
     throw userError(code, `A run needs an end: give ${name('minutes')}, ${name('steps')} or ${name('epochs')}.`);
   }
   if (crossEntropy + distillation === 0) {

@@ -2,14 +2,20 @@
 import { plural } from '../../protocol/plural.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
-import type { CheckpointInfo, Progress } from './checkpoint.ts';
+import type { CheckpointInfo, Origin, Progress } from './checkpoint.ts';
 
-export function modelCard({ base, exits, tuning }: CheckpointInfo, { step, tokens, scores }: Progress): string {
+export function modelCard(
+  { base, exits, tuning }: CheckpointInfo,
+  { step, tokens, scores, origins = {} }: Progress,
+): string {
   const byId = new Map(scores.map((score) => [score.exit, score]));
-  const rows = exits.map((exit) => row(exitId(exit), exit.layer, headText(exit), byId.get(exitId(exit))));
+  const rows = exits.map((exit) => {
+    const id = exitId(exit);
+    return row(id, exit.layer, headText(exit), originText(origins[id] ?? step), byId.get(id));
+  });
   const { model } = tuning;
   const final = byId.get('final');
-  if (final) rows.push(row('final', final.layer, "the model's own", final));
+  if (final) rows.push(row('final', final.layer, "the model's own", '', final));
   return `# Early exits of ${base.name}
 
 Tuned with Early Exit on ${base.name} (${base.family}, ${base.layers} layers, hidden size ${base.hidden}, vocabulary
@@ -18,12 +24,12 @@ ${base.vocabulary}). The model itself is not here and was not changed; its weigh
 
 After ${plural(step, 'update')} on ${plural(tokens, 'token')}, on text held out from tuning:
 
-| exit | layer | head | loss | perplexity | accuracy | agreement |
-|---|---|---|---|---|---|---|
+| exit | layer | head | from | loss | perplexity | accuracy | agreement |
+|---|---|---|---|---|---|---|---|
 ${rows.join('\n')}
 
 Loss is in nats a token. Accuracy: how often the most probable token is the true next one. Agreement: how often it is the
-final exit's. A shortlisted head gives the tokens outside its list an even share of its defer class.
+final exit's. From: each exit is the best of its own on this text, its start among them. A shortlisted head gives the tokens outside its list an even share of its defer class.
 
 To generate with them:
 
@@ -34,13 +40,15 @@ evaluation), \`state/\` (what \`early-exit tune --resume\` needs; the exits work
 `;
 }
 
-function row(id: string, layer: number, head: string, score: ExitScore | undefined): string {
+function row(id: string, layer: number, head: string, origin: string, score: ExitScore | undefined): string {
   const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
   const numbers = score
     ? [score.loss.toFixed(3), score.perplexity.toFixed(1), percent(score.accuracy), percent(score.agreement)]
     : ['–', '–', '–', '–'];
-  return `| ${[id, layer, head, ...numbers].join(' | ')} |`;
+  return `| ${[id, layer, head, origin, ...numbers].join(' | ')} |`;
 }
+
+const originText = (origin: Origin): string => (typeof origin === 'number' ? `update ${origin}` : `the ${origin}`);
 
 const headText = ({ head }: ExitSpec): string =>
   head.kind === 'shortlist'

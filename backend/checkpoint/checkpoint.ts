@@ -46,13 +46,20 @@ export const baseModel = (name: string, spec: ModelSpec, sha256: string): BaseMo
   sha256,
 });
 
-/** What the exits in `exits.safetensors` have behind them. */
+/** Where the values of an exit come from: what it began with, or after how many updates they stood. */
+export type Origin = (typeof beginnings)[number] | number;
+const beginnings = ['copy', 'random', 'fit'] as const;
+
+/** What the exits in `exits.safetensors` have behind them. Each is the best of its own; they may be of different steps. */
 export interface Progress {
+  /** Of the newest of them. */
   readonly step: number;
   /** Target tokens seen. */
   readonly tokens: number;
   /** Held-out scores of these very values; the final exit's is last. */
   readonly scores: readonly ExitScore[];
+  /** By exit id; earlier versions did not write it. */
+  readonly origins?: Readonly<Record<string, Origin>>;
 }
 
 /** Thresholds found on held-out data. Valid for the exits of the same step only. */
@@ -298,9 +305,15 @@ function readProgress(file: string, text: string | undefined): Progress {
   } catch (cause) {
     throw bad(file, 'its progress is not recorded', cause);
   }
-  const { step, tokens, scores } = record(file, value, 'its progress');
+  const { step, tokens, scores, origins } = record(file, value, 'its progress');
   if (!isCount(step) || !isCount(tokens) || !Array.isArray(scores)) throw bad(file, 'its progress is not recorded');
-  return { step, tokens, scores: scores as ExitScore[] };
+  if (origins === undefined) return { step, tokens, scores: scores as ExitScore[] };
+  const byExit = record(file, origins, 'the origins of its exits');
+  for (const [exit, origin] of Object.entries(byExit)) {
+    if (!isCount(origin) && !beginnings.some((name) => name === origin))
+      throw bad(file, `the origin of exit ${shorten(exit)} is unknown`);
+  }
+  return { step, tokens, scores: scores as ExitScore[], origins: byExit as Record<string, Origin> };
 }
 
 /** One of before `fastest` was stored knows of none: then what changes no text. */

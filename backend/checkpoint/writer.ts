@@ -43,13 +43,22 @@ export interface TrainingPosition {
   readonly data: string;
   /** True where the run reached its limit. */
   readonly finished: boolean;
+  /** Seconds at which updates began; earlier versions did not write it. */
+  readonly updatesFrom?: number;
+  /** Of the text held out: how much of it is evaluated, and by which backbone; earlier versions did not write it. */
+  readonly heldOut?: HeldOutText;
+}
+
+export interface HeldOutText {
+  readonly tokens: number;
+  readonly backbone: 'exact' | 'learning';
 }
 
 export interface CheckpointWriter {
   readonly directory: string;
   /** Appends a line to `metrics.jsonl`. */
   metric(line: Readonly<Record<string, unknown>>): void;
-  /** Replaces the exits' parameters. */
+  /** Replaces the exits' parameters; those that are not given stay. */
   saveExits(parameters: ReadonlyMap<string, Float32Array>, progress: Progress): void;
   /** Replaces what a resume needs, as of the metrics written so far (or `metricsBytes` of them). */
   saveState(state: StepState, position: TrainingPosition, metricsBytes?: number): void;
@@ -153,15 +162,13 @@ function openWriter(
       }
     },
     saveExits(parameters, next) {
-      writeSafetensors(
-        path.join(directory, parametersFile),
-        [...floats('', parameters, shapes), ...lists(info.exits)],
-        {
-          format: 'early-exit',
-          base_sha256: info.base.sha256,
-          progress: JSON.stringify(next),
-        },
-      );
+      const file = path.join(directory, parametersFile);
+      const all = parameters.size < shapes.size ? new Map([...readValues(file, shapes), ...parameters]) : parameters;
+      writeSafetensors(file, [...floats('', all, shapes), ...lists(info.exits)], {
+        format: 'early-exit',
+        base_sha256: info.base.sha256,
+        progress: JSON.stringify(next),
+      });
       saved = next;
       writeFileAtomically(path.join(directory, infoFile), [infoText(info, next)]);
       writeFileAtomically(path.join(directory, cardFile), [modelCard(info, next)]);
@@ -248,10 +255,31 @@ function readState(directory: string): {
     typeof position.data === 'string' &&
     typeof position.finished === 'boolean' &&
     (position.best === null || typeof position.best === 'number') &&
-    Array.isArray(position.before);
+    Array.isArray(position.before) &&
+    ['number', 'undefined'].includes(typeof position.updatesFrom) &&
+    isHeldOut(position.heldOut);
   if (!sound) throw bad(file, 'it is not what this version writes');
   return state as ReturnType<typeof readState>;
 }
+
+const isHeldOut = (text: HeldOutText | undefined): boolean =>
+  text === undefined || (Number.isSafeInteger(text.tokens) && ['exact', 'learning'].includes(text.backbone));
+
+/** Where the run in a directory stands. @throws UserError `bad-checkpoint` where there is no usable state. */
+export const readPosition = (directory: string): TrainingPosition => readState(directory).position;
+
+/** All parameters of a file. */
+function readValues(file: string, shapes: ReadonlyMap<string, readonly number[]>): Map<string, Float32Array> {
+  const source = openSafetensors(file);
+  try {
+    return new Map([...shapes.keys()].map((name) => [name, floatsOf(source.read(source.tensors.get(name)!))]));
+  } finally {
+    source.close();
+  }
+}
+
+const floatsOf = (bytes: Uint8Array): Float32Array =>
+  new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 
 function readStepState(file: string, updates: number, shapes: ReadonlyMap<string, readonly number[]>): StepState {
   const source = openSafetensors(file);
@@ -262,8 +290,7 @@ function readStepState(file: string, updates: number, shapes: ReadonlyMap<string
         const tensor = source.tensors.get(`${prefix}${name}`);
         if (!tensor || tensor.shape.join() !== shape.join())
           throw bad(file, `${prefix}${name} is missing or misshapen`);
-        const bytes = source.read(tensor);
-        values.set(name, new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4));
+        values.set(name, floatsOf(source.read(tensor)));
       }
       return values;
     };

@@ -1,6 +1,6 @@
 /** Draws a tuning run: a bar with the loss of each exit, a line an evaluation, the table of before and after. */
 import { plural } from '../../protocol/plural.ts';
-import type { CalibratedEvent, Phase, StepEvent, TuneEvent } from '../../protocol/events.ts';
+import type { CalibratedEvent, MinutesEvent, Phase, StepEvent, TuneEvent } from '../../protocol/events.ts';
 import { afterCalibration, afterTuning } from './advice.ts';
 import { calibrationText } from './calibrate.ts';
 import { exitColours } from './exit-colours.ts';
@@ -38,6 +38,10 @@ export async function showTune(
         case 'expected':
         case 'ready':
           progress.show(event);
+          break;
+        case 'minutes':
+          progress.end();
+          progress.status.say(dim(`  ${planText(event)}`));
           break;
         case 'step':
           stepping = true;
@@ -87,6 +91,18 @@ const isWithin = (phase: Phase): boolean => phase === 'evaluate' || phase === 'f
 
 const lossesOf = (scores: readonly { exit: string; loss: number }[]): Record<string, number> =>
   Object.fromEntries(scores.filter(({ exit }) => exit !== 'final').map(({ exit, loss }) => [exit, loss]));
+
+/** Where the minutes go. */
+export function planText({ minutes, seconds, evaluationTokens, heldOut, fitTokens, updates }: MinutesEvent): string {
+  const rounded = heldOut === 'learning' ? ', rounded as the text to learn from' : '';
+  const parts = [
+    `held out ${duration(seconds.evaluation)} (${plural(evaluationTokens, 'token')}${rounded})`,
+    ...(fitTokens > 0 ? [`fit ${duration(seconds.fit)} (${plural(fitTokens, 'token')})`] : []),
+    `${plural(updates, 'update')} ${duration(seconds.updates)}`,
+    `calibration ${duration(seconds.calibration)}`,
+  ];
+  return `${duration(60 * minutes)}: ${parts.join(' · ')}`;
+}
 
 function stepLine(stream: Stream, event: StepEvent): string {
   const colours = exitColours(stream, Object.keys(event.losses));

@@ -43,10 +43,13 @@ export interface HeldOutOptions {
   readonly openScorer: OpenScorer;
   /** Windows read at a time. */
   readonly batch: number;
+  /** Whether the time for this is over; then fewer windows are evaluated, those that were read until then. */
+  readonly over?: () => boolean;
 }
 
 /** Held-out text that exits can be scored on again and again; the final exit was scored once. */
 export interface HeldOut {
+  readonly windows: number;
   readonly targets: Int32Array;
   /** Scores every exit with these parameters. Yields how many of `total` steps are done. */
   evaluate(parameters: ReadonlyMap<string, HeldParameter>): AsyncGenerator<Done, Evaluation>;
@@ -69,20 +72,23 @@ const chunkElements = 2 ** 24;
 export async function* openHeldOut(options: HeldOutOptions): AsyncGenerator<Done, HeldOut> {
   const { spec, source, exits, openScorer } = options;
   const cuts = new Set(exits.map((exit) => cutName(exitCut(exit))));
-  const batches = batchIndices(source.windows.count, options.batch);
+  const planned = batchIndices(source.windows.count, options.batch);
+  const batches: number[][] = [];
   let kept: StepBatch[] | null = [];
   let bytes = 0;
   const pieces: Scored[] = [];
   const scorer = await openScorer(null, new Map());
   try {
-    for (const [i, indices] of batches.entries()) {
+    for (const indices of planned) {
+      if (batches.length > 0 && options.over?.()) break;
       const batch = await source.batch(indices);
+      batches.push(indices);
       pieces.push(await scoreBatch(spec, null, scorer, batch));
       const features = new Map([...batch.features].filter(([cut]) => cuts.has(cut)));
       for (const { byteLength } of features.values()) bytes += byteLength;
       if (bytes > keptBytes) kept = null;
       kept?.push({ ...batch, features, final: null });
-      yield { done: i + 1, total: batches.length };
+      yield { done: batches.length, total: planned.length };
     }
   } finally {
     await scorer.dispose();
@@ -99,6 +105,7 @@ export async function* openHeldOut(options: HeldOutOptions): AsyncGenerator<Done
 
   return {
     targets,
+    windows: batches.flat().length,
     async *evaluate(parameters) {
       const total = exits.length * batches.length;
       let done = 0;

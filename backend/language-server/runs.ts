@@ -92,7 +92,9 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     const { directory } = live.record.summary;
     // A run that ended before its first checkpoint has nothing to go on with: it begins again.
     const goesOn = resume && existsSync(path.join(directory, 'exits.json'));
-    const options = parseOptions('tune', { ...live.record.options, resume: goesOn }, settingOrigin);
+    // A run that goes on keeps its own limits: named again, they would come on top of what is done.
+    const limits = goesOn ? { minutes: undefined, steps: undefined, epochs: undefined } : {};
+    const options = parseOptions('tune', { ...live.record.options, ...limits, resume: goesOn }, settingOrigin);
     live.intent = null;
     live.active = true;
     live.followed = follow(live, { ...options, model: resolveModel(options.model) });
@@ -288,6 +290,7 @@ export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
       return { directory: event.directory, step: event.step, secondsLeft: 0 };
     case 'calibrated':
       return { message: `Calibrated: ${event.fastest} is fastest` };
+    case 'minutes':
     case 'evaluation':
     case 'expected':
     case 'warning':

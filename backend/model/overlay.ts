@@ -10,6 +10,12 @@ export interface HeldParameter {
   readonly data: Float32Array;
 }
 
+/** Parameters of which one's values are kept once they were read: they are the caller's to read, not to change. */
+export function remembering(base: Parameters, kept: string): Parameters {
+  let values: Float32Array | null = null;
+  return { ...base, values: (name) => (name === kept ? (values ??= base.values(name)) : base.values(name)) };
+}
+
 export function overlayParameters(base: Parameters, held: ReadonlyMap<string, HeldParameter>): Parameters {
   return {
     has: (name) => held.has(name) || base.has(name),

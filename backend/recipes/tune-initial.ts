@@ -9,8 +9,8 @@ import type { TuneParts } from './tune-parts.ts';
 
 type Values = ReadonlyMap<string, Float32Array>;
 
-/** Of a run with a limit in time, a fit takes at most this share. */
-const fitShare = 0.5;
+/** One to learn from, one kept apart. */
+const leastWindows = 2;
 
 /** Copies of the backbone's parameters, or seeded noise. */
 export function plainExits({ exits, model }: TuneParts, { initialise, seed }: TuneOptions): Map<string, Float32Array> {
@@ -20,16 +20,17 @@ export function plainExits({ exits, model }: TuneParts, { initialise, seed }: Tu
 
 /**
  * Fits exits, beginning with copies, on the windows that tuning takes first, so that it finds their states kept.
- * `elapsed` gives the seconds of the run.
+ * It takes `seconds`, its solution included, and at least two windows: one to learn from, one kept apart.
  * @throws the signal's reason where it was aborted: there is nothing to keep yet.
  */
 export async function* fitExits(
   { exits, model, windows, wholeStates }: TuneParts,
-  { batchSize, fitTokens, minutes, seed, threads }: TuneOptions,
+  { fitTokens, seed, threads }: TuneOptions,
   copies: Values,
-  elapsed: () => number,
+  seconds: number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Values> {
+  const until = performance.now() + 1000 * seconds;
   const count = Math.min(windows.count, Math.ceil(fitTokens / windows.tokens));
   yield { type: 'phase', phase: 'fit', detail: `${plural(count, 'window')} of ${plural(windows.tokens, 'token')}` };
   const fit = await openFit({
@@ -41,17 +42,16 @@ export async function* fitExits(
     ...(threads > 0 && { threads }),
   });
   try {
-    const deadline = minutes === null ? Infinity : fitShare * 60 * minutes;
-    for (let done = 0; done < count && (done === 0 || elapsed() < deadline);) {
-      const size = Math.min(batchSize, count - done);
-      await fit.add(await wholeStates.batch(windowsAt(seed, windows.count, done, size)));
-      done += size;
+    const readUntil = until - 1000 * fit.solveSeconds;
+    for (let done = 0; done < count && (done < leastWindows || performance.now() < readUntil);) {
+      await fit.add(await wholeStates.batch(windowsAt(seed, windows.count, done, 1)));
+      done++;
       yield { type: 'progress', phase: 'fit', done, total: count, unit: 'windows' };
       // The runtime computes without giving way: let messages in.
       await new Promise((resolve) => void setImmediate(resolve));
       signal.throwIfAborted();
     }
-    return await fit.solve();
+    return await fit.solve(() => performance.now() >= until);
   } finally {
     await fit.dispose();
   }

@@ -2,12 +2,13 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { configOrigin, flagName, parseOptions, type TuneOptions } from '../../protocol/options.ts';
+import { configOrigin, flagName, parseOptions, presets, type TuneOptions } from '../../protocol/options.ts';
 import type { ExitsRequest, ExitWeights } from '../../protocol/options-notations.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { absolutePatterns } from '../data/documents.ts';
 import type { TrainingPosition } from '../checkpoint/writer.ts';
 import { infoFile, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
+import { calibrationShare } from '../tuning/plan.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
 
 /** What belongs to one sitting on one machine, and not to the run. */
@@ -40,7 +41,7 @@ export function resumedOptions(directory: string, { tuning }: CheckpointInfo, no
   return run;
 }
 
-/** What a sitting may say anew; its limits count where the run has reached its own. */
+/** What a sitting may say anew; its limits come on top of what is done. */
 const sayable: ReadonlySet<string> = new Set([...perSitting, 'model', 'data', 'steps', 'epochs', 'minutes']);
 
 const isDefault = (name: keyof TuneOptions, now: TuneOptions): boolean =>
@@ -60,17 +61,32 @@ function requireSameRun(directory: string, run: TuneOptions, now: TuneOptions): 
   }
 }
 
-export const limitsOf = ({ steps, epochs, minutes }: TuneOptions): RunLimits => ({
+/** Where updates end: of the minutes a share is for calibrating. */
+export const limitsOf = ({ steps, epochs, minutes }: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes'>): RunLimits => ({
   steps,
   epochs,
-  seconds: minutes === null ? null : 60 * minutes,
+  seconds: minutes === null ? null : 60 * minutes * (1 - calibrationShare),
 });
 
-/** Limits of a resumed run: its own, or, where it had reached them, what is asked for now on top of them. */
-export function resumedLimits(run: TuneOptions, now: TuneOptions, position: TrainingPosition): RunLimits {
-  if (!position.finished) return limitsOf(run);
-  const { steps, epochs, seconds } = limitsOf(now);
-  return { steps, epochs, seconds: seconds === null ? null : position.seconds + seconds };
+/**
+ * Limits of a resumed run of `windows` windows: what is asked for now, on top of what is done. Where nothing is asked for, its
+ * own, or, where it had reached them, the minutes of the preset.
+ */
+export function resumedLimits(
+  run: TuneOptions,
+  now: TuneOptions,
+  position: TrainingPosition,
+  windows: number,
+): RunLimits {
+  const isAsked = now.steps !== null || now.epochs !== null || now.minutes !== null;
+  if (!isAsked && !position.finished) return limitsOf(run);
+  const { minutes } = presets[now.preset];
+  const { steps, epochs, seconds } = limitsOf(isAsked ? now : { steps: null, epochs: null, minutes });
+  return {
+    steps: steps === null ? null : position.step + steps,
+    epochs: epochs === null ? null : position.windows / windows + epochs,
+    seconds: seconds === null ? null : position.seconds + seconds,
+  };
 }
 
 /** Where exits go when nobody says: the model's name with `.exits` in the current folder, numbered where that is taken. */

@@ -7,6 +7,7 @@ import { openHeldOut } from '../evaluation/scores.ts';
 import { exitParameters } from '../exits/parameters.ts';
 import { exitCut, exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
+import { remembering } from '../model/overlay.ts';
 import { finalCut, type Cut } from '../model/spec.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';
@@ -23,11 +24,18 @@ import {
   scorers,
   type Running,
 } from './backbone.ts';
+import type { ExitScorer } from '../runtime/open.ts';
+import { planMinutes, type TunePlan } from '../tuning/plan.ts';
+import type { HeldOutText } from '../checkpoint/writer.ts';
+import { askedOf, measureSpeeds, minutesEvent, tooShort } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
 import { frequentTokens, readText, windowsOf } from './text.ts';
 
 type Values = ReadonlyMap<string, Float32Array>;
+
+/** Of the time for evaluations, what reading the held-out text may take; the exits' scores take the rest. */
+export const heldOutReading = 0.7;
 
 export interface TuneParts {
   readonly model: Model;
@@ -43,22 +51,35 @@ export interface TuneParts {
   readonly wholeStates: FeatureSource;
   /** Held-out scores of the exits with these parameters; the final exit's is last. */
   readonly scores: (parameters: Values) => Promise<ExitScore[]>;
+  readonly heldOut: HeldOutText;
+  /** Of a new run with a limit in minutes. */
+  readonly plan: TunePlan | null;
   /** What went wrong without ending the run, since this was last asked. */
   warnings(): string[];
   /** Closes the whole backbone until it is needed again. */
   releaseWhole(): Promise<void>;
 }
 
-/** Opens everything; what is opened is handed to `atEnd`. `earlier` is the checkpoint of a run to go on with. */
+/** A run to go on with. */
+export interface Earlier {
+  readonly directory: string;
+  readonly info: CheckpointInfo;
+  readonly heldOut: HeldOutText | null;
+}
+
+/** Opens everything; what is opened is handed to `atEnd`. `elapsed` gives the seconds of the run. */
 export async function* openParts(
   options: TuneOptions,
-  earlier: { readonly directory: string; readonly info: CheckpointInfo } | null,
+  earlier: Earlier | null,
   atEnd: (close: () => void | Promise<void>) => void,
+  elapsed: () => number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, TuneParts> {
   yield { type: 'phase', phase: 'load', detail: options.model };
-  const { model, tokenizer } = openWithTokenizer(options.model);
-  atEnd(() => model.close());
+  const { model: asStored, tokenizer } = openWithTokenizer(options.model);
+  atEnd(() => asStored.close());
+  // Copies, the teacher, the fit and the scorers all read the head: of large vocabularies that takes seconds each time.
+  const model = { ...asStored, parameters: remembering(asStored.parameters, 'lm_head.weight') };
   const { spec } = model;
   const base = await identify(model, signal);
   if (earlier) requireSameBase(earlier.directory, earlier.info.base, base);
@@ -98,19 +119,48 @@ export async function* openParts(
   const whole = opened(withFinal, learning);
   const toDeepest = opened(cuts, learning);
   const cache = cached(windows, learning);
+  const wholeStates = featureSource({ model: whole, windows, cache, finalNorm: finalNormOf(model) });
 
-  const heldOutWindows = windowsOf(sets, 'heldOut', options.evaluationTokens);
+  const openScorer = scorers(model, judging);
+  let timed: ExitScorer | null = null;
+  let plan: TunePlan | null = null;
+  if (!earlier && options.minutes !== null) {
+    yield { type: 'phase', phase: 'features', detail: 'how fast they are here' };
+    const { minutes } = options;
+    const { speeds, scorer } = await measureSpeeds(wholeStates, spec, openScorer, options.seed, elapsed);
+    timed = scorer;
+    atEnd(() => timed?.dispose());
+    signal.throwIfAborted();
+    const asked = askedOf({ ...options, minutes }, exits, spec, windows, windowsOf(sets, 'heldOut').count);
+    plan = planMinutes(speeds, asked);
+    yield minutesEvent(minutes, windows.tokens, plan);
+    if (plan.minutesNeeded !== null)
+      yield { type: 'warning', message: tooShort(model.name, minutes, plan.minutesNeeded) };
+  }
+  const wanted: HeldOutText = plan
+    ? { tokens: plan.evaluationTokens, backbone: plan.heldOut }
+    : (earlier?.heldOut ?? { tokens: options.evaluationTokens, backbone: 'exact' });
+
+  const heldOutWindows = windowsOf(sets, 'heldOut', wanted.tokens);
   yield { type: 'phase', phase: 'features', detail: `${plural(heldOutWindows.count, 'window')} held out` };
-  const judge = opened(withFinal, judging);
+  const reading = wanted.backbone === 'exact' ? judging : learning;
+  const judge = wanted.backbone === 'exact' ? opened(withFinal, judging) : whole;
+  const readUntil = plan ? elapsed() + heldOutReading * plan.seconds.evaluation : Infinity;
   const opening = openHeldOut({
     spec,
-    source: featureSource({ model: judge, windows: heldOutWindows, cache: cached(heldOutWindows, judging) }),
+    source: featureSource({ model: judge, windows: heldOutWindows, cache: cached(heldOutWindows, reading) }),
     exits,
-    openScorer: scorers(model, judging),
-    batch: options.batchSize,
+    async openScorer(exit, parameters) {
+      const ready = exit === null ? timed : null;
+      if (ready) timed = null;
+      return ready ?? openScorer(exit, parameters);
+    },
+    // One at a time where the clock may end it.
+    batch: plan ? 1 : options.batchSize,
+    over: () => elapsed() > readUntil,
   });
-  const heldOut = yield* counting('features', 'batches', opening, signal);
-  await judge.dispose();
+  const heldOut = yield* counting('features', plan ? 'windows' : 'batches', opening, signal);
+  if (judge !== whole) await judge.dispose();
 
   const said = new Set<string | null>();
   return {
@@ -121,7 +171,9 @@ export async function* openParts(
     device,
     windows,
     states: featureSource({ model: toDeepest, windows, cache }),
-    wholeStates: featureSource({ model: whole, windows, cache, finalNorm: finalNormOf(model) }),
+    wholeStates,
+    heldOut: { ...wanted, tokens: heldOut.windows * windows.tokens },
+    plan,
     scores: async (parameters) => {
       const held = new Map([...parameters].map(([name, data]) => [name, { shape: shapes.get(name)!, data }]));
       const scoring = heldOut.evaluate(held);

@@ -2,26 +2,36 @@
 import { plural } from '../../protocol/plural.ts';
 import { readdirSync } from 'node:fs';
 import { UserError, userError } from '../../protocol/errors.ts';
-import type { TuneEvent } from '../../protocol/events.ts';
+import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { exitId } from '../exits/spec.ts';
 import {
   createCheckpoint,
+  readPosition,
   resumeCheckpoint,
   type CheckpointWriter,
   type NewCheckpoint,
   type TrainingPosition,
 } from '../checkpoint/writer.ts';
 import { chooseExitDevice } from '../devices/devices.ts';
-import { openCheckpoint, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint, type CheckpointInfo, type Progress } from '../checkpoint/checkpoint.ts';
 import { reservePlace, type Place } from '../checkpoint/place.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
-import { meanLoss, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
+import { improvedExits, parametersOf, withImproved } from '../tuning/best.ts';
+import {
+  hasTime,
+  meanLoss,
+  train,
+  type RunLimits,
+  type TrainerResult,
+  type TrainerSettings,
+} from '../tuning/trainer.ts';
+import { calibrationSeconds, minutesWithUpdates } from '../tuning/plan.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
 import { calibrateShort } from './calibrate-short.ts';
 import { fitExits, plainExits } from './tune-initial.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
-import { openParts, type TuneParts } from './tune-parts.ts';
+import { heldOutReading, openParts, type Earlier, type TuneParts } from './tune-parts.ts';
 
 type Close = () => void | Promise<void>;
 
@@ -34,23 +44,26 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
   const closing: Close[] = [];
   const atEnd = (close: Close): void => void closing.push(close);
   try {
+    const elapsed = (): number => (performance.now() - began) / 1000;
     const earlier = given.resume ? readEarlier(given.out) : null;
     const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
     const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
     const place = earlier ? null : reservePlace(directory);
     if (place) atEnd(() => place.abandon());
-    const parts = yield* openParts(options, earlier, atEnd, signal);
+    const parts = yield* openParts(options, earlier, atEnd, elapsed, signal);
     const run =
       earlier || !place
         ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
-        : yield* begin(parts, options, directory, place, began, signal);
-    const limits = earlier ? resumedLimits(options, given, run.position) : limitsOf(options);
-    await parts.releaseWhole();
+        : yield* begin(parts, options, directory, place, elapsed, signal);
+    const limits = earlier ? resumedLimits(options, given, run.position, parts.windows.count) : limitsOf(options);
+    if (options.distillation === 0) await parts.releaseWhole();
     const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, limits, signal);
     yield { type: 'saved', path: directory, files: readdirSync(directory).filter((name) => !name.startsWith('.')) };
     // What was open is closed first: calibrating opens the model as decoding does.
     for (const close of closing.splice(0).reverse()) await close();
-    const left = given.minutes === null ? 0 : 60 * given.minutes - (performance.now() - began) / 1000;
+    const minutes = given.minutes ?? options.minutes;
+    const left =
+      limits.seconds === null || minutes === null ? 0 : limits.seconds - seconds + calibrationSeconds(minutes);
     if (!stopped) yield* calibrateShort(options, directory, left, signal);
     const { model, data } = options;
     yield { type: 'tuned', directory, model, data: [...data], step, before, after, seconds, stopped };
@@ -64,6 +77,8 @@ interface Run {
   readonly checkpoint: CheckpointWriter;
   readonly step: PlacedStep;
   readonly position: TrainingPosition;
+  /** What a new run knows of evaluations and of its end; see `TrainerSettings`. */
+  readonly known: Pick<TrainerSettings, 'evaluationSeconds' | 'ending'>;
 }
 
 type Ended = Pick<Extract<TuneEvent, { type: 'tuned' }>, 'before' | 'after' | 'step' | 'seconds' | 'stopped'>;
@@ -80,18 +95,19 @@ async function* follow(
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Ended> {
   const source = options.distillation > 0 ? parts.wholeStates : parts.states;
-  const settings = trainerSettings(parts, options, limits);
   for (let run = first; ;) {
-    const { step, checkpoint } = run;
+    const { step, checkpoint, position: from, known } = run;
+    const settings = { ...trainerSettings(parts, options, limits), ...known };
     let result: TrainerResult | null = null;
     try {
-      yield {
-        type: 'phase',
-        phase: 'tune',
-        detail: `${plural(parts.windows.count, 'window')}, exits on ${step.device.name}`,
-      };
+      if (hasTime(limits, from.seconds, known.ending ?? { evaluation: 0, saving: 0 }))
+        yield {
+          type: 'phase',
+          phase: 'tune',
+          detail: `${plural(parts.windows.count, 'window')}, exits on ${step.device.name}`,
+        };
       const training = { step, source, checkpoint, evaluate: parts.scores };
-      result = yield* train(training, settings, run.position, signal);
+      result = yield* train(training, settings, from, signal);
     } catch (error) {
       if (step.device.kind === 'compiled' || error instanceof UserError) throw error;
       const reason = error instanceof Error ? error.message : String(error);
@@ -106,6 +122,7 @@ async function* follow(
     for (const message of parts.warnings()) yield { type: 'warning', message };
     if (result) {
       const { position, stopped } = result;
+      if (position.step === from.step && !stopped) yield noUpdate(parts, position);
       const { scores } = checkpoint.saved();
       return {
         before: [...position.before],
@@ -126,17 +143,36 @@ async function* begin(
   options: TuneOptions,
   directory: string,
   place: Place,
-  began: number,
+  elapsed: () => number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Run> {
-  const elapsed = (): number => (performance.now() - began) / 1000;
+  const { plan } = parts;
   const plain = plainExits(parts, options);
   yield { type: 'phase', phase: 'evaluate', detail: 'exits before tuning' };
-  const before = await parts.scores(plain);
+  const judged = async (parameters: ReadonlyMap<string, Float32Array>): Promise<Judged> => {
+    const from = elapsed();
+    const scores = await parts.scores(parameters);
+    return { scores, seconds: elapsed() - from };
+  };
+  const { scores: before, seconds } = await judged(plain);
   signal.throwIfAborted();
-  const fits = options.initialise === 'fit';
-  const initial = fits ? yield* fitExits(parts, options, plain, elapsed, signal) : plain;
-  const scores = fits ? await parts.scores(initial) : before;
+  let initial = plain;
+  const origin = options.initialise === 'random' ? 'random' : 'copy';
+  let progress: Progress = {
+    step: 0,
+    tokens: 0,
+    scores: before,
+    origins: Object.fromEntries(parts.exits.map((exit) => [exitId(exit), origin])),
+  };
+  if (options.initialise === 'fit') {
+    const left = (limitsOf(options).seconds ?? Infinity) - elapsed() - 2 * seconds;
+    const fitted = yield* fitExits(parts, options, plain, Math.min(plan?.seconds.fit ?? Infinity, left / 2), signal);
+    const now = { step: 0, tokens: 0, scores: (await judged(fitted)).scores };
+    const improved = improvedExits(now.scores, before, before);
+    initial = new Map([...plain, ...parametersOf(improved, fitted)]);
+    progress = withImproved(progress, improved, now, 'fit');
+  }
+  const { scores } = progress;
   const step = await openStep(parts, options, initial, options.exitDevice, signal);
   try {
     yield { type: 'phase', phase: 'save', detail: directory };
@@ -150,34 +186,56 @@ async function* begin(
       before,
       data: parts.windows.hash,
       finished: false,
+      updatesFrom: elapsed(),
+      heldOut: parts.heldOut,
     };
+    const saving = elapsed();
     const start: NewCheckpoint = {
       info: { base: parts.base, exits: parts.exits, tuning: optionsText(options), calibration: null },
       shapes: parts.shapes,
       state: await step.state(),
-      progress: { step: 0, tokens: 0, scores },
+      progress,
       position,
       metrics: [evaluation],
     };
     const checkpoint = createCheckpoint(directory, start, place);
-    yield evaluation;
-    return { checkpoint, step, position };
+    yield { ...evaluation, scores: [...scores] };
+    const known = {
+      ending: { evaluation: seconds, saving: elapsed() - saving },
+      // Reading the held-out text, and the scores before and after the fit, have had their share of the tenth.
+      ...(plan && {
+        evaluationSeconds: Math.max(seconds, (1 - heldOutReading) * plan.seconds.evaluation - 2 * seconds),
+      }),
+    };
+    return { checkpoint, step, position: { ...position, seconds: elapsed() }, known };
   } catch (error) {
     await step.dispose();
     throw error;
   }
 }
 
-interface Earlier {
-  readonly directory: string;
-  readonly info: CheckpointInfo;
+interface Judged {
+  readonly scores: readonly ExitScore[];
+  readonly seconds: number;
+}
+
+/** A sitting that ended before it learned anything is no success. */
+function noUpdate({ plan }: TuneParts, { step, seconds }: TrainingPosition): TuneEvent {
+  const ended =
+    step === 0 ? 'before the first update: the exits are as they began' : `after update ${step}, where it began`;
+  const minutes = plan && Math.ceil(minutesWithUpdates(plan, seconds));
+  return {
+    type: 'warning',
+    message: `The run ended ${ended}.${minutes ? ` About ${minutes} minute${minutes === 1 ? ' has' : 's have'} room for updates.` : ''}`,
+  };
 }
 
 function readEarlier(directory: string | null): Earlier {
   if (directory === null) {
     throw userError('bad-argument', 'There is nothing to go on with.', 'Name the folder of the run with --out.');
   }
-  return { directory, info: openInfo(directory) };
+  const info = openInfo(directory);
+  return { directory, info, heldOut: readPosition(directory).heldOut ?? null };
 }
 
 function openInfo(directory: string): CheckpointInfo {
@@ -190,7 +248,7 @@ function openInfo(directory: string): CheckpointInfo {
 async function goOn(
   parts: TuneParts,
   options: TuneOptions,
-  { directory, info }: Earlier,
+  { directory, info }: Pick<Earlier, 'directory' | 'info'>,
   exitDevice: TuneOptions['exitDevice'],
   signal: AbortSignal,
 ): Promise<Run> {
@@ -207,7 +265,7 @@ async function goOn(
     }
     const step = await openStep(parts, options, state.parameters, exitDevice, signal);
     await step.restore(state);
-    return { checkpoint: writer, step, position };
+    return { checkpoint: writer, step, position, known: {} };
   } catch (error) {
     writer.close();
     throw error;

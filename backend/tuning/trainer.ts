@@ -1,10 +1,11 @@
 /**
- * The tuning loop: takes batches of features, steps, evaluates, keeps the best exits and what a resume needs, and reports.
+ * The tuning loop: takes batches of features, steps, evaluates, keeps the best of each exit and what a resume needs, and reports.
  * Knows neither the backbone nor how a step or an evaluation is computed.
  */
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
 import type { CheckpointWriter, TrainingPosition } from '../checkpoint/writer.ts';
 import type { FeatureSource } from '../features/features.ts';
+import { improvedExits, parametersOf, withImproved } from './best.ts';
 import { windowsAt } from './trainer-order.ts';
 import type { StepResult, StepSettings, TuningStep } from './types.ts';
 
@@ -27,7 +28,23 @@ export interface TrainerSettings {
   readonly settings: (update: number, updates: number) => StepSettings;
   /** Updates between two evaluations; null for about ten a run. */
   readonly evaluateEvery: number | null;
+  /** Seconds that evaluations may still take, the last included; default: a tenth of those between them. */
+  readonly evaluationSeconds?: number;
+  /** What the end of a run is known to take, in seconds. */
+  readonly ending?: Ending;
 }
+
+/** The last evaluation belongs to the time that was asked for, and so does the last writing. */
+export interface Ending {
+  readonly evaluation: number;
+  readonly saving: number;
+}
+
+const noEnding: Ending = { evaluation: 0, saving: 0 };
+
+/** Whether there is time for work of so many seconds before the end. */
+export const hasTime = ({ seconds }: RunLimits, elapsed: number, { evaluation, saving }: Ending, work = 0): boolean =>
+  seconds === null || elapsed + work + evaluation + saving < seconds;
 
 export interface TrainerParts {
   readonly step: TuningStep;
@@ -73,9 +90,12 @@ export async function* train(
   let position = start;
   let evaluatedAt = start.step;
   let evaluatedSeconds = elapsed();
-  let evaluationCost = 0;
+  let evaluationsLeft = settings.evaluationSeconds ?? Infinity;
+  let ending = settings.ending ?? noEnding;
+  let stepSeconds = 0;
   let savedSeconds = elapsed();
   let saveInterval = 0;
+  const updatesFrom = start.updatesFrom ?? 0;
   let stopped = false;
   const recent = speedometer();
 
@@ -84,6 +104,7 @@ export async function* train(
     const state = await step.state();
     checkpoint.saveState(state, { ...position, seconds: elapsed() }, metricsBytes);
     savedSeconds = elapsed();
+    ending = { ...ending, saving: savedSeconds - before };
     const values = [...state.parameters.values()].reduce((sum, { length }) => sum + length, 0);
     saveInterval = Math.max(savePatience * (savedSeconds - before), (3 * 4 * values) / saveBytesPerSecond);
   };
@@ -91,19 +112,17 @@ export async function* train(
   /** Share of the run that is done, by steps or by time. */
   const share = (): number => {
     const bySteps = planned === null ? 0 : position.step / planned;
-    const byTime = limits.seconds === null ? 0 : elapsed() / limits.seconds;
+    const byTime = limits.seconds === null ? 0 : (elapsed() - updatesFrom) / (limits.seconds - updatesFrom);
     return Math.min(1, Math.max(bySteps, byTime));
   };
   const done = (): boolean =>
-    (planned !== null && position.step >= planned) ||
-    // The last evaluation belongs to the time that was asked for.
-    (limits.seconds !== null && elapsed() + evaluationCost >= limits.seconds);
+    (planned !== null && position.step >= planned) || !hasTime(limits, elapsed(), ending, stepSeconds);
   const evaluationDue = (): boolean => {
     if (settings.evaluateEvery !== null) return position.step % settings.evaluateEvery === 0;
     if (planned !== null && position.step % Math.max(1, Math.round(planned / evaluationsPerRun)) === 0) return true;
-    // Never more than a fifth of the time for evaluations.
-    const every = Math.max((limits.seconds ?? Infinity) / evaluationsPerRun, 4 * evaluationCost);
-    return limits.seconds !== null && elapsed() - evaluatedSeconds >= every;
+    // Never more than a tenth of the time for evaluations, and what is left of it must do for the last.
+    if (limits.seconds === null || evaluationsLeft < 2 * ending.evaluation) return false;
+    return elapsed() - evaluatedSeconds >= Math.max(limits.seconds / evaluationsPerRun, 9 * ending.evaluation);
   };
 
   const evaluate = async (): Promise<EvaluationEvent> => {
@@ -121,14 +140,16 @@ export async function* train(
       best,
     };
     checkpoint.metric({ ...event });
-    // Exits on disk may be better than the run's best: those of a run that was stopped and evaluated in between.
     const kept = checkpoint.saved();
-    if (best && (kept.scores.length === 0 || loss < meanLoss(kept.scores))) {
-      checkpoint.saveExits(parameters, { step: position.step, tokens: position.tokens, scores });
+    const improved = improvedExits(scores, kept.scores, position.before);
+    if (improved.size) {
+      const now = { step: position.step, tokens: position.tokens, scores };
+      checkpoint.saveExits(parametersOf(improved, parameters), withImproved(kept, improved, now, position.step));
     }
     evaluatedAt = position.step;
     evaluatedSeconds = elapsed();
-    evaluationCost = evaluatedSeconds - before;
+    ending = { ...ending, evaluation: evaluatedSeconds - before };
+    evaluationsLeft -= ending.evaluation;
     return event;
   };
 
@@ -157,6 +178,7 @@ export async function* train(
     const event = stepEvent(result!, now, position, source.windows.count);
     checkpoint.metric({ type: 'step', ...event });
     recent.add(tokens, elapsed() - from);
+    stepSeconds = recent.secondsPerStep();
     const secondsLeft = timeLeft(limits.seconds, elapsed(), planned, position.step, recent.secondsPerStep());
     yield {
       type: 'step',

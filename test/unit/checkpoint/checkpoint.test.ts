@@ -93,7 +93,7 @@ describe('createCheckpoint', () => {
     ]);
     expect(fs.readdirSync(root)).toEqual(['my.exits']);
     expect(fs.readFileSync(at('README.md'), 'utf8')).toContain(
-      '| 1:norm | 1 | own, 3 tokens | 3.000 | 20.1 | 25.0 % | 50.0 % |',
+      '| 1:norm | 1 | own, 3 tokens | update 0 | 3.000 | 20.1 | 25.0 % | 50.0 % |',
     );
   });
 

@@ -48,6 +48,8 @@ describe('parseOptions', () => {
       minutes: 3,
       fitTokens: 20_000,
     });
+    // A run that goes on has its own.
+    expect(parseOptions('tune', { preset: 'quick', resume: true })).toMatchObject({ minutes: null, resume: true });
     expect(parseOptions('tune', { preset: 'thorough', steps: 20 })).toMatchObject({ minutes: null, steps: 20 });
   });
 

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { UserError } from '../../../protocol/errors.ts';
 import type { EvaluateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { openCheckpoint } from '../../../backend/checkpoint/checkpoint.ts';
 import { evaluate } from '../../../backend/recipes/evaluate.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
 
@@ -146,6 +147,53 @@ describe('tune', () => {
     expect(second.at(-1)).toMatchObject({ type: 'tuned', step: updates, stopped: false });
     const metrics = (folder: string): string => fs.readFileSync(path.join(folder, 'metrics.jsonl'), 'utf8');
     expect(metrics(directory)).toBe(metrics(out));
+  });
+
+  it('goes on for as many updates as are asked for, on top of those done, whether it had ended or not', async () => {
+    const directory = path.join(root, 'more.exits');
+    fs.cpSync(out, directory, { recursive: true });
+    const more = (steps: number, signal = never, on?: (event: TuneEvent) => void): Promise<TuneEvent[]> => {
+      const options = { model, out: directory, resume: true, steps, device: 'cpu', exitDevice: 'cpu' };
+      return collect(tune(parseOptions('tune', options), signal), on);
+    };
+    const abort = new AbortController();
+    const stopped = await more(9, abort.signal, (event) => event.type === 'step' && abort.abort());
+    expect(stopped.at(-1)).toMatchObject({ type: 'tuned', step: updates + 1, stopped: true });
+    const ended = await more(2);
+    expect(ended.at(-1)).toMatchObject({ type: 'tuned', step: updates + 3, stopped: false });
+    expect(only('step', ended).map(({ step, steps }) => [step, steps])).toEqual([
+      [updates + 2, updates + 3],
+      [updates + 3, updates + 3],
+    ]);
+  });
+
+  it('plans its minutes, says how they are spent, and keeps no exit that agrees less than its copy', async () => {
+    const planned = await run({ out: path.join(root, 'planned.exits'), steps: null, minutes: 0.1, exits: 'auto' });
+    const [{ seconds, ...plan }] = only('minutes', planned) as [Extract<TuneEvent, { type: 'minutes' }>];
+    expect(plan).toMatchObject({ minutes: 0.1, minutesNeeded: null });
+    expect(plan.evaluationTokens).toBeLessThanOrEqual(1024);
+    expect(Object.values(seconds).reduce((sum, each) => sum + each, 0)).toBeLessThanOrEqual(6);
+    const [{ before, after }] = only('tuned', planned) as [Extract<TuneEvent, { type: 'tuned' }>];
+    for (const [i, { exit, loss, agreement }] of after.entries()) {
+      expect(loss, exit).toBeLessThanOrEqual(before[i]!.loss);
+      expect(agreement, exit).toBeGreaterThanOrEqual(before[i]!.agreement);
+    }
+  });
+
+  it('says where its minutes bring nothing, and what would, and ends with exits that are no worse', async () => {
+    const short = await run({ out: path.join(root, 'short.exits'), steps: null, minutes: 0.001 });
+    expect(only('warning', short).map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^0\.001 minutes are too few to make exits of typescript-5m better here; about 1 would/),
+      expect.stringMatching(/^The run ended before the first update: the exits are as they began\. About 1 minute/),
+    ]);
+    expect(only('step', short)).toEqual([]);
+    const phases = only('phase', short).map(({ phase }) => phase);
+    expect(phases).not.toContain('tune');
+    const [{ before, after, step }] = only('tuned', short) as [Extract<TuneEvent, { type: 'tuned' }>];
+    expect(step).toBe(0);
+    for (const [i, { agreement }] of after.entries()) expect(agreement).toBeGreaterThanOrEqual(before[i]!.agreement);
+    const { progress } = openCheckpoint(path.join(root, 'short.exits'), null);
+    expect(Object.keys(progress.origins!)).toEqual(['3:mlp', '6:lens', '10:norm']);
   });
 
   it('trains heads that are shared or own, from copies and noise, with a teacher and ramps', async () => {

@@ -155,7 +155,12 @@ describe('train', () => {
     expect(lowest.best).toBe(true);
     expect(lowest.step).toBeLessThan(30);
     const checkpoint = openCheckpoint(directory, null);
-    expect(checkpoint.progress).toEqual({ step: lowest.step, tokens: lowest.tokens, scores: lowest.scores });
+    expect(checkpoint.progress).toEqual({
+      step: lowest.step,
+      tokens: lowest.tokens,
+      scores: lowest.scores,
+      origins: { '2:norm': lowest.step },
+    });
     const [score] = await fakeEvaluate(0.2)(new Map([[fakeParameter, checkpoint.values(fakeParameter)]]));
     expect(score!.loss).toBe(lowest.scores[0]!.loss);
     checkpoint.close();

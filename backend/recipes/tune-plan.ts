@@ -1,0 +1,91 @@
+/** The plan of a run with a limit in minutes: measures what its work costs here, in the first seconds, and says how they are spent. */
+import type { MinutesEvent } from '../../protocol/events.ts';
+import type { TuneOptions } from '../../protocol/options.ts';
+import type { OpenScorer } from '../evaluation/scores.ts';
+import type { ExitSpec } from '../exits/spec.ts';
+import type { FeatureSource, Windows } from '../features/features.ts';
+import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
+import type { ExitScorer } from '../runtime/open.ts';
+import type { Asked, Speeds, TunePlan } from '../tuning/plan.ts';
+import { windowsAt } from '../tuning/trainer-order.ts';
+
+/** Positions whose scores are timed. */
+const timedPositions = 128;
+
+export interface Measured {
+  readonly speeds: Speeds;
+  /** The final exit's scorer, which was opened to time it. */
+  readonly scorer: ExitScorer;
+}
+
+/**
+ * Times the backbone on the first windows that a run takes, and the final exit's scorer. Windows that are kept on disk take no
+ * time; where others later do, phases end by the clock.
+ */
+export async function measureSpeeds(
+  source: FeatureSource,
+  spec: ModelSpec,
+  openScorer: OpenScorer,
+  seed: number,
+  elapsed: () => number,
+): Promise<Measured> {
+  const { windows } = source;
+  const timed = async <T>(work: () => Promise<T>): Promise<[T, number]> => {
+    const before = elapsed();
+    return [await work(), elapsed() - before];
+  };
+  const [first, second] = windowsAt(seed, windows.count, 0, 2) as [number, number];
+  const [batch, opening] = await timed(() => source.batch([first]));
+  const [, window] = await timed(() => source.batch([second]));
+  const [scorer, scorerOpening] = await timed(() => openScorer(null, new Map()));
+  const positions = Math.min(timedPositions, windows.tokens);
+  const stream = batch.features.get(cutName(finalCut(spec)))!.subarray(0, positions * spec.hidden);
+  const [, scoring] = await timed(() => scorer.score(stream, new Int32Array(positions), 1, positions));
+  const speeds: Speeds = {
+    spent: elapsed(),
+    opening: Math.max(0, opening - window),
+    window,
+    scorerOpening,
+    scoring: (scoring * windows.tokens) / positions,
+  };
+  return { speeds, scorer };
+}
+
+/** What a run shall do, as the plan sees it. */
+export function askedOf(
+  options: TuneOptions & { readonly minutes: number },
+  exits: readonly ExitSpec[],
+  { vocabulary }: ModelSpec,
+  windows: Windows,
+  heldOutWindows: number,
+): Asked {
+  const classes = ({ head }: ExitSpec): number => (head.kind === 'shortlist' ? head.tokens.length + 1 : vocabulary);
+  return {
+    seconds: 60 * options.minutes,
+    tokens: windows.tokens,
+    evaluationTokens: options.evaluationTokens,
+    heldOutWindows,
+    windows: windows.count,
+    fitTokens: options.initialise === 'fit' ? options.fitTokens : null,
+    perUpdate: options.batchSize * options.accumulation,
+    distils: options.distillation > 0,
+    headShare: exits.reduce((sum, exit) => sum + classes(exit), 0) / vocabulary,
+  };
+}
+
+export const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): MinutesEvent => ({
+  type: 'minutes',
+  minutes,
+  seconds: plan.seconds,
+  evaluationTokens: plan.evaluationTokens,
+  heldOut: plan.heldOut,
+  fitTokens: plan.fitWindows * tokens,
+  updates: plan.updates,
+  minutesNeeded: plan.minutesNeeded,
+});
+
+/** Why a run will bring nothing, and what would. */
+export const tooShort = (model: string, minutes: number, needed: number): string =>
+  `${minutesText(minutes)} too few to make exits of ${model} better here; about ${needed} would be enough (--minutes ${needed}).`;
+
+const minutesText = (minutes: number): string => (minutes === 1 ? 'A minute is' : `${minutes} minutes are`);

@@ -1,0 +1,46 @@
+/**
+ * Which of an exit's values are kept. Exits are independent, so each keeps the best of its own: the lowest held-out loss of
+ * those that agree with the final exit at least as often as what it began with, which is among them.
+ */
+import type { ExitScore } from '../../protocol/events.ts';
+import type { Origin, Progress } from '../checkpoint/checkpoint.ts';
+
+/** Ids of the exits that are better now than what is kept. */
+export function improvedExits(
+  now: readonly ExitScore[],
+  kept: readonly ExitScore[],
+  before: readonly ExitScore[],
+): Set<string> {
+  const of = (scores: readonly ExitScore[], id: string): ExitScore | undefined =>
+    scores.find(({ exit }) => exit === id);
+  const better = now.filter(({ exit, loss, agreement }) => {
+    const earlier = of(kept, exit);
+    return exit !== 'final' && loss < (earlier?.loss ?? Infinity) && agreement >= (of(before, exit)?.agreement ?? 0);
+  });
+  return new Set(better.map(({ exit }) => exit));
+}
+
+/** What is kept once these exits' values are replaced by those of now. */
+export function withImproved(
+  kept: Progress,
+  improved: ReadonlySet<string>,
+  now: Omit<Progress, 'origins'>,
+  origin: Origin,
+): Progress {
+  const earlier = new Map(kept.scores.map((score) => [score.exit, score]));
+  return {
+    step: now.step,
+    tokens: now.tokens,
+    scores: now.scores.map((score) => (improved.has(score.exit) ? score : (earlier.get(score.exit) ?? score))),
+    origins: { ...kept.origins, ...Object.fromEntries([...improved].map((exit) => [exit, origin])) },
+  };
+}
+
+/** The parameters of some exits. */
+export const parametersOf = (
+  exits: ReadonlySet<string>,
+  parameters: ReadonlyMap<string, Float32Array>,
+): Map<string, Float32Array> => new Map([...parameters].filter(([name]) => exits.has(ownerOf(name))));
+
+/** `exits.8.mlp.norm.weight` → `8:mlp`. */
+const ownerOf = (name: string): string => name.split('.').slice(1, 3).join(':');

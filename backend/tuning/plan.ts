@@ -1,0 +1,130 @@
+/**
+ * How the minutes of a run are spent: at most a tenth for evaluations and a tenth for calibrating, up to half of what is then
+ * left for a fit, the rest for updates. Pure arithmetic on speeds that a run measures in its first seconds.
+ */
+
+/** Seconds, measured on this machine with this model. */
+export interface Speeds {
+  /** Of the run so far: model, text, and these measurements. */
+  readonly spent: number;
+  /** Opening the backbone that exits learn from. */
+  readonly opening: number;
+  /** One window through the whole of it. */
+  readonly window: number;
+  /** Opening what scores the final exit. */
+  readonly scorerOpening: number;
+  /** The final exit's scores of one window. */
+  readonly scoring: number;
+}
+
+/** What a run shall do. */
+export interface Asked {
+  readonly seconds: number;
+  /** Tokens of a window. */
+  readonly tokens: number;
+  readonly evaluationTokens: number;
+  /** Windows held out that there are. */
+  readonly heldOutWindows: number;
+  /** Windows to tune on that there are. */
+  readonly windows: number;
+  /** Null where exits are not fitted. */
+  readonly fitTokens: number | null;
+  /** Windows of an update. */
+  readonly perUpdate: number;
+  /** Whether exits learn from the final exit's distribution. */
+  readonly distils: boolean;
+  /** Classes of all exits' heads together ÷ the vocabulary. */
+  readonly headShare: number;
+}
+
+export interface TunePlan {
+  /** Seconds for each phase; they and what is spent make the seconds asked. */
+  readonly seconds: {
+    readonly evaluation: number;
+    readonly fit: number;
+    readonly updates: number;
+    readonly calibration: number;
+  };
+  readonly evaluationTokens: number;
+  /** Of the backbone on held-out text: `exact` where the tenth allows it, else that of the text to learn from, already open. */
+  readonly heldOut: 'exact' | 'learning';
+  readonly fitWindows: number;
+  /** Updates expected, and how long one takes. */
+  readonly updates: number;
+  readonly updateSeconds: number;
+  /** How many minutes would bring a gain; null where those asked do. */
+  readonly minutesNeeded: number | null;
+}
+
+export const evaluationShare = 0.1;
+export const calibrationShare = 0.1;
+export const calibrationSeconds = (minutes: number): number => calibrationShare * 60 * minutes;
+const largestFitShare = 0.5;
+
+/** An exact backbone takes so much longer to open, and to run, than one of rounded rows (Qwen2.5-Coder-0.5B, two cores). */
+const exactOpening = 2;
+const exactWindow = 3;
+/** A gradient at a head costs three products where scoring costs one. */
+const gradientProducts = 3;
+/** Evaluations of the exits: before and after a fit, one on the way, the last. */
+const evaluations = 4;
+/** Fewer windows held out tell too little. */
+const leastHeldOut = 2;
+/** A fit needs a window to learn from and one apart. */
+const leastFitWindows = 2;
+/** Without a fit, so many updates bring something. */
+const leastUpdates = 10;
+
+export function planMinutes(speeds: Speeds, asked: Asked): TunePlan {
+  const evaluation = evaluationShare * asked.seconds;
+  const calibration = calibrationSeconds(asked.seconds / 60);
+  const rest = Math.max(0, asked.seconds - speeds.spent - evaluation - calibration);
+  const { window, scoring } = speeds;
+
+  const fitWindow = window + scoring / 2;
+  const wantedFit = asked.fitTokens === null ? 0 : Math.min(asked.windows, Math.ceil(asked.fitTokens / asked.tokens));
+  const fitWindows = Math.min(wantedFit, Math.floor((largestFitShare * rest) / fitWindow));
+  const fit = Math.min(largestFitShare * rest, fitWindows * fitWindow);
+  const update = updateSeconds(speeds, asked);
+  const updates = Math.floor((rest - fit) / update);
+  const isEnough =
+    asked.fitTokens === null ? updates >= leastUpdates : fitWindows >= Math.min(leastFitWindows, wantedFit);
+  return {
+    seconds: { evaluation, fit, updates: rest - fit, calibration },
+    ...heldOutOf(speeds, asked, evaluation),
+    fitWindows,
+    updates,
+    updateSeconds: update,
+    minutesNeeded: isEnough ? null : minutesFor(speeds, asked, fitWindow, update),
+  };
+}
+
+/** Seconds of one update: the backbone, the teacher's logits, and three products at each exit's head. */
+export const updateSeconds = ({ window, scoring }: Speeds, { perUpdate, distils, headShare }: Asked): number =>
+  perUpdate * (window + scoring * ((distils ? 1 : 0) + gradientProducts * headShare));
+
+/** Minutes in which some updates follow on what took `seconds` so far. */
+export const minutesWithUpdates = ({ updateSeconds }: TunePlan, seconds: number): number =>
+  (seconds + leastUpdates * updateSeconds) / (1 - calibrationShare) / 60;
+
+function heldOutOf(
+  { opening, window, scorerOpening, scoring }: Speeds,
+  { tokens, evaluationTokens, heldOutWindows, headShare }: Asked,
+  budget: number,
+): Pick<TunePlan, 'evaluationTokens' | 'heldOut'> {
+  const wanted = Math.min(heldOutWindows, Math.max(1, Math.floor(evaluationTokens / tokens)));
+  const exits = evaluations * headShare;
+  const affordable = (open: number, run: number): number =>
+    Math.floor((budget - open - exits * scorerOpening) / (run + scoring * (1 + exits)));
+  const exact = affordable(exactOpening * opening, exactWindow * window);
+  const isExact = exact >= wanted / 2;
+  const count = isExact ? exact : affordable(0, window);
+  const windows = Math.min(wanted, Math.max(leastHeldOut, count));
+  return { evaluationTokens: windows * tokens, heldOut: isExact ? 'exact' : 'learning' };
+}
+
+/** The least minutes with room for a small fit, or some updates, beside what is spent and the tenths. */
+function minutesFor({ spent }: Speeds, { fitTokens }: Asked, fitWindow: number, update: number): number {
+  const work = fitTokens === null ? leastUpdates * update : (leastFitWindows * fitWindow) / largestFitShare;
+  return Math.ceil((spent + work) / (1 - evaluationShare - calibrationShare) / 60);
+}

@@ -1,0 +1,84 @@
+/** The plan of a run, from made-up speeds. */
+import { describe, expect, test } from 'vitest';
+import { planMinutes, updateSeconds, type Asked, type Speeds } from '../../../backend/tuning/plan.ts';
+
+/** As measured of 1.5B and 0.5B on two cores, and of the model that ships. */
+const slow: Speeds = { spent: 40, opening: 15, window: 3, scorerOpening: 4, scoring: 2 };
+const medium: Speeds = { spent: 8, opening: 3, window: 0.5, scorerOpening: 2, scoring: 0.7 };
+const fast: Speeds = { spent: 2, opening: 0.3, window: 0.02, scorerOpening: 0.1, scoring: 0.01 };
+
+const asked: Asked = {
+  seconds: 600,
+  tokens: 512,
+  evaluationTokens: 16_384,
+  heldOutWindows: 1000,
+  windows: 5000,
+  fitTokens: 80_000,
+  perUpdate: 2,
+  distils: true,
+  headShare: 0.16,
+};
+const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0);
+
+describe.each([
+  ['slow', slow, asked],
+  ['medium', medium, { ...asked, seconds: 60, fitTokens: 20_000, evaluationTokens: 8192 }],
+  ['medium', medium, asked],
+  ['fast', fast, asked],
+] as const)('a %s model %#', (_, speeds, wanted) => {
+  const plan = planMinutes(speeds, wanted);
+
+  test('spends the minutes asked, no more and no less', () => {
+    const { evaluation, fit, updates, calibration } = plan.seconds;
+    expect(speeds.spent + sum([evaluation, fit, updates, calibration])).toBeCloseTo(wanted.seconds, 6);
+    expect(evaluation).toBeLessThanOrEqual(0.1 * wanted.seconds);
+    expect(calibration).toBeLessThanOrEqual(0.1 * wanted.seconds);
+    expect(fit).toBeLessThanOrEqual(updates);
+    expect(plan.updates * updateSeconds(speeds, wanted)).toBeLessThanOrEqual(updates);
+    expect(plan.minutesNeeded).toBeNull();
+  });
+
+  test('holds out no more than its tenth pays for', () => {
+    const windows = plan.evaluationTokens / wanted.tokens;
+    const isExact = plan.heldOut === 'exact';
+    const cost =
+      (isExact ? 2 * speeds.opening : 0) +
+      4 * wanted.headShare * speeds.scorerOpening +
+      windows * ((isExact ? 3 : 1) * speeds.window + speeds.scoring * (1 + 4 * wanted.headShare));
+    if (windows > 2) expect(cost).toBeLessThanOrEqual(plan.seconds.evaluation);
+    expect(windows).toBeGreaterThanOrEqual(2);
+  });
+});
+
+test('a slow model fits for as long as it updates, on fewer tokens than asked, and shares its backbone', () => {
+  const plan = planMinutes(slow, asked);
+  expect(plan.seconds.fit).toBeGreaterThan(0.3 * asked.seconds);
+  expect(plan.fitWindows).toBeLessThan(Math.ceil(80_000 / 512));
+  expect(plan).toMatchObject({ heldOut: 'learning' });
+  expect(plan.evaluationTokens).toBeLessThan(asked.evaluationTokens);
+});
+
+test('a fast model does all that was asked, exactly, and updates for the rest of the time', () => {
+  const plan = planMinutes(fast, asked);
+  expect(plan).toMatchObject({ heldOut: 'exact', evaluationTokens: 16_384, fitWindows: Math.ceil(80_000 / 512) });
+  expect(plan.seconds.updates).toBeGreaterThan(0.7 * asked.seconds);
+});
+
+test('there are no more windows than there are, and no fit where none is asked for', () => {
+  expect(planMinutes(fast, { ...asked, heldOutWindows: 3, windows: 7 })).toMatchObject({
+    evaluationTokens: 3 * 512,
+    fitWindows: 7,
+  });
+  const plan = planMinutes(medium, { ...asked, fitTokens: null });
+  expect(plan.seconds.fit).toBe(0);
+  expect(plan.updates).toBe(Math.floor(plan.seconds.updates / updateSeconds(medium, asked)));
+});
+
+test('minutes that bring nothing are told apart from those that would be enough', () => {
+  for (const fitTokens of [80_000, null]) {
+    const short = planMinutes(slow, { ...asked, seconds: 60, fitTokens });
+    expect(short.minutesNeeded).toBeGreaterThan(1);
+    expect(planMinutes(slow, { ...asked, seconds: 60 * short.minutesNeeded!, fitTokens }).minutesNeeded).toBeNull();
+  }
+  expect(planMinutes(slow, { ...asked, seconds: 20 })).toMatchObject({ updates: 0, fitWindows: 0 });
+});
