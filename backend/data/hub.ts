@@ -141,7 +141,7 @@ async function download(
         files.push({ path: entry.path, size: entry.lfs?.size ?? entry.size, ...checksum(entry) });
     }
   } catch (error) {
-    throw hubError(error, hub.repository, endpoint, signal);
+    throw hubError(isMisread(error) ? misread : error, hub.repository, endpoint, signal);
   }
   if (typeof commit !== 'string' || !/^[0-9a-f]{7,64}$/.test(commit))
     throw userError('network', `${endpoint} gave no commit of ${hub.repository}.`, 'Check HF_ENDPOINT.');
@@ -234,3 +234,7 @@ function fetchWith(endpoint: string, signal: AbortSignal | undefined): typeof fe
 /** Relative, forward, and within its folder: nothing from the hub may name a file elsewhere. */
 const isSafePath = (path: string): boolean =>
   path !== '' && !/[\\:\0]/.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+
+/** The library takes the form of an answer for granted; a connection that fails is a TypeError, too, with a cause. */
+const isMisread = (error: unknown): boolean => error instanceof TypeError && error.cause === undefined;
+const misread = new Error('its answer has not the form of a hub’s');
