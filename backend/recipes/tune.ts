@@ -222,7 +222,9 @@ interface Judged {
 /** A sitting that ended before it learned anything is no success. */
 function noUpdate({ plan }: TuneParts, { step, seconds }: TrainingPosition): TuneEvent {
   const ended =
-    step === 0 ? 'before the first update: the exits are as they began' : `after update ${step}, where it began`;
+    step === 0
+      ? 'before the first update: nothing was learned beyond where the exits began'
+      : `after update ${step}, where it began`;
   const minutes = plan && Math.ceil(minutesWithUpdates(plan, seconds));
   return {
     type: 'warning',

@@ -184,7 +184,9 @@ describe('tune', () => {
     const short = await run({ out: path.join(root, 'short.exits'), steps: null, minutes: 0.001 });
     expect(only('warning', short).map(({ message }) => message)).toEqual([
       expect.stringMatching(/^0\.001 minutes are too few to make exits of typescript-5m better here; about 1 would/),
-      expect.stringMatching(/^The run ended before the first update: the exits are as they began\. About 1 minute/),
+      expect.stringMatching(
+        /^The run ended before the first update: nothing was learned beyond where the exits began\. About 1 minute/,
+      ),
     ]);
     expect(only('step', short)).toEqual([]);
     const phases = only('phase', short).map(({ phase }) => phase);
