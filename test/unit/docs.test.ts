@@ -2,6 +2,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { architectures } from '../../backend/model/families/gguf.ts';
+import { families } from '../../backend/model/families/index.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
 const docs = readdirSync(path.join(root, 'docs')).filter((name) => name.endsWith('.md'));
@@ -47,4 +49,13 @@ it('every invariant of docs/architecture.md names the test that holds it', () =>
   const lines = section!.split('\n').filter((line) => line.startsWith('- '));
   expect(lines.length).toBeGreaterThan(15);
   expect(lines.filter((line) => !/`test\/[\w./-]+\.(test|suite)\.ts`\.$/.test(line))).toEqual([]);
+});
+
+it('docs/formats.md lists every family and every GGUF architecture that is read', () => {
+  const listed = (before: string): string[] => {
+    const [, names] = new RegExp(`${before}: ([\\w\\s,-]+)\\.`).exec(read('docs/formats.md'))!;
+    return names!.split(/,\s+/);
+  };
+  expect(listed('Families, by `model_type`')).toEqual(families.flatMap(({ types }) => types).sort());
+  expect(listed('GGUF architectures')).toEqual([...architectures.keys()].sort());
 });

@@ -36,7 +36,8 @@ const sandwichNorms = { ...postNorms, pre_feedforward_layernorm: 'ffn_norm' };
 /** Attention and MLP read one norm. */
 const oneNorm = { post_attention_layernorm: 'attn_norm' };
 
-const architectures = new Map<string, GgufFamily>([
+/** By `general.architecture`. */
+export const architectures: ReadonlyMap<string, GgufFamily> = new Map<string, GgufFamily>([
   ['llama', { family: llama, permutedRotary: true }],
   ['mistral', { family: mistral, permutedRotary: true }],
   ['qwen2', { family: qwen2 }],
