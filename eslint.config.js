@@ -9,9 +9,10 @@ const backend = {
   model: ['formats'],
   data: ['formats', 'model'],
   onnx: ['formats', 'model'],
+  ggml: ['formats', 'model'],
   autodiff: ['formats', 'model', 'onnx'],
   exits: ['formats', 'model', 'autodiff'],
-  runtime: ['formats', 'model', 'onnx', 'exits'],
+  runtime: ['formats', 'model', 'onnx', 'ggml', 'exits'],
   devices: ['formats', 'model', 'onnx', 'exits', 'runtime'],
   checkpoint: ['formats', 'model', 'exits'],
   features: ['formats', 'model', 'runtime'],
@@ -52,6 +53,7 @@ const importRules = folders.map((folder) => {
   const forbidden = folders.filter((other) => other !== folder && !allowed[folder].includes(other));
   const packages = [
     ...(folder === 'backend/onnx' ? [] : ['onnxruntime-node', 'onnxruntime-common']),
+    ...(folder === 'backend/ggml' ? [] : ['koffi']),
     ...(['backend/autodiff', 'backend/exits', 'backend/tuning'].includes(folder) ? [] : ['@tensorflow/*']),
     ...(folder === 'extension' ? [] : ['vscode', 'vscode-languageclient*']),
   ];

@@ -27,6 +27,7 @@ const require = __createRequire(import.meta.url);`;
 const external = [
   'onnxruntime-node',
   'onnxruntime-common',
+  'koffi',
   'webgpu',
   '@tensorflow/tfjs-node',
   '@tensorflow/tfjs-node-gpu',

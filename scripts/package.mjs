@@ -5,7 +5,7 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { copyRuntime, platforms } from './runtime.mjs';
+import { copyGgml, copyRuntime, platforms } from './runtime.mjs';
 import { fail, installPackages, root, run } from './set-up.mjs';
 
 const usage = `npm run package [-- [--target] PLATFORM …]
@@ -47,6 +47,7 @@ function packageFor(target) {
   for (const name of allowList()) cpSync(path.join(root, name), path.join(stage, name), { recursive: true });
   run(process.execPath, ['scripts/build.mjs', '--package', `--out=${path.join(stage, 'dist')}`]);
   copyRuntime(path.join(stage, 'dist'), [target]);
+  copyGgml(path.join(stage, 'dist'), target);
   writeManifest(stage);
   writeReadme(stage);
   const options = [

@@ -24,6 +24,24 @@ export function copyRuntime(dist, targets) {
   for (const target of targets) copy(path.join(natives, ...target.split('-')), place);
 }
 
+/**
+ * ggml's libraries for a platform and koffi, which calls them; npm installs those of its own platform alone, and where they are
+ * not here, models run on ONNX Runtime.
+ */
+export function copyGgml(dist, target) {
+  const [system, architecture] = target.split('-');
+  const name = { linux: 'linux', darwin: 'mac', win32: 'win' }[system];
+  const libraries = `@node-llama-cpp/${name}-${architecture}${target === 'darwin-arm64' ? '-metal' : ''}`;
+  const names = ['koffi', `@koromix/koffi-${target}`, libraries];
+  if (!names.every((each) => existsSync(path.join(modules, each)))) return;
+  // koffi's sources, and llama.cpp beside ggml, are not called.
+  const unused =
+    /(vendor|doc|musl_\w+|src[\\/]koffi[\\/]src[\\/].*\.(cc|hh|inc|asm|S)|llama[^\\/]*\.(node|so|dylib|dll))$/;
+  const filter = (file) => !unused.test(file);
+  for (const each of names)
+    cpSync(path.join(modules, each), path.join(dist, 'node_modules', each), { recursive: true, filter });
+}
+
 function copy(name, place) {
   cpSync(path.join(modules, name), path.join(place, name), { recursive: true, filter: (file) => isNeeded(file) });
 }

@@ -36,6 +36,8 @@ export function overlayParameters(base: Parameters, held: ReadonlyMap<string, He
       const isBlocked = own.shape.length === 2 && own.shape[1]! % quantisedBlock === 0;
       return isBlocked ? { bits: 8, blockSize: quantisedBlock, zeroPoint: 128, rounds: true } : null;
     },
+    storedType: (name) => (held.has(name) ? null : base.storedType(name)),
+    stored: (name) => base.stored(name),
     blocks(name) {
       const own = held.get(name);
       return own ? quantise(own.data) : base.blocks(name);

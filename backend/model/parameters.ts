@@ -10,7 +10,7 @@ import {
   toBlocks,
   type WeightBlocks,
 } from '../formats/quantisation.ts';
-import type { TensorInfo, TensorSource } from '../formats/tensor-source.ts';
+import type { TensorInfo, TensorSource, TensorType } from '../formats/tensor-source.ts';
 import type { ParameterSource } from './families/family.ts';
 import type { ModelSpec } from './spec.ts';
 
@@ -31,6 +31,10 @@ export interface Parameters {
   blockForm(name: string): BlockForm | null;
   /** The matrix in its own quantised blocks, where it has a block form. */
   blocks(name: string): WeightBlocks;
+  /** How the file stores the matrix, row by row; null where it does not (it is transposed, or held in memory). */
+  storedType(name: string): TensorType | null;
+  /** The bytes of such a matrix, its rows in our order. */
+  stored(name: string): Uint8Array;
 }
 
 interface Located {
@@ -90,6 +94,8 @@ export function locateParameters(
     rows: (name, rows) => readRows(source, get(name), rows),
     blockForm: (name) => formOf(get(name)),
     blocks: (name) => blocks(source, get(name), name),
+    storedType: (name) => (get(name).shape.length === 2 && !get(name).transposed ? get(name).tensor.type : null),
+    stored: (name) => stored(source, get(name)),
   };
 }
 
@@ -190,6 +196,11 @@ function readRows(source: TensorSource, parameter: Located, rows: ArrayLike<numb
     out.set(dequantise(tensor.type, source.read(tensor, row * rowBytes, rowBytes), columns), i * columns);
   }
   return out;
+}
+
+function stored(source: TensorSource, { tensor, rows }: Located): Uint8Array {
+  const bytes = source.read(tensor);
+  return rows ? selectRows(bytes, rows, bytes.length / tensor.shape[0]!) : bytes;
 }
 
 const formOf = ({ tensor, shape, transposed }: Located): BlockForm | null =>

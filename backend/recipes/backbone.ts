@@ -7,6 +7,7 @@ import { userCache } from '../formats/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut } from '../model/spec.ts';
 import { placeExitScorer, placeFeatureModel, type Placement } from '../devices/fallback.ts';
+import { cpuEngine } from '../runtime/engines.ts';
 import type { RuntimeOptions } from '../runtime/open.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
 import { openFeatureCache, type FeatureCache } from '../features/cache.ts';
@@ -58,7 +59,7 @@ export const featureCache = (sha256: string, windows: Windows, { placement, opti
   openFeatureCache({
     root: join(userCache(), 'features'),
     key: {
-      backbone: `${sha256} ${options.arithmetic} ${placement.provider}`,
+      backbone: `${sha256} ${options.arithmetic} ${placement.provider} ${cpuEngine()}`,
       data: windows.hash,
       tokens: windows.tokens,
     },

@@ -4,6 +4,7 @@ import { canScreen } from '../onnx/screened.ts';
 import type { Parameters } from '../model/parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
+import { toVocabulary } from './readouts.ts';
 import { readoutGraph, type GraphTarget } from './stage-graphs.ts';
 import type { Readout } from './staged-model.ts';
 
@@ -90,16 +91,4 @@ function toReadouts(results: Values, toToken: readonly number[] | null): Readout
       candidates,
     };
   });
-}
-
-/** Rows over a shortlist → rows over the vocabulary, −∞ outside; the defer class has no place there. */
-function toVocabulary(logits: Float32Array, toToken: readonly number[] | null, vocabulary: number): Float32Array {
-  if (!toToken) return logits;
-  const classes = toToken.length;
-  const rows = logits.length / classes;
-  const all = new Float32Array(rows * vocabulary).fill(-Infinity);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < classes - 1; c++) all[r * vocabulary + toToken[c]!] = logits[r * classes + c]!;
-  }
-  return all;
 }

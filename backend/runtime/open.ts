@@ -1,39 +1,19 @@
-/** Opens staged models and feature models: graphs out of a model's parameters, one session each. */
-import { hasBranch } from '../exits/forward.ts';
-import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
-import { groupQueries } from '../onnx/grouped-queries.ts';
-import { operatorsOf } from '../onnx/operators.ts';
-import type { GraphOptions } from '../onnx/ops.ts';
-import { overlayParameters, type HeldParameter } from '../model/overlay.ts';
+/** Opens models: which engine computes what is chosen here, by one table. */
+import type { ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
-import type { Parameters } from '../model/parameters.ts';
-import { compareCuts, cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
+import type { Cut } from '../model/spec.ts';
+import { engineOf, ggmlOptions, type RuntimeOptions } from './engines.ts';
+import { openGgmlFeatures, openGgmlScorer } from './ggml-features.ts';
+import { openGgmlModel } from './ggml-model.ts';
 import { withHeldSlots } from './held-slots.ts';
-import type { NewRows, Pass, PassModel, PastRows } from './pass-model.ts';
-import { attentionMask, newPlaces, ropesOf, rotationTable } from './positions.ts';
-import { openExitReader, ranked, tokensOf, type ExitReader } from './exit-reader.ts';
-import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
-import { branchGraph, featureGraph, queryBlocks, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
-import type { ExitPoint, FeatureModel, StagedModel, StageSpec } from './staged-model.ts';
+import { openOnnxFeatures, openOnnxScorer, openPassModel } from './onnx-model.ts';
+import { noExits, type ExitSet } from './stage-tree.ts';
+import type { ExitScorer, FeatureModel, StagedModel } from './staged-model.ts';
 
-export interface RuntimeOptions extends SessionOptions {
-  /** See `GraphOptions`; default `float32`, the exact one. */
-  readonly arithmetic?: GraphOptions['arithmetic'];
-}
-
-/** Tuned exits as they are read from a checkpoint. */
-export interface ExitSet {
-  readonly specs: readonly ExitSpec[];
-  readonly parameters: ReadonlyMap<string, HeldParameter>;
-}
-
-export const noExits: ExitSet = { specs: [], parameters: new Map() };
-
-/** The exits that are wanted, by id. A model is cut at its exits, and every cut costs. */
-export const onlyExits = <T extends ExitSet>(exits: T, isWanted: (exit: string) => boolean): T => ({
-  ...exits,
-  specs: exits.specs.filter((exit) => isWanted(exitId(exit))),
-});
+export { openPassModel } from './onnx-model.ts';
+export { noExits, onlyExits, type ExitSet } from './stage-tree.ts';
+export type { RuntimeOptions } from './engines.ts';
+export type { ExitScorer, Scores } from './staged-model.ts';
 
 /** A model cut at its exits, ready to decode. */
 export async function openStagedModel(
@@ -41,69 +21,9 @@ export async function openStagedModel(
   exits: ExitSet = noExits,
   options: RuntimeOptions = {},
 ): Promise<StagedModel> {
-  return withHeldSlots(await openPassModel(model, exits, options));
-}
-
-/** The same, with its past in the caller's hands. */
-export async function openPassModel(
-  model: Model,
-  exits: ExitSet = noExits,
-  options: RuntimeOptions = {},
-): Promise<PassModel> {
-  const { spec } = model;
-  const all = overlayParameters(model.parameters, exits.parameters);
-  const { parameters, group } = groupsQueries(options) ? groupQueries(spec, all) : { parameters: all, group: 1 };
-  const target = { ...graphTarget(options), queryGroup: group };
-  const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
-  const { stages, points } = stageTree(spec, ordered);
-
-  const sessions: { slots: readonly string[]; session: Session }[] = [];
-  const readers: ExitReader[] = [];
-  const dispose = async (): Promise<void> => {
-    for (const { session } of sessions) await session.dispose();
-    for (const reader of readers) await reader.dispose();
-  };
-  try {
-    for (const { from, to, exit } of stages) {
-      const { graph, slots } = exit
-        ? branchGraph(spec, parameters, exit, target)
-        : stageGraph(spec, parameters, from, to, target);
-      sessions.push({ slots, session: await openSession(graph, { ...options, spins: true }) });
-    }
-    for (const { spec: exit } of points) readers.push(await openExitReader(spec, parameters, exit, target, options));
-  } catch (error) {
-    // What failed says more than what then cannot be freed.
-    await dispose().catch(() => undefined);
-    throw error;
-  }
-  const positions = positionFeeds(spec, group);
-
-  return {
-    spec,
-    stages: stages.map(({ parent, from, to }, s) => ({
-      parent,
-      from,
-      to,
-      width: cutWidth(spec, from),
-      slots: sessions[s]!.slots,
-    })),
-    exits: points,
-    embed: (ids, at) => embed(spec, model.parameters, ids, at),
-    async runStage(s, hidden, pass, past) {
-      const { session, slots } = sessions[s]!;
-      const feeds = {
-        ...streamFeed(hidden, pass, cutWidth(spec, stages[s]!.from)),
-        ...positions(pass, slots, past, session.inputs),
-      };
-      const results = await session.run(feeds);
-      return { hidden: results['hidden']!.data as Float32Array, rows: newRows(results, slots) };
-    },
-    async readExit(k, hidden, count, { logits = false } = {}) {
-      const width = cutWidth(spec, stages[points[k]!.reads]!.to);
-      return readers[k]!.read({ stream: { data: hidden, shape: [count, 1, width] } }, logits);
-    },
-    dispose,
-  };
+  return engineOf(model, options) === 'ggml'
+    ? openGgmlModel(model, exits, ggmlOptions(options))
+    : withHeldSlots(await openPassModel(model, exits, options));
 }
 
 /** The frozen backbone up to the deepest of `cuts`, for full sequences. */
@@ -112,50 +32,9 @@ export async function openFeatureModel(
   cuts: readonly Cut[],
   options: RuntimeOptions = {},
 ): Promise<FeatureModel> {
-  const { spec } = model;
-  const ordered = distinctCuts(cuts);
-  const session = await openSession(featureGraph(spec, model.parameters, ordered, graphTarget(options)), options);
-  const positions = positionFeeds(spec);
-  const run = async (ids: Int32Array, batch: number, tokens: number): Promise<Float32Array[]> => {
-    const pass = fromStart(batch, tokens);
-    const at = Int32Array.from(ids, (_, i) => i % tokens);
-    const stream = embed(spec, model.parameters, ids, at);
-    const results = await session.run({
-      ...streamFeed(stream, pass, spec.hidden),
-      ...positions(pass, [], noPast, session.inputs),
-    });
-    return ordered.map((cut) => results[cutName(cut)]!.data as Float32Array);
-  };
-  return {
-    spec,
-    cuts: ordered,
-    async features(ids, batch, tokens) {
-      if (tokens >= queryBlocks) return run(ids, batch, tokens);
-      // No token sees those after it.
-      const longer = withRows(ids, batch, tokens, queryBlocks);
-      const streams = await run(longer, batch, queryBlocks);
-      return streams.map((stream) => withRows(stream, batch, queryBlocks, tokens));
-    },
-    dispose: () => session.dispose(),
-  };
-}
-
-/** What an exit says of known text, per position. */
-export interface Scores {
-  /** −log probability of the target class, nats. */
-  readonly loss: Float32Array;
-  /** Best real token. */
-  readonly token: Int32Array;
-  /** Its probability. */
-  readonly confidence: Float32Array;
-  /** True where a shortlist's defer class won. */
-  readonly deferred: readonly boolean[];
-}
-
-export interface ExitScorer {
-  /** `value`: the stream at the exit's cut `[batch, tokens, width]`; `targets`: class numbers (a shortlist's last is defer). */
-  score(value: Float32Array, targets: ArrayLike<number>, batch: number, tokens: number): Promise<Scores>;
-  dispose(): Promise<void>;
+  return engineOf(model, options) === 'ggml'
+    ? openGgmlFeatures(model, cuts, ggmlOptions(options))
+    : openOnnxFeatures(model, cuts, options);
 }
 
 /** Scores one exit (null: the final one) on full sequences. */
@@ -165,165 +44,7 @@ export async function openExitScorer(
   held: ExitSet['parameters'] = new Map(),
   options: RuntimeOptions = {},
 ): Promise<ExitScorer> {
-  const { spec } = model;
-  const parameters = overlayParameters(model.parameters, held);
-  const session = await openSession(scoringGraph(spec, parameters, exit, graphTarget(options)), options);
-  const positions = positionFeeds(spec);
-  const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
-  const toToken = tokensOf(exit);
-  return {
-    async score(value, targets, batch, tokens) {
-      const pass = fromStart(batch, tokens);
-      const classes = {
-        data: BigInt64Array.from({ length: batch * tokens }, (_, i) => BigInt(Math.max(0, targets[i]!))),
-        shape: [batch, tokens, 1],
-      };
-      const results = await session.run({
-        ...streamFeed(value, pass, width),
-        targets: classes,
-        ...positions(pass, [], noPast, session.inputs),
-      });
-      const rows = ranked(results, toToken);
-      return {
-        loss: results['loss']!.data as Float32Array,
-        token: Int32Array.from(rows, ({ candidates }) => candidates[0]!.id),
-        confidence: Float32Array.from(rows, ({ candidates }) => candidates[0]!.probability),
-        deferred: rows.map(({ deferred }) => deferred),
-      };
-    },
-    dispose: () => session.dispose(),
-  };
-}
-
-const graphTarget = ({ arithmetic = 'float32', provider = 'cpu' }: RuntimeOptions): GraphTarget => ({
-  arithmetic,
-  provider,
-});
-
-const groupsQueries = ({ provider = 'cpu' }: RuntimeOptions): boolean =>
-  operatorsOf[provider].attention === 'Attention';
-
-/** `[batch, from, …]` as `[batch, to, …]`: cut, or filled with zeros. */
-function withRows<T extends Int32Array | Float32Array>(values: T, batch: number, from: number, to: number): T {
-  const width = values.length / (batch * from);
-  const result = new (values.constructor as new (length: number) => T)(batch * to * width);
-  for (let b = 0; b < batch; b++) {
-    const start = b * from * width;
-    result.set(values.subarray(start, start + Math.min(from, to) * width), b * to * width);
-  }
-  return result;
-}
-
-const noPast: ReadonlyMap<string, PastRows> = new Map();
-
-const fromStart = (batch: number, tokens: number): Pass => ({
-  batch,
-  tokens,
-  counts: Array.from({ length: batch }, () => tokens),
-  starts: Array.from({ length: batch }, () => 0),
-  lengths: Array.from({ length: batch }, () => tokens),
-});
-
-/** A stage of a model with exits: of its trunk, or the branch of an exit. */
-interface TreeStage extends Pick<StageSpec, 'parent' | 'from' | 'to'> {
-  readonly exit: ExitSpec | null;
-}
-
-/** A model's trunk cut at its exits (in the order of the stream), the branches behind it, and what each exit reads. */
-export function stageTree(spec: ModelSpec, exits: readonly ExitSpec[]): { stages: TreeStage[]; points: ExitPoint[] } {
-  const cuts = distinctCuts([...exits.map(exitCut), finalCut(spec)]);
-  const stages = cuts.map((to, s): TreeStage => ({
-    parent: s === 0 ? null : s - 1,
-    from: cuts[s - 1] ?? inputCut,
-    to,
-    exit: null,
-  }));
-  const points = [...exits, null].map((exit): ExitPoint => {
-    const cut = exit ? exitCut(exit) : finalCut(spec);
-    const last = cuts.findIndex((c) => compareCuts(c, cut) === 0);
-    const branches = exit !== null && hasBranch(exit);
-    if (branches) stages.push({ parent: last, from: cut, to: cut, exit });
-    return {
-      id: exit ? exitId(exit) : 'final',
-      layer: exit?.layer ?? spec.layers.length,
-      stages: last + 1,
-      reads: branches ? stages.length - 1 : last,
-      spec: exit,
-    };
-  });
-  return { stages, points };
-}
-
-function distinctCuts(cuts: readonly Cut[]): Cut[] {
-  const sorted = [...cuts].sort(compareCuts);
-  return sorted.filter((cut, i) => i === 0 || compareCuts(cut, sorted[i - 1]!) !== 0);
-}
-
-/** Token embeddings `[ids.length, hidden]`, scaled, with learned positions where the model has them. */
-function embed(
-  spec: ModelSpec,
-  parameters: Parameters,
-  ids: ArrayLike<number>,
-  positions: ArrayLike<number>,
-): Float32Array {
-  const rows = parameters.rows('embed_tokens.weight', ids);
-  if (spec.embeddingScale !== 1) for (let i = 0; i < rows.length; i++) rows[i]! *= Math.fround(spec.embeddingScale);
-  if (spec.learnedPositions) {
-    const learned = parameters.rows('embed_positions.weight', positions);
-    for (let i = 0; i < rows.length; i++) rows[i]! += learned[i]!;
-  }
-  return rows;
-}
-
-const streamFeed = (data: Float32Array, { batch, tokens }: Pass, width: number): { stream: Value } => ({
-  stream: { data, shape: [batch, tokens, width] },
-});
-
-type Feeds = Record<string, Value>;
-
-/** Rotations, masks and past rows for the inputs that a graph has. */
-function positionFeeds(
-  spec: ModelSpec,
-  queryGroup = 1,
-): (pass: Pass, slots: readonly string[], past: ReadonlyMap<string, PastRows>, inputs: readonly string[]) => Feeds {
-  const tables = ropesOf(spec).map((rope) => ({ name: rope.name, table: rotationTable(rope) }));
-  const width = spec.kvHeads * spec.headDimensions;
-  return (pass, slots, past, inputs) => {
-    const feeds: Feeds = {};
-    const room = slots.length && past.size ? past.get(slots[0]!)!.capacity : pass.tokens;
-    for (const slot of slots) {
-      const shape = [pass.batch, room, width];
-      const rows = past.get(slot) ?? nothingYet(shape);
-      feeds[`key.${slot}`] = { data: rows.key, shape };
-      feeds[`value.${slot}`] = { data: rows.value, shape };
-    }
-    if (slots.length) feeds['places'] = newPlaces(pass);
-    for (const { name, table } of tables) {
-      if (!inputs.includes(`cos.${name}`)) continue;
-      const { cos, sin } = table.angles(pass);
-      feeds[`cos.${name}`] = cos;
-      feeds[`sin.${name}`] = sin;
-    }
-    for (const input of inputs) {
-      if (input === 'mask') feeds[input] = attentionMask(pass, room, null, queryGroup);
-      else if (input.startsWith('mask.')) feeds[input] = attentionMask(pass, room, Number(input.slice(5)), queryGroup);
-    }
-    return feeds;
-  };
-}
-
-function nothingYet(shape: readonly number[]): Omit<PastRows, 'capacity'> {
-  const none = new Float32Array(shape.reduce((a, b) => a * b));
-  return { key: none, value: none };
-}
-
-function newRows(results: Readonly<Record<string, Value>>, slots: readonly string[]): Map<string, NewRows> {
-  const rows = new Map<string, NewRows>();
-  for (const slot of slots) {
-    rows.set(slot, {
-      key: results[`newKey.${slot}`]!.data as Float32Array,
-      value: results[`newValue.${slot}`]!.data as Float32Array,
-    });
-  }
-  return rows;
+  return engineOf(model, options) === 'ggml'
+    ? openGgmlScorer(model, exit, held, ggmlOptions(options))
+    : openOnnxScorer(model, exit, held, options);
 }

@@ -1,5 +1,4 @@
 /** The graphs of a staged model: a stage between two cuts, a readout of an exit, the backbone as a source of features. */
-import { mostCandidates } from '../../protocol/options-decoding.ts';
 import { exitBranch, exitLogits, logitsBehind } from '../exits/forward.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { GraphBuilder, type BuiltGraph } from '../onnx/builder.ts';
@@ -8,6 +7,7 @@ import { graphOps, type GraphOptions } from '../onnx/ops.ts';
 import { finalLogits, stage } from '../model/layer.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
+import { candidateCount } from './readouts.ts';
 
 /** What will run a graph, and how. */
 export type GraphTarget = Omit<GraphOptions, 'past'>;
@@ -17,9 +17,6 @@ export interface SlottedGraph {
   readonly graph: BuiltGraph;
   readonly slots: readonly string[];
 }
-
-/** How many candidates a readout carries; one more than shown, since a shortlist's defer class may be among them. */
-export const candidateCount = mostCandidates + 1;
 
 /** `hidden` at `from` → `hidden` at `to`, with a cache. */
 export function stageGraph(

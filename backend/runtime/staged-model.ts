@@ -108,3 +108,21 @@ export interface FeatureModel {
   features(ids: Int32Array, batch: number, tokens: number): Promise<Float32Array[]>;
   dispose(): Promise<void>;
 }
+
+/** What an exit says of known text, per position. */
+export interface Scores {
+  /** −log probability of the target class, nats. */
+  readonly loss: Float32Array;
+  /** Best real token. */
+  readonly token: Int32Array;
+  /** Its probability. */
+  readonly confidence: Float32Array;
+  /** True where a shortlist's defer class won. */
+  readonly deferred: readonly boolean[];
+}
+
+export interface ExitScorer {
+  /** `value`: the stream at the exit's cut `[batch, tokens, width]`; `targets`: class numbers (a shortlist's last is defer). */
+  score(value: Float32Array, targets: ArrayLike<number>, batch: number, tokens: number): Promise<Scores>;
+  dispose(): Promise<void>;
+}

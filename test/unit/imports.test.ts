@@ -11,9 +11,10 @@ const below: Readonly<Record<string, readonly string[]>> = {
   model: ['formats'],
   data: ['formats', 'model'],
   onnx: ['formats', 'model'],
+  ggml: ['formats', 'model'],
   autodiff: ['formats', 'model', 'onnx'],
   exits: ['formats', 'model', 'autodiff'],
-  runtime: ['formats', 'model', 'onnx', 'exits'],
+  runtime: ['formats', 'model', 'onnx', 'ggml', 'exits'],
   devices: ['formats', 'model', 'onnx', 'exits', 'runtime'],
   checkpoint: ['formats', 'model', 'exits'],
   features: ['formats', 'model', 'runtime'],
@@ -113,6 +114,7 @@ describe('imports', () => {
         all.filter(({ specifier }) => pattern.test(specifier)).map(({ file }) => file.split('/').slice(0, 2).join('/')),
       );
     for (const folder of importers(/^onnxruntime-/)) expect(folder).toBe('backend/onnx');
+    for (const folder of importers(/^koffi$/)) expect(folder).toBe('backend/ggml');
     for (const folder of importers(/^@tensorflow\//)) {
       expect(['backend/autodiff', 'backend/exits', 'backend/tuning']).toContain(folder);
     }

@@ -15,9 +15,13 @@ const specs: ExitSpec[] = [
   { layer: 3, architecture: 'norm', head: own },
 ];
 
-describe.each(['llama-untied', 'gpt_neox', 'mistral', 'olmo2'])('%s', async (family) => {
+describe.each(
+  ['llama-untied', 'gpt_neox', 'mistral', 'olmo2'].flatMap((family) =>
+    (['onnx', 'ggml'] as const).map((engine) => [family, engine] as const),
+  ),
+)('%s, %s', async (family, engine) => {
   const model = tinyModel(family);
-  const staged = await openStagedModel(model, copiedExits(model, specs));
+  const staged = await openStagedModel(model, copiedExits(model, specs), { engine });
   afterAll(async () => {
     await staged.dispose();
     model.close();

@@ -9,7 +9,7 @@ import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { fixtures } from '../../support/golden.ts';
 
-/** Those whose query heads share keys, so that no product has a single row; blocks of 4 bits sum a single row otherwise unless activations are rounded. */
+/** In ggml all of them whose positions are not a table of 64; in ONNX Runtime those whose query heads share keys, so that no product has a single row, and where blocks of 4 bits round activations. */
 const cases = [
   ...readdirSync(join(fixtures, 'gguf')).filter((file) => file.endsWith('.gguf')),
   ...readdirSync(join(fixtures, 'tiny')),
@@ -17,17 +17,18 @@ const cases = [
   const file = join(fixtures, name.endsWith('.gguf') ? 'gguf' : 'tiny', name);
   const model = openModel(file);
   const isGrouped = groupQueries(model.spec, model.parameters).group > 1;
+  const isLong = !model.spec.learnedPositions;
   const inBlocks = model.parameters.blockForm('layers.0.self_attn.o_proj.weight') !== null;
   model.close();
-  if (!isGrouped) return [];
-  return (inBlocks ? (['int8'] as const) : (['float32', 'int8'] as const)).map((arithmetic) => ({
-    name,
-    file,
-    arithmetic,
-  }));
+  const both = ['float32', 'int8'] as const;
+  const onnx = !isGrouped ? [] : inBlocks ? (['int8'] as const) : both;
+  return [
+    ...onnx.map((arithmetic) => ({ name, file, arithmetic, engine: 'onnx' as const })),
+    ...(isLong ? both : []).map((arithmetic) => ({ name, file, arithmetic, engine: 'ggml' as const })),
+  ];
 });
 
-test('most of the models are among them', () => expect(cases.length).toBeGreaterThan(20));
+test('most of the models are among them', () => expect(cases.length).toBeGreaterThan(70));
 
 /** Prompts of these lengths, and how many tokens each row takes in every later pass. */
 const prompts = [3, 61, 17, 70];
@@ -62,9 +63,9 @@ async function logits(model: StagedModel, rows: readonly number[]): Promise<Floa
   return all;
 }
 
-test.each(cases)('$name, $arithmetic', async ({ file, arithmetic }) => {
+test.each(cases)('$name, $arithmetic, $engine', async ({ file, arithmetic, engine }) => {
   const model = openModel(file);
-  const staged = await openStagedModel(model, undefined, { arithmetic });
+  const staged = await openStagedModel(model, undefined, { arithmetic, engine });
   const batch = await logits(staged, [0, 1, 2, 3]);
   for (const row of prompts.keys()) expect(batch[row]).toEqual((await logits(staged, [row]))[0]);
   await staged.dispose();

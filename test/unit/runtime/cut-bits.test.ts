@@ -26,9 +26,13 @@ async function logits(model: StagedModel, ids: readonly number[]): Promise<Float
 }
 
 test.each(
-  families.flatMap((family) => (['float32', 'int8'] as const).map((arithmetic) => [family, arithmetic] as const)),
-)('%s, %s', async (family, arithmetic) => {
-  const options: RuntimeOptions = { arithmetic };
+  families.flatMap((family) =>
+    (['float32', 'int8'] as const).flatMap((arithmetic) =>
+      (['onnx', 'ggml'] as const).map((engine) => [family, arithmetic, engine] as const),
+    ),
+  ),
+)('%s, %s, %s', async (family, arithmetic, engine) => {
+  const options: RuntimeOptions = { arithmetic, engine };
   const model = openModel(join(fixtures, 'tiny', family));
   const last = model.spec.layers.length;
   const specs: ExitSpec[] = [

@@ -35,6 +35,10 @@ const parameters = (blocks: WeightBlocks): Parameters => ({
   rows: () => stored,
   blockForm: () => blocks,
   blocks: () => blocks,
+  storedType: () => null,
+  stored: () => {
+    throw new Error('not stored');
+  },
 });
 
 /** The same values in blocks of 16 with scales of both signs, as those of Q6_K. */

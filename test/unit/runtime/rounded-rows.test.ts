@@ -22,6 +22,10 @@ const single = (weight: Float32Array): Parameters => ({
   blocks: () => {
     throw new Error('not in blocks');
   },
+  storedType: () => null,
+  stored: () => {
+    throw new Error('not stored');
+  },
 });
 
 async function product(weight: Float32Array, x: Float32Array): Promise<Float32Array> {

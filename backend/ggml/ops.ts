@@ -1,0 +1,179 @@
+/**
+ * `Ops` as operators of ggml: a value is a matrix with a column a token. Where a token's bits would depend on how many stand
+ * beside it, the graph is written so that they do not. Knows operators and weights, no stages and no exits.
+ */
+import type { Ops } from '../model/ops.ts';
+import type { Activation, LayerSpec, ModelSpec, NormSpec, RopeSpec } from '../model/spec.ts';
+import type { Cpu } from './cpu.ts';
+import type { GraphSketch, Value } from './graph.ts';
+import type { Tensor, TypeName } from './library.ts';
+import type { Weights } from './weights.ts';
+
+/** Keys and values of one attention: `[kvHeads · headDimensions, rows · capacity]`, a row a position. */
+export interface Past {
+  readonly key: Tensor;
+  readonly value: Tensor;
+  readonly type: 'F16' | 'F32';
+  readonly capacity: number;
+  /** The first row that takes part in the pass. */
+  readonly first: number;
+  /** How many positions are looked at; those that are hidden are masked. */
+  readonly keys: number;
+}
+
+export interface OpsOptions {
+  /** Tokens of a row, and rows: column `row · tokens + token`. */
+  readonly tokens: number;
+  readonly batch: number;
+  /** Activations stay in 32 bits wherever ggml can. */
+  readonly exact: boolean;
+  /** Where an attention keeps its past; null: it sees the columns of this graph alone. */
+  past(slot: string): Past | null;
+}
+
+/** `GGML_ROPE_TYPE_NEOX`: a head's halves are rotated against each other. */
+const halvesRotated = 2;
+/** `GGML_PREC_F32`. */
+const fullPrecision = 10;
+
+/**
+ * Inputs it adds when first needed: `positions` (of each column), `places` (of each column among the rows of keys and values),
+ * `mask` or `mask.<window>` `[keys, tokens, 1, batch]` in 16 bits.
+ */
+export function ggmlOps(cpu: Cpu, sketch: GraphSketch, weights: Weights, options: OpsOptions): Ops<Value> {
+  const { library: g } = cpu;
+  const { context: c } = sketch;
+  const { tokens, batch, exact } = options;
+  const columns = tokens * batch;
+  const value = (tensor: Tensor, width: number): Value => ({ tensor, width });
+  const input = (name: string, type: TypeName, ...shape: number[]): Tensor => sketch.input(name, type, ...shape);
+
+  /** Where a lone token would be summed in another order, it goes beside itself. */
+  const paired = (tensor: Tensor): Tensor => g.concat(c, tensor, tensor, 1);
+
+  const linear = (x: Value, path: string): Value => {
+    const { tensor, rows, pairs } = weights.matrix(`${path}.weight`);
+    const twice = pairs && columns === 1;
+    let y = g.mulMat(c, tensor, twice ? paired(x.tensor) : x.tensor);
+    if (twice) y = g.view2(c, y, rows, 1, rows * 4, 0);
+    const bias = `${path}.bias`;
+    return value(weights.has(bias) ? g.add(c, y, weights.vector(bias)) : y, rows);
+  };
+
+  const normalised = (x: Tensor, { kind, epsilon }: NormSpec): Tensor =>
+    kind === 'rms' ? g.rmsNorm(c, x, epsilon) : g.norm(c, x, epsilon);
+
+  const norm = (x: Value, path: string, spec: NormSpec): Value => {
+    const gained = g.mul(c, normalised(x.tensor, spec), weights.vector(`${path}.weight`, spec.unitOffset));
+    const bias = `${path}.bias`;
+    const isShifted = spec.kind === 'layer' && weights.has(bias);
+    return value(isShifted ? g.add(c, gained, weights.vector(bias)) : gained, x.width);
+  };
+
+  const add = (a: Value, b: Value): Value =>
+    b.isZero ? a : a.isZero ? b : value(g.add(c, a.tensor, b.tensor), a.width);
+
+  const scale = (x: Value, factor: number): Value =>
+    factor === 0 ? { ...x, isZero: true } : value(g.scale(c, x.tensor, factor), x.width);
+
+  const mask = (window: number | null, keys: number): Tensor =>
+    input(window === null ? 'mask' : `mask.${window}`, 'F16', keys, tokens, 1, batch);
+
+  /** Keys and values that the queries see: `[headDimensions, keys, kvHeads, batch]` each. */
+  const seen = (k: Value, v: Value, { kvHeads, headDimensions: d }: ModelSpec, past: Past | null) => {
+    if (past === null) {
+      const split = (x: Value): Tensor => g.permute(c, g.reshape4(c, x.tensor, d, kvHeads, tokens, batch), 0, 2, 1, 3);
+      return { keys: split(k), values: split(v), count: tokens };
+    }
+    const places = input('places', 'I64', columns);
+    const element = past.type === 'F16' ? 2 : 4;
+    const row = kvHeads * d * element;
+    const store = (x: Value, where: Tensor): Tensor => {
+      sketch.effect(g.setRows(c, where, x.tensor, places));
+      const offset = past.first * past.capacity * row;
+      return g.view4(c, where, d, past.keys, kvHeads, batch, row, d * element, past.capacity * row, offset);
+    };
+    return { keys: store(k, past.key), values: store(v, past.value), count: past.keys };
+  };
+
+  return {
+    linear,
+    linears: (x, paths) => paths.map((path) => linear(x, path)),
+    norm,
+    addNorm(x, delta, path, spec) {
+      const sum = add(x, delta);
+      return { sum, normed: norm(sum, path, spec) };
+    },
+    headNorm(x, path, heads, spec, gains) {
+      const split = g.reshape3(c, x.tensor, x.width / heads, heads, columns);
+      const gain = weights.vector(`${path}.weight`, spec.unitOffset);
+      const whole = (y: Tensor): Tensor => g.reshape2(c, y, x.width, columns);
+      const normed = normalised(split, spec);
+      return value(gains === 'each' ? g.mul(c, whole(normed), gain) : whole(g.mul(c, normed, gain)), x.width);
+    },
+    rotary(x, heads, headDimensions, rope) {
+      const split = g.reshape3(c, x.tensor, headDimensions, heads, columns);
+      const positions = input('positions', 'I32', columns);
+      const periods = weights.constant(`rope ${rope.name}`, () => periodsOf(rope));
+      // With base 1 an angle is the position ÷ the factor.
+      const turned = g.rope(
+        c,
+        split,
+        positions,
+        periods,
+        rope.dimensions,
+        halvesRotated,
+        0,
+        1,
+        1,
+        0,
+        rope.scale,
+        32,
+        1,
+      );
+      return value(g.reshape2(c, turned, x.width, columns), x.width);
+    },
+    attention(q, k, v, spec: ModelSpec, layer: LayerSpec, slot) {
+      const { heads, headDimensions: d, attentionScale, attentionSoftcap } = spec;
+      const { keys, values, count } = seen(k, v, spec, options.past(slot));
+      const queries = g.permute(c, g.reshape4(c, q.tensor, d, heads, tokens, batch), 0, 2, 1, 3);
+      const visible = mask(layer.window, count);
+      const y = g.flashAttention(c, queries, keys, values, visible, attentionScale, 0, attentionSoftcap ?? 0);
+      g.setFlashPrecision(y, fullPrecision);
+      return value(g.reshape2(c, y, heads * d, columns), heads * d);
+    },
+    activation(x, kind: Activation) {
+      switch (kind) {
+        case 'silu':
+          return { ...value(g.silu(c, x.tensor), x.width), siluOf: x.tensor };
+        case 'gelu':
+          return value(g.geluErf(c, x.tensor), x.width);
+        case 'gelu_tanh':
+          return exact ? geluTanh(x) : value(g.gelu(c, x.tensor), x.width);
+      }
+    },
+    add,
+    mul: (a, b) =>
+      value(a.siluOf === undefined ? g.mul(c, a.tensor, b.tensor) : g.swigluSplit(c, a.siluOf, b.tensor), a.width),
+    scale,
+    softcap: (x, cap) => value(g.scale(c, g.tanh(c, g.scale(c, x.tensor, 1 / cap)), cap), x.width),
+    halves(x) {
+      const half = x.width / 2;
+      const part = (n: number): Value =>
+        value(g.cont(c, g.view2(c, x.tensor, half, columns, x.width * 4, n * half * 4)), half);
+      return [part(0), part(1)];
+    },
+    concat: (a, b) => value(g.concat(c, a.tensor, b.tensor, 0), a.width + b.width),
+  };
+
+  /** ggml's own goes through a table of 16 bits: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))). */
+  function geluTanh({ tensor: x, width }: Value): Value {
+    const cubed = g.mul(c, g.sqr(c, x), x);
+    const inner = g.scale(c, g.add(c, x, g.scale(c, cubed, 0.044715)), Math.sqrt(2 / Math.PI));
+    const half = g.scale(c, x, 0.5);
+    return value(g.add(c, half, g.mul(c, half, g.tanh(c, inner))), width);
+  }
+}
+
+const periodsOf = ({ inverseFrequencies }: RopeSpec): Float32Array =>
+  Float32Array.from(inverseFrequencies, (frequency) => 1 / frequency);

@@ -1,0 +1,92 @@
+/**
+ * Whether ggml computes on this machine, asked in a process of its own: a library that asserts, or an instruction that the
+ * processor lacks, ends the process. Asked once for each version and processor, and remembered in the user's cache.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { cpus } from 'node:os';
+import path from 'node:path';
+import { userCache } from '../formats/user-cache.ts';
+import { libraryFolder, packageName, packageVersion } from './library.ts';
+
+/** Where the libraries are, or one sentence on why they cannot be used. */
+export type GgmlProbe = { readonly folder: string } | { readonly problem: string };
+
+const timeLimit = 60_000;
+
+let known: GgmlProbe | null = null;
+
+/** Asked once a process. */
+export function probeGgml(): GgmlProbe {
+  known ??= ask();
+  return known;
+}
+
+function ask(): GgmlProbe {
+  const folder = libraryFolder();
+  const koffi = resolved('koffi');
+  if (folder === null || koffi === null) {
+    const name = packageName();
+    if (name === null) return { problem: `there are no libraries of ggml for ${process.platform}-${process.arch}` };
+    return { problem: `the optional package ${folder === null ? name : 'koffi'} is not installed` };
+  }
+  const key = JSON.stringify([packageVersion, folder, cpus()[0]?.model, process.versions.modules]);
+  const file = path.join(userCache(), 'ggml-probe.json');
+  if (isRemembered(file, key)) return { folder };
+  const problem = tryOut(koffi, folder);
+  // What failed may be mended, and is asked again.
+  if (problem === '') remember(file, key);
+  return problem === '' ? { folder } : { problem };
+}
+
+function tryOut(koffi: string, folder: string): string {
+  const child = spawnSync(process.execPath, ['-e', program, koffi, folder], { timeout: timeLimit, encoding: 'utf8' });
+  if (child.stdout?.includes(mark)) return '';
+  if (child.error) return `ggml could not be tried: ${child.error.message}`;
+  const said = child.stderr.trim().split('\n').at(-1) ?? '';
+  return child.signal ? `ggml crashed (${child.signal}): ${said}` : `ggml does not run here: ${said}`;
+}
+
+const mark = '@early-exit@';
+
+/** Loads the libraries, opens the CPU and closes it. */
+const program = `
+const [koffi, folder] = [require(process.argv[1]), process.argv[2]];
+const { readdirSync } = require('node:fs');
+const load = (pattern) => koffi.load(require('node:path').join(folder, readdirSync(folder).find((file) => pattern.test(file))));
+const base = load(/^(lib)?ggml-base\\b.*\\.(so|dylib|dll)$/);
+const top = load(/^(lib)?ggml(\\.[\\w.]+)?\\.(so|dylib|dll)$/);
+top.func('void ggml_backend_load_all_from_path(const char *dir)')(folder);
+const backend = top.func('void *ggml_backend_init_by_type(int type, const char *p)')(0, null);
+if (!backend) throw new Error('it has no CPU for this processor');
+base.func('void ggml_backend_free(void *b)')(backend);
+process.stdout.write('${mark}');`;
+
+function isRemembered(file: string, key: string): boolean {
+  try {
+    const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    return typeof value === 'object' && value !== null && 'key' in value && value.key === key;
+  } catch {
+    return false;
+  }
+}
+
+function remember(file: string, key: string): void {
+  try {
+    mkdirSync(path.dirname(file), { recursive: true });
+    const fresh = `${file}.${process.pid}`;
+    writeFileSync(fresh, JSON.stringify({ key }));
+    renameSync(fresh, file);
+  } catch {
+    // A cache that cannot be written costs a child process each time, and nothing else.
+  }
+}
+
+function resolved(name: string): string | null {
+  try {
+    return createRequire(import.meta.url).resolve(name);
+  } catch {
+    return null;
+  }
+}

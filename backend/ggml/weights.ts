@@ -1,0 +1,132 @@
+/**
+ * A model's parameters in the buffers of a device, each uploaded when it is first asked for: a matrix in its file's own type
+ * where arithmetic may round activations, else in float32. Knows no layer.
+ */
+import { userError } from '../../protocol/errors.ts';
+import type { TensorType } from '../formats/tensor-source.ts';
+import type { Parameters } from '../model/parameters.ts';
+import { encode, newContext, type Cpu } from './cpu.ts';
+import { types, type Buffer, type BufferType, type Context, type Tensor, type TypeName } from './library.ts';
+
+export interface Matrix {
+  readonly tensor: Tensor;
+  /** Outputs. */
+  readonly rows: number;
+  /** A product with a single token differs in its last bits from that with several. */
+  readonly pairs: boolean;
+}
+
+export interface Weights {
+  has(name: string): boolean;
+  /** A linear's weight `[out, in]`. */
+  matrix(name: string): Matrix;
+  /** A bias or the gain of a norm, plus `offset`. */
+  vector(name: string, offset?: number): Tensor;
+  /** Numbers that a graph wants and no file holds. */
+  constant(name: string, values: () => Float32Array): Tensor;
+  dispose(): void;
+}
+
+/** `exact`: everything in float32. `base`: weights that are there already, asked first. */
+export function openWeights(cpu: Cpu, parameters: Parameters, exact: boolean): Weights {
+  const { library } = cpu;
+  const matrices = new Map<string, Matrix>();
+  const vectors = new Map<string, Tensor>();
+  const held: { context: Context; buffer: Buffer }[] = [];
+
+  const upload = (make: (context: Context) => Tensor, bufferType: BufferType, data: ArrayBufferView): Tensor => {
+    const context = newContext(library, 2);
+    const tensor = make(context);
+    const buffer = library.allocate(context, bufferType);
+    if (buffer === null) {
+      library.free(context);
+      throw outOfMemory(data.byteLength);
+    }
+    held.push({ context, buffer });
+    library.markWeights(buffer, weightUsage);
+    library.set(tensor, data, 0, data.byteLength);
+    return tensor;
+  };
+  const vector = (key: string, values: () => Float32Array): Tensor => {
+    let tensor = vectors.get(key);
+    if (tensor === undefined) {
+      const data = values();
+      tensor = upload((context) => library.newTensor1(context, types.F32, data.length), cpu.plain, data);
+      vectors.set(key, tensor);
+    }
+    return tensor;
+  };
+
+  return {
+    has: (name) => parameters.has(name),
+    matrix(name) {
+      let matrix = matrices.get(name);
+      if (matrix === undefined) {
+        const [rows, columns] = parameters.shape(name) as [number, number];
+        const type = typeOf(parameters, name, exact);
+        const { bufferType, pairs } = cpu.place(type, columns, rows);
+        const data =
+          parameters.storedType(name) === type && type !== 'F32'
+            ? finite(parameters.stored(name), type, name)
+            : encode(library, type, parameters.values(name), rows, columns);
+        const tensor = upload((context) => library.newTensor2(context, types[type], columns, rows), bufferType, data);
+        matrix = { tensor, rows, pairs };
+        matrices.set(name, matrix);
+      }
+      return matrix;
+    },
+    vector: (name, offset = 0) =>
+      vector(`${name}+${offset}`, () => {
+        const values = parameters.values(name);
+        return offset === 0 ? values : values.map((value) => value + offset);
+      }),
+    constant: (name, values) => vector(`constant ${name}`, values),
+    dispose() {
+      for (const { context, buffer } of held.splice(0)) {
+        library.freeBuffer(buffer);
+        library.free(context);
+      }
+      matrices.clear();
+      vectors.clear();
+    },
+  };
+}
+
+/** `GGML_BACKEND_BUFFER_USAGE_WEIGHTS`. */
+const weightUsage = 1;
+
+/** Elements of a block of the type that trained matrices are rounded to. */
+const trainedBlock = 32;
+
+function typeOf(parameters: Parameters, name: string, exact: boolean): TypeName {
+  if (exact) return 'F32';
+  const stored = parameters.storedType(name);
+  if (stored !== null) return isComputable(stored) ? stored : 'F32';
+  const isTrained = parameters.blockForm(name)?.rounds === true;
+  return isTrained && parameters.shape(name)[1]! % trainedBlock === 0 ? 'Q8_0' : 'F32';
+}
+
+const isComputable = (type: TensorType): type is TensorType & TypeName =>
+  type in types && type !== 'I32' && type !== 'I64';
+
+/** A half float is infinite or no number where its exponent is all ones. */
+function finite(bytes: Uint8Array, type: TypeName, name: string): Uint8Array {
+  if (type !== 'F16' && type !== 'BF16') return bytes;
+  const exponent = type === 'F16' ? 0x7c00 : 0x7f80;
+  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
+  for (let i = 0; i < halves.length; i++)
+    if ((halves[i]! & exponent) === exponent)
+      throw userError(
+        'bad-weights',
+        `"${name}" holds values that are not numbers.`,
+        'The file is damaged; get the model again.',
+      );
+  return bytes;
+}
+
+const outOfMemory = (bytes: number): Error =>
+  userError(
+    'out-of-memory',
+    `There is no memory for ${(bytes / 1e6).toFixed(0)} MB of weights.`,
+    'Close other programs, or take a smaller model.',
+  );

@@ -1,0 +1,49 @@
+/** Which engine computes a model, and with what. Knows engines by name, no graph. */
+import type { Model } from '../model/open.ts';
+import type { GraphOptions } from '../onnx/ops.ts';
+import type { SessionOptions } from '../onnx/session.ts';
+import { probeGgml } from '../ggml/probe.ts';
+import type { GgmlOptions } from './ggml-runtime.ts';
+
+export type Engine = 'ggml' | 'onnx';
+type Arithmetic = GraphOptions['arithmetic'];
+
+export interface RuntimeOptions extends SessionOptions {
+  /**
+   * `float32`: exact. `int8`: activations are rounded to 8 bits a block, and quantised weights stay in their blocks.
+   * `int8-rows`: rounded as suits many tokens at once. Default `float32`.
+   */
+  readonly arithmetic?: Arithmetic;
+  /** For tests and measurements; default: as the table says. */
+  readonly engine?: Engine;
+}
+
+/**
+ * On the CPU, where ggml's libraries are; every other device is ONNX Runtime's. ggml multiplies blocks with activations in 8 bits
+ * only, so what wants them in 32 bits has its blocks in ONNX Runtime; and many tokens of float weights, rounded to 8 bits, are
+ * faster there (docs/devices.md has the figures).
+ */
+const onCpu: Readonly<Record<'blocks' | 'floats', Readonly<Record<Arithmetic, Engine>>>> = {
+  blocks: { int8: 'ggml', 'int8-rows': 'ggml', float32: 'onnx' },
+  floats: { int8: 'ggml', 'int8-rows': 'onnx', float32: 'ggml' },
+};
+
+/** The first choice on this machine's CPU. */
+export const cpuEngine = (): Engine => ('problem' in probeGgml() ? 'onnx' : 'ggml');
+
+export function engineOf(model: Model, { engine, provider = 'cpu', arithmetic = 'float32' }: RuntimeOptions): Engine {
+  if (engine !== undefined) return engine;
+  if (provider !== 'cpu' || cpuEngine() === 'onnx') return 'onnx';
+  if (turnsByLength(model)) return 'onnx';
+  const isInBlocks = model.parameters.blockForm('layers.0.mlp.down_proj.weight') !== null;
+  return onCpu[isInBlocks ? 'blocks' : 'floats'][arithmetic];
+}
+
+/** Rotations that depend on a text's length or grow with the position, which ggml's do not. */
+const turnsByLength = ({ spec }: Model): boolean =>
+  spec.layers.some(({ rope, queryRope }) => [rope, queryRope].some((each) => each?.long || each?.growth));
+
+export const ggmlOptions = ({ arithmetic = 'float32', threads }: RuntimeOptions): GgmlOptions => ({
+  exact: arithmetic === 'float32',
+  ...(threads !== undefined && { threads }),
+});

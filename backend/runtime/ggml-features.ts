@@ -1,0 +1,204 @@
+/** Whole sequences in ggml: the stream at some cuts, and what exits say of known text, in parts that fit memory. */
+import { setImmediate } from 'node:timers/promises';
+import { exitState, headPath } from '../exits/forward.ts';
+import { exitCut, type ExitSpec } from '../exits/spec.ts';
+import type { Cpu } from '../ggml/cpu.ts';
+import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
+import { ggmlOps, type OpsOptions } from '../ggml/ops.ts';
+import { capLogits, stage } from '../model/layer.ts';
+import type { Model } from '../model/open.ts';
+import { cutName, cutWidth, finalCut, inputCut, type Cut } from '../model/spec.ts';
+import { embed } from './embedding.ts';
+import { causalMask, windowOf } from './ggml-inputs.ts';
+import { classesOf, readouts } from './ggml-model.ts';
+import { cpuOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
+import { tokensOf } from './exit-reader.ts';
+import { bestOf, logSum } from './readouts.ts';
+import { distinctCuts, type ExitSet } from './stage-tree.ts';
+import type { ExitScorer, FeatureModel } from './staged-model.ts';
+
+/** Columns of a graph at most, whole sequences assumed: bounds the memory between its operators. */
+const columnLimit = 2048;
+/** Positions whose logits are there at once. */
+const headLimit = 64;
+const layerNodes = 60;
+const otherNodes = 64;
+
+/** The frozen backbone up to the deepest of `cuts`. */
+export async function openGgmlFeatures(
+  model: Model,
+  cuts: readonly Cut[],
+  options: GgmlOptions,
+): Promise<FeatureModel> {
+  const { spec, parameters } = model;
+  const cpu = cpuOf(options);
+  const ordered = distinctCuts(cuts);
+  const weights = weightsOf(cpu, model, new Map(), options);
+  const graphs = graphPerShape(cpu, (shape) => {
+    const nodes = layerNodes * (ordered.at(-1)!.layer + ordered.length) + otherNodes;
+    return buildGraph(cpu, nodes, (sketch) => {
+      const ops = ggmlOps(cpu, sketch, weights, shape);
+      let from = inputCut;
+      const columns = shape.tokens * shape.batch;
+      let x = { tensor: sketch.input('stream', 'F32', spec.hidden, columns), width: spec.hidden };
+      for (const cut of ordered) {
+        x = stage(ops, spec, from, cut, x);
+        sketch.output(cutName(cut), x.tensor);
+        from = cut;
+      }
+    });
+  });
+  return {
+    spec,
+    cuts: ordered,
+    async features(ids, batch, tokens) {
+      const streams = ordered.map((cut) => new Float32Array(batch * tokens * cutWidth(spec, cut)));
+      for (const { first, rows } of parts(batch, tokens)) {
+        const own = ids.subarray(first * tokens, (first + rows) * tokens);
+        const stream = embed(
+          spec,
+          parameters,
+          own,
+          Int32Array.from(own, (_, i) => i % tokens),
+        );
+        await setImmediate();
+        const graph = graphs.run(tokens, rows, options.exact, stream);
+        for (const [i, cut] of ordered.entries()) {
+          const width = cutWidth(spec, cut);
+          graph.get(cutName(cut), streams[i]!.subarray(first * tokens * width, (first + rows) * tokens * width));
+        }
+      }
+      return streams;
+    },
+    async dispose() {
+      graphs.dispose();
+      weights.dispose();
+    },
+  };
+}
+
+/** Scores one exit (null: the final one). */
+export async function openGgmlScorer(
+  model: Model,
+  exit: ExitSpec | null,
+  held: ExitSet['parameters'],
+  options: GgmlOptions,
+): Promise<ExitScorer> {
+  const { spec } = model;
+  const cpu = cpuOf(options);
+  const weights = weightsOf(cpu, model, held, options);
+  const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
+  const classes = classesOf(spec, exit);
+  const toToken = tokensOf(exit);
+  const states = graphPerShape(cpu, (shape) =>
+    buildGraph(cpu, layerNodes + otherNodes, (sketch) => {
+      const ops = ggmlOps(cpu, sketch, weights, shape);
+      const x = { tensor: sketch.input('stream', 'F32', width, shape.tokens * shape.batch), width };
+      sketch.output('state', (exit ? exitState(ops, spec, exit, x) : ops.norm(x, 'norm', spec.norm)).tensor);
+    }),
+  );
+  const heads = new Map<number, BuiltGraph>();
+  const headOf = (positions: number): BuiltGraph => {
+    let graph = heads.get(positions);
+    if (graph === undefined) {
+      graph = buildGraph(cpu, 2 * otherNodes, (sketch) => {
+        const shape = { tokens: 1, batch: positions, exact: options.exact, past: () => null };
+        const ops = ggmlOps(cpu, sketch, weights, shape);
+        const x = { tensor: sketch.input('state', 'F32', spec.hidden, positions), width: spec.hidden };
+        const logits = capLogits(ops, spec, ops.linear(x, exit ? headPath(exit) : 'lm_head')).tensor;
+        readouts(cpu, sketch, logits, classes, positions);
+        const { library: g } = cpu;
+        const targets = sketch.input('targets', 'I32', 1, positions);
+        const rows = g.reshape3(sketch.context, logits, 1, classes, positions);
+        sketch.output('target', g.getRows(sketch.context, rows, targets));
+      });
+      heads.set(positions, graph);
+    }
+    return graph;
+  };
+  return {
+    async score(value, targets, batch, tokens) {
+      const positions = batch * tokens;
+      const state = new Float32Array(positions * spec.hidden);
+      for (const { first, rows } of parts(batch, tokens)) {
+        const [from, to] = [first * tokens, (first + rows) * tokens];
+        const graph = states.run(tokens, rows, options.exact, value.subarray(from * width, to * width));
+        graph.get('state', state.subarray(from * spec.hidden, to * spec.hidden));
+      }
+      const loss = new Float32Array(positions);
+      const token = new Int32Array(positions);
+      const confidence = new Float32Array(positions);
+      const deferred: boolean[] = [];
+      for (let from = 0; from < positions; from += headLimit) {
+        const count = Math.min(headLimit, positions - from);
+        await setImmediate();
+        const graph = headOf(count);
+        graph.set('state', state.subarray(from * spec.hidden, (from + count) * spec.hidden));
+        graph.set(
+          'targets',
+          Int32Array.from({ length: count }, (_, i) => Math.max(0, targets[from + i]!)),
+        );
+        graph.compute();
+        const scores = new Float32Array(count);
+        graph.get('target', scores);
+        for (const [i, best] of bestOf(graph, count, toToken, classes).entries()) {
+          const real = best.find(({ id }) => id >= 0)!;
+          loss[from + i] = logSum(best[0]!) - scores[i]!;
+          token[from + i] = real.id;
+          confidence[from + i] = real.probability;
+          deferred.push(best[0]!.id < 0);
+        }
+      }
+      return { loss, token, confidence, deferred };
+    },
+    async dispose() {
+      states.dispose();
+      for (const graph of heads.values()) graph.dispose();
+      heads.clear();
+      weights.dispose();
+    },
+  };
+}
+
+/** Sequences that go together. */
+function parts(batch: number, tokens: number): { first: number; rows: number }[] {
+  const most = Math.max(1, Math.floor(columnLimit / tokens));
+  return Array.from({ length: Math.ceil(batch / most) }, (_, i) => ({
+    first: i * most,
+    rows: Math.min(most, batch - i * most),
+  }));
+}
+
+/** The graph for the last shape, which most sequences have. */
+function graphPerShape(
+  cpu: Cpu,
+  build: (shape: OpsOptions) => BuiltGraph,
+): { run(tokens: number, batch: number, exact: boolean, stream: Float32Array): BuiltGraph; dispose(): void } {
+  let last: { readonly key: string; readonly graph: BuiltGraph } | null = null;
+  const dispose = (): void => {
+    last?.graph.dispose();
+    last = null;
+  };
+  return {
+    run(tokens, batch, exact, stream) {
+      const key = `${tokens} ${batch}`;
+      if (last?.key !== key) {
+        dispose();
+        last = { key, graph: build({ tokens, batch, exact, past: () => null }) };
+      }
+      const { graph } = last;
+      const positions = Int32Array.from({ length: tokens * batch }, (_, i) => i % tokens);
+      for (const name of graph.inputs) {
+        if (name === 'stream') graph.set(name, stream);
+        else if (name === 'positions') graph.set(name, positions);
+        else graph.set(name, causalMask(positions, tokens, windowOf(name)));
+      }
+      // Each token is computed once: what it is to the last bit need not be found again.
+      cpu.setTiled(true);
+      graph.compute();
+      cpu.setTiled(false);
+      return graph;
+    },
+    dispose,
+  };
+}

@@ -1,0 +1,52 @@
+/** What a graph of a pass is told of positions: where columns come from and go to, and what they see. */
+import type { BuiltGraph } from '../ggml/graph.ts';
+import type { PassShape } from './ggml-store.ts';
+
+export interface PassPlaces extends PassShape {
+  /** Of each row from `first` on: how many positions are filled, and how many tokens are new; the rest is padding. */
+  readonly starts: readonly number[];
+  readonly counts: readonly number[];
+  /** Positions of a row, and rows there are; behind them is a place for what padding writes. */
+  readonly capacity: number;
+  readonly rows: number;
+}
+
+export function fillPass(graph: BuiltGraph, pass: PassPlaces): void {
+  const { tokens, batch, first, starts, counts, capacity, rows } = pass;
+  const columns = tokens * batch;
+  const at = new Int32Array(columns);
+  const places = new BigInt64Array(columns);
+  const positions = new Int32Array(columns);
+  for (let r = 0; r < batch; r++) {
+    for (let t = 0; t < tokens; t++) {
+      const column = r * tokens + t;
+      const isPadding = t >= counts[r]!;
+      const position = isPadding ? 0 : starts[r]! + t;
+      const place = isPadding ? rows * capacity : (first + r) * capacity + position;
+      at[column] = place;
+      places[column] = BigInt(place);
+      positions[column] = position;
+    }
+  }
+  for (const name of graph.inputs) {
+    if (name === 'at') graph.set(name, at);
+    else if (name === 'places') graph.set(name, places);
+    else if (name === 'positions') graph.set(name, positions);
+    else graph.set(name, causalMask(positions, pass.keys, windowOf(name)));
+  }
+}
+
+/** `mask` sees all that was before, `mask.<window>` so many positions, the own one counted. */
+export const windowOf = (name: string): number | null => (name === 'mask' ? null : Number(name.slice('mask.'.length)));
+
+const minusInfinity = 0xfc00;
+
+/** `[columns, keys]` in 16 bits: 0 where the column at a position may look, −∞ elsewhere. */
+export function causalMask(positions: Int32Array, keys: number, window: number | null): Uint16Array {
+  const mask = new Uint16Array(positions.length * keys).fill(minusInfinity);
+  for (const [column, position] of positions.entries()) {
+    const from = window === null ? 0 : Math.max(0, position + 1 - window);
+    mask.fill(0, column * keys + from, column * keys + position + 1);
+  }
+  return mask;
+}

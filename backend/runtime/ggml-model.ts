@@ -1,0 +1,165 @@
+/** A staged model in ggml: the graphs of its stages and of what its exits say. What sequences keep is in ggml-slots.ts. */
+import { exitBranch, logitsBehind } from '../exits/forward.ts';
+import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
+import type { Cpu } from '../ggml/cpu.ts';
+import { buildGraph, type BuiltGraph, type GraphSketch } from '../ggml/graph.ts';
+import type { Tensor } from '../ggml/library.ts';
+import { ggmlOps, type Past } from '../ggml/ops.ts';
+import type { Weights } from '../ggml/weights.ts';
+import { finalLogits, layerPath, stage } from '../model/layer.ts';
+import type { Model } from '../model/open.ts';
+import { compareCuts, cutWidth, type ModelSpec } from '../model/spec.ts';
+import { openGgmlSlots } from './ggml-slots.ts';
+import type { GgmlModel, PassShape, SlotsStore, Store, StoreShelf } from './ggml-store.ts';
+import { cpuOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
+import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
+import { candidateCount } from './readouts.ts';
+import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
+
+/** Bytes of keys, values and streams that stay for the next text, at most. */
+const spareLimit = 1 << 28;
+
+/** Operators of a layer at most, and of what stands around layers. */
+const layerNodes = 60;
+const otherNodes = 64;
+
+export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlOptions): Promise<StagedModel> {
+  const { spec } = model;
+  const cpu = cpuOf(options);
+  const weights = weightsOf(cpu, model, exits.parameters, options);
+  const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
+  const { stages: tree, points } = stageTree(spec, ordered);
+  const stages = tree.map((each): StageSpec => ({
+    parent: each.parent,
+    from: each.from,
+    to: each.to,
+    width: cutWidth(spec, each.from),
+    slots: slotsOf(each),
+  }));
+  const open = new Set<Slots>();
+  let spare: Store | null = null;
+  const shelf: StoreShelf = {
+    take(rows) {
+      const store = spare?.rows === rows ? spare : null;
+      if (store) spare = null;
+      return store;
+    },
+    put(store) {
+      spare?.dispose();
+      spare = store.bytes <= spareLimit ? store : null;
+      if (spare === null) store.dispose();
+    },
+  };
+  const ggml: GgmlModel = {
+    cpu,
+    model,
+    exact: options.exact,
+    stages,
+    exits: points,
+    stageGraph: (s, shape, store) => stageGraph(cpu, spec, weights, tree[s]!, s, shape, store, options),
+    readGraph: (k, positions, store) => readGraph(cpu, spec, weights, points[k]!, positions, store, options),
+  };
+  const openSlots = (rows: number): Slots => {
+    const slots = openGgmlSlots(ggml, rows, {
+      ...shelf,
+      put(store) {
+        open.delete(slots);
+        shelf.put(store);
+      },
+    });
+    open.add(slots);
+    return slots;
+  };
+  const dispose = (): void => {
+    for (const slots of open) slots.dispose();
+    spare?.dispose();
+    weights.dispose();
+  };
+  try {
+    // Whatever the weights are refused for is said when the model is opened.
+    const first = openSlots(1);
+    first.enter(0, [0]);
+    for (const s of stages.keys()) await first.run(s, [1]);
+    for (const k of points.keys()) await first.read(k, [0], [1], { logits: false });
+    first.dispose();
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+  return { spec, stages, exits: points, openSlots, dispose: async () => dispose() };
+}
+
+/** The attentions of a stage, in order. */
+function slotsOf({ from, to, exit }: TreeStage): string[] {
+  if (exit) return [exitPath(exit)];
+  return Array.from({ length: to.layer - from.layer }, (_, i) => layerPath(from.layer + 1 + i));
+}
+
+/** From the stream behind the parent to the stream behind the stage. Inputs: `at` (of each column), and those of `ggmlOps`. */
+function stageGraph(
+  cpu: Cpu,
+  spec: ModelSpec,
+  weights: Weights,
+  { parent, from, to, exit }: TreeStage,
+  s: number,
+  { tokens, batch, first, keys }: PassShape,
+  store: SlotsStore,
+  { exact }: GgmlOptions,
+): BuiltGraph {
+  const nodes = layerNodes * (to.layer - from.layer + 1) + otherNodes;
+  return buildGraph(cpu, nodes, (sketch) => {
+    const past = (slot: string): Past => ({ ...store.past(slot), first, keys });
+    const ops = ggmlOps(cpu, sketch, weights, { tokens, batch, exact, past });
+    const columns = tokens * batch;
+    const tensor = columnsOf(cpu, sketch, store.stream(parent), columns);
+    const x = { tensor, width: cutWidth(spec, from) };
+    const y = exit ? exitBranch(ops, spec, exit, x) : stage(ops, spec, from, to, x);
+    sketch.effect(
+      cpu.library.setRows(sketch.context, store.stream(s), y.tensor, sketch.input('places', 'I64', columns)),
+    );
+  });
+}
+
+/** The stream at the places that the input `at` names, a column each. */
+const columnsOf = ({ library }: Cpu, sketch: GraphSketch, stream: Tensor, columns: number): Tensor =>
+  library.getRows(sketch.context, stream, sketch.input('at', 'I32', columns));
+
+/** What an exit says of some positions: see `readouts`. Input: `at`. */
+function readGraph(
+  cpu: Cpu,
+  spec: ModelSpec,
+  weights: Weights,
+  { reads, spec: exit }: ExitPoint,
+  positions: number,
+  store: SlotsStore,
+  { exact }: GgmlOptions,
+): BuiltGraph {
+  return buildGraph(cpu, layerNodes + otherNodes, (sketch) => {
+    const ops = ggmlOps(cpu, sketch, weights, { tokens: 1, batch: positions, exact, past: () => null });
+    const tensor = columnsOf(cpu, sketch, store.stream(reads), positions);
+    const x = { tensor, width: cutWidth(spec, store.cut(reads)) };
+    const logits = exit ? logitsBehind(ops, spec, exit, x) : finalLogits(ops, spec, x);
+    readouts(cpu, sketch, logits.tensor, classesOf(spec, exit), positions);
+  });
+}
+
+export const classesOf = (spec: ModelSpec, exit: ExitSpec | null): number =>
+  exit?.head.kind === 'shortlist' ? exit.head.tokens.length + 1 : spec.vocabulary;
+
+/**
+ * Of logits `[classes, positions]`, as outputs: the best classes in any order `top` `[k, positions]`, their `scores` (logits) and
+ * `probabilities`; `expected`, the mean logit; and the `logits`.
+ */
+export function readouts(cpu: Cpu, sketch: GraphSketch, logits: Tensor, classes: number, positions: number): void {
+  const { library: g } = cpu;
+  const { context: c } = sketch;
+  const k = Math.min(candidateCount, classes);
+  const probabilities = g.softMax(c, logits);
+  const top = g.topK(c, logits, k);
+  const of = (values: Tensor): Tensor => g.getRows(c, g.reshape3(c, values, 1, classes, positions), top);
+  sketch.output('top', top);
+  sketch.output('scores', of(logits));
+  sketch.output('probabilities', of(probabilities));
+  sketch.output('expected', g.sumRows(c, g.mul(c, probabilities, logits)));
+  sketch.output('logits', logits);
+}

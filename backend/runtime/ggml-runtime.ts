@@ -1,0 +1,63 @@
+/** What models in ggml share: the CPU with its threads, and the weights of a model that several of them compute with. */
+import { openCpu, type Cpu } from '../ggml/cpu.ts';
+import { openLibrary } from '../ggml/library.ts';
+import { probeGgml } from '../ggml/probe.ts';
+import { openWeights, type Weights } from '../ggml/weights.ts';
+import { overlayParameters } from '../model/overlay.ts';
+import type { Model } from '../model/open.ts';
+import { userError } from '../../protocol/errors.ts';
+import type { ExitSet } from './stage-tree.ts';
+
+export interface GgmlOptions {
+  /** Weights and activations in 32 bits; else weights as they are stored. */
+  readonly exact: boolean;
+  /** Default: as many as there are cores. */
+  readonly threads?: number;
+}
+
+const cpus = new Map<number | undefined, Cpu>();
+
+/** The CPU with so many threads; opened once, since its threads wait for work between models. */
+export function cpuOf({ threads }: GgmlOptions): Cpu {
+  let cpu = cpus.get(threads);
+  if (cpu === undefined) {
+    const probe = probeGgml();
+    if ('problem' in probe)
+      throw userError('device', `ggml cannot be used: ${probe.problem}.`, 'Install the optional packages.');
+    cpu = openCpu(openLibrary(probe.folder), threads === undefined ? {} : { threads });
+    cpus.set(threads, cpu);
+  }
+  return cpu;
+}
+
+interface Shared {
+  readonly weights: Weights;
+  users: number;
+}
+
+const shared = new WeakMap<Model, Map<string, Shared>>();
+
+/** The weights of a model and of exits laid over it. Those of the model are uploaded once for all who use it at a time. */
+export function weightsOf(cpu: Cpu, model: Model, held: ExitSet['parameters'], options: GgmlOptions): Weights {
+  const key = `${options.exact} ${options.threads}`;
+  const ofModel = shared.get(model) ?? new Map<string, Shared>();
+  shared.set(model, ofModel);
+  const base = ofModel.get(key) ?? { weights: openWeights(cpu, model.parameters, options.exact), users: 0 };
+  ofModel.set(key, base);
+  base.users++;
+  const all = overlayParameters(model.parameters, held);
+  const own = openWeights(cpu, all, options.exact);
+  const holder = (name: string): Weights => (held.has(name) ? own : base.weights);
+  return {
+    has: (name) => all.has(name),
+    matrix: (name) => holder(name).matrix(name),
+    vector: (name, offset) => holder(name).vector(name, offset),
+    constant: (name, values) => base.weights.constant(name, values),
+    dispose() {
+      own.dispose();
+      if (--base.users > 0) return;
+      ofModel.delete(key);
+      base.weights.dispose();
+    },
+  };
+}

@@ -1,0 +1,259 @@
+/**
+ * Slots in the buffers of ggml's device: keys and values of every attention and the stream behind every stage, a row a position.
+ * Nothing of them crosses to JavaScript but readouts, and states that are asked for.
+ */
+import { setImmediate } from 'node:timers/promises';
+import { newContext, type Cpu } from '../ggml/cpu.ts';
+import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
+import { types, type Buffer, type Context, type Tensor } from '../ggml/library.ts';
+import { halfValues } from '../formats/dequantise.ts';
+import { cutWidth, inputCut } from '../model/spec.ts';
+import { userError } from '../../protocol/errors.ts';
+import { embed } from './embedding.ts';
+import { tokensOf } from './exit-reader.ts';
+import { fillPass } from './ggml-inputs.ts';
+import type { GgmlModel, PassShape, Store, StoreShelf } from './ggml-store.ts';
+import { readoutsFrom, vocabularyRows } from './readouts.ts';
+import { advance, keep, newProgress, truncate, waiting, type Progress } from './progress.ts';
+import type { Readout, RowReadout, Slots } from './staged-model.ts';
+
+/** Keys are looked at in steps of so many positions, so that a graph serves as many tokens. */
+const keyStep = 256;
+/** Positions read at once: bounds the memory of logits. */
+const readLimit = 32;
+/** Graphs kept, and bytes of what they hold. */
+const keptGraphs = 96;
+const keptBytes = 1 << 29;
+
+export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf): Slots {
+  const { cpu, model, stages, exits } = ggml;
+  const { library } = cpu;
+  const { spec } = model;
+  const progress = newProgress(stages, batch);
+  let rows = batch;
+  let store = shelf.take(batch) ?? openStore(ggml, batch, keyStep);
+  let isOpen = true;
+
+  const reserve = (positions: number): void => {
+    if (positions <= store.capacity) return;
+    let capacity = store.capacity;
+    while (capacity < positions) capacity *= 2;
+    move(capacity, [...Array(rows).keys()]);
+  };
+
+  /** Takes what is filled of the kept rows into a store of another size. */
+  const move = (capacity: number, kept: readonly number[]): void => {
+    const next = openStore(ggml, kept.length, capacity);
+    copyRows(ggml, progress, store, next, kept);
+    store.dispose();
+    store = next;
+  };
+
+  return {
+    get rows() {
+      return rows;
+    },
+    entered: (row) => progress.entered[row]!,
+    filled: (stage, row) => progress.filled[stage]![row]!,
+    waiting: (stage, row) => waiting(progress, stages, stage, row),
+    enter(row, ids) {
+      const start = progress.entered[row]!;
+      reserve(start + ids.length);
+      const states = embed(
+        spec,
+        model.parameters,
+        ids,
+        Int32Array.from({ length: ids.length }, (_, i) => start + i),
+      );
+      const offset = (row * store.capacity + start) * spec.hidden * 4;
+      library.set(store.stream(null), states, offset, states.byteLength);
+      progress.entered[row] = start + ids.length;
+    },
+    async run(s, counts) {
+      const busy = counts.flatMap((count, row) => (count > 0 ? [row] : []));
+      if (busy.length === 0) return;
+      const first = busy[0]!;
+      const end = busy.at(-1)! + 1;
+      const starts = progress.filled[s]!.slice(first, end);
+      const own = counts.slice(first, end);
+      const last = Math.max(...starts.map((start, r) => start + own[r]!));
+      const shape: PassShape = {
+        tokens: Math.max(...own),
+        batch: end - first,
+        first,
+        keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
+      };
+      const key = `${s} ${shape.tokens} ${shape.batch} ${first} ${shape.keys}`;
+      const graph = store.graph(key, () => ggml.stageGraph(s, shape, store));
+      fillPass(graph, { ...shape, starts, counts: own, capacity: store.capacity, rows: store.rows });
+      graph.compute();
+      advance(progress, stages, s, counts);
+      // Whoever waits for this thread has a turn between passes.
+      await setImmediate();
+    },
+    async read(k, chosen, counts, { logits }): Promise<RowReadout[]> {
+      const { reads, spec: exit } = exits[k]!;
+      const at = chosen.flatMap((row, i) => {
+        const end = row * store.capacity + progress.filled[reads]![row]!;
+        return Array.from({ length: counts[i]! }, (_, n) => end - counts[i]! + n);
+      });
+      const toToken = tokensOf(exit);
+      const said: Readout[] = [];
+      const all = logits ? new Float32Array(at.length * spec.vocabulary) : null;
+      for (let from = 0; from < at.length; from += readLimit) {
+        const part = Int32Array.from(at.slice(from, from + readLimit));
+        const graph = store.graph(`read ${k} ${part.length}`, () => ggml.readGraph(k, part.length, store));
+        graph.set('at', part);
+        graph.compute();
+        said.push(...readoutsFrom(graph, part.length, toToken, spec.vocabulary));
+        all?.set(vocabularyRows(graph, part.length, toToken, spec.vocabulary), from * spec.vocabulary);
+      }
+      let taken = 0;
+      return counts.map((count) => {
+        const first = taken;
+        taken += count;
+        return {
+          readouts: said.slice(first, taken),
+          logits: all && all.subarray(first * spec.vocabulary, taken * spec.vocabulary),
+        };
+      });
+    },
+    state(stage, row, position) {
+      const width = cutWidth(spec, store.cut(stage));
+      const into = new Float32Array(width);
+      library.get(store.stream(stage), into, (row * store.capacity + position) * width * 4, into.byteLength);
+      return into;
+    },
+    truncate: (row, position) => truncate(progress, row, position),
+    keep(kept) {
+      if (kept.some((row, i) => row !== i)) move(store.capacity, kept);
+      keep(progress, kept);
+      rows = kept.length;
+    },
+    filledRows(slot, row) {
+      const s = stages.findIndex(({ slots }) => slots.includes(slot));
+      const { key, value, type } = store.past(slot);
+      const width = spec.kvHeads * spec.headDimensions;
+      const count = progress.filled[s]![row]! * width;
+      const read = (tensor: Tensor): Float32Array => {
+        const start = row * store.capacity * width;
+        if (type === 'F32') {
+          const into = new Float32Array(count);
+          if (count > 0) library.get(tensor, into, start * 4, into.byteLength);
+          return into;
+        }
+        const halves = new Uint16Array(count);
+        if (count > 0) library.get(tensor, halves, start * 2, halves.byteLength);
+        return Float32Array.from(halves, (half) => halfValues[half]!);
+      };
+      return { key: read(key), value: read(value) };
+    },
+    dispose() {
+      if (!isOpen) return;
+      isOpen = false;
+      shelf.put(store);
+    },
+  };
+}
+
+function openStore({ cpu, model, exact, stages }: GgmlModel, rows: number, capacity: number): Store {
+  const { library } = cpu;
+  const { spec } = model;
+  const slots = stages.flatMap((stage) => stage.slots);
+  const context = newContext(library, 2 * slots.length + stages.length + 1);
+  const places = rows * capacity + 1;
+  const type = exact ? 'F32' : 'F16';
+  const width = spec.kvHeads * spec.headDimensions;
+  const matrix = (of: keyof typeof types, columns: number): Tensor =>
+    library.newTensor2(context, types[of], columns, places);
+  const pasts = new Map(
+    slots.map((slot) => [slot, { key: matrix(type, width), value: matrix(type, width), type, capacity } as const]),
+  );
+  const cuts = [inputCut, ...stages.map(({ to }) => to)];
+  const streams = cuts.map((cut) => matrix('F32', cutWidth(spec, cut)));
+  const buffer = allocate(cpu, context, places);
+  const graphs = new Map<string, BuiltGraph>();
+  return {
+    rows,
+    capacity,
+    bytes: library.bufferSize(buffer),
+    past: (slot) => pasts.get(slot)!,
+    stream: (stage) => streams[stage === null ? 0 : stage + 1]!,
+    cut: (stage) => cuts[stage === null ? 0 : stage + 1]!,
+    graph(key, build) {
+      const graph = graphs.get(key) ?? build();
+      // The one used last stands last.
+      graphs.delete(key);
+      graphs.set(key, graph);
+      let bytes = [...graphs.values()].reduce((sum, each) => sum + each.bytes, 0);
+      for (const [oldest, old] of graphs) {
+        if (old === graph || (graphs.size <= keptGraphs && bytes <= keptBytes)) break;
+        bytes -= old.bytes;
+        old.dispose();
+        graphs.delete(oldest);
+      }
+      return graph;
+    },
+    dispose() {
+      for (const graph of graphs.values()) graph.dispose();
+      graphs.clear();
+      library.freeBuffer(buffer);
+      library.free(context);
+    },
+  };
+}
+
+function allocate({ library, plain }: Cpu, context: Context, positions: number): Buffer {
+  const buffer = library.allocate(context, plain);
+  if (buffer === null) {
+    library.free(context);
+    throw userError(
+      'out-of-memory',
+      `There is no memory for the keys and values of ${positions} positions.`,
+      'Close other programs, or take fewer or shorter texts at a time.',
+    );
+  }
+  // What was never written is masked, but must be numbers.
+  library.clearBuffer(buffer, 0);
+  return buffer;
+}
+
+/** Copies on the device what is filled of some rows, which become the first of another store. */
+function copyRows(
+  { cpu, model, stages }: GgmlModel,
+  progress: Progress,
+  from: Store,
+  to: Store,
+  kept: readonly number[],
+): void {
+  const { library } = cpu;
+  const width = model.spec.kvHeads * model.spec.headDimensions;
+  const copies: { source: Tensor; target: Tensor; width: number; bytes: number; filled: readonly number[] }[] = [];
+  for (const [s, { slots }] of [{ slots: [] }, ...stages].entries()) {
+    const stage = s === 0 ? null : s - 1;
+    const filled = stage === null ? progress.entered : progress.filled[stage]!;
+    const states = cutWidth(model.spec, from.cut(stage));
+    copies.push({ source: from.stream(stage), target: to.stream(stage), width: states, bytes: 4, filled });
+    for (const slot of slots) {
+      const [old, next] = [from.past(slot), to.past(slot)];
+      const bytes = old.type === 'F16' ? 2 : 4;
+      copies.push({ source: old.key, target: next.key, width, bytes, filled });
+      copies.push({ source: old.value, target: next.value, width, bytes, filled });
+    }
+  }
+  const graph = buildGraph(cpu, 4 * copies.length * kept.length + 8, (sketch) => {
+    const { context } = sketch;
+    for (const { source, target, width: columns, bytes, filled } of copies) {
+      for (const [place, row] of kept.entries()) {
+        const count = filled[row]!;
+        if (count === 0) continue;
+        const stride = columns * bytes;
+        const view = (tensor: Tensor, capacity: number, of: number): Tensor =>
+          library.view2(context, tensor, columns, count, stride, of * capacity * stride);
+        sketch.effect(library.cpy(context, view(source, from.capacity, row), view(target, to.capacity, place)));
+      }
+    }
+  });
+  graph.compute();
+  graph.dispose();
+}

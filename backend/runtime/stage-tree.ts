@@ -1,0 +1,55 @@
+/** Where a model with exits is cut: its stages, their branches, and what each exit reads. Knows no weights and no runtime. */
+import { hasBranch } from '../exits/forward.ts';
+import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
+import type { HeldParameter } from '../model/overlay.ts';
+import { compareCuts, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
+import type { ExitPoint, StageSpec } from './staged-model.ts';
+
+/** Tuned exits as they are read from a checkpoint. */
+export interface ExitSet {
+  readonly specs: readonly ExitSpec[];
+  readonly parameters: ReadonlyMap<string, HeldParameter>;
+}
+
+export const noExits: ExitSet = { specs: [], parameters: new Map() };
+
+/** The exits that are wanted, by id. A model is cut at its exits, and every cut costs. */
+export const onlyExits = <T extends ExitSet>(exits: T, isWanted: (exit: string) => boolean): T => ({
+  ...exits,
+  specs: exits.specs.filter((exit) => isWanted(exitId(exit))),
+});
+
+/** A stage of a model with exits: of its trunk, or the branch of an exit. */
+export interface TreeStage extends Pick<StageSpec, 'parent' | 'from' | 'to'> {
+  readonly exit: ExitSpec | null;
+}
+
+/** A model's trunk cut at its exits (in the order of the stream), the branches behind it, and what each exit reads. */
+export function stageTree(spec: ModelSpec, exits: readonly ExitSpec[]): { stages: TreeStage[]; points: ExitPoint[] } {
+  const cuts = distinctCuts([...exits.map(exitCut), finalCut(spec)]);
+  const stages = cuts.map((to, s): TreeStage => ({
+    parent: s === 0 ? null : s - 1,
+    from: cuts[s - 1] ?? inputCut,
+    to,
+    exit: null,
+  }));
+  const points = [...exits, null].map((exit): ExitPoint => {
+    const cut = exit ? exitCut(exit) : finalCut(spec);
+    const last = cuts.findIndex((c) => compareCuts(c, cut) === 0);
+    const branches = exit !== null && hasBranch(exit);
+    if (branches) stages.push({ parent: last, from: cut, to: cut, exit });
+    return {
+      id: exit ? exitId(exit) : 'final',
+      layer: exit?.layer ?? spec.layers.length,
+      stages: last + 1,
+      reads: branches ? stages.length - 1 : last,
+      spec: exit,
+    };
+  });
+  return { stages, points };
+}
+
+export function distinctCuts(cuts: readonly Cut[]): Cut[] {
+  const sorted = [...cuts].sort(compareCuts);
+  return sorted.filter((cut, i) => i === 0 || compareCuts(cut, sorted[i - 1]!) !== 0);
+}
