@@ -4,10 +4,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openModel } from '../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../backend/runtime/open.ts';
+import { engines } from '../support/engines.ts';
 import { bigModel, fixtures, readGolden } from '../support/golden.ts';
 import { decodeAll, eagerMemory, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
-
-const engines = ['onnx', 'ggml'] as const;
 
 describe.each(
   engines.flatMap((engine) =>

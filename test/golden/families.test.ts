@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { openModel } from '../../backend/model/open.ts';
 import type { Engine } from '../../backend/runtime/engines.ts';
 import { noExits, openFeatureModel, openStagedModel } from '../../backend/runtime/open.ts';
+import { engines } from '../support/engines.ts';
 import { finalLogits } from '../support/decoding.ts';
 import { fixtures, maxDifference, readGolden } from '../support/golden.ts';
 
@@ -27,7 +28,6 @@ test('all golden models are there', () => {
 
 /** ggml has no rotation that depends on a text's length or grows with the position (runtime/engines.ts). */
 const onnxOnly = /longrope|ministral3/;
-const engines = ['onnx', 'ggml'] as const;
 const computed = engines.flatMap((engine) =>
   families.filter((family) => engine === 'onnx' || !onnxOnly.test(family)).map((family) => [engine, family] as const),
 );

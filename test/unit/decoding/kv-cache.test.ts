@@ -5,6 +5,7 @@ import { seededRandom } from '../../../backend/decoding/random.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { trunkLength } from '../../../backend/runtime/staged-model.ts';
+import { engines } from '../../support/engines.ts';
 import { maxDifference } from '../../support/golden.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
 
@@ -17,7 +18,7 @@ const specs: ExitSpec[] = [
 
 describe.each(
   ['llama-untied', 'gpt_neox', 'mistral', 'olmo2'].flatMap((family) =>
-    (['onnx', 'ggml'] as const).map((engine) => [family, engine] as const),
+    engines.map((engine) => [family, engine] as const),
   ),
 )('%s, %s', async (family, engine) => {
   const model = tinyModel(family);
