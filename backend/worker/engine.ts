@@ -162,10 +162,14 @@ export async function* runInWorker<Name extends CommandName>(
   }
 }
 
-/** The same for every path to a model, and another once other files are there. */
+/** The same for every path to a model, and another once other files are there. What cannot be looked at is for the recipe to refuse. */
 function modelKey(model: string): string {
-  const stat = statSync(model, { bigint: true, throwIfNoEntry: false });
-  return stat ? `${stat.dev}:${stat.ino}` : model;
+  try {
+    const { dev, ino } = statSync(model, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch {
+    return model;
+  }
 }
 
 /** From source `entry.ts` beside this file; bundled, `worker.js` beside the bundle. */

@@ -105,6 +105,14 @@ describe('createEngine', () => {
     await engine.dispose();
   });
 
+  it('leaves it to the recipe to refuse a model that cannot be looked at', async () => {
+    const circle = path.join(temporaryFolder(), 'counts');
+    symlinkSync(circle, circle);
+    const engine = createEngine({ entry });
+    expect(engine.running(circle)).toBeNull();
+    await engine.dispose();
+  });
+
   it('ends a job that waits when it is cancelled, and goes on after one that failed', async () => {
     const engine = createEngine({ entry });
     const first = engine.start('tune', options('waits'));
