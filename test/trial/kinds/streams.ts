@@ -33,7 +33,7 @@ const deadly: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 export const streams: Kind = {
   name: 'streams',
   tries: 'generate and tune with Ctrl-C once and more, SIGTERM, SIGHUP, readers that leave, a full output',
-  promise: 'an orderly end, never a native abort; tune keeps a checkpoint that can be read or none',
+  promise: 'an orderly end, never a native abort; nothing half-written stays',
   attempts: 120,
   inTests: 1,
   lanes: 2,
