@@ -63,7 +63,8 @@ export function reservePlace(directory: string): Place {
   }
   const abandon = (): void => {
     if (lock === null || isCheckpoint(directory)) return;
-    removeBeginning(directory);
+    // Somebody may have taken the folder away: that is not what the run ended of.
+    if (fs.existsSync(directory)) removeBeginning(directory);
     giveBack();
   };
   return { lock, abandon };

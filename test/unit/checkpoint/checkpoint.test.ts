@@ -196,6 +196,14 @@ describe('resumeCheckpoint', () => {
 });
 
 describe('reservePlace', () => {
+  it('is given back in silence where somebody has taken the folder away', () => {
+    const directory = path.join(root, 'taken.exits');
+    const place = reservePlace(directory);
+    fs.rmSync(directory, { recursive: true });
+    place.abandon();
+    expect(fs.existsSync(directory)).toBe(false);
+  });
+
   it('keeps a folder for one run from before there is anything in it', () => {
     const place = reservePlace(at());
     expect(() => reservePlace(at())).toThrow(withFields({ code: 'busy' }));
