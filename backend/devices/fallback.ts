@@ -13,10 +13,12 @@ import {
   openExitScorer,
   openFeatureModel,
   openPassModel,
+  openStagedModel,
   type ExitScorer,
   type ExitSet,
   type RuntimeOptions,
 } from '../runtime/open.ts';
+import { engineOf } from '../runtime/engines.ts';
 import { withHeldSlots } from '../runtime/held-slots.ts';
 import type { PassModel } from '../runtime/pass-model.ts';
 import type { FeatureModel, StagedModel } from '../runtime/staged-model.ts';
@@ -39,6 +41,9 @@ export async function placeStagedModel(
   exits: ExitSet,
   options: Options = {},
 ): Promise<StagedModel> {
+  // What ggml computes on the CPU has nowhere else to go.
+  if (placement.provider === 'cpu' && engineOf(model, options) === 'ggml')
+    return openStagedModel(model, exits, options);
   const open = (provider: Provider): Promise<PassModel> => openPassModel(model, exits, { ...options, provider });
   const placed = await place(placement, open);
   const { spec, stages, exits: points } = placed.first;
