@@ -142,11 +142,13 @@ export async function makeExits(folder: string, program: Program): Promise<void>
 /** Exits of the model that ships, by a run that nothing disturbed; once `makeShippedExits` has made them. */
 export const shippedExits = (folder: string): string => path.join(folder, 'whole.exits');
 
-/** The words of that run, written elsewhere. */
-export const shippedTuning = (folder: string, out: string, more: Readonly<Record<string, unknown>> = {}): string[] => [
-  'tune',
-  ...wordsOf({ ...smallTuning, model: shippedModel, data: path.join(textFolder(folder), '*.ts'), out, ...more }),
-];
+/** The words of that run, written elsewhere; or of going on with it to its own end, which wants no steps: they would come on top. */
+export function shippedTuning(folder: string, out: string, resume = false): string[] {
+  const { steps, ...settings } = smallTuning;
+  const data = path.join(textFolder(folder), '*.ts');
+  const own = resume ? { resume } : { steps };
+  return ['tune', ...wordsOf({ ...settings, ...own, model: shippedModel, data, out })];
+}
 
 /** Makes them, once; answers the seconds that such a run takes here. */
 export async function makeShippedExits(folder: string, program: Program): Promise<number> {

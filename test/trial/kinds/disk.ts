@@ -67,7 +67,7 @@ async function fill(
   makeRoom();
   if (ended.code !== 0) {
     const goesOn = existsSync(path.join(out, 'exits.json'));
-    const words = shippedTuning(material, out, goesOn ? { resume: true } : {});
+    const words = shippedTuning(material, out, goesOn);
     const second = judge(await runProgram(program, words, { cwd: place, env }), [0]);
     if (second.verdict === 'failed') return failed(`with room again: ${second.why}`);
   }

@@ -31,8 +31,7 @@ async function killAndResume(
   seconds: number,
 ): Promise<Verdict> {
   const out = path.join(folder, 'killed.exits');
-  const words = (): string[] =>
-    shippedTuning(material, out, existsSync(path.join(out, 'exits.json')) ? { resume: true } : {});
+  const words = (): string[] => shippedTuning(material, out, existsSync(path.join(out, 'exits.json')));
   let isDone = false;
   for (let kill = 1 + below(random, mostKills); kill > 0 && !isDone; kill--) {
     const moment = 1000 * seconds * random();
