@@ -23,6 +23,13 @@ export function probeGgml(): GgmlProbe {
   return known;
 }
 
+/** What npm installs ggml by, where something of it is missing. */
+export function ggmlPackages(): string | null {
+  const name = packageName();
+  if (name === null || (libraryFolder() !== null && resolved('koffi') !== null)) return null;
+  return `koffi ${name}@${packageVersion}`;
+}
+
 function ask(): GgmlProbe {
   const folder = libraryFolder();
   const koffi = resolved('koffi');

@@ -7,6 +7,7 @@ import { chooseDevice, chooseExitDevice, machine, type Probes } from '../devices
 import { probeRuntime, runtimeFolder, type Adapter, type Probe } from '../devices/probe.ts';
 import type { TensorFlow, TensorFlowKind } from '../devices/tensorflow.ts';
 import { installTensorFlow } from '../devices/tensorflow-install.ts';
+import { ggmlProblem } from '../runtime/engines.ts';
 import { commandOf, installationOf, thisInstallation, type Installation } from './installation.ts';
 
 /** @throws UserError where an installation cannot be done; the signal's reason where it was aborted. */
@@ -43,6 +44,8 @@ export interface Seen {
   readonly threads: number;
   readonly hasNvidiaDriver: boolean;
   readonly hasCudaLibraries: boolean;
+  /** Why ggml does not compute here; null where it does. */
+  readonly ggml: ReturnType<typeof ggmlProblem>;
   readonly adapter: Probe<Adapter>;
   readonly webgpu: Probe<null> | null;
   readonly cuda: Probe<null> | null;
@@ -64,6 +67,7 @@ async function look(signal: AbortSignal): Promise<Seen> {
     threads: availableParallelism(),
     hasNvidiaDriver: existsSync('/proc/driver/nvidia/version') || platform() === 'win32',
     hasCudaLibraries: machine.hasCudaLibraries(),
+    ggml: ggmlProblem(),
     adapter,
     webgpu: has('webgpu') ? ('found' in adapter ? await machine.provider('webgpu', signal) : adapter) : null,
     cuda: has('cuda') ? await machine.provider('cuda', signal) : null,
@@ -94,12 +98,25 @@ export function findingsOf(seen: Seen): Finding[] {
   return [
     { name: 'node', state: 'ready', detail: `${process.versions.node}, ${seen.platform}`, remedy: null },
     { name: 'cpu', state: 'ready', detail: `${seen.processor}, ${seen.threads} threads`, remedy: null },
+    ggmlFinding(seen),
     webgpuFinding(seen),
     ...(seen.cuda === null ? [] : [cudaFinding(seen, seen.cuda)]),
     ...simple('dml'),
     ...simple('coreml'),
     tensorFlowFinding(seen),
   ];
+}
+
+function ggmlFinding({ ggml, installation }: Seen): Finding {
+  const name = 'ggml';
+  if (ggml === null) return { name, state: 'ready', detail: 'computes models on the CPU', remedy: null };
+  const { problem, packages } = ggml;
+  return {
+    name,
+    state: packages === null ? 'unusable' : 'absent',
+    detail: `${problem}; ONNX Runtime computes models on the CPU`,
+    remedy: packages && installationOf(packages, installation),
+  };
 }
 
 function webgpuFinding(seen: Seen): Finding {

@@ -2,7 +2,7 @@
 import type { Model } from '../model/open.ts';
 import type { GraphOptions } from '../onnx/ops.ts';
 import type { SessionOptions } from '../onnx/session.ts';
-import { probeGgml } from '../ggml/probe.ts';
+import { ggmlPackages, probeGgml } from '../ggml/probe.ts';
 import type { GgmlOptions } from './ggml-runtime.ts';
 
 export type Engine = 'ggml' | 'onnx';
@@ -27,6 +27,12 @@ const onCpu: Readonly<Record<'blocks' | 'floats', Readonly<Record<Arithmetic, En
   blocks: { int8: 'ggml', 'int8-rows': 'ggml', float32: 'onnx' },
   floats: { int8: 'ggml', 'int8-rows': 'onnx', float32: 'ggml' },
 };
+
+/** Why ggml does not compute on this machine, and the packages that bring it where they are missing; null where it does. */
+export function ggmlProblem(): { readonly problem: string; readonly packages: string | null } | null {
+  const probe = probeGgml();
+  return 'problem' in probe ? { problem: probe.problem, packages: ggmlPackages() } : null;
+}
 
 /** The first choice on this machine's CPU. */
 export const cpuEngine = (): Engine => ('problem' in probeGgml() ? 'onnx' : 'ggml');

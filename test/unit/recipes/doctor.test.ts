@@ -10,6 +10,7 @@ const nothing: Seen = {
   threads: 2,
   hasNvidiaDriver: false,
   hasCudaLibraries: false,
+  ggml: null,
   adapter: { problem: 'there is no graphics driver that WebGPU can use' },
   webgpu: { problem: 'there is no graphics driver that WebGPU can use' },
   cuda: { problem: 'Failed to load shared library' },
@@ -25,12 +26,23 @@ test('a machine with a CPU alone', () => {
   expect(findingsOf(nothing).map(({ name, state }) => `${name} ${state}`)).toEqual([
     'node ready',
     'cpu ready',
+    'ggml ready',
     'webgpu absent',
     'cuda unusable',
     'tensorflow absent',
   ]);
   expect(finding('cpu', {})?.detail).toBe('Xeon, 2 threads');
   expect(finding('tensorflow', {})?.remedy).toBe('early-exit doctor --install tensorflow');
+});
+
+test('a machine without the packages of ggml, or where it does not run', () => {
+  const problem = 'the optional package koffi is not installed';
+  const absent = finding('ggml', { ggml: { problem, packages: 'koffi @node-llama-cpp/linux-x64@3.21.1' } });
+  expect(absent).toMatchObject({ state: 'absent', detail: `${problem}; ONNX Runtime computes models on the CPU` });
+  expect(absent?.remedy).toBe(
+    'npm install --no-save --omit=dev --prefix "/global/early-exit" koffi @node-llama-cpp/linux-x64@3.21.1',
+  );
+  expect(finding('ggml', { ggml: { problem: 'ggml crashed', packages: null } })).toMatchObject({ state: 'unusable' });
 });
 
 test('a machine with an NVIDIA card and no libraries of CUDA', () => {
