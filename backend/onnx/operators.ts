@@ -9,8 +9,11 @@ export type Provider = (typeof providers)[number];
 export interface Operators {
   /** x·Wᵀ with the weight as it lies in the file, or MatMul with a Transpose that is folded when a session opens. */
   readonly product: 'FusedMatMul' | 'MatMul';
-  /** `Attention` is ONNX's of opset 23; `MultiHeadAttention` wants keys and values repeated for every head of a group. */
-  readonly attention: 'Attention' | 'MultiHeadAttention';
+  /**
+   * `Attention` is ONNX's of opset 23; the others want keys and values repeated for every head of a group. WebGPU's fused kernel
+   * gives wrong numbers for some shapes from 32 tokens on (seen at heads of 24, ONNX Runtime 1.30), so attention is single nodes there.
+   */
+  readonly attention: 'Attention' | 'MultiHeadAttention' | 'composed';
   readonly logSoftmax: 'LogSoftmax' | 'composed';
   /** Widths of quantised weights that run in their own blocks without rounding activations. Others are expanded. */
   readonly exactBlocks: readonly number[];
@@ -42,7 +45,7 @@ const gpu: Operators = {
 
 export const operatorsOf: Readonly<Record<Provider, Operators>> = {
   cpu,
-  webgpu: { ...gpu, exactBlocks: [4, 8], roundedBlocks: [4, 8] },
+  webgpu: { ...gpu, attention: 'composed', exactBlocks: [4, 8], roundedBlocks: [4, 8] },
   cuda: gpu,
   dml: gpu,
   coreml: gpu,

@@ -6,7 +6,7 @@
 import { roundStacked, type Weight, type WeightBlocks } from '../formats/quantisation.ts';
 import type { Ops } from '../model/ops.ts';
 import type { BlockForm, Parameters } from '../model/parameters.ts';
-import type { Activation, ModelSpec, NormSpec } from '../model/spec.ts';
+import type { Activation, LayerSpec, ModelSpec, NormSpec } from '../model/spec.ts';
 import type { OnnxAttribute, OnnxType } from '../formats/onnx.ts';
 import type { GraphBuilder } from './builder.ts';
 import { operatorsOf, type Provider } from './operators.ts';
@@ -265,6 +265,23 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
     return builder.node('Reshape', [repeated, builder.ints([0, 0, spec.heads * spec.headDimensions])]);
   };
 
+  /** Attention in single nodes, with a soft cap on its scores where the model has one. */
+  const composedAttention = (q: string, k: string, v: string, spec: ModelSpec, { window }: LayerSpec): string => {
+    const { heads, headDimensions, attentionScale, attentionSoftcap: cap } = spec;
+    const byHead = (x: string, perm: readonly number[]): string =>
+      builder.node('Transpose', [builder.node('Reshape', [x, builder.ints([0, 0, heads, headDimensions])])], { perm });
+    const times = (x: string, factor: number): string => builder.node('Mul', [x, builder.scalar(factor)]);
+    const products = builder.node('MatMul', [byHead(q, [0, 2, 1, 3]), byHead(forEveryHead(k, spec), [0, 2, 3, 1])]);
+    const scores =
+      cap === null
+        ? times(products, attentionScale)
+        : times(builder.node('Tanh', [times(products, attentionScale / cap)]), cap);
+    const shares = builder.node('Softmax', [builder.node('Add', [scores, mask(window)])], { axis: -1 });
+    const mixed = builder.node('MatMul', [shares, byHead(forEveryHead(v, spec), [0, 2, 1, 3])]);
+    const byToken = builder.node('Transpose', [mixed], { perm: [0, 2, 1, 3] });
+    return builder.node('Reshape', [byToken, builder.ints([0, 0, heads * headDimensions])]);
+  };
+
   return {
     slots,
     linear: (x, path) =>
@@ -304,10 +321,8 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
     },
     attention(q, k, v, spec, layer, slot) {
       slots.push(slot);
-      // MultiHeadAttention has neither a soft cap nor, on every provider, a causal mask of its own.
-      const fused = operators.attention === 'Attention' || spec.attentionSoftcap !== null;
       const [keys, values] = options.past ? withPast(k, v, spec, slot) : [k, v];
-      if (fused) {
+      if (operators.attention === 'Attention') {
         const { queryGroup = 1 } = options;
         const attributes = {
           q_num_heads: spec.heads / queryGroup,
@@ -328,6 +343,9 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
           ? y
           : builder.node('Reshape', [y, builder.ints([0, -1, spec.heads * spec.headDimensions])]);
       }
+      // MultiHeadAttention has neither a soft cap nor, on every provider, a causal mask of its own.
+      if (operators.attention === 'composed' || spec.attentionSoftcap !== null)
+        return composedAttention(q, keys, values, spec, layer);
       return builder.node(
         'MultiHeadAttention',
         [q, forEveryHead(keys, spec), forEveryHead(values, spec), '', '', mask(layer.window)],

@@ -36,7 +36,7 @@ describe.skipIf(gpu === null)('WebGPU on a software adapter', () => {
   }, slow);
 
   test('logits of every golden model', () => {
-    expect(Object.keys(answers.logits)).toHaveLength(25);
+    expect(Object.keys(answers.logits)).toHaveLength(44);
     for (const [model, difference] of Object.entries(answers.logits)) expect(difference, model).toBeLessThan(tolerance);
   });
 
