@@ -56,6 +56,13 @@ describe('early-exit', () => {
     [['tune', '--epoch', '3'], 'error tune has no option --epoch. Did you mean --epochs?\n'],
     [['generate'], 'error generate needs a prompt. Give --prompt TEXT, or --prompt - for standard input.\n'],
     [['evaluate', '--threads', 'all'], 'error --threads must be a whole number from 0 to 1024, not "all".\n'],
+    [['generate', '--json=maybe'], 'error --json takes no value. Write --json alone, or leave it out.\n'],
+    [
+      ['lsp', '--bogus'],
+      'error lsp has no option --bogus. It speaks on standard input and output: start it with --stdio alone, or with --clientProcessId PID beside it.\n',
+    ],
+    [['generate', '--candidates', '100'], 'error --candidates must be a whole number from 0 to 5, not 100.\n'],
+    [['generate', '--stop', ''], 'error --stop must be texts that are not empty, not a list of 1.\n'],
     [['start', '--json'], 'error start is for people: it has no --json. See early-exit tune --json.\n'],
   ])('refuses %j', async (words, err) => {
     expect(await earlyExit(words)).toEqual({ code: 2, out: '', err });
