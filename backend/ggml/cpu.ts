@@ -8,31 +8,12 @@ import {
   type Backend,
   type BufferType,
   type Device,
-  type Graph,
   type Library,
   type ThreadPool,
   type TypeName,
 } from './library.ts';
+import { encode, newContext, type Placement, type Processor } from './processor.ts';
 import { newGovernor } from './threads.ts';
-
-export interface Cpu {
-  readonly library: Library;
-  readonly plain: BufferType;
-  /** Where a weight `[rows, columns]` of a type is fastest; and whether a product with a single token must be made of two. */
-  place(type: TypeName, columns: number, rows: number): Placement;
-  /** @throws Error where ggml fails. */
-  compute(graph: Graph): void;
-  /** Whether attention may sum in tiles and in parts of the keys, which are faster and depend on the pass. */
-  setTiled(tiled: boolean): void;
-  dispose(): void;
-}
-
-export interface Placement {
-  readonly bufferType: BufferType;
-  readonly pairs: boolean;
-  /** Whether a token then has the same bits in every pass. */
-  readonly isEven: boolean;
-}
 
 /** `enum ggml_backend_dev_type`. */
 const cpuType = 0;
@@ -45,7 +26,10 @@ const poolParameters = { size: 528, threads: 512, polling: 520 } as const;
  * Opens the CPU with so many threads. `polling` from 0 (sleep between operators) to 100: how long threads wait awake.
  * @throws Error where the libraries have no CPU for this machine.
  */
-export function openCpu(library: Library, { threads = availableParallelism(), polling = defaultPolling } = {}): Cpu {
+export function openCpu(
+  library: Library,
+  { threads = availableParallelism(), polling = defaultPolling } = {},
+): Processor {
   const device = findCpu(library);
   const registry = library.deviceRegistry(device);
   const extra = <F>(name: string, returns: string, parameters: string): F => {
@@ -77,7 +61,7 @@ export function openCpu(library: Library, { threads = availableParallelism(), po
   const repacking = lists === null ? [] : library.list<BufferType>(lists(device));
   const placements = new Map<string, Placement>();
   useReference(backend, true);
-  const cpu: Cpu = {
+  const cpu: Processor = {
     library,
     plain,
     place(type, columns, rows) {
@@ -130,7 +114,7 @@ interface Shape {
 }
 
 /** The first buffer type that can multiply with such a weight and gives a token the same bits in every pass. */
-function choosePlacement(cpu: Cpu, device: Device, repacking: readonly BufferType[], shape: Shape): Placement {
+function choosePlacement(cpu: Processor, device: Device, repacking: readonly BufferType[], shape: Shape): Placement {
   for (const bufferType of repacking)
     if (supports(cpu.library, device, bufferType, shape) && isEven(productsIn(cpu, bufferType, shape)))
       return { bufferType, pairs: false, isEven: true };
@@ -156,7 +140,7 @@ function supports(library: Library, device: Device, bufferType: BufferType, { ty
 const passes = [1, 2, 3, 4, 5, 8, 16];
 
 /** Products of one weight with so many tokens: `[tokens · rows]` each. */
-function productsIn(cpu: Cpu, bufferType: BufferType, { type, columns, rows }: Shape): Float32Array[] {
+function productsIn(cpu: Processor, bufferType: BufferType, { type, columns, rows }: Shape): Float32Array[] {
   const { library } = cpu;
   const weights = newContext(library, 2);
   const weight = library.newTensor2(weights, types[type], columns, rows);
@@ -205,26 +189,3 @@ function isEven(sums: readonly Float32Array[]): boolean {
   const all = sums.at(-1);
   return all !== undefined && sums.every((some) => some.every((value, i) => Object.is(value, all[i])));
 }
-
-/** Float values as a type stores them. */
-export function encode(
-  library: Library,
-  type: TypeName,
-  values: Float32Array,
-  rows: number,
-  columns: number,
-): Uint8Array {
-  const bytes = new Uint8Array(rows * library.rowSize(types[type], columns));
-  if (type === 'F32') bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-  else library.quantise(types[type], values, bytes, 0, rows, columns, null);
-  return bytes;
-}
-
-/** A context that describes so many tensors and holds none of their data. */
-export const newContext = (library: Library, tensors: number, graphNodes = 0): ReturnType<Library['init']> =>
-  library.init({
-    mem_size:
-      library.tensorOverhead() * tensors + (graphNodes > 0 ? library.graphOverhead(graphNodes, false) : 0) + 1024,
-    mem_buffer: null,
-    no_alloc: true,
-  });

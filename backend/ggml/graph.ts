@@ -2,7 +2,7 @@
  * One graph of ggml: its context, its inputs and outputs, and the memory between them, built once and computed often. Values
  * are matrices `[width, columns]` of float32, a column a token. Knows operators, no model.
  */
-import { newContext, type Cpu } from './cpu.ts';
+import { newContext, type Processor } from './processor.ts';
 import { types, type Allocator, type Context, type Graph, type Tensor, type TypeName } from './library.ts';
 import { userError } from '../../protocol/errors.ts';
 
@@ -37,13 +37,13 @@ export interface BuiltGraph {
 }
 
 /** Builds a graph of at most `nodes` operators. @throws UserError `out-of-memory`. */
-export function buildGraph(cpu: Cpu, nodes: number, sketch: (graph: GraphSketch) => void): BuiltGraph {
-  const { library } = cpu;
+export function buildGraph(processor: Processor, nodes: number, sketch: (graph: GraphSketch) => void): BuiltGraph {
+  const { library } = processor;
   const context = newContext(library, 2 * nodes, nodes);
   const graph = library.newGraph(context, nodes, false);
   const inputs = new Map<string, Tensor>();
   const outputs = new Map<string, Tensor>();
-  const allocator = library.newAllocator(cpu.plain);
+  const allocator = library.newAllocator(processor.plain);
   const dispose = (): void => {
     library.freeAllocator(allocator);
     library.free(context);
@@ -72,7 +72,7 @@ export function buildGraph(cpu: Cpu, nodes: number, sketch: (graph: GraphSketch)
       },
       effect: (tensor) => library.expand(graph, tensor),
     });
-    allocate(cpu, allocator, graph);
+    allocate(processor, allocator, graph);
   } catch (error) {
     dispose();
     throw error;
@@ -81,13 +81,13 @@ export function buildGraph(cpu: Cpu, nodes: number, sketch: (graph: GraphSketch)
     bytes: library.allocatorSize(allocator, 0),
     inputs: [...inputs.keys()],
     set: (name, data) => library.set(inputs.get(name)!, data, 0, data.byteLength),
-    compute: () => cpu.compute(graph),
+    compute: () => processor.compute(graph),
     get: (name, into) => library.get(outputs.get(name)!, into, 0, into.byteLength),
     dispose,
   };
 }
 
-function allocate({ library }: Cpu, allocator: Allocator, graph: Graph): void {
+function allocate({ library }: Processor, allocator: Allocator, graph: Graph): void {
   if (!library.allocateGraph(allocator, graph))
     throw userError(
       'out-of-memory',

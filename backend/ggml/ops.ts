@@ -4,7 +4,7 @@
  */
 import type { Ops } from '../model/ops.ts';
 import type { Activation, LayerSpec, ModelSpec, NormSpec, RopeSpec } from '../model/spec.ts';
-import type { Cpu } from './cpu.ts';
+import type { Processor } from './processor.ts';
 import type { GraphSketch, Value } from './graph.ts';
 import type { Tensor, TypeName } from './library.ts';
 import type { Weights } from './weights.ts';
@@ -40,8 +40,8 @@ const fullPrecision = 10;
  * Inputs it adds when first needed: `positions` (of each column), `places` (of each column among the rows of keys and values),
  * `mask` or `mask.<window>` `[keys, tokens, 1, batch]` in 16 bits.
  */
-export function ggmlOps(cpu: Cpu, sketch: GraphSketch, weights: Weights, options: OpsOptions): Ops<Value> {
-  const { library: g } = cpu;
+export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weights, options: OpsOptions): Ops<Value> {
+  const { library: g } = processor;
   const { context: c } = sketch;
   const { tokens, batch, exact } = options;
   const columns = tokens * batch;

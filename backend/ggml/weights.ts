@@ -5,7 +5,7 @@
 import { userError } from '../../protocol/errors.ts';
 import type { TensorType } from '../formats/tensor-source.ts';
 import type { Parameters } from '../model/parameters.ts';
-import { encode, newContext, type Cpu } from './cpu.ts';
+import { encode, newContext, type Processor } from './processor.ts';
 import { types, type Buffer, type BufferType, type Context, type Tensor, type TypeName } from './library.ts';
 
 export interface Matrix {
@@ -28,8 +28,8 @@ export interface Weights {
 }
 
 /** `exact`: everything in float32. `base`: weights that are there already, asked first. */
-export function openWeights(cpu: Cpu, parameters: Parameters, exact: boolean): Weights {
-  const { library } = cpu;
+export function openWeights(processor: Processor, parameters: Parameters, exact: boolean): Weights {
+  const { library } = processor;
   const matrices = new Map<string, Matrix>();
   const vectors = new Map<string, Tensor>();
   const held: { context: Context; buffer: Buffer }[] = [];
@@ -51,7 +51,7 @@ export function openWeights(cpu: Cpu, parameters: Parameters, exact: boolean): W
     let tensor = vectors.get(key);
     if (tensor === undefined) {
       const data = values();
-      tensor = upload((context) => library.newTensor1(context, types.F32, data.length), cpu.plain, data);
+      tensor = upload((context) => library.newTensor1(context, types.F32, data.length), processor.plain, data);
       vectors.set(key, tensor);
     }
     return tensor;
@@ -64,7 +64,7 @@ export function openWeights(cpu: Cpu, parameters: Parameters, exact: boolean): W
       if (matrix === undefined) {
         const [rows, columns] = parameters.shape(name) as [number, number];
         const type = typeOf(parameters, name, exact);
-        const { bufferType, pairs } = cpu.place(type, columns, rows);
+        const { bufferType, pairs } = processor.place(type, columns, rows);
         const data =
           parameters.storedType(name) === type && type !== 'F32'
             ? finite(parameters.stored(name), type, name)

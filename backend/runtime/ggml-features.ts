@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { exitState, headPath } from '../exits/forward.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
-import type { Cpu } from '../ggml/cpu.ts';
+import type { Processor } from '../ggml/processor.ts';
 import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
 import { ggmlOps, type OpsOptions } from '../ggml/ops.ts';
 import { capLogits, stage } from '../model/layer.ts';
@@ -11,7 +11,7 @@ import { cutName, cutWidth, finalCut, inputCut, type Cut } from '../model/spec.t
 import { embed } from './embedding.ts';
 import { causalMask, windowOf } from './ggml-inputs.ts';
 import { classesOf, readouts } from './ggml-model.ts';
-import { cpuOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
+import { processorOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { tokensOf } from './exit-reader.ts';
 import { bestOf, logSum } from './readouts.ts';
 import { distinctCuts, type ExitSet } from './stage-tree.ts';
@@ -31,13 +31,13 @@ export async function openGgmlFeatures(
   options: GgmlOptions,
 ): Promise<FeatureModel> {
   const { spec, parameters } = model;
-  const cpu = cpuOf(options);
+  const processor = processorOf(options);
   const ordered = distinctCuts(cuts);
-  const weights = weightsOf(cpu, model, new Map(), options);
-  const graphs = graphPerShape(cpu, (shape) => {
+  const weights = weightsOf(processor, model, new Map(), options);
+  const graphs = graphPerShape(processor, (shape) => {
     const nodes = layerNodes * (ordered.at(-1)!.layer + ordered.length) + otherNodes;
-    return buildGraph(cpu, nodes, (sketch) => {
-      const ops = ggmlOps(cpu, sketch, weights, shape);
+    return buildGraph(processor, nodes, (sketch) => {
+      const ops = ggmlOps(processor, sketch, weights, shape);
       let from = inputCut;
       const columns = shape.tokens * shape.batch;
       let x = { tensor: sketch.input('stream', 'F32', spec.hidden, columns), width: spec.hidden };
@@ -85,14 +85,14 @@ export async function openGgmlScorer(
   options: GgmlOptions,
 ): Promise<ExitScorer> {
   const { spec } = model;
-  const cpu = cpuOf(options);
-  const weights = weightsOf(cpu, model, held, options);
+  const processor = processorOf(options);
+  const weights = weightsOf(processor, model, held, options);
   const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
   const classes = classesOf(spec, exit);
   const toToken = tokensOf(exit);
-  const states = graphPerShape(cpu, (shape) =>
-    buildGraph(cpu, layerNodes + otherNodes, (sketch) => {
-      const ops = ggmlOps(cpu, sketch, weights, shape);
+  const states = graphPerShape(processor, (shape) =>
+    buildGraph(processor, layerNodes + otherNodes, (sketch) => {
+      const ops = ggmlOps(processor, sketch, weights, shape);
       const x = { tensor: sketch.input('stream', 'F32', width, shape.tokens * shape.batch), width };
       sketch.output('state', (exit ? exitState(ops, spec, exit, x) : ops.norm(x, 'norm', spec.norm)).tensor);
     }),
@@ -101,13 +101,13 @@ export async function openGgmlScorer(
   const headOf = (positions: number): BuiltGraph => {
     let graph = heads.get(positions);
     if (graph === undefined) {
-      graph = buildGraph(cpu, 2 * otherNodes, (sketch) => {
+      graph = buildGraph(processor, 2 * otherNodes, (sketch) => {
         const shape = { tokens: 1, batch: positions, exact: options.exact, past: () => null };
-        const ops = ggmlOps(cpu, sketch, weights, shape);
+        const ops = ggmlOps(processor, sketch, weights, shape);
         const x = { tensor: sketch.input('state', 'F32', spec.hidden, positions), width: spec.hidden };
         const logits = capLogits(ops, spec, ops.linear(x, exit ? headPath(exit) : 'lm_head')).tensor;
-        readouts(cpu, sketch, logits, classes, positions);
-        const { library: g } = cpu;
+        readouts(processor, sketch, logits, classes, positions);
+        const { library: g } = processor;
         const targets = sketch.input('targets', 'I32', 1, positions);
         const rows = g.reshape3(sketch.context, logits, 1, classes, positions);
         sketch.output('target', g.getRows(sketch.context, rows, targets));
@@ -171,7 +171,7 @@ function parts(batch: number, tokens: number): { first: number; rows: number }[]
 
 /** The graph for the last shape, which most sequences have. */
 function graphPerShape(
-  cpu: Cpu,
+  processor: Processor,
   build: (shape: OpsOptions) => BuiltGraph,
 ): { run(tokens: number, batch: number, exact: boolean, stream: Float32Array): BuiltGraph; dispose(): void } {
   let last: { readonly key: string; readonly graph: BuiltGraph } | null = null;
@@ -194,9 +194,9 @@ function graphPerShape(
         else graph.set(name, causalMask(positions, tokens, windowOf(name)));
       }
       // Each token is computed once: what it is to the last bit need not be found again.
-      cpu.setTiled(true);
+      processor.setTiled(true);
       graph.compute();
-      cpu.setTiled(false);
+      processor.setTiled(false);
       return graph;
     },
     dispose,

@@ -1,7 +1,7 @@
 /** A staged model in ggml: the graphs of its stages and of what its exits say. What sequences keep is in ggml-slots.ts. */
 import { exitBranch, logitsBehind } from '../exits/forward.ts';
 import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
-import type { Cpu } from '../ggml/cpu.ts';
+import type { Processor } from '../ggml/processor.ts';
 import { buildGraph, type BuiltGraph, type GraphSketch } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import { ggmlOps, type Past } from '../ggml/ops.ts';
@@ -11,7 +11,7 @@ import type { Model } from '../model/open.ts';
 import { compareCuts, cutWidth, type ModelSpec } from '../model/spec.ts';
 import { openGgmlSlots } from './ggml-slots.ts';
 import type { GgmlModel, PassShape, SlotsStore, Store, StoreShelf } from './ggml-store.ts';
-import { cpuOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
+import { processorOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
 import { candidateCount } from './readouts.ts';
 import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
@@ -25,8 +25,8 @@ const otherNodes = 64;
 
 export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlOptions): Promise<StagedModel> {
   const { spec } = model;
-  const cpu = cpuOf(options);
-  const weights = weightsOf(cpu, model, exits.parameters, options);
+  const processor = processorOf(options);
+  const weights = weightsOf(processor, model, exits.parameters, options);
   const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
   const { stages: tree, points } = stageTree(spec, ordered);
   const stages = tree.map((each): StageSpec => ({
@@ -51,13 +51,13 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     },
   };
   const ggml: GgmlModel = {
-    cpu,
+    processor,
     model,
     exact: options.exact,
     stages,
     exits: points,
-    stageGraph: (s, shape, store) => stageGraph(cpu, spec, weights, tree[s]!, s, shape, store, options),
-    readGraph: (k, positions, store) => readGraph(cpu, spec, weights, points[k]!, positions, store, options),
+    stageGraph: (s, shape, store) => stageGraph(processor, spec, weights, tree[s]!, s, shape, store, options),
+    readGraph: (k, positions, store) => readGraph(processor, spec, weights, points[k]!, positions, store, options),
   };
   const openSlots = (rows: number): Slots => {
     const slots = openGgmlSlots(ggml, rows, {
@@ -97,7 +97,7 @@ function slotsOf({ from, to, exit }: TreeStage): string[] {
 
 /** From the stream behind the parent to the stream behind the stage. Inputs: `at` (of each column), and those of `ggmlOps`. */
 function stageGraph(
-  cpu: Cpu,
+  processor: Processor,
   spec: ModelSpec,
   weights: Weights,
   { parent, from, to, exit }: TreeStage,
@@ -107,26 +107,26 @@ function stageGraph(
   { exact }: GgmlOptions,
 ): BuiltGraph {
   const nodes = layerNodes * (to.layer - from.layer + 1) + otherNodes;
-  return buildGraph(cpu, nodes, (sketch) => {
+  return buildGraph(processor, nodes, (sketch) => {
     const past = (slot: string): Past => ({ ...store.past(slot), first, keys });
-    const ops = ggmlOps(cpu, sketch, weights, { tokens, batch, exact, past });
+    const ops = ggmlOps(processor, sketch, weights, { tokens, batch, exact, past });
     const columns = tokens * batch;
-    const tensor = columnsOf(cpu, sketch, store.stream(parent), columns);
+    const tensor = columnsOf(processor, sketch, store.stream(parent), columns);
     const x = { tensor, width: cutWidth(spec, from) };
     const y = exit ? exitBranch(ops, spec, exit, x) : stage(ops, spec, from, to, x);
     sketch.effect(
-      cpu.library.setRows(sketch.context, store.stream(s), y.tensor, sketch.input('places', 'I64', columns)),
+      processor.library.setRows(sketch.context, store.stream(s), y.tensor, sketch.input('places', 'I64', columns)),
     );
   });
 }
 
 /** The stream at the places that the input `at` names, a column each. */
-const columnsOf = ({ library }: Cpu, sketch: GraphSketch, stream: Tensor, columns: number): Tensor =>
+const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: Tensor, columns: number): Tensor =>
   library.getRows(sketch.context, stream, sketch.input('at', 'I32', columns));
 
 /** What an exit says of some positions: see `readouts`. Input: `at`. */
 function readGraph(
-  cpu: Cpu,
+  processor: Processor,
   spec: ModelSpec,
   weights: Weights,
   { reads, spec: exit }: ExitPoint,
@@ -134,12 +134,12 @@ function readGraph(
   store: SlotsStore,
   { exact }: GgmlOptions,
 ): BuiltGraph {
-  return buildGraph(cpu, layerNodes + otherNodes, (sketch) => {
-    const ops = ggmlOps(cpu, sketch, weights, { tokens: 1, batch: positions, exact, past: () => null });
-    const tensor = columnsOf(cpu, sketch, store.stream(reads), positions);
+  return buildGraph(processor, layerNodes + otherNodes, (sketch) => {
+    const ops = ggmlOps(processor, sketch, weights, { tokens: 1, batch: positions, exact, past: () => null });
+    const tensor = columnsOf(processor, sketch, store.stream(reads), positions);
     const x = { tensor, width: cutWidth(spec, store.cut(reads)) };
     const logits = exit ? logitsBehind(ops, spec, exit, x) : finalLogits(ops, spec, x);
-    readouts(cpu, sketch, logits.tensor, classesOf(spec, exit), positions);
+    readouts(processor, sketch, logits.tensor, classesOf(spec, exit), positions);
   });
 }
 
@@ -150,8 +150,14 @@ export const classesOf = (spec: ModelSpec, exit: ExitSpec | null): number =>
  * Of logits `[classes, positions]`, as outputs: the best classes in any order `top` `[k, positions]`, their `scores` (logits) and
  * `probabilities`; `expected`, the mean logit; and the `logits`.
  */
-export function readouts(cpu: Cpu, sketch: GraphSketch, logits: Tensor, classes: number, positions: number): void {
-  const { library: g } = cpu;
+export function readouts(
+  processor: Processor,
+  sketch: GraphSketch,
+  logits: Tensor,
+  classes: number,
+  positions: number,
+): void {
+  const { library: g } = processor;
   const { context: c } = sketch;
   const k = Math.min(candidateCount, classes);
   const probabilities = g.softMax(c, logits);

@@ -1,5 +1,6 @@
 /** What models in ggml share: the CPU with its threads, and the weights of a model that several of them compute with. */
-import { openCpu, type Cpu } from '../ggml/cpu.ts';
+import { openCpu } from '../ggml/cpu.ts';
+import type { Processor } from '../ggml/processor.ts';
 import { openLibrary } from '../ggml/library.ts';
 import { probeGgml } from '../ggml/probe.ts';
 import { openWeights, type Weights } from '../ggml/weights.ts';
@@ -15,19 +16,19 @@ export interface GgmlOptions {
   readonly threads?: number;
 }
 
-const cpus = new Map<number | undefined, Cpu>();
+const processors = new Map<number | undefined, Processor>();
 
 /** The CPU with so many threads; opened once, since its threads wait for work between models. */
-export function cpuOf({ threads }: GgmlOptions): Cpu {
-  let cpu = cpus.get(threads);
-  if (cpu === undefined) {
+export function processorOf({ threads }: GgmlOptions): Processor {
+  let processor = processors.get(threads);
+  if (processor === undefined) {
     const probe = probeGgml();
     if ('problem' in probe)
       throw userError('device', `ggml cannot be used: ${probe.problem}.`, 'Install the optional packages.');
-    cpu = openCpu(openLibrary(probe.folder), threads === undefined ? {} : { threads });
-    cpus.set(threads, cpu);
+    processor = openCpu(openLibrary(probe.folder), threads === undefined ? {} : { threads });
+    processors.set(threads, processor);
   }
-  return cpu;
+  return processor;
 }
 
 interface Shared {
@@ -38,15 +39,20 @@ interface Shared {
 const shared = new WeakMap<Model, Map<string, Shared>>();
 
 /** The weights of a model and of exits laid over it. Those of the model are uploaded once for all who use it at a time. */
-export function weightsOf(cpu: Cpu, model: Model, held: ExitSet['parameters'], options: GgmlOptions): Weights {
+export function weightsOf(
+  processor: Processor,
+  model: Model,
+  held: ExitSet['parameters'],
+  options: GgmlOptions,
+): Weights {
   const key = `${options.exact} ${options.threads}`;
   const ofModel = shared.get(model) ?? new Map<string, Shared>();
   shared.set(model, ofModel);
-  const base = ofModel.get(key) ?? { weights: openWeights(cpu, model.parameters, options.exact), users: 0 };
+  const base = ofModel.get(key) ?? { weights: openWeights(processor, model.parameters, options.exact), users: 0 };
   ofModel.set(key, base);
   base.users++;
   const all = overlayParameters(model.parameters, held);
-  const own = openWeights(cpu, all, options.exact);
+  const own = openWeights(processor, all, options.exact);
   const holder = (name: string): Weights => (held.has(name) ? own : base.weights);
   return {
     has: (name) => all.has(name),

@@ -3,7 +3,7 @@
  * Nothing of them crosses to JavaScript but readouts, and states that are asked for.
  */
 import { setImmediate } from 'node:timers/promises';
-import { newContext, type Cpu } from '../ggml/cpu.ts';
+import { newContext, type Processor } from '../ggml/processor.ts';
 import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
 import { types, type Buffer, type Context, type Tensor } from '../ggml/library.ts';
 import { halfValues } from '../formats/dequantise.ts';
@@ -26,8 +26,8 @@ const keptGraphs = 96;
 const keptBytes = 1 << 29;
 
 export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf): Slots {
-  const { cpu, model, stages, exits } = ggml;
-  const { library } = cpu;
+  const { processor, model, stages, exits } = ggml;
+  const { library } = processor;
   const { spec } = model;
   const progress = newProgress(stages, batch);
   let rows = batch;
@@ -156,8 +156,8 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   };
 }
 
-function openStore({ cpu, model, exact, stages }: GgmlModel, rows: number, capacity: number): Store {
-  const { library } = cpu;
+function openStore({ processor, model, exact, stages }: GgmlModel, rows: number, capacity: number): Store {
+  const { library } = processor;
   const { spec } = model;
   const slots = stages.flatMap((stage) => stage.slots);
   const context = newContext(library, 2 * slots.length + stages.length + 1);
@@ -171,7 +171,7 @@ function openStore({ cpu, model, exact, stages }: GgmlModel, rows: number, capac
   );
   const cuts = [inputCut, ...stages.map(({ to }) => to)];
   const streams = cuts.map((cut) => matrix('F32', cutWidth(spec, cut)));
-  const buffer = allocate(cpu, context, places);
+  const buffer = allocate(processor, context, places);
   const graphs = new Map<string, BuiltGraph>();
   return {
     rows,
@@ -203,7 +203,7 @@ function openStore({ cpu, model, exact, stages }: GgmlModel, rows: number, capac
   };
 }
 
-function allocate({ library, plain }: Cpu, context: Context, positions: number): Buffer {
+function allocate({ library, plain }: Processor, context: Context, positions: number): Buffer {
   const buffer = library.allocate(context, plain);
   if (buffer === null) {
     library.free(context);
@@ -220,13 +220,13 @@ function allocate({ library, plain }: Cpu, context: Context, positions: number):
 
 /** Copies on the device what is filled of some rows, which become the first of another store. */
 function copyRows(
-  { cpu, model, stages }: GgmlModel,
+  { processor, model, stages }: GgmlModel,
   progress: Progress,
   from: Store,
   to: Store,
   kept: readonly number[],
 ): void {
-  const { library } = cpu;
+  const { library } = processor;
   const width = model.spec.kvHeads * model.spec.headDimensions;
   const copies: { source: Tensor; target: Tensor; width: number; bytes: number; filled: readonly number[] }[] = [];
   for (const [s, { slots }] of [{ slots: [] }, ...stages].entries()) {
@@ -241,7 +241,7 @@ function copyRows(
       copies.push({ source: old.value, target: next.value, width, bytes, filled });
     }
   }
-  const graph = buildGraph(cpu, 4 * copies.length * kept.length + 8, (sketch) => {
+  const graph = buildGraph(processor, 4 * copies.length * kept.length + 8, (sketch) => {
     const { context } = sketch;
     for (const { source, target, width: columns, bytes, filled } of copies) {
       for (const [place, row] of kept.entries()) {

@@ -1,5 +1,5 @@
 /** Records that a model in ggml and its slots share. */
-import type { Cpu } from '../ggml/cpu.ts';
+import type { Processor } from '../ggml/processor.ts';
 import type { BuiltGraph } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import type { Past } from '../ggml/ops.ts';
@@ -9,7 +9,7 @@ import type { ExitPoint, StageSpec } from './staged-model.ts';
 
 /** What slots ask of the model that they belong to. */
 export interface GgmlModel {
-  readonly cpu: Cpu;
+  readonly processor: Processor;
   readonly model: Model;
   readonly exact: boolean;
   readonly stages: readonly StageSpec[];
