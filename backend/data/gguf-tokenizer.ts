@@ -4,6 +4,7 @@
  */
 import { userError } from '../../protocol/errors.ts';
 import type { GgufMetadata } from '../formats/gguf-metadata.ts';
+import { ggufKeys } from './fim.ts';
 import {
   gpt2Split,
   isTokenId,
@@ -41,6 +42,7 @@ export function ggufTokenizer(path: string, metadata: GgufMetadata): TokenizerPa
     bosId,
     eosIds: [...new Set(eosIds)],
     chatTemplate: typeof template === 'string' ? template : null,
+    fim: namedFim(id),
     namedTokens: Object.fromEntries([
       ...named('bos_token', bosId),
       ...named('eos_token', id('eos')),
@@ -48,6 +50,12 @@ export function ggufTokenizer(path: string, metadata: GgufMetadata): TokenizerPa
       ...named('pad_token', id('padding')),
     ]),
   };
+}
+
+/** Newer keys win over older ones. */
+function namedFim(id: (name: string) => number | null): TokenizerParts['fim'] {
+  const found = Object.entries(ggufKeys).map(([role, keys]) => [role, keys.map(id).find((each) => each !== null)]);
+  return Object.fromEntries(found.filter(([, each]) => each !== undefined)) as TokenizerParts['fim'];
 }
 
 interface Vocabulary {

@@ -1,5 +1,6 @@
 /** The parts of a tokenizer.json that are looked at, checked once; and the splits that the JavaScript library gets wrong, rewritten. */
 import { userError } from '../../protocol/errors.ts';
+import type { FimRole } from './fim.ts';
 
 export type JsonObject = Record<string, unknown>;
 
@@ -29,6 +30,8 @@ export interface TokenizerParts {
   readonly eosIds: readonly number[];
   readonly chatTemplate: string | null;
   readonly namedTokens: Readonly<Record<string, string>>;
+  /** Tokens for filling in the middle that the file names. */
+  readonly fim: Partial<Readonly<Record<FimRole, number>>>;
 }
 
 // An id is an index into tables here. The largest real vocabularies have some 260,000 tokens.

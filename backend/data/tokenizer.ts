@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, statOf } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
+import { fimTokens, type FimTokens } from './fim.ts';
 import { ggufTokenizer } from './gguf-tokenizer.ts';
 import { streamDecoder, tokenBytes, type StreamDecoder } from './token-bytes.ts';
 import {
@@ -16,6 +17,7 @@ import {
   isRecord,
   vocabularyEntries,
   withExactSplits,
+  type AddedToken,
   type JsonObject,
   type TokenizerFile,
   type TokenizerParts,
@@ -38,6 +40,12 @@ export interface Tokenizer {
   readonly namedTokens: Readonly<Record<string, string>>;
   /** Special tokens in the text are recognised. `addSpecial` (default true) adds what the model expects around a text, often a bos. */
   encode(text: string, options?: { readonly addSpecial?: boolean }): number[];
+  /** Ids of a text in which special tokens are plain text, as those in somebody's file are; nothing is added around it. */
+  encodePlain(text: string): number[];
+  /** What stands before each text; null where nothing does. */
+  readonly startId: number | null;
+  /** What the model was taught for filling in the middle; null where nothing. */
+  readonly fim: FimTokens | null;
   /** The text of a whole sequence, special tokens included; U+FFFD for invalid UTF-8, nothing for ids without a token. */
   decode(ids: ArrayLike<number>): string;
   /** The text of one token by itself; U+FFFD where it is a part of a character. */
@@ -102,6 +110,7 @@ function fromDirectory(directory: string): Tokenizer {
     eosIds: [...new Set(ends.filter((id) => id !== null))],
     chatTemplate: templateOf(directory, config),
     namedTokens,
+    fim: {},
   });
 }
 
@@ -114,6 +123,11 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
     throw unusable(path, error);
   }
   const bytes = tokenBytes(path, file);
+  const ids = idsOf(file);
+  const fim = fimTokens((text) => ids.get(text), parts.fim);
+  const plainly = plainEncoder(parts, fim, encoder);
+  const encodeText = (text: string, addSpecial = true): number[] =>
+    checked(path, encode(path, encoder, text, addSpecial));
   const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
   return {
     path,
@@ -124,12 +138,10 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
     separatorId: separatorOf(file) ?? eosIds[0] ?? null,
     chatTemplate,
     namedTokens,
-    encode: (text, { addSpecial = true } = {}) => {
-      const { ids } = encode(path, encoder, text, addSpecial);
-      if (ids.includes(undefined as never))
-        throw userError('bad-tokenizer', `${path} has no token for a part of the text, and no unknown token.`);
-      return ids;
-    },
+    encode: (text, { addSpecial = true } = {}) => encodeText(text, addSpecial),
+    encodePlain: (text) => (text === '' ? [] : checked(path, encode(path, plainly(text), text, false))),
+    startId: bosId !== null && encodeText('a')[0] === bosId ? bosId : null,
+    fim,
     decode: (ids) => {
       const text = textDecoder.decode(Buffer.concat(Array.from(ids, (id) => bytes.tokens[id] ?? nothing)));
       return bytes.prefixesSpace && text.startsWith(' ') ? text.slice(1) : text;
@@ -144,6 +156,32 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
 }
 
 const nothing = new Uint8Array(0);
+
+/**
+ * The encoder that takes special tokens of a text for plain text: the ordinary one for texts without any, since building a second
+ * takes as long as the first.
+ */
+function plainEncoder(
+  { file, config }: TokenizerParts,
+  fim: FimTokens | null,
+  ordinary: Encoder,
+): (text: string) => Encoder {
+  const fimIds = new Set(fim && [fim.prefix, fim.suffix, fim.middle, ...fim.ends]);
+  const isMarker = ({ id, special }: AddedToken): boolean => special || fimIds.has(id);
+  const markers = file.added_tokens.filter(isMarker).map(({ content }) => content);
+  let plain: Encoder | null = null;
+  return (text) => {
+    if (!markers.some((marker) => text.includes(marker))) return ordinary;
+    const added = file.added_tokens.filter((token) => !isMarker(token));
+    return (plain ??= new Encoder(withExactSplits({ ...file, added_tokens: added }), config));
+  };
+}
+
+function checked(path: string, { ids }: { ids: number[] }): number[] {
+  if (ids.includes(undefined as never))
+    throw userError('bad-tokenizer', `${path} has no token for a part of the text, and no unknown token.`);
+  return ids;
+}
 
 function encode(path: string, encoder: Encoder, text: string, addSpecial: boolean): { ids: number[] } {
   try {

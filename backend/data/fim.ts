@@ -1,0 +1,172 @@
+/**
+ * Prompts that ask for what stands between a prefix and a suffix, by the tokens that a model was taught for it. Pure: knows ids and
+ * texts, no file and no model. The layout is that of llama.cpp's `/infill` (tools/server, format_prompt_infill), which is
+ * Qwen2.5-Coder's (arXiv 2409.12186).
+ */
+import { userError } from '../../protocol/errors.ts';
+
+/** Which of prefix and suffix stands first; the middle follows both. */
+export type FimOrder = 'prefix-first' | 'suffix-first';
+
+export interface FimTokens {
+  readonly prefix: number;
+  readonly suffix: number;
+  readonly middle: number;
+  /** Before a repository's name, and before a file's; null where the model has none. */
+  readonly repository: number | null;
+  readonly file: number | null;
+  /** Tokens of this kind that end what was asked for. */
+  readonly ends: readonly number[];
+  readonly order: FimOrder;
+}
+
+export type FimRole = 'prefix' | 'suffix' | 'middle' | 'pad' | 'repository' | 'file';
+
+/** Keys of a GGUF file; the second is how older files call it. */
+export const ggufKeys: Readonly<Record<FimRole, readonly string[]>> = {
+  prefix: ['fim_pre', 'prefix'],
+  suffix: ['fim_suf', 'suffix'],
+  middle: ['fim_mid', 'middle'],
+  pad: ['fim_pad'],
+  repository: ['fim_rep'],
+  file: ['fim_sep'],
+};
+
+interface Family {
+  readonly prefix: string;
+  readonly suffix: string;
+  readonly middle: string;
+  readonly order?: FimOrder;
+}
+
+/** By name, where a file says nothing; a model is of the first family whose three names it has. */
+const families: readonly Family[] = [
+  // Qwen2.5-Coder, CodeGemma.
+  { prefix: '<|fim_prefix|>', suffix: '<|fim_suffix|>', middle: '<|fim_middle|>' },
+  // StarCoder, StarCoder2, Granite.
+  { prefix: '<fim_prefix>', suffix: '<fim_suffix>', middle: '<fim_middle>' },
+  // SantaCoder, Refact.
+  { prefix: '<fim-prefix>', suffix: '<fim-suffix>', middle: '<fim-middle>' },
+  // DeepSeek-Coder.
+  { prefix: '<｜fim▁begin｜>', suffix: '<｜fim▁hole｜>', middle: '<｜fim▁end｜>' },
+  // CodeLlama.
+  { prefix: '▁<PRE>', suffix: '▁<SUF>', middle: '▁<MID>' },
+  { prefix: '<PRE>', suffix: '<SUF>', middle: '<MID>' },
+  // GLM-4.5, Falcon-H1.
+  { prefix: '<|code_prefix|>', suffix: '<|code_suffix|>', middle: '<|code_middle|>' },
+  { prefix: '<|prefix|>', suffix: '<|suffix|>', middle: '<|middle|>' },
+  // Seed-Coder.
+  { prefix: '<[fim-prefix]>', suffix: '<[fim-suffix]>', middle: '<[fim-middle]>', order: 'suffix-first' },
+];
+const repositoryNames = ['<|repo_name|>', '<|fim_repo|>', '<repo_name>', '<reponame>', '<fim-repo>', '<REPO>'];
+const fileNames = ['<|file_sep|>', '<|file_separator|>', '<file_sep>', '<filename>'];
+const padNames = ['<|fim_pad|>', '<fim_pad>', '<fim-pad>', '<PAD>'];
+const endNames = ['▁<EOT>', '<EOT>'];
+
+/** The tokens that a model has for this: those that its file names, then those known by name. Null where one of the three is missing. */
+export function fimTokens(
+  idOf: (text: string) => number | undefined,
+  named: Partial<Readonly<Record<FimRole, number>>> = {},
+): FimTokens | null {
+  const family = families.find((each) =>
+    [each.prefix, each.suffix, each.middle].every((name) => idOf(name) !== undefined),
+  );
+  const known = (role: 'prefix' | 'suffix' | 'middle'): number | undefined =>
+    named[role] ?? (family && idOf(family[role]));
+  const [prefix, suffix, middle] = [known('prefix'), known('suffix'), known('middle')];
+  if (prefix === undefined || suffix === undefined || middle === undefined) return null;
+  const first = (names: readonly string[]): number | null => names.map(idOf).find((id) => id !== undefined) ?? null;
+  const repository = named.repository ?? first(repositoryNames);
+  const file = named.file ?? first(fileNames);
+  const ends = [named.pad ?? first(padNames), repository, file, first(endNames)].filter((id) => id !== null);
+  return { prefix, suffix, middle, repository, file, ends, order: family?.order ?? 'prefix-first' };
+}
+
+/** The tokenizer as it is needed here. */
+export interface FimTokenizer {
+  /** Where it was read from, for messages. */
+  readonly path: string;
+  readonly fim: FimTokens | null;
+  /** What the model expects before a text; null where nothing. */
+  readonly startId: number | null;
+  /** Ids of a text in which special tokens are plain text. */
+  encodePlain(text: string): number[];
+}
+
+export interface FimRequest {
+  readonly prefix: string;
+  readonly suffix: string;
+  /** Text of other files that stands before, in this order. */
+  readonly chunks?: readonly { readonly file: string; readonly text: string }[];
+  /** Names of what the prefix and suffix lie in. */
+  readonly repository?: string;
+  readonly file?: string;
+  /** What the middle begins with: ids behind the prefix. */
+  readonly begun?: readonly number[];
+  /** Otherwise the model's own. */
+  readonly order?: FimOrder;
+}
+
+/** Most tokens of each part. A prefix and the chunks lose their beginning, a suffix its end. */
+export interface FimBudget {
+  readonly prefix: number;
+  readonly suffix: number;
+  readonly chunks: number;
+}
+
+/** The names that llama.cpp gives where it is told none. */
+const anyRepository = 'myproject';
+const anyFile = 'filename';
+const anyChunk = 'tmp';
+
+/** Between chunks of a model that has no separator of files. */
+const snippet = '\n\n--- snippet ---\n\n';
+
+/**
+ * The tokens of a prompt. Where the model expects a token before each text it stands first (llama.cpp puts it behind the chunks).
+ * @throws UserError `unsupported` for a model without such tokens.
+ */
+export function fimPrompt(tokenizer: FimTokenizer, request: FimRequest, budget: FimBudget): number[] {
+  const fim = requireFim(tokenizer);
+  const { prefix, suffix, begun = [], order = fim.order } = request;
+  const context = contextIds(tokenizer, fim, request);
+  const before = [fim.prefix, ...last(tokenizer.encodePlain(prefix), budget.prefix), ...begun];
+  const after = [fim.suffix, ...tokenizer.encodePlain(suffix).slice(0, Math.max(0, budget.suffix))];
+  const parts = order === 'prefix-first' ? [before, after] : [after, before];
+  const start = tokenizer.startId === null ? [] : [tokenizer.startId];
+  return [...start, ...last(context, budget.chunks), ...parts.flat(), fim.middle];
+}
+
+/** What llama.cpp's server leaves to each part, of a context, its batch and the tokens that are asked for. */
+export function llamaBudget(batch: number, context: number, maxTokens: number, begun: number): FimBudget {
+  const quarter = Math.floor(batch / 4);
+  return {
+    prefix: 3 * quarter,
+    suffix: Math.max(0, quarter - (2 + begun)),
+    chunks: Math.max(0, context - batch - 2 * maxTokens),
+  };
+}
+
+function requireFim({ fim, path }: FimTokenizer): FimTokens {
+  if (fim !== null) return fim;
+  throw userError(
+    'unsupported',
+    `The tokenizer of ${path} has no tokens for filling in the middle.`,
+    'Take a model that was taught to, such as Qwen2.5-Coder, or continue the text before the gap alone.',
+  );
+}
+
+/** The repository and its chunks, up to the name of the file that the gap is in. */
+function contextIds(tokenizer: FimTokenizer, fim: FimTokens, request: FimRequest): number[] {
+  const { chunks = [], repository = anyRepository, file = anyFile } = request;
+  const headed = (token: number, name: string): number[] => [token, ...tokenizer.encodePlain(`${name}\n`)];
+  const ids = fim.repository === null ? [] : headed(fim.repository, repository);
+  for (const chunk of chunks) {
+    const head =
+      fim.file === null ? tokenizer.encodePlain(snippet) : headed(fim.file, chunk.file === '' ? anyChunk : chunk.file);
+    ids.push(...head, ...tokenizer.encodePlain(chunk.text));
+  }
+  return fim.file === null ? ids : [...ids, ...headed(fim.file, file)];
+}
+
+const last = (ids: readonly number[], count: number): readonly number[] => ids.slice(Math.max(0, ids.length - count));
