@@ -3,6 +3,13 @@ import type { TuneEvent } from '../protocol/events.ts';
 import type { Columns, HostMessage } from '../protocol/webview.ts';
 
 type PointsMessage = Extract<HostMessage, { type: 'points' }>;
+type PlanMessage = Extract<HostMessage, { type: 'plan' }>;
+
+/** How the minutes of a run are spent, by the last plan in these events; null where there is none. */
+export function planOf(run: string, events: readonly TuneEvent[]): PlanMessage | null {
+  const planned = events.findLast((event) => event.type === 'minutes');
+  return planned ? { type: 'plan', run, plan: { total: 60 * planned.minutes, ...planned.seconds } } : null;
+}
 
 /** The points in some events of a run; null where there are none. Of steps that a resumed run repeats the later ones hold. */
 export function pointsOf(run: string, events: readonly TuneEvent[]): PointsMessage | null {

@@ -5,7 +5,7 @@ import type { RunEvent, RunSummary } from '../protocol/server.ts';
 import { readViewMessage, type CurveRun, type HostMessage, type ViewMessage } from '../protocol/webview.ts';
 import type { Backend } from './backend.ts';
 import { commandId } from './commands.ts';
-import { pointsOf } from './curve-points.ts';
+import { planOf, pointsOf } from './curve-points.ts';
 import { showFailure } from './messages.ts';
 import type { Runs } from './runs.ts';
 import { webviewOptions, webviewPage } from './webview-page.ts';
@@ -47,11 +47,8 @@ export function createCurvesPanel(
     const fresh = events.filter((event) => event.index >= from);
     if (fresh.length === 0) return;
     sent.set(run, fresh.at(-1)!.index + 1);
-    const points = pointsOf(
-      run,
-      fresh.map(({ event }) => event),
-    );
-    if (points) post(points);
+    const told = fresh.map(({ event }) => event);
+    for (const message of [planOf(run, told), pointsOf(run, told)]) if (message) post(message);
   };
 
   const flush = (): void => {

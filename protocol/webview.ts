@@ -23,6 +23,15 @@ export interface CurveRun {
   message: string;
 }
 
+/** How a run plans its minutes; all in seconds. */
+export interface CurvePlan {
+  total: number;
+  evaluation: number;
+  fit: number;
+  updates: number;
+  calibration: number;
+}
+
 export type ExportFormat = 'svg' | 'png' | 'csv';
 
 /** Host → webview. */
@@ -32,6 +41,7 @@ export type HostMessage =
   | { type: 'runs'; runs: CurveRun[] }
   /** More points of a run, in order. A run taken up again repeats steps: points at the first step here and beyond are replaced. */
   | { type: 'points'; run: string; training: Columns; heldOut: Columns; agreement: Columns }
+  | { type: 'plan'; run: string; plan: CurvePlan }
   | { type: 'show'; run: string }
   | { type: 'trace'; title: string; trace: Trace; token: number };
 
@@ -63,6 +73,8 @@ export function readHostMessage(value: unknown): HostMessage | null {
       const fits = isString(run) && [training, heldOut, agreement].every(isColumns);
       return fits ? (value as HostMessage) : null;
     }
+    case 'plan':
+      return isString(value.run) && isPlan(value.plan) ? (value as HostMessage) : null;
     case 'show':
       return isString(value.run) ? (value as HostMessage) : null;
     case 'trace':
@@ -111,6 +123,9 @@ const isCurveRun = (value: unknown): boolean =>
   [value.step, value.steps, value.tokensPerSecond, value.secondsLeft].every(isNumber) &&
   isString(value.state) &&
   states.includes(value.state);
+
+const isPlan = (value: unknown): boolean =>
+  isRecord(value) && [value.total, value.evaluation, value.fit, value.updates, value.calibration].every(isNumber);
 
 function isColumns(value: unknown): boolean {
   if (!isRecord(value) || !Array.isArray(value.steps) || !value.steps.every(isNumber)) return false;

@@ -1,5 +1,5 @@
-/** Title, state, progress and figures of the run in front, with the buttons that steer it. */
-import type { CurveRun, ViewMessage } from '../protocol/webview.ts';
+/** Title, state, progress, figures and plan of the run in front, with the buttons that steer it. */
+import type { CurvePlan, CurveRun, ViewMessage } from '../protocol/webview.ts';
 import type { RunState } from '../protocol/server.ts';
 import { element, replace } from './dom.ts';
 import { doneShare, duration } from './run-figures.ts';
@@ -8,7 +8,7 @@ import { button } from './toolkit.ts';
 
 export interface Header {
   readonly root: HTMLElement;
-  show(run: CurveRun): void;
+  show(run: CurveRun, plan: CurvePlan | null): void;
 }
 
 export function createHeader(send: (message: ViewMessage) => void): Header {
@@ -22,6 +22,7 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
     bar,
   );
   const figures = element('dl', { class: 'figures' });
+  const minutes = element('dl', { class: 'figures plan', 'aria-label': t('How the run spends its minutes') });
   const message = element('p', { class: 'message' });
   const root = element(
     'header',
@@ -29,12 +30,13 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
     element('div', { class: 'title' }, title, badge, buttons),
     progress,
     element('div', { class: 'status' }, figures, message),
+    minutes,
   );
   let shownButtons = '';
 
   return {
     root,
-    show(run) {
+    show(run, plan) {
       title.textContent = run.title;
       badge.textContent = stateText(run.state);
       badge.dataset.state = run.state;
@@ -48,6 +50,7 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
         figure(t('tokens per second'), run.tokensPerSecond > 0 ? number(run.tokensPerSecond) : '–'),
         isRunning ? figure(t('left'), run.steps > 0 ? duration(run.secondsLeft) : '–') : null,
       );
+      replace(minutes, ...(plan ? planFigures(plan) : []));
       title.title = run.title;
       // What the figures say already is not said twice.
       message.textContent = /^Step \d/.test(run.message) ? '' : run.message;
@@ -66,6 +69,16 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
       replace(buttons, ...steer);
     },
   };
+}
+
+function planFigures({ total, evaluation, fit, updates, calibration }: CurvePlan): HTMLElement[] {
+  return [
+    figure(t('planned'), duration(total)),
+    figure(t('held out'), duration(evaluation)),
+    ...(fit > 0 ? [figure(t('fit'), duration(fit))] : []),
+    figure(t('updates'), duration(updates)),
+    figure(t('calibration'), duration(calibration)),
+  ];
 }
 
 const figure = (name: string, value: string): HTMLElement =>

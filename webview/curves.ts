@@ -1,5 +1,5 @@
 /** The Loss Curves view: puts together header, toolbar, chart, readout and table, and redraws when something changes. */
-import type { CurveRun, HostMessage } from '../protocol/webview.ts';
+import type { CurvePlan, CurveRun, HostMessage } from '../protocol/webview.ts';
 import { chartModel, legendExits, readState, type CurvesState } from './chart-model.ts';
 import { createChart } from './chart.ts';
 import { addPoints, indexAt, noPoints, type RunPoints } from './columns.ts';
@@ -16,6 +16,7 @@ import { button, spinner } from './toolkit.ts';
 
 export function mountCurves(target: HTMLElement): void {
   const points = new Map<string, RunPoints>();
+  const plans = new Map<string, CurvePlan>();
   let runs: CurveRun[] = [];
   let hasRuns = false;
   let cursor: number | null = null;
@@ -106,7 +107,7 @@ export function mountCurves(target: HTMLElement): void {
       chart.resize();
     }
     const run = front()!;
-    header.show(run);
+    header.show(run, plans.get(run.id) ?? null);
     toolbar.show(runs, state);
     chart.draw(chartModel(points, state, chart.width()), state.logarithmic, theme);
     showReadout();
@@ -132,6 +133,9 @@ export function mountCurves(target: HTMLElement): void {
         addPoints(own, message);
         return soon();
       }
+      case 'plan':
+        plans.set(message.run, message.plan);
+        return soon();
       case 'show':
         return change({ front: message.run, zoom: null });
       case 'trace':

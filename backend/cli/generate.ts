@@ -106,10 +106,13 @@ function summary(
   const { dim, bold } = err.colours;
   const colours = exitColours(err, exits.slice(0, -1));
   const drafted = tokens.some((token) => saidBy(token) === TEXT_DRAFT) ? [TEXT_DRAFT] : [];
-  const legend = [...drafted, ...exits].map((exit) => {
-    const share = tokens.filter((token) => saidBy(token) === exit).length / Math.max(1, tokens.length);
+  const shareOf = (exit: string): number =>
+    tokens.filter((token) => saidBy(token) === exit).length / Math.max(1, tokens.length);
+  // Where no token leaves early, an exit that drafted nothing has no part in the text.
+  const isHeard = (exit: string): boolean => mode === 'fast' || exit === 'final' || shareOf(exit) > 0;
+  const legend = [...drafted, ...exits.filter(isHeard)].map((exit) => {
     const name = exit === TEXT_DRAFT ? 'the text itself' : exit;
-    return `${colours.paint(exit, `■ ${name}`)} ${percent(share, 0)}`;
+    return `${colours.paint(exit, `■ ${name}`)} ${percent(shareOf(exit), 0)}`;
   });
   const { layers, meanLayer, tokensPerSecond, promptTokens, promptSeconds, stops } = generated;
   const facts = [

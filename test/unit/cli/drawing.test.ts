@@ -187,6 +187,7 @@ describe('showGenerate', () => {
     const screen = openScreen({ tty: true });
     await showGenerate(stream(ready, token(0, ' d', 'final', 12), end), screen.terminal, ['f']);
     expect(visible(screen.err())[0]).toBe('m · 12 layers · exits 6:lens, 10:lens · cpu · lossless');
+    expect(visible(screen.err()).at(-2), 'exits that said nothing are no part of the legend').toBe('■ final 100 %');
     expect(visible(screen.err()).at(-1)).toBe(
       '1 token · the text of full depth (12 layers) · 212 tokens/s · prompt of 1 token in 0.02 s · reached --max-tokens',
     );

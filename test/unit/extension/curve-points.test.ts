@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { pointsOf } from '../../../extension/curve-points.ts';
+import { planOf, pointsOf } from '../../../extension/curve-points.ts';
 import type { EvaluationEvent, StepEvent, TuneEvent } from '../../../protocol/events.ts';
 
 const step = (n: number, losses: Record<string, number>): StepEvent => ({
@@ -42,5 +42,18 @@ describe('points of events', () => {
     const points = pointsOf('r', events);
     expect(points?.training).toEqual({ steps: [1, 2, 3], values: { '3:mlp': [1, 20, 31] } });
     expect(points?.heldOut.steps).toEqual([0, 1]);
+  });
+});
+
+describe('the plan of a run', () => {
+  const planned = (fit: number): TuneEvent => ({
+    ...{ type: 'minutes', minutes: 2, evaluationTokens: 512, heldOut: 'learning', fitTokens: 512, updates: 3 },
+    ...{ seconds: { evaluation: 12, fit, updates: 60, calibration: 12 }, minutesNeeded: null },
+  });
+
+  it('is the last one told, in seconds', () => {
+    const plan = { total: 120, evaluation: 12, fit: 9, updates: 60, calibration: 12 };
+    expect(planOf('r', [planned(30), step(1, {}), planned(9)])).toEqual({ type: 'plan', run: 'r', plan });
+    expect(planOf('r', [step(1, {})])).toBeNull();
   });
 });

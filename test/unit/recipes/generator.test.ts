@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { tune } from '../../../backend/recipes/tune.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../support/golden.ts';
@@ -43,6 +44,35 @@ test('a kept generator goes on from the text it wrote', async () => {
   await releaseGenerator();
   expect(await textOf(`const x = ${first}`)).toBe(onward);
 });
+
+test('an exit that the checkpoint has not is refused by name, as one to disable and as one with a threshold', async () => {
+  const exits = join(folder, 'exits');
+  for await (const event of tune(
+    parseOptions('tune', {
+      model,
+      data: ['protocol/plural.ts'],
+      out: exits,
+      exits: '4',
+      initialise: 'copy',
+      steps: 1,
+      device: 'cpu',
+      exitDevice: 'cpu',
+    }),
+    signal,
+  ))
+    void event;
+  const run = async (different: Record<string, unknown>): Promise<void> => {
+    for await (const event of generate(optionsOf({ exits, mode: 'fast', ...different }), signal)) void event;
+  };
+  await run({ threshold: '4:lens=0.5' });
+  await expect(run({ threshold: '99=0.5' })).rejects.toMatchObject({
+    code: 'bad-argument',
+    message: expect.stringMatching(/There is no exit "99" to have a threshold/) as string,
+  });
+  await expect(run({ disable: ['5:mlp'] })).rejects.toMatchObject({
+    message: expect.stringMatching(/There is no exit "5:mlp" to disable/) as string,
+  });
+}, 120_000);
 
 test('a chat template that loops ends with a sentence, and at once where the job is cancelled', async () => {
   const hostile = join(folder, 'hostile');

@@ -124,6 +124,9 @@ describe('messages between host and webview', () => {
     expect(readHostMessage({ ...message, training: { steps: [1, 2], values: { a: [2] } } })).toBeNull();
     expect(readHostMessage({ ...message, run: 3 })).toBeNull();
     expect(readHostMessage({ type: 'runs', runs: [{ id: 'r' }] })).toBeNull();
+    const plan = { type: 'plan', run: 'r', plan: { total: 60, evaluation: 6, fit: 20, updates: 28, calibration: 6 } };
+    expect(readHostMessage(plan)).toBe(plan);
+    expect(readHostMessage({ ...plan, plan: { total: 60 } })).toBeNull();
     expect(readHostMessage({ type: 'eval', code: '1' })).toBeNull();
     expect(readHostMessage(null)).toBeNull();
     expect(readViewMessage({ type: 'stop', run: 'r', more: 1 })).toEqual({ type: 'stop', run: 'r' });
