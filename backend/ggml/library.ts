@@ -66,6 +66,7 @@ export interface Functions {
   quantise(type: number, from: Bytes, to: Bytes, start: number, rows: number, perRow: number, matrix: null): number;
   mulMat: Binary;
   add: Binary;
+  sub: Binary;
   mul: Binary;
   getRows: Binary;
   cpy: Binary;
@@ -184,6 +185,7 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   ),
   mulMat: binary('mul_mat'),
   add: binary('add'),
+  sub: binary('sub'),
   mul: binary('mul'),
   getRows: binary('get_rows'),
   cpy: binary('cpy'),

@@ -3,7 +3,14 @@
  * beside it, the graph is written so that they do not. Knows operators and weights, no stages and no exits.
  */
 import type { Ops } from '../model/ops.ts';
-import type { Activation, LayerSpec, ModelSpec, NormSpec, RopeSpec } from '../model/spec.ts';
+import {
+  variesInText,
+  type Activation,
+  type LayerSpec,
+  type ModelSpec,
+  type NormSpec,
+  type RopeSpec,
+} from '../model/spec.ts';
 import type { Processor } from './processor.ts';
 import type { GraphSketch, Value } from './graph.ts';
 import type { Tensor, TypeName } from './library.ts';
@@ -38,7 +45,8 @@ const fullPrecision = 10;
 
 /**
  * Inputs it adds when first needed: `positions` (of each column), `places` (of each column among the rows of keys and values),
- * `mask` or `mask.<window>` `[keys, tokens, 1, batch]` in 16 bits.
+ * `mask` or `mask.<window>` `[keys, tokens, 1, batch]` in 16 bits; of a rotation that varies in a text, `cos.<rope>` and
+ * `sin.<rope>` `[dimensions / 2, 1, columns]`.
  */
 export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weights, options: OpsOptions): Ops<Value> {
   const { library: g } = processor;
@@ -113,6 +121,8 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     },
     rotary(x, heads, headDimensions, rope) {
       const split = g.reshape3(c, x.tensor, headDimensions, heads, columns);
+      if (variesInText(rope))
+        return value(g.reshape2(c, toldRotary(split, heads, headDimensions, rope), x.width, columns), x.width);
       const positions = input('positions', 'I32', columns);
       const periods = weights.constant(`rope ${rope.name}`, () => periodsOf(rope));
       // With base 1 an angle is the position ÷ the factor.
@@ -165,6 +175,24 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     },
     concat: (a, b) => value(g.concat(c, a.tensor, b.tensor, 0), a.width + b.width),
   };
+
+  /** Rotates the halves of every head `[headDimensions, heads, columns]` by angles that the pass is told. */
+  function toldRotary(x: Tensor, heads: number, headDimensions: number, { name, dimensions }: RopeSpec): Tensor {
+    const half = dimensions / 2;
+    const [cos, sin] = [input(`cos.${name}`, 'F32', half, 1, columns), input(`sin.${name}`, 'F32', half, 1, columns)];
+    const row = headDimensions * 4;
+    const part = (from: number, width: number): Tensor =>
+      g.view4(c, x, width, heads, columns, 1, row, heads * row, columns * heads * row, from * 4);
+    const [a, b] = [part(0, half), part(half, half)];
+    const turned = g.concat(
+      c,
+      g.sub(c, g.mul(c, a, cos), g.mul(c, b, sin)),
+      g.add(c, g.mul(c, b, cos), g.mul(c, a, sin)),
+      0,
+    );
+    const rest = headDimensions - dimensions;
+    return rest === 0 ? turned : g.concat(c, turned, part(dimensions, rest), 0);
+  }
 
   /** ggml's own goes through a table of 16 bits: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))). */
   function geluTanh({ tensor: x, width }: Value): Value {

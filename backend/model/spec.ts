@@ -36,6 +36,9 @@ export const ropeFrequencies = ({ inverseFrequencies, long }: RopeSpec, position
 export const longerThan = ({ layers }: ModelSpec): number | null =>
   layers.find(({ rope }) => rope?.long)?.rope?.long?.beyond ?? null;
 
+/** Whether angles depend on the text's length, or their factor on the position. */
+export const variesInText = ({ long, growth }: RopeSpec): boolean => long !== null || growth !== null;
+
 /** The factor on cosines and sines of one position. */
 export const ropeFactor = ({ scale, growth }: RopeSpec, position: number): number =>
   growth ? scale * (1 + growth.beta * Math.log(1 + Math.floor(position / growth.original))) : scale;

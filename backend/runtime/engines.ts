@@ -40,14 +40,9 @@ export const cpuEngine = (): Engine => ('problem' in probeGgml() ? 'onnx' : 'ggm
 export function engineOf(model: Model, { engine, provider = 'cpu', arithmetic = 'float32' }: RuntimeOptions): Engine {
   if (engine !== undefined) return engine;
   if (provider !== 'cpu' || cpuEngine() === 'onnx') return 'onnx';
-  if (turnsByLength(model)) return 'onnx';
   const isInBlocks = model.parameters.blockForm('layers.0.mlp.down_proj.weight') !== null;
   return onCpu[isInBlocks ? 'blocks' : 'floats'][arithmetic];
 }
-
-/** Rotations that depend on a text's length or grow with the position, which ggml's do not. */
-const turnsByLength = ({ spec }: Model): boolean =>
-  spec.layers.some(({ rope, queryRope }) => [rope, queryRope].some((each) => each?.long || each?.growth));
 
 export const ggmlOptions = ({ arithmetic = 'float32', threads }: RuntimeOptions): GgmlOptions => ({
   exact: arithmetic === 'float32',

@@ -7,12 +7,13 @@ import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
 import { ggmlOps, type OpsOptions } from '../ggml/ops.ts';
 import { capLogits, stage } from '../model/layer.ts';
 import type { Model } from '../model/open.ts';
-import { cutName, cutWidth, finalCut, inputCut, type Cut } from '../model/spec.ts';
+import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { embed } from './embedding.ts';
-import { causalMask, windowOf } from './ggml-inputs.ts';
+import { causalMask, fillRotations, isMask, windowOf } from './ggml-inputs.ts';
 import { classesOf, readouts } from './ggml-model.ts';
 import { processorOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { tokensOf } from './exit-reader.ts';
+import { toldRotations } from './rotations.ts';
 import { bestOf, logSum } from './readouts.ts';
 import { distinctCuts, type ExitSet } from './stage-tree.ts';
 import type { ExitScorer, FeatureModel } from './staged-model.ts';
@@ -34,7 +35,7 @@ export async function openGgmlFeatures(
   const processor = processorOf(options);
   const ordered = distinctCuts(cuts);
   const weights = weightsOf(processor, model, new Map(), options);
-  const graphs = graphPerShape(processor, (shape) => {
+  const graphs = graphPerShape(processor, spec, (shape) => {
     const nodes = layerNodes * (ordered.at(-1)!.layer + ordered.length) + otherNodes;
     return buildGraph(processor, nodes, (sketch) => {
       const ops = ggmlOps(processor, sketch, weights, shape);
@@ -90,7 +91,7 @@ export async function openGgmlScorer(
   const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
   const classes = classesOf(spec, exit);
   const toToken = tokensOf(exit);
-  const states = graphPerShape(processor, (shape) =>
+  const states = graphPerShape(processor, spec, (shape) =>
     buildGraph(processor, layerNodes + otherNodes, (sketch) => {
       const ops = ggmlOps(processor, sketch, weights, shape);
       const x = { tensor: sketch.input('stream', 'F32', width, shape.tokens * shape.batch), width };
@@ -172,8 +173,10 @@ function parts(batch: number, tokens: number): { first: number; rows: number }[]
 /** The graph for the last shape, which most sequences have. */
 function graphPerShape(
   processor: Processor,
+  spec: ModelSpec,
   build: (shape: OpsOptions) => BuiltGraph,
 ): { run(tokens: number, batch: number, exact: boolean, stream: Float32Array): BuiltGraph; dispose(): void } {
+  const rotations = toldRotations(spec);
   let last: { readonly key: string; readonly graph: BuiltGraph } | null = null;
   const dispose = (): void => {
     last?.graph.dispose();
@@ -191,8 +194,13 @@ function graphPerShape(
       for (const name of graph.inputs) {
         if (name === 'stream') graph.set(name, stream);
         else if (name === 'positions') graph.set(name, positions);
-        else graph.set(name, causalMask(positions, tokens, windowOf(name)));
+        else if (isMask(name)) graph.set(name, causalMask(positions, tokens, windowOf(name)));
       }
+      const [starts, lengths] = [0, tokens].map((each) => Array.from({ length: batch }, () => each)) as [
+        number[],
+        number[],
+      ];
+      fillRotations(graph, { tokens, batch, starts, lengths }, rotations);
       // Each token is computed once: what it is to the last bit need not be found again.
       processor.setTiled(true);
       graph.compute();

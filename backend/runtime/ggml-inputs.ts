@@ -1,17 +1,20 @@
 /** What a graph of a pass is told of positions: where columns come from and go to, and what they see. */
 import type { BuiltGraph } from '../ggml/graph.ts';
 import type { PassShape } from './ggml-store.ts';
+import type { RotationTable, ToldRotations } from './rotations.ts';
 
 export interface PassPlaces extends PassShape {
   /** Of each row from `first` on: how many positions are filled, and how many tokens are new; the rest is padding. */
   readonly starts: readonly number[];
   readonly counts: readonly number[];
+  /** Positions of each row's text so far, those of later passes too. */
+  readonly lengths: readonly number[];
   /** Positions of a row, and rows there are; behind them is a place for what padding writes. */
   readonly capacity: number;
   readonly rows: number;
 }
 
-export function fillPass(graph: BuiltGraph, pass: PassPlaces): void {
+export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRotations): void {
   const { tokens, batch, first, starts, counts, capacity, rows } = pass;
   const columns = tokens * batch;
   const at = new Int32Array(columns);
@@ -32,9 +35,26 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces): void {
     if (name === 'at') graph.set(name, at);
     else if (name === 'places') graph.set(name, places);
     else if (name === 'positions') graph.set(name, positions);
-    else graph.set(name, causalMask(positions, pass.keys, windowOf(name)));
+    else if (isMask(name)) graph.set(name, causalMask(positions, pass.keys, windowOf(name)));
+  }
+  fillRotations(graph, pass, rotations);
+}
+
+/** Angles of the columns of a graph that asks for them. */
+export function fillRotations(
+  graph: BuiltGraph,
+  pass: Parameters<RotationTable['angles']>[0],
+  rotations: ToldRotations,
+): void {
+  for (const [name, table] of rotations) {
+    if (!graph.inputs.includes(`cos.${name}`)) continue;
+    const { cos, sin } = table.angles(pass);
+    graph.set(`cos.${name}`, cos);
+    graph.set(`sin.${name}`, sin);
   }
 }
+
+export const isMask = (input: string): boolean => input === 'mask' || input.startsWith('mask.');
 
 /** `mask` sees all that was before, `mask.<window>` so many positions, the own one counted. */
 export const windowOf = (name: string): number | null => (name === 'mask' ? null : Number(name.slice('mask.'.length)));

@@ -13,6 +13,7 @@ import { openGgmlSlots } from './ggml-slots.ts';
 import type { GgmlModel, PassShape, SlotsStore, Store, StoreShelf } from './ggml-store.ts';
 import { processorOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
+import { toldRotations } from './rotations.ts';
 import { candidateCount } from './readouts.ts';
 import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
 
@@ -54,6 +55,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     processor,
     model,
     exact: options.exact,
+    rotations: toldRotations(spec),
     stages,
     exits: points,
     stageGraph: (s, shape, store) => stageGraph(processor, spec, weights, tree[s]!, s, shape, store, options),

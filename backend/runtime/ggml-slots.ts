@@ -26,7 +26,7 @@ const keptGraphs = 96;
 const keptBytes = 1 << 29;
 
 export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf): Slots {
-  const { processor, model, stages, exits } = ggml;
+  const { processor, model, rotations, stages, exits } = ggml;
   const { library } = processor;
   const { spec } = model;
   const progress = newProgress(stages, batch);
@@ -85,7 +85,9 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       };
       const key = `${s} ${shape.tokens} ${shape.batch} ${first} ${shape.keys}`;
       const graph = store.graph(key, () => ggml.stageGraph(s, shape, store));
-      fillPass(graph, { ...shape, starts, counts: own, capacity: store.capacity, rows: store.rows });
+      const lengths = progress.entered.slice(first, end);
+      const { capacity, rows: all } = store;
+      fillPass(graph, { ...shape, starts, counts: own, lengths, capacity, rows: all }, rotations);
       graph.compute();
       advance(progress, stages, s, counts);
       // Whoever waits for this thread has a turn between passes.

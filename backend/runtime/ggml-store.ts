@@ -5,6 +5,7 @@ import type { Tensor } from '../ggml/library.ts';
 import type { Past } from '../ggml/ops.ts';
 import type { Model } from '../model/open.ts';
 import type { Cut } from '../model/spec.ts';
+import type { ToldRotations } from './rotations.ts';
 import type { ExitPoint, StageSpec } from './staged-model.ts';
 
 /** What slots ask of the model that they belong to. */
@@ -12,6 +13,7 @@ export interface GgmlModel {
   readonly processor: Processor;
   readonly model: Model;
   readonly exact: boolean;
+  readonly rotations: ToldRotations;
   readonly stages: readonly StageSpec[];
   readonly exits: readonly ExitPoint[];
   stageGraph(stage: number, shape: PassShape, store: SlotsStore): BuiltGraph;

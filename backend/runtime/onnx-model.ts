@@ -8,7 +8,8 @@ import { compareCuts, cutName, cutWidth, finalCut, type Cut, type ModelSpec } fr
 import type { RuntimeOptions } from './engines.ts';
 import { embed } from './embedding.ts';
 import type { NewRows, Pass, PassModel, PastRows } from './pass-model.ts';
-import { attentionMask, newPlaces, ropesOf, rotationTable } from './positions.ts';
+import { attentionMask, newPlaces } from './positions.ts';
+import { ropesOf, rotationTable } from './rotations.ts';
 import { openExitReader, ranked, tokensOf, type ExitReader } from './exit-reader.ts';
 import { openSession, type Session, type Value } from '../onnx/session.ts';
 import { branchGraph, featureGraph, queryBlocks, scoringGraph, stageGraph, type GraphTarget } from './stage-graphs.ts';
@@ -188,7 +189,11 @@ function positionFeeds(
   spec: ModelSpec,
   queryGroup = 1,
 ): (pass: Pass, slots: readonly string[], past: ReadonlyMap<string, PastRows>, inputs: readonly string[]) => Feeds {
-  const tables = ropesOf(spec).map((rope) => ({ name: rope.name, table: rotationTable(rope) }));
+  const tables = ropesOf(spec).map((rope) => ({
+    name: rope.name,
+    half: rope.dimensions / 2,
+    table: rotationTable(rope),
+  }));
   const width = spec.kvHeads * spec.headDimensions;
   return (pass, slots, past, inputs) => {
     const feeds: Feeds = {};
@@ -200,11 +205,12 @@ function positionFeeds(
       feeds[`value.${slot}`] = { data: rows.value, shape };
     }
     if (slots.length) feeds['places'] = newPlaces(pass);
-    for (const { name, table } of tables) {
+    for (const { name, half, table } of tables) {
       if (!inputs.includes(`cos.${name}`)) continue;
+      const shape = [pass.batch, pass.tokens, half];
       const { cos, sin } = table.angles(pass);
-      feeds[`cos.${name}`] = cos;
-      feeds[`sin.${name}`] = sin;
+      feeds[`cos.${name}`] = { data: cos, shape };
+      feeds[`sin.${name}`] = { data: sin, shape };
     }
     for (const input of inputs) {
       if (input === 'mask') feeds[input] = attentionMask(pass, room, null, queryGroup);

@@ -9,12 +9,7 @@ import { bigModel, fixtures, readGolden } from '../support/golden.ts';
 import { decodeAll, eagerMemory, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
 
 describe.each(
-  engines.flatMap((engine) =>
-    readdirSync(join(fixtures, 'tiny'))
-      // ggml has no rotation that depends on a text's length or grows with the position.
-      .filter((family) => engine === 'onnx' || !/longrope|ministral3/.test(family))
-      .map((family) => [engine, family] as const),
-  ),
+  engines.flatMap((engine) => readdirSync(join(fixtures, 'tiny')).map((family) => [engine, family] as const)),
 )('%s, family %s', (engine, family) => {
   test('greedy tokens', async () => {
     const golden = readGolden<{ ids: number[]; greedy8: number[] }>('tiny', family, 'golden.json');
@@ -27,35 +22,41 @@ describe.each(
   });
 });
 
-test('a longrope text that stays within the original context turns by the short factors', async () => {
-  const golden = readGolden<{ ids: number[]; greedy8: number[] }>('tiny', 'phi3-longrope', 'golden-short.json');
-  const model = openModel(join(fixtures, 'tiny', 'phi3-longrope'));
-  const staged = await openStagedModel(model);
-  const { tokens } = await decodeAll(staged, plainRequest([golden.ids], 8));
-  expect(idsOf(tokens[0]!)).toEqual(golden.greedy8);
-  await staged.dispose();
-  model.close();
-});
+test.each(engines)(
+  '%s: a longrope text that stays within the original context turns by the short factors',
+  async (engine) => {
+    const golden = readGolden<{ ids: number[]; greedy8: number[] }>('tiny', 'phi3-longrope', 'golden-short.json');
+    const model = openModel(join(fixtures, 'tiny', 'phi3-longrope'));
+    const staged = await openStagedModel(model, noExits, { engine });
+    const { tokens } = await decodeAll(staged, plainRequest([golden.ids], 8));
+    expect(idsOf(tokens[0]!)).toEqual(golden.greedy8);
+    await staged.dispose();
+    model.close();
+  },
+);
 
-test('a longrope text that outgrows the original context is computed again by the long factors, drafts or not', async () => {
-  const { ids } = readGolden<{ ids: number[] }>('tiny', 'phi3-longrope', 'golden-short.json');
-  const model = openModel(join(fixtures, 'tiny', 'phi3-longrope'));
-  const staged = await openStagedModel(model);
-  // The reference forgets its cache there, so every token is the first after a fresh prompt.
-  const text = [...ids];
-  for (let n = 0; n < 24; n++) {
-    const { tokens } = await decodeAll(staged, plainRequest([text], 1));
-    text.push(...idsOf(tokens[0]!));
-  }
-  const expected = text.slice(ids.length);
-  const drafts = { lookup: true, exits: () => false, limit: 6 };
-  const plain = await decodeAll(staged, plainRequest([ids], 24));
-  const drafted = await decodeAll(staged, plainRequest([ids], 24, { drafts }), eagerMemory(staged));
-  const batch = await decodeAll(staged, plainRequest([ids, [...ids, 1, 2, 3]], 24));
-  for (const { tokens } of [plain, drafted, batch]) expect(idsOf(tokens[0]!)).toEqual(expected);
-  await staged.dispose();
-  model.close();
-});
+test.each(engines)(
+  '%s: a longrope text that outgrows the original context is computed again by the long factors, drafts or not',
+  async (engine) => {
+    const { ids } = readGolden<{ ids: number[] }>('tiny', 'phi3-longrope', 'golden-short.json');
+    const model = openModel(join(fixtures, 'tiny', 'phi3-longrope'));
+    const staged = await openStagedModel(model, noExits, { engine });
+    // The reference forgets its cache there, so every token is the first after a fresh prompt.
+    const text = [...ids];
+    for (let n = 0; n < 24; n++) {
+      const { tokens } = await decodeAll(staged, plainRequest([text], 1));
+      text.push(...idsOf(tokens[0]!));
+    }
+    const expected = text.slice(ids.length);
+    const drafts = { lookup: true, exits: () => false, limit: 6 };
+    const plain = await decodeAll(staged, plainRequest([ids], 24));
+    const drafted = await decodeAll(staged, plainRequest([ids], 24, { drafts }), eagerMemory(staged));
+    const batch = await decodeAll(staged, plainRequest([ids, [...ids, 1, 2, 3]], 24));
+    for (const { tokens } of [plain, drafted, batch]) expect(idsOf(tokens[0]!)).toEqual(expected);
+    await staged.dispose();
+    model.close();
+  },
+);
 
 const big = bigModel();
 describe.skipIf(big === null)('SmolLM2-135M-Instruct Q4_1', () => {

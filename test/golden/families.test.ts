@@ -26,11 +26,7 @@ test('all golden models are there', () => {
   expect(ggufs).toHaveLength(19);
 });
 
-/** ggml has no rotation that depends on a text's length or grows with the position (runtime/engines.ts). */
-const onnxOnly = /longrope|ministral3/;
-const computed = engines.flatMap((engine) =>
-  families.filter((family) => engine === 'onnx' || !onnxOnly.test(family)).map((family) => [engine, family] as const),
-);
+const computed = engines.flatMap((engine) => families.map((family) => [engine, family] as const));
 
 async function fullLogits(engine: Engine, path: string, ids: number[]): Promise<Float32Array> {
   const model = openModel(path);

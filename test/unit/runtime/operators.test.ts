@@ -5,7 +5,8 @@ import { expect, test } from 'vitest';
 import { providers } from '../../../backend/onnx/operators.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { finalCut, inputCut } from '../../../backend/model/spec.ts';
-import { attentionMask, newPlaces, ropesOf, rotationTable } from '../../../backend/runtime/positions.ts';
+import { attentionMask, newPlaces } from '../../../backend/runtime/positions.ts';
+import { ropesOf, rotationTable } from '../../../backend/runtime/rotations.ts';
 import { openSession, type Value } from '../../../backend/onnx/session.ts';
 import { readoutGraph, scoringGraph, stageGraph } from '../../../backend/runtime/stage-graphs.ts';
 import { fixtures, maxDifference, readGolden } from '../../support/golden.ts';
@@ -29,8 +30,9 @@ test.each(families.flatMap((family) => providers.map((provider) => [family, prov
     for (const slot of slots) Object.assign(feeds, { [`key.${slot}`]: room, [`value.${slot}`]: room });
     feeds['places'] = newPlaces(pass);
     for (const rope of ropesOf(spec)) {
+      const shape = [1, tokens, rope.dimensions / 2];
       const { cos, sin } = rotationTable(rope).angles(pass);
-      Object.assign(feeds, { [`cos.${rope.name}`]: cos, [`sin.${rope.name}`]: sin });
+      Object.assign(feeds, { [`cos.${rope.name}`]: { data: cos, shape }, [`sin.${rope.name}`]: { data: sin, shape } });
     }
     for (const name of session.inputs.filter((each) => each.startsWith('mask'))) {
       feeds[name] = attentionMask(pass, tokens, name === 'mask' ? null : Number(name.slice(5)));
