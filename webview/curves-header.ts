@@ -56,7 +56,7 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
       message.textContent = /^Step \d/.test(run.message) ? '' : run.message;
       message.classList.toggle('failure', run.state === 'failed');
       message.setAttribute('role', run.state === 'failed' ? 'alert' : 'status');
-      const key = `${run.id} ${run.state}`;
+      const key = `${run.id} ${run.state} ${run.step > 0}`;
       if (key === shownButtons) return; // a button that is pressed must not vanish under the finger
       shownButtons = key;
       const act = (type: 'pause' | 'resume' | 'stop') => (): void => send({ type, run: run.id });
@@ -65,7 +65,7 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
           ? [button(t('Pause'), 'secondary', act('pause')), button(t('Stop'), 'secondary', act('stop'))]
           : run.state === 'finished'
             ? []
-            : [button(t('Resume'), 'primary', act('resume'))];
+            : [button(run.step > 0 ? t('Resume') : t('Start Again'), 'primary', act('resume'))];
       replace(buttons, ...steer);
     },
   };

@@ -120,7 +120,12 @@ export const run = suite([
 
   test('can be steered by keys, switches scale and curves, and keeps the choice', async () => {
     await vscode.commands.executeCommand('earlyExit.showCurves');
-    await until('the curves', () => inView<boolean>('curves', `document.querySelector('.chart') !== null`));
+    await until('the curves and their points', () =>
+      inView<boolean>(
+        'curves',
+        `document.querySelector('.chart') !== null && document.querySelector('tr[data-exit="4:norm"]') !== null`,
+      ),
+    );
     await inView('curves', `document.querySelector('.chart').focus()`);
     await press('End');
     await until('the spoken values', async () =>
