@@ -12,7 +12,7 @@ export interface Question {
   readonly rows?: RegExp;
 }
 
-const speeds = ['context', 'fast, tokens/s', 'llama.cpp, tokens/s', '`fast` ÷ llama.cpp'];
+const speeds = ['context', 'ours, tokens/s', 'llama.cpp, tokens/s', 'ours ÷ llama.cpp'];
 const ways = ['', 'tokens/s', '÷ full depth', 'mean layer', 'agreement', 'loss'];
 
 export const questions: readonly Question[] = [
@@ -28,6 +28,8 @@ export const questions: readonly Question[] = [
     tables: /^reading the prompt/,
     columns: speeds,
   },
+  { question: 'How long does opening take, and how much memory?', section: 'opening' },
+  { question: 'What do a pass of several tokens and a model in stages cost?', section: 'passes' },
   {
     question: 'What do exits bring, and what does it cost?',
     section: 'exits',

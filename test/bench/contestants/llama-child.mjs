@@ -1,39 +1,50 @@
-/** Runs llama.cpp through node-llama-cpp in a process of its own, as its parent asks: open, start, pull. */
+/** Runs llama.cpp through node-llama-cpp in a process of its own, as its parent asks. */
 import { pathToFileURL } from 'node:url';
 
 let context = null;
 let sequence = null;
 let tokens = null;
+let module = null;
+
+const seconds = async (work) => {
+  const started = performance.now();
+  await work();
+  return (performance.now() - started) / 1000;
+};
 
 const requests = {
-  async open({ library, model, threads, contextSize }) {
-    const { getLlama } = await import(pathToFileURL(library).href);
-    const llama = await getLlama({ gpu: false, build: 'never', progressLogs: false, maxThreads: threads });
-    const loaded = await llama.loadModel({ modelPath: model, gpuLayers: 0 });
-    context = await loaded.createContext({ contextSize, threads });
-    sequence = context.getSequence();
+  /** Loads the library's JavaScript, which opening a model does not count. */
+  async load({ library }) {
+    module = await import(pathToFileURL(library).href);
     return 0;
   },
-  async start({ ids }) {
+  open: ({ model, threads, contextSize }) =>
+    seconds(async () => {
+      const llama = await module.getLlama({ gpu: false, build: 'never', progressLogs: false, maxThreads: threads });
+      const loaded = await llama.loadModel({ modelPath: model, gpuLayers: 0 });
+      context = await loaded.createContext({ contextSize, threads });
+      sequence = context.getSequence();
+    }),
+  async start({ prompts: [ids] }) {
     await tokens?.return();
     await sequence.clearHistory();
-    const started = performance.now();
-    tokens = sequence.evaluate(ids, { temperature: 0, yieldEogToken: true });
-    await tokens.next();
-    return (performance.now() - started) / 1000;
+    return seconds(async () => {
+      tokens = sequence.evaluate(ids, { temperature: 0, yieldEogToken: true });
+      await tokens.next();
+    });
   },
-  async pull({ count }) {
-    const started = performance.now();
-    for (let i = 0; i < count; i++) {
-      if ((await tokens.next()).done) throw new Error('the sequence ended before the measurement did');
-    }
-    return (performance.now() - started) / 1000;
-  },
+  pull: ({ count }) =>
+    seconds(async () => {
+      for (let i = 0; i < count; i++) {
+        if ((await tokens.next()).done) throw new Error('the sequence ended before the measurement did');
+      }
+    }),
+  memory: async () => process.memoryUsage.rss(),
 };
 
 process.on('message', (request) => {
   requests[request.type](request).then(
-    (seconds) => process.send({ seconds }),
+    (value) => process.send({ value }),
     (error) => process.send({ error: error instanceof Error ? error.message : String(error) }),
   );
 });

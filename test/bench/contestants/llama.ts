@@ -1,11 +1,10 @@
 /** llama.cpp as a contestant: node-llama-cpp, installed by the bench alone, with its prebuilt binaries and no install script. */
-import { fork, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
 import { benchCache } from '../material.ts';
-import type { Decoder } from './decoder.ts';
+import { startChild, type Child } from './child.ts';
+import { childDecoder, type Decoder } from './decoder.ts';
 
 export const llamaVersion = '3.22.1';
 const folder = path.join(benchCache, `llama-${llamaVersion}`);
@@ -48,35 +47,16 @@ interface LlamaOptions {
   readonly contextSize: number;
 }
 
-/** One sequence. The child ends with `dispose`. */
-export async function llamaDecoder(options: LlamaOptions): Promise<Decoder> {
-  const child = fork(path.join(import.meta.dirname, 'llama-child.mjs'), { execArgv: [], silent: true });
-  await ask(child, { type: 'open', library, ...options });
-  return {
-    start: ([ids]) => ask(child, { type: 'start', ids }),
-    pull: (count) => ask(child, { type: 'pull', count }),
-    async dispose() {
-      child.kill();
-      await once(child, 'exit');
-    },
-  };
+/** The process that llama.cpp runs in, before a model is opened there. */
+export async function llamaChild(): Promise<Child> {
+  const child = startChild('llama.cpp', 'llama-child.mjs');
+  await child.ask({ type: 'load', library });
+  return child;
 }
 
-async function ask(child: ChildProcess, request: Readonly<Record<string, unknown>>): Promise<number> {
-  const listening = new AbortController();
-  const { signal } = listening;
-  const answered = once(child, 'message', { signal }) as Promise<[{ seconds: number } | { error: string }]>;
-  const died = once(child, 'exit', { signal }).then(([code]): never => {
-    throw new Error(`the process of llama.cpp ended with code ${code as number}`);
-  });
-  // The one that comes too late is of no interest.
-  for (const promise of [answered, died]) promise.catch(() => {});
-  child.send(request);
-  try {
-    const [answer] = await Promise.race([answered, died]);
-    if ('error' in answer) throw new Error(`llama.cpp: ${answer.error}`);
-    return answer.seconds;
-  } finally {
-    listening.abort();
-  }
+/** One sequence. The child ends with `dispose`. */
+export async function llamaDecoder(options: LlamaOptions): Promise<Decoder> {
+  const child = await llamaChild();
+  await child.ask({ type: 'open', ...options });
+  return childDecoder(child);
 }

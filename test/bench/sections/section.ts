@@ -1,5 +1,7 @@
 /** What a section of the bench is. */
 import { bigModel, realModels, shippedModel } from '../material.ts';
+import type { Model } from '../../../backend/model/open.ts';
+import type { Measurement, Measurements } from '../measure.ts';
 import type { Findings } from '../report.ts';
 
 export interface BenchOptions {
@@ -10,6 +12,8 @@ export interface BenchOptions {
   /** Exits for the section `exits`; null: tuned by it. */
   readonly exits: string | null;
   readonly threads: number;
+  /** Tokens of context to measure instead of a section's own; none: its own. */
+  readonly contexts: readonly number[];
   /** A look while developing: the small end of long tables will do. */
   readonly isDraft: boolean;
 }
@@ -35,3 +39,14 @@ export function modelsOf({ models }: BenchOptions): string[] {
   const big = bigModel();
   return [...(big === null ? [] : [big]), shippedModel, ...realModels()];
 }
+
+/** Lengths with room for `more` tokens, cut down where the model sees less. */
+export const fitting = (lengths: readonly number[], more: number, { spec }: Model): number[] => [
+  ...new Set(lengths.map((tokens) => Math.min(tokens, spec.contextLength - more - 2))),
+];
+
+export const named = (prefix: string, measured: Measurements): Measurement[] =>
+  [...measured.values()].map((one) => ({ ...one, name: `${prefix}: ${one.name}` }));
+
+/** Whether a model is of the size that people have on disk, for which some goals are others: a layer reads a token's width. */
+export const isBillions = ({ spec }: Model): boolean => spec.hidden >= 1024;

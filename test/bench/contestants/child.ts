@@ -1,0 +1,43 @@
+/** A contestant in a process of its own, so that its memory and its threads are its own. It answers one request at a time. */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+
+export interface Child {
+  /** Seconds, bytes or whatever the request asks for. @throws Error where the child failed or ended. */
+  ask(request: Readonly<Record<string, unknown>> & { readonly type: string }): Promise<number>;
+  end(): Promise<void>;
+}
+
+/** Starts a file of this folder; TypeScript through tsx. */
+export function startChild(name: string, file: string): Child {
+  const execArgv = file.endsWith('.ts') ? ['--import', 'tsx'] : [];
+  const child = fork(path.join(import.meta.dirname, file), { execArgv, silent: true });
+  let said = '';
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2000)));
+  return {
+    async ask(request) {
+      const listening = new AbortController();
+      const { signal } = listening;
+      const answered = once(child, 'message', { signal }) as Promise<[{ value: number } | { error: string }]>;
+      const died = once(child, 'exit', { signal }).then(([code]): never => {
+        throw new Error(`the process of ${name} ended with code ${code as number}: ${said}`);
+      });
+      // The one that comes too late is of no interest.
+      for (const promise of [answered, died]) promise.catch(() => {});
+      child.send(request);
+      try {
+        const [answer] = await Promise.race([answered, died]);
+        if ('error' in answer) throw new Error(`${name}: ${answer.error}`);
+        return answer.value;
+      } finally {
+        listening.abort();
+      }
+    },
+    async end() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill();
+      await once(child, 'exit');
+    },
+  };
+}
