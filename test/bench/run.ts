@@ -99,17 +99,23 @@ async function runSections(names: readonly string[], options: BenchOptions): Pro
     const section = sections[name]!;
     console.error(`${section.title}: ${section.takes}`);
     if (section.each === 'once') {
-      await runPart(folder, name, '', () => section.run(options));
+      await runPart(folder, name, '', options.isDraft, () => section.run(options));
     } else {
       for (const model of modelsOf(options))
-        await runPart(folder, name, path.basename(model), () => section.run(options, model));
+        await runPart(folder, name, path.basename(model), options.isDraft, () => section.run(options, model));
     }
   }
 }
 
 /** Measures and writes one part; what other parts and sections found is kept. */
-async function runPart(folder: string, name: string, part: string, measure: () => Promise<Findings>): Promise<void> {
-  const others = await untilQuiet();
+async function runPart(
+  folder: string,
+  name: string,
+  part: string,
+  isDraft: boolean,
+  measure: () => Promise<Findings>,
+): Promise<void> {
+  const others = await untilQuiet(isDraft ? 1 : undefined);
   if (others > busy)
     console.error(`  other work takes ${(100 * others).toFixed(0)} % of the processors: figures will say so`);
   const started = performance.now();
