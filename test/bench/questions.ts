@@ -12,7 +12,7 @@ export interface Question {
   readonly rows?: RegExp;
 }
 
-const speeds = ['context', 'ours, tokens/s', 'llama.cpp, tokens/s', 'ours ÷ llama.cpp'];
+const speeds = ['context', 'fast, tokens/s', 'llama.cpp, tokens/s', '`fast` ÷ llama.cpp'];
 const ways = ['', 'tokens/s', '÷ full depth', 'mean layer', 'agreement', 'loss'];
 
 export const questions: readonly Question[] = [

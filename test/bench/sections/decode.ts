@@ -36,7 +36,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   try {
     const tokenizer = loadTokenizer(file);
     await ours.ask({ type: 'open', model: path.resolve(file), threads, exits: [] });
-    decoders.set('ours', childDecoder(ours));
+    decoders.set('fast', childDecoder(ours));
     const wanted = options.contexts.length ? options.contexts : contexts;
     const lengths = fitting(wanted, tokensBeside, model);
     if (file.endsWith('.gguf') && (await installLlama())) {
@@ -72,14 +72,14 @@ function findings(name: string, isLarge: boolean, context: number, measured: Mea
     caption: `${name}: ${subject}`,
     columns: [
       'context',
-      ...(llama ? ['ours ÷ llama.cpp'] : []),
-      ...(llama ? ['ours', 'llama.cpp'] : ['ours']).flatMap((one) => [`${one}, tokens/s`, `${one}, ms`]),
+      ...(llama ? ['`fast` ÷ llama.cpp'] : []),
+      ...(llama ? ['fast', 'llama.cpp'] : ['fast']).flatMap((one) => [`${one}, tokens/s`, `${one}, ms`]),
     ],
     rows: [[`${context}`, ...besideRow(measured, kind, tokens)]],
   });
   const goal = (what: string, kind: string, limit: number, reach: number): Goal => ({
     what: `${what} ÷ llama.cpp, ${name}, ${context} tokens of context`,
-    value: speedup(measured.get(`ours${kind}`)!, measured.get(`llama.cpp${kind}`)!).median,
+    value: speedup(measured.get(`fast${kind}`)!, measured.get(`llama.cpp${kind}`)!).median,
     unit: '×',
     bound: 'at least',
     limit,
@@ -100,7 +100,7 @@ function findings(name: string, isLarge: boolean, context: number, measured: Mea
 
 /** The ratio where there is one; then tokens a second, and milliseconds: of a token, or of a whole prompt. */
 function besideRow(measured: Measurements, kind: string, tokens: number): string[] {
-  const ours = measured.get(`ours${kind}`)!;
+  const ours = measured.get(`fast${kind}`)!;
   const llama = measured.get(`llama.cpp${kind}`);
   const cells = (one: Measurement): string[] => [rate(one, tokens), milliseconds(one, kind === '' ? tokens : 1)];
   return llama ? [both(speedup(ours, llama)), ...cells(ours), ...cells(llama)] : cells(ours);
