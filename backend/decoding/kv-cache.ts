@@ -41,28 +41,25 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   const { exits } = model;
   const slots = model.openSlots(batch);
   const beyond = longerThan(model.spec);
-  /** Where a longer text turns otherwise: the tokens of each row, which are computed again when it becomes one. */
-  let texts: number[][] = Array.from({ length: batch }, () => []);
+  /** Where a longer text turns otherwise: the tokens of each row as they came, which are computed again when it becomes one. */
+  let texts: (readonly number[])[][] = Array.from({ length: batch }, () => []);
   const turnsOtherwise = (a: number, b: number): boolean => beyond !== null && a > beyond !== b > beyond;
 
   const setLength = (row: number, length: number, fresh: ArrayLike<number>): void => {
     const before = slots.entered(row);
-    const text = texts[row]!;
-    if (beyond !== null) {
-      text.length = length;
-      for (let i = 0; i < fresh.length; i++) text.push(fresh[i]!);
-    }
+    if (beyond !== null) texts[row] = [...firstOf(texts[row]!, length), Array.from(fresh)];
     const again = turnsOtherwise(before, length + fresh.length);
     slots.truncate(row, again ? 0 : length);
-    const entering = again ? text : fresh;
-    if (entering.length) slots.enter(row, entering);
+    for (const part of again ? texts[row]! : [fresh]) if (part.length) slots.enter(row, part);
   };
 
   /** Everything that waits in these rows; the other rows of a batch go along as far as the pass is long. */
   const runStage = async (stage: number, chosen: readonly number[]): Promise<void> => {
     for (;;) {
-      const tokens = Math.min(passLimit, Math.max(...chosen.map((row) => slots.waiting(stage, row))));
-      if (tokens <= 0) return;
+      const waiting = Math.max(...chosen.map((row) => slots.waiting(stage, row)));
+      if (waiting <= 0) return;
+      // In passes of like size: the last few of many would cost almost as much as many.
+      const tokens = Math.ceil(waiting / Math.ceil(waiting / passLimit));
       const counts = Array.from({ length: slots.rows }, (_, row) => Math.min(tokens, slots.waiting(stage, row)));
       const started = performance.now();
       await slots.run(stage, counts);
@@ -100,4 +97,14 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     filledRows: (slot, row) => slots.filledRows(slot, row),
     dispose: () => slots.dispose(),
   };
+}
+
+/** The first tokens of a text that came in parts. */
+function firstOf(parts: readonly (readonly number[])[], length: number): (readonly number[])[] {
+  let left = length;
+  return parts.flatMap((part) => {
+    const kept = part.slice(0, left);
+    left -= kept.length;
+    return kept.length ? [kept] : [];
+  });
 }

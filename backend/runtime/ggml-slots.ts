@@ -16,6 +16,7 @@ import type { GgmlModel, PassShape, Store, StoreShelf } from './ggml-store.ts';
 import { readoutsFrom, vocabularyRows } from './readouts.ts';
 import { advance, keep, newProgress, truncate, waiting, type Progress } from './progress.ts';
 import type { Readout, RowReadout, Slots } from './staged-model.ts';
+import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart } from './tiles.ts';
 
 /** Keys are looked at in steps of so many positions, so that a graph serves as many tokens. */
 const keyStep = 256;
@@ -30,6 +31,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   const { library } = processor;
   const { spec } = model;
   const progress = newProgress(stages, batch);
+  let tiles = newTiles(batch);
   let rows = batch;
   let store = shelf.take(batch) ?? openStore(ggml, batch, keyStep);
   let isOpen = true;
@@ -47,6 +49,30 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     copyRows(ggml, progress, store, next, kept);
     store.dispose();
     store = next;
+  };
+
+  const runPart = (s: number, { counts, isTiled }: PassPart): void => {
+    const busy = counts.flatMap((count, row) => (count > 0 ? [row] : []));
+    const first = busy[0]!;
+    const end = busy.at(-1)! + 1;
+    const starts = progress.filled[s]!.slice(first, end);
+    const own = counts.slice(first, end);
+    const last = Math.max(...starts.map((start, r) => start + own[r]!));
+    const shape: PassShape = {
+      tokens: Math.max(isTiled ? tileTokens : 1, ...own),
+      batch: end - first,
+      first,
+      keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
+    };
+    const key = `${s} ${shape.tokens} ${shape.batch} ${first} ${shape.keys}`;
+    const graph = store.graph(key, () => ggml.stageGraph(s, shape, store));
+    const lengths = progress.entered.slice(first, end);
+    const { capacity, rows: all } = store;
+    fillPass(graph, { ...shape, starts, counts: own, lengths, capacity, rows: all }, rotations);
+    processor.setTiled(isTiled);
+    graph.compute();
+    processor.setTiled(false);
+    advance(progress, stages, s, counts);
   };
 
   return {
@@ -68,30 +94,14 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       const offset = (row * store.capacity + start) * spec.hidden * 4;
       library.set(store.stream(null), states, offset, states.byteLength);
       progress.entered[row] = start + ids.length;
+      enterTiles(tiles, row, start, ids.length);
     },
     async run(s, counts) {
-      const busy = counts.flatMap((count, row) => (count > 0 ? [row] : []));
-      if (busy.length === 0) return;
-      const first = busy[0]!;
-      const end = busy.at(-1)! + 1;
-      const starts = progress.filled[s]!.slice(first, end);
-      const own = counts.slice(first, end);
-      const last = Math.max(...starts.map((start, r) => start + own[r]!));
-      const shape: PassShape = {
-        tokens: Math.max(...own),
-        batch: end - first,
-        first,
-        keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
-      };
-      const key = `${s} ${shape.tokens} ${shape.batch} ${first} ${shape.keys}`;
-      const graph = store.graph(key, () => ggml.stageGraph(s, shape, store));
-      const lengths = progress.entered.slice(first, end);
-      const { capacity, rows: all } = store;
-      fillPass(graph, { ...shape, starts, counts: own, lengths, capacity, rows: all }, rotations);
-      graph.compute();
-      advance(progress, stages, s, counts);
-      // Whoever waits for this thread has a turn between passes.
-      await setImmediate();
+      for (const part of partsOf(tiles, progress.filled[s]!, counts)) {
+        runPart(s, part);
+        // Whoever waits for this thread has a turn between passes.
+        await setImmediate();
+      }
     },
     async read(k, chosen, counts, { logits }): Promise<RowReadout[]> {
       const { reads, spec: exit } = exits[k]!;
@@ -126,10 +136,14 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       library.get(store.stream(stage), into, (row * store.capacity + position) * width * 4, into.byteLength);
       return into;
     },
-    truncate: (row, position) => truncate(progress, row, position),
+    truncate(row, position) {
+      truncate(progress, row, position);
+      truncateTiles(tiles, row, position);
+    },
     keep(kept) {
       if (kept.some((row, i) => row !== i)) move(store.capacity, kept);
       keep(progress, kept);
+      tiles = kept.map((row) => tiles[row]!);
       rows = kept.length;
     },
     filledRows(slot, row) {

@@ -55,4 +55,31 @@ describe.skipIf(libraryFolder() === null)('in ggml', () => {
     }
     model.close();
   });
+
+  test.each([
+    ['gguf/llama-q4_k.gguf', 'int8'],
+    ['gguf/gemma2-q8_0.gguf', 'int8'],
+    ['tiny/qwen3', 'float32'],
+  ] as const)('what came at once has the same bits however its passes are cut: %s', async (file, arithmetic) => {
+    const model = openModel(join(fixtures, file));
+    const staged = await openStagedModel(model, noExits, { arithmetic, engine: 'ggml' });
+    const slots = staged.openSlots(1);
+    const [before, prompt] = [70, 300];
+    const ids = Array.from({ length: before + prompt }, (_, i) => (i * 31 + 7) % 60);
+    const logits: Float32Array[] = [];
+    for (const size of [prompt, 100, 7]) {
+      slots.truncate(0, 0);
+      slots.enter(0, ids.slice(0, before));
+      slots.enter(0, ids.slice(before));
+      await slots.run(0, [before]);
+      for (let done = 0; done < prompt; done += size) await slots.run(0, [Math.min(size, prompt - done)]);
+      const [said] = await slots.read(0, [0], [prompt], { logits: true });
+      logits.push(said!.logits!);
+    }
+    expect(logits[1]).toEqual(logits[0]);
+    expect(logits[2]).toEqual(logits[0]);
+    slots.dispose();
+    await staged.dispose();
+    model.close();
+  });
 });
