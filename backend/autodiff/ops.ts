@@ -55,7 +55,7 @@ export function tensorOps(parameters: TensorTable): Ops<tf.Tensor> {
       return tf.reshape(norm(split, path, spec, gains === 'each' ? [heads, -1] : [-1]), x.shape);
     },
     rotary,
-    attention,
+    attention: (q, k, v, spec, layer, _slot, sinks) => attention(q, k, v, spec, layer, sinks ? weight(sinks) : null),
     activation,
     add: (a, b) => tf.add(a, b),
     mul: (a, b) => tf.mul(a, b),
@@ -142,9 +142,16 @@ function rotary(x: tf.Tensor, heads: number, headDimensions: number, rope: RopeS
 
 /**
  * Causal attention within the sequence. The query heads that share a key head are stacked along the rows of one
- * product, so keys and values are never repeated.
+ * product, so keys and values are never repeated. `sinks` `[heads]` are scores of nothing, which take their share.
  */
-function attention(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, spec: ModelSpec, layer: LayerSpec): tf.Tensor {
+function attention(
+  q: tf.Tensor,
+  k: tf.Tensor,
+  v: tf.Tensor,
+  spec: ModelSpec,
+  layer: LayerSpec,
+  sinks: tf.Tensor | null,
+): tf.Tensor {
   const { heads, kvHeads, headDimensions } = spec;
   const [batch, tokens] = q.shape as [number, number, number];
   const group = heads / kvHeads;
@@ -154,9 +161,21 @@ function attention(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, spec: ModelSpec, la
   let scores = tf.mul(tf.matMul(queries, byHead(k, kvHeads), false, true), spec.attentionScale);
   if (spec.attentionSoftcap !== null) scores = softcap(scores, spec.attentionSoftcap);
   const open = tf.add(tf.reshape(scores, [batch, heads, tokens, tokens]), causalMask(tokens, layer.window));
-  const shares = tf.reshape(tf.softmax(open), [batch, kvHeads, group * tokens, tokens]);
+  const shares = tf.reshape(sinks ? softmaxBeside(open, sinks) : tf.softmax(open), [
+    batch,
+    kvHeads,
+    group * tokens,
+    tokens,
+  ]);
   const mixed = tf.reshape(tf.matMul(shares, byHead(v, kvHeads)), [batch, heads, tokens, headDimensions]);
   return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [batch, tokens, heads * headDimensions]);
+}
+
+/** Softmax of scores `[batch, heads, tokens, keys]` and one more for each head, whose share is left out. */
+function softmaxBeside(scores: tf.Tensor, sinks: tf.Tensor): tf.Tensor {
+  const [batch, heads, tokens, keys] = scores.shape as [number, number, number, number];
+  const beside = tf.add(tf.zeros([batch, heads, tokens, 1]), tf.reshape(sinks, [1, heads, 1, 1]));
+  return lastAxis(tf.softmax(join(scores, beside)), 0, keys);
 }
 
 /** 0 where the key is seen, else `masked`: `[tokens, tokens]`. A window counts the own position. */

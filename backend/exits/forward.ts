@@ -14,8 +14,9 @@ export const hasBranch = (exit: ExitSpec): boolean => exit.architecture === 'lay
 export function exitBranch<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T {
   const path = exitPath(exit);
   const { stream } = openCut(ops, spec, exitCut(exit), value);
-  // A copy of the model's last layer: it keeps that layer's rotation and window.
-  return settle(ops, decoderLayer(ops, spec, spec.layers.at(-1)!, stream, `${path}.layer`, path));
+  // A copy of the model's last layer: it keeps that layer's rotation and window, but its MLP is dense.
+  const { mixture: _, ...layer } = spec.layers.at(-1)!;
+  return settle(ops, decoderLayer(ops, spec, layer, stream, `${path}.layer`, path));
 }
 
 /** The value at the exit's cut → the state `[batch, tokens, hidden]` that the exit's head reads. */
@@ -48,7 +49,7 @@ function normedState<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T):
     case 'layer':
       return ops.norm(stream.x, `${path}.norm`, spec.norm);
     case 'mlp': {
-      const branch = mlpHalf(ops, spec, stream, input, layerPath(exit.layer), `${path}.mlp`);
+      const branch = mlpHalf(ops, spec, stream, input, layerPath(exit.layer), { path: `${path}.mlp` });
       return ops.norm(settle(ops, branch), `${path}.norm`, spec.norm);
     }
     case 'lens':

@@ -56,6 +56,7 @@ export interface Functions {
   graphOverhead(nodes: number, grads: boolean): number;
   newTensor1(context: Context, type: number, a: number): Tensor;
   newTensor2(context: Context, type: number, a: number, b: number): Tensor;
+  newTensor3(context: Context, type: number, a: number, b: number, c: number): Tensor;
   newTensor4(context: Context, type: number, a: number, b: number, c: number, d: number): Tensor;
   newGraph(context: Context, nodes: number, grads: boolean): Graph;
   expand(graph: Graph, tensor: Tensor): void;
@@ -65,12 +66,18 @@ export interface Functions {
   tensorBytes(tensor: Tensor): number;
   quantise(type: number, from: Bytes, to: Bytes, start: number, rows: number, perRow: number, matrix: null): number;
   mulMat: Binary;
+  /** Of each column of `b` `[width, 1 or chosen, columns]`, the products with the chosen matrices of `a`: `[rows, chosen, columns]`. */
+  mulMatId(context: Context, a: Tensor, b: Tensor, chosen: Tensor): Tensor;
   add: Binary;
   sub: Binary;
+  /** Adds the chosen rows of `b` to `a` `[width, chosen, columns]`. */
+  addId(context: Context, a: Tensor, b: Tensor, chosen: Tensor): Tensor;
   mul: Binary;
   getRows: Binary;
   cpy: Binary;
   swigluSplit: Binary;
+  swigluClamped(context: Context, gate: Tensor, up: Tensor, alpha: number, limit: number): Tensor;
+  sigmoid: Unary;
   concat(context: Context, a: Tensor, b: Tensor, axis: number): Tensor;
   repeat: Binary;
   cont: Unary;
@@ -112,6 +119,7 @@ export interface Functions {
     softcap: number,
   ): Tensor;
   setFlashPrecision(tensor: Tensor, precision: number): void;
+  addSinks(attention: Tensor, sinks: Tensor): void;
   topK(context: Context, a: Tensor, k: number): Tensor;
   reshape2(context: Context, a: Tensor, x: number, y: number): Tensor;
   reshape3(context: Context, a: Tensor, x: number, y: number, z: number): Tensor;
@@ -173,6 +181,7 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   graphOverhead: base('size_t ggml_graph_overhead_custom(size_t n, bool grads)'),
   newTensor1: base('void *ggml_new_tensor_1d(void *ctx, int type, int64_t a)'),
   newTensor2: base('void *ggml_new_tensor_2d(void *ctx, int type, int64_t a, int64_t b)'),
+  newTensor3: base('void *ggml_new_tensor_3d(void *ctx, int type, int64_t a, int64_t b, int64_t c)'),
   newTensor4: base('void *ggml_new_tensor_4d(void *ctx, int type, int64_t a, int64_t b, int64_t c, int64_t d)'),
   newGraph: base('void *ggml_new_graph_custom(void *ctx, size_t n, bool grads)'),
   expand: base('void ggml_build_forward_expand(void *g, void *t)'),
@@ -184,12 +193,16 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
     'size_t ggml_quantize_chunk(int type, void *from, void *to, int64_t start, int64_t rows, int64_t n, void *m)',
   ),
   mulMat: binary('mul_mat'),
+  mulMatId: base('void *ggml_mul_mat_id(void *ctx, void *a, void *b, void *ids)'),
   add: binary('add'),
   sub: binary('sub'),
+  addId: base('void *ggml_add_id(void *ctx, void *a, void *b, void *ids)'),
   mul: binary('mul'),
   getRows: binary('get_rows'),
   cpy: binary('cpy'),
   swigluSplit: binary('swiglu_split'),
+  swigluClamped: base('void *ggml_swiglu_oai(void *ctx, void *a, void *b, float alpha, float limit)'),
+  sigmoid: unary('sigmoid'),
   concat: base('void *ggml_concat(void *ctx, void *a, void *b, int axis)'),
   repeat: binary('repeat'),
   cont: unary('cont'),
@@ -212,6 +225,7 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
     'void *ggml_flash_attn_ext(void *ctx, void *q, void *k, void *v, void *mask, float scale, float bias, float cap)',
   ),
   setFlashPrecision: base('void ggml_flash_attn_ext_set_prec(void *a, int precision)'),
+  addSinks: base('void ggml_flash_attn_ext_add_sinks(void *a, void *sinks)'),
   topK: base('void *ggml_top_k(void *ctx, void *a, int k)'),
   reshape2: base('void *ggml_reshape_2d(void *ctx, void *a, int64_t x, int64_t y)'),
   reshape3: base('void *ggml_reshape_3d(void *ctx, void *a, int64_t x, int64_t y, int64_t z)'),

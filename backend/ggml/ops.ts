@@ -14,6 +14,7 @@ import {
 import type { Processor } from './processor.ts';
 import type { GraphSketch, Value } from './graph.ts';
 import type { Tensor, TypeName } from './library.ts';
+import { mixtureOf } from './mixture.ts';
 import type { Weights } from './weights.ts';
 
 /** Keys and values of one attention: `[kvHeads · headDimensions, rows · capacity]`, a row a position. */
@@ -104,7 +105,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     return { keys: store(k, past.key), values: store(v, past.value), count: past.keys };
   };
 
-  return {
+  const ops: Ops<Value> = {
     linear,
     linears: (x, paths) => paths.map((path) => linear(x, path)),
     norm,
@@ -143,13 +144,14 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
       );
       return value(g.reshape2(c, turned, x.width, columns), x.width);
     },
-    attention(q, k, v, spec: ModelSpec, layer: LayerSpec, slot) {
+    attention(q, k, v, spec: ModelSpec, layer: LayerSpec, slot, sinks) {
       const { heads, headDimensions: d, attentionScale, attentionSoftcap } = spec;
       const { keys, values, count } = seen(k, v, spec, options.past(slot));
       const queries = g.permute(c, g.reshape4(c, q.tensor, d, heads, tokens, batch), 0, 2, 1, 3);
       const visible = mask(layer.window, count);
       const y = g.flashAttention(c, queries, keys, values, visible, attentionScale, 0, attentionSoftcap ?? 0);
       g.setFlashPrecision(y, fullPrecision);
+      if (sinks) g.addSinks(y, weights.vector(`${sinks}.weight`));
       return value(g.reshape2(c, y, heads * d, columns), heads * d);
     },
     activation(x, kind: Activation) {
@@ -162,6 +164,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
           return exact ? geluTanh(x) : value(g.gelu(c, x.tensor), x.width);
       }
     },
+    mixture: (x, path, mixture, kind) => mixtureOf(processor, sketch, weights, ops, { x, path, mixture, kind, columns }),
     add,
     mul: (a, b) =>
       value(a.siluOf === undefined ? g.mul(c, a.tensor, b.tensor) : g.swigluSplit(c, a.siluOf, b.tensor), a.width),
@@ -175,6 +178,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     },
     concat: (a, b) => value(g.concat(c, a.tensor, b.tensor, 0), a.width + b.width),
   };
+  return ops;
 
   /** Rotates the halves of every head `[headDimensions, heads, columns]` by angles that the pass is told. */
   function toldRotary(x: Tensor, heads: number, headDimensions: number, { name, dimensions }: RopeSpec): Tensor {

@@ -7,8 +7,11 @@ import { types, type BufferType, type Graph, type Library, type TypeName } from 
 export interface Processor {
   readonly library: Library;
   readonly plain: BufferType;
-  /** Where a weight `[rows, columns]` of a type is fastest; and whether a product with a single token must be made of two. */
-  place(type: TypeName, columns: number, rows: number): Placement;
+  /**
+   * Where a weight `[rows, columns]` of a type is fastest; and whether a product with a single token must be made of two. Of
+   * several `experts` each token is multiplied by those that are chosen for it, one by one, and none needs two.
+   */
+  place(type: TypeName, columns: number, rows: number, experts?: number): Placement;
   /** @throws Error where ggml fails. */
   compute(graph: Graph): void;
   /** Whether attention may sum in tiles and in parts of the keys, which are faster and depend on the pass. */

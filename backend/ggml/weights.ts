@@ -20,6 +20,8 @@ export interface Weights {
   has(name: string): boolean;
   /** A linear's weight `[out, in]`. */
   matrix(name: string): Matrix;
+  /** Matrices of experts `[experts · out, in]`, as a tensor `[in, out, experts]`. */
+  experts(name: string, experts: number): Tensor;
   /** A bias or the gain of a norm, plus `offset`. */
   vector(name: string, offset?: number): Tensor;
   /** Numbers that a graph wants and no file holds. */
@@ -31,6 +33,7 @@ export interface Weights {
 export function openWeights(processor: Processor, parameters: Parameters, exact: boolean): Weights {
   const { library } = processor;
   const matrices = new Map<string, Matrix>();
+  const stacks = new Map<string, Tensor>();
   const vectors = new Map<string, Tensor>();
   const held: { context: Context; buffer: Buffer }[] = [];
 
@@ -57,6 +60,11 @@ export function openWeights(processor: Processor, parameters: Parameters, exact:
     return tensor;
   };
 
+  const dataOf = (name: string, type: TypeName, rows: number, columns: number): Uint8Array =>
+    parameters.storedType(name) === type && type !== 'F32'
+      ? finite(parameters.stored(name), type, name)
+      : encode(library, type, parameters.values(name), rows, columns);
+
   return {
     has: (name) => parameters.has(name),
     matrix(name) {
@@ -65,15 +73,25 @@ export function openWeights(processor: Processor, parameters: Parameters, exact:
         const [rows, columns] = parameters.shape(name) as [number, number];
         const type = typeOf(parameters, name, exact);
         const { bufferType, pairs } = processor.place(type, columns, rows);
-        const data =
-          parameters.storedType(name) === type && type !== 'F32'
-            ? finite(parameters.stored(name), type, name)
-            : encode(library, type, parameters.values(name), rows, columns);
-        const tensor = upload((context) => library.newTensor2(context, types[type], columns, rows), bufferType, data);
+        const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);
+        const tensor = upload(make, bufferType, dataOf(name, type, rows, columns));
         matrix = { tensor, rows, pairs };
         matrices.set(name, matrix);
       }
       return matrix;
+    },
+    experts(name, experts) {
+      let tensor = stacks.get(name);
+      if (tensor === undefined) {
+        const [all, columns] = parameters.shape(name) as [number, number];
+        const rows = all / experts;
+        const type = typeOf(parameters, name, exact);
+        const { bufferType } = processor.place(type, columns, rows, experts);
+        const make = (context: Context): Tensor => library.newTensor3(context, types[type], columns, rows, experts);
+        tensor = upload(make, bufferType, dataOf(name, type, all, columns));
+        stacks.set(name, tensor);
+      }
+      return tensor;
     },
     vector: (name, offset = 0) =>
       vector(`${name}+${offset}`, () => {
@@ -87,6 +105,7 @@ export function openWeights(processor: Processor, parameters: Parameters, exact:
         library.free(context);
       }
       matrices.clear();
+      stacks.clear();
       vectors.clear();
     },
   };

@@ -3,10 +3,11 @@
  *
  * Parameter paths are Hugging Face's Llama names without `model.`: `layers.<i from 0>.self_attn.q_proj`,
  * `….mlp.gate_proj`, `….input_layernorm`, `….post_attention_layernorm`, `….pre_feedforward_layernorm`,
- * `….post_feedforward_layernorm`, `norm`, `lm_head`, `embed_tokens`. A plain MLP has `up_proj` and `down_proj` only.
+ * `….post_feedforward_layernorm`, `norm`, `lm_head`, `embed_tokens`. A plain MLP has `up_proj` and `down_proj` only; a mixture
+ * has what `Ops.mixture` says.
  */
 import type { Ops } from './ops.ts';
-import type { Cut, LayerSpec, ModelSpec, NormSpec } from './spec.ts';
+import type { Cut, LayerSpec, MixtureSpec, ModelSpec, NormSpec } from './spec.ts';
 
 /** A residual stream `x + delta` whose last addition is left open, so that the next norm can be fused with it. */
 export interface Stream<T> {
@@ -42,11 +43,16 @@ export function attention<T>(ops: Ops<T>, spec: ModelSpec, layer: LayerSpec, x: 
     q = ops.rotary(q, heads, headDimensions, layer.queryRope ?? layer.rope);
     k = ops.rotary(k, kvHeads, headDimensions, layer.rope);
   }
-  return ops.linear(ops.attention(q, k, projected[2], spec, layer, slot), `${path}.o_proj`);
+  const sinks = spec.attentionSinks ? `${path}.sinks` : null;
+  return ops.linear(ops.attention(q, k, projected[2], spec, layer, slot, sinks), `${path}.o_proj`);
 }
 
-/** Feed-forward block of normed input x. */
-export function mlp<T>(ops: Ops<T>, spec: ModelSpec, x: T, path: string): T {
+/** Feed-forward block of normed input x: a dense MLP, or the mixture of experts that it is told. */
+export function mlp<T>(ops: Ops<T>, spec: ModelSpec, x: T, path: string, mixture?: MixtureSpec): T {
+  if (mixture) {
+    if (!ops.mixture) throw new Error(`nothing computes the mixture of experts ${path} here`);
+    return ops.mixture(x, path, mixture, spec.activation);
+  }
   if (spec.mlp === 'plain') {
     return ops.linear(ops.activation(ops.linear(x, `${path}.up_proj`), spec.activation), `${path}.down_proj`);
   }
@@ -79,8 +85,8 @@ function attentionHalf<T>(
 }
 
 /**
- * Second half of a layer: the stream at its `attention` cut → the stream at its end. `mlpPath` lets an `mlp` exit put
- * its own MLP in parallel to the layer's, sharing every norm. `input` is the layer's input in a parallel-residual model.
+ * Second half of a layer: the stream at its `attention` cut → the stream at its end. `own` is the layer's own block, or the dense
+ * MLP that an `mlp` exit puts in parallel to it, sharing every norm. `input` is the layer's input in a parallel-residual model.
  */
 export function mlpHalf<T>(
   ops: Ops<T>,
@@ -88,20 +94,21 @@ export function mlpHalf<T>(
   stream: Stream<T>,
   input: T | null,
   path: string,
-  mlpPath = `${path}.mlp`,
+  own: { readonly path: string; readonly mixture?: MixtureSpec },
 ): Stream<T> {
+  const block = (x: T): T => mlp(ops, spec, x, own.path, own.mixture);
   if (input !== null) {
-    const y = mlp(ops, spec, ops.norm(input, `${path}.post_attention_layernorm`, spec.norm), mlpPath);
+    const y = block(ops.norm(input, `${path}.post_attention_layernorm`, spec.norm));
     return { x: settle(ops, stream), delta: branch(ops, spec, y) };
   }
   if (spec.normPlacement === 'post') {
     const x = settle(ops, stream);
-    return { x, delta: ops.norm(mlp(ops, spec, x, mlpPath), `${path}.post_feedforward_layernorm`, spec.norm) };
+    return { x, delta: ops.norm(block(x), `${path}.post_feedforward_layernorm`, spec.norm) };
   }
   const sandwich = spec.normPlacement === 'sandwich';
   const before = sandwich ? `${path}.pre_feedforward_layernorm` : `${path}.post_attention_layernorm`;
   const { sum, normed: x } = normed(ops, stream, before, spec.norm);
-  const y = mlp(ops, spec, x, mlpPath);
+  const y = block(x);
   const delta = sandwich ? ops.norm(y, `${path}.post_feedforward_layernorm`, spec.norm) : y;
   return { x: sum, delta: branch(ops, spec, delta) };
 }
@@ -117,8 +124,13 @@ export function decoderLayer<T>(
 ): Stream<T> {
   const input = spec.parallelResidual ? settle(ops, stream) : null;
   const half = attentionHalf(ops, spec, layer, input === null ? stream : { x: input, delta: null }, path, slot);
-  return mlpHalf(ops, spec, half, input, path);
+  return mlpHalf(ops, spec, half, input, path, ownBlock(layer, path));
 }
+
+const ownBlock = ({ mixture }: LayerSpec, path: string): Parameters<typeof mlpHalf>[5] => ({
+  path: `${path}.mlp`,
+  ...(mixture && { mixture }),
+});
 
 /** Opens the value that a stage hands over at a cut (see `cutWidth`). */
 export function openCut<T>(ops: Ops<T>, spec: ModelSpec, cut: Cut, value: T): { stream: Stream<T>; input: T | null } {
@@ -134,7 +146,10 @@ export function stage<T>(ops: Ops<T>, spec: ModelSpec, from: Cut, to: Cut, value
   let { stream, input } = openCut(ops, spec, from, value);
   // A norm fused with an addition sums in another order than one alone. Adding nothing here gives the uncut model's bits.
   if (from.layer > 0) stream = { x: stream.x, delta: ops.scale(stream.x, 0) };
-  if (from.at === 'attention') stream = mlpHalf(ops, spec, stream, input, layerPath(from.layer));
+  if (from.at === 'attention') {
+    const path = layerPath(from.layer);
+    stream = mlpHalf(ops, spec, stream, input, path, ownBlock(spec.layers[from.layer - 1]!, path));
+  }
   for (let i = from.layer + 1; i <= to.layer; i++) {
     const path = layerPath(i);
     const layer = spec.layers[i - 1]!;

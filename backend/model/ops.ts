@@ -5,7 +5,7 @@
  * A parameter is named by the *path* of its module (`layers.3.self_attn.q_proj`); an interpreter resolves
  * `<path>.weight` `[out, in]` and, where it exists, `<path>.bias` `[out]` in its own table. So biases are data.
  */
-import type { Activation, LayerSpec, ModelSpec, NormSpec, RopeSpec } from './spec.ts';
+import type { Activation, LayerSpec, MixtureSpec, ModelSpec, NormSpec, RopeSpec } from './spec.ts';
 
 export interface Ops<T> {
   /** x·Wᵀ + b. */
@@ -24,10 +24,15 @@ export interface Ops<T> {
   rotary(x: T, heads: number, headDimensions: number, rope: RopeSpec): T;
   /**
    * Causal attention of q `[batch, tokens, heads · d]` over the past and the new k, v `[batch, tokens, kvHeads · d]`;
-   * `slot` names the cache that holds this attention's past. Training has no past.
+   * `slot` names the cache that holds this attention's past. Training has no past. `sinks`: the path of a parameter `[heads]`.
    */
-  attention(q: T, k: T, v: T, spec: ModelSpec, layer: LayerSpec, slot: string): T;
+  attention(q: T, k: T, v: T, spec: ModelSpec, layer: LayerSpec, slot: string, sinks?: string | null): T;
   activation(x: T, kind: Activation): T;
+  /**
+   * What a mixture of experts at `path` gives for x: the router is `<path>.gate`, experts are `<path>.experts.gate_proj.weight`
+   * `[experts, out, in]` and so on. Absent where nothing computes mixtures: exits have none, and their backbones run in ggml.
+   */
+  mixture?(x: T, path: string, mixture: MixtureSpec, activation: Activation): T;
   add(a: T, b: T): T;
   mul(a: T, b: T): T;
   scale(x: T, factor: number): T;

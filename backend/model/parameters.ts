@@ -11,6 +11,8 @@ import {
   type WeightBlocks,
 } from '../formats/quantisation.ts';
 import type { TensorInfo, TensorSource, TensorType } from '../formats/tensor-source.ts';
+import { elementCount } from '../formats/safetensors.ts';
+import { expectedParameters, type ExpectedParameter } from './expected-parameters.ts';
 import type { ParameterSource } from './families/family.ts';
 import type { ModelSpec } from './spec.ts';
 
@@ -21,7 +23,7 @@ export type BlockForm = Pick<WeightBlocks, 'bits' | 'blockSize' | 'zeroPoint'> &
 
 export interface Parameters {
   has(name: string): boolean;
-  /** `[out, in]` of a matrix, `[n]` of a vector. */
+  /** `[out, in]` of a matrix, `[n]` of a vector; experts are stacked by rows. */
   shape(name: string): readonly number[];
   /** All values in float32, row-major. */
   values(name: string): Float32Array;
@@ -38,10 +40,10 @@ export interface Parameters {
 }
 
 interface Located {
-  readonly tensor: TensorInfo;
-  /** Tensors that follow it in the parameter; none where it is one tensor. */
-  readonly more: readonly TensorInfo[];
+  /** One after another, row by row; a single one but for experts and gains that are stored apart. */
+  readonly tensors: readonly TensorInfo[];
   readonly shape: readonly number[];
+  /** Of the rows of all tensors, those that the parameter has, in its order; null: all. */
   readonly rows: Int32Array | null;
   readonly transposed: boolean;
 }
@@ -57,22 +59,23 @@ export function locateParameters(
   file: string,
 ): Parameters {
   const located = new Map<string, Located>();
-  for (const { name, shape, optional } of expectedParameters(spec)) {
-    const found = locate(find(name, spec), source, shape);
-    if (found === 'absent') {
+  for (const expected of expectedParameters(spec)) {
+    const { name, optional } = expected;
+    const found = locate(find(name, spec), source, expected);
+    if (found === null) {
       if (!optional)
         throw userError(
           'bad-weights',
           `${file}: the tensor for "${name}" is missing.`,
           'The download may be incomplete; get the model again.',
         );
-    } else if (Array.isArray(found)) {
+    } else if ('wanted' in found) {
       throw userError(
         'bad-weights',
-        `${file}: "${name}" has shape [${found.join(', ')}], but the configuration says [${shape.join(', ')}].`,
+        `${file}: "${found.key}" has shape [${found.has.join(', ')}], but the configuration says [${found.wanted.join(', ')}].`,
       );
     } else {
-      located.set(name, found as Located);
+      located.set(name, found);
     }
   }
   const embedding = located.get('embed_tokens.weight');
@@ -94,119 +97,129 @@ export function locateParameters(
     rows: (name, rows) => readRows(source, get(name), rows),
     blockForm: (name) => formOf(get(name)),
     blocks: (name) => blocks(source, get(name), name),
-    storedType: (name) => (get(name).shape.length === 2 && !get(name).transposed ? get(name).tensor.type : null),
+    storedType: (name) => storedType(get(name)),
     stored: (name) => stored(source, get(name)),
   };
 }
 
-/** Every parameter of a model with its shape; biases (those of a LayerNorm too) and the output matrix of a tied model are optional. */
-export function expectedParameters(spec: ModelSpec): { name: string; shape: number[]; optional: boolean }[] {
-  const { hidden, feedForward, vocabulary } = spec;
-  const q = spec.heads * spec.headDimensions;
-  const kv = spec.kvHeads * spec.headDimensions;
-  const isLayerNorm = spec.norm.kind === 'layer';
-  const list: { name: string; shape: number[]; optional: boolean }[] = [];
-  const matrix = (path: string, out: number, input: number, optional = false): void => {
-    list.push(
-      { name: `${path}.weight`, shape: [out, input], optional },
-      { name: `${path}.bias`, shape: [out], optional: true },
-    );
-  };
-  const norm = (path: string, size: number): void => {
-    list.push({ name: `${path}.weight`, shape: [size], optional: false });
-    if (isLayerNorm) list.push({ name: `${path}.bias`, shape: [size], optional: true });
-  };
-  list.push({ name: 'embed_tokens.weight', shape: [vocabulary, hidden], optional: false });
-  if (spec.learnedPositions)
-    list.push({ name: 'embed_positions.weight', shape: [spec.contextLength, hidden], optional: false });
-  for (const i of spec.layers.keys()) {
-    const path = `layers.${i}`;
-    if (spec.normPlacement !== 'post') norm(`${path}.input_layernorm`, hidden);
-    norm(`${path}.post_attention_layernorm`, hidden);
-    if (spec.normPlacement === 'sandwich') norm(`${path}.pre_feedforward_layernorm`, hidden);
-    if (spec.normPlacement !== 'pre') norm(`${path}.post_feedforward_layernorm`, hidden);
-    matrix(`${path}.self_attn.q_proj`, q, hidden);
-    matrix(`${path}.self_attn.k_proj`, kv, hidden);
-    matrix(`${path}.self_attn.v_proj`, kv, hidden);
-    matrix(`${path}.self_attn.o_proj`, hidden, q);
-    if (spec.qkNorm !== 'none') {
-      norm(`${path}.self_attn.q_norm`, spec.qkNorm === 'head' ? spec.headDimensions : q);
-      norm(`${path}.self_attn.k_norm`, spec.qkNorm === 'head' ? spec.headDimensions : kv);
-    }
-    if (spec.mlp === 'gated') matrix(`${path}.mlp.gate_proj`, feedForward, hidden);
-    matrix(`${path}.mlp.up_proj`, feedForward, hidden);
-    matrix(`${path}.mlp.down_proj`, hidden, feedForward);
-  }
-  norm('norm', hidden);
-  matrix('lm_head', vocabulary, hidden, spec.tied);
-  return list;
+/** What a file has in place of a parameter's shape; `key` is our name, or the tensor's where several make a parameter. */
+interface Mismatch {
+  readonly key: string;
+  readonly has: readonly number[];
+  readonly wanted: readonly number[];
 }
 
 function locate(
   place: ParameterSource | null,
   source: TensorSource,
-  shape: readonly number[],
-): Located | readonly number[] | 'absent' {
-  if (!place) return 'absent';
-  const name = [place.tensor, ...(place.aliases ?? [])].find((candidate) => source.tensors.has(candidate));
-  const tensor = name === undefined ? undefined : source.tensors.get(name);
-  if (!tensor) return 'absent';
-  const transposed = place.transposed ?? false;
-  const pieces = place.pieces?.map((piece) => source.tensors.get(piece));
-  if (pieces && !pieces.every((piece) => piece !== undefined)) return 'absent';
-  const elements = ({ shape: sizes }: TensorInfo): number => sizes.reduce((a, b) => a * b, 1);
-  const stored = pieces
-    ? [pieces.reduce((sum, piece) => sum + elements(piece), 0)]
-    : transposed
-      ? [...tensor.shape].reverse()
-      : [...tensor.shape];
+  expected: ExpectedParameter,
+): Located | Mismatch | null {
+  if (!place) return null;
+  const { tensor, aliases = [], pieces, transposed = false } = place;
+  const named = pieces ?? [[tensor, ...aliases].find((name) => source.tensors.has(name)) ?? tensor];
+  const tensors = named.map((name) => source.tensors.get(name));
+  if (!tensors.every((each) => each !== undefined))
+    return place.otherwise ? locate(place.otherwise, source, expected) : null;
+  const { name, shape, stacked } = expected;
+  const wrong = stacked > 1 ? wrongPart(tensors, expected, place) : null;
+  if (wrong) return wrong;
+  const isJoined = pieces !== undefined || stacked > 1;
+  const has = storedShape(tensors, shape.length, isJoined, transposed);
   const rows = place.rows ?? null;
-  const available = stored[0]!;
-  if (rows) {
-    if (rows.some((row) => row >= available)) return stored;
-    stored[0] = rows.length;
-  }
-  if (stored.length !== shape.length || stored.some((size, i) => size !== shape[i])) return stored;
-  return { tensor, more: pieces?.slice(1) ?? [], shape, rows, transposed };
+  const taken = rows && rows.every((row) => row < has[0]!) ? [rows.length, ...has.slice(1)] : rows ? null : has;
+  const fits = taken?.length === shape.length && taken.every((size, i) => size === shape[i]);
+  return fits ? { tensors, shape, rows, transposed } : { key: name, has: taken ?? has, wanted: shape };
 }
 
-function values(source: TensorSource, { tensor, more, shape, rows, transposed }: Located): Float32Array {
-  const read = (one: TensorInfo): Float32Array =>
-    dequantise(
-      one.type,
-      source.read(one),
-      one.shape.reduce((a, b) => a * b, 1),
-    );
-  const stored = more.length ? Float32Array.from([tensor, ...more].flatMap((one) => [...read(one)])) : read(tensor);
-  const columns = shape.length === 1 ? 1 : transposed ? tensor.shape[0]! : tensor.shape[1]!;
-  const matrix =
-    transposed && tensor.shape.length === 2 ? transpose(stored, tensor.shape[0]!, tensor.shape[1]!) : stored;
-  return rows ? selectRows(matrix, rows, columns) : matrix;
+/** What is wrong with the tensors of a parameter that is stacked of equal parts: as many tensors, or one with an axis of parts. */
+function wrongPart(
+  tensors: readonly TensorInfo[],
+  { shape, stacked }: ExpectedParameter,
+  { pieces, rows, rowsStored, transposed }: ParameterSource,
+): Mismatch | null {
+  const part = [shape[0]! / stacked, ...shape.slice(1)];
+  if (rows) part[0] = rowsStored! / stacked;
+  if (transposed) part.reverse();
+  const wanted = pieces ? part : [stacked, ...part];
+  const found = tensors.find((tensor) => tensor.shape.join() !== wanted.join());
+  return found ? { key: found.name, has: found.shape, wanted } : null;
+}
+
+/** The shape of one matrix or vector, which is what tensors become that are joined. */
+function storedShape(
+  tensors: readonly TensorInfo[],
+  axes: number,
+  isJoined: boolean,
+  transposed: boolean,
+): readonly number[] {
+  const { shape } = tensors[0]!;
+  if (!isJoined) return transposed ? [...shape].reverse() : shape;
+  const elements = tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0);
+  if (axes === 1) return [elements];
+  const columns = shape.at(transposed ? -2 : -1)!;
+  return [elements / columns, columns];
+}
+
+const columnsOf = (shape: readonly number[]): number => (shape.length === 1 ? 1 : shape[1]!);
+
+function values(source: TensorSource, { tensors, shape, rows, transposed }: Located): Float32Array {
+  const parts = tensors.map((tensor) => {
+    const all = dequantise(tensor.type, source.read(tensor), elementCount(tensor.shape));
+    return transposed && tensor.shape.length > 1 ? transposedEach(all, tensor.shape) : all;
+  });
+  const matrix = joined(parts);
+  return rows ? selectRows(matrix, rows, columnsOf(shape)) : matrix;
+}
+
+/** Every matrix of the last two axes, transposed. */
+function transposedEach(all: Float32Array, shape: readonly number[]): Float32Array {
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  const size = rows * columns;
+  if (all.length === size) return transpose(all, rows, columns);
+  return joined(
+    Array.from({ length: all.length / size }, (_, i) =>
+      transpose(all.subarray(i * size, (i + 1) * size), rows, columns),
+    ),
+  );
 }
 
 function readRows(source: TensorSource, parameter: Located, rows: ArrayLike<number>): Float32Array {
-  const { tensor, transposed, shape } = parameter;
+  const { tensors, transposed, shape } = parameter;
   const columns = shape[1]!;
   if (transposed) return selectRows(values(source, parameter), rows, columns);
-  const { elements, bytes } = blockInfo(tensor.type);
+  const { elements, bytes } = blockInfo(tensors[0]!.type);
   const rowBytes = (columns / elements) * bytes;
+  const perTensor = elementCount(tensors[0]!.shape) / columns;
   const out = new Float32Array(rows.length * columns);
   for (let i = 0; i < rows.length; i++) {
     const row = parameter.rows ? parameter.rows[rows[i]!]! : rows[i]!;
-    out.set(dequantise(tensor.type, source.read(tensor, row * rowBytes, rowBytes), columns), i * columns);
+    const tensor = tensors[Math.trunc(row / perTensor)]!;
+    const stored = source.read(tensor, (row % perTensor) * rowBytes, rowBytes);
+    out.set(dequantise(tensor.type, stored, columns), i * columns);
   }
   return out;
 }
 
-function stored(source: TensorSource, { tensor, rows }: Located): Uint8Array {
-  const bytes = source.read(tensor);
-  return rows ? selectRows(bytes, rows, bytes.length / tensor.shape[0]!) : bytes;
+function storedType({ tensors, shape, transposed }: Located): TensorType | null {
+  const { type } = tensors[0]!;
+  return shape.length === 2 && !transposed && tensors.every((tensor) => tensor.type === type) ? type : null;
 }
 
-const formOf = ({ tensor, shape, transposed }: Located): BlockForm | null =>
-  shape.length !== 2 || transposed ? null : blockForm(tensor.type);
+function stored(source: TensorSource, { tensors, rows, shape }: Located): Uint8Array {
+  const bytes = joined(tensors.map((tensor) => source.read(tensor)));
+  if (!rows) return bytes;
+  const { elements, bytes: blockBytes } = blockInfo(tensors[0]!.type);
+  return selectRows(bytes, rows, (columnsOf(shape) / elements) * blockBytes);
+}
 
-function blocks(source: TensorSource, { tensor, rows }: Located, name: string): WeightBlocks {
+/** A matrix that is one tensor has the blocks of it; those of experts are ggml's, which takes them as they are stored. */
+const formOf = ({ tensors, shape, transposed }: Located): BlockForm | null =>
+  shape.length !== 2 || transposed || tensors.length > 1 || tensors[0]!.shape.length !== 2
+    ? null
+    : blockForm(tensors[0]!.type);
+
+function blocks(source: TensorSource, { tensors, rows }: Located, name: string): WeightBlocks {
+  const [tensor] = tensors as [TensorInfo];
   const [stored, columns] = tensor.shape as [number, number];
   const all = toBlocks(tensor.type, source.read(tensor), stored, columns);
   if (!all) throw new Error(`"${name}" is not stored in blocks`);
@@ -231,6 +244,18 @@ function selectRows<T extends Float32Array | Uint8Array>(matrix: T, rows: ArrayL
   for (let i = 0; i < rows.length; i++)
     out.set(matrix.subarray(rows[i]! * columns, (rows[i]! + 1) * columns), i * columns);
   return out;
+}
+
+function joined<T extends Float32Array | Uint8Array>(parts: readonly T[]): T {
+  const [first] = parts as [T];
+  if (parts.length === 1) return first;
+  const all = new (first.constructor as new (length: number) => T)(parts.reduce((sum, { length }) => sum + length, 0));
+  let start = 0;
+  for (const part of parts) {
+    all.set(part, start);
+    start += part.length;
+  }
+  return all;
 }
 
 /** `[rows, columns]` → `[columns, rows]`, in tiles that fit the cache. */

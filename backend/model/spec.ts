@@ -43,6 +43,23 @@ export const variesInText = ({ long, growth }: RopeSpec): boolean => long !== nu
 export const ropeFactor = ({ scale, growth }: RopeSpec, position: number): number =>
   growth ? scale * (1 + growth.beta * Math.log(1 + Math.floor(position / growth.original))) : scale;
 
+/**
+ * A mixture of experts: a router, `gate`, scores all experts for a token, and the best `chosen` of them compute. What they give is
+ * weighted and summed.
+ */
+export interface MixtureSpec {
+  readonly experts: number;
+  readonly chosen: number;
+  /** Width of one expert, a gated MLP. */
+  readonly feedForward: number;
+  /** Weights are a softmax over the scores of all experts, or (`true`) over those of the chosen, which sum to 1. */
+  readonly normalised: boolean;
+  /** Width of an expert that computes for every token, times the sigmoid of a gate of its own (Qwen 2). */
+  readonly shared: number | null;
+  /** (min(up, limit) + 1) · g · sigmoid(1.702 g), g = min(gate, limit), instead of activation(gate) · up (gpt-oss). */
+  readonly limit: number | null;
+}
+
 /** What differs from layer to layer. */
 export interface LayerSpec {
   readonly rope: RopeSpec | null;
@@ -50,6 +67,8 @@ export interface LayerSpec {
   readonly queryRope?: RopeSpec;
   /** Keys further back than this many positions (the own one counted) are not seen. */
   readonly window: number | null;
+  /** What stands in place of a dense MLP. */
+  readonly mixture?: MixtureSpec;
 }
 
 export interface ModelSpec {
@@ -59,6 +78,7 @@ export interface ModelSpec {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDimensions: number;
+  /** Width of a dense MLP. */
   readonly feedForward: number;
   readonly contextLength: number;
   readonly layers: readonly LayerSpec[];
@@ -73,6 +93,8 @@ export interface ModelSpec {
   readonly qkNorm: 'none' | 'head' | 'heads' | 'all';
   readonly attentionScale: number;
   readonly attentionSoftcap: number | null;
+  /** A score of each head joins the softmax, and its share goes nowhere (gpt-oss): parameter `self_attn.sinks.weight`. */
+  readonly attentionSinks: boolean;
   readonly finalSoftcap: number | null;
   /** Factor on what attention and MLP add to the stream (Granite). */
   readonly residualScale: number;

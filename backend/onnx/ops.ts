@@ -319,7 +319,8 @@ export function graphOps(builder: GraphBuilder, parameters: Parameters, options:
       const partial = rope.dimensions < headDimensions ? { rotary_embedding_dim: rope.dimensions } : {};
       return builder.node('RotaryEmbedding', [x, cos, sin], { num_heads: heads, ...partial });
     },
-    attention(q, k, v, spec, layer, slot) {
+    attention(q, k, v, spec, layer, slot, sinks) {
+      if (sinks) throw new Error('attention with sinks is computed in ggml alone');
       slots.push(slot);
       const [keys, values] = options.past ? withPast(k, v, spec, slot) : [k, v];
       if (operators.attention === 'Attention') {

@@ -10,7 +10,7 @@ import type { Model } from '../model/open.ts';
 import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { embed } from './embedding.ts';
 import { causalMask, fillRotations, isMask, windowOf } from './ggml-inputs.ts';
-import { classesOf, readouts } from './ggml-model.ts';
+import { classesOf, layerNodes, otherNodes, readouts } from './ggml-model.ts';
 import { processorOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { tokensOf } from './exit-reader.ts';
 import { toldRotations } from './rotations.ts';
@@ -22,8 +22,6 @@ import type { ExitScorer, FeatureModel } from './staged-model.ts';
 const columnLimit = 2048;
 /** Positions whose logits are there at once. */
 const headLimit = 64;
-const layerNodes = 60;
-const otherNodes = 64;
 
 /** The frozen backbone up to the deepest of `cuts`. */
 export async function openGgmlFeatures(
@@ -36,7 +34,7 @@ export async function openGgmlFeatures(
   const ordered = distinctCuts(cuts);
   const weights = weightsOf(processor, model, new Map(), options);
   const graphs = graphPerShape(processor, spec, (shape) => {
-    const nodes = layerNodes * (ordered.at(-1)!.layer + ordered.length) + otherNodes;
+    const nodes = layerNodes(spec) * (ordered.at(-1)!.layer + ordered.length) + otherNodes;
     return buildGraph(processor, nodes, (sketch) => {
       const ops = ggmlOps(processor, sketch, weights, shape);
       let from = inputCut;
@@ -92,7 +90,7 @@ export async function openGgmlScorer(
   const classes = classesOf(spec, exit);
   const toToken = tokensOf(exit);
   const states = graphPerShape(processor, spec, (shape) =>
-    buildGraph(processor, layerNodes + otherNodes, (sketch) => {
+    buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {
       const ops = ggmlOps(processor, sketch, weights, shape);
       const x = { tensor: sketch.input('stream', 'F32', width, shape.tokens * shape.batch), width };
       sketch.output('state', (exit ? exitState(ops, spec, exit, x) : ops.norm(x, 'norm', spec.norm)).tensor);

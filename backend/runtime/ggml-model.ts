@@ -5,6 +5,7 @@ import type { Processor } from '../ggml/processor.ts';
 import { buildGraph, type BuiltGraph, type GraphSketch } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import { ggmlOps, type Past } from '../ggml/ops.ts';
+import { mixtureNodes } from '../ggml/mixture.ts';
 import type { Weights } from '../ggml/weights.ts';
 import { finalLogits, layerPath, stage } from '../model/layer.ts';
 import type { Model } from '../model/open.ts';
@@ -21,8 +22,9 @@ import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts
 const spareLimit = 1 << 28;
 
 /** Operators of a layer at most, and of what stands around layers. */
-const layerNodes = 60;
-const otherNodes = 64;
+export const layerNodes = (spec: ModelSpec): number =>
+  60 + Math.max(0, ...spec.layers.map(({ mixture }) => (mixture ? mixtureNodes(mixture) : 0)));
+export const otherNodes = 64;
 
 export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlOptions): Promise<StagedModel> {
   const { spec } = model;
@@ -108,7 +110,7 @@ function stageGraph(
   store: SlotsStore,
   { exact }: GgmlOptions,
 ): BuiltGraph {
-  const nodes = layerNodes * (to.layer - from.layer + 1) + otherNodes;
+  const nodes = layerNodes(spec) * (to.layer - from.layer + 1) + otherNodes;
   return buildGraph(processor, nodes, (sketch) => {
     const past = (slot: string): Past => ({ ...store.past(slot), first, keys });
     const ops = ggmlOps(processor, sketch, weights, { tokens, batch, exact, past });
@@ -136,7 +138,7 @@ function readGraph(
   store: SlotsStore,
   { exact }: GgmlOptions,
 ): BuiltGraph {
-  return buildGraph(processor, layerNodes + otherNodes, (sketch) => {
+  return buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {
     const ops = ggmlOps(processor, sketch, weights, { tokens: 1, batch: positions, exact, past: () => null });
     const tensor = columnsOf(processor, sketch, store.stream(reads), positions);
     const x = { tensor, width: cutWidth(spec, store.cut(reads)) };

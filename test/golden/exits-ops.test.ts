@@ -8,7 +8,7 @@ import { tensorOps } from '../../backend/autodiff/ops.ts';
 import { record } from '../../backend/autodiff/recorder.ts';
 import { finalLogits, stage } from '../../backend/model/layer.ts';
 import { openModel } from '../../backend/model/open.ts';
-import { expectedParameters } from '../../backend/model/parameters.ts';
+import { expectedParameters } from '../../backend/model/expected-parameters.ts';
 import { finalCut, inputCut } from '../../backend/model/spec.ts';
 import { openSession } from '../../backend/onnx/session.ts';
 import { fixtures, maxDifference, readGolden } from '../support/golden.ts';

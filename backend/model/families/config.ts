@@ -62,6 +62,15 @@ export class Config {
       throw this.complaint(key, `a list of ${count} numbers from ${least} to ${most}`, value);
     return value;
   }
+  /** Whole numbers of the range, each at most once; none where the key is absent. */
+  wholes(key: string, [least, most]: Range): readonly number[] {
+    const value = this.get(key) ?? [];
+    const isOne = (entry: unknown): entry is number =>
+      Number.isInteger(entry) && (entry as number) >= least && (entry as number) <= most;
+    if (!Array.isArray(value) || value.length > most - least + 1 || !value.every(isOne))
+      throw this.complaint(key, `a list of whole numbers from ${least} to ${most}`, value);
+    return value;
+  }
   has(key: string): boolean {
     return this.get(key) !== null;
   }
@@ -97,6 +106,9 @@ export const limits = {
   hidden: 2 ** 18,
   feedForward: 2 ** 22,
   heads: 2 ** 12,
+  experts: 2 ** 12,
+  /** Of all experts of a layer together. */
+  mixtureWidth: 2 ** 23,
   headDimensions: 2 ** 13,
   context: 2 ** 31,
   epsilon: [1e-30, 0.1],

@@ -10,12 +10,16 @@ export interface ParameterSource {
   readonly tensor: string;
   /** Older or shorter names of the same tensor. */
   readonly aliases?: readonly string[];
-  /** Row numbers of the tensor, in the parameter's order; all rows where absent. */
+  /** Row numbers of the tensor, in the parameter's order; all rows where absent. Of experts: those of all matrices together. */
   readonly rows?: Int32Array;
-  /** The checkpoint stores `[in, out]` (GPT-2's Conv1D). */
+  /** Of experts, where `rows` are chosen: how many there are. */
+  readonly rowsStored?: number;
+  /** The checkpoint stores `[in, out]` (GPT-2's Conv1D); of experts `[experts, in, out]`. */
   readonly transposed?: boolean;
-  /** The parameter is a vector that the checkpoint stores as these tensors one after another, or in several rows. */
+  /** The checkpoint stores the parameter as these tensors one after another, or a vector in several rows. */
   readonly pieces?: readonly string[];
+  /** Where to look if it is not there. */
+  readonly otherwise?: ParameterSource;
 }
 
 export interface Family {
@@ -81,6 +85,7 @@ export function llamaLike(config: Config, family: string, different: Partial<Mod
     qkNorm: 'none',
     attentionScale: headDimensions ** -0.5,
     attentionSoftcap: null,
+    attentionSinks: false,
     finalSoftcap: null,
     residualScale: 1,
     logitScale: 1,

@@ -12,14 +12,21 @@ import { gemma, gemma2 } from './gemma.ts';
 import { gemma3 } from './gemma3.ts';
 import { glm4 } from './glm4.ts';
 import { gpt2, gptNeoX } from './gpt.ts';
-import { granite } from './granite.ts';
+import { gptOss } from './gpt-oss.ts';
+import { granite, graniteMoe } from './granite.ts';
 import { llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3 } from './llama.ts';
+import { mixtral } from './mixtral.ts';
+import { expertParameter } from './mixture.ts';
+import { olmoe } from './olmoe.ts';
 import { phi } from './phi.ts';
+import { qwen2Moe, qwen3Moe } from './qwen-moe.ts';
 import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
 
 interface GgufFamily {
   readonly family: Family;
+  /** The family of files that tell a count of experts, where that is another one. */
+  readonly mixture?: Family;
   /** Rows of q and k stand for a rotation of neighbours, by the converter or from the start; ours rotates halves. */
   readonly permutedRotary?: boolean;
   readonly fusedAttention?: boolean;
@@ -38,7 +45,7 @@ const oneNorm = { post_attention_layernorm: 'attn_norm' };
 
 /** By `general.architecture`. */
 export const architectures: ReadonlyMap<string, GgufFamily> = new Map<string, GgufFamily>([
-  ['llama', { family: llama, permutedRotary: true }],
+  ['llama', { family: llama, mixture: mixtral, permutedRotary: true }],
   ['mistral', { family: mistral, permutedRotary: true }],
   ['qwen2', { family: qwen2 }],
   ['qwen3', { family: qwen3 }],
@@ -56,6 +63,11 @@ export const architectures: ReadonlyMap<string, GgufFamily> = new Map<string, Gg
   ['phi2', { family: phi, norms: oneNorm }],
   ['gpt2', { family: gpt2, fusedAttention: true }],
   ['gptneox', { family: gptNeoX, fusedAttention: true }],
+  ['qwen3moe', { family: qwen3Moe }],
+  ['qwen2moe', { family: qwen2Moe }],
+  ['olmoe', { family: olmoe }],
+  ['granitemoe', { family: graniteMoe, permutedRotary: true }],
+  ['gpt-oss', { family: gptOss, norms: { post_attention_layernorm: 'post_attention_norm' } }],
 ]);
 
 /** What of a GGUF file a family needs besides the metadata. */
@@ -81,7 +93,9 @@ export function ggufModel(facts: GgufFacts): { spec: ModelSpec; source: Family['
       `Supported: ${[...architectures.keys()].join(', ')}.`,
     );
   }
-  const read = architecture.family.spec(new Config(facts.file, configWords(name, facts)));
+  const words = new Config(facts.file, configWords(name, facts));
+  const family = (words.has('num_experts') && architecture.mixture) || architecture.family;
+  const read = family.spec(words);
   return {
     spec: corrected(architecture, read, facts),
     source: (parameter, spec) => ggufSource(architecture, parameter, spec),
@@ -110,6 +124,12 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
     head_dim: headDimensions,
     intermediate_size: get('feed_forward_length'),
     n_inner: get('feed_forward_length'),
+    // Zero says that there are none.
+    num_experts: get('expert_count') || undefined,
+    num_experts_per_tok: get('expert_used_count'),
+    moe_intermediate_size: get('expert_feed_forward_length'),
+    shared_expert_intermediate_size: get('expert_shared_feed_forward_length') ?? get('feed_forward_length'),
+    norm_topk_prob: name === 'qwen3moe',
     max_position_embeddings: get('context_length'),
     n_positions: get('context_length'),
     embedding_multiplier: get('embedding_scale'),
@@ -127,7 +147,7 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
     rope_theta: get('rope.freq_base'),
     rotary_pct: fraction,
     partial_rotary_factor: fraction,
-    rope_scaling: ropeScaling(get, vector),
+    rope_scaling: ropeScaling(name, get, vector),
     original_max_position_embeddings: get('rope.scaling.original_context_length'),
     use_parallel_residual: get('use_parallel_residual'),
     // Zero says that there is none.
@@ -153,6 +173,7 @@ const queryScalar = (
 
 /** Rotary scaling in Transformers' words. llama.cpp keeps YaRN's attention factor as what it is multiplied by. */
 function ropeScaling(
+  name: string,
   get: (key: string) => unknown,
   vector: GgufFacts['vector'],
 ): Readonly<Record<string, unknown>> | undefined {
@@ -176,6 +197,8 @@ function ropeScaling(
     original_max_position_embeddings: get('rope.scaling.original_context_length'),
     beta_fast: get('rope.scaling.yarn_beta_fast'),
     beta_slow: get('rope.scaling.yarn_beta_slow'),
+    // No key tells it; the model was trained so.
+    truncate: name !== 'gpt-oss',
     ...(typeof attention === 'number' && { attention_factor: attention * (1 + 0.1 * Math.log(factor)) }),
   };
 }
@@ -221,12 +244,22 @@ function ggufSource(architecture: GgufFamily, parameter: string, spec: ModelSpec
     return fusedSource(parameter, spec, name, null, 'ffn_up');
   const heads = rotatedHeads(part.module, spec);
   const place = name(parameter);
+  const expert = expertParameter(parameter, spec);
+  if (expert) return { ...place, otherwise: separateExperts(place.tensor, expert.mixture.experts) };
   return {
     ...place,
     ...(architecture.permutedRotary && heads > 0 && { rows: pairedRows(heads, spec.headDimensions, rotatedOf(spec)) }),
-    // Gains a head are stored in a row each.
-    ...(spec.qkNorm === 'heads' && /_norm$/.test(part.module) && heads > 0 && { pieces: [place.tensor] }),
+    // Gains a head are stored in a row each, and a matrix with one row as a vector.
+    ...(((spec.qkNorm === 'heads' && /_norm$/.test(part.module) && heads > 0) || part.module === 'mlp.shared_expert_gate') && {
+      pieces: [place.tensor],
+    }),
   };
+}
+
+/** The first files of Mixtral have a tensor for each expert: `blk.0.ffn_gate.7.weight` for one matrix of `blk.0.ffn_gate_exps.weight`. */
+function separateExperts(stacked: string, experts: number): ParameterSource {
+  const pieces = Array.from({ length: experts }, (_, n) => stacked.replace(/_exps\./, `.${n}.`));
+  return { tensor: pieces[0]!, pieces };
 }
 
 const ggufModules: Readonly<Record<string, string>> = {
@@ -241,6 +274,15 @@ const ggufModules: Readonly<Record<string, string>> = {
   'mlp.gate_proj': 'ffn_gate',
   'mlp.up_proj': 'ffn_up',
   'mlp.down_proj': 'ffn_down',
+  'mlp.gate': 'ffn_gate_inp',
+  'mlp.experts.gate_proj': 'ffn_gate_exps',
+  'mlp.experts.up_proj': 'ffn_up_exps',
+  'mlp.experts.down_proj': 'ffn_down_exps',
+  'mlp.shared_expert.gate_proj': 'ffn_gate_shexp',
+  'mlp.shared_expert.up_proj': 'ffn_up_shexp',
+  'mlp.shared_expert.down_proj': 'ffn_down_shexp',
+  'mlp.shared_expert_gate': 'ffn_gate_inp_shexp',
+  'self_attn.sinks': 'attn_sinks',
   // Only read through a fused tensor.
   attn_qkv: 'attn_qkv',
   ffn_up: 'ffn_up',

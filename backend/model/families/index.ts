@@ -8,10 +8,14 @@ import { gemma, gemma2 } from './gemma.ts';
 import { gemma3 } from './gemma3.ts';
 import { glm4 } from './glm4.ts';
 import { gpt2, gptNeoX } from './gpt.ts';
-import { granite } from './granite.ts';
+import { gptOss } from './gpt-oss.ts';
+import { granite, graniteMoe } from './granite.ts';
 import { llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3 } from './llama.ts';
 import { ministral3 } from './ministral3.ts';
+import { mixtral } from './mixtral.ts';
+import { olmoe } from './olmoe.ts';
 import { phi } from './phi.ts';
+import { qwen2Moe, qwen3Moe } from './qwen-moe.ts';
 import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
 
@@ -35,6 +39,12 @@ export const families: readonly Family[] = [
   stablelm,
   phi,
   ministral3,
+  qwen3Moe,
+  qwen2Moe,
+  mixtral,
+  olmoe,
+  graniteMoe,
+  gptOss,
 ];
 
 /** @throws UserError for an unknown `model_type`. */

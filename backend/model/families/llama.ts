@@ -58,7 +58,7 @@ export const phi3: Family = {
 };
 
 /** Qwen's windows hold only where `use_sliding_window` is set, in the layers from `max_window_layers` on. */
-function qwenWindow(config: Config, spec: ModelSpec): ModelSpec {
+export function qwenWindow(config: Config, spec: ModelSpec): ModelSpec {
   if (!config.boolean('use_sliding_window', false)) return spec;
   const window = windowOf(config);
   if (layerTypes(config, spec.layers.length)) return withWindow(config, spec, window);

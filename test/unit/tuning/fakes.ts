@@ -24,6 +24,7 @@ export const tinySpec: ModelSpec = {
   qkNorm: 'none',
   attentionScale: 0.5,
   attentionSoftcap: null,
+  attentionSinks: false,
   finalSoftcap: null,
   residualScale: 1,
   logitScale: 1,

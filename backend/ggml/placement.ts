@@ -1,0 +1,132 @@
+/**
+ * Where the CPU keeps a weight: in the first buffer type whose products, tried here, give a token the same bits whatever stands
+ * beside it in a pass. Knows no model.
+ */
+import {
+  types,
+  type BufferType,
+  type Context,
+  type Device,
+  type Library,
+  type Tensor,
+  type TypeName,
+} from './library.ts';
+import { encode, newContext, type Placement, type Processor } from './processor.ts';
+
+export interface Shape {
+  readonly type: TypeName;
+  readonly columns: number;
+  readonly rows: number;
+  /** Matrices of this shape; of several, each token is multiplied by one that is chosen for it. */
+  readonly experts: number;
+}
+
+/** Experts of the products that are compared, at most. */
+export const triedExperts = 3;
+
+/** The first buffer type that can multiply with such a weight and gives a token the same bits in every pass. */
+export function choosePlacement(
+  cpu: Processor,
+  device: Device,
+  repacking: readonly BufferType[],
+  shape: Shape,
+): Placement {
+  for (const bufferType of repacking)
+    if (supports(cpu.library, device, bufferType, shape) && isEven(productsIn(cpu, bufferType, shape)))
+      return { bufferType, pairs: false, isEven: true };
+  const sums = productsIn(cpu, cpu.plain, shape);
+  const pairs = !isEven(sums);
+  return { bufferType: cpu.plain, pairs, isEven: isEven(pairs ? sums.slice(1) : sums) };
+}
+
+function supports(library: Library, device: Device, bufferType: BufferType, shape: Shape): boolean {
+  const weights = newContext(library, 2);
+  const weight = weightOf(library, weights, shape);
+  const buffer = library.allocate(weights, bufferType);
+  const products = newContext(library, 4);
+  const { product } = productOf(library, products, weight, shape, 512);
+  const supported = buffer !== null && library.deviceSupports(device, product);
+  library.free(products);
+  if (buffer !== null) library.freeBuffer(buffer);
+  library.free(weights);
+  return supported;
+}
+
+const weightOf = (library: Library, context: Context, { type, columns, rows, experts }: Shape): Tensor =>
+  experts === 1
+    ? library.newTensor2(context, types[type], columns, rows)
+    : library.newTensor3(context, types[type], columns, rows, experts);
+
+/** The product with so many tokens `x`; of experts, with the one that `chosen` names for each. */
+function productOf(
+  library: Library,
+  context: Context,
+  weight: Tensor,
+  { columns, experts }: Shape,
+  count: number,
+): { product: Tensor; x: Tensor; chosen: Tensor | null } {
+  if (experts === 1) {
+    const x = library.newTensor2(context, types.F32, columns, count);
+    return { product: library.mulMat(context, weight, x), x, chosen: null };
+  }
+  const x = library.newTensor3(context, types.F32, columns, 1, count);
+  const chosen = library.newTensor2(context, types.I32, 1, count);
+  return { product: library.mulMatId(context, weight, x, chosen), x, chosen };
+}
+
+/** Tokens of the products that are compared: what kernels treat apart. */
+const passes = [1, 2, 3, 4, 5, 8, 16];
+
+/** Products of one weight with so many tokens: `[tokens · rows]` each. */
+function productsIn(cpu: Processor, bufferType: BufferType, shape: Shape): Float32Array[] {
+  const { library } = cpu;
+  const { type, columns, rows, experts } = shape;
+  const weights = newContext(library, 2);
+  const weight = weightOf(library, weights, shape);
+  const buffer = library.allocate(weights, bufferType);
+  if (buffer === null) return [];
+  const values = unevenNumbers(rows * columns * experts);
+  const stored = encode(library, type, values, rows * experts, columns);
+  library.set(weight, stored, 0, stored.byteLength);
+  const tokens = unevenNumbers(Math.max(...passes) * columns);
+  const sums = passes.map((count) => {
+    const context = newContext(library, 8, 8);
+    const graph = library.newGraph(context, 8, false);
+    const { product: y, x, chosen } = productOf(library, context, weight, shape, count);
+    library.setInput(x);
+    if (chosen !== null) library.setInput(chosen);
+    library.setOutput(y);
+    library.expand(graph, y);
+    const allocator = library.newAllocator(cpu.plain);
+    library.allocateGraph(allocator, graph);
+    library.set(x, tokens, 0, count * columns * 4);
+    const choices = Int32Array.from({ length: count }, (_, i) => i % experts);
+    if (chosen !== null) library.set(chosen, choices, 0, choices.byteLength);
+    cpu.compute(graph);
+    const result = new Float32Array(count * rows);
+    library.get(y, result, 0, result.byteLength);
+    library.freeAllocator(allocator);
+    library.free(context);
+    return result;
+  });
+  library.freeBuffer(buffer);
+  library.free(weights);
+  return sums;
+}
+
+/** Numbers of different sizes whose sums round; the same each time. */
+function unevenNumbers(count: number): Float32Array {
+  const numbers = new Float32Array(count);
+  let state = 1;
+  for (let i = 0; i < count; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    numbers[i] = state / 2 ** 31;
+  }
+  return numbers;
+}
+
+/** Whether the first products agree in every bit with those of most tokens. */
+function isEven(sums: readonly Float32Array[]): boolean {
+  const all = sums.at(-1);
+  return all !== undefined && sums.every((some) => some.every((value, i) => Object.is(value, all[i])));
+}
