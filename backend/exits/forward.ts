@@ -4,7 +4,7 @@
  */
 import { capLogits, decoderLayer, headState, layerPath, mlpHalf, openCut, settle } from '../model/layer.ts';
 import type { Ops } from '../model/ops.ts';
-import type { ModelSpec } from '../model/spec.ts';
+import { denseLayer, type ModelSpec } from '../model/spec.ts';
 import { exitCut, exitPath, type ExitSpec } from './spec.ts';
 
 /** Whether an exit has a layer of its own behind its cut: a branch of the stream, with keys and values of its own. */
@@ -15,8 +15,7 @@ export function exitBranch<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, valu
   const path = exitPath(exit);
   const { stream } = openCut(ops, spec, exitCut(exit), value);
   // A copy of the model's last layer: it keeps that layer's rotation and window, but its MLP is dense.
-  const { mixture: _, ...layer } = spec.layers.at(-1)!;
-  return settle(ops, decoderLayer(ops, spec, layer, stream, `${path}.layer`, path));
+  return settle(ops, decoderLayer(ops, spec, denseLayer(spec.layers.at(-1)!), stream, `${path}.layer`, path));
 }
 
 /** The value at the exit's cut → the state `[batch, tokens, hidden]` that the exit's head reads. */

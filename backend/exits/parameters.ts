@@ -32,6 +32,7 @@ const layerModules = [
   'self_attn.v_proj',
   'self_attn.q_norm',
   'self_attn.k_norm',
+  'self_attn.sinks',
   'self_attn.o_proj',
   'post_attention_layernorm',
   'pre_feedforward_layernorm',

@@ -164,7 +164,8 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
           return exact ? geluTanh(x) : value(g.gelu(c, x.tensor), x.width);
       }
     },
-    mixture: (x, path, mixture, kind) => mixtureOf(processor, sketch, weights, ops, { x, path, mixture, kind, columns }),
+    mixture: (x, path, mixture, kind) =>
+      mixtureOf(processor, sketch, weights, ops, { x, path, mixture, kind, columns }),
     add,
     mul: (a, b) =>
       value(a.siluOf === undefined ? g.mul(c, a.tensor, b.tensor) : g.swigluSplit(c, a.siluOf, b.tensor), a.width),

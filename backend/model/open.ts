@@ -6,6 +6,7 @@ import { fileError, statOf } from '../formats/files.ts';
 import { dequantise } from '../formats/quantisation.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { elementCount, openSafetensors } from '../formats/safetensors.ts';
+import { withDenseMlps } from './dense-mlps.ts';
 import { Config } from './families/config.ts';
 import { ggufModel } from './families/gguf.ts';
 import { familyOf } from './families/index.ts';
@@ -40,7 +41,7 @@ function openDirectory(path: string): Model {
   const family = familyOf(config);
   const spec = family.spec(config);
   const source = openSafetensors(path);
-  const parameters = locateParameters(spec, source, family.source, source.files[0] ?? path);
+  const parameters = withDenseMlps(spec, locateParameters(spec, source, family.source, source.files[0] ?? path));
   return { name: basename(path), path, spec, parameters, files: source.files, close: () => source.close() };
 }
 
@@ -63,7 +64,7 @@ function openGgufFile(path: string): Model {
     },
     vocabulary: embedding.shape[0]!,
   });
-  const parameters = locateParameters(spec, source, find, path);
+  const parameters = withDenseMlps(spec, locateParameters(spec, source, find, path));
   return { name: basename(path), path, spec, parameters, files: source.files, close: () => source.close() };
 }
 

@@ -71,6 +71,13 @@ export interface LayerSpec {
   readonly mixture?: MixtureSpec;
 }
 
+/** The layer with a dense MLP. */
+export const denseLayer = ({ rope, queryRope, window }: LayerSpec): LayerSpec => ({
+  rope,
+  window,
+  ...(queryRope && { queryRope }),
+});
+
 export interface ModelSpec {
   readonly family: string;
   readonly vocabulary: number;

@@ -58,7 +58,11 @@ function mixtureEngine({ path }: Model, provider: string): Engine {
       missing.packages === null ? 'Take a dense model.' : `Install it: npm install ${missing.packages}.`,
     );
   if (provider !== 'cpu')
-    throw userError('device', `${path} is a mixture of experts, which is computed on the CPU alone.`, 'Take the device cpu.');
+    throw userError(
+      'device',
+      `${path} is a mixture of experts, which is computed on the CPU alone.`,
+      'Take the device cpu.',
+    );
   return 'ggml';
 }
 

@@ -80,13 +80,10 @@ describe.each(computed)('%s, family %s', (engine, family) => {
 
 describe.each(
   engines.flatMap((engine) => ggufs.filter((file) => computes(engine, file)).map((file) => [engine, file] as const)),
-)(
-  '%s, GGUF %s',
-  (engine, file) => {
-    test('logits', async () => {
-      const golden = readGolden<{ ids: number[]; logits: number[][] }>('gguf', file.replace('.gguf', '.golden.json'));
-      const logits = await fullLogits(engine, join(fixtures, 'gguf', file), golden.ids);
-      expect(maxDifference(logits, golden.logits.flat())).toBeLessThan(1e-3);
-    });
-  },
-);
+)('%s, GGUF %s', (engine, file) => {
+  test('logits', async () => {
+    const golden = readGolden<{ ids: number[]; logits: number[][] }>('gguf', file.replace('.gguf', '.golden.json'));
+    const logits = await fullLogits(engine, join(fixtures, 'gguf', file), golden.ids);
+    expect(maxDifference(logits, golden.logits.flat())).toBeLessThan(1e-3);
+  });
+});

@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 
 // Biases and a plain MLP; a parallel residual; sandwich norms and gain − 1; norms after; norms of heads; a window; soft caps; factors
-// on branches and logits; one norm without bias; a bias on the output; queries that grow.
+// on branches and logits; one norm without bias; a bias on the output; queries that grow; dense MLPs in place of mixtures, sinks.
 const kinds = [
   'gpt2',
   'gpt_neox',
@@ -34,7 +34,12 @@ const kinds = [
   'cohere',
   'phi',
   'ministral3',
+  'qwen3_moe',
+  'gpt_oss',
 ];
+
+/** A whole trajectory for a mixture; a dense model's is in test/golden/exits.test.ts. */
+const updatesOf = (family: string): number => (family === 'qwen3_moe' ? 20 : 3);
 
 describe.each(kinds)('%s', (family) => {
   const model = tiny(family);
@@ -50,7 +55,7 @@ describe.each(kinds)('%s', (family) => {
       await compiled(optionsOf(model, exits, objective), 2, 11),
       await eager(optionsOf(model, exits, objective)),
     ];
-    for (let update = 0; update < 3; update++) {
+    for (let update = 0; update < updatesOf(family); update++) {
       const [a, b] = [await steps[0]!.update(batch, settings), await steps[1]!.update(batch, settings)];
       for (const id of exits.map(exitId)) {
         expect(Math.abs(a.losses.get(id)! - b.losses.get(id)!)).toBeLessThan(2e-5 * Math.max(1, b.losses.get(id)!));

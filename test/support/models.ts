@@ -36,7 +36,7 @@ export function copiedExits(model: Model, specs: readonly ExitSpec[]): ExitSet {
     if (spec.architecture === 'layer') {
       const last = `layers.${model.spec.layers.length - 1}`;
       for (const m of modules) copy(`${path}.layer.mlp.${m}`, `${last}.mlp.${m}`);
-      for (const m of ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'q_norm', 'k_norm'])
+      for (const m of ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'q_norm', 'k_norm', 'sinks'])
         copy(`${path}.layer.self_attn.${m}`, `${last}.self_attn.${m}`);
       for (const m of [
         'input_layernorm',

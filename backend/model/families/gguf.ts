@@ -250,7 +250,8 @@ function ggufSource(architecture: GgufFamily, parameter: string, spec: ModelSpec
     ...place,
     ...(architecture.permutedRotary && heads > 0 && { rows: pairedRows(heads, spec.headDimensions, rotatedOf(spec)) }),
     // Gains a head are stored in a row each, and a matrix with one row as a vector.
-    ...(((spec.qkNorm === 'heads' && /_norm$/.test(part.module) && heads > 0) || part.module === 'mlp.shared_expert_gate') && {
+    ...(((spec.qkNorm === 'heads' && /_norm$/.test(part.module) && heads > 0) ||
+      part.module === 'mlp.shared_expert_gate') && {
       pieces: [place.tensor],
     }),
   };

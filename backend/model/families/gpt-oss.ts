@@ -26,7 +26,8 @@ export const gptOss: Family = {
         ...(module !== 'down_proj' && gateUpRows(mixture, module, true)),
       };
     }
-    if (layerParameter(parameter)?.module === 'self_attn.sinks') return huggingFaceSource(parameter.replace(/\.weight$/, ''));
+    if (layerParameter(parameter)?.module === 'self_attn.sinks')
+      return huggingFaceSource(parameter.replace(/\.weight$/, ''));
     return huggingFaceSource(parameter.replace('.mlp.gate.', '.mlp.router.'));
   },
 };

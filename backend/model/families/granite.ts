@@ -13,8 +13,7 @@ export const granite: Family = {
 /** Gates and ups of all experts are one tensor, downs another. */
 export const graniteMoe: Family = {
   types: ['granitemoe'],
-  spec: (config) =>
-    withMixture(llamaLike(config, 'granitemoe', graniteFactors(config)), mixtureOf(config)),
+  spec: (config) => withMixture(llamaLike(config, 'granitemoe', graniteFactors(config)), mixtureOf(config)),
   source(parameter, spec) {
     const expert = expertParameter(parameter, spec);
     if (!expert) return huggingFaceSource(parameter.replace('.mlp.gate.', '.block_sparse_moe.router.layer.'));

@@ -4,8 +4,7 @@ import { mixtureOf, separateExperts, withMixture } from './mixture.ts';
 
 export const mixtral: Family = {
   types: ['mixtral'],
-  spec: (config) =>
-    withMixture(withWindow(config, llamaLike(config, 'mixtral'), windowOf(config)), mixtureOf(config)),
+  spec: (config) => withMixture(withWindow(config, llamaLike(config, 'mixtral'), windowOf(config)), mixtureOf(config)),
   source: separateExperts(
     'block_sparse_moe',
     { gate_proj: 'w1', up_proj: 'w3', down_proj: 'w2' },

@@ -9,7 +9,10 @@ export function mixtureOf(config: Config, different: Partial<MixtureSpec> = {}):
   const experts = config.size(config.has('num_experts') ? 'num_experts' : 'num_local_experts', limits.experts);
   const feedForward = different.feedForward ?? config.size('intermediate_size', limits.feedForward);
   if (experts * feedForward > limits.mixtureWidth)
-    throw userError('bad-model', `${config.file}: ${experts} experts of a width of ${feedForward} are more than a model has.`);
+    throw userError(
+      'bad-model',
+      `${config.file}: ${experts} experts of a width of ${feedForward} are more than a model has.`,
+    );
   return {
     experts,
     chosen: config.size('num_experts_per_tok', experts),
@@ -22,7 +25,11 @@ export function mixtureOf(config: Config, different: Partial<MixtureSpec> = {}):
 }
 
 /** The model with a mixture in place of every dense MLP, or of those of some layers (counted from 0). */
-export const withMixture = (spec: ModelSpec, mixture: MixtureSpec, isMixture: (layer: number) => boolean = () => true): ModelSpec => ({
+export const withMixture = (
+  spec: ModelSpec,
+  mixture: MixtureSpec,
+  isMixture: (layer: number) => boolean = () => true,
+): ModelSpec => ({
   ...spec,
   layers: spec.layers.map((layer, i) => (isMixture(i) ? { ...layer, mixture } : layer)),
 });

@@ -5,7 +5,7 @@ import { seededRandom } from '../../../backend/decoding/random.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { trunkLength } from '../../../backend/runtime/staged-model.ts';
-import { engines } from '../../support/engines.ts';
+import { computes, engines } from '../../support/engines.ts';
 import { maxDifference } from '../../support/golden.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
 
@@ -17,8 +17,8 @@ const specs: ExitSpec[] = [
 ];
 
 describe.each(
-  ['llama-untied', 'gpt_neox', 'mistral', 'olmo2'].flatMap((family) =>
-    engines.map((engine) => [family, engine] as const),
+  ['llama-untied', 'gpt_neox', 'mistral', 'olmo2', 'qwen3_moe', 'gpt_oss'].flatMap((family) =>
+    engines.filter((engine) => computes(engine, family)).map((engine) => [family, engine] as const),
   ),
 )('%s, %s', async (family, engine) => {
   const model = tinyModel(family);

@@ -7,7 +7,7 @@ import { groupQueries } from '../../../backend/onnx/grouped-queries.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
-import { engines } from '../../support/engines.ts';
+import { computes, engines } from '../../support/engines.ts';
 import { fixtures } from '../../support/golden.ts';
 
 /** In ggml all of them whose positions are not a table of 64; in ONNX Runtime those whose query heads share keys, so that no product has a single row, and where blocks of 4 bits round activations. */
@@ -22,7 +22,7 @@ const cases = [
   const inBlocks = model.parameters.blockForm('layers.0.self_attn.o_proj.weight') !== null;
   model.close();
   const both = ['float32', 'int8'] as const;
-  const onnx = !isGrouped ? [] : inBlocks ? (['int8'] as const) : both;
+  const onnx = !isGrouped || !computes('onnx', name) ? [] : inBlocks ? (['int8'] as const) : both;
   return [
     ...onnx.map((arithmetic) => ({ name, file, arithmetic, engine: 'onnx' as const })),
     ...(isLong && engines.includes('ggml') ? both : []).map((arithmetic) => ({

@@ -12,7 +12,9 @@ const files = [
   ...readdirSync(join(fixtures, 'gguf'))
     .filter((name) => name.endsWith('.gguf'))
     .map((name) => join('gguf', name)),
-  ...['llama-untied', 'mistral', 'qwen3', 'gpt_neox'].map((name) => join('tiny', name)),
+  ...['llama-untied', 'mistral', 'qwen3', 'gpt_neox', 'qwen3_moe', 'qwen2_moe', 'gpt_oss'].map((name) =>
+    join('tiny', name),
+  ),
 ];
 const contexts = [100, 700, 3000];
 const newTokens = 16;
