@@ -18,7 +18,7 @@ import {
   type ExitSet,
   type RuntimeOptions,
 } from '../runtime/open.ts';
-import { engineOf } from '../runtime/engines.ts';
+import { engineOf, hasMixtures } from '../runtime/engines.ts';
 import { withHeldSlots } from '../runtime/held-slots.ts';
 import type { PassModel } from '../runtime/pass-model.ts';
 import type { FeatureModel, StagedModel } from '../runtime/staged-model.ts';
@@ -41,6 +41,7 @@ export async function placeStagedModel(
   exits: ExitSet,
   options: Options = {},
 ): Promise<StagedModel> {
+  keepOnCpu(placement, model);
   // What ggml computes on the CPU has nowhere else to go.
   if (placement.provider === 'cpu' && engineOf(model, options) === 'ggml')
     return openStagedModel(model, exits, options);
@@ -65,6 +66,7 @@ export async function placeFeatureModel(
   cuts: readonly Cut[],
   options: Options = {},
 ): Promise<FeatureModel> {
+  keepOnCpu(placement, model);
   const placed = await place(placement, (provider) => openFeatureModel(model, cuts, { ...options, provider }));
   const { spec, cuts: ordered } = placed.first;
   return {
@@ -83,8 +85,18 @@ export async function placeExitScorer(
   held: ExitSet['parameters'],
   options: Options = {},
 ): Promise<ExitScorer> {
+  keepOnCpu(placement, model);
   const placed = await place(placement, (provider) => openExitScorer(model, exit, held, { ...options, provider }));
   return { score: (...call) => placed.run((m) => m.score(...call)), dispose: placed.dispose };
+}
+
+/** Moves a placement to the CPU for a model that no other device computes. @throws UserError `device` where another was named. */
+function keepOnCpu(placement: Placement, model: Model): void {
+  if (placement.provider === 'cpu' || !hasMixtures(model)) return;
+  const problem = `${model.path} is a mixture of experts, which is computed on the CPU alone.`;
+  if (placement.named) throw userError('device', problem, 'Use --device auto or --device cpu.');
+  placement.warn(problem);
+  placement.provider = 'cpu';
 }
 
 interface Placed<M> {

@@ -2,7 +2,8 @@
  * GGML blocks as the blocks of ONNX Runtime's MatMulNBits, without going through floats: the weight of each element stays
  * `scale · (quant − zeroPoint) + minimum`, bit for bit what dequantise() gives. Knows no graph.
  */
-import { blockInfo, halfValues, minimumOfQ45K, placeOfQ6K, scaleOfQ3K, scaleOfQ45K, typeBytes } from './dequantise.ts';
+import { blockInfo, minimumOfQ45K, placeOfQ6K, scaleOfQ3K, scaleOfQ45K, typeBytes } from './dequantise.ts';
+import { halfValues } from './halves.ts';
 import type { TensorType } from './tensor-source.ts';
 
 /**

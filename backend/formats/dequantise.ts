@@ -2,6 +2,8 @@
  * Element types to 32-bit floats. Block layouts and formulas are those of GGML (ggml-quants.c); each product below is exact
  * in 64 bits and rounded to 32 once, which gives the reference's bits. Knows no file.
  */
+import { iqBlocks, iqDecoders } from './dequantise-iq.ts';
+import { halfAt, halfValues, wordAt, type Decoder } from './halves.ts';
 import type { TensorType } from './tensor-source.ts';
 
 /** A block of a type: how many elements it holds and how many bytes it takes (1 element for plain types). */
@@ -25,9 +27,6 @@ export function dequantise(type: TensorType, bytes: Uint8Array, count: number): 
   return out;
 }
 
-/** The value of each 16-bit float pattern. */
-export const halfValues: Float32Array = makeHalfValues();
-
 const blocks: Readonly<Record<TensorType, BlockInfo>> = {
   F32: { elements: 1, bytes: 4 },
   F16: { elements: 1, bytes: 2 },
@@ -49,9 +48,8 @@ const blocks: Readonly<Record<TensorType, BlockInfo>> = {
   Q4_K: { elements: 256, bytes: 144 },
   Q5_K: { elements: 256, bytes: 176 },
   Q6_K: { elements: 256, bytes: 210 },
+  ...iqBlocks,
 };
-
-type Decoder = (bytes: Uint8Array, out: Float32Array) => void;
 
 /** A plain type whose elements a typed array of the same layout holds; copied first where the bytes are not aligned. */
 const plain =
@@ -61,6 +59,7 @@ const plain =
   };
 
 const decoders: Readonly<Record<TensorType, Decoder>> = {
+  ...iqDecoders,
   F32: (bytes, out) => new Uint8Array(out.buffer).set(bytes),
   F16: (b, out) => {
     for (let i = 0; i < out.length; i++) out[i] = halfValues[b[2 * i]! | (b[2 * i + 1]! << 8)]!;
@@ -206,9 +205,6 @@ const decoders: Readonly<Record<TensorType, Decoder>> = {
   },
 };
 
-const halfAt = (b: Uint8Array, p: number): number => halfValues[b[p]! | (b[p + 1]! << 8)]!;
-const wordAt = (b: Uint8Array, p: number): number => b[p]! | (b[p + 1]! << 8) | (b[p + 2]! << 16) | (b[p + 3]! << 24);
-
 /** Signed scale −32…31 of sub-block `s` (of 16) of Q3_K: 12 bytes at `p` hold low nibbles, then pairs of high bits. */
 export const scaleOfQ3K = (b: Uint8Array, p: number, s: number): number =>
   (((b[p + (s & 7)]! >> (4 * (s >> 3))) & 15) | (((b[p + 8 + (s & 3)]! >> (2 * (s >> 2))) & 3) << 4)) - 32;
@@ -233,21 +229,3 @@ export const placeOfQ6K = (s: number): { low: number; lowShift: number; high: nu
     highShift: 2 * quarter,
   };
 };
-
-function makeHalfValues(): Float32Array {
-  const values = new Float32Array(65536);
-  for (let bits = 0; bits < 65536; bits++) {
-    const sign = bits & 0x8000 ? -1 : 1;
-    const exponent = (bits >> 10) & 31;
-    const fraction = bits & 1023;
-    values[bits] =
-      exponent === 31
-        ? fraction === 0
-          ? sign * Infinity
-          : NaN
-        : exponent === 0
-          ? sign * fraction * 2 ** -24
-          : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-  }
-  return values;
-}

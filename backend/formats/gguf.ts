@@ -4,7 +4,7 @@
  * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
  */
 import { userError } from '../../protocol/errors.ts';
-import { foreignKind, openRangeFile, type RangeFile } from './files.ts';
+import { foreignKind, openRangeFile, statOf, type RangeFile } from './files.ts';
 import { blockInfo, typeBytes } from './dequantise.ts';
 import {
   badGguf as bad,
@@ -23,19 +23,37 @@ export interface GgufFile extends TensorSource {
   readonly metadata: GgufMetadata;
 }
 
-/** Opens a GGUF file and reads its header. Throws `not-found`, `bad-weights` or `unsupported`. */
+/** Opens a GGUF file, with its other parts where it is one of several, and reads the headers. Throws `not-found`, `bad-weights` or `unsupported`. */
 export function openGguf(path: string): GgufFile {
+  const parts: Part[] = [];
+  try {
+    parts.push(openPart(path));
+    const count = partCount(parts[0]!);
+    if (count > 1) openOthers(parts, count);
+    const files = new Map(parts.map(({ file }) => [file.path, file]));
+    return {
+      files: [...files.keys()],
+      metadata: parts[0]!.metadata,
+      tensors: new Map(parts.flatMap(({ tensors }) => tensors.map((tensor) => [tensor.name, tensor] as const))),
+      read: (tensor, start = 0, length = tensor.bytes - start) => readWithin(files, tensor, start, length),
+      close: () => parts.forEach(({ file }) => file.close()),
+    };
+  } catch (error) {
+    parts.forEach(({ file }) => file.close());
+    throw error;
+  }
+}
+
+interface Part {
+  readonly file: RangeFile;
+  readonly metadata: GgufMetadata;
+  readonly tensors: readonly TensorInfo[];
+}
+
+function openPart(path: string): Part {
   const file = openRangeFile(path);
   try {
-    const { metadata, tensors } = readHeader(file);
-    const files = new Map([[path, file]]);
-    return {
-      files: [path],
-      metadata,
-      tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])),
-      read: (tensor, start = 0, length = tensor.bytes - start) => readWithin(files, tensor, start, length),
-      close: () => file.close(),
-    };
+    return { file, ...readHeader(file) };
   } catch (error) {
     file.close();
     throw error;
@@ -63,7 +81,6 @@ function readHeader(file: RangeFile): { metadata: GgufMetadata; tensors: TensorI
   checkVersion(file, cursor.u32());
   const tensorCount = cursor.count('tensors', minTensorBytes, maxTensors);
   const metadata = readMetadata(cursor, entryCount(cursor));
-  checkSplit(file, metadata);
   const described = Array.from({ length: tensorCount }, () => readTensor(cursor));
   const alignment = alignmentOf(file, metadata);
   const dataStart = Math.ceil(cursor.position() / alignment) * alignment;
@@ -82,14 +99,67 @@ function checkVersion(file: RangeFile, version: number): void {
   );
 }
 
-function checkSplit(file: RangeFile, metadata: GgufMetadata): void {
-  const parts = metadata.get('split.count');
-  if (typeof parts === 'number' && parts > 1)
+// Each part is an open file.
+const maxParts = 2_000;
+
+function partCount({ file, metadata }: Part): number {
+  const count = metadata.get('split.count') ?? 1;
+  if (typeof count === 'number' && Number.isInteger(count) && count >= 0 && count <= maxParts) return count;
+  throw bad(file, `its "split.count" is no number of parts up to ${maxParts}`);
+}
+
+/** Opens all parts of a split model, of which `parts` holds one, in their order. */
+function openOthers(parts: Part[], count: number): void {
+  const given = parts[0]!;
+  const { path } = given.file;
+  const digits = (n: number): string => String(n).padStart(5, '0');
+  const stem = /^(.*-)\d{5}-of-(\d{5})\.gguf$/.exec(path);
+  if (stem?.[2] !== digits(count))
     throw userError(
-      'unsupported',
-      `${file.path} is one of ${parts} parts of a split GGUF model.`,
-      'Join them first: llama-gguf-split --merge FIRST-PART OUTPUT.gguf.',
+      'bad-weights',
+      `${path} is one of ${count} parts ("split.count"), but is not named …-00001-of-${digits(count)}.gguf.`,
+      'Give all parts the names they were made with.',
     );
+  for (let i = 0; i < count; i++) {
+    const name = `${stem[1]!}${digits(i + 1)}-of-${digits(count)}.gguf`;
+    if (statOf(name) === null)
+      throw userError(
+        'not-found',
+        `${name} is missing: ${path} is one of ${count} parts ("split.count").`,
+        'Get all parts of the model into one folder.',
+      );
+    if (name === path) parts.push(parts.shift()!);
+    else parts.push(openPart(name));
+    // The one that was given stays the first until its turn, so that it is closed whatever happens.
+  }
+  checkParts(parts);
+}
+
+/** @throws UserError where parts are not those of one model, each in its place. */
+function checkParts(parts: readonly Part[]): void {
+  const [first] = parts as [Part];
+  const twoModels = (file: RangeFile, what: string): Error =>
+    userError(
+      'bad-weights',
+      `${file.path} is no part of the model that begins in ${first.file.path}: ${what}.`,
+      'Get all parts of one model into one folder.',
+    );
+  const names = new Set<string>();
+  for (const [i, { file, metadata, tensors }] of parts.entries()) {
+    for (const [key, wanted] of [
+      ['split.no', i],
+      ['split.count', parts.length],
+      ['split.tensors.count', first.metadata.get('split.tensors.count')],
+    ] as const)
+      if (metadata.get(key) !== wanted) throw twoModels(file, `its "${key}" is not ${String(wanted)}`);
+    for (const { name } of tensors) {
+      if (names.has(name)) throw twoModels(file, `tensor ${shorten(name)} is in an earlier part too`);
+      names.add(name);
+    }
+  }
+  const wanted = first.metadata.get('split.tensors.count');
+  if (wanted !== undefined && wanted !== names.size)
+    throw twoModels(parts.at(-1)!.file, `all have ${names.size} tensors, "split.tensors.count" is ${String(wanted)}`);
 }
 
 interface Described {
@@ -113,8 +183,8 @@ function readTensor(cursor: Cursor): Described {
   if (type === undefined)
     throw userError(
       'unsupported',
-      `Tensor ${shorten(name)} of ${file.path} has GGML type ${unsupportedTypes[code] ?? code}, which is not supported.`,
-      'Use a file with F32, F16, BF16, Q8_0, Q4_0 … Q5_1 or Q2_K … Q6_K weights.',
+      `Tensor ${shorten(name)} of ${file.path} has GGML type ${otherTypes[code] ?? code}, which is not supported.`,
+      'Use a file with F32, F16, BF16, Q8_0, Q4_0 … Q5_1, Q2_K … Q6_K, IQ, TQ or MXFP4 weights.',
     );
   if ((shape.at(-1) ?? 1) % blockInfo(type).elements !== 0)
     throw bad(file, `the rows of tensor ${shorten(name)} are no multiple of a ${type} block`);
@@ -165,16 +235,6 @@ const tensorTypes: Readonly<Record<number, TensorType>> = {
   12: 'Q4_K',
   13: 'Q5_K',
   14: 'Q6_K',
-  24: 'I8',
-  25: 'I16',
-  26: 'I32',
-  27: 'I64',
-  28: 'F64',
-  30: 'BF16',
-};
-const unsupportedTypes: Readonly<Record<number, string>> = {
-  9: 'Q8_1',
-  15: 'Q8_K',
   16: 'IQ2_XXS',
   17: 'IQ2_XS',
   18: 'IQ3_XXS',
@@ -183,8 +243,16 @@ const unsupportedTypes: Readonly<Record<number, string>> = {
   21: 'IQ3_S',
   22: 'IQ2_S',
   23: 'IQ4_XS',
+  24: 'I8',
+  25: 'I16',
+  26: 'I32',
+  27: 'I64',
+  28: 'F64',
   29: 'IQ1_M',
+  30: 'BF16',
   34: 'TQ1_0',
   35: 'TQ2_0',
   39: 'MXFP4',
 };
+/** Names that people know; a type without one is told by its number. */
+const otherTypes: Readonly<Record<number, string>> = { 9: 'Q8_1', 15: 'Q8_K', 40: 'NVFP4' };

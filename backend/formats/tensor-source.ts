@@ -1,6 +1,6 @@
 /** Named tensors in files, read by range. Knows bytes and types, no model. */
 
-/** Element types; the quantised ones are GGML blocks (`Q4_0` … `Q6_K`) along the last axis. */
+/** Element types; the quantised ones are GGML blocks (`Q4_0` … `MXFP4`) along the last axis. */
 export type TensorType =
   | 'F32'
   | 'F16'
@@ -21,7 +21,19 @@ export type TensorType =
   | 'Q3_K'
   | 'Q4_K'
   | 'Q5_K'
-  | 'Q6_K';
+  | 'Q6_K'
+  | 'IQ1_S'
+  | 'IQ1_M'
+  | 'IQ2_XXS'
+  | 'IQ2_XS'
+  | 'IQ2_S'
+  | 'IQ3_XXS'
+  | 'IQ3_S'
+  | 'IQ4_NL'
+  | 'IQ4_XS'
+  | 'TQ1_0'
+  | 'TQ2_0'
+  | 'MXFP4';
 
 export interface TensorInfo {
   readonly name: string;

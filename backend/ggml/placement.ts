@@ -2,6 +2,7 @@
  * Where the CPU keeps a weight: in the first buffer type whose products, tried here, give a token the same bits whatever stands
  * beside it in a pass. Knows no model.
  */
+import { blockInfo } from '../formats/quantisation.ts';
 import {
   types,
   type BufferType,
@@ -86,7 +87,9 @@ function productsIn(cpu: Processor, bufferType: BufferType, shape: Shape): Float
   const buffer = library.allocate(weights, bufferType);
   if (buffer === null) return [];
   const values = unevenNumbers(rows * columns * experts);
-  const stored = encode(library, type, values, rows * experts, columns);
+  const stored = slowToQuantise.has(type)
+    ? randomBlocks(type, values.length)
+    : encode(library, type, values, rows * experts, columns);
   library.set(weight, stored, 0, stored.byteLength);
   const tokens = unevenNumbers(Math.max(...passes) * columns);
   const sums = passes.map((count) => {
@@ -112,6 +115,26 @@ function productsIn(cpu: Processor, bufferType: BufferType, shape: Shape): Float
   library.freeBuffer(buffer);
   library.free(weights);
   return sums;
+}
+
+/** Types whose quantisation first builds tables, for seconds. */
+const slowToQuantise: ReadonlySet<TypeName> = new Set<TypeName>([
+  'IQ1_S',
+  'IQ1_M',
+  'IQ2_XXS',
+  'IQ2_XS',
+  'IQ2_S',
+  'IQ3_XXS',
+  'IQ3_S',
+]);
+
+/** Blocks of uneven bytes. A scale in 16 bits is made small: the first two bytes, in IQ1_M the high bits of the last four pairs. */
+function randomBlocks(type: TypeName, elements: number): Uint8Array {
+  const block = blockInfo(type);
+  const bytes = Uint8Array.from(unevenNumbers((elements / block.elements) * block.bytes), (x) => 128 + 127 * x);
+  const high = type === 'IQ1_M' ? block.bytes - 1 : 1;
+  for (let p = high; p < bytes.length; p += block.bytes) bytes[p] = 0x20 | (bytes[p]! & 0x0f);
+  return bytes;
 }
 
 /** Numbers of different sizes whose sums round; the same each time. */

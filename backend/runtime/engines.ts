@@ -40,28 +40,23 @@ export const cpuEngine = (): Engine => ('problem' in probeGgml() ? 'onnx' : 'ggm
 
 export function engineOf(model: Model, { engine, provider = 'cpu', arithmetic = 'float32' }: RuntimeOptions): Engine {
   if (engine !== undefined) return engine;
-  if (hasMixtures(model)) return mixtureEngine(model, provider);
+  if (hasMixtures(model)) return mixtureEngine(model);
   if (provider !== 'cpu' || cpuEngine() === 'onnx') return 'onnx';
   const isInBlocks = model.parameters.blockForm('layers.0.mlp.down_proj.weight') !== null;
   return onCpu[isInBlocks ? 'blocks' : 'floats'][arithmetic];
 }
 
-const hasMixtures = ({ spec }: Model): boolean => spec.layers.some(({ mixture }) => mixture !== undefined);
+/** Whether a model is computed on the CPU alone, whatever devices there are. */
+export const hasMixtures = ({ spec }: Model): boolean => spec.layers.some(({ mixture }) => mixture !== undefined);
 
 /** ggml alone multiplies with the chosen experts of a mixture, and leaves those of a quantised file in its blocks. */
-function mixtureEngine({ path }: Model, provider: string): Engine {
+function mixtureEngine({ path }: Model): Engine {
   const missing = ggmlProblem();
   if (missing !== null)
     throw userError(
       'device',
       `${path} is a mixture of experts, which ggml alone computes, and ${missing.problem}.`,
       missing.packages === null ? 'Take a dense model.' : `Install it: npm install ${missing.packages}.`,
-    );
-  if (provider !== 'cpu')
-    throw userError(
-      'device',
-      `${path} is a mixture of experts, which is computed on the CPU alone.`,
-      'Take the device cpu.',
     );
   return 'ggml';
 }

@@ -6,7 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import { newContext, type Processor } from '../ggml/processor.ts';
 import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
 import { types, type Buffer, type Context, type Tensor } from '../ggml/library.ts';
-import { halfValues } from '../formats/dequantise.ts';
+import { halfValues } from '../formats/halves.ts';
 import { cutWidth, inputCut } from '../model/spec.ts';
 import { userError } from '../../protocol/errors.ts';
 import { embed } from './embedding.ts';

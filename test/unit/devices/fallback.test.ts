@@ -5,6 +5,7 @@ import { noExits } from '../../../backend/runtime/open.ts';
 import type { Provider } from '../../../backend/onnx/operators.ts';
 import { RuntimeFailure } from '../../../backend/onnx/session.ts';
 import { finalLogits } from '../../support/decoding.ts';
+import { engines } from '../../support/engines.ts';
 import { tinyModel } from '../../support/models.ts';
 
 /** Something that answers with its provider, until the GPU has been asked `calls` times. */
@@ -94,3 +95,18 @@ test('a model on a provider that is not there runs on the CPU from the start', a
   expect(warnings).toHaveLength(1);
   await staged.dispose();
 });
+
+test.skipIf(engines.length === 1)(
+  'a mixture of experts stays on the CPU, unless another device was named',
+  async () => {
+    const at = placement(false);
+    const model = tinyModel('qwen3_moe');
+    const staged = await placeStagedModel(at, model, noExits);
+    expect(await finalLogits(staged, [1, 2])).toHaveLength(2 * staged.spec.vocabulary);
+    expect(at.provider).toBe('cpu');
+    expect(at.warnings).toEqual([`${model.path} is a mixture of experts, which is computed on the CPU alone.`]);
+    await staged.dispose();
+    await expect(placeStagedModel(placement(true), model, noExits)).rejects.toThrow('on the CPU alone');
+    model.close();
+  },
+);

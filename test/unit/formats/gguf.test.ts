@@ -127,10 +127,20 @@ describe('openGguf', () => {
     ['a strange alignment', gguf({ entries: [[key, 4, u32(48)]] }), /power of two/],
     ['an alignment of zero', gguf({ entries: [[key, 4, u32(0)]] }), /power of two/],
     ['an alignment that is text', gguf({ entries: [[key, 8, text('32')]] }), /power of two/],
-    ['parts of a split model', gguf({ entries: [['split.count', 2, Buffer.from([3, 0])]] }), /one of 3 parts/],
+    [
+      'a part that is not named so',
+      gguf({ entries: [['split.count', 2, Buffer.from([3, 0])]] }),
+      /one of 3 parts .* not named …-00001-of-00003/,
+    ],
+    [
+      'an absurd count of parts',
+      gguf({ entries: [['split.count', 4, u32(1e6)]] }),
+      /"split.count" is no number of parts/,
+    ],
+    ['a count of parts that is text', gguf({ entries: [['split.count', 8, text('2')]] }), /"split.count" is no number/],
     ['too many axes', gguf({ tensors: [tensor('w', [1, 1, 1, 1, 1], 0)], data: new Uint8Array(4) }), /5 axes/],
     ['impossible shapes', gguf({ tensors: [tensor('w', [2n ** 62n, 8], 0)] }), /impossible shape/],
-    ['unsupported types', gguf({ tensors: [tensor('w', [32], 0, 20)] }), /GGML type IQ4_NL, which is not supported/],
+    ['unsupported types', gguf({ tensors: [tensor('w', [32], 0, 40)] }), /GGML type NVFP4, which is not supported/],
     ['unknown types', gguf({ tensors: [tensor('w', [32], 0, 99)] }), /GGML type 99/],
     [
       'rows that are no whole blocks',
@@ -168,5 +178,60 @@ describe('openGguf', () => {
     const folder = temporaryFolder();
     expect(() => openGguf(folder)).toThrow(/is not a regular file/);
     expect(() => openGguf(`${folder}/none.gguf`)).toThrow(/does not exist/);
+  });
+});
+
+describe('a model in parts', () => {
+  const u16 = (value: number): Buffer => Buffer.from([value, 0]);
+  const numbers = (...values: number[]): Uint8Array => new Uint8Array(new Float32Array(values).buffer);
+  const part = (no: number, name: string, value: number, { count = 3, tensors = 3 } = {}): Buffer =>
+    gguf({
+      entries: [
+        ['split.no', 2, u16(no)],
+        ['split.count', 2, u16(count)],
+        ['split.tensors.count', 5, u32(tensors)],
+        ...(no === 0 ? [['general.architecture', 8, text('llama')] as [string, number, Buffer]] : []),
+      ],
+      tensors: [tensor(name, [2], 0)],
+      data: numbers(value, value),
+    });
+  const nameOf = (no: number): string => `model-0000${no + 1}-of-00003.gguf`;
+  const write = (...parts: Buffer[]): string[] => {
+    const folder = temporaryFolder();
+    return parts.map((bytes, i) => file(folder, nameOf(i), bytes));
+  };
+  const whole = [part(0, 'a', 1), part(1, 'b', 2), part(2, 'c', 3)];
+
+  it.each([0, 1, 2])('is opened whole by part %s', (given) => {
+    const paths = write(...whole);
+    const opened = openGguf(paths[given]!);
+    expect(opened.files).toEqual(paths);
+    expect(opened.metadata.get('general.architecture')).toBe('llama');
+    const values = [...opened.tensors].map(([name, each]) => [name, new Float32Array(opened.read(each).buffer)[0]]);
+    expect(values).toEqual([
+      ['a', 1],
+      ['b', 2],
+      ['c', 3],
+    ]);
+    opened.close();
+  });
+
+  it.each<[string, Buffer[], RegExp]>([
+    ['a missing part', whole.slice(0, 2), /model-00003-of-00003\.gguf is missing: .*"split.count"/],
+    ['another count', [whole[0]!, part(1, 'b', 2, { count: 2 }), whole[2]!], /00002-of.*its "split.count" is not 3/],
+    ['another order', [whole[0]!, whole[2]!, whole[1]!], /00002-of.*its "split.no" is not 1/],
+    [
+      'a part of another model',
+      [whole[0]!, whole[1]!, part(2, 'c', 3, { tensors: 9 })],
+      /00003-of.*"split.tensors.count"/,
+    ],
+    ['a tensor that is there twice', [whole[0]!, whole[1]!, part(2, 'a', 3)], /00003-of.*tensor a is in an earlier/],
+    [
+      'tensors that are nowhere',
+      [0, 1, 2].map((no) => part(no, 'abc'[no]!, no, { tensors: 4 })),
+      /all have 3 tensors, "split.tensors.count" is 4/,
+    ],
+  ])('refuses %s', (_, parts, message) => {
+    expect(caught(() => openGguf(write(...parts)[0]!).close()).message).toMatch(message);
   });
 });

@@ -1,0 +1,87 @@
+/** Every block type: our values are ggml's own to the bit, and its products are even and close to products with those values. */
+import { describe, expect, it } from 'vitest';
+import { openCpu } from '../../../backend/ggml/cpu.ts';
+import { buildGraph } from '../../../backend/ggml/graph.ts';
+import { libraryFolder, openLibrary, types, type TypeName } from '../../../backend/ggml/library.ts';
+import { newContext } from '../../../backend/ggml/processor.ts';
+import { blockInfo, dequantise } from '../../../backend/formats/quantisation.ts';
+import { random } from '../formats/fixtures.ts';
+
+const names = (Object.keys(types) as TypeName[]).filter((type) => /^(I?Q\d|TQ|MXFP4)/.test(type)) as Exclude<
+  TypeName,
+  'F32'
+>[];
+const [columns, rows] = [512, 24];
+
+/** Random blocks whose scales, in 16 bits, are neither infinite nor no number. */
+function randomBlocks(type: Exclude<TypeName, 'F32'>): Uint8Array {
+  const { elements, bytes } = blockInfo(type);
+  const next = random(3);
+  const all = Uint8Array.from({ length: ((columns * rows) / elements) * bytes }, () => Math.trunc(next() * 256));
+  // Highest bytes of scales; those of other types are the first two bytes.
+  const places: Partial<Record<TypeName, number[]>> = {
+    Q4_1: [1, 3],
+    Q5_1: [1, 3],
+    Q2_K: [81, 83],
+    Q3_K: [109],
+    Q4_K: [1, 3],
+    Q5_K: [1, 3],
+    Q6_K: [209],
+    IQ1_M: [55],
+    TQ1_0: [53],
+    TQ2_0: [65],
+  };
+  for (let p = 0; p < all.length; p += bytes) {
+    if (type === 'MXFP4') all[p] = 110 + (all[p]! & 15);
+    else for (const place of places[type] ?? [1]) all[p + place] = 0x20 | (all[p + place]! & 0x8f);
+  }
+  return all;
+}
+
+describe.skipIf(libraryFolder() === null)('ggml', () => {
+  const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 1 });
+  const { library: g } = cpu;
+
+  it('has every block type', () => expect(names).toHaveLength(22));
+
+  it.each(names)('%s', (type) => {
+    const stored = randomBlocks(type);
+    const context = newContext(g, 1);
+    const weight = g.newTensor2(context, types[type], columns, rows);
+    const buffer = g.allocate(context, cpu.plain)!;
+    g.set(weight, stored, 0, stored.byteLength);
+    const x = Float32Array.from({ length: columns }, (_, i) => Math.sin(i));
+    const graph = buildGraph(cpu, 8, (sketch) => {
+      sketch.output('rows', g.getRows(sketch.context, weight, sketch.input('ids', 'I32', rows)));
+      sketch.output('product', g.mulMat(sketch.context, weight, sketch.input('x', 'F32', columns, 1)));
+    });
+    graph.set(
+      'ids',
+      Int32Array.from({ length: rows }, (_, i) => i),
+    );
+    graph.set('x', x);
+    graph.compute();
+    const values = new Float32Array(columns * rows);
+    graph.get('rows', values);
+    const ours = dequantise(type, stored, values.length);
+    expect(ours.findIndex((value, i) => value !== values[i])).toBe(-1);
+    expect(new Set(ours).size).toBeGreaterThan(20);
+
+    const product = new Float32Array(rows);
+    graph.get('product', product);
+    for (let r = 0; r < rows; r++) {
+      let [sum, size] = [0, 0];
+      for (let i = 0; i < columns; i++) {
+        sum += ours[r * columns + i]! * x[i]!;
+        size += (ours[r * columns + i]! * x[i]!) ** 2;
+      }
+      // Activations are rounded to 8 bits.
+      expect(Math.abs(product[r]! - sum)).toBeLessThan(0.03 * Math.sqrt(size));
+    }
+    expect(cpu.place(type, columns, 64).isEven).toBe(true);
+    expect(cpu.place(type, columns, 64, 3).isEven).toBe(true);
+    graph.dispose();
+    g.freeBuffer(buffer);
+    g.free(context);
+  });
+});
