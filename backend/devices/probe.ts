@@ -30,6 +30,7 @@ const timeLimit = 60_000;
  */
 export async function probe<T>(program: string, input: unknown, signal?: AbortSignal): Promise<Probe<T>> {
   const code = `const input = ${JSON.stringify(input)};
+process.stdin.on('end', () => process.exit(1)).resume(); // who asked has ended
 const report = (found) => process.stdout.write('\\n${mark}' + JSON.stringify(found) + '\\n', () => process.exit(0));
 (async () => { ${program} })().catch((error) => report({ problem: String(error?.message ?? error) }));`;
   const own = startedIn(path.dirname(process.execPath));
@@ -37,7 +38,7 @@ const report = (found) => process.stdout.write('\\n${mark}' + JSON.stringify(fou
     ...own,
     reject: false,
     timeout: timeLimit,
-    stdin: 'ignore',
+    stdin: 'pipe',
     env: { ...own.env, ...withoutTelemetry },
     ...(signal && { cancelSignal: signal }),
   });
