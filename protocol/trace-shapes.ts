@@ -15,7 +15,7 @@ const opinion: Shape<ExitOpinion> = record({
 
 export const tokenShape: Shape<TokenRecord> = record(
   { sequence: count, index: count, id: count, text, layer: count, exit: text, confidence: number },
-  { draft: record({ source: text, accepted: flag }), opinions: list(opinion) },
+  { draft: record({ source: text, accepted: flag }), alternatives: list(candidate), opinions: list(opinion) },
 );
 
 export const traceShape: Shape<Trace> = record({

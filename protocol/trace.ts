@@ -30,6 +30,8 @@ export interface TokenRecord {
   confidence: number;
   /** Where a token had been drafted in this place: by the text itself (`lookup`) or an exit, and whether it was this one. */
   draft?: { source: string; accepted: boolean };
+  /** The most probable tokens of the exit that it left at, where asked for. */
+  alternatives?: Candidate[];
   /** What every exit said, where asked for; exits beyond the one it left at are included. */
   opinions?: ExitOpinion[];
 }

@@ -30,6 +30,8 @@ export interface Choice {
   readonly token: number;
   readonly exit: ExitPoint;
   readonly readout: Readout;
+  /** Of the token, by the exit that it left at. */
+  readonly probability: number;
   /** What had been drafted in its place. */
   readonly draft: Draft | null;
   /** What every exit said, where candidates were asked for. */

@@ -3,24 +3,14 @@
  * in the order of the stream, and each position leaves at the first that is sure enough. A position is only worth
  * deciding while every draft before it was right.
  */
-import type { ExitPoint, Readout, StagedModel } from '../runtime/staged-model.ts';
+import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';
 import { textSource, type Block, type Choice } from './block.ts';
-import { opens, type Gate } from './gate.ts';
+import { opens } from './gate.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { leaves, type Policy } from './policy.ts';
-import { needsLogits, sample, type SamplingOptions } from './sampler.ts';
+import { needsLogits, probabilityOf, sample } from './sampler.ts';
 import type { Sequence } from './sequence.ts';
-
-export interface ChooseOptions {
-  readonly policy: Policy;
-  /** Whether a token may leave at an exit, by its id. The final exit always may. */
-  readonly enabled: (exit: string) => boolean;
-  readonly sampling: SamplingOptions;
-  /** Guesses by exit id whether a reading pays; an exit without one is always read. */
-  readonly gates: ReadonlyMap<string, Gate>;
-  readonly candidates: number;
-}
 
 /** What an exit said of one position, and whether the position may leave there. */
 interface Said {
@@ -36,12 +26,11 @@ export async function choose(
   model: StagedModel,
   cache: KvCache,
   pace: Pace,
-  options: ChooseOptions,
   sequences: readonly Sequence[],
   blocks: readonly Block[],
 ): Promise<Choice[][]> {
-  const logits = needsLogits(options.sampling);
-  const wantsOpinions = options.candidates > 0;
+  const options = sequences.map((sequence) => sequence.options);
+  const wantsOpinions = options.map(({ candidates }) => candidates > 0);
   const lengths = blocks.map(({ drafts }) => drafts.length + 1);
   const choices: Omit<Choice, 'opinions'>[][] = blocks.map(() => []);
   const isDone = blocks.map(() => false);
@@ -49,25 +38,23 @@ export async function choose(
 
   for (const [k, exit] of model.exits.entries()) {
     const isFinal = exit.spec === null;
-    const asked = [...blocks.keys()].filter((row) => wantsOpinions || !isDone[row]);
-    if (asked.length === 0) break;
-    const isEnabled = isFinal || options.enabled(exit.id);
-    if (!isEnabled && !wantsOpinions) continue;
+    const isEnabled = options.map(({ enabled }) => isFinal || enabled(exit.id));
+    const asked = [...blocks.keys()].filter((row) => wantsOpinions[row]! || (!isDone[row]! && isEnabled[row]!));
+    if (asked.length === 0) continue;
     await cache.advance(exit.stages, asked);
-    const gate = options.gates.get(exit.id);
     /** Of each position that is not decided yet, whether its gate is open. */
-    const isOpen = blocks.map((_, row) =>
-      Array.from({ length: asked.includes(row) ? lengths[row]! : 0 }, (_, at) => {
-        const isWaiting = isEnabled && at >= choices[row]!.length;
+    const isOpen = blocks.map((_, row) => {
+      const gate = options[row]!.gates.get(exit.id);
+      return Array.from({ length: asked.includes(row) ? lengths[row]! : 0 }, (_, at) => {
+        const isWaiting = isEnabled[row]! && at >= choices[row]!.length;
         return isWaiting && (gate === undefined || opens(gate, cache.state(k, row, lengths[row]! - 1 - at)));
-      }),
-    );
-    const read = asked.filter((row) => wantsOpinions || isOpen[row]!.includes(true));
-    if (read.length === 0) continue;
+      });
+    });
+    const read = asked.filter((row) => wantsOpinions[row]! || isOpen[row]!.includes(true));
     // What is decided already need not be heard again.
-    const from = read.map((row) => (wantsOpinions ? 0 : choices[row]!.length));
+    const from = read.map((row) => (wantsOpinions[row]! ? 0 : choices[row]!.length));
     const counts = read.map((row, i) => lengths[row]! - from[i]!);
-    const results = await cache.read(k, read, counts, { logits });
+    const results = await readEach(cache, k, read, counts, (row) => needsLogits(options[row]!.sampling));
     for (const [i, row] of read.entries()) {
       const { readouts, logits: rows } = results[i]!;
       for (const [n, readout] of readouts.entries()) {
@@ -77,11 +64,13 @@ export async function choose(
       }
       while (!isDone[row]) {
         const at = choices[row]!.length;
-        const left = firstToLeave(options.policy, said[row]![at]!);
+        const left = firstToLeave(options[row]!.policy, said[row]![at]!);
         if (!left) break;
-        const token = pick(left.readout, left.logits, options.sampling, sequences[row]!);
+        const { exit: leftAt, readout, logits } = left;
+        const token = pick(readout, logits, sequences[row]!);
         const draft = blocks[row]!.drafts[at] ?? null;
-        choices[row]!.push({ token, exit: left.exit, readout: left.readout, draft });
+        const probability = probabilityOf(token, readout, logits);
+        choices[row]!.push({ token, exit: leftAt, readout, probability, draft });
         if (draft) pace.judged(draft.kind, draft.token === token);
         if (draft?.token === token && draft.source !== textSource) pace.drafters.earned(draft.source);
         isDone[row] = draft === null || draft.token !== token;
@@ -89,7 +78,7 @@ export async function choose(
     }
   }
   return choices.map((row, r) =>
-    row.map((choice, at) => ({ ...choice, opinions: wantsOpinions ? said[r]![at]! : [] })),
+    row.map((choice, at) => ({ ...choice, opinions: wantsOpinions[r]! ? said[r]![at]! : [] })),
   );
 }
 
@@ -105,8 +94,31 @@ function firstToLeave(policy: Policy, said: readonly Said[]): Said | undefined {
   });
 }
 
-function pick(readout: Readout, logits: Float32Array | null, sampling: SamplingOptions, sequence: Sequence): number {
-  const token = logits ? sample(logits, sampling, sequence.seen, sequence.random) : readout.candidates[0]!.id;
-  sequence.seen.add(token);
+/**
+ * What exit k says, with rows of logits where a sequence draws from them. The others are read apart, as they would be alone: a head
+ * that is read without logits may be screened.
+ */
+async function readEach(
+  cache: KvCache,
+  k: number,
+  rows: readonly number[],
+  counts: readonly number[],
+  draws: (row: number) => boolean,
+): Promise<RowReadout[]> {
+  const results = new Map<number, RowReadout>();
+  for (const logits of [false, true]) {
+    const chosen = rows.filter((row) => draws(row) === logits);
+    if (chosen.length === 0) continue;
+    const lengths = chosen.map((row) => counts[rows.indexOf(row)]!);
+    const read = await cache.read(k, chosen, lengths, { logits });
+    for (const [i, row] of chosen.entries()) results.set(row, read[i]!);
+  }
+  return rows.map((row) => results.get(row)!);
+}
+
+function pick(readout: Readout, logits: Float32Array | null, sequence: Sequence): number {
+  const { options, seen, random } = sequence;
+  const token = logits ? sample(logits, options.sampling, seen, random) : readout.candidates[0]!.id;
+  seen.add(token);
   return token;
 }

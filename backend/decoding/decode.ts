@@ -7,26 +7,16 @@ import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import type { Block, DraftOptions } from './block.ts';
-import { choose, type ChooseOptions } from './choose.ts';
+import type { Block } from './block.ts';
+import { choose } from './choose.ts';
 import { draft } from './draft.ts';
-import { openKvCache, type KvCache } from './kv-cache.ts';
+import { openKvCache, takeBack, type KvCache } from './kv-cache.ts';
 import { newPace, type Pace } from './pace.ts';
-import { addToken, finishText, newSequence, type Sequence } from './sequence.ts';
-import type { TextCodec } from './text.ts';
+import { newSequence, write, type SequenceOptions } from './sequence.ts';
 
-export interface DecodeRequest extends ChooseOptions {
+export interface DecodeRequest extends SequenceOptions {
   /** One sequence each; none empty. */
   readonly prompts: readonly (readonly number[])[];
-  readonly maxTokens: number;
-  readonly seed: number;
-  readonly endOfText: readonly number[];
-  readonly stopStrings: readonly string[];
-  /** How tokens are drafted; null: not at all. Drafts never change the text, only the time. */
-  readonly drafts: DraftOptions | null;
-  readonly codec: TextCodec;
-  /** Asked before each token. */
-  readonly isCancelled?: () => boolean;
 }
 
 export type DecodeEvent =
@@ -56,14 +46,14 @@ export async function* decode(
   const started = performance.now();
   const cache = enterPrompts(model, request.prompts, memory);
   try {
-    yield* write(model, request, memory, cache, started);
+    yield* writeAll(model, request, memory, cache, started);
   } finally {
     // Where nobody listens to the end, too.
     if (memory.text?.cache !== cache) cache.dispose();
   }
 }
 
-async function* write(
+async function* writeAll(
   model: StagedModel,
   request: DecodeRequest,
   memory: DecodeMemory,
@@ -79,7 +69,7 @@ async function* write(
 
   let drafting = started;
   for (let step = 0; sequences.length > 0; step++) {
-    const choices = await choose(model, cache, pace, request, sequences, blocks);
+    const choices = await choose(model, cache, pace, sequences, blocks);
     const decided = choices.reduce((sum, row) => sum + row.length, 0);
     if (step > 0) pace.decided(decided, performance.now() - drafting);
     if (step === 0) {
@@ -89,34 +79,18 @@ async function* write(
     const next = new Map<number, number>();
     if (isAlone) for (const { token } of choices[0]!) text.push(token);
     for (const [row, sequence] of sequences.entries()) {
-      // The block's drafts are in the cache; those that were wrong are taken back.
-      cache.truncate(row, cache.position(row) - blocks[row]!.drafts.length + choices[row]!.length - 1);
-      let reason: StopReason | null = null;
-      for (const choice of choices[row]!) {
-        if (request.endOfText.includes(choice.token)) {
-          reason = 'end-of-text';
-        } else {
-          const { records, stopped } = addToken(sequence, choice, request);
-          for (const token of records) yield { type: 'token', token };
-          reason = stopped ? 'stop-string' : endReason(model, request, sequence, prompts[sequence.number]!.length);
-        }
-        if (reason !== null) break;
-      }
-      if (reason === null) {
-        next.set(row, choices[row]!.at(-1)!.token);
-      } else {
-        if (reason !== 'stop-string') for (const token of finishText(sequence)) yield { type: 'token', token };
-        yield { type: 'stop', sequence: sequence.number, reason };
-      }
+      takeBack(cache, row, blocks[row]!, choices[row]!.length);
+      const { records, reason } = write(sequence, choices[row]!, model.spec.contextLength);
+      for (const token of records) yield { type: 'token', token };
+      if (reason === null) next.set(row, choices[row]!.at(-1)!.token);
+      else yield { type: 'stop', sequence: sequence.number, reason };
     }
     const kept = [...next.keys()];
     if (kept.length > 0) cache.keep(kept);
     sequences = kept.map((row) => sequences[row]!);
     for (const [row, token] of [...next.values()].entries()) cache.enter(row, [token]);
     drafting = performance.now();
-    blocks = request.drafts
-      ? await draft(model, cache, pace, request.drafts, request.enabled, sequences)
-      : sequences.map(() => ({ drafts: [] }));
+    blocks = await draft(model, cache, pace, sequences);
   }
   if (isAlone) memory.text = { cache, ids: text.slice(0, cache.position(0)) };
 }
@@ -140,23 +114,15 @@ function enterPrompts(model: StagedModel, prompts: readonly (readonly number[])[
 }
 
 function checkPrompts(model: StagedModel, prompts: readonly (readonly number[])[]): void {
-  for (const [i, prompt] of prompts.entries()) {
-    const name = prompts.length === 1 ? 'The prompt' : `Prompt ${i + 1}`;
-    if (prompt.length === 0) throw userError('bad-argument', `${name} is empty.`, 'Give at least one token of text.');
-    if (prompt.length >= model.spec.contextLength) {
-      const sizes = `${plural(prompt.length, 'token')}, but the model sees ${model.spec.contextLength}`;
-      throw userError('bad-argument', `${name} has ${sizes}.`, 'Shorten it.');
-    }
-  }
+  for (const [i, prompt] of prompts.entries())
+    checkPrompt(prompt, model.spec.contextLength, prompts.length === 1 ? 'The prompt' : `Prompt ${i + 1}`);
 }
 
-function endReason(
-  model: StagedModel,
-  request: DecodeRequest,
-  sequence: Sequence,
-  promptTokens: number,
-): StopReason | null {
-  if (sequence.count >= request.maxTokens) return 'length';
-  if (promptTokens + sequence.count >= model.spec.contextLength) return 'context-full';
-  return request.isCancelled?.() ? 'cancelled' : null;
+/** @throws UserError for a prompt that is empty or leaves no room for a token in so many. */
+export function checkPrompt(prompt: readonly number[], contextLength: number, name = 'The prompt'): void {
+  if (prompt.length === 0) throw userError('bad-argument', `${name} is empty.`, 'Give at least one token of text.');
+  if (prompt.length >= contextLength) {
+    const sizes = `${plural(prompt.length, 'token')}, but the model sees ${contextLength}`;
+    throw userError('bad-argument', `${name} has ${sizes}.`, 'Shorten it.');
+  }
 }

@@ -12,22 +12,19 @@ import type { Sequence } from './sequence.ts';
 /** What the text itself suggests, and no exit. */
 export const textDrafts = (limit: number): DraftOptions => ({ lookup: true, exits: () => false, limit });
 
-/**
- * Makes a block of every row and enters its drafts; the row's newest token is in the cache already. `asked` says which exits
- * will be read to decide the blocks.
- */
+/** Makes a block of every row, of those that draft, and enters its drafts; the row's newest token is in the cache already. */
 export async function draft(
   model: StagedModel,
   cache: KvCache,
   pace: Pace,
-  options: DraftOptions,
-  asked: (exit: string) => boolean,
   sequences: readonly Sequence[],
 ): Promise<Block[]> {
   const rows = sequences.length;
+  if (sequences.every(({ options }) => options.drafts === null)) return sequences.map(() => ({ drafts: [] }));
+  const asked = (exit: string): boolean => sequences.some(({ options }) => options.enabled(exit));
   const cost = (tokens: number): number => blockCost(model, pace, asked, tokens);
   const saved = pace.perToken(cost(rows) / rows);
-  const proposals = sequences.map((sequence, row) => fromText(model, cache, pace, options, sequence, row));
+  const proposals = sequences.map((sequence, row) => fromText(model, cache, pace, sequence, row));
   const length = worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved);
   const blocks = proposals.map((drafts) => ({ drafts: drafts.slice(0, length).map(({ draft }) => draft) }));
   for (const [row, { drafts }] of blocks.entries())
@@ -38,7 +35,8 @@ export async function draft(
       );
   // An exit drafts token by token: in a batch every row would wait for every other.
   const alone = blocks.length === 1 ? blocks[0]! : null;
-  if (alone?.drafts.length === 0) alone.drafts = await fromExits(model, cache, pace, options, saved);
+  const options = sequences[0]!.options.drafts;
+  if (alone?.drafts.length === 0 && options) alone.drafts = await fromExits(model, cache, pace, options, saved);
   return blocks;
 }
 
@@ -55,15 +53,9 @@ export interface Proposal {
   readonly chance: number;
 }
 
-function fromText(
-  model: StagedModel,
-  cache: KvCache,
-  pace: Pace,
-  options: DraftOptions,
-  sequence: Sequence,
-  row: number,
-): Proposal[] {
-  if (!sequence.lookup) return [];
+function fromText(model: StagedModel, cache: KvCache, pace: Pace, sequence: Sequence, row: number): Proposal[] {
+  const options = sequence.options.drafts;
+  if (!sequence.lookup || !options) return [];
   const limit = Math.min(options.limit, roomOf(model.spec, cache.position(row)));
   const { tokens, matched } = sequence.lookup.propose(Math.max(0, limit));
   let chance = 1;

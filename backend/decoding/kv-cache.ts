@@ -2,8 +2,9 @@
  * The slots of a decoding as its loop uses them: what waits for a stage runs when it is wanted, everything at once, and what
  * passes took is told. Keys, values and states are the runtime's; here are counters alone.
  */
+import type { Block } from './block.ts';
 import { longerThan } from '../model/spec.ts';
-import { branchOf, type RowReadout, type Slots, type StagedModel } from '../runtime/staged-model.ts';
+import { branchOf, trunkLength, type RowReadout, type Slots, type StagedModel } from '../runtime/staged-model.ts';
 
 /** Most tokens in one pass: bounds the memory of a long prompt. */
 const passLimit = 512;
@@ -27,6 +28,14 @@ export interface KvCache {
   state(k: number, row: number, back: number): Float32Array;
   /** Forgets every token of a row from `position` on. */
   truncate(row: number, position: number): void;
+  /** What two rows hold changes places. */
+  swap(a: number, b: number): void;
+  /** A row becomes the first `positions` of another. */
+  copy(from: number, to: number, positions: number): void;
+  /** Runs every stage for what waits in one row, alone; branches are those of the exits k. */
+  fill(row: number, exits: readonly number[]): Promise<void>;
+  /** The first rows as a cache of their own: the others stay out of its passes. */
+  first(rows: number): KvCache;
   /** Keeps only these rows, in this order. */
   keep(rows: readonly number[]): void;
   /** See `Slots`. */
@@ -53,32 +62,40 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     for (const part of again ? texts[row]! : [fresh]) if (part.length) slots.enter(row, part);
   };
 
-  /** Everything that waits in these rows; the other rows of a batch go along as far as the pass is long. */
-  const runStage = async (stage: number, chosen: readonly number[]): Promise<void> => {
+  /** Everything that waits in these rows; the other rows from `from` to `to` go along as far as the pass is long. */
+  const runStage = async (stage: number, chosen: readonly number[], from: number, to: number): Promise<void> => {
     for (;;) {
       const waiting = Math.max(...chosen.map((row) => slots.waiting(stage, row)));
       if (waiting <= 0) return;
       // In passes of like size: the last few of many would cost almost as much as many.
       const tokens = Math.ceil(waiting / Math.ceil(waiting / passLimit));
-      const counts = Array.from({ length: slots.rows }, (_, row) => Math.min(tokens, slots.waiting(stage, row)));
+      const counts = Array.from({ length: slots.rows }, (_, row) =>
+        row >= from && row < to ? Math.min(tokens, slots.waiting(stage, row)) : 0,
+      );
       const started = performance.now();
       await slots.run(stage, counts);
-      onPass(stage, slots.rows * tokens, performance.now() - started);
+      onPass(stage, (to - from) * tokens, performance.now() - started);
     }
   };
 
-  return {
+  /** Of the first `count()` rows. */
+  const cacheOf = (count: () => number): KvCache => ({
     get rows() {
-      return slots.rows;
+      return count();
     },
     position: (row) => slots.entered(row),
     enter: (row, ids) => setLength(row, slots.entered(row), ids),
     async advance(upTo, chosen) {
-      for (let s = 0; s < upTo; s++) await runStage(s, chosen);
+      for (let s = 0; s < upTo; s++) await runStage(s, chosen, 0, count());
+    },
+    async fill(row, chosen) {
+      const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);
+      const trunk = [...Array(trunkLength(model)).keys()];
+      for (const s of [...trunk, ...branches]) await runStage(s, [row], row, row + 1);
     },
     async read(k, chosen, counts, options) {
       const branch = branchOf(exits[k]!);
-      if (branch !== null) await runStage(branch, chosen);
+      if (branch !== null) await runStage(branch, chosen, 0, count());
       const started = performance.now();
       const said = await slots.read(k, chosen, counts, options);
       const total = counts.reduce((a, b) => a + b, 0);
@@ -90,14 +107,34 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       return slots.state(stage, row, slots.filled(stage, row) - 1 - fromEnd);
     },
     truncate: (row, position) => setLength(row, Math.min(position, slots.entered(row)), []),
+    swap(a, b) {
+      slots.swap(a, b);
+      [texts[a], texts[b]] = [texts[b]!, texts[a]!];
+    },
+    copy(from, to, positions) {
+      // Where a longer text turns otherwise, a copy may lie on the other side.
+      if (turnsOtherwise(slots.entered(from), positions)) {
+        slots.truncate(to, 0);
+        texts[to] = [];
+        return;
+      }
+      slots.copy(from, to, positions);
+      texts[to] = firstOf(texts[from]!, positions);
+    },
     keep(kept) {
       slots.keep(kept);
       texts = kept.map((row) => texts[row]!);
     },
+    first: (rows) => cacheOf(() => rows),
     filledRows: (slot, row) => slots.filledRows(slot, row),
     dispose: () => slots.dispose(),
-  };
+  });
+  return cacheOf(() => slots.rows);
 }
+
+/** Of a row's block, which is in the cache with its drafts, so many tokens were decided: drafts that were wrong are taken back. */
+export const takeBack = (cache: KvCache, row: number, { drafts }: Block, decided: number): void =>
+  cache.truncate(row, cache.position(row) - drafts.length + decided - 1);
 
 /** The first tokens of a text that came in parts. */
 function firstOf(parts: readonly (readonly number[])[], length: number): (readonly number[])[] {

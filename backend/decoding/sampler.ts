@@ -1,4 +1,5 @@
 /** From a row of logits to a token: repetition penalty, temperature, top-k, top-p, min-p, then a draw. */
+import type { Readout } from '../runtime/staged-model.ts';
 import type { Random } from './random.ts';
 
 export interface SamplingOptions {
@@ -84,6 +85,30 @@ export function argmax(values: ArrayLike<number>): number {
   for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
   return best;
 }
+
+/** The probability of a token before anything is dropped: a candidate's, else out of the row of logits that it was drawn from. */
+export function probabilityOf(
+  token: number,
+  { candidates, confidence }: Pick<Readout, 'candidates' | 'confidence'>,
+  logits: Float32Array | null,
+): number {
+  const known = candidates.find(({ id }) => id === token)?.probability;
+  if (known !== undefined || logits === null) return known ?? confidence;
+  return Math.exp(logProbabilities(logits, [token])[0]!);
+}
+
+/** Log probabilities, in nats, of some tokens of a row of logits. */
+export function logProbabilities(logits: Float32Array, ids: readonly number[]): number[] {
+  const peak = logits[argmax(logits)]!;
+  let total = 0;
+  for (let i = 0; i < logits.length; i++) total += Math.exp(logits[i]! - peak);
+  const all = peak + Math.log(total);
+  return ids.map((id) => logits[id]! - all);
+}
+
+/** Ids of the `count` largest logits, largest first. */
+export const best = (logits: Float32Array, count: number): number[] =>
+  [...largest(logits, Math.min(count, logits.length))].sort((a, b) => logits[b]! - logits[a]! || a - b);
 
 function penalise(logits: Float32Array, penalty: number, seen: ReadonlySet<number>): Float32Array {
   if (penalty === 1 || seen.size === 0) return logits;

@@ -1,12 +1,40 @@
-/** One text that is being written: its random numbers, its characters, and the records that may be shown. */
-import type { Candidate, ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
+/** One text that is being written: how, its random numbers, its characters, and the records that may be shown. */
+import type { Candidate, ExitOpinion, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Choice, DraftOptions } from './block.ts';
+import type { Gate } from './gate.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
+import type { Policy } from './policy.ts';
 import { seededRandom, type Random } from './random.ts';
+import type { SamplingOptions } from './sampler.ts';
 import { stopMatcher, type StopMatcher, type TextCodec } from './text.ts';
+
+/** How a text is written: each of a batch has its own. */
+export interface SequenceOptions {
+  readonly maxTokens: number;
+  readonly policy: Policy;
+  /** Whether a token may leave at an exit, by its id. The final exit always may. */
+  readonly enabled: (exit: string) => boolean;
+  readonly sampling: SamplingOptions;
+  /** Guesses by exit id whether a reading pays; an exit without one is always read. */
+  readonly gates: ReadonlyMap<string, Gate>;
+  /** So many most probable tokens of every exit are reported. */
+  readonly candidates: number;
+  /** So many most probable tokens of the exit that a token leaves at are reported. */
+  readonly alternatives?: number;
+  readonly seed: number;
+  readonly endOfText: readonly number[];
+  readonly stopStrings: readonly string[];
+  /** How tokens are drafted; null: not at all. Drafts never change the text, only the time. */
+  readonly drafts: DraftOptions | null;
+  readonly codec: TextCodec;
+  /** Asked before each token. */
+  readonly isCancelled?: () => boolean;
+}
 
 export interface Sequence {
   readonly number: number;
+  readonly options: SequenceOptions;
+  readonly promptTokens: number;
   readonly random: Random;
   /** Every token so far, prompt included, for the repetition penalty. */
   readonly seen: Set<number>;
@@ -22,20 +50,13 @@ export interface Sequence {
   released: number;
 }
 
-export function newSequence(
-  number: number,
-  prompt: readonly number[],
-  options: {
-    readonly seed: number;
-    readonly stopStrings: readonly string[];
-    readonly codec: TextCodec;
-    readonly drafts: DraftOptions | null;
-  },
-): Sequence {
+export function newSequence(number: number, prompt: readonly number[], options: SequenceOptions): Sequence {
   const lookup = options.drafts?.lookup ? lookupIndex() : null;
   lookup?.add(prompt);
   return {
     number,
+    options,
+    promptTokens: prompt.length,
     random: seededRandom(options.seed + number),
     seen: new Set(prompt),
     lookup,
@@ -47,17 +68,44 @@ export function newSequence(
   };
 }
 
+/** What became certain of a text, and why it ends here; null where it goes on. */
+export interface Written {
+  readonly records: TokenRecord[];
+  readonly reason: StopReason | null;
+}
+
+/** Takes what was decided together into the text. `contextLength`: what the model sees, in tokens. */
+export function write(sequence: Sequence, choices: readonly Choice[], contextLength: number): Written {
+  const written: TokenRecord[] = [];
+  let reason: StopReason | null = null;
+  for (const choice of choices) {
+    if (sequence.options.endOfText.includes(choice.token)) {
+      reason = 'end-of-text';
+    } else {
+      const { records, stopped } = addToken(sequence, choice);
+      written.push(...records);
+      reason = stopped ? 'stop-string' : endReason(sequence, contextLength);
+    }
+    if (reason !== null) break;
+  }
+  if (reason !== null && reason !== 'stop-string') written.push(...finishText(sequence));
+  return { records: written, reason };
+}
+
+function endReason({ count, promptTokens, options }: Sequence, contextLength: number): StopReason | null {
+  if (count >= options.maxTokens) return 'length';
+  if (promptTokens + count >= contextLength) return 'context-full';
+  return options.isCancelled?.() ? 'cancelled' : null;
+}
+
 /** Takes a token into the text; returns the records whose text is now certain, and whether a stop string ended it. */
-export function addToken(
-  sequence: Sequence,
-  choice: Choice,
-  options: { readonly candidates: number; readonly codec: TextCodec },
-): { records: TokenRecord[]; stopped: boolean } {
+function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[]; stopped: boolean } {
   const { token: id, exit, readout } = choice;
+  const { codec, candidates: shown, alternatives = 0 } = sequence.options;
   const text = sequence.decoder.push(id);
-  const named = (c: { id: number; probability: number }): Candidate => ({ ...c, text: options.codec.tokenText(c.id) });
+  const named = (c: { id: number; probability: number }): Candidate => ({ ...c, text: codec.tokenText(c.id) });
   const opinion = ({ exit: e, readout: r }: Choice['opinions'][number]): ExitOpinion => {
-    const candidates = r.candidates.slice(0, options.candidates).map(named);
+    const candidates = r.candidates.slice(0, shown).map(named);
     const token = r.token < 0 ? null : candidates[0]!;
     return { exit: e.id, layer: e.layer, confidence: r.confidence, token, candidates };
   };
@@ -68,9 +116,10 @@ export function addToken(
     text,
     layer: exit.layer,
     exit: exit.id,
-    confidence: readout.candidates.find((c) => c.id === id)?.probability ?? readout.confidence,
+    confidence: choice.probability,
     ...(choice.draft && { draft: { source: choice.draft.source, accepted: choice.draft.token === id } }),
     ...(choice.opinions.length && { opinions: choice.opinions.map(opinion) }),
+    ...(alternatives > 0 && { alternatives: readout.candidates.slice(0, alternatives).map(named) }),
   });
   sequence.count++;
   sequence.lookup?.add([id]);
@@ -79,7 +128,7 @@ export function addToken(
 }
 
 /** The text ends here: everything held is certain, and an incomplete character shows as it is. */
-export function finishText(sequence: Sequence): TokenRecord[] {
+function finishText(sequence: Sequence): TokenRecord[] {
   const records = sequence.held;
   const rest = sequence.decoder.flush();
   const last = records.at(-1);

@@ -14,7 +14,7 @@ import { tokensOf } from './exit-reader.ts';
 import { fillPass } from './ggml-inputs.ts';
 import type { GgmlModel, PassShape, Store, StoreShelf } from './ggml-store.ts';
 import { readoutsFrom, vocabularyRows } from './readouts.ts';
-import { advance, keep, newProgress, truncate, waiting, type Progress } from './progress.ts';
+import { advance, copy, keep, newProgress, swap, truncate, waiting, type Progress } from './progress.ts';
 import type { Readout, RowReadout, Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart } from './tiles.ts';
 
@@ -73,6 +73,15 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     graph.compute();
     processor.setTiled(false);
     advance(progress, stages, s, counts);
+  };
+
+  const readRow = (tensor: Tensor, row: number, bytes: number, length: number): Uint8Array => {
+    const held = new Uint8Array(length);
+    if (length > 0) library.get(tensor, held, row * store.capacity * bytes, length);
+    return held;
+  };
+  const writeRow = (tensor: Tensor, row: number, bytes: number, held: Uint8Array): void => {
+    if (held.length > 0) library.set(tensor, held, row * store.capacity * bytes, held.length);
   };
 
   return {
@@ -139,6 +148,23 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     truncate(row, position) {
       truncate(progress, row, position);
       truncateTiles(tiles, row, position);
+    },
+    swap(a, b) {
+      for (const { tensor, bytes, filled } of heldTensors(ggml, store, progress)) {
+        const length = Math.max(filled[a]!, filled[b]!) * bytes;
+        const [first, second] = [a, b].map((row) => readRow(tensor, row, bytes, length));
+        writeRow(tensor, a, bytes, second!);
+        writeRow(tensor, b, bytes, first!);
+      }
+      swap(progress, a, b);
+      [tiles[a], tiles[b]] = [tiles[b]!, tiles[a]!];
+    },
+    copy(from, to, positions) {
+      copy(progress, from, to, positions);
+      tiles[to] = tiles[from]!;
+      truncateTiles(tiles, to, positions);
+      for (const { tensor, bytes, filled } of heldTensors(ggml, store, progress))
+        writeRow(tensor, to, bytes, readRow(tensor, from, bytes, filled[to]! * bytes));
     },
     keep(kept) {
       if (kept.some((row, i) => row !== i)) move(store.capacity, kept);
@@ -234,39 +260,48 @@ function allocate({ library, plain }: Processor, context: Context, positions: nu
   return buffer;
 }
 
-/** Copies on the device what is filled of some rows, which become the first of another store. */
-function copyRows(
-  { processor, model, stages }: GgmlModel,
-  progress: Progress,
-  from: Store,
-  to: Store,
-  kept: readonly number[],
-): void {
-  const { library } = processor;
-  const width = model.spec.kvHeads * model.spec.headDimensions;
-  const copies: { source: Tensor; target: Tensor; width: number; bytes: number; filled: readonly number[] }[] = [];
-  for (const [s, { slots }] of [{ slots: [] }, ...stages].entries()) {
+/** What a store holds of its rows: a tensor, the bytes of a position in it, and how many positions of each row are filled. */
+interface Held {
+  readonly tensor: Tensor;
+  /** Elements of a position. */
+  readonly columns: number;
+  readonly bytes: number;
+  readonly filled: readonly number[];
+}
+
+function heldTensors({ model: { spec }, stages }: GgmlModel, store: Store, progress: Progress): Held[] {
+  const width = spec.kvHeads * spec.headDimensions;
+  return [{ slots: [] }, ...stages].flatMap(({ slots }, s): Held[] => {
     const stage = s === 0 ? null : s - 1;
     const filled = stage === null ? progress.entered : progress.filled[stage]!;
-    const states = cutWidth(model.spec, from.cut(stage));
-    copies.push({ source: from.stream(stage), target: to.stream(stage), width: states, bytes: 4, filled });
-    for (const slot of slots) {
-      const [old, next] = [from.past(slot), to.past(slot)];
-      const bytes = old.type === 'F16' ? 2 : 4;
-      copies.push({ source: old.key, target: next.key, width, bytes, filled });
-      copies.push({ source: old.value, target: next.value, width, bytes, filled });
-    }
-  }
+    const pasts = slots.flatMap((slot): Held[] => {
+      const { key, value, type } = store.past(slot);
+      const bytes = width * (type === 'F16' ? 2 : 4);
+      return [
+        { tensor: key, columns: width, bytes, filled },
+        { tensor: value, columns: width, bytes, filled },
+      ];
+    });
+    const columns = cutWidth(spec, store.cut(stage));
+    return [{ tensor: store.stream(stage), columns, bytes: 4 * columns, filled }, ...pasts];
+  });
+}
+
+/** Copies on the device what is filled of some rows, which become the first of another store. */
+function copyRows(ggml: GgmlModel, progress: Progress, from: Store, to: Store, kept: readonly number[]): void {
+  const { processor } = ggml;
+  const { library } = processor;
+  const targets = heldTensors(ggml, to, progress);
+  const copies = heldTensors(ggml, from, progress).map((held, i) => ({ ...held, target: targets[i]!.tensor }));
   const graph = buildGraph(processor, 4 * copies.length * kept.length + 8, (sketch) => {
     const { context } = sketch;
-    for (const { source, target, width: columns, bytes, filled } of copies) {
+    for (const { tensor, target, columns, bytes, filled } of copies) {
       for (const [place, row] of kept.entries()) {
         const count = filled[row]!;
         if (count === 0) continue;
-        const stride = columns * bytes;
-        const view = (tensor: Tensor, capacity: number, of: number): Tensor =>
-          library.view2(context, tensor, columns, count, stride, of * capacity * stride);
-        sketch.effect(library.cpy(context, view(source, from.capacity, row), view(target, to.capacity, place)));
+        const view = (of: Tensor, capacity: number, at: number): Tensor =>
+          library.view2(context, of, columns, count, bytes, at * capacity * bytes);
+        sketch.effect(library.cpy(context, view(tensor, from.capacity, row), view(target, to.capacity, place)));
       }
     }
   });

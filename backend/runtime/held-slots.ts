@@ -4,7 +4,7 @@
  */
 import { cutWidth } from '../model/spec.ts';
 import type { NewRows, Pass, PassModel, PastRows } from './pass-model.ts';
-import { advance, keep, newProgress, truncate, waiting } from './progress.ts';
+import { advance, copy, keep, newProgress, swap, truncate, waiting } from './progress.ts';
 import type { RowReadout, Slots, StagedModel } from './staged-model.ts';
 
 /** In a batch, capacity grows by this many positions, since a batch's rows end with as much padding. */
@@ -66,7 +66,7 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
   };
 
   /** What a pass sees, with room for its new tokens. */
-  const past = (s: number, { tokens, starts }: Pass): Map<string, PastRows> => {
+  const past = (s: number, { batch: busy, tokens, starts }: Pass): Map<string, PastRows> => {
     const of = stores[s]!;
     const positions = Math.max(...starts) + tokens;
     if (positions > of.capacity) {
@@ -74,8 +74,8 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
         rows === 1 ? Math.max(positions, 2 * of.capacity, 256) : Math.ceil(positions / capacityStep) * capacityStep;
       relayout(s, grown, [...Array(rows).keys()]);
     }
-    const capacity = rows === 1 ? positions : of.capacity;
-    const length = rows * capacity * width;
+    const capacity = busy === 1 ? positions : of.capacity;
+    const length = busy * capacity * width;
     return new Map(
       of.slots.map((slot) => [
         slot,
@@ -84,23 +84,27 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
     );
   };
 
-  /** The waiting states of a pass, padded: `[rows, tokens, width]`. */
-  const hiddenOf = (s: number, { counts, tokens, starts }: Pass): Float32Array => {
+  /** The waiting states of a pass, padded: `[batch, tokens, width]`. */
+  const hiddenOf = (s: number, { batch: busy, counts, tokens, starts }: Pass): Float32Array => {
     const { parent } = stages[s]!;
     const from = parent === null ? embedded : streams[parent]!;
-    if (rows === 1) return states(from[0]!, starts[0]!, tokens);
+    if (busy === 1) return states(from[0]!, starts[0]!, tokens);
     const streamWidth = from[0]!.width;
-    const hidden = new Float32Array(rows * tokens * streamWidth);
-    for (const [r, stream] of from.entries())
-      hidden.set(states(stream, starts[r]!, counts[r]!), r * tokens * streamWidth);
+    const hidden = new Float32Array(busy * tokens * streamWidth);
+    for (const [r, count] of counts.entries())
+      hidden.set(states(from[r]!, starts[r]!, count), r * tokens * streamWidth);
     return hidden;
   };
 
-  const store = (s: number, { tokens, counts, starts }: Pass, fresh: ReadonlyMap<string, NewRows>): void => {
+  const store = (
+    s: number,
+    { batch: busy, tokens, counts, starts }: Pass,
+    fresh: ReadonlyMap<string, NewRows>,
+  ): void => {
     const of = stores[s]!;
     for (const slot of of.slots) {
       const { key, value } = fresh.get(slot)!;
-      for (let r = 0; r < rows; r++) {
+      for (let r = 0; r < busy; r++) {
         const from = r * tokens * width;
         const to = from + counts[r]! * width;
         const at = (r * of.capacity + starts[r]!) * width;
@@ -123,15 +127,20 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
       put(embedded[row]!, start, model.embed(ids, positions));
       progress.entered[row] = start + ids.length;
     },
-    async run(s, counts) {
-      const tokens = Math.max(...counts);
+    async run(s, all) {
+      const tokens = Math.max(...all);
       if (tokens <= 0) return;
-      const pass = { batch: rows, tokens, counts, starts: [...progress.filled[s]!], lengths: progress.entered };
+      // Rows behind the last that has anything to do stay out of it.
+      const busy = all.findLastIndex((count) => count > 0) + 1;
+      const counts = all.slice(0, busy);
+      const starts = progress.filled[s]!.slice(0, busy);
+      const pass = { batch: busy, tokens, counts, starts, lengths: progress.entered.slice(0, busy) };
       const { hidden, rows: fresh } = await model.runStage(s, hiddenOf(s, pass), pass, past(s, pass));
       store(s, pass, fresh);
-      for (const [r, stream] of streams[s]!.entries()) {
+      for (const [r, count] of counts.entries()) {
+        const stream = streams[s]![r]!;
         const from = r * tokens * stream.width;
-        put(stream, pass.starts[r]!, hidden.subarray(from, from + counts[r]! * stream.width));
+        put(stream, starts[r]!, hidden.subarray(from, from + count * stream.width));
       }
       advance(progress, stages, s, counts);
     },
@@ -160,6 +169,29 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
     },
     state: (stage, row, position) => states(streams[stage]![row]!, position, 1),
     truncate: (row, position) => truncate(progress, row, position),
+    swap(a, b) {
+      for (const { keys, values, capacity } of stores) {
+        for (const array of [...keys.values(), ...values.values()]) {
+          const [first, second] = [a, b].map((r) => array.subarray(r * capacity * width, (r + 1) * capacity * width));
+          const held = first!.slice();
+          first!.set(second!);
+          second!.set(held);
+        }
+      }
+      for (const of of [embedded, ...streams]) [of[a], of[b]] = [of[b]!, of[a]!];
+      swap(progress, a, b);
+    },
+    copy(from, to, positions) {
+      copy(progress, from, to, positions);
+      for (const [s, { keys, values, capacity }] of stores.entries()) {
+        const length = progress.filled[s]![to]! * width;
+        const start = from * capacity * width;
+        for (const array of [...keys.values(), ...values.values()])
+          array.copyWithin(to * capacity * width, start, start + length);
+      }
+      put(embedded[to]!, 0, states(embedded[from]!, 0, progress.entered[to]!));
+      for (const [s, of] of streams.entries()) put(of[to]!, 0, states(of[from]!, 0, progress.filled[s]![to]!));
+    },
     keep(kept) {
       if (kept.length === rows && kept.every((row, i) => row === i)) return;
       for (const [s, of] of stores.entries()) {

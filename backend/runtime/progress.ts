@@ -44,3 +44,12 @@ export function keep(progress: Progress, rows: readonly number[]): void {
   progress.entered = kept(progress.entered);
   progress.filled = progress.filled.map(kept);
 }
+
+export function swap(progress: Progress, a: number, b: number): void {
+  for (const counts of [progress.entered, ...progress.filled]) [counts[a], counts[b]] = [counts[b]!, counts[a]!];
+}
+
+/** Row `to` becomes the first `positions` of row `from`. */
+export function copy(progress: Progress, from: number, to: number, positions: number): void {
+  for (const counts of [progress.entered, ...progress.filled]) counts[to] = Math.min(counts[from]!, positions);
+}

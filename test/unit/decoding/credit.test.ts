@@ -47,9 +47,10 @@ async function readings(
       return Promise.resolve([{ readouts, logits: null }]);
     },
   } as unknown as KvCache;
-  const options = { lookup: false, exits: () => true, limit: 1 };
+  const drafts = { lookup: false, exits: () => true, limit: 1 };
+  const sequence = { lookup: null, options: { drafts, enabled: () => false } } as unknown as Sequence;
   for (let n = 0; n < tokens; n++) {
-    const [block] = await draft(model, cache, pace, options, () => false, [{ lookup: null } as unknown as Sequence]);
+    const [block] = await draft(model, cache, pace, [sequence]);
     for (const { kind, source } of block!.drafts) {
       const right = isRight();
       pace.judged(kind, right);

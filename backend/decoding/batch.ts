@@ -1,0 +1,269 @@
+/**
+ * A batch that texts join and leave token by token. Each is written as it would be alone (choose.ts, draft.ts and sequence.ts are
+ * those of `decode`), and rows that nobody writes in keep what they hold for a text that begins alike. Knows no clients.
+ *
+ * Rows in order: those that are written, the one whose prompt is read, those that only remember. So a pass is of neighbours.
+ */
+import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
+import type { Block } from './block.ts';
+import { choose } from './choose.ts';
+import { checkPrompt } from './decode.ts';
+import { draft } from './draft.ts';
+import { openKvCache, takeBack } from './kv-cache.ts';
+import type { Pace } from './pace.ts';
+import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
+import { newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
+
+/** A text to be written. */
+export interface BatchRequest extends SequenceOptions {
+  readonly prompt: readonly number[];
+  /** Which of several texts of one client it is: counts into its seed, as in `decode`. */
+  readonly number: number;
+  /** The prompt's tokens are scored, with so many of the most probable in each place; null: they are not. */
+  readonly scores: number | null;
+}
+
+export type BatchEvent<Request extends BatchRequest> = { readonly request: Request } & (
+  | {
+      readonly type: 'prompt';
+      /** Tokens of the prompt that did not have to be read. */
+      readonly remembered: number;
+      /** Of its second token, its third …; empty where none were asked for. */
+      readonly scores: readonly PromptScore[];
+    }
+  | { readonly type: 'tokens'; readonly tokens: readonly TokenRecord[] }
+  | { readonly type: 'stop'; readonly reason: StopReason }
+);
+
+/** `join` and `leave` wait until a step is over. */
+export interface Batch<Request extends BatchRequest> {
+  /**
+   * Takes a text in as soon as there is a row, in the order of asking.
+   * @throws UserError for a prompt that is empty or too long.
+   */
+  join(request: Request): void;
+  /** Nothing more is told of this text, and its row is free for another. */
+  leave(request: Request): void;
+  /** Reads a piece of a prompt, where one waits, and decides the next tokens of every text. */
+  step(): Promise<BatchEvent<Request>[]>;
+  /** Texts that have a row, and those that wait for one. */
+  readonly running: number;
+  readonly waiting: number;
+  dispose(): void;
+}
+
+export interface BatchShape {
+  /** Most texts at a time, those that are only remembered included. */
+  readonly rows: number;
+  /** Most tokens of a text, prompt included. */
+  readonly contextLength: number;
+}
+
+/** Tokens of prompts that are read between two tokens of the texts that are written. */
+const pieceTokens = 256;
+/** Of a prompt that is scored each token gives a row of logits. */
+const scoredTokens = 64;
+/** A shorter beginning is read sooner than copied. */
+const worthCopying = 16;
+
+/** What a row holds: the ids that its cache has, the prompt's and those decided, and when it was last written. */
+interface Row {
+  ids: number[];
+  used: number;
+}
+
+interface Reading<Request> {
+  readonly request: Request;
+  readonly remembered: number;
+  readonly scorer: PromptScorer | null;
+}
+
+interface Writing<Request> {
+  readonly request: Request;
+  readonly sequence: Sequence;
+  block: Block;
+}
+
+const noDrafts: Block = { drafts: [] };
+
+export function openBatch<Request extends BatchRequest>(
+  model: StagedModel,
+  shape: BatchShape,
+  pace: Pace,
+): Batch<Request> {
+  const { vocabulary } = model.spec;
+  const contextLength = Math.min(shape.contextLength, model.spec.contextLength);
+  const final = model.exits.length - 1;
+  const cache = openKvCache(model, shape.rows, (...pass) => pace.measured(...pass));
+  const rows = Array.from({ length: shape.rows }, (): Row => ({ ids: [], used: 0 }));
+  const writing: Writing<Request>[] = [];
+  const waiting: Request[] = [];
+  let reading: Reading<Request> | null = null;
+  let uses = 0;
+
+  const swap = (a: number, b: number): void => {
+    if (a === b) return;
+    cache.swap(a, b);
+    [rows[a], rows[b]] = [rows[b]!, rows[a]!];
+  };
+
+  /** A row that is done with keeps what its cache has. */
+  const remember = (row: number): void => {
+    const { ids } = rows[row]!;
+    rows[row] = { ids: ids.slice(0, cache.position(row)), used: ++uses };
+  };
+
+  /** Puts a row behind those that are written that begins like the prompt; answers how far. */
+  const takeRow = (prompt: readonly number[]): number => {
+    const row = writing.length;
+    const common = rows.map(({ ids }) => commonLength(ids, prompt));
+    const source = common.indexOf(Math.max(...common));
+    const shared = common[source]!;
+    const isIdle = source >= row;
+    const others = [...rows.keys()].slice(row).filter((r) => r !== source);
+    const oldest = others.reduce((a, b) => (rows[b]!.used < rows[a]!.used ? b : a), others[0] ?? source);
+    // Most of another conversation is not given up for its first words.
+    if (oldest === source || (isIdle && 2 * shared >= rows[source]!.ids.length)) {
+      swap(source, row);
+      cache.truncate(row, shared);
+    } else {
+      swap(oldest, row);
+      if (shared >= worthCopying) cache.copy(source === row ? oldest : source, row, shared);
+      else cache.truncate(row, 0);
+    }
+    const remembered = cache.position(row);
+    rows[row]!.ids = prompt.slice(0, remembered);
+    return remembered;
+  };
+
+  const begin = (request: Request): Reading<Request> => {
+    const { prompt, scores, codec } = request;
+    const remembered = takeRow(scores === null ? prompt : []);
+    return { request, remembered, scorer: scores === null ? null : newPromptScorer(prompt, scores, codec) };
+  };
+
+  /** Reads on, at most up to the prompt's last token, which waits for the others' next pass; answers how many tokens it read. */
+  const readPiece = async ({ request, scorer }: Reading<Request>, most: number): Promise<number> => {
+    const row = writing.length;
+    const { prompt, enabled } = request;
+    const { ids } = rows[row]!;
+    const limit = scorer ? Math.min(most, scoredTokens) : most;
+    const piece = prompt.slice(ids.length, Math.min(prompt.length - 1, ids.length + limit));
+    cache.enter(row, piece);
+    // What was remembered may wait for deeper stages, so even an empty piece is run.
+    await cache.fill(
+      row,
+      [...model.exits.keys()].filter((k) => enabled(model.exits[k]!.id)),
+    );
+    ids.push(...piece);
+    if (scorer && piece.length > 0) {
+      const [said] = await cache.read(final, [row], [piece.length], { logits: true });
+      scorer.take(said!.logits!, vocabulary);
+    }
+    return piece.length;
+  };
+
+  const readPrompts = async (events: BatchEvent<Request>[]): Promise<void> => {
+    for (let left = pieceTokens; left > 0;) {
+      if (reading === null && writing.length < rows.length && waiting.length > 0) reading = begin(waiting.shift()!);
+      if (reading === null) return;
+      left -= await readPiece(reading, left);
+      const row = writing.length;
+      const { request, remembered, scorer } = reading;
+      const { prompt } = request;
+      if (rows[row]!.ids.length < prompt.length - 1) continue;
+      reading = null;
+      events.push({ type: 'prompt', request, remembered, scores: scorer?.scores() ?? [] });
+      if (request.maxTokens === 0) {
+        events.push({ type: 'stop', request, reason: 'length' });
+        remember(row);
+        continue;
+      }
+      cache.enter(row, prompt.slice(-1));
+      rows[row]!.ids.push(prompt.at(-1)!);
+      writing.push({ request, sequence: newSequence(request.number, prompt, request), block: noDrafts });
+    }
+  };
+
+  /** Closes the gap that a text leaves. */
+  const endWriting = (at: number): void => {
+    const last = writing.length - 1;
+    remember(at);
+    swap(at, last);
+    writing[at] = writing[last]!;
+    writing.pop();
+    if (reading !== null) swap(last, last + 1);
+  };
+
+  const decide = async (events: BatchEvent<Request>[]): Promise<void> => {
+    const started = performance.now();
+    const sequences = writing.map(({ sequence }) => sequence);
+    const blocks = writing.map(({ block }) => block);
+    const choices = await choose(model, cache.first(writing.length), pace, sequences, blocks);
+    const over = new Set<Writing<Request>>();
+    for (const [row, text] of writing.entries()) {
+      const { request, sequence, block } = text;
+      takeBack(cache, row, block, choices[row]!.length);
+      for (const { token } of choices[row]!) rows[row]!.ids.push(token);
+      text.block = noDrafts;
+      const { records, reason } = write(sequence, choices[row]!, contextLength);
+      if (records.length > 0) events.push({ type: 'tokens', request, tokens: records });
+      if (reason === null) cache.enter(row, [choices[row]!.at(-1)!.token]);
+      else {
+        events.push({ type: 'stop', request, reason });
+        over.add(text);
+      }
+    }
+    for (const text of over) endWriting(writing.indexOf(text));
+    const next = await draft(
+      model,
+      cache.first(writing.length),
+      pace,
+      writing.map(({ sequence }) => sequence),
+    );
+    for (const [row, block] of next.entries()) writing[row]!.block = block;
+    const decided = choices.reduce((sum, row) => sum + row.length, 0);
+    pace.decided(decided, performance.now() - started);
+  };
+
+  return {
+    join(request) {
+      checkPrompt(request.prompt, contextLength);
+      waiting.push(request);
+    },
+    leave(request) {
+      const queued = waiting.indexOf(request);
+      if (queued >= 0) waiting.splice(queued, 1);
+      const at = writing.findIndex((text) => text.request === request);
+      if (at >= 0) {
+        cache.truncate(at, cache.position(at) - writing[at]!.block.drafts.length);
+        endWriting(at);
+      }
+      if (reading?.request === request) {
+        reading = null;
+        remember(writing.length);
+      }
+    },
+    async step() {
+      const events: BatchEvent<Request>[] = [];
+      await readPrompts(events);
+      if (writing.length > 0) await decide(events);
+      return events;
+    },
+    get running() {
+      return writing.length + (reading === null ? 0 : 1);
+    },
+    get waiting() {
+      return waiting.length;
+    },
+    dispose: () => cache.dispose(),
+  };
+}
+
+/** Tokens with which both begin; the last of a prompt is always read, since it says what comes next. */
+function commonLength(ids: readonly number[], prompt: readonly number[]): number {
+  let length = 0;
+  while (length < ids.length && length < prompt.length - 1 && ids[length] === prompt[length]) length++;
+  return length;
+}

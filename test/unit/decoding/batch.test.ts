@@ -1,0 +1,190 @@
+/** Texts that join and leave a batch, against each alone. */
+import { afterAll, describe, expect, test } from 'vitest';
+import { openBatch, type Batch, type BatchRequest } from '../../../backend/decoding/batch.ts';
+import { textDrafts } from '../../../backend/decoding/draft.ts';
+import type { PromptScore } from '../../../backend/decoding/prompt-scores.ts';
+import { seededRandom } from '../../../backend/decoding/random.ts';
+import { greedy, logProbabilities } from '../../../backend/decoding/sampler.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import { openStagedModel } from '../../../backend/runtime/open.ts';
+import type { TokenRecord } from '../../../protocol/trace.ts';
+import { confidenceAt, decodeAll, eagerMemory, finalLogits, idsOf, plainRequest } from '../../support/decoding.ts';
+import { copiedExits, tinyModel } from '../../support/models.ts';
+import { engines } from '../../support/engines.ts';
+
+const specs: ExitSpec[] = [
+  { layer: 1, architecture: 'layer', head: { kind: 'own' } },
+  { layer: 2, architecture: 'mlp', head: { kind: 'own' } },
+  { layer: 3, architecture: 'norm', head: { kind: 'shared' } },
+];
+const model = tinyModel();
+
+interface Ended {
+  readonly tokens: TokenRecord[];
+  reason: string | null;
+  remembered: number;
+  scores: readonly PromptScore[];
+}
+
+const newRequest = (
+  prompt: readonly number[],
+  maxTokens: number,
+  different: Partial<BatchRequest> = {},
+): BatchRequest => {
+  const { prompts, ...options } = plainRequest([prompt], maxTokens);
+  return { ...options, prompt: prompts[0]!, number: 0, scores: null, ...different };
+};
+
+/** Steps until nothing is left; calls `between` before each. */
+async function run(
+  batch: Batch<BatchRequest>,
+  between: (ended: ReadonlyMap<BatchRequest, Ended>) => boolean = () => false,
+): Promise<Map<BatchRequest, Ended>> {
+  const ended = new Map<BatchRequest, Ended>();
+  const of = (request: BatchRequest): Ended => {
+    const known = ended.get(request) ?? { tokens: [], reason: null, remembered: 0, scores: [] };
+    ended.set(request, known);
+    return known;
+  };
+  while (between(ended) || batch.running + batch.waiting > 0) {
+    for (const event of await batch.step()) {
+      const known = of(event.request);
+      if (known.reason !== null) throw new Error('told of a text after its end');
+      if (event.type === 'prompt') [known.remembered, known.scores] = [event.remembered, event.scores];
+      if (event.type === 'tokens') known.tokens.push(...event.tokens);
+      if (event.type === 'stop') known.reason = event.reason;
+    }
+  }
+  return ended;
+}
+
+describe.each(engines)('in %s', async (engine) => {
+  const staged = await openStagedModel(model, copiedExits(model, specs), { engine });
+  afterAll(() => staged.dispose());
+  const open = (rows: number): Batch<BatchRequest> =>
+    openBatch(staged, { rows, contextLength: 250 }, eagerMemory(staged).pace);
+
+  test('texts that come and go are each what they are alone', async () => {
+    const random = seededRandom(5);
+    const pick = (below: number): number => Math.floor(random() * below);
+    const idsOfLength = (length: number): number[] => Array.from({ length }, () => pick(250));
+    const beginnings = [idsOfLength(3), idsOfLength(25), idsOfLength(60)];
+    const kinds: Partial<BatchRequest>[] = [
+      { enabled: () => false },
+      { enabled: () => true, policy: confidenceAt(0.02) },
+      { enabled: (exit) => exit === '2:mlp', policy: confidenceAt(0.005) },
+      { enabled: () => false, drafts: textDrafts(4) },
+      { sampling: { ...greedy, temperature: 1 }, drafts: textDrafts(3), enabled: () => false },
+      { sampling: { ...greedy, temperature: 0.7, repetitionPenalty: 1.3 }, candidates: 2 },
+      { endOfText: Array.from({ length: 30 }, (_, i) => i * 8) },
+      { stopStrings: ['<1', '<22'] },
+    ];
+    const requests = Array.from({ length: 40 }, (_, i) =>
+      newRequest([...beginnings[pick(3)]!, ...idsOfLength(1 + pick(6))], 1 + pick(20), {
+        ...kinds[i % kinds.length],
+        number: pick(3),
+        seed: i,
+      }),
+    );
+    const batch = open(5);
+    const joining = [...requests];
+    const left = new Set<BatchRequest>();
+    const told = await run(batch, (ended) => {
+      for (let n = pick(3); n > 0 && joining.length > 0; n--) batch.join(joining.shift()!);
+      // Some clients hang up: those that write, that are read, and that wait.
+      const gone = pick(6) === 0 ? requests[pick(requests.length - joining.length)] : undefined;
+      if (gone && !joining.includes(gone) && (ended.get(gone)?.reason ?? null) === null) {
+        left.add(gone);
+        batch.leave(gone);
+      }
+      return joining.length > 0;
+    });
+    batch.dispose();
+    for (const request of requests) {
+      const { prompt, number, ...options } = request;
+      const alone = await decodeAll(staged, { ...options, prompts: [prompt], seed: options.seed + number });
+      const text = told.get(request);
+      if (left.has(request)) {
+        expect(text?.reason ?? null).toBeNull();
+        expect(idsOf(alone.tokens[0]!)).toEqual(expect.arrayContaining(idsOf(text?.tokens ?? [])));
+        continue;
+      }
+      expect(idsOf(text!.tokens)).toEqual(idsOf(alone.tokens[0]!));
+      expect(text!.tokens.map(({ exit, text: own }) => [exit, own])).toEqual(
+        alone.tokens[0]!.map(({ exit, text: own }) => [exit, own]),
+      );
+      expect(text!.reason).toBe(alone.stops[0]);
+    }
+    expect(left.size).toBeGreaterThan(2);
+    expect(left.size).toBeLessThan(15);
+  });
+
+  test('what one conversation had in common with another is not read again', async () => {
+    const batch = open(3);
+    const first = Array.from({ length: 40 }, (_, i) => i + 1);
+    const second = Array.from({ length: 40 }, (_, i) => 200 - i);
+    const write = async (prompt: readonly number[]): Promise<Ended & { ids: number[] }> => {
+      const request = newRequest(prompt, 4);
+      batch.join(request);
+      const ended = (await run(batch)).get(request)!;
+      return { ...ended, ids: idsOf(ended.tokens) };
+    };
+    const answer = await write(first);
+    expect(answer.remembered).toBe(0);
+    await write(second);
+    // Each goes on where it was, though the other came between; the last token was never read.
+    const turn = [...first, ...answer.ids, 77, 78];
+    expect((await write(turn)).remembered).toBe(43);
+    expect((await write([...second, 5])).remembered).toBe(40);
+    // A new conversation with the same beginning takes a copy: the old one is still there.
+    expect((await write([...first.slice(0, 20), 9, 9, 9])).remembered).toBe(20);
+    expect((await write([...turn, 3])).remembered).toBe(46);
+    batch.dispose();
+  });
+
+  test('several at a time share the beginning that the first of them has read', async () => {
+    const batch = open(4);
+    const prompt = Array.from({ length: 50 }, (_, i) => 3 * i);
+    const requests = [0, 1, 2].map((number) =>
+      newRequest(prompt, 6, { number, sampling: { ...greedy, temperature: 1 } }),
+    );
+    for (const request of requests) batch.join(request);
+    const told = await run(batch);
+    expect(requests.map((request) => told.get(request)!.remembered)).toEqual([0, 49, 49]);
+    batch.dispose();
+  });
+
+  test('a prompt is scored by the final exit, with the most probable in each place', async () => {
+    const prompt = Array.from({ length: 150 }, (_, i) => (37 * i) % 250);
+    const { vocabulary } = model.spec;
+    const logits = await finalLogits(staged, prompt);
+    const batch = open(2);
+    const plain = newRequest(prompt, 1);
+    batch.join(plain);
+    await run(batch);
+    // What is remembered has no logits: it is read again.
+    const request = newRequest(prompt, 0, { scores: 2 });
+    batch.join(request);
+    const { scores, reason, tokens } = (await run(batch)).get(request)!;
+    expect([reason, tokens.length, scores.length]).toEqual(['length', 0, 149]);
+    for (const [i, { logProbability, alternatives }] of scores.entries()) {
+      const row = logits.subarray(i * vocabulary, (i + 1) * vocabulary);
+      const order = [...row.keys()].sort((a, b) => row[b]! - row[a]!);
+      expect(alternatives.map(({ id, text }) => [id, text])).toEqual(order.slice(0, 2).map((id) => [id, `<${id}>`]));
+      const expected = logProbabilities(row, [prompt[i + 1]!, order[0]!]);
+      expect(logProbability).toBeCloseTo(expected[0]!, 4);
+      expect(alternatives[0]!.logProbability).toBeCloseTo(expected[1]!, 4);
+    }
+    batch.dispose();
+  });
+
+  test('a prompt that is too long or empty is refused, one that leaves a single place is not', async () => {
+    const batch = openBatch(staged, { rows: 1, contextLength: 10 }, eagerMemory(staged).pace);
+    expect(() => batch.join(newRequest([], 1))).toThrow('The prompt is empty.');
+    expect(() => batch.join(newRequest(Array<number>(10).fill(1), 1))).toThrow('10 tokens, but the model sees 10');
+    const last = newRequest(Array<number>(9).fill(1), 5);
+    batch.join(last);
+    expect((await run(batch)).get(last)).toMatchObject({ reason: 'context-full', tokens: [{ index: 0 }] });
+    batch.dispose();
+  });
+});
