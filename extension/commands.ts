@@ -29,6 +29,7 @@ export const commands = {
   stopRun: { title: 'Stop Run', icon: '$(debug-stop)', enabled: 'earlyExit.running' },
   chooseModel: { title: 'Choose Model …', icon: '$(symbol-misc)' },
   chooseExits: { title: 'Choose Exits …', icon: '$(git-branch)' },
+  toggleCompletions: { title: 'Switch Completions On or Off', icon: '$(lightbulb)' },
   useModel: { title: 'Use This Model', icon: '$(check)', palette: false },
   useExits: { title: 'Use These Exits', icon: '$(check)', palette: false },
   refresh: { title: 'Refresh', icon: '$(refresh)' },

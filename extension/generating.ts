@@ -1,4 +1,4 @@
-/** The commands around a generation: generate at the cursor, stop, save the trace, and completions as one types. */
+/** The commands around a generation: generate at the cursor, stop, and save the trace. */
 import * as vscode from 'vscode';
 import { shippedModel } from '../protocol/options-groups.ts';
 import { serialiseTrace, type Trace } from '../protocol/exittrace.ts';
@@ -6,14 +6,11 @@ import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { showFailure } from './messages.ts';
 import { exitsInUse } from './model-and-exits.ts';
-import { completionTokens, windowStart } from './prompt-window.ts';
+import { windowStart } from './prompt-window.ts';
 import { recipeSettings } from './settings.ts';
 
 /** Characters before the cursor that become the prompt: what fits a context of 512 tokens beside the answer, and of 4,096. */
 const PROMPT_CHARACTERS = { shipped: 1_000, other: 8_000 };
-/** A completion as one types is short, and waits until the typing rests. */
-const COMPLETION_TOKENS = 24;
-const COMPLETION_DELAY_MILLISECONDS = 250;
 
 let current: vscode.CancellationTokenSource | null = null;
 
@@ -76,40 +73,8 @@ export async function saveTrace(app: App): Promise<void> {
   await vscode.window.showTextDocument(target, { viewColumn: vscode.ViewColumn.Beside });
 }
 
-/** Completions where the setting is on; accepting one ties its trace to the text. */
-export function inlineCompletions(app: App, isOn: () => boolean): vscode.InlineCompletionItemProvider {
-  return {
-    async provideInlineCompletionItems(document, position, context, token) {
-      const automatic = context.triggerKind === vscode.InlineCompletionTriggerKind.Automatic;
-      if (!isOn() || current !== null) return [];
-      if (automatic) await new Promise((resolve) => setTimeout(resolve, COMPLETION_DELAY_MILLISECONDS));
-      if (token.isCancellationRequested) return [];
-      try {
-        const options = { ...(await generateOptions(app, document.uri)), maxTokens: COMPLETION_TOKENS, stop: ['\n\n'] };
-        const prompt = textBefore(document, position, options);
-        const { trace: whole, stop } = await app.generations.generate(prompt, options, () => {}, token);
-        const trace = { ...whole, tokens: completionTokens(whole.tokens, stop) };
-        const text = trace.tokens.map((each) => each.text).join('');
-        if (text === '') return [];
-        const accepted: vscode.Command = {
-          title: vscode.l10n.t('Show Exits'),
-          command: 'earlyExit.completionAccepted',
-          arguments: [document.uri.toString(), document.offsetAt(position), trace],
-        };
-        return [{ insertText: text, range: new vscode.Range(position, position), command: accepted }];
-      } catch (error) {
-        // Nobody asked for this completion: what is wrong is in the log, and shows once one generates by hand.
-        app.backend.log.debug(`No completion: ${String(error)}`);
-        return [];
-      }
-    },
-  };
-}
-
-export async function completionAccepted(app: App, uri: string, offset: number, trace: Trace): Promise<void> {
-  const document = vscode.workspace.textDocuments.find((open) => open.uri.toString() === uri);
-  if (document) await app.generations.attach(document, offset, trace);
-}
+/** Whether text is being generated into an editor. */
+export const isGenerating = (): boolean => current !== null;
 
 function traceIn(app: App, editor: vscode.TextEditor): Trace | undefined {
   const offset = editor.document.offsetAt(editor.selection.active);

@@ -3,31 +3,24 @@ import * as vscode from 'vscode';
 import { parseTrace } from '../protocol/trace-reading.ts';
 import * as protocol from '../protocol/server.ts';
 import type { ExitsSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
-import type { Trace } from '../protocol/exittrace.ts';
 import type { EarlyExitApi } from './api.ts';
 import type { App } from './app.ts';
 import { createBackend, type Backend } from './backend.ts';
 import { settingOf, type ListedModel } from './choices.ts';
 import { commandId, commandKeys, type CommandKey } from './commands.ts';
+import { createCompletions, toggleCompletions } from './completions/completions.ts';
 import { createCurvesPanel } from './curves-panel.ts';
 import { decorateGenerations } from './decorations.ts';
 import { createDetailsPanel } from './details-panel.ts';
 import { createDoctor, type Doctor } from './doctor.ts';
 import { announceFinishedRuns } from './finished-runs.ts';
-import {
-  completionAccepted,
-  generateAtCursor,
-  generateOptions,
-  inlineCompletions,
-  saveTrace,
-  stopGeneration,
-} from './generating.ts';
+import { generateAtCursor, generateOptions, saveTrace, stopGeneration } from './generating.ts';
 import { createGenerations } from './generations.ts';
 import { followBackend, offer, showFailure } from './messages.ts';
 import { chooseExits, useExits, useModel } from './model-and-exits.ts';
 import { askModel } from './model-pick.ts';
 import { createRuns } from './runs.ts';
-import { displaySettings, serverDisplay, settingProblems, type Display } from './settings.ts';
+import { displaySettings, followCompletionSettings, serverDisplay, settingProblems, type Display } from './settings.ts';
 import { createStatusItem, showStatusMenu } from './status-item.ts';
 import { tokenIndexAt } from './generated-text.ts';
 import { tune } from './tuning.ts';
@@ -52,7 +45,9 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
     details: createDetailsPanel(context, backend, generations),
   };
   subscriptions.push(followBackend(backend), announceFinishedRuns(app), followWalkthrough(app));
-  createStatusItem(app, subscriptions);
+  const completionSettings = followCompletionSettings(subscriptions);
+  const completions = createCompletions(app, completionSettings, subscriptions);
+  createStatusItem(app, completionSettings, completions, subscriptions);
   const views = createViews(app, subscriptions);
   const doctor = createDoctor(backend, subscriptions);
   const display = followSettings(app, subscriptions);
@@ -71,16 +66,7 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
       }),
     );
   }
-  subscriptions.push(
-    decorateGenerations(generations, () => display().colours),
-    vscode.languages.registerInlineCompletionItemProvider(
-      [{ scheme: 'file' }, { scheme: 'untitled' }],
-      inlineCompletions(app, () => display().inlineCompletions),
-    ),
-    vscode.commands.registerCommand('earlyExit.completionAccepted', (uri: string, offset: number, trace: Trace) =>
-      completionAccepted(app, uri, offset, trace),
-    ),
-  );
+  subscriptions.push(decorateGenerations(generations, () => display().colours));
   return api(app);
 }
 
@@ -128,6 +114,7 @@ function commandTable(app: App, views: Views, doctor: Doctor): Record<CommandKey
     showLogs: () => backend.log.show(),
     doctor: () => doctor.show(),
     status: () => showStatusMenu(app),
+    toggleCompletions,
   };
 }
 
@@ -188,7 +175,7 @@ function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Dis
       return read();
     } catch {
       // Said when it was set; until it is mended the defaults hold.
-      return { codeLens: true, colours: true, hover: true, inlayHints: false, inlineCompletions: false };
+      return { codeLens: true, colours: true, hover: true, inlayHints: false };
     }
   };
 }

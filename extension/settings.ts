@@ -1,6 +1,6 @@
 /** Typed settings: what `earlyExit.*` says for a recipe and for the display, and what is wrong with it. */
 import * as vscode from 'vscode';
-import { backendOptions, displayOptions } from '../protocol/options-groups.ts';
+import { backendOptions, completionOptions, displayOptions } from '../protocol/options-groups.ts';
 import type { Option } from '../protocol/options-kinds.ts';
 import {
   optionTables,
@@ -36,6 +36,8 @@ export function explicit(setting: string, scope?: vscode.ConfigurationScope): un
 export type Display = OptionValues<typeof displayOptions>;
 
 export const displaySettings = (): Display => readGroup('display', displayOptions);
+export type CompletionSettings = OptionValues<typeof completionOptions>;
+export const completionSettings = (): CompletionSettings => readGroup('completions', completionOptions);
 export const backendSettings = (): OptionValues<typeof backendOptions> => readGroup('backend', backendOptions);
 
 /** What the server needs to know of the display. */
@@ -61,9 +63,31 @@ export function settingProblems(): string[] {
     attempt(() => parseOptions(command, recipeSettings(command), settingOrigin));
   }
   attempt(displaySettings);
+  attempt(completionSettings);
   attempt(backendSettings);
   return problems;
 }
+
+/** Settings of completions as they are now, read once after each change; off while one of them is wrong, which was said when it was set. */
+export function followCompletionSettings(subscriptions: vscode.Disposable[]): () => CompletionSettings {
+  let known: CompletionSettings | null = null;
+  const read = (): CompletionSettings => {
+    try {
+      return completionSettings();
+    } catch {
+      return { ...defaultsOf(completionOptions), enabled: false };
+    }
+  };
+  subscriptions.push(
+    vscode.workspace.onDidChangeConfiguration((event) => {
+      if (event.affectsConfiguration('earlyExit.completions')) known = null;
+    }),
+  );
+  return () => (known ??= read());
+}
+
+const defaultsOf = <Table extends OptionTable>(table: Table): OptionValues<Table> =>
+  Object.fromEntries(Object.entries(table).map(([name, option]) => [name, option.default])) as OptionValues<Table>;
 
 function readGroup<Table extends OptionTable>(group: string, table: Table): OptionValues<Table> {
   const configuration = vscode.workspace.getConfiguration(`earlyExit.${group}`);

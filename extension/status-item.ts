@@ -4,12 +4,18 @@ import { decodingOptions } from '../protocol/options-decoding.ts';
 import * as protocol from '../protocol/server.ts';
 import type { Status } from '../protocol/server.ts';
 import type { App } from './app.ts';
+import type { Completions } from './completions/completions.ts';
 import { commandId, commands, type CommandKey } from './commands.ts';
 import { chosenModel } from './model-and-exits.ts';
-import { explicit } from './settings.ts';
+import { explicit, type CompletionSettings } from './settings.ts';
 import { statusText, type StatusTexts } from './status-text.ts';
 
-export function createStatusItem(app: App, subscriptions: vscode.Disposable[]): void {
+export function createStatusItem(
+  app: App,
+  completionSettings: () => CompletionSettings,
+  completions: Completions,
+  subscriptions: vscode.Disposable[],
+): void {
   const item = vscode.window.createStatusBarItem('earlyExit.status', vscode.StatusBarAlignment.Right, 50);
   item.name = vscode.l10n.t('Early Exit');
   item.command = commandId('status');
@@ -23,7 +29,7 @@ export function createStatusItem(app: App, subscriptions: vscode.Disposable[]): 
     const done = run && run.steps > 0 ? run.step / run.steps : null;
     item.text = statusText({ state, status, model: chosenModel(), mode, done }, texts());
     item.backgroundColor = state === 'failed' ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;
-    item.tooltip = tooltip(app, status);
+    item.tooltip = tooltip(app, status, completionSettings().enabled, completions.note());
   };
 
   draw();
@@ -39,6 +45,7 @@ export function createStatusItem(app: App, subscriptions: vscode.Disposable[]): 
       draw();
     }),
     app.runs.onChange(draw),
+    completions.onChange(draw),
     vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit') && draw()),
   );
 }
@@ -57,7 +64,7 @@ const texts = (): StatusTexts => ({
   speed: (tokensPerSecond) => vscode.l10n.t('{0} tokens/s', tokensPerSecond),
 });
 
-function tooltip(app: App, status: Status): vscode.MarkdownString {
+function tooltip(app: App, status: Status, isCompleting: boolean, note: string): vscode.MarkdownString {
   const states = {
     stopped: vscode.l10n.t('not started: it starts when it is needed'),
     starting: vscode.l10n.t('starting'),
@@ -72,6 +79,10 @@ function tooltip(app: App, status: Status): vscode.MarkdownString {
     [vscode.l10n.t('Mode'), status.mode],
     [vscode.l10n.t('Speed'), status.tokensPerSecond && texts().speed(status.tokensPerSecond.toFixed(1))],
     [vscode.l10n.t('Doing'), status.detail],
+    [
+      vscode.l10n.t('Completions'),
+      isCompleting ? [vscode.l10n.t('on'), note].filter(Boolean).join(': ') : vscode.l10n.t('off'),
+    ],
   ].filter((row): row is [string, string] => typeof row[1] === 'string' && row[1] !== '');
   const text = new vscode.MarkdownString('**Early Exit**\n\n');
   for (const [name, value] of rows) text.appendMarkdown(`${name}: `).appendText(value).appendMarkdown('  \n');
@@ -79,7 +90,16 @@ function tooltip(app: App, status: Status): vscode.MarkdownString {
 }
 
 export async function showStatusMenu(app: App): Promise<void> {
-  const keys: CommandKey[] = ['restart', 'showLogs', 'doctor', 'showCurves', 'tune', 'chooseModel', 'chooseExits'];
+  const keys: CommandKey[] = [
+    'toggleCompletions',
+    'restart',
+    'showLogs',
+    'doctor',
+    'showCurves',
+    'tune',
+    'chooseModel',
+    'chooseExits',
+  ];
   const items = keys.map((key) => {
     const { icon, title } = commands[key] as { icon: string; title: string };
     return { label: `${icon} ${vscode.l10n.t(title)}`, key };

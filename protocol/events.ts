@@ -193,6 +193,22 @@ export type GenerateEvent =
       promptSeconds: number;
     };
 
+export type CompleteEvent =
+  | PhaseEvent
+  | GenerateReadyEvent
+  | ProgressEvent
+  | WarningEvent
+  | {
+      type: 'completed';
+      /** The likeliest first. */
+      suggestions: { tokens: TokenRecord[]; stop: StopReason }[];
+      /** Whether the model saw what stands behind the gap. */
+      fills: boolean;
+      promptTokens: number;
+      /** Of these, how many did not have to be read. */
+      rememberedTokens: number;
+    };
+
 /** One thing that doctor looked at: a device, Node, a cache. */
 export interface Finding {
   /** Such as `cpu`, `webgpu`, `tensorflow`, `node`. */

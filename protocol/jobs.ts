@@ -1,7 +1,12 @@
 /** What passes between the host of a job and the thread that runs it. One message type each way; plain records only. */
 import { UserError, type ErrorCode } from './errors.ts';
-import type { CalibrateEvent, DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from './events.ts';
-import type { CommandName, CommandOptions } from './options.ts';
+import type { CalibrateEvent, CompleteEvent, DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from './events.ts';
+import type { CompleteOptions } from './completion.ts';
+import type { CommandOptions } from './options.ts';
+
+/** Recipes by name with what they are given: the commands, and what an editor alone asks for. */
+export type JobOptions = CommandOptions & { readonly complete: CompleteOptions };
+export type JobName = keyof JobOptions;
 
 /** What each recipe reports while it runs. */
 export interface JobEvents {
@@ -9,27 +14,28 @@ export interface JobEvents {
   readonly evaluate: EvaluateEvent;
   readonly calibrate: CalibrateEvent;
   readonly generate: GenerateEvent;
+  readonly complete: CompleteEvent;
   readonly doctor: DoctorEvent;
 }
 
 /** A recipe yields its events and returns; it looks at the signal between steps and throws a UserError where it cannot go on. */
-export type Recipe<Name extends CommandName> = (
-  options: CommandOptions[Name],
+export type Recipe<Name extends JobName> = (
+  options: JobOptions[Name],
   signal: AbortSignal,
 ) => AsyncGenerator<JobEvents[Name], void>;
 
-export type RecipeTable = { readonly [Name in CommandName]: Recipe<Name> };
+export type RecipeTable = { readonly [Name in JobName]: Recipe<Name> };
 
 /** Host → thread. `leave`: end, once nothing is computed any more. */
 export type JobRequest =
   | {
-      [Name in CommandName]: { readonly type: 'start'; readonly recipe: Name; readonly options: CommandOptions[Name] };
-    }[CommandName]
+      [Name in JobName]: { readonly type: 'start'; readonly recipe: Name; readonly options: JobOptions[Name] };
+    }[JobName]
   | { readonly type: 'cancel' | 'leave' };
 
 /** Thread → host. `ended` and `failed` are the last of a job. */
 export type JobReply =
-  | { readonly type: 'event'; readonly event: JobEvents[CommandName] }
+  | { readonly type: 'event'; readonly event: JobEvents[JobName] }
   | { readonly type: 'ended' }
   | { readonly type: 'failed'; readonly error: ErrorRecord };
 

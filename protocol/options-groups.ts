@@ -1,10 +1,11 @@
 /** Every option once, by group. The group and the name make the setting: `earlyExit.tuning.learningRate`. */
+import { completionOptions } from './options-completions.ts';
 import { decodingOptions } from './options-decoding.ts';
 import { boolean, integer, notation, number, oneOf, optionalText, text, type Option } from './options-kinds.ts';
 import { architectures, exitsNotation, parseExits, type ExitsRequest } from './options-notations.ts';
 import { dataOptions, tuningOptions } from './options-tuning.ts';
 
-export { dataOptions, decodingOptions, tuningOptions };
+export { completionOptions, dataOptions, decodingOptions, tuningOptions };
 
 /** Name of the model that ships. */
 export const shippedModel = 'typescript-5m';
@@ -143,7 +144,6 @@ export const displayOptions = {
   colours: boolean({ default: true, scope: 'window', help: 'Colour generated tokens by their exit layer.' }),
   hover: boolean({ default: true, scope: 'window', help: 'Show on hover what every exit would have said.' }),
   inlayHints: boolean({ default: false, scope: 'window', help: 'Show exit layers within the line.' }),
-  inlineCompletions: boolean({ default: false, scope: 'window', help: 'Offer generated text while you type.' }),
 };
 
 export const backendOptions = {
@@ -160,6 +160,7 @@ export const settingGroups = [
   { title: 'Data', prefix: 'tuning', options: dataOptions },
   { title: 'Tuning', prefix: 'tuning', options: tuningOptions },
   { title: 'Decoding', prefix: 'decoding', options: { ...checkpointOptions, ...decodingOptions } },
+  { title: 'Completions', prefix: 'completions', options: completionOptions },
   { title: 'Evaluation', prefix: 'evaluation', options: { ...evaluationOptions, ...calibrationOptions } },
   { title: 'Display', prefix: 'display', options: displayOptions },
   { title: 'Backend', prefix: 'backend', options: backendOptions },

@@ -3,6 +3,7 @@
  * types of what it carries. Knows no transport.
  */
 import { anyRecord, count, flag, list, nothing, nullable, partial, record, text, type Shape } from './shapes.ts';
+import { gapShape, limitsShape, type CompletionLimits, type CompletionResult, type Gap } from './completion.ts';
 import { traceShape } from './trace-shapes.ts';
 import type { GenerateReadyEvent, TuneEvent } from './events.ts';
 import type { Trace } from './exittrace.ts';
@@ -196,6 +197,12 @@ export const generationReady = notification<{ generation: string; ready: Generat
 );
 /** Tokens of a running generation, in order. */
 export const tokensGenerated = notification<{ generation: string; tokens: TokenRecord[] }>('earlyExit/generate/tokens');
+
+/** Fills the gap at a cursor; options as of `generate`. Cancelling the request ends it within a token, with nothing. */
+export const complete = request<{ gap: Gap; limits: CompletionLimits; options: RecipeOptions }, CompletionResult>(
+  'earlyExit/complete',
+  record({ gap: gapShape, limits: limitsShape, options: anyRecord }),
+);
 
 /** Ties tokens to the text of an open document; false where the text there is another one. */
 export const attachTrace = request<AttachParams, { attached: boolean }>(

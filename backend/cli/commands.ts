@@ -1,6 +1,6 @@
 /** The commands by name: help, options, and how each is run and drawn. */
 import { userError } from '../../protocol/errors.ts';
-import type { JobEvents } from '../../protocol/jobs.ts';
+import type { JobEvents, JobOptions } from '../../protocol/jobs.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import {
   flagOrigin,
@@ -43,7 +43,7 @@ function recipeCommand<Name extends CommandName>(
 ): Command {
   return optionsCommand({ ...help, name }, name, async (options, json, context) => {
     const prepared = await prepare(options, context);
-    const events = runInWorker(name, prepared, { signal: context.signal });
+    const events = runInWorker(name, prepared as JobOptions[Name], { signal: context.signal });
     const { terminal } = context;
     await (json ? showJson(events, terminal) : show(shownEvents(events, terminal), terminal, prepared));
   });

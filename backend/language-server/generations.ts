@@ -29,9 +29,9 @@ export function createGenerations(engine: Engine): Generations {
 }
 
 /** Generations of a model wait for each other; behind a run they would wait for as long as it takes, so that is said. */
-function requireSoon(engine: Engine, model: string): void {
+export function requireSoon(engine: Engine, model: string): void {
   const other = engine.running(model);
-  if (other === null || other === 'generate') return;
+  if (other === null || other === 'generate' || other === 'complete') return;
   throw userError(
     'busy',
     `${modelName(model)} is busy: ${other} is running on it.`,
@@ -90,7 +90,7 @@ async function runGeneration(
   };
 }
 
-const modelName = (model: string): string => model.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
+export const modelName = (model: string): string => model.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
 
 /** What ran, for a reader of the trace: `lossless`, or `fast, confidence 0.8, not calibrated`. */
-const ruleOf = ({ mode, policy }: GenerateReadyEvent): string => [mode, policy].filter(Boolean).join(', ');
+export const ruleOf = ({ mode, policy }: GenerateReadyEvent): string => [mode, policy].filter(Boolean).join(', ');

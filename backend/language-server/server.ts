@@ -25,6 +25,7 @@ import type { Engine } from '../worker/engine.ts';
 import type { AnnotatedText } from './annotated-text.ts';
 import * as annotations from './annotations.ts';
 import { findExits, findModels } from './catalogue.ts';
+import { complete } from './completions.ts';
 import { diagnose } from './diagnosis.ts';
 import * as documents from './documents.ts';
 import { createGenerations, type GenerationReport } from './generations.ts';
@@ -206,6 +207,12 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
       return result;
     }),
   );
+  answer(protocol.complete, (params, token) => {
+    const stopped = new AbortController();
+    token.onCancellationRequested(() => stopped.abort());
+    const warning = (message: string): void => connection.console.warn(message);
+    return complete(engine, params, { ready: (event) => status.ready(event), warning }, stopped.signal);
+  });
   answer(protocol.attachTrace, ({ uri, generation, offset, trace }) => {
     const found = open.get(uri);
     const attached = found && documents.attach(found, generation, offset, trace);

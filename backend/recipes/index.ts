@@ -29,6 +29,10 @@ export const recipes: RecipeTable = {
     const { generate } = await import('./generate.ts');
     yield* generate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
+  async *complete(options, signal) {
+    const { complete } = await import('./complete.ts');
+    yield* complete({ ...options, model: yield* locateModel(options.model, signal) }, signal);
+  },
   async *doctor(options, signal) {
     const { doctor } = await import('./doctor.ts');
     yield* doctor(options, signal);

@@ -4,12 +4,11 @@
  */
 import { statSync } from 'node:fs';
 import { userError } from '../../protocol/errors.ts';
-import type { JobEvents } from '../../protocol/jobs.ts';
-import type { CommandName, CommandOptions } from '../../protocol/options.ts';
+import type { JobEvents, JobName, JobOptions } from '../../protocol/jobs.ts';
 import { broadcast } from './broadcast.ts';
 import { openThread, type HostThread } from './host-thread.ts';
 
-export interface Job<Name extends CommandName> {
+export interface Job<Name extends JobName> {
   readonly recipe: Name;
   /** Settles with the job: rejects with its error, a UserError where the user can do something. */
   readonly finished: Promise<void>;
@@ -21,9 +20,9 @@ export interface Job<Name extends CommandName> {
 
 export interface Engine {
   /** Begins once earlier jobs of the same model, by whatever path, are over. */
-  start<Name extends CommandName>(recipe: Name, options: CommandOptions[Name]): Job<Name>;
+  start<Name extends JobName>(recipe: Name, options: JobOptions[Name]): Job<Name>;
   /** What runs on a model now. */
-  running(model: string): CommandName | null;
+  running(model: string): JobName | null;
   /** Cancels every job, waits a little, and lets every thread end. A job that does not stop is left to the end of the process. */
   dispose(): Promise<void>;
 }
@@ -44,7 +43,7 @@ interface WarmThread {
 
 /** A job with its turn: `over` settles, never rejects, when the next one of its model may begin. */
 interface Turn {
-  readonly job: Job<CommandName>;
+  readonly job: Job<JobName>;
   readonly over: Promise<void>;
 }
 
@@ -82,7 +81,7 @@ export function createEngine(settings: EngineSettings = {}): Engine {
   };
 
   return {
-    start<Name extends CommandName>(recipe: Name, options: CommandOptions[Name]): Job<Name> {
+    start<Name extends JobName>(recipe: Name, options: JobOptions[Name]): Job<Name> {
       const key = 'model' in options ? modelKey(options.model) : recipe;
       const line = lines.get(key) ?? [];
       lines.set(key, line);
@@ -144,9 +143,9 @@ export function createEngine(settings: EngineSettings = {}): Engine {
 /**
  * One job in a thread of its own, as a stream. Aborting the signal cancels it and lets it finish; so does leaving the loop early.
  */
-export async function* runInWorker<Name extends CommandName>(
+export async function* runInWorker<Name extends JobName>(
   recipe: Name,
-  options: CommandOptions[Name],
+  options: JobOptions[Name],
   { signal, entry }: { readonly signal?: AbortSignal; readonly entry?: URL } = {},
 ): AsyncGenerator<JobEvents[Name], void> {
   const engine = createEngine({ ...(entry && { entry }), graceMilliseconds: Infinity });

@@ -4,17 +4,19 @@
  */
 import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { userError } from '../../protocol/errors.ts';
-import { fromErrorRecord, type JobReply, type JobRequest, type ThreadData } from '../../protocol/jobs.ts';
-import type { CommandName, CommandOptions } from '../../protocol/options.ts';
+import {
+  fromErrorRecord,
+  type JobName,
+  type JobOptions,
+  type JobReply,
+  type JobRequest,
+  type ThreadData,
+} from '../../protocol/jobs.ts';
 import { newCancelFlag, setCancelFlag } from './cancel.ts';
 
 export interface HostThread {
   /** Runs a job to its end. Rejects with its error, a UserError where the user can do something. */
-  run<Name extends CommandName>(
-    recipe: Name,
-    options: CommandOptions[Name],
-    onEvent: (event: unknown) => void,
-  ): Promise<void>;
+  run<Name extends JobName>(recipe: Name, options: JobOptions[Name], onEvent: (event: unknown) => void): Promise<void>;
   /** Asks the job that runs to stop at its next step. */
   cancel(): void;
   /** Ends the thread once what it computes is over; settles when it has ended. */

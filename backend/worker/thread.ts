@@ -3,13 +3,14 @@ import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { userError } from '../../protocol/errors.ts';
 import {
   toErrorRecord,
+  type JobName,
+  type JobOptions,
   type JobReply,
   type JobRequest,
   type Recipe,
   type RecipeTable,
   type ThreadData,
 } from '../../protocol/jobs.ts';
-import type { CommandName, CommandOptions } from '../../protocol/options.ts';
 import { flaggedSignal } from './cancel.ts';
 
 /** Serves the host that started this thread. Throws on the main thread. */
@@ -22,7 +23,7 @@ function serve(port: MessagePort, cancelFlag: SharedArrayBuffer, recipes: Recipe
   let cancel: (() => void) | null = null;
   const reply = (message: JobReply): void => port.postMessage(message);
 
-  const run = async <Name extends CommandName>(name: Name, options: CommandOptions[Name]): Promise<void> => {
+  const run = async <Name extends JobName>(name: Name, options: JobOptions[Name]): Promise<void> => {
     const { signal, abort } = flaggedSignal(cancelFlag);
     cancel = abort;
     try {

@@ -11,7 +11,7 @@ import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../../backend/decoding/decode.ts';
 import type { Gate } from '../../../backend/decoding/gate.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
-import { gatesOf } from '../../../backend/recipes/generate.ts';
+import { gatesOf } from '../../../backend/recipes/sequence-options.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { completionTokens, windowStart } from '../../../extension/prompt-window.ts';
-import type { TokenRecord } from '../../../protocol/trace.ts';
+import { windowStart } from '../../../extension/prompt-window.ts';
 
 const line = (i: number): string => (i % 10 === 9 ? '\n' : `const value${i} = ${i};\n`);
 const text = Array.from({ length: 2_000 }, (_, i) => line(i)).join('');
@@ -34,30 +33,5 @@ describe('the window before the cursor', () => {
   it('does not depend on what is typed at its end', () => {
     const end = 12_345;
     expect(windowStart(`${text.slice(0, end)}return`, end + 6, 8_000)).toBe(windowStart(text, end, 8_000));
-  });
-});
-
-describe('a completion', () => {
-  const shown = (pieces: string[], stop: 'length' | 'end-of-text'): string => {
-    const tokens = pieces.map((piece, i) => ({ text: piece, index: i }) as TokenRecord);
-    return completionTokens(tokens, stop)
-      .map((token) => token.text)
-      .join('');
-  };
-
-  it('that was cut off ends with its last whole line', () => {
-    expect(shown(['return', ' total', ';', '\n', '}', '\n', 'export', ' fun'], 'length')).toBe('return total;\n}');
-    expect(shown(['return', ' a', ';\n', '  b'], 'length')).toBe('return a;');
-  });
-
-  it('that has but one line ends with a whole word', () => {
-    expect(shown(['foo', '(bar', ', ba'], 'length')).toBe('foo(bar');
-    expect(shown(['foo', '(', 'ba'], 'length')).toBe('foo(');
-    expect(shown(['val', 'ue'], 'length')).toBe('value');
-  });
-
-  it('that ended by itself is whole, without blanks at its end', () => {
-    expect(shown(['return', ' a', ';', '\n', '  '], 'end-of-text')).toBe('return a;');
-    expect(shown(['\n', ' '], 'end-of-text')).toBe('');
   });
 });

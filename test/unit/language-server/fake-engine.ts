@@ -1,7 +1,7 @@
 /** An engine whose jobs are driven by the test: events in, cancel seen, end or error. */
 import { broadcast } from '../../../backend/worker/broadcast.ts';
+import type { JobName } from '../../../protocol/jobs.ts';
 import type { Engine, Job } from '../../../backend/worker/engine.ts';
-import type { CommandName } from '../../../protocol/options.ts';
 
 export interface FakeJob {
   readonly recipe: string;
@@ -13,12 +13,12 @@ export interface FakeJob {
 
 export function fakeEngine(
   onStart: (job: FakeJob) => void = () => {},
-  running: CommandName | null = null,
+  running: JobName | null = null,
 ): Engine & { readonly jobs: FakeJob[] } {
   const jobs: FakeJob[] = [];
   return {
     jobs,
-    start<Name extends CommandName>(recipe: Name, options: object): Job<Name> {
+    start<Name extends JobName>(recipe: Name, options: object): Job<Name> {
       const events = broadcast<never>();
       const fake: FakeJob = {
         recipe,

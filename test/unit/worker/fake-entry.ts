@@ -44,4 +44,4 @@ async function* unused(): AsyncGenerator<never, void> {
   throw new Error('not part of this test');
 }
 
-serveHost({ tune, evaluate: unused, calibrate: unused, generate: unused, doctor: unused });
+serveHost({ tune, evaluate: unused, calibrate: unused, generate: unused, complete: unused, doctor: unused });

@@ -1,0 +1,91 @@
+/**
+ * The prompt that fills a gap: what changes least stands first, and what is cut off is cut off in steps, so that most of it is what
+ * the last prompt was. Pure; knows a tokenizer and no model.
+ */
+import type { CompletionLimits, Gap } from '../../protocol/completion.ts';
+import { fimPrompt, type FimTokenizer } from '../data/fim.ts';
+
+export interface GapPrompt {
+  readonly ids: readonly number[];
+  /** Whether it holds what stands behind the gap. */
+  readonly fills: boolean;
+  /** Tokens and texts that end a suggestion, beside the end of the text. */
+  readonly ends: readonly number[];
+  readonly stops: readonly string[];
+}
+
+/** A step in which a part is cut off, as a share of its budget. */
+const stepShare = 1 / 4;
+/** Tokens of the names and signs around the parts. */
+const signs = 64;
+/** Around a chunk. */
+const headTokens = 16;
+/** Of a context that is too small for its budgets, the share that the suffix gets. */
+const suffixShare = 1 / 4;
+
+export function gapPrompt(
+  tokenizer: FimTokenizer,
+  gap: Gap,
+  limits: CompletionLimits,
+  contextLength: number,
+): GapPrompt {
+  const room = Math.max(1, contextLength - limits.maxTokens - signs);
+  return tokenizer.fim === null ? textBefore(tokenizer, gap, limits, room) : filling(tokenizer, gap, limits, room);
+}
+
+function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
+  const suffix = Math.min(limits.suffixTokens, Math.floor(room * suffixShare));
+  const prefix = Math.min(limits.prefixTokens, room - suffix);
+  const chunkRoom = Math.min(limits.chunkTokens, room - suffix - prefix);
+  const kept = steadyLength(tokenizer.encodePlain(gap.prefix).length, prefix);
+  const chunks = lastChunks(tokenizer, gap.chunks, chunkRoom);
+  const { repository, file } = gap;
+  const budget = { prefix: kept, suffix, chunks: chunkRoom + signs };
+  const ids = fimPrompt(tokenizer, { prefix: gap.prefix, suffix: gap.suffix, chunks, repository, file }, budget);
+  // Where the line goes on behind the cursor, only what is missing of it is asked for.
+  const goesOn = /\w/.test(gap.suffix.split('\n', 1)[0]!);
+  return { ids, fills: true, ends: tokenizer.fim!.ends, stops: goesOn ? ['\n'] : [] };
+}
+
+/** A model that was not taught to fill continues the text before; a blank line ends what it says. */
+function textBefore(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
+  const text = tokenizer.encodePlain(gap.prefix === '' ? '\n' : gap.prefix);
+  const kept = steadyLength(text.length, Math.min(limits.prefixTokens, room));
+  const start = tokenizer.startId === null ? [] : [tokenizer.startId];
+  return { ids: [...start, ...text.slice(text.length - kept)], fills: false, ends: [], stops: ['\n\n'] };
+}
+
+/** How many of the last tokens are kept of so many: at most the budget, and the cut moves in steps while the text grows. */
+export function steadyLength(total: number, budget: number): number {
+  if (total <= budget) return total;
+  const step = Math.max(1, Math.floor(budget * stepShare));
+  return total - Math.ceil((total - budget) / step) * step;
+}
+
+function lastChunks(tokenizer: FimTokenizer, chunks: Gap['chunks'], budget: number): Gap['chunks'] {
+  const sizes = chunks.map(({ text }) => tokenizer.encodePlain(text).length + headTokens);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  let over = total - steadyLength(total, budget);
+  let first = 0;
+  while (over > 0 && first < sizes.length) over -= sizes[first++]!;
+  return chunks.slice(first);
+}
+
+/** The same tokenizer, which remembers the last texts: most of a prompt comes again. */
+export function rememberingTokenizer(tokenizer: FimTokenizer): FimTokenizer {
+  const known = new Map<string, number[]>();
+  return {
+    path: tokenizer.path,
+    fim: tokenizer.fim,
+    startId: tokenizer.startId,
+    encodePlain(text) {
+      const ids = known.get(text) ?? tokenizer.encodePlain(text);
+      known.delete(text);
+      known.set(text, ids);
+      if (known.size > mostTexts) known.delete(known.keys().next().value!);
+      return ids;
+    },
+  };
+}
+
+const mostTexts = 64;

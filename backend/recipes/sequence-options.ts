@@ -1,0 +1,68 @@
+/** How a text is written, out of the options of a generation and the model that is open. */
+import { userError } from '../../protocol/errors.ts';
+import type { GenerateOptions } from '../../protocol/options.ts';
+import type { Mode } from '../../protocol/trace.ts';
+import type { Calibration, StoredGate } from '../checkpoint/checkpoint.ts';
+import type { DraftOptions } from '../decoding/block.ts';
+import type { Gate } from '../decoding/gate.ts';
+import type { SequenceOptions } from '../decoding/sequence.ts';
+import { exitId } from '../exits/spec.ts';
+import type { Generator } from './generator.ts';
+import { askedExits, calibratedThresholds, modeOf, policyOf } from './mode.ts';
+
+/** @throws UserError where the options name an exit that is not there. */
+export function sequenceOptions(
+  options: GenerateOptions,
+  generator: Pick<Generator, 'model' | 'tokenizer' | 'exits' | 'calibration'>,
+): SequenceOptions {
+  const { model, tokenizer, calibration } = generator;
+  checkExitNames(options, generator);
+  const mode = modeOf(options, calibration);
+  const isAsked = askedExits(options, calibration, model.spec.layers.length);
+  const isCalibrated = calibratedThresholds(options, calibration) !== null;
+  const { temperature, topK, topP, minP, repetitionPenalty } = options;
+  return {
+    maxTokens: options.maxTokens,
+    policy: policyOf(options, calibration),
+    enabled: (exit) => mode === 'fast' && isAsked(exit),
+    drafts: draftsOf(mode, options.drafts, isAsked),
+    gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
+    sampling: { temperature, topK, topP, minP, repetitionPenalty },
+    seed: options.seed,
+    endOfText: tokenizer.eosIds,
+    stopStrings: options.stop,
+    candidates: options.candidates,
+    codec: tokenizer,
+  };
+}
+
+/** Every exit that the options name must be one of the checkpoint's. */
+function checkExitNames(
+  { disable, threshold, exits, mode, candidates }: GenerateOptions,
+  generator: Pick<Generator, 'exits'>,
+): void {
+  // At full depth exits are not even opened.
+  if (exits === null || (mode === 'full' && candidates === 0)) return;
+  const known = generator.exits.map((exit) => ({ id: exitId(exit), layer: String(exit.layer) }));
+  const isUnknown = (name: string): boolean => known.every(({ id, layer }) => id !== name && layer !== name);
+  const disabled = disable.find(isUnknown);
+  const ids = `The exits are ${known.map(({ id }) => id).join(', ')}.`;
+  if (disabled !== undefined) throw userError('bad-argument', `There is no exit "${disabled}" to disable.`, ids);
+  const thresholded = Object.keys(threshold.exits).find(isUnknown);
+  if (thresholded !== undefined)
+    throw userError('bad-argument', `There is no exit "${thresholded}" to have a threshold.`, ids);
+}
+
+export function gatesOf({ gates }: Calibration): Map<string, Gate> {
+  const read = ([exit, { weights, bias, least }]: [string, StoredGate]): [string, Gate] => {
+    const bytes = Uint8Array.from(Buffer.from(weights, 'base64'));
+    return [exit, { weights: new Float32Array(bytes.buffer), bias, least }];
+  };
+  return new Map(Object.entries(gates).map(read));
+}
+
+/** The text drafts in both modes; exits only where the final exit has the last word. */
+function draftsOf(mode: Mode, limit: number, isAsked: (exit: string) => boolean): DraftOptions | null {
+  if (mode === 'full' || limit === 0) return null;
+  return { lookup: true, exits: (exit) => mode === 'lossless' && isAsked(exit), limit };
+}

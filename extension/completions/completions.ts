@@ -1,0 +1,134 @@
+/** Completions as one types: when they are offered, and what happens to one that is taken. */
+import * as vscode from 'vscode';
+import type { Trace } from '../../protocol/exittrace.ts';
+import { behindCharacters } from '../../protocol/suggestion.ts';
+import type { App } from '../app.ts';
+import { modelBase } from '../choices.ts';
+import { isGenerating } from '../generating.ts';
+import type { CompletionSettings } from '../settings.ts';
+import { createAsking, type Found } from './asking.ts';
+import { isInComment } from './comments.ts';
+import { isLanguageOn } from './languages.ts';
+import { placeOf, type Place } from './place.ts';
+import { followVisits } from './visited.ts';
+
+export interface Completions {
+  /** Why they are not all that they could be; empty where nothing is to be said. */
+  readonly note: () => string;
+  readonly onChange: vscode.Event<void>;
+}
+
+/** When somebody asks by hand, so many are offered. */
+const ALTERNATIVES = 3;
+/** Files that were visited are read ahead once nothing has been done for so long. */
+const READ_AHEAD_MILLISECONDS = 2_000;
+
+export function createCompletions(
+  app: App,
+  settings: () => CompletionSettings,
+  subscriptions: vscode.Disposable[],
+): Completions {
+  const changed = new vscode.EventEmitter<void>();
+  const visited = followVisits(() => settings().enabled && settings().chunkTokens > 0, subscriptions);
+  let note = '';
+  const say = (text: string): void => {
+    if (text === note) return;
+    note = text;
+    changed.fire();
+  };
+  const asking = createAsking(app, settings, visited.chunks, ({ fills }, model) =>
+    say(
+      fills
+        ? ''
+        : vscode.l10n.t(
+            '{0} has no tokens for filling in the middle: it sees the text before the cursor alone.',
+            nameOf(model),
+          ),
+    ),
+  );
+
+  const provider: vscode.InlineCompletionItemProvider = {
+    async provideInlineCompletionItems(document, position, context, token) {
+      const now = settings();
+      if (!now.enabled || isGenerating() || !isLanguageOn(now.languages, document.languageId)) return [];
+      const byHand = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
+      const place = placeOf(document, position, context, now);
+      if (!byHand && !now.inComments && isInComment(document.languageId, place.around.prefix)) return [];
+      const known = asking.known(place.around);
+      if (known !== null && (!byHand || known.length > 1)) return offer(place, known);
+      if (!byHand) await delay(now.debounceMilliseconds);
+      if (token.isCancellationRequested) return [];
+      try {
+        const found = await asking.ask(place, byHand ? ALTERNATIVES : 1, token);
+        return found === null ? [] : offer(place, found);
+      } catch (error) {
+        // Nobody waits for a message here: the status item says what is wrong.
+        say(error instanceof Error ? error.message : String(error));
+        app.backend.log.debug(`No completion: ${String(error)}`);
+        return [];
+      }
+    },
+  };
+
+  const offer = (place: Place, found: readonly Found[]): vscode.InlineCompletionItem[] => {
+    const [first] = found;
+    // Behind this answer, so that what is shown is not held up.
+    if (first) setImmediate(() => asking.ahead(place, first.text));
+    return found.map(({ text, of, typed }) => {
+      const item = new vscode.InlineCompletionItem(place.selected + text, place.range);
+      if (settings().showExits) {
+        const start = place.document.offsetAt(place.range.start) + place.selected.length;
+        const trace: Trace = { ...of, tokens: behindCharacters(of.tokens, typed) };
+        item.command = {
+          title: vscode.l10n.t('Show Exits'),
+          command: 'earlyExit.completionAccepted',
+          arguments: [place.document.uri.toString(), start, trace],
+        };
+      }
+      return item;
+    });
+  };
+
+  let timer: NodeJS.Timeout | undefined;
+  const readAhead = (): void => {
+    const editor = vscode.window.activeTextEditor;
+    if (!editor || !settings().enabled || isGenerating() || app.backend.state() !== 'running') return;
+    asking.readAhead(
+      placeOf(editor.document, editor.selection.active, { selectedCompletionInfo: undefined }, settings()),
+    );
+  };
+  subscriptions.push(
+    changed,
+    vscode.languages.registerInlineCompletionItemProvider([{ scheme: 'file' }, { scheme: 'untitled' }], provider),
+    vscode.commands.registerCommand('earlyExit.completionAccepted', (uri: string, offset: number, trace: Trace) =>
+      accepted(app, uri, offset, trace),
+    ),
+    visited.onChange(() => {
+      clearTimeout(timer);
+      timer = setTimeout(readAhead, READ_AHEAD_MILLISECONDS);
+    }),
+    new vscode.Disposable(() => clearTimeout(timer)),
+    vscode.workspace.onDidChangeConfiguration((event) => {
+      if (!event.affectsConfiguration('earlyExit')) return;
+      asking.clear();
+      say('');
+    }),
+  );
+  return { note: () => note, onChange: changed.event };
+}
+
+async function accepted(app: App, uri: string, offset: number, trace: Trace): Promise<void> {
+  const document = vscode.workspace.textDocuments.find((open) => open.uri.toString() === uri);
+  if (document) await app.generations.attach(document, offset, trace);
+}
+
+/** Switches completions on or off where that was said last: in the folder, else for the user. */
+export async function toggleCompletions(): Promise<void> {
+  const configuration = vscode.workspace.getConfiguration('earlyExit.completions');
+  const isFolders = configuration.inspect('enabled')?.workspaceValue !== undefined;
+  const target = isFolders ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
+  await configuration.update('enabled', configuration.get('enabled') !== true, target);
+}
+
+const nameOf = (model: string): string => modelBase(model === '' ? 'typescript-5m' : model);
+const delay = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));

@@ -1,0 +1,44 @@
+/** The place that a completion fills: windows around a cursor that stay where they are while one types. Knows `vscode`'s documents. */
+import * as vscode from 'vscode';
+import { fullLines } from './window.ts';
+import type { Around } from '../../protocol/suggestion.ts';
+import type { CompletionSettings } from '../settings.ts';
+
+export interface Place {
+  readonly document: vscode.TextDocument;
+  /** Where what is inserted begins and ends. */
+  readonly range: vscode.Range;
+  /** What is inserted first: the item that the list of suggestions has in focus. */
+  readonly selected: string;
+  readonly around: Around;
+  /** Names for the model. */
+  readonly repository: string;
+  readonly file: string;
+}
+
+export function placeOf(
+  document: vscode.TextDocument,
+  position: vscode.Position,
+  { selectedCompletionInfo: item }: Pick<vscode.InlineCompletionContext, 'selectedCompletionInfo'>,
+  { prefixTokens, suffixTokens }: Pick<CompletionSettings, 'prefixTokens' | 'suffixTokens'>,
+): Place {
+  const range = item?.range ?? new vscode.Range(position, position);
+  const selected = item?.text ?? '';
+  const { first, last } = fullLines(position.line, document.lineCount, prefixTokens, suffixTokens);
+  const text = (from: vscode.Position, to: vscode.Position): string =>
+    document.getText(new vscode.Range(from, to)).replaceAll('\r\n', '\n');
+  const end = document.lineAt(last).range.end;
+  const prefix = text(new vscode.Position(first, 0), range.start) + selected;
+  return {
+    document,
+    range,
+    selected,
+    around: { prefix, suffix: text(range.end, end) },
+    repository: vscode.workspace.getWorkspaceFolder(document.uri)?.name ?? '',
+    file: nameOf(document.uri),
+  };
+}
+
+/** A file as the model is told of it, with its folder's path and no more of this machine. */
+export const nameOf = (uri: vscode.Uri): string =>
+  vscode.workspace.asRelativePath(uri, false).split(/[/\\]/).slice(-4).join('/');

@@ -1,0 +1,50 @@
+/** What completions take of the settings of generation: where the model runs and which exits it has. Texts are as the model says them. */
+import * as vscode from 'vscode';
+import type { RecipeOptions } from '../../protocol/server.ts';
+import type { App } from '../app.ts';
+import { withoutWebGpu } from '../generating.ts';
+import { inTrustedFolder } from '../generations.ts';
+import { exitsInUse } from '../model-and-exits.ts';
+import { recipeSettings } from '../settings.ts';
+
+const taken = ['model', 'exits', 'device', 'threads', 'precision', 'drafts', 'disable'] as const;
+
+/** By document; forgotten once a setting, a run or the folder's trust changes, because looking for exits walks through folders. */
+const known = new WeakMap<App, Map<string, Promise<RecipeOptions>>>();
+
+export function completionRequest(app: App, uri: vscode.Uri): Promise<RecipeOptions> {
+  const all = known.get(app) ?? newRequests(app);
+  const folder = vscode.workspace.getWorkspaceFolder(uri)?.uri.toString() ?? '';
+  const found = all.get(folder);
+  if (found) return found;
+  const made = make(app, uri);
+  all.set(folder, made);
+  made.catch(() => all.delete(folder));
+  return made;
+}
+
+function newRequests(app: App): Map<string, Promise<RecipeOptions>> {
+  const all = new Map<string, Promise<RecipeOptions>>();
+  known.set(app, all);
+  const forget = (): void => all.clear();
+  let finished = '';
+  app.context.subscriptions.push(
+    vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit') && forget()),
+    vscode.workspace.onDidGrantWorkspaceTrust(forget),
+    vscode.workspace.onDidChangeWorkspaceFolders(forget),
+    app.backend.onReady(forget),
+    app.runs.onChange(() => {
+      const now = app.runs.list().map(({ id, state }) => `${id} ${state}`);
+      if (now.join() !== finished) forget();
+      finished = now.join();
+    }),
+  );
+  return all;
+}
+
+async function make(app: App, uri: vscode.Uri): Promise<RecipeOptions> {
+  const settings = await withoutWebGpu(app, recipeSettings('generate', uri));
+  const own = Object.fromEntries(taken.flatMap((name) => (name in settings ? [[name, settings[name]]] : [])));
+  const exits = await exitsInUse(app, uri);
+  return inTrustedFolder({ ...own, ...(exits !== null && { exits }) });
+}

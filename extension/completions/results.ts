@@ -1,0 +1,63 @@
+/**
+ * Suggestions that were made, the latest first to be found: again at the same place, and while one types into one of them. Pure; knows
+ * no `vscode` and no model.
+ */
+import type { Around } from '../../protocol/suggestion.ts';
+
+/** What was suggested at one place. `text` of each is what would be inserted. */
+export interface Suggested<T> {
+  readonly text: string;
+  readonly of: T;
+}
+
+export interface Results<T> {
+  /** Suggestions for a place; of those that were typed into, what is left. Null where nothing was asked there. */
+  find(around: Around): readonly (Suggested<T> & { readonly typed: number })[] | null;
+  add(around: Around, suggestions: readonly Suggested<T>[]): void;
+  clear(): void;
+}
+
+const mostPlaces = 250;
+/** What tells a place from another: so many characters before and after it. */
+const before = 1_000;
+const after = 200;
+/** Typing into a suggestion is followed for so many characters. */
+const mostTyped = 200;
+
+export function createResults<T>(): Results<T> {
+  /** In the order of use. */
+  const places = new Map<string, readonly Suggested<T>[]>();
+
+  const use = (key: string): readonly Suggested<T>[] | undefined => {
+    const found = places.get(key);
+    if (found === undefined) return undefined;
+    places.delete(key);
+    places.set(key, found);
+    return found;
+  };
+
+  return {
+    find({ prefix, suffix }) {
+      for (let typed = 0; typed <= Math.min(mostTyped, prefix.length); typed++) {
+        const start = prefix.length - typed;
+        const found = use(keyOf(prefix.slice(0, start), suffix));
+        if (found === undefined) continue;
+        const into = prefix.slice(start);
+        const left = found.filter(({ text }) => text.startsWith(into) && text.length > typed);
+        if (left.length > 0) return left.map(({ text, of }) => ({ text: text.slice(typed), of, typed }));
+        // It was asked here, and nothing was to be said.
+        if (typed === 0 && found.length === 0) return [];
+      }
+      return null;
+    },
+    add({ prefix, suffix }, suggestions) {
+      const key = keyOf(prefix, suffix);
+      places.delete(key);
+      places.set(key, suggestions);
+      if (places.size > mostPlaces) places.delete(places.keys().next().value!);
+    },
+    clear: () => places.clear(),
+  };
+}
+
+const keyOf = (prefix: string, suffix: string): string => `${prefix.slice(-before)}\0${suffix.slice(0, after)}`;

@@ -1,0 +1,61 @@
+/** A completion as the editor asks for it, and what comes back. Knows no transport and no recipe. */
+import type { Around } from './suggestion.ts';
+import { count, list, record, text, type Shape } from './shapes.ts';
+import type { Trace } from './exittrace.ts';
+import type { GenerateOptions } from './options.ts';
+
+/** The place that is to be filled, and what is seen of other files: what changes least stands first. Lines end with \n. */
+export interface Gap extends Around {
+  repository: string;
+  file: string;
+  chunks: { file: string; text: string }[];
+}
+
+export interface CompletionLimits {
+  /** Most tokens of each part of the prompt. */
+  prefixTokens: number;
+  suffixTokens: number;
+  chunkTokens: number;
+  /** Most tokens of a suggestion; 0: the prompt is read ahead, and nothing is said. */
+  maxTokens: number;
+  /** After so long there are no more tokens than it takes to have something to show. */
+  maxMilliseconds: number;
+  /** Most suggestions. */
+  suggestions: number;
+}
+
+/** What the recipe is given: how tokens are decided, beside the place and its limits. */
+export interface CompleteOptions {
+  /** Path of the model. */
+  readonly model: string;
+  readonly generate: GenerateOptions;
+  readonly gap: Gap;
+  readonly limits: CompletionLimits;
+}
+
+export interface CompletionResult {
+  /** The likeliest first. What repeats the text around is still in there. */
+  suggestions: Trace[];
+  /** Whether the model sees what stands behind the gap; otherwise it has no tokens for that. */
+  fills: boolean;
+  promptTokens: number;
+  /** Of these, how many did not have to be read. */
+  rememberedTokens: number;
+}
+
+export const gapShape: Shape<Gap> = record({
+  prefix: text,
+  suffix: text,
+  repository: text,
+  file: text,
+  chunks: list(record({ file: text, text })),
+});
+
+export const limitsShape: Shape<CompletionLimits> = record({
+  prefixTokens: count,
+  suffixTokens: count,
+  chunkTokens: count,
+  maxTokens: count,
+  maxMilliseconds: count,
+  suggestions: count,
+});

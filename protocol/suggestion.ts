@@ -1,0 +1,95 @@
+/**
+ * Where a suggestion ends: before it repeats what stands behind the cursor, and with whole lines or words where it was cut off. Pure;
+ * serves the side that writes (which stops there) and the side that shows.
+ */
+import type { StopReason, TokenRecord } from './trace.ts';
+
+/** What stands around the cursor. Lines end with \n. */
+export interface Around {
+  readonly prefix: string;
+  readonly suffix: string;
+}
+
+/**
+ * Characters of `text` that say something new between prefix and suffix; blanks at the end are left out. It ends where the rest of
+ * the cursor's line comes again, and before a line that is the next one below.
+ */
+export function newLength(text: string, { prefix, suffix }: Around): number {
+  const linePrefix = prefix.slice(prefix.lastIndexOf('\n') + 1);
+  const [rest = '', ...below] = suffix.split('\n', linesLooked);
+  const next = below.find((line) => line.trim() !== '')?.trimEnd();
+  const kept: string[] = [];
+  for (const [i, line] of text.split('\n').entries()) {
+    const before = i === 0 ? linePrefix : '';
+    const whole = (before + line).trimEnd();
+    if (whole.trim() !== '' && whole === next && (i > 0 || rest.trim() === '')) break;
+    const length = withoutRest(before, line, rest.trimEnd());
+    kept.push(line.slice(0, length));
+    if (length < line.length) break;
+  }
+  return kept.join('\n').trimEnd().length;
+}
+
+/** A suffix is looked at for so many lines. */
+const linesLooked = 16;
+
+/** Length of a line less the rest of the cursor's line, where it ends with that and brackets do not want it twice. */
+function withoutRest(linePrefix: string, line: string, rest: string): number {
+  const trimmed = line.trimEnd();
+  if (rest.trim() === '' || !trimmed.endsWith(rest)) return line.length;
+  const cut = trimmed.slice(0, trimmed.length - rest.length);
+  const open = (text: string): number => Math.abs(depth(linePrefix + text + rest));
+  return /\w/.test(rest) || open(cut) <= open(trimmed) ? cut.length : line.length;
+}
+
+/** Brackets opened and not closed. */
+const depth = (text: string): number =>
+  [...text].reduce((sum, sign) => sum + ('([{'.includes(sign) ? 1 : ')]}'.includes(sign) ? -1 : 0), 0);
+
+/** The tokens of the first `length` characters; the last one may be cut. */
+export function firstCharacters(tokens: readonly TokenRecord[], length: number): TokenRecord[] {
+  const kept: TokenRecord[] = [];
+  let left = length;
+  for (const token of tokens) {
+    if (left <= 0) break;
+    kept.push(token.text.length > left ? { ...token, text: token.text.slice(0, left) } : token);
+    left -= token.text.length;
+  }
+  return kept;
+}
+
+/** The tokens behind the first `length` characters; the first one may be cut. */
+export function behindCharacters(tokens: readonly TokenRecord[], length: number): TokenRecord[] {
+  const kept: TokenRecord[] = [];
+  let left = length;
+  for (const token of tokens) {
+    const text = token.text.slice(Math.max(0, left));
+    left -= token.text.length;
+    if (text !== '') kept.push({ ...token, text });
+  }
+  return kept;
+}
+
+export const textOfTokens = (tokens: readonly TokenRecord[]): string => tokens.map(({ text }) => text).join('');
+
+/**
+ * The tokens of a suggestion that are shown: one that was cut off by its length or the clock ends with its last whole line or, within
+ * its first line, its last whole word; then it ends where it says nothing new.
+ */
+export function shownTokens(tokens: readonly TokenRecord[], stop: StopReason, around: Around): TokenRecord[] {
+  const isCutOff = stop === 'length' || stop === 'cancelled' || stop === 'context-full';
+  const text = textOfTokens(tokens);
+  const whole = isCutOff ? text.slice(0, wholeLength(text)) : text;
+  return firstCharacters(tokens, newLength(whole, around));
+}
+
+function wholeLength(text: string): number {
+  const line = text.lastIndexOf('\n');
+  if (line >= 0 && text.slice(0, line).trim() !== '') return line;
+  return hasWholeWord(text) ? wordsOf(text).length : text.length;
+}
+
+/** Whether there is something to show, should the text be cut off here. */
+export const hasWholeWord = (text: string): boolean => wordsOf(text).trim() !== '';
+
+const wordsOf = (text: string): string => text.replace(/\w+$/, '');

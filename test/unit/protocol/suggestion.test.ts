@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest';
+import {
+  behindCharacters,
+  firstCharacters,
+  hasWholeWord,
+  newLength,
+  shownTokens,
+  textOfTokens,
+} from '../../../protocol/suggestion.ts';
+import type { StopReason, TokenRecord } from '../../../protocol/trace.ts';
+
+const tokensOf = (pieces: string[]): TokenRecord[] => pieces.map((text, index) => ({ text, index }) as TokenRecord);
+const kept = (text: string, prefix: string, suffix: string): string =>
+  text.slice(0, newLength(text, { prefix, suffix }));
+
+describe('what is new of a suggestion', () => {
+  it('is all of one that repeats nothing, less blanks at its end', () => {
+    expect(kept('return a + b;\n', 'function add() {\n  ', '\n}\n')).toBe('return a + b;');
+    expect(kept('a\n\n  b', '', '')).toBe('a\n\n  b');
+    expect(kept(' \n', '', '')).toBe('');
+  });
+
+  it('ends where the rest of the line comes again', () => {
+    expect(kept('a, b)', 'add(', ')')).toBe('a, b');
+    expect(kept('a, b);\n}', 'add(', ');\n}')).toBe('a, b');
+    expect(kept('name: string): void {', 'greet(', '): void {\n}')).toBe('name: string');
+  });
+
+  it('keeps a bracket that the line before is still waiting for', () => {
+    expect(kept('x)', 'foo(bar(', ')')).toBe('x)');
+    expect(kept('x))', 'foo(bar(', ')')).toBe('x)');
+  });
+
+  it('ends before a line that is the next one below', () => {
+    expect(kept('foo();\n}\n\nbar();', 'if (a) {\n  ', '\n}\nbaz();')).toBe('foo();');
+    expect(kept('total += value;\n  return total;', '  ', '\n\n  return total;\n}')).toBe('total += value;');
+  });
+
+  it('tells a line from one that stands further in', () => {
+    expect(kept('if (b) {\n    c();\n  }', '  ', '\n}')).toBe('if (b) {\n    c();\n  }');
+  });
+
+  it('is nothing where the whole suggestion is the next line', () => {
+    expect(kept('return total;', '  ', '\n  return total;\n}')).toBe('');
+  });
+});
+
+describe('tokens of a suggestion', () => {
+  const shown = (pieces: string[], stop: StopReason, prefix = '', suffix = ''): string =>
+    textOfTokens(shownTokens(tokensOf(pieces), stop, { prefix, suffix }));
+
+  it('that was cut off end with the last whole line', () => {
+    expect(shown(['return', ' total', ';', '\n', '}', '\n', 'export', ' fun'], 'length')).toBe('return total;\n}');
+    expect(shown(['return', ' a', ';\n', '  b'], 'cancelled')).toBe('return a;');
+  });
+
+  it('that have but one line end with a whole word', () => {
+    expect(shown(['foo', '(bar', ', ba'], 'cancelled')).toBe('foo(bar,');
+    expect(shown(['foo', '(', 'ba'], 'length')).toBe('foo(');
+    expect(shown(['val', 'ue'], 'length')).toBe('value');
+  });
+
+  it('that ended by themselves are whole, and cut before what stands behind', () => {
+    expect(shown(['return', ' a', ';', '\n', '  '], 'end-of-text')).toBe('return a;');
+    expect(shown(['a, ', 'b)', ';'], 'end-of-text', 'add(', ');')).toBe('a, b');
+  });
+
+  it('are cut within a token, from either side', () => {
+    const tokens = tokensOf(['foo', '(bar', ')']);
+    for (let i = 0; i <= 8; i++) {
+      expect(textOfTokens(firstCharacters(tokens, i))).toBe('foo(bar)'.slice(0, i));
+      expect(textOfTokens(behindCharacters(tokens, i))).toBe('foo(bar)'.slice(i));
+    }
+    expect(behindCharacters(tokens, 5).map(({ index }) => index)).toEqual([1, 2]);
+  });
+
+  it('can be shown once there is a whole word', () => {
+    expect(['', '  ', 'val'].map(hasWholeWord)).toEqual([false, false, false]);
+    expect(['value ', 'a.b', ');'].map(hasWholeWord)).toEqual([true, true, true]);
+  });
+});

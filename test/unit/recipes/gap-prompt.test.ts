@@ -1,0 +1,93 @@
+/** Prompts of gaps over a tokenizer whose tokens are characters: budgets, steps, and what stands where. */
+import { describe, expect, it } from 'vitest';
+import { gapPrompt, rememberingTokenizer, steadyLength } from '../../../backend/recipes/gap-prompt.ts';
+import type { FimTokenizer, FimTokens } from '../../../backend/data/fim.ts';
+
+const fim: FimTokens = {
+  prefix: 1000,
+  suffix: 1001,
+  middle: 1002,
+  repository: 1003,
+  file: 1004,
+  ends: [1005],
+  order: 'prefix-first',
+};
+const tokenizer = (tokens: FimTokens | null, startId: number | null = null): FimTokenizer => ({
+  path: 'tokenizer.json',
+  fim: tokens,
+  startId,
+  encodePlain: (text) => [...text].map((sign) => sign.charCodeAt(0)),
+});
+const marks: Record<number, string> = { 1000: '<pre>', 1001: '<suf>', 1002: '<mid>', 1003: '<repo>', 1004: '<file>' };
+const textOf = (ids: readonly number[]): string => ids.map((id) => marks[id] ?? String.fromCharCode(id)).join('');
+
+const gap = { prefix: 'before', suffix: 'after', repository: 'r', file: 'f.ts', chunks: [] };
+const limits = {
+  prefixTokens: 400,
+  suffixTokens: 100,
+  chunkTokens: 400,
+  maxTokens: 10,
+  maxMilliseconds: 1,
+  suggestions: 1,
+};
+
+describe('a model with tokens for it', () => {
+  it('is told repository, other files, the file, prefix and suffix, in this order', () => {
+    const chunks = [{ file: 'a.ts', text: 'let a;' }];
+    const { ids, fills, ends } = gapPrompt(tokenizer(fim), { ...gap, chunks }, limits, 4096);
+    expect(textOf(ids)).toBe('<repo>r\n<file>a.ts\nlet a;<file>f.ts\n<pre>before<suf>after<mid>');
+    expect({ fills, ends }).toEqual({ fills: true, ends: [1005] });
+  });
+
+  it('is asked for one line where the line goes on behind the gap', () => {
+    const stops = (suffix: string) => gapPrompt(tokenizer(fim), { ...gap, suffix }, limits, 4096).stops;
+    expect([stops(' + b;\n}'), stops(');\n}'), stops('\nfoo')]).toEqual([['\n'], [], []]);
+  });
+
+  it('sees no more than its budgets and its context hold', () => {
+    const long = { ...gap, prefix: '¶'.repeat(5000), suffix: '§'.repeat(5000) };
+    const count = (text: string, sign: string): number => text.split(sign).length - 1;
+    const wide = textOf(gapPrompt(tokenizer(fim), long, limits, 4096).ids);
+    expect([count(wide, '§'), count(wide, '¶')]).toEqual([100, 400]);
+    for (const context of [160, 300, 512]) {
+      expect(gapPrompt(tokenizer(fim), long, limits, context).ids.length + limits.maxTokens).toBeLessThan(context);
+    }
+  });
+
+  it('loses the oldest chunks first, whole', () => {
+    const chunks = Array.from({ length: 10 }, (_, i) => ({ file: `${i}`, text: `${i}`.repeat(84) }));
+    const text = textOf(gapPrompt(tokenizer(fim), { ...gap, chunks }, limits, 4096).ids);
+    expect(text).toMatch(/^<repo>r\n<file>/);
+    const shown = [...text.matchAll(/<file>(\d)\n/g)].map(([, name]) => Number(name));
+    expect(shown.at(-1)).toBe(9);
+    expect(shown.length).toBeLessThanOrEqual(4);
+    expect(shown.length).toBeGreaterThanOrEqual(3);
+  });
+});
+
+it('a model without such tokens sees the text before, its beginning included', () => {
+  const { ids, fills, stops } = gapPrompt(tokenizer(null, 7), gap, limits, 4096);
+  expect([ids[0], textOf(ids.slice(1)), fills, stops]).toEqual([7, 'before', false, ['\n\n']]);
+  expect(textOf(gapPrompt(tokenizer(null), { ...gap, prefix: '' }, limits, 4096).ids)).toBe('\n');
+});
+
+it('what is kept of a growing text begins at the same token for a while', () => {
+  const starts = new Set<number>();
+  for (let total = 401; total <= 1200; total++) {
+    const kept = steadyLength(total, 400);
+    expect(kept).toBeLessThanOrEqual(400);
+    expect(kept).toBeGreaterThan(300 - 1);
+    starts.add(total - kept);
+  }
+  expect(starts.size).toBe(8);
+  expect(steadyLength(400, 400)).toBe(400);
+});
+
+it('a text is encoded once', () => {
+  let encoded = 0;
+  const plain = tokenizer(fim);
+  const counting = { ...plain, encodePlain: (text: string) => (encoded++, plain.encodePlain(text)) };
+  const remembering = rememberingTokenizer(counting);
+  for (let i = 0; i < 3; i++) expect(remembering.encodePlain('abc')).toEqual([97, 98, 99]);
+  expect(encoded).toBe(1);
+});
