@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { Backend, BufferType, Device, Library, ThreadPool } from './library.ts';
 import { choosePlacement, triedExperts } from './placement.ts';
 import type { Placement, Processor } from './processor.ts';
+import { newLargePages } from './large-pages.ts';
 import { newGovernor } from './threads.ts';
 
 /** `enum ggml_backend_dev_type`. */
@@ -30,6 +31,7 @@ export function openCpu(
   const backend = library.initDevice(device, null);
   const setThreads = extra<(b: Backend, n: number) => void>('ggml_backend_set_n_threads', 'void', 'void *b, int n');
   const governor = newGovernor(threads);
+  const largePages = newLargePages((from, bytes) => library.collapse(from, bytes));
   const parameters = new Uint8Array(poolParameters.size);
   const view = new DataView(parameters.buffer);
   view.setInt32(poolParameters.threads, threads, true);
@@ -54,6 +56,7 @@ export function openCpu(
   const cpu: Processor = {
     library,
     plain,
+    largePages,
     place(type, columns, rows, experts = 1) {
       // What a kernel does depends on the rows' remainder, not on how many there are.
       const few = Math.min(rows, 64 + (rows % 64));
@@ -73,7 +76,9 @@ export function openCpu(
       const before = process.cpuUsage();
       const status = library.compute(backend, graph);
       const { user, system } = process.cpuUsage(before);
-      governor.took(used, performance.now() - started, (user + system) / 1000);
+      const wall = performance.now() - started;
+      governor.took(used, wall, (user + system) / 1000);
+      largePages.computed(wall);
       if (status !== 0) throw new Error(`ggml could not compute a graph (status ${status})`);
     },
     setTiled: (tiled) => useReference(backend, !tiled),

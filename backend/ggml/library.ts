@@ -22,6 +22,7 @@ export type Registry = Handle<'registry'>;
 export type Allocator = Handle<'allocator'>;
 export type ThreadPool = Handle<'thread pool'>;
 type Pointer = Handle<'pointer'>;
+export type Address = Handle<'address'>;
 
 type Bytes = ArrayBufferView;
 
@@ -165,6 +166,12 @@ export interface Functions {
   function(registry: Registry, name: string): Pointer | null;
   bufferTypeName(bufferType: BufferType): string;
   allocate(context: Context, bufferType: BufferType): Buffer | null;
+  newBuffer(bufferType: BufferType, bytes: number): Buffer | null;
+  bufferBase(buffer: Buffer): Address;
+  /** Bytes that a tensor takes in such a buffer, and what its place there must be a multiple of. */
+  placeBytes(bufferType: BufferType, tensor: Tensor): number;
+  placeStep(bufferType: BufferType): number;
+  placeTensor(buffer: Buffer, tensor: Tensor, at: Address): number;
   freeBuffer(buffer: Buffer): void;
   bufferSize(buffer: Buffer): number;
   clearBuffer(buffer: Buffer, value: number): void;
@@ -262,6 +269,11 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   function: base('void *ggml_backend_reg_get_proc_address(void *reg, const char *name)'),
   bufferTypeName: base('const char *ggml_backend_buft_name(void *b)'),
   allocate: base('void *ggml_backend_alloc_ctx_tensors_from_buft(void *ctx, void *buft)'),
+  newBuffer: base('void *ggml_backend_buft_alloc_buffer(void *buft, size_t bytes)'),
+  bufferBase: base('void *ggml_backend_buffer_get_base(void *b)'),
+  placeBytes: base('size_t ggml_backend_buft_get_alloc_size(void *buft, void *t)'),
+  placeStep: base('size_t ggml_backend_buft_get_alignment(void *buft)'),
+  placeTensor: base('int ggml_backend_tensor_alloc(void *b, void *t, void *at)'),
   freeBuffer: base('void ggml_backend_buffer_free(void *b)'),
   bufferSize: base('size_t ggml_backend_buffer_get_size(void *b)'),
   clearBuffer: base('void ggml_backend_buffer_clear(void *b, uint8_t v)'),
@@ -281,6 +293,11 @@ export interface Library extends Functions {
   readonly folder: string;
   /** A function that a device's registry has under a name, not the library; null where it has none. */
   extra<F>(registry: Registry, name: string, returns: string, parameters: string): F | null;
+  /**
+   * Lays memory that is in use out in large pages, in another thread, where the system can: a token of large weights then takes
+   * a fifth less, since a page of 2 MB is looked up once.
+   */
+  collapse(from: bigint, bytes: number): Promise<void>;
   /** The strings or handles of an array of pointers that ends with null, `step` pointers apart. */
   list<T extends bigint>(array: bigint, step?: number): T[];
 }
@@ -349,6 +366,7 @@ export function openLibrary(folder: string): Library {
     }),
   ) as unknown as Functions;
   const named = new Map<string, ReturnType<typeof koffi.proto>>();
+  const advise = adviser(koffi);
   const library: Library = {
     ...functions,
     folder,
@@ -359,6 +377,12 @@ export function openLibrary(folder: string): Library {
       named.set(name, proto);
       return koffi.decode(pointer, proto) as F;
     },
+    collapse: (from, bytes) =>
+      new Promise((resolve) => {
+        // Where the system has no room for large pages, memory stays as it is.
+        if (advise === null) resolve();
+        else advise.async(from, BigInt(bytes), adviceCollapse, () => resolve());
+      }),
     list<T extends bigint>(array: bigint, step = 1): T[] {
       const found: T[] = [];
       for (let i = 0; ; i += step) {
@@ -372,6 +396,19 @@ export function openLibrary(folder: string): Library {
   library.setLog(koffi.address(libraries['ggml-base'].handle.symbol('ggml_time_us', 'void')) as Pointer, null);
   opened = { folder, library };
   return library;
+}
+
+/** `MADV_COLLAPSE` of Linux since 6.1. */
+const adviceCollapse = 25;
+
+/** Linux's `madvise`; null elsewhere, and with a C library of another name. */
+function adviser(koffi: Koffi): koffiTypes.KoffiFunc<(from: bigint, bytes: bigint, advice: number) => number> | null {
+  if (process.platform !== 'linux') return null;
+  try {
+    return koffi.load('libc.so.6').func('int madvise(void *from, size_t bytes, int advice)');
+  } catch {
+    return null;
+  }
 }
 
 function load(koffi: Koffi, folder: string, pattern: RegExp): { file: string; handle: ReturnType<Koffi['load']> } {

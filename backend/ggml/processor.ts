@@ -2,11 +2,14 @@
  * What graphs are computed by, such as the CPU (cpu.ts): where weights lie, how it is told to compute, and the small
  * things that everybody who builds for one needs. Knows no model.
  */
+import type { LargePages } from './large-pages.ts';
 import { types, type BufferType, type Graph, type Library, type TypeName } from './library.ts';
 
 export interface Processor {
   readonly library: Library;
   readonly plain: BufferType;
+  /** Where its buffers are memory that the system can lay out in large pages. */
+  readonly largePages: LargePages | null;
   /**
    * Where a weight `[rows, columns]` of a type is fastest; and whether a product with a single token must be made of two. Of
    * several `experts` each token is multiplied by those that are chosen for it, one by one, and none needs two.

@@ -5,8 +5,9 @@
 import { userError } from '../../protocol/errors.ts';
 import type { TensorType } from '../formats/tensor-source.ts';
 import type { Parameters } from '../model/parameters.ts';
+import { newArena } from './arena.ts';
 import { encode, newContext, type Processor } from './processor.ts';
-import { types, type Buffer, type BufferType, type Context, type Tensor, type TypeName } from './library.ts';
+import { types, type BufferType, type Context, type Tensor, type TypeName } from './library.ts';
 
 export interface Matrix {
   readonly tensor: Tensor;
@@ -35,18 +36,14 @@ export function openWeights(processor: Processor, parameters: Parameters, exact:
   const matrices = new Map<string, Matrix>();
   const stacks = new Map<string, Tensor>();
   const vectors = new Map<string, Tensor>();
-  const held: { context: Context; buffer: Buffer }[] = [];
+  const arena = newArena(processor, weightUsage);
+  const contexts: Context[] = [];
 
   const upload = (make: (context: Context) => Tensor, bufferType: BufferType, data: ArrayBufferView): Tensor => {
     const context = newContext(library, 2);
     const tensor = make(context);
-    const buffer = library.allocate(context, bufferType);
-    if (buffer === null) {
-      library.free(context);
-      throw outOfMemory(data.byteLength);
-    }
-    held.push({ context, buffer });
-    library.markWeights(buffer, weightUsage);
+    contexts.push(context);
+    if (!arena.place(tensor, bufferType)) throw outOfMemory(data.byteLength);
     library.set(tensor, data, 0, data.byteLength);
     return tensor;
   };
@@ -100,10 +97,8 @@ export function openWeights(processor: Processor, parameters: Parameters, exact:
       }),
     constant: (name, values) => vector(`constant ${name}`, values),
     dispose() {
-      for (const { context, buffer } of held.splice(0)) {
-        library.freeBuffer(buffer);
-        library.free(context);
-      }
+      arena.dispose();
+      for (const context of contexts.splice(0)) library.free(context);
       matrices.clear();
       stacks.clear();
       vectors.clear();

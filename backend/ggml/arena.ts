@@ -1,0 +1,61 @@
+/**
+ * Memory for tensors that come one by one and go together: few large buffers instead of one each, so that the system can lay
+ * them out in large pages. Knows no weights.
+ */
+import type { Address, Buffer, BufferType, Tensor } from './library.ts';
+import type { Processor } from './processor.ts';
+
+export interface Arena {
+  /** Gives a tensor its place; false where there is no memory. */
+  place(tensor: Tensor, bufferType: BufferType): boolean;
+  dispose(): void;
+}
+
+/** Bytes of a buffer at least. What is not written yet is not there yet. */
+const bufferBytes = 1 << 26;
+
+interface Part {
+  readonly buffer: Buffer;
+  /** Its address. */
+  readonly from: bigint;
+  readonly size: number;
+  used: number;
+}
+
+/** `usage`: `enum ggml_backend_buffer_usage`. */
+export function newArena(processor: Processor, usage: number): Arena {
+  const { library } = processor;
+  const parts: Part[] = [];
+  const current = new Map<BufferType, Part>();
+  const open = (bufferType: BufferType, size: number): Part | null => {
+    const buffer = library.newBuffer(bufferType, size);
+    if (buffer === null) return null;
+    library.markWeights(buffer, usage);
+    const part = { buffer, from: library.bufferBase(buffer), size, used: 0 };
+    processor.largePages?.add(part);
+    parts.push(part);
+    return part;
+  };
+  return {
+    place(tensor, bufferType) {
+      const step = library.placeStep(bufferType);
+      const bytes = Math.ceil(library.placeBytes(bufferType, tensor) / step) * step;
+      let part = current.get(bufferType) ?? null;
+      if (part === null || part.size - part.used < bytes) {
+        part = open(bufferType, Math.max(bytes, bufferBytes));
+        if (part === null) return false;
+        current.set(bufferType, part);
+      }
+      library.placeTensor(part.buffer, tensor, (part.from + BigInt(part.used)) as Address);
+      part.used += bytes;
+      return true;
+    },
+    dispose() {
+      for (const part of parts.splice(0)) {
+        processor.largePages?.remove(part);
+        library.freeBuffer(part.buffer);
+      }
+      current.clear();
+    },
+  };
+}
