@@ -29,6 +29,7 @@ export const questions: readonly Question[] = [
     columns: speeds,
   },
   { question: 'How long does opening take, and how much memory?', section: 'opening' },
+  { question: 'How fast is a mixture of experts, and how much memory does it take?', section: 'mixture' },
   { question: 'What do a pass of several tokens and a model in stages cost?', section: 'passes' },
   {
     question: 'What do exits bring, and what does it cost?',

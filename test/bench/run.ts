@@ -13,6 +13,7 @@ import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
 import { losslessSection } from './sections/lossless.ts';
 import { memorySection } from './sections/memory.ts';
+import { mixtureSection } from './sections/mixture.ts';
 import { openingSection } from './sections/opening.ts';
 import { passesSection } from './sections/passes.ts';
 import { recipesSection } from './sections/recipes.ts';
@@ -25,6 +26,7 @@ const sections: Readonly<Record<string, Section>> = {
   opening: openingSection,
   passes: passesSection,
   batches: batchesSection,
+  mixture: mixtureSection,
   step: stepSection,
   epochs: epochsSection,
   memory: memorySection,
