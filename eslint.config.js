@@ -33,8 +33,9 @@ const backend = {
     'evaluation',
   ],
   worker: ['recipes'],
-  'language-server': ['worker', 'recipes', 'data'],
-  cli: ['worker', 'recipes', 'language-server'],
+  server: ['worker', 'recipes'],
+  'language-server': ['worker', 'recipes', 'server', 'data'],
+  cli: ['worker', 'recipes', 'server', 'language-server'],
 };
 const allowed = {
   protocol: [],

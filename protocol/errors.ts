@@ -36,6 +36,16 @@ export class UserError extends Error {
 export const userError = (code: ErrorCode, message: string, wayOut?: string, cause?: unknown): UserError =>
   new UserError(code, message, wayOut ?? null, cause === undefined ? undefined : { cause });
 
+/** An error as it crosses a thread or a process. */
+export interface ErrorRecord {
+  readonly name: string;
+  readonly message: string;
+  /** Of a UserError; null for a defect. */
+  readonly code: ErrorCode | null;
+  readonly wayOut: string | null;
+  readonly stack: string | null;
+}
+
 /** What a user reads: the sentence and the way out. */
 export const describeError = (error: unknown): string =>
   error instanceof UserError

@@ -1,8 +1,9 @@
 /** What passes between the host of a job and the thread that runs it. One message type each way; plain records only. */
-import { UserError, type ErrorCode } from './errors.ts';
+import { UserError, type ErrorRecord } from './errors.ts';
 import type { CalibrateEvent, CompleteEvent, DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from './events.ts';
 import type { CompleteOptions } from './completion.ts';
 import type { CommandOptions } from './options.ts';
+import type { ServeEvent, ServeMessage } from './serving.ts';
 
 /** Recipes by name with what they are given: the commands, and what an editor alone asks for. */
 export type JobOptions = CommandOptions & { readonly complete: CompleteOptions };
@@ -16,12 +17,34 @@ export interface JobEvents {
   readonly generate: GenerateEvent;
   readonly complete: CompleteEvent;
   readonly doctor: DoctorEvent;
+  readonly serve: ServeEvent;
+}
+
+/** What a recipe is told while it runs; most are told nothing. */
+export interface JobMessages {
+  readonly tune: never;
+  readonly evaluate: never;
+  readonly calibrate: never;
+  readonly generate: never;
+  readonly complete: never;
+  readonly doctor: never;
+  readonly serve: ServeMessage;
+}
+
+/** Messages in the order in which they came. */
+export interface Inbox<Message> {
+  /** Takes those that have come. */
+  take(): Message[];
+  /** Settles once there are some, or `wake` is called. */
+  wait(): Promise<void>;
+  wake(): void;
 }
 
 /** A recipe yields its events and returns; it looks at the signal between steps and throws a UserError where it cannot go on. */
 export type Recipe<Name extends JobName> = (
   options: JobOptions[Name],
   signal: AbortSignal,
+  ...told: [JobMessages[Name]] extends [never] ? [] : [inbox: Inbox<JobMessages[Name]>]
 ) => AsyncGenerator<JobEvents[Name], void>;
 
 export type RecipeTable = { readonly [Name in JobName]: Recipe<Name> };
@@ -31,6 +54,7 @@ export type JobRequest =
   | {
       [Name in JobName]: { readonly type: 'start'; readonly recipe: Name; readonly options: JobOptions[Name] };
     }[JobName]
+  | { readonly type: 'message'; readonly message: JobMessages[JobName] }
   | { readonly type: 'cancel' | 'leave' };
 
 /** Thread → host. `ended` and `failed` are the last of a job. */
@@ -45,16 +69,6 @@ export interface ThreadData {
   readonly cancelFlag: SharedArrayBuffer;
   /** The module that the thread runs. */
   readonly entry: string;
-}
-
-/** An error as it crosses a thread or a process. */
-export interface ErrorRecord {
-  readonly name: string;
-  readonly message: string;
-  /** Of a UserError; null for a defect. */
-  readonly code: ErrorCode | null;
-  readonly wayOut: string | null;
-  readonly stack: string | null;
 }
 
 export function toErrorRecord(error: unknown): ErrorRecord {

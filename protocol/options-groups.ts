@@ -1,7 +1,7 @@
 /** Every option once, by group. The group and the name make the setting: `earlyExit.tuning.learningRate`. */
 import { completionOptions } from './options-completions.ts';
 import { decodingOptions } from './options-decoding.ts';
-import { boolean, integer, notation, number, oneOf, optionalText, text, type Option } from './options-kinds.ts';
+import { boolean, integer, list, notation, number, oneOf, optionalText, text, type Option } from './options-kinds.ts';
 import { architectures, exitsNotation, parseExits, type ExitsRequest } from './options-notations.ts';
 import { dataOptions, tuningOptions } from './options-tuning.ts';
 
@@ -127,6 +127,92 @@ export const exitDeviceOptions = {
   }),
 };
 
+export const serverOptions = {
+  host: text({
+    default: '127.0.0.1',
+    scope: 'machine-overridable',
+    placeholder: 'ADDRESS',
+    help: 'Address to listen at. Any but that of this machine itself needs a key.',
+  }),
+  port: integer({
+    default: 8080,
+    minimum: 0,
+    maximum: 65_535,
+    scope: 'machine-overridable',
+    help: 'Port to listen at; 0 for any that is free.',
+  }),
+  keyFile: optionalText({
+    scope: 'machine-overridable',
+    placeholder: 'FILE',
+    help: 'A file with the key that clients must give, as a bearer token; EARLY_EXIT_KEY in the environment does the same.',
+  }),
+  origins: list({
+    default: [],
+    notEmpty: true,
+    scope: 'machine-overridable',
+    placeholder: 'ORIGIN',
+    help: 'Web pages that may ask, such as https://example.com, beside those that the server itself could have sent; may be repeated.',
+  }),
+  parallel: integer({
+    default: 8,
+    minimum: 1,
+    maximum: 256,
+    scope: 'window',
+    help: 'Most texts written at a time; rows that are free remember conversations.',
+  }),
+  cacheMegabytes: integer({
+    default: 1024,
+    minimum: 16,
+    maximum: 1_048_576,
+    scope: 'window',
+    help: 'Most memory for what texts have computed. With the number of texts at a time it decides how long one may become.',
+  }),
+  queue: integer({
+    default: 64,
+    minimum: 0,
+    maximum: 100_000,
+    scope: 'window',
+    help: 'Most requests that wait; more are told to come back.',
+  }),
+  bodyMegabytes: number({
+    default: 4,
+    minimum: 0,
+    above: true,
+    maximum: 256,
+    scope: 'window',
+    help: 'Largest request.',
+  }),
+  seconds: number({
+    default: 600,
+    minimum: 0,
+    above: true,
+    maximum: 86_400,
+    scope: 'window',
+    help: 'Longest time of a request; what is written by then is its answer.',
+  }),
+};
+
+/** How texts are written where a request does not say. */
+export const servedOptions = {
+  maxTokens: integer({
+    default: 2048,
+    minimum: 1,
+    maximum: 10_000_000,
+    help: 'Most new tokens of a request.',
+  }),
+  mode: decodingOptions.mode,
+  drafts: decodingOptions.drafts,
+  policy: decodingOptions.policy,
+  threshold: decodingOptions.threshold,
+  patience: decodingOptions.patience,
+  disable: decodingOptions.disable,
+  temperature: decodingOptions.temperature,
+  topK: decodingOptions.topK,
+  topP: decodingOptions.topP,
+  minP: decodingOptions.minP,
+  repetitionPenalty: decodingOptions.repetitionPenalty,
+};
+
 export const doctorOptions = {
   install: oneOf({
     default: 'none',
@@ -162,6 +248,7 @@ export const settingGroups = [
   { title: 'Decoding', prefix: 'decoding', options: { ...checkpointOptions, ...decodingOptions } },
   { title: 'Completions', prefix: 'completions', options: completionOptions },
   { title: 'Evaluation', prefix: 'evaluation', options: { ...evaluationOptions, ...calibrationOptions } },
+  { title: 'Server', prefix: 'server', options: serverOptions },
   { title: 'Display', prefix: 'display', options: displayOptions },
   { title: 'Backend', prefix: 'backend', options: backendOptions },
 ] as const satisfies readonly {

@@ -16,6 +16,8 @@ import {
   exitDeviceOptions,
   exitsOptions,
   modelOptions,
+  servedOptions,
+  serverOptions,
   settingGroups,
   tuningOptions,
 } from './options-groups.ts';
@@ -61,6 +63,13 @@ export const optionTables = {
     seed: dataOptions.seed,
     ...deviceOptions,
   },
+  serve: {
+    ...modelOptions,
+    ...checkpointOptions,
+    ...serverOptions,
+    ...servedOptions,
+    ...deviceOptions,
+  },
   doctor: { ...doctorOptions },
 } as const satisfies Readonly<Record<string, OptionTable>>;
 
@@ -72,12 +81,14 @@ export interface CommandOptions {
   readonly evaluate: OptionValues<(typeof optionTables)['evaluate']>;
   readonly calibrate: OptionValues<(typeof optionTables)['calibrate']>;
   readonly generate: OptionValues<(typeof optionTables)['generate']>;
+  readonly serve: OptionValues<(typeof optionTables)['serve']>;
   readonly doctor: OptionValues<(typeof optionTables)['doctor']>;
 }
 export type TuneOptions = CommandOptions['tune'];
 export type EvaluateOptions = CommandOptions['evaluate'];
 export type CalibrateOptions = CommandOptions['calibrate'];
 export type GenerateOptions = CommandOptions['generate'];
+export type ServeOptions = CommandOptions['serve'];
 export type DoctorOptions = CommandOptions['doctor'];
 
 /** What each preset of `tune` sets where it is not given. */
@@ -131,6 +142,23 @@ export function parseOptions<Name extends CommandName>(
   if (command === 'tune') checkTune(parsed as TuneOptions, code, name);
   if (command === 'generate') checkGenerate(parsed as GenerateOptions, code, name);
   return parsed;
+}
+
+/** The same options with some values given anew, held to the same rules. */
+export function changeOptions<Name extends CommandName>(
+  command: Name,
+  options: CommandOptions[Name],
+  given: Readonly<Record<string, unknown>>,
+  origin: Origin,
+): CommandOptions[Name] {
+  const table: OptionTable = optionTables[command];
+  const name: Namer = (option) => origin.name(option, command);
+  const values = Object.entries(given)
+    .filter(([, value]) => value !== undefined && value !== null)
+    .map(([key, value]) => [key, readOption(table[key]!, value, origin.code, name(key))]);
+  const changed = { ...options, ...(Object.fromEntries(values) as Partial<CommandOptions[Name]>) };
+  if (command === 'generate') checkGenerate(changed as GenerateOptions, origin.code, name);
+  return changed;
 }
 
 /** Full name of an option's setting, such as `earlyExit.tuning.learningRate`; null where it is none. */

@@ -21,6 +21,7 @@ import { parseFlags } from './flags.ts';
 import { showGenerate } from './generate.ts';
 import { commandHelp, type CommandHelp } from './help.ts';
 import { showJson } from './json.ts';
+import { runServe } from './serve.ts';
 import { shownEvents } from './shown-events.ts';
 import { runStart, startDefaults, startHelp } from './start.ts';
 import type { Terminal } from './terminal.ts';
@@ -54,7 +55,14 @@ function optionsCommand<Name extends CommandName>(
   help: CommandHelp,
   name: Name,
   act: (options: CommandOptions[Name], json: boolean, context: Context) => Promise<void>,
-  defaults: () => Readonly<Record<string, unknown>> = () => ({}),
+  {
+    defaults = () => ({}),
+    endsBySignal = false,
+  }: {
+    readonly defaults?: () => Readonly<Record<string, unknown>>;
+    /** It runs until it is stopped: that is no interruption. */
+    readonly endsBySignal?: boolean;
+  } = {},
 ): Command {
   const table: OptionTable = optionTables[name];
   return {
@@ -69,7 +77,7 @@ function optionsCommand<Name extends CommandName>(
       const origin = flags.config === null ? flagOrigin : mixedOrigin(flags.config, config, flags.given);
       const options = parseOptions(name, { ...defaults(), ...config, ...flags.given }, origin);
       await act(options, flags.json, context);
-      return context.signal.aborted ? INTERRUPTED : 0;
+      return context.signal.aborted && !endsBySignal ? INTERRUPTED : 0;
     },
   };
 }
@@ -179,6 +187,23 @@ export const commands: readonly Command[] = [
     (events, terminal, options) => showGenerate(events, terminal, options.prompt),
     withPrompts,
   ),
+  optionsCommand(
+    {
+      name: 'serve',
+      summary: 'An OpenAI-compatible address for a model with its exits.',
+      description:
+        'Serves completions, chats and filling in the middle over HTTP, as OpenAI and llama.cpp do. Requests join a running batch and leave it token by token; each token leaves at its own exit. ' +
+        'A request may choose with "early_exit": {"mode": …, "threshold": …, "exits": […]} and is then told where each of its tokens left.',
+      examples: [
+        ['early-exit serve', 'the model that ships, at http://127.0.0.1:8080'],
+        ['early-exit serve --model my.gguf --exits my.exits --port 8081', 'your own model and exits'],
+        ['early-exit serve --host 0.0.0.0 --key-file key.txt', 'for others, who need the key'],
+      ],
+    },
+    'serve',
+    runServe,
+    { endsBySignal: true },
+  ),
   recipeCommand(
     'doctor',
     {
@@ -201,7 +226,7 @@ export const commands: readonly Command[] = [
         throw userError('bad-argument', 'start is for people: it has no --json.', 'See early-exit tune --json.');
       return runStart(options, context);
     },
-    startDefaults,
+    { defaults: startDefaults },
   ),
   {
     help: {

@@ -20,6 +20,8 @@ export interface EncodedChat {
 export interface ChatOptions {
   /** The text ends where the assistant's answer begins. */
   readonly addGenerationPrompt?: boolean;
+  /** Functions that the model may call, as its template takes them; null: none. */
+  readonly tools?: readonly unknown[] | null;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -30,7 +32,7 @@ export interface ChatOptions {
 export async function renderChat(
   tokenizer: Tokenizer,
   messages: readonly Message[],
-  { addGenerationPrompt = false, signal }: ChatOptions = {},
+  { addGenerationPrompt = false, tools = null, signal }: ChatOptions = {},
 ): Promise<string> {
   const { chatTemplate, namedTokens, path } = tokenizer;
   if (chatTemplate === null)
@@ -39,7 +41,7 @@ export async function renderChat(
       `The model of ${path} has no chat template.`,
       'Use a chat model, put a chat_template.jinja beside its tokenizer.json, or use plain text.',
     );
-  const values = { ...namedTokens, messages, add_generation_prompt: addGenerationPrompt };
+  const values = { ...namedTokens, messages, tools, add_generation_prompt: addGenerationPrompt };
   const rendered = await renderTemplate(chatTemplate, values, signal);
   switch (rendered.type) {
     case 'text':

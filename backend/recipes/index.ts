@@ -33,6 +33,11 @@ export const recipes: RecipeTable = {
     const { complete } = await import('./complete.ts');
     yield* complete({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
+  async *serve(options, signal, inbox) {
+    await makeRoom();
+    const { serve } = await import('./serve.ts');
+    yield* serve({ ...options, model: yield* locateModel(options.model, signal) }, signal, inbox);
+  },
   async *doctor(options, signal) {
     const { doctor } = await import('./doctor.ts');
     yield* doctor(options, signal);

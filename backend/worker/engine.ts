@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs';
 import { userError } from '../../protocol/errors.ts';
-import type { JobEvents, JobName, JobOptions } from '../../protocol/jobs.ts';
+import type { JobEvents, JobMessages, JobName, JobOptions } from '../../protocol/jobs.ts';
 import { broadcast } from './broadcast.ts';
 import { openThread, type HostThread } from './host-thread.ts';
 
@@ -14,6 +14,8 @@ export interface Job<Name extends JobName> {
   readonly finished: Promise<void>;
   /** Every event from now on; ends or throws with the job. A reader that leaves early does not stop the job. */
   read(): AsyncGenerator<JobEvents[Name], void>;
+  /** Tells the recipe something, once it runs. */
+  send(message: JobMessages[Name]): void;
   /** Asks the recipe to stop at its next step and to keep its work; `finished` tells when it has. A job that waits ends at once. */
   cancel(): void;
 }
@@ -43,7 +45,7 @@ interface WarmThread {
 
 /** A job with its turn: `over` settles, never rejects, when the next one of its model may begin. */
 interface Turn {
-  readonly job: Job<JobName>;
+  readonly job: Pick<Job<JobName>, 'recipe' | 'cancel'>;
   readonly over: Promise<void>;
 }
 
@@ -88,12 +90,15 @@ export function createEngine(settings: EngineSettings = {}): Engine {
       const events = broadcast<JobEvents[Name]>();
       let thread: HostThread | null = null;
       let cancelled = false;
+      const unsent: JobMessages[Name][] = [];
 
       const work = async (): Promise<void> => {
         if (cancelled) return;
         thread = takeThread(key);
         try {
-          await thread.run(recipe, options, (event) => events.push(event as JobEvents[Name]));
+          const over = thread.run(recipe, options, (event) => events.push(event as JobEvents[Name]));
+          for (const message of unsent.splice(0)) thread.send(message);
+          await over;
           putThread(key, thread);
           events.end(null);
         } catch (error) {
@@ -111,6 +116,7 @@ export function createEngine(settings: EngineSettings = {}): Engine {
         recipe,
         finished: events.ended,
         read: () => events.read(),
+        send: (message) => (thread ? thread.send(message) : unsent.push(message)),
         cancel: () => {
           cancelled = true;
           if (thread) thread.cancel();

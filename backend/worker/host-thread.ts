@@ -6,6 +6,7 @@ import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { userError } from '../../protocol/errors.ts';
 import {
   fromErrorRecord,
+  type JobMessages,
   type JobName,
   type JobOptions,
   type JobReply,
@@ -17,6 +18,8 @@ import { newCancelFlag, setCancelFlag } from './cancel.ts';
 export interface HostThread {
   /** Runs a job to its end. Rejects with its error, a UserError where the user can do something. */
   run<Name extends JobName>(recipe: Name, options: JobOptions[Name], onEvent: (event: unknown) => void): Promise<void>;
+  /** Tells the job that runs something. */
+  send(message: JobMessages[JobName]): void;
   /** Asks the job that runs to stop at its next step. */
   cancel(): void;
   /** Ends the thread once what it computes is over; settles when it has ended. */
@@ -66,6 +69,7 @@ export function openThread(entry: URL): HostThread {
         post({ type: 'start', recipe: name, options } as JobRequest);
       });
     },
+    send: (message) => post({ type: 'message', message }),
     cancel() {
       setCancelFlag(cancelFlag, true);
       post({ type: 'cancel' });

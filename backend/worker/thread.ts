@@ -3,15 +3,24 @@ import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { userError } from '../../protocol/errors.ts';
 import {
   toErrorRecord,
+  type Inbox,
+  type JobEvents,
+  type JobMessages,
   type JobName,
-  type JobOptions,
   type JobReply,
   type JobRequest,
-  type Recipe,
   type RecipeTable,
   type ThreadData,
 } from '../../protocol/jobs.ts';
 import { flaggedSignal } from './cancel.ts';
+import { openInbox } from './inbox.ts';
+
+/** Any recipe: that name, options and messages belong together is the request's type. */
+type AnyRecipe = (
+  options: unknown,
+  signal: AbortSignal,
+  inbox: Inbox<unknown>,
+) => AsyncGenerator<JobEvents[JobName], void>;
 
 /** Serves the host that started this thread. Throws on the main thread. */
 export function serveHost(recipes: RecipeTable): void {
@@ -21,14 +30,17 @@ export function serveHost(recipes: RecipeTable): void {
 
 function serve(port: MessagePort, cancelFlag: SharedArrayBuffer, recipes: RecipeTable): void {
   let cancel: (() => void) | null = null;
+  let inbox = openInbox<JobMessages[JobName]>();
   const reply = (message: JobReply): void => port.postMessage(message);
 
-  const run = async <Name extends JobName>(name: Name, options: JobOptions[Name]): Promise<void> => {
+  const run = async (name: JobName, options: unknown): Promise<void> => {
     const { signal, abort } = flaggedSignal(cancelFlag);
     cancel = abort;
+    inbox = openInbox();
+    signal.addEventListener('abort', () => inbox.wake());
     try {
-      const recipe: Recipe<Name> = recipes[name];
-      for await (const event of recipe(options, signal)) reply({ type: 'event', event });
+      const recipe = recipes[name] as AnyRecipe;
+      for await (const event of recipe(options, signal, inbox)) reply({ type: 'event', event });
       reply({ type: 'ended' });
     } catch (error) {
       const asked = signal.aborted && error === signal.reason;
@@ -42,6 +54,8 @@ function serve(port: MessagePort, cancelFlag: SharedArrayBuffer, recipes: Recipe
     switch (request.type) {
       case 'start':
         return void run(request.recipe, request.options);
+      case 'message':
+        return inbox.push(request.message);
       case 'cancel':
         return cancel?.();
       case 'leave':

@@ -35,8 +35,9 @@ const below: Readonly<Record<string, readonly string[]>> = {
     'evaluation',
   ],
   worker: ['recipes'],
-  'language-server': ['worker', 'recipes', 'data'],
-  cli: ['worker', 'recipes', 'language-server'],
+  server: ['worker', 'recipes'],
+  'language-server': ['worker', 'recipes', 'server', 'data'],
+  cli: ['worker', 'recipes', 'server', 'language-server'],
 };
 
 interface Import {

@@ -33,6 +33,7 @@ export function fakeEngine(
         recipe,
         finished: events.ended,
         read: () => events.read(),
+        send: () => undefined,
         cancel: () => {
           fake.cancelled = true;
           events.end(null);

@@ -44,4 +44,12 @@ async function* unused(): AsyncGenerator<never, void> {
   throw new Error('not part of this test');
 }
 
-serveHost({ tune, evaluate: unused, calibrate: unused, generate: unused, complete: unused, doctor: unused });
+serveHost({
+  tune,
+  evaluate: unused,
+  calibrate: unused,
+  generate: unused,
+  complete: unused,
+  serve: unused,
+  doctor: unused,
+});

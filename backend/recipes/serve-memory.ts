@@ -1,0 +1,38 @@
+/** How long texts may become in the memory that is given for what they have computed. */
+import { userError } from '../../protocol/errors.ts';
+import type { ServeOptions } from '../../protocol/options.ts';
+import { cutWidth } from '../model/spec.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
+
+/** Slots have room for so many positions, or twice, four times … as many. */
+const smallest = 256;
+
+/** Bytes of one position: keys and values of every attention, the stream behind every stage and the embedding. */
+export function positionBytes({ spec, stages }: Pick<StagedModel, 'spec' | 'stages'>, elementBytes: number): number {
+  const attentions = stages.reduce((sum, { slots }) => sum + slots.length, 0);
+  const streams = stages.reduce((sum, { to }) => sum + cutWidth(spec, to), spec.hidden);
+  return 2 * attentions * spec.kvHeads * spec.headDimensions * elementBytes + 4 * streams;
+}
+
+/**
+ * Tokens that each text may have.
+ * @throws UserError where not even short ones fit.
+ */
+export function servedContext(
+  model: Pick<StagedModel, 'spec' | 'stages'>,
+  { parallel, cacheMegabytes, precision }: Pick<ServeOptions, 'parallel' | 'cacheMegabytes' | 'precision'>,
+): number {
+  const each = positionBytes(model, precision === 'exact' ? 4 : 2);
+  const fits = (positions: number): boolean => parallel * positions * each <= cacheMegabytes * 2 ** 20;
+  if (!fits(smallest)) {
+    const needed = Math.ceil((parallel * smallest * each) / 2 ** 20);
+    throw userError(
+      'bad-argument',
+      `${parallel} texts of ${smallest} tokens need ${needed} MB, but --cache-megabytes is ${cacheMegabytes}.`,
+      'Give more, or a smaller --parallel.',
+    );
+  }
+  let positions = smallest;
+  while (positions < model.spec.contextLength && fits(2 * positions)) positions *= 2;
+  return Math.min(positions, model.spec.contextLength);
+}

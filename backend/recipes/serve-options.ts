@@ -1,0 +1,14 @@
+/** What a request's text is written with where the request does not say. */
+import { parseOptions, type GenerateOptions, type ServeOptions } from '../../protocol/options.ts';
+
+export function servedGeneration(options: ServeOptions): GenerateOptions {
+  const { model, exits, device, threads, precision, maxTokens } = options;
+  const { mode, drafts, policy, threshold, patience, disable } = options;
+  const { temperature, topK, topP, minP, repetitionPenalty } = options;
+  return {
+    ...parseOptions('generate', {}),
+    ...{ model, exits, device, threads, precision, maxTokens },
+    ...{ mode, drafts, policy, threshold, patience, disable },
+    ...{ temperature, topK, topP, minP, repetitionPenalty },
+  };
+}

@@ -1,0 +1,143 @@
+/** `/v1/completions`: OpenAI's request and answer, with prompts as text or ids, and log probabilities of both sides. */
+import { userError } from '../../protocol/errors.ts';
+import type { PromptToken, ServedPrompt, TextEvent, WriteRequest } from '../../protocol/serving.ts';
+import type { TokenRecord } from '../../protocol/trace.ts';
+import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
+import { badField, countField, flagField, isIds, isTexts, refuseFields, type Body } from './fields.ts';
+import { checkModel, checkTexts, optionsOf, wantsExits, type Served } from './requests.ts';
+import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
+
+/** Tokens where none are asked for, and most log probabilities in a place, as OpenAI has it. */
+const defaultTokens = 16;
+const mostAlternatives = 5;
+
+export function completions(body: Body, served: Served): Endpoint {
+  checkModel(body, served);
+  const isZero = (value: unknown): boolean => value === 0;
+  refuseFields(body, {
+    best_of: (value) => value === 1 || value === body['n'],
+    presence_penalty: isZero,
+    frequency_penalty: isZero,
+    logit_bias: (value) => typeof value === 'object' && Object.keys(value as object).length === 0,
+  });
+  const echo = flagField(body, 'echo') ?? false;
+  const logprobs = countField(body, 'logprobs', 0, mostAlternatives);
+  const asked = countField(body, 'max_tokens', echo ? 0 : 1, 10_000_000) ?? defaultTokens;
+  const request: WriteRequest = {
+    prompts: promptsOf(body),
+    count: countField(body, 'n', 1, 128) ?? 1,
+    options: optionsOf(body, served),
+    maxTokens: Math.min(asked, served.options.maxTokens),
+    alternatives: Math.max(1, logprobs ?? 0),
+    echo,
+    scores: echo && logprobs !== undefined ? logprobs : null,
+  };
+  checkTexts(request);
+  const showsExits = wantsExits(body);
+  const choice = (text: WrittenText, index: number, shown: Shown): object => ({
+    index,
+    text: shown.prompt.map((token) => token.text).join('') + shown.tokens.map((token) => token.text).join(''),
+    logprobs: logprobs === undefined ? null : logprobsOf(shown, logprobs),
+    finish_reason: finishReason(text.reason),
+    ...(showsExits && { early_exit: exitsOf(shown.tokens) }),
+  });
+  const headed = (head: Head): object => ({
+    id: `cmpl-${head.id}`,
+    object: 'text_completion',
+    created: head.created,
+    model: served.name,
+  });
+  const offsets = new Map<number, number>();
+  return {
+    request,
+    stream: streamOptions(body),
+    whole: (texts, head) => ({
+      ...headed(head),
+      choices: texts.map((text, i) => choice(text, i, { prompt: text.prompt, tokens: text.tokens, offset: 0 })),
+      usage: usageOf(texts, request.count),
+    }),
+    piece(event, text, head) {
+      if (event.type === 'read' && event.prompt.length === 0) return [];
+      const shown = shownOf(event, offsets.get(event.text) ?? 0);
+      offsets.set(event.text, shown.offset + lengthOf(shown));
+      return [{ ...headed(head), choices: [choice(text, event.text, shown)] }];
+    },
+    usage: (texts, head) => ({ ...headed(head), choices: [], usage: usageOf(texts, request.count) }),
+  };
+}
+
+/** What of a text is shown at once; `offset`: characters before it. */
+interface Shown {
+  readonly prompt: readonly PromptToken[];
+  readonly tokens: readonly TokenRecord[];
+  readonly offset: number;
+}
+
+const shownOf = (event: TextEvent, offset: number): Shown => ({
+  prompt: event.type === 'read' ? event.prompt : [],
+  tokens: event.type === 'written' ? event.tokens : [],
+  offset,
+});
+
+const lengthOf = ({ prompt, tokens }: Shown): number =>
+  [...prompt, ...tokens].reduce((sum, { text }) => sum + text.length, 0);
+
+function promptsOf({ prompt, suffix }: Body): ServedPrompt[] {
+  const given = suffix === null ? undefined : suffix;
+  if (given !== undefined) {
+    if (typeof prompt !== 'string' || typeof given !== 'string')
+      throw userError('bad-argument', 'With a suffix, prompt and suffix must be texts.');
+    return [{ kind: 'gap', gap: { prefix: prompt, suffix: given, chunks: [], begun: '' } }];
+  }
+  const text = (each: string): ServedPrompt => ({ kind: 'text', text: each });
+  const ids = (each: number[]): ServedPrompt => ({ kind: 'ids', ids: each });
+  if (typeof prompt === 'string') return [text(prompt)];
+  if (Array.isArray(prompt) && prompt.length > 0) {
+    if (isTexts(prompt)) return prompt.map(text);
+    if (isIds(prompt)) return [ids(prompt)];
+    if (prompt.every(isIds)) return prompt.map(ids);
+  }
+  throw badField('prompt', 'a text, token ids, or a list of either', prompt);
+}
+
+/** Log probabilities in OpenAI's four lists. The first token of a prompt has none. */
+function logprobsOf({ prompt, tokens, offset }: Shown, count: number): object {
+  const all = [...prompt.map(ofPrompt), ...tokens.map(ofWritten)];
+  let at = offset;
+  return {
+    tokens: all.map(({ token }) => token),
+    token_logprobs: all.map(({ logProbability }) => logProbability),
+    top_logprobs: all.map(({ logProbability, alternatives }) =>
+      logProbability === null
+        ? null
+        : Object.fromEntries(alternatives.slice(0, count).map((each) => [each.text, each.logProbability])),
+    ),
+    text_offset: all.map(({ text }) => {
+      const start = at;
+      at += text.length;
+      return start;
+    }),
+  };
+}
+
+interface Scored {
+  readonly token: string;
+  readonly text: string;
+  readonly logProbability: number | null;
+  readonly alternatives: readonly { readonly text: string; readonly logProbability: number }[];
+}
+
+const ofPrompt = ({ token, text, logProbability, alternatives }: PromptToken): Scored => ({
+  token,
+  text,
+  logProbability,
+  alternatives,
+});
+
+export const ofWritten = ({ id, text, confidence, alternatives = [] }: TokenRecord): Scored => ({
+  // By itself, as in the list of alternatives, where it is among them.
+  token: alternatives.find((each) => each.id === id)?.text ?? text,
+  text,
+  logProbability: Math.log(confidence),
+  alternatives: alternatives.map((each) => ({ text: each.text, logProbability: Math.log(each.probability) })),
+});

@@ -1,0 +1,146 @@
+/** Endpoints of llama.cpp's server, as its clients use them: `/completion`, `/infill`, `/tokenize`, `/detokenize`, `/apply-template`, `/props`. */
+import type { ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
+import { exitsOf, type WrittenText } from './answers.ts';
+import { chatOf } from './chat.ts';
+import { streamOptions, type Endpoint } from './endpoint.ts';
+import { badField, countField, flagField, isIds, isRecord, listField, textField, type Body } from './fields.ts';
+import { optionsOf, wantsExits, type Served } from './requests.ts';
+import type { Writer } from './writer.ts';
+
+const mostAlternatives = 5;
+
+export const completion = (body: Body, served: Served): Endpoint => written(body, served, promptOf(body, 'prompt'));
+
+export function infill(body: Body, served: Served): Endpoint {
+  const chunks = (listField(body, 'input_extra') ?? []).map((chunk, i) => {
+    if (!isRecord(chunk)) throw badField(`input_extra[${i}]`, 'an object', chunk);
+    const text = textField(chunk, 'text');
+    if (text === undefined) throw badField(`input_extra[${i}].text`, 'a text', text);
+    return { file: textField(chunk, 'filename') ?? '', text };
+  });
+  const begun = textField(body, 'prompt') ?? '';
+  const [prefix, suffix] = [textField(body, 'input_prefix'), textField(body, 'input_suffix')];
+  if (prefix === undefined) throw badField('input_prefix', 'a text', undefined);
+  if (suffix === undefined) throw badField('input_suffix', 'a text', undefined);
+  return written(body, served, { kind: 'gap', gap: { prefix, suffix, chunks, begun } });
+}
+
+function written(body: Body, served: Served, prompt: ServedPrompt): Endpoint {
+  const limit = served.options.maxTokens;
+  // −1 is "until it ends".
+  const asked = body['n_predict'] === -1 ? limit : countField(body, 'n_predict', 0, 10_000_000);
+  const shownProbabilities = countField(body, 'n_probs', 0, mostAlternatives) ?? 0;
+  const tokensAsked = Math.min(asked ?? limit, limit);
+  const request: WriteRequest = {
+    prompts: [prompt],
+    count: 1,
+    options: optionsOf(body, served),
+    maxTokens: tokensAsked,
+    alternatives: Math.max(1, shownProbabilities),
+    echo: false,
+    scores: null,
+  };
+  const showsExits = wantsExits(body);
+  const last = (text: WrittenText): object => ({
+    stop: true,
+    model: served.name,
+    tokens_predicted: text.tokens.length,
+    tokens_evaluated: text.promptTokens,
+    tokens_cached: text.remembered,
+    truncated: false,
+    stop_type: text.reason === 'end-of-text' ? 'eos' : text.reason === 'stop-string' ? 'word' : 'limit',
+    stopping_word: '',
+    generation_settings: {
+      n_predict: request.maxTokens,
+      seed: request.options.seed,
+      temperature: request.options.temperature,
+    },
+  });
+  const tokens = (text: Pick<WrittenText, 'tokens'>): object => ({
+    ...(flagField(body, 'return_tokens') && { tokens: text.tokens.map(({ id }) => id) }),
+    ...(shownProbabilities > 0 && {
+      completion_probabilities: text.tokens.map((token) => probabilitiesOf(token, shownProbabilities)),
+    }),
+    ...(showsExits && { early_exit: exitsOf(text.tokens) }),
+  });
+  return {
+    request,
+    stream: streamOptions(body),
+    whole: ([text]) => ({ index: 0, content: text!.text, ...tokens(text!), ...last(text!) }),
+    piece(event, text) {
+      if (event.type === 'read') return [];
+      if (event.type === 'stopped') return [{ index: 0, content: '', ...last(text) }];
+      const content = event.tokens.map((token) => token.text).join('');
+      return [{ index: 0, content, ...tokens({ tokens: [...event.tokens] }), stop: false }];
+    },
+    usage: () => null,
+  };
+}
+
+const probabilitiesOf = (
+  { id, text, confidence, alternatives = [] }: WrittenText['tokens'][number],
+  count: number,
+): object => ({
+  id,
+  token: text,
+  logprob: Math.log(confidence),
+  top_logprobs: alternatives
+    .slice(0, count)
+    .map((each) => ({ id: each.id, token: each.text, logprob: Math.log(each.probability) })),
+});
+
+function promptOf(body: Body, name: string): ServedPrompt {
+  const value = body[name];
+  if (typeof value === 'string') return { kind: 'text', text: value };
+  if (isIds(value)) return { kind: 'ids', ids: value };
+  throw badField(name, 'a text or token ids', value);
+}
+
+/** Ids of a text, with what each stands for where `with_pieces`. */
+export async function tokenize(body: Body, writer: Writer): Promise<object> {
+  const text = textField(body, 'content');
+  if (text === undefined) throw badField('content', 'a text', undefined);
+  const addSpecial = flagField(body, 'add_special') ?? false;
+  const parseSpecial = flagField(body, 'parse_special') ?? true;
+  const tokens = await writer.ask<'tokenize'>({ kind: 'tokenize', text, addSpecial, parseSpecial });
+  return { tokens: (flagField(body, 'with_pieces') ?? false) ? tokens : tokens.map(({ id }) => id) };
+}
+
+export async function detokenize(body: Body, writer: Writer): Promise<object> {
+  const ids = body['tokens'];
+  if (!isIds(ids)) throw badField('tokens', 'token ids', ids);
+  return { content: await writer.ask<'detokenize'>({ kind: 'detokenize', ids }) };
+}
+
+export const applyTemplate = async (body: Body, writer: Writer): Promise<object> => ({
+  prompt: await writer.ask<'template'>({ kind: 'template', chat: chatOf(body) }),
+});
+
+export function props({ model, name, options }: Served): object {
+  const { temperature, topK, topP, minP, repetitionPenalty, maxTokens } = options;
+  return {
+    default_generation_settings: {
+      n_ctx: model.contextLength,
+      params: {
+        n_predict: maxTokens,
+        temperature,
+        top_k: topK,
+        top_p: topP,
+        min_p: minP,
+        repeat_penalty: repetitionPenalty,
+      },
+    },
+    total_slots: model.parallel,
+    model_path: name,
+    chat_template: model.chatTemplate ?? '',
+    bos_token: model.bosText,
+    eos_token: model.eosText,
+    early_exit: {
+      layers: model.layers,
+      exits: model.exits,
+      mode: options.mode,
+      device: model.device,
+      fills_in_the_middle: model.fills,
+    },
+  };
+}

@@ -1,0 +1,74 @@
+/** What every request may say of how its texts are written. Parsed here, trusted inside. */
+import { randomInt } from 'node:crypto';
+import { userError } from '../../protocol/errors.ts';
+import { changeOptions, type GenerateOptions, type Origin } from '../../protocol/options.ts';
+import type { ServedModel, WriteRequest } from '../../protocol/serving.ts';
+import { refusal } from './failures.ts';
+import { flagField, isTexts, recordField, textField, textsField, type Body } from './fields.ts';
+
+/** What a request is answered by. */
+export interface Served {
+  readonly model: ServedModel;
+  /** How the model is called here. */
+  readonly name: string;
+  /** What a request does not say. */
+  readonly options: GenerateOptions;
+}
+
+/** Most texts of one request. */
+export const mostTexts = 1024;
+
+const snake = (option: string): string => option.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+const fieldOrigin: Origin = { code: 'bad-argument', name: snake };
+/** Fields that other servers call otherwise. */
+const synonyms: Readonly<Record<string, string>> = { repetitionPenalty: 'repeat_penalty' };
+const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty'] as const;
+const exitRule = ['mode', 'policy', 'threshold', 'patience', 'disable', 'drafts', 'candidates'] as const;
+
+/** @throws Refusal where a request names another model. */
+export function checkModel(body: Body, { name, model, options }: Served): void {
+  const asked = textField(body, 'model');
+  if (asked === undefined || [name, model.name, options.model].includes(asked)) return;
+  throw refusal(404, 'model_not_found', `There is no model ${JSON.stringify(asked.slice(0, 100))} here, but ${name}.`);
+}
+
+/** How a text is written: sampling, seed, stops, and how exits are used (`early_exit`). */
+export function optionsOf(body: Body, { options, model }: Served): GenerateOptions {
+  const exits = isFlag(body['early_exit']) ? undefined : recordField(body, 'early_exit');
+  const given: Record<string, unknown> = {};
+  for (const option of sampling) given[option] = body[snake(option)] ?? body[synonyms[option] ?? ''];
+  for (const option of exitRule) given[option] = exits?.[snake(option)];
+  if (exits?.['exits'] !== undefined) given['disable'] = othersThan(exits['exits'], model.exits);
+  given['stop'] = textsField(body, 'stop')?.filter((stop) => stop !== '');
+  const temperature = (given['temperature'] as number | null | undefined) ?? options.temperature;
+  // Without a seed each text is another one, where anything is drawn at all.
+  given['seed'] = body['seed'] ?? (temperature > 0 ? randomInt(2 ** 31) : 0);
+  return changeOptions('generate', options, given, fieldOrigin);
+}
+
+const isFlag = (value: unknown): boolean => typeof value === 'boolean';
+
+/** Whether the client wants to see where tokens left. */
+export const wantsExits = (body: Body): boolean =>
+  isFlag(body['early_exit']) ? flagField(body, 'early_exit')! : recordField(body, 'early_exit') !== undefined;
+
+function othersThan(asked: unknown, exits: readonly string[]): string[] {
+  if (!isTexts(asked)) throw userError('bad-argument', 'early_exit.exits must be a list of exits, such as ["8:mlp"].');
+  const unknown = asked.find((name) => !exits.some((exit) => isCalled(exit, name)));
+  if (unknown !== undefined)
+    throw userError(
+      'bad-argument',
+      `There is no exit ${JSON.stringify(unknown.slice(0, 100))}.`,
+      exits.length === 0 ? 'Give the server some with --exits.' : `The exits are ${exits.join(', ')}.`,
+    );
+  return exits.filter((exit) => !asked.some((name) => isCalled(exit, name)));
+}
+
+const isCalled = (exit: string, name: string): boolean => exit === name || exit.split(':')[0] === name;
+
+/** @throws UserError where a request asks for more texts than one may. */
+export function checkTexts({ prompts, count }: Pick<WriteRequest, 'prompts' | 'count'>): void {
+  if (prompts.length === 0) throw userError('bad-argument', 'There is no prompt.');
+  if (prompts.length * count > mostTexts)
+    throw userError('bad-argument', `A request may ask for ${mostTexts} texts, not ${prompts.length * count}.`);
+}

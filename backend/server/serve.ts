@@ -1,0 +1,84 @@
+/** A server with the model behind it: what the command line and the editor start. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import type { ServeOptions } from '../../protocol/options.ts';
+import type { ServeEvent } from '../../protocol/serving.ts';
+import { servedGeneration } from '../recipes/serve-options.ts';
+import { createEngine } from '../worker/engine.ts';
+import { resolveModel } from '../worker/shipped.ts';
+import { listen } from './listen.ts';
+import { openWriter } from './writer.ts';
+
+export interface RunningServer {
+  readonly url: string;
+  /** How the model is called. */
+  readonly name: string;
+  /** Rejects where the model cannot be loaded or is lost; settles when the server has been closed. */
+  readonly finished: Promise<void>;
+  /** Answers what is being answered, for a while, then ends. */
+  close(): Promise<void>;
+}
+
+export interface ServingHooks {
+  /** Loading, warnings, and the model once it is there. */
+  readonly onEvent: (event: ServeEvent) => void;
+  /** An error that is nobody's fault but ours. */
+  readonly onDefect: (error: unknown) => void;
+  /** The module that the thread runs; tests give their own. */
+  readonly entry?: URL;
+}
+
+/** How long answers may still take once the server is closed. */
+const graceMilliseconds = 3_000;
+
+/**
+ * Listens first and loads then, so that clients see that it loads.
+ * @throws UserError for an address that cannot be listened at, or a key that cannot be read.
+ */
+export async function startServing(options: ServeOptions, hooks: ServingHooks): Promise<RunningServer> {
+  const key = keyOf(options);
+  const model = resolveModel(options.model);
+  // A thread of its own: a job of the same model elsewhere does not wait for a server.
+  const engine = createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
+  const job = engine.start('serve', { ...options, model });
+  const name = path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
+  try {
+    const writer = openWriter(job, options, hooks.onEvent);
+    const server = await listen(writer, {
+      host: options.host,
+      port: options.port,
+      key,
+      origins: options.origins,
+      name,
+      options: { ...servedGeneration(options), model: options.model },
+      bodyBytes: Math.floor(options.bodyMegabytes * 2 ** 20),
+      onDefect: hooks.onDefect,
+    });
+    let closing: Promise<void> | null = null;
+    const close = (): Promise<void> =>
+      (closing ??= (async () => {
+        await server.close(graceMilliseconds);
+        await engine.dispose();
+      })());
+    const finished = job.finished.finally(close);
+    finished.catch(() => {});
+    return { url: server.url, name, finished, close };
+  } catch (error) {
+    await engine.dispose();
+    throw error;
+  }
+}
+
+/** From the file, else from the environment; null where there is none. */
+function keyOf({ keyFile }: ServeOptions): string | null {
+  if (keyFile === null) return process.env['EARLY_EXIT_KEY']?.trim() || null;
+  let key: string;
+  try {
+    key = readFileSync(keyFile, 'utf8').trim();
+  } catch (error) {
+    throw userError('file-system', `${keyFile} cannot be read.`, 'Give another --key-file.', error);
+  }
+  if (key === '') throw userError('bad-argument', `${keyFile} is empty.`, 'Write the key into it.');
+  return key;
+}

@@ -1,0 +1,123 @@
+/**
+ * What a server and the thread that writes for it say to each other, while one job lasts. Plain records; knows no HTTP.
+ */
+import type { ErrorRecord } from './errors.ts';
+import type { PhaseEvent, ProgressEvent, WarningEvent } from './events.ts';
+import type { GenerateOptions } from './options.ts';
+import type { StopReason, TokenRecord } from './trace.ts';
+
+/** One turn of a conversation, as a chat template takes it; further keys are the template's business. */
+export interface ServedMessage {
+  readonly role: string;
+  readonly content: string;
+  readonly [key: string]: unknown;
+}
+
+/** What a chat template is filled with. */
+export interface ServedChat {
+  readonly messages: readonly ServedMessage[];
+  readonly tools: readonly unknown[] | null;
+}
+
+/** What stands around a gap, and text of other files. */
+export interface ServedGap {
+  readonly prefix: string;
+  readonly suffix: string;
+  readonly chunks: readonly { readonly file: string; readonly text: string }[];
+  /** What the middle begins with. */
+  readonly begun: string;
+}
+
+export type ServedPrompt =
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'ids'; readonly ids: readonly number[] }
+  | { readonly kind: 'chat'; readonly chat: ServedChat }
+  | { readonly kind: 'gap'; readonly gap: ServedGap };
+
+/** Texts that a client asks for: `count` of each prompt, in the order of the prompts. */
+export interface WriteRequest {
+  readonly prompts: readonly ServedPrompt[];
+  readonly count: number;
+  /** How they are written; of its prompts nothing counts. */
+  readonly options: GenerateOptions;
+  /** None where the prompt is only scored. */
+  readonly maxTokens: number;
+  /** Most probable tokens to be told beside each token that is written. */
+  readonly alternatives: number;
+  /** The prompt is told again, token by token. */
+  readonly echo: boolean;
+  /** Its tokens are scored, with so many of the most probable in each place. */
+  readonly scores: number | null;
+}
+
+export type Question =
+  | { readonly kind: 'tokenize'; readonly text: string; readonly addSpecial: boolean; readonly parseSpecial: boolean }
+  | { readonly kind: 'detokenize'; readonly ids: readonly number[] }
+  | { readonly kind: 'template'; readonly chat: ServedChat };
+
+/** Answers by kind. */
+export interface Answers {
+  readonly tokenize: readonly { readonly id: number; readonly piece: string }[];
+  readonly detokenize: string;
+  readonly template: string;
+}
+
+/** Host → thread. An id is of one request until it ends; a cancelled one is heard of no more. */
+export type ServeMessage =
+  | { readonly type: 'write'; readonly id: number; readonly request: WriteRequest }
+  | { readonly type: 'ask'; readonly id: number; readonly question: Question }
+  | { readonly type: 'cancel'; readonly id: number };
+
+/** Of a prompt's token, by all before it, in nats; the first has none. */
+export interface PromptToken {
+  readonly id: number;
+  /** By itself; what it adds to the text before it may be less, while a character is not complete. */
+  readonly token: string;
+  readonly text: string;
+  readonly logProbability: number | null;
+  readonly alternatives: readonly { readonly id: number; readonly text: string; readonly logProbability: number }[];
+}
+
+/** The model that is served. */
+export interface ServedModel {
+  readonly name: string;
+  readonly layers: number;
+  readonly vocabulary: number;
+  /** Most tokens of a text here, and of the model itself. */
+  readonly contextLength: number;
+  readonly trainedContextLength: number;
+  /** Texts at a time. */
+  readonly parallel: number;
+  /** In the order of the stream, without the final exit. */
+  readonly exits: readonly string[];
+  readonly device: string;
+  readonly chatTemplate: string | null;
+  readonly bosText: string;
+  readonly eosText: string;
+  /** Whether it fills in the middle. */
+  readonly fills: boolean;
+}
+
+/** Thread → host. `text`: which of a request's texts. */
+export type ServeEvent =
+  | PhaseEvent
+  | ProgressEvent
+  | WarningEvent
+  | { readonly type: 'serving'; readonly model: ServedModel }
+  | {
+      readonly type: 'read';
+      readonly id: number;
+      readonly text: number;
+      readonly tokens: number;
+      /** So many of them were remembered. */
+      readonly remembered: number;
+      /** Empty where neither echo nor scores were asked for. */
+      readonly prompt: readonly PromptToken[];
+    }
+  | { readonly type: 'written'; readonly id: number; readonly text: number; readonly tokens: readonly TokenRecord[] }
+  | { readonly type: 'stopped'; readonly id: number; readonly text: number; readonly reason: StopReason }
+  | { readonly type: 'answered'; readonly id: number; readonly answer: Answers[Question['kind']] }
+  | { readonly type: 'refused'; readonly id: number; readonly error: ErrorRecord };
+
+/** What becomes of the texts of one request. */
+export type TextEvent = Extract<ServeEvent, { readonly type: 'read' | 'written' | 'stopped' }>;
