@@ -6,7 +6,7 @@ export interface ExpectedParameter {
   /** `[out, in]` of a matrix, `[n]` of a vector; matrices of experts, and their biases, are stacked: `[experts · out, in]`. */
   readonly shape: readonly number[];
   readonly optional: boolean;
-  /** Of how many equal parts it is stacked. */
+  /** Of how many equal parts it is stacked; 0: it is one. */
   readonly stacked: number;
 }
 
@@ -17,20 +17,20 @@ export function expectedParameters(spec: ModelSpec): ExpectedParameter[] {
   const kv = spec.kvHeads * spec.headDimensions;
   const isLayerNorm = spec.norm.kind === 'layer';
   const list: ExpectedParameter[] = [];
-  const matrix = (path: string, out: number, input: number, { optional = false, stacked = 1 } = {}): void => {
+  const matrix = (path: string, out: number, input: number, { optional = false, stacked = 0 } = {}): void => {
     list.push(
-      { name: `${path}.weight`, shape: [stacked * out, input], optional, stacked },
-      { name: `${path}.bias`, shape: [stacked * out], optional: true, stacked },
+      { name: `${path}.weight`, shape: [Math.max(1, stacked) * out, input], optional, stacked },
+      { name: `${path}.bias`, shape: [Math.max(1, stacked) * out], optional: true, stacked },
     );
   };
   const vector = (name: string, size: number, optional = false): void => {
-    list.push({ name, shape: [size], optional, stacked: 1 });
+    list.push({ name, shape: [size], optional, stacked: 0 });
   };
   const norm = (path: string, size: number): void => {
     vector(`${path}.weight`, size);
     if (isLayerNorm) vector(`${path}.bias`, size, true);
   };
-  const gated = (path: string, width: number, stacked = 1): void => {
+  const gated = (path: string, width: number, stacked = 0): void => {
     matrix(`${path}.gate_proj`, width, hidden, { stacked });
     matrix(`${path}.up_proj`, width, hidden, { stacked });
     matrix(`${path}.down_proj`, hidden, width, { stacked });
@@ -43,9 +43,9 @@ export function expectedParameters(spec: ModelSpec): ExpectedParameter[] {
     gated(`${path}.shared_expert`, shared);
     matrix(`${path}.shared_expert_gate`, 1, hidden);
   };
-  list.push({ name: 'embed_tokens.weight', shape: [vocabulary, hidden], optional: false, stacked: 1 });
+  list.push({ name: 'embed_tokens.weight', shape: [vocabulary, hidden], optional: false, stacked: 0 });
   if (spec.learnedPositions)
-    list.push({ name: 'embed_positions.weight', shape: [spec.contextLength, hidden], optional: false, stacked: 1 });
+    list.push({ name: 'embed_positions.weight', shape: [spec.contextLength, hidden], optional: false, stacked: 0 });
   for (const [i, layer] of spec.layers.entries()) {
     const path = `layers.${i}`;
     if (spec.normPlacement !== 'post') norm(`${path}.input_layernorm`, hidden);

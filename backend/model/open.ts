@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
+import { shownValue } from '../../protocol/foreign.ts';
 import { fileError, statOf } from '../formats/files.ts';
 import { dequantise } from '../formats/quantisation.ts';
 import { openGguf } from '../formats/gguf.ts';
@@ -38,11 +39,24 @@ function openDirectory(path: string): Model {
   if (!existsSync(file))
     throw userError('bad-model', `${path} has no config.json.`, 'Give a Hugging Face model directory or a GGUF file.');
   const config = new Config(file, parseObject(file));
+  refuseQuantised(config);
   const family = familyOf(config);
   const spec = family.spec(config);
   const source = openSafetensors(path);
   const parameters = withDenseMlps(spec, locateParameters(spec, source, family.source, source.files[0] ?? path));
   return { name: basename(path), path, spec, parameters, files: source.files, close: () => source.close() };
+}
+
+/** Weights in FP8, or in the blocks of GPTQ, AWQ, bitsandbytes and others, lie under names and in forms of their own. */
+function refuseQuantised(config: Config): void {
+  const quantisation = config.object('quantization_config');
+  if (quantisation === null) return;
+  const method = quantisation.has('quant_method') ? quantisation.text('quant_method', '') : 'something';
+  throw userError(
+    'unsupported',
+    `${config.file}: its weights are quantised by ${shownValue(method)} ("quantization_config"), which is not supported.`,
+    'Take the model’s weights in BF16 or F16, or a GGUF file of it (Q4_K_M, Q8_0, MXFP4 and others).',
+  );
 }
 
 function openGgufFile(path: string): Model {

@@ -121,9 +121,9 @@ function locate(
   if (!tensors.every((each) => each !== undefined))
     return place.otherwise ? locate(place.otherwise, source, expected) : null;
   const { name, shape, stacked } = expected;
-  const wrong = stacked > 1 ? wrongPart(tensors, expected, place) : null;
+  const wrong = stacked > 0 ? wrongPart(tensors, expected, place) : null;
   if (wrong) return wrong;
-  const isJoined = pieces !== undefined || stacked > 1;
+  const isJoined = pieces !== undefined || stacked > 0;
   const has = storedShape(tensors, shape.length, isJoined, transposed);
   const rows = place.rows ?? null;
   const taken = rows && rows.every((row) => row < has[0]!) ? [rows.length, ...has.slice(1)] : rows ? null : has;

@@ -71,6 +71,10 @@ export class Config {
       throw this.complaint(key, `a list of whole numbers from ${least} to ${most}`, value);
     return value;
   }
+  /** Keys whose values say something. */
+  keys(): string[] {
+    return Object.keys(this.values).filter((key) => this.get(key) !== null && this.get(key) !== false);
+  }
   has(key: string): boolean {
     return this.get(key) !== null;
   }

@@ -3,7 +3,6 @@
  * tensors have one naming for all families. What llama.cpp's converter changed in the weights is undone or told here.
  */
 import { userError } from '../../../protocol/errors.ts';
-import { shownValue } from '../../../protocol/foreign.ts';
 import type { ModelSpec } from '../spec.ts';
 import { Config } from './config.ts';
 import { fusedSource, layerParameter, pairedRows, rotatedHeads, type Family, type ParameterSource } from './family.ts';
@@ -22,6 +21,7 @@ import { phi } from './phi.ts';
 import { qwen2Moe, qwen3Moe } from './qwen-moe.ts';
 import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
+import { unknownFamily } from './unknown.ts';
 
 interface GgufFamily {
   readonly family: Family;
@@ -73,7 +73,7 @@ export const architectures: ReadonlyMap<string, GgufFamily> = new Map<string, Gg
 /** What of a GGUF file a family needs besides the metadata. */
 export interface GgufFacts {
   readonly file: string;
-  readonly metadata: { get(key: string): unknown };
+  readonly metadata: { get(key: string): unknown; keys(): Iterable<string> };
   readonly hasTensor: (name: string) => boolean;
   /** Values of a vector; null where there is none of this name. */
   readonly vector: (name: string) => Float32Array | null;
@@ -87,11 +87,9 @@ export function ggufModel(facts: GgufFacts): { spec: ModelSpec; source: Family['
   const name = typeof declared === 'string' ? declared : '';
   const architecture = architectures.get(name);
   if (!architecture) {
-    throw userError(
-      'unsupported',
-      `${facts.file}: the GGUF architecture ${shownValue(name)} is not supported.`,
-      `Supported: ${[...architectures.keys()].join(', ')}.`,
-    );
+    const keys = [...facts.metadata.keys()].filter((key) => key.startsWith(`${name}.`));
+    const words = keys.map((key) => key.slice(name.length + 1).replaceAll('.', '_'));
+    throw unknownFamily(facts.file, 'GGUF architecture', name, words, [...architectures.keys()]);
   }
   const words = new Config(facts.file, configWords(name, facts));
   const family = (words.has('num_experts') && architecture.mixture) || architecture.family;

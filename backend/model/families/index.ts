@@ -1,6 +1,4 @@
 /** All families by `model_type`. A new one is a file here, a line in this table and a golden test. */
-import { userError } from '../../../protocol/errors.ts';
-import { shownValue } from '../../../protocol/foreign.ts';
 import type { Config } from './config.ts';
 import type { Family } from './family.ts';
 import { cohere } from './cohere.ts';
@@ -18,6 +16,7 @@ import { phi } from './phi.ts';
 import { qwen2Moe, qwen3Moe } from './qwen-moe.ts';
 import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
+import { unknownFamily } from './unknown.ts';
 
 export const families: readonly Family[] = [
   llama,
@@ -52,10 +51,6 @@ export function familyOf(config: Config): Family {
   const type = config.text('model_type', '');
   const family = families.find(({ types }) => types.includes(type));
   if (family) return family;
-  const known = families.flatMap(({ types }) => types).join(', ');
-  throw userError(
-    'unsupported',
-    `${config.file}: the model type ${shownValue(type)} is not supported.`,
-    `Supported: ${known}.`,
-  );
+  const known = families.flatMap(({ types }) => types);
+  throw unknownFamily(config.file, 'model type', type, config.keys(), known);
 }

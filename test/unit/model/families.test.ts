@@ -78,6 +78,40 @@ describe('config.json', () => {
     ['gemma3_text', { sliding_window: -5 }, /"sliding_window"/],
     ['gemma3_text', { layer_types: null, sliding_window_pattern: 0 }, /"sliding_window_pattern"/],
     ['gemma3_text', { rope_local_base_freq: 0 }, /"rope_local_base_freq"/],
+    ['qwen3_moe', { num_experts: 4 }, /"layers\.0\.mlp\.gate\.weight" has shape \[8, 48\], but .* says \[4, 48\]/],
+    ['qwen3_moe', { num_experts: null }, /"num_local_experts" .* is missing/],
+    ['qwen3_moe', { num_experts: 1e9 }, /"num_experts" must be a whole number from 1 to 4096/],
+    ['qwen3_moe', { num_experts_per_tok: 9 }, /"num_experts_per_tok" must be a whole number from 1 to 8/],
+    [
+      'qwen3_moe',
+      { moe_intermediate_size: 27 },
+      /"model\.layers\.0\.mlp\.experts\.0\.gate_proj\.weight" has shape \[28, 48\]/,
+    ],
+    ['qwen3_moe', { num_experts: 4096, moe_intermediate_size: 2 ** 20 }, /are more than a model has/],
+    ['qwen3_moe', { mlp_only_layers: [3] }, /"mlp_only_layers" must be a list of whole numbers from 0 to 2/],
+    ['qwen3_moe', { mlp_only_layers: [1] }, /tensor for "layers\.1\.mlp\.gate_proj\.weight" is missing/],
+    ['qwen2_moe', { shared_expert_intermediate_size: 50 }, /shared_expert\.gate_proj\.weight" has shape \[52, 48\]/],
+    [
+      'granitemoe',
+      { intermediate_size: 27 },
+      /block_sparse_moe\.input_linear\.weight" has shape \[8, 56, 48\], but .* \[8, 54, 48\]/,
+    ],
+    ['gpt_oss', { intermediate_size: 31 }, /mlp\.experts\.gate_up_proj" has shape \[6, 48, 64\], but .* \[6, 48, 62\]/],
+    ['olmoe', { clip_qkv: 8 }, /"clip_qkv"/],
+    ['llama-tied', { quantization_config: { quant_method: 'fp8' } }, /quantised by "fp8" \("quantization_config"\)/],
+    ['llama-tied', { quantization_config: { quant_method: 'awq', bits: 4 } }, /quantised by "awq"/],
+    ['llama-tied', { quantization_config: { load_in_8bit: true } }, /quantised by "something"/],
+    [
+      'qwen3_moe',
+      { model_type: 'deepseek_v3', kv_lora_rank: 512, n_group: 8 },
+      /"deepseek_v3" is not supported: it has latent attention and experts chosen in groups.* nearest that is: mixtral/,
+    ],
+    [
+      'llama-tied',
+      { model_type: 'qwen3_next', linear_num_key_heads: 16 },
+      /linear attention, .* nearest that is: qwen3_moe/,
+    ],
+    ['llama-tied', { model_type: 'lama' }, /"lama" is not supported: no family here says .* nearest that is: llama/],
   ])('%s with %j', (family, change, message) => {
     const folder = withConfig(family, change);
     const error = caught(() => openModel(folder).close());
@@ -122,6 +156,20 @@ describe('GGUF metadata', () => {
       'a rotary width beyond the head',
       [...llama(1), ['llama.rope.dimension_count', 4, u32(8)]],
       /"partial_rotary_factor" must be a number from 0 to 1/,
+    ],
+    [
+      'an architecture with what none has',
+      [
+        ['general.architecture', 8, text('deepseek2')],
+        ['deepseek2.attention.kv_lora_rank', 4, u32(512)],
+        ['deepseek2.expert_count', 4, u32(64)],
+      ],
+      /architecture "deepseek2" is not supported: it has latent attention, .* nearest that is: llama/,
+    ],
+    [
+      'more chosen experts than there are',
+      [...llama(1), ['llama.expert_count', 4, u32(2)], ['llama.expert_used_count', 4, u32(3)]],
+      /"num_experts_per_tok" must be a whole number from 1 to 2/,
     ],
     ['an odd rotary width', [...llama(1), ['llama.rope.dimension_count', 4, u32(3)]], /3 of the 4 dimensions/],
   ])('refuses %s', (_, entries, message) => {
