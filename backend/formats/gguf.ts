@@ -222,7 +222,7 @@ function alignmentOf(file: RangeFile, metadata: GgufMetadata): number {
 }
 
 // ggml.h, enum ggml_type.
-const tensorTypes: Readonly<Record<number, TensorType>> = {
+export const tensorTypes: Readonly<Record<number, TensorType>> = {
   0: 'F32',
   1: 'F16',
   2: 'Q4_0',

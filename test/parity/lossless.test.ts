@@ -9,6 +9,7 @@ import { openStagedModel } from '../../backend/runtime/open.ts';
 import type { StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 import { confidenceAt, decodeAll, eagerMemory, idsOf, plainRequest } from '../support/decoding.ts';
+import { engines } from '../support/engines.ts';
 import { maxDifference } from '../support/golden.ts';
 import { copiedExits, tinyModel } from '../support/models.ts';
 
@@ -70,6 +71,35 @@ describe.each([
       expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
     }
   });
+});
+
+test.skipIf(!engines.includes('ggml'))('drafts leave the text of a mixture of experts as it is', async () => {
+  const mixture = tinyModel('qwen3_moe');
+  const specs: ExitSpec[] = [
+    { layer: 1, architecture: 'mlp', head: shared },
+    { layer: 2, architecture: 'layer', head: shared },
+  ];
+  const cut = await openStagedModel(mixture, copiedExits(mixture, specs));
+  const whole = await openStagedModel(mixture);
+  let accepted = 0;
+  for (const exit of ['1:mlp', '2:layer']) {
+    const drafts = { lookup: true, exits: (id: string) => id === exit, limit: 5 };
+    for (let n = 0; n < 6; n++) {
+      const prompt = newPrompt().map((id) => id % mixture.spec.vocabulary);
+      const full = await decodeAll(whole, plainRequest([prompt], 40));
+      const drafted = await decodeAll(
+        cut,
+        plainRequest([prompt], 40, { enabled: () => false, drafts }),
+        eagerMemory(cut),
+      );
+      expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
+      accepted += drafted.tokens[0]!.filter(({ draft }) => draft?.accepted).length;
+    }
+  }
+  expect(accepted).toBeGreaterThan(0);
+  await cut.dispose();
+  await whole.dispose();
+  mixture.close();
 });
 
 test('sampled text has the full model’s distribution (chi-square, 30 degrees of freedom)', async () => {

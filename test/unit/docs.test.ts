@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { tensorTypes } from '../../backend/formats/gguf.ts';
 import { architectures } from '../../backend/model/families/gguf.ts';
 import { families } from '../../backend/model/families/index.ts';
 
@@ -58,4 +59,14 @@ it('docs/formats.md lists every family and every GGUF architecture that is read'
   };
   expect(listed('Families, by `model_type`')).toEqual(families.flatMap(({ types }) => types).sort());
   expect(listed('GGUF architectures')).toEqual([...architectures.keys()].sort());
+});
+
+it('docs/formats.md lists every type of weights', () => {
+  const table = read('docs/formats.md')
+    .split('\n')
+    .filter((line) => /^\| (F32|I?Q\d)/.test(line));
+  const listed = table.flatMap((line) => line.split('|')[1]!.trim().split(', '));
+  // Other plain types are of no weight.
+  const known = Object.values(tensorTypes).filter((type) => !/^(I\d+|F64)$/.test(type));
+  expect(listed.sort()).toEqual([...known].sort());
 });
