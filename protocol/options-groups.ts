@@ -3,9 +3,10 @@ import { completionOptions } from './options-completions.ts';
 import { decodingOptions } from './options-decoding.ts';
 import { boolean, integer, list, notation, number, oneOf, optionalText, text, type Option } from './options-kinds.ts';
 import { architectures, exitsNotation, parseExits, type ExitsRequest } from './options-notations.ts';
+import { placeOptions } from './options-place.ts';
 import { dataOptions, tuningOptions } from './options-tuning.ts';
 
-export { completionOptions, dataOptions, decodingOptions, tuningOptions };
+export { completionOptions, dataOptions, decodingOptions, placeOptions, tuningOptions };
 
 /** Name of the model that ships. */
 export const shippedModel = 'typescript-5m';
@@ -244,7 +245,7 @@ export const settingGroups = [
   { title: 'Model', prefix: '', options: { ...modelOptions, ...exitsOptions } },
   { title: 'Device', prefix: '', options: { ...deviceOptions, ...exitDeviceOptions } },
   { title: 'Data', prefix: 'tuning', options: dataOptions },
-  { title: 'Tuning', prefix: 'tuning', options: tuningOptions },
+  { title: 'Tuning', prefix: 'tuning', options: { ...tuningOptions, ...placeOptions } },
   { title: 'Decoding', prefix: 'decoding', options: { ...checkpointOptions, ...decodingOptions } },
   { title: 'Completions', prefix: 'completions', options: completionOptions },
   { title: 'Evaluation', prefix: 'evaluation', options: { ...evaluationOptions, ...calibrationOptions } },

@@ -16,6 +16,7 @@ import {
   exitDeviceOptions,
   exitsOptions,
   modelOptions,
+  placeOptions,
   servedOptions,
   serverOptions,
   settingGroups,
@@ -37,6 +38,7 @@ export const optionTables = {
     device: deviceOptions.device,
     threads: deviceOptions.threads,
     ...exitDeviceOptions,
+    ...placeOptions,
   },
   evaluate: {
     ...modelOptions,

@@ -105,6 +105,8 @@ export const parametersFile = 'exits.safetensors';
 export const metricsFile = 'metrics.jsonl';
 export const cardFile = 'README.md';
 export const stateFolder = 'state';
+/** What a run elsewhere keeps here until it has ended (cluster/job.ts). */
+export const jobFolder = 'distributed';
 
 /** Where the ids of a shortlist lie in the parameters' file. */
 export const shortlistName = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string =>

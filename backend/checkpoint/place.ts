@@ -7,7 +7,7 @@ import * as path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, makeFolder } from '../formats/files.ts';
 import { takeLock, type Lock } from '../formats/lock.ts';
-import { cardFile, isCheckpoint, metricsFile, parametersFile, stateFolder } from './checkpoint.ts';
+import { cardFile, isCheckpoint, jobFolder, metricsFile, parametersFile, stateFolder } from './checkpoint.ts';
 
 const lockFile = '.lock';
 
@@ -72,7 +72,7 @@ export function reservePlace(directory: string): Place {
 
 /** What a run that was killed before its first checkpoint has left, by name. */
 const isOfBeginning = (name: string): boolean =>
-  [parametersFile, metricsFile, cardFile, stateFolder].includes(name) || /^\..*\.tmp$/.test(name);
+  [parametersFile, metricsFile, cardFile, stateFolder, jobFolder].includes(name) || /^\..*\.tmp$/.test(name);
 const isOfLock = (name: string): boolean => name.startsWith(lockFile);
 
 /** `begun`: whether a run of ours may have begun there. */

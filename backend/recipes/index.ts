@@ -9,11 +9,12 @@ import { locateModel } from './model-location.ts';
 export const recipes: RecipeTable = {
   async *tune(options, signal) {
     await makeRoom();
-    const { tune } = await import('./tune.ts');
+    const elsewhere = options.on.kind !== 'here';
+    const run = elsewhere ? (await import('./tune-elsewhere.ts')).tuneElsewhere : (await import('./tune.ts')).tune;
     // A run that goes on knows its own model, unless another place is named.
     const isOwn = options.resume && options.model === shippedModel;
     const model = isOwn ? options.model : yield* locateModel(options.model, signal);
-    yield* tune({ ...options, model }, signal);
+    yield* run({ ...options, model }, signal);
   },
   async *evaluate(options, signal) {
     await makeRoom();

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { configOrigin, flagName, parseOptions, presets, type TuneOptions } from '../../protocol/options.ts';
 import type { ExitsRequest, ExitWeights } from '../../protocol/options-notations.ts';
+import { meshText, placeText } from '../../protocol/options-place.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { absolutePatterns } from '../data/documents.ts';
 import type { TrainingPosition } from '../checkpoint/writer.ts';
@@ -12,7 +13,7 @@ import { calibrationShare } from '../tuning/plan.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
 
 /** What belongs to one sitting on one machine, and not to the run. */
-const perSitting = ['out', 'resume', 'device', 'exitDevice', 'threads'] as const;
+const perSitting = ['out', 'resume', 'device', 'exitDevice', 'threads', 'on', 'mesh', 'plan'] as const;
 
 /** Every option of the run by name, as a user would write it. */
 export function optionsText(options: TuneOptions): Record<string, unknown> {
@@ -33,10 +34,11 @@ export function optionsText(options: TuneOptions): Record<string, unknown> {
  */
 export function resumedOptions(directory: string, { tuning }: CheckpointInfo, now: TuneOptions): TuneOptions {
   const sitting = Object.fromEntries(perSitting.map((name) => [name, now[name]]));
+  const place = { on: placeText(now.on), mesh: now.mesh.mesh ? meshText(now.mesh.mesh) : 'auto' };
   const model = now.model === shippedModel ? {} : { model: now.model };
   const data = isDefault('data', now) ? {} : { data: now.data };
   const origin = configOrigin(path.join(directory, infoFile));
-  const run = parseOptions('tune', { ...tuning, ...sitting, ...model, ...data }, origin);
+  const run = parseOptions('tune', { ...tuning, ...sitting, ...place, ...model, ...data }, origin);
   requireSameRun(directory, run, now);
   return run;
 }

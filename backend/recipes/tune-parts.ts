@@ -26,7 +26,7 @@ import {
 } from './backbone.ts';
 import type { ExitScorer } from '../runtime/open.ts';
 import { planMinutes, type TunePlan } from '../tuning/plan.ts';
-import type { HeldOutText } from '../checkpoint/writer.ts';
+import type { HeldOutText, TrainingPosition } from '../checkpoint/writer.ts';
 import { askedOf, measureSpeeds, minutesEvent, tooShort } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
@@ -64,6 +64,7 @@ export interface TuneParts {
 export interface Earlier {
   readonly directory: string;
   readonly info: CheckpointInfo;
+  readonly position: TrainingPosition;
   readonly heldOut: HeldOutText | null;
 }
 
@@ -193,7 +194,7 @@ export async function* openParts(
 }
 
 /** Every exit with the head that the options name. */
-function withHeads(
+export function withHeads(
   exits: readonly ExitSpec[],
   { head, shortlist }: TuneOptions,
   { spec }: Model,
@@ -206,7 +207,7 @@ function withHeads(
 }
 
 /** Exits whose heads are not chosen yet. */
-const bare = (places: readonly ExitPlace[]): ExitSpec[] => places.map((place) => ({ ...place, head: { kind: 'own' } }));
+export const bare = (places: readonly ExitPlace[]): ExitSpec[] => places.map((place) => ({ ...place, head: { kind: 'own' } }));
 
 const finalNormOf = ({ parameters }: Model): FinalNorm => ({
   weight: parameters.values('norm.weight'),

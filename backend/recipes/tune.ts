@@ -232,12 +232,13 @@ function noUpdate({ plan }: TuneParts, { step, seconds }: TrainingPosition): Tun
   };
 }
 
-function readEarlier(directory: string | null): Earlier {
+export function readEarlier(directory: string | null): Earlier {
   if (directory === null) {
     throw userError('bad-argument', 'There is nothing to go on with.', 'Name the folder of the run with --out.');
   }
   const info = openInfo(directory);
-  return { directory, info, heldOut: readPosition(directory).heldOut ?? null };
+  const position = readPosition(directory);
+  return { directory, info, position, heldOut: position.heldOut ?? null };
 }
 
 function openInfo(directory: string): CheckpointInfo {

@@ -1,0 +1,105 @@
+/** What the ranks report, as they report it: lines of JSON that grow in a file, or in a cluster's log. Knows no launcher. */
+import { readFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
+import { userError } from '../../protocol/errors.ts';
+import type {
+  EvaluationEvent,
+  ExitScore,
+  PhaseEvent,
+  ProgressEvent,
+  StepEvent,
+  WarningEvent,
+} from '../../protocol/events.ts';
+
+/** Bytes that all ranks together gave away in a step, by what they were. */
+export interface Traffic {
+  readonly hidden: number;
+  readonly final: number;
+  readonly gradients: number;
+  readonly bookkeeping: number;
+}
+
+export interface FinishedEvent {
+  readonly type: 'finished';
+  readonly step: number;
+  readonly before: readonly ExitScore[];
+  readonly after: readonly ExitScore[];
+  readonly seconds: number;
+  readonly stopped: boolean;
+  readonly traffic: Traffic;
+}
+
+export type RankEvent =
+  | PhaseEvent
+  | ProgressEvent
+  | WarningEvent
+  | StepEvent
+  | EvaluationEvent
+  | FinishedEvent
+  | { readonly type: 'failed'; readonly message: string };
+
+/** A job that somebody runs. */
+export interface RunningJob {
+  /** Everything that was reported so far, a line an event. */
+  lines(): Promise<string>;
+  /** Null while it runs; else why it ended, as a sentence. */
+  ended(): Promise<string | null>;
+}
+
+const pollMilliseconds = 200;
+
+/**
+ * Yields what is reported, to the last event. `stop` is called once where the signal is aborted.
+ * @throws UserError `device` with the job's own sentence where it failed.
+ */
+export async function* followJob(
+  job: RunningJob,
+  signal: AbortSignal,
+  stop: () => Promise<void>,
+): AsyncGenerator<Exclude<RankEvent, FinishedEvent | { type: 'failed' }>, FinishedEvent> {
+  let taken = 0;
+  let stopping = false;
+  for (;;) {
+    if (signal.aborted && !stopping) {
+      stopping = true;
+      await stop();
+    }
+    // Asked before the lines are read: what a job said last is there once it has ended.
+    const end = await job.ended();
+    const text = await job.lines();
+    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
+    for (const line of whole.slice(taken).split('\n')) {
+      const event = readEvent(line);
+      if (event?.type === 'finished') return event;
+      if (event?.type === 'failed') throw userError('device', event.message);
+      if (event) yield event;
+    }
+    taken = whole.length;
+    if (end !== null) throw userError('device', end, 'Go on from its last state with --resume.');
+    await setTimeout(pollMilliseconds);
+  }
+}
+
+/** Null for what is no event: a log has lines of others, too. */
+export function readEvent(line: string): RankEvent | null {
+  const begin = line.indexOf('{');
+  if (begin < 0) return null;
+  try {
+    const value: unknown = JSON.parse(line.slice(begin));
+    const isEvent = typeof value === 'object' && value !== null && 'type' in value && types.has(String(value.type));
+    return isEvent ? (value as RankEvent) : null;
+  } catch {
+    return null;
+  }
+}
+
+const types = new Set(['phase', 'progress', 'warning', 'step', 'evaluation', 'finished', 'failed']);
+
+/** The text of a file, nothing where there is none yet. */
+export function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,36 @@
+/** Python of this machine with what the ranks need, or a sentence that says what to install. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { userError } from '../../protocol/errors.ts';
+import { programPath } from '../devices/programs.ts';
+
+/** The variable that names another Python than the one on PATH, such as that of a virtual environment. */
+export const pythonVariable = 'EARLY_EXIT_PYTHON';
+
+const wanted = ['torch', 'transformers', 'safetensors', 'numpy'];
+const wayOut = `Install them with "pip install ${wanted.join(' ')}", or name a Python that has them in ${pythonVariable}.`;
+
+/**
+ * The absolute path of a Python that has PyTorch.
+ * @throws UserError `not-found` where there is none, or a package is missing.
+ */
+export async function findPython(signal: AbortSignal): Promise<string> {
+  const named = process.env[pythonVariable];
+  const python = programPath(named ?? 'python3');
+  if (!python)
+    throw userError(
+      'not-found',
+      named ? `${pythonVariable} is ${named}, which cannot be started.` : 'There is no python3 on this machine.',
+      `Install Python 3.10 or newer. ${wayOut}`,
+    );
+  const script = `import importlib.util as u; print(*[m for m in ${JSON.stringify(wanted)} if u.find_spec(m) is None])`;
+  let missing: string;
+  try {
+    missing = (await promisify(execFile)(python, ['-I', '-c', script], { signal })).stdout.trim();
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw userError('not-found', `${python} cannot be started.`, `Install Python 3.10 or newer. ${wayOut}`, cause);
+  }
+  if (missing) throw userError('not-found', `${python} has no ${missing.replaceAll(' ', ', no ')}.`, wayOut);
+  return python;
+}

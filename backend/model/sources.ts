@@ -1,0 +1,71 @@
+/**
+ * Where the parameters of a Hugging Face directory lie, as data: what lets a program that knows no families read them by our names.
+ */
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import { fileError, statOf } from '../formats/files.ts';
+import { openSafetensors } from '../formats/safetensors.ts';
+import { Config } from './families/config.ts';
+import { familyOf } from './families/index.ts';
+import { expectedParameters } from './parameters.ts';
+import type { ModelSpec } from './spec.ts';
+
+/** A parameter's place: tensors of the files one behind the other, of which some rows, or turned round, are meant. */
+export interface ParameterPlace {
+  readonly tensors: readonly string[];
+  readonly rows?: readonly number[];
+  readonly transposed?: boolean;
+}
+
+/** The model of a directory as its configuration has it; its weights need not be there. @throws UserError for a configuration that cannot be used. */
+export function readSpec(path: string): ModelSpec {
+  return configured(path).spec;
+}
+
+/** The places of some parameters by our names; those that the model does not have are left out. */
+export function parameterPlaces(path: string, names: Iterable<string>): Record<string, ParameterPlace> {
+  const { spec, family } = configured(path);
+  const source = openSafetensors(resolve(path));
+  try {
+    const known = new Set(expectedParameters(spec).map(({ name }) => name));
+    const placeOf = (name: string): ParameterPlace | null => {
+      const place = known.has(name) ? family.source(name, spec) : null;
+      const tensor = place && [place.tensor, ...(place.aliases ?? [])].find((each) => source.tensors.has(each));
+      if (!place || !tensor) return null;
+      const { rows, transposed, pieces } = place;
+      return { tensors: pieces ?? [tensor], ...(rows && { rows: [...rows] }), ...(transposed && { transposed }) };
+    };
+    const places: Record<string, ParameterPlace> = {};
+    for (const name of names) {
+      const isHead = name === 'lm_head.weight';
+      const own = isHead && spec.tied ? null : placeOf(name);
+      const place = own ?? (isHead ? placeOf('embed_tokens.weight') : null);
+      if (place) places[name] = place;
+    }
+    return places;
+  } finally {
+    source.close();
+  }
+}
+
+function configured(path: string): { spec: ModelSpec; family: ReturnType<typeof familyOf> } {
+  if (!statOf(path)?.isDirectory())
+    throw userError(
+      'unsupported',
+      `${path} is no Hugging Face directory, and PyTorch reads no other model.`,
+      'Give the directory of the original model, or tune here (--on here).',
+    );
+  const file = join(path, 'config.json');
+  let values: unknown;
+  try {
+    values = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw fileError(error, 'read', file);
+  }
+  if (typeof values !== 'object' || values === null || Array.isArray(values))
+    throw userError('bad-model', `${file} does not hold a JSON object.`, 'Get the model’s original configuration.');
+  const config = new Config(file, values as Record<string, unknown>);
+  const family = familyOf(config);
+  return { family, spec: family.spec(config) };
+}

@@ -1,0 +1,169 @@
+/**
+ * Tuning on PyTorch, on this machine or others: everything is prepared here as for a run here (text, exits, heads, options), handed over
+ * as a job, and followed. What comes back is a checkpoint like any other.
+ */
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import type { TuneEvent } from '../../protocol/events.ts';
+import { meshText, type Mesh } from '../../protocol/options-place.ts';
+import { placeExits } from '../../protocol/options-notations.ts';
+import type { TuneOptions } from '../../protocol/options.ts';
+import { modelCard } from '../checkpoint/card.ts';
+import { cardFile, infoFile, jobFolder, openCheckpoint, requireSameBase } from '../checkpoint/checkpoint.ts';
+import { lockCheckpoint, reservePlace } from '../checkpoint/place.ts';
+import { followJob, type FinishedEvent } from '../cluster/follow.ts';
+import { packageName, writeJob } from '../cluster/job.ts';
+import { findJob, runningJob, startJob, stopJob, type JobHandle } from '../cluster/launch.ts';
+import { findPython } from '../cluster/python.ts';
+import { exitId } from '../exits/spec.ts';
+import { writeFileAtomically } from '../formats/files.ts';
+import { inStreamOrder } from './backbone.ts';
+import { packageRoot } from './installation.ts';
+import { identify, openWithTokenizer } from './opened.ts';
+import { readText, windowsOf } from './text.ts';
+import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
+import { bare, withHeads, type Earlier } from './tune-parts.ts';
+import { readEarlier } from './tune.ts';
+
+type Close = () => void;
+
+/**
+ * Begins or goes on with a run elsewhere; one that is under way is found again and followed.
+ * @throws UserError as `tune` does, and where what starts the ranks is missing, or one of them fails.
+ */
+export async function* tuneElsewhere(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
+  const closing: Close[] = [];
+  try {
+    const found = given.resume && given.out !== null ? await findJob(given.out) : null;
+    const begun = found && given.out !== null ? { directory: given.out, handle: found } : null;
+    if (begun) {
+      const lock = lockCheckpoint(begun.directory);
+      closing.push(() => lock.release());
+    }
+    const { directory, handle } = begun ?? (yield* begin(given, closing, signal));
+    if (handle.kind === 'slurm' && !begun) {
+      const script = path.join(path.resolve(directory), jobFolder, 'job.sh');
+      yield { type: 'warning', message: `Submit ${script} with sbatch, then follow it with --on slurm --out ${directory} --resume.` };
+      return;
+    }
+    const hasWork = (): boolean => existsSync(path.join(directory, infoFile));
+    const ended = yield* followJob(runningJob(directory, handle), signal, () => stopJob(directory, handle, hasWork()));
+    yield* end(directory, ended, given);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    for (const close of closing.reverse()) close();
+  }
+}
+
+interface Begun {
+  readonly directory: string;
+  readonly handle: JobHandle;
+}
+
+async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal): AsyncGenerator<TuneEvent, Begun> {
+  // Before minutes go into text: without PyTorch nothing comes of it.
+  if (given.on.kind === 'torchrun' && given.on.hosts.length === 0) await findPython(signal);
+  const earlier = given.resume ? readEarlier(given.out) : null;
+  const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
+  const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
+  const place = earlier ? null : reservePlace(directory);
+  const lock = place?.lock ?? lockCheckpoint(directory);
+  closing.push(() => {
+    place?.abandon();
+    lock.release();
+  });
+  yield* prepare(options, given, directory, earlier, closing, signal);
+  signal.throwIfAborted();
+  return { directory, handle: await startJob(directory, options.on, meshOf(options), signal) };
+}
+
+/** Writes the job of a run. */
+async function* prepare(
+  options: TuneOptions,
+  given: TuneOptions,
+  directory: string,
+  earlier: Earlier | null,
+  closing: Close[],
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, void> {
+  yield { type: 'phase', phase: 'load', detail: options.model };
+  const { model, tokenizer } = openWithTokenizer(options.model);
+  closing.push(() => model.close());
+  const { spec } = model;
+  const base = await identify(model, signal);
+  if (earlier) requireSameBase(directory, earlier.info.base, base);
+  const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
+  const mesh = meshOf(options);
+  yield {
+    type: 'ready',
+    model: model.name,
+    layers: spec.layers.length,
+    exits: places.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
+    device: `PyTorch, ${meshText(mesh)}`,
+  };
+  const sets = yield* readText(options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
+  closing.push(() => sets.close());
+  const windows = windowsOf(sets, 'train');
+  const exits = earlier ? places : withHeads(places, options, model, windows);
+  const perUpdate = options.batchSize * options.accumulation;
+  if (perUpdate % mesh.dp !== 0)
+    throw userError(
+      'bad-argument',
+      `An update has ${perUpdate} windows, which ${mesh.dp} data parallel ranks cannot share evenly.`,
+      'Change --batch-size or --accumulation, or choose another --mesh.',
+    );
+  const limits = earlier
+    ? resumedLimits(options, given, earlier.position, windows.count)
+    : limitsOf(options);
+  writeJob({
+    directory,
+    model: model.path,
+    spec,
+    parameters: model.parameters,
+    base,
+    exits,
+    text: {
+      train: sets.train!.file,
+      heldOut: sets.heldOut!.file,
+      heldOutTokens: earlier?.heldOut?.tokens ?? options.evaluationTokens,
+      hash: windows.hash,
+    },
+    options,
+    tuning: optionsText(options),
+    limits,
+    mesh,
+    resume: earlier !== null,
+    sources: path.join(packageRoot(), jobFolder, packageName),
+  });
+}
+
+/** A mesh that is not chosen: one rank, or a rank a window of an update on each host. */
+function meshOf({ mesh: { mesh }, on }: TuneOptions): Mesh {
+  if (mesh) return mesh;
+  return { pp: 1, dp: on.kind === 'torchrun' ? Math.max(1, on.hosts.length) : 1, tp: 1, shard: false };
+}
+
+/** The checkpoint is there: its card is written, and what only the sitting needed goes. */
+function* end(directory: string, ended: FinishedEvent, given: TuneOptions): Generator<TuneEvent, void> {
+  const checkpoint = openCheckpoint(directory, null);
+  checkpoint.close();
+  writeFileAtomically(path.join(directory, cardFile), [modelCard(checkpoint, checkpoint.progress)]);
+  rmSync(path.join(directory, jobFolder), { recursive: true, force: true });
+  yield { type: 'saved', path: directory, files: readdirSync(directory).filter((name) => !name.startsWith('.')) };
+  const { model, data } = checkpoint.tuning;
+  yield {
+    type: 'tuned',
+    directory,
+    model: typeof model === 'string' ? model : given.model,
+    data: Array.isArray(data) ? data.map(String) : [...given.data],
+    step: ended.step,
+    before: [...ended.before],
+    after: [...ended.after],
+    seconds: ended.seconds,
+    stopped: ended.stopped,
+  };
+}
+

@@ -1,0 +1,186 @@
+"""What the command line hands over, `distributed/job.json` in the run's directory, as typed records. Parsed here, trusted inside.
+
+It says where the model's parameters lie by our names, which parameters each exit trains and what they start from, so that no
+table of model families is needed here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+FOLDER = "distributed"
+JOB_FILE = "job.json"
+VERSION = 1
+
+
+class JobError(Exception):
+    """Something that a person can mend, in one sentence with the way out."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one of our parameters lies in the model's files."""
+
+    tensors: tuple[str, ...]
+    """Stored one behind the other; nearly always one."""
+    rows: tuple[int, ...] | None
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    """`exits.8.mlp.norm.weight`."""
+    shape: tuple[int, ...]
+    source: str | None
+    """The model's parameter that a copy starts from; None for a translator."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    layer: int
+    """Counted from 1."""
+    architecture: str
+    head: str
+    """`own`, `shared` or `shortlist`."""
+    tokens: tuple[int, ...]
+    """Of a shortlist; the class behind the last is *defer*."""
+    parameters: tuple[Parameter, ...]
+    frozen: tuple[str, ...]
+    """Parameters of the model that the exit reads and never changes."""
+
+    @property
+    def id(self) -> str:
+        return f"{self.layer}:{self.architecture}"
+
+    @property
+    def path(self) -> str:
+        return f"exits.{self.layer}.{self.architecture}"
+
+    @property
+    def cut(self) -> str:
+        """Where it reads the stream, as `8.attention`."""
+        return f"{self.layer}.{'attention' if self.architecture == 'mlp' else 'end'}"
+
+
+@dataclass(frozen=True)
+class Mesh:
+    pp: int
+    dp: int
+    tp: int
+
+    @property
+    def ranks(self) -> int:
+        return self.pp * self.dp * self.tp
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where updates end; whichever comes first."""
+
+    steps: int | None
+    epochs: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Job:
+    directory: Path
+    model: Path
+    spec: dict
+    """The model as data: the `ModelSpec` of the TypeScript side."""
+    base: dict
+    """Name, shape and hash of the model, for the checkpoint."""
+    sources: dict[str, Source]
+    exits: tuple[Exit, ...]
+    """In the order of the stream."""
+    train: Path
+    held_out: Path
+    held_out_tokens: int
+    data: str
+    """Hash of the windows tuned on."""
+    tuning: dict
+    """The options as the checkpoint keeps them."""
+    options: dict
+    """The options by name, parsed."""
+    limits: Limits
+    mesh: Mesh
+    shard: bool
+    """Whether frozen weights are sharded over data parallel ranks."""
+    resume: bool
+
+    @property
+    def distils(self) -> bool:
+        return self.options["distillation"] > 0
+
+    @property
+    def fits(self) -> bool:
+        return self.options["initialise"] == "fit" and not self.resume
+
+    @property
+    def layers(self) -> int:
+        return len(self.spec["layers"])
+
+    @property
+    def folder(self) -> Path:
+        """What belongs to the sitting and not to the checkpoint."""
+        return self.directory / FOLDER
+
+    @property
+    def stop_file(self) -> Path:
+        """There once somebody wants the run to end with its work kept."""
+        return self.folder / "stop"
+
+    @cached_property
+    def deepest(self) -> int:
+        return max(exit.layer for exit in self.exits)
+
+
+def read_job(directory: str | Path) -> Job:
+    file = Path(directory) / FOLDER / JOB_FILE
+    try:
+        text = json.loads(file.read_text())
+    except OSError as error:
+        raise JobError(f"{file} cannot be read: {error.strerror}. Start the run with early-exit tune --on.") from error
+    except ValueError as error:
+        raise JobError(f"{file} is not JSON. Start the run again with early-exit tune --on.") from error
+    if text.get("version") != VERSION:
+        raise JobError(f"{file} is of version {text.get('version')}, not {VERSION}. Use the same version on all machines.")
+    return Job(
+        directory=Path(directory),
+        model=Path(text["model"]),
+        spec=text["spec"],
+        base=text["base"],
+        sources={name: _source(value) for name, value in text["sources"].items()},
+        exits=tuple(_exit(value) for value in text["exits"]),
+        train=_beside(file, text["train"]),
+        held_out=_beside(file, text["heldOut"]),
+        held_out_tokens=text["heldOutTokens"],
+        data=text["data"],
+        tuning=text["tuning"],
+        options=text["options"],
+        limits=Limits(**text["limits"]),
+        mesh=Mesh(**text["mesh"]),
+        shard=text["shard"],
+        resume=text["resume"],
+    )
+
+
+def _beside(file: Path, name: str) -> Path:
+    """Relative names are meant from the job's folder: it may have been carried to another machine."""
+    return file.parent / name
+
+
+def _source(value: dict) -> Source:
+    rows = value.get("rows")
+    return Source(tuple(value["tensors"]), None if rows is None else tuple(rows), value.get("transposed", False))
+
+
+def _exit(value: dict) -> Exit:
+    parameters = tuple(Parameter(p["name"], tuple(p["shape"]), p["source"]) for p in value["parameters"])
+    head = value["head"]
+    tokens = tuple(head.get("tokens", ()))
+    return Exit(value["layer"], value["architecture"], head["kind"], tokens, parameters, tuple(value["frozen"]))

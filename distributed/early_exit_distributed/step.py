@@ -1,0 +1,160 @@
+"""The tuning step of a stage's exits: gradients of sums over tokens, summed over ranks, clipped, and AdamW.
+
+Gradients are divided by the number of targets at the update, so that passes and ranks together equal one large batch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .exits import Table, exit_state, head_of
+from .job import Exit, Job
+from .objective import Head, Objective, Teacher, head_loss
+from .ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a stage's exits learn from at once."""
+
+    features: dict[str, Tensor]
+    """By cut: `[windows, tokens, width]`."""
+    final: Tensor | None
+    """The state `[windows · tokens, hidden]` that the model's own head reads; None unless distilling."""
+    targets: Tensor
+    """`[windows, tokens]`; -1 where there is none."""
+
+
+@dataclass
+class Sums:
+    """Of one exit over the passes of an update, on all ranks of its stage."""
+
+    loss: float = 0.0
+    cross_entropy: float = 0.0
+    squares: float = 0.0
+
+
+class Step:
+    def __init__(self, job: Job, exits: list[Exit], frozen: Table, ranks: Ranks):
+        self._job, self.exits, self._ranks, self._frozen = job, exits, ranks, frozen
+        options = job.options
+        dynamic = options["weighting"] == "dynamic"
+        self._objective = Objective(options["crossEntropy"], options["distillation"], dynamic, job.spec["finalSoftcap"])
+        names = [(p.name, p.shape) for exit in exits for p in exit.parameters]
+        sizes = [math.prod(shape) for _, shape in names]
+        total = sum(sizes)
+        # One buffer a kind: gradients are summed over ranks in one call, and nothing is copied for it.
+        self._buffers = {kind: torch.zeros(total, device=ranks.device) for kind in ("parameter", "first", "second")}
+        # Behind the gradients: what else must be summed over the same ranks.
+        self._gradients = torch.zeros(total + 2 * len(exits), device=ranks.device)
+        self.parameters, self.first, self.second = (_views(self._buffers[kind], names, sizes) for kind in self._buffers)
+        self._gradient = _views(self._gradients, names, sizes)
+        self._losses = self._gradients[total:].view(len(exits), 2)
+        self.updates = 0
+        classes = {exit.id: _classes(exit, job.spec["vocabulary"]) for exit in exits}
+        self._classes = {key: None if value is None else value.to(ranks.device) for key, value in classes.items()}
+        self._lists = {exit.id: torch.tensor(exit.tokens, device=ranks.device) if exit.tokens else None for exit in exits}
+
+    def load(self, values: dict[str, Tensor], first: dict[str, Tensor] | None = None, second: dict[str, Tensor] | None = None) -> None:
+        for into, given in ((self.parameters, values), (self.first, first), (self.second, second)):
+            for name, view in into.items():
+                if given is not None:
+                    view.copy_(given[name])
+
+    def differentiate(self, given: Pass, weights: dict[str, float]) -> None:
+        """Adds the gradient of Σ exit weight · exit loss over this rank's share of the positions."""
+        part, parts = self._ranks.share
+        positions = torch.tensor_split(torch.arange(given.targets.numel(), device=given.targets.device), parts)[part]
+        targets = given.targets.flatten()[positions]
+        teacher = None
+        if given.final is not None:
+            head = Head(self._frozen["lm_head.weight"], self._frozen.get("lm_head.bias"))
+            teacher = Teacher(given.final[positions], head)
+        for k, exit in enumerate(self.exits):
+            own = {p.name: self.parameters[p.name].detach().requires_grad_() for p in exit.parameters}
+            table = {**self._frozen, **own}
+            value = given.features[exit.cut].float()
+            if exit.architecture != "layer" and parts > 1:
+                value = value.flatten(0, 1)[positions][None]
+                state = exit_state(self._job.spec, exit, table, value)[0]
+            else:
+                # An exit with attention of its own needs whole windows; its share is of what it is asked for.
+                state = exit_state(self._job.spec, exit, table, value).flatten(0, 1)[positions]
+            weight, bias = head_of(exit, table)
+            result = head_loss(
+                state.detach(),
+                Head(weight.detach(), bias),
+                self._class(exit, targets),
+                self._lists[exit.id],
+                teacher,
+                self._objective,
+                exit.head != "shared",
+            )
+            scale = weights[exit.id]
+            inner = [name for name in own if name != f"{exit.path}.head.weight"]
+            if inner:
+                grads = torch.autograd.grad(state, [own[name] for name in inner], result.state_gradient)
+                for name, gradient in zip(inner, grads):
+                    self._gradient[name].add_(gradient, alpha=scale)
+            if result.head_gradient is not None:
+                self._gradient[f"{exit.path}.head.weight"].add_(result.head_gradient, alpha=scale)
+            self._losses[k] += torch.stack((result.loss, result.cross_entropy)).float()
+
+    def gather(self) -> dict[str, Sums]:
+        """Sums everything over the ranks of the stage; the squares are of the summed gradients."""
+        self._ranks.sum_gradients(self._gradients)
+        losses = self._losses.tolist()
+        sums = {}
+        for exit, (loss, cross_entropy) in zip(self.exits, losses):
+            squares = sum(self._gradient[p.name].double().square().sum() for p in exit.parameters)
+            sums[exit.id] = Sums(loss, cross_entropy, float(squares))
+        return sums
+
+    def update(self, rate: float, scales: dict[str, float]) -> None:
+        """AdamW with scale · gradient, for each exit its own scale; bias correction as in torch.optim.AdamW."""
+        options = self._job.options
+        self.updates += 1
+        beta1, beta2 = options["beta1"], options["beta2"]
+        step_size = rate / (1 - beta1**self.updates)
+        variance_scale = 1 / math.sqrt(1 - beta2**self.updates)
+        for exit in self.exits:
+            for p in exit.parameters:
+                gradient = self._gradient[p.name].mul_(scales[exit.id])
+                parameter, first, second = self.parameters[p.name], self.first[p.name], self.second[p.name]
+                first.lerp_(gradient, 1 - beta1)
+                second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+                if options["decay"] == "all" or len(p.shape) > 1:
+                    parameter.mul_(1 - rate * options["weightDecay"])
+                spread = second.sqrt().mul_(variance_scale).add_(options["epsilon"])
+                parameter.addcdiv_(first, spread, value=-step_size)
+        self._gradients.zero_()
+
+    def discard(self) -> None:
+        self._gradients.zero_()
+
+    def _class(self, exit: Exit, targets: Tensor) -> Tensor:
+        classes = self._classes[exit.id]
+        return targets if classes is None else torch.where(targets < 0, -1, classes[targets.clamp_min(0)])
+
+    @property
+    def gradient_bytes(self) -> int:
+        """What one sum over the ranks of the stage carries."""
+        return self._gradients.numel() * self._gradients.element_size()
+
+
+def _views(buffer: Tensor, names: list[tuple[str, tuple[int, ...]]], sizes: list[int]) -> Table:
+    parts = buffer[: sum(sizes)].split(sizes) if sizes else ()
+    return {name: part.view(shape) for (name, shape), part in zip(names, parts)}
+
+
+def _classes(exit: Exit, vocabulary: int) -> Tensor | None:
+    """Class of each token id under a shortlist: its place in the list, or the last class, *defer*."""
+    if exit.head != "shortlist":
+        return None
+    classes = torch.full((vocabulary,), len(exit.tokens))
+    classes[list(exit.tokens)] = torch.arange(len(exit.tokens))
+    return classes

@@ -1,0 +1,63 @@
+"""Parameters of the model out of its safetensors files, by our names (job.json says where) or by the files' own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from .job import JobError, Source
+
+
+class Weights:
+    """All tensors of a Hugging Face directory; read when asked for, never kept."""
+
+    def __init__(self, model: Path, sources: dict[str, Source]):
+        self._model = model
+        self._sources = sources
+        self._files = _files_by_tensor(model)
+        self._open: dict[Path, safe_open] = {}
+
+    @staticmethod
+    def of_file(file: Path, names: list[str]) -> dict[str, torch.Tensor]:
+        """Tensors of one file by name."""
+        with safe_open(file, framework="pt") as opened:
+            return {name: opened.get_tensor(name) for name in names}
+
+    def has(self, name: str) -> bool:
+        return name in self._sources
+
+    def values(self, name: str) -> torch.Tensor:
+        """One of our parameters in float32, `[out, in]` of a matrix."""
+        source = self._sources[name]
+        parts = [self.stored(tensor).float() for tensor in source.tensors]
+        value = torch.cat([part.flatten() for part in parts]) if len(parts) > 1 else parts[0]
+        if source.transposed and value.dim() == 2:
+            value = value.T.contiguous()
+        return value if source.rows is None else value[list(source.rows)].contiguous()
+
+    def holds(self, tensor: str) -> bool:
+        return tensor in self._files
+
+    def stored(self, tensor: str) -> torch.Tensor:
+        """A tensor by the file's own name, in its own type."""
+        file = self._files.get(tensor)
+        if file is None:
+            raise JobError(f"{self._model} has no tensor {tensor}. The download may be incomplete; get the model again.")
+        if file not in self._open:
+            self._open[file] = safe_open(file, framework="pt")
+        return self._open[file].get_tensor(tensor)
+
+
+def _files_by_tensor(model: Path) -> dict[str, Path]:
+    index = model / "model.safetensors.index.json"
+    if index.exists():
+        return {name: model / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+    file = model / "model.safetensors"
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return {name: file for name in opened.keys()}
+    except OSError as error:
+        raise JobError(f"{file} cannot be read. The model must be on a path that all machines share.") from error
