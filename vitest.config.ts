@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['test/{unit,parity,golden,install}/**/*.test.ts'],
+    include: ['test/{unit,parity,golden,install,distributed}/**/*.test.ts'],
     setupFiles: ['test/support/event-loop.ts'],
     // onnxruntime-node and TensorFlow.js keep global state: one process a file, two at a time.
     pool: 'forks',

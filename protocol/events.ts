@@ -91,6 +91,23 @@ export interface MinutesEvent {
   minutesNeeded: number | null;
 }
 
+/** What some GPUs would do, by the model's shape alone. */
+export interface PlannedEvent {
+  type: 'planned';
+  model: string;
+  gpus: number;
+  /** As `--mesh` takes it. */
+  mesh: string;
+  /** Bytes of the rank that holds most of each: the frozen model, exits with gradients and moments, frozen heads, what is under way. */
+  memory: { backbone: number; exits: number; heads: number; working: number };
+  fits: boolean;
+  /** Bytes an update that all ranks give away, by what they are. */
+  traffic: Record<string, number>;
+  /** Of a billion tokens, and of the run where its updates are given. */
+  hours: number;
+  runHours: number | null;
+}
+
 export type SavedEvent = { type: 'saved'; path: string; files: string[] };
 
 export type TuneEvent =
@@ -103,6 +120,7 @@ export type TuneEvent =
   | EvaluationEvent
   | SavedEvent
   | ExpectedEvent
+  | PlannedEvent
   | CalibratedEvent
   | {
       type: 'tuned';

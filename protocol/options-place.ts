@@ -41,7 +41,8 @@ export function placeText(place: Place): string {
       return place.hosts.length ? `torchrun:${place.hosts.join(',')}` : 'torchrun';
     case 'ray':
       return `ray:${place.url}`;
-    default:
+    case 'here':
+    case 'slurm':
       return place.kind;
   }
 }

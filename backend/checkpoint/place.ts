@@ -85,7 +85,8 @@ function requireFree(directory: string, begun: boolean): void {
     throw fileError(error, 'write', directory);
   }
   const isBegun = begun && names.includes(lockFile);
-  const others = names.filter((name) => !isOfLock(name) && !(isBegun && isOfBeginning(name)));
+  const isOurs = (name: string): boolean => isOfLock(name) || name === jobFolder || (isBegun && isOfBeginning(name));
+  const others = names.filter((name) => !isOurs(name));
   if (isCheckpoint(directory))
     throw userError(
       'file-system',

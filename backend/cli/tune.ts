@@ -4,6 +4,7 @@ import type { CalibratedEvent, MinutesEvent, Phase, StepEvent, TuneEvent } from 
 import { afterCalibration, afterTuning } from './advice.ts';
 import { calibrationText } from './calibrate.ts';
 import { exitColours } from './exit-colours.ts';
+import { plannedText } from './planned.ts';
 import { openProgress } from './progress.ts';
 import { namingOf, writeAdvice } from './naming.ts';
 import { beforeAfter } from './scores.ts';
@@ -56,6 +57,9 @@ export async function showTune(
           progress.status.say(`  held-out loss at step ${count(event.step)}  ${losses.join('  ')}${mark}`);
           break;
         }
+        case 'planned':
+          out.write(plannedText(out, event));
+          break;
         case 'saved':
           break;
         case 'calibrated':

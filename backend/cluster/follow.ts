@@ -17,6 +17,14 @@ export interface Traffic {
   readonly final: number;
   readonly gradients: number;
   readonly bookkeeping: number;
+  readonly tensor: number;
+}
+
+/** Bytes that the rank with most of each held. */
+export interface HeldMemory {
+  readonly backbone: number;
+  readonly exits: number;
+  readonly heads: number;
 }
 
 export interface FinishedEvent {
@@ -27,6 +35,7 @@ export interface FinishedEvent {
   readonly seconds: number;
   readonly stopped: boolean;
   readonly traffic: Traffic;
+  readonly memory: HeldMemory;
 }
 
 export type RankEvent =

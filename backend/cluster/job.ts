@@ -133,4 +133,3 @@ function listeningPlace(spec: ModelSpec, exit: ExitSpec): string {
   const modules = { pre: 'post_attention_layernorm', sandwich: 'pre_feedforward_layernorm', post: 'mlp.up_proj' };
   return `${layer}.${modules[spec.normPlacement]}.weight`;
 }
-

@@ -3,7 +3,7 @@
  * needed to find a job again lies in its folder, so that whoever started it may go. Knows nothing of what the ranks compute.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
@@ -11,7 +11,7 @@ import { ranksOf, type Mesh, type Place } from '../../protocol/options-place.ts'
 import { jobFolder } from '../checkpoint/checkpoint.ts';
 import { programPath } from '../devices/programs.ts';
 import { processIsAlive, writeFileAtomically } from '../formats/files.ts';
-import { textOf, type RunningJob } from './follow.ts';
+import { readEvent, textOf, type RunningJob } from './follow.ts';
 import { packageName } from './job.ts';
 import { findPython } from './python.ts';
 import { rayJob, stopRayJob, submitRayJob } from './ray.ts';
@@ -25,6 +25,8 @@ export type JobHandle =
 const handleFile = 'running.json';
 const eventsFile = 'events.jsonl';
 const logFile = 'launch.log';
+/** There once the job is asked to stop; see job.py. */
+const stopFile = 'stop';
 const port = 29_400;
 /** How long a job is waited for that was asked to stop before it has anything to keep. */
 const graceMilliseconds = 5_000;
@@ -41,21 +43,27 @@ export async function startJob(directory: string, place: Place, mesh: Mesh, sign
   return handle;
 }
 
-/** The job that runs for a folder; null where none does. */
+/**
+ * The job of a folder that runs, or that reached its end while nobody followed; null where there is none to follow. One that was asked to
+ * stop is waited for: it is nobody's any more.
+ */
 export async function findJob(directory: string): Promise<JobHandle | null> {
+  const folder = folderOf(directory);
   let handle: JobHandle;
   try {
-    handle = JSON.parse(readFileSync(path.join(folderOf(directory), handleFile), 'utf8')) as JobHandle;
+    handle = JSON.parse(readFileSync(path.join(folder, handleFile), 'utf8')) as JobHandle;
   } catch {
     return null;
   }
-  if (handle.kind === 'slurm') return handle;
-  return (await runningJob(directory, handle).ended()) === null || hasEnded(directory) ? handle : null;
+  const job = runningJob(directory, handle);
+  if (existsSync(path.join(folder, stopFile))) {
+    while ((await job.ended()) === null && !hasFinished(await job.lines())) await setTimeout(200);
+    return null;
+  }
+  return hasFinished(await job.lines()) || (await job.ended()) === null ? handle : null;
 }
 
-/** Whether the ranks said how they ended, which nobody may have read yet. */
-const hasEnded = (directory: string): boolean =>
-  /"type":\s*"finished"/.test(textOf(path.join(folderOf(directory), eventsFile)));
+const hasFinished = (lines: string): boolean => lines.split('\n').some((line) => readEvent(line)?.type === 'finished');
 
 export function runningJob(directory: string, handle: JobHandle): RunningJob {
   const folder = folderOf(directory);
@@ -76,7 +84,7 @@ export function runningJob(directory: string, handle: JobHandle): RunningJob {
 
 /** Asks a job to end at its next update with its work kept; before its first checkpoint there is nothing to keep. */
 export async function stopJob(directory: string, handle: JobHandle, hasWork: boolean): Promise<void> {
-  writeFileSync(path.join(folderOf(directory), 'stop'), '');
+  writeFileSync(path.join(folderOf(directory), stopFile), '');
   if (hasWork) return;
   if (handle.kind === 'ray') return stopRayJob(handle.url, handle.id);
   if (handle.kind !== 'processes') return;
@@ -100,10 +108,14 @@ async function start(directory: string, place: Place, mesh: Mesh, signal: AbortS
     case 'torchrun': {
       if (place.hosts.length === 0) {
         const python = await findPython(signal);
-        return { kind: 'processes', pids: [startHere(folder, [python, ...launcherWords(folder, ranksOf(mesh), 1, null)])] };
+        return {
+          kind: 'processes',
+          pids: [startHere(folder, [python, ...launcherWords(folder, ranksOf(mesh), 1, null)])],
+        };
       }
       const ssh = programPath('ssh');
-      if (!ssh) throw userError('not-found', 'There is no ssh on this machine.', 'Install it, or use torchrun without hosts.');
+      if (!ssh)
+        throw userError('not-found', 'There is no ssh on this machine.', 'Install it, or use torchrun without hosts.');
       return {
         kind: 'processes',
         pids: hostCommands(folder, place.hosts, mesh).map(({ host, command }) =>

@@ -63,7 +63,12 @@ async function ask(url: string, method: 'GET' | 'POST', route: string, body?: un
       signal: AbortSignal.timeout(30_000),
     });
   } catch (cause) {
-    throw userError('network', `The Ray cluster at ${url} does not answer.`, 'Check the address in --on ray:URL.', cause);
+    throw userError(
+      'network',
+      `The Ray cluster at ${url} does not answer.`,
+      'Check the address in --on ray:URL.',
+      cause,
+    );
   }
   if (response.status === 401 || response.status === 403)
     throw userError('network', `The Ray cluster at ${url} wants a token.`, `Put it into ${tokenVariable}.`);

@@ -9,6 +9,10 @@ import { locateModel } from './model-location.ts';
 export const recipes: RecipeTable = {
   async *tune(options, signal) {
     await makeRoom();
+    if (options.plan !== null) {
+      const { plan } = await import('./plan.ts');
+      return yield* plan({ ...options, model: yield* locateModel(options.model, signal) });
+    }
     const elsewhere = options.on.kind !== 'here';
     const run = elsewhere ? (await import('./tune-elsewhere.ts')).tuneElsewhere : (await import('./tune.ts')).tune;
     // A run that goes on knows its own model, unless another place is named.

@@ -44,7 +44,10 @@ export async function* tuneElsewhere(given: TuneOptions, signal: AbortSignal): A
     const { directory, handle } = begun ?? (yield* begin(given, closing, signal));
     if (handle.kind === 'slurm' && !begun) {
       const script = path.join(path.resolve(directory), jobFolder, 'job.sh');
-      yield { type: 'warning', message: `Submit ${script} with sbatch, then follow it with --on slurm --out ${directory} --resume.` };
+      yield {
+        type: 'warning',
+        message: `Submit ${script} with sbatch, then follow it with --on slurm --out ${directory} --resume.`,
+      };
       return;
     }
     const hasWork = (): boolean => existsSync(path.join(directory, infoFile));
@@ -69,15 +72,24 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
   const earlier = given.resume ? readEarlier(given.out) : null;
   const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
   const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
+  if (!earlier && (await findJob(directory)))
+    throw userError(
+      'busy',
+      `A job of PyTorch is under way in ${directory}.`,
+      'Follow it with --resume, or name another folder (--out).',
+    );
   const place = earlier ? null : reservePlace(directory);
   const lock = place?.lock ?? lockCheckpoint(directory);
+  let handle: JobHandle | null = null;
   closing.push(() => {
-    place?.abandon();
+    // What a job has begun is its own, also where it failed: its log says why.
+    if (!handle) place?.abandon();
     lock.release();
   });
   yield* prepare(options, given, directory, earlier, closing, signal);
   signal.throwIfAborted();
-  return { directory, handle: await startJob(directory, options.on, meshOf(options), signal) };
+  handle = await startJob(directory, options.on, meshOf(options), signal);
+  return { directory, handle };
 }
 
 /** Writes the job of a run. */
@@ -115,9 +127,7 @@ async function* prepare(
       `An update has ${perUpdate} windows, which ${mesh.dp} data parallel ranks cannot share evenly.`,
       'Change --batch-size or --accumulation, or choose another --mesh.',
     );
-  const limits = earlier
-    ? resumedLimits(options, given, earlier.position, windows.count)
-    : limitsOf(options);
+  const limits = earlier ? resumedLimits(options, given, earlier.position, windows.count) : limitsOf(options);
   writeJob({
     directory,
     model: model.path,
@@ -166,4 +176,3 @@ function* end(directory: string, ended: FinishedEvent, given: TuneOptions): Gene
     stopped: ended.stopped,
   };
 }
-

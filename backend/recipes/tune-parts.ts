@@ -207,7 +207,8 @@ export function withHeads(
 }
 
 /** Exits whose heads are not chosen yet. */
-export const bare = (places: readonly ExitPlace[]): ExitSpec[] => places.map((place) => ({ ...place, head: { kind: 'own' } }));
+export const bare = (places: readonly ExitPlace[]): ExitSpec[] =>
+  places.map((place) => ({ ...place, head: { kind: 'own' } }));
 
 const finalNormOf = ({ parameters }: Model): FinalNorm => ({
   weight: parameters.values('norm.weight'),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import Replicate
+from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -77,6 +77,12 @@ class Backbone:
                 cuts[f"{i}.end"] = x
         return x, cuts
 
+    def bytes(self) -> int:
+        """What this rank holds of the frozen weights."""
+        held = [_local(parameter) for layer in self.layers.values() for parameter in layer.parameters()]
+        tables = [table for table in (self._embedding, self._positions) if table is not None]
+        return sum(tensor.numel() * tensor.element_size() for tensor in [*held, *tables])
+
     def release(self, last: int) -> None:
         """Lets go of the layers behind `last`."""
         for i in [i for i in self.layers if i > last]:
@@ -140,6 +146,9 @@ class Backbone:
             known = {name: PARALLEL[style]() for name, style in styles.items() if style in PARALLEL}
             # Every rank has read the whole layer, so nobody sends anything: each keeps its part.
             parallelize_module(layer, self._ranks.device_mesh["tp"], known, src_data_rank=None)
+            for name, style in styles.items():
+                if style.startswith("rowwise"):
+                    layer.get_submodule(name).register_forward_hook(lambda _m, _a, y: self._ranks.count("tensor", y))
 
     def _kwargs(self, windows: int, tokens: int) -> list[dict]:
         """What the model's forward hands to each of its layers for batches of a shape."""
@@ -150,6 +159,11 @@ class Backbone:
             self._frame(inputs_embeds=x, use_cache=False)
             self._recorded[windows, tokens] = recorded
         return self._recorded[windows, tokens]
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """This rank's part of a tensor that is spread over ranks."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _layers_of(frame: nn.Module) -> tuple[str, nn.ModuleList]:

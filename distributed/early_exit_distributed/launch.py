@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
         ranks = given.ranks or job.mesh.ranks // given.nodes
         return _launch(job.folder, ranks, given.nodes, given.endpoint)
     except JobError as error:
-        return _failed(Path(given.directory) / FOLDER, str(error))
+        return report_failure(Path(given.directory) / FOLDER, str(error))
 
 
 def _launch(folder: Path, ranks: int, nodes: int, endpoint: str) -> int:
@@ -58,7 +58,7 @@ def _launch(folder: Path, ranks: int, nodes: int, endpoint: str) -> int:
         rank, failure = error.get_first_failure()
         if failure.exitcode == 2:
             return 2  # The rank has said why.
-        return _failed(folder, _sentence(rank, ranks * nodes, failure.exitcode, failure.pid))
+        return report_failure(folder, _sentence(rank, ranks * nodes, failure.exitcode, failure.pid))
     except SignalException:
         return 0
 
@@ -68,9 +68,11 @@ def _sentence(rank: int, ranks: int, exit_code: int, pid: int) -> str:
     return f"Rank {rank} of {ranks} (process {pid} on {socket.gethostname()}) {end}. Go on from its last state with --resume; its output is in {FOLDER}/launch.log."
 
 
-def _failed(folder: Path, message: str) -> int:
-    print(message, file=sys.stderr)
+def report_failure(folder: Path, message: str) -> int:
+    """As an event of the run, to whoever follows it; answers the exit code."""
+    line = json.dumps({"type": "failed", "message": message})
+    print(f"early-exit {line}", flush=True)
     if folder.is_dir():
         with open(folder / EVENTS_FILE, "a") as opened:
-            opened.write(f"{json.dumps({'type': 'failed', 'message': message})}\n")
+            opened.write(f"{line}\n")
     return 1

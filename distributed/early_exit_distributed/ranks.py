@@ -64,7 +64,7 @@ class Ranks:
     def send(self, kind: str, tensor: Tensor, stage: int) -> None:
         """Does not wait for the receiver."""
         tensor = tensor.contiguous()
-        self._count(kind, tensor)
+        self.count(kind, tensor)
         group = self.returning if kind == "final" else None
         self._sending = [(work, kept) for work, kept in self._sending if not work.is_completed()]
         self._sending.append((dist.isend(tensor, self.peer(stage), group=group), tensor))
@@ -77,14 +77,14 @@ class Ranks:
     def sum_gradients(self, buffer: Tensor) -> None:
         """Sums in place over the ranks that hold the same exits."""
         if self.mesh.dp * self.mesh.tp > 1:
-            self._count("gradients", buffer)
+            self.count("gradients", buffer)
             dist.all_reduce(buffer, group=self.stage_group)
 
     def sum_stage(self, kind: str, values: Tensor) -> Tensor:
         """A sum over the ranks of a stage, on the CPU, of what is no gradient (a fit's sums)."""
         if self.mesh.dp * self.mesh.tp == 1:
             return values
-        self._count(kind, values)
+        self.count(kind, values)
         total = values.clone().to(self.device)
         dist.all_reduce(total, group=self.stage_group)
         return total.to(values.device)
@@ -94,9 +94,13 @@ class Ranks:
         if self.mesh.ranks == 1:
             return values
         numbers = torch.tensor(values, dtype=torch.float64)
-        self._count("bookkeeping", numbers)
+        self.count("bookkeeping", numbers)
         dist.all_reduce(numbers, group=self.control)
         return numbers.tolist()
+
+    def most(self, value: float) -> float:
+        """The largest of all ranks' values."""
+        return max(self.sum_all([value if rank == self.rank else 0.0 for rank in range(self.mesh.ranks)]))
 
     def gather(self, tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], stages: dict[str, int]) -> dict[str, Tensor]:
         """Brings float32 tensors from the owners of their stages to the writer, by name; elsewhere the answer is empty."""
@@ -109,7 +113,7 @@ class Ranks:
                 gathered[name] = torch.empty(shape)
                 dist.recv(gathered[name], owner, group=self.control)
             elif self.rank == owner:
-                self._count("checkpoint", tensors[name])
+                self.count("checkpoint", tensors[name])
                 dist.send(tensors[name].cpu().contiguous(), 0, group=self.control)
         return gathered
 
@@ -118,7 +122,8 @@ class Ranks:
             work.wait()
         self._sending.clear()
 
-    def _count(self, kind: str, tensor: Tensor) -> None:
+    def count(self, kind: str, tensor: Tensor) -> None:
+        """Notes what this rank gives away."""
         self.traffic[kind] += tensor.numel() * tensor.element_size()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .exits import Table, exit_state, head_of
 from .job import Exit, Job
-from .objective import Head, Objective, Teacher, head_loss
+from .objective import Head, HeadTask, Objective, Teacher, head_losses
 from .ranks import Ranks
 
 
@@ -57,7 +57,8 @@ class Step:
         self.updates = 0
         classes = {exit.id: _classes(exit, job.spec["vocabulary"]) for exit in exits}
         self._classes = {key: None if value is None else value.to(ranks.device) for key, value in classes.items()}
-        self._lists = {exit.id: torch.tensor(exit.tokens, device=ranks.device) if exit.tokens else None for exit in exits}
+        # Exits with the same list share its tensor, and so what the teacher says to it.
+        self._lists = {exit.tokens: torch.tensor(exit.tokens, device=ranks.device) if exit.tokens else None for exit in exits}
 
     def load(self, values: dict[str, Tensor], first: dict[str, Tensor] | None = None, second: dict[str, Tensor] | None = None) -> None:
         for into, given in ((self.parameters, values), (self.first, first), (self.second, second)):
@@ -74,35 +75,32 @@ class Step:
         if given.final is not None:
             head = Head(self._frozen["lm_head.weight"], self._frozen.get("lm_head.bias"))
             teacher = Teacher(given.final[positions], head)
-        for k, exit in enumerate(self.exits):
-            own = {p.name: self.parameters[p.name].detach().requires_grad_() for p in exit.parameters}
-            table = {**self._frozen, **own}
-            value = given.features[exit.cut].float()
-            if exit.architecture != "layer" and parts > 1:
-                value = value.flatten(0, 1)[positions][None]
-                state = exit_state(self._job.spec, exit, table, value)[0]
-            else:
-                # An exit with attention of its own needs whole windows; its share is of what it is asked for.
-                state = exit_state(self._job.spec, exit, table, value).flatten(0, 1)[positions]
-            weight, bias = head_of(exit, table)
-            result = head_loss(
-                state.detach(),
-                Head(weight.detach(), bias),
-                self._class(exit, targets),
-                self._lists[exit.id],
-                teacher,
-                self._objective,
-                exit.head != "shared",
-            )
-            scale = weights[exit.id]
-            inner = [name for name in own if name != f"{exit.path}.head.weight"]
+        read = [self._state(exit, given, positions) for exit in self.exits]
+        tasks = [self._task(exit, state, table, targets, weights[exit.id]) for exit, (state, table) in zip(self.exits, read)]
+        results = head_losses(tasks, teacher, self._objective)
+        for k, (exit, (state, table), result) in enumerate(zip(self.exits, read, results)):
+            inner = [p.name for p in exit.parameters if p.name != f"{exit.path}.head.weight"]
             if inner:
-                grads = torch.autograd.grad(state, [own[name] for name in inner], result.state_gradient)
-                for name, gradient in zip(inner, grads):
-                    self._gradient[name].add_(gradient, alpha=scale)
-            if result.head_gradient is not None:
-                self._gradient[f"{exit.path}.head.weight"].add_(result.head_gradient, alpha=scale)
+                gradients = torch.autograd.grad(state, [table[name] for name in inner], result.state_gradient)
+                for name, gradient in zip(inner, gradients):
+                    self._gradient[name].add_(gradient, alpha=weights[exit.id])
             self._losses[k] += torch.stack((result.loss, result.cross_entropy)).float()
+
+    def _state(self, exit: Exit, given: Pass, positions: Tensor) -> tuple[Tensor, Table]:
+        """What the exit's head reads at some positions, and the leaves that it came from."""
+        own = {p.name: self.parameters[p.name].detach().requires_grad_() for p in exit.parameters}
+        table = {**self._frozen, **own}
+        value = given.features[exit.cut].float()
+        if exit.architecture == "layer":
+            # An exit with attention of its own needs whole windows; its share is of what it is asked for.
+            return exit_state(self._job.spec, exit, table, value).flatten(0, 1)[positions], table
+        return exit_state(self._job.spec, exit, table, value.flatten(0, 1)[positions][None])[0], table
+
+    def _task(self, exit: Exit, state: Tensor, table: Table, targets: Tensor, scale: float) -> HeadTask:
+        weight, bias = head_of(exit, table)
+        gradient = None if exit.head == "shared" else self._gradient[f"{exit.path}.head.weight"]
+        head = Head(weight.detach(), bias)
+        return HeadTask(state.detach(), head, self._class(exit, targets), self._lists[exit.tokens], gradient, scale)
 
     def gather(self) -> dict[str, Sums]:
         """Sums everything over the ranks of the stage; the squares are of the summed gradients."""
@@ -141,9 +139,9 @@ class Step:
         return targets if classes is None else torch.where(targets < 0, -1, classes[targets.clamp_min(0)])
 
     @property
-    def gradient_bytes(self) -> int:
-        """What one sum over the ranks of the stage carries."""
-        return self._gradients.numel() * self._gradients.element_size()
+    def bytes(self) -> int:
+        """What it holds: parameters, gradients and two moments."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in (*self._buffers.values(), self._gradients))
 
 
 def _views(buffer: Tensor, names: list[tuple[str, tuple[int, ...]]], sizes: list[int]) -> Table:

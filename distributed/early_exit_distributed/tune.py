@@ -80,6 +80,7 @@ class Run:
         last = self.job.layers if self.ranks.is_last_stage else last
         self.backbone = Backbone(self.job, self.weights, self.ranks, first, last, self.dtype)
         self.pipeline = Pipeline(self.job, self.ranks, self.backbone, self.layout, self.dtype)
+        self.backbone_bytes = self.backbone.bytes()
         self.frozen = self._frozen(needs_head=bool(self.exits) or self.ranks.is_last_stage)
         self.held, self.final = self._read_held_out()
         self.step = Step(self.job, self.exits, self.frozen, self.ranks)
@@ -247,6 +248,7 @@ class Run:
             "seconds": position.seconds,
             "stopped": stopped,
             "traffic": self._traffic(traffic, steps_here),
+            "memory": self._memory(),
         }
 
     def _learn(self, passed, weights: dict[str, float]) -> int:
@@ -354,9 +356,14 @@ class Run:
 
     def _traffic(self, own: dict[str, int], steps: int) -> dict[str, float]:
         """Bytes a step that all ranks together gave away, by kind."""
-        kinds = ("hidden", "final", "gradients", "bookkeeping")
+        kinds = ("hidden", "final", "gradients", "bookkeeping", "tensor")
         total = self.ranks.sum_all([float(own.get(kind, 0)) for kind in kinds])
         return {kind: value / max(1, steps) for kind, value in zip(kinds, total)}
+
+    def _memory(self) -> dict[str, float]:
+        """Bytes that the rank with most of each has held, by what they are."""
+        sizes = {"backbone": self.backbone_bytes, "exits": self.step.bytes, "heads": _bytes(self.frozen)}
+        return {part: self.ranks.most(size) for part, size in sizes.items()}
 
     def _timed(self, work: Callable[[], None]) -> float:
         began = time.monotonic()
@@ -460,6 +467,10 @@ def _merged(kept: dict, better: set[str], now: dict, origin: str | int) -> dict:
     earlier = {each["exit"]: each for each in kept["scores"]}
     scores = [each if each["exit"] in better else earlier.get(each["exit"], each) for each in now["scores"]]
     return {"step": now["step"], "tokens": now["tokens"], "scores": scores, "origins": {**kept.get("origins", {}), **dict.fromkeys(sorted(better), origin)}}
+
+
+def _bytes(table: Table) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in table.values())
 
 
 def _owner(name: str) -> str:

@@ -1,0 +1,187 @@
+/**
+ * What ranks would hold, send and take, by the model's shape alone: nothing is opened and nothing runs. The formulae are those of
+ * docs/distributed.md, and tests hold them to what runs count. Knows no model but as data.
+ */
+import { exitParameters, parameterSize, type ParameterShapes } from '../exits/parameters.ts';
+import type { ExitSpec } from '../exits/spec.ts';
+import { expectedParameters } from '../model/parameters.ts';
+import type { ModelSpec } from '../model/spec.ts';
+import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
+import type { HeldMemory, Traffic } from './follow.ts';
+
+export interface PlannedRun {
+  readonly spec: ModelSpec;
+  readonly exits: readonly ExitSpec[];
+  /** Windows of an update, and positions of a window. */
+  readonly windows: number;
+  readonly tokens: number;
+  /** Windows of a pass. */
+  readonly batch: number;
+  readonly distils: boolean;
+  /** Bytes of a number of the backbone: 2, or 4 where it is exact. */
+  readonly bytes: 2 | 4;
+  /** The parameters of the model where it is at hand: which biases there are. */
+  readonly parameters?: ParameterShapes;
+}
+
+/** Exits are held with their gradients and two moments; heads are what of the model is frozen in 32 bits: its own head, above all. */
+export interface RankMemory extends HeldMemory {
+  /** States on their way and logits of a chunk; an estimate. */
+  readonly working: number;
+}
+
+export interface Plan {
+  readonly mesh: Mesh;
+  readonly memory: RankMemory;
+  readonly total: number;
+  /** Bytes an update that all ranks give away. */
+  readonly traffic: Traffic & { readonly weights: number };
+  /** Of a billion tokens, at the assumed speeds. */
+  readonly hours: number;
+}
+
+/** Sustained, of one H100: products of the backbone in 16 bits, and of exits in TF32. Assumptions, not measurements. */
+export const assumedSpeeds = { backbone: 400e12, exits: 150e12 };
+/** Of an 80 GB card, what may be filled. */
+export const usableBytes = 72e9;
+
+/** A parameter, its gradient and two moments, in 32 bits. */
+const bytesPerTrained = 16;
+/** Logits alive at a time, and how many arrays of them (objective.py). */
+const chunkBytes = 50e6;
+const chunkArrays = 6;
+
+/** First and last layer of each stage while exits learn, as `layout_of` of pipeline.py has them. */
+export function stages({ spec, exits, distils }: PlannedRun, pp: number): { first: number; last: number }[] {
+  const depth = distils ? spec.layers.length : deepest(exits);
+  const ends = Array.from({ length: pp }, (_, stage) => Math.floor((depth * (stage + 1)) / pp));
+  return ends.map((last, stage) => ({ first: (ends[stage - 1] ?? 0) + 1, last }));
+}
+
+export function planOn(run: PlannedRun, mesh: Mesh): Plan {
+  const memory = memoryOn(run, mesh);
+  const total = memory.backbone + memory.exits + memory.heads + memory.working;
+  return { mesh, memory, total, traffic: trafficOn(run, mesh), hours: hoursOn(run, mesh) };
+}
+
+/**
+ * The mesh for so many GPUs: as few stages as fit, since replicas need the least traffic; then parts of layers, then frozen weights that
+ * are sharded. Where nothing fits, the one that needs the least.
+ */
+export function chooseMesh(run: PlannedRun, gpus: number): Plan {
+  const divides = (size: number): boolean => gpus % size === 0;
+  const depth = run.distils ? run.spec.layers.length : deepest(run.exits);
+  const sizes = Array.from({ length: gpus }, (_, i) => i + 1).filter(divides);
+  const tps = [1, 2, 4, 8].filter((tp) => divides(tp) && run.spec.kvHeads % tp === 0);
+  const meshes = tps.flatMap((tp) =>
+    sizes
+      .filter((pp) => pp <= depth && gpus % (pp * tp) === 0)
+      .map((pp) => ({ pp, dp: gpus / pp / tp, tp, shard: false })),
+  );
+  const plans = [...meshes, ...meshes.filter(({ dp }) => dp > 1).map((mesh) => ({ ...mesh, shard: true }))].map(
+    (mesh) => planOn(run, mesh),
+  );
+  return plans.find(({ total }) => total <= usableBytes) ?? plans.reduce((a, b) => (b.total < a.total ? b : a));
+}
+
+function memoryOn(run: PlannedRun, mesh: Mesh): RankMemory {
+  const { spec, exits, distils, bytes } = run;
+  const cuts = stages(run, mesh.pp);
+  const layer = layerSize(spec);
+  const parts = mesh.tp * (mesh.shard ? mesh.dp : 1);
+  const ranks = cuts.map(({ first, last }, stage) => {
+    const own = exitsOf(exits, first, last);
+    // The last stage once has the layers behind the deepest exit, to judge the others by.
+    const layers = (stage === mesh.pp - 1 ? spec.layers.length : last) - first + 1;
+    const embedding = first === 1 ? bytes * embeddingSize(spec) : 0;
+    const whole = mesh.shard && mesh.dp > 1 ? (bytes * layer) / mesh.tp : 0;
+    return {
+      backbone: (bytes * layers * layer) / parts + embedding + whole,
+      exits: bytesPerTrained * trainedSize(run, own),
+      heads: own.length > 0 || stage === mesh.pp - 1 ? 4 * spec.vocabulary * spec.hidden : 0,
+      working: workingSize(run, own.length, mesh, stage, distils),
+    };
+  });
+  const most = (part: keyof RankMemory): number => Math.max(...ranks.map((rank) => rank[part]));
+  return { backbone: most('backbone'), exits: most('exits'), heads: most('heads'), working: most('working') };
+}
+
+function workingSize(
+  { spec, batch, tokens, bytes }: PlannedRun,
+  exits: number,
+  mesh: Mesh,
+  stage: number,
+  distils: boolean,
+): number {
+  const states = batch * tokens * spec.hidden;
+  // Passes that a stage is ahead of its exits, each with the cuts of its exits; one layer's own products; states in 32 bits.
+  const ahead = (mesh.pp - stage) * (exits + 1) * states * bytes;
+  const inLayer = (batch * tokens * (2 * spec.feedForward + 4 * spec.hidden) * bytes) / mesh.tp;
+  return ahead + inLayer + 4 * (3 + Number(distils)) * states + (exits > 0 ? chunkArrays * chunkBytes : 0);
+}
+
+/** Bytes an update that all ranks together give away. */
+export function trafficOn(run: PlannedRun, mesh: Mesh): Plan['traffic'] {
+  const { spec, exits, windows, tokens, distils, bytes } = run;
+  const cuts = stages(run, mesh.pp);
+  const states = windows * tokens * spec.hidden * bytes;
+  const listening = cuts.slice(0, -1).filter(({ first, last }) => exitsOf(exits, first, last).length > 0).length;
+  const holders = mesh.dp * mesh.tp;
+  const depth = cuts.at(-1)!.last;
+  const passes = Math.ceil(windows / mesh.dp / run.batch) * mesh.dp;
+  return {
+    hidden: (mesh.pp - 1) * states * mesh.tp,
+    final: distils ? listening * states * mesh.tp : 0,
+    // Behind each exit's gradient two numbers are summed: its loss and its cross-entropy.
+    gradients: holders > 1 ? holders * 4 * (trainedSize(run, exits) + 2 * exits.length) : 0,
+    bookkeeping: ranksOf(mesh) > 1 ? ranksOf(mesh) * 8 * (3 * exits.length + 6) : 0,
+    // After attention and after the MLP of every layer.
+    tensor: mesh.tp > 1 ? 2 * depth * states * mesh.tp : 0,
+    // Every pass gathers every layer once.
+    weights: mesh.shard && mesh.dp > 1 ? passes * depth * layerSize(spec) * bytes : 0,
+  };
+}
+
+function hoursOn(run: PlannedRun, mesh: Mesh): number {
+  const { spec, exits, tokens, distils } = run;
+  const seconds = stages(run, mesh.pp).map(({ first, last }) => {
+    const own = exitsOf(exits, first, last);
+    const attention = 2 * tokens * spec.heads * spec.headDimensions;
+    const layers = (last - first + 1) * (2 * layerSize(spec) + attention);
+    const head = spec.vocabulary * spec.hidden;
+    // Forward and two products backward of what an exit trains; a shared head is read and sent back through.
+    const learned = own.reduce(
+      (sum, exit) => sum + 6 * trainedSize(run, [exit]) + (exit.head.kind === 'shared' ? 4 * head : 0),
+      0,
+    );
+    const teacher = distils && own.length > 0 ? 2 * head : 0;
+    return layers / mesh.tp / assumedSpeeds.backbone + (learned + teacher) / mesh.tp / assumedSpeeds.exits;
+  });
+  return (1e9 * Math.max(...seconds)) / mesh.dp / 3600;
+}
+
+const deepest = (exits: readonly ExitSpec[]): number => Math.max(...exits.map(({ layer }) => layer));
+
+const exitsOf = (exits: readonly ExitSpec[], first: number, last: number): ExitSpec[] =>
+  exits.filter(({ layer }) => layer >= first && layer <= last);
+
+/** Numbers of one decoder layer, and of what its tokens enter by. */
+const layerSize = (spec: ModelSpec): number => sizeOf(spec, /^layers\.0\./);
+const embeddingSize = (spec: ModelSpec): number => sizeOf(spec, /^embed_/);
+
+/** Biases that a family may have are left out: of a whole layer they are less than a thousandth. */
+const sizeOf = (spec: ModelSpec, name: RegExp): number =>
+  expectedParameters(spec)
+    .filter((each) => !(each.optional && each.name.endsWith('.bias')) && name.test(each.name))
+    .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+
+function trainedSize({ spec, parameters }: PlannedRun, exits: readonly ExitSpec[]): number {
+  const shapes = new Map(expectedParameters(spec).map(({ name, shape, optional }) => [name, { shape, optional }]));
+  const backbone = parameters ?? {
+    has: (name: string): boolean => shapes.has(name) && !(shapes.get(name)!.optional && name.endsWith('.bias')),
+    shape: (name: string): readonly number[] => shapes.get(name)!.shape,
+  };
+  return exits
+    .flatMap((exit) => exitParameters(spec, exit, backbone))
+    .reduce((sum, parameter) => sum + parameterSize(parameter), 0);
+}

@@ -1,0 +1,55 @@
+/** What some GPUs would do with a run: from the model's configuration and the options; no weights and no text are read. */
+import { basename, resolve } from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import type { TuneEvent } from '../../protocol/events.ts';
+import { placeExits } from '../../protocol/options-notations.ts';
+import { meshText, ranksOf } from '../../protocol/options-place.ts';
+import type { TuneOptions } from '../../protocol/options.ts';
+import { chooseMesh, planOn, usableBytes, type PlannedRun } from '../cluster/plan.ts';
+import type { HeadSpec } from '../exits/spec.ts';
+import { readSpec } from '../model/sources.ts';
+
+/** @throws UserError for a configuration that cannot be used, and a mesh of another number of ranks. */
+export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, void> {
+  const gpus = options.plan!;
+  const { mesh } = options.mesh;
+  if (mesh && ranksOf(mesh) !== gpus)
+    throw userError(
+      'bad-argument',
+      `--mesh ${meshText(mesh)} has ${ranksOf(mesh)} ranks, not ${gpus}.`,
+      'Leave it out, and one is chosen.',
+    );
+  const run = plannedRun(options);
+  const chosen = mesh ? planOn(run, mesh) : chooseMesh(run, gpus);
+  const tokens = options.steps === null ? null : options.steps * run.windows * run.tokens;
+  yield {
+    type: 'planned',
+    model: basename(resolve(options.model)),
+    gpus,
+    mesh: meshText(chosen.mesh),
+    memory: chosen.memory,
+    fits: chosen.total <= usableBytes,
+    traffic: { ...chosen.traffic },
+    hours: chosen.hours,
+    runHours: tokens === null ? null : (chosen.hours * tokens) / 1e9,
+  };
+}
+
+/** The run that options describe, as a plan sees it: the tokens of its shortlists do not matter. */
+export function plannedRun(options: TuneOptions): PlannedRun {
+  const spec = readSpec(options.model);
+  const listed = Math.min(options.shortlist, spec.vocabulary - 1);
+  const head: HeadSpec =
+    options.head === 'shortlist'
+      ? { kind: 'shortlist', tokens: Array.from({ length: listed }, (_, id) => id) }
+      : { kind: options.head };
+  return {
+    spec,
+    exits: placeExits(options.exits, spec.layers.length).map((place) => ({ ...place, head })),
+    windows: options.batchSize * options.accumulation,
+    tokens: Math.min(options.sequenceLength, spec.contextLength),
+    batch: options.batchSize,
+    distils: options.distillation > 0,
+    bytes: options.backbonePrecision === 'fast' ? 2 : 4,
+  };
+}

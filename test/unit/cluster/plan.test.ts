@@ -1,0 +1,122 @@
+/** Plans are made of a configuration alone; the table of docs/distributed.md is what they say. What runs really hold and send: test/distributed. */
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
+import type { PlannedEvent } from '../../../protocol/events.ts';
+import { size } from '../../../backend/cli/planned.ts';
+import { plan } from '../../../backend/recipes/plan.ts';
+
+/** As Llama 2 has them. */
+const llama2 = {
+  '7B': {
+    hidden_size: 4096,
+    intermediate_size: 11008,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 32,
+  },
+  '13B': {
+    hidden_size: 5120,
+    intermediate_size: 13824,
+    num_hidden_layers: 40,
+    num_attention_heads: 40,
+    num_key_value_heads: 40,
+  },
+  '70B': {
+    hidden_size: 8192,
+    intermediate_size: 28672,
+    num_hidden_layers: 80,
+    num_attention_heads: 64,
+    num_key_value_heads: 8,
+  },
+};
+
+let root: string;
+beforeAll(() => {
+  root = fs.mkdtempSync(path.join(os.tmpdir(), 'plan-'));
+  for (const [name, shape] of Object.entries(llama2)) {
+    fs.mkdirSync(path.join(root, name));
+    const config = {
+      model_type: 'llama',
+      vocab_size: 32_000,
+      max_position_embeddings: 4096,
+      rms_norm_eps: 1e-5,
+      ...shape,
+    };
+    fs.writeFileSync(path.join(root, name, 'config.json'), JSON.stringify(config));
+  }
+});
+afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
+
+async function planned(model: string, gpus: number, more: Record<string, unknown> = {}): Promise<PlannedEvent> {
+  const options = { model: path.join(root, model), plan: gpus, sequenceLength: 2048, accumulation: 32, ...more };
+  for await (const event of plan(parseOptions('tune', options) as TuneOptions))
+    if (event.type === 'planned') return event;
+  throw new Error('no plan');
+}
+
+const sum = (parts: Readonly<Record<string, number>>): number => Object.values(parts).reduce((a, b) => a + b, 0);
+
+describe('a plan', () => {
+  it('is what docs/distributed.md shows', async () => {
+    const rows: string[][] = [];
+    for (const [model, counts] of [
+      ['7B', [1, 8]],
+      ['13B', [1, 8]],
+      ['70B', [8, 64]],
+    ] as const) {
+      for (const gpus of counts) {
+        const { mesh, memory, traffic, hours } = await planned(model, gpus);
+        const { backbone, exits, heads, working } = memory;
+        const bytes = [backbone, exits, heads, working, sum({ ...memory }), sum(traffic)].map((each) => size(each));
+        rows.push([model, String(gpus), mesh, ...bytes, hours >= 10 ? hours.toFixed(0) : hours.toFixed(1)]);
+      }
+    }
+    const page = fs.readFileSync('docs/distributed.md', 'utf8');
+    const table = [...page.matchAll(/^\| +\d+B +\|.*$/gm)].map(([line]) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim().replaceAll('`', '')),
+    );
+    expect(table).toEqual(rows);
+  });
+
+  it('has a 70B model in 16 bits on the ranks together, and halves a rank with twice the stages', async () => {
+    const [two, four] = [await planned('70B', 2, { mesh: 'pp=2' }), await planned('70B', 4, { mesh: 'pp=4' })];
+    // 68.98 billion parameters of which 0.26 billion are the output matrix, 2 bytes each.
+    expect(two.memory.backbone).toBeGreaterThan(68.4e9);
+    expect(two.memory.backbone).toBeLessThan(69.4e9);
+    expect(four.memory.backbone / two.memory.backbone).toBeCloseTo(0.5, 2);
+  });
+
+  it('sends hidden states forward, the final stream back, gradients of exits, and a few numbers', async () => {
+    const states = 64 * 2048 * 4096 * 2;
+    const { traffic } = await planned('7B', 8, {
+      mesh: 'pp=2,dp=4',
+      exits: '8:norm,24:norm',
+      head: 'shortlist',
+      shortlist: 999,
+    });
+    expect(traffic['hidden']).toBe(states);
+    expect(traffic['final']).toBe(states);
+    expect(traffic['gradients']).toBe(4 * 4 * 2 * (4096 + 1000 * 4096 + 2));
+    expect(traffic['bookkeeping']).toBe(8 * 8 * (3 * 2 + 6));
+    expect(traffic['tensor']).toBe(0);
+  });
+
+  it('starts nobody behind the deepest exit unless exits distil', async () => {
+    const plain = { exits: '16:norm', crossEntropy: 1, distillation: 0, mesh: 'pp=2' };
+    const [near, whole] = [await planned('7B', 2, plain), await planned('7B', 2, { ...plain, distillation: 1 })];
+    expect(near.hours).toBeLessThan(0.6 * whole.hours);
+    expect(near.traffic['final']).toBe(0);
+  });
+
+  it('refuses a mesh of another size, and says when nothing fits', async () => {
+    await expect(planned('7B', 4, { mesh: 'pp=2' })).rejects.toThrow('--mesh pp=2,dp=1,tp=1 has 2 ranks, not 4.');
+    expect((await planned('70B', 1)).fits).toBe(false);
+    expect((await planned('7B', 1)).fits).toBe(true);
+  });
+});
