@@ -17,6 +17,7 @@ export const restrictedSettings = [
   'earlyExit.model',
   'earlyExit.decoding.exits',
   'earlyExit.tuning.data',
+  'earlyExit.tuning.on',
   'earlyExit.backend.nodePath',
 ];
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
-import { dataOptions, exitsOptions, shippedModel, tuningOptions } from '../protocol/options-groups.ts';
+import { dataOptions, exitsOptions, placeOptions, shippedModel, tuningOptions } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
@@ -103,6 +103,11 @@ async function ask(app: App, settings: RecipeOptions): Promise<RecipeOptions | n
         description: presetText(options),
         act: askPreset,
       },
+      {
+        label: `$(server) ${vscode.l10n.t('Where …')}`,
+        description: placeName(options),
+        act: () => askPlace(options),
+      },
     ];
     const picked = await vscode.window.showQuickPick(items, {
       title: vscode.l10n.t('Tune Early Exits'),
@@ -158,6 +163,30 @@ async function askPreset(): Promise<RecipeOptions | null> {
   return picked ? { preset: picked.label } : null;
 }
 
+/** Here, or one of the places where PyTorch runs; those that need an address or names ask for them. */
+async function askPlace(options: RecipeOptions): Promise<RecipeOptions | null> {
+  const here = { label: `$(vm) ${vscode.l10n.t('Here')}`, on: 'here' };
+  const torchrun = { label: `$(server-process) ${vscode.l10n.t('PyTorch on this machine')}`, on: 'torchrun' };
+  const hosts = { label: `$(server-environment) ${vscode.l10n.t('PyTorch on hosts, over ssh …')}`, on: 'torchrun:' };
+  const ray = { label: `$(cloud) ${vscode.l10n.t('A Ray cluster …')}`, on: 'ray:' };
+  const slurm = { label: `$(file-code) ${vscode.l10n.t('A script for Slurm')}`, on: 'slurm' };
+  const items = [here, torchrun, hosts, ray, slurm];
+  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Where'), ignoreFocusOut: true });
+  if (!picked) return null;
+  if (picked !== hosts && picked !== ray) return { on: picked.on };
+  const known = placeName(options);
+  const text = await vscode.window.showInputBox({
+    title: vscode.l10n.t('Where'),
+    prompt: placeOptions.on.help,
+    value: known.startsWith(picked.on) ? known : `${picked.on}${picked === ray ? 'http://127.0.0.1:8265' : ''}`,
+    validateInput: (value) => {
+      const read = placeOptions.on.read(value);
+      return read.ok ? null : vscode.l10n.t('Must be {0}.', read.expected);
+    },
+  });
+  return text === undefined ? null : { on: text };
+}
+
 const posix = (file: string): string => file.replaceAll('\\', '/');
 
 export const modelName = ({ model }: RecipeOptions): string =>
@@ -191,6 +220,8 @@ const exitsText = ({ exits }: RecipeOptions): string =>
 
 const presetText = ({ preset }: RecipeOptions): string =>
   typeof preset === 'string' ? preset : String(tuningOptions.preset.default);
+
+const placeName = ({ on }: RecipeOptions): string => (typeof on === 'string' ? on : String(placeOptions.on.default));
 
 const dataText = ({ data }: RecipeOptions): string =>
   Array.isArray(data) && data !== dataOptions.data.default ? data.join(', ') : vscode.l10n.t("this folder's files");

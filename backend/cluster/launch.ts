@@ -11,10 +11,10 @@ import { ranksOf, type Mesh, type Place } from '../../protocol/options-place.ts'
 import { jobFolder } from '../checkpoint/checkpoint.ts';
 import { programPath } from '../devices/programs.ts';
 import { processIsAlive, writeFileAtomically } from '../formats/files.ts';
-import { readEvent, textOf, type RunningJob } from './follow.ts';
+import { readEvent, textOf, type RankEvent, type RunningJob } from './follow.ts';
 import { packageName } from './job.ts';
 import { findPython } from './python.ts';
-import { rayJob, stopRayJob, submitRayJob } from './ray.ts';
+import { rayJobEnd, stopRayJob, submitRayJob } from './ray.ts';
 
 /** How a job is found again. */
 export type JobHandle =
@@ -56,21 +56,23 @@ export async function findJob(directory: string): Promise<JobHandle | null> {
     return null;
   }
   const job = runningJob(directory, handle);
-  if (existsSync(path.join(folder, stopFile))) {
-    while ((await job.ended()) === null && !hasFinished(await job.lines())) await setTimeout(200);
+  const isOver = async (): Promise<boolean> => (await job.ended()) !== null;
+  if (existsSync(path.join(folder, stopFile)) || reports(await job.lines(), 'failed')) {
+    while (!(await isOver()) && !reports(await job.lines(), 'finished')) await setTimeout(200);
     return null;
   }
-  return hasFinished(await job.lines()) || (await job.ended()) === null ? handle : null;
+  return reports(await job.lines(), 'finished') || !(await isOver()) ? handle : null;
 }
 
-const hasFinished = (lines: string): boolean => lines.split('\n').some((line) => readEvent(line)?.type === 'finished');
+const reports = (lines: string, type: RankEvent['type']): boolean =>
+  lines.split('\n').some((line) => readEvent(line)?.type === type);
 
 export function runningJob(directory: string, handle: JobHandle): RunningJob {
   const folder = folderOf(directory);
   const lines = async (): Promise<string> => textOf(path.join(folder, eventsFile));
   switch (handle.kind) {
     case 'ray':
-      return rayJob(handle.url, handle.id);
+      return { lines, ended: () => rayJobEnd(handle.url, handle.id) };
     case 'slurm':
       // Its queue knows when it begins; until then nothing is reported.
       return { lines, ended: async () => null };

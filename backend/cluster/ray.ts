@@ -1,6 +1,7 @@
 /** Jobs of a Ray cluster over its REST interface. A token, where the cluster wants one, comes from the environment, never from an option. */
+import * as http from 'node:http';
+import * as https from 'node:https';
 import { userError } from '../../protocol/errors.ts';
-import type { RunningJob } from './follow.ts';
 import { packageName } from './job.ts';
 
 /** The token of a cluster that asks for one. */
@@ -8,6 +9,9 @@ export const tokenVariable = 'RAY_AUTH_TOKEN';
 
 /** How long a rank has to keep its work once the job is stopped. */
 const stopSeconds = 600;
+const timeoutMilliseconds = 30_000;
+/** Bytes: of a job's description more than enough. */
+const largestAnswer = 2 ** 20;
 
 interface JobInfo {
   readonly status: 'PENDING' | 'RUNNING' | 'STOPPED' | 'SUCCEEDED' | 'FAILED';
@@ -30,18 +34,12 @@ export async function submitRayJob(url: string, folder: string, ranks: number): 
   return id;
 }
 
-export function rayJob(url: string, id: string): RunningJob {
-  return {
-    lines: async () => {
-      const { logs } = (await ask(url, 'GET', `/api/jobs/${encodeURIComponent(id)}/logs`)) as { logs?: unknown };
-      return typeof logs === 'string' ? logs : '';
-    },
-    ended: async () => {
-      const { status, message } = (await ask(url, 'GET', `/api/jobs/${encodeURIComponent(id)}`)) as JobInfo;
-      if (status === 'PENDING' || status === 'RUNNING') return null;
-      return `The Ray job ${id} ${status === 'STOPPED' ? 'was stopped' : 'ended'} before its run did${message ? `: ${message.trim().split('\n')[0]}` : ''}.`;
-    },
-  };
+/** Null while the job runs; else how it ended. */
+export async function rayJobEnd(url: string, id: string): Promise<string | null> {
+  const { status, message } = (await ask(url, 'GET', `/api/jobs/${encodeURIComponent(id)}`)) as JobInfo;
+  if (status === 'PENDING' || status === 'RUNNING') return null;
+  const reason = message ? `: ${message.trim().split('\n')[0]}` : '';
+  return `The Ray job ${id} ${status === 'STOPPED' ? 'was stopped' : 'ended'} before its run did${reason}.`;
 }
 
 export async function stopRayJob(url: string, id: string): Promise<void> {
@@ -49,19 +47,9 @@ export async function stopRayJob(url: string, id: string): Promise<void> {
 }
 
 async function ask(url: string, method: 'GET' | 'POST', route: string, body?: unknown): Promise<unknown> {
-  const token = process.env[tokenVariable];
-  let response: Response;
+  let answer: Answer;
   try {
-    response = await fetch(`${url}${route}`, {
-      method,
-      headers: {
-        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
-        ...(token ? { Authorization: `Bearer ${token}` } : {}),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      redirect: 'error',
-      signal: AbortSignal.timeout(30_000),
-    });
+    answer = await request(`${url}${route}`, method, body === undefined ? null : JSON.stringify(body));
   } catch (cause) {
     throw userError(
       'network',
@@ -70,12 +58,43 @@ async function ask(url: string, method: 'GET' | 'POST', route: string, body?: un
       cause,
     );
   }
-  if (response.status === 401 || response.status === 403)
+  const { status, text } = answer;
+  if (status === 401 || status === 403)
     throw userError('network', `The Ray cluster at ${url} wants a token.`, `Put it into ${tokenVariable}.`);
-  if (!response.ok) throw userError('network', `The Ray cluster at ${url} refused: ${response.status}.`);
+  if (status !== 200) throw userError('network', `The Ray cluster at ${url} refused: HTTP ${status}.`);
   try {
-    return await response.json();
+    return JSON.parse(text);
   } catch (cause) {
     throw userError('network', `What ${url} answers is not Ray's.`, 'Check the address in --on ray:URL.', cause);
   }
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+/** Not `fetch`: Ray takes its headers for a browser's, from which it accepts nothing. */
+function request(url: string, method: string, body: string | null): Promise<Answer> {
+  const token = process.env[tokenVariable];
+  const headers = {
+    ...(body === null ? {} : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }),
+    ...(token ? { Authorization: `Bearer ${token}` } : {}),
+  };
+  return new Promise((resolve, reject) => {
+    const send = url.startsWith('https:') ? https.request : http.request;
+    const sent = send(url, { method, headers, signal: AbortSignal.timeout(timeoutMilliseconds) }, (response) => {
+      const pieces: Buffer[] = [];
+      let bytes = 0;
+      response.on('data', (piece: Buffer) => {
+        bytes += piece.length;
+        if (bytes > largestAnswer) sent.destroy(new Error('the answer is too large'));
+        else pieces.push(piece);
+      });
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString() }));
+      response.on('error', reject);
+    });
+    sent.on('error', reject);
+    sent.end(body ?? undefined);
+  });
 }

@@ -113,7 +113,8 @@ class Backbone:
             return lambda seen: module.register_forward_hook(lambda _m, _a, y: seen.append(y))
         names = {"pre": "post_attention_layernorm", "sandwich": "pre_feedforward_layernorm", "post": "mlp.up_proj"}
         module = self._module(layer, job, f"{own}.{names[spec['normPlacement']]}")
-        return lambda seen: module.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+        # Before anything that a parallel module does with what it is given.
+        return lambda seen: module.register_forward_pre_hook(lambda _m, args: seen.append(args[0]), prepend=True)
 
     def _module(self, layer: nn.Module, job: Job, name: str) -> nn.Module:
         """The module of a layer that holds one of our parameters."""

@@ -44,7 +44,7 @@ class Checkpoint:
             self._metrics.truncate(metrics_bytes)
 
     def metric(self, line: dict) -> None:
-        self._metrics.write(f"{json.dumps(_plain(line), ensure_ascii=False, separators=(',', ':'))}\n".encode())
+        self._metrics.write(f"{json.dumps(plain(line), ensure_ascii=False, separators=(',', ':'))}\n".encode())
         self._metrics.flush()
 
     def metrics_bytes(self) -> int:
@@ -53,10 +53,10 @@ class Checkpoint:
     def save_exits(self, values: dict[str, Tensor], progress: dict) -> None:
         """All parameters of all exits; `exits.json` comes last, which makes a new directory a checkpoint."""
         lists = {f"{exit.path}.head.tokens": torch.tensor(exit.tokens, dtype=torch.int32) for exit in self._job.exits if exit.tokens}
-        metadata = {"format": "early-exit", "base_sha256": self._job.base["sha256"], "progress": json.dumps(_plain(progress), separators=(",", ":"))}
+        metadata = {"format": "early-exit", "base_sha256": self._job.base["sha256"], "progress": json.dumps(plain(progress), separators=(",", ":"))}
         write_whole(self._job.directory / "exits.safetensors", save({**values, **lists}, metadata))
         text = {"format": "early-exit", "version": FORMAT_VERSION, **self._info, "progress": progress}
-        write_whole(self._job.directory / "exits.json", f"{json.dumps(_plain(text), indent=2, ensure_ascii=False)}\n".encode())
+        write_whole(self._job.directory / "exits.json", f"{json.dumps(plain(text), indent=2, ensure_ascii=False)}\n".encode())
 
     def save_state(self, state: dict[str, Tensor], updates: int, position: dict, metrics_bytes: int | None = None) -> None:
         """`state`: `parameter.`, `first.` and `second.` of every parameter."""
@@ -66,7 +66,7 @@ class Checkpoint:
         write_whole(folder / file, save(state))
         size = self.metrics_bytes() if metrics_bytes is None else metrics_bytes
         text = {"version": FORMAT_VERSION, "file": file, "metricsBytes": size, "updates": updates, "position": position}
-        write_whole(folder / "state.json", f"{json.dumps(_plain(text), indent=2)}\n".encode())
+        write_whole(folder / "state.json", f"{json.dumps(plain(text), indent=2)}\n".encode())
         for name in os.listdir(folder):
             if name not in (file, "state.json"):
                 (folder / name).unlink(missing_ok=True)
@@ -101,12 +101,12 @@ def _exit_info(exit) -> dict:
     return {"layer": exit.layer, "architecture": exit.architecture, "head": head}
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """JSON knows no numbers that are not finite; JavaScript writes null for them."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, float):
         return None if value != value or value in (float("inf"), float("-inf")) else int(value) if value.is_integer() and abs(value) < 2**53 else value
     return value

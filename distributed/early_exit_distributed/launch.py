@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 
 from .job import FOLDER, JobError, read_job
-from .rank import EVENTS_FILE
+from .rank import report
 
 
 def main(words: list[str]) -> int:
@@ -70,9 +69,6 @@ def _sentence(rank: int, ranks: int, exit_code: int, pid: int) -> str:
 
 def report_failure(folder: Path, message: str) -> int:
     """As an event of the run, to whoever follows it; answers the exit code."""
-    line = json.dumps({"type": "failed", "message": message})
-    print(f"early-exit {line}", flush=True)
-    if folder.is_dir():
-        with open(folder / EVENTS_FILE, "a") as opened:
-            opened.write(f"{line}\n")
+    print(message, file=sys.stderr, flush=True)
+    report(folder, {"type": "failed", "message": message})
     return 1

@@ -10,24 +10,26 @@ import os
 import sys
 from pathlib import Path
 
-from .checkpoint import _plain
+from .checkpoint import plain
 from .job import FOLDER, JobError, read_job
 
 EVENTS_FILE = "events.jsonl"
 
 
+def report(folder: Path, event: dict) -> None:
+    """A line for whoever follows the run."""
+    if folder.is_dir():
+        with open(folder / EVENTS_FILE, "a") as opened:
+            opened.write(f"{json.dumps(plain(event), separators=(',', ':'))}\n")
+
+
 def main(directory: str) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     is_first = int(os.environ.get("RANK", 0)) == 0
-    file = Path(directory) / FOLDER / EVENTS_FILE
 
     def emit(event: dict) -> None:
         if is_first:
-            line = json.dumps(_plain(event), separators=(",", ":"))
-            with open(file, "a") as opened:
-                opened.write(f"{line}\n")
-            # A cluster's logs carry them too, where the folder is not shared.
-            print(f"early-exit {line}", flush=True)
+            report(Path(directory) / FOLDER, event)
 
     try:
         job = read_job(directory)
@@ -40,7 +42,8 @@ def main(directory: str) -> int:
         close_ranks(ranks)
         return 0
     except JobError as error:
-        emit({"type": "failed", "message": str(error)})
+        # Whoever sees it says so: the first rank may have nothing to complain of.
+        report(Path(directory) / FOLDER, {"type": "failed", "message": str(error)})
         print(error, file=sys.stderr)
         return 2
 

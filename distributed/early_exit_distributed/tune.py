@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .backbone import Backbone
 from .checkpoint import STATE_KINDS, Checkpoint, read_saved
+from .clock import Clock
 from .evaluate import HeldOut, exit_scores, final_scores, score
 from .exits import Table, final_state
 from .initial import Fit, first_values, is_fitted
@@ -31,13 +32,6 @@ from .weights import Weights
 from .windows import Windows, windows_at
 
 Emit = Callable[[dict], None]
-
-EVALUATIONS = 10
-SAVE_PATIENCE = 20
-"""States are written at most so often that they take a twentieth of the time."""
-TIME_PARTS = 1000
-"""A run whose steps nobody knows beforehand is followed in so many parts."""
-
 
 @dataclass(frozen=True)
 class Position:
@@ -204,7 +198,7 @@ class Run:
         per_step = options["batchSize"] * options["accumulation"]
         planned = self._planned(per_step)
         self.emit({"type": "phase", "phase": "tune", "detail": f"{self.train.count} windows on {ranks.mesh.ranks} ranks"})
-        clock = _Clock(self, planned, position)
+        clock = Clock(job.limits, planned, position.step, position.updatesFrom, self._elapsed, ranks.is_writer)
         reply = self.pipeline.whole() if job.distils else None
         passes = self.pipeline.passes(self.train, self._batches(position, per_step, planned), reply)
         per_rank = math.ceil(per_step // ranks.mesh.dp / options["batchSize"])
@@ -260,7 +254,7 @@ class Run:
             self.step.differentiate(Pass(passed.features, final, passed.targets), weights)
         return int((passed.targets >= 0).sum())
 
-    def _update(self, settings: tuple[float, dict[str, float]], position: Position, count: int, clock: _Clock) -> tuple[dict, dict]:
+    def _update(self, settings: tuple[float, dict[str, float]], position: Position, count: int, clock: Clock) -> tuple[dict, dict]:
         """Sums over all ranks, clips and updates; answers the numbers of the step, and what the first rank has decided."""
         rate, weights = settings
         sums = self.step.gather()
@@ -286,7 +280,7 @@ class Run:
             "gradientNorms": norms,
         }, told
 
-    def _judged(self, kept: dict, progress: dict, position: Position, checkpoint: Checkpoint | None, clock: _Clock) -> tuple:
+    def _judged(self, kept: dict, progress: dict, position: Position, checkpoint: Checkpoint | None, clock: Clock) -> tuple:
         began = time.monotonic()
         scores = self._evaluate()
         loss = mean_loss(scores)
@@ -387,79 +381,6 @@ class Run:
         windows = options["batchSize"] * options["accumulation"]
         if windows % mesh.dp:
             raise JobError(f"An update has {windows} windows, which {mesh.dp} data parallel ranks cannot share evenly. Change --batch-size or --accumulation.")
-
-
-class _Clock:
-    """What only the first rank knows, as numbers for all: whether time is over, an evaluation or a state is due, how far the run is."""
-
-    def __init__(self, run: Run, planned: int | None, position: Position):
-        self._run, self._planned = run, planned
-        self._limit = run.job.limits.seconds
-        self._from = position.updatesFrom
-        self._share = self._share_now()
-        self._ending = self._saving = 0.0
-        self._save_after = 0.0
-        self._saved_at = self._evaluated_at = run._elapsed()
-        self._recent: list[tuple[int, float]] = []
-        self._stepped_at = run._elapsed()
-        self._due = False
-        if planned is None and self._limit is None:
-            raise JobError("A run needs an end: give --steps, --epochs or --minutes.")
-        self.over = planned is not None and position.step >= planned
-
-    @property
-    def updates(self) -> int:
-        return TIME_PARTS if self._planned is None or self._limit is not None else self._planned
-
-    def update(self, step: int) -> float:
-        return step if self._limit is None else self._share * (TIME_PARTS - 1)
-
-    def decisions(self, stops: bool) -> list[float]:
-        """[stop, over, due, save, share]; of the first rank, and of the others the wish to stop."""
-        if not self._run.ranks.is_writer:
-            return [float(stops), 0.0, 0.0, 0.0, 0.0]
-        now = self._run._elapsed()
-        over = self._limit is not None and now + self._seconds_per_step() + self._ending + self._saving >= self._limit
-        due = self._limit is not None and now - self._evaluated_at >= max(self._limit / EVALUATIONS, 9 * self._ending)
-        save = now - self._saved_at >= self._save_after
-        return [float(stops), float(over), float(due), float(save), self._share_now()]
-
-    def after_step(self, step: int, tokens: int, told: dict) -> None:
-        now = self._run._elapsed()
-        self._recent = [*self._recent[-19:], (tokens, max(now - self._stepped_at, 1e-9))]
-        self._stepped_at = now
-        self._share = max(told["share"], 0 if self._planned is None else step / self._planned)
-        self._due = told["due"] > 0
-        self.over = told["over"] > 0 or (self._planned is not None and step >= self._planned)
-
-    def is_evaluation_due(self, step: int, every: int | None) -> bool:
-        if every is not None:
-            return step % every == 0
-        return self._due or (self._planned is not None and step % max(1, round(self._planned / EVALUATIONS)) == 0)
-
-    def evaluated(self, seconds: float) -> None:
-        self._ending = seconds
-        self._evaluated_at = self._stepped_at = self._run._elapsed()
-
-    def saved(self, seconds: float) -> None:
-        self._saving, self._save_after = seconds, SAVE_PATIENCE * seconds
-        self._saved_at = self._stepped_at = self._run._elapsed()
-
-    def shown(self, step: int) -> dict:
-        each = self._seconds_per_step()
-        left = math.inf if self._limit is None else self._limit - self._run._elapsed()
-        left = max(0.0, min(left, math.inf if self._planned is None else (self._planned - step) * each))
-        steps = self._planned if self._planned is not None else step + round(left / each)
-        speed = sum(tokens for tokens, _ in self._recent) / sum(seconds for _, seconds in self._recent)
-        return {"steps": steps, "tokensPerSecond": speed, "secondsLeft": left}
-
-    def _share_now(self) -> float:
-        if self._limit is None:
-            return 0.0
-        return min(1.0, max(0.0, (self._run._elapsed() - self._from) / max(1e-9, self._limit - self._from)))
-
-    def _seconds_per_step(self) -> float:
-        return sum(seconds for _, seconds in self._recent) / len(self._recent) if self._recent else 0.0
 
 
 def _merged(kept: dict, better: set[str], now: dict, origin: str | int) -> dict:

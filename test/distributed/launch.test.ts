@@ -160,9 +160,9 @@ function rankProcess(directory: string, rank: number): number {
 
 /** A cluster of one node, which the test owns: `--block` ends all that it started once it is told to. */
 async function startRay(bin: string, folder: string): Promise<{ readonly url: string; stop(): Promise<void> }> {
-  const port = 18_265;
+  const port = 8_299;
   const words = [
-    ...['start', '--head', '--block', '--port=16379', '--num-cpus=2', `--temp-dir=${folder}`],
+    ...['start', '--head', '--block', '--port=6399', '--num-cpus=2', `--temp-dir=${folder}`],
     ...['--include-dashboard=true', '--dashboard-host=127.0.0.1', `--dashboard-port=${port}`],
     '--object-store-memory=100000000',
   ];
