@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options.ts';
 import type { PlannedEvent } from '../../../protocol/events.ts';
 import { size } from '../../../backend/cli/planned.ts';
 import { plan } from '../../../backend/recipes/plan.ts';
@@ -52,8 +52,7 @@ afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
 async function planned(model: string, gpus: number, more: Record<string, unknown> = {}): Promise<PlannedEvent> {
   const options = { model: path.join(root, model), plan: gpus, sequenceLength: 2048, accumulation: 32, ...more };
-  for await (const event of plan(parseOptions('tune', options) as TuneOptions))
-    if (event.type === 'planned') return event;
+  for await (const event of plan(parseOptions('tune', options))) if (event.type === 'planned') return event;
   throw new Error('no plan');
 }
 
