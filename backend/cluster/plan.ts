@@ -4,7 +4,7 @@
  */
 import { exitParameters, parameterSize, type ParameterShapes } from '../exits/parameters.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import { expectedParameters } from '../model/parameters.ts';
+import { expectedParameters } from '../model/expected-parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
 import type { HeldMemory, Traffic } from './follow.ts';

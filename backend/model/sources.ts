@@ -8,7 +8,7 @@ import { fileError, statOf } from '../formats/files.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import { Config } from './families/config.ts';
 import { familyOf } from './families/index.ts';
-import { expectedParameters } from './parameters.ts';
+import { expectedParameters } from './expected-parameters.ts';
 import type { ModelSpec } from './spec.ts';
 
 /** A parameter's place: tensors of the files one behind the other, of which some rows, or turned round, are meant. */
@@ -26,6 +26,7 @@ export function readSpec(path: string): ModelSpec {
 /** The places of some parameters by our names; those that the model does not have are left out. */
 export function parameterPlaces(path: string, names: Iterable<string>): Record<string, ParameterPlace> {
   const { spec, family } = configured(path);
+  if (isMixture(spec)) throw new Error(`${path} is a mixture of experts, whose places are not told`);
   const source = openSafetensors(resolve(path));
   try {
     const known = new Set(expectedParameters(spec).map(({ name }) => name));
@@ -48,6 +49,8 @@ export function parameterPlaces(path: string, names: Iterable<string>): Record<s
     source.close();
   }
 }
+
+export const isMixture = ({ layers }: ModelSpec): boolean => layers.some(({ mixture }) => mixture);
 
 function configured(path: string): { spec: ModelSpec; family: ReturnType<typeof familyOf> } {
   if (!statOf(path)?.isDirectory())

@@ -18,7 +18,7 @@ import { findJob, runningJob, startJob, stopJob, type JobHandle } from '../clust
 import { findPython } from '../cluster/python.ts';
 import { exitId } from '../exits/spec.ts';
 import { writeFileAtomically } from '../formats/files.ts';
-import { readSpec } from '../model/sources.ts';
+import { isMixture, readSpec } from '../model/sources.ts';
 import { inStreamOrder } from './backbone.ts';
 import { packageRoot } from './installation.ts';
 import { identify, openWithTokenizer } from './opened.ts';
@@ -104,7 +104,12 @@ async function* prepare(
 ): AsyncGenerator<TuneEvent, void> {
   yield { type: 'phase', phase: 'load', detail: options.model };
   // Before minutes go into its text: PyTorch reads no other models.
-  readSpec(options.model);
+  if (isMixture(readSpec(options.model)))
+    throw userError(
+      'unsupported',
+      `${options.model} is a mixture of experts, and those are not tuned in PyTorch.`,
+      'Tune it here (--on here).',
+    );
   const { model, tokenizer } = openWithTokenizer(options.model);
   closing.push(() => model.close());
   const { spec } = model;
