@@ -2,8 +2,8 @@
 import { availableParallelism } from 'node:os';
 import type { Backend, BufferType, Device, Library, ThreadPool } from './library.ts';
 import { choosePlacement, triedExperts } from './placement.ts';
-import type { Placement, Processor } from './processor.ts';
 import { newLargePages } from './large-pages.ts';
+import { ProcessorFailure, type Placement, type Processor } from './processor.ts';
 import { newGovernor } from './threads.ts';
 
 /** `enum ggml_backend_dev_type`. */
@@ -55,6 +55,8 @@ export function openCpu(
   useReference(backend, true);
   const cpu: Processor = {
     library,
+    name: 'CPU',
+    isGpu: false,
     plain,
     largePages,
     place(type, columns, rows, experts = 1) {
@@ -69,6 +71,7 @@ export function openCpu(
       }
       return placement;
     },
+    supports: (tensor) => library.deviceSupports(device, tensor),
     compute(graph) {
       const used = governor.count();
       setThreads(backend, used);
@@ -79,7 +82,7 @@ export function openCpu(
       const wall = performance.now() - started;
       governor.took(used, wall, (user + system) / 1000);
       largePages.computed(wall);
-      if (status !== 0) throw new Error(`ggml could not compute a graph (status ${status})`);
+      if (status !== 0) throw new ProcessorFailure(`ggml could not compute a graph (status ${status})`);
     },
     setTiled: (tiled) => useReference(backend, !tiled),
     dispose() {

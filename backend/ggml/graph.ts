@@ -2,9 +2,8 @@
  * One graph of ggml: its context, its inputs and outputs, and the memory between them, built once and computed often. Values
  * are matrices `[width, columns]` of float32, a column a token. Knows operators, no model.
  */
-import { newContext, type Processor } from './processor.ts';
+import { newContext, noMemory, ProcessorFailure, type Processor } from './processor.ts';
 import { types, type Allocator, type Context, type Graph, type Tensor, type TypeName } from './library.ts';
-import { userError } from '../../protocol/errors.ts';
 
 export interface Value {
   readonly tensor: Tensor;
@@ -72,6 +71,7 @@ export function buildGraph(processor: Processor, nodes: number, sketch: (graph: 
       },
       effect: (tensor) => library.expand(graph, tensor),
     });
+    if (processor.isGpu) checkOperators(processor, graph);
     allocate(processor, allocator, graph);
   } catch (error) {
     dispose();
@@ -87,11 +87,18 @@ export function buildGraph(processor: Processor, nodes: number, sketch: (graph: 
   };
 }
 
-function allocate({ library }: Processor, allocator: Allocator, graph: Graph): void {
-  if (!library.allocateGraph(allocator, graph))
-    throw userError(
-      'out-of-memory',
-      'There is no memory for what a pass computes.',
-      'Close other programs, or take a smaller model or a shorter text.',
-    );
+function allocate(processor: Processor, allocator: Allocator, graph: Graph): void {
+  if (!processor.library.allocateGraph(allocator, graph)) {
+    const wayOut = 'Close other programs, or take a smaller model or a shorter text.';
+    throw noMemory(processor, 'what a pass computes', wayOut);
+  }
+}
+
+/** A GPU ends the process over an operator that it does not have. */
+function checkOperators(processor: Processor, graph: Graph): void {
+  const { library } = processor;
+  for (let i = 0; i < library.graphNodes(graph); i++) {
+    const node = library.graphNode(graph, i);
+    if (!processor.supports(node)) throw new ProcessorFailure(`it has no ${library.operatorName(node)} for this model`);
+  }
 }

@@ -73,6 +73,9 @@ export interface Functions {
   newTensor4(context: Context, type: number, a: number, b: number, c: number, d: number): Tensor;
   newGraph(context: Context, nodes: number, grads: boolean): Graph;
   expand(graph: Graph, tensor: Tensor): void;
+  graphNodes(graph: Graph): number;
+  graphNode(graph: Graph, index: number): Tensor;
+  operatorName(tensor: Tensor): string;
   setInput(tensor: Tensor): void;
   setOutput(tensor: Tensor): void;
   rowSize(type: number, elements: number): number;
@@ -93,7 +96,10 @@ export interface Functions {
   sigmoid: Unary;
   concat(context: Context, a: Tensor, b: Tensor, axis: number): Tensor;
   repeat: Binary;
+  repeat4(context: Context, a: Tensor, x: number, y: number, z: number, w: number): Tensor;
   cont: Unary;
+  cast(context: Context, a: Tensor, type: number): Tensor;
+  clamp(context: Context, a: Tensor, least: number, most: number): Tensor;
   softMax: Unary;
   silu: Unary;
   gelu: Unary;
@@ -133,6 +139,7 @@ export interface Functions {
   ): Tensor;
   setFlashPrecision(tensor: Tensor, precision: number): void;
   addSinks(attention: Tensor, sinks: Tensor): void;
+  softMaxMasked(context: Context, a: Tensor, mask: Tensor, scale: number, maxBias: number): Tensor;
   topK(context: Context, a: Tensor, k: number): Tensor;
   reshape2(context: Context, a: Tensor, x: number, y: number): Tensor;
   reshape3(context: Context, a: Tensor, x: number, y: number, z: number): Tensor;
@@ -158,6 +165,8 @@ export interface Functions {
   deviceType(device: Device): number;
   deviceName(device: Device): string;
   deviceDescription(device: Device): string;
+  /** Writes bytes that are free and bytes there are, a `BigUint64Array` of one each. */
+  deviceMemory(device: Device, free: Bytes, total: Bytes): void;
   deviceRegistry(device: Device): Registry;
   deviceBufferType(device: Device): BufferType;
   deviceSupports(device: Device, tensor: Tensor): boolean;
@@ -204,6 +213,9 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   newTensor4: base('void *ggml_new_tensor_4d(void *ctx, int type, int64_t a, int64_t b, int64_t c, int64_t d)'),
   newGraph: base('void *ggml_new_graph_custom(void *ctx, size_t n, bool grads)'),
   expand: base('void ggml_build_forward_expand(void *g, void *t)'),
+  graphNodes: base('int ggml_graph_n_nodes(void *g)'),
+  graphNode: base('void *ggml_graph_node(void *g, int i)'),
+  operatorName: base('const char *ggml_op_desc(void *t)'),
   setInput: base('void ggml_set_input(void *t)'),
   setOutput: base('void ggml_set_output(void *t)'),
   rowSize: base('size_t ggml_row_size(int type, int64_t n)'),
@@ -224,7 +236,10 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   sigmoid: unary('sigmoid'),
   concat: base('void *ggml_concat(void *ctx, void *a, void *b, int axis)'),
   repeat: binary('repeat'),
+  repeat4: base('void *ggml_repeat_4d(void *ctx, void *a, int64_t x, int64_t y, int64_t z, int64_t w)'),
   cont: unary('cont'),
+  cast: base('void *ggml_cast(void *ctx, void *a, int type)'),
+  clamp: base('void *ggml_clamp(void *ctx, void *a, float least, float most)'),
   softMax: unary('soft_max'),
   silu: unary('silu'),
   gelu: unary('gelu'),
@@ -245,6 +260,7 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   ),
   setFlashPrecision: base('void ggml_flash_attn_ext_set_prec(void *a, int precision)'),
   addSinks: base('void ggml_flash_attn_ext_add_sinks(void *a, void *sinks)'),
+  softMaxMasked: base('void *ggml_soft_max_ext(void *ctx, void *a, void *mask, float scale, float bias)'),
   topK: base('void *ggml_top_k(void *ctx, void *a, int k)'),
   reshape2: base('void *ggml_reshape_2d(void *ctx, void *a, int64_t x, int64_t y)'),
   reshape3: base('void *ggml_reshape_3d(void *ctx, void *a, int64_t x, int64_t y, int64_t z)'),
@@ -261,6 +277,7 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   deviceType: base('int ggml_backend_dev_type(void *d)'),
   deviceName: base('const char *ggml_backend_dev_name(void *d)'),
   deviceDescription: base('const char *ggml_backend_dev_description(void *d)'),
+  deviceMemory: base('void ggml_backend_dev_memory(void *d, void *free, void *total)'),
   deviceRegistry: base('void *ggml_backend_dev_backend_reg(void *d)'),
   deviceBufferType: base('void *ggml_backend_dev_buffer_type(void *d)'),
   deviceSupports: base('bool ggml_backend_dev_supports_op(void *d, void *t)'),

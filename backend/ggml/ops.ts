@@ -12,6 +12,7 @@ import {
   type RopeSpec,
 } from '../model/spec.ts';
 import type { Processor } from './processor.ts';
+import { composedAttention, madeMask } from './attention.ts';
 import type { GraphSketch, Value } from './graph.ts';
 import type { Tensor, TypeName } from './library.ts';
 import { mixtureOf } from './mixture.ts';
@@ -85,8 +86,25 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   const scale = (x: Value, factor: number): Value =>
     factor === 0 ? { ...x, isZero: true } : value(g.scale(c, x.tensor, factor), x.width);
 
-  const mask = (window: number | null, keys: number): Tensor =>
-    input(window === null ? 'mask' : `mask.${window}`, 'F16', keys, tokens, 1, batch);
+  const masks = new Map<string, Tensor>();
+  const mask = (window: number | null, keys: number): Tensor => {
+    const name = window === null ? 'mask' : `mask.${window}`;
+    if (!processor.isGpu) return input(name, 'F16', keys, tokens, 1, batch);
+    const known = masks.get(name);
+    if (known !== undefined) return known;
+    const made = madeMask(
+      g,
+      c,
+      { tokens, batch, keys },
+      {
+        positions: input('positions', 'I32', columns),
+        places: weights.constant(`places ${keys}`, () => Float32Array.from({ length: keys }, (_, i) => i)),
+        least: window === null ? null : weights.constant(`least ${window}`, () => Float32Array.of(1 - window)),
+      },
+    );
+    masks.set(name, made);
+    return made;
+  };
 
   /** Keys and values that the queries see: `[headDimensions, keys, kvHeads, batch]` each. */
   const seen = (k: Value, v: Value, { kvHeads, headDimensions: d }: ModelSpec, past: Past | null) => {
@@ -149,9 +167,13 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
       const { keys, values, count } = seen(k, v, spec, options.past(slot));
       const queries = g.permute(c, g.reshape4(c, q.tensor, d, heads, tokens, batch), 0, 2, 1, 3);
       const visible = mask(layer.window, count);
-      const y = g.flashAttention(c, queries, keys, values, visible, attentionScale, 0, attentionSoftcap ?? 0);
+      let y = g.flashAttention(c, queries, keys, values, visible, attentionScale, 0, attentionSoftcap ?? 0);
       g.setFlashPrecision(y, fullPrecision);
       if (sinks) g.addSinks(y, weights.vector(`${sinks}.weight`));
+      if (processor.isGpu && !sinks && !processor.supports(y)) {
+        const given = { queries, keys, values, mask: visible, scale: attentionScale, softcap: attentionSoftcap ?? 0 };
+        y = composedAttention(g, c, given);
+      }
       return value(g.reshape2(c, y, heads * d, columns), heads * d);
     },
     activation(x, kind: Activation) {

@@ -1,12 +1,17 @@
 /**
- * What graphs are computed by, such as the CPU (cpu.ts): where weights lie, how it is told to compute, and the small
+ * What graphs are computed by, a CPU (cpu.ts) or a GPU (gpu.ts): where weights lie, how it is told to compute, and the small
  * things that everybody who builds for one needs. Knows no model.
  */
+import { userError } from '../../protocol/errors.ts';
 import type { LargePages } from './large-pages.ts';
-import { types, type BufferType, type Graph, type Library, type TypeName } from './library.ts';
+import { types, type BufferType, type Graph, type Library, type Tensor, type TypeName } from './library.ts';
 
 export interface Processor {
   readonly library: Library;
+  /** ggml's, such as `CPU` or `Vulkan0`. */
+  readonly name: string;
+  /** Has memory of its own, to which everything has to be sent. */
+  readonly isGpu: boolean;
   readonly plain: BufferType;
   /** Where its buffers are memory that the system can lay out in large pages. */
   readonly largePages: LargePages | null;
@@ -15,11 +20,18 @@ export interface Processor {
    * several `experts` each token is multiplied by those that are chosen for it, one by one, and none needs two.
    */
   place(type: TypeName, columns: number, rows: number, experts?: number): Placement;
-  /** @throws Error where ggml fails. */
+  /** Whether it has an operator for what a tensor is computed by. */
+  supports(tensor: Tensor): boolean;
+  /** @throws ProcessorFailure where it fails. */
   compute(graph: Graph): void;
   /** Whether attention may sum in tiles and in parts of the keys, which are faster and depend on the pass. */
   setTiled(tiled: boolean): void;
   dispose(): void;
+}
+
+/** What a processor failed at, as against a mistake in what it was asked; a sentence without its end. */
+export class ProcessorFailure extends Error {
+  override readonly name = 'ProcessorFailure';
 }
 
 export interface Placement {
@@ -28,6 +40,12 @@ export interface Placement {
   /** Whether a token then has the same bits in every pass. */
   readonly isEven: boolean;
 }
+
+/** What is thrown where there is no memory for something: what a GPU lacks, the CPU may have. */
+export const noMemory = ({ isGpu }: Pick<Processor, 'isGpu'>, what: string, wayOut: string): Error =>
+  isGpu
+    ? new ProcessorFailure(`it has no memory for ${what}`)
+    : userError('out-of-memory', `There is no memory for ${what}.`, wayOut);
 
 /** Float values as a type stores them. */
 export function encode(

@@ -6,7 +6,7 @@ import { userError } from '../../protocol/errors.ts';
 import type { TensorType } from '../formats/tensor-source.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { newArena } from './arena.ts';
-import { encode, newContext, type Processor } from './processor.ts';
+import { encode, newContext, noMemory, type Processor } from './processor.ts';
 import { types, type BufferType, type Context, type Tensor, type TypeName } from './library.ts';
 
 export interface Matrix {
@@ -43,7 +43,8 @@ export function openWeights(processor: Processor, parameters: Parameters, exact:
     const context = newContext(library, 2);
     const tensor = make(context);
     contexts.push(context);
-    if (!arena.place(tensor, bufferType)) throw outOfMemory(data.byteLength);
+    if (!arena.place(tensor, bufferType))
+      throw noMemory(processor, `${(data.byteLength / 1e6).toFixed(0)} MB of weights`, wayOut);
     library.set(tensor, data, 0, data.byteLength);
     return tensor;
   };
@@ -138,9 +139,4 @@ function finite(bytes: Uint8Array, type: TypeName, name: string): Uint8Array {
   return bytes;
 }
 
-const outOfMemory = (bytes: number): Error =>
-  userError(
-    'out-of-memory',
-    `There is no memory for ${(bytes / 1e6).toFixed(0)} MB of weights.`,
-    'Close other programs, or take a smaller model.',
-  );
+const wayOut = 'Close other programs, or take a smaller model.';

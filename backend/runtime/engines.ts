@@ -17,6 +17,10 @@ export interface RuntimeOptions extends SessionOptions {
   readonly arithmetic?: Arithmetic;
   /** For tests and measurements; default: as the table says. */
   readonly engine?: Engine;
+  /** The part that a GPU computes, in ggml; default: none. */
+  readonly gpu?: GgmlOptions['gpu'];
+  /** See `GgmlOptions`. */
+  readonly cutBehind?: number;
 }
 
 /**
@@ -38,9 +42,13 @@ export function ggmlProblem(): { readonly problem: string; readonly packages: st
 /** The first choice on this machine's CPU. */
 export const cpuEngine = (): Engine => ('problem' in probeGgml() ? 'onnx' : 'ggml');
 
-export function engineOf(model: Model, { engine, provider = 'cpu', arithmetic = 'float32' }: RuntimeOptions): Engine {
+export function engineOf(
+  model: Model,
+  { engine, gpu, provider = 'cpu', arithmetic = 'float32' }: RuntimeOptions,
+): Engine {
   if (engine !== undefined) return engine;
   if (hasMixtures(model)) return mixtureEngine(model);
+  if (gpu !== undefined) return 'ggml';
   if (provider !== 'cpu' || cpuEngine() === 'onnx') return 'onnx';
   const isInBlocks = model.parameters.blockForm('layers.0.mlp.down_proj.weight') !== null;
   return onCpu[isInBlocks ? 'blocks' : 'floats'][arithmetic];
@@ -61,7 +69,9 @@ function mixtureEngine({ path }: Model): Engine {
   return 'ggml';
 }
 
-export const ggmlOptions = ({ arithmetic = 'float32', threads }: RuntimeOptions): GgmlOptions => ({
+export const ggmlOptions = ({ arithmetic = 'float32', threads, gpu, cutBehind }: RuntimeOptions): GgmlOptions => ({
   exact: arithmetic === 'float32',
+  ...(gpu !== undefined && { gpu }),
+  ...(cutBehind !== undefined && { cutBehind }),
   ...(threads !== undefined && { threads }),
 });

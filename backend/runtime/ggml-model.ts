@@ -9,10 +9,10 @@ import { mixtureNodes } from '../ggml/mixture.ts';
 import type { Weights } from '../ggml/weights.ts';
 import { finalLogits, layerPath, stage } from '../model/layer.ts';
 import type { Model } from '../model/open.ts';
-import { compareCuts, cutWidth, type ModelSpec } from '../model/spec.ts';
+import { compareCuts, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 import { openGgmlSlots } from './ggml-slots.ts';
 import type { GgmlModel, PassShape, SlotsStore, Store, StoreShelf } from './ggml-store.ts';
-import { processorOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
+import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
 import { toldRotations } from './rotations.ts';
 import { candidateCount } from './readouts.ts';
@@ -28,10 +28,17 @@ export const otherNodes = 64;
 
 export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlOptions): Promise<StagedModel> {
   const { spec } = model;
-  const processor = processorOf(options);
-  const weights = weightsOf(processor, model, exits.parameters, options);
   const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
-  const { stages: tree, points } = stageTree(spec, ordered);
+  const { stages: tree, points } = stageTree(spec, ordered, cutsBesideExits(spec, options));
+  const processors = tree.map(({ to }) => processorOfLayer(to.layer, options));
+  const weights = new Map(
+    [...new Set(processors)].map((each) => [each, weightsOf(each, model, exits.parameters, options)]),
+  );
+  const place = (stage: number): Place => ({
+    processor: processors[stage]!,
+    weights: weights.get(processors[stage]!)!,
+    exact: options.exact,
+  });
   const stages = tree.map((each): StageSpec => ({
     parent: each.parent,
     from: each.from,
@@ -54,14 +61,14 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     },
   };
   const ggml: GgmlModel = {
-    processor,
+    processors,
     model,
     exact: options.exact,
     rotations: toldRotations(spec),
     stages,
     exits: points,
-    stageGraph: (s, shape, store) => stageGraph(processor, spec, weights, tree[s]!, s, shape, store, options),
-    readGraph: (k, positions, store) => readGraph(processor, spec, weights, points[k]!, positions, store, options),
+    stageGraph: (s, shape, store) => stageGraph(place(s), spec, tree[s]!, s, shape, store),
+    readGraph: (k, positions, store) => readGraph(place(points[k]!.reads), spec, points[k]!, positions, store),
   };
   const openSlots = (rows: number): Slots => {
     const slots = openGgmlSlots(ggml, rows, {
@@ -77,7 +84,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   const dispose = (): void => {
     for (const slots of open) slots.dispose();
     spare?.dispose();
-    weights.dispose();
+    for (const each of weights.values()) each.dispose();
   };
   try {
     // Whatever the weights are refused for is said when the model is opened.
@@ -93,6 +100,19 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   return { spec, stages, exits: points, openSlots, dispose: async () => dispose() };
 }
 
+/** Where graphs are computed, and with what. */
+interface Place {
+  readonly processor: Processor;
+  readonly weights: Weights;
+  readonly exact: boolean;
+}
+
+/** A model that is partly on a GPU is cut where it leaves it. */
+function cutsBesideExits(spec: ModelSpec, { gpu, cutBehind = gpu?.layers }: GgmlOptions): Cut[] {
+  const isWithin = cutBehind !== undefined && cutBehind > 0 && cutBehind < spec.layers.length;
+  return isWithin ? [{ layer: cutBehind, at: 'end' }] : [];
+}
+
 /** The attentions of a stage, in order. */
 function slotsOf({ from, to, exit }: TreeStage): string[] {
   if (exit) return [exitPath(exit)];
@@ -101,21 +121,19 @@ function slotsOf({ from, to, exit }: TreeStage): string[] {
 
 /** From the stream behind the parent to the stream behind the stage. Inputs: `at` (of each column), and those of `ggmlOps`. */
 function stageGraph(
-  processor: Processor,
+  { processor, weights, exact }: Place,
   spec: ModelSpec,
-  weights: Weights,
-  { parent, from, to, exit }: TreeStage,
+  { from, to, exit }: TreeStage,
   s: number,
   { tokens, batch, first, keys }: PassShape,
   store: SlotsStore,
-  { exact }: GgmlOptions,
 ): BuiltGraph {
   const nodes = layerNodes(spec) * (to.layer - from.layer + 1) + otherNodes;
   return buildGraph(processor, nodes, (sketch) => {
     const past = (slot: string): Past => ({ ...store.past(slot), first, keys });
     const ops = ggmlOps(processor, sketch, weights, { tokens, batch, exact, past });
     const columns = tokens * batch;
-    const tensor = columnsOf(processor, sketch, store.stream(parent), columns);
+    const tensor = columnsOf(processor, sketch, store.source(s), columns);
     const x = { tensor, width: cutWidth(spec, from) };
     const y = exit ? exitBranch(ops, spec, exit, x) : stage(ops, spec, from, to, x);
     sketch.effect(
@@ -130,13 +148,11 @@ const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: Tensor, 
 
 /** What an exit says of some positions: see `readouts`. Input: `at`. */
 function readGraph(
-  processor: Processor,
+  { processor, weights, exact }: Place,
   spec: ModelSpec,
-  weights: Weights,
   { reads, spec: exit }: ExitPoint,
   positions: number,
   store: SlotsStore,
-  { exact }: GgmlOptions,
 ): BuiltGraph {
   return buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {
     const ops = ggmlOps(processor, sketch, weights, { tokens: 1, batch: positions, exact, past: () => null });

@@ -1,5 +1,6 @@
 /** What models in ggml share: the CPU with its threads, and the weights of a model that several of them compute with. */
 import { openCpu } from '../ggml/cpu.ts';
+import { openGpu, type GpuName } from '../ggml/gpu.ts';
 import type { Processor } from '../ggml/processor.ts';
 import { openLibrary } from '../ggml/library.ts';
 import { probeGgml } from '../ggml/probe.ts';
@@ -14,6 +15,16 @@ export interface GgmlOptions {
   readonly exact: boolean;
   /** Default: as many as there are cores. */
   readonly threads?: number;
+  /** The part of a model that a GPU computes; default: none. */
+  readonly gpu?: GpuShare;
+  /** Layers behind which the model is cut besides its exits; default: those of the GPU. */
+  readonly cutBehind?: number;
+}
+
+/** The first layers of a model on a GPU; where that is all of them, what is behind them too. */
+export interface GpuShare {
+  readonly gpu: GpuName;
+  readonly layers: number;
 }
 
 const processors = new Map<number | undefined, Processor>();
@@ -31,6 +42,20 @@ export function processorOf({ threads }: GgmlOptions): Processor {
   return processor;
 }
 
+const gpus = new Map<string, Processor>();
+
+/** A GPU, opened once. @throws ProcessorFailure where it cannot be. */
+export function gpuOf({ gpu }: GpuShare, options: GgmlOptions): Processor {
+  const { library } = processorOf(options);
+  const processor = gpus.get(gpu.name) ?? openGpu(library, gpu);
+  gpus.set(gpu.name, processor);
+  return processor;
+}
+
+/** What computes the layers up to one. */
+export const processorOfLayer = (layer: number, options: GgmlOptions): Processor =>
+  options.gpu !== undefined && layer <= options.gpu.layers ? gpuOf(options.gpu, options) : processorOf(options);
+
 interface Shared {
   readonly weights: Weights;
   users: number;
@@ -45,7 +70,7 @@ export function weightsOf(
   held: ExitSet['parameters'],
   options: GgmlOptions,
 ): Weights {
-  const key = `${options.exact} ${options.threads}`;
+  const key = `${processor.name} ${options.exact} ${options.threads}`;
   const ofModel = shared.get(model) ?? new Map<string, Shared>();
   shared.set(model, ofModel);
   const base = ofModel.get(key) ?? { weights: openWeights(processor, model.parameters, options.exact), users: 0 };

@@ -3,18 +3,23 @@
  * Nothing of them crosses to JavaScript but readouts, and states that are asked for.
  */
 import { setImmediate } from 'node:timers/promises';
-import { newContext, type Processor } from '../ggml/processor.ts';
-import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
-import { types, type Buffer, type Context, type Tensor } from '../ggml/library.ts';
+import type { Tensor } from '../ggml/library.ts';
 import { halfValues } from '../formats/halves.ts';
-import { cutWidth, inputCut } from '../model/spec.ts';
-import { userError } from '../../protocol/errors.ts';
+import { cutWidth } from '../model/spec.ts';
 import { embed } from './embedding.ts';
 import { tokensOf } from './exit-reader.ts';
 import { fillPass } from './ggml-inputs.ts';
-import type { GgmlModel, PassShape, Store, StoreShelf } from './ggml-store.ts';
+import {
+  copyRows,
+  heldTensors,
+  openStore,
+  type GgmlModel,
+  type PassShape,
+  type Store,
+  type StoreShelf,
+} from './ggml-store.ts';
 import { readoutsFrom, vocabularyRows } from './readouts.ts';
-import { advance, copy, keep, newProgress, swap, truncate, waiting, type Progress } from './progress.ts';
+import { advance, copy, keep, newProgress, swap, truncate, waiting } from './progress.ts';
 import type { Readout, RowReadout, Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart } from './tiles.ts';
 
@@ -22,13 +27,9 @@ import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart
 const keyStep = 256;
 /** Positions read at once: bounds the memory of logits. */
 const readLimit = 32;
-/** Graphs kept, and bytes of what they hold. */
-const keptGraphs = 96;
-const keptBytes = 1 << 29;
-
 export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf): Slots {
-  const { processor, model, rotations, stages, exits } = ggml;
-  const { library } = processor;
+  const { processors, model, rotations, stages, exits } = ggml;
+  const { library } = processors[0]!;
   const { spec } = model;
   const progress = newProgress(stages, batch);
   let tiles = newTiles(batch);
@@ -65,13 +66,14 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
     };
     const key = `${s} ${shape.tokens} ${shape.batch} ${first} ${shape.keys}`;
+    if (store.source(s) !== store.stream(stages[s]!.parent)) ferry(ggml, store, s, first, starts, own);
     const graph = store.graph(key, () => ggml.stageGraph(s, shape, store));
     const lengths = progress.entered.slice(first, end);
     const { capacity, rows: all } = store;
     fillPass(graph, { ...shape, starts, counts: own, lengths, capacity, rows: all }, rotations);
-    processor.setTiled(isTiled);
+    processors[s]!.setTiled(isTiled);
     graph.compute();
-    processor.setTiled(false);
+    processors[s]!.setTiled(false);
     advance(progress, stages, s, counts);
   };
 
@@ -198,113 +200,26 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   };
 }
 
-function openStore({ processor, model, exact, stages }: GgmlModel, rows: number, capacity: number): Store {
-  const { library } = processor;
-  const { spec } = model;
-  const slots = stages.flatMap((stage) => stage.slots);
-  const context = newContext(library, 2 * slots.length + stages.length + 1);
-  const places = rows * capacity + 1;
-  const type = exact ? 'F32' : 'F16';
-  const width = spec.kvHeads * spec.headDimensions;
-  const matrix = (of: keyof typeof types, columns: number): Tensor =>
-    library.newTensor2(context, types[of], columns, places);
-  const pasts = new Map(
-    slots.map((slot) => [slot, { key: matrix(type, width), value: matrix(type, width), type, capacity } as const]),
-  );
-  const cuts = [inputCut, ...stages.map(({ to }) => to)];
-  const streams = cuts.map((cut) => matrix('F32', cutWidth(spec, cut)));
-  const buffer = allocate(processor, context, places);
-  const graphs = new Map<string, BuiltGraph>();
-  return {
-    rows,
-    capacity,
-    bytes: library.bufferSize(buffer),
-    past: (slot) => pasts.get(slot)!,
-    stream: (stage) => streams[stage === null ? 0 : stage + 1]!,
-    cut: (stage) => cuts[stage === null ? 0 : stage + 1]!,
-    graph(key, build) {
-      const graph = graphs.get(key) ?? build();
-      // The one used last stands last.
-      graphs.delete(key);
-      graphs.set(key, graph);
-      let bytes = [...graphs.values()].reduce((sum, each) => sum + each.bytes, 0);
-      for (const [oldest, old] of graphs) {
-        if (old === graph || (graphs.size <= keptGraphs && bytes <= keptBytes)) break;
-        bytes -= old.bytes;
-        old.dispose();
-        graphs.delete(oldest);
-      }
-      return graph;
-    },
-    dispose() {
-      for (const graph of graphs.values()) graph.dispose();
-      graphs.clear();
-      library.freeBuffer(buffer);
-      library.free(context);
-    },
-  };
-}
-
-function allocate({ library, plain }: Processor, context: Context, positions: number): Buffer {
-  const buffer = library.allocate(context, plain);
-  if (buffer === null) {
-    library.free(context);
-    throw userError(
-      'out-of-memory',
-      `There is no memory for the keys and values of ${positions} positions.`,
-      'Close other programs, or take fewer or shorter texts at a time.',
-    );
+/**
+ * Takes the states that a stage is about to read to its own processor. They alone cross: keys, values and every other stream stay
+ * where they are.
+ */
+function ferry(
+  { processors, model, stages }: GgmlModel,
+  store: Store,
+  s: number,
+  first: number,
+  starts: readonly number[],
+  counts: readonly number[],
+): void {
+  const { library } = processors[s]!;
+  const { parent } = stages[s]!;
+  const width = cutWidth(model.spec, store.cut(parent));
+  for (const [r, count] of counts.entries()) {
+    if (count === 0) continue;
+    const states = new Float32Array(count * width);
+    const offset = ((first + r) * store.capacity + starts[r]!) * width * 4;
+    library.get(store.stream(parent), states, offset, states.byteLength);
+    library.set(store.source(s), states, offset, states.byteLength);
   }
-  // What was never written is masked, but must be numbers.
-  library.clearBuffer(buffer, 0);
-  return buffer;
-}
-
-/** What a store holds of its rows: a tensor, the bytes of a position in it, and how many positions of each row are filled. */
-interface Held {
-  readonly tensor: Tensor;
-  /** Elements of a position. */
-  readonly columns: number;
-  readonly bytes: number;
-  readonly filled: readonly number[];
-}
-
-function heldTensors({ model: { spec }, stages }: GgmlModel, store: Store, progress: Progress): Held[] {
-  const width = spec.kvHeads * spec.headDimensions;
-  return [{ slots: [] }, ...stages].flatMap(({ slots }, s): Held[] => {
-    const stage = s === 0 ? null : s - 1;
-    const filled = stage === null ? progress.entered : progress.filled[stage]!;
-    const pasts = slots.flatMap((slot): Held[] => {
-      const { key, value, type } = store.past(slot);
-      const bytes = width * (type === 'F16' ? 2 : 4);
-      return [
-        { tensor: key, columns: width, bytes, filled },
-        { tensor: value, columns: width, bytes, filled },
-      ];
-    });
-    const columns = cutWidth(spec, store.cut(stage));
-    return [{ tensor: store.stream(stage), columns, bytes: 4 * columns, filled }, ...pasts];
-  });
-}
-
-/** Copies on the device what is filled of some rows, which become the first of another store. */
-function copyRows(ggml: GgmlModel, progress: Progress, from: Store, to: Store, kept: readonly number[]): void {
-  const { processor } = ggml;
-  const { library } = processor;
-  const targets = heldTensors(ggml, to, progress);
-  const copies = heldTensors(ggml, from, progress).map((held, i) => ({ ...held, target: targets[i]!.tensor }));
-  const graph = buildGraph(processor, 4 * copies.length * kept.length + 8, (sketch) => {
-    const { context } = sketch;
-    for (const { tensor, target, columns, bytes, filled } of copies) {
-      for (const [place, row] of kept.entries()) {
-        const count = filled[row]!;
-        if (count === 0) continue;
-        const view = (of: Tensor, capacity: number, at: number): Tensor =>
-          library.view2(context, of, columns, count, bytes, at * capacity * bytes);
-        sketch.effect(library.cpy(context, view(tensor, from.capacity, row), view(target, to.capacity, place)));
-      }
-    }
-  });
-  graph.compute();
-  graph.dispose();
 }

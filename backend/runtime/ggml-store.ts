@@ -1,16 +1,21 @@
-/** Records that a model in ggml and its slots share. */
-import type { Processor } from '../ggml/processor.ts';
-import type { BuiltGraph } from '../ggml/graph.ts';
-import type { Tensor } from '../ggml/library.ts';
+/**
+ * What a model in ggml and its slots share: the tensors of some slots, in the buffers of the processors that compute with
+ * them, and the graphs over those tensors.
+ */
+import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
+import { types, type Buffer, type Context, type Tensor } from '../ggml/library.ts';
+import { newContext, noMemory, type Processor } from '../ggml/processor.ts';
 import type { Past } from '../ggml/ops.ts';
 import type { Model } from '../model/open.ts';
-import type { Cut } from '../model/spec.ts';
 import type { ToldRotations } from './rotations.ts';
+import { cutWidth, inputCut, type Cut } from '../model/spec.ts';
+import type { Progress } from './progress.ts';
 import type { ExitPoint, StageSpec } from './staged-model.ts';
 
 /** What slots ask of the model that they belong to. */
 export interface GgmlModel {
-  readonly processor: Processor;
+  /** Of each stage. */
+  readonly processors: readonly Processor[];
   readonly model: Model;
   readonly exact: boolean;
   readonly rotations: ToldRotations;
@@ -33,6 +38,8 @@ export interface SlotsStore {
   past(slot: string): Omit<Past, 'first' | 'keys'>;
   /** Behind a stage; null: the embedding. */
   stream(stage: number | null): Tensor;
+  /** What a stage reads: the stream behind its parent, or a copy of that where the stage has another processor. */
+  source(stage: number): Tensor;
   cut(stage: number | null): Cut;
 }
 
@@ -48,4 +55,154 @@ export interface Store extends SlotsStore {
 export interface StoreShelf {
   take(rows: number): Store | null;
   put(store: Store): void;
+}
+
+/** Graphs kept, and bytes of what they hold. */
+const keptGraphs = 96;
+const keptBytes = 1 << 29;
+
+export function openStore({ processors, model, exact, stages }: GgmlModel, rows: number, capacity: number): Store {
+  const { spec } = model;
+  const places = rows * capacity + 1;
+  const slotCount = stages.reduce((sum, { slots }) => sum + slots.length, 0);
+  const shelves = new Map(
+    [...new Set(processors)].map((each) => [each, newShelf(each, 2 * stages.length + 2 * slotCount + 2)]),
+  );
+  const matrix = (on: Processor, of: keyof typeof types, columns: number): Tensor =>
+    on.library.newTensor2(shelves.get(on)!.context, types[of], columns, places);
+  const type = exact ? 'F32' : 'F16';
+  const width = spec.kvHeads * spec.headDimensions;
+  const pasts = new Map(
+    stages.flatMap(({ slots }, s) =>
+      slots.map((slot) => {
+        const [key, value] = [matrix(processors[s]!, type, width), matrix(processors[s]!, type, width)];
+        return [slot, { key, value, type, capacity } as const];
+      }),
+    ),
+  );
+  const cuts = [inputCut, ...stages.map(({ to }) => to)];
+  const stream = (on: Processor, cut: Cut): Tensor => matrix(on, 'F32', cutWidth(spec, cut));
+  const embedded = stream(processors[0]!, inputCut);
+  const streams = stages.map(({ to }, s) => stream(processors[s]!, to));
+  const sources = stages.map(({ parent, from }, s) => {
+    if (parent === null) return embedded;
+    return processors[parent] === processors[s] ? streams[parent]! : stream(processors[s]!, from);
+  });
+  const dispose = (): void => {
+    for (const shelf of shelves.values()) shelf.dispose();
+  };
+  try {
+    for (const shelf of shelves.values()) shelf.allocate(`the keys and values of ${places} positions`);
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+  const graphs = new Map<string, BuiltGraph>();
+  return {
+    rows,
+    capacity,
+    bytes: [...shelves.values()].reduce((sum, shelf) => sum + shelf.bytes(), 0),
+    past: (slot) => pasts.get(slot)!,
+    stream: (stage) => (stage === null ? embedded : streams[stage]!),
+    source: (stage) => sources[stage]!,
+    cut: (stage) => cuts[stage === null ? 0 : stage + 1]!,
+    graph(key, build) {
+      const graph = graphs.get(key) ?? build();
+      // The one used last stands last.
+      graphs.delete(key);
+      graphs.set(key, graph);
+      let bytes = [...graphs.values()].reduce((sum, each) => sum + each.bytes, 0);
+      for (const [oldest, old] of graphs) {
+        if (old === graph || (graphs.size <= keptGraphs && bytes <= keptBytes)) break;
+        bytes -= old.bytes;
+        old.dispose();
+        graphs.delete(oldest);
+      }
+      return graph;
+    },
+    dispose() {
+      for (const graph of graphs.values()) graph.dispose();
+      graphs.clear();
+      dispose();
+    },
+  };
+}
+
+/** Tensors of one processor: described in `context`, then allocated together. */
+function newShelf(processor: Processor, tensors: number) {
+  const { library } = processor;
+  const context: Context = newContext(library, tensors);
+  let buffer: Buffer | null = null;
+  return {
+    context,
+    allocate(what: string): void {
+      buffer = library.allocate(context, processor.plain);
+      if (buffer === null)
+        throw noMemory(processor, what, 'Close other programs, or take fewer or shorter texts at a time.');
+      // What was never written is masked, but must be numbers.
+      library.clearBuffer(buffer, 0);
+    },
+    bytes: (): number => (buffer === null ? 0 : library.bufferSize(buffer)),
+    dispose(): void {
+      if (buffer !== null) library.freeBuffer(buffer);
+      library.free(context);
+    },
+  };
+}
+
+/** What a store holds of its rows: a tensor, the bytes of a position in it, and how many positions of each row are filled. */
+export interface Held {
+  readonly tensor: Tensor;
+  readonly processor: Processor;
+  /** Elements of a position. */
+  readonly columns: number;
+  readonly bytes: number;
+  readonly filled: readonly number[];
+}
+
+export function heldTensors(
+  { processors, model: { spec }, stages }: GgmlModel,
+  store: Store,
+  progress: Progress,
+): Held[] {
+  const width = spec.kvHeads * spec.headDimensions;
+  return [{ slots: [] }, ...stages].flatMap(({ slots }, s): Held[] => {
+    const stage = s === 0 ? null : s - 1;
+    const processor = processors[stage ?? 0]!;
+    const filled = stage === null ? progress.entered : progress.filled[stage]!;
+    const pasts = slots.flatMap((slot): Held[] => {
+      const { key, value, type } = store.past(slot);
+      const bytes = width * (type === 'F16' ? 2 : 4);
+      return [
+        { tensor: key, processor, columns: width, bytes, filled },
+        { tensor: value, processor, columns: width, bytes, filled },
+      ];
+    });
+    const columns = cutWidth(spec, store.cut(stage));
+    return [{ tensor: store.stream(stage), processor, columns, bytes: 4 * columns, filled }, ...pasts];
+  });
+}
+
+/** Copies on their processors what is filled of some rows, which become the first of another store. */
+export function copyRows(ggml: GgmlModel, progress: Progress, from: Store, to: Store, kept: readonly number[]): void {
+  const targets = heldTensors(ggml, to, progress);
+  const copies = heldTensors(ggml, from, progress).map((held, i) => ({ ...held, target: targets[i]!.tensor }));
+  for (const processor of new Set(ggml.processors)) {
+    const { library } = processor;
+    const own = copies.filter((copy) => copy.processor === processor);
+    const graph = buildGraph(processor, 4 * own.length * kept.length + 8, (sketch) => {
+      const { context } = sketch;
+      for (const { tensor, target, columns, bytes, filled } of own) {
+        for (const [place, row] of kept.entries()) {
+          const count = filled[row]!;
+          if (count === 0) continue;
+          const view = (of: Tensor, capacity: number, at: number): Tensor =>
+            library.view2(context, of, columns, count, bytes, at * capacity * bytes);
+          sketch.effect(library.cpy(context, view(tensor, from.capacity, row), view(target, to.capacity, place)));
+        }
+      }
+    });
+    graph.compute();
+    graph.dispose();
+  }
 }

@@ -24,9 +24,16 @@ export interface TreeStage extends Pick<StageSpec, 'parent' | 'from' | 'to'> {
   readonly exit: ExitSpec | null;
 }
 
-/** A model's trunk cut at its exits (in the order of the stream), the branches behind it, and what each exit reads. */
-export function stageTree(spec: ModelSpec, exits: readonly ExitSpec[]): { stages: TreeStage[]; points: ExitPoint[] } {
-  const cuts = distinctCuts([...exits.map(exitCut), finalCut(spec)]);
+/**
+ * A model's trunk cut at its exits (in the order of the stream) and wherever else is asked for, the branches behind it, and what each
+ * exit reads.
+ */
+export function stageTree(
+  spec: ModelSpec,
+  exits: readonly ExitSpec[],
+  others: readonly Cut[] = [],
+): { stages: TreeStage[]; points: ExitPoint[] } {
+  const cuts = distinctCuts([...exits.map(exitCut), ...others, finalCut(spec)]);
   const stages = cuts.map((to, s): TreeStage => ({
     parent: s === 0 ? null : s - 1,
     from: cuts[s - 1] ?? inputCut,

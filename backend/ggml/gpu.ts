@@ -1,0 +1,50 @@
+/**
+ * A GPU as a device of ggml: Vulkan, CUDA or Metal, all by the same functions. Weights, keys and values lie in its own memory. Knows no
+ * model, and asks nothing that a driver might end the process for: that is tried in another process before.
+ */
+import type { Backend, Device, Graph, Library } from './library.ts';
+import { ProcessorFailure, type Processor } from './processor.ts';
+
+/** Which GPU, among those that a library of ggml has. */
+export interface GpuName {
+  /** The library beside ggml's own that has it; null where those have it already. */
+  readonly file: string | null;
+  /** ggml's, such as `Vulkan0`. */
+  readonly name: string;
+}
+
+/** @throws ProcessorFailure where it is not there any more. */
+export function openGpu(library: Library, { file, name }: GpuName): Processor {
+  const device = findGpu(library, file, name);
+  if (device === null) throw new ProcessorFailure(`${name} is not there any more`);
+  const backend: Backend | null = library.initDevice(device, null);
+  if (backend === null) throw new ProcessorFailure(`${name} cannot be opened`);
+  const placement = { bufferType: library.deviceBufferType(device), pairs: false, isEven: false };
+  return {
+    library,
+    name,
+    isGpu: true,
+    plain: placement.bufferType,
+    largePages: null,
+    place: () => placement,
+    supports: (tensor) => library.deviceSupports(device, tensor),
+    compute(graph: Graph) {
+      const status = library.compute(backend, graph);
+      if (status !== 0) throw new ProcessorFailure(`it could not compute a graph (status ${status})`);
+    },
+    setTiled: () => undefined,
+    dispose: () => library.freeBackend(backend),
+  };
+}
+
+const loaded = new Set<string>();
+
+function findGpu(library: Library, file: string | null, name: string): Device | null {
+  if (library.deviceCount() === 0) library.loadAll(library.folder);
+  if (file !== null && !loaded.has(file)) {
+    if (library.load(file) === null) throw new ProcessorFailure(`${file} cannot be loaded`);
+    loaded.add(file);
+  }
+  const devices = Array.from({ length: library.deviceCount() }, (_, i) => library.device(i));
+  return devices.find((device) => library.deviceName(device) === name) ?? null;
+}
