@@ -1,5 +1,5 @@
 /** Every family and every GGUF type against PyTorch and Transformers: logits, the residual stream, greedy tokens. */
-import { existsSync, readdirSync, mkdtempSync, copyFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, mkdtempSync, copyFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -8,6 +8,7 @@ import type { Engine } from '../../backend/runtime/engines.ts';
 import { noExits, openFeatureModel, openStagedModel } from '../../backend/runtime/open.ts';
 import { computes, engines } from '../support/engines.ts';
 import { finalLogits } from '../support/decoding.ts';
+import { ggufTwin, twins } from '../support/gguf-twins.ts';
 import { fixtures, maxDifference, readGolden } from '../support/golden.ts';
 
 interface FamilyGolden {
@@ -85,5 +86,26 @@ describe.each(
     const golden = readGolden<{ ids: number[]; logits: number[][] }>('gguf', file.replace('.gguf', '.golden.json'));
     const logits = await fullLogits(engine, join(fixtures, 'gguf', file), golden.ids);
     expect(maxDifference(logits, golden.logits.flat())).toBeLessThan(1e-3);
+  });
+});
+
+/** By llama.cpp's names and its converter's conventions: the same numbers as the safetensors model. */
+describe.each(
+  engines.flatMap((engine) =>
+    Object.keys(twins)
+      .filter((family) => computes(engine, family))
+      .map((family) => [engine, family] as const),
+  ),
+)('%s, the GGUF twin of %s', (engine, family) => {
+  test('logits', async () => {
+    const golden = readGolden<FamilyGolden>('tiny', family, 'golden.json');
+    const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
+    try {
+      const file = join(folder, `${family}.gguf`);
+      writeFileSync(file, ggufTwin(family));
+      expect(maxDifference(await fullLogits(engine, file, golden.ids), golden.logits.flat())).toBeLessThan(1e-4);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
