@@ -187,8 +187,8 @@ export const twins: Readonly<Record<string, Twin>> = {
       'attention.value_length': c['head_dim']!,
       'attention.sliding_window': c['sliding_window']!,
       'rope.scaling.type': 'yarn',
-      'rope.scaling.factor': c['rope_scaling']!['factor']!,
-      'rope.scaling.original_context_length': c['rope_scaling']!['original_max_position_embeddings']!,
+      'rope.scaling.factor': c['rope_scaling']!['factor'],
+      'rope.scaling.original_context_length': c['rope_scaling']!['original_max_position_embeddings'],
     }),
     names: { post_attention_layernorm: 'post_attention_norm' },
     change(tensor) {
@@ -281,7 +281,7 @@ function entries({ architecture, keys }: Twin, config: Config): [string, number,
     const name = `${architecture}.${key}`;
     if (typeof is === 'string') return [name, 8, text(is)];
     if (typeof is === 'boolean') return [name, 7, Buffer.from([Number(is)])];
-    const isCount = /_count$|_length$|_window$|vocab_size$/.test(key);
+    const isCount = /_count$|_count_kv$|_length$|_window$|vocab_size$/.test(key);
     return isCount ? [name, 4, u32(is)] : [name, 6, Buffer.from(new Float32Array([is]).buffer)];
   };
   const list = (type: number, items: readonly Buffer[]): Buffer =>
