@@ -26,9 +26,14 @@ export async function exitsInUse(app: App, scope?: vscode.Uri): Promise<string |
   return vscode.workspace.isTrusted ? newestExits(app, chosenModel(scope)) : null;
 }
 
-/** The newest exits of a model below the folders. */
+/** The newest exits of a model below the folders: by its name, else by its weights, which may lie under another name. */
 export async function newestExits(app: App, model: string): Promise<string | null> {
-  const own = (await listExits(app)).filter((exits) => belongsTo(exits, model));
+  const all = await listExits(app);
+  const own = all.filter((exits) => belongsTo(exits, model));
+  if (own.length === 0 && all.length > 0) {
+    const folders = workspaceFolders();
+    return (await app.backend.send(protocol.findExitsOf, { folders, model })).directory;
+  }
   const times = await Promise.all(
     own.map(async ({ directory }) => {
       const file = vscode.Uri.joinPath(vscode.Uri.file(directory), 'exits.json');

@@ -1,12 +1,18 @@
-/** The pick of a model: the one that ships, those in the folder, a typed or pasted path or hub id, or one from elsewhere. */
+/**
+ * The pick of a model: the one that ships, those in the folder and in the caches of other programs, what is recommended, a search of the
+ * hub, or a typed or pasted path or hub id.
+ */
 import * as vscode from 'vscode';
+import { userError } from '../protocol/errors.ts';
 import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { settingOf, typedModel, withChosen, type ListedModel } from './choices.ts';
 import { workspaceFolders } from './folders.ts';
 import { chosenModel } from './model-and-exits.ts';
+import { download, machineItems, searchedModel, type ModelItem } from './models-at-hand.ts';
 
-type Item = vscode.QuickPickItem & { readonly model?: ListedModel; readonly browse?: 'folder' | 'file' };
+type Item = vscode.QuickPickItem &
+  Partial<ModelItem> & { readonly model?: ListedModel; readonly browse?: 'folder' | 'file' | 'hub' };
 
 /** A value for the setting `earlyExit.model`; null where the user went away. */
 export async function askModel(app: App): Promise<string | null> {
@@ -14,14 +20,26 @@ export async function askModel(app: App): Promise<string | null> {
   const found = withChosen(await app.backend.send(protocol.listModels, { folders }), chosenModel());
   const items: Item[] = [
     ...found.map(modelItem),
+    ...(await machineItems(app, chosenModel())),
     { label: '', kind: vscode.QuickPickItemKind.Separator },
+    { label: `$(search) ${vscode.l10n.t('Search the Hugging Face hub …')}`, browse: 'hub' },
     { label: `$(folder-opened) ${vscode.l10n.t('Folder in Hugging Face format …')}`, browse: 'folder' },
     { label: `$(file) ${vscode.l10n.t('GGUF file …')}`, browse: 'file' },
   ];
   const picked = await pick(items);
   if (picked?.model) return settingOf(picked.model);
+  if (picked?.problem)
+    throw userError('bad-model', picked.problem, vscode.l10n.t('Download it again, or choose another one.'));
+  if (picked?.reference !== undefined) return picked.isHere ? picked.reference : downloaded(app, picked.reference);
+  if (picked?.browse === 'hub') {
+    const reference = await searchedModel(app);
+    return reference === null ? null : downloaded(app, reference);
+  }
   return picked?.browse ? browse(picked.browse) : null;
 }
+
+const downloaded = async (app: App, reference: string): Promise<string | null> =>
+  (await download(app, reference)) ? reference : null;
 
 export const kindText = ({ kind, path }: ListedModel): string =>
   ({

@@ -4,6 +4,7 @@
  */
 import { anyRecord, count, flag, list, nothing, nullable, partial, record, text, type Shape } from './shapes.ts';
 import { gapShape, limitsShape, type CompletionLimits, type CompletionResult, type Gap } from './completion.ts';
+import type { DownloadProgress, HubChoice, HubModel, MachineModel } from './models.ts';
 import { traceShape } from './trace-shapes.ts';
 import type { GenerateReadyEvent, TuneEvent } from './events.ts';
 import type { Trace } from './exittrace.ts';
@@ -224,6 +225,30 @@ export const readTraces = request<{ uri: string }, { generation: string; offset:
 export const listExits = request<{ folders: string[] }, ExitsSummary[]>('earlyExit/exits/list', folders);
 /** Models below some folders, the one that ships first. */
 export const listModels = request<{ folders: string[] }, ModelSummary[]>('earlyExit/models/list', folders);
+
+/** Models that programs have downloaded to this machine, and how much memory it has. */
+export const listMachineModels = request<Record<string, never>, { models: MachineModel[]; memoryBytes: number }>(
+  'earlyExit/models/machine',
+  nothing,
+);
+/** Models of the hub whose name holds some words. */
+export const searchHub = request<{ query: string }, HubModel[]>('earlyExit/hub/search', record({ query: text }));
+/** What can be downloaded of a model of the hub. */
+export const listHubChoices = request<{ repository: string }, HubChoice[]>(
+  'earlyExit/hub/choices',
+  record({ repository: text }),
+);
+/** Downloads a model, or goes on where a download stopped. Cancelling the request keeps what has come. */
+export const downloadModel = request<{ reference: string }, { path: string }>(
+  'earlyExit/models/download',
+  record({ reference: text }),
+);
+export const downloadProgressed = notification<DownloadProgress>('earlyExit/models/download/progress');
+/** The newest exits below some folders that were tuned for these very weights, by their hash; null without any. */
+export const findExitsOf = request<{ folders: string[]; model: string }, { directory: string | null }>(
+  'earlyExit/exits/of',
+  record({ folders: list(text), model: text }),
+);
 
 /** What the backend is and does now. */
 export const readStatus = request<Record<string, never>, Status>('earlyExit/status', nothing);

@@ -46,11 +46,21 @@ export async function resolveModel(reference: string, options: ResolveOptions = 
       'Give a Hugging Face directory, a GGUF file, or a hub id such as owner/name or owner/name:file.gguf.',
     );
   const environment = options.environment ?? process.env;
-  const root = join(options.cacheDirectory ?? join(userCache(environment), 'models'), folderOf(hub.repository));
-  return (
-    remembered(root, hub) ?? fromHuggingFaceCache(hub, environment) ?? (await download(root, hub, options, environment))
-  );
+  return here(hub, options) ?? (await download(rootOf(hub, options), hub, options, environment));
 }
+
+/** The path of a model that is on this machine; null for one that would have to be downloaded, and for what names none. */
+export function localModel(reference: string, options: ResolveOptions = {}): string | null {
+  if (existsSync(reference)) return reference;
+  const hub = parseHubReference(reference);
+  return hub === null ? null : here(hub, options);
+}
+
+const rootOf = ({ repository }: HubReference, { cacheDirectory, environment }: ResolveOptions): string =>
+  join(cacheDirectory ?? join(userCache(environment), 'models'), folderOf(repository));
+
+const here = (hub: HubReference, options: ResolveOptions): string | null =>
+  remembered(rootOf(hub, options), hub) ?? fromHuggingFaceCache(hub, options.environment ?? process.env);
 
 /** Null for what can only be a path. */
 export function parseHubReference(reference: string): HubReference | null {
@@ -117,13 +127,7 @@ async function download(
   const { onProgress, signal } = options;
   // Loaded only here: most runs never download.
   const { HUB_URL, listFiles, modelInfo } = await import('@huggingface/hub');
-  const endpoint = (environment['HF_ENDPOINT'] ?? HUB_URL).replace(/\/+$/, '');
-  const token = tokenOf(environment);
-  const access = {
-    hubUrl: endpoint,
-    ...(token !== null && { accessToken: token }),
-    fetch: fetchWith(endpoint, signal),
-  };
+  const { endpoint, token, access } = hubAccess(HUB_URL, environment, signal);
   let commit: string;
   const files: HubFile[] = [];
   let entries = 0;
@@ -170,6 +174,26 @@ async function download(
     JSON.stringify({ target: target === '.' ? commit : `${commit}/${target}` }),
   ]);
   return resolve(folder, target);
+}
+
+/** Which hub is asked, as whom, and how: what the hub's own library takes. */
+export function hubAccess(
+  hubUrl: string,
+  environment: Readonly<Record<string, string | undefined>>,
+  signal: AbortSignal | undefined,
+): {
+  endpoint: string;
+  token: string | null;
+  access: { hubUrl: string; accessToken?: string; fetch: typeof fetch };
+} {
+  const endpoint = (environment['HF_ENDPOINT'] ?? hubUrl).replace(/\/+$/, '');
+  const token = tokenOf(environment);
+  const access = {
+    hubUrl: endpoint,
+    ...(token !== null && { accessToken: token }),
+    fetch: fetchWith(endpoint, signal),
+  };
+  return { endpoint, token, access };
 }
 
 function checksum(entry: { oid?: string; lfs?: { oid: string } }): Pick<HubFile, 'sha256' | 'blob'> {

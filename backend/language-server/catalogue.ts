@@ -1,8 +1,9 @@
 /** Finds models and exits checkpoints below folders, for the lists of an editor. Reads names and small JSON files only. */
 import type { Dirent } from 'node:fs';
-import { open, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { ExitsSummary, ModelSummary } from '../../protocol/server.ts';
+import { isGguf } from '../data/model-caches.ts';
 
 /** Folders deeper than this hold no models of a workspace. */
 const DEPTH = 4;
@@ -17,6 +18,34 @@ export async function findExits(folders: readonly string[]): Promise<ExitsSummar
     if (names.has('exits.json')) found.push(await readExits(directory));
   });
   return found.sort((a, b) => a.name.localeCompare(b.name));
+}
+
+/**
+ * The newest checkpoint below the folders whose base has this hash, which is asked for only where a checkpoint names one. Null
+ * without any.
+ */
+export async function exitsOfBase(folders: readonly string[], hashOf: () => Promise<string>): Promise<string | null> {
+  const bases: { readonly directory: string; readonly sha256: string; readonly at: number }[] = [];
+  await walk(folders, async (directory, names) => {
+    if (!names.has('exits.json')) return;
+    const file = path.join(directory, 'exits.json');
+    const sha256 = baseHash(await readFile(file, 'utf8').catch(() => ''));
+    if (sha256 !== null) bases.push({ directory, sha256, at: (await stat(file)).mtimeMs });
+  });
+  if (bases.length === 0) return null;
+  const hash = await hashOf();
+  const own = bases.filter(({ sha256 }) => sha256 === hash).sort((a, b) => b.at - a.at);
+  return own[0]?.directory ?? null;
+}
+
+function baseHash(content: string): string | null {
+  try {
+    const file: unknown = JSON.parse(content);
+    const base = isRecord(file) ? file.base : undefined;
+    return isRecord(base) && typeof base.sha256 === 'string' ? base.sha256 : null;
+  } catch {
+    return null;
+  }
 }
 
 /** The model that ships, then every Hugging Face directory and GGUF file below the folders. */
@@ -73,17 +102,6 @@ const exitName = (exit: unknown): string[] =>
   isRecord(exit) && typeof exit.layer === 'number' && typeof exit.architecture === 'string'
     ? [`${exit.layer}:${exit.architecture}`]
     : [];
-
-async function isGguf(file: string): Promise<boolean> {
-  const handle = await open(file).catch(() => null);
-  if (!handle) return false;
-  try {
-    const { buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0);
-    return buffer.toString('latin1') === 'GGUF';
-  } finally {
-    await handle.close();
-  }
-}
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -32,6 +32,7 @@ import { createGenerations, type GenerationReport } from './generations.ts';
 import { runStore } from './run-store.ts';
 import { incoming, readParams } from './incoming.ts';
 import { changeParams, documentParams, openParams, positionParams, rangeParams } from './params.ts';
+import { answerModels } from './models.ts';
 import { createRuns, type Runs } from './runs.ts';
 import { createStatus } from './status.ts';
 
@@ -229,6 +230,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   );
   answer(protocol.listExits, ({ folders }) => findExits(folders));
   answer(protocol.listModels, ({ folders }) => findModels(options.shippedModel, folders));
+  answerModels({ answer, notify, warn: (message) => connection.console.warn(message) });
   answer(protocol.readStatus, () => status.now());
   answer(protocol.doctor, async () => ({ report: await diagnose(engine, options.runtime) }));
   listen(protocol.displayChanged, (changed) => {

@@ -8,6 +8,7 @@ import type { Trace } from '../../protocol/exittrace.ts';
 import * as protocol from '../../protocol/server.ts';
 import { shownTokens, textOfTokens, type Around } from '../../protocol/suggestion.ts';
 import type { App } from '../app.ts';
+import { chosenModel } from '../model-and-exits.ts';
 import { completionRequest } from './request.ts';
 import type { CompletionSettings } from '../settings.ts';
 import { chunksBeside, type Chunk } from './chunks.ts';
@@ -64,7 +65,7 @@ export function createAsking(
     const options = await completionRequest(app, document.uri);
     if (token.isCancellationRequested) return null;
     const result = await app.backend.send(protocol.complete, { gap, limits, options }, token);
-    answered(result, String(options['model'] ?? ''));
+    answered(result, chosenModel(document.uri));
     return result;
   };
 

@@ -42,7 +42,7 @@ export function createCompletions(
         ? ''
         : vscode.l10n.t(
             '{0} has no tokens for filling in the middle: it sees the text before the cursor alone.',
-            nameOf(model),
+            modelBase(model),
           ),
     ),
   );
@@ -130,5 +130,4 @@ export async function toggleCompletions(): Promise<void> {
   await configuration.update('enabled', configuration.get('enabled') !== true, target);
 }
 
-const nameOf = (model: string): string => modelBase(model === '' ? 'typescript-5m' : model);
 const delay = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));

@@ -48,6 +48,7 @@ async function main(): Promise<number> {
     EARLY_EXIT_TEST_CONTROL: control,
     EARLY_EXIT_TEST_REPOSITORY: repository,
     EARLY_EXIT_TEST_ONLY: values.test ?? '',
+    ...madeUpCaches,
   };
   const run = host === 'server' ? await inServer(source, environment) : inDesktop(source, environment);
   const all: { suite: string; results: Result[] }[] = [];
@@ -77,6 +78,15 @@ async function main(): Promise<number> {
   console.log(`\n${results.length - failed} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;
 }
+
+/** Where models of other programs are looked for, instead of at this machine's own; and a hub that nobody is. */
+const madeUpCaches = {
+  HF_HUB_CACHE: path.join(cache, 'caches/huggingface'),
+  OLLAMA_MODELS: path.join(cache, 'caches/ollama'),
+  LLAMA_CACHE: path.join(cache, 'caches/llama.cpp'),
+  LMSTUDIO_MODELS: path.join(cache, 'caches/lm-studio'),
+  HF_ENDPOINT: 'http://127.0.0.1:9',
+};
 
 interface Place {
   workspace: string;

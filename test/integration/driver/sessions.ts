@@ -42,6 +42,16 @@ export const sessions: readonly Session[] = [
     },
   },
   {
+    name: 'completions',
+    settings: {
+      'earlyExit.completions.enabled': true,
+      'earlyExit.completions.maxMilliseconds': 3_000,
+      'earlyExit.completions.showExits': true,
+      'editor.inlineSuggest.enabled': true,
+      'editor.quickSuggestions': { other: 'off', comments: 'off', strings: 'off' },
+    },
+  },
+  {
     name: 'settings',
     settings: {
       ...quickTuning,

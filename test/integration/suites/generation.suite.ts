@@ -232,26 +232,6 @@ export const run = suite([
     await until('no lenses', async () => (await lensesOf(document.uri)).length === 0);
   }),
 
-  test('offers completions once that is switched on, and knows the exits of one that is taken', async () => {
-    const editor = await vscode.window.showTextDocument(document);
-    await vscode.workspace
-      .getConfiguration('earlyExit.display')
-      .update('inlineCompletions', true, vscode.ConfigurationTarget.Global);
-    const end = document.positionAt(document.getText().length);
-    editor.selection = new vscode.Selection(end, end);
-    await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger');
-    await until('ghost text', () =>
-      inWorkbench<boolean>(`document.querySelector('.ghost-text, .ghost-text-decoration') !== null`),
-    );
-    await vscode.commands.executeCommand('editor.action.inlineSuggest.commit');
-    await until('lenses', async () => (await lensesOf(document.uri)).length > 0);
-    assert.ok(document.getText().length > original().length);
-    await vscode.workspace
-      .getConfiguration('earlyExit.display')
-      .update('inlineCompletions', undefined, vscode.ConfigurationTarget.Global);
-    await vscode.commands.executeCommand('workbench.action.files.revert');
-  }),
-
   test('opens a saved trace with lenses, hovers, an outline and its own colours', async () => {
     const file = path.join(workspaceFolder(), 'generation.exittrace');
     writeFileSync(file, serialiseTrace(result.trace));

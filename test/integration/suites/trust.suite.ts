@@ -24,6 +24,20 @@ export const run = suite([
     assert.equal(backendProcesses().length, 1);
   }),
 
+  test('completes with the model that ships, too', async () => {
+    const configuration = vscode.workspace.getConfiguration('earlyExit.completions');
+    await configuration.update('enabled', true, vscode.ConfigurationTarget.Global);
+    const editor = await vscode.window.showTextDocument(fileUri('sums.ts'));
+    const end = editor.document.positionAt(editor.document.getText().length);
+    editor.selection = new vscode.Selection(end, end);
+    await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger');
+    await until('ghost text', () =>
+      inWorkbench<boolean>(`document.querySelector('.ghost-text, .ghost-text-decoration') !== null`),
+    );
+    assert.equal((await (await activate()).status()).model, 'typescript-5m');
+    await configuration.update('enabled', undefined, vscode.ConfigurationTarget.Global);
+  }),
+
   test('tunes nothing', async () => {
     const api = await activate();
     assert.equal(await api.startRun({ steps: 1 }), null);

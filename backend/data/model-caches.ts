@@ -1,0 +1,284 @@
+/**
+ * Models that other programs have downloaded to this machine: the Hugging Face cache, Ollama's blobs by their manifests, LM Studio and
+ * llama.cpp's cache. Reads names, sizes and small JSON files, and trusts none of them; opens no model.
+ */
+import type { Dirent } from 'node:fs';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { shown } from '../../protocol/shown.ts';
+import { userCache } from '../formats/user-cache.ts';
+
+export type CacheName = 'huggingface' | 'ollama' | 'lm-studio' | 'llama.cpp' | 'early-exit';
+
+export interface CachedModel {
+  readonly cache: CacheName;
+  /** As its program calls it, such as `qwen2.5-coder:0.5b` or `owner/name`. */
+  readonly name: string;
+  /** What the setting takes: a path, or a hub id where that leads there. */
+  readonly reference: string;
+  readonly bytes: number;
+  /** Such as `Q4_K_M`; empty where nothing tells it. */
+  readonly type: string;
+  /** Why it cannot be used, as a sentence; null where it is whole. */
+  readonly problem: string | null;
+}
+
+export interface Places {
+  readonly home: string;
+  readonly platform: NodeJS.Platform;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Our own cache. */
+  readonly own: string;
+}
+
+export const placesHere = (): Places => ({
+  home: homedir(),
+  platform: process.platform,
+  environment: process.env,
+  own: userCache(),
+});
+
+/** Every model of every cache, by name; what cannot be read is no cache. */
+export async function cachedModels(places: Places): Promise<CachedModel[]> {
+  const all = await Promise.all([
+    huggingFaceModels(places),
+    ollamaModels(places),
+    lmStudioModels(places),
+    llamaModels(places),
+    ownModels(places),
+  ]);
+  return all.flat().sort((a, b) => a.name.localeCompare(b.name));
+}
+
+/** More is somebody's disk. */
+const mostEntries = 2_000;
+const mostJsonBytes = 2 ** 20;
+
+async function huggingFaceModels({ home, environment }: Places): Promise<CachedModel[]> {
+  const cache = environment['HF_HOME'] ?? path.join(home, '.cache', 'huggingface');
+  const root = environment['HF_HUB_CACHE'] ?? path.join(cache, 'hub');
+  const found = await Promise.all(
+    (await entriesOf(root)).map(async ({ name: folder }) => {
+      const repository = /^models--([\w.-]+?)--([\w.-]+)$/.exec(folder);
+      if (!repository) return [];
+      const name = `${repository[1]}/${repository[2]}`;
+      const commit = await textOf(path.join(root, folder, 'refs', 'main'));
+      if (commit === null || !/^[0-9a-f]{7,64}$/.test(commit.trim())) return [];
+      const snapshot = path.join(root, folder, 'snapshots', commit.trim());
+      const blobs = await entriesOf(path.join(root, folder, 'blobs'));
+      const isLoading = blobs.some((blob) => blob.name.endsWith('.incomplete'));
+      return snapshotModels(name, snapshot, isLoading);
+    }),
+  );
+  return found.flat();
+}
+
+/** A snapshot's links lead to blobs: one that leads nowhere was not downloaded to its end. */
+async function snapshotModels(name: string, snapshot: string, isLoading: boolean): Promise<CachedModel[]> {
+  const names = (await entriesOf(snapshot)).map((entry) => entry.name);
+  const unfinished = (file: string): string =>
+    `${shown(file)} of ${name} is not whole: its download${isLoading ? ' has not ended' : ' was interrupted'}.`;
+  const models: CachedModel[] = [];
+  for (const file of names.filter((each) => each.endsWith('.gguf') && !isLaterPart(each))) {
+    const bytes = await sizeOf(path.join(snapshot, file));
+    const problem = bytes === null || !(await isGguf(path.join(snapshot, file))) ? unfinished(file) : null;
+    models.push(model('huggingface', `${name}:${file}`, `${name}:${file}`, bytes ?? 0, typeIn(file), problem));
+  }
+  if (!names.includes('config.json')) return models;
+  const weights = names.filter((each) => each.endsWith('.safetensors'));
+  const isWhole = names.includes('tokenizer.json') && weights.length > 0;
+  const sizes = await Promise.all(weights.map((file) => sizeOf(path.join(snapshot, file))));
+  const missing = weights.find((_, i) => sizes[i] === null);
+  const config = await jsonOf(path.join(snapshot, 'config.json'));
+  const problem =
+    missing !== undefined || (isLoading && !isWhole)
+      ? unfinished(missing ?? 'model.safetensors')
+      : isWhole
+        ? null
+        : `${name} was not downloaded whole: there is no ${weights.length === 0 ? 'model.safetensors' : 'tokenizer.json'}.`;
+  const bytes = sizes.reduce((sum: number, size) => sum + (size ?? 0), 0);
+  const type = config?.['torch_dtype'] ?? config?.['dtype'];
+  if (weights.length > 0 || isLoading)
+    models.push(model('huggingface', name, name, bytes, typeof type === 'string' ? type : '', problem));
+  return models;
+}
+
+async function ollamaModels({ home, platform, environment }: Places): Promise<CachedModel[]> {
+  const roots = environment['OLLAMA_MODELS']
+    ? [environment['OLLAMA_MODELS']]
+    : [path.join(home, '.ollama', 'models'), ...(platform === 'linux' ? ['/usr/share/ollama/.ollama/models'] : [])];
+  const found: CachedModel[] = [];
+  for (const root of roots) {
+    for (const file of await filesBelow(path.join(root, 'manifests'), 5)) {
+      const made = await ollamaModel(root, file);
+      if (made) found.push(made);
+    }
+  }
+  return found;
+}
+
+async function ollamaModel(root: string, manifest: string): Promise<CachedModel | null> {
+  const content = await jsonOf(manifest);
+  const layers: unknown = content?.['layers'];
+  const layer: unknown = Array.isArray(layers)
+    ? layers.find((each) => isRecord(each) && each['mediaType'] === 'application/vnd.ollama.image.model')
+    : undefined;
+  if (!isRecord(layer)) return null;
+  const [host, namespace, ...rest] = path.relative(path.join(root, 'manifests'), manifest).split(path.sep);
+  const tag = rest.pop() ?? '';
+  const from = host === 'registry.ollama.ai' ? (namespace === 'library' ? [] : [namespace]) : [host, namespace];
+  const name = `${[...from, ...rest].join('/')}:${tag}`;
+  const digest = /^sha256:([0-9a-f]{64})$/.exec(String(layer['digest']))?.[1];
+  if (digest === undefined) return null;
+  const file = path.join(root, 'blobs', `sha256-${digest}`);
+  const bytes = await sizeOf(file);
+  const isWhole = bytes !== null && bytes === layer['size'] && (await isGguf(file));
+  const config = content?.['config'];
+  const about = isRecord(config) ? /^sha256:([0-9a-f]{64})$/.exec(String(config['digest']))?.[1] : undefined;
+  const details = about === undefined ? null : await jsonOf(path.join(root, 'blobs', `sha256-${about}`));
+  const type = details?.['file_type'];
+  const problem = isWhole
+    ? null
+    : `${shown(name)} of Ollama is not whole: pull it again with ollama pull ${shown(name)}.`;
+  const size = bytes ?? (typeof layer['size'] === 'number' ? layer['size'] : 0);
+  return model('ollama', name, file, size, typeof type === 'string' ? type : '', problem);
+}
+
+async function lmStudioModels({ home, environment }: Places): Promise<CachedModel[]> {
+  const roots = [
+    environment['LMSTUDIO_MODELS'] ?? path.join(home, '.lmstudio', 'models'),
+    path.join(home, '.cache', 'lm-studio', 'models'),
+  ];
+  const files = (await Promise.all(roots.map((root) => filesBelow(root, 3)))).flat();
+  return ggufFiles('lm-studio', files, (file) => file.split(path.sep).slice(-3).join('/'));
+}
+
+async function llamaModels({ home, platform, environment }: Places): Promise<CachedModel[]> {
+  const caches: Partial<Record<NodeJS.Platform, string>> = {
+    darwin: path.join(home, 'Library', 'Caches'),
+    win32: environment['LOCALAPPDATA'] ?? path.join(home, 'AppData', 'Local'),
+  };
+  const cache = caches[platform] ?? environment['XDG_CACHE_HOME'] ?? path.join(home, '.cache');
+  const files = await filesBelow(environment['LLAMA_CACHE'] ?? path.join(cache, 'llama.cpp'), 1);
+  return ggufFiles('llama.cpp', files, (file) => path.basename(file));
+}
+
+/** Ends of names under which LM Studio and llama.cpp download. */
+const unfinishedEnds = ['.downloadInProgress', '.part', '.download'];
+
+/** GGUF files, and what is still to become one. Of a model in several files the first stands for all. */
+async function ggufFiles(
+  cache: CacheName,
+  files: readonly string[],
+  nameOf: (file: string) => string,
+): Promise<CachedModel[]> {
+  const found: CachedModel[] = [];
+  for (const file of files) {
+    const end = unfinishedEnds.find((each) => file.endsWith(`.gguf${each}`));
+    if (end === undefined && (!file.endsWith('.gguf') || isLaterPart(file))) continue;
+    const name = nameOf(end === undefined ? file : file.slice(0, -end.length));
+    const isWhole = end === undefined && (await isGguf(file));
+    const problem = isWhole ? null : `${shown(name)} is not whole: its download has not ended.`;
+    found.push(model(cache, name, file, (await sizeOf(file)) ?? 0, typeIn(name), problem));
+  }
+  return found;
+}
+
+/** What was downloaded by us, by the notes of hub.ts. */
+async function ownModels({ own }: Places): Promise<CachedModel[]> {
+  const found: CachedModel[] = [];
+  const root = path.join(own, 'models');
+  for (const { name: folder } of await entriesOf(root)) {
+    const repository = /^([\w.-]+?)--([\w.-]+)$/.exec(folder);
+    if (!repository) continue;
+    for (const { name: note } of await entriesOf(path.join(root, folder, 'refs'))) {
+      const [revision, file = ''] = decoded(note.replace(/\.json$/, '')).split(':');
+      const target = (await jsonOf(path.join(root, folder, 'refs', note)))?.['target'];
+      if (typeof target !== 'string' || target.split(/[/\\]/).includes('..')) continue;
+      const place = path.join(root, folder, target);
+      const files = file === '' ? await filesBelow(place, 1) : [place];
+      const sizes = await Promise.all(files.map(sizeOf));
+      const name = `${repository[1]}/${repository[2]}${revision === 'main' ? '' : `@${revision}`}${file && `:${file}`}`;
+      const bytes = sizes.reduce((sum: number, size) => sum + (size ?? 0), 0);
+      if (bytes > 0) found.push(model('early-exit', name, name, bytes, typeIn(file || target), null));
+    }
+  }
+  return found;
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}
+
+const model = (
+  cache: CacheName,
+  name: string,
+  reference: string,
+  bytes: number,
+  type: string,
+  problem: string | null,
+): CachedModel => ({ cache, name: shown(name), reference, bytes, type: shown(type, { limit: 20 }), problem });
+
+/** The type of weights that a name tells: `Q4_K_M`, `F16`. */
+export const typeIn = (name: string): string =>
+  /(?:^|[-._])((?:i?q\d+(?:_[a-z0-9]+)*)|bf16|f16|f32)(?=[-.]|$)/i.exec(path.basename(name))?.[1]?.toUpperCase() ?? '';
+
+const isLaterPart = (file: string): boolean => /-(?!00001-)\d{5}-of-\d{5}\.gguf$/.test(file);
+
+/** Whether a file begins as a GGUF file does. */
+export async function isGguf(file: string): Promise<boolean> {
+  const handle = await open(file).catch(() => null);
+  if (!handle) return false;
+  try {
+    const { buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0);
+    return buffer.toString('latin1') === 'GGUF';
+  } finally {
+    await handle.close();
+  }
+}
+
+async function entriesOf(directory: string): Promise<Dirent[]> {
+  const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
+  return entries.slice(0, mostEntries);
+}
+
+async function filesBelow(directory: string, depth: number): Promise<string[]> {
+  const found: string[] = [];
+  for (const entry of await entriesOf(directory)) {
+    const place = path.join(directory, entry.name);
+    if (entry.isDirectory()) {
+      if (depth > 1) found.push(...(await filesBelow(place, depth - 1)));
+    } else found.push(place);
+    if (found.length > mostEntries) break;
+  }
+  return found;
+}
+
+const sizeOf = async (file: string): Promise<number | null> =>
+  stat(file).then(
+    (found) => (found.isFile() ? found.size : null),
+    () => null,
+  );
+
+async function textOf(file: string): Promise<string | null> {
+  const size = await sizeOf(file);
+  return size === null || size > mostJsonBytes ? null : readFile(file, 'utf8').catch(() => null);
+}
+
+async function jsonOf(file: string): Promise<Record<string, unknown> | null> {
+  const content = await textOf(file);
+  try {
+    const value: unknown = content === null ? null : JSON.parse(content);
+    return isRecord(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

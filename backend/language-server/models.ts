@@ -1,0 +1,51 @@
+/** Models at hand for an editor: what lies on this machine, what the hub has, downloads, and exits by their base's hash. */
+import { totalmem } from 'node:os';
+import * as protocol from '../../protocol/server.ts';
+import { localModel, resolveModel as resolveReference } from '../data/hub.ts';
+import { hubChoices, searchHub } from '../data/hub-search.ts';
+import { cachedModels, placesHere } from '../data/model-caches.ts';
+import { modelHash } from '../recipes/model-hash.ts';
+import { resolveModel } from '../worker/shipped.ts';
+import { exitsOfBase } from './catalogue.ts';
+import type { Incoming } from './incoming.ts';
+
+export interface Answering {
+  readonly answer: Incoming['answer'];
+  readonly notify: <Params>(notification: protocol.Notification<Params>, params: Params) => void;
+  readonly warn: (message: string) => void;
+}
+
+/** Progress is told so often. */
+const tellMilliseconds = 200;
+
+export function answerModels({ answer, notify, warn }: Answering): void {
+  answer(protocol.listMachineModels, async () => ({
+    models: await cachedModels(placesHere()),
+    memoryBytes: totalmem(),
+  }));
+  answer(protocol.searchHub, ({ query }, token) => searchHub(query, { signal: signalOf(token) }));
+  answer(protocol.listHubChoices, ({ repository }, token) => hubChoices(repository, { signal: signalOf(token) }));
+  answer(protocol.downloadModel, async ({ reference }, token) => {
+    let told = 0;
+    const onProgress = (done: number, total: number): void => {
+      const now = Date.now();
+      if (now - told < tellMilliseconds && done < total) return;
+      told = now;
+      notify(protocol.downloadProgressed, { reference, done, total });
+    };
+    const path = await resolveReference(reference, { onProgress, onWarning: warn, signal: signalOf(token) });
+    return { path };
+  });
+  answer(protocol.findExitsOf, async ({ folders, model }) => {
+    const path = localModel(resolveModel(model));
+    // A model that is not here has no exits here.
+    const directory = path === null ? null : await exitsOfBase(folders, () => modelHash(path));
+    return { directory };
+  });
+}
+
+function signalOf(token: { onCancellationRequested(listener: () => void): unknown }): AbortSignal {
+  const controller = new AbortController();
+  token.onCancellationRequested(() => controller.abort());
+  return controller.signal;
+}

@@ -1,0 +1,92 @@
+/** Models that can be chosen: what is on this machine, and what is worth to be downloaded to it. Knows no files. */
+
+/** A model that another program, or we, have downloaded. */
+export interface MachineModel {
+  cache: 'huggingface' | 'ollama' | 'lm-studio' | 'llama.cpp' | 'early-exit';
+  name: string;
+  /** What the setting takes. */
+  reference: string;
+  bytes: number;
+  /** Type of its weights; empty where nothing tells it. */
+  type: string;
+  /** Why it cannot be used, as a sentence; null where it is whole. */
+  problem: string | null;
+}
+
+/** What a search of the hub finds, and what of it can be downloaded. */
+export interface HubModel {
+  name: string;
+  downloads: number;
+}
+export interface HubChoice {
+  reference: string;
+  bytes: number;
+  type: string;
+}
+
+export interface DownloadProgress {
+  reference: string;
+  done: number;
+  total: number;
+}
+
+/** Memory that a model takes beside its weights: texts, and what computes. */
+const besideWeights = 500e6;
+/** The rest is for the editor and other programs. */
+const mostOfMemory = 0.7;
+
+/** Whether weights of so many bytes run in a machine's memory. */
+export const fitsMemory = (bytes: number, memoryBytes: number): boolean =>
+  bytes * 1.1 + besideWeights <= mostOfMemory * memoryBytes;
+
+export interface Recommended {
+  readonly reference: string;
+  readonly name: string;
+  /** About. */
+  readonly bytes: number;
+  readonly use: 'completions' | 'chat';
+}
+
+/** Small, and good at what they are for; the completions' models have tokens for filling in the middle. */
+const candidates: readonly Recommended[] = [
+  ...(
+    [
+      ['0.5B', 'q8_0', 0.53e9],
+      ['1.5B', 'q4_k_m', 1.12e9],
+      ['3B', 'q4_k_m', 2.1e9],
+      ['7B', 'q4_k_m', 4.68e9],
+    ] as const
+  ).map(([size, type, bytes]) => ({
+    reference: `Qwen/Qwen2.5-Coder-${size}-Instruct-GGUF:qwen2.5-coder-${size.toLowerCase()}-instruct-${type}.gguf`,
+    name: `Qwen2.5-Coder ${size}`,
+    bytes,
+    use: 'completions' as const,
+  })),
+  {
+    reference: 'HuggingFaceTB/SmolLM2-135M-Instruct',
+    name: 'SmolLM2 135M',
+    bytes: 0.27e9,
+    use: 'chat',
+  },
+  {
+    reference: 'Qwen/Qwen2.5-1.5B-Instruct-GGUF:qwen2.5-1.5b-instruct-q4_k_m.gguf',
+    name: 'Qwen2.5 1.5B',
+    bytes: 1.12e9,
+    use: 'chat',
+  },
+  {
+    reference: 'Qwen/Qwen2.5-3B-Instruct-GGUF:qwen2.5-3b-instruct-q4_k_m.gguf',
+    name: 'Qwen2.5 3B',
+    bytes: 2.1e9,
+    use: 'chat',
+  },
+];
+
+/** For each use those that run in so much memory, the fastest first, and always the smallest. */
+export function recommendedFor(memoryBytes: number): readonly Recommended[] {
+  return (['completions', 'chat'] as const).flatMap((use) => {
+    const all = candidates.filter((each) => each.use === use);
+    const fitting = all.filter(({ bytes }) => fitsMemory(bytes, memoryBytes));
+    return fitting.length > 0 ? fitting : all.slice(0, 1);
+  });
+}

@@ -1,0 +1,186 @@
+/** Made-up caches of each program: what is whole, what is half-written, and what only looks like a model. */
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { cachedModels, typeIn, type CachedModel, type Places } from '../../../backend/data/model-caches.ts';
+
+let home: string;
+beforeEach(() => void (home = mkdtempSync(join(tmpdir(), 'early-exit-caches-'))));
+afterEach(() => rmSync(home, { recursive: true }));
+
+const write = (name: string, content: string | object): string => {
+  const file = join(home, name);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content));
+  return file;
+};
+const places = (environment: Places['environment'] = {}, platform: NodeJS.Platform = 'linux'): Places => ({
+  home,
+  platform,
+  environment,
+  own: join(home, 'own'),
+});
+const modelsOf = async (cache: CachedModel['cache'], given = places()): Promise<Omit<CachedModel, 'cache'>[]> =>
+  (await cachedModels(given))
+    .filter((model) => model.cache === cache)
+    .map(({ name, reference, bytes, type, problem }) => ({ name, reference, bytes, type, problem }));
+
+const commit = 'a'.repeat(40);
+const gguf = 'GGUF and some weights';
+const digest = (letter: string): string => letter.repeat(64);
+
+describe('the Hugging Face cache', () => {
+  const snapshot = `.cache/huggingface/hub/models--owner--name/snapshots/${commit}`;
+  const blobs = '.cache/huggingface/hub/models--owner--name/blobs';
+  const link = (name: string, blob: string): void => {
+    mkdirSync(join(home, snapshot), { recursive: true });
+    symlinkSync(join(home, blobs, blob), join(home, snapshot, name));
+  };
+  beforeEach(() => write('.cache/huggingface/hub/models--owner--name/refs/main', commit));
+
+  it('has models by their ids, with size and type', async () => {
+    write(`${snapshot}/config.json`, { torch_dtype: 'bfloat16' });
+    write(`${snapshot}/tokenizer.json`, '{}');
+    write(`${blobs}/abc`, 'x'.repeat(1000));
+    link('model.safetensors', 'abc');
+    write(`${snapshot}/tiny-Q4_K_M.gguf`, gguf);
+    expect(await modelsOf('huggingface')).toEqual([
+      { name: 'owner/name', reference: 'owner/name', bytes: 1000, type: 'bfloat16', problem: null },
+      {
+        name: 'owner/name:tiny-Q4_K_M.gguf',
+        reference: 'owner/name:tiny-Q4_K_M.gguf',
+        bytes: gguf.length,
+        type: 'Q4_K_M',
+        problem: null,
+      },
+    ]);
+  });
+
+  it('says which file is half-written', async () => {
+    write(`${snapshot}/config.json`, {});
+    write(`${snapshot}/tokenizer.json`, '{}');
+    write(`${blobs}/abc.incomplete`, 'x');
+    link('model.safetensors', 'abc');
+    const [model] = await modelsOf('huggingface');
+    expect(model!.problem).toBe('model.safetensors of owner/name is not whole: its download has not ended.');
+    rmSync(join(home, blobs, 'abc.incomplete'));
+    const [later] = await modelsOf('huggingface');
+    expect(later!.problem).toBe('model.safetensors of owner/name is not whole: its download was interrupted.');
+  });
+
+  it('is looked for where its variables say', async () => {
+    write(`elsewhere/models--o--n/refs/main`, commit);
+    write(`elsewhere/models--o--n/snapshots/${commit}/m.gguf`, gguf);
+    const found = await modelsOf('huggingface', places({ HF_HUB_CACHE: join(home, 'elsewhere') }));
+    expect(found.map(({ name }) => name)).toEqual(['o/n:m.gguf']);
+  });
+
+  it('leads nowhere outside of itself', async () => {
+    write('.cache/huggingface/hub/models--owner--name/refs/main', '../../..');
+    expect(await modelsOf('huggingface')).toEqual([]);
+  });
+});
+
+describe('Ollama', () => {
+  const manifest = (name: string, size: number, letter = 'b'): void => {
+    write(`.ollama/models/manifests/registry.ollama.ai/${name}`, {
+      config: { digest: `sha256:${digest('c')}` },
+      layers: [
+        { mediaType: 'application/vnd.ollama.image.license', digest: `sha256:${digest('d')}`, size: 1 },
+        { mediaType: 'application/vnd.ollama.image.model', digest: `sha256:${digest(letter)}`, size },
+      ],
+    });
+  };
+
+  it('has models by their names and tags, which are blobs', async () => {
+    manifest('library/qwen2.5-coder/0.5b', gguf.length);
+    manifest('someone/other/latest', gguf.length);
+    const file = write(`.ollama/models/blobs/sha256-${digest('b')}`, gguf);
+    write(`.ollama/models/blobs/sha256-${digest('c')}`, { file_type: 'Q4_K_M' });
+    const whole = { reference: file, bytes: gguf.length, type: 'Q4_K_M', problem: null };
+    expect(await modelsOf('ollama')).toEqual([
+      { name: 'qwen2.5-coder:0.5b', ...whole },
+      { name: 'someone/other:latest', ...whole },
+    ]);
+  });
+
+  it('says which model is half-written, and how it becomes whole', async () => {
+    manifest('library/a/latest', 500);
+    write(`.ollama/models/blobs/sha256-${digest('b')}`, gguf);
+    manifest('library/b/latest', 500, 'e');
+    write(`.ollama/models/blobs/sha256-${digest('e')}-partial`, gguf);
+    expect((await modelsOf('ollama')).map(({ problem }) => problem)).toEqual([
+      'a:latest of Ollama is not whole: pull it again with ollama pull a:latest.',
+      'b:latest of Ollama is not whole: pull it again with ollama pull b:latest.',
+    ]);
+  });
+
+  it('has no model where a manifest is damaged or names a file elsewhere', async () => {
+    write('.ollama/models/manifests/registry.ollama.ai/library/a/latest', '{');
+    manifest('library/b/latest', 5, '../../x');
+    expect(await modelsOf('ollama')).toEqual([]);
+  });
+});
+
+describe('LM Studio', () => {
+  it('has GGUF files by publisher and repository, and those that are still coming', async () => {
+    const file = write('.lmstudio/models/owner/repo/tiny-q8_0.gguf', gguf);
+    write('.lmstudio/models/owner/repo/large-F16.gguf.part', 'x');
+    write('.lmstudio/models/owner/repo/readme.md', 'x');
+    const [large, tiny] = await modelsOf('lm-studio');
+    expect(tiny).toEqual({
+      name: 'owner/repo/tiny-q8_0.gguf',
+      reference: file,
+      bytes: gguf.length,
+      type: 'Q8_0',
+      problem: null,
+    });
+    expect(large!.problem).toBe('owner/repo/large-F16.gguf is not whole: its download has not ended.');
+  });
+});
+
+describe("llama.cpp's cache", () => {
+  it.each([
+    ['linux', '.cache/llama.cpp'],
+    ['darwin', 'Library/Caches/llama.cpp'],
+    ['win32', 'AppData/Local/llama.cpp'],
+  ] as const)('on %s lies in %s', async (platform, folder) => {
+    const file = write(`${folder}/owner_repo_tiny-iq4_nl.gguf`, gguf);
+    write(`${folder}/owner_repo_tiny-iq4_nl.gguf.json`, {});
+    write(`${folder}/owner_repo_big-00002-of-00003.gguf`, gguf);
+    write(`${folder}/owner_repo_big-00001-of-00003.gguf.downloadInProgress`, 'x');
+    const [big, tiny, ...rest] = await modelsOf('llama.cpp', places({}, platform));
+    expect(rest).toEqual([]);
+    expect(tiny).toMatchObject({ reference: file, type: 'IQ4_NL', problem: null });
+    expect(big!.problem).toMatch(/^owner_repo_big-00001-of-00003.gguf is not whole/);
+  });
+
+  it('is where LLAMA_CACHE says, and no text is a model', async () => {
+    write('there/a.gguf', 'no weights');
+    const [model] = await modelsOf('llama.cpp', places({ LLAMA_CACHE: join(home, 'there') }));
+    expect(model!.problem).toBe('a.gguf is not whole: its download has not ended.');
+  });
+});
+
+it('our own cache has what was downloaded, by what it was called', async () => {
+  write('own/models/owner--name/refs/main%3Atiny.gguf.json', { target: `${commit}/tiny.gguf` });
+  write(`own/models/owner--name/${commit}/tiny.gguf`, gguf);
+  write('own/models/owner--name/refs/main%3A.json', { target: '../../../etc' });
+  expect(await modelsOf('early-exit')).toEqual([
+    {
+      name: 'owner/name:tiny.gguf',
+      reference: 'owner/name:tiny.gguf',
+      bytes: gguf.length,
+      type: '',
+      problem: null,
+    },
+  ]);
+});
+
+it('a machine without any of them has no models', async () => expect(await cachedModels(places())).toEqual([]));
+
+it('the type of weights is told by the name', () =>
+  expect(
+    ['a-q4_k_m.gguf', 'B.Q8_0.gguf', 'c-bf16.gguf', 'IQ2_XS-d.gguf', 'q-learning.gguf', 'a-f16-b.gguf'].map(typeIn),
+  ).toEqual(['Q4_K_M', 'Q8_0', 'BF16', 'IQ2_XS', '', 'F16']));
