@@ -58,10 +58,11 @@ export interface BatchShape {
   readonly rows: number;
   /** Most tokens of a text, prompt included. */
   readonly contextLength: number;
+  /** Tokens of prompts that are read in one step: how long a text that is written, or one that is left, waits. */
+  readonly pieceTokens?: number;
 }
 
-/** Tokens of prompts that are read between two tokens of the texts that are written. */
-const pieceTokens = 256;
+const usualPiece = 256;
 /** Of a prompt that is scored each token gives a row of logits. */
 const scoredTokens = 64;
 /** A shorter beginning is read sooner than copied. */
@@ -93,6 +94,7 @@ export function openBatch<Request extends BatchRequest>(
   pace: Pace,
 ): Batch<Request> {
   const { vocabulary } = model.spec;
+  const { pieceTokens = usualPiece } = shape;
   const contextLength = Math.min(shape.contextLength, model.spec.contextLength);
   const final = model.exits.length - 1;
   const cache = openKvCache(model, shape.rows, (...pass) => pace.measured(...pass));

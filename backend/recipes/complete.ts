@@ -5,11 +5,12 @@
 import type { CompleteEvent } from '../../protocol/events.ts';
 import type { CompleteOptions, Gap } from '../../protocol/completion.ts';
 import { hasWholeWord, newLength, textOfTokens } from '../../protocol/suggestion.ts';
-import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
+import { mostCandidates } from '../../protocol/options-decoding.ts';
+import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { FimTokenizer } from '../data/fim.ts';
 import { openBatch, type Batch, type BatchRequest } from '../decoding/batch.ts';
 import type { ModelSpec } from '../model/spec.ts';
-import { gapPrompt, rememberingTokenizer } from './gap-prompt.ts';
+import { gapPrompt, rememberingTokenizer, type GapPrompt } from './gap-prompt.ts';
 import { readyEvent } from './generate.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { sequenceOptions } from './sequence-options.ts';
@@ -43,11 +44,15 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
     isLate: () => performance.now() - started > limits.maxMilliseconds,
     onPrompt: (remembered) => void (rememberedTokens ||= remembered),
   };
-  const { maxTokens, suggestions: most } = limits;
-  const suggestions =
-    most > 1 && maxTokens > 0
-      ? await several(task, request, prompt.ids, maxTokens, most)
-      : await write(task, [{ request: request(prompt.ids, maxTokens), tokens: [], stop: null }]);
+  const begun =
+    limits.maxTokens === 0
+      ? []
+      : await beginnings(task, request, prompt, tokenizer, limits.maxTokens, limits.suggestions);
+  const written = await write(
+    task,
+    begun.length > 0 ? begun : [{ request: request(prompt.ids, 0), tokens: [], stop: null }],
+  );
+  const suggestions = limits.maxTokens === 0 ? [] : written;
   for (const message of generator.warnings()) yield { type: 'warning', message };
   yield {
     type: 'completed',
@@ -76,25 +81,60 @@ interface Writing {
   stop: StopReason | null;
 }
 
-/** Suggestions that differ in their first token: the likeliest ones, each written on. */
-async function several(
+type Ask = (ids: readonly number[], maxTokens: number) => BatchRequest;
+
+/**
+ * How suggestions begin: with the tokens that say the fragment and go on, the likeliest first; so several differ in their first token.
+ * One without a fragment begins with nothing.
+ */
+async function beginnings(
   task: Task,
-  request: (ids: readonly number[], maxTokens: number) => BatchRequest,
-  ids: readonly number[],
+  ask: Ask,
+  prompt: GapPrompt,
+  tokenizer: FimTokenizer,
   maxTokens: number,
   most: number,
 ): Promise<Writing[]> {
-  const first = { ...request(ids, 1), stopStrings: [], alternatives: most };
-  const [{ tokens: [token] } = { tokens: [] }] = await write(task, [{ request: first, tokens: [], stop: null }]);
-  if (token === undefined) return [];
-  const { alternatives = [], ...record } = token;
-  const begun = alternatives
-    .filter(({ id, text }) => !request([], 0).endOfText.includes(id) && text !== '' && !text.includes('\uFFFD'))
-    .map(({ id, text, probability }): Writing => {
-      const begins: TokenRecord = { ...record, id, text, confidence: probability };
-      return { request: request([...ids, id], maxTokens - 1), tokens: [begins], stop: null };
-    });
-  return write(task, begun);
+  const from = (ids: readonly number[], tokens: TokenRecord[] = []): Writing => ({
+    request: ask(ids, Math.max(0, maxTokens - tokens.length)),
+    tokens,
+    stop: null,
+  });
+  let { ids, fragment } = prompt;
+  for (;;) {
+    if (fragment === '' && most === 1) return [from(ids)];
+    const first = await firstToken(task, ask, ids);
+    if (first === null) return [];
+    const { record, likely } = first;
+    const saying = likely.filter(({ text }) => text.startsWith(fragment)).slice(0, most);
+    if (saying.length > 0)
+      return saying.map(({ id, text, probability }) => {
+        const said = { ...record, id, text: text.slice(fragment.length), confidence: probability };
+        return from([...ids, id], said.text === '' ? [] : [said]);
+      });
+    const part = likely.find(({ text }) => fragment.startsWith(text));
+    if (part === undefined) return [from([...ids, ...tokenizer.encodePlain(fragment)])];
+    ids = [...ids, part.id];
+    fragment = fragment.slice(part.text.length);
+  }
+}
+
+/** The likeliest tokens behind a prompt, less those that end the text; null where nobody waits any more. */
+async function firstToken(
+  task: Task,
+  ask: Ask,
+  ids: readonly number[],
+): Promise<{ record: TokenRecord; likely: readonly Candidate[] } | null> {
+  const one = ask(ids, 1);
+  // What ends the text is a token like others here: the fragment comes first.
+  const request = { ...one, stopStrings: [], endOfText: [], alternatives: mostCandidates };
+  const [writing] = await write({ ...task, isLate: () => false }, [{ request, tokens: [], stop: null }]);
+  const [record] = writing!.tokens;
+  if (record === undefined) return null;
+  const { alternatives = [], ...rest } = record;
+  const isText = ({ id, text }: Candidate): boolean =>
+    !one.endOfText.includes(id) && text !== '' && !text.includes('\uFFFD');
+  return { record: rest, likely: alternatives.filter(isText) };
 }
 
 /** Writes all to their end, or as far as there is time. */
@@ -142,6 +182,8 @@ interface Kept {
 
 const kept = new WeakMap<Generator, Kept>();
 
+/** A request that is out of date waits for so many tokens of its prompt at most. */
+const pieceTokens = 64;
 /** Bytes that texts of gaps may take, and how many there are at least and at most. */
 const textBytes = 2 ** 29;
 const leastTexts = 4;
@@ -154,7 +196,7 @@ function keptTexts(generator: Generator, longest: number): Kept {
   known?.batch.dispose();
   const { staged, tokenizer, memory } = generator;
   const rows = Math.floor(textBytes / (contextLength * bytesOfToken(staged.spec)));
-  const shape = { rows: Math.min(mostTexts, Math.max(leastTexts, rows)), contextLength };
+  const shape = { rows: Math.min(mostTexts, Math.max(leastTexts, rows)), contextLength, pieceTokens };
   const now = {
     tokenizer: rememberingTokenizer(tokenizer),
     contextLength,

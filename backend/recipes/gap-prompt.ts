@@ -7,6 +7,8 @@ import { fimPrompt, type FimTokenizer } from '../data/fim.ts';
 
 export interface GapPrompt {
   readonly ids: readonly number[];
+  /** The end of the text before the gap that is not in `ids`: what is said begins with it. */
+  readonly fragment: string;
   /** Whether it holds what stands behind the gap. */
   readonly fills: boolean;
   /** Tokens and texts that end a suggestion, beside the end of the text. */
@@ -35,24 +37,51 @@ export function gapPrompt(
 
 function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
   const suffix = Math.min(limits.suffixTokens, Math.floor(room * suffixShare));
-  const prefix = Math.min(limits.prefixTokens, room - suffix);
-  const chunkRoom = Math.min(limits.chunkTokens, room - suffix - prefix);
-  const kept = steadyLength(tokenizer.encodePlain(gap.prefix).length, prefix);
+  const { settled, begun, fragment } = splitPrefix(gap.prefix);
+  const before = Math.min(limits.prefixTokens, room - suffix);
+  // A share of its own, so that what is typed there moves nothing else.
+  const freshRoom = Math.max(before / 8, Math.min(before / 2, mostFresh));
+  const fresh = tokenizer.encodePlain(begun).slice(-freshRoom);
+  const prefix = Math.floor(before - freshRoom);
+  const chunkRoom = Math.min(limits.chunkTokens, room - suffix - before);
+  const kept = steadyLength(tokenizer.encodePlain(settled).length, prefix);
   const chunks = lastChunks(tokenizer, gap.chunks, chunkRoom);
   const { repository, file } = gap;
   const budget = { prefix: kept, suffix, chunks: chunkRoom + signs };
-  const ids = fimPrompt(tokenizer, { prefix: gap.prefix, suffix: gap.suffix, chunks, repository, file }, budget);
+  const asked = fimPrompt(tokenizer, { prefix: settled, suffix: gap.suffix, chunks, repository, file }, budget);
   // Where the line goes on behind the cursor, only what is missing of it is asked for.
   const goesOn = /\w/.test(gap.suffix.split('\n', 1)[0]!);
-  return { ids, fills: true, ends: tokenizer.fim!.ends, stops: goesOn ? ['\n'] : [] };
+  const stops = goesOn ? ['\n'] : [];
+  return { ids: [...asked, ...fresh], fragment, fills: true, ends: tokenizer.fim!.ends, stops };
 }
+
+/**
+ * The lines at the end that are being written stand behind the suffix, as what the middle begins with: typing then adds to a prompt and
+ * changes nothing in it. A word or indent that is begun is left to the model, whose tokens do not end there.
+ */
+export function splitPrefix(prefix: string): { settled: string; begun: string; fragment: string } {
+  const lines = prefix.split('\n');
+  const first = Math.floor((lines.length - 1) / settledLines) * settledLines;
+  const settled = lines
+    .slice(0, first)
+    .map((line) => `${line}\n`)
+    .join('');
+  const fragment = /(?:\w{1,32}|[ \t]{1,32})$/.exec(lines.at(-1)!)?.[0] ?? '';
+  return { settled, begun: prefix.slice(settled.length, prefix.length - fragment.length), fragment };
+}
+
+/** Tokens of those lines, but for long ones. */
+const mostFresh = 256;
+
+/** The place where the middle begins moves in steps of so many lines. */
+const settledLines = 16;
 
 /** A model that was not taught to fill continues the text before; a blank line ends what it says. */
 function textBefore(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
   const text = tokenizer.encodePlain(gap.prefix === '' ? '\n' : gap.prefix);
   const kept = steadyLength(text.length, Math.min(limits.prefixTokens, room));
   const start = tokenizer.startId === null ? [] : [tokenizer.startId];
-  return { ids: [...start, ...text.slice(text.length - kept)], fills: false, ends: [], stops: ['\n\n'] };
+  return { ids: [...start, ...text.slice(text.length - kept)], fragment: '', fills: false, ends: [], stops: ['\n\n'] };
 }
 
 /** How many of the last tokens are kept of so many: at most the budget, and the cut moves in steps while the text grows. */

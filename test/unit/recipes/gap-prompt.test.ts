@@ -1,6 +1,6 @@
 /** Prompts of gaps over a tokenizer whose tokens are characters: budgets, steps, and what stands where. */
 import { describe, expect, it } from 'vitest';
-import { gapPrompt, rememberingTokenizer, steadyLength } from '../../../backend/recipes/gap-prompt.ts';
+import { gapPrompt, rememberingTokenizer, splitPrefix, steadyLength } from '../../../backend/recipes/gap-prompt.ts';
 import type { FimTokenizer, FimTokens } from '../../../backend/data/fim.ts';
 
 const fim: FimTokens = {
@@ -30,13 +30,40 @@ const limits = {
   maxMilliseconds: 1,
   suggestions: 1,
 };
+const wide = { ...limits, prefixTokens: 4000 };
 
 describe('a model with tokens for it', () => {
   it('is told repository, other files, the file, prefix and suffix, in this order', () => {
     const chunks = [{ file: 'a.ts', text: 'let a;' }];
     const { ids, fills, ends } = gapPrompt(tokenizer(fim), { ...gap, chunks }, limits, 4096);
-    expect(textOf(ids)).toBe('<repo>r\n<file>a.ts\nlet a;<file>f.ts\n<pre>before<suf>after<mid>');
+    expect(textOf(ids)).toBe('<repo>r\n<file>a.ts\nlet a;<file>f.ts\n<pre><suf>after<mid>');
     expect({ fills, ends }).toEqual({ fills: true, ends: [1005] });
+  });
+
+  it('has what is being written behind the suffix, and the word or indent that is begun is left to it', () => {
+    const settled = Array.from({ length: 32 }, (_, i) => `line ${i}\n`).join('');
+    const { ids, fragment } = gapPrompt(tokenizer(fim), { ...gap, prefix: `${settled}a\nb.co` }, wide, 4096);
+    expect(textOf(ids)).toMatch(/<pre>line 0\n[^<]*line 31\n<suf>after<mid>a\nb\.$/);
+    expect(fragment).toBe('co');
+    const all = ['', 'a', 'foo(', '  ', 'a\n\t', `${settled}x =`, `${settled}${settled}return to`, 'x'.repeat(50)];
+    for (const prefix of all) {
+      const split = splitPrefix(prefix);
+      expect(split.settled + split.begun + split.fragment).toBe(prefix);
+    }
+    expect(['a.b', 'foo(', 'a\n    ', '// é'].map((prefix) => splitPrefix(prefix).fragment)).toEqual([
+      'b',
+      '',
+      '    ',
+      '',
+    ]);
+  });
+
+  it('gets the same prompt and more while one types', () => {
+    const settled = Array.from({ length: 20 }, (_, i) => `line ${i}\n`).join('');
+    const idsOf = (typed: string) => gapPrompt(tokenizer(fim), { ...gap, prefix: settled + typed }, wide, 4096).ids;
+    const before = idsOf('return ');
+    for (const typed of ['return a', 'return a + b', 'return a + b;\n}\n'])
+      expect(idsOf(typed).slice(0, before.length)).toEqual(before);
   });
 
   it('is asked for one line where the line goes on behind the gap', () => {
@@ -45,10 +72,10 @@ describe('a model with tokens for it', () => {
   });
 
   it('sees no more than its budgets and its context hold', () => {
-    const long = { ...gap, prefix: '¶'.repeat(5000), suffix: '§'.repeat(5000) };
+    const long = { ...gap, prefix: '¶¶¶¶\n'.repeat(1000), suffix: '§'.repeat(5000) };
     const count = (text: string, sign: string): number => text.split(sign).length - 1;
     const wide = textOf(gapPrompt(tokenizer(fim), long, limits, 4096).ids);
-    expect([count(wide, '§'), count(wide, '¶')]).toEqual([100, 400]);
+    expect([count(wide, '§'), count(wide, '¶')]).toEqual([100, 160]);
     for (const context of [160, 300, 512]) {
       expect(gapPrompt(tokenizer(fim), long, limits, context).ids.length + limits.maxTokens).toBeLessThan(context);
     }
