@@ -81,9 +81,8 @@ export interface MinutesEvent {
   type: 'minutes';
   minutes: number;
   seconds: { evaluation: number; fit: number; updates: number; calibration: number };
-  /** Held-out tokens, and whether they go through the exact backbone or that of the text to learn from. */
+  /** Held out. */
   evaluationTokens: number;
-  heldOut: 'exact' | 'learning';
   fitTokens: number;
   /** Updates expected. */
   updates: number;

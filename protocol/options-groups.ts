@@ -108,9 +108,9 @@ export const deviceOptions = {
     default: 'fast',
     values: {
       fast: 'activations rounded to 8 bits where the weights are quantised, as llama.cpp does; about twice as fast',
-      exact: 'activations of 32 bits',
+      exact: 'weights and activations of 32 bits',
     },
-    help: 'Arithmetic of quantised weights.',
+    help: 'Arithmetic of the model. In evaluate, which reads many tokens at once, fast rounds weights that are floats, too.',
   }),
 };
 

@@ -224,7 +224,7 @@ export const tuningOptions = {
       fast: 'products of 8-bit integers on the CPU: twice as fast, and the exits come out as good',
       exact: 'floats of 32 bits',
     },
-    help: 'Arithmetic of the frozen model on the text that exits learn from. Held-out text is exact unless the minutes are too few for it.',
+    help: 'Arithmetic of the frozen model on the text that exits learn from and are judged by.',
   }),
   featureCache: boolean({
     default: true,

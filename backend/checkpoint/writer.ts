@@ -45,13 +45,8 @@ export interface TrainingPosition {
   readonly finished: boolean;
   /** Seconds at which updates began; earlier versions did not write it. */
   readonly updatesFrom?: number;
-  /** Of the text held out: how much of it is evaluated, and by which backbone; earlier versions did not write it. */
-  readonly heldOut?: HeldOutText;
-}
-
-export interface HeldOutText {
-  readonly tokens: number;
-  readonly backbone: 'exact' | 'learning';
+  /** How much of the text held out is evaluated; earlier versions did not write it. */
+  readonly heldOut?: { readonly tokens: number };
 }
 
 export interface CheckpointWriter {
@@ -257,13 +252,10 @@ function readState(directory: string): {
     (position.best === null || typeof position.best === 'number') &&
     Array.isArray(position.before) &&
     ['number', 'undefined'].includes(typeof position.updatesFrom) &&
-    isHeldOut(position.heldOut);
+    (position.heldOut === undefined || Number.isSafeInteger(position.heldOut.tokens));
   if (!sound) throw bad(file, 'it is not what this version writes');
   return state as ReturnType<typeof readState>;
 }
-
-const isHeldOut = (text: HeldOutText | undefined): boolean =>
-  text === undefined || (Number.isSafeInteger(text.tokens) && ['exact', 'learning'].includes(text.backbone));
 
 /** Where the run in a directory stands. @throws UserError `bad-checkpoint` where there is no usable state. */
 export const readPosition = (directory: string): TrainingPosition => readState(directory).position;

@@ -97,10 +97,9 @@ const lossesOf = (scores: readonly { exit: string; loss: number }[]): Record<str
   Object.fromEntries(scores.filter(({ exit }) => exit !== 'final').map(({ exit, loss }) => [exit, loss]));
 
 /** Where the minutes go. */
-export function planText({ minutes, seconds, evaluationTokens, heldOut, fitTokens, updates }: MinutesEvent): string {
-  const rounded = heldOut === 'learning' ? ', rounded as the text to learn from' : '';
+export function planText({ minutes, seconds, evaluationTokens, fitTokens, updates }: MinutesEvent): string {
   const parts = [
-    `held out ${duration(seconds.evaluation)} (${plural(evaluationTokens, 'token')}${rounded})`,
+    `held out ${duration(seconds.evaluation)} (${plural(evaluationTokens, 'token')})`,
     ...(fitTokens > 0 ? [`fit ${duration(seconds.fit)} (${plural(fitTokens, 'token')})`] : []),
     `${plural(updates, 'update')} ${duration(seconds.updates)}`,
     `calibration ${duration(seconds.calibration)}`,

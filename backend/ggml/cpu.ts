@@ -1,9 +1,9 @@
 /** The CPU as a device of ggml: its buffer types (those that repack weights first) and its threads. Knows no model. */
 import { availableParallelism } from 'node:os';
 import type { Backend, BufferType, Device, Library, ThreadPool } from './library.ts';
-import { choosePlacement, triedExperts } from './placement.ts';
+import { choosePlacement, fewRows, placementForMany, triedExperts } from './placement.ts';
 import { newLargePages } from './large-pages.ts';
-import { ProcessorFailure, type Placement, type Processor } from './processor.ts';
+import { ProcessorFailure, type ManyPlacement, type Placement, type Processor } from './processor.ts';
 import { newGovernor } from './threads.ts';
 
 /** `enum ggml_backend_dev_type`. */
@@ -52,6 +52,7 @@ export function openCpu(
   const lists = library.extra<(d: Device) => bigint>(registry, 'ggml_backend_dev_get_extra_bufts', 'void *', 'void *d');
   const repacking = lists === null ? [] : library.list<BufferType>(lists(device));
   const placements = new Map<string, Placement>();
+  const placementsForMany = new Map<string, ManyPlacement>();
   useReference(backend, true);
   const cpu: Processor = {
     library,
@@ -60,8 +61,7 @@ export function openCpu(
     plain,
     largePages,
     place(type, columns, rows, experts = 1) {
-      // What a kernel does depends on the rows' remainder, not on how many there are.
-      const few = Math.min(rows, 64 + (rows % 64));
+      const few = fewRows(rows);
       const tried = Math.min(experts, triedExperts);
       const key = `${type}/${columns}/${few}/${tried}`;
       let placement = placements.get(key);
@@ -72,6 +72,16 @@ export function openCpu(
       return placement;
     },
     supports: (tensor) => library.deviceSupports(device, tensor),
+    placeForMany(type, columns, rows) {
+      const few = fewRows(rows);
+      const key = `${type}/${columns}/${few}`;
+      let placement = placementsForMany.get(key);
+      if (placement === undefined) {
+        placement = placementForMany(cpu, device, repacking, { type, columns, rows: few, experts: 1 });
+        placementsForMany.set(key, placement);
+      }
+      return placement;
+    },
     compute(graph) {
       const used = governor.count();
       setThreads(backend, used);

@@ -27,6 +27,7 @@ export function openGpu(library: Library, { file, name }: GpuName): Processor {
     plain: placement.bufferType,
     largePages: null,
     place: () => placement,
+    placeForMany: (type) => ({ type, bufferType: placement.bufferType }),
     supports: (tensor) => library.deviceSupports(device, tensor),
     compute(graph: Graph) {
       const status = library.compute(backend, graph);

@@ -12,7 +12,7 @@ import {
   type Tensor,
   type TypeName,
 } from './library.ts';
-import { encode, newContext, type Placement, type Processor } from './processor.ts';
+import { encode, newContext, type ManyPlacement, type Placement, type Processor } from './processor.ts';
 
 export interface Shape {
   readonly type: TypeName;
@@ -39,6 +39,29 @@ export function choosePlacement(
   const pairs = !isEven(sums);
   return { bufferType: cpu.plain, pairs, isEven: isEven(pairs ? sums.slice(1) : sums) };
 }
+
+/** Elements of a block of Q8_0. */
+const byteBlock = 32;
+const floats: ReadonlySet<TypeName> = new Set(['F32', 'F16', 'BF16']);
+
+/** The type and the buffer type in which a weight is fastest for many tokens at once. */
+export function placementForMany(
+  { library, plain }: Processor,
+  device: Device,
+  repacking: readonly BufferType[],
+  shape: Shape,
+): ManyPlacement {
+  const fastIn = (type: TypeName): BufferType | undefined =>
+    repacking.find((bufferType) => supports(library, device, bufferType, { ...shape, type }));
+  const own = floats.has(shape.type) ? undefined : fastIn(shape.type);
+  if (own !== undefined) return { type: shape.type, bufferType: own };
+  // Floats, and blocks that no kernel repacks, are rounded to bytes, as products round the other side.
+  const type = shape.columns % byteBlock === 0 ? 'Q8_0' : shape.type;
+  return { type, bufferType: fastIn(type) ?? plain };
+}
+
+/** What a kernel does depends on the rows' remainder, not on how many there are. */
+export const fewRows = (rows: number): number => Math.min(rows, 64 + (rows % 64));
 
 function supports(library: Library, device: Device, bufferType: BufferType, shape: Shape): boolean {
   const weights = newContext(library, 2);

@@ -20,6 +20,8 @@ export interface Processor {
    * several `experts` each token is multiplied by those that are chosen for it, one by one, and none needs two.
    */
   place(type: TypeName, columns: number, rows: number, experts?: number): Placement;
+  /** The type and the place in which such a weight is fastest for many tokens at once, whatever else a token's bits depend on. */
+  placeForMany(type: TypeName, columns: number, rows: number): ManyPlacement;
   /** Whether it has an operator for what a tensor is computed by. */
   supports(tensor: Tensor): boolean;
   /** @throws ProcessorFailure where it fails. */
@@ -32,6 +34,11 @@ export interface Processor {
 /** What a processor failed at, as against a mistake in what it was asked; a sentence without its end. */
 export class ProcessorFailure extends Error {
   override readonly name = 'ProcessorFailure';
+}
+
+export interface ManyPlacement {
+  readonly type: TypeName;
+  readonly bufferType: BufferType;
 }
 
 export interface Placement {

@@ -1,12 +1,12 @@
 /**
  * A model's parameters in the buffers of a device, each uploaded when it is first asked for: a matrix in its file's own type
- * where arithmetic may round activations, else in float32. Knows no layer.
+ * where arithmetic may round activations (or in one that is faster), else in float32. Knows no layer.
  */
 import { userError } from '../../protocol/errors.ts';
 import type { TensorType } from '../formats/tensor-source.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { newArena } from './arena.ts';
-import { encode, newContext, noMemory, type Processor } from './processor.ts';
+import { encode, newContext, noMemory, type ManyPlacement, type Processor } from './processor.ts';
 import { types, type BufferType, type Context, type Tensor, type TypeName } from './library.ts';
 
 export interface Matrix {
@@ -30,8 +30,10 @@ export interface Weights {
   dispose(): void;
 }
 
-/** `exact`: everything in float32. `base`: weights that are there already, asked first. */
-export function openWeights(processor: Processor, parameters: Parameters, exact: boolean): Weights {
+/** `exact`: everything in float32. `stored`: as the file has it. `many`: as is fastest for many tokens at once. */
+export type WeightForm = 'exact' | 'stored' | 'many';
+
+export function openWeights(processor: Processor, parameters: Parameters, form: WeightForm): Weights {
   const { library } = processor;
   const matrices = new Map<string, Matrix>();
   const stacks = new Map<string, Tensor>();
@@ -63,14 +65,19 @@ export function openWeights(processor: Processor, parameters: Parameters, exact:
       ? finite(parameters.stored(name), type, name)
       : encode(library, type, parameters.values(name), rows, columns);
 
+  const placed = (name: string, rows: number, columns: number): ManyPlacement & Pick<Matrix, 'pairs'> => {
+    const type = typeOf(parameters, name, form);
+    if (form === 'many') return { ...processor.placeForMany(type, columns, rows), pairs: false };
+    return { ...processor.place(type, columns, rows), type };
+  };
+
   return {
     has: (name) => parameters.has(name),
     matrix(name) {
       let matrix = matrices.get(name);
       if (matrix === undefined) {
         const [rows, columns] = parameters.shape(name) as [number, number];
-        const type = typeOf(parameters, name, exact);
-        const { bufferType, pairs } = processor.place(type, columns, rows);
+        const { type, bufferType, pairs } = placed(name, rows, columns);
         const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);
         const tensor = upload(make, bufferType, dataOf(name, type, rows, columns));
         matrix = { tensor, rows, pairs };
@@ -83,7 +90,7 @@ export function openWeights(processor: Processor, parameters: Parameters, exact:
       if (tensor === undefined) {
         const [all, columns] = parameters.shape(name) as [number, number];
         const rows = all / experts;
-        const type = typeOf(parameters, name, exact);
+        const type = typeOf(parameters, name, form);
         const { bufferType } = processor.place(type, columns, rows, experts);
         const make = (context: Context): Tensor => library.newTensor3(context, types[type], columns, rows, experts);
         tensor = upload(make, bufferType, dataOf(name, type, all, columns));
@@ -113,8 +120,8 @@ const weightUsage = 1;
 /** Elements of a block of the type that trained matrices are rounded to. */
 const trainedBlock = 32;
 
-function typeOf(parameters: Parameters, name: string, exact: boolean): TypeName {
-  if (exact) return 'F32';
+function typeOf(parameters: Parameters, name: string, form: WeightForm): TypeName {
+  if (form === 'exact') return 'F32';
   const stored = parameters.storedType(name);
   if (stored !== null) return isComputable(stored) ? stored : 'F32';
   const isTrained = parameters.blockForm(name)?.rounds === true;

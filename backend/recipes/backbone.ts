@@ -1,6 +1,6 @@
 /** The frozen model as recipes use it on whole windows: its states, kept on disk, and the scorers of exits. */
 import { join } from 'node:path';
-import type { EvaluateOptions, TuneOptions } from '../../protocol/options.ts';
+import type { EvaluateOptions } from '../../protocol/options.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
@@ -20,13 +20,10 @@ export const runtimeOptions = ({ precision, threads }: Given): RuntimeOptions =>
   ...(threads > 0 && { threads }),
 });
 
-/** For text that exits learn from: many tokens at once, and numbers that need not be those of decoding to the bit. */
-export const learningOptions = ({
-  backbonePrecision,
-  threads,
-}: Pick<TuneOptions, 'backbonePrecision' | 'threads'>): RuntimeOptions => ({
-  ...runtimeOptions({ precision: 'exact', threads }),
-  ...(backbonePrecision === 'fast' && { arithmetic: 'int8-rows' as const }),
+/** For whole windows, to learn from or to judge by: many tokens at once, and numbers that need not be decoding's to the bit. */
+export const windowOptions = (given: Given): RuntimeOptions => ({
+  ...runtimeOptions(given),
+  ...(given.precision === 'fast' && { arithmetic: 'int8-rows' as const }),
 });
 
 /** Where and how the models of a recipe run. */

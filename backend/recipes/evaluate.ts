@@ -10,7 +10,7 @@ import { placeOn } from '../devices/fallback.ts';
 import { chooseDevice } from '../devices/devices.ts';
 import { noExits } from '../runtime/open.ts';
 import { featureSource } from '../features/features.ts';
-import { featureCache, inStreamOrder, lazyFeatureModel, runtimeOptions, scorers } from './backbone.ts';
+import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
 import { identify, openWithTokenizer, readExits } from './opened.ts';
 import { counting } from './reporting.ts';
 import { readText, windowsOf } from './text.ts';
@@ -26,7 +26,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
     const warnings: string[] = [];
     const running = {
       placement: placeOn(device, (message) => void warnings.push(message)),
-      options: runtimeOptions(options),
+      options: windowOptions(options),
     };
     const held = options.exits === null ? noExits : await readExits(options.exits, model, signal);
     const exits = inStreamOrder(held.specs);

@@ -146,7 +146,7 @@ async function* prepare(
     text: {
       train: sets.train!.file,
       heldOut: sets.heldOut!.file,
-      heldOutTokens: earlier?.heldOut?.tokens ?? options.evaluationTokens,
+      heldOutTokens: earlier?.heldOutTokens ?? options.evaluationTokens,
       hash: windows.hash,
     },
     options,

@@ -15,18 +15,10 @@ import type { FeatureModel } from '../runtime/staged-model.ts';
 import { requireSameBase, type BaseModel, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import type { FeatureCache } from '../features/cache.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../features/features.ts';
-import {
-  featureCache,
-  inStreamOrder,
-  lazyFeatureModel,
-  learningOptions,
-  runtimeOptions,
-  scorers,
-  type Running,
-} from './backbone.ts';
+import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions, type Running } from './backbone.ts';
 import type { ExitScorer } from '../runtime/open.ts';
 import { planMinutes, type TunePlan } from '../tuning/plan.ts';
-import type { HeldOutText, TrainingPosition } from '../checkpoint/writer.ts';
+import type { TrainingPosition } from '../checkpoint/writer.ts';
 import { askedOf, measureSpeeds, minutesEvent, tooShort } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
@@ -51,7 +43,8 @@ export interface TuneParts {
   readonly wholeStates: FeatureSource;
   /** Held-out scores of the exits with these parameters; the final exit's is last. */
   readonly scores: (parameters: Values) => Promise<ExitScore[]>;
-  readonly heldOut: HeldOutText;
+  /** Tokens held out that exits are judged by. */
+  readonly heldOutTokens: number;
   /** Of a new run with a limit in minutes. */
   readonly plan: TunePlan | null;
   /** What went wrong without ending the run, since this was last asked. */
@@ -65,7 +58,7 @@ export interface Earlier {
   readonly directory: string;
   readonly info: CheckpointInfo;
   readonly position: TrainingPosition;
-  readonly heldOut: HeldOutText | null;
+  readonly heldOutTokens: number | null;
 }
 
 /** Opens everything; what is opened is handed to `atEnd`. `elapsed` gives the seconds of the run. */
@@ -103,26 +96,26 @@ export async function* openParts(
 
   const warnings: string[] = [];
   const placement = placeOn(device, (message) => void warnings.push(message));
-  const judging: Running = { placement, options: runtimeOptions({ ...options, precision: 'exact' }) };
-  const learning: Running = { placement, options: learningOptions(options) };
+  // One backbone to learn from and to judge by: a second one costs memory, and seconds to open.
+  const { backbonePrecision: precision, threads } = options;
+  const running: Running = { placement, options: windowOptions({ precision, threads }) };
   const cuts = exits.map(exitCut);
-  const withFinal = [...cuts, finalCut(spec)];
-  const opened = (wanted: readonly Cut[], running: Running): FeatureModel => {
+  const opened = (wanted: readonly Cut[]): FeatureModel => {
     const backbone = lazyFeatureModel(model, wanted, running);
     atEnd(() => backbone.dispose());
     return backbone;
   };
-  const cached = (text: Windows, running: Running): FeatureCache | null => {
+  const cached = (text: Windows): FeatureCache | null => {
     const cache = options.featureCache ? featureCache(base.sha256, text, running) : null;
     if (cache) atEnd(() => cache.close());
     return cache;
   };
-  const whole = opened(withFinal, learning);
-  const toDeepest = opened(cuts, learning);
-  const cache = cached(windows, learning);
+  const whole = opened([...cuts, finalCut(spec)]);
+  const toDeepest = opened(cuts);
+  const cache = cached(windows);
   const wholeStates = featureSource({ model: whole, windows, cache, finalNorm: finalNormOf(model) });
 
-  const openScorer = scorers(model, judging);
+  const openScorer = scorers(model, running);
   let timed: ExitScorer | null = null;
   let plan: TunePlan | null = null;
   if (!earlier && options.minutes !== null) {
@@ -138,18 +131,13 @@ export async function* openParts(
     if (plan.minutesNeeded !== null)
       yield { type: 'warning', message: tooShort(model.name, minutes, plan.minutesNeeded) };
   }
-  const wanted: HeldOutText = plan
-    ? { tokens: plan.evaluationTokens, backbone: plan.heldOut }
-    : (earlier?.heldOut ?? { tokens: options.evaluationTokens, backbone: 'exact' });
-
-  const heldOutWindows = windowsOf(sets, 'heldOut', wanted.tokens);
+  const heldOutTokens = plan?.evaluationTokens ?? earlier?.heldOutTokens ?? options.evaluationTokens;
+  const heldOutWindows = windowsOf(sets, 'heldOut', heldOutTokens);
   yield { type: 'phase', phase: 'features', detail: `${plural(heldOutWindows.count, 'window')} held out` };
-  const reading = wanted.backbone === 'exact' ? judging : learning;
-  const judge = wanted.backbone === 'exact' ? opened(withFinal, judging) : whole;
   const readUntil = plan ? elapsed() + heldOutReading * plan.seconds.evaluation : Infinity;
   const opening = openHeldOut({
     spec,
-    source: featureSource({ model: judge, windows: heldOutWindows, cache: cached(heldOutWindows, reading) }),
+    source: featureSource({ model: whole, windows: heldOutWindows, cache: cached(heldOutWindows) }),
     exits,
     async openScorer(exit, parameters) {
       const ready = exit === null ? timed : null;
@@ -161,7 +149,6 @@ export async function* openParts(
     over: () => elapsed() > readUntil,
   });
   const heldOut = yield* counting('features', plan ? 'windows' : 'batches', opening, signal);
-  if (judge !== whole) await judge.dispose();
 
   const said = new Set<string | null>();
   return {
@@ -173,7 +160,7 @@ export async function* openParts(
     windows,
     states: featureSource({ model: toDeepest, windows, cache }),
     wholeStates,
-    heldOut: { ...wanted, tokens: heldOut.windows * windows.tokens },
+    heldOutTokens: heldOut.windows * windows.tokens,
     plan,
     scores: async (parameters) => {
       const held = new Map([...parameters].map(([name, data]) => [name, { shape: shapes.get(name)!, data }]));

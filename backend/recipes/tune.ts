@@ -187,7 +187,7 @@ async function* begin(
       data: parts.windows.hash,
       finished: false,
       updatesFrom: elapsed(),
-      heldOut: parts.heldOut,
+      heldOut: { tokens: parts.heldOutTokens },
     };
     const saving = elapsed();
     const start: NewCheckpoint = {
@@ -238,7 +238,7 @@ export function readEarlier(directory: string | null): Earlier {
   }
   const info = openInfo(directory);
   const position = readPosition(directory);
-  return { directory, info, position, heldOut: position.heldOut ?? null };
+  return { directory, info, position, heldOutTokens: position.heldOut?.tokens ?? null };
 }
 
 function openInfo(directory: string): CheckpointInfo {

@@ -23,16 +23,6 @@ export interface RuntimeOptions extends SessionOptions {
   readonly cutBehind?: number;
 }
 
-/**
- * On the CPU, where ggml's libraries are; every other device is ONNX Runtime's. ggml multiplies blocks with activations in 8 bits
- * only, so what wants them in 32 bits has its blocks in ONNX Runtime; and many tokens of float weights, rounded to 8 bits, are
- * faster there (docs/devices.md has the figures).
- */
-const onCpu: Readonly<Record<'blocks' | 'floats', Readonly<Record<Arithmetic, Engine>>>> = {
-  blocks: { int8: 'ggml', 'int8-rows': 'ggml', float32: 'onnx' },
-  floats: { int8: 'ggml', 'int8-rows': 'onnx', float32: 'ggml' },
-};
-
 /** Why ggml does not compute on this machine, and the packages that bring it where they are missing; null where it does. */
 export function ggmlProblem(): { readonly problem: string; readonly packages: string | null } | null {
   const probe = probeGgml();
@@ -42,16 +32,11 @@ export function ggmlProblem(): { readonly problem: string; readonly packages: st
 /** The first choice on this machine's CPU. */
 export const cpuEngine = (): Engine => ('problem' in probeGgml() ? 'onnx' : 'ggml');
 
-export function engineOf(
-  model: Model,
-  { engine, gpu, provider = 'cpu', arithmetic = 'float32' }: RuntimeOptions,
-): Engine {
+export function engineOf(model: Model, { engine, gpu, provider = 'cpu' }: RuntimeOptions): Engine {
   if (engine !== undefined) return engine;
   if (hasMixtures(model)) return mixtureEngine(model);
   if (gpu !== undefined) return 'ggml';
-  if (provider !== 'cpu' || cpuEngine() === 'onnx') return 'onnx';
-  const isInBlocks = model.parameters.blockForm('layers.0.mlp.down_proj.weight') !== null;
-  return onCpu[isInBlocks ? 'blocks' : 'floats'][arithmetic];
+  return provider === 'cpu' ? cpuEngine() : 'onnx';
 }
 
 /** Whether a model is computed on the CPU alone, whatever devices there are. */
@@ -69,8 +54,14 @@ function mixtureEngine({ path }: Model): Engine {
   return 'ggml';
 }
 
+const weightForm: Readonly<Record<Arithmetic, GgmlOptions['form']>> = {
+  float32: 'exact',
+  int8: 'stored',
+  'int8-rows': 'many',
+};
+
 export const ggmlOptions = ({ arithmetic = 'float32', threads, gpu, cutBehind }: RuntimeOptions): GgmlOptions => ({
-  exact: arithmetic === 'float32',
+  form: weightForm[arithmetic],
   ...(gpu !== undefined && { gpu }),
   ...(cutBehind !== undefined && { cutBehind }),
   ...(threads !== undefined && { threads }),

@@ -37,7 +37,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   const place = (stage: number): Place => ({
     processor: processors[stage]!,
     weights: weights.get(processors[stage]!)!,
-    exact: options.exact,
+    exact: options.form === 'exact',
   });
   const stages = tree.map((each): StageSpec => ({
     parent: each.parent,
@@ -63,7 +63,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   const ggml: GgmlModel = {
     processors,
     model,
-    exact: options.exact,
+    exact: options.form === 'exact',
     rotations: toldRotations(spec),
     stages,
     exits: points,
@@ -155,7 +155,8 @@ function readGraph(
   store: SlotsStore,
 ): BuiltGraph {
   return buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {
-    const ops = ggmlOps(processor, sketch, weights, { tokens: 1, batch: positions, exact, past: () => null });
+    const shape = { tokens: 1, batch: positions, exact, past: () => null };
+    const ops = ggmlOps(processor, sketch, weights, shape);
     const tensor = columnsOf(processor, sketch, store.stream(reads), positions);
     const x = { tensor, width: cutWidth(spec, store.cut(reads)) };
     const logits = exit ? logitsBehind(ops, spec, exit, x) : finalLogits(ops, spec, x);

@@ -4,15 +4,14 @@ import { openGpu, type GpuName } from '../ggml/gpu.ts';
 import type { Processor } from '../ggml/processor.ts';
 import { openLibrary } from '../ggml/library.ts';
 import { probeGgml } from '../ggml/probe.ts';
-import { openWeights, type Weights } from '../ggml/weights.ts';
+import { openWeights, type WeightForm, type Weights } from '../ggml/weights.ts';
 import { overlayParameters } from '../model/overlay.ts';
 import type { Model } from '../model/open.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { ExitSet } from './stage-tree.ts';
 
 export interface GgmlOptions {
-  /** Weights and activations in 32 bits; else weights as they are stored. */
-  readonly exact: boolean;
+  readonly form: WeightForm;
   /** Default: as many as there are cores. */
   readonly threads?: number;
   /** The part of a model that a GPU computes; default: none. */
@@ -70,14 +69,14 @@ export function weightsOf(
   held: ExitSet['parameters'],
   options: GgmlOptions,
 ): Weights {
-  const key = `${processor.name} ${options.exact} ${options.threads}`;
+  const key = `${processor.name} ${options.form} ${options.threads}`;
   const ofModel = shared.get(model) ?? new Map<string, Shared>();
   shared.set(model, ofModel);
-  const base = ofModel.get(key) ?? { weights: openWeights(processor, model.parameters, options.exact), users: 0 };
+  const base = ofModel.get(key) ?? { weights: openWeights(processor, model.parameters, options.form), users: 0 };
   ofModel.set(key, base);
   base.users++;
   const all = overlayParameters(model.parameters, held);
-  const own = openWeights(processor, all, options.exact);
+  const own = openWeights(processor, all, options.form);
   const holder = (name: string): Weights => (held.has(name) ? own : base.weights);
   return {
     has: (name) => all.has(name),

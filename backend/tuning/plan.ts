@@ -7,8 +7,6 @@
 export interface Speeds {
   /** Of the run so far: model, text, and these measurements. */
   readonly spent: number;
-  /** Opening the backbone that exits learn from. */
-  readonly opening: number;
   /** One window through the whole of it. */
   readonly window: number;
   /** Opening what scores the final exit. */
@@ -46,8 +44,6 @@ export interface TunePlan {
     readonly calibration: number;
   };
   readonly evaluationTokens: number;
-  /** Of the backbone on held-out text: `exact` where the tenth allows it, else that of the text to learn from, already open. */
-  readonly heldOut: 'exact' | 'learning';
   readonly fitWindows: number;
   /** Updates expected, and how long one takes. */
   readonly updates: number;
@@ -61,9 +57,6 @@ export const calibrationShare = 0.1;
 export const calibrationSeconds = (minutes: number): number => calibrationShare * 60 * minutes;
 const largestFitShare = 0.5;
 
-/** An exact backbone takes so much longer to open, and to run, than one of rounded rows (Qwen2.5-Coder-0.5B, two cores). */
-const exactOpening = 2;
-const exactWindow = 3;
 /** A gradient at a head costs three products where scoring costs one. */
 const gradientProducts = 3;
 /** Evaluations of the exits: before and after a fit, one on the way, the last. */
@@ -91,7 +84,7 @@ export function planMinutes(speeds: Speeds, asked: Asked): TunePlan {
     asked.fitTokens === null ? updates >= leastUpdates : fitWindows >= Math.min(leastFitWindows, wantedFit);
   return {
     seconds: { evaluation, fit, updates: rest - fit, calibration },
-    ...heldOutOf(speeds, asked, evaluation),
+    evaluationTokens: evaluationTokensOf(speeds, asked, evaluation),
     fitWindows,
     updates,
     updateSeconds: update,
@@ -107,20 +100,15 @@ export const updateSeconds = ({ window, scoring }: Speeds, { perUpdate, distils,
 export const minutesWithUpdates = ({ updateSeconds }: TunePlan, seconds: number): number =>
   (seconds + leastUpdates * updateSeconds) / (1 - calibrationShare) / 60;
 
-function heldOutOf(
-  { opening, window, scorerOpening, scoring }: Speeds,
+function evaluationTokensOf(
+  { window, scorerOpening, scoring }: Speeds,
   { tokens, evaluationTokens, heldOutWindows, headShare }: Asked,
   budget: number,
-): Pick<TunePlan, 'evaluationTokens' | 'heldOut'> {
+): number {
   const wanted = Math.min(heldOutWindows, Math.max(1, Math.floor(evaluationTokens / tokens)));
   const exits = evaluations * headShare;
-  const affordable = (open: number, run: number): number =>
-    Math.floor((budget - open - exits * scorerOpening) / (run + scoring * (1 + exits)));
-  const exact = affordable(exactOpening * opening, exactWindow * window);
-  const isExact = exact >= wanted / 2;
-  const count = isExact ? exact : affordable(0, window);
-  const windows = Math.min(wanted, Math.max(leastHeldOut, count));
-  return { evaluationTokens: windows * tokens, heldOut: isExact ? 'exact' : 'learning' };
+  const affordable = Math.floor((budget - exits * scorerOpening) / (window + scoring * (1 + exits)));
+  return Math.min(wanted, Math.max(leastHeldOut, affordable)) * tokens;
 }
 
 /** The least minutes with room for a small fit, or some updates, beside what is spent and the tenths. */

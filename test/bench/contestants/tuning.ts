@@ -3,7 +3,7 @@ import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import { exitCut, exitId, type ExitArchitecture, type ExitSpec, type HeadSpec } from '../../../backend/exits/spec.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import { compareCuts, cutName, finalCut, type Cut } from '../../../backend/model/spec.ts';
-import { learningOptions } from '../../../backend/recipes/backbone.ts';
+import { windowOptions } from '../../../backend/recipes/backbone.ts';
 import { openFeatureModel } from '../../../backend/runtime/open.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
 import { normState } from '../../../backend/features/features.ts';
@@ -64,7 +64,7 @@ export async function openStep(
   const { spec, parameters } = model;
   const distils = objectives[objective].distillation > 0;
   const cuts = [...exits.map(exitCut), ...(distils ? [finalCut(spec)] : [])].sort(compareCuts);
-  const features = await openFeatureModel(model, cuts, learningOptions({ backbonePrecision, threads }));
+  const features = await openFeatureModel(model, cuts, windowOptions({ precision: backbonePrecision, threads }));
   const step = await createCompiledStep({
     spec,
     exits,

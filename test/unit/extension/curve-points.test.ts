@@ -47,7 +47,7 @@ describe('points of events', () => {
 
 describe('the plan of a run', () => {
   const planned = (fit: number): TuneEvent => ({
-    ...{ type: 'minutes', minutes: 2, evaluationTokens: 512, heldOut: 'learning', fitTokens: 512, updates: 3 },
+    ...{ type: 'minutes', minutes: 2, evaluationTokens: 512, fitTokens: 512, updates: 3 },
     ...{ seconds: { evaluation: 12, fit, updates: 60, calibration: 12 }, minutesNeeded: null },
   });
 

@@ -106,7 +106,7 @@ describe('tune', () => {
     expect(weights()).toBe(weightsBefore);
     const { model: name, data, sequenceLength, heldOutFraction, evaluationTokens } = given();
     const same = { model: name, data, sequenceLength, heldOutFraction, evaluationTokens };
-    const options = { ...same, exits: out, device: 'cpu', precision: 'exact' };
+    const options = { ...same, exits: out, device: 'cpu' };
     const all: EvaluateEvent[] = await collect(evaluate(parseOptions('evaluate', options), never));
     const evaluated = all.at(-1) as Extract<EvaluateEvent, { type: 'evaluated' }>;
     const [{ after }] = only('tuned') as [Extract<TuneEvent, { type: 'tuned' }>];
