@@ -143,8 +143,9 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
       if (variesInText(rope))
         return value(g.reshape2(c, toldRotary(split, heads, headDimensions, rope), x.width, columns), x.width);
       const positions = input('positions', 'I32', columns);
-      const periods = weights.constant(`rope ${rope.name}`, () => periodsOf(rope));
-      // With base 1 an angle is the position ÷ the factor.
+      // Powers of a base as llama.cpp turns by them, to the bit; else, with base 1, an angle is the position ÷ a factor.
+      const base = baseOf(rope);
+      const periods = base === null ? weights.constant(`rope ${rope.name}`, () => periodsOf(rope)) : null;
       const turned = g.rope(
         c,
         split,
@@ -153,7 +154,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
         rope.dimensions,
         halvesRotated,
         0,
-        1,
+        base ?? 1,
         1,
         0,
         rope.scale,
@@ -232,3 +233,13 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
 
 const periodsOf = ({ inverseFrequencies }: RopeSpec): Float32Array =>
   Float32Array.from(inverseFrequencies, (frequency) => 1 / frequency);
+
+/** The base whose powers, base^(−2j ÷ dimensions), the frequencies are; null where they are scaled otherwise. */
+export function baseOf({ dimensions, inverseFrequencies }: RopeSpec): number | null {
+  const second = inverseFrequencies[1];
+  if (second === undefined) return null;
+  const base = Math.round(second ** (-dimensions / 2));
+  const isPower = (frequency: number, j: number): boolean =>
+    Math.abs(frequency * base ** ((2 * j) / dimensions) - 1) < 1e-6;
+  return inverseFrequencies.every(isPower) ? base : null;
+}

@@ -97,4 +97,32 @@ describe.skipIf(big === null)('SmolLM2-135M-Instruct Q4_1', () => {
     },
     180_000,
   );
+
+  /**
+   * llama.cpp rotates a Llama's heads in pairs of neighbours, here in halves: sums of other order, which part two texts at near
+   * ties. Written by test/bench/llama-tokens.ts.
+   */
+  test.runIf(engines.includes('ggml'))(
+    "precision fast: llama.cpp's tokens, but for near ties",
+    async () => {
+      const { tokens } = readGolden<{ tokens: Record<string, number[]> }>('smollm2-llama-cpp.json');
+      const model = openModel(big!);
+      const staged = await openStagedModel(model, noExits, { engine: 'ggml', arithmetic: 'int8' });
+      const parted: string[] = [];
+      for (const [name, { ids }] of Object.entries(prompts)) {
+        const expected = tokens[name]!;
+        const said = idsOf((await decodeAll(staged, plainRequest([ids], expected.length))).tokens[0]!);
+        const at = expected.findIndex((id, i) => id !== said[i]);
+        if (at < 0) continue;
+        parted.push(name);
+        const logits = await finalLogits(staged, [...ids, ...expected.slice(0, at)]);
+        const last = logits.subarray(logits.length - model.spec.vocabulary);
+        expect(Math.abs(last[said[at]!]! - last[expected[at]!]!)).toBeLessThan(0.25);
+      }
+      expect(parted.length).toBeLessThanOrEqual(2);
+      await staged.dispose();
+      model.close();
+    },
+    180_000,
+  );
 });

@@ -8,7 +8,7 @@ import { childDecoder, type Decoder } from './decoder.ts';
 
 export const llamaVersion = '3.22.1';
 const folder = path.join(benchCache, `llama-${llamaVersion}`);
-const library = path.join(folder, 'node_modules/node-llama-cpp/dist/index.js');
+export const llamaLibrary = path.join(folder, 'node_modules/node-llama-cpp/dist/index.js');
 
 /** Package of the prebuilt binaries that need no GPU. */
 const binaries: Readonly<Record<string, string>> = {
@@ -27,7 +27,7 @@ export async function installLlama(): Promise<boolean> {
     console.warn(`Left out: node-llama-cpp has no binaries for ${process.platform} ${process.arch}.`);
     return false;
   }
-  if (existsSync(library)) return true;
+  if (existsSync(llamaLibrary)) return true;
   console.error(`Installing node-llama-cpp ${llamaVersion} for the comparison …`);
   mkdirSync(folder, { recursive: true });
   writeFileSync(path.join(folder, 'package.json'), '{ "private": true, "type": "module" }\n');
@@ -50,7 +50,7 @@ interface LlamaOptions {
 /** The process that llama.cpp runs in, before a model is opened there. */
 export async function llamaChild(): Promise<Child> {
   const child = startChild('llama.cpp', 'llama-child.mjs');
-  await child.ask({ type: 'load', library });
+  await child.ask({ type: 'load', library: llamaLibrary });
   return child;
 }
 
