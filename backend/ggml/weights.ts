@@ -90,7 +90,7 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
       if (tensor === undefined) {
         const [all, columns] = parameters.shape(name) as [number, number];
         const rows = all / experts;
-        const type = typeOf(parameters, name, form);
+        const type = typeOf(parameters, name, form === 'exact' && all * columns > mostExpanded ? 'stored' : form);
         const { bufferType } = processor.place(type, columns, rows, experts);
         const make = (context: Context): Tensor => library.newTensor3(context, types[type], columns, rows, experts);
         tensor = upload(make, bufferType, dataOf(name, type, all, columns));
@@ -116,6 +116,12 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
 
 /** `GGML_BACKEND_BUFFER_USAGE_WEIGHTS`. */
 const weightUsage = 1;
+
+/**
+ * Numbers of a layer's experts that are expanded to 32 bits where all is to be exact: those of real models would take several times
+ * the file in memory, of which a token needs few.
+ */
+const mostExpanded = 1 << 22;
 
 /** Elements of a block of the type that trained matrices are rounded to. */
 const trainedBlock = 32;
