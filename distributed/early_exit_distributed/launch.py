@@ -12,6 +12,10 @@ import socket
 import sys
 from pathlib import Path
 
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
 from .job import FOLDER, JobError, read_job
 from .rank import report
 
@@ -32,10 +36,6 @@ def main(words: list[str]) -> int:
 
 
 def _launch(folder: Path, ranks: int, nodes: int, endpoint: str) -> int:
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     config = LaunchConfig(
         min_nodes=nodes,
@@ -54,17 +54,32 @@ def _launch(folder: Path, ranks: int, nodes: int, endpoint: str) -> int:
         elastic_launch(config, sys.executable)("-m", "early_exit_distributed.rank", str(folder.parent))
         return 0
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
+        rank, failure = _first(error)
         if failure.exitcode == 2:
             return 2  # The rank has said why.
-        return report_failure(folder, _sentence(rank, ranks * nodes, failure.exitcode, failure.pid))
+        return report_failure(folder, _sentence(rank, ranks * nodes, failure))
     except SignalException:
         return 0
 
 
-def _sentence(rank: int, ranks: int, exit_code: int, pid: int) -> str:
-    end = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"failed with exit code {exit_code}"
-    return f"Rank {rank} of {ranks} (process {pid} on {socket.gethostname()}) {end}. Go on from its last state with --resume; its output is in {FOLDER}/launch.log."
+def _first(error: ChildFailedError) -> tuple[int, ProcessFailure]:
+    """The rank that everybody else lost: one that was killed leaves no time, so others may seem to have failed before it."""
+    killed = [(rank, failure) for rank, failure in error.failures.items() if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM]
+    return killed[0] if killed else error.get_first_failure()
+
+
+def _sentence(rank: int, ranks: int, failure: ProcessFailure) -> str:
+    code = failure.exitcode
+    end = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed{_reason(failure)}"
+    place = f"process {failure.pid} on {socket.gethostname()}"
+    return f"Rank {rank} of {ranks} ({place}) {end}. Go on from its last state with --resume; its output is in {FOLDER}/launch.log."
+
+
+def _reason(failure: ProcessFailure) -> str:
+    """What it raised, on one line."""
+    message = failure.message.get("message", "") if isinstance(failure.message, dict) else failure.message
+    line = " ".join(str(message).split())[:200].rstrip(".")
+    return f": {line}" if line else f" with exit code {failure.exitcode}"
 
 
 def report_failure(folder: Path, message: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import ray
 
 from .job import read_job
-from .launch import report_failure
+from .rank import report
 
 
 @ray.remote(max_restarts=0)
@@ -51,7 +51,8 @@ def main(folder: Path, ranks: int) -> int:
             code = ray.get(done)
         except ray.exceptions.RayError as error:
             reason = "was killed" if isinstance(error, ray.exceptions.RayActorError) else f"failed ({type(error).__name__})"
-            return report_failure(folder, f"Rank {rank} of {ranks} {reason}. Go on from its last state with --resume.")
+            report(folder, {"type": "failed", "message": f"Rank {rank} of {ranks} {reason}. Go on from its last state with --resume."})
+            return 1
         if code != 0:
             return code  # The rank has said why.
     return 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 from .checkpoint import plain
@@ -48,5 +50,16 @@ def main(directory: str) -> int:
         return 2
 
 
+def end_with(parent: int) -> None:
+    """Ends this process once its launcher is gone: nobody would end it, and its card would stay taken."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    # What goes wrong is left where the launcher finds it.
+    sys.exit(record(main)(sys.argv[1]))

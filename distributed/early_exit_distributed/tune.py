@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,8 @@ class Run:
         self.shapes = {p.name: p.shape for exit in job.exits for p in exit.parameters}
         self.stages = {p.name: self.layout.stage_of(exit.layer) for exit in job.exits for p in exit.parameters}
         self.wants_stop = False
+        self.has_work = False
+        """Whether there is a checkpoint: before, a run that is asked to stop has nothing to keep."""
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
 
@@ -79,6 +82,7 @@ class Run:
         self.held, self.final = self._read_held_out()
         self.step = Step(self.job, self.exits, self.frozen, self.ranks)
         kept, progress, position, checkpoint = self._resume() if self.job.resume else self._begin()
+        self.has_work = True
         if not self.job.distils:
             self.backbone.release(self.layout.bounds[self.ranks.pp][1])
         try:
@@ -370,7 +374,9 @@ class Run:
     def _stops(self) -> bool:
         return self.wants_stop or (self.ranks.is_writer and self.job.stop_file.exists())
 
-    def _on_stop(self, *_: object) -> None:
+    def _on_stop(self, number: int, _: object) -> None:
+        if not self.has_work:
+            os._exit(128 + number)
         self.wants_stop = True
 
     def _check(self) -> None:

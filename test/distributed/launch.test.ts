@@ -93,6 +93,20 @@ describe.skipIf(python === null || !isWhole)('a job of PyTorch', () => {
     sameAsHere('stopped');
   }, 300_000);
 
+  it('ends at once, with no process left, before there is anything to keep', async () => {
+    const controller = new AbortController();
+    const given = { ...options, out: out('early'), on: 'torchrun', mesh: 'dp=2' };
+    const running = (async (): Promise<void> => {
+      for await (const event of tuneElsewhere(parseOptions('tune', given), controller.signal))
+        if (event.type === 'phase' && event.phase === 'features') controller.abort();
+    })();
+    await expect(running).rejects.toThrow(/abort/i);
+    expect(fs.existsSync(path.join(out('early'), 'exits.json'))).toBe(false);
+    // Ranks look once a second whether their launcher is there.
+    for (let tries = 0; tries < 50 && ranksOf(out('early')).length > 0; tries++) await setTimeout(200);
+    expect(ranksOf(out('early'))).toEqual([]);
+  }, 120_000);
+
   it('is found again by whoever comes later', async () => {
     const given = parseOptions('tune', { ...options, out: out('left'), on: 'torchrun' });
     for await (const event of tuneElsewhere(given, new AbortController().signal)) if (event.type === 'step') break;
@@ -142,21 +156,31 @@ describe.skipIf(python === null || !isWhole)('a job of PyTorch', () => {
   }, 600_000);
 });
 
-/** The process of a rank, by what its launcher gave it. */
-function rankProcess(directory: string, rank: number): number {
-  for (const pid of fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+interface RankProcess {
+  readonly pid: number;
+  readonly environment: readonly string[];
+}
+
+/** The processes of a run's ranks. */
+function ranksOf(directory: string): RankProcess[] {
+  return fs.readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return [];
     try {
       const [words, environment] = ['cmdline', 'environ'].map((file) =>
-        fs.readFileSync(`/proc/${pid}/${file}`, 'latin1'),
+        fs.readFileSync(`/proc/${pid}/${file}`, 'latin1').split('\0'),
       );
-      const isRank = words!.includes('early_exit_distributed.rank') && words!.includes(path.basename(directory));
-      if (isRank && environment!.split('\0').includes(`RANK=${rank}`)) return Number(pid);
+      const isRank = words!.includes('early_exit_distributed.rank') && words!.includes(directory);
+      return isRank ? [{ pid: Number(pid), environment: environment! }] : [];
     } catch {
-      continue;
+      // It has ended meanwhile.
+      return [];
     }
-  }
-  throw new Error(`no process of rank ${rank}`);
+  });
 }
+
+/** The process of a rank, by what its launcher gave it. */
+const rankProcess = (directory: string, rank: number): number =>
+  ranksOf(directory).find(({ environment }) => environment.includes(`RANK=${rank}`))!.pid;
 
 /** A cluster of one node, which the test owns: `--block` ends all that it started once it is told to. */
 async function startRay(bin: string, folder: string): Promise<{ readonly url: string; stop(): Promise<void> }> {

@@ -1,0 +1,98 @@
+/** What is missing is said before any work is done, and how to get it. */
+import * as fs from 'node:fs';
+import * as http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { UserError } from '../../../protocol/errors.ts';
+import { findPython } from '../../../backend/cluster/python.ts';
+import { rayJobEnd, submitRayJob } from '../../../backend/cluster/ray.ts';
+
+const signal = new AbortController().signal;
+
+async function failure(work: Promise<unknown>): Promise<UserError> {
+  const error: unknown = await work.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof UserError)) throw new Error(`no UserError: ${String(error)}`);
+  return error;
+}
+
+describe.skipIf(process.platform === 'win32')('Python', () => {
+  let folder: string;
+  const before = process.env['EARLY_EXIT_PYTHON'];
+  beforeEach(() => (folder = fs.mkdtempSync(path.join(os.tmpdir(), 'python-'))));
+  afterEach(() => {
+    fs.rmSync(folder, { recursive: true, force: true });
+    if (before === undefined) delete process.env['EARLY_EXIT_PYTHON'];
+    else process.env['EARLY_EXIT_PYTHON'] = before;
+  });
+  const python = (script: string): string => {
+    const file = path.join(folder, 'python');
+    fs.writeFileSync(file, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    return (process.env['EARLY_EXIT_PYTHON'] = file);
+  };
+
+  it('that is not there, or does not start, is named', async () => {
+    process.env['EARLY_EXIT_PYTHON'] = path.join(folder, 'nowhere');
+    const absent = await failure(findPython(signal));
+    expect(absent.message).toBe(`EARLY_EXIT_PYTHON is ${folder}/nowhere, which cannot be started.`);
+    expect(absent.wayOut).toContain('pip install torch transformers safetensors numpy');
+    const file = python('exit 3');
+    expect((await failure(findPython(signal))).message).toBe(`${file} cannot be started.`);
+  });
+
+  it('without packages says which', async () => {
+    const file = python('echo torch safetensors');
+    const { code, message, wayOut } = await failure(findPython(signal));
+    expect({ code, message }).toEqual({ code: 'not-found', message: `${file} has no torch, no safetensors.` });
+    expect(wayOut).toContain('pip install');
+  });
+
+  it('with all of them is taken', async () => {
+    const file = python('echo');
+    expect(await findPython(signal)).toBe(file);
+  });
+});
+
+describe('a Ray cluster', () => {
+  it('that does not answer, refuses, wants a token or is none is named', async () => {
+    const closed = await failure(submitRayJob('http://127.0.0.1:9', '/runs/a', 2));
+    expect(closed.message).toBe('The Ray cluster at http://127.0.0.1:9 does not answer.');
+    const asked: { url: string; body: string; token: string | undefined }[] = [];
+    let [status, text] = [200, '{"submission_id": "raysubmit_1"}'];
+    const server = http.createServer((request, response) => {
+      let body = '';
+      request.on('data', (piece: Buffer) => (body += piece.toString()));
+      request.on('end', () => {
+        asked.push({ url: request.url!, body, token: request.headers.authorization });
+        response.writeHead(status).end(text);
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    process.env['RAY_AUTH_TOKEN'] = 'secret';
+    try {
+      expect(await submitRayJob(url, "/runs/it's/distributed", 2)).toBe('raysubmit_1');
+      const { entrypoint } = JSON.parse(asked[0]!.body) as { entrypoint: string };
+      expect(asked[0]).toMatchObject({ url: '/api/jobs/', token: 'Bearer secret' });
+      expect(entrypoint).toBe(`python -m early_exit_distributed.on_ray '/runs/it'\\''s/distributed' 2`);
+
+      text = '{"status": "RUNNING", "message": null}';
+      expect(await rayJobEnd(url, 'raysubmit_1')).toBeNull();
+      text = '{"status": "FAILED", "message": "no GPU\\nand more"}';
+      expect(await rayJobEnd(url, 'raysubmit_1')).toBe('The Ray job raysubmit_1 ended before its run did: no GPU.');
+      text = '<html>';
+      expect((await failure(rayJobEnd(url, 'x'))).message).toBe(`What ${url} answers is not Ray's.`);
+      status = 401;
+      expect((await failure(rayJobEnd(url, 'x'))).wayOut).toBe('Put it into RAY_AUTH_TOKEN.');
+      status = 500;
+      expect((await failure(rayJobEnd(url, 'x'))).message).toBe(`The Ray cluster at ${url} refused: HTTP 500.`);
+    } finally {
+      delete process.env['RAY_AUTH_TOKEN'];
+      server.close();
+    }
+  });
+});
