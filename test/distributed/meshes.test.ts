@@ -15,6 +15,7 @@ import { frozenParameters } from '../../backend/exits/parameters.ts';
 import { exitCut, exitId, type ExitSpec } from '../../backend/exits/spec.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { cutWidth } from '../../backend/model/spec.ts';
+import { shippedModel } from '../support/golden.ts';
 import { isWhole, metricsOf, pythonWithTorch, runInRanks, tinyModel, tuned, worstDifference } from './ranks.ts';
 
 const python = pythonWithTorch();
@@ -46,7 +47,7 @@ const runs: Record<string, Record<string, unknown>> = {
     exitWeights: '0.5,2',
   },
   // The model that ships, in its own words.
-  'typescript-5m': { exits: '4:mlp,8:lens,11:norm', shortlist: 1000, initialise: 'fit', model: 'models/typescript-5m' },
+  'typescript-5m': { exits: '4:mlp,8:lens,11:norm', shortlist: 1000, initialise: 'fit' },
 };
 const families = isWhole ? Object.keys(runs) : ['llama-untied'];
 const chosen = isWhole ? meshes : ['pp=1', 'pp=2,dp=2'];
@@ -77,8 +78,9 @@ describe.skipIf(python === null)('tuning in PyTorch', () => {
     process.env['EARLY_EXIT_CACHE'] = path.join(root, 'cache');
     const jobs: string[] = [];
     for (const family of families) {
-      const options = { model: runs[family]!['model'] ?? tinyModel(root, family), ...common, ...runs[family] };
-      models.set(family, String(options.model));
+      const model = family === 'typescript-5m' ? shippedModel : tinyModel(root, family);
+      const options = { ...common, ...runs[family], model };
+      models.set(family, model);
       await tuned({ ...options, out: out(family, 'here') });
       for (const mesh of chosen) {
         jobs.push(out(family, mesh));
@@ -170,13 +172,14 @@ const isFinished = (event: RankEvent | null): event is FinishedEvent => event?.t
 
 /** An exit's logits on states that are the same for every checkpoint. */
 function logitsOf(path: string, exit: ExitSpec, checkpoint: Checkpoint): Float32Array {
-  const { spec, parameters, close } = openModel(path);
-  const names = [...frozenParameters(exit, parameters, false)];
+  const model = openModel(path);
+  const { spec, parameters } = model;
+  const names = frozenParameters(exit, parameters, false);
   const table = new Map([
     ...names.map((name) => [name, tf.tensor(parameters.values(name), [...parameters.shape(name)])] as const),
     ...[...checkpoint.shapes].map(([name, shape]) => [name, tf.tensor(checkpoint.values(name), [...shape])] as const),
   ]);
-  close();
+  model.close();
   const states = tf.randomNormal([1, 24, cutWidth(spec, exitCut(exit))], 0, 1, 'float32', 7);
   return exitLogits(tensorOps(table), spec, exit, states).dataSync() as Float32Array;
 }
