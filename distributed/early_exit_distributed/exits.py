@@ -1,4 +1,4 @@
-"""What each exit computes, over the model as data; the same definitions as backend/model/layer.py's TypeScript twin `layer.ts`.
+"""What each exit computes, over the model as data; the same definitions as backend/exits/forward.ts and backend/model/layer.ts.
 
 Tensors are `[windows, tokens, hidden]` in float32. Parameter paths are Llama's names without `model.`.
 """

@@ -61,10 +61,10 @@ class Pipeline:
         self._job, self._ranks, self._backbone, self._dtype = job, ranks, backbone, dtype
         self._listeners = sorted({layout.stage_of(exit.layer) for exit in job.exits} - {ranks.mesh.pp - 1})
 
-    def whole(self, dtype: torch.dtype | None = None) -> Reply:
+    def whole(self) -> Reply:
         """The final stream itself."""
         hidden = self._job.spec["hidden"]
-        return Reply(lambda x, _: x, lambda windows, tokens: (windows, tokens, hidden), dtype or self._dtype)
+        return Reply(lambda x, _: x, lambda windows, tokens: (windows, tokens, hidden), self._dtype)
 
     def passes(self, windows: Windows, batches: Iterator[list[int]], reply: Reply | None) -> Iterator[Passed]:
         """Runs batches in order; stops running ahead where they end. What is still under way when a caller stops is taken in by `drain`."""

@@ -89,12 +89,12 @@ class Ranks:
         dist.all_reduce(total, group=self.stage_group)
         return total.to(values.device)
 
-    def sum_all(self, values: list[float]) -> list[float]:
+    def sum_all(self, values: list[float], kind: str = "bookkeeping") -> list[float]:
         """Sums of numbers over all ranks."""
         if self.mesh.ranks == 1:
             return values
         numbers = torch.tensor(values, dtype=torch.float64)
-        self.count("bookkeeping", numbers)
+        self.count(kind, numbers)
         dist.all_reduce(numbers, group=self.control)
         return numbers.tolist()
 

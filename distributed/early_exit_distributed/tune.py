@@ -34,6 +34,9 @@ from .windows import Windows, windows_at
 
 Emit = Callable[[dict], None]
 
+FIT_WINDOWS = 8
+"""A fit looks at the clock so often."""
+
 @dataclass(frozen=True)
 class Position:
     """Where a run stands, with the names that `state.json` gives it."""
@@ -176,8 +179,8 @@ class Run:
         own = list(range(count))[self.ranks.dp :: self.ranks.mesh.dp]
         batches = iter([[order[place]] for place in own])
         part, parts = self.ranks.share
-        until = self._fit_ends()
-        for place, passed in zip(own, self.pipeline.passes(self.train, batches, self.pipeline.whole())):
+        passes = self.pipeline.passes(self.train, batches, self.pipeline.whole())
+        for done, (place, passed) in enumerate(zip(own, passes), 1):
             # Ranks that hold the same states take turns.
             if fits and place // self.ranks.mesh.dp % parts == part:
                 with torch.no_grad():
@@ -186,14 +189,18 @@ class Run:
                     for fit in fits:
                         fit.add(place, passed.features[fit.exit.cut].float(), final, counted, self._lm_head())
             self.emit({"type": "progress", "phase": "fit", "done": place + 1, "total": count, "unit": "windows"})
-            if until is not None and place % 16 == 0 and self._elapsed() > until:
-                self.emit({"type": "warning", "message": f"The fit takes longer than half of the time: its {count} windows are read all the same (--fit-tokens)."})
-                until = None
+            # All ranks ask as often: those with a window more than others not for that one.
+            if done % FIT_WINDOWS == 0 and done <= count // self.ranks.mesh.dp and self._is_late():
+                break
+        self.pipeline.drain()
         with torch.no_grad():
             return {name: value for fit in fits for name, value in fit.solve().items()}
 
-    def _fit_ends(self) -> float | None:
-        return None if self.job.limits.seconds is None else self.job.limits.seconds / 2
+    def _is_late(self) -> bool:
+        """Whether a fit has had half of the time, by the first rank's clock."""
+        limit = self.job.limits.seconds
+        late = limit is not None and self.ranks.is_writer and self._elapsed() > limit / 2
+        return self.ranks.sum_all([float(late)])[0] > 0
 
     # ── updates ──
 
@@ -306,7 +313,7 @@ class Run:
 
     def _evaluate(self) -> list[dict]:
         own = {exit.id: exit_scores(self.job, exit, {**self.frozen, **self.step.parameters}, self.held, self.ranks) for exit in self.exits}
-        numbers = self.ranks.sum_all([*itertools.chain(*(own.get(exit.id, [0.0] * 4) for exit in self.job.exits))])
+        numbers = self.ranks.sum_all([*itertools.chain(*(own.get(exit.id, [0.0] * 4) for exit in self.job.exits))], "evaluation")
         scores = [score(exit.id, exit.layer, numbers[4 * i : 4 * i + 4]) for i, exit in enumerate(self.job.exits)]
         return [*scores, score("final", self.job.layers, self.final)]
 
