@@ -18,7 +18,7 @@ import {
   type ExitSet,
   type RuntimeOptions,
 } from '../runtime/open.ts';
-import { engineOf, hasMixtures } from '../runtime/engines.ts';
+import { engineOf, hasMixtures, missingPackages } from '../runtime/engines.ts';
 import { withHeldSlots } from '../runtime/held-slots.ts';
 import type { PassModel } from '../runtime/pass-model.ts';
 import type { FeatureModel, StagedModel } from '../runtime/staged-model.ts';
@@ -30,7 +30,12 @@ export interface Placement {
   provider: Provider;
 }
 
-export const placeOn = ({ provider, named }: Device, warn: Placement['warn']): Placement => ({ provider, named, warn });
+/** Says what would make the CPU faster, where it is taken. */
+export function placeOn({ provider, named }: Device, warn: Placement['warn']): Placement {
+  const missing = provider === 'cpu' ? missingPackages() : null;
+  if (missing !== null) warn(missing);
+  return { provider, named, warn };
+}
 
 type Options = Omit<RuntimeOptions, 'provider'>;
 

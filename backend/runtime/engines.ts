@@ -29,6 +29,13 @@ export function ggmlProblem(): { readonly problem: string; readonly packages: st
   return 'problem' in probe ? { problem: probe.problem, packages: ggmlPackages() } : null;
 }
 
+/** What a user is told where the CPU computes without ggml for want of packages; null where nothing is missing. */
+export function missingPackages(): string | null {
+  const missing = ggmlProblem();
+  if (missing === null || missing.packages === null) return null;
+  return `The CPU computes without ggml, which takes longer: ${missing.problem}. Install ${missing.packages}; early-exit doctor names the command.`;
+}
+
 /** The first choice on this machine's CPU. */
 export const cpuEngine = (): Engine => ('problem' in probeGgml() ? 'onnx' : 'ggml');
 

@@ -1,0 +1,94 @@
+/** What ggml was asked to hold is given back: contexts, buffers and allocators are counted over many openings and tokens. */
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { libraryFolder, openLibrary, type Library } from '../../../backend/ggml/library.ts';
+import { openModel } from '../../../backend/model/open.ts';
+import { openFeatureModel, openExitScorer, openStagedModel } from '../../../backend/runtime/open.ts';
+import { decodeAll, plainRequest } from '../../support/decoding.ts';
+import { fixtures } from '../../support/golden.ts';
+import { copiedExits, tinyModel } from '../../support/models.ts';
+
+const pairs = [
+  ['init', 'free'],
+  ['newBuffer', 'freeBuffer'],
+  ['allocate', 'freeBuffer'],
+  ['newAllocator', 'freeAllocator'],
+] as const;
+
+/** Handles that are open, by what made them. */
+function counted(library: Library): () => Record<string, number> {
+  const open = new Map<unknown, string>();
+  const functions = library as unknown as Record<string, (...given: unknown[]) => unknown>;
+  for (const name of new Set(pairs.map(([make]) => make))) {
+    const make = functions[name]!;
+    functions[name] = (...given) => {
+      const handle = make(...given);
+      if (handle !== null) open.set(handle, name);
+      return handle;
+    };
+  }
+  for (const name of new Set(pairs.map(([, free]) => free))) {
+    const free = functions[name]!;
+    functions[name] = (handle) => {
+      open.delete(handle);
+      return free(handle);
+    };
+  }
+  return () => {
+    const all: Record<string, number> = {};
+    for (const name of open.values()) all[name] = (all[name] ?? 0) + 1;
+    return all;
+  };
+}
+
+const specs = [
+  { layer: 1, architecture: 'layer', head: { kind: 'own' } },
+  { layer: 2, architecture: 'norm', head: { kind: 'own' } },
+] as const;
+const prompt = Array.from({ length: 40 }, (_, i) => (i * 7) % 60);
+
+test.skipIf(libraryFolder() === null)(
+  '200 openings leave nothing behind',
+  async () => {
+    const held = counted(openLibrary(libraryFolder()!));
+    const use = async (): Promise<void> => {
+      const model = tinyModel('llama-untied');
+      const exits = copiedExits(model, specs);
+      const staged = await openStagedModel(model, exits, { engine: 'ggml', arithmetic: 'int8' });
+      await decodeAll(staged, plainRequest([prompt, prompt.slice(3)], 6));
+      await staged.dispose();
+      const cut = { layer: model.spec.layers.length, at: 'end' } as const;
+      const features = await openFeatureModel(model, [cut], { engine: 'ggml', arithmetic: 'int8-rows' });
+      const [stream] = await features.features(Int32Array.from(prompt), 1, prompt.length);
+      const scorer = await openExitScorer(model, null, new Map(), { engine: 'ggml' });
+      await scorer.score(stream!, prompt, 1, prompt.length);
+      await scorer.dispose();
+      await features.dispose();
+      model.close();
+    };
+    await use();
+    const first = held();
+    for (let i = 1; i < 200; i++) await use();
+    expect(held()).toEqual(first);
+  },
+  240_000,
+);
+
+test.skipIf(libraryFolder() === null)(
+  'thousands of tokens keep no more than the graphs of their last shapes',
+  async () => {
+    const held = counted(openLibrary(libraryFolder()!));
+    const model = openModel(join(fixtures, 'gguf', 'llama-q4_k.gguf'));
+    const staged = await openStagedModel(model, copiedExits(model, []), { engine: 'ggml', arithmetic: 'int8' });
+    const settled: number[] = [];
+    for (let text = 0; text < 12; text++) {
+      await decodeAll(staged, plainRequest([prompt, prompt.slice(1), prompt.slice(2)], 100));
+      settled.push(Object.values(held()).reduce((a, b) => a + b, 0));
+    }
+    expect(settled.at(-1)).toBe(settled[1]);
+    await staged.dispose();
+    expect(held()).toEqual({});
+    model.close();
+  },
+  120_000,
+);
