@@ -7,7 +7,7 @@ import { openModel } from '../../backend/model/open.ts';
 import type { Engine } from '../../backend/runtime/engines.ts';
 import { noExits, openFeatureModel, openStagedModel } from '../../backend/runtime/open.ts';
 import { computes, engines } from '../support/engines.ts';
-import { finalLogits } from '../support/decoding.ts';
+import { decodeAll, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
 import { ggufTwin, twins } from '../support/gguf-twins.ts';
 import { fixtures, maxDifference, readGolden } from '../support/golden.ts';
 
@@ -86,6 +86,22 @@ describe.each(
     const golden = readGolden<{ ids: number[]; logits: number[][] }>('gguf', file.replace('.gguf', '.golden.json'));
     const logits = await fullLogits(engine, join(fixtures, 'gguf', file), golden.ids);
     expect(maxDifference(logits, golden.logits.flat())).toBeLessThan(1e-3);
+  });
+});
+
+/** As people run them: weights as they are stored, activations rounded as llama.cpp does. */
+const rounded = ggufs.filter((file) => /^(gemma2|granite|starcoder2|qwen3moe)-/.test(file));
+describe.skipIf(!engines.includes('ggml')).each(rounded)('ggml, weights as stored, GGUF %s', (file) => {
+  test('logits and greedy tokens', async () => {
+    const golden = readGolden<FamilyGolden>('gguf', file.replace('.gguf', '.golden.json'));
+    const model = openModel(join(fixtures, 'gguf', file));
+    const staged = await openStagedModel(model, noExits, { engine: 'ggml', arithmetic: 'int8' });
+    const tolerance = file.includes('f16') ? 2e-2 : 0.5;
+    expect(maxDifference(await finalLogits(staged, golden.ids), golden.logits.flat())).toBeLessThan(tolerance);
+    const { tokens } = await decodeAll(staged, plainRequest([golden.ids], 8));
+    expect(idsOf(tokens[0]!)).toEqual(golden.greedy8);
+    await staged.dispose();
+    model.close();
   });
 });
 

@@ -4,39 +4,11 @@ import { openCpu } from '../../../backend/ggml/cpu.ts';
 import { buildGraph } from '../../../backend/ggml/graph.ts';
 import { libraryFolder, openLibrary, types, type TypeName } from '../../../backend/ggml/library.ts';
 import { newContext } from '../../../backend/ggml/processor.ts';
-import { blockInfo, dequantise } from '../../../backend/formats/quantisation.ts';
-import { random } from '../formats/fixtures.ts';
+import { dequantise } from '../../../backend/formats/quantisation.ts';
+import { randomBlocks, type BlockType } from '../../support/blocks.ts';
 
-const names = (Object.keys(types) as TypeName[]).filter((type) => /^(I?Q\d|TQ|MXFP4)/.test(type)) as Exclude<
-  TypeName,
-  'F32'
->[];
+const names = (Object.keys(types) as TypeName[]).filter((type): type is BlockType => /^(I?Q\d|TQ|MXFP4)/.test(type));
 const [columns, rows] = [512, 24];
-
-/** Random blocks whose scales, in 16 bits, are neither infinite nor no number. */
-function randomBlocks(type: Exclude<TypeName, 'F32'>): Uint8Array {
-  const { elements, bytes } = blockInfo(type);
-  const next = random(3);
-  const all = Uint8Array.from({ length: ((columns * rows) / elements) * bytes }, () => Math.trunc(next() * 256));
-  // Highest bytes of scales; those of other types are the first two bytes.
-  const places: Partial<Record<TypeName, number[]>> = {
-    Q4_1: [1, 3],
-    Q5_1: [1, 3],
-    Q2_K: [81, 83],
-    Q3_K: [109],
-    Q4_K: [1, 3],
-    Q5_K: [1, 3],
-    Q6_K: [209],
-    IQ1_M: [55],
-    TQ1_0: [53],
-    TQ2_0: [65],
-  };
-  for (let p = 0; p < all.length; p += bytes) {
-    if (type === 'MXFP4') all[p] = 110 + (all[p]! & 15);
-    else for (const place of places[type] ?? [1]) all[p + place] = 0x20 | (all[p + place]! & 0x8f);
-  }
-  return all;
-}
 
 describe.skipIf(libraryFolder() === null)('ggml', () => {
   const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 1 });
@@ -45,7 +17,7 @@ describe.skipIf(libraryFolder() === null)('ggml', () => {
   it('has every block type', () => expect(names).toHaveLength(22));
 
   it.each(names)('%s', (type) => {
-    const stored = randomBlocks(type);
+    const stored = randomBlocks(type, columns * rows);
     const context = newContext(g, 1);
     const weight = g.newTensor2(context, types[type], columns, rows);
     const buffer = g.allocate(context, cpu.plain)!;
