@@ -124,6 +124,7 @@ export function contributions(): Record<string, Json> {
         url: `./docs/schemas/${command}.schema.json`,
       })),
     ],
+    languageModelChatProviders: [{ vendor: 'early-exit', displayName: 'Early Exit' }],
     walkthroughs: [walkthrough()],
     configuration: configuration(),
   };

@@ -3,6 +3,7 @@
  * user edits around it, and tells the server where the tokens are.
  */
 import * as vscode from 'vscode';
+import type { ChatTurn } from '../protocol/chat-turns.ts';
 import { emptyTrace, type Trace } from '../protocol/exittrace.ts';
 import * as protocol from '../protocol/server.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
@@ -26,6 +27,7 @@ export interface Generations {
     options: RecipeOptions,
     onToken: (token: TokenRecord) => void,
     token?: vscode.CancellationToken,
+    turns?: ChatTurn[],
   ): Promise<GenerateResult>;
   /** Ties a trace to text that is in a document already. */
   attach(document: vscode.TextDocument, offset: number, trace: Trace): Promise<void>;
@@ -90,11 +92,12 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     }
   };
 
-  const request: Generations['generate'] = async (prompt, options, onToken, token) => {
+  const request: Generations['generate'] = async (prompt, options, onToken, token, turns) => {
     const generation = newId();
     streams.set(generation, { ready: () => {}, tokens: (tokens) => tokens.forEach(onToken) });
     try {
-      return await backend.send(protocol.generate, { generation, prompt, options: requested(options) }, token);
+      const asked = { generation, prompt, options: requested(options), ...(turns && { turns }) };
+      return await backend.send(protocol.generate, asked, token);
     } finally {
       streams.delete(generation);
     }

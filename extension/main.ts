@@ -9,6 +9,7 @@ import { createBackend, type Backend } from './backend.ts';
 import { settingOf, type ListedModel } from './choices.ts';
 import { commandId, commandKeys, type CommandKey } from './commands.ts';
 import { createCompletions, toggleCompletions } from './completions/completions.ts';
+import { offerChat } from './chat-provider.ts';
 import { createCurvesPanel } from './curves-panel.ts';
 import { decorateGenerations } from './decorations.ts';
 import { createDetailsPanel } from './details-panel.ts';
@@ -52,6 +53,7 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
   const doctor = createDoctor(backend, subscriptions);
   const display = followSettings(app, subscriptions);
   followTraces(app, subscriptions);
+  offerChat(app, subscriptions);
 
   const actions = commandTable(app, views, doctor);
   for (const key of commandKeys) {

@@ -1,12 +1,16 @@
 /** What passes between the host of a job and the thread that runs it. One message type each way; plain records only. */
 import { UserError, type ErrorRecord } from './errors.ts';
 import type { CalibrateEvent, CompleteEvent, DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from './events.ts';
+import type { ChatTurn } from './chat-turns.ts';
 import type { CompleteOptions } from './completion.ts';
 import type { CommandOptions } from './options.ts';
 import type { ServeEvent, ServeMessage } from './serving.ts';
 
 /** Recipes by name with what they are given: the commands, and what an editor alone asks for. */
-export type JobOptions = CommandOptions & { readonly complete: CompleteOptions };
+export type JobOptions = CommandOptions & {
+  readonly generate: { readonly turns?: readonly ChatTurn[] };
+  readonly complete: CompleteOptions;
+};
 export type JobName = keyof JobOptions;
 
 /** What each recipe reports while it runs. */

@@ -3,6 +3,7 @@
  * types of what it carries. Knows no transport.
  */
 import { anyRecord, count, flag, list, nothing, nullable, partial, record, text, type Shape } from './shapes.ts';
+import { chatTurnsShape, type ChatTurn } from './chat-turns.ts';
 import { gapShape, limitsShape, type CompletionLimits, type CompletionResult, type Gap } from './completion.ts';
 import type { DownloadProgress, HubChoice, HubModel, MachineModel } from './models.ts';
 import { traceShape } from './trace-shapes.ts';
@@ -143,6 +144,8 @@ export interface GenerateParams {
   generation: string;
   prompt: string;
   options: RecipeOptions;
+  /** A conversation that is asked for its next turn, instead of the prompt. */
+  turns?: ChatTurn[];
 }
 
 export interface GenerateResult {
@@ -190,7 +193,7 @@ export const runChanged = notification<RunSummary>('earlyExit/run/changed');
 /** Generates after a prompt; answers when it has ended. Cancelling the request keeps what was generated. */
 export const generate = request<GenerateParams, GenerateResult>(
   'earlyExit/generate',
-  record({ generation: text, prompt: text, options: anyRecord }),
+  record({ generation: text, prompt: text, options: anyRecord }, { turns: chatTurnsShape }),
 );
 /** A generation's model is loaded; comes before its tokens. */
 export const generationReady = notification<{ generation: string; ready: GenerateReadyEvent }>(

@@ -50,7 +50,7 @@ async function runGeneration(
   if (signal.aborted) throw userError('cancelled', 'Cancelled.');
   const model = resolveModel(options.model);
   requireSoon(engine, model);
-  const job = engine.start('generate', { ...options, model });
+  const job = engine.start('generate', { ...options, model, ...(params.turns && { turns: params.turns }) });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);
   const tokens: TokenRecord[] = [];

@@ -2,6 +2,7 @@
 import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
+import type { JobOptions } from '../../protocol/jobs.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { StopReason } from '../../protocol/trace.ts';
 import { renderChat } from '../data/chat.ts';
@@ -14,8 +15,14 @@ import { openGenerator, type Generator } from './generator.ts';
 import { modeOf, modeWarning, policyText } from './mode.ts';
 import { sequenceOptions } from './sequence-options.ts';
 
-/** @throws UserError for a model, checkpoint or prompt that cannot be used. */
-export async function* generate(options: GenerateOptions, signal: AbortSignal): AsyncGenerator<GenerateEvent, void> {
+/**
+ * A conversation, where there is one, stands instead of the prompts.
+ * @throws UserError for a model, checkpoint or prompt that cannot be used.
+ */
+export async function* generate(
+  options: JobOptions['generate'],
+  signal: AbortSignal,
+): AsyncGenerator<GenerateEvent, void> {
   yield { type: 'phase', phase: 'load', detail: options.model };
   const generator = await openGenerator(options, signal);
   const { staged, memory, calibration } = generator;
@@ -47,16 +54,21 @@ export function readyEvent(options: GenerateOptions, generator: Generator): Gene
 async function encodePrompt(
   tokenizer: Tokenizer,
   text: string,
-  { chat, system }: GenerateOptions,
+  { chat, system, turns }: JobOptions['generate'],
   signal: AbortSignal,
 ): Promise<number[]> {
-  if (!chat) return tokenizer.encode(text);
-  const messages = [...(system ? [{ role: 'system', content: system }] : []), { role: 'user', content: text }];
+  if (!chat && turns === undefined) return tokenizer.encode(text);
+  const asked = turns ?? [{ role: 'user', content: text }];
+  const messages = [...(system ? [{ role: 'system', content: system }] : []), ...asked.map((turn) => ({ ...turn }))];
   const rendered = await renderChat(tokenizer, messages, { addGenerationPrompt: true, signal });
   return tokenizer.encode(rendered, { addSpecial: false });
 }
 
-async function request(options: GenerateOptions, generator: Generator, signal: AbortSignal): Promise<DecodeRequest> {
+async function request(
+  options: JobOptions['generate'],
+  generator: Generator,
+  signal: AbortSignal,
+): Promise<DecodeRequest> {
   if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
   const { tokenizer } = generator;
   return {

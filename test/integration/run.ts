@@ -59,6 +59,7 @@ async function main(): Promise<number> {
     await mkdir(control, { recursive: true });
     await rm(screenshots, { recursive: true, force: true });
     await mkdir(screenshots, { recursive: true });
+    await rm(path.join(cache, 'caches'), { recursive: true, force: true });
     await makeWorkspace(repository, workspace, session);
     const start = Date.now();
     let orphans: string | null = null;

@@ -33,3 +33,13 @@ it('waits for other generations of the model', async () => {
   expect((await Promise.all(all)).map(({ stop }) => stop)).toEqual(['length', 'length', 'length']);
   expect(engine.jobs).toHaveLength(3);
 });
+
+it('passes a conversation on', async () => {
+  const engine = fakeEngine((job) => {
+    job.push(generated);
+    job.end();
+  });
+  const turns = [{ role: 'user' as const, content: 'A?' }];
+  await createGenerations(engine).generate({ ...params, turns }, report, new AbortController().signal);
+  expect(engine.jobs[0]!.options).toMatchObject({ turns });
+});

@@ -94,3 +94,24 @@ test('a chat template that loops ends with a sentence, and at once where the job
   setTimeout(() => stop.abort(), 50);
   await expect(cancelled).rejects.toMatchObject({ code: 'cancelled' });
 });
+
+test('a conversation goes through the template, turn by turn', async () => {
+  const chatty = join(folder, 'chatty');
+  cpSync(shippedModel, chatty, { recursive: true });
+  const template = '{% for m in messages %}// {{ m.role }}: {{ m.content }}\n{% endfor %}// assistant:';
+  writeFileSync(join(chatty, 'chat_template.jinja'), template);
+  const promptTokens = async (given: Parameters<typeof generate>[0]): Promise<[number, string]> => {
+    for await (const event of generate(given, signal))
+      if (event.type === 'generated') return [event.promptTokens, event.texts[0]!];
+    throw new Error('nothing was generated');
+  };
+  const turns = [
+    { role: 'system', content: 'Brief.' },
+    { role: 'user', content: 'A?' },
+    { role: 'assistant', content: 'B.' },
+    { role: 'user', content: 'C?' },
+  ] as const;
+  const written = '// system: Brief.\n// user: A?\n// assistant: B.\n// user: C?\n// assistant:';
+  const options = optionsOf({ model: chatty, prompt: [''] });
+  expect(await promptTokens({ ...options, turns })).toEqual(await promptTokens({ ...options, prompt: [written] }));
+});
