@@ -94,10 +94,10 @@ export function createAsking(
     return now;
   };
 
-  /** Nobody asked for what is read ahead: what goes wrong is in the log, and is said once somebody asks. */
-  const quietly = (place: Place, maxTokens: number): void => {
+  /** Nobody asked for this: what goes wrong is in the log, and is said once somebody asks. */
+  const quietly = (place: Place, suggestions: number, maxTokens: number): void => {
     if (running !== null) return;
-    start(place, 1, maxTokens).answer.catch((error: unknown) =>
+    start(place, suggestions, maxTokens).answer.catch((error: unknown) =>
       app.backend.log.debug(`Not read ahead: ${String(error)}`),
     );
   };
@@ -116,9 +116,9 @@ export function createAsking(
     },
     ahead(place, accepted) {
       const around = { ...place.around, prefix: place.around.prefix + accepted };
-      if (results.find(around) === null) quietly({ ...place, around }, settings().maxTokens);
+      if (results.find(around) === null) quietly({ ...place, around }, 1, settings().maxTokens);
     },
-    readAhead: (place) => quietly(place, 0),
+    readAhead: (place) => quietly(place, 0, 0),
     clear: () => results.clear(),
   };
 }
