@@ -84,8 +84,8 @@ interface Writing {
 type Ask = (ids: readonly number[], maxTokens: number) => BatchRequest;
 
 /**
- * How suggestions begin: with the tokens that say the fragment and go on, the likeliest first; so several differ in their first token.
- * One without a fragment begins with nothing.
+ * How suggestions begin: with the tokens that say the fragment and go on, the likeliest first, so that several differ from the
+ * beginning on. One without a fragment begins with nothing.
  */
 async function beginnings(
   task: Task,
@@ -101,21 +101,25 @@ async function beginnings(
     stop: null,
   });
   let { ids, fragment } = prompt;
+  let before: TokenRecord[] = [];
   for (;;) {
-    if (fragment === '' && most === 1) return [from(ids)];
+    if (fragment === '' && most === 1) return [from(ids, before)];
     const first = await firstToken(task, ask, ids);
     if (first === null) return [];
     const { record, likely } = first;
     const saying = likely.filter(({ text }) => text.startsWith(fragment)).slice(0, most);
-    if (saying.length > 0)
-      return saying.map(({ id, text, probability }) => {
-        const said = { ...record, id, text: text.slice(fragment.length), confidence: probability };
-        return from([...ids, id], said.text === '' ? [] : [said]);
-      });
+    const said = saying.map(({ id, text, probability }): { ids: readonly number[]; tokens: TokenRecord[] } => {
+      const token = { ...record, id, text: text.slice(fragment.length), confidence: probability };
+      return { ids: [...ids, id], tokens: token.text === '' ? before : [...before, token] };
+    });
+    if (most === 1 ? said.length > 0 : said.length > 1 || fragment === '')
+      return said.map((each) => from(each.ids, each.tokens));
+    const [only] = said;
     const part = likely.find(({ text }) => fragment.startsWith(text));
-    if (part === undefined) return [from([...ids, ...tokenizer.encodePlain(fragment)])];
-    ids = [...ids, part.id];
-    fragment = fragment.slice(part.text.length);
+    // One goes on with the word: the others differ behind it.
+    if (only) [ids, before, fragment] = [only.ids, only.tokens, ''];
+    else if (part) [ids, fragment] = [[...ids, part.id], fragment.slice(part.text.length)];
+    else [ids, fragment] = [[...ids, ...tokenizer.encodePlain(fragment)], ''];
   }
 }
 

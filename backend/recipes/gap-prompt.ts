@@ -57,7 +57,7 @@ function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, ro
 
 /**
  * The lines at the end that are being written stand behind the suffix, as what the middle begins with: typing then adds to a prompt and
- * changes nothing in it. A word or indent that is begun is left to the model, whose tokens do not end there.
+ * changes nothing in it. A word that is begun, with the blanks before it, is left to the model, whose tokens do not end there.
  */
 export function splitPrefix(prefix: string): { settled: string; begun: string; fragment: string } {
   const lines = prefix.split('\n');
@@ -66,7 +66,7 @@ export function splitPrefix(prefix: string): { settled: string; begun: string; f
     .slice(0, first)
     .map((line) => `${line}\n`)
     .join('');
-  const fragment = /(?:\w{1,32}|[ \t]{1,32})$/.exec(lines.at(-1)!)?.[0] ?? '';
+  const fragment = /[ \t]{0,32}\w{0,32}$/.exec(lines.at(-1)!)![0];
   return { settled, begun: prefix.slice(settled.length, prefix.length - fragment.length), fragment };
 }
 

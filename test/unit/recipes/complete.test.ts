@@ -1,5 +1,12 @@
-/** Completing with the model that ships: it has no tokens for filling, so it goes on from the text before. */
+/**
+ * Completing with the model that ships, which has no tokens for filling and goes on from the text before; and with a copy of it whose
+ * last words are such tokens: it was not taught what they mean, but a prompt is a prompt.
+ */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { complete } from '../../../backend/recipes/complete.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { releaseGenerator } from '../../../backend/recipes/generator.ts';
@@ -8,7 +15,26 @@ import type { CompletionLimits } from '../../../protocol/completion.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../support/golden.ts';
 
-afterAll(() => releaseGenerator());
+const fillingModel = mkdtempSync(join(tmpdir(), 'early-exit-fim-'));
+cpSync(shippedModel, fillingModel, { recursive: true });
+const file = JSON.parse(readFileSync(join(shippedModel, 'tokenizer.json'), 'utf8')) as {
+  added_tokens: { id: number; content: string }[];
+  model: { vocab: Record<string, number>; merges: (string | [string, string])[] };
+};
+const names = ['<|fim_prefix|>', '<|fim_suffix|>', '<|fim_middle|>', '<|file_sep|>', '<|repo_name|>'];
+const firstTaken = Object.keys(file.model.vocab).length - names.length;
+file.added_tokens.push(...names.map((content, i) => ({ ...file.added_tokens[0]!, id: firstTaken + i, content })));
+file.model.vocab = Object.fromEntries(Object.entries(file.model.vocab).filter(([, id]) => id < firstTaken));
+file.model.merges = file.model.merges.filter((merge) =>
+  Object.hasOwn(file.model.vocab, (typeof merge === 'string' ? merge.split(' ') : merge).join('')),
+);
+writeFileSync(join(fillingModel, 'tokenizer.json'), JSON.stringify(file));
+const tokenizer = loadTokenizer(fillingModel);
+
+afterAll(async () => {
+  await releaseGenerator();
+  rmSync(fillingModel, { recursive: true });
+});
 
 const prefix = `/** Adds up a list of numbers. */
 export function sum(values: readonly number[]): number {
@@ -30,9 +56,10 @@ async function completed(
   before: string,
   different: Partial<CompletionLimits> = {},
   signal = new AbortController().signal,
+  model = shippedModel,
 ): Promise<Completed> {
   const gap = { prefix: before, suffix: '\n  return total;\n}\n', repository: '', file: 'sums.ts', chunks: [] };
-  const given = { model: shippedModel, generate: options(), gap, limits: { ...limits, ...different } };
+  const given = { model, generate: options(), gap, limits: { ...limits, ...different } };
   for await (const event of complete(given, signal)) if (event.type === 'completed') return event;
   throw new Error('nothing was completed');
 }
@@ -94,5 +121,51 @@ describe('a completion', () => {
     expect(suggestion!.stop).toBe('cancelled');
     expect(suggestion!.tokens.length).toBeLessThan(40);
     expect((await completed(prefix)).suggestions[0]!.tokens.length).toBeGreaterThan(0);
+  });
+});
+
+describe('a completion that fills', () => {
+  const filled = (before: string, different: Partial<CompletionLimits> = {}): Promise<Completed> =>
+    completed(before, different, undefined, fillingModel);
+
+  it('sees what stands behind, and says so', async () => {
+    const { fills, promptTokens } = await filled(prefix);
+    expect(fills).toBe(true);
+    expect(promptTokens).toBeGreaterThan((await completed(prefix)).promptTokens);
+  });
+
+  it('goes on with the word that is begun, by a token that begins with it', async () => {
+    let wholeWords = 0;
+    for (const begun of ['  tot', '  const va', '  ret', '  fo']) {
+      const [suggestion] = (await filled(prefix + begun)).suggestions;
+      const [first] = suggestion!.tokens;
+      const said = tokenizer.tokenText(first!.id);
+      expect(said.endsWith(first!.text)).toBe(true);
+      expect(begun.endsWith(said.slice(0, said.length - first!.text.length))).toBe(true);
+      if (said.length > first!.text.length) wholeWords++;
+    }
+    expect(wholeWords).toBeGreaterThan(1);
+  });
+
+  it('has several that go on with it', async () => {
+    const { suggestions } = await filled(`${prefix}  t`, { suggestions: 3 });
+    expect(suggestions.length).toBeGreaterThan(1);
+    expect(
+      new Set(
+        suggestions.map(({ tokens }) =>
+          tokens
+            .slice(0, 2)
+            .map(({ id }) => id)
+            .join(),
+        ),
+      ).size,
+    ).toBe(suggestions.length);
+  });
+
+  it('reads what was typed and nothing else', async () => {
+    const before = await filled(`${prefix}total += value;\n  `);
+    const after = await filled(`${prefix}total += value;\n  const mean = total / `);
+    expect(after.rememberedTokens).toBeGreaterThanOrEqual(before.promptTokens - 2);
+    expect(after.promptTokens - after.rememberedTokens).toBeLessThan(16);
   });
 });

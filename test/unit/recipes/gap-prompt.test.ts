@@ -50,12 +50,8 @@ describe('a model with tokens for it', () => {
       const split = splitPrefix(prefix);
       expect(split.settled + split.begun + split.fragment).toBe(prefix);
     }
-    expect(['a.b', 'foo(', 'a\n    ', '// é'].map((prefix) => splitPrefix(prefix).fragment)).toEqual([
-      'b',
-      '',
-      '    ',
-      '',
-    ]);
+    const fragments = ['a.b', 'a = b', 'foo(', 'a\n    ', '// é'].map((prefix) => splitPrefix(prefix).fragment);
+    expect(fragments).toEqual(['b', ' b', '', '    ', '']);
   });
 
   it('gets the same prompt and more while one types', () => {
