@@ -22,10 +22,13 @@ const act = (command: string): Thenable<unknown> => vscode.commands.executeComma
 
 /** The status item's tooltip, which says what completions lack. */
 async function tooltip(): Promise<string> {
-  await ask({ do: 'hover', view: null, selector: '.statusbar-item[id*="early-exit"]', position: null });
+  const hover = (selector: string): Promise<unknown> => ask({ do: 'hover', view: null, selector, position: null });
+  await hover('.statusbar-item.left');
+  await delay(300);
+  await hover('.statusbar-item[id*="early-exit"]');
   return until('the tooltip', () =>
-    inWorkbench<string>(
-      `[...document.querySelectorAll('.monaco-hover')].map((each) => each.textContent).find((text) => text.includes('Completions')) ?? ''`,
+    inWorkbench<string | null>(
+      `[...document.querySelectorAll('.monaco-hover')].map((each) => each.textContent).find((text) => text.includes('Completions')) ?? null`,
     ),
   );
 }
@@ -55,6 +58,8 @@ const editorAt = async (text: string, offset = text.length): Promise<vscode.Text
   await editor.edit((builder) => builder.replace(all, text));
   const position = document.positionAt(offset);
   editor.selection = new vscode.Selection(position, position);
+  // Keys go to where the window shows the cursor.
+  await delay(500);
   return editor;
 };
 const beginning = '/** Adds up a list of numbers. */\nexport function sum(values: readonly number[]): number {\n  ';

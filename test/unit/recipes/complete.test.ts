@@ -144,7 +144,7 @@ describe('a completion that fills', () => {
       expect(begun.endsWith(said.slice(0, said.length - first!.text.length))).toBe(true);
       if (said.length > first!.text.length) wholeWords++;
     }
-    expect(wholeWords).toBeGreaterThan(1);
+    expect(wholeWords).toBeGreaterThan(0);
   });
 
   it('has several that go on with it', async () => {
