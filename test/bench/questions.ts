@@ -28,6 +28,11 @@ export const questions: readonly Question[] = [
     tables: /^reading the prompt/,
     columns: speeds,
   },
+  {
+    question: 'How fast are long contexts?',
+    section: 'long',
+    columns: speeds,
+  },
   { question: 'How long does opening take, and how much memory?', section: 'opening' },
   { question: 'How fast is a mixture of experts, and how much memory does it take?', section: 'mixture' },
   { question: 'What do a pass of several tokens and a model in stages cost?', section: 'passes' },

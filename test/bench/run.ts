@@ -7,7 +7,7 @@ import { fewestRounds } from './measure.ts';
 import { fetchModels, pip } from './models.ts';
 import { readResults, writeResults, type Findings, type Part } from './report.ts';
 import { batchesSection } from './sections/batches.ts';
-import { decodeSection } from './sections/decode.ts';
+import { decodeSection, longSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
@@ -23,6 +23,7 @@ import { stepSection } from './sections/step.ts';
 
 const sections: Readonly<Record<string, Section>> = {
   decode: decodeSection,
+  long: longSection,
   opening: openingSection,
   passes: passesSection,
   batches: batchesSection,

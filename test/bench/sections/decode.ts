@@ -13,39 +13,55 @@ import { fitting, isBillions, named, progress, type BenchOptions, type Section }
 
 export const decodeSection: Section = {
   title: 'Decoding at full depth',
-  takes: 'two to ten minutes a model',
+  takes: 'about three minutes a model',
   each: 'model',
-  run: async (options, file) => ({
-    ...(await measureModel(file, options)),
-    notes: [
-      `Greedy decoding with ${options.threads} threads; ${options.rounds} rounds, fewer for long contexts. A sample is the next ${tokensBeside} tokens of one sequence after the prompt; prompts are cut from TypeScript (${typescriptText('heldout').origin}).`,
-      `llama.cpp is node-llama-cpp ${llamaVersion} with its own binaries and defaults. Both run in processes of their own; both times of a prompt include its first token.`,
-    ],
-  }),
+  run: (options, file) => measureBeside(file, options, [64, 512], options.rounds),
 };
 
-const contexts = [64, 512, 2048];
-const tokensBeside = 32;
-/** From here on a turn takes long, and rounds are fewer. */
-const longContext = 1024;
+/** A turn takes long there, so there are fewer. */
+export const longSection: Section = {
+  title: 'Decoding at full depth, long contexts',
+  takes: 'about two minutes a model',
+  each: 'model',
+  run: (options, file) => measureBeside(file, options, [2048], Math.ceil(options.rounds / 2)),
+};
 
-async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
-  const { threads } = options;
+const tokensBeside = 32;
+
+async function measureBeside(
+  file: string,
+  options: BenchOptions,
+  contexts: readonly number[],
+  rounds: number,
+): Promise<Findings> {
+  return {
+    ...(await measureModel(file, options, options.contexts.length ? options.contexts : contexts, rounds)),
+    notes: [
+      `Greedy decoding with ${options.threads} threads; ${rounds} rounds. A sample is the next ${tokensBeside} tokens of one sequence after the prompt; prompts are cut from TypeScript (${typescriptText('heldout').origin}).`,
+      `llama.cpp is node-llama-cpp ${llamaVersion} with its own binaries and defaults. Both run in processes of their own; both times of a prompt include its first token.`,
+    ],
+  };
+}
+
+async function measureModel(
+  file: string,
+  { threads }: BenchOptions,
+  contexts: readonly number[],
+  rounds: number,
+): Promise<Findings> {
   const decoders = new Map<string, Decoder>();
   const [ours, model] = [ourChild(), openModel(file)];
   try {
     const tokenizer = loadTokenizer(file);
     await ours.ask({ type: 'open', model: path.resolve(file), threads, exits: [] });
     decoders.set('fast', childDecoder(ours));
-    const wanted = options.contexts.length ? options.contexts : contexts;
-    const lengths = fitting(wanted, tokensBeside, model);
+    const lengths = fitting(contexts, tokensBeside, model);
     if (file.endsWith('.gguf') && (await installLlama())) {
       const contextSize = Math.max(...lengths) + tokensBeside + 8;
       decoders.set('llama.cpp', await llamaDecoder({ model: path.resolve(file), threads, contextSize }));
     }
     const found: Findings[] = [];
     for (const context of lengths) {
-      const rounds = context < longContext ? options.rounds : Math.ceil(options.rounds / 2);
       const prompt = promptOf(tokenizer, context, 0);
       const contestants = [...decoders].map(([name, decoder]) => ({
         name,
