@@ -3,8 +3,10 @@ import { userError } from '../../protocol/errors.ts';
 import { isRecord, vocabularyEntries, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
 
 export interface TokenBytes {
-  /** By id; undefined where an id has no token. */
-  readonly tokens: readonly (Uint8Array | undefined)[];
+  /** Largest id + 1. */
+  readonly size: number;
+  /** Of a token; nothing where an id has none. Made when first asked for: most tokens of a vocabulary never are. */
+  of(id: number): Uint8Array;
   /** Largest id + 1 among tokens that are not added ones. */
   readonly ordinarySize: number;
   /** The tokenizer puts a space before a text, which decoding a whole text takes away again (SentencePiece). */
@@ -31,30 +33,44 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
       'Use a model with a byte-level or SentencePiece tokenizer.',
     );
   const encode = byteLevel ? byteLevelBytes : pieceBytes(types.has('ByteFallback'));
-  const tokens: (Uint8Array | undefined)[] = [];
-  for (const [text, id] of vocabularyEntries(file)) tokens[id] = encode(text);
-  for (const { content, id } of file.added_tokens) tokens[id] = Buffer.from(content);
-  // A sparse array would be slow to read.
+  const texts: (string | undefined)[] = [];
+  for (const [text, id] of vocabularyEntries(file)) texts[id] = text;
+  const added = new Map(file.added_tokens.map(({ content, id }) => [id, content]));
+  const ordinary = lastWhere(texts, (text, id) => text !== undefined && !added.has(id)) + 1;
+  const made = new Map<number, Uint8Array>();
+  const make = (id: number): Uint8Array => {
+    const content = added.get(id);
+    if (content !== undefined) return Buffer.from(content);
+    const text = texts[id];
+    return text === undefined ? nothing : encode(text);
+  };
   return {
-    tokens: Array.from(tokens),
-    ordinarySize: ordinarySizeOf(file),
+    size: Math.max(texts.length, ...[...added.keys()].map((id) => id + 1)),
+    of(id) {
+      let bytes = made.get(id);
+      if (bytes === undefined) made.set(id, (bytes = make(id)));
+      return bytes;
+    },
+    ordinarySize: ordinary,
     prefixesSpace: !byteLevel && steps.some(takesSpace),
   };
 }
 
-export function streamDecoder({ tokens }: TokenBytes): StreamDecoder {
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-  return {
-    push: (id) => decoder.decode(tokens[id] ?? new Uint8Array(0), { stream: true }),
-    flush: () => decoder.decode(),
-  };
+const nothing = new Uint8Array(0);
+
+/** −1 where there is none. */
+function lastWhere<T>(values: readonly T[], is: (value: T, index: number) => boolean): number {
+  let i = values.length - 1;
+  while (i >= 0 && !is(values[i]!, i)) i--;
+  return i;
 }
 
-function ordinarySizeOf(file: TokenizerFile): number {
-  const added = new Set(file.added_tokens.map(({ id }) => id));
-  let size = 0;
-  for (const [, id] of vocabularyEntries(file)) if (id >= size && !added.has(id)) size = id + 1;
-  return size;
+export function streamDecoder(bytes: TokenBytes): StreamDecoder {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  return {
+    push: (id) => decoder.decode(bytes.of(id), { stream: true }),
+    flush: () => decoder.decode(),
+  };
 }
 
 function stepsOf(decoder: JsonObject | null): JsonObject[] {

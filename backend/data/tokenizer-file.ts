@@ -66,8 +66,18 @@ export function checkTokenizerFile(path: string, value: JsonObject): TokenizerFi
 }
 
 /** Text and id of each token of the model, added ones aside. */
-export function vocabularyEntries({ model: { vocab } }: TokenizerFile): [string, number][] {
-  return isPairs(vocab) ? vocab.map(([text], id) => [text, id]) : Object.entries(vocab);
+export function* vocabularyEntries({ model: { vocab } }: TokenizerFile): Generator<readonly [string, number]> {
+  if (isPairs(vocab)) for (const [id, [text]] of vocab.entries()) yield [text, id];
+  else for (const text of Object.keys(vocab)) yield [text, vocab[text]!];
+}
+
+/** The id of a text that is a token, an added one before one of the model. */
+export function idOfText({ model: { vocab }, added_tokens }: TokenizerFile, text: string): number | undefined {
+  const added = added_tokens.findLast(({ content }) => content === text);
+  if (added) return added.id;
+  if (!isPairs(vocab)) return Object.hasOwn(vocab, text) ? vocab[text] : undefined;
+  const place = vocab.findLastIndex(([each]) => each === text);
+  return place < 0 ? undefined : place;
 }
 
 /** The regular expression of GPT-2's byte-level splitting, as the Rust library has it. */

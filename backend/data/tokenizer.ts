@@ -14,8 +14,8 @@ import { ggufTokenizer } from './gguf-tokenizer.ts';
 import { streamDecoder, tokenBytes, type StreamDecoder } from './token-bytes.ts';
 import {
   checkTokenizerFile,
+  idOfText,
   isRecord,
-  vocabularyEntries,
   withExactSplits,
   type AddedToken,
   type JsonObject,
@@ -99,9 +99,8 @@ function fromDirectory(directory: string): Tokenizer {
   const config = readOptional(join(directory, 'tokenizer_config.json'));
   const model = readOptional(join(directory, 'config.json'));
   const generation = readOptional(join(directory, 'generation_config.json'));
-  const ids = idsOf(file);
   const namedTokens = tokensOf(config);
-  const idOf = (name: string): number | null => ids.get(namedTokens[name] ?? '') ?? null;
+  const idOf = (name: string): number | null => idOfText(file, namedTokens[name] ?? '') ?? null;
   const ends = [idOf('eos_token'), ...numbers(generation['eos_token_id']), ...numbers(model['eos_token_id'])];
   return build(path, {
     file,
@@ -123,15 +122,14 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
     throw unusable(path, error);
   }
   const bytes = tokenBytes(path, file);
-  const ids = idsOf(file);
-  const fim = fimTokens((text) => ids.get(text), parts.fim);
+  const fim = fimTokens((text) => idOfText(file, text), parts.fim);
   const plainly = plainEncoder(parts, fim, encoder);
   const encodeText = (text: string, addSpecial = true): number[] =>
     checked(path, encode(path, encoder, text, addSpecial));
   const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
   return {
     path,
-    vocabularySize: bytes.tokens.length,
+    vocabularySize: bytes.size,
     ordinarySize: bytes.ordinarySize,
     bosId,
     eosIds,
@@ -143,10 +141,10 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
     startId: bosId !== null && encodeText('a')[0] === bosId ? bosId : null,
     fim,
     decode: (ids) => {
-      const text = textDecoder.decode(Buffer.concat(Array.from(ids, (id) => bytes.tokens[id] ?? nothing)));
+      const text = textDecoder.decode(Buffer.concat(Array.from(ids, (id) => bytes.of(id))));
       return bytes.prefixesSpace && text.startsWith(' ') ? text.slice(1) : text;
     },
-    tokenText: (id) => textDecoder.decode(bytes.tokens[id] ?? nothing),
+    tokenText: (id) => textDecoder.decode(bytes.of(id)),
     fingerprint: () =>
       createHash('sha256')
         .update(JSON.stringify([file, chatTemplate, namedTokens, eosIds]))
@@ -154,8 +152,6 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
     decoder: () => streamDecoder(bytes),
   };
 }
-
-const nothing = new Uint8Array(0);
 
 /**
  * The encoder that takes special tokens of a text for plain text: the ordinary one for texts without any, since building a second
@@ -213,9 +209,6 @@ function separatorOf(file: TokenizerFile): number | null {
   const found = endOfText.find((text) => special.has(text));
   return found === undefined ? null : special.get(found)!;
 }
-
-const idsOf = (file: TokenizerFile): ReadonlyMap<string, number> =>
-  new Map([...vocabularyEntries(file), ...file.added_tokens.map(({ content, id }): [string, number] => [content, id])]);
 
 /** `xxx_token` entries of a tokenizer_config.json: a string, or an object with `content`. */
 function tokensOf(config: JsonObject): Record<string, string> {

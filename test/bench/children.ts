@@ -1,6 +1,6 @@
 /** Programs that are measured from outside: the command line, built anew. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { benchCache, root } from './material.ts';
 
@@ -20,13 +20,15 @@ export function freshFolder(name: string): string {
 
 export interface Watched {
   readonly seconds: number;
+  /** Seconds that processors were busy with it, as far as it was looked at; null where the system has no /proc. */
+  readonly processor: number | null;
   /** Largest resident memory in bytes; null where the system has no /proc. */
   readonly peak: number | null;
   /** What it wrote to its standard output, unless that was shown. */
   readonly output: string;
 }
 
-const lookMilliseconds = 100;
+const lookMilliseconds = 50;
 
 /** Runs `early-exit` with a cache of its own, its output on stderr where `isShown`. */
 export async function runProgram(args: readonly string[], { isShown = false } = {}): Promise<Watched> {
@@ -40,24 +42,41 @@ export async function runProgram(args: readonly string[], { isShown = false } = 
   let output = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text));
   let peak: number | null = null;
+  let processor: number | null = null;
   // The mark only rises, so what the last look misses is what came after it.
-  const looking = setInterval(() => (peak = highWaterMark(child.pid) ?? peak), lookMilliseconds);
+  const looking = setInterval(() => {
+    peak = highWaterMark(child.pid) ?? peak;
+    processor = processorSeconds(child.pid) ?? processor;
+  }, lookMilliseconds);
   const code = await new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
   }).finally(() => clearInterval(looking));
   if (code !== 0) throw new Error(`early-exit ${args[0] ?? ''} ended with code ${String(code)}`);
-  return { seconds: (performance.now() - started) / 1000, peak, output };
+  return { seconds: (performance.now() - started) / 1000, processor, peak, output };
 }
 
 function highWaterMark(pid: number | undefined): number | null {
-  const file = `/proc/${pid}/status`;
-  if (!existsSync(file)) return null;
+  const found = /^VmHWM:\s+(\d+) kB$/m.exec(ofProcess(pid, 'status'));
+  return found ? 1024 * Number(found[1]) : null;
+}
+
+/** Of Linux: a hundredth of a second. */
+const ticksPerSecond = 100;
+
+function processorSeconds(pid: number | undefined): number | null {
+  // The name, which may hold anything, stands in brackets; user and system time are the 12th and 13th field behind it.
+  const fields = ofProcess(pid, 'stat').split(') ').at(-1)!.split(' ');
+  const ticks = Number(fields[11]) + Number(fields[12]);
+  return Number.isFinite(ticks) ? ticks / ticksPerSecond : null;
+}
+
+/** A file of /proc; empty where there is none, or the process has just ended. */
+function ofProcess(pid: number | undefined, file: string): string {
   try {
-    const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(file, 'utf8'));
-    return found ? 1024 * Number(found[1]) : null;
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
   } catch {
-    return null; // it has just ended
+    return '';
   }
 }
 

@@ -15,6 +15,12 @@ export interface Measurement {
   readonly median: number;
 }
 
+/**
+ * `wall`: how long the work takes. `processor`: how long it keeps processors busy, which other work on the machine changes
+ * little; for one thread, since several wait for each other awake.
+ */
+export type Clock = 'wall' | 'processor';
+
 export type Measurements = ReadonlyMap<string, Measurement>;
 
 /** Fewest rounds whose median is worth printing. */

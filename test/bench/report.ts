@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { busy, type Machine } from './machine.ts';
-import type { Measurement } from './measure.ts';
+import type { Clock, Measurement } from './measure.ts';
 import { answers, questions, type Question } from './questions.ts';
 
 export interface Goal {
@@ -42,6 +42,8 @@ export interface Part extends Findings {
   readonly seconds: number;
   /** Share of the processors that other work took right before. */
   readonly others: number;
+  /** By which seconds were taken; `wall` where nothing is said. */
+  readonly clock?: Clock;
 }
 
 export interface SectionResult {
@@ -112,11 +114,16 @@ function answerLines(question: Question, result: SectionResult, withNotes: boole
 /** Where and when: a line a machine, with the models that ran there where there are several. */
 function originLines(section: string, parts: readonly (readonly [string, Part])[]): string {
   const byOrigin = new Map<string, string[]>();
-  for (const [name, { machine, date, others }] of parts) {
+  for (const [name, { machine, date, others, clock = 'wall' }] of parts) {
     const { processor, cores, memory, system, node } = machine;
-    const where = `${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node}, ${date}${
-      others > busy ? `. **Not to be relied on: other work took ${(100 * others).toFixed(0)} % of the processors**` : ''
-    }`;
+    const busyness = `other work took ${(100 * others).toFixed(0)} % of the processors`;
+    const how =
+      clock === 'processor'
+        ? `; processor time of one thread, since ${busyness}`
+        : others > busy
+          ? `. **Not to be relied on: ${busyness}**`
+          : '';
+    const where = `${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node}, ${date}${how}`;
     byOrigin.set(where, [...(byOrigin.get(where) ?? []), name]);
   }
   const lines = [...byOrigin].map(([where, names]) => (byOrigin.size > 1 ? `${names.join(', ')}: ${where}` : where));

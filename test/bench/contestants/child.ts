@@ -2,24 +2,30 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
+import type { Clock } from '../measure.ts';
+
+/** What a child says: seconds or bytes, and the seconds that processors were busy with it. */
+interface Answer {
+  readonly value: number;
+  readonly processor: number;
+}
 
 export interface Child {
-  /** Seconds, bytes or whatever the request asks for. @throws Error where the child failed or ended. */
+  /** Seconds of the work asked for by the child's clock, or bytes (`memory`). @throws Error where the child failed or ended. */
   ask(request: Readonly<Record<string, unknown>> & { readonly type: string }): Promise<number>;
   end(): Promise<void>;
 }
 
-/** Starts a file of this folder; TypeScript through tsx. */
-export function startChild(name: string, file: string): Child {
-  const execArgv = file.endsWith('.ts') ? ['--import', 'tsx'] : [];
-  const child = fork(path.join(import.meta.dirname, file), { execArgv, silent: true });
+/** Starts a file, of this folder where it has no other. */
+export function startChild(name: string, file: string, clock: Clock): Child {
+  const child = fork(path.resolve(import.meta.dirname, file), { execArgv: [], silent: true });
   let said = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2000)));
   return {
     async ask(request) {
       const listening = new AbortController();
       const { signal } = listening;
-      const answered = once(child, 'message', { signal }) as Promise<[{ value: number } | { error: string }]>;
+      const answered = once(child, 'message', { signal }) as Promise<[Answer | { error: string }]>;
       const died = once(child, 'exit', { signal }).then(([code]): never => {
         throw new Error(`the process of ${name} ended with code ${code as number}: ${said}`);
       });
@@ -29,7 +35,7 @@ export function startChild(name: string, file: string): Child {
       try {
         const [answer] = await Promise.race([answered, died]);
         if ('error' in answer) throw new Error(`${name}: ${answer.error}`);
-        return answer.value;
+        return clock === 'processor' && request.type !== 'memory' ? answer.processor : answer.value;
       } finally {
         listening.abort();
       }

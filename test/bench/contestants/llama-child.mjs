@@ -43,8 +43,12 @@ const requests = {
 };
 
 process.on('message', (request) => {
+  const before = process.cpuUsage();
   requests[request.type](request).then(
-    (value) => process.send({ value }),
+    (value) => {
+      const { user, system } = process.cpuUsage(before);
+      process.send({ value, processor: (user + system) / 1e6 });
+    },
     (error) => process.send({ error: error instanceof Error ? error.message : String(error) }),
   );
 });

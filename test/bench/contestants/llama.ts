@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
 import { benchCache } from '../material.ts';
+import type { Clock } from '../measure.ts';
 import { startChild, type Child } from './child.ts';
 import { childDecoder, type Decoder } from './decoder.ts';
 
@@ -48,15 +49,15 @@ interface LlamaOptions {
 }
 
 /** The process that llama.cpp runs in, before a model is opened there. */
-export async function llamaChild(): Promise<Child> {
-  const child = startChild('llama.cpp', 'llama-child.mjs');
+export async function llamaChild(clock: Clock): Promise<Child> {
+  const child = startChild('llama.cpp', 'llama-child.mjs', clock);
   await child.ask({ type: 'load', library: llamaLibrary });
   return child;
 }
 
 /** One sequence. The child ends with `dispose`. */
-export async function llamaDecoder(options: LlamaOptions): Promise<Decoder> {
-  const child = await llamaChild();
+export async function llamaDecoder(options: LlamaOptions, clock: Clock = 'wall'): Promise<Decoder> {
+  const child = await llamaChild(clock);
   await child.ask({ type: 'open', ...options });
   return childDecoder(child);
 }

@@ -77,8 +77,12 @@ function exitsAt({ spec, parameters }: Model, layers: readonly number[]): ExitSe
 }
 
 process.on('message', (request: Request) => {
+  const before = process.cpuUsage();
   answer(request).then(
-    (value) => process.send!({ value }),
+    (value) => {
+      const { user, system } = process.cpuUsage(before);
+      process.send!({ value, processor: (user + system) / 1e6 });
+    },
     (error: unknown) => process.send!({ error: error instanceof Error ? error.message : String(error) }),
   );
 });

@@ -3,11 +3,7 @@ import { decode, newMemory, type DecodeEvent, type DecodeRequest } from '../../.
 import { greedy } from '../../../backend/decoding/sampler.ts';
 import type { TextCodec } from '../../../backend/decoding/text.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
-import { startChild, type Child } from './child.ts';
 import type { Decoder } from './decoder.ts';
-
-/** A process of our own, before a model is opened there. */
-export const ourChild = (): Child => startChild('this project', 'ours-child.ts');
 
 /** Greedy, endless, at full depth unless told otherwise. */
 export const endlessRequest = (codec: TextCodec, prompts: DecodeRequest['prompts']): DecodeRequest => ({

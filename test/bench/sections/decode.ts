@@ -4,7 +4,7 @@ import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { childDecoder, type Decoder } from '../contestants/decoder.ts';
 import { installLlama, llamaDecoder, llamaVersion } from '../contestants/llama.ts';
-import { ourChild } from '../contestants/ours.ts';
+import { ourChild } from '../contestants/our-process.ts';
 import { typescriptText } from '../material.ts';
 import { alternate, speedup, type Measurement, type Measurements } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
@@ -45,12 +45,12 @@ async function measureBeside(
 
 async function measureModel(
   file: string,
-  { threads }: BenchOptions,
+  { threads, clock }: BenchOptions,
   contexts: readonly number[],
   rounds: number,
 ): Promise<Findings> {
   const decoders = new Map<string, Decoder>();
-  const [ours, model] = [ourChild(), openModel(file)];
+  const [ours, model] = [await ourChild(clock), openModel(file)];
   try {
     const tokenizer = loadTokenizer(file);
     await ours.ask({ type: 'open', model: path.resolve(file), threads, exits: [] });
@@ -58,7 +58,7 @@ async function measureModel(
     const lengths = fitting(contexts, tokensBeside, model);
     if (file.endsWith('.gguf') && (await installLlama())) {
       const contextSize = Math.max(...lengths) + tokensBeside + 8;
-      decoders.set('llama.cpp', await llamaDecoder({ model: path.resolve(file), threads, contextSize }));
+      decoders.set('llama.cpp', await llamaDecoder({ model: path.resolve(file), threads, contextSize }, clock));
     }
     const found: Findings[] = [];
     for (const context of lengths) {

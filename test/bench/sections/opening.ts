@@ -5,7 +5,7 @@ import { openModel } from '../../../backend/model/open.ts';
 import { runProgram } from '../children.ts';
 import type { Child } from '../contestants/child.ts';
 import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';
-import { ourChild } from '../contestants/ours.ts';
+import { ourChild } from '../contestants/our-process.ts';
 import { alternate, measurement, type Contestant, type Measurement } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { both, figures, type Findings, type Goal } from '../report.ts';
@@ -29,7 +29,7 @@ const promptTokens = 64;
 const newTokens = 16;
 const contextSize = 512;
 
-async function measureModel(file: string, { rounds, threads }: BenchOptions): Promise<Findings> {
+async function measureModel(file: string, { rounds, threads, clock }: BenchOptions): Promise<Findings> {
   const model = openModel(file);
   model.close();
   const prompt = promptOf(loadTokenizer(file), promptTokens, 0);
@@ -57,15 +57,15 @@ async function measureModel(file: string, { rounds, threads }: BenchOptions): Pr
   const whole = 'generate of one token';
   const isBeside = file.endsWith('.gguf') && (await installLlama());
   const contestants = [
-    contestant('ours', async () => ourChild(), { exits: [] }),
-    ...(isBeside ? [contestant('llama.cpp', llamaChild, { contextSize })] : []),
+    contestant('ours', () => ourChild(clock), { exits: [] }),
+    ...(isBeside ? [contestant('llama.cpp', () => llamaChild(clock), { contextSize })] : []),
     {
       name: whole,
       async turn() {
         const args = ['generate', '--model', path.resolve(file), '--prompt', 'const a =', '--max-tokens', '1'];
-        const { seconds, peak } = await runProgram([...args, '--threads', `${threads}`]);
+        const { seconds, processor, peak } = await runProgram([...args, '--threads', `${threads}`]);
         if (peak !== null) peaks.push(peak);
-        return { [whole]: seconds };
+        return { [whole]: clock === 'processor' ? processor! : seconds };
       },
     },
   ];

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import type { Child } from '../contestants/child.ts';
-import { ourChild } from '../contestants/ours.ts';
+import { ourChild } from '../contestants/our-process.ts';
 import { alternate, type Measurement } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { figures, milliseconds, type Findings, type Goal } from '../report.ts';
@@ -32,9 +32,9 @@ const contexts = [64, 512];
 const passesInTurn = 8;
 
 async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
-  const { rounds, threads } = options;
+  const { rounds, threads, clock } = options;
   const model = openModel(file);
-  const [one, three] = [ourChild(), ourChild()];
+  const [one, three] = [await ourChild(clock), await ourChild(clock)];
   try {
     const tokenizer = loadTokenizer(file);
     const layers = model.spec.layers.length;

@@ -1,7 +1,7 @@
 /** What a section of the bench is. */
 import { bigModel, realModels, shippedModel } from '../material.ts';
 import type { Model } from '../../../backend/model/open.ts';
-import type { Measurement, Measurements } from '../measure.ts';
+import type { Clock, Measurement, Measurements } from '../measure.ts';
 import type { Findings } from '../report.ts';
 
 export interface BenchOptions {
@@ -12,6 +12,8 @@ export interface BenchOptions {
   /** Exits for the section `exits`; null: tuned by it. */
   readonly exits: string | null;
   readonly threads: number;
+  /** Of the sections that run contestants in processes of their own. */
+  readonly clock: Clock;
   /** Tokens of context to measure instead of a section's own; none: its own. */
   readonly contexts: readonly number[];
   /** A look while developing: the small end of long tables will do. */

@@ -32,6 +32,13 @@ describe('the page of results', () => {
     expect(resultsPage({ memory: section(1.1) })).toContain('| 1.10× | **no** |');
   });
 
+  it('says where figures are processor time, which other work leaves alone', () => {
+    const busy = { ...part(1.3, 0.9), clock: 'processor' as const };
+    const page = resultsPage({ memory: { title: 'Memory', parts: { 'model.gguf': busy } } });
+    expect(page).toContain('2025-01-31; processor time of one thread, since other work took 90 % of the processors._');
+    expect(resultsPage({ memory: section(1.3, 0.9) })).toContain('**Not to be relied on: other work took 90 %');
+  });
+
   it('keeps a section that nobody asked for', () => {
     expect(resultsPage({ new: section(1.3) })).toContain('## Decoding\n\n| model | context | ratio |');
   });
