@@ -3,7 +3,7 @@ import { mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { childDecoder, type Decoder } from '../contestants/decoder.ts';
 import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';
-import { ourChild } from '../contestants/ours.ts';
+import { ourChild } from '../contestants/our-process.ts';
 import { madeUpShape, writeMadeUpModel } from '../made-up.ts';
 import { fetchedModels } from '../material.ts';
 import { alternate, measurement, speedup } from '../measure.ts';
@@ -20,17 +20,17 @@ export const mixtureSection: Section = {
 const context = 64;
 const tokensBeside = 32;
 
-async function measure({ rounds, threads }: BenchOptions): Promise<Findings> {
+async function measure({ rounds, threads, clock }: BenchOptions): Promise<Findings> {
   const file = path.join(fetchedModels, 'made-up-mixture.gguf');
   mkdirSync(fetchedModels, { recursive: true });
   writeMadeUpModel(file);
   const decoders = new Map<string, Decoder>();
   try {
-    const ours = ourChild();
+    const ours = await ourChild(clock);
     decoders.set('fast', childDecoder(ours));
     await ours.ask({ type: 'open', model: file, threads, exits: [] });
     if (await installLlama()) {
-      const llama = await llamaChild();
+      const llama = await llamaChild(clock);
       decoders.set('llama.cpp', childDecoder(llama));
       await llama.ask({ type: 'open', model: file, threads, contextSize: 512 });
     }
