@@ -13,7 +13,7 @@ const backend = {
   autodiff: ['formats', 'model', 'onnx'],
   exits: ['formats', 'model', 'autodiff'],
   runtime: ['formats', 'model', 'onnx', 'ggml', 'exits'],
-  devices: ['formats', 'model', 'onnx', 'exits', 'runtime'],
+  devices: ['formats', 'model', 'onnx', 'ggml', 'exits', 'runtime'],
   checkpoint: ['formats', 'model', 'exits'],
   cluster: ['formats', 'model', 'exits', 'devices', 'checkpoint'],
   features: ['formats', 'model', 'runtime'],

@@ -53,7 +53,7 @@ export function stopGeneration(): void {
 
 /** Settings for a generation; without named exits, the newest that were tuned for the model here. */
 export async function generateOptions(app: App, uri?: vscode.Uri): Promise<RecipeOptions> {
-  const options = await withoutWebGpu(app, recipeSettings('generate', uri));
+  const options = await withoutGpu(app, recipeSettings('generate', uri));
   const exits = await exitsInUse(app, uri);
   return exits === null ? options : { ...options, exits };
 }
@@ -95,13 +95,13 @@ function textBefore(document: vscode.TextDocument, position: vscode.Position, { 
   return text === '' ? '\n' : text;
 }
 
-/** VS Code's own runtime cannot load WebGPU: where the backend runs in it, `auto` means the CPU. Starts the backend. */
-export async function withoutWebGpu(app: App, options: RecipeOptions): Promise<RecipeOptions> {
+/** VS Code's own runtime loads no drivers of GPUs: where the backend runs in it, `auto` means the CPU. Starts the backend. */
+export async function withoutGpu(app: App, options: RecipeOptions): Promise<RecipeOptions> {
   await app.backend.start();
   if (app.backend.runtime()?.source !== 'editor') return options;
   const { device = 'auto' } = options;
-  if (device !== 'auto' && device !== 'webgpu') return options;
-  if (device === 'webgpu')
-    app.backend.log.warn("WebGPU needs a Node of its own: VS Code's runtime has none. The CPU is used.");
+  if (device === 'cpu') return options;
+  if (device !== 'auto')
+    app.backend.log.warn("A GPU needs a Node of its own: VS Code's runtime loads no drivers. The CPU is used.");
   return { ...options, device: 'cpu' };
 }

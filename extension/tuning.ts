@@ -7,7 +7,7 @@ import * as protocol from '../protocol/server.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { modelInFolder } from './folder-paths.ts';
-import { withoutWebGpu } from './generating.ts';
+import { withoutGpu } from './generating.ts';
 import { showFailure } from './messages.ts';
 import { askModel } from './model-pick.ts';
 import { runTitle } from './run-title.ts';
@@ -29,7 +29,7 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
   if (chosen === null) return null;
   try {
     const asked = { ...settings, ...chosen };
-    const options = complete(await withoutWebGpu(app, asked), folder.uri.fsPath);
+    const options = complete(await withoutGpu(app, asked), folder.uri.fsPath);
     const title = titleOf(asked, folder.name, app);
     const run = await app.backend.send(protocol.startRun, { title, options });
     await app.curves.show(run.id);

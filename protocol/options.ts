@@ -36,6 +36,7 @@ export const optionTables = {
     ...dataOptions,
     ...tuningOptions,
     device: deviceOptions.device,
+    gpuLayers: deviceOptions.gpuLayers,
     threads: deviceOptions.threads,
     ...exitDeviceOptions,
     ...placeOptions,

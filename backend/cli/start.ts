@@ -74,6 +74,7 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
     // The most probable tokens of a small model soon repeat themselves.
     temperature: 0.6,
     device: options.device,
+    gpuLayers: options.gpuLayers,
     threads: options.threads,
   });
   const generated = await showGenerate(

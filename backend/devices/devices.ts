@@ -1,15 +1,19 @@
 /**
- * Chooses where a model runs and where its exits are tuned, and says why. Knows providers and adapters, no model; what it has
- * not tried in a process of its own it does not hand out.
+ * Chooses where a model runs and where its exits are tuned, and says why. Knows cards and how much of a model fits them; what it
+ * has not tried in a process of its own it does not hand out.
  */
 import { userError } from '../../protocol/errors.ts';
-import type { Provider } from '../onnx/operators.ts';
-import { hasCudaLibraries, probeAdapter, probeProvider, type Adapter, type Probe } from './probe.ts';
+import type { GpuKind } from '../ggml/packages.ts';
+import { bytesOfLayers, gigabytes, layersThatFit, type Needs } from './fit.ts';
+import { gpuKinds, probeGpus, type Gpu } from './gpus.ts';
+import { probeAdapter, type Adapter, type Probe } from './probe.ts';
 import { findTensorFlow, type TensorFlow } from './tensorflow.ts';
 
 export interface Device {
-  readonly provider: Provider;
-  /** As a person reads it: `webgpu: NVIDIA GeForce RTX 4090`. */
+  readonly kind: 'cpu' | GpuKind;
+  /** The card, and how many of the model's layers it computes, from the first on; null: the CPU computes all. */
+  readonly share: { readonly gpu: Gpu; readonly layers: number } | null;
+  /** As a person reads it: `vulkan: NVIDIA GeForce RTX 4090`. */
   readonly name: string;
   /** Why this one, as a sentence. */
   readonly reason: string;
@@ -25,70 +29,107 @@ export type ExitDevice =
 
 /** How devices are asked; a test brings its own. */
 export interface Probes {
+  /** Of cards, those for the platform, in the order in which they are asked. */
+  readonly kinds: readonly GpuKind[];
+  readonly gpus: (kind: GpuKind, signal?: AbortSignal) => Promise<Probe<Gpu[]>>;
   readonly adapter: (signal?: AbortSignal) => Promise<Probe<Adapter>>;
-  readonly provider: (provider: Provider, signal?: AbortSignal) => Promise<Probe<null>>;
-  readonly hasCudaLibraries: () => boolean;
   readonly tensorFlow: (signal?: AbortSignal) => Promise<Probe<TensorFlow>>;
 }
 
-export const machine: Probes = {
-  adapter: probeAdapter,
-  provider: probeProvider,
-  hasCudaLibraries,
-  tensorFlow: findTensorFlow,
-};
+export const machine: Probes = { kinds: gpuKinds, gpus: probeGpus, adapter: probeAdapter, tensorFlow: findTensorFlow };
+
+export interface DeviceWish {
+  readonly device: 'auto' | 'cpu' | GpuKind;
+  /** Layers of the model on a card. */
+  readonly gpuLayers: 'auto' | number;
+}
+
+/** What a card must have room for; where there is no model yet, anything fits. */
+type Room = Needs | null;
 
 /**
- * The device of a model. `auto` takes CUDA where its libraries are, else a real GPU through WebGPU, else the CPU; a software
- * adapter is taken only by name.
- * @throws UserError `device` where the named one cannot be used.
+ * The device of a model. `auto` takes the first real GPU that has room, CUDA and Metal before Vulkan, else the CPU; one that computes
+ * on the CPU itself is taken only by name.
+ * @throws UserError `device` where the named one cannot be used, `out-of-memory` where what was asked for does not fit it.
  */
 export async function chooseDevice(
-  wanted: 'auto' | Provider,
+  { device, gpuLayers }: DeviceWish,
+  needs: Room,
   signal?: AbortSignal,
   probes: Probes = machine,
 ): Promise<Device> {
-  if (wanted === 'auto') return chooseAutomatically(probes, signal);
-  if (wanted === 'cpu') return { provider: 'cpu', name: 'cpu', reason: 'The CPU was asked for.', named: true };
-  const result = await probes.provider(wanted, signal);
-  if ('problem' in result) throw unusable(wanted, result.problem);
-  const adapter = wanted === 'webgpu' ? await probes.adapter(signal) : null;
-  const name = adapter && 'found' in adapter ? `webgpu: ${adapter.found.name}` : wanted;
-  return { provider: wanted, name, reason: `${wanted} was asked for.`, named: true };
+  if (device === 'cpu') return onCpu('The CPU was asked for.', true);
+  if (gpuLayers === 0) return onCpu('No layers on a GPU were asked for.', true);
+  const problems: string[] = [];
+  for (const kind of device === 'auto' ? probes.kinds : [device]) {
+    const found = await probes.gpus(kind, signal);
+    if ('problem' in found) {
+      problems.push(`${titles[kind]}: ${found.problem}`);
+      continue;
+    }
+    const usable = device === 'auto' ? found.found.filter(({ software }) => !software) : found.found;
+    const gpu = usable[0];
+    if (gpu === undefined) {
+      problems.push(`${titles[kind]}: ${found.found[0]!.description} computes on the CPU`);
+      continue;
+    }
+    const layers = layersOn(gpu, gpuLayers, needs);
+    if (layers > 0) return onGpu(gpu, layers, needs, device !== 'auto');
+    problems.push(`${titles[kind]}: ${noRoom(gpu, needs!)}`);
+  }
+  const why = problems.map((each) => `${each.replace(/\.$/, '')}.`).join(' ');
+  if (device === 'auto') return onCpu(`There is no GPU to use. ${why}`, false);
+  throw unusable(device, problems[0]!.slice(titles[device].length + 2));
 }
 
-async function chooseAutomatically(probes: Probes, signal?: AbortSignal): Promise<Device> {
-  const problems: string[] = [];
-  if (probes.hasCudaLibraries()) {
-    const cuda = await probes.provider('cuda', signal);
-    if ('found' in cuda) {
-      const reason = 'CUDA is the first choice, and its libraries are here.';
-      return { provider: 'cuda', name: 'cuda', reason, named: false };
-    }
-    problems.push(`CUDA: ${cuda.problem}`);
-  }
-  const adapter = await probes.adapter(signal);
-  if ('problem' in adapter) problems.push(`WebGPU: ${adapter.problem}`);
-  else if (adapter.found.software) problems.push(`WebGPU: ${adapter.found.name} computes on the CPU`);
-  else {
-    const webgpu = await probes.provider('webgpu', signal);
-    if ('found' in webgpu) {
-      const { name } = adapter.found;
-      return { provider: 'webgpu', name: `webgpu: ${name}`, reason: `${name} is a real GPU.`, named: false };
-    }
-    problems.push(`WebGPU on ${adapter.found.name}: ${webgpu.problem}`);
-  }
-  return { provider: 'cpu', name: 'cpu', reason: `There is no GPU to use. ${sentences(problems)}`, named: false };
+const titles: Readonly<Record<GpuKind, string>> = { cuda: 'CUDA', metal: 'Metal', vulkan: 'Vulkan' };
+
+const onCpu = (reason: string, named: boolean): Device => ({ kind: 'cpu', share: null, name: 'cpu', reason, named });
+
+function onGpu(gpu: Gpu, layers: number, needs: Room, named: boolean): Device {
+  const all = needs?.layers.length ?? 0;
+  const name = `${gpu.kind}: ${gpu.description}`;
+  const free = `${gpu.description} has ${gigabytes(gpu.free)} free`;
+  const sort = gpu.software ? 'It was asked for' : `It is a real GPU`;
+  if (needs === null) return { kind: gpu.kind, share: { gpu, layers }, name, reason: `${free}. ${sort}.`, named };
+  const takes = gigabytes(bytesOfLayers(needs, layers));
+  return layers >= all
+    ? { kind: gpu.kind, share: { gpu, layers: all }, name, reason: `${free}, and the model takes ${takes}.`, named }
+    : {
+        kind: gpu.kind,
+        share: { gpu, layers },
+        name: `${name}, ${layers} of ${all} layers`,
+        reason: `${free}: ${layers} of ${all} layers take ${takes} of it, the rest runs on the CPU.`,
+        named,
+      };
 }
+
+/** @throws UserError `out-of-memory` where more was asked for than fits. */
+function layersOn(gpu: Gpu, wanted: 'auto' | number, needs: Room): number {
+  if (needs === null) return Infinity;
+  const fitting = layersThatFit(needs, gpu);
+  const all = needs.layers.length;
+  const layers = wanted === 'auto' ? fitting : Math.min(wanted, all);
+  if (layers > fitting && wanted !== 'auto')
+    throw userError(
+      'out-of-memory',
+      `${layers === all ? 'The model takes' : `${layers} layers take`} ${gigabytes(bytesOfLayers(needs, layers))}, but ${gpu.description} has ${gigabytes(gpu.free)} free.`,
+      fitting === 0 ? 'Use --device cpu.' : `${fitting} of ${all} layers would fit: use --gpu-layers ${fitting}.`,
+    );
+  return layers;
+}
+
+const noRoom = (gpu: Gpu, needs: Needs): string =>
+  `${gpu.description} has ${gigabytes(gpu.free)} free, too little for a layer of ${gigabytes(needs.layers[0] ?? 0)} and what passes compute in`;
 
 /**
- * Where exits are tuned. `auto` follows the model: WebGPU to WebGPU, CUDA to a TensorFlow that sees a GPU, else the CPU,
- * where the compiled step is faster than any tfjs backend.
+ * Where exits are tuned. `auto` follows the model: on a GPU to a TensorFlow that sees one, or to WebGPU, else the CPU, where the
+ * compiled step is faster than any tfjs backend.
  * @throws UserError `device` where the named one cannot be used.
  */
 export async function chooseExitDevice(
   wanted: 'auto' | 'cpu' | 'webgpu' | 'tensorflow',
-  device: Device,
+  device: Pick<Device, 'kind'>,
   signal?: AbortSignal,
   probes: Probes = machine,
 ): Promise<ExitDevice> {
@@ -107,19 +148,17 @@ export async function chooseExitDevice(
       return { ...onTensorFlow(tensorFlow.found), reason: 'tensorflow was asked for.' };
     }
     case 'auto': {
-      if (device.provider === 'webgpu') {
-        const adapter = await probes.adapter(signal);
-        if ('problem' in adapter) return compiled(`WebGPU cannot tune exits: ${adapter.problem}.`);
-        return { kind: 'webgpu', name: device.name, reason: 'Exits are tuned where the model runs.' };
-      }
-      if (device.provider === 'cuda') {
+      if (device.kind === 'cpu') return compiled('The compiled step is the fastest way on the CPU.');
+      if (device.kind === 'cuda') {
         const tensorFlow = await probes.tensorFlow(signal);
-        if ('problem' in tensorFlow) return compiled(`TensorFlow is not here: ${tensorFlow.problem}.`);
-        if (tensorFlow.found.gpu)
+        if ('found' in tensorFlow && tensorFlow.found.gpu)
           return { ...onTensorFlow(tensorFlow.found), reason: 'TensorFlow is here and sees a GPU.' };
-        return compiled('The TensorFlow that is here sees no GPU.');
       }
-      return compiled('The compiled step is the fastest way on the CPU.');
+      const adapter = await probes.adapter(signal);
+      if ('problem' in adapter) return compiled(`WebGPU cannot tune exits: ${adapter.problem}.`);
+      if (adapter.found.software) return compiled(`WebGPU has ${adapter.found.name} alone, which computes on the CPU.`);
+      const name = `webgpu: ${adapter.found.name}`;
+      return { kind: 'webgpu', name, reason: 'Exits are tuned on a GPU as the model runs on one.' };
     }
   }
 }
@@ -136,6 +175,3 @@ const unusable = (device: string, problem: string): Error =>
     `The device ${device} cannot be used: ${problem.replace(/\.$/, '')}.`,
     'See "early-exit doctor" for what is missing, or leave the device to auto.',
   );
-
-const sentences = (problems: readonly string[]): string =>
-  problems.map((each) => `${each.replace(/\.$/, '')}.`).join(' ');

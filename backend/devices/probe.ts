@@ -2,13 +2,10 @@
  * Tries a native library in a process of its own before this one loads it: a crash, a hang or its noise on stderr stays
  * there. Knows how to ask, not what to choose.
  */
-import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { execa } from 'execa';
-import { GraphBuilder } from '../onnx/builder.ts';
-import type { Provider } from '../onnx/operators.ts';
 import { withoutTelemetry } from '../onnx/telemetry.ts';
 import { startedIn } from './programs.ts';
 
@@ -76,53 +73,17 @@ const adapterProgram = `
 
 const softwareNames = /swiftshader|llvmpipe|lavapipe|softpipe|software|basic render|\bwarp\b|\bcpu\b/i;
 
+/** Whether a card has the name of something that computes on the CPU. */
+export const isSoftware = (name: string): boolean => softwareNames.test(name);
+
 /** A software adapter says so, or has the name of one. */
 export function describeAdapter(info: AdapterInfo): Adapter {
   const { vendor, architecture, device, description, isFallbackAdapter } = info;
   const words = [vendor, architecture, device, description];
   return {
     name: device && description ? `${device} (${description})` : device || description || vendor || 'no name',
-    software: isFallbackAdapter || softwareNames.test(words.join(' ')),
+    software: isFallbackAdapter || isSoftware(words.join(' ')),
   };
-}
-
-/** Providers that ONNX Runtime's package has for this platform; those not bundled need libraries beside it. */
-export async function probeRuntime(signal?: AbortSignal): Promise<Probe<{ name: string; bundled: boolean }[]>> {
-  const program = 'report({ found: require(input).listSupportedBackends() });';
-  return probe(program, resolvePackage('onnxruntime-node'), signal);
-}
-
-/** Runs a small product on a provider. `found` is null where its numbers are right. */
-export async function probeProvider(provider: Provider, signal?: AbortSignal): Promise<Probe<null>> {
-  const builder = new GraphBuilder();
-  const product = builder.node('MatMul', [
-    builder.input('x', 'float32', ['rows', 2]),
-    builder.initialiser('w', Float32Array.of(1, 2, 3, 4), [2, 2]),
-  ]);
-  builder.output(product, 'y', 'float32', ['rows', 2]);
-  const graph = Buffer.from(builder.build().bytes).toString('base64');
-  const program = `
-    const ort = require(input.entry);
-    const session = await ort.InferenceSession.create(Buffer.from(input.graph, 'base64'), {
-      executionProviders: [input.provider], logSeverityLevel: 4,
-    });
-    const { y } = await session.run({ x: new ort.Tensor('float32', Float32Array.of(5, 6, 7, 8), [2, 2]) });
-    const right = [23, 34, 31, 46].every((value, i) => y.data[i] === value);
-    report(right ? { found: null } : { problem: 'it computes wrong numbers' });`;
-  const result = await probe<null>(program, { provider, graph, entry: resolvePackage('onnxruntime-node') }, signal);
-  return 'problem' in result ? { problem: shortened(result.problem) } : result;
-}
-
-/** Whether the libraries of ONNX Runtime's CUDA provider lie beside its own. */
-export function hasCudaLibraries(): boolean {
-  const folder = process.platform === 'linux' ? runtimeFolder() : null;
-  return folder !== null && existsSync(path.join(folder, 'libonnxruntime_providers_cuda.so'));
-}
-
-/** Where ONNX Runtime's libraries for this platform lie; null where it is not installed. */
-export function runtimeFolder(): string | null {
-  const entry = resolvePackage('onnxruntime-node');
-  return entry && path.resolve(path.dirname(entry), '..', 'bin', 'napi-v6', process.platform, process.arch);
 }
 
 /** The file that a package's name leads to from here, or null where it is not installed. */
@@ -135,12 +96,6 @@ export function resolvePackage(name: string): string | null {
 }
 
 const mark = '@early-exit@';
-
-/** The runtime's messages begin with a source file and end with what matters. */
-function shortened(message: string): string {
-  const sentence = message.split(/\bwas false\.\s*/).at(-1)!;
-  return lastLine(sentence.slice(0, 300));
-}
 
 const lastLine = (text: string): string =>
   text

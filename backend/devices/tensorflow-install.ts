@@ -4,11 +4,18 @@
  * a folder of its own and renamed at the end, so that a half-installed one is never found. Python is used to fetch, not to run, and
  * sees no modules but its own (`-I`); what it and npm fetch is known by its hash.
  */
-import { existsSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { execa } from 'execa';
 import { userError } from '../../protocol/errors.ts';
-import { makeFolder, processIsAlive } from '../formats/files.ts';
+import { makeFolder } from '../formats/files.ts';
+import {
+  npmEnvironment,
+  removeLeftovers,
+  replaceFolder,
+  requireTool,
+  runGroup,
+  type InstallProgress,
+} from './installing.ts';
 import {
   probeTensorFlow,
   tensorFlowEntry,
@@ -18,14 +25,6 @@ import {
 } from './tensorflow.ts';
 import packages from './tensorflow-packages.json' with { type: 'json' };
 import { requirementsOf, tensorFlowVersion } from './tensorflow-wheels.ts';
-import { programPath, startedIn } from './programs.ts';
-
-/** What is about to be done, as a phrase, and how many steps are over. */
-export interface InstallProgress {
-  readonly detail: string;
-  readonly done: number;
-  readonly total: number;
-}
 
 const packageVersion = packages.packages['node_modules/@tensorflow/tfjs-node'].version;
 
@@ -53,7 +52,7 @@ export async function* installTensorFlow(
   removeLeftovers(target);
   makeFolder(folder);
   const run = (command: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<void> =>
-    runGroup(command, args, folder, environment, signal);
+    runGroup('Building TensorFlow', command, args, { cwd: folder, environment, signal });
 
   const python = path.join(folder, 'venv', 'bin', 'python');
   const libraries = path.join(folder, 'python');
@@ -142,65 +141,6 @@ async function requireTools(signal: AbortSignal): Promise<{ python3: string; npm
   return { python3, npm };
 }
 
-async function requireTool(
-  command: string,
-  args: readonly string[],
-  name: string,
-  remedy: string,
-  signal: AbortSignal,
-): Promise<string> {
-  const file = programPath(command);
-  const works =
-    file !== null &&
-    !(await execa(file, args, { ...startedIn(path.dirname(file)), reject: false, stdin: 'ignore' })).failed;
-  signal.throwIfAborted();
-  if (!works) throw userError('device', `The build needs ${name}, which was not found.`, remedy);
-  return file;
-}
-
-/**
- * Runs a command in a process group of its own, so that cancelling ends its children too.
- * @throws UserError with the last line that it wrote.
- */
-async function runGroup(
-  command: string,
-  args: readonly string[],
-  cwd: string,
-  environment: NodeJS.ProcessEnv,
-  signal: AbortSignal,
-): Promise<void> {
-  signal.throwIfAborted();
-  const own = startedIn(cwd);
-  const child = execa(command, args, {
-    ...own,
-    env: { ...own.env, ...environment },
-    detached: true,
-    reject: false,
-    all: true,
-    stdin: 'ignore',
-  });
-  const stop = (): void => {
-    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-  };
-  signal.addEventListener('abort', stop, { once: true });
-  const { failed, all } = await child.finally(() => signal.removeEventListener('abort', stop));
-  signal.throwIfAborted();
-  if (!failed) return;
-  const lines = all.split('\n').filter((line) => /error|failed|not found|no space/i.test(line));
-  const told = (lines.find((line) => /error/i.test(line)) ?? lines[0] ?? all.split('\n').at(-1) ?? '').trim();
-  throw userError(
-    'device',
-    `Building TensorFlow failed at "${path.basename(command)} ${args.slice(0, 3).join(' ')} …": ${told}`,
-  );
-}
-
-/** npm's settings of an enclosing npm run must not lead it to another folder. */
-const npmEnvironment = (folder: string): NodeJS.ProcessEnv => ({
-  npm_config_local_prefix: folder,
-  npm_config_prefix: undefined,
-  npm_config_global: undefined,
-});
-
 /** Lays the libraries out as tfjs-node's build expects them, by relative links: the folder moves at the end. */
 function linkLibraries(folder: string, libraries: string, kind: TensorFlowKind): void {
   const dependencies = path.join(folder, 'node_modules', '@tensorflow', 'tfjs-node', 'deps');
@@ -227,22 +167,4 @@ function dropWhatOnlyBuilds(folder: string, libraries: string): void {
   drop(folder, 'node_modules', '@tensorflow', 'tfjs-node', 'deps', 'include');
   const wheel = path.join(libraries, 'tensorflow');
   for (const name of readdirSync(wheel)) if (!name.startsWith('libtensorflow')) drop(wheel, name);
-}
-
-function replaceFolder(folder: string, target: string): void {
-  const old = `${target}.old-${process.pid}`;
-  if (existsSync(target)) renameSync(target, old);
-  renameSync(folder, target);
-  rmSync(old, { recursive: true, force: true });
-}
-
-/** Removes what builds left that were killed before they could. */
-function removeLeftovers(target: string): void {
-  const parent = path.dirname(target);
-  if (!existsSync(parent)) return;
-  for (const name of readdirSync(parent)) {
-    const [, pid] = /\.(?:building|old)-(\d+)$/.exec(name.startsWith(path.basename(target) + '.') ? name : '') ?? [];
-    if (pid !== undefined && !processIsAlive(Number(pid)))
-      rmSync(path.join(parent, name), { recursive: true, force: true });
-  }
 }

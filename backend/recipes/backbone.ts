@@ -56,7 +56,7 @@ export const featureCache = (sha256: string, windows: Windows, { placement, opti
   openFeatureCache({
     root: join(userCache(), 'features'),
     key: {
-      backbone: `${sha256} ${options.arithmetic} ${placement.provider} ${cpuEngine()}`,
+      backbone: `${sha256} ${options.arithmetic} ${placement.share?.gpu.name ?? 'cpu'} ${cpuEngine()}`,
       data: windows.hash,
       tokens: windows.tokens,
     },

@@ -3,6 +3,7 @@ import { userError } from '../../protocol/errors.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import type { CalibrateOptions } from '../../protocol/options.ts';
 import { chooseDevice } from '../devices/devices.ts';
+import { needsOf } from '../devices/fit.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder, runtimeOptions, type Running } from './backbone.ts';
@@ -28,7 +29,7 @@ export async function* calibrate(
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
     const held = await readExits(directory, model, signal);
-    const device = await chooseDevice(options.device, signal);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact'), signal);
     const warnings: string[] = [];
     const running: Running = {
       placement: placeOn(device, (message) => void warnings.push(message)),

@@ -8,6 +8,7 @@ import { exitCut, exitId } from '../exits/spec.ts';
 import { finalCut } from '../model/spec.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { chooseDevice } from '../devices/devices.ts';
+import { needsOf } from '../devices/fit.ts';
 import { noExits } from '../runtime/open.ts';
 import { featureSource } from '../features/features.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
@@ -22,7 +23,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
     const { spec } = model;
-    const device = await chooseDevice(options.device, signal);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact'), signal);
     const warnings: string[] = [];
     const running = {
       placement: placeOn(device, (message) => void warnings.push(message)),

@@ -11,6 +11,7 @@ import { statOf } from '../formats/files.ts';
 import type { Model } from '../model/open.ts';
 import { placeOn, placeStagedModel } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';
+import { needsOf } from '../devices/fit.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkpoint.ts';
@@ -41,10 +42,10 @@ export async function openGenerator(options: GenerateOptions, signal: AbortSigna
   // At full depth the stages are only cut where somebody wants to see what the exits say.
   const mode = askedMode(options);
   const exits = mode !== 'full' || options.candidates > 0 ? options.exits : null;
-  const { model, device, precision, threads } = options;
+  const { model, device, gpuLayers, precision, threads } = options;
   const { policy, threshold, disable, candidates } = options;
   const asked = exits && [checkpointState(exits), mode, policy, threshold.calibrated, disable, candidates > 0];
-  const key = JSON.stringify([state(model), exits, asked, device, precision, threads]);
+  const key = JSON.stringify([state(model), exits, asked, device, gpuLayers, precision, threads]);
   if (kept?.key === key) return kept.generator;
   await releaseGenerator();
   const generator = await open(options, exits, signal);
@@ -64,7 +65,7 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
   const { model, tokenizer } = openWithTokenizer(options.model);
   try {
     const exits = directory === null ? { ...noExits, calibration: null } : await readExits(directory, model, signal);
-    const device = await chooseDevice(options.device, signal);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact'), signal);
     const messages: string[] = [];
     const placement = placeOn(device, (message) => void messages.push(message));
     const { specs, calibration } = exits;

@@ -11,6 +11,7 @@ import { remembering } from '../model/overlay.ts';
 import { finalCut, type Cut } from '../model/spec.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';
+import { needsOf } from '../devices/fit.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
 import { requireSameBase, type BaseModel, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import type { FeatureCache } from '../features/cache.ts';
@@ -77,7 +78,7 @@ export async function* openParts(
   const { spec } = model;
   const base = await identify(model, signal);
   if (earlier) requireSameBase(earlier.directory, earlier.info.base, base);
-  const device = await chooseDevice(options.device, signal);
+  const device = await chooseDevice(options, needsOf(model, options.backbonePrecision === 'exact'), signal);
   const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
   yield {
     type: 'ready',

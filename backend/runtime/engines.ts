@@ -47,7 +47,7 @@ export function engineOf(model: Model, { engine, gpu, provider = 'cpu' }: Runtim
 }
 
 /** Whether a model is computed on the CPU alone, whatever devices there are. */
-export const hasMixtures = ({ spec }: Model): boolean => spec.layers.some(({ mixture }) => mixture !== undefined);
+const hasMixtures = ({ spec }: Model): boolean => spec.layers.some(({ mixture }) => mixture !== undefined);
 
 /** ggml alone multiplies with the chosen experts of a mixture, and leaves those of a quantised file in its blocks. */
 function mixtureEngine({ path }: Model): Engine {

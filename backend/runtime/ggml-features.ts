@@ -11,7 +11,7 @@ import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from 
 import { embed } from './embedding.ts';
 import { causalMask, fillRotations, isMask, windowOf } from './ggml-inputs.ts';
 import { classesOf, layerNodes, otherNodes, readouts } from './ggml-model.ts';
-import { processorOf, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
+import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { tokensOf } from './exit-reader.ts';
 import { toldRotations } from './rotations.ts';
 import { bestOf, logSum } from './readouts.ts';
@@ -30,7 +30,8 @@ export async function openGgmlFeatures(
   options: GgmlOptions,
 ): Promise<FeatureModel> {
   const { spec, parameters } = model;
-  const processor = processorOf(options);
+  // A model that a GPU has room for only in part is read by the CPU here.
+  const processor = processorOfLayer(spec.layers.length, options);
   const ordered = distinctCuts(cuts);
   const weights = weightsOf(processor, model, new Map(), options);
   const graphs = graphPerShape(processor, spec, (shape) => {
@@ -84,7 +85,8 @@ export async function openGgmlScorer(
   options: GgmlOptions,
 ): Promise<ExitScorer> {
   const { spec } = model;
-  const processor = processorOf(options);
+  // A model that a GPU has room for only in part is read by the CPU here.
+  const processor = processorOfLayer(spec.layers.length, options);
   const weights = weightsOf(processor, model, held, options);
   const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
   const classes = classesOf(spec, exit);

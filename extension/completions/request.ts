@@ -2,12 +2,12 @@
 import * as vscode from 'vscode';
 import type { RecipeOptions } from '../../protocol/server.ts';
 import type { App } from '../app.ts';
-import { withoutWebGpu } from '../generating.ts';
+import { withoutGpu } from '../generating.ts';
 import { inTrustedFolder } from '../generations.ts';
 import { exitsInUse } from '../model-and-exits.ts';
 import { recipeSettings } from '../settings.ts';
 
-const taken = ['model', 'exits', 'device', 'threads', 'precision', 'drafts', 'disable'] as const;
+const taken = ['model', 'exits', 'device', 'gpuLayers', 'threads', 'precision', 'drafts', 'disable'] as const;
 
 /** By document; forgotten once a setting, a run or the folder's trust changes, because looking for exits walks through folders. */
 const known = new WeakMap<App, Map<string, Promise<RecipeOptions>>>();
@@ -43,7 +43,7 @@ function newRequests(app: App): Map<string, Promise<RecipeOptions>> {
 }
 
 async function make(app: App, uri: vscode.Uri): Promise<RecipeOptions> {
-  const settings = await withoutWebGpu(app, recipeSettings('generate', uri));
+  const settings = await withoutGpu(app, recipeSettings('generate', uri));
   const own = Object.fromEntries(taken.flatMap((name) => (name in settings ? [[name, settings[name]]] : [])));
   const exits = await exitsInUse(app, uri);
   return inTrustedFolder({ ...own, ...(exits !== null && { exits }) });

@@ -15,7 +15,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   autodiff: ['formats', 'model', 'onnx'],
   exits: ['formats', 'model', 'autodiff'],
   runtime: ['formats', 'model', 'onnx', 'ggml', 'exits'],
-  devices: ['formats', 'model', 'onnx', 'exits', 'runtime'],
+  devices: ['formats', 'model', 'onnx', 'ggml', 'exits', 'runtime'],
   checkpoint: ['formats', 'model', 'exits'],
   cluster: ['formats', 'model', 'exits', 'devices', 'checkpoint'],
   features: ['formats', 'model', 'runtime'],

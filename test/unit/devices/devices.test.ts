@@ -1,67 +1,114 @@
 import { describe, expect, test } from 'vitest';
 import { UserError } from '../../../protocol/errors.ts';
-import { chooseDevice, chooseExitDevice, type Device, type Probes } from '../../../backend/devices/devices.ts';
+import {
+  chooseDevice,
+  chooseExitDevice,
+  type Device,
+  type DeviceWish,
+  type Probes,
+} from '../../../backend/devices/devices.ts';
+import { bytesOfLayers, layersThatFit, needsOf, type Needs } from '../../../backend/devices/fit.ts';
+import type { Gpu, GpuKind } from '../../../backend/devices/gpus.ts';
 import { describeAdapter, probe, type Adapter, type Probe } from '../../../backend/devices/probe.ts';
-import type { Provider } from '../../../backend/onnx/operators.ts';
+import { tinyModel } from '../../support/models.ts';
 
-const card: Adapter = { name: 'nvidia-h100', software: false };
-const software: Adapter = { name: 'SwiftShader', software: true };
+const card: Gpu = {
+  kind: 'vulkan',
+  file: 'libggml-vulkan.so',
+  name: 'Vulkan0',
+  description: 'RTX 4090',
+  free: 8e9,
+  total: 8e9,
+  software: false,
+};
+const software: Gpu = { ...card, description: 'llvmpipe', software: true };
+const adapter: Adapter = { name: 'nvidia-h100', software: false };
 const absent = { problem: 'it is not installed' };
+/** Ten layers of 1 GB and 2 GB behind them. */
+const needs: Needs = { layers: Array.from({ length: 10 }, () => 1e9), rest: 2e9 };
 
-/** A machine on which `working` providers work. */
-function machineWith(adapter: Probe<Adapter>, working: Provider[], more: Partial<Probes> = {}): Probes {
+function machineWith(gpus: Partial<Record<GpuKind, Probe<Gpu[]>>>, more: Partial<Probes> = {}): Probes {
   return {
-    adapter: async () => adapter,
-    provider: async (provider) => (working.includes(provider) ? { found: null } : { problem: 'it is broken.' }),
-    hasCudaLibraries: () => working.includes('cuda'),
+    kinds: ['cuda', 'metal', 'vulkan'],
+    gpus: async (kind) => gpus[kind] ?? absent,
+    adapter: async () => absent,
     tensorFlow: async () => absent,
     ...more,
   };
 }
 
-const choose = (wanted: Parameters<typeof chooseDevice>[0], probes: Probes): Promise<Device> =>
-  chooseDevice(wanted, undefined, probes);
+const choose = (
+  device: DeviceWish['device'],
+  probes: Probes,
+  { gpuLayers = 'auto', room = needs }: { gpuLayers?: DeviceWish['gpuLayers']; room?: Needs | null } = {},
+): Promise<Device> => chooseDevice({ device, gpuLayers }, room, undefined, probes);
 
 describe('auto', () => {
-  test('takes a real GPU through WebGPU and says which', async () => {
-    expect(await choose('auto', machineWith({ found: card }, ['webgpu']))).toEqual({
-      provider: 'webgpu',
-      name: 'webgpu: nvidia-h100',
-      reason: 'nvidia-h100 is a real GPU.',
+  test('takes a real GPU with room for the model, and says which and why', async () => {
+    const gpu = { ...card, free: 24e9, total: 24e9 };
+    expect(await choose('auto', machineWith({ vulkan: { found: [gpu] } }))).toEqual({
+      kind: 'vulkan',
+      share: { gpu, layers: 10 },
+      name: 'vulkan: RTX 4090',
+      reason: 'RTX 4090 has 24 GB free, and the model takes 12 GB.',
       named: false,
     });
   });
 
-  test('takes CUDA first', async () => {
-    expect(await choose('auto', machineWith({ found: card }, ['webgpu', 'cuda']))).toMatchObject({ provider: 'cuda' });
+  test('a model that does not fit goes there as far as it fits', async () => {
+    expect(await choose('auto', machineWith({ vulkan: { found: [card] } }))).toMatchObject({
+      share: { gpu: card, layers: 7 },
+      name: 'vulkan: RTX 4090, 7 of 10 layers',
+      reason: 'RTX 4090 has 8.0 GB free: 7 of 10 layers take 7.3 GB of it, the rest runs on the CPU.',
+    });
   });
 
-  test('goes on to WebGPU where CUDA is broken', async () => {
-    const probes = machineWith({ found: card }, ['webgpu'], { hasCudaLibraries: () => true });
-    expect(await choose('auto', probes)).toMatchObject({ provider: 'webgpu' });
+  test('takes CUDA first, and goes on to Vulkan where it is broken', async () => {
+    const cuda = { ...card, kind: 'cuda' as const };
+    const vulkan = { found: [card] };
+    expect(await choose('auto', machineWith({ cuda: { found: [cuda] }, vulkan }))).toMatchObject({ kind: 'cuda' });
+    expect(await choose('auto', machineWith({ cuda: { problem: 'it crashed' }, vulkan }))).toMatchObject({
+      kind: 'vulkan',
+    });
   });
 
   test.each([
-    [{ found: software }, 'There is no GPU to use. WebGPU: SwiftShader computes on the CPU.'],
-    [{ problem: 'there is no driver.' }, 'There is no GPU to use. WebGPU: there is no driver.'],
-    [{ found: card }, 'There is no GPU to use. WebGPU on nvidia-h100: it is broken.'],
-  ])('takes the CPU, and says why: %j', async (adapter, reason) => {
-    const working: Provider[] = 'found' in adapter && adapter.found.software ? ['webgpu'] : [];
-    expect(await choose('auto', machineWith(adapter, working))).toEqual({
-      provider: 'cpu',
+    [{ found: [software] }, 'Vulkan: llvmpipe computes on the CPU.'],
+    [{ problem: 'its library is not installed.' }, 'Vulkan: its library is not installed.'],
+    [
+      { found: [{ ...card, free: 1e9 }] },
+      'Vulkan: RTX 4090 has 1.0 GB free, too little for a layer of 1.0 GB and what passes compute in.',
+    ],
+  ])('takes the CPU, and says why: %j', async (vulkan, reason) => {
+    expect(await choose('auto', machineWith({ vulkan }, { kinds: ['vulkan'] }))).toEqual({
+      kind: 'cpu',
+      share: null,
       name: 'cpu',
-      reason,
+      reason: `There is no GPU to use. ${reason}`,
       named: false,
     });
   });
 });
 
 describe('by name', () => {
-  test('a software adapter is taken', async () => {
-    expect(await choose('webgpu', machineWith({ found: software }, ['webgpu']))).toMatchObject({
-      provider: 'webgpu',
-      name: 'webgpu: SwiftShader',
-      named: true,
+  test('what computes on the CPU is taken', async () => {
+    const found = await choose('vulkan', machineWith({ vulkan: { found: [software] } }));
+    expect(found).toMatchObject({ kind: 'vulkan', name: 'vulkan: llvmpipe, 7 of 10 layers', named: true });
+  });
+
+  test('so many layers as were asked for, and none without asking the card', async () => {
+    const probes = machineWith({ vulkan: { found: [card] } });
+    expect((await choose('vulkan', probes, { gpuLayers: 3 })).share?.layers).toBe(3);
+    expect(await choose('auto', probes, { gpuLayers: 0 })).toMatchObject({ kind: 'cpu' });
+  });
+
+  test('more than fits is refused before it is taken, with what would fit', async () => {
+    const probes = machineWith({ vulkan: { found: [card] } });
+    const error = await choose('vulkan', probes, { gpuLayers: 8 }).catch((e: unknown) => e);
+    expect(error).toMatchObject({
+      code: 'out-of-memory',
+      message: '8 layers take 8.3 GB, but RTX 4090 has 8.0 GB free.',
+      wayOut: '7 of 10 layers would fit: use --gpu-layers 7.',
     });
   });
 
@@ -69,45 +116,64 @@ describe('by name', () => {
     const refuse = (): never => {
       throw new Error('asked');
     };
-    const probes = { adapter: refuse, provider: refuse, hasCudaLibraries: refuse, tensorFlow: refuse };
-    expect(await choose('cpu', probes)).toMatchObject({ provider: 'cpu', named: true });
+    const probes = { kinds: [], gpus: refuse, adapter: refuse, tensorFlow: refuse };
+    expect(await choose('cpu', probes)).toMatchObject({ kind: 'cpu', named: true });
   });
 
   test('a device that does not work is refused with the way out', async () => {
-    const error = await choose('dml', machineWith(absent, [])).catch((e: unknown) => e);
+    const error = await choose('cuda', machineWith({ cuda: { problem: 'it is broken.' } })).catch((e: unknown) => e);
     expect(error).toBeInstanceOf(UserError);
-    expect(error).toMatchObject({ code: 'device', message: 'The device dml cannot be used: it is broken.' });
+    expect(error).toMatchObject({ code: 'device', message: 'The device cuda cannot be used: it is broken.' });
     expect((error as UserError).wayOut).toContain('early-exit doctor');
   });
 });
 
+describe('room', () => {
+  test('what is behind the last layer needs room too', () => {
+    expect(layersThatFit(needs, { free: 13e9, total: 13e9 })).toBe(10);
+    expect(layersThatFit(needs, { free: 11e9, total: 11e9 })).toBe(9);
+    expect(layersThatFit(needs, { free: 0, total: 8e9 })).toBe(0);
+    expect(bytesOfLayers(needs, 10)).toBe(12e9);
+  });
+
+  test('a layer takes its weights, and keys, values and states of a text', () => {
+    const model = tinyModel();
+    const { spec, parameters } = model;
+    const kv = spec.kvHeads * spec.headDimensions;
+    const text = Math.min(4096, spec.contextLength) * (2 * 4 * kv + 4 * spec.hidden);
+    const { hidden, feedForward } = spec;
+    const weights = 4 * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * feedForward + 2 * hidden);
+    const { layers, rest } = needsOf(model, true);
+    expect(layers).toEqual(spec.layers.map(() => weights + text));
+    expect(rest - 256e6).toBe(4 * (parameters.shape('lm_head.weight')[0]! * hidden + hidden));
+    model.close();
+  });
+});
+
 describe('exits', () => {
-  const on = (provider: Provider): Device => ({ provider, name: provider, reason: '', named: false });
+  const on = (kind: Device['kind']): Pick<Device, 'kind'> => ({ kind });
   const tensorFlow = (gpu: boolean): Partial<Probes> => ({
     tensorFlow: async () => ({ found: { entry: 'tf.js', version: '2.21.0', gpu } }),
   });
+  const webgpu = (found: Adapter): Partial<Probes> => ({ adapter: async () => ({ found }) });
 
   test.each([
-    ['cpu', machineWith({ found: card }, ['webgpu']), 'compiled'],
-    ['webgpu', machineWith({ found: card }, ['webgpu']), 'webgpu'],
-    ['webgpu', machineWith(absent, []), 'compiled'],
-    ['cuda', machineWith(absent, []), 'compiled'],
-    ['cuda', machineWith(absent, [], tensorFlow(false)), 'compiled'],
-    ['cuda', machineWith(absent, [], tensorFlow(true)), 'tensorflow'],
-    ['dml', machineWith({ found: card }, ['dml']), 'compiled'],
-  ] as const)('auto follows a model on %s', async (provider, probes, kind) => {
-    expect((await chooseExitDevice('auto', on(provider), undefined, probes)).kind).toBe(kind);
+    ['cpu', webgpu(adapter), 'compiled'],
+    ['vulkan', webgpu(adapter), 'webgpu'],
+    ['vulkan', webgpu({ ...adapter, software: true }), 'compiled'],
+    ['metal', {}, 'compiled'],
+    ['cuda', {}, 'compiled'],
+    ['cuda', tensorFlow(false), 'compiled'],
+    ['cuda', { ...tensorFlow(false), ...webgpu(adapter) }, 'webgpu'],
+    ['cuda', tensorFlow(true), 'tensorflow'],
+  ] as const)('auto follows a model on %s: %j', async (kind, more, taken) => {
+    expect((await chooseExitDevice('auto', on(kind), undefined, machineWith({}, more))).kind).toBe(taken);
   });
 
   test('TensorFlow is taken by name on the CPU too, and refused where it is absent', async () => {
-    const found = await chooseExitDevice(
-      'tensorflow',
-      on('cpu'),
-      undefined,
-      machineWith(absent, [], tensorFlow(false)),
-    );
+    const found = await chooseExitDevice('tensorflow', on('cpu'), undefined, machineWith({}, tensorFlow(false)));
     expect(found.name).toBe('tensorflow 2.21.0 on the CPU');
-    await expect(chooseExitDevice('tensorflow', on('cpu'), undefined, machineWith(absent, []))).rejects.toThrow(
+    await expect(chooseExitDevice('tensorflow', on('cpu'), undefined, machineWith({}))).rejects.toThrow(
       'The device tensorflow cannot be used: it is not installed.',
     );
   });

@@ -2,26 +2,28 @@ import { expect, test } from 'vitest';
 import { UserError } from '../../../protocol/errors.ts';
 import { place, placeStagedModel, placeOn, type Placement } from '../../../backend/devices/fallback.ts';
 import { noExits } from '../../../backend/runtime/open.ts';
-import type { Provider } from '../../../backend/onnx/operators.ts';
-import { RuntimeFailure } from '../../../backend/onnx/session.ts';
+import type { RuntimeOptions } from '../../../backend/runtime/open.ts';
+import { ProcessorFailure } from '../../../backend/ggml/processor.ts';
+import type { Device } from '../../../backend/devices/devices.ts';
 import { finalLogits } from '../../support/decoding.ts';
 import { engines } from '../../support/engines.ts';
 import { tinyModel } from '../../support/models.ts';
 
 /** Something that answers with its provider, until the GPU has been asked `calls` times. */
 function fragile(calls: number): {
-  open: (provider: Provider) => Promise<{ where: () => Promise<string>; dispose: () => Promise<void> }>;
+  open: (on: Pick<RuntimeOptions, 'gpu'>) => Promise<{ where: () => Promise<string>; dispose: () => Promise<void> }>;
   log: string[];
 } {
   const log: string[] = [];
   let left = calls;
   return {
     log,
-    open: async (provider) => {
+    open: async ({ gpu }) => {
+      const provider = gpu === undefined ? 'cpu' : 'card';
       log.push(`open ${provider}`);
       return {
         where: async () => {
-          if (provider !== 'cpu' && left-- <= 0) throw new RuntimeFailure('device lost');
+          if (provider !== 'cpu' && left-- <= 0) throw new ProcessorFailure('device lost');
           return provider;
         },
         dispose: async () => void log.push(`close ${provider}`),
@@ -32,7 +34,16 @@ function fragile(calls: number): {
 
 function placement(named: boolean): Placement & { warnings: string[] } {
   const warnings: string[] = [];
-  const device = { provider: 'webgpu', name: 'webgpu', reason: '', named } as const;
+  const gpu = {
+    kind: 'vulkan',
+    file: null,
+    name: 'NoSuch0',
+    description: 'card',
+    free: 1,
+    total: 1,
+    software: false,
+  } as const;
+  const device: Device = { kind: 'vulkan', share: { gpu, layers: 2 }, name: 'card', reason: '', named };
   return { ...placeOn(device, (message) => warnings.push(message)), warnings };
 }
 
@@ -41,10 +52,10 @@ test('a device that fails while it runs is replaced by the CPU, and the call is 
   const { open, log } = fragile(2);
   const placed = await place(at, open);
   const where = (): Promise<string> => placed.run((each) => each.where());
-  expect([await where(), await where(), await where(), await where()]).toEqual(['webgpu', 'webgpu', 'cpu', 'cpu']);
-  expect(at.warnings).toEqual(['The device webgpu failed: device lost. Going on with the CPU.']);
+  expect([await where(), await where(), await where(), await where()]).toEqual(['card', 'card', 'cpu', 'cpu']);
+  expect(at.warnings).toEqual(['The device card failed: device lost. Going on with the CPU.']);
   await placed.dispose();
-  expect(log).toEqual(['open webgpu', 'close webgpu', 'open cpu', 'close cpu']);
+  expect(log).toEqual(['open card', 'close card', 'open cpu', 'close cpu']);
 });
 
 test('what shares the placement changes with it, without a second warning', async () => {
@@ -53,7 +64,7 @@ test('what shares the placement changes with it, without a second warning', asyn
   expect(await first.run((each) => each.where())).toBe('cpu');
   expect(await second.run((each) => each.where())).toBe('cpu');
   expect(at.warnings).toHaveLength(1);
-  expect(at.provider).toBe('cpu');
+  expect(at.share).toBeNull();
 });
 
 test('a named device stops the job with the way out', async () => {
@@ -61,7 +72,7 @@ test('a named device stops the job with the way out', async () => {
   const placed = await place(at, fragile(0).open);
   const error = await placed.run((each) => each.where()).catch((e: unknown) => e);
   expect(error).toBeInstanceOf(UserError);
-  expect(error).toMatchObject({ code: 'device', message: 'The device webgpu failed: device lost.' });
+  expect(error).toMatchObject({ code: 'device', message: 'The device card failed: device lost.' });
   expect(at.warnings).toEqual([]);
 });
 
@@ -69,7 +80,7 @@ test('an error of the user is no failure of the device', async () => {
   const at = placement(false);
   const open = (): Promise<never> => Promise.reject(new UserError('bad-weights', 'NaN in a weight.'));
   await expect(place(at, open)).rejects.toThrow('NaN in a weight.');
-  expect(at).toMatchObject({ provider: 'webgpu', warnings: [] });
+  expect(at).toMatchObject({ share: { layers: 2 }, warnings: [] });
 });
 
 test('a mistake of ours is no failure of the device either', async () => {
@@ -77,36 +88,18 @@ test('a mistake of ours is no failure of the device either', async () => {
   const placed = await place(at, fragile(9).open);
   const mistake = (): Promise<never> => Promise.reject(new TypeError('x is not a function'));
   await expect(placed.run(mistake)).rejects.toThrow('x is not a function');
-  expect(at).toMatchObject({ provider: 'webgpu', warnings: [] });
+  expect(at).toMatchObject({ share: { layers: 2 }, warnings: [] });
 });
 
-test('a model on a provider that is not there runs on the CPU from the start', async () => {
-  const warnings: string[] = [];
-  const device = { provider: 'dml', name: 'dml', reason: '', named: false } as const;
-  const absent = process.platform === 'win32' ? { ...device, provider: 'coreml' as const } : device;
-  const staged = await placeStagedModel(
-    placeOn(absent, (message) => warnings.push(message)),
-    tinyModel(),
-    noExits,
-  );
+test.skipIf(engines.length === 1)('a model on a card that is not there runs on the CPU from the start', async () => {
+  const at = placement(false);
+  const model = tinyModel();
+  const staged = await placeStagedModel(at, model, noExits);
   const logits = await finalLogits(staged, [1, 2]);
   expect(logits).toHaveLength(2 * staged.spec.vocabulary);
   expect(logits.every(Number.isFinite)).toBe(true);
-  expect(warnings).toHaveLength(1);
+  expect(at.warnings).toEqual(['The device card failed: NoSuch0 is not there any more. Going on with the CPU.']);
+  expect(at.share).toBeNull();
   await staged.dispose();
+  model.close();
 });
-
-test.skipIf(engines.length === 1)(
-  'a mixture of experts stays on the CPU, unless another device was named',
-  async () => {
-    const at = placement(false);
-    const model = tinyModel('qwen3_moe');
-    const staged = await placeStagedModel(at, model, noExits);
-    expect(await finalLogits(staged, [1, 2])).toHaveLength(2 * staged.spec.vocabulary);
-    expect(at.provider).toBe('cpu');
-    expect(at.warnings).toEqual([`${model.path} is a mixture of experts, which is computed on the CPU alone.`]);
-    await staged.dispose();
-    await expect(placeStagedModel(placement(true), model, noExits)).rejects.toThrow('on the CPU alone');
-    model.close();
-  },
-);

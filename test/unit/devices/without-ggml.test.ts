@@ -1,5 +1,6 @@
 /** What a user reads where ggml's optional packages are not installed. */
 import { expect, test, vi } from 'vitest';
+import type { Device } from '../../../backend/devices/devices.ts';
 import { placeOn } from '../../../backend/devices/fallback.ts';
 
 vi.mock('../../../backend/ggml/probe.ts', () => ({
@@ -7,18 +8,29 @@ vi.mock('../../../backend/ggml/probe.ts', () => ({
   ggmlPackages: () => 'koffi @node-llama-cpp/linux-x64@3.21.1',
 }));
 
-const said = (provider: 'cpu' | 'webgpu'): string[] => {
+const card = {
+  kind: 'metal',
+  file: null,
+  name: 'Metal',
+  description: 'M3',
+  free: 1,
+  total: 1,
+  software: false,
+} as const;
+
+const said = (share: Device['share']): string[] => {
   const messages: string[] = [];
-  placeOn({ provider, name: provider, reason: '', named: false }, (message) => void messages.push(message));
+  const device: Device = { kind: share?.gpu.kind ?? 'cpu', share, name: 'it', reason: '', named: false };
+  placeOn(device, (message) => void messages.push(message));
   return messages;
 };
 
 test('the CPU without ggml is told with the packages that bring it, and where to find the command', () => {
-  expect(said('cpu')).toEqual([
+  expect(said(null)).toEqual([
     'The CPU computes without ggml, which takes longer: the optional package koffi is not installed. Install koffi @node-llama-cpp/linux-x64@3.21.1; early-exit doctor names the command.',
   ]);
 });
 
 test('another device does not need it', () => {
-  expect(said('webgpu')).toEqual([]);
+  expect(said({ gpu: card, layers: 1 })).toEqual([]);
 });

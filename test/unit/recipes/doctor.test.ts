@@ -1,21 +1,19 @@
 import { describe, expect, test } from 'vitest';
+import { gpuPackage, type Gpu } from '../../../backend/devices/gpus.ts';
 import { findingsOf, type Seen } from '../../../backend/recipes/doctor.ts';
 import type { Finding } from '../../../protocol/events.ts';
 
+const absent = { problem: 'its library is not installed' };
+
 const nothing: Seen = {
   installation: { kind: 'npm', root: '/global/early-exit' },
-  runtimeFolder: '/global/early-exit/dist/node_modules/onnxruntime-node/bin',
   platform: 'linux on x64',
   processor: 'Xeon',
   threads: 2,
   hasNvidiaDriver: false,
-  hasCudaLibraries: false,
   ggml: null,
+  gpus: { vulkan: absent, cuda: absent, metal: { problem: 'it is for Macs' } },
   adapter: { problem: 'there is no graphics driver that WebGPU can use' },
-  webgpu: { problem: 'there is no graphics driver that WebGPU can use' },
-  cuda: { problem: 'Failed to load shared library' },
-  dml: null,
-  coreml: null,
   tensorFlow: { problem: 'it is not installed' },
 };
 
@@ -27,8 +25,8 @@ test('a machine with a CPU alone', () => {
     'node ready',
     'cpu ready',
     'ggml ready',
+    ...(gpuPackage('vulkan') ? ['vulkan absent', 'cuda unusable'] : []),
     'webgpu absent',
-    'cuda unusable',
     'tensorflow absent',
   ]);
   expect(finding('cpu', {})?.detail).toBe('Xeon, 2 threads');
@@ -45,16 +43,29 @@ test('a machine without the packages of ggml, or where it does not run', () => {
   expect(finding('ggml', { ggml: { problem: 'ggml crashed', packages: null } })).toMatchObject({ state: 'unusable' });
 });
 
-test('a machine with an NVIDIA card and no libraries of CUDA', () => {
-  const seen: Partial<Seen> = { hasNvidiaDriver: true, adapter: { found: { name: 'h100', software: false } } };
-  expect(finding('webgpu', { ...seen, webgpu: { found: null } })).toMatchObject({ state: 'ready', detail: 'h100' });
-  expect(finding('cuda', seen)).toMatchObject({ state: 'absent' });
-  expect(finding('cuda', seen)?.remedy).toMatch(
-    /Microsoft\.ML\.OnnxRuntime\.Gpu\.Linux.* to \/global\/early-exit\/dist/,
-  );
-  expect(finding('cuda', { ...seen, hasCudaLibraries: true })).toMatchObject({ state: 'unusable' });
-  expect(finding('cuda', { ...seen, cuda: { found: null } })).toMatchObject({ state: 'ready', remedy: null });
-  expect(finding('tensorflow', seen)?.remedy).toBe('early-exit doctor --install tensorflow-gpu');
+const card: Gpu = {
+  kind: 'vulkan',
+  file: 'libggml-vulkan.so',
+  name: 'Vulkan0',
+  description: 'RTX 4090',
+  free: 20e9,
+  total: 24e9,
+  software: false,
+};
+
+test.skipIf(gpuPackage('vulkan') === null)('cards with their memory, and how to get what is missing', () => {
+  const gpus = { ...nothing.gpus, vulkan: { found: [card, { ...card, description: 'llvmpipe', software: true }] } };
+  const lines = findingsOf({ ...nothing, gpus }).filter(({ name }) => name === 'vulkan');
+  expect(lines).toEqual([
+    { name: 'vulkan', state: 'ready', detail: 'RTX 4090, 20 GB of 24 GB free', remedy: null },
+    { name: 'vulkan', state: 'unusable', detail: 'llvmpipe computes on the CPU; taken by name only', remedy: null },
+  ]);
+  expect(finding('vulkan', {})?.remedy).toBe('early-exit doctor --install vulkan');
+  expect(finding('cuda', { hasNvidiaDriver: true })).toMatchObject({
+    state: 'absent',
+    remedy: 'early-exit doctor --install cuda',
+  });
+  expect(finding('tensorflow', { hasNvidiaDriver: true })?.remedy).toBe('early-exit doctor --install tensorflow-gpu');
 });
 
 describe('webgpu', () => {
@@ -64,19 +75,9 @@ describe('webgpu', () => {
       'absent',
       'npm install --no-save --omit=dev --prefix "/global/early-exit" webgpu',
     ],
-    [{ adapter: { found: { name: 'SwiftShader', software: true } }, webgpu: { found: null } }, 'unusable', null],
-    [{ adapter: { found: { name: 'arc', software: false } }, webgpu: { problem: 'it crashed' } }, 'unusable', null],
-    [{ webgpu: null }, 'unusable', null],
+    [{ adapter: { found: { name: 'SwiftShader', software: true } } }, 'unusable', null],
+    [{ adapter: { found: { name: 'arc', software: false } } }, 'ready', null],
   ] as const)('%j', (seen, state, remedy) => {
     expect(finding('webgpu', seen)).toMatchObject({ state, remedy });
   });
-});
-
-test('providers of other platforms are named where they are', () => {
-  expect(finding('dml', { dml: { found: null } })).toMatchObject({ state: 'ready' });
-  expect(finding('coreml', { coreml: { problem: 'it crashed' } })).toMatchObject({
-    state: 'unusable',
-    detail: 'it crashed',
-  });
-  expect(finding('coreml', {})).toBeUndefined();
 });

@@ -1,0 +1,55 @@
+/** How much of a model fits a graphics card: what its layers take there, counted before anything is taken. */
+import type { Model } from '../model/open.ts';
+import { expectedParameters } from '../model/expected-parameters.ts';
+import { blockInfo } from '../formats/quantisation.ts';
+
+/** Bytes that a model takes on a card. */
+export interface Needs {
+  /** Of each layer: its weights, and keys, values and states of a text. */
+  readonly layers: readonly number[];
+  /** What is behind the last layer, and what passes compute in. */
+  readonly rest: number;
+}
+
+/** Positions of a text that room is left for. */
+const positions = 4096;
+/** For what passes compute in, and for the driver's own. */
+const working = 256e6;
+/** Share of a card's memory that is left to others, its screen among them. */
+const spared = 0.05;
+
+/** `exact`: weights, keys and values in 32 bits. */
+export function needsOf({ spec, parameters }: Model, exact: boolean): Needs {
+  const element = exact ? 4 : 2;
+  const context = Math.min(positions, spec.contextLength);
+  const kept = context * (2 * element * spec.kvHeads * spec.headDimensions + 4 * spec.hidden);
+  const bytesOf = (name: string): number => {
+    const elements = parameters.shape(name).reduce((a, b) => a * b, 1);
+    const type = exact ? null : parameters.storedType(name);
+    const { bytes, elements: each } = blockInfo(type ?? 'F32');
+    return (elements / each) * bytes;
+  };
+  const layers = spec.layers.map(() => kept);
+  let rest = working;
+  for (const { name } of expectedParameters(spec)) {
+    if (!parameters.has(name) || name.startsWith('embed_')) continue;
+    const layer = /^layers\.(\d+)\./.exec(name);
+    if (layer) layers[Number(layer[1])]! += bytesOf(name);
+    else rest += bytesOf(name);
+  }
+  return { layers, rest };
+}
+
+/** How many layers from the first on fit so many free bytes; all of them only with what is behind. */
+export function layersThatFit({ layers, rest }: Needs, { free, total }: { free: number; total: number }): number {
+  let room = free - spared * total - working;
+  let count = 0;
+  while (count < layers.length && layers[count]! <= room) room -= layers[count++]!;
+  return count === layers.length && room < rest - working ? count - 1 : count;
+}
+
+/** What the first so many layers take; of all, with what is behind them. */
+export const bytesOfLayers = ({ layers, rest }: Needs, count: number): number =>
+  layers.slice(0, count).reduce((a, b) => a + b, 0) + (count === layers.length ? rest : working);
+
+export const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e10 ? 1 : 0)} GB`;

@@ -1,0 +1,43 @@
+/** Finds graphics cards through ggml: by Vulkan, CUDA or Metal, whichever library is here, each tried in a process of its own. */
+import { gpuProbeInput, gpuProbeProgram, type SeenGpu } from '../ggml/gpu-probe.ts';
+import { gpuLibrary, gpuPackage, type BroughtKind, type GpuKind } from '../ggml/packages.ts';
+import { isSoftware, probe, type Probe } from './probe.ts';
+
+export { gpuLibrary, gpuPackage, type BroughtKind, type GpuKind };
+
+export interface Gpu extends SeenGpu {
+  readonly kind: GpuKind;
+  /** The library beside ggml's own that has it; null where those have it already. */
+  readonly file: string | null;
+  /** Computes on the CPU. */
+  readonly software: boolean;
+}
+
+/** Those for this platform, in the order in which they are asked. */
+export const gpuKinds: readonly GpuKind[] = (['cuda', 'metal', 'vulkan'] as const).filter((kind) =>
+  kind === 'metal' ? process.platform === 'darwin' : gpuPackage(kind) !== null,
+);
+
+/** The cards of a kind, those with most free memory first; never an empty list. */
+export async function probeGpus(kind: GpuKind, signal?: AbortSignal): Promise<Probe<Gpu[]>> {
+  const file = gpuLibrary(kind);
+  if (file === null) return { problem: absent(kind) };
+  return probeGpusOf(kind, file, signal);
+}
+
+/** Those that one library finds. */
+export async function probeGpusOf(kind: GpuKind, file: string, signal?: AbortSignal): Promise<Probe<Gpu[]>> {
+  const beside = kind === 'metal' ? null : file;
+  const input = gpuProbeInput(beside);
+  if (input === null) return { problem: 'ggml is not installed' };
+  const seen = await probe<SeenGpu[]>(gpuProbeProgram, input, signal);
+  if ('problem' in seen) return seen;
+  if (seen.found.length === 0) return { problem: 'it finds no graphics card' };
+  const found = seen.found.map((gpu) => ({ ...gpu, kind, file: beside, software: isSoftware(gpu.description) }));
+  return { found: found.sort((a, b) => Number(a.software) - Number(b.software) || b.free - a.free) };
+}
+
+function absent(kind: GpuKind): string {
+  if (kind === 'metal') return 'it is for Macs with ARM';
+  return gpuPackage(kind) === null ? 'it is not for this platform' : 'its library is not installed';
+}

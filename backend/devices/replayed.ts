@@ -1,0 +1,103 @@
+/**
+ * Slots whose device may be lost: they remember the token ids of their rows and how far each stage has come, and compute the
+ * same again on another model. Knows no device.
+ */
+import { ProcessorFailure } from '../ggml/processor.ts';
+import { advance, copy, keep, newProgress, swap, truncate, waiting } from '../runtime/progress.ts';
+import type { Slots, StagedModel } from '../runtime/staged-model.ts';
+
+/** Most tokens of a pass that is made again. */
+const passLimit = 512;
+
+/** Runs something on the model of now; it is called again with another where the first was lost. */
+export type Attempt = <R>(call: (model: StagedModel) => R | Promise<R>) => Promise<R>;
+
+/** `open`: slots of a model. `model()`: the one of now; `attempt` may replace it. */
+export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, batch: number): Slots {
+  const { stages } = model();
+  const progress = newProgress(stages, batch);
+  const texts: number[][] = Array.from({ length: batch }, () => []);
+  let holder = model();
+  let held: Slots = holder.openSlots(batch);
+  /** What failed outside of a pass; the next pass says so. */
+  let failure: { readonly cause: unknown } | null = null;
+
+  /** Changes the slots held, where they are those of the model of now. */
+  const change = (what: (slots: Slots) => void): void => {
+    if (model() !== holder || failure !== null) return;
+    try {
+      what(held);
+    } catch (cause) {
+      if (!(cause instanceof ProcessorFailure)) throw cause;
+      failure = { cause };
+    }
+  };
+
+  /** The slots of the model of now, with everything in them that they had. */
+  const slotsOf = async (now: StagedModel): Promise<Slots> => {
+    if (now === holder) {
+      if (failure !== null) throw failure.cause;
+      return held;
+    }
+    const next = now.openSlots(texts.length);
+    const done = newProgress(stages, texts.length);
+    for (const [row, ids] of texts.entries()) {
+      if (ids.length > 0) next.enter(row, ids);
+      done.entered[row] = ids.length;
+    }
+    for (const s of stages.keys()) {
+      for (;;) {
+        const left = progress.filled[s]!.map((filled, row) => Math.min(passLimit, filled - done.filled[s]![row]!));
+        if (left.every((count) => count <= 0)) break;
+        await next.run(s, left);
+        advance(done, stages, s, left);
+      }
+    }
+    // What a lost device held went with its model.
+    [holder, held, failure] = [now, next, null];
+    return next;
+  };
+
+  return {
+    get rows() {
+      return texts.length;
+    },
+    entered: (row) => progress.entered[row]!,
+    filled: (stage, row) => progress.filled[stage]![row]!,
+    waiting: (stage, row) => waiting(progress, stages, stage, row),
+    enter(row, ids) {
+      change((slots) => slots.enter(row, ids));
+      for (let i = 0; i < ids.length; i++) texts[row]!.push(ids[i]!);
+      progress.entered[row] = texts[row]!.length;
+    },
+    async run(s, counts) {
+      await attempt(async (now) => (await slotsOf(now)).run(s, counts));
+      advance(progress, stages, s, counts);
+    },
+    read: (...call) => attempt(async (now) => (await slotsOf(now)).read(...call)),
+    state: (...call) => held.state(...call),
+    truncate(row, position) {
+      change((slots) => slots.truncate(row, position));
+      truncate(progress, row, position);
+      texts[row]!.length = progress.entered[row]!;
+    },
+    swap(a, b) {
+      change((slots) => slots.swap(a, b));
+      swap(progress, a, b);
+      [texts[a], texts[b]] = [texts[b]!, texts[a]!];
+    },
+    copy(from, to, positions) {
+      change((slots) => slots.copy(from, to, positions));
+      copy(progress, from, to, positions);
+      texts[to] = texts[from]!.slice(0, progress.entered[to]);
+    },
+    keep(rows) {
+      change((slots) => slots.keep(rows));
+      const kept = rows.map((row) => texts[row]!);
+      texts.splice(0, texts.length, ...kept);
+      keep(progress, rows);
+    },
+    filledRows: (...call) => held.filledRows(...call),
+    dispose: () => held.dispose(),
+  };
+}

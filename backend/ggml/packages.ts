@@ -1,0 +1,101 @@
+/**
+ * The packages of npm that carry ggml's libraries for graphics cards: which one this platform has, what it is known by, and where
+ * its library lies. Knows names and paths, loads nothing.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { userCache } from '../formats/user-cache.ts';
+import { libraryFolder, packageVersion } from './library.ts';
+
+export type GpuKind = 'vulkan' | 'cuda' | 'metal';
+/** Those that doctor brings; Metal's library lies in the package for the CPU of a Mac. */
+export type BroughtKind = Exclude<GpuKind, 'metal'>;
+
+export interface GpuPackage {
+  readonly name: string;
+  /** npm's, of `packageVersion`. */
+  readonly integrity: string;
+  /** Megabytes to fetch, and on disk. */
+  readonly packed: number;
+  readonly unpacked: number;
+}
+
+const packages: Readonly<Record<BroughtKind, Readonly<Record<string, GpuPackage>>>> = {
+  vulkan: {
+    'linux-x64': {
+      name: '@node-llama-cpp/linux-x64-vulkan',
+      integrity: 'sha512-flEeSzONQ6OIm5bYKLQf4eEnBzcC5WugFbyPUwkCqyyOFZ8pH0H9ulQ7ZNDLSIczeKneMRJornlyY1Hq7d3GDA==',
+      packed: 27,
+      unpacked: 89,
+    },
+    'win32-x64': {
+      name: '@node-llama-cpp/win-x64-vulkan',
+      integrity: 'sha512-HJ237Azh5m4Sz+w3A1IU/fYLaSDOocskcfn2ILTgqTuuORCB86EMnu3Yt/XsNhRHTtEiwz1Q/E0mO4PLIbZLAA==',
+      packed: 27,
+      unpacked: 104,
+    },
+  },
+  cuda: {
+    'linux-x64': {
+      name: '@node-llama-cpp/linux-x64-cuda',
+      integrity: 'sha512-idsE55VoD/FbvLhnBC9krUJaUoC0XnebseAAnCpm/brKf61HEbu+idgbb5eN6mxkjLSrHtILprJ0nDcUJjVrFg==',
+      packed: 143,
+      unpacked: 189,
+    },
+    'win32-x64': {
+      name: '@node-llama-cpp/win-x64-cuda',
+      integrity: 'sha512-PLz70neFEMkQTlmJqG1ujUtCSgHasLPMxQ9rLkqQVmZYAXqkRj+45TIHCjdn3XqUeaoun0vrO9rRaxZ8NVq9jg==',
+      packed: 139,
+      unpacked: 176,
+    },
+  },
+};
+
+/** Null where there is none for this platform. */
+export const gpuPackage = (
+  kind: BroughtKind,
+  platform: string = process.platform,
+  architecture: string = process.arch,
+): GpuPackage | null => packages[kind][`${platform}-${architecture}`] ?? null;
+
+/** Where doctor puts a package: a folder with `node_modules`. Another version lies elsewhere, so that none is mixed with ggml's own. */
+export const gpuFolder = (kind: BroughtKind): string => path.join(userCache(), `ggml-${kind}-${packageVersion}`);
+
+/** The library of a kind; null where it is not here. Metal's is known by the folder that it lies in. */
+export function gpuLibrary(kind: GpuKind): string | null {
+  if (kind === 'metal') {
+    const folder = process.platform === 'darwin' ? libraryFolder() : null;
+    return folder && fileIn(folder, kind);
+  }
+  const wanted = gpuPackage(kind);
+  if (wanted === null) return null;
+  return fileIn(binariesOf(installed(wanted.name), wanted), kind) ?? gpuLibraryBelow(gpuFolder(kind), kind);
+}
+
+/** The library of a kind in a folder that npm installed its package into. */
+export function gpuLibraryBelow(folder: string, kind: BroughtKind): string | null {
+  const wanted = gpuPackage(kind);
+  return wanted && fileIn(binariesOf(path.join(folder, 'node_modules', wanted.name), wanted), kind);
+}
+
+const binariesOf = (folder: string | null, { name }: GpuPackage): string | null =>
+  folder && path.join(folder, 'bins', name.replace('@node-llama-cpp/', ''));
+
+function fileIn(folder: string | null, kind: GpuKind): string | null {
+  if (folder === null || !existsSync(folder)) return null;
+  const name = readdirSync(folder).find((file) => new RegExp(`^(lib)?ggml-${kind}\\.(so|dylib|dll)$`).test(file));
+  return name === undefined ? null : path.join(folder, name);
+}
+
+/** The folder of a package beside ours; null where it is not installed in this version. */
+function installed(name: string): string | null {
+  const require = createRequire(import.meta.url);
+  try {
+    const folder = path.join(path.dirname(require.resolve(name)), '..');
+    const { version } = require(path.join(folder, 'package.json')) as { version?: unknown };
+    return version === packageVersion ? folder : null;
+  } catch {
+    return null;
+  }
+}
