@@ -27,7 +27,7 @@ export function selectFiles(
         `${repository} has no file ${file}.`,
         `${listed(ggufs) || 'It holds no GGUF file.'}`,
       );
-    return { wanted: [found], target: file };
+    return { wanted: wholeOf(repository, found, files), target: file };
   }
   const single = files.some(({ path }) => path === 'model.safetensors');
   const sharded = files.some(({ path }) => path === 'model.safetensors.index.json');
@@ -36,14 +36,43 @@ export function selectFiles(
     const wanted = files.filter(({ path }) => weights.test(path) || sideFiles.has(path));
     return { wanted: wanted.sort((a, b) => a.size - b.size), target: '.' };
   }
-  const [only] = ggufs;
-  if (only !== undefined && ggufs.length === 1) return { wanted: [only], target: only.path };
+  const models = ggufs.filter(({ path }) => !isLaterPart(path));
+  const [only] = models;
+  if (only !== undefined && models.length === 1) return { wanted: wholeOf(repository, only, files), target: only.path };
   throw userError(
     'unsupported',
-    ggufs.length > 1
-      ? `${repository} has ${ggufs.length} GGUF files.`
+    models.length > 1
+      ? `${repository} has ${models.length} GGUF files.`
       : `${repository} has no safetensors and no GGUF file.`,
-    ggufs.length > 1 ? `Name one, as in ${repository}:${preferred(ggufs)}. ${listed(ggufs)}` : 'Choose another model.',
+    models.length > 1
+      ? `Name one, as in ${repository}:${preferred(models)}. ${listed(models)}`
+      : 'Choose another model.',
+  );
+}
+
+/** A GGUF file that another one begins: `…-00002-of-00003.gguf`. */
+export const isLaterPart = (file: string): boolean => /-(?!00001-)\d{5}-of-\d{5}\.gguf$/.test(file);
+
+/** All parts of the model that a GGUF file is one of, in their order, as far as they are there; of any other file itself. */
+export function partsOf<F extends { readonly path: string }>(
+  file: F,
+  files: readonly F[],
+): { parts: F[]; count: number } {
+  const [, stem, count] = /^(.*-)\d{5}-of-(\d{5})\.gguf$/.exec(file.path) ?? [];
+  if (stem === undefined) return { parts: [file], count: 1 };
+  const isPart = ({ path }: F): boolean =>
+    path.startsWith(stem) && /^\d{5}-of-(\d{5})\.gguf$/.exec(path.slice(stem.length))?.[1] === count;
+  const parts = files.filter(isPart).sort((a, b) => (a.path < b.path ? -1 : 1));
+  return { parts, count: Number(count) };
+}
+
+function wholeOf(repository: string, file: HubFile, files: readonly HubFile[]): HubFile[] {
+  const { parts, count } = partsOf(file, files);
+  if (parts.length === count) return parts;
+  throw userError(
+    'not-found',
+    `${repository} has ${parts.length} of the ${count} parts of ${file.path}.`,
+    'Choose another file of it, or another model.',
   );
 }
 

@@ -2,6 +2,7 @@
 import { UserError, userError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
 import { hubAccess } from './hub.ts';
+import { isLaterPart, partsOf } from './hub-files.ts';
 import { typeIn } from './model-caches.ts';
 
 export interface HubModel {
@@ -58,11 +59,18 @@ export async function hubChoices(repository: string, options: SearchOptions = {}
     }
   };
   await answered(read(), endpoint, options.signal);
-  const ggufs = files.filter(({ path }) => path.endsWith('.gguf') && !/-\d{5}-of-\d{5}\.gguf$/.test(path));
+  const ggufs = files
+    .filter(({ path }) => path.endsWith('.gguf') && !isLaterPart(path))
+    .map((file) => ({ path: file.path, ...partsOf(file, files) }))
+    .filter(({ parts, count }) => parts.length === count);
   const tensors = files.filter(({ path }) => /^model(-\d+-of-\d+)?\.safetensors$/.test(path));
   const whole = tensors.reduce((sum, { size }) => sum + size, 0);
   return [
-    ...ggufs.map(({ path, size }) => ({ reference: `${repository}:${path}`, bytes: size, type: typeIn(path) })),
+    ...ggufs.map(({ path, parts }) => ({
+      reference: `${repository}:${path}`,
+      bytes: parts.reduce((sum, { size }) => sum + size, 0),
+      type: typeIn(path),
+    })),
     ...(whole > 0 ? [{ reference: repository, bytes: whole, type: 'safetensors' }] : []),
   ].sort((a, b) => a.bytes - b.bytes);
 }

@@ -8,6 +8,7 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { shown } from '../../protocol/shown.ts';
 import { userCache } from '../formats/user-cache.ts';
+import { isLaterPart } from './hub-files.ts';
 
 export type CacheName = 'huggingface' | 'ollama' | 'lm-studio' | 'llama.cpp' | 'early-exit';
 
@@ -227,8 +228,6 @@ const model = (
 /** The type of weights that a name tells: `Q4_K_M`, `F16`. */
 export const typeIn = (name: string): string =>
   /(?:^|[-._])((?:i?q\d+(?:_[a-z0-9]+)*)|bf16|f16|f32)(?=[-.]|$)/i.exec(path.basename(name))?.[1]?.toUpperCase() ?? '';
-
-const isLaterPart = (file: string): boolean => /-(?!00001-)\d{5}-of-\d{5}\.gguf$/.test(file);
 
 /** Whether a file begins as a GGUF file does. */
 export async function isGguf(file: string): Promise<boolean> {

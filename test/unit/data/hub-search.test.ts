@@ -53,6 +53,8 @@ it('lists what can be downloaded of a model, smallest first', async () => {
       file('m-Q8_0.gguf', 800),
       file('m-Q4_K_M.gguf', 400),
       file('big-00001-of-00002.gguf', 5),
+      file('m-F16-00001-of-00002.gguf', 900),
+      file('m-F16-00002-of-00002.gguf', 600),
       file('model.safetensors', 1600),
       file('config.json', 1),
     ]),
@@ -60,6 +62,7 @@ it('lists what can be downloaded of a model, smallest first', async () => {
   expect(await hubChoices('a/m', { environment })).toEqual([
     { reference: 'a/m:m-Q4_K_M.gguf', bytes: 400, type: 'Q4_K_M' },
     { reference: 'a/m:m-Q8_0.gguf', bytes: 800, type: 'Q8_0' },
+    { reference: 'a/m:m-F16-00001-of-00002.gguf', bytes: 1500, type: 'F16' },
     { reference: 'a/m', bytes: 1600, type: 'safetensors' },
   ]);
 });

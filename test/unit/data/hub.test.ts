@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { parseHubReference, resolveModel } from '../../../backend/data/hub.ts';
 import { UserError } from '../../../protocol/errors.ts';
@@ -313,6 +313,18 @@ describe('resolveModel', () => {
         .filter((name) => !name.startsWith('cons'))
         .sort(),
     );
+  });
+
+  it('takes all parts of a GGUF model, named by one of them or alone in its repository', async () => {
+    const parts = Object.fromEntries([1, 2, 3].map((n) => [`m-0000${n}-of-00003.gguf`, Buffer.from(`part ${n}`)]));
+    for (const reference of ['owner/name', 'owner/name:m-00002-of-00003.gguf']) {
+      const path = await resolveModel(reference, await hub({ files: parts }));
+      expect(path).toMatch(reference.includes(':') ? /m-00002-of-00003\.gguf$/ : /m-00001-of-00003\.gguf$/);
+      expect(Object.keys(parts).every((name) => existsSync(join(dirname(path), name)))).toBe(true);
+    }
+    const two = Object.fromEntries(Object.entries(parts).filter(([name]) => !name.startsWith('m-00002')));
+    const { message } = await refused(resolveModel('owner/name:m-00001-of-00003.gguf', await hub({ files: two })));
+    expect(message).toBe('owner/name has 2 of the 3 parts of m-00001-of-00003.gguf.');
   });
 
   it('uses what another Hugging Face program has downloaded', async () => {

@@ -34,6 +34,11 @@ const keys = [
   'layer_types',
   'text_config',
   'hidden_act',
+  'num_experts',
+  'num_experts_per_tok',
+  'moe_intermediate_size',
+  'mlp_only_layers',
+  'quantization_config',
 ];
 
 it.each(readdirSync(join(fixtures, 'tiny')))('%s: 40 mutations', (family) => {
