@@ -5,8 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { libraryFolder } from '../../../backend/ggml/library.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
-import type { Slots } from '../../../backend/runtime/staged-model.ts';
 import { fixtures } from '../../support/golden.ts';
+import { differingPasses } from '../../support/pass-bits.ts';
 
 const files = [
   ...readdirSync(join(fixtures, 'gguf'))
@@ -17,42 +17,14 @@ const files = [
   ),
 ];
 const contexts = [100, 700, 3000];
-const newTokens = 16;
-
-async function pass(slots: Slots, ids: readonly number[]): Promise<Float32Array> {
-  slots.enter(0, ids);
-  await slots.run(0, [ids.length]);
-  const [said] = await slots.read(0, [0], [ids.length], { logits: true });
-  return said!.logits!;
-}
 
 describe.skipIf(libraryFolder() === null)('in ggml', () => {
   test.each(files)('%s', async (file) => {
     const model = openModel(join(fixtures, file));
-    const ids = Array.from({ length: Math.max(...contexts) + newTokens }, (_, i) => (i * 31 + 7) % 60);
     const isStored = file.endsWith('.gguf');
     for (const arithmetic of isStored ? (['int8'] as const) : (['float32', 'int8'] as const)) {
       const staged = await openStagedModel(model, noExits, { arithmetic, engine: 'ggml' });
-      const slots = staged.openSlots(1);
-      for (const context of contexts) {
-        while (slots.entered(0) < context) {
-          const from = slots.entered(0);
-          const part = ids.slice(from, Math.min(context, from + 512));
-          slots.enter(0, part);
-          await slots.run(0, [part.length]);
-        }
-        const next = ids.slice(context, context + newTokens);
-        const alone: number[] = [];
-        for (const id of next) alone.push(...(await pass(slots, [id])));
-        for (const size of [2, 5, 16]) {
-          slots.truncate(0, context);
-          const together: number[] = [];
-          for (let i = 0; i < newTokens; i += size) together.push(...(await pass(slots, next.slice(i, i + size))));
-          expect(together.every((value, i) => Object.is(value, alone[i]))).toBe(true);
-        }
-        slots.truncate(0, context);
-      }
-      slots.dispose();
+      expect(await differingPasses(staged, contexts)).toEqual([]);
       await staged.dispose();
     }
     model.close();

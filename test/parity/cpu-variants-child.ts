@@ -1,0 +1,29 @@
+/**
+ * Computes with one of ggml's libraries for the CPU, in a process of its own, since one process has one. Prints a line of JSON:
+ * null where the processor cannot run it, else the passes that differ, by model.
+ */
+import { join } from 'node:path';
+import { libraryFolder, openLibrary } from '../../backend/ggml/library.ts';
+import { openModel } from '../../backend/model/open.ts';
+import { noExits, openStagedModel } from '../../backend/runtime/open.ts';
+import { fixtures } from '../support/golden.ts';
+import { differingPasses } from '../support/pass-bits.ts';
+
+const [file, ...models] = process.argv.slice(2);
+const answer = openLibrary(libraryFolder()!).load(file!) === null ? null : await differing();
+console.log(JSON.stringify(answer));
+process.exit(0);
+
+async function differing(): Promise<Record<string, string[]>> {
+  const found: Record<string, string[]> = {};
+  for (const each of models) {
+    const model = openModel(join(fixtures, each));
+    const arithmetic = each.endsWith('.gguf') ? 'int8' : 'float32';
+    const staged = await openStagedModel(model, noExits, { arithmetic, engine: 'ggml' });
+    const passes = await differingPasses(staged, [100, 700]);
+    if (passes.length > 0) found[each] = passes;
+    await staged.dispose();
+    model.close();
+  }
+  return found;
+}

@@ -1,0 +1,27 @@
+/** A token has the same bits in every pass with each of ggml's libraries for a CPU that this processor can run. */
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { libraryFolder } from '../../backend/ggml/library.ts';
+
+const folder = libraryFolder();
+const variants = folder === null ? [] : readdirSync(folder).filter((file) => /ggml-cpu.*\.(so|dylib|dll)$/.test(file));
+const models = ['q4_0', 'q4_1', 'q5_0', 'q8_0', 'q4_k', 'q6_k', 'mixed', 'f16', 'bf16'];
+const files = [...models.map((type) => `gguf/llama-${type}.gguf`), 'tiny/qwen3'];
+
+test.each(variants)(
+  '%s',
+  (variant) => {
+    const child = join(import.meta.dirname, 'cpu-variants-child.ts');
+    const said = execFileSync(process.execPath, ['--import', 'tsx', child, join(folder!, variant), ...files], {
+      encoding: 'utf8',
+    });
+    const answer = JSON.parse(said) as Record<string, string[]> | null;
+    // Null: for another processor.
+    expect(answer ?? {}).toEqual({});
+  },
+  180_000,
+);
+
+test.skipIf(folder === null)('there is a library to run', () => expect(variants.length).toBeGreaterThan(0));
