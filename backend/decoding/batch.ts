@@ -78,6 +78,8 @@ interface Reading<Request> {
   readonly request: Request;
   readonly remembered: number;
   readonly scorer: PromptScorer | null;
+  /** Tokens of the prompt that have been run, the remembered ones among them. */
+  read: number;
 }
 
 interface Writing<Request> {
@@ -134,36 +136,35 @@ export function openBatch<Request extends BatchRequest>(
       if (shared >= worthCopying) cache.copy(source === row ? oldest : source, row, shared);
       else cache.truncate(row, 0);
     }
-    const remembered = cache.position(row);
-    rows[row]!.ids = prompt.slice(0, remembered);
-    return remembered;
+    return cache.position(row);
   };
 
   const begin = (request: Request): Reading<Request> => {
     const { prompt, scores, codec } = request;
     const remembered = takeRow(scores === null ? prompt : []);
-    return { request, remembered, scorer: scores === null ? null : newPromptScorer(prompt, scores, codec) };
+    const row = writing.length;
+    cache.enter(row, prompt.slice(remembered));
+    rows[row]!.ids = [...prompt];
+    const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);
+    return { request, remembered, scorer, read: remembered };
   };
 
-  /** Reads on, at most up to the prompt's last token, which waits for the others' next pass; answers how many tokens it read. */
-  const readPiece = async ({ request, scorer }: Reading<Request>, most: number): Promise<number> => {
+  /** Runs a piece of the prompt, which has entered as a whole, as it does alone; answers how many tokens. */
+  const readPiece = async (now: Reading<Request>, most: number): Promise<number> => {
     const row = writing.length;
-    const { prompt, enabled } = request;
-    const { ids } = rows[row]!;
-    const limit = scorer ? Math.min(most, scoredTokens) : most;
-    const piece = prompt.slice(ids.length, Math.min(prompt.length - 1, ids.length + limit));
-    cache.enter(row, piece);
-    // What was remembered may wait for deeper stages, so even an empty piece is run.
+    const { request, scorer, read } = now;
+    const end = Math.min(request.prompt.length, read + (scorer ? Math.min(most, scoredTokens) : most));
     await cache.fill(
       row,
-      [...model.exits.keys()].filter((k) => enabled(model.exits[k]!.id)),
+      [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id)),
+      end,
     );
-    ids.push(...piece);
-    if (scorer && piece.length > 0) {
-      const [said] = await cache.read(final, [row], [piece.length], { logits: true });
+    if (scorer) {
+      const [said] = await cache.read(final, [row], [end - read], { logits: true });
       scorer.take(said!.logits!, vocabulary);
     }
-    return piece.length;
+    now.read = end;
+    return end - read;
   };
 
   const readPrompts = async (events: BatchEvent<Request>[]): Promise<void> => {
@@ -172,9 +173,8 @@ export function openBatch<Request extends BatchRequest>(
       if (reading === null) return;
       left -= await readPiece(reading, left);
       const row = writing.length;
-      const { request, remembered, scorer } = reading;
-      const { prompt } = request;
-      if (rows[row]!.ids.length < prompt.length - 1) continue;
+      const { request, remembered, scorer, read } = reading;
+      if (read < request.prompt.length) continue;
       reading = null;
       events.push({ type: 'prompt', request, remembered, scores: scorer?.scores() ?? [] });
       if (request.maxTokens === 0) {
@@ -182,9 +182,8 @@ export function openBatch<Request extends BatchRequest>(
         remember(row);
         continue;
       }
-      cache.enter(row, prompt.slice(-1));
-      rows[row]!.ids.push(prompt.at(-1)!);
-      writing.push({ request, sequence: newSequence(request.number, prompt, request), block: noDrafts });
+      const sequence = newSequence(request.number, request.prompt, request);
+      writing.push({ request, sequence, block: noDrafts });
     }
   };
 
@@ -263,9 +262,9 @@ export function openBatch<Request extends BatchRequest>(
   };
 }
 
-/** Tokens with which both begin; the last of a prompt is always read, since it says what comes next. */
+/** Tokens with which both begin. */
 function commonLength(ids: readonly number[], prompt: readonly number[]): number {
   let length = 0;
-  while (length < ids.length && length < prompt.length - 1 && ids[length] === prompt[length]) length++;
+  while (length < ids.length && length < prompt.length && ids[length] === prompt[length]) length++;
   return length;
 }

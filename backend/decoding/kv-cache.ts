@@ -32,8 +32,8 @@ export interface KvCache {
   swap(a: number, b: number): void;
   /** A row becomes the first `positions` of another. */
   copy(from: number, to: number, positions: number): void;
-  /** Runs every stage for what waits in one row, alone; branches are those of the exits k. */
-  fill(row: number, exits: readonly number[]): Promise<void>;
+  /** Runs every stage for what of one row's first `upTo` tokens waits, alone; branches are those of the exits k. */
+  fill(row: number, exits: readonly number[], upTo: number): Promise<void>;
   /** The first rows as a cache of their own: the others stay out of its passes. */
   first(rows: number): KvCache;
   /** Keeps only these rows, in this order. */
@@ -62,20 +62,27 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     for (const part of again ? texts[row]! : [fresh]) if (part.length) slots.enter(row, part);
   };
 
-  /** Everything that waits in these rows; the other rows from `from` to `to` go along as far as the pass is long. */
-  const runStage = async (stage: number, chosen: readonly number[], from: number, to: number): Promise<void> => {
-    for (;;) {
-      const waiting = Math.max(...chosen.map((row) => slots.waiting(stage, row)));
-      if (waiting <= 0) return;
-      // In passes of like size: the last few of many would cost almost as much as many.
-      const tokens = Math.ceil(waiting / Math.ceil(waiting / passLimit));
-      const counts = Array.from({ length: slots.rows }, (_, row) =>
-        row >= from && row < to ? Math.min(tokens, slots.waiting(stage, row)) : 0,
-      );
+  /** So many tokens of a stage in passes of like size: the last few of many would cost almost as much as many. */
+  const runPasses = async (
+    stage: number,
+    rows: number,
+    tokens: number,
+    countOf: (row: number, most: number) => number,
+  ): Promise<void> => {
+    for (let left = tokens; left > 0;) {
+      const most = Math.ceil(left / Math.ceil(left / passLimit));
+      const counts = Array.from({ length: slots.rows }, (_, row) => countOf(row, most));
       const started = performance.now();
       await slots.run(stage, counts);
-      onPass(stage, (to - from) * tokens, performance.now() - started);
+      onPass(stage, rows * most, performance.now() - started);
+      left -= most;
     }
+  };
+
+  /** Everything that waits in these rows; the other ones of the first `rows` go along as far as the pass is long. */
+  const runStage = async (stage: number, chosen: readonly number[], rows: number): Promise<void> => {
+    const waiting = Math.max(...chosen.map((row) => slots.waiting(stage, row)));
+    await runPasses(stage, rows, waiting, (row, most) => (row < rows ? Math.min(most, slots.waiting(stage, row)) : 0));
   };
 
   /** Of the first `count()` rows. */
@@ -86,16 +93,19 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     position: (row) => slots.entered(row),
     enter: (row, ids) => setLength(row, slots.entered(row), ids),
     async advance(upTo, chosen) {
-      for (let s = 0; s < upTo; s++) await runStage(s, chosen, 0, count());
+      for (let s = 0; s < upTo; s++) await runStage(s, chosen, count());
     },
-    async fill(row, chosen) {
+    async fill(row, chosen, upTo) {
       const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);
-      const trunk = [...Array(trunkLength(model)).keys()];
-      for (const s of [...trunk, ...branches]) await runStage(s, [row], row, row + 1);
+      const end = Math.min(upTo, slots.entered(row));
+      for (const stage of [...Array(trunkLength(model)).keys(), ...branches]) {
+        const left = end - slots.filled(stage, row);
+        await runPasses(stage, 1, left, (r, most) => (r === row ? Math.min(most, end - slots.filled(stage, row)) : 0));
+      }
     },
     async read(k, chosen, counts, options) {
       const branch = branchOf(exits[k]!);
-      if (branch !== null) await runStage(branch, chosen, 0, count());
+      if (branch !== null) await runStage(branch, chosen, count());
       const started = performance.now();
       const said = await slots.read(k, chosen, counts, options);
       const total = counts.reduce((a, b) => a + b, 0);

@@ -22,6 +22,8 @@ export function newPromptScorer(prompt: readonly number[], alternatives: number,
   return {
     take(logits, vocabulary) {
       for (let at = 0; at < logits.length; at += vocabulary) {
+        // Behind the last token stands what will be written.
+        if (scores.length === prompt.length - 1) return;
         const row = logits.subarray(at, at + vocabulary);
         const others = best(row, alternatives);
         const [own, ...rest] = logProbabilities(row, [prompt[scores.length + 1]!, ...others]);

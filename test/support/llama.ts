@@ -26,22 +26,24 @@ function llamaFile(): string | null {
 
 type Pointer = bigint;
 
+let isDeclared = false;
+
+/** Records by the names of the prototypes below; a name is given once. */
+function declareRecords(koffi: typeof koffiTypes): void {
+  if (isDeclared) return;
+  isDeclared = true;
+  // Parameters are passed by value behind all others, so a record longer than the library's own holds them.
+  koffi.struct('llama_parameters', { words: koffi.array('uint64_t', 32) });
+  const pointers = ['token', 'embd', 'pos', 'counts', 'sequences', 'logits'].map((name) => [name, 'void *']);
+  koffi.struct('llama_batch', { n: 'int32_t', ...(Object.fromEntries(pointers) as Record<string, string>) });
+}
+
 /** Opens a GGUF file. Never closed: a test's process ends soon. */
 export function openLlama(file: string): Llama {
   const koffi = createRequire(import.meta.url)('koffi') as typeof koffiTypes;
   openLibrary(libraryFolder()!).loadAll(libraryFolder()!);
   const library = koffi.load(llamaFile());
-  // Parameters are passed by value behind all others, so a record longer than the library's own holds them.
-  koffi.struct('llama_parameters', { words: koffi.array('uint64_t', 32) });
-  koffi.struct('llama_batch', {
-    n: 'int32_t',
-    token: 'void *',
-    embd: 'void *',
-    pos: 'void *',
-    counts: 'void *',
-    sequences: 'void *',
-    logits: 'void *',
-  });
+  declareRecords(koffi);
   const f = (prototype: string): ((...values: unknown[]) => unknown) => library.func(prototype);
   f('void llama_log_set(void *callback, void *user)')(koffi.address(library.symbol('llama_time_us', 'void')), null);
   f('void llama_backend_init()')();
@@ -58,6 +60,8 @@ export function openLlama(file: string): Llama {
     model,
     f('llama_parameters llama_context_default_params()')(),
   ) as Pointer;
+  // Its threads wait for each other awake: more than there is room for take minutes.
+  f('void llama_set_n_threads(void *context, int threads, int batch)')(context, 1, 1);
   const memory = f('void *llama_get_memory(void *context)')(context);
   const clear = f('void llama_memory_clear(void *memory, bool data)');
   const batchOf = f('llama_batch llama_batch_get_one(void *tokens, int count)');

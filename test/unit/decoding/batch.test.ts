@@ -119,6 +119,23 @@ describe.each(engines)('in %s', async (engine) => {
     expect(left.size).toBeLessThan(15);
   });
 
+  test('long prompts that are read in pieces between the tokens of others say the same to the bit', async () => {
+    const random = seededRandom(9);
+    const prompts = [230, 64, 120].map((length) => Array.from({ length }, () => Math.floor(random() * 250)));
+    const batch = open(3);
+    const requests = prompts.map((prompt) => newRequest(prompt, 10));
+    batch.join(newRequest([1, 2, 3], 40));
+    await batch.step();
+    for (const request of requests) batch.join(request);
+    const told = await run(batch);
+    for (const request of requests) {
+      const alone = await decodeAll(staged, plainRequest([request.prompt], 10));
+      const bits = (tokens: readonly TokenRecord[]) => tokens.map(({ id, confidence }) => [id, confidence]);
+      expect(bits(told.get(request)!.tokens)).toEqual(bits(alone.tokens[0]!));
+    }
+    batch.dispose();
+  });
+
   test('what one conversation had in common with another is not read again', async () => {
     const batch = open(3);
     const first = Array.from({ length: 40 }, (_, i) => i + 1);
@@ -150,7 +167,7 @@ describe.each(engines)('in %s', async (engine) => {
     );
     for (const request of requests) batch.join(request);
     const told = await run(batch);
-    expect(requests.map((request) => told.get(request)!.remembered)).toEqual([0, 49, 49]);
+    expect(requests.map((request) => told.get(request)!.remembered)).toEqual([0, 50, 50]);
     batch.dispose();
   });
 
