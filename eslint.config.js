@@ -20,6 +20,7 @@ const backend = {
   decoding: ['formats', 'model', 'exits', 'runtime', 'data'],
   tuning: ['formats', 'model', 'data', 'onnx', 'autodiff', 'exits', 'runtime', 'devices', 'checkpoint', 'features'],
   evaluation: ['formats', 'model', 'data', 'exits', 'runtime', 'features', 'decoding'],
+  export: ['formats', 'model', 'onnx', 'exits'],
   recipes: [
     'formats',
     'model',
@@ -33,6 +34,7 @@ const backend = {
     'decoding',
     'tuning',
     'evaluation',
+    'export',
   ],
   worker: ['recipes'],
   server: ['worker', 'recipes'],

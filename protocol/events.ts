@@ -109,6 +109,9 @@ export interface PlannedEvent {
 
 export type SavedEvent = { type: 'saved'; path: string; files: string[] };
 
+/** Of export and import. */
+export type ExportEvent = PhaseEvent | ProgressEvent | WarningEvent | SavedEvent;
+
 export type TuneEvent =
   | PhaseEvent
   | ReadyEvent

@@ -1,6 +1,14 @@
 /** What passes between the host of a job and the thread that runs it. One message type each way; plain records only. */
 import { UserError, type ErrorRecord } from './errors.ts';
-import type { CalibrateEvent, CompleteEvent, DoctorEvent, EvaluateEvent, GenerateEvent, TuneEvent } from './events.ts';
+import type {
+  CalibrateEvent,
+  CompleteEvent,
+  DoctorEvent,
+  EvaluateEvent,
+  ExportEvent,
+  GenerateEvent,
+  TuneEvent,
+} from './events.ts';
 import type { ChatTurn } from './chat-turns.ts';
 import type { CompleteOptions } from './completion.ts';
 import type { CommandOptions } from './options.ts';
@@ -22,6 +30,8 @@ export interface JobEvents {
   readonly complete: CompleteEvent;
   readonly doctor: DoctorEvent;
   readonly serve: ServeEvent;
+  readonly export: ExportEvent;
+  readonly import: ExportEvent;
 }
 
 /** What a recipe is told while it runs; most are told nothing. */
@@ -33,6 +43,8 @@ export interface JobMessages {
   readonly complete: never;
   readonly doctor: never;
   readonly serve: ServeMessage;
+  readonly export: never;
+  readonly import: never;
 }
 
 /** Messages in the order in which they came. */

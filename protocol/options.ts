@@ -15,6 +15,8 @@ import {
   evaluationOptions,
   exitDeviceOptions,
   exitsOptions,
+  exportOptions,
+  importOptions,
   modelOptions,
   placeOptions,
   servedOptions,
@@ -73,6 +75,8 @@ export const optionTables = {
     ...servedOptions,
     ...deviceOptions,
   },
+  export: { ...modelOptions, ...checkpointOptions, ...exportOptions },
+  import: { ...modelOptions, ...importOptions },
   doctor: { ...doctorOptions },
 } as const satisfies Readonly<Record<string, OptionTable>>;
 
@@ -85,6 +89,8 @@ export interface CommandOptions {
   readonly calibrate: OptionValues<(typeof optionTables)['calibrate']>;
   readonly generate: OptionValues<(typeof optionTables)['generate']>;
   readonly serve: OptionValues<(typeof optionTables)['serve']>;
+  readonly export: OptionValues<(typeof optionTables)['export']>;
+  readonly import: OptionValues<(typeof optionTables)['import']>;
   readonly doctor: OptionValues<(typeof optionTables)['doctor']>;
 }
 export type TuneOptions = CommandOptions['tune'];
@@ -92,6 +98,8 @@ export type EvaluateOptions = CommandOptions['evaluate'];
 export type CalibrateOptions = CommandOptions['calibrate'];
 export type GenerateOptions = CommandOptions['generate'];
 export type ServeOptions = CommandOptions['serve'];
+export type ExportOptions = CommandOptions['export'];
+export type ImportOptions = CommandOptions['import'];
 export type DoctorOptions = CommandOptions['doctor'];
 
 /** What each preset of `tune` sets where it is not given. */

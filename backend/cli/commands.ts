@@ -17,6 +17,7 @@ import { mixedOrigin, readConfig } from './config.ts';
 import type { Context } from './context.ts';
 import { showDoctor } from './doctor.ts';
 import { showEvaluate } from './evaluate.ts';
+import { showExport } from './export.ts';
 import { parseFlags } from './flags.ts';
 import { showGenerate } from './generate.ts';
 import { commandHelp, type CommandHelp } from './help.ts';
@@ -203,6 +204,41 @@ export const commands: readonly Command[] = [
     'serve',
     runServe,
     { endsBySignal: true },
+  ),
+  recipeCommand(
+    'export',
+    {
+      summary: 'Write an exit as a plain, shallower model that other programs load.',
+      description:
+        'An exit of a model is a model of the same family with fewer layers: Transformers, vLLM, llama.cpp and Ollama load it as it is. ' +
+        'It is written in the format of its base, with tokenizer and card. What no plain model can say, such as a shortlist, is refused.',
+      examples: [
+        ['early-exit export --model my.gguf --exits my.exits --exit 16', 'a GGUF file for llama.cpp'],
+        [
+          'early-exit export --model my.gguf --exits my.exits --exit 8:lens --as draft',
+          'a draft for speculative decoding',
+        ],
+        [
+          'early-exit export --model HuggingFaceTB/SmolLM2-135M --exits my.exits --exit 20 --out smol-20',
+          'for Transformers',
+        ],
+      ],
+    },
+    showExport,
+    withModel,
+  ),
+  recipeCommand(
+    'import',
+    {
+      summary: 'Take the exits of a model that was trained to leave early with its own head.',
+      description:
+        'Models like LayerSkip leave behind some layers with their own norm and head: their exits have no parameters to tune. Writes them as exits that every other command takes.',
+      examples: [
+        ['early-exit import --model facebook/layerskip-llama3.2-1B --layers 4,8 --out layerskip.exits', 'two exits'],
+      ],
+    },
+    showExport,
+    withModel,
   ),
   recipeCommand(
     'doctor',

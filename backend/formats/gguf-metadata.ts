@@ -15,6 +15,8 @@ export type GgufValue = number | boolean | string | NumericArray | readonly stri
 export interface GgufMetadata {
   /** Reads texts and arrays from the file each time. Throws `bad-weights` where a value is not what its type says. */
   get(key: string): GgufValue | undefined;
+  /** The type and value of an entry as the file has them. */
+  encoded(key: string): Uint8Array;
   keys(): IterableIterator<string>;
 }
 
@@ -54,15 +56,22 @@ export const entryCount = (cursor: Cursor): number => cursor.count('metadata ent
 export function readMetadata(cursor: Cursor, entries: number): GgufMetadata {
   const { file } = cursor;
   const values = new Map<string, number | boolean | Stored>();
+  const spans = new Map<string, { readonly start: number; readonly end: number }>();
   for (let i = 0; i < entries; i++) {
     const key = cursor.string(maxNameBytes);
     if (values.has(key)) throw badGguf(file, `the key ${shorten(key)} occurs twice`);
+    const start = cursor.position();
     values.set(key, passValue(cursor, cursor.u32(), key));
+    spans.set(key, { start, end: cursor.position() });
   }
   return {
     get(key) {
       const value = values.get(key);
       return typeof value === 'object' ? readStored(file, value, key) : value;
+    },
+    encoded(key) {
+      const { start, end } = spans.get(key)!;
+      return file.read(start, end - start);
     },
     keys: () => values.keys(),
   };

@@ -27,3 +27,21 @@ function makeHalfValues(): Float32Array {
   }
   return values;
 }
+
+/** The 16-bit float nearest to a number, halves to even, as processors round. */
+export function toHalf(value: number): number {
+  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
+  const size = Math.abs(value);
+  if (Number.isNaN(value)) return 0x7e00;
+  if (size >= 65520) return sign | 0x7c00;
+  // Steps of a half: 2^(exponent − 10), and 2^−24 below the smallest normal one.
+  const exponent = size < 2 ** -14 ? -14 : Math.floor(Math.log2(size));
+  const steps = roundEven(size / 2 ** (exponent - 10));
+  return sign | (size < 2 ** -14 ? steps : (exponent + 15 - 1) * 1024 + steps);
+}
+
+function roundEven(value: number): number {
+  const below = Math.floor(value);
+  const rest = value - below;
+  return rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below;
+}

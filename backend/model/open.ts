@@ -8,7 +8,9 @@ import { dequantise } from '../formats/quantisation.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { elementCount, openSafetensors } from '../formats/safetensors.ts';
 import { withDenseMlps } from './dense-mlps.ts';
+import type { TensorSource } from '../formats/tensor-source.ts';
 import { Config } from './families/config.ts';
+import type { ParameterSource } from './families/family.ts';
 import { ggufModel } from './families/gguf.ts';
 import { familyOf } from './families/index.ts';
 import { locateParameters, type Parameters } from './parameters.ts';
@@ -22,7 +24,16 @@ export interface Model {
   readonly parameters: Parameters;
   /** Every weight file, for hashing. */
   readonly files: readonly string[];
+  /** As it lies in the files, for who writes another model of it. */
+  readonly stored: StoredModel;
   close(): void;
+}
+
+export interface StoredModel {
+  readonly kind: 'directory' | 'gguf';
+  readonly tensors: TensorSource;
+  /** Where the files keep a parameter of ours; null where the family has none. */
+  place(parameter: string): ParameterSource | null;
 }
 
 /** @throws UserError when there is no model, it is of an unknown family, or its weights do not fit its configuration. */
@@ -44,7 +55,8 @@ function openDirectory(path: string): Model {
   const spec = family.spec(config);
   const source = openSafetensors(path);
   const parameters = withDenseMlps(spec, locateParameters(spec, source, family.source, source.files[0] ?? path));
-  return { name: basename(path), path, spec, parameters, files: source.files, close: () => source.close() };
+  const stored: StoredModel = { kind: 'directory', tensors: source, place: (name) => family.source(name, spec) };
+  return { name: basename(path), path, spec, parameters, files: source.files, stored, close: () => source.close() };
 }
 
 /** Weights in FP8, or in the blocks of GPTQ, AWQ, bitsandbytes and others, lie under names and in forms of their own. */
@@ -79,7 +91,8 @@ function openGgufFile(path: string): Model {
     vocabulary: embedding.shape[0]!,
   });
   const parameters = withDenseMlps(spec, locateParameters(spec, source, find, path));
-  return { name: basename(path), path, spec, parameters, files: source.files, close: () => source.close() };
+  const stored: StoredModel = { kind: 'gguf', tensors: source, place: (name) => find(name, spec) };
+  return { name: basename(path), path, spec, parameters, files: source.files, stored, close: () => source.close() };
 }
 
 function readText(file: string): string {

@@ -43,6 +43,14 @@ export const recipes: RecipeTable = {
     const { serve } = await import('./serve.ts');
     yield* serve({ ...options, model: yield* locateModel(options.model, signal) }, signal, inbox);
   },
+  async *export(options, signal) {
+    const { exportExit } = await import('./export.ts');
+    yield* exportExit({ ...options, model: yield* locateModel(options.model, signal) }, signal);
+  },
+  async *import(options, signal) {
+    const { importExits } = await import('./import.ts');
+    yield* importExits({ ...options, model: yield* locateModel(options.model, signal) }, signal);
+  },
   async *doctor(options, signal) {
     const { doctor } = await import('./doctor.ts');
     yield* doctor(options, signal);

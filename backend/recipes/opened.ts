@@ -1,6 +1,7 @@
 /** What every recipe begins with: the model that the options name, its tokenizer, and the exits of a checkpoint. */
 import { join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
+import type { ExitScore } from '../../protocol/events.ts';
 import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenizer.ts';
 import { checkShapes, exitParameters } from '../exits/parameters.ts';
 import { exitCut, exitId } from '../exits/spec.ts';
@@ -46,6 +47,8 @@ export async function identify(model: Model, signal?: AbortSignal): Promise<Base
 
 export interface OpenedExits extends ExitSet {
   readonly calibration: Calibration | null;
+  /** On text held out from tuning, by exit. */
+  readonly scores: readonly ExitScore[];
   /** Of the run that made these values. */
   readonly step: number;
 }
@@ -57,7 +60,8 @@ export async function readExits(directory: string, model: Model, signal?: AbortS
     checkFit(checkpoint, model);
     const parameters = new Map<string, HeldParameter>();
     for (const [name, shape] of checkpoint.shapes) parameters.set(name, { shape, data: checkpoint.values(name) });
-    return { specs: checkpoint.exits, parameters, calibration: checkpoint.calibration, step: checkpoint.progress.step };
+    const { exits, calibration, progress } = checkpoint;
+    return { specs: exits, parameters, calibration, scores: progress.scores, step: progress.step };
   } finally {
     checkpoint.close();
   }

@@ -51,5 +51,7 @@ serveHost({
   generate: unused,
   complete: unused,
   serve: unused,
+  export: unused,
+  import: unused,
   doctor: unused,
 });

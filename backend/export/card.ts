@@ -1,0 +1,72 @@
+/** The card of a plain model: what it is made of, how good it is, and how other programs take it. */
+import type { ExitScore } from '../../protocol/events.ts';
+import { exitId, type ExitSpec } from '../exits/spec.ts';
+import type { Model } from '../model/open.ts';
+import type { PlainModel } from './plain-model.ts';
+import type { PlainFormat } from './write.ts';
+
+export interface CardFacts {
+  readonly model: Pick<Model, 'spec' | 'name'>;
+  /** The base's name without an ending. */
+  readonly base: string;
+  readonly exit: ExitSpec;
+  readonly name: string;
+  readonly format: PlainFormat;
+  readonly plain: PlainModel;
+  /** By exit, on text that was held out from tuning. */
+  readonly scores: readonly ExitScore[];
+  readonly purpose: 'model' | 'draft';
+  readonly quantised: string | null;
+}
+
+export function plainCard(facts: CardFacts): string {
+  const { model, base, exit, name, plain, quantised } = facts;
+  const id = exitId(exit);
+  const changed = [
+    ...new Set([...plain.parameters.keys()].map((parameter) => parameter.replace(/\.(weight|bias)$/, ''))),
+  ];
+  return `# ${name}
+
+The exit \`${id}\` of ${base}, as a model of its own: ${plain.layers} of ${model.spec.layers.length} layers. The layers are the
+base's, unchanged${quantised === null ? '' : `, in ${quantised} where they were not in blocks yet`}; ${changed.map((each) => `\`${each}\``).join(', ')} ${changed.length === 1 ? 'is' : 'are'} the exit's own.
+
+Base: ${base} (${model.spec.family}). Its licence holds for this model, too: see the base.
+${scoreLines(facts.scores, id)}
+${usage(facts)}`;
+}
+
+function scoreLines(scores: readonly ExitScore[], id: string): string {
+  const own = scores.find(({ exit }) => exit === id);
+  const final = scores.find(({ exit }) => exit === 'final');
+  if (!own || !final) return '';
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+  return `
+On text that was held out from tuning the exit's loss is ${own.loss.toFixed(3)} nats a token, the base's ${final.loss.toFixed(3)}; they agree on ${percent(own.agreement)} of the tokens.
+`;
+}
+
+function usage({ name, format, purpose, base }: CardFacts): string {
+  if (purpose === 'draft')
+    return format === 'gguf'
+      ? `As the draft of speculative decoding in llama.cpp:
+
+    llama-server -m ${base}.gguf -md ${name}.gguf
+`
+      : `As the draft of speculative decoding in vLLM:
+
+    vllm serve ${base} --speculative-config '{"model": "./${name}", "num_speculative_tokens": 5}'
+`;
+  return format === 'gguf'
+    ? `With llama.cpp:
+
+    llama-cli -m ${name}.gguf -p "…"
+
+With Ollama, a \`Modelfile\` that says \`FROM ./${name}.gguf\`.
+`
+    : `With Transformers:
+
+    model = AutoModelForCausalLM.from_pretrained("./${name}")
+
+With vLLM: \`vllm serve ./${name}\`.
+`;
+}

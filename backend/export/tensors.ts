@@ -1,0 +1,97 @@
+/** The tensors of a plain model as its format stores them: those of the backbone's files, byte by byte, and what the exit brings. */
+import { userError } from '../../protocol/errors.ts';
+import { quantiseBlocks, type QuantisedType } from '../formats/quantise-blocks.ts';
+import { dequantise } from '../formats/quantisation.ts';
+import { bytesOf, elementCount, type TensorData } from '../formats/safetensors.ts';
+import type { TensorInfo } from '../formats/tensor-source.ts';
+import type { Model } from '../model/open.ts';
+import type { HeldParameter } from '../model/overlay.ts';
+import type { PlainModel } from './plain-model.ts';
+
+/** Types of matrices that are numbers, one by one. */
+const floats: readonly string[] = ['F32', 'F16', 'BF16'];
+
+/**
+ * In the order of the files, then what is new. `quantised`: type of matrices that are not in blocks yet; null: as they are.
+ * @throws UserError where a parameter lies in the files in a way that is not written here.
+ */
+export function plainTensors(
+  { stored, name }: Pick<Model, 'stored' | 'name'>,
+  plain: PlainModel,
+  quantised: QuantisedType | null,
+): TensorData[] {
+  const { tensors } = stored;
+  const replaced = new Map(
+    [...plain.parameters].map(([parameter, value]) => [
+      tensorOf(stored, name, parameter),
+      storedValue(stored, parameter, value),
+    ]),
+  );
+  const kept = [...tensors.tensors.values()].filter(
+    (tensor) => layerOf(tensor.name) < plain.layers && !replaced.has(tensor.name),
+  );
+  return [
+    ...kept.map((tensor) => keptTensor(stored, tensor, quantised)),
+    ...[...replaced].map(([tensor, value]) => newTensor(tensor, value, quantised)),
+  ];
+}
+
+/** The layer that a tensor is of, from 0; −1 for those outside. */
+const layerOf = (tensor: string): number => Number(/(?:^|\.)(?:blk|layers|h)\.(\d+)\./.exec(tensor)?.[1] ?? -1);
+
+/** What the file calls a parameter. */
+function tensorOf(stored: Model['stored'], model: string, parameter: string): string {
+  const { tensors } = stored;
+  const found = stored.place(parameter);
+  if (!found || found.pieces || found.transposed || (found.rows && isPart(parameter)))
+    throw userError(
+      'unsupported',
+      `${model} keeps "${parameter}" within another tensor, which is not written.`,
+      'Export from a file of this model that keeps it apart, such as its Hugging Face directory.',
+    );
+  // Whatever name this file's tensors go by: that of the same parameter of the first layer, where there is none.
+  const names = [found.tensor, ...(found.aliases ?? [])];
+  const first = stored.place(parameter.replace(/^layers\.\d+\./, 'layers.0.'));
+  const spoken = [first?.tensor, ...(first?.aliases ?? [])].findIndex((each) => each && tensors.tensors.has(each));
+  return names.find((each) => tensors.tensors.has(each)) ?? names[Math.max(0, spoken)] ?? found.tensor;
+}
+
+/** Whether rows that are chosen are a part of a tensor: those of q and k are all of it in another order. */
+const isPart = (parameter: string): boolean => !/self_attn\.[qk]_proj\./.test(parameter);
+
+/** A parameter as the file orders its rows. */
+function storedValue(stored: Model['stored'], parameter: string, { shape, data }: HeldParameter): HeldParameter {
+  const rows = stored.place(parameter)?.rows;
+  if (!rows) return { shape, data };
+  const columns = shape[1] ?? 1;
+  const ordered = new Float32Array(data.length);
+  for (const [to, from] of rows.entries()) ordered.set(data.subarray(to * columns, (to + 1) * columns), from * columns);
+  return { shape, data: ordered };
+}
+
+function keptTensor({ tensors }: Model['stored'], tensor: TensorInfo, quantised: QuantisedType | null): TensorData {
+  const { name, type, shape } = tensor;
+  if (quantised === null || !floats.includes(type) || !isMatrix(name, shape)) {
+    return { name, type, shape, bytes: lazily(() => tensors.read(tensor)) };
+  }
+  const values = (): Float32Array => dequantise(type, tensors.read(tensor), elementCount(shape));
+  return { name, type: quantised, shape, bytes: lazily(() => quantiseBlocks(quantised, values())) };
+}
+
+const newTensor = (name: string, { shape, data }: HeldParameter, quantised: QuantisedType | null): TensorData =>
+  quantised !== null && isMatrix(name, shape)
+    ? { name, type: quantised, shape, bytes: lazily(() => quantiseBlocks(quantised, data)) }
+    : { name, type: 'F32', shape, bytes: bytesOf(data) };
+
+/** Rows of whole blocks; tables of positions are looked up, not multiplied. */
+const isMatrix = (name: string, shape: readonly number[]): boolean =>
+  shape.length === 2 && shape[1]! % 32 === 0 && !name.includes('position');
+
+/** Read when it is written, so that one tensor at a time is in memory. */
+function lazily(read: () => Uint8Array): Iterable<Uint8Array> {
+  return {
+    *[Symbol.iterator]() {
+      yield read();
+    },
+  };
+}

@@ -1,0 +1,66 @@
+/** Writes a GGUF file (version 3, little-endian): entries as they are encoded, tensors one after the other. Knows no model. */
+import { writeFileAtomically } from './files.ts';
+import { tensorCode } from './gguf.ts';
+import { typeBytes } from './dequantise.ts';
+import { elementCount, type TensorData } from './safetensors.ts';
+
+/** A key with the type and value of its entry, encoded. */
+export interface GgufEntry {
+  readonly key: string;
+  readonly encoded: Uint8Array;
+}
+
+const alignment = 32;
+
+/** @throws UserError `file-system`; the file is whole or not there. The alignment among the entries must be 32, or none. */
+export function writeGguf(file: string, entries: readonly GgufEntry[], tensors: readonly TensorData[]): void {
+  const header: Uint8Array[] = [Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(entries.length)];
+  for (const { key, encoded } of entries) header.push(text(key), encoded);
+  let offset = 0;
+  for (const { name, type, shape } of tensors) {
+    header.push(text(name), u32(shape.length), ...[...shape].reverse().map(u64), u32(tensorCode(type)), u64(offset));
+    offset = aligned(offset + typeBytes(type, elementCount(shape)));
+  }
+  const length = header.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  writeFileAtomically(file, pieces([...header, padding(length)], tensors));
+}
+
+function* pieces(header: readonly Uint8Array[], tensors: readonly TensorData[]): Generator<Uint8Array> {
+  yield* header;
+  for (const { name, type, shape, bytes } of tensors) {
+    let length = 0;
+    for (const piece of bytes instanceof Uint8Array ? [bytes] : bytes) {
+      length += piece.byteLength;
+      yield piece;
+    }
+    if (length !== typeBytes(type, elementCount(shape))) throw new Error(`${name} has ${length} bytes`);
+    yield padding(length);
+  }
+}
+
+export const numberEntry = (key: string, value: number): GgufEntry => ({
+  key,
+  encoded: Buffer.concat([u32(4), u32(value)]),
+});
+export const textEntry = (key: string, value: string): GgufEntry => ({
+  key,
+  encoded: Buffer.concat([u32(8), text(value)]),
+});
+
+const aligned = (offset: number): number => Math.ceil(offset / alignment) * alignment;
+const padding = (length: number): Uint8Array => new Uint8Array(aligned(length) - length);
+
+function u32(value: number): Uint8Array {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}
+function u64(value: number): Uint8Array {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(value));
+  return bytes;
+}
+function text(value: string): Uint8Array {
+  const bytes = Buffer.from(value);
+  return Buffer.concat([u64(bytes.length), bytes]);
+}

@@ -1,0 +1,46 @@
+/** Writes an exit as a plain, shallower model that other programs load as they are. */
+import { basename } from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import type { ExportEvent } from '../../protocol/events.ts';
+import type { ExportOptions } from '../../protocol/options.ts';
+import { exitId, type ExitSpec } from '../exits/spec.ts';
+import { plainCard } from '../export/card.ts';
+import { plainModel } from '../export/plain-model.ts';
+import { writePlain, type PlainFormat } from '../export/write.ts';
+import { openModel } from '../model/open.ts';
+import { readExits } from './opened.ts';
+
+/** @throws UserError for an exit that is no plain model, and whatever cannot be read or written. */
+export async function* exportExit(options: ExportOptions, signal: AbortSignal): AsyncGenerator<ExportEvent, void> {
+  const { exits: directory, quantize } = options;
+  if (directory === null) throw userError('bad-argument', 'There are no exits.', 'Give some with --exits DIR.');
+  yield { type: 'phase', phase: 'load', detail: options.model };
+  const model = openModel(options.model);
+  try {
+    const { specs, parameters, scores } = await readExits(directory, model, signal);
+    const exit = exitOf(specs, options.exit);
+    const plain = await plainModel(model, exit, parameters);
+    const own: PlainFormat = model.stored.kind === 'gguf' ? 'gguf' : 'hf';
+    const format = options.format === 'auto' ? own : options.format;
+    const base = basename(model.name).replace(/\.gguf$/i, '');
+    const name = `${base}-exit-${exitId(exit).replace(':', '-')}`;
+    const out = options.out ?? name;
+    yield { type: 'phase', phase: 'save', detail: out };
+    const quantised = quantize === 'none' ? null : quantize === 'q8_0' ? 'Q8_0' : 'Q4_0';
+    const card = plainCard({ model, base, exit, name, format, plain, scores, purpose: options.as, quantised });
+    const { files } = writePlain(out, { model, plain, format, quantised, name, card });
+    yield { type: 'saved', path: out, files: [...files] };
+  } finally {
+    model.close();
+  }
+}
+
+function exitOf(exits: readonly ExitSpec[], asked: string | null): ExitSpec {
+  const ids = exits.map(exitId).join(', ');
+  const found = exits.filter((exit) => exitId(exit) === asked || String(exit.layer) === asked);
+  if (found.length === 1) return found[0]!;
+  if (asked === null) throw userError('bad-argument', 'No exit is named.', `Give one with --exit: ${ids}.`);
+  if (found.length > 1)
+    throw userError('bad-argument', `There are ${found.length} exits at layer ${asked}.`, `Name one of ${ids}.`);
+  throw userError('bad-argument', `There is no exit ${JSON.stringify(asked)}.`, `The exits are ${ids}.`);
+}

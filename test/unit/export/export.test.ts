@@ -1,0 +1,191 @@
+/** An exit written as a plain model says what the exit says: in our own reader, and in llama.cpp. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, test } from 'vitest';
+import { plainModel } from '../../../backend/export/plain-model.ts';
+import { writePlain, type PlainFormat } from '../../../backend/export/write.ts';
+import { exitId, exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
+import { libraryFolder, openLibrary, types } from '../../../backend/ggml/library.ts';
+import { dequantise } from '../../../backend/formats/quantisation.ts';
+import { quantiseBlocks } from '../../../backend/formats/quantise-blocks.ts';
+import { openGguf } from '../../../backend/formats/gguf.ts';
+import { openModel, type Model } from '../../../backend/model/open.ts';
+import type { HeldParameter } from '../../../backend/model/overlay.ts';
+import { openStagedModel } from '../../../backend/runtime/open.ts';
+import { trunkLength } from '../../../backend/runtime/staged-model.ts';
+import { seededRandom } from '../../../backend/decoding/random.ts';
+import { decodeAll, finalLogits, idsOf, plainRequest } from '../../support/decoding.ts';
+import { maxDifference } from '../../support/golden.ts';
+import { hasLlama, openLlama } from '../../support/llama.ts';
+import { copiedExits } from '../../support/models.ts';
+import { caught, temporaryFolder } from '../formats/fixtures.ts';
+
+const golden = 'test/fixtures/golden';
+const ids = [7, 9, 23, 4, 50, 61, 8, 8, 20, 31];
+
+/** Copies, moved so far that nothing of the base can stand in for them. */
+function movedExits(model: Model, exit: ExitSpec, far = 0.1): ReadonlyMap<string, HeldParameter> {
+  const random = seededRandom(4);
+  const { parameters } = copiedExits(model, [exit]);
+  return new Map(
+    [...parameters].map(([name, { shape, data }]) => {
+      const size = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
+      return [name, { shape, data: data.map((value) => value + far * size * (random() - 0.5)) }];
+    }),
+  );
+}
+
+/** The exit's own logits at every token. */
+async function exitLogits(model: Model, exit: ExitSpec, parameters: ReadonlyMap<string, HeldParameter>) {
+  const staged = await openStagedModel(model, { specs: [exit], parameters });
+  const slots = staged.openSlots(1);
+  const k = staged.exits.findIndex(({ id }) => id === exitId(exit));
+  slots.enter(0, ids);
+  for (let stage = 0; stage < trunkLength(staged); stage++) await slots.run(stage, [ids.length]);
+  const { reads } = staged.exits[k]!;
+  if (reads >= trunkLength(staged)) await slots.run(reads, [ids.length]);
+  const [said] = await slots.read(k, [0], [ids.length], { logits: true });
+  slots.dispose();
+  await staged.dispose();
+  return said!.logits!;
+}
+
+async function written(path: string, exit: ExitSpec, format: PlainFormat, quantised: 'Q8_0' | null = null) {
+  const model = openModel(path);
+  const parameters = movedExits(model, exit);
+  const directory = join(temporaryFolder(), 'plain');
+  const plain = await plainModel(model, exit, parameters);
+  const { files } = writePlain(directory, { model, plain, format, quantised, name: 'plain', card: '# plain\n' });
+  const file = format === 'gguf' ? join(directory, 'plain.gguf') : directory;
+  const expected = await exitLogits(model, exit, parameters);
+  model.close();
+  const read = openModel(file);
+  const staged = await openStagedModel(read);
+  const logits = await finalLogits(staged, ids);
+  await staged.dispose();
+  read.close();
+  return { file, directory, files, expected, logits, layers: read.spec.layers.length };
+}
+
+const shared = { kind: 'shared' } as const;
+const own = { kind: 'own' } as const;
+const exits: ExitSpec[] = [
+  { layer: 2, architecture: 'norm', head: shared },
+  { layer: 2, architecture: 'norm', head: own },
+  { layer: 2, architecture: 'lens', head: shared },
+  { layer: 1, architecture: 'lens', head: own },
+  { layer: 2, architecture: 'mlp', head: shared },
+  { layer: 2, architecture: 'layer', head: shared },
+  { layer: 1, architecture: 'layer', head: own },
+];
+const named = exits.map((exit) => [`${exitId(exit)}, ${exit.head.kind} head`, exit] as const);
+
+describe.each(['llama-untied', 'llama-tied', 'llama-bias', 'qwen2', 'qwen3', 'gemma2'])(
+  '%s as a directory',
+  (family) => {
+    it.each(named)('%s', async (_, exit) => {
+      const path = join(golden, 'tiny', family);
+      if (family === 'gemma2' && exit.architecture === 'layer') {
+        // Its layers look by turns near and far, so one in another's place would look wrongly.
+        const model = openModel(path);
+        const last = model.spec.layers.at(-1)!.window;
+        if (model.spec.layers[exit.layer]!.window !== last)
+          await expect(plainModel(model, exit, movedExits(model, exit))).rejects.toThrow(/turns and looks as/);
+        model.close();
+        return;
+      }
+      const { expected, logits, layers, files } = await written(path, exit, 'hf');
+      expect(layers).toBe(exit.layer + (exit.architecture === 'layer' ? 1 : 0));
+      expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+      expect(files).toContain('config.json');
+    });
+  },
+);
+
+describe.each(['llama-f16', 'llama-q8_0', 'granite-f16', 'starcoder2-f16'])('%s.gguf', (name) => {
+  it.each(named.slice(0, name.startsWith('starcoder2') ? 4 : 7))('%s', async (_, exit) => {
+    const { expected, logits, layers } = await written(join(golden, 'gguf', `${name}.gguf`), exit, 'gguf');
+    expect(layers).toBe(exit.layer + (exit.architecture === 'layer' ? 1 : 0));
+    expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+  });
+});
+
+test('what a plain model cannot say is refused with the reason', async () => {
+  const model = openModel(join(golden, 'tiny', 'llama-untied'));
+  const refused = (exit: ExitSpec) => expect(plainModel(model, exit, movedExits(model, exit))).rejects;
+  await refused({ layer: 2, architecture: 'norm', head: { kind: 'shortlist', tokens: [1, 2, 3] } }).toThrow(
+    /2:norm is no plain model: its head is a shortlist/,
+  );
+  await refused({ layer: 2, architecture: 'embedding', head: own }).toThrow(/reads the stream without a norm/);
+  const plain = await plainModel(model, exits[0]!, movedExits(model, exits[0]!));
+  const writing = { model, plain, quantised: null, name: 'x', card: '' };
+  expect(caught(() => writePlain(join(temporaryFolder(), 'x'), { ...writing, format: 'gguf' })).message).toMatch(
+    /is a Hugging Face directory, and a plain model is written in the format of its base/,
+  );
+  const taken = temporaryFolder();
+  expect(caught(() => writePlain(taken, { ...writing, format: 'hf' })).message).toBe(`${taken} is there already.`);
+  expect(existsSync(join(taken, 'config.json'))).toBe(false);
+  model.close();
+});
+
+test('a folded lens takes the head of its own, and a directory says that it is not tied', async () => {
+  const { directory } = await written(join(golden, 'tiny', 'llama-tied'), exits[2]!, 'hf');
+  const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as Record<string, unknown>;
+  expect(config).toMatchObject({ tie_word_embeddings: false, num_hidden_layers: 2 });
+});
+
+describe.skipIf(libraryFolder() === null)('blocks', () => {
+  it.each(['Q8_0', 'Q4_0'] as const)('%s are ggml’s to the byte', (type) => {
+    const random = seededRandom(3);
+    const values = Float32Array.from({ length: 64 * 32 }, () => (random() - 0.5) * 10 ** Math.floor(8 * random() - 6));
+    values.fill(0, 32, 64);
+    const library = openLibrary(libraryFolder()!);
+    const blocks = quantiseBlocks(type, values);
+    const reference = new Uint8Array(blocks.length);
+    library.quantise(types[type], values, reference, 0, 64, 32, null);
+    expect(Buffer.from(blocks).equals(reference)).toBe(true);
+  });
+
+  it('are what a file has where they are asked for, and what it says stays near', async () => {
+    const path = join(golden, 'gguf', 'llama-f16.gguf');
+    const { file } = await written(path, exits[4]!, 'gguf', 'Q8_0');
+    const gguf = openGguf(file);
+    const matrix = gguf.tensors.get('blk.1.ffn_down.weight')!;
+    expect([matrix.type, gguf.tensors.get('output_norm.weight')!.type]).toEqual(['Q8_0', 'F32']);
+    const model = openModel(path);
+    const [value] = [...movedExits(model, exits[4]!)]
+      .find(([name]) => name === `${exitPath(exits[4]!)}.mlp.down_proj.weight`)!
+      .slice(1) as [HeldParameter];
+    const rounded = dequantise('Q8_0', gguf.read(matrix), value.data.length);
+    const size = Math.max(...value.data.map(Math.abs));
+    expect(maxDifference(rounded, value.data)).toBeLessThan(size / 127);
+    gguf.close();
+    model.close();
+  });
+});
+
+const small = join(process.env['EARLY_EXIT_MODELS'] ?? '../shared/models', 'SmolLM2-135M-Instruct.Q4_1.gguf');
+describe.skipIf(!existsSync(small) || !hasLlama())(
+  'in llama.cpp (skipped where SmolLM2 or llama.cpp is not here)',
+  () => {
+    it.each([
+      { layer: 10, architecture: 'lens', head: shared },
+      { layer: 12, architecture: 'layer', head: shared },
+    ])('SmolLM2, $layer:$architecture, says the same text', async (exit) => {
+      const model = openModel(small);
+      const plain = await plainModel(model, exit, movedExits(model, exit, 0.01));
+      const directory = join(temporaryFolder(), 'plain');
+      writePlain(directory, { model, plain, format: 'gguf', quantised: null, name: 'plain', card: '' });
+      model.close();
+      const file = join(directory, 'plain.gguf');
+      const llama = openLlama(file);
+      const prompt = llama.tokenize('The capital of France is Paris. The capital of Spain is');
+      const read = openModel(file);
+      const staged = await openStagedModel(read, undefined, { arithmetic: 'int8' });
+      const { tokens } = await decodeAll(staged, plainRequest([prompt], 16));
+      expect(llama.greedy(prompt, 16)).toEqual(idsOf(tokens[0]!));
+      await staged.dispose();
+      read.close();
+    });
+  },
+);
