@@ -164,14 +164,15 @@ describe.skipIf(libraryFolder() === null)('blocks', () => {
   });
 });
 
+const ofSmall: ExitSpec[] = [
+  { layer: 10, architecture: 'lens', head: shared },
+  { layer: 12, architecture: 'layer', head: shared },
+];
 const small = join(process.env['EARLY_EXIT_MODELS'] ?? '../shared/models', 'SmolLM2-135M-Instruct.Q4_1.gguf');
 describe.skipIf(!existsSync(small) || !hasLlama())(
   'in llama.cpp (skipped where SmolLM2 or llama.cpp is not here)',
   () => {
-    it.each([
-      { layer: 10, architecture: 'lens', head: shared },
-      { layer: 12, architecture: 'layer', head: shared },
-    ])('SmolLM2, $layer:$architecture, says the same text', async (exit) => {
+    it.each(ofSmall)('SmolLM2, $layer:$architecture, says the same text', async (exit) => {
       const model = openModel(small);
       const plain = await plainModel(model, exit, movedExits(model, exit, 0.01));
       const directory = join(temporaryFolder(), 'plain');
