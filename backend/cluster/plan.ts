@@ -66,7 +66,7 @@ export function planOn(run: PlannedRun, mesh: Mesh): Plan {
 
 /**
  * The mesh for so many GPUs: as few stages as fit, since replicas need the least traffic; then parts of layers, then frozen weights that
- * are sharded. Where nothing fits, the one that needs the least.
+ * are sharded. Where nothing fits, the one that needs the least. Replicas get whole windows where that can be.
  */
 export function chooseMesh(run: PlannedRun, gpus: number): Plan {
   const divides = (size: number): boolean => gpus % size === 0;
@@ -78,10 +78,23 @@ export function chooseMesh(run: PlannedRun, gpus: number): Plan {
       .filter((pp) => pp <= depth && gpus % (pp * tp) === 0)
       .map((pp) => ({ pp, dp: gpus / pp / tp, tp, shard: false })),
   );
-  const plans = [...meshes, ...meshes.filter(({ dp }) => dp > 1).map((mesh) => ({ ...mesh, shard: true }))].map(
+  const even = meshes.filter(({ dp }) => run.windows % dp === 0);
+  const candidates = even.length > 0 ? even : meshes;
+  const plans = [...candidates, ...candidates.filter(({ dp }) => dp > 1).map((mesh) => ({ ...mesh, shard: true }))].map(
     (mesh) => planOn(run, mesh),
   );
   return plans.find(({ total }) => total <= usableBytes) ?? plans.reduce((a, b) => (b.total < a.total ? b : a));
+}
+
+/**
+ * The mesh for at most so many GPUs on which the windows of an update can be dealt out evenly; one rank where there is no GPU.
+ */
+export function chooseEvenMesh(run: PlannedRun, gpus: number): Mesh {
+  for (let count = gpus; count > 1; count--) {
+    const { mesh } = chooseMesh(run, count);
+    if (run.windows % mesh.dp === 0) return mesh;
+  }
+  return { pp: 1, dp: 1, tp: 1, shard: false };
 }
 
 function memoryOn(run: PlannedRun, mesh: Mesh): RankMemory {

@@ -34,3 +34,10 @@ export async function findPython(signal: AbortSignal): Promise<string> {
   if (missing) throw userError('not-found', `${python} has no ${missing.replaceAll(' ', ', no ')}.`, wayOut);
   return python;
 }
+
+/** GPUs that PyTorch sees on this machine. */
+export async function countGpus(python: string, signal: AbortSignal): Promise<number> {
+  const script = 'import torch; print(torch.cuda.device_count())';
+  const { stdout } = await promisify(execFile)(python, ['-I', '-c', script], { signal });
+  return Number.parseInt(stdout, 10) || 0;
+}

@@ -15,13 +15,15 @@ import { lockCheckpoint, reservePlace } from '../checkpoint/place.ts';
 import { followJob, type FinishedEvent } from '../cluster/follow.ts';
 import { packageName, writeJob } from '../cluster/job.ts';
 import { findJob, runningJob, startJob, stopJob, type JobHandle } from '../cluster/launch.ts';
-import { findPython } from '../cluster/python.ts';
+import { chooseEvenMesh } from '../cluster/plan.ts';
+import { countGpus, findPython } from '../cluster/python.ts';
 import { exitId } from '../exits/spec.ts';
 import { writeFileAtomically } from '../formats/files.ts';
 import { isMixture, readSpec } from '../model/sources.ts';
 import { inStreamOrder } from './backbone.ts';
 import { packageRoot } from './installation.ts';
 import { identify, openWithTokenizer } from './opened.ts';
+import { plannedRun } from './plan.ts';
 import { readText, windowsOf } from './text.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
 import { bare, withHeads, type Earlier } from './tune-parts.ts';
@@ -87,13 +89,13 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
     if (!handle) place?.abandon();
     lock.release();
   });
-  yield* prepare(options, given, directory, earlier, closing, signal);
+  const mesh = yield* prepare(options, given, directory, earlier, closing, signal);
   signal.throwIfAborted();
-  handle = await startJob(directory, options.on, meshOf(options), signal);
+  handle = await startJob(directory, options.on, mesh, signal);
   return { directory, handle };
 }
 
-/** Writes the job of a run. */
+/** Writes the job of a run; answers the mesh that it is for. */
 async function* prepare(
   options: TuneOptions,
   given: TuneOptions,
@@ -101,7 +103,7 @@ async function* prepare(
   earlier: Earlier | null,
   closing: Close[],
   signal: AbortSignal,
-): AsyncGenerator<TuneEvent, void> {
+): AsyncGenerator<TuneEvent, Mesh> {
   yield { type: 'phase', phase: 'load', detail: options.model };
   // Before minutes go into its text: PyTorch reads no other models.
   if (isMixture(readSpec(options.model)))
@@ -116,7 +118,7 @@ async function* prepare(
   const base = await identify(model, signal);
   if (earlier) requireSameBase(directory, earlier.info.base, base);
   const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
-  const mesh = meshOf(options);
+  const mesh = await meshOf(options, signal);
   yield {
     type: 'ready',
     model: model.name,
@@ -156,12 +158,19 @@ async function* prepare(
     resume: earlier !== null,
     sources: path.join(packageRoot(), jobFolder, packageName),
   });
+  return mesh;
 }
 
-/** A mesh that is not chosen: one rank, or a rank a window of an update on each host. */
-function meshOf({ mesh: { mesh }, on }: TuneOptions): Mesh {
+/**
+ * The mesh that is named; else, through torchrun, that of this machine's GPUs (and as many on every host), and one rank elsewhere, where nobody
+ * here knows what there is.
+ */
+async function meshOf(options: TuneOptions, signal: AbortSignal): Promise<Mesh> {
+  const { mesh, on } = { mesh: options.mesh.mesh, on: options.on };
   if (mesh) return mesh;
-  return { pp: 1, dp: on.kind === 'torchrun' ? Math.max(1, on.hosts.length) : 1, tp: 1, shard: false };
+  if (on.kind !== 'torchrun') return { pp: 1, dp: 1, tp: 1, shard: false };
+  const gpus = await countGpus(await findPython(signal), signal);
+  return chooseEvenMesh(plannedRun(options), Math.max(1, gpus) * Math.max(1, on.hosts.length));
 }
 
 /** The checkpoint is there: its card is written, and what only the sitting needed goes. */

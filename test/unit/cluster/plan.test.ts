@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { PlannedEvent } from '../../../protocol/events.ts';
 import { size } from '../../../backend/cli/planned.ts';
-import { plan } from '../../../backend/recipes/plan.ts';
+import { chooseEvenMesh, type PlannedRun } from '../../../backend/cluster/plan.ts';
+import { plan, plannedRun } from '../../../backend/recipes/plan.ts';
 
 /** As Llama 2 has them. */
 const llama2 = {
@@ -111,6 +112,16 @@ describe('a plan', () => {
     const [near, whole] = [await planned('7B', 2, plain), await planned('7B', 2, { ...plain, distillation: 1 })];
     expect(near.hours).toBeLessThan(0.6 * whole.hours);
     expect(near.traffic['final']).toBe(0);
+  });
+
+  it('for a launch takes as many GPUs as share the windows of an update evenly', () => {
+    const run = (accumulation: number): PlannedRun =>
+      plannedRun(parseOptions('tune', { model: path.join(root, '7B'), accumulation, batchSize: 2 }));
+    expect(chooseEvenMesh(run(4), 8)).toEqual({ pp: 1, dp: 8, tp: 1, shard: false });
+    expect(chooseEvenMesh(run(1), 8)).toEqual({ pp: 4, dp: 2, tp: 1, shard: false });
+    expect(chooseEvenMesh(run(1), 0)).toEqual({ pp: 1, dp: 1, tp: 1, shard: false });
+    // Seven stages for one update of two windows: nobody can halve seven ranks.
+    expect(chooseEvenMesh(run(1), 7)).toEqual({ pp: 7, dp: 1, tp: 1, shard: false });
   });
 
   it('refuses a mesh of another size, and says when nothing fits', async () => {
