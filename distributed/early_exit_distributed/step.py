@@ -54,6 +54,7 @@ class Step:
         self.parameters, self.first, self.second = (_views(self._buffers[kind], names, sizes) for kind in self._buffers)
         self._gradient = _views(self._gradients, names, sizes)
         self._losses = self._gradients[total:].view(len(exits), 2)
+        self._optimisers = [self._optimiser(exit) for exit in exits]
         self.updates = 0
         classes = {exit.id: _classes(exit, job.spec["vocabulary"]) for exit in exits}
         self._classes = {key: None if value is None else value.to(ranks.device) for key, value in classes.items()}
@@ -108,31 +109,45 @@ class Step:
         losses = self._losses.tolist()
         sums = {}
         for exit, (loss, cross_entropy) in zip(self.exits, losses):
-            squares = sum(self._gradient[p.name].double().square().sum() for p in exit.parameters)
-            sums[exit.id] = Sums(loss, cross_entropy, float(squares))
+            norms = torch.stack([torch.linalg.vector_norm(self._gradient[p.name]) for p in exit.parameters])
+            sums[exit.id] = Sums(loss, cross_entropy, float(norms.double().square().sum()))
         return sums
 
     def update(self, rate: float, scales: dict[str, float]) -> None:
-        """AdamW with scale · gradient, for each exit its own scale; bias correction as in torch.optim.AdamW."""
-        options = self._job.options
+        """AdamW with scale · gradient, for each exit its own scale, in one pass over its numbers."""
         self.updates += 1
-        beta1, beta2 = options["beta1"], options["beta2"]
-        step_size = rate / (1 - beta1**self.updates)
-        variance_scale = 1 / math.sqrt(1 - beta2**self.updates)
-        for exit in self.exits:
-            for p in exit.parameters:
-                gradient = self._gradient[p.name].mul_(scales[exit.id])
-                parameter, first, second = self.parameters[p.name], self.first[p.name], self.second[p.name]
-                first.lerp_(gradient, 1 - beta1)
-                second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-                if options["decay"] == "all" or len(p.shape) > 1:
-                    parameter.mul_(1 - rate * options["weightDecay"])
-                spread = second.sqrt().mul_(variance_scale).add_(options["epsilon"])
-                parameter.addcdiv_(first, spread, value=-step_size)
+        for exit, optimiser in zip(self.exits, self._optimisers):
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            # What a gradient is divided by.
+            optimiser.grad_scale = torch.tensor(1 / scales[exit.id], device=self._ranks.device)
+            for state in optimiser.state.values():
+                state["step"].fill_(self.updates - 1)
+            optimiser.step()
         self._gradients.zero_()
 
-    def discard(self) -> None:
-        self._gradients.zero_()
+    def _optimiser(self, exit: Exit) -> torch.optim.AdamW:
+        """Over views of the buffers: its moments are ours, to save and to restore."""
+        options = self._job.options
+        groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
+        states = {}
+        for p in exit.parameters:
+            parameter = torch.nn.Parameter(self.parameters[p.name])
+            parameter.grad = self._gradient[p.name]
+            states[parameter] = {
+                "step": torch.zeros((), device=self._ranks.device),
+                "exp_avg": self.first[p.name],
+                "exp_avg_sq": self.second[p.name],
+            }
+            groups[options["decay"] == "all" or len(p.shape) > 1].append(parameter)
+        optimiser = torch.optim.AdamW(
+            [{"params": params, "weight_decay": options["weightDecay"] if decays else 0} for decays, params in groups.items() if params],
+            betas=(options["beta1"], options["beta2"]),
+            eps=options["epsilon"],
+            fused=True,
+        )
+        optimiser.state.update(states)
+        return optimiser
 
     def _class(self, exit: Exit, targets: Tensor) -> Tensor:
         classes = self._classes[exit.id]
