@@ -95,10 +95,12 @@ describe.skipIf(python === null || !isWhole)('a job of PyTorch', () => {
 
   it('ends at once, with no process left, before there is anything to keep', async () => {
     const controller = new AbortController();
-    const given = { ...options, out: out('early'), on: 'torchrun', mesh: 'dp=2' };
+    // Its fit takes long enough to be met.
+    const fit = { data: ['protocol/*.ts', 'backend/**/*.ts'], initialise: 'fit', fitTokens: 1_000_000 };
+    const given = { ...options, ...fit, out: out('early'), on: 'torchrun', mesh: 'dp=2' };
     const running = (async (): Promise<void> => {
       for await (const event of tuneElsewhere(parseOptions('tune', given), controller.signal))
-        if (event.type === 'phase' && event.phase === 'features') controller.abort();
+        if (event.type === 'phase' && event.phase === 'fit') controller.abort();
     })();
     await expect(running).rejects.toThrow(/abort/i);
     expect(fs.existsSync(path.join(out('early'), 'exits.json'))).toBe(false);
