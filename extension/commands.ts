@@ -30,6 +30,8 @@ export const commands = {
   chooseModel: { title: 'Choose Model …', icon: '$(symbol-misc)' },
   chooseExits: { title: 'Choose Exits …', icon: '$(git-branch)' },
   toggleCompletions: { title: 'Switch Completions On or Off', icon: '$(lightbulb)' },
+  startServer: { title: 'Start Server', icon: '$(broadcast)', enabled: 'isWorkspaceTrusted' },
+  stopServer: { title: 'Stop Server', icon: '$(debug-stop)', enabled: 'earlyExit.serving' },
   useModel: { title: 'Use This Model', icon: '$(check)', palette: false },
   useExits: { title: 'Use These Exits', icon: '$(check)', palette: false },
   refresh: { title: 'Refresh', icon: '$(refresh)' },

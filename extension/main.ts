@@ -22,6 +22,7 @@ import { chooseExits, useExits, useModel } from './model-and-exits.ts';
 import { askModel } from './model-pick.ts';
 import { createRuns } from './runs.ts';
 import { displaySettings, followCompletionSettings, serverDisplay, settingProblems, type Display } from './settings.ts';
+import { createServing, type Serving } from './serving.ts';
 import { createStatusItem, showStatusMenu } from './status-item.ts';
 import { tokenIndexAt } from './generated-text.ts';
 import { tune } from './tuning.ts';
@@ -55,7 +56,8 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
   followTraces(app, subscriptions);
   offerChat(app, subscriptions);
 
-  const actions = commandTable(app, views, doctor);
+  const serving = createServing(app, subscriptions);
+  const actions = commandTable(app, views, doctor, serving);
   for (const key of commandKeys) {
     subscriptions.push(
       vscode.commands.registerCommand(commandId(key), async (...args: unknown[]) => {
@@ -79,7 +81,7 @@ export async function deactivate(): Promise<void> {
 
 type Action = (...args: unknown[]) => unknown;
 
-function commandTable(app: App, views: Views, doctor: Doctor): Record<CommandKey, Action> {
+function commandTable(app: App, views: Views, doctor: Doctor, serving: Serving): Record<CommandKey, Action> {
   const { backend, runs } = app;
   const act = (request: typeof protocol.pauseRun, wanted: readonly RunSummary['state'][], title: string): Action => {
     return async (run) => {
@@ -105,6 +107,8 @@ function commandTable(app: App, views: Views, doctor: Doctor): Record<CommandKey
       const model = await askModel(app);
       if (model !== null) await useModel(app, model);
     },
+    startServer: () => serving.start(),
+    stopServer: () => serving.stop(),
     chooseExits: () => chooseExits(app),
     useModel: (model) => useModel(app, settingOf(model as ListedModel)),
     useExits: (exits) => useExits(app, exits as ExitsSummary),

@@ -135,10 +135,10 @@ export const exitDeviceOptions = {
   }),
 };
 
+/** An editor's server listens at this machine alone: where it listens and who may ask are no settings. */
 export const serverOptions = {
   host: text({
     default: '127.0.0.1',
-    scope: 'machine-overridable',
     placeholder: 'ADDRESS',
     help: 'Address to listen at. Any but that of this machine itself needs a key.',
   }),
@@ -150,14 +150,12 @@ export const serverOptions = {
     help: 'Port to listen at; 0 for any that is free.',
   }),
   keyFile: optionalText({
-    scope: 'machine-overridable',
     placeholder: 'FILE',
     help: 'A file with the key that clients must give, as a bearer token; EARLY_EXIT_KEY in the environment does the same.',
   }),
   origins: list({
     default: [],
     notEmpty: true,
-    scope: 'machine-overridable',
     placeholder: 'ORIGIN',
     help: 'Web pages that may ask, such as https://example.com, beside those that the server itself could have sent; may be repeated.',
   }),

@@ -258,5 +258,18 @@ export const readStatus = request<Record<string, never>, Status>('earlyExit/stat
 export const statusChanged = notification<Status>('earlyExit/status/changed');
 /** What the machine offers, as text for a person. */
 export const doctor = request<Record<string, never>, { report: string }>('earlyExit/doctor', nothing);
+/** Where a server for other programs listens, and what it calls its model. */
+export interface ServingState {
+  url: string;
+  name: string;
+}
+/** Serves a model to other programs, in place of what was served before. Answers once it is loaded. */
+export const startServer = request<{ options: RecipeOptions }, ServingState>(
+  'earlyExit/startServer',
+  record({ options: anyRecord }),
+);
+export const stopServer = request<Record<string, never>, Record<string, never>>('earlyExit/stopServer', nothing);
+/** The server is no more; `problem` says why where nobody asked it to end. */
+export const serverEnded = notification<{ problem: string | null }>('earlyExit/serverEnded');
 /** Switches lenses, hints, hovers and semantic tokens while running. */
 export const displayChanged = clientNotification<Partial<DisplayOptions>>('earlyExit/display', displayOptions);

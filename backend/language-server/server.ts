@@ -33,6 +33,7 @@ import { runStore } from './run-store.ts';
 import { incoming, readParams } from './incoming.ts';
 import { changeParams, documentParams, openParams, positionParams, rangeParams } from './params.ts';
 import { answerModels } from './models.ts';
+import { answerServing } from './serving.ts';
 import { createRuns, type Runs } from './runs.ts';
 import { createStatus } from './status.ts';
 
@@ -230,7 +231,9 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   );
   answer(protocol.listExits, ({ folders }) => findExits(folders));
   answer(protocol.listModels, ({ folders }) => findModels(options.shippedModel, folders));
-  answerModels({ answer, notify, warn: (message) => connection.console.warn(message) });
+  const answering = { answer, notify, warn: (message: string) => connection.console.warn(message) };
+  answerModels(answering);
+  const stopServing = answerServing(answering);
   answer(protocol.readStatus, () => status.now());
   answer(protocol.doctor, async () => ({ report: await diagnose(engine, options.runtime) }));
   listen(protocol.displayChanged, (changed) => {
@@ -239,7 +242,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   });
 
   const dispose = async (): Promise<void> => {
-    await Promise.all([runs?.dispose(), engine.dispose()]);
+    await Promise.all([runs?.dispose(), engine.dispose(), stopServing()]);
   };
   connection.onShutdown(dispose);
   return dispose;

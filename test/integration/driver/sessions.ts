@@ -51,6 +51,7 @@ export const sessions: readonly Session[] = [
       'editor.quickSuggestions': { other: 'off', comments: 'off', strings: 'off' },
     },
   },
+  { name: 'server', settings: { 'earlyExit.model': 'typescript-5m' } },
   {
     name: 'settings',
     settings: {

@@ -1,0 +1,60 @@
+/** The server for other programs: started and stopped by commands, its address in the status bar while it runs. */
+import * as vscode from 'vscode';
+import * as protocol from '../protocol/server.ts';
+import type { App } from './app.ts';
+import { commandId } from './commands.ts';
+import { generateInFolder } from './folder-paths.ts';
+import { workspaceFolders } from './folders.ts';
+import { generateOptions } from './generating.ts';
+import { recipeSettings } from './settings.ts';
+
+export interface Serving {
+  start(): Promise<protocol.ServingState>;
+  stop(): Promise<void>;
+}
+
+export function createServing(app: App, subscriptions: vscode.Disposable[]): Serving {
+  const { backend } = app;
+  const item = vscode.window.createStatusBarItem('earlyExit.server', vscode.StatusBarAlignment.Right, 49);
+  item.name = vscode.l10n.t('Early Exit Server');
+  item.command = commandId('stopServer');
+  const show = (state: protocol.ServingState | null): void => {
+    void vscode.commands.executeCommand('setContext', 'earlyExit.serving', state !== null);
+    if (state === null) return item.hide();
+    item.text = `$(broadcast) ${state.url.replace('http://', '')}`;
+    item.tooltip = vscode.l10n.t(
+      '{0} is served at {1} to programs on this machine. Click to stop.',
+      state.name,
+      state.url,
+    );
+    item.show();
+  };
+  subscriptions.push(
+    item,
+    backend.listen(protocol.serverEnded, ({ problem }) => {
+      show(null);
+      if (problem !== null) void vscode.window.showErrorMessage(problem);
+    }),
+    // A backend that was started again serves nothing.
+    backend.onState((state) => state !== 'running' && show(null)),
+  );
+  return {
+    async start() {
+      const { model, exits } = generateInFolder(await generateOptions(app), workspaceFolders()[0]);
+      const options = {
+        ...recipeSettings('serve'),
+        ...(model !== undefined && { model }),
+        ...(exits !== undefined && { exits }),
+      };
+      const title = vscode.l10n.t('Early Exit loads the model to serve …');
+      const loading = { location: vscode.ProgressLocation.Window, title };
+      const state = await vscode.window.withProgress(loading, () => backend.send(protocol.startServer, { options }));
+      show(state);
+      return state;
+    },
+    async stop() {
+      await backend.send(protocol.stopServer, {});
+      show(null);
+    },
+  };
+}
