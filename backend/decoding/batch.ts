@@ -216,7 +216,8 @@ export function openBatch<Request extends BatchRequest>(
         over.add(text);
       }
     }
-    for (const text of over) endWriting(writing.indexOf(text));
+    // The last first: where all end together, none changes places.
+    for (const text of [...over].reverse()) endWriting(writing.indexOf(text));
     const next = await draft(
       model,
       cache.first(writing.length),

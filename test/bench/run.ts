@@ -18,6 +18,7 @@ import { openingSection } from './sections/opening.ts';
 import { passesSection } from './sections/passes.ts';
 import { recipesSection } from './sections/recipes.ts';
 import { modelsOf, type BenchOptions, type Section } from './sections/section.ts';
+import { serveSection } from './sections/serve.ts';
 import { startSection } from './sections/start.ts';
 import { stepSection } from './sections/step.ts';
 
@@ -36,6 +37,7 @@ const sections: Readonly<Record<string, Section>> = {
   exits: exitsSection,
   lossless: losslessSection,
   editor: editorSection,
+  serve: serveSection,
 };
 
 const usage = `npm run bench [-- SECTION …] [--model FILE …] [--exits DIR] [--rounds N] [--threads N] [--busy] [--contexts N,…] [--draft]
