@@ -59,7 +59,7 @@ export function settingProblems(): string[] {
       if (!problems.includes(problem)) problems.push(problem);
     }
   };
-  for (const command of ['tune', 'generate'] as const) {
+  for (const command of ['tune', 'generate', 'serve'] as const) {
     attempt(() => parseOptions(command, recipeSettings(command), settingOrigin));
   }
   attempt(displaySettings);
