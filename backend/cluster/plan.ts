@@ -107,12 +107,13 @@ function memoryOn(run: PlannedRun, mesh: Mesh): RankMemory {
     // The last stage once has the layers behind the deepest exit, to judge the others by.
     const layers = (stage === mesh.pp - 1 ? spec.layers.length : last) - first + 1;
     const embedding = first === 1 ? bytes * embeddingSize(spec) : 0;
-    const whole = mesh.shard && mesh.dp > 1 ? (bytes * layer) / mesh.tp : 0;
+    // Of sharded weights, the layer that computes is there as a whole.
+    const gathered = mesh.shard && mesh.dp > 1 ? (bytes * layer) / mesh.tp : 0;
     return {
-      backbone: (bytes * layers * layer) / parts + embedding + whole,
+      backbone: (bytes * layers * layer) / parts + embedding,
       exits: bytesPerTrained * trainedSize(run, own),
       heads: own.length > 0 || stage === mesh.pp - 1 ? 4 * spec.vocabulary * spec.hidden : 0,
-      working: workingSize(run, own.length, mesh, stage, distils),
+      working: workingSize(run, own.length, mesh, stage, distils) + gathered,
     };
   });
   const most = (part: keyof RankMemory): number => Math.max(...ranks.map((rank) => rank[part]));
