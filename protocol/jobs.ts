@@ -51,7 +51,7 @@ export interface JobMessages {
 export interface Inbox<Message> {
   /** Takes those that have come. */
   take(): Message[];
-  /** Settles once there are some, or `wake` is called. */
+  /** Settles once something has come or `wake` was called since the last wait. */
   wait(): Promise<void>;
   wake(): void;
 }

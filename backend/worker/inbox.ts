@@ -7,7 +7,14 @@ export interface OpenInbox<Message> extends Inbox<Message> {
 
 export function openInbox<Message>(): OpenInbox<Message> {
   let messages: Message[] = [];
-  let wake: () => void = () => undefined;
+  /** Woken while nobody waited: the next wait is none. */
+  let isAwake = false;
+  let waiting: (() => void) | null = null;
+  const wake = (): void => {
+    if (waiting === null) isAwake = true;
+    else waiting();
+    waiting = null;
+  };
   return {
     push(message) {
       messages.push(message);
@@ -18,7 +25,11 @@ export function openInbox<Message>(): OpenInbox<Message> {
       messages = [];
       return taken;
     },
-    wait: () => (messages.length > 0 ? Promise.resolve() : new Promise((resolve) => (wake = resolve))),
-    wake: () => wake(),
+    wait() {
+      if (!isAwake) return new Promise((resolve) => (waiting = resolve));
+      isAwake = false;
+      return Promise.resolve();
+    },
+    wake,
   };
 }
