@@ -82,7 +82,8 @@ function judgeDisturbed(what: string, ended: Ended): Verdict {
   // Nobody hears its error.
   if (what === progressLeaves) return judge(ended.code === 1 ? { ...ended, code: 0 } : ended, [0, 130]);
   // Node gives signals their own effect before a program begins and after it has ended; and Ctrl-C again ends at once.
-  const isOver = ended.err === '' || /Stopping|tokens\/s\b.*\n$|Exits in /.test(ended.err);
+  const isOver =
+    ended.err === '' || /Stopping|tokens\/s\b.*\n$/.test(ended.err) || /^Exits in |"type":"tuned"/m.test(ended.out);
   if (ended.signal !== null && isOver && deadly.includes(ended.signal))
     return judge({ ...ended, signal: null, code: 130 });
   return judge(ended, [0, 130]);
