@@ -1,5 +1,5 @@
 """The same exits on PyTorch, where a model outgrows one machine.
 
 `early-exit tune --on …` writes a job (job.py) and starts `python -m early_exit_distributed DIRECTORY` (launch.py); every
-rank runs `tune` (tune.py), and the first one writes the checkpoint that every other command opens (checkpoint.py).
+rank runs `tune` (tune.py, over what run.py holds), and the first one writes the checkpoint that every other command opens (checkpoint.py).
 """

@@ -36,10 +36,10 @@ def main(directory: str) -> int:
     try:
         job = read_job(directory)
         from .ranks import close_ranks, open_ranks
-        from .tune import Run
+        from .tune import tune
 
         ranks = open_ranks(job.mesh)
-        ended = Run(job, ranks, emit).run()
+        ended = tune(job, ranks, emit)
         emit(ended)
         close_ranks(ranks)
         return 0
