@@ -1,5 +1,5 @@
 /**
- * How many threads compute: all that were asked for, or one while other programs want the cores. ggml's threads wait for each
+ * How many threads compute: all that were asked for, or fewer while other programs want the cores. ggml's threads wait for each
  * other, awake, after every operator; one that the system has put aside for milliseconds holds up all, hundreds of times a token.
  */
 
@@ -10,26 +10,45 @@ export interface ThreadGovernor {
   took(threads: number, wall: number, processor: number): void;
 }
 
-/** Share of their processor time that threads get on a machine of their own, at least. */
-const undisturbed = 0.8;
 /** A graph shorter than this says nothing: clocks are too coarse. */
 const leastMilliseconds = 2;
-/** After one disturbed graph, one thread computes for so long; twice as long after each that is disturbed again. */
+/** Graphs are judged together: what the program itself does beside one, such as collecting garbage, is no reason to rest. */
+const judged = 250;
+/** After disturbed graphs half of the threads compute for so long; twice as long each time that all are disturbed again. */
 const firstRest = 500;
 const longestRest = 8000;
 
+/**
+ * Share of their time that `n` threads use on the processor, below which half of them are faster. One that gets the share p of a
+ * core, while the others wait for it, awake, leaves (n − 1 + p) ÷ n of it used, and the speed p; half of the threads give ½.
+ */
+const leastShare = (n: number): number => (n - 0.5) / n;
+
 export function newGovernor(threads: number, now: () => number = () => performance.now()): ThreadGovernor {
+  let allowed = threads;
   let rest = firstRest;
   let until = -Infinity;
+  let judging = { threads, wall: 0, processor: 0 };
   return {
-    count: () => (now() < until ? 1 : threads),
+    count() {
+      if (now() >= until) allowed = threads;
+      return allowed;
+    },
     took(used, wall, processor) {
       if (used === 1 || wall < leastMilliseconds) return;
-      if (processor >= undisturbed * used * wall) {
-        rest = firstRest;
-      } else {
+      if (judging.threads !== used) judging = { threads: used, wall: 0, processor: 0 };
+      judging.wall += wall;
+      judging.processor += processor;
+      if (judging.wall < judged) return;
+      const isDisturbed = judging.processor < leastShare(used) * used * judging.wall;
+      judging = { threads: used, wall: 0, processor: 0 };
+      if (isDisturbed) {
+        allowed = used >> 1;
+        if (used < threads) return;
         until = now() + rest;
         rest = Math.min(longestRest, 2 * rest);
+      } else if (used === threads) {
+        rest = firstRest;
       }
     },
   };

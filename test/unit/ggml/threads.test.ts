@@ -5,28 +5,43 @@ test('threads that were put aside rest, for longer each time, and return where t
   let now = 0;
   const governor = newGovernor(4, () => now);
   expect(governor.count()).toBe(4);
-  governor.took(4, 10, 40);
+  governor.took(4, 300, 1200);
   expect(governor.count()).toBe(4);
-  governor.took(4, 100, 150);
-  expect(governor.count()).toBe(1);
+  governor.took(4, 300, 900);
+  expect(governor.count()).toBe(2);
   now = 499;
-  expect(governor.count()).toBe(1);
+  expect(governor.count()).toBe(2);
   now = 501;
   expect(governor.count()).toBe(4);
-  governor.took(4, 100, 150);
+  governor.took(4, 300, 900);
   now = 1400;
-  expect(governor.count()).toBe(1);
+  expect(governor.count()).toBe(2);
   now = 1600;
   expect(governor.count()).toBe(4);
-  governor.took(4, 10, 39);
-  governor.took(4, 10, 5);
+  governor.took(4, 300, 1150);
+  governor.took(4, 300, 900);
+  now = 2099;
+  expect(governor.count()).toBe(2);
   now = 2101;
   expect(governor.count()).toBe(4);
 });
 
+test('half of the threads that are disturbed, too, are halved', () => {
+  const governor = newGovernor(4, () => 0);
+  governor.took(4, 300, 900);
+  governor.took(2, 300, 400);
+  expect(governor.count()).toBe(1);
+});
+
+test('one disturbed graph among many is no reason to rest', () => {
+  const governor = newGovernor(2, () => 0);
+  for (let i = 0; i < 20; i++) governor.took(2, 20, i === 7 ? 20 : 40);
+  expect(governor.count()).toBe(2);
+});
+
 test('a short graph and one thread say nothing', () => {
   const governor = newGovernor(4, () => 0);
-  governor.took(4, 1, 1);
-  governor.took(1, 100, 10);
+  for (let i = 0; i < 1000; i++) governor.took(4, 1, 1);
+  governor.took(1, 1000, 100);
   expect(governor.count()).toBe(4);
 });
