@@ -19,15 +19,15 @@ export function openGpu(library: Library, { file, name }: GpuName): Processor {
   if (device === null) throw new ProcessorFailure(`${name} is not there any more`);
   const backend: Backend | null = library.initDevice(device, null);
   if (backend === null) throw new ProcessorFailure(`${name} cannot be opened`);
-  const placement = { bufferType: library.deviceBufferType(device), pairs: false, isEven: false };
+  const bufferType = library.deviceBufferType(device);
   return {
     library,
     name,
     isGpu: true,
-    plain: placement.bufferType,
+    plain: bufferType,
     largePages: null,
-    place: () => placement,
-    placeForMany: (type) => ({ type, bufferType: placement.bufferType }),
+    place: (type) => ({ type, bufferType, pairs: false, isEven: false }),
+    placeForMany: (type) => ({ type, bufferType }),
     supports: (tensor) => library.deviceSupports(device, tensor),
     compute(graph: Graph) {
       const status = library.compute(backend, graph);

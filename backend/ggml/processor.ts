@@ -16,7 +16,7 @@ export interface Processor {
   /** Where its buffers are memory that the system can lay out in large pages. */
   readonly largePages: LargePages | null;
   /**
-   * Where a weight `[rows, columns]` of a type is fastest; and whether a product with a single token must be made of two. Of
+   * The type and the place in which a weight `[rows, columns]` of a type is fastest, its numbers unchanged; and whether a product with a single token must be made of two. Of
    * several `experts` each token is multiplied by those that are chosen for it, one by one, and none needs two.
    */
   place(type: TypeName, columns: number, rows: number, experts?: number): Placement;
@@ -41,8 +41,7 @@ export interface ManyPlacement {
   readonly bufferType: BufferType;
 }
 
-export interface Placement {
-  readonly bufferType: BufferType;
+export interface Placement extends ManyPlacement {
   readonly pairs: boolean;
   /** Whether a token then has the same bits in every pass. */
   readonly isEven: boolean;

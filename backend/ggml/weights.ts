@@ -4,6 +4,7 @@
  */
 import { userError } from '../../protocol/errors.ts';
 import type { TensorType } from '../formats/tensor-source.ts';
+import { widen, widerBlocks } from '../formats/widen.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { newArena } from './arena.ts';
 import { encode, newContext, noMemory, type ManyPlacement, type Processor } from './processor.ts';
@@ -60,15 +61,17 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
     return tensor;
   };
 
-  const dataOf = (name: string, type: TypeName, rows: number, columns: number): Uint8Array =>
-    parameters.storedType(name) === type && type !== 'F32'
-      ? finite(parameters.stored(name), type, name)
-      : encode(library, type, parameters.values(name), rows, columns);
+  const dataOf = (name: string, type: TypeName, rows: number, columns: number): Uint8Array => {
+    const stored = parameters.storedType(name);
+    if (stored === type && type !== 'F32') return finite(parameters.stored(name), type, name);
+    if (stored !== null && widerBlocks(stored) === type) return widen(parameters.stored(name));
+    return encode(library, type, parameters.values(name), rows, columns);
+  };
 
   const placed = (name: string, rows: number, columns: number): ManyPlacement & Pick<Matrix, 'pairs'> => {
     const type = typeOf(parameters, name, form);
     if (form === 'many') return { ...processor.placeForMany(type, columns, rows), pairs: false };
-    return { ...processor.place(type, columns, rows), type };
+    return processor.place(type, columns, rows);
   };
 
   return {
@@ -90,8 +93,8 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
       if (tensor === undefined) {
         const [all, columns] = parameters.shape(name) as [number, number];
         const rows = all / experts;
-        const type = typeOf(parameters, name, form === 'exact' && all * columns > mostExpanded ? 'stored' : form);
-        const { bufferType } = processor.place(type, columns, rows, experts);
+        const own = typeOf(parameters, name, form === 'exact' && all * columns > mostExpanded ? 'stored' : form);
+        const { type, bufferType } = processor.place(own, columns, rows, experts);
         const make = (context: Context): Tensor => library.newTensor3(context, types[type], columns, rows, experts);
         tensor = upload(make, bufferType, dataOf(name, type, all, columns));
         stacks.set(name, tensor);

@@ -22,7 +22,7 @@ export async function openStagedModel(
   options: RuntimeOptions = {},
 ): Promise<StagedModel> {
   return engineOf(model, options) === 'ggml'
-    ? openGgmlModel(model, exits, ggmlOptions(options))
+    ? openGgmlModel(model, exits, ggmlOptions(model, options))
     : withHeldSlots(await openPassModel(model, exits, options));
 }
 
@@ -33,7 +33,7 @@ export async function openFeatureModel(
   options: RuntimeOptions = {},
 ): Promise<FeatureModel> {
   return engineOf(model, options) === 'ggml'
-    ? openGgmlFeatures(model, cuts, ggmlOptions(options))
+    ? openGgmlFeatures(model, cuts, ggmlOptions(model, options))
     : openOnnxFeatures(model, cuts, options);
 }
 
@@ -45,6 +45,6 @@ export async function openExitScorer(
   options: RuntimeOptions = {},
 ): Promise<ExitScorer> {
   return engineOf(model, options) === 'ggml'
-    ? openGgmlScorer(model, exit, held, ggmlOptions(options))
+    ? openGgmlScorer(model, exit, held, ggmlOptions(model, options))
     : openOnnxScorer(model, exit, held, options);
 }

@@ -11,6 +11,7 @@ import {
   toBlocks,
   typeBytes,
 } from '../../../backend/formats/quantisation.ts';
+import { widen, widerBlocks } from '../../../backend/formats/widen.ts';
 
 test('each weight is at most half a step off, and zeros stay zeros', () => {
   const weight = Float32Array.from({ length: 4 * 64 }, (_, i) => (i < 32 ? 0 : Math.sin(i) * (1 + (i % 64))));
@@ -87,3 +88,12 @@ test.each([
     }
   },
 );
+
+test('blocks that are widened hold the same numbers, bit for bit', () => {
+  const blocks = 9;
+  const narrow = Uint8Array.from({ length: typeBytes('Q5_0', 32 * blocks) }, (_, i) => (i % 22 === 1 ? 0x2c : i * 89));
+  expect(widerBlocks('Q5_0')).toBe('Q8_0');
+  const wider = widen(narrow);
+  expect(wider.length).toBe(typeBytes('Q8_0', 32 * blocks));
+  expect(dequantise('Q8_0', wider, 32 * blocks)).toEqual(dequantise('Q5_0', narrow, 32 * blocks));
+});
