@@ -252,7 +252,11 @@ export const importOptions = {
     placeholder: 'LAYER,…',
     expected: 'layers from 1 on, such as 8,16,24',
     parse: parseLayers,
-    help: 'Layers behind which the model was trained to leave.',
+    help: 'Layers behind which the model was trained to leave; without --from.',
+  }),
+  from: optionalText({
+    placeholder: 'DIR|FILE',
+    help: 'What export wrote of an exit of this model: it becomes that exit again.',
   }),
   out: optionalText({ placeholder: 'DIR', help: 'Folder to write; by default it is called after the model.' }),
 };

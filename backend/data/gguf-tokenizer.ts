@@ -70,12 +70,15 @@ interface Shape {
   readonly addsBos: boolean;
 }
 
-// enum llama_token_type.
-const normalType = 1;
-const unknownType = 2;
-const controlType = 3;
-const userDefinedType = 4;
-const unusedType = 5;
+/** enum llama_token_type. */
+export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5 } as const;
+const {
+  normal: normalType,
+  unknown: unknownType,
+  control: controlType,
+  userDefined: userDefinedType,
+  unused: unusedType,
+} = tokenTypes;
 
 function readVocabulary(path: string, metadata: GgufMetadata): Vocabulary {
   const texts = metadata.get('tokenizer.ggml.tokens');
@@ -113,7 +116,7 @@ const lower = '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]';
 const caseSplit = (ending: string, digits: string): string =>
   `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${ending}|[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${ending}|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
 
-interface PreTokenizer {
+export interface PreTokenizer {
   readonly splits: readonly string[];
   /** A whole word that is a token is taken as it is, whatever the merges say. */
   readonly ignoreMerges?: boolean;
@@ -125,7 +128,8 @@ const digitsThenGpt2: PreTokenizer = { splits: ['\\p{N}', gpt2Split] };
 const llama3: PreTokenizer = { splits: [llama3Split], ignoreMerges: true, addsBos: true };
 const qwen2: PreTokenizer = { splits: [qwen2Split] };
 
-const preTokenizers: Readonly<Record<string, PreTokenizer | undefined>> = {
+/** By `tokenizer.ggml.pre`. */
+export const preTokenizers: Readonly<Record<string, PreTokenizer | undefined>> = {
   default: { splits: ['[\\p{P}\\$\\+<=>\\^~\\|]+', gpt2Split, '\\p{N}+', '[0-9][0-9][0-9]'] },
   'gpt-2': gpt2,
   'phi-2': gpt2,

@@ -87,7 +87,13 @@ export function checkVocabulary(tokenizer: Tokenizer, model: string, vocabulary:
     );
 }
 
-function fromDirectory(directory: string): Tokenizer {
+const fromDirectory = (directory: string): Tokenizer => {
+  const { path, parts } = directoryTokenizer(directory);
+  return build(path, parts);
+};
+
+/** What the files of a Hugging Face directory say. Throws `not-found` or `bad-tokenizer`. */
+export function directoryTokenizer(directory: string): { readonly path: string; readonly parts: TokenizerParts } {
   const path = join(directory, 'tokenizer.json');
   if (!existsSync(path))
     throw userError(
@@ -102,7 +108,7 @@ function fromDirectory(directory: string): Tokenizer {
   const namedTokens = tokensOf(config);
   const idOf = (name: string): number | null => idOfText(file, namedTokens[name] ?? '') ?? null;
   const ends = [idOf('eos_token'), ...numbers(generation['eos_token_id']), ...numbers(model['eos_token_id'])];
-  return build(path, {
+  const parts: TokenizerParts = {
     file,
     config,
     bosId: idOf('bos_token') ?? numbers(generation['bos_token_id'] ?? model['bos_token_id'])[0] ?? null,
@@ -110,7 +116,8 @@ function fromDirectory(directory: string): Tokenizer {
     chatTemplate: templateOf(directory, config),
     namedTokens,
     fim: {},
-  });
+  };
+  return { path, parts };
 }
 
 function build(path: string, parts: TokenizerParts): Tokenizer {

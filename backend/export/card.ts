@@ -1,15 +1,18 @@
 /** The card of a plain model: what it is made of, how good it is, and how other programs take it. */
 import type { ExitScore } from '../../protocol/events.ts';
-import { exitId, type ExitSpec } from '../exits/spec.ts';
+import { basename } from 'node:path';
+import { exitId } from '../exits/spec.ts';
+import { plural } from '../../protocol/plural.ts';
+import { shown } from '../../protocol/shown.ts';
 import type { Model } from '../model/open.ts';
+import type { PlainFormat } from './families.ts';
+import { licenceOf } from './licence.ts';
 import type { PlainModel } from './plain-model.ts';
-import type { PlainFormat } from './write.ts';
 
 export interface CardFacts {
-  readonly model: Pick<Model, 'spec' | 'name'>;
+  readonly model: Pick<Model, 'spec' | 'stored' | 'path'>;
   /** The base's name without an ending. */
   readonly base: string;
-  readonly exit: ExitSpec;
   readonly name: string;
   readonly format: PlainFormat;
   readonly plain: PlainModel;
@@ -17,23 +20,36 @@ export interface CardFacts {
   readonly scores: readonly ExitScore[];
   readonly purpose: 'model' | 'draft';
   readonly quantised: string | null;
+  /** What the exit was tuned on, as the options of its run name it, and how many tokens of it. */
+  readonly data: readonly string[];
+  readonly tokens: number;
 }
 
 export function plainCard(facts: CardFacts): string {
-  const { model, base, exit, name, plain, quantised } = facts;
-  const id = exitId(exit);
+  const { model, base, name, plain, quantised, format } = facts;
+  const id = exitId(plain.exit);
   const changed = [
     ...new Set([...plain.parameters.keys()].map((parameter) => parameter.replace(/\.(weight|bias)$/, ''))),
   ];
-  return `# ${name}
+  const licence = licenceOf(model);
+  return `---
+${licence === null ? '' : `license: ${licence}\n`}library_name: ${format === 'hf' ? 'transformers' : 'llama.cpp'}
+tags: [early-exit]
+---
+# ${name}
 
 The exit \`${id}\` of ${base}, as a model of its own: ${plain.layers} of ${model.spec.layers.length} layers. The layers are the
 base's, unchanged${quantised === null ? '' : `, in ${quantised} where they were not in blocks yet`}; ${changed.map((each) => `\`${each}\``).join(', ')} ${changed.length === 1 ? 'is' : 'are'} the exit's own.
 
-Base: ${base} (${model.spec.family}). Its licence holds for this model, too: see the base.
-${scoreLines(facts.scores, id)}
+Base: ${base} (${model.spec.family}). ${licence === null ? 'Its licence, which its files do not name, holds for this model, too.' : `Its licence, ${licence}, holds for this model, too.`}
+${dataLine(facts)}${scoreLines(facts.scores, id)}
 ${usage(facts)}`;
 }
+
+const dataLine = ({ data, tokens }: CardFacts): string =>
+  data.length === 0
+    ? ''
+    : `\nTuned on ${plural(tokens, 'token')} of ${data.map((each) => `\`${shown(basename(each), { limit: 100 })}\``).join(', ')}.\n`;
 
 function scoreLines(scores: readonly ExitScore[], id: string): string {
   const own = scores.find(({ exit }) => exit === id);
@@ -54,7 +70,7 @@ function usage({ name, format, purpose, base }: CardFacts): string {
 `
       : `As the draft of speculative decoding in vLLM:
 
-    vllm serve ${base} --speculative-config '{"model": "./${name}", "num_speculative_tokens": 5}'
+    vllm serve ${base} --speculative-config '{"method": "draft_model", "model": "./${name}", "num_speculative_tokens": 5}'
 `;
   return format === 'gguf'
     ? `With llama.cpp:

@@ -7,9 +7,11 @@ import { exitId, exitPath, type ExitSpec } from '../exits/spec.ts';
 import { layerPath } from '../model/layer.ts';
 import type { Model } from '../model/open.ts';
 import type { HeldParameter } from '../model/overlay.ts';
+import { takesHeadBias, type PlainFormat } from './families.ts';
 import { product } from './product.ts';
 
 export interface PlainModel {
+  readonly exit: ExitSpec;
   /** Layers that it has. */
   readonly layers: number;
   /** Its parameters that are not the backbone's, by their names in the plain model. */
@@ -18,35 +20,40 @@ export interface PlainModel {
 
 type Backbone = Pick<Model, 'spec' | 'parameters'>;
 
-/** @throws UserError `unsupported` where no plain model computes what the exit does. */
+/** @throws UserError `unsupported` where no plain model of the format computes what the exit does. */
 export async function plainModel(
-  { spec, parameters }: Backbone,
+  backbone: Backbone,
   exit: ExitSpec,
   held: ReadonlyMap<string, HeldParameter>,
+  format: PlainFormat,
 ): Promise<PlainModel> {
   const path = exitPath(exit);
-  checkHead(exit);
   const found = new Map<string, HeldParameter>();
   /** Takes what lies under `from` of the exit as what lies under `to` of the model. */
   const take = (from: string, to: string): void => {
     for (const [name, value] of held)
       if (name.startsWith(`${path}.${from}.`)) found.set(`${to}${name.slice(path.length + 1 + from.length)}`, value);
   };
+  const layers = depthOf(backbone, exit);
   take('norm', 'norm');
-  if (exit.head.kind === 'own') take('head', 'lm_head');
+  if (exit.architecture === 'mlp') take('mlp', `${layerPath(exit.layer)}.mlp`);
+  if (exit.architecture === 'layer') take('layer', layerPath(exit.layer + 1));
+  for (const [kind, value] of await plainHead(backbone, exit, held, format)) found.set(`lm_head.${kind}`, value);
+  return { exit, layers, parameters: found };
+}
+
+/** How many layers the plain model has. */
+function depthOf({ spec }: Backbone, exit: ExitSpec): number {
   switch (exit.architecture) {
     case 'embedding':
       throw refused(exit, 'its head reads the stream without a norm, and every model of this family has one');
     case 'norm':
-      return { layers: exit.layer, parameters: found };
     case 'lens':
-      found.set('lm_head.weight', await foldedHead(parameters, exit, held));
-      return { layers: exit.layer, parameters: found };
+      return exit.layer;
     case 'mlp':
       if (spec.layers[exit.layer - 1]!.mixture)
         throw refused(exit, `its MLP is dense, and layer ${exit.layer} of this model is a mixture of experts`);
-      take('mlp', `${layerPath(exit.layer)}.mlp`);
-      return { layers: exit.layer, parameters: found };
+      return exit.layer;
     case 'layer': {
       if (spec.layers.at(-1)!.mixture)
         throw refused(exit, 'its layer is dense, and layers of this model are mixtures of experts');
@@ -56,33 +63,73 @@ export async function plainModel(
           exit,
           `its layer turns and looks as the model's last does, and layer ${exit.layer + 1} of the model otherwise`,
         );
-      take('layer', layerPath(exit.layer + 1));
-      return { layers: exit.layer + 1, parameters: found };
+      return exit.layer + 1;
     }
   }
 }
 
-function checkHead(exit: ExitSpec): void {
-  if (exit.head.kind !== 'shortlist') return;
-  throw refused(
-    exit,
-    'its head is a shortlist, whose tokens outside the list share one probability: a plain head has no bias that could say so',
-    'Tune the exit with --head own or shared.',
+/** `weight` and `bias` of the head where they are not the model's own: with a lens's translator in it, over the whole vocabulary. */
+async function plainHead(
+  backbone: Backbone,
+  exit: ExitSpec,
+  held: ReadonlyMap<string, HeldParameter>,
+  format: PlainFormat,
+): Promise<Map<string, HeldParameter>> {
+  const { spec, parameters } = backbone;
+  const path = exitPath(exit);
+  const { head } = exit;
+  const own = held.get(`${path}.head.weight`) ?? null;
+  const translator = held.get(`${path}.translator.weight`) ?? null;
+  if (own === null && translator === null) return new Map();
+  if (head.kind === 'shortlist') checkShortlist(backbone, exit, format);
+  const read = own ?? { shape: parameters.shape('lm_head.weight'), data: parameters.values('lm_head.weight') };
+  const weight = translator === null ? read : await folded(read, translator);
+  if (head.kind === 'shortlist') return expanded(weight, head.tokens, spec.vocabulary);
+  const none = { shape: [spec.vocabulary], data: new Float32Array(spec.vocabulary) };
+  // The model's bias belongs to its own head.
+  return new Map([['weight', weight], ...(own && parameters.has('lm_head.bias') ? [['bias', none] as const] : [])]);
+}
+
+function checkShortlist({ spec }: Backbone, exit: ExitSpec, format: PlainFormat): void {
+  const wayOut = 'Tune the exit with --head own or shared.';
+  const reason = (why: string): Error =>
+    refused(exit, `its head is a shortlist, whose tokens outside the list share one probability: ${why}`, wayOut);
+  if (spec.finalSoftcap !== null)
+    throw reason('models of this family cap their logits, and the share is no logit then');
+  if (takesHeadBias(spec, format)) return;
+  const other = format === 'hf' && takesHeadBias(spec, 'gguf') ? '; --format gguf has one' : '';
+  throw reason(
+    `that takes a bias of the head, which a model of family ${spec.family} has none of in this format${other}`,
   );
 }
 
-/** A lens's translator and the head behind it are one matrix: `[vocabulary, hidden]`. */
-async function foldedHead(
-  parameters: Backbone['parameters'],
-  exit: ExitSpec,
-  held: ReadonlyMap<string, HeldParameter>,
-): Promise<HeldParameter> {
-  const path = exitPath(exit);
-  const own = held.get(`${path}.head.weight`);
-  const head = own ?? { shape: parameters.shape('lm_head.weight'), data: parameters.values('lm_head.weight') };
-  const [rows, hidden] = head.shape as [number, number];
-  const translator = held.get(`${path}.translator.weight`)!.data;
-  return { shape: [rows, hidden], data: await product(head.data, translator, [rows, hidden, hidden]) };
+/** A lens's translator and the head behind it are one matrix: `[classes, hidden]`. */
+async function folded({ shape, data }: HeldParameter, translator: HeldParameter): Promise<HeldParameter> {
+  const [rows, hidden] = shape as [number, number];
+  return { shape: [rows, hidden], data: await product(data, translator.data, [rows, hidden, hidden]) };
+}
+
+/**
+ * A shortlist over the whole vocabulary `[vocabulary, hidden]`: each token outside has the row of the defer class, whose
+ * probability all n of them share, so its logit is smaller by ln n.
+ */
+function expanded(
+  { shape, data }: HeldParameter,
+  tokens: readonly number[],
+  vocabulary: number,
+): Map<string, HeldParameter> {
+  const hidden = shape[1]!;
+  const outside = Math.max(1, vocabulary - tokens.length);
+  const rows = new Int32Array(vocabulary).fill(tokens.length);
+  for (const [row, token] of tokens.entries()) rows[token] = row;
+  const weight = new Float32Array(vocabulary * hidden);
+  for (const [token, row] of rows.entries())
+    weight.set(data.subarray(row * hidden, (row + 1) * hidden), token * hidden);
+  const bias = Float32Array.from(rows, (row) => (row === tokens.length ? -Math.log(outside) : 0));
+  return new Map([
+    ['weight', { shape: [vocabulary, hidden], data: weight }],
+    ['bias', { shape: [vocabulary], data: bias }],
+  ]);
 }
 
 export const refused = (exit: ExitSpec, reason: string, wayOut?: string): UserError =>

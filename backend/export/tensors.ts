@@ -60,13 +60,22 @@ function tensorOf(stored: Model['stored'], model: string, parameter: string): st
 const isPart = (parameter: string): boolean => !/self_attn\.[qk]_proj\./.test(parameter);
 
 /** A parameter as the file orders its rows. */
-function storedValue(stored: Model['stored'], parameter: string, { shape, data }: HeldParameter): HeldParameter {
-  const rows = stored.place(parameter)?.rows;
-  if (!rows) return { shape, data };
-  const columns = shape[1] ?? 1;
-  const ordered = new Float32Array(data.length);
-  for (const [to, from] of rows.entries()) ordered.set(data.subarray(to * columns, (to + 1) * columns), from * columns);
-  return { shape, data: ordered };
+const storedValue = (stored: Model['stored'], parameter: string, { shape, data }: HeldParameter): HeldParameter => ({
+  shape,
+  data: rowsStored(data, stored.place(parameter)?.rows, shape),
+});
+
+/** Numbers or bytes of a parameter, whose row i stands in row `rows[i]` of the file; as they are without `rows`. */
+export function rowsStored<T extends Float32Array | Uint8Array>(
+  data: T,
+  rows: Int32Array | undefined,
+  [count]: readonly number[],
+): T {
+  if (!rows) return data;
+  const length = data.length / count!;
+  const ordered = data.slice() as T;
+  for (const [to, from] of rows.entries()) ordered.set(data.subarray(to * length, (to + 1) * length), from * length);
+  return ordered;
 }
 
 function keptTensor({ tensors }: Model['stored'], tensor: TensorInfo, quantised: QuantisedType | null): TensorData {
@@ -84,11 +93,11 @@ const newTensor = (name: string, { shape, data }: HeldParameter, quantised: Quan
     : { name, type: 'F32', shape, bytes: bytesOf(data) };
 
 /** Rows of whole blocks; tables of positions are looked up, not multiplied. */
-const isMatrix = (name: string, shape: readonly number[]): boolean =>
+export const isMatrix = (name: string, shape: readonly number[]): boolean =>
   shape.length === 2 && shape[1]! % 32 === 0 && !name.includes('position');
 
 /** Read when it is written, so that one tensor at a time is in memory. */
-function lazily(read: () => Uint8Array): Iterable<Uint8Array> {
+export function lazily(read: () => Uint8Array): Iterable<Uint8Array> {
   return {
     *[Symbol.iterator]() {
       yield read();

@@ -8,10 +8,12 @@ import { numberEntry, textEntry, writeGguf, type GgufEntry } from '../formats/gg
 import type { QuantisedType } from '../formats/quantise-blocks.ts';
 import { writeSafetensors } from '../formats/safetensors.ts';
 import type { Model } from '../model/open.ts';
+import { directoryForm } from './directory-form.ts';
+import { formatOf, type PlainFormat } from './families.ts';
+import { ggufForm } from './gguf-form.ts';
+import { directoryMark, ggufMark } from './mark.ts';
 import type { PlainModel } from './plain-model.ts';
 import { plainTensors } from './tensors.ts';
-
-export type PlainFormat = 'hf' | 'gguf';
 
 /** Files beside the weights that belong to a model as it is. */
 const companions = [
@@ -41,12 +43,19 @@ export interface Writing {
   readonly quantised: QuantisedType | null;
   readonly name: string;
   readonly card: string;
+  /** SHA-256 of the base's weights. */
+  readonly base: string;
 }
 
-/** @throws UserError where the folder is taken, the disk is full, or the format is not the model's own. */
+/** @throws UserError where the folder is taken, the disk is full, or the format cannot say what the base is. */
 export function writePlain(directory: string, writing: Writing): Written {
-  const { model, format } = writing;
-  checkFormat(model, format, writing.quantised);
+  const { format, quantised } = writing;
+  if (format === 'hf' && quantised !== null)
+    throw userError(
+      'bad-argument',
+      'Blocks are written in GGUF alone.',
+      'Leave out --quantize, or give --format gguf.',
+    );
   if (statOf(directory) !== null)
     throw userError('bad-argument', `${directory} is there already.`, 'Give another folder with --out, or remove it.');
   const target = resolve(directory);
@@ -63,33 +72,38 @@ export function writePlain(directory: string, writing: Writing): Written {
   }
 }
 
-function checkFormat({ stored, name }: Model, format: PlainFormat, quantised: QuantisedType | null): void {
-  if (format === 'hf' && quantised !== null)
-    throw userError(
-      'bad-argument',
-      'Blocks are written in GGUF alone.',
-      'Leave out --quantize, or give --format gguf.',
-    );
-  const own: PlainFormat = stored.kind === 'gguf' ? 'gguf' : 'hf';
-  if (own === format) return;
-  throw userError(
-    'unsupported',
-    `${name} is ${own === 'gguf' ? 'a GGUF file' : 'a Hugging Face directory'}, and a plain model is written in the format of its base.`,
-    own === 'gguf'
-      ? 'Give --format gguf, or the base as a Hugging Face directory.'
-      : "Give --format hf, and convert the result with llama.cpp's convert_hf_to_gguf.py.",
-  );
-}
-
-function writeDirectory(folder: string, { model, plain }: Writing): string[] {
+function writeDirectory(folder: string, writing: Writing): string[] {
+  const { model, plain, base } = writing;
+  if (formatOf(model) === 'gguf') return writeDirectoryOfGguf(folder, writing);
   const config = JSON.parse(readFileSync(join(model.path, 'config.json'), 'utf8')) as Record<string, unknown>;
-  const changed = { ...config, ...shallower(config, plain), torch_dtype: 'float32' };
-  writeFileAtomically(join(folder, 'config.json'), [`${JSON.stringify(changed, null, 2)}\n`]);
+  const changed = {
+    ...config,
+    ...shallower(config, plain),
+    ...directoryMark(plain.exit, base),
+    torch_dtype: 'float32',
+  };
+  writeJson(join(folder, 'config.json'), changed);
   writeSafetensors(join(folder, 'model.safetensors'), plainTensors(model, plain, null), { format: 'pt' });
   const copied = companions.filter((file) => existsSync(join(model.path, file)));
   for (const file of copied) copyFileSync(join(model.path, file), join(folder, file));
   return ['config.json', 'model.safetensors', ...copied];
 }
+
+function writeDirectoryOfGguf(folder: string, { model, plain, base }: Writing): string[] {
+  const gguf = openGguf(model.path);
+  try {
+    const { files, tensors } = directoryForm(model, gguf.metadata, plain);
+    const marked = { ...files, 'config.json': { ...files['config.json'], ...directoryMark(plain.exit, base) } };
+    for (const [file, value] of Object.entries(marked)) writeJson(join(folder, file), value);
+    writeSafetensors(join(folder, 'model.safetensors'), tensors, { format: 'pt' });
+    return [...Object.keys(marked), 'model.safetensors'];
+  } finally {
+    gguf.close();
+  }
+}
+
+const writeJson = (file: string, value: object): void =>
+  writeFileAtomically(file, [`${JSON.stringify(value, null, 2)}\n`]);
 
 /** Names of config.json for the number of layers. */
 const depthNames = ['num_hidden_layers', 'n_layer', 'num_layers', 'n_layers'];
@@ -112,10 +126,27 @@ function shallower(config: Record<string, unknown>, { layers, parameters }: Plai
 /** Families whose files have no head of their own for llama.cpp. */
 const alwaysTied = ['gemma', 'gemma2', 'gemma3'];
 
-function writeGgufModel(folder: string, { model, plain, quantised, name }: Writing): string[] {
-  const file = openGguf(model.path);
+function writeGgufModel(folder: string, writing: Writing): string[] {
+  const { model, plain, quantised, name, base } = writing;
+  const file = `${name}.gguf`;
+  const write = (entries: readonly GgufEntry[], tensors: ReturnType<typeof plainTensors>, family: string): void => {
+    const changed = [
+      textEntry('general.name', name),
+      numberEntry(`${family}.block_count`, plain.layers),
+      numberEntry('general.alignment', 32),
+      ...ggufMark(plain.exit, base),
+    ];
+    const keys = new Set(changed.map(({ key }) => key));
+    writeGguf(join(folder, file), [...entries.filter(({ key }) => !keys.has(key)), ...changed], tensors);
+  };
+  if (formatOf(model) === 'hf') {
+    const { entries, tensors, architecture } = ggufForm(model, plain, quantised);
+    write(entries, tensors, architecture);
+    return [file];
+  }
+  const gguf = openGguf(model.path);
   try {
-    const { metadata } = file;
+    const { metadata } = gguf;
     const family = metadata.get('general.architecture') as string;
     if (alwaysTied.includes(family) && plain.parameters.has('lm_head.weight'))
       throw userError(
@@ -123,18 +154,11 @@ function writeGgufModel(folder: string, { model, plain, quantised, name }: Writi
         `llama.cpp reads no head of its own in a model of family ${family}, and this exit has one.`,
         'Export an exit of architecture norm, mlp or layer with the shared head.',
       );
-    const changed = new Map<string, GgufEntry>([
-      ['general.name', textEntry('general.name', name)],
-      [`${family}.block_count`, numberEntry(`${family}.block_count`, plain.layers)],
-      ['general.alignment', numberEntry('general.alignment', 32)],
-    ]);
-    const dropped = (key: string): boolean => key.startsWith('split.');
-    const kept = [...metadata.keys()].filter((key) => !dropped(key));
-    const entries = kept.map((key) => changed.get(key) ?? { key, encoded: metadata.encoded(key) });
-    for (const [key, entry] of changed) if (!kept.includes(key)) entries.push(entry);
-    writeGguf(join(folder, `${name}.gguf`), entries, plainTensors(model, plain, quantised));
-    return [`${name}.gguf`];
+    const kept = [...metadata.keys()].filter((key) => !key.startsWith('split.'));
+    const entries = kept.map((key) => ({ key, encoded: metadata.encoded(key) }));
+    write(entries, plainTensors(model, plain, quantised), family);
+    return [file];
   } finally {
-    file.close();
+    gguf.close();
   }
 }

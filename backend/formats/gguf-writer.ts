@@ -47,6 +47,25 @@ export const textEntry = (key: string, value: string): GgufEntry => ({
   encoded: Buffer.concat([u32(8), text(value)]),
 });
 
+export const floatEntry = (key: string, value: number): GgufEntry => {
+  const bytes = Buffer.alloc(4);
+  bytes.writeFloatLE(value);
+  return { key, encoded: Buffer.concat([u32(6), bytes]) };
+};
+export const flagEntry = (key: string, value: boolean): GgufEntry => ({
+  key,
+  encoded: Buffer.concat([u32(7), Buffer.from([Number(value)])]),
+});
+export const textsEntry = (key: string, values: readonly string[]): GgufEntry => ({
+  key,
+  encoded: Buffer.concat([u32(9), u32(8), u64(values.length), ...values.map(text)]),
+});
+/** Whole numbers of 32 bits. */
+export const wholesEntry = (key: string, values: Int32Array): GgufEntry => ({
+  key,
+  encoded: Buffer.concat([u32(9), u32(5), u64(values.length), ...Array.from(values, (value) => u32(value >>> 0))]),
+});
+
 const aligned = (offset: number): number => Math.ceil(offset / alignment) * alignment;
 const padding = (length: number): Uint8Array => new Uint8Array(aligned(length) - length);
 

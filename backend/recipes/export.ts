@@ -5,8 +5,9 @@ import type { ExportEvent } from '../../protocol/events.ts';
 import type { ExportOptions } from '../../protocol/options.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import { plainCard } from '../export/card.ts';
+import { formatOf } from '../export/families.ts';
 import { plainModel } from '../export/plain-model.ts';
-import { writePlain, type PlainFormat } from '../export/write.ts';
+import { writePlain } from '../export/write.ts';
 import { openModel } from '../model/open.ts';
 import { readExits } from './opened.ts';
 
@@ -17,18 +18,19 @@ export async function* exportExit(options: ExportOptions, signal: AbortSignal): 
   yield { type: 'phase', phase: 'load', detail: options.model };
   const model = openModel(options.model);
   try {
-    const { specs, parameters, scores } = await readExits(directory, model, signal);
+    const { base: known, specs, parameters, scores, tokens, tuning } = await readExits(directory, model, signal);
     const exit = exitOf(specs, options.exit);
-    const plain = await plainModel(model, exit, parameters);
-    const own: PlainFormat = model.stored.kind === 'gguf' ? 'gguf' : 'hf';
-    const format = options.format === 'auto' ? own : options.format;
+    const format = options.format === 'auto' ? formatOf(model) : options.format;
+    const plain = await plainModel(model, exit, parameters, format);
     const base = basename(model.name).replace(/\.gguf$/i, '');
     const name = `${base}-exit-${exitId(exit).replace(':', '-')}`;
     const out = options.out ?? name;
     yield { type: 'phase', phase: 'save', detail: out };
     const quantised = quantize === 'none' ? null : quantize === 'q8_0' ? 'Q8_0' : 'Q4_0';
-    const card = plainCard({ model, base, exit, name, format, plain, scores, purpose: options.as, quantised });
-    const { files } = writePlain(out, { model, plain, format, quantised, name, card });
+    const data = Array.isArray(tuning['data']) ? tuning['data'].map(String) : [];
+    const facts = { model, base, name, format, plain, scores, purpose: options.as, quantised, data, tokens };
+    const card = plainCard(facts);
+    const { files } = writePlain(out, { model, plain, format, quantised, name, card, base: known.sha256 });
     yield { type: 'saved', path: out, files: [...files] };
   } finally {
     model.close();

@@ -46,11 +46,16 @@ export async function identify(model: Model, signal?: AbortSignal): Promise<Base
 }
 
 export interface OpenedExits extends ExitSet {
+  readonly base: BaseModel;
   readonly calibration: Calibration | null;
   /** On text held out from tuning, by exit. */
   readonly scores: readonly ExitScore[];
   /** Of the run that made these values. */
   readonly step: number;
+  /** Target tokens that it saw. */
+  readonly tokens: number;
+  /** Its options. */
+  readonly tuning: Readonly<Record<string, unknown>>;
 }
 
 /** Reads a checkpoint's exits into memory. @throws UserError where it is damaged, belongs to another model or does not fit it. */
@@ -60,8 +65,9 @@ export async function readExits(directory: string, model: Model, signal?: AbortS
     checkFit(checkpoint, model);
     const parameters = new Map<string, HeldParameter>();
     for (const [name, shape] of checkpoint.shapes) parameters.set(name, { shape, data: checkpoint.values(name) });
-    const { exits, calibration, progress } = checkpoint;
-    return { specs: exits, parameters, calibration, scores: progress.scores, step: progress.step };
+    const { base, exits, calibration, tuning, progress } = checkpoint;
+    const { scores, step, tokens } = progress;
+    return { base, specs: exits, parameters, calibration, scores, step, tokens, tuning };
   } finally {
     checkpoint.close();
   }

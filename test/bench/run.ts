@@ -11,6 +11,7 @@ import { decodeSection, longSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
+import { holesSection } from './sections/holes.ts';
 import { losslessSection } from './sections/lossless.ts';
 import { memorySection } from './sections/memory.ts';
 import { mixtureSection } from './sections/mixture.ts';
@@ -36,6 +37,7 @@ const sections: Readonly<Record<string, Section>> = {
   recipes: recipesSection,
   exits: exitsSection,
   lossless: losslessSection,
+  holes: holesSection,
   editor: editorSection,
   serve: serveSection,
 };
@@ -51,7 +53,7 @@ ${Object.entries(sections)
   .join('\n')}
 
   --model FILE   this GGUF file or model folder instead of those at hand; may be repeated
-  --exits DIR    exits for the sections exits and lossless, instead of those they tune
+  --exits DIR    exits for the sections exits and lossless, instead of those they tune, and for holes
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
   --busy         on a machine with other work: one thread, whose processor time is taken; for decode, long, opening and passes
@@ -128,6 +130,7 @@ async function runPart(
     console.error(`  other work takes ${(100 * others).toFixed(0)} % of the processors: figures will say so`);
   const started = performance.now();
   const findings = await measure();
+  if (findings.tables.length === 0) return void console.error(`  ${part}: nothing to measure`);
   const found: Part = {
     machine: thisMachine(),
     date: new Date().toISOString().slice(0, 10),

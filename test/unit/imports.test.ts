@@ -22,7 +22,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   decoding: ['formats', 'model', 'exits', 'runtime', 'data'],
   tuning: ['formats', 'model', 'data', 'onnx', 'autodiff', 'exits', 'runtime', 'devices', 'checkpoint', 'features'],
   evaluation: ['formats', 'model', 'data', 'exits', 'runtime', 'features', 'decoding'],
-  export: ['formats', 'model', 'onnx', 'exits'],
+  export: ['formats', 'model', 'data', 'onnx', 'exits'],
   recipes: [
     'formats',
     'model',

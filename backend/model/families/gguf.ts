@@ -217,6 +217,10 @@ function corrected({ addedOne = false }: GgufFamily, spec: ModelSpec, { file, ve
   return { ...spec, norm, layers };
 }
 
+/** Where a file of an architecture (`general.architecture`) keeps a parameter of ours; null where it keeps none. */
+export const ggufPlace = (name: string, parameter: string, spec: ModelSpec): ParameterSource | null =>
+  ggufSource(architectures.get(name)!, parameter, spec);
+
 function ggufSource(architecture: GgufFamily, parameter: string, spec: ModelSpec): ParameterSource | null {
   const part = layerParameter(parameter);
   if (!part) {

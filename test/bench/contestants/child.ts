@@ -4,15 +4,18 @@ import { once } from 'node:events';
 import path from 'node:path';
 import type { Clock } from '../measure.ts';
 
-/** What a child says: seconds or bytes, and the seconds that processors were busy with it. */
+/** What a child says, and the seconds that processors were busy with it. */
 interface Answer {
-  readonly value: number;
+  readonly value: unknown;
   readonly processor: number;
 }
 
 export interface Child {
-  /** Seconds of the work asked for by the child's clock, or bytes (`memory`). @throws Error where the child failed or ended. */
-  ask(request: Readonly<Record<string, unknown>> & { readonly type: string }): Promise<number>;
+  /**
+   * Seconds of the work asked for by the child's clock, bytes (`memory`), or what else the request is answered with.
+   * @throws Error where the child failed or ended.
+   */
+  ask<Value = number>(request: Readonly<Record<string, unknown>> & { readonly type: string }): Promise<Value>;
   end(): Promise<void>;
 }
 
@@ -22,7 +25,7 @@ export function startChild(name: string, file: string, clock: Clock): Child {
   let said = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2000)));
   return {
-    async ask(request) {
+    async ask<Value>(request: { readonly type: string }) {
       const listening = new AbortController();
       const { signal } = listening;
       const answered = once(child, 'message', { signal }) as Promise<[Answer | { error: string }]>;
@@ -35,7 +38,8 @@ export function startChild(name: string, file: string, clock: Clock): Child {
       try {
         const [answer] = await Promise.race([answered, died]);
         if ('error' in answer) throw new Error(`${name}: ${answer.error}`);
-        return clock === 'processor' && request.type !== 'memory' ? answer.processor : answer.value;
+        const isTimed = typeof answer.value === 'number' && request.type !== 'memory';
+        return (clock === 'processor' && isTimed ? answer.processor : answer.value) as Value;
       } finally {
         listening.abort();
       }

@@ -39,6 +39,18 @@ const requests = {
         if ((await tokens.next()).done) throw new Error('the sequence ended before the measurement did');
       }
     }),
+  /** Ids of the most probable line behind a prompt, up to what ends it. */
+  async line({ ids, most, ends }) {
+    await tokens?.return();
+    await sequence.clearHistory();
+    const said = [];
+    tokens = sequence.evaluate(ids, { temperature: 0, yieldEogToken: true });
+    for await (const token of tokens) {
+      said.push(token);
+      if (said.length >= most || ends.includes(token) || sequence.model.detokenize([token]).includes('\n')) break;
+    }
+    return said.filter((token) => !ends.includes(token));
+  },
   memory: async () => process.memoryUsage.rss(),
 };
 

@@ -3,82 +3,24 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { plainModel } from '../../../backend/export/plain-model.ts';
-import { writePlain, type PlainFormat } from '../../../backend/export/write.ts';
-import { exitId, exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
+import { writePlain } from '../../../backend/export/write.ts';
+import { exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { libraryFolder, openLibrary, types } from '../../../backend/ggml/library.ts';
 import { dequantise } from '../../../backend/formats/quantisation.ts';
 import { quantiseBlocks } from '../../../backend/formats/quantise-blocks.ts';
 import { openGguf } from '../../../backend/formats/gguf.ts';
-import { openModel, type Model } from '../../../backend/model/open.ts';
+import { openModel } from '../../../backend/model/open.ts';
 import type { HeldParameter } from '../../../backend/model/overlay.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
-import { trunkLength } from '../../../backend/runtime/staged-model.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
-import { decodeAll, finalLogits, idsOf, plainRequest } from '../../support/decoding.ts';
+import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
 import { maxDifference } from '../../support/golden.ts';
+import { exits, golden, movedExits, named, written } from './written.ts';
 import { hasLlama, openLlama } from '../../support/llama.ts';
-import { copiedExits } from '../../support/models.ts';
 import { caught, temporaryFolder } from '../formats/fixtures.ts';
-
-const golden = 'test/fixtures/golden';
-const ids = [7, 9, 23, 4, 50, 61, 8, 8, 20, 31];
-
-/** Copies, moved so far that nothing of the base can stand in for them. */
-function movedExits(model: Model, exit: ExitSpec, far = 0.1): ReadonlyMap<string, HeldParameter> {
-  const random = seededRandom(4);
-  const { parameters } = copiedExits(model, [exit]);
-  return new Map(
-    [...parameters].map(([name, { shape, data }]) => {
-      const size = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
-      return [name, { shape, data: data.map((value) => value + far * size * (random() - 0.5)) }];
-    }),
-  );
-}
-
-/** The exit's own logits at every token. */
-async function exitLogits(model: Model, exit: ExitSpec, parameters: ReadonlyMap<string, HeldParameter>) {
-  const staged = await openStagedModel(model, { specs: [exit], parameters });
-  const slots = staged.openSlots(1);
-  const k = staged.exits.findIndex(({ id }) => id === exitId(exit));
-  slots.enter(0, ids);
-  for (let stage = 0; stage < trunkLength(staged); stage++) await slots.run(stage, [ids.length]);
-  const { reads } = staged.exits[k]!;
-  if (reads >= trunkLength(staged)) await slots.run(reads, [ids.length]);
-  const [said] = await slots.read(k, [0], [ids.length], { logits: true });
-  slots.dispose();
-  await staged.dispose();
-  return said!.logits!;
-}
-
-async function written(path: string, exit: ExitSpec, format: PlainFormat, quantised: 'Q8_0' | null = null) {
-  const model = openModel(path);
-  const parameters = movedExits(model, exit);
-  const directory = join(temporaryFolder(), 'plain');
-  const plain = await plainModel(model, exit, parameters);
-  const { files } = writePlain(directory, { model, plain, format, quantised, name: 'plain', card: '# plain\n' });
-  const file = format === 'gguf' ? join(directory, 'plain.gguf') : directory;
-  const expected = await exitLogits(model, exit, parameters);
-  model.close();
-  const read = openModel(file);
-  const staged = await openStagedModel(read);
-  const logits = await finalLogits(staged, ids);
-  await staged.dispose();
-  read.close();
-  return { file, directory, files, expected, logits, layers: read.spec.layers.length };
-}
 
 const shared = { kind: 'shared' } as const;
 const own = { kind: 'own' } as const;
-const exits: ExitSpec[] = [
-  { layer: 2, architecture: 'norm', head: shared },
-  { layer: 2, architecture: 'norm', head: own },
-  { layer: 2, architecture: 'lens', head: shared },
-  { layer: 1, architecture: 'lens', head: own },
-  { layer: 2, architecture: 'mlp', head: shared },
-  { layer: 2, architecture: 'layer', head: shared },
-  { layer: 1, architecture: 'layer', head: own },
-];
-const named = exits.map((exit) => [`${exitId(exit)}, ${exit.head.kind} head`, exit] as const);
 
 describe.each(['llama-untied', 'llama-tied', 'llama-bias', 'qwen2', 'qwen3', 'gemma2'])(
   '%s as a directory',
@@ -90,7 +32,7 @@ describe.each(['llama-untied', 'llama-tied', 'llama-bias', 'qwen2', 'qwen3', 'ge
         const model = openModel(path);
         const last = model.spec.layers.at(-1)!.window;
         if (model.spec.layers[exit.layer]!.window !== last)
-          await expect(plainModel(model, exit, movedExits(model, exit))).rejects.toThrow(/turns and looks as/);
+          await expect(plainModel(model, exit, movedExits(model, exit), 'hf')).rejects.toThrow(/turns and looks as/);
         model.close();
         return;
       }
@@ -112,16 +54,13 @@ describe.each(['llama-f16', 'llama-q8_0', 'granite-f16', 'starcoder2-f16'])('%s.
 
 test('what a plain model cannot say is refused with the reason', async () => {
   const model = openModel(join(golden, 'tiny', 'llama-untied'));
-  const refused = (exit: ExitSpec) => expect(plainModel(model, exit, movedExits(model, exit))).rejects;
+  const refused = (exit: ExitSpec) => expect(plainModel(model, exit, movedExits(model, exit), 'hf')).rejects;
   await refused({ layer: 2, architecture: 'norm', head: { kind: 'shortlist', tokens: [1, 2, 3] } }).toThrow(
     /2:norm is no plain model: its head is a shortlist/,
   );
   await refused({ layer: 2, architecture: 'embedding', head: own }).toThrow(/reads the stream without a norm/);
-  const plain = await plainModel(model, exits[0]!, movedExits(model, exits[0]!));
-  const writing = { model, plain, quantised: null, name: 'x', card: '' };
-  expect(caught(() => writePlain(join(temporaryFolder(), 'x'), { ...writing, format: 'gguf' })).message).toMatch(
-    /is a Hugging Face directory, and a plain model is written in the format of its base/,
-  );
+  const plain = await plainModel(model, exits[0]!, movedExits(model, exits[0]!), 'hf');
+  const writing = { model, plain, quantised: null, name: 'x', card: '', base: 'abc' };
   const taken = temporaryFolder();
   expect(caught(() => writePlain(taken, { ...writing, format: 'hf' })).message).toBe(`${taken} is there already.`);
   expect(existsSync(join(taken, 'config.json'))).toBe(false);
@@ -174,9 +113,9 @@ describe.skipIf(!existsSync(small) || !hasLlama())(
   () => {
     it.each(ofSmall)('SmolLM2, $layer:$architecture, says the same text', async (exit) => {
       const model = openModel(small);
-      const plain = await plainModel(model, exit, movedExits(model, exit, 0.01));
+      const plain = await plainModel(model, exit, movedExits(model, exit, 0.01), 'gguf');
       const directory = join(temporaryFolder(), 'plain');
-      writePlain(directory, { model, plain, format: 'gguf', quantised: null, name: 'plain', card: '' });
+      writePlain(directory, { model, plain, format: 'gguf', quantised: null, name: 'plain', card: '', base: 'abc' });
       model.close();
       const file = join(directory, 'plain.gguf');
       const llama = openLlama(file);

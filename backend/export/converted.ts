@@ -1,0 +1,44 @@
+/** The tensors of a plain model in the other format than its base's: each parameter under that format's name, its rows as they stand there. */
+import { userError } from '../../protocol/errors.ts';
+import { quantiseBlocks, type QuantisedType } from '../formats/quantise-blocks.ts';
+import { bytesOf, type TensorData } from '../formats/safetensors.ts';
+import type { TensorType } from '../formats/tensor-source.ts';
+import { expectedParameters } from '../model/expected-parameters.ts';
+import type { ParameterSource } from '../model/families/family.ts';
+import type { Model } from '../model/open.ts';
+import type { PlainModel } from './plain-model.ts';
+import { isMatrix, lazily, rowsStored } from './tensors.ts';
+
+/** Types of numbers that both formats have. */
+const floats: readonly (TensorType | null)[] = ['F32', 'F16', 'BF16'];
+
+/**
+ * Floats of matrices stay what they are; blocks and vectors become F32. `place`: where the format keeps a parameter.
+ * @throws UserError where it keeps one within another tensor.
+ */
+export function convertedTensors(
+  { spec, parameters, name: model }: Pick<Model, 'spec' | 'parameters' | 'name'>,
+  plain: PlainModel,
+  place: (parameter: string) => ParameterSource | null,
+  quantised: QuantisedType | null,
+): TensorData[] {
+  const shallow = { ...spec, layers: spec.layers.slice(0, plain.layers) };
+  // A tied model's head is its embedding, which is written once.
+  const isKept = (name: string): boolean => parameters.has(name) && !(spec.tied && name === 'lm_head.weight');
+  return expectedParameters(shallow)
+    .filter(({ name }) => plain.parameters.has(name) || isKept(name))
+    .map(({ name, shape }): TensorData => {
+      const found = place(name);
+      if (!found || found.pieces || found.transposed)
+        throw userError('unsupported', `${model}: the other format keeps "${name}" otherwise, which is not written.`);
+      const held = plain.parameters.get(name);
+      const stored = held ? null : parameters.storedType(name);
+      const values = (): Float32Array => rowsStored(held?.data ?? parameters.values(name), found.rows, shape);
+      const tensor = { name: found.tensor, shape };
+      if (quantised !== null && isMatrix(found.tensor, shape))
+        return { ...tensor, type: quantised, bytes: lazily(() => quantiseBlocks(quantised, values())) };
+      return stored !== null && floats.includes(stored)
+        ? { ...tensor, type: stored, bytes: lazily(() => rowsStored(parameters.stored(name), found.rows, shape)) }
+        : { ...tensor, type: 'F32', bytes: lazily(() => bytesOf(values())) };
+    });
+}

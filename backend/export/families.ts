@@ -1,0 +1,76 @@
+/** Families as other programs know them: which are written in the other format than their base's, too, and whose heads may have a bias. */
+import { userError } from '../../protocol/errors.ts';
+import type { Model } from '../model/open.ts';
+import type { ModelSpec } from '../model/spec.ts';
+
+export type PlainFormat = 'hf' | 'gguf';
+
+export const formatOf = ({ stored }: Pick<Model, 'stored'>): PlainFormat => (stored.kind === 'gguf' ? 'gguf' : 'hf');
+
+interface Crossing {
+  /** `general.architecture`; our `family` is the `model_type`. */
+  readonly architecture: string;
+  /** Transformers' class. */
+  readonly className: string;
+  /** llama.cpp divides frequencies by factors that lie in the file (`rope_freqs.weight`). */
+  readonly frequencyFactors?: boolean;
+}
+
+const crossings: ReadonlyMap<string, Crossing> = new Map<string, Crossing>([
+  ['llama', { architecture: 'llama', className: 'LlamaForCausalLM', frequencyFactors: true }],
+  ['qwen2', { architecture: 'qwen2', className: 'Qwen2ForCausalLM' }],
+  ['qwen3', { architecture: 'qwen3', className: 'Qwen3ForCausalLM' }],
+]);
+
+/** Families whose head has a bias where the file brings one, as the programs that read the format compute them. */
+const biased: Readonly<Record<PlainFormat, readonly string[]>> = { hf: ['phi'], gguf: ['phi', 'qwen2'] };
+
+export const takesHeadBias = ({ family }: ModelSpec, format: PlainFormat): boolean => biased[format].includes(family);
+
+export interface CrossingForm extends Crossing {
+  /** Base of the rotary frequencies. */
+  readonly theta: number;
+  /** What frequencies are divided by, in the order of dimensions; null: nothing. */
+  readonly factors: Float32Array | null;
+}
+
+/**
+ * What both formats say of a model.
+ * @throws UserError `unsupported` where the other format, as it is written here, cannot say what the base is.
+ */
+export function crossingForm({ spec, name, stored, parameters }: Model): CrossingForm {
+  const has = formatOf({ stored }) === 'gguf' ? 'a GGUF file' : 'a Hugging Face directory';
+  const wayOut =
+    has === 'a GGUF file'
+      ? 'Give --format gguf, or the base as a Hugging Face directory.'
+      : "Give --format hf, and convert the result with llama.cpp's convert_hf_to_gguf.py.";
+  const refuse = (why: string): Error =>
+    userError('unsupported', `${name} is ${has}, and its other format is not written here: ${why}.`, wayOut);
+  const crossing = crossings.get(spec.family);
+  if (!crossing) throw refuse(`its family is ${spec.family}, not one of ${[...crossings.keys()].join(', ')}`);
+  if (spec.layers.some(({ window }) => window !== null)) throw refuse('its layers see a window');
+  const biases = ['q', 'o'].map((which) => parameters.has(`layers.0.self_attn.${which}_proj.bias`));
+  if (spec.family === 'llama' && biases[0] !== biases[1])
+    throw refuse('some of its projections of attention have biases, and others none');
+  const frequencies = frequencyForm(spec);
+  if (!frequencies) throw refuse('its positions turn in a way of their own');
+  if (frequencies.factors && (has === 'a GGUF file' || !crossing.frequencyFactors))
+    throw refuse('its rotary frequencies are scaled');
+  return { ...crossing, ...frequencies };
+}
+
+/** A difference of frequencies that rounding explains. */
+const rounding = 1e-6;
+
+function frequencyForm({ layers, headDimensions }: ModelSpec): Pick<CrossingForm, 'theta' | 'factors'> | null {
+  const first = layers[0]!.rope;
+  const isOne = layers.every(({ rope, queryRope }) => !queryRope && JSON.stringify(rope) === JSON.stringify(first));
+  if (!isOne || !first || first.dimensions !== headDimensions || headDimensions < 4) return null;
+  if (first.scale !== 1 || first.long || first.growth) return null;
+  const { inverseFrequencies: frequencies } = first;
+  // The second turns so fast that no scaling touches it.
+  const theta = Number((frequencies[1]! ** (-headDimensions / 2)).toPrecision(9));
+  const factors = frequencies.map((f, j) => theta ** ((-2 * j) / headDimensions) / f);
+  const isPlain = factors.every((factor) => Math.abs(factor - 1) < rounding);
+  return { theta, factors: isPlain ? null : Float32Array.from(factors) };
+}

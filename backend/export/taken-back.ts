@@ -1,0 +1,68 @@
+/** A plain model taken back as the exit that it was. Knows no checkpoint. */
+import { userError } from '../../protocol/errors.ts';
+import { exitParameters } from '../exits/parameters.ts';
+import { exitId, exitPath, type ExitSpec } from '../exits/spec.ts';
+import { layerPath } from '../model/layer.ts';
+import type { Model } from '../model/open.ts';
+import type { HeldParameter } from '../model/overlay.ts';
+import { markOf } from './mark.ts';
+
+export interface TakenBack {
+  readonly exit: ExitSpec;
+  readonly parameters: ReadonlyMap<string, HeldParameter>;
+  /** What is not as it was; whole sentences. */
+  readonly changes: readonly string[];
+}
+
+/**
+ * The parameters are the plain model's, bit for bit where it keeps them in float32.
+ * @param sha256 of the weights of `base`.
+ * @throws UserError where the plain model is no exit of this base, or its head no exit's.
+ */
+export function takeBack(base: Pick<Model, 'spec' | 'name' | 'parameters'>, sha256: string, plain: Model): TakenBack {
+  const { layer, architecture, head, base: marked } = markOf(plain);
+  if (marked !== sha256)
+    throw userError(
+      'wrong-base-model',
+      `${plain.path} is an exit of another model than ${base.name}.`,
+      'Give the model that it was exported from as --model.',
+    );
+  if (head === 'shortlist' || architecture === 'embedding')
+    throw userError(
+      'unsupported',
+      `The head of ${plain.path} is a shortlist that was expanded, which is not taken back.`,
+    );
+  const isFolded = architecture === 'lens';
+  const exit: ExitSpec = {
+    layer,
+    architecture: isFolded ? 'norm' : architecture,
+    head: { kind: isFolded || head === 'own' ? 'own' : 'shared' },
+  };
+  const parameters = new Map<string, HeldParameter>();
+  const rounded = new Set<string>();
+  for (const { name, shape } of exitParameters(base.spec, exit, base.parameters)) {
+    const from = plainName(exit, name.slice(exitPath(exit).length + 1));
+    if (!plain.parameters.has(from) || plain.parameters.shape(from).join() !== shape.join())
+      throw userError('bad-model', `${plain.path} has no "${from}" of the shape [${shape.join(', ')}].`);
+    parameters.set(name, { shape, data: plain.parameters.values(from) });
+    const type = plain.parameters.storedType(from);
+    if (type !== null && type !== 'F32') rounded.add(type);
+  }
+  const changes = [
+    ...(isFolded
+      ? [
+          `The lens and the head behind it are one matrix in a plain model: they come back as ${exitId(exit)} with a head of its own, which says the same.`,
+        ]
+      : []),
+    ...(rounded.size > 0 ? [`Its matrices have the rounding of ${[...rounded].join(' and ')}.`] : []),
+  ];
+  return { exit, parameters, changes };
+}
+
+/** What a parameter of the exit is called in the plain model. */
+function plainName({ layer, architecture }: ExitSpec, name: string): string {
+  if (name.startsWith('head.')) return `lm_${name}`;
+  if (architecture === 'mlp' && name.startsWith('mlp.')) return `${layerPath(layer)}.${name}`;
+  if (name.startsWith('layer.')) return `${layerPath(layer + 1)}.${name.slice('layer.'.length)}`;
+  return name;
+}

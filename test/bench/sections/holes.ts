@@ -1,0 +1,228 @@
+/**
+ * Filling in the middle: lines are taken out of TypeScript, and the model says what stood there; how often it says the very line, at
+ * full depth, lossless, with calibrated exits where there are any, and in llama.cpp on the same tokens.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { fimPrompt } from '../../../backend/data/fim.ts';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { textDrafts } from '../../../backend/decoding/draft.ts';
+import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { openModel, type Model } from '../../../backend/model/open.ts';
+import { readExits } from '../../../backend/recipes/opened.ts';
+import { gatesOf } from '../../../backend/recipes/sequence-options.ts';
+import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
+import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';
+import { endlessRequest } from '../contestants/ours.ts';
+import { cutHoles, hitShare, type Hole } from '../holes.ts';
+import { benchCache, typescriptText } from '../material.ts';
+import { figures, type Findings, type Goal } from '../report.ts';
+import type { BenchOptions, Section } from './section.ts';
+
+const holeCount = 200;
+const budget = { prefix: 192, suffix: 64, chunks: 64 };
+/** More than the longest line that is taken out. */
+const newTokens = 48;
+/** Of all holes, by how many percent two ways may differ and count as equal: four holes. */
+const noise = 2;
+
+const fullDepth = 'full depth';
+const lossless = 'lossless';
+const llamaName = 'llama.cpp';
+
+export const holesSection: Section = {
+  title: 'Filling in the middle',
+  takes: 'about ten minutes for Qwen2.5-Coder-0.5B, of models that were taught to fill; goes on where it was stopped',
+  each: 'model',
+  async run(options, file) {
+    const tokenizer = loadTokenizer(file);
+    if (tokenizer.fim === null) return { goals: [], tables: [], notes: [], measurements: [] };
+    const { documents, origin } = typescriptText('heldout');
+    const holes = cutHoles(documents, options.isDraft ? 4 * options.rounds : holeCount);
+    const model = openModel(file);
+    try {
+      return {
+        ...(await measure(model, tokenizer, holes, options)),
+        notes: [
+          `Lines without their indentation, taken out of TypeScript (${origin}): no comments, no imports, from 10 to 100 characters. The prompt is llama.cpp's, of ${budget.prefix} tokens before and ${budget.suffix} behind at most; greedy, up to the end of the line. A hit is the very line, blanks at its end aside.`,
+          `llama.cpp is node-llama-cpp ${llamaVersion} on the same tokens. Up to ${noise} % of the holes more or fewer count as equal.`,
+        ],
+      };
+    } finally {
+      model.close();
+    }
+  },
+};
+
+/** Says the line of a prompt, as ids; what ends the line may be among them. */
+interface Way {
+  readonly name: string;
+  write(prompt: readonly number[]): Promise<{ readonly ids: readonly number[]; readonly layers: number }>;
+}
+
+async function measure(model: Model, tokenizer: Tokenizer, holes: readonly Hole[], options: BenchOptions) {
+  const closing: (() => Promise<void>)[] = [];
+  const answered = openAnswers(model.name, holes);
+  try {
+    const ways = await openWays(model, tokenizer, options, closing);
+    const answers = answered.known();
+    for (let i = answers.length; i < holes.length; i++) {
+      const prompt = fimPrompt(tokenizer, holes[i]!, budget);
+      const answer: Answer = {};
+      for (const way of ways) {
+        const { ids, layers } = await way.write(prompt);
+        answer[way.name] = { line: tokenizer.decode(ids).split('\n', 1)[0]!, layers };
+      }
+      answers.push(answer);
+      answered.add(answer);
+      if (i % 10 === 9) console.error(`  ${model.name}: ${i + 1} of ${holes.length} holes`);
+    }
+    answered.forget();
+    return findings(model, holes, answers);
+  } finally {
+    for (const close of closing.reverse()) await close();
+  }
+}
+
+/** What each way said in one hole. */
+type Answer = Record<string, { readonly line: string; readonly layers: number }>;
+
+/** Answers that are kept until there are all, so that a run that was stopped goes on: of this commit and these holes alone. */
+function openAnswers(model: string, holes: readonly Hole[]) {
+  const commit = execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
+  const key = createHash('sha256')
+    .update(JSON.stringify([commit, holes]))
+    .digest('hex');
+  const folder = path.join(benchCache, 'holes');
+  const file = path.join(folder, `${model}-${key.slice(0, 12)}.jsonl`);
+  mkdirSync(folder, { recursive: true });
+  return {
+    known: (): Answer[] =>
+      existsSync(file)
+        ? readFileSync(file, 'utf8')
+            .split('\n')
+            .filter(Boolean)
+            .map((line) => JSON.parse(line) as Answer)
+        : [],
+    add: (answer: Answer): void => appendFileSync(file, `${JSON.stringify(answer)}\n`),
+    forget: (): void => rmSync(file, { force: true }),
+  };
+}
+
+async function openWays(
+  model: Model,
+  tokenizer: Tokenizer,
+  { threads, exits }: BenchOptions,
+  closing: (() => Promise<void>)[],
+): Promise<Way[]> {
+  const drafts = textDrafts(parseOptions('generate', {}).drafts);
+  const directory = exits ?? path.join(benchCache, 'exits', `${model.name}.exits`);
+  const read = existsSync(path.join(directory, 'exits.json')) ? await readExits(directory, model) : null;
+  const calibration = read?.calibration ?? null;
+  const asked = read && calibration ? onlyExits(read, (exit) => exit in calibration.thresholds) : noExits;
+  // One model for all, so that a prompt is read once: cut or not, its numbers are the same.
+  const staged = await openStagedModel(model, asked, { arithmetic: 'int8', threads });
+  closing.push(() => staged.dispose());
+  const memory = newMemory(staged);
+  const way = (name: string, different: Partial<DecodeRequest>): Way => ({
+    name,
+    write: (prompt) => writeLine(staged, tokenizer, { prompts: [prompt], ...different }, memory),
+  });
+  const ways = [way(fullDepth, {}), way(lossless, { drafts })];
+  if (calibration) {
+    const { thresholds, agreement } = calibration;
+    ways.push(
+      way(`fast, calibrated for ${100 * agreement} %`, {
+        enabled: (exit) => exit in thresholds,
+        policy: { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 },
+        gates: gatesOf(calibration),
+        drafts,
+      }),
+    );
+  }
+  if (model.path.endsWith('.gguf') && (await installLlama())) {
+    const child = await llamaChild('wall');
+    closing.push(() => child.end());
+    await child.ask({ type: 'open', model: model.path, threads, contextSize: 1024 });
+    const ends = [...tokenizer.eosIds, ...tokenizer.fim!.ends];
+    ways.push({
+      name: llamaName,
+      write: async (prompt) => ({
+        ids: await child.ask<number[]>({ type: 'line', ids: prompt, most: newTokens, ends }),
+        layers: model.spec.layers.length,
+      }),
+    });
+  }
+  return ways;
+}
+
+async function writeLine(
+  model: StagedModel,
+  tokenizer: Tokenizer,
+  different: Partial<DecodeRequest> & Pick<DecodeRequest, 'prompts'>,
+  memory: DecodeMemory,
+): Promise<{ ids: number[]; layers: number }> {
+  const request: DecodeRequest = {
+    ...endlessRequest(tokenizer, different.prompts),
+    maxTokens: newTokens,
+    stopStrings: ['\n'],
+    endOfText: [...tokenizer.eosIds, ...tokenizer.fim!.ends],
+    ...different,
+  };
+  const ids: number[] = [];
+  let layers = 0;
+  for await (const event of decode(model, request, memory)) {
+    if (event.type !== 'token') continue;
+    ids.push(event.token.id);
+    layers += event.token.layer;
+  }
+  return { ids, layers: layers / Math.max(1, ids.length) };
+}
+
+function findings({ name, spec }: Model, holes: readonly Hole[], answers: readonly Answer[]): Findings {
+  const ways = Object.keys(answers[0]!);
+  const lines = (way: string): string[] => answers.map((answer) => answer[way]!.line);
+  const share = (way: string): number => 100 * hitShare(holes, lines(way));
+  const same = (way: string): number =>
+    answers.filter((answer) => answer[way]!.line === answer[fullDepth]!.line).length;
+  const meanLayer = (way: string): number => {
+    const layers = answers.map((answer) => answer[way]!.layers).filter((layer) => layer > 0);
+    return layers.reduce((sum, layer) => sum + layer, 0) / layers.length;
+  };
+  const beside: Goal[] = ways.includes(llamaName)
+    ? [
+        {
+          what: `holes that are hit, difference between full depth and llama.cpp, ${name}`,
+          value: Math.abs(share(fullDepth) - share(llamaName)),
+          unit: ' %',
+          bound: 'at most',
+          limit: noise,
+        },
+      ]
+    : [];
+  return {
+    goals: [
+      ...beside,
+      {
+        what: `lines of ${holes.length} that lossless says otherwise than full depth, ${name}`,
+        value: holes.length - same(lossless),
+        unit: '',
+        bound: 'at most',
+        limit: 0,
+      },
+    ],
+    tables: [
+      {
+        caption: `${name}: ${holes.length} holes of a line`,
+        columns: ['', 'hit, %', 'the line of full depth', `mean layer of ${spec.layers.length}`],
+        rows: ways.map((way) => [way, figures(share(way)), `${same(way)} of ${holes.length}`, figures(meanLayer(way))]),
+      },
+    ],
+    notes: [],
+    measurements: [],
+  };
+}

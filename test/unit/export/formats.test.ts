@@ -1,0 +1,136 @@
+/** An exit written in the other format than its base's says what the exit says, here and in llama.cpp, with the same tokenizer. */
+import { join } from 'node:path';
+import { describe, expect, it, test } from 'vitest';
+import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { plainModel } from '../../../backend/export/plain-model.ts';
+import { writePlain } from '../../../backend/export/write.ts';
+import { exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
+import { bytesOf } from '../../../backend/formats/safetensors.ts';
+import { openModel, type Model } from '../../../backend/model/open.ts';
+import type { HeldParameter } from '../../../backend/model/overlay.ts';
+import { expectedParameters } from '../../../backend/model/expected-parameters.ts';
+import { openStagedModel } from '../../../backend/runtime/open.ts';
+import { finalLogits } from '../../support/decoding.ts';
+import { maxDifference, shippedModel } from '../../support/golden.ts';
+import { hasLlama, openLlama } from '../../support/llama.ts';
+import { caught, temporaryFolder } from '../formats/fixtures.ts';
+import { exitLogits, exits, golden, ids, movedExits, named, withTokenizer, written } from './written.ts';
+
+const texts = ['const x = 10;\n', '  return `${a}`;', 'naïve café 123456', '\t\n \n', "it's <|endoftext|> 你好"];
+const tiny = (family: string): string => join(golden, 'tiny', family);
+const bits = ({ parameters }: Model, name: string): Buffer => Buffer.from(bytesOf(parameters.values(name)));
+/** Of what llama.cpp keeps of keys and values, in 16 bits. */
+const nearlyAlike = 2e-2;
+
+describe.each(['llama-untied', 'llama-tied', 'llama-bias', 'llama-rope3', 'qwen2', 'qwen3'])('%s as GGUF', (family) => {
+  it.each(named)('%s', async (_, exit) => {
+    const { file, expected, logits, layers } = await written(withTokenizer(tiny(family), 256), exit, 'gguf');
+    expect(layers).toBe(exit.layer + (exit.architecture === 'layer' ? 1 : 0));
+    expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+    if (!hasLlama()) return;
+    const last = expected.slice(-256);
+    expect(maxDifference(openLlama(file).logits(ids), last)).toBeLessThan(nearlyAlike);
+  });
+});
+
+describe.each(['llama-f16', 'llama-bf16', 'llama-q8_0'])('%s.gguf as a directory', (name) => {
+  it.each(named)('%s', async (_, exit) => {
+    const { expected, logits, files } = await written(join(golden, 'gguf', `${name}.gguf`), exit, 'hf');
+    expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+    expect(files).toEqual(expect.arrayContaining(['config.json', 'tokenizer.json', 'tokenizer_config.json']));
+  });
+});
+
+test('there and back, every parameter has the bits that it had, and every text its ids', async () => {
+  const exit: ExitSpec = { layer: 4, architecture: 'mlp', head: { kind: 'shared' } };
+  const model = openModel(shippedModel);
+  const held = movedExits(model, exit);
+  const folder = temporaryFolder();
+  const write = async (from: Model, name: string, format: 'hf' | 'gguf') => {
+    const plain = await plainModel(from, exit, held, format);
+    writePlain(join(folder, name), { model: from, plain, format, quantised: null, name, card: '', base: 'abc' });
+    return format === 'gguf' ? join(folder, name, `${name}.gguf`) : join(folder, name);
+  };
+  const there = openModel(await write(model, 'there', 'gguf'));
+  const back = openModel(await write(there, 'back', 'hf'));
+  const straight = openModel(await write(model, 'straight', 'hf'));
+  for (const { name } of expectedParameters(straight.spec)) {
+    expect(back.parameters.has(name)).toBe(straight.parameters.has(name));
+    if (straight.parameters.has(name)) expect(bits(back, name).equals(bits(straight, name))).toBe(true);
+  }
+  expect(back.spec).toEqual({ ...straight.spec, norm: back.spec.norm });
+  expect(back.spec.norm.epsilon).toBeCloseTo(straight.spec.norm.epsilon, 10);
+  const tokenizers = [shippedModel, there.path, back.path].map(loadTokenizer);
+  for (const text of texts) {
+    const [first, ...others] = tokenizers.map((tokenizer) => tokenizer.encode(text));
+    for (const other of others) expect(other).toEqual(first);
+    if (hasLlama()) expect(openLlama(there.path).tokenize(text, true)).toEqual(first);
+  }
+  for (const each of [model, there, back, straight]) each.close();
+});
+
+const listed = [3, 8, 20, 31, 100];
+
+/** What the exit says of every token behind the last: those outside its list share the defer class evenly. */
+async function sharedLogits(model: Model, exit: ExitSpec, held: ReadonlyMap<string, HeldParameter>) {
+  const { vocabulary, hidden } = model.spec;
+  const name = `${exitPath(exit)}.head.weight`;
+  const { data } = held.get(name)!;
+  const head = new Float32Array(vocabulary * hidden);
+  for (let id = 0; id < vocabulary; id++) {
+    const row = listed.includes(id) ? listed.indexOf(id) : listed.length;
+    head.set(data.subarray(row * hidden, (row + 1) * hidden), id * hidden);
+  }
+  const whole = new Map(held).set(name, { shape: [vocabulary, hidden], data: head });
+  const logits = await exitLogits(model, { ...exit, head: { kind: 'own' } }, whole);
+  const share = Math.log(vocabulary - listed.length);
+  return logits.slice(-vocabulary).map((logit, id) => (listed.includes(id) ? logit : logit - share));
+}
+
+describe('a shortlist', () => {
+  const exit: ExitSpec = { layer: 2, architecture: 'lens', head: { kind: 'shortlist', tokens: listed } };
+
+  test('is expanded where a head may have a bias: tokens outside share what the defer class has', async () => {
+    const path = withTokenizer(tiny('qwen2'), 256);
+    const model = openModel(path);
+    const held = movedExits(model, exit);
+    const plain = await plainModel(model, exit, held, 'gguf');
+    const directory = join(temporaryFolder(), 'plain');
+    writePlain(directory, { model, plain, format: 'gguf', quantised: null, name: 'plain', card: '', base: 'abc' });
+    const expected = await sharedLogits(model, exit, held);
+    const { vocabulary } = model.spec;
+    const file = join(directory, 'plain.gguf');
+    const staged = await openStagedModel(openModel(file));
+    const logits = await finalLogits(staged, ids);
+    await staged.dispose();
+    expect(maxDifference(logits.slice(-vocabulary), expected)).toBeLessThan(1e-3);
+    if (hasLlama()) expect(maxDifference(openLlama(file).logits(ids), expected)).toBeLessThan(nearlyAlike);
+    model.close();
+  });
+
+  test('is refused where it may not, with the reason', async () => {
+    const llama = openModel(tiny('llama-untied'));
+    await expect(plainModel(llama, exit, movedExits(llama, exit), 'gguf')).rejects.toThrow(
+      /share one probability: that takes a bias of the head, which a model of family llama has none of/,
+    );
+    const qwen = openModel(tiny('qwen2'));
+    await expect(plainModel(qwen, exit, movedExits(qwen, exit), 'hf')).rejects.toThrow(/--format gguf has one/);
+    const gemma = openModel(tiny('gemma2'));
+    await expect(plainModel(gemma, exit, movedExits(gemma, exit), 'gguf')).rejects.toThrow(/cap their logits/);
+    for (const model of [llama, qwen, gemma]) model.close();
+  });
+});
+
+test('what the other format cannot say is refused with the reason', async () => {
+  const refuse = async (path: string, format: 'hf' | 'gguf'): Promise<string> => {
+    const model = openModel(path);
+    const plain = await plainModel(model, exits[0]!, movedExits(model, exits[0]!), format);
+    const writing = { model, plain, format, quantised: null, name: 'x', card: '', base: 'abc' };
+    const { message } = caught(() => writePlain(join(temporaryFolder(), 'x'), writing));
+    model.close();
+    return message;
+  };
+  expect(await refuse(tiny('gemma2'), 'gguf')).toMatch(/its family is gemma2, not one of llama, qwen2, qwen3/);
+  expect(await refuse(tiny('qwen2-yarn'), 'gguf')).toMatch(/positions turn in a way of their own/);
+  expect(await refuse(join(golden, 'gguf', 'granite-f16.gguf'), 'hf')).toMatch(/its family is granite/);
+});
