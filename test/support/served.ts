@@ -33,7 +33,9 @@ export async function servedFiles(folder: string): Promise<Place> {
   writeFileSync(join(model, 'chat_template.jinja'), template);
   const file = join(model, 'tokenizer.json');
   const tokenizer = JSON.parse(readFileSync(file, 'utf8')) as { added_tokens: object[] };
-  const added = markers.map((content, i) => ({ id: 4093 + i, content, special: true }));
+  // Other readers want to be told all of it.
+  const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  const added = markers.map((content, i) => ({ id: 4093 + i, content, special: true, ...plain }));
   writeFileSync(file, JSON.stringify({ ...tokenizer, added_tokens: [...tokenizer.added_tokens, ...added] }));
   const opened = openModel(model);
   const { parameters } = copiedExits(opened, specs);

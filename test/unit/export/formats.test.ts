@@ -19,22 +19,27 @@ import { exitLogits, exits, golden, ids, movedExits, named, withTokenizer, writt
 const texts = ['const x = 10;\n', '  return `${a}`;', 'naïve café 123456', '\t\n \n', "it's <|endoftext|> 你好"];
 const tiny = (family: string): string => join(golden, 'tiny', family);
 const bits = ({ parameters }: Model, name: string): Buffer => Buffer.from(bytesOf(parameters.values(name)));
-/** Of what llama.cpp keeps of keys and values, in 16 bits. */
-const nearlyAlike = 2e-2;
+/** llama.cpp rounds keys, values and what it multiplies with weights of 16 bits to 16 bits; logits reach to about 4. */
+const nearlyAlike = 5e-2;
+const argmax = (row: Float32Array): number => row.indexOf(Math.max(...row));
 
 describe.each(['llama-untied', 'llama-tied', 'llama-bias', 'llama-rope3', 'qwen2', 'qwen3'])('%s as GGUF', (family) => {
   it.each(named)('%s', async (_, exit) => {
-    const { file, expected, logits, layers } = await written(withTokenizer(tiny(family), 256), exit, 'gguf');
+    const { file, expected, logits, layers } = await written(withTokenizer(tiny(family)), exit, 'gguf');
     expect(layers).toBe(exit.layer + (exit.architecture === 'layer' ? 1 : 0));
     expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
     if (!hasLlama()) return;
-    const last = expected.slice(-256);
-    expect(maxDifference(openLlama(file).logits(ids), last)).toBeLessThan(nearlyAlike);
+    const last = expected.slice(-expected.length / ids.length);
+    const said = openLlama(file).logits(ids);
+    expect(maxDifference(said, last)).toBeLessThan(nearlyAlike);
+    expect(argmax(said)).toBe(argmax(last));
   });
 });
 
 describe.each(['llama-f16', 'llama-bf16', 'llama-q8_0'])('%s.gguf as a directory', (name) => {
-  it.each(named)('%s', async (_, exit) => {
+  // They have two layers.
+  const fitting = named.filter(([, { layer, architecture }]) => layer + Number(architecture === 'layer') <= 2);
+  it.each(fitting)('%s', async (_, exit) => {
     const { expected, logits, files } = await written(join(golden, 'gguf', `${name}.gguf`), exit, 'hf');
     expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
     expect(files).toEqual(expect.arrayContaining(['config.json', 'tokenizer.json', 'tokenizer_config.json']));
@@ -91,7 +96,7 @@ describe('a shortlist', () => {
   const exit: ExitSpec = { layer: 2, architecture: 'lens', head: { kind: 'shortlist', tokens: listed } };
 
   test('is expanded where a head may have a bias: tokens outside share what the defer class has', async () => {
-    const path = withTokenizer(tiny('qwen2'), 256);
+    const path = withTokenizer(tiny('qwen2'));
     const model = openModel(path);
     const held = movedExits(model, exit);
     const plain = await plainModel(model, exit, held, 'gguf');

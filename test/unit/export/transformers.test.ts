@@ -31,7 +31,7 @@ test.skipIf(python === null)(
     );
     const all = [];
     for (const { path, exit } of asked) all.push({ path, exit, ...(await written(path, exit, 'hf')) });
-    const withTexts = withTokenizer(tiny('llama-untied'), 256);
+    const withTexts = withTokenizer(tiny('llama-untied'));
     const there = await written(withTexts, exits[0]!, 'gguf');
     const back = await written(there.file, exits[0]!, 'hf');
     const questions = [

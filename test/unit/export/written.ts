@@ -1,5 +1,5 @@
 /** Exits of small models, written as plain models and read again. */
-import { cpSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { plainModel } from '../../../backend/export/plain-model.ts';
 import type { PlainFormat } from '../../../backend/export/families.ts';
@@ -84,9 +84,12 @@ export async function written(path: string, exit: ExitSpec, format: PlainFormat,
 }
 
 /** A small model with a tokenizer of bytes, which the golden ones have not. */
-export function withTokenizer(path: string, vocabulary: number): string {
+export function withTokenizer(path: string): string {
   const folder = join(temporaryFolder(), 'model');
   cpSync(path, folder, { recursive: true });
+  const { vocab_size: vocabulary } = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as {
+    vocab_size: number;
+  };
   const bytes = byteTexts().slice(0, vocabulary - 1);
   const pre_tokenizer = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
   const tokenizer = {
