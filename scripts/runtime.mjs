@@ -4,6 +4,7 @@
  */
 import { cpSync, existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { packageFolder } from './foreign.mjs';
 import { root } from './set-up.mjs';
 
 const modules = path.join(root, 'node_modules');
@@ -24,22 +25,21 @@ export function copyRuntime(dist, targets) {
   for (const target of targets) copy(path.join(natives, ...target.split('-')), place);
 }
 
-/**
- * ggml's libraries for a platform and koffi, which calls them; npm installs those of its own platform alone, and where they are
- * not here, models run on ONNX Runtime.
- */
-export function copyGgml(dist, target) {
+/** Packages of ggml's libraries for a platform and of koffi, which calls them. */
+export function ggmlPackages(target) {
   const [system, architecture] = target.split('-');
   const name = { linux: 'linux', darwin: 'mac', win32: 'win' }[system];
   const libraries = `@node-llama-cpp/${name}-${architecture}${target === 'darwin-arm64' ? '-metal' : ''}`;
-  const names = ['koffi', `@koromix/koffi-${target}`, libraries];
-  if (!names.every((each) => existsSync(path.join(modules, each)))) return;
+  return ['koffi', `@koromix/koffi-${target}`, libraries];
+}
+
+export function copyGgml(dist, target) {
   // koffi's sources, and llama.cpp beside ggml, are not called.
   const unused =
     /(vendor|doc|musl_\w+|src[\\/]koffi[\\/]src[\\/].*\.(cc|hh|inc|asm|S)|llama[^\\/]*\.(node|so|dylib|dll))$/;
   const filter = (file) => !unused.test(file);
-  for (const each of names)
-    cpSync(path.join(modules, each), path.join(dist, 'node_modules', each), { recursive: true, filter });
+  for (const name of ggmlPackages(target))
+    cpSync(packageFolder(name), path.join(dist, 'node_modules', name), { recursive: true, filter });
 }
 
 function copy(name, place) {

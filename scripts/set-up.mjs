@@ -37,7 +37,7 @@ export function run(command, args, environment = {}, folder = root) {
 }
 
 /** Command and arguments of npm: the one that runs this script, or the one on PATH. */
-function npm(...args) {
+export function npm(...args) {
   const own = process.env.npm_execpath;
   if (own?.endsWith('.js')) return [process.execPath, [own, ...args]];
   return process.platform === 'win32' ? [process.env.ComSpec ?? 'cmd.exe', ['/c', 'npm', ...args]] : ['npm', args];
