@@ -170,23 +170,31 @@ const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes
 const windowBytes = 2 ** 18;
 
 export function cursorOf(file: RangeFile, start: number): Cursor {
-  let window: Uint8Array = new Uint8Array(0);
+  let window: Buffer = Buffer.alloc(0);
   let windowStart = start;
   let position = start;
   const need = (length: number): void => {
     if (length > file.size - position) throw badGguf(file, 'its header is longer than the file');
   };
-  const take = (length: number): Uint8Array => {
+  /** Where the next bytes lie in the window, which is moved for them. */
+  const pass = (length: number): number => {
     need(length);
     if (position + length > windowStart + window.length) {
       windowStart = position;
-      window = file.read(position, Math.min(file.size - position, Math.max(length, windowBytes)));
+      const bytes = file.read(position, Math.min(file.size - position, Math.max(length, windowBytes)));
+      window = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     }
     position += length;
-    return window.subarray(position - length - windowStart, position - windowStart);
+    return position - length - windowStart;
   };
-  const u32 = (): number => viewOf(take(4)).getUint32(0, true);
-  const u64 = (): number => Number(viewOf(take(8)).getBigUint64(0, true));
+  const u32 = (): number => {
+    const at = pass(4);
+    return window.readUInt32LE(at);
+  };
+  const u64 = (): number => {
+    const at = pass(8);
+    return window.readUInt32LE(at) + window.readUInt32LE(at + 4) * 2 ** 32;
+  };
   const count = (of: string, each: number, limit = Infinity): number => {
     const value = u64();
     if (value > limit || value * each > file.size - position) throw badGguf(file, `it claims ${value} ${of}`);
@@ -194,14 +202,21 @@ export function cursorOf(file: RangeFile, start: number): Cursor {
   };
   return {
     file,
-    take,
+    take: (length) => {
+      const at = pass(length);
+      return window.subarray(at, at + length);
+    },
     skip: (length) => {
       need(length);
       position += length;
     },
     u32,
     u64,
-    string: (limit) => Buffer.from(take(count('bytes of text', 1, limit))).toString('utf8'),
+    string(limit) {
+      const length = count('bytes of text', 1, limit);
+      const at = pass(length);
+      return window.toString('utf8', at, at + length);
+    },
     count,
     position: () => position,
   };

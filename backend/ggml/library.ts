@@ -315,6 +315,8 @@ export interface Library extends Functions {
    * a fifth less, since a page of 2 MB is looked up once.
    */
   collapse(from: bigint, bytes: number): Promise<void>;
+  /** Sets all of a tensor in another thread: a buffer that repacks weights takes as long for it as reading them. */
+  setBeside(tensor: Tensor, data: Bytes): Promise<void>;
   /** The strings or handles of an array of pointers that ends with null, `step` pointers apart. */
   list<T extends bigint>(array: bigint, step?: number): T[];
 }
@@ -400,6 +402,16 @@ export function openLibrary(folder: string): Library {
         if (advise === null) resolve();
         else advise.async(from, BigInt(bytes), adviceCollapse, () => resolve());
       }),
+    setBeside: (tensor, data) =>
+      new Promise((resolve, reject) =>
+        (functions.set as unknown as koffiTypes.KoffiFunc<Functions['set']>).async(
+          tensor,
+          data,
+          0,
+          data.byteLength,
+          (error: Error | null) => (error === null ? resolve() : reject(error)),
+        ),
+      ),
     list<T extends bigint>(array: bigint, step = 1): T[] {
       const found: T[] = [];
       for (let i = 0; ; i += step) {

@@ -22,6 +22,8 @@ export interface Weights {
   has(name: string): boolean;
   /** A linear's weight `[out, in]`. */
   matrix(name: string): Matrix;
+  /** Brings matrices in before they are asked for, which is faster: some are laid out while the next is read. */
+  load(names: readonly string[]): Promise<void>;
   /** Matrices of experts `[experts · out, in]`, as a tensor `[in, out, experts]`. */
   experts(name: string, experts: number): Tensor;
   /** A bias or the gain of a norm, plus `offset`. */
@@ -39,15 +41,21 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
   const matrices = new Map<string, Matrix>();
   const stacks = new Map<string, Tensor>();
   const vectors = new Map<string, Tensor>();
+  /** Matrices that another thread is laying out. */
+  const coming = new Map<string, Promise<void>>();
   const arena = newArena(processor, weightUsage);
   const contexts: Context[] = [];
 
-  const upload = (make: (context: Context) => Tensor, bufferType: BufferType, data: ArrayBufferView): Tensor => {
+  const placeTensor = (make: (context: Context) => Tensor, bufferType: BufferType, bytes: number): Tensor => {
     const context = newContext(library, 2);
     const tensor = make(context);
     contexts.push(context);
     if (!arena.place(tensor, bufferType))
-      throw noMemory(processor, `${(data.byteLength / 1e6).toFixed(0)} MB of weights`, wayOut);
+      throw noMemory(processor, `${(bytes / 1e6).toFixed(0)} MB of weights`, wayOut);
+    return tensor;
+  };
+  const upload = (make: (context: Context) => Tensor, bufferType: BufferType, data: ArrayBufferView): Tensor => {
+    const tensor = placeTensor(make, bufferType, data.byteLength);
     library.set(tensor, data, 0, data.byteLength);
     return tensor;
   };
@@ -74,19 +82,44 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
     return processor.place(type, columns, rows);
   };
 
+  /** The matrix in its place, and what it is to hold. */
+  const newMatrix = (name: string): { matrix: Matrix; data: Uint8Array } => {
+    const [rows, columns] = parameters.shape(name) as [number, number];
+    const { type, bufferType, pairs } = placed(name, rows, columns);
+    const data = dataOf(name, type, rows, columns);
+    const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);
+    return { matrix: { tensor: placeTensor(make, bufferType, data.byteLength), rows, pairs }, data };
+  };
+
   return {
     has: (name) => parameters.has(name),
     matrix(name) {
       let matrix = matrices.get(name);
       if (matrix === undefined) {
-        const [rows, columns] = parameters.shape(name) as [number, number];
-        const { type, bufferType, pairs } = placed(name, rows, columns);
-        const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);
-        const tensor = upload(make, bufferType, dataOf(name, type, rows, columns));
-        matrix = { tensor, rows, pairs };
+        const made = newMatrix(name);
+        matrix = made.matrix;
+        library.set(matrix.tensor, made.data, 0, made.data.byteLength);
         matrices.set(name, matrix);
       }
       return matrix;
+    },
+    async load(names) {
+      try {
+        for (const name of names) {
+          if (matrices.has(name) || coming.has(name)) continue;
+          const { matrix, data } = newMatrix(name);
+          const set = library.setBeside(matrix.tensor, data).then(() => {
+            coming.delete(name);
+            matrices.set(name, matrix);
+          });
+          coming.set(name, set);
+          if (coming.size >= setAtOnce) await Promise.race(coming.values());
+        }
+        await Promise.all(coming.values());
+      } finally {
+        // Whoever then gives the memory back must not take it from another thread.
+        await Promise.allSettled(coming.values());
+      }
     },
     experts(name, experts) {
       let tensor = stacks.get(name);
@@ -116,6 +149,9 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
     },
   };
 }
+
+/** Matrices that are laid out at once while one is read: what is read waits for them in memory. */
+const setAtOnce = 2;
 
 /** `GGML_BACKEND_BUFFER_USAGE_WEIGHTS`. */
 const weightUsage = 1;

@@ -8,6 +8,7 @@ import { ggmlOps, type Past } from '../ggml/ops.ts';
 import { mixtureNodes } from '../ggml/mixture.ts';
 import type { Weights } from '../ggml/weights.ts';
 import { finalLogits, layerPath, stage } from '../model/layer.ts';
+import { expectedParameters } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 import { openGgmlSlots } from './ggml-slots.ts';
@@ -87,6 +88,9 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     for (const each of weights.values()) each.dispose();
   };
   try {
+    for (const [processor, each] of weights)
+      if (!processor.isGpu)
+        await each.load(matricesOf(model, (layer) => processorOfLayer(layer, options) === processor));
     // Whatever the weights are refused for is said when the model is opened.
     const first = openSlots(1);
     first.enter(0, [0]);
@@ -105,6 +109,15 @@ interface Place {
   readonly processor: Processor;
   readonly weights: Weights;
   readonly exact: boolean;
+}
+
+/** The matrices of linears: of the layers (from 1 on) that `has` says, and of what is behind the last where it has that. */
+function matricesOf({ spec, parameters }: Model, has: (layer: number) => boolean): string[] {
+  return expectedParameters(spec).flatMap(({ name, shape, stacked }) => {
+    const layer = /^layers\.(\d+)\./.exec(name)?.[1];
+    const isMatrix = shape.length === 2 && stacked === 0 && !name.startsWith('embed_') && parameters.has(name);
+    return isMatrix && has(layer === undefined ? spec.layers.length : Number(layer) + 1) ? [name] : [];
+  });
 }
 
 /** A model that is partly on a GPU is cut where it leaves it. */

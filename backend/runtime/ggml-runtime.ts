@@ -81,6 +81,7 @@ export function weightsOf(
   return {
     has: (name) => all.has(name),
     matrix: (name) => holder(name).matrix(name),
+    load: (names) => base.weights.load(names.filter((name) => !held.has(name))),
     experts: (name, experts) => holder(name).experts(name, experts),
     vector: (name, offset) => holder(name).vector(name, offset),
     constant: (name, values) => base.weights.constant(name, values),

@@ -31,3 +31,38 @@ describe.skipIf(libraryFolder() === null)('experts', () => {
     weights.dispose();
   });
 });
+
+describe.skipIf(libraryFolder() === null)('matrices that are loaded beforehand', () => {
+  const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 1 });
+  const ones: Parameters = {
+    ...zeros(64, 256),
+    storedType: () => 'F32',
+    values: () => new Float32Array(64 * 256).fill(1),
+  };
+
+  it('are those that are asked for later, whoever else loads them', async () => {
+    const weights = openWeights(cpu, ones, 'exact');
+    const names = ['a.weight', 'b.weight', 'c.weight', 'd.weight'];
+    await Promise.all([weights.load(names), weights.load(names)]);
+    const { tensor } = weights.matrix('c.weight');
+    const held = new Float32Array(64 * 256);
+    cpu.library.get(tensor, held, 0, held.byteLength);
+    expect(held.every((value) => value === 1)).toBe(true);
+    expect(weights.matrix('c.weight').tensor).toBe(tensor);
+    weights.dispose();
+  });
+
+  it('wait for those under way where one cannot be read', async () => {
+    const damaged: Parameters = {
+      ...ones,
+      values(name) {
+        if (name === 'c.weight') throw new Error('damaged');
+        return ones.values(name);
+      },
+    };
+    const weights = openWeights(cpu, damaged, 'exact');
+    await expect(weights.load(['a.weight', 'b.weight', 'c.weight'])).rejects.toThrow('damaged');
+    expect(weights.matrix('b.weight').rows).toBe(64);
+    weights.dispose();
+  });
+});
