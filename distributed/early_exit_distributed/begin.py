@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from .checkpoint import STATE_KINDS, Checkpoint, read_saved
 from .exits import Table, final_state
 from .held_out import Judge
 from .initial import Fit, first_values, is_fitted
-from .job import Exit, JobError
+from .job import Exit
 from .reached import Position, Reached, gathered, merged, owner, save_state
 from .run import Run
 from .schedule import improved, mean_loss
@@ -60,16 +59,14 @@ def go_on(run: Run) -> Reached:
     """From the state of an earlier sitting, on whatever mesh."""
     job = run.job
     saved = read_saved(job)
-    if saved.position["data"] != job.data:
-        raise JobError(f"The text is not the text that the run in {job.directory} began with. Restore it, or begin another run (--out).")
     parts = ({name: saved.state[f"{kind}.{name}"] for name in run.step.parameters} for kind in STATE_KINDS)
     run.step.load(*parts)
     run.step.updates = saved.updates
-    position = Position(**{**saved.position, "updatesFrom": saved.position.get("updatesFrom", 0), "heldOut": saved.position.get("heldOut")})
+    position = Position.of(saved.position)
     kept = Weights.of_file(job.directory / "exits.safetensors", list(run.shapes)) if run.ranks.is_writer else {}
     run.began = time.monotonic() - position.seconds
     checkpoint = Checkpoint(job, saved.metrics_bytes) if run.ranks.is_writer else None
-    return Reached(replace(position, finished=False), kept, saved.progress, checkpoint)
+    return Reached(position, kept, saved.progress, checkpoint)
 
 
 def _fit(run: Run, plain: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -30,6 +30,12 @@ class Position:
     heldOut: dict
 
 
+    @staticmethod
+    def of(saved: dict) -> Position:
+        """As `state.json` has it, which may be an earlier version's, and goes on."""
+        return Position(**{"updatesFrom": 0, "heldOut": None, **saved, "finished": False})
+
+
 @dataclass(frozen=True)
 class Reached:
     position: Position

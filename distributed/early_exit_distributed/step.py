@@ -51,13 +51,12 @@ class Step:
         self._buffers = {kind: torch.zeros(total, device=ranks.device) for kind in ("parameter", "first", "second")}
         # Behind the gradients: what else must be summed over the same ranks.
         self._gradients = torch.zeros(total + 2 * len(exits), device=ranks.device)
-        self.parameters, self.first, self.second = (_views(self._buffers[kind], names, sizes) for kind in self._buffers)
-        self._gradient = _views(self._gradients, names, sizes)
+        self.parameters, self.first, self.second = (views(self._buffers[kind], names, sizes) for kind in self._buffers)
+        self._gradient = views(self._gradients, names, sizes)
         self._losses = self._gradients[total:].view(len(exits), 2)
         self._optimisers = [self._optimiser(exit) for exit in exits]
         self.updates = 0
-        classes = {exit.id: _classes(exit, job.spec["vocabulary"]) for exit in exits}
-        self._classes = {key: None if value is None else value.to(ranks.device) for key, value in classes.items()}
+        self._classes = {exit.id: classes_of(exit, job.spec["vocabulary"], ranks.device) for exit in exits}
         # Exits with the same list share its tensor, and so what the teacher says to it.
         self._lists = {exit.tokens: torch.tensor(exit.tokens, device=ranks.device) if exit.tokens else None for exit in exits}
 
@@ -159,15 +158,16 @@ class Step:
         return sum(buffer.numel() * buffer.element_size() for buffer in (*self._buffers.values(), self._gradients))
 
 
-def _views(buffer: Tensor, names: list[tuple[str, tuple[int, ...]]], sizes: list[int]) -> Table:
+def views(buffer: Tensor, names: list[tuple[str, tuple[int, ...]]], sizes: list[int]) -> Table:
+    """The tensors that lie one behind the other at the start of a buffer."""
     parts = buffer[: sum(sizes)].split(sizes) if sizes else ()
     return {name: part.view(shape) for (name, shape), part in zip(names, parts)}
 
 
-def _classes(exit: Exit, vocabulary: int) -> Tensor | None:
+def classes_of(exit: Exit, vocabulary: int, device: torch.device) -> Tensor | None:
     """Class of each token id under a shortlist: its place in the list, or the last class, *defer*."""
     if exit.head != "shortlist":
         return None
     classes = torch.full((vocabulary,), len(exit.tokens))
     classes[list(exit.tokens)] = torch.arange(len(exit.tokens))
-    return classes
+    return classes.to(device)

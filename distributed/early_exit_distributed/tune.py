@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from .begin import begin, go_on
+from .exits_learner import ExitsLearner
 from .held_out import read_held_out
 from .job import Job
 from .ranks import Ranks
-from .run import Emit, Run
+from .run import Run
+from .sitting import Emit
 from .updates import update_to_the_end
 
 
@@ -19,7 +21,7 @@ def tune(job: Job, ranks: Ranks, emit: Emit) -> dict:
     if not job.distils:
         run.backbone.release(run.layout.bounds[ranks.pp][1])
     try:
-        return update_to_the_end(run, judge, reached)
+        return update_to_the_end(run, ExitsLearner(run, judge), reached)
     finally:
         if reached.checkpoint:
             reached.checkpoint.close()

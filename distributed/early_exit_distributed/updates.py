@@ -1,4 +1,4 @@
-"""Updates to the end of a run: passes, sums over ranks, AdamW, and in between what the clock asks for.
+"""Updates to the end of a run: passes, sums over ranks, AdamW, and in between what the clock asks for. What is trained is a learner's.
 
 All ranks take the same decisions from the same numbers: one sum of a few numbers a step carries losses, norms, and what the
 first rank alone knows (the clock, the wish to stop).
@@ -9,37 +9,73 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-import torch
-
+from .checkpoint import Checkpoint
 from .clock import Clock
-from .exits import final_state
-from .held_out import Judge
-from .pipeline import Passed
-from .reached import Position, Reached, judged, save_state
-from .run import Run
-from .schedule import clip_coefficient, exit_weights_at, learning_rate_at
-from .step import Pass
+from .reached import Position, Reached
+from .schedule import exit_weights_at
+from .sitting import Sitting
+from .step import Sums
 from .windows import windows_at
 
 
-def update_to_the_end(run: Run, judge: Judge, reached: Reached) -> dict:
+@dataclass(frozen=True)
+class Moment:
+    """Which update of how many, from 0; under a limit in time, which part of it."""
+
+    update: float
+    updates: int
+
+
+class Learner(Protocol):
+    """What is trained, as the updates see it. `P` is a pass of windows."""
+
+    ids: list[str]
+    """Of those that have a loss."""
+
+    def passes(self, batches: Iterator[list[int]]) -> Iterator[object]:
+        """This replica's windows, a pass at a time."""
+
+    def learn(self, passed: object, weights: dict[str, float]) -> int:
+        """Adds a pass to the gradients; answers its targets."""
+
+    def gather(self) -> dict[str, Sums]:
+        """Sums gradients over the ranks that hold the same; answers losses and squares of what this rank holds."""
+
+    def update(self, moment: Moment, scale: float, norms: dict[str, float]) -> float:
+        """AdamW with scale · gradient, clipped by the norms of all; answers the learning rate."""
+
+    def judged(self, reached: Reached) -> tuple[Reached, float]:
+        """Scores what is trained as it is, and keeps what became better; answers how many seconds that took, too."""
+
+    def save(self, checkpoint: Checkpoint | None, position: Position, metrics_bytes: int | None = None) -> float:
+        """Writes what a resume begins with; answers how many seconds it took."""
+
+    def drain(self) -> None:
+        """Takes in what is still under way."""
+
+    def memory(self) -> dict[str, float]:
+        """Bytes that the rank with most of each has held, by what they are."""
+
+
+def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
     """Answers how the run ended."""
     job, ranks, per_step, checkpoint = run.job, run.ranks, run.per_step, reached.checkpoint
     planned = _planned(run)
     run.emit({"type": "phase", "phase": "tune", "detail": f"{run.train.count} windows on {ranks.mesh.ranks} ranks"})
     position = reached.position
     clock = Clock(job.limits, planned, position.step, position.updatesFrom, run.elapsed, ranks.is_writer)
-    reply = run.pipeline.whole() if job.distils else None
-    passes = run.pipeline.passes(run.train, _batches(run, position, planned), reply)
+    passes = learner.passes(_batches(run, position, planned))
     per_rank = math.ceil(per_step // ranks.mesh.dp / job.options["batchSize"])
     evaluated, steps_here, stopped = position.step, 0, False
     ranks.traffic.clear()
     while not clock.over:
-        rate, weights = _settings(run, clock.update(position.step), clock.updates)
-        count = sum(_learn(run, passed, weights) for passed in itertools.islice(passes, per_rank))
-        event, told = _update(run, rate, weights, count, clock)
+        moment = Moment(clock.update(position.step), clock.updates)
+        weights = _weights(run, learner.ids, moment)
+        count = sum(learner.learn(passed, weights) for passed in itertools.islice(passes, per_rank))
+        event, told = _update(run, learner, moment, weights, count, clock)
         tokens = told["tokens"]
         position = replace(position, step=position.step + 1, windows=position.windows + per_step, tokens=position.tokens + tokens, seconds=run.elapsed())
         steps_here += 1
@@ -52,21 +88,21 @@ def update_to_the_end(run: Run, judge: Judge, reached: Reached) -> dict:
         if stopped:
             break
         if clock.is_evaluation_due(position.step, job.options["evaluateEvery"]) and not clock.over:
-            reached, seconds = judged(run, judge, replace(reached, position=position))
+            reached, seconds = learner.judged(replace(reached, position=position))
             clock.evaluated(seconds)
             position, evaluated = reached.position, position.step
         if told["save"] > 0:
-            clock.saved(save_state(run, checkpoint, position))
+            clock.saved(learner.save(checkpoint, position))
     traffic = dict(ranks.traffic)
-    run.pipeline.drain()
+    learner.drain()
     size = checkpoint.metrics_bytes() if checkpoint and stopped else None
     last = position
     if position.step > evaluated:
-        reached, _ = judged(run, judge, replace(reached, position=position))
+        reached, _ = learner.judged(replace(reached, position=position))
         position = reached.position
     # One that was stopped goes on as if its last evaluation had not been.
     position = replace(last, seconds=run.elapsed()) if stopped else replace(position, finished=True, seconds=run.elapsed())
-    save_state(run, checkpoint, position, size)
+    learner.save(checkpoint, position, size)
     return {
         "type": "finished",
         "step": position.step,
@@ -75,39 +111,24 @@ def update_to_the_end(run: Run, judge: Judge, reached: Reached) -> dict:
         "seconds": position.seconds,
         "stopped": stopped,
         "traffic": _traffic(run, traffic, steps_here),
-        "memory": run.memory(),
+        "memory": learner.memory(),
     }
 
 
-def _learn(run: Run, passed: Passed, weights: dict[str, float]) -> int:
-    """Adds a pass to the gradients; answers its tokens."""
-    final = None
-    if run.job.distils and run.exits:
-        with torch.no_grad():
-            final = final_state(run.job.spec, run.frozen, passed.reply).flatten(0, 1)
-    if run.exits:
-        run.step.differentiate(Pass(passed.features, final, passed.targets), weights)
-    return int((passed.targets >= 0).sum())
-
-
-def _update(run: Run, rate: float, weights: dict[str, float], count: int, clock: Clock) -> tuple[dict, dict]:
+def _update(run: Sitting, learner: Learner, moment: Moment, weights: dict[str, float], count: int, clock: Clock) -> tuple[dict, dict]:
     """Sums over all ranks, clips and updates; answers the numbers of the step, and what the first rank has decided."""
-    job, ranks = run.job, run.ranks
-    sums = run.step.gather()
+    ranks, ids = run.ranks, learner.ids
+    sums = learner.gather()
     speaks = ranks.dp == 0 and ranks.tp == 0
-    own = [[sums[e.id].loss, sums[e.id].cross_entropy, sums[e.id].squares] if speaks and e.id in sums else [0.0] * 3 for e in job.exits]
+    own = [[sums[id].loss, sums[id].cross_entropy, sums[id].squares] if speaks and id in sums else [0.0] * 3 for id in ids]
     counts = count if ranks.pp == 0 and ranks.tp == 0 else 0
     numbers = ranks.sum_all([*itertools.chain(*own), counts, *clock.decisions(run.stops())])
-    each = [numbers[3 * i : 3 * i + 3] for i in range(len(job.exits))]
-    tokens, stop, *decided = numbers[3 * len(job.exits) :]
+    each = [numbers[3 * i : 3 * i + 3] for i in range(len(ids))]
+    tokens, stop, *decided = numbers[3 * len(ids) :]
     told = {"tokens": int(tokens), "stop": stop, "over": decided[0], "due": decided[1], "save": decided[2], "share": decided[3]}
     scale = 1 / max(1.0, tokens)
-    ids = [exit.id for exit in job.exits]
     norms = {id: scale * math.sqrt(squares) for id, (_, _, squares) in zip(ids, each)}
-    joint = math.hypot(*norms.values())
-    clip = job.options["gradientClip"]
-    norm_of = norms if job.options["clip"] == "each" else dict.fromkeys(ids, joint)
-    run.step.update(rate, {exit.id: scale * clip_coefficient(norm_of[exit.id], clip) for exit in run.exits})
+    rate = learner.update(moment, scale, norms)
     losses = {id: loss * scale for id, (loss, _, _) in zip(ids, each)}
     return {
         "learningRate": rate,
@@ -117,7 +138,7 @@ def _update(run: Run, rate: float, weights: dict[str, float], count: int, clock:
     }, told
 
 
-def _batches(run: Run, position: Position, planned: int | None) -> Iterator[list[int]]:
+def _batches(run: Sitting, position: Position, planned: int | None) -> Iterator[list[int]]:
     """This replica's windows of every update from here on, in passes."""
     size, mesh = run.job.options["batchSize"], run.ranks.mesh
     for step in itertools.count(position.step) if planned is None else range(position.step, planned):
@@ -126,14 +147,14 @@ def _batches(run: Run, position: Position, planned: int | None) -> Iterator[list
         yield from (own[i : i + size] for i in range(0, len(own), size))
 
 
-def _settings(run: Run, update: float, updates: int) -> tuple[float, dict[str, float]]:
-    """The learning rate, and the weight of each exit."""
-    ids = [exit.id for exit in run.job.exits]
-    weights = exit_weights_at(run.job.options["exitWeights"], len(ids), update, updates)
-    return learning_rate_at(run.job.options, update, updates), dict(zip(ids, weights))
+def _weights(run: Sitting, ids: list[str], moment: Moment) -> dict[str, float]:
+    """The weight of each loss: of exits as the options have it, and 1 for what else there is."""
+    exits = [exit.id for exit in run.job.exits]
+    weights = exit_weights_at(run.job.options["exitWeights"], len(exits), moment.update, moment.updates)
+    return {**dict.fromkeys(ids, 1.0), **dict(zip(exits, weights))}
 
 
-def _planned(run: Run) -> int | None:
+def _planned(run: Sitting) -> int | None:
     """Updates of the run; None where only the clock ends it."""
     steps, epochs = run.job.limits.steps, run.job.limits.epochs
     by_epochs = math.inf if epochs is None else math.ceil(epochs * run.train.count / run.per_step)
@@ -141,7 +162,7 @@ def _planned(run: Run) -> int | None:
     return None if planned == math.inf else int(planned)
 
 
-def _traffic(run: Run, own: dict[str, int], steps: int) -> dict[str, float]:
+def _traffic(run: Sitting, own: dict[str, int], steps: int) -> dict[str, float]:
     """Bytes a step that all ranks together gave away, by kind."""
     kinds = ("hidden", "final", "gradients", "bookkeeping", "tensor")
     total = run.ranks.sum_all([float(own.get(kind, 0)) for kind in kinds])
