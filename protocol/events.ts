@@ -97,7 +97,12 @@ export interface PlannedEvent {
   gpus: number;
   /** As `--mesh` takes it. */
   mesh: string;
-  /** Bytes of the rank that holds most of each: the frozen model, exits with gradients and moments, frozen heads, what is under way. */
+  /** Whether the whole model is trained, and nothing of it is frozen. */
+  whole: boolean;
+  /**
+   * Bytes of the rank that holds most of each: the frozen model (with gradients and moments where it is trained), exits with theirs, frozen heads
+   * (else the gradient of the model's own), what is under way.
+   */
   memory: { backbone: number; exits: number; heads: number; working: number };
   fits: boolean;
   /** Bytes an update that all ranks give away, by what they are. */
@@ -127,7 +132,7 @@ export type TuneEvent =
   | {
       type: 'tuned';
       directory: string;
-      /** What the run was given, and a resumed one remembers. */
+      /** What the run was given, and a resumed one remembers; the new model, where it trained all of it. */
       model: string;
       data: string[];
       step: number;
@@ -135,6 +140,8 @@ export type TuneEvent =
       after: ExitScore[];
       seconds: number;
       stopped: boolean;
+      /** True where the whole model was trained, and `model` is what came of it. */
+      whole?: boolean;
     };
 
 /** One row of a threshold sweep. */

@@ -61,6 +61,10 @@ export const tuningOptions = {
     default: false,
     help: 'Go on with the run that --out holds, to its own end, or for the steps, epochs or minutes given now on top of what is done.',
   }),
+  continuePretraining: optionalText({
+    placeholder: 'DIR',
+    help: 'Train all parameters of the model further, together with the tuned exits of this directory; writes a new model beside --out.',
+  }),
   preset: oneOf({
     scope: 'window',
     default: 'standard',
@@ -130,6 +134,13 @@ export const tuningOptions = {
     maximum: 1,
     scope: 'window',
     help: 'Learning rate at the end of the schedule.',
+  }),
+  backboneLearningRate: number({
+    default: 3e-5,
+    minimum: 0,
+    maximum: 1,
+    scope: 'window',
+    help: "Learning rate of the model's own parameters after warm-up, with --continue-pretraining; it falls to a tenth of it.",
   }),
   schedule: oneOf({
     scope: 'window',

@@ -13,13 +13,14 @@ export function modelCard(
     const id = exitId(exit);
     return row(id, exit.layer, headText(exit), originText(origins[id] ?? step), byId.get(id));
   });
-  const { model } = tuning;
+  const { model, continuePretraining } = tuning;
+  const isWhole = typeof continuePretraining === 'string';
   const final = byId.get('final');
   if (final) rows.push(row('final', final.layer, "the model's own", '', final));
   return `# Early exits of ${base.name}
 
 Tuned with Early Exit on ${base.name} (${base.family}, ${base.layers} layers, hidden size ${base.hidden}, vocabulary
-${base.vocabulary}). The model itself is not here and was not changed; its weights have the SHA-256
+${base.vocabulary}). The model itself is not here and ${isWhole ? 'was trained together with them' : 'was not changed'}; its weights have the SHA-256
 \`${base.sha256}\`, and no others fit.
 
 After ${plural(step, 'update')} on ${plural(tokens, 'token')}, on text held out from tuning:
@@ -29,7 +30,7 @@ After ${plural(step, 'update')} on ${plural(tokens, 'token')}, on text held out 
 ${rows.join('\n')}
 
 Loss is in nats a token. Accuracy: how often the most probable token is the true next one. Agreement: how often it is the
-final exit's. From: each exit is the best of its own on this text, its start among them. A shortlisted head gives the tokens outside its list an even share of its defer class.
+final exit's. From: ${isWhole ? 'all are of one moment, the best of all together on this text' : 'each exit is the best of its own on this text, its start among them'}. A shortlisted head gives the tokens outside its list an even share of its defer class.
 
 To generate with them:
 

@@ -300,7 +300,8 @@ function readFloats(source: TensorSource, file: string, name: string): Float32Ar
   return values;
 }
 
-function readProgress(file: string, text: string | undefined): Progress {
+/** What the metadata of a file of values says of them. @throws UserError `bad-checkpoint` where it says nothing. */
+export function readProgress(file: string, text: string | undefined): Progress {
   let value: unknown;
   try {
     value = JSON.parse(text ?? '');

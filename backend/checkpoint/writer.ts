@@ -23,6 +23,7 @@ import {
   type Progress,
   type StepState,
 } from './checkpoint.ts';
+import { bestFile, isOfExit } from './continued.ts';
 import { lockCheckpoint, reservePlace, type Place } from './place.ts';
 
 /** Where a run stands: with the step's state, all that a resume needs. */
@@ -72,6 +73,8 @@ export interface NewCheckpoint {
   readonly position: TrainingPosition;
   /** First lines of `metrics.jsonl`. */
   readonly metrics: readonly Readonly<Record<string, unknown>>[];
+  /** Writes what else must be there before the checkpoint is one. */
+  readonly whole?: () => void;
 }
 
 /**
@@ -89,7 +92,8 @@ export function createCheckpoint(
     writer = openWriter(directory, start.info, start.shapes, 0, start.progress, place.lock);
     for (const line of start.metrics) writer.metric(line);
     writer.saveState(start.state, start.position);
-    writer.saveExits(start.state.parameters, start.progress);
+    start.whole?.();
+    writer.saveExits(ofExits(start.state.parameters), start.progress);
     return writer;
   } catch (error) {
     writer?.close();
@@ -157,16 +161,11 @@ function openWriter(
       }
     },
     saveExits(parameters, next) {
+      const own = ofExits(shapes);
       const file = path.join(directory, parametersFile);
-      const all = parameters.size < shapes.size ? new Map([...readValues(file, shapes), ...parameters]) : parameters;
-      writeSafetensors(file, [...floats('', all, shapes), ...lists(info.exits)], {
-        format: 'early-exit',
-        base_sha256: info.base.sha256,
-        progress: JSON.stringify(next),
-      });
+      const all = parameters.size < own.size ? new Map([...readValues(file, own), ...parameters]) : parameters;
+      writeExits(directory, info, all, own, next);
       saved = next;
-      writeFileAtomically(path.join(directory, infoFile), [infoText(info, next)]);
-      writeFileAtomically(path.join(directory, cardFile), [modelCard(info, next)]);
     },
     saveState(state, position, bytes) {
       try {
@@ -195,6 +194,30 @@ function openWriter(
       lock.release();
     },
   };
+}
+
+/** What belongs to exits, where the whole model is trained with them. */
+const ofExits = <T>(all: ReadonlyMap<string, T>): Map<string, T> =>
+  new Map([...all].filter(([name]) => isOfExit(name)));
+
+/**
+ * Writes all exits of a checkpoint and what is known of them.
+ * @throws UserError where a file cannot be written.
+ */
+export function writeExits(
+  directory: string,
+  info: CheckpointInfo,
+  values: ReadonlyMap<string, Float32Array>,
+  shapes: ReadonlyMap<string, readonly number[]>,
+  progress: Progress,
+): void {
+  writeSafetensors(path.join(directory, parametersFile), [...floats('', values, shapes), ...lists(info.exits)], {
+    format: 'early-exit',
+    base_sha256: info.base.sha256,
+    progress: JSON.stringify(progress),
+  });
+  writeFileAtomically(path.join(directory, infoFile), [infoText(info, progress)]);
+  writeFileAtomically(path.join(directory, cardFile), [modelCard(info, progress)]);
 }
 
 function infoText(info: CheckpointInfo, progress: Progress): string {
@@ -296,7 +319,8 @@ function readStepState(file: string, updates: number, shapes: ReadonlyMap<string
 function removeLeftovers(directory: string, current: string): void {
   const states = path.join(directory, stateFolder);
   for (const name of fs.readdirSync(states)) {
-    if (name !== current && name !== 'state.json') fs.rmSync(path.join(states, name), { force: true });
+    if (name !== current && name !== 'state.json' && name !== bestFile)
+      fs.rmSync(path.join(states, name), { force: true });
   }
   for (const name of fs.readdirSync(directory)) {
     if (/^\.(?!lock\b).*\.tmp$/.test(name)) fs.rmSync(path.join(directory, name), { force: true });

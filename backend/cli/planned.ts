@@ -6,7 +6,7 @@ import type { Stream } from './terminal.ts';
 const parts: Readonly<Record<string, string>> = {
   hidden: 'hidden states from stage to stage',
   final: 'the final stream, back to stages with exits',
-  gradients: "exits' gradients",
+  gradients: 'gradients',
   bookkeeping: 'losses, norms and decisions',
   tensor: 'sums within layers',
   weights: 'sharded weights',
@@ -18,9 +18,9 @@ export function plannedText(stream: Stream, event: PlannedEvent): string {
   const total = backbone + exits + heads + working;
   const traffic = Object.entries(event.traffic).filter(([, bytes]) => bytes > 0);
   const rows = [
-    ['the frozen model', size(backbone)],
+    [event.whole ? 'the model, gradients, moments' : 'the frozen model', size(backbone)],
     ['exits, gradients, moments', size(exits)],
-    ['frozen heads', size(heads)],
+    [event.whole ? "the head's gradient" : 'frozen heads', size(heads)],
     ['under way (an estimate)', size(working)],
     [bold('together'), `${bold(size(total))}${event.fits ? '' : ' – too much for a card of 80 GB'}`],
   ];

@@ -78,7 +78,7 @@ export async function showTune(
       `\n${bold('Held-out loss, nats a token')} ${dim(`· step ${count(tuned.step)}, ${duration(tuned.seconds)}`)}\n`,
     );
     out.write(beforeAfter(out, tuned.before, tuned.after));
-    out.write(`\nExits in ${bold(tuned.directory)}\n`);
+    out.write(`\n${tuned.whole ? `Model in ${bold(tuned.model)}\n` : ''}Exits in ${bold(tuned.directory)}\n`);
     if (calibrated) out.write(calibrationText(out, calibrated));
     if (advises && !tuned.stopped) {
       const naming = namingOf(tuned.directory, tuned.model, tuned.data);

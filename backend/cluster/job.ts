@@ -35,6 +35,8 @@ export interface NewJob {
   readonly parameters: ParameterShapes;
   readonly base: BaseModel;
   readonly exits: readonly ExitSpec[];
+  /** The tuned exits (their parameters' file) that a run begins with which trains the whole model further; null where it is frozen. */
+  readonly continues: string | null;
   readonly text: JobText;
   readonly options: TuneOptions;
   /** The options as a checkpoint keeps them. */
@@ -54,6 +56,7 @@ const read = [
   'fitTokens',
   'accumulation',
   'learningRate',
+  'backboneLearningRate',
   'finalLearningRate',
   'schedule',
   'warmupFraction',
@@ -101,6 +104,7 @@ export function writeJob(job: NewJob): void {
     base: job.base,
     sources: parameterPlaces(job.model, names),
     exits,
+    continues: job.continues && 'exits.safetensors',
     train: 'train.tokens',
     heldOut: 'heldOut.tokens',
     heldOutTokens: job.text.heldOutTokens,
@@ -117,6 +121,7 @@ export function writeJob(job: NewJob): void {
     mkdirSync(folder, { recursive: true });
     copyFileSync(job.text.train, path.join(folder, json.train));
     copyFileSync(job.text.heldOut, path.join(folder, json.heldOut));
+    if (job.continues && json.continues) copyFileSync(job.continues, path.join(folder, json.continues));
     const files = readdirSync(job.sources).filter((name) => name.endsWith('.py'));
     mkdirSync(path.join(folder, packageName));
     for (const name of files) copyFileSync(path.join(job.sources, name), path.join(folder, packageName, name));

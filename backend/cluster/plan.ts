@@ -18,6 +18,8 @@ export interface PlannedRun {
   /** Windows of a pass. */
   readonly batch: number;
   readonly distils: boolean;
+  /** Whether the whole model is trained, and not exits alone. */
+  readonly whole: boolean;
   /** Bytes of a number of the backbone: 2, or 4 where it is exact. */
   readonly bytes: 2 | 4;
   /** The parameters of the model where it is at hand: which biases there are. */
@@ -72,6 +74,8 @@ export function chooseMesh(run: PlannedRun, gpus: number): Plan {
   const divides = (size: number): boolean => gpus % size === 0;
   const depth = run.distils ? run.spec.layers.length : deepest(run.exits);
   const sizes = Array.from({ length: gpus }, (_, i) => i + 1).filter(divides);
+  // A model that is trained is whole on every rank.
+  if (run.whole) return planOn(run, { pp: 1, dp: gpus, tp: 1, shard: false });
   const tps = [1, 2, 4, 8].filter((tp) => divides(tp) && run.spec.kvHeads % tp === 0);
   const meshes = tps.flatMap((tp) =>
     sizes
@@ -97,7 +101,24 @@ export function chooseEvenMesh(run: PlannedRun, gpus: number): Mesh {
   return { pp: 1, dp: 1, tp: 1, shard: false };
 }
 
+/**
+ * Of a rank that trains the whole model: numbers, gradients and moments of all of it. The head's gradient is made apart from the others'.
+ * Under way, an estimate: what each layer keeps for its way back, and in 16 bits the layers' weights once more.
+ */
+function wholeMemory(run: PlannedRun): RankMemory {
+  const { spec, exits, batch, tokens, bytes } = run;
+  const kept = 14 * spec.hidden + 4 * spec.feedForward;
+  const rounded = bytes === 2 ? 2 * spec.layers.length * layerSize(spec) : 0;
+  return {
+    backbone: bytesPerTrained * modelSize(spec),
+    exits: bytesPerTrained * trainedSize(run, exits),
+    heads: 4 * spec.vocabulary * spec.hidden,
+    working: spec.layers.length * batch * tokens * kept * bytes + rounded + chunkArrays * chunkBytes,
+  };
+}
+
 function memoryOn(run: PlannedRun, mesh: Mesh): RankMemory {
+  if (run.whole) return wholeMemory(run);
   const { spec, exits, distils, bytes } = run;
   const cuts = stages(run, mesh.pp);
   const layer = layerSize(spec);
@@ -136,6 +157,7 @@ function workingSize(
 
 /** Bytes an update that all ranks together give away. */
 export function trafficOn(run: PlannedRun, mesh: Mesh): Plan['traffic'] {
+  if (run.whole) return wholeTraffic(run, mesh);
   const { spec, exits, windows, tokens, distils, bytes } = run;
   const cuts = stages(run, mesh.pp);
   const states = windows * tokens * spec.hidden * bytes;
@@ -156,7 +178,23 @@ export function trafficOn(run: PlannedRun, mesh: Mesh): Plan['traffic'] {
   };
 }
 
+/** Gradients of all that is trained, with two numbers for every exit, the final one among them. */
+function wholeTraffic(run: PlannedRun, { dp }: Mesh): Plan['traffic'] {
+  const exits = run.exits.length + 1;
+  const trained = modelSize(run.spec) + trainedSize(run, run.exits);
+  const isAlone = dp === 1;
+  return {
+    hidden: 0,
+    final: 0,
+    gradients: isAlone ? 0 : dp * 4 * (trained + 2 * exits),
+    bookkeeping: isAlone ? 0 : dp * 8 * (3 * exits + 6),
+    tensor: 0,
+    weights: 0,
+  };
+}
+
 function hoursOn(run: PlannedRun, mesh: Mesh): number {
+  if (run.whole) return wholeHours(run, mesh);
   const { spec, exits, tokens, distils } = run;
   const seconds = stages(run, mesh.pp).map(({ first, last }) => {
     const own = exitsOf(exits, first, last);
@@ -174,6 +212,18 @@ function hoursOn(run: PlannedRun, mesh: Mesh): number {
   return (1e9 * Math.max(...seconds)) / mesh.dp / 3600;
 }
 
+/** Forward and two products backward of everything, the teacher once more. */
+function wholeHours(run: PlannedRun, { dp }: Mesh): number {
+  const { spec, exits, tokens, distils } = run;
+  const attention = 6 * tokens * spec.heads * spec.headDimensions;
+  const layers = spec.layers.length * (6 * layerSize(spec) + attention);
+  const head = spec.vocabulary * spec.hidden;
+  const shared = exits.filter(({ head }) => head.kind === 'shared').length;
+  const heads = 6 * (trainedSize(run, exits) + (1 + shared) * head) + (distils ? 2 * head : 0);
+  const seconds = layers / assumedSpeeds.backbone + heads / assumedSpeeds.exits;
+  return (1e9 * seconds) / dp / 3600;
+}
+
 const deepest = (exits: readonly ExitSpec[]): number => Math.max(...exits.map(({ layer }) => layer));
 
 const exitsOf = (exits: readonly ExitSpec[], first: number, last: number): ExitSpec[] =>
@@ -182,6 +232,9 @@ const exitsOf = (exits: readonly ExitSpec[], first: number, last: number): ExitS
 /** Numbers of one decoder layer, and of what its tokens enter by. */
 const layerSize = (spec: ModelSpec): number => sizeOf(spec, /^layers\.0\./);
 const embeddingSize = (spec: ModelSpec): number => sizeOf(spec, /^embed_/);
+
+/** All numbers of a model; the output matrix of one that is tied is the embedding's. */
+const modelSize = (spec: ModelSpec): number => sizeOf(spec, spec.tied ? /^(?!lm_head)/ : /./);
 
 /** Biases that a family may have are left out: of a whole layer they are less than a thousandth. */
 const sizeOf = (spec: ModelSpec, name: RegExp): number =>

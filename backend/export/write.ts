@@ -16,7 +16,7 @@ import type { PlainModel } from './plain-model.ts';
 import { plainTensors } from './tensors.ts';
 
 /** Files beside the weights that belong to a model as it is. */
-const companions = [
+export const companions = [
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',

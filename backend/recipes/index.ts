@@ -9,15 +9,21 @@ import { locateModel } from './model-location.ts';
 export const recipes: RecipeTable = {
   async *tune(options, signal) {
     await makeRoom();
+    const { isWholeRun, modelToContinue } = await import('./continued.ts');
+    const named = modelToContinue(options);
     if (options.plan !== null) {
       const { plan } = await import('./plan.ts');
-      return yield* plan({ ...options, model: yield* locateModel(options.model, signal) });
+      return yield* plan({ ...options, model: yield* locateModel(named, signal) });
     }
     const elsewhere = options.on.kind !== 'here';
-    const run = elsewhere ? (await import('./tune-elsewhere.ts')).tuneElsewhere : (await import('./tune.ts')).tune;
+    const run = elsewhere
+      ? (await import('./tune-elsewhere.ts')).tuneElsewhere
+      : isWholeRun(options)
+        ? (await import('./pretrain.ts')).pretrain
+        : (await import('./tune.ts')).tune;
     // A run that goes on knows its own model, unless another place is named.
     const isOwn = options.resume && options.model === shippedModel;
-    const model = isOwn ? options.model : yield* locateModel(options.model, signal);
+    const model = isOwn ? options.model : yield* locateModel(named, signal);
     yield* run({ ...options, model }, signal);
   },
   async *evaluate(options, signal) {

@@ -6,8 +6,10 @@ import { placeExits } from '../../protocol/options-notations.ts';
 import { meshText, ranksOf } from '../../protocol/options-place.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { chooseMesh, planOn, usableBytes, type PlannedRun } from '../cluster/plan.ts';
-import type { HeadSpec } from '../exits/spec.ts';
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import type { ExitSpec, HeadSpec } from '../exits/spec.ts';
 import { readSpec } from '../model/sources.ts';
+import { requireReplicas } from './continued.ts';
 
 /** @throws UserError for a configuration that cannot be used, and a mesh of another number of ranks. */
 export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, void> {
@@ -19,6 +21,7 @@ export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, voi
       `--mesh ${meshText(mesh)} has ${ranksOf(mesh)} ranks, not ${gpus}.`,
       'Leave it out, and one is chosen.',
     );
+  if (mesh && options.continuePretraining !== null) requireReplicas(mesh);
   const run = plannedRun(options);
   const chosen = mesh ? planOn(run, mesh) : chooseMesh(run, gpus);
   const tokens = options.steps === null ? null : options.steps * run.windows * run.tokens;
@@ -27,6 +30,7 @@ export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, voi
     model: basename(resolve(options.model)),
     gpus,
     mesh: meshText(chosen.mesh),
+    whole: run.whole,
     memory: chosen.memory,
     fits: chosen.total <= usableBytes,
     traffic: { ...chosen.traffic },
@@ -43,13 +47,24 @@ export function plannedRun(options: TuneOptions): PlannedRun {
     options.head === 'shortlist'
       ? { kind: 'shortlist', tokens: Array.from({ length: listed }, (_, id) => id) }
       : { kind: options.head };
+  const { continuePretraining: tuned } = options;
   return {
     spec,
-    exits: placeExits(options.exits, spec.layers.length).map((place) => ({ ...place, head })),
+    exits:
+      tuned === null
+        ? placeExits(options.exits, spec.layers.length).map((place) => ({ ...place, head }))
+        : exitsOf(tuned),
+    whole: tuned !== null,
     windows: options.batchSize * options.accumulation,
     tokens: Math.min(options.sequenceLength, spec.contextLength),
     batch: options.batchSize,
     distils: options.distillation > 0,
     bytes: options.backbonePrecision === 'fast' ? 2 : 4,
   };
+}
+
+function exitsOf(directory: string): readonly ExitSpec[] {
+  const opened = openCheckpoint(directory, null);
+  opened.close();
+  return opened.exits;
 }

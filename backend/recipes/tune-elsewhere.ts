@@ -10,7 +10,15 @@ import { meshText, type Mesh } from '../../protocol/options-place.ts';
 import { placeExits } from '../../protocol/options-notations.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { modelCard } from '../checkpoint/card.ts';
-import { cardFile, infoFile, jobFolder, openCheckpoint, requireSameBase } from '../checkpoint/checkpoint.ts';
+import {
+  cardFile,
+  infoFile,
+  jobFolder,
+  openCheckpoint,
+  parametersFile,
+  readInfo,
+  requireSameBase,
+} from '../checkpoint/checkpoint.ts';
 import { lockCheckpoint, reservePlace } from '../checkpoint/place.ts';
 import { followJob, type FinishedEvent } from '../cluster/follow.ts';
 import { packageName, writeJob } from '../cluster/job.ts';
@@ -21,6 +29,7 @@ import { exitId } from '../exits/spec.ts';
 import { writeFileAtomically } from '../formats/files.ts';
 import { isMixture, readSpec } from '../model/sources.ts';
 import { inStreamOrder } from './backbone.ts';
+import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
 import { packageRoot } from './installation.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { plannedRun } from './plan.ts';
@@ -89,6 +98,7 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
     if (!handle) place?.abandon();
     lock.release();
   });
+  if (options.continuePretraining !== null && !earlier) requireRoom(directory);
   const mesh = yield* prepare(options, given, directory, earlier, closing, signal);
   signal.throwIfAborted();
   handle = await startJob(directory, options.on, mesh, signal);
@@ -116,9 +126,16 @@ async function* prepare(
   closing.push(() => model.close());
   const { spec } = model;
   const base = await identify(model, signal);
-  if (earlier) requireSameBase(directory, earlier.info.base, base);
-  const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
-  const mesh = await meshOf(options, signal);
+  const continues = options.continuePretraining !== null;
+  // A run that trains the whole model has its weights in its state.
+  if (earlier && !continues) requireSameBase(directory, earlier.info.base, base);
+  const begun = continues && !earlier ? exitsToContinue(options, base) : null;
+  begun?.close();
+  const tuned = earlier?.info.exits ?? begun?.exits;
+  const places = inStreamOrder(tuned ?? bare(placeExits(options.exits, spec.layers.length)));
+  // The exits that it began with may be gone.
+  const mesh = await meshOf(earlier && continues ? { ...options, continuePretraining: directory } : options, signal);
+  if (continues) requireReplicas(mesh);
   yield {
     type: 'ready',
     model: model.name,
@@ -129,7 +146,7 @@ async function* prepare(
   const sets = yield* readText(options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
   closing.push(() => sets.close());
   const windows = windowsOf(sets, 'train');
-  const exits = earlier ? places : withHeads(places, options, model, windows);
+  const exits = tuned ? places : withHeads(places, options, model, windows);
   const perUpdate = options.batchSize * options.accumulation;
   if (perUpdate % mesh.dp !== 0)
     throw userError(
@@ -145,6 +162,7 @@ async function* prepare(
     parameters: model.parameters,
     base,
     exits,
+    continues: continues ? path.join(begun?.directory ?? directory, parametersFile) : null,
     text: {
       train: sets.train!.file,
       heldOut: sets.heldOut!.file,
@@ -152,7 +170,7 @@ async function* prepare(
       hash: windows.hash,
     },
     options,
-    tuning: optionsText(options),
+    tuning: { ...optionsText(options), ...(continues && { model: model.path }) },
     limits,
     mesh,
     resume: earlier !== null,
@@ -174,7 +192,11 @@ async function meshOf(options: TuneOptions, signal: AbortSignal): Promise<Mesh> 
 }
 
 /** The checkpoint is there: its card is written, and what only the sitting needed goes. */
-function* end(directory: string, ended: FinishedEvent, given: TuneOptions): Generator<TuneEvent, void> {
+async function* end(directory: string, ended: FinishedEvent, given: TuneOptions): AsyncGenerator<TuneEvent, void> {
+  if (isContinued(readInfo(directory))) {
+    const folder = await publish(directory);
+    yield { type: 'saved', path: folder, files: readdirSync(folder) };
+  }
   const checkpoint = openCheckpoint(directory, null);
   checkpoint.close();
   writeFileAtomically(path.join(directory, cardFile), [modelCard(checkpoint, checkpoint.progress)]);
@@ -191,5 +213,6 @@ function* end(directory: string, ended: FinishedEvent, given: TuneOptions): Gene
     after: [...ended.after],
     seconds: ended.seconds,
     stopped: ended.stopped,
+    ...(isContinued(checkpoint) && { whole: true }),
   };
 }

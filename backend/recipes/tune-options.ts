@@ -20,6 +20,7 @@ export function optionsText(options: TuneOptions): Record<string, unknown> {
   const text: Record<string, unknown> = {
     ...options,
     data: absolutePatterns(options.data),
+    continuePretraining: options.continuePretraining && path.resolve(options.continuePretraining),
     exits: exitsText(options.exits),
     exitWeights: weightsText(options.exitWeights),
   };

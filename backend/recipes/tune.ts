@@ -17,15 +17,8 @@ import { chooseExitDevice } from '../devices/devices.ts';
 import { openCheckpoint, type CheckpointInfo, type Progress } from '../checkpoint/checkpoint.ts';
 import { reservePlace, type Place } from '../checkpoint/place.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
-import { improvedExits, parametersOf, withImproved } from '../tuning/best.ts';
-import {
-  hasTime,
-  meanLoss,
-  train,
-  type RunLimits,
-  type TrainerResult,
-  type TrainerSettings,
-} from '../tuning/trainer.ts';
+import { improvedExits, meanLoss, parametersOf, withImproved } from '../tuning/best.ts';
+import { hasTime, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
 import { calibrationSeconds, minutesWithUpdates } from '../tuning/plan.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
 import { calibrateShort } from './calibrate-short.ts';
@@ -232,6 +225,14 @@ function noUpdate({ plan }: TuneParts, { step, seconds }: TrainingPosition): Tun
   };
 }
 
+/** A run cannot go on with another text: its order would be another. */
+export const otherText = (directory: string): UserError =>
+  userError(
+    'bad-data',
+    `The text is not the text that the run in ${directory} began with, or its tokenizer has changed.`,
+    'Restore it, or begin a new run with another --out.',
+  );
+
 export function readEarlier(directory: string | null): Earlier {
   if (directory === null) {
     throw userError('bad-argument', 'There is nothing to go on with.', 'Name the folder of the run with --out.');
@@ -259,13 +260,7 @@ async function goOn(
   opened.close();
   const { position, state, writer } = resumeCheckpoint(directory, info, parts.shapes, opened.progress);
   try {
-    if (position.data !== parts.windows.hash) {
-      throw userError(
-        'bad-data',
-        `The text is not the text that the run in ${directory} began with, or its tokenizer has changed.`,
-        'Restore it, or begin a new run with another --out.',
-      );
-    }
+    if (position.data !== parts.windows.hash) throw otherText(directory);
     const step = await openStep(parts, options, state.parameters, exitDevice, signal);
     await step.restore(state);
     return { checkpoint: writer, step, position, known: {} };

@@ -4,6 +4,31 @@
  */
 import type { ExitScore } from '../../protocol/events.ts';
 import type { Origin, Progress } from '../checkpoint/checkpoint.ts';
+import type { CheckpointWriter } from '../checkpoint/writer.ts';
+
+/** What an evaluation is judged by, and what becomes of values that are better. */
+export interface Keeping {
+  /** Of which the lowest so far is best. */
+  loss(scores: readonly ExitScore[]): number;
+  /** Writes what is better now than what is kept. */
+  keep(
+    checkpoint: CheckpointWriter,
+    parameters: ReadonlyMap<string, Float32Array>,
+    now: Omit<Progress, 'origins'>,
+    before: readonly ExitScore[],
+  ): void;
+}
+
+/** Of a frozen model: each exit is kept for itself. */
+export const eachExit: Keeping = {
+  loss: meanLoss,
+  keep(checkpoint, parameters, now, before) {
+    const kept = checkpoint.saved();
+    const improved = improvedExits(now.scores, kept.scores, before);
+    if (improved.size > 0)
+      checkpoint.saveExits(parametersOf(improved, parameters), withImproved(kept, improved, now, now.step));
+  },
+};
 
 /** Ids of the exits that are better now than what is kept. */
 export function improvedExits(
@@ -44,3 +69,9 @@ export const parametersOf = (
 
 /** `exits.8.mlp.norm.weight` → `8:mlp`. */
 const ownerOf = (name: string): string => name.split('.').slice(1, 3).join(':');
+
+/** Mean held-out loss of the exits, the final exit left out: what "best" means. */
+export function meanLoss(scores: readonly ExitScore[]): number {
+  const losses = scores.filter(({ exit }) => exit !== 'final').map(({ loss }) => loss);
+  return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+}

@@ -10,7 +10,7 @@ import { layerPath } from '../model/layer.ts';
 import { cutWidth } from '../model/spec.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
 import { chunkTokens, targetPairs } from './objective.ts';
-import { adamW, decays, scalarNames, updateNumbers } from './optimiser.ts';
+import { decays, updateNumbers } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
 import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients.ts';
 import {
@@ -24,6 +24,7 @@ import {
   type StepOptions,
   type StepPlan,
 } from './step-plan.ts';
+import { compiledUpdate, flat, number, pieces, scalar, vector } from './update-compiled.ts';
 import type { StepState } from '../checkpoint/checkpoint.ts';
 
 export interface CompiledOptions {
@@ -38,9 +39,6 @@ export interface CompiledOptions {
 }
 
 type Arrays = Map<string, Float32Array>;
-
-/** Elements of a parameter that one run of the update takes: parameter, moments, gradient and temporaries stay in cache. */
-const pieceElements = 2 ** 18;
 
 export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOptions): StepEngine<Arrays> {
   const { spec, initial, model, objective, optimiser, batch, tokens, threads } = options;
@@ -111,28 +109,7 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
     });
   }
 
-  const flat: InputSpec = { shape: [{ name: 'n', example: 7919 }] };
-  const scalar: InputSpec = { shape: [] };
-
-  const updateSession = (): Promise<Session> =>
-    sessionOf('update', () =>
-      record(
-        {
-          parameter: flat,
-          first: flat,
-          second: flat,
-          gradient: flat,
-          scale: scalar,
-          stepSize: scalar,
-          varianceScale: scalar,
-          keep: scalar,
-        },
-        ({ parameter, first, second, gradient, ...scalars }) => {
-          const next = adamW(optimiser, { parameter, first, second }, gradient, scalars);
-          return { 'next parameter': next.parameter, 'next first': next.first, 'next second': next.second };
-        },
-      ),
-    );
+  const updates = compiledUpdate(optimiser, sessionOptions);
 
   const sumSession = (): Promise<Session> =>
     sessionOf('sum', () =>
@@ -193,23 +170,10 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
     },
 
     async apply(planned, gradient, scale, learningRate, update) {
-      const session = await updateSession();
       for (const { name, shape } of planned.parameters) {
         const numbers = updateNumbers(optimiser, update, learningRate, scale, decays(optimiser, shape));
-        const scalars = Object.fromEntries(scalarNames.map((each) => [each, number(numbers[each])]));
         const state = { parameter: parameters.get(name)!, first: first.get(name)!, second: second.get(name)! };
-        const values = gradient.get(name)!;
-        for (const [begin, end] of pieces(values.length)) {
-          const results = await session.run({
-            parameter: vector(state.parameter.subarray(begin, end)),
-            first: vector(state.first.subarray(begin, end)),
-            second: vector(state.second.subarray(begin, end)),
-            gradient: vector(values.subarray(begin, end)),
-            ...scalars,
-          });
-          for (const part of ['parameter', 'first', 'second'] as const)
-            state[part].set(numbersOf(results, `next ${part}`), begin);
-        }
+        await updates.apply(state, gradient.get(name)!, numbers);
       }
     },
 
@@ -232,6 +196,7 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
     async dispose() {
       for (const opened of sessions.values()) await (await opened).dispose();
       sessions.clear();
+      await updates.dispose();
     },
   };
 }
@@ -249,12 +214,6 @@ function graphName({ exit }: PlannedExit, i: number, name: string): string {
 
 const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);
 
-function* pieces(length: number): Generator<readonly [number, number]> {
-  for (let begin = 0; begin < length; begin += pieceElements) yield [begin, Math.min(length, begin + pieceElements)];
-}
-
-const vector = (data: Float32Array): Value => ({ data, shape: [data.length] });
-const number = (value: number): Value => ({ data: Float32Array.of(value), shape: [] });
 const numbersOf = (results: Record<string, Value>, name: string): Float32Array => results[name]!.data as Float32Array;
 const zerosLike = (arrays: Arrays): Arrays =>
   new Map([...arrays].map(([name, values]) => [name, new Float32Array(values.length)]));

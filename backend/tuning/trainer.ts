@@ -4,8 +4,8 @@
  */
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
 import type { CheckpointWriter, TrainingPosition } from '../checkpoint/writer.ts';
-import type { FeatureSource } from '../features/features.ts';
-import { improvedExits, parametersOf, withImproved } from './best.ts';
+import type { StepBatch, Windows } from '../features/features.ts';
+import { eachExit, type Keeping } from './best.ts';
 import { windowsAt } from './trainer-order.ts';
 import type { StepResult, StepSettings, TuningStep } from './types.ts';
 
@@ -46,12 +46,15 @@ const noEnding: Ending = { evaluation: 0, saving: 0 };
 export const hasTime = ({ seconds }: RunLimits, elapsed: number, { evaluation, saving }: Ending, work = 0): boolean =>
   seconds === null || elapsed + work + evaluation + saving < seconds;
 
-export interface TrainerParts {
-  readonly step: TuningStep;
-  readonly source: FeatureSource;
+export interface TrainerParts<Batch extends { readonly targets: Int32Array } = StepBatch> {
+  readonly step: TuningStep<Batch>;
+  /** Batches of windows by index. */
+  readonly source: { readonly windows: Windows; batch(indices: readonly number[]): Promise<Batch> };
   readonly checkpoint: CheckpointWriter;
   /** Held-out scores of every exit, the final exit's last. */
   readonly evaluate: (parameters: ReadonlyMap<string, Float32Array>) => Promise<readonly ExitScore[]>;
+  /** What is best, and kept; by default each exit for itself. */
+  readonly keeping?: Keeping;
   /** Seconds on a clock that only runs forward. */
   readonly clock?: () => number;
 }
@@ -73,13 +76,13 @@ const evaluationsPerRun = 10;
  * Under the same seed and limits in steps or epochs the metrics are the same however often the run was interrupted.
  * @throws UserError where the checkpoint cannot be written or the data is damaged.
  */
-export async function* train(
-  run: TrainerParts,
+export async function* train<Batch extends { readonly targets: Int32Array }>(
+  run: TrainerParts<Batch>,
   settings: TrainerSettings,
   start: TrainingPosition,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, TrainerResult> {
-  const { step, source, checkpoint, clock = () => performance.now() / 1000 } = run;
+  const { step, source, checkpoint, keeping = eachExit, clock = () => performance.now() / 1000 } = run;
   const { limits, batch, accumulation, seed } = settings;
   const perStep = batch * accumulation;
   const planned = plannedSteps(limits, source.windows.count, perStep);
@@ -129,7 +132,7 @@ export async function* train(
     const before = elapsed();
     const { parameters } = await step.state();
     const scores = await run.evaluate(parameters);
-    const loss = meanLoss(scores);
+    const loss = keeping.loss(scores);
     const best = position.best === null || loss < position.best;
     if (best) position = { ...position, best: loss };
     const event: EvaluationEvent = {
@@ -140,12 +143,8 @@ export async function* train(
       best,
     };
     checkpoint.metric({ ...event });
-    const kept = checkpoint.saved();
-    const improved = improvedExits(scores, kept.scores, position.before);
-    if (improved.size) {
-      const now = { step: position.step, tokens: position.tokens, scores };
-      checkpoint.saveExits(parametersOf(improved, parameters), withImproved(kept, improved, now, position.step));
-    }
+    const now = { step: position.step, tokens: position.tokens, scores };
+    keeping.keep(checkpoint, parameters, now, position.before);
     evaluatedAt = position.step;
     evaluatedSeconds = elapsed();
     ending = { ...ending, evaluation: evaluatedSeconds - before };
@@ -204,12 +203,6 @@ export async function* train(
 const timeParts = 1000;
 const atShare = ({ settings }: TrainerSettings, share: number): StepSettings =>
   settings(share * (timeParts - 1), timeParts);
-
-/** Mean held-out loss of the exits, the final exit left out: what "best" means. */
-export function meanLoss(scores: readonly ExitScore[]): number {
-  const losses = scores.filter(({ exit }) => exit !== 'final').map(({ loss }) => loss);
-  return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
-}
 
 function plannedSteps({ steps, epochs }: RunLimits, windows: number, perStep: number): number | null {
   const byEpochs = epochs === null ? Infinity : Math.ceil((epochs * windows) / perStep);

@@ -26,6 +26,8 @@ export interface OptimiserOptions {
 
 export interface StepSettings {
   readonly learningRate: number;
+  /** Of the model's own parameters, where they are trained. */
+  readonly backboneLearningRate?: number;
   /** Weight of each exit's loss in the total, by exit id. */
   readonly exitWeights: ReadonlyMap<string, number>;
 }
@@ -43,10 +45,10 @@ export interface StepResult {
  * Loss, gradient and update of all exits. The compiled step (ONNX Runtime) and its eager twin (a tfjs backend) are the
  * same tfjs code. Gradient accumulation: `accumulate` the micro-batches of one update, then `update`; a lone `update` is one micro-batch.
  */
-export interface TuningStep {
+export interface TuningStep<Batch = StepBatch> {
   readonly exits: readonly ExitSpec[];
-  accumulate(batch: StepBatch, settings: StepSettings): Promise<StepResult>;
-  update(batch: StepBatch, settings: StepSettings): Promise<StepResult>;
+  accumulate(batch: Batch, settings: StepSettings): Promise<StepResult>;
+  update(batch: Batch, settings: StepSettings): Promise<StepResult>;
   /**
    * Trained parameters by name (`exits.8.mlp.norm.weight`), to read until the next update: of full heads a copy would take
    * more than a gigabyte.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.utils.hooks import RemovableHandle
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from .job import Job, JobError
@@ -45,11 +46,11 @@ class Backbone:
             model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
         self._frame = model.base_model.eval()
         self._prefix = next(name for name, module in model.named_modules() if module is self._frame)
-        self._layers_name, layers = _layers_of(self._frame)
+        self._layers_name, layers = layers_of(self._frame)
         self._recorded: dict[tuple[int, int], list[dict]] = {}
         self._recorder = _empty(self._frame, layers, job.spec["hidden"], ranks.device, dtype)
         self.layers = {i: self._load(layers[i - 1], i, model.config, weights) for i in range(first, last + 1)}
-        self._places = {i: self._attention_place(i, job) for i in self.layers if f"{i}.attention" in self._wanted}
+        self._places = {i: attention_place(self.layers[i], i, job) for i in self.layers if f"{i}.attention" in self._wanted}
         self._embedding = weights.values("embed_tokens.weight").to(ranks.device, dtype) if first == 1 else None
         learned = job.spec["learnedPositions"] and first == 1
         self._positions = weights.values("embed_positions.weight").to(ranks.device, dtype) if learned else None
@@ -99,27 +100,8 @@ class Backbone:
             y = self.layers[i](x, **kwargs)
         finally:
             handle.remove()
-        parallel = self._spec["parallelResidual"]
-        cuts[f"{i}.attention"] = torch.cat((x + self._spec["residualScale"] * seen[0], x), -1) if parallel else seen[0]
+        cuts[f"{i}.attention"] = attention_cut(self._spec, x, seen[0])
         return y
-
-    def _attention_place(self, i: int, job: Job) -> Callable[[list[Tensor]], object]:
-        """Listens where layer i's stream stands between attention and MLP: what the norm before the MLP reads, or the MLP itself
-        where there is none; in a parallel layer, what attention adds."""
-        layer, spec = self.layers[i], job.spec
-        own = f"layers.{i - 1}"
-        if spec["parallelResidual"]:
-            module = self._module(layer, job, f"{own}.self_attn.o_proj")
-            return lambda seen: module.register_forward_hook(lambda _m, _a, y: seen.append(y))
-        names = {"pre": "post_attention_layernorm", "sandwich": "pre_feedforward_layernorm", "post": "mlp.up_proj"}
-        module = self._module(layer, job, f"{own}.{names[spec['normPlacement']]}")
-        # Before anything that a parallel module does with what it is given.
-        return lambda seen: module.register_forward_pre_hook(lambda _m, args: seen.append(args[0]), prepend=True)
-
-    def _module(self, layer: nn.Module, job: Job, name: str) -> nn.Module:
-        """The module of a layer that holds one of our parameters."""
-        tensor = job.sources[f"{name}.weight"].tensors[0]
-        return layer.get_submodule(re.sub(r"^.*?(?:layers|h)\.\d+\.", "", tensor).removesuffix(".weight"))
 
     def _load(self, blank: nn.Module, i: int, config: object, weights: Weights) -> nn.Module:
         # Numbers that are no parameters are computed when a layer is made.
@@ -162,12 +144,37 @@ class Backbone:
         return self._recorded[windows, tokens]
 
 
+def attention_place(layer: nn.Module, i: int, job: Job) -> Callable[[list[Tensor]], RemovableHandle]:
+    """Listens where layer i's stream stands between attention and MLP: what the norm before the MLP reads, or the MLP itself
+    where there is none; in a parallel layer, what attention adds."""
+    own = f"layers.{i - 1}"
+    if job.spec["parallelResidual"]:
+        module = _module(layer, job, f"{own}.self_attn.o_proj")
+        return lambda seen: module.register_forward_hook(lambda _m, _a, y: seen.append(y))
+    names = {"pre": "post_attention_layernorm", "sandwich": "pre_feedforward_layernorm", "post": "mlp.up_proj"}
+    module = _module(layer, job, f"{own}.{names[job.spec['normPlacement']]}")
+    # Before anything that a parallel module does with what it is given.
+    return lambda seen: module.register_forward_pre_hook(lambda _m, args: seen.append(args[0]), prepend=True)
+
+
+def attention_cut(spec: dict, x: Tensor, heard: Tensor) -> Tensor:
+    """The value at a layer's attention cut, of the layer's input and of what was heard at its `attention_place`."""
+    return torch.cat((x + spec["residualScale"] * heard, x), -1) if spec["parallelResidual"] else heard
+
+
+def _module(layer: nn.Module, job: Job, name: str) -> nn.Module:
+    """The module of a layer that holds one of our parameters."""
+    tensor = job.sources[f"{name}.weight"].tensors[0]
+    return layer.get_submodule(re.sub(r"^.*?(?:layers|h)\.\d+\.", "", tensor).removesuffix(".weight"))
+
+
 def _local(tensor: Tensor) -> Tensor:
     """This rank's part of a tensor that is spread over ranks."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _layers_of(frame: nn.Module) -> tuple[str, nn.ModuleList]:
+def layers_of(frame: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The decoder layers of a model without its head, and what they are called there."""
     return next((name, child) for name, child in frame.named_children() if isinstance(child, nn.ModuleList))
 
 

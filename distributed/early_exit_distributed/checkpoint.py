@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .job import Job, JobError
 
 FORMAT_VERSION = 1
+BEST_FILE = "best.safetensors"
+"""The best model with its exits, of a run that trains all of it; beside the state (backend/checkpoint/continued.ts)."""
 STATE_KINDS = ("parameter", "first", "second")
 
 
@@ -54,21 +56,26 @@ class Checkpoint:
         """All parameters of all exits; `exits.json` comes last, which makes a new directory a checkpoint."""
         lists = {f"{exit.path}.head.tokens": torch.tensor(exit.tokens, dtype=torch.int32) for exit in self._job.exits if exit.tokens}
         metadata = {"format": "early-exit", "base_sha256": self._job.base["sha256"], "progress": json.dumps(plain(progress), separators=(",", ":"))}
-        write_whole(self._job.directory / "exits.safetensors", save({**values, **lists}, metadata))
+        write_tensors(self._job.directory / "exits.safetensors", {**values, **lists}, metadata)
         text = {"format": "early-exit", "version": FORMAT_VERSION, **self._info, "progress": progress}
         write_whole(self._job.directory / "exits.json", f"{json.dumps(plain(text), indent=2, ensure_ascii=False)}\n".encode())
+
+    def save_best(self, values: dict[str, Tensor], progress: dict) -> None:
+        """The model's tensors by the names of its files, and the exits'."""
+        metadata = {"progress": json.dumps(plain(progress), separators=(",", ":"))}
+        write_tensors(self._job.directory / "state" / BEST_FILE, values, metadata)
 
     def save_state(self, state: dict[str, Tensor], updates: int, position: dict, metrics_bytes: int | None = None) -> None:
         """`state`: `parameter.`, `first.` and `second.` of every parameter."""
         os.fsync(self._metrics.fileno())
         folder = self._job.directory / "state"
         file = f"step-{position['step']}-{time.time_ns() // 1_000_000:x}.safetensors"
-        write_whole(folder / file, save(state))
+        write_tensors(folder / file, state)
         size = self.metrics_bytes() if metrics_bytes is None else metrics_bytes
         text = {"version": FORMAT_VERSION, "file": file, "metricsBytes": size, "updates": updates, "position": position}
         write_whole(folder / "state.json", f"{json.dumps(plain(text), indent=2)}\n".encode())
         for name in os.listdir(folder):
-            if name not in (file, "state.json"):
+            if name not in (file, "state.json", BEST_FILE):
                 (folder / name).unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -84,6 +91,8 @@ def read_saved(job: Job) -> Saved:
         info = json.loads((job.directory / "exits.json").read_text())
     except (OSError, ValueError, KeyError) as error:
         raise JobError(f"{job.directory} cannot be gone on with: {file} is not whole. Restore it from a copy, or tune again.") from error
+    if text["position"]["data"] != job.data:
+        raise JobError(f"The text is not the text that the run in {job.directory} began with. Restore it, or begin another run (--out).")
     return Saved(text["updates"], text["position"], text["metricsBytes"], state, info["progress"])
 
 
@@ -92,6 +101,15 @@ def write_whole(file: Path, data: bytes) -> None:
     with open(temporary, "wb") as opened:
         opened.write(data)
         opened.flush()
+        os.fsync(opened.fileno())
+    os.replace(temporary, file)
+
+
+def write_tensors(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Straight from memory: a second copy of a whole model's state may not fit."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    save_file(tensors, temporary, metadata)
+    with open(temporary, "rb+") as opened:
         os.fsync(opened.fileno())
     os.replace(temporary, file)
 

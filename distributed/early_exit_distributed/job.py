@@ -97,6 +97,8 @@ class Job:
     sources: dict[str, Source]
     exits: tuple[Exit, ...]
     """In the order of the stream."""
+    continues: Path | None
+    """The tuned exits that a run begins with which trains the whole model further; None where it is frozen."""
     train: Path
     held_out: Path
     held_out_tokens: int
@@ -156,6 +158,7 @@ def read_job(directory: str | Path) -> Job:
         base=text["base"],
         sources={name: _source(value) for name, value in text["sources"].items()},
         exits=tuple(_exit(value) for value in text["exits"]),
+        continues=None if text["continues"] is None else _beside(file, text["continues"]),
         train=_beside(file, text["train"]),
         held_out=_beside(file, text["heldOut"]),
         held_out_tokens=text["heldOutTokens"],

@@ -36,10 +36,11 @@ def main(directory: str) -> int:
     try:
         job = read_job(directory)
         from .ranks import close_ranks, open_ranks
+        from .pretrain import pretrain
         from .tune import tune
 
         ranks = open_ranks(job.mesh)
-        ended = tune(job, ranks, emit)
+        ended = (pretrain if job.continues else tune)(job, ranks, emit)
         emit(ended)
         close_ranks(ranks)
         return 0

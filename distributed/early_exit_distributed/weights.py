@@ -41,14 +41,24 @@ class Weights:
     def holds(self, tensor: str) -> bool:
         return tensor in self._files
 
+    def names(self) -> list[str]:
+        """All tensors by the files' own names."""
+        return list(self._files)
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        return tuple(self._opened(tensor).get_slice(tensor).get_shape())
+
     def stored(self, tensor: str) -> torch.Tensor:
         """A tensor by the file's own name, in its own type."""
+        return self._opened(tensor).get_tensor(tensor)
+
+    def _opened(self, tensor: str) -> safe_open:
         file = self._files.get(tensor)
         if file is None:
             raise JobError(f"{self._model} has no tensor {tensor}. The download may be incomplete; get the model again.")
         if file not in self._open:
             self._open[file] = safe_open(file, framework="pt")
-        return self._open[file].get_tensor(tensor)
+        return self._open[file]
 
 
 def _files_by_tensor(model: Path) -> dict[str, Path]:

@@ -101,6 +101,7 @@ def open_step(folder: Path, given):
         base={"family": "llama"},
         sources={name: Source((f"model.{name}",), None, False) for name in names},
         exits=tuple(exits),
+        continues=None,
         train=folder,
         held_out=folder,
         held_out_tokens=0,

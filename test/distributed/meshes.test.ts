@@ -102,6 +102,7 @@ describe.skipIf(python === null)('tuning in PyTorch', () => {
         tokens: common.sequenceLength,
         batch: common.batchSize,
         distils: job.options.distillation > 0,
+        whole: false,
         bytes: 4,
         parameters: shapesOf(job),
       };

@@ -55,19 +55,32 @@ function sitting(name: string, options: Record<string, unknown>, steps: number, 
   });
 }
 
-it('ends the same', async () => {
-  expect(await sitting('whole', {}, Infinity, 0)).toBe(true);
+const read = (name: string, file: string): Buffer => fs.readFileSync(path.join(root, `${name}.exits`, file));
+
+/** A run in one sitting, and one that is killed again and again. */
+async function bothWays(whole: string, killed: string, options: Record<string, unknown>): Promise<void> {
+  expect(await sitting(whole, options, Infinity, 0)).toBe(true);
   const delays = [3, 41, 17, 0, 29];
-  let done = await sitting('killed', {}, 2, 9);
+  let done = await sitting(killed, options, 2, 9);
   let kills = 0;
+  const on = Object.fromEntries(Object.keys(options).map((name) => [name, undefined]));
   for (; !done; kills++) {
     expect(kills).toBeLessThan(12);
-    done = await sitting('killed', { resume: true, steps: undefined }, 4 + 3 * kills, delays[kills % delays.length]!);
+    const goOn = { ...on, resume: true, steps: undefined };
+    done = await sitting(killed, goOn, 4 + 3 * kills, delays[kills % delays.length]!);
   }
   expect(kills).toBeGreaterThan(1);
-  const read = (name: string, file: string): Buffer => fs.readFileSync(path.join(root, `${name}.exits`, file));
-  expect(read('killed', 'metrics.jsonl').toString().split('\n')).toEqual(
-    read('whole', 'metrics.jsonl').toString().split('\n'),
+  expect(read(killed, 'metrics.jsonl').toString().split('\n')).toEqual(
+    read(whole, 'metrics.jsonl').toString().split('\n'),
   );
-  expect(read('killed', 'exits.safetensors').equals(read('whole', 'exits.safetensors'))).toBe(true);
-}, 300_000);
+  expect(read(killed, 'exits.safetensors').equals(read(whole, 'exits.safetensors'))).toBe(true);
+}
+
+it('ends the same', () => bothWays('whole', 'killed', {}), 300_000);
+
+it('ends the same where the whole model is trained', async () => {
+  const further = { continuePretraining: path.join(root, 'whole.exits'), exits: 'auto', sequenceLength: 32, steps: 16 };
+  await bothWays('further', 'further-killed', further);
+  const weights = (name: string): Buffer => fs.readFileSync(path.join(root, name, 'model.safetensors'));
+  expect(weights('further').equals(weights('further-killed'))).toBe(true);
+}, 600_000);

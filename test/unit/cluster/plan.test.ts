@@ -6,6 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { PlannedEvent } from '../../../protocol/events.ts';
 import { size } from '../../../backend/cli/planned.ts';
+import { writeExits } from '../../../backend/checkpoint/writer.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { chooseEvenMesh, type PlannedRun } from '../../../backend/cluster/plan.ts';
 import { plan, plannedRun } from '../../../backend/recipes/plan.ts';
 
@@ -124,9 +126,41 @@ describe('a plan', () => {
     expect(chooseEvenMesh(run(1), 7)).toEqual({ pp: 7, dp: 1, tp: 1, shard: false });
   });
 
+  it('of a whole model counts numbers, gradients and moments of everything on every rank', async () => {
+    const directory = path.join(root, 'tuned.exits');
+    const model = path.join(root, '7B');
+    checkpointOf(directory, 24);
+    const { whole, mesh, memory, traffic, fits } = await planned('7B', 4, { continuePretraining: directory });
+    // Llama 2 7B has 6,738,415,616 parameters; a norm with its gain, and the model's own head.
+    const trained = 6_738_415_616 + 4096;
+    expect([whole, mesh, fits]).toEqual([true, 'pp=1,dp=4,tp=1', false]);
+    expect(memory.backbone + memory.exits).toBe(16 * trained);
+    expect(memory.heads).toBe(4 * 32_000 * 4096);
+    expect(traffic).toMatchObject({
+      gradients: 4 * 4 * (trained + 2 * 2),
+      bookkeeping: 4 * 8 * (3 * 2 + 6),
+      hidden: 0,
+    });
+    await expect(planned('7B', 4, { continuePretraining: directory, mesh: 'dp=2,tp=2' })).rejects.toThrow(
+      /every rank trains the whole model/,
+    );
+    expect(plannedRun(parseOptions('tune', { model, continuePretraining: directory })).exits).toHaveLength(1);
+  });
+
   it('refuses a mesh of another size, and says when nothing fits', async () => {
     await expect(planned('7B', 4, { mesh: 'pp=2' })).rejects.toThrow('--mesh pp=2,dp=1,tp=1 has 2 ranks, not 4.');
     expect((await planned('70B', 1)).fits).toBe(false);
     expect((await planned('7B', 1)).fits).toBe(true);
   });
 });
+
+/** A folder with a norm exit that reads with the model's own head. */
+function checkpointOf(directory: string, layer: number): void {
+  const base = { name: '7B', family: 'llama', layers: 32, hidden: 4096, vocabulary: 32_000, sha256: '0'.repeat(64) };
+  const exit: ExitSpec = { layer, architecture: 'norm', head: { kind: 'shared' } };
+  const values = new Map([[`exits.${layer}.norm.norm.weight`, new Float32Array(4096)]]);
+  const shapes = new Map([[`exits.${layer}.norm.norm.weight`, [4096]]]);
+  fs.mkdirSync(directory);
+  const info = { base, exits: [exit], tuning: {}, calibration: null };
+  writeExits(directory, info, values, shapes, { step: 0, tokens: 0, scores: [] });
+}

@@ -1,0 +1,50 @@
+/**
+ * Writes a whole model whose weights were trained further into a folder of its own: the configuration and the tokenizer of the model that it
+ * began as, and its weights in one file. Knows neither exits nor how they were trained.
+ */
+import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fileError, makeFolder, processIsAlive, writeFileAtomically } from '../formats/files.ts';
+import { writeSafetensors, type TensorData } from '../formats/safetensors.ts';
+import { companions } from './write.ts';
+
+export const weightsFile = 'model.safetensors';
+
+/**
+ * Makes the folder, whole or not at all; where it is there already, from an earlier sitting of the same run, its weights are replaced at once.
+ * @throws UserError where it cannot be written.
+ */
+export function writeContinued(folder: string, began: string, tensors: readonly TensorData[], card: string): void {
+  const target = resolve(folder);
+  const write = (into: string): void => {
+    writeSafetensors(join(into, weightsFile), tensors, { format: 'pt' });
+    writeFileAtomically(join(into, 'README.md'), [card]);
+  };
+  sweep(target);
+  if (existsSync(target)) return write(target);
+  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
+  try {
+    makeFolder(temporary);
+    const config = JSON.parse(readFileSync(join(began, 'config.json'), 'utf8')) as Record<string, unknown>;
+    const type = tensors.some(({ type }) => type === 'BF16') ? 'bfloat16' : 'float32';
+    const changed = { ...config, [config['dtype'] === undefined ? 'torch_dtype' : 'dtype']: type };
+    writeFileAtomically(join(temporary, 'config.json'), [`${JSON.stringify(changed, null, 2)}\n`]);
+    for (const file of companions)
+      if (existsSync(join(began, file))) copyFileSync(join(began, file), join(temporary, file));
+    write(temporary);
+    renameSync(temporary, target);
+  } catch (error) {
+    rmSync(temporary, { recursive: true, force: true });
+    throw fileError(error, 'write', folder);
+  }
+}
+
+/** Removes what writers of this folder left that were killed. */
+function sweep(target: string): void {
+  const before = `.${basename(target)}.`;
+  for (const name of readdirSync(dirname(target))) {
+    const pid = name.startsWith(before) ? /^\d+(?=\.tmp$)/.exec(name.slice(before.length))?.[0] : undefined;
+    if (pid !== undefined && !processIsAlive(Number(pid)))
+      rmSync(join(dirname(target), name), { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,278 @@
+/**
+ * Trains a whole model further with its exits, here: the model's layers as TensorFlow.js code, compiled. For models that fit; others go to PyTorch
+ * (tune-elsewhere.ts), whose states this goes on with, and the other way round.
+ */
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { plural } from '../../protocol/plural.ts';
+import type { EvaluationEvent, ExitScore, TuneEvent } from '../../protocol/events.ts';
+import type { TuneOptions } from '../../protocol/options.ts';
+import {
+  openCheckpoint,
+  parametersFile,
+  type Checkpoint,
+  type Progress,
+  type StepState,
+} from '../checkpoint/checkpoint.ts';
+import { openBest, writeBest } from '../checkpoint/continued.ts';
+import { reservePlace, type Place } from '../checkpoint/place.ts';
+import {
+  createCheckpoint,
+  resumeCheckpoint,
+  type CheckpointWriter,
+  type TrainingPosition,
+} from '../checkpoint/writer.ts';
+import { chooseDevice } from '../devices/devices.ts';
+import { placeOn } from '../devices/fallback.ts';
+import { needsOf } from '../devices/fit.ts';
+import { checkShapes, exitParameters } from '../exits/parameters.ts';
+import { exitId, type ExitSpec } from '../exits/spec.ts';
+import type { Windows } from '../features/features.ts';
+import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
+import { train, type TrainerParts, type TrainerSettings } from '../tuning/trainer.ts';
+import { finalId } from '../tuning/whole-graph.ts';
+import { createWholeStep, type WindowBatch } from '../tuning/whole-step.ts';
+import { windowOptions } from './backbone.ts';
+import { exitsToContinue, publish, requireContinuable, requireRoom } from './continued.ts';
+import { identify, openWithTokenizer } from './opened.ts';
+import { readText, windowsOf } from './text.ts';
+import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
+import type { Earlier } from './tune-parts.ts';
+import { otherText, readEarlier } from './tune.ts';
+import { openWhole, scoresOf, storedValues, tensorsOf, wholeKeeping, wholeLoss, type Whole } from './whole-model.ts';
+
+type Close = () => void | Promise<void>;
+type Values = ReadonlyMap<string, Float32Array>;
+
+/**
+ * @throws UserError for a model, exits, text or folder that cannot be used; the signal's reason where it was aborted before there was anything
+ * to keep. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
+ */
+export async function* pretrain(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
+  const began = performance.now();
+  const closing: Close[] = [];
+  const atEnd = (close: Close): void => void closing.push(close);
+  try {
+    const earlier = given.resume ? readEarlier(given.out) : null;
+    const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
+    const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
+    if (!earlier) requireRoom(directory);
+    const place = earlier ? null : reservePlace(directory);
+    if (place) atEnd(() => place.abandon());
+    const parts = yield* openParts(options, earlier, atEnd, signal);
+    const { whole, exits, windows, evaluate } = parts;
+    const elapsed = (): number => (performance.now() - began) / 1000;
+    const run = place ? yield* begin(parts, options, directory, place, elapsed) : goOn(parts, earlier!);
+    atEnd(() => run.checkpoint.close());
+    const step = createWholeStep({
+      spec: whole.model.spec,
+      exits,
+      model: whole.model.parameters,
+      places: whole.places,
+      initial: run.state.parameters,
+      shapes: whole.shapes,
+      objective: options,
+      optimiser: options,
+      batch: options.batchSize,
+      tokens: windows.tokens,
+      ...(options.threads > 0 && { threads: options.threads }),
+    });
+    atEnd(() => step.dispose());
+    await step.restore(run.state);
+    yield { type: 'phase', phase: 'tune', detail: `${plural(windows.count, 'window')}, the whole model on the CPU` };
+    const keeping = wholeKeeping(whole, exits, run.kept);
+    const training: TrainerParts<WindowBatch> = {
+      step,
+      source: batchesOf(windows),
+      checkpoint: run.checkpoint,
+      evaluate,
+      keeping,
+    };
+    const limits = earlier ? resumedLimits(options, given, run.position, windows.count) : limitsOf(options);
+    const { position, stopped } = yield* train(
+      training,
+      { ...settingsOf(exits, options), limits },
+      run.position,
+      signal,
+    );
+    // The folder stays locked by this process until the new model is there.
+    const model = await publish(directory);
+    for (const each of [model, directory])
+      yield { type: 'saved', path: each, files: readdirSync(each).filter((name) => !name.startsWith('.')) };
+    const { step: steps, before, seconds } = position;
+    const after = [...savedProgress(directory).scores];
+    yield {
+      type: 'tuned',
+      directory,
+      model,
+      data: [...options.data],
+      step: steps,
+      before: [...before],
+      after,
+      seconds,
+      stopped,
+      whole: true,
+    };
+  } finally {
+    for (const close of closing.reverse()) await close();
+  }
+}
+
+interface Parts {
+  readonly whole: Whole;
+  readonly exits: readonly ExitSpec[];
+  /** The checkpoint whose exits it begins with, or goes on with. */
+  readonly start: Checkpoint;
+  readonly windows: Windows;
+  readonly heldOut: Windows;
+  readonly evaluate: (values: Values) => Promise<ExitScore[]>;
+}
+
+async function* openParts(
+  options: TuneOptions,
+  earlier: Earlier | null,
+  atEnd: (close: Close) => void,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, Parts> {
+  yield { type: 'phase', phase: 'load', detail: options.model };
+  const { model, tokenizer } = openWithTokenizer(options.model);
+  atEnd(() => model.close());
+  requireContinuable(model);
+  const start = earlier
+    ? openCheckpoint(earlier.directory, null)
+    : exitsToContinue(options, await identify(model, signal));
+  atEnd(() => start.close());
+  const { exits } = start;
+  const expected = exits.flatMap((exit) => exitParameters(model.spec, exit, model.parameters));
+  checkShapes(expected, start.shapes, path.join(start.directory, parametersFile));
+  const whole = openWhole(model, expected);
+  const device = await chooseDevice({ ...options, device: 'cpu' }, needsOf(model, true), signal);
+  yield {
+    type: 'ready',
+    model: model.name,
+    layers: model.spec.layers.length,
+    exits: exits.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
+    device: device.name,
+  };
+  const sets = yield* readText(options, tokenizer, model.spec.contextLength, ['train', 'heldOut'], signal);
+  atEnd(() => sets.close());
+  const heldOut = windowsOf(sets, 'heldOut', earlier?.heldOutTokens ?? options.evaluationTokens);
+  // A device that was asked for is not lost on the way: there is none behind the CPU.
+  const placement = placeOn(device, () => {});
+  const running = { placement, options: windowOptions({ precision: 'exact', threads: options.threads }) };
+  const evaluate = (values: Values): Promise<ExitScore[]> =>
+    scoresOf(whole, values, exits, heldOut, running, options.batchSize);
+  return { whole, exits, start, windows: windowsOf(sets, 'train'), heldOut, evaluate };
+}
+
+/** A run that is ready to go. */
+interface Run {
+  readonly checkpoint: CheckpointWriter;
+  readonly state: StepState;
+  readonly position: TrainingPosition;
+  /** Of the best values on disk. */
+  readonly kept: Progress;
+}
+
+async function* begin(
+  { whole, exits, start, windows, heldOut, evaluate }: Parts,
+  options: TuneOptions,
+  directory: string,
+  place: Place,
+  elapsed: () => number,
+): AsyncGenerator<TuneEvent, Run> {
+  const ofExits = [...start.shapes.keys()].map((name) => [name, start.values(name)] as const);
+  const parameters = new Map([...storedValues(whole), ...ofExits]);
+  const zeros = (): Map<string, Float32Array> =>
+    new Map([...parameters].map(([name, { length }]) => [name, new Float32Array(length)]));
+  const state: StepState = { updates: 0, parameters, firstMoments: zeros(), secondMoments: zeros() };
+  yield { type: 'phase', phase: 'evaluate', detail: 'before training' };
+  const before = await evaluate(parameters);
+  const evaluation: EvaluationEvent = { type: 'evaluation', step: 0, tokens: 0, scores: before, best: true };
+  const kept: Progress = {
+    step: 0,
+    tokens: 0,
+    scores: before,
+    ...(start.progress.origins && { origins: start.progress.origins }),
+  };
+  const position: TrainingPosition = {
+    step: 0,
+    windows: 0,
+    tokens: 0,
+    seconds: elapsed(),
+    best: wholeLoss(before),
+    before,
+    data: windows.hash,
+    finished: false,
+    updatesFrom: elapsed(),
+    heldOut: { tokens: heldOut.count * heldOut.tokens },
+  };
+  yield { type: 'phase', phase: 'save', detail: directory };
+  const tuning = { ...optionsText(options), model: whole.model.path };
+  const checkpoint = createCheckpoint(
+    directory,
+    {
+      info: { base: start.base, exits, tuning, calibration: null },
+      shapes: whole.shapes,
+      state,
+      progress: kept,
+      position,
+      metrics: [{ ...evaluation }],
+      whole: () => writeBest(directory, tensorsOf(whole, parameters), kept),
+    },
+    place,
+  );
+  yield evaluation;
+  return { checkpoint, state, position, kept };
+}
+
+function goOn({ whole, windows }: Parts, { directory, info }: Earlier): Run {
+  const kept = savedProgress(directory);
+  const { position, state, writer } = resumeCheckpoint(directory, info, whole.shapes, kept);
+  if (position.data === windows.hash) return { checkpoint: writer, state, position, kept };
+  writer.close();
+  throw otherText(directory);
+}
+
+/** Of the best values of a run. */
+function savedProgress(directory: string): Progress {
+  const { progress, source } = openBest(directory);
+  source.close();
+  return progress;
+}
+
+const batchesOf = (windows: Windows): TrainerParts<WindowBatch>['source'] => ({
+  windows,
+  async batch(indices) {
+    const { tokens } = windows;
+    const ids = new Int32Array(indices.length * tokens);
+    const targets = new Int32Array(indices.length * tokens);
+    indices.forEach((index, row) => {
+      const window = windows.window(index);
+      ids.set(window.ids, row * tokens);
+      targets.set(window.targets, row * tokens);
+    });
+    return { batch: indices.length, tokens, ids, targets };
+  },
+});
+
+function settingsOf(exits: readonly ExitSpec[], options: TuneOptions): Omit<TrainerSettings, 'limits'> {
+  const ids = exits.map(exitId);
+  const { backboneLearningRate: own } = options;
+  return {
+    batch: options.batchSize,
+    accumulation: options.accumulation,
+    seed: options.seed,
+    settings: (update, updates) => {
+      const weights = exitWeightsAt(options.exitWeights, ids.length, update, updates);
+      const rateOf = (learningRate: number, finalLearningRate: number): number =>
+        learningRateAt({ ...options, learningRate, finalLearningRate }, update, updates);
+      return {
+        learningRate: rateOf(options.learningRate, options.finalLearningRate),
+        backboneLearningRate: rateOf(own, own / 10),
+        exitWeights: new Map([...ids.map((id, i) => [id, weights[i]!] as const), [finalId, 1]]),
+      };
+    },
+    evaluateEvery: options.evaluateEvery,
+  };
+}
