@@ -3,7 +3,7 @@
  * package.json, and a test fails when the two differ. Knows no `vscode`.
  */
 import type { Option } from '../protocol/options-kinds.ts';
-import { settingGroups } from '../protocol/options-groups.ts';
+import { serverOptions, settingGroups } from '../protocol/options-groups.ts';
 import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
 import { milestoneKey, type Milestone } from './milestones.ts';
 import { commandId, commandKeys, commands, type CommandKey, type CommandSpec } from './commands.ts';
@@ -12,13 +12,19 @@ type Json = string | number | boolean | null | readonly Json[] | { readonly [key
 
 export const activationEvents = ['onLanguage:exittrace', 'onWebviewPanel:earlyExit.curves'];
 
-/** Settings of a workspace that a folder which is not trusted cannot set: they name files to load or programs to run. */
+/**
+ * Settings of a workspace that a folder which is not trusted cannot set: they name files to load or programs to run, or say what other
+ * programs may ask of this machine.
+ */
 export const restrictedSettings = [
   'earlyExit.model',
   'earlyExit.decoding.exits',
   'earlyExit.tuning.data',
   'earlyExit.tuning.on',
   'earlyExit.backend.nodePath',
+  ...Object.entries(serverOptions as Record<string, Option<unknown>>)
+    .filter(([, { scope }]) => scope !== null)
+    .map(([name]) => `earlyExit.server.${name}`),
 ];
 
 export const capabilities = {
@@ -190,6 +196,11 @@ const walkthrough = (): Json => ({
         '[Display Settings](command:workbench.action.openSettings?%5B%22earlyExit.display%22%5D)',
       ],
     ),
+    step('complete', 'Complete while you type', 'A suggestion in grey behind the cursor, which Tab takes.', [
+      'Suggestions come while you type, from your own machine: Tab takes one whole, Ctrl+→ its next word, Alt+] goes to another. A model that was taught to fill in the middle, such as Qwen2.5-Coder, sees what stands behind the cursor, too.',
+      `[Switch Completions On or Off](command:${commandId('toggleCompletions')})`,
+      `[Choose a Model](command:${commandId('chooseModel')})`,
+    ]),
   ],
 });
 

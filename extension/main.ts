@@ -46,9 +46,10 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
     curves: createCurvesPanel(context, backend, runs, subscriptions),
     details: createDetailsPanel(context, backend, generations),
   };
-  subscriptions.push(followBackend(backend), announceFinishedRuns(app), followWalkthrough(app));
+  subscriptions.push(followBackend(backend), announceFinishedRuns(app));
   const completionSettings = followCompletionSettings(subscriptions);
   const completions = createCompletions(app, completionSettings, subscriptions);
+  subscriptions.push(followWalkthrough(app, completions));
   createStatusItem(app, completionSettings, completions, subscriptions);
   const views = createViews(app, subscriptions);
   const doctor = createDoctor(backend, subscriptions);

@@ -9,7 +9,8 @@ import { generateOptions } from './generating.ts';
 import { recipeSettings } from './settings.ts';
 
 export interface Serving {
-  start(): Promise<protocol.ServingState>;
+  /** Null where the folder is not trusted, and where the loading was stopped. */
+  start(): Promise<protocol.ServingState | null>;
   stop(): Promise<void>;
 }
 
@@ -40,6 +41,11 @@ export function createServing(app: App, subscriptions: vscode.Disposable[]): Ser
   );
   return {
     async start() {
+      if (!vscode.workspace.isTrusted) {
+        const message = vscode.l10n.t('This folder is not trusted: nothing of it is served to other programs.');
+        void vscode.window.showInformationMessage(message);
+        return null;
+      }
       const { model, exits } = generateInFolder(await generateOptions(app), workspaceFolders()[0]);
       const options = {
         ...recipeSettings('serve'),
@@ -47,8 +53,14 @@ export function createServing(app: App, subscriptions: vscode.Disposable[]): Ser
         ...(exits !== undefined && { exits }),
       };
       const title = vscode.l10n.t('Early Exit loads the model to serve …');
-      const loading = { location: vscode.ProgressLocation.Window, title };
-      const state = await vscode.window.withProgress(loading, () => backend.send(protocol.startServer, { options }));
+      const loading = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
+      const state = await vscode.window.withProgress(loading, async (_, token) => {
+        token.onCancellationRequested(() => void backend.send(protocol.stopServer, {}));
+        return backend.send(protocol.startServer, { options }).catch((error: unknown) => {
+          if (token.isCancellationRequested) return null;
+          throw error;
+        });
+      });
       show(state);
       return state;
     },

@@ -1,5 +1,5 @@
 /** A server for other programs, as an editor starts and stops it: one at a time, with a thread and a model of its own. */
-import { describeError } from '../../protocol/errors.ts';
+import { describeError, userError } from '../../protocol/errors.ts';
 import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import * as protocol from '../../protocol/server.ts';
 import { startServing, type RunningServer } from '../server/serve.ts';
@@ -7,30 +7,37 @@ import type { Answering } from './models.ts';
 
 /** Answers how to stop what is served. */
 export function answerServing({ answer, notify, warn }: Answering): () => Promise<void> {
-  let running: RunningServer | null = null;
-  const stop = async (): Promise<void> => {
-    const server = running;
-    running = null;
-    await server?.close();
+  /** Starts and stops wait for each other up to where a server listens, so that none is lost; none where it was stopped or never came. */
+  let running: Promise<RunningServer | null> = Promise.resolve(null);
+  const replaceBy = <Next extends RunningServer | null>(next: () => Promise<Next>): Promise<Next> => {
+    const before = running.catch(() => null);
+    const now = before.then((server) => server?.close()).then(next);
+    running = now;
+    return now;
   };
+  const stop = async (): Promise<void> => void (await replaceBy(() => Promise.resolve(null)));
+
   answer(protocol.startServer, async ({ options }) => {
-    await stop();
+    const asked = parseOptions('serve', options, settingOrigin);
     let loaded = (): void => undefined;
     const ready = new Promise<void>((resolve) => (loaded = resolve));
-    const server = await startServing(parseOptions('serve', options, settingOrigin), {
-      onEvent(event) {
-        if (event.type === 'serving') loaded();
-        if (event.type === 'warning') warn(event.message);
-      },
-      onDefect: (error) => warn(String((error as Error).stack ?? error)),
+    const opened = replaceBy(() =>
+      startServing(asked, {
+        onEvent(event) {
+          if (event.type === 'serving') loaded();
+          if (event.type === 'warning') warn(event.message);
+        },
+        onDefect: (error) => warn(String((error as Error).stack ?? error)),
+      }),
+    );
+    const server = await opened;
+    const closed = server.finished.then(() => {
+      throw userError('cancelled', 'The server was stopped before its model was there.');
     });
-    running = server;
+    await Promise.race([ready, closed]);
     const ended = (problem: string | null): void => {
-      if (running !== server) return;
-      running = null;
-      notify(protocol.serverEnded, { problem });
+      if (running === opened) notify(protocol.serverEnded, { problem });
     };
-    await Promise.race([ready, server.finished]);
     server.finished.then(
       () => ended(null),
       (error: unknown) => ended(describeError(error)),

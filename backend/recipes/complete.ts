@@ -20,7 +20,8 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
   const { gap, limits } = options;
   const generate = { ...options.generate, model: options.model };
   yield { type: 'phase', phase: 'load', detail: options.model };
-  const generator = await openGenerator(generate, signal);
+  // Opening goes on when nobody waits any more: the next key asks again, and would begin it anew.
+  const generator = await openGenerator(generate, new AbortController().signal);
   yield readyEvent(generate, generator);
   const started = performance.now();
   const { tokenizer, batch, contextLength } = keptTexts(generator, limitsLength(options));

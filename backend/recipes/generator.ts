@@ -32,10 +32,19 @@ export interface Generator {
   warnings(): string[];
 }
 
-let kept: { readonly key: string; readonly generator: Generator } | null = null;
+/** What is open: which files on what, cut at which exits, and whether these are all that the checkpoint has. */
+interface Kept {
+  readonly files: string;
+  readonly cuts: string;
+  readonly isWhole: boolean;
+  readonly generator: Generator;
+}
+
+let kept: Kept | null = null;
 
 /**
- * The generator for these options: the kept one where nothing has changed, on disk neither.
+ * The generator for these options: the kept one where nothing has changed, on disk neither. One that is cut at all exits also serves
+ * who asks only some of them, so that an editor's generations, which show what every exit says, and its completions share it.
  * @throws UserError for a model or checkpoint that cannot be used.
  */
 export async function openGenerator(options: GenerateOptions, signal: AbortSignal): Promise<Generator> {
@@ -44,12 +53,14 @@ export async function openGenerator(options: GenerateOptions, signal: AbortSigna
   const exits = mode !== 'full' || options.candidates > 0 ? options.exits : null;
   const { model, device, gpuLayers, precision, threads } = options;
   const { policy, threshold, disable, candidates } = options;
-  const asked = exits && [checkpointState(exits), mode, policy, threshold.calibrated, disable, candidates > 0];
-  const key = JSON.stringify([state(model), exits, asked, device, gpuLayers, precision, threads]);
-  if (kept?.key === key) return kept.generator;
+  const checkpoint = exits && [exits, ...checkpointState(exits)];
+  const files = JSON.stringify([state(model), checkpoint, device, gpuLayers, precision, threads]);
+  const isWhole = exits !== null && candidates > 0;
+  const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, isWhole]);
+  if (kept?.files === files && (kept.cuts === cuts || kept.isWhole)) return kept.generator;
   await releaseGenerator();
   const generator = await open(options, exits, signal);
-  kept = { key, generator };
+  kept = { files, cuts, isWhole, generator };
   return generator;
 }
 

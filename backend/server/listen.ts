@@ -86,10 +86,15 @@ function startListening(server: Server, { host, port }: ServerSettings): Promise
           ? userError(
               'bad-argument',
               `Port ${port} is taken.`,
-              'Give another with --port, or 0 for any that is free.',
+              'Give another with --port (earlyExit.server.port in the editor); 0 takes any that is free.',
               error,
             )
-          : userError('bad-argument', `${host}:${port} cannot be listened at: ${error.message}.`, undefined, error),
+          : userError(
+              'bad-argument',
+              `${host}:${port} cannot be listened at: ${error.code ?? error.message}.`,
+              'Give another place with --host and --port (earlyExit.server.port in the editor).',
+              error,
+            ),
       ),
     );
     server.listen(port, host, resolve);

@@ -12,6 +12,7 @@ import { chosenModel } from '../model-and-exits.ts';
 import { completionRequest } from './request.ts';
 import type { CompletionSettings } from '../settings.ts';
 import { chunksBeside, type Chunk } from './chunks.ts';
+import { oneAtATime, type Asked } from './one-at-a-time.ts';
 import { createResults, type Suggested } from './results.ts';
 import type { Place } from './place.ts';
 
@@ -32,14 +33,6 @@ export interface Found extends Suggested<Trace> {
   readonly typed: number;
 }
 
-/** One request. */
-interface Running {
-  readonly key: string;
-  readonly suggestions: number;
-  readonly source: vscode.CancellationTokenSource;
-  readonly answer: Promise<readonly Found[] | null>;
-}
-
 export function createAsking(
   app: App,
   settings: () => CompletionSettings,
@@ -47,7 +40,7 @@ export function createAsking(
   answered: (result: CompletionResult, model: string) => void,
 ): Asking {
   const results = createResults<Trace>();
-  let running: Running | null = null;
+  const requests = oneAtATime<readonly Found[]>();
 
   const request = async (place: Place, suggestions: number, maxTokens: number, token: vscode.CancellationToken) => {
     const { around, repository, file, document } = place;
@@ -69,61 +62,67 @@ export function createAsking(
     return result;
   };
 
-  const start = (place: Place, suggestions: number, maxTokens: number): Running => {
-    running?.source.cancel();
-    const source = new vscode.CancellationTokenSource();
-    const { around } = place;
-    const answer = request(place, suggestions, maxTokens, source.token)
-      .then((result) => {
-        if (result === null || source.token.isCancellationRequested) return null;
-        if (maxTokens === 0) return [];
-        const found = suggested(result, around);
-        results.add(around, found);
+  /** `maxTokens` 0: the prompt is read, and nothing is said. */
+  const asked = (place: Place, suggestions: number, maxTokens: number): Asked<readonly Found[]> => ({
+    key: `${place.around.prefix}\0${place.around.suffix}`,
+    size: suggestions,
+    async work(given) {
+      const asking = tokenOf(given);
+      try {
+        const result = await request(place, suggestions, maxTokens, asking.token);
+        if (result === null || given.aborted || maxTokens === 0) return [];
+        const found = suggested(result, place.around);
+        results.add(place.around, found);
         return found.map((each) => ({ ...each, typed: 0 }));
-      })
-      .catch((error: unknown) => {
-        if (source.token.isCancellationRequested) return null;
-        throw error;
-      })
-      .finally(() => {
-        if (running === now) running = null;
-        source.dispose();
-      });
-    const now: Running = { key: keyOf(around), suggestions, source, answer };
-    running = now;
-    return now;
-  };
+      } finally {
+        asking.dispose();
+      }
+    },
+  });
 
   /** Nobody asked for this: what goes wrong is in the log, and is said once somebody asks. */
-  const quietly = (place: Place, suggestions: number, maxTokens: number): void => {
-    if (running !== null) return;
-    start(place, suggestions, maxTokens).answer.catch((error: unknown) =>
-      app.backend.log.debug(`Not read ahead: ${String(error)}`),
-    );
-  };
+  const quietly = (one: Asked<readonly Found[]>): void =>
+    void requests.ahead(one).catch((error: unknown) => app.backend.log.debug(`Not read ahead: ${String(error)}`));
 
   return {
     known: (around) => results.find(around),
     async ask(place, suggestions, token) {
-      const isSame = running !== null && running.key === keyOf(place.around) && running.suggestions >= suggestions;
-      const now = isSame ? running! : start(place, suggestions, settings().maxTokens);
-      const stop = token.onCancellationRequested(() => now.source.cancel());
+      const waiting = signalOf(token);
       try {
-        return await now.answer;
+        return await requests.ask(asked(place, suggestions, settings().maxTokens), waiting.signal);
       } finally {
-        stop.dispose();
+        waiting.dispose();
       }
     },
     ahead(place, accepted) {
       const around = { ...place.around, prefix: place.around.prefix + accepted };
-      if (results.find(around) === null) quietly({ ...place, around }, 1, settings().maxTokens);
+      if (results.find(around) === null) quietly(asked({ ...place, around }, 1, settings().maxTokens));
     },
-    readAhead: (place) => quietly(place, 0, 0),
+    readAhead: (place) => quietly(asked(place, 0, 0)),
     clear: () => results.clear(),
   };
 }
 
-const keyOf = ({ prefix, suffix }: Around): string => `${prefix}\0${suffix}`;
+/** A signal as the token that a request takes. */
+function tokenOf(signal: AbortSignal): vscode.Disposable & { readonly token: vscode.CancellationToken } {
+  const source = new vscode.CancellationTokenSource();
+  const cancel = (): void => source.cancel();
+  signal.addEventListener('abort', cancel);
+  return {
+    token: source.token,
+    dispose() {
+      signal.removeEventListener('abort', cancel);
+      source.dispose();
+    },
+  };
+}
+
+function signalOf(token: vscode.CancellationToken): vscode.Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  if (token.isCancellationRequested) controller.abort();
+  const listening = token.onCancellationRequested(() => controller.abort());
+  return { signal: controller.signal, dispose: () => void listening.dispose() };
+}
 
 /** Suggestions that say something new, each once. */
 function suggested(result: CompletionResult, around: Around): Suggested<Trace>[] {

@@ -16,6 +16,8 @@ export interface Completions {
   /** Why they are not all that they could be; empty where nothing is to be said. */
   readonly note: () => string;
   readonly onChange: vscode.Event<void>;
+  /** One was taken whole, or what was left of it. */
+  readonly onTaken: vscode.Event<void>;
 }
 
 /** When somebody asks by hand, so many are offered. */
@@ -29,6 +31,7 @@ export function createCompletions(
   subscriptions: vscode.Disposable[],
 ): Completions {
   const changed = new vscode.EventEmitter<void>();
+  const taken = new vscode.EventEmitter<void>();
   const visited = followVisits(() => settings().enabled && settings().chunkTokens > 0, subscriptions);
   let note = '';
   const say = (text: string): void => {
@@ -76,15 +79,13 @@ export function createCompletions(
     if (first) setImmediate(() => asking.ahead(place, first.text));
     return found.map(({ text, of, typed }) => {
       const item = new vscode.InlineCompletionItem(place.selected + text, place.range);
-      if (settings().showExits) {
-        const start = place.document.offsetAt(place.range.start) + place.selected.length;
-        const trace: Trace = { ...of, tokens: behindCharacters(of.tokens, typed) };
-        item.command = {
-          title: vscode.l10n.t('Show Exits'),
-          command: 'earlyExit.completionAccepted',
-          arguments: [place.document.uri.toString(), start, trace],
-        };
-      }
+      const start = place.document.offsetAt(place.range.start) + place.selected.length;
+      const trace: Trace = { ...of, tokens: behindCharacters(of.tokens, typed) };
+      item.command = {
+        title: vscode.l10n.t('Show Exits'),
+        command: 'earlyExit.completionAccepted',
+        arguments: [place.document.uri.toString(), start, trace],
+      };
       return item;
     });
   };
@@ -99,9 +100,14 @@ export function createCompletions(
   };
   subscriptions.push(
     changed,
+    taken,
     vscode.languages.registerInlineCompletionItemProvider([{ scheme: 'file' }, { scheme: 'untitled' }], provider),
-    vscode.commands.registerCommand('earlyExit.completionAccepted', (uri: string, offset: number, trace: Trace) =>
-      accepted(app, uri, offset, trace),
+    vscode.commands.registerCommand(
+      'earlyExit.completionAccepted',
+      async (uri: string, offset: number, trace: Trace) => {
+        taken.fire();
+        if (settings().showExits) await showExits(app, uri, offset, trace);
+      },
     ),
     visited.onChange(() => {
       clearTimeout(timer);
@@ -114,10 +120,10 @@ export function createCompletions(
       say('');
     }),
   );
-  return { note: () => note, onChange: changed.event };
+  return { note: () => note, onChange: changed.event, onTaken: taken.event };
 }
 
-async function accepted(app: App, uri: string, offset: number, trace: Trace): Promise<void> {
+async function showExits(app: App, uri: string, offset: number, trace: Trace): Promise<void> {
   const document = vscode.workspace.textDocuments.find((open) => open.uri.toString() === uri);
   if (document) await app.generations.attach(document, offset, trace);
 }

@@ -58,6 +58,8 @@ export const questions: readonly Question[] = [
   { question: 'What do batches bring?', section: 'batches' },
   { question: 'How long is the first run?', section: 'start' },
   { question: 'What does the editor wait for?', section: 'editor' },
+  { question: 'How long does one wait for a suggestion, beside llama.cpp?', section: 'completions' },
+  { question: 'What does a key cost with completions on?', section: 'keystroke' },
 ];
 
 /**

@@ -7,11 +7,13 @@ import { fewestRounds } from './measure.ts';
 import { fetchModels, pip } from './models.ts';
 import { readResults, writeResults, type Findings, type Part } from './report.ts';
 import { batchesSection } from './sections/batches.ts';
+import { completionsSection } from './sections/completions.ts';
 import { decodeSection, longSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
 import { holesSection } from './sections/holes.ts';
+import { keystrokeSection } from './sections/keystroke.ts';
 import { losslessSection } from './sections/lossless.ts';
 import { memorySection } from './sections/memory.ts';
 import { mixtureSection } from './sections/mixture.ts';
@@ -39,6 +41,8 @@ const sections: Readonly<Record<string, Section>> = {
   lossless: losslessSection,
   holes: holesSection,
   editor: editorSection,
+  completions: completionsSection,
+  keystroke: keystrokeSection,
   serve: serveSection,
 };
 

@@ -2,7 +2,9 @@
  * Runs the integration suites inside a real VS Code: `server` (default) in a VS Code server from the npm registry with a
  * headless Chromium, `desktop` in a desktop VS Code that @vscode/test-electron downloads. Ends with `N passed, N failed`.
  *
- *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT] [--extension DIR]
+ *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT] [--extension DIR] [--release oldest|newest]
+ *
+ * --release runs the suites in that VS Code server instead of the one that each asks for.
  */
 import { execFile, execFileSync } from 'node:child_process';
 import { createWriteStream, existsSync, readlinkSync } from 'node:fs';
@@ -13,7 +15,7 @@ import { chromium } from 'playwright-core';
 import { bundleSuites } from './driver/bundle.ts';
 import { findChromium } from './driver/chromium.ts';
 import { runDesktop } from './driver/desktop.ts';
-import { ensureServer, startServer } from './driver/server.ts';
+import { ensureServer, startServer, type Release } from './driver/server.ts';
 import { commonSettings, makeWorkspace, sessions, trustSettings, type Session } from './driver/sessions.ts';
 import { runWindow } from './driver/workbench.ts';
 import type { Result } from './harness/suite.ts';
@@ -24,13 +26,23 @@ const cache = path.join(repository, '.cache/integration');
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { only: { type: 'string' }, test: { type: 'string' }, extension: { type: 'string' } },
+    options: {
+      only: { type: 'string' },
+      test: { type: 'string' },
+      extension: { type: 'string' },
+      release: { type: 'string' },
+    },
   });
   const host = positionals[0] ?? 'server';
   const only = values.only?.split(',');
   const chosen = sessions.filter((session) => !only || only.includes(session.name));
   if (chosen.length === 0 || (host !== 'server' && host !== 'desktop')) {
     console.error(`Known hosts: server, desktop. Known suites: ${sessions.map(({ name }) => name).join(', ')}.`);
+    return 2;
+  }
+  const release = (['oldest', 'newest'] as const).find((each) => each === values.release);
+  if (values.release !== undefined && release === undefined) {
+    console.error('Known releases: oldest, newest.');
     return 2;
   }
   const source = path.resolve(values.extension ?? repository);
@@ -50,7 +62,7 @@ async function main(): Promise<number> {
     EARLY_EXIT_TEST_ONLY: values.test ?? '',
     ...madeUpCaches,
   };
-  const run = host === 'server' ? await inServer(source, environment) : inDesktop(source, environment);
+  const run = host === 'server' ? await inServer(source, environment, release) : inDesktop(source, environment);
   const all: { suite: string; results: Result[] }[] = [];
   for (const session of chosen) {
     const screenshots = path.join(cache, 'screenshots', session.name);
@@ -102,16 +114,16 @@ interface Host {
   end(): Promise<void>;
 }
 
-async function inServer(source: string, environment: Record<string, string>): Promise<Host> {
+async function inServer(source: string, environment: Record<string, string>, release?: Release): Promise<Host> {
   await mkdir(cache, { recursive: true });
   const log = createWriteStream(path.join(cache, 'workbench.log'));
-  const vscode = await ensureServer(cache);
   const browser = await chromium.launch({ executablePath: await findChromium(cache) });
   return {
     session: async (session, place, closed) => {
       // A server of its own for each session: extensions and settings of one must not reach the next.
       const settings = { ...commonSettings, ...trustSettings(session.untrusted ?? false), ...session.settings };
-      const server = await startServer(vscode, settings, log, environment);
+      const installed = await ensureServer(cache, release ?? session.release ?? 'oldest');
+      const server = await startServer(installed, settings, log, environment);
       try {
         const extension = session.packaged ? await emptyExtension() : source;
         if (session.packaged) await server.installExtension(await packagedExtension());

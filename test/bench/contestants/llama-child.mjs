@@ -33,6 +33,15 @@ const requests = {
       await tokens.next();
     });
   },
+  /** So many tokens behind a prompt, of which what is the last one's is not read again. */
+  async goOn({ ids, count }) {
+    await tokens?.return();
+    return seconds(async () => {
+      await sequence.adaptStateToTokens(ids.slice(0, -1), false);
+      tokens = sequence.evaluate(ids.slice(sequence.nextTokenIndex), { temperature: 0, yieldEogToken: true });
+      for (let i = 0; i < count; i++) if ((await tokens.next()).done) break;
+    });
+  },
   pull: ({ count }) =>
     seconds(async () => {
       for (let i = 0; i < count; i++) {

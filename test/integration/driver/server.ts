@@ -1,6 +1,6 @@
 /**
  * A real VS Code server, all of it from the npm registry: the build inside the `code-server` package, started directly
- * because code-server's own command line has no test options. 4.100.3 is the last one for Node 20. Knows no tests.
+ * because code-server's own command line has no test options. Knows no tests.
  */
 import { execFile, spawn } from 'node:child_process';
 import { existsSync, rmSync, type WriteStream } from 'node:fs';
@@ -9,7 +9,14 @@ import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
-const CODE_SERVER_VERSION = '4.100.3';
+/** Versions of code-server, which are those of VS Code less its first digit, and the Node that runs them: null for the one here. */
+export const releases = {
+  /** The last one for Node 20, and the oldest VS Code that the extension says it needs. */
+  oldest: { codeServer: '4.100.3', node: null },
+  /** With what the older one lacks, such as chat models of extensions. */
+  newest: { codeServer: '4.139.1', node: '24.21.0' },
+} as const;
+export type Release = keyof typeof releases;
 /** Ships its binary in npm; the version that the server names downloads it from elsewhere. */
 const RIPGREP_VERSION = '1.18.0';
 export const HOST = '127.0.0.1';
@@ -21,13 +28,23 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-/** The directory of the VS Code build below `cache`; installs it on first use. */
-export async function ensureServer(cache: string): Promise<string> {
-  const root = path.join(cache, `code-server-${CODE_SERVER_VERSION}`);
-  const vscodeIn = (base: string): string => path.join(base, 'node_modules/code-server/lib/vscode');
-  if (existsSync(root)) return vscodeIn(root);
+/** A build of VS Code, and the Node that runs it. */
+export interface Installed {
+  readonly vscode: string;
+  readonly node: string;
+}
 
-  console.log(`Installing VS Code server ${CODE_SERVER_VERSION} …`);
+/** A release below `cache`; installs it on first use. */
+export async function ensureServer(cache: string, release: Release): Promise<Installed> {
+  const { codeServer, node } = releases[release];
+  const root = path.join(cache, `code-server-${codeServer}`);
+  const platform = `${process.platform}-${process.arch}`;
+  const vscodeIn = (base: string): string => path.join(base, 'node_modules/code-server/lib/vscode');
+  const own = path.join(root, `node_modules/node-${platform}/bin/node`);
+  const installed = { vscode: vscodeIn(root), node: node === null ? process.execPath : own };
+  if (existsSync(root)) return installed;
+
+  console.log(`Installing VS Code server ${codeServer} …`);
   await mkdir(cache, { recursive: true });
   const partial = await mkdtemp(`${root}.partial-`);
   const vscode = vscodeIn(partial);
@@ -35,29 +52,31 @@ export async function ensureServer(cache: string): Promise<string> {
     promisify(execFile)('npm', [...args, '--no-audit', '--no-fund'], { cwd, maxBuffer: 2 ** 26 });
   try {
     await writeFile(path.join(partial, 'package.json'), '{"private":true}');
-    const packages = [`code-server@${CODE_SERVER_VERSION}`, `@vscode/ripgrep@${RIPGREP_VERSION}`];
+    const packages = [`code-server@${codeServer}`, `@vscode/ripgrep@${RIPGREP_VERSION}`];
+    if (node !== null) packages.push(`node-${platform}@${node}`);
     await npm(partial, 'install', '--ignore-scripts', ...packages);
     await npm(vscode, 'install', '--ignore-scripts', '--omit=dev');
     await npm(path.join(vscode, 'extensions'), 'install', '--ignore-scripts', '--omit=dev');
     await symlink('node_modules', path.join(vscode, 'node_modules.asar'));
     const ripgrep = path.join(vscode, 'node_modules/@vscode/ripgrep');
-    const binaries = path.join(partial, `node_modules/@vscode/ripgrep-${process.platform}-${process.arch}/bin`);
-    await symlink(path.relative(ripgrep, binaries), path.join(ripgrep, 'bin'));
+    const binaries = path.join(partial, `node_modules/@vscode/ripgrep-${platform}/bin`);
+    if (existsSync(ripgrep)) await symlink(path.relative(ripgrep, binaries), path.join(ripgrep, 'bin'));
     // Needs a compiler and Node's headers. Without these modules the tests still run, but terminals do not open.
-    await npm(vscode, 'rebuild', '--yes', '@vscode/spdlog', 'native-watchdog', 'node-pty').catch((error: unknown) => {
-      console.warn(`Native modules of the server not built: ${String(error).split('\n')[0]}`);
-    });
+    if (node === null)
+      await npm(vscode, 'rebuild', '--yes', '@vscode/spdlog', 'native-watchdog', 'node-pty').catch((error: unknown) => {
+        console.warn(`Native modules of the server not built: ${String(error).split('\n')[0]}`);
+      });
     await rename(partial, root);
   } catch (error) {
     await rm(partial, { recursive: true, force: true });
     throw error;
   }
-  return vscodeIn(root);
+  return installed;
 }
 
 /** Starts the server on a free port in a process group of its own, which dies with this process. */
 export async function startServer(
-  vscode: string,
+  { vscode, node }: Installed,
   settings: Record<string, unknown>,
   log: WriteStream,
   environment: Record<string, string>,
@@ -72,7 +91,7 @@ export async function startServer(
   const env = { ...process.env, TMPDIR: data, EXTENSIONS_GALLERY: '{}', ...environment };
 
   const flags = ['--host', HOST, '--port', '0', '--without-connection-token', '--accept-server-license-terms'];
-  const child = spawn(process.execPath, [main, ...flags, '--telemetry-level', 'off', ...folders], {
+  const child = spawn(node, [main, ...flags, '--telemetry-level', 'off', ...folders], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
     env,
@@ -106,7 +125,7 @@ export async function startServer(
     port,
     pid: child.pid!,
     installExtension: async (vsix) => {
-      await promisify(execFile)(process.execPath, [main, '--install-extension', vsix, ...folders], { env });
+      await promisify(execFile)(node, [main, '--install-extension', vsix, ...folders], { env });
     },
     stop: async () => {
       process.removeListener('exit', kill);

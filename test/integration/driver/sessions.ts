@@ -1,6 +1,7 @@
 /** Which suites run, each in a window of its own: its workspace, its settings, and how the extension gets there. */
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import type { Release } from './server.ts';
 
 export interface Session {
   /** The suite's file is `suites/<name>.suite.ts`. */
@@ -8,6 +9,8 @@ export interface Session {
   readonly settings?: Record<string, unknown>;
   /** Workspace trust on and the folder not trusted. */
   readonly untrusted?: boolean;
+  /** Of VS Code; the oldest where none is named. */
+  readonly release?: Release;
   /** Install the packaged extension instead of running it from the repository. */
   readonly packaged?: boolean;
   /** Settings of the folder itself. */
@@ -51,7 +54,12 @@ export const sessions: readonly Session[] = [
       'editor.quickSuggestions': { other: 'off', comments: 'off', strings: 'off' },
     },
   },
+  {
+    name: 'keystroke',
+    settings: { 'editor.quickSuggestions': { other: 'off', comments: 'off', strings: 'off' } },
+  },
   { name: 'server', settings: { 'earlyExit.model': 'typescript-5m' } },
+  { name: 'chat', release: 'newest' },
   {
     name: 'settings',
     settings: {

@@ -1,6 +1,7 @@
 /** Opens the workbench of a VS Code server in a page, which starts the tests by itself, and follows it to its end. */
 import type { WriteStream } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
+import { afterSeconds } from '../harness/driver.ts';
 import { HOST } from './server.ts';
 import { serveControl, type ControlOptions } from './control.ts';
 
@@ -49,7 +50,7 @@ async function watch(page: Page, window: Window, log: WriteStream): Promise<numb
   page.on('pageerror', (error) => log.write(`[page error] ${error.stack ?? error.message}\n`));
   return new Promise<number>((resolve, reject) => {
     page.once('crash', () => reject(new Error('The workbench page crashed')));
-    setTimeout(() => reject(new Error(`Timed out after ${window.limitSeconds} s`)), 1000 * window.limitSeconds).unref();
+    afterSeconds(window.limitSeconds, () => reject(new Error(`Timed out after ${window.limitSeconds} s`)));
     // VS Code calls these two functions where they exist; what the extension host prints comes through the first.
     Promise.all([
       page.exposeFunction('codeAutomationLog', (level: string, args: unknown[]) => {

@@ -49,17 +49,33 @@ export const inWorkbench = <T>(expression: string): Promise<T> => ask({ do: 'wor
 export const delay = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Polls until `probe` returns something other than undefined, null or false. */
+const lookMilliseconds = 50;
+
+/**
+ * Polls until `probe` returns something other than undefined, null or false. Looks are counted, not the clock: while the machine stands
+ * still or is busy with others, no time is over.
+ */
 export async function until<T>(
   what: string,
   probe: () => T | undefined | null | false | Promise<T | undefined | null | false>,
   seconds = 30,
 ): Promise<T> {
-  const end = Date.now() + 1000 * seconds;
-  for (;;) {
+  for (let looks = (1000 * seconds) / lookMilliseconds; looks > 0; looks--) {
     const value = await probe();
     if (value !== undefined && value !== null && value !== false) return value;
-    if (Date.now() > end) throw new Error(`Waited ${seconds} s for ${what}`);
-    await delay(50);
+    await delay(lookMilliseconds);
   }
+  throw new Error(`Waited ${seconds} s for ${what}`);
+}
+
+/** Calls back after so many seconds in which this process ran; answers how to call it off. */
+export function afterSeconds(seconds: number, act: () => void): () => void {
+  let left = seconds;
+  const timer = setInterval(() => {
+    if (--left > 0) return;
+    clearInterval(timer);
+    act();
+  }, 1000);
+  timer.unref();
+  return () => clearInterval(timer);
 }

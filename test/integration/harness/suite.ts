@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { ask, controlDirectory } from './driver.ts';
+import { afterSeconds, ask, controlDirectory } from './driver.ts';
 
 export interface Test {
   readonly name: string;
@@ -50,7 +50,7 @@ export function suite(tests: readonly Test[]): () => Promise<void> {
       let error: string | null = null;
       notes = [];
       try {
-        await withLimit(run(), 120_000);
+        await withLimit(run(), 120);
       } catch (cause) {
         error = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
         await ask({ do: 'screenshot', name: `failed-${name.replaceAll(/[^\w]+/g, '-').slice(0, 60)}` }).catch(() => {});
@@ -63,8 +63,8 @@ export function suite(tests: readonly Test[]): () => Promise<void> {
   };
 }
 
-const withLimit = <T>(work: Promise<T>, milliseconds: number): Promise<T> =>
+const withLimit = <T>(work: Promise<T>, seconds: number): Promise<T> =>
   new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`Took longer than ${milliseconds / 1000} s`)), milliseconds);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
+    const callOff = afterSeconds(seconds, () => reject(new Error(`Took longer than ${seconds} s`)));
+    work.then(resolve, reject).finally(callOff);
   });

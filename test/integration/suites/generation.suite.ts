@@ -267,9 +267,10 @@ export const run = suite([
     const ticked = `[...document.querySelectorAll('.getting-started-step')].map((step) => step.querySelector('.codicon.complete') !== null)`;
     const steps = await until('ticks', async () => {
       const all = await inWorkbench<boolean[]>(ticked);
-      return all.length === 4 && all.every(Boolean) ? all : null;
+      return all.length > 0 && all.slice(0, 4).every(Boolean) ? all : null;
     });
-    assert.equal(steps.length, 4);
+    // The last one is for a completion that was taken, and none was.
+    assert.deepEqual(steps, [true, true, true, true, false]);
     await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
   }),
 

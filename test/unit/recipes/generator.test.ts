@@ -21,6 +21,17 @@ const { signal } = new AbortController();
 const optionsOf = (different: Record<string, unknown> = {}) =>
   parseOptions('generate', { model, prompt: ['const x = '], device: 'cpu', maxTokens: 8, ...different });
 
+/** A checkpoint with a lens behind layers 4 and 8; made once. */
+let tuned: Promise<string> | null = null;
+const tunedExits = (): Promise<string> => (tuned ??= tuneOnce());
+async function tuneOnce(): Promise<string> {
+  const out = join(folder, 'exits');
+  const data = ['protocol/plural.ts'];
+  const small = { exits: '4,8', initialise: 'copy', steps: 1, device: 'cpu', exitDevice: 'cpu' };
+  for await (const event of tune(parseOptions('tune', { model, data, out, ...small }), signal)) void event;
+  return out;
+}
+
 test('a generator is kept, until the model’s files or the options change', async () => {
   const first = await openGenerator(optionsOf(), signal);
   expect(await openGenerator(optionsOf({ prompt: ['let y = '], temperature: 1 }), signal)).toBe(first);
@@ -45,22 +56,28 @@ test('a kept generator goes on from the text it wrote', async () => {
   expect(await textOf(`const x = ${first}`)).toBe(onward);
 });
 
+test('one that is cut at all exits serves who asks some of them, and says what one of their own would', async () => {
+  const exits = await tunedExits();
+  const asking = { exits, mode: 'fast', threshold: '0.3', disable: ['8'] };
+  const exitsOf = async (): Promise<string[]> => {
+    const said: string[] = [];
+    for await (const event of generate(optionsOf(asking), signal))
+      if (event.type === 'token') said.push(`${event.token.text} ${event.token.exit}`);
+    return said;
+  };
+  await releaseGenerator();
+  const whole = await openGenerator(optionsOf({ exits, candidates: 4 }), signal);
+  expect(await openGenerator(optionsOf({ exits }), signal)).toBe(whole);
+  expect(await openGenerator(optionsOf(asking), signal)).toBe(whole);
+  const shared = await exitsOf();
+  expect(shared.some((token) => token.endsWith('4:lens'))).toBe(true);
+  await releaseGenerator();
+  expect(await exitsOf()).toEqual(shared);
+  expect(await openGenerator(optionsOf({ exits, candidates: 4 }), signal)).not.toBe(whole);
+}, 120_000);
+
 test('an exit that the checkpoint has not is refused by name, as one to disable and as one with a threshold', async () => {
-  const exits = join(folder, 'exits');
-  for await (const event of tune(
-    parseOptions('tune', {
-      model,
-      data: ['protocol/plural.ts'],
-      out: exits,
-      exits: '4',
-      initialise: 'copy',
-      steps: 1,
-      device: 'cpu',
-      exitDevice: 'cpu',
-    }),
-    signal,
-  ))
-    void event;
+  const exits = await tunedExits();
   const run = async (different: Record<string, unknown>): Promise<void> => {
     for await (const event of generate(optionsOf({ exits, mode: 'fast', ...different }), signal)) void event;
   };

@@ -1,0 +1,72 @@
+/**
+ * One request at a time, and the same one once: who asks for what is being asked waits with those who did, and it is given up when the
+ * last of them has left or something else is asked. Pure; knows no `vscode`.
+ */
+
+/** What is asked. `size` says how much: a request also answers one of the same key that wants less. */
+export interface Asked<T> {
+  readonly key: string;
+  readonly size: number;
+  /** The signal fires once nobody wants the answer any more; what comes of it then is dropped. */
+  readonly work: (given: AbortSignal) => Promise<T>;
+}
+
+export interface OneAtATime<T> {
+  /** Null once `left` fires for the last one who waits, or something else was asked. Rejects where the work does. */
+  ask(asked: Asked<T>, left: AbortSignal): Promise<T | null>;
+  /** Asks for nobody, where nothing is asked: who asks the same later finds it begun. */
+  ahead(asked: Asked<T>): Promise<T | null>;
+}
+
+interface Running<T> {
+  readonly key: string;
+  readonly size: number;
+  readonly given: AbortController;
+  readonly answer: Promise<T | null>;
+  waiting: number;
+}
+
+export function oneAtATime<T>(): OneAtATime<T> {
+  let running: Running<T> | null = null;
+
+  const start = ({ key, size, work }: Asked<T>): Running<T> => {
+    running?.given.abort();
+    const given = new AbortController();
+    const { signal } = given;
+    const answer = work(signal)
+      .then((value) => (signal.aborted ? null : value))
+      .catch((error: unknown) => {
+        if (signal.aborted) return null;
+        throw error;
+      })
+      .finally(() => {
+        if (running === now) running = null;
+      });
+    const now: Running<T> = { key, size, given, answer, waiting: 0 };
+    running = now;
+    return now;
+  };
+
+  /** What runs and answers this one, too; one that was given up answers nobody. */
+  const same = ({ key, size }: Asked<T>): Running<T> | null =>
+    running?.key === key && running.size >= size && !running.given.signal.aborted ? running : null;
+
+  return {
+    async ask(asked, left) {
+      if (left.aborted) return null;
+      const joined = same(asked) ?? start(asked);
+      joined.waiting++;
+      const leave = (): void => {
+        if (--joined.waiting === 0) joined.given.abort();
+      };
+      left.addEventListener('abort', leave, { once: true });
+      try {
+        const value = await joined.answer;
+        return left.aborted ? null : value;
+      } finally {
+        left.removeEventListener('abort', leave);
+      }
+    },
+    ahead: (asked) => (running === null ? start(asked).answer : Promise.resolve(null)),
+  };
+}

@@ -1,0 +1,172 @@
+/**
+ * What one waits for a suggestion: the built language server as an editor asks it, its default limits, and a text that is typed on
+ * from round to round; beside it llama.cpp, which keeps its prompt as well and says as many tokens.
+ */
+import path from 'node:path';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { openModel } from '../../../backend/model/open.ts';
+import { gapPrompt } from '../../../backend/recipes/gap-prompt.ts';
+import type { CompletionLimits, CompletionResult, Gap } from '../../../protocol/completion.ts';
+import { completionOptions } from '../../../protocol/options-completions.ts';
+import type { OptionValues } from '../../../protocol/options.ts';
+import { complete } from '../../../protocol/server.ts';
+import { build } from '../children.ts';
+import { startLanguageServer, type LanguageServer } from '../contestants/language-server.ts';
+import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';
+import type { Child } from '../contestants/child.ts';
+import { typescriptText } from '../material.ts';
+import { alternate, timed, type Measurements } from '../measure.ts';
+import { milliseconds, type Findings, type Goal } from '../report.ts';
+import { fitting, progress, type BenchOptions, type Section } from './section.ts';
+
+const contextTokens = 1000;
+const suffixTokens = 128;
+/** What is typed between two requests. */
+const typedTokens = 10;
+const fullContext = 2048;
+
+const byDefault = Object.fromEntries(
+  Object.entries(completionOptions).map(([name, option]) => [name, option.default]),
+) as OptionValues<typeof completionOptions>;
+const { prefixTokens, maxTokens, maxMilliseconds, debounceMilliseconds } = byDefault;
+const limits: CompletionLimits = {
+  prefixTokens,
+  suffixTokens: byDefault.suffixTokens,
+  chunkTokens: byDefault.chunkTokens,
+  maxTokens,
+  maxMilliseconds,
+  suggestions: 1,
+};
+
+export const completionsSection: Section = {
+  title: 'Completions',
+  takes: 'about a minute a model',
+  each: 'model',
+  async run(options, file) {
+    build();
+    const tokenizer = loadTokenizer(file);
+    const { documents, origin } = typescriptText('heldout');
+    const model = openModel(file);
+    const [context] = fitting([contextTokens], maxTokens + 3 * typedTokens * options.rounds, model) as [number];
+    model.close();
+    const gaps = typing(tokenizer, documents, context, options.rounds + 1);
+    const server = await startLanguageServer();
+    const llama = (await installLlama()) ? await llamaChild('wall') : null;
+    try {
+      await llama?.ask({ type: 'open', model: file, threads: options.threads, contextSize: fullContext });
+      const measured = await measure(server, llama, tokenizer, gaps, options, file);
+      return findings(path.basename(file), context, measured, origin, llama !== null);
+    } finally {
+      await server.dispose();
+      await llama?.end();
+    }
+  },
+};
+
+/** The same place, with some more typed each time; what stands behind stays. */
+function typing(tokenizer: Tokenizer, documents: readonly string[], context: number, count: number): Gap[] {
+  const room = context - suffixTokens;
+  const typed = count * 2 * typedTokens;
+  for (const text of documents) {
+    const ids = tokenizer.encode(text, { addSpecial: false });
+    if (ids.length < room + typed + suffixTokens) continue;
+    const suffix = `\n${tokenizer.decode(ids.slice(room + typed, room + typed + suffixTokens))}`;
+    const gaps: Gap[] = [];
+    for (let end = room; end < room + typed && gaps.length < count; end++) {
+      const prefix = tokenizer.decode(ids.slice(0, end));
+      // Behind a sign, so that the prompt is all of it, and llama.cpp is given the same.
+      if (!/[^\w\s]$/.test(prefix)) continue;
+      gaps.push({ prefix, suffix, repository: 'bench', file: 'src/text.ts', chunks: [] });
+      end += typedTokens - 1;
+    }
+    if (gaps.length === count) return gaps;
+  }
+  throw new Error('no document is long enough');
+}
+
+async function measure(
+  server: LanguageServer,
+  llama: Child | null,
+  tokenizer: Tokenizer,
+  gaps: readonly Gap[],
+  { rounds, threads }: BenchOptions,
+  model: string,
+): Promise<Measurements> {
+  const options = { model, device: 'cpu', threads };
+  const ask = async (gap: Gap): Promise<{ seconds: number; tokens: number }> => {
+    let tokens = 0;
+    const seconds = await timed(async () => {
+      const result = await server.request<CompletionResult>(complete.method, { gap, limits, options });
+      tokens = result.suggestions[0]?.tokens.length ?? 0;
+    });
+    return { seconds, tokens };
+  };
+  const askLlama = (gap: Gap, count: number): Promise<number> => {
+    const { ids } = gapPrompt(tokenizer, gap, limits, fullContext);
+    return llama!.ask({ type: 'goOn', ids, count: Math.max(1, count) });
+  };
+  let round = 0;
+  const turn = async (): Promise<Record<string, number>> => {
+    const gap = gaps[round++]!;
+    const changed = await ask(gap);
+    const same = await ask(gap);
+    const first = { [names.changed]: changed.seconds, [names.same]: same.seconds, tokens: changed.tokens };
+    if (llama === null) return first;
+    return {
+      ...first,
+      [names.llamaChanged]: await askLlama(gap, changed.tokens),
+      [names.llamaSame]: await askLlama(gap, same.tokens),
+    };
+  };
+  return alternate([{ name: 'typing', turn }], rounds, progress(`${path.basename(model)}, completions`, rounds));
+}
+
+const names = {
+  changed: `${typedTokens} tokens typed`,
+  same: 'the same again',
+  llamaChanged: `llama.cpp, ${typedTokens} tokens typed`,
+  llamaSame: 'llama.cpp, the same again',
+};
+
+function findings(name: string, context: number, measured: Measurements, origin: string, hasLlama: boolean): Findings {
+  const [changed, same] = [measured.get(names.changed)!, measured.get(names.same)!];
+  const goals: Goal[] = [
+    { what: `first suggestion, ${name}`, value: 1000 * changed.median, unit: ' ms', bound: 'at most', limit: 400 },
+    {
+      what: `first suggestion, unchanged ÷ ${typedTokens} tokens typed, ${name}`,
+      value: same.median / changed.median,
+      unit: '×',
+      bound: 'at most',
+      limit: 0.6,
+    },
+  ];
+  if (hasLlama)
+    goals.push({
+      what: `first suggestion ÷ llama.cpp's, ${name}`,
+      value: changed.median / measured.get(names.llamaChanged)!.median,
+      unit: '×',
+      bound: 'at most',
+      limit: 0.8,
+    });
+  const timings = [...measured.values()].filter((each) => each.name !== 'tokens');
+  const tokens = measured.get('tokens')!;
+  return {
+    goals,
+    tables: [
+      {
+        caption: `${name}: milliseconds from the request to the suggestion, ${context} tokens around the cursor`,
+        columns: ['', 'ms'],
+        rows: timings.map((each) => [each.name, milliseconds(each)]),
+      },
+    ],
+    notes: [
+      `TypeScript (${origin}) is typed on; the settings of completions are the defaults, so a suggestion is shown after ${maxMilliseconds} ms with what is there. Suggestions had ${tokens.median} tokens (median). The editor's own pause before it asks (${debounceMilliseconds} ms by default) is not in it.`,
+      ...(hasLlama
+        ? [
+            `llama.cpp is node-llama-cpp ${llamaVersion}: the same prompt, of which it keeps what has not changed, and as many tokens, in the same turn.`,
+          ]
+        : []),
+    ],
+    measurements: timings.map((each) => ({ ...each, name: `${name} completions: ${each.name}` })),
+  };
+}
