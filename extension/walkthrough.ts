@@ -1,13 +1,17 @@
-/** Ticks the steps of the walkthrough: a run has finished, its curves were seen, text was generated, its exits looked at. */
+/** Ticks the steps of the walkthrough: a run has finished, its curves were seen, text was generated, its exits looked at, a completion taken. */
 import * as vscode from 'vscode';
 import type { App } from './app.ts';
+import type { Completions } from './completions/completions.ts';
 import { milestoneKey, type Milestone } from './milestones.ts';
 
 const KEPT = 'milestones';
 /** What VS Code needs, after the walkthrough was opened, to know its steps. */
 const OPENING_MILLISECONDS = 1_000;
 
-export function followWalkthrough({ context, runs, curves, generations, details }: App): vscode.Disposable {
+export function followWalkthrough(
+  { context, runs, curves, generations, details }: App,
+  completions: Pick<Completions, 'onTaken'>,
+): vscode.Disposable {
   const reached = new Set(context.globalState.get<Milestone[]>(KEPT, []));
   const reach = (milestone: Milestone): void => {
     if (reached.has(milestone)) return;
@@ -24,6 +28,7 @@ export function followWalkthrough({ context, runs, curves, generations, details 
     curves.onFilled(() => reach('curves')),
     generations.onFinished(() => reach('generate')),
     details.onShown(() => reach('look')),
+    completions.onTaken(() => reach('complete')),
     // A walkthrough has a tab of no kind that extensions know.
     vscode.window.tabGroups.onDidChangeTabs(({ opened }) => {
       if (opened.some(({ input }) => input === undefined)) setTimeout(tickAll, OPENING_MILLISECONDS);

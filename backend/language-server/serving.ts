@@ -31,10 +31,8 @@ export function answerServing({ answer, notify, warn }: Answering): () => Promis
       }),
     );
     const server = await opened;
-    const closed = server.finished.then(() => {
-      throw userError('cancelled', 'The server was stopped before its model was there.');
-    });
-    await Promise.race([ready, closed]);
+    await Promise.race([ready, server.finished]);
+    if (running !== opened) throw userError('cancelled', 'The server was stopped before its model was there.');
     const ended = (problem: string | null): void => {
       if (running === opened) notify(protocol.serverEnded, { problem });
     };

@@ -78,10 +78,12 @@ const settledLines = 16;
 
 /** A model that was not taught to fill continues the text before; a blank line ends what it says. */
 function textBefore(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
-  const text = tokenizer.encodePlain(gap.prefix === '' ? '\n' : gap.prefix);
+  const { settled, begun, fragment } = splitPrefix(gap.prefix);
+  const before = settled + begun;
+  const text = tokenizer.encodePlain(before === '' ? '\n' : before);
   const kept = steadyLength(text.length, Math.min(limits.prefixTokens, room));
   const start = tokenizer.startId === null ? [] : [tokenizer.startId];
-  return { ids: [...start, ...text.slice(text.length - kept)], fragment: '', fills: false, ends: [], stops: ['\n\n'] };
+  return { ids: [...start, ...text.slice(text.length - kept)], fragment, fills: false, ends: [], stops: ['\n\n'] };
 }
 
 /** How many of the last tokens are kept of so many: at most the budget, and the cut moves in steps while the text grows. */

@@ -83,7 +83,11 @@ export const sessions: readonly Session[] = [
   {
     name: 'trust',
     untrusted: true,
-    folderSettings: { 'earlyExit.model': './evil-model', 'earlyExit.backend.nodePath': './evil-node' },
+    folderSettings: {
+      'earlyExit.model': './evil-model',
+      'earlyExit.backend.nodePath': './evil-node',
+      'earlyExit.server.port': 1,
+    },
   },
   { name: 'fallback' },
   { name: 'package', packaged: true, settings: { ...quickTuning, 'earlyExit.tuning.steps': 4 } },

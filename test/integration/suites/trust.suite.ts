@@ -11,6 +11,7 @@ export const run = suite([
     const found = vscode.workspace.getConfiguration('earlyExit').inspect('model');
     assert.equal(found?.workspaceValue, undefined, 'the folder cannot set the model');
     assert.equal(vscode.workspace.getConfiguration('earlyExit').get('backend.nodePath'), null);
+    assert.equal(vscode.workspace.getConfiguration('earlyExit').get('server.port'), 8080);
   }),
 
   test('generates with the model that ships, not with the one that the folder names', async () => {
@@ -36,6 +37,16 @@ export const run = suite([
     );
     assert.equal((await (await activate()).status()).model, 'typescript-5m');
     await configuration.update('enabled', undefined, vscode.ConfigurationTarget.Global);
+  }),
+
+  test('serves nothing to other programs', async () => {
+    assert.equal(await vscode.commands.executeCommand('earlyExit.startServer'), null);
+    await until('the reason', () =>
+      inWorkbench<boolean>(
+        `[...document.querySelectorAll('.notification-list-item-message')].some((each) => each.textContent.includes('nothing of it is served'))`,
+      ),
+    );
+    await vscode.commands.executeCommand('notifications.clearAll');
   }),
 
   test('tunes nothing', async () => {

@@ -70,12 +70,14 @@ describe('a completion', () => {
     const { suggestions, fills } = await completed(prefix);
     expect(fills).toBe(false);
     let full = '';
-    for await (const event of generate(options({ mode: 'full', maxTokens: 16 }), new AbortController().signal)) {
+    // The blank before the cursor is the model's to say: its words begin with one.
+    const whole = options({ mode: 'full', maxTokens: 16, prompt: [prefix.trimEnd()] });
+    for await (const event of generate(whole, new AbortController().signal)) {
       if (event.type === 'generated') full = event.texts[0]!;
     }
     const text = textOf(suggestions[0]!);
     expect(text.trim()).not.toBe('');
-    expect(full.startsWith(text)).toBe(true);
+    expect(full.startsWith(` ${text}`)).toBe(true);
   });
 
   it('reads only what is new of a text that it has seen', async () => {

@@ -88,9 +88,10 @@ describe('a model with tokens for it', () => {
   });
 });
 
-it('a model without such tokens sees the text before, its beginning included', () => {
-  const { ids, fills, stops } = gapPrompt(tokenizer(null, 7), gap, limits, 4096);
-  expect([ids[0], textOf(ids.slice(1)), fills, stops]).toEqual([7, 'before', false, ['\n\n']]);
+it('a model without such tokens sees the text before, its beginning included, up to the word that is begun', () => {
+  const prompt = gapPrompt(tokenizer(null, 7), { ...gap, prefix: 'let total = bef' }, limits, 4096);
+  const { ids, fragment, fills, stops } = prompt;
+  expect([ids[0], textOf(ids.slice(1)), fragment, fills, stops]).toEqual([7, 'let total =', ' bef', false, ['\n\n']]);
   expect(textOf(gapPrompt(tokenizer(null), { ...gap, prefix: '' }, limits, 4096).ids)).toBe('\n');
 });
 
