@@ -59,7 +59,6 @@ export const sessions: readonly Session[] = [
     settings: { 'editor.quickSuggestions': { other: 'off', comments: 'off', strings: 'off' } },
   },
   { name: 'server', settings: { 'earlyExit.model': 'typescript-5m' } },
-  { name: 'chat', release: 'newest' },
   {
     name: 'settings',
     settings: {

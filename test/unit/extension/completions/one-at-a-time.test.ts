@@ -7,7 +7,7 @@ function manual(
   key: string,
   size = 1,
 ): Asked<string> & { begun: number; given: boolean; answer: (text: string) => void } {
-  let resolve = (_: string): void => {};
+  let resolve: (text: string) => void = () => {};
   const request = {
     key,
     size,
