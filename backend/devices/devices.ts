@@ -2,6 +2,7 @@
  * Chooses where a model runs and where its exits are tuned, and says why. Knows cards and how much of a model fits them; what it
  * has not tried in a process of its own it does not hand out.
  */
+import { totalmem } from 'node:os';
 import { userError } from '../../protocol/errors.ts';
 import type { GpuKind } from '../ggml/packages.ts';
 import { bytesOfLayers, gigabytes, layersThatFit, type Needs } from './fit.ts';
@@ -34,9 +35,18 @@ export interface Probes {
   readonly gpus: (kind: GpuKind, signal?: AbortSignal) => Promise<Probe<Gpu[]>>;
   readonly adapter: (signal?: AbortSignal) => Promise<Probe<Adapter>>;
   readonly tensorFlow: (signal?: AbortSignal) => Promise<Probe<TensorFlow>>;
+  /** Bytes that programs may take of this machine. */
+  readonly memory: () => number;
 }
 
-export const machine: Probes = { kinds: gpuKinds, gpus: probeGpus, adapter: probeAdapter, tensorFlow: findTensorFlow };
+export const machine: Probes = {
+  kinds: gpuKinds,
+  gpus: probeGpus,
+  adapter: probeAdapter,
+  tensorFlow: findTensorFlow,
+  // A container's limit, where it has one: without, the number is 0 or larger than the machine's.
+  memory: () => Math.min(totalmem(), process.constrainedMemory() || Infinity),
+};
 
 export interface DeviceWish {
   readonly device: 'auto' | 'cpu' | GpuKind;
@@ -50,13 +60,40 @@ type Room = Needs | null;
 /**
  * The device of a model. `auto` takes the first real GPU that has room, CUDA and Metal before Vulkan, else the CPU; one that computes
  * on the CPU itself is taken only by name.
- * @throws UserError `device` where the named one cannot be used, `out-of-memory` where what was asked for does not fit it.
+ * @throws UserError `device` where the named one cannot be used, `out-of-memory` where what was asked for does not fit it, or what is
+ *   left for the CPU not this machine.
  */
 export async function chooseDevice(
-  { device, gpuLayers }: DeviceWish,
+  wish: DeviceWish,
   needs: Room,
   signal?: AbortSignal,
   probes: Probes = machine,
+): Promise<Device> {
+  const device = await deviceFor(wish, needs, signal, probes);
+  if (needs !== null) checkMemory(needs, device.share?.layers ?? 0, probes.memory());
+  return device;
+}
+
+/** @throws UserError `out-of-memory` where the layers behind the first so many, which a card has, take more than there is. */
+function checkMemory(needs: Needs, onCard: number, memory: number): void {
+  const all = bytesOfLayers(needs, needs.layers.length);
+  const takes = onCard > 0 ? all - bytesOfLayers(needs, onCard) : all;
+  if (takes <= memory) return;
+  const { asStored } = needs;
+  throw userError(
+    'out-of-memory',
+    `${onCard > 0 ? 'The layers that the CPU computes take' : 'The model takes'} ${gigabytes(takes)} of memory, and this machine has ${gigabytes(memory)}.`,
+    asStored !== null && asStored <= memory
+      ? `With precision fast it takes ${gigabytes(asStored)}.`
+      : 'Take a smaller model, or a GGUF file of it in smaller blocks, such as Q4_K_M.',
+  );
+}
+
+async function deviceFor(
+  { device, gpuLayers }: DeviceWish,
+  needs: Room,
+  signal: AbortSignal | undefined,
+  probes: Probes,
 ): Promise<Device> {
   if (device === 'cpu') return onCpu('The CPU was asked for.', true);
   if (gpuLayers === 0) return onCpu('No layers on a GPU were asked for.', true);

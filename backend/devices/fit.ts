@@ -1,14 +1,17 @@
-/** How much of a model fits a graphics card: what its layers take there, counted before anything is taken. */
+/** How much of a model fits a graphics card or this machine: what its layers take there, counted before anything is taken. */
 import type { Model } from '../model/open.ts';
-import { expectedParameters } from '../model/expected-parameters.ts';
+import { expectedParameters, type ExpectedParameter } from '../model/expected-parameters.ts';
+import { mostExpanded } from '../ggml/weights.ts';
 import { blockInfo } from '../formats/quantisation.ts';
 
-/** Bytes that a model takes on a card. */
+/** Bytes that a model takes. */
 export interface Needs {
   /** Of each layer: its weights, and keys, values and states of a text. */
   readonly layers: readonly number[];
   /** What is behind the last layer, and what passes compute in. */
   readonly rest: number;
+  /** What all of it takes with precision `fast`, where `exact` is asked for. */
+  readonly asStored: number | null;
 }
 
 /** Positions of a text that room is left for. */
@@ -19,25 +22,28 @@ const working = 256e6;
 const spared = 0.05;
 
 /** `exact`: weights, keys and values in 32 bits. */
-export function needsOf({ spec, parameters }: Model, exact: boolean): Needs {
+export function needsOf({ spec, parameters }: Pick<Model, 'spec' | 'parameters'>, exact: boolean): Needs {
   const element = exact ? 4 : 2;
   const context = Math.min(positions, spec.contextLength);
   const kept = context * (2 * element * spec.kvHeads * spec.headDimensions + 4 * spec.hidden);
-  const bytesOf = (name: string): number => {
+  const bytesOf = ({ name, stacked }: ExpectedParameter): number => {
     const elements = parameters.shape(name).reduce((a, b) => a * b, 1);
-    const type = exact ? null : parameters.storedType(name);
+    const isExpanded = exact && !(stacked > 0 && elements > mostExpanded);
+    const type = isExpanded ? null : parameters.storedType(name);
     const { bytes, elements: each } = blockInfo(type ?? 'F32');
     return (elements / each) * bytes;
   };
   const layers = spec.layers.map(() => kept);
   let rest = working;
-  for (const { name } of expectedParameters(spec)) {
+  for (const parameter of expectedParameters(spec)) {
+    const { name } = parameter;
     if (!parameters.has(name) || name.startsWith('embed_')) continue;
     const layer = /^layers\.(\d+)\./.exec(name);
-    if (layer) layers[Number(layer[1])]! += bytesOf(name);
-    else rest += bytesOf(name);
+    if (layer) layers[Number(layer[1])]! += bytesOf(parameter);
+    else rest += bytesOf(parameter);
   }
-  return { layers, rest };
+  const stored = exact ? needsOf({ spec, parameters }, false) : null;
+  return { layers, rest, asStored: stored && bytesOfLayers(stored, layers.length) };
 }
 
 /** How many layers from the first on fit so many free bytes; all of them only with what is behind. */

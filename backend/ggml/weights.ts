@@ -160,7 +160,7 @@ const weightUsage = 1;
  * Numbers of a layer's experts that are expanded to 32 bits where all is to be exact: those of real models would take several times
  * the file in memory, of which a token needs few.
  */
-const mostExpanded = 1 << 22;
+export const mostExpanded = 1 << 22;
 
 /** Elements of a block of the type that trained matrices are rounded to. */
 const trainedBlock = 32;

@@ -76,6 +76,7 @@ const remembered = (seen: Seen): Probes => ({
   gpus: async (kind) => seen.gpus[kind],
   adapter: async () => seen.adapter,
   tensorFlow: async () => seen.tensorFlow,
+  memory: machine.memory,
 });
 
 /** A finding for each thing that could be there. */

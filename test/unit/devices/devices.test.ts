@@ -25,7 +25,7 @@ const software: Gpu = { ...card, description: 'llvmpipe', software: true };
 const adapter: Adapter = { name: 'nvidia-h100', software: false };
 const absent = { problem: 'it is not installed' };
 /** Ten layers of 1 GB and 2 GB behind them. */
-const needs: Needs = { layers: Array.from({ length: 10 }, () => 1e9), rest: 2e9 };
+const needs: Needs = { layers: Array.from({ length: 10 }, () => 1e9), rest: 2e9, asStored: null };
 
 function machineWith(gpus: Partial<Record<GpuKind, Probe<Gpu[]>>>, more: Partial<Probes> = {}): Probes {
   return {
@@ -33,6 +33,7 @@ function machineWith(gpus: Partial<Record<GpuKind, Probe<Gpu[]>>>, more: Partial
     gpus: async (kind) => gpus[kind] ?? absent,
     adapter: async () => absent,
     tensorFlow: async () => absent,
+    memory: () => 64e9,
     ...more,
   };
 }
@@ -116,8 +117,25 @@ describe('by name', () => {
     const refuse = (): never => {
       throw new Error('asked');
     };
-    const probes = { kinds: [], gpus: refuse, adapter: refuse, tensorFlow: refuse };
+    const probes = { kinds: [], gpus: refuse, adapter: refuse, tensorFlow: refuse, memory: () => 64e9 };
     expect(await choose('cpu', probes)).toMatchObject({ kind: 'cpu', named: true });
+  });
+
+  test('more than this machine has is refused before it is taken, with what would fit', async () => {
+    const probes = machineWith({ vulkan: { found: [card] } }, { memory: () => 11e9 });
+    expect(await choose('cpu', probes).catch((e: unknown) => e)).toMatchObject({
+      code: 'out-of-memory',
+      message: 'The model takes 12 GB of memory, and this machine has 11 GB.',
+      wayOut: 'Take a smaller model, or a GGUF file of it in smaller blocks, such as Q4_K_M.',
+    });
+    expect(await choose('cpu', probes, { room: { ...needs, asStored: 4e9 } }).catch((e: unknown) => e)).toMatchObject({
+      wayOut: 'With precision fast it takes 4.0 GB.',
+    });
+    expect((await choose('vulkan', probes)).share?.layers).toBe(7);
+    const little = { ...probes, memory: () => 4e9 };
+    expect(await choose('vulkan', little).catch((e: unknown) => e)).toMatchObject({
+      message: 'The layers that the CPU computes take 4.7 GB of memory, and this machine has 4.0 GB.',
+    });
   });
 
   test('a device that does not work is refused with the way out', async () => {
