@@ -6,8 +6,14 @@ import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { makeFolder } from '../formats/files.ts';
-import { packageVersion } from '../ggml/library.ts';
-import { gpuFolder, gpuLibraryBelow, gpuPackage, type BroughtKind, type GpuPackage } from '../ggml/packages.ts';
+import {
+  packageVersion,
+  gpuFolder,
+  gpuLibraryBelow,
+  gpuPackage,
+  type BroughtKind,
+  type GpuPackage,
+} from '../ggml/packages.ts';
 import { probeGpusOf, type Gpu } from './gpus.ts';
 import {
   npmEnvironment,

@@ -3,7 +3,7 @@
  * memory it has. A driver that asserts ends that process alone.
  */
 import { createRequire } from 'node:module';
-import { libraryFolder } from './library.ts';
+import { libraryFolder } from './packages.ts';
 
 export interface SeenGpu {
   /** ggml's name, such as `Vulkan0`. */

@@ -2,11 +2,12 @@
  * The C functions of ggml that this program calls, through koffi, over the libraries of npm's `@node-llama-cpp/<platform>`. This
  * folder alone knows koffi and pointers; what leaves this file are typed functions over branded handles. Knows no model.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import type * as koffiTypes from 'koffi';
 import { userError } from '../../protocol/errors.ts';
+import { packageName, packageVersion } from './packages.ts';
 
 declare const kind: unique symbol;
 /** A pointer that only the functions below may look at. */
@@ -319,37 +320,6 @@ export interface Library extends Functions {
   setBeside(tensor: Tensor, data: Bytes): Promise<void>;
   /** The strings or handles of an array of pointers that ends with null, `step` pointers apart. */
   list<T extends bigint>(array: bigint, step?: number): T[];
-}
-
-/** Versions of the package whose functions have been compared with the prototypes above. */
-export const packageVersion = '3.21.1';
-
-/** What the package for this platform is called; null where there is none. */
-export function packageName(platform: string = process.platform, architecture: string = process.arch): string | null {
-  const names: Readonly<Record<string, string>> = {
-    'linux-x64': 'linux-x64',
-    'linux-arm64': 'linux-arm64',
-    'darwin-arm64': 'mac-arm64-metal',
-    'darwin-x64': 'mac-x64',
-    'win32-x64': 'win-x64',
-    'win32-arm64': 'win-arm64',
-  };
-  const name = names[`${platform}-${architecture}`];
-  return name === undefined ? null : `@node-llama-cpp/${name}`;
-}
-
-/** The folder with the libraries, from the installed package; null where it is not installed. */
-export function libraryFolder(): string | null {
-  const name = packageName();
-  if (name === null) return null;
-  try {
-    // The package exports nothing but its entry, which says where its folder is.
-    const entry = createRequire(import.meta.url).resolve(name);
-    const folder = path.join(path.dirname(entry), '..', 'bins', name.replace('@node-llama-cpp/', ''));
-    return existsSync(folder) ? folder : null;
-  } catch {
-    return null;
-  }
 }
 
 type Koffi = typeof koffiTypes;

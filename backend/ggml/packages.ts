@@ -1,12 +1,42 @@
 /**
- * The packages of npm that carry ggml's libraries for graphics cards: which one this platform has, what it is known by, and where
- * its library lies. Knows names and paths, loads nothing.
+ * The packages of npm that carry ggml's libraries, for the CPU and for graphics cards: which one this platform has, what it is
+ * known by, and where its library lies. Knows names and paths, loads nothing.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { userCache } from '../formats/user-cache.ts';
-import { libraryFolder, packageVersion } from './library.ts';
+
+/** Versions of the package whose functions have been compared with the prototypes above. */
+export const packageVersion = '3.21.1';
+
+/** What the package for this platform is called; null where there is none. */
+export function packageName(platform: string = process.platform, architecture: string = process.arch): string | null {
+  const names: Readonly<Record<string, string>> = {
+    'linux-x64': 'linux-x64',
+    'linux-arm64': 'linux-arm64',
+    'darwin-arm64': 'mac-arm64-metal',
+    'darwin-x64': 'mac-x64',
+    'win32-x64': 'win-x64',
+    'win32-arm64': 'win-arm64',
+  };
+  const name = names[`${platform}-${architecture}`];
+  return name === undefined ? null : `@node-llama-cpp/${name}`;
+}
+
+/** The folder with the libraries, from the installed package; null where it is not installed. */
+export function libraryFolder(): string | null {
+  const name = packageName();
+  if (name === null) return null;
+  try {
+    // The package exports nothing but its entry, which says where its folder is.
+    const entry = createRequire(import.meta.url).resolve(name);
+    const folder = path.join(path.dirname(entry), '..', 'bins', name.replace('@node-llama-cpp/', ''));
+    return existsSync(folder) ? folder : null;
+  } catch {
+    return null;
+  }
+}
 
 export type GpuKind = 'vulkan' | 'cuda' | 'metal';
 /** Those that doctor brings; Metal's library lies in the package for the CPU of a Mac. */

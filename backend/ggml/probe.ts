@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { userCache } from '../formats/user-cache.ts';
-import { libraryFolder, packageName, packageVersion } from './library.ts';
+import { libraryFolder, packageName, packageVersion } from './packages.ts';
 
 /** Where the libraries are, or one sentence on why they cannot be used. */
 export type GgmlProbe = { readonly folder: string } | { readonly problem: string };

@@ -3,7 +3,8 @@
  * null where the processor cannot run it, else the passes that differ, by model.
  */
 import { join } from 'node:path';
-import { libraryFolder, openLibrary } from '../../backend/ggml/library.ts';
+import { openLibrary } from '../../backend/ggml/library.ts';
+import { libraryFolder } from '../../backend/ggml/packages.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../backend/runtime/open.ts';
 import { fixtures } from '../support/golden.ts';

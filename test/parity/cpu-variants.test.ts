@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { libraryFolder } from '../../backend/ggml/library.ts';
+import { libraryFolder } from '../../backend/ggml/packages.ts';
 
 const folder = libraryFolder();
 const variants = folder === null ? [] : readdirSync(folder).filter((file) => /ggml-cpu.*\.(so|dylib|dll)$/.test(file));

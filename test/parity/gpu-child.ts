@@ -6,7 +6,8 @@
 import { join } from 'node:path';
 import { placeOn, placeStagedModel } from '../../backend/devices/fallback.ts';
 import { probeGpus, type Gpu } from '../../backend/devices/gpus.ts';
-import { libraryFolder, openLibrary, type Library } from '../../backend/ggml/library.ts';
+import { openLibrary, type Library } from '../../backend/ggml/library.ts';
+import { libraryFolder } from '../../backend/ggml/packages.ts';
 import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { noExits, openStagedModel, type RuntimeOptions } from '../../backend/runtime/open.ts';

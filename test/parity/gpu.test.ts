@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
-import { libraryFolder } from '../../backend/ggml/library.ts';
+import { libraryFolder } from '../../backend/ggml/packages.ts';
 import { lavapipe } from '../support/lavapipe.ts';
 import type { Answers } from './gpu-child.ts';
 

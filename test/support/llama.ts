@@ -3,7 +3,8 @@ import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import type * as koffiTypes from 'koffi';
-import { libraryFolder, openLibrary } from '../../backend/ggml/library.ts';
+import { openLibrary } from '../../backend/ggml/library.ts';
+import { libraryFolder } from '../../backend/ggml/packages.ts';
 
 export interface Llama {
   /** Ids of a text; special tokens in it are plain text unless `special`. */

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
+import { packageName } from '../../../backend/ggml/packages.ts';
 import { benchCache } from '../material.ts';
 import type { Clock } from '../measure.ts';
 import { startChild, type Child } from './child.ts';
@@ -11,20 +12,10 @@ export const llamaVersion = '3.22.1';
 const folder = path.join(benchCache, `llama-${llamaVersion}`);
 export const llamaLibrary = path.join(folder, 'node_modules/node-llama-cpp/dist/index.js');
 
-/** Package of the prebuilt binaries that need no GPU. */
-const binaries: Readonly<Record<string, string>> = {
-  'linux-x64': 'linux-x64',
-  'linux-arm64': 'linux-arm64',
-  'darwin-arm64': 'mac-arm64-metal',
-  'darwin-x64': 'mac-x64',
-  'win32-x64': 'win-x64',
-  'win32-arm64': 'win-arm64',
-};
-
 /** Whether llama.cpp can run here; installs it on first use. Says why not. */
 export async function installLlama(): Promise<boolean> {
-  const binary = binaries[`${process.platform}-${process.arch}`];
-  if (binary === undefined) {
+  const binaries = packageName();
+  if (binaries === null) {
     console.warn(`Left out: node-llama-cpp has no binaries for ${process.platform} ${process.arch}.`);
     return false;
   }
@@ -32,7 +23,7 @@ export async function installLlama(): Promise<boolean> {
   console.error(`Installing node-llama-cpp ${llamaVersion} for the comparison …`);
   mkdirSync(folder, { recursive: true });
   writeFileSync(path.join(folder, 'package.json'), '{ "private": true, "type": "module" }\n');
-  const packages = ['node-llama-cpp', `@node-llama-cpp/${binary}`].map((name) => `${name}@${llamaVersion}`);
+  const packages = ['node-llama-cpp', binaries].map((name) => `${name}@${llamaVersion}`);
   const { failed, stderr } = await execa(
     'npm',
     ['install', '--ignore-scripts', '--omit=optional', '--no-audit', '--no-fund', ...packages],

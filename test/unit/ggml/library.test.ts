@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { UserError } from '../../../protocol/errors.ts';
 import { openCpu } from '../../../backend/ggml/cpu.ts';
 import { buildGraph } from '../../../backend/ggml/graph.ts';
-import { libraryFolder, openLibrary, packageName } from '../../../backend/ggml/library.ts';
+import { openLibrary } from '../../../backend/ggml/library.ts';
+import { libraryFolder, packageName } from '../../../backend/ggml/packages.ts';
 import { probeGgml } from '../../../backend/ggml/probe.ts';
 
 test('platforms have their packages, and others have none', () => {

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { openCpu } from '../../../backend/ggml/cpu.ts';
 import { buildGraph } from '../../../backend/ggml/graph.ts';
-import { libraryFolder, openLibrary, types, type TypeName } from '../../../backend/ggml/library.ts';
+import { openLibrary, types, type TypeName } from '../../../backend/ggml/library.ts';
+import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { newContext } from '../../../backend/ggml/processor.ts';
 import { dequantise } from '../../../backend/formats/quantisation.ts';
 import { randomBlocks, type BlockType } from '../../support/blocks.ts';

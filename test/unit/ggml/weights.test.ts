@@ -1,7 +1,8 @@
 /** What memory the experts of a mixture take where all is to be exact: small ones 32 bits a number, others what the file takes. */
 import { describe, expect, it } from 'vitest';
 import { openCpu } from '../../../backend/ggml/cpu.ts';
-import { libraryFolder, openLibrary } from '../../../backend/ggml/library.ts';
+import { openLibrary } from '../../../backend/ggml/library.ts';
+import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { openWeights } from '../../../backend/ggml/weights.ts';
 import type { Parameters } from '../../../backend/model/parameters.ts';
 

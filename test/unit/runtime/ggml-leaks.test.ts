@@ -1,7 +1,8 @@
 /** What ggml was asked to hold is given back: contexts, buffers and allocators are counted over many openings and tokens. */
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { libraryFolder, openLibrary, type Library } from '../../../backend/ggml/library.ts';
+import { openLibrary, type Library } from '../../../backend/ggml/library.ts';
+import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { openFeatureModel, openExitScorer, openStagedModel } from '../../../backend/runtime/open.ts';
 import { decodeAll, plainRequest } from '../../support/decoding.ts';

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { libraryFolder } from '../../../backend/ggml/library.ts';
+import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { fixtures } from '../../support/golden.ts';

@@ -1,6 +1,7 @@
 /** A GGUF file runs in its own blocks, of whatever type, and says what its values say in 32 bits. */
 import { expect, test } from 'vitest';
-import { libraryFolder, types } from '../../../backend/ggml/library.ts';
+import { types } from '../../../backend/ggml/library.ts';
+import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { randomBlocks, type BlockType } from '../../support/blocks.ts';
