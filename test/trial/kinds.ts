@@ -1,4 +1,5 @@
 /** Every kind of trial, in the order in which they are tried: the long one last. */
+import { clientsKind } from './kinds/clients.ts';
 import { commandLines } from './kinds/command-lines.ts';
 import { disk } from './kinds/disk.ts';
 import { folders } from './kinds/folders.ts';
@@ -18,6 +19,7 @@ export const kinds: readonly Kind[] = [
   commandLines,
   streams,
   requests,
+  clientsKind,
   frames,
   generations,
   soak,
