@@ -22,7 +22,7 @@ export const completionOptions = {
     minimum: 50,
     maximum: 60_000,
     scope: 'window',
-    help: 'A suggestion is shown after so long with what is there; only its first word is waited for.',
+    help: 'A suggestion is shown after so long with what is there, after half of it where a line is whole; only its first word is waited for.',
   }),
   maxTokens: integer({
     default: 64,

@@ -84,10 +84,12 @@ export function shownTokens(tokens: readonly TokenRecord[], stop: StopReason, ar
 }
 
 function wholeLength(text: string): number {
-  const line = text.lastIndexOf('\n');
-  if (line >= 0 && text.slice(0, line).trim() !== '') return line;
+  if (hasWholeLine(text)) return text.lastIndexOf('\n');
   return hasWholeWord(text) ? wordsOf(text).length : text.length;
 }
+
+/** Whether a line that says something has come to its end. */
+export const hasWholeLine = (text: string): boolean => text.slice(0, text.lastIndexOf('\n') + 1).trim() !== '';
 
 /** Whether there is something to show, should the text be cut off here. */
 export const hasWholeWord = (text: string): boolean => wordsOf(text).trim() !== '';

@@ -4,7 +4,7 @@
  */
 import type { CompleteEvent } from '../../protocol/events.ts';
 import type { CompleteOptions, Gap } from '../../protocol/completion.ts';
-import { hasWholeWord, newLength, textOfTokens } from '../../protocol/suggestion.ts';
+import { hasWholeLine, hasWholeWord, newLength, textOfTokens } from '../../protocol/suggestion.ts';
 import { mostCandidates } from '../../protocol/options-decoding.ts';
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { FimTokenizer } from '../data/fim.ts';
@@ -42,7 +42,7 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
     batch,
     gap,
     isOver: () => signal.aborted,
-    isLate: () => performance.now() - started > limits.maxMilliseconds,
+    timeGone: () => (performance.now() - started) / limits.maxMilliseconds,
     onPrompt: (remembered) => void (rememberedTokens ||= remembered),
   };
   const begun =
@@ -70,8 +70,8 @@ interface Task {
   readonly gap: Gap;
   /** Nobody waits any more. */
   readonly isOver: () => boolean;
-  /** What is there is shown. */
-  readonly isLate: () => boolean;
+  /** As a share of the time after which what is there is shown. */
+  readonly timeGone: () => number;
   readonly onPrompt: (rememberedTokens: number) => void;
 }
 
@@ -133,7 +133,7 @@ async function firstToken(
   const one = ask(ids, 1);
   // What ends the text is a token like others here: the fragment comes first.
   const request = { ...one, stopStrings: [], endOfText: [], alternatives: mostCandidates };
-  const [writing] = await write({ ...task, isLate: () => false }, [{ request, tokens: [], stop: null }]);
+  const [writing] = await write({ ...task, timeGone: () => 0 }, [{ request, tokens: [], stop: null }]);
   const [record] = writing!.tokens;
   if (record === undefined) return null;
   const { alternatives = [], ...rest } = record;
@@ -143,7 +143,7 @@ async function firstToken(
 }
 
 /** Writes all to their end, or as far as there is time. */
-async function write({ batch, gap, isOver, isLate, onPrompt }: Task, writings: Writing[]): Promise<Writing[]> {
+async function write({ batch, gap, isOver, timeGone, onPrompt }: Task, writings: Writing[]): Promise<Writing[]> {
   const byRequest = new Map(writings.map((writing) => [writing.request, writing]));
   for (const request of byRequest.keys()) batch.join(request);
   const leave = (writing: Writing, stop: StopReason): void => {
@@ -163,7 +163,7 @@ async function write({ batch, gap, isOver, isLate, onPrompt }: Task, writings: W
       for (const writing of open()) {
         const text = textOfTokens(writing.tokens);
         if (saysNothingNew(text, gap)) leave(writing, 'stop-string');
-        else if (isLate() && hasWholeWord(text)) leave(writing, 'cancelled');
+        else if (isEnough(text, timeGone())) leave(writing, 'cancelled');
       }
     }
   } finally {
@@ -171,6 +171,10 @@ async function write({ batch, gap, isOver, isLate, onPrompt }: Task, writings: W
   }
   return writings;
 }
+
+/** After half of the time a whole line is shown at once, after all of it a word: what comes behind is asked for ahead. */
+const isEnough = (text: string, timeGone: number): boolean =>
+  (timeGone > 0.5 && hasWholeLine(text)) || (timeGone > 1 && hasWholeWord(text));
 
 /** Whether its whole lines already run into what stands behind the gap. */
 function saysNothingNew(text: string, gap: Gap): boolean {

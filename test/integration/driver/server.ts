@@ -92,7 +92,9 @@ export async function startServer(
   const folders = ['--server-data-dir', data, '--extensions-dir', extensions];
   const env = { ...process.env, TMPDIR: data, EXTENSIONS_GALLERY: '{}', ...environment };
 
-  const flags = ['--host', HOST, '--port', '0', '--without-connection-token', '--accept-server-license-terms'];
+  // Newer ones take extensions from source, and tests of them, from who says that this is a test.
+  const open = ['--without-connection-token', '--accept-server-license-terms', '--enable-smoke-test-driver'];
+  const flags = ['--host', HOST, '--port', '0', ...open];
   const child = spawn(node, [main, ...flags, '--telemetry-level', 'off', ...folders], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],

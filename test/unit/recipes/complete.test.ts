@@ -5,7 +5,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { complete } from '../../../backend/recipes/complete.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
@@ -106,6 +106,20 @@ describe('a completion', () => {
     expect(suggestion!.stop).toBe('cancelled');
     expect(suggestion!.tokens.length).toBeLessThan(16);
     expect(textOf(suggestion!).trim()).not.toBe('');
+  });
+
+  it('is a whole line once half of its time is over', async () => {
+    const [whole] = (await completed(prefix, { maxTokens: 200 })).suggestions;
+    let looks = 0;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (looks++ === 0 ? 0 : 40_000));
+    const [line] = (await completed(prefix, { maxTokens: 200 })).suggestions;
+    clock.mockRestore();
+    expect(line!.stop).toBe('cancelled');
+    const text = textOf(line!);
+    expect(text.slice(0, text.lastIndexOf('\n')).trim()).not.toBe('');
+    expect(text.trimEnd()).not.toContain('\n');
+    expect(textOf(whole!).startsWith(text.trimEnd())).toBe(true);
+    expect(textOf(whole!).length).toBeGreaterThan(text.length);
   });
 
   it('says nothing where its prompt is read ahead, and finds it read', async () => {
