@@ -78,8 +78,9 @@ const settledLines = 16;
 
 /** A model that was not taught to fill continues the text before; a blank line ends what it says. */
 function textBefore(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
-  const { settled, begun, fragment } = splitPrefix(gap.prefix);
-  const before = settled + begun;
+  // One blank alone: it is a word's, and those before it are an indent's, whose token may begin with the line end.
+  const fragment = / ?\w{0,32}$/.exec(gap.prefix)![0];
+  const before = gap.prefix.slice(0, gap.prefix.length - fragment.length);
   const text = tokenizer.encodePlain(before === '' ? '\n' : before);
   const kept = steadyLength(text.length, Math.min(limits.prefixTokens, room));
   const start = tokenizer.startId === null ? [] : [tokenizer.startId];

@@ -240,6 +240,17 @@ export const run = suite([
     await set('completions.inComments', undefined);
   }),
 
+  test('wait for typing to rest as long as is set, and not where somebody asks', async () => {
+    await set('completions.debounceMilliseconds', 10_000);
+    await editorAt(beginning);
+    await ask({ do: 'type', text: 'const' });
+    await delay(2_000);
+    assert.equal(await ghostText(), '');
+    await act('editor.action.inlineSuggest.trigger');
+    await shown();
+    await set('completions.debounceMilliseconds', undefined);
+  }),
+
   test('are silent where the model is missing, and the status item says so', async () => {
     await set('model', '/nowhere/missing.gguf');
     await editorAt(beginning);
