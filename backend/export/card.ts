@@ -14,6 +14,8 @@ export interface CardFacts {
   /** The base's name without an ending. */
   readonly base: string;
   readonly name: string;
+  /** What the folder is called that a directory is written as. */
+  readonly folder: string;
   readonly format: PlainFormat;
   readonly plain: PlainModel;
   /** By exit, on text that was held out from tuning. */
@@ -49,7 +51,7 @@ ${usage(facts)}`;
 const dataLine = ({ data, tokens }: CardFacts): string =>
   data.length === 0
     ? ''
-    : `\nTuned on ${plural(tokens, 'token')} of ${data.map((each) => `\`${shown(basename(each), { limit: 100 })}\``).join(', ')}.\n`;
+    : `\nData: ${data.map((each) => `\`${shown(basename(each), { limit: 100 })}\``).join(', ')}${tokens === 0 ? '' : `, of which the exit saw ${plural(tokens, 'token')}`}.\n`;
 
 function scoreLines(scores: readonly ExitScore[], id: string): string {
   const own = scores.find(({ exit }) => exit === id);
@@ -61,7 +63,7 @@ On text that was held out from tuning the exit's loss is ${own.loss.toFixed(3)} 
 `;
 }
 
-function usage({ name, format, purpose, base }: CardFacts): string {
+function usage({ name, folder, format, purpose, base }: CardFacts): string {
   if (purpose === 'draft')
     return format === 'gguf'
       ? `As the draft of speculative decoding in llama.cpp:
@@ -70,7 +72,7 @@ function usage({ name, format, purpose, base }: CardFacts): string {
 `
       : `As the draft of speculative decoding in vLLM:
 
-    vllm serve ${base} --speculative-config '{"method": "draft_model", "model": "./${name}", "num_speculative_tokens": 5}'
+    vllm serve ${base} --speculative-config '{"method": "draft_model", "model": "./${folder}", "num_speculative_tokens": 5}'
 `;
   return format === 'gguf'
     ? `With llama.cpp:
@@ -81,8 +83,8 @@ With Ollama, a \`Modelfile\` that says \`FROM ./${name}.gguf\`.
 `
     : `With Transformers:
 
-    model = AutoModelForCausalLM.from_pretrained("./${name}")
+    model = AutoModelForCausalLM.from_pretrained("./${folder}")
 
-With vLLM: \`vllm serve ./${name}\`.
+With vLLM: \`vllm serve ./${folder}\`.
 `;
 }

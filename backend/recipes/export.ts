@@ -28,7 +28,8 @@ export async function* exportExit(options: ExportOptions, signal: AbortSignal): 
     yield { type: 'phase', phase: 'save', detail: out };
     const quantised = quantize === 'none' ? null : quantize === 'q8_0' ? 'Q8_0' : 'Q4_0';
     const data = Array.isArray(tuning['data']) ? tuning['data'].map(String) : [];
-    const facts = { model, base, name, format, plain, scores, purpose: options.as, quantised, data, tokens };
+    const folder = basename(out);
+    const facts = { model, base, name, folder, format, plain, scores, purpose: options.as, quantised, data, tokens };
     const card = plainCard(facts);
     const { files } = writePlain(out, { model, plain, format, quantised, name, card, base: known.sha256 });
     yield { type: 'saved', path: out, files: [...files] };

@@ -135,10 +135,12 @@ test('the card names base, licence, data and losses, and a draft its commands', 
   const read = (path: string): string => readFileSync(path, 'utf8');
   const card = read(join(await exported('4:mlp', 'hf'), 'README.md'));
   expect(card).toMatch(/^---\nlicense: apache-2.0\n/);
-  expect(card).toContain('Tuned on 4,096 tokens of `code.jsonl`.');
+  expect(card).toContain('Data: `code.jsonl`, of which the exit saw 4,096 tokens.');
   expect(card).toContain("the exit's loss is 3.250 nats a token, the base's 2.500; they agree on 62.5 %");
   expect(card).not.toContain('/home/me');
-  expect(read(join(await exported('4:mlp', 'hf', { as: 'draft' }), 'README.md'))).toContain('"method": "draft_model"');
+  expect(read(join(await exported('4:mlp', 'hf', { as: 'draft' }), 'README.md'))).toContain(
+    '"method": "draft_model", "model": "./plain"',
+  );
   const file = await exported('4:mlp', 'gguf', { as: 'draft' });
   expect(read(join(file, '../README.md'))).toContain(
     'llama-server -m typescript-5m.gguf -md typescript-5m-exit-4-mlp.gguf',
