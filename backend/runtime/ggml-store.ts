@@ -4,6 +4,7 @@
  */
 import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
 import { types, type Buffer, type Context, type Tensor } from '../ggml/library.ts';
+import type { Memory } from '../ggml/large-pages.ts';
 import { newContext, noMemory, type Processor } from '../ggml/processor.ts';
 import type { Past } from '../ggml/ops.ts';
 import type { Model } from '../model/open.ts';
@@ -133,6 +134,7 @@ function newShelf(processor: Processor, tensors: number) {
   const { library } = processor;
   const context: Context = newContext(library, tensors);
   let buffer: Buffer | null = null;
+  let memory: Memory | null = null;
   return {
     context,
     allocate(what: string): void {
@@ -141,9 +143,12 @@ function newShelf(processor: Processor, tensors: number) {
         throw noMemory(processor, what, 'Close other programs, or take fewer or shorter texts at a time.');
       // What was never written is masked, but must be numbers.
       library.clearBuffer(buffer, 0);
+      memory = { from: library.bufferBase(buffer), used: library.bufferSize(buffer) };
+      processor.largePages?.add(memory);
     },
     bytes: (): number => (buffer === null ? 0 : library.bufferSize(buffer)),
     dispose(): void {
+      if (memory !== null) processor.largePages?.remove(memory);
       if (buffer !== null) library.freeBuffer(buffer);
       library.free(context);
     },
