@@ -1,5 +1,5 @@
 /** Where exits are tuned when not on this machine's own engine: the launcher, the mesh of ranks, and a plan of both. */
-import { notation, optionalInteger } from './options-kinds.ts';
+import { notation, optionalInteger, optionalText } from './options-kinds.ts';
 
 /** Who starts PyTorch. `hosts` are those that take part, this machine alone where there are none. */
 export type Place =
@@ -81,6 +81,10 @@ export const placeOptions = {
     expected: meshNotation,
     parse: parseMesh,
     help: `How ranks of PyTorch divide the work, by stages of layers (pp), windows (dp) and parts of layers (tp): ${meshNotation}.`,
+  }),
+  modelThere: optionalText({
+    scope: 'machine-overridable',
+    help: 'The model as ranks of PyTorch find it, where that is not its path here: a folder there, or a name on the Hugging Face hub.',
   }),
   plan: optionalInteger({
     minimum: 1,

@@ -1,4 +1,5 @@
 /** Draws what some GPUs would do with a run. */
+import { bytesText, figure } from '../../protocol/bytes-text.ts';
 import type { PlannedEvent } from '../../protocol/events.ts';
 import { plural, table } from './table.ts';
 import type { Stream } from './terminal.ts';
@@ -18,11 +19,11 @@ export function plannedText(stream: Stream, event: PlannedEvent): string {
   const total = backbone + exits + heads + working;
   const traffic = Object.entries(event.traffic).filter(([, bytes]) => bytes > 0);
   const rows = [
-    [event.whole ? 'the model, gradients, moments' : 'the frozen model', size(backbone)],
-    ['exits, gradients, moments', size(exits)],
-    [event.whole ? "the head's gradient" : 'frozen heads', size(heads)],
-    ['under way (an estimate)', size(working)],
-    [bold('together'), `${bold(size(total))}${event.fits ? '' : ' – too much for a card of 80 GB'}`],
+    [event.whole ? 'the model, gradients, moments' : 'the frozen model', bytesText(backbone)],
+    ['exits, gradients, moments', bytesText(exits)],
+    [event.whole ? "the head's gradient" : 'frozen heads', bytesText(heads)],
+    ['under way (an estimate)', bytesText(working)],
+    [bold('together'), `${bold(bytesText(total))}${event.fits ? '' : ' – too much for a card of 80 GB'}`],
   ];
   const hours = [`${figure(event.hours)} hours for a billion tokens`];
   if (event.runHours !== null) hours.push(`${figure(event.runHours)} for this run`);
@@ -31,21 +32,7 @@ export function plannedText(stream: Stream, event: PlannedEvent): string {
     `\n${bold('Memory')} ${dim('of the rank that holds most of each')}\n`,
     table(rows),
     `\n${bold('Traffic')} ${dim('an update, of all ranks together')}\n`,
-    traffic.length > 0 ? table(traffic.map(([part, bytes]) => [parts[part] ?? part, size(bytes)])) : 'none\n',
+    traffic.length > 0 ? table(traffic.map(([part, bytes]) => [parts[part] ?? part, bytesText(bytes)])) : 'none\n',
     `\n${hours.join(', ')} ${dim('at the speeds that docs/distributed.md assumes')}\n`,
   ].join('');
 }
-
-/** 13.5 GB, 820 MB. */
-export function size(bytes: number): string {
-  for (const [unit, factor] of [
-    ['GB', 1e9],
-    ['MB', 1e6],
-    ['kB', 1e3],
-  ] as const)
-    if (bytes >= factor) return `${figure(bytes / factor)} ${unit}`;
-  return `${bytes} B`;
-}
-
-const figure = (value: number): string =>
-  value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toPrecision(2);

@@ -53,6 +53,9 @@ export interface RunningJob {
   lines(): Promise<string>;
   /** Null while it runs; else why it ended, as a sentence. */
   ended(): Promise<string | null>;
+  /** Copies what is saved into the run's folder, where the ranks write elsewhere; false where nothing is saved there. */
+  bringBack(signal?: AbortSignal): Promise<boolean>;
+  close(): void;
 }
 
 const pollMilliseconds = 200;

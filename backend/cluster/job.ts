@@ -11,12 +11,15 @@ import { exitParameters, frozenParameters, type ParameterShapes } from '../exits
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { fileError, writeFileAtomically } from '../formats/files.ts';
 import { layerPath } from '../model/layer.ts';
+import type { FileSample } from './model-files.ts';
 import { parameterPlaces } from '../model/sources.ts';
 import type { ModelSpec } from '../model/spec.ts';
 
 /** Of the file; see `distributed/early_exit_distributed/job.py`. */
-const version = 1;
+const version = 2;
 export const packageName = 'early_exit_distributed';
+/** Where a model lies that goes with the job, beside its file. */
+export const modelFolder = 'model';
 
 export interface JobText {
   /** Token files of `data/token-file.ts`. */
@@ -31,6 +34,10 @@ export interface NewJob {
   readonly directory: string;
   /** A Hugging Face directory. */
   readonly model: string;
+  /** The same as the ranks find it, and what tells them that it is the same. */
+  readonly there: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
+  /** Whether the job's files go with it, because the ranks do not see the run's folder. */
+  readonly carried: boolean;
   readonly spec: ModelSpec;
   readonly parameters: ParameterShapes;
   readonly base: BaseModel;
@@ -99,7 +106,8 @@ export function writeJob(job: NewJob): void {
   ]);
   const json = {
     version,
-    model: path.resolve(job.model),
+    model: job.there.model,
+    files: job.there.files,
     spec,
     base: job.base,
     sources: parameterPlaces(job.model, names),
@@ -115,6 +123,7 @@ export function writeJob(job: NewJob): void {
     mesh: { pp: job.mesh.pp, dp: job.mesh.dp, tp: job.mesh.tp },
     shard: job.mesh.shard,
     resume: job.resume,
+    carried: job.carried,
   };
   try {
     rmSync(folder, { recursive: true, force: true });

@@ -11,16 +11,18 @@ import { ranksOf, type Mesh, type Place } from '../../protocol/options-place.ts'
 import { jobFolder } from '../checkpoint/checkpoint.ts';
 import { programPath } from '../devices/programs.ts';
 import { processIsAlive, writeFileAtomically } from '../formats/files.ts';
+import type { ZipEntry } from '../formats/zip.ts';
 import { readEvent, textOf, type RankEvent, type RunningJob } from './follow.ts';
 import { packageName } from './job.ts';
 import { findPython } from './python.ts';
-import { rayJobEnd, stopRayJob, submitRayJob } from './ray.ts';
+import { quoted } from './shell.ts';
+import { slurmScript } from './slurm.ts';
+import { forgetRayJob, rayJob, startRayJob, type RayHandle } from './ray-job.ts';
+import { stopRayJob } from './ray.ts';
 
 /** How a job is found again. */
 export type JobHandle =
-  | { readonly kind: 'processes'; readonly pids: readonly number[] }
-  | { readonly kind: 'ray'; readonly url: string; readonly id: string }
-  | { readonly kind: 'slurm' };
+  { readonly kind: 'processes'; readonly pids: readonly number[] } | RayHandle | { readonly kind: 'slurm' };
 
 const handleFile = 'running.json';
 const eventsFile = 'events.jsonl';
@@ -34,11 +36,17 @@ const graceMilliseconds = 5_000;
 const folderOf = (directory: string): string => path.join(path.resolve(directory), jobFolder);
 
 /**
- * Starts the job that `writeJob` wrote.
+ * Starts the job that `writeJob` wrote. `files` go with it where the ranks do not see its folder.
  * @throws UserError where what starts it is missing, or refuses.
  */
-export async function startJob(directory: string, place: Place, mesh: Mesh, signal: AbortSignal): Promise<JobHandle> {
-  const handle = await start(directory, place, mesh, signal);
+export async function startJob(
+  directory: string,
+  place: Place,
+  mesh: Mesh,
+  files: readonly ZipEntry[] | null,
+  signal: AbortSignal,
+): Promise<JobHandle> {
+  const handle = await start(directory, place, mesh, files, signal);
   writeFileAtomically(path.join(folderOf(directory), handleFile), [`${JSON.stringify(handle)}\n`]);
   return handle;
 }
@@ -57,11 +65,22 @@ export async function findJob(directory: string): Promise<JobHandle | null> {
   }
   const job = runningJob(directory, handle);
   const isOver = async (): Promise<boolean> => (await job.ended()) !== null;
-  if (existsSync(path.join(folder, stopFile)) || reports(await job.lines(), 'failed')) {
-    while (!(await isOver()) && !reports(await job.lines(), 'finished')) await setTimeout(200);
+  const takeBack = async (): Promise<null> => {
+    await job.bringBack();
+    await forgetJob(directory, handle);
     return null;
+  };
+  try {
+    if (existsSync(path.join(folder, stopFile)) || reports(await job.lines(), 'failed')) {
+      while (!(await isOver()) && !reports(await job.lines(), 'finished')) await setTimeout(200);
+      return await takeBack();
+    }
+    // Asked before the lines are read, as in following.
+    if (!(await isOver()) || reports(await job.lines(), 'finished')) return handle;
+    return await takeBack();
+  } finally {
+    job.close();
   }
-  return reports(await job.lines(), 'finished') || !(await isOver()) ? handle : null;
 }
 
 const reports = (lines: string, type: RankEvent['type']): boolean =>
@@ -72,23 +91,28 @@ export function runningJob(directory: string, handle: JobHandle): RunningJob {
   const lines = async (): Promise<string> => textOf(path.join(folder, eventsFile));
   switch (handle.kind) {
     case 'ray':
-      return { lines, ended: () => rayJobEnd(handle.url, handle.id) };
+      return rayJob(directory, handle, lines);
     case 'slurm':
       // Its queue knows when it begins; until then nothing is reported.
-      return { lines, ended: async () => null };
+      return { ...here, lines, ended: async () => null };
     case 'processes':
       return {
+        ...here,
         lines,
         ended: async () => (handle.pids.some(processIsAlive) ? null : lastWords(path.join(folder, logFile))),
       };
   }
 }
 
+/** Of a job that writes into the run's folder itself. */
+const here = { bringBack: async (): Promise<boolean> => true, close: (): void => {} };
+
 /** Asks a job to end at its next update with its work kept; before its first checkpoint there is nothing to keep. */
 export async function stopJob(directory: string, handle: JobHandle, hasWork: boolean): Promise<void> {
   writeFileSync(path.join(folderOf(directory), stopFile), '');
+  // Ranks elsewhere do not see that file: Ray's own signal tells them.
+  if (handle.kind === 'ray' && (handle.carried !== null || !hasWork)) return stopRayJob(handle.url, handle.id);
   if (hasWork) return;
-  if (handle.kind === 'ray') return stopRayJob(handle.url, handle.id);
   if (handle.kind !== 'processes') return;
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     for (const pid of handle.pids) if (processIsAlive(pid)) process.kill(-pid, signal);
@@ -97,15 +121,26 @@ export async function stopJob(directory: string, handle: JobHandle, hasWork: boo
   }
 }
 
-async function start(directory: string, place: Place, mesh: Mesh, signal: AbortSignal): Promise<JobHandle> {
+/** After a run's end: what it left where it ran goes. */
+export async function forgetJob(directory: string, handle: JobHandle): Promise<void> {
+  if (handle.kind === 'ray') await forgetRayJob(handle, path.join(folderOf(directory), packageName));
+}
+
+async function start(
+  directory: string,
+  place: Place,
+  mesh: Mesh,
+  files: readonly ZipEntry[] | null,
+  signal: AbortSignal,
+): Promise<JobHandle> {
   const folder = folderOf(directory);
   switch (place.kind) {
     case 'here':
       throw new Error('a job that is tuned here needs no launcher');
     case 'ray':
-      return { kind: 'ray', url: place.url, id: await submitRayJob(place.url, folder, ranksOf(mesh)) };
+      return startRayJob(place.url, folder, ranksOf(mesh), files, signal);
     case 'slurm':
-      writeFileAtomically(path.join(folder, 'job.sh'), [slurmScript(folder, mesh)]);
+      writeFileAtomically(path.join(folder, 'job.sh'), [slurmScript(folder, logFile, mesh, port)]);
       return { kind: 'slurm' };
     case 'torchrun': {
       if (place.hosts.length === 0) {
@@ -173,26 +208,6 @@ function startHere(folder: string, [program, ...words]: readonly string[]): numb
     closeSync(log);
   }
 }
-
-/** One task a node, which starts that node's ranks. */
-export function slurmScript(folder: string, mesh: Mesh): string {
-  const ranks = ranksOf(mesh);
-  return `#!/bin/bash
-#SBATCH --job-name=early-exit
-#SBATCH --output=${path.join(folder, logFile)}
-#SBATCH --ntasks-per-node=1
-# Nodes and GPUs: together ${ranks}. Change both numbers for nodes of another size.
-#SBATCH --nodes=${Math.max(1, Math.ceil(ranks / 8))}
-#SBATCH --gpus-per-node=${Math.min(ranks, 8)}
-
-export PYTHONPATH=${quoted(folder)}
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${ranks} / SLURM_NNODES)) --nodes "$SLURM_NNODES" --endpoint "$first:${port}"
-`;
-}
-
-/** As a shell reads it: one word, whatever is in it. */
-const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
 
 function lastWords(file: string): string {
   const line = textOf(file).trim().split('\n').at(-1)?.trim() ?? '';

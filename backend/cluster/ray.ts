@@ -1,8 +1,10 @@
-/** Jobs of a Ray cluster over its REST interface. A token, where the cluster wants one, comes from the environment, never from an option. */
+/** Ray's interface over HTTP: jobs, their packages, and files of its session. A token, where the cluster wants one, comes from the environment, never from an option. */
+import { createHash } from 'node:crypto';
 import * as http from 'node:http';
 import * as https from 'node:https';
-import { userError } from '../../protocol/errors.ts';
-import { packageName } from './job.ts';
+import { UserError, userError } from '../../protocol/errors.ts';
+import { shown } from '../../protocol/shown.ts';
+import { quoted } from './shell.ts';
 
 /** The token of a cluster that asks for one. */
 export const tokenVariable = 'RAY_AUTH_TOKEN';
@@ -10,8 +12,19 @@ export const tokenVariable = 'RAY_AUTH_TOKEN';
 /** How long a rank has to keep its work once the job is stopped. */
 const stopSeconds = 600;
 const timeoutMilliseconds = 30_000;
-/** Bytes: of a job's description more than enough. */
+/** A package may take its time on a slow line. */
+const sendMilliseconds = 30 * 60_000;
+/** Of a file that is read from its beginning to its end, in Ray's own seconds. */
+const readSeconds = 86_400;
+/** Bytes: of what a job says more than enough. */
 const largestAnswer = 2 ** 20;
+
+/** What a job runs in: files that come with it, as names of packages that were sent. */
+export interface RuntimeEnvironment {
+  readonly working_dir?: string;
+  readonly py_modules?: readonly string[];
+  readonly env_vars?: Readonly<Record<string, string>>;
+}
 
 interface JobInfo {
   readonly status: 'PENDING' | 'RUNNING' | 'STOPPED' | 'SUCCEEDED' | 'FAILED';
@@ -19,14 +32,21 @@ interface JobInfo {
 }
 
 /**
- * Submits the job of a folder that all nodes see under the same path; answers its id.
+ * Submits a job, whose words its shell reads as they are; answers its id.
  * @throws UserError `network` where the cluster does not answer or refuses.
  */
-export async function submitRayJob(url: string, folder: string, ranks: number): Promise<string> {
-  const quotedFolder = `'${folder.replaceAll("'", `'\\''`)}'`;
+export async function submitRayJob(
+  url: string,
+  module: string,
+  words: readonly string[],
+  environment: RuntimeEnvironment,
+): Promise<string> {
   const answer = await ask(url, 'POST', '/api/jobs/', {
-    entrypoint: `python -m ${packageName}.on_ray ${quotedFolder} ${ranks}`,
-    runtime_env: { env_vars: { PYTHONPATH: folder, RAY_JOB_STOP_WAIT_TIME_S: String(stopSeconds) } },
+    entrypoint: ['python', '-m', module, ...words.map(quoted)].join(' '),
+    runtime_env: {
+      ...environment,
+      env_vars: { ...environment.env_vars, RAY_JOB_STOP_WAIT_TIME_S: String(stopSeconds) },
+    },
     metadata: { name: 'early-exit' },
   });
   const { submission_id: id } = answer as { submission_id?: unknown };
@@ -36,32 +56,93 @@ export async function submitRayJob(url: string, folder: string, ranks: number): 
 
 /** Null while the job runs; else how it ended. */
 export async function rayJobEnd(url: string, id: string): Promise<string | null> {
-  const { status, message } = (await ask(url, 'GET', `/api/jobs/${encodeURIComponent(id)}`)) as JobInfo;
+  let info: JobInfo;
+  try {
+    info = (await ask(url, 'GET', jobRoute(id))) as JobInfo;
+  } catch (error) {
+    if (isAbsent(error)) return `The Ray cluster at ${url} does not know the job ${id} any more.`;
+    throw error;
+  }
+  const { status, message } = info;
   if (status === 'PENDING' || status === 'RUNNING') return null;
-  const reason = message ? `: ${message.trim().split('\n')[0]}` : '';
+  const reason = message ? `: ${(lastError(message) ?? message.trim().split('\n')[0]!).slice(0, 300)}` : '';
   return `The Ray job ${id} ${status === 'STOPPED' ? 'was stopped' : 'ended'} before its run did${reason}.`;
 }
 
+const jobRoute = (id: string): string => `/api/jobs/${encodeURIComponent(id)}`;
+
+/** Whether the cluster says that it has no such thing. */
+export const isAbsent = (error: unknown): boolean => error instanceof UserError && error.code === 'not-found';
+
+/** What Python raised at last, of a message that quotes the log. */
+const lastError = (message: string): string | undefined =>
+  message
+    .split('\n')
+    .filter((line) => /^[\w.]*(Error|Exception): /.test(line))
+    .at(-1)
+    ?.replace(/\.$/, '');
+
 export async function stopRayJob(url: string, id: string): Promise<void> {
-  await ask(url, 'POST', `/api/jobs/${encodeURIComponent(id)}/stop`);
+  await ask(url, 'POST', `${jobRoute(id)}/stop`);
+}
+
+/** The beginning of what the job's own process has written: what we look for there it says before anything else. */
+export async function rayJobLog(url: string, id: string): Promise<string> {
+  const { text } = check(url, await answerOf(url, 'GET', `${jobRoute(id)}/logs`, null, timeoutMilliseconds, true));
+  // JSON of one text, which may be cut.
+  return text.replaceAll('\\n', '\n').replaceAll('\\"', '"');
+}
+
+/**
+ * Sends a package, unless the cluster has it; answers the name by which a job has it. Ray forgets what no job names within ten minutes.
+ * @throws UserError as above.
+ */
+export async function sendRayPackage(url: string, bytes: Buffer): Promise<string> {
+  const name = `_ray_pkg_${createHash('sha256').update(bytes).digest('hex').slice(0, 40)}.zip`;
+  const route = `/api/packages/gcs/${name}`;
+  const { status } = await answerOf(url, 'GET', route, null, timeoutMilliseconds);
+  if (status === 404) check(url, await answerOf(url, 'PUT', route, bytes, sendMilliseconds));
+  else if (status !== 200) check(url, { status, text: '' });
+  return `gcs://${name}`;
+}
+
+/** A file of a node's session, below its folder of logs. */
+export interface SessionFile {
+  readonly url: string;
+  readonly node: string;
+  readonly name: string;
+}
+
+/**
+ * Its bytes, which go on to come where it is `followed` and grows.
+ * @throws UserError `not-found` where it is not there, `network` where the connection breaks.
+ */
+export async function* readSessionFile(
+  { url, node, name }: SessionFile,
+  followed: boolean,
+  signal?: AbortSignal,
+): AsyncGenerator<Buffer> {
+  const query = new URLSearchParams({ node_id: node, filename: name, lines: '-1' });
+  if (followed) query.set('interval', '0.3');
+  else query.set('timeout', String(readSeconds));
+  const route = `/api/v0/logs/${followed ? 'stream' : 'file'}?${query.toString()}`;
+  try {
+    const response = await respond(url, 'GET', route, null, signal);
+    const status = response.statusCode ?? 0;
+    if (status !== 200) response.destroy();
+    // A file that is not there is an error of Ray's own.
+    if (status === 404 || status === 500) throw userError('not-found', `The Ray cluster at ${url} has no ${name}.`);
+    check(url, { status, text: '' });
+    for await (const chunk of response) yield chunk as Buffer;
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw silent(url, cause);
+  }
 }
 
 async function ask(url: string, method: 'GET' | 'POST', route: string, body?: unknown): Promise<unknown> {
-  let answer: Answer;
-  try {
-    answer = await request(`${url}${route}`, method, body === undefined ? null : JSON.stringify(body));
-  } catch (cause) {
-    throw userError(
-      'network',
-      `The Ray cluster at ${url} does not answer.`,
-      'Check the address in --on ray:URL.',
-      cause,
-    );
-  }
-  const { status, text } = answer;
-  if (status === 401 || status === 403)
-    throw userError('network', `The Ray cluster at ${url} wants a token.`, `Put it into ${tokenVariable}.`);
-  if (status !== 200) throw userError('network', `The Ray cluster at ${url} refused: HTTP ${status}.`);
+  const bytes = body === undefined ? null : Buffer.from(JSON.stringify(body));
+  const { text } = check(url, await answerOf(url, method, route, bytes, timeoutMilliseconds));
   try {
     return JSON.parse(text);
   } catch (cause) {
@@ -74,26 +155,64 @@ interface Answer {
   readonly text: string;
 }
 
+function check(url: string, answer: Answer): Answer {
+  const { status, text } = answer;
+  if (status === 404) throw userError('not-found', `The Ray cluster at ${url} has nothing of this name.`);
+  if (status === 401 || status === 403)
+    throw userError('network', `The Ray cluster at ${url} wants a token.`, `Put it into ${tokenVariable}.`);
+  if (status === 200) return answer;
+  // A trace of Python's: what it raised comes last.
+  const reason = shown(text.trim().split('\n').at(-1) ?? '', { limit: 200 }).replace(/\.$/, '');
+  throw userError('network', `The Ray cluster at ${url} refused: HTTP ${status}${reason && `, ${reason}`}.`);
+}
+
+async function answerOf(
+  url: string,
+  method: string,
+  route: string,
+  body: Buffer | null,
+  milliseconds: number,
+  isCut = false,
+): Promise<Answer> {
+  try {
+    const response = await respond(url, method, route, body, AbortSignal.timeout(milliseconds));
+    const pieces: Buffer[] = [];
+    let bytes = 0;
+    for await (const piece of response) {
+      bytes += (piece as Buffer).length;
+      pieces.push(piece as Buffer);
+      if (bytes <= largestAnswer) continue;
+      if (isCut) break;
+      throw new Error('the answer is too large');
+    }
+    return { status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString() };
+  } catch (cause) {
+    throw silent(url, cause);
+  }
+}
+
+const silent = (url: string, cause: unknown): Error =>
+  cause instanceof UserError
+    ? cause
+    : userError('network', `The Ray cluster at ${url} does not answer.`, 'Check the address in --on ray:URL.', cause);
+
 /** Not `fetch`: Ray takes its headers for a browser's, from which it accepts nothing. */
-function request(url: string, method: string, body: string | null): Promise<Answer> {
+function respond(
+  url: string,
+  method: string,
+  route: string,
+  body: Buffer | null,
+  signal?: AbortSignal,
+): Promise<http.IncomingMessage> {
   const token = process.env[tokenVariable];
+  const kind = method === 'PUT' ? 'application/octet-stream' : 'application/json';
   const headers = {
-    ...(body === null ? {} : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }),
+    ...(body === null ? {} : { 'Content-Type': kind, 'Content-Length': body.length }),
     ...(token ? { Authorization: `Bearer ${token}` } : {}),
   };
   return new Promise((resolve, reject) => {
     const send = url.startsWith('https:') ? https.request : http.request;
-    const sent = send(url, { method, headers, signal: AbortSignal.timeout(timeoutMilliseconds) }, (response) => {
-      const pieces: Buffer[] = [];
-      let bytes = 0;
-      response.on('data', (piece: Buffer) => {
-        bytes += piece.length;
-        if (bytes > largestAnswer) sent.destroy(new Error('the answer is too large'));
-        else pieces.push(piece);
-      });
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString() }));
-      response.on('error', reject);
-    });
+    const sent = send(`${url}${route}`, { method, headers, ...(signal && { signal }) }, resolve);
     sent.on('error', reject);
     sent.end(body ?? undefined);
   });

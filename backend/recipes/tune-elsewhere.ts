@@ -4,9 +4,9 @@
  */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { userError } from '../../protocol/errors.ts';
+import { UserError, userError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
-import { meshText, type Mesh } from '../../protocol/options-place.ts';
+import { meshText } from '../../protocol/options-place.ts';
 import { placeExits } from '../../protocol/options-notations.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { modelCard } from '../checkpoint/card.ts';
@@ -21,19 +21,18 @@ import {
 } from '../checkpoint/checkpoint.ts';
 import { lockCheckpoint, reservePlace } from '../checkpoint/place.ts';
 import { followJob, type FinishedEvent } from '../cluster/follow.ts';
-import { packageName, writeJob } from '../cluster/job.ts';
-import { findJob, runningJob, startJob, stopJob, type JobHandle } from '../cluster/launch.ts';
-import { chooseEvenMesh } from '../cluster/plan.ts';
-import { countGpus, findPython } from '../cluster/python.ts';
+import { requireSmall, runEntries } from '../cluster/carry.ts';
+import { writeJob } from '../cluster/job.ts';
+import { findJob, forgetJob, runningJob, startJob, stopJob, type JobHandle } from '../cluster/launch.ts';
+import { findPython } from '../cluster/python.ts';
 import { exitId } from '../exits/spec.ts';
 import { writeFileAtomically } from '../formats/files.ts';
-import { isMixture, readSpec } from '../model/sources.ts';
+import { readSpec } from '../model/sources.ts';
 import { inStreamOrder } from './backbone.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
-import { packageRoot } from './installation.ts';
 import { identify, openWithTokenizer } from './opened.ts';
-import { plannedRun } from './plan.ts';
 import { readText, windowsOf } from './text.ts';
+import { lookThere, requireShared, sourcesFolder, type There } from './there.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
 import { bare, withHeads, type Earlier } from './tune-parts.ts';
 import { readEarlier } from './tune.ts';
@@ -62,14 +61,45 @@ export async function* tuneElsewhere(given: TuneOptions, signal: AbortSignal): A
       };
       return;
     }
-    const hasWork = (): boolean => existsSync(path.join(directory, infoFile));
-    const ended = yield* followJob(runningJob(directory, handle), signal, () => stopJob(directory, handle, hasWork()));
+    const ended = yield* follow(directory, handle, signal);
     yield* end(directory, ended, given);
   } catch (error) {
     signal.throwIfAborted();
     throw error;
   } finally {
     for (const close of closing.reverse()) close();
+  }
+}
+
+/** What a job saves is here after every evaluation, and after its end, however that came. */
+async function* follow(
+  directory: string,
+  handle: JobHandle,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, FinishedEvent> {
+  const job = runningJob(directory, handle);
+  const hasWork = (): boolean => existsSync(path.join(directory, infoFile));
+  const events = followJob(job, signal, () => stopJob(directory, handle, hasWork()));
+  try {
+    for (;;) {
+      const { done, value } = await events.next();
+      if (done) {
+        if (!(await job.bringBack()))
+          throw userError('network', `What the run in ${directory} saved is not to be had any more where it ran.`);
+        await forgetJob(directory, handle);
+        return value;
+      }
+      yield value;
+      // One that fails in between is made up for by the next.
+      if (value.type === 'evaluation' && !signal.aborted) await job.bringBack(signal).catch(() => false);
+    }
+  } catch (error) {
+    // Why the job ended matters more than that its last state could not be had.
+    const isBack = await job.bringBack().catch(() => false);
+    if (isBack && error instanceof UserError && error.code === 'device') await forgetJob(directory, handle);
+    throw error;
+  } finally {
+    job.close();
   }
 }
 
@@ -99,13 +129,18 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
     lock.release();
   });
   if (options.continuePretraining !== null && !earlier) requireRoom(directory);
-  const mesh = yield* prepare(options, given, directory, earlier, closing, signal);
+  const { mesh, carried } = yield* prepare(options, given, directory, earlier, closing, signal);
   signal.throwIfAborted();
-  handle = await startJob(directory, options.on, mesh, signal);
+  const files = carried && [...runEntries(directory, earlier !== null), ...carried];
+  if (files) {
+    requireSmall(files, 'What the run needs', 'Share its folder with the cluster, or take less text.');
+    yield { type: 'phase', phase: 'save', detail: 'files for the Ray cluster, which does not see this folder' };
+  }
+  handle = await startJob(directory, options.on, mesh, files, signal);
   return { directory, handle };
 }
 
-/** Writes the job of a run; answers the mesh that it is for. */
+/** Writes the job of a run; answers what there is where it will be. */
 async function* prepare(
   options: TuneOptions,
   given: TuneOptions,
@@ -113,15 +148,10 @@ async function* prepare(
   earlier: Earlier | null,
   closing: Close[],
   signal: AbortSignal,
-): AsyncGenerator<TuneEvent, Mesh> {
+): AsyncGenerator<TuneEvent, There> {
   yield { type: 'phase', phase: 'load', detail: options.model };
-  // Before minutes go into its text: PyTorch reads no other models.
-  if (isMixture(readSpec(options.model)))
-    throw userError(
-      'unsupported',
-      `${options.model} is a mixture of experts, and those are not tuned in PyTorch.`,
-      'Tune it here (--on here).',
-    );
+  // Before minutes go into its text: PyTorch does not tune every model.
+  readSpec(options.model);
   const { model, tokenizer } = openWithTokenizer(options.model);
   closing.push(() => model.close());
   const { spec } = model;
@@ -134,8 +164,14 @@ async function* prepare(
   const tuned = earlier?.info.exits ?? begun?.exits;
   const places = inStreamOrder(tuned ?? bare(placeExits(options.exits, spec.layers.length)));
   // The exits that it began with may be gone.
-  const mesh = await meshOf(earlier && continues ? { ...options, continuePretraining: directory } : options, signal);
-  if (continues) requireReplicas(mesh);
+  const planned = earlier && continues ? { ...options, continuePretraining: directory } : options;
+  const there = await lookThere(planned, model, directory, signal);
+  const { mesh } = there;
+  if (continues) {
+    requireReplicas(mesh);
+    requireShared(there);
+  }
+  if (there.note !== null) yield { type: 'warning', message: there.note };
   yield {
     type: 'ready',
     model: model.name,
@@ -158,6 +194,8 @@ async function* prepare(
   writeJob({
     directory,
     model: model.path,
+    there: there.model,
+    carried: there.carried !== null,
     spec,
     parameters: model.parameters,
     base,
@@ -174,21 +212,9 @@ async function* prepare(
     limits,
     mesh,
     resume: earlier !== null,
-    sources: path.join(packageRoot(), jobFolder, packageName),
+    sources: sourcesFolder(),
   });
-  return mesh;
-}
-
-/**
- * The mesh that is named; else, through torchrun, that of this machine's GPUs (and as many on every host), and one rank elsewhere, where nobody
- * here knows what there is.
- */
-async function meshOf(options: TuneOptions, signal: AbortSignal): Promise<Mesh> {
-  const { mesh, on } = { mesh: options.mesh.mesh, on: options.on };
-  if (mesh) return mesh;
-  if (on.kind !== 'torchrun') return { pp: 1, dp: 1, tp: 1, shard: false };
-  const gpus = await countGpus(await findPython(signal), signal);
-  return chooseEvenMesh(plannedRun(options), Math.max(1, gpus) * Math.max(1, on.hosts.length));
+  return there;
 }
 
 /** The checkpoint is there: its card is written, and what only the sitting needed goes. */

@@ -13,7 +13,7 @@ import { calibrationShare } from '../tuning/plan.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
 
 /** What belongs to one sitting on one machine, and not to the run. */
-const perSitting = ['out', 'resume', 'device', 'exitDevice', 'threads', 'on', 'mesh', 'plan'] as const;
+const perSitting = ['out', 'resume', 'device', 'exitDevice', 'threads', 'on', 'mesh', 'modelThere', 'plan'] as const;
 
 /** Every option of the run by name, as a user would write it. */
 export function optionsText(options: TuneOptions): Record<string, unknown> {

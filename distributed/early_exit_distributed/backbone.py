@@ -41,7 +41,7 @@ class Backbone:
         self._wanted = {exit.cut for exit in job.exits}
         # Attention with a soft cap is written out in the eager form only.
         attention = "eager" if job.spec["attentionSoftcap"] is not None else "sdpa"
-        config = AutoConfig.from_pretrained(job.model)
+        config = AutoConfig.from_pretrained(weights.model)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
         self._frame = model.base_model.eval()

@@ -13,11 +13,21 @@ from pathlib import Path
 
 FOLDER = "distributed"
 JOB_FILE = "job.json"
-VERSION = 1
+MODEL_FOLDER = "model"
+VERSION = 2
 
 
 class JobError(Exception):
     """Something that a person can mend, in one sentence with the way out."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What tells a file of weights from another of its name."""
+
+    bytes: int
+    sha256: str
+    """Of some of its bytes, see model_files.py."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,10 @@ class Limits:
 @dataclass(frozen=True)
 class Job:
     directory: Path
-    model: Path
+    model: str
+    """A folder, as the ranks see it, or a name on the Hugging Face hub."""
+    files: dict[str, Sample]
+    """Of its weights, by name."""
     spec: dict
     """The model as data: the `ModelSpec` of the TypeScript side."""
     base: dict
@@ -113,6 +126,8 @@ class Job:
     shard: bool
     """Whether frozen weights are sharded over data parallel ranks."""
     resume: bool
+    carried: bool
+    """Whether the folder is a copy of this node's own, from which results are copied back."""
 
     @property
     def distils(self) -> bool:
@@ -153,7 +168,9 @@ def read_job(directory: str | Path) -> Job:
         raise JobError(f"{file} is of version {text.get('version')}, not {VERSION}. Use the same version on all machines.")
     return Job(
         directory=Path(directory),
-        model=Path(text["model"]),
+        # A model that came with the job lies beside it.
+        model=str(_beside(file, text["model"])) if text["model"] == MODEL_FOLDER else text["model"],
+        files={name: Sample(**value) for name, value in text["files"].items()},
         spec=text["spec"],
         base=text["base"],
         sources={name: _source(value) for name, value in text["sources"].items()},
@@ -169,6 +186,7 @@ def read_job(directory: str | Path) -> Job:
         mesh=Mesh(**text["mesh"]),
         shard=text["shard"],
         resume=text["resume"],
+        carried=text["carried"],
     )
 
 

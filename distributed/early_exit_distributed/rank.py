@@ -25,7 +25,8 @@ def report(folder: Path, event: dict) -> None:
             opened.write(f"{json.dumps(plain(event), separators=(',', ':'))}\n")
 
 
-def main(directory: str) -> int:
+def run(directory: str) -> None:
+    """Raises JobError for what a person can mend."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     is_first = int(os.environ.get("RANK", 0)) == 0
 
@@ -33,16 +34,19 @@ def main(directory: str) -> int:
         if is_first:
             report(Path(directory) / FOLDER, event)
 
-    try:
-        job = read_job(directory)
-        from .ranks import close_ranks, open_ranks
-        from .pretrain import pretrain
-        from .tune import tune
+    job = read_job(directory)
+    from .pretrain import pretrain
+    from .ranks import close_ranks, open_ranks
+    from .tune import tune
 
-        ranks = open_ranks(job.mesh)
-        ended = (pretrain if job.continues else tune)(job, ranks, emit)
-        emit(ended)
-        close_ranks(ranks)
+    ranks = open_ranks(job.mesh)
+    emit((pretrain if job.continues else tune)(job, ranks, emit))
+    close_ranks(ranks)
+
+
+def main(directory: str) -> int:
+    try:
+        run(directory)
         return 0
     except JobError as error:
         # Whoever sees it says so: the first rank may have nothing to complain of.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from .job import Job, JobError
+from .model_files import find_model
 from .ranks import Ranks
 from .weights import Weights
 from .windows import Windows
@@ -24,7 +25,7 @@ class Sitting:
         self._wants_stop = False
         self.train = Windows(job.train)
         self.held_out = Windows(job.held_out, job.held_out_tokens)
-        self.weights = Weights(job.model, job.sources)
+        self.weights = Weights(find_model(job.model, job.files), job.sources)
         if self.per_step % job.mesh.dp:
             raise JobError(
                 f"An update has {self.per_step} windows, which {job.mesh.dp} data parallel ranks cannot share evenly. Change --batch-size or --accumulation."

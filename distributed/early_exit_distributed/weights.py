@@ -15,7 +15,7 @@ class Weights:
     """All tensors of a Hugging Face directory; read when asked for, never kept."""
 
     def __init__(self, model: Path, sources: dict[str, Source]):
-        self._model = model
+        self.model = model
         self._sources = sources
         self._files = _files_by_tensor(model)
         self._open: dict[Path, safe_open] = {}
@@ -55,7 +55,7 @@ class Weights:
     def _opened(self, tensor: str) -> safe_open:
         file = self._files.get(tensor)
         if file is None:
-            raise JobError(f"{self._model} has no tensor {tensor}. The download may be incomplete; get the model again.")
+            raise JobError(f"{self.model} has no tensor {tensor}. The download may be incomplete; get the model again.")
         if file not in self._open:
             self._open[file] = safe_open(file, framework="pt")
         return self._open[file]

@@ -38,7 +38,7 @@ class WholeModel:
         self._job, self._ranks, self._fast = job, ranks, fast
         # Attention with a soft cap is written out in the eager form only.
         attention = "eager" if job.spec["attentionSoftcap"] is not None else "sdpa"
-        self._model = AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32, attn_implementation=attention).to(ranks.device).eval()
+        self._model = AutoModelForCausalLM.from_pretrained(weights.model, dtype=torch.float32, attn_implementation=attention).to(ranks.device).eval()
         self._frame = self._model.base_model
         self._tensors = _by_stored_name(self._model, self._frame, weights)
         own = {name: tensor for name, tensor in self._tensors.items() if isinstance(tensor, nn.Parameter)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,10 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from early_exit_distributed.carried import unpack  # noqa: E402
 from early_exit_distributed.initial import _normal_numbers, correction, solve  # noqa: E402
+from early_exit_distributed.job import JobError, Sample  # noqa: E402
+from early_exit_distributed.model_files import find_model  # noqa: E402
 from early_exit_distributed.objective import Head, HeadTask, Objective, Teacher, head_losses  # noqa: E402
 from early_exit_distributed.pipeline import Layout  # noqa: E402
 from early_exit_distributed.schedule import exit_weights_at, improved, learning_rate_at  # noqa: E402
@@ -102,3 +108,71 @@ def test_an_exit_that_disagrees_more_than_at_first_is_not_kept():
 def test_an_exit_belongs_to_the_stage_of_its_layer():
     layout = Layout(((1, 3), (4, 8)))
     assert [layout.stage_of(layer) for layer in (1, 3, 4, 8)] == [0, 0, 1, 1]
+
+
+@pytest.fixture
+def carried(tmp_path, monkeypatch):
+    """An archive of two files in pieces, each in a folder of Python's path."""
+    archive = tmp_path / "run.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("distributed/job.json", "{}")
+        opened.writestr("exits.json", "x" * 1000)
+    data = archive.read_bytes()
+    for name, piece in (("a", data[:500]), ("b", data[500:])):
+        (tmp_path / f"package-{name}").mkdir()
+        (tmp_path / f"package-{name}" / name).write_bytes(piece)
+        monkeypatch.syspath_prepend(str(tmp_path / f"package-{name}"))
+    listed = {"pieces": ["a", "b"], "sha256": hashlib.sha256(data).hexdigest()}
+    (tmp_path / "package-a" / "carried.json").write_text(json.dumps(listed))
+    return tmp_path
+
+
+def test_a_run_that_was_carried_is_put_together_once(carried):
+    place = carried / "logs" / "early-exit-1"
+    unpack(place)
+    assert (place / "exits.json").read_text() == "x" * 1000
+    (place / "distributed" / "events.jsonl").write_text("")
+    unpack(place)
+    assert sorted(file.name for file in (place / "distributed").iterdir()) == ["events.jsonl", "job.json"]
+    assert [file.name for file in place.parent.iterdir()] == ["early-exit-1"]
+
+
+def test_a_run_that_came_damaged_is_not_begun(carried):
+    (carried / "package-b" / "b").write_bytes(b"?")
+    with pytest.raises(JobError, match="damaged"):
+        unpack(carried / "logs" / "early-exit-1")
+    assert list((carried / "logs").iterdir()) == []
+
+
+def test_a_model_is_known_by_sizes_and_samples(tmp_path, monkeypatch):
+    # As sampleFiles of backend/cluster/model-files.ts has it: the file thrice, since it is shorter than a sample.
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    files = {file.name: Sample(7, hashlib.sha256(b"weights" * 3).hexdigest())}
+    assert find_model(str(tmp_path), files) == tmp_path
+    file.write_bytes(b"Weights")
+    with pytest.raises(JobError, match="is another model"):
+        find_model(str(tmp_path), files)
+    with pytest.raises(JobError, match="/nowhere is not there"):
+        find_model("/nowhere", files)
+
+
+def test_a_model_of_the_hub_is_found_by_its_name(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def downloaded(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", downloaded)
+    assert find_model("someone/model-7B", {}) == tmp_path
+    assert asked == [("someone/model-7B", ["config.json", "*.safetensors", "*.safetensors.index.json"])]
+
+    def fails(name, allow_patterns):
+        raise OSError("no network\nhere")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
+    with pytest.raises(JobError, match="someone/model-7B could not be downloaded on .*: no network here. Name a folder"):
+        find_model("someone/model-7B", {})

@@ -96,7 +96,8 @@ def open_step(folder: Path, given):
     names = ["embed_tokens.weight", *(name for exit in exits for name in exit.frozen)]
     job = Job(
         directory=folder,
-        model=folder,
+        model=str(folder),
+        files={},
         spec=spec_of(),
         base={"family": "llama"},
         sources={name: Source((f"model.{name}",), None, False) for name in names},
@@ -112,6 +113,7 @@ def open_step(folder: Path, given):
         mesh=Mesh(1, 1, 1),
         shard=False,
         resume=False,
+        carried=False,
     )
     ranks = open_ranks(job.mesh)
     weights = Weights(folder, job.sources)

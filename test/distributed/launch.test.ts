@@ -1,17 +1,15 @@
-/** Jobs as people start them: torchrun here and over ssh, ranks that are killed, runs that are stopped, taken up on another mesh, and found again. */
-import { spawn } from 'node:child_process';
+/** Jobs as people start them, by torchrun here and over ssh: ranks that are killed, runs that are stopped, taken up on another mesh, and found again. */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { TuneEvent } from '../../protocol/events.ts';
 import { parseOptions } from '../../protocol/options.ts';
 import { tuneElsewhere } from '../../backend/recipes/tune-elsewhere.ts';
-import { isWhole, metricsOf, pythonWithTorch, tinyModel, tuned, worstDifference } from './ranks.ts';
+import { follow, isWhole, pythonWithTorch, sameMetrics, shortRun, tinyModel, tuned } from './ranks.ts';
 
 const python = pythonWithTorch();
-const steps = 40;
+const { steps } = shortRun;
 
 describe.skipIf(python === null || !isWhole)('a job of PyTorch', () => {
   let root: string;
@@ -22,54 +20,12 @@ describe.skipIf(python === null || !isWhole)('a job of PyTorch', () => {
     process.env['EARLY_EXIT_CACHE'] = path.join(root, 'cache');
     process.env['EARLY_EXIT_PYTHON'] = python!;
     process.env['OMP_NUM_THREADS'] = '1';
-    options = {
-      model: tinyModel(root, 'llama-untied'),
-      data: ['protocol/shapes.ts', 'protocol/spans.ts', 'protocol/jobs.ts'],
-      exits: '1:lens,2:mlp,3:norm',
-      shortlist: 60,
-      initialise: 'copy',
-      sequenceLength: 48,
-      heldOutFraction: 0.2,
-      evaluationTokens: 192,
-      steps,
-      evaluateEvery: 20,
-      batchSize: 2,
-      backbonePrecision: 'exact',
-      device: 'cpu',
-      exitDevice: 'cpu',
-    };
+    options = { ...shortRun, model: tinyModel(root, 'llama-untied') };
     await tuned({ ...options, out: out('here') });
   }, 300_000);
   afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
-  /** Follows until so many steps are done, then does something once. */
-  async function follow(
-    given: Record<string, unknown>,
-    step: number,
-    act: () => void,
-    signal?: AbortSignal,
-  ): Promise<TuneEvent[]> {
-    const events: TuneEvent[] = [];
-    let acted = false;
-    for await (const event of tuneElsewhere(parseOptions('tune', given), signal ?? new AbortController().signal)) {
-      events.push(event);
-      if (event.type === 'step' && event.step >= step && !acted) {
-        acted = true;
-        act();
-      }
-    }
-    return events;
-  }
-
-  const sameAsHere = (name: string): void => {
-    const [here, there] = [metricsOf(out('here')), metricsOf(out(name))];
-    expect(there.map(({ type, step }) => [type, step])).toEqual(here.map(({ type, step }) => [type, step]));
-    for (const [i, line] of here.entries()) {
-      if (line.type !== 'step') continue;
-      const of = ({ losses, loss }: Readonly<Record<string, unknown>>): unknown => ({ losses, loss });
-      expect(worstDifference(of(line), of(there[i]!)).difference).toBeLessThan(1e-3);
-    }
-  };
+  const sameAsHere = (name: string): void => sameMetrics(out('here'), out(name));
 
   it('ends with one sentence that names the rank that was killed, and goes on elsewhere to the same metrics', async () => {
     const slow = { ...options, out: out('killed'), on: 'torchrun', mesh: 'pp=2' };
@@ -140,22 +96,6 @@ describe.skipIf(python === null || !isWhole)('a job of PyTorch', () => {
     expect(fs.readFileSync(called, 'utf8').trim().split('\n').sort()).toEqual(['127.0.0.1', 'localhost']);
     sameAsHere('hosts');
   }, 300_000);
-
-  it('is submitted to Ray, followed, stopped, and gone on with', async () => {
-    const bin = path.dirname(python!);
-    const cluster = await startRay(bin, path.join(root, 'ray'));
-    try {
-      const given = { ...options, out: out('ray'), on: `ray:${cluster.url}`, mesh: 'dp=2' };
-      const controller = new AbortController();
-      const events = await follow(given, 3, () => controller.abort(), controller.signal);
-      expect(events.at(-1)).toMatchObject({ type: 'tuned', stopped: true });
-      const after = await tuned({ out: out('ray'), resume: true, on: `ray:${cluster.url}`, mesh: 'pp=2' });
-      expect(after.at(-1)).toMatchObject({ type: 'tuned', step: steps, stopped: false });
-      sameAsHere('ray');
-    } finally {
-      await cluster.stop();
-    }
-  }, 600_000);
 });
 
 interface RankProcess {
@@ -183,33 +123,3 @@ function ranksOf(directory: string): RankProcess[] {
 /** The process of a rank, by what its launcher gave it. */
 const rankProcess = (directory: string, rank: number): number =>
   ranksOf(directory).find(({ environment }) => environment.includes(`RANK=${rank}`))!.pid;
-
-/** A cluster of one node, which the test owns: `--block` ends all that it started once it is told to. */
-async function startRay(bin: string, folder: string): Promise<{ readonly url: string; stop(): Promise<void> }> {
-  const port = 8_299;
-  const words = [
-    ...['start', '--head', '--block', '--port=6399', '--num-cpus=2', `--temp-dir=${folder}`],
-    ...['--include-dashboard=true', '--dashboard-host=127.0.0.1', `--dashboard-port=${port}`],
-    '--object-store-memory=100000000',
-  ];
-  const environment = { ...process.env, RAY_USAGE_STATS_ENABLED: '0', PATH: `${bin}:${process.env['PATH']}` };
-  const head = spawn(path.join(bin, 'ray'), words, { env: environment, stdio: 'ignore' });
-  const ended = new Promise<void>((resolve) => void head.on('close', () => resolve()));
-  const stop = async (): Promise<void> => {
-    head.kill('SIGTERM');
-    await ended;
-  };
-  const url = `http://127.0.0.1:${port}`;
-  for (let tries = 0; ; tries++) {
-    const answers = await fetch(`${url}/api/version`).then(
-      ({ ok }) => ok,
-      () => false,
-    );
-    if (answers) return { url, stop };
-    if (tries > 600) {
-      await stop();
-      throw new Error('the dashboard of Ray does not answer');
-    }
-    await setTimeout(200);
-  }
-}

@@ -3,9 +3,11 @@ import { execFile } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { promisify } from 'node:util';
+import { expect } from 'vitest';
 import type { TuneEvent } from '../../protocol/events.ts';
 import { parseOptions } from '../../protocol/options.ts';
 import { recipes } from '../../backend/recipes/index.ts';
+import { tuneElsewhere } from '../../backend/recipes/tune-elsewhere.ts';
 import { fixtures } from '../support/golden.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
@@ -55,6 +57,53 @@ export async function tuned(options: Record<string, unknown>, signal?: AbortSign
   for await (const event of recipes.tune(parseOptions('tune', options), signal ?? new AbortController().signal))
     events.push(event);
   return events;
+}
+
+/** A run of some seconds on a tiny model, whose metrics are compared with those of the engine here. */
+export const shortRun = {
+  data: ['protocol/shapes.ts', 'protocol/spans.ts', 'protocol/jobs.ts'],
+  exits: '1:lens,2:mlp,3:norm',
+  shortlist: 60,
+  initialise: 'copy',
+  sequenceLength: 48,
+  heldOutFraction: 0.2,
+  evaluationTokens: 192,
+  steps: 40,
+  evaluateEvery: 20,
+  batchSize: 2,
+  backbonePrecision: 'exact',
+  device: 'cpu',
+  exitDevice: 'cpu',
+};
+
+/** Follows a run elsewhere until so many steps are done, then does something once, and goes on. */
+export async function follow(
+  given: Record<string, unknown>,
+  step: number,
+  act: () => void,
+  signal?: AbortSignal,
+): Promise<TuneEvent[]> {
+  const events: TuneEvent[] = [];
+  let acted = false;
+  for await (const event of tuneElsewhere(parseOptions('tune', given), signal ?? new AbortController().signal)) {
+    events.push(event);
+    if (event.type === 'step' && event.step >= step && !acted) {
+      acted = true;
+      act();
+    }
+  }
+  return events;
+}
+
+/** Every step is there, and its losses are within a thousandth of the other run's. */
+export function sameMetrics(one: string, other: string): void {
+  const [here, there] = [metricsOf(one), metricsOf(other)];
+  expect(there.map(({ type, step }) => [type, step])).toEqual(here.map(({ type, step }) => [type, step]));
+  for (const [i, line] of here.entries()) {
+    if (line.type !== 'step') continue;
+    const of = ({ losses, loss }: Readonly<Record<string, unknown>>): unknown => ({ losses, loss });
+    expect(worstDifference(of(line), of(there[i]!)).difference).toBeLessThan(1e-3);
+  }
 }
 
 /** Runs the jobs of some folders in ranks of one machine; throws with what they said where one fails. */

@@ -1,7 +1,8 @@
 /** Commands for other machines hold in a shell, whatever a folder is called, and add up to the ranks of the mesh. */
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { hostCommands, slurmScript } from '../../../backend/cluster/launch.ts';
+import { hostCommands } from '../../../backend/cluster/launch.ts';
+import { slurmScript } from '../../../backend/cluster/slurm.ts';
 
 const mesh = { pp: 2, dp: 4, tp: 2, shard: false };
 const folder = `/runs/it's "$(touch x)".exits/distributed`;
@@ -33,7 +34,7 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
   });
 
   it('for Slurm is a script that bash reads, with the GPUs of the mesh', () => {
-    const script = slurmScript(folder, mesh);
+    const script = slurmScript(folder, 'launch.log', mesh, 29_400);
     execFileSync('bash', ['-n'], { input: script });
     expect(script).toContain('#SBATCH --nodes=2\n#SBATCH --gpus-per-node=8\n');
     const ran = execFileSync('bash', {

@@ -4,8 +4,8 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseOptions } from '../../../protocol/options.ts';
+import { bytesText } from '../../../protocol/bytes-text.ts';
 import type { PlannedEvent } from '../../../protocol/events.ts';
-import { size } from '../../../backend/cli/planned.ts';
 import { writeExits } from '../../../backend/checkpoint/writer.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { chooseEvenMesh, type PlannedRun } from '../../../backend/cluster/plan.ts';
@@ -72,7 +72,9 @@ describe('a plan', () => {
       for (const gpus of counts) {
         const { mesh, memory, traffic, hours } = await planned(model, gpus);
         const { backbone, exits, heads, working } = memory;
-        const bytes = [backbone, exits, heads, working, sum({ ...memory }), sum(traffic)].map((each) => size(each));
+        const bytes = [backbone, exits, heads, working, sum({ ...memory }), sum(traffic)].map((each) =>
+          bytesText(each),
+        );
         rows.push([model, String(gpus), mesh, ...bytes, hours >= 10 ? hours.toFixed(0) : hours.toFixed(1)]);
       }
     }

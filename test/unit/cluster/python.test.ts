@@ -59,7 +59,7 @@ describe.skipIf(process.platform === 'win32')('Python', () => {
 
 describe('a Ray cluster', () => {
   it('that does not answer, refuses, wants a token or is none is named', async () => {
-    const closed = await failure(submitRayJob('http://127.0.0.1:9', '/runs/a', 2));
+    const closed = await failure(submitRayJob('http://127.0.0.1:9', 'm', [], {}));
     expect(closed.message).toBe('The Ray cluster at http://127.0.0.1:9 does not answer.');
     const asked: { url: string; body: string; token: string | undefined }[] = [];
     let [status, text] = [200, '{"submission_id": "raysubmit_1"}'];
@@ -75,21 +75,28 @@ describe('a Ray cluster', () => {
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     process.env['RAY_AUTH_TOKEN'] = 'secret';
     try {
-      expect(await submitRayJob(url, "/runs/it's/distributed", 2)).toBe('raysubmit_1');
+      expect(await submitRayJob(url, 'early_exit_distributed.on_ray', ["/runs/it's", '2'], {})).toBe('raysubmit_1');
       const { entrypoint } = JSON.parse(asked[0]!.body) as { entrypoint: string };
       expect(asked[0]).toMatchObject({ url: '/api/jobs/', token: 'Bearer secret' });
-      expect(entrypoint).toBe(`python -m early_exit_distributed.on_ray '/runs/it'\\''s/distributed' 2`);
+      expect(entrypoint).toBe(`python -m early_exit_distributed.on_ray '/runs/it'\\''s' '2'`);
 
       text = '{"status": "RUNNING", "message": null}';
       expect(await rayJobEnd(url, 'raysubmit_1')).toBeNull();
+      text = JSON.stringify({ status: 'FAILED', message: 'failed with exit code 1\n  at x\nValueError: no GPU.\n' });
+      const end = 'The Ray job raysubmit_1 ended before its run did: ValueError: no GPU.';
+      expect(await rayJobEnd(url, 'raysubmit_1')).toBe(end);
       text = '{"status": "FAILED", "message": "no GPU\\nand more"}';
       expect(await rayJobEnd(url, 'raysubmit_1')).toBe('The Ray job raysubmit_1 ended before its run did: no GPU.');
       text = '<html>';
       expect((await failure(rayJobEnd(url, 'x'))).message).toBe(`What ${url} answers is not Ray's.`);
+      status = 404;
+      expect(await rayJobEnd(url, 'x')).toBe(`The Ray cluster at ${url} does not know the job x any more.`);
       status = 401;
       expect((await failure(rayJobEnd(url, 'x'))).wayOut).toBe('Put it into RAY_AUTH_TOKEN.');
-      status = 500;
-      expect((await failure(rayJobEnd(url, 'x'))).message).toBe(`The Ray cluster at ${url} refused: HTTP 500.`);
+      [status, text] = [500, 'Traceback:\n  at x\nValueError: no.\n'];
+      expect((await failure(rayJobEnd(url, 'x'))).message).toBe(
+        `The Ray cluster at ${url} refused: HTTP 500, ValueError: no.`,
+      );
     } finally {
       delete process.env['RAY_AUTH_TOKEN'];
       server.close();

@@ -1,0 +1,45 @@
+/** What tells a machine whether the model that it has is this one, without reading all of it; see `distributed/early_exit_distributed/model_files.py`. */
+import { createHash } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import path from 'node:path';
+import { fileError, statOf } from '../formats/files.ts';
+import type { ZipEntry } from '../formats/zip.ts';
+
+export interface FileSample {
+  readonly bytes: number;
+  /** Of the first, the middle and the last megabyte. */
+  readonly sha256: string;
+}
+
+const sampleBytes = 2 ** 20;
+
+/** Of files of weights, by name. @throws UserError where one cannot be read. */
+export const sampleFiles = (files: readonly string[]): Record<string, FileSample> =>
+  Object.fromEntries(files.map((file) => [path.basename(file), sampleOf(file)]));
+
+function sampleOf(file: string): FileSample {
+  let descriptor: number | null = null;
+  try {
+    descriptor = openSync(file, 'r');
+    const { size } = fstatSync(descriptor);
+    const hash = createHash('sha256');
+    for (const start of [0, Math.floor(size / 2) - sampleBytes / 2, size - sampleBytes]) {
+      const buffer = Buffer.alloc(sampleBytes);
+      hash.update(buffer.subarray(0, readSync(descriptor, buffer, 0, sampleBytes, Math.max(0, start))));
+    }
+    return { bytes: size, sha256: hash.digest('hex') };
+  } catch (error) {
+    throw fileError(error, 'read', file);
+  } finally {
+    if (descriptor !== null) closeSync(descriptor);
+  }
+}
+
+/** What PyTorch reads of a model's directory, under `folder`. */
+export function modelEntries(directory: string, files: readonly string[], folder: string): ZipEntry[] {
+  const others = ['config.json', 'model.safetensors.index.json'].map((name) => path.join(directory, name));
+  return [...others.filter(statOf), ...files].map((file) => ({
+    name: `${folder}/${path.basename(file)}`,
+    content: { file },
+  }));
+}

@@ -1,0 +1,71 @@
+/** What a Ray cluster has and sees, asked by a small job before anything is prepared for it: see `distributed/early_exit_distributed/look_on_ray.py`. */
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { userError } from '../../protocol/errors.ts';
+import { writeFileAtomically } from '../formats/files.ts';
+import { sendSources } from './carry.ts';
+import { packageName } from './job.ts';
+import type { FileSample } from './model-files.ts';
+import { rayJobEnd, rayJobLog, stopRayJob, submitRayJob } from './ray.ts';
+
+export interface RayCluster {
+  readonly gpus: number;
+  /** Whether all nodes see the run's folder under its path. */
+  readonly shares: boolean;
+  /** Whether they see the model under its path, and it is this one. */
+  readonly model: boolean;
+}
+
+const pollMilliseconds = 300;
+
+/** @throws UserError `network` where the cluster does not answer, `not-found` where none of its nodes has PyTorch. */
+export async function lookAtRay(
+  url: string,
+  directory: string,
+  model: { readonly path: string; readonly files: Readonly<Record<string, FileSample>> },
+  sources: string,
+  signal: AbortSignal,
+): Promise<RayCluster> {
+  const text = randomBytes(16).toString('hex');
+  const file = path.join(path.resolve(directory), `.look-${text}.tmp`);
+  writeFileAtomically(file, [text]);
+  try {
+    const asked = JSON.stringify({ file, text, model: path.resolve(model.path), files: model.files });
+    const working_dir = await sendSources(url, sources);
+    const id = await submitRayJob(url, `${packageName}.look_on_ray`, [asked], { working_dir });
+    let end: string | null = null;
+    while (end === null) {
+      if (signal.aborted) await stopRayJob(url, id);
+      signal.throwIfAborted();
+      await setTimeout(pollMilliseconds);
+      end = await rayJobEnd(url, id);
+    }
+    const seen = readSeen(await rayJobLog(url, id));
+    if (seen === null)
+      throw userError('device', end.replace('before its run did', 'before it had looked at the cluster'));
+    const { missing, ...cluster } = seen;
+    if (missing.length > 0)
+      throw userError(
+        'not-found',
+        `The Python of the Ray cluster at ${url} has no ${missing.join(', no ')}.`,
+        `Install ${missing.join(', ')} on its nodes.`,
+      );
+    return cluster;
+  } finally {
+    rmSync(file, { force: true });
+  }
+}
+
+function readSeen(log: string): (RayCluster & { readonly missing: readonly string[] }) | null {
+  const [line] = /\{"type": "looked"[^\n]*?\]\}/.exec(log) ?? [];
+  if (line === undefined) return null;
+  const { gpus, shares, model, missing } = JSON.parse(line) as Record<string, unknown>;
+  return {
+    gpus: Number(gpus) || 0,
+    shares: shares === true,
+    model: model === true,
+    missing: Array.isArray(missing) ? missing.map(String) : [],
+  };
+}

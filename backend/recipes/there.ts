@@ -1,0 +1,88 @@
+/** What there is where the ranks of a run will be: how many, where they find the model, and whether the run's files must go with the job. */
+import path from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import type { Mesh } from '../../protocol/options-place.ts';
+import type { TuneOptions } from '../../protocol/options.ts';
+import { jobFolder } from '../checkpoint/checkpoint.ts';
+import { requireSmall } from '../cluster/carry.ts';
+import { modelFolder, packageName } from '../cluster/job.ts';
+import { modelEntries, sampleFiles, type FileSample } from '../cluster/model-files.ts';
+import { chooseEvenMesh } from '../cluster/plan.ts';
+import { countGpus, findPython } from '../cluster/python.ts';
+import { lookAtRay } from '../cluster/ray-look.ts';
+import { countSlurmGpus } from '../cluster/slurm.ts';
+import type { ZipEntry } from '../formats/zip.ts';
+import type { Model } from '../model/open.ts';
+import { packageRoot } from './installation.ts';
+import { plannedRun } from './plan.ts';
+
+export interface There {
+  readonly mesh: Mesh;
+  /** Why there is a single rank that nobody chose; null where there is nothing to say. */
+  readonly note: string | null;
+  readonly model: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
+  /** Files of the model that go with the job; null where the run's folder is shared, so that nothing needs to. */
+  readonly carried: readonly ZipEntry[] | null;
+}
+
+/** The folder of the Python package's sources. */
+export const sourcesFolder = (): string => path.join(packageRoot(), jobFolder, packageName);
+
+/** @throws UserError where ranks could not run there, or would not find the model. */
+export async function lookThere(
+  options: TuneOptions,
+  model: Model,
+  directory: string,
+  signal: AbortSignal,
+): Promise<There> {
+  const files = sampleFiles(model.files);
+  const own = { model: options.modelThere ?? path.resolve(model.path), files };
+  const { on } = options;
+  switch (on.kind) {
+    case 'here':
+      throw new Error('a run that is tuned here has no ranks elsewhere');
+    case 'torchrun': {
+      const gpus = await countGpus(await findPython(signal), signal);
+      const note = 'One rank: PyTorch sees no GPU here. Name more with --mesh.';
+      return { ...meshFor(options, gpus * Math.max(1, on.hosts.length), note), model: own, carried: null };
+    }
+    case 'slurm': {
+      const gpus = await countSlurmGpus(signal);
+      const note =
+        gpus === null
+          ? 'One rank: there is no sinfo here to say which GPUs Slurm has. Name more with --mesh.'
+          : 'One rank: sinfo names no GPU. Name more ranks with --mesh.';
+      return { ...meshFor(options, gpus ?? 0, note), model: own, carried: null };
+    }
+    case 'ray': {
+      const looked = await lookAtRay(on.url, directory, { path: model.path, files }, sourcesFolder(), signal);
+      const mesh = meshFor(options, looked.gpus, 'One rank: the Ray cluster has no GPU. Name more with --mesh.');
+      if (looked.model || options.modelThere !== null)
+        return { ...mesh, model: own, carried: looked.shares ? null : [] };
+      const entries = modelEntries(model.path, model.files, `${jobFolder}/${modelFolder}`);
+      requireSmall(
+        entries,
+        `${model.name} is not on the Ray cluster under ${path.resolve(model.path)}, and its files`,
+        'Put it there, or name it as the cluster finds it with --model-there: a folder, or a name on the Hugging Face hub.',
+      );
+      return { ...mesh, model: { model: modelFolder, files }, carried: entries };
+    }
+  }
+}
+
+/** @throws UserError where the run's folder is not shared: a whole model is not copied back. */
+export function requireShared({ carried }: There): void {
+  if (carried !== null)
+    throw userError(
+      'unsupported',
+      'The Ray cluster does not see the run’s folder, and a model that is trained as a whole is not copied back.',
+      'Share the folder with the cluster, or train it at another place (--on).',
+    );
+}
+
+/** The mesh that is named; else one of these GPUs, as a plan would divide them. */
+function meshFor(options: TuneOptions, gpus: number, note: string): Pick<There, 'mesh' | 'note'> {
+  const { mesh } = options.mesh;
+  if (mesh) return { mesh, note: null };
+  return { mesh: chooseEvenMesh(plannedRun(options), Math.max(1, gpus)), note: gpus > 0 ? null : note };
+}

@@ -1,0 +1,47 @@
+"""What a Ray cluster has and sees, before anything is prepared for it; one line of JSON.
+
+    python -m early_exit_distributed.look_on_ray '{"file": PATH, "text": TEXT, "model": PATH, "files": {NAME: {"bytes": N, "sha256": HASH}}}'
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from .job import Sample
+from .model_files import holds
+
+WANTED = ("torch", "transformers", "safetensors", "numpy")
+
+
+@ray.remote(num_cpus=0)
+def look(asked: dict) -> dict:
+    """On one node."""
+    try:
+        shares = Path(asked["file"]).read_text() == asked["text"]
+    except OSError:
+        shares = False
+    files = {name: Sample(**value) for name, value in asked["files"].items()}
+    missing = [name for name in WANTED if importlib.util.find_spec(name) is None]
+    return {"shares": shares, "model": holds(Path(asked["model"]), files), "missing": missing}
+
+
+def main(asked: dict) -> None:
+    ray.init()
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    on = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
+    seen = ray.get([look.options(scheduling_strategy=one).remote(asked) for one in on])
+    together = {name: all(each[name] for each in seen) for name in ("shares", "model")}
+    # A head node may be without what ranks need, where they run elsewhere.
+    missing = [name for name in WANTED if all(name in each["missing"] for each in seen)]
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    print(json.dumps({"type": "looked", "gpus": gpus, **together, "missing": missing}), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

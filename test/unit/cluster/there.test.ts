@@ -1,0 +1,121 @@
+/** What a cluster says that it has decides how many ranks there are, and what goes up with a job. Stand-ins for Ray's interface and Slurm's `sinfo`. */
+import * as fs from 'node:fs';
+import * as http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { meshText } from '../../../protocol/options-place.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import { openModel } from '../../../backend/model/open.ts';
+import { lookThere, type There } from '../../../backend/recipes/there.ts';
+import { fixtures } from '../../support/golden.ts';
+
+const tiny = path.join(fixtures, 'tiny/llama-untied');
+const signal = new AbortController().signal;
+let root: string;
+let server: http.Server | null;
+const pathBefore = process.env['PATH'];
+
+beforeEach(() => {
+  root = fs.mkdtempSync(path.join(os.tmpdir(), 'there-'));
+  server = null;
+});
+afterEach(() => {
+  server?.close();
+  process.env['PATH'] = pathBefore;
+  fs.rmSync(root, { recursive: true, force: true });
+});
+
+async function there(options: Record<string, unknown>): Promise<There> {
+  const model = openModel(tiny);
+  try {
+    return await lookThere(parseOptions('tune', { model: tiny, batchSize: 8, ...options }), model, root, signal);
+  } finally {
+    model.close();
+  }
+}
+
+/** A cluster that says it has seen this. */
+async function ray(seen: Record<string, unknown>): Promise<string> {
+  server = http.createServer((request, response) => {
+    const answers: readonly (readonly [RegExp, unknown])[] = [
+      [/^\/api\/packages\//, {}],
+      [/\/logs$/, { logs: `${JSON.stringify(seen).replaceAll(':', ': ')}\n` }],
+      [/^\/api\/jobs\/$/, { submission_id: 'look' }],
+      [/^\/api\/jobs\/look$/, { status: 'SUCCEEDED', message: null }],
+    ];
+    request.resume().on('end', () => {
+      response.end(JSON.stringify(answers.find(([route]) => route.test(request.url!))?.[1]));
+    });
+  });
+  await new Promise<void>((resolve) => server!.listen(0, '127.0.0.1', resolve));
+  return `ray:http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+const looked = { type: 'looked', gpus: 4, shares: true, model: true, missing: [] };
+
+describe('a Ray cluster', () => {
+  it('that sees the folder and the model gets a rank for each of its GPUs, and nothing else', async () => {
+    const { mesh, note, model, carried } = await there({ on: await ray(looked) });
+    expect([meshText(mesh), note, model.model, carried]).toEqual(['pp=1,dp=4,tp=1', null, tiny, null]);
+    expect(Object.keys(model.files)).toEqual(['model.safetensors']);
+  });
+
+  it('without GPUs gets one rank with the reason, unless a mesh is named', async () => {
+    const on = await ray({ ...looked, gpus: 0 });
+    const one = await there({ on });
+    expect(meshText(one.mesh)).toBe('pp=1,dp=1,tp=1');
+    expect(one.note).toBe('One rank: the Ray cluster has no GPU. Name more with --mesh.');
+    const named = await there({ on, mesh: 'dp=2' });
+    expect([meshText(named.mesh), named.note]).toEqual(['pp=1,dp=2,tp=1', null]);
+  });
+
+  it('that does not see the folder gets the run’s files, and the model unless it has that or a name for it', async () => {
+    const blind = await ray({ ...looked, shares: false, model: false });
+    const sent = await there({ on: blind });
+    expect(sent.model.model).toBe('model');
+    expect(sent.carried!.map(({ name }) => name).sort()).toEqual([
+      'distributed/model/config.json',
+      'distributed/model/model.safetensors',
+    ]);
+    const named = await there({ on: blind, modelThere: 'someone/model' });
+    expect([named.model.model, named.carried]).toEqual(['someone/model', []]);
+    server!.close();
+    const has = await there({ on: await ray({ ...looked, shares: false }) });
+    expect([has.model.model, has.carried]).toEqual([tiny, []]);
+  });
+
+  it('without PyTorch says what to install', async () => {
+    const on = await ray({ ...looked, missing: ['torch', 'transformers'] });
+    await expect(there({ on })).rejects.toThrow(
+      /^The Python of the Ray cluster at .* has no torch, no transformers\.$/,
+    );
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('Slurm', () => {
+  const sinfo = (script: string): void => {
+    fs.writeFileSync(path.join(root, 'sinfo'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    process.env['PATH'] = `${root}${path.delimiter}${pathBefore}`;
+  };
+
+  it('gets a rank for each GPU of the node that has most', async () => {
+    sinfo(`printf '%s\\n' '(null)' 'gpu:a100:4(S:0-1)' 'shard:64,gpu:8(S:0-1)' 'gpu:2'`);
+    const { mesh, note, carried } = await there({ on: 'slurm' });
+    expect([meshText(mesh), note, carried]).toEqual(['pp=1,dp=8,tp=1', null, null]);
+  });
+
+  it('of which nobody knows a GPU gets one rank with the reason', async () => {
+    sinfo(`echo '(null)'`);
+    const none = await there({ on: 'slurm' });
+    expect([meshText(none.mesh), none.note]).toEqual([
+      'pp=1,dp=1,tp=1',
+      'One rank: sinfo names no GPU. Name more ranks with --mesh.',
+    ]);
+    process.env['PATH'] = root;
+    fs.rmSync(path.join(root, 'sinfo'));
+    expect((await there({ on: 'slurm' })).note).toBe(
+      'One rank: there is no sinfo here to say which GPUs Slurm has. Name more with --mesh.',
+    );
+  });
+});
