@@ -1,0 +1,50 @@
+/** As much of the editor's API as the code under test asks for, where no editor runs: settings, events, and chat models. */
+type Listener = (event: unknown) => void;
+
+export class EventEmitter {
+  readonly #listeners = new Set<Listener>();
+  readonly event = (listener: Listener): { dispose: () => void } => {
+    this.#listeners.add(listener);
+    return { dispose: () => void this.#listeners.delete(listener) };
+  };
+  fire(event?: unknown): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+  dispose(): void {
+    this.#listeners.clear();
+  }
+}
+
+export class LanguageModelTextPart {
+  constructor(readonly value: string) {}
+}
+
+const settings = new Map<string, unknown>();
+const changed = new EventEmitter();
+
+/** Sets one for the user, and tells of it. */
+export function setSetting(name: string, value: unknown): void {
+  settings.set(name, value);
+  changed.fire({ affectsConfiguration: (section: string) => name.startsWith(section) });
+}
+
+export const workspace = {
+  isTrusted: true,
+  workspaceFolders: undefined,
+  onDidChangeConfiguration: changed.event,
+  getConfiguration: () => ({
+    inspect: (name: string) => ({ globalValue: settings.get(name) }),
+    get: (name: string) => settings.get(name),
+  }),
+};
+
+/** What was registered, by its vendor. */
+export const chatProviders = new Map<string, unknown>();
+export const lm = {
+  registerLanguageModelChatProvider(vendor: string, provider: unknown) {
+    chatProviders.set(vendor, provider);
+    return { dispose: () => void chatProviders.delete(vendor) };
+  },
+};
+
+export const l10n = { t: (text: string): string => text };
