@@ -15,9 +15,9 @@ export interface HeadTask {
   readonly state: tf.Tensor;
   /** `[classes, hidden]`. */
   readonly head: tf.Tensor;
-  /** `[classes]`, of a frozen head that has one. */
+  /** `[classes]`, of a head that has one. */
   readonly bias: tf.Tensor | null;
-  /** Whether the head wants a gradient; a model's own head is frozen. */
+  /** Whether the head and its bias want a gradient; those of a frozen model do not. */
   readonly trained: boolean;
   /** Pairs of row and class of each target, `[tokens, 2]` int32; rows count from 0 within each chunk. */
   readonly targets: tf.Tensor;
@@ -86,11 +86,14 @@ export function headLosses(
   teacherChunk = chunk,
 ): HeadLosses {
   const tokens = tasks[0]!.state.shape[0];
-  const differentiable = tasks.flatMap(({ state, head, trained }) => (trained ? [state, head] : [state]));
+  const leaves = tasks.map(({ state, head, bias, trained }) => [
+    state,
+    ...(trained ? [head, ...(bias ? [bias] : [])] : []),
+  ]);
   const both = tf.customGrad((...args) => {
     const save = args.at(-1) as tf.GradSaveFunc;
     const parts: ChunkResult[][] = tasks.map(() => []);
-    const headGradients: (tf.Tensor | null)[] = tasks.map(() => null);
+    const headGradients: (HeadGradient | null)[] = tasks.map(() => null);
     let earlier: tf.Tensor[] = [];
     for (let begin = 0; begin < tokens; begin += chunk) {
       const size = Math.min(chunk, tokens - begin);
@@ -100,11 +103,11 @@ export function headLosses(
         const part = tidied(() =>
           headChunk(task, state, begin, lessons?.get(task.shortlist) ?? null, options, softcap, headGradients[i]!),
         );
-        headGradients[i]?.dispose();
+        tf.dispose(tensorsOf(headGradients[i]!));
         headGradients[i] = part.headGradient;
         parts[i]!.push(part);
         state.dispose();
-        earlier = [part.loss, part.crossEntropy, part.stateGradient, ...(part.headGradient ? [part.headGradient] : [])];
+        earlier = [part.loss, part.crossEntropy, part.stateGradient, ...tensorsOf(part.headGradient)];
       }
       for (const lesson of lessons?.values() ?? []) tf.dispose(Object.values(lesson));
     }
@@ -113,8 +116,7 @@ export function headLosses(
         parts[i]!.map(({ stateGradient }) => stateGradient),
         0,
       ),
-      // Accumulated as [hidden, classes]: the faster shape for a product with so many classes.
-      ...(trained ? [tf.transpose(headGradients[i]!)] : []),
+      ...(trained ? headLeaves(headGradients[i]!) : []),
     ]);
     save(gradients);
     return {
@@ -124,23 +126,36 @@ export function headLosses(
         ),
       ),
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
-        const owners = tasks.flatMap(({ trained }, i) => (trained ? [i, i] : [i]));
+        const owners = leaves.flatMap((own, i) => own.map(() => i));
         return saved.map((gradient, k) => tf.mul(gradient, tf.slice(dy, [owners[k]!], [1])));
       },
     };
   });
-  const values = both(...differentiable);
+  const values = both(...leaves.flat());
   const count = tasks.length;
   return { losses: tf.slice(values, [0], [count]), crossEntropies: tf.slice(values, [count], [count]) };
 }
+
+/** Of a chunk of tokens and all before it. */
+interface HeadGradient {
+  /** `[hidden, classes]`. */
+  readonly weight: tf.Tensor;
+  /** `[classes]`. */
+  readonly bias: tf.Tensor | null;
+}
+
+const tensorsOf = (gradient: HeadGradient | null): tf.Tensor[] =>
+  gradient === null ? [] : [gradient.weight, ...(gradient.bias ? [gradient.bias] : [])];
+
+/** As the head has them: accumulated as [hidden, classes], the faster shape for a product with so many classes. */
+const headLeaves = ({ weight, bias }: HeadGradient): tf.Tensor[] => [tf.transpose(weight), ...(bias ? [bias] : [])];
 
 interface ChunkResult {
   readonly loss: tf.Tensor;
   readonly crossEntropy: tf.Tensor;
   /** `[tokens of the chunk, hidden]`. */
   readonly stateGradient: tf.Tensor;
-  /** Of this chunk and all before it: `[hidden, classes]`. */
-  readonly headGradient: tf.Tensor | null;
+  readonly headGradient: HeadGradient | null;
 }
 
 function headChunk(
@@ -150,7 +165,7 @@ function headChunk(
   lesson: Lesson | null,
   options: ObjectiveOptions,
   softcap: number | null,
-  headGradient: tf.Tensor | null,
+  before: HeadGradient | null,
 ): ChunkResult {
   const { crossEntropy, distillation } = options;
   const size = state.shape[0];
@@ -183,12 +198,17 @@ function headChunk(
     gradient = tf.mul(gradient, tf.sub(1, tf.square(capped)));
   }
   const scale = tf.div(weights, own.sum);
-  const partial = task.trained ? tf.matMul(tf.mul(state, scale), gradient, true, false) : null;
+  const sumWith = (earlier: tf.Tensor | null | undefined, part: tf.Tensor): tf.Tensor =>
+    earlier ? tf.add(earlier, part) : part;
+  const headGradient = task.trained && {
+    weight: sumWith(before?.weight, tf.matMul(tf.mul(state, scale), gradient, true, false)),
+    bias: task.bias && sumWith(before?.bias, tf.sum(tf.mul(gradient, scale), 0)),
+  };
   return {
     loss: tf.sum(tf.mul(weights, sumOf(tokenLosses))),
     crossEntropy: tf.sum(tf.mul(counted, surprise)),
     stateGradient: tf.mul(tf.matMul(gradient, task.head), scale),
-    headGradient: partial && headGradient ? tf.add(headGradient, partial) : partial,
+    headGradient: headGradient || null,
   };
 }
 

@@ -14,10 +14,8 @@ import type { ObjectiveOptions } from './types.ts';
 export interface WholeTensors {
   /** `[batch, tokens, hidden]`: what enters the first layer. */
   readonly embedded: tf.Tensor;
-  /** Every parameter behind it that is trained, the model's and the exits', by our names. */
+  /** Every parameter behind it, the model's and the exits', by our names. */
   readonly parameters: ReadonlyMap<string, tf.Tensor>;
-  /** What is read and not trained: the bias of an output matrix. */
-  readonly fixed: ReadonlyMap<string, tf.Tensor>;
   /** In the order of the stream; see `HeadTask`. */
   readonly exits: readonly {
     readonly exit: ExitSpec;
@@ -53,7 +51,7 @@ export function wholeGradients(
   const names = [...given.parameters.keys()];
   const heard: { losses: tf.Tensor; crossEntropies: tf.Tensor }[] = [];
   const total = (embedded: tf.Tensor, ...current: tf.Tensor[]): tf.Scalar => {
-    const table = new Map([...given.fixed, ...names.map((name, i) => [name, current[i]!] as const)]);
+    const table = new Map(names.map((name, i) => [name, current[i]!]));
     const ops = tensorOps(table);
     const states = statesOf(spec, table, embedded, [...given.exits.map(({ exit }) => exitCut(exit)), finalCut(spec)]);
     const rows = (state: tf.Tensor): tf.Tensor => tf.reshape(state, [-1, spec.hidden]);

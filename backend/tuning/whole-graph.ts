@@ -29,16 +29,13 @@ export interface WholeGraph {
   /** Ids of all losses, in the order in which `losses` and `crossEntropies` have them; the final exit's last. */
   readonly ids: readonly string[];
   readonly ofExits: readonly ExitParameter[];
-  /** Answers `losses`, `crossEntropies`, and `gradient of NAME` of `embedded` and of every parameter that is not fixed. */
+  /** Answers `losses`, `crossEntropies`, and `gradient of NAME` of `embedded` and of every parameter. */
   build(): ReturnType<typeof record>;
   /** All inputs but parameters. `targets` `[batch, tokens]`: −1 where there is none. */
   feeds(embedded: Float32Array, targets: Int32Array, exitWeights: ReadonlyMap<string, number>): Record<string, Value>;
   /** A parameter as an input. */
   feed(name: string, data: Float32Array): Record<string, Value>;
 }
-
-/** Read and not trained: no loss says anything of the bias of an output matrix (objective.ts). */
-export const isFixed = (name: string): boolean => name === 'lm_head.bias';
 
 export function wholeGraph(options: WholeGraphOptions): WholeGraph {
   const { spec, exits, model, names, objective, batch, tokens } = options;
@@ -71,8 +68,7 @@ export function wholeGraph(options: WholeGraphOptions): WholeGraph {
       new Map(wanted.map((name) => [name, tensors[name]!]));
     const given = {
       embedded: tensors['embedded']!,
-      parameters: named([...names.filter((name) => !isFixed(name)), ...ofExits.map(({ name }) => name)]),
-      fixed: named(names.filter(isFixed)),
+      parameters: named([...names, ...ofExits.map(({ name }) => name)]),
       exits: exits.map((exit) => {
         const list = listOf(exit);
         return { exit, targets: tensors[`targets ${exitId(exit)}`]!, shortlist: list === null ? null : tensors[list]! };

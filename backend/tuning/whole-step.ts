@@ -12,7 +12,7 @@ import { clipCoefficient, decays, updateNumbers } from './optimiser.ts';
 import { requireValues } from './step-plan.ts';
 import type { OptimiserOptions, StepResult, StepSettings, TuningStep } from './types.ts';
 import { compiledUpdate } from './update-compiled.ts';
-import { finalId, isFixed, wholeGraph, type WholeGraphOptions } from './whole-graph.ts';
+import { finalId, wholeGraph, type WholeGraphOptions } from './whole-graph.ts';
 
 /** Windows of tokens: `[batch, tokens]` each; a target is −1 where there is none. */
 export interface WindowBatch {
@@ -66,7 +66,7 @@ export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBat
     const results = await session.run(feeds);
     const numbers = (name: string): Float32Array => results[name]!.data as Float32Array;
     for (const name of names)
-      if (!isFixed(name)) giveParameter(places[name]!, model.shape(name), numbers(`gradient of ${name}`), gradients);
+      giveParameter(places[name]!, model.shape(name), numbers(`gradient of ${name}`), gradients);
     for (const { name } of graph.ofExits) add(gradients.get(name)!, numbers(`gradient of ${name}`));
     giveEmbedded(spec, places, gradients, ids, tokens, numbers('gradient of embedded'));
     pending = {

@@ -55,6 +55,8 @@ class HeadTask:
     head_gradient: Tensor | None
     """Where the head's gradient is added, times `scale`; None for a frozen head."""
     scale: float
+    bias_gradient: Tensor | None = None
+    """The same of the head's bias."""
 
 
 @dataclass
@@ -119,6 +121,8 @@ def _chunk(task: HeadTask, result: HeadLoss, part: slice, lessons: _Lessons, obj
     result.state_gradient[part] = (gradient @ task.head.weight).mul_(weight[:, None])
     if task.head_gradient is not None:
         task.head_gradient.addmm_(gradient.T, states * weight[:, None], alpha=task.scale)
+    if task.bias_gradient is not None:
+        task.bias_gradient.addmv_(gradient.T, weight, alpha=task.scale)
 
 
 class _Lessons:

@@ -84,16 +84,17 @@ class WholeModel:
         read = self.read(ids)
         job, exits = self._job, self._job.exits
         flat = targets.flatten()
-        head = Head(read.table["lm_head.weight"].detach(), _detached(read.table.get("lm_head.bias")))
-        head_gradient = torch.zeros_like(head.weight)
-        own = HeadTask(read.final.detach(), head, flat, None, head_gradient, 1.0)
-        [final] = head_losses([own], None, self._final_objective)
+        own = {name: read.table[name] for name in ("lm_head.weight", "lm_head.bias") if name in read.table}
+        into = {name: torch.zeros_like(value) for name, value in own.items()}
+        head = Head(own["lm_head.weight"].detach(), _detached(own.get("lm_head.bias")))
+        task = HeadTask(read.final.detach(), head, flat, None, into["lm_head.weight"], 1.0, into.get("lm_head.bias"))
+        [final] = head_losses([task], None, self._final_objective)
         states = [exit_state(job.spec, exit, read.table, read.cuts[exit.cut].float()).flatten(0, 1) for exit in exits]
-        tasks = [self._task(exit, state, read.table, flat, weights[exit.id], head_gradient) for exit, state in zip(exits, states)]
+        tasks = [self._task(exit, state, read.table, flat, weights[exit.id], into) for exit, state in zip(exits, states)]
         teacher = Teacher(read.final.detach(), head) if job.distils else None
         results = head_losses(tasks, teacher, self._objective)
         gradients = [result.state_gradient.mul_(weights[exit.id]) for exit, result in zip(exits, results)]
-        torch.autograd.backward([read.final, read.table["lm_head.weight"], *states], [final.state_gradient, head_gradient, *gradients])
+        torch.autograd.backward([read.final, *own.values(), *states], [final.state_gradient, *into.values(), *gradients])
         for k, result in enumerate([*results, final]):
             self._losses[k] += torch.stack((result.loss, result.cross_entropy)).float()
 
@@ -182,12 +183,15 @@ class WholeModel:
         value = value.T if source.transposed and value.dim() == 2 else value
         return value if source.rows is None else value[list(source.rows)]
 
-    def _task(self, exit: Exit, state: Tensor, table: Table, targets: Tensor, scale: float, head_gradient: Tensor) -> HeadTask:
+    def _task(self, exit: Exit, state: Tensor, table: Table, targets: Tensor, scale: float, into: Table) -> HeadTask:
+        """`into`: gradients of the model's own head, which exits may share."""
         weight, bias = head_of(exit, table)
-        gradient = head_gradient if exit.head == "shared" else self._gradient[f"{exit.path}.head.weight"]
+        shares = exit.head == "shared"
+        gradient = into["lm_head.weight"] if shares else self._gradient[f"{exit.path}.head.weight"]
         classes = self._classes[exit.id]
         wanted = targets if classes is None else torch.where(targets < 0, -1, classes[targets.clamp_min(0)])
-        return HeadTask(state.detach(), Head(weight.detach(), _detached(bias)), wanted, self._listed[exit.tokens], gradient, scale)
+        head = Head(weight.detach(), _detached(bias))
+        return HeadTask(state.detach(), head, wanted, self._listed[exit.tokens], gradient, scale, into.get("lm_head.bias") if shares else None)
 
     def _adamw(self) -> torch.optim.AdamW:
         """Over views of the buffers: its moments are ours, to save and to restore."""
@@ -237,7 +241,7 @@ def _by_stored_name(model: nn.Module, frame: nn.Module, weights: Weights) -> dic
 
 
 def _detached(tensor: Tensor | None) -> Tensor | None:
-    """A bias of an output matrix has no gradient here: losses say nothing of it."""
+    """Losses write their gradients out themselves."""
     return None if tensor is None else tensor.detach()
 
 

@@ -35,13 +35,14 @@ def test_losses_and_gradients_are_autograds(cross_entropy, distillation, dynamic
     shortlist = None if listed is None else torch.tensor(listed)
     classes_count = vocabulary if listed is None else len(listed) + 1
     weight = torch.randn(classes_count, hidden, requires_grad=True)
+    bias = torch.randn(classes_count, requires_grad=True)
     teacher = Teacher(torch.randn(tokens, hidden), Head(torch.randn(vocabulary, hidden), torch.randn(vocabulary)))
     classes = torch.randint(-1, classes_count, (tokens,))
 
     def capped(z):
         return z if softcap is None else torch.tanh(z / softcap) * softcap
 
-    log_q = capped(states @ weight.T).log_softmax(-1)
+    log_q = capped(states @ weight.T + bias).log_softmax(-1)
     p = capped(teacher.states @ teacher.head.weight.T + teacher.head.bias).softmax(-1)
     if listed is not None:
         p = torch.cat((p[:, listed], 1 - p[:, listed].sum(-1, keepdim=True)), -1)
@@ -51,13 +52,14 @@ def test_losses_and_gradients_are_autograds(cross_entropy, distillation, dynamic
     expected = (counted * sure * each).sum()
     expected.backward()
 
-    gradient = torch.zeros_like(weight)
-    task = HeadTask(states.detach(), Head(weight.detach(), None), classes, shortlist, gradient, 1.0)
+    gradient, bias_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
+    task = HeadTask(states.detach(), Head(weight.detach(), bias.detach()), classes, shortlist, gradient, 1.0, bias_gradient)
     objective = Objective(cross_entropy, distillation, dynamic, softcap)
     [result] = head_losses([task], teacher if distillation else None, objective)
     assert float(result.loss) == pytest.approx(float(expected), rel=1e-5)
     torch.testing.assert_close(result.state_gradient, states.grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(gradient, weight.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(bias_gradient, bias.grad, rtol=1e-4, atol=1e-4)
 
 
 def test_windows_come_in_the_order_of_the_other_side():
