@@ -4,6 +4,7 @@
  */
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
+import { userError } from '../../protocol/errors.ts';
 import { plural } from '../../protocol/plural.ts';
 import type { EvaluationEvent, ExitScore, TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
@@ -22,15 +23,15 @@ import {
   type CheckpointWriter,
   type TrainingPosition,
 } from '../checkpoint/writer.ts';
-import { chooseDevice } from '../devices/devices.ts';
+import { chooseDevice, machine } from '../devices/devices.ts';
 import { placeOn } from '../devices/fallback.ts';
-import { needsOf } from '../devices/fit.ts';
+import { gigabytes, needsOf } from '../devices/fit.ts';
 import { checkShapes, exitParameters } from '../exits/parameters.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Windows } from '../features/features.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { train, type TrainerParts, type TrainerSettings } from '../tuning/trainer.ts';
-import { finalId } from '../tuning/whole-graph.ts';
+import { finalId, wholeBytes } from '../tuning/whole-graph.ts';
 import { createWholeStep, type WindowBatch } from '../tuning/whole-step.ts';
 import { windowOptions } from './backbone.ts';
 import { exitsToContinue, publish, requireContinuable, requireRoom } from './continued.ts';
@@ -39,7 +40,16 @@ import { readText, windowsOf } from './text.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
 import type { Earlier } from './tune-parts.ts';
 import { otherText, readEarlier } from './tune.ts';
-import { openWhole, scoresOf, storedValues, tensorsOf, wholeKeeping, wholeLoss, type Whole } from './whole-model.ts';
+import {
+  openWhole,
+  scoresOf,
+  storedValues,
+  tensorsOf,
+  trainedNumbers,
+  wholeKeeping,
+  wholeLoss,
+  type Whole,
+} from './whole-model.ts';
 
 type Close = () => void | Promise<void>;
 type Values = ReadonlyMap<string, Float32Array>;
@@ -146,6 +156,8 @@ async function* openParts(
   const expected = exits.flatMap((exit) => exitParameters(model.spec, exit, model.parameters));
   checkShapes(expected, start.shapes, path.join(start.directory, parametersFile));
   const whole = openWhole(model, expected);
+  const tokens = Math.min(options.sequenceLength, model.spec.contextLength);
+  requireMemory(model.name, wholeBytes(model.spec, trainedNumbers(whole), options.batchSize, tokens));
   const device = await chooseDevice({ ...options, device: 'cpu' }, needsOf(model, true), signal);
   yield {
     type: 'ready',
@@ -163,6 +175,16 @@ async function* openParts(
   const evaluate = (values: Values): Promise<ExitScore[]> =>
     scoresOf(whole, values, exits, heldOut, running, options.batchSize);
   return { whole, exits, start, windows: windowsOf(sets, 'train'), heldOut, evaluate };
+}
+
+/** @throws UserError `out-of-memory` before any is taken. */
+export function requireMemory(name: string, takes: number, memory = machine.memory()): void {
+  if (takes <= memory) return;
+  throw userError(
+    'out-of-memory',
+    `Training all of ${name} takes ${gigabytes(takes)} of memory here, and this machine has ${gigabytes(memory)}.`,
+    'Take a smaller --batch-size or --sequence-length, or train it in PyTorch where there is more (--on).',
+  );
 }
 
 /** A run that is ready to go. */

@@ -41,6 +41,10 @@ export function openWhole(model: Model, exits: readonly ExitParameter[]): Whole 
   return { model, places, shapes };
 }
 
+/** How many numbers are trained. */
+export const trainedNumbers = ({ shapes }: Whole): number =>
+  [...shapes.values()].reduce((sum, shape) => sum + elementCount(shape), 0);
+
 /** What of the model is trained, as its files have it. */
 export function storedValues({ model, shapes }: Whole): Map<string, Float32Array> {
   const source = model.stored.tensors;

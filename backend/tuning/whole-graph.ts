@@ -37,6 +37,20 @@ export interface WholeGraph {
   feed(name: string, data: Float32Array): Record<string, Value>;
 }
 
+/**
+ * Bytes that training takes here, an estimate: numbers, gradients, moments and what a pass answers of `trained` numbers; and what each layer keeps for
+ * its way back, its shares of attention above all.
+ */
+export function wholeBytes(
+  { layers, hidden, feedForward, heads }: ModelSpec,
+  trained: number,
+  batch: number,
+  tokens: number,
+): number {
+  const kept = tokens * (14 * hidden + 4 * feedForward) + 3 * heads * tokens ** 2;
+  return 20 * trained + 4 * layers.length * batch * kept;
+}
+
 export function wholeGraph(options: WholeGraphOptions): WholeGraph {
   const { spec, exits, model, names, objective, batch, tokens } = options;
   const ids = [...exits.map(exitId), finalId];

@@ -7,6 +7,9 @@ import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { readInfo } from '../../../backend/checkpoint/checkpoint.ts';
 import { openModel } from '../../../backend/model/open.ts';
+import type { ModelSpec } from '../../../backend/model/spec.ts';
+import { requireMemory } from '../../../backend/recipes/pretrain.ts';
+import { wholeBytes } from '../../../backend/tuning/whole-graph.ts';
 import { recipes } from '../../../backend/recipes/index.ts';
 import { shippedModel } from '../../support/golden.ts';
 import { metricsOf, tinyModel, tuned } from '../../distributed/ranks.ts';
@@ -128,6 +131,21 @@ describe('training a whole model further', () => {
     await tuned({ out: directory, resume: true, steps: 1 });
     await expect(evaluated(path.join(root, 'stopped'), directory)).resolves.toBeDefined();
     expect(readInfo(directory).base.name).toBe('stopped');
+  });
+
+  it('says what memory it would take, before it takes any', () => {
+    expect(() => requireMemory('big', 30e9, 23e9)).toThrow(
+      'Training all of big takes 30 GB of memory here, and this machine has 23 GB.',
+    );
+    expect(() => requireMemory('small', 3e9, 23e9)).not.toThrow();
+    // Llama 2 7B: numbers alone take 134 GB.
+    const spec = {
+      layers: Array.from({ length: 32 }),
+      hidden: 4096,
+      feedForward: 11008,
+      heads: 32,
+    } as unknown as ModelSpec;
+    expect(wholeBytes(spec, 6.7e9, 2, 512)).toBeGreaterThan(134e9);
   });
 
   it('refuses what it cannot write or has not', async () => {
