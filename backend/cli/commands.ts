@@ -121,6 +121,10 @@ export const commands: readonly Command[] = [
         ],
         ['early-exit tune --data chats.jsonl --preset thorough', 'chats, learning from the assistant tokens only'],
         ["early-exit tune --data 'src/**' --out my.exits --resume", 'go on where an interrupted run stopped'],
+        [
+          "early-exit tune --continue-pretraining my.exits --data 'src/**' --out better.exits",
+          'train the model itself further, with its exits: a new model in better',
+        ],
       ],
     },
     (events, terminal) => showTune(events, terminal),
