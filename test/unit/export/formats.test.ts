@@ -95,23 +95,29 @@ async function sharedLogits(model: Model, exit: ExitSpec, held: ReadonlyMap<stri
 describe('a shortlist', () => {
   const exit: ExitSpec = { layer: 2, architecture: 'lens', head: { kind: 'shortlist', tokens: listed } };
 
-  test('is expanded where a head may have a bias: tokens outside share what the defer class has', async () => {
-    const path = withTokenizer(tiny('qwen2'));
-    const model = openModel(path);
-    const held = movedExits(model, exit);
-    const plain = await plainModel(model, exit, held, 'gguf');
-    const directory = join(temporaryFolder(), 'plain');
-    writePlain(directory, { model, plain, format: 'gguf', quantised: null, name: 'plain', card: '', base: 'abc' });
-    const expected = await sharedLogits(model, exit, held);
-    const { vocabulary } = model.spec;
-    const file = join(directory, 'plain.gguf');
-    const staged = await openStagedModel(openModel(file));
-    const logits = await finalLogits(staged, ids);
-    await staged.dispose();
-    expect(maxDifference(logits.slice(-vocabulary), expected)).toBeLessThan(1e-3);
-    if (hasLlama()) expect(maxDifference(openLlama(file).logits(ids), expected)).toBeLessThan(nearlyAlike);
-    model.close();
-  });
+  const bases = ['a directory', 'a GGUF file'] as const;
+  test.each(bases)(
+    'is expanded where a head may have a bias, of %s: tokens outside share the defer class',
+    async (of) => {
+      const folder = withTokenizer(tiny('qwen2'));
+      const deeper: ExitSpec = { layer: 3, architecture: 'norm', head: { kind: 'shared' } };
+      const path = of === 'a directory' ? folder : (await written(folder, deeper, 'gguf')).file;
+      const model = openModel(path);
+      const held = movedExits(model, exit);
+      const plain = await plainModel(model, exit, held, 'gguf');
+      const directory = join(temporaryFolder(), 'plain');
+      writePlain(directory, { model, plain, format: 'gguf', quantised: null, name: 'plain', card: '', base: 'abc' });
+      const expected = await sharedLogits(model, exit, held);
+      const { vocabulary } = model.spec;
+      const file = join(directory, 'plain.gguf');
+      const staged = await openStagedModel(openModel(file));
+      const logits = await finalLogits(staged, ids);
+      await staged.dispose();
+      expect(maxDifference(logits.slice(-vocabulary), expected)).toBeLessThan(1e-3);
+      if (hasLlama()) expect(maxDifference(openLlama(file).logits(ids), expected)).toBeLessThan(nearlyAlike);
+      model.close();
+    },
+  );
 
   test('is refused where it may not, with the reason', async () => {
     const llama = openModel(tiny('llama-untied'));
