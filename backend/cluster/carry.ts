@@ -7,6 +7,7 @@ import * as fs from 'node:fs';
 import path from 'node:path';
 import { bytesText } from '../../protocol/bytes-text.ts';
 import { UserError, userError } from '../../protocol/errors.ts';
+import { bestFile } from '../checkpoint/continued.ts';
 import { infoFile, jobFolder, metricsFile, parametersFile, stateFolder } from '../checkpoint/checkpoint.ts';
 import { fileError, makeFolder, writeWhole } from '../formats/files.ts';
 import { zip, type ZipEntry } from '../formats/zip.ts';
@@ -93,10 +94,11 @@ interface Listed {
 
 /** As the ranks name them; nothing else is written here. */
 const stateFile = /^state\/step-\d{1,15}-[0-9a-f]{1,16}\.safetensors$/;
+const bestName = `${stateFolder}/${bestFile}`;
 const isResult = (name: string): boolean =>
-  [infoFile, parametersFile, metricsFile, `${stateFolder}/state.json`].includes(name) || stateFile.test(name);
+  [infoFile, parametersFile, metricsFile, bestName, `${stateFolder}/state.json`].includes(name) || stateFile.test(name);
 /** A checkpoint at every moment: a state before what names it, and last what makes a folder a checkpoint. */
-const order = ['state/step-', `${stateFolder}/state.json`, metricsFile, parametersFile, infoFile];
+const order = ['state/step-', bestName, `${stateFolder}/state.json`, metricsFile, parametersFile, infoFile];
 const placeInOrder = (name: string): number => order.findIndex((begin) => name.startsWith(begin));
 /** Files are replaced while they are copied: what changed meanwhile is asked for again. */
 const attempts = 5;

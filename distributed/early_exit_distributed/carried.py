@@ -60,7 +60,7 @@ class Results:
         self.file = folder / RESULTS_FILE
         self._directory = directory
         self._files: dict[str, dict] = {}
-        for name in ("exits.safetensors", "exits.json"):
+        for name in ("exits.safetensors", "exits.json", "state/best.safetensors"):
             if (directory / name).exists():
                 self.has(name)
 

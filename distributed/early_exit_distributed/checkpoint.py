@@ -67,7 +67,8 @@ class Checkpoint:
     def save_best(self, values: dict[str, Tensor], progress: dict) -> None:
         """The model's tensors by the names of its files, and the exits'."""
         metadata = {"progress": json.dumps(plain(progress), separators=(",", ":"))}
-        write_tensors(self._job.directory / "state" / BEST_FILE, values, metadata)
+        self._written(write_tensors, f"state/{BEST_FILE}", values, metadata)
+        self._tell()
 
     def save_state(self, state: dict[str, Tensor], updates: int, position: dict, metrics_bytes: int | None = None) -> None:
         """`state`: `parameter.`, `first.` and `second.` of every parameter."""

@@ -31,6 +31,8 @@ beforeEach(async () => {
     'metrics.jsonl': '{"step": 1}\n',
     'state/state.json': '{"file": "step-2-a1.safetensors"}',
     'state/step-2-a1.safetensors': 'moments',
+    // Of a run that trains the whole model.
+    'state/best.safetensors': 'the best model and its exits',
   };
   listed = listing(Object.keys(files));
   asked = [];
