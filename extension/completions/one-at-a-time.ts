@@ -14,7 +14,7 @@ export interface Asked<T> {
 export interface OneAtATime<T> {
   /** Null once `left` fires for the last one who waits, or something else was asked. Rejects where the work does. */
   ask(asked: Asked<T>, left: AbortSignal): Promise<T | null>;
-  /** Asks for nobody, where nothing is asked: who asks the same later finds it begun. */
+  /** Asks for nobody, where nothing is asked that is wanted: who asks the same later finds it begun. */
   ahead(asked: Asked<T>): Promise<T | null>;
 }
 
@@ -67,6 +67,6 @@ export function oneAtATime<T>(): OneAtATime<T> {
         left.removeEventListener('abort', leave);
       }
     },
-    ahead: (asked) => (running === null ? start(asked).answer : Promise.resolve(null)),
+    ahead: (asked) => (running === null || running.given.signal.aborted ? start(asked).answer : Promise.resolve(null)),
   };
 }

@@ -58,6 +58,7 @@ export const sessions: readonly Session[] = [
     name: 'keystroke',
     settings: { 'editor.quickSuggestions': { other: 'off', comments: 'off', strings: 'off' } },
   },
+  { name: 'chat', release: 'newest' },
   { name: 'server', settings: { 'earlyExit.model': 'typescript-5m' } },
   {
     name: 'settings',

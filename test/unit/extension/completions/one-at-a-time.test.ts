@@ -89,6 +89,18 @@ describe('one request at a time', () => {
     expect([await first, await asked, ahead.begun]).toEqual(['said', 'said', 1]);
   });
 
+  it('asks ahead while one that was given up comes to its end', async () => {
+    const requests = oneAtATime<string>();
+    const [given, ahead] = [manual('a'), manual('b')];
+    const leaving = new AbortController();
+    const left = requests.ask(given, leaving.signal);
+    leaving.abort();
+    const first = requests.ahead(ahead);
+    given.answer('old');
+    ahead.answer('said');
+    expect([await left, await first, ahead.begun]).toEqual([null, 'said', 1]);
+  });
+
   it('tells those who wait what went wrong, and nobody else', async () => {
     const requests = oneAtATime<string>();
     const failing = { key: 'a', size: 1, work: () => Promise.reject(new Error('broken')) };
