@@ -108,6 +108,12 @@ async function beginnings(
     const first = await firstToken(task, ask, ids);
     if (first === null) return [];
     const { record, likely } = first;
+    const fitting = likely.find(({ text }) => text.startsWith(fragment) || fragment.startsWith(text));
+    if (fitting && fitting.text.trim() === '' && fitting.text.length < fragment.length) {
+      // Most vocabularies give a word its last blank: the indent before it is a token of its own.
+      [ids, fragment] = [[...ids, fitting.id], fragment.slice(fitting.text.length)];
+      continue;
+    }
     const saying = likely.filter(({ text }) => text.startsWith(fragment)).slice(0, most);
     const said = saying.map(({ id, text, probability }): { ids: readonly number[]; tokens: TokenRecord[] } => {
       const token = { ...record, id, text: text.slice(fragment.length), confidence: probability };
