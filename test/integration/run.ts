@@ -61,6 +61,7 @@ async function main(): Promise<number> {
     EARLY_EXIT_TEST_REPOSITORY: repository,
     EARLY_EXIT_TEST_ONLY: values.test ?? '',
     ...madeUpCaches,
+    EARLY_EXIT_PYTHON: path.join(import.meta.dirname, 'harness/python-stand-in.sh'),
   };
   const run = host === 'server' ? await inServer(source, environment, release) : inDesktop(source, environment);
   const all: { suite: string; results: Result[] }[] = [];

@@ -23,21 +23,35 @@ const inkedPixels = (): Promise<number> =>
 const clickButton = (label: string): Promise<unknown> =>
   ask({ do: 'click', view: 'curves', selector: `vscode-button[aria-label="${label}"]` });
 
+/** What the pick at the top holds: what is typed, then its entries. */
+const pick = (): Promise<string> =>
+  inWorkbench(
+    `(() => { const box = document.querySelector('.quick-input-widget'); return box && box.style.display !== 'none' ? box.querySelector('input').value + ' ' + box.textContent : ''; })()`,
+  );
+
+async function openQuestion(): Promise<void> {
+  await press('F1');
+  await until('the palette', async () => (await pick()).startsWith('>'));
+  await ask({ do: 'type', text: 'Tune Early Exits' });
+  await until('the command', async () => (await pick()).includes('Early Exit: Tune Early Exits'));
+  await press('Enter');
+  await until('the question', async () => (await pick()).includes('Start Tuning'));
+}
+
+/** Takes the entry that begins so, by what one types to find it. */
+async function take(entry: string, next: string): Promise<void> {
+  await ask({ do: 'type', text: entry });
+  await until(entry, async () => (await pick()).startsWith(entry));
+  await press('Enter');
+  await until(next, async () => (await pick()).includes(next));
+}
+
 let id = '';
 
 export const run = suite([
   test('starts from the palette with one Enter in its only question', async () => {
     const api = await activate();
-    const pick = (): Promise<string> =>
-      inWorkbench(
-        `(() => { const box = document.querySelector('.quick-input-widget'); return box && box.style.display !== 'none' ? box.querySelector('input').value + ' ' + box.textContent : ''; })()`,
-      );
-    await press('F1');
-    await until('the palette', async () => (await pick()).startsWith('>'));
-    await ask({ do: 'type', text: 'Tune Early Exits' });
-    await until('the command', async () => (await pick()).includes('Early Exit: Tune Early Exits'));
-    await press('Enter');
-    await until('the question', async () => (await pick()).includes('Start Tuning'));
+    await openQuestion();
     await pictures('tune-question');
     await press('Enter');
     const run = await until('a run', async () => (await api.listRuns())[0]);
@@ -206,6 +220,28 @@ export const run = suite([
     await ask({ do: 'click', view: 'curves', selector: '.popup:not(:last-of-type) vscode-checkbox' });
     await ask({ do: 'click', view: 'curves', selector: 'header h1' });
     await vscode.commands.executeCommand('earlyExit.showCurves', { id, state: 'finished' });
+  }),
+
+  test('tunes where the question says: in PyTorch, whose steps are drawn like any', async () => {
+    const api = await activate();
+    const before = new Set((await api.listRuns()).map((run) => run.id));
+    await openQuestion();
+    await take('Where', 'PyTorch on this machine');
+    await take('PyTorch on this machine', 'Start Tuning');
+    assert.match(await pick(), /Where ….*torchrun/);
+    await press('Enter');
+    const run = await until('a run', async () => (await api.listRuns()).find((each) => !before.has(each.id)));
+    // A made-up Python is all that there is here of PyTorch: test/integration/harness/python-stand-in.sh.
+    const { message } = await runIs(api, run.id, ['failed'], 110);
+    assert.match(message, /The rank that stands in has done its step/);
+    const events = await api.readRun(run.id);
+    const ready = events.find((event) => event.type === 'ready');
+    assert.equal(ready?.device, 'PyTorch, pp=1,dp=1,tp=1');
+    const values = await until('its step', async () => {
+      const shown = await readout();
+      return shown['4:norm']?.[0]?.startsWith('3.25') ? shown : null;
+    });
+    assert.match(values['8:norm']?.[0] ?? '', /^2\.75/);
   }),
 
   test('shows the whole error of a run that failed', async () => {
