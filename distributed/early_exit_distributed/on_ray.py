@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import ray
@@ -24,6 +25,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from .carried import forget, unpack
 from .job import FOLDER, JobError
 from .rank import report
+
+
+GRACE = 10
+"""Seconds in which Ray says of an actor that it is gone."""
 
 
 @ray.remote(max_restarts=0)
@@ -88,21 +93,40 @@ def main(run: str, ranks: int, is_carried: bool) -> int:
         if stopping.is_set():
             stopping.clear()
             ray.get(_touch.options(scheduling_strategy=_on(node)).remote(str(folder / "stop")))
-        for done in finished:
-            failure = _failure(done, waiting.pop(done), ranks)
-            if failure is not None:
-                # On the first rank's node, where the run is followed.
-                ray.get(_report.options(scheduling_strategy=_on(node)).remote(str(folder), {"type": "failed", "message": failure}))
-                return 1
+        failures = _failures(finished, waiting, ranks)
+        if failures and not any(failure.is_cause for failure in failures):
+            # Where one is gone the others fail, too, and Ray may say so first.
+            finished, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=GRACE) if waiting else ([], [])
+            failures += _failures(finished, waiting, ranks)
+        if failures:
+            told = next((failure for failure in failures if failure.is_cause), failures[0])
+            # On the first rank's node, where the run is followed.
+            ray.get(_report.options(scheduling_strategy=_on(node)).remote(str(folder), {"type": "failed", "message": told.sentence}))
+            return 1
     return 0
 
 
-def _failure(done: ray.ObjectRef, rank: int, ranks: int) -> str | None:
+@dataclass(frozen=True)
+class Failure:
+    sentence: str
+    is_cause: bool
+    """Whether it says why by itself: others may have failed because of it."""
+
+
+def _failures(finished: list[ray.ObjectRef], waiting: dict[ray.ObjectRef, int], ranks: int) -> list[Failure]:
+    """Of ranks that ended; they are waited for no more."""
+    found = (_failure(done, waiting.pop(done), ranks) for done in finished)
+    return [failure for failure in found if failure]
+
+
+def _failure(done: ray.ObjectRef, rank: int, ranks: int) -> Failure | None:
     try:
-        return ray.get(done)
+        sentence = ray.get(done)
+        return None if sentence is None else Failure(sentence, True)
     except ray.exceptions.RayError as error:
-        reason = "was killed" if isinstance(error, ray.exceptions.RayActorError) else f"failed ({type(error).__name__})"
-        return f"Rank {rank} of {ranks} {reason}. Go on from its last state with --resume."
+        was_killed = isinstance(error, ray.exceptions.RayActorError)
+        reason = "was killed" if was_killed else f"failed ({type(getattr(error, 'cause', error)).__name__})"
+        return Failure(f"Rank {rank} of {ranks} {reason}. Go on from its last state with --resume.", was_killed)
 
 
 def _on(node: str) -> NodeAffinitySchedulingStrategy:
