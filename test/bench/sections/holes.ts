@@ -36,7 +36,7 @@ const llamaName = 'llama.cpp';
 
 export const holesSection: Section = {
   title: 'Filling in the middle',
-  takes: 'about ten minutes for Qwen2.5-Coder-0.5B, of models that were taught to fill; goes on where it was stopped',
+  takes: 'about a quarter of an hour for Qwen2.5-Coder-0.5B, of models that were taught to fill; goes on where it was stopped',
   each: 'model',
   async run(options, file) {
     const tokenizer = loadTokenizer(file);
@@ -124,14 +124,13 @@ async function openWays(
   const read = existsSync(path.join(directory, 'exits.json')) ? await readExits(directory, model) : null;
   const calibration = read?.calibration ?? null;
   const asked = read && calibration ? onlyExits(read, (exit) => exit in calibration.thresholds) : noExits;
-  // One model for all, so that a prompt is read once: cut or not, its numbers are the same.
   const staged = await openStagedModel(model, asked, { arithmetic: 'int8', threads });
   closing.push(() => staged.dispose());
-  const memory = newMemory(staged);
-  const way = (name: string, different: Partial<DecodeRequest>): Way => ({
-    name,
-    write: (prompt) => writeLine(staged, tokenizer, { prompts: [prompt], ...different }, memory),
-  });
+  const way = (name: string, different: Partial<DecodeRequest>): Way => {
+    // Each reads the prompt by itself: what goes on from another's cache has its last token read alone, which rounds otherwise.
+    const memory = newMemory(staged);
+    return { name, write: (prompt) => writeLine(staged, tokenizer, { prompts: [prompt], ...different }, memory) };
+  };
   const ways = [way(fullDepth, {}), way(lossless, { drafts })];
   if (calibration) {
     const { thresholds, agreement } = calibration;
