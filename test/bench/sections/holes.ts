@@ -36,7 +36,8 @@ const llamaName = 'llama.cpp';
 
 export const holesSection: Section = {
   title: 'Filling in the middle',
-  takes: 'about a quarter of an hour for Qwen2.5-Coder-0.5B, of models that were taught to fill; goes on where it was stopped',
+  takes:
+    'about a quarter of an hour for Qwen2.5-Coder-0.5B, of models that were taught to fill; goes on where it was stopped',
   each: 'model',
   async run(options, file) {
     const tokenizer = loadTokenizer(file);
