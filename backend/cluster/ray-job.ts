@@ -122,6 +122,8 @@ function followed(fileOf: () => Promise<SessionFile | null>): {
   };
   return {
     lines: async () => {
+      // At first what is there already: whether it failed is asked before it is followed.
+      if (reading === null && text === '') await read(false);
       reading ??= read(true);
       return text;
     },
