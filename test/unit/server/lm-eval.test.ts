@@ -13,7 +13,7 @@ import { pythonWith } from '../../support/python.ts';
 import { servedFiles, serveHere } from '../../support/served.ts';
 
 const python = pythonWith('lm_eval', 'tenacity', 'aiohttp', 'datasets');
-const task = 'test/fixtures/lm-eval';
+const task = 'docs/lm-eval';
 
 interface Sample {
   readonly doc: { readonly before: string; readonly line: string };
