@@ -31,6 +31,11 @@ const goals: Readonly<Record<number, readonly [limit: number, reach: number]>> =
 const contexts = [64, 512];
 const passesInTurn = 8;
 
+/** Computes until weights, keys and values lie in large pages: a process gets there once it has computed for two seconds. */
+async function settle(child: Child): Promise<void> {
+  for (let seconds = 0; seconds < 3;) seconds += await child.ask({ type: 'pass', tokens: 1 });
+}
+
 async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
   const { rounds, threads, clock } = options;
   const model = openModel(file);
@@ -44,7 +49,10 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     const found: Findings[] = [];
     for (const context of fitting(options.contexts.length ? options.contexts : contexts, Math.max(...sizes), model)) {
       const ids = promptOf(tokenizer, context, 0);
-      for (const child of [one, three]) await child.ask({ type: 'fill', ids });
+      for (const child of [one, three]) {
+        await child.ask({ type: 'fill', ids });
+        await settle(child);
+      }
       const contestant = (name: string, child: Child, tokens: number) => ({
         name,
         async turn() {
