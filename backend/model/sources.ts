@@ -4,9 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { shown } from '../../protocol/shown.ts';
-import { fileError, statOf } from '../formats/files.ts';
-import { openGguf } from '../formats/gguf.ts';
+import { fileError } from '../formats/files.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import { Config } from './families/config.ts';
 import { familyOf } from './families/index.ts';
@@ -20,20 +18,8 @@ export interface ParameterPlace {
   readonly transposed?: boolean;
 }
 
-/**
- * The model of a directory as its configuration has it; its weights need not be there.
- * @throws UserError for what PyTorch does not tune (GGUF files, mixtures of experts) and a configuration that cannot be used.
- */
-export function readSpec(path: string): ModelSpec {
-  const { spec } = configured(path);
-  if (isMixture(spec))
-    throw userError(
-      'unsupported',
-      `${path} is a mixture of experts, and those are not tuned in PyTorch.`,
-      'Tune it here (--on here).',
-    );
-  return spec;
-}
+/** The model of a directory as its configuration has it; its weights need not be there. @throws UserError for a configuration that cannot be used. */
+export const readSpec = (path: string): ModelSpec => configured(path).spec;
 
 /** The places of some parameters by our names; those that the model does not have are left out. */
 export function parameterPlaces(path: string, names: Iterable<string>): Record<string, ParameterPlace> {
@@ -61,10 +47,7 @@ export function parameterPlaces(path: string, names: Iterable<string>): Record<s
   }
 }
 
-export const isMixture = ({ layers }: ModelSpec): boolean => layers.some(({ mixture }) => mixture);
-
 function configured(path: string): { spec: ModelSpec; family: ReturnType<typeof familyOf> } {
-  if (!statOf(path)?.isDirectory()) throw notADirectory(path);
   const file = join(path, 'config.json');
   let values: unknown;
   try {
@@ -77,27 +60,4 @@ function configured(path: string): { spec: ModelSpec; family: ReturnType<typeof 
   const config = new Config(file, values as Record<string, unknown>);
   const family = familyOf(config);
   return { family, spec: family.spec(config) };
-}
-
-/** Says which model to give instead, where a GGUF file tells what it was made of. */
-function notADirectory(path: string): Error {
-  const made = path.toLowerCase().endsWith('.gguf') ? originOf(path) : null;
-  const instead = made === null ? '' : ` (${made})`;
-  return userError(
-    'unsupported',
-    `${path} is no Hugging Face directory, and PyTorch reads no other model.`,
-    `Give the directory of the original model${instead}, or tune here (--on here).`,
-  );
-}
-
-/** A name on the hub where there is one, else the model's own. */
-function originOf(path: string): string | null {
-  const file = openGguf(path);
-  try {
-    const keys = ['general.source.huggingface.repository', 'general.source.repo_url', 'general.name'];
-    const name = keys.map((key) => file.metadata.get(key)).find((value) => typeof value === 'string' && value !== '');
-    return name === undefined ? null : shown(String(name), { limit: 100 });
-  } finally {
-    file.close();
-  }
 }

@@ -124,6 +124,9 @@ export interface Cut {
   readonly at: 'attention' | 'end';
 }
 
+/** Whether some of its layers are mixtures of experts. */
+export const isMixture = ({ layers }: ModelSpec): boolean => layers.some(({ mixture }) => mixture !== undefined);
+
 export const cutName = (cut: Cut): string => `${cut.layer}.${cut.at}`;
 
 /** Orders cuts along the stream. */

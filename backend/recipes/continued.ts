@@ -22,7 +22,7 @@ import { statOf } from '../formats/files.ts';
 import type { TensorData } from '../formats/safetensors.ts';
 import type { TensorInfo, TensorSource } from '../formats/tensor-source.ts';
 import { openModel, type Model } from '../model/open.ts';
-import { isMixture } from '../model/sources.ts';
+import { isMixture } from '../model/spec.ts';
 import { identify } from './opened.ts';
 
 /** The model that a run trains further: the one that is named, else that of the exits which it begins with. */

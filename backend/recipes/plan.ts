@@ -8,7 +8,7 @@ import type { TuneOptions } from '../../protocol/options.ts';
 import { chooseMesh, planOn, usableBytes, type PlannedRun } from '../cluster/plan.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { ExitSpec, HeadSpec } from '../exits/spec.ts';
-import { readSpec } from '../model/sources.ts';
+import { requireTrainable } from '../cluster/trainable.ts';
 import { requireReplicas } from './continued.ts';
 
 /** @throws UserError for a configuration that cannot be used, and a mesh of another number of ranks. */
@@ -41,7 +41,7 @@ export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, voi
 
 /** The run that options describe, as a plan sees it: the tokens of its shortlists do not matter. */
 export function plannedRun(options: TuneOptions): PlannedRun {
-  const spec = readSpec(options.model);
+  const spec = requireTrainable(options.model);
   const listed = Math.min(options.shortlist, spec.vocabulary - 1);
   const head: HeadSpec =
     options.head === 'shortlist'

@@ -27,7 +27,7 @@ import { findJob, forgetJob, runningJob, startJob, stopJob, type JobHandle } fro
 import { findPython } from '../cluster/python.ts';
 import { exitId } from '../exits/spec.ts';
 import { writeFileAtomically } from '../formats/files.ts';
-import { readSpec } from '../model/sources.ts';
+import { requireTrainable } from '../cluster/trainable.ts';
 import { inStreamOrder } from './backbone.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from './opened.ts';
@@ -151,7 +151,7 @@ async function* prepare(
 ): AsyncGenerator<TuneEvent, There> {
   yield { type: 'phase', phase: 'load', detail: options.model };
   // Before minutes go into its text: PyTorch does not tune every model.
-  readSpec(options.model);
+  requireTrainable(options.model);
   const { model, tokenizer } = openWithTokenizer(options.model);
   closing.push(() => model.close());
   const { spec } = model;

@@ -2,6 +2,7 @@
 import { blockInfo } from '../formats/quantisation.ts';
 import { elementCount } from '../formats/safetensors.ts';
 import type { Model } from '../model/open.ts';
+import { isMixture } from '../model/spec.ts';
 import type { GraphOptions } from '../onnx/ops.ts';
 import type { SessionOptions } from '../onnx/session.ts';
 import { userError } from '../../protocol/errors.ts';
@@ -43,13 +44,11 @@ export const cpuEngine = (): Engine => ('problem' in probeGgml() ? 'onnx' : 'ggm
 
 export function engineOf(model: Model, { engine, gpu, provider = 'cpu' }: RuntimeOptions): Engine {
   if (engine !== undefined) return engine;
-  if (hasMixtures(model)) return mixtureEngine(model);
+  // On the CPU alone, whatever devices there are.
+  if (isMixture(model.spec)) return mixtureEngine(model);
   if (gpu !== undefined) return 'ggml';
   return provider === 'cpu' ? cpuEngine() : 'onnx';
 }
-
-/** Whether a model is computed on the CPU alone, whatever devices there are. */
-const hasMixtures = ({ spec }: Model): boolean => spec.layers.some(({ mixture }) => mixture !== undefined);
 
 /** ggml alone multiplies with the chosen experts of a mixture, and leaves those of a quantised file in its blocks. */
 function mixtureEngine({ path }: Model): Engine {
