@@ -35,19 +35,21 @@ const graceMilliseconds = 5_000;
 
 const folderOf = (directory: string): string => path.join(path.resolve(directory), jobFolder);
 
+/** Where ranks are started, how they divide the work, and which files go with the job where they do not see its folder. */
+export interface Ranks {
+  readonly place: Place;
+  readonly mesh: Mesh;
+  readonly files: readonly ZipEntry[] | null;
+}
+
 /**
- * Starts the job that `writeJob` wrote. `files` go with it where the ranks do not see its folder.
+ * Starts the job that `writeJob` wrote.
  * @throws UserError where what starts it is missing, or refuses.
  */
-export async function startJob(
-  directory: string,
-  place: Place,
-  mesh: Mesh,
-  files: readonly ZipEntry[] | null,
-  signal: AbortSignal,
-): Promise<JobHandle> {
-  const handle = await start(directory, place, mesh, files, signal);
-  writeFileAtomically(path.join(folderOf(directory), handleFile), [`${JSON.stringify(handle)}\n`]);
+export async function startJob(directory: string, ranks: Ranks, signal: AbortSignal): Promise<JobHandle> {
+  const folder = folderOf(directory);
+  const handle = await start(folder, ranks, signal);
+  writeFileAtomically(path.join(folder, handleFile), [`${JSON.stringify(handle)}\n`]);
   return handle;
 }
 
@@ -126,14 +128,7 @@ export async function forgetJob(directory: string, handle: JobHandle): Promise<v
   if (handle.kind === 'ray') await forgetRayJob(handle, path.join(folderOf(directory), packageName));
 }
 
-async function start(
-  directory: string,
-  place: Place,
-  mesh: Mesh,
-  files: readonly ZipEntry[] | null,
-  signal: AbortSignal,
-): Promise<JobHandle> {
-  const folder = folderOf(directory);
+async function start(folder: string, { place, mesh, files }: Ranks, signal: AbortSignal): Promise<JobHandle> {
   switch (place.kind) {
     case 'here':
       throw new Error('a job that is tuned here needs no launcher');

@@ -136,7 +136,7 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
     requireSmall(files, 'What the run needs', 'Share its folder with the cluster, or take less text.');
     yield { type: 'phase', phase: 'save', detail: 'files for the Ray cluster, which does not see this folder' };
   }
-  handle = await startJob(directory, options.on, mesh, files, signal);
+  handle = await startJob(directory, { place: options.on, mesh, files }, signal);
   return { directory, handle };
 }
 
