@@ -58,6 +58,17 @@ export function requireContinuable({ name, spec, stored }: Model): void {
     throw userError('unsupported', `${name} is a mixture of experts, and those are not trained further.`);
 }
 
+/** @throws UserError where a card is asked for: the whole model is trained on the CPU here. */
+export function requireCpu({ device, exitDevice }: TuneOptions): void {
+  const named = [device, exitDevice].find((each) => each !== 'auto' && each !== 'cpu');
+  if (named === undefined) return;
+  throw userError(
+    'unsupported',
+    `A whole model is trained on the CPU here, and ${named} was asked for.`,
+    'Leave the device out, or train it in PyTorch (--on torchrun).',
+  );
+}
+
 /** @throws UserError for a mesh with stages, parts of layers or sharded weights: every rank trains the whole model. */
 export function requireReplicas(mesh: Mesh): void {
   if (mesh.pp === 1 && mesh.tp === 1 && !mesh.shard) return;

@@ -34,7 +34,7 @@ import { train, type TrainerParts, type TrainerSettings } from '../tuning/traine
 import { finalId, wholeBytes } from '../tuning/whole-graph.ts';
 import { createWholeStep, type WindowBatch } from '../tuning/whole-step.ts';
 import { windowOptions } from './backbone.ts';
-import { exitsToContinue, publish, requireContinuable, requireRoom } from './continued.ts';
+import { exitsToContinue, publish, requireContinuable, requireCpu, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { readText, windowsOf } from './text.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
@@ -66,6 +66,7 @@ export async function* pretrain(given: TuneOptions, signal: AbortSignal): AsyncG
     const earlier = given.resume ? readEarlier(given.out) : null;
     const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
     const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
+    requireCpu(options);
     if (!earlier) requireRoom(directory);
     const place = earlier ? null : reservePlace(directory);
     if (place) atEnd(() => place.abandon());

@@ -68,6 +68,15 @@ describe('training a whole model further', () => {
     expect(fs.readdirSync(root).filter((name) => name.includes('.tmp'))).toEqual([]);
   });
 
+  it.each([{ device: 'vulkan' }, { exitDevice: 'webgpu' }])(
+    'does not take %o, which would have no effect',
+    async (card) => {
+      const given = { ...further, ...card, continuePretraining: exits, out: out('on a card') };
+      await expect(tuned(given)).rejects.toThrow(/A whole model is trained on the CPU here, and \w+ was asked for/);
+      expect(fs.existsSync(out('on a card'))).toBe(false);
+    },
+  );
+
   it('leaves the model that it began with, and its exits, as they were', async () => {
     const began = openModel(model);
     const now = openModel(ended.model);
