@@ -2,9 +2,10 @@
  * Writes a whole model whose weights were trained further into a folder of its own: the configuration and the tokenizer of the model that it
  * began as, and its weights in one file. Knows neither exits nor how they were trained.
  */
-import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { fileError, makeFolder, processIsAlive, writeFileAtomically } from '../formats/files.ts';
+import { fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
+import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
 import { writeSafetensors, type TensorData } from '../formats/safetensors.ts';
 import { companions } from './write.ts';
 
@@ -20,9 +21,9 @@ export function writeContinued(folder: string, began: string, tensors: readonly 
     writeSafetensors(join(into, weightsFile), tensors, { format: 'pt' });
     writeFileAtomically(join(into, 'README.md'), [card]);
   };
-  sweep(target);
+  removeLeftovers(dirname(target));
   if (existsSync(target)) return write(target);
-  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
+  const temporary = temporaryName(join(dirname(target), `.${basename(target)}`));
   try {
     makeFolder(temporary);
     const config = JSON.parse(readFileSync(join(began, 'config.json'), 'utf8')) as Record<string, unknown>;
@@ -36,15 +37,5 @@ export function writeContinued(folder: string, began: string, tensors: readonly 
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
     throw fileError(error, 'write', folder);
-  }
-}
-
-/** Removes what writers of this folder left that were killed. */
-function sweep(target: string): void {
-  const before = `.${basename(target)}.`;
-  for (const name of readdirSync(dirname(target))) {
-    const pid = name.startsWith(before) ? /^\d+(?=\.tmp$)/.exec(name.slice(before.length))?.[0] : undefined;
-    if (pid !== undefined && !processIsAlive(Number(pid)))
-      rmSync(join(dirname(target), name), { recursive: true, force: true });
   }
 }

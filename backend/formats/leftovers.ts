@@ -7,10 +7,10 @@ import { processIsAlive } from './files.ts';
 /** A name beside `path` that no other process or thread takes. */
 export const temporaryName = (path: string): string => `${path}.${process.pid}.${randomUUID()}.tmp`;
 
-/** Removes the files in `folder` with a name of `temporaryName` whose process is gone. */
+/** Removes the files and folders in `folder` with a name of `temporaryName` whose process is gone. */
 export function removeLeftovers(folder: string): void {
   for (const name of readdirSync(folder)) {
     const pid = /\.(\d+)\.[\da-f-]{36}\.tmp$/.exec(name)?.[1];
-    if (pid !== undefined && !processIsAlive(Number(pid))) rmSync(join(folder, name), { force: true });
+    if (pid !== undefined && !processIsAlive(Number(pid))) rmSync(join(folder, name), { recursive: true, force: true });
   }
 }
