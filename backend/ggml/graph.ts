@@ -8,6 +8,8 @@ import { types, type Allocator, type Context, type Graph, type Tensor, type Type
 export interface Value {
   readonly tensor: Tensor;
   readonly width: number;
+  /** Bytes from a column to the next, where others lie between them. */
+  readonly stride?: number;
   /** A SiLU that a product may take along: its argument. */
   readonly siluOf?: Tensor;
   /** Nothing but zeros; adding it changes nothing. */

@@ -16,7 +16,7 @@ import { composedAttention, madeMask } from './attention.ts';
 import type { GraphSketch, Value } from './graph.ts';
 import type { Tensor, TypeName } from './library.ts';
 import { mixtureOf } from './mixture.ts';
-import type { Weights } from './weights.ts';
+import type { Matrix, Weights } from './weights.ts';
 
 /** Keys and values of one attention: `[kvHeads · headDimensions, rows · capacity]`, a row a position. */
 export interface Past {
@@ -61,13 +61,40 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   /** Where a lone token would be summed in another order, it goes beside itself. */
   const paired = (tensor: Tensor): Tensor => g.concat(c, tensor, tensor, 1);
 
-  const linear = (x: Value, path: string): Value => {
-    const { tensor, rows, pairs } = weights.matrix(`${path}.weight`);
+  const product = ({ tensor, rows, pairs }: Matrix, x: Value): Value => {
     const twice = pairs && columns === 1;
-    let y = g.mulMat(c, tensor, twice ? paired(x.tensor) : x.tensor);
-    if (twice) y = g.view2(c, y, rows, 1, rows * 4, 0);
+    const y = g.mulMat(c, tensor, twice ? paired(x.tensor) : x.tensor);
+    return value(twice ? g.view2(c, y, rows, 1, rows * 4, 0) : y, rows);
+  };
+
+  const biased = (y: Value, path: string): Value => {
     const bias = `${path}.bias`;
-    return value(weights.has(bias) ? g.add(c, y, weights.vector(bias)) : y, rows);
+    return weights.has(bias) ? value(g.add(c, y.tensor, weights.vector(bias)), y.width) : y;
+  };
+
+  const linear = (x: Value, path: string): Value => biased(product(weights.matrix(`${path}.weight`), x), path);
+
+  /** Threads wait for each other once for one product, and the input is rounded once. */
+  const linears = (x: Value, paths: readonly string[]): Value[] => {
+    const joined = weights.joined(paths.map((path) => `${path}.weight`));
+    if (joined === null) return paths.map((path) => linear(x, path));
+    const y = product(joined, x);
+    const stride = y.width * 4;
+    let first = 0;
+    return paths.map((path, i) => {
+      const width = joined.parts[i]!;
+      const tensor = g.view2(c, y.tensor, width, columns, stride, first * 4);
+      first += width;
+      return biased({ tensor, width, stride }, path);
+    });
+  };
+
+  const dense = ({ tensor, stride }: Value): Tensor => (stride === undefined ? tensor : g.cont(c, tensor));
+
+  /** The heads of every column `[headDimensions, heads, …shape]`. */
+  const byHead = (x: Value, heads: number, ...[n, m = 1]: [number, number?]): Tensor => {
+    const { tensor, width, stride = width * 4 } = x;
+    return g.view4(c, tensor, width / heads, heads, n, m, (width / heads) * 4, stride, n * stride, 0);
   };
 
   const normalised = (x: Tensor, { kind, epsilon }: NormSpec): Tensor =>
@@ -84,7 +111,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     b.isZero ? a : a.isZero ? b : value(g.add(c, a.tensor, b.tensor), a.width);
 
   const scale = (x: Value, factor: number): Value =>
-    factor === 0 ? { ...x, isZero: true } : value(g.scale(c, x.tensor, factor), x.width);
+    factor === 0 ? { ...x, isZero: true } : value(g.scale(c, dense(x), factor), x.width);
 
   const masks = new Map<string, Tensor>();
   const mask = (window: number | null, keys: number): Tensor => {
@@ -109,7 +136,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   /** Keys and values that the queries see: `[headDimensions, keys, kvHeads, batch]` each. */
   const seen = (k: Value, v: Value, { kvHeads, headDimensions: d }: ModelSpec, past: Past | null) => {
     if (past === null) {
-      const split = (x: Value): Tensor => g.permute(c, g.reshape4(c, x.tensor, d, kvHeads, tokens, batch), 0, 2, 1, 3);
+      const split = (x: Value): Tensor => g.permute(c, byHead(x, kvHeads, tokens, batch), 0, 2, 1, 3);
       return { keys: split(k), values: split(v), count: tokens };
     }
     const places = input('places', 'I64', columns);
@@ -125,30 +152,28 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
 
   const ops: Ops<Value> = {
     linear,
-    linears: (x, paths) => paths.map((path) => linear(x, path)),
+    linears,
     norm,
     addNorm(x, delta, path, spec) {
       const sum = add(x, delta);
       return { sum, normed: norm(sum, path, spec) };
     },
     headNorm(x, path, heads, spec, gains) {
-      const split = g.reshape3(c, x.tensor, x.width / heads, heads, columns);
       const gain = weights.vector(`${path}.weight`, spec.unitOffset);
       const whole = (y: Tensor): Tensor => g.reshape2(c, y, x.width, columns);
-      const normed = normalised(split, spec);
+      const normed = normalised(byHead(x, heads, columns), spec);
       return value(gains === 'each' ? g.mul(c, whole(normed), gain) : whole(g.mul(c, normed, gain)), x.width);
     },
     rotary(x, heads, headDimensions, rope) {
-      const split = g.reshape3(c, x.tensor, headDimensions, heads, columns);
       if (variesInText(rope))
-        return value(g.reshape2(c, toldRotary(split, heads, headDimensions, rope), x.width, columns), x.width);
+        return value(g.reshape2(c, toldRotary(x, heads, headDimensions, rope), x.width, columns), x.width);
       const positions = input('positions', 'I32', columns);
       // Powers of a base as llama.cpp turns by them, to the bit; else, with base 1, an angle is the position ÷ a factor.
       const base = baseOf(rope);
       const periods = base === null ? weights.constant(`rope ${rope.name}`, () => periodsOf(rope)) : null;
       const turned = g.rope(
         c,
-        split,
+        byHead(x, heads, columns),
         positions,
         periods,
         rope.dimensions,
@@ -166,7 +191,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     attention(q, k, v, spec: ModelSpec, layer: LayerSpec, slot, sinks) {
       const { heads, headDimensions: d, attentionScale, attentionSoftcap } = spec;
       const { keys, values, count } = seen(k, v, spec, options.past(slot));
-      const queries = g.permute(c, g.reshape4(c, q.tensor, d, heads, tokens, batch), 0, 2, 1, 3);
+      const queries = g.permute(c, byHead(q, heads, tokens, batch), 0, 2, 1, 3);
       const visible = mask(layer.window, count);
       let y = g.flashAttention(c, queries, keys, values, visible, attentionScale, 0, attentionSoftcap ?? 0);
       g.setFlashPrecision(y, fullPrecision);
@@ -193,7 +218,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     mul: (a, b) =>
       value(a.siluOf === undefined ? g.mul(c, a.tensor, b.tensor) : g.swigluSplit(c, a.siluOf, b.tensor), a.width),
     scale,
-    softcap: (x, cap) => value(g.scale(c, g.tanh(c, g.scale(c, x.tensor, 1 / cap)), cap), x.width),
+    softcap: (x, cap) => value(g.scale(c, g.tanh(c, g.scale(c, dense(x), 1 / cap)), cap), x.width),
     halves(x) {
       const half = x.width / 2;
       const part = (n: number): Value =>
@@ -204,13 +229,14 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   };
   return ops;
 
-  /** Rotates the halves of every head `[headDimensions, heads, columns]` by angles that the pass is told. */
-  function toldRotary(x: Tensor, heads: number, headDimensions: number, { name, dimensions }: RopeSpec): Tensor {
+  /** Rotates the halves of every head by angles that the pass is told: `[headDimensions, heads, columns]`. */
+  function toldRotary(x: Value, heads: number, headDimensions: number, { name, dimensions }: RopeSpec): Tensor {
     const half = dimensions / 2;
     const [cos, sin] = [input(`cos.${name}`, 'F32', half, 1, columns), input(`sin.${name}`, 'F32', half, 1, columns)];
     const row = headDimensions * 4;
+    const { tensor, stride = heads * row } = x;
     const part = (from: number, width: number): Tensor =>
-      g.view4(c, x, width, heads, columns, 1, row, heads * row, columns * heads * row, from * 4);
+      g.view4(c, tensor, width, heads, columns, 1, row, stride, columns * stride, from * 4);
     const [a, b] = [part(0, half), part(half, half)];
     const turned = g.concat(
       c,
@@ -223,11 +249,12 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   }
 
   /** ggml's own goes through a table of 16 bits: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))). */
-  function geluTanh({ tensor: x, width }: Value): Value {
+  function geluTanh(input: Value): Value {
+    const x = dense(input);
     const cubed = g.mul(c, g.sqr(c, x), x);
     const inner = g.scale(c, g.add(c, x, g.scale(c, cubed, 0.044715)), Math.sqrt(2 / Math.PI));
     const half = g.scale(c, x, 0.5);
-    return value(g.add(c, half, g.mul(c, half, g.tanh(c, inner))), width);
+    return value(g.add(c, half, g.mul(c, half, g.tanh(c, inner))), input.width);
   }
 }
 

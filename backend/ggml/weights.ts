@@ -14,6 +14,8 @@ export interface Matrix {
   readonly tensor: Tensor;
   /** Outputs. */
   readonly rows: number;
+  /** Those of each weight that lies in it, in order. */
+  readonly parts: readonly number[];
   /** A product with a single token differs in its last bits from that with several. */
   readonly pairs: boolean;
 }
@@ -22,8 +24,13 @@ export interface Weights {
   has(name: string): boolean;
   /** A linear's weight `[out, in]`. */
   matrix(name: string): Matrix;
-  /** Brings matrices in before they are asked for, which is faster: some are laid out while the next is read. */
-  load(names: readonly string[]): Promise<void>;
+  /** Weights of linears of one input as one matrix; null where they are large or lie in different types. */
+  joined(names: readonly string[]): Matrix | null;
+  /**
+   * Brings matrices in before they are asked for, which is faster: some are laid out while the next is read. Those of a group
+   * are asked for together.
+   */
+  load(groups: readonly (readonly string[])[]): Promise<void>;
   /** Matrices of experts `[experts · out, in]`, as a tensor `[in, out, experts]`. */
   experts(name: string, experts: number): Tensor;
   /** A bias or the gain of a norm, plus `offset`. */
@@ -76,43 +83,62 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
     return encode(library, type, parameters.values(name), rows, columns);
   };
 
+  const shapeOf = (name: string): [number, number] => parameters.shape(name) as [number, number];
+
   const placed = (name: string, rows: number, columns: number): ManyPlacement & Pick<Matrix, 'pairs'> => {
     const type = typeOf(parameters, name, form);
     if (form === 'many') return { ...processor.placeForMany(type, columns, rows), pairs: false };
     return processor.place(type, columns, rows);
   };
 
-  /** The matrix in its place, and what it is to hold. */
-  const newMatrix = (name: string): { matrix: Matrix; data: Uint8Array } => {
-    const [rows, columns] = parameters.shape(name) as [number, number];
-    const { type, bufferType, pairs } = placed(name, rows, columns);
-    const data = dataOf(name, type, rows, columns);
+  /** Whether matrices may lie as one: small ones, whose products take not much longer than threads wait for each other. */
+  const canJoin = (names: readonly string[]): boolean => {
+    if (processor.isGpu || form === 'many') return false;
+    const rows = sum(names.map((name) => shapeOf(name)[0]));
+    const [first, columns] = [names[0]!, shapeOf(names[0]!)[1]];
+    if (rows * columns > mostJoined) return false;
+    const { type } = placed(first, rows, columns);
+    return names.every((name) => placed(name, ...shapeOf(name)).type === type);
+  };
+
+  /** The matrix of one weight, or of several below each other, in its place, and what it is to hold. */
+  const newMatrix = (names: readonly string[]): { matrix: Matrix; data: Uint8Array } => {
+    const parts = names.map((name) => shapeOf(name)[0]);
+    const [rows, columns] = [sum(parts), shapeOf(names[0]!)[1]];
+    const { type, bufferType, pairs } = placed(names[0]!, rows, columns);
+    const each = names.map((name, i) => dataOf(name, type, parts[i]!, columns));
+    const data = each.length === 1 ? each[0]! : Buffer.concat(each);
     const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);
-    return { matrix: { tensor: placeTensor(make, bufferType, data.byteLength), rows, pairs }, data };
+    return { matrix: { tensor: placeTensor(make, bufferType, data.byteLength), rows, parts, pairs }, data };
+  };
+
+  const matrixOf = (names: readonly string[]): Matrix => {
+    const key = names.join(' ');
+    let matrix = matrices.get(key);
+    if (matrix === undefined) {
+      const made = newMatrix(names);
+      matrix = made.matrix;
+      library.set(matrix.tensor, made.data, 0, made.data.byteLength);
+      matrices.set(key, matrix);
+    }
+    return matrix;
   };
 
   return {
     has: (name) => parameters.has(name),
-    matrix(name) {
-      let matrix = matrices.get(name);
-      if (matrix === undefined) {
-        const made = newMatrix(name);
-        matrix = made.matrix;
-        library.set(matrix.tensor, made.data, 0, made.data.byteLength);
-        matrices.set(name, matrix);
-      }
-      return matrix;
-    },
-    async load(names) {
+    matrix: (name) => matrixOf([name]),
+    joined: (names) => (canJoin(names) ? matrixOf(names) : null),
+    async load(groups) {
       try {
-        for (const name of names) {
-          if (matrices.has(name) || coming.has(name)) continue;
-          const { matrix, data } = newMatrix(name);
+        for (const names of groups.flatMap((group) => (canJoin(group) ? [group] : group.map((name) => [name])))) {
+          const key = names.join(' ');
+          if (matrices.has(key) || coming.has(key)) continue;
+          const { matrix, data } = newMatrix(names);
           const set = library.setBeside(matrix.tensor, data).then(() => {
-            coming.delete(name);
-            matrices.set(name, matrix);
+            coming.delete(key);
+            matrices.set(key, matrix);
           });
-          coming.set(name, set);
+          coming.set(key, set);
           if (coming.size >= setAtOnce) await Promise.race(coming.values());
         }
         await Promise.all(coming.values());
@@ -150,8 +176,13 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
   };
 }
 
+/** Numbers of matrices that lie as one, together: the fewer, the more of a product's time threads wait for each other. */
+const mostJoined = 1 << 22;
+
 /** Matrices that are laid out at once while one is read: what is read waits for them in memory. */
 const setAtOnce = 2;
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, n) => total + n, 0);
 
 /** `GGML_BACKEND_BUFFER_USAGE_WEIGHTS`. */
 const weightUsage = 1;

@@ -26,10 +26,17 @@ function normed<T>(ops: Ops<T>, stream: Stream<T>, path: string, norm: NormSpec)
     : ops.addNorm(stream.x, stream.delta, path, norm);
 }
 
+const attentionInputs = ['q_proj', 'k_proj', 'v_proj'] as const;
+const gatedInputs = ['gate_proj', 'up_proj'] as const;
+/** Linears that read the same: the ends of the paths that `Ops.linears` is given here. */
+export const linearsTogether: readonly (readonly string[])[] = [attentionInputs, gatedInputs];
+
+const paths = (path: string, ends: readonly string[]): string[] => ends.map((end) => `${path}.${end}`);
+
 /** Self-attention of normed input x; `slot` names its key/value cache. */
 export function attention<T>(ops: Ops<T>, spec: ModelSpec, layer: LayerSpec, x: T, path: string, slot: string): T {
   const { heads, kvHeads, headDimensions, qkNorm, norm } = spec;
-  const projected = ops.linears(x, [`${path}.q_proj`, `${path}.k_proj`, `${path}.v_proj`]) as [T, T, T];
+  const projected = ops.linears(x, paths(path, attentionInputs)) as [T, T, T];
   let [q, k] = projected;
   if (qkNorm === 'head' || qkNorm === 'heads') {
     const gains = qkNorm === 'head' ? 'shared' : 'each';
@@ -56,7 +63,7 @@ export function mlp<T>(ops: Ops<T>, spec: ModelSpec, x: T, path: string, mixture
   if (spec.mlp === 'plain') {
     return ops.linear(ops.activation(ops.linear(x, `${path}.up_proj`), spec.activation), `${path}.down_proj`);
   }
-  const [gate, up] = ops.linears(x, [`${path}.gate_proj`, `${path}.up_proj`]) as [T, T];
+  const [gate, up] = ops.linears(x, paths(path, gatedInputs)) as [T, T];
   return ops.linear(ops.mul(ops.activation(gate, spec.activation), up), `${path}.down_proj`);
 }
 

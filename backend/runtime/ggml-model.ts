@@ -7,7 +7,7 @@ import type { Tensor } from '../ggml/library.ts';
 import { ggmlOps, type Past } from '../ggml/ops.ts';
 import { mixtureNodes } from '../ggml/mixture.ts';
 import type { Weights } from '../ggml/weights.ts';
-import { finalLogits, layerPath, stage } from '../model/layer.ts';
+import { finalLogits, layerPath, linearsTogether, stage } from '../model/layer.ts';
 import { expectedParameters } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
@@ -111,13 +111,22 @@ interface Place {
   readonly exact: boolean;
 }
 
-/** The matrices of linears: of the layers (from 1 on) that `has` says, and of what is behind the last where it has that. */
-function matricesOf({ spec, parameters }: Model, has: (layer: number) => boolean): string[] {
-  return expectedParameters(spec).flatMap(({ name, shape, stacked }) => {
-    const layer = /^layers\.(\d+)\./.exec(name)?.[1];
+/**
+ * The matrices of linears, those that read the same in one group: of the layers (from 1 on) that `has` says, and of what is behind
+ * the last where it has that.
+ */
+function matricesOf({ spec, parameters }: Model, has: (layer: number) => boolean): string[][] {
+  const groups = new Map<string, string[]>();
+  for (const { name, shape, stacked } of expectedParameters(spec)) {
     const isMatrix = shape.length === 2 && stacked === 0 && !name.startsWith('embed_') && parameters.has(name);
-    return isMatrix && has(layer === undefined ? spec.layers.length : Number(layer) + 1) ? [name] : [];
-  });
+    const layer = /^layers\.(\d+)\./.exec(name)?.[1];
+    if (!isMatrix || !has(layer === undefined ? spec.layers.length : Number(layer) + 1)) continue;
+    const [, path, end] = /^(.*)\.(\w+)\.weight$/.exec(name) ?? [];
+    const together = linearsTogether.findIndex((ends) => end !== undefined && ends.includes(end));
+    const key = together === -1 ? name : `${path} ${together}`;
+    groups.set(key, [...(groups.get(key) ?? []), name]);
+  }
+  return [...groups.values()];
 }
 
 /** A model that is partly on a GPU is cut where it leaves it. */

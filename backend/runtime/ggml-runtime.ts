@@ -81,7 +81,11 @@ export function weightsOf(
   return {
     has: (name) => all.has(name),
     matrix: (name) => holder(name).matrix(name),
-    load: (names) => base.weights.load(names.filter((name) => !held.has(name))),
+    joined(names) {
+      const own = names.filter((name) => held.has(name));
+      return own.length === 0 || own.length === names.length ? holder(names[0]!).joined(names) : null;
+    },
+    load: (groups) => base.weights.load(groups.map((names) => names.filter((name) => !held.has(name)))),
     experts: (name, experts) => holder(name).experts(name, experts),
     vector: (name, offset) => holder(name).vector(name, offset),
     constant: (name, values) => base.weights.constant(name, values),

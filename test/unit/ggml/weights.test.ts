@@ -43,7 +43,7 @@ describe.skipIf(libraryFolder() === null)('matrices that are loaded beforehand',
 
   it('are those that are asked for later, whoever else loads them', async () => {
     const weights = openWeights(cpu, ones, 'exact');
-    const names = ['a.weight', 'b.weight', 'c.weight', 'd.weight'];
+    const names = [['a.weight'], ['b.weight'], ['c.weight'], ['d.weight']];
     await Promise.all([weights.load(names), weights.load(names)]);
     const { tensor } = weights.matrix('c.weight');
     const held = new Float32Array(64 * 256);
@@ -62,8 +62,48 @@ describe.skipIf(libraryFolder() === null)('matrices that are loaded beforehand',
       },
     };
     const weights = openWeights(cpu, damaged, 'exact');
-    await expect(weights.load(['a.weight', 'b.weight', 'c.weight'])).rejects.toThrow('damaged');
+    await expect(weights.load([['a.weight'], ['b.weight'], ['c.weight']])).rejects.toThrow('damaged');
     expect(weights.matrix('b.weight').rows).toBe(64);
+    weights.dispose();
+  });
+});
+
+describe.skipIf(libraryFolder() === null)('matrices that lie as one', () => {
+  const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 1 });
+  const rowsOf: Record<string, number> = { 'a.weight': 64, 'b.weight': 32, 'large.weight': 1 << 16 };
+  const several: Parameters = {
+    ...zeros(0, 256),
+    shape: (name) => [rowsOf[name]!, 256],
+    storedType: () => 'F32',
+    values: (name) => new Float32Array(rowsOf[name]! * 256).fill(rowsOf[name]!),
+  };
+
+  it('are loaded together, below each other', async () => {
+    const weights = openWeights(cpu, several, 'exact');
+    const group = ['a.weight', 'b.weight'];
+    await weights.load([group]);
+    const { tensor, rows, parts } = weights.joined(group)!;
+    expect([rows, parts]).toEqual([96, [64, 32]]);
+    const held = new Float32Array(96 * 256);
+    cpu.library.get(tensor, held, 0, held.byteLength);
+    expect(held.subarray(0, 64 * 256).every((value) => value === 64)).toBe(true);
+    expect(held.subarray(64 * 256).every((value) => value === 32)).toBe(true);
+    weights.dispose();
+  });
+
+  it.each([
+    ['where they are large', several, 'exact', ['a.weight', 'large.weight']],
+    [
+      'where their types differ',
+      { ...several, storedType: (name: string) => (name === 'a.weight' ? 'F32' : 'F16') } as Parameters,
+      'stored',
+      ['a.weight', 'b.weight'],
+    ],
+    ['where many tokens are read at once', several, 'many', ['a.weight', 'b.weight']],
+  ] as const)('not %s', async (_, parameters, form, group) => {
+    const weights = openWeights(cpu, parameters, form);
+    await weights.load([group.slice(0, 1)]);
+    expect(weights.joined(group)).toBeNull();
     weights.dispose();
   });
 });
