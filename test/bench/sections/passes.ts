@@ -1,5 +1,6 @@
 /** What a pass of several tokens costs beside a pass of one, and a model in three stages beside one in a single stage. */
 import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import type { Child } from '../contestants/child.ts';
@@ -31,9 +32,10 @@ const goals: Readonly<Record<number, readonly [limit: number, reach: number]>> =
 const contexts = [64, 512];
 const passesInTurn = 8;
 
-/** Computes until weights, keys and values lie in large pages: a process gets there once it has computed for two seconds. */
+/** Lets weights, keys and values be laid out in large pages, which happens in a process's pauses. */
 async function settle(child: Child): Promise<void> {
-  for (let seconds = 0; seconds < 3;) seconds += await child.ask({ type: 'pass', tokens: 1 });
+  await child.ask({ type: 'pass', tokens: 1 });
+  await setTimeout(4000);
 }
 
 async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
