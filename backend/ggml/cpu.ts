@@ -1,7 +1,7 @@
 /** The CPU as a device of ggml: its buffer types (those that repack weights first) and its threads. Knows no model. */
 import { availableParallelism } from 'node:os';
 import type { Backend, BufferType, Device, Library, ThreadPool } from './library.ts';
-import { choosePlacement, fewRows, placementForMany, triedExperts } from './placement.ts';
+import { choosePlacement, fewRows, placementForMany, tokensAlone, triedExperts } from './placement.ts';
 import { newLargePages } from './large-pages.ts';
 import { ProcessorFailure, type ManyPlacement, type Placement, type Processor } from './processor.ts';
 import { newGovernor } from './threads.ts';
@@ -51,7 +51,7 @@ export function openCpu(
   const plain = library.deviceBufferType(device);
   const lists = library.extra<(d: Device) => bigint>(registry, 'ggml_backend_dev_get_extra_bufts', 'void *', 'void *d');
   const repacking = lists === null ? [] : library.list<BufferType>(lists(device));
-  const placements = new Map<string, Placement>();
+  const placements = new Map<string, Omit<Placement, 'alone'>>();
   const placementsForMany = new Map<string, ManyPlacement>();
   useReference(backend, true);
   const cpu: Processor = {
@@ -69,7 +69,9 @@ export function openCpu(
         placement = choosePlacement(cpu, device, repacking, { type, columns, rows: few, experts: tried });
         placements.set(key, placement);
       }
-      return placement;
+      const { bufferType, type: own } = placement;
+      const alone = experts === 1 ? tokensAlone(library.bufferTypeName(bufferType), own, rows * columns) : 1;
+      return { ...placement, alone };
     },
     supports: (tensor) => library.deviceSupports(device, tensor),
     placeForMany(type, columns, rows) {

@@ -61,11 +61,21 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   /** Where a lone token would be summed in another order, it goes beside itself. */
   const paired = (tensor: Tensor): Tensor => g.concat(c, tensor, tensor, 1);
 
-  const product = ({ tensor, rows, pairs }: Matrix, x: Value): Value => {
+  const product = ({ tensor, rows, pairs, alone }: Matrix, x: Value): Value => {
+    if (columns > 1 && columns <= alone) {
+      const each = Array.from({ length: columns }, (_, i) => g.mulMat(c, tensor, columnOf(x, i)));
+      return value(
+        each.reduce((left, right) => g.concat(c, left, right, 1)),
+        rows,
+      );
+    }
     const twice = pairs && columns === 1;
     const y = g.mulMat(c, tensor, twice ? paired(x.tensor) : x.tensor);
     return value(twice ? g.view2(c, y, rows, 1, rows * 4, 0) : y, rows);
   };
+
+  const columnOf = ({ tensor, width, stride = width * 4 }: Value, i: number): Tensor =>
+    g.view2(c, tensor, width, 1, stride, i * stride);
 
   const biased = (y: Value, path: string): Value => {
     const bias = `${path}.bias`;

@@ -35,7 +35,7 @@ export function choosePlacement(
   device: Device,
   repacking: readonly BufferType[],
   shape: Shape,
-): Placement {
+): Omit<Placement, 'alone'> {
   const wider = widerBlocks(shape.type);
   for (const type of wider === null ? [shape.type] : [shape.type, wider])
     for (const bufferType of repacking) {
@@ -47,6 +47,18 @@ export function choosePlacement(
   const pairs = !isEven(sums);
   return { type: shape.type, bufferType: cpu.plain, pairs, isEven: isEven(pairs ? sums.slice(1) : sums) };
 }
+
+/**
+ * How many tokens are multiplied faster one by one than at once. For several tokens AMX first unpacks the weights, which takes as
+ * long for two as for eight; for one they are taken as they lie. Large matrices come from memory each time.
+ */
+export function tokensAlone(bufferType: string, type: TypeName, numbers: number): number {
+  return bufferType === 'AMX' && numbers <= mostAlone ? (slowToUnpack[type] ?? 1) : 1;
+}
+
+const mostAlone = 1 << 22;
+/** Tokens, as measured on a Xeon. */
+const slowToUnpack: Partial<Record<TypeName, number>> = { Q4_0: 3, Q4_1: 3, Q4_K: 2, IQ4_XS: 2, Q6_K: 2 };
 
 /** Elements of a block of Q8_0. */
 const byteBlock = 32;

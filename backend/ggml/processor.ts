@@ -45,6 +45,8 @@ export interface Placement extends ManyPlacement {
   readonly pairs: boolean;
   /** Whether a token then has the same bits in every pass. */
   readonly isEven: boolean;
+  /** So many tokens at most are multiplied faster one by one than at once, with the same bits. */
+  readonly alone: number;
 }
 
 /** What is thrown where there is no memory for something: what a GPU lacks, the CPU may have. */

@@ -95,7 +95,7 @@ describe.skipIf(libraryFolder() === null)('matrices that lie as one', () => {
     ['where they are large', several, 'exact', ['a.weight', 'large.weight']],
     [
       'where their types differ',
-      { ...several, storedType: (name: string) => (name === 'a.weight' ? 'F32' : 'F16') } as Parameters,
+      { ...several, storedType: (name: string) => (name === 'a.weight' ? 'F32' : 'F16') },
       'stored',
       ['a.weight', 'b.weight'],
     ],
