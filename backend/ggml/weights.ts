@@ -42,8 +42,14 @@ export interface Weights {
   dispose(): void;
 }
 
-/** `exact`: everything in float32. `stored`: as the file has it. `many`: as is fastest for many tokens at once. */
-export type WeightForm = 'exact' | 'stored' | 'many';
+/**
+ * `exact`: everything in float32. `wide`: what the file has in floats in float32, trained matrices in bytes. `stored`: as the file has
+ * it. `many`: as is fastest for many tokens at once.
+ */
+export type WeightForm = 'exact' | 'wide' | 'stored' | 'many';
+
+/** Whether what lies between products stays in 32 bits, too. */
+export const isExact = (form: WeightForm): boolean => form === 'exact' || form === 'wide';
 
 export function openWeights(processor: Processor, parameters: Parameters, form: WeightForm): Weights {
   const { library } = processor;
@@ -201,7 +207,7 @@ const trainedBlock = 32;
 function typeOf(parameters: Parameters, name: string, form: WeightForm): TypeName {
   if (form === 'exact') return 'F32';
   const stored = parameters.storedType(name);
-  if (stored !== null) return isComputable(stored) ? stored : 'F32';
+  if (stored !== null) return form !== 'wide' && isComputable(stored) ? stored : 'F32';
   const isTrained = parameters.blockForm(name)?.rounds === true;
   return isTrained && parameters.shape(name)[1]! % trainedBlock === 0 ? 'Q8_0' : 'F32';
 }

@@ -5,6 +5,7 @@ import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import type { Processor } from '../ggml/processor.ts';
 import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
 import { ggmlOps, type OpsOptions } from '../ggml/ops.ts';
+import { isExact } from '../ggml/weights.ts';
 import { capLogits, stage } from '../model/layer.ts';
 import type { Model } from '../model/open.ts';
 import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
@@ -62,7 +63,7 @@ export async function openGgmlFeatures(
           Int32Array.from(own, (_, i) => i % tokens),
         );
         await setImmediate();
-        const graph = graphs.run(tokens, rows, options.form === 'exact', stream);
+        const graph = graphs.run(tokens, rows, isExact(options.form), stream);
         for (const [i, cut] of ordered.entries()) {
           const width = cutWidth(spec, cut);
           graph.get(cutName(cut), streams[i]!.subarray(first * tokens * width, (first + rows) * tokens * width));
@@ -103,7 +104,7 @@ export async function openGgmlScorer(
     let graph = heads.get(positions);
     if (graph === undefined) {
       graph = buildGraph(processor, 2 * otherNodes, (sketch) => {
-        const shape = { tokens: 1, batch: positions, exact: options.form === 'exact', past: () => null };
+        const shape = { tokens: 1, batch: positions, exact: isExact(options.form), past: () => null };
         const ops = ggmlOps(processor, sketch, weights, shape);
         const x = { tensor: sketch.input('state', 'F32', spec.hidden, positions), width: spec.hidden };
         const logits = capLogits(ops, spec, ops.linear(x, exit ? headPath(exit) : 'lm_head')).tensor;
@@ -123,7 +124,7 @@ export async function openGgmlScorer(
       const state = new Float32Array(positions * spec.hidden);
       for (const { first, rows } of parts(batch, tokens)) {
         const [from, to] = [first * tokens, (first + rows) * tokens];
-        const graph = states.run(tokens, rows, options.form === 'exact', value.subarray(from * width, to * width));
+        const graph = states.run(tokens, rows, isExact(options.form), value.subarray(from * width, to * width));
         graph.get('state', state.subarray(from * spec.hidden, to * spec.hidden));
       }
       const loss = new Float32Array(positions);

@@ -6,7 +6,7 @@ import { buildGraph, type BuiltGraph, type GraphSketch } from '../ggml/graph.ts'
 import type { Tensor } from '../ggml/library.ts';
 import { ggmlOps, type Past } from '../ggml/ops.ts';
 import { mixtureNodes } from '../ggml/mixture.ts';
-import type { Weights } from '../ggml/weights.ts';
+import { isExact, type Weights } from '../ggml/weights.ts';
 import { finalLogits, layerPath, linearsTogether, stage } from '../model/layer.ts';
 import { expectedParameters } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
@@ -38,7 +38,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   const place = (stage: number): Place => ({
     processor: processors[stage]!,
     weights: weights.get(processors[stage]!)!,
-    exact: options.form === 'exact',
+    exact: isExact(options.form),
   });
   const stages = tree.map((each): StageSpec => ({
     parent: each.parent,
@@ -64,7 +64,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   const ggml: GgmlModel = {
     processors,
     model,
-    exact: options.form === 'exact',
+    exact: isExact(options.form),
     rotations: toldRotations(spec),
     stages,
     exits: points,

@@ -1,4 +1,4 @@
-/** What memory the experts of a mixture take where all is to be exact: small ones 32 bits a number, others what the file takes. */
+/** What form weights take in memory, where they lie together, and what loads them beforehand. */
 import { describe, expect, it } from 'vitest';
 import { openCpu } from '../../../backend/ggml/cpu.ts';
 import { openLibrary } from '../../../backend/ggml/library.ts';
@@ -104,6 +104,25 @@ describe.skipIf(libraryFolder() === null)('matrices that lie as one', () => {
     const weights = openWeights(cpu, parameters, form);
     await weights.load([group.slice(0, 1)]);
     expect(weights.joined(group)).toBeNull();
+    weights.dispose();
+  });
+});
+
+describe.skipIf(libraryFolder() === null)('the wide form', () => {
+  const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 1 });
+
+  it.each([
+    ['floats of the file in 32 bits', 'BF16', false, 4],
+    ['trained matrices in bytes', null, true, 34 / 32],
+  ] as const)('keeps %s', (_, stored, rounds, bytes) => {
+    const parameters = {
+      ...zeros(64, 256),
+      storedType: () => stored,
+      blockForm: () => (rounds ? { rounds: true } : null),
+      values: () => new Float32Array(64 * 256),
+    } as unknown as Parameters;
+    const weights = openWeights(cpu, parameters, 'wide');
+    expect(cpu.library.tensorBytes(weights.matrix('a.weight').tensor)).toBe(64 * 256 * bytes);
     weights.dispose();
   });
 });
