@@ -41,7 +41,7 @@ export async function choose(
     const isEnabled = options.map(({ enabled }) => isFinal || enabled(exit.id));
     const asked = [...blocks.keys()].filter((row) => wantsOpinions[row]! || (!isDone[row]! && isEnabled[row]!));
     if (asked.length === 0) continue;
-    await cache.advance(exit.stages, asked);
+    await cache.advance(exit.stages, asked, { lastOnly: lengths.every((length) => length === 1) });
     /** Of each position that is not decided yet, whether its gate is open. */
     const isOpen = blocks.map((_, row) => {
       const gate = options[row]!.gates.get(exit.id);

@@ -15,8 +15,8 @@ export interface KvCache {
   position(row: number): number;
   /** Queues new tokens of a row for the first stage. */
   enter(row: number, ids: ArrayLike<number>): void;
-  /** Runs the stages up to `stages` for everything that waits in these rows. */
-  advance(stages: number, rows: readonly number[]): Promise<void>;
+  /** Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`. */
+  advance(stages: number, rows: readonly number[], options?: { readonly lastOnly: boolean }): Promise<void>;
   /** What exit k says of the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it. */
   read(
     k: number,
@@ -68,21 +68,28 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     rows: number,
     tokens: number,
     countOf: (row: number, most: number) => number,
+    options?: { readonly lastOnly: boolean },
   ): Promise<void> => {
     for (let left = tokens; left > 0;) {
       const most = Math.ceil(left / Math.ceil(left / passLimit));
       const counts = Array.from({ length: slots.rows }, (_, row) => countOf(row, most));
       const started = performance.now();
-      await slots.run(stage, counts);
+      await slots.run(stage, counts, options);
       onPass(stage, rows * most, performance.now() - started);
       left -= most;
     }
   };
 
   /** Everything that waits in these rows; the other ones of the first `rows` go along as far as the pass is long. */
-  const runStage = async (stage: number, chosen: readonly number[], rows: number): Promise<void> => {
+  const runStage = async (
+    stage: number,
+    chosen: readonly number[],
+    rows: number,
+    options?: { readonly lastOnly: boolean },
+  ): Promise<void> => {
     const waiting = Math.max(...chosen.map((row) => slots.waiting(stage, row)));
-    await runPasses(stage, rows, waiting, (row, most) => (row < rows ? Math.min(most, slots.waiting(stage, row)) : 0));
+    const countOf = (row: number, most: number): number => (row < rows ? Math.min(most, slots.waiting(stage, row)) : 0);
+    await runPasses(stage, rows, waiting, countOf, options);
   };
 
   /** Of the first `count()` rows. */
@@ -92,8 +99,8 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     },
     position: (row) => slots.entered(row),
     enter: (row, ids) => setLength(row, slots.entered(row), ids),
-    async advance(upTo, chosen) {
-      for (let s = 0; s < upTo; s++) await runStage(s, chosen, count());
+    async advance(upTo, chosen, options) {
+      for (let s = 0; s < upTo; s++) await runStage(s, chosen, count(), options);
     },
     async fill(row, chosen, upTo) {
       const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);

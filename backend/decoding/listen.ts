@@ -39,7 +39,7 @@ export async function* listen(
       const said: Said[][] = rows.map(() => []);
       let tokens: number[] = [];
       for (const [k, exit] of model.exits.entries()) {
-        await cache.advance(exit.stages, rows);
+        await cache.advance(exit.stages, rows, { lastOnly: true });
         const readouts = await cache.read(
           k,
           rows,

@@ -20,6 +20,9 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
   const at = new Int32Array(columns);
   const places = new BigInt64Array(columns);
   const positions = new Int32Array(columns);
+  // With `lastOnly`, where the last token of each row stands, and goes.
+  const last = new Int32Array(batch);
+  const lastPlaces = new BigInt64Array(batch);
   for (let r = 0; r < batch; r++) {
     for (let t = 0; t < tokens; t++) {
       const column = r * tokens + t;
@@ -30,11 +33,15 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
       places[column] = BigInt(place);
       positions[column] = position;
     }
+    last[r] = r * tokens + Math.max(0, counts[r]! - 1);
+    lastPlaces[r] = places[last[r]!]!;
   }
   for (const name of graph.inputs) {
     if (name === 'at') graph.set(name, at);
     else if (name === 'places') graph.set(name, places);
     else if (name === 'positions') graph.set(name, positions);
+    else if (name === 'last') graph.set(name, last);
+    else if (name === 'last places') graph.set(name, lastPlaces);
     else if (isMask(name)) graph.set(name, causalMask(positions, pass.keys, windowOf(name)));
   }
   fillRotations(graph, pass, rotations);

@@ -2,7 +2,7 @@
 import { exitBranch, logitsBehind } from '../exits/forward.ts';
 import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
 import type { Processor } from '../ggml/processor.ts';
-import { buildGraph, type BuiltGraph, type GraphSketch } from '../ggml/graph.ts';
+import { buildGraph, type BuiltGraph, type GraphSketch, type Value } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import { ggmlOps, type Past } from '../ggml/ops.ts';
 import { mixtureNodes } from '../ggml/mixture.ts';
@@ -147,7 +147,7 @@ function stageGraph(
   spec: ModelSpec,
   { from, to, exit }: TreeStage,
   s: number,
-  { tokens, batch, first, keys }: PassShape,
+  { tokens, batch, first, keys, lastOnly }: PassShape,
   store: SlotsStore,
 ): BuiltGraph {
   const nodes = layerNodes(spec) * (to.layer - from.layer + 1) + otherNodes;
@@ -157,10 +157,20 @@ function stageGraph(
     const columns = tokens * batch;
     const tensor = columnsOf(processor, sketch, store.source(s), columns);
     const x = { tensor, width: cutWidth(spec, from) };
-    const y = exit ? exitBranch(ops, spec, exit, x) : stage(ops, spec, from, to, x);
-    sketch.effect(
-      processor.library.setRows(sketch.context, store.stream(s), y.tensor, sketch.input('places', 'I64', columns)),
-    );
+    const keepStream = (y: Value, places: Tensor): void =>
+      sketch.effect(processor.library.setRows(sketch.context, store.stream(s), y.tensor, places));
+    if (!lastOnly) {
+      const y = exit ? exitBranch(ops, spec, exit, x) : stage(ops, spec, from, to, x);
+      keepStream(y, sketch.input('places', 'I64', columns));
+      return;
+    }
+    // Behind the last attention no token needs another.
+    const attended: Cut = { layer: to.layer, at: 'attention' };
+    const all = compareCuts(from, attended) < 0 ? stage(ops, spec, from, attended, x) : x;
+    const last = processor.library.getRows(sketch.context, all.tensor, sketch.input('last', 'I32', batch));
+    const own = ggmlOps(processor, sketch, weights, { tokens: 1, batch, exact, past });
+    const y = stage(own, spec, attended, to, { tensor: last, width: all.width });
+    keepStream(y, sketch.input('last places', 'I64', batch));
   });
 }
 

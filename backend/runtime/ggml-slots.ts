@@ -27,6 +27,9 @@ import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart
 const keyStep = 256;
 /** Positions read at once: bounds the memory of logits. */
 const readLimit = 32;
+/** Fewer tokens than these are computed to the end, whoever hears them: another graph would take longer to build than it saves. */
+const manyTokens = 32;
+
 export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf): Slots {
   const { processors, model, rotations, stages, exits } = ggml;
   const { library } = processors[0]!;
@@ -36,6 +39,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   let rows = batch;
   let store = shelf.take(batch) ?? openStore(ggml, batch, keyStep);
   let isOpen = true;
+  const lastStage = exits.at(-1)!.reads;
 
   const reserve = (positions: number): void => {
     if (positions <= store.capacity) return;
@@ -52,20 +56,22 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     store = next;
   };
 
-  const runPart = (s: number, { counts, isTiled }: PassPart): void => {
+  const runPart = (s: number, { counts, isTiled }: PassPart, isHeardLast: boolean): void => {
     const busy = counts.flatMap((count, row) => (count > 0 ? [row] : []));
     const first = busy[0]!;
     const end = busy.at(-1)! + 1;
     const starts = progress.filled[s]!.slice(first, end);
     const own = counts.slice(first, end);
     const last = Math.max(...starts.map((start, r) => start + own[r]!));
+    const tokens = Math.max(isTiled ? tileTokens : 1, ...own);
     const shape: PassShape = {
-      tokens: Math.max(isTiled ? tileTokens : 1, ...own),
+      tokens,
       batch: end - first,
       first,
       keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
+      lastOnly: isHeardLast && s === lastStage && tokens >= manyTokens,
     };
-    const key = `${s} ${shape.tokens} ${shape.batch} ${first} ${shape.keys}`;
+    const key = `${s} ${tokens} ${shape.batch} ${first} ${shape.keys} ${shape.lastOnly}`;
     if (store.source(s) !== store.stream(stages[s]!.parent)) ferry(ggml, store, s, first, starts, own);
     const graph = store.graph(key, () => ggml.stageGraph(s, shape, store));
     const lengths = progress.entered.slice(first, end);
@@ -75,6 +81,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     graph.compute();
     processors[s]!.setTiled(false);
     advance(progress, stages, s, counts);
+    if (shape.lastOnly) for (const row of busy) progress.unheard[row] = progress.filled[s]![row]! - 1;
   };
 
   const readRow = (tensor: Tensor, row: number, bytes: number, length: number): Uint8Array => {
@@ -107,9 +114,9 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       progress.entered[row] = start + ids.length;
       enterTiles(tiles, row, start, ids.length);
     },
-    async run(s, counts) {
+    async run(s, counts, { lastOnly } = { lastOnly: false }) {
       for (const part of partsOf(tiles, progress.filled[s]!, counts)) {
-        runPart(s, part);
+        runPart(s, part, lastOnly);
         // Whoever waits for this thread has a turn between passes.
         await setImmediate();
       }
@@ -117,7 +124,10 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     async read(k, chosen, counts, { logits }): Promise<RowReadout[]> {
       const { reads, spec: exit } = exits[k]!;
       const at = chosen.flatMap((row, i) => {
-        const end = row * store.capacity + progress.filled[reads]![row]!;
+        const filled = progress.filled[reads]![row]!;
+        if (reads === lastStage && filled - counts[i]! < progress.unheard[row]!)
+          throw new RangeError(`The last ${counts[i]} of ${filled} tokens in row ${row} were not computed to the end.`);
+        const end = row * store.capacity + filled;
         return Array.from({ length: counts[i]! }, (_, n) => end - counts[i]! + n);
       });
       const toToken = tokensOf(exit);

@@ -32,6 +32,8 @@ export interface PassShape {
   readonly batch: number;
   readonly first: number;
   readonly keys: number;
+  /** Of each row, only the last token comes out: behind the last attention nothing else is computed. */
+  readonly lastOnly: boolean;
 }
 
 /** The tensors of some slots, for so many rows of so many positions. One more row takes what padding writes. */
@@ -108,10 +110,12 @@ export function openStore({ processors, model, exact, stages }: GgmlModel, rows:
     source: (stage) => sources[stage]!,
     cut: (stage) => cuts[stage === null ? 0 : stage + 1]!,
     graph(key, build) {
-      const graph = graphs.get(key) ?? build();
+      const known = graphs.get(key);
+      const graph = known ?? build();
       // The one used last stands last.
       graphs.delete(key);
       graphs.set(key, graph);
+      if (known) return graph;
       let bytes = [...graphs.values()].reduce((sum, each) => sum + each.bytes, 0);
       for (const [oldest, old] of graphs) {
         if (old === graph || (graphs.size <= keptGraphs && bytes <= keptBytes)) break;

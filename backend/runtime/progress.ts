@@ -6,11 +6,15 @@ export interface Progress {
   entered: number[];
   /** Tokens that a stage has run, by stage and row. */
   filled: number[][];
+  /** Tokens of each row from the first on, of which some have no stream behind the last stage. */
+  unheard: number[];
 }
+
+const countsOf = ({ entered, filled, unheard }: Progress): number[][] => [entered, ...filled, unheard];
 
 export const newProgress = (stages: readonly StageSpec[], rows: number): Progress => {
   const none = (): number[] => Array.from({ length: rows }, () => 0);
-  return { entered: none(), filled: stages.map(none) };
+  return { entered: none(), filled: stages.map(none), unheard: none() };
 };
 
 /** Tokens of a row that wait for a stage: its parent has run them. */
@@ -36,20 +40,21 @@ export function advance(
 }
 
 export function truncate(progress: Progress, row: number, position: number): void {
-  for (const counts of [progress.entered, ...progress.filled]) counts[row] = Math.min(counts[row]!, position);
+  for (const counts of countsOf(progress)) counts[row] = Math.min(counts[row]!, position);
 }
 
 export function keep(progress: Progress, rows: readonly number[]): void {
   const kept = (counts: readonly number[]): number[] => rows.map((row) => counts[row]!);
   progress.entered = kept(progress.entered);
   progress.filled = progress.filled.map(kept);
+  progress.unheard = kept(progress.unheard);
 }
 
 export function swap(progress: Progress, a: number, b: number): void {
-  for (const counts of [progress.entered, ...progress.filled]) [counts[a], counts[b]] = [counts[b]!, counts[a]!];
+  for (const counts of countsOf(progress)) [counts[a], counts[b]] = [counts[b]!, counts[a]!];
 }
 
 /** Row `to` becomes the first `positions` of row `from`. */
 export function copy(progress: Progress, from: number, to: number, positions: number): void {
-  for (const counts of [progress.entered, ...progress.filled]) counts[to] = Math.min(counts[from]!, positions);
+  for (const counts of countsOf(progress)) counts[to] = Math.min(counts[from]!, positions);
 }

@@ -65,8 +65,11 @@ export interface Slots {
   waiting(stage: number, row: number): number;
   /** New tokens of a row, behind those that are there. */
   enter(row: number, ids: ArrayLike<number>): void;
-  /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. */
-  run(stage: number, counts: readonly number[]): Promise<void>;
+  /**
+   * Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. With `lastOnly` nobody will hear the
+   * final exit of any but the last of them: what only that would read need not be computed.
+   */
+  run(stage: number, counts: readonly number[], options?: { readonly lastOnly: boolean }): Promise<void>;
   /** What exit k says of the last `counts[i]` tokens that its stage has run in row `rows[i]`. */
   read(
     k: number,

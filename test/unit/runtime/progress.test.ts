@@ -30,7 +30,8 @@ test('tokens that are taken back are gone everywhere, and rows move together', (
       [1, 3],
       [0, 0],
     ],
+    unheard: [0, 0],
   });
   keep(progress, [1]);
-  expect(progress).toEqual({ entered: [3], filled: [[3], [3], [0]] });
+  expect(progress).toEqual({ entered: [3], filled: [[3], [3], [0]], unheard: [0] });
 });

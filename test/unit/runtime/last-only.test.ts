@@ -1,0 +1,44 @@
+/** Of a prompt nobody hears but the last token: it has the same bits where nothing else comes out behind the last attention. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import { openModel } from '../../../backend/model/open.ts';
+import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
+import { computes } from '../../support/engines.ts';
+import { fixtures } from '../../support/golden.ts';
+import { copiedExits } from '../../support/models.ts';
+
+const lengths = [40, 33];
+const prompts = lengths.map((length) => Array.from({ length }, (_, i) => (11 * i + length) % 60));
+
+test.each(readdirSync(join(fixtures, 'tiny')).filter((family) => computes('ggml', family)))('%s', async (family) => {
+  const model = openModel(join(fixtures, 'tiny', family));
+  const specs = [{ layer: 1, architecture: 'mlp', head: { kind: 'shared' } } as const];
+  for (const exits of [noExits, copiedExits(model, specs)]) {
+    const staged = await openStagedModel(model, exits, { arithmetic: 'int8', engine: 'ggml' });
+    const final = staged.exits.length - 1;
+    const said = [];
+    for (const lastOnly of [true, false]) {
+      const cache = openKvCache(staged, prompts.length);
+      const hear = async () => cache.read(final, [0, 1], [1, 1], { logits: true });
+      for (const [row, prompt] of prompts.entries()) cache.enter(row, prompt);
+      await cache.advance(staged.exits[final]!.stages, [0, 1], { lastOnly });
+      const first = await hear();
+      const two = cache.read(final, [0], [2], { logits: false });
+      await (lastOnly ? expect(two).rejects.toThrow(RangeError) : expect(two).resolves.toHaveLength(1));
+      for (const row of [0, 1]) cache.enter(row, [7, 8, 9]);
+      await cache.advance(staged.exits[final]!.stages, [0, 1]);
+      // What came later is there, and what was taken back counts no more.
+      const later = await cache.read(final, [0, 1], [3, 3], { logits: true });
+      for (const row of [0, 1]) cache.truncate(row, 20);
+      for (const row of [0, 1]) cache.enter(row, [5, 6]);
+      await cache.advance(staged.exits[final]!.stages, [0, 1]);
+      said.push([first, later, await cache.read(final, [0, 1], [2, 2], { logits: true })]);
+      cache.dispose();
+    }
+    expect(said[0]).toEqual(said[1]);
+    await staged.dispose();
+  }
+  model.close();
+});
