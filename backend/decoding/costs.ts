@@ -38,7 +38,8 @@ export async function* measureCosts(
     isMeasuring = round >= 0;
     for (const tokens of [1, 2]) {
       cache.enter(0, ids(tokens));
-      await cache.advance(trunk, [0]);
+      // Stage by stage, as where exits between them are asked.
+      for (let stages = 1; stages <= trunk; stages++) await cache.advance(stages, [0]);
       for (const k of tokens === 1 ? model.exits.keys() : []) await cache.read(k, [0], [1], { logits: false });
       cache.truncate(0, context);
     }

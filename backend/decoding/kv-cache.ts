@@ -4,7 +4,15 @@
  */
 import type { Block } from './block.ts';
 import { longerThan } from '../model/spec.ts';
-import { branchOf, trunkLength, type RowReadout, type Slots, type StagedModel } from '../runtime/staged-model.ts';
+import {
+  branchOf,
+  stageLayers,
+  trunkLength,
+  type RowReadout,
+  type RunOptions,
+  type Slots,
+  type StagedModel,
+} from '../runtime/staged-model.ts';
 
 /** Most tokens in one pass: bounds the memory of a long prompt. */
 const passLimit = 512;
@@ -16,7 +24,7 @@ export interface KvCache {
   /** Queues new tokens of a row for the first stage. */
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`. */
-  advance(stages: number, rows: readonly number[], options?: { readonly lastOnly: boolean }): Promise<void>;
+  advance(stages: number, rows: readonly number[], options?: Pick<RunOptions, 'lastOnly'>): Promise<void>;
   /** What exit k says of the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it. */
   read(
     k: number,
@@ -49,6 +57,7 @@ export type OnPass = (stage: number, tokens: number, milliseconds: number) => vo
 export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = () => undefined): KvCache {
   const { exits } = model;
   const slots = model.openSlots(batch);
+  const layersOf = model.stages.map(stageLayers);
   const beyond = longerThan(model.spec);
   /** Where a longer text turns otherwise: the tokens of each row as they came, which are computed again when it becomes one. */
   let texts: (readonly number[])[][] = Array.from({ length: batch }, () => []);
@@ -62,20 +71,26 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     for (const part of again ? texts[row]! : [fresh]) if (part.length) slots.enter(row, part);
   };
 
+  /** A pass through several stages, as each would have had of it. */
+  const tell = (first: number, last: number, tokens: number, milliseconds: number): void => {
+    const all = layersOf.slice(first, last + 1).reduce((sum, layers) => sum + layers, 0);
+    for (let s = first; s <= last; s++) onPass(s, tokens, (milliseconds * layersOf[s]!) / all);
+  };
+
   /** So many tokens of a stage in passes of like size: the last few of many would cost almost as much as many. */
   const runPasses = async (
     stage: number,
     rows: number,
     tokens: number,
     countOf: (row: number, most: number) => number,
-    options?: { readonly lastOnly: boolean },
+    options: RunOptions = {},
   ): Promise<void> => {
     for (let left = tokens; left > 0;) {
       const most = Math.ceil(left / Math.ceil(left / passLimit));
       const counts = Array.from({ length: slots.rows }, (_, row) => countOf(row, most));
       const started = performance.now();
       await slots.run(stage, counts, options);
-      onPass(stage, rows * most, performance.now() - started);
+      tell(stage, options.last ?? stage, rows * most, performance.now() - started);
       left -= most;
     }
   };
@@ -85,11 +100,20 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     stage: number,
     chosen: readonly number[],
     rows: number,
-    options?: { readonly lastOnly: boolean },
+    options?: RunOptions,
   ): Promise<void> => {
     const waiting = Math.max(...chosen.map((row) => slots.waiting(stage, row)));
     const countOf = (row: number, most: number): number => (row < rows ? Math.min(most, slots.waiting(stage, row)) : 0);
     await runPasses(stage, rows, waiting, countOf, options);
+  };
+
+  /** The last of the stages from one on that have come as far as it in all of these rows: what waits goes through them together. */
+  const lastTogether = (first: number, upTo: number, rows: number): number => {
+    const isAsFar = (s: number): boolean =>
+      Array.from({ length: rows }, (_, row) => slots.filled(s, row) === slots.filled(first, row)).every(Boolean);
+    let last = first;
+    while (last + 1 < upTo && isAsFar(last + 1)) last++;
+    return last;
   };
 
   /** Of the first `count()` rows. */
@@ -100,7 +124,10 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     position: (row) => slots.entered(row),
     enter: (row, ids) => setLength(row, slots.entered(row), ids),
     async advance(upTo, chosen, options) {
-      for (let s = 0; s < upTo; s++) await runStage(s, chosen, count(), options);
+      for (let s = 0, last = 0; s < upTo; s = last + 1) {
+        last = lastTogether(s, upTo, count());
+        await runStage(s, chosen, count(), { ...options, last });
+      }
     },
     async fill(row, chosen, upTo) {
       const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);

@@ -3,7 +3,7 @@
  * worth drafting: only speed depends on it, never the text.
  */
 import { newCredit, type Credit } from './credit.ts';
-import { branchOf, type StagedModel } from '../runtime/staged-model.ts';
+import { branchOf, stageLayers, type StagedModel } from '../runtime/staged-model.ts';
 
 export interface Pace {
   /** A pass of a stage (or, as stage −1 − k, a reading of exit k) over so many tokens took so long. */
@@ -39,7 +39,7 @@ const stall = 4;
 
 export function newPace(model: StagedModel): Pace {
   const rates = new Map<string, number>();
-  const layersOf = model.stages.map(({ from, to }) => Math.max(0.5, to.layer - from.layer));
+  const layersOf = model.stages.map(stageLayers);
   const branches = model.exits.map(branchOf);
   const drafters = newCredit();
   let tokenTime: number | null = null;

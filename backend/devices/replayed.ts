@@ -70,9 +70,9 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
       for (let i = 0; i < ids.length; i++) texts[row]!.push(ids[i]!);
       progress.entered[row] = texts[row]!.length;
     },
-    async run(s, counts) {
-      await attempt(async (now) => (await slotsOf(now)).run(s, counts));
-      advance(progress, stages, s, counts);
+    async run(first, counts, options) {
+      await attempt(async (now) => (await slotsOf(now)).run(first, counts, options));
+      for (let s = first; s <= (options?.last ?? first); s++) advance(progress, stages, s, counts);
     },
     read: (...call) => attempt(async (now) => (await slotsOf(now)).read(...call)),
     state: (...call) => held.state(...call),

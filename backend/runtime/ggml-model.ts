@@ -68,7 +68,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     rotations: toldRotations(spec),
     stages,
     exits: points,
-    stageGraph: (s, shape, store) => stageGraph(place(s), spec, tree[s]!, s, shape, store),
+    stageGraph: (first, last, shape, store) => stagesGraph(place(first), spec, tree, { first, last }, shape, store),
     readGraph: (k, positions, store) => readGraph(place(points[k]!.reads), spec, points[k]!, positions, store),
   };
   const openSlots = (rows: number): Slots => {
@@ -141,36 +141,46 @@ function slotsOf({ from, to, exit }: TreeStage): string[] {
   return Array.from({ length: to.layer - from.layer }, (_, i) => layerPath(from.layer + 1 + i));
 }
 
-/** From the stream behind the parent to the stream behind the stage. Inputs: `at` (of each column), and those of `ggmlOps`. */
-function stageGraph(
+/**
+ * From the stream behind a stage's parent to the streams behind it and those that run with it. Inputs: `at` (of each column), those of
+ * `ggmlOps`, and `last` and `last places` (of each row) where one column of each comes out.
+ */
+function stagesGraph(
   { processor, weights, exact }: Place,
   spec: ModelSpec,
-  { from, to, exit }: TreeStage,
-  s: number,
-  { tokens, batch, first, keys, lastOnly }: PassShape,
+  tree: readonly TreeStage[],
+  { first, last }: { readonly first: number; readonly last: number },
+  { tokens, batch, first: row, keys, lastOnly }: PassShape,
   store: SlotsStore,
 ): BuiltGraph {
-  const nodes = layerNodes(spec) * (to.layer - from.layer + 1) + otherNodes;
+  const { library } = processor;
+  const layers = tree[last]!.to.layer - tree[first]!.from.layer;
+  const nodes = layerNodes(spec) * (layers + 1 + last - first) + otherNodes;
   return buildGraph(processor, nodes, (sketch) => {
-    const past = (slot: string): Past => ({ ...store.past(slot), first, keys });
+    const past = (slot: string): Past => ({ ...store.past(slot), first: row, keys });
     const ops = ggmlOps(processor, sketch, weights, { tokens, batch, exact, past });
     const columns = tokens * batch;
-    const tensor = columnsOf(processor, sketch, store.source(s), columns);
-    const x = { tensor, width: cutWidth(spec, from) };
-    const keepStream = (y: Value, places: Tensor): void =>
-      sketch.effect(processor.library.setRows(sketch.context, store.stream(s), y.tensor, places));
-    if (!lastOnly) {
-      const y = exit ? exitBranch(ops, spec, exit, x) : stage(ops, spec, from, to, x);
-      keepStream(y, sketch.input('places', 'I64', columns));
-      return;
+    const keepStream = (s: number, y: Value, places: Tensor): void =>
+      sketch.effect(library.setRows(sketch.context, store.stream(s), y.tensor, places));
+    let x: Value = {
+      tensor: columnsOf(processor, sketch, store.source(first), columns),
+      width: cutWidth(spec, tree[first]!.from),
+    };
+    for (const [i, { from, to, exit }] of tree.slice(first, last + 1).entries()) {
+      const s = first + i;
+      if (lastOnly && s === last) {
+        // Behind the last attention no token needs another.
+        const attended: Cut = { layer: to.layer, at: 'attention' };
+        const all = compareCuts(from, attended) < 0 ? stage(ops, spec, from, attended, x) : x;
+        const tensor = library.getRows(sketch.context, all.tensor, sketch.input('last', 'I32', batch));
+        const own = ggmlOps(processor, sketch, weights, { tokens: 1, batch, exact, past });
+        const y = stage(own, spec, attended, to, { tensor, width: all.width });
+        keepStream(s, y, sketch.input('last places', 'I64', batch));
+      } else {
+        x = exit ? exitBranch(ops, spec, exit, x) : stage(ops, spec, from, to, x);
+        keepStream(s, x, sketch.input('places', 'I64', columns));
+      }
     }
-    // Behind the last attention no token needs another.
-    const attended: Cut = { layer: to.layer, at: 'attention' };
-    const all = compareCuts(from, attended) < 0 ? stage(ops, spec, from, attended, x) : x;
-    const last = processor.library.getRows(sketch.context, all.tensor, sketch.input('last', 'I32', batch));
-    const own = ggmlOps(processor, sketch, weights, { tokens: 1, batch, exact, past });
-    const y = stage(own, spec, attended, to, { tensor: last, width: all.width });
-    keepStream(y, sketch.input('last places', 'I64', batch));
   });
 }
 

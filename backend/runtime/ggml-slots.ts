@@ -56,7 +56,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     store = next;
   };
 
-  const runPart = (s: number, { counts, isTiled }: PassPart, isHeardLast: boolean): void => {
+  const runPart = (s: number, to: number, { counts, isTiled }: PassPart, isHeardLast: boolean): void => {
     const busy = counts.flatMap((count, row) => (count > 0 ? [row] : []));
     const first = busy[0]!;
     const end = busy.at(-1)! + 1;
@@ -69,19 +69,19 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       batch: end - first,
       first,
       keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
-      lastOnly: isHeardLast && s === lastStage && tokens >= manyTokens,
+      lastOnly: isHeardLast && to === lastStage && tokens >= manyTokens,
     };
-    const key = `${s} ${tokens} ${shape.batch} ${first} ${shape.keys} ${shape.lastOnly}`;
+    const key = `${s} ${to} ${tokens} ${shape.batch} ${first} ${shape.keys} ${shape.lastOnly}`;
     if (store.source(s) !== store.stream(stages[s]!.parent)) ferry(ggml, store, s, first, starts, own);
-    const graph = store.graph(key, () => ggml.stageGraph(s, shape, store));
+    const graph = store.graph(key, () => ggml.stageGraph(s, to, shape, store));
     const lengths = progress.entered.slice(first, end);
     const { capacity, rows: all } = store;
     fillPass(graph, { ...shape, starts, counts: own, lengths, capacity, rows: all }, rotations);
     processors[s]!.setTiled(isTiled);
     graph.compute();
     processors[s]!.setTiled(false);
-    advance(progress, stages, s, counts);
-    if (shape.lastOnly) for (const row of busy) progress.unheard[row] = progress.filled[s]![row]! - 1;
+    for (let each = s; each <= to; each++) advance(progress, stages, each, counts);
+    if (shape.lastOnly) for (const row of busy) progress.unheard[row] = progress.filled[to]![row]! - 1;
   };
 
   const readRow = (tensor: Tensor, row: number, bytes: number, length: number): Uint8Array => {
@@ -114,9 +114,15 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       progress.entered[row] = start + ids.length;
       enterTiles(tiles, row, start, ids.length);
     },
-    async run(s, counts, { lastOnly } = { lastOnly: false }) {
-      for (const part of partsOf(tiles, progress.filled[s]!, counts)) {
-        runPart(s, part, lastOnly);
+    async run(first, counts, { last = first, lastOnly = false } = {}) {
+      for (const part of partsOf(tiles, progress.filled[first]!, counts)) {
+        // A graph is of one processor.
+        for (let s = first; s <= last;) {
+          let to = s;
+          while (to < last && processors[to + 1] === processors[s]) to++;
+          runPart(s, to, part, lastOnly);
+          s = to + 1;
+        }
         // Whoever waits for this thread has a turn between passes.
         await setImmediate();
       }

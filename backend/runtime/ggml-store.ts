@@ -22,7 +22,8 @@ export interface GgmlModel {
   readonly rotations: ToldRotations;
   readonly stages: readonly StageSpec[];
   readonly exits: readonly ExitPoint[];
-  stageGraph(stage: number, shape: PassShape, store: SlotsStore): BuiltGraph;
+  /** Of the stages from one to another, in one. */
+  stageGraph(first: number, last: number, shape: PassShape, store: SlotsStore): BuiltGraph;
   readGraph(exit: number, positions: number, store: SlotsStore): BuiltGraph;
 }
 

@@ -114,6 +114,24 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
     }
   };
 
+  const runStage = async (s: number, all: readonly number[]): Promise<void> => {
+    const tokens = Math.max(...all);
+    if (tokens <= 0) return;
+    // Rows behind the last that has anything to do stay out of it.
+    const busy = all.findLastIndex((count) => count > 0) + 1;
+    const counts = all.slice(0, busy);
+    const starts = progress.filled[s]!.slice(0, busy);
+    const pass = { batch: busy, tokens, counts, starts, lengths: progress.entered.slice(0, busy) };
+    const { hidden, rows: fresh } = await model.runStage(s, hiddenOf(s, pass), pass, past(s, pass));
+    store(s, pass, fresh);
+    for (const [r, count] of counts.entries()) {
+      const stream = streams[s]![r]!;
+      const from = r * tokens * stream.width;
+      put(stream, starts[r]!, hidden.subarray(from, from + count * stream.width));
+    }
+    advance(progress, stages, s, counts);
+  };
+
   return {
     get rows() {
       return rows;
@@ -127,22 +145,8 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
       put(embedded[row]!, start, model.embed(ids, positions));
       progress.entered[row] = start + ids.length;
     },
-    async run(s, all) {
-      const tokens = Math.max(...all);
-      if (tokens <= 0) return;
-      // Rows behind the last that has anything to do stay out of it.
-      const busy = all.findLastIndex((count) => count > 0) + 1;
-      const counts = all.slice(0, busy);
-      const starts = progress.filled[s]!.slice(0, busy);
-      const pass = { batch: busy, tokens, counts, starts, lengths: progress.entered.slice(0, busy) };
-      const { hidden, rows: fresh } = await model.runStage(s, hiddenOf(s, pass), pass, past(s, pass));
-      store(s, pass, fresh);
-      for (const [r, count] of counts.entries()) {
-        const stream = streams[s]![r]!;
-        const from = r * tokens * stream.width;
-        put(stream, starts[r]!, hidden.subarray(from, from + count * stream.width));
-      }
-      advance(progress, stages, s, counts);
+    async run(first, all, { last = first } = {}) {
+      for (let s = first; s <= last; s++) await runStage(s, all);
     },
     async read(k, chosen, counts, options): Promise<RowReadout[]> {
       const { reads } = exits[k]!;

@@ -50,6 +50,13 @@ export interface ExitPoint {
   readonly spec: ExitSpec | null;
 }
 
+export interface RunOptions {
+  /** The last of several stages that run together, each the parent of the next and as far as the first; default: that stage alone. */
+  readonly last?: number;
+  /** Nobody will hear the final exit of any but the last token of a row: what only that would read need not be computed. */
+  readonly lastOnly?: boolean;
+}
+
 /**
  * Keys, values and the stream behind every stage for some sequences, a row each. The one invariant, for every row and stage:
  * what it has run never exceeds what its parent has. A token that left early has nothing behind its exit's stage, and
@@ -65,11 +72,8 @@ export interface Slots {
   waiting(stage: number, row: number): number;
   /** New tokens of a row, behind those that are there. */
   enter(row: number, ids: ArrayLike<number>): void;
-  /**
-   * Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. With `lastOnly` nobody will hear the
-   * final exit of any but the last of them: what only that would read need not be computed.
-   */
-  run(stage: number, counts: readonly number[], options?: { readonly lastOnly: boolean }): Promise<void>;
+  /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. */
+  run(stage: number, counts: readonly number[], options?: RunOptions): Promise<void>;
   /** What exit k says of the last `counts[i]` tokens that its stage has run in row `rows[i]`. */
   read(
     k: number,
@@ -100,6 +104,9 @@ export interface StagedModel {
   openSlots(rows: number): Slots;
   dispose(): Promise<void>;
 }
+
+/** Layers of a stage, as its cost goes by them. */
+export const stageLayers = ({ from, to }: StageSpec): number => Math.max(0.5, to.layer - from.layer);
 
 /** How many stages the trunk has. */
 export const trunkLength = ({ exits }: Pick<StagedModel, 'exits'>): number => exits.at(-1)!.stages;
