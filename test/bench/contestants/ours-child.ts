@@ -1,12 +1,13 @@
 /** Runs this project's decoding in a process of its own, as its parent asks. */
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { openKvCache, type KvCache } from '../../../backend/decoding/kv-cache.ts';
 import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import { exitParameters } from '../../../backend/exits/parameters.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { ExitSet } from '../../../backend/runtime/stage-tree.ts';
-import { trunkLength, type Slots, type StagedModel } from '../../../backend/runtime/staged-model.ts';
+import { trunkLength, type StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { timed } from '../measure.ts';
 import type { Decoder } from './decoder.ts';
 import { ourDecoder } from './ours.ts';
@@ -22,7 +23,7 @@ type Request =
 
 let staged: StagedModel | null = null;
 let decoder: Decoder | null = null;
-let slots: Slots | null = null;
+let cache: KvCache | null = null;
 
 const answer = async (request: Request): Promise<number> => {
   switch (request.type) {
@@ -41,15 +42,15 @@ const answer = async (request: Request): Promise<number> => {
     case 'pull':
       return decoder!.pull(request.count);
     case 'fill':
-      slots?.dispose();
-      slots = staged!.openSlots(1);
-      await pass(slots, request.ids, 1);
+      cache?.dispose();
+      cache = openKvCache(staged!, 1);
+      await pass(cache, request.ids, 1);
       return 0;
     case 'pass': {
-      const at = slots!.entered(0);
+      const at = cache!.position(0);
       const ids = Array.from({ length: request.tokens }, (_, i) => 100 + i);
-      const seconds = await timed(() => pass(slots!, ids, ids.length));
-      slots!.truncate(0, at);
+      const seconds = await timed(() => pass(cache!, ids, ids.length));
+      cache!.truncate(0, at);
       return seconds;
     }
     case 'memory':
@@ -58,9 +59,9 @@ const answer = async (request: Request): Promise<number> => {
 };
 
 /** Through the whole trunk and the final exit. */
-async function pass(into: Slots, ids: readonly number[], read: number): Promise<void> {
+async function pass(into: KvCache, ids: readonly number[], read: number): Promise<void> {
   into.enter(0, ids);
-  for (let s = 0; s < trunkLength(staged!); s++) await into.run(s, [ids.length]);
+  await into.advance(trunkLength(staged!), [0]);
   await into.read(staged!.exits.length - 1, [0], [read], { logits: false });
 }
 
