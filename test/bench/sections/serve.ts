@@ -1,4 +1,5 @@
 /** The server: many clients beside one, and one beside `generate`, at full depth. */
+import { setTimeout } from 'node:timers/promises';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
@@ -61,6 +62,9 @@ async function measure(
   ];
   const contestants = turns.map(([each, work]) => ({ name: each, turn: async () => ({ [each]: await timed(work) }) }));
   try {
+    for (const [, work] of turns) await work();
+    // In a pause like this one weights, keys and values are laid out in large pages.
+    await setTimeout(4000);
     const measured = await alternate(contestants, rounds, progress(`${name}, server`, rounds));
     const [generated, one, many] = turns.map(([each]) => measured.get(each)!) as [
       Measurement,
