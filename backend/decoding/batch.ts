@@ -158,6 +158,7 @@ export function openBatch<Request extends BatchRequest>(
       row,
       [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id)),
       end,
+      { lastOnly: scorer === null },
     );
     if (scorer) {
       const [said] = await cache.read(final, [row], [end - read], { logits: true });

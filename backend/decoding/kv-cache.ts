@@ -41,7 +41,7 @@ export interface KvCache {
   /** A row becomes the first `positions` of another. */
   copy(from: number, to: number, positions: number): void;
   /** Runs every stage for what of one row's first `upTo` tokens waits, alone; branches are those of the exits k. */
-  fill(row: number, exits: readonly number[], upTo: number): Promise<void>;
+  fill(row: number, exits: readonly number[], upTo: number, options?: Pick<RunOptions, 'lastOnly'>): Promise<void>;
   /** The first rows as a cache of their own: the others stay out of its passes. */
   first(rows: number): KvCache;
   /** Keeps only these rows, in this order. */
@@ -108,9 +108,8 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   };
 
   /** The last of the stages from one on that have come as far as it in all of these rows: what waits goes through them together. */
-  const lastTogether = (first: number, upTo: number, rows: number): number => {
-    const isAsFar = (s: number): boolean =>
-      Array.from({ length: rows }, (_, row) => slots.filled(s, row) === slots.filled(first, row)).every(Boolean);
+  const lastTogether = (first: number, upTo: number, rows: readonly number[]): number => {
+    const isAsFar = (s: number): boolean => rows.every((row) => slots.filled(s, row) === slots.filled(first, row));
     let last = first;
     while (last + 1 < upTo && isAsFar(last + 1)) last++;
     return last;
@@ -124,18 +123,26 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     position: (row) => slots.entered(row),
     enter: (row, ids) => setLength(row, slots.entered(row), ids),
     async advance(upTo, chosen, options) {
+      const all = [...Array(count()).keys()];
       for (let s = 0, last = 0; s < upTo; s = last + 1) {
-        last = lastTogether(s, upTo, count());
+        last = lastTogether(s, upTo, all);
         await runStage(s, chosen, count(), { ...options, last });
       }
     },
-    async fill(row, chosen, upTo) {
+    async fill(row, chosen, upTo, options) {
       const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);
       const end = Math.min(upTo, slots.entered(row));
-      for (const stage of [...Array(trunkLength(model)).keys(), ...branches]) {
-        const left = end - slots.filled(stage, row);
-        await runPasses(stage, 1, left, (r, most) => (r === row ? Math.min(most, end - slots.filled(stage, row)) : 0));
+      const run = async (stage: number, last: number): Promise<void> => {
+        const left = (): number => end - slots.filled(stage, row);
+        const countOf = (r: number, most: number): number => (r === row ? Math.min(most, left()) : 0);
+        await runPasses(stage, 1, left(), countOf, { ...options, last });
+      };
+      const trunk = trunkLength(model);
+      for (let s = 0, last = 0; s < trunk; s = last + 1) {
+        last = lastTogether(s, trunk, [row]);
+        await run(s, last);
       }
+      for (const branch of branches) await run(branch, branch);
     },
     async read(k, chosen, counts, options) {
       const branch = branchOf(exits[k]!);
