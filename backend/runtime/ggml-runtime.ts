@@ -85,7 +85,7 @@ export function weightsOf(
       const own = names.filter((name) => held.has(name));
       return own.length === 0 || own.length === names.length ? holder(names[0]!).joined(names) : null;
     },
-    load: (groups) => base.weights.load(groups.map((names) => names.filter((name) => !held.has(name)))),
+    load: (groups) => base.weights.load(groups.filter((names) => !names.some((name) => held.has(name)))),
     experts: (name, experts) => holder(name).experts(name, experts),
     vector: (name, offset) => holder(name).vector(name, offset),
     constant: (name, values) => base.weights.constant(name, values),
