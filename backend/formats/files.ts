@@ -20,14 +20,19 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 
+/** Gives memory of so many bytes, with whatever lies in it. */
+export type Allocate = (bytes: number) => Uint8Array;
+
 /** A file open for reading; `size` is its size when it was opened. */
 export interface RangeFile {
   readonly path: string;
   readonly size: number;
-  /** Reads exactly `length` bytes at `offset` into fresh memory. Throws `bad-weights` where the file ends before. */
-  read(offset: number, length: number): Uint8Array;
+  /** Reads exactly `length` bytes at `offset`, into fresh memory unless told. Throws `bad-weights` where the file ends before. */
+  read(offset: number, length: number, allocate?: Allocate): Uint8Array;
   close(): void;
 }
+
+export const freshMemory: Allocate = (bytes) => new Uint8Array(bytes);
 
 /** Opens a regular file. Throws `not-found` or `file-system`. */
 export function openRangeFile(path: string): RangeFile {
@@ -37,9 +42,9 @@ export function openRangeFile(path: string): RangeFile {
   return {
     path,
     size,
-    read: (offset, length) => {
+    read: (offset, length, allocate = freshMemory) => {
       if (offset < 0 || length < 0 || offset + length > size) throw endOfFile(path, offset + length, size);
-      const bytes = new Uint8Array(length);
+      const bytes = allocate(length);
       let done = 0;
       while (done < length) {
         const count = readPiece(descriptor, bytes, done, offset + done, path);

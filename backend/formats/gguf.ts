@@ -35,7 +35,8 @@ export function openGguf(path: string): GgufFile {
       files: [...files.keys()],
       metadata: parts[0]!.metadata,
       tensors: new Map(parts.flatMap(({ tensors }) => tensors.map((tensor) => [tensor.name, tensor] as const))),
-      read: (tensor, start = 0, length = tensor.bytes - start) => readWithin(files, tensor, start, length),
+      read: (tensor, start = 0, length = tensor.bytes - start, allocate) =>
+        readWithin(files, tensor, start, length, allocate),
       close: () => parts.forEach(({ file }) => file.close()),
     };
   } catch (error) {

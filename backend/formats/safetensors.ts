@@ -6,7 +6,15 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { userError, type UserError } from '../../protocol/errors.ts';
-import { fileError, foreignKind, openRangeFile, statOf, writeFileAtomically, type RangeFile } from './files.ts';
+import {
+  fileError,
+  foreignKind,
+  openRangeFile,
+  statOf,
+  writeFileAtomically,
+  type Allocate,
+  type RangeFile,
+} from './files.ts';
 import { typeBytes } from './dequantise.ts';
 import type { TensorInfo, TensorSource, TensorType } from './tensor-source.ts';
 
@@ -211,7 +219,8 @@ function sourceOf(files: readonly OpenFile[]): TensorSource {
   return {
     files: files.map(({ file }) => file.path),
     tensors: new Map(files.flatMap(({ tensors }) => tensors.map((tensor) => [tensor.name, tensor] as const))),
-    read: (tensor, start = 0, length = tensor.bytes - start) => readWithin(byPath, tensor, start, length),
+    read: (tensor, start = 0, length = tensor.bytes - start, allocate) =>
+      readWithin(byPath, tensor, start, length, allocate),
     close: () => files.forEach(({ file }) => file.close()),
   };
 }
@@ -222,11 +231,12 @@ export function readWithin(
   tensor: TensorInfo,
   start: number,
   length: number,
+  allocate?: Allocate,
 ): Uint8Array {
   const file = files.get(tensor.file);
   if (file === undefined || start < 0 || length < 0 || start + length > tensor.bytes)
     throw new RangeError(`bytes ${start} to ${start + length} are not within ${tensor.name} of ${tensor.file}`);
-  return file.read(tensor.offset + start, length);
+  return file.read(tensor.offset + start, length, allocate);
 }
 
 export const elementCount = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);

@@ -1,4 +1,5 @@
 /** Named tensors in files, read by range. Knows bytes and types, no model. */
+import type { Allocate } from './files.ts';
 
 /** Element types; the quantised ones are GGML blocks (`Q4_0` … `MXFP4`) along the last axis. */
 export type TensorType =
@@ -50,7 +51,7 @@ export interface TensorSource {
   /** Every weight file, for hashing. */
   readonly files: readonly string[];
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** Reads `length` bytes of a tensor from `start` (default: all of it) into fresh memory. */
-  read(tensor: TensorInfo, start?: number, length?: number): Uint8Array;
+  /** Reads `length` bytes of a tensor from `start` (default: all of it), into fresh memory unless told. */
+  read(tensor: TensorInfo, start?: number, length?: number, allocate?: Allocate): Uint8Array;
   close(): void;
 }

@@ -1,5 +1,6 @@
 /** Blocks as wider blocks of the same numbers, bit for bit: for processors that multiply faster with those. */
 import { blockInfo } from './dequantise.ts';
+import { freshMemory, type Allocate } from './files.ts';
 import type { TensorType } from './tensor-source.ts';
 
 /** The type of the wider blocks; null where there is none. */
@@ -12,11 +13,12 @@ const upperNibbles = Uint16Array.of(0xf0f0, 0xf000, 0x00f0, 0);
  * Blocks of Q5_0 as those of Q8_0. Both are a scale in 16 bits and 32 numbers from −16 to 15: one has four bits of each in a
  * nibble and the fifth apart, the other a byte for each. Goes by pairs of bytes; there are hundreds of millions.
  */
-export function widen(bytes: Uint8Array): Uint8Array {
+export function widen(bytes: Uint8Array, allocate: Allocate = freshMemory): Uint8Array {
   const [narrow, wide] = [blockInfo('Q5_0').bytes / 2, blockInfo('Q8_0').bytes / 2];
   const source = pairsOf(bytes);
   const blocks = source.length / narrow;
-  const wider = new Uint16Array(blocks * wide);
+  const result = allocate(blocks * wide * 2);
+  const wider = new Uint16Array(result.buffer, result.byteOffset, blocks * wide);
   for (let block = 0, from = 0, to = 0; block < blocks; block++, from += narrow, to += wide) {
     wider[to] = source[from]!;
     let low = source[from + 1]!;
@@ -27,7 +29,7 @@ export function widen(bytes: Uint8Array): Uint8Array {
       wider[to + 9 + j] = ((q >> 4) & 0x0f0f) | upperNibbles[high & 3]!;
     }
   }
-  return new Uint8Array(wider.buffer);
+  return result;
 }
 
 const pairsOf = (bytes: Uint8Array): Uint16Array => {

@@ -32,7 +32,6 @@ export function newArena(processor: Processor, usage: number): Arena {
     if (buffer === null) return null;
     library.markWeights(buffer, usage);
     const part = { buffer, from: library.bufferBase(buffer), size, used: 0 };
-    processor.largePages?.add(part);
     parts.push(part);
     return part;
   };
@@ -48,6 +47,7 @@ export function newArena(processor: Processor, usage: number): Arena {
       }
       library.placeTensor(part.buffer, tensor, (part.from + BigInt(part.used)) as Address);
       part.used += bytes;
+      processor.largePages?.add(part);
       return true;
     },
     dispose() {

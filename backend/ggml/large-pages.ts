@@ -10,13 +10,14 @@ export interface Memory {
 }
 
 export interface LargePages {
+  /** To be called again where more of it has been written. */
   add(memory: Memory): void;
   remove(memory: Memory): void;
   /** So long was computed; milliseconds. */
   computed(milliseconds: number): void;
 }
 
-/** Milliseconds without computing. */
+/** Milliseconds in which nothing is computed and no memory comes. */
 const pause = 300;
 /** Milliseconds of computing, a megabyte, that lose as much without large pages as it takes to lay them out. */
 const worthwhile = 20;
@@ -26,45 +27,62 @@ const stepBytes = 8 * pageBytes;
 
 /** `collapse` lays out whole pages from an address that is a multiple of theirs. */
 export function newLargePages(collapse: (from: bigint, bytes: number) => Promise<void>): LargePages {
-  /** What is not laid out, and from which byte on. */
-  const waiting = new Map<Memory, number>();
+  /** Up to which byte each is laid out. */
+  const laidOut = new Map<Memory, number>();
+  /** Whether there may be more to lay out. */
+  let isWaiting = false;
   let computed = 0;
-  let graphs = 0;
+  let disturbances = 0;
   let isAtWork = false;
   let resting: NodeJS.Timeout | null = null;
 
-  const work = async (goesOn: () => boolean): Promise<void> => {
-    for (const [memory, from] of waiting) {
+  /** The next whole pages that are not laid out, few enough for one go; null where there are none. */
+  const next = (): { memory: Memory; at: number; bytes: number } | null => {
+    for (const [memory, from] of laidOut) {
       const offset = Number(BigInt.asUintN(64, -memory.from) % BigInt(pageBytes));
       const end = memory.used - ((memory.used - offset) % pageBytes);
-      for (let at = Math.max(from, offset); at < end; at += stepBytes) {
-        if (!waiting.has(memory)) break;
-        if (!goesOn()) return void waiting.set(memory, at);
-        await collapse(memory.from + BigInt(at), Math.min(stepBytes, end - at));
-      }
-      waiting.delete(memory);
+      const at = Math.max(from, offset);
+      if (at < end) return { memory, at, bytes: Math.min(stepBytes, end - at) };
     }
+    return null;
+  };
+
+  const work = async (goesOn: () => boolean): Promise<void> => {
+    for (let pages = next(); pages !== null; pages = next()) {
+      if (!goesOn()) return;
+      const { memory, at, bytes } = pages;
+      laidOut.set(memory, at + bytes);
+      await collapse(memory.from + BigInt(at), bytes);
+    }
+    isWaiting = false;
     computed = 0;
   };
   const begin = (goesOn: () => boolean): void => {
-    if (isAtWork || waiting.size === 0) return;
+    if (isAtWork || !isWaiting) return;
     isAtWork = true;
     void work(goesOn).finally(() => (isAtWork = false));
   };
   const rest = (): void => {
-    const at = graphs;
-    begin(() => graphs === at);
+    const at = disturbances;
+    begin(() => disturbances === at);
   };
-  const bytes = (): number => [...waiting.keys()].reduce((sum, { used }) => sum + used, 0);
+  const disturb = (): void => {
+    disturbances++;
+    resting ??= setTimeout(rest, pause).unref();
+    resting.refresh();
+  };
+  const bytes = (): number => [...laidOut].reduce((sum, [{ used }, from]) => sum + used - from, 0);
   return {
-    add: (memory) => void waiting.set(memory, 0),
-    remove: (memory) => void waiting.delete(memory),
+    add(memory) {
+      if (!laidOut.has(memory)) laidOut.set(memory, 0);
+      isWaiting = true;
+      disturb();
+    },
+    remove: (memory) => void laidOut.delete(memory),
     computed(milliseconds) {
-      graphs++;
-      if (waiting.size === 0) return;
+      if (!isWaiting) return;
+      disturb();
       computed += milliseconds;
-      resting ??= setTimeout(rest, pause).unref();
-      resting.refresh();
       if (computed >= (worthwhile * bytes()) / 1e6) begin(() => true);
     },
   };

@@ -4,9 +4,11 @@
  */
 import { userError } from '../../protocol/errors.ts';
 import type { TensorType } from '../formats/tensor-source.ts';
+import { freshMemory, type Allocate } from '../formats/files.ts';
 import { widen, widerBlocks } from '../formats/widen.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { newArena } from './arena.ts';
+import { newStaging } from './staging.ts';
 import { encode, newContext, noMemory, type ManyPlacement, type Processor } from './processor.ts';
 import { types, type BufferType, type Context, type Tensor, type TypeName } from './library.ts';
 
@@ -84,10 +86,10 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
     return tensor;
   };
 
-  const dataOf = (name: string, type: TypeName, rows: number, columns: number): Uint8Array => {
+  const dataOf = (name: string, type: TypeName, rows: number, columns: number, allocate = freshMemory): Uint8Array => {
     const stored = parameters.storedType(name);
-    if (stored === type && type !== 'F32') return finite(parameters.stored(name), type, name);
-    if (stored !== null && widerBlocks(stored) === type) return widen(parameters.stored(name));
+    if (stored === type && type !== 'F32') return finite(parameters.stored(name, allocate), type, name);
+    if (stored !== null && widerBlocks(stored) === type) return widen(parameters.stored(name, allocate), allocate);
     return encode(library, type, parameters.values(name), rows, columns);
   };
 
@@ -110,11 +112,11 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
   };
 
   /** The matrix of one weight, or of several below each other, in its place, and what it is to hold. */
-  const newMatrix = (names: readonly string[]): { matrix: Matrix; data: Uint8Array } => {
+  const newMatrix = (names: readonly string[], allocate?: Allocate): { matrix: Matrix; data: Uint8Array } => {
     const parts = names.map((name) => shapeOf(name)[0]);
     const [rows, columns] = [sum(parts), shapeOf(names[0]!)[1]];
     const { type, bufferType, pairs, alone } = placed(names[0]!, rows, columns);
-    const each = names.map((name, i) => dataOf(name, type, parts[i]!, columns));
+    const each = names.map((name, i) => dataOf(name, type, parts[i]!, columns, allocate));
     const data = each.length === 1 ? each[0]! : Buffer.concat(each);
     const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);
     return { matrix: { tensor: placeTensor(make, bufferType, data.byteLength), rows, parts, pairs, alone }, data };
@@ -137,12 +139,15 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
     matrix: (name) => matrixOf([name]),
     joined: (names) => (canJoin(names) ? matrixOf(names) : null),
     async load(groups) {
+      const openStage = newStaging();
       try {
         for (const names of groups.flatMap((group) => (canJoin(group) ? [group] : group.map((name) => [name])))) {
           const key = names.join(' ');
           if (matrices.has(key) || coming.has(key)) continue;
-          const { matrix, data } = newMatrix(names);
+          const stage = openStage();
+          const { matrix, data } = newMatrix(names, stage.allocate);
           const set = library.setBeside(matrix.tensor, data).then(() => {
+            stage.release();
             coming.delete(key);
             matrices.set(key, matrix);
           });

@@ -37,7 +37,7 @@ export function overlayParameters(base: Parameters, held: ReadonlyMap<string, He
       return isBlocked ? { bits: 8, blockSize: quantisedBlock, zeroPoint: 128, rounds: true } : null;
     },
     storedType: (name) => (held.has(name) ? null : base.storedType(name)),
-    stored: (name) => base.stored(name),
+    stored: (name, allocate) => base.stored(name, allocate),
     blocks(name) {
       const own = held.get(name);
       return own ? quantise(own.data) : base.blocks(name);

@@ -10,6 +10,7 @@ import {
   toBlocks,
   type WeightBlocks,
 } from '../formats/quantisation.ts';
+import type { Allocate } from '../formats/files.ts';
 import type { TensorInfo, TensorSource, TensorType } from '../formats/tensor-source.ts';
 import { elementCount } from '../formats/safetensors.ts';
 import { expectedParameters, type ExpectedParameter } from './expected-parameters.ts';
@@ -35,8 +36,8 @@ export interface Parameters {
   blocks(name: string): WeightBlocks;
   /** How the file stores the matrix, row by row; null where it does not (it is transposed, or held in memory). */
   storedType(name: string): TensorType | null;
-  /** The bytes of such a matrix, its rows in our order. */
-  stored(name: string): Uint8Array;
+  /** The bytes of such a matrix, its rows in our order; where it is one tensor in that order, in memory of `allocate`. */
+  stored(name: string, allocate?: Allocate): Uint8Array;
 }
 
 interface Located {
@@ -98,7 +99,7 @@ export function locateParameters(
     blockForm: (name) => formOf(get(name)),
     blocks: (name) => blocks(source, get(name), name),
     storedType: (name) => storedType(get(name)),
-    stored: (name) => stored(source, get(name)),
+    stored: (name, allocate) => stored(source, get(name), allocate),
   };
 }
 
@@ -205,7 +206,9 @@ function storedType({ tensors, shape, transposed }: Located): TensorType | null 
   return shape.length === 2 && !transposed && tensors.every((tensor) => tensor.type === type) ? type : null;
 }
 
-function stored(source: TensorSource, { tensors, rows, shape }: Located): Uint8Array {
+function stored(source: TensorSource, { tensors, rows, shape }: Located, allocate?: Allocate): Uint8Array {
+  const [first] = tensors as [TensorInfo];
+  if (!rows && tensors.length === 1) return source.read(first, 0, first.bytes, allocate);
   const bytes = joined(tensors.map((tensor) => source.read(tensor)));
   if (!rows) return bytes;
   const { elements, bytes: blockBytes } = blockInfo(tensors[0]!.type);

@@ -76,3 +76,26 @@ test('memory that is given back is let alone from then on', async () => {
   await settled();
   expect(laid).toHaveLength(2);
 });
+
+test('a model that is still being read is no pause, and what comes later into the same memory is laid out, too', async () => {
+  const { pages, laid } = recorded();
+  const memory = { from: 0n, used: 4 * page };
+  pages.computed(1);
+  pages.add(memory);
+  for (let i = 0; i < 3; i++) {
+    vi.advanceTimersByTime(200);
+    pages.add(memory);
+  }
+  await settled();
+  expect(laid).toEqual([]);
+  vi.advanceTimersByTime(300);
+  await settled();
+  memory.used = 6 * page;
+  pages.add(memory);
+  vi.advanceTimersByTime(300);
+  await settled();
+  expect(laid).toEqual([
+    [0n, 4 * page],
+    [BigInt(4 * page), 2 * page],
+  ]);
+});

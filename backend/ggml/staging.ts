@@ -1,0 +1,34 @@
+/**
+ * Memory that matrices lie in from being read until they are laid out, taken again for the next: the system brings fresh memory
+ * page by page, which takes longer than reading. Knows no matrices.
+ */
+import type { Allocate } from '../formats/files.ts';
+
+export interface Stage {
+  readonly allocate: Allocate;
+  /** What was allocated may be taken by others. */
+  release(): void;
+}
+
+/** Bytes of a piece at least, so that one fits most matrices: what is not written is not there. */
+const pieceBytes = 1 << 24;
+
+/** Gives stages, each for as long as a matrix needs it. */
+export function newStaging(): () => Stage {
+  const spare: ArrayBuffer[] = [];
+  const take = (bytes: number): ArrayBuffer => {
+    const fitting = spare.findIndex((piece) => piece.byteLength >= bytes);
+    return fitting < 0 ? new ArrayBuffer(Math.max(bytes, pieceBytes)) : spare.splice(fitting, 1)[0]!;
+  };
+  return () => {
+    const taken: ArrayBuffer[] = [];
+    return {
+      allocate(bytes) {
+        const piece = take(bytes);
+        taken.push(piece);
+        return new Uint8Array(piece, 0, bytes);
+      },
+      release: () => void spare.push(...taken.splice(0)),
+    };
+  };
+}
