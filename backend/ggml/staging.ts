@@ -2,7 +2,15 @@
  * Memory that matrices lie in from being read until they are laid out, taken again for the next: the system brings fresh memory
  * page by page, which takes longer than reading. Knows no matrices.
  */
+import { MessageChannel } from 'node:worker_threads';
 import type { Allocate } from '../formats/files.ts';
+
+export interface Staging {
+  /** For as long as a matrix needs it. */
+  open(): Stage;
+  /** Gives back what is not taken, now and not when garbage is next collected. */
+  dispose(): void;
+}
 
 export interface Stage {
   readonly allocate: Allocate;
@@ -13,22 +21,30 @@ export interface Stage {
 /** Bytes of a piece at least, so that one fits most matrices: what is not written is not there. */
 const pieceBytes = 1 << 24;
 
-/** Gives stages, each for as long as a matrix needs it. */
-export function newStaging(): () => Stage {
+export function newStaging(): Staging {
   const spare: ArrayBuffer[] = [];
   const take = (bytes: number): ArrayBuffer => {
     const fitting = spare.findIndex((piece) => piece.byteLength >= bytes);
     return fitting < 0 ? new ArrayBuffer(Math.max(bytes, pieceBytes)) : spare.splice(fitting, 1)[0]!;
   };
-  return () => {
-    const taken: ArrayBuffer[] = [];
-    return {
-      allocate(bytes) {
-        const piece = take(bytes);
-        taken.push(piece);
-        return new Uint8Array(piece, 0, bytes);
-      },
-      release: () => void spare.push(...taken.splice(0)),
-    };
+  return {
+    open() {
+      const taken: ArrayBuffer[] = [];
+      return {
+        allocate(bytes) {
+          const piece = take(bytes);
+          taken.push(piece);
+          return new Uint8Array(piece, 0, bytes);
+        },
+        release: () => void spare.push(...taken.splice(0)),
+      };
+    },
+    dispose() {
+      // A message that nobody will receive is freed with what was handed over in it.
+      const { port1, port2 } = new MessageChannel();
+      port1.postMessage(null, spare.splice(0));
+      port1.close();
+      port2.close();
+    },
   };
 }

@@ -139,12 +139,12 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
     matrix: (name) => matrixOf([name]),
     joined: (names) => (canJoin(names) ? matrixOf(names) : null),
     async load(groups) {
-      const openStage = newStaging();
+      const staging = newStaging();
       try {
         for (const names of groups.flatMap((group) => (canJoin(group) ? [group] : group.map((name) => [name])))) {
           const key = names.join(' ');
           if (matrices.has(key) || coming.has(key)) continue;
-          const stage = openStage();
+          const stage = staging.open();
           const { matrix, data } = newMatrix(names, stage.allocate);
           const set = library.setBeside(matrix.tensor, data).then(() => {
             stage.release();
@@ -158,6 +158,7 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
       } finally {
         // Whoever then gives the memory back must not take it from another thread.
         await Promise.allSettled(coming.values());
+        staging.dispose();
       }
     },
     experts(name, experts) {
