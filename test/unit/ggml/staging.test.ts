@@ -2,8 +2,8 @@ import { expect, test } from 'vitest';
 import { newStaging } from '../../../backend/ggml/staging.ts';
 
 test('memory is taken again once it was released, and by one at a time', () => {
-  const { open } = newStaging();
-  const [first, second] = [open(), open()];
+  const staging = newStaging();
+  const [first, second] = [staging.open(), staging.open()];
   const [a, b, c] = [first.allocate(1000), first.allocate(20), second.allocate(1000)];
   expect([a, b, c].map(({ length }) => length)).toEqual([1000, 20, 1000]);
   expect(new Set([a, b, c].map(({ buffer }) => buffer)).size).toBe(3);
@@ -14,11 +14,11 @@ test('memory is taken again once it was released, and by one at a time', () => {
 });
 
 test('a large matrix gets memory of its own, which then serves small ones', () => {
-  const { open } = newStaging();
-  const large = open();
+  const staging = newStaging();
+  const large = staging.open();
   const memory = large.allocate((1 << 24) + 1);
   large.release();
-  expect(open().allocate(10).buffer).toBe(memory.buffer);
+  expect(staging.open().allocate(10).buffer).toBe(memory.buffer);
 });
 
 test('what is not taken is given back at once', () => {
