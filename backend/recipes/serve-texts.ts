@@ -13,14 +13,22 @@ export interface EncodedPrompt {
 
 /** What llama.cpp's server takes for its batch: how much of a prefix and a suffix counts. */
 const fimBatch = 2048;
-/** Chunks beyond are dropped by whoever sends them. */
-const fimContext = 2 ** 20;
+/** Tokens beside those parts: before a text, before the middle, and a first one of what is written. */
+const fimMarks = 3;
+
+/** What a prompt must leave room for. */
+export interface PromptRoom {
+  /** Most tokens of a text, prompt included. */
+  readonly contextLength: number;
+  /** Tokens that are asked for. */
+  readonly maxTokens: number;
+}
 
 /** @throws UserError for ids that are none, a template that refuses, a model that does not fill in the middle. */
 export async function encodePrompt(
   prompt: ServedPrompt,
   tokenizer: Tokenizer,
-  maxTokens: number,
+  { contextLength, maxTokens }: PromptRoom,
   signal: AbortSignal,
 ): Promise<EncodedPrompt> {
   switch (prompt.kind) {
@@ -36,7 +44,9 @@ export async function encodePrompt(
     case 'gap': {
       const { begun, ...gap } = prompt.gap;
       const ids = tokenizer.encode(begun, { addSpecial: false });
-      const budget = llamaBudget(fimBatch, fimContext, maxTokens, ids.length);
+      const room = contextLength - fimMarks;
+      const batch = Math.max(0, Math.min(fimBatch, room - maxTokens));
+      const budget = llamaBudget(batch, room, maxTokens, ids.length);
       return { ids: fimPrompt(tokenizer, { ...gap, begun: ids }, budget), ends: tokenizer.fim?.ends ?? [] };
     }
   }

@@ -59,7 +59,7 @@ async function* answerAll(
   const begin = async (id: number, request: WriteRequest): Promise<void> => {
     const texts: Text[] = [];
     open.set(id, texts);
-    const made = await textsOf(id, request, generator, signal);
+    const made = await textsOf(id, request, generator, shape.contextLength, signal);
     // It may have gone in the meantime.
     if (open.get(id) !== texts) return;
     for (const text of made) {
@@ -109,11 +109,17 @@ async function* answerAll(
   }
 }
 
-async function textsOf(id: number, request: WriteRequest, generator: Generator, signal: AbortSignal): Promise<Text[]> {
+async function textsOf(
+  id: number,
+  request: WriteRequest,
+  generator: Generator,
+  contextLength: number,
+  signal: AbortSignal,
+): Promise<Text[]> {
   const { options, prompts, count, maxTokens, alternatives, echo, scores } = request;
   const how = { ...sequenceOptions(options, generator), maxTokens, alternatives, scores };
   const encoded = await Promise.all(
-    prompts.map((prompt) => encodePrompt(prompt, generator.tokenizer, maxTokens, signal)),
+    prompts.map((prompt) => encodePrompt(prompt, generator.tokenizer, { contextLength, maxTokens }, signal)),
   );
   return encoded.flatMap(({ ids, ends }, p) =>
     Array.from({ length: count }, (_, n): Text => ({

@@ -46,6 +46,7 @@ interface Answer {
   error: { message: string; code: string };
   content: string;
   tokens: number[];
+  tokens_evaluated: number;
   prompt: string;
 }
 
@@ -174,6 +175,17 @@ test('chats go through the template with their tools, gaps through the tokens fo
   expect(filled.content).toBe((await ask('/completion', { prompt: ids, n_predict: 8 })).content);
   const suffixed = await ask('/v1/completions', { prompt: gap.prefix, suffix: gap.suffix, max_tokens: 8 });
   expect(suffixed.choices[0]!.text).toBe(filled.content);
+});
+
+test('of what surrounds a gap as much counts as there is room for', async () => {
+  const input_extra = [{ filename: 'a.ts', text: 'export const value = 1;\n'.repeat(300) }];
+  const gap = { input_prefix: 'let sum = 0;\n'.repeat(300), input_suffix: 'return sum;\n'.repeat(300) };
+  for (const n_predict of [0, 1, 40])
+    for (const body of [gap, { ...gap, input_extra }]) {
+      const filled = await ask('/infill', { ...body, n_predict });
+      expect(filled.error).toBeUndefined();
+      expect(filled.tokens_evaluated).toBeGreaterThan(200);
+    }
 });
 
 test('text becomes tokens and back', async () => {
