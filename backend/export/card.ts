@@ -66,9 +66,9 @@ On text that was held out from tuning the exit's loss is ${own.loss.toFixed(3)} 
 function usage({ name, folder, format, purpose, base }: CardFacts): string {
   if (purpose === 'draft')
     return format === 'gguf'
-      ? `As the draft of speculative decoding in llama.cpp:
+      ? `As the draft of speculative decoding in llama.cpp (versions that do not know \`--spec-type\` draft without it):
 
-    llama-server -m ${base}.gguf -md ${name}.gguf
+    llama-server -m ${base}.gguf -md ${name}.gguf --spec-type draft-simple
 `
       : `As the draft of speculative decoding in vLLM:
 

@@ -143,7 +143,7 @@ test('the card names base, licence, data and losses, and a draft its commands', 
   );
   const file = await exported('4:mlp', 'gguf', { as: 'draft' });
   expect(read(join(file, '../README.md'))).toContain(
-    'llama-server -m typescript-5m.gguf -md typescript-5m-exit-4-mlp.gguf',
+    'llama-server -m typescript-5m.gguf -md typescript-5m-exit-4-mlp.gguf --spec-type draft-simple',
   );
 });
 
