@@ -45,8 +45,10 @@ export async function encodePrompt(
       const { begun, ...gap } = prompt.gap;
       const ids = tokenizer.encode(begun, { addSpecial: false });
       const room = contextLength - fimMarks;
-      const batch = Math.max(0, Math.min(fimBatch, room - maxTokens));
-      const budget = llamaBudget(batch, room, maxTokens, ids.length);
+      // Who asks for as many tokens as there are still has half of them read.
+      const asked = Math.min(maxTokens, Math.floor(room / 2));
+      const batch = Math.min(fimBatch, room - asked);
+      const budget = llamaBudget(batch, room, asked, ids.length);
       return { ids: fimPrompt(tokenizer, { ...gap, begun: ids }, budget), ends: tokenizer.fim?.ends ?? [] };
     }
   }

@@ -180,7 +180,7 @@ test('chats go through the template with their tools, gaps through the tokens fo
 test('of what surrounds a gap as much counts as there is room for', async () => {
   const input_extra = [{ filename: 'a.ts', text: 'export const value = 1;\n'.repeat(300) }];
   const gap = { input_prefix: 'let sum = 0;\n'.repeat(300), input_suffix: 'return sum;\n'.repeat(300) };
-  for (const n_predict of [0, 1, 40])
+  for (const n_predict of [0, 1, 40, 100_000])
     for (const body of [gap, { ...gap, input_extra }]) {
       const filled = await ask('/infill', { ...body, n_predict });
       expect(filled.error).toBeUndefined();
