@@ -32,6 +32,7 @@ export interface RangeFile {
   close(): void;
 }
 
+/** The usual memory: of its own for each call, all zeros. */
 export const freshMemory: Allocate = (bytes) => new Uint8Array(bytes);
 
 /** Opens a regular file. Throws `not-found` or `file-system`. */
