@@ -86,11 +86,12 @@ function readVocabulary(path: string, metadata: GgufMetadata): Vocabulary {
     throw bad(path, 'it lists no tokens', 'Use the complete model file.');
   const types = metadata.get('tokenizer.ggml.token_type') ?? new Int32Array(texts.length).fill(normalType);
   if (!isNumbers(types) || types.length !== texts.length) throw bad(path, 'its token types do not fit its tokens');
-  const added = texts.flatMap((content, id): AddedToken[] => {
-    const type = types[id];
+  const added: AddedToken[] = [];
+  for (const [id, type] of types.entries()) {
+    const content = texts[id]!;
     const isAdded = type === controlType || type === userDefinedType || type === unknownType;
-    return isAdded && content !== '' ? [{ id, content, special: type !== userDefinedType }] : [];
-  });
+    if (isAdded && content !== '') added.push({ id, content, special: type !== userDefinedType });
+  }
   return { texts, types, added };
 }
 
@@ -189,11 +190,7 @@ function byteLevel(path: string, metadata: GgufMetadata, vocabulary: Vocabulary)
       model: {
         type: 'BPE',
         vocab: idsByText(vocabulary.texts),
-        // The separator is the first space that is not the first character, as llama.cpp reads it.
-        merges: merges.map((merge) => {
-          const space = merge.indexOf(' ', 1);
-          return [merge.slice(0, space), merge.slice(space + 1)];
-        }),
+        merges,
         ignore_merges: pre.ignoreMerges ?? false,
       },
     },
@@ -281,9 +278,11 @@ const bosFirst = (bos: string | undefined): JsonObject => ({
   pair: [],
 });
 
-// fromEntries defines properties, so that a token named __proto__ is one like any other.
-const idsByText = (texts: readonly string[]): Record<string, number> =>
-  Object.fromEntries(texts.map((text, id) => [text, id]));
+function idsByText(texts: readonly string[]): Map<string, number> {
+  const ids = new Map<string, number>();
+  for (let id = 0; id < texts.length; id++) ids.set(texts[id]!, id);
+  return ids;
+}
 
 const flag = (metadata: GgufMetadata, name: string, otherwise: boolean): boolean => {
   const value = metadata.get(`tokenizer.ggml.${name}`);

@@ -1,6 +1,6 @@
 /** What bytes each token stands for, and decoding of streams of them into whole characters. */
 import { userError } from '../../protocol/errors.ts';
-import { isRecord, vocabularyEntries, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
+import { eachToken, isRecord, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
 
 export interface TokenBytes {
   /** Largest id + 1. */
@@ -34,7 +34,7 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
     );
   const encode = byteLevel ? byteLevelBytes : pieceBytes(types.has('ByteFallback'));
   const texts: (string | undefined)[] = [];
-  for (const [text, id] of vocabularyEntries(file)) texts[id] = text;
+  eachToken(file, (text, id) => (texts[id] = text));
   const added = new Map(file.added_tokens.map(({ content, id }) => [id, content]));
   const ordinary = lastWhere(texts, (text, id) => text !== undefined && !added.has(id)) + 1;
   const made = new Map<number, Uint8Array>();

@@ -1,4 +1,7 @@
-/** The parts of a tokenizer.json that are looked at, checked once; and the splits that the JavaScript library gets wrong, rewritten. */
+/**
+ * A tokenizer.json as it lies in memory: what is looked at, checked once, the vocabulary as a map, and the splits that the JavaScript
+ * library gets wrong, rewritten.
+ */
 import { userError } from '../../protocol/errors.ts';
 import type { FimRole } from './fim.ts';
 
@@ -10,12 +13,12 @@ export interface AddedToken {
   readonly special: boolean;
 }
 
+/** Ids by text (BPE), or text and score in the order of ids (Unigram). */
+export type Vocabulary = ReadonlyMap<string, number> | readonly (readonly [string, number])[];
+
 export interface TokenizerFile extends JsonObject {
   readonly added_tokens: readonly AddedToken[];
-  readonly model: JsonObject & {
-    /** Text → id (BPE), or text and score in the order of ids (Unigram). */
-    readonly vocab: Readonly<Record<string, number>> | readonly (readonly [string, number])[];
-  };
+  readonly model: JsonObject & { readonly vocab: Vocabulary };
   readonly normalizer: JsonObject | null;
   readonly pre_tokenizer: JsonObject | null;
   readonly post_processor: JsonObject | null;
@@ -49,8 +52,8 @@ export function checkTokenizerFile(path: string, value: JsonObject): TokenizerFi
     userError('bad-tokenizer', `${path} is no sound tokenizer: ${what}.`, 'Get the file again.');
   const { model, added_tokens: added = [] } = value;
   if (!isRecord(model)) throw bad('it has no model');
-  const { vocab } = model;
-  if (!isVocabulary(vocab)) throw bad('its vocabulary is no map from text to ids');
+  const vocab = vocabularyOf(model['vocab']);
+  if (vocab === null) throw bad('its vocabulary is no map from text to ids');
   if (!Array.isArray(added) || !added.every(isAddedToken)) throw bad('its added tokens have no text or no id');
   for (const part of ['normalizer', 'pre_tokenizer', 'post_processor', 'decoder'])
     if (value[part] !== undefined && value[part] !== null && !isRecord(value[part]))
@@ -61,21 +64,29 @@ export function checkTokenizerFile(path: string, value: JsonObject): TokenizerFi
     post_processor: null,
     decoder: null,
     ...value,
+    model: { ...model, vocab },
     added_tokens: added.map((token) => ({ ...token, special: token.special === true })),
   } as unknown as TokenizerFile;
 }
 
+/** The same as JSON has it. */
+export const tokenizerJson = (file: TokenizerFile): JsonObject => ({
+  ...file,
+  // fromEntries defines properties, so that a token named __proto__ is one like any other.
+  model: { ...file.model, vocab: isPairs(file.model.vocab) ? file.model.vocab : Object.fromEntries(file.model.vocab) },
+});
+
 /** Text and id of each token of the model, added ones aside. */
-export function* vocabularyEntries({ model: { vocab } }: TokenizerFile): Generator<readonly [string, number]> {
-  if (isPairs(vocab)) for (const [id, [text]] of vocab.entries()) yield [text, id];
-  else for (const text of Object.keys(vocab)) yield [text, vocab[text]!];
+export function eachToken({ model: { vocab } }: TokenizerFile, visit: (text: string, id: number) => void): void {
+  if (isPairs(vocab)) for (let id = 0; id < vocab.length; id++) visit(vocab[id]![0], id);
+  else vocab.forEach((id, text) => visit(text, id));
 }
 
 /** The id of a text that is a token, an added one before one of the model. */
 export function idOfText({ model: { vocab }, added_tokens }: TokenizerFile, text: string): number | undefined {
   const added = added_tokens.findLast(({ content }) => content === text);
   if (added) return added.id;
-  if (!isPairs(vocab)) return Object.hasOwn(vocab, text) ? vocab[text] : undefined;
+  if (!isPairs(vocab)) return vocab.get(text);
   const place = vocab.findLastIndex(([each]) => each === text);
   return place < 0 ? undefined : place;
 }
@@ -112,18 +123,22 @@ function exactSplit(config: JsonObject): JsonObject {
   return config;
 }
 
-type Vocab = TokenizerFile['model']['vocab'];
-const isPairs = (vocab: Vocab): vocab is Extract<Vocab, readonly unknown[]> => Array.isArray(vocab);
+const isPairs = (vocab: Vocabulary): vocab is Extract<Vocabulary, readonly unknown[]> => Array.isArray(vocab);
 
-function isVocabulary(value: unknown): boolean {
-  if (Array.isArray(value))
-    return (
-      value.length <= maxVocabulary &&
-      value.every(
-        (entry: unknown) => Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number',
-      )
-    );
-  return isRecord(value) && Object.values(value).every(isTokenId);
+const isPair = (entry: unknown): entry is [string, number] =>
+  Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number';
+
+/** Null where it is none. */
+function vocabularyOf(value: unknown): Vocabulary | null {
+  if (Array.isArray(value)) return value.length <= maxVocabulary && value.every(isPair) ? value : null;
+  if (!isRecord(value)) return null;
+  const ids = new Map<string, number>();
+  for (const text of Object.keys(value)) {
+    const id = value[text];
+    if (!isTokenId(id)) return null;
+    ids.set(text, id);
+  }
+  return ids;
 }
 
 const isAddedToken = (value: unknown): value is AddedToken =>

@@ -8,9 +8,10 @@ import { fimTokens } from './fim.ts';
 import { preTokenizers, tokenTypes } from './gguf-tokenizer.ts';
 import { directoryTokenizer } from './tokenizer.ts';
 import {
+  eachToken,
   idOfText,
   isRecord,
-  vocabularyEntries,
+  tokenizerJson,
   withExactSplits,
   type JsonObject,
   type TokenizerFile,
@@ -94,7 +95,7 @@ function vocabularyOf(file: TokenizerFile, rows: number): { texts: string[]; typ
   const put = (id: number, text: string, type: number): void => {
     if (id < rows) [texts[id], types[id]] = [text, type];
   };
-  for (const [text, id] of vocabularyEntries(file)) put(id, text, tokenTypes.normal);
+  eachToken(file, (text, id) => put(id, text, tokenTypes.normal));
   for (const { id, content, special } of file.added_tokens)
     put(id, content, special ? tokenTypes.control : tokenTypes.userDefined);
   return { texts, types };
@@ -102,6 +103,12 @@ function vocabularyOf(file: TokenizerFile, rows: number): { texts: string[]; typ
 
 /** Older files have `a b`, newer ones `[a, b]`. */
 const mergeText = (merge: unknown): string => (Array.isArray(merge) ? merge.join(' ') : String(merge));
+
+/** The separator of a merge in GGUF is the first space that is not the first character, as llama.cpp reads it. */
+function mergePair(merge: string): [string, string] {
+  const space = merge.indexOf(' ', 1);
+  return [merge.slice(0, space), merge.slice(space + 1)];
+}
 
 /** Whether its post-processor puts the bos before a text. */
 const addsBos = ({ file, bosId, namedTokens }: TokenizerParts): boolean => {
@@ -121,16 +128,24 @@ export function tokenizerFiles(
       `The tokenizer of ${path} is SentencePiece's, which is not written as a tokenizer.json here.`,
       'Give --format gguf, or the base as a Hugging Face directory.',
     );
+  const json = tokenizerJson(file);
   return {
     'tokenizer.json': {
       version: '1.0',
       truncation: null,
       padding: null,
-      ...file,
+      ...json,
       pre_tokenizer: completed(file.pre_tokenizer),
       decoder: completed(file.decoder),
       post_processor: bosId === null ? null : templated(file.post_processor, bosId),
-      model: { dropout: null, unk_token: null, fuse_unk: false, byte_fallback: false, ...file.model },
+      model: {
+        dropout: null,
+        unk_token: null,
+        fuse_unk: false,
+        byte_fallback: false,
+        ...(json['model'] as JsonObject),
+        merges: (file.model['merges'] as readonly string[]).map(mergePair),
+      },
     },
     'tokenizer_config.json': {
       tokenizer_class: 'PreTrainedTokenizerFast',

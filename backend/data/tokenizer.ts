@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, statOf } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
+import { BytePairs } from './byte-pairs.ts';
 import { fimTokens, type FimTokens } from './fim.ts';
 import { ggufTokenizer } from './gguf-tokenizer.ts';
 import { streamDecoder, tokenBytes, type StreamDecoder } from './token-bytes.ts';
@@ -16,6 +17,7 @@ import {
   checkTokenizerFile,
   idOfText,
   isRecord,
+  tokenizerJson,
   withExactSplits,
   type AddedToken,
   type JsonObject,
@@ -124,7 +126,7 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
   const { file, bosId, eosIds, chatTemplate, namedTokens } = parts;
   let encoder: Encoder;
   try {
-    encoder = new Encoder(withExactSplits(file), parts.config);
+    encoder = encoderOf(file, parts.config);
   } catch (error) {
     throw unusable(path, error);
   }
@@ -154,10 +156,20 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
     tokenText: (id) => textDecoder.decode(bytes.of(id)),
     fingerprint: () =>
       createHash('sha256')
-        .update(JSON.stringify([file, chatTemplate, namedTokens, eosIds]))
+        .update(JSON.stringify([tokenizerJson(file), chatTemplate, namedTokens, eosIds]))
         .digest('hex'),
     decoder: () => streamDecoder(bytes),
   };
+}
+
+/** @throws what the library throws for a file that it cannot read. */
+function encoderOf(file: TokenizerFile, config: JsonObject): Encoder {
+  const json = withExactSplits(file);
+  if (file.model['type'] !== 'BPE') return new Encoder(tokenizerJson(json), config);
+  const model = new BytePairs(file.model);
+  const encoder = new Encoder({ ...json, model: model.config }, config);
+  encoder.model = model;
+  return encoder;
 }
 
 /**
@@ -176,7 +188,7 @@ function plainEncoder(
   return (text) => {
     if (!markers.some((marker) => text.includes(marker))) return ordinary;
     const added = file.added_tokens.filter((token) => !isMarker(token));
-    return (plain ??= new Encoder(withExactSplits({ ...file, added_tokens: added }), config));
+    return (plain ??= encoderOf({ ...file, added_tokens: added }, config));
   };
 }
 
