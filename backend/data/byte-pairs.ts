@@ -3,7 +3,7 @@
  * 0.3 s for the merges of a vocabulary of 150,000. Knows texts and ranks, no file.
  */
 import { BPE } from '@huggingface/tokenizers';
-import type { TokenizerFile } from './tokenizer-file.ts';
+import { isPairs, type TokenizerFile } from './tokenizer-file.ts';
 
 type Config = ConstructorParameters<typeof BPE>[0];
 
@@ -14,8 +14,8 @@ export class BytePairs extends BPE {
   /** @throws TypeError where the vocabulary is no map, or merges are neither texts nor pairs of texts. */
   constructor({ vocab, ...model }: TokenizerFile['model']) {
     super({ ...(model as unknown as Config), vocab: {}, merges: [] });
-    if (!(vocab instanceof Map)) throw new TypeError('The vocabulary is no map.');
-    this.tokens_to_ids = vocab;
+    if (isPairs(vocab)) throw new TypeError('The vocabulary is no map.');
+    this.tokens_to_ids = vocab as Map<string, number>;
     const unknown = vocab.get(this.unk_token ?? '');
     if (unknown !== undefined) this.unk_token_id = unknown;
     this.#rankOf = ranksOf(model['merges'] as Config['merges']);
@@ -51,10 +51,7 @@ const places = 2 ** 30;
  * Merges neighbours, those of the lowest rank first and the leftmost of several, until no pair has a rank.
  * Takes time n log n for `parts` of n texts, which it changes.
  */
-export function mergePairs(
-  parts: string[],
-  rankOf: (left: string, right: string) => number | undefined,
-): string[] {
+export function mergePairs(parts: string[], rankOf: (left: string, right: string) => number | undefined): string[] {
   const end = parts.length;
   const next = Int32Array.from(parts, (_, at) => at + 1);
   const previous = Int32Array.from(parts, (_, at) => at - 1);
@@ -75,7 +72,7 @@ export function mergePairs(
     parts[at] += parts[gone]!;
     ranks[gone] = -1;
     next[at] = next[gone]!;
-    if (next[at]! < end) previous[next[at]!] = at;
+    if (next[at] < end) previous[next[at]] = at;
     look(at);
     if (at > 0) look(previous[at]!);
   }

@@ -66,7 +66,7 @@ export function checkTokenizerFile(path: string, value: JsonObject): TokenizerFi
     ...value,
     model: { ...model, vocab },
     added_tokens: added.map((token) => ({ ...token, special: token.special === true })),
-  } as unknown as TokenizerFile;
+  };
 }
 
 /** The same as JSON has it. */
@@ -123,7 +123,7 @@ function exactSplit(config: JsonObject): JsonObject {
   return config;
 }
 
-const isPairs = (vocab: Vocabulary): vocab is Extract<Vocabulary, readonly unknown[]> => Array.isArray(vocab);
+export const isPairs = (vocab: Vocabulary): vocab is Extract<Vocabulary, readonly unknown[]> => Array.isArray(vocab);
 
 const isPair = (entry: unknown): entry is [string, number] =>
   Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number';

@@ -36,6 +36,8 @@ export interface OpsOptions {
   readonly batch: number;
   /** Activations stay in 32 bits wherever ggml can. */
   readonly exact: boolean;
+  /** Of tokens that keep the bits of a large pass: see runtime/tiles.ts. */
+  readonly isTiled: boolean;
   /** Where an attention keeps its past; null: it sees the columns of this graph alone. */
   past(slot: string): Past | null;
 }
@@ -53,7 +55,7 @@ const fullPrecision = 10;
 export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weights, options: OpsOptions): Ops<Value> {
   const { library: g } = processor;
   const { context: c } = sketch;
-  const { tokens, batch, exact } = options;
+  const { tokens, batch, exact, isTiled } = options;
   const columns = tokens * batch;
   const value = (tensor: Tensor, width: number): Value => ({ tensor, width });
   const input = (name: string, type: TypeName, ...shape: number[]): Tensor => sketch.input(name, type, ...shape);
@@ -61,7 +63,32 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   /** Where a lone token would be summed in another order, it goes beside itself. */
   const paired = (tensor: Tensor): Tensor => g.concat(c, tensor, tensor, 1);
 
-  const product = ({ tensor, rows, pairs, alone }: Matrix, x: Value): Value => {
+  /** Products of at most three tokens each: as many as there are of one size go into one operator. */
+  const byFew = ({ tensor, rows }: Matrix, { tensor: x, width, stride = width * 4 }: Value): Tensor => {
+    const part = (from: number, each: number, times: number): Tensor => {
+      const some = g.view4(c, x, width, each, times, 1, stride, each * stride, times * each * stride, from * stride);
+      return g.reshape2(c, g.mulMat(c, tensor, some), rows, each * times);
+    };
+    const each = [3, 2].find((size) => columns % size === 0);
+    if (each !== undefined) return part(0, each, columns / each);
+    const left = columns % 3;
+    return columns < 3
+      ? part(0, left, 1)
+      : g.concat(c, part(0, 3, (columns - left) / 3), part(columns - left, left, 1), 1);
+  };
+
+  /** A product of a multiple of four tokens, some of them beside themselves. */
+  const byFours = ({ tensor, rows }: Matrix, { tensor: x, width, stride = width * 4 }: Value): Tensor => {
+    const missing = (4 - (columns % 4)) % 4;
+    if (missing === 0) return g.mulMat(c, tensor, x);
+    const more =
+      columns === 1 ? g.repeat4(c, x, width, 4, 1, 1) : g.concat(c, x, g.view2(c, x, width, missing, stride, 0), 1);
+    return g.view2(c, g.mulMat(c, tensor, more), rows, columns, rows * 4, 0);
+  };
+
+  const product = (matrix: Matrix, x: Value): Value => {
+    const { tensor, rows, pairs, fours, alone } = matrix;
+    if (fours) return value(isTiled ? byFours(matrix, x) : byFew(matrix, x), rows);
     if (columns > 1 && columns <= alone) {
       const each = Array.from({ length: columns }, (_, i) => g.mulMat(c, tensor, columnOf(x, i)));
       return value(

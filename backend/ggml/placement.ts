@@ -40,12 +40,16 @@ export function choosePlacement(
   for (const type of wider === null ? [shape.type] : [shape.type, wider])
     for (const bufferType of repacking) {
       const tried = { ...shape, type };
-      if (supports(cpu.library, device, bufferType, tried) && isEven(productsIn(cpu, bufferType, tried)))
-        return { type, bufferType, pairs: false, isEven: true };
+      if (!supports(cpu.library, device, bufferType, tried)) continue;
+      const place = { type, bufferType, pairs: false, isEven: true };
+      const sums = productsIn(cpu, bufferType, tried);
+      if (isEven(sums)) return { ...place, fours: false };
+      if (isEvenInFours(cpu, bufferType, tried, sums)) return { ...place, fours: true };
     }
   const sums = productsIn(cpu, cpu.plain, shape);
   const pairs = !isEven(sums);
-  return { type: shape.type, bufferType: cpu.plain, pairs, isEven: isEven(pairs ? sums.slice(1) : sums) };
+  const even = isEven(pairs ? sums.slice(1) : sums);
+  return { type: shape.type, bufferType: cpu.plain, pairs, fours: false, isEven: even };
 }
 
 /**
@@ -101,16 +105,17 @@ const weightOf = (library: Library, context: Context, { type, columns, rows, exp
     ? library.newTensor2(context, types[type], columns, rows)
     : library.newTensor3(context, types[type], columns, rows, experts);
 
-/** The product with so many tokens `x`; of experts, with the one that `chosen` names for each. */
+/** The product with so many tokens `x`, `each` at once; of experts, with the one that `chosen` names for each token. */
 function productOf(
   library: Library,
   context: Context,
   weight: Tensor,
   { columns, experts }: Shape,
   count: number,
+  each = count,
 ): { product: Tensor; x: Tensor; chosen: Tensor | null } {
   if (experts === 1) {
-    const x = library.newTensor2(context, types.F32, columns, count);
+    const x = library.newTensor3(context, types.F32, columns, each, count / each);
     return { product: library.mulMat(context, weight, x), x, chosen: null };
   }
   const x = library.newTensor3(context, types.F32, columns, 1, count);
@@ -120,9 +125,28 @@ function productOf(
 
 /** Tokens of the products that are compared: what kernels treat apart. */
 const passes = [1, 2, 3, 4, 5, 8, 16];
+/** Of them, what is multiplied at once where a kernel has an order of its own for four tokens: see `Placement.fours`. */
+const fewTokens = passes.filter((count) => count < 4);
+const byFours = passes.filter((count) => count % 4 === 0);
 
-/** Products of one weight with so many tokens: `[tokens · rows]` each. */
-function productsIn(cpu: Processor, bufferType: BufferType, shape: Shape): Float32Array[] {
+/** Whether a token has the same bits in all products of fewer than four tokens, several of them at once, and in all of a multiple of four. */
+function isEvenInFours(cpu: Processor, bufferType: BufferType, shape: Shape, sums: readonly Float32Array[]): boolean {
+  if (shape.experts > 1 || sums.length === 0) return false;
+  const of = (counts: readonly number[]): Float32Array[] => counts.map((count) => sums[passes.indexOf(count)]!);
+  const few = of(fewTokens);
+  if (!isEven(few) || !isEven(of(byFours))) return false;
+  const at = [2, 3].flatMap((each) => productsIn(cpu, bufferType, shape, [2 * each], each));
+  return isEven([few.at(-1)!, at[0]!]) && isEven(at);
+}
+
+/** Products of one weight with so many tokens, `each` of them at once: `[tokens · rows]` each. */
+function productsIn(
+  cpu: Processor,
+  bufferType: BufferType,
+  shape: Shape,
+  counts: readonly number[] = passes,
+  each?: number,
+): Float32Array[] {
   const { library } = cpu;
   const { type, columns, rows, experts } = shape;
   const weights = newContext(library, 2);
@@ -134,11 +158,11 @@ function productsIn(cpu: Processor, bufferType: BufferType, shape: Shape): Float
     ? randomBlocks(type, values.length)
     : encode(library, type, values, rows * experts, columns);
   library.set(weight, stored, 0, stored.byteLength);
-  const tokens = unevenNumbers(Math.max(...passes) * columns);
-  const sums = passes.map((count) => {
+  const tokens = unevenNumbers(Math.max(...counts) * columns);
+  const sums = counts.map((count) => {
     const context = newContext(library, 8, 8);
     const graph = library.newGraph(context, 8, false);
-    const { product: y, x, chosen } = productOf(library, context, weight, shape, count);
+    const { product: y, x, chosen } = productOf(library, context, weight, shape, count, each);
     library.setInput(x);
     if (chosen !== null) library.setInput(chosen);
     library.setOutput(y);
@@ -191,7 +215,7 @@ function unevenNumbers(count: number): Float32Array {
   return numbers;
 }
 
-/** Whether the first products agree in every bit with those of most tokens. */
+/** Whether all products agree in every bit with that of most tokens, the last. */
 function isEven(sums: readonly Float32Array[]): boolean {
   const all = sums.at(-1);
   return all !== undefined && sums.every((some) => some.every((value, i) => Object.is(value, all[i])));

@@ -16,8 +16,8 @@ export interface Processor {
   /** Where its buffers are memory that the system can lay out in large pages. */
   readonly largePages: LargePages | null;
   /**
-   * The type and the place in which a weight `[rows, columns]` of a type is fastest, its numbers unchanged; and whether a product with a single token must be made of two. Of
-   * several `experts` each token is multiplied by those that are chosen for it, one by one, and none needs two.
+   * The type and the place in which a weight `[rows, columns]` of a type is fastest, its numbers unchanged, and how it is multiplied so
+   * that a token has the same bits in every pass. Of several `experts` each token is multiplied by those that are chosen for it, one by one.
    */
   place(type: TypeName, columns: number, rows: number, experts?: number): Placement;
   /** The type and the place in which such a weight is fastest for many tokens at once, whatever else a token's bits depend on. */
@@ -42,7 +42,10 @@ export interface ManyPlacement {
 }
 
 export interface Placement extends ManyPlacement {
+  /** A token by itself is summed in another order than several. */
   readonly pairs: boolean;
+  /** Four tokens at once are summed in another order than fewer: in tiles all go by fours, elsewhere at most three together. */
+  readonly fours: boolean;
   /** Whether a token then has the same bits in every pass. */
   readonly isEven: boolean;
   /** So many tokens at most are multiplied faster one by one than at once, with the same bits. */

@@ -104,7 +104,7 @@ export async function openGgmlScorer(
     let graph = heads.get(positions);
     if (graph === undefined) {
       graph = buildGraph(processor, 2 * otherNodes, (sketch) => {
-        const shape = { tokens: 1, batch: positions, exact: isExact(options.form), past: () => null };
+        const shape = { tokens: 1, batch: positions, exact: isExact(options.form), isTiled: true, past: () => null };
         const ops = ggmlOps(processor, sketch, weights, shape);
         const x = { tensor: sketch.input('state', 'F32', spec.hidden, positions), width: spec.hidden };
         const logits = capLogits(ops, spec, ops.linear(x, exit ? headPath(exit) : 'lm_head')).tensor;
@@ -188,7 +188,7 @@ function graphPerShape(
       const key = `${tokens} ${batch}`;
       if (last?.key !== key) {
         dispose();
-        last = { key, graph: build({ tokens, batch, exact, past: () => null }) };
+        last = { key, graph: build({ tokens, batch, exact, isTiled: true, past: () => null }) };
       }
       const { graph } = last;
       const positions = Int32Array.from({ length: tokens * batch }, (_, i) => i % tokens);

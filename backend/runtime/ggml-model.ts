@@ -150,7 +150,7 @@ function stagesGraph(
   spec: ModelSpec,
   tree: readonly TreeStage[],
   { first, last }: { readonly first: number; readonly last: number },
-  { tokens, batch, first: row, keys, lastOnly }: PassShape,
+  { tokens, batch, first: row, keys, isTiled, lastOnly }: PassShape,
   store: SlotsStore,
 ): BuiltGraph {
   const { library } = processor;
@@ -158,7 +158,7 @@ function stagesGraph(
   const nodes = layerNodes(spec) * (layers + 1 + last - first) + otherNodes;
   return buildGraph(processor, nodes, (sketch) => {
     const past = (slot: string): Past => ({ ...store.past(slot), first: row, keys });
-    const ops = ggmlOps(processor, sketch, weights, { tokens, batch, exact, past });
+    const ops = ggmlOps(processor, sketch, weights, { tokens, batch, exact, isTiled, past });
     const columns = tokens * batch;
     const keepStream = (s: number, y: Value, places: Tensor): void =>
       sketch.effect(library.setRows(sketch.context, store.stream(s), y.tensor, places));
@@ -173,7 +173,7 @@ function stagesGraph(
         const attended: Cut = { layer: to.layer, at: 'attention' };
         const all = compareCuts(from, attended) < 0 ? stage(ops, spec, from, attended, x) : x;
         const tensor = library.getRows(sketch.context, all.tensor, sketch.input('last', 'I32', batch));
-        const own = ggmlOps(processor, sketch, weights, { tokens: 1, batch, exact, past });
+        const own = ggmlOps(processor, sketch, weights, { tokens: 1, batch, exact, isTiled, past });
         const y = stage(own, spec, attended, to, { tensor, width: all.width });
         keepStream(s, y, sketch.input('last places', 'I64', batch));
       } else {
@@ -197,7 +197,7 @@ function readGraph(
   store: SlotsStore,
 ): BuiltGraph {
   return buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {
-    const shape = { tokens: 1, batch: positions, exact, past: () => null };
+    const shape = { tokens: 1, batch: positions, exact, isTiled: false, past: () => null };
     const ops = ggmlOps(processor, sketch, weights, shape);
     const tensor = columnsOf(processor, sketch, store.stream(reads), positions);
     const x = { tensor, width: cutWidth(spec, store.cut(reads)) };

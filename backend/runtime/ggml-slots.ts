@@ -63,15 +63,17 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     const starts = progress.filled[s]!.slice(first, end);
     const own = counts.slice(first, end);
     const last = Math.max(...starts.map((start, r) => start + own[r]!));
-    const tokens = Math.max(isTiled ? tileTokens : 1, ...own);
+    const most = Math.max(...own);
+    const tokens = isTiled ? Math.max(tileTokens, Math.ceil(most / 4) * 4) : most;
     const shape: PassShape = {
       tokens,
       batch: end - first,
       first,
       keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
+      isTiled,
       lastOnly: isHeardLast && to === lastStage && tokens >= manyTokens,
     };
-    const key = `${s} ${to} ${tokens} ${shape.batch} ${first} ${shape.keys} ${shape.lastOnly}`;
+    const key = `${s} ${to} ${tokens} ${shape.batch} ${first} ${shape.keys} ${isTiled} ${shape.lastOnly}`;
     if (store.source(s) !== store.stream(stages[s]!.parent)) ferry(ggml, store, s, first, starts, own);
     const graph = store.graph(key, () => ggml.stageGraph(s, to, shape, store));
     const lengths = progress.entered.slice(first, end);

@@ -1,6 +1,6 @@
 /**
- * Which tokens have their attention summed in tiles, which is faster, and which by the reference, as single tokens can be. What
- * came in at once in such a number that tiles pay keeps them, however passes are cut later: so a token's numbers depend
+ * Which tokens are summed as a large pass sums, which is faster: attention in tiles, products by fours; and which as single tokens
+ * can be. What came in at once in such a number that it pays keeps this, however passes are cut later: so a token's numbers depend
  * on the text and how it came, and on no pass. Counters, no tensors.
  */
 

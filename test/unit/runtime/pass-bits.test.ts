@@ -41,7 +41,7 @@ describe.skipIf(libraryFolder() === null)('in ggml', () => {
     const [before, prompt] = [70, 300];
     const ids = Array.from({ length: before + prompt }, (_, i) => (i * 31 + 7) % 60);
     const logits: Float32Array[] = [];
-    for (const size of [prompt, 100, 7]) {
+    for (const size of [prompt, 101, 70, 7]) {
       slots.truncate(0, 0);
       slots.enter(0, ids.slice(0, before));
       slots.enter(0, ids.slice(before));
@@ -50,8 +50,7 @@ describe.skipIf(libraryFolder() === null)('in ggml', () => {
       const [said] = await slots.read(0, [0], [prompt], { logits: true });
       logits.push(said!.logits!);
     }
-    expect(logits[1]).toEqual(logits[0]);
-    expect(logits[2]).toEqual(logits[0]);
+    for (const said of logits.slice(1)) expect(said).toEqual(logits[0]);
     slots.dispose();
     await staged.dispose();
     model.close();
