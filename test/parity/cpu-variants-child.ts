@@ -1,14 +1,16 @@
 /**
  * Computes with one of ggml's libraries for the CPU, in a process of its own, since one process has one. Prints a line of JSON:
- * null where the processor cannot run it, else the passes that differ, by model.
+ * null where the processor cannot run it, else the passes that differ by model, and the products by type.
  */
 import { join } from 'node:path';
+import { openCpu } from '../../backend/ggml/cpu.ts';
 import { openLibrary } from '../../backend/ggml/library.ts';
 import { libraryFolder } from '../../backend/ggml/packages.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../backend/runtime/open.ts';
 import { fixtures } from '../support/golden.ts';
 import { differingPasses } from '../support/pass-bits.ts';
+import { blockTypes, differingProducts } from '../support/product-bits.ts';
 
 const [file, ...models] = process.argv.slice(2);
 const answer = openLibrary(libraryFolder()!).load(file!) === null ? null : await differing();
@@ -25,6 +27,11 @@ async function differing(): Promise<Record<string, string[]>> {
     if (passes.length > 0) found[each] = passes;
     await staged.dispose();
     model.close();
+  }
+  const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 2 });
+  for (const type of blockTypes) {
+    const products = differingProducts(cpu, type);
+    if (products.length > 0) found[type] = products;
   }
   return found;
 }

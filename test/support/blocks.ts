@@ -1,7 +1,7 @@
 /** Blocks of GGML's types, made up. */
 import { blockInfo } from '../../backend/formats/quantisation.ts';
 import type { TypeName } from '../../backend/ggml/library.ts';
-import { random } from '../unit/formats/fixtures.ts';
+import { random } from './random.ts';
 
 /** A type of ggml that is not plain. */
 export type BlockType = Exclude<TypeName, 'F32' | 'F16' | 'BF16' | 'I32' | 'I64'>;

@@ -1,7 +1,7 @@
 import { BPE } from '@huggingface/tokenizers';
 import { describe, expect, it } from 'vitest';
 import { BytePairs, mergePairs } from '../../../backend/data/byte-pairs.ts';
-import { random } from '../formats/fixtures.ts';
+import { random } from '../../support/random.ts';
 
 const letters = ['a', 'b', 'c', ' ', '🙂'];
 

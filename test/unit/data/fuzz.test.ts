@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { UserError } from '../../../protocol/errors.ts';
-import { random, temporaryFolder } from '../formats/fixtures.ts';
+import { random } from '../../support/random.ts';
+import { temporaryFolder } from '../formats/fixtures.ts';
 import { byteLevelFile, golden, sentencePieceFile, type Golden } from './fixtures.ts';
 
 const alphabet = [...'aZ09 \t\n\r\'".,-_(){}<|>/=é東🙂ß\u0301\u00a0\ufeff\u0085²\u200d👩▁'];

@@ -7,7 +7,8 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { parseHubReference, resolveModel } from '../../../backend/data/hub.ts';
 import { UserError } from '../../../protocol/errors.ts';
-import { random, temporaryFolder } from '../formats/fixtures.ts';
+import { random } from '../../support/random.ts';
+import { temporaryFolder } from '../formats/fixtures.ts';
 
 const commit = '0123456789abcdef0123456789abcdef01234567';
 const next = random(1);

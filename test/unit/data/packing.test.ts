@@ -7,7 +7,8 @@ import { packDocuments, type PackingOptions } from '../../../backend/data/packin
 import { createTokenFile, openTokenFile, type TokenSet } from '../../../backend/data/token-file.ts';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { windowOrder } from '../../../backend/data/window-order.ts';
-import { caught, file, random, temporaryFolder } from '../formats/fixtures.ts';
+import { random } from '../../support/random.ts';
+import { caught, file, temporaryFolder } from '../formats/fixtures.ts';
 import { byteLevelFile, numberEntry, stringEntry } from './fixtures.ts';
 
 const windowsOf = (set: TokenSet) =>

@@ -9,7 +9,8 @@ import { openGguf } from '../../../backend/formats/gguf.ts';
 import { openSafetensors } from '../../../backend/formats/safetensors.ts';
 import type { TensorSource } from '../../../backend/formats/tensor-source.ts';
 import { UserError } from '../../../protocol/errors.ts';
-import { gguf, random, safetensors, temporaryFolder, text, u32, u64 } from './fixtures.ts';
+import { random } from '../../support/random.ts';
+import { gguf, safetensors, temporaryFolder, text, u32, u64 } from './fixtures.ts';
 
 type Mutation = (bytes: Buffer, next: () => number, headerLength: number) => Buffer;
 

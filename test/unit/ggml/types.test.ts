@@ -2,22 +2,22 @@
 import { describe, expect, it } from 'vitest';
 import { openCpu } from '../../../backend/ggml/cpu.ts';
 import { buildGraph } from '../../../backend/ggml/graph.ts';
-import { openLibrary, types, type TypeName } from '../../../backend/ggml/library.ts';
+import { openLibrary, types } from '../../../backend/ggml/library.ts';
 import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { newContext } from '../../../backend/ggml/processor.ts';
 import { dequantise } from '../../../backend/formats/quantisation.ts';
-import { randomBlocks, type BlockType } from '../../support/blocks.ts';
+import { randomBlocks } from '../../support/blocks.ts';
+import { blockTypes } from '../../support/product-bits.ts';
 
-const names = (Object.keys(types) as TypeName[]).filter((type): type is BlockType => /^(I?Q\d|TQ|MXFP4)/.test(type));
 const [columns, rows] = [512, 24];
 
 describe.skipIf(libraryFolder() === null)('ggml', () => {
   const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 1 });
   const { library: g } = cpu;
 
-  it('has every block type', () => expect(names).toHaveLength(22));
+  it('has every block type', () => expect(blockTypes).toHaveLength(22));
 
-  it.each(names)('%s', (type) => {
+  it.each(blockTypes)('%s', (type) => {
     const stored = randomBlocks(type, columns * rows);
     const context = newContext(g, 1);
     const weight = g.newTensor2(context, types[type], columns, rows);

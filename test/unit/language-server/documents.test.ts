@@ -8,7 +8,7 @@ import {
 } from '../../../backend/language-server/documents.ts';
 import { emptyTrace, serialiseTrace } from '../../../protocol/exittrace.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
-import { random } from '../formats/fixtures.ts';
+import { random } from '../../support/random.ts';
 
 const tokens = (...texts: string[]): TokenRecord[] =>
   texts.map((text, index) => ({ sequence: 0, index, id: index, text, layer: 3, exit: '3:mlp', confidence: 1 }));

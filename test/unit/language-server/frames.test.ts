@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { checkedFrames } from '../../../backend/language-server/frames.ts';
-import { random } from '../formats/fixtures.ts';
+import { random } from '../../support/random.ts';
 
 const frame = (body: string): string => `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { openModel } from '../../../backend/model/open.ts';
 import { UserError } from '../../../protocol/errors.ts';
-import { random, temporaryFolder } from '../formats/fixtures.ts';
+import { random } from '../../support/random.ts';
+import { temporaryFolder } from '../formats/fixtures.ts';
 import { fixtures } from '../../support/golden.ts';
 
 const others = [

@@ -6,7 +6,8 @@ import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { randomBlocks, type BlockType } from '../../support/blocks.ts';
 import { finalLogits } from '../../support/decoding.ts';
-import { file, gguf, random, temporaryFolder, text, u32 } from '../formats/fixtures.ts';
+import { random } from '../../support/random.ts';
+import { file, gguf, temporaryFolder, text, u32 } from '../formats/fixtures.ts';
 
 const [hidden, vocabulary] = [256, 64];
 

@@ -1,0 +1,57 @@
+/** Whether products with a block type give a token the same bits whatever stands beside it. */
+import { buildGraph } from '../../backend/ggml/graph.ts';
+import { types, type TypeName } from '../../backend/ggml/library.ts';
+import { ggmlOps } from '../../backend/ggml/ops.ts';
+import type { Processor } from '../../backend/ggml/processor.ts';
+import { openWeights } from '../../backend/ggml/weights.ts';
+import type { Parameters } from '../../backend/model/parameters.ts';
+import { randomBlocks, type BlockType } from './blocks.ts';
+
+export const blockTypes = (Object.keys(types) as TypeName[]).filter((type): type is BlockType =>
+  /^(I?Q\d|TQ|MXFP4)/.test(type),
+);
+
+// Several blocks a row: with one, every order of summing is the same.
+const [columns, rows] = [1024, 96];
+const passes = Array.from({ length: 17 }, (_, i) => i + 1);
+const tiles = [1, 2, 3, 5, 16, 64, 70, 101];
+
+/** How many tokens at once have other bits than in the largest pass of their kind: of passes, and of tiles, as `tiles/<count>`. */
+export function differingProducts(cpu: Processor, type: BlockType): string[] {
+  const stored = randomBlocks(type, columns * rows);
+  const parameters: Parameters = {
+    has: (name) => name === 'a.weight',
+    shape: () => [rows, columns],
+    storedType: () => type,
+    stored: () => stored,
+    values: () => new Float32Array(0),
+    rows: () => new Float32Array(0),
+    blockForm: () => null,
+    blocks: () => {
+      throw new Error('no blocks are asked for');
+    },
+  };
+  const weights = openWeights(cpu, parameters, 'stored');
+  const x = Float32Array.from({ length: Math.max(...tiles) * columns }, (_, i) => Math.sin(i * i) * (1 + (i % 7)));
+  const products = (tokens: number, isTiled: boolean): Float32Array => {
+    const graph = buildGraph(cpu, 32, (sketch) => {
+      const shape = { tokens, batch: 1, exact: false, isTiled, past: () => null };
+      const tensor = sketch.input('x', 'F32', columns, tokens);
+      sketch.output('y', ggmlOps(cpu, sketch, weights, shape).linear({ tensor, width: columns }, 'a').tensor);
+    });
+    graph.set('x', x.subarray(0, tokens * columns));
+    graph.compute();
+    const y = new Float32Array(tokens * rows);
+    graph.get('y', y);
+    graph.dispose();
+    return y;
+  };
+  const differing = (counts: readonly number[], isTiled: boolean): string[] => {
+    const all = products(Math.max(...counts), isTiled);
+    const isOther = (count: number): boolean => products(count, isTiled).some((value, i) => !Object.is(value, all[i]));
+    return counts.filter(isOther).map((count) => `${isTiled ? 'tiles' : 'passes'}/${count}`);
+  };
+  const found = [...differing(passes, false), ...differing(tiles, true)];
+  weights.dispose();
+  return found;
+}
