@@ -204,7 +204,7 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
 const mostJoined = 1 << 22;
 
 /** Matrices that are laid out at once while one is read: what is read waits for them in memory. */
-const setAtOnce = 2;
+const setAtOnce = 3;
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, n) => total + n, 0);
 
