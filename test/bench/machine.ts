@@ -1,8 +1,10 @@
 /** Names the machine that figures were taken on. */
+import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 
 export interface Machine {
+  /** With `AMX` where it has that: products of several tokens are other ones then. */
   readonly processor: string;
   readonly cores: number;
   /** GB. */
@@ -36,8 +38,10 @@ function ticks(): { idle: number; all: number } {
   return { idle, all: times.reduce((sum, { idle, irq, nice, sys, user }) => sum + idle + irq + nice + sys + user, 0) };
 }
 
+const hasAmx = (): boolean => existsSync('/proc/cpuinfo') && /\bamx_int8\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+
 export const thisMachine = (): Machine => ({
-  processor: os.cpus()[0]?.model.trim() ?? 'unknown processor',
+  processor: `${os.cpus()[0]?.model.trim() ?? 'unknown processor'}${hasAmx() ? ', AMX' : ''}`,
   cores: os.availableParallelism(),
   memory: Math.round(os.totalmem() / 1e9),
   system: [

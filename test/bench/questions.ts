@@ -1,5 +1,5 @@
 /** What a reader of docs/results.md asks, and the part of a section's tables that answers it. Knows no file. */
-import type { SectionResult, Table } from './report.ts';
+import type { Part, SectionResult, Table } from './report.ts';
 
 export interface Question {
   readonly question: string;
@@ -68,14 +68,20 @@ export const questions: readonly Question[] = [
  */
 export function answers({ tables, columns, rows }: Question, { parts }: SectionResult): Table[] {
   const bySubject = new Map<string, { model: string; table: Table }[]>();
-  for (const [part, { tables: all }] of Object.entries(parts)) {
-    for (const table of all) {
-      const { model, subject } = splitCaption(table.caption, part);
-      if (tables?.test(subject) ?? true)
-        bySubject.set(subject, [...(bySubject.get(subject) ?? []), { model, table: cut(table, columns, rows) }]);
+  for (const part of parts) {
+    for (const table of part.tables) {
+      const { model, subject } = splitCaption(table.caption, part.model);
+      const own = { model: ownName(model, part, parts), table: cut(table, columns, rows) };
+      if (tables?.test(subject) ?? true) bySubject.set(subject, [...(bySubject.get(subject) ?? []), own]);
     }
   }
   return [...bySubject].map(([caption, all]) => joined(caption, all));
+}
+
+/** A model's name in a table, with the processor where there is more than one for what the part is of. */
+export function ownName(name: string, { model, machine }: Part, parts: readonly Part[]): string {
+  const isElsewhere = parts.some((part) => part.model === model && part.machine.processor !== machine.processor);
+  return [name, ...(isElsewhere ? [machine.processor] : [])].filter((word) => word !== '').join(', ');
 }
 
 /** Captions begin with the model, where there is one. */

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { busy, type Machine } from './machine.ts';
 import type { Clock, Measurement } from './measure.ts';
-import { answers, questions, type Question } from './questions.ts';
+import { answers, ownName, questions, type Question } from './questions.ts';
 
 export interface Goal {
   readonly what: string;
@@ -37,6 +37,8 @@ export interface Findings {
 
 /** What one run of a section found, and where. */
 export interface Part extends Findings {
+  /** Empty in a section that does not go through models. */
+  readonly model: string;
   readonly machine: Machine;
   readonly date: string;
   readonly seconds: number;
@@ -48,8 +50,17 @@ export interface Part extends Findings {
 
 export interface SectionResult {
   readonly title: string;
-  /** By model, in a section that goes through models; else one part without a name. */
-  readonly parts: Readonly<Record<string, Part>>;
+  /** One for each model and processor, those of a model beside each other. */
+  readonly parts: readonly Part[];
+}
+
+/** With what was found now instead of what the same model gave on the same processor before. */
+export function withPart(parts: readonly Part[], found: Part): Part[] {
+  const isSame = ({ model, machine }: Part): boolean =>
+    model === found.model && machine.processor === found.machine.processor;
+  if (parts.some(isSame)) return parts.map((part) => (isSame(part) ? found : part));
+  const last = parts.findLastIndex(({ model }) => model === found.model);
+  return last < 0 ? [...parts, found] : [...parts.slice(0, last + 1), found, ...parts.slice(last + 1)];
 }
 
 /** By section name. */
@@ -72,7 +83,7 @@ export async function writeResults(folder: string, results: Results): Promise<st
 
 const introduction = `Written by \`npm run bench\` from [results.json](results.json), where every sample is; do not edit. What was tried by hand, and what failed, is in [lab.md](lab.md).
 
-Contestants take turns within one run. A figure is the median, with the minimum in brackets where there are two; ratios are of medians, in brackets of minima. Two figures compare where they are of one machine, which stands under each table.`;
+Contestants take turns within one run. A figure is the median, with the minimum in brackets where there are two; ratios are of medians, in brackets of minima. Two figures compare where they are of one machine, which stands under each table; a model that was measured on several processors has rows for each.`;
 
 /** The page. A section that no question asks for stands under its own title. */
 export function resultsPage(results: Results): string {
@@ -82,7 +93,7 @@ export function resultsPage(results: Results): string {
     .map((section): Question => ({ question: results[section]!.title, section }));
   const all = [...asked, ...others];
   const goals = Object.entries(results).flatMap(([section, { parts }]) =>
-    Object.values(parts).flatMap((part) => part.goals.map((goal) => ({ section, goal }))),
+    parts.flatMap(({ machine, goals }) => goals.map((goal) => ({ section, goal, processor: machine.processor }))),
   );
   const met = goals.filter(({ goal }) => isMet(goal)).length;
   const first = (question: Question): boolean => all.find(({ section }) => section === question.section) === question;
@@ -97,8 +108,8 @@ export function resultsPage(results: Results): string {
 
 /** Notes stand with a section's first question. */
 function answerLines(question: Question, result: SectionResult, withNotes: boolean): string[] {
-  const parts = Object.entries(result.parts);
-  const notes = withNotes ? [...new Set(parts.flatMap(([, part]) => part.notes))] : [];
+  const { parts } = result;
+  const notes = withNotes ? [...new Set(parts.flatMap((part) => part.notes))] : [];
   const tables = answers(question, result);
   return [
     `## ${question.question}`,
@@ -112,9 +123,10 @@ function answerLines(question: Question, result: SectionResult, withNotes: boole
 }
 
 /** Where and when: a line a machine, with the models that ran there where there are several. */
-function originLines(section: string, parts: readonly (readonly [string, Part])[]): string {
+function originLines(section: string, parts: readonly Part[]): string {
   const byOrigin = new Map<string, string[]>();
-  for (const [name, { machine, date, others, clock = 'wall' }] of parts) {
+  for (const part of parts) {
+    const { machine, date, others, clock = 'wall' } = part;
     const { processor, cores, memory, system, node } = machine;
     const busyness = `other work took ${(100 * others).toFixed(0)} % of the processors`;
     const how =
@@ -124,7 +136,7 @@ function originLines(section: string, parts: readonly (readonly [string, Part])[
           ? `. **Not to be relied on: ${busyness}**`
           : '';
     const where = `${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node}, ${date}${how}`;
-    byOrigin.set(where, [...(byOrigin.get(where) ?? []), name]);
+    byOrigin.set(where, [...(byOrigin.get(where) ?? []), ownName(part.model, part, parts)]);
   }
   const lines = [...byOrigin].map(([where, names]) => (byOrigin.size > 1 ? `${names.join(', ')}: ${where}` : where));
   return `_\`npm run bench -- ${section}\`. ${lines.join('. ')}._`;
@@ -132,16 +144,17 @@ function originLines(section: string, parts: readonly (readonly [string, Part])[
 
 const isMet = ({ value, bound, limit }: Goal): boolean => (bound === 'at least' ? value >= limit : value <= limit);
 
-function goalsTable(goals: readonly { section: string; goal: Goal }[]): string {
+function goalsTable(goals: readonly { section: string; goal: Goal; processor: string }[]): string {
   const amount = (value: number, unit: string): string => `${figures(value)}${unit}`;
-  const rows = goals.map(({ section, goal }) => [
+  const rows = goals.map(({ section, goal, processor }) => [
     goal.what,
     `${goal.bound} ${amount(goal.limit, goal.unit)}${goal.reach === undefined ? '' : ` (reach for ${amount(goal.reach, goal.unit)})`}`,
     amount(goal.value, goal.unit),
     isMet(goal) ? 'yes' : '**no**',
     section,
+    processor,
   ]);
-  return markdownTable(['what', 'goal', 'measured', 'met', 'section'], rows);
+  return markdownTable(['what', 'goal', 'measured', 'met', 'section', 'processor'], rows);
 }
 
 /** Figures stand right, words left. */

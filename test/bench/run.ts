@@ -5,7 +5,7 @@ import { thisMachine, untilQuiet, busy } from './machine.ts';
 import { fetchedModels, root } from './material.ts';
 import { fewestRounds } from './measure.ts';
 import { fetchModels, pip } from './models.ts';
-import { readResults, writeResults, type Findings, type Part } from './report.ts';
+import { readResults, withPart, writeResults, type Findings, type Part } from './report.ts';
 import { batchesSection } from './sections/batches.ts';
 import { completionsSection } from './sections/completions.ts';
 import { decodeSection, longSection } from './sections/decode.ts';
@@ -136,6 +136,7 @@ async function runPart(
   const findings = await measure();
   if (findings.tables.length === 0) return void console.error(`  ${part}: nothing to measure`);
   const found: Part = {
+    model: part,
     machine: thisMachine(),
     date: new Date().toISOString().slice(0, 10),
     seconds: Math.round((performance.now() - started) / 1000),
@@ -146,7 +147,7 @@ async function runPart(
   // Read again each time: a section takes minutes, and another may have been written meanwhile.
   const results = readResults(path.join(folder, 'results.json'));
   const { title } = sections[name]!;
-  const parts = { ...results[name]?.parts, [part]: found };
+  const parts = withPart(results[name]?.parts ?? [], found);
   const written = await writeResults(folder, { ...results, [name]: { title, parts } });
   console.error(`  written to ${written.map((file) => path.relative(root, file)).join(' and ')}`);
 }

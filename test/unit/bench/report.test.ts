@@ -3,14 +3,15 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { measurement } from '../../bench/measure.ts';
 import { answers } from '../../bench/questions.ts';
-import { figures, readResults, resultsPage, type Part, type SectionResult } from '../../bench/report.ts';
+import { figures, readResults, resultsPage, withPart, type Part, type SectionResult } from '../../bench/report.ts';
 
 const section = (value: number, others = 0.01): SectionResult => ({
   title: 'Decoding',
-  parts: { 'model.gguf': part(value, others) },
+  parts: [part(value, others)],
 });
 
-const part = (value: number, others: number): Part => ({
+const part = (value: number, others: number, model = 'model.gguf'): Part => ({
+  model,
   machine: { processor: 'CPU', cores: 2, memory: 24, system: 'Linux x64', node: '20.1.0' },
   date: '2025-01-31',
   seconds: 200,
@@ -28,13 +29,13 @@ describe('the page of results', () => {
     expect(page).toContain('| model | context | ratio |\n| :-- | --: | --: |\n| model.gguf | 64 | 1.30 (1.25) |');
     expect(page).toContain('_`npm run bench -- memory`. CPU, 2 cores, 24 GB, Linux x64, Node 20.1.0, 2025-01-31._');
     expect(page).toContain('- Greedy.');
-    expect(page).toContain('| speed | at least 1.20× (reach for 1.60×) | 1.30× | yes | memory |');
+    expect(page).toContain('| speed | at least 1.20× (reach for 1.60×) | 1.30× | yes | memory | CPU |');
     expect(resultsPage({ memory: section(1.1) })).toContain('| 1.10× | **no** |');
   });
 
   it('says where figures are processor time, which other work leaves alone', () => {
     const busy = { ...part(1.3, 0.9), clock: 'processor' as const };
-    const page = resultsPage({ memory: { title: 'Memory', parts: { 'model.gguf': busy } } });
+    const page = resultsPage({ memory: { title: 'Memory', parts: [busy] } });
     expect(page).toContain('2025-01-31; processor time of one thread, since other work took 90 % of the processors._');
     expect(resultsPage({ memory: section(1.3, 0.9) })).toContain('**Not to be relied on: other work took 90 %');
   });
@@ -45,14 +46,33 @@ describe('the page of results', () => {
 
   it('has every model of a section in one table, and what they share once', () => {
     const elsewhere = { ...part(1.4, 0), machine: { ...part(1, 0).machine, processor: 'Other' } };
-    const parts = {
-      one: part(1.3, 0),
-      two: { ...elsewhere, tables: [{ ...elsewhere.tables[0]!, caption: 'two: Speed' }] },
-    };
+    const parts = [
+      part(1.3, 0, 'one'),
+      { ...elsewhere, model: 'two', tables: [{ ...elsewhere.tables[0]!, caption: 'two: Speed' }] },
+    ];
     const page = resultsPage({ memory: { title: 'Memory', parts } });
     expect(page).toContain('| one | 64 | 1.30 (1.25) |\n| two | 64 | 1.30 (1.25) |');
     expect(page).toMatch(/one: CPU, .*two: Other, /);
     expect(page.split('- Greedy.').length).toBe(2);
+  });
+
+  it('has a row for each processor that a model was measured on, and the newest of each', () => {
+    const elsewhere = (ratio: number): Part => ({
+      ...part(ratio, 0),
+      machine: { ...part(1, 0).machine, processor: 'Other' },
+    });
+    const found = [part(1.3, 0), part(1, 0, 'b'), elsewhere(1.1), elsewhere(1.4)];
+    const parts = found.reduce<Part[]>(withPart, []);
+    expect(parts.map(({ model, goals }) => [model, goals[0]!.value])).toEqual([
+      ['model.gguf', 1.3],
+      ['model.gguf', 1.4],
+      ['b', 1],
+    ]);
+    const page = resultsPage({ memory: { title: 'Memory', parts } });
+    expect(page).toContain(
+      '| model.gguf, CPU | 64 | 1.30 (1.25) |\n| model.gguf, Other | 64 | 1.30 (1.25) |\n| b | 64 |',
+    );
+    expect(page).toContain('| 1.40× | yes | memory | Other |');
   });
 
   it('says where the machine was busy', () => {
@@ -80,7 +100,7 @@ describe('answers', () => {
   };
   const ways: SectionResult = {
     title: 'Ways',
-    parts: { a: { ...part(1, 0), tables: [table, { ...table, caption: 'a: others' }] } },
+    parts: [{ ...part(1, 0, 'a'), tables: [table, { ...table, caption: 'a: others' }] }],
   };
 
   it('takes the tables, rows and columns that are asked for', () => {
