@@ -26,7 +26,7 @@ export function openGpu(library: Library, { file, name }: GpuName): Processor {
     isGpu: true,
     plain: bufferType,
     largePages: null,
-    place: (type) => ({ type, bufferType, pairs: false, fours: false, isEven: false, alone: 1 }),
+    place: (type) => ({ type, bufferType, few: null, isEven: false, alone: 1 }),
     placeForMany: (type) => ({ type, bufferType }),
     supports: (tensor) => library.deviceSupports(device, tensor),
     compute(graph: Graph) {

@@ -16,6 +16,7 @@ import { composedAttention, madeMask } from './attention.ts';
 import type { GraphSketch, Value } from './graph.ts';
 import type { Tensor, TypeName } from './library.ts';
 import { mixtureOf } from './mixture.ts';
+import { fewTogether } from './placement.ts';
 import type { Matrix, Weights } from './weights.ts';
 
 /** Keys and values of one attention: `[kvHeads · headDimensions, rows · capacity]`, a row a position. */
@@ -60,21 +61,30 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   const value = (tensor: Tensor, width: number): Value => ({ tensor, width });
   const input = (name: string, type: TypeName, ...shape: number[]): Tensor => sketch.input(name, type, ...shape);
 
-  /** Where a lone token would be summed in another order, it goes beside itself. */
-  const paired = (tensor: Tensor): Tensor => g.concat(c, tensor, tensor, 1);
+  const product = (matrix: Matrix, x: Value): Value => {
+    const { tensor, rows, few, alone } = matrix;
+    if (few !== null) return value(isTiled ? byFours(matrix, x) : byFew(matrix, few, x), rows);
+    if (columns > 1 && columns <= alone) {
+      const each = Array.from({ length: columns }, (_, i) => g.mulMat(c, tensor, columnOf(x, i)));
+      return value(
+        each.reduce((left, right) => g.concat(c, left, right, 1)),
+        rows,
+      );
+    }
+    return value(g.mulMat(c, tensor, x.tensor), rows);
+  };
 
-  /** Products of at most three tokens each: as many as there are of one size go into one operator. */
-  const byFew = ({ tensor, rows }: Matrix, { tensor: x, width, stride = width * 4 }: Value): Tensor => {
+  /** Products of at most so few tokens each: as many as there are of one size go into one operator. */
+  const byFew = ({ tensor, rows }: Matrix, few: number, { tensor: x, width, stride = width * 4 }: Value): Tensor => {
     const part = (from: number, each: number, times: number): Tensor => {
       const some = g.view4(c, x, width, each, times, 1, stride, each * stride, times * each * stride, from * stride);
       return g.reshape2(c, g.mulMat(c, tensor, some), rows, each * times);
     };
-    const each = [3, 2].find((size) => columns % size === 0);
+    const each = fewTogether[few]!.find((size) => columns % size === 0);
     if (each !== undefined) return part(0, each, columns / each);
-    const left = columns % 3;
-    return columns < 3
-      ? part(0, left, 1)
-      : g.concat(c, part(0, 3, (columns - left) / 3), part(columns - left, left, 1), 1);
+    const left = columns % few;
+    const last = part(columns - left, left, 1);
+    return columns === left ? last : g.concat(c, part(0, few, (columns - left) / few), last, 1);
   };
 
   /** A product of a multiple of four tokens, some of them beside themselves. */
@@ -84,21 +94,6 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     const more =
       columns === 1 ? g.repeat4(c, x, width, 4, 1, 1) : g.concat(c, x, g.view2(c, x, width, missing, stride, 0), 1);
     return g.view2(c, g.mulMat(c, tensor, more), rows, columns, rows * 4, 0);
-  };
-
-  const product = (matrix: Matrix, x: Value): Value => {
-    const { tensor, rows, pairs, fours, alone } = matrix;
-    if (fours) return value(isTiled ? byFours(matrix, x) : byFew(matrix, x), rows);
-    if (columns > 1 && columns <= alone) {
-      const each = Array.from({ length: columns }, (_, i) => g.mulMat(c, tensor, columnOf(x, i)));
-      return value(
-        each.reduce((left, right) => g.concat(c, left, right, 1)),
-        rows,
-      );
-    }
-    const twice = pairs && columns === 1;
-    const y = g.mulMat(c, tensor, twice ? paired(x.tensor) : x.tensor);
-    return value(twice ? g.view2(c, y, rows, 1, rows * 4, 0) : y, rows);
   };
 
   const columnOf = ({ tensor, width, stride = width * 4 }: Value, i: number): Tensor =>

@@ -41,15 +41,10 @@ export function choosePlacement(
     for (const bufferType of repacking) {
       const tried = { ...shape, type };
       if (!supports(cpu.library, device, bufferType, tried)) continue;
-      const place = { type, bufferType, pairs: false, isEven: true };
-      const sums = productsIn(cpu, bufferType, tried);
-      if (isEven(sums)) return { ...place, fours: false };
-      if (isEvenInFours(cpu, bufferType, tried, sums)) return { ...place, fours: true };
+      const order = orderIn(cpu, bufferType, tried);
+      if (order.isEven) return { type, bufferType, ...order };
     }
-  const sums = productsIn(cpu, cpu.plain, shape);
-  const pairs = !isEven(sums);
-  const even = isEven(pairs ? sums.slice(1) : sums);
-  return { type: shape.type, bufferType: cpu.plain, pairs, fours: false, isEven: even };
+  return { type: shape.type, bufferType: cpu.plain, ...orderIn(cpu, cpu.plain, shape) };
 }
 
 /**
@@ -123,28 +118,33 @@ function productOf(
   return { product: library.mulMatId(context, weight, x, chosen), x, chosen };
 }
 
+/** Of tokens that are summed alike where a product has at most so many: how many go together, the best first. */
+export const fewTogether: Readonly<Record<number, readonly number[]>> = { 1: [1], 3: [3, 2] };
+
 /** Tokens of the products that are compared: what kernels treat apart. */
 const passes = [1, 2, 3, 4, 5, 8, 16];
-/** Of them, what is multiplied at once where a kernel has an order of its own for four tokens: see `Placement.fours`. */
-const fewTokens = passes.filter((count) => count < 4);
 const byFours = passes.filter((count) => count % 4 === 0);
 
-/** Whether a token has the same bits in all products of fewer than four tokens, several of them at once, and in all of a multiple of four. */
-function isEvenInFours(cpu: Processor, bufferType: BufferType, shape: Shape, sums: readonly Float32Array[]): boolean {
-  if (shape.experts > 1 || sums.length === 0) return false;
+/** How many tokens go through one product so that each has the same bits in every pass: see `Placement`. */
+function orderIn(cpu: Processor, bufferType: BufferType, shape: Shape): Pick<Placement, 'few' | 'isEven'> {
+  const sums = productsIn(cpu, bufferType, shape, passes);
+  if (isEven(sums)) return { few: null, isEven: true };
   const of = (counts: readonly number[]): Float32Array[] => counts.map((count) => sums[passes.indexOf(count)]!);
-  const few = of(fewTokens);
-  if (!isEven(few) || !isEven(of(byFours))) return false;
-  const at = [2, 3].flatMap((each) => productsIn(cpu, bufferType, shape, [2 * each], each));
-  return isEven([few.at(-1)!, at[0]!]) && isEven(at);
+  if (shape.experts > 1 || sums.length === 0 || !isEven(of(byFours))) return { few: null, isEven: false };
+  const isAlike = (few: number): boolean => {
+    const together = fewTogether[few]!.map((each) => productsIn(cpu, bufferType, shape, [each * 5], each)[0]!);
+    return isEven([...of(passes.filter((count) => count <= few)), ...together]);
+  };
+  const few = [3, 1].find(isAlike);
+  return { few: few ?? null, isEven: few !== undefined };
 }
 
-/** Products of one weight with so many tokens, `each` of them at once: `[tokens · rows]` each. */
+/** Products of one weight with so many tokens, `each` of them at once (all by default): `[tokens · rows]` each; none without memory. */
 function productsIn(
   cpu: Processor,
   bufferType: BufferType,
   shape: Shape,
-  counts: readonly number[] = passes,
+  counts: readonly number[],
   each?: number,
 ): Float32Array[] {
   const { library } = cpu;

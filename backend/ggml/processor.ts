@@ -42,10 +42,11 @@ export interface ManyPlacement {
 }
 
 export interface Placement extends ManyPlacement {
-  /** A token by itself is summed in another order than several. */
-  readonly pairs: boolean;
-  /** Four tokens at once are summed in another order than fewer: in tiles all go by fours, elsewhere at most three together. */
-  readonly fours: boolean;
+  /**
+   * So many tokens at most are summed as a lone one is; null: any number. Where it is a number, those of tiles go through a product by
+   * fours, which are summed alike, and all others by so few.
+   */
+  readonly few: number | null;
   /** Whether a token then has the same bits in every pass. */
   readonly isEven: boolean;
   /** So many tokens at most are multiplied faster one by one than at once, with the same bits. */

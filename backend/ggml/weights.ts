@@ -18,10 +18,8 @@ export interface Matrix {
   readonly rows: number;
   /** Those of each weight that lies in it, in order. */
   readonly parts: readonly number[];
-  /** A product with a single token differs in its last bits from that with several. */
-  readonly pairs: boolean;
-  /** A product with four tokens at once differs in its last bits from that with fewer. */
-  readonly fours: boolean;
+  /** See `Placement`. */
+  readonly few: number | null;
   /** So many tokens at most are multiplied faster one by one. */
   readonly alone: number;
 }
@@ -97,14 +95,9 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
 
   const shapeOf = (name: string): [number, number] => parameters.shape(name) as [number, number];
 
-  const placed = (
-    name: string,
-    rows: number,
-    columns: number,
-  ): ManyPlacement & Pick<Matrix, 'pairs' | 'fours' | 'alone'> => {
+  const placed = (name: string, rows: number, columns: number): ManyPlacement & Pick<Matrix, 'few' | 'alone'> => {
     const type = typeOf(parameters, name, form);
-    if (form === 'many')
-      return { ...processor.placeForMany(type, columns, rows), pairs: false, fours: false, alone: 1 };
+    if (form === 'many') return { ...processor.placeForMany(type, columns, rows), few: null, alone: 1 };
     return processor.place(type, columns, rows);
   };
 
@@ -122,12 +115,12 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
   const newMatrix = (names: readonly string[], allocate?: Allocate): { matrix: Matrix; data: Uint8Array } => {
     const parts = names.map((name) => shapeOf(name)[0]);
     const [rows, columns] = [sum(parts), shapeOf(names[0]!)[1]];
-    const { type, bufferType, pairs, fours, alone } = placed(names[0]!, rows, columns);
+    const { type, bufferType, few, alone } = placed(names[0]!, rows, columns);
     const each = names.map((name, i) => dataOf(name, type, parts[i]!, columns, allocate));
     const data = each.length === 1 ? each[0]! : Buffer.concat(each);
     const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);
     return {
-      matrix: { tensor: placeTensor(make, bufferType, data.byteLength), rows, parts, pairs, fours, alone },
+      matrix: { tensor: placeTensor(make, bufferType, data.byteLength), rows, parts, few, alone },
       data,
     };
   };
