@@ -49,15 +49,19 @@ export function choosePlacement(
 
 /**
  * How many tokens are multiplied faster one by one than at once. For several tokens AMX first unpacks the weights, which takes as
- * long for two as for eight; for one they are taken as they lie. Large matrices come from memory each time.
+ * long for two as for eight; for one they are taken as they lie. Large matrices come from memory each time. The kernels for several
+ * tokens of plain blocks need some more before they are faster, wherever the matrix lies.
  */
 export function tokensAlone(bufferType: string, type: TypeName, numbers: number): number {
-  return bufferType === 'AMX' && numbers <= mostAlone ? (slowToUnpack[type] ?? 1) : 1;
+  if (bufferType === 'AMX') return numbers <= mostAlone ? (slowToUnpack[type] ?? 1) : 1;
+  return bufferType === 'CPU' ? (slowForFew[type] ?? 1) : 1;
 }
 
 const mostAlone = 1 << 22;
 /** Tokens, as measured on a Xeon. */
 const slowToUnpack: Partial<Record<TypeName, number>> = { Q4_0: 3, Q4_1: 3, Q4_K: 2, IQ4_XS: 2, Q6_K: 2 };
+/** Tokens, as measured on an EPYC, with AVX2 and with AVX-512. */
+const slowForFew: Partial<Record<TypeName, number>> = { Q8_0: 3, Q5_0: 2 };
 
 /** Elements of a block of Q8_0. */
 const byteBlock = 32;
