@@ -6,6 +6,7 @@ import { openModel } from '../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../backend/runtime/open.ts';
 import { computes, engines } from '../support/engines.ts';
 import { bigModel, fixtures, readGolden } from '../support/golden.ts';
+import { hasLlama, openLlama } from '../support/llama.ts';
 import { decodeAll, eagerMemory, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
 
 describe.each(
@@ -99,27 +100,29 @@ describe.skipIf(big === null)('SmolLM2-135M-Instruct Q4_1', () => {
   );
 
   /**
-   * llama.cpp rotates a Llama's heads in pairs of neighbours, here in halves: sums of other order, which part two texts at near
-   * ties. Written by test/bench/llama-tokens.ts.
+   * llama.cpp rotates a Llama's heads in pairs of neighbours, here in halves: sums of other order, by which a few of 192 tokens are
+   * others, where two are as good. It is asked here, since its own tokens depend on the processor.
    */
-  test.runIf(engines.includes('ggml'))(
+  test.runIf(engines.includes('ggml') && hasLlama())(
     "precision fast: llama.cpp's tokens, but for near ties",
     async () => {
-      const { tokens } = readGolden<{ tokens: Record<string, number[]> }>('smollm2-llama-cpp.json');
+      const llama = openLlama(big!);
       const model = openModel(big!);
       const staged = await openStagedModel(model, noExits, { engine: 'ggml', arithmetic: 'int8' });
-      const parted: string[] = [];
-      for (const [name, { ids }] of Object.entries(prompts)) {
-        const expected = tokens[name]!;
-        const said = idsOf((await decodeAll(staged, plainRequest([ids], expected.length))).tokens[0]!);
-        const at = expected.findIndex((id, i) => id !== said[i]);
-        if (at < 0) continue;
-        parted.push(name);
-        const logits = await finalLogits(staged, [...ids, ...expected.slice(0, at)]);
-        const last = logits.subarray(logits.length - model.spec.vocabulary);
-        expect(Math.abs(last[said[at]!]! - last[expected[at]!]!)).toBeLessThan(0.25);
+      const parted: number[] = [];
+      for (const { ids } of Object.values(prompts)) {
+        const expected = llama.greedy(ids, 32);
+        const logits = await finalLogits(staged, [...ids, ...expected.slice(0, -1)]);
+        for (const [i, token] of expected.entries()) {
+          const at = (ids.length - 1 + i) * model.spec.vocabulary;
+          const own = logits.subarray(at, at + model.spec.vocabulary);
+          const best = Math.max(...own);
+          if (own[token] !== best) parted.push(best - own[token]!);
+        }
       }
-      expect(parted.length).toBeLessThanOrEqual(2);
+      expect(Math.max(0, ...parted)).toBeLessThan(0.25);
+      // A twentieth.
+      expect(parted.length).toBeLessThan(10);
       await staged.dispose();
       model.close();
     },
