@@ -38,10 +38,16 @@ function ticks(): { idle: number; all: number } {
   return { idle, all: times.reduce((sum, { idle, irq, nice, sys, user }) => sum + idle + irq + nice + sys + user, 0) };
 }
 
+const processorName = (): string =>
+  os
+    .cpus()[0]
+    ?.model.replaceAll(/\((R|TM)\)| Processor/g, '')
+    .trim() ?? 'unknown processor';
+
 const hasAmx = (): boolean => existsSync('/proc/cpuinfo') && /\bamx_int8\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
 
 export const thisMachine = (): Machine => ({
-  processor: `${os.cpus()[0]?.model.trim() ?? 'unknown processor'}${hasAmx() ? ', AMX' : ''}`,
+  processor: `${processorName()}${hasAmx() ? ', AMX' : ''}`,
   cores: os.availableParallelism(),
   memory: Math.round(os.totalmem() / 1e9),
   system: [

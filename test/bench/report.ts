@@ -7,7 +7,7 @@ import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { busy, type Machine } from './machine.ts';
 import type { Clock, Measurement } from './measure.ts';
-import { answers, ownName, questions, type Question } from './questions.ts';
+import { answers, questions, type Question } from './questions.ts';
 
 export interface Goal {
   readonly what: string;
@@ -136,7 +136,7 @@ function originLines(section: string, parts: readonly Part[]): string {
           ? `. **Not to be relied on: ${busyness}**`
           : '';
     const where = `${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node}, ${date}${how}`;
-    byOrigin.set(where, [...(byOrigin.get(where) ?? []), ownName(part.model, part, parts)]);
+    byOrigin.set(where, [...(byOrigin.get(where) ?? []), part.model]);
   }
   const lines = [...byOrigin].map(([where, names]) => (byOrigin.size > 1 ? `${names.join(', ')}: ${where}` : where));
   return `_\`npm run bench -- ${section}\`. ${lines.join('. ')}._`;
