@@ -138,7 +138,8 @@ function originLines(section: string, parts: readonly Part[]): string {
     const where = `${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node}, ${date}${how}`;
     byOrigin.set(where, [...(byOrigin.get(where) ?? []), part.model]);
   }
-  const lines = [...byOrigin].map(([where, names]) => (byOrigin.size > 1 ? `${names.join(', ')}: ${where}` : where));
+  const isOf = (names: readonly string[]): boolean => byOrigin.size > 1 && names.some((name) => name !== '');
+  const lines = [...byOrigin].map(([where, names]) => (isOf(names) ? `${names.join(', ')}: ${where}` : where));
   return `_\`npm run bench -- ${section}\`. ${lines.join('. ')}._`;
 }
 
