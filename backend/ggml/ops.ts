@@ -11,12 +11,11 @@ import {
   type NormSpec,
   type RopeSpec,
 } from '../model/spec.ts';
-import type { Processor } from './processor.ts';
+import { fewTogether, tileStep, type Processor } from './processor.ts';
 import { composedAttention, madeMask } from './attention.ts';
 import type { GraphSketch, Value } from './graph.ts';
 import type { Tensor, TypeName } from './library.ts';
 import { mixtureOf } from './mixture.ts';
-import { fewTogether } from './placement.ts';
 import type { Matrix, Weights } from './weights.ts';
 
 /** Keys and values of one attention: `[kvHeads · headDimensions, rows · capacity]`, a row a position. */
@@ -63,7 +62,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
 
   const product = (matrix: Matrix, x: Value): Value => {
     const { tensor, rows, few, alone } = matrix;
-    if (few !== null) return value(isTiled ? byFours(matrix, x) : byFew(matrix, few, x), rows);
+    if (few !== null) return value(isTiled ? inTiles(matrix, x) : byFew(matrix, few, x), rows);
     if (columns > 1 && columns <= alone) {
       const each = Array.from({ length: columns }, (_, i) => g.mulMat(c, tensor, columnOf(x, i)));
       return value(
@@ -87,12 +86,14 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     return columns === left ? last : g.concat(c, part(0, few, (columns - left) / few), last, 1);
   };
 
-  /** A product of a multiple of four tokens, some of them beside themselves. */
-  const byFours = ({ tensor, rows }: Matrix, { tensor: x, width, stride = width * 4 }: Value): Tensor => {
-    const missing = (4 - (columns % 4)) % 4;
+  /** A product of a multiple of `tileStep` tokens, some of them beside themselves. */
+  const inTiles = ({ tensor, rows }: Matrix, { tensor: x, width, stride = width * 4 }: Value): Tensor => {
+    const missing = (tileStep - (columns % tileStep)) % tileStep;
     if (missing === 0) return g.mulMat(c, tensor, x);
     const more =
-      columns === 1 ? g.repeat4(c, x, width, 4, 1, 1) : g.concat(c, x, g.view2(c, x, width, missing, stride, 0), 1);
+      columns === 1
+        ? g.repeat4(c, x, width, tileStep, 1, 1)
+        : g.concat(c, x, g.view2(c, x, width, missing, stride, 0), 1);
     return g.view2(c, g.mulMat(c, tensor, more), rows, columns, rows * 4, 0);
   };
 

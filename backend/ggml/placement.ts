@@ -13,7 +13,15 @@ import {
   type Tensor,
   type TypeName,
 } from './library.ts';
-import { encode, newContext, type ManyPlacement, type Placement, type Processor } from './processor.ts';
+import {
+  encode,
+  fewTogether,
+  newContext,
+  tileStep,
+  type ManyPlacement,
+  type Placement,
+  type Processor,
+} from './processor.ts';
 
 export interface Shape {
   readonly type: TypeName;
@@ -122,74 +130,91 @@ function productOf(
   return { product: library.mulMatId(context, weight, x, chosen), x, chosen };
 }
 
-/** Of tokens that are summed alike where a product has at most so many: how many go together, the best first. */
-export const fewTogether: Readonly<Record<number, readonly number[]>> = { 1: [1], 3: [3, 2] };
-
 /** Tokens of the products that are compared: what kernels treat apart. */
 const passes = [1, 2, 3, 4, 5, 8, 16];
-const byFours = passes.filter((count) => count % 4 === 0);
+const tiles = passes.filter((count) => count % tileStep === 0);
+
+/** A multiple of every number of `fewTogether`, and more than the passes that are compared with it. */
+const mostFew = 6;
 
 /** How many tokens go through one product so that each has the same bits in every pass: see `Placement`. */
 function orderIn(cpu: Processor, bufferType: BufferType, shape: Shape): Pick<Placement, 'few' | 'isEven'> {
-  const sums = productsIn(cpu, bufferType, shape, passes);
-  if (isEven(sums)) return { few: null, isEven: true };
-  const of = (counts: readonly number[]): Float32Array[] => counts.map((count) => sums[passes.indexOf(count)]!);
-  if (shape.experts > 1 || sums.length === 0 || !isEven(of(byFours))) return { few: null, isEven: false };
-  const isAlike = (few: number): boolean => {
-    const together = fewTogether[few]!.map((each) => productsIn(cpu, bufferType, shape, [each * 5], each)[0]!);
-    return isEven([...of(passes.filter((count) => count <= few)), ...together]);
-  };
-  const few = [3, 1].find(isAlike);
-  return { few: few ?? null, isEven: few !== undefined };
+  const trial = openTrial(cpu, bufferType, shape);
+  if (trial === null) return { few: null, isEven: false };
+  try {
+    const sums = new Map(passes.map((count) => [count, trial.products(count)]));
+    const of = (counts: readonly number[]): Float32Array[] => counts.map((count) => sums.get(count)!);
+    if (isEven(of(passes))) return { few: null, isEven: true };
+    if (shape.experts > 1 || !isEven(of(tiles))) return { few: null, isEven: false };
+    const isAlike = (few: number): boolean => {
+      const together = fewTogether[few]!.map((each) => trial.products(mostFew, each));
+      return isEven([...of(passes.filter((count) => count <= few)), ...together]);
+    };
+    const few = [3, 1].find(isAlike);
+    return { few: few ?? null, isEven: few !== undefined };
+  } finally {
+    trial.close();
+  }
 }
 
-/** Products of one weight with so many tokens, `each` of them at once (all by default): `[tokens · rows]` each; none without memory. */
-function productsIn(
-  cpu: Processor,
-  bufferType: BufferType,
-  shape: Shape,
-  counts: readonly number[],
-  each?: number,
-): Float32Array[] {
+interface Trial {
+  /** Of the weight with so many tokens, `each` of them at once (all by default): `[tokens · rows]`. */
+  products(count: number, each?: number): Float32Array;
+  close(): void;
+}
+
+/** A made-up weight in its place; null without memory. */
+function openTrial(cpu: Processor, bufferType: BufferType, shape: Shape): Trial | null {
   const { library } = cpu;
   const { type, columns, rows, experts } = shape;
   const weights = newContext(library, 2);
   const weight = weightOf(library, weights, shape);
   const buffer = library.allocate(weights, bufferType);
-  if (buffer === null) return [];
-  const values = unevenNumbers(rows * columns * experts);
+  if (buffer === null) {
+    library.free(weights);
+    return null;
+  }
+  const numbers = rows * columns * experts;
   const stored = slowToQuantise.has(type)
-    ? randomBlocks(type, values.length)
-    : encode(library, type, values, rows * experts, columns);
+    ? randomBlocks(type, numbers)
+    : encode(library, type, unevenNumbers(numbers), rows * experts, columns);
   library.set(weight, stored, 0, stored.byteLength);
-  const tokens = unevenNumbers(Math.max(...counts) * columns);
-  const sums = counts.map((count) => {
-    const context = newContext(library, 8, 8);
-    const graph = library.newGraph(context, 8, false);
-    const { product: y, x, chosen } = productOf(library, context, weight, shape, count, each);
-    library.setInput(x);
-    if (chosen !== null) library.setInput(chosen);
-    library.setOutput(y);
-    library.expand(graph, y);
-    const allocator = library.newAllocator(cpu.plain);
-    library.allocateGraph(allocator, graph);
-    library.set(x, tokens, 0, count * columns * 4);
-    const choices = Int32Array.from({ length: count }, (_, i) => i % experts);
-    if (chosen !== null) library.set(chosen, choices, 0, choices.byteLength);
-    cpu.compute(graph);
-    const result = new Float32Array(count * rows);
-    library.get(y, result, 0, result.byteLength);
-    library.freeAllocator(allocator);
-    library.free(context);
-    return result;
-  });
-  library.freeBuffer(buffer);
-  library.free(weights);
-  return sums;
+  const tokens = unevenNumbers(Math.max(...passes) * columns);
+  return {
+    products(count, each) {
+      const context = newContext(library, 8, 8);
+      const graph = library.newGraph(context, 8, false);
+      const { product: y, x, chosen } = productOf(library, context, weight, shape, count, each);
+      library.setInput(x);
+      if (chosen !== null) library.setInput(chosen);
+      library.setOutput(y);
+      library.expand(graph, y);
+      const allocator = library.newAllocator(cpu.plain);
+      library.allocateGraph(allocator, graph);
+      library.set(x, tokens, 0, count * columns * 4);
+      const choices = Int32Array.from({ length: count }, (_, i) => i % experts);
+      if (chosen !== null) library.set(chosen, choices, 0, choices.byteLength);
+      cpu.compute(graph);
+      const result = new Float32Array(count * rows);
+      library.get(y, result, 0, result.byteLength);
+      library.freeAllocator(allocator);
+      library.free(context);
+      return result;
+    },
+    close() {
+      library.freeBuffer(buffer);
+      library.free(weights);
+    },
+  };
 }
 
-/** Types whose quantisation first builds tables, for seconds. */
+/** Types whose quantisation searches for scales or first builds tables, for a tenth of a second to seconds. */
 const slowToQuantise: ReadonlySet<TypeName> = new Set<TypeName>([
+  'Q2_K',
+  'Q3_K',
+  'Q4_K',
+  'Q5_K',
+  'Q6_K',
   'IQ1_S',
   'IQ1_M',
   'IQ2_XXS',
@@ -199,21 +224,36 @@ const slowToQuantise: ReadonlySet<TypeName> = new Set<TypeName>([
   'IQ3_S',
 ]);
 
-/** Blocks of uneven bytes. A scale in 16 bits is made small: the first two bytes, in IQ1_M the high bits of the last four pairs. */
+/** High bytes of a block's scales in 16 bits; of IQ1_M, of the last of the four that hold them. */
+const scalePlaces: Partial<Record<TypeName, readonly number[]>> = {
+  Q2_K: [81, 83],
+  Q3_K: [109],
+  Q4_K: [1, 3],
+  Q5_K: [1, 3],
+  Q6_K: [209],
+  IQ1_M: [55],
+};
+
+/** Blocks of uneven bytes with small scales. */
 function randomBlocks(type: TypeName, elements: number): Uint8Array {
   const block = blockInfo(type);
-  const bytes = Uint8Array.from(unevenNumbers((elements / block.elements) * block.bytes), (x) => 128 + 127 * x);
-  const high = type === 'IQ1_M' ? block.bytes - 1 : 1;
-  for (let p = high; p < bytes.length; p += block.bytes) bytes[p] = 0x20 | (bytes[p]! & 0x0f);
+  const bytes = new Uint8Array((elements / block.elements) * block.bytes);
+  let state = 1;
+  for (let i = 0; i < bytes.length; i++) bytes[i] = (state = nextState(state)) >>> 24;
+  for (let from = 0; from < bytes.length; from += block.bytes)
+    for (const place of scalePlaces[type] ?? [1]) bytes[from + place] = 0x20 | (bytes[from + place]! & 0x0f);
   return bytes;
 }
+
+/** Of a row of whole numbers of 32 bits that looks random (Numerical Recipes). */
+const nextState = (state: number): number => (Math.imul(state, 1664525) + 1013904223) | 0;
 
 /** Numbers of different sizes whose sums round; the same each time. */
 function unevenNumbers(count: number): Float32Array {
   const numbers = new Float32Array(count);
   let state = 1;
   for (let i = 0; i < count; i++) {
-    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    state = nextState(state);
     numbers[i] = state / 2 ** 31;
   }
   return numbers;

@@ -43,8 +43,8 @@ export interface ManyPlacement {
 
 export interface Placement extends ManyPlacement {
   /**
-   * So many tokens at most are summed as a lone one is; null: any number. Where it is a number, those of tiles go through a product by
-   * fours, which are summed alike, and all others by so few.
+   * So many tokens at most are summed as a lone one is; null: any number. Where it is a number, those of tiles go through a product in
+   * multiples of `tileStep`, which are summed alike, and all others by so few.
    */
   readonly few: number | null;
   /** Whether a token then has the same bits in every pass. */
@@ -52,6 +52,12 @@ export interface Placement extends ManyPlacement {
   /** So many tokens at most are multiplied faster one by one than at once, with the same bits. */
   readonly alone: number;
 }
+
+/** Of tokens that are summed alike where a product has at most so many: how many go together, the best first. */
+export const fewTogether: Readonly<Record<number, readonly number[]>> = { 1: [1], 3: [3, 2] };
+
+/** What kernels of repacked blocks take at once. */
+export const tileStep = 4;
 
 /** What is thrown where there is no memory for something: what a GPU lacks, the CPU may have. */
 export const noMemory = ({ isGpu }: Pick<Processor, 'isGpu'>, what: string, wayOut: string): Error =>

@@ -4,6 +4,7 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Tensor } from '../ggml/library.ts';
+import { tileStep } from '../ggml/processor.ts';
 import { halfValues } from '../formats/halves.ts';
 import { cutWidth } from '../model/spec.ts';
 import { embed } from './embedding.ts';
@@ -64,7 +65,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     const own = counts.slice(first, end);
     const last = Math.max(...starts.map((start, r) => start + own[r]!));
     const most = Math.max(...own);
-    const tokens = isTiled ? Math.max(tileTokens, Math.ceil(most / 4) * 4) : most;
+    const tokens = isTiled ? Math.max(tileTokens, Math.ceil(most / tileStep) * tileStep) : most;
     const shape: PassShape = {
       tokens,
       batch: end - first,

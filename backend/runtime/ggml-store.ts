@@ -33,7 +33,7 @@ export interface PassShape {
   readonly batch: number;
   readonly first: number;
   readonly keys: number;
-  /** A multiple of four tokens then: see tiles.ts. */
+  /** A multiple of `tileStep` tokens then: see tiles.ts. */
   readonly isTiled: boolean;
   /** Of each row, only the last token comes out: behind the last attention nothing else is computed. */
   readonly lastOnly: boolean;

@@ -79,7 +79,7 @@ export function answers({ tables, columns, rows }: Question, { parts }: SectionR
 }
 
 /** A model's name in a table, with the processor where there is more than one for what the part is of. */
-export function ownName(name: string, { model, machine }: Part, parts: readonly Part[]): string {
+function ownName(name: string, { model, machine }: Part, parts: readonly Part[]): string {
   const isElsewhere = parts.some((part) => part.model === model && part.machine.processor !== machine.processor);
   return [name, ...(isElsewhere ? [machine.processor] : [])].filter((word) => word !== '').join(', ');
 }

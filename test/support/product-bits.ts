@@ -16,10 +16,9 @@ const [columns, rows] = [1024, 96];
 const passes = Array.from({ length: 17 }, (_, i) => i + 1);
 const tiles = [1, 2, 3, 5, 16, 64, 70, 101];
 
-/** How many tokens at once have other bits than in the largest pass of their kind: of passes, and of tiles, as `tiles/<count>`. */
-export function differingProducts(cpu: Processor, type: BlockType): string[] {
+function parametersOf(type: BlockType): Parameters {
   const stored = randomBlocks(type, columns * rows);
-  const parameters: Parameters = {
+  return {
     has: (name) => name === 'a.weight',
     shape: () => [rows, columns],
     storedType: () => type,
@@ -31,8 +30,37 @@ export function differingProducts(cpu: Processor, type: BlockType): string[] {
       throw new Error('no blocks are asked for');
     },
   };
-  const weights = openWeights(cpu, parameters, 'stored');
-  const x = Float32Array.from({ length: Math.max(...tiles) * columns }, (_, i) => Math.sin(i * i) * (1 + (i % 7)));
+}
+
+const states = (tokens: number): Float32Array =>
+  Float32Array.from({ length: tokens * columns }, (_, i) => Math.sin(i * i) * (1 + (i % 7)));
+
+/** Whether so many tokens in one product have the bits that each has by itself. */
+export function areAlike(cpu: Processor, type: BlockType, tokens: number): boolean {
+  const weights = openWeights(cpu, parametersOf(type), 'stored');
+  const { tensor } = weights.matrix('a.weight');
+  const x = states(tokens);
+  const products = (from: number, count: number): Float32Array => {
+    const graph = buildGraph(cpu, 8, (sketch) => {
+      sketch.output('y', cpu.library.mulMat(sketch.context, tensor, sketch.input('x', 'F32', columns, count)));
+    });
+    graph.set('x', x.subarray(from * columns, (from + count) * columns));
+    graph.compute();
+    const y = new Float32Array(count * rows);
+    graph.get('y', y);
+    graph.dispose();
+    return y;
+  };
+  const together = products(0, tokens);
+  const alone = Array.from({ length: tokens }, (_, i) => [...products(i, 1)]).flat();
+  weights.dispose();
+  return together.every((value, i) => Object.is(value, alone[i]));
+}
+
+/** How many tokens at once have other bits than in the largest pass of their kind: of passes, and of tiles, as `tiles/<count>`. */
+export function differingProducts(cpu: Processor, type: BlockType): string[] {
+  const weights = openWeights(cpu, parametersOf(type), 'stored');
+  const x = states(Math.max(...tiles));
   const products = (tokens: number, isTiled: boolean): Float32Array => {
     const graph = buildGraph(cpu, 32, (sketch) => {
       const shape = { tokens, batch: 1, exact: false, isTiled, past: () => null };
