@@ -129,13 +129,16 @@ export function openBatch<Request extends BatchRequest>(
     const oldest = others.reduce((a, b) => (rows[b]!.used < rows[a]!.used ? b : a), others[0] ?? source);
     // Most of another conversation is not given up for its first words.
     if (oldest === source || (isIdle && 2 * shared >= rows[source]!.ids.length)) {
+      cache.truncate(source, shared);
       swap(source, row);
-      cache.truncate(row, shared);
     } else {
+      cache.truncate(oldest, 0);
       swap(oldest, row);
       if (shared >= worthCopying) cache.copy(source === row ? oldest : source, row, shared);
-      else cache.truncate(row, 0);
     }
+    // The next token is read of the prompt's last one.
+    const remembered = cache.position(row);
+    if (remembered > 0 && remembered === prompt.length && !cache.isHeard(row)) cache.truncate(row, remembered - 1);
     return cache.position(row);
   };
 
@@ -244,6 +247,8 @@ export function openBatch<Request extends BatchRequest>(
         endWriting(at);
       }
       if (reading?.request === request) {
+        // The rest of the prompt has entered, and nothing more.
+        cache.truncate(writing.length, reading.read);
         reading = null;
         remember(writing.length);
       }

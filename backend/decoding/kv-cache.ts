@@ -21,6 +21,8 @@ export interface KvCache {
   readonly rows: number;
   /** Tokens of a row that have entered the model. */
   position(row: number): number;
+  /** Whether the last token of a row can be read at the final exit; see `Slots`. */
+  isHeard(row: number): boolean;
   /** Queues new tokens of a row for the first stage. */
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`. */
@@ -121,6 +123,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       return count();
     },
     position: (row) => slots.entered(row),
+    isHeard: (row) => slots.isHeard(row),
     enter: (row, ids) => setLength(row, slots.entered(row), ids),
     async advance(upTo, chosen, options) {
       const all = [...Array(count()).keys()];

@@ -65,6 +65,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
     entered: (row) => progress.entered[row]!,
     filled: (stage, row) => progress.filled[stage]![row]!,
     waiting: (stage, row) => waiting(progress, stages, stage, row),
+    isHeard: (row) => held.isHeard(row),
     enter(row, ids) {
       change((slots) => slots.enter(row, ids));
       for (let i = 0; i < ids.length; i++) texts[row]!.push(ids[i]!);

@@ -1,6 +1,6 @@
 /**
  * Slots in the buffers of ggml's device: keys and values of every attention and the stream behind every stage, a row a position.
- * Nothing of them crosses to JavaScript but readouts, and states that are asked for.
+ * Of a pass nothing crosses to JavaScript but readouts, and states that are asked for; a row that changes its place does.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Tensor } from '../ggml/library.ts';
@@ -20,7 +20,7 @@ import {
   type StoreShelf,
 } from './ggml-store.ts';
 import { readoutsFrom, vocabularyRows } from './readouts.ts';
-import { advance, copy, keep, newProgress, swap, truncate, waiting } from './progress.ts';
+import { advance, copy, isHeard, keep, newProgress, swap, truncate, waiting } from './progress.ts';
 import type { Readout, RowReadout, Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart } from './tiles.ts';
 
@@ -103,6 +103,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     entered: (row) => progress.entered[row]!,
     filled: (stage, row) => progress.filled[stage]![row]!,
     waiting: (stage, row) => waiting(progress, stages, stage, row),
+    isHeard: (row) => isHeard(progress, row),
     enter(row, ids) {
       const start = progress.entered[row]!;
       reserve(start + ids.length);
@@ -172,8 +173,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     },
     swap(a, b) {
       for (const { tensor, bytes, filled } of heldTensors(ggml, store, progress)) {
-        const length = Math.max(filled[a]!, filled[b]!) * bytes;
-        const [first, second] = [a, b].map((row) => readRow(tensor, row, bytes, length));
+        const [first, second] = [a, b].map((row) => readRow(tensor, row, bytes, filled[row]! * bytes));
         writeRow(tensor, a, bytes, second!);
         writeRow(tensor, b, bytes, first!);
       }

@@ -139,6 +139,7 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
     entered: (row) => progress.entered[row]!,
     filled: (stage, row) => progress.filled[stage]![row]!,
     waiting: (stage, row) => waiting(progress, stages, stage, row),
+    isHeard: () => true,
     enter(row, ids) {
       const start = progress.entered[row]!;
       const positions = Int32Array.from({ length: ids.length }, (_, i) => start + i);

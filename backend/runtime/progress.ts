@@ -24,6 +24,9 @@ export const waiting = (progress: Progress, stages: readonly StageSpec[], stage:
   return behind - progress.filled[stage]![row]!;
 };
 
+/** Whether the last token of a row has a stream behind the last stage, or will have one when it has run there. */
+export const isHeard = ({ entered, unheard }: Progress, row: number): boolean => entered[row]! > unheard[row]!;
+
 /** Counts a pass of a stage. @throws RangeError where it ran tokens that did not wait there. */
 export function advance(
   progress: Progress,

@@ -70,6 +70,8 @@ export interface Slots {
   filled(stage: number, row: number): number;
   /** Tokens of a row that wait for a stage: those that its parent has run and it has not. */
   waiting(stage: number, row: number): number;
+  /** Whether the last token of a row can be read at the final exit, once it has run there: see `RunOptions.lastOnly`. */
+  isHeard(row: number): boolean;
   /** New tokens of a row, behind those that are there. */
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. */

@@ -171,6 +171,49 @@ describe.each(engines)('in %s', async (engine) => {
     batch.dispose();
   });
 
+  test('a prompt that is the beginning of one that was read', async () => {
+    const batch = open(2);
+    const write = async (prompt: readonly number[]): Promise<Ended & { ids: number[] }> => {
+      const request = newRequest(prompt, 6);
+      batch.join(request);
+      const ended = (await run(batch)).get(request)!;
+      return { ...ended, ids: idsOf(ended.tokens) };
+    };
+    const long = Array.from({ length: 60 }, (_, i) => (7 * i) % 250);
+    const answer = await write(long);
+    // Of a long pass only the last token is computed to the end: what the beginning ends with may have to be read again.
+    for (const length of [45, 1]) {
+      const { ids, remembered } = await write(long.slice(0, length));
+      expect(remembered).toBeGreaterThanOrEqual(length - 1);
+      const {
+        tokens: [alone],
+      } = await decodeAll(staged, plainRequest([long.slice(0, length)], 6));
+      expect(ids).toEqual(idsOf(alone!));
+    }
+    expect((await write([...long, ...answer.ids.slice(0, 2)])).ids.slice(0, 4)).toEqual(answer.ids.slice(2));
+    batch.dispose();
+  });
+
+  test('of a prompt that is given up while it is read, what was read is remembered', async () => {
+    const batch = openBatch(staged, { rows: 1, contextLength: 250, pieceTokens: 16 }, eagerMemory(staged).pace);
+    const prompt = Array.from({ length: 200 }, (_, i) => (7 * i) % 250);
+    const given = newRequest(prompt, 4);
+    batch.join(given);
+    await batch.step();
+    batch.leave(given);
+    const again = newRequest(prompt, 4);
+    batch.join(again);
+    await batch.step();
+    expect(batch.running).toBe(1);
+    const ended = (await run(batch)).get(again)!;
+    expect(ended.remembered).toBe(16);
+    const {
+      tokens: [alone],
+    } = await decodeAll(staged, plainRequest([prompt], 4));
+    expect(idsOf(ended.tokens)).toEqual(idsOf(alone!));
+    batch.dispose();
+  });
+
   test('a prompt is scored by the final exit, with the most probable in each place', async () => {
     const prompt = Array.from({ length: 150 }, (_, i) => (37 * i) % 250);
     const { vocabulary } = model.spec;
