@@ -10,9 +10,9 @@ import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Block } from './block.ts';
 import { choose } from './choose.ts';
 import { draft } from './draft.ts';
-import { openKvCache, takeBack, type KvCache } from './kv-cache.ts';
+import { Cancelled, openKvCache, takeBack, type KvCache } from './kv-cache.ts';
 import { newPace, type Pace } from './pace.ts';
-import { newSequence, write, type SequenceOptions } from './sequence.ts';
+import { finishText, newSequence, write, type SequenceOptions } from './sequence.ts';
 
 export interface DecodeRequest extends SequenceOptions {
   /** One sequence each; none empty. */
@@ -44,8 +44,9 @@ export async function* decode(
 ): AsyncGenerator<DecodeEvent> {
   checkPrompts(model, request.prompts);
   const started = performance.now();
-  const cache = enterPrompts(model, request.prompts, memory);
+  const { cache, fresh } = cacheFor(model, request.prompts, memory);
   try {
+    for (const [row, ids] of fresh.entries()) cache.enter(row, ids);
     yield* writeAll(model, request, memory, cache, started);
   } finally {
     // Where nobody listens to the end, too.
@@ -67,9 +68,20 @@ async function* writeAll(
   const text = isAlone ? [...prompts[0]!] : [];
   let blocks: readonly Block[] = prompts.map(() => ({ drafts: [] }));
 
+  const isOver = (): boolean => sequences.every(({ options }) => options.isCancelled?.() ?? false);
   let drafting = started;
   for (let step = 0; sequences.length > 0; step++) {
-    const choices = await choose(model, cache, pace, sequences, blocks);
+    const choices = await choose(model, cache, pace, sequences, blocks, isOver).catch((error: unknown) => {
+      if (error instanceof Cancelled) return null;
+      throw error;
+    });
+    if (choices === null) {
+      for (const sequence of sequences) {
+        for (const token of finishText(sequence)) yield { type: 'token', token };
+        yield { type: 'stop', sequence: sequence.number, reason: 'cancelled' };
+      }
+      return;
+    }
     const decided = choices.reduce((sum, row) => sum + row.length, 0);
     if (step > 0) pace.decided(decided, performance.now() - drafting);
     if (step === 0) {
@@ -95,8 +107,12 @@ async function* writeAll(
   if (isAlone) memory.text = { cache, ids: text.slice(0, cache.position(0)) };
 }
 
-/** A cache with the prompts waiting in it; of a text that memory still has, only what is new. */
-function enterPrompts(model: StagedModel, prompts: readonly (readonly number[])[], memory: DecodeMemory): KvCache {
+/** A cache for the prompts, and what of each is to enter it: of a text that memory still has, only what is new. */
+function cacheFor(
+  model: StagedModel,
+  prompts: readonly (readonly number[])[],
+  memory: DecodeMemory,
+): { cache: KvCache; fresh: readonly (readonly number[])[] } {
   const known = memory.text;
   memory.text = null;
   if (known && prompts.length === 1) {
@@ -104,13 +120,10 @@ function enterPrompts(model: StagedModel, prompts: readonly (readonly number[])[
     let common = 0;
     while (common < prompt.length - 1 && common < known.ids.length && prompt[common] === known.ids[common]) common++;
     known.cache.truncate(0, common);
-    known.cache.enter(0, prompt.slice(common));
-    return known.cache;
+    return { cache: known.cache, fresh: [prompt.slice(common)] };
   }
   known?.cache.dispose();
-  const cache = openKvCache(model, prompts.length, (...pass) => memory.pace.measured(...pass));
-  for (const [row, prompt] of prompts.entries()) cache.enter(row, prompt);
-  return cache;
+  return { cache: openKvCache(model, prompts.length, (...pass) => memory.pace.measured(...pass)), fresh: prompts };
 }
 
 function checkPrompts(model: StagedModel, prompts: readonly (readonly number[])[]): void {

@@ -17,6 +17,16 @@ import {
 /** Most tokens in one pass: bounds the memory of a long prompt. */
 const passLimit = 512;
 
+/** What runs is not wanted any more. */
+export class Cancelled extends Error {}
+
+export interface AdvanceOptions extends Pick<RunOptions, 'lastOnly'> {
+  /** Asked before each pass. */
+  readonly isOver?: (() => boolean) | undefined;
+}
+
+type PassOptions = RunOptions & AdvanceOptions;
+
 export interface KvCache {
   readonly rows: number;
   /** Tokens of a row that have entered the model. */
@@ -25,8 +35,11 @@ export interface KvCache {
   isHeard(row: number): boolean;
   /** Queues new tokens of a row for the first stage. */
   enter(row: number, ids: ArrayLike<number>): void;
-  /** Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`. */
-  advance(stages: number, rows: readonly number[], options?: Pick<RunOptions, 'lastOnly'>): Promise<void>;
+  /**
+   * Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`.
+   * @throws Cancelled where it is over.
+   */
+  advance(stages: number, rows: readonly number[], options?: AdvanceOptions): Promise<void>;
   /** What exit k says of the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it. */
   read(
     k: number,
@@ -85,9 +98,10 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     rows: number,
     tokens: number,
     countOf: (row: number, most: number) => number,
-    options: RunOptions = {},
+    { isOver, ...options }: PassOptions = {},
   ): Promise<void> => {
     for (let left = tokens; left > 0;) {
+      if (isOver?.()) throw new Cancelled();
       const most = Math.ceil(left / Math.ceil(left / passLimit));
       const counts = Array.from({ length: slots.rows }, (_, row) => countOf(row, most));
       const started = performance.now();
@@ -102,7 +116,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     stage: number,
     chosen: readonly number[],
     rows: number,
-    options?: RunOptions,
+    options?: PassOptions,
   ): Promise<void> => {
     const waiting = Math.max(...chosen.map((row) => slots.waiting(stage, row)));
     const countOf = (row: number, most: number): number => (row < rows ? Math.min(most, slots.waiting(stage, row)) : 0);

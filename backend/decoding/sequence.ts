@@ -128,7 +128,7 @@ function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[];
 }
 
 /** The text ends here: everything held is certain, and an incomplete character shows as it is. */
-function finishText(sequence: Sequence): TokenRecord[] {
+export function finishText(sequence: Sequence): TokenRecord[] {
   const records = sequence.held;
   const rest = sequence.decoder.flush();
   const last = records.at(-1);

@@ -52,7 +52,12 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   /** Takes what is filled of the kept rows into a store of another size. */
   const move = (capacity: number, kept: readonly number[]): void => {
     const next = openStore(ggml, kept.length, capacity);
-    copyRows(ggml, progress, store, next, kept);
+    try {
+      copyRows(ggml, progress, store, next, kept);
+    } catch (error) {
+      next.dispose();
+      throw error;
+    }
     store.dispose();
     store = next;
   };

@@ -146,10 +146,30 @@ describe('a text ends', () => {
   });
 
   test('when it is cancelled', async () => {
-    let asked = 0;
-    const { tokens, stops } = await decodeAll(plain, { ...request, isCancelled: () => ++asked === 3 });
-    expect(tokens[0]).toHaveLength(3);
+    const written: number[] = [];
+    const stops: string[] = [];
+    for await (const event of decode(plain, { ...request, isCancelled: () => written.length === 3 })) {
+      if (event.type === 'token') written.push(event.token.id);
+      if (event.type === 'stop') stops.push(event.reason);
+    }
+    expect(written).toHaveLength(3);
     expect(stops).toEqual(['cancelled']);
+  });
+
+  test('when it is cancelled between two passes of its prompt', async () => {
+    const spec = { ...model.spec, contextLength: 4000 };
+    const long = await openStagedModel({ ...model, spec });
+    const memory = newMemory(long);
+    let passes = 0;
+    const pace = { ...memory.pace, measured: () => void passes++ };
+    const prompt = Array.from({ length: 3000 }, (_, i) => i % 250);
+    const { tokens, stops } = await decodeAll(
+      long,
+      { ...plainRequest([prompt], 5), isCancelled: () => passes >= 2 },
+      { ...memory, pace },
+    );
+    expect({ tokens, stops, passes }).toEqual({ tokens: [[]], stops: ['cancelled'], passes: 2 });
+    await long.dispose();
   });
 });
 
