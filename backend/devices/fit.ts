@@ -3,6 +3,9 @@ import type { Model } from '../model/open.ts';
 import { expectedParameters, type ExpectedParameter } from '../model/expected-parameters.ts';
 import { mostExpanded } from '../ggml/weights.ts';
 import { blockInfo } from '../formats/quantisation.ts';
+import { hasBranch } from '../exits/forward.ts';
+import { exitPath } from '../exits/spec.ts';
+import { noExits, type ExitSet } from '../runtime/stage-tree.ts';
 
 /** Bytes that a model takes. */
 export interface Needs {
@@ -21,8 +24,9 @@ const working = 256e6;
 /** Share of a card's memory that is left to others, its screen among them. */
 const spared = 0.05;
 
-/** `exact`: weights, keys and values in 32 bits. */
-export function needsOf({ spec, parameters }: Pick<Model, 'spec' | 'parameters'>, exact: boolean): Needs {
+/** `exact`: weights, keys and values in 32 bits. Exits lie where their layers do, their matrices in bytes. */
+export function needsOf(model: Pick<Model, 'spec' | 'parameters'>, exact: boolean, exits: ExitSet = noExits): Needs {
+  const { spec, parameters } = model;
   const element = exact ? 4 : 2;
   const context = Math.min(positions, spec.contextLength);
   const kept = context * (2 * element * spec.kvHeads * spec.headDimensions + 4 * spec.hidden);
@@ -42,7 +46,16 @@ export function needsOf({ spec, parameters }: Pick<Model, 'spec' | 'parameters'>
     if (layer) layers[Number(layer[1])]! += bytesOf(parameter);
     else rest += bytesOf(parameter);
   }
-  const stored = exact ? needsOf({ spec, parameters }, false) : null;
+  for (const exit of exits.specs) {
+    const at = exit.layer - 1;
+    if (hasBranch(exit)) layers[at]! += kept;
+    for (const [name, { shape }] of exits.parameters) {
+      if (!name.startsWith(`${exitPath(exit)}.`)) continue;
+      const { bytes, elements } = blockInfo(exact || shape.length === 1 ? 'F32' : 'Q8_0');
+      layers[at]! += (shape.reduce((a, b) => a * b, 1) / elements) * bytes;
+    }
+  }
+  const stored = exact ? needsOf(model, false, exits) : null;
   return { layers, rest, asStored: stored && bytesOfLayers(stored, layers.length) };
 }
 

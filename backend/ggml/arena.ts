@@ -1,6 +1,6 @@
 /**
  * Memory for tensors that come one by one and go together: few large buffers instead of one each, so that the system can lay
- * them out in large pages. Knows no weights.
+ * them out in large pages; on a card, where all of a buffer is taken at once, as small ones as need be. Knows no weights.
  */
 import type { Address, Buffer, BufferType, Tensor } from './library.ts';
 import type { Processor } from './processor.ts';
@@ -11,8 +11,10 @@ export interface Arena {
   dispose(): void;
 }
 
-/** Bytes of a buffer at least. What is not written yet is not there yet. */
+/** Bytes of a buffer at least. In the system's memory what is not written yet is not there yet. */
 const bufferBytes = 1 << 26;
+/** On a card a buffer of this size is shared by tensors that are smaller than half of it; others have one of their size. */
+const cardBytes = 1 << 23;
 
 interface Part {
   readonly buffer: Buffer;
@@ -26,7 +28,8 @@ interface Part {
 export function newArena(processor: Processor, usage: number): Arena {
   const { library } = processor;
   const parts: Part[] = [];
-  const current = new Map<BufferType, Part>();
+  /** Those that have room. */
+  const shared = new Map<BufferType, Part[]>();
   const open = (bufferType: BufferType, size: number): Part | null => {
     const buffer = library.newBuffer(bufferType, size);
     if (buffer === null) return null;
@@ -39,11 +42,13 @@ export function newArena(processor: Processor, usage: number): Arena {
     place(tensor, bufferType) {
       const step = library.placeStep(bufferType);
       const bytes = Math.ceil(library.placeBytes(bufferType, tensor) / step) * step;
-      let part = current.get(bufferType) ?? null;
-      if (part === null || part.size - part.used < bytes) {
-        part = open(bufferType, Math.max(bytes, bufferBytes));
+      const known = shared.get(bufferType) ?? [];
+      let part = known.find(({ size, used }) => size - used >= bytes) ?? null;
+      if (part === null) {
+        const isOwn = processor.isGpu && bytes > cardBytes / 2;
+        part = open(bufferType, isOwn ? bytes : Math.max(bytes, processor.isGpu ? cardBytes : bufferBytes));
         if (part === null) return false;
-        current.set(bufferType, part);
+        if (!isOwn) shared.set(bufferType, [part, ...known]);
       }
       library.placeTensor(part.buffer, tensor, (part.from + BigInt(part.used)) as Address);
       part.used += bytes;
@@ -55,7 +60,7 @@ export function newArena(processor: Processor, usage: number): Arena {
         processor.largePages?.remove(part);
         library.freeBuffer(part.buffer);
       }
-      current.clear();
+      shared.clear();
     },
   };
 }

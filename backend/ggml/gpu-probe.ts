@@ -54,31 +54,36 @@ export const gpuProbeProgram = `
   const memory = base.func('void ggml_backend_dev_memory(void *d, void *free, void *total)');
   const F32 = 0, F16 = 1;
   /** Weights of 16 bits, as most are, which some drivers in software cannot store. */
-  const isRight = (device) => {
+  const problemOf = (device) => {
     const backend = open(device, null);
-    if (!backend) return false;
+    if (!backend) return 'cannot be opened';
     const context = init({ mem_size: 1 << 20, mem_buffer: null, no_alloc: true });
     const [w, x] = [matrix(context, F16, 32, 2), matrix(context, F32, 32, 1)];
     const y = product(context, w, x);
     const graph = newGraph(context);
     expand(graph, y);
-    if (!allocate(context, bufferType(device))) return false;
+    if (!allocate(context, bufferType(device))) return 'has no memory left';
     set(w, new Uint16Array(64).fill(0x3c00, 0, 32).fill(0x4000, 32), 0, 128);
     set(x, Float32Array.from({ length: 32 }, (_, i) => i), 0, 128);
-    if (compute(backend, graph) !== 0) return false;
+    if (compute(backend, graph) !== 0) return 'cannot compute';
     const sums = new Float32Array(2);
     get(y, sums, 0, 8);
-    return sums[0] === 496 && sums[1] === 992;
+    return sums[0] === 496 && sums[1] === 992 ? null : 'computes wrong numbers';
   };
   const found = [];
+  let problem = null;
   const count = Number(top.func('size_t ggml_backend_dev_count()')());
   const device = top.func('void *ggml_backend_dev_get(size_t i)');
   for (let i = 0; i < count; i++) {
     const each = device(i);
     if (type(each) !== 1 && type(each) !== 2) continue;
-    if (!isRight(each)) return report({ problem: describe(each) + ' computes wrong numbers' });
+    const wrong = problemOf(each);
+    if (wrong) {
+      problem ??= describe(each) + ' ' + wrong;
+      continue;
+    }
     const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)];
     memory(each, free, total);
     found.push({ name: nameOf(each), description: describe(each), free: Number(free[0]), total: Number(total[0]) });
   }
-  report({ found });`;
+  report(problem && found.length === 0 ? { problem } : { found });`;

@@ -324,6 +324,7 @@ export interface Library extends Functions {
 
 type Koffi = typeof koffiTypes;
 
+let isDescribed = false;
 let opened: { readonly folder: string; readonly library: Library } | null = null;
 
 /**
@@ -337,7 +338,9 @@ export function openLibrary(folder: string): Library {
     'ggml-base': load(koffi, folder, /^(lib)?ggml-base\b.*\.(so|dylib|dll)$/),
     ggml: load(koffi, folder, /^(lib)?ggml(\.[\w.]+)?\.(so|dylib|dll)$/),
   };
-  koffi.struct('ggml_init_params', { mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' });
+  // Koffi takes a name once, also where the functions were not all found.
+  if (!isDescribed) koffi.struct('ggml_init_params', { mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' });
+  isDescribed = true;
   const functions = Object.fromEntries(
     Object.entries(prototypes).map(([name, [library, prototype]]) => {
       const { file, handle } = libraries[library];

@@ -29,7 +29,7 @@ export async function* calibrate(
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
     const held = await readExits(directory, model, signal);
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact'), signal);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', held), signal);
     const warnings: string[] = [];
     const running: Running = {
       placement: placeOn(device, (message) => void warnings.push(message)),

@@ -23,13 +23,13 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
     const { spec } = model;
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact'), signal);
+    const held = options.exits === null ? noExits : await readExits(options.exits, model, signal);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', held), signal);
     const warnings: string[] = [];
     const running = {
       placement: placeOn(device, (message) => void warnings.push(message)),
       options: windowOptions(options),
     };
-    const held = options.exits === null ? noExits : await readExits(options.exits, model, signal);
     const exits = inStreamOrder(held.specs);
     yield {
       type: 'ready',

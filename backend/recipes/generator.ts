@@ -76,7 +76,7 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
   const { model, tokenizer } = openWithTokenizer(options.model);
   try {
     const exits = directory === null ? { ...noExits, calibration: null } : await readExits(directory, model, signal);
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact'), signal);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', exits), signal);
     const messages: string[] = [];
     const placement = placeOn(device, (message) => void messages.push(message));
     const { specs, calibration } = exits;

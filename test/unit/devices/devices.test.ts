@@ -10,7 +10,7 @@ import {
 import { bytesOfLayers, layersThatFit, needsOf, type Needs } from '../../../backend/devices/fit.ts';
 import type { Gpu, GpuKind } from '../../../backend/devices/gpus.ts';
 import { describeAdapter, probe, type Adapter, type Probe } from '../../../backend/devices/probe.ts';
-import { tinyModel } from '../../support/models.ts';
+import { copiedExits, tinyModel } from '../../support/models.ts';
 
 const card: Gpu = {
   kind: 'vulkan',
@@ -164,6 +164,15 @@ describe('room', () => {
     const { layers, rest } = needsOf(model, true);
     expect(layers).toEqual(spec.layers.map(() => weights + text));
     expect(rest - 256e6).toBe(4 * (parameters.shape('lm_head.weight')[0]! * hidden + hidden));
+    // An exit lies where its layer does, its matrices in bytes: 34 for 32 elements.
+    const head = parameters.shape('lm_head.weight')[0]! * hidden;
+    const exits = copiedExits(model, [{ layer: 2, architecture: 'norm', head: { kind: 'own' } }]);
+    const more = (exact: boolean): number[] => {
+      const without = needsOf(model, exact).layers;
+      return needsOf(model, exact, exits).layers.map((bytes, l) => bytes - without[l]!);
+    };
+    expect(more(true)).toEqual(spec.layers.map((_, l) => (l === 1 ? 4 * (head + hidden) : 0)));
+    expect(more(false)).toEqual(spec.layers.map((_, l) => (l === 1 ? (34 / 32) * head + 4 * hidden : 0)));
     model.close();
   });
 });
