@@ -3,10 +3,11 @@
  * looks whether there are new ones, and whether somebody has gone. Knows no HTTP.
  */
 import { setImmediate } from 'node:timers/promises';
+import { UserError } from '../../protocol/errors.ts';
 import { toErrorRecord, type Inbox } from '../../protocol/jobs.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
 import type { PromptToken, ServedModel, ServeEvent, ServeMessage, WriteRequest } from '../../protocol/serving.ts';
-import { openBatch, type BatchEvent, type BatchRequest, type BatchShape } from '../decoding/batch.ts';
+import { openBatch, type Batch, type BatchEvent, type BatchRequest, type BatchShape } from '../decoding/batch.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
 import { openGenerator, type Generator } from './generator.ts';
@@ -46,7 +47,8 @@ async function* answerAll(
   signal: AbortSignal,
   inbox: Inbox<ServeMessage>,
 ): AsyncGenerator<ServeEvent, void> {
-  const batch = openBatch<Text>(generator.staged, shape, generator.memory.pace);
+  const newBatch = (): Batch<Text> => openBatch(generator.staged, shape, generator.memory.pace);
+  let batch = newBatch();
   /** Texts of each request that is not over; none while its prompts are still encoded. */
   const open = new Map<number, Text[]>();
   let events: ServeEvent[] = [];
@@ -86,12 +88,25 @@ async function* answerAll(
         open.delete(id);
     }
   };
+  /** A defect costs the texts that it met, and not the server. @throws UserError where memory or a device is lost. */
+  const step = async (): Promise<BatchEvent<Text>[]> => {
+    try {
+      return await batch.step();
+    } catch (error) {
+      if (error instanceof UserError) throw error;
+      batch.dispose();
+      batch = newBatch();
+      for (const id of open.keys()) events.push({ type: 'refused', id, error: toErrorRecord(error) });
+      open.clear();
+      return [];
+    }
+  };
 
   try {
     while (!signal.aborted) {
       inbox.take().forEach(take);
       if (batch.running + batch.waiting > 0) {
-        for (const event of await batch.step()) {
+        for (const event of await step()) {
           events.push(eventOf(event));
           if (event.type === 'stop') forget(open, event.request);
         }

@@ -1,0 +1,57 @@
+/** What a server writes goes on where a text fails by a mistake of ours, which is made up here. */
+import { afterAll, expect, test, vi } from 'vitest';
+import type * as Choosing from '../../../backend/decoding/choose.ts';
+import { serve } from '../../../backend/recipes/serve.ts';
+import { releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { openInbox } from '../../../backend/worker/inbox.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import type { ServeEvent, ServeMessage, WriteRequest } from '../../../protocol/serving.ts';
+import { shippedModel } from '../../support/golden.ts';
+
+const made = vi.hoisted(() => ({ failure: null as Error | null }));
+vi.mock('../../../backend/decoding/choose.ts', async (original) => {
+  const real = await original<typeof Choosing>();
+  return {
+    ...real,
+    choose: (...given: Parameters<typeof real.choose>) => {
+      const { failure } = made;
+      made.failure = null;
+      return failure ? Promise.reject(failure) : real.choose(...given);
+    },
+  };
+});
+afterAll(releaseGenerator);
+
+const request: WriteRequest = {
+  prompts: [{ kind: 'text', text: 'export function sum(values: number[]): number {\n' }],
+  count: 2,
+  options: parseOptions('generate', { model: shippedModel, device: 'cpu' }),
+  maxTokens: 8,
+  alternatives: 0,
+  echo: false,
+  scores: null,
+};
+
+test('a defect costs the texts that it met, and not the server', async () => {
+  const inbox = openInbox<ServeMessage>();
+  const end = new AbortController();
+  const write = (id: number): void => inbox.push({ type: 'write', id, request });
+  const told: ServeEvent[] = [];
+  for await (const event of serve(parseOptions('serve', { model: shippedModel, device: 'cpu' }), end.signal, inbox)) {
+    told.push(event);
+    if (event.type === 'serving') {
+      made.failure = new RangeError('made up');
+      write(1);
+    }
+    if (event.type === 'refused') write(2);
+    if (told.filter(({ type }) => type === 'stopped').length === 2) {
+      end.abort();
+      inbox.wake();
+    }
+  }
+  const of = (id: number): string[] => [
+    ...new Set(told.flatMap((event) => ('id' in event && event.id === id ? [event.type] : []))),
+  ];
+  expect(of(1).at(-1)).toBe('refused');
+  expect(of(2)).toEqual(['read', 'written', 'stopped']);
+});
