@@ -112,12 +112,12 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
   };
 
   /** The matrix of one weight, or of several below each other, in its place, and what it is to hold. */
-  const newMatrix = (names: readonly string[], allocate?: Allocate): { matrix: Matrix; data: Uint8Array } => {
+  const newMatrix = (names: readonly string[], allocate = freshMemory): { matrix: Matrix; data: Uint8Array } => {
     const parts = names.map((name) => shapeOf(name)[0]);
     const [rows, columns] = [sum(parts), shapeOf(names[0]!)[1]];
     const { type, bufferType, few, alone } = placed(names[0]!, rows, columns);
     const each = names.map((name, i) => dataOf(name, type, parts[i]!, columns, allocate));
-    const data = each.length === 1 ? each[0]! : Buffer.concat(each);
+    const data = each.length === 1 ? each[0]! : belowEachOther(each, allocate);
     const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);
     return {
       matrix: { tensor: placeTensor(make, bufferType, data.byteLength), rows, parts, few, alone },
@@ -198,6 +198,16 @@ const mostJoined = 1 << 22;
 
 /** Matrices that are laid out at once while one is read: what is read waits for them in memory. */
 const setAtOnce = 3;
+
+function belowEachOther(parts: readonly Uint8Array[], allocate: Allocate): Uint8Array {
+  const all = allocate(sum(parts.map(({ byteLength }) => byteLength)));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.byteLength;
+  }
+  return all;
+}
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, n) => total + n, 0);
 

@@ -2,7 +2,7 @@
  * The only importer of onnxruntime-node: opens a graph in memory as a session and runs it. Feeds and results are plain
  * typed arrays with a shape.
  */
-import * as ort from 'onnxruntime-node';
+import type * as Ort from 'onnxruntime-node';
 import type { BuiltGraph } from './builder.ts';
 import type { Provider } from './operators.ts';
 import { withoutTelemetry } from './telemetry.ts';
@@ -10,6 +10,10 @@ import { withoutTelemetry } from './telemetry.ts';
 export type { Provider };
 
 Object.assign(process.env, withoutTelemetry);
+
+/** Loaded for the first session: what decodes in ggml does without it, and its memory. */
+let loading: Promise<typeof Ort> | null = null;
+const onnxRuntime = (): Promise<typeof Ort> => (loading ??= import('onnxruntime-node'));
 
 export interface Value {
   readonly data: Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array;
@@ -51,6 +55,7 @@ export class RuntimeFailure extends Error {
  */
 export async function openSession(graph: BuiltGraph, options: SessionOptions = {}): Promise<Session> {
   const spins = options.spins ? '1' : '0';
+  const ort = await onnxRuntime();
   const creating = ort.InferenceSession.create(graph.bytes, {
     executionProviders: [options.provider ?? 'cpu'],
     graphOptimizationLevel: 'all',
@@ -66,8 +71,8 @@ export async function openSession(graph: BuiltGraph, options: SessionOptions = {
     inputs: session.inputNames,
     outputs: session.outputNames,
     async run(feeds, outputs) {
-      const tensors: Record<string, ort.Tensor> = {};
-      for (const [name, value] of Object.entries(feeds)) tensors[name] = toTensor(value);
+      const tensors: Record<string, Ort.Tensor> = {};
+      for (const [name, value] of Object.entries(feeds)) tensors[name] = toTensor(ort, value);
       const running = outputs ? session.run(tensors, outputs) : session.run(tensors);
       const results = await running.catch(runtimeFailed);
       const values: Record<string, Value> = {};
@@ -84,7 +89,7 @@ function runtimeFailed(error: unknown): never {
   throw new RuntimeFailure(error instanceof Error ? error.message : String(error), { cause: error });
 }
 
-function toTensor({ data, shape }: Value): ort.Tensor {
+function toTensor(ort: typeof Ort, { data, shape }: Value): Ort.Tensor {
   if (data instanceof Float32Array) return new ort.Tensor('float32', data, shape);
   if (data instanceof Float64Array) return new ort.Tensor('float64', data, shape);
   if (data instanceof BigInt64Array) return new ort.Tensor('int64', data, shape);
