@@ -1,4 +1,4 @@
-/** The tensors of a plain model in the other format than its base's: each parameter under that format's name, its rows as they stand there. */
+/** The tensors of a plain model in another form than its base's: each parameter under that form's name, its rows as they stand there. */
 import { userError } from '../../protocol/errors.ts';
 import { quantiseBlocks, type QuantisedType } from '../formats/quantise-blocks.ts';
 import { bytesOf, type TensorData } from '../formats/safetensors.ts';
@@ -13,7 +13,7 @@ import { isMatrix, lazily, rowsStored } from './tensors.ts';
 const floats: readonly (TensorType | null)[] = ['F32', 'F16', 'BF16'];
 
 /**
- * Floats of matrices stay what they are; blocks and vectors become F32. `place`: where the format keeps a parameter.
+ * Floats of matrices stay what they are; blocks and vectors become F32. `place`: where the form keeps a parameter.
  * @throws UserError where it keeps one within another tensor.
  */
 export function convertedTensors(

@@ -22,6 +22,21 @@ const crossings: ReadonlyMap<string, Crossing> = new Map<string, Crossing>([
   ['qwen3', { architecture: 'qwen3', className: 'Qwen3ForCausalLM' }],
 ]);
 
+/** Families whose language part may lie within a model that sees, too: what Transformers calls that part by itself. */
+const textModels: ReadonlyMap<string, { readonly model_type: string; readonly architectures: readonly string[] }> =
+  new Map([
+    ['gemma3', { model_type: 'gemma3_text', architectures: ['Gemma3ForCausalLM'] }],
+    ['ministral3', { model_type: 'ministral3', architectures: ['Ministral3ForCausalLM'] }],
+  ]);
+
+/** The configuration of the language part alone; null where the configuration is that of a language model. */
+export function textConfig({ family }: ModelSpec, config: Readonly<Record<string, unknown>>): object | null {
+  const { text_config: text, eos_token_id: ends } = config;
+  const alone = textModels.get(family);
+  if (!alone || typeof text !== 'object' || text === null) return null;
+  return { ...text, ...(ends !== undefined && { eos_token_id: ends }), ...alone };
+}
+
 /** Families whose head has a bias where the file brings one, as the programs that read the format compute them. */
 const biased: Readonly<Record<PlainFormat, readonly string[]>> = { hf: ['phi'], gguf: ['phi', 'qwen2'] };
 

@@ -7,9 +7,11 @@ import { openGguf } from '../formats/gguf.ts';
 import { numberEntry, textEntry, writeGguf, type GgufEntry } from '../formats/gguf-writer.ts';
 import type { QuantisedType } from '../formats/quantise-blocks.ts';
 import { writeSafetensors } from '../formats/safetensors.ts';
+import { huggingFaceSource } from '../model/families/family.ts';
 import type { Model } from '../model/open.ts';
+import { convertedTensors } from './converted.ts';
 import { directoryForm } from './directory-form.ts';
-import { formatOf, type PlainFormat } from './families.ts';
+import { formatOf, textConfig, type PlainFormat } from './families.ts';
 import { ggufForm } from './gguf-form.ts';
 import { directoryMark, ggufMark } from './mark.ts';
 import type { PlainModel } from './plain-model.ts';
@@ -76,14 +78,18 @@ function writeDirectory(folder: string, writing: Writing): string[] {
   const { model, plain, base } = writing;
   if (formatOf(model) === 'gguf') return writeDirectoryOfGguf(folder, writing);
   const config = JSON.parse(readFileSync(join(model.path, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const text = textConfig(model.spec, config);
+  const own = { ...(text ?? config) };
   const changed = {
-    ...config,
-    ...shallower(config, plain),
+    ...own,
+    ...shallower(own, plain),
     ...directoryMark(plain.exit, base),
     torch_dtype: 'float32',
   };
   writeJson(join(folder, 'config.json'), changed);
-  writeSafetensors(join(folder, 'model.safetensors'), plainTensors(model, plain, null), { format: 'pt' });
+  // By itself the language part has other names, and nothing that sees.
+  const tensors = text ? convertedTensors(model, plain, huggingFaceSource, null) : plainTensors(model, plain, null);
+  writeSafetensors(join(folder, 'model.safetensors'), tensors, { format: 'pt' });
   const copied = companions.filter((file) => existsSync(join(model.path, file)));
   for (const file of copied) copyFileSync(join(model.path, file), join(folder, file));
   return ['config.json', 'model.safetensors', ...copied];

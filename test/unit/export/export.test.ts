@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { plainModel } from '../../../backend/export/plain-model.ts';
+import { takeBack } from '../../../backend/export/taken-back.ts';
 import { writePlain } from '../../../backend/export/write.ts';
 import { exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { openLibrary, types } from '../../../backend/ggml/library.ts';
@@ -16,7 +17,7 @@ import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
 import { maxDifference } from '../../support/golden.ts';
-import { exits, golden, movedExits, named, written } from './written.ts';
+import { exits, golden, movedExits, named, withEyes, written } from './written.ts';
 import { hasLlama, openLlama } from '../../support/llama.ts';
 import { caught, temporaryFolder } from '../formats/fixtures.ts';
 
@@ -72,6 +73,28 @@ test('a folded lens takes the head of its own, and a directory says that it is n
   const { directory } = await written(join(golden, 'tiny', 'llama-tied'), exits[2]!, 'hf');
   const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as Record<string, unknown>;
   expect(config).toMatchObject({ tie_word_embeddings: false, num_hidden_layers: 2 });
+});
+
+test.each([
+  ['gemma3', 'gemma3_text', 'gemma3_text', 'Gemma3ForCausalLM'],
+  ['ministral3', 'ministral3', 'ministral3', 'Ministral3ForCausalLM'],
+] as const)('of a %s that sees, too, the text model alone is written', async (type, family, textType, className) => {
+  const exit: ExitSpec = { layer: 2, architecture: 'norm', head: own };
+  const path = withEyes(join(golden, 'tiny', family), type);
+  const { directory, expected, logits } = await written(path, exit, 'hf');
+  expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+  const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as Record<string, unknown>;
+  expect(config).toMatchObject({ model_type: textType, architectures: [className], num_hidden_layers: 2 });
+  expect(config['eos_token_id']).toEqual([1, 106]);
+  expect(Object.keys(config)).not.toContain('text_config');
+  const [base, plain] = [openModel(path), openModel(directory)];
+  const names = [...plain.stored.tensors.tensors.keys()];
+  expect(names.filter((name) => !/^(model\.(embed_tokens|norm|layers\.[01])\.|lm_head\.)/.test(name))).toEqual([]);
+  const back = takeBack(base, 'abc', plain);
+  expect(back.exit).toEqual(exit);
+  expect(back.parameters).toEqual(movedExits(base, exit));
+  base.close();
+  plain.close();
 });
 
 describe.skipIf(libraryFolder() === null)('blocks', () => {

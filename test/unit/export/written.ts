@@ -1,10 +1,11 @@
 /** Exits of small models, written as plain models and read again. */
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { plainModel } from '../../../backend/export/plain-model.ts';
 import type { PlainFormat } from '../../../backend/export/families.ts';
 import { writePlain } from '../../../backend/export/write.ts';
 import { exitId, type ExitSpec } from '../../../backend/exits/spec.ts';
+import { bytesOf, openSafetensors, writeSafetensors, type TensorData } from '../../../backend/formats/safetensors.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import type { HeldParameter } from '../../../backend/model/overlay.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
@@ -106,6 +107,27 @@ export function withTokenizer(path: string): string {
     join(folder, 'tokenizer_config.json'),
     JSON.stringify({ eos_token: '<|end|>', chat_template: '{{ messages[0].content }}' }),
   );
+  return folder;
+}
+
+/** A small model as one that sees, too, has its language part: within `text_config`, beside the layers of its eyes. */
+export function withEyes(path: string, modelType: string): string {
+  const folder = join(temporaryFolder(), 'seeing');
+  mkdirSync(folder);
+  const text = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as object;
+  const config = { architectures: ['Seeing'], model_type: modelType, eos_token_id: [1, 106], text_config: text };
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, vision_config: {} }));
+  const source = openSafetensors(path);
+  const tensors = [...source.tensors.values()].map((tensor): TensorData => {
+    const name = tensor.name.replace(/^model\./, 'language_model.model.');
+    return { name, type: tensor.type, shape: tensor.shape, bytes: source.read(tensor) };
+  });
+  const eye = bytesOf(Float32Array.of(1, 2, 3, 4));
+  const eyes = ['vision_tower.encoder.layers.0.fc.weight', 'vision_tower.encoder.layers.9.fc.weight'].map(
+    (name): TensorData => ({ name, type: 'F32', shape: [2, 2], bytes: eye }),
+  );
+  writeSafetensors(join(folder, 'model.safetensors'), [...tensors, ...eyes], { format: 'pt' });
+  source.close();
   return folder;
 }
 
