@@ -2,7 +2,7 @@
 import { copyFileSync, existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { makeFolder, statOf, writeFileAtomically } from '../formats/files.ts';
+import { fileError, makeFolder, statOf, writeFileAtomically } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { numberEntry, textEntry, writeGguf, type GgufEntry } from '../formats/gguf-writer.ts';
 import type { QuantisedType } from '../formats/quantise-blocks.ts';
@@ -69,8 +69,9 @@ export function writePlain(directory: string, writing: Writing): Written {
     renameSync(temporary, target);
     return { directory, files: [...files, 'README.md'] };
   } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
-    throw error;
+    // Where a part of the path is a file, even removing nothing fails.
+    if (existsSync(temporary)) rmSync(temporary, { recursive: true, force: true });
+    throw fileError(error, 'write', directory);
   }
 }
 

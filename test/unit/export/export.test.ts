@@ -19,7 +19,7 @@ import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
 import { maxDifference } from '../../support/golden.ts';
 import { exits, golden, movedExits, named, withEyes, written } from './written.ts';
 import { hasLlama, openLlama } from '../../support/llama.ts';
-import { caught, temporaryFolder } from '../formats/fixtures.ts';
+import { caught, file, temporaryFolder } from '../formats/fixtures.ts';
 
 const shared = { kind: 'shared' } as const;
 const own = { kind: 'own' } as const;
@@ -73,6 +73,15 @@ test('a folded lens takes the head of its own, and a directory says that it is n
   const { directory } = await written(join(golden, 'tiny', 'llama-tied'), exits[2]!, 'hf');
   const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as Record<string, unknown>;
   expect(config).toMatchObject({ tie_word_embeddings: false, num_hidden_layers: 2 });
+});
+
+test('a folder that cannot be made is one sentence that names it', async () => {
+  const model = openModel(join(golden, 'tiny', 'llama-untied'));
+  const plain = await plainModel(model, exits[0]!, movedExits(model, exits[0]!), 'hf');
+  const directory = join(file(temporaryFolder(), 'taken', ''), 'plain');
+  const writing = { model, plain, format: 'hf', quantised: null, name: 'x', card: '', base: 'abc' } as const;
+  expect(caught(() => writePlain(directory, writing)).message).toMatch(`Cannot write ${directory}: `);
+  model.close();
 });
 
 test.each([
