@@ -7,7 +7,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
 import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
 import { writeSafetensors, type TensorData } from '../formats/safetensors.ts';
-import { companions } from './write.ts';
+import { companions, withType } from './write.ts';
 
 export const weightsFile = 'model.safetensors';
 
@@ -28,7 +28,7 @@ export function writeContinued(folder: string, began: string, tensors: readonly 
     makeFolder(temporary);
     const config = JSON.parse(readFileSync(join(began, 'config.json'), 'utf8')) as Record<string, unknown>;
     const type = tensors.some(({ type }) => type === 'BF16') ? 'bfloat16' : 'float32';
-    const changed = { ...config, [config['dtype'] === undefined ? 'torch_dtype' : 'dtype']: type };
+    const changed = withType(config, type);
     writeFileAtomically(join(temporary, 'config.json'), [`${JSON.stringify(changed, null, 2)}\n`]);
     for (const file of companions)
       if (existsSync(join(began, file))) copyFileSync(join(began, file), join(temporary, file));

@@ -32,6 +32,12 @@ export const companions = [
   'LICENSE',
 ];
 
+/** A configuration with the type of its weights, under the key that it has for it: Transformers 4 and 5 have two names. */
+export const withType = (config: Readonly<Record<string, unknown>>, type: 'float32' | 'bfloat16') => ({
+  ...config,
+  [config['dtype'] === undefined ? 'torch_dtype' : 'dtype']: type,
+});
+
 export interface Written {
   readonly directory: string;
   readonly files: readonly string[];
@@ -81,12 +87,7 @@ function writeDirectory(folder: string, writing: Writing): string[] {
   const config = JSON.parse(readFileSync(join(model.path, 'config.json'), 'utf8')) as Record<string, unknown>;
   const text = textConfig(model.spec, config);
   const own = { ...(text ?? config) };
-  const changed = {
-    ...own,
-    ...shallower(own, plain),
-    ...directoryMark(plain.exit, base),
-    torch_dtype: 'float32',
-  };
+  const changed = { ...withType(own, 'float32'), ...shallower(own, plain), ...directoryMark(plain.exit, base) };
   writeJson(join(folder, 'config.json'), changed);
   // By itself the language part has other names, and nothing that sees.
   const tensors = text ? convertedTensors(model, plain, huggingFaceSource, null) : plainTensors(model, plain, null);

@@ -1,5 +1,5 @@
 /** An exit written as a plain model says what the exit says: in our own reader, and in llama.cpp. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { plainModel } from '../../../backend/export/plain-model.ts';
@@ -17,7 +17,7 @@ import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
 import { maxDifference } from '../../support/golden.ts';
-import { exits, golden, movedExits, named, withEyes, written } from './written.ts';
+import { exits, golden, movedExits, named, withEyes, withTokenizer, written } from './written.ts';
 import { hasLlama, openLlama } from '../../support/llama.ts';
 import { caught, file, temporaryFolder } from '../formats/fixtures.ts';
 
@@ -82,6 +82,15 @@ test('a folder that cannot be made is one sentence that names it', async () => {
   const writing = { model, plain, format: 'hf', quantised: null, name: 'x', card: '', base: 'abc' } as const;
   expect(caught(() => writePlain(directory, writing)).message).toMatch(`Cannot write ${directory}: `);
   model.close();
+});
+
+test.each(['dtype', 'torch_dtype'])('the type of weights is told once, as %s where the base has it so', async (key) => {
+  const path = withTokenizer(join(golden, 'tiny', 'qwen2'));
+  const config = join(path, 'config.json');
+  writeFileSync(config, readFileSync(config, 'utf8').replace('torch_dtype', key));
+  const { directory } = await written(path, exits[0]!, 'hf');
+  const says = Object.entries(JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as object);
+  expect(says.filter(([name]) => name.endsWith('dtype'))).toEqual([[key, 'float32']]);
 });
 
 test.each([
