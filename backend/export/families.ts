@@ -45,7 +45,9 @@ export const takesHeadBias = ({ family }: ModelSpec, format: PlainFormat): boole
 export interface CrossingForm extends Crossing {
   /** Base of the rotary frequencies. */
   readonly theta: number;
-  /** What frequencies are divided by, in the order of dimensions; null: nothing. */
+  /** What all frequencies are divided by; 1: nothing. */
+  readonly linear: number;
+  /** What each is divided by, in the order of dimensions; null: nothing. */
   readonly factors: Float32Array | null;
 }
 
@@ -69,23 +71,31 @@ export function crossingForm({ spec, name, stored, parameters }: Model): Crossin
     throw refuse('some of its projections of attention have biases, and others none');
   const frequencies = frequencyForm(spec);
   if (!frequencies) throw refuse('its positions turn in a way of their own');
-  if (frequencies.factors && (has === 'a GGUF file' || !crossing.frequencyFactors))
-    throw refuse('its rotary frequencies are scaled');
+  const { factors, linear } = frequencies;
+  const isSaid = has === 'a GGUF file' ? linear === 1 && !factors : !factors || crossing.frequencyFactors;
+  if (!isSaid) throw refuse('its rotary frequencies are scaled');
   return { ...crossing, ...frequencies };
 }
 
 /** A difference of frequencies that rounding explains. */
 const rounding = 1e-6;
 
-function frequencyForm({ layers, headDimensions }: ModelSpec): Pick<CrossingForm, 'theta' | 'factors'> | null {
+function frequencyForm({
+  layers,
+  headDimensions,
+}: ModelSpec): Pick<CrossingForm, 'theta' | 'linear' | 'factors'> | null {
   const first = layers[0]!.rope;
   const isOne = layers.every(({ rope, queryRope }) => !queryRope && JSON.stringify(rope) === JSON.stringify(first));
   if (!isOne || !first || first.dimensions !== headDimensions || headDimensions < 4) return null;
   if (first.scale !== 1 || first.long || first.growth) return null;
-  const { inverseFrequencies: frequencies } = first;
-  // The second turns so fast that no scaling touches it.
-  const theta = Number((frequencies[1]! ** (-headDimensions / 2)).toPrecision(9));
+  // The first turns by 1 a token, which linear scaling alone changes; the second still so fast that no other touches it.
+  const linear = rounded(1 / first.inverseFrequencies[0]!);
+  const frequencies = first.inverseFrequencies.map((f) => f * linear);
+  const theta = rounded(frequencies[1]! ** (-headDimensions / 2));
   const factors = frequencies.map((f, j) => theta ** ((-2 * j) / headDimensions) / f);
   const isPlain = factors.every((factor) => Math.abs(factor - 1) < rounding);
-  return { theta, factors: isPlain ? null : Float32Array.from(factors) };
+  if (!isPlain && linear !== 1) return null;
+  return { theta, linear, factors: isPlain ? null : Float32Array.from(factors) };
 }
+
+const rounded = (value: number): number => Number(value.toPrecision(9));

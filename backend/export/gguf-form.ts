@@ -28,7 +28,7 @@ export function ggufForm(
   };
 }
 
-function shapeEntries({ spec }: Model, { architecture, theta }: CrossingForm): GgufEntry[] {
+function shapeEntries({ spec }: Model, { architecture, theta, linear }: CrossingForm): GgufEntry[] {
   const key = (name: string): string => `${architecture}.${name}`;
   const counts: Readonly<Record<string, number>> = {
     vocab_size: spec.vocabulary,
@@ -47,6 +47,9 @@ function shapeEntries({ spec }: Model, { architecture, theta }: CrossingForm): G
     ...Object.entries(counts).map(([name, value]) => numberEntry(key(name), value)),
     floatEntry(key('attention.layer_norm_rms_epsilon'), spec.norm.epsilon),
     floatEntry(key('rope.freq_base'), theta),
+    ...(linear === 1
+      ? []
+      : [textEntry(key('rope.scaling.type'), 'linear'), floatEntry(key('rope.scaling.factor'), linear)]),
     numberEntry('general.quantization_version', 2),
     flagEntry('tokenizer.ggml.add_space_prefix', false),
   ];

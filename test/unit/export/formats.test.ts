@@ -1,10 +1,12 @@
 /** An exit written in the other format than its base's says what the exit says, here and in llama.cpp, with the same tokenizer. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { plainModel } from '../../../backend/export/plain-model.ts';
 import { writePlain } from '../../../backend/export/write.ts';
 import { exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
+import { openGguf } from '../../../backend/formats/gguf.ts';
 import { bytesOf } from '../../../backend/formats/safetensors.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import type { HeldParameter } from '../../../backend/model/overlay.ts';
@@ -44,6 +46,30 @@ describe.each(['llama-f16', 'llama-bf16', 'llama-q8_0'])('%s.gguf as a directory
     expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
     expect(files).toEqual(expect.arrayContaining(['config.json', 'tokenizer.json', 'tokenizer_config.json']));
   });
+});
+
+test.each(['llama-untied', 'qwen2'])('linear scaling of %s is two keys of GGUF, not factors', async (family) => {
+  const folder = withTokenizer(tiny(family));
+  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
+  const scaled = { ...config, rope_theta: 500_000, rope_scaling: { rope_type: 'linear', factor: 2.5 } };
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(scaled));
+  const { file, expected, logits } = await written(folder, exits[0]!, 'gguf');
+  expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+  const last = expected.slice(-expected.length / ids.length);
+  if (hasLlama()) expect(maxDifference(openLlama(file).logits(ids), last)).toBeLessThan(nearlyAlike);
+  const gguf = openGguf(file);
+  const keys = ['freq_base', 'scaling.type', 'scaling.factor'];
+  expect(keys.map((key) => gguf.metadata.get(`${family.slice(0, 5)}.rope.${key}`))).toEqual([500_000, 'linear', 2.5]);
+  expect(gguf.tensors.has('rope_freqs.weight')).toBe(false);
+  gguf.close();
+  const [base, plain] = [openModel(folder), openModel(file)] as const;
+  const [wanted, found] = [base, plain].map(({ spec }) => spec.layers[0]!.rope!.inverseFrequencies);
+  expect(maxDifference(found!, wanted!)).toBeLessThan(1e-9);
+  const back = await plainModel(plain, exits[0]!, movedExits(plain, exits[0]!), 'hf');
+  const writing = { model: plain, plain: back, format: 'hf', quantised: null, name: 'x', card: '', base: 'a' } as const;
+  expect(caught(() => writePlain(join(temporaryFolder(), 'x'), writing)).message).toMatch(/frequencies are scaled/);
+  base.close();
+  plain.close();
 });
 
 test('there and back, every parameter has the bits that it had, and every text its ids', async () => {
