@@ -92,9 +92,9 @@ const newTensor = (name: string, { shape, data }: HeldParameter, quantised: Quan
     ? { name, type: quantised, shape, bytes: lazily(() => quantiseBlocks(quantised, data)) }
     : { name, type: 'F32', shape, bytes: bytesOf(data) };
 
-/** Rows of whole blocks; tables of positions are looked up, not multiplied. */
+/** Rows of whole blocks of what is multiplied, experts too; a router is small and decides, and tables of positions are looked up. */
 export const isMatrix = (name: string, shape: readonly number[]): boolean =>
-  shape.length === 2 && shape[1]! % 32 === 0 && !name.includes('position');
+  shape.length >= 2 && shape.at(-1)! % 32 === 0 && /(?<!_norm|ffn_gate_inp|position_embd)\.weight$/.test(name);
 
 /** Read when it is written, so that one tensor at a time is in memory. */
 export function lazily(read: () => Uint8Array): Iterable<Uint8Array> {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { plainModel } from '../../../backend/export/plain-model.ts';
+import { isMatrix } from '../../../backend/export/tensors.ts';
 import { takeBack } from '../../../backend/export/taken-back.ts';
 import { writePlain } from '../../../backend/export/write.ts';
 import { exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
@@ -143,6 +144,38 @@ describe.skipIf(libraryFolder() === null)('blocks', () => {
     gguf.close();
     model.close();
   });
+});
+
+describe('of a mixture', () => {
+  it('experts become blocks where they stood, and the router stays as it is', async () => {
+    const base = openModel(join(golden, 'gguf', 'qwen3moe-f16.gguf'));
+    const plain = await plainModel(base, exits[1]!, movedExits(base, exits[1]!), 'gguf');
+    const directory = join(temporaryFolder(), 'plain');
+    writePlain(directory, { model: base, plain, format: 'gguf', quantised: 'Q8_0', name: 'x', card: '', base: 'abc' });
+    const read = openModel(join(directory, 'x.gguf'));
+    const typeOf = (kind: string) => read.stored.tensors.tensors.get(`blk.1.${kind}.weight`)!.type;
+    expect(['ffn_gate_exps', 'ffn_up_exps', 'ffn_down_exps', 'ffn_gate_inp', 'attn_q'].map(typeOf)).toEqual([
+      ...Array.from({ length: 3 }, () => 'Q8_0'),
+      base.stored.tensors.tensors.get('blk.1.ffn_gate_inp.weight')!.type,
+      'Q8_0',
+    ]);
+    for (const name of ['gate_proj', 'up_proj', 'down_proj'].map((each) => `layers.1.mlp.experts.${each}.weight`)) {
+      const [wanted, found] = [base, read].map(({ parameters }) => parameters.values(name));
+      expect(maxDifference(found!, wanted!)).toBeLessThan(Math.max(...wanted!.map(Math.abs)) / 200);
+    }
+    base.close();
+    read.close();
+  });
+
+  it.each([
+    ['blk.0.ffn_down_exps.weight', [4, 64, 32], true],
+    ['blk.0.ffn_gate.7.weight', [64, 32], true],
+    ['blk.0.ffn_gate_exps.bias', [4, 32], false],
+    ['blk.0.ffn_gate_inp.weight', [4, 32], false],
+    ['blk.0.attn_q_norm.weight', [4, 32], false],
+    ['position_embd.weight', [64, 32], false],
+    ['blk.0.ffn_down_exps.weight', [4, 32, 24], false],
+  ])('whether %s of %j becomes blocks: %s', (name, shape, is) => expect(isMatrix(name, shape)).toBe(is));
 });
 
 const ofSmall: ExitSpec[] = [
