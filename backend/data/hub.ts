@@ -6,12 +6,13 @@
  */
 import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { downloadFile, hubError } from './hub-download.ts';
 import { selectFiles, type HubFile } from './hub-files.ts';
+import { hasAllParts, hasAllShards } from './whole.ts';
 
 export interface ResolveOptions {
   /** Default: `models` in the user's cache. */
@@ -100,22 +101,11 @@ function fromHuggingFaceCache(
   const commit = existsSync(ref) ? readFileSync(ref, 'utf8').trim() : hub.revision;
   if (!isSafePath(commit)) return null;
   const snapshot = join(root, 'snapshots', commit);
-  if (hub.file !== null) return existsSync(join(snapshot, hub.file)) ? join(snapshot, hub.file) : null;
+  if (hub.file !== null) return hasAllParts(join(snapshot, hub.file)) ? join(snapshot, hub.file) : null;
   const has = (name: string): boolean => existsSync(join(snapshot, name));
   return has('config.json') && has('tokenizer.json') && (has('model.safetensors') || hasAllShards(snapshot))
     ? snapshot
     : null;
-}
-
-function hasAllShards(folder: string): boolean {
-  try {
-    const index = JSON.parse(readFileSync(join(folder, 'model.safetensors.index.json'), 'utf8')) as {
-      weight_map: Record<string, string>;
-    };
-    return Object.values(index.weight_map).every((shard) => existsSync(join(folder, basename(shard))));
-  } catch {
-    return false;
-  }
 }
 
 async function download(

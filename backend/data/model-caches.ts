@@ -8,7 +8,8 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { shown } from '../../protocol/shown.ts';
 import { userCache } from '../formats/user-cache.ts';
-import { isLaterPart } from './hub-files.ts';
+import { isLaterPart, partsOf } from './hub-files.ts';
+import { hasAllShards } from './whole.ts';
 
 export type CacheName = 'huggingface' | 'ollama' | 'lm-studio' | 'llama.cpp' | 'early-exit';
 
@@ -78,17 +79,24 @@ async function huggingFaceModels({ home, environment }: Places): Promise<CachedM
 /** A snapshot's links lead to blobs: one that leads nowhere was not downloaded to its end. */
 async function snapshotModels(name: string, snapshot: string, isLoading: boolean): Promise<CachedModel[]> {
   const names = (await entriesOf(snapshot)).map((entry) => entry.name);
+  const places = names.map((each) => path.join(snapshot, each));
   const unfinished = (file: string): string =>
     `${shown(file)} of ${name} is not whole: its download${isLoading ? ' has not ended' : ' was interrupted'}.`;
   const models: CachedModel[] = [];
   for (const file of names.filter((each) => each.endsWith('.gguf') && !isLaterPart(each))) {
-    const bytes = await sizeOf(path.join(snapshot, file));
-    const problem = bytes === null || !(await isGguf(path.join(snapshot, file))) ? unfinished(file) : null;
-    models.push(model('huggingface', `${name}:${file}`, `${name}:${file}`, bytes ?? 0, typeIn(file), problem));
+    const { bytes, isWhole } = await ggufParts(path.join(snapshot, file), places);
+    const problem = isWhole ? null : unfinished(file);
+    models.push(model('huggingface', `${name}:${file}`, `${name}:${file}`, bytes, typeIn(file), problem));
   }
   if (!names.includes('config.json')) return models;
   const weights = names.filter((each) => each.endsWith('.safetensors'));
-  const isWhole = names.includes('tokenizer.json') && weights.length > 0;
+  const hasWeights = names.includes('model.safetensors') || hasAllShards(snapshot);
+  const isWhole = names.includes('tokenizer.json') && hasWeights;
+  const lack = hasWeights
+    ? 'there is no tokenizer.json'
+    : names.includes('model.safetensors.index.json')
+      ? 'some of its shards are missing'
+      : 'there is no model.safetensors';
   const sizes = await Promise.all(weights.map((file) => sizeOf(path.join(snapshot, file))));
   const missing = weights.find((_, i) => sizes[i] === null);
   const config = await jsonOf(path.join(snapshot, 'config.json'));
@@ -97,11 +105,10 @@ async function snapshotModels(name: string, snapshot: string, isLoading: boolean
       ? unfinished(missing ?? 'model.safetensors')
       : isWhole
         ? null
-        : `${name} was not downloaded whole: there is no ${weights.length === 0 ? 'model.safetensors' : 'tokenizer.json'}.`;
-  const bytes = sizes.reduce((sum: number, size) => sum + (size ?? 0), 0);
+        : `${name} was not downloaded whole: ${lack}.`;
   const type = config?.['torch_dtype'] ?? config?.['dtype'];
   if (weights.length > 0 || isLoading)
-    models.push(model('huggingface', name, name, bytes, typeof type === 'string' ? type : '', problem));
+    models.push(model('huggingface', name, name, sumOf(sizes), typeof type === 'string' ? type : '', problem));
   return models;
 }
 
@@ -179,9 +186,9 @@ async function ggufFiles(
     const end = unfinishedEnds.find((each) => file.endsWith(`.gguf${each}`));
     if (end === undefined && (!file.endsWith('.gguf') || isLaterPart(file))) continue;
     const name = nameOf(end === undefined ? file : file.slice(0, -end.length));
-    const isWhole = end === undefined && (await isGguf(file));
-    const problem = isWhole ? null : `${shown(name)} is not whole: its download has not ended.`;
-    found.push(model(cache, name, file, (await sizeOf(file)) ?? 0, typeIn(name), problem));
+    const { bytes, isWhole } = await ggufParts(file, files);
+    const problem = isWhole && end === undefined ? null : `${shown(name)} is not whole: its download has not ended.`;
+    found.push(model(cache, name, file, bytes, typeIn(name), problem));
   }
   return found;
 }
@@ -198,10 +205,10 @@ async function ownModels({ own }: Places): Promise<CachedModel[]> {
       const target = (await jsonOf(path.join(root, folder, 'refs', note)))?.['target'];
       if (typeof target !== 'string' || target.split(/[/\\]/).includes('..')) continue;
       const place = path.join(root, folder, target);
-      const files = file === '' ? await filesBelow(place, 1) : [place];
-      const sizes = await Promise.all(files.map(sizeOf));
+      const bytes = place.endsWith('.gguf')
+        ? (await ggufParts(place, await filesBelow(path.dirname(place), 1))).bytes
+        : sumOf(await Promise.all((await filesBelow(place, 1)).map(sizeOf)));
       const name = `${repository[1]}/${repository[2]}${revision === 'main' ? '' : `@${revision}`}${file && `:${file}`}`;
-      const bytes = sizes.reduce((sum: number, size) => sum + (size ?? 0), 0);
       if (bytes > 0) found.push(model('early-exit', name, name, bytes, typeIn(file || target), null));
     }
   }
@@ -241,6 +248,15 @@ export async function isGguf(file: string): Promise<boolean> {
   }
 }
 
+/** A GGUF file together with the parts that it begins, of those in `files`. */
+async function ggufParts(file: string, files: readonly string[]): Promise<{ bytes: number; isWhole: boolean }> {
+  const among = files.map((each) => ({ path: each }));
+  const { parts, count } = partsOf({ path: file }, among);
+  const areGguf = await Promise.all(parts.map((part) => isGguf(part.path)));
+  const sizes = await Promise.all(parts.map((part) => sizeOf(part.path)));
+  return { bytes: sumOf(sizes), isWhole: parts.length === count && areGguf.every(Boolean) };
+}
+
 async function entriesOf(directory: string): Promise<Dirent[]> {
   const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
   return entries.slice(0, mostEntries);
@@ -263,6 +279,8 @@ const sizeOf = async (file: string): Promise<number | null> =>
     (found) => (found.isFile() ? found.size : null),
     () => null,
   );
+
+const sumOf = (sizes: readonly (number | null)[]): number => sizes.reduce((sum: number, size) => sum + (size ?? 0), 0);
 
 async function textOf(file: string): Promise<string | null> {
   const size = await sizeOf(file);

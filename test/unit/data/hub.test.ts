@@ -1,6 +1,6 @@
 /** Downloads against a server on this machine that speaks the hub's protocol and misbehaves on request. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -340,5 +340,21 @@ describe('resolveModel', () => {
     writeFileSync(join(snapshot, 'model.safetensors'), '');
     expect(await resolveModel('owner/name', server)).toBe(snapshot);
     expect(existsSync(join(server.cacheDirectory, 'owner--name', 'refs'))).toBe(false);
+  });
+
+  it('uses a model in parts only where all of them have been downloaded', async () => {
+    const server = await hub({ status: 500 });
+    const root = join(server.environment['HF_HOME']!, 'hub', 'models--owner--name');
+    const snapshot = join(root, 'snapshots', 'main');
+    mkdirSync(snapshot, { recursive: true });
+    const reference = 'owner/name:m-00001-of-00002.gguf';
+    writeFileSync(join(snapshot, 'm-00001-of-00002.gguf'), 'GGUF');
+    expect((await refused(resolveModel(reference, server))).code).toBe('network');
+    // A link to what is not there yet.
+    symlinkSync(join(root, 'blobs', 'abc'), join(snapshot, 'm-00002-of-00002.gguf'));
+    expect((await refused(resolveModel(reference, server))).code).toBe('network');
+    rmSync(join(snapshot, 'm-00002-of-00002.gguf'));
+    writeFileSync(join(snapshot, 'm-00002-of-00002.gguf'), 'GGUF');
+    expect(await resolveModel(reference, server)).toBe(join(snapshot, 'm-00001-of-00002.gguf'));
   });
 });

@@ -69,6 +69,26 @@ describe('the Hugging Face cache', () => {
     expect(later!.problem).toBe('model.safetensors of owner/name is not whole: its download was interrupted.');
   });
 
+  it('has a model in parts as one, whole only with all of them', async () => {
+    write(`${snapshot}/config.json`, {});
+    write(`${snapshot}/tokenizer.json`, '{}');
+    const shards = { a: 'model-00001-of-00002.safetensors', b: 'model-00002-of-00002.safetensors' };
+    write(`${snapshot}/model.safetensors.index.json`, { weight_map: shards });
+    write(`${snapshot}/${shards.a}`, 'x'.repeat(1000));
+    write(`${snapshot}/m-00001-of-00002.gguf`, gguf);
+    const problems = async () => (await modelsOf('huggingface')).map(({ problem }) => problem);
+    expect(await problems()).toEqual([
+      'owner/name was not downloaded whole: some of its shards are missing.',
+      'm-00001-of-00002.gguf of owner/name is not whole: its download was interrupted.',
+    ]);
+    write(`${snapshot}/${shards.b}`, 'x'.repeat(1000));
+    write(`${snapshot}/m-00002-of-00002.gguf`, gguf);
+    expect((await modelsOf('huggingface')).map(({ bytes, problem }) => [bytes, problem])).toEqual([
+      [2000, null],
+      [2 * gguf.length, null],
+    ]);
+  });
+
   it('is looked for where its variables say', async () => {
     write(`elsewhere/models--o--n/refs/main`, commit);
     write(`elsewhere/models--o--n/snapshots/${commit}/m.gguf`, gguf);
@@ -156,6 +176,16 @@ describe("llama.cpp's cache", () => {
     expect(big!.problem).toMatch(/^owner_repo_big-00001-of-00003.gguf is not whole/);
   });
 
+  it('has a model in parts as one, whole only with all of them', async () => {
+    write('.cache/llama.cpp/m-00001-of-00002.gguf', gguf);
+    const [half] = await modelsOf('llama.cpp');
+    expect(half!.problem).toBe('m-00001-of-00002.gguf is not whole: its download has not ended.');
+    write('.cache/llama.cpp/m-00002-of-00002.gguf', gguf);
+    const [whole, ...rest] = await modelsOf('llama.cpp');
+    expect(rest).toEqual([]);
+    expect(whole).toMatchObject({ bytes: 2 * gguf.length, problem: null });
+  });
+
   it('is where LLAMA_CACHE says, and no text is a model', async () => {
     write('there/a.gguf', 'no weights');
     const [model] = await modelsOf('llama.cpp', places({ LLAMA_CACHE: join(home, 'there') }));
@@ -176,6 +206,12 @@ it('our own cache has what was downloaded, by what it was called', async () => {
       problem: null,
     },
   ]);
+});
+
+it('our own cache has a model in parts as one, also where its repository has no other', async () => {
+  write('own/models/owner--name/refs/main%3A.json', { target: `${commit}/m-00001-of-00002.gguf` });
+  for (const part of [1, 2]) write(`own/models/owner--name/${commit}/m-0000${part}-of-00002.gguf`, gguf);
+  expect(await modelsOf('early-exit')).toMatchObject([{ name: 'owner/name', bytes: 2 * gguf.length }]);
 });
 
 it('a machine without any of them has no models', async () => expect(await cachedModels(places())).toEqual([]));
