@@ -11,7 +11,7 @@ import { withDenseMlps } from './dense-mlps.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
 import { Config } from './families/config.ts';
 import type { ParameterSource } from './families/family.ts';
-import { ggufModel } from './families/gguf.ts';
+import { ggufModel, isOfLayer } from './families/gguf.ts';
 import { familyOf } from './families/index.ts';
 import { locateParameters, type Parameters } from './parameters.ts';
 import type { ModelSpec } from './spec.ts';
@@ -90,7 +90,7 @@ function openGgufFile(path: string): Model {
     },
     vocabulary: embedding.shape[0]!,
   });
-  const parameters = withDenseMlps(spec, locateParameters(spec, source, find, path));
+  const parameters = withDenseMlps(spec, locateParameters(spec, source, find, path, isOfLayer));
   const stored: StoredModel = { kind: 'gguf', tensors: source, place: (name) => find(name, spec) };
   return { name: basename(path), path, spec, parameters, files: source.files, stored, close: () => source.close() };
 }

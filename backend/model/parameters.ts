@@ -12,7 +12,7 @@ import {
 } from '../formats/quantisation.ts';
 import type { Allocate } from '../formats/files.ts';
 import type { TensorInfo, TensorSource, TensorType } from '../formats/tensor-source.ts';
-import { elementCount } from '../formats/safetensors.ts';
+import { elementCount, shorten } from '../formats/safetensors.ts';
 import { expectedParameters, type ExpectedParameter } from './expected-parameters.ts';
 import type { ParameterSource } from './families/family.ts';
 import type { ModelSpec } from './spec.ts';
@@ -50,14 +50,15 @@ interface Located {
 }
 
 /**
- * Finds every parameter of `spec` in a checkpoint and checks its shape.
- * @throws UserError naming the file for a missing tensor or a wrong shape.
+ * Finds every parameter of `spec` in a checkpoint and checks its shape. `needed`: which tensors must be one.
+ * @throws UserError naming the file for a missing tensor, a wrong shape, or a needed tensor that is no parameter.
  */
 export function locateParameters(
   spec: ModelSpec,
   source: TensorSource,
   find: (parameter: string, spec: ModelSpec) => ParameterSource | null,
   file: string,
+  needed: (tensor: string) => boolean = () => false,
 ): Parameters {
   const located = new Map<string, Located>();
   for (const expected of expectedParameters(spec)) {
@@ -79,6 +80,7 @@ export function locateParameters(
       located.set(name, found);
     }
   }
+  refuseUnread(spec, source, located, file, needed);
   const embedding = located.get('embed_tokens.weight');
   if (embedding && (spec.tied || !located.has('lm_head.weight'))) located.set('lm_head.weight', embedding);
   const get = (name: string): Located => {
@@ -101,6 +103,24 @@ export function locateParameters(
     storedType: (name) => storedType(get(name)),
     stored: (name, allocate) => stored(source, get(name), allocate),
   };
+}
+
+/** A model that is computed without some of its weights says something else than it was trained to. */
+function refuseUnread(
+  { family }: ModelSpec,
+  source: TensorSource,
+  located: ReadonlyMap<string, Located>,
+  file: string,
+  needed: (tensor: string) => boolean,
+): void {
+  const read = new Set([...located.values()].flatMap(({ tensors }) => tensors.map(({ name }) => name)));
+  const unread = [...source.tensors.keys()].find((tensor) => needed(tensor) && !read.has(tensor));
+  if (unread !== undefined)
+    throw userError(
+      'unsupported',
+      `${file}: "${shorten(unread)}" is no parameter of the family ${family}, so the model would be computed without it.`,
+      'Choose another model.',
+    );
 }
 
 /** What a file has in place of a parameter's shape; `key` is our name, or the tensor's where several make a parameter. */

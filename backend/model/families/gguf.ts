@@ -35,6 +35,8 @@ interface GgufFamily {
   readonly norms?: Readonly<Record<string, string>>;
   /** Gains of norms are stored with 1 added. */
   readonly addedOne?: boolean;
+  /** Keys that only other models of this architecture have, and what those are. */
+  readonly others?: Readonly<Record<string, string>>;
 }
 
 const postNorms = { post_attention_layernorm: 'post_attention_norm', post_feedforward_layernorm: 'post_ffw_norm' };
@@ -49,7 +51,7 @@ export const architectures: ReadonlyMap<string, GgufFamily> = new Map<string, Gg
   ['mistral', { family: mistral, permutedRotary: true }],
   ['qwen2', { family: qwen2 }],
   ['qwen3', { family: qwen3 }],
-  ['olmo2', { family: olmo2, norms: postNorms }],
+  ['olmo2', { family: olmo2, norms: postNorms, others: { 'attention.sliding_window': 'OLMo 3' } }],
   ['smollm3', { family: smollm3, permutedRotary: true }],
   ['phi3', { family: phi3, fusedAttention: true, fusedMlp: true }],
   ['gemma', { family: gemma, addedOne: true }],
@@ -66,7 +68,14 @@ export const architectures: ReadonlyMap<string, GgufFamily> = new Map<string, Gg
   ['qwen3moe', { family: qwen3Moe }],
   ['qwen2moe', { family: qwen2Moe }],
   ['olmoe', { family: olmoe }],
-  ['granitemoe', { family: graniteMoe, permutedRotary: true }],
+  [
+    'granitemoe',
+    {
+      family: graniteMoe,
+      permutedRotary: true,
+      others: { expert_shared_feed_forward_length: 'Granite with a shared expert' },
+    },
+  ],
   ['gpt-oss', { family: gptOss, norms: { post_attention_layernorm: 'post_attention_norm' } }],
 ]);
 
@@ -91,6 +100,13 @@ export function ggufModel(facts: GgufFacts): { spec: ModelSpec; source: Family['
     const words = keys.map((key) => key.slice(name.length + 1).replaceAll('.', '_'));
     throw unknownFamily(facts.file, 'GGUF architecture', name, words, [...architectures.keys()]);
   }
+  for (const [key, other] of Object.entries(architecture.others ?? {}))
+    if (facts.metadata.get(`${name}.${key}`))
+      throw userError(
+        'unsupported',
+        `${facts.file}: the GGUF architecture "${name}" with "${key}" is ${other}, which is not supported.`,
+        'Choose another model.',
+      );
   const words = new Config(facts.file, configWords(name, facts));
   const family = (words.has('num_experts') && architecture.mixture) || architecture.family;
   const read = family.spec(words);
@@ -200,6 +216,9 @@ function ropeScaling(
     ...(typeof attention === 'number' && { attention_factor: attention * (1 + 0.1 * Math.log(factor)) }),
   };
 }
+
+/** Whether a tensor is of what a layer computes: llama.cpp opens no file with one that it does not read. */
+export const isOfLayer = (tensor: string): boolean => tensor.startsWith('blk.');
 
 /** What the converter folded into the weights, and rotary factors that it keeps as a tensor. */
 function corrected({ addedOne = false }: GgufFamily, spec: ModelSpec, { file, vector }: GgufFacts): ModelSpec {

@@ -2,6 +2,8 @@
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { openGguf } from '../../../backend/formats/gguf.ts';
+import { writeGguf } from '../../../backend/formats/gguf-writer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { caught, file, gguf, temporaryFolder, text, u32, u64 } from '../formats/fixtures.ts';
 import { fixtures } from '../../support/golden.ts';
@@ -171,8 +173,40 @@ describe('GGUF metadata', () => {
       [...llama(1), ['llama.expert_count', 4, u32(2)], ['llama.expert_used_count', 4, u32(3)]],
       /"num_experts_per_tok" must be a whole number from 1 to 2/,
     ],
+    [
+      'OLMo 3, which looks near in most layers',
+      [
+        ['general.architecture', 8, text('olmo2')],
+        ['olmo2.attention.sliding_window', 4, u32(4096)],
+      ],
+      /"olmo2" with "attention.sliding_window" is OLMo 3, which is not supported/,
+    ],
+    [
+      'Granite with a shared expert',
+      [
+        ['general.architecture', 8, text('granitemoe')],
+        ['granitemoe.expert_shared_feed_forward_length', 4, u32(8)],
+      ],
+      /"granitemoe" with "expert_shared_feed_forward_length" is Granite with a shared expert/,
+    ],
     ['an odd rotary width', [...llama(1), ['llama.rope.dimension_count', 4, u32(3)]], /3 of the 4 dimensions/],
   ])('refuses %s', (_, entries, message) => {
     expect(caught(() => openModel(withMetadata(...entries)).close()).message).toMatch(message);
+  });
+
+  it.each([
+    ['blk.0.ffn_gate_shexp.weight', /"blk.0.ffn_gate_shexp.weight" is no parameter of the family llama/],
+    ['blk.0.attn_q.scale', /"blk.0.attn_q.scale"/],
+    ['blk.9.attn_q.weight', /"blk.9.attn_q.weight"/],
+    ['rope_factors.weight', null],
+  ] as const)('refuses what of a layer nothing reads: %s', (name, refusal) => {
+    const base = openGguf(join(fixtures, 'gguf', 'llama-f16.gguf'));
+    const entries = [...base.metadata.keys()].map((key) => ({ key, encoded: base.metadata.encoded(key) }));
+    const tensors = [...base.tensors.values()].map((tensor) => ({ ...tensor, bytes: base.read(tensor) }));
+    const path = join(temporaryFolder(), 'model.gguf');
+    writeGguf(path, entries, [...tensors, { name, type: 'F32', shape: [1], bytes: new Uint8Array(4) }]);
+    base.close();
+    if (refusal === null) openModel(path).close();
+    else expect(caught(() => openModel(path)).message).toMatch(refusal);
   });
 });
