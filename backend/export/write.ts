@@ -131,8 +131,26 @@ function shallower(config: Record<string, unknown>, { layers, parameters }: Plai
   };
 }
 
-/** Families whose files have no head of their own for llama.cpp. */
+/** Architectures whose files have no head of their own for llama.cpp. */
 const alwaysTied = ['gemma', 'gemma2', 'gemma3'];
+
+/** @throws UserError where llama.cpp takes something for granted of an architecture that the plain model has otherwise. */
+function checkArchitecture(architecture: string, { spec }: Model, plain: PlainModel): void {
+  if (alwaysTied.includes(architecture) && plain.parameters.has('lm_head.weight'))
+    throw userError(
+      'unsupported',
+      `llama.cpp reads no head of its own in a model of family ${architecture}, and this exit has one.`,
+      'Export an exit of architecture norm, mlp or layer with the shared head.',
+    );
+  const isDepthTold =
+    ['gemma2', 'gemma3'].includes(architecture) && spec.attentionScale !== spec.headDimensions ** -0.5;
+  if (isDepthTold && plain.layers < spec.layers.length)
+    throw userError(
+      'unsupported',
+      `llama.cpp knows by the number of its layers alone how a ${architecture} scales its scores, and this exit has fewer than the model.`,
+      "Export from the model's Hugging Face directory.",
+    );
+}
 
 function writeGgufModel(folder: string, writing: Writing): string[] {
   const { model, plain, quantised, name, base } = writing;
@@ -156,12 +174,7 @@ function writeGgufModel(folder: string, writing: Writing): string[] {
   try {
     const { metadata } = gguf;
     const family = metadata.get('general.architecture') as string;
-    if (alwaysTied.includes(family) && plain.parameters.has('lm_head.weight'))
-      throw userError(
-        'unsupported',
-        `llama.cpp reads no head of its own in a model of family ${family}, and this exit has one.`,
-        'Export an exit of architecture norm, mlp or layer with the shared head.',
-      );
+    checkArchitecture(family, model, plain);
     const kept = [...metadata.keys()].filter((key) => !key.startsWith('split.'));
     const entries = kept.map((key) => ({ key, encoded: metadata.encoded(key) }));
     write(entries, plainTensors(model, plain, quantised), family);

@@ -173,7 +173,12 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
   return Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined));
 }
 
-/** Gemma 2 of 27 billion alone divides scores by another number than its heads' width, which no key tells. */
+/** Layers of the Gemmas of 27 billion, which alone divide scores by another number than their heads' width; no key tells it. */
+const largest: ReadonlyMap<string, number> = new Map([
+  ['gemma2', 46],
+  ['gemma3', 62],
+]);
+
 const queryScalar = (
   name: string,
   hidden: unknown,
@@ -181,7 +186,7 @@ const queryScalar = (
   layers: unknown,
   headDimensions: unknown,
 ): unknown =>
-  name === 'gemma2' && layers === 46 && typeof hidden === 'number' && typeof heads === 'number'
+  layers === largest.get(name) && typeof hidden === 'number' && typeof heads === 'number'
     ? hidden / heads
     : headDimensions;
 

@@ -13,6 +13,7 @@ import { dequantise } from '../../../backend/formats/quantisation.ts';
 import { quantiseBlocks } from '../../../backend/formats/quantise-blocks.ts';
 import { openGguf } from '../../../backend/formats/gguf.ts';
 import { openModel } from '../../../backend/model/open.ts';
+import type { ModelSpec } from '../../../backend/model/spec.ts';
 import type { HeldParameter } from '../../../backend/model/overlay.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
@@ -74,6 +75,29 @@ test('a folded lens takes the head of its own, and a directory says that it is n
   const { directory } = await written(join(golden, 'tiny', 'llama-tied'), exits[2]!, 'hf');
   const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as Record<string, unknown>;
   expect(config).toMatchObject({ tie_word_embeddings: false, num_hidden_layers: 2 });
+});
+
+describe('what llama.cpp takes for granted of an architecture is refused where it is otherwise', () => {
+  const refusal = async (path: string, exit: ExitSpec, spec: Partial<ModelSpec> = {}): Promise<string> => {
+    const base = openModel(path);
+    const plain = await plainModel(base, exit, movedExits(base, exit), 'gguf');
+    const model = { ...base, spec: { ...base.spec, ...spec } };
+    const writing = { model, plain, format: 'gguf', quantised: null, name: 'x', card: '', base: 'abc' } as const;
+    const directory = join(temporaryFolder(), 'plain');
+    try {
+      return caught(() => writePlain(directory, writing)).message;
+    } finally {
+      base.close();
+    }
+  };
+  const ofNorm = exits[0]!;
+
+  test('a scale of scores that only the number of layers tells', async () => {
+    const path = join(golden, 'gguf', 'gemma2-f16.gguf');
+    expect(await refusal(path, { ...ofNorm, layer: 1 }, { attentionScale: 144 ** -0.5 })).toMatch(
+      /llama.cpp knows by the number of its layers alone how a gemma2 scales its scores/,
+    );
+  });
 });
 
 test('a folder that cannot be made is one sentence that names it', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openGguf } from '../../../backend/formats/gguf.ts';
 import { writeGguf } from '../../../backend/formats/gguf-writer.ts';
+import { ggufModel } from '../../../backend/model/families/gguf.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { caught, file, gguf, temporaryFolder, text, u32, u64 } from '../formats/fixtures.ts';
 import { fixtures } from '../../support/golden.ts';
@@ -192,6 +193,26 @@ describe('GGUF metadata', () => {
     ['an odd rotary width', [...llama(1), ['llama.rope.dimension_count', 4, u32(3)]], /3 of the 4 dimensions/],
   ])('refuses %s', (_, entries, message) => {
     expect(caught(() => openModel(withMetadata(...entries)).close()).message).toMatch(message);
+  });
+
+  it.each([
+    ['gemma2', 46, 144],
+    ['gemma2', 42, 128],
+    ['gemma3', 62, 144],
+    ['gemma3', 48, 128],
+  ])('knows how the largest Gemma scales its scores: %s of %i layers by %i', (architecture, layers, scaled) => {
+    const words = {
+      embedding_length: 4608,
+      feed_forward_length: 64,
+      block_count: layers,
+      'attention.head_count': 32,
+      'attention.key_length': 128,
+    };
+    const entries = Object.entries(words).map(([key, value]) => [`${architecture}.${key}`, value] as const);
+    const metadata = new Map<string, unknown>([['general.architecture', architecture], ...entries]);
+    const none = { hasTensor: () => false, vector: () => null };
+    const { spec } = ggufModel({ file: 'x', metadata, vocabulary: 8, ...none });
+    expect(spec.attentionScale).toBeCloseTo(scaled ** -0.5, 12);
   });
 
   it.each([
