@@ -132,7 +132,7 @@ function shallower(config: Record<string, unknown>, { layers, parameters }: Plai
 }
 
 /** Architectures whose files have no head of their own for llama.cpp. */
-const alwaysTied = ['gemma', 'gemma2', 'gemma3'];
+const alwaysTied = ['gemma', 'gemma2', 'gemma3', 'command-r'];
 
 /** @throws UserError where llama.cpp takes something for granted of an architecture that the plain model has otherwise. */
 function checkArchitecture(architecture: string, { spec }: Model, plain: PlainModel): void {
@@ -141,6 +141,12 @@ function checkArchitecture(architecture: string, { spec }: Model, plain: PlainMo
       'unsupported',
       `llama.cpp reads no head of its own in a model of family ${architecture}, and this exit has one.`,
       'Export an exit of architecture norm, mlp or layer with the shared head.',
+    );
+  if (architecture === 'command-r' && spec.qkNorm !== 'none' && plain.layers < 64)
+    throw userError(
+      'unsupported',
+      'llama.cpp reads norms of queries and keys only in a command-r of 64 layers or more, and this exit has fewer.',
+      "Export from the model's Hugging Face directory.",
     );
   const isDepthTold =
     ['gemma2', 'gemma3'].includes(architecture) && spec.attentionScale !== spec.headDimensions ** -0.5;

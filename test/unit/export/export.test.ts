@@ -18,6 +18,7 @@ import type { HeldParameter } from '../../../backend/model/overlay.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
+import { ggufTwin } from '../../support/gguf-twins.ts';
 import { maxDifference } from '../../support/golden.ts';
 import { exits, golden, movedExits, named, withEyes, withTokenizer, written } from './written.ts';
 import { hasLlama, openLlama } from '../../support/llama.ts';
@@ -90,7 +91,15 @@ describe('what llama.cpp takes for granted of an architecture is refused where i
       base.close();
     }
   };
-  const ofNorm = exits[0]!;
+  const [ofNorm, ofHead] = [exits[0]!, exits[1]!];
+
+  test('a Command R has the head that its embedding is, and norms of queries only where it is deep', async () => {
+    const path = file(temporaryFolder(), 'command-r.gguf', ggufTwin('cohere'));
+    expect(await refusal(path, ofHead)).toMatch(/no head of its own in a model of family command-r/);
+    expect(await refusal(path, ofNorm, { qkNorm: 'heads' })).toMatch(/norms of queries and keys only in a command-r/);
+    const { expected, logits } = await written(path, ofNorm, 'gguf');
+    expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+  });
 
   test('a scale of scores that only the number of layers tells', async () => {
     const path = join(golden, 'gguf', 'gemma2-f16.gguf');
