@@ -96,6 +96,13 @@ const newTensor = (name: string, { shape, data }: HeldParameter, quantised: Quan
 export const isMatrix = (name: string, shape: readonly number[]): boolean =>
   shape.length >= 2 && shape.at(-1)! % 32 === 0 && /(?<!_norm|ffn_gate_inp|position_embd)\.weight$/.test(name);
 
+/** Bytes of the exit's own matrices in 32 bits beside layers in blocks; 0 where the base has none in blocks. */
+export function bytesBesideBlocks({ tensors }: Model['stored'], { parameters }: PlainModel): number {
+  if ([...tensors.tensors.values()].every(({ type }) => floats.includes(type))) return 0;
+  const matrices = [...parameters.values()].filter(({ shape }) => shape.length > 1);
+  return matrices.reduce((sum, { data }) => sum + data.byteLength, 0);
+}
+
 /** Read when it is written, so that one tensor at a time is in memory. */
 export function lazily(read: () => Uint8Array): Iterable<Uint8Array> {
   return {

@@ -7,6 +7,7 @@ import { exitId, type ExitSpec } from '../exits/spec.ts';
 import { plainCard } from '../export/card.ts';
 import { formatOf } from '../export/families.ts';
 import { plainModel } from '../export/plain-model.ts';
+import { bytesBesideBlocks } from '../export/tensors.ts';
 import { writePlain } from '../export/write.ts';
 import { openModel } from '../model/open.ts';
 import { readExits } from './opened.ts';
@@ -32,6 +33,12 @@ export async function* exportExit(options: ExportOptions, signal: AbortSignal): 
     const facts = { model, base, name, folder, format, plain, scores, purpose: options.as, quantised, data, tokens };
     const card = plainCard(facts);
     const { files } = writePlain(out, { model, plain, format, quantised, name, card, base: known.sha256 });
+    const own = Math.round(bytesBesideBlocks(model.stored, plain) / 1e6);
+    if (format === 'gguf' && quantised === null && own > 0)
+      yield {
+        type: 'warning',
+        message: `The exit's own matrices are ${own} MB in 32 bits: --quantize q8_0 makes them a quarter of that.`,
+      };
     yield { type: 'saved', path: out, files: [...files] };
   } finally {
     model.close();

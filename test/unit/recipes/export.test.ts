@@ -7,7 +7,7 @@ import { createCheckpoint } from '../../../backend/checkpoint/writer.ts';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { exitId, exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { bytesOf } from '../../../backend/formats/safetensors.ts';
-import { openModel } from '../../../backend/model/open.ts';
+import { openModel, type Model } from '../../../backend/model/open.ts';
 import { exportExit } from '../../../backend/recipes/export.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { identify, readExits, type OpenedExits } from '../../../backend/recipes/opened.ts';
@@ -30,18 +30,18 @@ const tuned = join(folder, 'tuned.exits');
 const model = openModel(shippedModel);
 
 /** Copies that were moved: `x · 1.5`, which float32 keeps exactly. */
-beforeAll(async () => {
-  const { parameters } = copiedExits(model, specs);
+async function tune(base: Model, exits: readonly ExitSpec[], out: string): Promise<void> {
+  const { parameters } = copiedExits(base, exits);
   const values = new Map([...parameters].map(([name, { data }]) => [name, data.map((value) => value * 1.5)]));
   const zeros = new Map([...values].map(([name, data]) => [name, new Float32Array(data.length)]));
   const scores = [
     { exit: '4:mlp', layer: 4, loss: 3.25, perplexity: 25.8, accuracy: 0.4, agreement: 0.625 },
     { exit: 'final', layer: 12, loss: 2.5, perplexity: 12.2, accuracy: 0.5, agreement: 1 },
   ];
-  createCheckpoint(tuned, {
+  createCheckpoint(out, {
     info: {
-      base: await identify(model),
-      exits: [...specs],
+      base: await identify(base),
+      exits: [...exits],
       tuning: { data: ['/home/me/code.jsonl'] },
       calibration: null,
     },
@@ -51,7 +51,9 @@ beforeAll(async () => {
     position: { step: 1, windows: 1, tokens: 4096, seconds: 1, best: null, before: [], data: '', finished: true },
     metrics: [],
   }).close();
-});
+}
+
+beforeAll(() => tune(model, specs, tuned));
 
 afterAll(() => {
   model.close();
@@ -112,6 +114,24 @@ describe.each(['hf', 'gguf'] as const)('import(export(exit)) by way of %s', (for
 test('blocks come back with their rounding, which is said', async () => {
   const { warnings } = await imported({ from: await exported('4:mlp', 'gguf', { quantize: 'q8_0' }) });
   expect(warnings).toEqual(['Its matrices have the rounding of Q8_0.']);
+});
+
+test('of a base in blocks it is said how large the exit is in 32 bits, and what makes it smaller', async () => {
+  const base = await exported('8:norm', 'gguf', { quantize: 'q8_0' });
+  const blocks = openModel(base);
+  const exits = join(temporaryFolder(), 'blocks.exits');
+  await tune(blocks, [{ layer: 4, architecture: 'norm', head: { kind: 'own' } }], exits);
+  blocks.close();
+  const warnings = async (exit: string, quantize: string) => {
+    const out = join(temporaryFolder(), 'plain');
+    const events = await all(exportExit(parseOptions('export', { model: base, exits, exit, quantize, out }), signal));
+    return events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
+  };
+  const { vocabulary, hidden } = model.spec;
+  expect(await warnings('4:norm', 'none')).toEqual([
+    `The exit's own matrices are ${Math.round((4 * vocabulary * hidden) / 1e6)} MB in 32 bits: --quantize q8_0 makes them a quarter of that.`,
+  ]);
+  expect(await warnings('4:norm', 'q8_0')).toEqual([]);
 });
 
 test('a model that is no exit of this base is refused', async () => {
