@@ -127,15 +127,8 @@ function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[];
   return { records: release(sequence, safe, stopped), stopped };
 }
 
-/** The text ends here: everything held is certain, and an incomplete character shows as it is. */
-export function finishText(sequence: Sequence): TokenRecord[] {
-  const records = sequence.held;
-  const rest = sequence.decoder.flush();
-  const last = records.at(-1);
-  if (rest && last) records[records.length - 1] = { ...last, text: last.text + rest };
-  sequence.held = [];
-  return records;
-}
+/** The text ends here: everything held is certain. A character that is not complete is left out. */
+export const finishText = (sequence: Sequence): TokenRecord[] => release(sequence, Infinity, false);
 
 /** Releases held records up to `safe` characters; a stop string ends the text there and drops what lies behind. */
 function release(sequence: Sequence, safe: number, stopped: boolean): TokenRecord[] {

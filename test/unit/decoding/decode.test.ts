@@ -6,7 +6,7 @@ import { greedy } from '../../../backend/decoding/sampler.ts';
 import { openExitScorer, openFeatureModel, openStagedModel } from '../../../backend/runtime/open.ts';
 import { cutName } from '../../../backend/model/spec.ts';
 import { confidenceAt, decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
-import { copiedExits, tinyModel } from '../../support/models.ts';
+import { copiedExits, idCodec, tinyModel } from '../../support/models.ts';
 
 const own = { kind: 'own' } as const;
 const shared = { kind: 'shared' } as const;
@@ -136,6 +136,17 @@ describe('a text ends', () => {
     const text = full.map((id) => `<${id}>`).join('');
     expect(tokens[0]!.map((t) => t.text).join('')).toBe(text.slice(0, text.indexOf(stop)));
     expect(stops).toEqual(['stop-string']);
+  });
+
+  test('without a character that is not complete, whether or not there are stop strings', async () => {
+    const decoder: typeof idCodec.decoder = () => {
+      const pieces = ['A'];
+      return { push: () => pieces.pop() ?? '', flush: () => '\ufffd' };
+    };
+    for (const stopStrings of [[], ['never'], ['AB']]) {
+      const { tokens } = await decodeAll(plain, { ...request, stopStrings, codec: { ...idCodec, decoder } });
+      expect(tokens[0]!.map((t) => t.text)).toEqual(['A', ...Array<string>(19).fill('')]);
+    }
   });
 
   test('where the context is full', async () => {
