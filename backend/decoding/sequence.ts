@@ -23,6 +23,8 @@ export interface SequenceOptions {
   readonly alternatives?: number;
   readonly seed: number;
   readonly endOfText: readonly number[];
+  /** The token that ends the text has a record, too, which says nothing: for who asks how probable it was. */
+  readonly recordsEnd?: boolean;
   readonly stopStrings: readonly string[];
   /** How tokens are drafted; null: not at all. Drafts never change the text, only the time. */
   readonly drafts: DraftOptions | null;
@@ -80,6 +82,7 @@ export function write(sequence: Sequence, choices: readonly Choice[], contextLen
   let reason: StopReason | null = null;
   for (const choice of choices) {
     if (sequence.options.endOfText.includes(choice.token)) {
+      if (sequence.options.recordsEnd) sequence.held.push(recordOf(sequence, choice, ''));
       reason = 'end-of-text';
     } else {
       const { records, stopped } = addToken(sequence, choice);
@@ -100,18 +103,27 @@ function endReason({ count, promptTokens, options }: Sequence, contextLength: nu
 
 /** Takes a token into the text; returns the records whose text is now certain, and whether a stop string ended it. */
 function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[]; stopped: boolean } {
+  const text = sequence.decoder.push(choice.token);
+  sequence.held.push(recordOf(sequence, choice, text));
+  sequence.count++;
+  sequence.lookup?.add([choice.token]);
+  const { safe, stopped } = sequence.stops.push(text);
+  return { records: release(sequence, safe, stopped), stopped };
+}
+
+/** What was decided of the next token, which adds `text`. */
+function recordOf({ number, count, options }: Sequence, choice: Choice, text: string): TokenRecord {
   const { token: id, exit, readout } = choice;
-  const { codec, candidates: shown, alternatives = 0 } = sequence.options;
-  const text = sequence.decoder.push(id);
+  const { codec, candidates: shown, alternatives = 0 } = options;
   const named = (c: { id: number; probability: number }): Candidate => ({ ...c, text: codec.tokenText(c.id) });
   const opinion = ({ exit: e, readout: r }: Choice['opinions'][number]): ExitOpinion => {
     const candidates = r.candidates.slice(0, shown).map(named);
     const token = r.token < 0 ? null : candidates[0]!;
     return { exit: e.id, layer: e.layer, confidence: r.confidence, token, candidates };
   };
-  sequence.held.push({
-    sequence: sequence.number,
-    index: sequence.count,
+  return {
+    sequence: number,
+    index: count,
     id,
     text,
     layer: exit.layer,
@@ -120,11 +132,7 @@ function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[];
     ...(choice.draft && { draft: { source: choice.draft.source, accepted: choice.draft.token === id } }),
     ...(choice.opinions.length && { opinions: choice.opinions.map(opinion) }),
     ...(alternatives > 0 && { alternatives: readout.candidates.slice(0, alternatives).map(named) }),
-  });
-  sequence.count++;
-  sequence.lookup?.add([id]);
-  const { safe, stopped } = sequence.stops.push(text);
-  return { records: release(sequence, safe, stopped), stopped };
+  };
 }
 
 /** The text ends here: everything held is certain. A character that is not complete is left out. */

@@ -132,7 +132,8 @@ async function textsOf(
   signal: AbortSignal,
 ): Promise<Text[]> {
   const { options, prompts, count, maxTokens, alternatives, echo, scores } = request;
-  const how = { ...sequenceOptions(options, generator), maxTokens, alternatives, scores };
+  const recordsEnd = scores !== null;
+  const how = { ...sequenceOptions(options, generator), maxTokens, alternatives, scores, recordsEnd };
   const encoded = await Promise.all(
     prompts.map((prompt) => encodePrompt(prompt, generator.tokenizer, { contextLength, maxTokens }, signal)),
   );

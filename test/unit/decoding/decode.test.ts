@@ -127,6 +127,10 @@ describe('a text ends', () => {
     const { tokens, stops } = await decodeAll(plain, { ...request, endOfText: [end] });
     expect(idsOf(tokens[0]!)).toEqual(full.slice(0, full.indexOf(end)));
     expect(stops).toEqual(['end-of-text']);
+    const recorded = await decodeAll(plain, { ...request, endOfText: [end], recordsEnd: true, stopStrings: ['never'] });
+    expect(recorded.tokens[0]!.slice(0, -1)).toEqual(tokens[0]);
+    expect(recorded.tokens[0]!.at(-1)).toMatchObject({ id: end, text: '' });
+    expect(recorded.stops).toEqual(['end-of-text']);
   });
 
   test('before a stop string that two tokens make up', async () => {

@@ -1,5 +1,5 @@
 /** The server as its clients meet it: answers against what the command line gives, and who is refused. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -159,6 +159,28 @@ test('log probabilities of a prompt are what evaluate makes of it, and stand whe
   for (let i = 1; i < ids.length; i++) expect(logprobs.token_logprobs[i]).toBeCloseTo(-loss[i - 1]!, 3);
   for (const each of [backbone, scorer]) await each.dispose();
   model.close();
+});
+
+test('an end of the text is scored behind a prompt as any other token is', async () => {
+  const body = { prompt: 'export const value = ', max_tokens: 1, echo: true, logprobs: 1 };
+  const { logprobs: before } = (await ask('/v1/completions', body)).choices[0]!;
+  // The same model, whose next token is one that ends texts.
+  const model = join(folder, 'ending-model');
+  cpSync(place.model, model, { recursive: true });
+  const [next] = tokenizer.encode(before.tokens.at(-1)!, { addSpecial: false });
+  writeFileSync(join(model, 'generation_config.json'), JSON.stringify({ eos_token_id: next }));
+  const ending = await serveHere({ ...place, model });
+  await ending.loaded;
+  const { choices, usage } = (await (await post('/v1/completions', body, {}, ending.url)).json()) as Answer;
+  expect(choices[0]).toMatchObject({ text: body.prompt, finish_reason: 'stop' });
+  expect(choices[0]!.logprobs.token_logprobs).toEqual(before.token_logprobs);
+  expect(choices[0]!.logprobs.tokens).toEqual(before.tokens);
+  expect(usage.completion_tokens).toBe(1);
+  // Who does not ask for scores sees no such token.
+  const plain = { prompt: body.prompt, max_tokens: 1 };
+  const said = (await (await post('/v1/completions', plain, {}, ending.url)).json()) as Answer;
+  expect(said).toMatchObject({ choices: [{ text: '', finish_reason: 'stop' }], usage: { completion_tokens: 0 } });
+  await ending.close();
 });
 
 test('chats go through the template with their tools, gaps through the tokens for them', async () => {
