@@ -16,11 +16,11 @@ export interface CompletionLimits {
   prefixTokens: number;
   suffixTokens: number;
   chunkTokens: number;
-  /** Most tokens of a suggestion; 0: the prompt is read ahead, and nothing is said. */
+  /** Most tokens of a suggestion. */
   maxTokens: number;
   /** After so long there are no more tokens than it takes to have something to show. */
   maxMilliseconds: number;
-  /** Most suggestions. */
+  /** Most suggestions; 0: the prompt is read ahead, and nothing is said. */
   suggestions: number;
 }
 

@@ -46,14 +46,14 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
     onPrompt: (remembered) => void (rememberedTokens ||= remembered),
   };
   const begun =
-    limits.maxTokens === 0
+    limits.suggestions === 0
       ? []
       : await beginnings(task, request, prompt, tokenizer, limits.maxTokens, limits.suggestions);
   const written = await write(
     task,
     begun.length > 0 ? begun : [{ request: request(prompt.ids, 0), tokens: [], stop: null }],
   );
-  const suggestions = limits.maxTokens === 0 ? [] : written;
+  const suggestions = limits.suggestions === 0 ? [] : written;
   for (const message of generator.warnings()) yield { type: 'warning', message };
   yield {
     type: 'completed',

@@ -42,9 +42,9 @@ export function createAsking(
   const results = createResults<Trace>();
   const requests = oneAtATime<readonly Found[]>();
 
-  const request = async (place: Place, suggestions: number, maxTokens: number, token: vscode.CancellationToken) => {
+  const request = async (place: Place, suggestions: number, token: vscode.CancellationToken) => {
     const { around, repository, file, document } = place;
-    const { prefixTokens, suffixTokens, chunkTokens, maxMilliseconds } = settings();
+    const { prefixTokens, suffixTokens, chunkTokens, maxTokens, maxMilliseconds } = settings();
     const limits: CompletionLimits = {
       prefixTokens,
       suffixTokens,
@@ -62,15 +62,14 @@ export function createAsking(
     return result;
   };
 
-  /** `maxTokens` 0: the prompt is read, and nothing is said. */
-  const asked = (place: Place, suggestions: number, maxTokens: number): Asked<readonly Found[]> => ({
+  const asked = (place: Place, suggestions: number): Asked<readonly Found[]> => ({
     key: `${place.around.prefix}\0${place.around.suffix}`,
     size: suggestions,
     async work(given) {
       const asking = tokenOf(given);
       try {
-        const result = await request(place, suggestions, maxTokens, asking.token);
-        if (result === null || given.aborted || maxTokens === 0) return [];
+        const result = await request(place, suggestions, asking.token);
+        if (result === null || given.aborted || suggestions === 0) return [];
         const found = suggested(result, place.around);
         results.add(place.around, found);
         return found.map((each) => ({ ...each, typed: 0 }));
@@ -89,16 +88,16 @@ export function createAsking(
     async ask(place, suggestions, token) {
       const waiting = signalOf(token);
       try {
-        return await requests.ask(asked(place, suggestions, settings().maxTokens), waiting.signal);
+        return await requests.ask(asked(place, suggestions), waiting.signal);
       } finally {
         waiting.dispose();
       }
     },
     ahead(place, accepted) {
       const around = { ...place.around, prefix: place.around.prefix + accepted };
-      if (results.find(around) === null) quietly(asked({ ...place, around }, 1, settings().maxTokens));
+      if (results.find(around) === null) quietly(asked({ ...place, around }, 1));
     },
-    readAhead: (place) => quietly(asked(place, 0, 0)),
+    readAhead: (place) => quietly(asked(place, 0)),
     clear: () => results.clear(),
   };
 }

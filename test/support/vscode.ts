@@ -1,4 +1,4 @@
-/** As much of the editor's API as the code under test asks for, where no editor runs: settings, events, and chat models. */
+/** As much of the editor's API as the code under test asks for, where no editor runs: settings, events, cancelling, and chat models. */
 type Listener = (event: unknown) => void;
 
 export class EventEmitter {
@@ -12,6 +12,18 @@ export class EventEmitter {
   }
   dispose(): void {
     this.#listeners.clear();
+  }
+}
+
+export class CancellationTokenSource {
+  readonly #cancelled = new EventEmitter();
+  readonly token = { isCancellationRequested: false, onCancellationRequested: this.#cancelled.event };
+  cancel(): void {
+    this.token.isCancellationRequested = true;
+    this.#cancelled.fire();
+  }
+  dispose(): void {
+    this.#cancelled.dispose();
   }
 }
 
