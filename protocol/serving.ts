@@ -17,6 +17,8 @@ export interface ServedMessage {
 export interface ServedChat {
   readonly messages: readonly ServedMessage[];
   readonly tools: readonly unknown[] | null;
+  /** What else the template is told, by the names that it has for that. */
+  readonly values: Readonly<Record<string, unknown>>;
 }
 
 /** What stands around a gap, and text of other files. */

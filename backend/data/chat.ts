@@ -22,6 +22,8 @@ export interface ChatOptions {
   readonly addGenerationPrompt?: boolean;
   /** Functions that the model may call, as its template takes them; null: none. */
   readonly tools?: readonly unknown[] | null;
+  /** Further values by the template's names for them; none takes the place of the conversation. */
+  readonly values?: Readonly<Record<string, unknown>>;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -32,7 +34,7 @@ export interface ChatOptions {
 export async function renderChat(
   tokenizer: Tokenizer,
   messages: readonly Message[],
-  { addGenerationPrompt = false, tools = null, signal }: ChatOptions = {},
+  { addGenerationPrompt = false, tools = null, values = {}, signal }: ChatOptions = {},
 ): Promise<string> {
   const { chatTemplate, namedTokens, path } = tokenizer;
   if (chatTemplate === null)
@@ -41,8 +43,8 @@ export async function renderChat(
       `The model of ${path} has no chat template.`,
       'Use a chat model, put a chat_template.jinja beside its tokenizer.json, or use plain text.',
     );
-  const values = { ...namedTokens, messages, tools, add_generation_prompt: addGenerationPrompt };
-  const rendered = await renderTemplate(chatTemplate, values, signal);
+  const all = { ...namedTokens, ...values, messages, tools, add_generation_prompt: addGenerationPrompt };
+  const rendered = await renderTemplate(chatTemplate, all, signal);
   switch (rendered.type) {
     case 'text':
       return rendered.text;

@@ -75,8 +75,8 @@ export async function answer(
   }
 }
 
-const render = ({ messages, tools }: ServedChat, tokenizer: Tokenizer, signal: AbortSignal): Promise<string> =>
-  renderChat(tokenizer, messages, { addGenerationPrompt: true, tools, signal });
+const render = ({ messages, ...chat }: ServedChat, tokenizer: Tokenizer, signal: AbortSignal): Promise<string> =>
+  renderChat(tokenizer, messages, { ...chat, addGenerationPrompt: true, signal });
 
 function checkIds(ids: readonly number[], { vocabularySize }: Tokenizer): void {
   const wrong = ids.find((id) => id >= vocabularySize);

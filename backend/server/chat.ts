@@ -5,20 +5,31 @@ import type { TokenRecord } from '../../protocol/trace.ts';
 import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
 import { ofWritten } from './completions.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
-import { badField, countField, flagField, isRecord, listField, refuseFields, type Body } from './fields.ts';
+import {
+  badField,
+  countField,
+  flagField,
+  isEmpty,
+  isRecord,
+  isZero,
+  listField,
+  recordField,
+  refuseFields,
+  type Body,
+} from './fields.ts';
 import { checkModel, checkTexts, optionsOf, wantsExits, type Served } from './requests.ts';
 
 const mostAlternatives = 5;
 
 export function chatCompletions(body: Body, served: Served): Endpoint {
   checkModel(body, served);
-  const isZero = (value: unknown): boolean => value === 0;
   refuseFields(body, {
     presence_penalty: isZero,
     frequency_penalty: isZero,
-    logit_bias: (value) => isRecord(value) && Object.keys(value).length === 0,
+    logit_bias: isEmpty,
     response_format: (value) => isRecord(value) && value['type'] === 'text',
-    functions: (value) => Array.isArray(value) && value.length === 0,
+    functions: isEmpty,
+    tool_choice: (value) => value === 'auto' || value === 'none',
   });
   const showsLogprobs = flagField(body, 'logprobs') ?? false;
   const top = countField(body, 'top_logprobs', 0, mostAlternatives) ?? 0;
@@ -76,13 +87,17 @@ export function chatCompletions(body: Body, served: Served): Endpoint {
   };
 }
 
-/** The conversation and the functions that a template is filled with. */
+/** The conversation, the functions and whatever else a template is filled with. */
 export function chatOf(body: Body): ServedChat {
   const messages = listField(body, 'messages');
   if (messages === undefined || messages.length === 0)
     throw userError('bad-argument', 'messages must be a list of at least one message.');
   const tools = body['tool_choice'] === 'none' ? undefined : listField(body, 'tools');
-  return { messages: messages.map(messageOf), tools: tools === undefined || tools.length === 0 ? null : tools };
+  return {
+    messages: messages.map(messageOf),
+    tools: tools === undefined || tools.length === 0 ? null : tools,
+    values: recordField(body, 'chat_template_kwargs') ?? {},
+  };
 }
 
 function messageOf(value: unknown, i: number): ServedMessage {

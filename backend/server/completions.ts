@@ -3,7 +3,7 @@ import { userError } from '../../protocol/errors.ts';
 import type { PromptToken, ServedPrompt, TextEvent, WriteRequest } from '../../protocol/serving.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
-import { badField, countField, flagField, isIds, isTexts, refuseFields, type Body } from './fields.ts';
+import { badField, countField, flagField, isEmpty, isIds, isTexts, isZero, refuseFields, type Body } from './fields.ts';
 import { checkModel, checkTexts, optionsOf, wantsExits, type Served } from './requests.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 
@@ -13,12 +13,11 @@ const mostAlternatives = 5;
 
 export function completions(body: Body, served: Served): Endpoint {
   checkModel(body, served);
-  const isZero = (value: unknown): boolean => value === 0;
   refuseFields(body, {
     best_of: (value) => value === 1 || value === body['n'],
     presence_penalty: isZero,
     frequency_penalty: isZero,
-    logit_bias: (value) => typeof value === 'object' && Object.keys(value as object).length === 0,
+    logit_bias: isEmpty,
   });
   const echo = flagField(body, 'echo') ?? false;
   const logprobs = countField(body, 'logprobs', 0, mostAlternatives);

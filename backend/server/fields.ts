@@ -48,6 +48,11 @@ export const isTexts = (value: unknown): value is string[] =>
 export const isIds = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((each) => Number.isSafeInteger(each) && (each as number) >= 0);
 
+export const isZero = (value: unknown): boolean => value === 0;
+/** A list or an object with nothing in it. */
+export const isEmpty = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && Object.keys(value).length === 0;
+
 /** What would change the text and cannot be done here is refused, where its value asks for anything. */
 export function refuseFields(body: Body, names: Readonly<Record<string, (value: unknown) => boolean>>): void {
   for (const [name, isHarmless] of Object.entries(names)) {

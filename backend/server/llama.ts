@@ -3,7 +3,19 @@ import type { ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
 import { exitsOf, type WrittenText } from './answers.ts';
 import { chatOf } from './chat.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
-import { badField, countField, flagField, isIds, isRecord, listField, textField, type Body } from './fields.ts';
+import {
+  badField,
+  countField,
+  flagField,
+  isEmpty,
+  isIds,
+  isRecord,
+  isZero,
+  listField,
+  refuseFields,
+  textField,
+  type Body,
+} from './fields.ts';
 import { optionsOf, wantsExits, type Served } from './requests.ts';
 import type { Writer } from './writer.ts';
 
@@ -26,6 +38,15 @@ export function infill(body: Body, served: Served): Endpoint {
 }
 
 function written(body: Body, served: Served, prompt: ServedPrompt): Endpoint {
+  refuseFields(body, {
+    grammar: (value) => value === '',
+    json_schema: () => false,
+    logit_bias: isEmpty,
+    presence_penalty: isZero,
+    frequency_penalty: isZero,
+    mirostat: isZero,
+    ignore_eos: (value) => value === false,
+  });
   const limit = served.options.maxTokens;
   // −1 is "until it ends".
   const asked = body['n_predict'] === -1 ? limit : countField(body, 'n_predict', 0, 10_000_000);

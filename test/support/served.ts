@@ -29,7 +29,7 @@ export async function servedFiles(folder: string): Promise<Place> {
   const exits = join(folder, 'served.exits');
   cpSync(shippedModel, model, { recursive: true });
   const template =
-    '{% for m in messages %}// {{ m.role }}: {{ m.content }}\n{% endfor %}{% if tools %}// tools: {{ tools | length }}\n{% endif %}';
+    '{% for m in messages %}// {{ m.role }}: {{ m.content }}\n{% endfor %}{% if tools %}// tools: {{ tools | length }}\n{% endif %}{% if thinks is defined %}// thinks: {{ thinks }}\n{% endif %}';
   writeFileSync(join(model, 'chat_template.jinja'), template);
   const file = join(model, 'tokenizer.json');
   const tokenizer = JSON.parse(readFileSync(file, 'utf8')) as { added_tokens: object[] };

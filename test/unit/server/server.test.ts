@@ -188,6 +188,9 @@ test('chats go through the template with their tools, gaps through the tokens fo
   const tools = [{ type: 'function' }];
   const { prompt } = await ask('/apply-template', { messages, tools });
   expect(prompt).toBe('// user: sum\n// tools: 1\n');
+  const chat_template_kwargs = { thinks: false, messages: [] };
+  const told = await ask('/apply-template', { messages, tools, tool_choice: 'auto', chat_template_kwargs });
+  expect(told.prompt).toBe(`${prompt}// thinks: false\n`);
   const chat = await ask('/v1/chat/completions', { messages, tools, max_tokens: 8 });
   const plain = await ask('/v1/completions', { prompt, max_tokens: 8 });
   expect(chat.choices[0]!.message.content).toBe(plain.choices[0]!.text);
@@ -197,6 +200,18 @@ test('chats go through the template with their tools, gaps through the tokens fo
   expect(filled.content).toBe((await ask('/completion', { prompt: ids, n_predict: 8 })).content);
   const suffixed = await ask('/v1/completions', { prompt: gap.prefix, suffix: gap.suffix, max_tokens: 8 });
   expect(suffixed.choices[0]!.text).toBe(filled.content);
+});
+
+test('what an editor asks llama.cpp for, and its defaults, are taken', async () => {
+  const sampling = { top_k: 40, top_p: 0.99, samplers: ['top_k', 'top_p', 'infill'], cache_prompt: true };
+  const editor = { ...sampling, t_max_prompt_ms: 500, t_max_predict_ms: 500, n_indent: 4, stream: false, prompt: '' };
+  const penalties = { presence_penalty: 0, frequency_penalty: 0, mirostat: 0, ignore_eos: false, logit_bias: [] };
+  const defaults = { ...penalties, grammar: '', json_schema: null, typical_p: 1, dry_multiplier: 0, n_keep: 0 };
+  const gap = { input_prefix: 'const a = ', input_suffix: ';\n', input_extra: [], n_predict: 4 };
+  const plain = await ask('/infill', { ...gap, top_k: 40, top_p: 0.99 });
+  expect(plain.content).not.toBe('');
+  for (const more of [editor, { ...editor, ...defaults }])
+    expect((await ask('/infill', { ...gap, ...more })).content).toBe(plain.content);
 });
 
 test('of what surrounds a gap as much counts as there is room for', async () => {
@@ -253,6 +268,25 @@ describe('refused with a sentence', () => {
     ],
     ['/v1/chat/completions', { messages: [{ content: 'x' }] }, 400, /messages\[0\]\.role must be a text/],
     ['/infill', { input_prefix: 'x' }, 400, /input_suffix must be a text/],
+    ['/infill', { input_prefix: 'x', input_suffix: '', ignore_eos: true }, 400, /ignore_eos is not supported/],
+    ['/completion', { prompt: 'x', grammar: 'root ::= "a"' }, 400, /grammar is not supported/],
+    ['/completion', { prompt: 'x', json_schema: {} }, 400, /json_schema is not supported/],
+    ['/completion', { prompt: 'x', logit_bias: [[5, 1]] }, 400, /logit_bias is not supported/],
+    ['/completion', { prompt: 'x', presence_penalty: 0.5 }, 400, /presence_penalty is not supported/],
+    ['/completion', { prompt: 'x', frequency_penalty: 0.5 }, 400, /frequency_penalty is not supported/],
+    ['/completion', { prompt: 'x', mirostat: 2 }, 400, /mirostat is not supported/],
+    [
+      '/v1/chat/completions',
+      { messages: [{ role: 'user', content: 'x' }], tool_choice: 'required' },
+      400,
+      /tool_choice is not supported/,
+    ],
+    [
+      '/v1/chat/completions',
+      { messages: [{ role: 'user', content: 'x' }], chat_template_kwargs: [] },
+      400,
+      /chat_template_kwargs must be an object/,
+    ],
     ['/detokenize', { tokens: [-1] }, 400, /tokens must be token ids/],
     ['/nowhere', {}, 404, /There is no \/nowhere here/],
     ['/health', {}, 405, /asked by GET/],
