@@ -129,10 +129,9 @@ async function respond(
     if (route.kind === 'answers') return sendJson(response, 200, headers, await route.answer(body, writer, served));
     await write(route.endpoint(body, served), writer, response, headers, gone.signal);
   } catch (error) {
-    if (gone.signal.aborted && !response.writable) return;
     const failure = failureOf(error);
     if (failure.code === 'internal_error') settings.onDefect(error);
-    sendFailure(request, response, headers, failure);
+    if (!response.destroyed) sendFailure(request, response, headers, failure);
   }
 }
 
@@ -197,7 +196,7 @@ function sendFailure(
 ): void {
   if (response.headersSent) {
     // Within a stream an error is one more event.
-    if (!response.destroyed) response.end(`data: ${JSON.stringify(failureBody(failure))}\n\n`);
+    response.end(`data: ${JSON.stringify(failureBody(failure))}\n\n`);
     return;
   }
   // What of the body was not read must not be taken for the next request.

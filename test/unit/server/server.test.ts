@@ -345,6 +345,19 @@ test('a client that hangs up frees its row within a token', async () => {
   await one.close();
 });
 
+test('an upload that its client breaks off is no defect', async () => {
+  const { request } = await import('node:http');
+  const headers = { 'content-type': 'application/json', 'content-length': 1000 };
+  const sent = request(`${server.url}/v1/completions`, { method: 'POST', headers });
+  const closed = new Promise((resolve) => sent.on('error', () => {}).on('close', resolve));
+  sent.write('{"prompt": ', () => void setTimeout(100).then(() => sent.destroy()));
+  await closed;
+  // Answered after the server has seen the other go.
+  await setTimeout(100);
+  expect((await ask('/v1/completions', { prompt: 'x', max_tokens: 1 })).choices).toHaveLength(1);
+  expect(server.defects).toEqual([]);
+});
+
 test('too many are told to come back, and what takes too long ends with what there is', async () => {
   const one = await serveHere(place, { parallel: 1, queue: 0, seconds: 3 });
   await one.loaded;
