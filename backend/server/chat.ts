@@ -17,9 +17,18 @@ import {
   refuseFields,
   type Body,
 } from './fields.ts';
-import { checkModel, checkTexts, optionsOf, wantsExits, type Served } from './requests.ts';
+import {
+  alternativesField,
+  checkModel,
+  checkTexts,
+  optionsOf,
+  tokensField,
+  wantsExits,
+  type Served,
+} from './requests.ts';
 
-const mostAlternatives = 5;
+/** As OpenAI has it. */
+const mostAlternatives = 20;
 
 export function chatCompletions(body: Body, served: Served): Endpoint {
   checkModel(body, served);
@@ -32,9 +41,8 @@ export function chatCompletions(body: Body, served: Served): Endpoint {
     tool_choice: (value) => value === 'auto' || value === 'none',
   });
   const showsLogprobs = flagField(body, 'logprobs') ?? false;
-  const top = countField(body, 'top_logprobs', 0, mostAlternatives) ?? 0;
-  const asked =
-    countField(body, 'max_completion_tokens', 1, 10_000_000) ?? countField(body, 'max_tokens', 1, 10_000_000);
+  const top = alternativesField(body, 'top_logprobs', mostAlternatives);
+  const asked = tokensField(body, 'max_completion_tokens', 1) ?? tokensField(body, 'max_tokens', 1);
   const request: WriteRequest = {
     prompts: [{ kind: 'chat', chat: chatOf(body) }],
     count: countField(body, 'n', 1, 128) ?? 1,

@@ -3,8 +3,8 @@ import { userError } from '../../protocol/errors.ts';
 import type { PromptToken, ServedPrompt, TextEvent, WriteRequest } from '../../protocol/serving.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
-import { badField, countField, flagField, isEmpty, isIds, isTexts, isZero, refuseFields, type Body } from './fields.ts';
-import { checkModel, checkTexts, optionsOf, wantsExits, type Served } from './requests.ts';
+import { countField, flagField, isEmpty, isZero, refuseFields, type Body } from './fields.ts';
+import { checkModel, checkTexts, optionsOf, promptsField, tokensField, wantsExits, type Served } from './requests.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 
 /** Tokens where none are asked for, and most log probabilities in a place, as OpenAI has it. */
@@ -21,7 +21,7 @@ export function completions(body: Body, served: Served): Endpoint {
   });
   const echo = flagField(body, 'echo') ?? false;
   const logprobs = countField(body, 'logprobs', 0, mostAlternatives);
-  const asked = countField(body, 'max_tokens', echo ? 0 : 1, 10_000_000) ?? defaultTokens;
+  const asked = tokensField(body, 'max_tokens', echo ? 0 : 1) ?? defaultTokens;
   const request: WriteRequest = {
     prompts: promptsOf(body),
     count: countField(body, 'n', 1, 128) ?? 1,
@@ -81,22 +81,15 @@ const shownOf = (event: TextEvent, offset: number): Shown => ({
 const lengthOf = ({ prompt, tokens }: Shown): number =>
   [...prompt, ...tokens].reduce((sum, { text }) => sum + text.length, 0);
 
-function promptsOf({ prompt, suffix }: Body): ServedPrompt[] {
+function promptsOf(body: Body): ServedPrompt[] {
+  const { prompt, suffix } = body;
   const given = suffix === null ? undefined : suffix;
   if (given !== undefined) {
     if (typeof prompt !== 'string' || typeof given !== 'string')
       throw userError('bad-argument', 'With a suffix, prompt and suffix must be texts.');
     return [{ kind: 'gap', gap: { prefix: prompt, suffix: given, chunks: [], begun: '' } }];
   }
-  const text = (each: string): ServedPrompt => ({ kind: 'text', text: each });
-  const ids = (each: number[]): ServedPrompt => ({ kind: 'ids', ids: each });
-  if (typeof prompt === 'string') return [text(prompt)];
-  if (Array.isArray(prompt) && prompt.length > 0) {
-    if (isTexts(prompt)) return prompt.map(text);
-    if (isIds(prompt)) return [ids(prompt)];
-    if (prompt.every(isIds)) return prompt.map(ids);
-  }
-  throw badField('prompt', 'a text, token ids, or a list of either', prompt);
+  return promptsField(body);
 }
 
 /** Log probabilities in OpenAI's four lists. The first token of a prompt has none. */

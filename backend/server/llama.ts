@@ -5,7 +5,6 @@ import { chatOf } from './chat.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
 import {
   badField,
-  countField,
   flagField,
   isEmpty,
   isIds,
@@ -16,12 +15,18 @@ import {
   textField,
   type Body,
 } from './fields.ts';
-import { optionsOf, wantsExits, type Served } from './requests.ts';
+import {
+  alternativesField,
+  checkTexts,
+  optionsOf,
+  promptsField,
+  tokensField,
+  wantsExits,
+  type Served,
+} from './requests.ts';
 import type { Writer } from './writer.ts';
 
-const mostAlternatives = 5;
-
-export const completion = (body: Body, served: Served): Endpoint => written(body, served, promptOf(body, 'prompt'));
+export const completion = (body: Body, served: Served): Endpoint => written(body, served, promptsField(body));
 
 export function infill(body: Body, served: Served): Endpoint {
   const chunks = (listField(body, 'input_extra') ?? []).map((chunk, i) => {
@@ -34,10 +39,10 @@ export function infill(body: Body, served: Served): Endpoint {
   const [prefix, suffix] = [textField(body, 'input_prefix'), textField(body, 'input_suffix')];
   if (prefix === undefined) throw badField('input_prefix', 'a text', undefined);
   if (suffix === undefined) throw badField('input_suffix', 'a text', undefined);
-  return written(body, served, { kind: 'gap', gap: { prefix, suffix, chunks, begun } });
+  return written(body, served, [{ kind: 'gap', gap: { prefix, suffix, chunks, begun } }]);
 }
 
-function written(body: Body, served: Served, prompt: ServedPrompt): Endpoint {
+function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint {
   refuseFields(body, {
     grammar: (value) => value === '',
     json_schema: () => false,
@@ -47,20 +52,18 @@ function written(body: Body, served: Served, prompt: ServedPrompt): Endpoint {
     mirostat: isZero,
     ignore_eos: (value) => value === false,
   });
-  const limit = served.options.maxTokens;
-  // −1 is "until it ends".
-  const asked = body['n_predict'] === -1 ? limit : countField(body, 'n_predict', 0, 10_000_000);
-  const shownProbabilities = countField(body, 'n_probs', 0, mostAlternatives) ?? 0;
-  const tokensAsked = Math.min(asked ?? limit, limit);
+  const asked = tokensField(body, 'n_predict', 0) ?? Infinity;
+  const shownProbabilities = alternativesField(body, 'n_probs', served.model.vocabulary);
   const request: WriteRequest = {
-    prompts: [prompt],
+    prompts,
     count: 1,
     options: optionsOf(body, served),
-    maxTokens: tokensAsked,
+    maxTokens: Math.min(asked, served.options.maxTokens),
     alternatives: Math.max(1, shownProbabilities),
     echo: false,
     scores: null,
   };
+  checkTexts(request);
   const showsExits = wantsExits(body);
   const last = (text: WrittenText): object => ({
     stop: true,
@@ -87,12 +90,16 @@ function written(body: Body, served: Served, prompt: ServedPrompt): Endpoint {
   return {
     request,
     stream: streamOptions(body),
-    whole: ([text]) => ({ index: 0, content: text!.text, ...tokens(text!), ...last(text!) }),
+    whole(texts) {
+      const all = texts.map((text, index) => ({ index, content: text.text, ...tokens(text), ...last(text) }));
+      return all.length === 1 ? all[0]! : all;
+    },
     piece(event, text) {
+      const index = event.text;
       if (event.type === 'read') return [];
-      if (event.type === 'stopped') return [{ index: 0, content: '', ...last(text) }];
+      if (event.type === 'stopped') return [{ index, content: '', ...last(text) }];
       const content = event.tokens.map((token) => token.text).join('');
-      return [{ index: 0, content, ...tokens({ tokens: [...event.tokens] }), stop: false }];
+      return [{ index, content, ...tokens({ tokens: [...event.tokens] }), stop: false }];
     },
     usage: () => null,
   };
@@ -109,13 +116,6 @@ const probabilitiesOf = (
     .slice(0, count)
     .map((each) => ({ id: each.id, token: each.text, logprob: Math.log(each.probability) })),
 });
-
-function promptOf(body: Body, name: string): ServedPrompt {
-  const value = body[name];
-  if (typeof value === 'string') return { kind: 'text', text: value };
-  if (isIds(value)) return { kind: 'ids', ids: value };
-  throw badField(name, 'a text or token ids', value);
-}
 
 /** Ids of a text, with what each stands for where `with_pieces`. */
 export async function tokenize(body: Body, writer: Writer): Promise<object> {

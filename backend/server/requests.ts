@@ -2,9 +2,20 @@
 import { randomInt } from 'node:crypto';
 import { userError } from '../../protocol/errors.ts';
 import { changeOptions, type GenerateOptions, type Origin } from '../../protocol/options.ts';
-import type { ServedModel, WriteRequest } from '../../protocol/serving.ts';
+import { mostCandidates } from '../../protocol/options-decoding.ts';
+import type { ServedModel, ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
 import { refusal } from './failures.ts';
-import { flagField, isTexts, recordField, textField, textsField, type Body } from './fields.ts';
+import {
+  badField,
+  countField,
+  flagField,
+  isIds,
+  isTexts,
+  recordField,
+  textField,
+  textsField,
+  type Body,
+} from './fields.ts';
 
 /** What a request is answered by. */
 export interface Served {
@@ -14,6 +25,24 @@ export interface Served {
   /** What a request does not say. */
   readonly options: GenerateOptions;
 }
+
+/** Texts or token ids: one prompt, or a list of them. */
+export function promptsField({ prompt }: Body): ServedPrompt[] {
+  const given: readonly unknown[] = Array.isArray(prompt) && typeof prompt[0] !== 'number' ? prompt : [prompt];
+  const prompts = given.flatMap((each): ServedPrompt[] =>
+    typeof each === 'string' ? [{ kind: 'text', text: each }] : isIds(each) ? [{ kind: 'ids', ids: each }] : [],
+  );
+  if (prompts.length > 0 && prompts.length === given.length) return prompts;
+  throw badField('prompt', 'a text, token ids, or a list of either', prompt);
+}
+
+/** How many tokens are asked for; −1 is as many as there may be. */
+export const tokensField = (body: Body, name: string, least: number): number | undefined =>
+  body[name] === -1 ? Infinity : countField(body, name, least, 10_000_000);
+
+/** How many of the most probable tokens are asked for beside each. Of more than are known, those that are known are told. */
+export const alternativesField = (body: Body, name: string, most: number): number =>
+  Math.min(countField(body, name, 0, most) ?? 0, mostCandidates);
 
 /** Most texts of one request. */
 export const mostTexts = 1024;
@@ -42,9 +71,12 @@ export function optionsOf(body: Body, { options, model }: Served): GenerateOptio
   given['stop'] = textsField(body, 'stop')?.filter((stop) => stop !== '');
   const temperature = (given['temperature'] as number | null | undefined) ?? options.temperature;
   // Without a seed each text is another one, where anything is drawn at all.
-  given['seed'] = body['seed'] ?? (temperature > 0 ? randomInt(2 ** 31) : 0);
+  given['seed'] = seedOf(body) ?? (temperature > 0 ? randomInt(2 ** 31) : 0);
   return changeOptions('generate', options, given, fieldOrigin);
 }
+
+/** One below 0 is none, as llama.cpp has it. */
+const seedOf = ({ seed }: Body): unknown => (Number.isInteger(seed) && (seed as number) < 0 ? undefined : seed);
 
 const isFlag = (value: unknown): boolean => typeof value === 'boolean';
 

@@ -37,6 +37,7 @@ interface Choice {
     token_logprobs: (number | null)[];
     top_logprobs: (object | null)[];
     text_offset: number[];
+    content: { top_logprobs: object[] }[];
   };
   early_exit: { mean_layer: number; tokens: { layer: number; exit: string; confidence: number; id: number }[] };
 }
@@ -44,8 +45,11 @@ interface Answer {
   choices: Choice[];
   usage: { prompt_tokens: number; completion_tokens: number; prompt_tokens_details: { cached_tokens: number } };
   error: { message: string; code: string };
+  index: number;
   content: string;
   tokens: number[];
+  stop_type: string;
+  completion_probabilities: { top_logprobs: object[] }[];
   tokens_evaluated: number;
   prompt: string;
 }
@@ -214,6 +218,61 @@ test('what an editor asks llama.cpp for, and its defaults, are taken', async () 
     expect((await ask('/infill', { ...gap, ...more })).content).toBe(plain.content);
 });
 
+describe('what clients of either kind may ask for', () => {
+  const body = { prompt: 'const x = ', temperature: 1, n_predict: 12, max_tokens: 12 };
+  const messages = [{ role: 'user', content: 'add' }];
+
+  test('a seed below 0 is none', async () => {
+    const drawn = await Promise.all(
+      ['/completion', '/completion', '/v1/completions'].map((path) => ask(path, { ...body, seed: -1 })),
+    );
+    const texts = [drawn[0]!.content, drawn[1]!.content, drawn[2]!.choices[0]!.text];
+    expect(new Set(texts).size).toBe(3);
+  });
+
+  test('−1 tokens are as many as there may be', async () => {
+    const asked = {
+      ...body,
+      messages,
+      max_tokens: -1,
+      max_completion_tokens: -1,
+      n_predict: -1,
+      stop: ['\n'],
+      seed: 1,
+    };
+    for (const path of ['/v1/completions', '/v1/chat/completions']) {
+      const { choices, usage } = await ask(path, asked);
+      expect(choices[0]!.finish_reason).toBe('stop');
+      expect(usage.completion_tokens).toBeGreaterThan(0);
+    }
+    expect((await ask('/completion', asked)).stop_type).toBe('word');
+  });
+
+  test('of more alternatives than are known, those that are', async () => {
+    const chat = await ask('/v1/chat/completions', { messages, max_tokens: 2, logprobs: true, top_logprobs: 20 });
+    expect(chat.choices[0]!.logprobs.content.map((each) => each.top_logprobs.length)).toEqual([5, 5]);
+    const { completion_probabilities: told } = await ask('/completion', { ...body, n_predict: 2, n_probs: 10 });
+    expect(told.map((each) => each.top_logprobs.length)).toEqual([5, 5]);
+  });
+
+  test('several prompts of /completion, each as it is answered alone', async () => {
+    const ids = tokenizer.encode('class A');
+    const asked = { n_predict: 6, return_tokens: true };
+    const prompts = ['let a = ', ids, 'let b = '];
+    const alone = await Promise.all(prompts.map((prompt) => ask('/completion', { ...asked, prompt })));
+    const all = (await ask('/completion', { ...asked, prompt: prompts })) as unknown as Answer[];
+    expect(all.map(({ index, tokens }) => [index, tokens])).toEqual(alone.map(({ tokens }, i) => [i, tokens]));
+    expect((await ask('/completion', { ...asked, prompt: [ids] })).content).toBe(alone[1]!.content);
+    const stream = await (await post('/completion', { ...asked, prompt: prompts, stream: true })).text();
+    const texts = ['', '', ''];
+    for (const [, piece] of stream.matchAll(/^data: (\{.*)$/gm)) {
+      const { index, content } = JSON.parse(piece!) as Answer;
+      texts[index] += content;
+    }
+    expect(texts).toEqual(alone.map(({ content }) => content));
+  });
+});
+
 test('of what surrounds a gap as much counts as there is room for', async () => {
   const input_extra = [{ filename: 'a.ts', text: 'export const value = 1;\n'.repeat(300) }];
   const gap = { input_prefix: 'let sum = 0;\n'.repeat(300), input_suffix: 'return sum;\n'.repeat(300) };
@@ -274,6 +333,8 @@ describe('refused with a sentence', () => {
     ['/completion', { prompt: 'x', logit_bias: [[5, 1]] }, 400, /logit_bias is not supported/],
     ['/completion', { prompt: 'x', presence_penalty: 0.5 }, 400, /presence_penalty is not supported/],
     ['/completion', { prompt: 'x', frequency_penalty: 0.5 }, 400, /frequency_penalty is not supported/],
+    ['/completion', { prompt: ['x', 5] }, 400, /prompt must be a text, token ids, or a list of either/],
+    ['/completion', { prompt: 'x', n_predict: -2 }, 400, /n_predict must be a whole number/],
     ['/completion', { prompt: 'x', mirostat: 2 }, 400, /mirostat is not supported/],
     [
       '/v1/chat/completions',
