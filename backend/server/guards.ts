@@ -32,11 +32,14 @@ export function originHeaders(headers: IncomingHttpHeaders): Readonly<Record<str
   if (headers.origin === undefined) return {};
   return {
     'access-control-allow-origin': headers.origin,
-    'access-control-allow-headers': 'authorization, content-type',
+    // Clients have headers of their own, which say nothing here.
+    'access-control-allow-headers': headers['access-control-request-headers'] ?? usualHeaders,
     'access-control-allow-methods': 'GET, POST, OPTIONS',
-    vary: 'origin',
+    vary: 'origin, access-control-request-headers',
   };
 }
+
+const usualHeaders = 'authorization, content-type, x-api-key';
 
 function mayAsk({ origin, host }: IncomingHttpHeaders, { origins }: Guards): boolean {
   if (origin === undefined || origins.includes('*') || origins.includes(origin)) return true;

@@ -389,6 +389,21 @@ test('a page of the server itself may ask, and is told so', async () => {
   expect([response.status, response.headers.get('access-control-allow-origin')]).toEqual([200, server.url]);
 });
 
+test('a page that may ask may send what headers its client has', async () => {
+  const origin = 'http://page.example';
+  const open = await serveHere(place, { origins: [origin] });
+  const preflight = async (asked: Record<string, string>): Promise<[number, string | null]> => {
+    const headers = { origin, 'access-control-request-method': 'POST', ...asked };
+    const response = await fetch(`${open.url}/v1/chat/completions`, { method: 'OPTIONS', headers });
+    return [response.status, response.headers.get('access-control-allow-headers')];
+  };
+  expect(await preflight({})).toEqual([204, 'authorization, content-type, x-api-key']);
+  // As the openai package sends them.
+  const names = 'authorization,content-type,x-stainless-arch,x-stainless-os';
+  expect(await preflight({ 'access-control-request-headers': names })).toEqual([204, names]);
+  await open.close();
+});
+
 test('a client that hangs up frees its row within a token', async () => {
   const one = await serveHere(place, { parallel: 1 });
   await one.loaded;
