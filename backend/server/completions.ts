@@ -65,7 +65,7 @@ export function completions(body: Body, served: Served): Endpoint {
   };
 }
 
-/** What of a text is shown at once; `offset`: characters before it. */
+/** What of a text is shown at once; `offset`: code points before it. */
 interface Shown {
   readonly prompt: readonly PromptToken[];
   readonly tokens: readonly TokenRecord[];
@@ -79,7 +79,10 @@ const shownOf = (event: TextEvent, offset: number): Shown => ({
 });
 
 const lengthOf = ({ prompt, tokens }: Shown): number =>
-  [...prompt, ...tokens].reduce((sum, { text }) => sum + text.length, 0);
+  [...prompt, ...tokens].reduce((sum, { text }) => sum + codePoints(text), 0);
+
+/** How long a text is for clients in Python. */
+const codePoints = (text: string): number => [...text].length;
 
 function promptsOf(body: Body): ServedPrompt[] {
   const { prompt, suffix } = body;
@@ -106,7 +109,7 @@ function logprobsOf({ prompt, tokens, offset }: Shown, count: number): object {
     ),
     text_offset: all.map(({ text }) => {
       const start = at;
-      at += text.length;
+      at += codePoints(text);
       return start;
     }),
   };

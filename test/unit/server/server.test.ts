@@ -141,20 +141,24 @@ test('a stream is the whole text in pieces, with usage at the end where it is as
 });
 
 test('log probabilities of a prompt are what evaluate makes of it, and stand where their text stands', async () => {
-  const text = 'export const ä = (value: string): number => value.length;\n';
+  const text = 'export const ä = (value: string): number => value.length; // 🫠🦊 of\n';
   const ids = tokenizer.encode(text);
   // With activations of 32 bits both are one number; rounded to 8, a last bit can become a hundredth.
   const exact = await serveHere(place, { precision: 'exact' });
   await exact.loaded;
   const body = { prompt: ids, max_tokens: 1, echo: true, logprobs: 2 };
   const { choices } = (await (await post('/v1/completions', body, {}, exact.url)).json()) as Answer;
+  const stream = await (await post('/v1/completions', { ...body, stream: true }, {}, exact.url)).text();
   await exact.close();
   const { logprobs, text: echoed } = choices[0]!;
+  const pieces = [...stream.matchAll(/^data: (\{.*)$/gm)].map(([, piece]) => JSON.parse(piece!) as Answer);
+  expect(pieces.flatMap((piece) => piece.choices[0]!.logprobs.text_offset)).toEqual(logprobs.text_offset);
   expect(echoed.startsWith(text)).toBe(true);
   expect(logprobs.tokens).toHaveLength(ids.length + 1);
   expect([logprobs.token_logprobs[0], logprobs.top_logprobs[0]]).toEqual([null, null]);
   for (const [i, offset] of logprobs.text_offset.slice(0, -1).entries())
-    expect(offset).toBe(tokenizer.decode(ids.slice(0, i)).replace(/\ufffd+$/, '').length);
+    // In code points.
+    expect(offset).toBe([...tokenizer.decode(ids.slice(0, i)).replace(/\ufffd+$/, '')].length);
   const model = openModel(place.model);
   const backbone = await openFeatureModel(model, [finalCut(model.spec)]);
   const scorer = await openExitScorer(model, null);
