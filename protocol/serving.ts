@@ -44,6 +44,8 @@ export interface WriteRequest {
   readonly options: GenerateOptions;
   /** None where the prompt is only scored. */
   readonly maxTokens: number;
+  /** After so long behind its first token a text ends with its line; 0: it does not. */
+  readonly lineMilliseconds: number;
   /** Most probable tokens to be told beside each token that is written. */
   readonly alternatives: number;
   /** The prompt is told again, token by token. */

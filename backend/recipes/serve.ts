@@ -11,6 +11,7 @@ import { openBatch, type Batch, type BatchEvent, type BatchRequest, type BatchSh
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
 import { openGenerator, type Generator } from './generator.ts';
+import { endingWithLine } from './line-limit.ts';
 import { modeWarning } from './mode.ts';
 import { sequenceOptions } from './sequence-options.ts';
 import { answer, encodePrompt } from './serve-texts.ts';
@@ -131,7 +132,7 @@ async function textsOf(
   contextLength: number,
   signal: AbortSignal,
 ): Promise<Text[]> {
-  const { options, prompts, count, maxTokens, alternatives, echo, scores } = request;
+  const { options, prompts, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
   const recordsEnd = scores !== null;
   const how = { ...sequenceOptions(options, generator), maxTokens, alternatives, scores, recordsEnd };
   const encoded = await Promise.all(
@@ -139,7 +140,7 @@ async function textsOf(
   );
   return encoded.flatMap(({ ids, ends }, p) =>
     Array.from({ length: count }, (_, n): Text => ({
-      ...how,
+      ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
       endOfText: [...how.endOfText, ...ends],
       prompt: ids,
       number: n,

@@ -48,6 +48,7 @@ export function chatCompletions(body: Body, served: Served): Endpoint {
     count: countField(body, 'n', 1, 128) ?? 1,
     options: optionsOf(body, served),
     maxTokens: Math.min(asked ?? Infinity, served.options.maxTokens),
+    lineMilliseconds: 0,
     alternatives: Math.max(1, top),
     echo: false,
     scores: null,

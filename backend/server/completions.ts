@@ -27,6 +27,7 @@ export function completions(body: Body, served: Served): Endpoint {
     count: countField(body, 'n', 1, 128) ?? 1,
     options: optionsOf(body, served),
     maxTokens: Math.min(asked, served.options.maxTokens),
+    lineMilliseconds: 0,
     alternatives: Math.max(1, logprobs ?? 0),
     echo,
     scores: echo && logprobs !== undefined ? logprobs : null,

@@ -5,6 +5,7 @@ import { chatOf } from './chat.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
 import {
   badField,
+  countField,
   flagField,
   isEmpty,
   isIds,
@@ -59,6 +60,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
     count: 1,
     options: optionsOf(body, served),
     maxTokens: Math.min(asked, served.options.maxTokens),
+    lineMilliseconds: Math.max(0, countField(body, 't_max_predict_ms', -1, 1_000_000_000) ?? 0),
     alternatives: Math.max(1, shownProbabilities),
     echo: false,
     scores: null,

@@ -212,7 +212,14 @@ test('chats go through the template with their tools, gaps through the tokens fo
 
 test('what an editor asks llama.cpp for, and its defaults, are taken', async () => {
   const sampling = { top_k: 40, top_p: 0.99, samplers: ['top_k', 'top_p', 'infill'], cache_prompt: true };
-  const editor = { ...sampling, t_max_prompt_ms: 500, t_max_predict_ms: 500, n_indent: 4, stream: false, prompt: '' };
+  const editor = {
+    ...sampling,
+    t_max_prompt_ms: 500,
+    t_max_predict_ms: 60_000,
+    n_indent: 4,
+    stream: false,
+    prompt: '',
+  };
   const penalties = { presence_penalty: 0, frequency_penalty: 0, mirostat: 0, ignore_eos: false, logit_bias: [] };
   const defaults = { ...penalties, grammar: '', json_schema: null, typical_p: 1, dry_multiplier: 0, n_keep: 0 };
   const gap = { input_prefix: 'const a = ', input_suffix: ';\n', input_extra: [], n_predict: 4 };
@@ -257,6 +264,14 @@ describe('what clients of either kind may ask for', () => {
     expect(chat.choices[0]!.logprobs.content.map((each) => each.top_logprobs.length)).toEqual([5, 5]);
     const { completion_probabilities: told } = await ask('/completion', { ...body, n_predict: 2, n_probs: 10 });
     expect(told.map((each) => each.top_logprobs.length)).toEqual([5, 5]);
+  });
+
+  test('a text of which there is a line when its time is over', async () => {
+    const asked = { ...body, prompt: 'export const x = 1;\n', temperature: 0, n_predict: 60 };
+    const whole = (await ask('/completion', { ...asked, t_max_predict_ms: 0 })).content;
+    const { content, stop_type } = await ask('/completion', { ...asked, t_max_predict_ms: 1 });
+    expect(content).toContain('\n');
+    expect([whole.startsWith(content), whole.length > content.length, stop_type]).toEqual([true, true, 'limit']);
   });
 
   test('several prompts of /completion, each as it is answered alone', async () => {
