@@ -37,13 +37,13 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
     stopStrings: prompt.stops,
     isCancelled: () => signal.aborted,
   });
-  let rememberedTokens = 0;
+  let rememberedTokens: number | null = null;
   const task: Task = {
     batch,
     gap,
     isOver: () => signal.aborted,
     timeGone: () => (performance.now() - started) / limits.maxMilliseconds,
-    onPrompt: (remembered) => void (rememberedTokens ||= remembered),
+    onPrompt: (remembered) => void (rememberedTokens ??= remembered),
   };
   const begun =
     limits.suggestions === 0
@@ -60,7 +60,7 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
     suggestions: suggestions.map(({ tokens, stop }) => ({ tokens, stop: stop ?? 'cancelled' })),
     fills: prompt.fills,
     promptTokens: prompt.ids.length,
-    rememberedTokens,
+    rememberedTokens: rememberedTokens ?? 0,
   };
 }
 

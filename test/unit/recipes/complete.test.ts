@@ -81,7 +81,9 @@ describe('a completion', () => {
   });
 
   it('reads only what is new of a text that it has seen', async () => {
+    await releaseGenerator();
     const first = await completed(prefix);
+    expect(first.rememberedTokens).toBe(0);
     const typed = textOf(first.suggestions[0]!).slice(0, 3);
     const second = await completed(prefix + typed);
     expect(second.rememberedTokens).toBeGreaterThan(first.promptTokens - 4);
