@@ -27,6 +27,7 @@ const request: WriteRequest = {
   count: 2,
   options: parseOptions('generate', { model: shippedModel, device: 'cpu' }),
   maxTokens: 8,
+  lineMilliseconds: 0,
   alternatives: 0,
   echo: false,
   scores: null,
