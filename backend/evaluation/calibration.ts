@@ -135,19 +135,20 @@ export function leastChance(costs: Costs, k: number, stages: number): number {
   return saved > 0 ? Math.min(1, costs.readings[k]! / saved) : 1;
 }
 
-/** Expected time a token at full depth ÷ with these thresholds (and gates), over the tokens that test a promise. */
-export function speedupOf(
+/** What decoding with these thresholds (and gates) would have said and cost, over the tokens that test a promise. */
+export function outcomeOf(
   exits: readonly ExitView[],
   final: ArrayLike<number>,
   costs: Costs,
   thresholds: Readonly<Record<string, number>>,
-): number {
+): Pick<Calibrated, 'agreement' | 'speedup'> {
   const byNumber = new Map(
     exits.flatMap(({ exit }, k) => (exit in thresholds ? [[k, thresholds[exit]!] as const] : [])),
   );
   const test = { from: Math.floor(final.length / 2), to: final.length };
   const full = timeOf(exits, final, costs, new Map(), test).milliseconds;
-  return full / timeOf(exits, final, costs, byNumber, test).milliseconds;
+  const { agreement, milliseconds } = timeOf(exits, final, costs, byNumber, test);
+  return { agreement, speedup: full / milliseconds };
 }
 
 /** Token numbers of a range by falling confidence of each exit. */

@@ -10,19 +10,19 @@ import type { Mode } from '../../protocol/trace.ts';
 import { infoFile, saveCalibration, type StoredGate } from '../checkpoint/checkpoint.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { measureCosts } from '../decoding/costs.ts';
-import { fitGate, opens, type Gate } from '../decoding/gate.ts';
+import type { Gate } from '../decoding/gate.ts';
 import { listen, type Position } from '../decoding/listen.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import {
   calibrate as findThresholds,
   fewestTokens,
-  leastChance,
+  outcomeOf,
   savedBy,
-  speedupOf,
   type Calibrated,
   type Costs,
   type ExitView,
 } from '../evaluation/calibration.ts';
+import { findGates, withGate, type Heard } from '../evaluation/gates.ts';
 import type { Windows } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
@@ -101,7 +101,7 @@ export async function* calibrateExits(
   const final = written.map(({ token }) => token);
   const heard = viewsOf(staged.exits, written);
   const found = findThresholds(heard, final, costs, { agreement: promise.agreement, confidence: promise.certainty });
-  const candidates = found.map((one) => ({ ...one, gates: findGates(heard, final, costs, one.thresholds) }));
+  const candidates = found.map((one) => ({ ...one, ...findGates(heard, final, costs, one.thresholds) }));
   signal.throwIfAborted();
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
@@ -136,7 +136,7 @@ export async function* calibrateExits(
     meanLayer: meanLayer(staged.exits, gated, thresholds, layers, final.length),
     layers,
     fullDepth: fullPass(costs),
-    speedups: { ...speedups, exits: speedupOf(gated, final, costs, thresholds) },
+    speedups: { ...speedups, exits: outcomeOf(gated, final, costs, thresholds).speedup },
     texts: trial.texts,
     fastest: best.mode,
     seconds: elapsed(),
@@ -224,9 +224,6 @@ function viewsOf(
   }));
 }
 
-/** What an exit said of every token, and the states it said it of. */
-type Heard = ExitView & { readonly states: readonly Float32Array[] };
-
 /** Thresholds that keep the promise, with their gates. */
 type Promising = Candidate & Pick<Calibrated, 'agreement'>;
 
@@ -258,31 +255,6 @@ function promptsOf(windows: Windows, wanted: number): number[][] {
     return [...ids.subarray(start, start + length)];
   });
 }
-
-/** Gates of exits that are left at, fitted on the first half of the tokens and kept where the second half gains by them. */
-function findGates(
-  heard: readonly Heard[],
-  final: readonly number[],
-  costs: Costs,
-  thresholds: Readonly<Record<string, number>>,
-): Map<string, Gate> {
-  const gates = new Map<string, Gate>();
-  const half = Math.floor(final.length / 2);
-  for (const [k, view] of heard.entries()) {
-    const threshold = thresholds[view.exit];
-    if (threshold === undefined) continue;
-    const leaves = Array.from(view.states, (_, i) => Number(!view.deferred[i] && view.confidence[i]! >= threshold));
-    const gate = { ...fitGate(view.states.slice(0, half), leaves), least: leastChance(costs, k, view.stages) };
-    const views = heard.map((other, n) => withGate(other, n === k ? gate : gates.get(other.exit)));
-    const before = heard.map((other) => withGate(other, gates.get(other.exit)));
-    if (speedupOf(views, final, costs, thresholds) > speedupOf(before, final, costs, thresholds))
-      gates.set(view.exit, gate);
-  }
-  return gates;
-}
-
-const withGate = (view: Heard, gate: Gate | undefined): Heard =>
-  gate ? { ...view, closed: Uint8Array.from(view.states, (state) => Number(!opens(gate, state))) } : view;
 
 const toStored = ({ weights, bias, least }: Gate): StoredGate => ({
   weights: Buffer.from(weights.buffer, weights.byteOffset, weights.byteLength).toString('base64'),

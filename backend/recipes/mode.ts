@@ -27,8 +27,11 @@ export function modeOf(options: GenerateOptions, calibration: Calibration | null
 export function modeWarning(options: GenerateOptions, calibration: Calibration | null): string | null {
   if (options.exits === null) return null;
   if (modeOf(options, calibration) !== 'fast') {
-    return options.mode === 'auto' && !leavesToCalibration(options)
-      ? 'Thresholds and policies count in mode fast alone, and auto never leaves by one that promises nothing: the mode is lossless.'
+    if (options.mode !== 'auto') return null;
+    if (!namesNoRule(options))
+      return 'Thresholds and policies count in mode fast alone, and auto never leaves by one that promises nothing: the mode is lossless.';
+    return options.disable.length > 0 && calibration?.fastest === 'fast'
+      ? 'The calibration promises nothing where exits are disabled: the mode is lossless.'
       : null;
   }
   if (calibratedThresholds(options, calibration)) return null;
@@ -73,7 +76,10 @@ export const calibratedThresholds = (
   calibration: Calibration | null,
 ): Calibration['thresholds'] | null => (leavesToCalibration(options) ? (calibration?.thresholds ?? null) : null);
 
-const leavesToCalibration = ({ threshold, policy }: GenerateOptions): boolean =>
+/** A promise holds for the exits that it was tested with: what one of them lets go would leave at others. */
+const leavesToCalibration = (options: GenerateOptions): boolean => namesNoRule(options) && options.disable.length === 0;
+
+const namesNoRule = ({ threshold, policy }: GenerateOptions): boolean =>
   threshold.calibrated && policy === 'confidence';
 
 export function policyOf(options: GenerateOptions, calibration: Calibration | null): Policy {

@@ -44,9 +44,14 @@ describe('with a calibration, auto', () => {
     expect(modeWarning(optionsOf(), calibrated(mode))).toBeNull();
   });
 
-  test.each([{ threshold: 0.5 }, { policy: 'margin' }, { temperature: 0.7 }, { repetitionPenalty: 1.1 }])(
-    'is lossless where %o makes the promise void',
-    (given) => expect(modeOf(optionsOf(given), calibrated('fast'))).toBe('lossless'),
+  test.each([
+    { threshold: 0.5 },
+    { policy: 'margin' },
+    { temperature: 0.7 },
+    { repetitionPenalty: 1.1 },
+    { disable: ['8'] },
+  ])('is lossless where %o makes the promise void', (given) =>
+    expect(modeOf(optionsOf(given), calibrated('fast'))).toBe('lossless'),
   );
 
   test('leaves only where and as surely as was promised', () => {
@@ -58,6 +63,13 @@ describe('with a calibration, auto', () => {
     // Drafts come from shallow exits, whatever was calibrated; at full depth nobody is asked.
     expect(['4:lens', '8:lens'].map(askedExits(optionsOf(), calibrated('lossless'), 12))).toEqual([true, false]);
     expect(['4:lens', '8:lens'].map(askedExits(optionsOf(), calibrated('full'), 12))).toEqual([false, false]);
+  });
+
+  test('keeps no promise without an exit that it was made with', () => {
+    const disabled = { disable: ['8'] };
+    expect(modeWarning(optionsOf(disabled), null)).toBeNull();
+    expect(modeWarning(optionsOf(disabled), calibrated('fast'))).toMatch(/exits are disabled: the mode is lossless/);
+    expect(modeWarning(optionsOf({ ...disabled, mode: 'fast' }), calibrated('fast'))).toMatch(/not calibrated/);
   });
 
   test('a named threshold takes the place of the calibration in a named mode', () => {
