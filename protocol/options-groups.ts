@@ -78,7 +78,7 @@ export const calibrationOptions = {
     minimum: 256,
     maximum: 10_000_000,
     scope: 'window',
-    help: "Tokens that are generated to calibrate on: the model's own text after beginnings of the held-out text.",
+    help: "Tokens that are generated to calibrate on, more where the promise takes more: the model's own text after beginnings of the held-out text.",
   }),
 };
 

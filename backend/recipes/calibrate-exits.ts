@@ -55,7 +55,7 @@ export interface Promised {
   /** Least share of tokens that agree with the full model, and how certain that is. */
   readonly agreement: number;
   readonly certainty: number;
-  /** Tokens to calibrate on. */
+  /** Tokens to calibrate on, at least. */
   readonly tokens: number;
   /** Seconds that all of it may take; what does not fit into them is left out, the promise is not. */
   readonly seconds: number;
@@ -75,7 +75,8 @@ export async function* calibrateExits(
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1000;
   const layers = model.spec.layers.length;
-  const prompts = promptsOf(on.windows, Math.ceil(promise.tokens / newTokens));
+  // A strict promise takes more tokens than were asked for.
+  const prompts = promptsOf(on.windows, Math.ceil(Math.max(promise.tokens, fewestTokens(promise)) / newTokens));
   requireTokens(prompts.length * newTokens, promise);
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
