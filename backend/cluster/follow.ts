@@ -1,5 +1,5 @@
 /** What the ranks report, as they report it: lines of JSON that grow in a file, or in a cluster's log. Knows no launcher. */
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import type {
@@ -49,7 +49,7 @@ export type RankEvent =
 
 /** A job that somebody runs. */
 export interface RunningJob {
-  /** Everything that was reported so far, a line an event. */
+  /** Whole lines that were reported since this was last asked, an event each. */
   lines(): Promise<string>;
   /** Null while it runs; else why it ended, as a sentence. */
   ended(): Promise<string | null>;
@@ -69,7 +69,6 @@ export async function* followJob(
   signal: AbortSignal,
   stop: () => Promise<void>,
 ): AsyncGenerator<Exclude<RankEvent, FinishedEvent | { type: 'failed' }>, FinishedEvent> {
-  let taken = 0;
   let stopping = false;
   for (;;) {
     if (signal.aborted && !stopping) {
@@ -78,15 +77,12 @@ export async function* followJob(
     }
     // Asked before the lines are read: what a job said last is there once it has ended.
     const end = await job.ended();
-    const text = await job.lines();
-    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
-    for (const line of whole.slice(taken).split('\n')) {
+    for (const line of (await job.lines()).split('\n')) {
       const event = readEvent(line);
       if (event?.type === 'finished') return event;
       if (event?.type === 'failed') throw userError('device', event.message);
       if (event) yield event;
     }
-    taken = whole.length;
     if (end !== null) throw userError('device', end, 'Go on from its last state with --resume.');
     await setTimeout(pollMilliseconds);
   }
@@ -107,11 +103,34 @@ export function readEvent(line: string): RankEvent | null {
 
 const types = new Set(['phase', 'progress', 'warning', 'step', 'evaluation', 'finished', 'failed']);
 
-/** The text of a file, nothing where there is none yet. */
-export function textOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return '';
-  }
+/** Reads a file that grows, and may not be there yet: each time the whole lines that are new. */
+export function newLinesOf(file: string): () => string {
+  let read = 0;
+  return () => {
+    let descriptor: number;
+    try {
+      descriptor = openSync(file, 'r');
+    } catch {
+      return '';
+    }
+    try {
+      const bytes = Buffer.alloc(Math.max(0, fstatSync(descriptor).size - read));
+      const there = bytes.subarray(0, readSync(descriptor, bytes, 0, bytes.length, read));
+      const whole = there.subarray(0, there.lastIndexOf('\n') + 1);
+      read += whole.length;
+      return whole.toString();
+    } finally {
+      closeSync(descriptor);
+    }
+  };
+}
+
+/** Of a text that grows: each time the whole lines that are new. */
+export function newLinesIn(): (text: string) => string {
+  let taken = 0;
+  return (text) => {
+    const lines = text.slice(taken, text.lastIndexOf('\n') + 1);
+    taken += lines.length;
+    return lines;
+  };
 }

@@ -12,7 +12,7 @@ import { jobFolder } from '../checkpoint/checkpoint.ts';
 import { programPath } from '../devices/programs.ts';
 import { processIsAlive, writeFileAtomically } from '../formats/files.ts';
 import type { ZipEntry } from '../formats/zip.ts';
-import { readEvent, textOf, type RankEvent, type RunningJob } from './follow.ts';
+import { newLinesOf, readEvent, type RankEvent, type RunningJob } from './follow.ts';
 import { packageName } from './job.ts';
 import { findPython } from './python.ts';
 import { quoted } from './shell.ts';
@@ -67,30 +67,33 @@ export async function findJob(directory: string): Promise<JobHandle | null> {
   }
   const job = runningJob(directory, handle);
   const isOver = async (): Promise<boolean> => (await job.ended()) !== null;
+  const reported = new Set<RankEvent['type'] | undefined>();
+  const reports = async (type: RankEvent['type']): Promise<boolean> => {
+    for (const line of (await job.lines()).split('\n')) reported.add(readEvent(line)?.type);
+    return reported.has(type);
+  };
   const takeBack = async (): Promise<null> => {
     await job.bringBack();
     await forgetJob(directory, handle);
     return null;
   };
   try {
-    if (existsSync(path.join(folder, stopFile)) || reports(await job.lines(), 'failed')) {
-      while (!(await isOver()) && !reports(await job.lines(), 'finished')) await setTimeout(200);
+    if (existsSync(path.join(folder, stopFile)) || (await reports('failed'))) {
+      while (!(await isOver()) && !(await reports('finished'))) await setTimeout(200);
       return await takeBack();
     }
     // Asked before the lines are read, as in following.
-    if (!(await isOver()) || reports(await job.lines(), 'finished')) return handle;
+    if (!(await isOver()) || (await reports('finished'))) return handle;
     return await takeBack();
   } finally {
     job.close();
   }
 }
 
-const reports = (lines: string, type: RankEvent['type']): boolean =>
-  lines.split('\n').some((line) => readEvent(line)?.type === type);
-
 export function runningJob(directory: string, handle: JobHandle): RunningJob {
   const folder = folderOf(directory);
-  const lines = async (): Promise<string> => textOf(path.join(folder, eventsFile));
+  const newLines = newLinesOf(path.join(folder, eventsFile));
+  const lines = async (): Promise<string> => newLines();
   switch (handle.kind) {
     case 'ray':
       return rayJob(directory, handle, lines);
@@ -205,6 +208,6 @@ function startHere(folder: string, [program, ...words]: readonly string[]): numb
 }
 
 function lastWords(file: string): string {
-  const line = textOf(file).trim().split('\n').at(-1)?.trim() ?? '';
+  const line = existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').at(-1)!.trim() : '';
   return `The ranks ended without a word of how${line ? ` (${line.slice(0, 200)})` : ''}; see ${file}.`;
 }

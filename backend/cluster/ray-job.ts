@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import type { ZipEntry } from '../formats/zip.ts';
 import { copyResults, sendFiles, sendSources } from './carry.ts';
-import type { RunningJob } from './follow.ts';
+import { newLinesIn, type RunningJob } from './follow.ts';
 import { packageName } from './job.ts';
 import { isAbsent, rayJobEnd, rayJobLog, readSessionFile, submitRayJob, type SessionFile } from './ray.ts';
 
@@ -94,13 +94,14 @@ function placed({ url, id, carried }: RayHandle): () => Promise<SessionFile | nu
   };
 }
 
-/** The text of a file elsewhere that grows. */
+/** The new lines of a file elsewhere that grows. */
 function followed(fileOf: () => Promise<SessionFile | null>): {
   lines(): Promise<string>;
   readWhole(): Promise<void>;
   close(): void;
 } {
   let text = '';
+  const newLines = newLinesIn();
   let reading: Promise<void> | null = null;
   const controller = new AbortController();
   const read = async (isGrowing: boolean): Promise<void> => {
@@ -125,7 +126,7 @@ function followed(fileOf: () => Promise<SessionFile | null>): {
       // At first what is there already: whether it failed is asked before it is followed.
       if (reading === null && text === '') await read(false);
       reading ??= read(true);
-      return text;
+      return newLines(text);
     },
     readWhole: () => read(false),
     close: () => controller.abort(),
