@@ -134,3 +134,12 @@ export function newLinesIn(): (text: string) => string {
     return lines;
   };
 }
+
+/** Asked at most so often; in between the answer is that of the last time. */
+export function once<T>(milliseconds: number, ask: () => Promise<T>): () => Promise<T> {
+  let [at, answer]: [number, Promise<T> | null] = [0, null];
+  return () => {
+    if (answer === null || Date.now() - at >= milliseconds) [at, answer] = [Date.now(), ask()];
+    return answer;
+  };
+}

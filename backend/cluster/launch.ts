@@ -7,16 +7,17 @@ import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'no
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
+import type { PhaseEvent } from '../../protocol/events.ts';
 import { ranksOf, type Mesh, type Place } from '../../protocol/options-place.ts';
 import { jobFolder } from '../checkpoint/checkpoint.ts';
 import { programPath } from '../devices/programs.ts';
 import { processIsAlive, writeFileAtomically } from '../formats/files.ts';
 import type { ZipEntry } from '../formats/zip.ts';
-import { newLinesOf, readEvent, type RankEvent, type RunningJob } from './follow.ts';
+import { newLinesOf, once, readEvent, type RankEvent, type RunningJob } from './follow.ts';
 import { packageName } from './job.ts';
 import { findPython } from './python.ts';
 import { quoted } from './shell.ts';
-import { slurmScript } from './slurm.ts';
+import { hasSlurmJob, slurmJobNumber, slurmScript } from './slurm.ts';
 import { forgetRayJob, rayJob, startRayJob, type RayHandle } from './ray-job.ts';
 import { stopRayJob } from './ray.ts';
 
@@ -32,6 +33,8 @@ const stopFile = 'stop';
 const port = 29_400;
 /** How long a job is waited for that was asked to stop before it has anything to keep. */
 const graceMilliseconds = 5_000;
+/** Slurm's queue is asked at most so often: all of a cluster ask it. */
+const queueMilliseconds = 10_000;
 
 const folderOf = (directory: string): string => path.join(path.resolve(directory), jobFolder);
 
@@ -56,8 +59,9 @@ export async function startJob(directory: string, ranks: Ranks, signal: AbortSig
 /**
  * The job of a folder that runs, or that reached its end while nobody followed; null where there is none to follow. One that was asked to
  * stop is waited for: it is nobody's any more.
+ * @throws the signal's reason where it was aborted meanwhile.
  */
-export async function findJob(directory: string): Promise<JobHandle | null> {
+export async function* findJob(directory: string, signal: AbortSignal): AsyncGenerator<PhaseEvent, JobHandle | null> {
   const folder = folderOf(directory);
   let handle: JobHandle;
   try {
@@ -79,7 +83,8 @@ export async function findJob(directory: string): Promise<JobHandle | null> {
   };
   try {
     if (existsSync(path.join(folder, stopFile)) || (await reports('failed'))) {
-      while (!(await isOver()) && !(await reports('finished'))) await setTimeout(200);
+      yield { type: 'phase', phase: 'load', detail: 'the job that was stopped, once it has ended' };
+      while (!(await isOver()) && !(await reports('finished'))) await setTimeout(200, undefined, { signal });
       return await takeBack();
     }
     // Asked before the lines are read, as in following.
@@ -98,8 +103,7 @@ export function runningJob(directory: string, handle: JobHandle): RunningJob {
     case 'ray':
       return rayJob(directory, handle, lines);
     case 'slurm':
-      // Its queue knows when it begins; until then nothing is reported.
-      return { ...here, lines, ended: async () => null };
+      return { ...here, lines, ended: slurmEnd(folder) };
     case 'processes':
       return {
         ...here,
@@ -107,6 +111,17 @@ export function runningJob(directory: string, handle: JobHandle): RunningJob {
         ended: async () => (handle.pids.some(processIsAlive) ? null : lastWords(path.join(folder, logFile))),
       };
   }
+}
+
+/** Whoever stops a job that waits in the queue waits for nobody: once it begins it ends by itself. */
+function slurmEnd(folder: string): RunningJob['ended'] {
+  const hasJob = once(queueMilliseconds, async () => hasSlurmJob(slurmJobNumber(folder)!));
+  return async () => {
+    if (slurmJobNumber(folder) !== null) return (await hasJob()) ? null : lastWords(path.join(folder, logFile));
+    return existsSync(path.join(folder, stopFile))
+      ? 'The job was stopped before Slurm began it; scancel takes it out of the queue.'
+      : null;
+  };
 }
 
 /** Of a job that writes into the run's folder itself. */

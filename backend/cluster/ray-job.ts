@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import type { ZipEntry } from '../formats/zip.ts';
 import { copyResults, sendFiles, sendSources } from './carry.ts';
-import { newLinesIn, type RunningJob } from './follow.ts';
+import { newLinesIn, once, type RunningJob } from './follow.ts';
 import { packageName } from './job.ts';
 import { isAbsent, rayJobEnd, rayJobLog, readSessionFile, submitRayJob, type SessionFile } from './ray.ts';
 
@@ -130,14 +130,5 @@ function followed(fileOf: () => Promise<SessionFile | null>): {
     },
     readWhole: () => read(false),
     close: () => controller.abort(),
-  };
-}
-
-/** Asked at most so often; in between the answer is that of the last time. */
-function once<T>(milliseconds: number, ask: () => Promise<T>): () => Promise<T> {
-  let [at, answer]: [number, Promise<T> | null] = [0, null];
-  return () => {
-    if (answer === null || Date.now() - at >= milliseconds) [at, answer] = [Date.now(), ask()];
-    return answer;
   };
 }

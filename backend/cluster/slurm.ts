@@ -1,5 +1,6 @@
-/** Slurm: what its nodes have, and the script for `sbatch`. */
+/** Slurm: what its nodes have, the script for `sbatch`, and whether its job is there. */
 import { execFile } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
@@ -8,6 +9,8 @@ import { packageName } from './job.ts';
 import { quoted } from './shell.ts';
 
 const gpusOfNode = 8;
+/** There once the job has begun: its number. */
+const numberFile = 'slurm.job';
 
 /** GPUs of the node that has most, as `sinfo` tells; null where nobody here can say. */
 export async function countSlurmGpus(signal: AbortSignal): Promise<number | null> {
@@ -35,8 +38,28 @@ export function slurmScript(folder: string, log: string, mesh: Mesh, port: numbe
 #SBATCH --nodes=${Math.max(1, Math.ceil(ranks / gpusOfNode))}
 #SBATCH --gpus-per-node=${Math.min(ranks, gpusOfNode)}
 
+echo "$SLURM_JOB_ID" > ${quoted(path.join(folder, numberFile))}
 export PYTHONPATH=${quoted(folder)}
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${ranks} / SLURM_NNODES)) --nodes "$SLURM_NNODES" --endpoint "$first:${port}"
 `;
+}
+
+/** The number of the job that this folder's script began; null until then. */
+export function slurmJobNumber(folder: string): string | null {
+  const file = path.join(folder, numberFile);
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : null;
+}
+
+/** Whether Slurm has the job still. Where nobody here can say, it does. */
+export async function hasSlurmJob(number: string): Promise<boolean> {
+  const squeue = programPath('squeue');
+  if (!squeue) return true;
+  try {
+    const { stdout } = await promisify(execFile)(squeue, ['--noheader', '--format=%A', `--jobs=${number}`]);
+    return stdout.trim() !== '';
+  } catch (error) {
+    // What ended some minutes ago is unknown to it.
+    return !/invalid job id/i.test(String(error));
+  }
 }

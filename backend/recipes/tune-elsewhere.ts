@@ -46,7 +46,7 @@ type Close = () => void;
 export async function* tuneElsewhere(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
   const closing: Close[] = [];
   try {
-    const found = given.resume && given.out !== null ? await findJob(given.out) : null;
+    const found = given.resume && given.out !== null ? yield* findJob(given.out, signal) : null;
     const begun = found && given.out !== null ? { directory: given.out, handle: found } : null;
     if (begun) {
       const lock = lockCheckpoint(begun.directory);
@@ -61,6 +61,7 @@ export async function* tuneElsewhere(given: TuneOptions, signal: AbortSignal): A
       };
       return;
     }
+    if (handle.kind === 'slurm') yield { type: 'phase', phase: 'load', detail: 'the job, once Slurm has begun it' };
     const ended = yield* follow(directory, handle, signal);
     yield* end(directory, ended, given);
   } catch (error) {
@@ -94,6 +95,9 @@ async function* follow(
       if (value.type === 'evaluation' && !signal.aborted) await job.bringBack(signal).catch(() => false);
     }
   } catch (error) {
+    // Who stops a job that waits in a queue is told that it is there still.
+    if (signal.aborted && handle.kind === 'slurm' && error instanceof UserError)
+      yield { type: 'warning', message: error.message };
     // Why the job ended matters more than that its last state could not be had.
     const isBack = await job.bringBack().catch(() => false);
     if (isBack && error instanceof UserError && error.code === 'device') await forgetJob(directory, handle);
@@ -114,7 +118,7 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
   const earlier = given.resume ? readEarlier(given.out) : null;
   const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
   const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
-  if (!earlier && (await findJob(directory)))
+  if (!earlier && (yield* findJob(directory, signal)))
     throw userError(
       'busy',
       `A job of PyTorch is under way in ${directory}.`,

@@ -1,8 +1,12 @@
 /** Commands for other machines hold in a shell, whatever a folder is called, and add up to the ranks of the mesh. */
 import { execFileSync } from 'node:child_process';
-import { describe, expect, it } from 'vitest';
-import { hostCommands } from '../../../backend/cluster/launch.ts';
-import { slurmScript } from '../../../backend/cluster/slurm.ts';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { followJob } from '../../../backend/cluster/follow.ts';
+import { findJob, hostCommands, runningJob, stopJob } from '../../../backend/cluster/launch.ts';
+import { slurmJobNumber, slurmScript } from '../../../backend/cluster/slurm.ts';
 
 const mesh = { pp: 2, dp: 4, tp: 2, shard: false };
 const folder = `/runs/it's "$(touch x)".exits/distributed`;
@@ -34,16 +38,78 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
   });
 
   it('for Slurm is a script that bash reads, with the GPUs of the mesh', () => {
-    const script = slurmScript(folder, 'launch.log', mesh, 29_400);
+    const root = fs.mkdtempSync(path.join(os.tmpdir(), 'launch-'));
+    const own = path.join(root, folder);
+    fs.mkdirSync(own, { recursive: true });
+    const script = slurmScript(own, 'launch.log', mesh, 29_400);
     execFileSync('bash', ['-n'], { input: script });
     expect(script).toContain('#SBATCH --nodes=2\n#SBATCH --gpus-per-node=8\n');
     const ran = execFileSync('bash', {
-      input: `scontrol() { echo first; }\nsrun() { printf '%s\\n' "$@"; }\nSLURM_NNODES=2\n${script}`,
+      input: `scontrol() { echo first; }\nsrun() { printf '%s\\n' "$@"; }\nSLURM_NNODES=2\nSLURM_JOB_ID=17\n${script}`,
       encoding: 'utf8',
     });
     expect(ran.trim().split('\n')).toEqual([
-      ...['python3', '-m', 'early_exit_distributed', folder.replace('/distributed', '')],
+      ...['python3', '-m', 'early_exit_distributed', path.dirname(own)],
       ...['--ranks', '8', '--nodes', '2', '--endpoint', 'first:29400'],
     ]);
+    expect(slurmJobNumber(own)).toBe('17');
+    fs.rmSync(root, { recursive: true });
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
+  const slurm = { kind: 'slurm' } as const;
+  const pathBefore = process.env['PATH'];
+  let root: string;
+  const there = (name: string): string => path.join(root, 'distributed', name);
+  /** A stand-in for `squeue`. */
+  const queue = (script: string): void => {
+    fs.writeFileSync(path.join(root, 'squeue'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    process.env['PATH'] = `${root}${path.delimiter}${pathBefore}`;
+  };
+  beforeEach(() => {
+    root = fs.mkdtempSync(path.join(os.tmpdir(), 'slurm-'));
+    fs.mkdirSync(there(''));
+    fs.writeFileSync(there('running.json'), JSON.stringify(slurm));
+  });
+  afterEach(() => {
+    process.env['PATH'] = pathBefore;
+    fs.rmSync(root, { recursive: true, force: true });
+  });
+
+  it('that waits in the queue is let go by who stops it, and found no more', async () => {
+    const following = followJob(runningJob(root, slurm), AbortSignal.abort(), () => stopJob(root, slurm, true));
+    await expect(following.next()).rejects.toThrow(/stopped before Slurm began it; scancel takes it out of the queue/);
+    const found = findJob(root, new AbortController().signal);
+    const detail = 'the job that was stopped, once it has ended';
+    expect(await found.next()).toEqual({ done: false, value: { type: 'phase', phase: 'load', detail } });
+    expect(await found.next()).toEqual({ done: true, value: null });
+  });
+
+  it('that has begun runs while it is in the queue, and as long as nobody can say', async () => {
+    fs.writeFileSync(there('slurm.job'), '17\n');
+    fs.writeFileSync(there('launch.log'), 'slurmstepd: CANCELLED\n');
+    const ended = (): Promise<string | null> => runningJob(root, slurm).ended();
+    queue('test "$3" = --jobs=17 && echo 17');
+    expect(await ended()).toBeNull();
+    queue('echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1');
+    expect(await ended()).toBeNull();
+    const gone = /ended without a word of how \(slurmstepd: CANCELLED\); see .*launch\.log/;
+    queue('echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1');
+    expect(await ended()).toMatch(gone);
+    queue('exit 0');
+    expect(await ended()).toMatch(gone);
+  });
+
+  it('that was asked to stop is waited for until the signal says otherwise', async () => {
+    fs.writeFileSync(there('slurm.job'), '17\n');
+    fs.writeFileSync(there('stop'), '');
+    queue('echo 17');
+    const abort = new AbortController();
+    const found = findJob(root, abort.signal);
+    await found.next();
+    const next = found.next();
+    abort.abort();
+    await expect(next).rejects.toThrow(/abort/i);
   });
 });
