@@ -44,6 +44,8 @@ export interface TrainingPosition {
   readonly data: string;
   /** True where the run reached its limit. */
   readonly finished: boolean;
+  /** Updates at the last evaluation that belongs to the run; earlier versions did not write it. */
+  readonly evaluatedAt?: number;
   /** Seconds at which updates began; earlier versions did not write it. */
   readonly updatesFrom?: number;
   /** How much of the text held out is evaluated; earlier versions did not write it. */
@@ -274,7 +276,7 @@ function readState(directory: string): {
     typeof position.finished === 'boolean' &&
     (position.best === null || typeof position.best === 'number') &&
     Array.isArray(position.before) &&
-    ['number', 'undefined'].includes(typeof position.updatesFrom) &&
+    [position.updatesFrom, position.evaluatedAt].every((one) => ['number', 'undefined'].includes(typeof one)) &&
     (position.heldOut === undefined || Number.isSafeInteger(position.heldOut.tokens));
   if (!sound) throw bad(file, 'it is not what this version writes');
   return state as ReturnType<typeof readState>;

@@ -90,8 +90,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   const began = clock() - start.seconds;
   const elapsed = (): number => clock() - began;
 
-  let position = start;
-  let evaluatedAt = start.step;
+  let position = { ...start, evaluatedAt: start.evaluatedAt ?? start.step };
   let evaluatedSeconds = elapsed();
   let evaluationsLeft = settings.evaluationSeconds ?? Infinity;
   let ending = settings.ending ?? noEnding;
@@ -145,7 +144,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
     checkpoint.metric({ ...event });
     const now = { step: position.step, tokens: position.tokens, scores };
     keeping.keep(checkpoint, parameters, now, position.before);
-    evaluatedAt = position.step;
+    position = { ...position, evaluatedAt: position.step };
     evaluatedSeconds = elapsed();
     ending = { ...ending, evaluation: evaluatedSeconds - before };
     evaluationsLeft -= ending.evaluation;
@@ -193,7 +192,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   // Metrics of an evaluation that only the stop caused are no part of the run.
   const metricsBytes = stopped ? checkpoint.metricsBytes() : undefined;
   const reached = position;
-  if (position.step > evaluatedAt) yield await evaluate();
+  if (position.step > position.evaluatedAt) yield await evaluate();
   position = stopped ? reached : { ...position, finished: true };
   await save(metricsBytes);
   return { position: { ...position, seconds: elapsed() }, stopped };

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
 
@@ -33,7 +33,8 @@ class Position:
     @staticmethod
     def of(saved: dict) -> Position:
         """As `state.json` has it, which may be an earlier version's, and goes on."""
-        return Position(**{"updatesFrom": 0, "heldOut": None, **saved, "finished": False})
+        known = {field.name: saved[field.name] for field in fields(Position) if field.name in saved}
+        return Position(**{"updatesFrom": 0, "heldOut": None, **known, "finished": False})
 
 
 @dataclass(frozen=True)

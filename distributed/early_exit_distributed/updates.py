@@ -91,7 +91,8 @@ def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
             reached, seconds = learner.judged(replace(reached, position=position))
             clock.evaluated(seconds)
             position, evaluated = reached.position, position.step
-        if told["save"] > 0:
+        # Behind the last update comes its evaluation: one that is killed there goes on before it.
+        if told["save"] > 0 and not clock.over:
             clock.saved(learner.save(checkpoint, position))
     traffic = dict(ranks.traffic)
     learner.drain()

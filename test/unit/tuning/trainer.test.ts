@@ -222,6 +222,36 @@ describe('train', () => {
     expect(metrics(directory)).toBe(metrics(reference));
   });
 
+  it('ends the same where it was killed in its last evaluation', async () => {
+    const reference = path.join(root, 'reference');
+    await whole(reference);
+    const directory = path.join(root, 'x');
+    const step = fakeStep();
+    const checkpoint = await create(directory, step);
+    const killed = async (parameters: Parameters<TrainerParts['evaluate']>[0]) => {
+      if (step.rates.length === 9) throw new Error('killed');
+      return fakeEvaluate(0.2)(parameters);
+    };
+    // Its state is saved after every update.
+    let now = 0;
+    const parts = { step, source: source(), checkpoint, evaluate: killed, clock: () => now };
+    await expect(collect(train(parts, settings, begin, never), () => now++)).rejects.toThrow('killed');
+    checkpoint.close();
+
+    const opened = openCheckpoint(directory, null);
+    opened.close();
+    const later = fakeStep();
+    const resumed = resumeCheckpoint(directory, info(step), shapes, opened.progress);
+    await later.restore(resumed.state);
+    const rest = { step: later, source: source(), checkpoint: resumed.writer, evaluate: fakeEvaluate(0.2) };
+    const { result } = await collect(train(rest, settings, resumed.position, never));
+    resumed.writer.close();
+    expect(result).toMatchObject({ stopped: false, position: { step: 9, finished: true } });
+    expect(metrics(directory)).toBe(metrics(reference));
+    for (const file of ['exits.safetensors', 'exits.json'])
+      expect(fs.readFileSync(path.join(directory, file)), file).toEqual(fs.readFileSync(path.join(reference, file)));
+  });
+
   it('drops the gradients of an update that a stop cut short', async () => {
     const directory = path.join(root, 'x');
     const step = fakeStep();
