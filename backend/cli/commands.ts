@@ -112,7 +112,7 @@ export const commands: readonly Command[] = [
       summary: 'Attach exits to a frozen model and tune them on text or chats.',
       description:
         'Attaches exits to layers of a model and trains them, and them alone: the files of the model are never changed. ' +
-        'Writes a directory with the exits, their metrics and what a resume needs. Ctrl-C keeps the work done.',
+        'Writes a directory with the exits, their metrics and what a resume needs. Ctrl-C keeps what was learned by then.',
       examples: [
         ["early-exit tune --data 'src/**/*.ts'", 'three exits on the model that ships, ten minutes'],
         [

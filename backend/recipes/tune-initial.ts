@@ -20,8 +20,7 @@ export function plainExits({ exits, model }: TuneParts, { initialise, seed }: Tu
 
 /**
  * Fits exits, beginning with copies, on the windows that tuning takes first, so that it finds their states kept.
- * It takes `seconds`, its solution included, and at least two windows: one to learn from, one kept apart.
- * @throws the signal's reason where it was aborted: there is nothing to keep yet.
+ * It takes `seconds`, its solution included, or until the signal is aborted, and at least two windows: one to learn from, one kept apart.
  */
 export async function* fitExits(
   { exits, model, windows, wholeStates }: TuneParts,
@@ -43,15 +42,15 @@ export async function* fitExits(
   });
   try {
     const readUntil = until - 1000 * fit.solveSeconds;
-    for (let done = 0; done < count && (done < leastWindows || performance.now() < readUntil);) {
+    const isOver = (end: number): boolean => signal.aborted || performance.now() >= end;
+    for (let done = 0; done < count && (done < leastWindows || !isOver(readUntil));) {
       await fit.add(await wholeStates.batch(windowsAt(seed, windows.count, done, 1)));
       done++;
       yield { type: 'progress', phase: 'fit', done, total: count, unit: 'windows' };
       // The runtime computes without giving way: let messages in.
       await new Promise((resolve) => void setImmediate(resolve));
-      signal.throwIfAborted();
     }
-    return await fit.solve(() => performance.now() >= until);
+    return await fit.solve(() => isOver(until));
   } finally {
     await fit.dispose();
   }

@@ -30,12 +30,13 @@ type Close = () => void | Promise<void>;
 
 /**
  * @throws UserError for a model, text, device or folder that cannot be used; the signal's reason where it was aborted before
- * there was anything to keep. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
+ * anything was learned. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
  */
 export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
   const began = performance.now();
   const closing: Close[] = [];
   const atEnd = (close: Close): void => void closing.push(close);
+  let isKept = given.resume;
   try {
     const elapsed = (): number => (performance.now() - began) / 1000;
     const earlier = given.resume ? readEarlier(given.out) : null;
@@ -48,6 +49,7 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
       earlier || !place
         ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
         : yield* begin(parts, options, directory, place, elapsed, signal);
+    isKept = true;
     const limits = earlier ? resumedLimits(options, given, run.position, parts.windows.count) : limitsOf(options);
     if (options.distillation === 0) await parts.releaseWhole();
     const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, limits, signal);
@@ -60,6 +62,10 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
     if (!stopped) yield* calibrateShort(options, directory, left, signal);
     const { model, data } = options;
     yield { type: 'tuned', directory, model, data: [...data], step, before, after, seconds, stopped };
+  } catch (error) {
+    if (signal.aborted && !isKept)
+      yield { type: 'warning', message: 'Nothing is kept: the run was stopped before it learned anything.' };
+    throw error;
   } finally {
     for (const close of closing.reverse()) await close();
   }
@@ -166,7 +172,8 @@ async function* begin(
     progress = withImproved(progress, improved, now, 'fit');
   }
   const { scores } = progress;
-  const step = await openStep(parts, options, initial, options.exitDevice, signal);
+  // One that is stopped only writes what it has.
+  const step = await openStep(parts, options, initial, signal.aborted ? 'cpu' : options.exitDevice, signal);
   try {
     yield { type: 'phase', phase: 'save', detail: directory };
     const evaluation = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };

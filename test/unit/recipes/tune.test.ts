@@ -149,6 +149,38 @@ describe('tune', () => {
     expect(metrics(directory)).toBe(metrics(out));
   });
 
+  it('keeps what its fit has seen when it is stopped there, and goes on', async () => {
+    const directory = path.join(root, 'fitted.exits');
+    const abort = new AbortController();
+    const options = parseOptions('tune', given({ out: directory }));
+    const first = await collect(tune(options, abort.signal), (event) => {
+      if (event.type === 'progress' && event.phase === 'fit') abort.abort();
+    });
+    expect(only('progress', first).filter(({ phase }) => phase === 'fit').length).toBeLessThan(4);
+    const [{ before, after, step, stopped }] = only('tuned', first) as [Extract<TuneEvent, { type: 'tuned' }>];
+    expect([step, stopped]).toEqual([0, true]);
+    for (const [i, { exit, loss }] of after.slice(0, 3).entries()) expect(loss, exit).toBeLessThan(before[i]!.loss);
+    const more = { model, out: directory, resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
+    const second = await collect(tune(parseOptions('tune', more), never));
+    expect(second.at(-1)).toMatchObject({ type: 'tuned', step: 1, stopped: false });
+  });
+
+  it('says that it keeps nothing when it is stopped before it learned anything', async () => {
+    const directory = path.join(root, 'early.exits');
+    const abort = new AbortController();
+    const said: TuneEvent[] = [];
+    const stopped = collect(tune(parseOptions('tune', given({ out: directory })), abort.signal), (event) => {
+      said.push(event);
+      if (event.type === 'phase' && event.phase === 'features') abort.abort();
+    });
+    await expect(stopped).rejects.toThrow(/abort/i);
+    expect(said.at(-1)).toMatchObject({
+      type: 'warning',
+      message: expect.stringMatching(/^Nothing is kept/) as string,
+    });
+    expect(fs.existsSync(directory)).toBe(false);
+  });
+
   it('goes on for as many updates as are asked for, on top of those done, whether it had ended or not', async () => {
     const directory = path.join(root, 'more.exits');
     fs.cpSync(out, directory, { recursive: true });
