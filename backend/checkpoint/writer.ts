@@ -46,10 +46,18 @@ export interface TrainingPosition {
   readonly finished: boolean;
   /** Updates at the last evaluation that belongs to the run; earlier versions did not write it. */
   readonly evaluatedAt?: number;
+  /** What the end of the run took when it was last tried; earlier versions did not write it. */
+  readonly ending?: Ending;
   /** Seconds at which updates began; earlier versions did not write it. */
   readonly updatesFrom?: number;
   /** How much of the text held out is evaluated; earlier versions did not write it. */
   readonly heldOut?: { readonly tokens: number };
+}
+
+/** Seconds of an evaluation and of a saving, which the end of a run consists of. */
+export interface Ending {
+  readonly evaluation: number;
+  readonly saving: number;
 }
 
 export interface CheckpointWriter {
@@ -277,6 +285,7 @@ function readState(directory: string): {
     (position.best === null || typeof position.best === 'number') &&
     Array.isArray(position.before) &&
     [position.updatesFrom, position.evaluatedAt].every((one) => ['number', 'undefined'].includes(typeof one)) &&
+    (position.ending === undefined || Object.values(position.ending).every((one) => typeof one === 'number')) &&
     (position.heldOut === undefined || Number.isSafeInteger(position.heldOut.tokens));
   if (!sound) throw bad(file, 'it is not what this version writes');
   return state as ReturnType<typeof readState>;

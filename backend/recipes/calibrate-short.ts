@@ -17,7 +17,12 @@ export async function* calibrateShort(
   seconds: number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, void> {
-  if (seconds < fewestSeconds || signal.aborted) return;
+  if (signal.aborted) return;
+  if (seconds < fewestSeconds) {
+    const left = Math.max(0, Math.round(seconds));
+    yield { type: 'warning', message: `The exits are not calibrated: ${left} s are left, which is too short for it.` };
+    return;
+  }
   const { model, data, sequenceLength, heldOutFraction, seed, device, threads } = options;
   const text = { data, sequenceLength, heldOutFraction, seed };
   const request = parseOptions('calibrate', { model, exits: directory, ...text, device, threads });

@@ -99,11 +99,11 @@ export async function* pretrain(given: TuneOptions, signal: AbortSignal): AsyncG
       evaluate,
       keeping,
     };
-    const limits = earlier ? resumedLimits(options, given, run.position, windows.count) : limitsOf(options);
+    const limits = earlier ? resumedLimits(options, given, earlier.position, windows.count) : limitsOf(options);
     const { position, stopped } = yield* train(
       training,
       { ...settingsOf(exits, options), limits },
-      run.position,
+      { ...run.position, seconds: (earlier?.position.seconds ?? 0) + elapsed() },
       signal,
     );
     // The folder stays locked by this process until the new model is there.

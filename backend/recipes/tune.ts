@@ -50,16 +50,16 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
         ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
         : yield* begin(parts, options, directory, place, elapsed, signal);
     isKept = true;
-    const limits = earlier ? resumedLimits(options, given, run.position, parts.windows.count) : limitsOf(options);
+    const limits = earlier ? resumedLimits(options, given, earlier.position, parts.windows.count) : limitsOf(options);
     if (options.distillation === 0) await parts.releaseWhole();
-    const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, limits, signal);
+    const worked = (): number => (earlier?.position.seconds ?? 0) + elapsed();
+    const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, limits, worked, signal);
     yield { type: 'saved', path: directory, files: readdirSync(directory).filter((name) => !name.startsWith('.')) };
     // What was open is closed first: calibrating opens the model as decoding does.
     for (const close of closing.splice(0).reverse()) await close();
     const minutes = given.minutes ?? options.minutes;
-    const left =
-      limits.seconds === null || minutes === null ? 0 : limits.seconds - seconds + calibrationSeconds(minutes);
-    if (!stopped) yield* calibrateShort(options, directory, left, signal);
+    if (!stopped && limits.seconds !== null && minutes !== null)
+      yield* calibrateShort(options, directory, limits.seconds - worked() + calibrationSeconds(minutes), signal);
     const { model, data } = options;
     yield { type: 'tuned', directory, model, data: [...data], step, before, after, seconds, stopped };
   } catch (error) {
@@ -76,30 +76,35 @@ interface Run {
   readonly checkpoint: CheckpointWriter;
   readonly step: PlacedStep;
   readonly position: TrainingPosition;
-  /** What a new run knows of evaluations and of its end; see `TrainerSettings`. */
-  readonly known: Pick<TrainerSettings, 'evaluationSeconds' | 'ending'>;
+  /** Of a new run that has planned its minutes; see `TrainerSettings`. */
+  readonly evaluationSeconds?: number;
 }
 
 type Ended = Pick<Extract<TuneEvent, { type: 'tuned' }>, 'before' | 'after' | 'step' | 'seconds' | 'stopped'>;
 
 /**
  * Trains to the end. Where a device that nobody named fails, the run goes on from its last state on the CPU, as it would
- * after a kill.
+ * after a kill. `worked` gives the seconds of the run so far, this sitting's from its beginning.
  */
 async function* follow(
   parts: TuneParts,
   options: TuneOptions,
   first: Run,
   limits: RunLimits,
+  worked: () => number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Ended> {
   const source = options.distillation > 0 ? parts.wholeStates : parts.states;
   for (let run = first; ;) {
-    const { step, checkpoint, position: from, known } = run;
-    const settings = { ...trainerSettings(parts, options, limits), ...known };
+    const { step, checkpoint, evaluationSeconds } = run;
+    const from = { ...run.position, seconds: worked() };
+    const settings = {
+      ...trainerSettings(parts, options, limits),
+      ...(evaluationSeconds !== undefined && { evaluationSeconds }),
+    };
     let result: TrainerResult | null = null;
     try {
-      if (hasTime(limits, from.seconds, known.ending ?? { evaluation: 0, saving: 0 }))
+      if (hasTime(limits, from))
         yield {
           type: 'phase',
           phase: 'tune',
@@ -188,6 +193,7 @@ async function* begin(
       finished: false,
       updatesFrom: elapsed(),
       heldOut: { tokens: parts.heldOutTokens },
+      ending: { evaluation: seconds, saving: 0 },
     };
     const saving = elapsed();
     const start: NewCheckpoint = {
@@ -200,14 +206,15 @@ async function* begin(
     };
     const checkpoint = createCheckpoint(directory, start, place);
     yield { ...evaluation, scores: [...scores] };
-    const known = {
-      ending: { evaluation: seconds, saving: elapsed() - saving },
+    return {
+      checkpoint,
+      step,
+      position: { ...position, ending: { evaluation: seconds, saving: elapsed() - saving } },
       // Reading the held-out text, and the scores before and after the fit, have had their share of the tenth.
       ...(plan && {
         evaluationSeconds: Math.max(seconds, (1 - heldOutReading) * plan.seconds.evaluation - 2 * seconds),
       }),
     };
-    return { checkpoint, step, position: { ...position, seconds: elapsed() }, known };
   } catch (error) {
     await step.dispose();
     throw error;
@@ -270,7 +277,7 @@ async function goOn(
     if (position.data !== parts.windows.hash) throw otherText(directory);
     const step = await openStep(parts, options, state.parameters, exitDevice, signal);
     await step.restore(state);
-    return { checkpoint: writer, step, position, known: {} };
+    return { checkpoint: writer, step, position };
   } catch (error) {
     writer.close();
     throw error;

@@ -3,7 +3,7 @@
  * Knows neither the backbone nor how a step or an evaluation is computed.
  */
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
-import type { CheckpointWriter, TrainingPosition } from '../checkpoint/writer.ts';
+import type { CheckpointWriter, Ending, TrainingPosition } from '../checkpoint/writer.ts';
 import type { StepBatch, Windows } from '../features/features.ts';
 import { eachExit, type Keeping } from './best.ts';
 import { windowsAt } from './trainer-order.ts';
@@ -30,21 +30,19 @@ export interface TrainerSettings {
   readonly evaluateEvery: number | null;
   /** Seconds that evaluations may still take, the last included; default: a tenth of those between them. */
   readonly evaluationSeconds?: number;
-  /** What the end of a run is known to take, in seconds. */
-  readonly ending?: Ending;
-}
-
-/** The last evaluation belongs to the time that was asked for, and so does the last writing. */
-export interface Ending {
-  readonly evaluation: number;
-  readonly saving: number;
 }
 
 const noEnding: Ending = { evaluation: 0, saving: 0 };
 
-/** Whether there is time for work of so many seconds before the end. */
-export const hasTime = ({ seconds }: RunLimits, elapsed: number, { evaluation, saving }: Ending, work = 0): boolean =>
-  seconds === null || elapsed + work + evaluation + saving < seconds;
+/**
+ * Whether there is time for work of so many seconds before the end: the last evaluation belongs to the time that was asked for, and so
+ * does the last writing.
+ */
+export const hasTime = (
+  { seconds: limit }: RunLimits,
+  { seconds, ending = noEnding }: Pick<TrainingPosition, 'seconds' | 'ending'>,
+  work = 0,
+): boolean => limit === null || seconds + work + ending.evaluation + ending.saving < limit;
 
 export interface TrainerParts<Batch extends { readonly targets: Int32Array } = StepBatch> {
   readonly step: TuningStep<Batch>;
@@ -93,7 +91,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   let position = { ...start, evaluatedAt: start.evaluatedAt ?? start.step };
   let evaluatedSeconds = elapsed();
   let evaluationsLeft = settings.evaluationSeconds ?? Infinity;
-  let ending = settings.ending ?? noEnding;
+  let ending = start.ending ?? noEnding;
   let stepSeconds = 0;
   let savedSeconds = elapsed();
   let saveInterval = 0;
@@ -104,7 +102,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   const save = async (metricsBytes?: number): Promise<void> => {
     const before = elapsed();
     const state = await step.state();
-    checkpoint.saveState(state, { ...position, seconds: elapsed() }, metricsBytes);
+    checkpoint.saveState(state, { ...position, ending, seconds: elapsed() }, metricsBytes);
     savedSeconds = elapsed();
     ending = { ...ending, saving: savedSeconds - before };
     const values = [...state.parameters.values()].reduce((sum, { length }) => sum + length, 0);
@@ -118,7 +116,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
     return Math.min(1, Math.max(bySteps, byTime));
   };
   const done = (): boolean =>
-    (planned !== null && position.step >= planned) || !hasTime(limits, elapsed(), ending, stepSeconds);
+    (planned !== null && position.step >= planned) || !hasTime(limits, { seconds: elapsed(), ending }, stepSeconds);
   const evaluationDue = (): boolean => {
     if (settings.evaluateEvery !== null) return position.step % settings.evaluateEvery === 0;
     if (planned !== null && position.step % Math.max(1, Math.round(planned / evaluationsPerRun)) === 0) return true;

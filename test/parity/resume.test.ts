@@ -41,16 +41,16 @@ function run(name: string, pause: number, killAfter: number | null): Promise<'do
   });
 }
 
-const files = (name: string): { metrics: string; state: Buffer; position: { seconds: number } } => {
+const files = (name: string): { metrics: string; state: Buffer; position: object } => {
   const directory = path.join(root, `${name}.exits`);
   const json = JSON.parse(fs.readFileSync(path.join(directory, 'state', 'state.json'), 'utf8')) as {
     file: string;
-    position: { seconds: number };
+    position: object;
   };
   return {
     metrics: fs.readFileSync(path.join(directory, 'metrics.jsonl'), 'utf8'),
     state: fs.readFileSync(path.join(directory, 'state', json.file)),
-    position: { ...json.position, seconds: 0 },
+    position: { ...json.position, seconds: 0, ending: null },
   };
 };
 

@@ -161,7 +161,10 @@ test('a tuning run that cannot be calibrated is whole: the reason is a warning',
     expect.stringMatching(/^The exits are not calibrated: The held-out text gives \d+ tokens/),
   ]);
   // Nothing is even opened where hardly a second is left, or somebody has stopped it.
-  expect((await calibrateShort(options, out, 4, signal).next()).done).toBe(true);
+  const late = calibrateShort(options, out, 4, signal);
+  const message = 'The exits are not calibrated: 4 s are left, which is too short for it.';
+  expect(await late.next()).toEqual({ done: false, value: { type: 'warning', message } });
+  expect((await late.next()).done).toBe(true);
   expect((await calibrateShort(options, out, 60, AbortSignal.abort()).next()).done).toBe(true);
 }, 120_000);
 

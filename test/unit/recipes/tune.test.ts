@@ -199,6 +199,19 @@ describe('tune', () => {
     ]);
   });
 
+  it('counts all of a later sitting as its time', async () => {
+    const directory = path.join(root, 'later.exits');
+    fs.cpSync(out, directory, { recursive: true });
+    const options = { model, out: directory, resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
+    const began = performance.now();
+    let sitting = 0;
+    const later = await collect(tune(parseOptions('tune', options), never), (event) => {
+      if (event.type === 'evaluation') sitting = (performance.now() - began) / 1000;
+    });
+    const [before, after] = [only('tuned')[0]!, only('tuned', later)[0]!];
+    expect(after.seconds - before.seconds).toBeGreaterThan(sitting - 0.01);
+  });
+
   it('plans its minutes, says how they are spent, and keeps no exit that agrees less than its copy', async () => {
     const planned = await run({ out: path.join(root, 'planned.exits'), steps: null, minutes: 0.1, exits: 'auto' });
     const [{ seconds, ...plan }] = only('minutes', planned) as [Extract<TuneEvent, { type: 'minutes' }>];
@@ -219,6 +232,7 @@ describe('tune', () => {
       expect.stringMatching(
         /^The run ended before the first update: nothing was learned beyond where the exits began\. About 1 minute/,
       ),
+      'The exits are not calibrated: 0 s are left, which is too short for it.',
     ]);
     expect(only('step', short)).toEqual([]);
     const phases = only('phase', short).map(({ phase }) => phase);

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { TuneEvent } from '../../../protocol/events.ts';
 import {
   createCheckpoint,
+  readPosition,
   resumeCheckpoint,
   type CheckpointWriter,
   type TrainingPosition,
@@ -193,6 +194,25 @@ describe('train', () => {
     const evaluations = timed.events.filter((event) => event.type === 'evaluation').length;
     expect(evaluations).toBeGreaterThan(4);
     expect(evaluations).toBeLessThan(14);
+  });
+
+  it('knows from its last sitting what its end takes', async () => {
+    let now = 0;
+    const limits = { steps: null, epochs: null, seconds: 100 };
+    const directory = path.join(root, 'x');
+    const slow: TrainerParts['evaluate'] = (parameters) => ((now += 20), fakeEvaluate(0.2)(parameters));
+    const clock = (): number => (now += 0.1);
+    const first = await whole(directory, { limits, evaluateEvery: 3 }, { evaluate: slow, clock });
+    expect(first.result.position.seconds).toBeLessThan(102);
+    const { ending } = readPosition(directory);
+    expect(ending?.evaluation).toBeCloseTo(20, 0);
+    const step = fakeStep();
+    const checkpoint = await create(path.join(root, 'y'), step);
+    const parts = { step, source: source(), checkpoint, evaluate: slow, clock };
+    const start = { ...begin, seconds: 85, ending: ending! };
+    const { events } = await collect(train(parts, { ...settings, limits }, start, never));
+    checkpoint.close();
+    expect(events).toEqual([]);
   });
 
   it('keeps the work done when it is stopped, and then goes on as if it had not been', async () => {
