@@ -135,8 +135,8 @@ export function afterStart(speeds: Readonly<Record<Mode, number>>, n: Naming): A
     };
   const gain = lossless > 1 ? `lossless was ${times(lossless)} full depth` : 'full depth was as fast as drafts';
   return {
-    reason: `Here ${gain}, leaving early ${times(fast)}: by default, generate writes the text of full depth.`,
-    next: [write(n, 'the default: no token is worse'), calibrate(n), own],
+    reason: `Here ${gain}, leaving early ${times(fast)} by a threshold that promises nothing.`,
+    next: [write(n, 'the default: leaves as calibrated, else writes the text of full depth'), calibrate(n), own],
   };
 }
 

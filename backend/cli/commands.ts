@@ -167,8 +167,8 @@ export const commands: readonly Command[] = [
     {
       summary: 'Generate text with exits, never worse than was promised.',
       description:
-        'Streams the continuation of a prompt. By default no token is worse than without exits: see --mode. Each token is coloured by the exit ' +
-        'it left at or that drafted it; tokens of the final exit alone are left plain.',
+        "Streams the continuation of a prompt. By default it is the full model's; where exits are calibrated, which tune does by itself if its minutes suffice, and leaving early pays, at least as many tokens as were promised are (99 %): see --mode. " +
+        'Each token is coloured by the exit it left at or that drafted it; tokens of the final exit alone are left plain.',
       examples: [
         [
           "early-exit generate --exits my.exits --prompt 'export function parse('",
