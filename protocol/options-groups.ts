@@ -41,7 +41,7 @@ export const checkpointOptions = {
   exits: optionalText({
     scope: 'machine-overridable',
     placeholder: 'DIR',
-    help: 'The exits that tune wrote, a directory such as my.exits; without it the model runs at full depth.',
+    help: 'The exits that tune wrote, a directory such as my.exits. Where they may be left out, the model then runs at full depth.',
   }),
 };
 

@@ -20,7 +20,7 @@ import { showEvaluate } from './evaluate.ts';
 import { showExport } from './export.ts';
 import { parseFlags } from './flags.ts';
 import { showGenerate } from './generate.ts';
-import { commandHelp, type CommandHelp } from './help.ts';
+import { commandHelp, type CommandHelp, type Defaults } from './help.ts';
 import { showJson } from './json.ts';
 import { runServe } from './serve.ts';
 import { shownEvents } from './shown-events.ts';
@@ -60,7 +60,7 @@ function optionsCommand<Name extends CommandName>(
     defaults = () => ({}),
     endsBySignal = false,
   }: {
-    readonly defaults?: () => Readonly<Record<string, unknown>>;
+    readonly defaults?: () => Defaults;
     /** It runs until it is stopped: that is no interruption. */
     readonly endsBySignal?: boolean;
   } = {},
@@ -71,7 +71,7 @@ function optionsCommand<Name extends CommandName>(
     async run(words, context) {
       const flags = parseFlags(help.name, table, words);
       if (flags.help) {
-        context.terminal.out.write(commandHelp(context.terminal.out, help, table));
+        context.terminal.out.write(commandHelp(context.terminal.out, help, table, defaults()));
         return 0;
       }
       const config = flags.config === null ? {} : readConfig(flags.config);

@@ -15,6 +15,9 @@ export interface CommandHelp {
   readonly examples: readonly (readonly [line: string, effect: string])[];
 }
 
+/** What a command gives its recipe where the user gives nothing. */
+export type Defaults = Readonly<Record<string, string | readonly string[]>>;
+
 export const exitCodes: readonly (readonly [code: number, meaning: string])[] = [
   [0, 'done'],
   [1, 'failed; the reason is the last line on standard error'],
@@ -41,11 +44,12 @@ export function overview(stream: Stream, commands: readonly CommandHelp[]): stri
   ].join('\n');
 }
 
-/** What `early-exit COMMAND --help` prints. `table` is of a command that has no recipe of its own. */
+/** What `early-exit COMMAND --help` prints. `table` is of a command that has no recipe of its own, `defaults` are what it gives that. */
 export function commandHelp(
   stream: Stream,
   help: CommandHelp,
   table: OptionTable = optionTables[help.name as CommandName],
+  defaults: Defaults = {},
 ): string {
   const { bold, dim, cyan } = stream.colours;
   const columns = Math.min(stream.columns, WIDEST);
@@ -59,7 +63,9 @@ export function commandHelp(
   ];
   for (const [title, options] of sections(table)) {
     lines.push('', bold(title));
-    for (const [name, option] of options) lines.push(...optionLines(stream, name, option, columns));
+    for (const [name, option] of options) {
+      lines.push(...optionLines(stream, name, { ...option, default: defaults[name] ?? option.default }, columns));
+    }
   }
   lines.push(
     '',
@@ -100,9 +106,9 @@ function optionLines(stream: Stream, name: string, option: Option<unknown>, colu
   const { bold, dim } = stream.colours;
   const flag =
     option.type === 'boolean' && option.default === true ? `--no-${flagName(name).slice(2)}` : flagName(name);
-  const negated = flag.startsWith('--no-') ? ' (on by default)' : '';
+  const negated = flag.startsWith('--no-') ? 'Turns off: ' : '';
   const head = `  ${bold(flag)}${option.placeholder && option.type !== 'boolean' ? ` ${option.placeholder}` : ''}`;
-  const text = wrap(`${option.help}${negated}${defaultText(option)}`, columns - 3 * INDENT);
+  const text = wrap(`${negated}${option.help}${defaultText(option)}`, columns - 3 * INDENT);
   const values = Object.entries(option.values ?? {}).flatMap(([value, meaning]) =>
     wrap(`${value}: ${meaning}`, columns - 4 * INDENT).map((line) => dim(`        ${line}`)),
   );

@@ -20,8 +20,8 @@ export const startHelp: CommandHelp = {
   name: 'start',
   summary: 'A first run: tune, compare, generate and measure, on the model that ships.',
   description:
-    "Tunes three exits for about a minute on this project's own TypeScript, shows what they learned, generates with them " +
-    'and measures the speed at full depth and with exits.',
+    "Tunes three exits for about a minute, in a clone on this project's own TypeScript, else on the files of this folder, " +
+    'shows what they learned, generates with them and measures the speed at full depth and with exits.',
   examples: [
     ['early-exit start', 'about two minutes'],
     ["early-exit start --model my.gguf --data 'src/**' --minutes 5", 'the same on your own model and files'],
@@ -35,7 +35,7 @@ const THRESHOLD = 0.7;
 const ROUNDS = 3;
 
 /** What `start` gives tune where the user gives nothing. */
-export function startDefaults(): Partial<Record<keyof TuneOptions, unknown>> {
+export function startDefaults(): Partial<Record<keyof TuneOptions, string | readonly string[]>> {
   const root = packageRoot();
   const sources = ['protocol', 'backend', 'extension', 'webview', 'test'].filter((folder) =>
     existsSync(path.join(root, folder)),

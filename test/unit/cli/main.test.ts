@@ -51,6 +51,13 @@ describe('early-exit', () => {
     expect(out).toContain('130  interrupted');
   });
 
+  it('says of start what it takes where nothing is given, and of a flag that turns off what that is', async () => {
+    const { out } = await earlyExit(['start', '--help']);
+    expect(out).toContain('[quick]');
+    expect(out).toMatch(/\[start(-\d+)?\.exits\]/);
+    expect(out).toMatch(/--no-feature-cache\n\s+Turns off: Keep hidden states/);
+  });
+
   it.each([
     [['tun'], 'error There is no command tun. Did you mean early-exit tune?\n'],
     [['tune', '--epoch', '3'], 'error tune has no option --epoch. Did you mean --epochs?\n'],
