@@ -4,7 +4,7 @@
  */
 import { exitParameters, parameterSize, type ParameterShapes } from '../exits/parameters.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import { expectedParameters } from '../model/expected-parameters.ts';
+import { expectedParameters, modelSize, sizeOf } from '../model/expected-parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
 import type { HeldMemory, Traffic } from './follow.ts';
@@ -232,15 +232,6 @@ const exitsOf = (exits: readonly ExitSpec[], first: number, last: number): ExitS
 /** Numbers of one decoder layer, and of what its tokens enter by. */
 const layerSize = (spec: ModelSpec): number => sizeOf(spec, /^layers\.0\./);
 const embeddingSize = (spec: ModelSpec): number => sizeOf(spec, /^embed_/);
-
-/** All numbers of a model; the output matrix of one that is tied is the embedding's. */
-const modelSize = (spec: ModelSpec): number => sizeOf(spec, spec.tied ? /^(?!lm_head)/ : /./);
-
-/** Biases that a family may have are left out: of a whole layer they are less than a thousandth. */
-const sizeOf = (spec: ModelSpec, name: RegExp): number =>
-  expectedParameters(spec)
-    .filter((each) => !(each.optional && each.name.endsWith('.bias')) && name.test(each.name))
-    .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
 function trainedSize({ spec, parameters }: PlannedRun, exits: readonly ExitSpec[]): number {
   const shapes = new Map(expectedParameters(spec).map(({ name, shape, optional }) => [name, { shape, optional }]));

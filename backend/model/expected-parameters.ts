@@ -72,3 +72,12 @@ export function expectedParameters(spec: ModelSpec): ExpectedParameter[] {
   matrix('lm_head', vocabulary, hidden, { optional: spec.tied });
   return list;
 }
+
+/** All numbers of a model; the output matrix of one that is tied is the embedding's. */
+export const modelSize = (spec: ModelSpec): number => sizeOf(spec, spec.tied ? /^(?!lm_head)/ : /./);
+
+/** Numbers of the parameters with such names. Biases that a family may have are left out: of a whole layer they are less than a thousandth. */
+export const sizeOf = (spec: ModelSpec, name: RegExp): number =>
+  expectedParameters(spec)
+    .filter((each) => !(each.optional && each.name.endsWith('.bias')) && name.test(each.name))
+    .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);

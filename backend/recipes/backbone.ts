@@ -4,10 +4,11 @@ import type { EvaluateOptions } from '../../protocol/options.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
+import { modelSize } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut } from '../model/spec.ts';
 import { placeExitScorer, placeFeatureModel, type Placement } from '../devices/fallback.ts';
-import { cpuEngine } from '../runtime/engines.ts';
+import { cpuEngine, ggmlProblem } from '../runtime/engines.ts';
 import type { RuntimeOptions } from '../runtime/open.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
 import { openFeatureCache, type FeatureCache } from '../features/cache.ts';
@@ -30,6 +31,21 @@ export const windowOptions = (given: Given): RuntimeOptions => ({
 export interface Running {
   readonly placement: Placement;
   readonly options: RuntimeOptions;
+}
+
+/** Numbers of those called 1B, which rows of 8 bits are too round for: docs/lab.md, under Windows to learn from, in ggml. */
+const tooLargeForRows = 0.9e9;
+
+/** What is to be known before exits learn from a backbone that is much worse than the model; null where it is not. */
+export function roundingWarning(
+  { name, spec }: Pick<Model, 'name' | 'spec'>,
+  { placement, options }: Running,
+): string | null {
+  if (placement.share !== null || options.arithmetic !== 'int8-rows' || modelSize(spec) < tooLargeForRows) return null;
+  const missing = ggmlProblem();
+  if (missing === null) return null;
+  const install = missing.packages === null ? 'Take' : `Install ${missing.packages} (early-exit doctor), or take`;
+  return `Without ggml ${name} is rounded to rows of 8 bits, too round for a model of its size: its exits become much worse. ${install} --backbone-precision exact, which is slower.`;
 }
 
 /** A backbone that is opened when it is first needed; `dispose` only closes it until then. */
