@@ -33,6 +33,7 @@ export interface Backend {
   /** For the life of the extension: goes over to each new client. */
   listen<Params>(message: Notification<Params>, handler: (params: Params) => void): vscode.Disposable;
   start(): Promise<void>;
+  /** Ends the backend and starts it anew; what is asked meanwhile waits for the new one. */
   restart(): Promise<void>;
   dispose(): Promise<void>;
 }
@@ -103,18 +104,24 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
       await client.start();
       return client;
     } catch (error) {
-      life = null;
       await client?.stop();
       become('failed', describeError(error));
       throw error;
     }
   };
 
-  const client = (): Promise<Client> => (life ??= open());
+  /** What is asked from now on goes to `next`, which is forgotten where it cannot begin. */
+  const begin = (next: Promise<Client>): Promise<Client> => {
+    life = next;
+    next.catch(() => {
+      if (life === next) life = null;
+    });
+    return next;
+  };
 
-  const stop = async (): Promise<void> => {
-    const ending = life;
-    life = null;
+  const client = (): Promise<Client> => life ?? begin(open());
+
+  const close = async (ending: Promise<Client> | null): Promise<void> => {
     const running = await ending?.catch(() => null);
     await running?.stop();
     for (const disposable of clientDisposables) disposable.dispose();
@@ -159,11 +166,12 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     },
     async restart() {
       crashes = [];
-      await stop();
-      await client();
+      await begin(close(life).then(open));
     },
     async dispose() {
-      await stop();
+      const ending = life;
+      life = null;
+      await close(ending);
       stateChanged.dispose();
       ready.dispose();
       crash.dispose();

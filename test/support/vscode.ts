@@ -27,6 +27,10 @@ export class CancellationTokenSource {
   }
 }
 
+export class Disposable {
+  constructor(readonly dispose: () => void) {}
+}
+
 export class LanguageModelTextPart {
   constructor(readonly value: string) {}
 }

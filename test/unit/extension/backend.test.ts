@@ -1,0 +1,75 @@
+/** Lives of the backend, one behind the other, with clients that are none. */
+import type { ExtensionContext, LogOutputChannel } from 'vscode';
+import { beforeEach, expect, it, vi } from 'vitest';
+import { createBackend, type BackendState } from '../../../extension/backend.ts';
+import type { Client, ClientEvents } from '../../../extension/client.ts';
+import * as protocol from '../../../protocol/server.ts';
+
+interface FakeClient {
+  stopped: boolean;
+  readonly heard: Map<string, (params: unknown) => void>;
+}
+
+const fake = vi.hoisted(() => ({ clients: [] as FakeClient[], problem: null as Error | null }));
+const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
+
+vi.mock('../../../extension/client.ts', () => ({
+  findRuntime: async () => {
+    await soon();
+    if (fake.problem) throw fake.problem;
+    return { command: 'node', environment: {}, description: 'a Node' };
+  },
+  createClient(_context: unknown, _log: unknown, _runtime: unknown, events: ClientEvents): Client {
+    const client: FakeClient = { stopped: false, heard: new Map() };
+    const number = fake.clients.push(client);
+    return {
+      start: async () => events.running(),
+      stop: async () => {
+        await soon();
+        client.stopped = true;
+      },
+      send: async () => number,
+      notify: async () => {},
+      listen(method, handler) {
+        client.heard.set(method, handler);
+        return { dispose: () => void client.heard.delete(method) };
+      },
+    };
+  },
+}));
+
+const log = { info: () => undefined, warn: () => undefined } as unknown as LogOutputChannel;
+const make = (): ReturnType<typeof createBackend> => createBackend({} as ExtensionContext, log);
+
+beforeEach(() => {
+  fake.clients = [];
+  fake.problem = null;
+});
+
+it('answers what is asked during a restart from the new backend, which is heard', async () => {
+  const backend = make();
+  const states: BackendState[] = [];
+  let heard = 0;
+  backend.listen(protocol.runChanged, () => heard++);
+  await backend.start();
+  backend.onState((state) => states.push(state));
+  const restarted = backend.restart();
+  expect(await backend.send(protocol.listRuns, {})).toBe(2);
+  await restarted;
+  expect(fake.clients.map(({ stopped }) => stopped)).toEqual([true, false]);
+  expect(states).toEqual(['stopped', 'starting', 'running']);
+  fake.clients[1]!.heard.get(protocol.runChanged.method)?.({});
+  expect(heard).toBe(1);
+});
+
+it('keeps the backend that a restart began where the one before could not start', async () => {
+  const backend = make();
+  fake.problem = new Error('There is no Node.');
+  const failing = expect(backend.start()).rejects.toThrow('There is no Node.');
+  const restarted = backend.restart();
+  await failing;
+  fake.problem = null;
+  await restarted;
+  expect(await backend.send(protocol.listRuns, {})).toBe(1);
+  expect(fake.clients).toHaveLength(1);
+});
