@@ -7,6 +7,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import { CloseAction, ErrorAction, LanguageClient, State, type StreamInfo } from 'vscode-languageclient/node';
 import type { ServerOptions } from '../protocol/server.ts';
+import { runsFolder } from './interrupted-runs.ts';
 import { findNode, startOptions, type NodeRuntime } from './node-runtime.ts';
 import { backendSettings, displaySettings, serverDisplay } from './settings.ts';
 
@@ -100,7 +101,3 @@ export function createClient(
     listen: (method, handler) => client.onNotification(method, handler),
   };
 }
-
-/** Where runs are recorded: with the folder, so that its next window finds them. */
-const runsFolder = (context: vscode.ExtensionContext): string =>
-  path.join((context.storageUri ?? context.globalStorageUri).fsPath, 'runs');

@@ -10,7 +10,8 @@ import { commandId, commandKeys, commands, type CommandKey, type CommandSpec } f
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
-export const activationEvents = ['onLanguage:exittrace', 'onWebviewPanel:earlyExit.curves'];
+/** With the window: completions and runs that were interrupted wait for no command. The others come before it has started. */
+export const activationEvents = ['onStartupFinished', 'onLanguage:exittrace', 'onWebviewPanel:earlyExit.curves'];
 
 /**
  * Settings of a workspace that a folder which is not trusted cannot set: they name files to load or programs to run, or say what other

@@ -1,4 +1,7 @@
-/** Activation: one context, the commands from their table, everything else on demand. The backend is not started here. */
+/**
+ * Activation, with the window: one context, the commands from their table, everything else on demand. The backend is started
+ * only where a run was interrupted.
+ */
 import * as vscode from 'vscode';
 import { parseTrace } from '../protocol/trace-reading.ts';
 import * as protocol from '../protocol/server.ts';
@@ -20,6 +23,7 @@ import { createGenerations } from './generations.ts';
 import { followBackend, offer, showFailure } from './messages.ts';
 import { chooseExits, useExits, useModel } from './model-and-exits.ts';
 import { askModel } from './model-pick.ts';
+import { hasInterruptedRun, runsFolder } from './interrupted-runs.ts';
 import { createRuns } from './runs.ts';
 import { displaySettings, followCompletionSettings, serverDisplay, settingProblems, type Display } from './settings.ts';
 import { createServing, type Serving } from './serving.ts';
@@ -72,12 +76,18 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
     );
   }
   subscriptions.push(decorateGenerations(generations, () => display().colours));
+  void takeUpRuns(app).catch(() => {}); // the status item says what is wrong
   return api(app);
 }
 
 export async function deactivate(): Promise<void> {
   await backend?.dispose();
   backend = null;
+}
+
+/** A backend that starts takes up the runs that were interrupted. */
+async function takeUpRuns({ context, backend }: App): Promise<void> {
+  if (vscode.workspace.isTrusted && (await hasInterruptedRun(runsFolder(context)))) await backend.start();
 }
 
 type Action = (...args: unknown[]) => unknown;

@@ -17,6 +17,10 @@ describe('the manifest', () => {
     expect(manifest.main).toBe('./dist/extension.cjs');
   });
 
+  it('is activated with the window: completions and interrupted runs wait for no command', () => {
+    expect(activationEvents).toContain('onStartupFinished');
+  });
+
   it('has every text of the extension ready for translation', () => {
     const bundle = JSON.parse(readFileSync(path.join(root, 'l10n/bundle.l10n.json'), 'utf8')) as unknown;
     expect(bundle).toEqual(texts(root));
