@@ -29,9 +29,10 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
   if (chosen === null) return null;
   try {
     const asked = { ...settings, ...chosen };
-    const options = complete(await withoutGpu(app, asked), folder.uri.fsPath);
+    const { fsPath } = folder.uri;
+    const options = complete(await withoutGpu(app, asked), fsPath);
     const title = titleOf(asked, folder.name, app);
-    const run = await app.backend.send(protocol.startRun, { title, options });
+    const run = await app.backend.send(protocol.startRun, { title, options, folder: fsPath });
     await app.curves.show(run.id);
     return run;
   } catch (error) {
@@ -40,14 +41,11 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
   }
 }
 
-/** Paths are the folder's, and the exits go into it under a name that is free. */
+/** The model is the folder's where it has it, and the exits go into it under a name that is free. */
 function complete(options: RecipeOptions, folder: string): RecipeOptions {
-  const absolute = (glob: string): string => (path.isAbsolute(glob) ? glob : path.posix.join(posix(folder), glob));
-  const data = Array.isArray(options.data) ? (options.data as string[]) : dataOptions.data.default;
   return {
     ...options,
     ...modelInFolder(options, folder),
-    data: (data as readonly string[]).map(absolute),
     out: typeof options.out === 'string' ? path.resolve(folder, options.out) : freeName(folder, modelName(options)),
   };
 }

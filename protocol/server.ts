@@ -167,10 +167,10 @@ export interface AttachParams {
 const runId = record({ id: text });
 const folders = record({ folders: list(text) });
 
-/** Starts tuning; the answer comes as soon as the run is recorded. */
-export const startRun = request<{ title: string; options: RecipeOptions }, RunSummary>(
+/** Starts tuning; the answer comes as soon as the run is recorded. Patterns of its data begin in `folder`, else where the server runs. */
+export const startRun = request<{ title: string; options: RecipeOptions; folder?: string }, RunSummary>(
   'earlyExit/run/start',
-  record({ title: text, options: anyRecord }),
+  record({ title: text, options: anyRecord }, { folder: text }),
 );
 /** Ends a run for good after it has saved; its checkpoint stays. */
 export const stopRun = request<{ id: string }, RunSummary>('earlyExit/run/stop', runId);

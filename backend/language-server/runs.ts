@@ -10,13 +10,15 @@ import { describeError, UserError, userError } from '../../protocol/errors.ts';
 import { parseOptions, settingOrigin, type TuneOptions } from '../../protocol/options.ts';
 import type { Phase, TuneEvent } from '../../protocol/events.ts';
 import type { RecipeOptions, RunEvent, RunState, RunSummary } from '../../protocol/server.ts';
+import { absolutePatterns } from '../data/documents.ts';
 import type { Engine, Job } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { HEARTBEAT_MILLISECONDS, isOrphaned, type RunRecord, type RunStore } from './run-store.ts';
 import { snapshotText } from './snapshot.ts';
 
 export interface Runs {
-  start(title: string, options: RecipeOptions): Promise<RunSummary>;
+  /** Relative patterns of its data begin in `folder`; without one, where the server runs. */
+  start(title: string, options: RecipeOptions, folder?: string): Promise<RunSummary>;
   stop(id: string): Promise<RunSummary>;
   pause(id: string): Promise<RunSummary>;
   resume(id: string): Promise<RunSummary>;
@@ -206,8 +208,8 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
   };
 
   return {
-    async start(title, options) {
-      const { model, out } = parseOptions('tune', options, settingOrigin);
+    async start(title, options, folder) {
+      const { model, out, data } = parseOptions('tune', options, settingOrigin);
       const id = newId();
       const summary: RunSummary = {
         id,
@@ -224,7 +226,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
         message: 'Starting …',
       };
       const live: Live = {
-        record: { summary, options, owner: null },
+        record: { summary, options: { ...options, data: absolutePatterns(data, folder) }, owner: null },
         events: [],
         job: null,
         active: false,

@@ -185,7 +185,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     return { data: annotations.semanticTokens(texts, document.getText(), (offset) => document.positionAt(offset)) };
   });
 
-  answer(protocol.startRun, ({ title, options: given }) => runsNow().start(title, given));
+  answer(protocol.startRun, ({ title, options: given, folder }) => runsNow().start(title, given, folder));
   answer(protocol.stopRun, ({ id }) => runsNow().stop(id));
   answer(protocol.pauseRun, ({ id }) => runsNow().pause(id));
   answer(protocol.resumeRun, ({ id }) => runsNow().resume(id));

@@ -40,7 +40,7 @@ const position = { line: 0, character: 0 };
 
 /** Right parameters of every request, all fields set. */
 const requests: Record<string, object> = {
-  [protocol.startRun.method]: { title: 't', options: {} },
+  [protocol.startRun.method]: { title: 't', options: {}, folder: '/f' },
   [protocol.stopRun.method]: { id: 'r' },
   [protocol.pauseRun.method]: { id: 'r' },
   [protocol.resumeRun.method]: { id: 'r' },
@@ -101,7 +101,8 @@ function* mutations(right: unknown, field = ''): Generator<Wrong> {
 /** What may be null or absent, and records whose content is read elsewhere. */
 const isAllowed = ({ field, params }: Wrong): boolean => {
   const value = valueAt(params, field);
-  if (value === undefined) return /^(codeLens|inlayHints|hover|semanticTokens)$|\.(draft|opinions|range)$/.test(field);
+  if (value === undefined)
+    return /^(codeLens|inlayHints|hover|semanticTokens)$|\.(draft|opinions|range)$|^folder$/.test(field);
   return value === null && /(^trace\.stop|opinions\[0\]\.token)$/.test(field);
 };
 const valueAt = (params: unknown, field: string): unknown =>

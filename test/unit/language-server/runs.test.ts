@@ -85,6 +85,18 @@ describe('a run', () => {
     await runs.dispose();
   });
 
+  it('reads its text from the folder that is named, whatever that is called', async () => {
+    const runs = make();
+    const named = path.join(folder, 'my (app) [1]');
+    mkdirSync(path.join(named, 'src', 'made'), { recursive: true });
+    writeFileSync(path.join(named, 'src', 'a.md'), 'Mine.');
+    writeFileSync(path.join(named, 'src', 'made', 'b.md'), 'Made.');
+    await runs.start('First', { data: ['src/**/*.md', '!src/made/**'], out: exits }, named);
+    await until(() => engine.jobs.length === 1);
+    expect(readFileSync((engine.jobs[0]!.options.data as string[])[0]!, 'utf8')).toBe('{"text":"Mine."}\n');
+    await runs.dispose();
+  });
+
   it('refuses a bad setting by its name and records nothing', async () => {
     const runs = make();
     await expect(runs.start('Bad', { learningRate: 'fast' })).rejects.toThrow(
