@@ -55,11 +55,14 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   let options = defaultOptions;
   let display = defaultOptions.display;
   let runs: Runs | null = null;
+  let loaded: Promise<void> | undefined;
   let canRefresh = false;
   let dynamicTokens = false;
 
-  const runsNow = (): Runs => {
+  /** The runs, once those on record are read. */
+  const knownRuns = async (): Promise<Runs> => {
     if (!runs) throw new ResponseError(ErrorCodes.ServerNotInitialized, 'The server is not initialised.');
+    await loaded;
     return runs;
   };
 
@@ -126,8 +129,8 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
         full: true,
       });
     }
-    runsNow()
-      .load(options.resumeRuns)
+    loaded = runs
+      ?.load(options.resumeRuns)
       .catch((error: unknown) => connection.console.error(`Runs cannot be read: ${describeError(error)}`));
   });
 
@@ -185,12 +188,14 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     return { data: annotations.semanticTokens(texts, document.getText(), (offset) => document.positionAt(offset)) };
   });
 
-  answer(protocol.startRun, ({ title, options: given, folder }) => runsNow().start(title, given, folder));
-  answer(protocol.stopRun, ({ id }) => runsNow().stop(id));
-  answer(protocol.pauseRun, ({ id }) => runsNow().pause(id));
-  answer(protocol.resumeRun, ({ id }) => runsNow().resume(id));
-  answer(protocol.listRuns, () => runsNow().list());
-  answer(protocol.readRun, ({ id, from }) => runsNow().read(id, from));
+  answer(protocol.startRun, async ({ title, options: given, folder }) =>
+    (await knownRuns()).start(title, given, folder),
+  );
+  answer(protocol.stopRun, async ({ id }) => (await knownRuns()).stop(id));
+  answer(protocol.pauseRun, async ({ id }) => (await knownRuns()).pause(id));
+  answer(protocol.resumeRun, async ({ id }) => (await knownRuns()).resume(id));
+  answer(protocol.listRuns, async () => (await knownRuns()).list());
+  answer(protocol.readRun, async ({ id, from }) => (await knownRuns()).read(id, from));
   answer(protocol.generate, (params, token) =>
     status.during('generating', async () => {
       const stopped = new AbortController();

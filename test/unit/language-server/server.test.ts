@@ -1,3 +1,5 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -12,6 +14,7 @@ import { userError } from '../../../protocol/errors.ts';
 import { emptyTrace } from '../../../protocol/exittrace.ts';
 import * as protocol from '../../../protocol/server.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
+import { temporaryFolder } from '../formats/fixtures.ts';
 import { fakeEngine, type FakeJob } from './fake-engine.ts';
 
 const uri = 'file:///a.ts';
@@ -30,7 +33,7 @@ let client: ProtocolConnection;
 let onStart: (job: FakeJob) => void;
 let send: <P, R>(message: protocol.Request<P, R>, params: P) => Promise<R>;
 
-beforeEach(async () => {
+const connect = async (initializationOptions: Partial<protocol.ServerOptions> = {}): Promise<void> => {
   const up = new PassThrough();
   const down = new PassThrough();
   const server = createConnection(new StreamMessageReader(up), new StreamMessageWriter(down));
@@ -43,9 +46,11 @@ beforeEach(async () => {
   client = createProtocolConnection(new StreamMessageReader(down), new StreamMessageWriter(up));
   client.listen();
   send = (message, params) => client.sendRequest(message.method, params);
-  await client.sendRequest('initialize', { processId: null, rootUri: null, capabilities: {} });
+  const asked = { processId: null, rootUri: null, capabilities: {}, initializationOptions };
+  await client.sendRequest('initialize', asked);
   await client.sendNotification('initialized', {});
-});
+};
+beforeEach(() => connect());
 afterEach(() => client.dispose());
 
 describe('the language server', () => {
@@ -109,6 +114,23 @@ describe('the language server', () => {
     onStart = (job) => job.end(userError('bad-model', 'No such model.', 'Choose one.'));
     const failed = send(protocol.generate, { generation: 'g', prompt: '', options: {} });
     await expect(failed).rejects.toMatchObject({ message: 'No such model. Choose one.', data: { code: 'bad-model' } });
+  });
+
+  it('answers what is asked of runs once those on record are read', async () => {
+    client.dispose();
+    const runs = temporaryFolder();
+    const figures = { step: 1, steps: 1, tokensPerSecond: 1, secondsLeft: 0 };
+    const told = { title: 'First', state: 'finished', model: 'm', exits: [], directory: '/a.exits', message: 'Done.' };
+    const summary = { id: 'a', startedAt: '2026-01-01T00:00:00.000Z', ...told, ...figures };
+    mkdirSync(path.join(runs, 'a'));
+    writeFileSync(path.join(runs, 'a', 'run.json'), JSON.stringify({ summary, options: {}, owner: null }));
+    await connect({ runs });
+    const [listed, read] = await Promise.all([
+      send(protocol.listRuns, {}),
+      send(protocol.readRun, { id: 'a', from: 0 }),
+    ]);
+    expect(listed).toEqual([summary]);
+    expect(read.run).toEqual(summary);
   });
 
   it('reports what the doctor found', async () => {
