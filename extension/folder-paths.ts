@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { shippedModel } from '../protocol/options-groups.ts';
-import type { RecipeOptions } from '../protocol/server.ts';
+import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
 
 /** The model where the folder has it by that path, else as it is: the one that ships, or an id of the hub. */
 export function modelInFolder({ model }: RecipeOptions, folder: string | undefined): RecipeOptions {
@@ -17,3 +17,16 @@ export const generateInFolder = (options: RecipeOptions, folder: string | undefi
   ...modelInFolder(options, folder),
   ...(typeof options.exits === 'string' && folder !== undefined && { exits: path.resolve(folder, options.exits) }),
 });
+
+/** A folder for new exits: neither there nor where a run that has not finished will write. */
+export function freeExitsFolder(
+  folder: string,
+  name: string,
+  runs: readonly Pick<RunSummary, 'state' | 'directory'>[],
+): string {
+  const taken = new Set(runs.filter(({ state }) => state !== 'finished').map(({ directory }) => directory));
+  for (let n = 1; ; n++) {
+    const file = path.join(folder, `${name}${n === 1 ? '' : `-${n}`}.exits`);
+    if (!taken.has(file) && !existsSync(file)) return file;
+  }
+}

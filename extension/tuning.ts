@@ -1,12 +1,11 @@
 /** `Tune Early Exits`: asks what the settings do not say, starts a run and opens its curves. */
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { dataOptions, exitsOptions, placeOptions, shippedModel, tuningOptions } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
-import { modelInFolder } from './folder-paths.ts';
+import { freeExitsFolder, modelInFolder } from './folder-paths.ts';
 import { withoutGpu } from './generating.ts';
 import { showFailure } from './messages.ts';
 import { askModel } from './model-pick.ts';
@@ -30,7 +29,8 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
   try {
     const asked = { ...settings, ...chosen };
     const { fsPath } = folder.uri;
-    const options = complete(await withoutGpu(app, asked), fsPath);
+    await app.runs.refresh();
+    const options = complete(await withoutGpu(app, asked), fsPath, app.runs.list());
     const title = titleOf(asked, folder.name, app);
     const run = await app.backend.send(protocol.startRun, { title, options, folder: fsPath });
     await app.curves.show(run.id);
@@ -42,20 +42,14 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
 }
 
 /** The model is the folder's where it has it, and the exits go into it under a name that is free. */
-function complete(options: RecipeOptions, folder: string): RecipeOptions {
-  return {
-    ...options,
-    ...modelInFolder(options, folder),
-    out: typeof options.out === 'string' ? path.resolve(folder, options.out) : freeName(folder, modelName(options)),
-  };
-}
-
-function freeName(folder: string, name: string): string {
-  for (let n = 1; ; n++) {
-    const file = path.join(folder, `${name}${n === 1 ? '' : `-${n}`}.exits`);
-    if (!existsSync(file)) return file;
-  }
-}
+const complete = (options: RecipeOptions, folder: string, runs: readonly RunSummary[]): RecipeOptions => ({
+  ...options,
+  ...modelInFolder(options, folder),
+  out:
+    typeof options.out === 'string'
+      ? path.resolve(folder, options.out)
+      : freeExitsFolder(folder, modelName(options), runs),
+});
 
 /** Model, data and preset are set: nothing is left to ask. */
 const isAllSet = (scope: vscode.Uri): boolean =>

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
-import { generateInFolder, modelInFolder } from '../../../extension/folder-paths.ts';
+import { freeExitsFolder, generateInFolder, modelInFolder } from '../../../extension/folder-paths.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
 
 it("makes a folder's own paths absolute, and leaves names that are no paths", () => {
@@ -20,4 +20,14 @@ it("makes a folder's own paths absolute, and leaves names that are no paths", ()
     seed: 1,
   });
   expect(generateInFolder({ exits: '/elsewhere' }, folder)).toEqual({ exits: '/elsewhere' });
+});
+
+it('gives no two runs one folder, though the first has written nothing yet', () => {
+  const folder = temporaryFolder();
+  const [first, second, third] = ['m.exits', 'm-2.exits', 'm-3.exits'].map((name) => path.join(folder, name));
+  expect(freeExitsFolder(folder, 'm', [])).toBe(first);
+  expect(freeExitsFolder(folder, 'm', [{ state: 'running', directory: first! }])).toBe(second);
+  expect(freeExitsFolder(folder, 'm', [{ state: 'finished', directory: first! }])).toBe(first);
+  mkdirSync(first!);
+  expect(freeExitsFolder(folder, 'm', [{ state: 'failed', directory: second! }])).toBe(third);
 });
