@@ -9,7 +9,8 @@ export interface EarlyExitApi {
   /** Starts tuning with the settings and these options over them; asks nothing. Null where it failed and was said. */
   startRun(options?: RecipeOptions): Promise<RunSummary | null>;
   pauseRun(id: string): Promise<RunSummary>;
-  resumeRun(id: string): Promise<RunSummary>;
+  /** Null where the folder is not trusted, which is said. */
+  resumeRun(id: string): Promise<RunSummary | null>;
   stopRun(id: string): Promise<RunSummary>;
   /** Newest first. */
   listRuns(): Promise<readonly RunSummary[]>;

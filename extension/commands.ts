@@ -25,7 +25,7 @@ export const commands = {
   saveTrace: { title: 'Save Trace …', icon: '$(save-as)', enabled: 'earlyExit.hasTrace' },
   clearTraces: { title: 'Clear Exit Colours', icon: '$(clear-all)', enabled: 'earlyExit.hasTrace' },
   pauseRun: { title: 'Pause Run', icon: '$(debug-pause)', enabled: 'earlyExit.running' },
-  resumeRun: { title: 'Resume Run', icon: '$(debug-continue)' },
+  resumeRun: { title: 'Resume Run', icon: '$(debug-continue)', enabled: 'isWorkspaceTrusted' },
   stopRun: { title: 'Stop Run', icon: '$(debug-stop)', enabled: 'earlyExit.running' },
   chooseModel: { title: 'Choose Model …', icon: '$(symbol-misc)' },
   chooseExits: { title: 'Choose Exits …', icon: '$(git-branch)' },

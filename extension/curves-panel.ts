@@ -89,11 +89,9 @@ export function createCurvesPanel(
         return vscode.commands.executeCommand(commandId('tune'));
       case 'pause':
       case 'resume':
-      case 'stop': {
-        const request = { pause: protocol.pauseRun, resume: protocol.resumeRun, stop: protocol.stopRun }[message.type];
-        await backend.send(request, { id: message.run });
+      case 'stop':
+        await runs[message.type](message.run);
         return;
-      }
       case 'export':
         return saveExport(message);
       case 'failed':

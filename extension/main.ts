@@ -94,10 +94,10 @@ type Action = (...args: unknown[]) => unknown;
 
 function commandTable(app: App, views: Views, doctor: Doctor, serving: Serving): Record<CommandKey, Action> {
   const { backend, runs } = app;
-  const act = (request: typeof protocol.pauseRun, wanted: readonly RunSummary['state'][], title: string): Action => {
+  const act = (what: 'pause' | 'resume' | 'stop', wanted: readonly RunSummary['state'][], title: string): Action => {
     return async (run) => {
       const chosen = isRun(run) ? run : await chooseRun(app, wanted, title);
-      return chosen && backend.send(request, { id: chosen.id });
+      return chosen && runs[what](chosen.id);
     };
   };
   return {
@@ -111,9 +111,9 @@ function commandTable(app: App, views: Views, doctor: Doctor, serving: Serving):
       const uri = vscode.window.activeTextEditor?.document.uri;
       if (uri) app.generations.clear(uri);
     },
-    pauseRun: act(protocol.pauseRun, ['running'], vscode.l10n.t('Pause Run')),
-    resumeRun: act(protocol.resumeRun, ['paused', 'stopped', 'failed'], vscode.l10n.t('Resume Run')),
-    stopRun: act(protocol.stopRun, ['running', 'paused'], vscode.l10n.t('Stop Run')),
+    pauseRun: act('pause', ['running'], vscode.l10n.t('Pause Run')),
+    resumeRun: act('resume', ['paused', 'stopped', 'failed'], vscode.l10n.t('Resume Run')),
+    stopRun: act('stop', ['running', 'paused'], vscode.l10n.t('Stop Run')),
     chooseModel: async () => {
       const model = await askModel(app);
       if (model !== null) await useModel(app, model);
@@ -227,9 +227,9 @@ function api(app: App): EarlyExitApi {
   return {
     version: 1,
     startRun: (options = {}) => tune(app, options),
-    pauseRun: (id) => backend.send(protocol.pauseRun, { id }),
-    resumeRun: (id) => backend.send(protocol.resumeRun, { id }),
-    stopRun: (id) => backend.send(protocol.stopRun, { id }),
+    pauseRun: (id) => runs.pause(id),
+    resumeRun: (id) => runs.resume(id),
+    stopRun: (id) => runs.stop(id),
     listRuns: async () => {
       await runs.refresh();
       return runs.list();

@@ -102,8 +102,9 @@ async function chooseModelFor(exits: ExitsSummary): Promise<void> {
   if (belongsTo(exits, chosenModel())) await set(EXITS, exits.directory);
 }
 
+/** In a folder that is not trusted, what it says itself does not count. */
 function set(setting: string, value: unknown): Thenable<void> {
-  const folder = vscode.workspace.workspaceFolders !== undefined;
-  const target = folder ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
+  const counts = vscode.workspace.workspaceFolders !== undefined && vscode.workspace.isTrusted;
+  const target = counts ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
   return vscode.workspace.getConfiguration().update(setting, value, target);
 }

@@ -3,6 +3,7 @@ import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { RunEvent, RunSummary } from '../protocol/server.ts';
 import type { Backend } from './backend.ts';
+import { requireTrust } from './trust.ts';
 
 export interface Runs {
   /** Newest first; empty until the backend was asked. */
@@ -11,6 +12,10 @@ export interface Runs {
   running(): RunSummary | undefined;
   /** Asks the backend, which starts for it. */
   refresh(): Promise<void>;
+  pause(id: string): Promise<RunSummary>;
+  /** Null where the folder is not trusted, which is said. */
+  resume(id: string): Promise<RunSummary | null>;
+  stop(id: string): Promise<RunSummary>;
   readonly onChange: vscode.Event<RunSummary | null>;
   readonly onEvent: vscode.Event<RunEvent>;
 }
@@ -41,5 +46,15 @@ export function createRuns(backend: Backend, subscriptions: vscode.Disposable[])
     backend.listen(protocol.runReported, (event) => reported.fire(event)),
     backend.onReady(() => void refresh().catch((error: unknown) => backend.log.warn(String(error)))),
   );
-  return { list, find: (id) => runs.get(id), running, refresh, onChange: changed.event, onEvent: reported.event };
+  return {
+    list,
+    find: (id) => runs.get(id),
+    running,
+    refresh,
+    pause: (id) => backend.send(protocol.pauseRun, { id }),
+    resume: async (id) => (requireTrust() ? backend.send(protocol.resumeRun, { id }) : null),
+    stop: (id) => backend.send(protocol.stopRun, { id }),
+    onChange: changed.event,
+    onEvent: reported.event,
+  };
 }

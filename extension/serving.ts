@@ -7,6 +7,7 @@ import { generateInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
 import { generateOptions } from './generating.ts';
 import { recipeSettings } from './settings.ts';
+import { requireTrustToServe } from './trust.ts';
 
 export interface Serving {
   /** Null where the folder is not trusted, and where the loading was stopped. */
@@ -41,11 +42,7 @@ export function createServing(app: App, subscriptions: vscode.Disposable[]): Ser
   );
   return {
     async start() {
-      if (!vscode.workspace.isTrusted) {
-        const message = vscode.l10n.t('This folder is not trusted: nothing of it is served to other programs.');
-        void vscode.window.showInformationMessage(message);
-        return null;
-      }
+      if (!requireTrustToServe()) return null;
       const { model, exits } = generateInFolder(await generateOptions(app), workspaceFolders()[0]);
       const options = {
         ...recipeSettings('serve'),

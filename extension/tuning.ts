@@ -11,6 +11,7 @@ import { showFailure } from './messages.ts';
 import { askModel } from './model-pick.ts';
 import { runTitle } from './run-title.ts';
 import { explicit, recipeSettings } from './settings.ts';
+import { requireTrust } from './trust.ts';
 
 /** With options nothing is asked; null where the user went away, or it failed and was said. */
 export async function tune(app: App, overrides: RecipeOptions | null = null): Promise<RunSummary | null> {
@@ -19,10 +20,7 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
     void vscode.window.showInformationMessage(vscode.l10n.t('Open a folder first: exits are tuned on its files.'));
     return null;
   }
-  if (!vscode.workspace.isTrusted) {
-    void vscode.window.showInformationMessage(vscode.l10n.t('This folder is not trusted: nothing is tuned in it.'));
-    return null;
-  }
+  if (!requireTrust()) return null;
   const settings = recipeSettings('tune', folder.uri);
   const chosen = overrides ?? (isAllSet(folder.uri) ? {} : await ask(app, settings));
   if (chosen === null) return null;

@@ -1,4 +1,4 @@
-/** As much of the editor's API as the code under test asks for, where no editor runs: settings, events, cancelling, and chat models. */
+/** As much of the editor's API as the code under test asks for, where no editor runs: settings, events, cancelling, messages, and chat models. */
 type Listener = (event: unknown) => void;
 
 export class EventEmitter {
@@ -38,6 +38,10 @@ export class LanguageModelTextPart {
 const settings = new Map<string, unknown>();
 const changed = new EventEmitter();
 
+export const ConfigurationTarget = { Global: 1, Workspace: 2, WorkspaceFolder: 3 } as const;
+/** Where the extension wrote a setting last. */
+export const writtenTo = new Map<string, number>();
+
 /** Sets one for the user, and tells of it. */
 export function setSetting(name: string, value: unknown): void {
   settings.set(name, value);
@@ -46,13 +50,23 @@ export function setSetting(name: string, value: unknown): void {
 
 export const workspace = {
   isTrusted: true,
-  workspaceFolders: undefined,
+  workspaceFolders: undefined as readonly unknown[] | undefined,
   onDidChangeConfiguration: changed.event,
   getConfiguration: () => ({
     inspect: (name: string) => ({ globalValue: settings.get(name) }),
     get: (name: string) => settings.get(name),
+    update: async (name: string, value: unknown, target: number) => {
+      writtenTo.set(name, target);
+      setSetting(name, value);
+    },
   }),
 };
+
+/** What was said, without what could be picked. */
+export const messages: string[] = [];
+const say = async (message: string): Promise<undefined> => void messages.push(message);
+export const window = { showInformationMessage: say, showWarningMessage: say, showErrorMessage: say };
+export const commands = { executeCommand: async (): Promise<undefined> => undefined };
 
 /** What was registered, by its vendor. */
 export const chatProviders = new Map<string, unknown>();

@@ -58,5 +58,13 @@ export const run = suite([
       ),
     );
     assert.deepEqual(await api.listRuns(), []);
+    assert.equal(await api.resumeRun('any'), null, 'nothing is taken up either');
+  }),
+
+  test('keeps a model that is chosen for the user, as what the folder says does not count', async () => {
+    const model = (): unknown => vscode.workspace.getConfiguration('earlyExit').inspect('model')?.globalValue;
+    await vscode.commands.executeCommand('earlyExit.useModel', { path: 'owner/name', name: 'name', kind: 'hub' });
+    assert.equal(model(), 'owner/name');
+    await vscode.workspace.getConfiguration('earlyExit').update('model', undefined, vscode.ConfigurationTarget.Global);
   }),
 ]);
