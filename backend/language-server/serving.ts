@@ -9,9 +9,12 @@ import type { Answering } from './models.ts';
 export function answerServing({ answer, notify, warn }: Answering): () => Promise<void> {
   /** Starts and stops wait for each other up to where a server listens, so that none is lost; none where it was stopped or never came. */
   let running: Promise<RunningServer | null> = Promise.resolve(null);
-  const replaceBy = <Next extends RunningServer | null>(next: () => Promise<Next>): Promise<Next> => {
+  const replaceBy = <Next extends RunningServer | null>(next: (hadOne: boolean) => Promise<Next>): Promise<Next> => {
     const before = running.catch(() => null);
-    const now = before.then((server) => server?.close()).then(next);
+    const now = before.then(async (server) => {
+      await server?.close();
+      return next(server !== null);
+    });
     running = now;
     return now;
   };
@@ -21,15 +24,17 @@ export function answerServing({ answer, notify, warn }: Answering): () => Promis
     const asked = parseOptions('serve', options, settingOrigin);
     let loaded = (): void => undefined;
     const ready = new Promise<void>((resolve) => (loaded = resolve));
-    const opened = replaceBy(() =>
-      startServing(asked, {
+    const opened = replaceBy((hadOne) => {
+      // Whether another comes in its place is not known yet.
+      if (hadOne) notify(protocol.serverEnded, { problem: null });
+      return startServing(asked, {
         onEvent(event) {
           if (event.type === 'serving') loaded();
           if (event.type === 'warning') warn(event.message);
         },
         onDefect: (error) => warn(String((error as Error).stack ?? error)),
-      }),
-    );
+      });
+    });
     const server = await opened;
     await Promise.race([ready, server.finished]);
     if (running !== opened) throw userError('cancelled', 'The server was stopped before its model was there.');

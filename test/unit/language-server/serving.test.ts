@@ -27,7 +27,10 @@ const isUp = (url: string): Promise<boolean> =>
     () => true,
     () => false,
   );
-afterEach(stop);
+afterEach(async () => {
+  await stop();
+  told.length = 0;
+});
 
 it('serves until it is stopped, and a stop that was asked for is not told as an end', async () => {
   const { url, name } = await start();
@@ -56,6 +59,16 @@ it('says that a port is taken and which setting names another, and can be starte
   });
   other.close();
   expect(await isUp((await start()).url)).toBe(true);
+}, 60_000);
+
+it('tells that a server has ended where another was asked for in its place and cannot come', async () => {
+  const { url } = await start();
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  await expect(start({ port: (other.address() as AddressInfo).port })).rejects.toMatchObject({ code: 'bad-argument' });
+  other.close();
+  expect(await isUp(url)).toBe(false);
+  expect(told).toEqual([`${protocol.serverEnded.method} {"problem":null}`]);
 }, 60_000);
 
 it('names a model that is missing, and nothing listens after that', async () => {
