@@ -47,7 +47,6 @@ export const checkpointOptions = {
 
 export const evaluationOptions = {
   documents: oneOf({
-    scope: 'window',
     default: 'held-out',
     values: {
       'held-out': 'the share that tuning on the same data and seed keeps apart',
@@ -57,6 +56,7 @@ export const evaluationOptions = {
   }),
 };
 
+/** The promise of a calibration: of `calibrate`, and of the one that `tune` ends with. */
 export const calibrationOptions = {
   agreement: number({
     default: 0.99,

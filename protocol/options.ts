@@ -37,6 +37,7 @@ export const optionTables = {
     ...exitsOptions,
     ...dataOptions,
     ...tuningOptions,
+    ...calibrationOptions,
     device: deviceOptions.device,
     gpuLayers: deviceOptions.gpuLayers,
     threads: deviceOptions.threads,

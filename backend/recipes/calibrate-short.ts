@@ -25,7 +25,9 @@ export async function* calibrateShort(
   }
   const { model, data, sequenceLength, heldOutFraction, seed, device, threads } = options;
   const text = { data, sequenceLength, heldOutFraction, seed };
-  const request = parseOptions('calibrate', { model, exits: directory, ...text, device, threads });
+  const { agreement, certainty, calibrationTokens } = options;
+  const promise = { agreement, certainty, calibrationTokens };
+  const request = parseOptions('calibrate', { model, exits: directory, ...text, ...promise, device, threads });
   try {
     for await (const event of calibrate(request, signal, seconds)) {
       if (event.type !== 'ready' && event.type !== 'saved') yield event;

@@ -29,23 +29,26 @@ export function optionsText(options: TuneOptions): Record<string, unknown> {
 }
 
 /**
- * The options to go on with: those of the run, but where this sitting takes place is `now`'s, and a model or data named now stand
- * in for the run's (they must be the same by their hashes).
+ * The options to go on with: those of the run, but where this sitting takes place is `now`'s, and what is named
+ * now of a model, data (the same by their hashes) and a calibration's promise stands in for the run's.
  * @throws UserError where the checkpoint's options are not valid, and where `now` asks for another run than this one.
  */
 export function resumedOptions(directory: string, { tuning }: CheckpointInfo, now: TuneOptions): TuneOptions {
   const sitting = Object.fromEntries(perSitting.map((name) => [name, now[name]]));
   const place = { on: placeText(now.on), mesh: now.mesh.mesh ? meshText(now.mesh.mesh) : 'auto' };
   const model = now.model === shippedModel ? {} : { model: now.model };
-  const data = isDefault('data', now) ? {} : { data: now.data };
+  const named = restated.filter((name) => !isDefault(name, now)).map((name) => [name, now[name]] as const);
   const origin = configOrigin(path.join(directory, infoFile));
-  const run = parseOptions('tune', { ...tuning, ...sitting, ...place, ...model, ...data }, origin);
+  const run = parseOptions('tune', { ...tuning, ...sitting, ...place, ...model, ...Object.fromEntries(named) }, origin);
   requireSameRun(directory, run, now);
   return run;
 }
 
+/** What stands in for the run's where it is named. */
+const restated = ['data', 'agreement', 'certainty', 'calibrationTokens'] as const;
+
 /** What a sitting may say anew; its limits come on top of what is done. */
-const sayable: ReadonlySet<string> = new Set([...perSitting, 'model', 'data', 'steps', 'epochs', 'minutes']);
+const sayable: ReadonlySet<string> = new Set([...perSitting, ...restated, 'model', 'steps', 'epochs', 'minutes']);
 
 const isDefault = (name: keyof TuneOptions, now: TuneOptions): boolean =>
   JSON.stringify(now[name]) === JSON.stringify(parseOptions('tune', {})[name]);

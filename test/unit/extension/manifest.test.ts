@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { Option } from '../../../protocol/options-kinds.ts';
+import { optionTables, settingName } from '../../../protocol/options.ts';
 import { texts } from '../../../scripts/texts.ts';
 import { commandKeys, commands } from '../../../extension/commands.ts';
 import { activationEvents, capabilities, contributions, restrictedSettings } from '../../../extension/contributions.ts';
@@ -44,6 +46,15 @@ describe('the manifest', () => {
       if (setting.enum) expect(setting.enumDescriptions, name).toHaveLength((setting.enum as unknown[]).length);
     }
     for (const name of restrictedSettings) expect(settings.map(([each]) => each)).toContain(name);
+  });
+
+  it('has no setting that nothing in the editor reads', () => {
+    const commands = [optionTables.tune, optionTables.generate, optionTables.serve];
+    const read = commands.flatMap((table) => Object.entries<Option<unknown>>(table).map(([n, o]) => settingName(o, n)));
+    const groups = contributed.configuration as { properties: Record<string, unknown> }[];
+    const settings = groups.flatMap(({ properties }) => Object.keys(properties));
+    const own = /^earlyExit\.(completions|display|backend)\./;
+    expect(settings.filter((name) => !own.test(name) && !read.includes(name))).toEqual([]);
   });
 
   it('names files that exist', () => {

@@ -186,3 +186,11 @@ test('without exits there is nothing to calibrate', async () => {
   const options = parseOptions('calibrate', { model, device: 'cpu' });
   await expect(calibrate(options, signal).next()).rejects.toThrow(/no exits to calibrate/);
 });
+
+test('a tuning run is calibrated by the promise that was asked of it', async () => {
+  const promise = { agreement: 0.6, certainty: 0.9, calibrationTokens: 768 };
+  const options = parseOptions('tune', { ...text, ...promise, model, device: 'cpu', minutes: 1 });
+  const events: TuneEvent[] = [];
+  for await (const event of calibrateShort(options, out, 60, signal)) events.push(event);
+  expect(events.find(({ type }) => type === 'calibrated')).toMatchObject({ agreement: 0.6, certainty: 0.9 });
+}, 120_000);
