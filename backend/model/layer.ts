@@ -177,10 +177,13 @@ export function stage<T>(ops: Ops<T>, spec: ModelSpec, from: Cut, to: Cut, value
 export const headState = <T>(ops: Ops<T>, spec: ModelSpec, x: T): T =>
   spec.logitScale === 1 ? x : ops.scale(x, spec.logitScale);
 
+/** The stream after the last layer → the state `[batch, tokens, hidden]` that the model's own head reads. */
+export const finalState = <T>(ops: Ops<T>, spec: ModelSpec, x: T): T =>
+  headState(ops, spec, ops.norm(x, 'norm', spec.norm));
+
 /** The model's own logits from the stream after the last layer: `[batch, tokens, vocabulary]`. */
-export function finalLogits<T>(ops: Ops<T>, spec: ModelSpec, x: T): T {
-  return capLogits(ops, spec, ops.linear(headState(ops, spec, ops.norm(x, 'norm', spec.norm)), 'lm_head'));
-}
+export const finalLogits = <T>(ops: Ops<T>, spec: ModelSpec, x: T): T =>
+  capLogits(ops, spec, ops.linear(finalState(ops, spec, x), 'lm_head'));
 
 export const capLogits = <T>(ops: Ops<T>, spec: ModelSpec, logits: T): T =>
   spec.finalSoftcap === null ? logits : ops.softcap(logits, spec.finalSoftcap);

@@ -6,7 +6,7 @@ import type { Processor } from '../ggml/processor.ts';
 import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
 import { ggmlOps, type OpsOptions } from '../ggml/ops.ts';
 import { isExact } from '../ggml/weights.ts';
-import { capLogits, stage } from '../model/layer.ts';
+import { capLogits, finalState, stage } from '../model/layer.ts';
 import type { Model } from '../model/open.ts';
 import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { embed } from './embedding.ts';
@@ -96,7 +96,7 @@ export async function openGgmlScorer(
     buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {
       const ops = ggmlOps(processor, sketch, weights, shape);
       const x = { tensor: sketch.input('stream', 'F32', width, shape.tokens * shape.batch), width };
-      sketch.output('state', (exit ? exitState(ops, spec, exit, x) : ops.norm(x, 'norm', spec.norm)).tensor);
+      sketch.output('state', (exit ? exitState(ops, spec, exit, x) : finalState(ops, spec, x)).tensor);
     }),
   );
   const heads = new Map<number, BuiltGraph>();

@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { tensorOps } from '../autodiff/ops.ts';
 import { exitState, headPath } from '../exits/forward.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
-import { headState, stage } from '../model/layer.ts';
+import { finalState, stage } from '../model/layer.ts';
 import { compareCuts, cutName, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { headLosses, type HeadTask, type Teacher } from './objective.ts';
 import type { ObjectiveOptions } from './types.ts';
@@ -55,8 +55,7 @@ export function wholeGradients(
     const ops = tensorOps(table);
     const states = statesOf(spec, table, embedded, [...given.exits.map(({ exit }) => exitCut(exit)), finalCut(spec)]);
     const rows = (state: tf.Tensor): tf.Tensor => tf.reshape(state, [-1, spec.hidden]);
-    const normed = ops.norm(states.get(cutName(finalCut(spec)))!, 'norm', spec.norm);
-    const final = rows(headState(ops, spec, normed));
+    const final = rows(finalState(ops, spec, states.get(cutName(finalCut(spec)))!));
     const headOf = (path: string): Pick<HeadTask, 'head' | 'bias'> => ({
       head: table.get(`${path}.weight`)!,
       bias: table.get(`${path}.bias`) ?? null,
