@@ -41,6 +41,8 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   let store = shelf.take(batch) ?? openStore(ggml, batch, keyStep);
   let isOpen = true;
   const lastStage = exits.at(-1)!.reads;
+  // A branch behind the last stage attends to what each token is there.
+  const canEndEarly = stages.every(({ parent }) => parent !== lastStage);
 
   const reserve = (positions: number): void => {
     if (positions <= store.capacity) return;
@@ -77,7 +79,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       first,
       keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
       isTiled,
-      lastOnly: isHeardLast && to === lastStage && tokens >= manyTokens,
+      lastOnly: canEndEarly && isHeardLast && to === lastStage && tokens >= manyTokens,
     };
     const key = `${s} ${to} ${tokens} ${shape.batch} ${first} ${shape.keys} ${isTiled} ${shape.lastOnly}`;
     if (store.source(s) !== store.stream(stages[s]!.parent)) ferry(ggml, store, s, first, starts, own);

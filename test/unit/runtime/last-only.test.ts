@@ -7,7 +7,7 @@ import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { computes } from '../../support/engines.ts';
 import { fixtures } from '../../support/golden.ts';
-import { copiedExits } from '../../support/models.ts';
+import { copiedExits, tinyModel } from '../../support/models.ts';
 
 // The latter are long enough to be summed in tiles.
 const lengths = [
@@ -55,5 +55,25 @@ test.each(cases)('%s, %j', async (path, some) => {
     expect(said[0]).toEqual(said[1]);
     await staged.dispose();
   }
+  model.close();
+});
+
+test('a branch behind the last layer attends to every token', async () => {
+  const model = tinyModel();
+  const exit = { layer: model.spec.layers.length, architecture: 'layer', head: { kind: 'shared' } } as const;
+  const staged = await openStagedModel(model, copiedExits(model, [exit]), { arithmetic: 'int8', engine: 'ggml' });
+  const said = [];
+  for (const lastOnly of [true, false]) {
+    const cache = openKvCache(staged, 1);
+    cache.enter(
+      0,
+      Array.from({ length: 40 }, (_, i) => (11 * i) % 60),
+    );
+    await cache.advance(staged.exits[0]!.stages, [0], { lastOnly });
+    said.push(await cache.read(0, [0], [1], { logits: true }));
+    cache.dispose();
+  }
+  expect(said[0]).toEqual(said[1]);
+  await staged.dispose();
   model.close();
 });
