@@ -13,7 +13,7 @@ import { createHash } from 'node:crypto';
 import { decodeHalf, encodeHalf } from './cache-half.ts';
 
 export interface FeatureCacheKey {
-  /** SHA-256 of the backbone's weights, and whatever else changes its numbers (device, precision). */
+  /** SHA-256 of the backbone's weights, and whatever else changes its numbers (configuration, device, precision). */
   readonly backbone: string;
   /** Hash of the windows' tokens, in order. */
   readonly data: string;

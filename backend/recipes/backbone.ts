@@ -6,7 +6,7 @@ import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { modelSize } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
-import { compareCuts, cutName, type Cut } from '../model/spec.ts';
+import { compareCuts, cutName, type Cut, type ModelSpec } from '../model/spec.ts';
 import { placeExitScorer, placeFeatureModel, type Placement } from '../devices/fallback.ts';
 import { cpuEngine, ggmlProblem } from '../runtime/engines.ts';
 import type { RuntimeOptions } from '../runtime/open.ts';
@@ -68,15 +68,23 @@ export function lazyFeatureModel(model: Model, cuts: readonly Cut[], { placement
 }
 
 /** The cache of a backbone's states over some windows. What changes its numbers is part of the key. */
-export const featureCache = (sha256: string, windows: Windows, { placement, options }: Running): FeatureCache =>
-  openFeatureCache({
+export function featureCache(
+  spec: ModelSpec,
+  sha256: string,
+  windows: Windows,
+  { placement, options }: Running,
+): FeatureCache {
+  const engine = `${options.arithmetic} ${placement.share?.gpu.name ?? 'cpu'} ${cpuEngine()}`;
+  return openFeatureCache({
     root: join(userCache(), 'features'),
     key: {
-      backbone: `${sha256} ${options.arithmetic} ${placement.share?.gpu.name ?? 'cpu'} ${cpuEngine()}`,
+      // The same weights compute otherwise under another configuration.
+      backbone: `${sha256} ${JSON.stringify(spec)} ${engine}`,
       data: windows.hash,
       tokens: windows.tokens,
     },
   });
+}
 
 export const scorers =
   (model: Model, { placement, options }: Running): OpenScorer =>

@@ -44,7 +44,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
     const sets = yield* readText(text, tokenizer, spec.contextLength, [part], signal);
     closing.push(() => sets.close());
     const windows = windowsOf(sets, part, options.evaluationTokens);
-    const cache = featureCache((await identify(model, signal)).sha256, windows, running);
+    const cache = featureCache(spec, (await identify(model, signal)).sha256, windows, running);
     closing.push(() => cache.close());
     const backbone = lazyFeatureModel(model, [...exits.map(exitCut), finalCut(spec)], running);
     closing.push(() => backbone.dispose());

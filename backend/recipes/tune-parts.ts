@@ -117,7 +117,7 @@ export async function* openParts(
     return backbone;
   };
   const cached = (text: Windows): FeatureCache | null => {
-    const cache = options.featureCache ? featureCache(base.sha256, text, running) : null;
+    const cache = options.featureCache ? featureCache(spec, base.sha256, text, running) : null;
     if (cache) atEnd(() => cache.close());
     return cache;
   };

@@ -1,7 +1,12 @@
-/** What a person is told before exits learn from a backbone that ggml's absence makes too round. */
-import { expect, test, vi } from 'vitest';
+/** What a person is told before exits learn from a backbone that ggml's absence makes too round; and where its states are kept. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test, vi } from 'vitest';
+import type { Windows } from '../../../backend/features/features.ts';
 import type { ModelSpec } from '../../../backend/model/spec.ts';
-import { roundingWarning, windowOptions } from '../../../backend/recipes/backbone.ts';
+import { featureCache, roundingWarning, windowOptions } from '../../../backend/recipes/backbone.ts';
+import { tinyModel } from '../../support/models.ts';
 import { tinySpec } from '../tuning/fakes.ts';
 
 let packages: string | null = 'koffi';
@@ -26,4 +31,27 @@ test('a model of a billion numbers in rows of 8 bits is warned of, with the ways
 test('a smaller one is not, nor exact arithmetic', () => {
   expect(warned(tinySpec, 'fast')).toBeNull();
   expect(warned(large, 'exact')).toBeNull();
+});
+
+const root = mkdtempSync(join(tmpdir(), 'early-exit-'));
+process.env['EARLY_EXIT_CACHE'] = root;
+afterAll(() => rmSync(root, { recursive: true }));
+
+const folderOf = (spec: ModelSpec): string => {
+  const windows: Windows = { count: 1, tokens: 4, hash: 'text', window: () => expect.unreachable() };
+  const options = windowOptions({ precision: 'exact', threads: 0 });
+  const cache = featureCache(spec, 'weights', windows, { placement, options });
+  cache.close();
+  return cache.directory;
+};
+
+test('states are kept for a configuration: the same weights compute otherwise under another', () => {
+  const model = tinyModel('llama-rope3');
+  const { spec } = model;
+  model.close();
+  const [rope] = spec.layers.map((layer) => layer.rope!);
+  const slower = { ...rope!, inverseFrequencies: rope!.inverseFrequencies.map((frequency) => frequency / 8) };
+  const other = { ...spec, layers: spec.layers.map((layer) => ({ ...layer, rope: slower })) };
+  expect(folderOf(structuredClone(spec))).toBe(folderOf(spec));
+  expect(folderOf(other)).not.toBe(folderOf(spec));
 });
