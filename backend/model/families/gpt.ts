@@ -3,6 +3,7 @@ import { Config, limits } from './config.ts';
 import { activation, layerParameter, llamaLike, rowRange, type Family, type ParameterSource } from './family.ts';
 import { rope } from './rope.ts';
 import type { ModelSpec, NormSpec } from '../spec.ts';
+import { userError } from '../../../protocol/errors.ts';
 
 const layerNorm = (config: Config, key: string): NormSpec => ({
   kind: 'layer',
@@ -14,6 +15,12 @@ const layerNorm = (config: Config, key: string): NormSpec => ({
 export const gpt2: Family = {
   types: ['gpt2'],
   spec: (config) => {
+    if (config.boolean('scale_attn_by_inverse_layer_idx', false))
+      throw userError(
+        'unsupported',
+        `${config.file}: attention that is weaker from layer to layer ("scale_attn_by_inverse_layer_idx") is not supported.`,
+        'Take a GPT-2 that was trained without it, as OpenAI’s were.',
+      );
     const hidden = config.size('n_embd', limits.hidden);
     const context = config.size('n_positions', limits.context, 1024);
     const inner = config.optionalSize('n_inner', limits.feedForward) ?? 4 * hidden;
@@ -32,7 +39,11 @@ export const gpt2: Family = {
       learnedPositions: true,
       tied: config.boolean('tie_word_embeddings', true),
     });
-    return { ...spec, layers: spec.layers.map(() => ({ rope: null, window: null })) };
+    return {
+      ...spec,
+      attentionScale: config.boolean('scale_attn_weights', true) ? spec.attentionScale : 1,
+      layers: spec.layers.map(() => ({ rope: null, window: null })),
+    };
   },
   source: (parameter, spec) => {
     const part = layerParameter(parameter);

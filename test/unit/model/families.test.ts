@@ -59,6 +59,8 @@ describe('config.json', () => {
     ['llama-tied', { rms_norm_eps: 1e308 }, /"rms_norm_eps"/],
     ['gpt2', { layer_norm_epsilon: -1 }, /"layer_norm_epsilon"/],
     ['gpt2', { n_inner: 1.5 }, /"n_inner"/],
+    ['gpt2', { scale_attn_by_inverse_layer_idx: true }, /"scale_attn_by_inverse_layer_idx"/],
+    ['gpt2', { scale_attn_weights: 'no' }, /"scale_attn_weights" must be true or false/],
     ['gpt_neox', { layer_norm_eps: 0 }, /"layer_norm_eps"/],
     ['gpt_neox', { rotary_pct: 0.2 }, /no pairs/],
     ['gpt_neox', { rotary_pct: 1e9 }, /"rotary_pct"/],
@@ -121,6 +123,12 @@ describe('config.json', () => {
     expect(error.message).toMatch(message);
     expect(error.message).toContain(folder);
     expect(error.message.length).toBeLessThan(500);
+  });
+
+  it('takes the scores of a GPT-2 as they are where it says so', () => {
+    const model = openModel(withConfig('gpt2', { scale_attn_weights: false }));
+    expect(model.spec.attentionScale).toBe(1);
+    model.close();
   });
 
   it('does not take what every object has for a value', () => {
