@@ -3,11 +3,25 @@ import { Config, limits } from './config.ts';
 import { activation, huggingFaceSource, layerTypes, llamaLike, type Family } from './family.ts';
 import { rope } from './rope.ts';
 
+/** Of Transformers' Gemma3TextConfig: where a model sees, too, its configuration says of the text only what differs. */
+const defaults = {
+  vocab_size: 262_208,
+  hidden_size: 2304,
+  intermediate_size: 9216,
+  num_hidden_layers: 26,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  head_dim: 256,
+  query_pre_attn_scalar: 256,
+  max_position_embeddings: 131_072,
+};
+
 export const gemma3: Family = {
   types: ['gemma3_text', 'gemma3'],
   spec: (config) => {
-    const text = config.object('text_config') ?? config;
-    const headDimensions = text.size('head_dim', limits.headDimensions, 256);
+    const { values } = config.object('text_config') ?? config;
+    const text = new Config(config.file, { ...defaults, ...values });
+    const headDimensions = text.size('head_dim', limits.headDimensions);
     const byType = text.object('rope_parameters');
     const global = rope(text, headDimensions, {
       name: 'rope_global',
@@ -25,7 +39,7 @@ export const gemma3: Family = {
       normPlacement: 'sandwich',
       qkNorm: 'head',
       activation: activation(text, 'hidden_activation', 'gelu_pytorch_tanh'),
-      attentionScale: text.number('query_pre_attn_scalar', limits.queryScalar, headDimensions) ** -0.5,
+      attentionScale: text.number('query_pre_attn_scalar', limits.queryScalar) ** -0.5,
       attentionSoftcap: text.optionalNumber('attn_logit_softcapping', limits.softcap),
       finalSoftcap: text.optionalNumber('final_logit_softcapping', limits.softcap),
       embeddingScale: Math.sqrt(text.size('hidden_size', limits.hidden)),

@@ -6,6 +6,9 @@ import { openGguf } from '../../../backend/formats/gguf.ts';
 import { writeGguf } from '../../../backend/formats/gguf-writer.ts';
 import { ggufModel } from '../../../backend/model/families/gguf.ts';
 import { openModel } from '../../../backend/model/open.ts';
+import { Config } from '../../../backend/model/families/config.ts';
+import { gemma3 } from '../../../backend/model/families/gemma3.ts';
+import type { ModelSpec } from '../../../backend/model/spec.ts';
 import { caught, file, gguf, temporaryFolder, text, u32, u64 } from '../formats/fixtures.ts';
 import { fixtures } from '../../support/golden.ts';
 
@@ -129,6 +132,24 @@ describe('config.json', () => {
     const model = openModel(withConfig('gpt2', { scale_attn_weights: false }));
     expect(model.spec.attentionScale).toBe(1);
     model.close();
+  });
+
+  it('knows what the configuration of a Gemma 3 with pictures leaves unsaid of its text', () => {
+    const specOf = (text: object): ModelSpec => {
+      const spec = gemma3.spec(new Config('config.json', { text_config: text }));
+      // An export of it is the text alone.
+      expect(gemma3.spec(new Config('config.json', { ...text }))).toEqual(spec);
+      return spec;
+    };
+    const scaled = { rope_scaling: { factor: 8, rope_type: 'linear' }, sliding_window: 1024 };
+    const small = specOf({ hidden_size: 2560, intermediate_size: 10240, num_hidden_layers: 34, ...scaled });
+    expect(small).toMatchObject({ vocabulary: 262_208, hidden: 2560, feedForward: 10240, contextLength: 131_072 });
+    expect(small).toMatchObject({ heads: 8, kvHeads: 4, headDimensions: 256, attentionScale: 1 / 16, tied: true });
+    expect(small.layers.map(({ window }) => window).slice(4, 7)).toEqual([1024, null, 1024]);
+    // Of 27 billion: its scores are divided by what is no head's width.
+    const sizes = { hidden_size: 5376, intermediate_size: 21504, num_attention_heads: 32, num_key_value_heads: 16 };
+    const large = specOf({ ...sizes, num_hidden_layers: 62, head_dim: 128, query_pre_attn_scalar: 168, ...scaled });
+    expect(large).toMatchObject({ vocabulary: 262_208, kvHeads: 16, headDimensions: 128, attentionScale: 168 ** -0.5 });
   });
 
   it('does not take what every object has for a value', () => {
