@@ -133,12 +133,15 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   const normalised = (x: Tensor, { kind, epsilon }: NormSpec): Tensor =>
     kind === 'rms' ? g.rmsNorm(c, x, epsilon) : g.norm(c, x, epsilon);
 
-  const norm = (x: Value, path: string, spec: NormSpec): Value => {
-    const gained = g.mul(c, normalised(x.tensor, spec), weights.vector(`${path}.weight`, spec.unitOffset));
+  /** With its gain, and its bias where there is one. */
+  const gained = (x: Tensor, path: string, { kind, unitOffset }: NormSpec): Tensor => {
+    const scaled = g.mul(c, x, weights.vector(`${path}.weight`, unitOffset));
     const bias = `${path}.bias`;
-    const isShifted = spec.kind === 'layer' && weights.has(bias);
-    return value(isShifted ? g.add(c, gained, weights.vector(bias)) : gained, x.width);
+    return kind === 'layer' && weights.has(bias) ? g.add(c, scaled, weights.vector(bias)) : scaled;
   };
+
+  const norm = (x: Value, path: string, spec: NormSpec): Value =>
+    value(gained(normalised(x.tensor, spec), path, spec), x.width);
 
   const add = (a: Value, b: Value): Value =>
     b.isZero ? a : a.isZero ? b : value(g.add(c, a.tensor, b.tensor), a.width);
@@ -192,10 +195,9 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
       return { sum, normed: norm(sum, path, spec) };
     },
     headNorm(x, path, heads, spec, gains) {
-      const gain = weights.vector(`${path}.weight`, spec.unitOffset);
       const whole = (y: Tensor): Tensor => g.reshape2(c, y, x.width, columns);
       const normed = normalised(byHead(x, heads, columns), spec);
-      return value(gains === 'each' ? g.mul(c, whole(normed), gain) : whole(g.mul(c, normed, gain)), x.width);
+      return value(gains === 'each' ? gained(whole(normed), path, spec) : whole(gained(normed, path, spec)), x.width);
     },
     rotary(x, heads, headDimensions, rope) {
       if (variesInText(rope))
