@@ -8,6 +8,12 @@ import { after } from '../autodiff/recorder.ts';
 import { correction, transposed, type Multiply, type RegressionSums } from './ridge.ts';
 import { exitPath, type ExitSpec } from './spec.ts';
 
+/** A head's matrix `[classes, size]`, and its bias `[classes]` where it has one. */
+export interface FitHead<T> {
+  readonly weight: T;
+  readonly bias: T | null;
+}
+
 /** Added to a logit, it vanishes from a sum of exponentials. */
 const masked = -1e9;
 
@@ -34,7 +40,7 @@ export function regressionTensors(
  */
 export function deferLogOdds(
   final: tf.Tensor,
-  head: tf.Tensor,
+  head: FitHead<tf.Tensor>,
   listed: tf.Tensor,
   softcap: number | null,
   chunk: number,
@@ -46,7 +52,7 @@ export function deferLogOdds(
 }
 
 /** The log-sum-exp of a head's logits for each token: `[tokens, 1]`. */
-export function headLogSum(x: tf.Tensor, head: tf.Tensor, softcap: number | null, chunk: number): tf.Tensor {
+export function headLogSum(x: tf.Tensor, head: FitHead<tf.Tensor>, softcap: number | null, chunk: number): tf.Tensor {
   return inChunks(x, chunk, (state) => logSumExp(headLogits(state, head, softcap)));
 }
 
@@ -69,9 +75,9 @@ export interface FitMachine {
   fold(head: Float32Array, translator: Float32Array): Promise<Float32Array>;
   /**
    * Of some tokens of the text, sums on z (what the head reads: x, or its translation) of what the last row of `head`
-   * `[listed + 1, size]` should say beyond what it says: `headLogSum` of the others plus `deferLogOdds`, less z · row.
+   * `[listed + 1, size]` should say beyond what it says: `headLogSum` of the others plus `deferLogOdds`, less z · row (and bias).
    */
-  deferSums(head: Float32Array, translator: Float32Array | null): Promise<SplitSums>;
+  deferSums(head: FitHead<Float32Array>, translator: Float32Array | null): Promise<SplitSums>;
   /** Whether time is over. */
   readonly hurried: () => boolean;
 }
@@ -104,7 +110,11 @@ export async function fittedParameters(
   if (exit.head.kind !== 'shortlist') return fitted;
 
   const head = fitted.get(headName)!.slice();
-  const sums = await machine.deferSums(head, isLens ? fitted.get(`${path}.translator.weight`)! : null);
+  const bias = initial.get(`${path}.head.bias`) ?? null;
+  const sums = await machine.deferSums(
+    { weight: head, bias },
+    isLens ? fitted.get(`${path}.translator.weight`)! : null,
+  );
   const defer = await correction(sums.learned, sums.apart, machine.multiply, machine.hurried);
   defer.delta.forEach((value, i) => (head[head.length - size + i]! += value));
   return fitted.set(headName, head);
@@ -125,8 +135,9 @@ function inChunks(x: tf.Tensor, chunk: number, compute: (rows: tf.Tensor) => tf.
   return tf.concat(parts, 0);
 }
 
-function headLogits(state: tf.Tensor, head: tf.Tensor, softcap: number | null): tf.Tensor {
-  const product = tf.matMul(state, head, false, true);
+export function headLogits(state: tf.Tensor, { weight, bias }: FitHead<tf.Tensor>, softcap: number | null): tf.Tensor {
+  const scores = tf.matMul(state, weight, false, true);
+  const product = bias ? tf.add(scores, bias) : scores;
   return softcap === null ? product : tf.mul(tf.tanh(tf.mul(product, 1 / softcap)), softcap);
 }
 

@@ -43,7 +43,7 @@ function copied(
   backbone: BackboneValues,
 ): Float32Array {
   if (source === null) return identity(spec.hidden);
-  if (exit.head.kind === 'shortlist' && name.endsWith('.head.weight')) {
+  if (exit.head.kind === 'shortlist' && /\.head\.(weight|bias)$/.test(name)) {
     return shortlistRows(backbone, source, exit.head.tokens);
   }
   return Float32Array.from(backbone.values(source));
@@ -52,10 +52,10 @@ function copied(
 /**
  * The rows of the listed tokens, then the defer class. What defer should say is the log-sum-exp of all other logits; to
  * first order that is their mean (plus a constant, for which a linear head has no place), so its row is their mean row. A fit
- * does better (fit.ts).
+ * does better (fit.ts). Of a bias likewise, whose rows are numbers.
  */
 function shortlistRows(backbone: BackboneValues, source: string, tokens: readonly number[]): Float32Array {
-  const [vocabulary, width] = backbone.shape(source) as [number, number];
+  const [vocabulary, width = 1] = backbone.shape(source) as [number, number?];
   const all = backbone.values(source);
   const listed = new Set(tokens);
   const rows = new Float32Array((tokens.length + 1) * width);

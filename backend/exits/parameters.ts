@@ -17,7 +17,7 @@ export interface ExitParameter {
   readonly name: string;
   /** A linear weight is `[out, in]`. */
   readonly shape: readonly number[];
-  /** The backbone's parameter that a copy starts from; null for a translator. A shortlist takes only its rows. */
+  /** The backbone's parameter that a copy starts from; null for a translator. A shortlist takes only its rows, or entries. */
   readonly source: string | null;
 }
 
@@ -72,7 +72,7 @@ export function exitParameters(spec: ModelSpec, exit: ExitSpec, backbone: Parame
   if (exit.architecture !== 'embedding') list.push(...copies('norm', 'norm'));
   if (exit.head.kind !== 'shared') {
     const classes = exit.head.kind === 'own' ? spec.vocabulary : exit.head.tokens.length + 1;
-    list.push({ name: `${path}.head.weight`, shape: [classes, spec.hidden], source: 'lm_head.weight' });
+    list.push(...copies('head', 'lm_head').map((each) => ({ ...each, shape: [classes, ...each.shape.slice(1)] })));
   }
   if (!list.length) {
     throw userError(

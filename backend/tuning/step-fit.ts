@@ -2,16 +2,18 @@
  * Fits exits in one pass over text: compiled sums window by window, then a solution in closed form (exits/fit.ts). Needs the
  * final state in every batch. Knows neither where batches come from nor how exits are tuned afterwards.
  */
-import { add, matMul, reshape, slice, sub } from '@tensorflow/tfjs-core';
+import { add, matMul, reshape, slice, sub, type Tensor } from '@tensorflow/tfjs-core';
 import { tensorOps } from '../autodiff/ops.ts';
 import { record, type InputSpec } from '../autodiff/recorder.ts';
 import {
   deferLogOdds,
   fittedParameters,
+  headLogits,
   headLogSum,
   isFitted,
   regressionTensors,
   shortlistMask,
+  type FitHead,
   type SplitSums,
 } from '../exits/fit.ts';
 import { exitState } from '../exits/forward.ts';
@@ -97,7 +99,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
   const fitted: FittedExit[] = [];
   for (const exit of exits.filter(isFitted)) {
     const read = [...exitParameters(spec, exit, model).map(({ name }) => name), ...frozenParameters(exit, model, false)]
-      .filter((name) => !/head\.weight$/.test(name))
+      .filter((name) => !/head\.(weight|bias)$/.test(name))
       .map((name) => ({ name, data: initial.get(name) ?? model.values(name), shape: shapeOf(options, exit, name) }));
     const inputs: Record<string, InputSpec> = {
       features: { shape: [1, tokens, cutWidth(spec, exitCut(exit))] },
@@ -199,18 +201,22 @@ async function openLogOdds(
     lists.set(keyOf(exit), { data: shortlistMask(exit.head.tokens, spec.vocabulary), shape: [1, spec.vocabulary] });
   }
   if (!lists.size) return async () => new Map();
-  const shape = [spec.vocabulary, spec.hidden];
-  const head: Value = { data: model.values('lm_head.weight'), shape };
+  const bias = model.has('lm_head.bias') ? model.values('lm_head.bias') : null;
+  const head = headValues({ weight: model.values('lm_head.weight'), bias }, spec.hidden);
+  const inputs: Record<string, InputSpec> = {
+    final: { shape: [tokens, spec.hidden] },
+    listed: { shape: [1, spec.vocabulary] },
+    ...shapesOf(head),
+  };
   const chunk = chunkTokens(spec.vocabulary);
   const session = await open(
-    record(
-      { final: { shape: [tokens, spec.hidden] }, head: { shape }, listed: { shape: [1, spec.vocabulary] } },
-      ({ final, head, listed }) => ({ logOdds: deferLogOdds(final, head, listed, spec.finalSoftcap, chunk) }),
-    ),
+    record(inputs, ({ final, listed, weight, bias = null }) => ({
+      logOdds: deferLogOdds(final!, { weight: weight!, bias }, listed!, spec.finalSoftcap, chunk),
+    })),
   );
   return async (final) => {
     const odds = new Map<string, Value>();
-    for (const [key, listed] of lists) odds.set(key, (await session.run({ final, head, listed }))['logOdds']!);
+    for (const [key, listed] of lists) odds.set(key, (await session.run({ ...head, final, listed }))['logOdds']!);
     return odds;
   };
 }
@@ -218,38 +224,49 @@ async function openLogOdds(
 /** Sums over the kept windows of what the defer class of `head` should say beyond what it says. */
 async function deferSums(
   { spec, tokens }: FitOptions,
-  head: Float32Array,
+  head: FitHead<Float32Array>,
   translator: Float32Array | null,
   kept: readonly KeptWindow[],
   open: Open,
 ): Promise<SplitSums> {
   const { hidden, finalSoftcap } = spec;
-  const shape = [head.length / hidden, hidden];
-  const listed = shape[0]! - 1;
+  const listed = head.weight.length / hidden - 1;
+  const feeds: Record<string, Value> = {
+    ...headValues(head, hidden),
+    ...(translator && { translator: { data: translator, shape: [hidden, hidden] } }),
+  };
   const inputs: Record<string, InputSpec> = {
     x: { shape: [tokens, hidden] },
     weights: { shape: [tokens, 1] },
     logOdds: { shape: [tokens, 1] },
-    head: { shape },
-    ...(translator && { translator: { shape: [hidden, hidden] } }),
+    ...shapesOf(feeds),
   };
   const session = await open(
-    record(inputs, ({ x, weights, logOdds, head, translator }) => {
+    record(inputs, ({ x, weights, logOdds, weight, bias, translator }) => {
       const z = translator ? matMul(x!, translator, false, true) : x!;
-      const others = headLogSum(z, slice(head!, [0, 0], [listed, hidden]), finalSoftcap, chunkTokens(listed));
-      const said = matMul(z, slice(head!, [listed, 0], [1, hidden]), false, true);
+      const rows = (first: number, count: number): FitHead<Tensor> => ({
+        weight: slice(weight!, [first, 0], [count, hidden]),
+        bias: bias ? slice(bias, [first], [count]) : null,
+      });
+      const others = headLogSum(z, rows(0, listed), finalSoftcap, chunkTokens(listed));
+      const said = headLogits(z, rows(listed, 1), null);
       return regressionTensors(z, sub(add(others, logOdds!), said), weights!);
     }),
   );
   const sums = emptySplit(hidden, 1);
-  const feeds = {
-    head: { data: head, shape },
-    ...(translator && { translator: { data: translator, shape: [hidden, hidden] } }),
-  };
   for (const { x, weights, logOdds, isApart } of kept)
     addTo(isApart ? sums.apart : sums.learned, await session.run({ ...feeds, x, weights, logOdds }));
   return sums;
 }
+
+/** A head as a graph is fed with it. */
+const headValues = ({ weight, bias }: FitHead<Float32Array>, hidden: number): Record<string, Value> => ({
+  weight: { data: weight, shape: [weight.length / hidden, hidden] },
+  ...(bias && { bias: { data: bias, shape: [bias.length] } }),
+});
+
+const shapesOf = (values: Record<string, Value>): Record<string, InputSpec> =>
+  Object.fromEntries(Object.entries(values).map(([name, { shape }]) => [name, { shape }]));
 
 const emptySplit = (size: number, columns: number): SplitSums => ({
   learned: emptySums(size, columns),

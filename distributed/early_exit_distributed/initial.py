@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .exits import Table, exit_state, soft_capped
+from .exits import Table, exit_state
 from .job import Exit, Job
 from .objective import Head, chunk_tokens, logits_of
 from .ranks import Ranks
@@ -33,7 +33,7 @@ def _copied(job: Job, exit: Exit, name: str, source: str | None, weights: Weight
     if source is None:
         return torch.eye(job.spec["hidden"])
     values = weights.values(source)
-    if exit.head != "shortlist" or not name.endswith(".head.weight"):
+    if exit.head != "shortlist" or not re.search(r"\.head\.(weight|bias)$", name):
         return values
     # The defer class stands for all other tokens: to first order it says the mean of what they say.
     outside = torch.ones(values.shape[0], dtype=torch.bool)
@@ -146,28 +146,30 @@ class Fit:
             else:
                 fitted[head] = fitted[head] @ turned
         if self.exit.head == "shortlist":
-            fitted[head] = self._with_defer(fitted[head], fitted.get(translator))
+            bias = fitted.get(f"{self.exit.path}.head.bias")
+            fitted[head] = self._with_defer(Head(fitted[head], bias), fitted.get(translator))
         return fitted
 
-    def _with_defer(self, head: Tensor, translator: Tensor | None) -> Tensor:
-        """What the last row should say: the log-sum-exp of the others plus the model's log odds of a token outside the list."""
-        sums = _Sums.empty(head.shape[1], 1, head.device)
+    def _with_defer(self, head: Head, translator: Tensor | None) -> Tensor:
+        """Its matrix, such that the last row says what it should: the log-sum-exp of the others plus the model's log odds of a token outside the list."""
+        weight = head.weight
+        listed, defer = (Head(weight[part], None if head.bias is None else head.bias[part]) for part in (slice(-1), slice(-1, None)))
+        sums = _Sums.empty(weight.shape[1], 1, weight.device)
         for kept in self._kept:
             z = kept.x if translator is None else kept.x @ translator.T
-            others = _log_sums(z, Head(head[:-1], None), self.job.spec["finalSoftcap"])
-            sums.add(z, others[:, None] + kept.log_odds[:, None] - z @ head[-1:].T, kept.apart)
+            others = _log_sums(z, listed, self.job.spec["finalSoftcap"])
+            sums.add(z, others[:, None] + kept.log_odds[:, None] - logits_of(z, defer, None), kept.apart)
         sums = sums.over(self.ranks)
         delta = correction(sums.xx, sums.xr)
         if delta is None:
-            return head
-        return torch.cat((head[:-1], head[-1:] + delta.T.float()))
+            return weight
+        return torch.cat((weight[:-1], weight[-1:] + delta.T.float()))
 
     def _log_odds(self, final: Tensor, lm_head: Head) -> Tensor:
         """Of a token outside the list against one in it, as the model has them."""
         parts = []
         for part in final.split(chunk_tokens(lm_head.weight.shape[0])):
-            # Without its bias, as the TypeScript side fits.
-            logits = soft_capped(part @ lm_head.weight.T, self.job.spec["finalSoftcap"])
+            logits = logits_of(part, lm_head, self.job.spec["finalSoftcap"])
             listed = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
             listed[list(self.exit.tokens)] = True
             outside, inside = (logits.masked_fill(mask, -math.inf).logsumexp(-1) for mask in (listed, ~listed))

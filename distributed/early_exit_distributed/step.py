@@ -79,7 +79,7 @@ class Step:
         tasks = [self._task(exit, state, table, targets, weights[exit.id]) for exit, (state, table) in zip(self.exits, read)]
         results = head_losses(tasks, teacher, self._objective)
         for k, (exit, (state, table), result) in enumerate(zip(self.exits, read, results)):
-            inner = [p.name for p in exit.parameters if p.name != f"{exit.path}.head.weight"]
+            inner = [p.name for p in exit.parameters if not p.name.startswith(f"{exit.path}.head.")]
             if inner:
                 gradients = torch.autograd.grad(state, [table[name] for name in inner], result.state_gradient)
                 for name, gradient in zip(inner, gradients):
@@ -98,9 +98,10 @@ class Step:
 
     def _task(self, exit: Exit, state: Tensor, table: Table, targets: Tensor, scale: float) -> HeadTask:
         weight, bias = head_of(exit, table)
-        gradient = None if exit.head == "shared" else self._gradient[f"{exit.path}.head.weight"]
-        head = Head(weight.detach(), bias)
-        return HeadTask(state.detach(), head, self._class(exit, targets), self._lists[exit.tokens], gradient, scale)
+        # None for a head that is shared.
+        gradient, bias_gradient = (self._gradient.get(f"{exit.path}.head.{kind}") for kind in ("weight", "bias"))
+        head = Head(weight.detach(), None if bias is None else bias.detach())
+        return HeadTask(state.detach(), head, self._class(exit, targets), self._lists[exit.tokens], gradient, scale, bias_gradient)
 
     def gather(self) -> dict[str, Sums]:
         """Sums everything over the ranks of the stage; the squares are of the summed gradients."""

@@ -187,11 +187,13 @@ class WholeModel:
         """`into`: gradients of the model's own head, which exits may share."""
         weight, bias = head_of(exit, table)
         shares = exit.head == "shared"
-        gradient = into["lm_head.weight"] if shares else self._gradient[f"{exit.path}.head.weight"]
+        gradient, bias_gradient = (
+            into.get(f"lm_head.{kind}") if shares else self._gradient.get(f"{exit.path}.head.{kind}") for kind in ("weight", "bias")
+        )
         classes = self._classes[exit.id]
         wanted = targets if classes is None else torch.where(targets < 0, -1, classes[targets.clamp_min(0)])
         head = Head(weight.detach(), _detached(bias))
-        return HeadTask(state.detach(), head, wanted, self._listed[exit.tokens], gradient, scale, into.get("lm_head.bias") if shares else None)
+        return HeadTask(state.detach(), head, wanted, self._listed[exit.tokens], gradient, scale, bias_gradient)
 
     def _adamw(self) -> torch.optim.AdamW:
         """Over views of the buffers: its moments are ours, to save and to restore."""

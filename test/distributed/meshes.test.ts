@@ -46,11 +46,15 @@ const runs: Record<string, Record<string, unknown>> = {
     distillation: 0,
     exitWeights: '0.5,2',
   },
+  // Its head has a bias.
+  phi: { exits: '1:norm,2:lens,3:layer', shortlist: 60, initialise: 'fit', crossEntropy: 0.5, distillation: 0.5 },
   // The model that ships, in its own words.
   'typescript-5m': { exits: '4:mlp,8:lens,11:norm', shortlist: 1000, initialise: 'fit' },
 };
 const families = isWhole ? Object.keys(runs) : ['llama-untied'];
 const chosen = isWhole ? meshes : ['pp=1', 'pp=2,dp=2'];
+/** Phi's three key heads are shared by no two ranks. */
+const chosenFor = (family: string): string[] => chosen.filter((mesh) => family !== 'phi' || !mesh.includes('tp'));
 
 const common = {
   data: ['protocol/shapes.ts', 'protocol/spans.ts', 'protocol/plural.ts', 'protocol/nearest.ts', 'protocol/jobs.ts'],
@@ -82,7 +86,7 @@ describe.skipIf(python === null)('tuning in PyTorch', () => {
       const options = { ...common, ...runs[family], model };
       models.set(family, model);
       await tuned({ ...options, out: out(family, 'here') });
-      for (const mesh of chosen) {
+      for (const mesh of chosenFor(family)) {
         jobs.push(out(family, mesh));
         await tuned({ ...options, out: out(family, mesh), on: 'slurm', mesh });
       }
@@ -92,7 +96,7 @@ describe.skipIf(python === null)('tuning in PyTorch', () => {
   afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
   describe.each(families)('%s', (family) => {
-    it.each(chosen)('on %s holds and gives away what a plan says', (mesh) => {
+    it.each(chosenFor(family))('on %s holds and gives away what a plan says', (mesh) => {
       const folder = path.join(out(family, mesh), 'distributed');
       const job = JSON.parse(fs.readFileSync(path.join(folder, 'job.json'), 'utf8')) as PlannedJob;
       const run: PlannedRun = {
@@ -122,7 +126,7 @@ describe.skipIf(python === null)('tuning in PyTorch', () => {
       }
     });
 
-    it.each(chosen)('on %s', async (mesh) => {
+    it.each(chosenFor(family))('on %s', async (mesh) => {
       const events = await tuned({ out: out(family, mesh), resume: true, on: 'slurm' });
       expect(events.at(-1)).toMatchObject({ type: 'tuned', step: common.steps, stopped: false });
       const [here, there] = [metricsOf(out(family, 'here')), metricsOf(out(family, mesh))];

@@ -19,17 +19,17 @@ beforeAll(async () => {
 
 test('log odds of what is not listed, and the log-sum-exp of a head, in chunks', () => {
   const [tokens, hidden, vocabulary] = [5, 3, 7];
-  const [state, head] = [numbers(tokens * hidden, 1), numbers(vocabulary * hidden, 2)];
+  const [state, head, shift] = [numbers(tokens * hidden, 1), numbers(vocabulary * hidden, 2), numbers(vocabulary, 3)];
   const listed = [1, 5];
   const [odds, sums] = tf.tidy(() => {
     const x = tf.tensor(state.slice(), [tokens, hidden]);
-    const w = tf.tensor(head.slice(), [vocabulary, hidden]);
+    const w = { weight: tf.tensor(head.slice(), [vocabulary, hidden]), bias: tf.tensor(shift.slice(), [vocabulary]) };
     const mask = tf.tensor(shortlistMask(listed, vocabulary), [1, vocabulary]);
     return [deferLogOdds(x, w, mask, 1.5, 2).dataSync(), headLogSum(x, w, null, 2).dataSync()];
   });
   for (let t = 0; t < tokens; t++) {
     const logits = Array.from({ length: vocabulary }, (_, id) =>
-      [0, 1, 2].reduce((sum, j) => sum + state[t * hidden + j]! * head[id * hidden + j]!, 0),
+      [0, 1, 2].reduce((sum, j) => sum + state[t * hidden + j]! * head[id * hidden + j]!, shift[id]!),
     );
     const sumOf = (ids: number[], cap: (x: number) => number): number =>
       ids.reduce((sum, id) => sum + Math.exp(cap(logits[id]!)), 0);

@@ -75,6 +75,20 @@ describe('what is trained', () => {
     ]);
   });
 
+  test('the bias of the head, too', () => {
+    const phi = tiny('phi');
+    const { vocabulary: all, hidden: width } = phi.spec;
+    expect(listOf(exitOf('embedding'), phi)).toEqual([
+      ['head.weight', [all, width]],
+      ['head.bias', [all]],
+    ]);
+    expect(listOf(exitOf('embedding', listed), phi)).toEqual([
+      ['head.weight', [4, width]],
+      ['head.bias', [4]],
+    ]);
+    expect(listOf(exitOf('lens', { kind: 'shared' }), phi).map(([name]) => name)).not.toContain('head.bias');
+  });
+
   test('and what is read but frozen', () => {
     expect(frozenParameters(exitOf('mlp'), llama.parameters, false)).toEqual([
       'layers.1.post_attention_layernorm.weight',
@@ -162,6 +176,19 @@ describe('a copy', () => {
       expect(head[3 * hidden + j]).toBeCloseTo(sum / (vocabulary - 3), 6);
     }
   });
+});
+
+test('a bias of the head is copied as its rows are, and noise has none', () => {
+  const { spec, parameters } = tiny('phi');
+  const biasOf = (head: HeadSpec, kind: 'copy' | 'random'): Float32Array =>
+    initialiseExit(spec, exitOf('norm', head), parameters, { kind, seed: 1 }).get('exits.2.norm.head.bias')!;
+  const all = parameters.values('lm_head.bias');
+  expect(biasOf(own, 'copy')).toEqual(all);
+  const short = biasOf(listed, 'copy');
+  expect([...short.subarray(0, 3)]).toEqual([7, 2, 90].map((token) => all[token]));
+  const others = all.filter((_, token) => ![7, 2, 90].includes(token));
+  expect(short[3]).toBeCloseTo(others.reduce((sum, x) => sum + x) / others.length, 6);
+  expect(new Set(biasOf(own, 'random'))).toEqual(new Set([0]));
 });
 
 describe('noise', () => {
