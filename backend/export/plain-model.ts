@@ -84,10 +84,9 @@ async function plainHead(
   if (head.kind === 'shortlist') checkShortlist(backbone, exit, format);
   const read = own ?? { shape: parameters.shape('lm_head.weight'), data: parameters.values('lm_head.weight') };
   const weight = translator === null ? read : await folded(read, translator);
-  if (head.kind === 'shortlist') return expanded(weight, head.tokens, spec.vocabulary);
-  const none = { shape: [spec.vocabulary], data: new Float32Array(spec.vocabulary) };
-  // The model's bias belongs to its own head.
-  return new Map([['weight', weight], ...(own && parameters.has('lm_head.bias') ? [['bias', none] as const] : [])]);
+  const bias = held.get(`${path}.head.bias`) ?? null;
+  if (head.kind === 'shortlist') return expanded(weight, bias, head.tokens, spec.vocabulary);
+  return new Map([['weight', weight], ...(bias ? [['bias', bias] as const] : [])]);
 }
 
 function checkShortlist({ spec }: Backbone, exit: ExitSpec, format: PlainFormat): void {
@@ -115,6 +114,7 @@ async function folded({ shape, data }: HeldParameter, translator: HeldParameter)
  */
 function expanded(
   { shape, data }: HeldParameter,
+  own: HeldParameter | null,
   tokens: readonly number[],
   vocabulary: number,
 ): Map<string, HeldParameter> {
@@ -125,7 +125,10 @@ function expanded(
   const weight = new Float32Array(vocabulary * hidden);
   for (const [token, row] of rows.entries())
     weight.set(data.subarray(row * hidden, (row + 1) * hidden), token * hidden);
-  const bias = Float32Array.from(rows, (row) => (row === tokens.length ? -Math.log(outside) : 0));
+  const bias = Float32Array.from(
+    rows,
+    (row) => (own?.data[row] ?? 0) - (row === tokens.length ? Math.log(outside) : 0),
+  );
   return new Map([
     ['weight', { shape: [vocabulary, hidden], data: weight }],
     ['bias', { shape: [vocabulary], data: bias }],

@@ -57,6 +57,14 @@ describe.each(['llama-f16', 'llama-q8_0', 'granite-f16', 'starcoder2-f16'])('%s.
   });
 });
 
+test.each(named.filter(([, { architecture }]) => /norm|lens/.test(architecture)))(
+  'a head with a bias of its own, of phi: %s',
+  async (_, exit) => {
+    const { expected, logits } = await written(join(golden, 'tiny', 'phi'), exit, 'hf');
+    expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+  },
+);
+
 test('what a plain model cannot say is refused with the reason', async () => {
   const model = openModel(join(golden, 'tiny', 'llama-untied'));
   const refused = (exit: ExitSpec) => expect(plainModel(model, exit, movedExits(model, exit), 'hf')).rejects;

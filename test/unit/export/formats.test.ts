@@ -121,6 +121,18 @@ async function sharedLogits(model: Model, exit: ExitSpec, held: ReadonlyMap<stri
 describe('a shortlist', () => {
   const exit: ExitSpec = { layer: 2, architecture: 'lens', head: { kind: 'shortlist', tokens: listed } };
 
+  test('and the bias of a head is taken with it', async () => {
+    const model = openModel(tiny('phi'));
+    const data = Float32Array.from(listed, (id) => id / 50);
+    const bias = { shape: [listed.length + 1], data: Float32Array.of(...data, 0.7) };
+    const held = new Map([...movedExits(model, exit), [`${exitPath(exit)}.head.bias`, bias]]);
+    const { parameters } = await plainModel(model, exit, held, 'hf');
+    const expanded = parameters.get('lm_head.bias')!.data;
+    expect(listed.map((id) => expanded[id])).toEqual([...data]);
+    expect(expanded[4]).toBeCloseTo(0.7 - Math.log(model.spec.vocabulary - listed.length), 6);
+    model.close();
+  });
+
   const bases = ['a directory', 'a GGUF file'] as const;
   test.each(bases)(
     'is expanded where a head may have a bias, of %s: tokens outside share the defer class',
