@@ -43,7 +43,8 @@ export async function plainModel(
 }
 
 /** How many layers the plain model has. */
-function depthOf({ spec }: Backbone, exit: ExitSpec): number {
+function depthOf(backbone: Backbone, exit: ExitSpec): number {
+  const { spec } = backbone;
   switch (exit.architecture) {
     case 'embedding':
       throw refused(exit, 'its head reads the stream without a norm, and every model of this family has one');
@@ -57,6 +58,11 @@ function depthOf({ spec }: Backbone, exit: ExitSpec): number {
     case 'layer': {
       if (spec.layers.at(-1)!.mixture)
         throw refused(exit, 'its layer is dense, and layers of this model are mixtures of experts');
+      if (sharesNorm(backbone))
+        throw refused(
+          exit,
+          'its layer has a norm for attention and one for the MLP, and layers of this family one for both',
+        );
       const own = spec.layers[exit.layer];
       if (own && JSON.stringify(own) !== JSON.stringify(spec.layers.at(-1)))
         throw refused(
@@ -66,6 +72,14 @@ function depthOf({ spec }: Backbone, exit: ExitSpec): number {
       return exit.layer + 1;
     }
   }
+}
+
+/** Whether attention and MLP, side by side, read one norm: a file of the family has it once. */
+function sharesNorm({ spec, parameters }: Backbone): boolean {
+  const gain = (norm: string): Float32Array => parameters.values(`${layerPath(spec.layers.length)}.${norm}.weight`);
+  if (!spec.parallelResidual) return false;
+  const [attention, mlp] = [gain('input_layernorm'), gain('post_attention_layernorm')];
+  return attention.every((value, i) => value === mlp[i]);
 }
 
 /** `weight` and `bias` of the head where they are not the model's own: with a lens's translator in it, over the whole vocabulary. */

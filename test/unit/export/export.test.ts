@@ -65,6 +65,16 @@ test.each(named.filter(([, { architecture }]) => /norm|lens/.test(architecture))
   },
 );
 
+test.each(['phi', 'cohere'])(
+  'a layer of its own, whose norms are two, of %s, whose layers have one',
+  async (family) => {
+    const model = openModel(join(golden, 'tiny', family));
+    const exit: ExitSpec = { layer: 2, architecture: 'layer', head: shared };
+    await expect(plainModel(model, exit, movedExits(model, exit), 'hf')).rejects.toThrow(/one for both/);
+    model.close();
+  },
+);
+
 test('what a plain model cannot say is refused with the reason', async () => {
   const model = openModel(join(golden, 'tiny', 'llama-untied'));
   const refused = (exit: ExitSpec) => expect(plainModel(model, exit, movedExits(model, exit), 'hf')).rejects;
