@@ -14,6 +14,7 @@ import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } fro
 import { fileError, statOf, writeFileAtomically } from '../formats/files.ts';
 import { openSafetensors, readSafetensorsMetadata, shorten } from '../formats/safetensors.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
+import { cardFile, infoFile } from '../formats/written.ts';
 import type { ModelSpec } from '../model/spec.ts';
 
 export const formatVersion = 1;
@@ -100,10 +101,9 @@ export interface Checkpoint extends CheckpointInfo {
 
 const modes: readonly Mode[] = ['fast', 'lossless', 'full'];
 
-export const infoFile = 'exits.json';
+export { cardFile, infoFile };
 export const parametersFile = 'exits.safetensors';
 export const metricsFile = 'metrics.jsonl';
-export const cardFile = 'README.md';
 export const stateFolder = 'state';
 /** What a run elsewhere keeps here until it has ended (cluster/job.ts). */
 export const jobFolder = 'distributed';

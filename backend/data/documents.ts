@@ -1,9 +1,10 @@
 /** Training documents from files: texts, and JSON lines of texts or conversations. Read one at a time, in a fixed order. */
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
-import { isAbsolute, relative, resolve, sep } from 'node:path';
+import { dirname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { escapePath, globSync } from 'tinyglobby';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, statOf } from '../formats/files.ts';
+import { isWritten } from '../formats/written.ts';
 import type { Message } from './chat.ts';
 
 export type Document =
@@ -25,7 +26,7 @@ export interface DocumentOptions {
 
 /**
  * Documents of files, folders and globs (`!` before a glob leaves out). Folders of packages, builds and version control are skipped
- * unless a pattern names them; binary files always. Throws `not-found` where a pattern matches nothing, and while going through
+ * unless a pattern names them, and so is what early-exit wrote itself; binary files always. Throws `not-found` where a pattern matches nothing, and while going through
  * `bad-data` for JSON lines that are no document and where no document is left.
  */
 export function readDocuments(patterns: readonly string[], options: DocumentOptions = {}): Documents {
@@ -95,7 +96,25 @@ function match(pattern: string, directory: string, excluded: readonly string[]):
   });
   if (found.length === 0)
     throw userError('not-found', `No file matches ${pattern} in ${directory}.`, 'Check the path or the glob.');
-  return found.map((file) => resolve(file));
+  const kept = found.map((file) => resolve(file)).filter(isBelowNothingWritten(root));
+  if (kept.length === 0)
+    throw userError(
+      'not-found',
+      `All that matches ${pattern} in ${directory} was written by early-exit.`,
+      'Name files one by one to take them all the same.',
+    );
+  return kept;
+}
+
+/** Cards of exits and models are no text to learn from, and would be other text whenever a run goes on. The root is the user's word. */
+function isBelowNothingWritten(root: string): (file: string) => boolean {
+  const known = new Map<string, boolean>([[root, false]]);
+  const isOurs = (folder: string): boolean => {
+    const ours = known.get(folder) ?? (isWritten(folder) || (dirname(folder) !== folder && isOurs(dirname(folder))));
+    known.set(folder, ours);
+    return ours;
+  };
+  return (file) => !isOurs(dirname(file));
 }
 
 type OnSkip = (file: string, reason: string) => void;

@@ -2,6 +2,7 @@
 import type { ExitScore } from '../../protocol/events.ts';
 import { basename } from 'node:path';
 import { exitId } from '../exits/spec.ts';
+import { cardTag } from '../formats/written.ts';
 import { plural } from '../../protocol/plural.ts';
 import { shown } from '../../protocol/shown.ts';
 import type { Model } from '../model/open.ts';
@@ -36,7 +37,7 @@ export function plainCard(facts: CardFacts): string {
   const licence = licenceOf(model);
   return `---
 ${licence === null ? '' : `license: ${licence}\n`}library_name: ${format === 'hf' ? 'transformers' : 'llama.cpp'}
-tags: [early-exit]
+${cardTag}
 ---
 # ${name}
 

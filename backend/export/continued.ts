@@ -6,6 +6,7 @@ import { copyFileSync, existsSync, readFileSync, renameSync, rmSync } from 'node
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
 import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
+import { cardFile } from '../formats/written.ts';
 import { writeSafetensors, type TensorData } from '../formats/safetensors.ts';
 import { companions, withType } from './write.ts';
 
@@ -19,7 +20,7 @@ export function writeContinued(folder: string, began: string, tensors: readonly 
   const target = resolve(folder);
   const write = (into: string): void => {
     writeSafetensors(join(into, weightsFile), tensors, { format: 'pt' });
-    writeFileAtomically(join(into, 'README.md'), [card]);
+    writeFileAtomically(join(into, cardFile), [card]);
   };
   removeLeftovers(dirname(target));
   if (existsSync(target)) return write(target);

@@ -9,6 +9,7 @@ import type { QuantisedType } from '../formats/quantise-blocks.ts';
 import { writeSafetensors } from '../formats/safetensors.ts';
 import { huggingFaceSource } from '../model/families/family.ts';
 import type { Model } from '../model/open.ts';
+import { cardFile } from '../formats/written.ts';
 import { convertedTensors } from './converted.ts';
 import { directoryForm } from './directory-form.ts';
 import { formatOf, textConfig, type PlainFormat } from './families.ts';
@@ -71,9 +72,9 @@ export function writePlain(directory: string, writing: Writing): Written {
   try {
     makeFolder(temporary);
     const files = format === 'gguf' ? writeGgufModel(temporary, writing) : writeDirectory(temporary, writing);
-    writeFileAtomically(join(temporary, 'README.md'), [writing.card]);
+    writeFileAtomically(join(temporary, cardFile), [writing.card]);
     renameSync(temporary, target);
-    return { directory, files: [...files, 'README.md'] };
+    return { directory, files: [...files, cardFile] };
   } catch (error) {
     // Where a part of the path is a file, even removing nothing fails.
     if (existsSync(temporary)) rmSync(temporary, { recursive: true, force: true });

@@ -20,6 +20,7 @@ import { writeExits } from '../checkpoint/writer.ts';
 import { weightsFile, writeContinued } from '../export/continued.ts';
 import { statOf } from '../formats/files.ts';
 import type { TensorData } from '../formats/safetensors.ts';
+import { cardTag } from '../formats/written.ts';
 import type { TensorInfo, TensorSource } from '../formats/tensor-source.ts';
 import { openModel, type Model } from '../model/open.ts';
 import { isMixture } from '../model/spec.ts';
@@ -145,7 +146,10 @@ const floatsOf = (bytes: Uint8Array): Float32Array =>
   new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 
 function modelCard(name: string, { base }: Checkpoint, exits: string): string {
-  return `# ${name}
+  return `---
+${cardTag}
+---
+# ${name}
 
 ${base.name} (${base.family}), of which all parameters were trained further together with early exits, by Early Exit. Its licence holds for
 this model, too. The exits are in \`${exits}\`, and fit no other weights than those of \`${weightsFile}\`:

@@ -46,6 +46,28 @@ describe('readDocuments', () => {
     expect(names(['.'], folder)).toEqual(['src/a.ts']);
   });
 
+  it('leaves out what early-exit wrote unless a file or its folder is named', () => {
+    const card = '---\nlibrary_name: transformers\ntags: [early-exit]\n---\n# plain\n';
+    const folder = folderWith({
+      'README.md': '# mine, with tags: [early-exit]\n',
+      'my.exits/exits.json': '{}',
+      'my.exits/README.md': '# Early exits',
+      'my.exits/state/notes.txt': 'state',
+      'plain/README.md': card,
+      'plain/merges.txt': 'a b',
+    });
+    expect(names(['**/*.{md,txt}'], folder)).toEqual(['README.md']);
+    expect(names(['.'], folder)).toEqual(['README.md']);
+    expect(names(['my.exits/README.md', 'plain'], folder)).toEqual([
+      'my.exits/README.md',
+      'plain/README.md',
+      'plain/merges.txt',
+    ]);
+    expect(caught(() => names(['plain/*.md'], folder)).message).toBe(
+      `All that matches plain/*.md in ${folder} was written by early-exit.`,
+    );
+  });
+
   it('leaves out what is binary, not UTF-8 or empty, and says so', () => {
     const folder = folderWith({
       'a.txt': '\ufeffgood',

@@ -149,6 +149,16 @@ describe('tune', () => {
     expect(metrics(directory)).toBe(metrics(out));
   });
 
+  it('goes on where its text is found around what it wrote', async () => {
+    const project = fs.mkdtempSync(path.join(root, 'project-'));
+    fs.cpSync('protocol', project, { recursive: true });
+    const directory = path.join(project, 'my.exits');
+    await run({ out: directory, data: [`${project}/**/*.{ts,md}`], steps: 1 });
+    const more = { model, out: directory, resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
+    const second = await collect(tune(parseOptions('tune', more), never));
+    expect(second.at(-1)).toMatchObject({ type: 'tuned', step: 2, stopped: false });
+  });
+
   it('keeps what its fit has seen when it is stopped there, and goes on', async () => {
     const directory = path.join(root, 'fitted.exits');
     const abort = new AbortController();

@@ -1,0 +1,23 @@
+/** How a folder shows that early-exit wrote it: exits by their description, models by the tag of their card. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** What describes tuned exits. */
+export const infoFile = 'exits.json';
+export const cardFile = 'README.md';
+/** A line of the front matter of every model that is written. */
+export const cardTag = 'tags: [early-exit]';
+
+/** Whether a folder holds tuned exits or a model that was written from some. */
+export const isWritten = (folder: string): boolean =>
+  existsSync(join(folder, infoFile)) || hasTag(join(folder, cardFile));
+
+function hasTag(card: string): boolean {
+  try {
+    const [, matter = ''] = /^---\n(.*?)\n---\n/s.exec(readFileSync(card, 'utf8')) ?? [];
+    return matter.split('\n').includes(cardTag);
+  } catch {
+    // No card, or none that can be read.
+    return false;
+  }
+}
