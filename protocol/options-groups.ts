@@ -1,7 +1,19 @@
 /** Every option once, by group. The group and the name make the setting: `earlyExit.tuning.learningRate`. */
 import { completionOptions } from './options-completions.ts';
 import { decodingOptions } from './options-decoding.ts';
-import { boolean, integer, list, notation, number, oneOf, optionalText, text, type Option } from './options-kinds.ts';
+import {
+  boolean,
+  integer,
+  list,
+  notation,
+  number,
+  oneOf,
+  optionalInteger,
+  optionalNumber,
+  optionalText,
+  text,
+  type Option,
+} from './options-kinds.ts';
 import { architectures, exitsNotation, parseExits, type ExitsRequest } from './options-notations.ts';
 import { placeOptions } from './options-place.ts';
 import { dataOptions, tuningOptions } from './options-tuning.ts';
@@ -49,10 +61,21 @@ export const evaluationOptions = {
   documents: oneOf({
     default: 'held-out',
     values: {
-      'held-out': 'the share that tuning on the same data and seed keeps apart',
+      'held-out': 'the share that tuning on the same data kept apart',
       all: 'everything that --data names',
     },
     help: 'Which documents are evaluated.',
+  }),
+  heldOutFraction: optionalNumber({
+    minimum: 0,
+    above: true,
+    maximum: 0.9,
+    help: 'Share of the documents that was kept apart; by default as the exits were tuned.',
+  }),
+  seed: optionalInteger({
+    minimum: 0,
+    maximum: 4_294_967_295,
+    help: 'Seed by which it was kept apart; by default as the exits were tuned.',
   }),
 };
 

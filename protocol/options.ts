@@ -56,8 +56,6 @@ export const optionTables = {
     ...checkpointOptions,
     data: dataOptions.data,
     sequenceLength: dataOptions.sequenceLength,
-    heldOutFraction: dataOptions.heldOutFraction,
-    seed: dataOptions.seed,
     ...evaluationOptions,
     ...calibrationOptions,
     ...deviceOptions,

@@ -8,6 +8,7 @@ import { placeOn } from '../devices/fallback.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder, runtimeOptions, type Running } from './backbone.ts';
 import { calibrateExits } from './calibrate-exits.ts';
+import { measuredText } from './measured-text.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 import { readText, windowsOf } from './text.ts';
 
@@ -42,9 +43,9 @@ export async function* calibrate(
       exits: inStreamOrder(held.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
       device: device.name,
     };
-    const part = options.documents === 'all' ? 'train' : 'heldOut';
-    const source = options.documents === 'all' ? { ...options, heldOutFraction: 0 } : options;
-    const sets = yield* readText(source, tokenizer, model.spec.contextLength, [part], signal);
+    const { text, part, warnings: mistaken } = measuredText(options, held.tuning);
+    for (const message of mistaken) yield { type: 'warning', message };
+    const sets = yield* readText(text, tokenizer, model.spec.contextLength, [part], signal);
     closing.push(() => sets.close());
     const { agreement, certainty, calibrationTokens: tokens } = options;
     const left = seconds - (performance.now() - began) / 1000;

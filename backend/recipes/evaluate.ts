@@ -13,6 +13,7 @@ import { noExits } from '../runtime/open.ts';
 import { featureSource } from '../features/features.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
 import { identify, openWithTokenizer, readExits } from './opened.ts';
+import { measuredText } from './measured-text.ts';
 import { counting } from './reporting.ts';
 import { readText, windowsOf } from './text.ts';
 
@@ -23,7 +24,8 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
     const { spec } = model;
-    const held = options.exits === null ? noExits : await readExits(options.exits, model, signal);
+    const tuned = options.exits === null ? null : await readExits(options.exits, model, signal);
+    const held = tuned ?? noExits;
     const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', held), signal);
     const warnings: string[] = [];
     const running = {
@@ -39,8 +41,8 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
       device: device.name,
     };
 
-    const part = options.documents === 'all' ? 'train' : 'heldOut';
-    const text = options.documents === 'all' ? { ...options, heldOutFraction: 0 } : options;
+    const { text, part, warnings: mistaken } = measuredText(options, tuned?.tuning ?? {});
+    for (const message of mistaken) yield { type: 'warning', message };
     const sets = yield* readText(text, tokenizer, spec.contextLength, [part], signal);
     closing.push(() => sets.close());
     const windows = windowsOf(sets, part, options.evaluationTokens);

@@ -104,8 +104,8 @@ describe('tune', () => {
 
   it('leaves the model as it was, and writes a checkpoint that evaluate reads to the same scores', async () => {
     expect(weights()).toBe(weightsBefore);
-    const { model: name, data, sequenceLength, heldOutFraction, evaluationTokens } = given();
-    const same = { model: name, data, sequenceLength, heldOutFraction, evaluationTokens };
+    const { model: name, data, sequenceLength, evaluationTokens } = given();
+    const same = { model: name, data, sequenceLength, evaluationTokens };
     const options = { ...same, exits: out, device: 'cpu' };
     const all: EvaluateEvent[] = await collect(evaluate(parseOptions('evaluate', options), never));
     const evaluated = all.at(-1) as Extract<EvaluateEvent, { type: 'evaluated' }>;

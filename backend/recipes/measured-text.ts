@@ -1,0 +1,42 @@
+/** Which text exits are measured on: what their own run kept apart, unless the user says otherwise. */
+import { dataOptions } from '../../protocol/options-groups.ts';
+import { flagName, parseOptions, type EvaluateOptions } from '../../protocol/options.ts';
+import type { Part } from '../data/packing.ts';
+import type { TextOptions } from './text.ts';
+
+type Asked = Pick<EvaluateOptions, 'data' | 'documents' | 'sequenceLength' | 'heldOutFraction' | 'seed'>;
+
+export interface MeasuredText {
+  readonly text: TextOptions;
+  readonly part: Part;
+  /** What was asked for that has exits measured on text they learned from. */
+  readonly warnings: readonly string[];
+}
+
+/** `tuning`: the options of the run that tuned the exits, as their checkpoint has them. */
+export function measuredText(asked: Asked, tuning: Readonly<Record<string, unknown>>): MeasuredText {
+  const { data, sequenceLength } = asked;
+  const tuned = { seed: tunedValue('seed', tuning), heldOutFraction: tunedValue('heldOutFraction', tuning) };
+  const usual = parseOptions('tune', {});
+  const seed = asked.seed ?? tuned.seed ?? usual.seed;
+  if (asked.documents === 'all')
+    return { text: { data, sequenceLength, heldOutFraction: 0, seed }, part: 'train', warnings: [] };
+  const heldOutFraction = asked.heldOutFraction ?? tuned.heldOutFraction ?? usual.heldOutFraction;
+  const warnings: string[] = [];
+  const warn = (name: keyof typeof tuned, value: number): void => {
+    const flag = flagName(name);
+    warnings.push(
+      `The exits were tuned with ${flag} ${tuned[name]}: with ${value}, they are measured on text that they learned from, unless it is other text. Leave ${flag} out.`,
+    );
+  };
+  if (tuned.seed !== null && seed !== tuned.seed) warn('seed', seed);
+  // A smaller share is a part of the larger one.
+  if (tuned.heldOutFraction !== null && heldOutFraction > tuned.heldOutFraction)
+    warn('heldOutFraction', heldOutFraction);
+  return { text: { data, sequenceLength, heldOutFraction, seed }, part: 'heldOut', warnings };
+}
+
+function tunedValue(name: 'seed' | 'heldOutFraction', tuning: Readonly<Record<string, unknown>>): number | null {
+  const read = dataOptions[name].read(tuning[name]);
+  return read.ok ? read.value : null;
+}
