@@ -59,7 +59,7 @@ export const tuningOptions = {
   }),
   resume: boolean({
     default: false,
-    help: 'Go on with the run that --out holds, to its own end, or for the steps, epochs or minutes given now on top of what is done.',
+    help: 'Go on with the run that --out holds, by default the last of the model in the current folder, to its own end, or for the steps, epochs or minutes given now on top of what is done.',
   }),
   continuePretraining: optionalText({
     placeholder: 'DIR',

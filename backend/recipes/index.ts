@@ -15,16 +15,19 @@ export const recipes: RecipeTable = {
       const { plan } = await import('./plan.ts');
       return yield* plan({ ...options, model: yield* locateModel(named, signal) });
     }
-    const elsewhere = options.on.kind !== 'here';
-    const run = elsewhere
-      ? (await import('./tune-elsewhere.ts')).tuneElsewhere
-      : isWholeRun(options)
-        ? (await import('./pretrain.ts')).pretrain
-        : (await import('./tune.ts')).tune;
     // A run that goes on knows its own model, unless another place is named.
     const isOwn = options.resume && options.model === shippedModel;
     const model = isOwn ? options.model : yield* locateModel(named, signal);
-    yield* run({ ...options, model }, signal);
+    const { lastDirectory } = await import('./tune-options.ts');
+    const out = options.resume ? (options.out ?? lastDirectory(model)) : options.out;
+    const placed = { ...options, model, out };
+    const run =
+      options.on.kind !== 'here'
+        ? (await import('./tune-elsewhere.ts')).tuneElsewhere
+        : isWholeRun(placed)
+          ? (await import('./pretrain.ts')).pretrain
+          : (await import('./tune.ts')).tune;
+    yield* run(placed, signal);
   },
   async *evaluate(options, signal) {
     await makeRoom();

@@ -1,5 +1,5 @@
 /** The options of a tuning run as a checkpoint keeps them, in the notation of a config file, and as a resume takes them up. */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { configOrigin, flagName, parseOptions, presets, type TuneOptions } from '../../protocol/options.ts';
@@ -97,12 +97,24 @@ export function resumedLimits(
 
 /** Where exits go when nobody says: the model's name with `.exits` in the current folder, numbered where that is taken. */
 export function defaultDirectory(model: string): string {
-  const name = path.basename(path.resolve(model)).replace(/\.gguf$/i, '');
   for (let i = 1; ; i++) {
-    const directory = `${name}${i === 1 ? '' : `-${i}`}.exits`;
+    const directory = numberedDirectory(model, i);
     if (!existsSync(directory)) return directory;
   }
 }
+
+/** The run of a model to go on with when nobody says: the last of those in the current folder, null where there is none. */
+export function lastDirectory(model: string): string | null {
+  const name = nameOf(model);
+  const numbers = readdirSync('.').flatMap((folder) => {
+    const found = folder.startsWith(name) ? /^(?:-(\d+))?\.exits$/.exec(folder.slice(name.length)) : null;
+    return found ? [Number(found[1] ?? 1)] : [];
+  });
+  return numbers.length === 0 ? null : numberedDirectory(model, Math.max(...numbers));
+}
+
+const nameOf = (model: string): string => path.basename(path.resolve(model)).replace(/\.gguf$/i, '');
+const numberedDirectory = (model: string, i: number): string => `${nameOf(model)}${i === 1 ? '' : `-${i}`}.exits`;
 
 const exitsText = (exits: ExitsRequest): string =>
   exits.kind === 'auto'

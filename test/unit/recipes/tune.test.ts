@@ -9,6 +9,7 @@ import type { EvaluateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { openCheckpoint } from '../../../backend/checkpoint/checkpoint.ts';
 import { evaluate } from '../../../backend/recipes/evaluate.ts';
+import { recipes } from '../../../backend/recipes/index.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
 
 const model = 'models/typescript-5m';
@@ -157,6 +158,23 @@ describe('tune', () => {
     const more = { model, out: directory, resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
     const second = await collect(tune(parseOptions('tune', more), never));
     expect(second.at(-1)).toMatchObject({ type: 'tuned', step: 2, stopped: false });
+  });
+
+  it('goes on with the last run of the model here where no folder is named', async () => {
+    const before = process.cwd();
+    const folder = fs.mkdtempSync(path.join(root, 'here-'));
+    const options = { model: path.resolve(model), resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
+    const goOn = () => collect(recipes.tune(parseOptions('tune', options), never));
+    process.chdir(folder);
+    try {
+      await expect(goOn()).rejects.toMatchObject(code('bad-argument'));
+      fs.mkdirSync('typescript-5m.exits');
+      fs.cpSync(out, 'typescript-5m-10.exits', { recursive: true });
+      const second = await goOn();
+      expect(second.at(-1)).toMatchObject({ directory: 'typescript-5m-10.exits', step: updates + 1 });
+    } finally {
+      process.chdir(before);
+    }
   });
 
   it('keeps what its fit has seen when it is stopped there, and goes on', async () => {
