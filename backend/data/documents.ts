@@ -1,5 +1,5 @@
 /** Training documents from files: texts, and JSON lines of texts or conversations. Read one at a time, in a fixed order. */
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readSync } from 'node:fs';
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { escapePath, globSync } from 'tinyglobby';
 import { userError } from '../../protocol/errors.ts';
@@ -20,7 +20,7 @@ export interface Documents extends Iterable<Document> {
 export interface DocumentOptions {
   /** Where relative patterns begin; default: the working directory. */
   readonly directory?: string;
-  /** Told of each file that is left out, with the reason in words, each time the documents are gone through. */
+  /** Told of each file, and folder that cannot be read, that is left out, with the reason in words, each time the documents are gone through. */
   readonly onSkip?: (file: string, reason: string) => void;
 }
 
@@ -34,8 +34,17 @@ export function readDocuments(patterns: readonly string[], options: DocumentOpti
   const excluded = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => slashes(pattern.slice(1)));
   const included = patterns.filter((pattern) => !pattern.startsWith('!'));
   if (included.length === 0) throw userError('bad-argument', 'There is no data.', 'Name files, folders or globs.');
-  const files = [...new Set(included.flatMap((pattern) => match(pattern, directory, excluded)))].sort(byCodeUnits);
-  return { files, [Symbol.iterator]: () => documentsOf(files, directory, options.onSkip ?? (() => undefined)) };
+  const unread = new Set<string>();
+  const found = included.flatMap((pattern) => match(pattern, directory, excluded, unread));
+  const files = [...new Set(found)].sort(byCodeUnits);
+  const onSkip = options.onSkip ?? (() => undefined);
+  return {
+    files,
+    *[Symbol.iterator]() {
+      for (const folder of unread) onSkip(folder, 'it cannot be read');
+      yield* documentsOf(files, directory, onSkip);
+    },
+  };
 }
 
 /** The same patterns from wherever they are read; exclusions that hold anywhere stay as they are. */
@@ -74,13 +83,15 @@ const skippedFiles = ['**/*.min.js', '**/*.map', '**/package-lock.json', '**/yar
 const slashes = (path: string): string => (sep === '\\' ? path.replaceAll('\\', '/') : path);
 const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-function match(pattern: string, directory: string, excluded: readonly string[]): string[] {
+/** Folders that cannot be read go into `unread`. */
+function match(pattern: string, directory: string, excluded: readonly string[], unread: Set<string>): string[] {
   const path = resolve(directory, pattern);
   const stat = statOf(path);
   if (stat?.isFile()) return [path];
   const root = stat?.isDirectory() ? path : directory;
   const glob = stat?.isDirectory() ? '**/*' : slashes(pattern);
   const named = new Set(slashes(pattern).split('/'));
+  const denied = new Map<string, unknown>();
   const found = globSync(glob, {
     cwd: root,
     absolute: true,
@@ -93,7 +104,12 @@ function match(pattern: string, directory: string, excluded: readonly string[]):
     ],
     followSymbolicLinks: false,
     expandDirectories: false,
+    fs: { readdirSync: listingOr((folder, error) => void denied.set(resolve(folder), error)) },
   });
+  for (const [folder, error] of denied) {
+    if (found.length === 0) throw fileError(error, 'read', folder);
+    unread.add(folder);
+  }
   if (found.length === 0)
     throw userError('not-found', `No file matches ${pattern} in ${directory}.`, 'Check the path or the glob.');
   const kept = found.map((file) => resolve(file)).filter(isBelowNothingWritten(root));
@@ -104,6 +120,19 @@ function match(pattern: string, directory: string, excluded: readonly string[]):
       'Name files one by one to take them all the same.',
     );
   return kept;
+}
+
+/** `readdirSync`, which tells why it fails before a glob passes over that. */
+function listingOr(onError: (folder: string, error: unknown) => void): typeof readdirSync {
+  const list = (...given: Parameters<typeof readdirSync>): unknown => {
+    try {
+      return readdirSync(...given);
+    } catch (error) {
+      onError(String(given[0]), error);
+      throw error;
+    }
+  };
+  return list as typeof readdirSync;
 }
 
 /** Cards of exits and models are no text to learn from, and would be other text whenever a run goes on. The root is the user's word. */

@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readDocuments } from '../../../backend/data/documents.ts';
@@ -11,6 +11,17 @@ function folderWith(files: Record<string, string | Uint8Array>): string {
     writeFileSync(join(folder, name), content);
   }
   return folder;
+}
+
+/** Root may read everything. */
+function unprivileged(act: () => void): void {
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) process.seteuid?.(65_534);
+  try {
+    act();
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+  }
 }
 
 const names = (patterns: string[], directory: string, onSkip?: (file: string, reason: string) => void): string[] =>
@@ -100,6 +111,21 @@ describe('readDocuments', () => {
       message: `No file matches *.py in ${folder}.`,
     });
     expect(caught(() => readDocuments(['!a.txt'], { directory: folder })).message).toBe('There is no data.');
+  });
+
+  it('says which folder cannot be read, and of one among others that it is left out', () => {
+    const folder = folderWith({ 'a.txt': 'a', 'closed/b.txt': 'b' });
+    chmodSync(folder, 0o755);
+    chmodSync(join(folder, 'closed'), 0);
+    const closed = join(folder, 'closed');
+    const skipped: string[] = [];
+    unprivileged(() => {
+      const message = `Cannot read ${closed}: permission is denied.`;
+      expect(caught(() => readDocuments(['closed'], { directory: folder })).message).toBe(message);
+      expect(caught(() => readDocuments(['*/b.txt'], { directory: folder })).message).toBe(message);
+      expect(names(['.'], folder, (file, reason) => skipped.push(`${file} ${reason}`))).toEqual(['a.txt']);
+    });
+    expect(skipped).toEqual([`${closed} it cannot be read`]);
   });
 
   it('reads JSON lines of texts and conversations, across chunks', () => {
