@@ -1,6 +1,8 @@
 /** What every request may say of how its texts are written. Parsed here, trusted inside. */
 import { randomInt } from 'node:crypto';
 import { userError } from '../../protocol/errors.ts';
+import { shownValue } from '../../protocol/foreign.ts';
+import { nearest } from '../../protocol/nearest.ts';
 import { changeOptions, type GenerateOptions, type Origin } from '../../protocol/options.ts';
 import { mostCandidates } from '../../protocol/options-decoding.ts';
 import type { ServedModel, ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
@@ -64,6 +66,7 @@ export function checkModel(body: Body, { name, model, options }: Served): void {
 /** How a text is written: sampling, seed, stops, and how exits are used (`early_exit`). */
 export function optionsOf(body: Body, { options, model }: Served): GenerateOptions {
   const exits = isFlag(body['early_exit']) ? undefined : recordField(body, 'early_exit');
+  checkNames(exits ?? {});
   const given: Record<string, unknown> = {};
   for (const option of sampling) given[option] = body[snake(option)] ?? body[synonyms[option] ?? ''];
   for (const option of exitRule) given[option] = exits?.[snake(option)];
@@ -73,6 +76,19 @@ export function optionsOf(body: Body, { options, model }: Served): GenerateOptio
   // Without a seed each text is another one, where anything is drawn at all.
   given['seed'] = seedOf(body) ?? (temperature > 0 ? randomInt(2 ** 31) : 0);
   return changeOptions('generate', options, given, fieldOrigin);
+}
+
+/** These fields are ours alone: one that is not known is a mistake, not another server's. */
+function checkNames(exits: Body): void {
+  const known = [...exitRule.map(snake), 'exits'];
+  const unknown = Object.keys(exits).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const near = nearest(unknown, known);
+  throw userError(
+    'bad-argument',
+    `early_exit has no field ${shownValue(unknown)}.`,
+    near === null ? `Its fields are ${known.join(', ')}.` : `Did you mean ${near}?`,
+  );
 }
 
 /** One below 0 is none, as llama.cpp has it. */

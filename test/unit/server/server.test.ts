@@ -335,6 +335,18 @@ describe('refused with a sentence', () => {
     ['/v1/completions', { prompt: 'x', logprobs: 6 }, 400, /logprobs must be a whole number from 0 to 5/],
     ['/v1/completions', { prompt: 'x', presence_penalty: 1 }, 400, /presence_penalty is not supported/],
     ['/v1/completions', { prompt: 'x', early_exit: { mode: 'hasty' } }, 400, /mode must be one of/],
+    [
+      '/v1/completions',
+      { prompt: 'x', early_exit: { treshold: 0 } },
+      400,
+      /field "treshold".*Did you mean threshold\?/,
+    ],
+    [
+      '/completion',
+      { prompt: 'x', early_exit: { colour: 'red' } },
+      400,
+      /field "colour".*Its fields are mode, policy,/,
+    ],
     ['/v1/completions', { prompt: 'x', early_exit: { exits: ['9:mlp'] } }, 400, /no exit "9:mlp".*4:norm, 8:lens/],
     ['/v1/completions', { prompt: Array(200).fill('x'), n: 9 }, 400, /may ask for 1024 texts, not 1800/],
     ['/v1/chat/completions', { messages: [] }, 400, /messages must be a list/],
