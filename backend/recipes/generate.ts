@@ -12,7 +12,7 @@ import { exitId } from '../exits/spec.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { inStreamOrder } from './backbone.ts';
 import { openGenerator, type Generator } from './generator.ts';
-import { modeOf, modeWarning, policyText } from './mode.ts';
+import { modeOf, modeWarning, policyText, samplingWarning } from './mode.ts';
 import { sequenceOptions } from './sequence-options.ts';
 
 /**
@@ -28,8 +28,8 @@ export async function* generate(
   const { staged, memory, calibration } = generator;
   const decoding = await request(options, generator, signal);
   yield readyEvent(options, generator);
-  const warning = modeWarning(options, calibration);
-  if (warning !== null) yield { type: 'warning', message: warning };
+  for (const message of [modeWarning(options, calibration), samplingWarning(options)])
+    if (message !== null) yield { type: 'warning', message };
   yield { type: 'phase', phase: 'generate', detail: plural(decoding.prompts.length, 'prompt') };
   for await (const event of follow(staged, decoding, memory)) {
     for (const message of generator.warnings()) yield { type: 'warning', message };

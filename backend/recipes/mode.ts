@@ -26,8 +26,12 @@ export function modeOf(options: GenerateOptions, calibration: Calibration | null
 /** What is there to know about the mode before the first token: why the text may be worse, or an option that does nothing. */
 export function modeWarning(options: GenerateOptions, calibration: Calibration | null): string | null {
   if (options.exits === null) return null;
-  if (modeOf(options, calibration) !== 'fast') {
-    if (options.mode !== 'auto') return null;
+  const mode = modeOf(options, calibration);
+  if (mode !== 'fast') {
+    if (options.mode !== 'auto')
+      return namesNoRule(options)
+        ? null
+        : `Thresholds and policies count in mode fast alone, and ${mode} was asked for.`;
     if (!namesNoRule(options))
       return 'Thresholds and policies count in mode fast alone, and auto never leaves by one that promises nothing: the mode is lossless.';
     return options.disable.length > 0 && calibration?.fastest === 'fast'
@@ -37,6 +41,12 @@ export function modeWarning(options: GenerateOptions, calibration: Calibration |
   if (calibratedThresholds(options, calibration)) return null;
   return "Tokens leave early by a rule that was not calibrated: the text can be worse than the model's own. Thresholds that keep a promise come from early-exit calibrate; mode lossless changes no text.";
 }
+
+/** Options of sampling that do nothing, since nothing is drawn. */
+export const samplingWarning = ({ temperature, topK, topP, minP }: GenerateOptions): string | null =>
+  temperature > 0 || (topK === 0 && topP === 1 && minP === 0)
+    ? null
+    : 'Top-k, top-p and min-p choose among tokens to draw from, and at temperature 0 the most probable one is taken: give --temperature to sample.';
 
 /**
  * Deepest share of the layers from which an exit may draft: each draft runs them alone, while a right one saves what a token takes,

@@ -1,7 +1,14 @@
 /** The default never changes the text for the worse: what mode runs, and what is said of it. */
 import { describe, expect, test } from 'vitest';
 import type { Calibration } from '../../../backend/checkpoint/checkpoint.ts';
-import { askedExits, modeOf, modeWarning, policyOf, policyText } from '../../../backend/recipes/mode.ts';
+import {
+  askedExits,
+  modeOf,
+  modeWarning,
+  policyOf,
+  policyText,
+  samplingWarning,
+} from '../../../backend/recipes/mode.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { Mode } from '../../../protocol/trace.ts';
 
@@ -35,6 +42,19 @@ describe('without a calibration', () => {
   test('a threshold that is not used is not passed over in silence', () => {
     expect(modeWarning(optionsOf({ threshold: 0.5 }), null)).toMatch(/count in mode fast alone.*the mode is lossless/);
     expect(modeWarning(optionsOf({ threshold: 0.5, exits: null }), null)).toBeNull();
+    expect(modeWarning(optionsOf({ threshold: 0.5, mode: 'full' }), null)).toMatch(
+      /fast alone, and full was asked for/,
+    );
+    expect(modeWarning(optionsOf({ policy: 'margin', mode: 'lossless' }), null)).toMatch(/and lossless was asked for/);
+    expect(modeWarning(optionsOf({ mode: 'full' }), null)).toBeNull();
+  });
+
+  test('nor are options of sampling where nothing is drawn', () => {
+    for (const given of [{ topP: 0.5 }, { minP: 0.1 }, { topK: 3 }]) {
+      expect(samplingWarning(optionsOf(given))).toMatch(/at temperature 0 the most probable one is taken/);
+      expect(samplingWarning(optionsOf({ ...given, temperature: 0.7 }))).toBeNull();
+    }
+    expect(samplingWarning(optionsOf())).toBeNull();
   });
 });
 
