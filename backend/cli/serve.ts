@@ -26,7 +26,10 @@ export async function runServe(options: ServeOptions, json: boolean, { terminal,
     void err.write(`${shown(String((error as Error).stack ?? error), { keep: '\n', limit: 20_000 })}\n`);
   const server = await startServing(options, { onEvent, onDefect });
   const { url, name } = server;
-  say({ type: 'listening', url, name }, `Listening at ${url}; Ctrl-C stops it.`);
+  say(
+    { type: 'listening', url, name },
+    `Listening at ${url}, where requests are answered 503 until the model is loaded; Ctrl-C stops it.`,
+  );
   const stop = (): void => void server.close();
   signal.addEventListener('abort', stop, { once: true });
   if (signal.aborted) stop();
@@ -42,5 +45,5 @@ export async function runServe(options: ServeOptions, json: boolean, { terminal,
 
 const description = ({ name, device, exits, parallel, contextLength }: ServedModel): string => {
   const leaving = exits.length === 0 ? 'without exits' : `exits ${exits.join(', ')}`;
-  return `${name} on ${device}, ${leaving}: ${parallel} texts at a time, each of up to ${contextLength} tokens.`;
+  return `Ready: ${name} on ${device}, ${leaving}: ${parallel} texts at a time, each of up to ${contextLength} tokens.`;
 };

@@ -31,6 +31,8 @@ export interface ServerSettings {
 
 export interface OpenServer {
   readonly url: string;
+  /** Begins to answer; until then requests wait. */
+  answer(writer: Writer): void;
   /** Takes no more requests, lets those that are answered end for a while, then ends them. */
   close(graceMilliseconds: number): Promise<void>;
 }
@@ -41,7 +43,7 @@ const headersMilliseconds = 10_000;
 const bodyMilliseconds = 60_000;
 
 /** @throws UserError for an address that needs a key, or cannot be listened at. */
-export async function listen(writer: Writer, settings: ServerSettings): Promise<OpenServer> {
+export async function listen(settings: ServerSettings): Promise<OpenServer> {
   const loopback = isLoopback(settings.host);
   if (!loopback && settings.key === null)
     throw userError(
@@ -52,20 +54,24 @@ export async function listen(writer: Writer, settings: ServerSettings): Promise<
   const guards: Guards = { key: settings.key, origins: settings.origins, loopback };
   const answering = new Set<Promise<void>>();
   let isClosing = false;
-  const server = createServer(
-    { headersTimeout: headersMilliseconds, requestTimeout: bodyMilliseconds, keepAliveTimeout: 5_000 },
-    (request, response) => {
-      if (isClosing) response.setHeader('connection', 'close');
-      const answered = respond(request, response, writer, guards, settings);
-      answering.add(answered);
-      void answered.finally(() => answering.delete(answered));
-    },
-  );
+  const server = createServer({
+    headersTimeout: headersMilliseconds,
+    requestTimeout: bodyMilliseconds,
+    keepAliveTimeout: 5_000,
+  });
   server.maxConnections = mostSockets;
   await startListening(server, settings);
   const { address, port, family } = server.address() as AddressInfo;
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
+    answer(writer) {
+      server.on('request', (request, response) => {
+        if (isClosing) response.setHeader('connection', 'close');
+        const answered = respond(request, response, writer, guards, settings);
+        answering.add(answered);
+        void answered.finally(() => answering.delete(answered));
+      });
+    },
     async close(graceMilliseconds) {
       isClosing = true;
       const closed = new Promise<void>((resolve) => void server.close(() => resolve()));

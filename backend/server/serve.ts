@@ -39,35 +39,30 @@ const graceMilliseconds = 3_000;
 export async function startServing(options: ServeOptions, hooks: ServingHooks): Promise<RunningServer> {
   const key = keyOf(options);
   const model = resolveModel(options.model);
+  const name = path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
+  const server = await listen({
+    host: options.host,
+    port: options.port,
+    key,
+    origins: options.origins,
+    name,
+    options: { ...servedGeneration(options), model: options.model },
+    bodyBytes: Math.floor(options.bodyMegabytes * 2 ** 20),
+    onDefect: hooks.onDefect,
+  });
   // A thread of its own: a job of the same model elsewhere does not wait for a server.
   const engine = createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
   const job = engine.start('serve', { ...options, model });
-  const name = path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
-  try {
-    const writer = openWriter(job, options, hooks.onEvent);
-    const server = await listen(writer, {
-      host: options.host,
-      port: options.port,
-      key,
-      origins: options.origins,
-      name,
-      options: { ...servedGeneration(options), model: options.model },
-      bodyBytes: Math.floor(options.bodyMegabytes * 2 ** 20),
-      onDefect: hooks.onDefect,
-    });
-    let closing: Promise<void> | null = null;
-    const close = (): Promise<void> =>
-      (closing ??= (async () => {
-        await server.close(graceMilliseconds);
-        await engine.dispose();
-      })());
-    const finished = job.finished.finally(close);
-    finished.catch(() => {});
-    return { url: server.url, name, finished, close };
-  } catch (error) {
-    await engine.dispose();
-    throw error;
-  }
+  server.answer(openWriter(job, options, hooks.onEvent));
+  let closing: Promise<void> | null = null;
+  const close = (): Promise<void> =>
+    (closing ??= (async () => {
+      await server.close(graceMilliseconds);
+      await engine.dispose();
+    })());
+  const finished = job.finished.finally(close);
+  finished.catch(() => {});
+  return { url: server.url, name, finished, close };
 }
 
 /** From the file, else from the environment; null where there is none. */
