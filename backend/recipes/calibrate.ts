@@ -10,7 +10,7 @@ import { inStreamOrder, runtimeOptions, type Running } from './backbone.ts';
 import { calibrateExits } from './calibrate-exits.ts';
 import { measuredText } from './measured-text.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
-import { readText, windowsOf } from './text.ts';
+import { findText, readText, windowsOf } from './text.ts';
 
 /**
  * `seconds` bounds the time, see `calibrateExits`.
@@ -25,6 +25,7 @@ export async function* calibrate(
   if (directory === null)
     throw userError('bad-argument', 'There are no exits to calibrate.', 'Name them with --exits.');
   const began = performance.now();
+  const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
   const { model, tokenizer } = openWithTokenizer(options.model);
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
@@ -45,7 +46,7 @@ export async function* calibrate(
     };
     const { text, part, warnings: mistaken } = measuredText(options, held.tuning);
     for (const message of mistaken) yield { type: 'warning', message };
-    const sets = yield* readText(text, tokenizer, model.spec.contextLength, [part], signal);
+    const sets = yield* readText(found, text, tokenizer, model.spec.contextLength, [part], signal);
     closing.push(() => sets.close());
     const { agreement, certainty, calibrationTokens: tokens } = options;
     const left = seconds - (performance.now() - began) / 1000;

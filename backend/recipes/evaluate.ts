@@ -15,10 +15,11 @@ import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions }
 import { identify, openWithTokenizer, readExits } from './opened.ts';
 import { measuredText } from './measured-text.ts';
 import { counting } from './reporting.ts';
-import { readText, windowsOf } from './text.ts';
+import { findText, readText, windowsOf } from './text.ts';
 
 /** @throws UserError for a model, checkpoint or text that cannot be used; the signal's reason where it was aborted. */
 export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): AsyncGenerator<EvaluateEvent, void> {
+  const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
   const { model, tokenizer } = openWithTokenizer(options.model);
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
@@ -43,7 +44,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
 
     const { text, part, warnings: mistaken } = measuredText(options, tuned?.tuning ?? {});
     for (const message of mistaken) yield { type: 'warning', message };
-    const sets = yield* readText(text, tokenizer, spec.contextLength, [part], signal);
+    const sets = yield* readText(found, text, tokenizer, spec.contextLength, [part], signal);
     closing.push(() => sets.close());
     const windows = windowsOf(sets, part, options.evaluationTokens);
     const cache = featureCache(spec, (await identify(model, signal)).sha256, windows, running);

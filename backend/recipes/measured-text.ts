@@ -4,7 +4,7 @@ import { flagName, parseOptions, type EvaluateOptions } from '../../protocol/opt
 import type { Part } from '../data/packing.ts';
 import type { TextOptions } from './text.ts';
 
-type Asked = Pick<EvaluateOptions, 'data' | 'documents' | 'sequenceLength' | 'heldOutFraction' | 'seed'>;
+type Asked = Pick<EvaluateOptions, 'documents' | 'sequenceLength' | 'heldOutFraction' | 'seed'>;
 
 export interface MeasuredText {
   readonly text: TextOptions;
@@ -15,12 +15,12 @@ export interface MeasuredText {
 
 /** `tuning`: the options of the run that tuned the exits, as their checkpoint has them. */
 export function measuredText(asked: Asked, tuning: Readonly<Record<string, unknown>>): MeasuredText {
-  const { data, sequenceLength } = asked;
+  const { sequenceLength } = asked;
   const tuned = { seed: tunedValue('seed', tuning), heldOutFraction: tunedValue('heldOutFraction', tuning) };
   const usual = parseOptions('tune', {});
   const seed = asked.seed ?? tuned.seed ?? usual.seed;
   if (asked.documents === 'all')
-    return { text: { data, sequenceLength, heldOutFraction: 0, seed }, part: 'train', warnings: [] };
+    return { text: { sequenceLength, heldOutFraction: 0, seed }, part: 'train', warnings: [] };
   const heldOutFraction = asked.heldOutFraction ?? tuned.heldOutFraction ?? usual.heldOutFraction;
   const warnings: string[] = [];
   const warn = (name: keyof typeof tuned, value: number): void => {
@@ -33,7 +33,7 @@ export function measuredText(asked: Asked, tuning: Readonly<Record<string, unkno
   // A smaller share is a part of the larger one.
   if (tuned.heldOutFraction !== null && heldOutFraction > tuned.heldOutFraction)
     warn('heldOutFraction', heldOutFraction);
-  return { text: { data, sequenceLength, heldOutFraction, seed }, part: 'heldOut', warnings };
+  return { text: { sequenceLength, heldOutFraction, seed }, part: 'heldOut', warnings };
 }
 
 function tunedValue(name: 'seed' | 'heldOutFraction', tuning: Readonly<Record<string, unknown>>): number | null {

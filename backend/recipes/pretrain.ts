@@ -36,7 +36,7 @@ import { createWholeStep, type WindowBatch } from '../tuning/whole-step.ts';
 import { windowOptions } from './backbone.ts';
 import { exitsToContinue, publish, requireContinuable, requireCpu, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from './opened.ts';
-import { readText, windowsOf } from './text.ts';
+import { findText, readText, windowsOf } from './text.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
 import type { Earlier } from './tune-parts.ts';
 import { otherText, readEarlier } from './tune.ts';
@@ -145,6 +145,7 @@ async function* openParts(
   atEnd: (close: Close) => void,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Parts> {
+  const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
   const { model, tokenizer } = openWithTokenizer(options.model);
   atEnd(() => model.close());
@@ -167,7 +168,7 @@ async function* openParts(
     exits: exits.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
     device: device.name,
   };
-  const sets = yield* readText(options, tokenizer, model.spec.contextLength, ['train', 'heldOut'], signal);
+  const sets = yield* readText(found, options, tokenizer, model.spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const heldOut = windowsOf(sets, 'heldOut', earlier?.heldOutTokens ?? options.evaluationTokens);
   // A device that was asked for is not lost on the way: there is none behind the CPU.

@@ -2,7 +2,7 @@
 import { plural } from '../../protocol/plural.ts';
 import { join } from 'node:path';
 import type { TuneEvent } from '../../protocol/events.ts';
-import { readDocuments } from '../data/documents.ts';
+import { readDocuments, type Documents } from '../data/documents.ts';
 import { packDocuments, type Part, type TokenSets } from '../data/packing.ts';
 import type { TokenSet } from '../data/token-file.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
@@ -11,7 +11,6 @@ import type { Windows } from '../features/features.ts';
 import { reporting } from './reporting.ts';
 
 export interface TextOptions {
-  readonly data: readonly string[];
   readonly sequenceLength: number;
   readonly heldOutFraction: number;
   readonly seed: number;
@@ -22,16 +21,27 @@ type TextEvent = Extract<TuneEvent, { type: 'phase' | 'progress' | 'warning' }>;
 /** Files named one by one when they are left out; more are only counted. */
 const namedSkips = 3;
 
+export interface FoundText {
+  readonly documents: Documents;
+  /** What is left out, with the reason, once the documents have been gone through. */
+  readonly skipped: ReadonlyMap<string, string>;
+}
+
+/** Looks which files there are, before a model is opened for them. @throws UserError where there are none. */
+export function findText(data: readonly string[]): FoundText {
+  const skipped = new Map<string, string>();
+  return { documents: readDocuments(data, { onSkip: (file, reason) => void skipped.set(file, reason) }), skipped };
+}
+
 /** @throws UserError where nothing can be read, or a wanted part would be empty. */
 export async function* readText(
+  { documents, skipped }: FoundText,
   options: TextOptions,
   tokenizer: Tokenizer,
   contextLength: number,
   parts: readonly Part[],
   signal: AbortSignal,
 ): AsyncGenerator<TextEvent, TokenSets> {
-  const skipped = new Map<string, string>();
-  const documents = readDocuments(options.data, { onSkip: (file, reason) => void skipped.set(file, reason) });
   yield { type: 'phase', phase: 'tokenize', detail: plural(documents.files.length, 'file') };
   const sets = yield* reporting('tokenize', 'documents', (onProgress) =>
     packDocuments(documents, tokenizer, {

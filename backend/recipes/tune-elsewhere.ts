@@ -31,7 +31,7 @@ import { requireTrainable } from '../cluster/trainable.ts';
 import { inStreamOrder } from './backbone.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from './opened.ts';
-import { readText, windowsOf } from './text.ts';
+import { findText, readText, windowsOf } from './text.ts';
 import { lookThere, requireShared, sourcesFolder, type There } from './there.ts';
 import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
 import { bare, withHeads, type Earlier } from './tune-parts.ts';
@@ -153,6 +153,7 @@ async function* prepare(
   closing: Close[],
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, There> {
+  const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
   // Before minutes go into its text: PyTorch does not tune every model.
   requireTrainable(options.model);
@@ -183,7 +184,7 @@ async function* prepare(
     exits: places.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
     device: `PyTorch, ${meshText(mesh)}`,
   };
-  const sets = yield* readText(options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
+  const sets = yield* readText(found, options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
   closing.push(() => sets.close());
   const windows = windowsOf(sets, 'train');
   const exits = tuned ? places : withHeads(places, options, model, windows);

@@ -31,7 +31,7 @@ import type { TrainingPosition } from '../checkpoint/writer.ts';
 import { askedOf, measureSpeeds, minutesEvent, tooShort } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
-import { frequentTokens, readText, windowsOf } from './text.ts';
+import { findText, frequentTokens, readText, windowsOf } from './text.ts';
 
 type Values = ReadonlyMap<string, Float32Array>;
 
@@ -78,6 +78,7 @@ export async function* openParts(
   elapsed: () => number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, TuneParts> {
+  const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
   const { model: asStored, tokenizer } = openWithTokenizer(options.model);
   atEnd(() => asStored.close());
@@ -96,7 +97,7 @@ export async function* openParts(
     device: device.name,
   };
 
-  const sets = yield* readText(options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
+  const sets = yield* readText(found, options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
   const exits = earlier ? places : withHeads(places, options, model, windows);

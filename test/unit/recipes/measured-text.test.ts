@@ -4,7 +4,7 @@ import { measuredText } from '../../../backend/recipes/measured-text.ts';
 
 const tuning = { seed: 7, heldOutFraction: 0.2 };
 const measured = (given: Record<string, unknown>, of: Record<string, unknown> = tuning) =>
-  measuredText(parseOptions('calibrate', { data: ['src'], ...given }), of);
+  measuredText(parseOptions('calibrate', given), of);
 
 test('exits are measured on what their run kept apart', () => {
   expect(measured({})).toMatchObject({ text: { seed: 7, heldOutFraction: 0.2 }, part: 'heldOut', warnings: [] });

@@ -8,6 +8,7 @@ import type { UserError } from '../../../protocol/errors.ts';
 import type { EvaluateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { openCheckpoint } from '../../../backend/checkpoint/checkpoint.ts';
+import { calibrate } from '../../../backend/recipes/calibrate.ts';
 import { evaluate } from '../../../backend/recipes/evaluate.ts';
 import { recipes } from '../../../backend/recipes/index.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
@@ -300,15 +301,29 @@ describe('tune', () => {
   });
 });
 
+const measuring = {
+  evaluate: (given: Record<string, unknown>) => evaluate(parseOptions('evaluate', given), never),
+  calibrate: (given: Record<string, unknown>) => calibrate(parseOptions('calibrate', given), never),
+};
+
 describe('tune refuses', () => {
-  const refused = (more: Record<string, unknown>, expected: UserError['code']) =>
-    expect(run(more)).rejects.toMatchObject(code(expected));
+  const refused = (more: Record<string, unknown>, expected: UserError['code'], message = /./) =>
+    expect(run(more)).rejects.toMatchObject({
+      ...code(expected),
+      message: expect.stringMatching(message) as string,
+    });
 
   it('a folder that is taken, before any work', () => refused({}, 'file-system'));
   it('an exit beyond the model', () => refused({ out: path.join(root, 'x'), exits: '13' }, 'bad-argument'));
-  it('data that is not there', () => refused({ out: path.join(root, 'x'), data: ['nowhere/*.ts'] }, 'not-found'));
+  it('data that is not there, before the model is opened', () =>
+    refused({ out: path.join(root, 'x'), model: 'no-model', data: ['nowhere/*.ts'] }, 'not-found', /nowhere/));
   it('an exit with nothing to train', () =>
     refused({ out: path.join(root, 'x'), exits: '3:embedding', head: 'shared' }, 'bad-argument'));
+  it.each(['evaluate', 'calibrate'] as const)('to %s with data that is not there, before the model is opened', (name) =>
+    expect(
+      collect<unknown>(measuring[name]({ model: 'no-model', exits: out, data: ['nowhere/*.ts'] })),
+    ).rejects.toThrow(/nowhere/),
+  );
   it('to go on with what is not there', () => refused({ out: path.join(root, 'x'), resume: true }, 'not-found'));
   it('to go on with other text', async () => {
     const directory = path.join(root, 'moved.exits');
