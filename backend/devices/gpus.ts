@@ -1,4 +1,5 @@
 /** Finds graphics cards through ggml: by Vulkan, CUDA or Metal, whichever library is here, each tried in a process of its own. */
+import { existsSync } from 'node:fs';
 import { gpuProbeInput, gpuProbeProgram, type SeenGpu } from '../ggml/gpu-probe.ts';
 import { gpuLibrary, gpuPackage, type BroughtKind, type GpuKind } from '../ggml/packages.ts';
 import { isSoftware, probe, type Probe } from './probe.ts';
@@ -21,9 +22,12 @@ export const gpuKinds: readonly GpuKind[] = (['cuda', 'metal', 'vulkan'] as cons
 /** The cards of a kind, those with most free memory first; never an empty list. */
 export async function probeGpus(kind: GpuKind, signal?: AbortSignal): Promise<Probe<Gpu[]>> {
   const file = gpuLibrary(kind);
-  if (file === null) return { problem: absent(kind) };
-  return probeGpusOf(kind, file, signal);
+  const seen = file === null ? { problem: absent(kind) } : await probeGpusOf(kind, file, signal);
+  // Whatever else is missing, it would not help.
+  return 'problem' in seen && kind === 'cuda' && !hasNvidiaDriver() ? { problem: 'there is no NVIDIA driver' } : seen;
 }
+
+export const hasNvidiaDriver = (): boolean => existsSync('/proc/driver/nvidia/version') || process.platform === 'win32';
 
 /** Those that one library finds. */
 export async function probeGpusOf(kind: GpuKind, file: string, signal?: AbortSignal): Promise<Probe<Gpu[]>> {

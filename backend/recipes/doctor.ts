@@ -1,12 +1,11 @@
 /** Looks at what could run a model and tune exits here, says what is missing, and brings what it is asked to. */
-import { existsSync } from 'node:fs';
 import { arch, availableParallelism, cpus, platform } from 'node:os';
 import type { DoctorEvent, Finding } from '../../protocol/events.ts';
 import type { DoctorOptions } from '../../protocol/options.ts';
 import { chooseDevice, chooseExitDevice, machine, type Probes } from '../devices/devices.ts';
 import { gigabytes } from '../devices/fit.ts';
 import { installGpu } from '../devices/gpu-install.ts';
-import { gpuLibrary, gpuPackage, type BroughtKind, type Gpu, type GpuKind } from '../devices/gpus.ts';
+import { gpuLibrary, gpuPackage, hasNvidiaDriver, type BroughtKind, type Gpu, type GpuKind } from '../devices/gpus.ts';
 import type { Adapter, Probe } from '../devices/probe.ts';
 import type { TensorFlow, TensorFlowKind } from '../devices/tensorflow.ts';
 import { installTensorFlow } from '../devices/tensorflow-install.ts';
@@ -58,7 +57,7 @@ async function look(signal: AbortSignal): Promise<Seen> {
     platform: `${platform()} on ${arch()}`,
     processor: cpus()[0]?.model.trim() || 'a processor without a name',
     threads: availableParallelism(),
-    hasNvidiaDriver: existsSync('/proc/driver/nvidia/version') || platform() === 'win32',
+    hasNvidiaDriver: hasNvidiaDriver(),
     ggml: ggmlProblem(),
     gpus: {
       vulkan: await machine.gpus('vulkan', signal),
@@ -121,10 +120,9 @@ function gpuFindings({ gpus, installation, ggml, hasNvidiaDriver }: Seen, kind: 
   const finding = (state: Finding['state'], remedy: string | null): Finding[] => [
     { name: kind, state, detail: seen.problem, remedy },
   ];
-  if (kind === 'metal' || ggml !== null) return finding('unusable', null);
+  const isHopeless = kind === 'metal' || ggml !== null || (kind === 'cuda' && !hasNvidiaDriver);
+  if (isHopeless) return finding('unusable', null);
   const isHere = gpuLibrary(kind) !== null;
-  if (kind === 'cuda' && !hasNvidiaDriver)
-    return [{ name: kind, state: 'unusable', detail: 'there is no NVIDIA driver', remedy: null }];
   if (!isHere) return finding('absent', `${commandOf(installation)} doctor --install ${kind}`);
   return finding('absent', drivers[kind]);
 }

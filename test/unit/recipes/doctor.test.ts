@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { gpuPackage, type Gpu } from '../../../backend/devices/gpus.ts';
+import { gpuPackage, hasNvidiaDriver, probeGpus, type Gpu } from '../../../backend/devices/gpus.ts';
 import { findingsOf, type Seen } from '../../../backend/recipes/doctor.ts';
 import type { Finding } from '../../../protocol/events.ts';
 
@@ -66,6 +66,12 @@ test.skipIf(gpuPackage('vulkan') === null)('cards with their memory, and how to 
     remedy: 'early-exit doctor --install cuda',
   });
   expect(finding('tensorflow', { hasNvidiaDriver: true })?.remedy).toBe('early-exit doctor --install tensorflow-gpu');
+});
+
+test.skipIf(hasNvidiaDriver() || gpuPackage('cuda') === null)('one reason why there is no CUDA', async () => {
+  const cuda = await probeGpus('cuda');
+  expect(cuda).toEqual({ problem: 'there is no NVIDIA driver' });
+  expect(finding('cuda', { gpus: { ...nothing.gpus, cuda } })?.detail).toBe('there is no NVIDIA driver');
 });
 
 describe('webgpu', () => {
