@@ -78,7 +78,7 @@ const jsonTypes = {
   number: 'number',
   boolean: 'boolean',
   enum: 'string',
-  list: 'array',
+  list: ['array', 'string'],
   notation: ['string', 'number'],
 } as const satisfies Readonly<Record<Option<unknown>['type'], Json>>;
 

@@ -122,17 +122,17 @@ export const text = (common: Common & { readonly default: string }): Option<stri
 
 export const optionalText = (common: Common): Option<string | null> => optional(text({ ...common, default: '' }));
 
-/** Texts; the flag may be repeated. `notEmpty`: none of them may be. */
+/** Texts, or one; the flag may be repeated. `notEmpty`: none of them may be. */
 export const list = (
   common: Common & { readonly default: readonly string[]; readonly variadic?: boolean; readonly notEmpty?: boolean },
 ): Option<readonly string[]> => {
   const { variadic = false, notEmpty = false } = common;
-  return option(common, { type: 'list', default: common.default, placeholder: 'TEXT', variadic }, (value) =>
-    Array.isArray(value) &&
-    value.every((item): item is string => typeof item === 'string' && !(notEmpty && item === ''))
-      ? good(value)
-      : bad(notEmpty ? 'texts that are not empty' : 'a list of texts'),
-  );
+  const expected = notEmpty ? 'texts that are not empty' : 'a list of texts';
+  const isGood = (item: unknown): item is string => typeof item === 'string' && !(notEmpty && item === '');
+  return option(common, { type: 'list', default: common.default, placeholder: 'TEXT', variadic }, (value) => {
+    const items: readonly unknown[] = Array.isArray(value) ? value : [value];
+    return items.every(isGood) ? good(items) : bad(expected);
+  });
 };
 
 /** One of some names; `values` says what each means, in the order shown. */

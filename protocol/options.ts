@@ -195,7 +195,9 @@ function unknownOption(command: CommandName, option: string, code: ErrorCode, na
 function readOption(option: Option<unknown>, value: unknown, code: ErrorCode, name: string): unknown {
   const read = option.read(value);
   if (read.ok) return read.value;
-  throw userError(code, `${name} must be ${read.expected}, not ${shownValue(value)}.`);
+  // A flag alone is a list of one, and what it holds says more.
+  const found: unknown = Array.isArray(value) && value.length === 1 ? value[0] : value;
+  throw userError(code, `${name} must be ${read.expected}, not ${shownValue(found)}.`);
 }
 
 /** Values of the chosen preset, less the limits where the user set one. */

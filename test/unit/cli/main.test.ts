@@ -69,7 +69,7 @@ describe('early-exit', () => {
       'error lsp has no option --bogus. It speaks on standard input and output: start it with --stdio alone, or with --clientProcessId PID beside it.\n',
     ],
     [['generate', '--candidates', '100'], 'error --candidates must be a whole number from 0 to 5, not 100.\n'],
-    [['generate', '--stop', ''], 'error --stop must be texts that are not empty, not a list of 1.\n'],
+    [['generate', '--stop', ''], 'error --stop must be texts that are not empty, not "".\n'],
     [['start', '--json'], 'error start is for people: it has no --json. See early-exit tune --json.\n'],
   ])('refuses %j', async (words, err) => {
     expect(await earlyExit(words)).toEqual({ code: 2, out: '', err });

@@ -53,13 +53,21 @@ describe('parseOptions', () => {
     expect(parseOptions('tune', { preset: 'thorough', steps: 20 })).toMatchObject({ minutes: null, steps: 20 });
   });
 
+  it('takes one text where it takes a list of them', () => {
+    expect(parseOptions('generate', { prompt: 'const x', stop: ';' })).toMatchObject({
+      prompt: ['const x'],
+      stop: [';'],
+    });
+  });
+
   it.each([
     ['tune', { learningRate: 'fast' }, '--learning-rate must be a number from 0 to 1, not "fast".'],
     ['tune', { epsilon: 0 }, '--epsilon must be a number above 0 and at most 1, not 0.'],
     ['tune', { batchSize: 1.5 }, '--batch-size must be a whole number from 1 to 1024, not 1.5.'],
     ['tune', { steps: 0 }, '--steps must be a whole number of at least 1, not 0.'],
     ['tune', { head: 'big' }, '--head must be one of shortlist, own, shared, not "big".'],
-    ['tune', { data: 'a.ts' }, '--data must be a list of texts, not "a.ts".'],
+    ['tune', { data: [1, 2] }, '--data must be a list of texts, not a list of 2.'],
+    ['tune', { data: [1] }, '--data must be a list of texts, not 1.'],
     ['tune', { resume: 'yes' }, '--resume must be true or false, not "yes".'],
     ['tune', { batchSize: null }, '--batch-size must be a whole number from 1 to 1024, not null.'],
     [
