@@ -69,7 +69,7 @@ export const tuningOptions = {
     scope: 'window',
     default: 'standard',
     values: { quick: 'about a minute', standard: 'about ten minutes', thorough: 'about an hour' },
-    help: 'How much work to put in: sets minutes, fitTokens and evaluationTokens where they are not given.',
+    help: 'How much work to put in: sets --minutes, --fit-tokens and --evaluation-tokens where they are not given.',
   }),
   minutes: optionalNumber({
     minimum: 0,
