@@ -141,7 +141,7 @@ export async function* openParts(
     plan = planMinutes(speeds, asked);
     yield minutesEvent(minutes, windows.tokens, plan);
     if (plan.minutesNeeded !== null)
-      yield { type: 'warning', message: tooShort(model.name, minutes, plan.minutesNeeded) };
+      yield { type: 'warning', message: tooShort(model.name, plan.minutesNeeded, { ...options, minutes }) };
   }
   const heldOutTokens = plan?.evaluationTokens ?? earlier?.heldOutTokens ?? options.evaluationTokens;
   const heldOutWindows = windowsOf(sets, 'heldOut', heldOutTokens);

@@ -86,8 +86,10 @@ export const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): M
   minutesNeeded: plan.minutesNeeded,
 });
 
-/** Why a run will bring nothing, and what would. */
-export const tooShort = (model: string, minutes: number, needed: number): string =>
-  `${minutesText(minutes)} too few to make exits of ${model} better here; about ${needed} would be enough (--minutes ${needed}).`;
+/** Why a run will bring nothing, and what would: a fit takes less than updates do. */
+export const tooShort = (model: string, needed: number, { minutes, initialise }: Timed): string =>
+  `${minutesText(minutes)} too few to make exits of ${model} better here; about ${needed} would be enough for ${initialise === 'fit' ? 'a fit' : 'updates'} (--minutes ${needed}).`;
+
+type Timed = Pick<TuneOptions, 'initialise'> & { readonly minutes: number };
 
 const minutesText = (minutes: number): string => (minutes === 1 ? 'A minute is' : `${minutes} minutes are`);
