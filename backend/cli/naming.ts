@@ -10,12 +10,14 @@ import type { Stream } from './terminal.ts';
 export function namingOf(directory: string, model: string, data: readonly string[]): Naming {
   const where = shellWord(shorter(directory));
   const isShipped = [shippedModel, resolveModel(shippedModel)].includes(model);
-  const isDefault = data.join('\n') === (optionTables.tune.data.default as readonly string[]).join('\n');
+  // A run that goes on has its globs from the root on.
+  const globs = data.map(shorter);
+  const isDefault = globs.join('\n') === (optionTables.tune.data.default as readonly string[]).join('\n');
   return {
     command: commandOf(thisInstallation()),
     model: isShipped ? '' : ` --model ${shellWord(shorter(model))}`,
     exits: ` --exits ${where}`,
-    data: isDefault ? '' : ` --data ${data.map((glob) => shellWord(shorter(glob))).join(' ')}`,
+    data: isDefault ? '' : ` --data ${globs.map(shellWord).join(' ')}`,
     directory: where,
   };
 }

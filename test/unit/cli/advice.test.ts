@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { afterCalibration, afterStart, afterTuning, type Advice, type Naming } from '../../../backend/cli/advice.ts';
 import { namingOf, shellWord } from '../../../backend/cli/naming.ts';
+import { parseOptions } from '../../../protocol/options.ts';
 import type { CalibratedEvent, ExitScore } from '../../../protocol/events.ts';
 
 const naming: Naming = {
@@ -150,5 +151,7 @@ test('a command is written so that it runs as printed', () => {
     data: " --data 'src/**' lib",
     directory: "'a b.exits'",
   });
+  const [glob] = parseOptions('tune', {}).data;
+  for (const data of [glob!, `${process.cwd()}/${glob!}`]) expect(namingOf('x', 'm', [data]).data).toBe('');
   expect(namingOf('x', 'typescript-5m', [])).toMatchObject({ model: '', exits: ' --exits x' });
 });
