@@ -238,7 +238,8 @@ describe('tune', () => {
       if (event.type === 'evaluation') sitting = (performance.now() - began) / 1000;
     });
     const [before, after] = [only('tuned')[0]!, only('tuned', later)[0]!];
-    expect(after.seconds - before.seconds).toBeGreaterThan(sitting - 0.01);
+    // Opening is part of it.
+    expect(after.seconds - before.seconds).toBeGreaterThan(0.9 * sitting);
   });
 
   it('plans its minutes, says how they are spent, and keeps no exit that agrees less than its copy', async () => {
