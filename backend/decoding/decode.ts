@@ -80,7 +80,7 @@ async function* writeAll(
         for (const token of finishText(sequence)) yield { type: 'token', token };
         yield { type: 'stop', sequence: sequence.number, reason: 'cancelled' };
       }
-      return;
+      break;
     }
     const decided = choices.reduce((sum, row) => sum + row.length, 0);
     if (step > 0) pace.decided(decided, performance.now() - drafting);

@@ -76,12 +76,13 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
   const { model, tokenizer } = openWithTokenizer(options.model);
   try {
     const exits = directory === null ? { ...noExits, calibration: null } : await readExits(directory, model, signal);
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', exits), signal);
-    const messages: string[] = [];
-    const placement = placeOn(device, (message) => void messages.push(message));
     const { specs, calibration } = exits;
     const isAsked = options.candidates > 0 ? () => true : askedExits(options, calibration, model.spec.layers.length);
-    const staged = await placeStagedModel(placement, model, onlyExits(exits, isAsked), runtimeOptions(options));
+    const asked = onlyExits(exits, isAsked);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', asked), signal);
+    const messages: string[] = [];
+    const placement = placeOn(device, (message) => void messages.push(message));
+    const staged = await placeStagedModel(placement, model, asked, runtimeOptions(options));
     const memory = newMemory(staged);
     const warnings = (): string[] => messages.splice(0);
     return { model, tokenizer, staged, exits: specs, calibration, device, memory, warnings };

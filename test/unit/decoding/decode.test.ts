@@ -176,14 +176,19 @@ describe('a text ends', () => {
     const long = await openStagedModel({ ...model, spec });
     const memory = newMemory(long);
     let passes = 0;
-    const pace = { ...memory.pace, measured: () => void passes++ };
+    const kept = { ...memory, pace: { ...memory.pace, measured: () => void passes++ } };
     const prompt = Array.from({ length: 3000 }, (_, i) => i % 250);
     const { tokens, stops } = await decodeAll(
       long,
       { ...plainRequest([prompt], 5), isCancelled: () => passes >= 2 },
-      { ...memory, pace },
+      kept,
     );
     expect({ tokens, stops, passes }).toEqual({ tokens: [[]], stops: ['cancelled'], passes: 2 });
+    // What was read is not read again.
+    const textOf = async (...given: Parameters<typeof decodeAll>): Promise<number[]> =>
+      idsOf((await decodeAll(...given)).tokens[0]!);
+    expect(kept.text!.ids).toEqual(prompt);
+    expect(await textOf(long, plainRequest([prompt], 5), kept)).toEqual(await textOf(long, plainRequest([prompt], 5)));
     await long.dispose();
   });
 });
