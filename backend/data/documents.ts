@@ -88,8 +88,7 @@ function match(pattern: string, directory: string, excluded: readonly string[], 
   const path = resolve(directory, pattern);
   const stat = statOf(path);
   if (stat?.isFile()) return [path];
-  const root = stat?.isDirectory() ? path : directory;
-  const glob = stat?.isDirectory() ? '**/*' : slashes(pattern);
+  const [root, glob] = stat?.isDirectory() ? [path, '**/*'] : fromItsFolder(slashes(pattern), directory);
   const named = new Set(slashes(pattern).split('/'));
   const denied = new Map<string, unknown>();
   const found = globSync(glob, {
@@ -120,6 +119,13 @@ function match(pattern: string, directory: string, excluded: readonly string[], 
       'Name files one by one to take them all the same.',
     );
   return kept;
+}
+
+/** The folder that a glob names before anything in it stands for more than itself, and the glob from there. */
+function fromItsFolder(glob: string, directory: string): [root: string, glob: string] {
+  const [plain = ''] = glob.split(/(?<!\\)[*?[\]{}()]/, 1);
+  const beginning = plain.slice(0, plain.lastIndexOf('/') + 1);
+  return [resolve(directory, beginning.replace(/\\(.)/g, '$1')), glob.slice(beginning.length)];
 }
 
 /** `readdirSync`, which tells why it fails before a glob passes over that. */

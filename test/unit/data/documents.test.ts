@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { readDocuments } from '../../../backend/data/documents.ts';
+import { absolutePatterns, readDocuments } from '../../../backend/data/documents.ts';
 import { caught, temporaryFolder } from '../formats/fixtures.ts';
 
 function folderWith(files: Record<string, string | Uint8Array>): string {
@@ -74,9 +74,26 @@ describe('readDocuments', () => {
       'plain/README.md',
       'plain/merges.txt',
     ]);
-    expect(caught(() => names(['plain/*.md'], folder)).message).toBe(
-      `All that matches plain/*.md in ${folder} was written by early-exit.`,
+    expect(names(['plain/*.md', 'my.exits/**/*.txt'], folder)).toEqual(['my.exits/state/notes.txt', 'plain/README.md']);
+    expect(caught(() => names(['p*/*.md'], folder)).message).toBe(
+      `All that matches p*/*.md in ${folder} was written by early-exit.`,
     );
+  });
+
+  it('reads a glob from any folder as from that where it begins, whatever early-exit wrote there', () => {
+    const folder = folderWith({ 'a (b)/exits.json': '{}', 'a (b)/src/c.ts': 'c' });
+    const project = join(folder, 'a (b)');
+    const [absolute] = absolutePatterns(['**/*.ts'], project);
+    const files = [join(project, 'src', 'c.ts')];
+    for (const [pattern, directory] of [
+      ['**/*.ts', project],
+      ['src/*.ts', project],
+      ['../src/*.ts', join(project, 'src')],
+      [absolute!, project],
+      [absolute!, folder],
+      [absolute!, join(project, 'src')],
+    ] as const)
+      expect(readDocuments([pattern], { directory }).files).toEqual(files);
   });
 
   it('leaves out what is binary, not UTF-8 or empty, and says so', () => {
