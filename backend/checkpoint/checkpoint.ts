@@ -14,7 +14,7 @@ import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } fro
 import { fileError, statOf, writeFileAtomically } from '../formats/files.ts';
 import { openSafetensors, readSafetensorsMetadata, shorten } from '../formats/safetensors.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
-import { cardFile, infoFile } from '../formats/written.ts';
+import { cardFile, infoFile, parametersFile } from '../formats/written.ts';
 import type { ModelSpec } from '../model/spec.ts';
 
 export const formatVersion = 1;
@@ -101,8 +101,7 @@ export interface Checkpoint extends CheckpointInfo {
 
 const modes: readonly Mode[] = ['fast', 'lossless', 'full'];
 
-export { cardFile, infoFile };
-export const parametersFile = 'exits.safetensors';
+export { cardFile, infoFile, parametersFile };
 export const metricsFile = 'metrics.jsonl';
 export const stateFolder = 'state';
 /** What a run elsewhere keeps here until it has ended (cluster/job.ts). */

@@ -20,7 +20,7 @@ export interface Documents extends Iterable<Document> {
 export interface DocumentOptions {
   /** Where relative patterns begin; default: the working directory. */
   readonly directory?: string;
-  /** Told of each file, and folder that cannot be read, that is left out, with the reason in words, each time the documents are gone through. */
+  /** Told of each file that is left out, and each folder that cannot be read or was written, with the reason in words, each time the documents are gone through. */
   readonly onSkip?: (file: string, reason: string) => void;
 }
 
@@ -34,14 +34,14 @@ export function readDocuments(patterns: readonly string[], options: DocumentOpti
   const excluded = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => slashes(pattern.slice(1)));
   const included = patterns.filter((pattern) => !pattern.startsWith('!'));
   if (included.length === 0) throw userError('bad-argument', 'There is no data.', 'Name files, folders or globs.');
-  const unread = new Set<string>();
-  const found = included.flatMap((pattern) => match(pattern, directory, excluded, unread));
+  const leftOut = new Map<string, string>();
+  const found = included.flatMap((pattern) => match(pattern, directory, excluded, leftOut));
   const files = [...new Set(found)].sort(byCodeUnits);
   const onSkip = options.onSkip ?? (() => undefined);
   return {
     files,
     *[Symbol.iterator]() {
-      for (const folder of unread) onSkip(folder, 'it cannot be read');
+      for (const [folder, reason] of leftOut) onSkip(folder, reason);
       yield* documentsOf(files, directory, onSkip);
     },
   };
@@ -83,8 +83,13 @@ const skippedFiles = ['**/*.min.js', '**/*.map', '**/package-lock.json', '**/yar
 const slashes = (path: string): string => (sep === '\\' ? path.replaceAll('\\', '/') : path);
 const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Folders that cannot be read go into `unread`. */
-function match(pattern: string, directory: string, excluded: readonly string[], unread: Set<string>): string[] {
+/** Folders that cannot be read or were written go into `leftOut`, with the reason. */
+function match(
+  pattern: string,
+  directory: string,
+  excluded: readonly string[],
+  leftOut: Map<string, string>,
+): string[] {
   const path = resolve(directory, pattern);
   const stat = statOf(path);
   if (stat?.isFile()) return [path];
@@ -107,11 +112,12 @@ function match(pattern: string, directory: string, excluded: readonly string[], 
   });
   for (const [folder, error] of denied) {
     if (found.length === 0) throw fileError(error, 'read', folder);
-    unread.add(folder);
+    leftOut.set(folder, 'it cannot be read');
   }
   if (found.length === 0)
     throw userError('not-found', `No file matches ${pattern} in ${directory}.`, 'Check the path or the glob.');
-  const kept = found.map((file) => resolve(file)).filter(isBelowNothingWritten(root));
+  const onWritten = (folder: string): void => void leftOut.set(folder, 'early-exit wrote it');
+  const kept = found.map((file) => resolve(file)).filter(isBelowNothingWritten(root, onWritten));
   if (kept.length === 0)
     throw userError(
       'not-found',
@@ -142,12 +148,16 @@ function listingOr(onError: (folder: string, error: unknown) => void): typeof re
 }
 
 /** Cards of exits and models are no text to learn from, and would be other text whenever a run goes on. The root is the user's word. */
-function isBelowNothingWritten(root: string): (file: string) => boolean {
+function isBelowNothingWritten(root: string, onWritten: (topmost: string) => void): (file: string) => boolean {
   const known = new Map<string, boolean>([[root, false]]);
   const isOurs = (folder: string): boolean => {
-    const ours = known.get(folder) ?? (isWritten(folder) || (dirname(folder) !== folder && isOurs(dirname(folder))));
-    known.set(folder, ours);
-    return ours;
+    const before = known.get(folder);
+    if (before !== undefined) return before;
+    const isBelow = dirname(folder) !== folder && isOurs(dirname(folder));
+    const isTopmost = !isBelow && isWritten(folder);
+    if (isTopmost) onWritten(folder);
+    known.set(folder, isBelow || isTopmost);
+    return isBelow || isTopmost;
   };
   return (file) => !isOurs(dirname(file));
 }

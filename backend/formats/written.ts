@@ -1,16 +1,17 @@
-/** How a folder shows that early-exit wrote it: exits by their description, models by the tag of their card. */
+/** How a folder shows that early-exit wrote it: exits by their two files, models by the tag of their card. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** What describes tuned exits. */
 export const infoFile = 'exits.json';
+export const parametersFile = 'exits.safetensors';
 export const cardFile = 'README.md';
 /** A line of the front matter of every model that is written. */
 export const cardTag = 'tags: [early-exit]';
 
-/** Whether a folder holds tuned exits or a model that was written from some. */
+/** Whether a folder holds tuned exits or a model that was written from some. Other programs may have an `exits.json`, too. */
 export const isWritten = (folder: string): boolean =>
-  existsSync(join(folder, infoFile)) || hasTag(join(folder, cardFile));
+  [infoFile, parametersFile].every((file) => existsSync(join(folder, file))) || hasTag(join(folder, cardFile));
 
 function hasTag(card: string): boolean {
   try {

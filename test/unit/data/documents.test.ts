@@ -62,13 +62,16 @@ describe('readDocuments', () => {
     const folder = folderWith({
       'README.md': '# mine, with tags: [early-exit]\n',
       'my.exits/exits.json': '{}',
+      'my.exits/exits.safetensors': '',
       'my.exits/README.md': '# Early exits',
       'my.exits/state/notes.txt': 'state',
       'plain/README.md': card,
       'plain/merges.txt': 'a b',
     });
     expect(names(['**/*.{md,txt}'], folder)).toEqual(['README.md']);
-    expect(names(['.'], folder)).toEqual(['README.md']);
+    const skipped: string[] = [];
+    expect(names(['.'], folder, (file, reason) => skipped.push(`${file} ${reason}`))).toEqual(['README.md']);
+    expect(skipped).toEqual(['my.exits', 'plain'].map((name) => `${join(folder, name)} early-exit wrote it`));
     expect(names(['my.exits/README.md', 'plain'], folder)).toEqual([
       'my.exits/README.md',
       'plain/README.md',
@@ -80,8 +83,13 @@ describe('readDocuments', () => {
     );
   });
 
+  it('takes a folder with an exits.json of another program', () => {
+    const folder = folderWith({ 'routes/exits.json': '{"north": 1}', 'routes/a.md': 'a' });
+    expect(names(['**/*.md'], folder)).toEqual(['routes/a.md']);
+  });
+
   it('reads a glob from any folder as from that where it begins, whatever early-exit wrote there', () => {
-    const folder = folderWith({ 'a (b)/exits.json': '{}', 'a (b)/src/c.ts': 'c' });
+    const folder = folderWith({ 'a (b)/exits.json': '{}', 'a (b)/exits.safetensors': '', 'a (b)/src/c.ts': 'c' });
     const project = join(folder, 'a (b)');
     const [absolute] = absolutePatterns(['**/*.ts'], project);
     const files = [join(project, 'src', 'c.ts')];
