@@ -11,7 +11,7 @@ import { readDocuments, type Document } from '../data/documents.ts';
 /** The thread answers the editor meanwhile: after so many milliseconds of copying it looks. */
 const SLICE_MILLISECONDS = 8;
 
-/** What a run wrote is not what it reads. */
+/** A folder that another run has only begun: until its exits are there, nothing else tells whose it is. */
 const leftOut = '!**/*.exits/**';
 
 /** Throws what `readDocuments` throws; nothing half-written is left behind. */
