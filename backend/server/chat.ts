@@ -11,7 +11,6 @@ import {
   flagField,
   isEmpty,
   isRecord,
-  isZero,
   listField,
   recordField,
   refuseFields,
@@ -21,6 +20,7 @@ import {
   alternativesField,
   checkModel,
   checkTexts,
+  lineMillisecondsOf,
   optionsOf,
   tokensField,
   wantsExits,
@@ -33,10 +33,6 @@ const mostAlternatives = 20;
 export function chatCompletions(body: Body, served: Served): Endpoint {
   checkModel(body, served);
   refuseFields(body, {
-    presence_penalty: isZero,
-    frequency_penalty: isZero,
-    logit_bias: isEmpty,
-    response_format: (value) => isRecord(value) && value['type'] === 'text',
     functions: isEmpty,
     tool_choice: (value) => value === 'auto' || value === 'none',
   });
@@ -48,7 +44,7 @@ export function chatCompletions(body: Body, served: Served): Endpoint {
     count: countField(body, 'n', 1, 128) ?? 1,
     options: optionsOf(body, served),
     maxTokens: Math.min(asked ?? Infinity, served.options.maxTokens),
-    lineMilliseconds: 0,
+    lineMilliseconds: lineMillisecondsOf(body),
     alternatives: Math.max(1, top),
     echo: false,
     scores: null,

@@ -3,8 +3,17 @@ import { userError } from '../../protocol/errors.ts';
 import type { PromptToken, ServedPrompt, TextEvent, WriteRequest } from '../../protocol/serving.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
-import { countField, flagField, isEmpty, isZero, refuseFields, type Body } from './fields.ts';
-import { checkModel, checkTexts, optionsOf, promptsField, tokensField, wantsExits, type Served } from './requests.ts';
+import { countField, flagField, refuseFields, type Body } from './fields.ts';
+import {
+  checkModel,
+  checkTexts,
+  lineMillisecondsOf,
+  optionsOf,
+  promptsField,
+  tokensField,
+  wantsExits,
+  type Served,
+} from './requests.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 
 /** Tokens where none are asked for, and most log probabilities in a place, as OpenAI has it. */
@@ -13,12 +22,7 @@ const mostAlternatives = 5;
 
 export function completions(body: Body, served: Served): Endpoint {
   checkModel(body, served);
-  refuseFields(body, {
-    best_of: (value) => value === 1 || value === body['n'],
-    presence_penalty: isZero,
-    frequency_penalty: isZero,
-    logit_bias: isEmpty,
-  });
+  refuseFields(body, { best_of: (value) => value === 1 || value === body['n'] });
   const echo = flagField(body, 'echo') ?? false;
   const logprobs = countField(body, 'logprobs', 0, mostAlternatives);
   const asked = tokensField(body, 'max_tokens', echo ? 0 : 1) ?? defaultTokens;
@@ -27,7 +31,7 @@ export function completions(body: Body, served: Served): Endpoint {
     count: countField(body, 'n', 1, 128) ?? 1,
     options: optionsOf(body, served),
     maxTokens: Math.min(asked, served.options.maxTokens),
-    lineMilliseconds: 0,
+    lineMilliseconds: lineMillisecondsOf(body),
     alternatives: Math.max(1, logprobs ?? 0),
     echo,
     scores: echo && logprobs !== undefined ? logprobs : null,

@@ -3,22 +3,11 @@ import type { ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
 import { exitsOf, type WrittenText } from './answers.ts';
 import { chatOf } from './chat.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
-import {
-  badField,
-  countField,
-  flagField,
-  isEmpty,
-  isIds,
-  isRecord,
-  isZero,
-  listField,
-  refuseFields,
-  textField,
-  type Body,
-} from './fields.ts';
+import { badField, flagField, isIds, isRecord, listField, textField, type Body } from './fields.ts';
 import {
   alternativesField,
   checkTexts,
+  lineMillisecondsOf,
   optionsOf,
   promptsField,
   tokensField,
@@ -44,15 +33,6 @@ export function infill(body: Body, served: Served): Endpoint {
 }
 
 function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint {
-  refuseFields(body, {
-    grammar: (value) => value === '',
-    json_schema: () => false,
-    logit_bias: isEmpty,
-    presence_penalty: isZero,
-    frequency_penalty: isZero,
-    mirostat: isZero,
-    ignore_eos: (value) => value === false,
-  });
   const asked = tokensField(body, 'n_predict', 0) ?? Infinity;
   const shownProbabilities = alternativesField(body, 'n_probs', served.model.vocabulary);
   const request: WriteRequest = {
@@ -60,7 +40,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
     count: 1,
     options: optionsOf(body, served),
     maxTokens: Math.min(asked, served.options.maxTokens),
-    lineMilliseconds: Math.max(0, countField(body, 't_max_predict_ms', -1, 1_000_000_000) ?? 0),
+    lineMilliseconds: lineMillisecondsOf(body),
     alternatives: Math.max(1, shownProbabilities),
     echo: false,
     scores: null,

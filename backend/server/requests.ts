@@ -11,9 +11,13 @@ import {
   badField,
   countField,
   flagField,
+  isEmpty,
   isIds,
+  isRecord,
   isTexts,
+  isZero,
   recordField,
+  refuseFields,
   textField,
   textsField,
   type Body,
@@ -63,8 +67,21 @@ export function checkModel(body: Body, { name, model, options }: Served): void {
   throw refusal(404, 'model_not_found', `There is no model ${JSON.stringify(asked.slice(0, 100))} here, but ${name}.`);
 }
 
-/** How a text is written: sampling, seed, stops, and how exits are used (`early_exit`). */
+/** What no endpoint can do, with what asks for nothing. */
+const impossible = {
+  presence_penalty: isZero,
+  frequency_penalty: isZero,
+  logit_bias: isEmpty,
+  response_format: (value: unknown) => isRecord(value) && value['type'] === 'text',
+  grammar: (value: unknown) => value === '',
+  json_schema: () => false,
+  mirostat: isZero,
+  ignore_eos: (value: unknown) => value === false,
+};
+
+/** How a text is written: sampling, seed, stops, and how exits are used (`early_exit`). @throws UserError for what cannot be done. */
 export function optionsOf(body: Body, { options, model }: Served): GenerateOptions {
+  refuseFields(body, impossible);
   const exits = isFlag(body['early_exit']) ? undefined : recordField(body, 'early_exit');
   checkNames(exits ?? {});
   const given: Record<string, unknown> = {};
@@ -77,6 +94,10 @@ export function optionsOf(body: Body, { options, model }: Served): GenerateOptio
   given['seed'] = seedOf(body) ?? (temperature > 0 ? randomInt(2 ** 31) : 0);
   return changeOptions('generate', options, given, fieldOrigin);
 }
+
+/** For how long a text is written once it has a line (llama.cpp's `t_max_predict_ms`); 0: however long it takes. */
+export const lineMillisecondsOf = (body: Body): number =>
+  Math.max(0, countField(body, 't_max_predict_ms', -1, 1_000_000_000) ?? 0);
 
 /** These fields are ours alone: one that is not known is a mistake, not another server's. */
 function checkNames(exits: Body): void {

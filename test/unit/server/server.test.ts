@@ -272,6 +272,9 @@ describe('what clients of either kind may ask for', () => {
     const { content, stop_type } = await ask('/completion', { ...asked, t_max_predict_ms: 1 });
     expect(content).toContain('\n');
     expect([whole.startsWith(content), whole.length > content.length, stop_type]).toEqual([true, true, 'limit']);
+    const { choices } = await ask('/v1/completions', { ...asked, max_tokens: 60, t_max_predict_ms: 1 });
+    expect(choices[0]!.text).toContain('\n');
+    expect([whole.startsWith(choices[0]!.text), whole.length > choices[0]!.text.length]).toEqual([true, true]);
   });
 
   test('several prompts of /completion, each as it is answered alone', async () => {
@@ -333,7 +336,6 @@ describe('refused with a sentence', () => {
     ['/v1/completions', { prompt: 'x', max_tokens: 0 }, 400, /max_tokens must be a whole number from 1/],
     ['/v1/completions', { prompt: 'x', temperature: 'hot' }, 400, /temperature must be a number .*, not "hot"/],
     ['/v1/completions', { prompt: 'x', logprobs: 6 }, 400, /logprobs must be a whole number from 0 to 5/],
-    ['/v1/completions', { prompt: 'x', presence_penalty: 1 }, 400, /presence_penalty is not supported/],
     ['/v1/completions', { prompt: 'x', early_exit: { mode: 'hasty' } }, 400, /mode must be one of/],
     [
       '/v1/completions',
@@ -358,15 +360,9 @@ describe('refused with a sentence', () => {
     ],
     ['/v1/chat/completions', { messages: [{ content: 'x' }] }, 400, /messages\[0\]\.role must be a text/],
     ['/infill', { input_prefix: 'x' }, 400, /input_suffix must be a text/],
-    ['/infill', { input_prefix: 'x', input_suffix: '', ignore_eos: true }, 400, /ignore_eos is not supported/],
-    ['/completion', { prompt: 'x', grammar: 'root ::= "a"' }, 400, /grammar is not supported/],
-    ['/completion', { prompt: 'x', json_schema: {} }, 400, /json_schema is not supported/],
     ['/completion', { prompt: 'x', logit_bias: [[5, 1]] }, 400, /logit_bias is not supported/],
-    ['/completion', { prompt: 'x', presence_penalty: 0.5 }, 400, /presence_penalty is not supported/],
-    ['/completion', { prompt: 'x', frequency_penalty: 0.5 }, 400, /frequency_penalty is not supported/],
     ['/completion', { prompt: ['x', 5] }, 400, /prompt must be a text, token ids, or a list of either/],
     ['/completion', { prompt: 'x', n_predict: -2 }, 400, /n_predict must be a whole number/],
-    ['/completion', { prompt: 'x', mirostat: 2 }, 400, /mirostat is not supported/],
     [
       '/v1/chat/completions',
       { messages: [{ role: 'user', content: 'x' }], tool_choice: 'required' },
@@ -394,6 +390,26 @@ describe('refused with a sentence', () => {
     const response = await post('/v1/completions', { prompt: 'x'.repeat(5_000_000) }).catch((error: Error) => error);
     // Node closes the socket while the client may still write.
     if (response instanceof Response) expect(response.status).toBe(413);
+  });
+
+  test.each([
+    { grammar: 'root ::= "a"' },
+    { json_schema: {} },
+    { response_format: { type: 'json_object' } },
+    { ignore_eos: true },
+    { mirostat: 2 },
+    { logit_bias: { 5: 1 } },
+    { presence_penalty: 0.5 },
+    { frequency_penalty: 0.5 },
+  ])('%o, wherever text is asked for', async (asked) => {
+    const texts = { prompt: 'x', messages: [{ role: 'user', content: 'x' }], input_prefix: 'x', input_suffix: '' };
+    for (const path of ['/v1/completions', '/v1/chat/completions', '/completion', '/infill']) {
+      const response = await post(path, { ...texts, ...asked });
+      expect([path, response.status]).toEqual([path, 400]);
+      expect(((await response.json()) as Answer).error.message).toBe(
+        `${Object.keys(asked)[0]} is not supported. Leave it out.`,
+      );
+    }
   });
 
   test.each([
