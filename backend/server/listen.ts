@@ -31,7 +31,7 @@ export interface ServerSettings {
 
 export interface OpenServer {
   readonly url: string;
-  /** Begins to answer; until then requests wait. */
+  /** Begins to answer. Called at once after `listen`, no request can have come before. */
   answer(writer: Writer): void;
   /** Takes no more requests, lets those that are answered end for a while, then ends them. */
   close(graceMilliseconds: number): Promise<void>;

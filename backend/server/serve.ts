@@ -40,6 +40,8 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
   const key = keyOf(options);
   const model = resolveModel(options.model);
   const name = path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
+  // A thread of its own: a job of the same model elsewhere does not wait for a server.
+  const engine = createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
   const server = await listen({
     host: options.host,
     port: options.port,
@@ -50,19 +52,22 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
     bodyBytes: Math.floor(options.bodyMegabytes * 2 ** 20),
     onDefect: hooks.onDefect,
   });
-  // A thread of its own: a job of the same model elsewhere does not wait for a server.
-  const engine = createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
-  const job = engine.start('serve', { ...options, model });
-  server.answer(openWriter(job, options, hooks.onEvent));
   let closing: Promise<void> | null = null;
   const close = (): Promise<void> =>
     (closing ??= (async () => {
       await server.close(graceMilliseconds);
       await engine.dispose();
     })());
-  const finished = job.finished.finally(close);
-  finished.catch(() => {});
-  return { url: server.url, name, finished, close };
+  try {
+    const job = engine.start('serve', { ...options, model });
+    server.answer(openWriter(job, options, hooks.onEvent));
+    const finished = job.finished.finally(close);
+    finished.catch(() => {});
+    return { url: server.url, name, finished, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 /** From the file, else from the environment; null where there is none. */

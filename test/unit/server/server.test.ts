@@ -9,6 +9,7 @@ import { fimPrompt } from '../../../backend/data/fim.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { startServing } from '../../../backend/server/serve.ts';
 import { openExitScorer, openFeatureModel } from '../../../backend/runtime/open.ts';
 import { finalCut } from '../../../backend/model/spec.ts';
 import { parseOptions } from '../../../protocol/options.ts';
@@ -449,6 +450,21 @@ test('a page that may ask may send what headers its client has', async () => {
   const names = 'authorization,content-type,x-stainless-arch,x-stainless-os';
   expect(await preflight({ 'access-control-request-headers': names })).toEqual([204, names]);
   await open.close();
+});
+
+test('a server that cannot begin leaves its port free', async () => {
+  const first = await serveHere(place);
+  await first.close();
+  const port = Number(new URL(first.url).port);
+  const hooks = {
+    get onEvent(): () => void {
+      throw new Error('no hook');
+    },
+    onDefect: () => {},
+  };
+  const options = parseOptions('serve', { ...place, port, device: 'cpu' });
+  await expect(startServing(options, hooks)).rejects.toThrow('no hook');
+  await (await serveHere(place, { port })).close();
 });
 
 test('a client that hangs up frees its row within a token', async () => {
