@@ -29,12 +29,20 @@ const textModels: ReadonlyMap<string, { readonly model_type: string; readonly ar
     ['ministral3', { model_type: 'ministral3', architectures: ['Ministral3ForCausalLM'] }],
   ]);
 
+/** What the configuration of the whole may say of its language part. */
+const sharedNames = ['dtype', 'torch_dtype', 'bos_token_id', 'pad_token_id'];
+
 /** The configuration of the language part alone; null where the configuration is that of a language model. */
-export function textConfig({ family }: ModelSpec, config: Readonly<Record<string, unknown>>): object | null {
+export function textConfig(
+  { family, tied }: Pick<ModelSpec, 'family' | 'tied'>,
+  config: Readonly<Record<string, unknown>>,
+): object | null {
   const { text_config: text, eos_token_id: ends } = config;
   const alone = textModels.get(family);
   if (!alone || typeof text !== 'object' || text === null) return null;
-  return { ...text, ...(ends !== undefined && { eos_token_id: ends }), ...alone };
+  const shared = Object.fromEntries(Object.entries(config).filter(([name]) => sharedNames.includes(name)));
+  // Tied as it was read: what the whole says of that need not hold for its language part.
+  return { ...shared, ...text, ...(ends !== undefined && { eos_token_id: ends }), tie_word_embeddings: tied, ...alone };
 }
 
 /** Families whose head has a bias where the file brings one, as the programs that read the format compute them. */

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
+import { textConfig } from '../../../backend/export/families.ts';
 import { plainModel } from '../../../backend/export/plain-model.ts';
 import { isMatrix } from '../../../backend/export/tensors.ts';
 import { takeBack } from '../../../backend/export/taken-back.ts';
@@ -165,6 +166,22 @@ test.each([
   expect(back.parameters).toEqual(movedExits(base, exit));
   base.close();
   plain.close();
+});
+
+test.each(['dtype', 'torch_dtype'])('of the whole, a text model keeps what it does not say itself, %s too', (type) => {
+  const whole = { [type]: 'bfloat16', eos_token_id: [1, 106], bos_token_id: 2, pad_token_id: 0, image_token_id: 9 };
+  const text = { hidden_size: 64, eos_token_id: 1, bos_token_id: 5 };
+  expect(textConfig({ family: 'gemma3', tied: true }, { ...whole, text_config: text })).toEqual({
+    hidden_size: 64,
+    [type]: 'bfloat16',
+    // The whole knows ends of turns, too.
+    eos_token_id: [1, 106],
+    bos_token_id: 5,
+    pad_token_id: 0,
+    tie_word_embeddings: true,
+    model_type: 'gemma3_text',
+    architectures: ['Gemma3ForCausalLM'],
+  });
 });
 
 describe.skipIf(libraryFolder() === null)('blocks', () => {
