@@ -75,8 +75,8 @@ export async function* calibrateExits(
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1000;
   const layers = model.spec.layers.length;
-  // A strict promise takes more tokens than were asked for.
-  const prompts = promptsOf(on.windows, Math.ceil(Math.max(promise.tokens, fewestTokens(promise)) / newTokens));
+  // Texts may end early, at worst behind their first token.
+  const prompts = promptsOf(on.windows, wantedTokens(promise));
   requireTokens(prompts.length * newTokens, promise);
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
@@ -147,9 +147,12 @@ export async function* calibrateExits(
 /** Milliseconds of a token at full depth. */
 const fullPass = ({ stages, readings }: Costs): number => stages.reduce((sum, one) => sum + one, readings.at(-1)!);
 
+/** A strict promise takes more tokens than were asked for. */
+const wantedTokens = (promise: Promised): number => Math.max(promise.tokens, fewestTokens(promise));
+
 /**
- * The full model's texts with what exits say of them, as many as there is time for. When to stop is decided by the clock, never
- * by what was said, so that a promise tested on them holds. Null where the time is too short.
+ * The full model's texts with what exits say of them, until there are as many tokens as wanted or the time is over. When to stop is
+ * decided by these alone, never by what exits said, so that a promise tested on them holds. Null where the time is too short.
  */
 async function* write(
   { tokenizer }: Calibratable,
@@ -160,23 +163,24 @@ async function* write(
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
   const fewest = fewestTokens(promise);
+  const total = Math.min(wantedTokens(promise), prompts.length * newTokens);
   yield {
     type: 'phase',
     phase: 'generate',
-    detail: `${plural(prompts.length, 'text')} at full depth, all exits heard`,
+    detail: `${plural(textsOf(total), 'text')} at full depth, all exits heard`,
   };
   // Where time is short, smaller batches leave more choice when to stop.
-  const size = Math.min(prompts.length, Number.isFinite(promise.seconds) ? largestBatch / 2 : largestBatch);
-  const total = prompts.length * newTokens;
+  const size = Math.min(textsOf(total), Number.isFinite(promise.seconds) ? largestBatch / 2 : largestBatch);
   const texts: Position[][] = [];
+  let heard = 0;
   const marks: number[] = [elapsed()];
-  while (texts.length < prompts.length) {
-    const batch = prompts.slice(texts.length, texts.length + size);
+  while (heard < total && texts.length < prompts.length) {
+    const batch = prompts.slice(texts.length, texts.length + Math.min(size, textsOf(total - heard)));
     const listening = listen(staged, batch, newTokens, tokenizer.eosIds);
     let next = await listening.next();
     for (; !next.done; next = await listening.next()) {
-      const tokens = texts.length * newTokens + next.value.done * batch.length;
-      yield { type: 'progress', phase: 'generate', done: tokens, total, unit: 'tokens' };
+      const done = Math.min(total, heard + next.value.done * batch.length);
+      yield { type: 'progress', phase: 'generate', done, total, unit: 'tokens' };
       await setImmediate(); // let a cancellation in
       signal.throwIfAborted();
       if (marks.push(elapsed()) !== measuredPasses + 1) continue;
@@ -190,12 +194,19 @@ async function* write(
       yield { type: 'expected', seconds: Math.min(until(total), promise.seconds) };
     }
     texts.push(...next.value);
-    const aBatch = (elapsed() - marks[0]!) / Math.ceil(texts.length / size);
-    if (elapsed() + aBatch + trial > promise.seconds) break;
+    heard = texts.flat().length;
+    const soonest = elapsed() + (size * (elapsed() - marks[0]!)) / texts.length + trial;
+    if (soonest <= promise.seconds) continue;
+    if (heard >= fewest) break;
+    yield { type: 'warning', message: tooLittleTime(promise.seconds, soonest) };
+    return null;
   }
-  requireTokens(texts.flat().length, promise);
+  requireTokens(heard, promise);
   return texts;
 }
+
+/** How many texts have so many tokens where none ends early. */
+const textsOf = (tokens: number): number => Math.ceil(tokens / newTokens);
 
 /** Passes of the first batch, that of its prompts among them, after which the time of the rest is known. */
 const measuredPasses = 8;
@@ -243,13 +254,19 @@ function fastest(
   return { thresholds: {}, gates: new Map(), agreement: 1, mode, speedups: { fast: lossless, lossless } };
 }
 
-/** Pieces of windows, spread over the whole text and apart from each other where there is enough of it. */
-function promptsOf(windows: Windows, wanted: number): number[][] {
+/**
+ * Pieces of windows, at most `most` of them, apart from each other where there is enough text. However few of the first are taken,
+ * they are spread over the whole of it.
+ */
+function promptsOf(windows: Windows, most: number): number[][] {
   const length = Math.min(promptTokens, windows.tokens - 1);
   const perWindow = Math.max(1, Math.floor(windows.tokens / (2 * length)));
   const places = windows.count * perWindow;
-  const count = Math.min(wanted, places);
-  return Array.from({ length: count }, (_, i) => {
+  const count = Math.min(most, places);
+  // Numbers by the fraction of their multiple of the golden ratio: every beginning of that order is spread evenly.
+  const fraction = (i: number): number => ((i * (1 + Math.sqrt(5))) / 2) % 1;
+  const order = Array.from({ length: count }, (_, i) => i).sort((a, b) => fraction(a) - fraction(b));
+  return order.map((i) => {
     const place = Math.floor((i * places) / count);
     const { ids } = windows.window(Math.floor(place / perWindow));
     const start = (place % perWindow) * 2 * length;

@@ -10,6 +10,7 @@ import { calibrate } from '../../../backend/recipes/calibrate.ts';
 import { calibrateShort } from '../../../backend/recipes/calibrate-short.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { openWithTokenizer } from '../../../backend/recipes/opened.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
 import { openCheckpoint, saveCalibration } from '../../../backend/checkpoint/checkpoint.ts';
 
@@ -144,6 +145,25 @@ test('a promise gets as many tokens as it takes, and is refused where the text h
   await expect(run(0.99999)).rejects.toThrow(
     /gives [\d,]+ tokens to calibrate on, and this promise takes at least 737774/,
   );
+}, 120_000);
+
+test('a promise gets its tokens of texts that end early, too', async () => {
+  // A model whose texts end with each line.
+  const short = path.join(root, 'short-lines');
+  fs.cpSync(model, short, { recursive: true });
+  const { tokenizer, model: opened } = openWithTokenizer(model);
+  opened.close();
+  for (const name of ['config.json', 'generation_config.json']) {
+    const file = path.join(short, name);
+    const config = JSON.parse(fs.readFileSync(file, 'utf8')) as object;
+    const ends = [0, ...tokenizer.encode(';\n'), ...tokenizer.encode('\n')];
+    fs.writeFileSync(file, JSON.stringify({ ...config, eos_token_id: ends }));
+  }
+  const given = { ...text, model: short, exits: out, device: 'cpu', calibrationTokens: 256 };
+  const events: CalibrateEvent[] = [];
+  for await (const event of calibrate(parseOptions('calibrate', given), signal)) events.push(event);
+  const found = events.find((event) => event.type === 'calibrated');
+  expect(found?.tokens).toBeGreaterThanOrEqual(736);
 }, 120_000);
 
 test('a tuning run that cannot be calibrated is whole: the reason is a warning', async () => {
