@@ -79,29 +79,32 @@ export const evaluationOptions = {
   }),
 };
 
+/** What a calibration promises where nothing is said. */
+export const usualPromise = { agreement: 0.99, certainty: 0.95, calibrationTokens: 3072 } as const;
+
+const unlessSaid = (name: keyof typeof usualPromise): string =>
+  `by default ${usualPromise[name]}, or a resumed run's own.`;
+
 /** The promise of a calibration: of `calibrate`, and of the one that `tune` ends with. */
 export const calibrationOptions = {
-  agreement: number({
-    default: 0.99,
+  agreement: optionalNumber({
     minimum: 0,
     above: true,
     maximum: 1,
     scope: 'window',
-    help: 'Least share of tokens that must agree with the full model.',
+    help: `Least share of tokens that must agree with the full model; ${unlessSaid('agreement')}`,
   }),
-  certainty: number({
-    default: 0.95,
+  certainty: optionalNumber({
     minimum: 0,
     maximum: 0.999999,
     scope: 'window',
-    help: 'How certain it must be that new text keeps the agreement.',
+    help: `How certain it must be that new text keeps the agreement; ${unlessSaid('certainty')}`,
   }),
-  calibrationTokens: integer({
-    default: 3072,
+  calibrationTokens: optionalInteger({
     minimum: 256,
     maximum: 10_000_000,
     scope: 'window',
-    help: "Tokens that are generated to calibrate on, more where the promise takes more: the model's own text after beginnings of the held-out text.",
+    help: `Tokens that are generated to calibrate on, more where the promise takes more: the model's own text after beginnings of the held-out text; ${unlessSaid('calibrationTokens')}`,
   }),
 };
 

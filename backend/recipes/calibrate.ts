@@ -2,6 +2,7 @@
 import { userError } from '../../protocol/errors.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import type { CalibrateOptions } from '../../protocol/options.ts';
+import { usualPromise } from '../../protocol/options-groups.ts';
 import { chooseDevice } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { placeOn } from '../devices/fallback.ts';
@@ -48,10 +49,15 @@ export async function* calibrate(
     for (const message of mistaken) yield { type: 'warning', message };
     const sets = yield* readText(found, text, tokenizer, model.spec.contextLength, [part], signal);
     closing.push(() => sets.close());
-    const { agreement, certainty, calibrationTokens: tokens } = options;
     const left = seconds - (performance.now() - began) / 1000;
     const on = { model, tokenizer, running, directory, held, windows: windowsOf(sets, part) };
-    yield* calibrateExits(on, { agreement, certainty, tokens, seconds: left }, signal);
+    const promise = {
+      agreement: options.agreement ?? usualPromise.agreement,
+      certainty: options.certainty ?? usualPromise.certainty,
+      tokens: options.calibrationTokens ?? usualPromise.calibrationTokens,
+      seconds: left,
+    };
+    yield* calibrateExits(on, promise, signal);
     for (const message of warnings) yield { type: 'warning', message };
   } finally {
     for (const close of closing.reverse()) await close();
