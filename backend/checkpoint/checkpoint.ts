@@ -104,6 +104,8 @@ const modes: readonly Mode[] = ['fast', 'lossless', 'full'];
 export { cardFile, infoFile, parametersFile };
 export const metricsFile = 'metrics.jsonl';
 export const stateFolder = 'state';
+/** Within it: where the run stands. */
+export const positionFile = 'state.json';
 /** What a run elsewhere keeps here until it has ended (cluster/job.ts). */
 export const jobFolder = 'distributed';
 

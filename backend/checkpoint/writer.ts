@@ -17,6 +17,7 @@ import {
   infoFile,
   metricsFile,
   parametersFile,
+  positionFile,
   shortlistName,
   stateFolder,
   type CheckpointInfo,
@@ -196,7 +197,7 @@ function openWriter(
         updates: state.updates,
         position,
       };
-      writeFileAtomically(path.join(directory, stateFolder, 'state.json'), [`${JSON.stringify(json, null, 2)}\n`]);
+      writeFileAtomically(path.join(directory, stateFolder, positionFile), [`${JSON.stringify(json, null, 2)}\n`]);
       removeLeftovers(directory, file);
     },
     close() {
@@ -265,12 +266,12 @@ function readState(directory: string): {
   updates: number;
   position: TrainingPosition;
 } {
-  const file = path.join(directory, stateFolder, 'state.json');
+  const file = path.join(directory, stateFolder, positionFile);
   let json: unknown;
   try {
     json = JSON.parse(fs.readFileSync(file, 'utf8'));
   } catch (cause) {
-    throw bad(directory, `the run cannot go on without ${path.join(stateFolder, 'state.json')}`, cause);
+    throw bad(directory, `the run cannot go on without ${path.join(stateFolder, positionFile)}`, cause);
   }
   const state = json as Partial<ReturnType<typeof readState>> | null;
   const { position } = state ?? {};
@@ -330,7 +331,7 @@ function readStepState(file: string, updates: number, shapes: ReadonlyMap<string
 function removeLeftovers(directory: string, current: string): void {
   const states = path.join(directory, stateFolder);
   for (const name of fs.readdirSync(states)) {
-    if (name !== current && name !== 'state.json' && name !== bestFile)
+    if (name !== current && name !== positionFile && name !== bestFile)
       fs.rmSync(path.join(states, name), { force: true });
   }
   for (const name of fs.readdirSync(directory)) {

@@ -8,7 +8,14 @@ import path from 'node:path';
 import { bytesText } from '../../protocol/bytes-text.ts';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { bestFile } from '../checkpoint/continued.ts';
-import { infoFile, jobFolder, metricsFile, parametersFile, stateFolder } from '../checkpoint/checkpoint.ts';
+import {
+  infoFile,
+  jobFolder,
+  metricsFile,
+  parametersFile,
+  positionFile,
+  stateFolder,
+} from '../checkpoint/checkpoint.ts';
 import { fileError, makeFolder, writeWhole } from '../formats/files.ts';
 import { zip, type ZipEntry } from '../formats/zip.ts';
 import { packageName } from './job.ts';
@@ -96,9 +103,10 @@ interface Listed {
 const stateFile = /^state\/step-\d{1,15}-[0-9a-f]{1,16}\.safetensors$/;
 const bestName = `${stateFolder}/${bestFile}`;
 const isResult = (name: string): boolean =>
-  [infoFile, parametersFile, metricsFile, bestName, `${stateFolder}/state.json`].includes(name) || stateFile.test(name);
+  [infoFile, parametersFile, metricsFile, bestName, `${stateFolder}/${positionFile}`].includes(name) ||
+  stateFile.test(name);
 /** A checkpoint at every moment: a state before what names it, and last what makes a folder a checkpoint. */
-const order = ['state/step-', bestName, `${stateFolder}/state.json`, metricsFile, parametersFile, infoFile];
+const order = ['state/step-', bestName, `${stateFolder}/${positionFile}`, metricsFile, parametersFile, infoFile];
 const placeInOrder = (name: string): number => order.findIndex((begin) => name.startsWith(begin));
 /** Files are replaced while they are copied: what changed meanwhile is asked for again. */
 const attempts = 5;

@@ -8,7 +8,8 @@ import { meshText, placeText } from '../../protocol/options-place.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { absolutePatterns } from '../data/documents.ts';
 import type { TrainingPosition } from '../checkpoint/writer.ts';
-import { infoFile, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
+import { infoFile, jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
+import { statOf } from '../formats/files.ts';
 import { calibrationShare } from '../tuning/plan.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
 
@@ -103,15 +104,21 @@ export function defaultDirectory(model: string): string {
   }
 }
 
-/** The run of a model to go on with when nobody says: the last of those in the current folder, null where there is none. */
+/** The run of a model to go on with when nobody says: in the current folder the one that worked last, null where there is none. */
 export function lastDirectory(model: string): string | null {
   const name = nameOf(model);
-  const numbers = readdirSync('.').flatMap((folder) => {
-    const found = folder.startsWith(name) ? /^(?:-(\d+))?\.exits$/.exec(folder.slice(name.length)) : null;
-    return found ? [Number(found[1] ?? 1)] : [];
-  });
-  return numbers.length === 0 ? null : numberedDirectory(model, Math.max(...numbers));
+  const runs = readdirSync('.')
+    .filter((folder) => folder.startsWith(name) && /^(?:-\d+)?\.exits$/.test(folder.slice(name.length)))
+    .map((folder) => ({ folder, at: lastWork(folder) }))
+    .filter(({ at }) => at > 0);
+  return runs.sort((a, b) => b.at - a.at)[0]?.folder ?? null;
 }
+
+/** When a run last saved where it stands, or its job elsewhere began; 0 where the folder holds no run. */
+const lastWork = (folder: string): number =>
+  Math.max(
+    ...[path.join(stateFolder, positionFile), jobFolder].map((name) => statOf(path.join(folder, name))?.mtimeMs ?? 0),
+  );
 
 const nameOf = (model: string): string => path.basename(path.resolve(model)).replace(/\.gguf$/i, '');
 const numberedDirectory = (model: string, i: number): string => `${nameOf(model)}${i === 1 ? '' : `-${i}`}.exits`;

@@ -1,6 +1,9 @@
-import { expect, it } from 'vitest';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CheckpointInfo } from '../../../backend/checkpoint/checkpoint.ts';
-import { optionsText, resumedOptions } from '../../../backend/recipes/tune-options.ts';
+import { lastDirectory, optionsText, resumedOptions } from '../../../backend/recipes/tune-options.ts';
 import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
 import { usualPromise } from '../../../protocol/options-groups.ts';
 
@@ -23,4 +26,33 @@ it('takes another promise for the calibration at its end', () => {
   const other = { agreement: 0.9, certainty: 0.9, calibrationTokens: 256 };
   expect(resumed(other, usualPromise)).toMatchObject(usualPromise);
   expect(resumed(other, {})).toMatchObject(other);
+});
+
+describe('where nobody names a run to go on with', () => {
+  const before = process.cwd();
+  const root = fs.mkdtempSync(path.join(os.tmpdir(), 'runs-'));
+  beforeAll(() => process.chdir(root));
+  afterAll(() => {
+    process.chdir(before);
+    fs.rmSync(root, { recursive: true });
+  });
+
+  it('is the one of the model that worked last, by the name that its folder has', () => {
+    const saved = (file: string, at: number): void => {
+      fs.mkdirSync(path.dirname(file), { recursive: true });
+      fs.writeFileSync(file, '');
+      fs.utimesSync(file, at, at);
+    };
+    saved('m-9.exits', 9);
+    saved('m-8.exits/exits.json', 9);
+    saved('other.exits/state/state.json', 9);
+    expect(lastDirectory('m.gguf')).toBeNull();
+    saved('m-3.exits/state/state.json', 1);
+    saved('m-1.exits/state/state.json', 3);
+    saved('m-2.exits/state/state.json', 2);
+    expect(lastDirectory('m.gguf')).toBe('m-1.exits');
+    // A job elsewhere that has saved nothing here yet.
+    fs.mkdirSync('m-4.exits/distributed', { recursive: true });
+    expect(lastDirectory('m.gguf')).toBe('m-4.exits');
+  });
 });
