@@ -37,7 +37,7 @@ import { windowOptions } from './backbone.ts';
 import { exitsToContinue, publish, requireContinuable, requireCpu, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
-import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
+import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
 import type { Earlier } from './tune-parts.ts';
 import { otherText, readEarlier } from './tune.ts';
 import {
@@ -99,7 +99,7 @@ export async function* pretrain(given: TuneOptions, signal: AbortSignal): AsyncG
       evaluate,
       keeping,
     };
-    const limits = earlier ? resumedLimits(options, given, earlier.position, windows.count) : limitsOf(options);
+    const { limits } = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
     const { position, stopped } = yield* train(
       training,
       { ...settingsOf(exits, options), limits },

@@ -33,7 +33,7 @@ import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } f
 import { identify, openWithTokenizer } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
 import { lookThere, requireShared, sourcesFolder, type There } from './there.ts';
-import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
+import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
 import { bare, withHeads, type Earlier } from './tune-parts.ts';
 import { readEarlier } from './tune.ts';
 
@@ -195,7 +195,7 @@ async function* prepare(
       `An update has ${perUpdate} windows, which ${mesh.dp} data parallel ranks cannot share evenly.`,
       'Change --batch-size or --accumulation, or choose another --mesh.',
     );
-  const limits = earlier ? resumedLimits(options, given, earlier.position, windows.count) : limitsOf(options);
+  const { limits } = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
   writeJob({
     directory,
     model: model.path,

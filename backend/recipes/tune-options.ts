@@ -68,31 +68,36 @@ function requireSameRun(directory: string, run: TuneOptions, now: TuneOptions): 
   }
 }
 
-/** Where updates end: of the minutes a share is for calibrating. */
-export const limitsOf = ({ steps, epochs, minutes }: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes'>): RunLimits => ({
-  steps,
-  epochs,
-  seconds: minutes === null ? null : 60 * minutes * (1 - calibrationShare),
-});
+/** Where the updates of a run end, and where all of it does. */
+export interface RunEnd {
+  readonly limits: RunLimits;
+  /** Seconds of the run by which it has been calibrated, too; null where no minutes say. */
+  readonly seconds: number | null;
+}
+
+/** Of the minutes a share is for calibrating. */
+export const endOf = ({ steps, epochs, minutes }: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes'>): RunEnd => {
+  const seconds = minutes === null ? null : 60 * minutes;
+  return { limits: { steps, epochs, seconds: seconds === null ? null : seconds * (1 - calibrationShare) }, seconds };
+};
 
 /**
- * Limits of a resumed run of `windows` windows: what is asked for now, on top of what is done. Where nothing is asked for, its
- * own, or, where it had reached them, the minutes of the preset.
+ * The end of a resumed run of `windows` windows: what is asked for now, on top of what is done. Where nothing is asked for, its
+ * own, or, where it had reached it, the minutes of the preset.
  */
-export function resumedLimits(
-  run: TuneOptions,
-  now: TuneOptions,
-  position: TrainingPosition,
-  windows: number,
-): RunLimits {
+export function resumedEnd(run: TuneOptions, now: TuneOptions, position: TrainingPosition, windows: number): RunEnd {
   const isAsked = now.steps !== null || now.epochs !== null || now.minutes !== null;
-  if (!isAsked && !position.finished) return limitsOf(run);
+  if (!isAsked && !position.finished) return endOf(run);
   const { minutes } = presets[now.preset];
-  const { steps, epochs, seconds } = limitsOf(isAsked ? now : { steps: null, epochs: null, minutes });
+  const { limits, seconds } = endOf(isAsked ? now : { steps: null, epochs: null, minutes });
+  const onTop = (done: number, more: number | null): number | null => (more === null ? null : done + more);
   return {
-    steps: steps === null ? null : position.step + steps,
-    epochs: epochs === null ? null : position.windows / windows + epochs,
-    seconds: seconds === null ? null : position.seconds + seconds,
+    limits: {
+      steps: onTop(position.step, limits.steps),
+      epochs: onTop(position.windows / windows, limits.epochs),
+      seconds: onTop(position.seconds, limits.seconds),
+    },
+    seconds: onTop(position.seconds, seconds),
   };
 }
 

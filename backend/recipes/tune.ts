@@ -19,11 +19,11 @@ import { reservePlace, type Place } from '../checkpoint/place.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../tuning/best.ts';
 import { hasTime, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
-import { calibrationSeconds, minutesWithUpdates } from '../tuning/plan.ts';
+import { minutesWithUpdates } from '../tuning/plan.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
 import { calibrateShort } from './calibrate-short.ts';
 import { fitExits, plainExits } from './tune-initial.ts';
-import { defaultDirectory, limitsOf, optionsText, resumedLimits, resumedOptions } from './tune-options.ts';
+import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
 import { heldOutReading, openParts, type Earlier, type TuneParts } from './tune-parts.ts';
 
 type Close = () => void | Promise<void>;
@@ -50,16 +50,14 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
         ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
         : yield* begin(parts, options, directory, place, elapsed, signal);
     isKept = true;
-    const limits = earlier ? resumedLimits(options, given, earlier.position, parts.windows.count) : limitsOf(options);
+    const end = earlier ? resumedEnd(options, given, earlier.position, parts.windows.count) : endOf(options);
     if (options.distillation === 0) await parts.releaseWhole();
     const worked = (): number => (earlier?.position.seconds ?? 0) + elapsed();
-    const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, limits, worked, signal);
+    const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, end.limits, worked, signal);
     yield { type: 'saved', path: directory, files: readdirSync(directory).filter((name) => !name.startsWith('.')) };
     // What was open is closed first: calibrating opens the model as decoding does.
     for (const close of closing.splice(0).reverse()) await close();
-    const minutes = given.minutes ?? options.minutes;
-    if (!stopped && limits.seconds !== null && minutes !== null)
-      yield* calibrateShort(options, directory, limits.seconds - worked() + calibrationSeconds(minutes), signal);
+    if (!stopped && end.seconds !== null) yield* calibrateShort(options, directory, end.seconds - worked(), signal);
     const { model, data } = options;
     yield { type: 'tuned', directory, model, data: [...data], step, before, after, seconds, stopped };
   } catch (error) {
@@ -169,7 +167,7 @@ async function* begin(
     origins: Object.fromEntries(parts.exits.map((exit) => [exitId(exit), origin])),
   };
   if (options.initialise === 'fit') {
-    const left = (limitsOf(options).seconds ?? Infinity) - elapsed() - 2 * seconds;
+    const left = (endOf(options).limits.seconds ?? Infinity) - elapsed() - 2 * seconds;
     const fitted = yield* fitExits(parts, options, plain, Math.min(plan?.seconds.fit ?? Infinity, left / 2), signal);
     const now = { step: 0, tokens: 0, scores: (await judged(fitted)).scores };
     const improved = improvedExits(now.scores, before, before);

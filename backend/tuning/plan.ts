@@ -54,7 +54,6 @@ export interface TunePlan {
 
 export const evaluationShare = 0.1;
 export const calibrationShare = 0.1;
-export const calibrationSeconds = (minutes: number): number => calibrationShare * 60 * minutes;
 const largestFitShare = 0.5;
 
 /** A gradient at a head costs three products where scoring costs one. */
@@ -70,7 +69,7 @@ const leastUpdates = 10;
 
 export function planMinutes(speeds: Speeds, asked: Asked): TunePlan {
   const evaluation = evaluationShare * asked.seconds;
-  const calibration = calibrationSeconds(asked.seconds / 60);
+  const calibration = calibrationShare * asked.seconds;
   const rest = Math.max(0, asked.seconds - speeds.spent - evaluation - calibration);
   const { window, scoring } = speeds;
 

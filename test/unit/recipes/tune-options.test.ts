@@ -3,7 +3,14 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CheckpointInfo } from '../../../backend/checkpoint/checkpoint.ts';
-import { lastDirectory, optionsText, resumedOptions } from '../../../backend/recipes/tune-options.ts';
+import type { TrainingPosition } from '../../../backend/checkpoint/writer.ts';
+import {
+  lastDirectory,
+  optionsText,
+  resumedEnd,
+  resumedOptions,
+  type RunEnd,
+} from '../../../backend/recipes/tune-options.ts';
 import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
 import { usualPromise } from '../../../protocol/options-groups.ts';
 
@@ -26,6 +33,19 @@ it('takes another promise for the calibration at its end', () => {
   const other = { agreement: 0.9, certainty: 0.9, calibrationTokens: 256 };
   expect(resumed(other, usualPromise)).toMatchObject(usualPromise);
   expect(resumed(other, {})).toMatchObject(other);
+});
+
+it('ends all of a sitting, its calibration too, by the same minutes', () => {
+  const run = parseOptions('tune', { minutes: 60 });
+  const position = { step: 5, windows: 8, seconds: 100, finished: true } as TrainingPosition;
+  const again = (given: Record<string, unknown>, finished = true): RunEnd =>
+    resumedEnd(run, parseOptions('tune', { ...given, resume: true }), { ...position, finished }, 4);
+  const none = { steps: null, epochs: null };
+  expect(again({}, false)).toEqual({ limits: { ...none, seconds: 3240 }, seconds: 3600 });
+  expect(again({})).toEqual({ limits: { ...none, seconds: 100 + 540 }, seconds: 100 + 600 });
+  expect(again({ preset: 'quick' })).toEqual({ limits: { ...none, seconds: 100 + 54 }, seconds: 100 + 60 });
+  expect(again({ minutes: 2 })).toEqual({ limits: { ...none, seconds: 100 + 108 }, seconds: 100 + 120 });
+  expect(again({ epochs: 1 })).toEqual({ limits: { steps: null, epochs: 3, seconds: null }, seconds: null });
 });
 
 describe('where nobody names a run to go on with', () => {
