@@ -91,9 +91,8 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
 
   /** Throws where the options are wrong; everything else that goes wrong is the run's own end. */
   const begin = (live: Live, resume: boolean): void => {
-    const { directory } = live.record.summary;
-    // A run that ended before its first checkpoint has nothing to go on with: it begins again.
-    const goesOn = resume && existsSync(path.join(directory, 'exits.json'));
+    // One that ended before its first checkpoint begins again.
+    const goesOn = resume && hasWork(live);
     // A run that goes on keeps its own limits: named again, they would come on top of what is done.
     const limits = goesOn ? { minutes: undefined, steps: undefined, epochs: undefined } : {};
     const options = parseOptions('tune', { ...live.record.options, ...limits, resume: goesOn }, settingOrigin);
@@ -132,9 +131,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
       const asked = live.intent !== null && error instanceof UserError && error.code === 'cancelled';
       if (!asked) outcome = { state: 'failed', message: describeError(error) };
     } finally {
-      const state = live.intent ?? 'stopped';
-      const kept = state === 'paused' ? 'Paused; the work is kept.' : 'Stopped; the work is kept.';
-      finish(live, outcome ?? { state, message: kept });
+      finish(live, outcome ?? ended(live, live.intent ?? 'stopped'));
     }
   };
 
@@ -161,7 +158,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
       update(live, { message: intent === 'paused' ? 'Saving, then pausing …' : 'Saving, then stopping …' });
       await live.followed;
     } else if (intent === 'stopped') {
-      update(live, { state: 'stopped', message: 'Stopped; the work is kept.' });
+      update(live, ended(live, 'stopped'));
       save(live);
     }
     return live.record.summary;
@@ -170,8 +167,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
   const resume = (id: string): RunSummary => {
     const live = find(id);
     if (live.active) return live.record.summary;
-    // A run that never got to its first checkpoint starts over: there is nothing to go on from.
-    begin(live, existsSync(path.join(live.record.summary.directory, 'exits.json')));
+    begin(live, true);
     const summary = update(live, { state: 'running', message: 'Taking up the run …' });
     save(live);
     return summary;
@@ -269,6 +265,15 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     },
   };
 }
+
+/** Whether the run has come to its first checkpoint. */
+const hasWork = ({ record: { summary } }: Live): boolean => existsSync(path.join(summary.directory, 'exits.json'));
+
+/** A run that was ended before its own end. */
+const ended = (live: Live, state: 'paused' | 'stopped'): Outcome => {
+  const kept = hasWork(live) ? 'the work is kept' : 'there was no work to keep yet';
+  return { state, message: `${state === 'paused' ? 'Paused' : 'Stopped'}; ${kept}.` };
+};
 
 /** What an event changes of the run's line. */
 export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {

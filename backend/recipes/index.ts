@@ -18,8 +18,8 @@ export const recipes: RecipeTable = {
     // A run that goes on knows its own model, unless another place is named.
     const isOwn = options.resume && options.model === shippedModel;
     const model = isOwn ? options.model : yield* locateModel(named, signal);
-    const { lastDirectory } = await import('./tune-options.ts');
-    const out = options.resume ? (options.out ?? lastDirectory(model)) : options.out;
+    const { defaultDirectory, lastDirectory } = await import('./tune-options.ts');
+    const out = options.out ?? (options.resume ? lastDirectory(model) : defaultDirectory(model));
     const placed = { ...options, model, out };
     const run =
       options.on.kind !== 'here'
@@ -27,7 +27,16 @@ export const recipes: RecipeTable = {
         : isWholeRun(placed)
           ? (await import('./pretrain.ts')).pretrain
           : (await import('./tune.ts')).tune;
-    yield* run(placed, signal);
+    try {
+      yield* run(placed, signal);
+    } catch (error) {
+      const { isCheckpoint } = await import('../checkpoint/checkpoint.ts');
+      // A job that Slurm has still learns what it can.
+      const isLost = options.on.kind !== 'slurm' && (out === null || !isCheckpoint(out));
+      if (signal.aborted && isLost)
+        yield { type: 'warning', message: 'Nothing is kept: the run was stopped before it learned anything.' };
+      throw error;
+    }
   },
   async *evaluate(options, signal) {
     await makeRoom();

@@ -36,7 +36,6 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
   const began = performance.now();
   const closing: Close[] = [];
   const atEnd = (close: Close): void => void closing.push(close);
-  let isKept = given.resume;
   try {
     const elapsed = (): number => (performance.now() - began) / 1000;
     const earlier = given.resume ? readEarlier(given.out) : null;
@@ -49,7 +48,6 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
       earlier || !place
         ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
         : yield* begin(parts, options, directory, place, elapsed, signal);
-    isKept = true;
     const end = earlier ? resumedEnd(options, given, earlier.position, parts.windows.count) : endOf(options);
     if (options.distillation === 0) await parts.releaseWhole();
     const worked = (): number => (earlier?.position.seconds ?? 0) + elapsed();
@@ -60,10 +58,6 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
     if (!stopped && end.seconds !== null) yield* calibrateShort(options, directory, end.seconds - worked(), signal);
     const { model, data } = options;
     yield { type: 'tuned', directory, model, data: [...data], step, before, after, seconds, stopped };
-  } catch (error) {
-    if (signal.aborted && !isKept)
-      yield { type: 'warning', message: 'Nothing is kept: the run was stopped before it learned anything.' };
-    throw error;
   } finally {
     for (const close of closing.reverse()) await close();
   }

@@ -124,6 +124,18 @@ describe('a run', () => {
     await runs.dispose();
   });
 
+  it('says whether there is work that a pause or a stop keeps', async () => {
+    const runs = make();
+    const { id } = await runs.start('First', { data: [text], out: exits });
+    await until(() => engine.jobs.length === 1);
+    const nothing = 'there was no work to keep yet.';
+    expect(await runs.pause(id)).toMatchObject({ message: `Paused; ${nothing}` });
+    expect(await runs.stop(id)).toMatchObject({ message: `Stopped; ${nothing}` });
+    writeCheckpoint();
+    expect(await runs.stop(id)).toMatchObject({ message: 'Stopped; the work is kept.' });
+    await runs.dispose();
+  });
+
   it('tells what went wrong', async () => {
     const runs = make();
     await runs.start('First', { data: [text] });

@@ -198,7 +198,7 @@ describe('tune', () => {
     const directory = path.join(root, 'early.exits');
     const abort = new AbortController();
     const said: TuneEvent[] = [];
-    const stopped = collect(tune(parseOptions('tune', given({ out: directory })), abort.signal), (event) => {
+    const stopped = collect(recipes.tune(parseOptions('tune', given({ out: directory })), abort.signal), (event) => {
       said.push(event);
       if (event.type === 'phase' && event.phase === 'features') abort.abort();
     });
