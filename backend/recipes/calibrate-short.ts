@@ -23,11 +23,11 @@ export async function* calibrateShort(
     yield { type: 'warning', message: `The exits are not calibrated: ${left} s are left, which is too short for it.` };
     return;
   }
-  const { model, data, sequenceLength, heldOutFraction, seed, device, threads } = options;
-  const text = { data, sequenceLength, heldOutFraction, seed };
+  const { model, data, sequenceLength, device, gpuLayers, threads } = options;
   const { agreement, certainty, calibrationTokens } = options;
   const promise = { agreement, certainty, calibrationTokens };
-  const request = parseOptions('calibrate', { model, exits: directory, ...text, ...promise, device, threads });
+  const place = { device, gpuLayers, threads };
+  const request = parseOptions('calibrate', { model, exits: directory, data, sequenceLength, ...promise, ...place });
   try {
     for await (const event of calibrate(request, signal, seconds)) {
       if (event.type !== 'ready' && event.type !== 'saved') yield event;
@@ -37,4 +37,13 @@ export async function* calibrateShort(
     if (!(error instanceof UserError)) throw error;
     yield { type: 'warning', message: `The exits are not calibrated: ${error.message}` };
   }
+}
+
+/** Where no calibration follows a run: says so to who asked for a promise. */
+export function* warnUncalibrated(options: TuneOptions): Generator<TuneEvent, void> {
+  const { agreement, certainty, calibrationTokens } = options;
+  if ([agreement, certainty, calibrationTokens].every((each) => each === null)) return;
+  const message =
+    'The exits will not be calibrated: that takes a run with --minutes here, or early-exit calibrate behind it.';
+  yield { type: 'warning', message };
 }

@@ -37,6 +37,7 @@ import { windowOptions } from './backbone.ts';
 import { exitsToContinue, publish, requireContinuable, requireCpu, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
+import { warnUncalibrated } from './calibrate-short.ts';
 import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
 import type { Earlier } from './tune-parts.ts';
 import { otherText, readEarlier } from './tune.ts';
@@ -67,6 +68,7 @@ export async function* pretrain(given: TuneOptions, signal: AbortSignal): AsyncG
     const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
     const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
     requireCpu(options);
+    yield* warnUncalibrated(options);
     if (!earlier) requireRoom(directory);
     const place = earlier ? null : reservePlace(directory);
     if (place) atEnd(() => place.abandon());

@@ -33,6 +33,7 @@ import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } f
 import { identify, openWithTokenizer } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
 import { lookThere, requireShared, sourcesFolder, type There } from './there.ts';
+import { warnUncalibrated } from './calibrate-short.ts';
 import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
 import { bare, withHeads, type Earlier } from './tune-parts.ts';
 import { readEarlier } from './tune.ts';
@@ -133,6 +134,7 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
     lock.release();
   });
   if (options.continuePretraining !== null && !earlier) requireRoom(directory);
+  yield* warnUncalibrated(options);
   const { mesh, carried } = yield* prepare(options, given, directory, earlier, closing, signal);
   signal.throwIfAborted();
   const files = carried && [...runEntries(directory, earlier !== null), ...carried];

@@ -21,7 +21,7 @@ import { improvedExits, meanLoss, parametersOf, withImproved } from '../tuning/b
 import { hasTime, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
 import { minutesWithUpdates } from '../tuning/plan.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
-import { calibrateShort } from './calibrate-short.ts';
+import { calibrateShort, warnUncalibrated } from './calibrate-short.ts';
 import { fitExits, plainExits } from './tune-initial.ts';
 import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
 import { heldOutReading, openParts, type Earlier, type TuneParts } from './tune-parts.ts';
@@ -44,11 +44,12 @@ export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGener
     const place = earlier ? null : reservePlace(directory);
     if (place) atEnd(() => place.abandon());
     const parts = yield* openParts(options, earlier, atEnd, elapsed, signal);
+    const end = earlier ? resumedEnd(options, given, earlier.position, parts.windows.count) : endOf(options);
+    if (end.seconds === null) yield* warnUncalibrated(options);
     const run =
       earlier || !place
         ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
         : yield* begin(parts, options, directory, place, elapsed, signal);
-    const end = earlier ? resumedEnd(options, given, earlier.position, parts.windows.count) : endOf(options);
     if (options.distillation === 0) await parts.releaseWhole();
     const worked = (): number => (earlier?.position.seconds ?? 0) + elapsed();
     const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, end.limits, worked, signal);

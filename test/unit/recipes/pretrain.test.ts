@@ -113,6 +113,14 @@ describe('training a whole model further', () => {
     b.close();
   });
 
+  it('says first that no calibration follows, to who asked for a promise', async () => {
+    const given = { ...further, continuePretraining: exits, out: out('promised'), agreement: 0.9 };
+    const events = recipes.tune(parseOptions('tune', given), new AbortController().signal);
+    const { value } = await events.next();
+    expect(value).toMatchObject({ type: 'warning', message: expect.stringMatching(/not be calibrated/) as string });
+    await events.return();
+  });
+
   it('is stopped with a model to show, and goes on to the numbers of a run that was not', async () => {
     const controller = new AbortController();
     const options = parseOptions('tune', { ...further, continuePretraining: exits, out: out('stopped') });

@@ -276,6 +276,15 @@ describe('tune', () => {
     expect(Object.keys(progress.origins!)).toEqual(['3:mlp', '6:lens', '10:norm']);
   });
 
+  it('says before it works that a promise takes minutes', async () => {
+    const promised = await run({ out: path.join(root, 'promised.exits'), steps: 1, agreement: 0.9 });
+    const at = promised.findIndex(({ type }) => type === 'step');
+    expect(only('warning', promised.slice(0, at)).map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^The exits will not be calibrated: that takes a run with --minutes here/),
+    ]);
+    expect(only('warning').some(({ message }) => message.includes('calibrated'))).toBe(false);
+  });
+
   it('trains heads that are shared or own, from copies and noise, with a teacher and ramps', async () => {
     const shared = await run({
       out: path.join(root, 'shared.exits'),
