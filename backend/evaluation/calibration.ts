@@ -67,10 +67,7 @@ export function calibrate(
   costs: Costs,
   promise: Guarantee,
 ): Calibrated[] {
-  const tokens = final.length;
-  const half = Math.floor(tokens / 2);
-  const learn = { from: 0, to: half };
-  const test = { from: half, to: tokens };
+  const { learn, test } = halvesOf(final.length);
   const sorted = sortedTokens(exits, learn);
 
   const none = timeOf(exits, final, costs, new Map(), learn).milliseconds;
@@ -118,6 +115,12 @@ interface Range {
   readonly to: number;
 }
 
+/** Tokens that choose, and those that test. */
+export function halvesOf(tokens: number): { readonly learn: Range; readonly test: Range } {
+  const half = Math.floor(tokens / 2);
+  return { learn: { from: 0, to: half }, test: { from: half, to: tokens } };
+}
+
 /** Milliseconds that a token saves that leaves behind so many stages, the final reading included. */
 export const savedBy = (costs: Costs, stages: number): number =>
   costs.stages.slice(stages).reduce((sum, now, i) => sum + now - costs.deferred[stages + i]!, costs.readings.at(-1)!);
@@ -135,19 +138,19 @@ export function leastChance(costs: Costs, k: number, stages: number): number {
   return saved > 0 ? Math.min(1, costs.readings[k]! / saved) : 1;
 }
 
-/** What decoding with these thresholds (and gates) would have said and cost, over the tokens that test a promise. */
+/** What decoding with these thresholds (and gates) would have said and cost; unless others are named, over the tokens that test a promise. */
 export function outcomeOf(
   exits: readonly ExitView[],
   final: ArrayLike<number>,
   costs: Costs,
   thresholds: Readonly<Record<string, number>>,
+  range: Range = halvesOf(final.length).test,
 ): Pick<Calibrated, 'agreement' | 'speedup'> {
   const byNumber = new Map(
     exits.flatMap(({ exit }, k) => (exit in thresholds ? [[k, thresholds[exit]!] as const] : [])),
   );
-  const test = { from: Math.floor(final.length / 2), to: final.length };
-  const full = timeOf(exits, final, costs, new Map(), test).milliseconds;
-  const { agreement, milliseconds } = timeOf(exits, final, costs, byNumber, test);
+  const full = timeOf(exits, final, costs, new Map(), range).milliseconds;
+  const { agreement, milliseconds } = timeOf(exits, final, costs, byNumber, range);
   return { agreement, speedup: full / milliseconds };
 }
 
