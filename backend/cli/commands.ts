@@ -167,7 +167,8 @@ export const commands: readonly Command[] = [
     {
       summary: 'Generate text with exits, never worse than was promised.',
       description:
-        "Streams the continuation of a prompt. By default it is the full model's; where exits are calibrated, which tune does by itself if its minutes suffice, and leaving early pays, at least as many tokens as were promised are (99 %): see --mode. " +
+        "Streams the continuation of a prompt. By default the text is the full model's. With calibrated exits (tune calibrates when its minutes suffice) tokens may leave early where that is faster; " +
+        "the share that was promised, 99 % by default, stays the full model's: see --mode. " +
         'Each token is coloured by the exit it left at or that drafted it; tokens of the final exit alone are left plain.',
       examples: [
         [

@@ -12,7 +12,7 @@ import { needsLogits } from '../decoding/sampler.ts';
 /** The mode as far as the options alone tell. A promise holds for calibrated thresholds and the most probable tokens. */
 export function askedMode(options: GenerateOptions): GenerateOptions['mode'] {
   const { mode } = options;
-  return mode === 'auto' && (options.exits === null || !leavesToCalibration(options) || needsLogits(options))
+  return mode === 'auto' && (options.exits === null || !namesNoRule(options) || needsLogits(options))
     ? 'lossless'
     : mode;
 }
@@ -20,7 +20,8 @@ export function askedMode(options: GenerateOptions): GenerateOptions['mode'] {
 /** The mode that runs: `auto` is what calibrating found fastest within its promise, else lossless. */
 export function modeOf(options: GenerateOptions, calibration: Calibration | null): Mode {
   const asked = askedMode(options);
-  return asked === 'auto' ? (calibration?.fastest ?? 'lossless') : asked;
+  if (asked !== 'auto') return asked;
+  return calibration && leavesToCalibration(options, calibration) ? calibration.fastest : 'lossless';
 }
 
 /** What is there to know about the mode before the first token: why the text may be worse, or an option that does nothing. */
@@ -34,7 +35,7 @@ export function modeWarning(options: GenerateOptions, calibration: Calibration |
         : `Thresholds and policies count in mode fast alone, and ${mode} was asked for.`;
     if (!namesNoRule(options))
       return 'Thresholds and policies count in mode fast alone, and auto never leaves by one that promises nothing: the mode is lossless.';
-    return options.disable.length > 0 && calibration?.fastest === 'fast'
+    return calibration?.fastest === 'fast' && !leavesToCalibration(options, calibration)
       ? 'The calibration promises nothing where exits are disabled: the mode is lossless.'
       : null;
   }
@@ -64,8 +65,11 @@ export function askedExits(
   layers: number,
 ): (exit: string) => boolean {
   const isUsed = exitsOfMode(modeOf(options, calibration), calibratedThresholds(options, calibration), layers);
-  return (exit) => !options.disable.some((name) => name === exit || name === exit.split(':')[0]) && isUsed(exit);
+  return (exit) => !isDisabled(options, exit) && isUsed(exit);
 }
+
+const isDisabled = ({ disable }: GenerateOptions, exit: string): boolean =>
+  disable.some((name) => name === exit || name === exit.split(':')[0]);
 
 function exitsOfMode(mode: Mode, thresholds: Thresholds | null, layers: number): (exit: string) => boolean {
   switch (mode) {
@@ -84,10 +88,12 @@ type Thresholds = Calibration['thresholds'];
 export const calibratedThresholds = (
   options: GenerateOptions,
   calibration: Calibration | null,
-): Calibration['thresholds'] | null => (leavesToCalibration(options) ? (calibration?.thresholds ?? null) : null);
+): Calibration['thresholds'] | null =>
+  calibration && leavesToCalibration(options, calibration) ? calibration.thresholds : null;
 
 /** A promise holds for the exits that it was tested with: what one of them lets go would leave at others. */
-const leavesToCalibration = (options: GenerateOptions): boolean => namesNoRule(options) && options.disable.length === 0;
+const leavesToCalibration = (options: GenerateOptions, { thresholds }: Calibration): boolean =>
+  namesNoRule(options) && !Object.keys(thresholds).some((exit) => isDisabled(options, exit));
 
 const namesNoRule = ({ threshold, policy }: GenerateOptions): boolean =>
   threshold.calibrated && policy === 'confidence';

@@ -92,6 +92,13 @@ describe('with a calibration, auto', () => {
     expect(modeWarning(optionsOf({ ...disabled, mode: 'fast' }), calibrated('fast'))).toMatch(/not calibrated/);
   });
 
+  test('keeps it where an exit is disabled that it asks nothing of', () => {
+    const given = optionsOf({ disable: ['4', '10:lens'] });
+    expect(modeOf(given, calibrated('fast'))).toBe('fast');
+    expect(modeWarning(given, calibrated('fast'))).toBeNull();
+    expect(policyText(given, calibrated('fast'))).toBe('as calibrated');
+  });
+
   test('a named threshold takes the place of the calibration in a named mode', () => {
     const given = optionsOf({ mode: 'fast', threshold: '0.5,8:lens=0.7' });
     expect(modeWarning(given, calibrated('fast'))).toMatch(/not calibrated/);
