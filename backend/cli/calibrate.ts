@@ -53,11 +53,11 @@ export function calibrationText(stream: Stream, event: CalibratedEvent): string 
     `${times(exits)} full depth by costs`,
   ];
   const leaves = event.exits.some(({ threshold }) => threshold !== null);
-  const modes = leaves ? `${times(fast)} leaving early, ${times(lossless)} lossless` : `${times(lossless)} lossless`;
+  const modes = `${leaves ? `leaving early ${times(fast)}, ` : ''}lossless ${times(lossless)}`;
   return [
     `\n${bold('Thresholds')} ${measured}\n`,
     table([head, ...rows]),
     leaves ? `\n${leaving.join(dim(' · '))}\n` : '\n',
-    `with drafts of the text, measured: ${modes}; the default mode is now ${bold(event.fastest)}\n`,
+    `measured beside full depth, with drafts of the text: ${modes}; the default mode is now ${bold(event.fastest)}\n`,
   ].join('');
 }

@@ -291,7 +291,7 @@ describe('showCalibrate', () => {
       expect.stringMatching(/^6:lens +not asked +40 % +0\.40 ms +2\.00 ms$/),
       expect.stringMatching(/^10:lens +0\.7500 +70 % +0\.30 ms +0\.60 ms$/),
       'agreement 99.51 % where 99.0 % was asked · mean layer 11.0 of 12 · 1.10 × full depth by costs',
-      'with drafts of the text, measured: 1.50 × leaving early, 1.60 × lossless; the default mode is now lossless',
+      'measured beside full depth, with drafts of the text: leaving early 1.50 ×, lossless 1.60 ×; the default mode is now lossless',
       'Leaving early adds nothing here to drafts of the text, which alone are 1.60 × as fast as full depth.',
       'Next',
       expect.stringMatching(/early-exit generate --model m\.gguf --exits my\.exits --prompt 'const result ='$/),
