@@ -133,7 +133,7 @@ export function afterStart(speeds: Readonly<Record<Mode, number>>, n: Naming): A
       reason: `Leaving early was fastest, ${times(fast)} full depth, but by a threshold that promises nothing; a calibration does.`,
       next: [calibrate(n), own],
     };
-  const gain = lossless > 1 ? `lossless was ${times(lossless)} full depth` : 'full depth was as fast as drafts';
+  const gain = lossless > 1 ? `lossless was ${times(lossless)} full depth` : 'drafts of the text brought nothing';
   return {
     reason: `Here ${gain}, leaving early ${times(fast)} by a threshold that promises nothing.`,
     next: [write(n, 'the default: leaves as calibrated, else writes the text of full depth'), calibrate(n), own],

@@ -71,6 +71,42 @@ export async function serveHere(place: Place, given: Record<string, unknown> = {
   return { ...server, defects, loaded };
 }
 
+/** What any endpoint may answer. */
+export interface Choice {
+  text: string;
+  index: number;
+  finish_reason: string;
+  message: { content: string };
+  logprobs: {
+    tokens: string[];
+    token_logprobs: (number | null)[];
+    top_logprobs: (object | null)[];
+    text_offset: number[];
+    content: { top_logprobs: object[] }[];
+  };
+  early_exit: { mean_layer: number; tokens: { layer: number; exit: string; confidence: number; id: number }[] };
+}
+export interface Answer {
+  choices: Choice[];
+  usage: { prompt_tokens: number; completion_tokens: number; prompt_tokens_details: { cached_tokens: number } };
+  error: { message: string; code: string };
+  index: number;
+  content: string;
+  tokens: number[];
+  stop_type: string;
+  completion_probabilities: { top_logprobs: object[] }[];
+  tokens_evaluated: number;
+  prompt: string;
+}
+
+/** Asks a server as a client without a library does. */
+export function clientOf(server: string) {
+  const post = (path: string, body: unknown, init: RequestInit = {}, url = server): Promise<Response> =>
+    fetch(`${url}${path}`, { method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body), ...init });
+  const ask = async (path: string, body: unknown): Promise<Answer> => (await (await post(path, body)).json()) as Answer;
+  return { post, ask };
+}
+
 /** A field of a metrics page. */
 export async function metric(url: string, name: string): Promise<number> {
   const page = await (await fetch(`${url}/metrics`)).text();

@@ -17,7 +17,7 @@ import { openExitScorer, openFeatureModel } from '../../../backend/runtime/open.
 import { finalCut } from '../../../backend/model/spec.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
-import { metric, servedFiles, serveHere } from '../../support/served.ts';
+import { clientOf, metric, servedFiles, serveHere, type Answer } from '../../support/served.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
 const place = await servedFiles(folder);
@@ -31,36 +31,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-interface Choice {
-  text: string;
-  index: number;
-  finish_reason: string;
-  message: { content: string };
-  logprobs: {
-    tokens: string[];
-    token_logprobs: (number | null)[];
-    top_logprobs: (object | null)[];
-    text_offset: number[];
-    content: { top_logprobs: object[] }[];
-  };
-  early_exit: { mean_layer: number; tokens: { layer: number; exit: string; confidence: number; id: number }[] };
-}
-interface Answer {
-  choices: Choice[];
-  usage: { prompt_tokens: number; completion_tokens: number; prompt_tokens_details: { cached_tokens: number } };
-  error: { message: string; code: string };
-  index: number;
-  content: string;
-  tokens: number[];
-  stop_type: string;
-  completion_probabilities: { top_logprobs: object[] }[];
-  tokens_evaluated: number;
-  prompt: string;
-}
-
-const post = (path: string, body: unknown, init: RequestInit = {}, url = server.url): Promise<Response> =>
-  fetch(`${url}${path}`, { method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body), ...init });
-const ask = async (path: string, body: unknown): Promise<Answer> => (await (await post(path, body)).json()) as Answer;
+const { post, ask } = clientOf(server.url);
 
 /** What the command line's `generate` says. */
 async function alone(prompt: string, given: Record<string, unknown>): Promise<{ text: string; tokens: TokenRecord[] }> {
@@ -212,91 +183,6 @@ test('chats go through the template with their tools, gaps through the tokens fo
   expect(filled.content).toBe((await ask('/completion', { prompt: ids, n_predict: 8 })).content);
   const suffixed = await ask('/v1/completions', { prompt: gap.prefix, suffix: gap.suffix, max_tokens: 8 });
   expect(suffixed.choices[0]!.text).toBe(filled.content);
-});
-
-test('what an editor asks llama.cpp for, and its defaults, are taken', async () => {
-  const sampling = { top_k: 40, top_p: 0.99, samplers: ['top_k', 'top_p', 'infill'], cache_prompt: true };
-  const editor = {
-    ...sampling,
-    t_max_prompt_ms: 500,
-    t_max_predict_ms: 60_000,
-    n_indent: 4,
-    stream: false,
-    prompt: '',
-  };
-  const penalties = { presence_penalty: 0, frequency_penalty: 0, mirostat: 0, ignore_eos: false, logit_bias: [] };
-  const defaults = { ...penalties, grammar: '', json_schema: null, typical_p: 1, dry_multiplier: 0, n_keep: 0 };
-  const gap = { input_prefix: 'const a = ', input_suffix: ';\n', input_extra: [], n_predict: 4 };
-  const plain = await ask('/infill', { ...gap, top_k: 40, top_p: 0.99 });
-  expect(plain.content).not.toBe('');
-  for (const more of [editor, { ...editor, ...defaults }])
-    expect((await ask('/infill', { ...gap, ...more })).content).toBe(plain.content);
-});
-
-describe('what clients of either kind may ask for', () => {
-  const body = { prompt: 'const x = ', temperature: 1, n_predict: 12, max_tokens: 12 };
-  const messages = [{ role: 'user', content: 'add' }];
-
-  test('a seed below 0 is none', async () => {
-    const drawn = await Promise.all(
-      ['/completion', '/completion', '/v1/completions'].map((path) => ask(path, { ...body, seed: -1 })),
-    );
-    const texts = [drawn[0]!.content, drawn[1]!.content, drawn[2]!.choices[0]!.text];
-    expect(new Set(texts).size).toBe(3);
-  });
-
-  test('−1 tokens are as many as there may be', async () => {
-    const asked = {
-      ...body,
-      messages,
-      max_tokens: -1,
-      max_completion_tokens: -1,
-      n_predict: -1,
-      stop: ['\n'],
-      seed: 1,
-    };
-    for (const path of ['/v1/completions', '/v1/chat/completions']) {
-      const { choices, usage } = await ask(path, asked);
-      expect(choices[0]!.finish_reason).toBe('stop');
-      expect(usage.completion_tokens).toBeGreaterThan(0);
-    }
-    expect((await ask('/completion', asked)).stop_type).toBe('word');
-  });
-
-  test('of more alternatives than are known, those that are', async () => {
-    const chat = await ask('/v1/chat/completions', { messages, max_tokens: 2, logprobs: true, top_logprobs: 20 });
-    expect(chat.choices[0]!.logprobs.content.map((each) => each.top_logprobs.length)).toEqual([5, 5]);
-    const { completion_probabilities: told } = await ask('/completion', { ...body, n_predict: 2, n_probs: 10 });
-    expect(told.map((each) => each.top_logprobs.length)).toEqual([5, 5]);
-  });
-
-  test('a text of which there is a line when its time is over', async () => {
-    const asked = { ...body, prompt: 'export const x = 1;\n', temperature: 0, n_predict: 60 };
-    const whole = (await ask('/completion', { ...asked, t_max_predict_ms: 0 })).content;
-    const { content, stop_type } = await ask('/completion', { ...asked, t_max_predict_ms: 1 });
-    expect(content).toContain('\n');
-    expect([whole.startsWith(content), whole.length > content.length, stop_type]).toEqual([true, true, 'limit']);
-    const { choices } = await ask('/v1/completions', { ...asked, max_tokens: 60, t_max_predict_ms: 1 });
-    expect(choices[0]!.text).toContain('\n');
-    expect([whole.startsWith(choices[0]!.text), whole.length > choices[0]!.text.length]).toEqual([true, true]);
-  });
-
-  test('several prompts of /completion, each as it is answered alone', async () => {
-    const ids = tokenizer.encode('class A');
-    const asked = { n_predict: 6, return_tokens: true };
-    const prompts = ['let a = ', ids, 'let b = '];
-    const alone = await Promise.all(prompts.map((prompt) => ask('/completion', { ...asked, prompt })));
-    const all = (await ask('/completion', { ...asked, prompt: prompts })) as unknown as Answer[];
-    expect(all.map(({ index, tokens }) => [index, tokens])).toEqual(alone.map(({ tokens }, i) => [i, tokens]));
-    expect((await ask('/completion', { ...asked, prompt: [ids] })).content).toBe(alone[1]!.content);
-    const stream = await (await post('/completion', { ...asked, prompt: prompts, stream: true })).text();
-    const texts = ['', '', ''];
-    for (const [, piece] of stream.matchAll(/^data: (\{.*)$/gm)) {
-      const { index, content } = JSON.parse(piece!) as Answer;
-      texts[index] += content;
-    }
-    expect(texts).toEqual(alone.map(({ content }) => content));
-  });
 });
 
 test('of what surrounds a gap as much counts as there is room for', async () => {
