@@ -24,8 +24,8 @@ export interface Past {
   readonly value: Tensor;
   readonly type: 'F16' | 'F32';
   readonly capacity: number;
-  /** The first row that takes part in the pass. */
-  readonly first: number;
+  /** The rows that take part in the pass, in its order; `batch` of them. */
+  readonly rows: readonly number[];
   /** How many positions are looked at; those that are hidden are masked. */
   readonly keys: number;
 }
@@ -40,6 +40,14 @@ export interface OpsOptions {
   readonly isTiled: boolean;
   /** Where an attention keeps its past; null: it sees the columns of this graph alone. */
   past(slot: string): Past | null;
+}
+
+/** What some neighbouring rows of a pass see; `at`: the place of the first in the pass. */
+interface Seen {
+  readonly at: number;
+  readonly rows: number;
+  readonly keys: Tensor;
+  readonly values: Tensor;
 }
 
 /** `GGML_ROPE_TYPE_NEOX`: a head's halves are rotated against each other. */
@@ -169,21 +177,23 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     return made;
   };
 
-  /** Keys and values that the queries see: `[headDimensions, keys, kvHeads, batch]` each. */
-  const seen = (k: Value, v: Value, { kvHeads, headDimensions: d }: ModelSpec, past: Past | null) => {
+  /** Keys and values that the queries of each run of rows see: `[headDimensions, keys, kvHeads, rows]` each. */
+  const seen = (k: Value, v: Value, { kvHeads, headDimensions: d }: ModelSpec, past: Past | null): Seen[] => {
     if (past === null) {
       const split = (x: Value): Tensor => g.permute(c, byHead(x, kvHeads, tokens, batch), 0, 2, 1, 3);
-      return { keys: split(k), values: split(v), count: tokens };
+      return [{ at: 0, rows: batch, keys: split(k), values: split(v) }];
     }
     const places = input('places', 'I64', columns);
     const element = past.type === 'F16' ? 2 : 4;
-    const row = kvHeads * d * element;
-    const store = (x: Value, where: Tensor): Tensor => {
-      sketch.effect(g.setRows(c, where, x.tensor, places));
-      const offset = past.first * past.capacity * row;
-      return g.view4(c, where, d, past.keys, kvHeads, batch, row, d * element, past.capacity * row, offset);
-    };
-    return { keys: store(k, past.key), values: store(v, past.value), count: past.keys };
+    const position = kvHeads * d * element;
+    sketch.effect(g.setRows(c, past.key, k.tensor, places));
+    sketch.effect(g.setRows(c, past.value, v.tensor, places));
+    return runsOf(past.rows).map(({ at, first, rows }) => {
+      const row = past.capacity * position;
+      const view = (where: Tensor): Tensor =>
+        g.view4(c, where, d, past.keys, kvHeads, rows, position, d * element, row, first * row);
+      return { at, rows, keys: view(past.key), values: view(past.value) };
+    });
   };
 
   const ops: Ops<Value> = {
@@ -225,16 +235,28 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     },
     attention(q, k, v, spec: ModelSpec, layer: LayerSpec, slot, sinks) {
       const { heads, headDimensions: d, attentionScale, attentionSoftcap } = spec;
-      const { keys, values, count } = seen(k, v, spec, options.past(slot));
-      const queries = g.permute(c, byHead(q, heads, tokens, batch), 0, 2, 1, 3);
+      const past = options.past(slot);
+      const count = past?.keys ?? tokens;
       const visible = mask(layer.window, count);
-      let y = g.flashAttention(c, queries, keys, values, visible, attentionScale, 0, attentionSoftcap ?? 0);
-      g.setFlashPrecision(y, fullPrecision);
-      if (sinks) g.addSinks(y, weights.vector(`${sinks}.weight`));
-      if (processor.isGpu && !sinks && !processor.supports(y)) {
-        const given = { queries, keys, values, mask: visible, scale: attentionScale, softcap: attentionSoftcap ?? 0 };
-        y = composedAttention(g, c, given);
-      }
+      /** `[headDimensions, heads, tokens, rows]` of some rows of the pass. */
+      const attended = ({ at, rows, keys, values }: Seen): Tensor => {
+        const { tensor, stride = q.width * 4 } = q;
+        const [head, offset] = [d * 4, at * tokens * stride];
+        const split = g.view4(c, tensor, d, heads, tokens, rows, head, stride, tokens * stride, offset);
+        const queries = g.permute(c, split, 0, 2, 1, 3);
+        const [line, page] = [count * 2, count * tokens * 2];
+        const shown =
+          rows === batch ? visible : g.view4(c, visible, count, tokens, 1, rows, line, page, page, at * page);
+        const y = g.flashAttention(c, queries, keys, values, shown, attentionScale, 0, attentionSoftcap ?? 0);
+        g.setFlashPrecision(y, fullPrecision);
+        if (sinks) g.addSinks(y, weights.vector(`${sinks}.weight`));
+        if (!processor.isGpu || sinks || processor.supports(y)) return y;
+        const given = { queries, keys, values, mask: shown, scale: attentionScale, softcap: attentionSoftcap ?? 0 };
+        return composedAttention(g, c, given);
+      };
+      const y = seen(k, v, spec, past)
+        .map(attended)
+        .reduce((before, next) => g.concat(c, before, next, 3));
       return value(g.reshape2(c, y, heads * d, columns), heads * d);
     },
     activation(x, kind: Activation) {
@@ -291,6 +313,12 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     const half = g.scale(c, x, 0.5);
     return value(g.add(c, half, g.mul(c, half, g.tanh(c, inner))), input.width);
   }
+}
+
+/** Rows in runs of neighbours, which one operator can attend to: where a run begins in the pass, its first row, its length. */
+function runsOf(rows: readonly number[]): { readonly at: number; readonly first: number; readonly rows: number }[] {
+  const starts = rows.flatMap((row, at) => (at > 0 && rows[at - 1] === row - 1 ? [] : [at]));
+  return starts.map((at, i) => ({ at, first: rows[at]!, rows: (starts[i + 1] ?? rows.length) - at }));
 }
 
 const periodsOf = ({ inverseFrequencies }: RopeSpec): Float32Array =>

@@ -4,18 +4,19 @@ import type { PassShape } from './ggml-store.ts';
 import type { RotationTable, ToldRotations } from './rotations.ts';
 
 export interface PassPlaces extends PassShape {
-  /** Of each row from `first` on: how many positions are filled, and how many tokens are new; the rest is padding. */
+  /** Of each row of the pass: how many positions are filled, and how many tokens are new; the rest is padding. */
   readonly starts: readonly number[];
   readonly counts: readonly number[];
   /** Positions of each row's text so far, those of later passes too. */
   readonly lengths: readonly number[];
-  /** Positions of a row, and rows there are; behind them is a place for what padding writes. */
+  /** Positions of a row, and the place behind all rows for what padding writes. */
   readonly capacity: number;
-  readonly rows: number;
+  readonly padding: number;
 }
 
 export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRotations): void {
-  const { tokens, batch, first, starts, counts, capacity, rows } = pass;
+  const { tokens, rows, starts, counts, capacity, padding } = pass;
+  const batch = rows.length;
   const columns = tokens * batch;
   const at = new Int32Array(columns);
   const places = new BigInt64Array(columns);
@@ -28,7 +29,7 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
       const column = r * tokens + t;
       const isPadding = t >= counts[r]!;
       const position = isPadding ? 0 : starts[r]! + t;
-      const place = isPadding ? rows * capacity : (first + r) * capacity + position;
+      const place = isPadding ? padding : rows[r]! * capacity + position;
       at[column] = place;
       places[column] = BigInt(place);
       positions[column] = position;
@@ -44,7 +45,7 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
     else if (name === 'last places') graph.set(name, lastPlaces);
     else if (isMask(name)) graph.set(name, causalMask(positions, pass.keys, windowOf(name)));
   }
-  fillRotations(graph, pass, rotations);
+  fillRotations(graph, { batch, tokens, starts, lengths: pass.lengths }, rotations);
 }
 
 /** Angles of the columns of a graph that asks for them. */

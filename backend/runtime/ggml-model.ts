@@ -150,14 +150,15 @@ function stagesGraph(
   spec: ModelSpec,
   tree: readonly TreeStage[],
   { first, last }: { readonly first: number; readonly last: number },
-  { tokens, batch, first: row, keys, isTiled, lastOnly }: PassShape,
+  { tokens, rows, keys, isTiled, lastOnly }: PassShape,
   store: SlotsStore,
 ): BuiltGraph {
   const { library } = processor;
   const layers = tree[last]!.to.layer - tree[first]!.from.layer;
   const nodes = layerNodes(spec) * (layers + 1 + last - first) + otherNodes;
   return buildGraph(processor, nodes, (sketch) => {
-    const past = (slot: string): Past => ({ ...store.past(slot), first: row, keys });
+    const batch = rows.length;
+    const past = (slot: string): Past => ({ ...store.past(slot), rows, keys });
     const ops = ggmlOps(processor, sketch, weights, { tokens, batch, exact, isTiled, past });
     const columns = tokens * batch;
     const keepStream = (s: number, y: Value, places: Tensor): void =>

@@ -55,7 +55,13 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   const move = (capacity: number, kept: readonly number[]): void => {
     const next = openStore(ggml, kept.length, capacity);
     try {
-      copyRows(ggml, progress, store, next, kept);
+      copyRows(
+        ggml,
+        progress,
+        store,
+        next,
+        kept.map((row, place) => ({ row, place, like: row })),
+      );
     } catch (error) {
       next.dispose();
       throw error;
@@ -66,27 +72,24 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
 
   const runPart = (s: number, to: number, { counts, isTiled }: PassPart, isHeardLast: boolean): void => {
     const busy = counts.flatMap((count, row) => (count > 0 ? [row] : []));
-    const first = busy[0]!;
-    const end = busy.at(-1)! + 1;
-    const starts = progress.filled[s]!.slice(first, end);
-    const own = counts.slice(first, end);
+    const of = (all: readonly number[]): number[] => busy.map((row) => all[row]!);
+    const [starts, own, lengths] = [of(progress.filled[s]!), of(counts), of(progress.entered)];
     const last = Math.max(...starts.map((start, r) => start + own[r]!));
     const most = Math.max(...own);
     const tokens = isTiled ? Math.max(tileTokens, Math.ceil(most / tileStep) * tileStep) : most;
     const shape: PassShape = {
       tokens,
-      batch: end - first,
-      first,
+      rows: busy,
       keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
       isTiled,
       lastOnly: canEndEarly && isHeardLast && to === lastStage && tokens >= manyTokens,
     };
-    const key = `${s} ${to} ${tokens} ${shape.batch} ${first} ${shape.keys} ${isTiled} ${shape.lastOnly}`;
-    if (store.source(s) !== store.stream(stages[s]!.parent)) ferry(ggml, store, s, first, starts, own);
+    const key = `${s} ${to} ${tokens} ${busy.join()} ${shape.keys} ${isTiled} ${shape.lastOnly}`;
+    if (store.source(s) !== store.stream(stages[s]!.parent)) ferry(ggml, store, s, busy, starts, own);
     const graph = store.graph(key, () => ggml.stageGraph(s, to, shape, store));
-    const lengths = progress.entered.slice(first, end);
-    const { capacity, rows: all } = store;
-    fillPass(graph, { ...shape, starts, counts: own, lengths, capacity, rows: all }, rotations);
+    const { capacity } = store;
+    const padding = store.rows * capacity;
+    fillPass(graph, { ...shape, starts, counts: own, lengths, capacity, padding }, rotations);
     processors[s]!.setTiled(isTiled);
     graph.compute();
     processors[s]!.setTiled(false);
@@ -191,8 +194,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       copy(progress, from, to, positions);
       tiles[to] = tiles[from]!;
       truncateTiles(tiles, to, positions);
-      for (const { tensor, bytes, filled } of heldTensors(ggml, store, progress))
-        writeRow(tensor, to, bytes, readRow(tensor, from, bytes, filled[to]! * bytes));
+      copyRows(ggml, progress, store, store, [{ row: from, place: to, like: to }]);
     },
     keep(kept) {
       if (kept.some((row, i) => row !== i)) move(store.capacity, kept);
@@ -234,7 +236,7 @@ function ferry(
   { processors, model, stages }: GgmlModel,
   store: Store,
   s: number,
-  first: number,
+  rows: readonly number[],
   starts: readonly number[],
   counts: readonly number[],
 ): void {
@@ -244,7 +246,7 @@ function ferry(
   for (const [r, count] of counts.entries()) {
     if (count === 0) continue;
     const states = new Float32Array(count * width);
-    const offset = ((first + r) * store.capacity + starts[r]!) * width * 4;
+    const offset = (rows[r]! * store.capacity + starts[r]!) * width * 4;
     library.get(store.stream(parent), states, offset, states.byteLength);
     library.set(store.source(s), states, offset, states.byteLength);
   }

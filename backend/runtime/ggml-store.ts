@@ -27,11 +27,10 @@ export interface GgmlModel {
   readGraph(exit: number, positions: number, store: SlotsStore): BuiltGraph;
 }
 
-/** Columns of a pass: so many tokens of so many rows from `first` on, which see `keys` positions. */
+/** Columns of a pass: so many tokens of each of some rows, which see `keys` positions. */
 export interface PassShape {
   readonly tokens: number;
-  readonly batch: number;
-  readonly first: number;
+  readonly rows: readonly number[];
   readonly keys: number;
   /** A multiple of `tileStep` tokens then: see tiles.ts. */
   readonly isTiled: boolean;
@@ -41,7 +40,7 @@ export interface PassShape {
 
 /** The tensors of some slots, for so many rows of so many positions. One more row takes what padding writes. */
 export interface SlotsStore {
-  past(slot: string): Omit<Past, 'first' | 'keys'>;
+  past(slot: string): Omit<Past, 'rows' | 'keys'>;
   /** Behind a stage; null: the embedding. */
   stream(stage: number | null): Tensor;
   /** What a stage reads: the stream behind its parent, or a copy of that where the stage has another processor. */
@@ -195,18 +194,31 @@ export function heldTensors(
   });
 }
 
-/** Copies on their processors what is filled of some rows, which become the first of another store. */
-export function copyRows(ggml: GgmlModel, progress: Progress, from: Store, to: Store, kept: readonly number[]): void {
+/** A row that becomes another, of which so much is copied as `like` has filled. */
+export interface RowCopy {
+  readonly row: number;
+  readonly place: number;
+  readonly like: number;
+}
+
+/** Copies rows on their processors, within a store or from one to another. */
+export function copyRows(
+  ggml: GgmlModel,
+  progress: Progress,
+  from: Store,
+  to: Store,
+  rows: readonly RowCopy[],
+): void {
   const targets = heldTensors(ggml, to, progress);
   const copies = heldTensors(ggml, from, progress).map((held, i) => ({ ...held, target: targets[i]!.tensor }));
   for (const processor of new Set(ggml.processors)) {
     const { library } = processor;
     const own = copies.filter((copy) => copy.processor === processor);
-    const graph = buildGraph(processor, 4 * own.length * kept.length + 8, (sketch) => {
+    const graph = buildGraph(processor, 4 * own.length * rows.length + 8, (sketch) => {
       const { context } = sketch;
       for (const { tensor, target, columns, bytes, filled } of own) {
-        for (const [place, row] of kept.entries()) {
-          const count = filled[row]!;
+        for (const { row, place, like } of rows) {
+          const count = filled[like]!;
           if (count === 0) continue;
           const view = (of: Tensor, capacity: number, at: number): Tensor =>
             library.view2(context, of, columns, count, bytes, at * capacity * bytes);
