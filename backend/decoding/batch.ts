@@ -1,27 +1,30 @@
 /**
- * A batch that texts join and leave token by token. Each is written as it would be alone (choose.ts, draft.ts and sequence.ts are
- * those of `decode`), and rows that nobody writes in keep what they hold for a text that begins alike. Knows no clients.
- *
- * Rows in order: those that are written, the one whose prompt is read, those that only remember. So a pass is of neighbours.
+ * A batch that texts join and leave token by token. Each is written as it would be alone, and rows in which no text is written
+ * keep what they hold for a text that begins alike. Knows no clients.
  */
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
+import { plural } from '../../protocol/plural.ts';
+import { userError } from '../../protocol/errors.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Block } from './block.ts';
 import { choose } from './choose.ts';
-import { checkPrompt } from './decode.ts';
 import { draft } from './draft.ts';
 import { openKvCache, takeBack } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
-import { newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
+import { finishText, newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
 
 /** A text to be written. */
 export interface BatchRequest extends SequenceOptions {
   readonly prompt: readonly number[];
-  /** Which of several texts of one client it is: counts into its seed, as in `decode`. */
+  /** Which of several texts of one request it is: counts into its seed. */
   readonly number: number;
   /** The prompt's tokens are scored, with so many of the most probable in each place; null: they are not. */
   readonly scores: number | null;
+  /** Texts that are not urgent wait for it. */
+  readonly isUrgent?: boolean;
+  /** Most tokens of this text, prompt included; default: the batch's. */
+  readonly contextLength?: number;
 }
 
 export type BatchEvent<Request extends BatchRequest> = { readonly request: Request } & (
@@ -29,23 +32,24 @@ export type BatchEvent<Request extends BatchRequest> = { readonly request: Reque
       readonly type: 'prompt';
       /** Tokens of the prompt that did not have to be read. */
       readonly remembered: number;
-      /** Of its second token, its third …; empty where none were asked for. */
+      /** What reading the others took. */
+      readonly seconds: number;
+      /** Of its second token, its third …; empty if none were asked for. */
       readonly scores: readonly PromptScore[];
     }
   | { readonly type: 'tokens'; readonly tokens: readonly TokenRecord[] }
   | { readonly type: 'stop'; readonly reason: StopReason }
 );
 
-/** `join` and `leave` wait until a step is over. */
 export interface Batch<Request extends BatchRequest> {
   /**
-   * Takes a text in as soon as there is a row, in the order of asking.
+   * Takes a text in as soon as there is a row, urgent ones first, else in the order of asking.
    * @throws UserError for a prompt that is empty or too long.
    */
   join(request: Request): void;
-  /** Nothing more is told of this text, and its row is free for another. */
+  /** No more events come of this text, and its row is free for another. During a step it waits until that is over. */
   leave(request: Request): void;
-  /** Reads a piece of a prompt, where one waits, and decides the next tokens of every text. */
+  /** Reads a piece of a prompt, if one waits, and decides the next tokens of every text; of urgent ones alone, if there are any. */
   step(): Promise<BatchEvent<Request>[]>;
   /** Texts that have a row, and those that wait for one. */
   readonly running: number;
@@ -56,9 +60,11 @@ export interface Batch<Request extends BatchRequest> {
 export interface BatchShape {
   /** Most texts at a time, those that are only remembered included. */
   readonly rows: number;
-  /** Most tokens of a text, prompt included. */
-  readonly contextLength: number;
-  /** Tokens of prompts that are read in one step: how long a text that is written, or one that is left, waits. */
+  /** Most tokens of a text, prompt included; default: what the model sees. */
+  readonly contextLength?: number;
+  /** Rows that are only remembered are given up where all rows together have room for more positions than this. */
+  readonly positions?: number;
+  /** Most tokens of prompts that are read in one step: how long a text that is written, or one that is left, waits. */
   readonly pieceTokens?: number;
 }
 
@@ -68,22 +74,26 @@ const scoredTokens = 64;
 /** A shorter beginning is read sooner than copied. */
 const worthCopying = 16;
 
-/** What a row holds: the ids that its cache has, the prompt's and those decided, and when it was last written. */
+/** A place in the batch: the ids that its cache has, the prompt's and those decided, and when it was last written. */
 interface Row {
   ids: number[];
   used: number;
+  isFree: boolean;
 }
 
 interface Reading<Request> {
   readonly request: Request;
+  readonly row: Row;
   readonly remembered: number;
   readonly scorer: PromptScorer | null;
   /** Tokens of the prompt that have been run, the remembered ones among them. */
   read: number;
+  milliseconds: number;
 }
 
 interface Writing<Request> {
   readonly request: Request;
+  readonly row: Row;
   readonly sequence: Sequence;
   block: Block;
 }
@@ -96,171 +106,251 @@ export function openBatch<Request extends BatchRequest>(
   pace: Pace,
 ): Batch<Request> {
   const { vocabulary } = model.spec;
-  const { pieceTokens = usualPiece } = shape;
-  const contextLength = Math.min(shape.contextLength, model.spec.contextLength);
+  const { pieceTokens = usualPiece, positions: most = Infinity } = shape;
+  const contextLength = Math.min(shape.contextLength ?? Infinity, model.spec.contextLength);
+  const lengthOf = (request: Request): number => Math.min(request.contextLength ?? Infinity, contextLength);
   const final = model.exits.length - 1;
-  const cache = openKvCache(model, shape.rows, (...pass) => pace.measured(...pass));
-  const rows = Array.from({ length: shape.rows }, (): Row => ({ ids: [], used: 0 }));
-  const writing: Writing<Request>[] = [];
-  const waiting: Request[] = [];
-  let reading: Reading<Request> | null = null;
+  const cache = openKvCache(model, 1, (...pass) => pace.measured(...pass));
+  let rows: readonly Row[] = [emptyRow()];
+  let writing: readonly Writing<Request>[] = [];
+  let reading: readonly Reading<Request>[] = [];
+  let waiting: readonly Request[] = [];
+  const leaving = new Set<Request>();
+  let isStepping = false;
   let uses = 0;
 
-  const swap = (a: number, b: number): void => {
-    if (a === b) return;
-    cache.swap(a, b);
-    [rows[a], rows[b]] = [rows[b]!, rows[a]!];
+  const at = (row: Row): number => rows.indexOf(row);
+  const free = (): Row[] => rows.filter(({ isFree }) => isFree);
+
+  /** Keeps these rows, and adds empty ones up to a number. */
+  const arrange = (kept: readonly Row[], count = kept.length): void => {
+    const added = Array.from({ length: count - kept.length }, emptyRow);
+    cache.arrange([...kept.map(at), ...added.map(() => null)]);
+    rows = [...kept, ...added];
   };
 
-  /** A row that is done with keeps what its cache has. */
-  const remember = (row: number): void => {
-    const { ids } = rows[row]!;
-    rows[row] = { ids: ids.slice(0, cache.position(row)), used: ++uses };
+  /** A row that no text needs any more remembers what its cache has. */
+  const remember = (row: Row): void => {
+    row.ids.length = Math.min(row.ids.length, cache.position(at(row)));
+    row.used = ++uses;
+    row.isFree = true;
   };
 
-  /** Puts a row behind those that are written that begins like the prompt; answers how far. */
-  const takeRow = (prompt: readonly number[]): number => {
-    const row = writing.length;
+  /** Positions of one row, as all have room for the longest text and this one. */
+  const positionsFor = (length: number): number =>
+    Math.max(length, ...rows.filter(({ isFree }) => !isFree).map(({ ids }) => ids.length));
+
+  /** A free row beside the one that is copied from: an empty one while there is room, else the one used longest ago. */
+  const otherRow = (source: Row | null, length: number): Row => {
+    const others = free()
+      .filter((row) => row !== source)
+      .sort((a, b) => a.used - b.used);
+    const empty = (): Row | undefined => rows.find(({ isFree, ids }) => isFree && ids.length === 0);
+    const oldest = empty() ?? others[0] ?? (source?.isFree ? source : null);
+    if (oldest?.ids.length === 0) return oldest;
+    const isRoom = rows.length < shape.rows && (!oldest || (rows.length + 1) * positionsFor(length) <= most);
+    if (oldest && !isRoom) return oldest;
+    // Where all are written, as many more as there are: each arrangement moves all.
+    arrange(rows, oldest ? rows.length + 1 : Math.min(shape.rows, 2 * rows.length));
+    return empty()!;
+  };
+
+  /** A row that begins like the prompt, as far as the cache of any allows. */
+  const takeRow = (prompt: readonly number[], length: number): Row => {
     const common = rows.map(({ ids }) => commonLength(ids, prompt));
-    const source = common.indexOf(Math.max(...common));
-    const shared = common[source]!;
-    const isIdle = source >= row;
-    const others = [...rows.keys()].slice(row).filter((r) => r !== source);
-    const oldest = others.reduce((a, b) => (rows[b]!.used < rows[a]!.used ? b : a), others[0] ?? source);
+    const shared = Math.max(...common);
+    const source = rows[common.indexOf(shared)]!;
     // Most of another conversation is not given up for its first words.
-    if (oldest === source || (isIdle && 2 * shared >= rows[source]!.ids.length)) {
-      cache.truncate(source, shared);
-      swap(source, row);
-    } else {
-      cache.truncate(oldest, 0);
-      swap(oldest, row);
-      if (shared >= worthCopying) cache.copy(source === row ? oldest : source, row, shared);
+    const goesOn = source.isFree && 2 * shared >= source.ids.length;
+    const isCopied = !goesOn && shared >= worthCopying;
+    const row = goesOn ? source : otherRow(isCopied ? source : null, length);
+    if (row === source) cache.truncate(at(row), shared);
+    else {
+      cache.truncate(at(row), 0);
+      if (isCopied) cache.copy(at(source), at(row), shared);
     }
+    row.isFree = false;
     // The next token is read of the prompt's last one.
-    const remembered = cache.position(row);
-    if (remembered > 0 && remembered === prompt.length && !cache.isHeard(row)) cache.truncate(row, remembered - 1);
-    return cache.position(row);
+    const remembered = cache.position(at(row));
+    if (remembered > 0 && remembered === prompt.length && !cache.isHeard(at(row)))
+      cache.truncate(at(row), remembered - 1);
+    forget(length);
+    return row;
+  };
+
+  /** Gives up what is remembered longest where a text of such a length would make all rows too long together. */
+  const forget = (length: number): void => {
+    const byAge = free().sort((a, b) => a.used - b.used);
+    const needed = rows.length - Math.floor(most / positionsFor(length));
+    const given = new Set(byAge.slice(0, Math.max(0, Math.min(needed, byAge.length))));
+    if (given.size > 0) arrange(rows.filter((row) => !given.has(row)));
   };
 
   const begin = (request: Request): Reading<Request> => {
-    const { prompt, scores, codec } = request;
-    const remembered = takeRow(scores === null ? prompt : []);
-    const row = writing.length;
-    cache.enter(row, prompt.slice(remembered));
-    rows[row]!.ids = [...prompt];
+    const { prompt, scores, codec, maxTokens } = request;
+    const length = Math.min(prompt.length + maxTokens, lengthOf(request));
+    const row = takeRow(scores === null ? prompt : [], length);
+    const remembered = cache.position(at(row));
+    cache.enter(at(row), prompt.slice(remembered));
+    row.ids = [...prompt];
     const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);
-    return { request, remembered, scorer, read: remembered };
+    return { request, row, remembered, scorer, read: remembered, milliseconds: 0 };
   };
 
   /** Runs a piece of the prompt, which has entered as a whole, as it does alone; answers how many tokens. */
-  const readPiece = async (now: Reading<Request>, most: number): Promise<number> => {
-    const row = writing.length;
+  const readPiece = async (now: Reading<Request>, limit: number): Promise<number> => {
+    const started = performance.now();
     const { request, scorer, read } = now;
-    const end = Math.min(request.prompt.length, read + (scorer ? Math.min(most, scoredTokens) : most));
-    await cache.fill(
-      row,
-      [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id)),
-      end,
-      { lastOnly: scorer === null },
-    );
+    const row = at(now.row);
+    const end = Math.min(request.prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
+    const enabled = [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id));
+    await cache.fill(row, enabled, end, { lastOnly: scorer === null });
     if (scorer) {
       const [said] = await cache.read(final, [row], [end - read], { logits: true });
       scorer.take(said!.logits!, vocabulary);
     }
     now.read = end;
+    now.milliseconds += performance.now() - started;
     return end - read;
   };
 
-  const readPrompts = async (events: BatchEvent<Request>[]): Promise<void> => {
+  /** The prompt whose turn it is: one that is being read, else one that waits, if there is a row for it. */
+  const nextToRead = (isUrgent: boolean): Reading<Request> | null => {
+    const isDue = (request: Request): boolean => !isUrgent || request.isUrgent === true;
+    const open = reading.find(({ request }) => isDue(request));
+    const request = waiting.find(isDue);
+    if (open || !request || writing.length + reading.length >= shape.rows) return open ?? null;
+    waiting = without(waiting, request);
+    const begun = begin(request);
+    reading = [...reading, begun];
+    return begun;
+  };
+
+  const readPrompts = async (events: BatchEvent<Request>[], isUrgent: boolean): Promise<void> => {
     for (let left = pieceTokens; left > 0;) {
-      if (reading === null && writing.length < rows.length && waiting.length > 0) reading = begin(waiting.shift()!);
-      if (reading === null) return;
-      left -= await readPiece(reading, left);
-      const row = writing.length;
-      const { request, remembered, scorer, read } = reading;
+      const now = nextToRead(isUrgent);
+      if (now === null) return;
+      left -= await readPiece(now, left);
+      const { request, row, remembered, scorer, read, milliseconds } = now;
       if (read < request.prompt.length) continue;
-      reading = null;
-      events.push({ type: 'prompt', request, remembered, scores: scorer?.scores() ?? [] });
+      reading = without(reading, now);
+      const scores = scorer?.scores() ?? [];
+      events.push({ type: 'prompt', request, remembered, scores, seconds: milliseconds / 1000 });
       if (request.maxTokens === 0) {
         events.push({ type: 'stop', request, reason: 'length' });
         remember(row);
-        continue;
+      } else {
+        const sequence = newSequence(request.number, request.prompt, request);
+        writing = [...writing, { request, row, sequence, block: noDrafts }];
       }
-      const sequence = newSequence(request.number, request.prompt, request);
-      writing.push({ request, sequence, block: noDrafts });
     }
   };
 
-  /** Closes the gap that a text leaves. */
-  const endWriting = (at: number): void => {
-    const last = writing.length - 1;
-    remember(at);
-    swap(at, last);
-    writing[at] = writing[last]!;
-    writing.pop();
-    if (reading !== null) swap(last, last + 1);
-  };
-
-  const decide = async (events: BatchEvent<Request>[]): Promise<void> => {
+  const decide = async (events: BatchEvent<Request>[], texts: readonly Writing<Request>[]): Promise<void> => {
     const started = performance.now();
-    const sequences = writing.map(({ sequence }) => sequence);
-    const blocks = writing.map(({ block }) => block);
-    const choices = await choose(model, cache.first(writing.length), pace, sequences, blocks);
-    const over = new Set<Writing<Request>>();
-    for (const [row, text] of writing.entries()) {
-      const { request, sequence, block } = text;
-      takeBack(cache, row, block, choices[row]!.length);
-      for (const { token } of choices[row]!) rows[row]!.ids.push(token);
+    // In the order of the rows, so that those that stand together are attended to together.
+    const ordered = [...texts].sort((a, b) => at(a.row) - at(b.row));
+    const own = cache.of(ordered.map(({ row }) => at(row)));
+    const sequences = ordered.map(({ sequence }) => sequence);
+    const blocks = ordered.map(({ block }) => block);
+    const choices = await choose(model, own, pace, sequences, blocks);
+    const going: Writing<Request>[] = [];
+    for (const [i, text] of ordered.entries()) {
+      const { request, row, sequence, block } = text;
+      takeBack(own, i, block, choices[i]!.length);
+      for (const { token } of choices[i]!) row.ids.push(token);
       text.block = noDrafts;
-      const { records, reason } = write(sequence, choices[row]!, contextLength);
+      const { records, reason } = write(sequence, choices[i]!, lengthOf(request));
       if (records.length > 0) events.push({ type: 'tokens', request, tokens: records });
-      if (reason === null) cache.enter(row, [choices[row]!.at(-1)!.token]);
-      else {
+      if (reason === null) {
+        own.enter(i, [choices[i]!.at(-1)!.token]);
+        going.push(text);
+      } else {
         events.push({ type: 'stop', request, reason });
-        over.add(text);
+        end(text);
       }
     }
-    // The last first: where all end together, none changes places.
-    for (const text of [...over].reverse()) endWriting(writing.indexOf(text));
-    const next = await draft(
+    const drafted = await draft(
       model,
-      cache.first(writing.length),
+      cache.of(going.map(({ row }) => at(row))),
       pace,
-      writing.map(({ sequence }) => sequence),
+      going.map(({ sequence }) => sequence),
     );
-    for (const [row, block] of next.entries()) writing[row]!.block = block;
+    for (const [i, block] of drafted.entries()) going[i]!.block = block;
     const decided = choices.reduce((sum, row) => sum + row.length, 0);
     pace.decided(decided, performance.now() - started);
   };
 
+  /** Takes a text out of the batch. */
+  const end = (text: Writing<Request>): void => {
+    writing = without(writing, text);
+    remember(text.row);
+  };
+
+  const remove = (request: Request): void => {
+    waiting = without(waiting, request);
+    const text = writing.find((each) => each.request === request);
+    if (text) {
+      const row = at(text.row);
+      cache.truncate(row, cache.position(row) - text.block.drafts.length);
+      end(text);
+    }
+    const read = reading.find((each) => each.request === request);
+    if (read) {
+      // The rest of the prompt has entered, and nothing more.
+      cache.truncate(at(read.row), read.read);
+      reading = without(reading, read);
+      remember(read.row);
+    }
+  };
+
+  /** Texts that nobody wants any more end with what there is. */
+  const endCancelled = (events: BatchEvent<Request>[]): void => {
+    const unread = [...waiting, ...reading.map(({ request }) => request)];
+    const over = (request: Request): boolean => request.isCancelled?.() ?? false;
+    for (const { request, sequence } of writing.filter((text) => over(text.request))) {
+      const tokens = finishText(sequence);
+      if (tokens.length > 0) events.push({ type: 'tokens', request, tokens });
+      events.push({ type: 'stop', request, reason: 'cancelled' });
+      remove(request);
+    }
+    for (const request of unread.filter(over)) {
+      events.push({ type: 'stop', request, reason: 'cancelled' });
+      remove(request);
+    }
+  };
+
   return {
     join(request) {
-      checkPrompt(request.prompt, contextLength);
-      waiting.push(request);
+      checkPrompt(request.prompt, lengthOf(request));
+      waiting = [...waiting, request];
     },
     leave(request) {
-      const queued = waiting.indexOf(request);
-      if (queued >= 0) waiting.splice(queued, 1);
-      const at = writing.findIndex((text) => text.request === request);
-      if (at >= 0) {
-        cache.truncate(at, cache.position(at) - writing[at]!.block.drafts.length);
-        endWriting(at);
-      }
-      if (reading?.request === request) {
-        // The rest of the prompt has entered, and nothing more.
-        cache.truncate(writing.length, reading.read);
-        reading = null;
-        remember(writing.length);
-      }
+      if (isStepping) leaving.add(request);
+      else remove(request);
     },
     async step() {
+      if (isStepping) throw new Error('A step of this batch runs already.');
+      isStepping = true;
       const events: BatchEvent<Request>[] = [];
-      await readPrompts(events);
-      if (writing.length > 0) await decide(events);
-      return events;
+      try {
+        endCancelled(events);
+        const isUrgent = [...waiting, ...[...reading, ...writing].map(({ request }) => request)].some(
+          (request) => request.isUrgent,
+        );
+        await readPrompts(events, isUrgent);
+        const texts = isUrgent ? writing.filter(({ request }) => request.isUrgent) : writing;
+        if (texts.length > 0) await decide(events, texts);
+      } finally {
+        isStepping = false;
+      }
+      const left = new Set(leaving);
+      leaving.clear();
+      for (const request of left) remove(request);
+      return events.filter(({ request }) => !left.has(request));
     },
     get running() {
-      return writing.length + (reading === null ? 0 : 1);
+      return writing.length + reading.length;
     },
     get waiting() {
       return waiting.length;
@@ -269,9 +359,22 @@ export function openBatch<Request extends BatchRequest>(
   };
 }
 
+const emptyRow = (): Row => ({ ids: [], used: 0, isFree: true });
+
+const without = <T>(all: readonly T[], one: T): readonly T[] => all.filter((each) => each !== one);
+
 /** Tokens with which both begin. */
 function commonLength(ids: readonly number[], prompt: readonly number[]): number {
   let length = 0;
   while (length < ids.length && length < prompt.length && ids[length] === prompt[length]) length++;
   return length;
+}
+
+/** @throws UserError for a prompt that is empty or leaves no room for a token in so many. */
+export function checkPrompt(prompt: readonly number[], contextLength: number, name = 'The prompt'): void {
+  if (prompt.length === 0) throw userError('bad-argument', `${name} is empty.`, 'Give at least one token of text.');
+  if (prompt.length >= contextLength) {
+    const sizes = `${plural(prompt.length, 'token')}, but the model sees ${contextLength}`;
+    throw userError('bad-argument', `${name} has ${sizes}.`, 'Shorten it.');
+  }
 }

@@ -21,17 +21,13 @@ interface Said {
   readonly mayLeave: boolean;
 }
 
-/**
- * Choices of each row: as many as were right drafts, and one more.
- * @throws Cancelled between two passes where `isOver()` says so: a long prompt takes many.
- */
+/** Choices of each row: as many as were right drafts, and one more. */
 export async function choose(
   model: StagedModel,
   cache: KvCache,
   pace: Pace,
   sequences: readonly Sequence[],
   blocks: readonly Block[],
-  isOver?: () => boolean,
 ): Promise<Choice[][]> {
   const options = sequences.map((sequence) => sequence.options);
   const wantsOpinions = options.map(({ candidates }) => candidates > 0);
@@ -46,7 +42,7 @@ export async function choose(
     const asked = [...blocks.keys()].filter((row) => wantsOpinions[row]! || (!isDone[row]! && isEnabled[row]!));
     if (asked.length === 0) continue;
     const lastOnly = lengths.every((length) => length === 1);
-    await cache.advance(exit.stages, asked, { lastOnly, isOver });
+    await cache.advance(exit.stages, asked, { lastOnly });
     /** Of each position that is not decided yet, whether its gate is open. */
     const isOpen = blocks.map((_, row) => {
       const gate = options[row]!.gates.get(exit.id);

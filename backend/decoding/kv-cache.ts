@@ -17,15 +17,7 @@ import {
 /** Most tokens in one pass: bounds the memory of a long prompt. */
 const passLimit = 512;
 
-/** What runs is not wanted any more. */
-export class Cancelled extends Error {}
-
-export interface AdvanceOptions extends Pick<RunOptions, 'lastOnly'> {
-  /** Asked before each pass. */
-  readonly isOver?: (() => boolean) | undefined;
-}
-
-type PassOptions = RunOptions & AdvanceOptions;
+type AdvanceOptions = Pick<RunOptions, 'lastOnly'>;
 
 export interface KvCache {
   readonly rows: number;
@@ -35,10 +27,7 @@ export interface KvCache {
   isHeard(row: number): boolean;
   /** Queues new tokens of a row for the first stage. */
   enter(row: number, ids: ArrayLike<number>): void;
-  /**
-   * Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`.
-   * @throws Cancelled where it is over.
-   */
+  /** Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`. */
   advance(stages: number, rows: readonly number[], options?: AdvanceOptions): Promise<void>;
   /** What exit k says of the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it. */
   read(
@@ -51,16 +40,14 @@ export interface KvCache {
   state(k: number, row: number, back: number): Float32Array;
   /** Forgets every token of a row from `position` on. */
   truncate(row: number, position: number): void;
-  /** What two rows hold changes places. */
-  swap(a: number, b: number): void;
   /** A row becomes the first `positions` of another. */
   copy(from: number, to: number, positions: number): void;
   /** Runs every stage for what of one row's first `upTo` tokens waits, alone; branches are those of the exits k. */
-  fill(row: number, exits: readonly number[], upTo: number, options?: Pick<RunOptions, 'lastOnly'>): Promise<void>;
-  /** The first rows as a cache of their own: the others stay out of its passes. */
-  first(rows: number): KvCache;
-  /** Keeps only these rows, in this order. */
-  keep(rows: readonly number[]): void;
+  fill(row: number, exits: readonly number[], upTo: number, options?: AdvanceOptions): Promise<void>;
+  /** Some rows as a cache of their own, in this order: the others stay out of its passes. */
+  of(rows: readonly number[]): KvCache;
+  /** The rows become these of before, in this order; null: an empty one. Caches that `of` gave end. */
+  arrange(rows: readonly (number | null)[]): void;
   /** See `Slots`. */
   readonly filledRows: Slots['filledRows'];
   dispose(): void;
@@ -98,10 +85,9 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     rows: number,
     tokens: number,
     countOf: (row: number, most: number) => number,
-    { isOver, ...options }: PassOptions = {},
+    options: RunOptions = {},
   ): Promise<void> => {
     for (let left = tokens; left > 0;) {
-      if (isOver?.()) throw new Cancelled();
       const most = Math.ceil(left / Math.ceil(left / passLimit));
       const counts = Array.from({ length: slots.rows }, (_, row) => countOf(row, most));
       const started = performance.now();
@@ -111,16 +97,17 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     }
   };
 
-  /** Everything that waits in these rows; the other ones of the first `rows` go along as far as the pass is long. */
+  /** Everything that waits in the chosen rows; the others of `rows` go along as far as the pass is long. */
   const runStage = async (
     stage: number,
     chosen: readonly number[],
-    rows: number,
-    options?: PassOptions,
+    rows: readonly number[],
+    options?: RunOptions,
   ): Promise<void> => {
     const waiting = Math.max(...chosen.map((row) => slots.waiting(stage, row)));
-    const countOf = (row: number, most: number): number => (row < rows ? Math.min(most, slots.waiting(stage, row)) : 0);
-    await runPasses(stage, rows, waiting, countOf, options);
+    const countOf = (row: number, most: number): number =>
+      rows.includes(row) ? Math.min(most, slots.waiting(stage, row)) : 0;
+    await runPasses(stage, rows.length, waiting, countOf, options);
   };
 
   /** The last of the stages from one on that have come as far as it in all of these rows: what waits goes through them together. */
@@ -131,73 +118,80 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     return last;
   };
 
-  /** Of the first `count()` rows. */
-  const cacheOf = (count: () => number): KvCache => ({
-    get rows() {
-      return count();
-    },
-    position: (row) => slots.entered(row),
-    isHeard: (row) => slots.isHeard(row),
-    enter: (row, ids) => setLength(row, slots.entered(row), ids),
-    async advance(upTo, chosen, options) {
-      const all = [...Array(count()).keys()];
-      for (let s = 0, last = 0; s < upTo; s = last + 1) {
-        last = lastTogether(s, upTo, all);
-        await runStage(s, chosen, count(), { ...options, last });
-      }
-    },
-    async fill(row, chosen, upTo, options) {
-      const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);
-      const end = Math.min(upTo, slots.entered(row));
-      const run = async (stage: number, last: number): Promise<void> => {
-        const left = (): number => end - slots.filled(stage, row);
-        const countOf = (r: number, most: number): number => (r === row ? Math.min(most, left()) : 0);
-        await runPasses(stage, 1, left(), countOf, { ...options, last });
-      };
-      const trunk = trunkLength(model);
-      for (let s = 0, last = 0; s < trunk; s = last + 1) {
-        last = lastTogether(s, trunk, [row]);
-        await run(s, last);
-      }
-      for (const branch of branches) await run(branch, branch);
-    },
-    async read(k, chosen, counts, options) {
-      const branch = branchOf(exits[k]!);
-      if (branch !== null) await runStage(branch, chosen, count());
-      const started = performance.now();
-      const said = await slots.read(k, chosen, counts, options);
-      const total = counts.reduce((a, b) => a + b, 0);
-      onPass(-1 - k, total, performance.now() - started);
-      return said;
-    },
-    state(k, row, fromEnd) {
-      const stage = exits[k]!.stages - 1;
-      return slots.state(stage, row, slots.filled(stage, row) - 1 - fromEnd);
-    },
-    truncate: (row, position) => setLength(row, Math.min(position, slots.entered(row)), []),
-    swap(a, b) {
-      slots.swap(a, b);
-      [texts[a], texts[b]] = [texts[b]!, texts[a]!];
-    },
-    copy(from, to, positions) {
-      // Where a longer text turns otherwise, a copy may lie on the other side.
-      if (turnsOtherwise(slots.entered(from), positions)) {
-        slots.truncate(to, 0);
-        texts[to] = [];
-        return;
-      }
-      slots.copy(from, to, positions);
-      texts[to] = firstOf(texts[from]!, positions);
-    },
-    keep(kept) {
-      slots.keep(kept);
-      texts = kept.map((row) => texts[row]!);
-    },
-    first: (rows) => cacheOf(() => rows),
-    filledRows: (slot, row) => slots.filledRows(slot, row),
-    dispose: () => slots.dispose(),
-  });
-  return cacheOf(() => slots.rows);
+  /** Of the rows that `rowsOf()` names. */
+  const cacheOf = (rowsOf: () => readonly number[]): KvCache => {
+    const at = (row: number): number => rowsOf()[row]!;
+    const allAt = (rows: readonly number[]): number[] => rows.map(at);
+    return {
+      get rows() {
+        return rowsOf().length;
+      },
+      position: (row) => slots.entered(at(row)),
+      isHeard: (row) => slots.isHeard(at(row)),
+      enter: (row, ids) => setLength(at(row), slots.entered(at(row)), ids),
+      async advance(upTo, chosen, options) {
+        for (let s = 0, last = 0; s < upTo; s = last + 1) {
+          last = lastTogether(s, upTo, rowsOf());
+          await runStage(s, allAt(chosen), rowsOf(), { ...options, last });
+        }
+      },
+      async fill(row, chosen, upTo, options) {
+        const own = at(row);
+        const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);
+        const end = Math.min(upTo, slots.entered(own));
+        const run = async (stage: number, last: number): Promise<void> => {
+          const left = (): number => end - slots.filled(stage, own);
+          const countOf = (r: number, most: number): number => (r === own ? Math.min(most, left()) : 0);
+          await runPasses(stage, 1, left(), countOf, { ...options, last });
+        };
+        const trunk = trunkLength(model);
+        for (let s = 0, last = 0; s < trunk; s = last + 1) {
+          last = lastTogether(s, trunk, [own]);
+          await run(s, last);
+        }
+        for (const branch of branches) await run(branch, branch);
+      },
+      async read(k, chosen, counts, options) {
+        const branch = branchOf(exits[k]!);
+        if (branch !== null) await runStage(branch, allAt(chosen), rowsOf());
+        const started = performance.now();
+        const said = await slots.read(k, allAt(chosen), counts, options);
+        const total = counts.reduce((a, b) => a + b, 0);
+        onPass(-1 - k, total, performance.now() - started);
+        return said;
+      },
+      state(k, row, fromEnd) {
+        const stage = exits[k]!.stages - 1;
+        return slots.state(stage, at(row), slots.filled(stage, at(row)) - 1 - fromEnd);
+      },
+      truncate: (row, position) => setLength(at(row), Math.min(position, slots.entered(at(row))), []),
+      copy(from, to, positions) {
+        const [source, target] = [at(from), at(to)];
+        // Where a longer text turns otherwise, a copy may lie on the other side.
+        if (turnsOtherwise(slots.entered(source), positions)) {
+          slots.truncate(target, 0);
+          texts[target] = [];
+          return;
+        }
+        slots.copy(source, target, positions);
+        texts[target] = firstOf(texts[source]!, positions);
+      },
+      arrange(rows) {
+        const before = texts;
+        slots.arrange(rows.map((row) => (row === null ? null : at(row))));
+        texts = rows.map((row) => (row === null ? [] : before[at(row)]!));
+        all = [...rows.keys()];
+      },
+      of: (rows) => {
+        const own = allAt(rows);
+        return cacheOf(() => own);
+      },
+      filledRows: (slot, row) => slots.filledRows(slot, at(row)),
+      dispose: () => slots.dispose(),
+    };
+  };
+  let all: readonly number[] = [...Array(batch).keys()];
+  return cacheOf(() => all);
 }
 
 /** Of a row's block, which is in the cache with its drafts, so many tokens were decided: drafts that were wrong are taken back. */

@@ -35,12 +35,13 @@ export async function* listen(
     for (const [row, prompt] of prompts.entries()) cache.enter(row, prompt);
     let going = [...prompts.keys()];
     for (let pass = 0; pass < newTokens && going.length > 0; pass++) {
+      const own = cache.of(going);
       const rows = [...going.keys()];
       const said: Said[][] = rows.map(() => []);
       let tokens: number[] = [];
       for (const [k, exit] of model.exits.entries()) {
-        await cache.advance(exit.stages, rows, { lastOnly: true });
-        const readouts = await cache.read(
+        await own.advance(exit.stages, rows, { lastOnly: true });
+        const readouts = await own.read(
           k,
           rows,
           rows.map(() => 1),
@@ -50,14 +51,13 @@ export async function* listen(
         if (exit.spec === null) tokens = newest.map(({ candidates }) => candidates[0]!.id);
         else {
           for (const [row, { token, confidence }] of newest.entries())
-            said[row]!.push({ token, confidence, state: cache.state(k, row, 0).slice() });
+            said[row]!.push({ token, confidence, state: own.state(k, row, 0).slice() });
         }
       }
       for (const [row, text] of going.entries()) texts[text]!.push({ token: tokens[row]!, said: said[row]! });
       const kept = rows.filter((row) => !endOfText.includes(tokens[row]!));
+      for (const row of kept) own.enter(row, [tokens[row]!]);
       going = kept.map((row) => going[row]!);
-      if (going.length > 0) cache.keep(kept);
-      for (const [row, old] of kept.entries()) cache.enter(row, [tokens[old]!]);
       yield { done: pass + 1, total: newTokens };
     }
     return texts;

@@ -3,7 +3,7 @@
  * same again on another model. Knows no device.
  */
 import { ProcessorFailure } from '../ggml/processor.ts';
-import { advance, copy, keep, newProgress, swap, truncate, waiting } from '../runtime/progress.ts';
+import { advance, arrange, copy, newProgress, truncate, waiting } from '../runtime/progress.ts';
 import type { Slots, StagedModel } from '../runtime/staged-model.ts';
 
 /** Most tokens of a pass that is made again. */
@@ -82,21 +82,16 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
       truncate(progress, row, position);
       texts[row]!.length = progress.entered[row]!;
     },
-    swap(a, b) {
-      change((slots) => slots.swap(a, b));
-      swap(progress, a, b);
-      [texts[a], texts[b]] = [texts[b]!, texts[a]!];
-    },
     copy(from, to, positions) {
       change((slots) => slots.copy(from, to, positions));
       copy(progress, from, to, positions);
       texts[to] = texts[from]!.slice(0, progress.entered[to]);
     },
-    keep(rows) {
-      change((slots) => slots.keep(rows));
-      const kept = rows.map((row) => texts[row]!);
-      texts.splice(0, texts.length, ...kept);
-      keep(progress, rows);
+    arrange(rows) {
+      change((slots) => slots.arrange(rows));
+      const arranged = rows.map((row) => (row === null ? [] : texts[row]!));
+      texts.splice(0, texts.length, ...arranged);
+      arrange(progress, rows);
     },
     filledRows: (...call) => held.filledRows(...call),
     dispose: () => held.dispose(),

@@ -2,11 +2,12 @@
 import { parseOptions } from '../../protocol/options.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
+import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { textDrafts } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
 import type { Policy } from '../decoding/policy.ts';
 import { greedy } from '../decoding/sampler.ts';
+import { openSession, type Session } from '../decoding/session.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import { isClear, ratioOf, type Ratio } from '../evaluation/race.ts';
 import type { Model } from '../model/open.ts';
@@ -37,8 +38,7 @@ export interface Trial {
 }
 
 interface Way {
-  readonly staged: StagedModel;
-  readonly memory: DecodeMemory;
+  readonly session: Session;
   readonly different: Partial<DecodeRequest>;
   /** Of each text. */
   readonly milliseconds: number[];
@@ -63,8 +63,7 @@ export async function* tryOut(
     return staged;
   };
   const way = (staged: StagedModel, different: Partial<DecodeRequest>): Way => ({
-    staged,
-    memory: newMemory(staged),
+    session: openSession(staged),
     different,
     milliseconds: [],
   });
@@ -122,8 +121,7 @@ function timesAsFast(faster: Way, slower: Way): Ratio {
 async function timeText(one: Way, tokenizer: Tokenizer, prompt: readonly number[]): Promise<number> {
   let began = 0;
   const request = { ...fullDepth(tokenizer, prompt), ...one.different };
-  for await (const event of decode(one.staged, request, one.memory))
-    if (event.type === 'prompt') began = performance.now();
+  for await (const event of decode(one.session, request)) if (event.type === 'prompt') began = performance.now();
   return performance.now() - began;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Fills the gap at a cursor. The texts of the last gaps stay in the rows of a batch, so that only what has changed is read; a
- * gap that nobody waits for any more is left within a token, and what was read of it stays.
+ * Fills the gap at a cursor. The session remembers the texts of the last gaps, so that only what has changed is read; a gap that is
+ * cancelled ends within a token, and what was read of it stays.
  */
 import type { CompleteEvent } from '../../protocol/events.ts';
 import type { CompleteOptions, Gap } from '../../protocol/completion.ts';
@@ -8,8 +8,8 @@ import { hasWholeLine, hasWholeWord, newLength, textOfTokens } from '../../proto
 import { mostCandidates } from '../../protocol/options-decoding.ts';
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { FimTokenizer } from '../data/fim.ts';
-import { openBatch, type Batch, type BatchRequest } from '../decoding/batch.ts';
-import type { ModelSpec } from '../model/spec.ts';
+import type { BatchRequest } from '../decoding/batch.ts';
+import type { Session } from '../decoding/session.ts';
 import { gapPrompt, rememberingTokenizer, type GapPrompt } from './gap-prompt.ts';
 import { readyEvent } from './generate.ts';
 import { openGenerator, type Generator } from './generator.ts';
@@ -24,7 +24,9 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
   const generator = await openGenerator(generate, new AbortController().signal);
   yield readyEvent(generate, generator);
   const started = performance.now();
-  const { tokenizer, batch, contextLength } = keptTexts(generator, limitsLength(options));
+  const { session, model } = generator;
+  const tokenizer = rememberedTokenizer(generator);
+  const contextLength = Math.min(limitsLength(options), model.spec.contextLength);
   const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
   const asked = sequenceOptions(generate, generator);
   const request = (ids: readonly number[], maxTokens: number): BatchRequest => ({
@@ -32,6 +34,8 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
     prompt: ids,
     number: 0,
     scores: null,
+    isUrgent: true,
+    contextLength,
     maxTokens,
     endOfText: [...asked.endOfText, ...prompt.ends],
     stopStrings: prompt.stops,
@@ -39,7 +43,7 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
   });
   let rememberedTokens: number | null = null;
   const task: Task = {
-    batch,
+    session,
     gap,
     isOver: () => signal.aborted,
     timeGone: () => (performance.now() - started) / limits.maxMilliseconds,
@@ -66,7 +70,7 @@ export async function* complete(options: CompleteOptions, signal: AbortSignal): 
 
 /** What suggestions of one gap have in common. */
 interface Task {
-  readonly batch: Batch<BatchRequest>;
+  readonly session: Session;
   readonly gap: Gap;
   /** Nobody waits any more. */
   readonly isOver: () => boolean;
@@ -149,33 +153,25 @@ async function firstToken(
 }
 
 /** Writes all to their end, or as far as there is time. */
-async function write({ batch, gap, isOver, timeGone, onPrompt }: Task, writings: Writing[]): Promise<Writing[]> {
+async function write({ session, gap, isOver, timeGone, onPrompt }: Task, writings: Writing[]): Promise<Writing[]> {
   const byRequest = new Map(writings.map((writing) => [writing.request, writing]));
-  for (const request of byRequest.keys()) batch.join(request);
   const leave = (writing: Writing, stop: StopReason): void => {
-    batch.leave(writing.request);
+    session.leave(writing.request);
     writing.stop = stop;
   };
-  const open = (): Writing[] => writings.filter(({ stop }) => stop === null);
-  try {
-    while (open().length > 0 && !isOver()) {
-      for (const event of await batch.step()) {
-        const writing = byRequest.get(event.request);
-        if (writing === undefined) continue;
-        if (event.type === 'prompt') onPrompt(event.remembered);
-        else if (event.type === 'tokens') writing.tokens.push(...event.tokens);
-        else writing.stop = event.reason;
-      }
-      for (const writing of open()) {
-        const text = textOfTokens(writing.tokens);
-        if (saysNothingNew(text, gap)) leave(writing, 'stop-string');
-        else if (isEnough(text, timeGone())) leave(writing, 'cancelled');
-      }
+  for await (const event of session.write([...byRequest.keys()])) {
+    const writing = byRequest.get(event.request)!;
+    if (event.type === 'prompt') onPrompt(event.remembered);
+    else if (event.type === 'stop') writing.stop = event.reason;
+    else {
+      writing.tokens.push(...event.tokens);
+      const text = textOfTokens(writing.tokens);
+      if (saysNothingNew(text, gap)) leave(writing, 'stop-string');
+      else if (isEnough(text, timeGone())) leave(writing, 'cancelled');
     }
-  } finally {
-    for (const writing of open()) leave(writing, 'cancelled');
+    if (isOver()) break;
   }
-  return writings;
+  return writings.map((writing) => ({ ...writing, stop: writing.stop ?? 'cancelled' }));
 }
 
 /** After half of the time a whole line is shown at once, after all of it a word: what comes behind is asked for ahead. */
@@ -188,42 +184,14 @@ function saysNothingNew(text: string, gap: Gap): boolean {
   return lines.trim() !== '' && newLength(lines, gap) < lines.trimEnd().length;
 }
 
-/** What is kept with a generator from one gap to the next. */
-interface Kept {
-  readonly tokenizer: FimTokenizer;
-  readonly contextLength: number;
-  readonly batch: Batch<BatchRequest>;
+const tokenizers = new WeakMap<Generator, FimTokenizer>();
+
+/** One that remembers what it has encoded, from one gap to the next. */
+function rememberedTokenizer(generator: Generator): FimTokenizer {
+  const known = tokenizers.get(generator) ?? rememberingTokenizer(generator.tokenizer);
+  tokenizers.set(generator, known);
+  return known;
 }
-
-const kept = new WeakMap<Generator, Kept>();
-
-/** A request that is out of date waits for so many tokens of its prompt at most. */
-const pieceTokens = 64;
-/** Bytes that texts of gaps may take, and how many there are at least and at most. */
-const textBytes = 2 ** 29;
-const leastTexts = 4;
-const mostTexts = 8;
-
-function keptTexts(generator: Generator, longest: number): Kept {
-  const contextLength = Math.min(longest, generator.model.spec.contextLength);
-  const known = kept.get(generator);
-  if (known && known.contextLength >= contextLength) return known;
-  known?.batch.dispose();
-  const { staged, tokenizer, memory } = generator;
-  const rows = Math.floor(textBytes / (contextLength * bytesOfToken(staged.spec)));
-  const shape = { rows: Math.min(mostTexts, Math.max(leastTexts, rows)), contextLength, pieceTokens };
-  const now = {
-    tokenizer: rememberingTokenizer(tokenizer),
-    contextLength,
-    batch: openBatch(staged, shape, memory.pace),
-  };
-  kept.set(generator, now);
-  return now;
-}
-
-/** About what keys and values of a token take, in 16 bits. */
-const bytesOfToken = ({ layers, kvHeads, headDimensions }: ModelSpec): number =>
-  layers.length * 2 * kvHeads * headDimensions * 2;
 
 /** Tokens of the longest prompt under these limits, with what it says. */
 const limitsLength = ({ limits }: CompleteOptions): number =>

@@ -7,9 +7,9 @@ import type { GenerateOptions } from '../../protocol/options.ts';
 import type { StopReason } from '../../protocol/trace.ts';
 import { renderChat } from '../data/chat.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { decode, type DecodeMemory, type DecodeRequest } from '../decoding/decode.ts';
+import { decode, type DecodeRequest } from '../decoding/decode.ts';
+import type { Session } from '../decoding/session.ts';
 import { exitId } from '../exits/spec.ts';
-import type { StagedModel } from '../runtime/staged-model.ts';
 import { inStreamOrder } from './backbone.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { modeOf, modeWarning, policyText, samplingWarning } from './mode.ts';
@@ -25,13 +25,13 @@ export async function* generate(
 ): AsyncGenerator<GenerateEvent, void> {
   yield { type: 'phase', phase: 'load', detail: options.model };
   const generator = await openGenerator(options, signal);
-  const { staged, memory, calibration } = generator;
+  const { session, calibration } = generator;
   const decoding = await request(options, generator, signal);
   yield readyEvent(options, generator);
   for (const message of [modeWarning(options, calibration), samplingWarning(options)])
     if (message !== null) yield { type: 'warning', message };
   yield { type: 'phase', phase: 'generate', detail: plural(decoding.prompts.length, 'prompt') };
-  for await (const event of follow(staged, decoding, memory)) {
+  for await (const event of follow(session, decoding)) {
     for (const message of generator.warnings()) yield { type: 'warning', message };
     yield event;
   }
@@ -79,18 +79,14 @@ async function request(
 }
 
 /** Passes tokens on and adds up what `generated` reports. */
-async function* follow(
-  staged: StagedModel,
-  of: DecodeRequest,
-  memory: DecodeMemory,
-): AsyncGenerator<GenerateEvent, void> {
+async function* follow(session: Session, of: DecodeRequest): AsyncGenerator<GenerateEvent, void> {
   const texts = of.prompts.map(() => '');
   const stops: StopReason[] = of.prompts.map(() => 'cancelled');
   let tokens = 0;
   let layers = 0;
   let prompt = { tokens: 0, seconds: 0 };
   const started = performance.now();
-  for await (const event of decode(staged, of, memory)) {
+  for await (const event of decode(session, of)) {
     switch (event.type) {
       case 'prompt':
         prompt = event;
@@ -114,7 +110,7 @@ async function* follow(
     promptTokens: prompt.tokens,
     tokens,
     meanLayer: tokens ? layers / tokens : 0,
-    layers: staged.spec.layers.length,
+    layers: session.model.spec.layers.length,
     tokensPerSecond: seconds > 0 ? Math.max(0, tokens - of.prompts.length) / seconds : 0,
     promptSeconds: prompt.seconds,
   };

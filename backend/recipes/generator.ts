@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { newMemory, type DecodeMemory } from '../decoding/decode.ts';
+import { openSession, type Session } from '../decoding/session.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { statOf } from '../formats/files.ts';
 import type { Model } from '../model/open.ts';
@@ -17,6 +17,7 @@ import type { StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkpoint.ts';
 import { runtimeOptions } from './backbone.ts';
 import { askedExits, askedMode } from './mode.ts';
+import { positionBytes } from './serve-memory.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 
 export interface Generator {
@@ -27,7 +28,8 @@ export interface Generator {
   readonly exits: readonly ExitSpec[];
   readonly calibration: Calibration | null;
   readonly device: Device;
-  readonly memory: DecodeMemory;
+  /** What every text of this model joins. */
+  readonly session: Session;
   /** Takes what the device had to warn of since it was last asked. */
   warnings(): string[];
 }
@@ -41,6 +43,13 @@ interface Kept {
 }
 
 let kept: Kept | null = null;
+
+/** Texts at a time: more would wait longer for each other than in turn. */
+const mostTexts = 64;
+/** Bytes of keys, values and streams that texts may take while they are only remembered. */
+const rememberedBytes = 2 ** 29;
+/** A text that is written, or one that is left, waits for so many tokens of a prompt at most. */
+const pieceTokens = 128;
 
 /**
  * The generator for these options: the kept one where nothing has changed, on disk neither. One that is cut at all exits also serves
@@ -83,9 +92,10 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
     const messages: string[] = [];
     const placement = placeOn(device, (message) => void messages.push(message));
     const staged = await placeStagedModel(placement, model, asked, runtimeOptions(options));
-    const memory = newMemory(staged);
+    const positions = Math.floor(rememberedBytes / positionBytes(staged, options.precision === 'exact' ? 4 : 2));
+    const session = openSession(staged, { rows: mostTexts, positions, pieceTokens });
     const warnings = (): string[] => messages.splice(0);
-    return { model, tokenizer, staged, exits: specs, calibration, device, memory, warnings };
+    return { model, tokenizer, staged, exits: specs, calibration, device, session, warnings };
   } catch (error) {
     model.close();
     throw error;

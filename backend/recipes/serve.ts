@@ -25,6 +25,8 @@ interface Text extends BatchRequest {
   readonly echo: boolean;
 }
 
+type ServedShape = BatchShape & { readonly contextLength: number };
+
 /** @throws UserError for a model or checkpoint that cannot be used, and where memory or a device is lost. */
 export async function* serve(
   options: ServeOptions,
@@ -44,11 +46,12 @@ export async function* serve(
 
 async function* answerAll(
   generator: Generator,
-  shape: BatchShape,
+  shape: ServedShape,
   signal: AbortSignal,
   inbox: Inbox<ServeMessage>,
 ): AsyncGenerator<ServeEvent, void> {
-  const newBatch = (): Batch<Text> => openBatch(generator.staged, shape, generator.memory.pace);
+  const { contextLength } = shape;
+  const newBatch = (): Batch<Text> => openBatch(generator.staged, shape, generator.session.pace);
   let batch = newBatch();
   /** Texts of each request that is not over; none while its prompts are still encoded. */
   const open = new Map<number, Text[]>();
@@ -62,7 +65,7 @@ async function* answerAll(
   const begin = async (id: number, request: WriteRequest): Promise<void> => {
     const texts: Text[] = [];
     open.set(id, texts);
-    const made = await textsOf(id, request, generator, shape.contextLength, signal);
+    const made = await textsOf(id, request, generator, contextLength, signal);
     // It may have gone in the meantime.
     if (open.get(id) !== texts) return;
     for (const text of made) {
@@ -187,7 +190,10 @@ function promptTokens({ request, scores }: Extract<BatchEvent<Text>, { type: 'pr
   });
 }
 
-function servedModel({ model, exits, device, tokenizer }: Generator, { rows, contextLength }: BatchShape): ServedModel {
+function servedModel(
+  { model, exits, device, tokenizer }: Generator,
+  { rows, contextLength }: ServedShape,
+): ServedModel {
   const { spec, name } = model;
   const textOf = (id: number | null | undefined): string => (typeof id === 'number' ? tokenizer.tokenText(id) : '');
   return {

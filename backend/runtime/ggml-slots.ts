@@ -10,22 +10,17 @@ import { cutWidth } from '../model/spec.ts';
 import { embed } from './embedding.ts';
 import { tokensOf } from './exit-reader.ts';
 import { fillPass } from './ggml-inputs.ts';
-import {
-  copyRows,
-  heldTensors,
-  openStore,
-  type GgmlModel,
-  type PassShape,
-  type Store,
-  type StoreShelf,
-} from './ggml-store.ts';
+import { copyRows, openStore, type GgmlModel, type PassShape, type Store, type StoreShelf } from './ggml-store.ts';
 import { readoutsFrom, vocabularyRows } from './readouts.ts';
-import { advance, copy, isHeard, keep, newProgress, swap, truncate, waiting } from './progress.ts';
+import { advance, arrange, copy, isHeard, newProgress, truncate, waiting } from './progress.ts';
 import type { Readout, RowReadout, Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart } from './tiles.ts';
 
 /** Keys are looked at in steps of so many positions, so that a graph serves as many tokens. */
 const keyStep = 256;
+/** Positions of a row in a store that has room for so many: steps that double, so that a text that grows is seldom moved. */
+const capacityFor = (positions: number): number =>
+  keyStep * 2 ** Math.max(0, Math.ceil(Math.log2(positions / keyStep)));
 /** Positions read at once: bounds the memory of logits. */
 const readLimit = 32;
 /** Fewer tokens than these are computed to the end, whoever hears them: another graph would take longer to build than it saves. */
@@ -45,22 +40,19 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   const canEndEarly = stages.every(({ parent }) => parent !== lastStage);
 
   const reserve = (positions: number): void => {
-    if (positions <= store.capacity) return;
-    let capacity = store.capacity;
-    while (capacity < positions) capacity *= 2;
-    move(capacity, [...Array(rows).keys()]);
+    if (positions > store.capacity) move(capacityFor(positions), [...Array(rows).keys()]);
   };
 
-  /** Takes what is filled of the kept rows into a store of another size. */
-  const move = (capacity: number, kept: readonly number[]): void => {
-    const next = openStore(ggml, kept.length, capacity);
+  /** Takes what is filled of these rows into a store of another size; null: an empty row. */
+  const move = (capacity: number, into: readonly (number | null)[]): void => {
+    const next = openStore(ggml, into.length, capacity);
     try {
       copyRows(
         ggml,
         progress,
         store,
         next,
-        kept.map((row, place) => ({ row, place, like: row })),
+        into.flatMap((row, place) => (row === null ? [] : [{ row, place, like: row }])),
       );
     } catch (error) {
       next.dispose();
@@ -95,15 +87,6 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     processors[s]!.setTiled(false);
     for (let each = s; each <= to; each++) advance(progress, stages, each, counts);
     if (shape.lastOnly) for (const row of busy) progress.unheard[row] = progress.filled[to]![row]! - 1;
-  };
-
-  const readRow = (tensor: Tensor, row: number, bytes: number, length: number): Uint8Array => {
-    const held = new Uint8Array(length);
-    if (length > 0) library.get(tensor, held, row * store.capacity * bytes, length);
-    return held;
-  };
-  const writeRow = (tensor: Tensor, row: number, bytes: number, held: Uint8Array): void => {
-    if (held.length > 0) library.set(tensor, held, row * store.capacity * bytes, held.length);
   };
 
   return {
@@ -181,26 +164,20 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       truncate(progress, row, position);
       truncateTiles(tiles, row, position);
     },
-    swap(a, b) {
-      for (const { tensor, bytes, filled } of heldTensors(ggml, store, progress)) {
-        const [first, second] = [a, b].map((row) => readRow(tensor, row, bytes, filled[row]! * bytes));
-        writeRow(tensor, a, bytes, second!);
-        writeRow(tensor, b, bytes, first!);
-      }
-      swap(progress, a, b);
-      [tiles[a], tiles[b]] = [tiles[b]!, tiles[a]!];
-    },
     copy(from, to, positions) {
       copy(progress, from, to, positions);
       tiles[to] = tiles[from]!;
       truncateTiles(tiles, to, positions);
       copyRows(ggml, progress, store, store, [{ row: from, place: to, like: to }]);
     },
-    keep(kept) {
-      if (kept.some((row, i) => row !== i)) move(store.capacity, kept);
-      keep(progress, kept);
-      tiles = kept.map((row) => tiles[row]!);
-      rows = kept.length;
+    arrange(into) {
+      if (into.length > rows || into.some((row, i) => row !== i)) {
+        const longest = Math.max(1, ...into.map((row) => (row === null ? 0 : progress.entered[row]!)));
+        move(capacityFor(longest), into);
+      }
+      arrange(progress, into);
+      tiles = into.map((row) => (row === null ? [] : tiles[row]!));
+      rows = into.length;
     },
     filledRows(slot, row) {
       const s = stages.findIndex(({ slots }) => slots.includes(slot));

@@ -202,13 +202,7 @@ export interface RowCopy {
 }
 
 /** Copies rows on their processors, within a store or from one to another. */
-export function copyRows(
-  ggml: GgmlModel,
-  progress: Progress,
-  from: Store,
-  to: Store,
-  rows: readonly RowCopy[],
-): void {
+export function copyRows(ggml: GgmlModel, progress: Progress, from: Store, to: Store, rows: readonly RowCopy[]): void {
   const targets = heldTensors(ggml, to, progress);
   const copies = heldTensors(ggml, from, progress).map((held, i) => ({ ...held, target: targets[i]!.tensor }));
   for (const processor of new Set(ggml.processors)) {

@@ -4,7 +4,7 @@
  */
 import { cutWidth } from '../model/spec.ts';
 import type { NewRows, Pass, PassModel, PastRows } from './pass-model.ts';
-import { advance, copy, keep, newProgress, swap, truncate, waiting } from './progress.ts';
+import { advance, arrange, copy, newProgress, truncate, waiting } from './progress.ts';
 import type { RowReadout, Slots, StagedModel } from './staged-model.ts';
 
 /** In a batch, capacity grows by this many positions, since a batch's rows end with as much padding. */
@@ -174,18 +174,6 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
     },
     state: (stage, row, position) => states(streams[stage]![row]!, position, 1),
     truncate: (row, position) => truncate(progress, row, position),
-    swap(a, b) {
-      for (const { keys, values, capacity } of stores) {
-        for (const array of [...keys.values(), ...values.values()]) {
-          const [first, second] = [a, b].map((r) => array.subarray(r * capacity * width, (r + 1) * capacity * width));
-          const held = first!.slice();
-          first!.set(second!);
-          second!.set(held);
-        }
-      }
-      for (const of of [embedded, ...streams]) [of[a], of[b]] = [of[b]!, of[a]!];
-      swap(progress, a, b);
-    },
     copy(from, to, positions) {
       copy(progress, from, to, positions);
       for (const [s, { keys, values, capacity }] of stores.entries()) {
@@ -197,18 +185,21 @@ function openHeldSlots(model: PassModel, batch: number): Slots {
       put(embedded[to]!, 0, states(embedded[from]!, 0, progress.entered[to]!));
       for (const [s, of] of streams.entries()) put(of[to]!, 0, states(of[from]!, 0, progress.filled[s]![to]!));
     },
-    keep(kept) {
-      if (kept.length === rows && kept.every((row, i) => row === i)) return;
+    arrange(into) {
+      if (into.length === rows && into.every((row, i) => row === i)) return;
+      const kept = into.map((row) => row ?? 0);
       for (const [s, of] of stores.entries()) {
-        const filled = kept.map((row) => progress.filled[s]![row]!);
+        const filled = into.map((row) => (row === null ? 0 : progress.filled[s]![row]!));
         const capacity =
           kept.length === 1 ? of.capacity : Math.ceil(Math.max(0, ...filled) / capacityStep) * capacityStep;
         if (of.slots.length) relayout(s, capacity, kept);
       }
-      embedded = kept.map((row) => embedded[row]!);
-      streams = streams.map((of) => kept.map((row) => of[row]!));
-      keep(progress, kept);
-      rows = kept.length;
+      const arranged = (of: readonly Stream[]): Stream[] =>
+        into.map((row) => (row === null ? { ...of[0]!, buffer: new Float32Array(0) } : of[row]!));
+      embedded = arranged(embedded);
+      streams = streams.map(arranged);
+      arrange(progress, into);
+      rows = into.length;
     },
     filledRows(slot, row) {
       const s = stores.findIndex(({ slots }) => slots.includes(slot));

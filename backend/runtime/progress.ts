@@ -46,15 +46,12 @@ export function truncate(progress: Progress, row: number, position: number): voi
   for (const counts of countsOf(progress)) counts[row] = Math.min(counts[row]!, position);
 }
 
-export function keep(progress: Progress, rows: readonly number[]): void {
-  const kept = (counts: readonly number[]): number[] => rows.map((row) => counts[row]!);
-  progress.entered = kept(progress.entered);
-  progress.filled = progress.filled.map(kept);
-  progress.unheard = kept(progress.unheard);
-}
-
-export function swap(progress: Progress, a: number, b: number): void {
-  for (const counts of countsOf(progress)) [counts[a], counts[b]] = [counts[b]!, counts[a]!];
+/** The rows become these of before; null: an empty one. */
+export function arrange(progress: Progress, rows: readonly (number | null)[]): void {
+  const arranged = (counts: readonly number[]): number[] => rows.map((row) => (row === null ? 0 : counts[row]!));
+  progress.entered = arranged(progress.entered);
+  progress.filled = progress.filled.map(arranged);
+  progress.unheard = arranged(progress.unheard);
 }
 
 /** Row `to` becomes the first `positions` of row `from`. */

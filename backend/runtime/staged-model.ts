@@ -87,12 +87,10 @@ export interface Slots {
   state(stage: number, row: number, position: number): Float32Array;
   /** Forgets every token of a row from `position` on. */
   truncate(row: number, position: number): void;
-  /** What two rows hold changes places. */
-  swap(a: number, b: number): void;
   /** A row becomes the first `positions` of another, as far as each stage has run them. */
   copy(from: number, to: number, positions: number): void;
-  /** Keeps only these rows, in this order. */
-  keep(rows: readonly number[]): void;
+  /** The rows become these of before, in this order; null: an empty one. */
+  arrange(rows: readonly (number | null)[]): void;
   /** Keys and values of an attention: `[filled, kvHeads · headDimensions]` each. For tests and measurements. */
   filledRows(slot: string, row: number): { key: Float32Array; value: Float32Array };
   dispose(): void;

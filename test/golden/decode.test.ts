@@ -7,7 +7,7 @@ import { noExits, openStagedModel } from '../../backend/runtime/open.ts';
 import { computes, engines } from '../support/engines.ts';
 import { bigModel, fixtures, readGolden } from '../support/golden.ts';
 import { hasLlama, openLlama } from '../support/llama.ts';
-import { decodeAll, eagerMemory, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
+import { decodeAll, eagerSession, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
 
 describe.each(
   engines.flatMap((engine) =>
@@ -55,7 +55,7 @@ test.each(engines)(
     const expected = text.slice(ids.length);
     const drafts = { lookup: true, exits: () => false, limit: 6 };
     const plain = await decodeAll(staged, plainRequest([ids], 24));
-    const drafted = await decodeAll(staged, plainRequest([ids], 24, { drafts }), eagerMemory(staged));
+    const drafted = await decodeAll(eagerSession(staged), plainRequest([ids], 24, { drafts }));
     const batch = await decodeAll(staged, plainRequest([ids, [...ids, 1, 2, 3]], 24));
     for (const { tokens } of [plain, drafted, batch]) expect(idsOf(tokens[0]!)).toEqual(expected);
     await staged.dispose();

@@ -8,7 +8,7 @@ import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { openStagedModel } from '../../backend/runtime/open.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
-import { confidenceAt, decodeAll, eagerMemory, plainRequest } from '../support/decoding.ts';
+import { confidenceAt, decodeAll, eagerSession, plainRequest } from '../support/decoding.ts';
 import { shippedModel } from '../support/golden.ts';
 import { copiedExits } from '../support/models.ts';
 
@@ -56,7 +56,7 @@ test.each([1, 3])(
       const request = plainRequest(prompts.slice(0, rows), 40, { ...different, policy });
       const without = await decodeAll(staged, request);
       const drafts = { lookup: true, exits: () => false, limit: 6 };
-      const drafted = await decodeAll(staged, { ...request, drafts }, eagerMemory(staged));
+      const drafted = await decodeAll(eagerSession(staged), { ...request, drafts });
       const said = (tokens: readonly TokenRecord[][]) =>
         tokens.map((row) => row.map(({ id, exit }) => `${id}@${exit}`));
       expect(said(drafted.tokens)).toEqual(said(without.tokens));

@@ -12,7 +12,7 @@ import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { noExits, openStagedModel, type RuntimeOptions } from '../../backend/runtime/open.ts';
 import { trunkLength, type StagedModel } from '../../backend/runtime/staged-model.ts';
-import { confidenceAt, decodeAll, eagerMemory, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
+import { confidenceAt, decodeAll, eagerSession, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
 import { fixtures, maxDifference, readGolden } from '../support/golden.ts';
 import { copiedExits, tinyModel } from '../support/models.ts';
 
@@ -74,7 +74,7 @@ const questions: { [Name in keyof Answers]: (word?: string) => Promise<Answers[N
       const text = async (drafts: boolean): Promise<string> => {
         const different = drafts ? { drafts: { lookup: true, exits: () => true, limit: 4 } } : {};
         const request = plainRequest([prompt], 12, { enabled: () => false, ...different });
-        return idsOf((await decodeAll(staged, request, eagerMemory(staged))).tokens[0]!).join();
+        return idsOf((await decodeAll(eagerSession(staged), request)).tokens[0]!).join();
       };
       if ((await text(false)) !== (await text(true))) differ++;
     }

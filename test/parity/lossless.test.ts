@@ -8,7 +8,7 @@ import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openStagedModel } from '../../backend/runtime/open.ts';
 import type { StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
-import { confidenceAt, decodeAll, eagerMemory, idsOf, plainRequest } from '../support/decoding.ts';
+import { confidenceAt, decodeAll, eagerSession, idsOf, plainRequest } from '../support/decoding.ts';
 import { engines } from '../support/engines.ts';
 import { maxDifference } from '../support/golden.ts';
 import { copiedExits, tinyModel } from '../support/models.ts';
@@ -48,9 +48,8 @@ describe.each([
       const prompt = newPrompt();
       const full = await decodeAll(plain, plainRequest([prompt], 40));
       const drafted = await decodeAll(
-        staged,
+        eagerSession(staged),
         plainRequest([prompt], 40, { enabled: () => false, drafts }),
-        eagerMemory(staged),
       );
       expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
       for (const { draft } of drafted.tokens[0]!) {
@@ -67,7 +66,7 @@ describe.each([
     for (let seed = 0; seed < 6; seed++) {
       const request = plainRequest([newPrompt()], 40, { sampling, seed });
       const full = await decodeAll(plain, request);
-      const drafted = await decodeAll(staged, { ...request, enabled: () => false, drafts }, eagerMemory(staged));
+      const drafted = await decodeAll(eagerSession(staged), { ...request, enabled: () => false, drafts });
       expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
     }
   });
@@ -87,11 +86,7 @@ test.skipIf(!engines.includes('ggml'))('drafts leave the text of a mixture of ex
     for (let n = 0; n < 6; n++) {
       const prompt = newPrompt().map((id) => id % mixture.spec.vocabulary);
       const full = await decodeAll(whole, plainRequest([prompt], 40));
-      const drafted = await decodeAll(
-        cut,
-        plainRequest([prompt], 40, { enabled: () => false, drafts }),
-        eagerMemory(cut),
-      );
+      const drafted = await decodeAll(eagerSession(cut), plainRequest([prompt], 40, { enabled: () => false, drafts }));
       expect(idsOf(drafted.tokens[0]!)).toEqual(idsOf(full.tokens[0]!));
       accepted += drafted.tokens[0]!.filter(({ draft }) => draft?.accepted).length;
     }
@@ -109,7 +104,7 @@ test('sampled text has the full model’s distribution (chi-square, 30 degrees o
   const told = { accepted: 0, rejected: 0 };
   for (let seed = 0; seed < 1200; seed++) {
     const request = plainRequest([prompt], 2, { ...lossless, sampling, seed });
-    const [first, second] = (await decodeAll(staged, request, eagerMemory(staged))).tokens[0]!;
+    const [first, second] = (await decodeAll(eagerSession(staged), request)).tokens[0]!;
     const after = counts.get(first!.id) ?? new Map<number, number>();
     counts.set(first!.id, after.set(second!.id, (after.get(second!.id) ?? 0) + 1));
     if (second!.draft) told[second!.draft.accepted ? 'accepted' : 'rejected']++;
@@ -153,11 +148,7 @@ test.each([1, 3])('fast decoding of %i sequences says the same with and without 
         sampling,
       });
       const without = await decodeAll(staged, request);
-      const drafted = await decodeAll(
-        staged,
-        { ...request, drafts: { ...drafts, exits: () => false } },
-        eagerMemory(staged),
-      );
+      const drafted = await decodeAll(eagerSession(staged), { ...request, drafts: { ...drafts, exits: () => false } });
       const said = (tokens: readonly TokenRecord[][]) =>
         tokens.map((row) => row.map(({ id, exit }) => `${id}@${exit}`));
       expect(said(drafted.tokens)).toEqual(said(without.tokens));
@@ -169,7 +160,7 @@ test.each([1, 3])('fast decoding of %i sequences says the same with and without 
 
 test.each([1, 4, 16])('a batch of %i with drafts says what each would say alone', async (rows) => {
   const prompts = Array.from({ length: rows }, newPrompt);
-  const drafted = await decodeAll(staged, plainRequest(prompts, 30, lossless), eagerMemory(staged));
+  const drafted = await decodeAll(eagerSession(staged), plainRequest(prompts, 30, lossless));
   for (const [row, prompt] of prompts.entries()) {
     const full = await decodeAll(plain, plainRequest([prompt], 30));
     expect(idsOf(drafted.tokens[row]!)).toEqual(idsOf(full.tokens[0]!));
@@ -183,11 +174,7 @@ test('ends in the middle of a block: end of text, stop string and length', async
     const ids = idsOf(full.tokens[0]!);
     for (const different of [{ endOfText: [ids[12]!] }, { stopStrings: [`${ids[8]}><${ids[9]}`] }, { maxTokens: 17 }]) {
       const expected = await decodeAll(plain, plainRequest([prompt], 25, different));
-      const drafted = await decodeAll(
-        staged,
-        plainRequest([prompt], 25, { ...lossless, ...different }),
-        eagerMemory(staged),
-      );
+      const drafted = await decodeAll(eagerSession(staged), plainRequest([prompt], 25, { ...lossless, ...different }));
       expect(drafted.tokens[0]!.map(({ text }) => text)).toEqual(expected.tokens[0]!.map(({ text }) => text));
       expect(drafted.stops).toEqual(expected.stops);
     }

@@ -1,5 +1,7 @@
 /** Shorthands over decode() for tests. */
-import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../backend/decoding/decode.ts';
+import { decode, type DecodeRequest } from '../../backend/decoding/decode.ts';
+import { newPace, type Pace } from '../../backend/decoding/pace.ts';
+import { openSession, type Session } from '../../backend/decoding/session.ts';
 import { greedy } from '../../backend/decoding/sampler.ts';
 import { trunkLength, type StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
@@ -36,24 +38,28 @@ export interface Decoded {
   stops: StopReason[];
 }
 
-export async function decodeAll(model: StagedModel, request: DecodeRequest, memory?: DecodeMemory): Promise<Decoded> {
+/** In a session of its own, or in one that is open. */
+export async function decodeAll(on: StagedModel | Session, request: DecodeRequest): Promise<Decoded> {
   const tokens: TokenRecord[][] = request.prompts.map(() => []);
   const stops: StopReason[] = [];
-  for await (const event of decode(model, request, memory)) {
+  const session = 'pace' in on ? on : openSession(on);
+  for await (const event of decode(session, request)) {
     if (event.type === 'token') tokens[event.token.sequence]!.push(event.token);
     if (event.type === 'stop') stops[event.sequence] = event.reason;
   }
+  if (session !== on) session.dispose();
   return { tokens, stops };
 }
 
 export const idsOf = (tokens: readonly TokenRecord[]): number[] => tokens.map(({ id }) => id);
 
 /** Takes every draft for right and free, so that tests see many of them, wrong ones too. */
-export const eagerMemory = (model: StagedModel): DecodeMemory => {
-  const memory = newMemory(model);
-  const drafters = { ...memory.pace.drafters, balance: () => 1 };
-  return { ...memory, pace: { ...memory.pace, gain: (chance) => chance, acceptance: () => 1, drafters } };
+export const eagerPace = (model: StagedModel): Pace => {
+  const pace = newPace(model);
+  return { ...pace, gain: (chance) => chance, acceptance: () => 1, drafters: { ...pace.drafters, balance: () => 1 } };
 };
+
+export const eagerSession = (model: StagedModel): Session => openSession(model, undefined, eagerPace(model));
 
 /** What the final exit says of every token `[ids.length, vocabulary]`, all in one pass. */
 export async function finalLogits(model: StagedModel, ids: readonly number[]): Promise<Float32Array> {

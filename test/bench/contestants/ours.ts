@@ -1,5 +1,6 @@
 /** This project's decoding as a contestant. */
-import { decode, newMemory, type DecodeEvent, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { decode, type DecodeEvent, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { openSession, type Session } from '../../../backend/decoding/session.ts';
 import { greedy } from '../../../backend/decoding/sampler.ts';
 import type { TextCodec } from '../../../backend/decoding/text.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
@@ -28,20 +29,22 @@ export async function writeTexts(
   prompts: DecodeRequest['prompts'],
   { batch, newTokens, drafts }: { batch: number; newTokens: number; drafts: DecodeRequest['drafts'] },
 ): Promise<number[][]> {
-  const memory = newMemory(model);
+  const session = openSession(model);
   const texts: number[][] = prompts.map(() => []);
   for (let first = 0; first < prompts.length; first += batch) {
     const some = prompts.slice(first, first + batch);
     const request = { ...endlessRequest(codec, some), maxTokens: newTokens, drafts };
-    for await (const event of decode(model, request, memory)) {
+    for await (const event of decode(session, request)) {
       if (event.type === 'token') texts[first + event.token.sequence]!.push(event.token.id);
     }
   }
+  session.dispose();
   return texts;
 }
 
 /** Full depth; `model` stays its owner's. */
 export function ourDecoder(model: StagedModel, codec: TextCodec): Decoder {
+  let session: Session | null = null;
   let events: AsyncGenerator<DecodeEvent> | null = null;
   let sequences = 0;
   const take = async (tokens: number): Promise<void> => {
@@ -53,17 +56,24 @@ export function ourDecoder(model: StagedModel, codec: TextCodec): Decoder {
   };
   const stop = async (): Promise<void> => {
     await events?.return(undefined);
-    events = null;
+    session?.dispose();
+    events = session = null;
   };
   return {
     async start(prompts) {
       await stop();
       sequences = prompts.length;
-      events = decode(model, endlessRequest(codec, prompts));
-      const first = await events.next();
-      if (first.done || first.value.type !== 'prompt') throw new Error('decoding did not begin with its prompt');
-      await take(1);
-      return first.value.seconds;
+      session = openSession(model);
+      events = decode(session, endlessRequest(codec, prompts));
+      // Texts whose prompts are read are written while others are read.
+      for (let early = 0; ; early++) {
+        const next = await events.next();
+        if (next.done) throw new Error('the sequence ended before the measurement did');
+        if (next.value.type === 'prompt') {
+          await take(1 - early / sequences);
+          return next.value.seconds;
+        }
+      }
     },
     async pull(tokens) {
       const started = performance.now();

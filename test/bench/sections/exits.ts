@@ -8,7 +8,8 @@ import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
-import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { openSession, type Session } from '../../../backend/decoding/session.ts';
 import type { Gate } from '../../../backend/decoding/gate.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { gatesOf } from '../../../backend/recipes/sequence-options.ts';
@@ -166,13 +167,13 @@ function waysOf(
   prompts: readonly (readonly number[])[],
 ): Way[] {
   const way = (name: string, kind: Way['kind'], model: StagedModel, different: Partial<DecodeRequest>): Way => {
-    const memory = newMemory(model);
+    const session = openSession(model);
     const texts: Written[] = [];
     let at = 0;
     const turn = async (): Promise<Record<string, number>> => {
       const prompt = prompts[at % prompts.length]!;
       const request = { ...endlessRequest(tokenizer, [prompt]), maxTokens: newTokens, ...different };
-      const { seconds, ...text } = await write(model, request, memory);
+      const { seconds, ...text } = await write(session, request);
       texts[at++ % prompts.length] = text;
       return { [name]: seconds };
     };
@@ -212,15 +213,11 @@ function waysOf(
 }
 
 /** Seconds from the first token to the last. */
-async function write(
-  model: StagedModel,
-  request: DecodeRequest,
-  memory: DecodeMemory,
-): Promise<Written & { seconds: number }> {
+async function write(session: Session, request: DecodeRequest): Promise<Written & { seconds: number }> {
   const ids: number[] = [];
   let layers = 0;
   let started = 0;
-  for await (const event of decode(model, request, memory)) {
+  for await (const event of decode(session, request)) {
     if (event.type === 'prompt') started = performance.now();
     if (event.type !== 'token') continue;
     ids.push(event.token.id);

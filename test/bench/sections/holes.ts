@@ -9,12 +9,12 @@ import path from 'node:path';
 import { fimPrompt } from '../../../backend/data/fim.ts';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
-import { decode, newMemory, type DecodeMemory, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { openSession, type Session } from '../../../backend/decoding/session.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { gatesOf } from '../../../backend/recipes/sequence-options.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
-import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';
 import { endlessRequest } from '../contestants/ours.ts';
@@ -129,8 +129,8 @@ async function openWays(
   closing.push(() => staged.dispose());
   const way = (name: string, different: Partial<DecodeRequest>): Way => {
     // Each reads the prompt by itself: what goes on from another's cache has its last token read alone, which rounds otherwise.
-    const memory = newMemory(staged);
-    return { name, write: (prompt) => writeLine(staged, tokenizer, { prompts: [prompt], ...different }, memory) };
+    const session = openSession(staged);
+    return { name, write: (prompt) => writeLine(session, tokenizer, { prompts: [prompt], ...different }) };
   };
   const ways = [way(fullDepth, {}), way(lossless, { drafts })];
   if (calibration) {
@@ -161,10 +161,9 @@ async function openWays(
 }
 
 async function writeLine(
-  model: StagedModel,
+  session: Session,
   tokenizer: Tokenizer,
   different: Partial<DecodeRequest> & Pick<DecodeRequest, 'prompts'>,
-  memory: DecodeMemory,
 ): Promise<{ ids: number[]; layers: number }> {
   const request: DecodeRequest = {
     ...endlessRequest(tokenizer, different.prompts),
@@ -175,7 +174,7 @@ async function writeLine(
   };
   const ids: number[] = [];
   let layers = 0;
-  for await (const event of decode(model, request, memory)) {
+  for await (const event of decode(session, request)) {
     if (event.type !== 'token') continue;
     ids.push(event.token.id);
     layers += event.token.layer;

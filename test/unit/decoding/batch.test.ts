@@ -8,7 +8,7 @@ import { greedy, logProbabilities } from '../../../backend/decoding/sampler.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
-import { confidenceAt, decodeAll, eagerMemory, finalLogits, idsOf, plainRequest } from '../../support/decoding.ts';
+import { confidenceAt, decodeAll, eagerPace, finalLogits, idsOf, plainRequest } from '../../support/decoding.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
 import { engines } from '../../support/engines.ts';
 
@@ -62,7 +62,7 @@ describe.each(engines)('in %s', async (engine) => {
   const staged = await openStagedModel(model, copiedExits(model, specs), { engine });
   afterAll(() => staged.dispose());
   const open = (rows: number): Batch<BatchRequest> =>
-    openBatch(staged, { rows, contextLength: 250 }, eagerMemory(staged).pace);
+    openBatch(staged, { rows, contextLength: 250 }, eagerPace(staged));
 
   test('texts that come and go are each what they are alone', async () => {
     const random = seededRandom(5);
@@ -195,7 +195,7 @@ describe.each(engines)('in %s', async (engine) => {
   });
 
   test('of a prompt that is given up while it is read, what was read is remembered', async () => {
-    const batch = openBatch(staged, { rows: 1, contextLength: 250, pieceTokens: 16 }, eagerMemory(staged).pace);
+    const batch = openBatch(staged, { rows: 1, contextLength: 250, pieceTokens: 16 }, eagerPace(staged));
     const prompt = Array.from({ length: 200 }, (_, i) => (7 * i) % 250);
     const given = newRequest(prompt, 4);
     batch.join(given);
@@ -239,7 +239,7 @@ describe.each(engines)('in %s', async (engine) => {
   });
 
   test('a prompt that is too long or empty is refused, one that leaves a single place is not', async () => {
-    const batch = openBatch(staged, { rows: 1, contextLength: 10 }, eagerMemory(staged).pace);
+    const batch = openBatch(staged, { rows: 1, contextLength: 10 }, eagerPace(staged));
     expect(() => batch.join(newRequest([], 1))).toThrow('The prompt is empty.');
     expect(() => batch.join(newRequest(Array<number>(10).fill(1), 1))).toThrow('10 tokens, but the model sees 10');
     const last = newRequest(Array<number>(9).fill(1), 5);

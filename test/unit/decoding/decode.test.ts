@@ -1,6 +1,8 @@
 /** Early-exit decoding against full-depth and truncated models, and what ends a text. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { decode, newMemory } from '../../../backend/decoding/decode.ts';
+import { decode } from '../../../backend/decoding/decode.ts';
+import { newPace } from '../../../backend/decoding/pace.ts';
+import { openSession } from '../../../backend/decoding/session.ts';
 import { exitCut, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { greedy } from '../../../backend/decoding/sampler.ts';
 import { openExitScorer, openFeatureModel, openStagedModel } from '../../../backend/runtime/open.ts';
@@ -163,7 +165,7 @@ describe('a text ends', () => {
   test('when it is cancelled', async () => {
     const written: number[] = [];
     const stops: string[] = [];
-    for await (const event of decode(plain, { ...request, isCancelled: () => written.length === 3 })) {
+    for await (const event of decode(openSession(plain), { ...request, isCancelled: () => written.length === 3 })) {
       if (event.type === 'token') written.push(event.token.id);
       if (event.type === 'stop') stops.push(event.reason);
     }
@@ -174,38 +176,43 @@ describe('a text ends', () => {
   test('when it is cancelled between two passes of its prompt', async () => {
     const spec = { ...model.spec, contextLength: 4000 };
     const long = await openStagedModel({ ...model, spec });
-    const memory = newMemory(long);
     let passes = 0;
-    const kept = { ...memory, pace: { ...memory.pace, measured: () => void passes++ } };
+    const kept = openSession(long, undefined, { ...newPace(long), measured: () => void passes++ });
     const prompt = Array.from({ length: 3000 }, (_, i) => i % 250);
-    const { tokens, stops } = await decodeAll(
-      long,
-      { ...plainRequest([prompt], 5), isCancelled: () => passes >= 2 },
-      kept,
-    );
+    const { tokens, stops } = await decodeAll(kept, {
+      ...plainRequest([prompt], 5),
+      isCancelled: () => passes >= 2,
+    });
     expect({ tokens, stops, passes }).toEqual({ tokens: [[]], stops: ['cancelled'], passes: 2 });
     // What was read is not read again.
     const textOf = async (...given: Parameters<typeof decodeAll>): Promise<number[]> =>
       idsOf((await decodeAll(...given)).tokens[0]!);
-    expect(kept.text!.ids).toEqual(prompt);
-    expect(await textOf(long, plainRequest([prompt], 5), kept)).toEqual(await textOf(long, plainRequest([prompt], 5)));
+    const remembered: number[] = [];
+    const again = { ...plainRequest([prompt], 5), prompt, number: 0, scores: null };
+    for await (const event of kept.write([again])) if (event.type === 'prompt') remembered.push(event.remembered);
+    expect(remembered).toEqual([512]);
+    expect(await textOf(kept, plainRequest([prompt], 5))).toEqual(await textOf(long, plainRequest([prompt], 5)));
     await long.dispose();
   });
 });
 
 test('a prompt that begins like the last text goes on from its cache, with the same result', async () => {
-  const memory = newMemory(staged);
+  const session = openSession(staged);
   const policy = confidenceAt(0.06);
-  const first = await decodeAll(staged, plainRequest([prompts[0]!], 12, { policy }), memory);
-  const { cache } = memory.text!;
+  const first = await decodeAll(session, plainRequest([prompts[0]!], 12, { policy }));
   const turn = [...prompts[0]!, ...idsOf(first.tokens[0]!), 77, 5];
   for (const prompt of [turn, turn.slice(0, 8), [...turn.slice(0, 6), 3, 3, 3]]) {
     const alone = await decodeAll(staged, plainRequest([prompt], 12, { policy }));
-    const again = await decodeAll(staged, plainRequest([prompt], 12, { policy }), memory);
+    const again = await decodeAll(session, plainRequest([prompt], 12, { policy }));
     expect(again).toEqual(alone);
   }
-  expect(memory.text!.cache).toBe(cache);
-  expect(memory.text!.ids.slice(0, 9)).toEqual([...turn.slice(0, 6), 3, 3, 3]);
+  const text = {
+    ...plainRequest([], 1, { policy }),
+    prompt: [...turn.slice(0, 6), 3, 3, 3, 8],
+    number: 0,
+    scores: null,
+  };
+  for await (const event of session.write([text])) if (event.type === 'prompt') expect(event.remembered).toBe(9);
 });
 
 test('sampling is repeatable by seed and different between rows', async () => {
@@ -222,7 +229,7 @@ test('sampling is repeatable by seed and different between rows', async () => {
 test.each([[[]], [[Array.from({ length: 256 }, () => 1)]]])(
   'a prompt that cannot be read is refused',
   async (prompt) => {
-    await expect(decode(plain, plainRequest([prompt.flat()], 4)).next()).rejects.toThrow(
+    await expect(decode(openSession(plain), plainRequest([prompt.flat()], 4)).next()).rejects.toThrow(
       /The prompt (is empty|has 256 tokens)/,
     );
   },

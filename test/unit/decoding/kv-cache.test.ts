@@ -110,10 +110,10 @@ describe.each(
     const cache = openKvCache(staged, 3);
     for (const [row, ids] of [a, b, c].entries()) cache.enter(row, ids.slice(0, 10));
     await cache.advance(1, [0, 1, 2]);
-    cache.keep([2, 0]);
+    cache.arrange([2, 0]);
     for (const [row, ids] of [c, a].entries()) cache.enter(row, ids.slice(10));
     await cache.advance(allStages, [0, 1]);
-    cache.keep([1]);
+    cache.arrange([1]);
     const plain = openKvCache(staged, 1);
     plain.enter(0, a);
     await plain.advance(allStages, [0]);

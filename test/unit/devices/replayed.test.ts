@@ -20,14 +20,14 @@ const steps: readonly ((slots: Slots) => void | Promise<void>)[] = [
   (slots) => slots.run(1, [3, 0]),
   (slots) => slots.truncate(0, 3),
   (slots) => slots.enter(0, [8]),
-  (slots) => slots.swap(0, 1),
+  (slots) => slots.arrange([1, 0]),
   (slots) => slots.run(0, [0, 1]),
   (slots) => slots.run(1, [2, 1]),
   (slots) => slots.copy(1, 0, 2),
   (slots) => slots.enter(0, [11]),
   (slots) => slots.run(0, [1, 0]),
   (slots) => slots.run(1, [1, 0]),
-  (slots) => slots.keep([0]),
+  (slots) => slots.arrange([0]),
 ];
 
 async function textAfterLossBefore(lost: number | null): Promise<unknown> {

@@ -2,6 +2,7 @@
 import { cpSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { plainRequest } from '../../support/decoding.ts';
 import { afterAll, expect, test } from 'vitest';
 import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
@@ -50,8 +51,15 @@ test('a kept generator goes on from the text it wrote', async () => {
   };
   const first = await textOf('const x = ');
   const onward = await textOf(`const x = ${first}`);
-  const { memory } = await openGenerator(optionsOf(), signal);
-  expect(memory.text!.ids.length).toBeGreaterThan(12);
+  const { session, tokenizer } = await openGenerator(optionsOf(), signal);
+  const again = {
+    ...plainRequest([], 1),
+    prompt: tokenizer.encode(`const x = ${first}${onward}`),
+    number: 0,
+    scores: null,
+  };
+  for await (const event of session.write([again]))
+    if (event.type === 'prompt') expect(event.remembered).toBeGreaterThan(12);
   await releaseGenerator();
   expect(await textOf(`const x = ${first}`)).toBe(onward);
 });

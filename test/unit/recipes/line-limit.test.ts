@@ -1,6 +1,7 @@
 /** Texts that end with a line once their time is over, by a clock that goes on 10 ms with every token. */
 import { expect, test, vi } from 'vitest';
 import { decode } from '../../../backend/decoding/decode.ts';
+import { openSession } from '../../../backend/decoding/session.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { endingWithLine } from '../../../backend/recipes/line-limit.ts';
 import { plainRequest } from '../../support/decoding.ts';
@@ -24,7 +25,7 @@ test.each([
   const request = plainRequest([[7, 99, 23, 4]], 9, { codec: { ...idCodec, decoder } });
   let text = '';
   let reason: string | null = null;
-  for await (const event of decode(staged, endingWithLine(request, milliseconds))) {
+  for await (const event of decode(openSession(staged), endingWithLine(request, milliseconds))) {
     if (event.type === 'token') text += event.token.text;
     if (event.type === 'stop') reason = event.reason;
   }

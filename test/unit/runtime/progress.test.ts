@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { advance, keep, newProgress, truncate, waiting } from '../../../backend/runtime/progress.ts';
+import { advance, arrange, newProgress, truncate, waiting } from '../../../backend/runtime/progress.ts';
 import type { StageSpec } from '../../../backend/runtime/staged-model.ts';
 
 const cut = { layer: 1, at: 'end' } as const;
@@ -32,6 +32,16 @@ test('tokens that are taken back are gone everywhere, and rows move together', (
     ],
     unheard: [0, 0],
   });
-  keep(progress, [1]);
+  arrange(progress, [1]);
   expect(progress).toEqual({ entered: [3], filled: [[3], [3], [0]], unheard: [0] });
+  arrange(progress, [null, 0]);
+  expect(progress).toEqual({
+    entered: [0, 3],
+    filled: [
+      [0, 3],
+      [0, 3],
+      [0, 0],
+    ],
+    unheard: [0, 0],
+  });
 });

@@ -1,0 +1,126 @@
+/**
+ * One model and one batch, which every text of a thread joins, whoever asked for it: steps run while a reader waits for an event of
+ * its texts. Knows no thread and no client.
+ */
+import { setImmediate } from 'node:timers/promises';
+import type { StagedModel } from '../runtime/staged-model.ts';
+import { openBatch, type Batch, type BatchEvent, type BatchRequest, type BatchShape } from './batch.ts';
+import { newPace, type Pace } from './pace.ts';
+
+export interface Session {
+  readonly model: StagedModel;
+  /** What was learned of this machine. */
+  readonly pace: Pace;
+  /**
+   * Writes texts together: their events until all are over. Leaving the loop early leaves those that are not.
+   * @throws UserError for a prompt that is empty or too long, before any is written; what a step throws, for all texts that it met.
+   */
+  write<Request extends BatchRequest>(texts: readonly Request[]): AsyncGenerator<BatchEvent<Request>, void>;
+  /** Ends one text: its reader hears no more of it. */
+  leave(text: BatchRequest): void;
+  dispose(): void;
+}
+
+/** Events of the texts of one reader. */
+interface Reader {
+  readonly open: Set<BatchRequest>;
+  events: BatchEvent<BatchRequest>[];
+  failure: { readonly error: unknown } | null;
+  /** Null while it is busy with what it has. */
+  wake: (() => void) | null;
+}
+
+/** Texts at a time, if nothing else is said: more would wait longer for each other than in turn. */
+const usualShape: BatchShape = { rows: 64, positions: 0 };
+
+export function openSession(model: StagedModel, shape: BatchShape = usualShape, pace: Pace = newPace(model)): Session {
+  let batch: Batch<BatchRequest> | null = null;
+  const readers = new Map<BatchRequest, Reader>();
+  let isRunning = false;
+
+  const wake = (reader: Reader): void => {
+    reader.wake?.();
+    reader.wake = null;
+  };
+
+  const close = (text: BatchRequest): void => {
+    const reader = readers.get(text);
+    readers.delete(text);
+    if (!reader) return;
+    reader.open.delete(text);
+    wake(reader);
+  };
+
+  /** A step that fails leaves nothing to go on from: what rows hold may be half of it. */
+  const fail = (error: unknown): void => {
+    batch?.dispose();
+    batch = null;
+    for (const reader of new Set(readers.values())) {
+      reader.failure = { error };
+      reader.open.clear();
+      wake(reader);
+    }
+    readers.clear();
+  };
+
+  const run = async (): Promise<void> => {
+    if (isRunning) return;
+    isRunning = true;
+    try {
+      while (batch !== null && [...readers.values()].some((reader) => reader.wake !== null)) {
+        for (const event of await batch.step()) {
+          const reader = readers.get(event.request);
+          if (!reader) continue;
+          reader.events.push(event);
+          wake(reader);
+          if (event.type === 'stop') close(event.request);
+        }
+        // Readers and messages have a turn between steps.
+        await setImmediate();
+      }
+    } catch (error) {
+      fail(error);
+    } finally {
+      isRunning = false;
+    }
+  };
+
+  const leave = (text: BatchRequest): void => {
+    if (!readers.has(text)) return;
+    batch?.leave(text);
+    close(text);
+  };
+
+  return {
+    model,
+    pace,
+    leave,
+    async *write<Request extends BatchRequest>(texts: readonly Request[]) {
+      const reader: Reader = { open: new Set(), events: [], failure: null, wake: null };
+      try {
+        for (const text of texts) {
+          (batch ??= openBatch(model, shape, pace)).join(text);
+          reader.open.add(text);
+          readers.set(text, reader);
+        }
+        for (;;) {
+          const events = reader.events as BatchEvent<Request>[];
+          reader.events = [];
+          yield* events;
+          if (reader.events.length > 0) continue;
+          if (reader.failure !== null) throw reader.failure.error;
+          if (reader.open.size === 0) return;
+          const woken = new Promise<void>((resolve) => (reader.wake = resolve));
+          void run();
+          await woken;
+        }
+      } finally {
+        for (const text of [...reader.open]) leave(text);
+      }
+    },
+    dispose() {
+      batch?.dispose();
+      batch = null;
+    },
+  };
+}
