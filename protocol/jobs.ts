@@ -65,24 +65,31 @@ export type Recipe<Name extends JobName> = (
 
 export type RecipeTable = { readonly [Name in JobName]: Recipe<Name> };
 
-/** Host → thread. `leave`: end, once nothing is computed any more. */
+/** Host → thread; `job` is a number of the host's. `leave`: end, once nothing is computed any more. */
 export type JobRequest =
   | {
-      [Name in JobName]: { readonly type: 'start'; readonly recipe: Name; readonly options: JobOptions[Name] };
+      [Name in JobName]: {
+        readonly type: 'start';
+        readonly job: number;
+        readonly recipe: Name;
+        readonly options: JobOptions[Name];
+        /** One Int32; 1 once the job is cancelled. Read between steps, because messages wait while the runtime computes. */
+        readonly cancelFlag: SharedArrayBuffer;
+      };
     }[JobName]
-  | { readonly type: 'message'; readonly message: JobMessages[JobName] }
-  | { readonly type: 'cancel' | 'leave' };
+  | { readonly type: 'message'; readonly job: number; readonly message: JobMessages[JobName] }
+  | { readonly type: 'cancel'; readonly job: number }
+  | { readonly type: 'leave' };
 
 /** Thread → host. `ended` and `failed` are the last of a job. */
-export type JobReply =
+export type JobReply = { readonly job: number } & (
   | { readonly type: 'event'; readonly event: JobEvents[JobName] }
   | { readonly type: 'ended' }
-  | { readonly type: 'failed'; readonly error: ErrorRecord };
+  | { readonly type: 'failed'; readonly error: ErrorRecord }
+);
 
 /** What a thread is started with. */
 export interface ThreadData {
-  /** One Int32; 1 once the job is cancelled. Read between steps, because messages wait while the runtime computes. */
-  readonly cancelFlag: SharedArrayBuffer;
   /** The module that the thread runs. */
   readonly entry: string;
 }

@@ -7,7 +7,7 @@ import type { CompletionLimits, CompletionResult, Gap } from '../../protocol/com
 import type { RecipeOptions } from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
-import { modelName, requireSoon, ruleOf, type GenerationReport } from './generations.ts';
+import { modelName, ruleOf, type GenerationReport } from './generations.ts';
 
 export interface CompletionParams {
   readonly gap: Gap;
@@ -25,7 +25,6 @@ export async function complete(
   const generate = parseOptions('generate', options, settingOrigin);
   if (signal.aborted) throw userError('cancelled', 'Cancelled.');
   const model = resolveModel(generate.model);
-  requireSoon(engine, model);
   const job = engine.start('complete', { model, generate, gap, limits });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);

@@ -1,4 +1,4 @@
-/** Generating for an editor: one after the other for each model, tokens as they come, the trace at the end. */
+/** Generating for an editor: tokens as they come, the trace at the end. */
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
 import { emptyTrace, roundToken, type Trace } from '../../protocol/exittrace.ts';
@@ -28,17 +28,6 @@ export function createGenerations(engine: Engine): Generations {
   };
 }
 
-/** Generations of a model wait for each other; behind a run they would wait for as long as it takes, so that is said. */
-export function requireSoon(engine: Engine, model: string): void {
-  const other = engine.running(model);
-  if (other === null || other === 'generate' || other === 'complete') return;
-  throw userError(
-    'busy',
-    `${modelName(model)} is busy: ${other} is running on it.`,
-    'Wait until it is done, or stop it.',
-  );
-}
-
 async function runGeneration(
   engine: Engine,
   params: GenerateParams,
@@ -49,7 +38,6 @@ async function runGeneration(
   const start = performance.now();
   if (signal.aborted) throw userError('cancelled', 'Cancelled.');
   const model = resolveModel(options.model);
-  requireSoon(engine, model);
   const job = engine.start('generate', { ...options, model, ...(params.turns && { turns: params.turns }) });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);

@@ -238,7 +238,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   answer(protocol.listModels, ({ folders }) => findModels(options.shippedModel, folders));
   const answering = { answer, notify, warn: (message: string) => connection.console.warn(message) };
   answerModels(answering);
-  const stopServing = answerServing(answering);
+  const stopServing = answerServing(answering, engine);
   answer(protocol.readStatus, () => status.now());
   answer(protocol.doctor, async () => ({ report: await diagnose(engine, options.runtime) }));
   listen(protocol.displayChanged, (changed) => {

@@ -1,12 +1,13 @@
-/** A server for other programs, as an editor starts and stops it: one at a time, with a thread and a model of its own. */
+/** A server for other programs, as an editor starts and stops it: one at a time, in the session of its model. */
 import { describeError, userError } from '../../protocol/errors.ts';
 import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import * as protocol from '../../protocol/server.ts';
+import type { Engine } from '../worker/engine.ts';
 import { startServing, type RunningServer } from '../server/serve.ts';
 import type { Answering } from './models.ts';
 
 /** Answers how to stop what is served. */
-export function answerServing({ answer, notify, warn }: Answering): () => Promise<void> {
+export function answerServing({ answer, notify, warn }: Answering, engine: Engine): () => Promise<void> {
   /** Starts and stops wait for each other up to where a server listens, so that none is lost; none where it was stopped or never came. */
   let running: Promise<RunningServer | null> = Promise.resolve(null);
   const replaceBy = <Next extends RunningServer | null>(next: (hadOne: boolean) => Promise<Next>): Promise<Next> => {
@@ -28,6 +29,7 @@ export function answerServing({ answer, notify, warn }: Answering): () => Promis
       // Whether another comes in its place is not known yet.
       if (hadOne) notify(protocol.serverEnded, { problem: null });
       return startServing(asked, {
+        engine,
         onEvent(event) {
           if (event.type === 'serving') loaded();
           if (event.type === 'warning') warn(event.message);

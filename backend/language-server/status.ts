@@ -31,7 +31,7 @@ export function createStatus(changed: (status: Status) => void): StatusKeeper {
       device,
       mode,
       tokensPerSecond,
-      detail: run?.message ?? '',
+      detail: run && others.length > 0 ? 'Slower while exits are tuned.' : (run?.message ?? ''),
     };
   };
   const tell = (): void => {

@@ -3,7 +3,8 @@
  * cancelled ends within a token, and what was read of it stays.
  */
 import type { CompleteEvent } from '../../protocol/events.ts';
-import type { CompleteOptions, Gap } from '../../protocol/completion.ts';
+import type { GenerateOptions } from '../../protocol/options.ts';
+import type { CompleteOptions, CompletionLimits, Gap } from '../../protocol/completion.ts';
 import { hasWholeLine, hasWholeWord, newLength, textOfTokens } from '../../protocol/suggestion.ts';
 import { mostCandidates } from '../../protocol/options-decoding.ts';
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
@@ -17,16 +18,27 @@ import { sequenceOptions } from './sequence-options.ts';
 
 /** @throws UserError for a model or checkpoint that cannot be used. Ends with what there is once the signal fires. */
 export async function* complete(options: CompleteOptions, signal: AbortSignal): AsyncGenerator<CompleteEvent, void> {
-  const { gap, limits } = options;
   const generate = { ...options.generate, model: options.model };
   yield { type: 'phase', phase: 'load', detail: options.model };
-  // Opening goes on when nobody waits any more: the next key asks again, and would begin it anew.
-  const generator = await openGenerator(generate, new AbortController().signal);
+  const generator = await openGenerator(generate, signal);
+  try {
+    yield* fill(options, generate, generator, signal);
+  } finally {
+    generator.release();
+  }
+}
+
+async function* fill(
+  { gap, limits }: CompleteOptions,
+  generate: GenerateOptions,
+  generator: Generator,
+  signal: AbortSignal,
+): AsyncGenerator<CompleteEvent, void> {
   yield readyEvent(generate, generator);
   const started = performance.now();
   const { session, model } = generator;
   const tokenizer = rememberedTokenizer(generator);
-  const contextLength = Math.min(limitsLength(options), model.spec.contextLength);
+  const contextLength = Math.min(limitsLength(limits), model.spec.contextLength);
   const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
   const asked = sequenceOptions(generate, generator);
   const request = (ids: readonly number[], maxTokens: number): BatchRequest => ({
@@ -194,6 +206,6 @@ function rememberedTokenizer(generator: Generator): FimTokenizer {
 }
 
 /** Tokens of the longest prompt under these limits, with what it says. */
-const limitsLength = ({ limits }: CompleteOptions): number =>
+const limitsLength = (limits: CompletionLimits): number =>
   limits.prefixTokens + limits.suffixTokens + limits.chunkTokens + limits.maxTokens + namesTokens;
 const namesTokens = 256;

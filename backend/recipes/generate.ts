@@ -25,6 +25,18 @@ export async function* generate(
 ): AsyncGenerator<GenerateEvent, void> {
   yield { type: 'phase', phase: 'load', detail: options.model };
   const generator = await openGenerator(options, signal);
+  try {
+    yield* writeWith(generator, options, signal);
+  } finally {
+    generator.release();
+  }
+}
+
+async function* writeWith(
+  generator: Generator,
+  options: JobOptions['generate'],
+  signal: AbortSignal,
+): AsyncGenerator<GenerateEvent, void> {
   const { session, calibration } = generator;
   const decoding = await request(options, generator, signal);
   yield readyEvent(options, generator);

@@ -1,6 +1,6 @@
 /**
- * What generating stands on: a model cut at its exits on a device, its tokenizer, and what decoding remembers. The last
- * one stays open in its thread, so that an editor's next request neither loads the model nor reads its context again.
+ * What generating stands on: a model cut at its exits on a device, its tokenizer, and the session that all texts of its thread join.
+ * The last one stays open, so that an editor's next request neither loads the model nor reads its context again.
  */
 import { join } from 'node:path';
 import type { GenerateOptions } from '../../protocol/options.ts';
@@ -32,6 +32,8 @@ export interface Generator {
   readonly session: Session;
   /** Takes what the device had to warn of since it was last asked. */
   warnings(): string[];
+  /** One who opened it needs it no longer. It stays open until another is opened. */
+  release(): void;
 }
 
 /** What is open: which files on what, cut at which exits, and whether these are all that the checkpoint has. */
@@ -39,10 +41,12 @@ interface Kept {
   readonly files: string;
   readonly cuts: string;
   readonly isWhole: boolean;
-  readonly generator: Generator;
+  readonly generator: Promise<Generator>;
+  users: number;
 }
 
-let kept: Kept | null = null;
+/** Those in use, and the last one. */
+let kept: readonly Kept[] = [];
 
 /** Texts at a time: more would wait longer for each other than in turn. */
 const mostTexts = 64;
@@ -52,9 +56,10 @@ const rememberedBytes = 2 ** 29;
 const pieceTokens = 128;
 
 /**
- * The generator for these options: the kept one where nothing has changed, on disk neither. One that is cut at all exits also serves
- * who asks only some of them, so that an editor's generations, which show what every exit says, and its completions share it.
- * @throws UserError for a model or checkpoint that cannot be used.
+ * The generator for these options: one that is open if nothing has changed, on disk neither. One that is cut at all exits also serves
+ * who asks only some of them, so that an editor's generations, which show what every exit says, and its completions share it. Its user
+ * releases it. Opening goes on if the signal fires, since the next request would begin it anew.
+ * @throws UserError for a model or checkpoint that cannot be used; the signal's reason once it fires.
  */
 export async function openGenerator(options: GenerateOptions, signal: AbortSignal): Promise<Generator> {
   // At full depth the stages are only cut where somebody wants to see what the exits say.
@@ -66,22 +71,53 @@ export async function openGenerator(options: GenerateOptions, signal: AbortSigna
   const files = JSON.stringify([state(model), checkpoint, device, gpuLayers, precision, threads]);
   const isWhole = exits !== null && candidates > 0;
   const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, isWhole]);
-  if (kept?.files === files && (kept.cuts === cuts || kept.isWhole)) return kept.generator;
-  await releaseGenerator();
-  const generator = await open(options, exits, signal);
-  kept = { files, cuts, isWhole, generator };
-  return generator;
+  const isIt = (one: Kept): boolean => one.files === files && (one.cuts === cuts || one.isWhole);
+  const own = kept.find(isIt) ?? keep({ files, cuts, isWhole }, (release) => open(options, exits, release));
+  own.users++;
+  try {
+    return await orAborted(own.generator, signal);
+  } catch (error) {
+    own.users--;
+    throw error;
+  }
 }
 
-/** Closes the kept generator: its memory is wanted for something else. */
-export async function releaseGenerator(): Promise<void> {
-  const generator = kept?.generator;
-  kept = null;
-  await generator?.staged.dispose();
-  generator?.model.close();
+/** Closes what is open but for nobody, and opens one more. */
+function keep(what: Pick<Kept, 'files' | 'cuts' | 'isWhole'>, open: (release: () => void) => Promise<Generator>): Kept {
+  const idle = kept.filter(({ users }) => users === 0);
+  kept = kept.filter(({ users }) => users > 0);
+  const opened = Promise.all(idle.map(close)).then(() => open(() => void own.users--));
+  const own: Kept = { ...what, generator: opened, users: 0 };
+  kept = [...kept, own];
+  opened.catch(() => (kept = kept.filter((one) => one !== own)));
+  return own;
 }
 
-async function open(options: GenerateOptions, directory: string | null, signal: AbortSignal): Promise<Generator> {
+/** Closes every generator of this thread, in use or not. */
+export async function closeGenerators(): Promise<void> {
+  const all = kept;
+  kept = [];
+  await Promise.all(all.map(close));
+}
+
+async function close({ generator }: Kept): Promise<void> {
+  const opened = await generator.catch(() => null);
+  opened?.session.dispose();
+  await opened?.staged.dispose();
+  opened?.model.close();
+}
+
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', abort, { once: true });
+    void promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+async function open(options: GenerateOptions, directory: string | null, release: () => void): Promise<Generator> {
+  const { signal } = new AbortController();
   const { model, tokenizer } = openWithTokenizer(options.model);
   try {
     const exits = directory === null ? { ...noExits, calibration: null } : await readExits(directory, model, signal);
@@ -95,7 +131,7 @@ async function open(options: GenerateOptions, directory: string | null, signal: 
     const positions = Math.floor(rememberedBytes / positionBytes(staged, options.precision === 'exact' ? 4 : 2));
     const session = openSession(staged, { rows: mostTexts, positions, pieceTokens });
     const warnings = (): string[] => messages.splice(0);
-    return { model, tokenizer, staged, exits: specs, calibration, device, session, warnings };
+    return { model, tokenizer, staged, exits: specs, calibration, device, session, warnings, release };
   } catch (error) {
     model.close();
     throw error;

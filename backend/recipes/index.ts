@@ -8,7 +8,6 @@ import { locateModel } from './model-location.ts';
 
 export const recipes: RecipeTable = {
   async *tune(options, signal) {
-    await makeRoom();
     const { isWholeRun, modelToContinue } = await import('./continued.ts');
     const named = modelToContinue(options);
     if (options.plan !== null) {
@@ -39,12 +38,10 @@ export const recipes: RecipeTable = {
     }
   },
   async *evaluate(options, signal) {
-    await makeRoom();
     const { evaluate } = await import('./evaluate.ts');
     yield* evaluate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
   async *calibrate(options, signal) {
-    await makeRoom();
     const { calibrate } = await import('./calibrate.ts');
     yield* calibrate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
@@ -57,7 +54,6 @@ export const recipes: RecipeTable = {
     yield* complete({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
   async *serve(options, signal, inbox) {
-    await makeRoom();
     const { serve } = await import('./serve.ts');
     yield* serve({ ...options, model: yield* locateModel(options.model, signal) }, signal, inbox);
   },
@@ -74,9 +70,3 @@ export const recipes: RecipeTable = {
     yield* doctor(options, signal);
   },
 };
-
-/** A generator that was kept in this thread would hold the model a second time. */
-async function makeRoom(): Promise<void> {
-  const { releaseGenerator } = await import('./generator.ts');
-  await releaseGenerator();
-}

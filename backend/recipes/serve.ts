@@ -37,9 +37,22 @@ export async function* serve(
   const given = servedGeneration(options);
   // A request may ask any exit of the checkpoint: all are opened, as for somebody who wants to see what each says.
   const generator = await openGenerator({ ...given, candidates: 1 }, signal);
+  try {
+    yield* serveWith(generator, options, signal, inbox);
+  } finally {
+    generator.release();
+  }
+}
+
+async function* serveWith(
+  generator: Generator,
+  options: ServeOptions,
+  signal: AbortSignal,
+  inbox: Inbox<ServeMessage>,
+): AsyncGenerator<ServeEvent, void> {
   const shape = { rows: options.parallel, contextLength: servedContext(generator.staged, options) };
   yield { type: 'serving', model: servedModel(generator, shape) };
-  const warning = modeWarning(given, generator.calibration);
+  const warning = modeWarning(servedGeneration(options), generator.calibration);
   if (warning !== null) yield { type: 'warning', message: warning };
   yield* answerAll(generator, shape, signal, inbox);
 }

@@ -5,7 +5,7 @@ import { userError } from '../../protocol/errors.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
 import type { ServeEvent } from '../../protocol/serving.ts';
 import { servedGeneration } from '../recipes/serve-options.ts';
-import { createEngine } from '../worker/engine.ts';
+import { createEngine, type Engine, type Job } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { listen } from './listen.ts';
 import { openWriter } from './writer.ts';
@@ -27,6 +27,8 @@ export interface ServingHooks {
   readonly onDefect: (error: unknown) => void;
   /** The module that the thread runs; tests give their own. */
   readonly entry?: URL;
+  /** Where its job runs, beside others of the model; default: an engine of its own, which ends with it. */
+  readonly engine?: Engine;
 }
 
 /** How long answers may still take once the server is closed. */
@@ -40,8 +42,9 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
   const key = keyOf(options);
   const model = resolveModel(options.model);
   const name = path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
-  // A thread of its own: a job of the same model elsewhere does not wait for a server.
-  const engine = createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
+  const own = hooks.engine ? null : createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
+  const engine = hooks.engine ?? own!;
+  let job: Job<'serve'> | null = null;
   const server = await listen({
     host: options.host,
     port: options.port,
@@ -56,10 +59,11 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
   const close = (): Promise<void> =>
     (closing ??= (async () => {
       await server.close(graceMilliseconds);
-      await engine.dispose();
+      job?.cancel();
+      await own?.dispose();
     })());
   try {
-    const job = engine.start('serve', { ...options, model });
+    job = engine.start('serve', { ...options, model });
     server.answer(openWriter(job, options, hooks.onEvent));
     const finished = job.finished.finally(close);
     finished.catch(() => {});

@@ -1,10 +1,9 @@
 /**
- * Cancelling across threads. ONNX Runtime blocks its thread's event loop, so a cancel message would wait until the job is
- * over; a flag in shared memory can be read between two steps.
+ * Cancelling across threads. What computes blocks its thread's event loop, so a cancel message would wait; a flag in shared memory can
+ * be read between two steps.
  */
-import type { ThreadData } from '../../protocol/jobs.ts';
 
-export const newCancelFlag = (): ThreadData['cancelFlag'] => new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+export const newCancelFlag = (): SharedArrayBuffer => new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
 
 export function setCancelFlag(flag: SharedArrayBuffer, cancelled: boolean): void {
   Atomics.store(new Int32Array(flag), 0, Number(cancelled));

@@ -1,12 +1,13 @@
 /**
- * Host side: runs jobs in worker threads and hands their events to any number of readers. Jobs of one model wait for each other; a
- * thread stays warm for the next job of its model for a while. Knows no model and never blocks.
+ * Host side: runs jobs in worker threads and hands their events to any number of readers. Jobs that write with a model share a
+ * thread, where they share the model, too; the others of a model run one after the other in a second thread. Knows no model and never
+ * blocks.
  */
 import { statSync } from 'node:fs';
-import { userError } from '../../protocol/errors.ts';
+import { UserError, userError } from '../../protocol/errors.ts';
 import type { JobEvents, JobMessages, JobName, JobOptions } from '../../protocol/jobs.ts';
 import { broadcast } from './broadcast.ts';
-import { openThread, type HostThread } from './host-thread.ts';
+import { openThread, type HostThread, type ThreadJob } from './host-thread.ts';
 
 export interface Job<Name extends JobName> {
   readonly recipe: Name;
@@ -21,9 +22,11 @@ export interface Job<Name extends JobName> {
 }
 
 export interface Engine {
-  /** Begins once earlier jobs of the same model, by whatever path, are over. */
+  /**
+   * Jobs that write with a model run side by side. Any other begins once earlier ones of the same model, by whatever path, are over.
+   */
   start<Name extends JobName>(recipe: Name, options: JobOptions[Name]): Job<Name>;
-  /** What runs on a model now. */
+  /** What runs on a model now, besides what writes with it. */
   running(model: string): JobName | null;
   /** Cancels every job, waits a little, and lets every thread end. A job that does not stop is left to the end of the process. */
   dispose(): Promise<void>;
@@ -38,32 +41,43 @@ export interface EngineSettings {
   readonly graceMilliseconds?: number;
 }
 
-interface WarmThread {
-  readonly thread: HostThread;
-  readonly idleTimer: NodeJS.Timeout;
+/** Recipes that write texts with a model: their texts share its session. */
+const writing: ReadonlySet<JobName> = new Set<JobName>(['generate', 'complete', 'serve']);
+
+/** Errors behind which a thread may hold anything, or too much. */
+const isFatal = (error: unknown): boolean =>
+  !(error instanceof UserError) || error.code === 'out-of-memory' || error.code === 'device';
+
+/** The jobs of one model that share a thread, or take turns in it. */
+interface Lane {
+  thread: HostThread | null;
+  idleTimer: NodeJS.Timeout | null;
+  /** Of this lane, in the order of their starts: those that run and those that wait. */
+  readonly turns: Set<Turn>;
 }
 
-/** A job with its turn: `over` settles, never rejects, when the next one of its model may begin. */
+/** A job with its turn: `over` settles, never rejects, when the job is over. */
 interface Turn {
   readonly job: Pick<Job<JobName>, 'recipe' | 'cancel'>;
-  readonly over: Promise<void>;
+  /** That it runs in, once it does. */
+  thread: HostThread | null;
+  over: Promise<void>;
 }
 
 export function createEngine(settings: EngineSettings = {}): Engine {
   const { entry = defaultEntry(), idleMilliseconds = 0, graceMilliseconds = 5_000 } = settings;
-  /** By model: the job that runs, then those that wait. */
-  const lines = new Map<string, Turn[]>();
-  const warm = new Map<string, WarmThread>();
+  const lanes = new Map<string, Lane>();
   const leaving = new Set<Promise<void>>();
   let disposed = false;
 
-  const takeThread = (key: string): HostThread => {
-    const kept = warm.get(key);
-    warm.delete(key);
-    clearTimeout(kept?.idleTimer);
-    if (!kept?.thread.isAlive()) return openThread(entry);
-    kept.thread.hold(true);
-    return kept.thread;
+  const laneKey = (recipe: JobName, key: string): string => `${writing.has(recipe) ? 'write' : 'work'} ${key}`;
+
+  const takeThread = (lane: Lane): HostThread => {
+    if (lane.idleTimer !== null) clearTimeout(lane.idleTimer);
+    lane.idleTimer = null;
+    if (!lane.thread?.isAlive()) return (lane.thread = openThread(entry));
+    lane.thread.hold(true);
+    return lane.thread;
   };
 
   const dismiss = (thread: HostThread): void => {
@@ -72,76 +86,85 @@ export function createEngine(settings: EngineSettings = {}): Engine {
     void left.then(() => leaving.delete(left));
   };
 
-  const putThread = (key: string, thread: HostThread): void => {
-    if (idleMilliseconds === 0 || disposed) return dismiss(thread);
-    thread.hold(false);
-    const idleTimer = setTimeout(() => {
-      warm.delete(key);
+  /** Nothing runs in the thread any more: it stays warm for a while, if it is still the lane's. */
+  const rest = (key: string, lane: Lane, thread: HostThread): void => {
+    if (lane.thread !== thread) return dismiss(thread);
+    const end = (): void => {
+      lane.thread = null;
+      lane.idleTimer = null;
+      if (lane.turns.size === 0) lanes.delete(key);
       dismiss(thread);
-    }, idleMilliseconds).unref();
-    warm.set(key, { thread, idleTimer });
+    };
+    if (idleMilliseconds === 0 || disposed) return end();
+    thread.hold(false);
+    lane.idleTimer = setTimeout(end, idleMilliseconds).unref();
   };
 
   return {
     start<Name extends JobName>(recipe: Name, options: JobOptions[Name]): Job<Name> {
-      const key = 'model' in options ? modelKey(options.model) : recipe;
-      const line = lines.get(key) ?? [];
-      lines.set(key, line);
+      const key = laneKey(recipe, 'model' in options ? modelKey(options.model) : recipe);
+      const lane = lanes.get(key) ?? { thread: null, idleTimer: null, turns: new Set() };
+      lanes.set(key, lane);
       const events = broadcast<JobEvents[Name]>();
-      let thread: HostThread | null = null;
+      let running: ThreadJob | null = null;
       let cancelled = false;
       const unsent: JobMessages[Name][] = [];
 
       const work = async (): Promise<void> => {
         if (cancelled) return;
-        thread = takeThread(key);
+        const thread = (turn.thread = takeThread(lane));
         try {
-          const over = thread.run(recipe, options, (event) => events.push(event as JobEvents[Name]));
-          for (const message of unsent.splice(0)) thread.send(message);
-          await over;
-          putThread(key, thread);
+          running = thread.run(recipe, options, (event) => events.push(event as JobEvents[Name]));
+          for (const message of unsent.splice(0)) running.send(message);
+          await running.finished;
           events.end(null);
         } catch (error) {
-          // After an error the thread may hold anything: it is not used again.
-          dismiss(thread);
+          if ((isFatal(error) || !writing.has(recipe)) && lane.thread === thread) lane.thread = null;
           events.end(error as Error);
         }
       };
-      const before = line.at(-1)?.over;
-      const over = (before ? before.then(work) : work()).then(() => {
-        line.shift();
-        if (line.length === 0) lines.delete(key);
-      });
       const job: Job<Name> = {
         recipe,
         finished: events.ended,
         read: () => events.read(),
-        send: (message) => (thread ? thread.send(message) : unsent.push(message)),
+        send: (message) => (running ? running.send(message) : unsent.push(message)),
         cancel: () => {
           cancelled = true;
-          if (thread) thread.cancel();
+          if (running) running.cancel();
           else events.end(userError('cancelled', 'Cancelled.'));
         },
       };
-      line.push({ job, over });
+      const before = writing.has(recipe) ? undefined : [...lane.turns].at(-1)?.over;
+      const turn: Turn = { job, thread: null, over: Promise.resolve() };
+      lane.turns.add(turn);
+      turn.over = (before ? before.then(work) : work()).then(() => {
+        lane.turns.delete(turn);
+        const { thread } = turn;
+        const others = [...lane.turns].some((other) => other.thread === thread);
+        if (thread !== null && !others) rest(key, lane, thread);
+        else if (lane.turns.size === 0 && lane.thread === null) lanes.delete(key);
+      });
       return job;
     },
-    running: (model) => lines.get(modelKey(model))?.[0]?.job.recipe ?? null,
+    running(model) {
+      const [first] = lanes.get(`work ${modelKey(model)}`)?.turns ?? [];
+      return first?.job.recipe ?? null;
+    },
     async dispose() {
       disposed = true;
-      const turns = [...lines.values()].flat();
+      const all = [...lanes.entries()];
+      const turns = all.flatMap(([, lane]) => [...lane.turns]);
       for (const { job } of turns) job.cancel();
-      const idle = [...warm.values()];
-      warm.clear();
-      for (const { thread, idleTimer } of idle) {
-        clearTimeout(idleTimer);
-        dismiss(thread);
+      for (const [key, lane] of all) {
+        if (lane.idleTimer === null || lane.thread === null) continue;
+        clearTimeout(lane.idleTimer);
+        rest(key, lane, lane.thread);
       }
-      const all = async (): Promise<void> => {
-        await Promise.all(turns.map(({ over }) => over));
+      const over = async (): Promise<void> => {
+        await Promise.all(turns.map((turn) => turn.over));
         await Promise.all(leaving);
       };
-      await Promise.race([all(), delay(graceMilliseconds)]);
+      await Promise.race([over(), delay(graceMilliseconds)]);
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Host side of one worker thread: starts it, runs one job after the other in it, and lets it end by itself. A thread is never ended
- * from outside: a native call that is ended in the middle takes the process with it.
+ * Host side of one worker thread: starts it, runs jobs in it, and lets it end by itself. A thread is never ended from outside: a
+ * native call that is ended in the middle takes the process with it.
  */
 import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { userError } from '../../protocol/errors.ts';
@@ -15,13 +15,18 @@ import {
 } from '../../protocol/jobs.ts';
 import { newCancelFlag, setCancelFlag } from './cancel.ts';
 
-export interface HostThread {
-  /** Runs a job to its end. Rejects with its error, a UserError where the user can do something. */
-  run<Name extends JobName>(recipe: Name, options: JobOptions[Name], onEvent: (event: unknown) => void): Promise<void>;
-  /** Tells the job that runs something. */
+/** One job in a thread. */
+export interface ThreadJob {
+  /** Rejects with the job's error, a UserError if the user can do something about it. */
+  readonly finished: Promise<void>;
+  /** Tells the recipe something. */
   send(message: JobMessages[JobName]): void;
-  /** Asks the job that runs to stop at its next step. */
+  /** Asks the recipe to stop at its next step. */
   cancel(): void;
+}
+
+export interface HostThread {
+  run<Name extends JobName>(recipe: Name, options: JobOptions[Name], onEvent: (event: unknown) => void): ThreadJob;
   /** Ends the thread once what it computes is over; settles when it has ended. */
   leave(): Promise<void>;
   /** Whether the process stays for it. */
@@ -29,50 +34,59 @@ export interface HostThread {
   isAlive(): boolean;
 }
 
+interface Pending {
+  readonly recipe: JobName;
+  readonly onEvent: (event: unknown) => void;
+  readonly end: (error: Error | null) => void;
+}
+
 /** `entry`: the module that the thread runs; it calls `serveHost`. */
 export function openThread(entry: URL): HostThread {
-  const cancelFlag = newCancelFlag();
-  const data: ThreadData = { cancelFlag, entry: entry.href };
+  const data: ThreadData = { entry: entry.href };
   const file = entry.pathname.endsWith('.ts') ? new URL('./source-thread.mjs', import.meta.url) : entry;
   const worker = new Worker(file, { workerData: data, env: SHARE_ENV });
   const post = (request: JobRequest): void => worker.postMessage(request);
-  let settle: ((error: Error | null) => void) | null = null;
-  let onEvent: (event: unknown) => void = () => {};
-  let recipe = '';
+  const pending = new Map<number, Pending>();
+  let jobs = 0;
   let alive = true;
 
-  const end = (error: Error | null): void => {
-    const settling = settle;
-    settle = null;
-    settling?.(error);
+  const end = (job: number, error: Error | null): void => {
+    pending.get(job)?.end(error);
+    pending.delete(job);
+  };
+  const endAll = (errorOf: (recipe: JobName) => Error): void => {
+    for (const [job, { recipe }] of [...pending]) end(job, errorOf(recipe));
   };
   worker.on('message', (reply: JobReply) => {
-    if (reply.type === 'event') onEvent(reply.event);
-    else end(reply.type === 'failed' ? fromErrorRecord(reply.error) : null);
+    if (reply.type === 'event') pending.get(reply.job)?.onEvent(reply.event);
+    else end(reply.job, reply.type === 'failed' ? fromErrorRecord(reply.error) : null);
   });
-  worker.on('error', (error) => end(crashError(recipe, error)));
+  worker.on('error', (error) => endAll((recipe) => crashError(recipe, error)));
   const ended = new Promise<void>((resolve) => {
     worker.on('exit', (code) => {
       alive = false;
-      end(new Error(`The engine stopped while ${recipe} was running (exit code ${code}).`));
+      endAll((recipe) => new Error(`The engine stopped while ${recipe} was running (exit code ${code}).`));
       resolve();
     });
   });
 
   return {
     isAlive: () => alive,
-    run(name, options, listener) {
-      [recipe, onEvent] = [name, listener];
-      setCancelFlag(cancelFlag, false);
-      return new Promise((resolve, reject) => {
-        settle = (error) => (error === null ? resolve() : reject(error));
-        post({ type: 'start', recipe: name, options } as JobRequest);
+    run(recipe, options, onEvent) {
+      const job = ++jobs;
+      const cancelFlag = newCancelFlag();
+      const finished = new Promise<void>((resolve, reject) => {
+        pending.set(job, { recipe, onEvent, end: (error) => (error === null ? resolve() : reject(error)) });
       });
-    },
-    send: (message) => post({ type: 'message', message }),
-    cancel() {
-      setCancelFlag(cancelFlag, true);
-      post({ type: 'cancel' });
+      post({ type: 'start', job, recipe, options, cancelFlag } as JobRequest);
+      return {
+        finished,
+        send: (message) => post({ type: 'message', job, message }),
+        cancel() {
+          setCancelFlag(cancelFlag, true);
+          post({ type: 'cancel', job });
+        },
+      };
     },
     leave() {
       post({ type: 'leave' });

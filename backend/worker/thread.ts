@@ -1,5 +1,5 @@
-/** Thread side of a job: runs one recipe at a time and posts its events. Knows the recipes only as a table. */
-import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
+/** Thread side of jobs: runs recipes, several at a time, and posts their events. Knows the recipes only as a table. */
+import { parentPort, type MessagePort } from 'node:worker_threads';
 import { userError } from '../../protocol/errors.ts';
 import {
   toErrorRecord,
@@ -10,10 +10,9 @@ import {
   type JobReply,
   type JobRequest,
   type RecipeTable,
-  type ThreadData,
 } from '../../protocol/jobs.ts';
 import { flaggedSignal } from './cancel.ts';
-import { openInbox } from './inbox.ts';
+import { openInbox, type OpenInbox } from './inbox.ts';
 
 /** Any recipe: that name, options and messages belong together is the request's type. */
 type AnyRecipe = (
@@ -22,42 +21,46 @@ type AnyRecipe = (
   inbox: Inbox<unknown>,
 ) => AsyncGenerator<JobEvents[JobName], void>;
 
+interface RunningJob {
+  readonly inbox: OpenInbox<JobMessages[JobName]>;
+  readonly cancel: () => void;
+}
+
 /** Serves the host that started this thread. Throws on the main thread. */
 export function serveHost(recipes: RecipeTable): void {
   if (!parentPort) throw new Error('This file runs in a worker thread only.');
-  serve(parentPort, (workerData as ThreadData).cancelFlag, recipes);
+  serve(parentPort, recipes);
 }
 
-function serve(port: MessagePort, cancelFlag: SharedArrayBuffer, recipes: RecipeTable): void {
-  let cancel: (() => void) | null = null;
-  let inbox = openInbox<JobMessages[JobName]>();
+function serve(port: MessagePort, recipes: RecipeTable): void {
+  const running = new Map<number, RunningJob>();
   const reply = (message: JobReply): void => port.postMessage(message);
 
-  const run = async (name: JobName, options: unknown): Promise<void> => {
+  const run = async ({ job, recipe, options, cancelFlag }: Extract<JobRequest, { type: 'start' }>): Promise<void> => {
     const { signal, abort } = flaggedSignal(cancelFlag);
-    cancel = abort;
-    inbox = openInbox();
+    const inbox = openInbox<JobMessages[JobName]>();
     signal.addEventListener('abort', () => inbox.wake());
+    running.set(job, { inbox, cancel: abort });
     try {
-      const recipe = recipes[name] as AnyRecipe;
-      for await (const event of recipe(options, signal, inbox)) reply({ type: 'event', event });
-      reply({ type: 'ended' });
+      for await (const event of (recipes[recipe] as AnyRecipe)(options, signal, inbox))
+        reply({ job, type: 'event', event });
+      reply({ job, type: 'ended' });
     } catch (error) {
       const asked = signal.aborted && error === signal.reason;
-      reply({ type: 'failed', error: toErrorRecord(asked ? userError('cancelled', 'Cancelled.') : error) });
+      reply({ job, type: 'failed', error: toErrorRecord(asked ? userError('cancelled', 'Cancelled.') : error) });
     } finally {
-      cancel = null;
+      running.delete(job);
     }
   };
 
   port.on('message', (request: JobRequest) => {
     switch (request.type) {
       case 'start':
-        return void run(request.recipe, request.options);
+        return void run(request);
       case 'message':
-        return inbox.push(request.message);
+        return running.get(request.job)?.inbox.push(request.message);
       case 'cancel':
-        return cancel?.();
+        return running.get(request.job)?.cancel();
       case 'leave':
         // Here no native call is on the stack: of a thread, this ends the thread alone.
         process.exit();

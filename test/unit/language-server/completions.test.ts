@@ -64,13 +64,3 @@ it('cancels its job, and says so', async () => {
   await expect(complete(engine, params, report, stopped.signal)).rejects.toMatchObject({ code: 'cancelled' });
   expect(jobs[0]!.cancelled).toBe(true);
 });
-
-it('does not wait for a run', async () => {
-  const waiting = complete(
-    fakeEngine(() => {}, 'tune'),
-    params,
-    report,
-    new AbortController().signal,
-  );
-  await expect(waiting).rejects.toMatchObject({ code: 'busy', message: 'm is busy: tune is running on it.' });
-});

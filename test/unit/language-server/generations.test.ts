@@ -17,17 +17,11 @@ const generated: GenerateEvent = {
   promptSeconds: 0,
 };
 
-it('says that a run has the model, instead of waiting for its end', async () => {
-  const generations = createGenerations(fakeEngine(() => {}, 'tune'));
-  const error = generations.generate(params, report, new AbortController().signal);
-  await expect(error).rejects.toMatchObject({ code: 'busy', message: 'm is busy: tune is running on it.' });
-});
-
-it('waits for other generations of the model', async () => {
+it('writes beside other generations of the model, and while a run tunes it', async () => {
   const engine = fakeEngine((job) => {
     job.push(generated);
     job.end();
-  }, 'generate');
+  }, 'tune');
   const generations = createGenerations(engine);
   const all = [1, 2, 3].map(() => generations.generate(params, report, new AbortController().signal));
   expect((await Promise.all(all)).map(({ stop }) => stop)).toEqual(['length', 'length', 'length']);

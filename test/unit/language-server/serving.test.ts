@@ -1,8 +1,9 @@
 /** The editor's server: one at a time, however it is asked, and what is said where it cannot be. */
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { afterEach, expect, it } from 'vitest';
+import { afterAll, afterEach, expect, it } from 'vitest';
 import { answerServing } from '../../../backend/language-server/serving.ts';
+import { createEngine } from '../../../backend/worker/engine.ts';
 import type { Answering } from '../../../backend/language-server/models.ts';
 import * as protocol from '../../../protocol/server.ts';
 import type { ServingState } from '../../../protocol/server.ts';
@@ -17,7 +18,8 @@ const answering = {
   notify: ({ method }: { method: string }, params: unknown) => void told.push(`${method} ${JSON.stringify(params)}`),
   warn: () => undefined,
 } as unknown as Answering;
-const stop = answerServing(answering);
+const engine = createEngine();
+const stop = answerServing(answering, engine);
 const start = (different: Record<string, unknown> = {}): Promise<ServingState> => {
   const options = { model: shippedModel, device: 'cpu', port: 0, ...different };
   return Promise.resolve(handlers.get(protocol.startServer.method)!({ options }, null)) as Promise<ServingState>;
@@ -27,6 +29,7 @@ const isUp = (url: string): Promise<boolean> =>
     () => true,
     () => false,
   );
+afterAll(() => engine.dispose());
 afterEach(async () => {
   await stop();
   told.length = 0;

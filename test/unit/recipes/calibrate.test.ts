@@ -9,7 +9,7 @@ import type { Mode, TokenRecord } from '../../../protocol/trace.ts';
 import { calibrate } from '../../../backend/recipes/calibrate.ts';
 import { calibrateShort } from '../../../backend/recipes/calibrate-short.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
-import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { openGenerator, closeGenerators } from '../../../backend/recipes/generator.ts';
 import { openWithTokenizer } from '../../../backend/recipes/opened.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
 import { openCheckpoint, saveCalibration } from '../../../backend/checkpoint/checkpoint.ts';
@@ -37,7 +37,7 @@ beforeAll(async () => {
   while (!(await run.next()).done);
 }, 120_000);
 afterAll(async () => {
-  await releaseGenerator();
+  await closeGenerators();
   fs.rmSync(root, { recursive: true, force: true });
 });
 

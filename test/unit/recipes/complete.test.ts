@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it, vi } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { complete } from '../../../backend/recipes/complete.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
-import { releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { closeGenerators } from '../../../backend/recipes/generator.ts';
 import type { CompleteEvent } from '../../../protocol/events.ts';
 import type { CompletionLimits } from '../../../protocol/completion.ts';
 import { parseOptions } from '../../../protocol/options.ts';
@@ -32,7 +32,7 @@ writeFileSync(join(fillingModel, 'tokenizer.json'), JSON.stringify(file));
 const tokenizer = loadTokenizer(fillingModel);
 
 afterAll(async () => {
-  await releaseGenerator();
+  await closeGenerators();
   rmSync(fillingModel, { recursive: true });
 });
 
@@ -81,7 +81,7 @@ describe('a completion', () => {
   });
 
   it('reads only what is new of a text that it has seen', async () => {
-    await releaseGenerator();
+    await closeGenerators();
     const first = await completed(prefix);
     expect(first.rememberedTokens).toBe(0);
     const typed = textOf(first.suggestions[0]!).slice(0, 3);
@@ -126,7 +126,7 @@ describe('a completion', () => {
 
   it('says nothing where its prompt is read ahead, and finds it read', async () => {
     // The first that the model is asked for: what is kept for it has to be enough for the suggestion, too.
-    await releaseGenerator();
+    await closeGenerators();
     const other = prefix.replaceAll('value', 'item');
     const short = { prefixTokens: 100 };
     const { suggestions, promptTokens } = await completed(other, { ...short, suggestions: 0 });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { plainRequest } from '../../support/decoding.ts';
 import { afterAll, expect, test } from 'vitest';
-import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { openGenerator, closeGenerators } from '../../../backend/recipes/generator.ts';
 import { tune } from '../../../backend/recipes/tune.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { parseOptions } from '../../../protocol/options.ts';
@@ -14,7 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
 const model = join(folder, 'model');
 cpSync(shippedModel, model, { recursive: true });
 afterAll(async () => {
-  await releaseGenerator();
+  await closeGenerators();
   rmSync(folder, { recursive: true });
 });
 
@@ -60,7 +60,7 @@ test('a kept generator goes on from the text it wrote', async () => {
   };
   for await (const event of session.write([again]))
     if (event.type === 'prompt') expect(event.remembered).toBeGreaterThan(12);
-  await releaseGenerator();
+  await closeGenerators();
   expect(await textOf(`const x = ${first}`)).toBe(onward);
 });
 
@@ -73,13 +73,13 @@ test('one that is cut at all exits serves who asks some of them, and says what o
       if (event.type === 'token') said.push(`${event.token.text} ${event.token.exit}`);
     return said;
   };
-  await releaseGenerator();
+  await closeGenerators();
   const whole = await openGenerator(optionsOf({ exits, candidates: 4 }), signal);
   expect(await openGenerator(optionsOf({ exits }), signal)).toBe(whole);
   expect(await openGenerator(optionsOf(asking), signal)).toBe(whole);
   const shared = await exitsOf();
   expect(shared.some((token) => token.endsWith('4:lens'))).toBe(true);
-  await releaseGenerator();
+  await closeGenerators();
   expect(await exitsOf()).toEqual(shared);
   expect(await openGenerator(optionsOf({ exits, candidates: 4 }), signal)).not.toBe(whole);
 }, 120_000);

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { createCheckpoint } from '../../../backend/checkpoint/writer.ts';
 import { exitParameters } from '../../../backend/exits/parameters.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
-import { openGenerator, releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { openGenerator, closeGenerators } from '../../../backend/recipes/generator.ts';
 import { identify, readExits } from '../../../backend/recipes/opened.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../support/golden.ts';
@@ -68,5 +68,5 @@ it('a generator says that it wants the folder where the file in it is named', as
   const options = parseOptions('generate', { model: shippedModel, prompt: ['x'], exits, device: 'cpu' });
   const failed = openGenerator(options, new AbortController().signal);
   await expect(failed).rejects.toThrow(`${exits} is a file, not a folder of exits.`);
-  await releaseGenerator();
+  await closeGenerators();
 });

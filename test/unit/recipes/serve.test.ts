@@ -2,7 +2,7 @@
 import { afterAll, expect, test, vi } from 'vitest';
 import type * as Choosing from '../../../backend/decoding/choose.ts';
 import { serve } from '../../../backend/recipes/serve.ts';
-import { releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { closeGenerators } from '../../../backend/recipes/generator.ts';
 import { openInbox } from '../../../backend/worker/inbox.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { ServeEvent, ServeMessage, WriteRequest } from '../../../protocol/serving.ts';
@@ -20,7 +20,7 @@ vi.mock('../../../backend/decoding/choose.ts', async (original) => {
     },
   };
 });
-afterAll(releaseGenerator);
+afterAll(closeGenerators);
 
 const request: WriteRequest = {
   prompts: [{ kind: 'text', text: 'export function sum(values: number[]): number {\n' }],

@@ -10,7 +10,7 @@ import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { fimPrompt } from '../../../backend/data/fim.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
-import { releaseGenerator } from '../../../backend/recipes/generator.ts';
+import { closeGenerators } from '../../../backend/recipes/generator.ts';
 import { readJson } from '../../../backend/server/body.ts';
 import { startServing } from '../../../backend/server/serve.ts';
 import { openExitScorer, openFeatureModel } from '../../../backend/runtime/open.ts';
@@ -27,7 +27,7 @@ const early = await fetch(`${server.url}/health`);
 await server.loaded;
 afterAll(async () => {
   await server.close();
-  await releaseGenerator();
+  await closeGenerators();
   rmSync(folder, { recursive: true });
 });
 

@@ -105,6 +105,32 @@ describe('createEngine', () => {
     await engine.dispose();
   });
 
+  it('writes side by side in one thread of a model, beside what tunes it in another', async () => {
+    const engine = createEngine({ entry, idleMilliseconds: 60_000 });
+    const begin = async (prompt = 'waits') => {
+      const job = engine.start('generate', parseOptions('generate', { model: 'waits', prompt: [prompt] }));
+      const { value } = await job.read().next();
+      return { job, thread: value?.type === 'phase' ? value.detail : null };
+    };
+    const tuning = engine.start('tune', options('waits'));
+    const [event] = [await tuning.read().next()];
+    const [one, two] = [await begin(), await begin()];
+    expect(one.thread).toMatch(/^thread \d+$/);
+    expect(two.thread).toBe(one.thread);
+    expect(event.value).not.toMatchObject({ detail: one.thread });
+    expect(engine.running('waits')).toBe('tune');
+    // What a user can mend leaves the thread as it is; behind a defect the next text begins in another.
+    expect((await begin('refuses')).thread).toBe(one.thread);
+    const cancelled = one.job.finished.catch((error: unknown) => error);
+    one.job.cancel();
+    expect(await cancelled).toMatchObject({ code: 'cancelled' });
+    expect((await begin()).thread).toBe(two.thread);
+    const crashed = await begin('crashes');
+    await expect(crashed.job.finished).rejects.toThrow('a defect');
+    expect((await begin()).thread).not.toBe(two.thread);
+    await engine.dispose();
+  });
+
   it('leaves it to the recipe to refuse a model that cannot be looked at', async () => {
     const circle = path.join(temporaryFolder(), 'counts');
     symlinkSync(circle, circle);

@@ -3,8 +3,8 @@ import path from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { serveHost } from '../../../backend/worker/thread.ts';
 import { userError } from '../../../protocol/errors.ts';
-import type { TuneEvent } from '../../../protocol/events.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
+import type { GenerateEvent, TuneEvent } from '../../../protocol/events.ts';
+import type { GenerateOptions, TuneOptions } from '../../../protocol/options.ts';
 
 async function* tune(options: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
   const detail = `thread ${threadId}`;
@@ -40,6 +40,14 @@ async function* tune(options: TuneOptions, signal: AbortSignal): AsyncGenerator<
   }
 }
 
+/** Says its thread, then waits; a prompt `refuses` or `crashes` fails instead. */
+async function* generate({ prompt }: GenerateOptions, signal: AbortSignal): AsyncGenerator<GenerateEvent, void> {
+  yield { type: 'phase', phase: 'generate', detail: `thread ${threadId}` };
+  if (prompt[0] === 'refuses') throw userError('bad-argument', 'No.', 'Ask again.');
+  if (prompt[0] === 'crashes') throw new TypeError('a defect');
+  await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
+}
+
 async function* unused(): AsyncGenerator<never, void> {
   throw new Error('not part of this test');
 }
@@ -48,7 +56,7 @@ serveHost({
   tune,
   evaluate: unused,
   calibrate: unused,
-  generate: unused,
+  generate,
   complete: unused,
   serve: unused,
   export: unused,
