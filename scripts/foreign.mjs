@@ -18,7 +18,9 @@ export function packageFolder(name) {
   const content = path.join(partial, 'content');
   mkdirSync(content, { recursive: true });
   try {
-    run(...npm('pack', `${name}@${version}`, '--silent', '--ignore-scripts', `--pack-destination=${partial}`));
+    const options = ['--silent', '--ignore-scripts', '--dry-run=false', `--pack-destination=${partial}`];
+    const [command, args] = npm('pack', `${name}@${version}`, ...options);
+    run(command, args, { toErrors: true });
     const tarball = path.join(
       partial,
       readdirSync(partial).find((file) => file.endsWith('.tgz')),

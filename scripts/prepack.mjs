@@ -1,11 +1,16 @@
 /**
- * Before `npm pack` and `npm publish`: dist/ as every platform needs it. Its bundles hold all packages but ONNX Runtime,
- * which lies beside them, so that installing runs no script and downloads nothing but packages.
+ * Before `npm pack` and `npm publish`: dist/ and the notices of what its bundles hold. A dry run writes neither where they are,
+ * since it is to show what there is.
  */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { copyRuntime, platforms } from './runtime.mjs';
-import { installPackages, root, run } from './set-up.mjs';
+import { noticesFile, writeNotices } from './notices.mjs';
+import { installPackages, root } from './set-up.mjs';
 
-installPackages();
-run(process.execPath, ['scripts/build.mjs', '--package']);
-copyRuntime(path.join(root, 'dist'), platforms());
+const dist = path.join(root, 'dist');
+const isBuilt = [path.join(dist, 'cli.js'), path.join(root, noticesFile)].every((file) => existsSync(file));
+if (process.env.npm_config_dry_run !== 'true' || !isBuilt) {
+  installPackages();
+  const { bundle } = await import('./bundle.mjs');
+  writeNotices(root, await bundle(dist, { forPackage: true }));
+}

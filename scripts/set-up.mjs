@@ -21,15 +21,19 @@ export function installPackages() {
   if (!packagesMatchLock()) {
     console.error('Installing packages (npm ci) …');
     // An enclosing `npm pack --dry-run` or `npm install --global` hands its own settings down.
-    run(...npm('ci', '--ignore-scripts', '--include=dev', '--dry-run=false', '--global=false'));
+    const [command, args] = npm('ci', '--ignore-scripts', '--include=dev', '--dry-run=false', '--global=false');
+    run(command, args, { toErrors: true });
   }
 }
 
-/** Runs a command in the repository (or in `folder`) with this terminal; ends the process with its code where it fails. */
-export function run(command, args, environment = {}, folder = root) {
+/**
+ * Runs a command in the repository (or in `folder`) with this terminal; ends the process with its code where it fails.
+ * `toErrors`: what it prints goes to standard error, as standard output is someone else's.
+ */
+export function run(command, args, { environment = {}, folder = root, toErrors = false } = {}) {
   const { status, error } = spawnSync(command, args, {
     cwd: folder,
-    stdio: 'inherit',
+    stdio: ['inherit', toErrors ? 2 : 'inherit', 'inherit'],
     env: { ...process.env, ...environment },
   });
   if (error) fail(`${command} did not start: ${error.message}`);

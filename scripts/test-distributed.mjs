@@ -22,9 +22,9 @@ if (!existsSync(mark) || readFileSync(mark, 'utf8') !== wanted) {
   writeFileSync(mark, wanted);
 }
 const environment = { EARLY_EXIT_DISTRIBUTED: 'whole', EARLY_EXIT_PYTHON: python, OMP_NUM_THREADS: '1' };
-run(python, ['-m', 'pytest', '-q', 'distributed'], environment);
+run(python, ['-m', 'pytest', '-q', 'distributed'], { environment });
 run(
   process.execPath,
   ['node_modules/vitest/vitest.mjs', 'run', 'test/distributed', 'test/unit/cluster', '--maxWorkers=1'],
-  environment,
+  { environment },
 );

@@ -1,12 +1,10 @@
 #!/usr/bin/env node
 /** Entry of `early-exit`: words → command, errors → sentences and exit codes, Ctrl-C → a signal. */
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describeError, UserError, userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
 import { shown } from '../../protocol/shown.ts';
-import { packageRoot } from '../recipes/installation.ts';
+import { packageRoot, versionIn } from '../recipes/installation.ts';
 import { endAtOnce } from '../worker/end.ts';
 import { commands, INTERRUPTED } from './commands.ts';
 import { overview } from './help.ts';
@@ -19,7 +17,7 @@ async function main(words: readonly string[], terminal: Terminal, signal: AbortS
   const [name, ...rest] = words;
   const helps = commands.map(({ help }) => help);
   if (name === '--version' || name === '-v') {
-    terminal.out.write(`${packageVersion()}\n`);
+    terminal.out.write(`${versionIn(packageRoot())}\n`);
     return 0;
   }
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
@@ -35,11 +33,6 @@ async function main(words: readonly string[], terminal: Terminal, signal: AbortS
     throw userError('bad-argument', `There is no command ${name}.`, wayOut);
   }
   return command.run(rest, { terminal, signal, readInput: () => readInput(signal) });
-}
-
-function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(path.join(packageRoot(), 'package.json'), 'utf8'));
-  return (manifest as { version: string }).version;
 }
 
 /** All of standard input; a Ctrl-C does not wait for its end. */

@@ -2,7 +2,7 @@
  * The program that looks for graphics cards through ggml, in a process of its own: it opens each, multiplies on it and says what
  * memory it has. A driver that asserts ends that process alone.
  */
-import { createRequire } from 'node:module';
+import { nativePackage } from '../formats/installed.ts';
 import { libraryFolder } from './packages.ts';
 
 export interface SeenGpu {
@@ -17,12 +17,8 @@ export interface SeenGpu {
 
 /** What the program is told; null where ggml is not installed. `file`: the library beside ggml's own, null for none. */
 export function gpuProbeInput(file: string | null): unknown {
-  try {
-    const folder = libraryFolder();
-    return folder && { koffi: createRequire(import.meta.url).resolve('koffi'), folder, file };
-  } catch {
-    return null;
-  }
+  const [folder, koffi] = [libraryFolder(), nativePackage('koffi')];
+  return folder && koffi && { koffi, folder, file };
 }
 
 /** Calls `report` with what it found: `SeenGpu[]`. CommonJS, with `input` as above. */

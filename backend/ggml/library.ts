@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import type * as koffiTypes from 'koffi';
 import { userError } from '../../protocol/errors.ts';
+import { missingLibraries, nativePackage } from '../formats/installed.ts';
 import { packageName, packageVersion } from './packages.ts';
 
 declare const kind: unique symbol;
@@ -333,7 +334,7 @@ let opened: { readonly folder: string; readonly library: Library } | null = null
  */
 export function openLibrary(folder: string): Library {
   if (opened?.folder === folder) return opened.library;
-  const koffi = createRequire(import.meta.url)('koffi') as Koffi;
+  const koffi = loadKoffi();
   const libraries = {
     'ggml-base': load(koffi, folder, /^(lib)?ggml-base\b.*\.(so|dylib|dll)$/),
     ggml: load(koffi, folder, /^(lib)?ggml(\.[\w.]+)?\.(so|dylib|dll)$/),
@@ -398,6 +399,18 @@ export function openLibrary(folder: string): Library {
   library.setLog(koffi.address(libraries['ggml-base'].handle.symbol('ggml_time_us', 'void')) as Pointer, null);
   opened = { folder, library };
   return library;
+}
+
+/** @throws UserError `device` where it is not installed. */
+function loadKoffi(): Koffi {
+  const file = nativePackage('koffi');
+  if (file === null)
+    throw userError(
+      'device',
+      `ggml cannot be called: ${missingLibraries()}.`,
+      '"early-exit doctor" names the command.',
+    );
+  return createRequire(import.meta.url)(file) as Koffi;
 }
 
 /** `MADV_COLLAPSE` of Linux since 6.1. */

@@ -5,6 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { nativePackage } from '../formats/installed.ts';
 import { userCache } from '../formats/user-cache.ts';
 
 /** Versions of the package whose functions have been compared with the prototypes above. */
@@ -27,15 +28,11 @@ export function packageName(platform: string = process.platform, architecture: s
 /** The folder with the libraries, from the installed package; null where it is not installed. */
 export function libraryFolder(): string | null {
   const name = packageName();
-  if (name === null) return null;
-  try {
-    // The package exports nothing but its entry, which says where its folder is.
-    const entry = createRequire(import.meta.url).resolve(name);
-    const folder = path.join(path.dirname(entry), '..', 'bins', name.replace('@node-llama-cpp/', ''));
-    return existsSync(folder) ? folder : null;
-  } catch {
-    return null;
-  }
+  const entry = name && nativePackage(name);
+  if (!entry) return null;
+  // The package exports nothing but its entry, which says where its folder is.
+  const folder = path.join(path.dirname(entry), '..', 'bins', name.replace('@node-llama-cpp/', ''));
+  return existsSync(folder) ? folder : null;
 }
 
 export type GpuKind = 'vulkan' | 'cuda' | 'metal';

@@ -4,9 +4,9 @@
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import path from 'node:path';
+import { missingLibraries, nativePackage, platformPackage } from '../formats/installed.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { libraryFolder, packageName, packageVersion } from './packages.ts';
 
@@ -23,20 +23,19 @@ export function probeGgml(): GgmlProbe {
   return known;
 }
 
-/** What npm installs ggml by, where something of it is missing. */
-export function ggmlPackages(): string | null {
-  const name = packageName();
-  if (name === null || (libraryFolder() !== null && resolved('koffi') !== null)) return null;
-  return `koffi ${name}@${packageVersion}`;
+/** The package that brings ggml, where something of it is missing; null where all is here, or nothing is to be had. */
+export function ggmlPackage(): string | null {
+  const isMissing = libraryFolder() === null || nativePackage('koffi') === null;
+  return isMissing && packageName() !== null ? platformPackage : null;
 }
 
 function ask(): GgmlProbe {
   const folder = libraryFolder();
-  const koffi = resolved('koffi');
+  const koffi = nativePackage('koffi');
   if (folder === null || koffi === null) {
-    const name = packageName();
-    if (name === null) return { problem: `there are no libraries of ggml for ${process.platform}-${process.arch}` };
-    return { problem: `the optional package ${folder === null ? name : 'koffi'} is not installed` };
+    if (packageName() === null)
+      return { problem: `there are no libraries of ggml for ${process.platform}-${process.arch}` };
+    return { problem: missingLibraries() };
   }
   const key = JSON.stringify([packageVersion, folder, cpus()[0]?.model, process.versions.modules]);
   const file = path.join(userCache(), 'ggml-probe.json');
@@ -87,13 +86,5 @@ function remember(file: string, key: string): void {
     renameSync(fresh, file);
   } catch {
     // A cache that cannot be written costs a child process each time, and nothing else.
-  }
-}
-
-function resolved(name: string): string | null {
-  try {
-    return createRequire(import.meta.url).resolve(name);
-  } catch {
-    return null;
   }
 }

@@ -2,7 +2,10 @@
  * The only importer of onnxruntime-node: opens a graph in memory as a session and runs it. Feeds and results are plain
  * typed arrays with a shape.
  */
+import { createRequire } from 'node:module';
 import type * as Ort from 'onnxruntime-node';
+import { userError, type UserError } from '../../protocol/errors.ts';
+import { missingLibraries, nativePackage } from '../formats/installed.ts';
 import type { BuiltGraph } from './builder.ts';
 import type { Provider } from './operators.ts';
 import { withoutTelemetry } from './telemetry.ts';
@@ -12,8 +15,25 @@ export type { Provider };
 Object.assign(process.env, withoutTelemetry);
 
 /** Loaded for the first session: what decodes in ggml does without it, and its memory. */
-let loading: Promise<typeof Ort> | null = null;
-const onnxRuntime = (): Promise<typeof Ort> => (loading ??= import('onnxruntime-node'));
+let loaded: typeof Ort | null = null;
+const onnxRuntime = (): typeof Ort => (loaded ??= loadOnnxRuntime());
+
+/** @throws UserError `device` where it is not installed, or has no library for this platform. */
+function loadOnnxRuntime(): typeof Ort {
+  const file = nativePackage('onnxruntime-node');
+  const unable = (why: string, cause?: unknown): UserError =>
+    userError('device', `ONNX Runtime, which tunes exits on the CPU, is not here: ${why}.`, remedy, cause);
+  if (`${process.platform}-${process.arch}` === 'darwin-x64')
+    throw unable("it has no library for Macs with Intel's processors");
+  if (file === null) throw unable(missingLibraries());
+  try {
+    return createRequire(import.meta.url)(file) as typeof Ort;
+  } catch (cause) {
+    throw unable(cause instanceof Error ? cause.message : String(cause), cause);
+  }
+}
+
+const remedy = 'Tune on a GPU (--exit-device), on another machine (--on), or see early-exit doctor.';
 
 export interface Value {
   readonly data: Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array;
@@ -55,7 +75,7 @@ export class RuntimeFailure extends Error {
  */
 export async function openSession(graph: BuiltGraph, options: SessionOptions = {}): Promise<Session> {
   const spins = options.spins ? '1' : '0';
-  const ort = await onnxRuntime();
+  const ort = onnxRuntime();
   const creating = ort.InferenceSession.create(graph.bytes, {
     executionProviders: [options.provider ?? 'cpu'],
     graphOptimizationLevel: 'all',

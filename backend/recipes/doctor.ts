@@ -10,7 +10,7 @@ import type { Adapter, Probe } from '../devices/probe.ts';
 import type { TensorFlow, TensorFlowKind } from '../devices/tensorflow.ts';
 import { installTensorFlow } from '../devices/tensorflow-install.ts';
 import { ggmlProblem } from '../runtime/engines.ts';
-import { commandOf, installationOf, thisInstallation, type Installation } from './installation.ts';
+import { commandOf, installationOf, librariesOf, thisInstallation, type Installation } from './installation.ts';
 
 /** @throws UserError where an installation cannot be done; the signal's reason where it was aborted. */
 export async function* doctor(options: DoctorOptions, signal: AbortSignal): AsyncGenerator<DoctorEvent, void> {
@@ -100,7 +100,7 @@ function ggmlFinding({ ggml, installation }: Seen): Finding {
     name,
     state: packages === null ? 'unusable' : 'absent',
     detail: `${problem}; ONNX Runtime computes models on the CPU`,
-    remedy: packages && installationOf(packages, installation),
+    remedy: packages && librariesOf(installation),
   };
 }
 

@@ -1,24 +1,15 @@
 /** How this copy of the package came here, and so what a person types to call it or to bring it a package. */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { packageRoot, platformPackage, versionIn } from '../formats/installed.ts';
+
+export { packageRoot, versionIn };
 
 /** `clone`: run from the repository; `npm`: installed from its tarball; `extension`: unpacked by the editor from its .vsix. */
 export interface Installation {
   readonly kind: 'clone' | 'npm' | 'extension';
   /** The folder of package.json. */
   readonly root: string;
-}
-
-/** The folder of package.json, from source and from a bundle alike. */
-export function packageRoot(): string {
-  let folder = path.dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(path.join(folder, 'package.json'))) {
-    const above = path.dirname(folder);
-    if (above === folder) throw new Error('The package has no package.json above its own files.');
-    folder = above;
-  }
-  return folder;
 }
 
 /** A clone has its sources, and only npm needs to know the command's name. */
@@ -45,5 +36,21 @@ export function installationOf(packageName: string, { kind, root }: Installation
   const where = kind === 'clone' ? '' : `--omit=dev --prefix ${quoted(root)} `;
   return `npm install --no-save ${where}${packageName}`;
 }
+
+/** What brings the libraries of this platform, as this copy came here. */
+export function librariesOf({ kind, root }: Installation): string {
+  const name = platformPackage.replace('@', '').replace('/', '-');
+  switch (kind) {
+    case 'clone':
+      return 'npm ci';
+    case 'npm':
+      return `npm install ${isInProject(root) ? '' : '--global '}${name}-${versionIn(root)}.tgz`;
+    case 'extension':
+      return `code --install-extension ${name}.vsix`;
+  }
+}
+
+/** Whether it was installed for a project, not for all of a user's. */
+const isInProject = (root: string): boolean => existsSync(path.resolve(root, '../../package.json'));
 
 const quoted = (file: string): string => `"${file}"`;

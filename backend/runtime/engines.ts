@@ -6,7 +6,7 @@ import { isMixture } from '../model/spec.ts';
 import type { GraphOptions } from '../onnx/ops.ts';
 import type { SessionOptions } from '../onnx/session.ts';
 import { userError } from '../../protocol/errors.ts';
-import { ggmlPackages, probeGgml } from '../ggml/probe.ts';
+import { ggmlPackage, probeGgml } from '../ggml/probe.ts';
 import type { GgmlOptions } from './ggml-runtime.ts';
 
 export type Engine = 'ggml' | 'onnx';
@@ -29,7 +29,7 @@ export interface RuntimeOptions extends SessionOptions {
 /** Why ggml does not compute on this machine, and the packages that bring it where they are missing; null where it does. */
 export function ggmlProblem(): { readonly problem: string; readonly packages: string | null } | null {
   const probe = probeGgml();
-  return 'problem' in probe ? { problem: probe.problem, packages: ggmlPackages() } : null;
+  return 'problem' in probe ? { problem: probe.problem, packages: ggmlPackage() } : null;
 }
 
 /** What a user is told where the CPU computes without ggml for want of packages; null where nothing is missing. */
@@ -57,7 +57,9 @@ function mixtureEngine({ path }: Model): Engine {
     throw userError(
       'device',
       `${path} is a mixture of experts, which ggml alone computes, and ${missing.problem}.`,
-      missing.packages === null ? 'Take a dense model.' : `Install it: npm install ${missing.packages}.`,
+      missing.packages === null
+        ? 'Take a dense model.'
+        : `Install ${missing.packages}; early-exit doctor names the command.`,
     );
   return 'ggml';
 }

@@ -1,11 +1,11 @@
-/** What a user reads where ggml's optional packages are not installed. */
+/** What a user reads where ggml's libraries are not installed. */
 import { expect, test, vi } from 'vitest';
 import type { Device } from '../../../backend/devices/devices.ts';
 import { placeOn } from '../../../backend/devices/fallback.ts';
 
 vi.mock('../../../backend/ggml/probe.ts', () => ({
-  probeGgml: () => ({ problem: 'the optional package koffi is not installed' }),
-  ggmlPackages: () => 'koffi @node-llama-cpp/linux-x64@3.21.1',
+  probeGgml: () => ({ problem: 'the package @early-exit/linux-x64 is not installed' }),
+  ggmlPackage: () => '@early-exit/linux-x64',
 }));
 
 const card = {
@@ -27,7 +27,7 @@ const said = (share: Device['share']): string[] => {
 
 test('the CPU without ggml is told with the packages that bring it, and where to find the command', () => {
   expect(said(null)).toEqual([
-    'The CPU computes without ggml, which takes longer: the optional package koffi is not installed. Install koffi @node-llama-cpp/linux-x64@3.21.1; early-exit doctor names the command.',
+    'The CPU computes without ggml, which takes longer: the package @early-exit/linux-x64 is not installed. Install @early-exit/linux-x64; early-exit doctor names the command.',
   ]);
 });
 

@@ -9,10 +9,10 @@ import { featureCache, roundingWarning, windowOptions } from '../../../backend/r
 import { tinyModel } from '../../support/models.ts';
 import { tinySpec } from '../tuning/fakes.ts';
 
-let packages: string | null = 'koffi';
+let missing: string | null = '@early-exit/linux-x64';
 vi.mock('../../../backend/ggml/probe.ts', () => ({
-  probeGgml: () => ({ problem: 'the optional package koffi is not installed' }),
-  ggmlPackages: () => packages,
+  probeGgml: () => ({ problem: 'the package @early-exit/linux-x64 is not installed' }),
+  ggmlPackage: () => missing,
 }));
 
 const large: ModelSpec = { ...tinySpec, vocabulary: 128_256, hidden: 8192 };
@@ -22,9 +22,9 @@ const warned = (spec: ModelSpec, precision: 'fast' | 'exact'): string | null =>
 
 test('a model of a billion numbers in rows of 8 bits is warned of, with the ways out', () => {
   expect(warned(large, 'fast')).toBe(
-    'Without ggml it is rounded to rows of 8 bits, too round for a model of its size: its exits become much worse. Install koffi (early-exit doctor), or take --backbone-precision exact, which is slower.',
+    'Without ggml it is rounded to rows of 8 bits, too round for a model of its size: its exits become much worse. Install @early-exit/linux-x64 (early-exit doctor), or take --backbone-precision exact, which is slower.',
   );
-  packages = null;
+  missing = null;
   expect(warned(large, 'fast')).toMatch(/much worse\. Take --backbone-precision exact/);
 });
 

@@ -33,13 +33,12 @@ test('a machine with a CPU alone', () => {
   expect(finding('tensorflow', {})?.remedy).toBe('early-exit doctor --install tensorflow');
 });
 
-test('a machine without the packages of ggml, or where it does not run', () => {
-  const problem = 'the optional package koffi is not installed';
-  const absent = finding('ggml', { ggml: { problem, packages: 'koffi @node-llama-cpp/linux-x64@3.21.1' } });
+test('a machine without the libraries of ggml, or where it does not run', () => {
+  const problem = 'the package @early-exit/linux-x64 is not installed';
+  const installation = { kind: 'clone', root: '/clone' } as const;
+  const absent = finding('ggml', { installation, ggml: { problem, packages: '@early-exit/linux-x64' } });
   expect(absent).toMatchObject({ state: 'absent', detail: `${problem}; ONNX Runtime computes models on the CPU` });
-  expect(absent?.remedy).toBe(
-    'npm install --no-save --omit=dev --prefix "/global/early-exit" koffi @node-llama-cpp/linux-x64@3.21.1',
-  );
+  expect(absent?.remedy).toBe('npm ci');
   expect(finding('ggml', { ggml: { problem: 'ggml crashed', packages: null } })).toMatchObject({ state: 'unusable' });
 });
 

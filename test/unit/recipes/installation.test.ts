@@ -2,7 +2,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { commandOf, installationOf, packageRoot, thisInstallation } from '../../../backend/recipes/installation.ts';
+import {
+  commandOf,
+  installationOf,
+  librariesOf,
+  packageRoot,
+  thisInstallation,
+} from '../../../backend/recipes/installation.ts';
 
 const folders: string[] = [];
 afterEach(() => {
@@ -32,4 +38,16 @@ test('each is called and given packages by what works there', () => {
   expect(all.map(commandOf)).toEqual(['npx early-exit', 'early-exit', `node "${path.join(root, 'dist', 'cli.js')}"`]);
   const beside = `npm install --no-save --omit=dev --prefix "${root}" webgpu`;
   expect(all.map((each) => installationOf('webgpu', each))).toEqual(['npm install --no-save webgpu', beside, beside]);
+});
+
+test('the libraries of this platform come by what brought the program', () => {
+  const name = `early-exit-${process.platform}-${process.arch}`;
+  const root = folderWith({ version: '9.9.9' });
+  const all = (['clone', 'npm', 'extension'] as const).map((kind) => librariesOf({ kind, root }));
+  expect(all).toEqual(['npm ci', `npm install --global ${name}-9.9.9.tgz`, `code --install-extension ${name}.vsix`]);
+  const project = folderWith({});
+  const inside = path.join(project, 'node_modules/early-exit');
+  mkdirSync(inside, { recursive: true });
+  writeFileSync(path.join(inside, 'package.json'), JSON.stringify({ version: '9.9.9' }));
+  expect(librariesOf({ kind: 'npm', root: inside })).toBe(`npm install ${name}-9.9.9.tgz`);
 });
