@@ -1,0 +1,35 @@
+/** What a person reads where exits cannot be tuned on the CPU, since ONNX Runtime is not here. */
+import { afterEach, expect, test, vi } from 'vitest';
+import { GraphBuilder } from '../../../backend/onnx/builder.ts';
+import { openSession } from '../../../backend/onnx/session.ts';
+
+vi.mock('../../../backend/formats/installed.ts', () => ({
+  nativePackage: () => null,
+  missingLibraries: () => 'the package @early-exit/linux-x64 is not installed',
+}));
+const { platform, arch } = process;
+afterEach(() => on(platform, arch));
+
+function on(system: string, architecture: string): void {
+  Object.defineProperty(process, 'platform', { value: system });
+  Object.defineProperty(process, 'arch', { value: architecture });
+}
+
+const open = (): Promise<unknown> => {
+  const builder = new GraphBuilder();
+  builder.output(builder.node('Abs', [builder.input('x', 'float32', [1])]), 'y', 'float32', [1]);
+  return openSession(builder.build());
+};
+
+test.each([
+  ['linux', 'x64', 'the package @early-exit/linux-x64 is not installed'],
+  ['darwin', 'x64', "it has no library for Macs with Intel's processors"],
+])('%s on %s', async (system, architecture, why) => {
+  on(system, architecture);
+  const error = await open().catch((caught: unknown) => caught);
+  expect(error).toMatchObject({
+    code: 'device',
+    wayOut: 'Tune on a GPU (--exit-device), on another machine (--on), or see early-exit doctor.',
+  });
+  expect(String(error)).toContain(`ONNX Runtime, which tunes exits on the CPU, is not here: ${why}.`);
+});
