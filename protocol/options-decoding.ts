@@ -70,6 +70,16 @@ export const decodingOptions = {
     placeholder: 'EXIT…',
     help: 'Exits not to use, such as 8:mlp.',
   }),
+  head: oneOf({
+    scope: 'window',
+    default: 'screened',
+    values: {
+      screened:
+        'greedy tokens read a copy of the head in 4 bits and compute its best rows again from the head itself, on the CPU, where that is faster',
+      exact: 'all of the head is read for every token',
+    },
+    help: 'How the matrix to the vocabulary is read, with precision fast.',
+  }),
   temperature: number({
     default: 0,
     minimum: 0,

@@ -238,6 +238,7 @@ export const servedOptions = {
   threshold: decodingOptions.threshold,
   patience: decodingOptions.patience,
   disable: decodingOptions.disable,
+  head: decodingOptions.head,
   temperature: decodingOptions.temperature,
   topK: decodingOptions.topK,
   topP: decodingOptions.topP,

@@ -58,6 +58,7 @@ export const optionTables = {
     sequenceLength: dataOptions.sequenceLength,
     ...evaluationOptions,
     ...calibrationOptions,
+    head: decodingOptions.head,
     ...deviceOptions,
   },
   generate: {

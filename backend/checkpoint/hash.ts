@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { fileError, writeFileAtomically } from '../formats/files.ts';
+import { fileError, fileIdentity, writeFileAtomically } from '../formats/files.ts';
 
 export interface HashOptions {
   /** Folder where hashes are remembered; null remembers none. */
@@ -33,7 +33,7 @@ export async function hashWeights(files: readonly string[], options: HashOptions
 }
 
 async function hashFile(file: string, { cache, signal, onProgress }: HashOptions): Promise<string> {
-  const before = identityOf(file);
+  const before = fileIdentity(file);
   const remembered = cache === null ? null : path.join(cache, `${hashText(before)}.sha256`);
   const known = remembered === null ? null : readHash(remembered);
   if (known !== null) return known;
@@ -50,7 +50,7 @@ async function hashFile(file: string, { cache, signal, onProgress }: HashOptions
     throw signal?.aborted ? error : fileError(error, 'read', file);
   }
   const digest = hash.digest('hex');
-  if (remembered !== null && identityOf(file) === before) remember(remembered, digest);
+  if (remembered !== null && fileIdentity(file) === before) remember(remembered, digest);
   return digest;
 }
 
@@ -69,15 +69,6 @@ function remember(file: string, digest: string): void {
     writeFileAtomically(file, [`${digest}\n`]);
   } catch {
     return;
-  }
-}
-
-function identityOf(file: string): string {
-  try {
-    const { size, mtimeNs, ino } = fs.statSync(file, { bigint: true });
-    return `${path.resolve(file)} ${size} ${mtimeNs} ${ino}`;
-  } catch (error) {
-    throw fileError(error, 'read', file);
   }
 }
 

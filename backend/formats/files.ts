@@ -17,7 +17,7 @@ import {
   writeSync,
   type Stats,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 
 /** Gives memory of so many bytes, with whatever lies in it. */
@@ -69,6 +69,16 @@ export function statOf(path: string): Stats | null {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : null;
     if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw fileError(error, 'read', path);
+  }
+}
+
+/** Another text once a file has changed: its path, size, time of change and place on disk. Throws `not-found` or `file-system`. */
+export function fileIdentity(path: string): string {
+  try {
+    const { size, mtimeNs, ino } = statSync(path, { bigint: true });
+    return `${resolve(path)} ${size} ${mtimeNs} ${ino}`;
+  } catch (error) {
     throw fileError(error, 'read', path);
   }
 }

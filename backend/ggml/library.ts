@@ -142,7 +142,10 @@ export interface Functions {
   setFlashPrecision(tensor: Tensor, precision: number): void;
   addSinks(attention: Tensor, sinks: Tensor): void;
   softMaxMasked(context: Context, a: Tensor, mask: Tensor, scale: number, maxBias: number): Tensor;
+  /** Places of the k largest of each row, in any order. */
   topK(context: Context, a: Tensor, k: number): Tensor;
+  /** Of every `width` numbers of a row, `step` apart, one; `kind`: `enum ggml_op_pool`. */
+  pool(context: Context, a: Tensor, kind: number, width: number, step: number, padding: number): Tensor;
   reshape2(context: Context, a: Tensor, x: number, y: number): Tensor;
   reshape3(context: Context, a: Tensor, x: number, y: number, z: number): Tensor;
   reshape4(context: Context, a: Tensor, x: number, y: number, z: number, w: number): Tensor;
@@ -264,6 +267,7 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   addSinks: base('void ggml_flash_attn_ext_add_sinks(void *a, void *sinks)'),
   softMaxMasked: base('void *ggml_soft_max_ext(void *ctx, void *a, void *mask, float scale, float bias)'),
   topK: base('void *ggml_top_k(void *ctx, void *a, int k)'),
+  pool: base('void *ggml_pool_1d(void *ctx, void *a, int kind, int width, int step, int padding)'),
   reshape2: base('void *ggml_reshape_2d(void *ctx, void *a, int64_t x, int64_t y)'),
   reshape3: base('void *ggml_reshape_3d(void *ctx, void *a, int64_t x, int64_t y, int64_t z)'),
   reshape4: base('void *ggml_reshape_4d(void *ctx, void *a, int64_t x, int64_t y, int64_t z, int64_t w)'),

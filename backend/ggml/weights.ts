@@ -37,6 +37,15 @@ export interface Weights {
   load(groups: readonly (readonly string[])[]): Promise<void>;
   /** Matrices of experts `[experts · out, in]`, as a tensor `[in, out, experts]`. */
   experts(name: string, experts: number): Tensor;
+  /**
+   * Puts in a matrix that no file holds, under a name of its own: from then on `matrix` gives it. `data` is asked for once.
+   */
+  keep(
+    name: string,
+    type: TypeName,
+    shape: readonly [rows: number, columns: number],
+    data: () => Uint8Array,
+  ): Promise<void>;
   /** A bias or the gain of a norm, plus `offset`. */
   vector(name: string, offset?: number): Tensor;
   /** Numbers that a graph wants and no file holds. */
@@ -164,6 +173,21 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
         staging.dispose();
       }
     },
+    async keep(name, type, [rows, columns], data) {
+      if (matrices.has(name)) return;
+      if (coming.has(name)) return coming.get(name);
+      const { bufferType, few, alone, type: own } = processor.place(type, columns, rows);
+      if (own !== type) throw new Error(`"${name}" would lie in ${own}`);
+      const bytes = data();
+      const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);
+      const tensor = placeTensor(make, bufferType, bytes.byteLength);
+      const set = library.setBeside(tensor, bytes).then(() => {
+        coming.delete(name);
+        matrices.set(name, { tensor, rows, parts: [rows], few, alone });
+      });
+      coming.set(name, set);
+      await set;
+    },
     experts(name, experts) {
       let tensor = stacks.get(name);
       if (tensor === undefined) {
@@ -222,6 +246,12 @@ export const mostExpanded = 1 << 22;
 
 /** Elements of a block of the type that trained matrices are rounded to. */
 const trainedBlock = 32;
+
+/** The type in which the file has a matrix and ggml computes with it; null where it has it in none. */
+export function storedForm(parameters: Parameters, name: string): TypeName | null {
+  const stored = parameters.storedType(name);
+  return stored !== null && isComputable(stored) ? stored : null;
+}
 
 function typeOf(parameters: Parameters, name: string, form: WeightForm): TypeName {
   if (form === 'exact') return 'F32';

@@ -1,6 +1,6 @@
 /** The frozen model as recipes use it on whole windows: its states, kept on disk, and the scorers of exits. */
 import { join } from 'node:path';
-import type { EvaluateOptions } from '../../protocol/options.ts';
+import type { EvaluateOptions, GenerateOptions } from '../../protocol/options.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
@@ -14,10 +14,11 @@ import type { FeatureModel } from '../runtime/staged-model.ts';
 import { openFeatureCache, type FeatureCache } from '../features/cache.ts';
 import type { Windows } from '../features/features.ts';
 
-type Given = Pick<EvaluateOptions, 'precision' | 'threads'>;
+type Given = Pick<EvaluateOptions, 'precision' | 'threads'> & Partial<Pick<GenerateOptions, 'head'>>;
 
-export const runtimeOptions = ({ precision, threads }: Given): RuntimeOptions => ({
+export const runtimeOptions = ({ precision, threads, head }: Given): RuntimeOptions => ({
   arithmetic: precision === 'fast' ? 'int8' : 'float32',
+  ...(head && { head }),
   ...(threads > 0 && { threads }),
 });
 

@@ -65,10 +65,10 @@ export async function openGenerator(options: GenerateOptions, signal: AbortSigna
   // At full depth the stages are only cut where somebody wants to see what the exits say.
   const mode = askedMode(options);
   const exits = mode !== 'full' || options.candidates > 0 ? options.exits : null;
-  const { model, device, gpuLayers, precision, threads } = options;
+  const { model, device, gpuLayers, precision, threads, head } = options;
   const { policy, threshold, disable, candidates } = options;
   const checkpoint = exits && [exits, ...checkpointState(exits)];
-  const files = JSON.stringify([state(model), checkpoint, device, gpuLayers, precision, threads]);
+  const files = JSON.stringify([state(model), checkpoint, device, gpuLayers, precision, threads, head]);
   const isWhole = exits !== null && candidates > 0;
   const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, isWhole]);
   const isIt = (one: Kept): boolean => one.files === files && (one.cuts === cuts || one.isWhole);

@@ -18,6 +18,8 @@ export interface RuntimeOptions extends SessionOptions {
    * `int8-rows`: rounded as suits many tokens at once. Default `float32`.
    */
   readonly arithmetic?: Arithmetic;
+  /** `screened`, the default: readouts read the head roughly first, where arithmetic rounds anyway and that pays. */
+  readonly head?: GgmlOptions['head'];
   /** For tests and measurements; default: as the table says. */
   readonly engine?: Engine;
   /** The part that a GPU computes, in ggml; default: none. */
@@ -87,9 +89,10 @@ function isSmallInFloats({ stored }: Model): boolean {
 
 export const ggmlOptions = (
   model: Model,
-  { arithmetic = 'float32', threads, gpu, cutBehind }: RuntimeOptions,
+  { arithmetic = 'float32', head = 'screened', threads, gpu, cutBehind }: RuntimeOptions,
 ): GgmlOptions => ({
   form: arithmetic === 'int8' && gpu === undefined && isSmallInFloats(model) ? 'wide' : weightForm[arithmetic],
+  head,
   ...(gpu !== undefined && { gpu }),
   ...(cutBehind !== undefined && { cutBehind }),
   ...(threads !== undefined && { threads }),

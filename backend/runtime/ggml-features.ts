@@ -11,11 +11,11 @@ import type { Model } from '../model/open.ts';
 import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { embed } from './embedding.ts';
 import { causalMask, fillRotations, isMask, windowOf } from './ggml-inputs.ts';
-import { classesOf, layerNodes, otherNodes, readouts } from './ggml-model.ts';
+import { classesOf, layerNodes, otherNodes, readouts } from './ggml-reading.ts';
 import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { tokensOf } from './exit-reader.ts';
 import { toldRotations } from './rotations.ts';
-import { bestOf, logSum } from './readouts.ts';
+import { logSum, positionsOf } from './readouts.ts';
 import { distinctCuts, type ExitSet } from './stage-tree.ts';
 import type { ExitScorer, FeatureModel } from './staged-model.ts';
 
@@ -143,7 +143,7 @@ export async function openGgmlScorer(
         graph.compute();
         const scores = new Float32Array(count);
         graph.get('target', scores);
-        for (const [i, best] of bestOf(graph, count, toToken, classes).entries()) {
+        for (const [i, { best }] of positionsOf(graph, count, toToken, classes).entries()) {
           const real = best.find(({ id }) => id >= 0)!;
           loss[from + i] = logSum(best[0]!) - scores[i]!;
           token[from + i] = real.id;

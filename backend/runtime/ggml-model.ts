@@ -1,13 +1,11 @@
 /** A staged model in ggml: the graphs of its stages and of what its exits say. What sequences keep is in ggml-slots.ts. */
-import { exitBranch, logitsBehind } from '../exits/forward.ts';
-import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
-import type { Processor } from '../ggml/processor.ts';
-import { buildGraph, type BuiltGraph, type GraphSketch, type Value } from '../ggml/graph.ts';
+import { exitBranch } from '../exits/forward.ts';
+import { exitCut, exitPath } from '../exits/spec.ts';
+import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import { ggmlOps, type Past } from '../ggml/ops.ts';
-import { mixtureNodes } from '../ggml/mixture.ts';
-import { isExact, type Weights } from '../ggml/weights.ts';
-import { finalLogits, layerPath, linearsTogether, stage } from '../model/layer.ts';
+import { isExact } from '../ggml/weights.ts';
+import { layerPath, linearsTogether, stage } from '../model/layer.ts';
 import { expectedParameters } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
@@ -16,16 +14,12 @@ import type { GgmlModel, PassShape, SlotsStore, Store, StoreShelf } from './ggml
 import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
 import { toldRotations } from './rotations.ts';
-import { candidateCount } from './readouts.ts';
-import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
+import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type Place } from './ggml-reading.ts';
+import { isScreened, loadRoughHead } from './rough-head.ts';
+import type { Slots, StagedModel, StageSpec } from './staged-model.ts';
 
 /** Bytes of keys, values and streams that stay for the next text, at most. */
 const spareLimit = 1 << 28;
-
-/** Operators of a layer at most, and of what stands around layers. */
-export const layerNodes = (spec: ModelSpec): number =>
-  60 + Math.max(0, ...spec.layers.map(({ mixture }) => (mixture ? mixtureNodes(mixture) : 0)));
-export const otherNodes = 64;
 
 export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlOptions): Promise<StagedModel> {
   const { spec } = model;
@@ -40,6 +34,8 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     weights: weights.get(processors[stage]!)!,
     exact: isExact(options.form),
   });
+  const behind = processorOfLayer(spec.layers.length, options);
+  const screens = isScreened(behind, model, options);
   const stages = tree.map((each): StageSpec => ({
     parent: each.parent,
     from: each.from,
@@ -69,7 +65,8 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     stages,
     exits: points,
     stageGraph: (first, last, shape, store) => stagesGraph(place(first), spec, tree, { first, last }, shape, store),
-    readGraph: (k, positions, store) => readGraph(place(points[k]!.reads), spec, points[k]!, positions, store),
+    screens: (k) => screens && processors[points[k]!.reads] === behind && readsHead(points[k]!),
+    readGraph: (k, shape, store) => readGraph(place(points[k]!.reads), spec, points[k]!, shape, store),
   };
   const openSlots = (rows: number): Slots => {
     const slots = openGgmlSlots(ggml, rows, {
@@ -91,6 +88,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     for (const [processor, each] of weights)
       if (!processor.isGpu)
         await each.load(matricesOf(model, (layer) => processorOfLayer(layer, options) === processor));
+    if (screens) await loadRoughHead(behind, model, weights.get(behind)!);
     // Whatever the weights are refused for is said when the model is opened.
     const first = openSlots(1);
     first.enter(0, [0]);
@@ -102,13 +100,6 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     throw error;
   }
   return { spec, stages, exits: points, openSlots, dispose: async () => dispose() };
-}
-
-/** Where graphs are computed, and with what. */
-interface Place {
-  readonly processor: Processor;
-  readonly weights: Weights;
-  readonly exact: boolean;
 }
 
 /**
@@ -183,53 +174,4 @@ function stagesGraph(
       }
     }
   });
-}
-
-/** The stream at the places that the input `at` names, a column each. */
-const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: Tensor, columns: number): Tensor =>
-  library.getRows(sketch.context, stream, sketch.input('at', 'I32', columns));
-
-/** What an exit says of some positions: see `readouts`. Input: `at`. */
-function readGraph(
-  { processor, weights, exact }: Place,
-  spec: ModelSpec,
-  { reads, spec: exit }: ExitPoint,
-  positions: number,
-  store: SlotsStore,
-): BuiltGraph {
-  return buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {
-    const shape = { tokens: 1, batch: positions, exact, isTiled: false, past: () => null };
-    const ops = ggmlOps(processor, sketch, weights, shape);
-    const tensor = columnsOf(processor, sketch, store.stream(reads), positions);
-    const x = { tensor, width: cutWidth(spec, store.cut(reads)) };
-    const logits = exit ? logitsBehind(ops, spec, exit, x) : finalLogits(ops, spec, x);
-    readouts(processor, sketch, logits.tensor, classesOf(spec, exit), positions);
-  });
-}
-
-export const classesOf = (spec: ModelSpec, exit: ExitSpec | null): number =>
-  exit?.head.kind === 'shortlist' ? exit.head.tokens.length + 1 : spec.vocabulary;
-
-/**
- * Of logits `[classes, positions]`, as outputs: the best classes in any order `top` `[k, positions]`, their `scores` (logits) and
- * `probabilities`; `expected`, the mean logit; and the `logits`.
- */
-export function readouts(
-  processor: Processor,
-  sketch: GraphSketch,
-  logits: Tensor,
-  classes: number,
-  positions: number,
-): void {
-  const { library: g } = processor;
-  const { context: c } = sketch;
-  const k = Math.min(candidateCount, classes);
-  const probabilities = g.softMax(c, logits);
-  const top = g.topK(c, logits, k);
-  const of = (values: Tensor): Tensor => g.getRows(c, g.reshape3(c, values, 1, classes, positions), top);
-  sketch.output('top', top);
-  sketch.output('scores', of(logits));
-  sketch.output('probabilities', of(probabilities));
-  sketch.output('expected', g.sumRows(c, g.mul(c, probabilities, logits)));
-  sketch.output('logits', logits);
 }

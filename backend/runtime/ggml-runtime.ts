@@ -12,6 +12,8 @@ import type { ExitSet } from './stage-tree.ts';
 
 export interface GgmlOptions {
   readonly form: WeightForm;
+  /** Whether readouts without logits may read the model's head roughly first, where that pays; default: exactly. */
+  readonly head?: 'exact' | 'screened';
   /** Default: as many as there are cores. */
   readonly threads?: number;
   /** The part of a model that a GPU computes; default: none. */
@@ -86,6 +88,7 @@ export function weightsOf(
       return own.length === 0 || own.length === names.length ? holder(names[0]!).joined(names) : null;
     },
     load: (groups) => base.weights.load(groups.filter((names) => !names.some((name) => held.has(name)))),
+    keep: (...matrix) => base.weights.keep(...matrix),
     experts: (name, experts) => holder(name).experts(name, experts),
     vector: (name, offset) => holder(name).vector(name, offset),
     constant: (name, values) => base.weights.constant(name, values),

@@ -135,10 +135,12 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       });
       const toToken = tokensOf(exit);
       const said: Readout[] = [];
+      const isScreened = !logits && ggml.screens(k);
       const all = logits ? new Float32Array(at.length * spec.vocabulary) : null;
       for (let from = 0; from < at.length; from += readLimit) {
         const part = Int32Array.from(at.slice(from, from + readLimit));
-        const graph = store.graph(`read ${k} ${part.length}`, () => ggml.readGraph(k, part.length, store));
+        const shape = { positions: part.length, isScreened };
+        const graph = store.graph(`read ${k} ${part.length} ${isScreened}`, () => ggml.readGraph(k, shape, store));
         graph.set('at', part);
         graph.compute();
         said.push(...readoutsFrom(graph, part.length, toToken, spec.vocabulary));

@@ -24,7 +24,14 @@ export interface GgmlModel {
   readonly exits: readonly ExitPoint[];
   /** Of the stages from one to another, in one. */
   stageGraph(first: number, last: number, shape: PassShape, store: SlotsStore): BuiltGraph;
-  readGraph(exit: number, positions: number, store: SlotsStore): BuiltGraph;
+  /** Whether readouts of an exit without logits are screened: ggml/screened.ts. */
+  screens(exit: number): boolean;
+  readGraph(exit: number, shape: ReadShape, store: SlotsStore): BuiltGraph;
+}
+
+export interface ReadShape {
+  readonly positions: number;
+  readonly isScreened: boolean;
 }
 
 /** Columns of a pass: so many tokens of each of some rows, which see `keys` positions. */

@@ -8,35 +8,75 @@ export const candidateCount = mostCandidates + 1;
 
 const defer = -1;
 
+/**
+ * A long row of logits is read in so many equal parts, which threads share; what is said of the whole is put together here, so it
+ * does not depend on how many threads there are.
+ */
+export const partsOf = (classes: number): number => (classes >= longRow && classes % 4 === 0 ? 4 : 1);
+
+const longRow = 2 ** 14;
+
 export interface Best {
   readonly id: number;
   readonly score: number;
   readonly probability: number;
 }
 
-/** The best classes of each position, best first, of a graph with `readouts`; a shortlist's are tokens, the last of them −1. */
-export function bestOf(
+/** What a graph with `readouts` says of one position. */
+export interface Position {
+  /** The best classes, best first; a shortlist's are tokens, the last of them −1. */
+  readonly best: readonly Best[];
+  /** The mean logit. */
+  readonly expected: number;
+}
+
+export function positionsOf(
   graph: BuiltGraph,
   positions: number,
   toToken: readonly number[] | null,
   classes: number,
-): Best[][] {
-  const k = Math.min(candidateCount, classes);
-  const top = new Int32Array(positions * k);
-  const scores = new Float32Array(positions * k);
-  const probabilities = new Float32Array(positions * k);
+): Position[] {
+  const parts = partsOf(classes);
+  const each = classes / parts;
+  const k = Math.min(candidateCount, each);
+  const rows = positions * parts;
+  const top = new Int32Array(rows * k);
+  const scores = new Float32Array(rows * k);
+  const probabilities = new Float32Array(rows * k);
+  const expected = new Float32Array(rows);
   graph.get('top', top);
   graph.get('scores', scores);
   graph.get('probabilities', probabilities);
-  return Array.from({ length: positions }, (_, p) => {
+  graph.get('expected', expected);
+  const bestOfPart = (row: number, part: number): Best[] => {
     const all = Array.from({ length: k }, (_, i) => {
-      const at = p * k + i;
-      return { class: top[at]!, score: scores[at]!, probability: probabilities[at]! };
+      const at = row * k + i;
+      return { id: part * each + top[at]!, score: scores[at]!, probability: probabilities[at]! };
     });
-    // Two probabilities that round to one do not change the order; of equal logits the first class wins.
-    all.sort((a, b) => b.score - a.score || a.class - b.class);
-    return all.map(({ class: id, score, probability }) => ({ id: toToken ? toToken[id]! : id, score, probability }));
+    return all.sort(byScore);
+  };
+  return Array.from({ length: positions }, (_, p) => {
+    const found = Array.from({ length: parts }, (_, part) => bestOfPart(p * parts + part, part));
+    const shares = sharesOf(found.map(([first]) => logSum(first!)));
+    const best = found
+      .flatMap((some, part) => some.map((one) => ({ ...one, probability: one.probability * shares[part]! })))
+      .sort(byScore)
+      .slice(0, Math.min(candidateCount, classes));
+    return {
+      best: toToken ? best.map((one) => ({ ...one, id: toToken[one.id]! })) : best,
+      expected: shares.reduce((sum, share, part) => sum + share * expected[p * parts + part]!, 0),
+    };
   });
+}
+
+/** Two probabilities that round to one do not change the order; of equal logits the first class wins. */
+const byScore = (a: Best, b: Best): number => b.score - a.score || a.id - b.id;
+
+/** The probability of each part, from its log Σ exp(logit). */
+function sharesOf(logSums: readonly number[]): number[] {
+  const most = Math.max(...logSums);
+  const sum = logSums.reduce((total, one) => total + Math.exp(one - most), 0);
+  return logSums.map((one) => Math.exp(one - most) / sum);
 }
 
 export function readoutsFrom(
@@ -45,9 +85,7 @@ export function readoutsFrom(
   toToken: readonly number[] | null,
   vocabulary: number,
 ): Readout[] {
-  const expected = new Float32Array(positions);
-  graph.get('expected', expected);
-  return bestOf(graph, positions, toToken, toToken?.length ?? vocabulary).map((best, p) => {
+  return positionsOf(graph, positions, toToken, toToken?.length ?? vocabulary).map(({ best, expected }) => {
     const candidates = best.filter(({ id }) => id !== defer).map(({ id, probability }) => ({ id, probability }));
     const confidence = candidates[0]!.probability;
     return {
@@ -55,7 +93,7 @@ export function readoutsFrom(
       confidence,
       margin: confidence - (candidates[1]?.probability ?? 0),
       // log Σ exp(logit) − Σ p · logit.
-      entropy: logSum(best[0]!) - expected[p]!,
+      entropy: logSum(best[0]!) - expected,
       candidates,
     };
   });

@@ -7,7 +7,7 @@ import { inTrustedFolder } from '../generations.ts';
 import { exitsInUse } from '../model-and-exits.ts';
 import { recipeSettings } from '../settings.ts';
 
-const taken = ['model', 'exits', 'device', 'gpuLayers', 'threads', 'precision', 'drafts', 'disable'] as const;
+const taken = ['model', 'exits', 'device', 'gpuLayers', 'threads', 'precision', 'head', 'drafts', 'disable'] as const;
 
 /** By document; forgotten once a setting, a run or the folder's trust changes, because looking for exits walks through folders. */
 const known = new WeakMap<App, Map<string, Promise<RecipeOptions>>>();

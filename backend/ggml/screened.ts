@@ -1,0 +1,115 @@
+/**
+ * A linear with many outputs of which only the largest matter: all of them roughly, from a copy of its weight in fewer bits, and the
+ * best of those again from the weight itself. A token waits for memory, and the copy is a fraction of the weight.
+ */
+import { blockInfo } from '../formats/quantisation.ts';
+import type { Parameters } from '../model/parameters.ts';
+import { buildGraph, type GraphSketch, type Value } from './graph.ts';
+import { types, type TypeName } from './library.ts';
+import type { Processor } from './processor.ts';
+import { storedForm, type Weights } from './weights.ts';
+
+/** What the copy is made of: blocks of 4 bits, which a kernel repacks on most processors. */
+export const roughType = 'Q4_0';
+/** Outputs that are computed again together: the kernels of repacked blocks take eight at a time. */
+const blockRows = 32;
+/**
+ * Blocks of outputs that are computed again: those of the largest rough ones, so that the 32 best of them are always among them.
+ * Of Qwen2.5-Coder-0.5B the right token was the 8th at worst.
+ */
+const chosenBlocks = 32;
+/** Numbers of a weight below which choosing costs more than it saves. */
+export const smallestScreened = 2 ** 23;
+/** The copy takes at most this share of the weight's bytes, or reading it saves too little. */
+const largestShare = 0.75;
+/** `GGML_OP_POOL_MAX`. */
+const poolMaximum = 0;
+
+/** Path of the linear by the copy. */
+export const roughPath = (path: string): string => `${path}.rough`;
+
+/**
+ * Whether reading `path` roughly first pays on a processor: the weight is large, in more bits than the copy, without a bias; a kernel
+ * repacks the copy; and blocks of the weight's rows can be multiplied where it lies, with the same bits in every pass.
+ */
+export function canScreen(
+  processor: Processor,
+  parameters: Parameters,
+  path: string,
+  smallest = smallestScreened,
+): boolean {
+  const name = `${path}.weight`;
+  const type = storedForm(parameters, name);
+  const [rows, columns] = parameters.shape(name) as [number, number];
+  if (processor.isGpu || type === null || parameters.has(`${path}.bias`)) return false;
+  if (rows % blockRows !== 0 || columns % blockInfo(roughType).elements !== 0 || rows * columns < smallest)
+    return false;
+  if (bits(roughType) > largestShare * bits(type)) return false;
+  const whole = processor.place(type, columns, rows);
+  const inBlocks = processor.place(type, columns, blockRows, rows / blockRows);
+  const rough = processor.place(roughType, columns, rows);
+  return (
+    rough.bufferType !== processor.plain &&
+    inBlocks.type === whole.type &&
+    inBlocks.bufferType === whole.bufferType &&
+    [whole, inBlocks, rough].every(({ isEven }) => isEven)
+  );
+}
+
+/** Of a number. */
+function bits(type: TypeName): number {
+  const { elements, bytes } = blockInfo(type);
+  return (8 * bytes) / elements;
+}
+
+/**
+ * x `[in, positions]` → `[out, positions]`: exact sums, to the bit those of the whole linear, in the blocks of each position's best
+ * rough ones, rough ones elsewhere. `rough`: x by the copy, which is overwritten.
+ */
+export function screenedLinear(
+  { library: g }: Processor,
+  { context: c }: GraphSketch,
+  weights: Weights,
+  { x, rough, path, positions }: { x: Value; rough: Value; path: string; positions: number },
+): Value {
+  const blocks = rough.width / blockRows;
+  const maxima = g.pool(c, rough.tensor, poolMaximum, blockRows, blockRows, 0);
+  const best = g.topK(c, maxima, Math.min(chosenBlocks, blocks));
+  const weight = g.reshape3(c, weights.matrix(`${path}.weight`).tensor, x.width, blockRows, blocks);
+  const exact = g.mulMatId(c, weight, g.reshape3(c, x.tensor, x.width, 1, positions), best);
+  const all = g.setRows(c, g.reshape3(c, rough.tensor, blockRows, blocks, positions), exact, best);
+  return { tensor: g.reshape2(c, all, rough.width, positions), width: rough.width };
+}
+
+/** Rows that are rounded at once. */
+const roundedTogether = 256;
+
+export const roughBytes = ({ library }: Processor, [rows, columns]: readonly [rows: number, columns: number]): number =>
+  rows * library.rowSize(types[roughType], columns);
+
+/** The bytes of a copy. `stored`: those of the weight. */
+export function roughCopy(
+  processor: Processor,
+  type: TypeName,
+  stored: Uint8Array,
+  [rows, columns]: readonly [rows: number, columns: number],
+): Uint8Array {
+  const { library: g } = processor;
+  const [from, to] = [g.rowSize(types[type], columns), g.rowSize(types[roughType], columns)];
+  const copy = new Uint8Array(roughBytes(processor, [rows, columns]));
+  for (let first = 0; first < rows;) {
+    const count = Math.min(roundedTogether, rows - first);
+    const graph = buildGraph(processor, 8, (sketch) => {
+      const x = sketch.input('stored', type, columns, count);
+      const values = type === 'F32' ? x : g.cast(sketch.context, x, types.F32);
+      sketch.output('rough', g.cast(sketch.context, values, types[roughType]));
+    });
+    for (; first + count <= rows; first += count) {
+      graph.set('stored', stored.subarray(first * from, (first + count) * from));
+      graph.compute();
+      graph.get('rough', copy.subarray(first * to, (first + count) * to));
+    }
+    graph.dispose();
+  }
+  return copy;
+}
