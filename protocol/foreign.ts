@@ -1,11 +1,13 @@
 /** Values of unknown origin in messages: short, on one line, and never so deep that showing them fails. */
+import { jsonLine } from './shown.ts';
 
 const longest = 80;
 
-/** A text, number or the like as JSON, cut where it is long; lists and objects by their kind. */
+/** A text, number or the like as JSON that can be shown, cut where it is long; lists and objects by their kind. */
 export function shownValue(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
   if (typeof value === 'object' && value !== null) return 'an object';
-  if (typeof value === 'string' && value.length > longest) return `${JSON.stringify(value.slice(0, longest))}…`;
-  return typeof value === 'number' && !Number.isFinite(value) ? String(value) : (JSON.stringify(value) ?? 'nothing');
+  if (typeof value === 'string' && value.length > longest) return `${jsonLine(value.slice(0, longest))}…`;
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
+  return JSON.stringify(value) === undefined ? 'nothing' : jsonLine(value);
 }

@@ -5,6 +5,7 @@
 import { userError } from './errors.ts';
 import { emptyTrace, exitLayer, traceVersion, type Trace } from './exittrace.ts';
 import { shownValue } from './foreign.ts';
+import { shown } from './shown.ts';
 import { stopReasons, type Candidate, type ExitOpinion, type StopReason, type TokenRecord } from './trace.ts';
 
 /** A trace with the line of its text where each token stands. */
@@ -61,7 +62,7 @@ export function parseTrace(text: string, name = 'The trace', known: ReadLines = 
       else if (line.kind === 'stop') trace.stop = line.stop;
     } catch (error) {
       if (!(error instanceof Mistake)) throw error;
-      throw userError('bad-data', `${name}, line ${i + 1}: ${error.message}.`);
+      throw userError('bad-data', `${shown(name)}, line ${i + 1}: ${error.message}.`);
     }
   }
   return { trace, tokenLines, lines };
@@ -205,7 +206,7 @@ class LineReader {
     try {
       return JSON.parse(text) as string;
     } catch {
-      throw new Mistake(`${text.length > 80 ? `${text.slice(0, 80)}…` : text} is no JSON string`);
+      throw new Mistake(`${shown(text, { limit: 80 })} is no JSON string`);
     }
   }
 

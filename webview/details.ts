@@ -1,6 +1,7 @@
 /** The details of a trace: the text in its exits' colours, which exit said how much, and what every exit said of one token. */
 import type { Trace } from '../protocol/exittrace.ts';
 import { exitShade, saidBy, TEXT_DRAFT, tokenShade } from '../protocol/palette.ts';
+import { shown } from '../protocol/shown.ts';
 import type { ExitOpinion, TokenRecord } from '../protocol/trace.ts';
 import { element, replace } from './dom.ts';
 import { connectHost } from './host.ts';
@@ -92,7 +93,7 @@ function tokenElement(token: TokenRecord, trace: Trace, act: () => void): HTMLEl
       'aria-label': `${visible(token.text)}: ${saying(token, trace.layers)}`,
       title: saying(token, trace.layers),
     },
-    token.text === '' ? '∅' : token.text.replaceAll('\n', '⏎\n'),
+    token.text === '' ? '∅' : shown(token.text, { limit: Infinity, keep: '\n\t' }).replaceAll('\n', '⏎\n'),
   );
   made.addEventListener('click', act);
   return made;
@@ -106,7 +107,8 @@ function saying({ exit, layer, draft }: TokenRecord, layers: number): string {
   return t('guessed by {0}, confirmed by the full model', guesser(draft.source));
 }
 
-const guesser = (source: string): string => (source === TEXT_DRAFT ? t('the text before') : t('exit {0}', source));
+const guesser = (source: string): string =>
+  source === TEXT_DRAFT ? t('the text before') : t('exit {0}', visible(source));
 
 function summary({ tokens, layers, model, policy }: Trace): HTMLElement {
   const mean = tokens.reduce((sum, token) => sum + token.layer, 0) / tokens.length;
@@ -123,7 +125,7 @@ function summary({ tokens, layers, model, policy }: Trace): HTMLElement {
   return element(
     'dl',
     { class: 'figures' },
-    ...figures.map(([name, value]) => element('div', {}, element('dt', {}, name!), element('dd', {}, value!))),
+    ...figures.map(([name, value]) => element('div', {}, element('dt', {}, name!), element('dd', {}, shown(value!)))),
   );
 }
 
@@ -132,7 +134,7 @@ function histogram({ tokens, exits }: Trace): HTMLElement {
   const counts = new Map<string, number>([TEXT_DRAFT, ...exits].map((exit) => [exit, 0]));
   for (const token of tokens) counts.set(saidBy(token), (counts.get(saidBy(token)) ?? 0) + 1);
   const parts = [...counts].filter(([, count]) => count > 0);
-  const name = (exit: string): string => (exit === TEXT_DRAFT ? t('the text before') : exit);
+  const name = (exit: string): string => (exit === TEXT_DRAFT ? t('the text before') : visible(exit));
   return element(
     'div',
     {
@@ -179,7 +181,7 @@ function opinionRow(opinion: ExitOpinion, token: TokenRecord, exits: readonly st
   return element(
     'tr',
     { class: opinion.exit === saidBy(token) ? 'left-here' : '' },
-    element('th', { scope: 'row' }, opinion.exit),
+    element('th', { scope: 'row' }, visible(opinion.exit)),
     element(
       'td',
       { class: right ? 'same' : '' },
@@ -200,7 +202,6 @@ const share = (value: number): string => `${(100 * value).toFixed(value > 0.0995
 const visible = (text: string): string =>
   text === ''
     ? '∅'
-    : text
-        .replaceAll('\n', '⏎')
-        .replaceAll('\t', '→')
-        .replaceAll(/^ +| +$/g, (blanks) => '·'.repeat(blanks.length));
+    : shown(text.replaceAll('\n', '⏎').replaceAll('\t', '→'), { limit: Infinity }).replaceAll(/^ +| +$/g, (blanks) =>
+        '·'.repeat(blanks.length),
+      );

@@ -186,7 +186,7 @@ const percent = (share: number): string => `${(100 * share).toFixed(share > 0.99
  * Who said a token, in a few words: it left early, or the full model said it, or confirmed what had been guessed. `name` writes an exit
  * as the place wants it.
  */
-function saying({ exit, draft, confidence }: TokenRecord, name = (id: string): string => id): string {
+function saying({ exit, draft, confidence }: TokenRecord, name = visible): string {
   const sure = `${percent(confidence)} sure`;
   if (exit !== 'final') return `left early at exit ${name(exit)}, ${sure}`;
   if (!draft) return `said by the full model, ${sure}`;

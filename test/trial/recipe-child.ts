@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { parseOptions } from '../../protocol/options.ts';
 import { UserError, describeError } from '../../protocol/errors.ts';
+import { shown } from '../../protocol/shown.ts';
 import { recipes } from '../../backend/recipes/index.ts';
 import * as annotations from '../../backend/language-server/annotations.ts';
 import { openDocument, TRACE_LANGUAGE } from '../../backend/language-server/documents.ts';
@@ -29,16 +30,25 @@ async function runRecipe(task: Exclude<Task, { recipe: 'trace' }>): Promise<numb
   return tokens;
 }
 
+const textsIn = (value: unknown): string[] => {
+  if (typeof value === 'string') return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : [];
+};
+
 /** Everything that an editor asks of an open trace. */
 function showTrace(file: string): number {
   const { document, texts, problem } = openDocument('file:///trace', TRACE_LANGUAGE, 1, readFileSync(file, 'utf8'));
   const at = (offset: number) => document.positionAt(offset);
   const end = document.getText().length;
   for (const text of texts) {
-    annotations.codeLenses(text, at);
-    annotations.inlayHints(text, { start: 0, end }, at);
-    annotations.documentSymbols(text, at);
-    for (let i = 0; i < 16; i++) annotations.hover(text, Math.floor((end * i) / 16), at);
+    const drawn = [
+      annotations.codeLenses(text, at),
+      annotations.inlayHints(text, { start: 0, end }, at),
+      annotations.documentSymbols(text, at),
+      ...Array.from({ length: 16 }, (_, i) => annotations.hover(text, Math.floor((end * i) / 16), at)),
+    ];
+    const harmful = textsIn(drawn).find((one) => shown(one, { limit: Infinity, keep: '\n' }) !== one);
+    if (harmful !== undefined) throw new Error(`it draws ${JSON.stringify(harmful)}`);
   }
   annotations.semanticTokens(texts, document.getText(), at);
   if (problem) throw new UserError('bad-data', problem.message);

@@ -1,7 +1,7 @@
 /** Damaged files of every kind, used as they are: most by recipes in a process that may die of them, some by the real command line. */
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { judge, problemOfUnshown } from '../judge.ts';
+import { judge, problemOf, problemOfUnshown } from '../judge.ts';
 import { makeExits, wordsOf } from '../material.ts';
 import { targets } from '../mutations/targets.ts';
 import { runProgram, type Program } from '../program.ts';
@@ -42,7 +42,7 @@ async function damageAndUse(
   const verdict =
     index % throughProgram === 0 && task.recipe !== 'trace'
       ? await runTask(program, task, folder)
-      : judgePerformed(await host.perform(task));
+      : judgePerformed(task, await host.perform(task));
   if (verdict.verdict !== 'held') return { ...verdict, why: `${target.name}: ${verdict.why}` };
   const written = task.recipe === 'tune' ? [] : filesOf(folder).filter((name) => !before.includes(name));
   return written.length ? failed(`${target.name}: it wrote ${written.join(', ')}`) : held;
@@ -53,10 +53,12 @@ async function runTask(program: Program, task: Exclude<Task, { recipe: 'trace' }
   return judge(await runProgram(program, words, { cwd: folder, seconds: bounds.seconds }));
 }
 
-function judgePerformed({ outcome, growth }: Performed): Verdict {
+function judgePerformed({ recipe }: Task, { outcome, growth }: Performed): Verdict {
   if (outcome.type === 'broke') return failed(outcome.message);
   if (growth > bounds.bytes) return failed(`it grew by ${(growth / 2 ** 20).toFixed(0)} MB`);
-  const problem = outcome.type === 'refused' ? problemOfUnshown(outcome.message) : null;
+  // What is wrong with a trace an editor shows as it comes; the rest goes through a terminal or a notification of ours.
+  const judgeMessage = recipe === 'trace' ? problemOf : problemOfUnshown;
+  const problem = outcome.type === 'refused' ? judgeMessage(outcome.message) : null;
   return problem ? failed(problem) : held;
 }
 

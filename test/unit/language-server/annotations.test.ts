@@ -261,3 +261,35 @@ describe('a trace file', () => {
     });
   });
 });
+
+it('draws no character that does harm where it is shown, be it in a text or a name', () => {
+  const harm = '\0\x1b\x7f\u009b\u202e\u2066';
+  const opinion = { exit: `3:${harm}`, layer: 3, confidence: 0.5, token: { id: 1, text: harm, probability: 0.5 } };
+  const tokens = [
+    token(0, `a${harm}`, 3, { exit: `3:${harm}`, opinions: [{ ...opinion, candidates: [opinion.token] }] }),
+    token(1, 'b\n', 12, { draft: { source: harm, accepted: true } }),
+  ];
+  const { text: own } = annotateFile(
+    'a',
+    'a',
+    serialiseTrace(emptyTrace({ layers: 12, exits: ['3:mlp', 'final'], tokens })),
+    new Map(),
+  );
+  const start = () => ({ line: 0, character: 0 });
+  const drawn = [
+    annotations.codeLenses(own, start),
+    annotations.inlayHints(own, { start: 0, end: Infinity }, start),
+    annotations.documentSymbols(own, start),
+    ...own.spans.map((span) => annotations.hover(own, span.start, start)),
+  ];
+  expect(texts(drawn).filter((each) => /[\0-\x08\x0b-\x1f\x7f-\x9f\u202e\u2066]/.test(each))).toEqual([]);
+  expect(texts(drawn).some((each) => each.includes('␛'))).toBe(true);
+});
+
+/** All texts in a record. */
+const texts = (value: unknown): string[] =>
+  typeof value === 'string'
+    ? [value]
+    : typeof value === 'object' && value !== null
+      ? Object.values(value).flatMap(texts)
+      : [];

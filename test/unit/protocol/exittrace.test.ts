@@ -96,6 +96,16 @@ describe('exittrace', () => {
     expect(() => parseTrace(text, 'a.exittrace')).toThrow(`a.exittrace, ${message}.`);
   });
 
+  it.each(['\0', '\x1b[2J', '\x7f', '\u009b', '\u202e', '\u2066'])(
+    'quotes %j in a form that can be shown',
+    (character) => {
+      for (const line of [character, `model "a${character}\\q"`, `stop ${character}`, `layers 1 ${character}x`])
+        expect(() => parseTrace(`exittrace 1\n${line}\n`, `a${character}.exittrace`)).toThrow(
+          /^a[^\0-\x1f\x7f-\x9f\u202e\u2066]*, line 2: [^\0-\x1f\x7f-\x9f\u202e\u2066]*\.$/,
+        );
+    },
+  );
+
   it('rounds probabilities to what it writes', () => {
     expect(roundToken({ ...trace.tokens[0]!, confidence: Math.fround(0.9134567) }).confidence).toBe(0.9135);
   });
