@@ -38,7 +38,7 @@ const backend = {
   ],
   worker: ['recipes'],
   server: ['worker', 'recipes'],
-  'language-server': ['worker', 'recipes', 'server', 'data'],
+  'language-server': ['formats', 'worker', 'recipes', 'server', 'data'],
   cli: ['worker', 'recipes', 'server', 'language-server'],
 };
 const allowed = {

@@ -14,18 +14,20 @@ export interface ExitScore {
   agreement: number;
 }
 
-export type Phase =
-  | 'load'
-  | 'download'
-  | 'tokenize'
-  | 'features'
-  | 'fit'
-  | 'tune'
-  | 'evaluate'
-  | 'measure'
-  | 'generate'
-  | 'install'
-  | 'save';
+export const phases = [
+  'load',
+  'download',
+  'tokenize',
+  'features',
+  'fit',
+  'tune',
+  'evaluate',
+  'measure',
+  'generate',
+  'install',
+  'save',
+] as const;
+export type Phase = (typeof phases)[number];
 
 export type ProgressEvent = { type: 'progress'; phase: Phase; done: number; total: number; unit: string };
 export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };

@@ -23,7 +23,8 @@ export type TypeOf<S> = S extends Shape<infer T> ? T : never;
 export const readMessage = <T>(what: string, shape: Shape<T>, value: unknown): T =>
   shape.read(value, { within: null, name: what });
 
-const simple = <T>(expected: string, is: (value: unknown) => value is T): Shape<T> => ({
+/** A value as it is, where `is` says that it is one; `expected` names it in messages. */
+export const simple = <T>(expected: string, is: (value: unknown) => value is T): Shape<T> => ({
   read: (value, place) => {
     if (!is(value)) throw wrong(place, expected, value);
     return value;
@@ -63,6 +64,14 @@ export const list = <T>(shape: Shape<T>): Shape<T[]> => ({
   read: (value, place) => {
     if (!Array.isArray(value)) throw wrong(place, 'a list', value);
     return value.map((item, i) => shape.read(item, { within: place, name: i }));
+  },
+});
+
+/** A record of whatever names, whose values are all of one shape. */
+export const table = <T>(shape: Shape<T>): Shape<Record<string, T>> => ({
+  read: (value, place) => {
+    const fields = Object.entries(anyRecord.read(value, place));
+    return Object.fromEntries(fields.map(([name, field]) => [name, shape.read(field, { within: place, name })]));
   },
 });
 

@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { ExitScore } from '../../protocol/events.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import { fileError, writeFileAtomically, writeWhole } from '../formats/files.ts';
+import { fileError, makeFolder, openForWriting, writeFileAtomically, writeWhole } from '../formats/files.ts';
 import type { Lock } from '../formats/lock.ts';
 import { bytesOf, openSafetensors, writeSafetensors, type TensorData } from '../formats/safetensors.ts';
 import { modelCard } from './card.ts';
@@ -99,7 +99,7 @@ export function createCheckpoint(
 ): CheckpointWriter {
   let writer: CheckpointWriter | null = null;
   try {
-    fs.mkdirSync(path.join(directory, stateFolder));
+    makeFolder(path.join(directory, stateFolder));
     writer = openWriter(directory, start.info, start.shapes, 0, start.progress, place.lock);
     for (const line of start.metrics) writer.metric(line);
     writer.saveState(start.state, start.position);
@@ -152,7 +152,7 @@ function openWriter(
   const metricsPath = path.join(directory, metricsFile);
   let metrics: number;
   try {
-    metrics = fs.openSync(metricsPath, 'a');
+    metrics = openForWriting(metricsPath, 'a');
     if (fs.fstatSync(metrics).size > metricsBytes) fs.ftruncateSync(metrics, metricsBytes);
   } catch (error) {
     throw fileError(error, 'write', metricsPath);

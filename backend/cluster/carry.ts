@@ -16,7 +16,7 @@ import {
   positionFile,
   stateFolder,
 } from '../checkpoint/checkpoint.ts';
-import { fileError, makeFolder, writeWhole } from '../formats/files.ts';
+import { fileError, makeFolder, openForWriting, writeWhole } from '../formats/files.ts';
 import { zip, type ZipEntry } from '../formats/zip.ts';
 import { packageName } from './job.ts';
 import { isAbsent, readSessionFile, sendRayPackage, type SessionFile } from './ray.ts';
@@ -219,7 +219,7 @@ async function copyFile(
   let descriptor: number | null = null;
   try {
     makeFolder(path.dirname(to));
-    descriptor = fs.openSync(to, 'w');
+    descriptor = openForWriting(to, 'w');
     for await (const piece of readSessionFile(file, false, signal)) {
       const part = piece.subarray(0, left);
       writeWhole(descriptor, part);

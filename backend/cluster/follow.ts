@@ -1,51 +1,8 @@
-/** What the ranks report, as they report it: lines of JSON that grow in a file, or in a cluster's log. Knows no launcher. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+/** Following a job: the lines that its ranks report, as they come in a file that grows, or in a cluster's log. Knows no launcher. */
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
-import type {
-  EvaluationEvent,
-  ExitScore,
-  PhaseEvent,
-  ProgressEvent,
-  StepEvent,
-  WarningEvent,
-} from '../../protocol/events.ts';
-
-/** Bytes that all ranks together gave away in a step, by what they were. */
-export interface Traffic {
-  readonly hidden: number;
-  readonly final: number;
-  readonly gradients: number;
-  readonly bookkeeping: number;
-  readonly tensor: number;
-}
-
-/** Bytes that the rank with most of each held. */
-export interface HeldMemory {
-  readonly backbone: number;
-  readonly exits: number;
-  readonly heads: number;
-}
-
-export interface FinishedEvent {
-  readonly type: 'finished';
-  readonly step: number;
-  readonly before: readonly ExitScore[];
-  readonly after: readonly ExitScore[];
-  readonly seconds: number;
-  readonly stopped: boolean;
-  readonly traffic: Traffic;
-  readonly memory: HeldMemory;
-}
-
-export type RankEvent =
-  | PhaseEvent
-  | ProgressEvent
-  | WarningEvent
-  | StepEvent
-  | EvaluationEvent
-  | FinishedEvent
-  | { readonly type: 'failed'; readonly message: string };
+import { openRangeFile, statOf } from '../formats/files.ts';
+import { readEvent, type FailedEvent, type FinishedEvent, type RankEvent } from './reported.ts';
 
 /** A job that somebody runs. */
 export interface RunningJob {
@@ -61,69 +18,62 @@ export interface RunningJob {
 const pollMilliseconds = 200;
 
 /**
- * Yields what is reported, to the last event. `stop` is called once where the signal is aborted.
- * @throws UserError `device` with the job's own sentence where it failed.
+ * Yields what is reported, to the last event. `stop` is called once, as soon as the signal is aborted.
+ * @throws UserError `device` with the job's own sentence where it failed, `bad-data` where it reports what cannot be read.
  */
 export async function* followJob(
   job: RunningJob,
   signal: AbortSignal,
   stop: () => Promise<void>,
-): AsyncGenerator<Exclude<RankEvent, FinishedEvent | { type: 'failed' }>, FinishedEvent> {
-  let stopping = false;
-  for (;;) {
-    if (signal.aborted && !stopping) {
-      stopping = true;
-      await stop();
-    }
-    // Asked before the lines are read: what a job said last is there once it has ended.
-    const end = await job.ended();
-    for (const line of (await job.lines()).split('\n')) {
-      const event = readEvent(line);
-      if (event?.type === 'finished') return event;
-      if (event?.type === 'failed') throw userError('device', event.message);
-      if (event) yield event;
-    }
-    if (end !== null) throw userError('device', end, 'Go on from its last state with --resume.');
-    await setTimeout(pollMilliseconds);
-  }
-}
-
-/** Null for what is no event: a log has lines of others, too. */
-export function readEvent(line: string): RankEvent | null {
-  const begin = line.indexOf('{');
-  if (begin < 0) return null;
+): AsyncGenerator<Exclude<RankEvent, FinishedEvent | FailedEvent>, FinishedEvent> {
+  let stopping = null as Promise<void> | null;
+  const ask = (): void => {
+    stopping ??= stop();
+    // It is waited for below, perhaps much later.
+    stopping.catch(() => {});
+  };
+  // Not only between two questions: a cluster may take long to answer one.
+  signal.addEventListener('abort', ask);
   try {
-    const value: unknown = JSON.parse(line.slice(begin));
-    const isEvent = typeof value === 'object' && value !== null && 'type' in value && types.has(String(value.type));
-    return isEvent ? (value as RankEvent) : null;
-  } catch {
-    return null;
+    for (;;) {
+      if (signal.aborted) ask();
+      await stopping;
+      // Asked before the lines are read: what a job said last is there once it has ended.
+      const end = await job.ended();
+      for (const line of (await job.lines()).split('\n')) {
+        const event = readEvent(line);
+        if (event?.type === 'finished') return event;
+        if (event?.type === 'failed') throw userError('device', event.message);
+        if (event) yield event;
+      }
+      if (end !== null) throw userError('device', end, 'Go on from its last state with --resume.');
+      await setTimeout(pollMilliseconds);
+    }
+  } finally {
+    signal.removeEventListener('abort', ask);
   }
 }
-
-const types = new Set(['phase', 'progress', 'warning', 'step', 'evaluation', 'finished', 'failed']);
 
 /** Reads a file that grows, and may not be there yet: each time the whole lines that are new. */
 export function newLinesOf(file: string): () => string {
   let read = 0;
   return () => {
-    let descriptor: number;
+    if (statOf(file) === null) return '';
+    const opened = openRangeFile(file);
     try {
-      descriptor = openSync(file, 'r');
-    } catch {
-      return '';
-    }
-    try {
-      const bytes = Buffer.alloc(Math.max(0, fstatSync(descriptor).size - read));
-      const there = bytes.subarray(0, readSync(descriptor, bytes, 0, bytes.length, read));
-      const whole = there.subarray(0, there.lastIndexOf('\n') + 1);
+      const there = opened.read(read, Math.max(0, Math.min(opened.size - read, largestReading)));
+      const whole = there.subarray(0, there.lastIndexOf(lineFeed) + 1);
       read += whole.length;
-      return whole.toString();
+      return Buffer.from(whole).toString();
     } finally {
-      closeSync(descriptor);
+      opened.close();
     }
   };
 }
+
+const lineFeed = 0x0a;
+/** Bytes; the rest is for the next time. */
+const largestReading = 2 ** 24;
 
 /** Of a text that grows: each time the whole lines that are new. */
 export function newLinesIn(): (text: string) => string {

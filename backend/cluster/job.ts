@@ -2,14 +2,14 @@
  * A tuning run as `distributed/` takes it up: everything that is known before it starts, as one JSON file in the run's folder. It
  * knows neither who starts the ranks nor how they compute.
  */
-import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { TuneOptions } from '../../protocol/options.ts';
 import type { Mesh } from '../../protocol/options-place.ts';
 import { jobFolder, type BaseModel } from '../checkpoint/checkpoint.ts';
 import { exitParameters, frozenParameters, type ParameterShapes } from '../exits/parameters.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
-import { fileError, writeFileAtomically } from '../formats/files.ts';
+import { copyFile, fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
 import { layerPath } from '../model/layer.ts';
 import type { FileSample } from './model-files.ts';
 import { parameterPlaces } from '../model/sources.ts';
@@ -127,13 +127,13 @@ export function writeJob(job: NewJob): void {
   };
   try {
     rmSync(folder, { recursive: true, force: true });
-    mkdirSync(folder, { recursive: true });
-    copyFileSync(job.text.train, path.join(folder, json.train));
-    copyFileSync(job.text.heldOut, path.join(folder, json.heldOut));
-    if (job.continues && json.continues) copyFileSync(job.continues, path.join(folder, json.continues));
+    makeFolder(folder);
+    copyFile(job.text.train, path.join(folder, json.train));
+    copyFile(job.text.heldOut, path.join(folder, json.heldOut));
+    if (job.continues && json.continues) copyFile(job.continues, path.join(folder, json.continues));
     const files = readdirSync(job.sources).filter((name) => name.endsWith('.py'));
-    mkdirSync(path.join(folder, packageName));
-    for (const name of files) copyFileSync(path.join(job.sources, name), path.join(folder, packageName, name));
+    makeFolder(path.join(folder, packageName));
+    for (const name of files) copyFile(path.join(job.sources, name), path.join(folder, packageName, name));
     writeFileAtomically(path.join(folder, 'job.json'), [`${JSON.stringify(json, null, 1)}\n`]);
   } catch (error) {
     throw fileError(error, 'write', folder);

@@ -2,37 +2,31 @@
  * Starting ranks, and finding them again: torchrun's own launcher on this machine or on hosts, a job of Ray, a script for Slurm. What is
  * needed to find a job again lies in its folder, so that whoever started it may go. Knows nothing of what the ranks compute.
  */
-import { spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import type { PhaseEvent } from '../../protocol/events.ts';
-import { ranksOf, type Mesh, type Place } from '../../protocol/options-place.ts';
+import { placeText, ranksOf, type Mesh, type Place } from '../../protocol/options-place.ts';
 import { jobFolder } from '../checkpoint/checkpoint.ts';
-import { programPath } from '../devices/programs.ts';
-import { processIsAlive, writeFileAtomically } from '../formats/files.ts';
+import { openRangeFile, statOf, writeFileAtomically } from '../formats/files.ts';
+import { isCertainlyRunning, isRunning, type ProcessIdentity } from '../formats/processes.ts';
 import type { ZipEntry } from '../formats/zip.ts';
-import { newLinesOf, once, readEvent, type RankEvent, type RunningJob } from './follow.ts';
+import { newLinesOf, once, type RunningJob } from './follow.ts';
+import { readHandle, writeHandle, type JobHandle } from './handle.ts';
 import { packageName } from './job.ts';
-import { findPython } from './python.ts';
-import { quoted } from './shell.ts';
-import { hasSlurmJob, slurmJobNumber, slurmScript } from './slurm.ts';
-import { forgetRayJob, rayJob, startRayJob, type RayHandle } from './ray-job.ts';
+import { forgetRayJob, rayJob, startRayJob } from './ray-job.ts';
 import { stopRayJob } from './ray.ts';
+import { eventType, type RankEvent } from './reported.ts';
+import { hasSlurmJob, slurmJobNumber, slurmScript } from './slurm.ts';
+import { startLaunchers } from './torchrun.ts';
 
-/** How a job is found again. */
-export type JobHandle =
-  { readonly kind: 'processes'; readonly pids: readonly number[] } | RayHandle | { readonly kind: 'slurm' };
-
-const handleFile = 'running.json';
 const eventsFile = 'events.jsonl';
 const logFile = 'launch.log';
 /** There once the job is asked to stop; see job.py. */
 const stopFile = 'stop';
-const port = 29_400;
-/** How long a job is waited for that was asked to stop before it has anything to keep. */
-const graceMilliseconds = 5_000;
+/** How long launchers are waited for that were asked to end before there is anything to keep, and then that were ended. */
+const graceMilliseconds = { SIGTERM: 2_000, SIGKILL: 500 } as const;
 /** Slurm's queue is asked at most so often: all of a cluster ask it. */
 const queueMilliseconds = 10_000;
 
@@ -52,28 +46,36 @@ export interface Ranks {
 export async function startJob(directory: string, ranks: Ranks, signal: AbortSignal): Promise<JobHandle> {
   const folder = folderOf(directory);
   const handle = await start(folder, ranks, signal);
-  writeFileAtomically(path.join(folder, handleFile), [`${JSON.stringify(handle)}\n`]);
+  writeHandle(folder, handle);
   return handle;
 }
 
 /**
  * The job of a folder that runs, or that reached its end while nobody followed; null where there is none to follow. One that was asked to
- * stop is waited for: it is nobody's any more.
+ * stop is waited for: it is nobody's any more. `place` is where the user says that it runs.
  * @throws the signal's reason where it was aborted meanwhile.
+ * @throws UserError where the folder does not say what runs, or names a cluster that the user does not.
  */
-export async function* findJob(directory: string, signal: AbortSignal): AsyncGenerator<PhaseEvent, JobHandle | null> {
+export async function* findJob(
+  directory: string,
+  place: Place,
+  signal: AbortSignal,
+): AsyncGenerator<PhaseEvent, JobHandle | null> {
   const folder = folderOf(directory);
-  let handle: JobHandle;
-  try {
-    handle = JSON.parse(readFileSync(path.join(folder, handleFile), 'utf8')) as JobHandle;
-  } catch {
-    return null;
-  }
+  const handle = readHandle(folder);
+  if (handle === null) return null;
+  // The folder may come from somebody else: only the user says which cluster is asked, and gets a token.
+  if (handle.kind === 'ray' && !(place.kind === 'ray' && place.url === handle.url))
+    throw userError(
+      'bad-argument',
+      `The job in ${directory} runs on the Ray cluster at ${handle.url}.`,
+      `If that is yours, name it: --on ${placeText(handle)}.`,
+    );
   const job = runningJob(directory, handle);
   const isOver = async (): Promise<boolean> => (await job.ended()) !== null;
-  const reported = new Set<RankEvent['type'] | undefined>();
+  const reported = new Set<RankEvent['type'] | null>();
   const reports = async (type: RankEvent['type']): Promise<boolean> => {
-    for (const line of (await job.lines()).split('\n')) reported.add(readEvent(line)?.type);
+    for (const line of (await job.lines()).split('\n')) reported.add(eventType(line));
     return reported.has(type);
   };
   const takeBack = async (): Promise<null> => {
@@ -108,7 +110,7 @@ export function runningJob(directory: string, handle: JobHandle): RunningJob {
       return {
         ...here,
         lines,
-        ended: async () => (handle.pids.some(processIsAlive) ? null : lastWords(path.join(folder, logFile))),
+        ended: async () => (handle.processes.some(isRunning) ? null : lastWords(path.join(folder, logFile))),
       };
   }
 }
@@ -127,17 +129,28 @@ function slurmEnd(folder: string): RunningJob['ended'] {
 /** Of a job that writes into the run's folder itself. */
 const here = { bringBack: async (): Promise<boolean> => true, close: (): void => {} };
 
+/** Sends a signal to a process group, whose number is negative. */
+export type Kill = (group: number, signal: NodeJS.Signals) => unknown;
+
 /** Asks a job to end at its next update with its work kept; before its first checkpoint there is nothing to keep. */
-export async function stopJob(directory: string, handle: JobHandle, hasWork: boolean): Promise<void> {
-  writeFileSync(path.join(folderOf(directory), stopFile), '');
+export async function stopJob(
+  directory: string,
+  handle: JobHandle,
+  hasWork: boolean,
+  kill: Kill = (group, signal) => process.kill(group, signal),
+): Promise<void> {
+  writeFileAtomically(path.join(folderOf(directory), stopFile), []);
   // Ranks elsewhere do not see that file: Ray's own signal tells them.
   if (handle.kind === 'ray' && (handle.carried !== null || !hasWork)) return stopRayJob(handle.url, handle.id);
-  if (hasWork) return;
-  if (handle.kind !== 'processes') return;
+  if (handle.kind === 'processes' && !hasWork) await endProcesses(handle.processes, kill);
+}
+
+/** Ends launchers and what they have started. A process that may be another one by now is let alone. */
+async function endProcesses(processes: readonly ProcessIdentity[], kill: Kill): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-    for (const pid of handle.pids) if (processIsAlive(pid)) process.kill(-pid, signal);
-    const until = Date.now() + graceMilliseconds;
-    while (Date.now() < until && handle.pids.some(processIsAlive)) await setTimeout(50);
+    for (const process of processes) if (isCertainlyRunning(process)) kill(-process.pid, signal);
+    const until = Date.now() + graceMilliseconds[signal];
+    while (Date.now() < until && processes.some(isCertainlyRunning)) await setTimeout(50);
   }
 }
 
@@ -153,76 +166,28 @@ async function start(folder: string, { place, mesh, files }: Ranks, signal: Abor
     case 'ray':
       return startRayJob(place.url, folder, ranksOf(mesh), files, signal);
     case 'slurm':
-      writeFileAtomically(path.join(folder, 'job.sh'), [slurmScript(folder, logFile, mesh, port)]);
+      writeFileAtomically(path.join(folder, 'job.sh'), [slurmScript(folder, logFile, mesh)]);
       return { kind: 'slurm' };
-    case 'torchrun': {
-      if (place.hosts.length === 0) {
-        const python = await findPython(signal);
-        return {
-          kind: 'processes',
-          pids: [startHere(folder, [python, ...launcherWords(folder, ranksOf(mesh), 1, null)])],
-        };
-      }
-      const ssh = programPath('ssh');
-      if (!ssh)
-        throw userError('not-found', 'There is no ssh on this machine.', 'Install it, or use torchrun without hosts.');
-      return {
-        kind: 'processes',
-        pids: hostCommands(folder, place.hosts, mesh).map(({ host, command }) =>
-          startHere(folder, [ssh, '-o', 'BatchMode=yes', host, command]),
-        ),
-      };
-    }
+    case 'torchrun':
+      return { kind: 'processes', processes: await startLaunchers(folder, logFile, place.hosts, mesh, signal) };
   }
 }
 
-/** What is run on each host; all see the run's folder under the same path. */
-export function hostCommands(
-  folder: string,
-  hosts: readonly string[],
-  mesh: Mesh,
-): readonly { readonly host: string; readonly command: string }[] {
-  const ranks = ranksOf(mesh);
-  if (ranks % hosts.length !== 0)
-    throw userError(
-      'bad-argument',
-      `${ranks} ranks cannot be shared evenly among ${hosts.length} hosts.`,
-      'Choose another --mesh.',
-    );
-  const words = launcherWords(folder, ranks / hosts.length, hosts.length, `${hosts[0]!}:${port}`);
-  const command = ['env', `PYTHONPATH=${quoted(folder)}`, 'python3', ...words.map(quoted)].join(' ');
-  return hosts.map((host) => ({ host, command }));
-}
-
-const launcherWords = (folder: string, ranks: number, nodes: number, endpoint: string | null): string[] => [
-  '-m',
-  packageName,
-  path.dirname(folder),
-  `--ranks=${ranks}`,
-  ...(endpoint === null ? [] : [`--nodes=${nodes}`, `--endpoint=${endpoint}`]),
-];
-
-/** A process that outlives this one, so that a run can be found again; its output goes to the job's log. */
-function startHere(folder: string, [program, ...words]: readonly string[]): number {
-  const log = openSync(path.join(folder, logFile), 'a');
-  try {
-    const child = spawn(program!, words, {
-      cwd: folder,
-      detached: true,
-      stdio: ['ignore', log, log],
-      env: { ...process.env, PYTHONPATH: folder, PYTHONUNBUFFERED: '1' },
-    });
-    if (child.pid === undefined) throw userError('not-found', `${program} cannot be started.`);
-    // It may end at once; who follows it reads why in its log.
-    child.on('error', () => {});
-    child.unref();
-    return child.pid;
-  } finally {
-    closeSync(log);
-  }
-}
+/** Bytes of a log in whose end its last line is looked for. */
+const tailBytes = 2 ** 16;
 
 function lastWords(file: string): string {
-  const line = existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').at(-1)!.trim() : '';
+  const line = tailOf(file).trim().split('\n').at(-1)!.trim();
   return `The ranks ended without a word of how${line ? ` (${line.slice(0, 200)})` : ''}; see ${file}.`;
+}
+
+function tailOf(file: string): string {
+  if (statOf(file) === null) return '';
+  const log = openRangeFile(file);
+  try {
+    const bytes = Math.min(log.size, tailBytes);
+    return Buffer.from(log.read(log.size - bytes, bytes)).toString();
+  } finally {
+    log.close();
+  }
 }

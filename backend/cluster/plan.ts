@@ -7,7 +7,7 @@ import type { ExitSpec } from '../exits/spec.ts';
 import { expectedParameters, modelSize, sizeOf } from '../model/expected-parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
-import type { HeldMemory, Traffic } from './follow.ts';
+import type { HeldMemory, Traffic } from './reported.ts';
 
 export interface PlannedRun {
   readonly spec: ModelSpec;

@@ -7,16 +7,9 @@ import path from 'node:path';
 import type { ZipEntry } from '../formats/zip.ts';
 import { copyResults, sendFiles, sendSources } from './carry.ts';
 import { newLinesIn, once, type RunningJob } from './follow.ts';
+import { carriedPrefix, type RayHandle } from './handle.ts';
 import { packageName } from './job.ts';
 import { isAbsent, rayJobEnd, rayJobLog, readSessionFile, submitRayJob, type SessionFile } from './ray.ts';
-
-export interface RayHandle {
-  readonly kind: 'ray';
-  readonly url: string;
-  readonly id: string;
-  /** The folder that each node has of the run; null where all share the run's own. */
-  readonly carried: string | null;
-}
 
 const module = `${packageName}.on_ray`;
 const endedMilliseconds = 1_000;
@@ -37,7 +30,7 @@ export async function startRayJob(
     const id = await submitRayJob(url, module, words, { env_vars: { PYTHONPATH: folder } });
     return { kind: 'ray', url, id, carried: null };
   }
-  const carried = `early-exit-${randomBytes(8).toString('hex')}`;
+  const carried = `${carriedPrefix}${randomBytes(8).toString('hex')}`;
   const sources = await sendSources(url, path.join(folder, packageName));
   const sent = await sendFiles(url, files, signal);
   const environment = { working_dir: sources, py_modules: sent };

@@ -4,6 +4,7 @@ import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
+import { flag, list, number, readMessage, record, text, type TypeOf } from '../../protocol/shapes.ts';
 import { writeFileAtomically } from '../formats/files.ts';
 import { sendSources } from './carry.ts';
 import { packageName } from './job.ts';
@@ -28,11 +29,11 @@ export async function lookAtRay(
   sources: string,
   signal: AbortSignal,
 ): Promise<RayCluster> {
-  const text = randomBytes(16).toString('hex');
-  const file = path.join(path.resolve(directory), `.look-${text}.tmp`);
-  writeFileAtomically(file, [text]);
+  const mark = randomBytes(16).toString('hex');
+  const file = path.join(path.resolve(directory), `.look-${mark}.tmp`);
+  writeFileAtomically(file, [mark]);
   try {
-    const asked = JSON.stringify({ file, text, model: path.resolve(model.path), files: model.files });
+    const asked = JSON.stringify({ file, text: mark, model: path.resolve(model.path), files: model.files });
     const working_dir = await sendSources(url, sources);
     const id = await submitRayJob(url, `${packageName}.look_on_ray`, [asked], { working_dir });
     let end: string | null = null;
@@ -58,14 +59,15 @@ export async function lookAtRay(
   }
 }
 
-function readSeen(log: string): (RayCluster & { readonly missing: readonly string[] }) | null {
+const seenShape = record({ gpus: number, shares: flag, model: flag, missing: list(text) });
+
+/** Null where the job has not said what it saw. */
+function readSeen(log: string): TypeOf<typeof seenShape> | null {
   const [line] = /\{"type": "looked"[^\n]*?\]\}/.exec(log) ?? [];
   if (line === undefined) return null;
-  const { gpus, shares, model, missing } = JSON.parse(line) as Record<string, unknown>;
-  return {
-    gpus: Number(gpus) || 0,
-    shares: shares === true,
-    model: model === true,
-    missing: Array.isArray(missing) ? missing.map(String) : [],
-  };
+  try {
+    return readMessage('looked', seenShape, JSON.parse(line));
+  } catch {
+    return null;
+  }
 }

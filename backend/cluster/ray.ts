@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { UserError, userError } from '../../protocol/errors.ts';
+import { nothing, nullable, oneOf, readMessage, record, text, type Shape, type TypeOf } from '../../protocol/shapes.ts';
 import { shown } from '../../protocol/shown.ts';
 import { quoted } from './shell.ts';
 
@@ -26,10 +27,12 @@ export interface RuntimeEnvironment {
   readonly env_vars?: Readonly<Record<string, string>>;
 }
 
-interface JobInfo {
-  readonly status: 'PENDING' | 'RUNNING' | 'STOPPED' | 'SUCCEEDED' | 'FAILED';
-  readonly message: string | null;
-}
+/** What Ray says of a job, as far as it is of use here. */
+const jobShape = record(
+  { status: oneOf('PENDING', 'RUNNING', 'STOPPED', 'SUCCEEDED', 'FAILED') },
+  { message: nullable(text) },
+);
+const submittedShape = record({ submission_id: text });
 
 /**
  * Submits a job, whose words its shell reads as they are; answers its id.
@@ -41,7 +44,7 @@ export async function submitRayJob(
   words: readonly string[],
   environment: RuntimeEnvironment,
 ): Promise<string> {
-  const answer = await ask(url, 'POST', '/api/jobs/', {
+  const { submission_id: id } = await ask(url, submittedShape, 'POST', '/api/jobs/', {
     entrypoint: ['python', '-m', module, ...words.map(quoted)].join(' '),
     runtime_env: {
       ...environment,
@@ -49,16 +52,14 @@ export async function submitRayJob(
     },
     metadata: { name: 'early-exit' },
   });
-  const { submission_id: id } = answer as { submission_id?: unknown };
-  if (typeof id !== 'string') throw userError('network', `${url} is no Ray cluster: it gave the job no id.`);
   return id;
 }
 
 /** Null while the job runs; else how it ended. */
 export async function rayJobEnd(url: string, id: string): Promise<string | null> {
-  let info: JobInfo;
+  let info: TypeOf<typeof jobShape>;
   try {
-    info = (await ask(url, 'GET', jobRoute(id))) as JobInfo;
+    info = await ask(url, jobShape, 'GET', jobRoute(id));
   } catch (error) {
     if (isAbsent(error)) return `The Ray cluster at ${url} does not know the job ${id} any more.`;
     throw error;
@@ -83,7 +84,7 @@ const lastError = (message: string): string | undefined =>
     ?.replace(/\.$/, '');
 
 export async function stopRayJob(url: string, id: string): Promise<void> {
-  await ask(url, 'POST', `${jobRoute(id)}/stop`);
+  await ask(url, nothing, 'POST', `${jobRoute(id)}/stop`);
 }
 
 /** The beginning of what the job's own process has written: what we look for there it says before anything else. */
@@ -140,11 +141,11 @@ export async function* readSessionFile(
   }
 }
 
-async function ask(url: string, method: 'GET' | 'POST', route: string, body?: unknown): Promise<unknown> {
+async function ask<T>(url: string, shape: Shape<T>, method: 'GET' | 'POST', route: string, body?: unknown): Promise<T> {
   const bytes = body === undefined ? null : Buffer.from(JSON.stringify(body));
-  const { text } = check(url, await answerOf(url, method, route, bytes, timeoutMilliseconds));
+  const answer = check(url, await answerOf(url, method, route, bytes, timeoutMilliseconds));
   try {
-    return JSON.parse(text);
+    return readMessage(route, shape, JSON.parse(answer.text));
   } catch (cause) {
     throw userError('network', `What ${url} answers is not Ray's.`, 'Check the address in --on ray:URL.', cause);
   }

@@ -3,10 +3,13 @@ import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { userError } from '../../protocol/errors.ts';
 import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
+import { shown } from '../../protocol/shown.ts';
 import { programPath } from '../devices/programs.ts';
 import { packageName } from './job.ts';
 import { quoted } from './shell.ts';
+import { meetingPorts } from './torchrun.ts';
 
 const gpusOfNode = 8;
 /** There once the job has begun: its number. */
@@ -27,12 +30,16 @@ export async function countSlurmGpus(signal: AbortSignal): Promise<number | null
   }
 }
 
-/** One task a node, which starts that node's ranks. */
-export function slurmScript(folder: string, log: string, mesh: Mesh, port: number): string {
+/**
+ * One task a node, which starts that node's ranks. They meet by the job's number, so that two jobs never do.
+ * @throws UserError `bad-argument` where the folder has a name that no line of Slurm's can hold.
+ */
+export function slurmScript(folder: string, log: string, mesh: Mesh): string {
   const ranks = ranksOf(mesh);
+  const { first, count } = meetingPorts;
   return `#!/bin/bash
 #SBATCH --job-name=early-exit
-#SBATCH --output=${path.join(folder, log)}
+#SBATCH --output=${filePattern(path.join(folder, log))}
 #SBATCH --ntasks-per-node=1
 # Nodes and GPUs: together ${ranks}. Change both numbers for nodes of another size.
 #SBATCH --nodes=${Math.max(1, Math.ceil(ranks / gpusOfNode))}
@@ -41,14 +48,40 @@ export function slurmScript(folder: string, log: string, mesh: Mesh, port: numbe
 echo "$SLURM_JOB_ID" > ${quoted(path.join(folder, numberFile))}
 export PYTHONPATH=${quoted(folder)}
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${ranks} / SLURM_NNODES)) --nodes "$SLURM_NNODES" --endpoint "$first:${port}"
+port=$((${first} + SLURM_JOB_ID % ${count}))
+srun python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${ranks} / SLURM_NNODES)) --nodes "$SLURM_NNODES" --endpoint "$first:$port" --id "$SLURM_JOB_ID"
 `;
 }
 
-/** The number of the job that this folder's script began; null until then. */
+/**
+ * A path as a directive of `sbatch` has it: one word in quotes, in which a backslash takes the next character as it is, and a percent sign
+ * begins a replacement unless it is doubled (https://slurm.schedmd.com/sbatch.html, "filename pattern"). A backslash of the path's own would
+ * end all replacements, and a directive is one line.
+ */
+function filePattern(file: string): string {
+  if (/[\u0000-\u001f\u007f\\]/.test(file))
+    throw userError(
+      'bad-argument',
+      `${shown(file)} has a control character or a backslash in it, which Slurm cannot read.`,
+      'Name another folder (--out).',
+    );
+  return `"${file.replaceAll('%', '%%').replace(/["#]/g, '\\$&')}"`;
+}
+
+/**
+ * The number of the job that this folder's script began; null until then.
+ * @throws UserError `bad-data` where there is something else.
+ */
 export function slurmJobNumber(folder: string): string | null {
   const file = path.join(folder, numberFile);
-  return existsSync(file) ? readFileSync(file, 'utf8').trim() : null;
+  if (!existsSync(file)) return null;
+  const number = readFileSync(file, 'utf8').trim();
+  if (/^\d*$/.test(number)) return number || null;
+  throw userError(
+    'bad-data',
+    `${file} holds no number of a job.`,
+    'See that none runs there, remove it, and go on with --resume.',
+  );
 }
 
 /** Whether Slurm has the job still. Where nobody here can say, it does. */

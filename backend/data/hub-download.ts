@@ -6,7 +6,6 @@ import {
   existsSync,
   fsyncSync,
   ftruncateSync,
-  openSync,
   renameSync,
   rmSync,
   statSync,
@@ -15,7 +14,7 @@ import { dirname } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
-import { fileError, makeFolder, writeWhole } from '../formats/files.ts';
+import { fileError, makeFolder, openForWriting, writeWhole } from '../formats/files.ts';
 import { takeLock, type Lock } from '../formats/lock.ts';
 import type { HubFile } from './hub-files.ts';
 
@@ -157,7 +156,7 @@ function openPartial(partial: string, from: number, have: number): number {
   if (from > have) throw new Error(`the server resumed at byte ${from} instead of ${have}`);
   try {
     makeFolder(dirname(partial));
-    const descriptor = openSync(partial, 'a');
+    const descriptor = openForWriting(partial, 'a');
     ftruncateSync(descriptor, from);
     return descriptor;
   } catch (error) {

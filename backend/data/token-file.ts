@@ -5,10 +5,10 @@
  * target of exactly one position. File: a header of 64 bytes, one u32 a token (id, highest bit: it may be a target), one
  * u32 a window (its number in the stream, those without targets left out).
  */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, makeFolder, openRangeFile, writeWhole } from '../formats/files.ts';
+import { fileError, makeFolder, openForWriting, openRangeFile, writeWhole } from '../formats/files.ts';
 import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
 
 /** `ids` and `targets` are `[windowLength]`; a target is the next token, −1 where there is none. */
@@ -102,7 +102,7 @@ export function createTokenFile(path: string, windowLength: number, padding: num
   try {
     makeFolder(dirname(path));
     removeLeftovers(dirname(path));
-    descriptor = openSync(temporary, 'w');
+    descriptor = openForWriting(temporary, 'w');
     writeWhole(descriptor, new Uint8Array(headerBytes));
   } catch (error) {
     if (descriptor !== null) abandon();

@@ -2,9 +2,9 @@
  * Writes a whole model whose weights were trained further into a folder of its own: the configuration and the tokenizer of the model that it
  * began as, and its weights in one file. Knows neither exits nor how they were trained.
  */
-import { copyFileSync, existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
+import { copyFile, fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
 import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
 import { cardFile } from '../formats/written.ts';
 import { writeSafetensors, type TensorData } from '../formats/safetensors.ts';
@@ -32,7 +32,7 @@ export function writeContinued(folder: string, began: string, tensors: readonly 
     const changed = withType(config, type);
     writeFileAtomically(join(temporary, 'config.json'), [`${JSON.stringify(changed, null, 2)}\n`]);
     for (const file of companions)
-      if (existsSync(join(began, file))) copyFileSync(join(began, file), join(temporary, file));
+      if (existsSync(join(began, file))) copyFile(join(began, file), join(temporary, file));
     write(temporary);
     renameSync(temporary, target);
   } catch (error) {

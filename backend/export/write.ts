@@ -70,9 +70,9 @@ export function writePlain(directory: string, writing: Writing): Written {
   const target = resolve(directory);
   const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
   try {
-    makeFolder(temporary);
+    makeFolder(temporary, 'umask');
     const files = format === 'gguf' ? writeGgufModel(temporary, writing) : writeDirectory(temporary, writing);
-    writeFileAtomically(join(temporary, cardFile), [writing.card]);
+    writeFileAtomically(join(temporary, cardFile), [writing.card], 'umask');
     renameSync(temporary, target);
     return { directory, files: [...files, cardFile] };
   } catch (error) {
@@ -92,7 +92,7 @@ function writeDirectory(folder: string, writing: Writing): string[] {
   writeJson(join(folder, 'config.json'), changed);
   // By itself the language part has other names, and nothing that sees.
   const tensors = text ? convertedTensors(model, plain, huggingFaceSource, null) : plainTensors(model, plain, null);
-  writeSafetensors(join(folder, 'model.safetensors'), tensors, { format: 'pt' });
+  writeSafetensors(join(folder, 'model.safetensors'), tensors, { format: 'pt' }, 'umask');
   const copied = companions.filter((file) => existsSync(join(model.path, file)));
   for (const file of copied) copyFileSync(join(model.path, file), join(folder, file));
   return ['config.json', 'model.safetensors', ...copied];
@@ -104,7 +104,7 @@ function writeDirectoryOfGguf(folder: string, { model, plain, base }: Writing): 
     const { files, tensors } = directoryForm(model, gguf.metadata, plain);
     const marked = { ...files, 'config.json': { ...files['config.json'], ...directoryMark(plain.exit, base) } };
     for (const [file, value] of Object.entries(marked)) writeJson(join(folder, file), value);
-    writeSafetensors(join(folder, 'model.safetensors'), tensors, { format: 'pt' });
+    writeSafetensors(join(folder, 'model.safetensors'), tensors, { format: 'pt' }, 'umask');
     return [...Object.keys(marked), 'model.safetensors'];
   } finally {
     gguf.close();
@@ -112,7 +112,7 @@ function writeDirectoryOfGguf(folder: string, { model, plain, base }: Writing): 
 }
 
 const writeJson = (file: string, value: object): void =>
-  writeFileAtomically(file, [`${JSON.stringify(value, null, 2)}\n`]);
+  writeFileAtomically(file, [`${JSON.stringify(value, null, 2)}\n`], 'umask');
 
 /** Names of config.json for the number of layers. */
 const depthNames = ['num_hidden_layers', 'n_layer', 'num_layers', 'n_layers'];

@@ -8,7 +8,7 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { makeFolder } from '../formats/files.ts';
+import { makeFolder, openForWriting } from '../formats/files.ts';
 import { createHash } from 'node:crypto';
 import { decodeHalf, encodeHalf } from './cache-half.ts';
 
@@ -71,7 +71,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
     const file = path.join(directory, 'index.log');
     room = roomFor(root, name, limit);
     readLog(file, kept);
-    log = fs.openSync(file, 'a');
+    log = openForWriting(file, 'a');
     // A line that a killed writer left unfinished must not swallow the next one.
     fs.writeSync(log, '\n');
     fs.utimesSync(directory, new Date(), new Date());
@@ -83,7 +83,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
   const fileOf = (cut: string): number => {
     let descriptor = files.get(cut);
     if (descriptor === undefined) {
-      descriptor = fs.openSync(path.join(directory, `${cut}.bin`), fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+      descriptor = openForWriting(path.join(directory, `${cut}.bin`), 'r+');
       files.set(cut, descriptor);
     }
     return descriptor;

@@ -1,9 +1,12 @@
 /**
  * Files by range and files written whole or not at all. Everything that can go wrong with a file leaves here as one
- * sentence that names it. Knows no format.
+ * sentence that names it. What is made is its owner's alone, because most of it holds the user's text. Knows no format.
  */
 import {
+  chmodSync,
   closeSync,
+  constants,
+  copyFileSync,
   existsSync,
   fstatSync,
   fsyncSync,
@@ -19,6 +22,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
+import { processIsAlive } from './processes.ts';
 
 /** Gives memory of so many bytes, with whatever lies in it. */
 export type Allocate = (bytes: number) => Uint8Array;
@@ -98,19 +102,37 @@ export function foreignKind(start: Uint8Array): string | null {
   return null;
 }
 
+/** Who may use what is made: its owner alone, or whoever the user's umask lets, for files that a user asked for to hand on. */
+export type Access = 'owner' | 'umask';
+
+export const modes = { owner: { file: 0o600, folder: 0o700 }, umask: { file: 0o666, folder: 0o777 } } as const;
+
+/** Opens a file that is made where it is missing: emptied (`w`), at its end (`a`), or as it is (`r+`). Throws the system's error. */
+export function openForWriting(path: string, how: 'w' | 'a' | 'r+', access: Access = 'owner'): number {
+  const { O_CREAT, O_TRUNC, O_APPEND, O_WRONLY, O_RDWR } = constants;
+  const flags = { w: O_CREAT | O_WRONLY | O_TRUNC, a: O_CREAT | O_WRONLY | O_APPEND, 'r+': O_CREAT | O_RDWR }[how];
+  return openSync(path, flags, modes[access].file);
+}
+
+/** Copies a file, whose mode a copy would have by itself. Throws the system's error. */
+export function copyFile(from: string, to: string): void {
+  copyFileSync(from, to);
+  chmodSync(to, modes.owner.file);
+}
+
 /**
  * Makes a folder and those above it, where they are missing. Node's own recursive `mkdir` never ends where the system does not let one
  * be made in a folder that is there, as in /proc.
  */
-export function makeFolder(path: string): void {
+export function makeFolder(path: string, access: Access = 'owner'): void {
   try {
-    mkdirSync(path);
+    mkdirSync(path, modes[access].folder);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const above = dirname(path);
     if (code === 'ENOENT' && above !== path && !existsSync(above)) {
-      makeFolder(above);
-      makeFolder(path);
+      makeFolder(above, access);
+      makeFolder(path, access);
     } else if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw error;
   }
 }
@@ -119,15 +141,19 @@ export function makeFolder(path: string): void {
  * Writes `pieces` to a temporary name beside `path`, syncs and renames, so that `path` is the old file or the whole new
  * one at any moment. Throws `file-system` (full disk, read-only folder …) and leaves nothing behind.
  */
-export function writeFileAtomically(path: string, pieces: Iterable<Uint8Array | string>): void {
+export function writeFileAtomically(
+  path: string,
+  pieces: Iterable<Uint8Array | string>,
+  access: Access = 'owner',
+): void {
   const directory = dirname(path);
   const temporary = join(directory, `.${basename(path)}.${process.pid}.tmp`);
   let descriptor: number | null = null;
   let created = false;
   try {
-    makeFolder(directory);
+    makeFolder(directory, access);
     sweepTemporaries(directory, basename(path));
-    descriptor = openSync(temporary, 'w');
+    descriptor = openForWriting(temporary, 'w', access);
     created = true;
     for (const piece of pieces) writeWhole(descriptor, typeof piece === 'string' ? Buffer.from(piece) : piece);
     fsyncSync(descriptor);
@@ -147,16 +173,6 @@ function sweepTemporaries(directory: string, name: string): void {
   for (const found of readdirSync(directory)) {
     const pid = found.startsWith(`.${name}.`) ? /^\d+(?=\.tmp$)/.exec(found.slice(name.length + 2))?.[0] : undefined;
     if (pid !== undefined && !processIsAlive(Number(pid))) rmSync(join(directory, found), { force: true });
-  }
-}
-
-/** Whether there is a process of that number, be it somebody else's. */
-export function processIsAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 

@@ -22,7 +22,7 @@ export function writeGguf(file: string, entries: readonly GgufEntry[], tensors: 
     offset = aligned(offset + typeBytes(type, elementCount(shape)));
   }
   const length = header.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  writeFileAtomically(file, pieces([...header, padding(length)], tensors));
+  writeFileAtomically(file, pieces([...header, padding(length)], tensors), 'umask');
 }
 
 function* pieces(header: readonly Uint8Array[], tensors: readonly TensorData[]): Generator<Uint8Array> {

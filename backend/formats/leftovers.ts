@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { processIsAlive } from './files.ts';
+import { processIsAlive } from './processes.ts';
 
 /** A name beside `path` that no other process or thread takes. */
 export const temporaryName = (path: string): string => `${path}.${process.pid}.${randomUUID()}.tmp`;

@@ -2,11 +2,11 @@
  * A lock file among the processes of one machine: at most one holder, and one that is gone does not count. A lock is never deleted to be
  * taken over, because somebody else's new one could be meant by then: who may replace it is settled by a lock of its own.
  */
-import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { processIsAlive } from './files.ts';
+import { modes } from './files.ts';
+import { processIsAlive, startOf } from './processes.ts';
 
 export interface Lock {
   /** Whether its last holder was killed and left it. */
@@ -79,7 +79,7 @@ const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSU
 
 function placeWithoutLinks(file: string, own: Holder): boolean {
   try {
-    writeFileSync(file, JSON.stringify(own), { flag: 'wx' });
+    writeFileSync(file, JSON.stringify(own), { flag: 'wx', mode: modes.owner.file });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
@@ -94,7 +94,7 @@ function replace(file: string, own: Holder): void {
 
 function writeTemporary(file: string, own: Holder): string {
   const temporary = `${file}.${own.token}.tmp`;
-  writeFileSync(temporary, JSON.stringify(own));
+  writeFileSync(temporary, JSON.stringify(own), { mode: modes.owner.file });
   return temporary;
 }
 
@@ -144,23 +144,6 @@ function ownThread(): number | null {
   if (process.platform !== 'linux') return null;
   try {
     return Number(path.basename(readlinkSync('/proc/thread-self')));
-  } catch {
-    return null;
-  }
-}
-
-/** When a process or thread started; null where the system does not say. */
-function startOf(pid: number, thread: number | null): string | null {
-  try {
-    if (process.platform === 'linux') {
-      const stat = readFileSync(thread === null ? `/proc/${pid}/stat` : `/proc/${pid}/task/${thread}/stat`, 'utf8');
-      // The name, in brackets, may hold anything; the 20th field after it is the start in ticks since the system's own.
-      const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-      return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${ticks}`;
-    }
-    if (process.platform === 'win32') return null;
-    const words = ['-o', 'lstart=', '-p', String(pid)];
-    return execFileSync('/bin/ps', words, { cwd: '/', env: { LC_ALL: 'C' }, encoding: 'utf8' }).trim() || null;
   } catch {
     return null;
   }

@@ -12,6 +12,7 @@ import {
   openRangeFile,
   statOf,
   writeFileAtomically,
+  type Access,
   type Allocate,
   type RangeFile,
 } from './files.ts';
@@ -50,6 +51,7 @@ export function writeSafetensors(
   file: string,
   tensors: readonly TensorData[],
   metadata: Readonly<Record<string, string>> = {},
+  access: Access = 'owner',
 ): void {
   const header: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
   if (Object.keys(metadata).length > 0) header['__metadata__'] = metadata;
@@ -66,7 +68,7 @@ export function writeSafetensors(
   const padded = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, ' ');
   padded.writeBigUInt64LE(BigInt(padded.length - 8));
   json.copy(padded, 8);
-  writeFileAtomically(file, pieces(padded, tensors));
+  writeFileAtomically(file, pieces(padded, tensors), access);
 }
 
 /** The bytes of an array of numbers, without a copy. */

@@ -3,9 +3,10 @@
  * processor lacks, ends the process. Asked once for each version and processor, and remembered in the user's cache.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
+import { writeFileAtomically } from '../formats/files.ts';
 import { missingLibraries, nativePackage, platformPackage } from '../formats/installed.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { libraryFolder, packageName, packageVersion } from './packages.ts';
@@ -80,10 +81,7 @@ function isRemembered(file: string, key: string): boolean {
 
 function remember(file: string, key: string): void {
   try {
-    mkdirSync(path.dirname(file), { recursive: true });
-    const fresh = `${file}.${process.pid}`;
-    writeFileSync(fresh, JSON.stringify({ key }));
-    renameSync(fresh, file);
+    writeFileAtomically(file, [JSON.stringify({ key })]);
   } catch {
     // A cache that cannot be written costs a child process each time, and nothing else.
   }

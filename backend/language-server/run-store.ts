@@ -8,7 +8,6 @@ import type { TuneEvent } from '../../protocol/events.ts';
 import type { RecipeOptions, RunSummary } from '../../protocol/server.ts';
 import {
   anyRecord,
-  count,
   list,
   nullable,
   number,
@@ -18,12 +17,14 @@ import {
   text,
   type Shape,
 } from '../../protocol/shapes.ts';
+import { modes } from '../formats/files.ts';
+import { isRunning, processShape, type ProcessIdentity } from '../formats/processes.ts';
 
 export interface RunRecord {
   summary: RunSummary;
   options: RecipeOptions;
-  /** Process that runs it, and when it last said so (milliseconds since 1970): a process id alone may be another's by now. */
-  owner: { pid: number; at: number } | null;
+  /** The process that runs it. */
+  owner: ProcessIdentity | null;
 }
 
 export interface StoredRun {
@@ -63,22 +64,11 @@ const recordShape: Shape<RunRecord> = record({
     message: text,
   }),
   options: anyRecord,
-  owner: nullable(record({ pid: count, at: number })),
+  owner: nullable(processShape),
 });
 
-/** An owner that is alive says so at least this often. */
-export const HEARTBEAT_MILLISECONDS = 2_000;
-const SILENCE_MILLISECONDS = 30_000;
-
-/** Whether a run's owner is gone: no such process, or one that has been silent for long. */
-export function isOrphaned(
-  record: RunRecord,
-  now: number,
-  isAlive: (pid: number) => boolean = processIsAlive,
-): boolean {
-  const { owner } = record;
-  return owner === null || !isAlive(owner.pid) || now - owner.at > SILENCE_MILLISECONDS;
-}
+/** Whether a run's owner is gone. One that says nothing may sleep with its machine, and goes on. */
+export const isOrphaned = ({ owner }: RunRecord): boolean => owner === null || !isRunning(owner);
 
 export function runStore(folder: string): RunStore {
   // One write after the other for each run, so that an older state never lands on a newer one.
@@ -98,16 +88,16 @@ export function runStore(folder: string): RunStore {
     save: (record) =>
       enqueue(record.summary.id, async () => {
         const directory = path.join(folder, record.summary.id);
-        await mkdir(directory, { recursive: true });
+        await mkdir(directory, { recursive: true, mode: modes.owner.folder });
         const file = path.join(directory, 'run.json');
-        await writeFile(`${file}.partial`, JSON.stringify(record, null, 2));
+        await writeFile(`${file}.partial`, JSON.stringify(record, null, 2), { mode: modes.owner.file });
         await rename(`${file}.partial`, file);
       }),
     append: (id, events) =>
       enqueue(id, async () => {
-        await mkdir(path.join(folder, id), { recursive: true });
+        await mkdir(path.join(folder, id), { recursive: true, mode: modes.owner.folder });
         const lines = events.map((event) => `${JSON.stringify(event)}\n`).join('');
-        await appendFile(path.join(folder, id, 'events.jsonl'), lines);
+        await appendFile(path.join(folder, id, 'events.jsonl'), lines, { mode: modes.owner.file });
       }),
     textFile: (id) => path.join(folder, id, 'text.jsonl'),
     settled: async () => void (await Promise.allSettled(queues.values())),
@@ -135,14 +125,5 @@ function parseLine(line: string): TuneEvent[] {
     return line === '' ? [] : [JSON.parse(line) as TuneEvent];
   } catch {
     return [];
-  }
-}
-
-function processIsAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

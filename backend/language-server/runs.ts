@@ -13,7 +13,8 @@ import type { RecipeOptions, RunEvent, RunState, RunSummary } from '../../protoc
 import { absolutePatterns } from '../data/documents.ts';
 import type { Engine, Job } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
-import { HEARTBEAT_MILLISECONDS, isOrphaned, type RunRecord, type RunStore } from './run-store.ts';
+import { identityOf } from '../formats/processes.ts';
+import { isOrphaned, type RunRecord, type RunStore } from './run-store.ts';
 import { snapshotText } from './snapshot.ts';
 
 export interface Runs {
@@ -60,6 +61,7 @@ interface Live {
 export function createRuns({ engine, store, reported, changed, warn }: RunsOptions): Runs {
   const runs = new Map<string, Live>();
   const elsewhere = new Set<string>();
+  const self = identityOf(process.pid);
   let leaving = false;
   let warned = false;
 
@@ -71,7 +73,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
   };
   const save = (live: Live): void => {
     const running = live.record.summary.state === 'running';
-    live.record = { ...live.record, owner: running ? { pid: process.pid, at: Date.now() } : null };
+    live.record = { ...live.record, owner: running ? self : null };
     record(store?.save(live.record));
   };
   const update = (live: Live, change: Partial<RunSummary>): RunSummary => {
@@ -79,14 +81,25 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     changed(live.record.summary);
     return live.record.summary;
   };
-  const heartbeat = setInterval(() => {
+  const saving = setInterval(() => {
     for (const live of runs.values()) if (live.active) save(live);
-  }, HEARTBEAT_MILLISECONDS).unref();
+  }, SAVE_MILLISECONDS).unref();
 
   const find = (id: string): Live => {
     const live = runs.get(id);
     if (!live) throw userError('not-found', `There is no run ${id} on record.`);
     return live;
+  };
+  /** Finds a run that is nobody else's: of one that another window runs the record is that window's to write. */
+  const findOwn = (id: string): Live => {
+    const live = find(id);
+    const { summary, owner } = live.record;
+    if (live.active || summary.state !== 'running' || isOrphaned(live.record)) return live;
+    throw userError(
+      'busy',
+      `Another window runs ${summary.title} (process ${owner!.pid}).`,
+      'Pause or stop it there, or close that window.',
+    );
   };
 
   /** Throws where the options are wrong; everything else that goes wrong is the run's own end. */
@@ -151,7 +164,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
   };
 
   const end = async (id: string, intent: 'paused' | 'stopped'): Promise<RunSummary> => {
-    const live = find(id);
+    const live = findOwn(id);
     if (live.active) {
       live.intent = intent;
       live.job?.cancel();
@@ -165,7 +178,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
   };
 
   const resume = (id: string): RunSummary => {
-    const live = find(id);
+    const live = findOwn(id);
     if (live.active) return live.record.summary;
     begin(live, true);
     const summary = update(live, { state: 'running', message: 'Taking up the run …' });
@@ -199,7 +212,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
       live.events.splice(0, Infinity, ...stored.events);
       update(live, {});
       if (stored.record.summary.state !== 'running') return;
-      if (isOrphaned(stored.record, Date.now())) return takeUp(id, take);
+      if (isOrphaned(stored.record)) return takeUp(id, take);
     }
   };
 
@@ -251,14 +264,14 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
         if (runs.has(id)) continue;
         runs.set(id, { record: found, events, job: null, active: false, intent: null, followed: Promise.resolve() });
         if (state !== 'running') continue;
-        if (isOrphaned(found, Date.now())) takeUp(id, take);
+        if (isOrphaned(found)) takeUp(id, take);
         else elsewhere.add(id);
       }
       for (const id of elsewhere) void waitForOwner(id, take);
     },
     async dispose() {
       leaving = true;
-      clearInterval(heartbeat);
+      clearInterval(saving);
       for (const live of runs.values()) live.job?.cancel();
       await Promise.all([...runs.values()].map((live) => live.followed));
       await store?.settled();
@@ -322,6 +335,8 @@ const phaseNames = {
 
 const phaseName = (phase: Phase): string => phaseNames[phase];
 
+/** What other windows show of a run is at most so old. */
+const SAVE_MILLISECONDS = 2_000;
 const OWNER_POLL_MILLISECONDS = 500;
 const delay = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => void setTimeout(resolve, milliseconds).unref());

@@ -7,6 +7,7 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { once } from 'node:events';
 import { readDocuments, type Document } from '../data/documents.ts';
+import { modes } from '../formats/files.ts';
 
 /** The thread answers the editor meanwhile: after so many milliseconds of copying it looks. */
 const SLICE_MILLISECONDS = 8;
@@ -17,9 +18,9 @@ const leftOut = '!**/*.exits/**';
 /** Throws what `readDocuments` throws; nothing half-written is left behind. */
 export async function snapshotText(patterns: readonly string[], file: string): Promise<void> {
   const documents = readDocuments([...patterns, leftOut]);
-  await mkdir(path.dirname(file), { recursive: true });
+  await mkdir(path.dirname(file), { recursive: true, mode: modes.owner.folder });
   const partial = `${file}.partial`;
-  const stream = createWriteStream(partial);
+  const stream = createWriteStream(partial, { mode: modes.owner.file });
   try {
     let since = performance.now();
     for (const document of documents) {

@@ -20,11 +20,13 @@ import {
   requireSameBase,
 } from '../checkpoint/checkpoint.ts';
 import { lockCheckpoint, reservePlace } from '../checkpoint/place.ts';
-import { followJob, type FinishedEvent } from '../cluster/follow.ts';
+import { followJob } from '../cluster/follow.ts';
+import type { JobHandle } from '../cluster/handle.ts';
 import { requireSmall, runEntries } from '../cluster/carry.ts';
 import { writeJob } from '../cluster/job.ts';
-import { findJob, forgetJob, runningJob, startJob, stopJob, type JobHandle } from '../cluster/launch.ts';
+import { findJob, forgetJob, runningJob, startJob, stopJob } from '../cluster/launch.ts';
 import { findPython } from '../cluster/python.ts';
+import type { FinishedEvent } from '../cluster/reported.ts';
 import { exitId } from '../exits/spec.ts';
 import { writeFileAtomically } from '../formats/files.ts';
 import { requireTrainable } from '../cluster/trainable.ts';
@@ -34,43 +36,65 @@ import { identify, openWithTokenizer } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
 import { lookThere, requireShared, sourcesFolder, type There } from './there.ts';
 import { warnUncalibrated } from './calibrate-short.ts';
+import { untilLate } from './deadline.ts';
 import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
 import { bare, withHeads, type Earlier } from './tune-parts.ts';
 import { readEarlier } from './tune.ts';
 
 type Close = () => void;
 
+/** How long one who stops the run waits for a job, or what starts it, to answer; then the command ends, and the job is on its own. */
+const patienceMilliseconds = 4_000;
+
+/** What is open, and the folder of the job that is followed, if one is. */
+interface Sitting {
+  readonly closing: Close[];
+  followed: string | null;
+}
+
 /**
  * Begins or goes on with a run elsewhere; one that is under way is found again and followed.
  * @throws UserError as `tune` does, and where what starts the ranks is missing, or one of them fails.
  */
 export async function* tuneElsewhere(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
-  const closing: Close[] = [];
+  const sitting: Sitting = { closing: [], followed: null };
   try {
-    const found = given.resume && given.out !== null ? yield* findJob(given.out, signal) : null;
-    const begun = found && given.out !== null ? { directory: given.out, handle: found } : null;
-    if (begun) {
-      const lock = lockCheckpoint(begun.directory);
-      closing.push(() => lock.release());
-    }
-    const { directory, handle } = begun ?? (yield* begin(given, closing, signal));
-    if (handle.kind === 'slurm' && !begun) {
-      const script = path.join(path.resolve(directory), jobFolder, 'job.sh');
+    yield* untilLate(sit(given, sitting, signal), signal, patienceMilliseconds);
+  } catch (error) {
+    if (error === signal.reason && sitting.followed !== null)
       yield {
         type: 'warning',
-        message: `Submit ${script} with sbatch, then follow it with --on slurm --out ${directory} --resume.`,
+        message: `The job in ${sitting.followed} was asked to stop and has not ended yet; --resume waits for it.`,
       };
-      return;
-    }
-    if (handle.kind === 'slurm') yield { type: 'phase', phase: 'load', detail: 'the job, once Slurm has begun it' };
-    const ended = yield* follow(directory, handle, signal);
-    yield* end(directory, ended, given);
-  } catch (error) {
     signal.throwIfAborted();
     throw error;
   } finally {
-    for (const close of closing.reverse()) close();
+    for (const close of sitting.closing.reverse()) close();
   }
+}
+
+async function* sit(given: TuneOptions, sitting: Sitting, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
+  const { closing } = sitting;
+  const found = given.resume && given.out !== null ? yield* findJob(given.out, given.on, signal) : null;
+  const begun = found && given.out !== null ? { directory: given.out, handle: found } : null;
+  if (begun) {
+    const lock = lockCheckpoint(begun.directory);
+    closing.push(() => lock.release());
+  }
+  const { directory, handle } = begun ?? (yield* begin(given, closing, signal));
+  if (handle.kind === 'slurm' && !begun) {
+    const script = path.join(path.resolve(directory), jobFolder, 'job.sh');
+    yield {
+      type: 'warning',
+      message: `Submit ${script} with sbatch, then follow it with --on slurm --out ${directory} --resume.`,
+    };
+    return;
+  }
+  if (handle.kind === 'slurm') yield { type: 'phase', phase: 'load', detail: 'the job, once Slurm has begun it' };
+  sitting.followed = directory;
+  const ended = yield* follow(directory, handle, signal);
+  sitting.followed = null;
+  yield* end(directory, ended, given);
 }
 
 /** What a job saves is here after every evaluation, and after its end, however that came. */
@@ -119,7 +143,7 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
   const earlier = given.resume ? readEarlier(given.out) : null;
   const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
   const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
-  if (!earlier && (yield* findJob(directory, signal)))
+  if (!earlier && (yield* findJob(directory, given.on, signal)))
     throw userError(
       'busy',
       `A job of PyTorch is under way in ${directory}.`,

@@ -3,3 +3,8 @@
 `early-exit tune --on …` writes a job (job.py) and starts `python -m early_exit_distributed DIRECTORY` (launch.py); every
 rank runs `tune` (tune.py, over what run.py holds), and the first one writes the checkpoint that every other command opens (checkpoint.py).
 """
+
+import os
+
+# What a run writes holds its user's text, and is the user's alone, as on the TypeScript side (backend/formats/files.ts).
+os.umask(0o077)

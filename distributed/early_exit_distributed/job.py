@@ -164,6 +164,8 @@ def read_job(directory: str | Path) -> Job:
         raise JobError(f"{file} cannot be read: {error.strerror}. Start the run with early-exit tune --on.") from error
     except ValueError as error:
         raise JobError(f"{file} is not JSON. Start the run again with early-exit tune --on.") from error
+    if not isinstance(text, dict):
+        raise JobError(f"{file} is no job. Start the run again with early-exit tune --on.")
     if text.get("version") != VERSION:
         raise JobError(f"{file} is of version {text.get('version')}, not {VERSION}. Use the same version on all machines.")
     return Job(

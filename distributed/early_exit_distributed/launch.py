@@ -1,12 +1,13 @@
 """Starts the ranks of this machine and ends with one sentence if one of them fails.
 
-    python3 -m early_exit_distributed DIRECTORY [--ranks N] [--nodes N --endpoint HOST:PORT]
+    python3 -m early_exit_distributed DIRECTORY [--ranks N] [--nodes N --endpoint HOST:PORT --id ID]
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -26,22 +27,23 @@ def main(words: list[str]) -> int:
     parser.add_argument("--ranks", type=int, help="ranks on this machine; all of the mesh where it is one machine")
     parser.add_argument("--nodes", type=int, default=1, help="machines that take part")
     parser.add_argument("--endpoint", default="127.0.0.1:0", help="HOST:PORT of the first machine")
+    parser.add_argument("--id", default=secrets.token_hex(8), help="the same for all machines of a run, and for no other run")
     given = parser.parse_args(words)
     try:
         job = read_job(given.directory)
         ranks = given.ranks or job.mesh.ranks // given.nodes
-        return _launch(job.folder, ranks, given.nodes, given.endpoint)
+        return _launch(job.folder, ranks, given.nodes, given.endpoint, given.id)
     except JobError as error:
         return report_failure(Path(given.directory) / FOLDER, str(error))
 
 
-def _launch(folder: Path, ranks: int, nodes: int, endpoint: str) -> int:
+def _launch(folder: Path, ranks: int, nodes: int, endpoint: str, meeting: str) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     config = LaunchConfig(
         min_nodes=nodes,
         max_nodes=nodes,
         nproc_per_node=ranks,
-        run_id=folder.parent.name or "early-exit",
+        run_id=meeting,
         rdzv_backend="c10d",
         rdzv_endpoint=endpoint,
         max_restarts=0,

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Mesh } from '../../protocol/options-place.ts';
 import { tensorOps } from '../../backend/autodiff/ops.ts';
 import { openCheckpoint, type Checkpoint } from '../../backend/checkpoint/checkpoint.ts';
-import { readEvent, type FinishedEvent, type RankEvent } from '../../backend/cluster/follow.ts';
+import { readEvent, type FinishedEvent, type RankEvent } from '../../backend/cluster/reported.ts';
 import { planOn, type PlannedRun } from '../../backend/cluster/plan.ts';
 import { exitLogits } from '../../backend/exits/forward.ts';
 import { frozenParameters } from '../../backend/exits/parameters.ts';

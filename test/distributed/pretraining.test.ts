@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseOptions } from '../../protocol/options.ts';
 import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import { readInfo } from '../../backend/checkpoint/checkpoint.ts';
-import { readEvent, type FinishedEvent, type RankEvent } from '../../backend/cluster/follow.ts';
+import { readEvent, type FinishedEvent, type RankEvent } from '../../backend/cluster/reported.ts';
 import { planOn } from '../../backend/cluster/plan.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { plannedRun } from '../../backend/recipes/plan.ts';
@@ -238,4 +238,8 @@ const finalLoss = (scores: readonly ExitScore[]): number => scores.find(({ exit 
 
 /** The process that started a job's ranks here. */
 const launcherOf = (directory: string): number =>
-  (JSON.parse(fs.readFileSync(path.join(directory, 'distributed/running.json'), 'utf8')) as { pids: [number] }).pids[0];
+  (
+    JSON.parse(fs.readFileSync(path.join(directory, 'distributed/running.json'), 'utf8')) as {
+      processes: [{ pid: number }];
+    }
+  ).processes[0].pid;

@@ -40,7 +40,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   ],
   worker: ['recipes'],
   server: ['worker', 'recipes'],
-  'language-server': ['worker', 'recipes', 'server', 'data'],
+  'language-server': ['formats', 'worker', 'recipes', 'server', 'data'],
   cli: ['worker', 'recipes', 'server', 'language-server'],
 };
 

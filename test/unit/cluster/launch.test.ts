@@ -5,15 +5,17 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { followJob } from '../../../backend/cluster/follow.ts';
-import { findJob, hostCommands, runningJob, stopJob } from '../../../backend/cluster/launch.ts';
+import { findJob, runningJob, stopJob } from '../../../backend/cluster/launch.ts';
 import { slurmJobNumber, slurmScript } from '../../../backend/cluster/slurm.ts';
+import { hostCommands, newMeeting } from '../../../backend/cluster/torchrun.ts';
 
 const mesh = { pp: 2, dp: 4, tp: 2, shard: false };
 const folder = `/runs/it's "$(touch x)".exits/distributed`;
 
 describe.skipIf(process.platform === 'win32')('a command', () => {
   it('for a host starts its share of the ranks, and meets the others at the first', () => {
-    const commands = hostCommands(folder, ['a', 'b'], mesh);
+    const meeting = { id: '0123456789abcdef', port: 20_017 };
+    const commands = hostCommands(folder, ['a', 'b'], mesh, meeting);
     expect(commands.map(({ host }) => host)).toEqual(['a', 'b']);
     for (const { command } of commands) {
       // The words as that host's shell reads them.
@@ -29,19 +31,27 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
           'early_exit_distributed',
           folder.replace('/distributed', ''),
         ],
-        ...['--ranks=8', '--nodes=2', '--endpoint=a:29400'],
+        ...['--ranks=8', '--nodes=2', '--endpoint=a:20017', '--id=0123456789abcdef'],
       ]);
     }
-    expect(() => hostCommands(folder, ['a', 'b', 'c'], mesh)).toThrow(
+    expect(() => hostCommands(folder, ['a', 'b', 'c'], mesh, meeting)).toThrow(
       '16 ranks cannot be shared evenly among 3 hosts.',
     );
+  });
+
+  it('meets no other run', () => {
+    const meetings = Array.from({ length: 50 }, newMeeting);
+    expect(new Set(meetings.map(({ id }) => id)).size).toBe(50);
+    expect(new Set(meetings.map(({ port }) => port)).size).toBeGreaterThan(40);
+    // Below those that systems give away by themselves.
+    expect(meetings.every(({ port }) => port >= 20_000 && port < 32_768)).toBe(true);
   });
 
   it('for Slurm is a script that bash reads, with the GPUs of the mesh', () => {
     const root = fs.mkdtempSync(path.join(os.tmpdir(), 'launch-'));
     const own = path.join(root, folder);
     fs.mkdirSync(own, { recursive: true });
-    const script = slurmScript(own, 'launch.log', mesh, 29_400);
+    const script = slurmScript(own, 'launch.log', mesh);
     execFileSync('bash', ['-n'], { input: script });
     expect(script).toContain('#SBATCH --nodes=2\n#SBATCH --gpus-per-node=8\n');
     const ran = execFileSync('bash', {
@@ -50,10 +60,26 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
     });
     expect(ran.trim().split('\n')).toEqual([
       ...['python3', '-m', 'early_exit_distributed', path.dirname(own)],
-      ...['--ranks', '8', '--nodes', '2', '--endpoint', 'first:29400'],
+      ...['--ranks', '8', '--nodes', '2', '--endpoint', 'first:20017', '--id', '17'],
     ]);
     expect(slurmJobNumber(own)).toBe('17');
     fs.rmSync(root, { recursive: true });
+  });
+});
+
+describe('a script for Slurm', () => {
+  const outputOf = (of: string): string => /^#SBATCH --output=(.*)$/m.exec(slurmScript(of, 'launch.log', mesh))![1]!;
+
+  it('takes signs of a path for what they are', () => {
+    expect(outputOf('/runs/a')).toBe('"/runs/a/launch.log"');
+    expect(outputOf('/runs/100% a%j #1 "b"')).toBe('"/runs/100%% a%%j \\#1 \\"b\\"/launch.log"');
+  });
+
+  it('is not written where a line of it would end early', () => {
+    for (const name of ['a\n#SBATCH --wrap=id', 'a\rb', 'a\0b', 'a\\b'])
+      expect(() => slurmScript(`/runs/${name}`, 'launch.log', mesh)).toThrow(
+        /^\/runs\/a.*has a control character or a backslash in it, which Slurm cannot read\.$/,
+      );
   });
 });
 
@@ -80,7 +106,7 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
   it('that waits in the queue is let go by who stops it, and found no more', async () => {
     const following = followJob(runningJob(root, slurm), AbortSignal.abort(), () => stopJob(root, slurm, true));
     await expect(following.next()).rejects.toThrow(/stopped before Slurm began it; scancel takes it out of the queue/);
-    const found = findJob(root, new AbortController().signal);
+    const found = findJob(root, slurm, new AbortController().signal);
     const detail = 'the job that was stopped, once it has ended';
     expect(await found.next()).toEqual({ done: false, value: { type: 'phase', phase: 'load', detail } });
     expect(await found.next()).toEqual({ done: true, value: null });
@@ -101,12 +127,17 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
     expect(await ended()).toMatch(gone);
   });
 
+  it('whose number is none is said in a sentence', async () => {
+    fs.writeFileSync(there('slurm.job'), '--help');
+    await expect(runningJob(root, slurm).ended()).rejects.toThrow(/slurm\.job holds no number of a job\.$/);
+  });
+
   it('that was asked to stop is waited for until the signal says otherwise', async () => {
     fs.writeFileSync(there('slurm.job'), '17\n');
     fs.writeFileSync(there('stop'), '');
     queue('echo 17');
     const abort = new AbortController();
-    const found = findJob(root, abort.signal);
+    const found = findJob(root, slurm, abort.signal);
     await found.next();
     const next = found.next();
     abort.abort();

@@ -1,0 +1,92 @@
+/** How a job is found again: a file in its folder, which may be somebody else's by now. Parsed here, trusted inside. */
+import path from 'node:path';
+import { describeError, userError } from '../../protocol/errors.ts';
+import { parsePlace } from '../../protocol/options-place.ts';
+import { list, nullable, oneOf, readMessage, record, simple, text, type Shape } from '../../protocol/shapes.ts';
+import { openRangeFile, statOf, writeFileAtomically } from '../formats/files.ts';
+import { processShape, type ProcessIdentity } from '../formats/processes.ts';
+
+export interface ProcessesHandle {
+  readonly kind: 'processes';
+  /** Launchers that were started on this machine, each at the head of a process group. */
+  readonly processes: readonly ProcessIdentity[];
+}
+
+export interface RayHandle {
+  readonly kind: 'ray';
+  readonly url: string;
+  readonly id: string;
+  /** The folder that each node has of the run; null where all share the run's own. */
+  readonly carried: string | null;
+}
+
+export type JobHandle = ProcessesHandle | RayHandle | { readonly kind: 'slurm' };
+
+/** The folder of a run on a cluster's nodes: this, and 16 digits. */
+export const carriedPrefix = 'early-exit-';
+const isCarried = (value: unknown): value is string =>
+  typeof value === 'string' && new RegExp(`^${carriedPrefix}[0-9a-f]{16}$`).test(value);
+
+const isRayUrl = (value: unknown): value is string => {
+  const place = typeof value === 'string' ? parsePlace(`ray:${value}`) : null;
+  return place?.kind === 'ray' && place.url === value;
+};
+
+const launcher: Shape<ProcessIdentity> = {
+  read: (value, place) => {
+    const process = processShape.read(value, place);
+    anyOther.read(process.pid, { within: place, name: 'pid' });
+    return process;
+  },
+};
+const anyOther = simple('above 1', (pid): pid is number => (pid as number) > 1);
+
+const shapes: { readonly [Kind in JobHandle['kind']]: Shape<Extract<JobHandle, { readonly kind: Kind }>> } = {
+  processes: record({ kind: oneOf('processes'), processes: list(launcher) }),
+  ray: record({
+    kind: oneOf('ray'),
+    url: simple('the address of a Ray cluster', isRayUrl),
+    id: text,
+    carried: nullable(simple('the name of a folder of a run', isCarried)),
+  }),
+  slurm: record({ kind: oneOf('slurm') }),
+};
+
+const kindShape = record({ kind: oneOf('processes', 'ray', 'slurm') });
+
+const handleFile = 'running.json';
+/** Bytes; a launcher a host is more than there are. */
+const largestHandle = 2 ** 20;
+
+/** `folder`: the job's own. */
+export const writeHandle = (folder: string, handle: JobHandle): void =>
+  writeFileAtomically(path.join(folder, handleFile), [`${JSON.stringify(handle)}\n`]);
+
+/**
+ * Null where no job was started.
+ * @throws UserError `bad-data` where the file says nothing that this version can follow.
+ */
+export function readHandle(folder: string): JobHandle | null {
+  const file = path.join(folder, handleFile);
+  if (statOf(file) === null) return null;
+  try {
+    const value: unknown = JSON.parse(textOf(file));
+    return readMessage<JobHandle>(file, shapes[readMessage(file, kindShape, value).kind], value);
+  } catch (cause) {
+    throw userError(
+      'bad-data',
+      cause instanceof SyntaxError ? `${file} is not JSON.` : describeError(cause),
+      'It says which job runs there: see that none does, remove it, and go on with --resume.',
+      cause,
+    );
+  }
+}
+
+function textOf(file: string): string {
+  const opened = openRangeFile(file);
+  try {
+    return Buffer.from(opened.read(0, Math.min(opened.size, largestHandle))).toString();
+  } finally {
+    opened.close();
+  }
+}

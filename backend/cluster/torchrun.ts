@@ -1,0 +1,99 @@
+/** torchrun's own launcher: on this machine, or on hosts that ssh reaches. */
+import { spawn } from 'node:child_process';
+import { randomBytes, randomInt } from 'node:crypto';
+import { closeSync } from 'node:fs';
+import path from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
+import { programPath } from '../devices/programs.ts';
+import { openForWriting } from '../formats/files.ts';
+import { identityOf, type ProcessIdentity } from '../formats/processes.ts';
+import { packageName } from './job.ts';
+import { findPython } from './python.ts';
+import { quoted } from './shell.ts';
+
+/** Where the launchers of one run find each other, and no others. */
+export interface Meeting {
+  readonly id: string;
+  /** On the first of the hosts. */
+  readonly port: number;
+}
+
+/** Ports that systems give to nobody by themselves: `first` and the `count` from there on. */
+export const meetingPorts = { first: 20_000, count: 12_000 } as const;
+
+export const newMeeting = (): Meeting => ({
+  id: randomBytes(8).toString('hex'),
+  port: meetingPorts.first + randomInt(meetingPorts.count),
+});
+
+/**
+ * Starts the launchers of a run, on this machine alone where there are no hosts.
+ * @throws UserError where Python or ssh is missing, or the ranks cannot be shared.
+ */
+export async function startLaunchers(
+  folder: string,
+  log: string,
+  hosts: readonly string[],
+  mesh: Mesh,
+  signal: AbortSignal,
+): Promise<ProcessIdentity[]> {
+  if (hosts.length === 0) {
+    const python = await findPython(signal);
+    return [startHere(folder, log, [python, ...launcherWords(folder, ranksOf(mesh), [])])];
+  }
+  const ssh = programPath('ssh');
+  if (!ssh)
+    throw userError('not-found', 'There is no ssh on this machine.', 'Install it, or use torchrun without hosts.');
+  return hostCommands(folder, hosts, mesh, newMeeting()).map(({ host, command }) =>
+    startHere(folder, log, [ssh, '-o', 'BatchMode=yes', host, command]),
+  );
+}
+
+/** What is run on each host; all see the run's folder under the same path. */
+export function hostCommands(
+  folder: string,
+  hosts: readonly string[],
+  mesh: Mesh,
+  { id, port }: Meeting,
+): readonly { readonly host: string; readonly command: string }[] {
+  const ranks = ranksOf(mesh);
+  if (ranks % hosts.length !== 0)
+    throw userError(
+      'bad-argument',
+      `${ranks} ranks cannot be shared evenly among ${hosts.length} hosts.`,
+      'Choose another --mesh.',
+    );
+  const meeting = [`--nodes=${hosts.length}`, `--endpoint=${hosts[0]!}:${port}`, `--id=${id}`];
+  const words = launcherWords(folder, ranks / hosts.length, meeting);
+  const command = ['env', `PYTHONPATH=${quoted(folder)}`, 'python3', ...words.map(quoted)].join(' ');
+  return hosts.map((host) => ({ host, command }));
+}
+
+const launcherWords = (folder: string, ranks: number, meeting: readonly string[]): string[] => [
+  '-m',
+  packageName,
+  path.dirname(folder),
+  `--ranks=${ranks}`,
+  ...meeting,
+];
+
+/** A process that outlives this one, so that a run can be found again; its output goes to the job's log. */
+function startHere(folder: string, log: string, [program, ...words]: readonly string[]): ProcessIdentity {
+  const output = openForWriting(path.join(folder, log), 'a');
+  try {
+    const child = spawn(program!, words, {
+      cwd: folder,
+      detached: true,
+      stdio: ['ignore', output, output],
+      env: { ...process.env, PYTHONPATH: folder, PYTHONUNBUFFERED: '1' },
+    });
+    if (child.pid === undefined) throw userError('not-found', `${program} cannot be started.`);
+    // It may end at once; who follows it reads why in its log.
+    child.on('error', () => {});
+    child.unref();
+    return identityOf(child.pid);
+  } finally {
+    closeSync(output);
+  }
+}

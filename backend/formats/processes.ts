@@ -1,0 +1,57 @@
+/** Processes of this machine, told apart from later ones that have got their numbers. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { record, simple, text, type Shape } from '../../protocol/shapes.ts';
+
+/** A process as a file remembers it. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Which start of the system it belongs to and when it started, as the system says it; null where that is not known. */
+  readonly started: string | null;
+}
+
+/** `started` may be missing, as where nobody knew it. */
+export const processShape: Shape<ProcessIdentity> = record({
+  pid: simple('the number of a process', (value): value is number => Number.isSafeInteger(value) && Number(value) > 0),
+  started: { read: (value, place) => (value === undefined || value === null ? null : text.read(value, place)) },
+});
+
+export const identityOf = (pid: number): ProcessIdentity => ({ pid, started: startOf(pid) });
+
+/** Whether that very process runs; where nothing tells when one starts, whether one of its number does. */
+export const isRunning = ({ pid, started }: ProcessIdentity): boolean =>
+  processIsAlive(pid) && (started === null || startOf(pid) === started);
+
+/**
+ * Whether a process that a file names may be signalled: it is certain that it is that one. Never the system's first: the group of
+ * that number is, to `kill`, every process of the user.
+ */
+export const isCertainlyRunning = (process: ProcessIdentity): boolean =>
+  process.pid > 1 && process.started !== null && isRunning(process);
+
+/** Whether there is a process of that number, be it somebody else's. */
+export function processIsAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** When a process, or on Linux one of its threads, started; null where the system does not say. */
+export function startOf(pid: number, thread: number | null = null): string | null {
+  try {
+    if (process.platform === 'linux') {
+      const stat = readFileSync(thread === null ? `/proc/${pid}/stat` : `/proc/${pid}/task/${thread}/stat`, 'utf8');
+      // The name, in brackets, may hold anything; the 20th field after it is the start in ticks since the system's own.
+      const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+      return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${ticks}`;
+    }
+    if (process.platform === 'win32') return null;
+    const words = ['-o', 'lstart=', '-p', String(pid)];
+    return execFileSync('/bin/ps', words, { cwd: '/', env: { LC_ALL: 'C' }, encoding: 'utf8' }).trim() || null;
+  } catch {
+    return null;
+  }
+}

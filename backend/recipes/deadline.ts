@@ -1,0 +1,39 @@
+/** An end to the patience of whoever has asked for one: what is asked of others may never be answered. */
+import { setTimeout } from 'node:timers/promises';
+
+/**
+ * The events of `source`; where it has not ended so many milliseconds after the signal was aborted, the signal's reason instead.
+ * The source is left where it waits, and does not see its own end.
+ */
+export async function* untilLate<Event, Result>(
+  source: AsyncGenerator<Event, Result>,
+  signal: AbortSignal,
+  milliseconds: number,
+): AsyncGenerator<Event, Result> {
+  const over = new AbortController();
+  const late = new Promise<never>((_, reject) => {
+    const begin = (): void => {
+      setTimeout(milliseconds, undefined, { signal: over.signal }).then(
+        () => reject(signal.reason as Error),
+        () => {},
+      );
+    };
+    if (signal.aborted) begin();
+    else signal.addEventListener('abort', begin, { once: true, signal: over.signal });
+  });
+  late.catch(() => {});
+  let isAtWork = false;
+  try {
+    for (;;) {
+      isAtWork = true;
+      const next = await Promise.race([source.next(), late]);
+      isAtWork = false;
+      if (next.done) return next.value;
+      yield next.value;
+    }
+  } finally {
+    over.abort();
+    // Whoever reads no further ends the source, too, unless that would be waiting for it.
+    if (!isAtWork) await source.return(undefined as never);
+  }
+}
