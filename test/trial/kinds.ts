@@ -5,6 +5,7 @@ import { disk } from './kinds/disk.ts';
 import { folders } from './kinds/folders.ts';
 import { frames } from './kinds/frames.ts';
 import { generations } from './kinds/generations.ts';
+import { handles } from './kinds/handles.ts';
 import { hub } from './kinds/hub.ts';
 import { kills } from './kinds/kills.ts';
 import { mutations } from './kinds/mutations.ts';
@@ -25,6 +26,7 @@ export const kinds: readonly Kind[] = [
   soak,
   disk,
   folders,
+  handles,
   replaced,
   hub,
   mutations,
