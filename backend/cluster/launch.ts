@@ -26,7 +26,7 @@ const logFile = 'launch.log';
 /** There once the job is asked to stop; see job.py. */
 const stopFile = 'stop';
 /** How long launchers are waited for that were asked to end before there is anything to keep, and then that were ended. */
-const graceMilliseconds = { SIGTERM: 2_000, SIGKILL: 500 } as const;
+const graceMilliseconds = { SIGTERM: 1_500, SIGKILL: 500 } as const;
 /** Slurm's queue is asked at most so often: all of a cluster ask it. */
 const queueMilliseconds = 10_000;
 

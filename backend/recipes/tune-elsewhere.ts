@@ -44,7 +44,7 @@ import { readEarlier } from './tune.ts';
 type Close = () => void;
 
 /** How long one who stops the run waits for a job, or what starts it, to answer; then the command ends, and the job is on its own. */
-const patienceMilliseconds = 4_000;
+const patienceMilliseconds = 3_000;
 
 /** What is open, and the folder of the job that is followed, if one is. */
 interface Sitting {
