@@ -3,13 +3,16 @@
  * 0.3 s for the merges of a vocabulary of 150,000. Knows texts and ranks, no file.
  */
 import { BPE } from '@huggingface/tokenizers';
+import { finish, type Steps } from './steps.ts';
 import { isPairs, type TokenizerFile } from './tokenizer-file.ts';
 
 type Config = ConstructorParameters<typeof BPE>[0];
 
 /** The library's model, empty, with tables of our own. */
 export class BytePairs extends BPE {
-  readonly #rankOf: (left: string, right: string) => number | undefined;
+  readonly #rankOf: RankOf;
+  /** A long word that was merged in steps. */
+  #prepared: { readonly word: string; readonly parts: string[] } | null = null;
 
   /** @throws TypeError where the vocabulary is no map, or merges are neither texts nor pairs of texts. */
   constructor({ vocab, ...model }: TokenizerFile['model']) {
@@ -24,18 +27,29 @@ export class BytePairs extends BPE {
   override bpe(word: string): string[] {
     const known = this.cache.get(word);
     if (known !== undefined) return known;
-    const parts = Array.from(word);
-    if (parts.length > 0 && this.end_of_word_suffix) parts[parts.length - 1] += this.end_of_word_suffix;
-    const merged = mergePairs(parts, this.#rankOf);
+    const merged = this.#prepared?.word === word ? this.#prepared.parts : finish(this.#merge(word));
     const suffix = this.continuing_subword_suffix;
     const result = suffix === null ? merged : merged.map((part, i) => (i < merged.length - 1 ? part + suffix : part));
     if (word.length < this.max_length_to_cache) this.cache.put(word, result);
     return result;
   }
+
+  /** Merges a long word in steps; the next `bpe` is of this word and takes what came of it. */
+  *prepare(word: string): Steps<void> {
+    this.#prepared = { word, parts: yield* this.#merge(word) };
+  }
+
+  #merge(word: string): Steps<string[]> {
+    const parts = Array.from(word);
+    if (parts.length > 0 && this.end_of_word_suffix) parts[parts.length - 1] += this.end_of_word_suffix;
+    return mergePairs(parts, this.#rankOf);
+  }
 }
 
+type RankOf = (left: string, right: string) => number | undefined;
+
 /** How early a pair is merged. Texts hold a pair as `a b`, as older files and GGUF have it; newer files have pairs. */
-function ranksOf(merges: Config['merges']): (left: string, right: string) => number | undefined {
+function ranksOf(merges: Config['merges']): RankOf {
   const ranks = new Map<string, number>();
   // Texts of a pair may hold spaces.
   const between = Array.isArray(merges[0]) ? '\0' : ' ';
@@ -46,12 +60,14 @@ function ranksOf(merges: Config['merges']): (left: string, right: string) => num
 
 // A place in a word, and a rank before it, in one number that is exact: the lowest rank is first, then the leftmost place.
 const places = 2 ** 30;
+/** Places that are looked at in one step. */
+const placesOfStep = 2048;
 
 /**
  * Merges neighbours, those of the lowest rank first and the leftmost of several, until no pair has a rank.
  * Takes time n log n for `parts` of n texts, which it changes.
  */
-export function mergePairs(parts: string[], rankOf: (left: string, right: string) => number | undefined): string[] {
+export function* mergePairs(parts: string[], rankOf: RankOf): Steps<string[]> {
   const end = parts.length;
   const next = Int32Array.from(parts, (_, at) => at + 1);
   const previous = Int32Array.from(parts, (_, at) => at - 1);
@@ -63,8 +79,12 @@ export function mergePairs(parts: string[], rankOf: (left: string, right: string
     ranks[at] = rank ?? -1;
     if (rank !== undefined) push(queue, rank * places + at);
   };
-  for (let at = 0; at < end; at++) look(at);
-  while (queue.length > 0) {
+  for (let at = 0; at < end; at++) {
+    look(at);
+    if (at % placesOfStep === placesOfStep - 1) yield;
+  }
+  for (let taken = 1; queue.length > 0; taken++) {
+    if (taken % placesOfStep === 0) yield;
     const first = pop(queue);
     const at = first % places;
     if (ranks[at] !== (first - at) / places) continue;

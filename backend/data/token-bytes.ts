@@ -1,5 +1,6 @@
 /** What bytes each token stands for, and decoding of streams of them into whole characters. */
 import { userError } from '../../protocol/errors.ts';
+import type { Steps } from './steps.ts';
 import { eachToken, isRecord, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
 
 export interface TokenBytes {
@@ -7,6 +8,8 @@ export interface TokenBytes {
   readonly size: number;
   /** Of a token; nothing where an id has none. Made when first asked for: most tokens of a vocabulary never are. */
   of(id: number): Uint8Array;
+  /** Bytes of the longest; Infinity where a byte of text has no token, so that it may be left out. */
+  longest(): number;
   /** Largest id + 1 among tokens that are not added ones. */
   readonly ordinarySize: number;
   /** The tokenizer puts a space before a text, which decoding a whole text takes away again (SentencePiece). */
@@ -44,8 +47,19 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
     const text = texts[id];
     return text === undefined ? nothing : encode(text);
   };
+  const size = Math.max(texts.length, ...[...added.keys()].map((id) => id + 1));
   return {
-    size: Math.max(texts.length, ...[...added.keys()].map((id) => id + 1)),
+    longest() {
+      const single = new Set<number>();
+      let longest = 0;
+      for (let id = 0; id < size; id++) {
+        const { length, 0: first } = make(id);
+        if (length === 1) single.add(first!);
+        longest = Math.max(longest, length);
+      }
+      return bytesOfText.every((byte) => single.has(byte)) ? longest : Infinity;
+    },
+    size,
     of(id) {
       let bytes = made.get(id);
       if (bytes === undefined) made.set(id, (bytes = make(id)));
@@ -57,12 +71,31 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
 }
 
 const nothing = new Uint8Array(0);
+/** Those that occur in UTF-8. */
+const bytesOfText = Array.from({ length: 0xf5 }, (_, byte) => byte).filter((byte) => byte !== 0xc0 && byte !== 0xc1);
 
 /** −1 where there is none. */
 function lastWhere<T>(values: readonly T[], is: (value: T, index: number) => boolean): number {
   let i = values.length - 1;
   while (i >= 0 && !is(values[i]!, i)) i--;
   return i;
+}
+
+/** Ids that are decoded in one step. */
+const idsOfStep = 8192;
+
+/** The text of a whole sequence. */
+export function* decodeSteps(bytes: TokenBytes, ids: ArrayLike<number>): Steps<string> {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  let text = '';
+  for (let at = 0; at < ids.length; at += idsOfStep) {
+    const length = Math.min(idsOfStep, ids.length - at);
+    const some = Array.from({ length }, (_, i) => bytes.of(ids[at + i]!));
+    text += decoder.decode(Buffer.concat(some), { stream: true });
+    yield;
+  }
+  text += decoder.decode();
+  return bytes.prefixesSpace && text.startsWith(' ') ? text.slice(1) : text;
 }
 
 export function streamDecoder(bytes: TokenBytes): StreamDecoder {

@@ -10,9 +10,12 @@ import { userError } from '../../protocol/errors.ts';
 import { fileError, statOf } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { BytePairs } from './byte-pairs.ts';
+import { stepEncoder, type StepEncoder } from './encoding.ts';
 import { fimTokens, type FimTokens } from './fim.ts';
 import { ggufTokenizer } from './gguf-tokenizer.ts';
-import { streamDecoder, tokenBytes, type StreamDecoder } from './token-bytes.ts';
+import { finish, type Steps } from './steps.ts';
+import { leastIdsOf } from './token-length.ts';
+import { decodeSteps, streamDecoder, tokenBytes, type StreamDecoder } from './token-bytes.ts';
 import {
   checkTokenizerFile,
   idOfText,
@@ -41,21 +44,31 @@ export interface Tokenizer {
   /** `bos_token`, `eos_token` … by the names that chat templates use. */
   readonly namedTokens: Readonly<Record<string, string>>;
   /** Special tokens in the text are recognised. `addSpecial` (default true) adds what the model expects around a text, often a bos. */
-  encode(text: string, options?: { readonly addSpecial?: boolean }): number[];
+  encode(text: string, options?: EncodeOptions): number[];
   /** Ids of a text in which special tokens are plain text, as those in somebody's file are; nothing is added around it. */
   encodePlain(text: string): number[];
+  /** Both in steps of a few milliseconds, for a long text: yields how many ids there are so far. */
+  encodeSteps(text: string, options?: EncodeOptions): Steps<number[], number>;
+  encodePlainSteps(text: string): Steps<number[], number>;
+  /** At least so many ids are those of a text, whatever it says: known by its length alone. 0 where that tells nothing. */
+  leastIds(text: string): number;
   /** What stands before each text; null where nothing does. */
   readonly startId: number | null;
   /** What the model was taught for filling in the middle; null where nothing. */
   readonly fim: FimTokens | null;
   /** The text of a whole sequence, special tokens included; U+FFFD for invalid UTF-8, nothing for ids without a token. */
   decode(ids: ArrayLike<number>): string;
+  decodeSteps(ids: ArrayLike<number>): Steps<string>;
   /** The text of one token by itself; U+FFFD where it is a part of a character. */
   tokenText(id: number): string;
   /** A hash of all that decides which ids a text or a conversation gets. */
   fingerprint(): string;
   /** Decodes a continuation token by token; text comes out only as whole characters. */
   decoder(): StreamDecoder;
+}
+
+export interface EncodeOptions {
+  readonly addSpecial?: boolean;
 }
 
 /**
@@ -124,7 +137,7 @@ export function directoryTokenizer(directory: string): { readonly path: string; 
 
 function build(path: string, parts: TokenizerParts): Tokenizer {
   const { file, bosId, eosIds, chatTemplate, namedTokens } = parts;
-  let encoder: Encoder;
+  let encoder: StepEncoder;
   try {
     encoder = encoderOf(file, parts.config);
   } catch (error) {
@@ -133,8 +146,10 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
   const bytes = tokenBytes(path, file);
   const fim = fimTokens((text) => idOfText(file, text), parts.fim);
   const plainly = plainEncoder(parts, fim, encoder);
-  const encodeText = (text: string, addSpecial = true): number[] =>
-    checked(path, encode(path, encoder, text, addSpecial));
+  const encodeSteps = (text: string, { addSpecial = true }: EncodeOptions = {}): Steps<number[], number> =>
+    checked(path, encoder, text, addSpecial);
+  const encodePlainSteps = (text: string): Steps<number[], number> => checked(path, plainly(text), text, false);
+  const encodeText = (text: string, options?: EncodeOptions): number[] => finish(encodeSteps(text, options));
   const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
   return {
     path,
@@ -145,14 +160,15 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
     separatorId: separatorOf(file) ?? eosIds[0] ?? null,
     chatTemplate,
     namedTokens,
-    encode: (text, { addSpecial = true } = {}) => encodeText(text, addSpecial),
-    encodePlain: (text) => (text === '' ? [] : checked(path, encode(path, plainly(text), text, false))),
+    encode: encodeText,
+    encodePlain: (text) => (text === '' ? [] : finish(encodePlainSteps(text))),
+    encodeSteps,
+    encodePlainSteps,
+    leastIds: leastIdsOf(file, bytes),
     startId: bosId !== null && encodeText('a')[0] === bosId ? bosId : null,
     fim,
-    decode: (ids) => {
-      const text = textDecoder.decode(Buffer.concat(Array.from(ids, (id) => bytes.of(id))));
-      return bytes.prefixesSpace && text.startsWith(' ') ? text.slice(1) : text;
-    },
+    decode: (ids) => finish(decodeSteps(bytes, ids)),
+    decodeSteps: (ids) => decodeSteps(bytes, ids),
     tokenText: (id) => textDecoder.decode(bytes.of(id)),
     fingerprint: () =>
       createHash('sha256')
@@ -163,13 +179,13 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
 }
 
 /** @throws what the library throws for a file that it cannot read. */
-function encoderOf(file: TokenizerFile, config: JsonObject): Encoder {
+function encoderOf(file: TokenizerFile, config: JsonObject): StepEncoder {
   const json = withExactSplits(file);
-  if (file.model['type'] !== 'BPE') return new Encoder(tokenizerJson(json), config);
+  if (file.model['type'] !== 'BPE') return stepEncoder(new Encoder(tokenizerJson(json), config));
   const model = new BytePairs(file.model);
   const encoder = new Encoder({ ...json, model: model.config }, config);
   encoder.model = model;
-  return encoder;
+  return stepEncoder(encoder);
 }
 
 /**
@@ -179,12 +195,12 @@ function encoderOf(file: TokenizerFile, config: JsonObject): Encoder {
 function plainEncoder(
   { file, config }: TokenizerParts,
   fim: FimTokens | null,
-  ordinary: Encoder,
-): (text: string) => Encoder {
+  ordinary: StepEncoder,
+): (text: string) => StepEncoder {
   const fimIds = new Set(fim && [fim.prefix, fim.suffix, fim.middle, ...fim.ends]);
   const isMarker = ({ id, special }: AddedToken): boolean => special || fimIds.has(id);
   const markers = file.added_tokens.filter(isMarker).map(({ content }) => content);
-  let plain: Encoder | null = null;
+  let plain: StepEncoder | null = null;
   return (text) => {
     if (!markers.some((marker) => text.includes(marker))) return ordinary;
     const added = file.added_tokens.filter((token) => !isMarker(token));
@@ -192,18 +208,17 @@ function plainEncoder(
   };
 }
 
-function checked(path: string, { ids }: { ids: number[] }): number[] {
-  if (ids.includes(undefined as never))
-    throw userError('bad-tokenizer', `${path} has no token for a part of the text, and no unknown token.`);
-  return ids;
-}
-
-function encode(path: string, encoder: Encoder, text: string, addSpecial: boolean): { ids: number[] } {
+/** @throws UserError for a text that has no ids, or a tokenizer that cannot be used. */
+function* checked(path: string, encoder: StepEncoder, text: string, addSpecial: boolean): Steps<number[], number> {
+  let ids: (number | undefined)[];
   try {
-    return encoder.encode(text, { add_special_tokens: addSpecial });
+    ids = yield* encoder(text, addSpecial);
   } catch (error) {
     throw unusable(path, error);
   }
+  if (ids.includes(undefined))
+    throw userError('bad-tokenizer', `${path} has no token for a part of the text, and no unknown token.`);
+  return ids as number[];
 }
 
 const unusable = (path: string, error: unknown): Error =>

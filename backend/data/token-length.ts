@@ -1,0 +1,38 @@
+/** How many ids a text has at least, found without encoding it. */
+import type { TokenBytes } from './token-bytes.ts';
+import { isRecord, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
+
+/** Most bytes of UTF-8 that canonical composition makes one of: the Kelvin sign, and three letters of Hangul. */
+const composed = 3;
+
+/**
+ * A byte-level tokenizer keeps every byte of a text, so a text has at least as many ids as the longest token has room for. Where
+ * something is taken away first (spaces around a marker, whatever a normaliser does), its length tells nothing.
+ */
+export function leastIdsOf(file: TokenizerFile, bytes: TokenBytes): (text: string) => number {
+  const shrinks = shrinksBy(file);
+  let longest: number | null = null;
+  return (text) => {
+    if (shrinks === Infinity) return 0;
+    longest ??= bytes.longest();
+    return Math.ceil(Buffer.byteLength(text) / (longest * shrinks));
+  };
+}
+
+function shrinksBy({ normalizer, pre_tokenizer, added_tokens, decoder }: TokenizerFile): number {
+  const keeps =
+    decoder?.['type'] === 'ByteLevel' &&
+    pre_tokenizer !== null &&
+    stepsOf(pre_tokenizer).every(keepsAll) &&
+    added_tokens.every((token) => !('lstrip' in token && token.lstrip) && !('rstrip' in token && token.rstrip));
+  if (!keeps) return Infinity;
+  return normalizer === null ? 1 : normalizer['type'] === 'NFC' ? composed : Infinity;
+}
+
+const stepsOf = (step: JsonObject): JsonObject[] =>
+  Array.isArray(step['pretokenizers']) ? step['pretokenizers'].filter(isRecord).flatMap(stepsOf) : [step];
+
+const keepsAll = ({ type, behavior, invert }: JsonObject): boolean =>
+  type === 'ByteLevel' ||
+  type === 'Digits' ||
+  (type === 'Split' && String(behavior).toLowerCase() !== 'removed' && invert !== true);
