@@ -177,7 +177,7 @@ export const serverOptions = {
   }),
   keyFile: optionalText({
     placeholder: 'FILE',
-    help: 'A file with the key that clients must give, as a bearer token; EARLY_EXIT_KEY in the environment does the same.',
+    help: 'A file with the keys that clients may give, one a line, as a bearer token; EARLY_EXIT_KEY in the environment does the same.',
   }),
   origins: list({
     default: [],
@@ -199,12 +199,22 @@ export const serverOptions = {
     scope: 'window',
     help: 'Most memory for what texts have computed. With the number of texts at a time it decides how long one may become.',
   }),
+  cacheScope: oneOf({
+    default: 'key',
+    values: {
+      request: 'the texts of one request',
+      key: 'requests with the same key; without keys, all of them',
+      all: 'all requests',
+    },
+    scope: 'window',
+    help: 'Whose texts share what has been computed of a beginning that they have in common. Who shares it can find out what others have sent, by what is told as cached and by the time.',
+  }),
   queue: integer({
-    default: 64,
+    default: 256,
     minimum: 0,
     maximum: 100_000,
     scope: 'window',
-    help: 'Most requests that wait; more are told to come back.',
+    help: 'Most texts of one client that wait; more are told to come back. A client that has none open is heard whatever it asks for.',
   }),
   bodyMegabytes: number({
     default: 4,

@@ -54,22 +54,40 @@ export interface WriteRequest {
   readonly scores: number | null;
 }
 
+/** Who asks, as far as others are concerned. */
+export interface Asker {
+  /** Clients take turns. */
+  readonly client: string;
+  /** Which of the server's keys was given; empty where none is asked for. */
+  readonly key: string;
+}
+
 export type Question =
-  | { readonly kind: 'tokenize'; readonly text: string; readonly addSpecial: boolean; readonly parseSpecial: boolean }
+  | {
+      readonly kind: 'tokenize';
+      readonly text: string;
+      readonly addSpecial: boolean;
+      readonly parseSpecial: boolean;
+      readonly withPieces: boolean;
+    }
   | { readonly kind: 'detokenize'; readonly ids: readonly number[] }
   | { readonly kind: 'template'; readonly chat: ServedChat };
 
 /** Answers by kind. */
 export interface Answers {
-  readonly tokenize: readonly { readonly id: number; readonly piece: string }[];
+  readonly tokenize: {
+    readonly ids: Int32Array;
+    /** What each id that occurs stands for; null where nobody asked. */
+    readonly pieces: ReadonlyMap<number, string> | null;
+  };
   readonly detokenize: string;
   readonly template: string;
 }
 
 /** Host → thread. An id is of one request until it ends; a cancelled one is heard of no more. */
 export type ServeMessage =
-  | { readonly type: 'write'; readonly id: number; readonly request: WriteRequest }
-  | { readonly type: 'ask'; readonly id: number; readonly question: Question }
+  | { readonly type: 'write'; readonly id: number; readonly asker: Asker; readonly request: WriteRequest }
+  | { readonly type: 'ask'; readonly id: number; readonly asker: Asker; readonly question: Question }
   | { readonly type: 'cancel'; readonly id: number };
 
 /** Of a prompt's token, by all before it, in nats; the first has none. */
@@ -108,6 +126,8 @@ export type ServeEvent =
   | ProgressEvent
   | WarningEvent
   | { readonly type: 'serving'; readonly model: ServedModel }
+  /** The request is sound: its texts wait for their turn, or are written. */
+  | { readonly type: 'accepted'; readonly id: number }
   | {
       readonly type: 'read';
       readonly id: number;
@@ -122,6 +142,8 @@ export type ServeEvent =
   | { readonly type: 'stopped'; readonly id: number; readonly text: number; readonly reason: StopReason }
   | { readonly type: 'answered'; readonly id: number; readonly answer: Answers[Question['kind']] }
   | { readonly type: 'refused'; readonly id: number; readonly error: ErrorRecord };
+
+export type AcceptedEvent = Extract<ServeEvent, { readonly type: 'accepted' }>;
 
 /** What becomes of the texts of one request. */
 export type TextEvent = Extract<ServeEvent, { readonly type: 'read' | 'written' | 'stopped' }>;

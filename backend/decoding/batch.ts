@@ -13,6 +13,7 @@ import { openKvCache, takeBack } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
 import { finishText, newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
+import { newTurns, type Turns } from './turns.ts';
 
 /** A text to be written. */
 export interface BatchRequest extends SequenceOptions {
@@ -23,6 +24,10 @@ export interface BatchRequest extends SequenceOptions {
   readonly scores: number | null;
   /** Texts that are not urgent wait for it. */
   readonly isUrgent?: boolean;
+  /** Rows that become free go round among those of another path (turns.ts); all alike: in the order of asking. */
+  readonly turn?: readonly string[];
+  /** What it computes is remembered for texts of the same scope alone. */
+  readonly scope?: string;
   /** Most tokens of this text, prompt included; default: the batch's. */
   readonly contextLength?: number;
 }
@@ -43,7 +48,7 @@ export type BatchEvent<Request extends BatchRequest> = { readonly request: Reque
 
 export interface Batch<Request extends BatchRequest> {
   /**
-   * Takes a text in as soon as there is a row, urgent ones first, else in the order of asking.
+   * Takes a text in as soon as there is a row, urgent ones first, else by turns.
    * @throws UserError for a prompt that is empty or too long.
    */
   join(request: Request): void;
@@ -74,9 +79,10 @@ const scoredTokens = 64;
 /** A shorter beginning is read sooner than copied. */
 const worthCopying = 16;
 
-/** A place in the batch: the ids that its cache has, the prompt's and those decided, and when it was last written. */
+/** A place in the batch: the ids that its cache has, the prompt's and those decided, for whom, and when it was last written. */
 interface Row {
   ids: number[];
+  scope: string;
   used: number;
   isFree: boolean;
 }
@@ -114,7 +120,10 @@ export function openBatch<Request extends BatchRequest>(
   let rows: readonly Row[] = [emptyRow()];
   let writing: readonly Writing<Request>[] = [];
   let reading: readonly Reading<Request>[] = [];
-  let waiting: readonly Request[] = [];
+  const urgent = newTurns<Request>(pathOf);
+  const ordinary = newTurns<Request>(pathOf);
+  const lineOf = (request: Request): Turns<Request> => (request.isUrgent ? urgent : ordinary);
+  const waiting = (): Request[] => [...urgent.all(), ...ordinary.all()];
   const leaving = new Set<Request>();
   let isStepping = false;
   let uses = 0;
@@ -156,8 +165,8 @@ export function openBatch<Request extends BatchRequest>(
   };
 
   /** A row that begins like the prompt, as far as the cache of any allows. */
-  const takeRow = (prompt: readonly number[], length: number): Row => {
-    const common = rows.map(({ ids }) => commonLength(ids, prompt));
+  const takeRow = (prompt: readonly number[], scope: string, length: number): Row => {
+    const common = rows.map((row) => (row.scope === scope ? commonLength(row.ids, prompt) : 0));
     const shared = Math.max(...common);
     const source = rows[common.indexOf(shared)]!;
     // Most of another conversation is not given up for its first words.
@@ -170,6 +179,7 @@ export function openBatch<Request extends BatchRequest>(
       if (isCopied) cache.copy(at(source), at(row), shared);
     }
     row.isFree = false;
+    row.scope = scope;
     // The next token is read of the prompt's last one.
     const remembered = cache.position(at(row));
     if (remembered > 0 && remembered === prompt.length && !cache.isHeard(at(row)))
@@ -187,9 +197,9 @@ export function openBatch<Request extends BatchRequest>(
   };
 
   const begin = (request: Request): Reading<Request> => {
-    const { prompt, scores, codec, maxTokens } = request;
+    const { prompt, scores, codec, maxTokens, scope = '' } = request;
     const length = Math.min(prompt.length + maxTokens, lengthOf(request));
-    const row = takeRow(scores === null ? prompt : [], length);
+    const row = takeRow(scores === null ? prompt : [], scope, length);
     const remembered = cache.position(at(row));
     cache.enter(at(row), prompt.slice(remembered));
     row.ids = [...prompt];
@@ -218,9 +228,11 @@ export function openBatch<Request extends BatchRequest>(
   const nextToRead = (isUrgent: boolean): Reading<Request> | null => {
     const isDue = (request: Request): boolean => !isUrgent || request.isUrgent === true;
     const open = reading.find(({ request }) => isDue(request));
-    const request = waiting.find(isDue);
-    if (open || !request || writing.length + reading.length >= shape.rows) return open ?? null;
-    waiting = without(waiting, request);
+    if (open || writing.length + reading.length >= shape.rows) return open ?? null;
+    const line = isUrgent ? urgent : ordinary;
+    const request = line.next();
+    if (request === undefined) return null;
+    line.remove(request);
     const begun = begin(request);
     reading = [...reading, begun];
     return begun;
@@ -288,7 +300,7 @@ export function openBatch<Request extends BatchRequest>(
   };
 
   const remove = (request: Request): void => {
-    waiting = without(waiting, request);
+    lineOf(request).remove(request);
     const text = writing.find((each) => each.request === request);
     if (text) {
       const row = at(text.row);
@@ -306,7 +318,7 @@ export function openBatch<Request extends BatchRequest>(
 
   /** Texts that nobody wants any more end with what there is. */
   const endCancelled = (events: BatchEvent<Request>[]): void => {
-    const unread = [...waiting, ...reading.map(({ request }) => request)];
+    const unread = [...waiting(), ...reading.map(({ request }) => request)];
     const over = (request: Request): boolean => request.isCancelled?.() ?? false;
     for (const { request, sequence } of writing.filter((text) => over(text.request))) {
       const tokens = finishText(sequence);
@@ -323,7 +335,7 @@ export function openBatch<Request extends BatchRequest>(
   return {
     join(request) {
       checkPrompt(request.prompt, lengthOf(request));
-      waiting = [...waiting, request];
+      lineOf(request).add(request);
     },
     leave(request) {
       if (isStepping) leaving.add(request);
@@ -335,9 +347,7 @@ export function openBatch<Request extends BatchRequest>(
       const events: BatchEvent<Request>[] = [];
       try {
         endCancelled(events);
-        const isUrgent = [...waiting, ...[...reading, ...writing].map(({ request }) => request)].some(
-          (request) => request.isUrgent,
-        );
+        const isUrgent = urgent.size > 0 || [...reading, ...writing].some(({ request }) => request.isUrgent);
         await readPrompts(events, isUrgent);
         const texts = isUrgent ? writing.filter(({ request }) => request.isUrgent) : writing;
         if (texts.length > 0) await decide(events, texts);
@@ -353,13 +363,15 @@ export function openBatch<Request extends BatchRequest>(
       return writing.length + reading.length;
     },
     get waiting() {
-      return waiting.length;
+      return urgent.size + ordinary.size;
     },
     dispose: () => cache.dispose(),
   };
 }
 
-const emptyRow = (): Row => ({ ids: [], used: 0, isFree: true });
+const emptyRow = (): Row => ({ ids: [], scope: '', used: 0, isFree: true });
+
+const pathOf = ({ turn = [] }: BatchRequest): readonly string[] => turn;
 
 const without = <T>(all: readonly T[], one: T): readonly T[] => all.filter((each) => each !== one);
 

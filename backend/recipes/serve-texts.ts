@@ -1,8 +1,10 @@
-/** A request's prompts as tokens, and what is asked of the tokenizer alone. */
+/** A request's prompts as tokens, and what is asked of the tokenizer alone, in steps. */
+import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
-import type { Answers, Question, ServedChat, ServedPrompt } from '../../protocol/serving.ts';
+import type { Answers, Question, ServedChat, ServedGap, ServedPrompt } from '../../protocol/serving.ts';
 import { renderChat } from '../data/chat.ts';
 import { fimPrompt, llamaBudget } from '../data/fim.ts';
+import type { Steps } from '../data/steps.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 
 export interface EncodedPrompt {
@@ -10,6 +12,10 @@ export interface EncodedPrompt {
   /** Tokens that end its text beside the model's own. */
   readonly ends: readonly number[];
 }
+
+/** One whose conversation is a text already. */
+export type PlainPrompt =
+  Exclude<ServedPrompt, { readonly kind: 'chat' }> | { readonly kind: 'rendered'; readonly text: string };
 
 /** What llama.cpp's server takes for its batch: how much of a prefix and a suffix counts. */
 const fimBatch = 2048;
@@ -24,58 +30,105 @@ export interface PromptRoom {
   readonly maxTokens: number;
 }
 
-/** @throws UserError for ids that are none, a template that refuses, a model that does not fill in the middle. */
-export async function encodePrompt(
+/** Renders a conversation. @throws UserError for a template that refuses, or once the signal fires. */
+export async function plainPrompt(
   prompt: ServedPrompt,
   tokenizer: Tokenizer,
-  { contextLength, maxTokens }: PromptRoom,
   signal: AbortSignal,
-): Promise<EncodedPrompt> {
+): Promise<PlainPrompt> {
+  return prompt.kind === 'chat' ? { kind: 'rendered', text: await render(prompt.chat, tokenizer, signal) } : prompt;
+}
+
+/** @throws UserError for ids that are none, a text that is too long, a model that does not fill in the middle. */
+export function* encodePrompt(prompt: PlainPrompt, tokenizer: Tokenizer, room: PromptRoom): Steps<EncodedPrompt> {
   switch (prompt.kind) {
     case 'text':
-      return { ids: tokenizer.encode(prompt.text), ends: [] };
+    case 'rendered':
+      return { ids: yield* encodeFitting(prompt, tokenizer, room), ends: [] };
     case 'ids':
       checkIds(prompt.ids, tokenizer);
       return { ids: prompt.ids, ends: [] };
-    case 'chat': {
-      const rendered = await render(prompt.chat, tokenizer, signal);
-      return { ids: tokenizer.encode(rendered, { addSpecial: false }), ends: [] };
-    }
-    case 'gap': {
-      const { begun, ...gap } = prompt.gap;
-      const ids = tokenizer.encode(begun, { addSpecial: false });
-      const room = contextLength - fimMarks;
-      // Who asks for as many tokens as there are still has half of them read.
-      const asked = Math.min(maxTokens, Math.floor(room / 2));
-      const batch = Math.min(fimBatch, room - asked);
-      const budget = llamaBudget(batch, room, asked, ids.length);
-      return { ids: fimPrompt(tokenizer, { ...gap, begun: ids }, budget), ends: tokenizer.fim?.ends ?? [] };
-    }
+    case 'gap':
+      return { ids: yield* encodeGap(prompt.gap, tokenizer, room), ends: tokenizer.fim?.ends ?? [] };
   }
 }
 
-export async function answer(
-  question: Question,
+/** A text that cannot fit is given up as soon as that is known: by its length, else by the ids that there are. */
+function* encodeFitting(
+  { kind, text }: { readonly kind: 'text' | 'rendered'; readonly text: string },
   tokenizer: Tokenizer,
-  signal: AbortSignal,
-): Promise<Answers[Question['kind']]> {
+  { contextLength }: PromptRoom,
+): Steps<number[]> {
+  const check = (least: number): void => {
+    if (least < contextLength) return;
+    const sizes = `at least ${plural(least, 'token')}, but the model sees ${contextLength}`;
+    throw userError('bad-argument', `The prompt has ${sizes}.`, 'Shorten it.');
+  };
+  check(tokenizer.leastIds(text));
+  const steps = tokenizer.encodeSteps(text, { addSpecial: kind === 'text' });
+  for (;;) {
+    const step = steps.next();
+    // How many there are in the end is said by who takes them.
+    if (step.done) return step.value;
+    check(step.value);
+    yield;
+  }
+}
+
+/** Of what surrounds a gap, as much as there is room for. */
+function* encodeGap(
+  { begun, ...gap }: ServedGap,
+  tokenizer: Tokenizer,
+  { contextLength, maxTokens }: PromptRoom,
+): Steps<number[]> {
+  const ids = yield* tokenizer.encodeSteps(begun, { addSpecial: false });
+  const plain = new Map<string, number[]>();
+  for (const text of [gap.prefix, gap.suffix, ...gap.chunks.map((chunk) => chunk.text)])
+    plain.set(text, yield* tokenizer.encodePlainSteps(text));
+  const room = contextLength - fimMarks;
+  // Who asks for as many tokens as there are still has half of them read.
+  const asked = Math.min(maxTokens, Math.floor(room / 2));
+  const batch = Math.min(fimBatch, room - asked);
+  const budget = llamaBudget(batch, room, asked, ids.length);
+  const encodePlain = (text: string): number[] => plain.get(text) ?? tokenizer.encodePlain(text);
+  return fimPrompt({ ...tokenizer, encodePlain }, { ...gap, begun: ids }, budget);
+}
+
+/** Ids that are looked at in one step. */
+const idsOfStep = 8192;
+
+/** Answers what is asked of the tokenizer. */
+export function* answer(
+  question: Exclude<Question, { readonly kind: 'template' }>,
+  tokenizer: Tokenizer,
+): Steps<Answers['tokenize' | 'detokenize']> {
   switch (question.kind) {
     case 'tokenize': {
-      const { text, addSpecial, parseSpecial } = question;
-      const ids = parseSpecial
-        ? tokenizer.encode(text, { addSpecial })
-        : [...(addSpecial && tokenizer.startId !== null ? [tokenizer.startId] : []), ...tokenizer.encodePlain(text)];
-      return ids.map((id) => ({ id, piece: tokenizer.tokenText(id) }));
+      const { text, addSpecial, parseSpecial, withPieces } = question;
+      const start = addSpecial && tokenizer.startId !== null ? [tokenizer.startId] : [];
+      const given = parseSpecial
+        ? yield* tokenizer.encodeSteps(text, { addSpecial })
+        : start.concat(yield* tokenizer.encodePlainSteps(text));
+      const ids = Int32Array.from(given);
+      return { ids, pieces: withPieces ? yield* piecesOf(ids, tokenizer) : null };
     }
     case 'detokenize':
       checkIds(question.ids, tokenizer);
-      return tokenizer.decode(question.ids);
-    case 'template':
-      return render(question.chat, tokenizer, signal);
+      return yield* tokenizer.decodeSteps(question.ids);
   }
 }
 
-const render = ({ messages, ...chat }: ServedChat, tokenizer: Tokenizer, signal: AbortSignal): Promise<string> =>
+function* piecesOf(ids: Int32Array, tokenizer: Tokenizer): Steps<Map<number, string>> {
+  const pieces = new Map<number, string>();
+  for (const [i, id] of ids.entries()) {
+    if (!pieces.has(id)) pieces.set(id, tokenizer.tokenText(id));
+    if (i % idsOfStep === idsOfStep - 1) yield;
+  }
+  return pieces;
+}
+
+/** The text that a chat template makes of a conversation. */
+export const render = ({ messages, ...chat }: ServedChat, tokenizer: Tokenizer, signal: AbortSignal): Promise<string> =>
   renderChat(tokenizer, messages, { ...chat, addGenerationPrompt: true, signal });
 
 function checkIds(ids: readonly number[], { vocabularySize }: Tokenizer): void {

@@ -6,15 +6,26 @@ import { setImmediate } from 'node:timers/promises';
 import { UserError } from '../../protocol/errors.ts';
 import { toErrorRecord, type Inbox } from '../../protocol/jobs.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
-import type { PromptToken, ServedModel, ServeEvent, ServeMessage, WriteRequest } from '../../protocol/serving.ts';
+import type {
+  Answers,
+  Asker,
+  PromptToken,
+  Question,
+  ServedModel,
+  ServeEvent,
+  ServeMessage,
+  WriteRequest,
+} from '../../protocol/serving.ts';
+import type { Steps } from '../data/steps.ts';
 import { openBatch, type Batch, type BatchEvent, type BatchRequest, type BatchShape } from '../decoding/batch.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
+import { openDesk, type Desk, type Task } from './desk.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { endingWithLine } from './line-limit.ts';
 import { modeWarning } from './mode.ts';
 import { sequenceOptions } from './sequence-options.ts';
-import { answer, encodePrompt } from './serve-texts.ts';
+import { answer, encodePrompt, plainPrompt, render, type PlainPrompt } from './serve-texts.ts';
 import { servedContext } from './serve-memory.ts';
 import { servedGeneration } from './serve-options.ts';
 
@@ -54,56 +65,94 @@ async function* serveWith(
   yield { type: 'serving', model: servedModel(generator, shape) };
   const warning = modeWarning(servedGeneration(options), generator.calibration);
   if (warning !== null) yield { type: 'warning', message: warning };
-  yield* answerAll(generator, shape, signal, inbox);
+  yield* answerAll(generator, shape, scopes[options.cacheScope], signal, inbox);
 }
+
+/** A request that is not over. */
+interface OpenRequest {
+  /** Those that are in the batch. */
+  readonly texts: Set<Text>;
+  /** What is still to be done before that. */
+  task: Task | null;
+  /** Its client is gone. */
+  readonly gone: AbortController;
+}
+
+/** Milliseconds of work on texts between two steps of the batch, on prompts and on questions alike, and where nothing is written. */
+const besideBatch = 8;
+const withoutBatch = 50;
 
 async function* answerAll(
   generator: Generator,
   shape: ServedShape,
+  scopeOf: (id: number, asker: Asker) => string,
   signal: AbortSignal,
   inbox: Inbox<ServeMessage>,
 ): AsyncGenerator<ServeEvent, void> {
-  const { contextLength } = shape;
+  const { tokenizer } = generator;
   const newBatch = (): Batch<Text> => openBatch(generator.staged, shape, generator.session.pace);
   let batch = newBatch();
-  /** Texts of each request that is not over; none while its prompts are still encoded. */
-  const open = new Map<number, Text[]>();
+  const open = new Map<number, OpenRequest>();
+  // A question never stands before a prompt.
+  const prompts = openDesk();
+  const questions = openDesk();
   let events: ServeEvent[] = [];
 
-  const refuse = (id: number, error: unknown): void => {
-    for (const text of open.get(id) ?? []) batch.leave(text);
+  const close = (id: number): void => {
+    const request = open.get(id);
+    if (request === undefined) return;
     open.delete(id);
+    request.gone.abort();
+    for (const text of request.texts) batch.leave(text);
+    for (const desk of [prompts, questions]) if (request.task) desk.remove(request.task);
+  };
+  const refuse = (id: number, error: unknown): void => {
+    if (!open.has(id)) return;
+    close(id);
     events.push({ type: 'refused', id, error: toErrorRecord(error) });
   };
-  const begin = async (id: number, request: WriteRequest): Promise<void> => {
-    const texts: Text[] = [];
-    open.set(id, texts);
-    const made = await textsOf(id, request, generator, contextLength, signal);
+  const tell = (id: number, given: Answers[Question['kind']]): void => {
+    close(id);
+    events.push({ type: 'answered', id, answer: given });
+  };
+  const put = (desk: Desk, id: number, { client }: Asker, steps: Steps<void>): void => {
+    const request = open.get(id);
     // It may have gone in the meantime.
-    if (open.get(id) !== texts) return;
-    for (const text of made) {
-      batch.join(text);
-      texts.push(text);
+    if (request === undefined) return;
+    request.task = { client, steps, refuse: (error) => refuse(id, error) };
+    desk.add(request.task);
+  };
+  const writeTexts = async (id: number, asker: Asker, request: WriteRequest): Promise<void> => {
+    const { texts, gone } = open.get(id)!;
+    const plain = await Promise.all(request.prompts.map((prompt) => plainPrompt(prompt, tokenizer, gone.signal)));
+    const whose = { id, turn: [asker.client, String(id)], scope: scopeOf(id, asker) };
+    put(prompts, id, asker, joining());
+    function* joining(): Steps<void> {
+      const made = yield* textsOf(request, plain, whose, generator, shape.contextLength);
+      for (const text of made) {
+        batch.join(text);
+        texts.add(text);
+      }
+      events.push({ type: 'accepted', id });
+    }
+  };
+  const answerQuestion = async (id: number, asker: Asker, question: Question): Promise<void> => {
+    const { signal: gone } = open.get(id)!.gone;
+    if (question.kind === 'template') return tell(id, await render(question.chat, tokenizer, gone));
+    put(questions, id, asker, answering(question));
+    function* answering(asked: Exclude<Question, { kind: 'template' }>): Steps<void> {
+      tell(id, yield* answer(asked, tokenizer));
     }
   };
   const take = (message: ServeMessage): void => {
     const { id } = message;
-    switch (message.type) {
-      case 'write':
-        return void begin(id, message.request)
-          .catch((error: unknown) => refuse(id, error))
-          .then(() => inbox.wake());
-      case 'ask':
-        return void answer(message.question, generator.tokenizer, signal)
-          .then(
-            (given) => void events.push({ type: 'answered', id, answer: given }),
-            (error: unknown) => refuse(id, error),
-          )
-          .then(() => inbox.wake());
-      case 'cancel':
-        for (const text of open.get(id) ?? []) batch.leave(text);
-        open.delete(id);
-    }
+    if (message.type === 'cancel') return close(id);
+    open.set(id, { texts: new Set(), task: null, gone: new AbortController() });
+    const begun =
+      message.type === 'write'
+        ? writeTexts(id, message.asker, message.request)
+        : answerQuestion(id, message.asker, message.question);
+    void begun.catch((error: unknown) => refuse(id, error)).then(() => inbox.wake());
   };
   /** A defect costs the texts that it met, and not the server. @throws UserError where memory or a device is lost. */
   const step = async (): Promise<BatchEvent<Text>[]> => {
@@ -111,66 +160,79 @@ async function* answerAll(
       return await batch.step();
     } catch (error) {
       if (error instanceof UserError) throw error;
+      const met = [...open].filter(([, { texts }]) => texts.size > 0);
+      for (const [id] of met) refuse(id, error);
       batch.dispose();
       batch = newBatch();
-      for (const id of open.keys()) events.push({ type: 'refused', id, error: toErrorRecord(error) });
-      open.clear();
       return [];
     }
   };
+  const isWriting = (): boolean => batch.running + batch.waiting > 0;
+  const isAtWork = (): boolean => isWriting() || prompts.waiting + questions.waiting > 0;
 
   try {
     while (!signal.aborted) {
       inbox.take().forEach(take);
-      if (batch.running + batch.waiting > 0) {
+      if (isWriting()) {
         for (const event of await step()) {
           events.push(eventOf(event));
           if (event.type === 'stop') forget(open, event.request);
         }
       }
+      for (const desk of [prompts, questions]) desk.work(isWriting() ? besideBatch : withoutBatch);
       for (const message of generator.warnings()) events.push({ type: 'warning', message });
       const told = events;
       events = [];
       yield* told;
       // Messages come in between.
       await setImmediate();
-      if (batch.running + batch.waiting === 0 && events.length === 0) await inbox.wait();
+      if (!isAtWork() && events.length === 0) await inbox.wait();
     }
   } finally {
+    for (const id of [...open.keys()]) close(id);
     batch.dispose();
   }
 }
 
-async function textsOf(
-  id: number,
+function* textsOf(
   request: WriteRequest,
+  plain: readonly PlainPrompt[],
+  whose: Pick<Text, 'id' | 'turn' | 'scope'>,
   generator: Generator,
   contextLength: number,
-  signal: AbortSignal,
-): Promise<Text[]> {
-  const { options, prompts, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
+): Steps<Text[]> {
+  const { options, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
   const recordsEnd = scores !== null;
   const how = { ...sequenceOptions(options, generator), maxTokens, alternatives, scores, recordsEnd };
-  const encoded = await Promise.all(
-    prompts.map((prompt) => encodePrompt(prompt, generator.tokenizer, { contextLength, maxTokens }, signal)),
-  );
-  return encoded.flatMap(({ ids, ends }, p) =>
-    Array.from({ length: count }, (_, n): Text => ({
-      ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
-      endOfText: [...how.endOfText, ...ends],
-      prompt: ids,
-      number: n,
-      id,
-      text: p * count + n,
-      echo,
-    })),
-  );
+  const texts: Text[] = [];
+  for (const prompt of plain) {
+    const { ids, ends } = yield* encodePrompt(prompt, generator.tokenizer, { contextLength, maxTokens });
+    for (let number = 0; number < count; number++)
+      texts.push({
+        ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
+        ...whose,
+        endOfText: [...how.endOfText, ...ends],
+        prompt: ids,
+        number,
+        text: texts.length,
+        echo,
+      });
+    yield;
+  }
+  return texts;
 }
 
-function forget(open: Map<number, Text[]>, { id, text }: Text): void {
-  const left = open.get(id)?.filter((each) => each.text !== text) ?? [];
-  if (left.length > 0) open.set(id, left);
-  else open.delete(id);
+/** Which texts of others one shares what has been computed with. */
+const scopes: Readonly<Record<ServeOptions['cacheScope'], (id: number, asker: Asker) => string>> = {
+  request: (id) => String(id),
+  key: (_, { key }) => key,
+  all: () => '',
+};
+
+function forget(open: Map<number, OpenRequest>, text: Text): void {
+  const texts = open.get(text.id)?.texts;
+  texts?.delete(text);
+  if (texts?.size === 0) open.delete(text.id);
 }
 
 function eventOf(event: BatchEvent<Text>): ServeEvent {

@@ -1,5 +1,5 @@
 /** What was written for a request so far: the texts that every shape of answer is made of. Knows no shape. */
-import type { PromptToken, TextEvent } from '../../protocol/serving.ts';
+import type { AcceptedEvent, PromptToken, TextEvent } from '../../protocol/serving.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 
 export interface WrittenText {
@@ -43,9 +43,9 @@ export function take(texts: readonly WrittenText[], event: TextEvent): WrittenTe
 }
 
 /** Everything, once it is there. */
-export async function collect(events: AsyncIterable<TextEvent>, count: number): Promise<WrittenText[]> {
+export async function collect(events: AsyncIterable<AcceptedEvent | TextEvent>, count: number): Promise<WrittenText[]> {
   const texts = newTexts(count);
-  for await (const event of events) take(texts, event);
+  for await (const event of events) if (event.type !== 'accepted') take(texts, event);
   return texts;
 }
 

@@ -1,20 +1,24 @@
 /** Who may ask: the address that was asked, the page that asks, and the key. Pure functions of a request's headers. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import { isIPv4 } from 'node:net';
+import type { Asker } from '../../protocol/serving.ts';
 import { refusal, type Refusal } from './failures.ts';
 
 export interface Guards {
-  /** Without one nobody is asked for any. */
-  readonly key: string | null;
+  /** Without any nobody is asked for one. */
+  readonly keys: readonly string[];
   /** Pages that may ask, beside the server's own; `*` for all. */
   readonly origins: readonly string[];
   /** Only this machine is listened to: then its own names alone are asked for. */
   readonly loopback: boolean;
 }
 
-/** An address that only this machine reaches. */
-export const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
+/** An address or a name that only this machine reaches. Names may be written in capitals and end with the root's dot (RFC 1034, 3.1). */
+export function isLoopback(host: string): boolean {
+  const name = host.toLowerCase().replace(/\.$/, '');
+  return name === 'localhost' || host === '::1' || host === '[::1]' || (isIPv4(host) && host.startsWith('127.'));
+}
 
 /** Why a request is not answered; null where it is. `isOpen`: it needs no key. */
 export function refusalOf(headers: IncomingHttpHeaders, guards: Guards, isOpen: boolean): Refusal | null {
@@ -23,8 +27,14 @@ export function refusalOf(headers: IncomingHttpHeaders, guards: Guards, isOpen: 
     return refusal(403, 'host_not_allowed', `This server is not asked as ${shownHeader(headers.host)}.`);
   if (!mayAsk(headers, guards))
     return refusal(403, 'origin_not_allowed', `Pages of ${shownHeader(headers.origin)} may not ask: see --origins.`);
-  if (guards.key === null || isOpen || hasKey(headers, guards.key)) return null;
+  if (guards.keys.length === 0 || isOpen || placeOfKey(headers, guards.keys) >= 0) return null;
   return refusal(401, 'invalid_api_key', 'The key is missing or wrong: give it as Authorization: Bearer KEY.');
+}
+
+/** Who asks: by the key where there are several, since one says nothing of who has it, else by the address. */
+export function askerOf(headers: IncomingHttpHeaders, address: string, { keys }: Guards): Asker {
+  const key = keys.length === 0 ? '' : String(placeOfKey(headers, keys));
+  return { client: keys.length > 1 ? `key ${key}` : address, key };
 }
 
 /** What a browser is told of a page that may ask; nothing where no page does. */
@@ -46,11 +56,13 @@ function mayAsk({ origin, host }: IncomingHttpHeaders, { origins }: Guards): boo
   return host !== undefined && origin === `http://${host}`;
 }
 
-function hasKey({ authorization = '', ...headers }: IncomingHttpHeaders, key: string): boolean {
+/** Among the keys; −1 where none of them was given. */
+function placeOfKey({ authorization = '', ...headers }: IncomingHttpHeaders, keys: readonly string[]): number {
   const given = /^Bearer (.+)$/i.exec(authorization)?.[1] ?? headers['x-api-key'];
-  // Hashes have one length, so comparing them tells nothing of the key.
+  if (typeof given !== 'string') return -1;
+  // Hashes have one length, and all are compared, so that it tells nothing of a key.
   const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
-  return typeof given === 'string' && timingSafeEqual(hash(given), hash(key));
+  return keys.map((key) => timingSafeEqual(hash(given), hash(key))).indexOf(true);
 }
 
 /** A host header without its port. */

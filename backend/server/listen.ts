@@ -2,29 +2,34 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import { collect, newTexts, take } from './answers.ts';
-import { readJson } from './body.ts';
+import { readJson, type ReadBody } from './body.ts';
 import type { Endpoint, Head } from './endpoint.ts';
 import { failureBody, failureOf, refusal, type Failure } from './failures.ts';
 import { bodyOf } from './fields.ts';
-import { isLoopback, originHeaders, refusalOf, type Guards } from './guards.ts';
+import { askerOf, isLoopback, originHeaders, refusalOf, type Guards } from './guards.ts';
 import type { Served } from './requests.ts';
 import { routeOf } from './routes.ts';
-import { openStream } from './stream.ts';
-import type { Writer } from './writer.ts';
+import { limitSockets, type SocketLimits } from './sockets.ts';
+import { openStream, type EventStream } from './stream.ts';
+import type { Caller, Writer } from './writer.ts';
 
 export interface ServerSettings {
   readonly host: string;
   readonly port: number;
-  readonly key: string | null;
+  /** That clients may give; none: nobody is asked for one. */
+  readonly keys: readonly string[];
   readonly origins: readonly string[];
   /** How the model is called. */
   readonly name: string;
   /** How texts are written where a request does not say. */
   readonly options: GenerateOptions;
   readonly bodyBytes: number;
+  /** Otherwise the usual ones. */
+  readonly sockets?: SocketLimits;
   /** Told of what is no client's fault. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -37,29 +42,33 @@ export interface OpenServer {
   close(graceMilliseconds: number): Promise<void>;
 }
 
-/** Sockets at a time: clients that send nothing must not use up the process's files. */
-const mostSockets = 1024;
+/** Clients that send nothing must not use up the process's files. */
+const socketLimits: SocketLimits = { most: 1024, ofAddress: 256 };
+/** How long a client may take for its headers, from the moment that it could send them, and for its whole request. */
 const headersMilliseconds = 10_000;
 const bodyMilliseconds = 60_000;
+/** How often that is looked at. */
+const lookMilliseconds = 1_000;
 
 /** @throws UserError for an address that needs a key, or cannot be listened at. */
 export async function listen(settings: ServerSettings): Promise<OpenServer> {
   const loopback = isLoopback(settings.host);
-  if (!loopback && settings.key === null)
+  if (!loopback && settings.keys.length === 0)
     throw userError(
       'bad-argument',
       `Others reach ${settings.host}, so clients there need a key.`,
       'Give one with --key-file FILE or EARLY_EXIT_KEY, or listen at 127.0.0.1.',
     );
-  const guards: Guards = { key: settings.key, origins: settings.origins, loopback };
+  const guards: Guards = { keys: settings.keys, origins: settings.origins, loopback };
   const answering = new Set<Promise<void>>();
   let isClosing = false;
   const server = createServer({
     headersTimeout: headersMilliseconds,
     requestTimeout: bodyMilliseconds,
+    connectionsCheckingInterval: lookMilliseconds,
     keepAliveTimeout: 5_000,
   });
-  server.maxConnections = mostSockets;
+  limitSockets(server, settings.sockets ?? socketLimits);
   await startListening(server, settings);
   const { address, port, family } = server.address() as AddressInfo;
   return {
@@ -107,6 +116,8 @@ function startListening(server: Server, { host, port }: ServerSettings): Promise
   });
 }
 
+const noBody: ReadBody = { value: {}, bytes: 0 };
+
 /** Answers one request, whatever becomes of it; never rejects. */
 async function respond(
   request: IncomingMessage,
@@ -128,12 +139,16 @@ async function respond(
     const route = routeOf(url, method);
     const model = writer.model();
     if (route.kind === 'health') return sendHealth(response, headers, model !== null);
-    const body = method === 'POST' ? bodyOf(await readJson(request, settings.bodyBytes)) : {};
+    const { value, bytes } = method === 'POST' ? await readJson(request, settings.bodyBytes) : noBody;
+    const body = bodyOf(value);
     if (route.kind === 'text') return sendText(response, headers, route.text(writer));
     if (model === null) throw refusal(503, 'loading', 'The model is being loaded.', { retryAfter: 1 });
     const served: Served = { model, name: settings.name, options: settings.options };
-    if (route.kind === 'answers') return sendJson(response, 200, headers, await route.answer(body, writer, served));
-    await write(route.endpoint(body, served), writer, response, headers, gone.signal);
+    const asker = askerOf(request.headers, request.socket.remoteAddress ?? '', guards);
+    const caller: Caller = { asker, bytes, signal: gone.signal };
+    if (route.kind === 'answers') return sendJson(response, 200, headers, route.answer(body, served));
+    if (route.kind === 'asks') return await sendParts(response, headers, await route.ask(body, writer, caller));
+    await write(route.endpoint(body, served), writer, caller, response, headers);
   } catch (error) {
     const failure = failureOf(error);
     if (failure.code === 'internal_error') settings.onDefect(error);
@@ -153,22 +168,24 @@ function isOpen(url: string, method: string): boolean {
 async function write(
   endpoint: Endpoint,
   writer: Writer,
+  caller: Caller,
   response: ServerResponse,
   headers: Readonly<Record<string, string>>,
-  signal: AbortSignal,
 ): Promise<void> {
   const { request, stream } = endpoint;
   const head: Head = { id: randomUUID(), created: Math.floor(Date.now() / 1000) };
   const count = request.prompts.length * request.count;
-  const events = writer.write(request, signal);
+  const events = writer.write(request, caller);
   if (stream === null) return sendJson(response, 200, headers, endpoint.whole(await collect(events, count), head));
   const texts = newTexts(count);
-  // Only once the request is accepted: what is refused has its own status.
-  const first = await events.next();
-  const sent = openStream(response, headers);
-  if (!first.done) for (const piece of endpoint.piece(first.value, take(texts, first.value), head)) sent.send(piece);
-  for await (const event of events)
+  let sent: EventStream | null = null;
+  for await (const event of events) {
+    // Headers leave once the request is accepted: what is refused has its own status, and whoever waits for a turn knows that it does.
+    sent ??= openStream(response, headers);
+    if (event.type === 'accepted') continue;
     for (const piece of endpoint.piece(event, take(texts, event), head)) sent.send(piece);
+  }
+  sent ??= openStream(response, headers);
   const usage = stream.includeUsage ? endpoint.usage(texts, head) : null;
   if (usage) sent.send(usage);
   sent.done();
@@ -183,6 +200,21 @@ function sendJson(
   if (response.destroyed) return;
   response.writeHead(status, { ...headers, 'content-type': 'application/json; charset=utf-8' });
   response.end(JSON.stringify(value));
+}
+
+/** An answer that may be long, in parts of its JSON: others are served in between. */
+async function sendParts(
+  response: ServerResponse,
+  headers: Readonly<Record<string, string>>,
+  parts: Iterable<string>,
+): Promise<void> {
+  response.writeHead(200, { ...headers, 'content-type': 'application/json; charset=utf-8' });
+  for (const part of parts) {
+    if (response.destroyed) return;
+    response.write(part);
+    await setImmediate();
+  }
+  response.end();
 }
 
 function sendText(response: ServerResponse, headers: Readonly<Record<string, string>>, text: string): void {

@@ -14,7 +14,7 @@ import {
   wantsExits,
   type Served,
 } from './requests.ts';
-import type { Writer } from './writer.ts';
+import type { Caller, Writer } from './writer.ts';
 
 export const completion = (body: Body, served: Served): Endpoint => written(body, served, promptsField(body));
 
@@ -100,24 +100,38 @@ const probabilitiesOf = (
 });
 
 /** Ids of a text, with what each stands for where `with_pieces`. */
-export async function tokenize(body: Body, writer: Writer): Promise<object> {
+export async function tokenize(body: Body, writer: Writer, caller: Caller): Promise<Iterable<string>> {
   const text = textField(body, 'content');
   if (text === undefined) throw badField('content', 'a text', undefined);
   const addSpecial = flagField(body, 'add_special') ?? false;
   const parseSpecial = flagField(body, 'parse_special') ?? true;
-  const tokens = await writer.ask<'tokenize'>({ kind: 'tokenize', text, addSpecial, parseSpecial });
-  return { tokens: (flagField(body, 'with_pieces') ?? false) ? tokens : tokens.map(({ id }) => id) };
+  const withPieces = flagField(body, 'with_pieces') ?? false;
+  const asked = { kind: 'tokenize', text, addSpecial, parseSpecial, withPieces } as const;
+  const { ids, pieces } = await writer.ask<'tokenize'>(asked, caller);
+  return listed('tokens', ids, (id) => (pieces === null ? String(id) : JSON.stringify({ id, piece: pieces.get(id) })));
 }
 
-export async function detokenize(body: Body, writer: Writer): Promise<object> {
+/** Ids in one part of an answer. */
+const idsOfPart = 8192;
+
+/** `{"NAME":[…]}` in parts, since a text may have millions of ids. */
+function* listed(name: string, ids: Int32Array, shown: (id: number) => string): Iterable<string> {
+  yield `{${JSON.stringify(name)}:[`;
+  for (let at = 0; at < ids.length; at += idsOfPart)
+    yield (at > 0 ? ',' : '') + Array.from(ids.subarray(at, at + idsOfPart), shown).join(',');
+  yield ']}';
+}
+
+export async function detokenize(body: Body, writer: Writer, caller: Caller): Promise<Iterable<string>> {
   const ids = body['tokens'];
   if (!isIds(ids)) throw badField('tokens', 'token ids', ids);
-  return { content: await writer.ask<'detokenize'>({ kind: 'detokenize', ids }) };
+  return [JSON.stringify({ content: await writer.ask<'detokenize'>({ kind: 'detokenize', ids }, caller) })];
 }
 
-export const applyTemplate = async (body: Body, writer: Writer): Promise<object> => ({
-  prompt: await writer.ask<'template'>({ kind: 'template', chat: chatOf(body) }),
-});
+export async function applyTemplate(body: Body, writer: Writer, caller: Caller): Promise<Iterable<string>> {
+  const prompt = await writer.ask<'template'>({ kind: 'template', chat: chatOf(body) }, caller);
+  return [JSON.stringify({ prompt })];
+}
 
 export function props({ model, name, options }: Served): object {
   const { temperature, topK, topP, minP, repetitionPenalty, maxTokens } = options;

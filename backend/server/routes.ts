@@ -6,7 +6,7 @@ import { refusal } from './failures.ts';
 import type { Body } from './fields.ts';
 import { applyTemplate, completion, detokenize, infill, props, tokenize } from './llama.ts';
 import type { Served } from './requests.ts';
-import type { Writer } from './writer.ts';
+import type { Caller, Writer } from './writer.ts';
 
 export type Route = {
   readonly method: 'GET' | 'POST';
@@ -15,9 +15,11 @@ export type Route = {
 } & (
   | { readonly kind: 'writes'; readonly endpoint: (body: Body, served: Served) => Endpoint }
   | {
-      readonly kind: 'answers';
-      readonly answer: (body: Body, writer: Writer, served: Served) => Promise<object> | object;
+      readonly kind: 'asks';
+      /** Its JSON, in parts. */
+      readonly ask: (body: Body, writer: Writer, caller: Caller) => Promise<Iterable<string>>;
     }
+  | { readonly kind: 'answers'; readonly answer: (body: Body, served: Served) => object }
   | { readonly kind: 'text'; readonly text: (writer: Writer) => string }
   | { readonly kind: 'health' }
 );
@@ -28,7 +30,7 @@ const writes = (endpoint: (body: Body, served: Served) => Endpoint): Route => ({
   endpoint,
 });
 
-const models = (_body: Body, _writer: Writer, { name, model }: Served): object => ({
+const models = (_body: Body, { name, model }: Served): object => ({
   object: 'list',
   data: [
     {
@@ -54,10 +56,10 @@ const routes: Readonly<Record<string, Route>> = {
   '/completion': writes(completion),
   '/completions': writes(completion),
   '/infill': writes(infill),
-  '/tokenize': { method: 'POST', kind: 'answers', answer: tokenize },
-  '/detokenize': { method: 'POST', kind: 'answers', answer: detokenize },
-  '/apply-template': { method: 'POST', kind: 'answers', answer: applyTemplate },
-  '/props': { method: 'GET', kind: 'answers', answer: (_body, _writer, served) => props(served) },
+  '/tokenize': { method: 'POST', kind: 'asks', ask: tokenize },
+  '/detokenize': { method: 'POST', kind: 'asks', ask: detokenize },
+  '/apply-template': { method: 'POST', kind: 'asks', ask: applyTemplate },
+  '/props': { method: 'GET', kind: 'answers', answer: (_body, served) => props(served) },
   '/metrics': { method: 'GET', kind: 'text', text: ({ counts }) => counts.text() },
 };
 

@@ -39,7 +39,8 @@ const graceMilliseconds = 3_000;
  * @throws UserError for an address that cannot be listened at, or a key that cannot be read.
  */
 export async function startServing(options: ServeOptions, hooks: ServingHooks): Promise<RunningServer> {
-  const key = keyOf(options);
+  const keys = keysOf(options);
+  const bodyBytes = Math.floor(options.bodyMegabytes * 2 ** 20);
   const model = resolveModel(options.model);
   const name = path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
   const own = hooks.engine ? null : createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
@@ -48,11 +49,11 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
   const server = await listen({
     host: options.host,
     port: options.port,
-    key,
+    keys,
     origins: options.origins,
     name,
     options: { ...servedGeneration(options), model: options.model },
-    bodyBytes: Math.floor(options.bodyMegabytes * 2 ** 20),
+    bodyBytes,
     onDefect: hooks.onDefect,
   });
   let closing: Promise<void> | null = null;
@@ -64,7 +65,7 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
     })());
   try {
     job = engine.start('serve', { ...options, model });
-    server.answer(openWriter(job, options, hooks.onEvent));
+    server.answer(openWriter(job, { ...options, questionBytes: bodyBytes }, hooks.onEvent));
     const finished = job.finished.finally(close);
     finished.catch(() => {});
     return { url: server.url, name, finished, close };
@@ -74,15 +75,16 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
   }
 }
 
-/** From the file, else from the environment; null where there is none. */
-function keyOf({ keyFile }: ServeOptions): string | null {
-  if (keyFile === null) return process.env['EARLY_EXIT_KEY']?.trim() || null;
-  let key: string;
+/** From the file, else from the environment: one a line. */
+function keysOf({ keyFile }: ServeOptions): string[] {
+  const linesOf = (text: string): string[] => [...new Set(text.split('\n').map((line) => line.trim()))].filter(Boolean);
+  if (keyFile === null) return linesOf(process.env['EARLY_EXIT_KEY'] ?? '');
+  let keys: string[];
   try {
-    key = readFileSync(keyFile, 'utf8').trim();
+    keys = linesOf(readFileSync(keyFile, 'utf8'));
   } catch (error) {
     throw userError('file-system', `${keyFile} cannot be read.`, 'Give another --key-file.', error);
   }
-  if (key === '') throw userError('bad-argument', `${keyFile} is empty.`, 'Write the key into it.');
-  return key;
+  if (keys.length === 0) throw userError('bad-argument', `${keyFile} is empty.`, 'Write the key into it.');
+  return keys;
 }

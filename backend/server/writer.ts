@@ -2,31 +2,59 @@
  * The model that is served, as requests see it: the host's side of the thread that writes. Hands its events to whoever asked, and
  * tells it of those who have gone. Knows no HTTP.
  */
-import { userError } from '../../protocol/errors.ts';
+import { userError, type UserError } from '../../protocol/errors.ts';
 import { fromErrorRecord } from '../../protocol/jobs.ts';
-import type { Answers, Question, ServedModel, ServeEvent, TextEvent, WriteRequest } from '../../protocol/serving.ts';
+import type {
+  AcceptedEvent,
+  Answers,
+  Asker,
+  Question,
+  ServedModel,
+  ServeEvent,
+  TextEvent,
+  WriteRequest,
+} from '../../protocol/serving.ts';
 import type { Job } from '../worker/engine.ts';
-import { refusal } from './failures.ts';
+import { refusal, type Refusal } from './failures.ts';
 import { newCounts, type Counts } from './metrics.ts';
+import { newRoom } from './room.ts';
+
+/** Who asks, with what, and until when. */
+export interface Caller {
+  readonly asker: Asker;
+  /** Length of the request's body. */
+  readonly bytes: number;
+  /** Fires once nobody waits any more. */
+  readonly signal: AbortSignal;
+}
 
 export interface Writer {
   /** Null while it loads. */
   model(): ServedModel | null;
   /**
-   * The events of a request, until all its texts have ended. Leaving early or aborting ends them in the thread, too; after `seconds`
-   * they end with what there is.
+   * The events of a request: that it is accepted, then those of its texts until all have ended. Leaving early or aborting ends them in
+   * the thread, too; after `seconds` they end with what there is.
    * @throws UserError as the model refuses; Refusal where too many wait.
    */
-  write(request: WriteRequest, signal: AbortSignal): AsyncGenerator<TextEvent, void>;
-  ask<Kind extends Question['kind']>(question: Extract<Question, { kind: Kind }>): Promise<Answers[Kind]>;
+  write(request: WriteRequest, caller: Caller): AsyncGenerator<AcceptedEvent | TextEvent, void>;
+  /** @throws UserError as the model refuses or the caller leaves; Refusal where too many wait. */
+  ask<Kind extends Question['kind']>(
+    question: Extract<Question, { kind: Kind }>,
+    caller: Caller,
+  ): Promise<Answers[Kind]>;
   readonly counts: Counts;
 }
 
 export interface WriterLimits {
-  /** Requests that may be open beside those that are written. */
+  /** Texts of one client that may be open beside as many as are written at a time. */
   readonly queue: number;
   readonly seconds: number;
+  /** Of the questions that one client has open, together. */
+  readonly questionBytes: number;
 }
+
+/** Questions that one client may have open. */
+const mostQuestions = 16;
 
 interface Pending {
   take(event: ServeEvent): void;
@@ -41,6 +69,7 @@ export function openWriter(
 ): Writer {
   const pending = new Map<number, Pending>();
   const counts = newCounts();
+  const rooms = { texts: newRoom(), questions: newRoom(), questionBytes: newRoom() };
   let model: ServedModel | null = null;
   let over: Error | null = null;
   let ids = 0;
@@ -66,15 +95,28 @@ export function openWriter(
     if (model === null) throw refusal(503, 'loading', 'The model is being loaded.', { retryAfter: 1 });
   };
 
+  const refused = (what: string): Refusal => {
+    counts.refused++;
+    return refusal(503, 'overloaded', `Too many ${what} wait: come back later.`, { retryAfter: 1 });
+  };
+
+  /** Room for a question; answers how it is given back. */
+  const takeRoom = ({ asker: { client }, bytes }: Caller): (() => void) => {
+    const ofCount = rooms.questions.take(client, 1, mostQuestions);
+    const ofBytes = ofCount && rooms.questionBytes.take(client, bytes, limits.questionBytes);
+    if (ofBytes) return () => [ofCount, ofBytes].forEach((giveBack) => giveBack());
+    ofCount?.();
+    throw refused('questions');
+  };
+
   return {
     model: () => model,
     counts,
-    async *write(request, signal) {
+    async *write(request, { asker, signal }) {
       checkReady();
-      if (pending.size >= model!.parallel + limits.queue) {
-        counts.refused++;
-        throw refusal(503, 'overloaded', 'Too many requests wait: come back later.', { retryAfter: 1 });
-      }
+      const open = new Set(Array.from({ length: request.prompts.length * request.count }, (_, i) => i));
+      const giveBack = rooms.texts.take(asker.client, open.size, model!.parallel + limits.queue);
+      if (giveBack === null) throw refused('texts');
       const id = ids++;
       const events: ServeEvent[] = [];
       let failure: Error | null = null;
@@ -86,7 +128,7 @@ export function openWriter(
         failure = error;
         wake();
       };
-      const abort = (): void => give(userError('cancelled', 'The client has gone.'));
+      const abort = (): void => give(gone());
       const timer = setTimeout(() => {
         isLate = true;
         wake();
@@ -99,11 +141,10 @@ export function openWriter(
         fail: give,
       });
       signal.addEventListener('abort', abort);
-      const open = new Set(Array.from({ length: request.prompts.length * request.count }, (_, i) => i));
       counts.open(open.size);
       try {
         if (signal.aborted) abort();
-        else job.send({ type: 'write', id, request });
+        else job.send({ type: 'write', id, asker, request });
         while (open.size > 0) {
           if (failure !== null) throw failure as Error;
           const event = events.shift();
@@ -111,7 +152,8 @@ export function openWriter(
             isRefused = true;
             throw fromErrorRecord(event.error);
           }
-          if (event?.type === 'read' || event?.type === 'written' || event?.type === 'stopped') {
+          if (event?.type === 'accepted') yield event;
+          else if (event?.type === 'read' || event?.type === 'written' || event?.type === 'stopped') {
             counts.count(event);
             isRead = true;
             if (event.type === 'stopped') open.delete(event.text);
@@ -126,27 +168,45 @@ export function openWriter(
         clearTimeout(timer);
         signal.removeEventListener('abort', abort);
         pending.delete(id);
+        giveBack();
         counts.close(open.size);
         if (open.size > 0 && !isRefused) job.send({ type: 'cancel', id });
       }
     },
-    ask<Kind extends Question['kind']>(question: Extract<Question, { kind: Kind }>): Promise<Answers[Kind]> {
-      return new Promise((resolve, reject) => {
-        checkReady();
-        const id = ids++;
-        const settle = (act: () => void): void => {
-          pending.delete(id);
-          act();
-        };
-        pending.set(id, {
-          take(event) {
-            if (event.type === 'answered') settle(() => resolve(event.answer as Answers[Kind]));
-            else if (event.type === 'refused') settle(() => reject(fromErrorRecord(event.error)));
-          },
-          fail: (error) => settle(() => reject(error)),
+    async ask<Kind extends Question['kind']>(
+      question: Extract<Question, { kind: Kind }>,
+      caller: Caller,
+    ): Promise<Answers[Kind]> {
+      checkReady();
+      const giveBack = takeRoom(caller);
+      const { asker, signal } = caller;
+      const id = ids++;
+      let leave: () => void = () => undefined;
+      try {
+        if (signal.aborted) throw gone();
+        // What cannot be sent is heard of at once, and nothing waits for it.
+        job.send({ type: 'ask', id, asker, question });
+        return await new Promise<Answers[Kind]>((resolve, reject) => {
+          leave = () => {
+            job.send({ type: 'cancel', id });
+            reject(gone());
+          };
+          signal.addEventListener('abort', leave);
+          pending.set(id, {
+            take(event) {
+              if (event.type === 'answered') resolve(event.answer as Answers[Kind]);
+              else if (event.type === 'refused') reject(fromErrorRecord(event.error));
+            },
+            fail: reject,
+          });
         });
-        job.send({ type: 'ask', id, question });
-      });
+      } finally {
+        signal.removeEventListener('abort', leave);
+        pending.delete(id);
+        giveBack();
+      }
     },
   };
 }
+
+const gone = (): UserError => userError('cancelled', 'The client has gone.');

@@ -13,7 +13,7 @@ export interface Server {
   readonly key: string;
 }
 
-/** Starts `early-exit serve WORDS…`; settles once the model is there. */
+/** Starts `early-exit serve WORDS…` with one key or several, one a line; settles once the model is there. */
 export async function startServing(
   program: Program,
   words: readonly string[],
@@ -34,7 +34,7 @@ export async function startServing(
     });
     child.once('exit', () => reject(new Error(`the server ended: ${said}`)));
   });
-  const server = { child, url: await within(listening, 'the server did not listen'), key };
+  const server = { child, url: await within(listening, 'the server did not listen'), key: key.split('\n')[0]! };
   const loaded = async (): Promise<void> => {
     while ((await ask(server, { path: '/health' })).status !== 200) await wait(100);
   };

@@ -9,6 +9,7 @@ import { handles } from './kinds/handles.ts';
 import { hub } from './kinds/hub.ts';
 import { kills } from './kinds/kills.ts';
 import { mutations } from './kinds/mutations.ts';
+import { questions } from './kinds/questions.ts';
 import { replaced } from './kinds/replaced.ts';
 import { requests } from './kinds/requests.ts';
 import { soak } from './kinds/soak.ts';
@@ -21,6 +22,7 @@ export const kinds: readonly Kind[] = [
   streams,
   requests,
   clientsKind,
+  questions,
   frames,
   generations,
   soak,

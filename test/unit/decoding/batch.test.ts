@@ -119,6 +119,32 @@ describe.each(engines)('in %s', async (engine) => {
     expect(left.size).toBeLessThan(15);
   });
 
+  test('rows go round among those who wait, and a beginning is shared within its scope alone', async () => {
+    const batch = open(2);
+    const prompt = Array.from({ length: 40 }, (_, i) => i);
+    const of = (client: string, request: string, scope = ''): BatchRequest =>
+      newRequest(prompt, 3, { turn: [client, request], scope });
+    const many = Array.from({ length: 12 }, (_, i) => of('a', i % 2 ? 'x' : 'y', 'a'));
+    const others = [of('b', 'z', 'b'), of('b', 'z', 'b'), of('c', 'w', 'a')];
+    for (const request of [...many, ...others]) batch.join(request);
+    const told = await run(batch);
+    batch.dispose();
+    const order = [...told.keys()].map(({ turn }) => turn!.join(''));
+    expect(order.slice(0, 8)).toEqual(['ay', 'bz', 'cw', 'ax', 'bz', 'ay', 'ax', 'ay']);
+    const remembered = (request: BatchRequest): number => told.get(request)!.remembered;
+    // The first of each scope reads all of it; whoever follows in it reads the end alone.
+    expect([many[0]!, others[0]!].map(remembered)).toEqual([0, 0]);
+    expect(remembered(others[2]!)).toBeGreaterThan(30);
+    expect(
+      many
+        .slice(1)
+        .map(remembered)
+        .every((tokens) => tokens > 30),
+    ).toBe(true);
+    const texts = new Set([...told.values()].map(({ tokens }) => idsOf(tokens).join()));
+    expect(texts.size).toBe(1);
+  });
+
   test('long prompts that are read in pieces between the tokens of others say the same to the bit', async () => {
     const random = seededRandom(9);
     const prompts = [230, 64, 120].map((length) => Array.from({ length }, () => Math.floor(random() * 250)));

@@ -36,7 +36,7 @@ const request: WriteRequest = {
 test('a defect costs the texts that it met, and not the server', async () => {
   const inbox = openInbox<ServeMessage>();
   const end = new AbortController();
-  const write = (id: number): void => inbox.push({ type: 'write', id, request });
+  const write = (id: number): void => inbox.push({ type: 'write', id, asker: { client: 'a', key: '' }, request });
   const told: ServeEvent[] = [];
   for await (const event of serve(parseOptions('serve', { model: shippedModel, device: 'cpu' }), end.signal, inbox)) {
     told.push(event);
@@ -54,5 +54,5 @@ test('a defect costs the texts that it met, and not the server', async () => {
     ...new Set(told.flatMap((event) => ('id' in event && event.id === id ? [event.type] : []))),
   ];
   expect(of(1).at(-1)).toBe('refused');
-  expect(of(2)).toEqual(['read', 'written', 'stopped']);
+  expect(of(2)).toEqual(['accepted', 'read', 'written', 'stopped']);
 });

@@ -1,0 +1,74 @@
+/** Who is next among those that wait, in turns. Knows neither clients nor texts. */
+
+export interface Turns<Item> {
+  readonly size: number;
+  add(item: Item): void;
+  /** The one whose turn it is, which stays; next time it is another's turn. */
+  next(): Item | undefined;
+  /** All that wait, name by name. */
+  all(): Item[];
+  /** Nothing where it does not wait. */
+  remove(item: Item): void;
+}
+
+/** Either items in the order in which they came, or lines by name, whose turn comes round in the order in which they stand. */
+interface Line<Item> {
+  readonly items: Item[];
+  readonly lines: Map<string, Line<Item>>;
+}
+
+const itemsOf = <Item>({ items, lines }: Line<Item>): Item[] => [...items, ...[...lines.values()].flatMap(itemsOf)];
+
+const newLine = <Item>(): Line<Item> => ({ items: [], lines: new Map() });
+
+/**
+ * Turns go round among the first names of all paths, then among the second names of each … those of one path keep their order. Paths
+ * have one length.
+ */
+export function newTurns<Item>(pathOf: (item: Item) => readonly string[]): Turns<Item> {
+  const all = newLine<Item>();
+  let size = 0;
+
+  const removeFrom = (line: Line<Item>, [name, ...path]: readonly string[], item: Item): void => {
+    if (name === undefined) {
+      const at = line.items.indexOf(item);
+      if (at < 0) return;
+      line.items.splice(at, 1);
+      size--;
+      return;
+    }
+    const inner = line.lines.get(name);
+    if (inner === undefined) return;
+    removeFrom(inner, path, item);
+    if (inner.items.length + inner.lines.size === 0) line.lines.delete(name);
+  };
+
+  return {
+    get size() {
+      return size;
+    },
+    add(item) {
+      let line = all;
+      for (const name of pathOf(item)) {
+        const inner = line.lines.get(name) ?? newLine<Item>();
+        line.lines.set(name, inner);
+        line = inner;
+      }
+      line.items.push(item);
+      size++;
+    },
+    next() {
+      let line = all;
+      for (;;) {
+        const [first] = line.lines;
+        if (first === undefined) return line.items[0];
+        const [name, inner] = first;
+        line.lines.delete(name);
+        line.lines.set(name, inner);
+        line = inner;
+      }
+    },
+    all: () => itemsOf(all),
+    remove: (item) => removeFrom(all, pathOf(item), item),
+  };
+}

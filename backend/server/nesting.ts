@@ -1,0 +1,28 @@
+/** How deep JSON is nested, found before anything parses it: what is nested deeper than the stack is long fails wherever it is walked. */
+
+/** Takes a text's bytes as they come; answers the deepest list or object so far. */
+export type NestingMeter = (bytes: Uint8Array) => number;
+
+const [quote, backslash] = [0x22, 0x5c];
+const [openList, openObject] = [0x5b, 0x7b];
+const [closeList, closeObject] = [0x5d, 0x7d];
+
+/** Bytes beyond ASCII are never one of these in UTF-8, so nothing is decoded. */
+export function newNestingMeter(): NestingMeter {
+  let depth = 0;
+  let deepest = 0;
+  let isText = false;
+  let isEscaped = false;
+  return (bytes) => {
+    for (const byte of bytes) {
+      if (isEscaped) isEscaped = false;
+      else if (isText) {
+        if (byte === backslash) isEscaped = true;
+        else if (byte === quote) isText = false;
+      } else if (byte === quote) isText = true;
+      else if (byte === openList || byte === openObject) deepest = Math.max(deepest, ++depth);
+      else if (byte === closeList || byte === closeObject) depth--;
+    }
+    return deepest;
+  };
+}

@@ -1,0 +1,49 @@
+/**
+ * How many sockets a server holds. Where there are too many, the one that has been idle longest gives way: a client that opens many
+ * and asks nothing locks nobody out.
+ */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+export interface SocketLimits {
+  readonly most: number;
+  readonly ofAddress: number;
+}
+
+interface Held {
+  readonly address: string;
+  /** Requests whose headers have come and that are not answered. */
+  requests: number;
+}
+
+export function limitSockets(server: Server, { most, ofAddress }: SocketLimits): void {
+  /** Those that became idle last are last. */
+  const held = new Map<Socket, Held>();
+
+  const makeRoom = (of: (each: Held) => boolean, limit: number): void => {
+    const counted = [...held].filter(([, each]) => of(each));
+    if (counted.length <= limit) return;
+    // The newest is the last: where all others are busy it is the one to go.
+    const [socket] = counted.find(([, { requests }]) => requests === 0)!;
+    held.delete(socket);
+    socket.destroy();
+  };
+
+  server.on('connection', (socket: Socket) => {
+    const address = socket.remoteAddress ?? '';
+    held.set(socket, { address, requests: 0 });
+    socket.once('close', () => held.delete(socket));
+    makeRoom((each) => each.address === address, ofAddress);
+    makeRoom(() => true, most);
+  });
+  server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
+    const one = held.get(socket);
+    if (one === undefined) return;
+    one.requests++;
+    response.once('close', () => {
+      one.requests--;
+      if (!held.delete(socket)) return;
+      held.set(socket, one);
+    });
+  });
+}
