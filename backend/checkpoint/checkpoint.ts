@@ -6,12 +6,12 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { userError, type UserError } from '../../protocol/errors.ts';
+import { UserError, userError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
-import { fileError, statOf, writeFileAtomically } from '../formats/files.ts';
+import { fileError, readText, statOf, writeFileAtomically } from '../formats/files.ts';
 import { openSafetensors, readSafetensorsMetadata, shorten } from '../formats/safetensors.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
 import { cardFile, infoFile, parametersFile } from '../formats/written.ts';
@@ -160,7 +160,7 @@ export function openCheckpoint(directory: string, base: BaseModel | null): Check
 export function saveCalibration(directory: string, calibration: Calibration): void {
   const file = path.join(directory, infoFile);
   try {
-    const info = JSON.parse(fs.readFileSync(file, 'utf8')) as Record<string, unknown>;
+    const info = JSON.parse(readText(file)) as Record<string, unknown>;
     writeFileAtomically(file, [`${JSON.stringify({ ...info, calibration }, null, 2)}\n`]);
   } catch (error) {
     throw fileError(error, 'write', file);
@@ -186,7 +186,7 @@ export function readInfo(directory: string): CheckpointInfo {
   const file = path.join(directory, infoFile);
   let text: string;
   try {
-    text = fs.readFileSync(file, 'utf8');
+    text = readText(file);
   } catch (error) {
     if (statOf(directory)?.isFile()) {
       const folder = path.basename(directory) === infoFile ? `: ${path.dirname(directory)}` : '';
@@ -196,14 +196,14 @@ export function readInfo(directory: string): CheckpointInfo {
         `Name the folder that tune wrote${folder}.`,
       );
     }
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || (error as NodeJS.ErrnoException).code === 'ENOTDIR') {
+    if (error instanceof UserError && error.code === 'not-found') {
       throw userError(
         'not-found',
         `${directory} holds no exits: there is no ${infoFile}.`,
         'Name a folder that tune wrote.',
       );
     }
-    throw fileError(error, 'read', file);
+    throw error;
   }
   let json: unknown;
   try {

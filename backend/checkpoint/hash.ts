@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { fileError, fileIdentity, writeFileAtomically } from '../formats/files.ts';
+import { fileError, fileIdentity, openRegular, writeFileAtomically } from '../formats/files.ts';
 
 export interface HashOptions {
   /** Folder where hashes are remembered; null remembers none. */
@@ -40,7 +40,7 @@ async function hashFile(file: string, { cache, signal, onProgress }: HashOptions
   const hash = createHash('sha256');
   let done = 0;
   try {
-    for await (const chunk of fs.createReadStream(file, { highWaterMark: 2 ** 22 })) {
+    for await (const chunk of fs.createReadStream(file, { fd: openRegular(file), highWaterMark: 2 ** 22 })) {
       signal?.throwIfAborted();
       hash.update(chunk as Buffer);
       done += (chunk as Buffer).length;

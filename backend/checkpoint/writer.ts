@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { ExitScore } from '../../protocol/events.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import { fileError, makeFolder, openForWriting, writeFileAtomically, writeWhole } from '../formats/files.ts';
+import { fileError, makeFolder, openForWriting, readText, writeFileAtomically, writeWhole } from '../formats/files.ts';
 import type { Lock } from '../formats/lock.ts';
 import { bytesOf, openSafetensors, writeSafetensors, type TensorData } from '../formats/safetensors.ts';
 import { modelCard } from './card.ts';
@@ -269,7 +269,7 @@ function readState(directory: string): {
   const file = path.join(directory, stateFolder, positionFile);
   let json: unknown;
   try {
-    json = JSON.parse(fs.readFileSync(file, 'utf8'));
+    json = JSON.parse(readText(file));
   } catch (cause) {
     throw bad(directory, `the run cannot go on without ${path.join(stateFolder, positionFile)}`, cause);
   }

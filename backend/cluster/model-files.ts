@@ -1,8 +1,8 @@
 /** What tells a machine whether the model that it has is this one, without reading all of it; see `distributed/early_exit_distributed/model_files.py`. */
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import path from 'node:path';
-import { fileError, statOf } from '../formats/files.ts';
+import { fileError, openRegular, statOf } from '../formats/files.ts';
 import type { ZipEntry } from '../formats/zip.ts';
 
 export interface FileSample {
@@ -20,7 +20,7 @@ export const sampleFiles = (files: readonly string[]): Record<string, FileSample
 function sampleOf(file: string): FileSample {
   let descriptor: number | null = null;
   try {
-    descriptor = openSync(file, 'r');
+    descriptor = openRegular(file);
     const { size } = fstatSync(descriptor);
     const hash = createHash('sha256');
     for (const start of [0, Math.floor(size / 2) - sampleBytes / 2, size - sampleBytes]) {

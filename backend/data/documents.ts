@@ -1,9 +1,9 @@
 /** Training documents from files: texts, and JSON lines of texts or conversations. Read one at a time, in a fixed order. */
-import { closeSync, existsSync, openSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, existsSync, readdirSync, readSync } from 'node:fs';
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { escapePath, globSync } from 'tinyglobby';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, statOf } from '../formats/files.ts';
+import { fileError, openRegular, statOf } from '../formats/files.ts';
 import { isWritten } from '../formats/written.ts';
 import type { Message } from './chat.ts';
 
@@ -293,7 +293,7 @@ const badLine = (file: string, line: number, what: string): Error =>
 function* chunksOf(file: string): Generator<Uint8Array, void> {
   let descriptor: number | null = null;
   try {
-    descriptor = openSync(file, 'r');
+    descriptor = openRegular(file);
     const buffer = new Uint8Array(chunkBytes);
     for (let count = readSync(descriptor, buffer); count > 0; count = readSync(descriptor, buffer))
       yield buffer.subarray(0, count);

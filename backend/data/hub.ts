@@ -4,11 +4,11 @@
  *
  * Cache: `<owner>--<name>/<commit>/…` the files, `<owner>--<name>/refs/…json` which of them a reference means.
  */
-import { existsSync, readFileSync, statfsSync } from 'node:fs';
+import { existsSync, statfsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
+import { fileError, makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { downloadFile, hubError } from './hub-download.ts';
 import { selectFiles, type HubFile } from './hub-files.ts';
@@ -81,11 +81,20 @@ function remembered(root: string, hub: HubReference): string | null {
   const path = refFile(root, hub);
   if (!existsSync(path)) return null;
   try {
-    const { target } = JSON.parse(readFileSync(path, 'utf8')) as { target?: unknown };
+    const { target } = JSON.parse(readText(path)) as { target?: unknown };
     const found = typeof target === 'string' && isSafePath(target) ? join(root, target) : null;
     return found !== null && existsSync(found) ? found : null;
   } catch {
     // A damaged note costs one look at the hub, no more.
+    return null;
+  }
+}
+
+/** Of a file that another program wrote; null where there is none that can be read. */
+function textOf(file: string): string | null {
+  try {
+    return readText(file);
+  } catch {
     return null;
   }
 }
@@ -98,7 +107,7 @@ function fromHuggingFaceCache(
   const home = environment['HF_HOME'] ?? join(homedir(), '.cache', 'huggingface');
   const root = join(environment['HF_HUB_CACHE'] ?? join(home, 'hub'), `models--${folderOf(hub.repository)}`);
   const ref = join(root, 'refs', hub.revision);
-  const commit = existsSync(ref) ? readFileSync(ref, 'utf8').trim() : hub.revision;
+  const commit = textOf(ref)?.trim() ?? hub.revision;
   if (!isSafePath(commit)) return null;
   const snapshot = join(root, 'snapshots', commit);
   if (hub.file !== null) return hasAllParts(join(snapshot, hub.file)) ? join(snapshot, hub.file) : null;
@@ -211,7 +220,7 @@ const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
 /** The user's token from HF_TOKEN, or from where the Hugging Face tools keep it. */
 function tokenOf(environment: Readonly<Record<string, string | undefined>>): string | null {
   const file = join(environment['HF_HOME'] ?? join(homedir(), '.cache', 'huggingface'), 'token');
-  const token = environment['HF_TOKEN'] ?? (existsSync(file) ? readFileSync(file, 'utf8') : '');
+  const token = environment['HF_TOKEN'] ?? textOf(file) ?? '';
   return token.trim().startsWith('hf_') ? token.trim() : null;
 }
 

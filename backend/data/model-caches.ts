@@ -2,12 +2,13 @@
  * Models that other programs have downloaded to this machine: the Hugging Face cache, Ollama's blobs by their manifests, LM Studio and
  * llama.cpp's cache. Reads names, sizes and small JSON files, and trusts none of them; opens no model.
  */
-import type { Dirent } from 'node:fs';
-import { open, readdir, readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { shown } from '../../protocol/shown.ts';
+import { openRegularBeside } from '../formats/files.ts';
 import { userCache } from '../formats/user-cache.ts';
+import { entriesOf, filesBelow, isRecord, jsonOf, sizeOf, sumOf, textOf } from './cache-entries.ts';
 import { isLaterPart, partsOf } from './hub-files.ts';
 import { hasAllShards } from './whole.ts';
 
@@ -41,7 +42,7 @@ export const placesHere = (): Places => ({
   own: userCache(),
 });
 
-/** Every model of every cache, by name; what cannot be read is no cache. */
+/** Every model of every cache, by name. What cannot be read is no cache, and an entry that is no model's is left out. */
 export async function cachedModels(places: Places): Promise<CachedModel[]> {
   const all = await Promise.all([
     huggingFaceModels(places),
@@ -53,27 +54,30 @@ export async function cachedModels(places: Places): Promise<CachedModel[]> {
   return all.flat().sort((a, b) => a.name.localeCompare(b.name));
 }
 
-/** More is somebody's disk. */
-const mostEntries = 2_000;
-const mostJsonBytes = 2 ** 20;
-
 async function huggingFaceModels({ home, environment }: Places): Promise<CachedModel[]> {
   const cache = environment['HF_HOME'] ?? path.join(home, '.cache', 'huggingface');
   const root = environment['HF_HUB_CACHE'] ?? path.join(cache, 'hub');
-  const found = await Promise.all(
-    (await entriesOf(root)).map(async ({ name: folder }) => {
-      const repository = /^models--([\w.-]+?)--([\w.-]+)$/.exec(folder);
-      if (!repository) return [];
-      const name = `${repository[1]}/${repository[2]}`;
-      const commit = await textOf(path.join(root, folder, 'refs', 'main'));
-      if (commit === null || !/^[0-9a-f]{7,64}$/.test(commit.trim())) return [];
-      const snapshot = path.join(root, folder, 'snapshots', commit.trim());
-      const blobs = await entriesOf(path.join(root, folder, 'blobs'));
-      const isLoading = blobs.some((blob) => blob.name.endsWith('.incomplete'));
-      return snapshotModels(name, snapshot, isLoading);
-    }),
-  );
-  return found.flat();
+  return modelsOf(await entriesOf(root), async ({ name: folder }) => {
+    const repository = /^models--([\w.-]+?)--([\w.-]+)$/.exec(folder);
+    if (!repository) return [];
+    const name = `${repository[1]}/${repository[2]}`;
+    const commit = await textOf(path.join(root, folder, 'refs', 'main'));
+    if (commit === null || !/^[0-9a-f]{7,64}$/.test(commit.trim())) return [];
+    const snapshot = path.join(root, folder, 'snapshots', commit.trim());
+    const blobs = await entriesOf(path.join(root, folder, 'blobs'));
+    const isLoading = blobs.some((blob) => blob.name.endsWith('.incomplete'));
+    return snapshotModels(name, snapshot, isLoading);
+  });
+}
+
+/** The models of each entry. One that breaks reading in a way that nobody thought of costs the list no other. */
+async function modelsOf<Entry>(
+  entries: readonly Entry[],
+  read: (entry: Entry) => Promise<CachedModel[]>,
+): Promise<CachedModel[]> {
+  const found: CachedModel[] = [];
+  for (const entry of entries) found.push(...(await read(entry).catch(() => [])));
+  return found;
 }
 
 /** A snapshot's links lead to blobs: one that leads nowhere was not downloaded to its end. */
@@ -84,7 +88,9 @@ async function snapshotModels(name: string, snapshot: string, isLoading: boolean
     `${shown(file)} of ${name} is not whole: its download${isLoading ? ' has not ended' : ' was interrupted'}.`;
   const models: CachedModel[] = [];
   for (const file of names.filter((each) => each.endsWith('.gguf') && !isLaterPart(each))) {
-    const { bytes, isWhole } = await ggufParts(path.join(snapshot, file), places);
+    const parts = await ggufParts(path.join(snapshot, file), places);
+    if (parts === null) continue;
+    const { bytes, isWhole } = parts;
     const problem = isWhole ? null : unfinished(file);
     models.push(model('huggingface', `${name}:${file}`, `${name}:${file}`, bytes, typeIn(file), problem));
   }
@@ -116,41 +122,40 @@ async function ollamaModels({ home, platform, environment }: Places): Promise<Ca
   const roots = environment['OLLAMA_MODELS']
     ? [environment['OLLAMA_MODELS']]
     : [path.join(home, '.ollama', 'models'), ...(platform === 'linux' ? ['/usr/share/ollama/.ollama/models'] : [])];
-  const found: CachedModel[] = [];
-  for (const root of roots) {
-    for (const file of await filesBelow(path.join(root, 'manifests'), 5)) {
-      const made = await ollamaModel(root, file);
-      if (made) found.push(made);
-    }
-  }
-  return found;
+  return modelsOf(roots, async (root) =>
+    modelsOf(await filesBelow(path.join(root, 'manifests'), 5), (manifest) => ollamaModel(root, manifest)),
+  );
 }
 
-async function ollamaModel(root: string, manifest: string): Promise<CachedModel | null> {
+async function ollamaModel(root: string, manifest: string): Promise<CachedModel[]> {
   const content = await jsonOf(manifest);
   const layers: unknown = content?.['layers'];
   const layer: unknown = Array.isArray(layers)
     ? layers.find((each) => isRecord(each) && each['mediaType'] === 'application/vnd.ollama.image.model')
     : undefined;
-  if (!isRecord(layer)) return null;
+  if (!isRecord(layer)) return [];
   const [host, namespace, ...rest] = path.relative(path.join(root, 'manifests'), manifest).split(path.sep);
   const tag = rest.pop() ?? '';
   const from = host === 'registry.ollama.ai' ? (namespace === 'library' ? [] : [namespace]) : [host, namespace];
   const name = `${[...from, ...rest].join('/')}:${tag}`;
-  const digest = /^sha256:([0-9a-f]{64})$/.exec(String(layer['digest']))?.[1];
-  if (digest === undefined) return null;
+  const digest = digestOf(layer);
+  if (digest === null) return [];
   const file = path.join(root, 'blobs', `sha256-${digest}`);
   const bytes = await sizeOf(file);
   const isWhole = bytes !== null && bytes === layer['size'] && (await isGguf(file));
-  const config = content?.['config'];
-  const about = isRecord(config) ? /^sha256:([0-9a-f]{64})$/.exec(String(config['digest']))?.[1] : undefined;
-  const details = about === undefined ? null : await jsonOf(path.join(root, 'blobs', `sha256-${about}`));
+  const about = digestOf(content?.['config']);
+  const details = about === null ? null : await jsonOf(path.join(root, 'blobs', `sha256-${about}`));
   const type = details?.['file_type'];
   const problem = isWhole
     ? null
     : `${shown(name)} of Ollama is not whole: pull it again with ollama pull ${shown(name)}.`;
   const size = bytes ?? (typeof layer['size'] === 'number' ? layer['size'] : 0);
-  return model('ollama', name, file, size, typeof type === 'string' ? type : '', problem);
+  return [model('ollama', name, file, size, typeof type === 'string' ? type : '', problem)];
+}
+
+function digestOf(part: unknown): string | null {
+  const digest = isRecord(part) ? part['digest'] : null;
+  return (typeof digest === 'string' && /^sha256:([0-9a-f]{64})$/.exec(digest)?.[1]) || null;
 }
 
 async function lmStudioModels({ home, environment }: Places): Promise<CachedModel[]> {
@@ -176,43 +181,40 @@ async function llamaModels({ home, platform, environment }: Places): Promise<Cac
 const unfinishedEnds = ['.downloadInProgress', '.part', '.download'];
 
 /** GGUF files, and what is still to become one. Of a model in several files the first stands for all. */
-async function ggufFiles(
+const ggufFiles = (
   cache: CacheName,
   files: readonly string[],
   nameOf: (file: string) => string,
-): Promise<CachedModel[]> {
-  const found: CachedModel[] = [];
-  for (const file of files) {
+): Promise<CachedModel[]> =>
+  modelsOf(files, async (file) => {
     const end = unfinishedEnds.find((each) => file.endsWith(`.gguf${each}`));
-    if (end === undefined && (!file.endsWith('.gguf') || isLaterPart(file))) continue;
+    if (end === undefined && (!file.endsWith('.gguf') || isLaterPart(file))) return [];
     const name = nameOf(end === undefined ? file : file.slice(0, -end.length));
-    const { bytes, isWhole } = await ggufParts(file, files);
+    const parts = await ggufParts(file, files);
+    if (parts === null) return [];
+    const { bytes, isWhole } = parts;
     const problem = isWhole && end === undefined ? null : `${shown(name)} is not whole: its download has not ended.`;
-    found.push(model(cache, name, file, bytes, typeIn(name), problem));
-  }
-  return found;
-}
+    return [model(cache, name, file, bytes, typeIn(name), problem)];
+  });
 
 /** What was downloaded by us, by the notes of hub.ts. */
 async function ownModels({ own }: Places): Promise<CachedModel[]> {
-  const found: CachedModel[] = [];
   const root = path.join(own, 'models');
-  for (const { name: folder } of await entriesOf(root)) {
+  return modelsOf(await entriesOf(root), async ({ name: folder }) => {
     const repository = /^([\w.-]+?)--([\w.-]+)$/.exec(folder);
-    if (!repository) continue;
-    for (const { name: note } of await entriesOf(path.join(root, folder, 'refs'))) {
+    if (!repository) return [];
+    return modelsOf(await entriesOf(path.join(root, folder, 'refs')), async ({ name: note }) => {
       const [revision, file = ''] = decoded(note.replace(/\.json$/, '')).split(':');
       const target = (await jsonOf(path.join(root, folder, 'refs', note)))?.['target'];
-      if (typeof target !== 'string' || target.split(/[/\\]/).includes('..')) continue;
+      if (typeof target !== 'string' || target.split(/[/\\]/).includes('..')) return [];
       const place = path.join(root, folder, target);
       const bytes = place.endsWith('.gguf')
-        ? (await ggufParts(place, await filesBelow(path.dirname(place), 1))).bytes
+        ? ((await ggufParts(place, await filesBelow(path.dirname(place), 1)))?.bytes ?? 0)
         : sumOf(await Promise.all((await filesBelow(place, 1)).map(sizeOf)));
       const name = `${repository[1]}/${repository[2]}${revision === 'main' ? '' : `@${revision}`}${file && `:${file}`}`;
-      if (bytes > 0) found.push(model('early-exit', name, name, bytes, typeIn(file || target), null));
-    }
-  }
-  return found;
+      return bytes > 0 ? [model('early-exit', name, name, bytes, typeIn(file || target), null)] : [];
+    });
+  });
 }
 
 function decoded(name: string): string {
@@ -236,66 +238,27 @@ const model = (
 export const typeIn = (name: string): string =>
   /(?:^|[-._])((?:i?q\d+(?:_[a-z0-9]+)*)|bf16|f16|f32)(?=[-.]|$)/i.exec(path.basename(name))?.[1]?.toUpperCase() ?? '';
 
-/** Whether a file begins as a GGUF file does. */
+/** Whether a regular file begins as a GGUF file does. */
 export async function isGguf(file: string): Promise<boolean> {
-  const handle = await open(file).catch(() => null);
+  const handle = await openRegularBeside(file).catch(() => null);
   if (!handle) return false;
   try {
     const { buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0);
     return buffer.toString('latin1') === 'GGUF';
+  } catch {
+    return false;
   } finally {
     await handle.close();
   }
 }
 
-/** A GGUF file together with the parts that it begins, of those in `files`. */
-async function ggufParts(file: string, files: readonly string[]): Promise<{ bytes: number; isWhole: boolean }> {
+/** A GGUF file together with the parts that it begins, of those in `files`; null where one is no file at all. */
+async function ggufParts(file: string, files: readonly string[]): Promise<{ bytes: number; isWhole: boolean } | null> {
   const among = files.map((each) => ({ path: each }));
   const { parts, count } = partsOf({ path: file }, among);
+  const kinds = await Promise.all(parts.map((part) => stat(part.path).catch(() => null)));
+  if (kinds.some((kind) => kind && !kind.isFile())) return null;
   const areGguf = await Promise.all(parts.map((part) => isGguf(part.path)));
   const sizes = await Promise.all(parts.map((part) => sizeOf(part.path)));
   return { bytes: sumOf(sizes), isWhole: parts.length === count && areGguf.every(Boolean) };
 }
-
-async function entriesOf(directory: string): Promise<Dirent[]> {
-  const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
-  return entries.slice(0, mostEntries);
-}
-
-async function filesBelow(directory: string, depth: number): Promise<string[]> {
-  const found: string[] = [];
-  for (const entry of await entriesOf(directory)) {
-    const place = path.join(directory, entry.name);
-    if (entry.isDirectory()) {
-      if (depth > 1) found.push(...(await filesBelow(place, depth - 1)));
-    } else found.push(place);
-    if (found.length > mostEntries) break;
-  }
-  return found;
-}
-
-const sizeOf = async (file: string): Promise<number | null> =>
-  stat(file).then(
-    (found) => (found.isFile() ? found.size : null),
-    () => null,
-  );
-
-const sumOf = (sizes: readonly (number | null)[]): number => sizes.reduce((sum: number, size) => sum + (size ?? 0), 0);
-
-async function textOf(file: string): Promise<string | null> {
-  const size = await sizeOf(file);
-  return size === null || size > mostJsonBytes ? null : readFile(file, 'utf8').catch(() => null);
-}
-
-async function jsonOf(file: string): Promise<Record<string, unknown> | null> {
-  const content = await textOf(file);
-  try {
-    const value: unknown = content === null ? null : JSON.parse(content);
-    return isRecord(value) ? value : null;
-  } catch {
-    return null;
-  }
-}
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

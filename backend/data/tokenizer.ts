@@ -4,10 +4,10 @@
  */
 import { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, statOf } from '../formats/files.ts';
+import { readText, statOf } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { BytePairs } from './byte-pairs.ts';
 import { stepEncoder, type StepEncoder } from './encoding.ts';
@@ -284,12 +284,4 @@ function readObject(path: string): JsonObject {
   }
   if (!isRecord(value)) throw userError('bad-tokenizer', `${path} does not hold a JSON object.`, 'Get the file again.');
   return value;
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw fileError(error, 'read', path);
-  }
 }

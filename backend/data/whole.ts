@@ -1,12 +1,13 @@
 /** Whether a model that lies in several files is here whole: a link that leads nowhere is a file that was not downloaded to its end. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { readText } from '../formats/files.ts';
 import { partsOf } from './hub-files.ts';
 
 /** Whether all shards are in a folder that its index names; not so without an index. */
 export function hasAllShards(folder: string): boolean {
   try {
-    const index = JSON.parse(readFileSync(join(folder, 'model.safetensors.index.json'), 'utf8')) as {
+    const index = JSON.parse(readText(join(folder, 'model.safetensors.index.json'))) as {
       weight_map: Record<string, string>;
     };
     return Object.values(index.weight_map).every((shard) => existsSync(join(folder, basename(shard))));

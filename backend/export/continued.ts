@@ -2,9 +2,9 @@
  * Writes a whole model whose weights were trained further into a folder of its own: the configuration and the tokenizer of the model that it
  * began as, and its weights in one file. Knows neither exits nor how they were trained.
  */
-import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { copyFile, fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
+import { copyFile, fileError, makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
 import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
 import { cardFile } from '../formats/written.ts';
 import { writeSafetensors, type TensorData } from '../formats/safetensors.ts';
@@ -27,7 +27,7 @@ export function writeContinued(folder: string, began: string, tensors: readonly 
   const temporary = temporaryName(join(dirname(target), `.${basename(target)}`));
   try {
     makeFolder(temporary);
-    const config = JSON.parse(readFileSync(join(began, 'config.json'), 'utf8')) as Record<string, unknown>;
+    const config = JSON.parse(readText(join(began, 'config.json'))) as Record<string, unknown>;
     const type = tensors.some(({ type }) => type === 'BF16') ? 'bfloat16' : 'float32';
     const changed = withType(config, type);
     writeFileAtomically(join(temporary, 'config.json'), [`${JSON.stringify(changed, null, 2)}\n`]);

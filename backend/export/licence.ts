@@ -1,6 +1,7 @@
 /** What a model's files call its licence. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { readText } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import type { Model } from '../model/open.ts';
 
@@ -22,6 +23,6 @@ function ofGguf(file: string): unknown {
 /** The front matter of a card on the hub. */
 function ofCard(file: string): string | undefined {
   if (!existsSync(file)) return undefined;
-  const [, front = ''] = /^---\r?\n(.*?)\r?\n---/s.exec(readFileSync(file, 'utf8')) ?? [];
+  const [, front = ''] = /^---\r?\n(.*?)\r?\n---/s.exec(readText(file)) ?? [];
   return /^license:\s*["']?([^"'\s]+)/m.exec(front)?.[1];
 }

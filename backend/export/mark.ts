@@ -1,9 +1,9 @@
 /** What a plain model says of the exit that it was, so that it can be taken back: a key of config.json, or some of GGUF. */
 import { openGguf } from '../formats/gguf.ts';
 import { textEntry, type GgufEntry } from '../formats/gguf-writer.ts';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
+import { readText } from '../formats/files.ts';
 import { exitArchitectures, exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { formatOf } from './families.ts';
@@ -50,7 +50,7 @@ function ggufMarkOf(path: string): Words {
 }
 
 function directoryMarkOf(path: string): Words {
-  const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const config = JSON.parse(readText(join(path, 'config.json'))) as Record<string, unknown>;
   const mark = config['early_exit'];
   return typeof mark === 'object' && mark !== null ? mark : {};
 }

@@ -1,8 +1,8 @@
 /** Writes a plain model into a folder of its own, whole or not at all: weights, configuration, tokenizer and card. */
-import { copyFileSync, existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, makeFolder, statOf, writeFileAtomically } from '../formats/files.ts';
+import { fileError, makeFolder, readText, statOf, writeFileAtomically } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { numberEntry, textEntry, writeGguf, type GgufEntry } from '../formats/gguf-writer.ts';
 import type { QuantisedType } from '../formats/quantise-blocks.ts';
@@ -85,7 +85,7 @@ export function writePlain(directory: string, writing: Writing): Written {
 function writeDirectory(folder: string, writing: Writing): string[] {
   const { model, plain, base } = writing;
   if (formatOf(model) === 'gguf') return writeDirectoryOfGguf(folder, writing);
-  const config = JSON.parse(readFileSync(join(model.path, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const config = JSON.parse(readText(join(model.path, 'config.json'))) as Record<string, unknown>;
   const text = textConfig(model.spec, config);
   const own = { ...(text ?? config) };
   const changed = { ...withType(own, 'float32'), ...shallower(own, plain), ...directoryMark(plain.exit, base) };

@@ -13,6 +13,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   readSync,
   renameSync,
   rmSync,
@@ -20,6 +21,7 @@ import {
   writeSync,
   type Stats,
 } from 'node:fs';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { processIsAlive } from './processes.ts';
@@ -64,6 +66,73 @@ export function openRangeFile(path: string): RangeFile {
       open = false;
     },
   };
+}
+
+// Opening a named pipe would otherwise wait for a writer, and a terminal become the process's own. Windows has neither flag.
+const readingFlags =
+  constants.O_RDONLY |
+  ((constants.O_NONBLOCK as number | undefined) ?? 0) |
+  ((constants.O_NOCTTY as number | undefined) ?? 0);
+
+/**
+ * Opens a regular file for reading, and answers its descriptor. Nothing else is opened for long or waited for, whoever laid it there
+ * and whenever: a pipe, a device or a folder is refused at once. Throws `not-found` or `file-system`.
+ */
+export function openRegular(path: string): number {
+  let descriptor: number | null = null;
+  try {
+    // Before opening, which alone does something to some devices; and once more of what was opened.
+    requireRegular(statSync(path), path);
+    descriptor = openSync(path, readingFlags);
+    requireRegular(fstatSync(descriptor), path);
+    return descriptor;
+  } catch (error) {
+    if (descriptor !== null) closeSync(descriptor);
+    throw fileError(error, 'read', path);
+  }
+}
+
+/** The same, for threads that answer meanwhile. */
+export async function openRegularBeside(path: string): Promise<FileHandle> {
+  let handle: FileHandle | null = null;
+  try {
+    requireRegular(await stat(path), path);
+    handle = await open(path, readingFlags);
+    requireRegular(await handle.stat(), path);
+    return handle;
+  } catch (error) {
+    await handle?.close();
+    throw fileError(error, 'read', path);
+  }
+}
+
+function requireRegular(stats: Stats, path: string): void {
+  if (!stats.isFile()) throw userError('file-system', `${path} is not a regular file.`, 'Name a file.');
+}
+
+/** The text of a regular file. Throws `not-found` or `file-system`. */
+export function readText(path: string): string {
+  const descriptor = openRegular(path);
+  try {
+    return readFileSync(descriptor, 'utf8');
+  } catch (error) {
+    throw fileError(error, 'read', path);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** The text of a regular file of at most so many bytes; null where there is none that can be read. For threads that answer meanwhile. */
+export async function readTextBeside(path: string, mostBytes = Infinity): Promise<string | null> {
+  const handle = await openRegularBeside(path).catch(() => null);
+  if (handle === null) return null;
+  try {
+    return (await handle.stat()).size > mostBytes ? null : await handle.readFile('utf8');
+  } catch {
+    return null;
+  } finally {
+    await handle.close();
+  }
 }
 
 /** What lies at a path; null where nothing does, a part of the path that is a file included. Throws `file-system`. */
@@ -218,16 +287,6 @@ const endOfFile = (path: string, wanted: number, size: number): UserError =>
     `${path} is truncated: byte ${wanted} is needed, the file ends at ${size}.`,
     'Get the file again.',
   );
-
-function openRegular(path: string): number {
-  try {
-    // Before opening: that alone would wait for ever on a named pipe.
-    if (!statSync(path).isFile()) throw userError('file-system', `${path} is not a regular file.`, 'Name a file.');
-    return openSync(path, 'r');
-  } catch (error) {
-    throw fileError(error, 'read', path);
-  }
-}
 
 // One read call takes at most 2^31 − 1 bytes.
 const maxReadBytes = 2 ** 30;

@@ -3,13 +3,13 @@
  * is checked against the file's size before anything is believed. Knows no model.
  * Format: https://huggingface.co/docs/safetensors (eight bytes of header length, JSON, data without holes).
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { userError, type UserError } from '../../protocol/errors.ts';
 import {
-  fileError,
   foreignKind,
   openRangeFile,
+  readText,
   statOf,
   writeFileAtomically,
   type Access,
@@ -278,14 +278,6 @@ function weightsIn(directory: string): string {
         ? `Convert ${pickle} to safetensors first.`
         : 'Name the folder of a Hugging Face model, or a GGUF file.',
   );
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw fileError(error, 'read', path);
-  }
 }
 
 function parseObject(path: string, text: string): Record<string, unknown> {

@@ -1,6 +1,7 @@
 /** How a folder shows that early-exit wrote it: exits by their two files, models by the tag of their card. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { readText } from './files.ts';
 
 /** What describes tuned exits. */
 export const infoFile = 'exits.json';
@@ -15,7 +16,7 @@ export const isWritten = (folder: string): boolean =>
 
 function hasTag(card: string): boolean {
   try {
-    const [, matter = ''] = /^---\n(.*?)\n---\n/s.exec(readFileSync(card, 'utf8')) ?? [];
+    const [, matter = ''] = /^---\n(.*?)\n---\n/s.exec(readText(card)) ?? [];
     return matter.split('\n').includes(cardTag);
   } catch {
     // No card, or none that can be read.

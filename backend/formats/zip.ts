@@ -1,6 +1,6 @@
 /** A zip archive as a stream of bytes, its files stored as they are: what is packed here does not get smaller. Below 4 GiB. */
-import { closeSync, openSync, readSync } from 'node:fs';
-import { fileError } from './files.ts';
+import { closeSync, readSync } from 'node:fs';
+import { fileError, openRegular } from './files.ts';
 
 export interface ZipEntry {
   /** With slashes. */
@@ -66,7 +66,7 @@ function commonFields(at: Buffer, crc: number, size: number, nameLength: number)
 function* chunksOf(file: string): Generator<Buffer> {
   let descriptor: number | null = null;
   try {
-    descriptor = openSync(file, 'r');
+    descriptor = openRegular(file);
     for (;;) {
       const chunk = Buffer.allocUnsafe(chunkBytes);
       const count = readSync(descriptor, chunk, 0, chunkBytes, null);

@@ -1,9 +1,10 @@
 /** Finds models and exits checkpoints below folders, for the lists of an editor. Reads names and small JSON files only. */
 import type { Dirent } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { ExitsSummary, ModelSummary } from '../../protocol/server.ts';
 import { isGguf } from '../data/model-caches.ts';
+import { readTextBeside } from '../formats/files.ts';
 
 /** Folders deeper than this hold no models of a workspace. */
 const DEPTH = 4;
@@ -29,7 +30,7 @@ export async function exitsOfBase(folders: readonly string[], hashOf: () => Prom
   await walk(folders, async (directory, names) => {
     if (!names.has('exits.json')) return;
     const file = path.join(directory, 'exits.json');
-    const sha256 = baseHash(await readFile(file, 'utf8').catch(() => ''));
+    const sha256 = baseHash((await readTextBeside(file)) ?? '');
     if (sha256 !== null) bases.push({ directory, sha256, at: (await stat(file)).mtimeMs });
   });
   if (bases.length === 0) return null;
@@ -84,7 +85,7 @@ async function walk(
 async function readExits(directory: string): Promise<ExitsSummary> {
   const summary: ExitsSummary = { directory, name: path.basename(directory), model: '', exits: [], tokens: null };
   try {
-    const file: unknown = JSON.parse(await readFile(path.join(directory, 'exits.json'), 'utf8'));
+    const file: unknown = JSON.parse((await readTextBeside(path.join(directory, 'exits.json'))) ?? '');
     if (!isRecord(file)) return summary;
     const { base, exits, progress } = file;
     return {

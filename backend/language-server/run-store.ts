@@ -2,7 +2,7 @@
  * Runs on disk: `<folder>/<id>/run.json` says what a run is and who owns it, `events.jsonl` what it reported. This is what
  * lets a server that starts later take up a run whose own server is gone. Knows nothing of engines.
  */
-import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TuneEvent } from '../../protocol/events.ts';
 import type { RecipeOptions, RunSummary } from '../../protocol/server.ts';
@@ -17,7 +17,7 @@ import {
   text,
   type Shape,
 } from '../../protocol/shapes.ts';
-import { modes } from '../formats/files.ts';
+import { modes, readTextBeside } from '../formats/files.ts';
 import { isRunning, processShape, type ProcessIdentity } from '../formats/processes.ts';
 
 export interface RunRecord {
@@ -108,10 +108,10 @@ export function runStore(folder: string): RunStore {
 async function loadRun(directory: string): Promise<StoredRun | null> {
   try {
     const file = path.join(directory, 'run.json');
-    const record = readMessage(file, recordShape, JSON.parse(await readFile(file, 'utf8')));
+    const record = readMessage(file, recordShape, JSON.parse((await readTextBeside(file)) ?? ''));
     // The id becomes a path again.
     if (record.summary.id !== path.basename(directory)) return null;
-    const lines = await readFile(path.join(directory, 'events.jsonl'), 'utf8').catch(() => '');
+    const lines = (await readTextBeside(path.join(directory, 'events.jsonl'))) ?? '';
     return { record, events: lines.split('\n').flatMap(parseLine) };
   } catch {
     await rm(path.join(directory, 'run.json.partial'), { force: true });

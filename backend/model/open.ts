@@ -1,9 +1,9 @@
 /** Opens a model that lies on this machine: a Hugging Face directory or a GGUF file. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
-import { fileError, statOf } from '../formats/files.ts';
+import { readText, statOf } from '../formats/files.ts';
 import { dequantise } from '../formats/quantisation.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { elementCount, openSafetensors } from '../formats/safetensors.ts';
@@ -93,14 +93,6 @@ function openGgufFile(path: string): Model {
   const parameters = withDenseMlps(spec, locateParameters(spec, source, find, path, isOfLayer));
   const stored: StoredModel = { kind: 'gguf', tensors: source, place: (name) => find(name, spec) };
   return { name: basename(path), path, spec, parameters, files: source.files, stored, close: () => source.close() };
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw fileError(error, 'read', file);
-  }
 }
 
 function parseObject(file: string): Record<string, unknown> {

@@ -1,10 +1,9 @@
 /**
  * Where the parameters of a Hugging Face directory lie, as data: what lets a program that knows no families read them by our names.
  */
-import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError } from '../formats/files.ts';
+import { readText } from '../formats/files.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import { Config } from './families/config.ts';
 import { familyOf } from './families/index.ts';
@@ -51,9 +50,9 @@ function configured(path: string): { spec: ModelSpec; family: ReturnType<typeof 
   const file = join(path, 'config.json');
   let values: unknown;
   try {
-    values = JSON.parse(readFileSync(file, 'utf8'));
+    values = JSON.parse(readText(file));
   } catch (error) {
-    if (!(error instanceof SyntaxError)) throw fileError(error, 'read', file);
+    if (!(error instanceof SyntaxError)) throw error;
   }
   if (typeof values !== 'object' || values === null || Array.isArray(values))
     throw userError('bad-model', `${file} does not hold a JSON object.`, 'Get the model’s original configuration.');

@@ -1,4 +1,5 @@
 /** Made-up caches of each program: what is whole, what is half-written, and what only looks like a model. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -212,6 +213,57 @@ it('our own cache has a model in parts as one, also where its repository has no 
   write('own/models/owner--name/refs/main%3A.json', { target: `${commit}/m-00001-of-00002.gguf` });
   for (const part of [1, 2]) write(`own/models/owner--name/${commit}/m-0000${part}-of-00002.gguf`, gguf);
   expect(await modelsOf('early-exit')).toMatchObject([{ name: 'owner/name', bytes: 2 * gguf.length }]);
+});
+
+/** What is no file, and answers that nobody expects: the list has all other models, and waits for nothing. */
+describe('a bad entry is left out', () => {
+  const names = async (): Promise<string[]> => (await cachedModels(places())).map(({ name }) => name);
+  beforeEach(() => void write('.cache/llama.cpp/good.gguf', gguf));
+
+  it.skipIf(process.platform === 'win32')('where a pipe is in the place of a file', async () => {
+    const pipe = (name: string): void => {
+      mkdirSync(dirname(join(home, name)), { recursive: true });
+      execFileSync('mkfifo', [join(home, name)]);
+    };
+    const hub = '.cache/huggingface/hub';
+    pipe('.cache/llama.cpp/x.gguf');
+    pipe('.lmstudio/models/owner/repo/x.gguf');
+    pipe('.ollama/models/manifests/registry.ollama.ai/library/a/latest');
+    pipe('own/models/owner--name/refs/main%3A.json');
+    pipe(`${hub}/models--o--ref/refs/main`);
+    for (const [owner, file] of Object.entries({ a: 'config.json', b: 'x.gguf' })) {
+      write(`${hub}/models--${owner}--name/refs/main`, commit);
+      pipe(`${hub}/models--${owner}--name/snapshots/${commit}/${file}`);
+    }
+    write(`${hub}/models--c--name/refs/main`, commit);
+    write(`${hub}/models--c--name/snapshots/${commit}/config.json`, {});
+    pipe(`${hub}/models--c--name/snapshots/${commit}/model.safetensors.index.json`);
+    expect(await names()).toEqual(['good.gguf']);
+  });
+
+  it('where a link leads to a folder', async () => {
+    mkdirSync(join(home, 'folder'));
+    symlinkSync(join(home, 'folder'), join(home, '.cache/llama.cpp/x.gguf'), 'junction');
+    mkdirSync(join(home, '.ollama/models/manifests/registry.ollama.ai/library/a'), { recursive: true });
+    symlinkSync(
+      join(home, 'folder'),
+      join(home, '.ollama/models/manifests/registry.ollama.ai/library/a/latest'),
+      'junction',
+    );
+    expect(await names()).toEqual(['good.gguf']);
+  });
+
+  it.each([null, 5, ['x'], { toString: 1 }, { toString: null, valueOf: null }, '', 'sha256:', `md5:${digest('b')}`])(
+    'where a digest is %j',
+    async (odd) => {
+      const layer = { mediaType: 'application/vnd.ollama.image.model', digest: odd, size: gguf.length };
+      write('.ollama/models/manifests/registry.ollama.ai/library/a/latest', { config: layer, layers: [null, layer] });
+      const whole = { ...layer, digest: `sha256:${digest('b')}` };
+      write('.ollama/models/manifests/registry.ollama.ai/library/b/latest', { config: layer, layers: [whole] });
+      write(`.ollama/models/blobs/sha256-${digest('b')}`, gguf);
+      expect(await names()).toEqual(['b:latest', 'good.gguf']);
+    },
+  );
 });
 
 it('a machine without any of them has no models', async () => expect(await cachedModels(places())).toEqual([]));

@@ -1,0 +1,99 @@
+/** A pipe in the place of a file never makes anybody wait, whoever opens it: only regular files are opened. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { readInfo } from '../../../backend/checkpoint/checkpoint.ts';
+import { hashWeights } from '../../../backend/checkpoint/hash.ts';
+import { readDocuments } from '../../../backend/data/documents.ts';
+import { localModel } from '../../../backend/data/hub.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { hasAllShards } from '../../../backend/data/whole.ts';
+import {
+  openRangeFile,
+  openRegular,
+  openRegularBeside,
+  readText,
+  readTextBeside,
+} from '../../../backend/formats/files.ts';
+import { openSafetensors } from '../../../backend/formats/safetensors.ts';
+import { isWritten } from '../../../backend/formats/written.ts';
+import { exitsOfBase, findExits } from '../../../backend/language-server/catalogue.ts';
+import { openModel } from '../../../backend/model/open.ts';
+import { temporaryFolder } from './fixtures.ts';
+
+const pipe = (...parts: string[]): string => {
+  const file = join(...parts);
+  mkdirSync(dirname(file), { recursive: true });
+  execFileSync('mkfifo', [file]);
+  return file;
+};
+const refusal = (file: string): string => `${file} is not a regular file.`;
+
+describe.skipIf(process.platform === 'win32')('a pipe', () => {
+  const openers: Record<string, (file: string) => unknown> = {
+    openRegular,
+    openRegularBeside,
+    openRangeFile,
+    readText,
+    openSafetensors: (file) => openSafetensors(dirname(file)),
+    loadTokenizer: (file) => loadTokenizer(dirname(file)),
+    openModel: (file) => openModel(dirname(file)),
+    readInfo: (file) => readInfo(dirname(file)),
+    hashWeights: (file) => hashWeights([file], { cache: null }),
+  };
+  it.each([
+    ['openRegular', 'x'],
+    ['openRegularBeside', 'x'],
+    ['openRangeFile', 'x'],
+    ['readText', 'x'],
+    ['openSafetensors', 'model.safetensors.index.json'],
+    ['openSafetensors', 'model.safetensors'],
+    ['loadTokenizer', 'tokenizer.json'],
+    ['openModel', 'config.json'],
+    ['readInfo', 'exits.json'],
+    ['hashWeights', 'x'],
+  ] as const)('is refused by %s as %s, a link to one too', async (opener, name) => {
+    const opened = async (file: string): Promise<unknown> => openers[opener]!(file);
+    const file = pipe(temporaryFolder(), name);
+    await expect(opened(file)).rejects.toThrow(refusal(file));
+    const link = join(temporaryFolder(), name);
+    symlinkSync(file, link);
+    await expect(opened(link)).rejects.toThrow(refusal(link));
+  });
+
+  it('is no text, no shard list, no card, no note of another cache, and no document', async () => {
+    const folder = temporaryFolder();
+    expect(await readTextBeside(pipe(folder, 'x'))).toBeNull();
+    pipe(folder, 'model.safetensors.index.json');
+    expect(hasAllShards(folder)).toBe(false);
+    pipe(folder, 'README.md');
+    expect(isWritten(folder)).toBe(false);
+    pipe(folder, 'models--owner--name', 'refs', 'main');
+    expect(localModel('owner/name', { cacheDirectory: folder, environment: { HF_HUB_CACHE: folder } })).toBeNull();
+    writeFileSync(join(folder, 'a.txt'), 'text');
+    pipe(folder, 'b.txt');
+    expect([...readDocuments(['*.txt'], { directory: folder })].map(({ name }) => name)).toEqual(['a.txt']);
+  });
+
+  it('is no checkpoint of a list', async () => {
+    const folder = temporaryFolder();
+    pipe(folder, 'exits.json');
+    expect(await findExits([folder])).toEqual([]);
+    expect(await exitsOfBase([folder], () => Promise.resolve(''))).toBeNull();
+  });
+});
+
+it('a folder is no file, and a text of too many bytes is left out', async () => {
+  const folder = temporaryFolder();
+  expect(() => readText(folder)).toThrow(refusal(folder));
+  await expect(openRegularBeside(folder)).rejects.toThrow(refusal(folder));
+  const file = join(folder, 'x');
+  writeFileSync(file, 'text');
+  expect([readText(file), await readTextBeside(file, 4), await readTextBeside(file, 3)]).toEqual([
+    'text',
+    'text',
+    null,
+  ]);
+  expect(() => readText(join(folder, 'none'))).toThrow('it does not exist');
+});
