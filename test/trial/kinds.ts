@@ -1,4 +1,5 @@
 /** Every kind of trial, in the order in which they are tried: the long one last. */
+import { caches } from './kinds/caches.ts';
 import { clientsKind } from './kinds/clients.ts';
 import { commandLines } from './kinds/command-lines.ts';
 import { disk } from './kinds/disk.ts';
@@ -23,6 +24,7 @@ export const kinds: readonly Kind[] = [
   requests,
   clientsKind,
   questions,
+  caches,
   frames,
   generations,
   soak,

@@ -253,17 +253,22 @@ describe('a bad entry is left out', () => {
     expect(await names()).toEqual(['good.gguf']);
   });
 
-  it.each([null, 5, ['x'], { toString: 1 }, { toString: null, valueOf: null }, '', 'sha256:', `md5:${digest('b')}`])(
-    'where a digest is %j',
-    async (odd) => {
-      const layer = { mediaType: 'application/vnd.ollama.image.model', digest: odd, size: gguf.length };
-      write('.ollama/models/manifests/registry.ollama.ai/library/a/latest', { config: layer, layers: [null, layer] });
-      const whole = { ...layer, digest: `sha256:${digest('b')}` };
-      write('.ollama/models/manifests/registry.ollama.ai/library/b/latest', { config: layer, layers: [whole] });
-      write(`.ollama/models/blobs/sha256-${digest('b')}`, gguf);
-      expect(await names()).toEqual(['b:latest', 'good.gguf']);
-    },
-  );
+  it.each<{ odd: unknown }>([
+    { odd: null },
+    { odd: 5 },
+    { odd: ['x'] },
+    { odd: { toString: 1 } },
+    { odd: { toString: null, valueOf: null } },
+    { odd: 'sha256:' },
+    { odd: `md5:${digest('b')}` },
+  ])('where a digest is $odd', async ({ odd }) => {
+    const layer = { mediaType: 'application/vnd.ollama.image.model', digest: odd, size: gguf.length };
+    write('.ollama/models/manifests/registry.ollama.ai/library/a/latest', { config: layer, layers: [null, layer] });
+    const whole = { ...layer, digest: `sha256:${digest('b')}` };
+    write('.ollama/models/manifests/registry.ollama.ai/library/b/latest', { config: layer, layers: [whole] });
+    write(`.ollama/models/blobs/sha256-${digest('b')}`, gguf);
+    expect(await names()).toEqual(['b:latest', 'good.gguf']);
+  });
 });
 
 it('a machine without any of them has no models', async () => expect(await cachedModels(places())).toEqual([]));
