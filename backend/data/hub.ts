@@ -35,7 +35,7 @@ export interface HubReference {
 
 /**
  * The local path of a model: a directory or a GGUF file. A path that exists is taken as it is. Downloads resume where they stopped and
- * are checked against the hub's checksums. Throws `not-found`, `unsupported`, `network`, `file-system`, `cancelled`.
+ * are checked against the hub's sizes and checksums: without a size nothing is taken, without a checksum it is said. Throws `not-found`, `unsupported`, `network`, `file-system`, `cancelled`.
  */
 export async function resolveModel(reference: string, options: ResolveOptions = {}): Promise<string> {
   if (existsSync(reference)) return reference;
@@ -141,7 +141,7 @@ async function download(
     })) {
       if (++entries > maxEntries) throw new Error(`the list of its files has more than ${maxEntries} entries`);
       if (entry.type === 'file' && isSafePath(entry.path))
-        files.push({ path: entry.path, size: entry.lfs?.size ?? entry.size, ...checksum(entry) });
+        files.push({ path: entry.path, size: entry.lfs?.size ?? entry.size, ...checksumOf(entry) });
     }
   } catch (error) {
     throw hubError(isMisread(error) ? misread : error, hub.repository, endpoint, signal);
@@ -149,6 +149,13 @@ async function download(
   if (typeof commit !== 'string' || !/^[0-9a-f]{7,64}$/.test(commit))
     throw userError('network', `${endpoint} gave no commit of ${hub.repository}.`, 'Check HF_ENDPOINT.');
   const { wanted, target } = selectFiles(hub, files);
+  const unsized = wanted.find(({ size }) => !Number.isSafeInteger(size) || size < 0);
+  if (unsized !== undefined)
+    throw userError(
+      'network',
+      `${endpoint} does not say how large ${unsized.path} of ${hub.repository} is: what comes could not be checked.`,
+      'Ask another hub (HF_ENDPOINT), or get the model in another way and name its folder or file.',
+    );
   const folder = join(root, commit);
   const missing = wanted.filter(({ path }) => !existsSync(join(folder, path)));
   checkSpace(root, missing);
@@ -195,8 +202,11 @@ export function hubAccess(
   return { endpoint, token, access };
 }
 
-function checksum(entry: { oid?: string; lfs?: { oid: string } }): Pick<HubFile, 'sha256' | 'blob'> {
-  return { sha256: entry.lfs?.oid ?? null, blob: entry.lfs === undefined ? (entry.oid ?? null) : null };
+/** What is no hash checks nothing: it counts as none. */
+function checksumOf({ oid, lfs }: { oid?: unknown; lfs?: { oid?: unknown } }): Pick<HubFile, 'sha256' | 'blob'> {
+  const hash = (value: unknown, digits: number): string | null =>
+    typeof value === 'string' && value.length === digits && /^[0-9a-f]+$/.test(value) ? value : null;
+  return { sha256: hash(lfs?.oid, 64), blob: lfs === undefined ? hash(oid, 40) : null };
 }
 
 function checkSpace(root: string, files: readonly HubFile[]): void {

@@ -4,12 +4,13 @@
  *
  * A cache is a folder: `<cut>.bin` holds one record a window (a checksum, a scale, halves), `index.log` a line for each
  * batch whose records are written. A record counts only if its line is whole and its checksum holds, so a killed writer
- * leaves a smaller cache, never a wrong one.
+ * leaves a smaller cache, never a wrong one. Whoever has it open holds a lock `<id>.lock` in it, by which others know not to remove it.
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { makeFolder, openForWriting } from '../formats/files.ts';
-import { createHash } from 'node:crypto';
+import { isHeld, takeLock, type Lock } from '../formats/lock.ts';
+import { createHash, randomUUID } from 'node:crypto';
 import { decodeHalf, encodeHalf } from './cache-half.ts';
 
 export interface FeatureCacheKey {
@@ -47,9 +48,6 @@ export interface FeatureCache {
   close(): void;
 }
 
-/** Directories of caches that this process has open: they are never removed to make room. */
-const inUse = new Set<string>();
-
 const headerBytes = 8;
 const defaultLimit = 8 * 2 ** 30;
 /** Room left to the user's disk. */
@@ -65,17 +63,25 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
   let trouble: string | null = null;
   let log: number | null = null;
   let room = 0;
+  let lock: Lock | null = null;
 
   try {
-    makeFolder(directory);
+    makeFolder(root);
     const file = path.join(directory, 'index.log');
-    room = roomFor(root, name, limit);
+    // Nobody looks for what may go while another says what it uses.
+    const opening = takeRoot(root);
+    try {
+      makeFolder(directory);
+      lock = lockIn(directory);
+      room = roomFor(root, name, limit);
+    } finally {
+      opening.release();
+    }
     readLog(file, kept);
     log = openForWriting(file, 'a');
     // A line that a killed writer left unfinished must not swallow the next one.
     fs.writeSync(log, '\n');
     fs.utimesSync(directory, new Date(), new Date());
-    inUse.add(directory);
   } catch (error) {
     trouble = `Hidden states are not kept in ${directory}: ${reason(error)}.`;
   }
@@ -110,6 +116,8 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
     },
     write(states) {
       const lines: [number, string[]][] = [];
+      if (trouble === null && log !== null && fs.fstatSync(log).nlink === 0)
+        trouble = `Hidden states are no longer kept: ${directory} was removed.`;
       for (const [window, values] of states) {
         const cuts: string[] = [];
         for (const [cut, value] of values) {
@@ -147,10 +155,39 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
       files.clear();
       if (log !== null) fs.closeSync(log);
       log = null;
-      inUse.delete(directory);
+      lock?.release();
+      lock = null;
     },
   };
 }
+
+/** Milliseconds: opening takes a few, and a process that hangs in it is not waited for. */
+const [rootPause, rootPatience] = [20, 10_000];
+
+/** Waits until no other process or thread opens a cache under the root. */
+function takeRoot(root: string): Pick<Lock, 'release'> {
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  for (const began = Date.now(); ;) {
+    const lock = takeLock(path.join(root, 'opening.lock'));
+    if ('release' in lock) return lock;
+    if (Date.now() - began > rootPatience) throw new Error('another process keeps opening a cache');
+    Atomics.wait(pause, 0, 0, rootPause);
+  }
+}
+
+const isLock = (name: string): boolean => name.endsWith('.lock');
+
+/** Says that the cache is in use. What killed processes left is removed. */
+function lockIn(directory: string): Lock {
+  for (const name of fs.readdirSync(directory).filter(isLock))
+    if (!isHeld(path.join(directory, name))) fs.rmSync(path.join(directory, name), { force: true });
+  const lock = takeLock(path.join(directory, `${randomUUID()}.lock`));
+  if ('heldBy' in lock) throw new Error('its lock is another process’s');
+  return lock;
+}
+
+const isInUse = (directory: string): boolean =>
+  fs.readdirSync(directory).some((name) => isLock(name) && isHeld(path.join(directory, name)));
 
 const recordBytes = (values: number): number => headerBytes + 2 * (values + (values & 1));
 
@@ -233,7 +270,7 @@ function roomFor(root: string, own: string, limit: number): number {
   let room = limit - taken - others.reduce((sum, { bytes }) => sum + bytes, 0);
   for (const cache of others) {
     if (Math.min(room, free) + taken >= limit / 2) break;
-    if (inUse.has(cache.directory)) continue;
+    if (isInUse(cache.directory)) continue;
     fs.rmSync(cache.directory, { recursive: true, force: true });
     room += cache.bytes;
     free += cache.bytes;

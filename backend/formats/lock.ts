@@ -40,6 +40,12 @@ export function takeLock(file: string): Lock | { readonly heldBy: number } {
   };
 }
 
+/** Whether a process that lives holds a lock. Throws the file system's error where that cannot be read. */
+export function isHeld(file: string): boolean {
+  const holder = readHolder(file);
+  return holder !== null && isAlive(holder);
+}
+
 /** Lays `own` down at `file`, in place of a holder that is gone; null where that was done, else the process that holds it. */
 function seize(file: string, own: Holder): number | null {
   for (;;) {

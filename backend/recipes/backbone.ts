@@ -8,7 +8,7 @@ import { modelSize } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut, type ModelSpec } from '../model/spec.ts';
 import { placeExitScorer, placeFeatureModel, type Placement } from '../devices/fallback.ts';
-import { cpuEngine, ggmlProblem } from '../runtime/engines.ts';
+import { cpuEngine, ggmlProblem, ggmlVersion } from '../runtime/engines.ts';
 import type { RuntimeOptions } from '../runtime/open.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
 import { openFeatureCache, type FeatureCache } from '../features/cache.ts';
@@ -68,22 +68,21 @@ export function lazyFeatureModel(model: Model, cuts: readonly Cut[], { placement
   };
 }
 
-/** The cache of a backbone's states over some windows. What changes its numbers is part of the key. */
-export function featureCache(
-  spec: ModelSpec,
-  sha256: string,
-  windows: Windows,
-  { placement, options }: Running,
-): FeatureCache {
-  const engine = `${options.arithmetic} ${placement.share?.gpu.name ?? 'cpu'} ${cpuEngine()}`;
+/**
+ * What the numbers of a backbone's states follow from: its weights and configuration (the same weights compute otherwise under another),
+ * the arithmetic, the engine with its version, and which layers a card computes.
+ */
+export function backboneKey(spec: ModelSpec, sha256: string, { placement: { share }, options }: Running): string {
+  const card = share === null ? null : { name: share.gpu.name, layers: share.layers };
+  const engine = { name: cpuEngine(), ggml: ggmlVersion };
+  return JSON.stringify({ sha256, spec, arithmetic: options.arithmetic, card, engine });
+}
+
+/** The cache of a backbone's states over some windows. */
+export function featureCache(spec: ModelSpec, sha256: string, windows: Windows, running: Running): FeatureCache {
   return openFeatureCache({
     root: join(userCache(), 'features'),
-    key: {
-      // The same weights compute otherwise under another configuration.
-      backbone: `${sha256} ${JSON.stringify(spec)} ${engine}`,
-      data: windows.hash,
-      tokens: windows.tokens,
-    },
+    key: { backbone: backboneKey(spec, sha256, running), data: windows.hash, tokens: windows.tokens },
   });
 }
 

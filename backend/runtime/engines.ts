@@ -6,6 +6,7 @@ import { isMixture } from '../model/spec.ts';
 import type { GraphOptions } from '../onnx/ops.ts';
 import type { SessionOptions } from '../onnx/session.ts';
 import { userError } from '../../protocol/errors.ts';
+import { packageVersion } from '../ggml/packages.ts';
 import { ggmlPackage, probeGgml } from '../ggml/probe.ts';
 import type { GgmlOptions } from './ggml-runtime.ts';
 
@@ -40,6 +41,9 @@ export function missingPackages(): string | null {
   if (missing === null || missing.packages === null) return null;
   return `The CPU computes without ggml, which takes longer: ${missing.problem}. Install ${missing.packages}; early-exit doctor names the command.`;
 }
+
+/** Of the libraries, which numbers follow from. */
+export const ggmlVersion = packageVersion;
 
 /** The first choice on this machine's CPU. */
 export const cpuEngine = (): Engine => ('problem' in probeGgml() ? 'onnx' : 'ggml');

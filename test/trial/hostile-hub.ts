@@ -98,7 +98,9 @@ export const misdeeds: readonly Misdeed[] = [
   { name: 'sizes of another file', codes: [refused], describe: (entry) => ({ ...entry, size: 12 }) },
   { name: 'sizes as text', codes: [refused], describe: (entry) => ({ ...entry, size: '12' }) },
   { name: 'more than the disk holds', codes: [refused], describe: (entry) => ({ ...entry, size: 1e15 }) },
-  { name: 'no checksums', codes: [done, refused], describe: ({ type, path, size }) => ({ type, path, size }) },
+  { name: 'neither sizes nor checksums', codes: [refused], describe: ({ type, path }) => ({ type, path }) },
+  { name: 'checksums that are none', codes: [done], describe: (entry) => ({ ...entry, oid: 'x' }) },
+  { name: 'no checksums', codes: [done], describe: ({ type, path, size }) => ({ type, path, size }) },
   { name: 'wrong checksums', codes: [refused], describe: (entry) => ({ ...entry, oid: 'f'.repeat(40) }) },
   {
     name: 'other bytes',

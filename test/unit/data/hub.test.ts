@@ -32,6 +32,8 @@ interface Behaviour {
   /** Where the list of files goes on; `self` for the same page again. */
   next?: string;
   noChecksum?: boolean;
+  /** What the list says of each file beside that. */
+  described?: object;
   /** Never sends more than the start of the weights. */
   stall?: boolean;
 }
@@ -65,7 +67,10 @@ async function hub(behaviour: Behaviour = {}): Promise<Hub> {
         response.setHeader('link', `<${behaviour.next === 'self' ? own : behaviour.next}>; rel="next"`);
       json(
         response,
-        Object.entries(files).map(([path, content]) => entry(path, content, behaviour.noChecksum)),
+        Object.entries(files).map(([path, content]) => ({
+          ...entry(path, content, behaviour.noChecksum),
+          ...behaviour.described,
+        })),
       );
     } else {
       const path = decodeURIComponent(url.pathname.replace(`/owner/name/resolve/${commit}/`, ''));
@@ -283,6 +288,25 @@ describe('resolveModel', () => {
     const server = await hub({ noChecksum: true });
     await resolveModel('owner/name', { ...server, onWarning: (message) => said.push(message) });
     expect(said).toContain('config.json of owner/name came without a checksum: only its size could be checked.');
+  });
+
+  it.each([undefined, null, '12', -1, 0.5, 2 ** 60])(
+    'takes no file of which the hub says the size %j',
+    async (size) => {
+      const server = await hub({ noChecksum: true, described: { size } });
+      const { message } = await refused(resolveModel('owner/name', server));
+      expect(message).toMatch(
+        /does not say how large config\.json of owner\/name is: what comes could not be checked\.$/,
+      );
+      expect(server.requests.filter((path) => path.includes('/resolve/'))).toEqual([]);
+    },
+  );
+
+  it.each(['', 'a', 5, 'x'.repeat(40), 'A'.repeat(64)])('takes %j for no checksum, and says so', async (oid) => {
+    const said: string[] = [];
+    const server = await hub({ noChecksum: true, described: { oid } });
+    await resolveModel('owner/name', { ...server, onWarning: (message) => said.push(message) });
+    expect(said).toContain('model.safetensors of owner/name came without a checksum: only its size could be checked.');
   });
 
   it('loads a file once where two ask for it at the same time', async () => {

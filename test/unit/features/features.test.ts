@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
@@ -10,6 +12,13 @@ import { fakeModel, fakeWindows, tinySpec } from '../tuning/fakes.ts';
 let root: string;
 beforeEach(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'features-'))));
 afterEach(() => fs.rmSync(root, { recursive: true, force: true }));
+
+/** Opens the cache of KEY under ROOT, says so, and waits. */
+const holding = `
+  import { openFeatureCache } from '${path.resolve(import.meta.dirname, '../../../backend/features/cache.ts')}';
+  openFeatureCache({ root: process.env.ROOT, key: JSON.parse(process.env.KEY), limit: 1e6 });
+  console.log('open');
+  process.stdin.resume();`;
 
 const key = { backbone: 'b', data: 'd', tokens: 4 };
 const cuts = [
@@ -204,6 +213,46 @@ describe('the feature cache', () => {
     open(1e6);
     expect(text.read(0, '2.end', 75_000)).toHaveLength(300_000);
     expect(fs.existsSync(text.directory)).toBe(true);
+  });
+
+  it('is not removed under another process that has it open, and is once that is gone', async () => {
+    const made = openFeatureCache({ root, key: { ...key, data: 'theirs' }, limit: 1e6 });
+    made.write(new Map([[0, new Map([['2.end', new Float32Array(300_000)]])]]));
+    made.close();
+    const holder = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', holding], {
+      env: { ...process.env, ROOT: root, KEY: JSON.stringify({ ...key, data: 'theirs' }) },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    await once(holder.stdout, 'data');
+    fs.utimesSync(made.directory, 1, 1);
+    open(1e6).close();
+    expect(fs.existsSync(made.directory)).toBe(true);
+    const gone = once(holder, 'exit');
+    holder.kill('SIGKILL');
+    await gone;
+    open(1e6).close();
+    expect(fs.existsSync(made.directory)).toBe(false);
+  });
+
+  it('says that it was removed while it was open, and goes on giving states', async () => {
+    const cache = open(wide);
+    const source = featureSource({ model: fakeModel(cuts), windows: fakeWindows(6, 4), cache });
+    const a = await source.batch([0]);
+    fs.rmSync(cache.directory, { recursive: true });
+    await source.batch([1]);
+    expect(cache.full()).toBe(`Hidden states are no longer kept: ${cache.directory} was removed.`);
+    expect((await source.batch([0])).features).toEqual(a.features);
+    cache.close();
+  });
+
+  it('leaves no lock behind, and removes those of processes that were killed', () => {
+    const cache = open(wide);
+    const locks = (): string[] => fs.readdirSync(cache.directory).filter((name) => name.endsWith('.lock'));
+    expect(locks()).toHaveLength(1);
+    cache.close();
+    fs.writeFileSync(path.join(cache.directory, 'dead.lock'), '{"pid":0}');
+    open(wide).close();
+    expect(locks()).toEqual([]);
   });
 
   it('works without a disk', async () => {

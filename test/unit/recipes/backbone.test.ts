@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
 import type { Windows } from '../../../backend/features/features.ts';
+import { packageVersion } from '../../../backend/ggml/packages.ts';
+import type { Gpu } from '../../../backend/devices/gpus.ts';
 import type { ModelSpec } from '../../../backend/model/spec.ts';
-import { featureCache, roundingWarning, windowOptions } from '../../../backend/recipes/backbone.ts';
+import { backboneKey, featureCache, roundingWarning, windowOptions } from '../../../backend/recipes/backbone.ts';
 import { tinyModel } from '../../support/models.ts';
 import { tinySpec } from '../tuning/fakes.ts';
 
@@ -54,4 +56,16 @@ test('states are kept for a configuration: the same weights compute otherwise un
   const other = { ...spec, layers: spec.layers.map((layer) => ({ ...layer, rope: slower })) };
   expect(folderOf(structuredClone(spec))).toBe(folderOf(spec));
   expect(folderOf(other)).not.toBe(folderOf(spec));
+});
+
+test('and for the version of ggml, and the layers that a card computes', () => {
+  const options = windowOptions({ precision: 'fast', threads: 0 });
+  const gpu = { name: 'a card' } as Gpu;
+  const key = (layers: number | null): string =>
+    backboneKey(tinySpec, 'weights', {
+      placement: { ...placement, share: layers === null ? null : { gpu, layers } },
+      options,
+    });
+  expect(new Set([null, 1, 2].map(key)).size).toBe(3);
+  expect(key(null)).toContain(packageVersion);
 });
