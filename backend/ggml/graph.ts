@@ -2,7 +2,7 @@
  * One graph of ggml: its context, its inputs and outputs, and the memory between them, built once and computed often. Values
  * are matrices `[width, columns]` of float32, a column a token. Knows operators, no model.
  */
-import { newContext, noMemory, ProcessorFailure, type Processor } from './processor.ts';
+import { contextBytes, newContext, noMemory, ProcessorFailure, type Processor } from './processor.ts';
 import { types, type Allocator, type Context, type Graph, type Tensor, type TypeName } from './library.ts';
 
 export interface Value {
@@ -28,7 +28,7 @@ export interface GraphSketch {
 }
 
 export interface BuiltGraph {
-  /** Bytes of the memory between inputs and outputs. */
+  /** Bytes of what describes it, and of the memory between inputs and outputs. */
   readonly bytes: number;
   readonly inputs: readonly string[];
   set(name: string, data: ArrayBufferView): void;
@@ -41,6 +41,7 @@ export interface BuiltGraph {
 export function buildGraph(processor: Processor, nodes: number, sketch: (graph: GraphSketch) => void): BuiltGraph {
   const { library } = processor;
   const context = newContext(library, 2 * nodes, nodes);
+  const described = contextBytes(library, 2 * nodes, nodes);
   const graph = library.newGraph(context, nodes, false);
   const inputs = new Map<string, Tensor>();
   const outputs = new Map<string, Tensor>();
@@ -80,7 +81,7 @@ export function buildGraph(processor: Processor, nodes: number, sketch: (graph: 
     throw error;
   }
   return {
-    bytes: library.allocatorSize(allocator, 0),
+    bytes: described + library.allocatorSize(allocator, 0),
     inputs: [...inputs.keys()],
     set: (name, data) => library.set(inputs.get(name)!, data, 0, data.byteLength),
     compute: () => processor.compute(graph),

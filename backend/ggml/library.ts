@@ -321,6 +321,11 @@ export interface Library extends Functions {
    * a fifth less, since a page of 2 MB is looked up once.
    */
   collapse(from: bigint, bytes: number): Promise<void>;
+  /**
+   * From now on large blocks of memory go back to the system when they are freed. The C library would otherwise keep ever larger ones
+   * for later, in pieces that fit graphs of other shapes badly. For the whole process; where there is no glibc, nothing changes.
+   */
+  giveBackLarge(): void;
   /** Sets all of a tensor in another thread: a buffer that repacks weights takes as long for it as reading them. */
   setBeside(tensor: Tensor, data: Bytes): Promise<void>;
   /** The strings or handles of an array of pointers that ends with null, `step` pointers apart. */
@@ -364,6 +369,7 @@ export function openLibrary(folder: string): Library {
   ) as unknown as Functions;
   const named = new Map<string, ReturnType<typeof koffi.proto>>();
   const advise = adviser(koffi);
+  const setAllocation = allocationSetter(koffi);
   const library: Library = {
     ...functions,
     folder,
@@ -380,6 +386,7 @@ export function openLibrary(folder: string): Library {
         if (advise === null) resolve();
         else advise.async(from, BigInt(bytes), adviceCollapse, () => resolve());
       }),
+    giveBackLarge: () => void setAllocation?.(mmapThreshold, largeBlock),
     setBeside: (tensor, data) =>
       new Promise((resolve, reject) =>
         (functions.set as unknown as koffiTypes.KoffiFunc<Functions['set']>).async(
@@ -425,6 +432,20 @@ function adviser(koffi: Koffi): koffiTypes.KoffiFunc<(from: bigint, bytes: bigin
   if (process.platform !== 'linux') return null;
   try {
     return koffi.load('libc.so.6').func('int madvise(void *from, size_t bytes, int advice)');
+  } catch {
+    return null;
+  }
+}
+
+/** `M_MMAP_THRESHOLD`, and with what it begins: only because it is set it does not grow with every large block that is freed. */
+const mmapThreshold = -3;
+const largeBlock = 1 << 17;
+
+/** glibc's `mallopt`; null with another C library. */
+function allocationSetter(koffi: Koffi): ((parameter: number, value: number) => number) | null {
+  if (process.platform !== 'linux') return null;
+  try {
+    return koffi.load('libc.so.6').func('int mallopt(int parameter, int value)');
   } catch {
     return null;
   }

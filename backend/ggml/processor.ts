@@ -81,9 +81,8 @@ export function encode(
 
 /** A context that describes so many tensors and holds none of their data. */
 export const newContext = (library: Library, tensors: number, graphNodes = 0): ReturnType<Library['init']> =>
-  library.init({
-    mem_size:
-      library.tensorOverhead() * tensors + (graphNodes > 0 ? library.graphOverhead(graphNodes, false) : 0) + 1024,
-    mem_buffer: null,
-    no_alloc: true,
-  });
+  library.init({ mem_size: contextBytes(library, tensors, graphNodes), mem_buffer: null, no_alloc: true });
+
+/** What such a context takes. */
+export const contextBytes = (library: Library, tensors: number, graphNodes: number): number =>
+  library.tensorOverhead() * tensors + (graphNodes > 0 ? library.graphOverhead(graphNodes, false) : 0) + 1024;

@@ -43,6 +43,8 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     width: cutWidth(spec, each.from),
     slots: slotsOf(each),
   }));
+  // Graphs of the shapes of passes come and go as long as texts are written.
+  for (const { library } of processors) library.giveBackLarge();
   const open = new Set<Slots>();
   let spare: Store | null = null;
   const shelf: StoreShelf = {

@@ -13,6 +13,7 @@ import { mutations } from './kinds/mutations.ts';
 import { questions } from './kinds/questions.ts';
 import { replaced } from './kinds/replaced.ts';
 import { requests } from './kinds/requests.ts';
+import { servedSoak } from './kinds/served-soak.ts';
 import { soak } from './kinds/soak.ts';
 import { streams } from './kinds/streams.ts';
 import type { Kind } from './trial.ts';
@@ -28,6 +29,7 @@ export const kinds: readonly Kind[] = [
   frames,
   generations,
   soak,
+  servedSoak,
   disk,
   folders,
   handles,
