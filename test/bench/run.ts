@@ -22,6 +22,7 @@ import { passesSection } from './sections/passes.ts';
 import { recipesSection } from './sections/recipes.ts';
 import { modelsOf, type BenchOptions, type Section } from './sections/section.ts';
 import { serveSection } from './sections/serve.ts';
+import { sessionSection } from './sections/session.ts';
 import { startSection } from './sections/start.ts';
 import { stepSection } from './sections/step.ts';
 
@@ -43,6 +44,7 @@ const sections: Readonly<Record<string, Section>> = {
   editor: editorSection,
   completions: completionsSection,
   keystroke: keystrokeSection,
+  session: sessionSection,
   serve: serveSection,
 };
 

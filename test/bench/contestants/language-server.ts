@@ -1,12 +1,18 @@
 /** The built language server as a client sees it, over standard input and output. */
 import { spawn } from 'node:child_process';
 import path from 'node:path';
-import { createProtocolConnection, StreamMessageReader, StreamMessageWriter } from 'vscode-languageserver/node';
+import {
+  createProtocolConnection,
+  StreamMessageReader,
+  StreamMessageWriter,
+  type CancellationToken,
+} from 'vscode-languageserver/node';
 import type { ServerOptions } from '../../../protocol/server.ts';
 import { benchCache, root, shippedModel } from '../material.ts';
 
 export interface LanguageServer {
-  request<Result>(method: string, params: object): Promise<Result>;
+  readonly pid: number;
+  request<Result>(method: string, params: object, token?: CancellationToken): Promise<Result>;
   notify(method: string, params: object): Promise<void>;
   onNotification<Params>(method: string, handler: (params: Params) => void): void;
   dispose(): Promise<void>;
@@ -32,7 +38,8 @@ export async function startLanguageServer(): Promise<LanguageServer> {
   });
   await connection.sendNotification('initialized', {});
   return {
-    request: (method, params) => connection.sendRequest(method, params),
+    pid: child.pid!,
+    request: (method, params, token) => connection.sendRequest(method, params, token),
     notify: (method, params) => connection.sendNotification(method, params),
     onNotification: (method, handler) => void connection.onNotification(method, handler),
     async dispose() {

@@ -22,14 +22,14 @@ import { fitting, progress, type BenchOptions, type Section } from './section.ts
 const contextTokens = 1000;
 const suffixTokens = 128;
 /** What is typed between two requests. */
-const typedTokens = 10;
+export const typedTokens = 10;
 const fullContext = 2048;
 
 const byDefault = Object.fromEntries(
   Object.entries(completionOptions).map(([name, option]) => [name, option.default]),
 ) as OptionValues<typeof completionOptions>;
 const { prefixTokens, maxTokens, maxMilliseconds, debounceMilliseconds } = byDefault;
-const limits: CompletionLimits = {
+export const limits: CompletionLimits = {
   prefixTokens,
   suffixTokens: byDefault.suffixTokens,
   chunkTokens: byDefault.chunkTokens,
@@ -64,7 +64,7 @@ export const completionsSection: Section = {
 };
 
 /** The same place, with some more typed each time; what stands behind stays. */
-function typing(tokenizer: Tokenizer, documents: readonly string[], context: number, count: number): Gap[] {
+export function typing(tokenizer: Tokenizer, documents: readonly string[], context: number, count: number): Gap[] {
   const room = context - suffixTokens;
   const typed = count * 2 * typedTokens;
   for (const text of documents) {
