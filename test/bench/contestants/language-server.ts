@@ -1,5 +1,6 @@
 /** The built language server as a client sees it, over standard input and output. */
 import { spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import {
   createProtocolConnection,
@@ -19,6 +20,7 @@ export interface LanguageServer {
 }
 
 export async function startLanguageServer(): Promise<LanguageServer> {
+  mkdirSync(benchCache, { recursive: true });
   const child = spawn(process.execPath, [path.join(root, 'dist/server.js'), '--stdio'], {
     cwd: benchCache,
     env: { ...process.env, EARLY_EXIT_CACHE: path.join(benchCache, 'user-cache') },
@@ -39,7 +41,8 @@ export async function startLanguageServer(): Promise<LanguageServer> {
   await connection.sendNotification('initialized', {});
   return {
     pid: child.pid!,
-    request: (method, params, token) => connection.sendRequest(method, params, token),
+    request: (method, params, token) =>
+      token ? connection.sendRequest(method, params, token) : connection.sendRequest(method, params),
     notify: (method, params) => connection.sendNotification(method, params),
     onNotification: (method, handler) => void connection.onNotification(method, handler),
     async dispose() {
