@@ -14,10 +14,10 @@ export const roughType = 'Q4_0';
 /** Outputs that are computed again together: the kernels of repacked blocks take eight at a time. */
 const blockRows = 32;
 /**
- * Blocks of outputs that are computed again: those of the largest rough ones, so that the 32 best of them are always among them.
+ * Blocks of outputs that are computed again: those of the largest rough ones, so that the 64 best of them are always among them.
  * Of Qwen2.5-Coder-0.5B the right token was the 8th at worst.
  */
-const chosenBlocks = 32;
+const chosenBlocks = 64;
 /** Numbers of a weight below which choosing costs more than it saves. */
 export const smallestScreened = 2 ** 23;
 /** The copy takes at most this share of the weight's bytes, or reading it saves too little. */

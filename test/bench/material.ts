@@ -9,6 +9,7 @@ export const root = path.resolve(import.meta.dirname, '../..');
 export const benchCache = path.join(root, '.cache/bench');
 
 const modelsFolder = process.env['EARLY_EXIT_MODELS'] ?? path.resolve(root, '../shared/models');
+const tasksFolder = process.env['EARLY_EXIT_TASKS'] ?? path.resolve(root, '../shared/tasks');
 const dataFolder = process.env['EARLY_EXIT_DATA'] ?? path.resolve(root, '../shared/data/typescript');
 
 export const shippedModel = path.join(root, 'models/typescript-5m');
@@ -52,6 +53,24 @@ export function typescriptText(part: 'train' | 'heldout'): Text {
   const files = globSync(`${folders}/**/*.ts`, { cwd: root }).sort();
   return {
     origin: "this project's own TypeScript",
+    documents: files.map((name) => readFileSync(path.join(root, name), 'utf8')),
+  };
+}
+
+/** Questions and answers of GSM8K in EARLY_EXIT_TASKS, else this project's own pages. */
+export function englishText(): Text {
+  const file = path.join(tasksFolder, 'gsm8k-test-first-660.jsonl');
+  if (existsSync(file)) {
+    const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
+    const asked = lines.map((line) => JSON.parse(line) as { question: string; answer: string });
+    return {
+      origin: 'questions and answers of GSM8K',
+      documents: asked.map((each) => `${each.question}\n${each.answer}`),
+    };
+  }
+  const files = globSync(['*.md', 'docs/*.md'], { cwd: root }).sort();
+  return {
+    origin: "this project's own pages",
     documents: files.map((name) => readFileSync(path.join(root, name), 'utf8')),
   };
 }

@@ -35,6 +35,7 @@ export const questions: readonly Question[] = [
   },
   { question: 'How long does opening take, and how much memory?', section: 'opening' },
   { question: 'How fast is a mixture of experts, and how much memory does it take?', section: 'mixture' },
+  { question: 'What does a screened head bring, and what does it change?', section: 'head' },
   { question: 'What do a pass of several tokens and a model in stages cost?', section: 'passes' },
   {
     question: 'What do exits bring, and what does it cost?',

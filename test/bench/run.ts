@@ -12,6 +12,7 @@ import { decodeSection, longSection } from './sections/decode.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
+import { headSection } from './sections/head.ts';
 import { holesSection } from './sections/holes.ts';
 import { keystrokeSection } from './sections/keystroke.ts';
 import { losslessSection } from './sections/lossless.ts';
@@ -31,6 +32,7 @@ const sections: Readonly<Record<string, Section>> = {
   long: longSection,
   opening: openingSection,
   passes: passesSection,
+  head: headSection,
   batches: batchesSection,
   mixture: mixtureSection,
   step: stepSection,
@@ -62,8 +64,8 @@ ${Object.entries(sections)
   --exits DIR    exits for the sections exits and lossless, instead of those they tune, and for holes
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
-  --busy         on a machine with other work: one thread, whose processor time is taken; for decode, long, opening and passes
-  --contexts N,… tokens of context for the sections decode, passes and batches, instead of theirs; with --draft
+  --busy         on a machine with other work: one thread, whose processor time is taken; for decode, long, opening, passes and head
+  --contexts N,… tokens of context for the sections decode, passes, head and batches, instead of theirs; with --draft
   --draft        as few rounds as --rounds says, no long prompts, and results to .cache/bench/draft instead of docs
 `;
 

@@ -13,7 +13,13 @@ import type { Decoder } from './decoder.ts';
 import { ourDecoder } from './ours.ts';
 
 type Request =
-  | { readonly type: 'open'; readonly model: string; readonly threads: number; readonly exits: readonly number[] }
+  | {
+      readonly type: 'open';
+      readonly model: string;
+      readonly threads: number;
+      readonly exits: readonly number[];
+      readonly head?: 'exact' | 'screened';
+    }
   | { readonly type: 'start'; readonly prompts: number[][] }
   | { readonly type: 'pull'; readonly count: number }
   | { readonly type: 'fill'; readonly ids: number[] }
@@ -34,6 +40,7 @@ const answer = async (request: Request): Promise<number> => {
         staged = await openStagedModel(model, exitsAt(model, request.exits), {
           arithmetic: 'int8',
           threads: request.threads,
+          ...(request.head && { head: request.head }),
         });
         decoder = ourDecoder(staged, tokenizer);
       });
