@@ -4,6 +4,7 @@
  */
 import { userError } from '../../protocol/errors.ts';
 import type { ExitSpec } from '../exits/spec.ts';
+import { requireGgml } from '../ggml/probe.ts';
 import { ProcessorFailure } from '../ggml/processor.ts';
 import type { Model } from '../model/open.ts';
 import type { Cut } from '../model/spec.ts';
@@ -17,7 +18,6 @@ import {
   type ExitSet,
   type RuntimeOptions,
 } from '../runtime/open.ts';
-import { missingPackages } from '../runtime/engines.ts';
 import type { FeatureModel, StagedModel } from '../runtime/staged-model.ts';
 
 /** Where the models of a job run; they change to the CPU together. */
@@ -30,10 +30,9 @@ export interface Placement {
   share: Device['share'];
 }
 
-/** Says what would make the CPU faster, where it is taken. */
+/** @throws UserError `device` where ggml does not compute on this machine: a job says so before it reads or writes anything. */
 export function placeOn({ share, name, named }: Device, warn: Placement['warn']): Placement {
-  const missing = share === null ? missingPackages() : null;
-  if (missing !== null) warn(missing);
+  requireGgml();
   return { share, name, named, warn };
 }
 
@@ -50,7 +49,7 @@ export async function placeStagedModel(
   if (share === null) return openStagedModel(model, exits, options);
   // On the CPU it is cut at the same places, so that what slots count stays true.
   const placed = await place(placement, (gpu) =>
-    openStagedModel(model, exits, { ...options, ...gpu, cutBehind: share.layers, engine: 'ggml' }),
+    openStagedModel(model, exits, { ...options, ...gpu, cutBehind: share.layers }),
   );
   const { spec, stages, exits: points } = placed.now();
   return {

@@ -1,10 +1,11 @@
 /** Finds graphics cards through ggml: by Vulkan, CUDA or Metal, whichever library is here, each tried in a process of its own. */
 import { existsSync } from 'node:fs';
+import { ggmlProblem } from '../ggml/probe.ts';
 import { gpuProbeInput, gpuProbeProgram, type SeenGpu } from '../ggml/gpu-probe.ts';
-import { gpuLibrary, gpuPackage, type BroughtKind, type GpuKind } from '../ggml/packages.ts';
+import { gpuLibrary, gpuPackage, packageVersion, type BroughtKind, type GpuKind } from '../ggml/packages.ts';
 import { isSoftware, probe, type Probe } from './probe.ts';
 
-export { gpuLibrary, gpuPackage, type BroughtKind, type GpuKind };
+export { ggmlProblem, packageVersion as ggmlVersion, gpuLibrary, gpuPackage, type BroughtKind, type GpuKind };
 
 export interface Gpu extends SeenGpu {
   readonly kind: GpuKind;

@@ -6,7 +6,6 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { execa } from 'execa';
-import { withoutTelemetry } from '../onnx/telemetry.ts';
 import { startedIn } from './programs.ts';
 
 /** What a probe found, or one sentence on why it found nothing. */
@@ -36,7 +35,6 @@ const report = (found) => process.stdout.write('\\n${mark}' + JSON.stringify(fou
     reject: false,
     timeout: timeLimit,
     stdin: 'pipe',
-    env: { ...own.env, ...withoutTelemetry },
     ...(signal && { cancelSignal: signal }),
   });
   signal?.throwIfAborted();

@@ -97,7 +97,7 @@ async function plainHead(
   if (own === null && translator === null) return new Map();
   if (head.kind === 'shortlist') checkShortlist(backbone, exit, format);
   const read = own ?? { shape: parameters.shape('lm_head.weight'), data: parameters.values('lm_head.weight') };
-  const weight = translator === null ? read : await folded(read, translator);
+  const weight = translator === null ? read : folded(read, translator);
   const bias = held.get(`${path}.head.bias`) ?? null;
   if (head.kind === 'shortlist') return expanded(weight, bias, head.tokens, spec.vocabulary);
   return new Map([['weight', weight], ...(bias ? [['bias', bias] as const] : [])]);
@@ -117,9 +117,9 @@ function checkShortlist({ spec }: Backbone, exit: ExitSpec, format: PlainFormat)
 }
 
 /** A lens's translator and the head behind it are one matrix: `[classes, hidden]`. */
-async function folded({ shape, data }: HeldParameter, translator: HeldParameter): Promise<HeldParameter> {
+function folded({ shape, data }: HeldParameter, translator: HeldParameter): HeldParameter {
   const [rows, hidden] = shape as [number, number];
-  return { shape: [rows, hidden], data: await product(data, translator.data, [rows, hidden, hidden]) };
+  return { shape: [rows, hidden], data: product(data, translator.data, [rows, hidden, hidden]) };
 }
 
 /**

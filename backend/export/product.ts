@@ -1,22 +1,31 @@
-/** One product of matrices, in ONNX Runtime: a head and a translator are a minute of JavaScript. */
-import { GraphBuilder } from '../onnx/builder.ts';
-import { openSession } from '../onnx/session.ts';
+/** One product of matrices, in ggml: a head and a translator are a minute of JavaScript. */
+import { buildGraph } from '../ggml/graph.ts';
+import { transpose } from '../model/parameters.ts';
+import { processorOf } from '../runtime/ggml-runtime.ts';
 
-/** a `[rows, inner]` · b `[inner, columns]`. */
-export async function product(
+/** Rows that are multiplied at once: what a large head takes besides itself. */
+const most = 8192;
+
+/** a `[rows, inner]` · b `[inner, columns]`. @throws UserError `device` where ggml does not compute here, `out-of-memory`. */
+export function product(
   a: Float32Array,
   b: Float32Array,
   [rows, inner, columns]: readonly [number, number, number],
-): Promise<Float32Array> {
-  const builder = new GraphBuilder();
-  builder.input('a', 'float32', ['rows', 'inner']);
-  builder.input('b', 'float32', ['inner', 'columns']);
-  builder.output(builder.node('MatMul', ['a', 'b']), 'product', 'float32', ['rows', 'columns']);
-  const session = await openSession(builder.build(), { memory: 'nothing' });
-  try {
-    const feeds = { a: { data: a, shape: [rows, inner] }, b: { data: b, shape: [inner, columns] } };
-    return (await session.run(feeds))['product']!.data as Float32Array;
-  } finally {
-    await session.dispose();
+): Float32Array {
+  const cpu = processorOf({});
+  const transposed = transpose(b, inner, columns);
+  const all = new Float32Array(rows * columns);
+  for (let from = 0; from < rows; from += most) {
+    const count = Math.min(most, rows - from);
+    const graph = buildGraph(cpu, 8, (sketch) => {
+      const [x, y] = [sketch.input('a', 'F32', inner, count), sketch.input('b', 'F32', inner, columns)];
+      sketch.output('product', cpu.library.mulMat(sketch.context, y, x));
+    });
+    graph.set('a', a.subarray(from * inner, (from + count) * inner));
+    graph.set('b', transposed);
+    graph.compute();
+    graph.get('product', all.subarray(from * columns, (from + count) * columns));
+    graph.dispose();
   }
+  return all;
 }

@@ -1,7 +1,7 @@
 /** The tensors of a plain model as its format stores them: those of the backbone's files, byte by byte, and what the exit brings. */
 import { userError } from '../../protocol/errors.ts';
 import { quantiseBlocks, type QuantisedType } from '../formats/quantise-blocks.ts';
-import { dequantise } from '../formats/quantisation.ts';
+import { dequantise } from '../formats/dequantise.ts';
 import { bytesOf, elementCount, type TensorData } from '../formats/safetensors.ts';
 import type { TensorInfo } from '../formats/tensor-source.ts';
 import type { Model } from '../model/open.ts';

@@ -206,19 +206,19 @@ const decoders: Readonly<Record<TensorType, Decoder>> = {
 };
 
 /** Signed scale −32…31 of sub-block `s` (of 16) of Q3_K: 12 bytes at `p` hold low nibbles, then pairs of high bits. */
-export const scaleOfQ3K = (b: Uint8Array, p: number, s: number): number =>
+const scaleOfQ3K = (b: Uint8Array, p: number, s: number): number =>
   (((b[p + (s & 7)]! >> (4 * (s >> 3))) & 15) | (((b[p + 8 + (s & 3)]! >> (2 * (s >> 2))) & 3) << 4)) - 32;
 
 /** Scale 0…63 of sub-block `s` (of 8) of Q4_K and Q5_K: 12 bytes at `p`, six bits each. */
-export const scaleOfQ45K = (b: Uint8Array, p: number, s: number): number =>
+const scaleOfQ45K = (b: Uint8Array, p: number, s: number): number =>
   s < 4 ? b[p + s]! & 63 : (b[p + s + 4]! & 15) | ((b[p + s - 4]! >> 6) << 4);
 
 /** Minimum 0…63 of sub-block `s`, stored as the scales are. */
-export const minimumOfQ45K = (b: Uint8Array, p: number, s: number): number =>
+const minimumOfQ45K = (b: Uint8Array, p: number, s: number): number =>
   s < 4 ? b[p + s + 4]! & 63 : (b[p + s + 4]! >> 4) | ((b[p + s]! >> 6) << 4);
 
 /** Where the low four and the high two bits of sub-block `s` (of 16) of Q6_K lie within its block. */
-export const placeOfQ6K = (s: number): { low: number; lowShift: number; high: number; highShift: number } => {
+const placeOfQ6K = (s: number): { low: number; lowShift: number; high: number; highShift: number } => {
   const half = s >> 3;
   const quarter = (s >> 1) & 3;
   const side = 16 * (s & 1);

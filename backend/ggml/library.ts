@@ -361,7 +361,7 @@ export function openLibrary(folder: string): Library {
         throw userError(
           'device',
           `${file} has no function ${symbol}.`,
-          `Install @node-llama-cpp in version ${packageVersion}, or remove it to go on without ggml.`,
+          `Install ${packageName() ?? 'ggml'} in version ${packageVersion}.`,
           cause,
         );
       }
@@ -461,7 +461,7 @@ function load(koffi: Koffi, folder: string, pattern: RegExp): { file: string; ha
     throw userError(
       'device',
       `${file} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}.`,
-      `Install ${packageName() ?? 'ggml'} in version ${packageVersion} anew, or remove it to go on without ggml.`,
+      `Install ${packageName() ?? 'ggml'} in version ${packageVersion} anew.`,
       cause,
     );
   }

@@ -3,7 +3,7 @@
  * bits whatever stands beside it in a pass. Knows no model.
  */
 import { widerBlocks } from '../formats/widen.ts';
-import { blockInfo } from '../formats/quantisation.ts';
+import { blockInfo } from '../formats/dequantise.ts';
 import {
   types,
   type BufferType,

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
+import { userError } from '../../protocol/errors.ts';
 import { writeFileAtomically } from '../formats/files.ts';
 import { missingLibraries, nativePackage, platformPackage } from '../formats/installed.ts';
 import { userCache } from '../formats/user-cache.ts';
@@ -22,6 +23,26 @@ let known: GgmlProbe | null = null;
 export function probeGgml(): GgmlProbe {
   known ??= ask();
   return known;
+}
+
+/** The folder of the libraries. @throws UserError `device` naming the package that is missing, or what ggml fails at here. */
+export function requireGgml(): string {
+  const probe = probeGgml();
+  if ('folder' in probe) return probe.folder;
+  const missing = ggmlPackage();
+  throw userError(
+    'device',
+    `Models are computed by ggml, and ${probe.problem}.`,
+    missing === null
+      ? 'See "early-exit doctor" for what this machine has.'
+      : `Install ${missing}: "early-exit doctor" names the command.`,
+  );
+}
+
+/** Why ggml does not compute on this machine, and the package that brings it where it is missing; null where it does. */
+export function ggmlProblem(): { readonly problem: string; readonly packages: string | null } | null {
+  const probe = probeGgml();
+  return 'problem' in probe ? { problem: probe.problem, packages: ggmlPackage() } : null;
 }
 
 /** The package that brings ggml, where something of it is missing; null where all is here, or nothing is to be had. */

@@ -2,7 +2,7 @@
  * A linear with many outputs of which only the largest matter: all of them roughly, from a copy of its weight in fewer bits, and the
  * best of those again from the weight itself. A token waits for memory, and the copy is a fraction of the weight.
  */
-import { blockInfo } from '../formats/quantisation.ts';
+import { blockInfo } from '../formats/dequantise.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { buildGraph, type GraphSketch, type Value } from './graph.ts';
 import { types, type TypeName } from './library.ts';

@@ -257,8 +257,7 @@ function typeOf(parameters: Parameters, name: string, form: WeightForm): TypeNam
   if (form === 'exact') return 'F32';
   const stored = parameters.storedType(name);
   if (stored !== null) return form !== 'wide' && isComputable(stored) ? stored : 'F32';
-  const isTrained = parameters.blockForm(name)?.rounds === true;
-  return isTrained && parameters.shape(name)[1]! % trainedBlock === 0 ? 'Q8_0' : 'F32';
+  return parameters.isHeld(name) && parameters.shape(name)[1]! % trainedBlock === 0 ? 'Q8_0' : 'F32';
 }
 
 const isComputable = (type: TensorType): type is TensorType & TypeName =>

@@ -34,7 +34,6 @@ export function withDenseMlps(spec: ModelSpec, base: Parameters): Parameters {
       const place = mixtureBehind(name);
       return place ? values(place) : base.values(name);
     },
-    blockForm: (name) => (mixtureBehind(name) ? null : base.blockForm(name)),
     storedType: (name) => (mixtureBehind(name) ? null : base.storedType(name)),
   };
 }

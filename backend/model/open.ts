@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
 import { readText, statOf } from '../formats/files.ts';
-import { dequantise } from '../formats/quantisation.ts';
+import { dequantise } from '../formats/dequantise.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { elementCount, openSafetensors } from '../formats/safetensors.ts';
 import { withDenseMlps } from './dense-mlps.ts';

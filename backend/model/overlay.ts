@@ -1,8 +1,4 @@
-/**
- * Parameters held in memory (an exit's) laid over a model's own. Their matrices have a form of 8-bit blocks too, which only
- * int8 arithmetic takes: a head in float32 costs more to read than several layers of a quantised model.
- */
-import { quantise, quantisedBlock } from '../formats/quantisation.ts';
+/** Parameters held in memory (an exit's) laid over a model's own. */
 import type { Parameters } from './parameters.ts';
 
 export interface HeldParameter {
@@ -30,17 +26,8 @@ export function overlayParameters(base: Parameters, held: ReadonlyMap<string, He
         out.set(own.data.subarray(rows[i]! * columns, (rows[i]! + 1) * columns), i * columns);
       return out;
     },
-    blockForm(name) {
-      const own = held.get(name);
-      if (!own) return base.blockForm(name);
-      const isBlocked = own.shape.length === 2 && own.shape[1]! % quantisedBlock === 0;
-      return isBlocked ? { bits: 8, blockSize: quantisedBlock, zeroPoint: 128, rounds: true } : null;
-    },
+    isHeld: (name) => held.has(name) || base.isHeld(name),
     storedType: (name) => (held.has(name) ? null : base.storedType(name)),
     stored: (name, allocate) => base.stored(name, allocate),
-    blocks(name) {
-      const own = held.get(name);
-      return own ? quantise(own.data) : base.blocks(name);
-    },
   };
 }

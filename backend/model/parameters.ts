@@ -2,25 +2,13 @@
  * The parameters of a model by our names, whatever the checkpoint calls and stores them. Read when asked for, never kept.
  */
 import { userError } from '../../protocol/errors.ts';
-import {
-  blockForm,
-  blockInfo,
-  dequantise,
-  expandBlocks,
-  toBlocks,
-  type WeightBlocks,
-} from '../formats/quantisation.ts';
+import { blockInfo, dequantise } from '../formats/dequantise.ts';
 import type { Allocate } from '../formats/files.ts';
 import type { TensorInfo, TensorSource, TensorType } from '../formats/tensor-source.ts';
 import { elementCount, shorten } from '../formats/safetensors.ts';
 import { expectedParameters, type ExpectedParameter } from './expected-parameters.ts';
 import type { ParameterSource } from './families/family.ts';
 import type { ModelSpec } from './spec.ts';
-
-export type BlockForm = Pick<WeightBlocks, 'bits' | 'blockSize' | 'zeroPoint'> & {
-  /** Making these blocks rounds the weight: only for arithmetic that rounds anyway. */
-  readonly rounds?: boolean;
-};
 
 export interface Parameters {
   has(name: string): boolean;
@@ -30,10 +18,8 @@ export interface Parameters {
   values(name: string): Float32Array;
   /** The chosen rows of a matrix in float32 `[rows.length, in]`; reads only those. */
   rows(name: string, rows: ArrayLike<number>): Float32Array;
-  /** What blocks the matrix is stored in; null where it is not quantised. */
-  blockForm(name: string): BlockForm | null;
-  /** The matrix in its own quantised blocks, where it has a block form. */
-  blocks(name: string): WeightBlocks;
+  /** Whether it is held in memory, as an exit's are, and lies in no file of the model. */
+  isHeld(name: string): boolean;
   /** How the file stores the matrix, row by row; null where it does not (it is transposed, or held in memory). */
   storedType(name: string): TensorType | null;
   /** The bytes of such a matrix, its rows in our order; where it is one tensor in that order, in memory of `allocate`. */
@@ -91,15 +77,9 @@ export function locateParameters(
   return {
     has: (name) => located.has(name),
     shape: (name) => get(name).shape,
-    values(name) {
-      const parameter = get(name);
-      // Of blocks it is the scales that can fail to be numbers, and repacking first is faster than one value after the other.
-      if (!formOf(parameter)) return finite(values(source, parameter), name, file);
-      return expanded(finiteBlocks(blocks(source, parameter, name), name, file), parameter.shape);
-    },
+    values: (name) => finite(values(source, get(name)), name, file),
     rows: (name, rows) => readRows(source, get(name), rows),
-    blockForm: (name) => formOf(get(name)),
-    blocks: (name) => blocks(source, get(name), name),
+    isHeld: () => false,
     storedType: (name) => storedType(get(name)),
     stored: (name, allocate) => stored(source, get(name), allocate),
   };
@@ -235,33 +215,6 @@ function stored(source: TensorSource, { tensors, rows, shape }: Located, allocat
   return selectRows(bytes, rows, (columnsOf(shape) / elements) * blockBytes);
 }
 
-/** A matrix that is one tensor has the blocks of it; those of experts are ggml's, which takes them as they are stored. */
-const formOf = ({ tensors, shape, transposed }: Located): BlockForm | null =>
-  shape.length !== 2 || transposed || tensors.length > 1 || tensors[0]!.shape.length !== 2
-    ? null
-    : blockForm(tensors[0]!.type);
-
-function blocks(source: TensorSource, { tensors, rows }: Located, name: string): WeightBlocks {
-  const [tensor] = tensors as [TensorInfo];
-  const [stored, columns] = tensor.shape as [number, number];
-  const all = toBlocks(tensor.type, source.read(tensor), stored, columns);
-  if (!all) throw new Error(`"${name}" is not stored in blocks`);
-  if (!rows) return all;
-  const perRow = columns / all.blockSize;
-  return {
-    ...all,
-    quants: selectRows(all.quants, rows, all.quants.length / stored),
-    scales: selectRows(all.scales, rows, perRow),
-    minima: all.minima && selectRows(all.minima, rows, perRow),
-  };
-}
-
-function expanded(stored: WeightBlocks, shape: readonly number[]): Float32Array {
-  const all = new Float32Array(shape[0]! * shape[1]!);
-  expandBlocks(stored, 0, all);
-  return all;
-}
-
 function selectRows<T extends Float32Array | Uint8Array>(matrix: T, rows: ArrayLike<number>, columns: number): T {
   const out = new (matrix.constructor as new (length: number) => T)(rows.length * columns);
   for (let i = 0; i < rows.length; i++)
@@ -293,12 +246,6 @@ export function transpose(matrix: Float32Array, rows: number, columns: number): 
     }
   }
   return out;
-}
-
-function finiteBlocks(stored: WeightBlocks, name: string, file: string): WeightBlocks {
-  finite(stored.scales, name, file);
-  if (stored.minima) finite(stored.minima, name, file);
-  return stored;
 }
 
 function finite(data: Float32Array, name: string, file: string): Float32Array {

@@ -6,7 +6,7 @@ import {
   type OnnxNode,
   type OnnxType,
   type OnnxValue,
-} from '../formats/onnx.ts';
+} from './encode.ts';
 
 /** A graph ready for a session: its bytes, and the data of its large initialisers by location. */
 export interface BuiltGraph {
@@ -17,7 +17,7 @@ export interface BuiltGraph {
   readonly nodeCount: number;
 }
 
-type Typed = Float32Array | Uint8Array | Int8Array | Int32Array | BigInt64Array;
+type Typed = Float32Array | Int32Array | BigInt64Array;
 
 /** Below this, a constant is stored in the graph itself. */
 const inlineLimit = 1024;
@@ -124,8 +124,5 @@ export class GraphBuilder {
 
 function typeOf(data: Typed): OnnxType {
   if (data instanceof Float32Array) return 'float32';
-  if (data instanceof BigInt64Array) return 'int64';
-  if (data instanceof Int32Array) return 'int32';
-  if (data instanceof Int8Array) return 'int8';
-  return 'uint8';
+  return data instanceof BigInt64Array ? 'int64' : 'int32';
 }

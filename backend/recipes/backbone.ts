@@ -4,11 +4,10 @@ import type { EvaluateOptions, GenerateOptions } from '../../protocol/options.ts
 import type { OpenScorer } from '../evaluation/scores.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
-import { modelSize } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut, type ModelSpec } from '../model/spec.ts';
 import { placeExitScorer, placeFeatureModel, type Placement } from '../devices/fallback.ts';
-import { cpuEngine, ggmlProblem, ggmlVersion } from '../runtime/engines.ts';
+import { ggmlVersion } from '../devices/gpus.ts';
 import type { RuntimeOptions } from '../runtime/open.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
 import { openFeatureCache, type FeatureCache } from '../features/cache.ts';
@@ -25,28 +24,13 @@ export const runtimeOptions = ({ precision, threads, head }: Given): RuntimeOpti
 /** For whole windows, to learn from or to judge by: many tokens at once, and numbers that need not be decoding's to the bit. */
 export const windowOptions = (given: Given): RuntimeOptions => ({
   ...runtimeOptions(given),
-  ...(given.precision === 'fast' && { arithmetic: 'int8-rows' as const }),
+  ...(given.precision === 'fast' && { arithmetic: 'int8-many' as const }),
 });
 
 /** Where and how the models of a recipe run. */
 export interface Running {
   readonly placement: Placement;
   readonly options: RuntimeOptions;
-}
-
-/** Numbers of those called 1B, which rows of 8 bits are too round for: docs/lab.md, under Windows to learn from, in ggml. */
-const tooLargeForRows = 0.9e9;
-
-/** What is to be known before exits learn from a backbone that is much worse than the model; null where it is not. */
-export function roundingWarning(
-  { name, spec }: Pick<Model, 'name' | 'spec'>,
-  { placement, options }: Running,
-): string | null {
-  if (placement.share !== null || options.arithmetic !== 'int8-rows' || modelSize(spec) < tooLargeForRows) return null;
-  const missing = ggmlProblem();
-  if (missing === null) return null;
-  const install = missing.packages === null ? 'Take' : `Install ${missing.packages} (early-exit doctor), or take`;
-  return `Without ggml ${name} is rounded to rows of 8 bits, too round for a model of its size: its exits become much worse. ${install} --backbone-precision exact, which is slower.`;
 }
 
 /** A backbone that is opened when it is first needed; `dispose` only closes it until then. */
@@ -70,12 +54,11 @@ export function lazyFeatureModel(model: Model, cuts: readonly Cut[], { placement
 
 /**
  * What the numbers of a backbone's states follow from: its weights and configuration (the same weights compute otherwise under another),
- * the arithmetic, the engine with its version, and which layers a card computes.
+ * the arithmetic, ggml's version, and which layers a card computes.
  */
 export function backboneKey(spec: ModelSpec, sha256: string, { placement: { share }, options }: Running): string {
   const card = share === null ? null : { name: share.gpu.name, layers: share.layers };
-  const engine = { name: cpuEngine(), ggml: ggmlVersion };
-  return JSON.stringify({ sha256, spec, arithmetic: options.arithmetic, card, engine });
+  return JSON.stringify({ sha256, spec, arithmetic: options.arithmetic, card, ggml: ggmlVersion });
 }
 
 /** The cache of a backbone's states over some windows. */

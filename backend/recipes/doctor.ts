@@ -5,11 +5,18 @@ import type { DoctorOptions } from '../../protocol/options.ts';
 import { chooseDevice, chooseExitDevice, machine, type Probes } from '../devices/devices.ts';
 import { gigabytes } from '../devices/fit.ts';
 import { installGpu } from '../devices/gpu-install.ts';
-import { gpuLibrary, gpuPackage, hasNvidiaDriver, type BroughtKind, type Gpu, type GpuKind } from '../devices/gpus.ts';
+import {
+  ggmlProblem,
+  gpuLibrary,
+  gpuPackage,
+  hasNvidiaDriver,
+  type BroughtKind,
+  type Gpu,
+  type GpuKind,
+} from '../devices/gpus.ts';
 import type { Adapter, Probe } from '../devices/probe.ts';
 import type { TensorFlow, TensorFlowKind } from '../devices/tensorflow.ts';
 import { installTensorFlow } from '../devices/tensorflow-install.ts';
-import { ggmlProblem } from '../runtime/engines.ts';
 import { commandOf, installationOf, librariesOf, thisInstallation, type Installation } from './installation.ts';
 
 /** @throws UserError where an installation cannot be done; the signal's reason where it was aborted. */
@@ -94,12 +101,12 @@ export function findingsOf(seen: Seen): Finding[] {
 
 function ggmlFinding({ ggml, installation }: Seen): Finding {
   const name = 'ggml';
-  if (ggml === null) return { name, state: 'ready', detail: 'computes models on the CPU', remedy: null };
+  if (ggml === null) return { name, state: 'ready', detail: 'computes models', remedy: null };
   const { problem, packages } = ggml;
   return {
     name,
     state: packages === null ? 'unusable' : 'absent',
-    detail: `${problem}; ONNX Runtime computes models on the CPU`,
+    detail: `${problem}; no model can be computed`,
     remedy: packages && librariesOf(installation),
   };
 }

@@ -16,15 +16,7 @@ import type { FeatureModel } from '../runtime/staged-model.ts';
 import { requireSameBase, type BaseModel, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import type { FeatureCache } from '../features/cache.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../features/features.ts';
-import {
-  featureCache,
-  inStreamOrder,
-  lazyFeatureModel,
-  roundingWarning,
-  scorers,
-  windowOptions,
-  type Running,
-} from './backbone.ts';
+import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions, type Running } from './backbone.ts';
 import type { ExitScorer } from '../runtime/open.ts';
 import { planMinutes, type TunePlan } from '../tuning/plan.ts';
 import type { TrainingPosition } from '../checkpoint/writer.ts';
@@ -109,8 +101,6 @@ export async function* openParts(
   // One backbone to learn from and to judge by: a second one costs memory, and seconds to open.
   const { backbonePrecision: precision, threads } = options;
   const running: Running = { placement, options: windowOptions({ precision, threads }) };
-  const rounding = roundingWarning(model, running);
-  if (rounding !== null) yield { type: 'warning', message: rounding };
   const cuts = exits.map(exitCut);
   const opened = (wanted: readonly Cut[]): FeatureModel => {
     const backbone = lazyFeatureModel(model, wanted, running);

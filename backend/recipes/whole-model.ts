@@ -9,7 +9,7 @@ import { openHeldOut } from '../evaluation/scores.ts';
 import type { ExitParameter } from '../exits/parameters.ts';
 import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
 import { featureSource, type Windows } from '../features/features.ts';
-import { dequantise } from '../formats/quantisation.ts';
+import { dequantise } from '../formats/dequantise.ts';
 import { bytesOf, elementCount, type TensorData } from '../formats/safetensors.ts';
 import { expectedParameters } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';

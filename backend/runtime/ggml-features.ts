@@ -13,9 +13,8 @@ import { embed } from './embedding.ts';
 import { causalMask, fillRotations, isMask, windowOf } from './ggml-inputs.ts';
 import { classesOf, layerNodes, otherNodes, readouts } from './ggml-reading.ts';
 import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
-import { tokensOf } from './exit-reader.ts';
 import { toldRotations } from './rotations.ts';
-import { logSum, positionsOf } from './readouts.ts';
+import { logSum, positionsOf, tokensOf } from './readouts.ts';
 import { distinctCuts, type ExitSet } from './stage-tree.ts';
 import type { ExitScorer, FeatureModel } from './staged-model.ts';
 

@@ -3,11 +3,10 @@ import { openCpu } from '../ggml/cpu.ts';
 import { openGpu, type GpuName } from '../ggml/gpu.ts';
 import type { Processor } from '../ggml/processor.ts';
 import { openLibrary } from '../ggml/library.ts';
-import { probeGgml } from '../ggml/probe.ts';
+import { requireGgml } from '../ggml/probe.ts';
 import { openWeights, type WeightForm, type Weights } from '../ggml/weights.ts';
 import { overlayParameters } from '../model/overlay.ts';
 import type { Model } from '../model/open.ts';
-import { userError } from '../../protocol/errors.ts';
 import type { ExitSet } from './stage-tree.ts';
 
 export interface GgmlOptions {
@@ -30,14 +29,11 @@ export interface GpuShare {
 
 const processors = new Map<number | undefined, Processor>();
 
-/** The CPU with so many threads; opened once, since its threads wait for work between models. */
-export function processorOf({ threads }: GgmlOptions): Processor {
+/** The CPU with so many threads; opened once, since its threads wait for work between models. @throws UserError `device` where ggml does not compute here. */
+export function processorOf({ threads }: Pick<GgmlOptions, 'threads'>): Processor {
   let processor = processors.get(threads);
   if (processor === undefined) {
-    const probe = probeGgml();
-    if ('problem' in probe)
-      throw userError('device', `ggml cannot be used: ${probe.problem}.`, 'Install the optional packages.');
-    processor = openCpu(openLibrary(probe.folder), threads === undefined ? {} : { threads });
+    processor = openCpu(openLibrary(requireGgml()), threads === undefined ? {} : { threads });
     processors.set(threads, processor);
   }
   return processor;

@@ -1,50 +1,75 @@
-/** Opens models: which engine computes what is chosen here, by one table. */
+/** Opens models in ggml: in which form their weights are computed with is chosen here. */
 import type { ExitSpec } from '../exits/spec.ts';
+import { blockInfo } from '../formats/dequantise.ts';
+import { elementCount } from '../formats/safetensors.ts';
 import type { Model } from '../model/open.ts';
 import type { Cut } from '../model/spec.ts';
-import { engineOf, ggmlOptions, type RuntimeOptions } from './engines.ts';
 import { openGgmlFeatures, openGgmlScorer } from './ggml-features.ts';
 import { openGgmlModel } from './ggml-model.ts';
-import { withHeldSlots } from './held-slots.ts';
-import { openOnnxFeatures, openOnnxScorer, openPassModel } from './onnx-model.ts';
+import type { GgmlOptions } from './ggml-runtime.ts';
 import { noExits, type ExitSet } from './stage-tree.ts';
 import type { ExitScorer, FeatureModel, StagedModel } from './staged-model.ts';
 
-export { openPassModel } from './onnx-model.ts';
 export { noExits, onlyExits, type ExitSet } from './stage-tree.ts';
-export type { RuntimeOptions } from './engines.ts';
 export type { ExitScorer, Scores } from './staged-model.ts';
 
+export interface RuntimeOptions extends Omit<GgmlOptions, 'form'> {
+  /**
+   * `float32`: exact. `int8`: activations are rounded to 8 bits a block, and quantised weights stay in their blocks.
+   * `int8-many`: rounded as is fastest for many tokens at once. Default `float32`.
+   */
+  readonly arithmetic?: 'float32' | 'int8' | 'int8-many';
+  /** `screened`, the default: readouts read the head roughly first, where arithmetic rounds anyway and that pays. */
+  readonly head?: NonNullable<GgmlOptions['head']>;
+}
+
 /** A model cut at its exits, ready to decode. */
-export async function openStagedModel(
+export const openStagedModel = (
   model: Model,
   exits: ExitSet = noExits,
   options: RuntimeOptions = {},
-): Promise<StagedModel> {
-  return engineOf(model, options) === 'ggml'
-    ? openGgmlModel(model, exits, ggmlOptions(model, options))
-    : withHeldSlots(await openPassModel(model, exits, options));
-}
+): Promise<StagedModel> => openGgmlModel(model, exits, ggmlOptions(model, options));
 
 /** The frozen backbone up to the deepest of `cuts`, for full sequences. */
-export async function openFeatureModel(
+export const openFeatureModel = (
   model: Model,
   cuts: readonly Cut[],
   options: RuntimeOptions = {},
-): Promise<FeatureModel> {
-  return engineOf(model, options) === 'ggml'
-    ? openGgmlFeatures(model, cuts, ggmlOptions(model, options))
-    : openOnnxFeatures(model, cuts, options);
-}
+): Promise<FeatureModel> => openGgmlFeatures(model, cuts, ggmlOptions(model, options));
 
 /** Scores one exit (null: the final one) on full sequences. */
-export async function openExitScorer(
+export const openExitScorer = (
   model: Model,
   exit: ExitSpec | null,
   held: ExitSet['parameters'] = new Map(),
   options: RuntimeOptions = {},
-): Promise<ExitScorer> {
-  return engineOf(model, options) === 'ggml'
-    ? openGgmlScorer(model, exit, held, ggmlOptions(model, options))
-    : openOnnxScorer(model, exit, held, options);
+): Promise<ExitScorer> => openGgmlScorer(model, exit, held, ggmlOptions(model, options));
+
+const weightForm: Readonly<Record<NonNullable<RuntimeOptions['arithmetic']>, GgmlOptions['form']>> = {
+  float32: 'exact',
+  int8: 'stored',
+  'int8-many': 'many',
+};
+
+export function ggmlOptions(
+  model: Model,
+  { arithmetic = 'float32', head = 'screened', ...options }: RuntimeOptions,
+): GgmlOptions {
+  const isWide = arithmetic === 'int8' && options.gpu === undefined && isSmallInFloats(model);
+  return { ...options, head, form: isWide ? 'wide' : weightForm[arithmetic] };
+}
+
+/**
+ * Numbers of a model that processors hold in their caches. In floats it waits for no memory, so it is computed in 32 bits, which
+ * no product has to widen: half of the time in passes of several tokens. Trained heads are in bytes all the same: they were tuned so.
+ */
+const smallModel = 1 << 23;
+
+function isSmallInFloats({ stored }: Model): boolean {
+  let numbers = 0;
+  for (const { type, shape } of stored.tensors.tensors.values()) {
+    if (blockInfo(type).elements > 1) return false;
+    numbers += elementCount(shape);
+  }
+  return numbers <= smallModel;
 }

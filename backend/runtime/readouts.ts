@@ -1,5 +1,6 @@
 /** Readouts out of what ggml's graphs give: the best classes, their logits and probabilities. Knows classes and tokens, no model. */
 import { mostCandidates } from '../../protocol/options-decoding.ts';
+import type { ExitSpec } from '../exits/spec.ts';
 import type { BuiltGraph } from '../ggml/graph.ts';
 import type { Readout } from './staged-model.ts';
 
@@ -7,6 +8,10 @@ import type { Readout } from './staged-model.ts';
 export const candidateCount = mostCandidates + 1;
 
 const defer = -1;
+
+/** The token of each class of an exit with a shortlist, its defer class last; null where classes are tokens. */
+export const tokensOf = (exit: ExitSpec | null): readonly number[] | null =>
+  exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
 
 /**
  * A long row of logits is read in so many equal parts, which threads share; what is said of the whole is put together here, so it
@@ -116,11 +121,7 @@ export function vocabularyRows(
 }
 
 /** Rows over a shortlist → rows over the vocabulary. */
-export function toVocabulary(
-  logits: Float32Array,
-  toToken: readonly number[] | null,
-  vocabulary: number,
-): Float32Array {
+function toVocabulary(logits: Float32Array, toToken: readonly number[] | null, vocabulary: number): Float32Array {
   if (!toToken) return logits;
   const classes = toToken.length;
   const rows = logits.length / classes;

@@ -1,8 +1,15 @@
 /** The angles by which a pass turns queries and keys, tabulated in JavaScript. Knows positions, no graph. */
 import { ropeFactor, variesInText, type ModelSpec, type RopeSpec } from '../model/spec.ts';
-import type { Pass } from './pass-model.ts';
 
-type Turned = Pick<Pass, 'batch' | 'tokens' | 'starts' | 'lengths'>;
+/** Rows of a pass, as far as rotations depend on it. */
+export interface Turned {
+  readonly batch: number;
+  readonly tokens: number;
+  /** Position of the first token of each row. */
+  readonly starts: readonly number[];
+  /** Positions of each row's text so far, those of later passes too: some rotations depend on it. */
+  readonly lengths: readonly number[];
+}
 
 /** Cosines and sines of one rotation, tabulated as positions are met. */
 export interface RotationTable {
@@ -10,7 +17,7 @@ export interface RotationTable {
   angles(pass: Turned): { cos: Float32Array; sin: Float32Array };
 }
 
-export function rotationTable(rope: RopeSpec): RotationTable {
+function rotationTable(rope: RopeSpec): RotationTable {
   const half = rope.dimensions / 2;
   const short = tabulated(rope, rope.inverseFrequencies);
   const long = rope.long && tabulated(rope, rope.long.inverseFrequencies);
@@ -64,7 +71,7 @@ function tabulated(rope: RopeSpec, frequencies: readonly number[]): Tabulated {
 }
 
 /** The different rotations of a model. */
-export const ropesOf = (spec: ModelSpec): RopeSpec[] => [
+const ropesOf = (spec: ModelSpec): RopeSpec[] => [
   ...new Map(
     spec.layers.flatMap(({ rope, queryRope }) => [rope, queryRope].flatMap((r) => (r ? [[r.name, r] as const] : []))),
   ).values(),

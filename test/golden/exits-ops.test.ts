@@ -11,8 +11,7 @@ import { openModel } from '../../backend/model/open.ts';
 import { expectedParameters } from '../../backend/model/expected-parameters.ts';
 import { finalCut, inputCut } from '../../backend/model/spec.ts';
 import { openSession } from '../../backend/onnx/session.ts';
-import { isMixture } from '../support/engines.ts';
-import { fixtures, maxDifference, readGolden } from '../support/golden.ts';
+import { fixtures, isMixture, maxDifference, readGolden } from '../support/golden.ts';
 
 const families = readdirSync(join(fixtures, 'tiny')).filter((name) => !isMixture(name));
 

@@ -4,9 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openModel } from '../../backend/model/open.ts';
-import type { Engine } from '../../backend/runtime/engines.ts';
 import { noExits, openFeatureModel, openStagedModel } from '../../backend/runtime/open.ts';
-import { computes, engines } from '../support/engines.ts';
 import { decodeAll, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
 import { ggufTwin, twins } from '../support/gguf-twins.ts';
 import { fixtures, maxDifference, readGolden } from '../support/golden.ts';
@@ -27,25 +25,21 @@ test('all golden models are there', () => {
   expect(ggufs).toHaveLength(21);
 });
 
-const computed = engines.flatMap((engine) =>
-  families.filter((family) => computes(engine, family)).map((family) => [engine, family] as const),
-);
-
-async function fullLogits(engine: Engine, path: string, ids: number[]): Promise<Float32Array> {
+async function fullLogits(path: string, ids: number[]): Promise<Float32Array> {
   const model = openModel(path);
-  const staged = await openStagedModel(model, noExits, { engine });
+  const staged = await openStagedModel(model);
   const logits = await finalLogits(staged, ids);
   await staged.dispose();
   model.close();
   return logits;
 }
 
-describe.each(computed)('%s, family %s', (engine, family) => {
+describe.each(families)('family %s', (family) => {
   const golden = readGolden<FamilyGolden>('tiny', family, 'golden.json');
   const directory = join(fixtures, 'tiny', family);
 
   test('logits', async () => {
-    const logits = await fullLogits(engine, directory, golden.ids);
+    const logits = await fullLogits(directory, golden.ids);
     expect(maxDifference(logits, golden.logits.flat())).toBeLessThan(1e-4);
   });
 
@@ -55,7 +49,7 @@ describe.each(computed)('%s, family %s', (engine, family) => {
       for (const file of readdirSync(directory)) copyFileSync(join(directory, file), join(copy, file));
       expect(existsSync(join(copy, 'config.v5.json'))).toBe(true);
       copyFileSync(join(copy, 'config.v5.json'), join(copy, 'config.json'));
-      expect(maxDifference(await fullLogits(engine, copy, golden.ids), golden.logits.flat())).toBeLessThan(1e-4);
+      expect(maxDifference(await fullLogits(copy, golden.ids), golden.logits.flat())).toBeLessThan(1e-4);
     } finally {
       rmSync(copy, { recursive: true });
     }
@@ -64,7 +58,7 @@ describe.each(computed)('%s, family %s', (engine, family) => {
   test('the residual stream after every layer', async () => {
     const model = openModel(directory);
     const cuts = model.spec.layers.map((_, i) => ({ layer: i + 1, at: 'end' as const }));
-    const features = await openFeatureModel(model, cuts, { engine });
+    const features = await openFeatureModel(model, cuts);
     const streams = await features.features(Int32Array.from(golden.ids), 1, golden.ids.length);
     const { hidden } = model.spec;
     for (const [i, stream] of streams.entries()) {
@@ -79,23 +73,21 @@ describe.each(computed)('%s, family %s', (engine, family) => {
   });
 });
 
-describe.each(
-  engines.flatMap((engine) => ggufs.filter((file) => computes(engine, file)).map((file) => [engine, file] as const)),
-)('%s, GGUF %s', (engine, file) => {
+describe.each(ggufs)('GGUF %s', (file) => {
   test('logits', async () => {
     const golden = readGolden<{ ids: number[]; logits: number[][] }>('gguf', file.replace('.gguf', '.golden.json'));
-    const logits = await fullLogits(engine, join(fixtures, 'gguf', file), golden.ids);
+    const logits = await fullLogits(join(fixtures, 'gguf', file), golden.ids);
     expect(maxDifference(logits, golden.logits.flat())).toBeLessThan(1e-3);
   });
 });
 
 /** As people run them: weights as they are stored, activations rounded as llama.cpp does. */
 const rounded = ggufs.filter((file) => /^(gemma2|granite|starcoder2|qwen3moe)-/.test(file));
-describe.skipIf(!engines.includes('ggml')).each(rounded)('ggml, weights as stored, GGUF %s', (file) => {
+describe.each(rounded)('weights as stored, GGUF %s', (file) => {
   test('logits and greedy tokens', async () => {
     const golden = readGolden<FamilyGolden>('gguf', file.replace('.gguf', '.golden.json'));
     const model = openModel(join(fixtures, 'gguf', file));
-    const staged = await openStagedModel(model, noExits, { engine: 'ggml', arithmetic: 'int8' });
+    const staged = await openStagedModel(model, noExits, { arithmetic: 'int8' });
     const tolerance = file.includes('f16') ? 2e-2 : 0.5;
     expect(maxDifference(await finalLogits(staged, golden.ids), golden.logits.flat())).toBeLessThan(tolerance);
     const { tokens } = await decodeAll(staged, plainRequest([golden.ids], 8));
@@ -106,20 +98,14 @@ describe.skipIf(!engines.includes('ggml')).each(rounded)('ggml, weights as store
 });
 
 /** By llama.cpp's names and its converter's conventions: the same numbers as the safetensors model. */
-describe.each(
-  engines.flatMap((engine) =>
-    Object.keys(twins)
-      .filter((family) => computes(engine, family))
-      .map((family) => [engine, family] as const),
-  ),
-)('%s, the GGUF twin of %s', (engine, family) => {
+describe.each(Object.keys(twins))('the GGUF twin of %s', (family) => {
   test('logits', async () => {
     const golden = readGolden<FamilyGolden>('tiny', family, 'golden.json');
     const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
     try {
       const file = join(folder, `${family}.gguf`);
       writeFileSync(file, ggufTwin(family));
-      expect(maxDifference(await fullLogits(engine, file, golden.ids), golden.logits.flat())).toBeLessThan(1e-4);
+      expect(maxDifference(await fullLogits(file, golden.ids), golden.logits.flat())).toBeLessThan(1e-4);
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -22,7 +22,7 @@ async function differing(): Promise<Record<string, string[]>> {
   for (const each of models) {
     const model = openModel(join(fixtures, each));
     const arithmetic = each.endsWith('.gguf') ? 'int8' : 'float32';
-    const staged = await openStagedModel(model, noExits, { arithmetic, engine: 'ggml' });
+    const staged = await openStagedModel(model, noExits, { arithmetic });
     const passes = await differingPasses(staged, [100, 700]);
     if (passes.length > 0) found[each] = passes;
     await staged.dispose();

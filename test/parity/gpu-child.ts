@@ -96,7 +96,7 @@ const questions: { [Name in keyof Answers]: (word?: string) => Promise<Answers[N
     const placement = placeOn(device, (message) => void warnings.push(message));
     const staged = await placeStagedModel(placement, model, copiedExits(model, exits));
     const ids = await loseAfter(6, () => idsOfText(staged));
-    const cpu = await openStagedModel(model, copiedExits(model, exits), { engine: 'ggml' });
+    const cpu = await openStagedModel(model, copiedExits(model, exits));
     return { ids, expected: await idsOfText(cpu), warnings };
   },
 };
@@ -115,7 +115,7 @@ async function decodedOn(card: RuntimeOptions): Promise<Answers['decoding']> {
     [7, 3],
   ];
   const run = async (options: RuntimeOptions): Promise<string[][]> => {
-    const staged = await openStagedModel(model, copiedExits(model, exits), { engine: 'ggml', ...options });
+    const staged = await openStagedModel(model, copiedExits(model, exits), options);
     const { tokens } = await decodeAll(staged, plainRequest(prompts, 12, { policy: confidenceAt(0.1) }));
     return tokens.map((row) => row.map(({ id, layer }) => `${id}@${layer}`));
   };

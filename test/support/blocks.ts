@@ -1,5 +1,5 @@
 /** Blocks of GGML's types, made up. */
-import { blockInfo } from '../../backend/formats/quantisation.ts';
+import { blockInfo } from '../../backend/formats/dequantise.ts';
 import type { TypeName } from '../../backend/ggml/library.ts';
 import { random } from './random.ts';
 

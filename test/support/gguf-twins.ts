@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { dequantise } from '../../backend/formats/quantisation.ts';
+import { dequantise } from '../../backend/formats/dequantise.ts';
 import { openSafetensors } from '../../backend/formats/safetensors.ts';
 import { gguf, text, u32, u64 } from '../unit/formats/fixtures.ts';
 import { fixtures } from './golden.ts';

@@ -8,6 +8,9 @@ export const shippedModel = resolve(import.meta.dirname, '../../models/typescrip
 const models = process.env['EARLY_EXIT_MODELS'] ?? resolve(import.meta.dirname, '../../../shared/models');
 const big = join(models, 'SmolLM2-135M-Instruct.Q4_1.gguf');
 
+/** A golden model that is a mixture of experts: nothing is differentiated through a router. */
+export const isMixture = (name: string): boolean => /moe|mixtral|gpt[-_]oss/.test(name);
+
 /** The big model, or null (with a message) where it is absent. */
 export function bigModel(): string | null {
   if (existsSync(big)) return big;

@@ -11,7 +11,7 @@ koffi.struct('mallinfo2', Object.fromEntries(fields.map((field) => [field, 'size
 const ask = koffi.load('libc.so.6').func('mallinfo2 mallinfo2()') as () => { readonly fordblks: number | bigint };
 
 const model = openModel(path.resolve(import.meta.dirname, '../../models/typescript-5m'));
-const staged = await openStagedModel(model, noExits, { engine: 'ggml', arithmetic: 'int8' });
+const staged = await openStagedModel(model, noExits, { arithmetic: 'int8' });
 const slots = staged.openSlots(4);
 for (let round = 0; round < 2; round++)
   for (let tokens = 1; tokens <= 150; tokens++) {

@@ -25,10 +25,7 @@ function parametersOf(type: BlockType): Parameters {
     stored: () => stored,
     values: () => new Float32Array(0),
     rows: () => new Float32Array(0),
-    blockForm: () => null,
-    blocks: () => {
-      throw new Error('no blocks are asked for');
-    },
+    isHeld: () => false,
   };
 }
 

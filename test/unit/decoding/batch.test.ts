@@ -10,7 +10,6 @@ import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 import { confidenceAt, decodeAll, eagerPace, finalLogits, idsOf, plainRequest } from '../../support/decoding.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
-import { engines } from '../../support/engines.ts';
 
 const specs: ExitSpec[] = [
   { layer: 1, architecture: 'layer', head: { kind: 'own' } },
@@ -58,8 +57,8 @@ async function run(
   return ended;
 }
 
-describe.each(engines)('in %s', async (engine) => {
-  const staged = await openStagedModel(model, copiedExits(model, specs), { engine });
+describe('a batch', async () => {
+  const staged = await openStagedModel(model, copiedExits(model, specs));
   afterAll(() => staged.dispose());
   const open = (rows: number): Batch<BatchRequest> =>
     openBatch(staged, { rows, contextLength: 250 }, eagerPace(staged));

@@ -5,7 +5,6 @@ import { seededRandom } from '../../../backend/decoding/random.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { trunkLength } from '../../../backend/runtime/staged-model.ts';
-import { computes, engines } from '../../support/engines.ts';
 import { maxDifference } from '../../support/golden.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
 
@@ -16,13 +15,9 @@ const specs: ExitSpec[] = [
   { layer: 3, architecture: 'norm', head: own },
 ];
 
-describe.each(
-  ['llama-untied', 'gpt_neox', 'mistral', 'olmo2', 'qwen3_moe', 'gpt_oss'].flatMap((family) =>
-    engines.filter((engine) => computes(engine, family)).map((engine) => [family, engine] as const),
-  ),
-)('%s, %s', async (family, engine) => {
+describe.each(['llama-untied', 'gpt_neox', 'mistral', 'olmo2', 'qwen3_moe', 'gpt_oss'])('%s', async (family) => {
   const model = tinyModel(family);
-  const staged = await openStagedModel(model, copiedExits(model, specs), { engine });
+  const staged = await openStagedModel(model, copiedExits(model, specs));
   afterAll(async () => {
     await staged.dispose();
     model.close();

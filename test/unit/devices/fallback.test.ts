@@ -6,10 +6,9 @@ import type { RuntimeOptions } from '../../../backend/runtime/open.ts';
 import { ProcessorFailure } from '../../../backend/ggml/processor.ts';
 import type { Device } from '../../../backend/devices/devices.ts';
 import { finalLogits } from '../../support/decoding.ts';
-import { engines } from '../../support/engines.ts';
 import { tinyModel } from '../../support/models.ts';
 
-/** Something that answers with its provider, until the GPU has been asked `calls` times. */
+/** Something that answers with its device, until the GPU has been asked `calls` times. */
 function fragile(calls: number): {
   open: (on: Pick<RuntimeOptions, 'gpu'>) => Promise<{ where: () => Promise<string>; dispose: () => Promise<void> }>;
   log: string[];
@@ -19,14 +18,14 @@ function fragile(calls: number): {
   return {
     log,
     open: async ({ gpu }) => {
-      const provider = gpu === undefined ? 'cpu' : 'card';
-      log.push(`open ${provider}`);
+      const device = gpu === undefined ? 'cpu' : 'card';
+      log.push(`open ${device}`);
       return {
         where: async () => {
-          if (provider !== 'cpu' && left-- <= 0) throw new ProcessorFailure('device lost');
-          return provider;
+          if (device !== 'cpu' && left-- <= 0) throw new ProcessorFailure('device lost');
+          return device;
         },
-        dispose: async () => void log.push(`close ${provider}`),
+        dispose: async () => void log.push(`close ${device}`),
       };
     },
   };
@@ -91,7 +90,7 @@ test('a mistake of ours is no failure of the device either', async () => {
   expect(at).toMatchObject({ share: { layers: 2 }, warnings: [] });
 });
 
-test.skipIf(engines.length === 1)('a model on a card that is not there runs on the CPU from the start', async () => {
+test('a model on a card that is not there runs on the CPU from the start', async () => {
   const at = placement(false);
   const model = tinyModel();
   const staged = await placeStagedModel(at, model, noExits);

@@ -1,36 +1,46 @@
 /** What a user reads where ggml's libraries are not installed. */
 import { expect, test, vi } from 'vitest';
+import { UserError } from '../../../protocol/errors.ts';
 import type { Device } from '../../../backend/devices/devices.ts';
 import { placeOn } from '../../../backend/devices/fallback.ts';
+import { platformPackage } from '../../../backend/formats/installed.ts';
+import type * as Packages from '../../../backend/ggml/packages.ts';
+import { openStagedModel } from '../../../backend/runtime/open.ts';
+import { tinyModel } from '../../support/models.ts';
 
-vi.mock('../../../backend/ggml/probe.ts', () => ({
-  probeGgml: () => ({ problem: 'the package @early-exit/linux-x64 is not installed' }),
-  ggmlPackage: () => '@early-exit/linux-x64',
+let name: string | null = '@node-llama-cpp/linux-x64';
+vi.mock('../../../backend/ggml/packages.ts', async (original) => ({
+  ...(await original<typeof Packages>()),
+  packageName: () => name,
+  libraryFolder: () => null,
 }));
 
-const card = {
-  kind: 'metal',
-  file: null,
-  name: 'Metal',
-  description: 'M3',
-  free: 1,
-  total: 1,
-  software: false,
-} as const;
+const cpu: Device = { kind: 'cpu', share: null, name: 'cpu', reason: '', named: false };
 
-const said = (share: Device['share']): string[] => {
-  const messages: string[] = [];
-  const device: Device = { kind: share?.gpu.kind ?? 'cpu', share, name: 'it', reason: '', named: false };
-  placeOn(device, (message) => void messages.push(message));
-  return messages;
-};
+function refusal(): unknown {
+  try {
+    return placeOn(cpu, () => expect.unreachable());
+  } catch (error) {
+    return error;
+  }
+}
 
-test('the CPU without ggml is told with the packages that bring it, and where to find the command', () => {
-  expect(said(null)).toEqual([
-    'The CPU computes without ggml, which takes longer: the package @early-exit/linux-x64 is not installed. Install @early-exit/linux-x64; early-exit doctor names the command.',
-  ]);
+test('a job says in one sentence which package is missing, and where the command is that brings it', async () => {
+  const error = refusal();
+  expect(error).toBeInstanceOf(UserError);
+  expect(error).toMatchObject({
+    code: 'device',
+    message: `Models are computed by ggml, and the package ${platformPackage} is not installed.`,
+    wayOut: `Install ${platformPackage}: "early-exit doctor" names the command.`,
+  });
+  await expect(openStagedModel(tinyModel())).rejects.toThrow((error as UserError).message);
 });
 
-test('another device does not need it', () => {
-  expect(said({ gpu: card, layers: 1 })).toEqual([]);
+test('where there is no package for the platform, nothing is to be installed', async () => {
+  vi.resetModules();
+  name = null;
+  const { placeOn: fresh } = await import('../../../backend/devices/fallback.ts');
+  expect(() => fresh(cpu, () => expect.unreachable())).toThrow(
+    `Models are computed by ggml, and there are no libraries of ggml for ${process.platform}-${process.arch}.`,
+  );
 });

@@ -10,7 +10,7 @@ import { writePlain } from '../../../backend/export/write.ts';
 import { exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { openLibrary, types } from '../../../backend/ggml/library.ts';
 import { libraryFolder } from '../../../backend/ggml/packages.ts';
-import { dequantise } from '../../../backend/formats/quantisation.ts';
+import { dequantise } from '../../../backend/formats/dequantise.ts';
 import { quantiseBlocks } from '../../../backend/formats/quantise-blocks.ts';
 import { openGguf } from '../../../backend/formats/gguf.ts';
 import { openModel } from '../../../backend/model/open.ts';
@@ -184,7 +184,7 @@ test.each(['dtype', 'torch_dtype'])('of the whole, a text model keeps what it do
   });
 });
 
-describe.skipIf(libraryFolder() === null)('blocks', () => {
+describe('blocks', () => {
   it.each(['Q8_0', 'Q4_0'] as const)('%s are ggml’s to the byte', (type) => {
     const random = seededRandom(3);
     const values = Float32Array.from({ length: 64 * 32 }, () => (random() - 0.5) * 10 ** Math.floor(8 * random() - 6));

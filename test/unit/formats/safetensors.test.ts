@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { dequantise } from '../../../backend/formats/quantisation.ts';
+import { dequantise } from '../../../backend/formats/dequantise.ts';
 import {
   bytesOf,
   openSafetensors,

@@ -26,7 +26,7 @@ test('a folder without the libraries is refused by a sentence that names it', ()
   }
 });
 
-describe.skipIf(libraryFolder() === null)('the libraries of this platform', () => {
+describe('the libraries of this platform', () => {
   test('answer in a process of their own', () => {
     expect(probeGgml()).toEqual({ folder: libraryFolder() });
   });

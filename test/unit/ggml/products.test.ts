@@ -5,7 +5,7 @@ import { openLibrary } from '../../../backend/ggml/library.ts';
 import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { areAlike, blockTypes, differingProducts } from '../../support/product-bits.ts';
 
-describe.skipIf(libraryFolder() === null)('products in ggml', () => {
+describe('products in ggml', () => {
   const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 2 });
   it.each(blockTypes)('%s', (type) => expect(differingProducts(cpu, type)).toEqual([]));
 

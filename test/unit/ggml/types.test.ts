@@ -5,13 +5,13 @@ import { buildGraph } from '../../../backend/ggml/graph.ts';
 import { openLibrary, types } from '../../../backend/ggml/library.ts';
 import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { newContext } from '../../../backend/ggml/processor.ts';
-import { dequantise } from '../../../backend/formats/quantisation.ts';
+import { dequantise } from '../../../backend/formats/dequantise.ts';
 import { randomBlocks } from '../../support/blocks.ts';
 import { blockTypes } from '../../support/product-bits.ts';
 
 const [columns, rows] = [512, 24];
 
-describe.skipIf(libraryFolder() === null)('ggml', () => {
+describe('ggml', () => {
   const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 1 });
   const { library: g } = cpu;
 

@@ -6,7 +6,6 @@ import { openSafetensors, writeSafetensors } from '../../../backend/formats/safe
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { finalLogits } from '../../support/decoding.ts';
-import { engines } from '../../support/engines.ts';
 import { fixtures, maxDifference, readGolden } from '../../support/golden.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
 
@@ -53,7 +52,7 @@ function withMixture(experts: number, chosen: number, normalised: boolean): stri
   return folder;
 }
 
-describe.skipIf(!engines.includes('ggml'))('in ggml', () => {
+describe('between dense layers', () => {
   it.each([
     [1, 1, true],
     [1, 1, false],

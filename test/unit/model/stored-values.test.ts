@@ -3,14 +3,13 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { dequantise } from '../../../backend/formats/quantisation.ts';
+import { dequantise } from '../../../backend/formats/dequantise.ts';
 import { elementCount } from '../../../backend/formats/safetensors.ts';
 import { expectedParameters } from '../../../backend/model/expected-parameters.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { parameterPlaces } from '../../../backend/model/sources.ts';
 import { giveParameter, takeParameter } from '../../../backend/model/stored-values.ts';
-import { isMixture } from '../../support/engines.ts';
-import { fixtures } from '../../support/golden.ts';
+import { fixtures, isMixture } from '../../support/golden.ts';
 
 const tiny = path.join(fixtures, 'tiny');
 const families = fs.readdirSync(tiny).filter((family) => !isMixture(family));

@@ -37,7 +37,7 @@ test('a machine without the libraries of ggml, or where it does not run', () => 
   const problem = 'the package @early-exit/linux-x64 is not installed';
   const installation = { kind: 'clone', root: '/clone' } as const;
   const absent = finding('ggml', { installation, ggml: { problem, packages: '@early-exit/linux-x64' } });
-  expect(absent).toMatchObject({ state: 'absent', detail: `${problem}; ONNX Runtime computes models on the CPU` });
+  expect(absent).toMatchObject({ state: 'absent', detail: `${problem}; no model can be computed` });
   expect(absent?.remedy).toBe('npm ci');
   expect(finding('ggml', { ggml: { problem: 'ggml crashed', packages: null } })).toMatchObject({ state: 'unusable' });
 });

@@ -48,48 +48,40 @@ const specs = [
 ] as const;
 const prompt = Array.from({ length: 40 }, (_, i) => (i * 7) % 60);
 
-test.skipIf(libraryFolder() === null)(
-  '200 openings leave nothing behind',
-  async () => {
-    const held = counted(openLibrary(libraryFolder()!));
-    const use = async (): Promise<void> => {
-      const model = tinyModel('llama-untied');
-      const exits = copiedExits(model, specs);
-      const staged = await openStagedModel(model, exits, { engine: 'ggml', arithmetic: 'int8' });
-      await decodeAll(staged, plainRequest([prompt, prompt.slice(3)], 6));
-      await staged.dispose();
-      const cut = { layer: model.spec.layers.length, at: 'end' } as const;
-      const features = await openFeatureModel(model, [cut], { engine: 'ggml', arithmetic: 'int8-rows' });
-      const [stream] = await features.features(Int32Array.from(prompt), 1, prompt.length);
-      const scorer = await openExitScorer(model, null, new Map(), { engine: 'ggml' });
-      await scorer.score(stream!, prompt, 1, prompt.length);
-      await scorer.dispose();
-      await features.dispose();
-      model.close();
-    };
-    await use();
-    const first = held();
-    for (let i = 1; i < 200; i++) await use();
-    expect(held()).toEqual(first);
-  },
-  240_000,
-);
-
-test.skipIf(libraryFolder() === null)(
-  'thousands of tokens keep no more than the graphs of their last shapes',
-  async () => {
-    const held = counted(openLibrary(libraryFolder()!));
-    const model = openModel(join(fixtures, 'gguf', 'llama-q4_k.gguf'));
-    const staged = await openStagedModel(model, copiedExits(model, []), { engine: 'ggml', arithmetic: 'int8' });
-    const settled: number[] = [];
-    for (let text = 0; text < 12; text++) {
-      await decodeAll(staged, plainRequest([prompt, prompt.slice(1), prompt.slice(2)], 100));
-      settled.push(Object.values(held()).reduce((a, b) => a + b, 0));
-    }
-    expect(settled.at(-1)).toBe(settled[1]);
+test('200 openings leave nothing behind', async () => {
+  const held = counted(openLibrary(libraryFolder()!));
+  const use = async (): Promise<void> => {
+    const model = tinyModel('llama-untied');
+    const exits = copiedExits(model, specs);
+    const staged = await openStagedModel(model, exits, { arithmetic: 'int8' });
+    await decodeAll(staged, plainRequest([prompt, prompt.slice(3)], 6));
     await staged.dispose();
-    expect(held()).toEqual({});
+    const cut = { layer: model.spec.layers.length, at: 'end' } as const;
+    const features = await openFeatureModel(model, [cut], { arithmetic: 'int8-many' });
+    const [stream] = await features.features(Int32Array.from(prompt), 1, prompt.length);
+    const scorer = await openExitScorer(model, null);
+    await scorer.score(stream!, prompt, 1, prompt.length);
+    await scorer.dispose();
+    await features.dispose();
     model.close();
-  },
-  120_000,
-);
+  };
+  await use();
+  const first = held();
+  for (let i = 1; i < 200; i++) await use();
+  expect(held()).toEqual(first);
+}, 240_000);
+
+test('thousands of tokens keep no more than the graphs of their last shapes', async () => {
+  const held = counted(openLibrary(libraryFolder()!));
+  const model = openModel(join(fixtures, 'gguf', 'llama-q4_k.gguf'));
+  const staged = await openStagedModel(model, copiedExits(model, []), { arithmetic: 'int8' });
+  const settled: number[] = [];
+  for (let text = 0; text < 12; text++) {
+    await decodeAll(staged, plainRequest([prompt, prompt.slice(1), prompt.slice(2)], 100));
+    settled.push(Object.values(held()).reduce((a, b) => a + b, 0));
+  }
+  expect(settled.at(-1)).toBe(settled[1]);
+  await staged.dispose();
+  expect(held()).toEqual({});
+  model.close();
+}, 120_000);

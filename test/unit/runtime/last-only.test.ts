@@ -5,7 +5,6 @@ import { expect, test } from 'vitest';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
-import { computes } from '../../support/engines.ts';
 import { fixtures } from '../../support/golden.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
 
@@ -14,7 +13,7 @@ const lengths = [
   [40, 33],
   [90, 75],
 ];
-const families = readdirSync(join(fixtures, 'tiny')).filter((family) => computes('ggml', family));
+const families = readdirSync(join(fixtures, 'tiny'));
 const models = [
   ...families.map((family) => join('tiny', family)),
   ...['llama-q4_k', 'llama-q2_k', 'llama-q4_0'].map((name) => join('gguf', `${name}.gguf`)),
@@ -31,7 +30,7 @@ test.each(cases)('%s, %j', async (path, some) => {
   const model = openModel(join(fixtures, path));
   const specs = [{ layer: 1, architecture: 'mlp', head: { kind: 'shared' } } as const];
   for (const exits of [noExits, copiedExits(model, specs)]) {
-    const staged = await openStagedModel(model, exits, { arithmetic: 'int8', engine: 'ggml' });
+    const staged = await openStagedModel(model, exits, { arithmetic: 'int8' });
     const final = staged.exits.length - 1;
     const said = [];
     for (const lastOnly of [true, false]) {
@@ -61,7 +60,7 @@ test.each(cases)('%s, %j', async (path, some) => {
 test('a branch behind the last layer attends to every token', async () => {
   const model = tinyModel();
   const exit = { layer: model.spec.layers.length, architecture: 'layer', head: { kind: 'shared' } } as const;
-  const staged = await openStagedModel(model, copiedExits(model, [exit]), { arithmetic: 'int8', engine: 'ggml' });
+  const staged = await openStagedModel(model, copiedExits(model, [exit]), { arithmetic: 'int8' });
   const said = [];
   for (const lastOnly of [true, false]) {
     const cache = openKvCache(staged, 1);

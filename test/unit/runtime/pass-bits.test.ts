@@ -2,7 +2,6 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { fixtures } from '../../support/golden.ts';
@@ -18,12 +17,12 @@ const files = [
 ];
 const contexts = [100, 700, 3000];
 
-describe.skipIf(libraryFolder() === null)('in ggml', () => {
+describe('passes', () => {
   test.each(files)('%s', async (file) => {
     const model = openModel(join(fixtures, file));
     const isStored = file.endsWith('.gguf');
     for (const arithmetic of isStored ? (['int8'] as const) : (['float32', 'int8'] as const)) {
-      const staged = await openStagedModel(model, noExits, { arithmetic, engine: 'ggml' });
+      const staged = await openStagedModel(model, noExits, { arithmetic });
       expect(await differingPasses(staged, contexts)).toEqual([]);
       await staged.dispose();
     }
@@ -36,7 +35,7 @@ describe.skipIf(libraryFolder() === null)('in ggml', () => {
     ['tiny/qwen3', 'float32'],
   ] as const)('what came at once has the same bits however its passes are cut: %s', async (file, arithmetic) => {
     const model = openModel(join(fixtures, file));
-    const staged = await openStagedModel(model, noExits, { arithmetic, engine: 'ggml' });
+    const staged = await openStagedModel(model, noExits, { arithmetic });
     const slots = staged.openSlots(1);
     const [before, prompt] = [70, 300];
     const ids = Array.from({ length: before + prompt }, (_, i) => (i * 31 + 7) % 60);

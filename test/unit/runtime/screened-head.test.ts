@@ -99,7 +99,7 @@ const near = (one: Readout, other: Readout): void => {
 };
 
 const shared: ExitSpec = { layer: 1, architecture: 'norm', head: { kind: 'shared' } };
-const cpu = (): Processor => processorOf({ form: 'stored' });
+const cpu = (): Processor => processorOf({});
 
 describe.skipIf(!hasGgml).each([
   ['llama-q8_0.gguf', 'Q8_0'],
@@ -109,7 +109,7 @@ describe.skipIf(!hasGgml).each([
 ] as const)('%s with a head in %s', (file, type) => {
   const model = withLargeHead(file, type);
   const open = (options: RuntimeOptions = {}): Promise<StagedModel> =>
-    openStagedModel(model, copiedExits(model, [shared]), { arithmetic: 'int8', engine: 'ggml', ...options });
+    openStagedModel(model, copiedExits(model, [shared]), { arithmetic: 'int8', ...options });
   const screens = hasGgml && canScreen(cpu(), model.parameters, 'lm_head');
   let [exact, screened]: StagedModel[] = [];
   beforeAll(async () => ([exact, screened] = [await open({ head: 'exact' }), await open()]));
@@ -150,7 +150,7 @@ describe.skipIf(!hasGgml).each([
       .filter((file) => statSync(file).size > 100);
     const sizes = files.map((file) => statSync(file).size);
     for (const file of files) truncateSync(file, 100);
-    const again = await openStagedModel({ ...model }, noExits, { arithmetic: 'int8', engine: 'ggml' });
+    const again = await openStagedModel({ ...model }, noExits, { arithmetic: 'int8' });
     expect((await readLast(again, 1, 0)).readouts).toEqual(readouts);
     await again.dispose();
     expect(files.filter((file, i) => statSync(file).size === sizes[i])).toHaveLength(1);

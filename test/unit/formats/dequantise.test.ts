@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { blockInfo, dequantise, toBlocks } from '../../../backend/formats/quantisation.ts';
+import { blockInfo, dequantise } from '../../../backend/formats/dequantise.ts';
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 /** 1.0 and 0.5 as 16-bit floats. */
@@ -44,30 +44,14 @@ describe('dequantise', () => {
     expect(() => dequantise('Q8_0', new Uint8Array(34), 31)).toThrow(RangeError);
     expect(() => dequantise('F32', new Uint8Array(34), 8)).toThrow(RangeError);
   });
-});
 
-describe('toBlocks', () => {
-  it('interleaves nibbles along the columns', () => {
-    const quants = Array.from({ length: 16 }, (_, j) => j | ((15 - j) << 4));
-    const blocks = toBlocks('Q4_0', bytes(...oneHalf, ...quants), 1, 32)!;
-    expect(blocks.bits).toBe(4);
-    expect(blocks.minima).toBeNull();
-    expect([...blocks.scales]).toEqual([0.5]);
-    expect([...blocks.quants.subarray(0, 3)]).toEqual([0x10, 0x32, 0x54]);
-    expect([...blocks.quants.subarray(8, 10)]).toEqual([0xef, 0xcd]);
+  it('reads signed bytes of Q8_0', () => {
+    const values = dequantise('Q8_0', bytes(...one, 0, 1, 0xff, 0x80, 0x7f, ...new Array<number>(27).fill(0)), 32);
+    expect([...values.subarray(0, 5)]).toEqual([0, 1, -1, -128, 127]);
   });
 
-  it('stores signed bytes of Q8_0 around 128', () => {
-    const blocks = toBlocks('Q8_0', bytes(...one, 0, 1, 0xff, 0x80, 0x7f, ...new Array<number>(27).fill(0)), 1, 32)!;
-    expect([...blocks.quants.subarray(0, 5)]).toEqual([128, 129, 127, 0, 255]);
-  });
-
-  it('has no blocks for plain types and refuses rows that are no whole blocks', () => {
-    expect(toBlocks('F16', new Uint8Array(64), 1, 32)).toBeNull();
-    expect(() => toBlocks('Q4_K', new Uint8Array(144), 2, 128)).toThrow(RangeError);
-  });
-
-  it('knows how large a block is', () => {
+  it('knows how large a block is, and refuses rows that are no whole blocks', () => {
     expect(blockInfo('Q6_K')).toEqual({ elements: 256, bytes: 210 });
+    expect(() => dequantise('Q4_K', new Uint8Array(144), 128)).toThrow(RangeError);
   });
 });

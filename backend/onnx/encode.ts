@@ -3,14 +3,10 @@
  * outside the bytes: they are named by location, offset and length, and handed to the runtime beside the model.
  */
 
-export const onnxTypes = {
+const onnxTypes = {
   float32: 1,
-  uint8: 2,
-  int8: 3,
   int32: 6,
   int64: 7,
-  bool: 9,
-  float16: 10,
   float64: 11,
 } as const;
 export type OnnxType = keyof typeof onnxTypes;
@@ -42,14 +38,14 @@ export interface OnnxValue {
   readonly shape: readonly (number | string)[];
 }
 
-export interface OnnxGraph {
+interface OnnxGraph {
   readonly nodes: readonly OnnxNode[];
   readonly initialisers: readonly OnnxInitialiser[];
   readonly inputs: readonly OnnxValue[];
   readonly outputs: readonly OnnxValue[];
 }
 
-/** IR 10, opset 23 (RotaryEmbedding, Attention) and ONNX Runtime's contrib operators. */
+/** IR 10, opset 23 and ONNX Runtime's contrib operators. */
 export function encodeOnnx(graph: OnnxGraph): Uint8Array {
   const model = new Writer();
   model.integer(1, 10);
