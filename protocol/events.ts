@@ -119,7 +119,18 @@ export type SavedEvent = { type: 'saved'; path: string; files: string[] };
 /** Of export and import. */
 export type ExportEvent = PhaseEvent | ProgressEvent | WarningEvent | SavedEvent;
 
+/** What an exit's memory was found to be. */
+export interface MemoryEvent {
+  type: 'memory';
+  /** Where it hangs, such as `16.end`. */
+  cut: string;
+  numbers: number;
+  /** Σ‖y − ŷ‖² ÷ Σ‖y − mean‖² of keys and of values on text kept apart; null where none was. */
+  errors: Record<'copied' | 'fitted', { readonly keys: number; readonly values: number }> | null;
+}
+
 export type TuneEvent =
+  | MemoryEvent
   | PhaseEvent
   | ReadyEvent
   | ProgressEvent

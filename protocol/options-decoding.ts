@@ -37,6 +37,17 @@ export const decodingOptions = {
     scope: 'window',
     help: 'Most tokens drafted and decided together, in all modes but full; it changes the speed, never the text.',
   }),
+  deferred: oneOf({
+    scope: 'window',
+    default: 'auto',
+    values: {
+      auto: "as calibrated; else the exit's memory, where it has one",
+      memory:
+        "the exit's memory fills keys and values of the layers left out, at once; exits without one wait as in exact",
+      exact: 'those layers run later, with the next token that goes deeper',
+    },
+    help: 'What becomes, in mode fast, of the layers behind the exit at which a token leaves.',
+  }),
   policy: oneOf({
     scope: 'window',
     default: 'confidence',

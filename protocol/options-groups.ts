@@ -244,6 +244,7 @@ export const servedOptions = {
   }),
   mode: decodingOptions.mode,
   drafts: decodingOptions.drafts,
+  deferred: decodingOptions.deferred,
   policy: decodingOptions.policy,
   threshold: decodingOptions.threshold,
   patience: decodingOptions.patience,

@@ -69,6 +69,8 @@ export interface Calibration {
   readonly agreement: number;
   /** The mode that was fastest where it was calibrated, of those that keep the promise. */
   readonly fastest: Mode;
+  /** What became of the layers that tokens skipped in the text that was judged; earlier versions knew `exact` alone. */
+  readonly deferred: 'memory' | 'exact';
   /** By exit id. */
   readonly thresholds: Readonly<Record<string, number>>;
   /** By exit id: when its head is worth reading; `weights` are float32, little-endian, in base64. */
@@ -323,7 +325,14 @@ export function readProgress(file: string, text: string | undefined): Progress {
 /** One of before `fastest` was stored knows of none: then what changes no text. */
 function readCalibration(file: string, value: unknown): Calibration | null {
   if (value === null) return null;
-  const { step, agreement, fastest = 'lossless', thresholds, gates } = record(file, value, '"calibration"');
+  const {
+    step,
+    agreement,
+    fastest = 'lossless',
+    deferred = 'exact',
+    thresholds,
+    gates,
+  } = record(file, value, '"calibration"');
   const byExit = record(file, thresholds, '"calibration.thresholds"');
   if (!isCount(step) || !isShare(agreement)) throw bad(file, '"calibration" has no step or no agreement');
   for (const [exit, threshold] of Object.entries(byExit)) {
@@ -332,7 +341,9 @@ function readCalibration(file: string, value: unknown): Calibration | null {
   const mode = modes.find((name) => name === fastest);
   if (!mode) throw bad(file, `"calibration.fastest" is ${JSON.stringify(fastest)}, none of ${modes.join(', ')}`);
   const read = { thresholds: byExit as Record<string, number>, gates: readGates(file, gates ?? {}) };
-  return { step, agreement, fastest: mode, ...read };
+  if (deferred !== 'exact' && deferred !== 'memory')
+    throw bad(file, `"calibration.deferred" is ${JSON.stringify(deferred)}, neither exact nor memory`);
+  return { step, agreement, fastest: mode, deferred, ...read };
 }
 
 function readGates(file: string, value: unknown): Record<string, StoredGate> {

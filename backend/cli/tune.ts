@@ -1,6 +1,7 @@
 /** Draws a tuning run: a bar with the loss of each exit, a line an evaluation, the table of before and after. */
 import { plural } from '../../protocol/plural.ts';
-import type { CalibratedEvent, MinutesEvent, Phase, StepEvent, TuneEvent } from '../../protocol/events.ts';
+import { bytesText } from '../../protocol/bytes-text.ts';
+import type { CalibratedEvent, MemoryEvent, MinutesEvent, Phase, StepEvent, TuneEvent } from '../../protocol/events.ts';
 import { afterCalibration, afterTuning } from './advice.ts';
 import { calibrationText } from './calibrate.ts';
 import { exitColours } from './exit-colours.ts';
@@ -57,6 +58,10 @@ export async function showTune(
           progress.status.say(`  held-out loss at step ${count(event.step)}  ${losses.join('  ')}${mark}`);
           break;
         }
+        case 'memory':
+          progress.end();
+          progress.status.say(dim(`  ${memoryText(event)}`));
+          break;
         case 'planned':
           out.write(plannedText(out, event));
           break;
@@ -106,6 +111,18 @@ export function planText({ minutes, seconds, evaluationTokens, fitTokens, update
   ];
   return `${duration(60 * minutes)}: ${parts.join(' · ')}`;
 }
+
+/** How good a memory is on text that it was not fitted on, beside the plain copy. */
+export function memoryText({ cut, numbers, errors }: MemoryEvent): string {
+  const size = `memory at ${cut.replace(/\.end$/, '')}: ${bytesText(bytesOfMemory(numbers))} in memory`;
+  if (errors === null) return size;
+  const shares = ({ keys, values }: { keys: number; values: number }): string =>
+    `${keys.toFixed(2)} and ${values.toFixed(2)}`;
+  return `${size} · error of keys and values ${shares(errors.fitted)} (copied: ${shares(errors.copied)})`;
+}
+
+/** Blocks of 32 numbers and a scale in 34 bytes. */
+const bytesOfMemory = (numbers: number): number => (numbers / 32) * 34;
 
 function stepLine(stream: Stream, event: StepEvent): string {
   const colours = exitColours(stream, Object.keys(event.losses));

@@ -141,6 +141,7 @@ export function openBatch<Request extends BatchRequest>(
   /** A row that no text needs any more remembers what its cache has. */
   const remember = (row: Row): void => {
     row.ids.length = Math.min(row.ids.length, cache.position(at(row)));
+    cache.repair(at(row));
     row.used = ++uses;
     row.isFree = true;
   };
@@ -180,6 +181,8 @@ export function openBatch<Request extends BatchRequest>(
     }
     row.isFree = false;
     row.scope = scope;
+    // Of a text that is being written, too, what memories filled is not taken over.
+    cache.repair(at(row));
     // The next token is read of the prompt's last one.
     const remembered = cache.position(at(row));
     if (remembered > 0 && remembered === prompt.length && !cache.isHeard(at(row)))

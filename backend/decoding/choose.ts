@@ -7,6 +7,7 @@ import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/sta
 import { textSource, type Block, type Choice } from './block.ts';
 import { opens } from './gate.ts';
 import type { KvCache } from './kv-cache.ts';
+import { firstTokens } from '../exits/memory.ts';
 import type { Pace } from './pace.ts';
 import { leaves, type Policy } from './policy.ts';
 import { needsLogits, probabilityOf, sample } from './sampler.ts';
@@ -35,6 +36,9 @@ export async function choose(
   const choices: Omit<Choice, 'opinions'>[][] = blocks.map(() => []);
   const isDone = blocks.map(() => false);
   const said = lengths.map((length) => Array.from({ length }, (): Said[] => []));
+  // Where each position leaves, as soon as an exit lets it go: whether it is ever decided turns on the drafts before it.
+  const left = lengths.map((length) => Array.from({ length }, (): Said | null => null));
+  const whole = [...blocks.keys()].filter((row) => wantsOpinions[row]!);
 
   for (const [k, exit] of model.exits.entries()) {
     const isFinal = exit.spec === null;
@@ -42,7 +46,7 @@ export async function choose(
     const asked = [...blocks.keys()].filter((row) => wantsOpinions[row]! || (!isDone[row]! && isEnabled[row]!));
     if (asked.length === 0) continue;
     const lastOnly = lengths.every((length) => length === 1);
-    await cache.advance(exit.stages, asked, { lastOnly });
+    await cache.advance(exit.stages, asked, { lastOnly, whole });
     /** Of each position that is not decided yet, whether its gate is open. */
     const isOpen = blocks.map((_, row) => {
       const gate = options[row]!.gates.get(exit.id);
@@ -62,12 +66,13 @@ export async function choose(
         const at = from[i]! + n;
         const own = rows && rows.subarray(n * model.spec.vocabulary, (n + 1) * model.spec.vocabulary);
         said[row]![at]!.push({ exit, readout, logits: own, mayLeave: isOpen[row]![at]! });
+        left[row]![at] ??= isLeaving(options[row]!.policy, said[row]![at]!);
       }
       while (!isDone[row]) {
         const at = choices[row]!.length;
-        const left = firstToLeave(options[row]!.policy, said[row]![at]!);
-        if (!left) break;
-        const { exit: leftAt, readout, logits } = left;
+        const leaving = left[row]![at];
+        if (!leaving) break;
+        const { exit: leftAt, readout, logits } = leaving;
         const token = pick(readout, logits, sequences[row]!);
         const draft = blocks[row]!.drafts[at] ?? null;
         const probability = probabilityOf(token, readout, logits);
@@ -77,22 +82,28 @@ export async function choose(
         isDone[row] = draft === null || draft.token !== token;
       }
     }
+    if (exit.remembers) {
+      // Before any token behind them goes deeper: what it sees of them is the same then, whatever is decided together.
+      const places = read.flatMap((row) => {
+        const first = cache.position(row) - lengths[row]!;
+        const isFilled = (at: number): boolean => left[row]![at]?.exit === exit && first + at >= firstTokens;
+        const own = options[row]!.remembers ? [...left[row]!.keys()].filter(isFilled) : [];
+        return own.map((at) => ({ row, position: first + at }));
+      });
+      if (places.length > 0) await cache.leave(k, places);
+    }
   }
   return choices.map((row, r) =>
     row.map((choice, at) => ({ ...choice, opinions: wantsOpinions[r]! ? said[r]![at]! : [] })),
   );
 }
 
-/**
- * Where a position leaves, of the exits that have spoken so far, in their order. One that comes up because a draft was right
- * leaves where it would have left by itself, even if the exits behind have spoken of it in the meantime.
- */
-function firstToLeave(policy: Policy, said: readonly Said[]): Said | undefined {
-  const able = said.filter(({ mayLeave }) => mayLeave);
-  return able.find(({ exit, readout }, i) => {
-    const earlier = able.slice(0, i).map((one) => one.readout);
-    return exit.spec === null || leaves(policy, exit.id, readout, earlier);
-  });
+/** What the last exit said of a position, where it leaves there. Those before it have let it go on. */
+function isLeaving(policy: Policy, said: readonly Said[]): Said | null {
+  const last = said.at(-1)!;
+  const earlier = said.slice(0, -1).flatMap(({ mayLeave, readout }) => (mayLeave ? [readout] : []));
+  const { exit, readout, mayLeave } = last;
+  return mayLeave && (exit.spec === null || leaves(policy, exit.id, readout, earlier)) ? last : null;
 }
 
 /**

@@ -9,6 +9,8 @@ export interface MeasuredCosts {
   readonly deferred: number[];
   /** Of reading each exit, its branch included; the final one last. */
   readonly readings: number[];
+  /** Of filling what lies behind each exit from its memory, for one token; null where it has none. */
+  readonly fills: (number | null)[];
 }
 
 /** The first passes of each size set up buffers. */
@@ -24,11 +26,13 @@ export async function* measureCosts(
 ): AsyncGenerator<{ readonly done: number; readonly total: number }, MeasuredCosts> {
   const samples = new Map<string, number[]>();
   let isMeasuring = false;
-  const cache = openKvCache(model, 1, (stage, tokens, milliseconds) => {
+  const measured = (what: number | string, tokens: number, milliseconds: number): void => {
     if (!isMeasuring) return;
-    const key = `${stage}/${tokens}`;
+    const key = `${what}/${tokens}`;
     samples.set(key, [...(samples.get(key) ?? []), milliseconds]);
-  });
+  };
+  const cache = openKvCache(model, 1, measured);
+  const remembering = [...model.exits.keys()].filter((k) => model.exits[k]!.remembers);
   const ids = (count: number): number[] => Array.from({ length: count }, (_, i) => (7 * i) % model.spec.vocabulary);
   const trunk = trunkLength(model);
   const context = Math.min(options.context, model.spec.contextLength - 3);
@@ -41,11 +45,16 @@ export async function* measureCosts(
       // Stage by stage, as where exits between them are asked.
       for (let stages = 1; stages <= trunk; stages++) await cache.advance(stages, [0]);
       for (const k of tokens === 1 ? model.exits.keys() : []) await cache.read(k, [0], [1], { logits: false });
+      for (const k of tokens === 1 ? remembering : []) {
+        const started = performance.now();
+        await cache.leave(k, [{ row: 0, position: context }]);
+        measured(`fill ${k}`, 1, performance.now() - started);
+      }
       cache.truncate(0, context);
     }
     yield { done: round + warming + 1, total: options.rounds + warming };
   }
-  const median = (stage: number, tokens: number): number => {
+  const median = (stage: number | string, tokens: number): number => {
     const sorted = (samples.get(`${stage}/${tokens}`) ?? [0]).sort((a, b) => a - b);
     return sorted[Math.floor(sorted.length / 2)]!;
   };
@@ -53,6 +62,7 @@ export async function* measureCosts(
   return {
     stages: model.stages.slice(0, trunk).map((_, s) => median(s, 1)),
     deferred: model.stages.slice(0, trunk).map((_, s) => Math.max(0, median(s, 2) - median(s, 1))),
+    fills: model.exits.map(({ remembers }, k) => (remembers ? median(`fill ${k}`, 1) : null)),
     readings: model.exits.map((exit, k) => {
       const branch = branchOf(exit);
       return median(-1 - k, 1) + (branch === null ? 0 : median(branch, 1));

@@ -8,6 +8,7 @@ import {
   branchOf,
   stageLayers,
   trunkLength,
+  type Place,
   type RowReadout,
   type RunOptions,
   type Slots,
@@ -17,7 +18,10 @@ import {
 /** Most tokens in one pass: bounds the memory of a long prompt. */
 const passLimit = 512;
 
-type AdvanceOptions = Pick<RunOptions, 'lastOnly'>;
+interface AdvanceOptions extends Pick<RunOptions, 'lastOnly'> {
+  /** Rows of which every token is wanted at every stage, also where a memory has filled it. */
+  readonly whole?: readonly number[];
+}
 
 export interface KvCache {
   readonly rows: number;
@@ -38,12 +42,16 @@ export interface KvCache {
   ): Promise<RowReadout[]>;
   /** State of the token `back` places from the end of a row, at the cut of exit k; valid until the cache changes. */
   state(k: number, row: number, back: number): Float32Array;
+  /** Tokens leave at exit k, which remembers, and need no stage behind it: its memory fills those. Each must have been advanced to it. */
+  leave(k: number, places: readonly Place[]): Promise<void>;
+  /** Makes a row exact again where memories filled it: those stages run for it in the next pass that comes to them. */
+  repair(row: number): void;
   /** Forgets every token of a row from `position` on. */
   truncate(row: number, position: number): void;
   /** A row becomes the first `positions` of another. */
   copy(from: number, to: number, positions: number): void;
   /** Runs every stage for what of one row's first `upTo` tokens waits, alone; branches are those of the exits k. */
-  fill(row: number, exits: readonly number[], upTo: number, options?: AdvanceOptions): Promise<void>;
+  fill(row: number, exits: readonly number[], upTo: number, options?: Pick<RunOptions, 'lastOnly'>): Promise<void>;
   /** Some rows as a cache of their own, in this order: the others stay out of its passes. */
   of(rows: readonly number[]): KvCache;
   /** The rows become these of before, in this order; null: an empty one. Caches that `of` gave end. */
@@ -129,7 +137,8 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       position: (row) => slots.entered(at(row)),
       isHeard: (row) => slots.isHeard(at(row)),
       enter: (row, ids) => setLength(at(row), slots.entered(at(row)), ids),
-      async advance(upTo, chosen, options) {
+      async advance(upTo, chosen, { whole = [], ...options } = {}) {
+        for (const row of rowsOf()) if (!allAt(whole).includes(row)) slots.skip(row);
         for (let s = 0, last = 0; s < upTo; s = last + 1) {
           last = lastTogether(s, upTo, rowsOf());
           await runStage(s, allAt(chosen), rowsOf(), { ...options, last });
@@ -164,6 +173,12 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
         const stage = exits[k]!.stages - 1;
         return slots.state(stage, at(row), slots.filled(stage, at(row)) - 1 - fromEnd);
       },
+      leave: (k, places) =>
+        slots.fill(
+          k,
+          places.map(({ row, position }) => ({ row: at(row), position })),
+        ),
+      repair: (row) => slots.repair(at(row)),
       truncate: (row, position) => setLength(at(row), Math.min(position, slots.entered(at(row))), []),
       copy(from, to, positions) {
         const [source, target] = [at(from), at(to)];

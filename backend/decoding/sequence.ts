@@ -15,6 +15,8 @@ export interface SequenceOptions {
   /** Whether a token may leave at an exit, by its id. The final exit always may. */
   readonly enabled: (exit: string) => boolean;
   readonly sampling: SamplingOptions;
+  /** Whether exits' memories fill what tokens skip that leave there; else they wait for the next that goes deeper. */
+  readonly remembers?: boolean;
   /** Guesses by exit id whether a reading pays; an exit without one is always read. */
   readonly gates: ReadonlyMap<string, Gate>;
   /** So many most probable tokens of every exit are reported. */

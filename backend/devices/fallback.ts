@@ -67,12 +67,14 @@ export async function placeFeatureModel(
   model: Model,
   cuts: readonly Cut[],
   options: Options = {},
+  entries: readonly number[] = [],
 ): Promise<FeatureModel> {
-  const placed = await place(placement, (gpu) => openFeatureModel(model, cuts, { ...options, ...gpu }));
+  const placed = await place(placement, (gpu) => openFeatureModel(model, cuts, { ...options, ...gpu }, entries));
   const { spec, cuts: ordered } = placed.now();
   return {
     spec,
     cuts: ordered,
+    entries,
     features: (...call) => placed.run((m) => m.features(...call)),
     dispose: placed.dispose,
   };

@@ -3,8 +3,8 @@
  * same again on another model. Knows no device.
  */
 import { ProcessorFailure } from '../ggml/processor.ts';
-import { advance, arrange, copy, newProgress, truncate, waiting } from '../runtime/progress.ts';
-import type { Slots, StagedModel } from '../runtime/staged-model.ts';
+import { advance, arrange, copy, fill, newProgress, repair, skip, truncate, waiting } from '../runtime/progress.ts';
+import { trunkLength, type Slots, type StagedModel } from '../runtime/staged-model.ts';
 
 /** Most tokens of a pass that is made again. */
 const passLimit = 512;
@@ -53,6 +53,16 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
         advance(done, stages, s, left);
       }
     }
+    // What memories had filled is exact now, but for tokens that some stage has still to pass.
+    for (const [row, left] of progress.left.entries()) {
+      for (const [position, stage] of left) {
+        const k = now.exits.findIndex((exit) => exit.remembers && exit.stages === stage);
+        if (k >= 0) await next.fill(k, [{ row, position }]);
+        else left.delete(position);
+      }
+      progress.fitted[row] =
+        left.size === 0 ? null : { position: Math.min(...left.keys()), stage: Math.min(...left.values()) };
+    }
     // What a lost device held went with its model.
     [holder, held, failure] = [now, next, null];
     return next;
@@ -74,6 +84,19 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
     async run(first, counts, options) {
       await attempt(async (now) => (await slotsOf(now)).run(first, counts, options));
       for (let s = first; s <= (options?.last ?? first); s++) advance(progress, stages, s, counts);
+    },
+    async fill(k, places) {
+      await attempt(async (now) => (await slotsOf(now)).fill(k, places));
+      for (const { row, position } of places) fill(progress, row, position, model().exits[k]!.stages);
+    },
+    skip(row) {
+      change((slots) => slots.skip(row));
+      skip(progress, stages, trunkLength(model()), row);
+    },
+    filledFrom: (row) => progress.fitted[row]?.position ?? null,
+    repair(row) {
+      change((slots) => slots.repair(row));
+      repair(progress, row);
     },
     read: (...call) => attempt(async (now) => (await slotsOf(now)).read(...call)),
     state: (...call) => held.state(...call),

@@ -26,6 +26,8 @@ export interface Costs {
   readonly deferred: readonly number[];
   /** Of reading each exit, the final one last. */
   readonly readings: readonly number[];
+  /** Of filling what a token skips that leaves at each exit; null or absent: it runs later, with another token. */
+  readonly fills?: readonly (number | null)[];
 }
 
 export interface Guarantee {
@@ -70,27 +72,7 @@ export function calibrate(
   const { learn, test } = halvesOf(final.length);
   const sorted = sortedTokens(exits, learn);
 
-  const none = timeOf(exits, final, costs, new Map(), learn).milliseconds;
-  const single = { asked: [] as number[], milliseconds: none };
-  const any = { asked: [] as number[], milliseconds: none };
-  for (const asked of subsets(exits.length)) {
-    for (const precision of precisions) {
-      const { agreement, milliseconds } = timeOf(
-        exits,
-        final,
-        costs,
-        thresholdsFor(exits, final, asked, precision, sorted),
-        learn,
-      );
-      if (agreement < promise.agreement) continue;
-      for (const best of asked.length === 1 ? [single, any] : [any])
-        if (milliseconds < best.milliseconds) Object.assign(best, { asked, milliseconds });
-    }
-  }
-  const isSetWorth = any.milliseconds * leastGainOfSet <= single.milliseconds;
-  const sets = (isSetWorth ? [single, any] : [single])
-    .filter(({ asked }, i, all) => asked.length > 0 && (i === 0 || asked.join() !== all[0]!.asked.join()))
-    .map(({ asked }) => asked);
+  const sets = fastestSets(exits, final, costs, promise.agreement, learn, sorted).map(({ asked }) => asked);
   const full = timeOf(exits, final, costs, new Map(), test).milliseconds;
   const tested = (asked: readonly number[]): Calibrated | null => {
     let chosen: Calibrated | null = null;
@@ -101,14 +83,69 @@ export function calibrate(
       if (pValue > (1 - promise.confidence) / sets.length) break;
       const speedup = full / result.milliseconds;
       if (speedup > (chosen?.speedup ?? 1)) {
-        const named = Object.fromEntries([...thresholds].map(([k, threshold]) => [exits[k]!.exit, threshold]));
-        chosen = { thresholds: named, agreement: result.agreement, meanStages: result.meanStages, speedup };
+        chosen = {
+          thresholds: named(exits, thresholds),
+          agreement: result.agreement,
+          meanStages: result.meanStages,
+          speedup,
+        };
       }
     }
     return chosen;
   };
   return sets.map(tested).filter((found) => found !== null);
 }
+
+/**
+ * Candidates that nothing has tested, at most two, the more cautious first: the thresholds of the fastest single exit and of the fastest
+ * set that agree so often on the very tokens that choose them.
+ */
+export function likely(
+  exits: readonly ExitView[],
+  final: ArrayLike<number>,
+  costs: Costs,
+  agreement: number,
+): Pick<Calibrated, 'thresholds'>[] {
+  const all = { from: 0, to: final.length };
+  const found = fastestSets(exits, final, costs, agreement, all, sortedTokens(exits, all));
+  return found.map(({ thresholds }) => ({ thresholds: named(exits, thresholds) }));
+}
+
+interface FoundSet {
+  readonly asked: readonly number[];
+  readonly thresholds: ReadonlyMap<number, number>;
+  readonly milliseconds: number;
+}
+
+/** Of single exits, and of sets of any size where one should be faster, the fastest that agrees so often on these tokens. */
+function fastestSets(
+  exits: readonly ExitView[],
+  final: ArrayLike<number>,
+  costs: Costs,
+  least: number,
+  range: Range,
+  sorted: readonly Int32Array[],
+): FoundSet[] {
+  const { milliseconds: none } = timeOf(exits, final, costs, new Map(), range);
+  let single: FoundSet = { asked: [], thresholds: new Map(), milliseconds: none };
+  let any = single;
+  for (const asked of subsets(exits.length)) {
+    for (const precision of precisions) {
+      const thresholds = thresholdsFor(exits, final, asked, precision, sorted);
+      const { agreement, milliseconds } = timeOf(exits, final, costs, thresholds, range);
+      if (agreement < least) continue;
+      if (asked.length === 1 && milliseconds < single.milliseconds) single = { asked, thresholds, milliseconds };
+      if (milliseconds < any.milliseconds) any = { asked, thresholds, milliseconds };
+    }
+  }
+  const isSetWorth = any.milliseconds * leastGainOfSet <= single.milliseconds;
+  return (isSetWorth ? [single, any] : [single]).filter(
+    ({ asked }, i, all) => asked.length > 0 && (i === 0 || asked.join() !== all[0]!.asked.join()),
+  );
+}
+
+const named = (exits: readonly ExitView[], thresholds: ReadonlyMap<number, number>): Calibrated['thresholds'] =>
+  Object.fromEntries([...thresholds].map(([k, threshold]) => [exits[k]!.exit, threshold]));
 
 interface Range {
   readonly from: number;
@@ -121,9 +158,15 @@ export function halvesOf(tokens: number): { readonly learn: Range; readonly test
   return { learn: { from: 0, to: half }, test: { from: half, to: tokens } };
 }
 
-/** Milliseconds that a token saves that leaves behind so many stages, the final reading included. */
-export const savedBy = (costs: Costs, stages: number): number =>
-  costs.stages.slice(stages).reduce((sum, now, i) => sum + now - costs.deferred[stages + i]!, costs.readings.at(-1)!);
+/** Milliseconds that a token saves that leaves at exit k, behind so many stages; the final reading included. */
+export const savedBy = (costs: Costs, k: number, stages: number): number =>
+  total(costs.stages.slice(stages)) - laterBy(costs, k, stages) + costs.readings.at(-1)!;
+
+/** Milliseconds that such a token takes for the stages behind. */
+const laterBy = ({ fills, deferred }: Costs, k: number, stages: number): number =>
+  fills?.[k] ?? total(deferred.slice(stages));
+
+const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
 /**
  * Fewest tokens on which a promise can be tested at all: half of them test, and where every one of those agrees, the least rate that is
@@ -134,7 +177,7 @@ export const fewestTokens = ({ agreement, certainty }: { agreement: number; cert
 
 /** Chance of leaving at exit k from which reading it pays: its cost ÷ what leaving saves. */
 export function leastChance(costs: Costs, k: number, stages: number): number {
-  const saved = savedBy(costs, stages);
+  const saved = savedBy(costs, k, stages);
   return saved > 0 ? Math.min(1, costs.readings[k]! / saved) : 1;
 }
 
@@ -198,24 +241,26 @@ function timeOf(
 ): { milliseconds: number; agreement: number; wrong: number; meanStages: number } {
   const all = costs.stages.length;
   const upTo = running(costs.stages);
-  const later = running(costs.deferred);
+  const later = exits.map(({ stages: ran }, k) => laterBy(costs, k, ran));
   let milliseconds = 0;
   let wrong = 0;
   let stages = 0;
   for (let i = range.from; i < range.to; i++) {
     let reading = 0;
     let left: ExitView | null = null;
+    let after = 0;
     for (const [k, threshold] of thresholds) {
       const exit = exits[k]!;
       if (exit.closed?.[i]) continue;
       reading += costs.readings[k]!;
       if (!exit.deferred[i] && exit.confidence[i]! >= threshold) {
         left = exit;
+        after = later[k]!;
         break;
       }
     }
     const ran = left ? left.stages : all;
-    milliseconds += upTo[ran]! + (later[all]! - later[ran]!) + reading + (left ? 0 : costs.readings.at(-1)!);
+    milliseconds += upTo[ran]! + after + reading + (left ? 0 : costs.readings.at(-1)!);
     if (left && left.token[i] !== final[i]) wrong++;
     stages += ran;
   }

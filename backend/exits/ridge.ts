@@ -37,6 +37,21 @@ export interface Correction {
   readonly strength: number;
 }
 
+/** Columns from one to another, exclusive. */
+export interface Range {
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface Corrections {
+  /** `[size, columns]`. */
+  readonly delta: Float64Array;
+  /** Of each range, as in `Correction`. */
+  readonly strengths: readonly number[];
+  /** By how much what was learned lowers Σ‖r‖² of each range on the tokens apart. */
+  readonly gains: readonly number[];
+}
+
 /** Steps between strengths that are tried; a third of one costs less than a hundredth of the error. */
 const stride = Math.sqrt(10);
 /** Where the search begins: of SmolLM2 and Qwen2.5-Coder what is best lies at 0.03 to 1 for 256 to 3,000 tokens. */
@@ -55,42 +70,119 @@ export async function correction(
   learned: RegressionSums,
   apart: RegressionSums,
   multiply: Multiply,
-  hurried: () => boolean = () => false,
+  hurried?: () => boolean,
 ): Promise<Correction> {
-  const { size, columns } = learned;
-  const none: Correction = { delta: new Float64Array(size * columns), strength: Infinity };
-  const all = added(learned, apart);
-  if (diagonal(all) === 0) return none;
-  if (diagonal(apart) === 0) return { delta: await solve(all, cautious, multiply), strength: cautious };
-
-  const attempt = async (strength: number): Promise<{ strength: number; gain: number }> => {
-    const delta = await solve(learned, strength, multiply);
-    return { strength, gain: await gainOf(delta, apart, multiply) };
-  };
-  let best = await attempt(first);
-  for (const factor of [1 / stride, stride]) {
-    let strength = first * factor;
-    for (; strength > weakest && strength < strongest && !hurried(); strength *= factor) {
-      const next = await attempt(strength);
-      if (next.gain <= best.gain) break;
-      best = next;
-    }
-    if (best.strength !== first) break;
-  }
-  if (!(best.gain > 0)) return none;
-  return { delta: await solve(all, best.strength, multiply), strength: best.strength };
+  const all = [{ from: 0, to: learned.columns }];
+  const { delta, strengths } = await corrections(learned, apart, all, multiply, hurried);
+  return { delta, strength: strengths[0]! };
 }
 
-/** By how much a correction lowers Σ‖r‖²: Σ‖r‖² − Σ‖r − xΔ‖². */
-async function gainOf(
+/** As `correction`, with a strength of its own for each of some ranges, which together are all columns. */
+export async function corrections(
+  learned: RegressionSums,
+  apart: RegressionSums,
+  ranges: readonly Range[],
+  multiply: Multiply,
+  hurried: () => boolean = () => false,
+): Promise<Corrections> {
+  const all = added(learned, apart);
+  const nothing = ranges.map(() => 0);
+  if (diagonal(all) === 0)
+    return solved(
+      all,
+      ranges,
+      nothing.map(() => Infinity),
+      nothing,
+      multiply,
+    );
+  if (diagonal(apart) === 0)
+    return solved(
+      all,
+      ranges,
+      nothing.map(() => cautious),
+      nothing,
+      multiply,
+    );
+
+  const attempt = async (strength: number): Promise<number[]> => {
+    const delta = await solve(learned, strength, multiply);
+    return gainsOf(delta, apart, ranges, multiply);
+  };
+  const best = (await attempt(first)).map((gain) => ({ strength: first, gain }));
+  for (const factor of [1 / stride, stride]) {
+    // What became better in one direction is not looked for in the other.
+    let searching = best.filter(({ strength }) => strength === first);
+    for (
+      let strength = first * factor;
+      searching.length > 0 && strength > weakest && strength < strongest && !hurried();
+      strength *= factor
+    ) {
+      const gains = await attempt(strength);
+      const better = searching.filter((each) => gains[best.indexOf(each)]! > each.gain);
+      for (const each of better) Object.assign(each, { strength, gain: gains[best.indexOf(each)]! });
+      searching = better;
+    }
+  }
+  const chosen = best.map(({ strength, gain }) => (gain > 0 ? { strength, gain } : { strength: Infinity, gain: 0 }));
+  return solved(
+    all,
+    ranges,
+    chosen.map(({ strength }) => strength),
+    chosen.map(({ gain }) => gain),
+    multiply,
+  );
+}
+
+/** The corrections of ranges from all sums, with these strengths. */
+async function solved(
+  sums: RegressionSums,
+  ranges: readonly Range[],
+  strengths: readonly number[],
+  gains: readonly number[],
+  multiply: Multiply,
+): Promise<Corrections> {
+  const { size, columns } = sums;
+  const delta = new Float64Array(size * columns);
+  for (const strength of new Set(strengths)) {
+    if (strength === Infinity) continue;
+    const own = ranges.filter((_, n) => strengths[n] === strength);
+    const width = own.reduce((sum, { from, to }) => sum + to - from, 0);
+    const part = await solve({ ...sums, columns: width, xr: gathered(sums, own, width) }, strength, multiply);
+    for (let i = 0, at = 0; i < size; i++)
+      for (const { from, to } of own) {
+        delta.set(part.subarray(at, at + to - from), i * columns + from);
+        at += to - from;
+      }
+  }
+  return { delta, strengths, gains };
+}
+
+/** Σ xᵀr of some ranges of columns alone. */
+function gathered({ size, columns, xr }: RegressionSums, ranges: readonly Range[], width: number): Float64Array {
+  if (width === columns) return xr;
+  const own = new Float64Array(size * width);
+  for (let i = 0, at = 0; i < size; i++)
+    for (const { from, to } of ranges) {
+      own.set(xr.subarray(i * columns + from, i * columns + to), at);
+      at += to - from;
+    }
+  return own;
+}
+
+/** By how much a correction lowers Σ‖r‖² of each range: Σ‖r‖² − Σ‖r − xΔ‖². */
+async function gainsOf(
   delta: Float64Array,
   { size, columns, xx, xr }: RegressionSums,
+  ranges: readonly Range[],
   multiply: Multiply,
-): Promise<number> {
+): Promise<number[]> {
   const curved = await multiply(xx, delta, size, size, columns);
-  let gain = 0;
-  for (let i = 0; i < delta.length; i++) gain += delta[i]! * (2 * xr[i]! - curved[i]!);
-  return gain;
+  return ranges.map(({ from, to }) => {
+    let gain = 0;
+    for (let i = 0; i < size; i++)
+      for (let at = i * columns + from; at < i * columns + to; at++) gain += delta[at]! * (2 * xr[at]! - curved[at]!);
+    return gain;
+  });
 }
 
 /** (Σxᵀx + λI)⁻¹ Σxᵀr. Where rounding leaves the matrix not positive definite, λ grows tenfold until it is. */

@@ -4,7 +4,7 @@
  */
 import { userError } from '../../protocol/errors.ts';
 import { cutName, cutWidth, finalCut, type ModelSpec } from '../model/spec.ts';
-import type { FeatureModel } from '../runtime/staged-model.ts';
+import { entryNames, type FeatureModel } from '../runtime/staged-model.ts';
 import type { FeatureCache } from './cache.ts';
 
 /** Tokens of one window, `[tokens]` each. `targets[i]` is what follows `ids[i]`; −1 where nothing is to be learned. */
@@ -27,7 +27,7 @@ export interface Windows {
 export interface StepBatch {
   readonly batch: number;
   readonly tokens: number;
-  /** By cut name: `[batch, tokens, width]`. */
+  /** By cut name, and by that of keys and values where the model gives those (`entryNames`): `[batch, tokens, width]`. */
   readonly features: ReadonlyMap<string, Float32Array>;
   /** Target token of each position `[batch, tokens]`; −1 where there is none (last position, prompt of a chat, padding). */
   readonly targets: Int32Array;
@@ -63,9 +63,9 @@ export interface FeatureSourceOptions {
  * @throws UserError `bad-weights` where the backbone gives values that are not finite.
  */
 export function featureSource({ model, windows, cache, finalNorm = null }: FeatureSourceOptions): FeatureSource {
-  const { spec, cuts } = model;
-  const names = cuts.map(cutName);
-  const widths = cuts.map((cut) => cutWidth(spec, cut));
+  const { spec, cuts, entries = [] } = model;
+  const names = [...cuts.map(cutName), ...entryNames(entries)];
+  const widths = names.map((_, i) => (i < cuts.length ? cutWidth(spec, cuts[i]!) : spec.kvHeads * spec.headDimensions));
   const final = cutName(finalCut(spec));
   const { tokens } = windows;
   let computed = 0;
@@ -85,7 +85,10 @@ export function featureSource({ model, windows, cache, finalNorm = null }: Featu
       });
       into.set(index, values);
     });
-    cache?.write(into);
+    // Keys and values are read once, by the fit of memories.
+    const streams = (values: Map<string, Float32Array>): Map<string, Float32Array> =>
+      new Map(cuts.map((cut) => [cutName(cut), values.get(cutName(cut))!]));
+    cache?.write(new Map([...into].map(([window, values]) => [window, streams(values)])));
   }
 
   return {

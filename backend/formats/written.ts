@@ -6,6 +6,8 @@ import { readText } from './files.ts';
 /** What describes tuned exits. */
 export const infoFile = 'exits.json';
 export const parametersFile = 'exits.safetensors';
+/** What exits remember of tokens that left; earlier versions did not write it. */
+export const memoryFile = 'memory.safetensors';
 export const cardFile = 'README.md';
 /** A line of the front matter of every model that is written. */
 export const cardTag = 'tags: [early-exit]';

@@ -56,7 +56,7 @@ const halvesRotated = 2;
 const fullPrecision = 10;
 
 /**
- * Inputs it adds when first needed: `positions` (of each column), `places` (of each column among the rows of keys and values),
+ * Inputs it adds when first needed: `positions` (of each column), `entries` (the place of each column among keys and values),
  * `mask` or `mask.<window>` `[keys, tokens, 1, batch]` in 16 bits; of a rotation that varies in a text, `cos.<rope>` and
  * `sin.<rope>` `[dimensions / 2, 1, columns]`.
  */
@@ -183,7 +183,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
       const split = (x: Value): Tensor => g.permute(c, byHead(x, kvHeads, tokens, batch), 0, 2, 1, 3);
       return [{ at: 0, rows: batch, keys: split(k), values: split(v) }];
     }
-    const places = input('places', 'I64', columns);
+    const places = input('entries', 'I64', columns);
     const element = past.type === 'F16' ? 2 : 4;
     const position = kvHeads * d * element;
     sketch.effect(g.setRows(c, past.key, k.tensor, places));

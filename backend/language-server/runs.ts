@@ -310,6 +310,7 @@ export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
       return { directory: event.directory, step: event.step, secondsLeft: 0 };
     case 'calibrated':
       return { message: `Calibrated: ${event.fastest} is fastest` };
+    case 'memory':
     case 'planned':
     case 'minutes':
     case 'evaluation':

@@ -7,7 +7,7 @@
  * has what `Ops.mixture` says.
  */
 import type { Ops } from './ops.ts';
-import type { Cut, LayerSpec, MixtureSpec, ModelSpec, NormSpec } from './spec.ts';
+import type { Cut, LayerSpec, MixtureSpec, ModelSpec, NormSpec, RopeSpec } from './spec.ts';
 
 /** A residual stream `x + delta` whose last addition is left open, so that the next norm can be fused with it. */
 export interface Stream<T> {
@@ -35,23 +35,26 @@ const paths = (path: string, ends: readonly string[]): string[] => ends.map((end
 
 /** Self-attention of normed input x; `slot` names its key/value cache. */
 export function attention<T>(ops: Ops<T>, spec: ModelSpec, layer: LayerSpec, x: T, path: string, slot: string): T {
-  const { heads, kvHeads, headDimensions, qkNorm, norm } = spec;
-  const projected = ops.linears(x, paths(path, attentionInputs)) as [T, T, T];
-  let [q, k] = projected;
-  if (qkNorm === 'head' || qkNorm === 'heads') {
-    const gains = qkNorm === 'head' ? 'shared' : 'each';
-    q = ops.headNorm(q, `${path}.q_norm`, heads, norm, gains);
-    k = ops.headNorm(k, `${path}.k_norm`, kvHeads, norm, gains);
-  } else if (qkNorm === 'all') {
-    q = ops.norm(q, `${path}.q_norm`, norm);
-    k = ops.norm(k, `${path}.k_norm`, norm);
-  }
-  if (layer.rope) {
-    q = ops.rotary(q, heads, headDimensions, layer.queryRope ?? layer.rope);
-    k = ops.rotary(k, kvHeads, headDimensions, layer.rope);
-  }
+  const [q, k, v] = ops.linears(x, paths(path, attentionInputs)) as [T, T, T];
+  ops.entries?.(slot, k, v);
+  const queries = placed(ops, spec, q, spec.heads, `${path}.q_norm`, layer.queryRope ?? layer.rope);
+  const keys = placedKeys(ops, spec, layer, k, path);
   const sinks = spec.attentionSinks ? `${path}.sinks` : null;
-  return ops.linear(ops.attention(q, k, projected[2], spec, layer, slot, sinks), `${path}.o_proj`);
+  return ops.linear(ops.attention(queries, keys, v, spec, layer, slot, sinks), `${path}.o_proj`);
+}
+
+/** Keys as an attention under `path` projects them → as its cache holds them. */
+export const placedKeys = <T>(ops: Ops<T>, spec: ModelSpec, layer: LayerSpec, k: T, path: string): T =>
+  placed(ops, spec, k, spec.kvHeads, `${path}.k_norm`, layer.rope);
+
+/** Queries or keys, normed where the family norms them, and turned. */
+function placed<T>(ops: Ops<T>, spec: ModelSpec, x: T, heads: number, normPath: string, rope: RopeSpec | null): T {
+  const { headDimensions, qkNorm, norm } = spec;
+  let y = x;
+  if (qkNorm === 'head' || qkNorm === 'heads')
+    y = ops.headNorm(y, normPath, heads, norm, qkNorm === 'head' ? 'shared' : 'each');
+  else if (qkNorm === 'all') y = ops.norm(y, normPath, norm);
+  return rope ? ops.rotary(y, heads, headDimensions, rope) : y;
 }
 
 /** Feed-forward block of normed input x: a dense MLP, or the mixture of experts that it is told. */

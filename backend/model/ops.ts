@@ -27,6 +27,8 @@ export interface Ops<T> {
    * `slot` names the cache that holds this attention's past. Training has no past. `sinks`: the path of a parameter `[heads]`.
    */
   attention(q: T, k: T, v: T, spec: ModelSpec, layer: LayerSpec, slot: string, sinks?: string | null): T;
+  /** Told of every attention's keys, before their norm and rotation, and values, for who learns what they are. */
+  entries?(slot: string, keys: T, values: T): void;
   activation(x: T, kind: Activation): T;
   /**
    * What a mixture of experts at `path` gives for x: the router is `<path>.gate`, experts are `<path>.experts.gate_proj.weight`

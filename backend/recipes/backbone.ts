@@ -34,14 +34,20 @@ export interface Running {
 }
 
 /** A backbone that is opened when it is first needed; `dispose` only closes it until then. */
-export function lazyFeatureModel(model: Model, cuts: readonly Cut[], { placement, options }: Running): FeatureModel {
+export function lazyFeatureModel(
+  model: Model,
+  cuts: readonly Cut[],
+  { placement, options }: Running,
+  entries: readonly number[] = [],
+): FeatureModel {
   const wanted = distinct(cuts);
   let opened: Promise<FeatureModel> | null = null;
   return {
     spec: model.spec,
     cuts: wanted,
+    entries,
     async features(ids, batch, tokens) {
-      const backbone = await (opened ??= placeFeatureModel(placement, model, wanted, options));
+      const backbone = await (opened ??= placeFeatureModel(placement, model, wanted, options, entries));
       return backbone.features(ids, batch, tokens);
     },
     async dispose() {

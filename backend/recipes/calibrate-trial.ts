@@ -5,7 +5,6 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { textDrafts } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
-import type { Policy } from '../decoding/policy.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
@@ -26,7 +25,21 @@ export const trialTokens = 64;
 export interface Candidate {
   readonly thresholds: Calibration['thresholds'];
   readonly gates: ReadonlyMap<string, Gate>;
+  /** Whether memories fill what such tokens skip. */
+  readonly remembers: boolean;
 }
+
+/** How decoding leaves as a candidate says. */
+export const leavingBy = ({
+  thresholds,
+  gates,
+  remembers,
+}: Candidate): Pick<DecodeRequest, 'policy' | 'enabled' | 'gates' | 'remembers'> => ({
+  policy: { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 },
+  enabled: (exit) => exit in thresholds,
+  gates,
+  remembers,
+});
 
 /** Time at full depth, a token a pass, ÷ that of other ways, all with drafts of the text. */
 export interface Trial {
@@ -71,11 +84,9 @@ export async function* tryOut(
     const plain = await open(noExits);
     const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
     const fast: Way[] = [];
-    for (const { thresholds, gates } of candidates) {
-      const isAsked = (exit: string): boolean => exit in thresholds;
-      const policy: Policy = { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 };
-      const leaving = { policy, enabled: isAsked, gates, drafts };
-      fast.push(way(await open(onlyExits(on.held, isAsked)), leaving));
+    for (const candidate of candidates) {
+      const isAsked = (exit: string): boolean => exit in candidate.thresholds;
+      fast.push(way(await open(onlyExits(on.held, isAsked)), { ...leavingBy(candidate), drafts }));
     }
     const ways = [full, lossless, ...fast];
     const rounds = Math.min(prompts.length, 1 + trialTexts.most);

@@ -15,6 +15,7 @@ import { needsOf } from '../devices/fit.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkpoint.ts';
+import { memoryFile } from '../checkpoint/memory.ts';
 import { runtimeOptions } from './backbone.ts';
 import { askedExits, askedMode } from './mode.ts';
 import { positionBytes } from './serve-memory.ts';
@@ -145,4 +146,4 @@ function state(path: string): string {
 }
 
 const checkpointState = (directory: string): string[] =>
-  [infoFile, parametersFile].map((file) => state(join(directory, file)));
+  [infoFile, parametersFile, memoryFile].map((file) => state(join(directory, file)));

@@ -98,6 +98,12 @@ const leavesToCalibration = (options: GenerateOptions, { thresholds }: Calibrati
 const namesNoRule = ({ threshold, policy }: GenerateOptions): boolean =>
   threshold.calibrated && policy === 'confidence';
 
+/** Whether memories fill what tokens skip that leave early: as the calibration that counts was judged, or as asked. */
+export function remembersOf(options: GenerateOptions, calibration: Calibration | null): boolean {
+  if (options.deferred !== 'auto') return options.deferred === 'memory';
+  return calibration && calibratedThresholds(options, calibration) ? calibration.deferred === 'memory' : true;
+}
+
 export function policyOf(options: GenerateOptions, calibration: Calibration | null): Policy {
   const calibrated = calibratedThresholds(options, calibration);
   if (calibrated) return { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 };

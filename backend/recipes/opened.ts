@@ -11,6 +11,7 @@ import { cutWidth } from '../model/spec.ts';
 import type { HeldParameter } from '../model/overlay.ts';
 import type { ExitSet } from '../runtime/open.ts';
 import { hashWeights } from '../checkpoint/hash.ts';
+import { readMemories } from '../checkpoint/memory.ts';
 import {
   baseModel,
   infoFile,
@@ -47,6 +48,8 @@ export async function identify(model: Model, signal?: AbortSignal): Promise<Base
 
 export interface OpenedExits extends ExitSet {
   readonly base: BaseModel;
+  /** Whether some exits have a memory; those of earlier versions have none. */
+  readonly remembers: boolean;
   readonly calibration: Calibration | null;
   /** On text held out from tuning, by exit. */
   readonly scores: readonly ExitScore[];
@@ -66,8 +69,11 @@ export async function readExits(directory: string, model: Model, signal?: AbortS
     const parameters = new Map<string, HeldParameter>();
     for (const [name, shape] of checkpoint.shapes) parameters.set(name, { shape, data: checkpoint.values(name) });
     const { base, exits, calibration, tuning, progress } = checkpoint;
+    const memories = readMemories(directory, model.spec, exits);
+    for (const [name, values] of memories) parameters.set(name, values);
     const { scores, step, tokens } = progress;
-    return { base, specs: exits, parameters, calibration, scores, step, tokens, tuning };
+    const remembers = memories.size > 0;
+    return { base, specs: exits, parameters, remembers, calibration, scores, step, tokens, tuning };
   } finally {
     checkpoint.close();
   }

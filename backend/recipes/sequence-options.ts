@@ -8,7 +8,7 @@ import type { Gate } from '../decoding/gate.ts';
 import type { SequenceOptions } from '../decoding/sequence.ts';
 import { exitId } from '../exits/spec.ts';
 import type { Generator } from './generator.ts';
-import { askedExits, calibratedThresholds, modeOf, policyOf } from './mode.ts';
+import { askedExits, calibratedThresholds, modeOf, policyOf, remembersOf } from './mode.ts';
 
 /** @throws UserError where the options name an exit that is not there. */
 export function sequenceOptions(
@@ -25,6 +25,7 @@ export function sequenceOptions(
     maxTokens: options.maxTokens,
     policy: policyOf(options, calibration),
     enabled: (exit) => mode === 'fast' && isAsked(exit),
+    remembers: mode === 'fast' && remembersOf(options, calibration),
     drafts: draftsOf(mode, options.drafts, isAsked),
     gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },

@@ -2,12 +2,19 @@
 import { plural } from '../../protocol/plural.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
+import type { KeptMemory } from '../checkpoint/memory.ts';
 import { initialiseExit } from '../exits/initialise.ts';
 import { openFit } from '../tuning/step-fit.ts';
 import { windowsAt } from '../tuning/trainer-order.ts';
 import type { TuneParts } from './tune-parts.ts';
 
 type Values = ReadonlyMap<string, Float32Array>;
+
+export interface Fitted {
+  readonly parameters: Values;
+  /** By cut name. */
+  readonly memories: ReadonlyMap<string, KeptMemory>;
+}
 
 /** One to learn from, one kept apart. */
 const leastWindows = 2;
@@ -19,16 +26,16 @@ export function plainExits({ exits, model }: TuneParts, { initialise, seed }: Tu
 }
 
 /**
- * Fits exits, beginning with copies, on the windows that tuning takes first, so that it finds their states kept.
+ * Fits exits, beginning with copies, and their memories, on the windows that tuning takes first, so that it finds their states kept.
  * It takes `seconds`, its solution included, or until the signal is aborted, and at least two windows: one to learn from, one kept apart.
  */
 export async function* fitExits(
-  { exits, model, windows, wholeStates }: TuneParts,
+  { exits, model, windows, fitStates, memories }: TuneParts,
   { fitTokens, seed, threads }: TuneOptions,
   copies: Values,
   seconds: number,
   signal: AbortSignal,
-): AsyncGenerator<TuneEvent, Values> {
+): AsyncGenerator<TuneEvent, Fitted> {
   const until = performance.now() + 1000 * seconds;
   const count = Math.min(windows.count, Math.ceil(fitTokens / windows.tokens));
   yield { type: 'phase', phase: 'fit', detail: `${plural(count, 'window')} of ${plural(windows.tokens, 'token')}` };
@@ -37,6 +44,7 @@ export async function* fitExits(
     exits,
     initial: copies,
     model: model.parameters,
+    memories,
     tokens: windows.tokens,
     ...(threads > 0 && { threads }),
   });
@@ -44,13 +52,17 @@ export async function* fitExits(
     const readUntil = until - 1000 * fit.solveSeconds;
     const isOver = (end: number): boolean => signal.aborted || performance.now() >= end;
     for (let done = 0; done < count && (done < leastWindows || !isOver(readUntil));) {
-      await fit.add(await wholeStates.batch(windowsAt(seed, windows.count, done, 1)));
+      await fit.add(await fitStates.batch(windowsAt(seed, windows.count, done, 1)));
       done++;
       yield { type: 'progress', phase: 'fit', done, total: count, unit: 'windows' };
       // The runtime computes without giving way: let messages in.
       await new Promise((resolve) => void setImmediate(resolve));
     }
-    return await fit.solve(() => isOver(until));
+    const parameters = await fit.solve(() => isOver(until));
+    const fitted = await fit.solveMemories(() => isOver(until));
+    for (const [cut, { weight, bias, errors }] of fitted)
+      yield { type: 'memory', cut, numbers: weight.length + bias.length, errors };
+    return { parameters, memories: fitted };
   } finally {
     await fit.dispose();
   }

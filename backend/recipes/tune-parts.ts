@@ -4,6 +4,7 @@ import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import { placeExits, type ExitPlace } from '../../protocol/options-notations.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { openHeldOut } from '../evaluation/scores.ts';
+import { layersBehind, memoryCuts } from '../exits/memory.ts';
 import { exitParameters } from '../exits/parameters.ts';
 import { exitCut, exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
@@ -42,6 +43,9 @@ export interface TuneParts {
   readonly states: FeatureSource;
   /** The same with the normed final state, through the whole backbone. */
   readonly wholeStates: FeatureSource;
+  /** The same with keys and values of the layers behind those cuts whose memories are fitted. */
+  readonly fitStates: FeatureSource;
+  readonly memories: readonly Cut[];
   /** Held-out scores of the exits with these parameters; the final exit's is last. */
   readonly scores: (parameters: Values) => Promise<ExitScore[]>;
   /** Tokens held out that exits are judged by. */
@@ -102,8 +106,10 @@ export async function* openParts(
   const { backbonePrecision: precision, threads } = options;
   const running: Running = { placement, options: windowOptions({ precision, threads }) };
   const cuts = exits.map(exitCut);
-  const opened = (wanted: readonly Cut[]): FeatureModel => {
-    const backbone = lazyFeatureModel(model, wanted, running);
+  const memories = options.initialise === 'fit' ? memoryCuts(spec, exits) : [];
+  const remembered = memories[0] ? layersBehind(spec, memories[0]) : [];
+  const opened = (wanted: readonly Cut[], entries: readonly number[] = []): FeatureModel => {
+    const backbone = lazyFeatureModel(model, wanted, running, entries);
     atEnd(() => backbone.dispose());
     return backbone;
   };
@@ -116,6 +122,8 @@ export async function* openParts(
   const toDeepest = opened(cuts);
   const cache = cached(windows);
   const wholeStates = featureSource({ model: whole, windows, cache, finalNorm: finalNormOf(model) });
+  const fitting = remembered.length === 0 ? whole : opened([...cuts, finalCut(spec)], remembered);
+  const fitStates = featureSource({ model: fitting, windows, cache, finalNorm: finalNormOf(model) });
 
   const openScorer = scorers(model, running);
   let timed: ExitScorer | null = null;
@@ -162,6 +170,8 @@ export async function* openParts(
     windows,
     states: featureSource({ model: toDeepest, windows, cache }),
     wholeStates,
+    fitStates,
+    memories,
     heldOutTokens: heldOut.windows * windows.tokens,
     plan,
     scores: async (parameters) => {
@@ -178,7 +188,10 @@ export async function* openParts(
       said.add(trouble);
       return warnings.splice(0);
     },
-    releaseWhole: () => whole.dispose(),
+    async releaseWhole() {
+      await whole.dispose();
+      if (fitting !== whole) await fitting.dispose();
+    },
   };
 }
 

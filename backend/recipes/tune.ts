@@ -15,6 +15,7 @@ import {
 } from '../checkpoint/writer.ts';
 import { chooseExitDevice } from '../devices/devices.ts';
 import { openCheckpoint, type CheckpointInfo, type Progress } from '../checkpoint/checkpoint.ts';
+import { writeMemories } from '../checkpoint/memory.ts';
 import { reservePlace, type Place } from '../checkpoint/place.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../tuning/best.ts';
@@ -22,7 +23,7 @@ import { hasTime, train, type RunLimits, type TrainerResult, type TrainerSetting
 import { minutesWithUpdates } from '../tuning/plan.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
 import { calibrateShort, warnUncalibrated } from './calibrate-short.ts';
-import { fitExits, plainExits } from './tune-initial.ts';
+import { fitExits, plainExits, type Fitted } from './tune-initial.ts';
 import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
 import { heldOutReading, openParts, type Earlier, type TuneParts } from './tune-parts.ts';
 
@@ -154,6 +155,7 @@ async function* begin(
   const { scores: before, seconds } = await judged(plain);
   signal.throwIfAborted();
   let initial = plain;
+  let memories: Fitted['memories'] = new Map();
   const origin = options.initialise === 'random' ? 'random' : 'copy';
   let progress: Progress = {
     step: 0,
@@ -163,10 +165,17 @@ async function* begin(
   };
   if (options.initialise === 'fit') {
     const left = (endOf(options).limits.seconds ?? Infinity) - elapsed() - 2 * seconds;
-    const fitted = yield* fitExits(parts, options, plain, Math.min(plan?.seconds.fit ?? Infinity, left / 2), signal);
+    const { parameters: fitted, memories: found } = yield* fitExits(
+      parts,
+      options,
+      plain,
+      Math.min(plan?.seconds.fit ?? Infinity, left / 2),
+      signal,
+    );
     const now = { step: 0, tokens: 0, scores: (await judged(fitted)).scores };
     const improved = improvedExits(now.scores, before, before);
     initial = new Map([...plain, ...parametersOf(improved, fitted)]);
+    memories = found;
     progress = withImproved(progress, improved, now, 'fit');
   }
   const { scores } = progress;
@@ -196,6 +205,7 @@ async function* begin(
       progress,
       position,
       metrics: [evaluation],
+      whole: () => writeMemories(directory, parts.model.spec, memories),
     };
     const checkpoint = createCheckpoint(directory, start, place);
     yield { ...evaluation, scores: [...scores] };

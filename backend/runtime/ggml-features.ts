@@ -1,13 +1,15 @@
 /** Whole sequences in ggml: the stream at some cuts, and what exits say of known text, in parts that fit memory. */
 import { setImmediate } from 'node:timers/promises';
 import { exitState, headPath } from '../exits/forward.ts';
+import { entryWidth } from '../exits/memory.ts';
 import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import type { Processor } from '../ggml/processor.ts';
-import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
+import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import { ggmlOps, type OpsOptions } from '../ggml/ops.ts';
 import { isExact } from '../ggml/weights.ts';
-import { capLogits, finalState, stage } from '../model/layer.ts';
+import { capLogits, finalState, layerPath, stage } from '../model/layer.ts';
 import type { Model } from '../model/open.ts';
+import type { Ops } from '../model/ops.ts';
 import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { embed } from './embedding.ts';
 import { causalMask, fillRotations, isMask, windowOf } from './ggml-inputs.ts';
@@ -16,28 +18,40 @@ import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts
 import { toldRotations } from './rotations.ts';
 import { logSum, positionsOf, tokensOf } from './readouts.ts';
 import { distinctCuts, type ExitSet } from './stage-tree.ts';
-import type { ExitScorer, FeatureModel } from './staged-model.ts';
+import { entryNames, type ExitScorer, type FeatureModel } from './staged-model.ts';
 
 /** Columns of a graph at most, whole sequences assumed: bounds the memory between its operators. */
 const columnLimit = 2048;
 /** Positions whose logits are there at once. */
 const headLimit = 64;
 
-/** The frozen backbone up to the deepest of `cuts`. */
+/** The frozen backbone up to the deepest of `cuts`, and the keys and values of the attentions of `entries`. */
 export async function openGgmlFeatures(
   model: Model,
   cuts: readonly Cut[],
   options: GgmlOptions,
+  entries: readonly number[] = [],
 ): Promise<FeatureModel> {
   const { spec, parameters } = model;
   // A model that a GPU has room for only in part is read by the CPU here.
   const processor = processorOfLayer(spec.layers.length, options);
   const ordered = distinctCuts(cuts);
   const weights = weightsOf(processor, model, new Map(), options);
+  const outputs = [
+    ...ordered.map((cut) => ({ name: cutName(cut), width: cutWidth(spec, cut) })),
+    ...entryNames(entries).map((name) => ({ name, width: entryWidth(spec) })),
+  ];
+  const bySlot = new Map(entries.map((layer) => [layerPath(layer), entryNames([layer])]));
   const graphs = graphPerShape(processor, spec, (shape) => {
-    const nodes = layerNodes(spec) * (ordered.at(-1)!.layer + ordered.length) + otherNodes;
+    const nodes = (layerNodes(spec) + 2) * (ordered.at(-1)!.layer + ordered.length) + otherNodes;
     return buildGraph(processor, nodes, (sketch) => {
-      const ops = ggmlOps(processor, sketch, weights, shape);
+      const ops: Ops<Value> = {
+        ...ggmlOps(processor, sketch, weights, shape),
+        entries(slot, ...kinds) {
+          for (const [i, name] of (bySlot.get(slot) ?? []).entries())
+            sketch.output(name, processor.library.cont(sketch.context, kinds[i]!.tensor));
+        },
+      };
       let from = inputCut;
       const columns = shape.tokens * shape.batch;
       let x = { tensor: sketch.input('stream', 'F32', spec.hidden, columns), width: spec.hidden };
@@ -51,8 +65,9 @@ export async function openGgmlFeatures(
   return {
     spec,
     cuts: ordered,
+    entries,
     async features(ids, batch, tokens) {
-      const streams = ordered.map((cut) => new Float32Array(batch * tokens * cutWidth(spec, cut)));
+      const states = outputs.map(({ width }) => new Float32Array(batch * tokens * width));
       for (const { first, rows } of parts(batch, tokens)) {
         const own = ids.subarray(first * tokens, (first + rows) * tokens);
         const stream = embed(
@@ -63,12 +78,10 @@ export async function openGgmlFeatures(
         );
         await setImmediate();
         const graph = graphs.run(tokens, rows, isExact(options.form), stream);
-        for (const [i, cut] of ordered.entries()) {
-          const width = cutWidth(spec, cut);
-          graph.get(cutName(cut), streams[i]!.subarray(first * tokens * width, (first + rows) * tokens * width));
-        }
+        for (const [i, { name, width }] of outputs.entries())
+          graph.get(name, states[i]!.subarray(first * tokens * width, (first + rows) * tokens * width));
       }
-      return streams;
+      return states;
     },
     async dispose() {
       graphs.dispose();

@@ -2,6 +2,7 @@
 import type { BuiltGraph } from '../ggml/graph.ts';
 import type { PassShape } from './ggml-store.ts';
 import type { RotationTable, ToldRotations } from './rotations.ts';
+import type { Place } from './staged-model.ts';
 
 export interface PassPlaces extends PassShape {
   /** Of each row of the pass: how many positions are filled, and how many tokens are new; the rest is padding. */
@@ -12,6 +13,8 @@ export interface PassPlaces extends PassShape {
   /** Positions of a row, and the place behind all rows for what padding writes. */
   readonly capacity: number;
   readonly padding: number;
+  /** Whether a token's keys and values are there already, and what the pass computes of them is not kept. */
+  readonly isFilled: (row: number, position: number) => boolean;
 }
 
 export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRotations): void {
@@ -20,6 +23,8 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
   const columns = tokens * batch;
   const at = new Int32Array(columns);
   const places = new BigInt64Array(columns);
+  // Among keys and values.
+  const entries = new BigInt64Array(columns);
   const positions = new Int32Array(columns);
   // With `lastOnly`, where the last token of each row stands, and goes.
   const last = new Int32Array(batch);
@@ -32,6 +37,7 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
       const place = isPadding ? padding : rows[r]! * capacity + position;
       at[column] = place;
       places[column] = BigInt(place);
+      entries[column] = BigInt(pass.isFilled(rows[r]!, position) ? padding : place);
       positions[column] = position;
     }
     last[r] = r * tokens + Math.max(0, counts[r]! - 1);
@@ -40,12 +46,29 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
   for (const name of graph.inputs) {
     if (name === 'at') graph.set(name, at);
     else if (name === 'places') graph.set(name, places);
+    else if (name === 'entries') graph.set(name, entries);
     else if (name === 'positions') graph.set(name, positions);
     else if (name === 'last') graph.set(name, last);
     else if (name === 'last places') graph.set(name, lastPlaces);
     else if (isMask(name)) graph.set(name, causalMask(positions, pass.keys, windowOf(name)));
   }
   fillRotations(graph, { batch, tokens, starts, lengths: pass.lengths }, rotations);
+}
+
+/** Tells a graph that fills what lies behind an exit which tokens, of texts of so many positions. */
+export function fillMemory(
+  graph: BuiltGraph,
+  tokens: readonly Place[],
+  lengths: readonly number[],
+  capacity: number,
+  rotations: ToldRotations,
+): void {
+  const places = tokens.map(({ row, position }) => row * capacity + position);
+  const starts = tokens.map(({ position }) => position);
+  graph.set('at', Int32Array.from(places));
+  graph.set('entries', BigInt64Array.from(places, BigInt));
+  if (graph.inputs.includes('positions')) graph.set('positions', Int32Array.from(starts));
+  fillRotations(graph, { batch: tokens.length, tokens: 1, starts, lengths }, rotations);
 }
 
 /** Angles of the columns of a graph that asks for them. */

@@ -1,14 +1,17 @@
 /** A staged model in ggml: the graphs of its stages and of what its exits say. What sequences keep is in ggml-slots.ts. */
 import { exitBranch } from '../exits/forward.ts';
-import { exitCut, exitPath } from '../exits/spec.ts';
+import { memoryCuts, memoryPath } from '../exits/memory.ts';
+import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
+import type { Processor } from '../ggml/processor.ts';
 import { ggmlOps, type Past } from '../ggml/ops.ts';
 import { isExact } from '../ggml/weights.ts';
 import { layerPath, linearsTogether, stage } from '../model/layer.ts';
 import { expectedParameters } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
-import { compareCuts, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
+import { compareCuts, cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
+import { memoryGraph } from './ggml-memory.ts';
 import { openGgmlSlots } from './ggml-slots.ts';
 import type { GgmlModel, PassShape, SlotsStore, Store, StoreShelf } from './ggml-store.ts';
 import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
@@ -16,7 +19,7 @@ import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
 import { toldRotations } from './rotations.ts';
 import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type Place } from './ggml-reading.ts';
 import { isScreened, loadRoughHead } from './rough-head.ts';
-import type { Slots, StagedModel, StageSpec } from './staged-model.ts';
+import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
 
 /** Bytes of keys, values and streams that stay for the next text, at most. */
 const spareLimit = 1 << 28;
@@ -24,8 +27,9 @@ const spareLimit = 1 << 28;
 export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlOptions): Promise<StagedModel> {
   const { spec } = model;
   const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
-  const { stages: tree, points } = stageTree(spec, ordered, cutsBesideExits(spec, options));
+  const { stages: tree, points: bare } = stageTree(spec, ordered, cutsBesideExits(spec, options));
   const processors = tree.map(({ to }) => processorOfLayer(to.layer, options));
+  const points = withMemories(spec, bare, ordered, exits, processors);
   const weights = new Map(
     [...new Set(processors)].map((each) => [each, weightsOf(each, model, exits.parameters, options)]),
   );
@@ -69,6 +73,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     stageGraph: (first, last, shape, store) => stagesGraph(place(first), spec, tree, { first, last }, shape, store),
     screens: (k) => screens && processors[points[k]!.reads] === behind && readsHead(points[k]!),
     readGraph: (k, shape, store) => readGraph(place(points[k]!.reads), spec, points[k]!, shape, store),
+    memoryGraph: (k, columns, store) => memoryGraph(place(points[k]!.stages - 1), spec, points[k]!, columns, store),
   };
   const openSlots = (rows: number): Slots => {
     const slots = openGgmlSlots(ggml, rows, {
@@ -96,6 +101,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     first.enter(0, [0]);
     for (const s of stages.keys()) await first.run(s, [1]);
     for (const k of points.keys()) await first.read(k, [0], [1], { logits: false });
+    for (const [k, { remembers }] of points.entries()) if (remembers) await first.fill(k, [{ row: 0, position: 0 }]);
     first.dispose();
   } catch (error) {
     dispose();
@@ -120,6 +126,23 @@ function matricesOf({ spec, parameters }: Model, has: (layer: number) => boolean
     groups.set(key, [...(groups.get(key) ?? []), name]);
   }
   return [...groups.values()];
+}
+
+/** The exits with what they remember: one product gives all that a memory fills, so that one processor must compute all of it. */
+function withMemories(
+  spec: ModelSpec,
+  points: readonly ExitPoint[],
+  exits: readonly ExitSpec[],
+  { parameters }: ExitSet,
+  processors: readonly Processor[],
+): ExitPoint[] {
+  const able = new Set(memoryCuts(spec, exits).map(cutName));
+  return points.map((point): ExitPoint => {
+    const cut = point.spec && exitCut(point.spec);
+    const behind = processors.slice(point.stages - 1, points.at(-1)!.stages);
+    const isThere = cut !== null && able.has(cutName(cut)) && parameters.has(`${memoryPath(cut)}.weight`);
+    return { ...point, remembers: isThere && behind.every((each) => each === behind[0]) };
+  });
 }
 
 /** A model that is partly on a GPU is cut where it leaves it. */

@@ -8,11 +8,23 @@ import { tileStep } from '../ggml/processor.ts';
 import { halfValues } from '../formats/halves.ts';
 import { cutWidth } from '../model/spec.ts';
 import { embed } from './embedding.ts';
-import { fillPass } from './ggml-inputs.ts';
+import { fillMemory, fillPass } from './ggml-inputs.ts';
 import { copyRows, openStore, type GgmlModel, type PassShape, type Store, type StoreShelf } from './ggml-store.ts';
 import { readoutsFrom, tokensOf, vocabularyRows } from './readouts.ts';
-import { advance, arrange, copy, isHeard, newProgress, truncate, waiting } from './progress.ts';
-import type { Readout, RowReadout, Slots } from './staged-model.ts';
+import {
+  advance,
+  arrange,
+  copy,
+  fill,
+  isFilled,
+  isHeard,
+  newProgress,
+  repair,
+  skip,
+  truncate,
+  waiting,
+} from './progress.ts';
+import { trunkLength, type Readout, type RowReadout, type Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart } from './tiles.ts';
 
 /** Keys are looked at in steps of so many positions, so that a graph serves as many tokens. */
@@ -20,6 +32,8 @@ const keyStep = 256;
 /** Positions of a row in a store that has room for so many: steps that double, so that a text that grows is seldom moved. */
 const capacityFor = (positions: number): number =>
   keyStep * 2 ** Math.max(0, Math.ceil(Math.log2(positions / keyStep)));
+/** Tokens filled at once: bounds the memory of a graph. */
+const fillLimit = 512;
 /** Positions read at once: bounds the memory of logits. */
 const readLimit = 32;
 /** Fewer tokens than these are computed to the end, whoever hears them: another graph would take longer to build than it saves. */
@@ -80,7 +94,8 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     const graph = store.graph(key, () => ggml.stageGraph(s, to, shape, store));
     const { capacity } = store;
     const padding = store.rows * capacity;
-    fillPass(graph, { ...shape, starts, counts: own, lengths, capacity, padding }, rotations);
+    const places = { ...shape, starts, counts: own, lengths, capacity, padding };
+    fillPass(graph, { ...places, isFilled: (row, position) => isFilled(progress, s, row, position) }, rotations);
     processors[s]!.setTiled(isTiled);
     graph.compute();
     processors[s]!.setTiled(false);
@@ -123,6 +138,19 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
         await setImmediate();
       }
     },
+    async fill(k, places) {
+      for (let from = 0; from < places.length; from += fillLimit) {
+        const part = places.slice(from, from + fillLimit);
+        const graph = store.graph(`fill ${k} ${part.length}`, () => ggml.memoryGraph(k, part.length, store));
+        const lengths = part.map(({ row }) => progress.entered[row]!);
+        fillMemory(graph, part, lengths, store.capacity, rotations);
+        graph.compute();
+      }
+      for (const { row, position } of places) fill(progress, row, position, exits[k]!.stages);
+    },
+    skip: (row) => skip(progress, stages, trunkLength(ggml), row),
+    filledFrom: (row) => progress.fitted[row]?.position ?? null,
+    repair: (row) => repair(progress, row),
     async read(k, chosen, counts, { logits }): Promise<RowReadout[]> {
       const { reads, spec: exit } = exits[k]!;
       const at = chosen.flatMap((row, i) => {

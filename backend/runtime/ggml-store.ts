@@ -27,6 +27,8 @@ export interface GgmlModel {
   /** Whether readouts of an exit without logits are screened: ggml/screened.ts. */
   screens(exit: number): boolean;
   readGraph(exit: number, shape: ReadShape, store: SlotsStore): BuiltGraph;
+  /** Fills what lies behind an exit that remembers. */
+  memoryGraph(exit: number, columns: number, store: SlotsStore): BuiltGraph;
 }
 
 export interface ReadShape {

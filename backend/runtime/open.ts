@@ -30,12 +30,13 @@ export const openStagedModel = (
   options: RuntimeOptions = {},
 ): Promise<StagedModel> => openGgmlModel(model, exits, ggmlOptions(model, options));
 
-/** The frozen backbone up to the deepest of `cuts`, for full sequences. */
+/** The frozen backbone up to the deepest of `cuts`, for full sequences, with keys and values of the layers of `entries`. */
 export const openFeatureModel = (
   model: Model,
   cuts: readonly Cut[],
   options: RuntimeOptions = {},
-): Promise<FeatureModel> => openGgmlFeatures(model, cuts, ggmlOptions(model, options));
+  entries: readonly number[] = [],
+): Promise<FeatureModel> => openGgmlFeatures(model, cuts, ggmlOptions(model, options), entries);
 
 /** Scores one exit (null: the final one) on full sequences. */
 export const openExitScorer = (

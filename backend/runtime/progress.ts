@@ -8,13 +8,28 @@ export interface Progress {
   filled: number[][];
   /** Tokens of each row from the first on, of which some have no stream behind the last stage. */
   unheard: number[];
+  /** Of each row, tokens that an exit's memory has filled and that some stage has not passed yet: position → first stage behind the exit. */
+  left: Map<number, number>[];
+  /** Of each row, from which position and stage on it holds what memories filled; null: nowhere. */
+  fitted: (Fitted | null)[];
+}
+
+export interface Fitted {
+  readonly position: number;
+  readonly stage: number;
 }
 
 const countsOf = ({ entered, filled, unheard }: Progress): number[][] => [entered, ...filled, unheard];
 
 export const newProgress = (stages: readonly StageSpec[], rows: number): Progress => {
   const none = (): number[] => Array.from({ length: rows }, () => 0);
-  return { entered: none(), filled: stages.map(none), unheard: none() };
+  return {
+    entered: none(),
+    filled: stages.map(none),
+    unheard: none(),
+    left: Array.from({ length: rows }, () => new Map<number, number>()),
+    fitted: Array.from({ length: rows }, () => null),
+  };
 };
 
 /** Tokens of a row that wait for a stage: its parent has run them. */
@@ -42,8 +57,49 @@ export function advance(
   }
 }
 
+/** A memory has filled all stages from one on for a token, which the stages before it have run. */
+export function fill({ left, fitted }: Progress, row: number, position: number, stage: number): void {
+  left[row]!.set(position, stage);
+  const before = fitted[row];
+  fitted[row] = before
+    ? { position: Math.min(before.position, position), stage: Math.min(before.stage, stage) }
+    : { position, stage };
+}
+
+/** Whether a memory has filled a stage for a token. */
+export const isFilled = ({ left }: Progress, stage: number, row: number, position: number): boolean =>
+  stage >= (left[row]!.get(position) ?? Infinity);
+
+/** Counts as run what waits first for a stage of the trunk, which has so many, and is filled already. */
+export function skip(progress: Progress, stages: readonly StageSpec[], trunk: number, row: number): void {
+  const left = progress.left[row]!;
+  if (left.size === 0) return;
+  for (let s = 0; s < trunk; s++) {
+    const filled = progress.filled[s]!;
+    while (isFilled(progress, s, row, filled[row]!) && waiting(progress, stages, s, row) > 0) {
+      filled[row]!++;
+      if (s === trunk - 1) progress.unheard[row] = Math.max(progress.unheard[row]!, filled[row]!);
+    }
+  }
+  const passed = progress.filled[trunk - 1]![row]!;
+  for (const position of left.keys()) if (position < passed) left.delete(position);
+}
+
+/** Takes back what stages have run behind the first token that a memory filled, and what it filled. */
+export function repair(progress: Progress, row: number): void {
+  const { filled, unheard, left, fitted } = progress;
+  const from = fitted[row];
+  if (!from) return;
+  for (const [s, counts] of filled.entries()) if (s >= from.stage) counts[row] = Math.min(counts[row]!, from.position);
+  unheard[row] = Math.min(unheard[row]!, from.position);
+  left[row]!.clear();
+  fitted[row] = null;
+}
+
 export function truncate(progress: Progress, row: number, position: number): void {
   for (const counts of countsOf(progress)) counts[row] = Math.min(counts[row]!, position);
+  for (const each of progress.left[row]!.keys()) if (each >= position) progress.left[row]!.delete(each);
+  if ((progress.fitted[row]?.position ?? -1) >= position) progress.fitted[row] = null;
 }
 
 /** The rows become these of before; null: an empty one. */
@@ -52,9 +108,14 @@ export function arrange(progress: Progress, rows: readonly (number | null)[]): v
   progress.entered = arranged(progress.entered);
   progress.filled = progress.filled.map(arranged);
   progress.unheard = arranged(progress.unheard);
+  progress.left = rows.map((row) => (row === null ? new Map<number, number>() : progress.left[row]!));
+  progress.fitted = rows.map((row) => (row === null ? null : progress.fitted[row]!));
 }
 
 /** Row `to` becomes the first `positions` of row `from`. */
 export function copy(progress: Progress, from: number, to: number, positions: number): void {
   for (const counts of countsOf(progress)) counts[to] = Math.min(counts[from]!, positions);
+  progress.left[to] = new Map(progress.left[from]);
+  progress.fitted[to] = progress.fitted[from]!;
+  truncate(progress, to, positions);
 }

@@ -51,6 +51,7 @@ export function stageTree(
       stages: last + 1,
       reads: branches ? stages.length - 1 : last,
       spec: exit,
+      remembers: false,
     };
   });
   return { stages, points };

@@ -48,6 +48,14 @@ export interface ExitPoint {
   /** The stage whose stream it reads: the last of those, or a branch behind it. */
   readonly reads: number;
   readonly spec: ExitSpec | null;
+  /** Whether a memory fills the stages behind it for tokens that leave there: `Slots.fill`. */
+  readonly remembers: boolean;
+}
+
+/** A token of some slots. */
+export interface Place {
+  readonly row: number;
+  readonly position: number;
 }
 
 export interface RunOptions {
@@ -60,7 +68,8 @@ export interface RunOptions {
 /**
  * Keys, values and the stream behind every stage for some sequences, a row each. The one invariant, for every row and stage:
  * what it has run never exceeds what its parent has. A token that left early has nothing behind its exit's stage, and
- * goes through the stages behind together with the next that goes deeper: nothing is computed twice, nothing is approximated.
+ * goes through the stages behind together with the next that goes deeper, so that nothing is computed twice and nothing is
+ * approximated; or, where that is asked for, the exit's memory fills them for it.
  */
 export interface Slots {
   readonly rows: number;
@@ -76,6 +85,17 @@ export interface Slots {
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. */
   run(stage: number, counts: readonly number[], options?: RunOptions): Promise<void>;
+  /**
+   * Fills the stages behind exit k, which `remembers`, for tokens that its stage has run and those behind it have not: what a later
+   * pass computes for such a token is not kept.
+   */
+  fill(k: number, places: readonly Place[]): Promise<void>;
+  /** What waits first in a row and is filled already counts as run, at every stage. */
+  skip(row: number): void;
+  /** From which position on a row holds what memories filled; null where all of it is exact. */
+  filledFrom(row: number): number | null;
+  /** Makes a row exact again: behind the first token that is filled, later stages have run nothing, and will in the next pass. */
+  repair(row: number): void;
   /** What exit k says of the last `counts[i]` tokens that its stage has run in row `rows[i]`. */
   read(
     k: number,
@@ -118,10 +138,19 @@ export const branchOf = ({ reads, stages }: ExitPoint): number | null => (reads 
 export interface FeatureModel {
   readonly spec: ModelSpec;
   readonly cuts: readonly Cut[];
-  /** Full sequences ids `[batch, tokens]` → the stream at each cut `[batch, tokens, width]`, in the order of `cuts`. Stops at the deepest. */
+  /** Layers, counted from 1, whose attentions' keys (before their norm and rotation) and values are wanted, too. */
+  readonly entries?: readonly number[];
+  /**
+   * Full sequences ids `[batch, tokens]` → the stream at each cut `[batch, tokens, width]`, in the order of `cuts`, and keys and values
+   * `[batch, tokens, kvHeads · headDimensions]` in that of `entryNames(entries)`. Stops at the deepest cut.
+   */
   features(ids: Int32Array, batch: number, tokens: number): Promise<Float32Array[]>;
   dispose(): Promise<void>;
 }
+
+/** What keys and values of these layers are called beside the streams at cuts. */
+export const entryNames = (layers: readonly number[]): string[] =>
+  layers.flatMap((layer) => [`${layer}.keys`, `${layer}.values`]);
 
 /** What an exit says of known text, per position. */
 export interface Scores {

@@ -18,13 +18,15 @@ import {
 } from '../exits/fit.ts';
 import { exitState } from '../exits/forward.ts';
 import { exitParameters, frozenParameters } from '../exits/parameters.ts';
-import { emptySums, type Multiply, type RegressionSums } from '../exits/ridge.ts';
+import { emptySums, type RegressionSums } from '../exits/ridge.ts';
+import type { FittedMemory } from '../exits/memory.ts';
 import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
-import { cutName, cutWidth, type ModelSpec } from '../model/spec.ts';
-import { GraphBuilder } from '../onnx/builder.ts';
+import { cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
+import { openMemoryFit } from './memory-fit.ts';
 import { chunkTokens } from './objective.ts';
+import { openProducts, secondsOfProduct, type Open } from './products.ts';
 import { padBatch, targetCount, targetWeights } from './step-plan.ts';
 import type { StepBatch } from '../features/features.ts';
 
@@ -34,6 +36,8 @@ export interface FitOptions {
   /** Copies of the backbone's parameters (`initialiseExit`, `copy`): what a fit starts from, and keeps to. */
   readonly initial: ReadonlyMap<string, Float32Array>;
   readonly model: Pick<Parameters, 'has' | 'shape' | 'values'>;
+  /** Cuts whose memories are fitted, too; then batches must carry keys and values of the layers behind them. */
+  readonly memories?: readonly Cut[];
   /** Most positions of a window. */
   readonly tokens: number;
   readonly threads?: number;
@@ -51,6 +55,8 @@ export interface Fit {
    * keeps its copy, and so do all before the first batch. `hurried`: time is over, and what is known so far must do.
    */
   solve(hurried?: () => boolean): Promise<Map<string, Float32Array>>;
+  /** The memories that were asked for, by cut name; none before the first batch. */
+  solveMemories(hurried?: () => boolean): Promise<ReadonlyMap<string, FittedMemory>>;
   dispose(): Promise<void>;
 }
 
@@ -83,7 +89,7 @@ const productsOfSolution = 40;
 
 /** Opens a fit of all exits at once. */
 export async function openFit(options: FitOptions): Promise<Fit> {
-  const { spec, exits, initial, model, tokens } = options;
+  const { spec, exits, initial, model, tokens, memories: cuts = [] } = options;
   const { hidden } = spec;
   const sessionOptions: SessionOptions = {
     memory: 'pieces',
@@ -119,7 +125,9 @@ export async function openFit(options: FitOptions): Promise<Fit> {
   }
   const logOdds = await openLogOdds(options, open);
   const multiply = await openProducts(open);
-  const solveSeconds = fitted.length * productsOfSolution * (await secondsOfProduct(multiply, hidden));
+  const memories = await openMemoryFit({ spec, model, cuts, tokens }, open, multiply);
+  const products = fitted.length * productsOfSolution + memories.products;
+  const solveSeconds = products * (await secondsOfProduct(multiply, hidden));
   let count = 0;
   let windows = 0;
 
@@ -139,6 +147,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
       addTo(apart ? sums.apart : sums.learned, results);
       if (own) kept.push({ x: results['x']!, weights, logOdds: own, isApart: apart });
     }
+    await memories.add(window, apart);
     windows++;
   }
 
@@ -167,13 +176,12 @@ export async function openFit(options: FitOptions): Promise<Fit> {
       }
       return all;
     },
+    solveMemories: async (hurried) => (count ? memories.solve(hurried) : new Map()),
     async dispose() {
       for (const session of sessions.splice(0)) await session.dispose();
     },
   };
 }
-
-type Open = (graph: ReturnType<typeof record>) => Promise<Session>;
 
 /** One window of a batch. */
 function windowOf({ batch, tokens, features, targets, final }: StepBatch, row: number): StepBatch {
@@ -279,26 +287,6 @@ function addTo(sums: RegressionSums, results: Record<string, Value>): void {
     const into = sums[part];
     for (let i = 0; i < into.length; i++) into[i]! += from[i]!;
   }
-}
-
-/** Products of 64 bits. */
-async function openProducts(open: Open): Promise<Multiply> {
-  const builder = new GraphBuilder();
-  builder.input('a', 'float64', ['rows', 'inner']);
-  builder.input('b', 'float64', ['inner', 'columns']);
-  builder.output(builder.node('MatMul', ['a', 'b']), 'product', 'float64', ['rows', 'columns']);
-  const session = await open(builder.build());
-  return async (a, b, rows, inner, columns) => {
-    const feeds = { a: { data: a, shape: [rows, inner] }, b: { data: b, shape: [inner, columns] } };
-    return (await session.run(feeds))['product']!.data as Float64Array;
-  };
-}
-
-async function secondsOfProduct(multiply: Multiply, size: number): Promise<number> {
-  const matrix = new Float64Array(size * size);
-  const before = performance.now();
-  await multiply(matrix, matrix, size, size, size);
-  return (performance.now() - before) / 1000;
 }
 
 /** head · translator: `[rows, size]`. */

@@ -1,5 +1,7 @@
 /** Tiny models and untuned exits for tests of what stands on the engine. */
 import { join } from 'node:path';
+import { copiedMemory, memoryCuts, memoryPath } from '../../backend/exits/memory.ts';
+import { seededRandom } from '../../backend/decoding/random.ts';
 import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { exitPath } from '../../backend/exits/spec.ts';
 import { openModel, type Model } from '../../backend/model/open.ts';
@@ -54,6 +56,19 @@ export function copiedExits(model: Model, specs: readonly ExitSpec[]): ExitSet {
     }
   }
   return { specs, parameters };
+}
+
+/** Exits with memories beside them: what the layers behind make of the stream themselves, and, where it is asked for, noise on that. */
+export function withMemories(model: Model, exits: ExitSet, noise = 0): ExitSet {
+  const parameters = new Map(exits.parameters);
+  const random = seededRandom(11);
+  const noisy = (values: Float32Array): Float32Array => values.map((value) => value * (1 + noise * (random() - 0.5)));
+  for (const cut of memoryCuts(model.spec, exits.specs)) {
+    const { weight, bias } = copiedMemory(model.spec, model.parameters, cut);
+    parameters.set(`${memoryPath(cut)}.weight`, { shape: [bias.length, model.spec.hidden], data: noisy(weight) });
+    parameters.set(`${memoryPath(cut)}.bias`, { shape: [bias.length], data: noisy(bias) });
+  }
+  return { ...exits, parameters };
 }
 
 /** Every id as `<id>`. */

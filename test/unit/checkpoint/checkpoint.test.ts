@@ -269,6 +269,7 @@ describe('saveExits', () => {
       step: 0,
       agreement: 0.99,
       fastest: 'fast' as const,
+      deferred: 'exact' as const,
       thresholds: { '1:norm': 0.9 },
       gates: { '1:norm': { weights: 'AACAPwAAAEA=', bias: -1, least: 0.2 } },
     };
@@ -293,7 +294,7 @@ it('a calibration from before the fastest mode was stored is for the mode that c
   fs.writeFileSync(at('exits.json'), JSON.stringify(json));
   const opened = openCheckpoint(at(), base);
   opened.close();
-  expect(opened.calibration).toMatchObject({ fastest: 'lossless', thresholds: { '1:norm': 0.9 } });
+  expect(opened.calibration).toMatchObject({ fastest: 'lossless', deferred: 'exact', thresholds: { '1:norm': 0.9 } });
 });
 
 describe('openCheckpoint', () => {
@@ -304,7 +305,14 @@ describe('openCheckpoint', () => {
   };
 
   const gate = { weights: Buffer.from(new Float32Array(4).buffer).toString('base64'), bias: 0, least: 0.5 };
-  const calibration = { step: 0, agreement: 0.9, fastest: 'fast', thresholds: { '1:norm': 0.5 }, gates: {} };
+  const calibration = {
+    step: 0,
+    agreement: 0.9,
+    fastest: 'fast',
+    deferred: 'exact',
+    thresholds: { '1:norm': 0.5 },
+    gates: {},
+  };
   const withGate = (change: object): object => ({ ...calibration, gates: { '1:norm': { ...gate, ...change } } });
 
   it('reads a calibration with its gates', () => {

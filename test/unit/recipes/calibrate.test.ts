@@ -87,13 +87,27 @@ test('what is found is stored, tested and used where no threshold is given', asy
 }, 120_000);
 
 test('a calibration decides which exits are asked and how sure they must be', async () => {
-  saveCalibration(out, { step: stepOf(), agreement: 0.5, fastest: 'fast', thresholds: { '11:lens': 0.2 }, gates: {} });
+  saveCalibration(out, {
+    step: stepOf(),
+    agreement: 0.5,
+    fastest: 'fast',
+    deferred: 'exact',
+    thresholds: { '11:lens': 0.2 },
+    gates: {},
+  });
   const tokens = await written();
   expect(new Set(tokens.map(({ exit }) => exit))).toEqual(new Set(['11:lens', 'final']));
   for (const { exit, confidence } of tokens) if (exit !== 'final') expect(confidence).toBeGreaterThanOrEqual(0.2);
   const weights = Buffer.from(new Float32Array(192).buffer).toString('base64');
   const gates = { '11:lens': { weights, bias: -1, least: 0.5 } };
-  saveCalibration(out, { step: stepOf(), agreement: 0.5, fastest: 'fast', thresholds: { '11:lens': 0.2 }, gates });
+  saveCalibration(out, {
+    step: stepOf(),
+    agreement: 0.5,
+    fastest: 'fast',
+    deferred: 'exact',
+    thresholds: { '11:lens': 0.2 },
+    gates,
+  });
   expect((await written()).every(({ exit }) => exit === 'final')).toBe(true);
 }, 120_000);
 
@@ -102,7 +116,14 @@ test('a model is cut only at exits that are asked', async () => {
     const given = { model, exits: out, prompt: ['a'], device: 'cpu', mode: 'fast', ...different };
     return (await openGenerator(parseOptions('generate', given), signal)).staged.exits.map(({ id }) => id);
   };
-  saveCalibration(out, { step: stepOf(), agreement: 0.5, fastest: 'fast', thresholds: { '11:lens': 0.2 }, gates: {} });
+  saveCalibration(out, {
+    step: stepOf(),
+    agreement: 0.5,
+    fastest: 'fast',
+    deferred: 'exact',
+    thresholds: { '11:lens': 0.2 },
+    gates: {},
+  });
   expect(await opened({})).toEqual(['11:lens', 'final']);
   expect(await opened({ threshold: '0.5' })).toEqual(['2:lens', '11:lens', 'final']);
   expect(await opened({ threshold: '0.5', disable: ['11'] })).toEqual(['2:lens', 'final']);
@@ -123,7 +144,14 @@ test('a promise that nothing but the full model keeps asks no exit', async () =>
 }, 120_000);
 
 test('a budget that is too small for the promise stores nothing, and says what it takes', async () => {
-  saveCalibration(out, { step: stepOf(), agreement: 0.5, fastest: 'fast', thresholds: {}, gates: {} });
+  saveCalibration(out, {
+    step: stepOf(),
+    agreement: 0.5,
+    fastest: 'fast',
+    deferred: 'exact',
+    thresholds: {},
+    gates: {},
+  });
   const options = parseOptions('calibrate', { ...text, model, exits: out, device: 'cpu', calibrationTokens: 768 });
   const events: CalibrateEvent[] = [];
   for await (const event of calibrate(options, signal, 0.01)) events.push(event);

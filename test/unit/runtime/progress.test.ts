@@ -1,11 +1,26 @@
 import { expect, test } from 'vitest';
-import { advance, arrange, newProgress, truncate, waiting } from '../../../backend/runtime/progress.ts';
+import {
+  advance,
+  arrange,
+  fill,
+  isFilled,
+  newProgress,
+  repair,
+  skip,
+  truncate,
+  waiting,
+} from '../../../backend/runtime/progress.ts';
 import type { StageSpec } from '../../../backend/runtime/staged-model.ts';
 
 const cut = { layer: 1, at: 'end' } as const;
 const stage = (parent: number | null): StageSpec => ({ parent, from: cut, to: cut, width: 8, slots: [] });
 /** A trunk of two stages, and a branch behind the first. */
 const stages = [stage(null), stage(0), stage(0)];
+
+const nothingFilled = (rows: number) => ({
+  left: Array.from({ length: rows }, () => new Map()),
+  fitted: Array.from({ length: rows }, () => null),
+});
 
 test('what a stage and its branch have run never exceeds what the stage before has', () => {
   const progress = newProgress(stages, 2);
@@ -31,9 +46,10 @@ test('tokens that are taken back are gone everywhere, and rows move together', (
       [0, 0],
     ],
     unheard: [0, 0],
+    ...nothingFilled(2),
   });
   arrange(progress, [1]);
-  expect(progress).toEqual({ entered: [3], filled: [[3], [3], [0]], unheard: [0] });
+  expect(progress).toEqual({ entered: [3], filled: [[3], [3], [0]], unheard: [0], ...nothingFilled(1) });
   arrange(progress, [null, 0]);
   expect(progress).toEqual({
     entered: [0, 3],
@@ -43,5 +59,32 @@ test('tokens that are taken back are gone everywhere, and rows move together', (
       [0, 0],
     ],
     unheard: [0, 0],
+    ...nothingFilled(2),
   });
+});
+
+test('what a memory filled waits for no stage, until the row is repaired', () => {
+  const trunk = [stage(null), stage(0), stage(1)];
+  const progress = newProgress(trunk, 1);
+  progress.entered = [6];
+  advance(progress, trunk, 0, [6]);
+  advance(progress, trunk, 1, [3]);
+  advance(progress, trunk, 2, [3]);
+  fill(progress, 0, 3, 1);
+  fill(progress, 0, 5, 1);
+  skip(progress, trunk, 3, 0);
+  // 3 is passed everywhere, 4 waits, and 5 behind it.
+  expect([1, 2].map((s) => waiting(progress, trunk, s, 0))).toEqual([2, 0]);
+  expect(progress.filled).toEqual([[6], [4], [4]]);
+  expect(isFilled(progress, 1, 0, 5)).toBe(true);
+  expect(isFilled(progress, 0, 0, 5)).toBe(false);
+  advance(progress, trunk, 1, [1]);
+  skip(progress, trunk, 3, 0);
+  expect(progress.filled).toEqual([[6], [6], [4]]);
+  advance(progress, trunk, 2, [1]);
+  skip(progress, trunk, 3, 0);
+  expect(progress.filled).toEqual([[6], [6], [6]]);
+  expect(progress.unheard).toEqual([6]);
+  repair(progress, 0);
+  expect(progress).toMatchObject({ filled: [[6], [3], [3]], unheard: [3], fitted: [null] });
 });

@@ -1,0 +1,75 @@
+/**
+ * The memories of a checkpoint's exits (exits/memory.ts), in a file of their own: they follow from the frozen model alone, so that no
+ * update changes them. Knows no runtime.
+ */
+import * as path from 'node:path';
+import { userError } from '../../protocol/errors.ts';
+import { entryWidth, memoryCuts, memoryPath, memoryRows, type MemoryErrors, type MemoryMap } from '../exits/memory.ts';
+import type { ExitSpec } from '../exits/spec.ts';
+import { statOf } from '../formats/files.ts';
+import { bytesOf, openSafetensors, shorten, writeSafetensors } from '../formats/safetensors.ts';
+import { memoryFile } from '../formats/written.ts';
+import type { HeldParameter } from '../model/overlay.ts';
+import { cutName, type ModelSpec } from '../model/spec.ts';
+import { bad } from './checkpoint.ts';
+
+export { memoryFile };
+
+/** A memory as it is kept: what it was on tokens kept apart from its fit, too. */
+export interface KeptMemory extends MemoryMap {
+  readonly errors: MemoryErrors | null;
+}
+
+/** Writes the memories of cuts, by cut name; none: no file. @throws UserError `file-system`. */
+export function writeMemories(directory: string, spec: ModelSpec, memories: ReadonlyMap<string, KeptMemory>): void {
+  if (memories.size === 0) return;
+  const tensors = [...memories].flatMap(([cut, { weight, bias }]) => [
+    { name: `memory.${cut}.weight`, type: 'F32' as const, shape: [bias.length, spec.hidden], bytes: bytesOf(weight) },
+    { name: `memory.${cut}.bias`, type: 'F32' as const, shape: [bias.length], bytes: bytesOf(bias) },
+  ]);
+  const errors = Object.fromEntries([...memories].map(([cut, each]) => [cut, each.errors]));
+  writeSafetensors(path.join(directory, memoryFile), tensors, { errors: JSON.stringify(errors) });
+}
+
+/**
+ * The memories of some exits by parameter name; none where earlier versions wrote the exits.
+ * @throws UserError `bad-checkpoint` naming a memory of another shape, or a file that is damaged.
+ */
+export function readMemories(
+  directory: string,
+  spec: ModelSpec,
+  exits: readonly ExitSpec[],
+): Map<string, HeldParameter> {
+  const file = path.join(directory, memoryFile);
+  const memories = new Map<string, HeldParameter>();
+  if (!statOf(file)?.isFile()) return memories;
+  const source = openSafetensors(file);
+  try {
+    for (const cut of memoryCuts(spec, exits)) {
+      const rows = memoryRows(spec, cut);
+      for (const [kind, shape] of [
+        ['weight', [rows, spec.hidden]],
+        ['bias', [rows]],
+      ] as const) {
+        const name = `${memoryPath(cut)}.${kind}`;
+        const tensor = source.tensors.get(name);
+        // A cut whose memory is not there leaves its exits without one.
+        if (!tensor && kind === 'weight') break;
+        if (!tensor) throw bad(file, `${name} is missing`);
+        if (tensor.type !== 'F32' || tensor.shape.join() !== shape.join())
+          throw userError(
+            'bad-checkpoint',
+            `${file}: the memory at ${shorten(cutName(cut))} has the shape [${tensor.shape.join(', ')}], but the ${spec.layers.length - cut.layer} attentions behind it, of ${entryWidth(spec)} keys each, take [${shape.join(', ')}].`,
+            'Tune the exits again, or delete that file to go on without memories.',
+          );
+        const bytes = source.read(tensor);
+        const data = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+        if (!data.every(Number.isFinite)) throw bad(file, `${name} holds values that are not finite`);
+        memories.set(name, { shape, data });
+      }
+    }
+    return memories;
+  } finally {
+    source.close();
+  }
+}

@@ -1,0 +1,39 @@
+/** What the full model says of a text that was written otherwise, in one exact pass. */
+import type { StagedModel } from '../runtime/staged-model.ts';
+import { trunkLength } from '../runtime/staged-model.ts';
+import { openKvCache } from './kv-cache.ts';
+
+/** Nats; a token that is out of the question is not worse than that. */
+export const mostRegret = 5;
+
+/** Fewer tokens than those are summed as single ones are, so that a text of the model's own is judged by the numbers that wrote it. */
+const piece = 32;
+
+/**
+ * Of each token of `text` behind `prompt` log p(best) − log p(token), both of the model's final exit, clipped; 0 where it is the
+ * model's own choice.
+ */
+export async function regretsOf(
+  model: StagedModel,
+  prompt: readonly number[],
+  text: readonly number[],
+): Promise<number[]> {
+  if (text.length === 0) return [];
+  const cache = openKvCache(model, 1);
+  try {
+    cache.enter(0, prompt);
+    // The last token is judged by what stands before it.
+    for (let at = 0; at < text.length - 1; at += piece)
+      cache.enter(0, text.slice(at, Math.min(at + piece, text.length - 1)));
+    await cache.advance(trunkLength(model), [0]);
+    const [said] = await cache.read(model.exits.length - 1, [0], [text.length], { logits: false });
+    return said!.readouts.map(({ candidates }, i) => {
+      const own = candidates.find(({ id }) => id === text[i]);
+      return own ? Math.min(mostRegret, Math.log(candidates[0]!.probability / own.probability)) : mostRegret;
+    });
+  } finally {
+    cache.dispose();
+  }
+}
+
+export const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;

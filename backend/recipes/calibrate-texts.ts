@@ -1,0 +1,120 @@
+/** The texts that a calibration stands on: their beginnings, and the full model writing on, with every exit heard. */
+import { setImmediate } from 'node:timers/promises';
+import { userError } from '../../protocol/errors.ts';
+import type { CalibrateEvent } from '../../protocol/events.ts';
+import { plural } from '../../protocol/plural.ts';
+import type { Tokenizer } from '../data/tokenizer.ts';
+import { listen, type Position } from '../decoding/listen.ts';
+import { fewestTokens } from '../evaluation/calibration.ts';
+import type { Windows } from '../features/features.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
+
+export interface Promised {
+  /** Least share of tokens that agree with the full model, and how certain that is. */
+  readonly agreement: number;
+  readonly certainty: number;
+  /** Tokens to calibrate on, at least. */
+  readonly tokens: number;
+  /** Seconds that all of it may take; what does not fit into them is left out, the promise is not. */
+  readonly seconds: number;
+}
+
+/** Prompts are pieces of held-out text this long, and the model goes on for so long. */
+export const promptTokens = 48;
+export const newTokens = 64;
+/** Prompts written on at once, at most. */
+export const largestBatch = 32;
+
+/** A strict promise takes more tokens than were asked for. */
+export const wantedTokens = (promise: Promised): number => Math.max(promise.tokens, fewestTokens(promise));
+
+/**
+ * The full model's texts with what exits say of them, until there are as many tokens as wanted or the time is over. When to stop is
+ * decided by these alone, never by what exits said, so that a promise tested on them holds. Null where the time is too short.
+ */
+export async function* writeTexts(
+  tokenizer: Tokenizer,
+  staged: StagedModel,
+  prompts: readonly (readonly number[])[],
+  promise: Promised,
+  { elapsed, trial }: { readonly elapsed: () => number; readonly trial: number },
+  signal: AbortSignal,
+): AsyncGenerator<CalibrateEvent, Position[][] | null> {
+  const fewest = fewestTokens(promise);
+  const total = Math.min(wantedTokens(promise), prompts.length * newTokens);
+  yield {
+    type: 'phase',
+    phase: 'generate',
+    detail: `${plural(textsOf(total), 'text')} at full depth, all exits heard`,
+  };
+  // Where time is short, smaller batches leave more choice when to stop.
+  const size = Math.min(textsOf(total), Number.isFinite(promise.seconds) ? largestBatch / 2 : largestBatch);
+  const texts: Position[][] = [];
+  let heard = 0;
+  const marks: number[] = [elapsed()];
+  while (heard < total && texts.length < prompts.length) {
+    const batch = prompts.slice(texts.length, texts.length + Math.min(size, textsOf(total - heard)));
+    const listening = listen(staged, batch, newTokens, tokenizer.eosIds);
+    let next = await listening.next();
+    for (; !next.done; next = await listening.next()) {
+      const done = Math.min(total, heard + next.value.done * batch.length);
+      yield { type: 'progress', phase: 'generate', done, total, unit: 'tokens' };
+      await setImmediate(); // let a cancellation in
+      signal.throwIfAborted();
+      if (marks.push(elapsed()) !== measuredPasses + 1) continue;
+      const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
+      const aBatch = first - start + ((newTokens - 1) * (last - first)) / (measuredPasses - 1);
+      const until = (tokens: number): number => start + aBatch * Math.ceil(tokens / (size * newTokens)) + trial;
+      if (until(fewest) > promise.seconds) {
+        yield { type: 'warning', message: tooLittleTime(promise.seconds, until(fewest)) };
+        return null;
+      }
+      yield { type: 'expected', seconds: Math.min(until(total), promise.seconds) };
+    }
+    texts.push(...next.value);
+    heard = texts.flat().length;
+    const soonest = elapsed() + (size * (elapsed() - marks[0]!)) / texts.length + trial;
+    if (soonest <= promise.seconds) continue;
+    if (heard >= fewest) break;
+    yield { type: 'warning', message: tooLittleTime(promise.seconds, soonest) };
+    return null;
+  }
+  requireTokens(heard, promise);
+  return texts;
+}
+
+/** How many texts have so many tokens where none ends early. */
+const textsOf = (tokens: number): number => Math.ceil(tokens / newTokens);
+
+/** Passes of the first batch, that of its prompts among them, after which the time of the rest is known. */
+const measuredPasses = 8;
+
+export function requireTokens(tokens: number, promise: Promised): void {
+  const fewest = fewestTokens(promise);
+  if (tokens >= fewest) return;
+  const problem = `The held-out text gives ${plural(tokens, 'token')} to calibrate on, and this promise takes at least ${fewest}.`;
+  throw userError('bad-data', problem, 'Give more text, or ask for less agreement or certainty.');
+}
+
+const tooLittleTime = (seconds: number, least: number): string =>
+  `The exits are not calibrated: here that takes at least ${Math.ceil(least)} s, and ${Math.max(0, Math.round(seconds))} s are left.`;
+
+/**
+ * Pieces of windows, at most `most` of them, apart from each other where there is enough text. However few of the first are taken,
+ * they are spread over the whole of it.
+ */
+export function promptsOf(windows: Windows, most: number): number[][] {
+  const length = Math.min(promptTokens, windows.tokens - 1);
+  const perWindow = Math.max(1, Math.floor(windows.tokens / (2 * length)));
+  const places = windows.count * perWindow;
+  const count = Math.min(most, places);
+  // Numbers by the fraction of their multiple of the golden ratio: every beginning of that order is spread evenly.
+  const fraction = (i: number): number => ((i * (1 + Math.sqrt(5))) / 2) % 1;
+  const order = Array.from({ length: count }, (_, i) => i).sort((a, b) => fraction(a) - fraction(b));
+  return order.map((i) => {
+    const place = Math.floor((i * places) / count);
+    const { ids } = windows.window(Math.floor(place / perWindow));
+    const start = (place % perWindow) * 2 * length;
+    return [...ids.subarray(start, start + length)];
+  });
+}

@@ -1,0 +1,88 @@
+/** Texts of mode fast where memories fill what tokens skip: the same however they are drafted, looked at or batched. */
+import { afterAll, describe, expect, test } from 'vitest';
+import { textDrafts } from '../../../backend/decoding/draft.ts';
+import { regretsOf } from '../../../backend/decoding/regret.ts';
+import { openSession } from '../../../backend/decoding/session.ts';
+import { openStagedModel } from '../../../backend/runtime/open.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import { confidenceAt, decodeAll, eagerSession, idsOf, plainRequest } from '../../support/decoding.ts';
+import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
+
+const own = { kind: 'own' } as const;
+const specs: ExitSpec[] = [
+  { layer: 1, architecture: 'norm', head: own },
+  { layer: 2, architecture: 'norm', head: own },
+];
+
+describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
+  const model = tinyModel(family);
+  const exits = withMemories(model, copiedExits(model, specs), 3);
+  const staged = await openStagedModel(model, exits);
+  const plain = await openStagedModel(model);
+  afterAll(async () => {
+    await staged.dispose();
+    await plain.dispose();
+    model.close();
+  });
+  const prompts = [
+    [7, 99, 23, 4, 7, 99, 23, 4, 7, 99],
+    [101, 5],
+    [9, 9, 9, 31, 100, 17],
+  ];
+  // Of tiny models no exit is sure of anything: about half of the tokens leave at such a threshold.
+  const opinions = await decodeAll(staged, plainRequest([prompts[0]!], 48, { candidates: 2 }));
+  const sure = opinions.tokens[0]!.map((token) => token.opinions![0]!.confidence).sort((a, b) => a - b);
+  const fast = { policy: confidenceAt(sure[24]!), remembers: true };
+
+  test('some tokens leave, and what is said behind them is another thing than with exact states', async () => {
+    const written = (remembers: boolean) => decodeAll(staged, plainRequest(prompts, 48, { ...fast, remembers }));
+    const [filled, exact] = [(await written(true)).tokens.flat(), (await written(false)).tokens.flat()];
+    expect(new Set(filled.map(({ exit }) => exit)).size).toBeGreaterThan(1);
+    expect(filled.map(({ confidence }) => confidence)).not.toEqual(exact.map(({ confidence }) => confidence));
+  });
+
+  test('drafts, opinions and a batch change nothing in it', async () => {
+    for (const prompt of prompts) {
+      const alone = await decodeAll(staged, plainRequest([prompt], 48, fast));
+      const eager = eagerSession(staged);
+      const drafted = await decodeAll(eager, plainRequest([prompt], 48, { ...fast, drafts: textDrafts(8) }));
+      eager.dispose();
+      const looked = await decodeAll(staged, plainRequest([prompt], 48, { ...fast, candidates: 2 }));
+      expect(drafted.tokens[0]!.map(({ id, exit }) => [id, exit])).toEqual(
+        alone.tokens[0]!.map(({ id, exit }) => [id, exit]),
+      );
+      expect(idsOf(looked.tokens[0]!)).toEqual(idsOf(alone.tokens[0]!));
+    }
+    const together = await decodeAll(staged, plainRequest(prompts, 48, { ...fast, drafts: textDrafts(8) }));
+    for (const [row, prompt] of prompts.entries()) {
+      const alone = await decodeAll(staged, plainRequest([prompt], 48, fast));
+      expect(idsOf(together.tokens[row]!)).toEqual(idsOf(alone.tokens[0]!));
+    }
+  });
+
+  test('full depth keeps its text in a row that any other mode has written', async () => {
+    const session = openSession(staged);
+    const text = [...prompts[0]!];
+    for (let turn = 0; turn < 9; turn++) {
+      const never = { enabled: () => false };
+      const ways = [fast, never, { ...fast, remembers: false }, { ...never, drafts: textDrafts(8) }];
+      const different = ways[(5 * turn + 1) % 4]!;
+      const { tokens } = await decodeAll(session, plainRequest([text], 8, different));
+      const alone = await decodeAll(staged, plainRequest([text], 8, different));
+      expect(idsOf(tokens[0]!)).toEqual(idsOf(alone.tokens[0]!));
+      if ('enabled' in different)
+        expect(idsOf(tokens[0]!)).toEqual(idsOf((await decodeAll(plain, plainRequest([text], 8))).tokens[0]!));
+      text.push(...idsOf(tokens[0]!));
+    }
+    session.dispose();
+  });
+
+  test("the full model's own text has no regret, another has some", async () => {
+    const { tokens } = await decodeAll(plain, plainRequest([prompts[0]!], 40));
+    expect(await regretsOf(plain, prompts[0]!, idsOf(tokens[0]!))).toEqual(Array.from({ length: 40 }, () => 0));
+    const other = await regretsOf(plain, prompts[0]!, [1, 2, 3, 4]);
+    expect(Math.min(...other)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...other)).toBeGreaterThan(0);
+    expect(Math.max(...other)).toBeLessThanOrEqual(5);
+  });
+});
