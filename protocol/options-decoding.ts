@@ -30,6 +30,11 @@ export const decodingOptions = {
     },
     help: 'How exits are used.',
   }),
+  tokenHealing: boolean({
+    default: true,
+    scope: 'window',
+    help: 'Take a prompt that ends in blanks or inside a word back to where its last tokens began, and begin the text with what was taken off: tokens do not end where typing stopped.',
+  }),
   drafts: integer({
     default: 8,
     minimum: 0,

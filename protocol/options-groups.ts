@@ -243,6 +243,7 @@ export const servedOptions = {
     help: 'Most new tokens of a request.',
   }),
   mode: decodingOptions.mode,
+  tokenHealing: decodingOptions.tokenHealing,
   drafts: decodingOptions.drafts,
   deferred: decodingOptions.deferred,
   policy: decodingOptions.policy,

@@ -4,6 +4,7 @@
  * Qwen2.5-Coder's (arXiv 2409.12186).
  */
 import { userError } from '../../protocol/errors.ts';
+import type { HealedPrompt } from './healing.ts';
 
 /** Which of prefix and suffix stands first; the middle follows both. */
 export type FimOrder = 'prefix-first' | 'suffix-first';
@@ -91,6 +92,8 @@ export interface FimTokenizer {
   readonly startId: number | null;
   /** Ids of a text in which special tokens are plain text. */
   encodePlain(text: string): number[];
+  /** See `Tokenizer`. */
+  heal(ids: readonly number[], fixed?: number): HealedPrompt;
 }
 
 export interface FimRequest {

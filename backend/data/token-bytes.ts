@@ -1,6 +1,7 @@
 /** What bytes each token stands for, and decoding of streams of them into whole characters. */
 import { userError } from '../../protocol/errors.ts';
 import type { Steps } from './steps.ts';
+import { fits } from './healing.ts';
 import { eachToken, isRecord, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
 
 export interface TokenBytes {
@@ -14,6 +15,10 @@ export interface TokenBytes {
   readonly ordinarySize: number;
   /** The tokenizer puts a space before a text, which decoding a whole text takes away again (SentencePiece). */
   readonly prefixesSpace: boolean;
+  /** Whether text can produce a token: it is neither an added one nor none at all. */
+  isOrdinary(id: number): boolean;
+  /** Ordinary tokens that begin with these bytes, or are a beginning of them. */
+  fitting(bytes: Uint8Array): readonly number[];
 }
 
 export interface StreamDecoder {
@@ -48,6 +53,25 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
     return text === undefined ? nothing : encode(text);
   };
   const size = Math.max(texts.length, ...[...added.keys()].map((id) => id + 1));
+  const of = (id: number): Uint8Array => {
+    let bytes = made.get(id);
+    if (bytes === undefined) made.set(id, (bytes = make(id)));
+    return bytes;
+  };
+  const isOrdinary = (id: number): boolean => texts[id] !== undefined && !added.has(id);
+  /** Ordinary ids by their first byte, once somebody asks: every token of the vocabulary is looked at. */
+  let byFirst: readonly (readonly number[])[] | null = null;
+  const index = (): readonly (readonly number[])[] => {
+    const lists: number[][] = Array.from({ length: 256 }, () => []);
+    for (let id = 0; id < texts.length; id++) {
+      const first = isOrdinary(id) ? firstByte(texts[id]!) : undefined;
+      if (first !== undefined) lists[first]!.push(id);
+    }
+    return lists;
+  };
+  /** Of a text as the file has it. */
+  const firstByte = (text: string): number | undefined =>
+    (byteLevel ? byteOfCharacter.get(text[0] ?? '') : undefined) ?? encode(text)[0];
   return {
     longest() {
       const single = new Set<number>();
@@ -60,13 +84,11 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
       return bytesOfText.every((byte) => single.has(byte)) ? longest : Infinity;
     },
     size,
-    of(id) {
-      let bytes = made.get(id);
-      if (bytes === undefined) made.set(id, (bytes = make(id)));
-      return bytes;
-    },
+    of,
     ordinarySize: ordinary,
     prefixesSpace: !byteLevel && steps.some(takesSpace),
+    isOrdinary,
+    fitting: (bytes) => (byFirst ??= index())[bytes[0]!]!.filter((id) => fits(bytes, of(id))),
   };
 }
 

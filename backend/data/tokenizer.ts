@@ -13,6 +13,7 @@ import { BytePairs } from './byte-pairs.ts';
 import { stepEncoder, type StepEncoder } from './encoding.ts';
 import { fimTokens, type FimTokens } from './fim.ts';
 import { ggufTokenizer } from './gguf-tokenizer.ts';
+import { healed, type HealedPrompt } from './healing.ts';
 import { finish, type Steps } from './steps.ts';
 import { leastIdsOf } from './token-length.ts';
 import { decodeSteps, streamDecoder, tokenBytes, type StreamDecoder } from './token-bytes.ts';
@@ -61,6 +62,13 @@ export interface Tokenizer {
   decodeSteps(ids: ArrayLike<number>): Steps<string>;
   /** The text of one token by itself; U+FFFD where it is a part of a character. */
   tokenText(id: number): string;
+  /**
+   * A prompt taken back to where its last tokens began, if it ends in blanks or inside a word; see healing.ts. `fixed`: so many first
+   * tokens stay, one where it is not given.
+   */
+  heal(ids: readonly number[], fixed?: number): HealedPrompt;
+  /** What a token stands for, in bytes of UTF-8; a character may be spread over several. */
+  tokenBytes(id: number): Uint8Array;
   /** A hash of all that decides which ids a text or a conversation gets. */
   fingerprint(): string;
   /** Decodes a continuation token by token; text comes out only as whole characters. */
@@ -151,6 +159,11 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
   const encodePlainSteps = (text: string): Steps<number[], number> => checked(path, plainly(text), text, false);
   const encodeText = (text: string, options?: EncodeOptions): number[] => finish(encodeSteps(text, options));
   const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  const index = {
+    bytesOf: (id: number) => bytes.of(id),
+    fitting: (said: Uint8Array) => bytes.fitting(said),
+    isOrdinary: (id: number) => bytes.isOrdinary(id),
+  };
   return {
     path,
     vocabularySize: bytes.size,
@@ -175,6 +188,8 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
         .update(JSON.stringify([tokenizerJson(file), chatTemplate, namedTokens, eosIds]))
         .digest('hex'),
     decoder: () => streamDecoder(bytes),
+    tokenBytes: (id) => bytes.of(id),
+    heal: (ids, fixed) => healed(ids, index, fixed),
   };
 }
 

@@ -5,6 +5,7 @@
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
+import type { Begun } from '../data/healing.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Block } from './block.ts';
 import { choose } from './choose.ts';
@@ -30,6 +31,8 @@ export interface BatchRequest extends SequenceOptions {
   readonly scope?: string;
   /** Most tokens of this text, prompt included; default: the batch's. */
   readonly contextLength?: number;
+  /** What was taken off the prompt's end. */
+  readonly begun?: Begun | null;
 }
 
 export type BatchEvent<Request extends BatchRequest> = { readonly request: Request } & (
@@ -255,7 +258,7 @@ export function openBatch<Request extends BatchRequest>(
         events.push({ type: 'stop', request, reason: 'length' });
         remember(row);
       } else {
-        const sequence = newSequence(request.number, request.prompt, request);
+        const sequence = newSequence(request.number, request.prompt, request, request.begun);
         writing = [...writing, { request, row, sequence, block: noDrafts }];
       }
     }

@@ -3,15 +3,16 @@
  * in the order of the stream, and each position leaves at the first that is sure enough. A position is only worth
  * deciding while every draft before it was right.
  */
+import { mostCandidates } from '../../protocol/options-decoding.ts';
 import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';
 import { textSource, type Block, type Choice } from './block.ts';
 import { opens } from './gate.ts';
 import type { KvCache } from './kv-cache.ts';
 import { firstTokens } from '../exits/memory.ts';
 import type { Pace } from './pace.ts';
-import { leaves, type Policy } from './policy.ts';
-import { needsLogits, probabilityOf, sample } from './sampler.ts';
-import type { Sequence } from './sequence.ts';
+import { leaves } from './policy.ts';
+import { logProbabilities, needsLogits, probabilityOf, sample } from './sampler.ts';
+import { mayFollow, type Sequence } from './sequence.ts';
 
 /** What an exit said of one position, and whether the position may leave there. */
 interface Said {
@@ -59,21 +60,21 @@ export async function choose(
     // What is decided already need not be heard again.
     const from = read.map((row) => (wantsOpinions[row]! ? 0 : choices[row]!.length));
     const counts = read.map((row, i) => lengths[row]! - from[i]!);
-    const results = await readEach(cache, k, read, counts, (row) => needsLogits(options[row]!.sampling));
+    const results = await readEach(cache, k, read, counts, (row) => drawsFromLogits(sequences[row]!));
     for (const [i, row] of read.entries()) {
       const { readouts, logits: rows } = results[i]!;
       for (const [n, readout] of readouts.entries()) {
         const at = from[i]! + n;
         const own = rows && rows.subarray(n * model.spec.vocabulary, (n + 1) * model.spec.vocabulary);
         said[row]![at]!.push({ exit, readout, logits: own, mayLeave: isOpen[row]![at]! });
-        left[row]![at] ??= isLeaving(options[row]!.policy, said[row]![at]!);
+        left[row]![at] ??= isLeaving(sequences[row]!, said[row]![at]!);
       }
       while (!isDone[row]) {
         const at = choices[row]!.length;
         const leaving = left[row]![at];
         if (!leaving) break;
-        const { exit: leftAt, readout, logits } = leaving;
-        const token = pick(readout, logits, sequences[row]!);
+        const { exit: leftAt, logits } = leaving;
+        const { token, readout } = pick(leaving.readout, logits, sequences[row]!);
         const draft = blocks[row]!.drafts[at] ?? null;
         const probability = probabilityOf(token, readout, logits);
         choices[row]!.push({ token, exit: leftAt, readout, probability, draft });
@@ -99,11 +100,13 @@ export async function choose(
 }
 
 /** What the last exit said of a position, where it leaves there. Those before it have let it go on. */
-function isLeaving(policy: Policy, said: readonly Said[]): Said | null {
+function isLeaving(sequence: Sequence, said: readonly Said[]): Said | null {
   const last = said.at(-1)!;
   const earlier = said.slice(0, -1).flatMap(({ mayLeave, readout }) => (mayLeave ? [readout] : []));
   const { exit, readout, mayLeave } = last;
-  return mayLeave && (exit.spec === null || leaves(policy, exit.id, readout, earlier)) ? last : null;
+  const isSure = (): boolean =>
+    leaves(sequence.options.policy, exit.id, readout, earlier) && mayFollow(sequence, readout.token);
+  return mayLeave && (exit.spec === null || isSure()) ? last : null;
 }
 
 /**
@@ -128,9 +131,29 @@ async function readEach(
   return rows.map((row) => results.get(row)!);
 }
 
-function pick(readout: Readout, logits: Float32Array | null, sequence: Sequence): number {
-  const { options, seen, random } = sequence;
-  const token = logits ? sample(logits, options.sampling, seen, random) : readout.candidates[0]!.id;
+/** Whether a token is taken out of a row of logits, and not as the exit's best. */
+const drawsFromLogits = ({ options, begun }: Sequence): boolean => needsLogits(options.sampling) || begun !== null;
+
+/** The token that is taken, and what its exit said; of the tokens that may follow, where not all may. */
+function pick(readout: Readout, logits: Float32Array | null, sequence: Sequence): { token: number; readout: Readout } {
+  const { options, seen, random, begun } = sequence;
+  const able = logits && begun ? begun.tokens.fitting(begun.bytes).filter((id) => logits[id]! > -Infinity) : [];
+  const isBound = logits !== null && able.length > 0;
+  const row = isBound ? onlyThese(logits, able) : logits;
+  const token = row ? sample(row, options.sampling, seen, random) : readout.candidates[0]!.id;
   seen.add(token);
-  return token;
+  return { token, readout: isBound ? { ...readout, candidates: candidatesOf(logits, able) } : readout };
+}
+
+/** A row of logits in which no other token can be. */
+function onlyThese(logits: Float32Array, ids: readonly number[]): Float32Array {
+  const row = new Float32Array(logits.length).fill(-Infinity);
+  for (const id of ids) row[id] = logits[id]!;
+  return row;
+}
+
+function candidatesOf(logits: Float32Array, ids: readonly number[]): Readout['candidates'] {
+  const likely = [...ids].sort((a, b) => logits[b]! - logits[a]! || a - b).slice(0, mostCandidates);
+  const probabilities = logProbabilities(logits, likely);
+  return likely.map((id, i) => ({ id, probability: Math.exp(probabilities[i]!) }));
 }

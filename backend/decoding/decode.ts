@@ -4,6 +4,7 @@
  * final exit in one pass. What a token skipped enters the deeper stages later (kv-cache.ts).
  */
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
+import type { Begun } from '../data/healing.ts';
 import { checkPrompt, type BatchRequest } from './batch.ts';
 import type { SequenceOptions } from './sequence.ts';
 import type { Session } from './session.ts';
@@ -11,6 +12,8 @@ import type { Session } from './session.ts';
 export interface DecodeRequest extends SequenceOptions {
   /** One sequence each; none empty. */
   readonly prompts: readonly (readonly number[])[];
+  /** What each must begin with. */
+  readonly beginnings?: readonly (Begun | null)[];
 }
 
 export type DecodeEvent =
@@ -22,11 +25,20 @@ export type DecodeEvent =
 /**
  * @throws UserError for an empty prompt or one longer than the model's context.
  */
-export async function* decode(session: Session, { prompts, ...options }: DecodeRequest): AsyncGenerator<DecodeEvent> {
+export async function* decode(
+  session: Session,
+  { prompts, beginnings, ...options }: DecodeRequest,
+): AsyncGenerator<DecodeEvent> {
   const { contextLength } = session.model.spec;
   for (const [i, prompt] of prompts.entries())
     checkPrompt(prompt, contextLength, prompts.length === 1 ? 'The prompt' : `Prompt ${i + 1}`);
-  const texts = prompts.map((prompt, number): BatchRequest => ({ ...options, prompt, number, scores: null }));
+  const texts = prompts.map((prompt, number): BatchRequest => ({
+    ...options,
+    prompt,
+    number,
+    scores: null,
+    begun: beginnings?.[number] ?? null,
+  }));
   let [unread, seconds] = [texts.length, 0];
   for await (const event of session.write(texts)) {
     switch (event.type) {

@@ -35,7 +35,8 @@ export async function draft(
       );
   // An exit drafts token by token: in a batch every row would wait for every other.
   const alone = blocks.length === 1 ? blocks[0]! : null;
-  const options = sequences[0]!.options.drafts;
+  const [first] = sequences;
+  const options = first!.begun ? null : first!.options.drafts;
   if (alone?.drafts.length === 0 && options) alone.drafts = await fromExits(model, cache, pace, options, saved);
   return blocks;
 }
@@ -55,7 +56,8 @@ export interface Proposal {
 
 function fromText(model: StagedModel, cache: KvCache, pace: Pace, sequence: Sequence, row: number): Proposal[] {
   const options = sequence.options.drafts;
-  if (!sequence.lookup || !options) return [];
+  // What was taken off the prompt is said first, a token at a time.
+  if (!sequence.lookup || !options || sequence.begun) return [];
   const limit = Math.min(options.limit, roomOf(model.spec, cache.position(row)));
   const { tokens, matched } = sequence.lookup.propose(Math.max(0, limit));
   let chance = 1;

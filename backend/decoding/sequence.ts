@@ -1,12 +1,13 @@
 /** One text that is being written: how, its random numbers, its characters, and the records that may be shown. */
 import type { Candidate, ExitOpinion, StopReason, TokenRecord } from '../../protocol/trace.ts';
+import { fits, leftBehind, type Begun } from '../data/healing.ts';
 import type { Choice, DraftOptions } from './block.ts';
 import type { Gate } from './gate.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
 import type { Policy } from './policy.ts';
 import { seededRandom, type Random } from './random.ts';
 import type { SamplingOptions } from './sampler.ts';
-import { stopMatcher, type StopMatcher, type TextCodec } from './text.ts';
+import { firstEnd, stopStringEnd, type TextCodec, type TextEnd } from './text.ts';
 
 /** How a text is written: each of a batch has its own. */
 export interface SequenceOptions {
@@ -28,6 +29,10 @@ export interface SequenceOptions {
   /** The token that ends the text has a record, too, which says nothing: for who asks how probable it was. */
   readonly recordsEnd?: boolean;
   readonly stopStrings: readonly string[];
+  /** What else ends a text. */
+  readonly ends?: readonly (() => TextEnd)[];
+  /** Tokens that only say what was taken off have records, too, without text: for who goes on from them. */
+  readonly recordsBegun?: boolean;
   /** How tokens are drafted; null: not at all. Drafts never change the text, only the time. */
   readonly drafts: DraftOptions | null;
   readonly codec: TextCodec;
@@ -45,16 +50,28 @@ export interface Sequence {
   /** Null where the text does not draft. */
   readonly lookup: LookupIndex | null;
   readonly decoder: ReturnType<TextCodec['decoder']>;
-  readonly stops: StopMatcher;
-  /** Tokens generated. */
+  readonly end: TextEnd;
+  /** What is left to be said of the beginning that was taken off the prompt; null: nothing. */
+  begun: Begun | null;
+  /** Characters of that beginning that are left to be said. */
+  known: number;
+  /** Tokens generated, without those that only said what was taken off. */
   count: number;
+  /** Those. */
+  said: number;
   /** Records whose text may still turn out to begin a stop string. */
   held: TokenRecord[];
   /** Characters in records that were released. */
   released: number;
 }
 
-export function newSequence(number: number, prompt: readonly number[], options: SequenceOptions): Sequence {
+/** `begun`: what the text must begin with, which was taken off its prompt and is not told again (data/healing.ts). */
+export function newSequence(
+  number: number,
+  prompt: readonly number[],
+  options: SequenceOptions,
+  begun: Begun | null = null,
+): Sequence {
   const lookup = options.drafts?.lookup ? lookupIndex() : null;
   lookup?.add(prompt);
   return {
@@ -65,8 +82,11 @@ export function newSequence(number: number, prompt: readonly number[], options: 
     seen: new Set(prompt),
     lookup,
     decoder: options.codec.decoder(),
-    stops: stopMatcher(options.stopStrings),
+    end: firstEnd([stopStringEnd(options.stopStrings), ...(options.ends ?? []).map((end) => end())]),
+    begun,
+    known: begun ? Buffer.from(begun.bytes).toString('utf8').length : 0,
     count: 0,
+    said: 0,
     held: [],
     released: 0,
   };
@@ -87,30 +107,55 @@ export function write(sequence: Sequence, choices: readonly Choice[], contextLen
       if (sequence.options.recordsEnd) sequence.held.push(recordOf(sequence, choice, ''));
       reason = 'end-of-text';
     } else {
-      const { records, stopped } = addToken(sequence, choice);
-      written.push(...records);
-      reason = stopped ? 'stop-string' : endReason(sequence, contextLength);
+      const added = addToken(sequence, choice);
+      written.push(...added.records);
+      if (added.reason !== null) return { records: written, reason: added.reason };
+      reason = endReason(sequence, contextLength);
     }
     if (reason !== null) break;
   }
-  if (reason !== null && reason !== 'stop-string') written.push(...finishText(sequence));
+  if (reason !== null) written.push(...finishText(sequence));
   return { records: written, reason };
 }
 
-function endReason({ count, promptTokens, options }: Sequence, contextLength: number): StopReason | null {
+/** Whether a token may be next: it says what was taken off the prompt, where something was. */
+export const mayFollow = ({ begun }: Sequence, token: number): boolean =>
+  begun === null || fits(begun.bytes, begun.tokens.bytesOf(token));
+
+function endReason({ count, said, promptTokens, options }: Sequence, contextLength: number): StopReason | null {
   if (count >= options.maxTokens) return 'length';
-  if (promptTokens + count >= contextLength) return 'context-full';
+  if (promptTokens + said + count >= contextLength) return 'context-full';
   return options.isCancelled?.() ? 'cancelled' : null;
 }
 
-/** Takes a token into the text; returns the records whose text is now certain, and whether a stop string ended it. */
-function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[]; stopped: boolean } {
-  const text = sequence.decoder.push(choice.token);
+/** Takes a token into the text; returns the records whose text is now certain, and why the text ends there, if it does. */
+function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[]; reason: StopReason | null } {
+  const text = withoutBegun(sequence, choice.token, sequence.decoder.push(choice.token));
+  sequence.lookup?.add([choice.token]);
+  if (text === null) {
+    sequence.said++;
+    return { records: sequence.options.recordsBegun ? [recordOf(sequence, choice, '')] : [], reason: null };
+  }
   sequence.held.push(recordOf(sequence, choice, text));
   sequence.count++;
-  sequence.lookup?.add([choice.token]);
-  const { safe, stopped } = sequence.stops.push(text);
-  return { records: release(sequence, safe, stopped), stopped };
+  const { safe, reason } = sequence.end.push(text);
+  return { records: release(sequence, safe, reason !== null), reason };
+}
+
+/** What a token adds behind the beginning that was taken off the prompt; null where it says nothing but that. */
+function withoutBegun(sequence: Sequence, token: number, text: string): string | null {
+  const { begun, known } = sequence;
+  if (begun === null) return text;
+  const bytes = begun.tokens.bytesOf(token);
+  if (!fits(begun.bytes, bytes)) {
+    // No token of the vocabulary could go on with it.
+    sequence.begun = null;
+    return text;
+  }
+  const left = leftBehind(begun.bytes, bytes);
+  sequence.begun = left.length > 0 ? { ...begun, bytes: left } : null;
+  sequence.known = Math.max(0, known - text.length);
+  return bytes.length <= begun.bytes.length ? null : text.slice(known);
 }
 
 /** What was decided of the next token, which adds `text`. */
@@ -137,17 +182,17 @@ function recordOf({ number, count, options }: Sequence, choice: Choice, text: st
   };
 }
 
-/** The text ends here: everything held is certain. A character that is not complete is left out. */
-export const finishText = (sequence: Sequence): TokenRecord[] => release(sequence, Infinity, false);
+/** The text ends here, for another reason than what it says. A character that is not complete is left out. */
+export const finishText = (sequence: Sequence): TokenRecord[] => release(sequence, sequence.end.settled(), true);
 
-/** Releases held records up to `safe` characters; a stop string ends the text there and drops what lies behind. */
-function release(sequence: Sequence, safe: number, stopped: boolean): TokenRecord[] {
+/** Releases held records up to `safe` characters; where the text is over, it ends there, and what lies behind is dropped. */
+function release(sequence: Sequence, safe: number, isOver: boolean): TokenRecord[] {
   const records: TokenRecord[] = [];
   while (sequence.held.length) {
     const record = sequence.held[0]!;
     const end = sequence.released + record.text.length;
     if (end > safe) {
-      if (!stopped) break;
+      if (!isOver) break;
       if (sequence.released < safe) records.push({ ...record, text: record.text.slice(0, safe - sequence.released) });
       sequence.held = [];
       break;

@@ -11,7 +11,7 @@ import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts
 import type { FimTokenizer } from '../data/fim.ts';
 import type { BatchRequest } from '../decoding/batch.ts';
 import type { Session } from '../decoding/session.ts';
-import { gapPrompt, rememberingTokenizer, type GapPrompt } from './gap-prompt.ts';
+import { gapPrompt, rememberingTokenizer } from './gap-prompt.ts';
 import { readyEvent } from './generate.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { sequenceOptions } from './sequence-options.ts';
@@ -41,9 +41,10 @@ async function* fill(
   const contextLength = Math.min(limitsLength(limits), model.spec.contextLength);
   const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
   const asked = sequenceOptions(generate, generator);
-  const request = (ids: readonly number[], maxTokens: number): BatchRequest => ({
+  const request = (behind: readonly number[], maxTokens: number): BatchRequest => ({
     ...asked,
-    prompt: ids,
+    prompt: [...prompt.ids, ...behind],
+    begun: behind.length > 0 ? null : prompt.begun,
     number: 0,
     scores: null,
     isUrgent: true,
@@ -61,14 +62,9 @@ async function* fill(
     timeGone: () => (performance.now() - started) / limits.maxMilliseconds,
     onPrompt: (remembered) => void (rememberedTokens ??= remembered),
   };
-  const begun =
-    limits.suggestions === 0
-      ? []
-      : await beginnings(task, request, prompt, tokenizer, limits.maxTokens, limits.suggestions);
-  const written = await write(
-    task,
-    begun.length > 0 ? begun : [{ request: request(prompt.ids, 0), tokens: [], stop: null }],
-  );
+  const begun = limits.suggestions > 1 ? await beginnings(task, request, limits) : [];
+  const one = request([], limits.suggestions === 0 ? 0 : limits.maxTokens);
+  const written = await write(task, begun.length > 0 ? begun : [{ request: one, tokens: [], stop: null }]);
   const suggestions = limits.suggestions === 0 ? [] : written;
   for (const message of generator.warnings()) yield { type: 'warning', message };
   yield {
@@ -98,70 +94,31 @@ interface Writing {
   stop: StopReason | null;
 }
 
-type Ask = (ids: readonly number[], maxTokens: number) => BatchRequest;
+/** A request for what follows the prompt and these tokens. */
+type Ask = (behind: readonly number[], maxTokens: number) => BatchRequest;
 
-/**
- * How suggestions begin: with the tokens that say the fragment and go on, the likeliest first, so that several differ from the
- * beginning on. One without a fragment begins with nothing.
- */
-async function beginnings(
-  task: Task,
-  ask: Ask,
-  prompt: GapPrompt,
-  tokenizer: FimTokenizer,
-  maxTokens: number,
-  most: number,
-): Promise<Writing[]> {
-  const from = (ids: readonly number[], tokens: TokenRecord[] = []): Writing => ({
-    request: ask(ids, Math.max(0, maxTokens - tokens.length)),
-    tokens,
-    stop: null,
-  });
-  let { ids, fragment } = prompt;
-  let before: TokenRecord[] = [];
-  for (;;) {
-    if (fragment === '' && most === 1) return [from(ids, before)];
-    const first = await firstToken(task, ask, ids);
-    if (first === null) return [];
-    const { record, likely } = first;
-    const fitting = likely.find(({ text }) => text.startsWith(fragment) || fragment.startsWith(text));
-    if (fitting && fitting.text.trim() === '' && fitting.text.length < fragment.length) {
-      // Most vocabularies give a word its last blank: the indent before it is a token of its own.
-      [ids, fragment] = [[...ids, fitting.id], fragment.slice(fitting.text.length)];
-      continue;
-    }
-    const saying = likely.filter(({ text }) => text.startsWith(fragment)).slice(0, most);
-    const said = saying.map(({ id, text, probability }): { ids: readonly number[]; tokens: TokenRecord[] } => {
-      const token = { ...record, id, text: text.slice(fragment.length), confidence: probability };
-      return { ids: [...ids, id], tokens: token.text === '' ? before : [...before, token] };
-    });
-    if (most === 1 ? said.length > 0 : said.length > 1 || fragment === '')
-      return said.map((each) => from(each.ids, each.tokens));
-    const [only] = said;
-    const part = likely.find(({ text }) => fragment.startsWith(text));
-    // One goes on with the word: the others differ behind it.
-    if (only) [ids, before, fragment] = [only.ids, only.tokens, ''];
-    else if (part) [ids, fragment] = [[...ids, part.id], fragment.slice(part.text.length)];
-    else [ids, fragment] = [[...ids, ...tokenizer.encodePlain(fragment)], ''];
-  }
-}
-
-/** The likeliest tokens behind a prompt, less those that end the text; null where nobody waits any more. */
-async function firstToken(
-  task: Task,
-  ask: Ask,
-  ids: readonly number[],
-): Promise<{ record: TokenRecord; likely: readonly Candidate[] } | null> {
-  const one = ask(ids, 1);
-  // What ends the text is a token like others here: the fragment comes first.
-  const request = { ...one, stopStrings: [], endOfText: [], alternatives: mostCandidates };
-  const [writing] = await write({ ...task, timeGone: () => 0 }, [{ request, tokens: [], stop: null }]);
-  const [record] = writing!.tokens;
-  if (record === undefined) return null;
-  const { alternatives = [], ...rest } = record;
+/** How several suggestions begin: with different tokens, the likeliest first. Empty where nobody waits any more. */
+async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: CompletionLimits): Promise<Writing[]> {
+  const one = ask([], 1);
+  // What ends the text is a token like others here: what was taken off the prompt comes first.
+  const request = { ...one, stopStrings: [], endOfText: [], alternatives: mostCandidates, recordsBegun: true };
+  const [first] = await write({ ...task, timeGone: () => 0 }, [{ request, tokens: [], stop: null }]);
+  const record = first!.tokens.at(-1);
+  if (record?.alternatives === undefined) return [];
+  const said = first!.tokens.slice(0, -1).map(({ id }) => id);
+  const { alternatives, ...rest } = record;
+  // Of what was taken off, its last characters may be the token's first.
+  const known = one.codec.tokenText(record.id).length - record.text.length;
   const isText = ({ id, text }: Candidate): boolean =>
-    !one.endOfText.includes(id) && text !== '' && !text.includes('\uFFFD');
-  return { record: rest, likely: alternatives.filter(isText) };
+    !one.endOfText.includes(id) && text.length > known && !text.includes('\uFFFD');
+  return alternatives
+    .filter(isText)
+    .slice(0, suggestions)
+    .map(({ id, text, probability }) => ({
+      request: ask([...said, id], maxTokens - 1),
+      tokens: [{ ...rest, id, text: text.slice(known), confidence: probability }],
+      stop: null,
+    }));
 }
 
 /** Writes all to their end, or as far as there is time. */

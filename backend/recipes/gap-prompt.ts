@@ -3,12 +3,13 @@
  * the last prompt was. Pure; knows a tokenizer and no model.
  */
 import type { CompletionLimits, Gap } from '../../protocol/completion.ts';
+import type { Begun } from '../data/healing.ts';
 import { fimPrompt, type FimTokenizer } from '../data/fim.ts';
 
 export interface GapPrompt {
   readonly ids: readonly number[];
   /** The end of the text before the gap that is not in `ids`: what is said begins with it. */
-  readonly fragment: string;
+  readonly begun: Begun | null;
   /** Whether it holds what stands behind the gap. */
   readonly fills: boolean;
   /** Tokens and texts that end a suggestion, beside the end of the text. */
@@ -37,7 +38,7 @@ export function gapPrompt(
 
 function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
   const suffix = Math.min(limits.suffixTokens, Math.floor(room * suffixShare));
-  const { settled, begun, fragment } = splitPrefix(gap.prefix);
+  const { settled, begun } = splitPrefix(gap.prefix);
   const before = Math.min(limits.prefixTokens, room - suffix);
   // A share of its own, so that what is typed there moves nothing else.
   const freshRoom = Math.max(before / 8, Math.min(before / 2, mostFresh));
@@ -52,22 +53,22 @@ function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, ro
   // Where the line goes on behind the cursor, only what is missing of it is asked for.
   const goesOn = /\w/.test(gap.suffix.split('\n', 1)[0]!);
   const stops = goesOn ? ['\n'] : [];
-  return { ids: [...asked, ...fresh], fragment, fills: true, ends: tokenizer.fim!.ends, stops };
+  const healed = tokenizer.heal([...asked, ...fresh], asked.length);
+  return { ...healed, fills: true, ends: tokenizer.fim!.ends, stops };
 }
 
 /**
  * The lines at the end that are being written stand behind the suffix, as what the middle begins with: typing then adds to a prompt and
- * changes nothing in it. A word that is begun, with the blanks before it, is left to the model, whose tokens do not end there.
+ * changes nothing in it.
  */
-export function splitPrefix(prefix: string): { settled: string; begun: string; fragment: string } {
+export function splitPrefix(prefix: string): { settled: string; begun: string } {
   const lines = prefix.split('\n');
   const first = Math.floor((lines.length - 1) / settledLines) * settledLines;
   const settled = lines
     .slice(0, first)
     .map((line) => `${line}\n`)
     .join('');
-  const fragment = /[ \t]{0,32}\w{0,32}$/.exec(lines.at(-1)!)![0];
-  return { settled, begun: prefix.slice(settled.length, prefix.length - fragment.length), fragment };
+  return { settled, begun: prefix.slice(settled.length) };
 }
 
 /** Tokens of those lines, but for long ones. */
@@ -78,13 +79,11 @@ const settledLines = 16;
 
 /** A model that was not taught to fill continues the text before; a blank line ends what it says. */
 function textBefore(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
-  // One blank alone: it is a word's, and those before it are an indent's, whose token may begin with the line end.
-  const fragment = / ?\w{0,32}$/.exec(gap.prefix)![0];
-  const before = gap.prefix.slice(0, gap.prefix.length - fragment.length);
-  const text = tokenizer.encodePlain(before === '' ? '\n' : before);
+  const text = tokenizer.encodePlain(gap.prefix === '' ? '\n' : gap.prefix);
   const kept = steadyLength(text.length, Math.min(limits.prefixTokens, room));
   const start = tokenizer.startId === null ? [] : [tokenizer.startId];
-  return { ids: [...start, ...text.slice(text.length - kept)], fragment, fills: false, ends: [], stops: ['\n\n'] };
+  const healed = tokenizer.heal([...start, ...text.slice(text.length - kept)]);
+  return { ...healed, fills: false, ends: [], stops: ['\n\n'] };
 }
 
 /** How many of the last tokens are kept of so many: at most the budget, and the cut moves in steps while the text grows. */
@@ -110,6 +109,7 @@ export function rememberingTokenizer(tokenizer: FimTokenizer): FimTokenizer {
     path: tokenizer.path,
     fim: tokenizer.fim,
     startId: tokenizer.startId,
+    heal: (ids, fixed) => tokenizer.heal(ids, fixed),
     encodePlain(text) {
       const ids = known.get(text) ?? tokenizer.encodePlain(text);
       known.delete(text);

@@ -83,9 +83,14 @@ async function request(
 ): Promise<DecodeRequest> {
   if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
   const { tokenizer } = generator;
+  const encoded = await Promise.all(options.prompt.map((text) => encodePrompt(tokenizer, text, options, signal)));
+  // What a template renders ends as it should.
+  const isRaw = !options.chat && options.turns === undefined;
+  const prompts = encoded.map((ids) => (isRaw && options.tokenHealing ? tokenizer.heal(ids) : { ids, begun: null }));
   return {
     ...sequenceOptions(options, generator),
-    prompts: await Promise.all(options.prompt.map((text) => encodePrompt(tokenizer, text, options, signal))),
+    prompts: prompts.map(({ ids }) => ids),
+    beginnings: prompts.map(({ begun }) => begun),
     isCancelled: () => signal.aborted,
   };
 }

@@ -4,11 +4,16 @@ import { userError } from '../../protocol/errors.ts';
 import type { Answers, Question, ServedChat, ServedGap, ServedPrompt } from '../../protocol/serving.ts';
 import { renderChat } from '../data/chat.ts';
 import { fimPrompt, llamaBudget } from '../data/fim.ts';
+import type { Begun } from '../data/healing.ts';
 import type { Steps } from '../data/steps.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 
 export interface EncodedPrompt {
   readonly ids: readonly number[];
+  /** Tokens of the prompt as it came, those that were taken off its end included. */
+  readonly tokens: number;
+  /** What the text must begin with, since it was taken off. */
+  readonly begun: Begun | null;
   /** Tokens that end its text beside the model's own. */
   readonly ends: readonly number[];
 }
@@ -28,6 +33,8 @@ export interface PromptRoom {
   readonly contextLength: number;
   /** Tokens that are asked for. */
   readonly maxTokens: number;
+  /** Texts that end in blanks or inside a word are taken back to where their last tokens began. */
+  readonly heals: boolean;
 }
 
 /** Renders a conversation. @throws UserError for a template that refuses, or once the signal fires. */
@@ -44,13 +51,23 @@ export function* encodePrompt(prompt: PlainPrompt, tokenizer: Tokenizer, room: P
   switch (prompt.kind) {
     case 'text':
     case 'rendered':
-      return { ids: yield* encodeFitting(prompt, tokenizer, room), ends: [] };
+      return encoded(
+        yield* encodeFitting(prompt, tokenizer, room),
+        room.heals && prompt.kind === 'text' ? tokenizer : null,
+      );
     case 'ids':
+      // Who counts tokens wants these and no others.
       checkIds(prompt.ids, tokenizer);
-      return { ids: prompt.ids, ends: [] };
+      return encoded(prompt.ids, null);
     case 'gap':
-      return { ids: yield* encodeGap(prompt.gap, tokenizer, room), ends: tokenizer.fim?.ends ?? [] };
+      // A model that fills was taught with texts cut anywhere.
+      return { ...encoded(yield* encodeGap(prompt.gap, tokenizer, room), null), ends: tokenizer.fim?.ends ?? [] };
   }
+}
+
+function encoded(ids: readonly number[], healer: Pick<Tokenizer, 'heal'> | null): EncodedPrompt {
+  const healed = healer === null ? { ids, begun: null } : healer.heal(ids);
+  return { ...healed, tokens: ids.length, ends: [] };
 }
 
 /** A text that cannot fit is given up as soon as that is known: by its length, else by the ids that there are. */

@@ -34,6 +34,8 @@ interface Text extends BatchRequest {
   readonly id: number;
   readonly text: number;
   readonly echo: boolean;
+  /** Of its prompt, those that were taken off its end included. */
+  readonly promptTokens: number;
 }
 
 type ServedShape = BatchShape & { readonly contextLength: number };
@@ -203,16 +205,21 @@ function* textsOf(
 ): Steps<Text[]> {
   const { options, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
   const recordsEnd = scores !== null;
+  // Whoever scores tokens means those of the prompt as it is.
+  const heals = options.tokenHealing && maxTokens > 0 && scores === null;
   const how = { ...sequenceOptions(options, generator), maxTokens, alternatives, scores, recordsEnd };
   const texts: Text[] = [];
   for (const prompt of plain) {
-    const { ids, ends } = yield* encodePrompt(prompt, generator.tokenizer, { contextLength, maxTokens });
+    const room = { contextLength, maxTokens, heals };
+    const { ids, tokens, begun, ends } = yield* encodePrompt(prompt, generator.tokenizer, room);
     for (let number = 0; number < count; number++)
       texts.push({
         ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
         ...whose,
         endOfText: [...how.endOfText, ...ends],
         prompt: ids,
+        promptTokens: tokens,
+        begun,
         number,
         text: texts.length,
         echo,
@@ -243,7 +250,7 @@ function eventOf(event: BatchEvent<Text>): ServeEvent {
         type: 'read',
         id,
         text,
-        tokens: event.request.prompt.length,
+        tokens: event.request.promptTokens,
         remembered: event.remembered,
         prompt: promptTokens(event),
       };

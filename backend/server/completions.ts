@@ -11,6 +11,7 @@ import {
   optionsOf,
   promptsField,
   tokensField,
+  unhealed,
   wantsExits,
   type Served,
 } from './requests.ts';
@@ -25,11 +26,12 @@ export function completions(body: Body, served: Served): Endpoint {
   refuseFields(body, { best_of: (value) => value === 1 || value === body['n'] });
   const echo = flagField(body, 'echo') ?? false;
   const logprobs = countField(body, 'logprobs', 0, mostAlternatives);
+  const options = optionsOf(body, served);
   const asked = tokensField(body, 'max_tokens', echo ? 0 : 1) ?? defaultTokens;
   const request: WriteRequest = {
     prompts: promptsOf(body),
     count: countField(body, 'n', 1, 128) ?? 1,
-    options: optionsOf(body, served),
+    options: echo || logprobs !== undefined ? unhealed(options) : options,
     maxTokens: Math.min(asked, served.options.maxTokens),
     lineMilliseconds: lineMillisecondsOf(body),
     alternatives: Math.max(1, logprobs ?? 0),

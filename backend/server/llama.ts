@@ -11,6 +11,7 @@ import {
   optionsOf,
   promptsField,
   tokensField,
+  unhealed,
   wantsExits,
   type Served,
 } from './requests.ts';
@@ -34,11 +35,12 @@ export function infill(body: Body, served: Served): Endpoint {
 
 function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint {
   const asked = tokensField(body, 'n_predict', 0) ?? Infinity;
+  const options = optionsOf(body, served);
   const shownProbabilities = alternativesField(body, 'n_probs', served.model.vocabulary);
   const request: WriteRequest = {
     prompts,
     count: 1,
-    options: optionsOf(body, served),
+    options: shownProbabilities > 0 ? unhealed(options) : options,
     maxTokens: Math.min(asked, served.options.maxTokens),
     lineMilliseconds: lineMillisecondsOf(body),
     alternatives: Math.max(1, shownProbabilities),

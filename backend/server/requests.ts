@@ -58,7 +58,16 @@ const fieldOrigin: Origin = { code: 'bad-argument', name: snake };
 /** Fields that other servers call otherwise. */
 const synonyms: Readonly<Record<string, string>> = { repetitionPenalty: 'repeat_penalty' };
 const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty'] as const;
-const exitRule = ['mode', 'policy', 'threshold', 'patience', 'disable', 'drafts', 'candidates'] as const;
+const exitRule = [
+  'mode',
+  'policy',
+  'threshold',
+  'patience',
+  'disable',
+  'drafts',
+  'candidates',
+  'tokenHealing',
+] as const;
 
 /** @throws Refusal where a request names another model. */
 export function checkModel(body: Body, { name, model, options }: Served): void {
@@ -94,6 +103,9 @@ export function optionsOf(body: Body, { options, model }: Served): GenerateOptio
   given['seed'] = seedOf(body) ?? (temperature > 0 ? randomInt(2 ** 31) : 0);
   return changeOptions('generate', options, given, fieldOrigin);
 }
+
+/** For who asks how probable tokens are: of the prompt as it is, and of the first token behind it. */
+export const unhealed = (options: GenerateOptions): GenerateOptions => ({ ...options, tokenHealing: false });
 
 /** For how long a text is written once it has a line (llama.cpp's `t_max_predict_ms`); 0: however long it takes. */
 export const lineMillisecondsOf = (body: Body): number =>

@@ -1,6 +1,7 @@
 /** Prompts of gaps over a tokenizer whose tokens are characters: budgets, steps, and what stands where. */
 import { describe, expect, it } from 'vitest';
 import { gapPrompt, rememberingTokenizer, splitPrefix, steadyLength } from '../../../backend/recipes/gap-prompt.ts';
+import { healed, type Begun } from '../../../backend/data/healing.ts';
 import type { FimTokenizer, FimTokens } from '../../../backend/data/fim.ts';
 
 const fim: FimTokens = {
@@ -17,7 +18,14 @@ const tokenizer = (tokens: FimTokens | null, startId: number | null = null): Fim
   fim: tokens,
   startId,
   encodePlain: (text) => [...text].map((sign) => sign.charCodeAt(0)),
+  heal: (ids, fixed) => healed(ids, characters, fixed),
 });
+const characters = {
+  bytesOf: (id: number) => Buffer.from(marks[id] ?? String.fromCharCode(id)),
+  fitting: () => [],
+  isOrdinary: (id: number) => id < 1000,
+};
+const begunText = ({ begun }: { begun: Begun | null }): string => Buffer.from(begun?.bytes ?? []).toString();
 const marks: Record<number, string> = { 1000: '<pre>', 1001: '<suf>', 1002: '<mid>', 1003: '<repo>', 1004: '<file>' };
 const textOf = (ids: readonly number[]): string => ids.map((id) => marks[id] ?? String.fromCharCode(id)).join('');
 
@@ -42,16 +50,18 @@ describe('a model with tokens for it', () => {
 
   it('has what is being written behind the suffix, and the word or indent that is begun is left to it', () => {
     const settled = Array.from({ length: 32 }, (_, i) => `line ${i}\n`).join('');
-    const { ids, fragment } = gapPrompt(tokenizer(fim), { ...gap, prefix: `${settled}a\nb.co` }, wide, 4096);
-    expect(textOf(ids)).toMatch(/<pre>line 0\n[^<]*line 31\n<suf>after<mid>a\nb\.$/);
-    expect(fragment).toBe('co');
+    const prompt = gapPrompt(tokenizer(fim), { ...gap, prefix: `${settled}a\nb.co` }, wide, 4096);
+    expect(textOf(prompt.ids)).toMatch(/<pre>line 0\n[^<]*line 31\n<suf>after<mid>a\nb\.$/);
+    expect(begunText(prompt)).toBe('co');
     const all = ['', 'a', 'foo(', '  ', 'a\n\t', `${settled}x =`, `${settled}${settled}return to`, 'x'.repeat(50)];
     for (const prefix of all) {
       const split = splitPrefix(prefix);
-      expect(split.settled + split.begun + split.fragment).toBe(prefix);
+      expect(split.settled + split.begun).toBe(prefix);
     }
-    const fragments = ['a.b', 'a = b', 'foo(', 'a\n    ', '// é'].map((prefix) => splitPrefix(prefix).fragment);
-    expect(fragments).toEqual(['b', ' b', '', '    ', '']);
+    const begun = ['a.b', 'a = b', 'foo(', 'a\n    ', '// é'].map((prefix) =>
+      begunText(gapPrompt(tokenizer(fim), { ...gap, prefix }, wide, 4096)),
+    );
+    expect(begun).toEqual(['b', 'b', '', '\n    ', 'é']);
   });
 
   it('gets the same prompt and more while one types', () => {
@@ -90,8 +100,9 @@ describe('a model with tokens for it', () => {
 
 it('a model without such tokens sees the text before, its beginning included, up to the word that is begun', () => {
   const prompt = gapPrompt(tokenizer(null, 7), { ...gap, prefix: 'let total = bef' }, limits, 4096);
-  const { ids, fragment, fills, stops } = prompt;
-  expect([ids[0], textOf(ids.slice(1)), fragment, fills, stops]).toEqual([7, 'let total =', ' bef', false, ['\n\n']]);
+  const { ids, fills, stops } = prompt;
+  const shown = [ids[0], textOf(ids.slice(1)), begunText(prompt), fills, stops];
+  expect(shown).toEqual([7, 'let total = ', 'bef', false, ['\n\n']]);
   expect(textOf(gapPrompt(tokenizer(null), { ...gap, prefix: '' }, limits, 4096).ids)).toBe('\n');
 });
 

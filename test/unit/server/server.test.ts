@@ -196,6 +196,26 @@ test('of what surrounds a gap as much counts as there is room for', async () => 
     }
 });
 
+test('a prompt that ends inside a word goes on with it, and who counts tokens or their probabilities gets it as it is', async () => {
+  const prompt = 'export function add(left: number, right: number) {\n  return lef';
+  const ids = tokenizer.encode(prompt);
+  const healed = tokenizer.heal(ids);
+  expect(healed.ids.length).toBeLessThan(ids.length);
+  const text = async (body: object): Promise<string> =>
+    (await ask('/v1/completions', { max_tokens: 6, ...body })).choices[0]!.text;
+  const asItIs = await text({ prompt: ids });
+  const whole = await text({ prompt });
+  expect(whole).not.toBe(asItIs);
+  expect(whole).toMatch(/^t\b/);
+  expect((await ask('/completion', { prompt, n_predict: 6 })).content).toBe(whole);
+  expect(await text({ prompt, early_exit: { token_healing: false } })).toBe(asItIs);
+  expect(await text({ prompt, logprobs: 1 })).toBe(asItIs);
+  expect(await text({ prompt, echo: true })).toBe(prompt + asItIs);
+  expect((await ask('/completion', { prompt, n_predict: 6, n_probs: 1 })).content).toBe(asItIs);
+  const { usage } = await ask('/v1/completions', { prompt, max_tokens: 6 });
+  expect(usage).toMatchObject({ prompt_tokens: ids.length, completion_tokens: 6 });
+});
+
 test('text becomes tokens and back', async () => {
   const { tokens } = await ask('/tokenize', { content: 'const x <|fim_prefix|>' });
   expect(tokens).toEqual(tokenizer.encode('const x <|fim_prefix|>', { addSpecial: false }));
