@@ -10,13 +10,14 @@ import type {
   TuneEvent,
 } from './events.ts';
 import type { ChatTurn } from './chat-turns.ts';
-import type { CompleteOptions } from './completion.ts';
+import type { CompleteOptions, Gap } from './completion.ts';
 import type { CommandOptions } from './options.ts';
 import type { ServeEvent, ServeMessage } from './serving.ts';
 
 /** Recipes by name with what they are given: the commands, and what an editor alone asks for. */
 export type JobOptions = CommandOptions & {
-  readonly generate: { readonly turns?: readonly ChatTurn[] };
+  /** A conversation, or the place at a cursor, instead of the prompt. */
+  readonly generate: { readonly turns?: readonly ChatTurn[]; readonly gap?: Gap };
   readonly complete: CompleteOptions;
 };
 export type JobName = keyof JobOptions;

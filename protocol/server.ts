@@ -146,6 +146,8 @@ export interface GenerateParams {
   options: RecipeOptions;
   /** A conversation that is asked for its next turn, instead of the prompt. */
   turns?: ChatTurn[];
+  /** What stands around a cursor, instead of the prompt: the text ends with what it began, or where what stands behind begins. */
+  gap?: Gap;
 }
 
 export interface GenerateResult {
@@ -193,7 +195,7 @@ export const runChanged = notification<RunSummary>('earlyExit/run/changed');
 /** Generates after a prompt; answers when it has ended. Cancelling the request keeps what was generated. */
 export const generate = request<GenerateParams, GenerateResult>(
   'earlyExit/generate',
-  record({ generation: text, prompt: text, options: anyRecord }, { turns: chatTurnsShape }),
+  record({ generation: text, prompt: text, options: anyRecord }, { turns: chatTurnsShape, gap: gapShape }),
 );
 /** A generation's model is loaded; comes before its tokens. */
 export const generationReady = notification<{ generation: string; ready: GenerateReadyEvent }>(

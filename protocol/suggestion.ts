@@ -2,6 +2,7 @@
  * Where a suggestion ends: before it repeats what stands behind the cursor, and with whole lines or words where it was cut off. Pure;
  * serves the side that writes (which stops there) and the side that shows.
  */
+import { bracketReader } from './brackets.ts';
 import type { StopReason, TokenRecord } from './trace.ts';
 
 /** What stands around the cursor. Lines end with \n. */
@@ -74,7 +75,7 @@ export const textOfTokens = (tokens: readonly TokenRecord[]): string => tokens.m
 
 /**
  * The tokens of a suggestion that are shown: one that was cut off by its length or the clock ends with its last whole line or, within
- * its first line, its last whole word; then it ends where it says nothing new.
+ * its first line, its last whole word, and never inside an expression; then it ends where it says nothing new.
  */
 export function shownTokens(tokens: readonly TokenRecord[], stop: StopReason, around: Around): TokenRecord[] {
   const isCutOff = stop === 'length' || stop === 'cancelled' || stop === 'context-full';
@@ -83,15 +84,35 @@ export function shownTokens(tokens: readonly TokenRecord[], stop: StopReason, ar
   return firstCharacters(tokens, newLength(whole, around));
 }
 
+/** What an expression goes on behind; a bracket of a block or a colon may end a line. */
+const unfinished = /[-+*/%=<>!~^&|?:,.([{\\@]$/;
+const endsLine = /([^-+*/%=<>!~^&|?,.([\\@]|\+\+|--)$/;
+
+/** Characters of a text that was cut off which are no half of an expression: its last such line, else the last such word of the first. */
 function wholeLength(text: string): number {
-  if (hasWholeLine(text)) return text.lastIndexOf('\n');
-  return hasWholeWord(text) ? wordsOf(text).length : text.length;
+  const reader = bracketReader();
+  let lines = 0;
+  let words = 0;
+  for (let at = 0; at < text.length; at++) {
+    const sign = text[at]!;
+    const before = text.slice(0, at).trimEnd();
+    const isOpen = reader.open.some((bracket) => bracket !== '{') || (reader.isQuoted && !reader.isComment);
+    if (!isOpen && before !== '') {
+      if (sign === '\n' && (reader.isComment || endsLine.test(before))) lines = at;
+      const isBetween = !(/\w/.test(sign) && /\w/.test(text[at - 1]!));
+      const isPart = reader.isComment || (!unfinished.test(before) && !reader.open.includes('{'));
+      if (isBetween && isPart && !before.includes('\n')) words = before.length;
+    }
+    reader.push(sign);
+  }
+  if (lines > 0) return lines;
+  const isOver = /[^\w\s]$/.test(text) && reader.open.length === 0 && !reader.isQuoted && !unfinished.test(text);
+  if (isOver || /^\s*\w+$/.test(text)) return text.length;
+  return words;
 }
 
 /** Whether a line that says something has come to its end. */
 export const hasWholeLine = (text: string): boolean => text.slice(0, text.lastIndexOf('\n') + 1).trim() !== '';
 
 /** Whether there is something to show, should the text be cut off here. */
-export const hasWholeWord = (text: string): boolean => wordsOf(text).trim() !== '';
-
-const wordsOf = (text: string): string => text.replace(/\w+$/, '');
+export const hasWholePart = (text: string): boolean => !/^\s*\w*$/.test(text) && wholeLength(text) > 0;

@@ -36,7 +36,19 @@ export interface TokenRecord {
   opinions?: ExitOpinion[];
 }
 
-export const stopReasons = ['end-of-text', 'stop-string', 'length', 'context-full', 'cancelled'] as const;
+/**
+ * Why a text ends. `block-end`: the block or statement that it began is closed, or what stands behind the cursor begins; `repetition`:
+ * it has begun to repeat itself.
+ */
+export const stopReasons = [
+  'end-of-text',
+  'stop-string',
+  'block-end',
+  'repetition',
+  'length',
+  'context-full',
+  'cancelled',
+] as const;
 export type StopReason = (typeof stopReasons)[number];
 
 /** How exits were used: tokens left at them, they drafted for the final exit, or they were not needed. */

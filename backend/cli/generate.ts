@@ -14,6 +14,8 @@ export type Generated = Extract<GenerateEvent, { type: 'generated' }>;
 const stopTexts: Readonly<Record<StopReason, string>> = {
   'end-of-text': 'ended by itself',
   'stop-string': 'met a stop text',
+  'block-end': 'closed what it began',
+  repetition: 'ended, since it began to repeat itself',
   length: 'reached --max-tokens',
   'context-full': 'filled the context',
   cancelled: 'interrupted',

@@ -38,7 +38,8 @@ async function runGeneration(
   const start = performance.now();
   if (signal.aborted) throw userError('cancelled', 'Cancelled.');
   const model = resolveModel(options.model);
-  const job = engine.start('generate', { ...options, model, ...(params.turns && { turns: params.turns }) });
+  const { turns, gap } = params;
+  const job = engine.start('generate', { ...options, model, ...(turns && { turns }), ...(gap && { gap }) });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);
   const tokens: TokenRecord[] = [];

@@ -5,7 +5,7 @@
 import type { CompleteEvent } from '../../protocol/events.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { CompleteOptions, CompletionLimits, Gap } from '../../protocol/completion.ts';
-import { hasWholeLine, hasWholeWord, newLength, textOfTokens } from '../../protocol/suggestion.ts';
+import { hasWholeLine, hasWholePart, newLength, textOfTokens } from '../../protocol/suggestion.ts';
 import { mostCandidates } from '../../protocol/options-decoding.ts';
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { FimTokenizer } from '../data/fim.ts';
@@ -14,6 +14,7 @@ import type { Session } from '../decoding/session.ts';
 import { gapPrompt, rememberingTokenizer } from './gap-prompt.ts';
 import { readyEvent } from './generate.ts';
 import { openGenerator, type Generator } from './generator.ts';
+import { placeEnd } from './place-end.ts';
 import { sequenceOptions } from './sequence-options.ts';
 
 /** @throws UserError for a model or checkpoint that cannot be used. Ends with what there is once the signal fires. */
@@ -41,7 +42,7 @@ async function* fill(
   const contextLength = Math.min(limitsLength(limits), model.spec.contextLength);
   const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
   const asked = sequenceOptions(generate, generator);
-  const request = (behind: readonly number[], maxTokens: number): BatchRequest => ({
+  const request = (behind: readonly number[], maxTokens: number, said = ''): BatchRequest => ({
     ...asked,
     prompt: [...prompt.ids, ...behind],
     begun: behind.length > 0 ? null : prompt.begun,
@@ -52,6 +53,7 @@ async function* fill(
     maxTokens,
     endOfText: [...asked.endOfText, ...prompt.ends],
     stopStrings: prompt.stops,
+    ends: [() => placeEnd({ prefix: gap.prefix + said, suffix: gap.suffix }, limits.maxTokens, false)],
     isCancelled: () => signal.aborted,
   });
   let rememberedTokens: number | null = null;
@@ -94,8 +96,8 @@ interface Writing {
   stop: StopReason | null;
 }
 
-/** A request for what follows the prompt and these tokens. */
-type Ask = (behind: readonly number[], maxTokens: number) => BatchRequest;
+/** A request for what follows the prompt and these tokens, which say so much of the suggestion. */
+type Ask = (behind: readonly number[], maxTokens: number, said?: string) => BatchRequest;
 
 /** How several suggestions begin: with different tokens, the likeliest first. Empty where nobody waits any more. */
 async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: CompletionLimits): Promise<Writing[]> {
@@ -115,7 +117,7 @@ async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: Comp
     .filter(isText)
     .slice(0, suggestions)
     .map(({ id, text, probability }) => ({
-      request: ask([...said, id], maxTokens - 1),
+      request: ask([...said, id], maxTokens - 1, text.slice(known)),
       tokens: [{ ...rest, id, text: text.slice(known), confidence: probability }],
       stop: null,
     }));
@@ -145,7 +147,7 @@ async function write({ session, gap, isOver, timeGone, onPrompt }: Task, writing
 
 /** After half of the time a whole line is shown at once, after all of it a word: what comes behind is asked for ahead. */
 const isEnough = (text: string, timeGone: number): boolean =>
-  (timeGone > 0.5 && hasWholeLine(text)) || (timeGone > 1 && hasWholeWord(text));
+  (timeGone > 0.5 && hasWholeLine(text)) || (timeGone > 1 && hasWholePart(text));
 
 /** Whether its whole lines already run into what stands behind the gap. */
 function saysNothingNew(text: string, gap: Gap): boolean {

@@ -3,16 +3,23 @@ import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
 import type { JobOptions } from '../../protocol/jobs.ts';
+import type { CompletionLimits, Gap } from '../../protocol/completion.ts';
+import { completionOptions } from '../../protocol/options-completions.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { StopReason } from '../../protocol/trace.ts';
 import { renderChat } from '../data/chat.ts';
+import type { Begun } from '../data/healing.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeRequest } from '../decoding/decode.ts';
+import { repetitionEnd } from '../decoding/repetition.ts';
+import type { SequenceOptions } from '../decoding/sequence.ts';
 import type { Session } from '../decoding/session.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
+import { gapPrompt } from './gap-prompt.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { modeOf, modeWarning, policyText, samplingWarning } from './mode.ts';
+import { lineTokens, placeEnd } from './place-end.ts';
 import { sequenceOptions } from './sequence-options.ts';
 
 /**
@@ -83,17 +90,50 @@ async function request(
 ): Promise<DecodeRequest> {
   if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
   const { tokenizer } = generator;
+  const { gap } = options;
+  const ends = { ends: [() => repetitionEnd()], isCancelled: () => signal.aborted };
+  const how = { ...sequenceOptions(options, generator), ...ends };
+  if (gap !== undefined) return { ...how, ...atCursor(options, gap, how, generator) };
   const encoded = await Promise.all(options.prompt.map((text) => encodePrompt(tokenizer, text, options, signal)));
   // What a template renders ends as it should.
   const isRaw = !options.chat && options.turns === undefined;
   const prompts = encoded.map((ids) => (isRaw && options.tokenHealing ? tokenizer.heal(ids) : { ids, begun: null }));
+  return { ...how, prompts: prompts.map(({ ids }) => ids), beginnings: prompts.map(({ begun }) => begun) };
+}
+
+/** A place is filled as completions are, only longer: to the end of what is begun there, or to the end of a line behind the limit. */
+function atCursor(
+  { maxTokens, tokenHealing }: GenerateOptions,
+  gap: Gap,
+  { endOfText, stopStrings }: SequenceOptions,
+  { tokenizer, model }: Generator,
+): Pick<DecodeRequest, 'prompts' | 'beginnings' | 'maxTokens' | 'endOfText' | 'stopStrings' | 'ends'> {
+  const { contextLength } = model.spec;
+  const limit = Math.min(maxTokens, Math.floor(contextLength / 3));
+  const limits = { ...placeLimits, maxTokens: limit + lineTokens };
+  const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
+  const { ids, begun, fills, ends, stops } = prompt;
   return {
-    ...sequenceOptions(options, generator),
-    prompts: prompts.map(({ ids }) => ids),
-    beginnings: prompts.map(({ begun }) => begun),
-    isCancelled: () => signal.aborted,
+    prompts: [tokenHealing || begun === null ? ids : [...ids, ...tokenizer.encodePlain(textOf(begun))]],
+    beginnings: [tokenHealing ? begun : null],
+    maxTokens: limits.maxTokens,
+    endOfText: [...endOfText, ...ends],
+    // A blank line is no end here.
+    stopStrings: fills ? [...stopStrings, ...stops] : stopStrings,
+    ends: [() => repetitionEnd(gap.prefix.slice(gap.prefix.lastIndexOf('\n') + 1)), () => placeEnd(gap, limit)],
   };
 }
+
+const textOf = ({ bytes }: Begun): string => Buffer.from(bytes).toString('utf8');
+
+/** Most tokens of each part of a prompt, as completions have them by default. */
+const placeLimits: Omit<CompletionLimits, 'maxTokens'> = {
+  prefixTokens: completionOptions.prefixTokens.default as number,
+  suffixTokens: completionOptions.suffixTokens.default as number,
+  chunkTokens: completionOptions.chunkTokens.default as number,
+  maxMilliseconds: 0,
+  suggestions: 1,
+};
 
 /** Passes tokens on and adds up what `generated` reports. */
 async function* follow(session: Session, of: DecodeRequest): AsyncGenerator<GenerateEvent, void> {

@@ -64,8 +64,10 @@ export function usageOf(texts: readonly WrittenText[], perPrompt: number): objec
   };
 }
 
+const isCutOff = (reason: StopReason): boolean => ['length', 'context-full', 'cancelled'].includes(reason);
+
 export const finishReason = (reason: StopReason | null): 'stop' | 'length' | null =>
-  reason === null ? null : reason === 'end-of-text' || reason === 'stop-string' ? 'stop' : 'length';
+  reason === null ? null : isCutOff(reason) ? 'length' : 'stop';
 
 /** Where tokens left: what a client sees that asks with `early_exit`. */
 export const exitsOf = (tokens: readonly TokenRecord[]): object => ({

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   behindCharacters,
   firstCharacters,
-  hasWholeWord,
+  hasWholePart,
   newLength,
   shownTokens,
   textOfTokens,
@@ -55,9 +55,21 @@ describe('tokens of a suggestion', () => {
   });
 
   it('that have but one line end with a whole word', () => {
-    expect(shown(['foo', '(bar', ', ba'], 'cancelled')).toBe('foo(bar,');
-    expect(shown(['foo', '(', 'ba'], 'length')).toBe('foo(');
+    expect(shown(['sum', '(a)', ' / nu'], 'cancelled')).toBe('sum(a)');
+    expect(shown(['const', ' total', ' = va'], 'cancelled')).toBe('const total');
     expect(shown(['val', 'ue'], 'length')).toBe('value');
+    expect(shown(['// sums', ' up, then', ' al'], 'length')).toBe('// sums up, then');
+  });
+
+  it('never end inside an expression', () => {
+    expect(shown(['foo', '(bar', ', ba'], 'cancelled')).toBe('foo');
+    expect(shown(['(', 'a', ' + b'], 'length')).toBe('');
+    expect(shown(['a', ' &&', ' b', '.c', '('], 'length')).toBe('a && b.c');
+    expect(shown(['x', ' = "a', ' b'], 'cancelled')).toBe('x');
+    expect(shown(['one();\n', 'two(\n', '  a,\n', '  b'], 'length')).toBe('one();');
+    expect(shown(['one(\n', '  a,\n', '  b'], 'length')).toBe('one');
+    expect(shown(['if (a) {\n', '  b();\n', '  c('], 'length')).toBe('if (a) {\n  b();');
+    expect(shown(['const a =\n', '  b +\n', '  c'], 'length')).toBe('const a');
   });
 
   it('that ended by themselves are whole, and cut before what stands behind', () => {
@@ -75,7 +87,7 @@ describe('tokens of a suggestion', () => {
   });
 
   it('can be shown once there is a whole word', () => {
-    expect(['', '  ', 'val'].map(hasWholeWord)).toEqual([false, false, false]);
-    expect(['value ', 'a.b', ');'].map(hasWholeWord)).toEqual([true, true, true]);
+    expect(['', '  ', 'val'].map(hasWholePart)).toEqual([false, false, false]);
+    expect(['value ', 'a.b', ');'].map(hasWholePart)).toEqual([true, true, true]);
   });
 });

@@ -1,0 +1,92 @@
+/** A text that repeats itself: the same line three times, the same few lines in turn, or the same words within a line. Pure. */
+import type { TextEnd } from './text.ts';
+
+/** Lines that repeat are looked for in groups of up to so many. */
+const mostLines = 8;
+const times = 3;
+
+/** Lines that say something: closing brackets and the like come as often as they are needed. */
+const says = (line: string): boolean => /[\p{L}\p{N}]{2}/u.test(line);
+
+interface Line {
+  readonly text: string;
+  /** Where it ends, in characters of the whole text. */
+  readonly end: number;
+}
+
+/** Lines in a row that say nothing. */
+const mostBlank = 4;
+/** Within a line, words that come so often and take so many characters together. */
+const timesInLine = 5;
+const charactersInLine = 60;
+const longestWords = 80;
+
+/**
+ * Ends a text behind the second of three repetitions; what may become the third is held back. `before`: what stands before the text on
+ * its first line.
+ */
+export function repetitionEnd(before = ''): TextEnd {
+  const lines: Line[] = [];
+  let text = '';
+  let start = 0;
+  let blank = 0;
+
+  /** Whether the last lines are so many equal groups of `size`. */
+  const repeats = (size: number, groups: number): boolean => {
+    const last = lines.slice(-size * groups);
+    return (
+      last.length === size * groups &&
+      last.slice(0, size).some((line) => says(line.text)) &&
+      last.every((line, i) => line.text === last[i % size]!.text)
+    );
+  };
+  const sizes = Array.from({ length: mostLines }, (_, i) => i + 1);
+
+  /** Where the third group would begin, of lines that may become one; null where none can. */
+  const heldFrom = (): number | null => {
+    const rest = (start === 0 ? before : '') + text.slice(start);
+    let held: number | null = null;
+    for (const size of sizes)
+      for (let begun = 0; begun < size; begun++) {
+        const groups = lines.slice(0, lines.length - begun);
+        const before = groups.slice(-size * (times - 1));
+        if (before.length < size * (times - 1) || !before.slice(0, size).some((line) => says(line.text))) continue;
+        if (!before.every((line, i) => line.text === before[i % size]!.text)) continue;
+        const third = lines.slice(lines.length - begun);
+        if (third.every((line, i) => line.text === before[i]!.text) && before[begun]!.text.startsWith(rest))
+          held = Math.min(held ?? Infinity, before.at(-1)!.end);
+      }
+    return held;
+  };
+
+  return {
+    push(piece) {
+      text += piece;
+      for (let at = text.indexOf('\n', start); at >= 0; at = text.indexOf('\n', start)) {
+        const line = (start === 0 ? before : '') + text.slice(start, at);
+        start = at + 1;
+        blank = line.trim() === '' ? blank + 1 : 0;
+        if (blank > mostBlank) return { safe: start, reason: 'repetition' };
+        if (blank > 0) continue;
+        lines.push({ text: line, end: at });
+        const size = sizes.find((each) => repeats(each, times));
+        if (size !== undefined) return { safe: lines.at(-1 - size)!.end, reason: 'repetition' };
+      }
+      if (repeatsWords(text.slice(start))) return { safe: text.length, reason: 'repetition' };
+      return { safe: heldFrom() ?? text.length, reason: null };
+    },
+    settled: () => text.length,
+  };
+}
+
+/** Whether a line ends in the same words many times over. */
+function repeatsWords(line: string): boolean {
+  for (let size = 2; size <= longestWords && size * timesInLine <= line.length; size++) {
+    const unit = line.slice(-size);
+    if (!says(unit)) continue;
+    let count = 1;
+    while (line.slice(-size * (count + 1), -size * count) === unit) count++;
+    if (count >= timesInLine && count * size >= charactersInLine) return true;
+  }
+  return false;
+}

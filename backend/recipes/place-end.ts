@@ -1,0 +1,185 @@
+/**
+ * Where a text that is written at a cursor ends: with the block or the statement that it began, or before what stands behind the
+ * cursor. Reads lines, indents and brackets and knows no language. Pure.
+ */
+import { bracketReader, readBrackets } from '../../protocol/brackets.ts';
+import { newLength, type Around } from '../../protocol/suggestion.ts';
+import type { StopReason } from '../../protocol/trace.ts';
+import type { TextEnd } from '../decoding/text.ts';
+
+/** What is written: the rest of a statement, one member or whole function, or what is left of the block around. */
+type Unit = 'statement' | 'construct' | 'block';
+
+/** Lines that go on with the line before. */
+const continuing = /^\s*([.?:&|+*%=<>,)\]}]|(else|elif|catch|except|finally|while|and|or)\b)/;
+/** Lines that the next one goes on with. */
+const unfinished = /([-([{,.?:&|+*/%=<>\\]|\b(and|or|in|of|return|new|await|typeof))\s*$/;
+/** Of a line behind which a block is indented without brackets. */
+const opensIndent = /:\s*(#.*)?$/;
+const isComment = (line: string): boolean => /^\s*(\/\/|#|\*|\/\*|--|<!--|"""|''')/.test(line);
+/** Blocks whose parts stand on their own. */
+const hasMembers = /\b(class|interface|struct|impl|enum|trait|namespace|module)\b/;
+
+/** Behind the limit a line is written to its end, if that is no further than so many tokens. */
+export const lineTokens = 48;
+
+/** `holdsBlanks`: blanks come with what stands behind them, so that none is at the end of what was shown. */
+export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true): TextEnd {
+  const { prefix, suffix } = around;
+  const lines = prefix.split('\n');
+  const cursorLine = lines.at(-1)!;
+  const outside = readBrackets(prefix);
+  /** Brackets before the cursor that nothing behind it closes. */
+  let missing = outside.isQuoted ? 0 : Math.max(0, outside.open.length - readBrackets(suffix).closers);
+  const next = suffix
+    .split('\n')
+    .slice(1)
+    .find((line) => line.trim() !== '')
+    ?.trimEnd();
+  const opener = openerLine(lines);
+  const isTop = opener === null && indentOf(cursorLine) === 0;
+  const inMembers = opener !== null && hasMembers.test(opener);
+  const beyond: Unit = isTop || inMembers ? 'construct' : 'block';
+  let unit: Unit = cursorLine.trim() === '' || isComment(cursorLine) ? beyond : 'statement';
+
+  let text = '';
+  let line = cursorLine;
+  let lineStart = 0;
+  let count = 0;
+  /** Brackets of the cursor's line count into its statement. */
+  let depth = unit === 'statement' ? readBrackets(cursorLine).open.length : 0;
+  const inText = bracketReader();
+  let base: number | null = unit === 'statement' || !isBlank(cursorLine) ? indentOf(cursorLine) : null;
+  /** A block of more than one line was begun at the base, by a bracket or an indent. */
+  let isDeep = false;
+  /** The cursor's line was left as it is: whether it goes on below is for the next line to say. */
+  let isLineLeft = false;
+  let hasClosedOuter = false;
+  let isIndented = unit === 'statement' && opensIndent.test(cursorLine);
+  /** The text may be over at so many characters, should the next line not go on with it. */
+  let over: number | null = null;
+  let ended: { safe: number; reason: StopReason } | null = null;
+
+  const end = (at: number, reason: StopReason): void =>
+    void (ended ??= {
+      safe: Math.min(text.slice(0, at).trimEnd().length, newLength(text.slice(0, at), around)),
+      reason,
+    });
+
+  /** A line has ended at `at`. */
+  const lineEnded = (at: number): void => {
+    const isFirst = lineStart === 0;
+    const written = text.slice(lineStart, at);
+    if (whole(line) === next && (isFirst ? /^\s*$/.test(cursorLine) : true) && line.trim() !== '')
+      return end(lineStart, 'block-end');
+    if (newLength(text.slice(0, at), around) < text.slice(0, at).trimEnd().length) return end(at, 'block-end');
+    if (isFirst && isBlank(written)) isLineLeft = depth <= 0 && !isIndented && !unfinished.test(cursorLine);
+    if (isLineLeft) return;
+    if (count >= maxTokens && !inText.open.some((sign) => sign !== '{')) return end(at, 'length');
+    if (hasClosedOuter && depth <= 0) return end(at, 'block-end');
+    if (depth > 0 || inText.isQuoted) {
+      isDeep = true;
+      return;
+    }
+    if (isBlank(line)) {
+      // A blank line ends what needs no more; within an indent the next line tells.
+      if (over === null && unit === 'construct' && !isIndented && text.trim() !== '') over = at;
+      return;
+    }
+    if (opensIndent.test(line) && !isComment(line)) isIndented = true;
+    if (isIndented || unfinished.test(line) || isComment(line)) return;
+    if (unit === 'statement') over = at;
+    else if (unit === 'construct' && isDeep && /^\s*[)\]}]/.test(line)) over = at;
+  };
+
+  /** The first sign of a line that is not blank has come. */
+  const lineBegan = (): void => {
+    const indent = indentOf(line);
+    base ??= indent;
+    if (isLineLeft && !isBlank(line) && unit === 'statement' && !continuing.test(`${line} `)) unit = beyond;
+    isLineLeft = false;
+    const closes = /^\s*[)\]}]/.test(line);
+    if (over !== null) {
+      const isDone = !continuing.test(`${line} `) || (closes && missing === 0);
+      if (isDone) return end(over, 'block-end');
+      over = null;
+    }
+    if (lineStart === 0 || depth > 0 || closes) return;
+    if (indent > base) isDeep = true;
+    else if (isIndented && indent <= base && !continuing.test(`${line} `)) end(lineStart, 'block-end');
+    else if (indent < base) end(lineStart, 'block-end');
+  };
+
+  const push = (sign: string): void => {
+    const at = text.length;
+    text += sign;
+    if (sign === '\n') {
+      inText.push(sign);
+      lineEnded(at);
+      lineStart = text.length;
+      line = '';
+      return;
+    }
+    line += sign;
+    const isFirstSign = sign.trim() !== '' && line.trim() === sign;
+    if (isFirstSign && lineStart > 0) lineBegan();
+    if (ended) return;
+    if (isFirstSign && lineStart === 0) base ??= indentOf(line);
+    const wasOpen = inText.open.length;
+    const { closes } = inText.push(sign);
+    depth += inText.open.length - wasOpen;
+    if (!closes) return;
+    depth--;
+    if (missing === 0) return end(at, 'block-end');
+    missing--;
+    hasClosedOuter = true;
+    depth = Math.max(0, depth);
+  };
+
+  return {
+    push(piece) {
+      count++;
+      for (const sign of piece) {
+        if (ended) break;
+        push(sign);
+      }
+      if (ended) return ended;
+      if (count >= maxTokens && line.trim() === '' && text.trim() !== '' && !inText.open.some((sign) => sign !== '{')) {
+        end(text.length, 'length');
+        return ended!;
+      }
+      const written = holdsBlanks ? text.trimEnd().length : text.length;
+      const mayBeNext = next !== undefined && line.trim() !== '' && next.startsWith(line.trimEnd());
+      const held = mayBeNext ? text.slice(0, lineStart).trimEnd().length : written;
+      return { safe: Math.min(held, over ?? Infinity), reason: null };
+    },
+    settled: () => Math.min(text.trimEnd().length, newLength(text, around)),
+  };
+}
+
+const isBlank = (line: string): boolean => line.trim() === '';
+const whole = (line: string): string => line.trimEnd();
+
+/** Columns of blanks that a line begins with; a tab counts as four. */
+function indentOf(line: string): number {
+  const blanks = /^[ \t]*/.exec(line)![0];
+  return [...blanks].reduce((sum, blank) => sum + (blank === '\t' ? 4 : 1), 0);
+}
+
+/** The line that opens the block around the last one: by a bracket that is open there, else by its indent; null at the top. */
+function openerLine(lines: readonly string[]): string | null {
+  const reader = bracketReader();
+  const openers: string[] = [];
+  for (const [i, each] of lines.entries()) {
+    for (const sign of i < lines.length - 1 ? `${each}\n` : each) {
+      reader.push(sign);
+      while (openers.length < reader.open.length) openers.push(each);
+      openers.length = reader.open.length;
+    }
+  }
+  const own = lines.at(-1)!;
+  const byBracket = openers.findLast((line) => line !== own);
+  if (byBracket !== undefined) return byBracket;
+  const indent = indentOf(own);
+  return indent === 0 ? null : (lines.findLast((line) => !isBlank(line) && indentOf(line) < indent) ?? null);
+}

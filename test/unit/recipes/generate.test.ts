@@ -1,0 +1,60 @@
+/** Generating with the model that ships: at a cursor, and what ends a text. */
+import { afterAll, describe, expect, it } from 'vitest';
+import type { GenerateEvent } from '../../../protocol/events.ts';
+import type { Gap } from '../../../protocol/completion.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import { generate } from '../../../backend/recipes/generate.ts';
+import { closeGenerators } from '../../../backend/recipes/generator.ts';
+import { lineTokens } from '../../../backend/recipes/place-end.ts';
+import { shippedModel } from '../../support/golden.ts';
+
+afterAll(closeGenerators);
+
+type Generated = Extract<GenerateEvent, { type: 'generated' }>;
+
+async function generated(given: Record<string, unknown>, gap?: Gap): Promise<Generated> {
+  const options = parseOptions('generate', { model: shippedModel, device: 'cpu', prompt: [''], ...given });
+  for await (const event of generate({ ...options, ...(gap && { gap }) }, new AbortController().signal))
+    if (event.type === 'generated') return event;
+  throw new Error('nothing was generated');
+}
+const place = (text: string): Gap => {
+  const [prefix = '', suffix = ''] = text.split('|');
+  return { prefix, suffix, repository: '', file: 'statistics.ts', chunks: [] };
+};
+
+const body = `class Statistics {
+  constructor(private readonly values: number[]) {}
+
+  mean() {
+    |
+  }
+}
+`;
+
+describe('at a cursor', () => {
+  it('a text begins at its indent and ends inside the block around', async () => {
+    const { texts, stops } = await generated({ maxTokens: 60 }, place(body));
+    const [text] = texts;
+    expect(text!.trim()).not.toBe('');
+    for (const line of `    ${text}`.split('\n').filter((each) => each.trim() !== '')) {
+      expect(line).toMatch(/^( {2}){2,}\S/);
+    }
+    expect(text).toBe(text!.trimEnd());
+    expect(['block-end', 'repetition', 'length']).toContain(stops[0]);
+  });
+
+  it('a text that reaches its limit goes on to the end of its line', async () => {
+    const { texts, stops, tokens } = await generated({ maxTokens: 3 }, place(body));
+    if (stops[0] === 'length') expect(tokens).toBeGreaterThanOrEqual(3);
+    expect(tokens).toBeLessThanOrEqual(3 + lineTokens);
+    expect(texts[0]).not.toMatch(/[,(=+]$/);
+  });
+});
+
+it('a text that repeats itself is ended with a word', async () => {
+  const line = 'export const total = 1;\n';
+  const { texts, stops } = await generated({ prompt: [line.repeat(8)], maxTokens: 200 });
+  expect(stops).toEqual(['repetition']);
+  expect(texts[0]!.split('\n').length).toBeLessThan(12);
+});
