@@ -139,6 +139,11 @@ export const decodingOptions = {
     scope: 'window',
     help: 'A text that ends the generation; may be repeated.',
   }),
+  stopRepetition: boolean({
+    default: true,
+    scope: 'window',
+    help: 'End a text that says the same line, or the same few lines, a third time.',
+  }),
   candidates: integer({
     default: 0,
     minimum: 0,

@@ -91,7 +91,7 @@ async function request(
   if (options.prompt.length === 0) throw userError('bad-argument', 'There is no prompt.', 'Give one with --prompt.');
   const { tokenizer } = generator;
   const { gap } = options;
-  const ends = { ends: [() => repetitionEnd()], isCancelled: () => signal.aborted };
+  const ends = { ends: options.stopRepetition ? [() => repetitionEnd()] : [], isCancelled: () => signal.aborted };
   const how = { ...sequenceOptions(options, generator), ...ends };
   if (gap !== undefined) return { ...how, ...atCursor(options, gap, how, generator) };
   const encoded = await Promise.all(options.prompt.map((text) => encodePrompt(tokenizer, text, options, signal)));
@@ -103,7 +103,7 @@ async function request(
 
 /** A place is filled as completions are, only longer: to the end of what is begun there, or to the end of a line behind the limit. */
 function atCursor(
-  { maxTokens, tokenHealing }: GenerateOptions,
+  { maxTokens, tokenHealing, stopRepetition }: GenerateOptions,
   gap: Gap,
   { endOfText, stopStrings }: SequenceOptions,
   { tokenizer, model }: Generator,
@@ -112,6 +112,7 @@ function atCursor(
   const limit = Math.min(maxTokens, Math.floor(contextLength / 3));
   const limits = { ...placeLimits, maxTokens: limit + lineTokens };
   const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
+  const cursorLine = gap.prefix.slice(gap.prefix.lastIndexOf('\n') + 1);
   const { ids, begun, fills, ends, stops } = prompt;
   return {
     prompts: [tokenHealing || begun === null ? ids : [...ids, ...tokenizer.encodePlain(textOf(begun))]],
@@ -120,7 +121,7 @@ function atCursor(
     endOfText: [...endOfText, ...ends],
     // A blank line is no end here.
     stopStrings: fills ? [...stopStrings, ...stops] : stopStrings,
-    ends: [() => repetitionEnd(gap.prefix.slice(gap.prefix.lastIndexOf('\n') + 1)), () => placeEnd(gap, limit)],
+    ends: [() => placeEnd(gap, limit), ...(stopRepetition ? [() => repetitionEnd(cursorLine)] : [])],
   };
 }
 

@@ -57,4 +57,6 @@ it('a text that repeats itself is ended with a word', async () => {
   const { texts, stops } = await generated({ prompt: [line.repeat(8)], maxTokens: 200 });
   expect(stops).toEqual(['repetition']);
   expect(texts[0]!.split('\n').length).toBeLessThan(12);
+  const asked = await generated({ prompt: [line.repeat(8)], maxTokens: 60, stopRepetition: false });
+  expect(asked.stops).toEqual(['length']);
 });

@@ -35,7 +35,13 @@ const { post, ask } = clientOf(server.url);
 
 /** What the command line's `generate` says. */
 async function alone(prompt: string, given: Record<string, unknown>): Promise<{ text: string; tokens: TokenRecord[] }> {
-  const options = parseOptions('generate', { ...place, device: 'cpu', prompt: [prompt], ...given });
+  const options = parseOptions('generate', {
+    ...place,
+    device: 'cpu',
+    prompt: [prompt],
+    stopRepetition: false,
+    ...given,
+  });
   const tokens: TokenRecord[] = [];
   for await (const event of generate(options, new AbortController().signal)) {
     if (event.type === 'token') tokens.push(event.token);
