@@ -14,7 +14,6 @@ import { openKvCache, takeBack } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
 import { finishText, newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
-import { newTurns, type Turns } from './turns.ts';
 
 /** A text to be written. */
 export interface BatchRequest extends SequenceOptions {
@@ -25,8 +24,6 @@ export interface BatchRequest extends SequenceOptions {
   readonly scores: number | null;
   /** Texts that are not urgent wait for it. */
   readonly isUrgent?: boolean;
-  /** Rows that become free go round among those of another path (turns.ts); all alike: in the order of asking. */
-  readonly turn?: readonly string[];
   /** What it computes is remembered for texts of the same scope alone. */
   readonly scope?: string;
   /** Most tokens of this text, prompt included; default: the batch's. */
@@ -51,7 +48,7 @@ export type BatchEvent<Request extends BatchRequest> = { readonly request: Reque
 
 export interface Batch<Request extends BatchRequest> {
   /**
-   * Takes a text in as soon as there is a row, urgent ones first, else by turns.
+   * Takes a text in as soon as there is a row, urgent ones first, else in the order of asking.
    * @throws UserError for a prompt that is empty or too long.
    */
   join(request: Request): void;
@@ -123,10 +120,7 @@ export function openBatch<Request extends BatchRequest>(
   let rows: readonly Row[] = [emptyRow()];
   let writing: readonly Writing<Request>[] = [];
   let reading: readonly Reading<Request>[] = [];
-  const urgent = newTurns<Request>(pathOf);
-  const ordinary = newTurns<Request>(pathOf);
-  const lineOf = (request: Request): Turns<Request> => (request.isUrgent ? urgent : ordinary);
-  const waiting = (): Request[] => [...urgent.all(), ...ordinary.all()];
+  const waiting = new Set<Request>();
   const leaving = new Set<Request>();
   let isStepping = false;
   let uses = 0;
@@ -235,10 +229,9 @@ export function openBatch<Request extends BatchRequest>(
     const isDue = (request: Request): boolean => !isUrgent || request.isUrgent === true;
     const open = reading.find(({ request }) => isDue(request));
     if (open || writing.length + reading.length >= shape.rows) return open ?? null;
-    const line = isUrgent ? urgent : ordinary;
-    const request = line.next();
+    const request = [...waiting].find(isDue);
     if (request === undefined) return null;
-    line.remove(request);
+    waiting.delete(request);
     const begun = begin(request);
     reading = [...reading, begun];
     return begun;
@@ -306,7 +299,7 @@ export function openBatch<Request extends BatchRequest>(
   };
 
   const remove = (request: Request): void => {
-    lineOf(request).remove(request);
+    waiting.delete(request);
     const text = writing.find((each) => each.request === request);
     if (text) {
       const row = at(text.row);
@@ -324,7 +317,7 @@ export function openBatch<Request extends BatchRequest>(
 
   /** Texts that nobody wants any more end with what there is. */
   const endCancelled = (events: BatchEvent<Request>[]): void => {
-    const unread = [...waiting(), ...reading.map(({ request }) => request)];
+    const unread = [...waiting, ...reading.map(({ request }) => request)];
     const over = (request: Request): boolean => request.isCancelled?.() ?? false;
     for (const { request, sequence } of writing.filter((text) => over(text.request))) {
       const tokens = finishText(sequence);
@@ -341,7 +334,7 @@ export function openBatch<Request extends BatchRequest>(
   return {
     join(request) {
       checkPrompt(request.prompt, lengthOf(request));
-      lineOf(request).add(request);
+      waiting.add(request);
     },
     leave(request) {
       if (isStepping) leaving.add(request);
@@ -353,7 +346,8 @@ export function openBatch<Request extends BatchRequest>(
       const events: BatchEvent<Request>[] = [];
       try {
         endCancelled(events);
-        const isUrgent = urgent.size > 0 || [...reading, ...writing].some(({ request }) => request.isUrgent);
+        const open = [...waiting, ...[...reading, ...writing].map(({ request }) => request)];
+        const isUrgent = open.some((request) => request.isUrgent);
         await readPrompts(events, isUrgent);
         const texts = isUrgent ? writing.filter(({ request }) => request.isUrgent) : writing;
         if (texts.length > 0) await decide(events, texts);
@@ -369,15 +363,13 @@ export function openBatch<Request extends BatchRequest>(
       return writing.length + reading.length;
     },
     get waiting() {
-      return urgent.size + ordinary.size;
+      return waiting.size;
     },
     dispose: () => cache.dispose(),
   };
 }
 
 const emptyRow = (): Row => ({ ids: [], scope: '', used: 0, isFree: true });
-
-const pathOf = ({ turn = [] }: BatchRequest): readonly string[] => turn;
 
 const without = <T>(all: readonly T[], one: T): readonly T[] => all.filter((each) => each !== one);
 

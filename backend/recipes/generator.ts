@@ -52,7 +52,7 @@ let kept: readonly Kept[] = [];
 /** Texts at a time: more would wait longer for each other than in turn. */
 const mostTexts = 64;
 /** Bytes of keys, values and streams that texts may take while they are only remembered. */
-const rememberedBytes = 2 ** 29;
+const usualBytes = 2 ** 29;
 /** A text that is written, or one that is left, waits for so many tokens of a prompt at most. */
 const pieceTokens = 128;
 
@@ -62,7 +62,11 @@ const pieceTokens = 128;
  * releases it. Opening goes on if the signal fires, since the next request would begin it anew.
  * @throws UserError for a model or checkpoint that cannot be used; the signal's reason once it fires.
  */
-export async function openGenerator(options: GenerateOptions, signal: AbortSignal): Promise<Generator> {
+export async function openGenerator(
+  options: GenerateOptions,
+  signal: AbortSignal,
+  rememberedBytes = usualBytes,
+): Promise<Generator> {
   // At full depth the stages are only cut where somebody wants to see what the exits say.
   const mode = askedMode(options);
   const exits = mode !== 'full' || options.candidates > 0 ? options.exits : null;
@@ -73,7 +77,8 @@ export async function openGenerator(options: GenerateOptions, signal: AbortSigna
   const isWhole = exits !== null && candidates > 0;
   const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, isWhole]);
   const isIt = (one: Kept): boolean => one.files === files && (one.cuts === cuts || one.isWhole);
-  const own = kept.find(isIt) ?? keep({ files, cuts, isWhole }, (release) => open(options, exits, release));
+  const own =
+    kept.find(isIt) ?? keep({ files, cuts, isWhole }, (release) => open(options, exits, rememberedBytes, release));
   own.users++;
   try {
     return await orAborted(own.generator, signal);
@@ -117,7 +122,12 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
-async function open(options: GenerateOptions, directory: string | null, release: () => void): Promise<Generator> {
+async function open(
+  options: GenerateOptions,
+  directory: string | null,
+  rememberedBytes: number,
+  release: () => void,
+): Promise<Generator> {
   const { signal } = new AbortController();
   const { model, tokenizer } = openWithTokenizer(options.model);
   try {

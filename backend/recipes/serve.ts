@@ -1,6 +1,6 @@
 /**
- * Writes texts for a server: requests come through the inbox and join a batch that runs (decoding/batch.ts). Between two tokens it
- * looks whether there are new ones, and whether somebody has gone. Knows no HTTP.
+ * Writes texts for a server: requests come through the inbox, and their texts join the session of the model, clients in turn. Knows no
+ * HTTP.
  */
 import { setImmediate } from 'node:timers/promises';
 import { UserError } from '../../protocol/errors.ts';
@@ -17,7 +17,8 @@ import type {
   WriteRequest,
 } from '../../protocol/serving.ts';
 import type { Steps } from '../data/steps.ts';
-import { openBatch, type Batch, type BatchEvent, type BatchRequest, type BatchShape } from '../decoding/batch.ts';
+import { checkPrompt, type BatchEvent, type BatchRequest } from '../decoding/batch.ts';
+import { newTurns } from '../decoding/turns.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
 import { openDesk, type Desk, type Task } from './desk.ts';
@@ -29,8 +30,11 @@ import { answer, encodePrompt, plainPrompt, render, type PlainPrompt } from './s
 import { servedContext } from './serve-memory.ts';
 import { servedGeneration } from './serve-options.ts';
 
-/** A text in the batch, and whose it is. */
+/** A text to be written, and whose it is. */
 interface Text extends BatchRequest {
+  /** Texts that wait go round among those of another path: client, request. */
+  readonly turn: readonly string[];
+  readonly contextLength: number;
   readonly id: number;
   readonly text: number;
   readonly echo: boolean;
@@ -38,7 +42,12 @@ interface Text extends BatchRequest {
   readonly promptTokens: number;
 }
 
-type ServedShape = BatchShape & { readonly contextLength: number };
+interface ServedShape {
+  /** Most texts at a time. */
+  readonly parallel: number;
+  /** Most tokens of a text, prompt included. */
+  readonly contextLength: number;
+}
 
 /** @throws UserError for a model or checkpoint that cannot be used, and where memory or a device is lost. */
 export async function* serve(
@@ -49,7 +58,7 @@ export async function* serve(
   yield { type: 'phase', phase: 'load', detail: options.model };
   const given = servedGeneration(options);
   // A request may ask any exit of the checkpoint: all are opened, as for somebody who wants to see what each says.
-  const generator = await openGenerator({ ...given, candidates: 1 }, signal);
+  const generator = await openGenerator({ ...given, candidates: 1 }, signal, options.cacheMegabytes * 2 ** 20);
   try {
     yield* serveWith(generator, options, signal, inbox);
   } finally {
@@ -63,7 +72,7 @@ async function* serveWith(
   signal: AbortSignal,
   inbox: Inbox<ServeMessage>,
 ): AsyncGenerator<ServeEvent, void> {
-  const shape = { rows: options.parallel, contextLength: servedContext(generator.staged, options) };
+  const shape = { parallel: options.parallel, contextLength: servedContext(generator.staged, options) };
   yield { type: 'serving', model: servedModel(generator, shape) };
   const warning = modeWarning(servedGeneration(options), generator.calibration);
   if (warning !== null) yield { type: 'warning', message: warning };
@@ -72,7 +81,7 @@ async function* serveWith(
 
 /** A request that is not over. */
 interface OpenRequest {
-  /** Those that are in the batch. */
+  /** Those that are written, or wait for it. */
   readonly texts: Set<Text>;
   /** What is still to be done before that. */
   task: Task | null;
@@ -80,9 +89,9 @@ interface OpenRequest {
   readonly gone: AbortController;
 }
 
-/** Milliseconds of work on texts between two steps of the batch, on prompts and on questions alike, and where nothing is written. */
-const besideBatch = 8;
-const withoutBatch = 50;
+/** Milliseconds of work on prompts and on questions between two steps, and if nothing is written. */
+const besideTexts = 8;
+const withoutTexts = 50;
 
 async function* answerAll(
   generator: Generator,
@@ -91,9 +100,12 @@ async function* answerAll(
   signal: AbortSignal,
   inbox: Inbox<ServeMessage>,
 ): AsyncGenerator<ServeEvent, void> {
-  const { tokenizer } = generator;
-  const newBatch = (): Batch<Text> => openBatch(generator.staged, shape, generator.session.pace);
-  let batch = newBatch();
+  const { tokenizer, session } = generator;
+  const { contextLength } = shape;
+  const waiting = newTurns<Text>(({ turn }) => turn);
+  let running = 0;
+  /** Memory or a device is lost: nothing can be written any more. */
+  let lost: UserError | null = null;
   const open = new Map<number, OpenRequest>();
   // A question never stands before a prompt.
   const prompts = openDesk();
@@ -105,7 +117,10 @@ async function* answerAll(
     if (request === undefined) return;
     open.delete(id);
     request.gone.abort();
-    for (const text of request.texts) batch.leave(text);
+    for (const text of request.texts) {
+      waiting.remove(text);
+      session.leave(text);
+    }
     for (const desk of [prompts, questions]) if (request.task) desk.remove(request.task);
   };
   const refuse = (id: number, error: unknown): void => {
@@ -130,13 +145,40 @@ async function* answerAll(
     const whose = { id, turn: [asker.client, String(id)], scope: scopeOf(id, asker) };
     put(prompts, id, asker, joining());
     function* joining(): Steps<void> {
-      const made = yield* textsOf(request, plain, whose, generator, shape.contextLength);
+      const made = yield* textsOf(request, plain, whose, generator, contextLength);
+      for (const { prompt } of made) checkPrompt(prompt, contextLength);
       for (const text of made) {
-        batch.join(text);
+        waiting.add(text);
         texts.add(text);
       }
       events.push({ type: 'accepted', id });
+      beginTexts();
     }
+  };
+  const beginTexts = (): void => {
+    while (running < shape.parallel) {
+      const text = waiting.next();
+      if (text === undefined) return;
+      waiting.remove(text);
+      running++;
+      void writeText(text);
+    }
+  };
+  /** A defect costs the texts that it met, and not the server. */
+  const writeText = async (text: Text): Promise<void> => {
+    try {
+      for await (const event of session.write([text])) {
+        events.push(eventOf(event));
+        inbox.wake();
+      }
+    } catch (error) {
+      if (error instanceof UserError) lost = error;
+      else refuse(text.id, error);
+    }
+    forget(open, text);
+    running--;
+    beginTexts();
+    inbox.wake();
   };
   const answerQuestion = async (id: number, asker: Asker, question: Question): Promise<void> => {
     const { signal: gone } = open.get(id)!.gone;
@@ -156,43 +198,22 @@ async function* answerAll(
         : answerQuestion(id, message.asker, message.question);
     void begun.catch((error: unknown) => refuse(id, error)).then(() => inbox.wake());
   };
-  /** A defect costs the texts that it met, and not the server. @throws UserError where memory or a device is lost. */
-  const step = async (): Promise<BatchEvent<Text>[]> => {
-    try {
-      return await batch.step();
-    } catch (error) {
-      if (error instanceof UserError) throw error;
-      const met = [...open].filter(([, { texts }]) => texts.size > 0);
-      for (const [id] of met) refuse(id, error);
-      batch.dispose();
-      batch = newBatch();
-      return [];
-    }
-  };
-  const isWriting = (): boolean => batch.running + batch.waiting > 0;
-  const isAtWork = (): boolean => isWriting() || prompts.waiting + questions.waiting > 0;
-
   try {
     while (!signal.aborted) {
+      if (lost !== null) throw lost;
       inbox.take().forEach(take);
-      if (isWriting()) {
-        for (const event of await step()) {
-          events.push(eventOf(event));
-          if (event.type === 'stop') forget(open, event.request);
-        }
-      }
-      for (const desk of [prompts, questions]) desk.work(isWriting() ? besideBatch : withoutBatch);
+      const budget = running > 0 ? besideTexts : withoutTexts;
+      for (const desk of [prompts, questions]) desk.work(budget);
       for (const message of generator.warnings()) events.push({ type: 'warning', message });
       const told = events;
       events = [];
       yield* told;
-      // Messages come in between.
+      // Messages come in between, and steps run.
       await setImmediate();
-      if (!isAtWork() && events.length === 0) await inbox.wait();
+      if (prompts.waiting + questions.waiting === 0 && events.length === 0) await inbox.wait();
     }
   } finally {
     for (const id of [...open.keys()]) close(id);
-    batch.dispose();
   }
 }
 
@@ -216,6 +237,7 @@ function* textsOf(
       texts.push({
         ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
         ...whose,
+        contextLength,
         endOfText: [...how.endOfText, ...ends],
         prompt: ids,
         promptTokens: tokens,
@@ -274,7 +296,7 @@ function promptTokens({ request, scores }: Extract<BatchEvent<Text>, { type: 'pr
 
 function servedModel(
   { model, exits, device, tokenizer }: Generator,
-  { rows, contextLength }: ServedShape,
+  { parallel, contextLength }: ServedShape,
 ): ServedModel {
   const { spec, name } = model;
   const textOf = (id: number | null | undefined): string => (typeof id === 'number' ? tokenizer.tokenText(id) : '');
@@ -284,7 +306,7 @@ function servedModel(
     vocabulary: spec.vocabulary,
     contextLength,
     trainedContextLength: spec.contextLength,
-    parallel: rows,
+    parallel,
     exits: inStreamOrder(exits).map(exitId),
     device: device.name,
     chatTemplate: tokenizer.chatTemplate,

@@ -118,18 +118,15 @@ describe('a batch', async () => {
     expect(left.size).toBeLessThan(15);
   });
 
-  test('rows go round among those who wait, and a beginning is shared within its scope alone', async () => {
+  test('a beginning is shared within its scope alone', async () => {
     const batch = open(2);
     const prompt = Array.from({ length: 40 }, (_, i) => i);
-    const of = (client: string, request: string, scope = ''): BatchRequest =>
-      newRequest(prompt, 3, { turn: [client, request], scope });
-    const many = Array.from({ length: 12 }, (_, i) => of('a', i % 2 ? 'x' : 'y', 'a'));
-    const others = [of('b', 'z', 'b'), of('b', 'z', 'b'), of('c', 'w', 'a')];
-    for (const request of [...many, ...others]) batch.join(request);
+    const of = (scope: string): BatchRequest => newRequest(prompt, 3, { scope });
+    const many = Array.from({ length: 12 }, () => of('a'));
+    const others = [of('b'), of('b'), of('a')];
+    for (const request of [many[0]!, others[0]!, others[2]!, ...many.slice(1), others[1]!]) batch.join(request);
     const told = await run(batch);
     batch.dispose();
-    const order = [...told.keys()].map(({ turn }) => turn!.join(''));
-    expect(order.slice(0, 8)).toEqual(['ay', 'bz', 'cw', 'ax', 'bz', 'ay', 'ax', 'ay']);
     const remembered = (request: BatchRequest): number => told.get(request)!.remembered;
     // The first of each scope reads all of it; whoever follows in it reads the end alone.
     expect([many[0]!, others[0]!].map(remembered)).toEqual([0, 0]);

@@ -56,3 +56,27 @@ test('a defect costs the texts that it met, and not the server', async () => {
   expect(of(1).at(-1)).toBe('refused');
   expect(of(2)).toEqual(['accepted', 'read', 'written', 'stopped']);
 });
+
+test('clients take turns, and requests of one client do', async () => {
+  const inbox = openInbox<ServeMessage>();
+  const end = new AbortController();
+  const write = (id: number, client: string, count: number): void =>
+    inbox.push({ type: 'write', id, asker: { client, key: '' }, request: { ...request, count, maxTokens: 1 } });
+  const begun: number[] = [];
+  let ended = 0;
+  const options = parseOptions('serve', { model: shippedModel, device: 'cpu', parallel: 1 });
+  for await (const event of serve(options, end.signal, inbox)) {
+    if (event.type === 'serving') {
+      write(1, 'a', 6);
+      write(2, 'a', 2);
+      write(3, 'b', 2);
+    }
+    if (event.type === 'read') begun.push(event.id);
+    if (event.type === 'stopped' && ++ended === 10) {
+      end.abort();
+      inbox.wake();
+    }
+  }
+  expect([...begun.slice(0, 5)].sort()).toEqual([1, 1, 2, 3, 3]);
+  expect(begun).toHaveLength(10);
+});
