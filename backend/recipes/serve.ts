@@ -104,8 +104,8 @@ async function* answerAll(
   const { contextLength } = shape;
   const waiting = newTurns<Text>(({ turn }) => turn);
   let running = 0;
-  /** Memory or a device is lost: nothing can be written any more. */
-  let lost: UserError | null = null;
+  /** Memory or a device that is lost: nothing can be written any more. */
+  const losses: UserError[] = [];
   const open = new Map<number, OpenRequest>();
   // A question never stands before a prompt.
   const prompts = openDesk();
@@ -172,7 +172,7 @@ async function* answerAll(
         inbox.wake();
       }
     } catch (error) {
-      if (error instanceof UserError) lost = error;
+      if (error instanceof UserError) losses.push(error);
       else refuse(text.id, error);
     }
     forget(open, text);
@@ -200,7 +200,8 @@ async function* answerAll(
   };
   try {
     while (!signal.aborted) {
-      if (lost !== null) throw lost;
+      const [lost] = losses;
+      if (lost) throw lost;
       inbox.take().forEach(take);
       const budget = running > 0 ? besideTexts : withoutTexts;
       for (const desk of [prompts, questions]) desk.work(budget);
