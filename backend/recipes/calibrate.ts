@@ -10,7 +10,7 @@ import { exitId } from '../exits/spec.ts';
 import { inStreamOrder, runtimeOptions, type Running } from './backbone.ts';
 import { calibrateExits } from './calibrate-exits.ts';
 import { measuredText } from './measured-text.ts';
-import { openWithTokenizer, readExits } from './opened.ts';
+import { openWithTokenizer, readExits, withoutMemory } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
 
 /**
@@ -45,6 +45,8 @@ export async function* calibrate(
       exits: inStreamOrder(held.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
       device: device.name,
     };
+    const without = withoutMemory(directory, held);
+    if (without !== null) yield { type: 'warning', message: without };
     const { text, part, warnings: mistaken } = measuredText(options, held.tuning);
     for (const message of mistaken) yield { type: 'warning', message };
     const sets = yield* readText(found, text, tokenizer, model.spec.contextLength, [part], signal);

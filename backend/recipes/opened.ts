@@ -96,3 +96,9 @@ function checkFit({ directory, exits, shapes, calibration }: Checkpoint, { spec,
     }
   }
 }
+
+/** What there is to know of exits of before there were memories, or whose kind has none; null where some have one. */
+export const withoutMemory = (directory: string, { remembers }: Pick<OpenedExits, 'remembers'>): string | null =>
+  remembers
+    ? null
+    : `The exits in ${directory} have no memory: what a token skips that leaves early is computed with a later one, which gives back most of what leaving saves. tune with --initialise fit gives them one.`;

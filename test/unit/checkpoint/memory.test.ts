@@ -1,0 +1,52 @@
+/** Memories beside a checkpoint: they come back as they were, may be absent, and are refused where they fit no model. */
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { memoryFile, readMemories, writeMemories } from '../../../backend/checkpoint/memory.ts';
+import { copiedMemory } from '../../../backend/exits/memory.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import { withoutMemory } from '../../../backend/recipes/opened.ts';
+import { tinyModel } from '../../support/models.ts';
+
+const model = tinyModel();
+const { spec } = model;
+const exits: ExitSpec[] = [{ layer: 2, architecture: 'lens', head: { kind: 'shared' } }];
+const cut = { layer: 2, at: 'end' } as const;
+const copy = { ...copiedMemory(spec, model.parameters, cut), errors: null };
+let directory: string;
+
+beforeAll(() => {
+  directory = fs.mkdtempSync(path.join(os.tmpdir(), 'memories-'));
+});
+afterAll(() => {
+  fs.rmSync(directory, { recursive: true, force: true });
+  model.close();
+});
+
+test('exits of earlier versions have none, and say so', () => {
+  expect(readMemories(directory, spec, exits).size).toBe(0);
+  expect(withoutMemory('my.exits', { remembers: false })).toContain('have no memory');
+  expect(withoutMemory('my.exits', { remembers: true })).toBeNull();
+});
+
+test('what was written is read', () => {
+  writeMemories(directory, spec, new Map([['2.end', copy]]));
+  const memories = readMemories(directory, spec, exits);
+  expect(memories.get('memory.2.end.weight')!.data).toEqual(copy.weight);
+  expect(memories.get('memory.2.end.bias')!.data).toEqual(copy.bias);
+});
+
+test('a memory of another shape is refused in one sentence', () => {
+  const half = { weight: copy.weight.slice(copy.weight.length / 2), bias: copy.bias.slice(copy.bias.length / 2) };
+  writeMemories(directory, spec, new Map([['2.end', { ...half, errors: null }]]));
+  expect(() => readMemories(directory, spec, exits)).toThrow(/the memory at 2\.end has the shape \[\d+, \d+\], but/);
+});
+
+test('a damaged one is refused, too', () => {
+  const broken = { ...copy, bias: copy.bias.map((value, i) => (i === 3 ? NaN : value)) };
+  writeMemories(directory, spec, new Map([['2.end', broken]]));
+  expect(() => readMemories(directory, spec, exits)).toThrow(/not finite/);
+  fs.writeFileSync(path.join(directory, memoryFile), 'nothing');
+  expect(() => readMemories(directory, spec, exits)).toThrow();
+});
