@@ -20,6 +20,7 @@ export const commands = {
     enabled: 'editorIsOpen && !earlyExit.generating',
   },
   stopGeneration: { title: 'Stop Generating', icon: '$(debug-stop)', enabled: 'earlyExit.generating' },
+  continueGeneration: { title: 'Continue Generating', icon: '$(sparkle)', palette: false },
   showCurves: { title: 'Show Loss Curves', icon: '$(graph-line)' },
   showDetails: { title: 'Show Trace Details', icon: '$(list-tree)', enabled: 'earlyExit.hasTrace' },
   saveTrace: { title: 'Save Trace …', icon: '$(save-as)', enabled: 'earlyExit.hasTrace' },

@@ -1,16 +1,14 @@
 /** The commands around a generation: generate at the cursor, stop, and save the trace. */
 import * as vscode from 'vscode';
-import { shippedModel } from '../protocol/options-groups.ts';
+import type { Gap } from '../protocol/completion.ts';
 import { serialiseTrace, type Trace } from '../protocol/exittrace.ts';
+import { completionOptions } from '../protocol/options-completions.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { App } from './app.ts';
+import { placeOf } from './completions/place.ts';
 import { showFailure } from './messages.ts';
 import { exitsInUse } from './model-and-exits.ts';
-import { windowStart } from './prompt-window.ts';
 import { recipeSettings } from './settings.ts';
-
-/** Characters before the cursor that become the prompt: what fits a context of 512 tokens beside the answer, and of 4,096. */
-const PROMPT_CHARACTERS = { shipped: 1_000, other: 8_000 };
 
 let current: vscode.CancellationTokenSource | null = null;
 
@@ -21,12 +19,31 @@ export async function generateAtCursor(app: App, overrides: RecipeOptions = {}):
     void vscode.window.showInformationMessage(vscode.l10n.t('Open a file and put the cursor where text should go on.'));
     return null;
   }
+  return intoEditor(app, editor, overrides, null);
+}
+
+/** Goes on where a generation ended, as one with it. Answers null where it is gone or nothing came. */
+export async function continueGeneration(app: App, id: string): Promise<GenerateResult | null> {
+  const generated = app.generations.find(id);
+  const editor = vscode.window.visibleTextEditors.find(({ document }) => document.uri.toString() === generated?.uri);
+  if (!generated || !editor) return null;
+  const end = editor.document.positionAt(generated.span.end);
+  editor.selection = new vscode.Selection(end, end);
+  return intoEditor(app, editor, {}, generated.id);
+}
+
+async function intoEditor(
+  app: App,
+  editor: vscode.TextEditor,
+  overrides: RecipeOptions,
+  continued: string | null,
+): Promise<GenerateResult | null> {
   current?.cancel();
   const source = (current = new vscode.CancellationTokenSource());
   await vscode.commands.executeCommand('setContext', 'earlyExit.generating', true);
   try {
     const options = { ...(await generateOptions(app, editor.document.uri)), ...overrides };
-    return await app.generations.intoEditor(editor, promptOf(editor, options), options, source.token);
+    return await app.generations.intoEditor(editor, placeOrPrompt(editor), options, source.token, continued);
   } catch (error) {
     if (!source.token.isCancellationRequested) showFailure(app, error);
     return null;
@@ -82,17 +99,14 @@ function traceIn(app: App, editor: vscode.TextEditor): Trace | undefined {
   return (all.find(({ span }) => offset >= span.start && offset <= span.end) ?? all.at(-1))?.trace;
 }
 
-function promptOf(editor: vscode.TextEditor, options: RecipeOptions): string {
-  const { document, selection } = editor;
-  return selection.isEmpty ? textBefore(document, selection.active, options) : document.getText(selection);
-}
-
-function textBefore(document: vscode.TextDocument, position: vscode.Position, { model }: RecipeOptions): string {
-  const limit = model === undefined || model === shippedModel ? PROMPT_CHARACTERS.shipped : PROMPT_CHARACTERS.other;
-  const end = document.offsetAt(position);
-  const whole = document.getText();
-  const text = whole.slice(windowStart(whole, end, limit), end).replaceAll('\r\n', '\n');
-  return text === '' ? '\n' : text;
+/** What stands around the cursor; a selection is a prompt of its own, behind which the text goes. */
+function placeOrPrompt({ document, selection }: vscode.TextEditor): { prompt: string; gap?: Gap } {
+  if (!selection.isEmpty) return { prompt: document.getText(selection).replaceAll('\r\n', '\n') };
+  const { prefixTokens, suffixTokens } = completionOptions;
+  const budget = { prefixTokens: prefixTokens.default as number, suffixTokens: suffixTokens.default as number };
+  const place = placeOf(document, selection.active, { selectedCompletionInfo: undefined }, budget);
+  const { around, repository, file } = place;
+  return { prompt: around.prefix, gap: { ...around, repository, file, chunks: [] } };
 }
 
 /** VS Code's own runtime loads no drivers of GPUs: where the backend runs in it, `auto` means the CPU. Starts the backend. */

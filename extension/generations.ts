@@ -4,6 +4,7 @@
  */
 import * as vscode from 'vscode';
 import type { ChatTurn } from '../protocol/chat-turns.ts';
+import type { Gap } from '../protocol/completion.ts';
 import { emptyTrace, type Trace } from '../protocol/exittrace.ts';
 import * as protocol from '../protocol/server.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
@@ -14,12 +15,16 @@ import { workspaceFolders } from './folders.ts';
 import { afterEdit, textOf, type GeneratedText } from './generated-text.ts';
 
 export interface Generations {
-  /** Streams into an editor at its cursor. Resolves when all is inserted; null where the text was edited meanwhile. */
+  /**
+   * Streams into an editor at its cursor, or as the end of a generation that is there (`continued`, its id). Resolves when all is
+   * inserted; null where the text was edited meanwhile.
+   */
   intoEditor(
     editor: vscode.TextEditor,
-    prompt: string,
+    asked: { readonly prompt: string; readonly gap?: Gap },
     options: RecipeOptions,
     token: vscode.CancellationToken,
+    continued?: string | null,
   ): Promise<GenerateResult | null>;
   /** Generates without an editor. */
   generate(
@@ -113,13 +118,16 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     await backend.send(protocol.attachTrace, { generation: id, uri, offset, trace });
   };
 
-  const intoEditor: Generations['intoEditor'] = async (editor, prompt, options, token) => {
+  const intoEditor: Generations['intoEditor'] = async (editor, asked, options, token, continued = null) => {
     const { document } = editor;
-    const id = newId();
+    const known = continued === null ? undefined : kept.get(continued);
+    const id = known?.id ?? newId();
     const uri = document.uri.toString();
     const start = document.offsetAt(editor.selection.end);
     const lineEnd = document.eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n';
-    kept.set(id, { id, uri, lineEnd, span: { start, end: start }, trace: emptyTrace({ prompt }) });
+    const own = { id, uri, lineEnd, span: { start, end: start }, trace: emptyTrace({ prompt: asked.prompt }) };
+    kept.set(id, known ? { ...known, trace: { ...known.trace, stop: null } } : own);
+    const before = known?.trace.tokens.length ?? 0;
 
     const stopped = new vscode.CancellationTokenSource();
     const cancelled = token.onCancellationRequested(() => stopped.cancel());
@@ -134,12 +142,12 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
         if (generated) kept.set(id, { ...generated, trace: { ...generated.trace, ...head } });
       },
       tokens: (tokens) => {
-        waiting.push(...tokens);
+        waiting.push(...tokens.map((each) => ({ ...each, index: each.index + before })));
         wake();
       },
     });
     const answer = backend
-      .send(protocol.generate, { generation: id, prompt, options: requested(options) }, stopped.token)
+      .send(protocol.generate, { generation: id, ...asked, options: requested(options) }, stopped.token)
       .then((value) => (result = value))
       .catch((error: unknown) => void failures.push(error instanceof Error ? error : new Error(String(error))))
       .finally(() => {
@@ -182,7 +190,16 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
         throw failure;
       }
       if (!generated || result === null) return null;
-      kept.set(id, { ...generated, trace: { ...(result as GenerateResult).trace, tokens: generated.trace.tokens } });
+      const { trace: head } = result as GenerateResult;
+      const trace = { ...head, prompt: generated.trace.prompt, tokens: generated.trace.tokens };
+      kept.set(id, { ...generated, trace });
+      tell();
+      await backend.send(protocol.attachTrace, {
+        generation: id,
+        uri,
+        offset: generated.span.start,
+        trace: { ...trace, tokens: [] },
+      });
       finished.fire();
       return result;
     } finally {

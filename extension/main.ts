@@ -11,6 +11,7 @@ import type { App } from './app.ts';
 import { createBackend, type Backend } from './backend.ts';
 import { settingOf, type ListedModel } from './choices.ts';
 import { commandId, commandKeys, type CommandKey } from './commands.ts';
+import { offerBetterModels } from './better-models.ts';
 import { createCompletions, toggleCompletions } from './completions/completions.ts';
 import { offerChat } from './chat-provider.ts';
 import { createCurvesPanel } from './curves-panel.ts';
@@ -18,7 +19,7 @@ import { decorateGenerations } from './decorations.ts';
 import { createDetailsPanel } from './details-panel.ts';
 import { createDoctor, type Doctor } from './doctor.ts';
 import { announceFinishedRuns } from './finished-runs.ts';
-import { generateAtCursor, generateOptions, saveTrace, stopGeneration } from './generating.ts';
+import { continueGeneration, generateAtCursor, generateOptions, saveTrace, stopGeneration } from './generating.ts';
 import { createGenerations } from './generations.ts';
 import { followBackend, offer, showFailure } from './messages.ts';
 import { chooseExits, useExits, useModel } from './model-and-exits.ts';
@@ -50,7 +51,7 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
     curves: createCurvesPanel(context, backend, runs, subscriptions),
     details: createDetailsPanel(context, backend, generations),
   };
-  subscriptions.push(followBackend(backend), announceFinishedRuns(app));
+  subscriptions.push(followBackend(backend), announceFinishedRuns(app), offerBetterModels(app));
   const completionSettings = followCompletionSettings(subscriptions);
   const completions = createCompletions(app, completionSettings, subscriptions);
   subscriptions.push(followWalkthrough(app, completions));
@@ -104,6 +105,7 @@ function commandTable(app: App, views: Views, doctor: Doctor, serving: Serving):
     tune: (options) => tune(app, isOptions(options) ? options : null),
     generate: (options) => generateAtCursor(app, isOptions(options) ? options : {}),
     stopGeneration,
+    continueGeneration: (id) => (typeof id === 'string' ? continueGeneration(app, id) : null),
     showCurves: (run) => app.curves.show(isRun(run) ? run.id : undefined),
     showDetails: (generation, token) => showDetails(app, generation, token),
     saveTrace: () => saveTrace(app),

@@ -43,7 +43,7 @@ const downloaded = async (app: App, reference: string): Promise<string | null> =
 
 export const kindText = ({ kind, path }: ListedModel): string =>
   ({
-    shipped: vscode.l10n.t('ships with the extension'),
+    shipped: vscode.l10n.t('ships with the extension · 5 million parameters, to see how exits work'),
     hub: vscode.l10n.t('from the hub'),
     folder: path,
     gguf: path,

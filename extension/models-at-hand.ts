@@ -1,6 +1,6 @@
 /** What is on this machine, what is recommended for it and what the hub has, as items of a pick; and a download with its progress. */
 import * as vscode from 'vscode';
-import { fitsMemory, recommendedFor, type HubChoice, type MachineModel } from '../protocol/models.ts';
+import { fetchMinutes, fitsMemory, recommendedFor, type HubChoice, type MachineModel } from '../protocol/models.ts';
 import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { sizeText } from './sizes.ts';
@@ -27,7 +27,7 @@ export async function machineItems(app: App, current: string): Promise<(vscode.Q
     ...recommended.map(({ reference, name, bytes, use }): ModelItem => ({
       label: `$(cloud-download) ${name}`,
       description: [
-        sizeText(bytes),
+        vscode.l10n.t('{0}, about {1} min', sizeText(bytes), fetchMinutes(bytes)),
         use === 'chat' ? vscode.l10n.t('for chats') : vscode.l10n.t('for completions that fill in the middle'),
       ].join(' · '),
       reference,

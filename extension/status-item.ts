@@ -50,7 +50,15 @@ export function createStatusItem(
   );
 }
 
-const idle: Status = { activity: 'idle', model: null, device: null, mode: null, tokensPerSecond: null, detail: '' };
+const idle: Status = {
+  activity: 'idle',
+  model: null,
+  device: null,
+  last: null,
+  mode: null,
+  tokensPerSecond: null,
+  detail: '',
+};
 
 const texts = (): StatusTexts => ({
   name: vscode.l10n.t('Early Exit'),
@@ -61,7 +69,10 @@ const texts = (): StatusTexts => ({
       generating: vscode.l10n.t('Generating'),
       evaluating: vscode.l10n.t('Evaluating'),
     })[activity],
-  speed: (tokensPerSecond) => vscode.l10n.t('{0} tokens/s', tokensPerSecond),
+  speed: (tokensPerSecond, of) =>
+    of === 'completion'
+      ? vscode.l10n.t('completed at {0} tokens/s', tokensPerSecond)
+      : vscode.l10n.t('generated at {0} tokens/s', tokensPerSecond),
 });
 
 function tooltip(app: App, status: Status, isCompleting: boolean, note: string): vscode.MarkdownString {
@@ -77,7 +88,10 @@ function tooltip(app: App, status: Status, isCompleting: boolean, note: string):
     [vscode.l10n.t('Model'), status.model],
     [vscode.l10n.t('Device'), status.device],
     [vscode.l10n.t('Mode'), status.mode],
-    [vscode.l10n.t('Speed'), status.tokensPerSecond && texts().speed(status.tokensPerSecond.toFixed(1))],
+    [
+      status.last === 'completion' ? vscode.l10n.t('Last completion') : vscode.l10n.t('Last generation'),
+      status.tokensPerSecond && vscode.l10n.t('{0} tokens/s', status.tokensPerSecond.toFixed(1)),
+    ],
     [vscode.l10n.t('Doing'), status.detail],
     [
       vscode.l10n.t('Completions'),

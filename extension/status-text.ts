@@ -15,7 +15,7 @@ export interface StatusView {
 export interface StatusTexts {
   readonly name: string;
   readonly activity: (activity: Exclude<Status['activity'], 'idle'>) => string;
-  readonly speed: (tokensPerSecond: string) => string;
+  readonly speed: (tokensPerSecond: string, of: Status['last']) => string;
 }
 
 /** Longer names would push the other items away. */
@@ -30,9 +30,9 @@ export function statusText({ state, status, model, mode, done }: StatusView, tex
     const share = status.activity === 'tuning' && done !== null ? ` ${Math.round(100 * done)} %` : '';
     return `$(sync~spin) ${texts.activity(status.activity)}${share}`;
   }
-  // The mode and the speed of the last generation, where it was this model's.
+  // The mode and the speed of what was written last, where it was this model's.
   const isOwn = status.model === modelBase(model);
-  const speed = isOwn && status.tokensPerSecond ? [texts.speed(figure(status.tokensPerSecond))] : [];
+  const speed = isOwn && status.tokensPerSecond ? [texts.speed(figure(status.tokensPerSecond), status.last)] : [];
   return `$(early-exit) ${[name, (isOwn && status.mode) || mode, ...speed].join(' · ')}`;
 }
 

@@ -90,3 +90,16 @@ export function recommendedFor(memoryBytes: number): readonly Recommended[] {
     return fitting.length > 0 ? fitting : all.slice(0, 1);
   });
 }
+
+/** Two small ones that are better than the model that ships: the first for code, the second for chats. */
+export function betterModels(): readonly [Recommended, Recommended] {
+  const smallest = (use: Recommended['use']): Recommended => candidates.find((each) => each.use === use)!;
+  return [smallest('completions'), smallest('chat')];
+}
+
+/** Megabits a second that a connection is taken to have. */
+const usualConnection = 100;
+
+/** About how many minutes a download takes on a usual connection, at least one. */
+export const fetchMinutes = (bytes: number): number =>
+  Math.max(1, Math.round((8 * bytes) / 1e6 / usualConnection / 60));

@@ -132,9 +132,11 @@ export interface Status {
   activity: Activity;
   model: string | null;
   device: string | null;
-  /** Mode of the last generation, as `auto` chose it; null before one. */
+  /** What was written last; null before anything was. */
+  last: 'generation' | 'completion' | null;
+  /** Its mode, as `auto` chose it. */
   mode: Mode | null;
-  /** Speed of the last generation. */
+  /** Its speed. */
   tokensPerSecond: number | null;
   detail: string;
 }

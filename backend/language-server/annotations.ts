@@ -30,6 +30,9 @@ export const detailsCommand = 'earlyExit.showDetails';
 /** Command of the client that a lens offers where there are no exits yet. */
 export const tuneCommand = 'earlyExit.tune';
 
+/** Command of the client that goes on with a generation. */
+export const continueCommand = 'earlyExit.continueGeneration';
+
 const STRING_SYMBOL: SymbolKind = 15;
 const KEY_SYMBOL: SymbolKind = 20;
 
@@ -51,19 +54,58 @@ export function lensTitle(tokens: readonly TokenRecord[], layers: number): strin
   return `all ${layers} layers for ${all}`;
 }
 
-/** A lens above each line of generated text, or one for all where there are no exits to tell of. */
+/**
+ * Of a trace file a lens above each line; generated text has one, above its first line, and below it a mark where it ended before it was
+ * done.
+ */
 export function codeLenses(text: AnnotatedText, at: PositionOf): CodeLens[] {
   const { tokens, layers } = text.trace;
   const [first] = text.groups;
   if (!first) return [];
-  if (!hasExits(text.trace) && !text.file) {
-    const offer = `${lensTitle(tokens, layers)} · tune exits to leave earlier`;
-    return [lens(at(first.anchor), offer, tuneCommand, [])];
+  if (text.file)
+    return lensGroups(text).map(({ group, lines }) => {
+      const title = `${lines > 1 ? `${lines} lines: ` : ''}${lensTitle(tokensOf(text, group), layers)}`;
+      return lens(at(group.anchor), title, detailsCommand, [text.id, group.start]);
+    });
+  const start = at(first.anchor);
+  const whole = hasExits(text.trace)
+    ? lens(start, `${generationTitle(tokens, layers)} ▾`, detailsCommand, [text.id, first.start])
+    : lens(start, `${generationTitle(tokens, layers)} · tune exits to leave earlier`, tuneCommand, []);
+  return [whole, ...endLens(text, at)];
+}
+
+/** What one generation did, in a line: `34 tokens · 7.9 of 12 layers · leave at 4, 6 and 10`. */
+export function generationTitle(tokens: readonly TokenRecord[], layers: number): string {
+  const count = plural(tokens.length, 'token');
+  const early = new Set(tokens.filter(({ exit }) => exit !== 'final').map(({ layer }) => layer));
+  if (early.size > 0) {
+    const left = listed([...early].sort((a, b) => a - b).map(String));
+    return `${count} · ${meanLayer(tokens).toFixed(1)} of ${layers} layers · leave at ${left}`;
   }
-  return lensGroups(text).map(({ group, lines }) => {
-    const title = `${lines > 1 ? `${lines} lines: ` : ''}${lensTitle(tokensOf(text, group), layers)}`;
-    return lens(at(group.anchor), title, detailsCommand, [text.id, group.start]);
-  });
+  const right = tokens.flatMap(({ draft }) => (draft?.accepted ? [draft.source] : []));
+  if (right.length === 0) return `${count} · all ${layers} layers`;
+  const exits = new Set(
+    right.filter((source) => source !== TEXT_DRAFT).map((source) => String(exitLayer(source, layers))),
+  );
+  const guessers = [
+    ...(right.includes(TEXT_DRAFT) ? ['the text'] : []),
+    ...(exits.size > 0 ? [`exit ${listed([...exits])}`] : []),
+  ];
+  const perPass = (tokens.length / Math.max(1, tokens.length - right.length)).toFixed(1);
+  return `${count} · ${perPass} at a time · guessed by ${listed(guessers)}, checked by the full model`;
+}
+
+const listed = (names: readonly string[]): string =>
+  names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names.at(-1)!}`;
+
+/** Below a text that ended before it was done: why, and a way on. */
+function endLens({ id, trace, span, groups }: AnnotatedText, at: PositionOf): CodeLens[] {
+  const below = { line: at(span.end).line + 1, character: 0 };
+  const details = (why: string): CodeLens[] => [lens(below, why, detailsCommand, [id, groups[0]!.start])];
+  if (trace.stop === 'length')
+    return [lens(below, `reached ${plural(trace.tokens.length, 'token')} · Continue`, continueCommand, [id])];
+  if (trace.stop === 'repetition') return details('ended: it began to repeat itself');
+  return trace.stop === 'context-full' ? details('ended: the model sees no more text') : [];
 }
 
 const lens = (start: Position, title: string, command: string, given: (string | number)[]): CodeLens => ({

@@ -210,15 +210,19 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
         warning: (message) => connection.console.warn(message),
       };
       const result = await generations.generate(params, report, stopped.signal);
-      if (result.trace.tokens.length > 0) status.generated(result.tokensPerSecond);
+      if (result.trace.tokens.length > 0) status.written('generation', result.tokensPerSecond);
       return result;
     }),
   );
-  answer(protocol.complete, (params, token) => {
+  answer(protocol.complete, async (params, token) => {
     const stopped = new AbortController();
     token.onCancellationRequested(() => stopped.abort());
     const warning = (message: string): void => connection.console.warn(message);
-    return complete(engine, params, { ready: (event) => status.ready(event), warning }, stopped.signal);
+    const started = performance.now();
+    const result = await complete(engine, params, { ready: (event) => status.ready(event), warning }, stopped.signal);
+    const tokens = result.suggestions.reduce((sum, trace) => sum + trace.tokens.length, 0);
+    if (tokens > 0) status.written('completion', (1000 * tokens) / (performance.now() - started));
+    return result;
   });
   answer(protocol.attachTrace, ({ uri, generation, offset, trace }) => {
     const found = open.get(uri);

@@ -6,8 +6,8 @@ export interface StatusKeeper {
   now(): Status;
   /** A job has loaded its model. */
   ready(event: ReadyEvent | GenerateReadyEvent): void;
-  /** A generation has ended. */
-  generated(tokensPerSecond: number): void;
+  /** A generation or a completion has ended. */
+  written(what: NonNullable<Status['last']>, tokensPerSecond: number): void;
   runChanged(run: RunSummary): void;
   runReported(event: RunEvent): void;
   /** The activity while some work lasts. */
@@ -20,6 +20,7 @@ export function createStatus(changed: (status: Status) => void): StatusKeeper {
   let device: string | null = null;
   let model: string | null = null;
   let mode: Status['mode'] = null;
+  let written: Status['last'] = null;
   let tokensPerSecond: number | null = null;
   let last = '';
 
@@ -29,6 +30,7 @@ export function createStatus(changed: (status: Status) => void): StatusKeeper {
       activity: others.at(-1) ?? (run ? 'tuning' : 'idle'),
       model,
       device,
+      last: written,
       mode,
       tokensPerSecond,
       detail: run && others.length > 0 ? 'Slower while exits are tuned.' : (run?.message ?? ''),
@@ -41,7 +43,7 @@ export function createStatus(changed: (status: Status) => void): StatusKeeper {
     last = text;
   };
   const ready = (event: ReadyEvent | GenerateReadyEvent): void => {
-    if (event.model !== model) [mode, tokensPerSecond] = [null, null];
+    if (event.model !== model) [mode, written, tokensPerSecond] = [null, null, null];
     ({ device, model } = event);
     if ('mode' in event) mode = event.mode;
     tell();
@@ -49,8 +51,8 @@ export function createStatus(changed: (status: Status) => void): StatusKeeper {
   return {
     now,
     ready,
-    generated(speed) {
-      tokensPerSecond = speed;
+    written(what, speed) {
+      [written, tokensPerSecond] = [what, speed];
       tell();
     },
     runChanged(run) {

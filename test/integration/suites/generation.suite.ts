@@ -55,6 +55,7 @@ export const run = suite([
     const watch = vscode.workspace.onDidChangeTextDocument(({ contentChanges }) => seen.push(contentChanges.length));
     result = (await api.generateAtCursor({
       maxTokens: TOKENS,
+      stopRepetition: false,
       mode: 'fast',
       threshold: '0.3',
       repetitionPenalty: 1.25,
@@ -63,7 +64,7 @@ export const run = suite([
     assert.ok(result, 'something was generated');
     const text = result.trace.tokens.map((token) => token.text).join('');
     assert.equal(document.getText().slice(start), text);
-    assert.equal(result.trace.tokens.length, TOKENS);
+    assert.ok(result.trace.tokens.length > 0 && result.trace.tokens.length <= TOKENS + 48);
     assert.equal(result.trace.layers, 12);
     assert.deepEqual(result.trace.exits, EXITS);
     assert.ok(seen.length > 3, `it came in ${seen.length} edits`);
@@ -77,34 +78,28 @@ export const run = suite([
     assert.ok(result.meanLayer < 12, `mean layer ${result.meanLayer}`);
   }),
 
-  test('has lenses in plain words, each above a line with generated text, none above a blank one', async () => {
+  test('has one lens in plain words, above its first line that is not blank', async () => {
     const lenses = await until('lenses', async () => {
       const found = await lensesOf(document.uri);
       return found.length > 0 ? found : null;
     });
-    const lines = lenses.map((lens) => lens.range.start.line);
-    assert.equal(lines[0], document.positionAt(start + document.getText().slice(start).search(/\S/)).line);
-    assert.equal(new Set(lines).size, lines.length, 'one lens a line');
-    for (const line of lines) assert.ok(!document.lineAt(line).isEmptyOrWhitespace, `line ${line} is blank`);
-    const titles = lenses.map((lens) => lens.command!.title);
-    for (const title of titles) {
-      assert.match(
-        title,
-        /^(\d+ lines: )?(\d+ of \d+ tokens? left early · \d+\.\d of 12 layers|all 12 layers for \d+ token)/,
-      );
-    }
-    const counted = titles.map((title) => Number(/(\d+) tokens?/.exec(title)![1]));
+    const [first] = lenses;
     assert.equal(
-      counted.reduce((sum, count) => sum + count, 0),
-      TOKENS,
-      'each token counts once',
+      first!.range.start.line,
+      document.positionAt(start + document.getText().slice(start).search(/\S/)).line,
     );
+    const count = result.trace.tokens.length;
+    assert.match(
+      first!.command!.title,
+      new RegExp(`^${count} tokens · \\d+\\.\\d of 12 layers · leave at [\\d, and]+ ▾$`),
+    );
+    assert.equal(lenses.filter(({ command }) => / layers /.test(command!.title)).length, 1);
   }),
 
   test('says model, mode and speed in the status bar', () =>
     until('the status item', () =>
       inWorkbench<boolean>(
-        `/typescript-5m · \\w+ · [\\d.]+ tokens\\/s/.test([...document.querySelectorAll('.statusbar-item')].find((item) => /early-exit/.test(item.id))?.textContent)`,
+        `/typescript-5m · \\w+ · generated at [\\d.]+ tokens\\/s/.test([...document.querySelectorAll('.statusbar-item')].find((item) => /early-exit/.test(item.id))?.textContent)`,
       ),
     ).then(() => {})),
 
@@ -157,7 +152,7 @@ export const run = suite([
     const count = await until('the details', () =>
       inView<number>('details', `document.querySelectorAll('.token').length || null`).catch(() => null),
     );
-    assert.equal(count, TOKENS);
+    assert.equal(count, result.trace.tokens.length);
     const rows = await inView<string[]>(
       'details',
       `[...document.querySelectorAll('.opinions tbody th')].map((cell) => cell.textContent)`,
@@ -206,10 +201,7 @@ export const run = suite([
       return found.length > 0 ? found : null;
     });
     for (const lens of lenses) {
-      assert.match(
-        lens.command!.title,
-        /guessed early, then checked by the full model$|^(\d+ lines: )?all 12 layers for /,
-      );
+      assert.match(lens.command!.title, /guessed by .*, checked by the full model ▾$|· all 12 layers ▾$|^ended: /);
     }
     const before = made.trace.tokens.slice(0, guessed).map(({ text }) => text);
     const text = await hoverAt(document.uri, document.positionAt(start + before.join('').length));
@@ -252,7 +244,7 @@ export const run = suite([
     assert.ok(outline.length >= lenses.length);
     assert.equal(
       outline.reduce((sum, line) => sum + line.children.length, 0),
-      TOKENS,
+      result.trace.tokens.length,
     );
     const legend = await vscode.commands.executeCommand<vscode.SemanticTokensLegend>(
       'vscode.provideDocumentSemanticTokensLegend',

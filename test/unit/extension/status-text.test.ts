@@ -2,16 +2,35 @@ import { describe, expect, it } from 'vitest';
 import { statusText, type StatusView } from '../../../extension/status-text.ts';
 import type { Status } from '../../../protocol/server.ts';
 
-const idle: Status = { activity: 'idle', model: null, device: null, mode: null, tokensPerSecond: null, detail: '' };
+const idle: Status = {
+  activity: 'idle',
+  model: null,
+  device: null,
+  last: null,
+  mode: null,
+  tokensPerSecond: null,
+  detail: '',
+};
 const view: StatusView = { state: 'running', status: idle, model: 'typescript-5m', mode: 'auto', done: null };
-const texts = { name: 'Early Exit', activity: (what: string) => what, speed: (value: string) => `${value} tokens/s` };
+const texts = {
+  name: 'Early Exit',
+  activity: (what: string) => what,
+  speed: (value: string, of: string | null) => `${of ?? ''} ${value} tokens/s`.trim(),
+};
 const text = (change: Partial<StatusView>): string => statusText({ ...view, ...change }, texts);
 
 describe('the status item', () => {
   it('says the model and the mode, and after a generation the mode that was and its speed', () => {
     expect(text({ state: 'stopped' })).toBe('$(early-exit) typescript-5m · auto');
-    const after: Status = { ...idle, model: 'typescript-5m', mode: 'lossless', tokensPerSecond: 211.6 };
-    expect(text({ status: after })).toBe('$(early-exit) typescript-5m · lossless · 212 tokens/s');
+    const after: Status = {
+      ...idle,
+      model: 'typescript-5m',
+      last: 'generation',
+      mode: 'lossless',
+      tokensPerSecond: 211.6,
+    };
+    expect(text({ status: after })).toBe('$(early-exit) typescript-5m · lossless · generation 212 tokens/s');
+    expect(text({ status: { ...after, last: 'completion' } })).toContain('completion 212 tokens/s');
     expect(text({ status: { ...after, tokensPerSecond: 7.46 } })).toContain('7.5 tokens/s');
   });
 

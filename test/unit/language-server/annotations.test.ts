@@ -3,7 +3,7 @@ import { TextDocument } from 'vscode-languageserver-textdocument';
 import { annotate, annotateFile, tokenAt } from '../../../backend/language-server/annotated-text.ts';
 import * as annotations from '../../../backend/language-server/annotations.ts';
 import { emptyTrace, serialiseTrace } from '../../../protocol/exittrace.ts';
-import type { TokenRecord } from '../../../protocol/trace.ts';
+import type { StopReason, TokenRecord } from '../../../protocol/trace.ts';
 
 const token = (index: number, text: string, layer: number, more: Partial<TokenRecord> = {}): TokenRecord => ({
   sequence: 0,
@@ -44,13 +44,16 @@ describe('annotate', () => {
   });
 });
 
-/** Tokens after each other from the text's first unit, with the lenses above them as lines and titles. */
-function lensesOf(tokens: TokenRecord[], exits = ['3:mlp', '6:mlp', 'final']): [number, string][] {
+/** Tokens after each other from the text's first unit, with the lenses above them as lines and titles; as of a file, where each line has one. */
+function lensesOf(
+  tokens: TokenRecord[],
+  { exits = ['3:mlp', '6:mlp', 'final'], file = true, stop = null as StopReason | null } = {},
+): [number, string][] {
   const whole = tokens.map((each) => each.text).join('');
   const lines = TextDocument.create('file:///b.ts', 'typescript', 1, whole);
-  const tied = annotate('g', emptyTrace({ layers: 12, exits, tokens }), 0, whole)!;
+  const tied = annotate('g', emptyTrace({ layers: 12, exits, tokens, stop }), 0, whole)!;
   return annotations
-    .codeLenses(tied, (offset) => lines.positionAt(offset))
+    .codeLenses({ ...tied, file }, (offset) => lines.positionAt(offset))
     .map(({ range, command }) => [range.start.line, command!.title]);
 }
 
@@ -59,17 +62,38 @@ const lineOf = (count: number, layer: number, first = 'a'): TokenRecord[] =>
   Array.from({ length: count }, (_, i) => token(i, i === 0 ? first : i === count - 1 ? ' z\n' : ' b', layer));
 
 describe('code lenses', () => {
-  it('stand above each line where one sees tokens begin, and open the details', () => {
+  it('are one of a generation, above its first line, which tells where tokens left and opens the details', () => {
     expect(annotations.codeLenses(text, at)).toEqual([
       {
         range: { start: { line: 1, character: 2 }, end: { line: 1, character: 2 } },
         command: {
-          title: '3 of 4 tokens left early · 6.0 of 12 layers on average',
+          title: '4 tokens · 6.0 of 12 layers · leave at 3 and 6 ▾',
           command: 'earlyExit.showDetails',
           arguments: ['g', 0],
         },
       },
     ]);
+    const inText = { file: false };
+    expect(lensesOf([...lineOf(8, 3), ...lineOf(7, 12)], inText)).toEqual([
+      [0, '15 tokens · 7.2 of 12 layers · leave at 3 ▾'],
+    ]);
+    const draft = { source: 'lookup', accepted: true };
+    const guessed = [token(0, 'x', 12, { draft }), token(1, 'y', 12, { draft: { ...draft, source: '3:mlp' } })];
+    expect(lensesOf([...guessed, token(2, 'z', 12)], inText)).toEqual([
+      [0, '3 tokens · 3.0 at a time · guessed by the text and exit 3, checked by the full model ▾'],
+    ]);
+    expect(lensesOf([token(0, 'x', 12)], inText)).toEqual([[0, '1 token · all 12 layers ▾']]);
+  });
+
+  it('say below a text why it ended before it was done, and how it goes on', () => {
+    const ended = (stop: StopReason) => lensesOf([...lineOf(8, 3), token(8, 'a', 3)], { file: false, stop }).slice(1);
+    expect(ended('length')).toEqual([[2, 'reached 9 tokens · Continue']]);
+    expect(ended('repetition')).toEqual([[2, 'ended: it began to repeat itself']]);
+    expect(ended('context-full')).toEqual([[2, 'ended: the model sees no more text']]);
+    for (const stop of ['block-end', 'end-of-text', 'cancelled'] as const) expect(ended(stop)).toEqual([]);
+  });
+
+  it('stand above each line of a trace where one sees tokens begin', () => {
     expect(lensesOf([...lineOf(8, 3), ...lineOf(7, 12)])).toEqual([
       [0, '8 of 8 tokens left early · 3.0 of 12 layers on average'],
       [1, 'all 12 layers for 7 tokens'],
@@ -106,7 +130,9 @@ describe('code lenses', () => {
 
   it('are one that offers to tune where there are no exits', () => {
     const tokens = [...lineOf(8, 12), ...lineOf(8, 12)];
-    expect(lensesOf(tokens, ['final'])).toEqual([[0, 'all 12 layers for 16 tokens · tune exits to leave earlier']]);
+    expect(lensesOf(tokens, { exits: ['final'], file: false })).toEqual([
+      [0, '16 tokens · all 12 layers · tune exits to leave earlier'],
+    ]);
     const tied = annotate(
       'g',
       emptyTrace({ layers: 12, exits: ['final'], tokens: [token(0, 'return', 12)] }),

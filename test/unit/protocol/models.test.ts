@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { fitsMemory, recommendedFor } from '../../../protocol/models.ts';
+import { betterModels, fetchMinutes, fitsMemory, recommendedFor } from '../../../protocol/models.ts';
 
 const GB = 1e9;
 
@@ -20,4 +20,12 @@ it('what is recommended fits, the fastest first, for completions and for chats; 
     }
   }
   expect(recommendedFor(64 * GB).length).toBeGreaterThan(recommendedFor(4 * GB).length);
+});
+
+it('two better models than the one that ships are one for code and one for chats, with the minutes that they take to fetch', () => {
+  const [code, chat] = betterModels();
+  expect([code.use, chat.use]).toEqual(['completions', 'chat']);
+  expect([code, chat].map(({ name }) => name)).toEqual(['Qwen2.5-Coder 0.5B', 'SmolLM2 135M']);
+  expect([code, chat].map(({ bytes }) => fetchMinutes(bytes))).toEqual([1, 1]);
+  expect(fetchMinutes(4.68e9)).toBe(6);
 });
