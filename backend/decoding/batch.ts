@@ -13,6 +13,7 @@ import { draft } from './draft.ts';
 import { openKvCache, takeBack } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
+import { openRows, type Row } from './rows.ts';
 import { finishText, newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
 
 /** A text to be written. */
@@ -76,16 +77,6 @@ export interface BatchShape {
 const usualPiece = 256;
 /** Of a prompt that is scored each token gives a row of logits. */
 const scoredTokens = 64;
-/** A shorter beginning is read sooner than copied. */
-const worthCopying = 16;
-
-/** A place in the batch: the ids that its cache has, the prompt's and those decided, for whom, and when it was last written. */
-interface Row {
-  ids: number[];
-  scope: string;
-  used: number;
-  isFree: boolean;
-}
 
 interface Reading<Request> {
   readonly request: Request;
@@ -112,94 +103,22 @@ export function openBatch<Request extends BatchRequest>(
   pace: Pace,
 ): Batch<Request> {
   const { vocabulary } = model.spec;
-  const { pieceTokens = usualPiece, positions: most = Infinity } = shape;
+  const { pieceTokens = usualPiece } = shape;
   const contextLength = Math.min(shape.contextLength ?? Infinity, model.spec.contextLength);
   const lengthOf = (request: Request): number => Math.min(request.contextLength ?? Infinity, contextLength);
   const final = model.exits.length - 1;
   const cache = openKvCache(model, 1, (...pass) => pace.measured(...pass));
-  let rows: readonly Row[] = [emptyRow()];
+  const { at, take, remember } = openRows(cache, shape.rows, shape.positions ?? Infinity);
   let writing: readonly Writing<Request>[] = [];
   let reading: readonly Reading<Request>[] = [];
   const waiting = new Set<Request>();
   const leaving = new Set<Request>();
   let isStepping = false;
-  let uses = 0;
-
-  const at = (row: Row): number => rows.indexOf(row);
-  const free = (): Row[] => rows.filter(({ isFree }) => isFree);
-
-  /** Keeps these rows, and adds empty ones up to a number. */
-  const arrange = (kept: readonly Row[], count = kept.length): void => {
-    const added = Array.from({ length: count - kept.length }, emptyRow);
-    cache.arrange([...kept.map(at), ...added.map(() => null)]);
-    rows = [...kept, ...added];
-  };
-
-  /** A row that no text needs any more remembers what its cache has. */
-  const remember = (row: Row): void => {
-    row.ids.length = Math.min(row.ids.length, cache.position(at(row)));
-    cache.repair(at(row));
-    row.used = ++uses;
-    row.isFree = true;
-  };
-
-  /** Positions of one row, as all have room for the longest text and this one. */
-  const positionsFor = (length: number): number =>
-    Math.max(length, ...rows.filter(({ isFree }) => !isFree).map(({ ids }) => ids.length));
-
-  /** A free row beside the one that is copied from: an empty one while there is room, else the one used longest ago. */
-  const otherRow = (source: Row | null, length: number): Row => {
-    const others = free()
-      .filter((row) => row !== source)
-      .sort((a, b) => a.used - b.used);
-    const empty = (): Row | undefined => rows.find(({ isFree, ids }) => isFree && ids.length === 0);
-    const oldest = empty() ?? others[0] ?? (source?.isFree ? source : null);
-    if (oldest?.ids.length === 0) return oldest;
-    const isRoom = rows.length < shape.rows && (!oldest || (rows.length + 1) * positionsFor(length) <= most);
-    if (oldest && !isRoom) return oldest;
-    // Where all are written, as many more as there are: each arrangement moves all.
-    arrange(rows, oldest ? rows.length + 1 : Math.min(shape.rows, 2 * rows.length));
-    return empty()!;
-  };
-
-  /** A row that begins like the prompt, as far as the cache of any allows. */
-  const takeRow = (prompt: readonly number[], scope: string, length: number): Row => {
-    const common = rows.map((row) => (row.scope === scope ? commonLength(row.ids, prompt) : 0));
-    const shared = Math.max(...common);
-    const source = rows[common.indexOf(shared)]!;
-    // Most of another conversation is not given up for its first words.
-    const goesOn = source.isFree && 2 * shared >= source.ids.length;
-    const isCopied = !goesOn && shared >= worthCopying;
-    const row = goesOn ? source : otherRow(isCopied ? source : null, length);
-    if (row === source) cache.truncate(at(row), shared);
-    else {
-      cache.truncate(at(row), 0);
-      if (isCopied) cache.copy(at(source), at(row), shared);
-    }
-    row.isFree = false;
-    row.scope = scope;
-    // Of a text that is being written, too, what memories filled is not taken over.
-    cache.repair(at(row));
-    // The next token is read of the prompt's last one.
-    const remembered = cache.position(at(row));
-    if (remembered > 0 && remembered === prompt.length && !cache.isHeard(at(row)))
-      cache.truncate(at(row), remembered - 1);
-    forget(length);
-    return row;
-  };
-
-  /** Gives up what is remembered longest where a text of such a length would make all rows too long together. */
-  const forget = (length: number): void => {
-    const byAge = free().sort((a, b) => a.used - b.used);
-    const needed = rows.length - Math.floor(most / positionsFor(length));
-    const given = new Set(byAge.slice(0, Math.max(0, Math.min(needed, byAge.length))));
-    if (given.size > 0) arrange(rows.filter((row) => !given.has(row)));
-  };
 
   const begin = (request: Request): Reading<Request> => {
     const { prompt, scores, codec, maxTokens, scope = '' } = request;
     const length = Math.min(prompt.length + maxTokens, lengthOf(request));
-    const row = takeRow(scores === null ? prompt : [], scope, length);
+    const row = take(scores === null ? prompt : [], scope, length);
     const remembered = cache.position(at(row));
     cache.enter(at(row), prompt.slice(remembered));
     row.ids = [...prompt];
@@ -369,16 +288,7 @@ export function openBatch<Request extends BatchRequest>(
   };
 }
 
-const emptyRow = (): Row => ({ ids: [], scope: '', used: 0, isFree: true });
-
 const without = <T>(all: readonly T[], one: T): readonly T[] => all.filter((each) => each !== one);
-
-/** Tokens with which both begin. */
-function commonLength(ids: readonly number[], prompt: readonly number[]): number {
-  let length = 0;
-  while (length < ids.length && length < prompt.length && ids[length] === prompt[length]) length++;
-  return length;
-}
 
 /** @throws UserError for a prompt that is empty or leaves no room for a token in so many. */
 export function checkPrompt(prompt: readonly number[], contextLength: number, name = 'The prompt'): void {

@@ -36,6 +36,12 @@ export function placeOn({ share, name, named }: Device, warn: Placement['warn'])
   return { share, name, named, warn };
 }
 
+/** Where and how the models of a recipe run. */
+export interface Running {
+  readonly placement: Placement;
+  readonly options: RuntimeOptions;
+}
+
 type Options = Omit<RuntimeOptions, 'gpu' | 'cutBehind'>;
 
 /** As `openStagedModel`, on a placement. @throws UserError `device` where a named device fails. */

@@ -6,7 +6,7 @@ import { exitCut, type ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut, type ModelSpec } from '../model/spec.ts';
-import { placeExitScorer, placeFeatureModel, type Placement } from '../devices/fallback.ts';
+import { placeExitScorer, placeFeatureModel, type Running } from '../devices/fallback.ts';
 import { ggmlVersion } from '../devices/gpus.ts';
 import type { RuntimeOptions } from '../runtime/open.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
@@ -26,12 +26,6 @@ export const windowOptions = (given: Given): RuntimeOptions => ({
   ...runtimeOptions(given),
   ...(given.precision === 'fast' && { arithmetic: 'int8-many' as const }),
 });
-
-/** Where and how the models of a recipe run. */
-export interface Running {
-  readonly placement: Placement;
-  readonly options: RuntimeOptions;
-}
 
 /** A backbone that is opened when it is first needed; `dispose` only closes it until then. */
 export function lazyFeatureModel(

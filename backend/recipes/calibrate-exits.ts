@@ -5,10 +5,10 @@
 import { setImmediate } from 'node:timers/promises';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import type { Mode } from '../../protocol/trace.ts';
-import { infoFile, saveCalibration, type StoredGate } from '../checkpoint/checkpoint.ts';
+import { infoFile, saveCalibration } from '../checkpoint/checkpoint.ts';
+import { storedGate } from '../checkpoint/gates.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { measureCosts } from '../decoding/costs.ts';
-import type { Gate } from '../decoding/gate.ts';
 import type { Position } from '../decoding/listen.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import {
@@ -22,7 +22,7 @@ import {
 import { findGates, withGate, type Heard } from '../evaluation/gates.ts';
 import type { Windows } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
-import type { Running } from './backbone.ts';
+import type { Running } from '../devices/fallback.ts';
 import {
   newTokens,
   promptsOf,
@@ -31,9 +31,9 @@ import {
   wantedTokens,
   writeTexts,
   type Promised,
-} from './calibrate-texts.ts';
-import { leastSpeedup, trialTexts, trialTokens, tryOut, type Candidate, type Trial } from './calibrate-trial.ts';
-import { judgeWritten, type Judged } from './calibrate-written.ts';
+} from '../evaluation/calibration-texts.ts';
+import { leastSpeedup, trialTexts, trialTokens, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
+import { judgeWritten, type Judged } from '../evaluation/written.ts';
 import type { OpenedExits } from './opened.ts';
 import { counting } from './reporting.ts';
 
@@ -116,7 +116,7 @@ export async function* calibrateExits(
     fastest: best.mode,
     deferred: isFilled ? 'memory' : 'exact',
     thresholds,
-    gates: Object.fromEntries([...gates].map(([exit, gate]) => [exit, toStored(gate)])),
+    gates: Object.fromEntries([...gates].map(([exit, gate]) => [exit, storedGate(gate)])),
   });
   yield { type: 'saved', path: on.directory, files: [infoFile] };
   yield {
@@ -195,12 +195,6 @@ function fastest(
     speedups: { fast: lossless, lossless },
   };
 }
-
-const toStored = ({ weights, bias, least }: Gate): StoredGate => ({
-  weights: Buffer.from(weights.buffer, weights.byteOffset, weights.byteLength).toString('base64'),
-  bias,
-  least,
-});
 
 function meanLayer(
   exits: readonly { readonly layer: number }[],

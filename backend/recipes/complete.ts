@@ -11,11 +11,11 @@ import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts
 import type { FimTokenizer } from '../data/fim.ts';
 import type { BatchRequest } from '../decoding/batch.ts';
 import type { Session } from '../decoding/session.ts';
-import { gapPrompt, rememberingTokenizer } from './gap-prompt.ts';
+import { gapPrompt, rememberingTokenizer } from '../data/gap-prompt.ts';
 import { readyEvent } from './generate.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { placeEnd } from './place-end.ts';
-import { sequenceOptions } from './sequence-options.ts';
+import { sequenceOptions } from '../decoding/sequence-options.ts';
 
 /** @throws UserError for a model or checkpoint that cannot be used. Ends with what there is once the signal fires. */
 export async function* complete(options: CompleteOptions, signal: AbortSignal): AsyncGenerator<CompleteEvent, void> {

@@ -16,11 +16,11 @@ import type { SequenceOptions } from '../decoding/sequence.ts';
 import type { Session } from '../decoding/session.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
-import { gapPrompt } from './gap-prompt.ts';
+import { gapPrompt } from '../data/gap-prompt.ts';
 import { openGenerator, type Generator } from './generator.ts';
-import { modeOf, modeWarning, policyText, samplingWarning } from './mode.ts';
+import { modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
 import { lineTokens, placeEnd } from './place-end.ts';
-import { sequenceOptions } from './sequence-options.ts';
+import { sequenceOptions } from '../decoding/sequence-options.ts';
 
 /**
  * A conversation, where there is one, stands instead of the prompts.

@@ -13,12 +13,11 @@ import { placeOn, placeStagedModel } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
-import type { StagedModel } from '../runtime/staged-model.ts';
+import { positionBytes, type StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkpoint.ts';
 import { memoryFile } from '../checkpoint/memory.ts';
 import { runtimeOptions } from './backbone.ts';
-import { askedExits, askedMode } from './mode.ts';
-import { positionBytes } from './serve-memory.ts';
+import { askedExits, askedMode } from '../decoding/mode.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 
 export interface Generator {

@@ -1,18 +1,10 @@
 /** How long texts may become in the memory that is given for what they have computed. */
 import { userError } from '../../protocol/errors.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
-import { cutWidth } from '../model/spec.ts';
-import type { StagedModel } from '../runtime/staged-model.ts';
+import { positionBytes, type StagedModel } from '../runtime/staged-model.ts';
 
 /** Slots have room for so many positions, or twice, four times … as many. */
 const smallest = 256;
-
-/** Bytes of one position: keys and values of every attention, the stream behind every stage and the embedding. */
-export function positionBytes({ spec, stages }: Pick<StagedModel, 'spec' | 'stages'>, elementBytes: number): number {
-  const attentions = stages.reduce((sum, { slots }) => sum + slots.length, 0);
-  const streams = stages.reduce((sum, { to }) => sum + cutWidth(spec, to), spec.hidden);
-  return 2 * attentions * spec.kvHeads * spec.headDimensions * elementBytes + 4 * streams;
-}
 
 /**
  * Tokens that each text may have.

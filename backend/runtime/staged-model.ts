@@ -3,7 +3,7 @@
  * its sequences have computed, where the model computes. Small enough to be faked in a test. Calls block and belong on a worker's thread.
  */
 import type { ExitSpec } from '../exits/spec.ts';
-import type { Cut, ModelSpec } from '../model/spec.ts';
+import { cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 
 /** What an exit says of one position. `token` is −1 where the defer class won. */
 export interface Readout {
@@ -123,6 +123,13 @@ export interface StagedModel {
   readonly exits: readonly ExitPoint[];
   openSlots(rows: number): Slots;
   dispose(): Promise<void>;
+}
+
+/** Bytes of one position: keys and values of every attention, the stream behind every stage and the embedding. */
+export function positionBytes({ spec, stages }: Pick<StagedModel, 'spec' | 'stages'>, elementBytes: number): number {
+  const attentions = stages.reduce((sum, { slots }) => sum + slots.length, 0);
+  const streams = stages.reduce((sum, { to }) => sum + cutWidth(spec, to), spec.hidden);
+  return 2 * attentions * spec.kvHeads * spec.headDimensions * elementBytes + 4 * streams;
 }
 
 /** Layers of a stage, as its cost goes by them. */

@@ -19,9 +19,9 @@ const below: Readonly<Record<string, readonly string[]>> = {
   checkpoint: ['formats', 'model', 'exits'],
   cluster: ['formats', 'model', 'exits', 'devices', 'checkpoint'],
   features: ['formats', 'model', 'runtime'],
-  decoding: ['formats', 'model', 'exits', 'runtime', 'data'],
+  decoding: ['formats', 'model', 'exits', 'runtime', 'data', 'checkpoint'],
   tuning: ['formats', 'model', 'data', 'onnx', 'autodiff', 'exits', 'runtime', 'devices', 'checkpoint', 'features'],
-  evaluation: ['formats', 'model', 'data', 'exits', 'runtime', 'features', 'decoding'],
+  evaluation: ['formats', 'model', 'data', 'exits', 'runtime', 'devices', 'checkpoint', 'features', 'decoding'],
   export: ['formats', 'model', 'data', 'ggml', 'exits', 'runtime'],
   recipes: [
     'formats',

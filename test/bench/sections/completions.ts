@@ -5,7 +5,7 @@
 import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { gapPrompt } from '../../../backend/recipes/gap-prompt.ts';
+import { gapPrompt } from '../../../backend/data/gap-prompt.ts';
 import type { CompletionLimits, CompletionResult, Gap } from '../../../protocol/completion.ts';
 import { completionOptions } from '../../../protocol/options-completions.ts';
 import type { OptionValues } from '../../../protocol/options.ts';

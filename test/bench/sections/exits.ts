@@ -12,7 +12,7 @@ import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts'
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
 import type { Gate } from '../../../backend/decoding/gate.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
-import { gatesOf } from '../../../backend/recipes/sequence-options.ts';
+import { gatesOf } from '../../../backend/checkpoint/gates.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';

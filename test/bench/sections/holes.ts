@@ -13,7 +13,7 @@ import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts'
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
-import { gatesOf } from '../../../backend/recipes/sequence-options.ts';
+import { gatesOf } from '../../../backend/checkpoint/gates.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';

@@ -5,7 +5,7 @@ import type { CalibrateEvent } from '../../protocol/events.ts';
 import { plural } from '../../protocol/plural.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { listen, type Position } from '../decoding/listen.ts';
-import { fewestTokens } from '../evaluation/calibration.ts';
+import { fewestTokens } from './calibration.ts';
 import type { Windows } from '../features/features.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 

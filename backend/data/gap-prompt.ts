@@ -3,8 +3,8 @@
  * the last prompt was. Pure; knows a tokenizer and no model.
  */
 import type { CompletionLimits, Gap } from '../../protocol/completion.ts';
-import type { Begun } from '../data/healing.ts';
-import { fimPrompt, type FimTokenizer } from '../data/fim.ts';
+import type { Begun } from './healing.ts';
+import { fimPrompt, type FimTokenizer } from './fim.ts';
 
 export interface GapPrompt {
   readonly ids: readonly number[];

@@ -2,21 +2,27 @@
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { Mode } from '../../protocol/trace.ts';
-import type { Calibration, StoredGate } from '../checkpoint/checkpoint.ts';
-import type { DraftOptions } from '../decoding/block.ts';
-import type { Gate } from '../decoding/gate.ts';
-import type { SequenceOptions } from '../decoding/sequence.ts';
-import { exitId } from '../exits/spec.ts';
-import type { Generator } from './generator.ts';
+import type { Calibration } from '../checkpoint/checkpoint.ts';
+import { gatesOf } from '../checkpoint/gates.ts';
+import type { DraftOptions } from './block.ts';
+import type { SequenceOptions } from './sequence.ts';
+import { exitId, type ExitSpec } from '../exits/spec.ts';
+import type { ModelSpec } from '../model/spec.ts';
+import type { TextCodec } from './text.ts';
 import { askedExits, calibratedThresholds, modeOf, policyOf, remembersOf } from './mode.ts';
 
-/** @throws UserError where the options name an exit that is not there. */
-export function sequenceOptions(
-  options: GenerateOptions,
-  generator: Pick<Generator, 'model' | 'tokenizer' | 'exits' | 'calibration'>,
-): SequenceOptions {
-  const { model, tokenizer, calibration } = generator;
-  checkExitNames(options, generator);
+/** What is open: a model, its tokenizer, its exits and what is known of them. */
+export interface OpenModel {
+  readonly model: { readonly spec: ModelSpec };
+  readonly tokenizer: TextCodec & { readonly eosIds: readonly number[] };
+  readonly exits: readonly ExitSpec[];
+  readonly calibration: Calibration | null;
+}
+
+/** @throws UserError if the options name an exit that is not there. */
+export function sequenceOptions(options: GenerateOptions, open: OpenModel): SequenceOptions {
+  const { model, tokenizer, calibration } = open;
+  checkExitNames(options, open);
   const mode = modeOf(options, calibration);
   const isAsked = askedExits(options, calibration, model.spec.layers.length);
   const isCalibrated = calibratedThresholds(options, calibration) !== null;
@@ -40,11 +46,11 @@ export function sequenceOptions(
 /** Every exit that the options name must be one of the checkpoint's. */
 function checkExitNames(
   { disable, threshold, exits, mode, candidates }: GenerateOptions,
-  generator: Pick<Generator, 'exits'>,
+  { exits: all }: Pick<OpenModel, 'exits'>,
 ): void {
   // At full depth exits are not even opened.
   if (exits === null || (mode === 'full' && candidates === 0)) return;
-  const known = generator.exits.map((exit) => ({ id: exitId(exit), layer: String(exit.layer) }));
+  const known = all.map((exit) => ({ id: exitId(exit), layer: String(exit.layer) }));
   const isUnknown = (name: string): boolean => known.every(({ id, layer }) => id !== name && layer !== name);
   const disabled = disable.find(isUnknown);
   const ids = `The exits are ${known.map(({ id }) => id).join(', ')}.`;
@@ -52,14 +58,6 @@ function checkExitNames(
   const thresholded = Object.keys(threshold.exits).find(isUnknown);
   if (thresholded !== undefined)
     throw userError('bad-argument', `There is no exit "${thresholded}" to have a threshold.`, ids);
-}
-
-export function gatesOf({ gates }: Calibration): Map<string, Gate> {
-  const read = ([exit, { weights, bias, least }]: [string, StoredGate]): [string, Gate] => {
-    const bytes = Uint8Array.from(Buffer.from(weights, 'base64'));
-    return [exit, { weights: new Float32Array(bytes.buffer), bias, least }];
-  };
-  return new Map(Object.entries(gates).map(read));
 }
 
 /** The text drafts in both modes; exits only where the final exit has the last word. */

@@ -8,11 +8,11 @@ import type { Gate } from '../decoding/gate.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
-import { isClear, ratioOf, type Ratio } from '../evaluation/race.ts';
+import { isClear, ratioOf, type Ratio } from './race.ts';
 import type { Model } from '../model/open.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import type { Running } from './backbone.ts';
+import type { Running } from '../devices/fallback.ts';
 
 /** What a way must bring to be faster by more than chance. */
 export const leastSpeedup = 1.02;

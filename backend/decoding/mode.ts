@@ -6,8 +6,8 @@ import { thresholdOf } from '../../protocol/options-notations.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
-import type { Policy } from '../decoding/policy.ts';
-import { needsLogits } from '../decoding/sampler.ts';
+import type { Policy } from './policy.ts';
+import { needsLogits } from './sampler.ts';
 
 /** The mode as far as the options alone tell. A promise holds for calibrated thresholds and the most probable tokens. */
 export function askedMode(options: GenerateOptions): GenerateOptions['mode'] {

@@ -8,7 +8,7 @@ import {
   policyOf,
   policyText,
   samplingWarning,
-} from '../../../backend/recipes/mode.ts';
+} from '../../../backend/decoding/mode.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { Mode } from '../../../protocol/trace.ts';
 

@@ -3,7 +3,7 @@ import { expect, test, vi } from 'vitest';
 import { decode } from '../../../backend/decoding/decode.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
-import { endingWithLine } from '../../../backend/recipes/line-limit.ts';
+import { endingWithLine } from '../../../backend/decoding/line-limit.ts';
 import { plainRequest } from '../../support/decoding.ts';
 import { idCodec, tinyModel } from '../../support/models.ts';
 

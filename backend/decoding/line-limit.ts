@@ -1,5 +1,5 @@
 /** A time after which a text ends where its line does. */
-import type { SequenceOptions } from '../decoding/sequence.ts';
+import type { SequenceOptions } from './sequence.ts';
 
 /**
  * One text written the same way, which ends with the first token that holds a line end and comes more than so long after the

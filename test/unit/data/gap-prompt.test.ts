@@ -1,6 +1,6 @@
 /** Prompts of gaps over a tokenizer whose tokens are characters: budgets, steps, and what stands where. */
 import { describe, expect, it } from 'vitest';
-import { gapPrompt, rememberingTokenizer, splitPrefix, steadyLength } from '../../../backend/recipes/gap-prompt.ts';
+import { gapPrompt, rememberingTokenizer, splitPrefix, steadyLength } from '../../../backend/data/gap-prompt.ts';
 import { healed, type Begun } from '../../../backend/data/healing.ts';
 import type { FimTokenizer, FimTokens } from '../../../backend/data/fim.ts';
 

@@ -9,11 +9,11 @@ import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { mean, regretsOf } from '../decoding/regret.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession } from '../decoding/session.ts';
-import { binomialTail, fewestTokens, likely, type Costs } from '../evaluation/calibration.ts';
-import { findGates, type Heard } from '../evaluation/gates.ts';
+import { binomialTail, fewestTokens, likely, type Costs } from './calibration.ts';
+import { findGates, type Heard } from './gates.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import { largestBatch, newTokens, type Promised } from './calibrate-texts.ts';
-import { leavingBy, type Candidate } from './calibrate-trial.ts';
+import { largestBatch, newTokens, type Promised } from './calibration-texts.ts';
+import { leavingBy, type Candidate } from './trial.ts';
 
 /** Candidates are looked for with such shares of the errors that are allowed, one after another: memories add errors of their own. */
 const shares = [0.6, 0.3, 0.1];

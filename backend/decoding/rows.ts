@@ -1,0 +1,116 @@
+/**
+ * The rows of a batch: which text goes on from which, what is remembered, and what is given up for room. Knows ids and the cache, no
+ * requests.
+ */
+import type { KvCache } from './kv-cache.ts';
+
+/** A place in the batch: the ids that its cache has, the prompt's and those decided, for whom, and when it was last written. */
+export interface Row {
+  ids: number[];
+  scope: string;
+  used: number;
+  isFree: boolean;
+}
+
+export interface Rows {
+  /** The row's number in the cache, until rows are taken. */
+  at(row: Row): number;
+  /**
+   * A row for a text of at most `length` tokens that begins with a prompt: its cache holds as much of the prompt as that of any row of
+   * the same scope does.
+   */
+  take(prompt: readonly number[], scope: string, length: number): Row;
+  /** A row that no text needs any more remembers what its cache has. */
+  remember(row: Row): void;
+}
+
+/** A shorter beginning is read sooner than copied. */
+const worthCopying = 16;
+
+/** `most`: rows; `positions`: that all rows together may have room for, if some are only remembered. */
+export function openRows(cache: KvCache, most: number, positions: number): Rows {
+  let rows: readonly Row[] = [emptyRow()];
+  let uses = 0;
+
+  const at = (row: Row): number => rows.indexOf(row);
+  const free = (): Row[] => rows.filter(({ isFree }) => isFree);
+
+  /** Keeps these rows, and adds empty ones up to a number. */
+  const arrange = (kept: readonly Row[], count = kept.length): void => {
+    const added = Array.from({ length: count - kept.length }, emptyRow);
+    cache.arrange([...kept.map(at), ...added.map(() => null)]);
+    rows = [...kept, ...added];
+  };
+
+  /** A row that no text needs any more remembers what its cache has. */
+  const remember = (row: Row): void => {
+    row.ids.length = Math.min(row.ids.length, cache.position(at(row)));
+    cache.repair(at(row));
+    row.used = ++uses;
+    row.isFree = true;
+  };
+
+  /** Positions of one row, as all have room for the longest text and this one. */
+  const positionsFor = (length: number): number =>
+    Math.max(length, ...rows.filter(({ isFree }) => !isFree).map(({ ids }) => ids.length));
+
+  /** A free row beside the one that is copied from: an empty one while there is room, else the one used longest ago. */
+  const otherRow = (source: Row | null, length: number): Row => {
+    const others = free()
+      .filter((row) => row !== source)
+      .sort((a, b) => a.used - b.used);
+    const empty = (): Row | undefined => rows.find(({ isFree, ids }) => isFree && ids.length === 0);
+    const oldest = empty() ?? others[0] ?? (source?.isFree ? source : null);
+    if (oldest?.ids.length === 0) return oldest;
+    const isRoom = rows.length < most && (!oldest || (rows.length + 1) * positionsFor(length) <= positions);
+    if (oldest && !isRoom) return oldest;
+    // Where all are written, as many more as there are: each arrangement moves all.
+    arrange(rows, oldest ? rows.length + 1 : Math.min(most, 2 * rows.length));
+    return empty()!;
+  };
+
+  /** A row that begins like the prompt, as far as the cache of any allows. */
+  const take = (prompt: readonly number[], scope: string, length: number): Row => {
+    const common = rows.map((row) => (row.scope === scope ? commonLength(row.ids, prompt) : 0));
+    const shared = Math.max(...common);
+    const source = rows[common.indexOf(shared)]!;
+    // Most of another conversation is not given up for its first words.
+    const goesOn = source.isFree && 2 * shared >= source.ids.length;
+    const isCopied = !goesOn && shared >= worthCopying;
+    const row = goesOn ? source : otherRow(isCopied ? source : null, length);
+    if (row === source) cache.truncate(at(row), shared);
+    else {
+      cache.truncate(at(row), 0);
+      if (isCopied) cache.copy(at(source), at(row), shared);
+    }
+    row.isFree = false;
+    row.scope = scope;
+    // Of a text that is being written, too, what memories filled is not taken over.
+    cache.repair(at(row));
+    // The next token is read of the prompt's last one.
+    const remembered = cache.position(at(row));
+    if (remembered > 0 && remembered === prompt.length && !cache.isHeard(at(row)))
+      cache.truncate(at(row), remembered - 1);
+    forget(length);
+    return row;
+  };
+
+  /** Gives up what is remembered longest where a text of such a length would make all rows too long together. */
+  const forget = (length: number): void => {
+    const byAge = free().sort((a, b) => a.used - b.used);
+    const needed = rows.length - Math.floor(positions / positionsFor(length));
+    const given = new Set(byAge.slice(0, Math.max(0, Math.min(needed, byAge.length))));
+    if (given.size > 0) arrange(rows.filter((row) => !given.has(row)));
+  };
+
+  return { at, take, remember };
+}
+
+const emptyRow = (): Row => ({ ids: [], scope: '', used: 0, isFree: true });
+
+/** Tokens with which both begin. */
+function commonLength(ids: readonly number[], prompt: readonly number[]): number {
+  let length = 0;
+  while (length < ids.length && length < prompt.length && ids[length] === prompt[length]) length++;
+  return length;
+}
