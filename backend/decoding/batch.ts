@@ -108,7 +108,7 @@ export function openBatch<Request extends BatchRequest>(
   const lengthOf = (request: Request): number => Math.min(request.contextLength ?? Infinity, contextLength);
   const final = model.exits.length - 1;
   const cache = openKvCache(model, 1, (...pass) => pace.measured(...pass));
-  const { at, take, remember } = openRows(cache, shape.rows, shape.positions ?? Infinity);
+  const rows = openRows(cache, shape.rows, shape.positions ?? Infinity);
   let writing: readonly Writing<Request>[] = [];
   let reading: readonly Reading<Request>[] = [];
   const waiting = new Set<Request>();
@@ -118,9 +118,9 @@ export function openBatch<Request extends BatchRequest>(
   const begin = (request: Request): Reading<Request> => {
     const { prompt, scores, codec, maxTokens, scope = '' } = request;
     const length = Math.min(prompt.length + maxTokens, lengthOf(request));
-    const row = take(scores === null ? prompt : [], scope, length);
-    const remembered = cache.position(at(row));
-    cache.enter(at(row), prompt.slice(remembered));
+    const row = rows.take(scores === null ? prompt : [], scope, length);
+    const remembered = cache.position(rows.at(row));
+    cache.enter(rows.at(row), prompt.slice(remembered));
     row.ids = [...prompt];
     const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);
     return { request, row, remembered, scorer, read: remembered, milliseconds: 0 };
@@ -130,7 +130,7 @@ export function openBatch<Request extends BatchRequest>(
   const readPiece = async (now: Reading<Request>, limit: number): Promise<number> => {
     const started = performance.now();
     const { request, scorer, read } = now;
-    const row = at(now.row);
+    const row = rows.at(now.row);
     const end = Math.min(request.prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
     const enabled = [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id));
     await cache.fill(row, enabled, end, { lastOnly: scorer === null });
@@ -168,7 +168,7 @@ export function openBatch<Request extends BatchRequest>(
       events.push({ type: 'prompt', request, remembered, scores, seconds: milliseconds / 1000 });
       if (request.maxTokens === 0) {
         events.push({ type: 'stop', request, reason: 'length' });
-        remember(row);
+        rows.remember(row);
       } else {
         const sequence = newSequence(request.number, request.prompt, request, request.begun);
         writing = [...writing, { request, row, sequence, block: noDrafts }];
@@ -179,8 +179,8 @@ export function openBatch<Request extends BatchRequest>(
   const decide = async (events: BatchEvent<Request>[], texts: readonly Writing<Request>[]): Promise<void> => {
     const started = performance.now();
     // In the order of the rows, so that those that stand together are attended to together.
-    const ordered = [...texts].sort((a, b) => at(a.row) - at(b.row));
-    const own = cache.of(ordered.map(({ row }) => at(row)));
+    const ordered = [...texts].sort((a, b) => rows.at(a.row) - rows.at(b.row));
+    const own = cache.of(ordered.map(({ row }) => rows.at(row)));
     const sequences = ordered.map(({ sequence }) => sequence);
     const blocks = ordered.map(({ block }) => block);
     const choices = await choose(model, own, pace, sequences, blocks);
@@ -202,7 +202,7 @@ export function openBatch<Request extends BatchRequest>(
     }
     const drafted = await draft(
       model,
-      cache.of(going.map(({ row }) => at(row))),
+      cache.of(going.map(({ row }) => rows.at(row))),
       pace,
       going.map(({ sequence }) => sequence),
     );
@@ -214,23 +214,23 @@ export function openBatch<Request extends BatchRequest>(
   /** Takes a text out of the batch. */
   const end = (text: Writing<Request>): void => {
     writing = without(writing, text);
-    remember(text.row);
+    rows.remember(text.row);
   };
 
   const remove = (request: Request): void => {
     waiting.delete(request);
     const text = writing.find((each) => each.request === request);
     if (text) {
-      const row = at(text.row);
+      const row = rows.at(text.row);
       cache.truncate(row, cache.position(row) - text.block.drafts.length);
       end(text);
     }
     const read = reading.find((each) => each.request === request);
     if (read) {
       // The rest of the prompt has entered, and nothing more.
-      cache.truncate(at(read.row), read.read);
+      cache.truncate(rows.at(read.row), read.read);
       reading = without(reading, read);
-      remember(read.row);
+      rows.remember(read.row);
     }
   };
 

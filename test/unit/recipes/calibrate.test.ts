@@ -114,7 +114,9 @@ test('a calibration decides which exits are asked and how sure they must be', as
 test('a model is cut only at exits that are asked', async () => {
   const opened = async (different: Record<string, unknown>): Promise<string[]> => {
     const given = { model, exits: out, prompt: ['a'], device: 'cpu', mode: 'fast', ...different };
-    return (await openGenerator(parseOptions('generate', given), signal)).staged.exits.map(({ id }) => id);
+    const generator = await openGenerator(parseOptions('generate', given), signal);
+    generator.release();
+    return generator.staged.exits.map(({ id }) => id);
   };
   saveCalibration(out, {
     step: stepOf(),
