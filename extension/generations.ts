@@ -13,6 +13,7 @@ import type { Backend } from './backend.ts';
 import { generateInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
 import { afterEdit, textOf, type GeneratedText } from './generated-text.ts';
+import { beginInsertion, type Insertion } from './insertion.ts';
 
 export interface Generations {
   /**
@@ -118,6 +119,17 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     await backend.send(protocol.attachTrace, { generation: id, uri, offset, trace });
   };
 
+  /** Makes a generation that a save has split one step of undo, and ties its trace to it again. */
+  const joinSteps = async (id: string, insertion: Insertion): Promise<void> => {
+    const whole = kept.get(id);
+    if (!whole || !(await insertion.join())) return;
+    kept.set(id, whole);
+    tell();
+    backend.notify(protocol.detachTrace, { generation: id });
+    const { uri, span, trace } = whole;
+    await backend.send(protocol.attachTrace, { generation: id, uri, offset: span.start, trace });
+  };
+
   const intoEditor: Generations['intoEditor'] = async (editor, asked, options, token, continued = null) => {
     const { document } = editor;
     const known = continued === null ? undefined : kept.get(continued);
@@ -128,6 +140,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     const own = { id, uri, lineEnd, span: { start, end: start }, trace: emptyTrace({ prompt: asked.prompt }) };
     kept.set(id, known ? { ...known, trace: { ...known.trace, stop: null } } : own);
     const before = known?.trace.tokens.length ?? 0;
+    const insertion = beginInsertion(document, start);
 
     const stopped = new vscode.CancellationTokenSource();
     const cancelled = token.onCancellationRequested(() => stopped.cancel());
@@ -156,7 +169,6 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       });
 
     try {
-      let first = true;
       for (;;) {
         // The last token waits for the end: its edit is the one that closes the step of undo.
         const ready = ended ? waiting.length : waiting.length - 1;
@@ -170,11 +182,10 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
         const generated = kept.get(id);
         if (!generated) break; // edited by the user
         inserting.set(id, text);
-        const inserted = text === '' || (await insert(document, generated.span.end, text, first, ended));
+        const inserted = text === '' || (await insertion.next(generated.span.end, text, ended));
         inserting.delete(id);
         const grown = kept.get(id);
         if (!inserted || !grown) break;
-        if (text !== '') first = false;
         const trace = { ...grown.trace, tokens: [...grown.trace.tokens, ...tokens] };
         kept.set(id, { ...grown, trace });
         tell();
@@ -183,6 +194,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       }
       if (!ended) stopped.cancel();
       await answer;
+      await joinSteps(id, insertion);
       const generated = kept.get(id);
       const [failure] = failures;
       if (failure) {
@@ -205,6 +217,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     } finally {
       cancelled.dispose();
       stopped.dispose();
+      insertion.dispose();
       streams.delete(id);
       tell();
     }
@@ -237,21 +250,3 @@ export const inTrustedFolder = (options: RecipeOptions): RecipeOptions => genera
 
 /** A folder that is not trusted lends no model to a name that means another. */
 const trustedFolder = (): string | undefined => (vscode.workspace.isTrusted ? workspaceFolders()[0] : undefined);
-
-/** Inserts where the document is shown, so that steps of undo can be joined; elsewhere as an edit of its own. */
-async function insert(
-  document: vscode.TextDocument,
-  offset: number,
-  text: string,
-  first: boolean,
-  last: boolean,
-): Promise<boolean> {
-  const position = document.positionAt(offset);
-  const editor = vscode.window.visibleTextEditors.find((shown) => shown.document === document);
-  if (editor) {
-    return editor.edit((builder) => builder.insert(position, text), { undoStopBefore: first, undoStopAfter: last });
-  }
-  const edit = new vscode.WorkspaceEdit();
-  edit.insert(document.uri, position, text);
-  return vscode.workspace.applyEdit(edit);
-}

@@ -320,7 +320,11 @@ export const doctorOptions = {
 };
 
 export const displayOptions = {
-  codeLens: boolean({ default: true, scope: 'window', help: 'Preview the exit layers above each generated line.' }),
+  codeLens: boolean({
+    default: true,
+    scope: 'window',
+    help: 'Preview the exit layers above the first line of each generation.',
+  }),
   colours: boolean({ default: true, scope: 'window', help: 'Colour generated tokens by their exit layer.' }),
   hover: boolean({ default: true, scope: 'window', help: 'Show on hover what every exit would have said.' }),
   inlayHints: boolean({ default: false, scope: 'window', help: 'Show exit layers within the line.' }),

@@ -19,7 +19,7 @@ import type { Span } from '../../protocol/spans.ts';
 import { tokenAt, type AnnotatedText, type LineGroup } from './annotated-text.ts';
 import { code, plain, visible } from './markdown.ts';
 
-/** The document's own conversion, so that this module needs no document. */
+/** The document's own conversion, so that this module needs no document; an offset behind its end is its end. */
 export type PositionOf = (offset: number) => Position;
 
 /** Token types of the legend: one a shade. */
@@ -98,9 +98,9 @@ export function generationTitle(tokens: readonly TokenRecord[], layers: number):
 const listed = (names: readonly string[]): string =>
   names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names.at(-1)!}`;
 
-/** Below a text that ended before it was done: why, and a way on. */
+/** Below a text that ended before it was done, or above its last line if the file ends there: why, and a way on. */
 function endLens({ id, trace, span, groups }: AnnotatedText, at: PositionOf): CodeLens[] {
-  const below = { line: at(span.end).line + 1, character: 0 };
+  const below = { line: Math.min(at(span.end).line + 1, at(Infinity).line), character: 0 };
   const details = (why: string): CodeLens[] => [lens(below, why, detailsCommand, [id, groups[0]!.start])];
   if (trace.stop === 'length')
     return [lens(below, `reached ${plural(trace.tokens.length, 'token')} · Continue`, continueCommand, [id])];

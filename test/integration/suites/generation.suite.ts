@@ -29,6 +29,13 @@ const decorationColours = (): Promise<Record<string, number>> =>
   );
 
 const original = (): string => readFileSync(path.join(workspaceFolder(), 'sums.ts'), 'utf8');
+/** What is written behind the text in the pictures. */
+const pictured = `  return values.length === 0 ? 0 : sum(values) / values.length;
+}
+
+/** The median of a list of numbers. */
+export function median(values: readonly number[]): number {
+`;
 const EXITS = ['4:lens', '6:lens', '8:lens', '10:lens', 'final'];
 const TOKENS = 90;
 let result: GenerateResult;
@@ -123,7 +130,7 @@ export const run = suite([
     const shown = new Set(result.trace.tokens.map((token) => tokenShade(token, EXITS)));
     assert.ok(shown.has('final') && shown.size > 2, [...shown].join(' '));
     assert.equal(Object.keys(colours).length, shown.size, JSON.stringify(colours));
-    await pictures('editor');
+    await pictures('colours');
   }),
 
   test('keeps lenses and hovers right while the user edits around the text', async () => {
@@ -222,6 +229,51 @@ export const run = suite([
     await vscode.commands.executeCommand('undo');
     assert.equal(document.getText(), original());
     await until('no lenses', async () => (await lensesOf(document.uri)).length === 0);
+  }),
+
+  test('is undone in one step also if the file saves itself meanwhile, and keeps its lens', async () => {
+    const api = await activate();
+    const files = vscode.workspace.getConfiguration('files');
+    await files.update('autoSaveDelay', 1, vscode.ConfigurationTarget.Global);
+    await files.update('autoSave', 'afterDelay', vscode.ConfigurationTarget.Global);
+    const editor = await vscode.window.showTextDocument(document);
+    const end = document.positionAt(start);
+    editor.selection = new vscode.Selection(end, end);
+    let saves = 0;
+    const watch = vscode.workspace.onWillSaveTextDocument(() => saves++);
+    try {
+      const made = (await api.generateAtCursor({ maxTokens: TOKENS, stopRepetition: false, mode: 'fast' }))!;
+      assert.ok(saves > 0, 'it was saved meanwhile');
+      assert.equal(document.getText().slice(start), made.trace.tokens.map(({ text }) => text).join(''));
+      await until('a lens', async () => (await lensesOf(document.uri)).length === 1);
+      assert.match(await hoverAt(document.uri, document.positionAt(start)), /\*\*Layer/);
+      await until('the last save', () => !document.isDirty && original() === document.getText());
+      await vscode.commands.executeCommand('undo');
+      assert.equal(document.getText().slice(start), '');
+      await until('no lenses', async () => (await lensesOf(document.uri)).length === 0);
+      await until('the file as it was', () => !document.isDirty && original() === document.getText());
+    } finally {
+      watch.dispose();
+      await files.update('autoSave', 'off', vscode.ConfigurationTarget.Global);
+      await files.update('autoSaveDelay', undefined, vscode.ConfigurationTarget.Global);
+    }
+  }),
+
+  test('looks so, in every theme', async () => {
+    const api = await activate();
+    // The pictures of the documentation are of a model that people use; the one that ships shows as much to a test.
+    const { EARLY_EXIT_PICTURE_MODEL: model, EARLY_EXIT_PICTURE_EXITS: exits } = process.env;
+    const configuration = vscode.workspace.getConfiguration('earlyExit');
+    if (model) await configuration.update('model', model, vscode.ConfigurationTarget.Global);
+    const editor = await vscode.window.showTextDocument(document);
+    await editor.edit((builder) => builder.insert(document.positionAt(start), pictured));
+    const end = document.positionAt(document.getText().length);
+    editor.selection = new vscode.Selection(end, end);
+    assert.ok(await api.generateAtCursor({ mode: 'fast', threshold: '0.95', ...(model && exits && { exits }) }));
+    await until('a lens', async () => (await lensesOf(document.uri)).length > 0);
+    await pictures('editor');
+    await vscode.commands.executeCommand('workbench.action.files.revert');
+    await configuration.update('model', 'typescript-5m', vscode.ConfigurationTarget.Global);
   }),
 
   test('opens a saved trace with lenses, hovers, an outline and its own colours', async () => {

@@ -47,9 +47,9 @@ describe('annotate', () => {
 /** Tokens after each other from the text's first unit, with the lenses above them as lines and titles; as of a file, where each line has one. */
 function lensesOf(
   tokens: TokenRecord[],
-  { exits = ['3:mlp', '6:mlp', 'final'], file = true, stop = null as StopReason | null } = {},
+  { exits = ['3:mlp', '6:mlp', 'final'], file = true, stop = null as StopReason | null, behind = '' } = {},
 ): [number, string][] {
-  const whole = tokens.map((each) => each.text).join('');
+  const whole = tokens.map((each) => each.text).join('') + behind;
   const lines = TextDocument.create('file:///b.ts', 'typescript', 1, whole);
   const tied = annotate('g', emptyTrace({ layers: 12, exits, tokens, stop }), 0, whole)!;
   return annotations
@@ -86,11 +86,14 @@ describe('code lenses', () => {
   });
 
   it('say below a text why it ended before it was done, and how it goes on', () => {
-    const ended = (stop: StopReason) => lensesOf([...lineOf(8, 3), token(8, 'a', 3)], { file: false, stop }).slice(1);
+    const ended = (stop: StopReason, behind = '\n') =>
+      lensesOf([...lineOf(8, 3), token(8, 'a', 3)], { file: false, stop, behind }).slice(1);
     expect(ended('length')).toEqual([[2, 'reached 9 tokens · Continue']]);
     expect(ended('repetition')).toEqual([[2, 'ended: it began to repeat itself']]);
     expect(ended('context-full')).toEqual([[2, 'ended: the model sees no more text']]);
     for (const stop of ['block-end', 'end-of-text', 'cancelled'] as const) expect(ended(stop)).toEqual([]);
+    // Editors show no lens behind the last line of a file.
+    expect(ended('length', '')).toEqual([[1, 'reached 9 tokens · Continue']]);
   });
 
   it('stand above each line of a trace where one sees tokens begin', () => {
