@@ -97,17 +97,19 @@ interface Writing<Request> {
 
 const noDrafts: Block = { drafts: [] };
 
+/** `expected`: texts that come at once; more rows are made as they are needed, which moves what the others hold. */
 export function openBatch<Request extends BatchRequest>(
   model: StagedModel,
   shape: BatchShape,
   pace: Pace,
+  expected = 1,
 ): Batch<Request> {
   const { vocabulary } = model.spec;
   const { pieceTokens = usualPiece } = shape;
   const contextLength = Math.min(shape.contextLength ?? Infinity, model.spec.contextLength);
   const lengthOf = (request: Request): number => Math.min(request.contextLength ?? Infinity, contextLength);
   const final = model.exits.length - 1;
-  const cache = openKvCache(model, 1, (...pass) => pace.measured(...pass));
+  const cache = openKvCache(model, Math.min(expected, shape.rows), (...pass) => pace.measured(...pass));
   const rows = openRows(cache, shape.rows, shape.positions ?? Infinity);
   let writing: readonly Writing<Request>[] = [];
   let reading: readonly Reading<Request>[] = [];

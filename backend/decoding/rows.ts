@@ -29,7 +29,7 @@ const worthCopying = 16;
 
 /** `most`: rows; `positions`: that all rows together may have room for, if some are only remembered. */
 export function openRows(cache: KvCache, most: number, positions: number): Rows {
-  let rows: readonly Row[] = [emptyRow()];
+  let rows: readonly Row[] = Array.from({ length: cache.rows }, emptyRow);
   let uses = 0;
 
   const at = (row: Row): number => rows.indexOf(row);

@@ -99,7 +99,7 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
       const reader: Reader = { open: new Set(), events: [], failure: null, wake: null };
       try {
         for (const text of texts) {
-          (batch ??= openBatch(model, shape, pace)).join(text);
+          (batch ??= openBatch(model, shape, pace, texts.length)).join(text);
           reader.open.add(text);
           readers.set(text, reader);
         }
