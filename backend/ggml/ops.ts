@@ -315,8 +315,13 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   }
 }
 
+/** Operators of an attention at most for each run of rows. */
+export const runNodes = 24;
+
 /** Rows in runs of neighbours, which one operator can attend to: where a run begins in the pass, its first row, its length. */
-function runsOf(rows: readonly number[]): { readonly at: number; readonly first: number; readonly rows: number }[] {
+export function runsOf(
+  rows: readonly number[],
+): { readonly at: number; readonly first: number; readonly rows: number }[] {
   const starts = rows.flatMap((row, at) => (at > 0 && rows[at - 1] === row - 1 ? [] : [at]));
   return starts.map((at, i) => ({ at, first: rows[at]!, rows: (starts[i + 1] ?? rows.length) - at }));
 }

@@ -5,7 +5,7 @@ import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import type { Processor } from '../ggml/processor.ts';
-import { ggmlOps, type Past } from '../ggml/ops.ts';
+import { ggmlOps, runNodes, runsOf, type Past } from '../ggml/ops.ts';
 import { isExact } from '../ggml/weights.ts';
 import { layerPath, linearsTogether, stage } from '../model/layer.ts';
 import { expectedParameters } from '../model/expected-parameters.ts';
@@ -171,7 +171,8 @@ function stagesGraph(
 ): BuiltGraph {
   const { library } = processor;
   const layers = tree[last]!.to.layer - tree[first]!.from.layer;
-  const nodes = layerNodes(spec) * (layers + 1 + last - first) + otherNodes;
+  const runs = runsOf(rows).length;
+  const nodes = (layerNodes(spec) + runNodes * runs) * (layers + 1 + last - first) + otherNodes;
   return buildGraph(processor, nodes, (sketch) => {
     const batch = rows.length;
     const past = (slot: string): Past => ({ ...store.past(slot), rows, keys });

@@ -64,3 +64,28 @@ test.each(cases)('$name, $arithmetic', async ({ file, arithmetic }) => {
   await staged.dispose();
   model.close();
 });
+
+test('rows of a large batch that stand apart from each other', async () => {
+  const model = openModel(join(fixtures, 'tiny/llama-untied'));
+  const staged = await openStagedModel(model, undefined, { arithmetic: 'int8' });
+  const cache = openKvCache(staged, 32);
+  const busy = Array.from({ length: 16 }, (_, i) => 2 * i);
+  const idsOf = (row: number): number[] => Array.from({ length: 5 }, (_, i) => (7 * i + 13 * row) % 64);
+  for (const row of busy) cache.enter(row, idsOf(row));
+  const own = cache.of(busy);
+  const all = [...busy.keys()];
+  const said = async (of: typeof cache, rows: readonly number[]): Promise<Float32Array[]> => {
+    await of.advance(staged.stages.length, rows);
+    const read = await of.read(staged.exits.length - 1, rows, Array<number>(rows.length).fill(1), { logits: true });
+    return read.map(({ logits }) => logits!.slice());
+  };
+  const together = await said(own, all);
+  const alone = openKvCache(staged, 1);
+  for (const [i, row] of busy.entries()) {
+    alone.truncate(0, 0);
+    alone.enter(0, idsOf(row));
+    expect(together[i]).toEqual((await said(alone, [0]))[0]);
+  }
+  await staged.dispose();
+  model.close();
+});
