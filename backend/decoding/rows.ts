@@ -2,6 +2,7 @@
  * The rows of a batch: which text goes on from which, what is remembered, and what is given up for room. Knows ids and the cache, no
  * requests.
  */
+import { capacityFor } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
 
 /** A place in the batch: the ids that its cache has, the prompt's and those decided, for whom, and when it was last written. */
@@ -52,7 +53,7 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
 
   /** Positions of one row, as all have room for the longest text and this one. */
   const positionsFor = (length: number): number =>
-    Math.max(length, ...rows.filter(({ isFree }) => !isFree).map(({ ids }) => ids.length));
+    capacityFor(Math.max(length, ...rows.filter(({ isFree }) => !isFree).map(({ ids }) => ids.length)));
 
   /** A free row beside the one that is copied from: an empty one while there is room, else the one used longest ago. */
   const otherRow = (source: Row | null, length: number): Row => {

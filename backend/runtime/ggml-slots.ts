@@ -24,14 +24,9 @@ import {
   truncate,
   waiting,
 } from './progress.ts';
-import { trunkLength, type Readout, type RowReadout, type Slots } from './staged-model.ts';
+import { capacityFor, keyStep, trunkLength, type Readout, type RowReadout, type Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart } from './tiles.ts';
 
-/** Keys are looked at in steps of so many positions, so that a graph serves as many tokens. */
-const keyStep = 256;
-/** Positions of a row in a store that has room for so many: steps that double, so that a text that grows is seldom moved. */
-const capacityFor = (positions: number): number =>
-  keyStep * 2 ** Math.max(0, Math.ceil(Math.log2(positions / keyStep)));
 /** Tokens filled at once: bounds the memory of a graph. */
 const fillLimit = 512;
 /** Positions read at once: bounds the memory of logits. */

@@ -125,6 +125,13 @@ export interface StagedModel {
   dispose(): Promise<void>;
 }
 
+/** Keys are looked at in steps of so many positions, so that a graph serves as many tokens. */
+export const keyStep = 256;
+
+/** Positions that every row of slots has where one needs so many: steps that double, so that a text that grows is seldom moved. */
+export const capacityFor = (positions: number): number =>
+  keyStep * 2 ** Math.max(0, Math.ceil(Math.log2(positions / keyStep)));
+
 /** Bytes of one position: keys and values of every attention, the stream behind every stage and the embedding. */
 export function positionBytes({ spec, stages }: Pick<StagedModel, 'spec' | 'stages'>, elementBytes: number): number {
   const attentions = stages.reduce((sum, { slots }) => sum + slots.length, 0);

@@ -125,8 +125,8 @@ test('what is remembered keeps to its room, and the oldest goes first', async ()
     });
     return tokens;
   };
-  // Room for two texts of a hundred tokens.
-  const session = openSession(staged, { rows: 8, positions: 250 });
+  // Room for two texts of at most 256 tokens.
+  const session = openSession(staged, { rows: 8, positions: 600 });
   const [a, b, c] = [5, 7, 11].map((seed) => promptOf(seed, 100));
   for (const prompt of [a!, b!, c!]) expect(await remembered(session, prompt)).toBe(0);
   expect(await remembered(session, [...c!, 1])).toBeGreaterThan(90);
