@@ -3,11 +3,11 @@
  * processor lacks, ends the process. Asked once for each version and processor, and remembered in the user's cache.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { writeFileAtomically } from '../formats/files.ts';
+import { makeFolder } from '../formats/files.ts';
 import { missingLibraries, nativePackage, platformPackage } from '../formats/installed.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { libraryFolder, packageName, packageVersion } from './packages.ts';
@@ -102,7 +102,9 @@ function isRemembered(file: string, key: string): boolean {
 
 function remember(file: string, key: string): void {
   try {
-    writeFileAtomically(file, [JSON.stringify({ key })]);
+    makeFolder(path.dirname(file));
+    // Half of it is not JSON, and asks again: a temporary name would only stay where the process is killed meanwhile.
+    writeFileSync(file, JSON.stringify({ key }), { mode: 0o600 });
   } catch {
     // A cache that cannot be written costs a child process each time, and nothing else.
   }
