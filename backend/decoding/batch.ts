@@ -14,7 +14,7 @@ import { openKvCache, takeBack } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
 import { openRows, type Row } from './rows.ts';
-import { finishText, newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
+import { newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
 
 /** A text to be written. */
 export interface BatchRequest extends SequenceOptions {
@@ -238,15 +238,9 @@ export function openBatch<Request extends BatchRequest>(
 
   /** Texts that nobody wants any more end with what there is. */
   const endCancelled = (events: BatchEvent<Request>[]): void => {
-    const unread = [...waiting, ...reading.map(({ request }) => request)];
+    const all = [...waiting, ...[...reading, ...writing].map(({ request }) => request)];
     const over = (request: Request): boolean => request.isCancelled?.() ?? false;
-    for (const { request, sequence } of writing.filter((text) => over(text.request))) {
-      const tokens = finishText(sequence);
-      if (tokens.length > 0) events.push({ type: 'tokens', request, tokens });
-      events.push({ type: 'stop', request, reason: 'cancelled' });
-      remove(request);
-    }
-    for (const request of unread.filter(over)) {
+    for (const request of all.filter(over)) {
       events.push({ type: 'stop', request, reason: 'cancelled' });
       remove(request);
     }

@@ -114,7 +114,8 @@ export function write(sequence: Sequence, choices: readonly Choice[], contextLen
     }
     if (reason !== null) break;
   }
-  if (reason !== null) written.push(...finishText(sequence));
+  // Of a text that is broken off, only what is certain: it stays a beginning of the whole.
+  if (reason !== null && reason !== 'cancelled') written.push(...finishText(sequence));
   return { records: written, reason };
 }
 
@@ -183,7 +184,7 @@ function recordOf({ number, count, options }: Sequence, choice: Choice, text: st
 }
 
 /** The text ends here, for another reason than what it says. A character that is not complete is left out. */
-export const finishText = (sequence: Sequence): TokenRecord[] => release(sequence, sequence.end.settled(), true);
+const finishText = (sequence: Sequence): TokenRecord[] => release(sequence, sequence.end.settled(), true);
 
 /** Releases held records up to `safe` characters; where the text is over, it ends there, and what lies behind is dropped. */
 function release(sequence: Sequence, safe: number, isOver: boolean): TokenRecord[] {

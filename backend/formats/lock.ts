@@ -100,7 +100,13 @@ function replace(file: string, own: Holder): void {
 
 function writeTemporary(file: string, own: Holder): string {
   const temporary = `${file}.${own.token}.tmp`;
-  writeFileSync(temporary, JSON.stringify(own), { mode: modes.owner.file });
+  try {
+    writeFileSync(temporary, JSON.stringify(own), { mode: modes.owner.file });
+  } catch (error) {
+    // On a full disk it is there without its text.
+    rmSync(temporary, { force: true });
+    throw error;
+  }
   return temporary;
 }
 

@@ -132,10 +132,10 @@ export const run = suite([
 
   test('are taken by the word, by the line and whole, and what is left stays without being asked for', async () => {
     await editorAt(beginning);
-    await ask({ do: 'type', text: 'let' });
+    await ask({ do: 'type', text: 'while' });
     const whole = await shownOnLine();
     await aheadHasCome();
-    const typed = `${beginning}let`;
+    const typed = `${beginning}while`;
     await withBackendStopped(async () => {
       await press('Control+ArrowRight');
       const word = await until('a word', () => document.getText() !== typed && document.getText().slice(typed.length));

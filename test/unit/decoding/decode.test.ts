@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { decode } from '../../../backend/decoding/decode.ts';
 import { newPace } from '../../../backend/decoding/pace.ts';
+import { repetitionEnd } from '../../../backend/decoding/repetition.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { exitCut, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { greedy } from '../../../backend/decoding/sampler.ts';
@@ -171,6 +172,20 @@ describe('a text ends', () => {
     }
     expect(written).toHaveLength(3);
     expect(stops).toEqual(['cancelled']);
+  });
+
+  test('where it is cancelled with a beginning of the whole, whatever might still have ended it', async () => {
+    const pieces = ['let x', '\n', 'let x', '\n', 'let', ' x', '\n'];
+    const of = async (most: number): Promise<string> => {
+      let at = 0;
+      const decoder: typeof idCodec.decoder = () => ({ push: () => pieces[at++] ?? 'y', flush: () => '' });
+      const given = { ...request, ends: [() => repetitionEnd()], codec: { ...idCodec, decoder } };
+      const { tokens } = await decodeAll(plain, { ...given, isCancelled: () => at >= most });
+      return tokens[0]!.map(({ text }) => text).join('');
+    };
+    const whole = await of(Infinity);
+    expect(whole).toBe('let x\nlet x');
+    for (let most = 1; most < pieces.length; most++) expect(whole.startsWith(await of(most)), `${most}`).toBe(true);
   });
 
   test('when it is cancelled between two passes of its prompt', async () => {

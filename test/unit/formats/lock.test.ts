@@ -6,6 +6,7 @@ import { expect, it } from 'vitest';
 import { takeLock, type Lock } from '../../../backend/formats/lock.ts';
 import { temporaryFolder } from './fixtures.ts';
 
+const lockModule = path.resolve(import.meta.dirname, '../../../backend/formats/lock.ts');
 const token = '0123456789abcdef';
 const dead = (): number => Number(execFileSync('node', ['-p', 'process.pid'], { encoding: 'utf8' }));
 const holder = (pid: number, started: string | null = null): string =>
@@ -16,6 +17,17 @@ function taken(file: string): Lock {
   if ('heldBy' in lock) throw new Error(`held by ${lock.heldBy}`);
   return lock;
 }
+
+it('leaves nothing where it cannot be written, as on a full disk', () => {
+  const folder = temporaryFolder();
+  // What the shell may write at most, in blocks.
+  const program = `import { takeLock } from '${lockModule}'; try { takeLock('${path.join(folder, '.lock')}'); } catch (error) { console.log(error.code); }`;
+  const words = ['--import', 'tsx', '--input-type=module', '-e', program];
+  const said = execFileSync('sh', ['-c', 'trap "" XFSZ; ulimit -f 0; exec node "$@"', 'sh', ...words], {
+    encoding: 'utf8',
+  });
+  expect([said.trim(), readdirSync(folder)]).toEqual(['EFBIG', []]);
+});
 
 it('is held by one, until it is released', () => {
   const file = path.join(temporaryFolder(), '.lock');
