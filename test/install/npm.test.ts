@@ -116,7 +116,7 @@ test('the licences of all that is in them come along', async () => {
   ) as [string, string];
   const readable = path.join(place, 'readable');
   await run(process.execPath, ['scripts/build.mjs', `--out=${readable}`], { cwd: clone });
-  const bundled = bundledFolders(readable, repository);
+  const bundled = bundledFolders(readable, clone);
   expect(bundled.length).toBeGreaterThan(40);
   expect(bundled.map((folder) => path.relative(repository, folder))).toEqual(
     expect.arrayContaining(['@huggingface/hub', 'uplot', '@tensorflow/tfjs-core'].map((n) => `node_modules/${n}`)),

@@ -1,8 +1,11 @@
 /** What licence notices must hold, found without the lists that they are made of. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 
-/** The folders of packages that went into bundles which are not minified: esbuild writes the file's name above its code. */
+/**
+ * The folders of packages that went into bundles which are not minified: esbuild writes the file's name above its code, as seen from
+ * `root`, where it ran.
+ */
 export function bundledFolders(dist: string, root: string): string[] {
   const files = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((file) => /\.c?js$/.test(file));
   const folders = files.flatMap((file) => {
@@ -11,7 +14,8 @@ export function bundledFolders(dist: string, root: string): string[] {
     );
     return [...names].map(([, folder]) => path.join(root, folder!));
   });
-  return [...new Set(folders)].filter((folder) => existsSync(path.join(folder, 'package.json')));
+  const there = folders.filter((folder) => existsSync(path.join(folder, 'package.json')));
+  return [...new Set(there.map((folder) => realpathSync(folder)))];
 }
 
 /** What a package must have in the notices: its title, and the text of its licence. */
