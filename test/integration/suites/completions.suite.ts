@@ -89,6 +89,7 @@ const editorAt = async (text: string, offset = text.length): Promise<vscode.Text
   document = await vscode.workspace.openTextDocument(fileUri('sums.ts'));
   const editor = await vscode.window.showTextDocument(document);
   const all = new vscode.Range(document.positionAt(0), document.positionAt(document.getText().length));
+  await act('workbench.action.focusActiveEditorGroup');
   await act('editor.action.inlineSuggest.hide');
   await editor.edit((builder) => builder.replace(all, text));
   const position = document.positionAt(offset);
