@@ -2,7 +2,7 @@
  * The manifest's `contributes`, made from the command table and the option table. `scripts/manifest.ts` writes it into
  * package.json, and a test fails when the two differ. Knows no `vscode`.
  */
-import type { Option } from '../protocol/options-kinds.ts';
+import { usualFirst, type Option } from '../protocol/options-kinds.ts';
 import { serverOptions, settingGroups } from '../protocol/options-groups.ts';
 import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
 import { milestoneKey, type Milestone } from './milestones.ts';
@@ -229,7 +229,7 @@ const configuration = (): Json => {
   return settingGroups.map(({ title, prefix, options }) => ({
     title,
     properties: Object.fromEntries(
-      Object.entries(options as Record<string, Option<unknown>>)
+      usualFirst(Object.entries(options as Record<string, Option<unknown>>))
         .filter(([, option]) => option.scope !== null)
         .map(([name, option]) => [
           ['earlyExit', ...(prefix ? [prefix] : []), name].join('.'),
@@ -242,7 +242,8 @@ const configuration = (): Json => {
 function settingSchema(option: Option<unknown>): Record<string, Json> {
   const { minimum, maximum } = option;
   const range = { ...(minimum !== null && { minimum }), ...(maximum !== null && { maximum }) };
-  const common = { scope: option.scope, default: option.default, markdownDescription: option.help };
+  const tags = option.advanced ? { tags: ['advanced'] } : {};
+  const common = { scope: option.scope, default: option.default, markdownDescription: option.help, ...tags };
   const type = (name: string): Json => (option.optional ? [name, 'null'] : name);
   switch (option.type) {
     case 'integer':

@@ -9,8 +9,9 @@ export const completionOptions = {
     scope: 'window',
     help: 'Languages in which completions are offered, by their ids: * is all, !markdown takes one out.',
   }),
-  inComments: boolean({ default: true, scope: 'window', help: 'Offer completions within comments.' }),
+  inComments: boolean({ advanced: true, default: true, scope: 'window', help: 'Offer completions within comments.' }),
   debounceMilliseconds: integer({
+    advanced: true,
     default: 150,
     minimum: 0,
     maximum: 10_000,
@@ -32,6 +33,7 @@ export const completionOptions = {
     help: 'Most tokens of a suggestion.',
   }),
   prefixTokens: integer({
+    advanced: true,
     default: 2048,
     minimum: 32,
     maximum: 100_000,
@@ -39,6 +41,7 @@ export const completionOptions = {
     help: 'Most tokens of the text before the cursor; 2048 are about 256 lines.',
   }),
   suffixTokens: integer({
+    advanced: true,
     default: 512,
     minimum: 0,
     maximum: 100_000,
@@ -46,6 +49,7 @@ export const completionOptions = {
     help: 'Most tokens of the text after the cursor; 512 are about 64 lines.',
   }),
   chunkTokens: integer({
+    advanced: true,
     default: 2048,
     minimum: 0,
     maximum: 100_000,

@@ -11,7 +11,7 @@ export const decodingOptions = {
     help: 'The prompt, - for standard input; repeated, the prompts are decoded as a batch.',
   }),
   chat: boolean({ default: false, scope: 'window', help: "Put the prompt into the model's chat template." }),
-  system: optionalText({ scope: 'window', help: 'System message of a chat.' }),
+  system: optionalText({ advanced: true, scope: 'window', help: 'System message of a chat.' }),
   maxTokens: integer({
     default: 128,
     minimum: 1,
@@ -24,25 +24,29 @@ export const decodingOptions = {
     default: 'auto',
     values: {
       auto: 'what calibrate found fastest here within its promise; lossless until exits are calibrated, and where tokens are sampled',
-      lossless: 'the text itself and shallow exits draft, the final exit verifies: the text of full, sooner',
+      lossless:
+        'the text of full, sooner: tokens are guessed ahead, copied from earlier text or by shallow exits, and the final exit verifies several at once',
       fast: 'each token leaves at the first exit that is sure enough: where that was not calibrated, the text can be worse',
       full: 'every token runs all layers',
     },
     help: 'How exits are used.',
   }),
   tokenHealing: boolean({
+    advanced: true,
     default: true,
     scope: 'window',
     help: 'Take a prompt that ends in blanks or inside a word back to where its last tokens began, and begin the text with what was taken off: tokens do not end where typing stopped.',
   }),
   drafts: integer({
+    advanced: true,
     default: 8,
     minimum: 0,
     maximum: 64,
     scope: 'window',
-    help: 'Most tokens drafted and decided together, in all modes but full; it changes the speed, never the text.',
+    help: 'Most tokens guessed ahead (drafted) and verified together, in all modes but full; it changes the speed, never the text.',
   }),
   deferred: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'auto',
     values: {
@@ -54,6 +58,7 @@ export const decodingOptions = {
     help: 'What becomes, in mode fast, of the layers behind the exit at which a token leaves.',
   }),
   policy: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'confidence',
     values: {
@@ -73,6 +78,7 @@ export const decodingOptions = {
     help: `How sure an exit must be in mode fast, for all or by exit; by confidence, 1 never leaves early and 0 always does. auto: as calibrated, else ${defaultThreshold}.`,
   }),
   patience: integer({
+    advanced: true,
     default: 2,
     minimum: 1,
     maximum: 1000,
@@ -80,6 +86,7 @@ export const decodingOptions = {
     help: 'Exits in a row that must agree, under the policy patience.',
   }),
   disable: list({
+    advanced: true,
     default: [],
     scope: 'window',
     variadic: true,
@@ -87,6 +94,7 @@ export const decodingOptions = {
     help: 'Exits not to use, such as 8:mlp.',
   }),
   head: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'screened',
     values: {
@@ -104,6 +112,7 @@ export const decodingOptions = {
     help: 'Temperature of sampling; 0 takes the most probable token.',
   }),
   topK: integer({
+    advanced: true,
     default: 0,
     minimum: 0,
     maximum: 1_000_000,
@@ -111,6 +120,7 @@ export const decodingOptions = {
     help: 'Sample among so many most probable tokens; 0 for all.',
   }),
   topP: number({
+    advanced: true,
     default: 1,
     minimum: 0,
     above: true,
@@ -119,6 +129,7 @@ export const decodingOptions = {
     help: 'Sample among the most probable tokens that hold this share.',
   }),
   minP: number({
+    advanced: true,
     default: 0,
     minimum: 0,
     maximum: 1,
@@ -126,6 +137,7 @@ export const decodingOptions = {
     help: 'Drop tokens less probable than this share of the most probable one.',
   }),
   repetitionPenalty: number({
+    advanced: true,
     default: 1,
     minimum: 0,
     above: true,
@@ -134,12 +146,14 @@ export const decodingOptions = {
     help: 'Divides the scores of tokens already there; 1 for none.',
   }),
   stop: list({
+    advanced: true,
     default: [],
     notEmpty: true,
     scope: 'window',
     help: 'A text that ends the generation; may be repeated.',
   }),
   stopRepetition: boolean({
+    advanced: true,
     default: true,
     scope: 'window',
     help: 'End a text that says the same line, or the same few lines, a third time.',

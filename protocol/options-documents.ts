@@ -1,6 +1,6 @@
 /** What is generated from the options: JSON schemas of config files and the page of settings. The manifest's part is the extension's. */
 import { settingGroups } from './options-groups.ts';
-import type { Option } from './options-kinds.ts';
+import { usualFirst, type Option } from './options-kinds.ts';
 import { commandNames, flagName, optionTables, presets, type CommandName, type OptionTable } from './options.ts';
 
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
@@ -15,7 +15,7 @@ export function configSchema(command: CommandName): Json {
     additionalProperties: false,
     properties: {
       $schema: { type: 'string' },
-      ...Object.fromEntries(Object.entries(table).map(([name, option]) => [name, valueSchema(option)])),
+      ...Object.fromEntries(usualFirst(Object.entries(table)).map(([name, option]) => [name, valueSchema(option)])),
     },
   };
 }
@@ -29,19 +29,12 @@ export function settingsPage(): string {
     '',
     'Every option has one name: `learningRate` in a `--config` file, `--learning-rate` on the command line,',
     '`earlyExit.tuning.learningRate` in settings.json. Flags win over the file, the file over presets, presets over defaults.',
-    'The schemas of the files are in [schemas/](schemas/).',
+    'The schemas of the files are in [schemas/](schemas/). Advanced options, which few need, come last in each group, and in',
+    '`early-exit COMMAND --help all`.',
     '',
   ];
   for (const { title, prefix, options } of settingGroups) {
-    const entries = Object.entries(options as OptionTable);
-    lines.push(`## ${title}`, '', '| option | setting | commands | default | what it is |', '|---|---|---|---|---|');
-    for (const [name, option] of entries) {
-      const setting = option.scope === null ? '' : code(settingPath(prefix, name));
-      const commands = commandNames.filter((command) => (optionTables[command] as OptionTable)[name] === option);
-      const flag = commands.length > 0 ? code(flagName(name)) : '';
-      lines.push(`| ${flag} | ${setting} | ${commands.join(', ')} | ${defaultText(option)} | ${describe(option)} |`);
-    }
-    lines.push('');
+    lines.push(`## ${title}`, '', ...optionTable(prefix, options as OptionTable), '');
   }
   lines.push(
     '## Presets',
@@ -56,6 +49,28 @@ export function settingsPage(): string {
   return `${lines.join('\n')}\n`;
 }
 
+/** A row an option; those of one kind, usual or advanced, one below the other. */
+function optionTable(prefix: string, options: OptionTable): string[] {
+  const head = (title: string): string[] => [
+    `| ${title} | setting | commands | default | what it is |`,
+    '|---|---|---|---|---|',
+  ];
+  const row = ([name, option]: readonly [string, Option<unknown>]): string => {
+    const setting = option.scope === null ? '' : code(settingPath(prefix, name));
+    const commands = commandNames.filter((command) => (optionTables[command] as OptionTable)[name] === option);
+    const flag = commands.length > 0 ? code(flagName(name)) : '';
+    return `| ${flag} | ${setting} | ${commands.join(', ')} | ${defaultText(option)} | ${describe(option)} |`;
+  };
+  const entries = Object.entries(options);
+  const usual = entries.filter(([, { advanced }]) => !advanced);
+  const advanced = entries.filter(([, option]) => option.advanced);
+  return [
+    ...(usual.length > 0 ? [...head('option'), ...usual.map(row)] : []),
+    ...(usual.length > 0 && advanced.length > 0 ? [''] : []),
+    ...(advanced.length > 0 ? [...head('advanced option'), ...advanced.map(row)] : []),
+  ];
+}
+
 const settingPath = (prefix: string, name: string): string =>
   ['earlyExit', prefix, name].filter((part) => part !== '').join('.');
 
@@ -63,6 +78,7 @@ function valueSchema(option: Option<unknown>): { readonly [key: string]: Json } 
   const { help, minimum, maximum, values } = option;
   const range = { ...(minimum === null ? {} : { minimum }), ...(maximum === null ? {} : { maximum }) };
   return {
+    ...(option.advanced ? { $comment: 'advanced' } : {}),
     type: option.optional ? [jsonTypes[option.type], 'null'].flat() : jsonTypes[option.type],
     ...(option.type === 'list' ? { items: { type: 'string' } } : {}),
     ...range,

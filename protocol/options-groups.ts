@@ -14,7 +14,7 @@ import {
   text,
   type Option,
 } from './options-kinds.ts';
-import { architectures, exitsNotation, parseExits, type ExitsRequest } from './options-notations.ts';
+import { architectures, exitsNotation, guessExits, parseExits, type ExitsRequest } from './options-notations.ts';
 import { placeOptions } from './options-place.ts';
 import { dataOptions, tuningOptions } from './options-tuning.ts';
 
@@ -44,6 +44,7 @@ export const exitsOptions = {
     placeholder: 'LAYER:ARCHITECTURE,…',
     expected: exitsNotation,
     parse: parseExits,
+    guess: guessExits,
     help: `Where exits hang and what they compute: LAYER[:ARCHITECTURE],…, lens where none is named, or auto, three lenses at 2/3, 5/6 and 11/12 of the depth. ${architectureTexts}.`,
   }),
 };
@@ -67,12 +68,14 @@ export const evaluationOptions = {
     help: 'Which documents are evaluated.',
   }),
   heldOutFraction: optionalNumber({
+    advanced: true,
     minimum: 0,
     above: true,
     maximum: 0.9,
     help: 'Share of the documents that was kept apart; by default as the exits were tuned.',
   }),
   seed: optionalInteger({
+    advanced: true,
     minimum: 0,
     maximum: 4_294_967_295,
     help: 'Seed by which it was kept apart; by default as the exits were tuned.',
@@ -95,12 +98,14 @@ export const calibrationOptions = {
     help: `Least share of tokens that must agree with the full model; ${unlessSaid('agreement')}`,
   }),
   certainty: optionalNumber({
+    advanced: true,
     minimum: 0,
     maximum: 0.999999,
     scope: 'window',
     help: `How certain it must be that new text keeps the agreement; ${unlessSaid('certainty')}`,
   }),
   calibrationTokens: optionalInteger({
+    advanced: true,
     minimum: 256,
     maximum: 10_000_000,
     scope: 'window',
@@ -122,6 +127,7 @@ export const deviceOptions = {
     help: 'Where the model runs.',
   }),
   gpuLayers: notation<number | 'auto'>({
+    advanced: true,
     scope: 'window',
     default: 'auto',
     placeholder: 'N|auto',
@@ -130,6 +136,7 @@ export const deviceOptions = {
     help: 'Layers of the model on a GPU, from the first on; the CPU computes the rest. auto: as many as fit.',
   }),
   threads: integer({
+    advanced: true,
     default: 0,
     minimum: 0,
     maximum: 1024,
@@ -137,6 +144,7 @@ export const deviceOptions = {
     help: 'Threads of the CPU; 0 for one a core.',
   }),
   precision: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'fast',
     values: {
@@ -149,6 +157,7 @@ export const deviceOptions = {
 
 export const exitDeviceOptions = {
   exitDevice: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'auto',
     values: {
@@ -180,12 +189,14 @@ export const serverOptions = {
     help: 'A file with the keys that clients may give, one a line, as a bearer token; EARLY_EXIT_KEY in the environment does the same.',
   }),
   origins: list({
+    advanced: true,
     default: [],
     notEmpty: true,
     placeholder: 'ORIGIN',
     help: 'Web pages that may ask, such as https://example.com, beside those that the server itself could have sent; may be repeated.',
   }),
   parallel: integer({
+    advanced: true,
     default: 8,
     minimum: 1,
     maximum: 256,
@@ -193,6 +204,7 @@ export const serverOptions = {
     help: 'Most texts written at a time; rows that are free remember conversations.',
   }),
   cacheMegabytes: integer({
+    advanced: true,
     default: 1024,
     minimum: 16,
     maximum: 1_048_576,
@@ -200,6 +212,7 @@ export const serverOptions = {
     help: 'Most memory for what texts have computed. With the number of texts at a time it decides how long one may become.',
   }),
   cacheScope: oneOf({
+    advanced: true,
     default: 'key',
     values: {
       request: 'the texts of one request',
@@ -210,6 +223,7 @@ export const serverOptions = {
     help: 'Whose texts share what has been computed of a beginning that they have in common. Who shares it can find out what others have sent, by what is told as cached and by the time.',
   }),
   queue: integer({
+    advanced: true,
     default: 256,
     minimum: 0,
     maximum: 100_000,
@@ -217,6 +231,7 @@ export const serverOptions = {
     help: 'Most texts of one client that wait; more are told to come back. A client that has none open is heard whatever it asks for.',
   }),
   bodyMegabytes: number({
+    advanced: true,
     default: 4,
     minimum: 0,
     above: true,
@@ -225,6 +240,7 @@ export const serverOptions = {
     help: 'Largest request.',
   }),
   seconds: number({
+    advanced: true,
     default: 600,
     minimum: 0,
     above: true,

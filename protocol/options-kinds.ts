@@ -2,13 +2,17 @@
  * Kinds of options: what a value may be, how an unknown value (a flag, a JSON file, a setting) becomes a typed one, and
  * what it must be when it does not. Knows no option by name.
  */
+import { nearest } from './nearest.ts';
 
 /** VS Code's scope of a setting; null where an option is no setting. */
 export type SettingScope = 'window' | 'resource' | 'machine-overridable';
 
 export type OptionType = 'string' | 'integer' | 'number' | 'boolean' | 'enum' | 'list' | 'notation';
 
-export type Read<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly expected: string };
+export type Read<T> =
+  | { readonly ok: true; readonly value: T }
+  /** `guess`: a value near to the one that was given. */
+  | { readonly ok: false; readonly expected: string; readonly guess?: string | null };
 
 export interface Option<T> {
   readonly type: OptionType;
@@ -27,13 +31,21 @@ export interface Option<T> {
   readonly optional: boolean;
   /** Of a list: one flag takes several words, as a shell makes of a glob. */
   readonly variadic: boolean;
+  /** True for what few need: help shows it only where all is asked for, settings and schemas mark it. */
+  readonly advanced: boolean;
   read(value: unknown): Read<T>;
 }
+
+/** The same entries with the advanced ones last. */
+export const usualFirst = <Entry extends readonly [name: string, option: Option<unknown>]>(
+  entries: readonly Entry[],
+): Entry[] => entries.toSorted(([, a], [, b]) => Number(a.advanced) - Number(b.advanced));
 
 interface Common {
   readonly help: string;
   readonly scope?: SettingScope | null;
   readonly placeholder?: string;
+  readonly advanced?: boolean;
 }
 
 interface Range {
@@ -46,7 +58,7 @@ interface Range {
 type Fields = Pick<Option<unknown>, 'type' | 'default' | 'placeholder'> & Partial<Option<unknown>>;
 
 const good = <T>(value: T): Read<T> => ({ ok: true, value });
-const bad = <T>(expected: string): Read<T> => ({ ok: false, expected });
+const bad = <T>(expected: string, guess: string | null = null): Read<T> => ({ ok: false, expected, guess });
 
 function option<T>(common: Common, fields: Fields, read: (value: unknown) => Read<T>): Option<T> {
   return {
@@ -55,6 +67,7 @@ function option<T>(common: Common, fields: Fields, read: (value: unknown) => Rea
     values: null,
     optional: false,
     variadic: false,
+    advanced: common.advanced ?? false,
     ...fields,
     placeholder: common.placeholder ?? fields.placeholder,
     help: common.help,
@@ -148,7 +161,8 @@ export function oneOf<V extends string>(
   };
   return option(common, fields, (value) => {
     const found = names.find((name) => name === value);
-    return found === undefined ? bad(`one of ${names.join(', ')}`) : good(found);
+    const guess = typeof value === 'string' ? nearest(value, names) : null;
+    return found === undefined ? bad(`one of ${names.join(', ')}`, guess) : good(found);
   });
 }
 
@@ -158,9 +172,13 @@ export const notation = <T>(
     readonly default: string;
     readonly expected: string;
     readonly parse: (text: string) => T | null;
+    /** What a text that cannot be read was meant to be; null where nothing is near. */
+    readonly guess?: (text: string) => string | null;
   },
 ): Option<T> =>
   option(common, { type: 'notation', default: common.default, placeholder: 'TEXT' }, (value) => {
-    const parsed = typeof value === 'string' || typeof value === 'number' ? common.parse(String(value)) : null;
-    return parsed === null ? bad(common.expected) : good(parsed);
+    const isText = typeof value === 'string' || typeof value === 'number';
+    const parsed = isText ? common.parse(String(value)) : null;
+    if (parsed !== null) return good(parsed);
+    return bad(common.expected, isText ? (common.guess?.(String(value)) ?? null) : null);
   });

@@ -1,5 +1,6 @@
 /** Options with a notation of their own: where exits hang, what their losses weigh, how sure they must be. */
 import { userError } from './errors.ts';
+import { nearest } from './nearest.ts';
 
 /** What an exit computes; see docs/architecture.md. */
 export const architectures = {
@@ -66,6 +67,17 @@ export function parseExits(text: string): ExitsRequest | null {
     exits.push({ layer, architecture });
   }
   return { kind: 'placed', exits: exits.sort((a, b) => a.layer - b.layer) };
+}
+
+/** `4:lense` → `4:lens`; null where no architecture is near. */
+export function guessExits(text: string): string | null {
+  const words = text.split(',').map((word) => {
+    const [, place, name] = /^\s*(\d+|auto):(\w+)\s*$/.exec(word) ?? [];
+    const near = name === undefined ? null : nearest(name, Object.keys(architectures));
+    return near === null ? word.trim() : `${place}:${near}`;
+  });
+  const guess = words.join(',');
+  return guess !== text && parseExits(guess) !== null ? guess : null;
 }
 
 /** The exits of a model with so many layers. Throws where one lies beyond the last layer. */

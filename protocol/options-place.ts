@@ -67,6 +67,7 @@ export const ranksOf = ({ pp, dp, tp }: Mesh): number => pp * dp * tp;
 
 export const placeOptions = {
   on: notation<Place>({
+    advanced: true,
     default: 'here',
     scope: 'machine-overridable',
     placeholder: 'PLACE',
@@ -75,6 +76,7 @@ export const placeOptions = {
     help: `Where exits are tuned: here; or in PyTorch, through torchrun on this machine or on hosts, as a job of Ray, or by a script for Slurm: ${placeNotation}.`,
   }),
   mesh: notation<{ readonly mesh: Mesh | null }>({
+    advanced: true,
     default: 'auto',
     scope: 'window',
     placeholder: 'MESH',
@@ -83,10 +85,12 @@ export const placeOptions = {
     help: `How ranks of PyTorch divide the work, by stages of layers (pp), windows (dp) and parts of layers (tp): ${meshNotation}.`,
   }),
   modelThere: optionalText({
+    advanced: true,
     scope: 'machine-overridable',
     help: 'The model as ranks of PyTorch find it, where that is not its path here: a folder there, or a name on the Hugging Face hub.',
   }),
   plan: optionalInteger({
+    advanced: true,
     minimum: 1,
     maximum: 100_000,
     help: 'Tune nothing: say what so many GPUs would do, their mesh, memory, traffic and hours.',

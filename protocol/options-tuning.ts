@@ -21,14 +21,23 @@ export const dataOptions = {
     help: 'Text files, folders or globs; a .jsonl file of {"messages": […]} lines holds chats, of {"text": …} lines texts.',
   }),
   sequenceLength: integer({
+    advanced: true,
     default: 512,
     minimum: 8,
     maximum: 131_072,
     scope: 'window',
     help: "Tokens in a window of text; never more than the model's context.",
   }),
-  batchSize: integer({ default: 2, minimum: 1, maximum: 1024, scope: 'window', help: 'Windows in one pass.' }),
+  batchSize: integer({
+    advanced: true,
+    default: 2,
+    minimum: 1,
+    maximum: 1024,
+    scope: 'window',
+    help: 'Windows in one pass.',
+  }),
   heldOutFraction: number({
+    advanced: true,
     default: 0.05,
     minimum: 0,
     above: true,
@@ -37,6 +46,7 @@ export const dataOptions = {
     help: 'Share of the documents kept for evaluation, never tuned on.',
   }),
   evaluationTokens: integer({
+    advanced: true,
     default: 16_384,
     minimum: 64,
     maximum: 100_000_000,
@@ -44,6 +54,7 @@ export const dataOptions = {
     help: 'At most so many held-out tokens are evaluated; fewer where a tenth of the minutes is too little for them.',
   }),
   seed: integer({
+    advanced: true,
     default: 1,
     minimum: 0,
     maximum: 4_294_967_295,
@@ -62,6 +73,7 @@ export const tuningOptions = {
     help: 'Go on with the run that --out holds, by default the last of the model in the current folder, to its own end, or for the steps, epochs or minutes given now on top of what is done.',
   }),
   continuePretraining: optionalText({
+    advanced: true,
     placeholder: 'DIR',
     help: 'Train all parameters of the model further, together with the tuned exits of this directory; writes a new model beside --out.',
   }),
@@ -78,8 +90,13 @@ export const tuningOptions = {
     scope: 'window',
     help: 'How long the run takes, all included; it plans them by what it measures at first. The preset has a limit.',
   }),
-  steps: optionalInteger({ minimum: 1, scope: 'window', help: 'Stop after so many updates.' }),
-  epochs: optionalInteger({ minimum: 1, scope: 'window', help: 'Stop after so many passes over the data.' }),
+  steps: optionalInteger({ advanced: true, minimum: 1, scope: 'window', help: 'Stop after so many updates.' }),
+  epochs: optionalInteger({
+    advanced: true,
+    minimum: 1,
+    scope: 'window',
+    help: 'Stop after so many passes over the data.',
+  }),
   head: oneOf({
     scope: 'window',
     default: 'shortlist',
@@ -91,6 +108,7 @@ export const tuningOptions = {
     help: 'The head of each exit.',
   }),
   shortlist: integer({
+    advanced: true,
     default: 8192,
     minimum: 2,
     maximum: 1_000_000,
@@ -98,6 +116,7 @@ export const tuningOptions = {
     help: 'Tokens in the head where --head is shortlist.',
   }),
   initialise: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'fit',
     values: {
@@ -108,6 +127,7 @@ export const tuningOptions = {
     help: 'What an exit starts from.',
   }),
   fitTokens: integer({
+    advanced: true,
     default: 80_000,
     minimum: 256,
     maximum: 100_000_000,
@@ -115,6 +135,7 @@ export const tuningOptions = {
     help: 'At most so many tokens are read for a fit; fewer where half of the minutes is too little for them.',
   }),
   accumulation: integer({
+    advanced: true,
     default: 1,
     minimum: 1,
     maximum: 4096,
@@ -122,6 +143,7 @@ export const tuningOptions = {
     help: 'Passes whose gradients make one update.',
   }),
   learningRate: number({
+    advanced: true,
     default: 5e-4,
     minimum: 0,
     maximum: 1,
@@ -129,6 +151,7 @@ export const tuningOptions = {
     help: 'Learning rate after warm-up.',
   }),
   finalLearningRate: number({
+    advanced: true,
     default: 5e-5,
     minimum: 0,
     maximum: 1,
@@ -136,6 +159,7 @@ export const tuningOptions = {
     help: 'Learning rate at the end of the schedule.',
   }),
   backboneLearningRate: number({
+    advanced: true,
     default: 3e-5,
     minimum: 0,
     maximum: 1,
@@ -143,20 +167,30 @@ export const tuningOptions = {
     help: "Learning rate of the model's own parameters after warm-up, with --continue-pretraining; it falls to a tenth of it.",
   }),
   schedule: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'cosine',
     values: { linear: 'a straight line', cosine: 'half a cosine', constant: 'no decay' },
     help: 'How the learning rate falls to its final value.',
   }),
   warmupFraction: number({
+    advanced: true,
     default: 0.05,
     minimum: 0,
     maximum: 1,
     scope: 'window',
     help: 'Share of the run over which the learning rate rises from 0.',
   }),
-  beta1: number({ default: 0.9, minimum: 0, maximum: 0.999999, scope: 'window', help: 'AdamW: decay of the mean.' }),
+  beta1: number({
+    advanced: true,
+    default: 0.9,
+    minimum: 0,
+    maximum: 0.999999,
+    scope: 'window',
+    help: 'AdamW: decay of the mean.',
+  }),
   beta2: number({
+    advanced: true,
     default: 0.95,
     minimum: 0,
     maximum: 0.999999,
@@ -164,6 +198,7 @@ export const tuningOptions = {
     help: 'AdamW: decay of the variance.',
   }),
   epsilon: number({
+    advanced: true,
     default: 1e-5,
     minimum: 0,
     above: true,
@@ -171,14 +206,23 @@ export const tuningOptions = {
     scope: 'window',
     help: 'AdamW: added to the root of the variance.',
   }),
-  weightDecay: number({ default: 0.01, minimum: 0, maximum: 1, scope: 'window', help: 'AdamW: weight decay.' }),
+  weightDecay: number({
+    advanced: true,
+    default: 0.01,
+    minimum: 0,
+    maximum: 1,
+    scope: 'window',
+    help: 'AdamW: weight decay.',
+  }),
   decay: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'matrices',
     values: { matrices: 'matrices only', all: 'norms and biases too' },
     help: 'Which parameters decay.',
   }),
   gradientClip: number({
+    advanced: true,
     default: 1,
     minimum: 0,
     above: true,
@@ -187,6 +231,7 @@ export const tuningOptions = {
     help: 'Largest norm of a gradient; a larger one is scaled down to it.',
   }),
   clip: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'each',
     values: {
@@ -196,6 +241,7 @@ export const tuningOptions = {
     help: 'Which norm is clipped.',
   }),
   crossEntropy: number({
+    advanced: true,
     default: 0,
     minimum: 0,
     maximum: 1e6,
@@ -203,6 +249,7 @@ export const tuningOptions = {
     help: 'Weight of the cross-entropy with the true next token.',
   }),
   distillation: number({
+    advanced: true,
     default: 1,
     minimum: 0,
     maximum: 1e6,
@@ -210,6 +257,7 @@ export const tuningOptions = {
     help: "Weight of the divergence from the final exit's distribution.",
   }),
   exitWeights: notation<ExitWeights>({
+    advanced: true,
     default: '1',
     scope: 'window',
     placeholder: 'W,…|FROM..TO[:cosine]',
@@ -218,17 +266,20 @@ export const tuningOptions = {
     help: "Weight of each exit's loss: one for all, one an exit, or a ramp over the run.",
   }),
   weighting: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'uniform',
     values: { uniform: 'every token counts the same', dynamic: "each token counts by the exit's own confidence in it" },
     help: 'How the tokens of an exit are weighted.',
   }),
   evaluateEvery: optionalInteger({
+    advanced: true,
     minimum: 1,
     scope: 'window',
     help: 'Evaluate all exits after so many updates; by default about ten times a run.',
   }),
   backbonePrecision: oneOf({
+    advanced: true,
     scope: 'window',
     default: 'fast',
     values: {
@@ -238,6 +289,7 @@ export const tuningOptions = {
     help: 'Arithmetic of the frozen model on the text that exits learn from and are judged by.',
   }),
   featureCache: boolean({
+    advanced: true,
     default: true,
     scope: 'window',
     help: 'Keep hidden states on disk, so that later epochs skip the backbone.',

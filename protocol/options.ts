@@ -189,7 +189,7 @@ function unknownOption(command: CommandName, option: string, code: ErrorCode, na
   const near = nearest(option, Object.keys(optionTables[command]));
   const called = name(option);
   const suggestion = near !== null && called.startsWith('--') ? name(near) : near;
-  const wayOut = suggestion === null ? `See early-exit ${command} --help.` : `Did you mean ${suggestion}?`;
+  const wayOut = suggestion === null ? `See early-exit ${command} --help all.` : `Did you mean ${suggestion}?`;
   return userError(code, `${called} is no option of ${command}.`, wayOut);
 }
 
@@ -198,7 +198,8 @@ function readOption(option: Option<unknown>, value: unknown, code: ErrorCode, na
   if (read.ok) return read.value;
   // A flag alone is a list of one, and what it holds says more.
   const found: unknown = Array.isArray(value) && value.length === 1 ? value[0] : value;
-  throw userError(code, `${name} must be ${read.expected}, not ${shownValue(found)}.`);
+  const wayOut = typeof read.guess === 'string' ? `Did you mean ${read.guess}?` : undefined;
+  throw userError(code, `${name} must be ${read.expected}, not ${shownValue(found)}.`, wayOut);
 }
 
 /** Values of the chosen preset, less the limits where the user set one. */

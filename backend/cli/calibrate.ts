@@ -36,12 +36,12 @@ export function calibrationText(stream: Stream, event: CalibratedEvent): string 
   const { bold, dim } = stream.colours;
   const rows = event.exits.map(({ exit, threshold, agreement, milliseconds, saves }) => [
     exit,
-    threshold === null ? dim('not asked') : threshold.toFixed(4),
+    threshold === null ? dim('not used') : threshold.toFixed(4),
     percent(agreement, 0),
     dim(`${milliseconds.toFixed(2)} ms`),
     dim(`${saves.toFixed(2)} ms`),
   ]);
-  const head = ['exit', 'threshold', 'agreement', 'a reading', 'leaving saves'].map(dim);
+  const head = ['exit', 'threshold', 'agreement', 'reading it takes', 'leaving saves'].map(dim);
   const measured = dim(
     `· ${plural(event.tokens, 'token')}, ${plural(event.texts, 'text')} in turn, ${duration(event.seconds)}`,
   );

@@ -1,89 +1,20 @@
 /** The commands by name: help, options, and how each is run and drawn. */
 import { userError } from '../../protocol/errors.ts';
-import type { JobEvents, JobOptions } from '../../protocol/jobs.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
-import {
-  flagOrigin,
-  optionTables,
-  parseOptions,
-  type CommandName,
-  type CommandOptions,
-  type OptionTable,
-} from '../../protocol/options.ts';
+import type { CommandOptions } from '../../protocol/options.ts';
 import { resolveModel } from '../worker/shipped.ts';
-import { runInWorker } from '../worker/engine.ts';
 import { showCalibrate } from './calibrate.ts';
-import { mixedOrigin, readConfig } from './config.ts';
+import { optionsCommand, recipeCommand, type Command } from './command.ts';
+import { completionScript, shells } from './completion.ts';
 import type { Context } from './context.ts';
 import { showDoctor } from './doctor.ts';
 import { showEvaluate } from './evaluate.ts';
 import { showExport } from './export.ts';
-import { parseFlags } from './flags.ts';
 import { showGenerate } from './generate.ts';
-import { commandHelp, type CommandHelp, type Defaults } from './help.ts';
-import { showJson } from './json.ts';
+import { commandHelp } from './help.ts';
 import { runServe } from './serve.ts';
-import { shownEvents } from './shown-events.ts';
 import { runStart, startDefaults, startHelp } from './start.ts';
-import type { Terminal } from './terminal.ts';
 import { showTune } from './tune.ts';
-
-export interface Command {
-  readonly help: CommandHelp;
-  /** Answers the exit code; throws UserErrors. */
-  run(words: readonly string[], context: Context): Promise<number>;
-}
-
-type Events<Name extends CommandName> = AsyncIterable<JobEvents[Name]>;
-
-/** Runs a recipe and draws its events. */
-function recipeCommand<Name extends CommandName>(
-  name: Name,
-  help: Omit<CommandHelp, 'name'>,
-  show: (events: Events<Name>, terminal: Terminal, options: CommandOptions[Name]) => Promise<unknown>,
-  prepare: (options: CommandOptions[Name], context: Context) => Promise<CommandOptions[Name]>,
-): Command {
-  return optionsCommand({ ...help, name }, name, async (options, json, context) => {
-    const prepared = await prepare(options, context);
-    const events = runInWorker(name, prepared as JobOptions[Name], { signal: context.signal });
-    const { terminal } = context;
-    await (json ? showJson(events, terminal) : show(shownEvents(events, terminal), terminal, prepared));
-  });
-}
-
-/** A command whose words are the options of a recipe. */
-function optionsCommand<Name extends CommandName>(
-  help: CommandHelp,
-  name: Name,
-  act: (options: CommandOptions[Name], json: boolean, context: Context) => Promise<void>,
-  {
-    defaults = () => ({}),
-    endsBySignal = false,
-  }: {
-    readonly defaults?: () => Defaults;
-    /** It runs until it is stopped: that is no interruption. */
-    readonly endsBySignal?: boolean;
-  } = {},
-): Command {
-  const table: OptionTable = optionTables[name];
-  return {
-    help,
-    async run(words, context) {
-      const flags = parseFlags(help.name, table, words);
-      if (flags.help) {
-        context.terminal.out.write(commandHelp(context.terminal.out, help, table, defaults()));
-        return 0;
-      }
-      const config = flags.config === null ? {} : readConfig(flags.config);
-      const origin = flags.config === null ? flagOrigin : mixedOrigin(flags.config, config, flags.given);
-      const options = parseOptions(name, { ...defaults(), ...config, ...flags.given }, origin);
-      await act(options, flags.json, context);
-      return context.signal.aborted && !endsBySignal ? INTERRUPTED : 0;
-    },
-  };
-}
-
-export const INTERRUPTED = 130;
 
 const withModel = async <Options extends { readonly model: string }>(options: Options): Promise<Options> => ({
   ...options,
@@ -104,6 +35,8 @@ async function withPrompts(options: CommandOptions['generate'], context: Context
   const input = options.prompt.includes('-') ? await context.readInput() : '';
   return withModel({ ...options, prompt: options.prompt.map((prompt) => (prompt === '-' ? input : prompt)) });
 }
+
+const isHelp = (words: readonly string[]): boolean => words.some((word) => word === '--help' || word === '-h');
 
 export const commands: readonly Command[] = [
   recipeCommand(
@@ -271,14 +204,36 @@ export const commands: readonly Command[] = [
   ),
   {
     help: {
+      name: 'completion',
+      usage: shells.join('|'),
+      summary: 'A script with which a shell completes commands, options and their values.',
+      description: 'Writes the script for a shell to standard output, made of the options as they are.',
+      examples: [
+        ['early-exit completion bash > ~/.local/share/bash-completion/completions/early-exit', 'for bash'],
+        ['early-exit completion zsh > ~/.zfunc/_early-exit', 'for zsh, where ~/.zfunc is in fpath'],
+        ['early-exit completion fish > ~/.config/fish/completions/early-exit.fish', 'for fish'],
+        ['early-exit completion powershell >> $PROFILE', 'for PowerShell'],
+      ],
+    },
+    table: {},
+    async run(words, { terminal }) {
+      terminal.out.write(
+        isHelp(words) ? commandHelp(terminal.out, this.help, this.table) : completionScript(words, commands),
+      );
+      return 0;
+    },
+  },
+  {
+    help: {
       name: 'lsp',
       summary: 'The language server, for an editor.',
       description: 'Speaks the Language Server Protocol on standard input and output until the client is gone.',
       examples: [['early-exit lsp --stdio', 'as an editor starts it']],
     },
+    table: {},
     async run(words, { terminal, signal }) {
-      if (words.some((word) => word === '--help' || word === '-h')) {
-        terminal.out.write(commandHelp(terminal.out, this.help, {}));
+      if (isHelp(words)) {
+        terminal.out.write(commandHelp(terminal.out, this.help, this.table));
         return 0;
       }
       const { checkServerWords, startServer } = await import('../language-server/stdio.ts');

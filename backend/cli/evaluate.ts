@@ -2,7 +2,7 @@
 import { plural } from '../../protocol/plural.ts';
 import type { EvaluateEvent } from '../../protocol/events.ts';
 import { openProgress } from './progress.ts';
-import { scoreTable, sweepTable } from './scores.ts';
+import { scoreTable, sweepConclusion, sweepTable } from './scores.ts';
 import type { Terminal } from './terminal.ts';
 
 export async function showEvaluate(events: AsyncIterable<EvaluateEvent>, terminal: Terminal): Promise<void> {
@@ -18,7 +18,9 @@ export async function showEvaluate(events: AsyncIterable<EvaluateEvent>, termina
       progress.end();
       out.write(`\n${bold('Exits')} ${dim(`· ${plural(event.tokens, 'token')}`)}\n${scoreTable(out, event.scores)}`);
       if (event.sweep.length > 0) {
-        out.write(`\n${bold('Thresholds')} ${dim('· agreement with the full model')}\n${sweepTable(out, event.sweep)}`);
+        const what = 'how sure an exit must be, and what that saves on this text';
+        out.write(`\n${bold('Thresholds')} ${dim(`· ${what}`)}\n${sweepTable(out, event.sweep)}`);
+        out.write(`\n${sweepConclusion(event.scores, event.sweep)}\n`);
       }
     }
   } finally {

@@ -3,13 +3,15 @@ import { userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
 import type { Option } from '../../protocol/options-kinds.ts';
 import { flagName, type OptionTable } from '../../protocol/options.ts';
+import type { HelpLevel } from './help.ts';
 
 export interface Flags {
   /** By option name; values as JSON would have them. */
   readonly given: Readonly<Record<string, unknown>>;
   readonly config: string | null;
   readonly json: boolean;
-  readonly help: boolean;
+  /** Which help is asked for; null for none. */
+  readonly help: HelpLevel | null;
 }
 
 /** Flags that every command takes. */
@@ -19,12 +21,17 @@ export const commonFlags = ['--config', '--json', '--help'] as const;
 export function parseFlags(command: string, table: OptionTable, words: readonly string[]): Flags {
   const names = new Map(Object.keys(table).map((name) => [flagName(name), name]));
   const given: Record<string, unknown> = {};
-  let [config, json, help]: [string | null, boolean, boolean] = [null, false, false];
+  let [config, json, help]: [string | null, boolean, HelpLevel | null] = [null, false, null];
   const rest = [...words];
   while (rest.length > 0) {
     const word = rest.shift()!;
-    if (word === '-h') help = true;
-    if (word === '-h') continue;
+    if (['--help', '-h', '--help=all'].includes(word)) {
+      const isAll = word.endsWith('=all') || rest[0] === 'all';
+      if (rest[0] === 'all') rest.shift();
+      help = isAll ? 'all' : 'usual';
+      continue;
+    }
+    if (/^-[A-Za-z]/.test(word)) throw unknownFlag(command, word, [...names.keys(), ...commonFlags]);
     if (!word.startsWith('--')) {
       throw userError('bad-argument', `${command} does not know what to do with ${JSON.stringify(word)}.`, quoteHint);
     }
@@ -34,9 +41,12 @@ export function parseFlags(command: string, table: OptionTable, words: readonly 
     const value = (): string => attached ?? takeValue(flag, rest);
     if (flag === '--help' || flag === '--json') {
       if (attached !== null)
-        throw userError('bad-argument', `${flag} takes no value.`, `Write ${flag} alone, or leave it out.`);
-      if (flag === '--help') help = true;
-      else json = true;
+        throw userError(
+          'bad-argument',
+          flag === '--help' ? `--help takes all or nothing, not ${attached}.` : `${flag} takes no value.`,
+          `Write ${flag} alone, or leave it out.`,
+        );
+      json = true;
     } else if (flag === '--config') config = value();
     else {
       const negated = flag.startsWith('--no-') ? names.get(`--${flag.slice(5)}`) : undefined;
@@ -78,8 +88,27 @@ function readWord(option: Option<unknown>, word: string): unknown {
   return word;
 }
 
+/** What other programs call some options. */
+const usualElsewhere: Readonly<Record<string, string>> = {
+  '-n': '--max-tokens',
+  '--n-predict': '--max-tokens',
+  '-m': '--model',
+  '-p': '--prompt',
+  '-t': '--threads',
+  '-o': '--out',
+  '-s': '--seed',
+  '-ngl': '--gpu-layers',
+  '--n-gpu-layers': '--gpu-layers',
+  '--temp': '--temperature',
+  '--api-key-file': '--key-file',
+  '--dataset': '--data',
+  '--output': '--out',
+  '--lr': '--learning-rate',
+};
+
 function unknownFlag(command: string, flag: string, known: readonly string[]): Error {
-  const near = nearest(flag, known);
-  const wayOut = near === null ? `See early-exit ${command} --help.` : `Did you mean ${near}?`;
+  const usual = usualElsewhere[flag.replace(/=.*/, '')];
+  const near = usual !== undefined && known.includes(usual) ? usual : nearest(flag, known);
+  const wayOut = near === null ? `See early-exit ${command} --help all.` : `Did you mean ${near}?`;
   return userError('bad-argument', `${command} has no option ${flag}.`, wayOut);
 }

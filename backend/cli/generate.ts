@@ -113,7 +113,7 @@ function summary(
   // Where no token leaves early, an exit that drafted nothing has no part in the text.
   const isHeard = (exit: string): boolean => mode === 'fast' || exit === 'final' || shareOf(exit) > 0;
   const legend = [...drafted, ...exits.filter(isHeard)].map((exit) => {
-    const name = exit === TEXT_DRAFT ? 'the text itself' : exit;
+    const name = exit === TEXT_DRAFT ? 'copied from earlier text' : exit;
     return `${colours.paint(exit, `■ ${name}`)} ${percent(shareOf(exit), 0)}`;
   });
   const { layers, meanLayer, tokensPerSecond, promptTokens, promptSeconds, stops } = generated;

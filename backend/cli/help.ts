@@ -1,12 +1,14 @@
 /** Help texts, made from the option tables. */
-import { optionTables, flagName, type CommandName, type OptionTable } from '../../protocol/options.ts';
+import { flagName, type OptionTable } from '../../protocol/options.ts';
 import { settingGroups } from '../../protocol/options-groups.ts';
 import type { Option } from '../../protocol/options-kinds.ts';
-import { textWidth } from './table.ts';
+import { plural, textWidth } from './table.ts';
 import type { Stream } from './terminal.ts';
 
 export interface CommandHelp {
   readonly name: string;
+  /** What stands behind the name; `[OPTIONS]` where nothing is said. */
+  readonly usage?: string;
   /** One line. */
   readonly summary: string;
   /** What it does, in a paragraph. */
@@ -14,6 +16,9 @@ export interface CommandHelp {
   /** Command lines with what each does. */
   readonly examples: readonly (readonly [line: string, effect: string])[];
 }
+
+/** `usual`: the options that most need; `all`: the advanced ones, too. */
+export type HelpLevel = 'usual' | 'all';
 
 /** What a command gives its recipe where the user gives nothing. */
 export type Defaults = Readonly<Record<string, string | readonly string[]>>;
@@ -39,60 +44,73 @@ export function overview(stream: Stream, commands: readonly CommandHelp[]): stri
     bold('Commands'),
     ...commands.map(({ name, summary }) => `  ${bold(name.padEnd(width))}  ${summary}`),
     '',
-    `${dim('early-exit COMMAND --help shows options and examples; early-exit --version the version.')}`,
+    dim('early-exit help COMMAND shows examples and the options that most need, early-exit help COMMAND all every'),
+    dim('option; early-exit version the version; early-exit completion bash what a shell completes with.'),
     '',
   ].join('\n');
 }
 
-/** What `early-exit COMMAND --help` prints. `table` is of a command that has no recipe of its own, `defaults` are what it gives that. */
+/** What `early-exit COMMAND --help` prints. `defaults` are what a command gives its recipe. */
 export function commandHelp(
   stream: Stream,
   help: CommandHelp,
-  table: OptionTable = optionTables[help.name as CommandName],
+  table: OptionTable,
+  level: HelpLevel = 'usual',
   defaults: Defaults = {},
 ): string {
   const { bold, dim, cyan } = stream.colours;
   const columns = Math.min(stream.columns, WIDEST);
   const lines = [
-    `${bold(`early-exit ${help.name}`)} [OPTIONS]`,
+    `${bold(`early-exit ${help.name}`)} ${help.usage ?? '[OPTIONS]'}`,
     '',
     ...wrap(help.description, columns),
     '',
     bold('Examples'),
     ...help.examples.flatMap(([line, effect]) => [`  ${cyan(line)}`, `      ${dim(effect)}`]),
   ];
+  const drawn = (options: readonly Named[]): string[] =>
+    options.flatMap(([name, option]) =>
+      optionLines(stream, name, { ...option, default: defaults[name] ?? option.default }, columns),
+    );
+  const advanced = Object.values(table).filter((option) => option.advanced).length;
   for (const [title, options] of sections(table)) {
-    lines.push('', bold(title));
-    for (const [name, option] of options) {
-      lines.push(...optionLines(stream, name, { ...option, default: defaults[name] ?? option.default }, columns));
-    }
+    const usual = options.filter(([, option]) => !option.advanced);
+    if (usual.length > 0) lines.push('', bold(title), ...drawn(usual));
+    const rest = level === 'all' ? options.filter(([, option]) => option.advanced) : [];
+    if (rest.length > 0) lines.push('', bold(`${title}, advanced`), ...drawn(rest));
   }
-  lines.push(
-    '',
-    bold('Common'),
-    '  --config FILE.json',
-    '      Options from a file, under the names above in camelCase; flags win. Schemas: docs/schemas/.',
-    '  --json',
-    '      Results on standard output as JSON, one object a line.',
-    '  -h, --help',
-    '',
-    bold('Exit codes'),
-    ...exitCodes.map(([code, meaning]) => `  ${String(code).padEnd(4)} ${meaning}`),
-    '',
-  );
-  return lines.join('\n');
+  if (level === 'usual' && advanced > 0)
+    lines.push('', dim(`${plural(advanced, 'more option')}: early-exit ${help.name} --help all`));
+  if (Object.keys(table).length > 0) lines.push(...common(stream));
+  return `${lines.join('\n')}\n`;
 }
 
+/** Of every command that has options. */
+const common = ({ colours: { bold } }: Stream): string[] => [
+  '',
+  bold('Common'),
+  '  --config FILE.json',
+  '      Options from a file, under the names above in camelCase; flags win. Schemas: docs/schemas/.',
+  '  --json',
+  '      Results on standard output as JSON, one object a line.',
+  '  -h, --help [all]',
+  '',
+  bold('Exit codes'),
+  ...exitCodes.map(([code, meaning]) => `  ${String(code).padEnd(4)} ${meaning}`),
+];
+
+type Named = readonly [name: string, option: Option<unknown>];
+
 /** The options of a table by the groups of the settings: others first, the device last. */
-function sections(table: OptionTable): [string, [string, Option<unknown>][]][] {
+function sections(table: OptionTable): [string, Named[]][] {
   const left = new Map(Object.entries(table));
-  const found: [string, [string, Option<unknown>][]][] = settingGroups.map(({ title, options }) => {
+  const found: [string, Named[]][] = settingGroups.map(({ title, options }) => {
     const names = Object.keys(options).filter((name) => left.get(name) === (options as OptionTable)[name]);
     return [title, names.map((name) => [name, take(left, name)])];
   });
   const device = found.filter(([title]) => title === 'Device');
   const rest = found.filter(([title]) => title !== 'Device');
-  const others: [string, [string, Option<unknown>][]] = ['Options', [...left]];
+  const others: [string, Named[]] = ['Options', [...left]];
   return [others, ...rest, ...device].filter(([, options]) => options.length > 0);
 }
 

@@ -6,7 +6,8 @@ import { nearest } from '../../protocol/nearest.ts';
 import { shown } from '../../protocol/shown.ts';
 import { packageRoot, versionIn } from '../recipes/installation.ts';
 import { endAtOnce } from '../worker/end.ts';
-import { commands, INTERRUPTED } from './commands.ts';
+import { INTERRUPTED, type Command } from './command.ts';
+import { commands } from './commands.ts';
 import { overview } from './help.ts';
 import { openTerminal, type Terminal } from './terminal.ts';
 
@@ -16,23 +17,31 @@ const WRONG_USE = 2;
 async function main(words: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
   const [name, ...rest] = words;
   const helps = commands.map(({ help }) => help);
-  if (name === '--version' || name === '-v') {
+  if (name === '--version' || name === '-v' || name === 'version') {
     terminal.out.write(`${versionIn(packageRoot())}\n`);
     return 0;
   }
-  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+  const asksHelp = name === '--help' || name === '-h' || name === 'help';
+  const context = { terminal, signal, readInput: () => readInput(signal) };
+  const [about, level] = rest;
+  if (asksHelp && about !== undefined)
+    return commandOf(about).run(['--help', ...(level === 'all' ? [level] : [])], context);
+  if (name === undefined || asksHelp) {
     const stream = name === undefined ? terminal.err : terminal.out;
     stream.write(overview(stream, helps));
     return name === undefined ? WRONG_USE : 0;
   }
+  return commandOf(name).run(rest, context);
+}
+
+/** @throws UserError where there is none of that name. */
+function commandOf(name: string): Command {
   const command = commands.find(({ help }) => help.name === name);
-  if (!command) {
-    const names = helps.map((help) => help.name);
-    const near = nearest(name, names);
-    const wayOut = near === null ? `The commands are ${names.join(', ')}.` : `Did you mean early-exit ${near}?`;
-    throw userError('bad-argument', `There is no command ${name}.`, wayOut);
-  }
-  return command.run(rest, { terminal, signal, readInput: () => readInput(signal) });
+  if (command) return command;
+  const names = commands.map(({ help }) => help.name);
+  const near = nearest(name, names);
+  const wayOut = near === null ? `The commands are ${names.join(', ')}.` : `Did you mean early-exit ${near}?`;
+  throw userError('bad-argument', `There is no command ${name}.`, wayOut);
 }
 
 /** All of standard input; a Ctrl-C does not wait for its end. */

@@ -174,7 +174,7 @@ describe('showGenerate', () => {
     const screen = openScreen({ tty: true });
     await showGenerate(stream(generation[0]!, ...tokens, generation.at(-1)!), screen.terminal, ['f']);
     expect(screen.out()).toContain('\x1b[38;5;28ma\x1b[39m\x1b[38;5;166mb\x1b[39mc');
-    expect(screen.err()).toContain('■ the text itself\x1b[39m 33 %');
+    expect(screen.err()).toContain('■ copied from earlier text\x1b[39m 33 %');
     const without = openScreen({ tty: true });
     const ready = { ...generation[0]!, exits: [] } as GenerateEvent;
     await showGenerate(stream(ready, ...tokens, generation.at(-1)!), without.terminal, ['f']);
@@ -253,11 +253,28 @@ describe('showEvaluate', () => {
         '6:lens      6  4.000        54.6    15.0 %     30.0 %',
         'final      12  2.500        12.2    50.0 %    100.0 %',
         '',
-        'Thresholds · agreement with the full model',
-        'threshold  mean layer  layers run  agreement',
+        'Thresholds · how sure an exit must be, and what that saves on this text',
+        'threshold  mean layer  layers run  agreement  layers run, of all',
         '0.50             7.25      60.0 %     92.5 %  ▇▇▇▇▇▇▇▇▇▇▇▇',
         '',
+        '6:lens agrees with the full model most often, on 30 % of tokens. No threshold leaves early and keeps 99 % of tokens: longer tuning would help.',
+        '',
       ].join('\n'),
+    );
+  });
+
+  it('ends with the threshold that saves most where nearly all agree', async () => {
+    const screen = openScreen();
+    const sweep = [
+      { threshold: 1, meanLayer: 12, layerShare: 1, agreement: 1 },
+      { threshold: 0.9, meanLayer: 11, layerShare: 0.92, agreement: 0.998 },
+      { threshold: 0.8, meanLayer: 10, layerShare: 0.83, agreement: 0.991 },
+      { threshold: 0.7, meanLayer: 8, layerShare: 0.67, agreement: 0.94 },
+    ];
+    const scores = [score('6:lens', 6, 4, 0.3), score('10:lens', 10, 3, 0.7), score('final', 12, 2.5, 1)];
+    await showEvaluate(stream({ type: 'evaluated' as const, tokens: 8192, scores, sweep }), screen.terminal);
+    expect(screen.out().split('\n').at(-2)).toBe(
+      "10:lens agrees with the full model most often, on 70 % of tokens. At 0.80, 83 % of layers are run and 99.1 % of tokens are the full model's; what that brings in time, early-exit calibrate measures.",
     );
   });
 });
@@ -287,8 +304,8 @@ describe('showCalibrate', () => {
     const lines = visible(screen.out());
     expect(lines).toEqual([
       'Thresholds · 4,096 tokens, 6 texts in turn, 34 s',
-      expect.stringMatching(/^exit +threshold +agreement +a reading +leaving saves$/),
-      expect.stringMatching(/^6:lens +not asked +40 % +0\.40 ms +2\.00 ms$/),
+      expect.stringMatching(/^exit +threshold +agreement +reading it takes +leaving saves$/),
+      expect.stringMatching(/^6:lens +not used +40 % +0\.40 ms +2\.00 ms$/),
       expect.stringMatching(/^10:lens +0\.7500 +70 % +0\.30 ms +0\.60 ms$/),
       'agreement 99.51 % where 99.0 % was asked · mean layer 11.0 of 12 · 1.10 × full depth by costs',
       'measured beside full depth, with drafts of the text: leaving early 1.50 ×, lossless 1.60 ×; the default mode is now lossless',

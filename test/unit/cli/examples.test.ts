@@ -1,6 +1,7 @@
 /** Every command line that a help text shows is one that the command takes. */
 import { expect, test } from 'vitest';
 import { commands } from '../../../backend/cli/commands.ts';
+import { shells } from '../../../backend/cli/completion.ts';
 import { parseFlags } from '../../../backend/cli/flags.ts';
 import { commandNames, optionTables, parseOptions, type CommandName } from '../../../protocol/options.ts';
 
@@ -11,8 +12,9 @@ const wordsOf = (line: string): string[] =>
 const examples = commands.flatMap(({ help }) => help.examples.map(([line]) => [help.name, line] as const));
 
 test.each(examples)('%s: %s', (name, line) => {
-  const words = wordsOf(line.replace(/^.*\| /, '').replace(/ > \S+$/, ''));
+  const words = wordsOf(line.replace(/^.*\| /, '').replace(/ >>? \S+$/, ''));
   expect(words.slice(0, 2)).toEqual(['early-exit', name]);
+  if (name === 'completion') expect(shells).toContain(words[2]);
   const command = name === 'start' ? 'tune' : name;
   if (!(commandNames as readonly string[]).includes(command)) return;
   const { given } = parseFlags(name, optionTables[command as CommandName], words.slice(2));

@@ -48,13 +48,23 @@ describe('parseFlags', () => {
       given: {},
       config: 'a.json',
       json: true,
-      help: true,
+      help: 'usual',
     });
+    for (const words of [['--help', 'all'], ['-h', 'all'], ['--help=all']])
+      expect(parseFlags('tune', optionTables.tune, words).help).toBe('all');
+  });
+
+  it('knows what other programs call an option', () => {
+    const refused = (...words: string[]) => refusal(() => generate(...words));
+    expect(refused('-n', '3')).toBe('generate has no option -n. Did you mean --max-tokens?');
+    expect(refused('--temp', '1')).toBe('generate has no option --temp. Did you mean --temperature?');
+    expect(refused('-o', 'x')).toBe('generate has no option -o. See early-exit generate --help all.');
+    expect(refusal(() => tune('-m', 'x'))).toBe('tune has no option -m. Did you mean --model?');
   });
 
   it.each([
     [['--learning-rat', '1'], 'tune has no option --learning-rat. Did you mean --learning-rate?'],
-    [['--sparsity'], 'tune has no option --sparsity. See early-exit tune --help.'],
+    [['--sparsity'], 'tune has no option --sparsity. See early-exit tune --help all.'],
     [['--no-minutes'], 'tune has no option --no-minutes. Did you mean --minutes?'],
     [['--out'], '--out needs a value.'],
     [['--out', '--resume'], '--out needs a value. If --resume is the value, write --out=--resume.'],

@@ -38,11 +38,30 @@ describe('early-exit', () => {
     expect(help).toMatchObject({ code: 0, err: '' });
     for (const name of [...commandNames, 'start', 'lsp']) expect(help.out).toMatch(new RegExp(`^  ${name} `, 'm'));
     expect(await earlyExit([])).toMatchObject({ code: 2, out: '', err: help.out });
-    expect((await earlyExit(['--version'])).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+    for (const word of ['--version', 'version']) expect((await earlyExit([word])).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  it('explains a command in two levels: what most need, and all', async () => {
+    const [usual, all, flag] = await Promise.all([
+      earlyExit(['help', 'tune']),
+      earlyExit(['help', 'tune', 'all']),
+      earlyExit(['tune', '--help']),
+    ]);
+    expect(usual).toEqual(flag);
+    const options = (text: string): number => text.match(/^ {2}--/gm)!.length;
+    expect(options(usual.out)).toBeLessThanOrEqual(12);
+    expect(options(all.out)).toBeGreaterThan(40);
+    expect(usual.out).toMatch(/^\d+ more options: early-exit tune --help all$/m);
+    expect(usual.out).not.toContain('--weight-decay');
+    expect(all.out).toContain('Tuning, advanced');
+    expect(await earlyExit(['help', 'tun'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('early-exit tune?'),
+    });
   });
 
   it.each(commandNames)('documents every option of %s', async (name) => {
-    const { code, out } = await earlyExit([name, '--help']);
+    const { code, out } = await earlyExit([name, '--help', 'all']);
     expect(code).toBe(0);
     for (const [option, { default: value }] of Object.entries(optionTables[name])) {
       expect(out).toContain(value === true ? flagName(option).replace('--', '--no-') : flagName(option));
@@ -52,7 +71,7 @@ describe('early-exit', () => {
   });
 
   it('says of start what it takes where nothing is given, and of a flag that turns off what that is', async () => {
-    const { out } = await earlyExit(['start', '--help']);
+    const { out } = await earlyExit(['start', '--help', 'all']);
     expect(out).toContain('[quick]');
     expect(out).toMatch(/\[start(-\d+)?\.exits\]/);
     expect(out).toMatch(/--no-feature-cache\n\s+Turns off: Keep hidden states/);
@@ -67,6 +86,10 @@ describe('early-exit', () => {
     [
       ['lsp', '--bogus'],
       'error lsp has no option --bogus. It speaks on standard input and output: start it with --stdio alone, or with --clientProcessId PID beside it.\n',
+    ],
+    [
+      ['generate', '--prompt', 'x', '--mode', 'fats'],
+      'error --mode must be one of auto, lossless, fast, full, not "fats". Did you mean fast?\n',
     ],
     [['generate', '--candidates', '100'], 'error --candidates must be a whole number from 0 to 5, not 100.\n'],
     [['generate', '--stop', ''], 'error --stop must be texts that are not empty, not "".\n'],

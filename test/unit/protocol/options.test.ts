@@ -86,6 +86,14 @@ describe('parseOptions', () => {
     expect(error.code).toBe('bad-argument');
   });
 
+  it('guesses what a value was meant to be', () => {
+    const wayOut = (given: Record<string, unknown>) => refusal(() => parseOptions('tune', given)).wayOut;
+    expect(wayOut({ exits: '4:lense' })).toBe('Did you mean 4:lens?');
+    expect(wayOut({ exits: '4, 8:mpl' })).toBe('Did you mean 4,8:mlp?');
+    expect(wayOut({ preset: 'quik' })).toBe('Did you mean quick?');
+    expect(wayOut({ exits: 'somewhere' })).toBeUndefined();
+  });
+
   it('refuses unknown names with the nearest one', () => {
     const error = refusal(() => parseOptions('tune', { learnignRate: 1 }));
     expect(error.message).toBe('--learnign-rate is no option of tune.');

@@ -1,0 +1,78 @@
+/** What a command is, and how one is made of a recipe and a way to draw its events. */
+import type { JobEvents, JobOptions } from '../../protocol/jobs.ts';
+import {
+  flagOrigin,
+  optionTables,
+  parseOptions,
+  type CommandName,
+  type CommandOptions,
+  type OptionTable,
+} from '../../protocol/options.ts';
+import { runInWorker } from '../worker/engine.ts';
+import { mixedOrigin, readConfig } from './config.ts';
+import type { Context } from './context.ts';
+import { parseFlags } from './flags.ts';
+import { commandHelp, type CommandHelp, type Defaults } from './help.ts';
+import { showJson } from './json.ts';
+import { shownEvents } from './shown-events.ts';
+import type { Terminal } from './terminal.ts';
+
+export interface Command {
+  readonly help: CommandHelp;
+  /** Its options by name, for help and completion. */
+  readonly table: OptionTable;
+  /** Answers the exit code; throws UserErrors. */
+  run(words: readonly string[], context: Context): Promise<number>;
+}
+
+type Events<Name extends CommandName> = AsyncIterable<JobEvents[Name]>;
+
+/** Runs a recipe and draws its events. */
+export function recipeCommand<Name extends CommandName>(
+  name: Name,
+  help: Omit<CommandHelp, 'name'>,
+  show: (events: Events<Name>, terminal: Terminal, options: CommandOptions[Name]) => Promise<unknown>,
+  prepare: (options: CommandOptions[Name], context: Context) => Promise<CommandOptions[Name]>,
+): Command {
+  return optionsCommand({ ...help, name }, name, async (options, json, context) => {
+    const prepared = await prepare(options, context);
+    const events = runInWorker(name, prepared as JobOptions[Name], { signal: context.signal });
+    const { terminal } = context;
+    await (json ? showJson(events, terminal) : show(shownEvents(events, terminal), terminal, prepared));
+  });
+}
+
+/** A command whose words are the options of a recipe. */
+export function optionsCommand<Name extends CommandName>(
+  help: CommandHelp,
+  name: Name,
+  act: (options: CommandOptions[Name], json: boolean, context: Context) => Promise<void>,
+  {
+    defaults = () => ({}),
+    endsBySignal = false,
+  }: {
+    readonly defaults?: () => Defaults;
+    /** It runs until it is stopped: that is no interruption. */
+    readonly endsBySignal?: boolean;
+  } = {},
+): Command {
+  const table: OptionTable = optionTables[name];
+  return {
+    help,
+    table,
+    async run(words, context) {
+      const flags = parseFlags(help.name, table, words);
+      if (flags.help !== null) {
+        context.terminal.out.write(commandHelp(context.terminal.out, help, table, flags.help, defaults()));
+        return 0;
+      }
+      const config = flags.config === null ? {} : readConfig(flags.config);
+      const origin = flags.config === null ? flagOrigin : mixedOrigin(flags.config, config, flags.given);
+      const options = parseOptions(name, { ...defaults(), ...config, ...flags.given }, origin);
+      await act(options, flags.json, context);
+      return context.signal.aborted && !endsBySignal ? INTERRUPTED : 0;
+    },
+  };
+}
+
+export const INTERRUPTED = 130;

@@ -1,0 +1,183 @@
+/** Scripts with which shells complete commands, options and their values: made of the option tables. Pure. */
+import { userError } from '../../protocol/errors.ts';
+import { nearest } from '../../protocol/nearest.ts';
+import type { Option } from '../../protocol/options-kinds.ts';
+import { flagName } from '../../protocol/options.ts';
+import type { Command } from './command.ts';
+import { commonFlags } from './flags.ts';
+
+export const shells = ['bash', 'zsh', 'fish', 'powershell'] as const;
+type Shell = (typeof shells)[number];
+
+/** What may stand behind a flag: nothing, one of these words, or a file's name or any text. */
+type Value = 'none' | 'text' | readonly string[];
+
+interface Flag {
+  readonly name: string;
+  readonly value: Value;
+  readonly help: string;
+  readonly repeats: boolean;
+}
+
+interface Completed {
+  readonly command: string;
+  readonly summary: string;
+  /** Words that may stand right behind the command. */
+  readonly words: readonly string[];
+  readonly flags: readonly Flag[];
+}
+
+/** The script for the shell that `words` names. @throws UserError for any other words. */
+export function completionScript(words: readonly string[], commands: readonly Command[]): string {
+  const [word] = words;
+  const shell = shells.find((name) => name === word);
+  if (shell === undefined || words.length > 1) {
+    const near = word === undefined ? null : nearest(word, shells);
+    throw userError(
+      'bad-argument',
+      `completion takes one of ${shells.join(', ')}${word === undefined ? '' : `, not ${words.join(' ')}`}.`,
+      near === null || near === word ? undefined : `Did you mean early-exit completion ${near}?`,
+    );
+  }
+  return scripts[shell](completedOf(commands));
+}
+
+function completedOf(commands: readonly Command[]): Completed[] {
+  const own = commands.map(({ help, table }) => ({
+    command: help.name,
+    summary: help.summary,
+    words: help.name === 'completion' ? shells : [],
+    flags: [
+      ...Object.entries(table).map(([name, option]) => flagOf(name, option)),
+      ...(Object.keys(table).length > 0 ? commonFlags.map(commonFlag) : [commonFlag('--help')]),
+    ],
+  }));
+  const names = own.map(({ command }) => command);
+  return [
+    ...own,
+    { command: 'help', summary: 'What a command does, and its options.', words: names, flags: [] },
+    { command: 'version', summary: 'The version.', words: [], flags: [] },
+  ];
+}
+
+function flagOf(name: string, option: Option<unknown>): Flag {
+  const { type, help, values } = option;
+  const isOn = type === 'boolean' && option.default === true;
+  const value = type === 'boolean' ? 'none' : values === null ? 'text' : Object.keys(values);
+  return { name: isOn ? `--no-${flagName(name).slice(2)}` : flagName(name), value, help, repeats: type === 'list' };
+}
+
+const commonFlag = (name: (typeof commonFlags)[number]): Flag => ({
+  name,
+  value: name === '--config' ? 'text' : 'none',
+  help: { '--config': 'Options from a JSON file.', '--json': 'Results as JSON.', '--help': 'Help.' }[name],
+  repeats: false,
+});
+
+/** In single quotes, as every POSIX shell and fish take it. */
+const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
+
+const scripts: Readonly<Record<Shell, (all: readonly Completed[]) => string>> = {
+  bash: (all) => {
+    const values = all.flatMap(({ command, flags }) =>
+      flags.flatMap(({ name, value }) =>
+        value === 'none' ? [] : [`    '${command} ${name}') words='${value === 'text' ? '' : value.join(' ')}' ;;`],
+      ),
+    );
+    const flags = all.map(({ command, words, flags }) => {
+      const names = [...words, ...flags.map(({ name }) => name)].join(' ');
+      return `    ${command}) words='${names}' ;;`;
+    });
+    return `# bash completion of early-exit
+_early_exit() {
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" command="\${COMP_WORDS[1]}" words=none
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    words='${all.map(({ command }) => command).join(' ')}'
+  else case "$command $previous" in
+${values.join('\n')}
+  esac; fi
+  [ "$words" != none ] || case "$command" in
+${flags.join('\n')}
+    *) words='' ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o default -F _early_exit early-exit
+`;
+  },
+
+  zsh: (all) => {
+    const text = (each: string): string => each.replace(/[[\]:\\]/g, '\\$&');
+    const spec = ({ name, value, help, repeats }: Flag): string => {
+      const behind = value === 'none' ? '' : value === 'text' ? ':value:_files' : `:value:(${value.join(' ')})`;
+      return quoted(`${repeats ? '*' : ''}${name}[${text(help)}]${behind}`);
+    };
+    const cases = all.map(({ command, words, flags }) => {
+      const first = words.length > 0 ? ` '1:word:(${words.join(' ')})'` : '';
+      return `    ${command}) _arguments${first} ${flags.map(spec).join(' ')} ;;`;
+    });
+    return `#compdef early-exit
+_early_exit() {
+  local -a commands=(
+${all.map(({ command, summary }) => `    ${quoted(`${command}:${text(summary)}`)}`).join('\n')}
+  )
+  if (( CURRENT == 2 )); then
+    _describe command commands
+    return
+  fi
+  shift words
+  (( CURRENT-- ))
+  case $words[1] in
+${cases.join('\n')}
+  esac
+}
+compdef _early_exit early-exit
+`;
+  },
+
+  fish: (all) => {
+    const lines = all.flatMap(({ command, summary, words, flags }) => {
+      const within = `complete -c early-exit -n '__fish_seen_subcommand_from ${command}'`;
+      return [
+        `complete -c early-exit -f -n __fish_use_subcommand -a ${command} -d ${quoted(summary)}`,
+        ...(words.length > 0 ? [`${within} -f -a ${quoted(words.join(' '))}`] : []),
+        ...flags.map(({ name, value, help }) => {
+          const behind = value === 'none' ? '' : value === 'text' ? ' -r' : ` -xa ${quoted(value.join(' '))}`;
+          return `${within} -l ${name.slice(2)}${behind} -d ${quoted(help)}`;
+        }),
+      ];
+    });
+    return `# fish completion of early-exit\n${lines.join('\n')}\n`;
+  },
+
+  powershell: (all) => {
+    const list = (words: readonly string[]): string => `@(${words.map((word) => `'${word}'`).join(', ')})`;
+    const flags = all.map(
+      ({ command, words, flags }) => `    '${command}' = ${list([...words, ...flags.map(({ name }) => name)])}`,
+    );
+    const values = all.flatMap(({ command, flags }) =>
+      flags.flatMap(({ name, value }) =>
+        typeof value === 'string' ? [] : [`    '${command} ${name}' = ${list(value)}`],
+      ),
+    );
+    return `# PowerShell completion of early-exit
+Register-ArgumentCompleter -Native -CommandName early-exit -ScriptBlock {
+  param($current, $line, $position)
+  $flags = @{
+${flags.join('\n')}
+  }
+  $values = @{
+${values.join('\n')}
+  }
+  $words = @($line.CommandElements | ForEach-Object { $_.ToString() })
+  if ($current -ne '') { $words = @($words | Select-Object -SkipLast 1) }
+  $found = if ($words.Count -lt 2) { ${list(all.map(({ command }) => command))} }
+  elseif ($values.ContainsKey("$($words[1]) $($words[-1])")) { $values["$($words[1]) $($words[-1])"] }
+  else { $flags[$words[1]] }
+  $found | Where-Object { $_ -like "$current*" } | ForEach-Object {
+    [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
+  }
+}
+`;
+  },
+};

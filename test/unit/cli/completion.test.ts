@@ -1,0 +1,61 @@
+/** The scripts of shells, and what bash makes of one. */
+import { spawnSync } from 'node:child_process';
+import { describe, expect, test } from 'vitest';
+import { commands } from '../../../backend/cli/commands.ts';
+import { completionScript, shells } from '../../../backend/cli/completion.ts';
+import { flagName, optionTables } from '../../../protocol/options.ts';
+
+const has = (program: string): boolean => spawnSync(program, ['-c', 'true']).status === 0;
+
+/** What bash offers for a line whose last word is being typed. */
+function offered(...words: string[]): string[] {
+  const script = `${completionScript(['bash'], commands)}
+COMP_WORDS=(early-exit ${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length}
+_early_exit; printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const { stdout, stderr } = spawnSync('bash', ['-c', script], { encoding: 'utf8' });
+  expect(stderr).toBe('');
+  return stdout.split('\n').filter(Boolean);
+}
+
+describe.runIf(has('bash'))('bash', () => {
+  test.each([
+    [['ev'], ['evaluate']],
+    [
+      ['generate', '--mo'],
+      ['--model', '--mode'],
+    ],
+    [
+      ['generate', '--mode', ''],
+      ['auto', 'lossless', 'fast', 'full'],
+    ],
+    [['generate', '--mode', 'l'], ['lossless']],
+    [['generate', '--model', 'x'], []],
+    [['tune', '--no-f'], ['--no-feature-cache']],
+    [['completion', 'f'], ['fish']],
+    [['help', 'dem'], []],
+    [['help', 'doc'], ['doctor']],
+    [['tun', '--'], []],
+  ])('%j → %j', (words, expected) => {
+    expect(offered(...words)).toEqual(expected);
+  });
+});
+
+test.each(shells)('%s knows every command and every option', (shell) => {
+  const script = completionScript([shell], commands);
+  for (const { help } of commands) expect(script).toContain(help.name);
+  for (const [name, { default: value }] of Object.entries(optionTables.tune)) {
+    const flag = value === true ? flagName(name).replace('--', '--no-') : flagName(name);
+    expect(script).toContain(shell === 'fish' ? ` -l ${flag.slice(2)}` : flag);
+  }
+});
+
+test.runIf(has('zsh'))('zsh can read its script', () => {
+  const script = `compdef() { :; }\n${completionScript(['zsh'], commands)}`;
+  expect(spawnSync('zsh', ['-n', '-c', script], { encoding: 'utf8' }).stderr).toBe('');
+});
+
+test('another shell is refused with the nearest', () => {
+  expect(() => completionScript(['bsh'], commands)).toThrow(
+    'completion takes one of bash, zsh, fish, powershell, not bsh.',
+  );
+});
