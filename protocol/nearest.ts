@@ -11,16 +11,17 @@ export function nearest(word: string, candidates: readonly string[]): string | n
   return best !== null && bestDistance <= Math.max(1, Math.ceil(best.length / 3)) ? best : null;
 }
 
-/** Levenshtein's distance. */
+/** Insertions, deletions, replacements and exchanges of neighbours (Levenshtein's distance with the last, "optimal string alignment"). */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  let [before, row]: [number[], number[]] = [[], Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
       const replaced = row[j - 1]! + Number(a[i - 1] !== b[j - 1]);
-      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
+      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1, isSwap ? before[j - 2]! + 1 : Infinity));
     }
-    row = next;
+    [before, row] = [row, next];
   }
   return row[b.length]!;
 }

@@ -34,7 +34,7 @@ export function settingsPage(): string {
     '',
   ];
   for (const { title, prefix, options } of settingGroups) {
-    lines.push(`## ${title}`, '', ...optionTable(prefix, options as OptionTable), '');
+    lines.push(`## ${title}`, '', ...optionTable(prefix, options), '');
   }
   lines.push(
     '## Presets',
