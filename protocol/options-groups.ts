@@ -184,6 +184,10 @@ export const serverOptions = {
     scope: 'machine-overridable',
     help: 'Port to listen at; 0 for any that is free.',
   }),
+  alias: optionalText({
+    placeholder: 'NAME',
+    help: 'How the model is called here; otherwise as its file or folder is.',
+  }),
   keyFile: optionalText({
     placeholder: 'FILE',
     help: 'A file with the keys that clients may give, one a line, as a bearer token; EARLY_EXIT_KEY in the environment does the same.',

@@ -36,12 +36,21 @@ export type ServedPrompt =
   | { readonly kind: 'chat'; readonly chat: ServedChat }
   | { readonly kind: 'gap'; readonly gap: ServedGap };
 
+/** How logits are changed before a token is drawn, beside what a generation's options say. */
+export interface LogitChanges {
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  /** What is added for a token, or for all tokens of a text. */
+  readonly bias: readonly { readonly token: number | string; readonly added: number }[];
+}
+
 /** Texts that a client asks for: `count` of each prompt, in the order of the prompts. */
 export interface WriteRequest {
   readonly prompts: readonly ServedPrompt[];
   readonly count: number;
   /** How they are written; of its prompts nothing counts. */
   readonly options: GenerateOptions;
+  readonly changes: LogitChanges;
   /** None where the prompt is only scored. */
   readonly maxTokens: number;
   /** After so long behind its first token a text ends with its line; 0: it does not. */

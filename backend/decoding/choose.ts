@@ -11,7 +11,7 @@ import type { KvCache } from './kv-cache.ts';
 import { firstTokens } from '../exits/memory.ts';
 import type { Pace } from './pace.ts';
 import { leaves } from './policy.ts';
-import { logProbabilities, needsLogits, probabilityOf, sample } from './sampler.ts';
+import { best, logProbabilities, needsLogits, probabilityOf, sample } from './sampler.ts';
 import { mayFollow, type Sequence } from './sequence.ts';
 
 /** What an exit said of one position, and whether the position may leave there. */
@@ -132,7 +132,8 @@ async function readEach(
 }
 
 /** Whether a token is taken out of a row of logits, and not as the exit's best. */
-const drawsFromLogits = ({ options, begun }: Sequence): boolean => needsLogits(options.sampling) || begun !== null;
+const drawsFromLogits = ({ options, begun }: Sequence): boolean =>
+  needsLogits(options.sampling) || begun !== null || (options.alternatives ?? 0) > mostCandidates;
 
 /** The token that is taken, and what its exit said; of the tokens that may follow, where not all may. */
 function pick(readout: Readout, logits: Float32Array | null, sequence: Sequence): { token: number; readout: Readout } {
@@ -141,8 +142,15 @@ function pick(readout: Readout, logits: Float32Array | null, sequence: Sequence)
   const isBound = logits !== null && able.length > 0;
   const row = isBound ? onlyThese(logits, able) : logits;
   const token = row ? sample(row, options.sampling, seen, random) : readout.candidates[0]!.id;
-  seen.add(token);
-  return { token, readout: isBound ? { ...readout, candidates: candidatesOf(logits, able) } : readout };
+  seen.all.add(token);
+  seen.written.set(token, (seen.written.get(token) ?? 0) + 1);
+  const { alternatives = 0 } = options;
+  if (!isBound && alternatives <= readout.candidates.length) return { token, readout };
+  const count = Math.max(alternatives, mostCandidates);
+  return {
+    token,
+    readout: logits ? { ...readout, candidates: candidatesOf(logits, isBound ? able : null, count) } : readout,
+  };
 }
 
 /** A row of logits in which no other token can be. */
@@ -152,8 +160,9 @@ function onlyThese(logits: Float32Array, ids: readonly number[]): Float32Array {
   return row;
 }
 
-function candidatesOf(logits: Float32Array, ids: readonly number[]): Readout['candidates'] {
-  const likely = [...ids].sort((a, b) => logits[b]! - logits[a]! || a - b).slice(0, mostCandidates);
+/** The most probable tokens of a row, or of some of it. */
+function candidatesOf(logits: Float32Array, ids: readonly number[] | null, count: number): Readout['candidates'] {
+  const likely = ids ? [...ids].sort((a, b) => logits[b]! - logits[a]! || a - b).slice(0, count) : best(logits, count);
   const probabilities = logProbabilities(logits, likely);
   return likely.map((id, i) => ({ id, probability: Math.exp(probabilities[i]!) }));
 }

@@ -1,4 +1,4 @@
-/** From a row of logits to a token: repetition penalty, temperature, top-k, top-p, min-p, then a draw. */
+/** From a row of logits to a token: penalties and biases, temperature, top-k, top-p, min-p, then a draw. */
 import type { Readout } from '../runtime/staged-model.ts';
 import type { Random } from './random.ts';
 
@@ -13,13 +13,28 @@ export interface SamplingOptions {
   readonly minP: number;
   /** Divides positive logits of tokens already seen, multiplies negative ones (Keskar et al., CTRL); 1: off. */
   readonly repetitionPenalty: number;
+  /** Taken from the logits of tokens that the text itself has already, and once more for each time that it has them (OpenAI's); 0: off. */
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
+  /** Added to logits, by token. */
+  readonly bias?: ReadonlyMap<number, number>;
+}
+
+/** What a text has so far. */
+export interface SeenTokens {
+  /** Its prompt's tokens, too. */
+  readonly all: ReadonlySet<number>;
+  /** How often each of its own has been written. */
+  readonly written: ReadonlyMap<number, number>;
 }
 
 export const greedy: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 };
 
 /** Whether a readout's first candidate is the answer, without any row of logits. */
-export const needsLogits = (options: SamplingOptions): boolean =>
-  options.temperature > 0 || options.repetitionPenalty !== 1;
+export const needsLogits = (options: SamplingOptions): boolean => options.temperature > 0 || changesLogits(options);
+
+const changesLogits = ({ repetitionPenalty, presencePenalty, frequencyPenalty, bias }: SamplingOptions): boolean =>
+  repetitionPenalty !== 1 || Boolean(presencePenalty) || Boolean(frequencyPenalty) || (bias?.size ?? 0) > 0;
 
 /** A distribution over the tokens that survived the filters, in no order. */
 export interface Distribution {
@@ -29,15 +44,10 @@ export interface Distribution {
 }
 
 /** Draws a token; the greedy choice takes no random number. Does not change `logits`. */
-export function sample(
-  logits: Float32Array,
-  options: SamplingOptions,
-  seen: ReadonlySet<number>,
-  random: Random,
-): number {
-  const penalised = penalise(logits, options.repetitionPenalty, seen);
-  if (options.temperature === 0) return argmax(penalised);
-  return draw(distribution(penalised, options), random());
+export function sample(logits: Float32Array, options: SamplingOptions, seen: SeenTokens, random: Random): number {
+  const changed = changesLogits(options) ? changedLogits(logits, options, seen) : logits;
+  if (options.temperature === 0) return argmax(changed);
+  return draw(distribution(changed, options), random());
 }
 
 /**
@@ -46,7 +56,7 @@ export function sample(
  */
 export function distribution(
   logits: Float32Array,
-  { temperature, topK, topP, minP }: Omit<SamplingOptions, 'repetitionPenalty'>,
+  { temperature, topK, topP, minP }: Pick<SamplingOptions, 'temperature' | 'topK' | 'topP' | 'minP'>,
 ): Distribution {
   const peak = logits[argmax(logits)]!;
   let ids = topK > 0 && topK < logits.length ? largest(logits, topK) : finite(logits);
@@ -110,10 +120,17 @@ export function logProbabilities(logits: Float32Array, ids: readonly number[]): 
 export const best = (logits: Float32Array, count: number): number[] =>
   [...largest(logits, Math.min(count, logits.length))].sort((a, b) => logits[b]! - logits[a]! || a - b);
 
-function penalise(logits: Float32Array, penalty: number, seen: ReadonlySet<number>): Float32Array {
-  if (penalty === 1 || seen.size === 0) return logits;
+function changedLogits(
+  logits: Float32Array,
+  { repetitionPenalty, presencePenalty = 0, frequencyPenalty = 0, bias = new Map() }: SamplingOptions,
+  { all, written }: SeenTokens,
+): Float32Array {
   const changed = logits.slice();
-  for (const id of seen) changed[id] = changed[id]! > 0 ? changed[id]! / penalty : changed[id]! * penalty;
+  if (repetitionPenalty !== 1)
+    for (const id of all)
+      changed[id] = changed[id]! > 0 ? changed[id]! / repetitionPenalty : changed[id]! * repetitionPenalty;
+  for (const [id, times] of written) changed[id]! -= presencePenalty + times * frequencyPenalty;
+  for (const [id, added] of bias) if (id < changed.length) changed[id]! += added;
   return changed;
 }
 

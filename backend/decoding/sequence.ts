@@ -45,8 +45,8 @@ export interface Sequence {
   readonly options: SequenceOptions;
   readonly promptTokens: number;
   readonly random: Random;
-  /** Every token so far, prompt included, for the repetition penalty. */
-  readonly seen: Set<number>;
+  /** For penalties. */
+  readonly seen: { readonly all: Set<number>; readonly written: Map<number, number> };
   /** Null where the text does not draft. */
   readonly lookup: LookupIndex | null;
   readonly decoder: ReturnType<TextCodec['decoder']>;
@@ -79,7 +79,7 @@ export function newSequence(
     options,
     promptTokens: prompt.length,
     random: seededRandom(options.seed + number),
-    seen: new Set(prompt),
+    seen: { all: new Set(prompt), written: new Map() },
     lookup,
     decoder: options.codec.decoder(),
     end: firstEnd([stopStringEnd(options.stopStrings), ...(options.ends ?? []).map((end) => end())]),

@@ -9,7 +9,6 @@ import type { ServeOptions } from '../../protocol/options.ts';
 import type {
   Answers,
   Asker,
-  PromptToken,
   Question,
   ServedModel,
   ServeEvent,
@@ -17,30 +16,17 @@ import type {
   WriteRequest,
 } from '../../protocol/serving.ts';
 import type { Steps } from '../data/steps.ts';
-import { checkPrompt, type BatchEvent, type BatchRequest } from '../decoding/batch.ts';
+import { checkPrompt } from '../decoding/batch.ts';
 import { newTurns } from '../decoding/turns.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
 import { openDesk, type Desk, type Task } from './desk.ts';
 import { openGenerator, type Generator } from './generator.ts';
-import { endingWithLine } from '../decoding/line-limit.ts';
 import { modeWarning } from '../decoding/mode.ts';
-import { sequenceOptions } from '../decoding/sequence-options.ts';
-import { answer, encodePrompt, plainPrompt, render, type PlainPrompt } from './serve-texts.ts';
+import { eventOf, scopes, textsOf, type Text } from './serve-requests.ts';
+import { answer, plainPrompt, render } from './serve-texts.ts';
 import { servedContext } from './serve-memory.ts';
 import { servedGeneration } from './serve-options.ts';
-
-/** A text to be written, and whose it is. */
-interface Text extends BatchRequest {
-  /** Texts that wait go round among those of another path: client, request. */
-  readonly turn: readonly string[];
-  readonly contextLength: number;
-  readonly id: number;
-  readonly text: number;
-  readonly echo: boolean;
-  /** Of its prompt, those that were taken off its end included. */
-  readonly promptTokens: number;
-}
 
 interface ServedShape {
   /** Most texts at a time. */
@@ -218,81 +204,10 @@ async function* answerAll(
   }
 }
 
-function* textsOf(
-  request: WriteRequest,
-  plain: readonly PlainPrompt[],
-  whose: Pick<Text, 'id' | 'turn' | 'scope'>,
-  generator: Generator,
-  contextLength: number,
-): Steps<Text[]> {
-  const { options, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
-  const recordsEnd = scores !== null;
-  // Whoever scores tokens means those of the prompt as it is.
-  const heals = options.tokenHealing && maxTokens > 0 && scores === null;
-  const how = { ...sequenceOptions(options, generator), maxTokens, alternatives, scores, recordsEnd };
-  const texts: Text[] = [];
-  for (const prompt of plain) {
-    const room = { contextLength, maxTokens, heals };
-    const { ids, tokens, begun, ends } = yield* encodePrompt(prompt, generator.tokenizer, room);
-    for (let number = 0; number < count; number++)
-      texts.push({
-        ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
-        ...whose,
-        contextLength,
-        endOfText: [...how.endOfText, ...ends],
-        prompt: ids,
-        promptTokens: tokens,
-        begun,
-        number,
-        text: texts.length,
-        echo,
-      });
-    yield;
-  }
-  return texts;
-}
-
-/** Which texts of others one shares what has been computed with. */
-const scopes: Readonly<Record<ServeOptions['cacheScope'], (id: number, asker: Asker) => string>> = {
-  request: (id) => String(id),
-  key: (_, { key }) => key,
-  all: () => '',
-};
-
 function forget(open: Map<number, OpenRequest>, text: Text): void {
   const texts = open.get(text.id)?.texts;
   texts?.delete(text);
   if (texts?.size === 0) open.delete(text.id);
-}
-
-function eventOf(event: BatchEvent<Text>): ServeEvent {
-  const { id, text } = event.request;
-  switch (event.type) {
-    case 'prompt':
-      return {
-        type: 'read',
-        id,
-        text,
-        tokens: event.request.promptTokens,
-        remembered: event.remembered,
-        prompt: promptTokens(event),
-      };
-    case 'tokens':
-      return { type: 'written', id, text, tokens: event.tokens };
-    case 'stop':
-      return { type: 'stopped', id, text, reason: event.reason };
-  }
-}
-
-function promptTokens({ request, scores }: Extract<BatchEvent<Text>, { type: 'prompt' }>): PromptToken[] {
-  if (!request.echo) return [];
-  const decoder = request.codec.decoder();
-  const texts = request.prompt.map((token) => decoder.push(token));
-  texts.push(texts.pop()! + decoder.flush());
-  return request.prompt.map((id, i): PromptToken => {
-    const { logProbability = null, alternatives = [] } = scores[i - 1] ?? {};
-    return { id, token: request.codec.tokenText(id), text: texts[i]!, logProbability, alternatives };
-  });
 }
 
 function servedModel(

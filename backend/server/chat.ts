@@ -1,6 +1,6 @@
 /** `/v1/chat/completions`: OpenAI's request and answer, through the model's own chat template. */
 import { userError } from '../../protocol/errors.ts';
-import type { ServedChat, ServedMessage, WriteRequest } from '../../protocol/serving.ts';
+import type { ServedChat, ServedMessage } from '../../protocol/serving.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
 import { ofWritten } from './completions.ts';
@@ -16,16 +16,9 @@ import {
   refuseFields,
   type Body,
 } from './fields.ts';
-import {
-  alternativesField,
-  checkModel,
-  checkTexts,
-  lineMillisecondsOf,
-  optionsOf,
-  tokensField,
-  wantsExits,
-  type Served,
-} from './requests.ts';
+import { wantsExits } from './how.ts';
+import { askedTokens, checkModel, requestOf } from './requests.ts';
+import type { Served } from './served.ts';
 
 /** As OpenAI has it. */
 const mostAlternatives = 20;
@@ -37,19 +30,13 @@ export function chatCompletions(body: Body, served: Served): Endpoint {
     tool_choice: (value) => value === 'auto' || value === 'none',
   });
   const showsLogprobs = flagField(body, 'logprobs') ?? false;
-  const top = alternativesField(body, 'top_logprobs', mostAlternatives);
-  const asked = tokensField(body, 'max_completion_tokens', 1) ?? tokensField(body, 'max_tokens', 1);
-  const request: WriteRequest = {
+  const top = countField(body, 'top_logprobs', 0, mostAlternatives) ?? 0;
+  const request = requestOf(body, served, {
     prompts: [{ kind: 'chat', chat: chatOf(body) }],
     count: countField(body, 'n', 1, 128) ?? 1,
-    options: optionsOf(body, served),
-    maxTokens: Math.min(asked ?? Infinity, served.options.maxTokens),
-    lineMilliseconds: lineMillisecondsOf(body),
-    alternatives: Math.max(1, top),
-    echo: false,
-    scores: null,
-  };
-  checkTexts(request);
+    maxTokens: askedTokens(body, 'max_completion_tokens', 1),
+    alternatives: top,
+  });
   const showsExits = wantsExits(body);
   const more = (tokens: readonly TokenRecord[]): object => ({
     logprobs: showsLogprobs ? { content: tokens.map((token) => logprobOf(token, top)) } : null,

@@ -1,20 +1,12 @@
 /** `/v1/completions`: OpenAI's request and answer, with prompts as text or ids, and log probabilities of both sides. */
 import { userError } from '../../protocol/errors.ts';
-import type { PromptToken, ServedPrompt, TextEvent, WriteRequest } from '../../protocol/serving.ts';
+import type { PromptToken, ServedPrompt, TextEvent } from '../../protocol/serving.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
 import { countField, flagField, refuseFields, type Body } from './fields.ts';
-import {
-  checkModel,
-  checkTexts,
-  lineMillisecondsOf,
-  optionsOf,
-  promptsField,
-  tokensField,
-  unhealed,
-  wantsExits,
-  type Served,
-} from './requests.ts';
+import { wantsExits } from './how.ts';
+import { askedTokens, checkModel, promptsField, requestOf } from './requests.ts';
+import type { Served } from './served.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 
 /** Tokens where none are asked for, and most log probabilities in a place, as OpenAI has it. */
@@ -26,19 +18,15 @@ export function completions(body: Body, served: Served): Endpoint {
   refuseFields(body, { best_of: (value) => value === 1 || value === body['n'] });
   const echo = flagField(body, 'echo') ?? false;
   const logprobs = countField(body, 'logprobs', 0, mostAlternatives);
-  const options = optionsOf(body, served);
-  const asked = tokensField(body, 'max_tokens', echo ? 0 : 1) ?? defaultTokens;
-  const request: WriteRequest = {
+  const request = requestOf(body, served, {
     prompts: promptsOf(body),
     count: countField(body, 'n', 1, 128) ?? 1,
-    options: echo || logprobs !== undefined ? unhealed(options) : options,
-    maxTokens: Math.min(asked, served.options.maxTokens),
-    lineMilliseconds: lineMillisecondsOf(body),
-    alternatives: Math.max(1, logprobs ?? 0),
+    maxTokens: askedTokens(body, 'max_tokens', echo ? 0 : 1) ?? defaultTokens,
+    alternatives: logprobs ?? 0,
     echo,
     scores: echo && logprobs !== undefined ? logprobs : null,
-  };
-  checkTexts(request);
+    isMeasured: echo || logprobs !== undefined,
+  });
   const showsExits = wantsExits(body);
   const choice = (text: WrittenText, index: number, shown: Shown): object => ({
     index,

@@ -43,6 +43,13 @@ export function countField(body: Body, name: string, least: number, most: number
   return read(body, name);
 }
 
+export function numberField(body: Body, name: string, least: number, most: number): number | undefined {
+  const read = optional(`a number from ${least} to ${most}`, (value) =>
+    typeof value === 'number' && value >= least && value <= most ? value : undefined,
+  );
+  return read(body, name);
+}
+
 export const isTexts = (value: unknown): value is string[] =>
   Array.isArray(value) && value.every((each) => typeof each === 'string');
 export const isIds = (value: unknown): value is number[] =>

@@ -11,7 +11,7 @@ import type { Endpoint, Head } from './endpoint.ts';
 import { failureBody, failureOf, refusal, type Failure } from './failures.ts';
 import { bodyOf } from './fields.ts';
 import { askerOf, isLoopback, originHeaders, refusalOf, type Guards } from './guards.ts';
-import type { Served } from './requests.ts';
+import type { Served } from './served.ts';
 import { routeOf } from './routes.ts';
 import { limitSockets, type SocketLimits } from './sockets.ts';
 import { openStream, type EventStream } from './stream.ts';
@@ -30,6 +30,8 @@ export interface ServerSettings {
   readonly bodyBytes: number;
   /** Otherwise the usual ones. */
   readonly sockets?: SocketLimits;
+  /** A stream that says nothing for so long sends a comment; otherwise after 15 s. */
+  readonly silenceMilliseconds?: number;
   /** Told of what is no client's fault. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -47,6 +49,8 @@ const socketLimits: SocketLimits = { most: 1024, ofAddress: 256 };
 /** How long a client may take for its headers, from the moment that it could send them, and for its whole request. */
 const headersMilliseconds = 10_000;
 const bodyMilliseconds = 60_000;
+/** Programs between a client and a server often close what is idle for half a minute. */
+const silenceMilliseconds = 15_000;
 /** How often that is looked at. */
 const lookMilliseconds = 1_000;
 
@@ -137,6 +141,7 @@ async function respond(
     if (refused) throw refused;
     if (isPreflight) return void response.writeHead(204, headers).end();
     const route = routeOf(url, method);
+    if (route.kind === 'constant') return sendJson(response, 200, headers, route.value);
     const model = writer.model();
     if (route.kind === 'health') return sendHealth(response, headers, model !== null);
     const { value, bytes } = method === 'POST' ? await readJson(request, settings.bodyBytes) : noBody;
@@ -146,9 +151,10 @@ async function respond(
     const served: Served = { model, name: settings.name, options: settings.options };
     const asker = askerOf(request.headers, request.socket.remoteAddress ?? '', guards);
     const caller: Caller = { asker, bytes, signal: gone.signal };
-    if (route.kind === 'answers') return sendJson(response, 200, headers, route.answer(body, served));
+    if (route.kind === 'answers') return sendJson(response, 200, headers, route.answer(served, writer));
     if (route.kind === 'asks') return await sendParts(response, headers, await route.ask(body, writer, caller));
-    await write(route.endpoint(body, served), writer, caller, response, headers);
+    const open = (): EventStream => openStream(response, headers, settings.silenceMilliseconds ?? silenceMilliseconds);
+    await write(route.endpoint(body, served), writer, caller, response, headers, open);
   } catch (error) {
     const failure = failureOf(error);
     if (failure.code === 'internal_error') settings.onDefect(error);
@@ -171,6 +177,7 @@ async function write(
   caller: Caller,
   response: ServerResponse,
   headers: Readonly<Record<string, string>>,
+  open: () => EventStream,
 ): Promise<void> {
   const { request, stream } = endpoint;
   const head: Head = { id: randomUUID(), created: Math.floor(Date.now() / 1000) };
@@ -181,11 +188,11 @@ async function write(
   let sent: EventStream | null = null;
   for await (const event of events) {
     // Headers leave once the request is accepted: what is refused has its own status, and whoever waits for a turn knows that it does.
-    sent ??= openStream(response, headers);
+    sent ??= open();
     if (event.type === 'accepted') continue;
     for (const piece of endpoint.piece(event, take(texts, event), head)) sent.send(piece);
   }
-  sent ??= openStream(response, headers);
+  sent ??= open();
   const usage = stream.includeUsage ? endpoint.usage(texts, head) : null;
   if (usage) sent.send(usage);
   sent.done();

@@ -1,21 +1,16 @@
 /** Endpoints of llama.cpp's server, as its clients use them: `/completion`, `/infill`, `/tokenize`, `/detokenize`, `/apply-template`, `/props`. */
-import type { ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
+import type { ServedPrompt } from '../../protocol/serving.ts';
 import { exitsOf, type WrittenText } from './answers.ts';
 import { chatOf } from './chat.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
-import { badField, flagField, isIds, isRecord, listField, textField, type Body } from './fields.ts';
-import {
-  alternativesField,
-  checkTexts,
-  lineMillisecondsOf,
-  optionsOf,
-  promptsField,
-  tokensField,
-  unhealed,
-  wantsExits,
-  type Served,
-} from './requests.ts';
+import { badField, countField, flagField, isIds, isRecord, listField, textField, type Body } from './fields.ts';
+import { wantsExits } from './how.ts';
+import { askedTokens, promptsField, requestOf } from './requests.ts';
+import type { Served } from './served.ts';
 import type { Caller, Writer } from './writer.ts';
+
+/** Most tokens beside each that is written. */
+const mostProbabilities = 1000;
 
 export const completion = (body: Body, served: Served): Endpoint => written(body, served, promptsField(body));
 
@@ -34,20 +29,13 @@ export function infill(body: Body, served: Served): Endpoint {
 }
 
 function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint {
-  const asked = tokensField(body, 'n_predict', 0) ?? Infinity;
-  const options = optionsOf(body, served);
-  const shownProbabilities = alternativesField(body, 'n_probs', served.model.vocabulary);
-  const request: WriteRequest = {
+  const shownProbabilities = countField(body, 'n_probs', 0, mostProbabilities) ?? 0;
+  const request = requestOf(body, served, {
     prompts,
-    count: 1,
-    options: shownProbabilities > 0 ? unhealed(options) : options,
-    maxTokens: Math.min(asked, served.options.maxTokens),
-    lineMilliseconds: lineMillisecondsOf(body),
-    alternatives: Math.max(1, shownProbabilities),
-    echo: false,
-    scores: null,
-  };
-  checkTexts(request);
+    maxTokens: askedTokens(body, 'n_predict', 0),
+    alternatives: shownProbabilities,
+    isMeasured: shownProbabilities > 0,
+  });
   const showsExits = wantsExits(body);
   const last = (text: WrittenText): object => ({
     stop: true,
@@ -162,4 +150,20 @@ export function props({ model, name, options }: Served): object {
       fills_in_the_middle: model.fills,
     },
   };
+}
+
+/** Rows as llama.cpp shows its slots: those that are written in, then those that are free. */
+export function slots({ model }: Served, writer: Writer): object[] {
+  const busy = writer.writing();
+  return Array.from({ length: model.parallel }, (_, id) => ({
+    id,
+    n_ctx: model.contextLength,
+    speculative: model.exits.length > 0,
+    is_processing: id < busy.length,
+    ...(busy[id] && {
+      id_task: busy[id].request,
+      n_prompt_tokens: busy[id].promptTokens,
+      next_token: [{ n_decoded: busy[id].written }],
+    }),
+  }));
 }

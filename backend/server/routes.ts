@@ -1,11 +1,13 @@
 /** What is answered at which path. Knows requests as bodies, not as sockets. */
+import { packageRoot, versionIn } from '../recipes/installation.ts';
 import { chatCompletions } from './chat.ts';
 import { completions } from './completions.ts';
 import type { Endpoint } from './endpoint.ts';
 import { refusal } from './failures.ts';
 import type { Body } from './fields.ts';
-import { applyTemplate, completion, detokenize, infill, props, tokenize } from './llama.ts';
-import type { Served } from './requests.ts';
+import { applyTemplate, completion, detokenize, infill, props, slots, tokenize } from './llama.ts';
+import { checkModel } from './requests.ts';
+import type { Served } from './served.ts';
 import type { Caller, Writer } from './writer.ts';
 
 export type Route = {
@@ -19,8 +21,9 @@ export type Route = {
       /** Its JSON, in parts. */
       readonly ask: (body: Body, writer: Writer, caller: Caller) => Promise<Iterable<string>>;
     }
-  | { readonly kind: 'answers'; readonly answer: (body: Body, served: Served) => object }
+  | { readonly kind: 'answers'; readonly answer: (served: Served, writer: Writer) => object }
   | { readonly kind: 'text'; readonly text: (writer: Writer) => string }
+  | { readonly kind: 'constant'; readonly value: object }
   | { readonly kind: 'health' }
 );
 
@@ -30,26 +33,36 @@ const writes = (endpoint: (body: Body, served: Served) => Endpoint): Route => ({
   endpoint,
 });
 
-const models = (_body: Body, { name, model }: Served): object => ({
-  object: 'list',
-  data: [
-    {
-      id: name,
-      object: 'model',
-      created: 0,
-      owned_by: 'early-exit',
-      meta: { n_vocab: model.vocabulary, n_ctx: model.contextLength, n_ctx_train: model.trainedContextLength },
-    },
-  ],
+const modelOf = ({ name, model }: Served): object => ({
+  id: name,
+  object: 'model',
+  created: 0,
+  owned_by: 'early-exit',
+  meta: { n_vocab: model.vocabulary, n_ctx: model.contextLength, n_ctx_train: model.trainedContextLength },
 });
+
+const answers = (answer: (served: Served, writer: Writer) => object): Route => ({
+  method: 'GET',
+  kind: 'answers',
+  answer,
+});
+
+const models = answers((served) => ({ object: 'list', data: [modelOf(served)] }));
+
+/** One model, by its name at the end of the path. */
+const oneModel = (name: string): Route =>
+  answers((served) => {
+    checkModel({ model: name }, served);
+    return modelOf(served);
+  });
 
 const health: Route = { method: 'GET', isOpen: true, kind: 'health' };
 
 const routes: Readonly<Record<string, Route>> = {
   '/health': health,
   '/v1/health': health,
-  '/v1/models': { method: 'GET', kind: 'answers', answer: models },
-  '/models': { method: 'GET', kind: 'answers', answer: models },
+  '/v1/models': models,
+  '/models': models,
   '/v1/completions': writes(completions),
   '/v1/chat/completions': writes(chatCompletions),
   '/chat/completions': writes(chatCompletions),
@@ -59,15 +72,33 @@ const routes: Readonly<Record<string, Route>> = {
   '/tokenize': { method: 'POST', kind: 'asks', ask: tokenize },
   '/detokenize': { method: 'POST', kind: 'asks', ask: detokenize },
   '/apply-template': { method: 'POST', kind: 'asks', ask: applyTemplate },
-  '/props': { method: 'GET', kind: 'answers', answer: (_body, served) => props(served) },
+  '/props': answers(props),
+  '/slots': answers(slots),
+  '/version': { method: 'GET', isOpen: true, kind: 'constant', value: { version: versionIn(packageRoot()) } },
   '/metrics': { method: 'GET', kind: 'text', text: ({ counts }) => counts.text() },
 };
 
 /** @throws Refusal for a path that is not there, or is asked by another method. */
 export function routeOf(url: string, method: string): Route {
   const path = url.split('?')[0]!;
-  const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+  const route = Object.hasOwn(routes, path) ? routes[path] : namedRoute(path);
   if (route === undefined) throw refusal(404, 'not_found', `There is no ${path.slice(0, 100)} here.`);
   if (route.method !== method) throw refusal(405, 'method_not_allowed', `${path} is asked by ${route.method}.`);
   return route;
+}
+
+const modelPath = /^(?:\/v1)?\/models\/(.+)$/;
+
+/** A path that ends in a name. */
+function namedRoute(path: string): Route | undefined {
+  const name = modelPath.exec(path)?.[1];
+  return name === undefined ? undefined : oneModel(decoded(name));
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }

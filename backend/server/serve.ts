@@ -42,7 +42,7 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
   const keys = keysOf(options);
   const bodyBytes = Math.floor(options.bodyMegabytes * 2 ** 20);
   const model = resolveModel(options.model);
-  const name = path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
+  const name = options.alias ?? path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
   const own = hooks.engine ? null : createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
   const engine = hooks.engine ?? own!;
   let job: Job<'serve'> | null = null;

@@ -10,22 +10,30 @@ export interface EventStream {
   done(): void;
 }
 
-export function openStream(response: ServerResponse, headers: Readonly<Record<string, string>>): EventStream {
+/** `silenceMilliseconds`: a comment is sent after so long without an event, so that nobody in between takes the socket for idle. */
+export function openStream(
+  response: ServerResponse,
+  headers: Readonly<Record<string, string>>,
+  silenceMilliseconds: number,
+): EventStream {
   response.writeHead(200, {
     ...headers,
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache',
     'x-accel-buffering': 'no',
   });
-  const write = (data: string): void => {
+  const write = (line: string): void => {
     if (response.destroyed) return;
-    response.write(`data: ${data}\n\n`);
+    response.write(`${line}\n\n`);
     if (response.writableLength > mostWaiting) response.destroy();
+    silence.refresh();
   };
+  const silence = setInterval(() => write(':'), silenceMilliseconds).unref();
+  response.once('close', () => clearInterval(silence));
   return {
-    send: (value) => write(JSON.stringify(value)),
+    send: (value) => write(`data: ${JSON.stringify(value)}`),
     done() {
-      write('[DONE]');
+      write('data: [DONE]');
       response.end();
     },
   };

@@ -43,6 +43,16 @@ export interface Writer {
     caller: Caller,
   ): Promise<Answers[Kind]>;
   readonly counts: Counts;
+  /** Texts whose prompts have been read and that have not ended. */
+  writing(): readonly WritingText[];
+}
+
+export interface WritingText {
+  /** A number of its request. */
+  readonly request: number;
+  readonly promptTokens: number;
+  /** Tokens written. */
+  written: number;
 }
 
 export interface WriterLimits {
@@ -73,6 +83,13 @@ export function openWriter(
   let model: ServedModel | null = null;
   let over: Error | null = null;
   let ids = 0;
+  const writing = new Map<string, WritingText>();
+  const follows = (event: TextEvent): void => {
+    const key = `${event.id} ${event.text}`;
+    if (event.type === 'read') writing.set(key, { request: event.id, promptTokens: event.tokens, written: 0 });
+    else if (event.type === 'stopped') writing.delete(key);
+    else writing.get(key)!.written += event.tokens.length;
+  };
 
   const follow = async (): Promise<void> => {
     let error: Error = userError('cancelled', 'The server stops.');
@@ -112,6 +129,7 @@ export function openWriter(
   return {
     model: () => model,
     counts,
+    writing: () => [...writing.values()],
     async *write(request, { asker, signal }) {
       checkReady();
       const open = new Set(Array.from({ length: request.prompts.length * request.count }, (_, i) => i));
@@ -155,6 +173,7 @@ export function openWriter(
           if (event?.type === 'accepted') yield event;
           else if (event?.type === 'read' || event?.type === 'written' || event?.type === 'stopped') {
             counts.count(event);
+            follows(event);
             isRead = true;
             if (event.type === 'stopped') open.delete(event.text);
             yield event;
@@ -170,6 +189,7 @@ export function openWriter(
         pending.delete(id);
         giveBack();
         counts.close(open.size);
+        for (const text of open) writing.delete(`${id} ${text}`);
         if (open.size > 0 && !isRefused) job.send({ type: 'cancel', id });
       }
     },

@@ -1,7 +1,15 @@
 /** The sampler against distributions worked out by hand. */
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../backend/decoding/random.ts';
-import { argmax, distribution, greedy, sample, type Distribution } from '../../../backend/decoding/sampler.ts';
+import {
+  argmax,
+  distribution,
+  greedy,
+  needsLogits,
+  sample,
+  type Distribution,
+  type SeenTokens,
+} from '../../../backend/decoding/sampler.ts';
 
 const logits = Float32Array.from([0, 1, 2, 3, -Infinity], (l) => l);
 const softmax = (values: number[]): number[] => {
@@ -15,6 +23,11 @@ const sorted = ({ ids, probabilities }: Distribution): { ids: number[]; probabil
   return { ids: order.map((i) => ids[i]!), probabilities: order.map((i) => probabilities[i]!) };
 };
 const of = (values: Float32Array, options: Parameters<typeof distribution>[1]) => sorted(distribution(values, options));
+const seen = (all: number[], written: number[] = []): SeenTokens => ({
+  all: new Set(all),
+  written: new Map(written.map((id) => [id, written.filter((other) => other === id).length])),
+});
+const nothing = seen([]);
 const plain = { temperature: 1, topK: 0, topP: 1, minP: 0 };
 
 describe('distribution', () => {
@@ -58,21 +71,35 @@ test('every filter on a large vocabulary keeps what sorting all of it keeps', ()
 });
 
 test('greedy takes the first of equals and no random number', () => {
-  expect(sample(Float32Array.of(1, 7, 7), greedy, new Set(), () => expect.unreachable())).toBe(1);
+  expect(sample(Float32Array.of(1, 7, 7), greedy, nothing, () => expect.unreachable())).toBe(1);
   expect(argmax([3, 9, 9])).toBe(1);
 });
 
 test('the repetition penalty lowers what was said, whatever its sign', () => {
   const options = { ...greedy, repetitionPenalty: 2 };
-  expect(sample(Float32Array.of(3, 2), options, new Set([0]), Math.random)).toBe(1);
-  expect(sample(Float32Array.of(-1, -1.5), options, new Set([0]), Math.random)).toBe(1);
+  expect(sample(Float32Array.of(3, 2), options, seen([0]), Math.random)).toBe(1);
+  expect(sample(Float32Array.of(-1, -1.5), options, seen([0]), Math.random)).toBe(1);
+});
+
+test('presence counts once, frequency each time, of what the text itself has; a bias is added', () => {
+  const row = Float32Array.of(3, 2.5, 1);
+  const choose = (more: Parameters<typeof sample>[1], has: SeenTokens): number => sample(row, more, has, Math.random);
+  expect(choose({ ...greedy, presencePenalty: 0.4 }, seen([0, 1], [0, 0]))).toBe(0);
+  expect(choose({ ...greedy, presencePenalty: 0.6 }, seen([0, 1], [0, 0]))).toBe(1);
+  expect(choose({ ...greedy, frequencyPenalty: 0.3 }, seen([0], [0, 0]))).toBe(1);
+  // A prompt's tokens are not the text's.
+  expect(choose({ ...greedy, presencePenalty: 2 }, seen([0]))).toBe(0);
+  expect(choose({ ...greedy, bias: new Map([[2, 2.5], [9, 100]]) }, nothing)).toBe(2); // prettier-ignore
+  expect(needsLogits(greedy)).toBe(false);
+  expect(needsLogits({ ...greedy, bias: new Map([[2, 1]]) })).toBe(true);
+  expect([...row]).toEqual([3, 2.5, 1]);
 });
 
 test('draws follow the distribution (chi-square, 3 degrees of freedom)', () => {
   const random = seededRandom(11);
   const counts = [0, 0, 0, 0];
   const draws = 20_000;
-  for (let i = 0; i < draws; i++) counts[sample(logits, { ...plain, repetitionPenalty: 1 }, new Set(), random)]!++;
+  for (let i = 0; i < draws; i++) counts[sample(logits, { ...plain, repetitionPenalty: 1 }, nothing, random)]!++;
   const expected = softmax([0, 1, 2, 3]);
   const chi = counts.reduce((sum, count, i) => sum + (count - draws * expected[i]!) ** 2 / (draws * expected[i]!), 0);
   expect(chi).toBeLessThan(16.27); // p = 0.001

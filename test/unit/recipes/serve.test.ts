@@ -26,6 +26,7 @@ const request: WriteRequest = {
   prompts: [{ kind: 'text', text: 'export function sum(values: number[]): number {\n' }],
   count: 2,
   options: parseOptions('generate', { model: shippedModel, device: 'cpu' }),
+  changes: { presencePenalty: 0, frequencyPenalty: 0, bias: [] },
   maxTokens: 8,
   lineMilliseconds: 0,
   alternatives: 0,

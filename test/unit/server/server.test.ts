@@ -276,7 +276,10 @@ describe('refused with a sentence', () => {
     ],
     ['/v1/chat/completions', { messages: [{ content: 'x' }] }, 400, /messages\[0\]\.role must be a text/],
     ['/infill', { input_prefix: 'x' }, 400, /input_suffix must be a text/],
-    ['/completion', { prompt: 'x', logit_bias: [[5, 1]] }, 400, /logit_bias is not supported/],
+    ['/completion', { prompt: 'x', logit_bias: [[5, 101]] }, 400, /logit_bias must be .*, from −100 to 100, not/],
+    ['/v1/completions', { prompt: 'x', logit_bias: { 9999: 1 } }, 400, /logit_bias must be/],
+    ['/v1/completions', { prompt: 'x', presence_penalty: 3 }, 400, /presence_penalty must be a number from -2 to 2/],
+    ['/v1/completions', { prompt: 'x', temperature: 2.5 }, 400, /temperature must be a number from 0 to 2, not 2.5/],
     ['/completion', { prompt: ['x', 5] }, 400, /prompt must be a text, token ids, or a list of either/],
     ['/completion', { prompt: 'x', n_predict: -2 }, 400, /n_predict must be a whole number/],
     [
@@ -314,9 +317,6 @@ describe('refused with a sentence', () => {
     { response_format: { type: 'json_object' } },
     { ignore_eos: true },
     { mirostat: 2 },
-    { logit_bias: { 5: 1 } },
-    { presence_penalty: 0.5 },
-    { frequency_penalty: 0.5 },
   ])('%o, wherever text is asked for', async (asked) => {
     const texts = { prompt: 'x', messages: [{ role: 'user', content: 'x' }], input_prefix: 'x', input_suffix: '' };
     for (const path of ['/v1/completions', '/v1/chat/completions', '/completion', '/infill']) {

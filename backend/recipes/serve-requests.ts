@@ -1,0 +1,108 @@
+/** The texts of a request as decoding takes them, and what is told of them. Knows no inbox. */
+import type { Asker, LogitChanges, PromptToken, ServeEvent, WriteRequest } from '../../protocol/serving.ts';
+import type { ServeOptions } from '../../protocol/options.ts';
+import type { Steps } from '../data/steps.ts';
+import type { Tokenizer } from '../data/tokenizer.ts';
+import type { BatchEvent, BatchRequest } from '../decoding/batch.ts';
+import { endingWithLine } from '../decoding/line-limit.ts';
+import type { SamplingOptions } from '../decoding/sampler.ts';
+import { sequenceOptions } from '../decoding/sequence-options.ts';
+import type { Generator } from './generator.ts';
+import { encodePrompt, type PlainPrompt } from './serve-texts.ts';
+
+/** A text to be written, and whose it is. */
+export interface Text extends BatchRequest {
+  /** Texts that wait go round among those of another path: client, request. */
+  readonly turn: readonly string[];
+  readonly contextLength: number;
+  readonly id: number;
+  readonly text: number;
+  readonly echo: boolean;
+  /** Of its prompt, those that were taken off its end included. */
+  readonly promptTokens: number;
+}
+
+/** @throws UserError for what cannot be written. */
+export function* textsOf(
+  request: WriteRequest,
+  plain: readonly PlainPrompt[],
+  whose: Pick<Text, 'id' | 'turn' | 'scope'>,
+  generator: Generator,
+  contextLength: number,
+): Steps<Text[]> {
+  const { options, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
+  const recordsEnd = scores !== null;
+  // Whoever scores tokens means those of the prompt as it is.
+  const heals = options.tokenHealing && maxTokens > 0 && scores === null;
+  const plainly = sequenceOptions(options, generator);
+  const sampling = { ...plainly.sampling, ...changesOf(request.changes, generator.tokenizer) };
+  const how = { ...plainly, sampling, maxTokens, alternatives, scores, recordsEnd };
+  const texts: Text[] = [];
+  for (const prompt of plain) {
+    const room = { contextLength, maxTokens, heals };
+    const { ids, tokens, begun, ends } = yield* encodePrompt(prompt, generator.tokenizer, room);
+    for (let number = 0; number < count; number++)
+      texts.push({
+        ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
+        ...whose,
+        contextLength,
+        endOfText: [...how.endOfText, ...ends],
+        prompt: ids,
+        promptTokens: tokens,
+        begun,
+        number,
+        text: texts.length,
+        echo,
+      });
+    yield;
+  }
+  return texts;
+}
+
+function changesOf(
+  { bias, ...penalties }: LogitChanges,
+  tokenizer: Pick<Tokenizer, 'encodePlain'>,
+): Pick<SamplingOptions, 'presencePenalty' | 'frequencyPenalty' | 'bias'> {
+  const added = new Map<number, number>();
+  for (const { token, added: value } of bias)
+    for (const id of typeof token === 'string' ? tokenizer.encodePlain(token) : [token])
+      added.set(id, (added.get(id) ?? 0) + value);
+  return { ...penalties, bias: added };
+}
+
+/** Which texts of others one shares what has been computed with. */
+export const scopes: Readonly<Record<ServeOptions['cacheScope'], (id: number, asker: Asker) => string>> = {
+  request: (id) => String(id),
+  key: (_, { key }) => key,
+  all: () => '',
+};
+
+export function eventOf(event: BatchEvent<Text>): ServeEvent {
+  const { id, text } = event.request;
+  switch (event.type) {
+    case 'prompt':
+      return {
+        type: 'read',
+        id,
+        text,
+        tokens: event.request.promptTokens,
+        remembered: event.remembered,
+        prompt: promptTokens(event),
+      };
+    case 'tokens':
+      return { type: 'written', id, text, tokens: event.tokens };
+    case 'stop':
+      return { type: 'stopped', id, text, reason: event.reason };
+  }
+}
+
+function promptTokens({ request, scores }: Extract<BatchEvent<Text>, { type: 'prompt' }>): PromptToken[] {
+  if (!request.echo) return [];
+  const decoder = request.codec.decoder();
+  const texts = request.prompt.map((token) => decoder.push(token));
+  texts.push(texts.pop()! + decoder.flush());
+  return request.prompt.map((id, i): PromptToken => {
+    const { logProbability = null, alternatives = [] } = scores[i - 1] ?? {};
+    return { id, token: request.codec.tokenText(id), text: texts[i]!, logProbability, alternatives };
+  });
+}

@@ -1,0 +1,132 @@
+/** How a request's texts are written: sampling, seed, stops, changes of logits, and how exits are used (`early_exit`). */
+import { randomInt } from 'node:crypto';
+import { userError } from '../../protocol/errors.ts';
+import { shownValue } from '../../protocol/foreign.ts';
+import { nearest } from '../../protocol/nearest.ts';
+import { changeOptions, type GenerateOptions, type Origin } from '../../protocol/options.ts';
+import type { LogitChanges } from '../../protocol/serving.ts';
+import {
+  badField,
+  flagField,
+  isRecord,
+  isTexts,
+  isZero,
+  numberField,
+  recordField,
+  refuseFields,
+  textsField,
+  type Body,
+} from './fields.ts';
+import type { Served } from './served.ts';
+
+const snake = (option: string): string => option.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+const fieldOrigin: Origin = { code: 'bad-argument', name: snake };
+/** Fields that other servers call otherwise. */
+const synonyms: Readonly<Record<string, string>> = { repetitionPenalty: 'repeat_penalty' };
+const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty'] as const;
+const exitRule = [
+  'mode',
+  'policy',
+  'threshold',
+  'patience',
+  'disable',
+  'drafts',
+  'candidates',
+  'tokenHealing',
+] as const;
+
+/** What no endpoint can do, with what asks for nothing. */
+const impossible = {
+  response_format: (value: unknown) => isRecord(value) && value['type'] === 'text',
+  grammar: (value: unknown) => value === '',
+  json_schema: () => false,
+  mirostat: isZero,
+  ignore_eos: (value: unknown) => value === false,
+};
+
+/** How a text is written: sampling, seed, stops, and how exits are used (`early_exit`). @throws UserError for what cannot be done. */
+export function optionsOf(body: Body, { options, model }: Served): GenerateOptions {
+  refuseFields(body, impossible);
+  const exits = isFlag(body['early_exit']) ? undefined : recordField(body, 'early_exit');
+  checkNames(exits ?? {});
+  const given: Record<string, unknown> = {};
+  for (const option of sampling) given[option] = body[snake(option)] ?? body[synonyms[option] ?? ''];
+  for (const option of exitRule) given[option] = exits?.[snake(option)];
+  if (exits?.['exits'] !== undefined) given['disable'] = othersThan(exits['exits'], model.exits);
+  given['stop'] = textsField(body, 'stop')?.filter((stop) => stop !== '');
+  numberField(body, 'temperature', 0, mostTemperature);
+  const temperature = (given['temperature'] as number | null | undefined) ?? options.temperature;
+  // Without a seed each text is another one, where anything is drawn at all.
+  given['seed'] = seedOf(body) ?? (temperature > 0 ? randomInt(2 ** 31) : 0);
+  return changeOptions('generate', options, given, fieldOrigin);
+}
+
+/** As OpenAI has it: above, text is noise. */
+const mostTemperature = 2;
+
+/** @throws UserError for penalties beyond those that OpenAI has, and a bias of no token. */
+export function changesOf(body: Body, { model }: Served): LogitChanges {
+  return {
+    presencePenalty: numberField(body, 'presence_penalty', -2, 2) ?? 0,
+    frequencyPenalty: numberField(body, 'frequency_penalty', -2, 2) ?? 0,
+    bias: biasOf(body['logit_bias'], model.vocabulary),
+  };
+}
+
+/** `{"ID": BIAS}` as OpenAI has it, or llama.cpp's `[[ID or TEXT, BIAS or false], …]`; false forbids. */
+function biasOf(given: unknown, vocabulary: number): LogitChanges['bias'] {
+  if (given === undefined || given === null) return [];
+  const expected = 'an object of biases by token id, or a list of pairs of a token and its bias';
+  if (typeof given !== 'object') throw badField('logit_bias', expected, given);
+  const isList = Array.isArray(given);
+  const pairs: readonly unknown[] = isList ? (given as unknown[]) : Object.entries(given).map(ofEntry);
+  return pairs.map((pair) => {
+    const [token, bias]: readonly unknown[] = Array.isArray(pair) ? (pair as unknown[]) : [];
+    const added = bias === false ? -Infinity : bias;
+    const isToken = typeof token === 'string' ? isList : isId(token, vocabulary);
+    if (!isToken || typeof added !== 'number' || !(added <= 100) || (added < -100 && bias !== false))
+      throw badField('logit_bias', `${expected}, from −100 to 100`, pair);
+    return { token: token as number | string, added };
+  });
+}
+
+const ofEntry = ([id, bias]: [string, unknown]): unknown[] => [/^\d+$/.test(id) ? Number(id) : id, bias];
+
+const isId = (value: unknown, vocabulary: number): boolean =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocabulary;
+
+/** These fields are ours alone: one that is not known is a mistake, not another server's. */
+function checkNames(exits: Body): void {
+  const known = [...exitRule.map(snake), 'exits'];
+  const unknown = Object.keys(exits).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const near = nearest(unknown, known);
+  throw userError(
+    'bad-argument',
+    `early_exit has no field ${shownValue(unknown)}.`,
+    near === null ? `Its fields are ${known.join(', ')}.` : `Did you mean ${near}?`,
+  );
+}
+
+/** One below 0 is none, as llama.cpp has it. */
+const seedOf = ({ seed }: Body): unknown => (Number.isInteger(seed) && (seed as number) < 0 ? undefined : seed);
+
+const isFlag = (value: unknown): boolean => typeof value === 'boolean';
+
+/** Whether the client wants to see where tokens left. */
+export const wantsExits = (body: Body): boolean =>
+  isFlag(body['early_exit']) ? flagField(body, 'early_exit')! : recordField(body, 'early_exit') !== undefined;
+
+function othersThan(asked: unknown, exits: readonly string[]): string[] {
+  if (!isTexts(asked)) throw userError('bad-argument', 'early_exit.exits must be a list of exits, such as ["8:mlp"].');
+  const unknown = asked.find((name) => !exits.some((exit) => isCalled(exit, name)));
+  if (unknown !== undefined)
+    throw userError(
+      'bad-argument',
+      `There is no exit ${JSON.stringify(unknown.slice(0, 100))}.`,
+      exits.length === 0 ? 'Give the server some with --exits.' : `The exits are ${exits.join(', ')}.`,
+    );
+  return exits.filter((exit) => !asked.some((name) => isCalled(exit, name)));
+}
+
+const isCalled = (exit: string, name: string): boolean => exit === name || exit.split(':')[0] === name;

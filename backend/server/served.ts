@@ -1,0 +1,11 @@
+/** What requests are answered by. */
+import type { GenerateOptions } from '../../protocol/options.ts';
+import type { ServedModel } from '../../protocol/serving.ts';
+
+export interface Served {
+  readonly model: ServedModel;
+  /** How the model is called here. */
+  readonly name: string;
+  /** What a request does not say. */
+  readonly options: GenerateOptions;
+}

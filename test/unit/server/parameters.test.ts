@@ -1,0 +1,98 @@
+/** What a request may say of how its texts are written, and the small endpoints that clients look at first. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { PassThrough } from 'node:stream';
+import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { afterAll, describe, expect, test } from 'vitest';
+import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { openStream } from '../../../backend/server/stream.ts';
+import { clientOf, servedFiles, serveHere } from '../../support/served.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
+const place = await servedFiles(folder);
+const tokenizer = loadTokenizer(place.model);
+const server = await serveHere(place, { parallel: 2, alias: 'gpt/mine' });
+await server.loaded;
+const { post, ask } = clientOf(server.url);
+afterAll(async () => {
+  await server.close();
+  rmSync(folder, { recursive: true });
+});
+const read = async (path: string): Promise<unknown> => (await fetch(`${server.url}${path}`)).json();
+
+const prompt = 'export function sum(values: number[]): number {';
+const messages = [{ role: 'user', content: 'add' }];
+
+test.each([
+  ['/v1/completions', { prompt }],
+  ['/v1/chat/completions', { messages }],
+])('%s takes the limit by any of its names', async (path, body) => {
+  for (const name of ['max_tokens', 'max_completion_tokens', 'n_predict', 'num_predict'])
+    expect((await ask(path, { ...body, [name]: 3 })).usage.completion_tokens).toBe(3);
+});
+
+describe('logits are changed', () => {
+  const body = { prompt, max_tokens: 4 };
+  const textOf = async (more: object): Promise<string> =>
+    (await ask('/v1/completions', { ...body, ...more })).choices[0]!.text;
+
+  test('by a bias, in every form: a token is forced, or never comes', async () => {
+    const [id] = tokenizer.encode(';', { addSpecial: false });
+    expect(await textOf({ logit_bias: { [id!]: 100 } })).toBe(';;;;');
+    expect((await ask('/completion', { prompt, n_predict: 4, logit_bias: [[id, 100]] })).content).toBe(';;;;');
+    expect((await ask('/completion', { prompt, n_predict: 4, logit_bias: [[';', 100]] })).content).toBe(';;;;');
+    const plain = await ask('/completion', { prompt, n_predict: 1, return_tokens: true });
+    const without = { logit_bias: [[plain.tokens[0], false]] };
+    const other = await ask('/completion', { prompt, n_predict: 1, return_tokens: true, ...without });
+    expect(other.tokens).not.toEqual(plain.tokens);
+  });
+
+  test('by penalties, of what the text itself has: each token comes once', async () => {
+    const asked = { prompt, n_predict: 24, return_tokens: true };
+    const ids = async (more: object): Promise<number[]> => (await ask('/completion', { ...asked, ...more })).tokens;
+    const plain = await ids({});
+    const once = await ids({ presence_penalty: 2, frequency_penalty: 2 });
+    expect(new Set(once).size).toBeGreaterThan(new Set(plain).size);
+    // Drafts are decided with what stands before them.
+    for (const mode of ['full', 'lossless'])
+      expect(await ids({ frequency_penalty: 1, early_exit: { mode } })).toEqual(await ids({ frequency_penalty: 1, early_exit: { mode: 'full' } })); // prettier-ignore
+  });
+});
+
+test('the model is called as --alias says, alone and in the list', async () => {
+  expect(server.name).toBe('gpt/mine');
+  for (const path of ['/v1/models/gpt/mine', '/v1/models/gpt%2Fmine', '/models/gpt/mine'])
+    expect(await read(path)).toMatchObject({ id: 'gpt/mine', object: 'model' });
+  expect(await read('/v1/models/other')).toMatchObject({ error: { code: 'model_not_found' } });
+  expect((await post('/v1/completions', { prompt, model: 'gpt/mine', max_tokens: 1 })).status).toBe(200);
+  const version = (JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }).version;
+  expect(await read('/version')).toEqual({ version });
+});
+
+test('slots say which rows are written in', async () => {
+  expect(await read('/slots')).toMatchObject([{ id: 0, is_processing: false }, { is_processing: false }]);
+  const stop = new AbortController();
+  const stream = await post('/completion', { prompt, stream: true, n_predict: 200 }, { signal: stop.signal });
+  await stream.body!.getReader().read();
+  expect(await read('/slots')).toMatchObject([
+    { is_processing: true, n_prompt_tokens: tokenizer.encode(prompt).length },
+    { is_processing: false },
+  ]);
+  stop.abort();
+});
+
+test('a stream that waits sends a comment now and then', async () => {
+  const pipe = new PassThrough();
+  const response = Object.assign(pipe, { writeHead: () => response }) as unknown as ServerResponse;
+  let text = '';
+  pipe.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  const stream = openStream(response, {}, 30);
+  await setTimeout(100);
+  expect(text).toMatch(/^(:\n\n)+$/);
+  stream.send({ a: 1 });
+  stream.done();
+  await setTimeout(60);
+  expect(text).toMatch(/^(:\n\n)+data: \{"a":1\}\n\ndata: \[DONE\]\n\n$/);
+});
