@@ -2,7 +2,6 @@
  * Trains a whole model further with its exits, here: the model's layers as TensorFlow.js code, compiled. For models that fit; others go to PyTorch
  * (tune-elsewhere.ts), whose states this goes on with, and the other way round.
  */
-import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { plural } from '../../protocol/plural.ts';
@@ -16,13 +15,8 @@ import {
   type StepState,
 } from '../checkpoint/checkpoint.ts';
 import { openBest, writeBest } from '../checkpoint/continued.ts';
-import { reservePlace, type Place } from '../checkpoint/place.ts';
-import {
-  createCheckpoint,
-  resumeCheckpoint,
-  type CheckpointWriter,
-  type TrainingPosition,
-} from '../checkpoint/writer.ts';
+import type { Place } from '../checkpoint/place.ts';
+import { createCheckpoint } from '../checkpoint/writer.ts';
 import { chooseDevice, machine } from '../devices/devices.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { gigabytes, needsOf } from '../devices/fit.ts';
@@ -38,9 +32,18 @@ import { exitsToContinue, publish, requireContinuable, requireCpu, requireRoom }
 import { identify, openWithTokenizer } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
 import { warnUncalibrated } from './calibrate-short.ts';
-import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
-import type { Earlier } from './tune-parts.ts';
-import { otherText, readEarlier } from './tune.ts';
+import {
+  claimFolder,
+  firstPosition,
+  resumeRun,
+  settingOf,
+  trainingRun,
+  type Earlier,
+  type Learner,
+  type Resumed,
+  type Sitting,
+} from './training-run.ts';
+import { endOf, optionsText, resumedEnd } from './tune-options.ts';
 import {
   openWhole,
   scoresOf,
@@ -52,84 +55,62 @@ import {
   type Whole,
 } from './whole-model.ts';
 
-type Close = () => void | Promise<void>;
 type Values = ReadonlyMap<string, Float32Array>;
 
 /**
  * @throws UserError for a model, exits, text or folder that cannot be used; the signal's reason where it was aborted before there was anything
  * to keep. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
  */
-export async function* pretrain(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
-  const began = performance.now();
-  const closing: Close[] = [];
-  const atEnd = (close: Close): void => void closing.push(close);
-  try {
-    const earlier = given.resume ? readEarlier(given.out) : null;
-    const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
-    const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
-    requireCpu(options);
-    yield* warnUncalibrated(options);
-    if (!earlier) requireRoom(directory);
-    const place = earlier ? null : reservePlace(directory);
-    if (place) atEnd(() => place.abandon());
-    const parts = yield* openParts(options, earlier, atEnd, signal);
-    const { whole, exits, windows, evaluate } = parts;
-    const elapsed = (): number => (performance.now() - began) / 1000;
-    const run = place ? yield* begin(parts, options, directory, place, elapsed) : goOn(parts, earlier!);
-    atEnd(() => run.checkpoint.close());
-    const step = createWholeStep({
-      spec: whole.model.spec,
-      exits,
-      model: whole.model.parameters,
-      places: whole.places,
-      initial: run.state.parameters,
-      shapes: whole.shapes,
-      objective: options,
-      optimiser: options,
-      batch: options.batchSize,
-      tokens: windows.tokens,
-      ...(options.threads > 0 && { threads: options.threads }),
-    });
-    atEnd(() => step.dispose());
-    await step.restore(run.state);
-    yield { type: 'phase', phase: 'tune', detail: `${plural(windows.count, 'window')}, the whole model on the CPU` };
-    const keeping = wholeKeeping(whole, exits, run.kept);
-    const training: TrainerParts<WindowBatch> = {
-      step,
-      source: batchesOf(windows),
-      checkpoint: run.checkpoint,
-      evaluate,
-      keeping,
-    };
-    const { limits } = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
-    const { position, stopped } = yield* train(
-      training,
-      { ...settingsOf(exits, options), limits },
-      { ...run.position, seconds: (earlier?.position.seconds ?? 0) + elapsed() },
-      signal,
-    );
-    // The folder stays locked by this process until the new model is there.
-    const model = await publish(directory);
-    for (const each of [model, directory])
-      yield { type: 'saved', path: each, files: readdirSync(each).filter((name) => !name.startsWith('.')) };
-    const { step: steps, before, seconds } = position;
-    const after = [...savedProgress(directory).scores];
-    yield {
-      type: 'tuned',
-      directory,
-      model,
-      data: [...options.data],
-      step: steps,
-      before: [...before],
-      after,
-      seconds,
-      stopped,
-      whole: true,
-    };
-  } finally {
-    for (const close of closing.reverse()) await close();
-  }
-}
+export const pretrain = (given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> =>
+  trainingRun(given, signal, learnWhole);
+
+const learnWhole: Learner = async function* (sitting, signal) {
+  const { given, elapsed, atEnd } = sitting;
+  const setting = settingOf(given);
+  const { options, directory, earlier } = setting;
+  requireCpu(options);
+  yield* warnUncalibrated(options);
+  if (!earlier) requireRoom(directory);
+  const place = claimFolder(setting, sitting);
+  const parts = yield* openParts(options, earlier, atEnd, signal);
+  const { whole, exits, windows, evaluate } = parts;
+  const run = place ? yield* begin(parts, options, directory, place, elapsed) : goOn(parts, earlier!);
+  // The folder stays locked by this process until the new model is there.
+  atEnd(() => run.checkpoint.close());
+  const step = createWholeStep({
+    spec: whole.model.spec,
+    exits,
+    model: whole.model.parameters,
+    places: whole.places,
+    initial: run.state.parameters,
+    shapes: whole.shapes,
+    objective: options,
+    optimiser: options,
+    batch: options.batchSize,
+    tokens: windows.tokens,
+    ...(options.threads > 0 && { threads: options.threads }),
+  });
+  atEnd(() => step.dispose());
+  await step.restore(run.state);
+  yield { type: 'phase', phase: 'tune', detail: `${plural(windows.count, 'window')}, the whole model on the CPU` };
+  const training: TrainerParts<WindowBatch> = {
+    step,
+    source: batchesOf(windows),
+    checkpoint: run.checkpoint,
+    evaluate,
+    keeping: wholeKeeping(whole, exits, run.kept),
+  };
+  const { limits } = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
+  const settings = { ...settingsOf(exits, options), limits };
+  const from = { ...run.position, seconds: (earlier?.position.seconds ?? 0) + elapsed() };
+  const { position, stopped } = yield* train(training, settings, from, signal);
+  const model = await publish(directory);
+  const { before, seconds } = position;
+  const after = savedProgress(directory).scores;
+  const { data } = options;
+  const ended = { step: position.step, before: [...before], after: [...after], seconds, stopped, whole: true };
+  return { ...ended, directory, model, newModel: model, data };
+};
 
 interface Parts {
   readonly whole: Whole;
@@ -144,7 +125,7 @@ interface Parts {
 async function* openParts(
   options: TuneOptions,
   earlier: Earlier | null,
-  atEnd: (close: Close) => void,
+  atEnd: Sitting['atEnd'],
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Parts> {
   const found = findText(options.data);
@@ -192,10 +173,7 @@ export function requireMemory(name: string, takes: number, memory = machine.memo
 }
 
 /** A run that is ready to go. */
-interface Run {
-  readonly checkpoint: CheckpointWriter;
-  readonly state: StepState;
-  readonly position: TrainingPosition;
+interface Run extends Resumed {
   /** Of the best values on disk. */
   readonly kept: Progress;
 }
@@ -221,18 +199,8 @@ async function* begin(
     scores: before,
     ...(start.progress.origins && { origins: start.progress.origins }),
   };
-  const position: TrainingPosition = {
-    step: 0,
-    windows: 0,
-    tokens: 0,
-    seconds: elapsed(),
-    best: wholeLoss(before),
-    before,
-    data: windows.hash,
-    finished: false,
-    updatesFrom: elapsed(),
-    heldOut: { tokens: heldOut.count * heldOut.tokens },
-  };
+  const heldOutTokens = heldOut.count * heldOut.tokens;
+  const position = firstPosition({ before, best: wholeLoss(before), data: windows.hash, heldOutTokens }, elapsed());
   yield { type: 'phase', phase: 'save', detail: directory };
   const tuning = { ...optionsText(options), model: whole.model.path };
   const checkpoint = createCheckpoint(
@@ -252,12 +220,9 @@ async function* begin(
   return { checkpoint, state, position, kept };
 }
 
-function goOn({ whole, windows }: Parts, { directory, info }: Earlier): Run {
-  const kept = savedProgress(directory);
-  const { position, state, writer } = resumeCheckpoint(directory, info, whole.shapes, kept);
-  if (position.data === windows.hash) return { checkpoint: writer, state, position, kept };
-  writer.close();
-  throw otherText(directory);
+function goOn({ whole, windows }: Parts, earlier: Earlier): Run {
+  const kept = savedProgress(earlier.directory);
+  return { ...resumeRun(earlier, whole.shapes, kept, windows.hash), kept };
 }
 
 /** Of the best values of a run. */

@@ -2,7 +2,7 @@
  * Tuning on PyTorch, on this machine or others: everything is prepared here as for a run here (text, exits, heads, options), handed over
  * as a job, and followed. What comes back is a checkpoint like any other.
  */
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
@@ -37,64 +37,66 @@ import { findText, readText, windowsOf } from './text.ts';
 import { lookThere, requireShared, sourcesFolder, type There } from './there.ts';
 import { warnUncalibrated } from './calibrate-short.ts';
 import { untilLate } from './deadline.ts';
-import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
-import { bare, withHeads, type Earlier } from './tune-parts.ts';
-import { readEarlier } from './tune.ts';
-
-type Close = () => void;
+import { settingOf, trainingRun, type Learner, type RunSetting, type Sitting, type Trained } from './training-run.ts';
+import { endOf, optionsText, resumedEnd } from './tune-options.ts';
+import { bare, withHeads } from './tune-parts.ts';
 
 /** How long one who stops the run waits for a job, or what starts it, to answer; then the command ends, and the job is on its own. */
 const patienceMilliseconds = 3_000;
-
-/** What is open, and the folder of the job that is followed, if one is. */
-interface Sitting {
-  readonly closing: Close[];
-  followed: string | null;
-}
 
 /**
  * Begins or goes on with a run elsewhere; one that is under way is found again and followed.
  * @throws UserError as `tune` does, and where what starts the ranks is missing, or one of them fails.
  */
-export async function* tuneElsewhere(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
-  const sitting: Sitting = { closing: [], followed: null };
+export const tuneElsewhere = (given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> =>
+  trainingRun(given, signal, learnElsewhere);
+
+const learnElsewhere: Learner = async function* (sitting, signal) {
+  const following: Following = { directory: null };
   try {
-    yield* untilLate(sit(given, sitting, signal), signal, patienceMilliseconds);
+    return yield* untilLate(sit(sitting, following, signal), signal, patienceMilliseconds);
   } catch (error) {
-    if (error === signal.reason && sitting.followed !== null)
+    if (error === signal.reason && following.directory !== null)
       yield {
         type: 'warning',
-        message: `The job in ${sitting.followed} was asked to stop and has not ended yet; --resume waits for it.`,
+        message: `The job in ${following.directory} was asked to stop and has not ended yet; --resume waits for it.`,
       };
     signal.throwIfAborted();
     throw error;
-  } finally {
-    for (const close of sitting.closing.reverse()) close();
   }
+};
+
+/** The folder of the job that is followed, if one is. */
+interface Following {
+  directory: string | null;
 }
 
-async function* sit(given: TuneOptions, sitting: Sitting, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
-  const { closing } = sitting;
+async function* sit(
+  sitting: Sitting,
+  following: Following,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, Trained | null> {
+  const { given, atEnd } = sitting;
   const found = given.resume && given.out !== null ? yield* findJob(given.out, given.on, signal) : null;
   const begun = found && given.out !== null ? { directory: given.out, handle: found } : null;
   if (begun) {
     const lock = lockCheckpoint(begun.directory);
-    closing.push(() => lock.release());
+    atEnd(() => lock.release());
   }
-  const { directory, handle } = begun ?? (yield* begin(given, closing, signal));
+  const { directory, handle } = begun ?? (yield* begin(sitting, signal));
   if (handle.kind === 'slurm' && !begun) {
     const script = path.join(path.resolve(directory), jobFolder, 'job.sh');
     yield {
       type: 'warning',
       message: `Submit ${script} with sbatch, then follow it with --on slurm --out ${directory} --resume.`,
     };
-    return;
+    return null;
   }
   if (handle.kind === 'slurm') yield { type: 'phase', phase: 'load', detail: 'the job, once Slurm has begun it' };
-  sitting.followed = directory;
+  following.directory = directory;
   const ended = yield* follow(directory, handle, signal);
-  sitting.followed = null;
-  yield* end(directory, ended, given);
+  following.directory = null;
+  return finish(directory, ended, given);
 }
 
 /** What a job saves is here after every evaluation, and after its end, however that came. */
@@ -137,12 +139,12 @@ interface Begun {
   readonly handle: JobHandle;
 }
 
-async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal): AsyncGenerator<TuneEvent, Begun> {
+async function* begin(sitting: Sitting, signal: AbortSignal): AsyncGenerator<TuneEvent, Begun> {
+  const { given, atEnd } = sitting;
   // Before minutes go into text: without PyTorch nothing comes of it.
   if (given.on.kind === 'torchrun' && given.on.hosts.length === 0) await findPython(signal);
-  const earlier = given.resume ? readEarlier(given.out) : null;
-  const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
-  const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
+  const setting = settingOf(given);
+  const { earlier, options, directory } = setting;
   if (!earlier && (yield* findJob(directory, given.on, signal)))
     throw userError(
       'busy',
@@ -152,14 +154,14 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
   const place = earlier ? null : reservePlace(directory);
   const lock = place?.lock ?? lockCheckpoint(directory);
   let handle: JobHandle | null = null;
-  closing.push(() => {
+  atEnd(() => {
     // What a job has begun is its own, also where it failed: its log says why.
     if (!handle) place?.abandon();
     lock.release();
   });
   if (options.continuePretraining !== null && !earlier) requireRoom(directory);
   yield* warnUncalibrated(options);
-  const { mesh, carried } = yield* prepare(options, given, directory, earlier, closing, signal);
+  const { mesh, carried } = yield* prepare(setting, sitting, signal);
   signal.throwIfAborted();
   const files = carried && [...runEntries(directory, earlier !== null), ...carried];
   if (files) {
@@ -172,11 +174,8 @@ async function* begin(given: TuneOptions, closing: Close[], signal: AbortSignal)
 
 /** Writes the job of a run; answers what there is where it will be. */
 async function* prepare(
-  options: TuneOptions,
-  given: TuneOptions,
-  directory: string,
-  earlier: Earlier | null,
-  closing: Close[],
+  { options, directory, earlier }: RunSetting,
+  { given, atEnd }: Sitting,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, There> {
   const found = findText(options.data);
@@ -184,7 +183,7 @@ async function* prepare(
   // Before minutes go into its text: PyTorch does not tune every model.
   requireTrainable(options.model);
   const { model, tokenizer } = openWithTokenizer(options.model);
-  closing.push(() => model.close());
+  atEnd(() => model.close());
   const { spec } = model;
   const base = await identify(model, signal);
   const continues = options.continuePretraining !== null;
@@ -211,7 +210,7 @@ async function* prepare(
     device: `PyTorch, ${meshText(mesh)}`,
   };
   const sets = yield* readText(found, options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
-  closing.push(() => sets.close());
+  atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
   const exits = tuned ? places : withHeads(places, options, model, windows);
   const perUpdate = options.batchSize * options.accumulation;
@@ -249,27 +248,23 @@ async function* prepare(
 }
 
 /** The checkpoint is there: its card is written, and what only the sitting needed goes. */
-async function* end(directory: string, ended: FinishedEvent, given: TuneOptions): AsyncGenerator<TuneEvent, void> {
-  if (isContinued(readInfo(directory))) {
-    const folder = await publish(directory);
-    yield { type: 'saved', path: folder, files: readdirSync(folder) };
-  }
+async function finish(directory: string, ended: FinishedEvent, given: TuneOptions): Promise<Trained> {
+  const newModel = isContinued(readInfo(directory)) ? await publish(directory) : undefined;
   const checkpoint = openCheckpoint(directory, null);
   checkpoint.close();
   writeFileAtomically(path.join(directory, cardFile), [modelCard(checkpoint, checkpoint.progress)]);
   rmSync(path.join(directory, jobFolder), { recursive: true, force: true });
-  yield { type: 'saved', path: directory, files: readdirSync(directory).filter((name) => !name.startsWith('.')) };
   const { model, data } = checkpoint.tuning;
-  yield {
-    type: 'tuned',
+  const { step, seconds, stopped } = ended;
+  return {
     directory,
     model: typeof model === 'string' ? model : given.model,
-    data: Array.isArray(data) ? data.map(String) : [...given.data],
-    step: ended.step,
+    data: Array.isArray(data) ? data.map(String) : given.data,
+    step,
     before: [...ended.before],
     after: [...ended.after],
-    seconds: ended.seconds,
-    stopped: ended.stopped,
-    ...(isContinued(checkpoint) && { whole: true }),
+    seconds,
+    stopped,
+    ...(newModel !== undefined && { newModel, whole: true }),
   };
 }

@@ -14,17 +14,17 @@ import { placeOn } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
-import { requireSameBase, type BaseModel, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
+import { requireSameBase, type BaseModel } from '../checkpoint/checkpoint.ts';
 import type { FeatureCache } from '../features/cache.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../features/features.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
 import type { Running } from '../devices/fallback.ts';
 import type { ExitScorer } from '../runtime/open.ts';
 import { planMinutes, type TunePlan } from '../tuning/plan.ts';
-import type { TrainingPosition } from '../checkpoint/writer.ts';
 import { askedOf, measureSpeeds, minutesEvent, tooShort } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
+import type { Earlier, Sitting } from './training-run.ts';
 import { findText, frequentTokens, readText, windowsOf } from './text.ts';
 
 type Values = ReadonlyMap<string, Float32Array>;
@@ -59,19 +59,11 @@ export interface TuneParts {
   releaseWhole(): Promise<void>;
 }
 
-/** A run to go on with. */
-export interface Earlier {
-  readonly directory: string;
-  readonly info: CheckpointInfo;
-  readonly position: TrainingPosition;
-  readonly heldOutTokens: number | null;
-}
-
 /** Opens everything; what is opened is handed to `atEnd`. `elapsed` gives the seconds of the run. */
 export async function* openParts(
   options: TuneOptions,
   earlier: Earlier | null,
-  atEnd: (close: () => void | Promise<void>) => void,
+  atEnd: Sitting['atEnd'],
   elapsed: () => number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, TuneParts> {

@@ -1,22 +1,19 @@
 /** Attaches exits to a frozen model, tunes them on text and writes them; or goes on with a run that was interrupted. */
 import { plural } from '../../protocol/plural.ts';
-import { readdirSync } from 'node:fs';
 import { UserError, userError } from '../../protocol/errors.ts';
 import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { exitId } from '../exits/spec.ts';
 import {
   createCheckpoint,
-  readPosition,
-  resumeCheckpoint,
   type CheckpointWriter,
   type NewCheckpoint,
   type TrainingPosition,
 } from '../checkpoint/writer.ts';
 import { chooseExitDevice } from '../devices/devices.ts';
-import { openCheckpoint, type CheckpointInfo, type Progress } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint, type Progress } from '../checkpoint/checkpoint.ts';
 import { writeMemories } from '../checkpoint/memory.ts';
-import { reservePlace, type Place } from '../checkpoint/place.ts';
+import type { Place } from '../checkpoint/place.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../tuning/best.ts';
 import { hasTime, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
@@ -24,46 +21,56 @@ import { minutesWithUpdates } from '../tuning/plan.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
 import { calibrateShort, warnUncalibrated } from './calibrate-short.ts';
 import { fitExits, plainExits, type Fitted } from './tune-initial.ts';
-import { defaultDirectory, endOf, optionsText, resumedEnd, resumedOptions } from './tune-options.ts';
-import { heldOutReading, openParts, type Earlier, type TuneParts } from './tune-parts.ts';
-
-type Close = () => void | Promise<void>;
+import {
+  claimFolder,
+  firstPosition,
+  openInfo,
+  readEarlier,
+  resumeRun,
+  settingOf,
+  trainingRun,
+  type Earlier,
+  type Learner,
+  type Trained,
+} from './training-run.ts';
+import { endOf, optionsText, resumedEnd } from './tune-options.ts';
+import { heldOutReading, openParts, type TuneParts } from './tune-parts.ts';
 
 /**
  * @throws UserError for a model, text, device or folder that cannot be used; the signal's reason where it was aborted before
  * anything was learned. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
  */
-export async function* tune(given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
-  const began = performance.now();
-  const closing: Close[] = [];
-  const atEnd = (close: Close): void => void closing.push(close);
-  try {
-    const elapsed = (): number => (performance.now() - began) / 1000;
-    const earlier = given.resume ? readEarlier(given.out) : null;
-    const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
-    const directory = earlier?.directory ?? given.out ?? defaultDirectory(options.model);
-    const place = earlier ? null : reservePlace(directory);
-    if (place) atEnd(() => place.abandon());
-    const parts = yield* openParts(options, earlier, atEnd, elapsed, signal);
-    const end = earlier ? resumedEnd(options, given, earlier.position, parts.windows.count) : endOf(options);
-    if (end.seconds === null) yield* warnUncalibrated(options);
-    const run =
-      earlier || !place
-        ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
-        : yield* begin(parts, options, directory, place, elapsed, signal);
-    if (options.distillation === 0) await parts.releaseWhole();
-    const worked = (): number => (earlier?.position.seconds ?? 0) + elapsed();
-    const { before, after, step, seconds, stopped } = yield* follow(parts, options, run, end.limits, worked, signal);
-    yield { type: 'saved', path: directory, files: readdirSync(directory).filter((name) => !name.startsWith('.')) };
-    // What was open is closed first: calibrating opens the model as decoding does.
-    for (const close of closing.splice(0).reverse()) await close();
-    if (!stopped && end.seconds !== null) yield* calibrateShort(options, directory, end.seconds - worked(), signal);
-    const { model, data } = options;
-    yield { type: 'tuned', directory, model, data: [...data], step, before, after, seconds, stopped };
-  } finally {
-    for (const close of closing.reverse()) await close();
-  }
-}
+export const tune = (given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> =>
+  trainingRun(given, signal, learnExits);
+
+const learnExits: Learner = async function* (sitting, signal) {
+  const { given, elapsed, atEnd } = sitting;
+  const setting = settingOf(given);
+  const { options, directory, earlier } = setting;
+  const place = claimFolder(setting, sitting);
+  const parts = yield* openParts(options, earlier, atEnd, elapsed, signal);
+  const end = earlier ? resumedEnd(options, given, earlier.position, parts.windows.count) : endOf(options);
+  if (end.seconds === null) yield* warnUncalibrated(options);
+  const run =
+    earlier || !place
+      ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
+      : yield* begin(parts, options, directory, place, elapsed, signal);
+  if (options.distillation === 0) await parts.releaseWhole();
+  const worked = (): number => (earlier?.position.seconds ?? 0) + elapsed();
+  const ended = yield* follow(parts, options, run, end.limits, worked, signal);
+  const { model, data } = options;
+  return {
+    ...ended,
+    directory,
+    model,
+    data,
+    // Calibrating opens the model as decoding does.
+    async *afterwards() {
+      if (!ended.stopped && end.seconds !== null)
+        yield* calibrateShort(options, directory, end.seconds - worked(), signal);
+    },
+  };
+};
 
 /** A run that is ready to go: what is on disk, the step, and where it stands. */
 interface Run {
@@ -74,7 +81,7 @@ interface Run {
   readonly evaluationSeconds?: number;
 }
 
-type Ended = Pick<Extract<TuneEvent, { type: 'tuned' }>, 'before' | 'after' | 'step' | 'seconds' | 'stopped'>;
+type Ended = Pick<Trained, 'before' | 'after' | 'step' | 'seconds' | 'stopped'>;
 
 /**
  * Trains to the end. Where a device that nobody named fails, the run goes on from its last state on the CPU, as it would
@@ -184,17 +191,9 @@ async function* begin(
   try {
     yield { type: 'phase', phase: 'save', detail: directory };
     const evaluation = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };
+    const { heldOutTokens, windows } = parts;
     const position: TrainingPosition = {
-      step: 0,
-      windows: 0,
-      tokens: 0,
-      seconds: elapsed(),
-      best: meanLoss(scores),
-      before,
-      data: parts.windows.hash,
-      finished: false,
-      updatesFrom: elapsed(),
-      heldOut: { tokens: parts.heldOutTokens },
+      ...firstPosition({ before, best: meanLoss(scores), data: windows.hash, heldOutTokens }, elapsed()),
       ending: { evaluation: seconds, saving: 0 },
     };
     const saving = elapsed();
@@ -242,29 +241,6 @@ function noUpdate({ plan }: TuneParts, { step, seconds }: TrainingPosition): Tun
   };
 }
 
-/** A run cannot go on with another text: its order would be another. */
-export const otherText = (directory: string): UserError =>
-  userError(
-    'bad-data',
-    `The text is not the text that the run in ${directory} began with, or its tokenizer has changed.`,
-    'Restore it, or begin a new run with another --out.',
-  );
-
-export function readEarlier(directory: string | null): Earlier {
-  if (directory === null) {
-    throw userError('bad-argument', 'There is nothing to go on with.', 'Name the folder of the run with --out.');
-  }
-  const info = openInfo(directory);
-  const position = readPosition(directory);
-  return { directory, info, position, heldOutTokens: position.heldOut?.tokens ?? null };
-}
-
-function openInfo(directory: string): CheckpointInfo {
-  const opened = openCheckpoint(directory, null);
-  opened.close();
-  return opened;
-}
-
 /** An interrupted run, as its checkpoint has it. */
 async function goOn(
   parts: TuneParts,
@@ -275,14 +251,18 @@ async function goOn(
 ): Promise<Run> {
   const opened = openCheckpoint(directory, parts.base);
   opened.close();
-  const { position, state, writer } = resumeCheckpoint(directory, info, parts.shapes, opened.progress);
+  const { checkpoint, state, position } = resumeRun(
+    { directory, info },
+    parts.shapes,
+    opened.progress,
+    parts.windows.hash,
+  );
   try {
-    if (position.data !== parts.windows.hash) throw otherText(directory);
     const step = await openStep(parts, options, state.parameters, exitDevice, signal);
     await step.restore(state);
-    return { checkpoint: writer, step, position };
+    return { checkpoint, step, position };
   } catch (error) {
-    writer.close();
+    checkpoint.close();
     throw error;
   }
 }
