@@ -44,6 +44,14 @@ export interface LogitChanges {
   readonly bias: readonly { readonly token: number | string; readonly added: number }[];
 }
 
+/** What a text must be. */
+export type ServedGrammar =
+  | { readonly kind: 'gbnf'; readonly text: string }
+  /** Any JSON object. */
+  | { readonly kind: 'object' }
+  /** What fits a JSON schema, between two texts. */
+  | { readonly kind: 'schema'; readonly schema: unknown; readonly around: readonly [before: string, behind: string] };
+
 /** Texts that a client asks for: `count` of each prompt, in the order of the prompts. */
 export interface WriteRequest {
   readonly prompts: readonly ServedPrompt[];
@@ -51,6 +59,8 @@ export interface WriteRequest {
   /** How they are written; of its prompts nothing counts. */
   readonly options: GenerateOptions;
   readonly changes: LogitChanges;
+  /** Null: anything. */
+  readonly grammar: ServedGrammar | null;
   /** None where the prompt is only scored. */
   readonly maxTokens: number;
   /** After so long behind its first token a text ends with its line; 0: it does not. */

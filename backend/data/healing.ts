@@ -3,6 +3,7 @@
  * its last tokens began, and what is written must begin with what was taken off, so that the model says how it goes on in tokens of its
  * own. Pure; knows ids and bytes, no model. After "Tokenization bias at the prompt's end" as guidance (github.com/guidance-ai) mends it.
  */
+import { emptyMask, putInMask, type Allowed } from './allowed.ts';
 
 /** The tokens of a vocabulary by what they say. */
 export interface TokenIndex {
@@ -60,6 +61,28 @@ export function healed(
   if (taken.length === 0 || isInsideCharacter(taken[0]!)) return whole;
   const bytes = Uint8Array.from(Buffer.concat(taken));
   return { ids: ids.slice(0, ids.length - taken.length), begun: { bytes, tokens } };
+}
+
+/** What a text may say while it repeats what was taken off its prompt; then anything. */
+export function sayingAgain({ bytes, tokens }: Begun): Allowed {
+  let mask: Uint32Array | null | undefined;
+  const made = (): Uint32Array | null => {
+    const ids = tokens.fitting(bytes);
+    if (ids.length === 0) return null;
+    const all = emptyMask(1 + ids.reduce((most, id) => Math.max(most, id), 0));
+    for (const id of ids) putInMask(all, id);
+    return all;
+  };
+  return {
+    allows: (id) => fits(bytes, tokens.bytesOf(id)),
+    mask: () => (mask === undefined ? (mask = made()) : mask),
+    after(id) {
+      const said = tokens.bytesOf(id);
+      const isWhole = said.length >= bytes.length || !fits(bytes, said);
+      return isWhole ? null : sayingAgain({ tokens, bytes: leftBehind(bytes, said) });
+    },
+    end: null,
+  };
 }
 
 /** What is left of a beginning behind a token that fits; empty where the token says all of it. */

@@ -17,6 +17,8 @@ export interface TokenBytes {
   readonly prefixesSpace: boolean;
   /** Whether text can produce a token: it is neither an added one nor none at all. */
   isOrdinary(id: number): boolean;
+  /** Whether a token says what it spells: an ordinary one, or an added one that is not special, such as `<tool_call>`. */
+  isText(id: number): boolean;
   /** Ordinary tokens that begin with these bytes, or are a beginning of them. */
   fitting(bytes: Uint8Array): readonly number[];
 }
@@ -44,6 +46,7 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
   const texts: (string | undefined)[] = [];
   eachToken(file, (text, id) => (texts[id] = text));
   const added = new Map(file.added_tokens.map(({ content, id }) => [id, content]));
+  const special = new Set(file.added_tokens.filter((token) => token.special).map(({ id }) => id));
   const ordinary = lastWhere(texts, (text, id) => text !== undefined && !added.has(id)) + 1;
   const made = new Map<number, Uint8Array>();
   const make = (id: number): Uint8Array => {
@@ -88,6 +91,7 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
     ordinarySize: ordinary,
     prefixesSpace: !byteLevel && steps.some(takesSpace),
     isOrdinary,
+    isText: (id) => !special.has(id) && (added.has(id) || texts[id] !== undefined),
     fitting: (bytes) => (byFirst ??= index())[bytes[0]!]!.filter((id) => fits(bytes, of(id))),
   };
 }

@@ -69,6 +69,8 @@ export interface Tokenizer {
   heal(ids: readonly number[], fixed?: number): HealedPrompt;
   /** What a token stands for, in bytes of UTF-8; a character may be spread over several. */
   tokenBytes(id: number): Uint8Array;
+  /** Whether a token says what it spells: an ordinary one, or an added one that is not special. */
+  isText(id: number): boolean;
   /** A hash of all that decides which ids a text or a conversation gets. */
   fingerprint(): string;
   /** Decodes a continuation token by token; text comes out only as whole characters. */
@@ -189,6 +191,7 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
         .digest('hex'),
     decoder: () => streamDecoder(bytes),
     tokenBytes: (id) => bytes.of(id),
+    isText: (id) => bytes.isText(id),
     heal: (ids, fixed) => healed(ids, index, fixed),
   };
 }

@@ -5,6 +5,7 @@
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
+import type { Allowed } from '../data/allowed.ts';
 import type { Begun } from '../data/healing.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Block } from './block.ts';
@@ -31,6 +32,8 @@ export interface BatchRequest extends SequenceOptions {
   readonly contextLength?: number;
   /** What was taken off the prompt's end. */
   readonly begun?: Begun | null;
+  /** What its tokens may be, where nothing was taken off; null: any. */
+  readonly allowed?: Allowed | null;
 }
 
 export type BatchEvent<Request extends BatchRequest> = { readonly request: Request } & (
@@ -172,7 +175,7 @@ export function openBatch<Request extends BatchRequest>(
         events.push({ type: 'stop', request, reason: 'length' });
         rows.remember(row);
       } else {
-        const sequence = newSequence(request.number, request.prompt, request, request.begun);
+        const sequence = newSequence(request.number, request.prompt, request, request.begun, request.allowed);
         writing = [...writing, { request, row, sequence, block: noDrafts }];
       }
     }

@@ -3,6 +3,7 @@
  * in the order of the stream, and each position leaves at the first that is sure enough. A position is only worth
  * deciding while every draft before it was right.
  */
+import { inMask, type Allowed } from '../data/allowed.ts';
 import { mostCandidates } from '../../protocol/options-decoding.ts';
 import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';
 import { textSource, type Block, type Choice } from './block.ts';
@@ -12,7 +13,7 @@ import { firstTokens } from '../exits/memory.ts';
 import type { Pace } from './pace.ts';
 import { leaves } from './policy.ts';
 import { best, logProbabilities, needsLogits, probabilityOf, sample } from './sampler.ts';
-import { mayFollow, type Sequence } from './sequence.ts';
+import type { Sequence } from './sequence.ts';
 
 /** What an exit said of one position, and whether the position may leave there. */
 interface Said {
@@ -39,6 +40,8 @@ export async function choose(
   const said = lengths.map((length) => Array.from({ length }, (): Said[] => []));
   // Where each position leaves, as soon as an exit lets it go: whether it is ever decided turns on the drafts before it.
   const left = lengths.map((length) => Array.from({ length }, (): Said | null => null));
+  // What may stand in each place: drafts are allowed where they stand.
+  const allowed = sequences.map((sequence, row) => placesOf(sequence, blocks[row]!));
   const whole = [...blocks.keys()].filter((row) => wantsOpinions[row]!);
 
   for (const [k, exit] of model.exits.entries()) {
@@ -67,14 +70,17 @@ export async function choose(
         const at = from[i]! + n;
         const own = rows && rows.subarray(n * model.spec.vocabulary, (n + 1) * model.spec.vocabulary);
         said[row]![at]!.push({ exit, readout, logits: own, mayLeave: isOpen[row]![at]! });
-        left[row]![at] ??= isLeaving(sequences[row]!, said[row]![at]!);
+        left[row]![at] ??= isLeaving(sequences[row]!, said[row]![at]!, allowed[row]![at]!);
       }
       while (!isDone[row]) {
         const at = choices[row]!.length;
         const leaving = left[row]![at];
         if (!leaving) break;
-        const { exit: leftAt, logits } = leaving;
-        const { token, readout } = pick(leaving.readout, logits, sequences[row]!);
+        const { exit: leftAt } = leaving;
+        const may = allowed[row]![at]!;
+        const logits =
+          leaving.logits ?? (lacks(leaving, may) ? await logitsAt(cache, k, row, lengths[row]! - at) : null);
+        const { token, readout } = pick(leaving.readout, logits, sequences[row]!, may);
         const draft = blocks[row]!.drafts[at] ?? null;
         const probability = probabilityOf(token, readout, logits);
         choices[row]!.push({ token, exit: leftAt, readout, probability, draft });
@@ -100,12 +106,12 @@ export async function choose(
 }
 
 /** What the last exit said of a position, where it leaves there. Those before it have let it go on. */
-function isLeaving(sequence: Sequence, said: readonly Said[]): Said | null {
+function isLeaving(sequence: Sequence, said: readonly Said[], may: Allowed | null): Said | null {
   const last = said.at(-1)!;
   const earlier = said.slice(0, -1).flatMap(({ mayLeave, readout }) => (mayLeave ? [readout] : []));
   const { exit, readout, mayLeave } = last;
   const isSure = (): boolean =>
-    leaves(sequence.options.policy, exit.id, readout, earlier) && mayFollow(sequence, readout.token);
+    leaves(sequence.options.policy, exit.id, readout, earlier) && (may?.allows(readout.token) ?? true);
   return mayLeave && (exit.spec === null || isSure()) ? last : null;
 }
 
@@ -131,38 +137,65 @@ async function readEach(
   return rows.map((row) => results.get(row)!);
 }
 
-/** Whether a token is taken out of a row of logits, and not as the exit's best. */
-const drawsFromLogits = ({ options, begun }: Sequence): boolean =>
-  needsLogits(options.sampling) || begun !== null || (options.alternatives ?? 0) > mostCandidates;
+/** What the token in each place of a block may be: the newest one's, then behind each draft. */
+function placesOf({ allowed }: Sequence, { drafts }: Block): (Allowed | null)[] {
+  const places = [allowed];
+  for (const { token } of drafts) places.push(places.at(-1)?.after(token) ?? null);
+  return places;
+}
+
+/** Whether tokens are taken, or told, out of rows of logits, and not as the exit's best. */
+const drawsFromLogits = ({ options, allowed }: Sequence): boolean => {
+  const { sampling, alternatives = 0 } = options;
+  return needsLogits(sampling) || alternatives > (allowed ? 1 : mostCandidates);
+};
+
+/** Whether none of the most probable tokens may stand here, so that all others must be looked at. */
+const lacks = ({ readout }: Said, may: Allowed | null): boolean =>
+  may !== null && !readout.candidates.some(({ id }) => may.allows(id));
+
+/** The row of logits of a token that is so many from the end. */
+async function logitsAt(cache: KvCache, k: number, row: number, back: number): Promise<Float32Array> {
+  const [result] = await cache.read(k, [row], [back], { logits: true });
+  const { logits, readouts } = result!;
+  return logits!.subarray(0, logits!.length / readouts.length);
+}
 
 /** The token that is taken, and what its exit said; of the tokens that may follow, where not all may. */
-function pick(readout: Readout, logits: Float32Array | null, sequence: Sequence): { token: number; readout: Readout } {
-  const { options, seen, random, begun } = sequence;
-  const able = logits && begun ? begun.tokens.fitting(begun.bytes).filter((id) => logits[id]! > -Infinity) : [];
-  const isBound = logits !== null && able.length > 0;
-  const row = isBound ? onlyThese(logits, able) : logits;
-  const token = row ? sample(row, options.sampling, seen, random) : readout.candidates[0]!.id;
+function pick(
+  readout: Readout,
+  logits: Float32Array | null,
+  { options, seen, random }: Sequence,
+  may: Allowed | null,
+): { token: number; readout: Readout } {
+  const bound = logits && may ? onlyAllowed(logits, may) : null;
+  const row = bound ?? logits;
+  const able = may === null ? readout.candidates : readout.candidates.filter(({ id }) => may.allows(id));
+  const told = able.length > 0 ? able : readout.candidates;
+  const token = row ? sample(row, options.sampling, seen, random) : told[0]!.id;
   seen.all.add(token);
   seen.written.set(token, (seen.written.get(token) ?? 0) + 1);
   const { alternatives = 0 } = options;
-  if (!isBound && alternatives <= readout.candidates.length) return { token, readout };
-  const count = Math.max(alternatives, mostCandidates);
-  return {
-    token,
-    readout: logits ? { ...readout, candidates: candidatesOf(logits, isBound ? able : null, count) } : readout,
-  };
-}
-
-/** A row of logits in which no other token can be. */
-function onlyThese(logits: Float32Array, ids: readonly number[]): Float32Array {
-  const row = new Float32Array(logits.length).fill(-Infinity);
-  for (const id of ids) row[id] = logits[id]!;
-  return row;
-}
-
-/** The most probable tokens of a row, or of some of it. */
-function candidatesOf(logits: Float32Array, ids: readonly number[] | null, count: number): Readout['candidates'] {
-  const likely = ids ? [...ids].sort((a, b) => logits[b]! - logits[a]! || a - b).slice(0, count) : best(logits, count);
+  if (logits === null) return { token, readout: { ...readout, candidates: told } };
+  if (bound === null && alternatives <= readout.candidates.length) return { token, readout };
+  const likely = best(row!, Math.max(alternatives, mostCandidates));
   const probabilities = logProbabilities(logits, likely);
-  return likely.map((id, i) => ({ id, probability: Math.exp(probabilities[i]!) }));
+  const candidates = likely.map((id, i) => ({ id, probability: Math.exp(probabilities[i]!) }));
+  return { token, readout: { ...readout, candidates } };
+}
+
+/** A row of logits in which no other token can be; null if none of those can that may. */
+function onlyAllowed(logits: Float32Array, may: Allowed): Float32Array | null {
+  const mask = may.mask();
+  if (mask === null) return null;
+  const row = new Float32Array(logits.length).fill(-Infinity);
+  let isAble = false;
+  for (let id = 0; id < row.length; id++) {
+    if (mask[id >>> 5] === 0) id |= 31;
+    else if (inMask(mask, id) && logits[id]! > -Infinity) {
+      row[id] = logits[id]!;
+      isAble = true;
+    }
+  }
+  return isAble ? row : null;
 }

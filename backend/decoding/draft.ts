@@ -2,6 +2,7 @@
  * Drafts: what the text itself suggests, else, for a lossless decoding, what an exit says when it runs ahead of the stages
  * behind it. How many is a matter of cost: their chances to be right against their places in the pass.
  */
+import type { Allowed } from '../data/allowed.ts';
 import { longerThan, type ModelSpec } from '../model/spec.ts';
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
 import { textSource, type Block, type Draft, type DraftOptions } from './block.ts';
@@ -37,7 +38,7 @@ export async function draft(
   const alone = blocks.length === 1 ? blocks[0]! : null;
   const [first] = sequences;
   const options = first!.begun ? null : first!.options.drafts;
-  if (alone?.drafts.length === 0 && options) alone.drafts = await fromExits(model, cache, pace, options, saved);
+  if (alone?.drafts.length === 0 && options) alone.drafts = await fromExits(model, cache, pace, first!, options, saved);
   return blocks;
 }
 
@@ -61,11 +62,22 @@ function fromText(model: StagedModel, cache: KvCache, pace: Pace, sequence: Sequ
   const limit = Math.min(options.limit, roomOf(model.spec, cache.position(row)));
   const { tokens, matched } = sequence.lookup.propose(Math.max(0, limit));
   let chance = 1;
-  return tokens.map((token, n) => {
+  return allowedRun(sequence.allowed, tokens).map((token, n) => {
     const kind = `${textSource}/${matched}/${Math.min(n, 3)}`;
     chance *= pace.acceptance(kind);
     return { draft: { token, source: textSource, kind }, chance };
   });
+}
+
+/** Tokens up to the first that may not stand in its place. */
+function allowedRun(allowed: Allowed | null, tokens: readonly number[]): readonly number[] {
+  let may = allowed;
+  for (const [n, token] of tokens.entries()) {
+    if (may === null) break;
+    if (!may.allows(token)) return tokens.slice(0, n);
+    may = may.after(token);
+  }
+  return tokens;
 }
 
 /**
@@ -99,6 +111,7 @@ async function fromExits(
   model: StagedModel,
   cache: KvCache,
   pace: Pace,
+  sequence: Sequence,
   options: DraftOptions,
   saved: number,
 ): Promise<Draft[]> {
@@ -108,6 +121,7 @@ async function fromExits(
   if (k === null) return drafts;
   const exit = model.exits[k]!;
   let chance = 1;
+  let may = sequence.allowed;
   while (drafts.length < Math.min(options.limit, room)) {
     await cache.advance(exit.stages, [0]);
     const [result] = await cache.read(k, [0], [1], { logits: false });
@@ -116,10 +130,12 @@ async function fromExits(
     chance *= pace.acceptance(kind);
     pace.drafters.spent(exit.id, pace.reading(k, 1) / saved);
     const spent = costOf(model, pace, k, drafts.length + 1);
-    if (readout.token < 0 || pace.gain(chance, saved, spent) <= 0) break;
+    const isAble = readout.token >= 0 && (may?.allows(readout.token) ?? true);
+    if (!isAble || pace.gain(chance, saved, spent) <= 0) break;
     pace.drafters.spent(exit.id, spent / saved);
     drafts.push({ token: readout.token, source: exit.id, kind });
     cache.enter(0, [readout.token]);
+    may = may?.after(readout.token) ?? null;
   }
   return drafts;
 }

@@ -1,6 +1,7 @@
 /** One text that is being written: how, its random numbers, its characters, and the records that may be shown. */
 import type { Candidate, ExitOpinion, StopReason, TokenRecord } from '../../protocol/trace.ts';
-import { fits, leftBehind, type Begun } from '../data/healing.ts';
+import type { Allowed } from '../data/allowed.ts';
+import { fits, leftBehind, sayingAgain, type Begun } from '../data/healing.ts';
 import type { Choice, DraftOptions } from './block.ts';
 import type { Gate } from './gate.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
@@ -51,6 +52,8 @@ export interface Sequence {
   readonly lookup: LookupIndex | null;
   readonly decoder: ReturnType<TextCodec['decoder']>;
   readonly end: TextEnd;
+  /** What the next token may be; null: any. */
+  allowed: Allowed | null;
   /** What is left to be said of the beginning that was taken off the prompt; null: nothing. */
   begun: Begun | null;
   /** Characters of that beginning that are left to be said. */
@@ -65,12 +68,16 @@ export interface Sequence {
   released: number;
 }
 
-/** `begun`: what the text must begin with, which was taken off its prompt and is not told again (data/healing.ts). */
+/**
+ * `begun`: what the text must begin with, which was taken off its prompt and is not told again (data/healing.ts); `allowed`: what else
+ * its tokens may be.
+ */
 export function newSequence(
   number: number,
   prompt: readonly number[],
   options: SequenceOptions,
   begun: Begun | null = null,
+  allowed: Allowed | null = null,
 ): Sequence {
   const lookup = options.drafts?.lookup ? lookupIndex() : null;
   lookup?.add(prompt);
@@ -83,6 +90,7 @@ export function newSequence(
     lookup,
     decoder: options.codec.decoder(),
     end: firstEnd([stopStringEnd(options.stopStrings), ...(options.ends ?? []).map((end) => end())]),
+    allowed: begun ? sayingAgain(begun) : allowed,
     begun,
     known: begun ? Buffer.from(begun.bytes).toString('utf8').length : 0,
     count: 0,
@@ -119,11 +127,10 @@ export function write(sequence: Sequence, choices: readonly Choice[], contextLen
   return { records: written, reason };
 }
 
-/** Whether a token may be next: it says what was taken off the prompt, where something was. */
-export const mayFollow = ({ begun }: Sequence, token: number): boolean =>
-  begun === null || fits(begun.bytes, begun.tokens.bytesOf(token));
-
-function endReason({ count, said, promptTokens, options }: Sequence, contextLength: number): StopReason | null {
+function endReason(sequence: Sequence, contextLength: number): StopReason | null {
+  const { count, said, promptTokens, options, allowed } = sequence;
+  // Nothing may follow: another pass would only say so.
+  if (allowed?.end) return allowed.end === 'complete' ? 'end-of-text' : 'length';
   if (count >= options.maxTokens) return 'length';
   if (promptTokens + said + count >= contextLength) return 'context-full';
   return options.isCancelled?.() ? 'cancelled' : null;
@@ -131,6 +138,7 @@ function endReason({ count, said, promptTokens, options }: Sequence, contextLeng
 
 /** Takes a token into the text; returns the records whose text is now certain, and why the text ends there, if it does. */
 function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[]; reason: StopReason | null } {
+  sequence.allowed = sequence.allowed?.after(choice.token) ?? null;
   const text = withoutBegun(sequence, choice.token, sequence.decoder.push(choice.token));
   sequence.lookup?.add([choice.token]);
   if (text === null) {

@@ -7,6 +7,7 @@ import type { BatchEvent, BatchRequest } from '../decoding/batch.ts';
 import { endingWithLine } from '../decoding/line-limit.ts';
 import type { SamplingOptions } from '../decoding/sampler.ts';
 import { sequenceOptions } from '../decoding/sequence-options.ts';
+import type { Grammars } from './serve-grammars.ts';
 import type { Generator } from './generator.ts';
 import { encodePrompt, type PlainPrompt } from './serve-texts.ts';
 
@@ -28,12 +29,13 @@ export function* textsOf(
   plain: readonly PlainPrompt[],
   whose: Pick<Text, 'id' | 'turn' | 'scope'>,
   generator: Generator,
+  grammars: Grammars,
   contextLength: number,
 ): Steps<Text[]> {
-  const { options, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
+  const { options, grammar, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
   const recordsEnd = scores !== null;
   // Whoever scores tokens means those of the prompt as it is.
-  const heals = options.tokenHealing && maxTokens > 0 && scores === null;
+  const heals = options.tokenHealing && maxTokens > 0 && scores === null && grammar === null;
   const plainly = sequenceOptions(options, generator);
   const sampling = { ...plainly.sampling, ...changesOf(request.changes, generator.tokenizer) };
   const how = { ...plainly, sampling, maxTokens, alternatives, scores, recordsEnd };
@@ -41,12 +43,15 @@ export function* textsOf(
   for (const prompt of plain) {
     const room = { contextLength, maxTokens, heals };
     const { ids, tokens, begun, ends } = yield* encodePrompt(prompt, generator.tokenizer, room);
+    const endOfText = [...how.endOfText, ...ends];
+    const allowed = grammar === null ? null : yield* grammars.open(grammar, endOfText);
     for (let number = 0; number < count; number++)
       texts.push({
         ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
         ...whose,
         contextLength,
-        endOfText: [...how.endOfText, ...ends],
+        endOfText,
+        allowed,
         prompt: ids,
         promptTokens: tokens,
         begun,

@@ -23,6 +23,7 @@ import { inStreamOrder } from './backbone.ts';
 import { openDesk, type Desk, type Task } from './desk.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { modeWarning } from '../decoding/mode.ts';
+import { newGrammars } from './serve-grammars.ts';
 import { eventOf, scopes, textsOf, type Text } from './serve-requests.ts';
 import { answer, plainPrompt, render } from './serve-texts.ts';
 import { servedContext } from './serve-memory.ts';
@@ -88,6 +89,7 @@ async function* answerAll(
 ): AsyncGenerator<ServeEvent, void> {
   const { tokenizer, session } = generator;
   const { contextLength } = shape;
+  const grammars = newGrammars(tokenizer);
   const waiting = newTurns<Text>(({ turn }) => turn);
   let running = 0;
   /** Memory or a device that is lost: nothing can be written any more. */
@@ -131,7 +133,7 @@ async function* answerAll(
     const whose = { id, turn: [asker.client, String(id)], scope: scopeOf(id, asker) };
     put(prompts, id, asker, joining());
     function* joining(): Steps<void> {
-      const made = yield* textsOf(request, plain, whose, generator, contextLength);
+      const made = yield* textsOf(request, plain, whose, generator, grammars, contextLength);
       for (const { prompt } of made) checkPrompt(prompt, contextLength);
       for (const text of made) {
         waiting.add(text);

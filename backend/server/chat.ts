@@ -1,45 +1,20 @@
 /** `/v1/chat/completions`: OpenAI's request and answer, through the model's own chat template. */
-import { userError } from '../../protocol/errors.ts';
-import type { ServedChat, ServedMessage } from '../../protocol/serving.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
+import { chatRequest } from './chat-request.ts';
 import { ofWritten } from './completions.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
-import {
-  badField,
-  countField,
-  flagField,
-  isEmpty,
-  isRecord,
-  listField,
-  recordField,
-  refuseFields,
-  type Body,
-} from './fields.ts';
+import { flagField, type Body } from './fields.ts';
 import { wantsExits } from './how.ts';
-import { askedTokens, checkModel, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
-
-/** As OpenAI has it. */
-const mostAlternatives = 20;
+import { callId, type CallReader, type ToolCall } from './tools.ts';
 
 export function chatCompletions(body: Body, served: Served): Endpoint {
-  checkModel(body, served);
-  refuseFields(body, {
-    functions: isEmpty,
-    tool_choice: (value) => value === 'auto' || value === 'none',
-  });
+  const { request, alternatives, reader, mayCall } = chatRequest(body, served);
   const showsLogprobs = flagField(body, 'logprobs') ?? false;
-  const top = countField(body, 'top_logprobs', 0, mostAlternatives) ?? 0;
-  const request = requestOf(body, served, {
-    prompts: [{ kind: 'chat', chat: chatOf(body) }],
-    count: countField(body, 'n', 1, 128) ?? 1,
-    maxTokens: askedTokens(body, 'max_completion_tokens', 1),
-    alternatives: top,
-  });
   const showsExits = wantsExits(body);
   const more = (tokens: readonly TokenRecord[]): object => ({
-    logprobs: showsLogprobs ? { content: tokens.map((token) => logprobOf(token, top)) } : null,
+    logprobs: showsLogprobs ? { content: tokens.map((token) => logprobOf(token, alternatives)) } : null,
     ...(showsExits && { early_exit: exitsOf(tokens) }),
   });
   const headed = (head: Head, object: string): object => ({
@@ -49,73 +24,68 @@ export function chatCompletions(body: Body, served: Served): Endpoint {
     model: served.name,
   });
   const chunk = 'chat.completion.chunk';
-  const begun = new Set<number>();
+  const readers = new Map<number, CallReader>();
+  const whole = (text: WrittenText, index: number, head: Head): object => {
+    const read = reader();
+    const shown = read.push(text.text);
+    const { text: rest, calls } = read.end();
+    const content = shown + rest;
+    return {
+      index,
+      message: {
+        role: 'assistant',
+        content: content === '' && calls.length > 0 ? null : content,
+        refusal: null,
+        ...(calls.length > 0 && { tool_calls: calls.map((call, i) => calledAs(call, callId(head, index, i))) }),
+      },
+      ...more(text.tokens),
+      finish_reason: reasonOf(text, calls),
+    };
+  };
   return {
     request,
     stream: streamOptions(body),
     whole: (texts, head) => ({
       ...headed(head, 'chat.completion'),
-      choices: texts.map((text, index) => ({
-        index,
-        message: { role: 'assistant', content: text.text, refusal: null },
-        ...more(text.tokens),
-        finish_reason: finishReason(text.reason),
-      })),
+      choices: texts.map((text, index) => whole(text, index, head)),
       usage: usageOf(texts, request.count),
     }),
-    piece(event, text: WrittenText, head) {
+    piece(event, text, head) {
       const index = event.text;
-      const send = (delta: object, tokens: readonly TokenRecord[]): object => ({
+      const send = (delta: object, tokens: readonly TokenRecord[], reason: string | null = null): object => ({
         ...headed(head, chunk),
-        choices: [{ index, delta, ...more(tokens), finish_reason: finishReason(text.reason) }],
+        choices: [{ index, delta, ...more(tokens), finish_reason: reason }],
       });
-      const first = begun.has(index) ? [] : [send({ role: 'assistant', content: '' }, [])];
-      begun.add(index);
+      const first = readers.has(index) ? [] : [send({ role: 'assistant', content: '' }, [])];
+      const read = readers.get(index) ?? reader();
+      readers.set(index, read);
       if (event.type === 'read') return first;
-      if (event.type === 'stopped') return [...first, send({}, [])];
-      return [...first, send({ content: event.tokens.map((token) => token.text).join('') }, event.tokens)];
+      if (event.type === 'written') {
+        const content = read.push(event.tokens.map((token) => token.text).join(''));
+        const isHeld = mayCall && content === '' && !showsLogprobs && !showsExits;
+        return isHeld ? first : [...first, send({ content }, event.tokens)];
+      }
+      const { text: content, calls } = read.end();
+      const tool_calls = calls.map((call, i) => ({ index: i, ...calledAs(call, callId(head, index, i)) }));
+      return [
+        ...first,
+        ...(content === '' ? [] : [send({ content }, [])]),
+        ...(calls.length === 0 ? [] : [send({ tool_calls }, [])]),
+        send({}, [], reasonOf(text, calls)),
+      ];
     },
     usage: (texts, head) => ({ ...headed(head, chunk), choices: [], usage: usageOf(texts, request.count) }),
   };
 }
 
-/** The conversation, the functions and whatever else a template is filled with. */
-export function chatOf(body: Body): ServedChat {
-  const messages = listField(body, 'messages');
-  if (messages === undefined || messages.length === 0)
-    throw userError('bad-argument', 'messages must be a list of at least one message.');
-  const tools = body['tool_choice'] === 'none' ? undefined : listField(body, 'tools');
-  return {
-    messages: messages.map(messageOf),
-    tools: tools === undefined || tools.length === 0 ? null : tools,
-    values: recordField(body, 'chat_template_kwargs') ?? {},
-  };
-}
+const calledAs = ({ name, arguments: given }: ToolCall, id: string): object => ({
+  id,
+  type: 'function',
+  function: { name, arguments: given },
+});
 
-function messageOf(value: unknown, i: number): ServedMessage {
-  const name = `messages[${i}]`;
-  if (!isRecord(value)) throw badField(name, 'an object', value);
-  const { role, content } = value;
-  if (typeof role !== 'string' || role === '') throw badField(`${name}.role`, 'a text', role);
-  return { ...value, role, content: contentOf(content, `${name}.content`) };
-}
-
-/** A text, or parts that are all text. A turn that only called a function has none. */
-function contentOf(content: unknown, name: string): string {
-  if (typeof content === 'string') return content;
-  if (content === null || content === undefined) return '';
-  if (!Array.isArray(content)) throw badField(name, 'a text or a list of parts', content);
-  return content
-    .map((part: unknown) => {
-      if (isRecord(part) && part['type'] === 'text' && typeof part['text'] === 'string') return part['text'];
-      throw userError(
-        'unsupported',
-        `${name} may have parts of type text alone.`,
-        'This model reads no pictures or sound.',
-      );
-    })
-    .join('');
-}
+const reasonOf = ({ reason }: WrittenText, calls: readonly ToolCall[]): string | null =>
+  calls.length > 0 ? 'tool_calls' : finishReason(reason);
 
 function logprobOf(record: TokenRecord, top: number): object {
   const { token, logProbability, alternatives } = ofWritten(record);

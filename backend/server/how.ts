@@ -8,7 +8,6 @@ import type { LogitChanges } from '../../protocol/serving.ts';
 import {
   badField,
   flagField,
-  isRecord,
   isTexts,
   isZero,
   numberField,
@@ -37,9 +36,6 @@ const exitRule = [
 
 /** What no endpoint can do, with what asks for nothing. */
 const impossible = {
-  response_format: (value: unknown) => isRecord(value) && value['type'] === 'text',
-  grammar: (value: unknown) => value === '',
-  json_schema: () => false,
   mirostat: isZero,
   ignore_eos: (value: unknown) => value === false,
 };

@@ -1,7 +1,7 @@
 /** Endpoints of llama.cpp's server, as its clients use them: `/completion`, `/infill`, `/tokenize`, `/detokenize`, `/apply-template`, `/props`. */
 import type { ServedPrompt } from '../../protocol/serving.ts';
 import { exitsOf, type WrittenText } from './answers.ts';
-import { chatOf } from './chat.ts';
+import { chatOf } from './chat-request.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
 import { badField, countField, flagField, isIds, isRecord, listField, textField, type Body } from './fields.ts';
 import { wantsExits } from './how.ts';

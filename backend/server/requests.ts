@@ -1,10 +1,11 @@
 /** What every request may say: prompts, limits, and the request that the model is given. Parsed here, trusted inside. */
 import { userError } from '../../protocol/errors.ts';
-import type { ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
+import type { ServedGrammar, ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
 import { refusal } from './failures.ts';
 import { badField, countField, isIds, textField, type Body } from './fields.ts';
 import { changesOf, optionsOf } from './how.ts';
 import type { Served } from './served.ts';
+import { grammarOf } from './structure.ts';
 
 /** Texts or token ids: one prompt, or a list of them. */
 export function promptsField({ prompt }: Body): ServedPrompt[] {
@@ -43,18 +44,28 @@ interface Asked {
   readonly scores?: number | null;
   /** Whoever asks how probable tokens are means the prompt as it is, and the first token behind it. */
   readonly isMeasured?: boolean;
+  /** What the text must be, where the body does not say it. */
+  readonly grammar?: ServedGrammar | null;
 }
 
 /** What the model is given of a body. @throws UserError for what cannot be done. */
 export function requestOf(body: Body, served: Served, asked: Asked): WriteRequest {
   const { prompts, count = 1, maxTokens = Infinity, alternatives = 0, echo = false, scores = null } = asked;
   const options = optionsOf(body, served);
+  const grammar = grammarOf(body);
+  if (grammar !== null && asked.grammar)
+    throw userError(
+      'bad-argument',
+      'A function that must be called leaves no room for response_format.',
+      'Leave one out.',
+    );
   checkTexts(prompts.length * count);
   return {
     prompts,
     count,
     options: asked.isMeasured ? { ...options, tokenHealing: false } : options,
     changes: changesOf(body, served),
+    grammar: grammar ?? asked.grammar ?? null,
     maxTokens: Math.min(maxTokens, served.options.maxTokens),
     // llama.cpp's; 0: however long it takes.
     lineMilliseconds: Math.max(0, countField(body, 't_max_predict_ms', -1, 1_000_000_000) ?? 0),

@@ -27,6 +27,7 @@ const request: WriteRequest = {
   count: 2,
   options: parseOptions('generate', { model: shippedModel, device: 'cpu' }),
   changes: { presencePenalty: 0, frequencyPenalty: 0, bias: [] },
+  grammar: null,
   maxTokens: 8,
   lineMilliseconds: 0,
   alternatives: 0,

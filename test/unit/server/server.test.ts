@@ -286,7 +286,7 @@ describe('refused with a sentence', () => {
       '/v1/chat/completions',
       { messages: [{ role: 'user', content: 'x' }], tool_choice: 'required' },
       400,
-      /tool_choice is not supported/,
+      /tool_choice needs tools/,
     ],
     [
       '/v1/chat/completions',
@@ -311,13 +311,7 @@ describe('refused with a sentence', () => {
     if (response instanceof Response) expect(response.status).toBe(413);
   });
 
-  test.each([
-    { grammar: 'root ::= "a"' },
-    { json_schema: {} },
-    { response_format: { type: 'json_object' } },
-    { ignore_eos: true },
-    { mirostat: 2 },
-  ])('%o, wherever text is asked for', async (asked) => {
+  test.each([{ ignore_eos: true }, { mirostat: 2 }])('%o, wherever text is asked for', async (asked) => {
     const texts = { prompt: 'x', messages: [{ role: 'user', content: 'x' }], input_prefix: 'x', input_suffix: '' };
     for (const path of ['/v1/completions', '/v1/chat/completions', '/completion', '/infill']) {
       const response = await post(path, { ...texts, ...asked });

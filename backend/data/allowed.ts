@@ -1,0 +1,23 @@
+/**
+ * Which tokens may come next in a text that is not free: what was taken off its prompt must be said again (healing.ts), or a grammar
+ * must be kept (grammar/). A value for each place: what follows a token is another, so that drafts are looked at without taking back.
+ */
+export interface Allowed {
+  /** Whether a token may be next. */
+  allows(token: number): boolean;
+  /** All that may be, a bit for each id, 32 ids in a number; null: none that the vocabulary has, and then any may. */
+  mask(): Uint32Array | null;
+  /** What may follow a token that is allowed; null: anything. */
+  after(token: number): Allowed | null;
+  /** Nothing may follow: the text is `complete` here, or is given up. */
+  readonly end: 'complete' | 'given-up' | null;
+}
+
+export const inMask = (mask: Uint32Array, id: number): boolean => ((mask[id >>> 5] ?? 0) & (1 << (id & 31))) !== 0;
+
+/** Adds an id to a mask, which has room for it. */
+export function putInMask(mask: Uint32Array, id: number): void {
+  mask[id >>> 5]! |= 1 << (id & 31);
+}
+
+export const emptyMask = (vocabulary: number): Uint32Array => new Uint32Array(Math.ceil(vocabulary / 32));

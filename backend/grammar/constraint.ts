@@ -1,0 +1,106 @@
+/** A grammar over the tokens of a vocabulary: which may come next, as decoding asks it. Knows no logits. */
+import { emptyMask, inMask, putInMask, type Allowed } from '../data/allowed.ts';
+import type { Steps } from '../data/steps.ts';
+import { badGrammar, compileRules, type Code } from './code.ts';
+import type { Rules } from './expression.ts';
+import { givenUp, newStates, type State, type States } from './states.ts';
+import type { TokenTexts, Vocabulary } from './vocabulary.ts';
+
+/** Work on one mask: of a grammar that takes more, some tokens that it allows are left out. */
+const mostMaskWork = 300_000;
+/** Work on a grammar before the first token. */
+const mostCheckWork = 4_000_000;
+const checkStep = 20_000;
+
+/** @throws UserError for a grammar that cannot be used, or takes too much. */
+export function* openGrammar(
+  rules: Rules,
+  tokenizer: TokenTexts,
+  vocabulary: Vocabulary,
+  ends: readonly number[],
+): Steps<Allowed> {
+  const code = yield* compileRules(rules);
+  yield* checkRules(code);
+  const states = newStates(code);
+  if (states.root === givenUp) throw badGrammar('it can begin in too many ways');
+  return allowedIn(states.root, { states, tokenizer, vocabulary, ends });
+}
+
+/** Each rule's first bytes are looked for, which never ends where a rule begins with itself. */
+function* checkRules(code: Code): Steps<void> {
+  const states = newStates(code);
+  let told = 0;
+  for (const [rule, starts] of code.rules.entries()) {
+    if (starts.length > 0 && states.startOf(rule) === givenUp)
+      throw badGrammar('a rule begins with itself, or in too many ways');
+    if (states.work > mostCheckWork) throw badGrammar('it is too large');
+    if (states.work - told < checkStep) continue;
+    told = states.work;
+    yield;
+  }
+}
+
+interface Open {
+  readonly states: States;
+  readonly tokenizer: TokenTexts;
+  readonly vocabulary: Vocabulary;
+  /** Tokens that end the text. */
+  readonly ends: readonly number[];
+}
+
+/** One value for each state. */
+function allowedIn(state: State, open: Open): Allowed {
+  return (state.kept ??= newAllowed(state, open)) as Allowed;
+}
+
+function newAllowed(state: State, open: Open): Allowed {
+  const { states, tokenizer, ends, vocabulary } = open;
+  let mask: Uint32Array | null | undefined;
+  const after = (token: number): State | null => {
+    if (!tokenizer.isText(token)) return null;
+    const bytes = tokenizer.tokenBytes(token);
+    let at: State | null = bytes.length > 0 ? state : null;
+    for (let i = 0; i < bytes.length && at !== null; i++) at = states.after(at, bytes[i]!);
+    return at;
+  };
+  return {
+    allows: (token) => (ends.includes(token) ? state.isEnd : mask ? inMask(mask, token) : after(token) !== null),
+    mask: () => (mask === undefined ? (mask = maskOf(state, open)) : mask),
+    after(token) {
+      const next = after(token);
+      return next === null ? lost : allowedIn(next, open);
+    },
+    end: state.stacks.length > 0 ? null : state.isEnd ? 'complete' : 'given-up',
+  };
+
+  function maskOf(from: State, { states: all }: Open): Uint32Array | null {
+    const { bytes, depths, skips, tokens, twins, size, deepest } = vocabulary;
+    const bits = emptyMask(Math.max(size, ...ends.map((id) => id + 1)));
+    const path = new Array<State>(deepest + 1);
+    const limit = all.work + mostMaskWork;
+    let isEmpty = true;
+    const put = (id: number): void => {
+      putInMask(bits, id);
+      isEmpty = false;
+    };
+    path[0] = from;
+    for (let node = 0; node < bytes.length && all.work < limit;) {
+      const depth = depths[node]!;
+      const before = path[depth - 1]!;
+      const told = before.next[bytes[node]!];
+      const next = told === undefined ? all.after(before, bytes[node]!) : told;
+      if (next === null) {
+        node = skips[node]!;
+        continue;
+      }
+      path[depth] = next;
+      for (let id = tokens[node]!; id >= 0; id = twins[id]!) if (!ends.includes(id)) put(id);
+      node++;
+    }
+    for (const id of ends) if (from.isEnd) put(id);
+    return isEmpty ? null : bits;
+  }
+}
+
+/** Behind a token that was not allowed. */
+const lost: Allowed = { allows: () => false, mask: () => null, after: () => lost, end: 'given-up' };

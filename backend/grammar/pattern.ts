@@ -1,0 +1,130 @@
+/** A regular expression of a schema as an expression over the characters of a JSON string, each as it is written there. */
+import { badGrammar } from './code.ts';
+import { choice, repeat, sequence, text, type Expression, type Range } from './expression.ts';
+import { complement } from './utf8.ts';
+
+/** @throws UserError for what is more than alternatives, classes, groups and repetitions. */
+export function patternExpression(pattern: string): Expression {
+  let at = 0;
+  const take = (what: RegExp): string | null => {
+    what.lastIndex = at;
+    const found = what.exec(pattern)?.[0] ?? null;
+    if (found !== null) at += found.length;
+    return found;
+  };
+  const unsupported = (): Error =>
+    badGrammar(
+      `the pattern ${JSON.stringify(pattern.slice(0, 100))} has ${JSON.stringify(pattern.slice(at, at + 10))}, which is not supported`,
+    );
+
+  const classOf = (letter: string): readonly Range[] | null => {
+    const known = classes[letter.toLowerCase()];
+    if (known === undefined) return null;
+    return letter === letter.toLowerCase() ? known : complement(known);
+  };
+  /** A character, or a class, behind a backslash. */
+  const escaped = (): readonly Range[] => {
+    const code = take(/x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}/y);
+    if (code !== null) return single(parseInt(code.slice(1), 16));
+    const letter = take(/[^]/uy);
+    if (letter === null || /[1-9bBkpPcC]/.test(letter)) throw unsupported();
+    return classOf(letter) ?? single((named[letter] ?? letter).codePointAt(0)!);
+  };
+  const inClass = (): readonly Range[] => (take(/\\/y) ? escaped() : single(take(/[^]/uy)!.codePointAt(0)!));
+  const bracket = (): Expression => {
+    const isNegated = take(/\^/y) !== null;
+    const ranges: Range[] = [];
+    while (!take(/\]/y)) {
+      if (at >= pattern.length) throw unsupported();
+      const first = inClass();
+      if (first.length !== 1 || first[0]![0] !== first[0]![1] || !take(/-(?!\])/y)) {
+        ranges.push(...first);
+        continue;
+      }
+      const last = inClass();
+      if (last.length !== 1) throw unsupported();
+      ranges.push([first[0]![0], last[0]![1]]);
+    }
+    return inString(isNegated ? complement(ranges) : ranges);
+  };
+  const atom = (depth: number): Expression | null => {
+    if (at >= pattern.length || /[|)]/.test(pattern[at]!)) return null;
+    if (take(/\(/y)) {
+      if (take(/\?(?!:)/y)) throw unsupported();
+      take(/\?:/y);
+      const inner = alternatives(depth + 1);
+      if (!take(/\)/y)) throw unsupported();
+      return inner;
+    }
+    if (take(/\[/y)) return bracket();
+    if (take(/\./y)) return inString(complement([[0x0a, 0x0a], [0x0d, 0x0d]])); // prettier-ignore
+    if (take(/\\/y)) return inString(escaped());
+    if (/[\^$*+?{}]/.test(pattern[at]!)) throw unsupported();
+    return inString(single(take(/[^]/uy)!.codePointAt(0)!));
+  };
+  const repeated = (part: Expression): Expression => {
+    const sign = take(/[*+?]|\{\d{1,6}(?:,\d{0,6})?\}/y);
+    if (sign === null) return part;
+    // What is taken first makes no difference to what fits.
+    take(/\?/y);
+    if (sign === '*') return repeat(part, 0, null);
+    if (sign === '+') return repeat(part, 1, null);
+    if (sign === '?') return repeat(part, 0, 1);
+    const [least = '', most] = sign.slice(1, -1).split(',');
+    return repeat(part, Number(least), most === undefined ? Number(least) : most === '' ? null : Number(most));
+  };
+  const alternatives = (depth: number): Expression => {
+    if (depth > 100) throw badGrammar('its pattern is nested too deep');
+    const options: Expression[] = [];
+    do {
+      const parts: Expression[] = [];
+      const isAnchored = depth === 0 && take(/\^/y) !== null;
+      for (let one = atEnd() ? null : atom(depth); one !== null; one = atEnd() ? null : atom(depth))
+        parts.push(repeated(one));
+      const isEnded = depth === 0 && take(/\$/y) !== null;
+      options.push(
+        sequence(...(isAnchored || depth > 0 ? [] : [anything]), ...parts, ...(isEnded || depth > 0 ? [] : [anything])),
+      );
+    } while (take(/\|/y));
+    return choice(...options);
+    function atEnd(): boolean {
+      return depth === 0 && /^\$(?:\||$)/.test(pattern.slice(at));
+    }
+  };
+  const all = alternatives(0);
+  if (at < pattern.length) throw unsupported();
+  return all;
+}
+
+const single = (code: number): readonly Range[] => [[code, code]];
+const named: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', f: '\f', v: '\v', 0: '\0' };
+const classes: Readonly<Record<string, readonly Range[]>> = {
+  d: [[0x30, 0x39]],
+  w: [[0x30, 0x39], [0x41, 0x5a], [0x5f, 0x5f], [0x61, 0x7a]], // prettier-ignore
+  s: [[0x09, 0x0d], [0x20, 0x20], [0xa0, 0xa0], [0x1680, 0x1680], [0x2000, 0x200a], [0x2028, 0x2029], [0x202f, 0x202f], [0x205f, 0x205f], [0x3000, 0x3000], [0xfeff, 0xfeff]], // prettier-ignore
+};
+
+/** What a JSON string spells behind a backslash. */
+const spelled: readonly (readonly [code: number, as: string])[] = [
+  [0x22, '\\"'],
+  [0x5c, '\\\\'],
+  [0x0a, '\\n'],
+  [0x0d, '\\r'],
+  [0x09, '\\t'],
+  [0x08, '\\b'],
+  [0x0c, '\\f'],
+];
+/** What no JSON string has as it is. */
+const unspellable: readonly Range[] = [[0, 0x1f], [0x22, 0x22], [0x5c, 0x5c]]; // prettier-ignore
+
+/** Characters of these ranges as a JSON string has them. */
+export function inString(ranges: readonly Range[]): Expression {
+  const has = (code: number): boolean => ranges.some(([first, last]) => code >= first && code <= last);
+  const plain = complement([...complement(ranges), ...unspellable]);
+  return choice(
+    ...(plain.length > 0 ? [{ kind: 'characters', ranges: plain, isNegated: false } as const] : []),
+    ...spelled.filter(([code]) => has(code)).map(([, as]) => text(as)),
+  );
+}
+
+const anything = repeat(inString([[0, 0x10ffff]]), 0, null);

@@ -1,0 +1,175 @@
+/**
+ * Functions that a model may call: how its template has them said, what must be said where a call is wanted, and calls found in what was
+ * said. Knows no shape of answer.
+ */
+import { userError } from '../../protocol/errors.ts';
+import type { ServedGrammar } from '../../protocol/serving.ts';
+import type { Head } from './endpoint.ts';
+import { badField, isRecord, type Body } from './fields.ts';
+
+export interface Tool {
+  readonly name: string;
+  /** A JSON schema. */
+  readonly parameters: unknown;
+}
+
+/** Whether and what must be called. */
+export type ToolChoice =
+  { readonly kind: 'auto' | 'none' | 'required' } | { readonly kind: 'one'; readonly name: string };
+
+export interface ToolCall {
+  readonly name: string;
+  /** Of a JSON object. */
+  readonly arguments: string;
+}
+
+/** What a call is known by in what a client says next. */
+export const callId = ({ id }: Head, text: number, call: number): string =>
+  `call_${id.replaceAll('-', '').slice(0, 20)}${text}_${call}`;
+
+/** Functions of OpenAI's `tools`; others are the template's business alone. */
+export function toolsOf(tools: readonly unknown[]): Tool[] {
+  return tools.flatMap((tool, i) => {
+    if (!isRecord(tool)) throw badField(`tools[${i}]`, 'an object', tool);
+    const { function: described } = tool;
+    if (!isRecord(described)) return [];
+    const { name, parameters = {} } = described;
+    if (typeof name !== 'string' || name === '') throw badField(`tools[${i}].function.name`, 'a text', name);
+    return [{ name, parameters }];
+  });
+}
+
+/** `"auto"`, `"none"`, `"required"`, `{"type": "function", "function": {"name"}}`. */
+export function toolChoiceOf({ tool_choice: choice }: Body, tools: readonly Tool[]): ToolChoice {
+  if (choice === undefined || choice === null || choice === 'auto') return { kind: 'auto' };
+  if (choice === 'none') return { kind: 'none' };
+  if (choice !== 'required' && !isRecord(choice))
+    throw badField('tool_choice', 'auto, none, required or a function', choice);
+  if (tools.length === 0) throw userError('bad-argument', 'tool_choice needs tools.', 'Give some, or leave it out.');
+  if (choice === 'required') return { kind: 'required' };
+  const { function: described } = choice;
+  const name = isRecord(described) ? described['name'] : choice['name'];
+  if (!tools.some((tool) => tool.name === name)) throw badField('tool_choice', 'the name of one of the tools', name);
+  return { kind: 'one', name: name as string };
+}
+
+/** How a template has its model call: what stands around a call, and what it calls its arguments. */
+interface Syntax {
+  readonly around: readonly [before: string, behind: string];
+  readonly arguments: 'arguments' | 'parameters';
+}
+
+const syntaxOf = (template: string | null): Syntax =>
+  template?.includes('<tool_call>')
+    ? { around: ['<tool_call>\n', '\n</tool_call>'], arguments: 'arguments' }
+    : { around: ['', ''], arguments: template?.includes('"parameters": ') ? 'parameters' : 'arguments' };
+
+/** What a text must be that calls; null where it need not. */
+export function callGrammar(choice: ToolChoice, tools: readonly Tool[], template: string | null): ServedGrammar | null {
+  if (choice.kind === 'auto' || choice.kind === 'none') return null;
+  const { around, arguments: named } = syntaxOf(template);
+  const able = choice.kind === 'one' ? tools.filter(({ name }) => name === choice.name) : tools;
+  // Definitions of a schema are looked for at its top, so each is brought there under the place where it stands now.
+  const options = able.map(({ name, parameters }, i) => ({
+    type: 'object',
+    properties: { name: { const: name }, [named]: moved(parameters, `#/anyOf/${i}/properties/${named}`) },
+    required: ['name', named],
+  }));
+  return { kind: 'schema', schema: { anyOf: options }, around };
+}
+
+/** A schema whose references lead to where it is put. */
+function moved(schema: unknown, place: string): unknown {
+  const within = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(within);
+    if (!isRecord(value)) return value;
+    return Object.fromEntries(
+      Object.entries(value).map(([key, each]) => [
+        key,
+        key === '$ref' && typeof each === 'string' && each.startsWith('#') ? `${place}${each.slice(1)}` : within(each),
+      ]),
+    );
+  };
+  // Without any schema, any object.
+  return isRecord(schema) && Object.keys(schema).length === 0 ? { type: 'object' } : within(schema);
+}
+
+/** Reads a text as it comes: what certainly is none of a call may be shown. */
+export interface CallReader {
+  push(text: string): string;
+  /** What is left to show, and the calls. */
+  end(): { readonly text: string; readonly calls: readonly ToolCall[] };
+}
+
+/** For texts that call nothing. */
+export const plainReader = (): CallReader => ({ push: (text) => text, end: () => ({ text: '', calls: [] }) });
+
+const mark = '<tool_call>';
+/** What texts begin with that are calls as a whole: small models leave out, or make up, what should stand around. */
+const beginnings = ['<tool_call>', '<tools>', '<function_call>', '```', '{', '['];
+
+export function callReader(tools: readonly Tool[]): CallReader {
+  let held = '';
+  /** Of the text so far nothing has been shown: it may be a call as a whole. */
+  let isFresh = true;
+  let isCall = false;
+  return {
+    push(text) {
+      held += text;
+      if (isCall) return '';
+      const start = held.trimStart();
+      if (isFresh && beginnings.some((each) => start.startsWith(each) || each.startsWith(start))) return '';
+      isFresh = false;
+      const found = held.indexOf(mark);
+      isCall = found >= 0;
+      let safe = isCall ? found : held.length;
+      // The end of what there is may begin a call.
+      for (let length = Math.min(mark.length - 1, held.length); !isCall && length > 0; length--)
+        if (held.endsWith(mark.slice(0, length))) {
+          safe = held.length - length;
+          break;
+        }
+      const shown = held.slice(0, safe);
+      held = held.slice(safe);
+      return shown;
+    },
+    end() {
+      const calls = callsIn(held, tools);
+      if (calls.length === 0) return { text: held, calls };
+      return { text: held.startsWith(mark) || isFresh ? '' : held.slice(0, Math.max(0, held.indexOf(mark))), calls };
+    },
+  };
+}
+
+/** Calls of these functions that a text is made of; none where it is anything else. */
+function callsIn(text: string, tools: readonly Tool[]): ToolCall[] {
+  const marked = [...text.matchAll(/<tool_call>\s*([^]*?)\s*(?:<\/tool_call>|$)/g)].map(([, inner]) => inner!);
+  const bare = text
+    .trim()
+    .replace(/^(?:<tools>|<function_call>|```(?:json|xml)?)\s*/, '')
+    .replace(/\s*(?:<\/tools>|<\/function_call>|```)[^]*$/, '');
+  const calls = (marked.length > 0 ? marked : [bare]).map((each) => readCalls(each, tools));
+  return calls.includes(null) ? [] : calls.flatMap((each) => each!);
+}
+
+function readCalls(text: string, tools: readonly Tool[]): ToolCall[] | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // Some in lines of their own.
+    const lines = text.split('\n').filter((line) => line.trim() !== '');
+    if (lines.length < 2) return null;
+    const each = lines.map((line) => readCalls(line, tools));
+    return each.includes(null) ? null : each.flatMap((calls) => calls!);
+  }
+  const calls = (Array.isArray(value) ? (value as unknown[]) : [value]).map((call): ToolCall | null => {
+    if (!isRecord(call)) return null;
+    const { name } = call;
+    const given = call['arguments'] ?? call['parameters'] ?? {};
+    const isKnown = typeof name === 'string' && tools.some((tool) => tool.name === name);
+    if (!isKnown || (!isRecord(given) && typeof given !== 'string')) return null;
+    return { name, arguments: typeof given === 'string' ? given : JSON.stringify(given) };
+  });
+  return calls.length === 0 || calls.includes(null) ? null : (calls as ToolCall[]);
+}

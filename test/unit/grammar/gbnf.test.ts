@@ -1,0 +1,137 @@
+/** GBNF as llama.cpp has it: what fits, what is refused, and what a hostile one may cost. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { inMask, type Allowed } from '../../../backend/data/allowed.ts';
+import { finish } from '../../../backend/data/steps.ts';
+import { openGrammar } from '../../../backend/grammar/constraint.ts';
+import { parseGbnf } from '../../../backend/grammar/gbnf.ts';
+import { readVocabulary, type TokenTexts } from '../../../backend/grammar/vocabulary.ts';
+import { fitting } from '../../support/grammars.ts';
+import { shippedModel } from '../../support/golden.ts';
+import { sentencePieceFile } from '../data/fixtures.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const tokenizer = loadTokenizer(shippedModel);
+const vocabulary = finish(readVocabulary(tokenizer));
+const open = (source: string, ends: readonly number[] = [0]): Allowed =>
+  finish(openGrammar(parseGbnf(source), tokenizer, vocabulary, ends));
+
+describe('what fits', () => {
+  test.each<[string, string[], string[]]>([
+    ['root ::= "a" | "b" "c"', ['a', 'bc'], ['', 'b', 'ab', 'bca']],
+    ['root ::= "a"* "b"+ "c"?', ['b', 'aabbc'], ['a', 'c', 'bca']],
+    ['root ::= "a"{2} "b"{1,} "c"{0,2} "d"{,3}'.replace(' "d"{,3}', ''), ['aab', 'aabbcc'], ['ab', 'aa', 'aabccc']],
+    ['root ::= [a-cx] [^a-c\\n]', ['ad', 'xä', 'b🦊'], ['aa', 'a\n', 'd.']],
+    ['root ::= [α-ω]+ [🦊-🦋]', ['αω🦊'], ['a🦊', 'α🦌']],
+    ['root ::= . "\\x41" "\\u00e4" "\\n\\"\\\\"', ['🦊Aä\n"\\', 'xAä\n"\\'], ['Aä\n"\\']],
+    // Comments, rules over several lines, groups over lines.
+    ['# one\nroot ::= item (\n  "," item # two\n)* |\n  "none"\n\nitem ::= [0-9]+', ['1', '1,22', 'none'], ['', '1,']],
+    ['root ::= "(" root ")" | ""', ['', '()', '((()))'], ['(', ')(', '(()']],
+    ['root ::= expr\nexpr ::= term (("+" | "-") term)*\nterm ::= "(" expr ")" | [0-9]', ['1+(2-3)'], ['1+', '(1']],
+    ['root ::= ("a"*)* "b"', ['b', 'aaab'], ['a']],
+    ['root ::= [-a] []b]'.replace('[]b]', '[\\]b]'), ['-]', 'ab'], ['c]']],
+  ])('%s', (source, whole, other) => {
+    const { whole: fits } = fitting(parseGbnf(source));
+    for (const text of whole) expect([text, fits(text)]).toEqual([text, true]);
+    for (const text of other) expect([text, fits(text)]).toEqual([text, false]);
+  });
+
+  test("a grammar of llama.cpp's own: JSON", () => {
+    const { whole } = fitting(parseGbnf(readFileSync('test/fixtures/grammars/json.gbnf', 'utf8')));
+    for (const value of [{}, { a: [1, -2.5e3, null], b: { c: 'x\n"ä' } }])
+      expect(whole(JSON.stringify(value))).toBe(true);
+    for (const text of ['{a:1}', '{"a":01}', '[1]', '{"a":1,}']) expect(whole(text)).toBe(false);
+  });
+});
+
+describe('refused in one sentence', () => {
+  test.each([
+    ['', /there is no rule root/],
+    ['root = "a"', /line 1 has "= \\"a\\"" in the place of ::=/],
+    ['root ::= "a\n', /line 1 has "\\n" in the place of the end of a text/],
+    ['root ::= [a', /in the place of/],
+    ['root ::= ("a"', /in the place of \)/],
+    ['root ::= other', /there is no rule other/],
+    ['root ::= "\\q"', /an escape/],
+    ['root ::= root "a" | "b"', /begins with itself/],
+    ['root ::= a "x" | "y"\na ::= root | "z"', /begins with itself/],
+    ['root ::= b root "x" | "y"\nb ::= ""', /begins with itself/],
+    ['root ::= ("ab" | "c"){100000}', /more than 200000 parts/],
+    [`root ::= ${'('.repeat(300)}"a"${')'.repeat(300)}`, /nested deeper than 200/],
+  ])('%s', (source, message) => {
+    expect(() => open(source)).toThrow(message);
+  });
+
+  test.each([
+    ['ways that double with each byte', 'root ::= "a" root "b" | "a" root "c" | "d"', 'a'],
+    ['wide alternatives over and over', `root ::= (${Array.from({ length: 400 }, (_, i) => `"${i % 10}"{${1 + (i % 40)}}`).join(' | ')})*`, '1'], // prettier-ignore
+    ['every word of a list, again and again', `root ::= ([a-z]{1,200} | [a-z]{1,199} " ")* [.]`, 'x'],
+  ])('%s: nobody waits long for it', (_, source, letter) => {
+    const started = performance.now();
+    let at: Allowed = open(source);
+    const [id] = tokenizer.encode(letter, { addSpecial: false });
+    let longest = 0;
+    for (let i = 0; i < 40 && at.end === null; i++) {
+      const before = performance.now();
+      at.mask();
+      at = at.after(id!)!;
+      longest = Math.max(longest, performance.now() - before);
+    }
+    expect(longest).toBeLessThan(1_000);
+    expect(performance.now() - started).toBeLessThan(10_000);
+  });
+});
+
+describe('over tokens', () => {
+  const byEach = (allowed: Allowed, tokens: TokenTexts): number[] =>
+    Array.from({ length: tokens.vocabularySize }, (_, id) => id).filter((id) => allowed.allows(id));
+  const ofMask = (mask: Uint32Array | null, size: number): number[] =>
+    Array.from({ length: size }, (_, id) => id).filter((id) => mask !== null && inMask(mask, id));
+
+  test.each([
+    ['byte-level', 'root ::= "const " [a-z]+ " = " ["] [^"\\n]* ["] ";"', 'const value = "ä 🦊 const'],
+    ['sentencepiece', 'root ::= " "? [a-zé]+ ( " " [a-z0-9]+ )* "."?', 'hello wörld'],
+  ])('the mask is what each token says of itself, %s', (name, source, text) => {
+    const tokens = tokenizerOf(name);
+    const rules = parseGbnf(source);
+    const all = finish(readVocabulary(tokens));
+    const root = finish(openGrammar(rules, tokens, all, [1]));
+    let at: Allowed | null = root;
+    for (const id of [-1, ...tokens.encode(text, { addSpecial: false })]) {
+      if (id >= 0) {
+        if (!at.allows(id)) break;
+        at = at.after(id)!;
+      }
+      // Asked token by token first, as decoding does.
+      const each = byEach(at, tokens);
+      expect(ofMask(at.mask(), tokens.vocabularySize)).toEqual(each);
+      expect(each.length).toBeGreaterThan(0);
+    }
+  });
+
+  test('special tokens say nothing, added ones what they spell, and ends come where the text may end', () => {
+    const texts = ['a', 'b', '<|end|>', '<tool_call>', 'ab', 'a'];
+    const made: TokenTexts = {
+      vocabularySize: texts.length,
+      tokenBytes: (id) => Buffer.from(texts[id]!),
+      isText: (id) => id !== 2,
+    };
+    const all = finish(readVocabulary(made));
+    const of = (source: string): number[] => byEach(finish(openGrammar(parseGbnf(source), made, all, [2])), made);
+    expect(of('root ::= "<tool_call>" "a"')).toEqual([3]);
+    expect(of('root ::= "<|end|>"')).toEqual([]);
+    expect(of('root ::= "ab"*')).toEqual([0, 2, 4, 5]);
+    const whole = finish(openGrammar(parseGbnf('root ::= "ab"'), made, all, [2]));
+    expect(ofMask(whole.mask(), 6)).toEqual([0, 4, 5]);
+    expect(whole.after(4)!.end).toBe('complete');
+    expect(whole.after(1)!.end).toBe('given-up');
+  });
+});
+
+function tokenizerOf(name: string): ReturnType<typeof loadTokenizer> {
+  return name === 'byte-level' ? tokenizer : loadTokenizer(sentencePieceFile(folder));
+}
