@@ -66,7 +66,7 @@ export function compiledUpdate(optimiser: OptimiserOptions, options: SessionOpti
           ...scalars,
         });
         for (const part of ['parameter', 'first', 'second'] as const)
-          state[part].set(results[`next ${part}`]!.data as Float32Array, begin);
+          state[part].set(results[`next ${part}`]!.data, begin);
       }
     },
     async dispose() {

@@ -1,11 +1,13 @@
 /** What a server writes goes on where a text fails by a mistake of ours, which is made up here. */
 import { afterAll, expect, test, vi } from 'vitest';
 import type * as Choosing from '../../../backend/decoding/choose.ts';
+import { openWithTokenizer } from '../../../backend/recipes/opened.ts';
 import { serve } from '../../../backend/recipes/serve.ts';
+import { answer } from '../../../backend/recipes/serve-texts.ts';
 import { closeGenerators } from '../../../backend/recipes/generator.ts';
 import { openInbox } from '../../../backend/worker/inbox.ts';
 import { parseOptions } from '../../../protocol/options.ts';
-import type { ServeEvent, ServeMessage, WriteRequest } from '../../../protocol/serving.ts';
+import type { Question, ServeEvent, ServeMessage, WriteRequest } from '../../../protocol/serving.ts';
 import { shippedModel } from '../../support/golden.ts';
 
 const made = vi.hoisted(() => ({ failure: null as Error | null }));
@@ -81,4 +83,39 @@ test('clients take turns, and requests of one client do', async () => {
   }
   expect([...begun.slice(0, 5)].sort()).toEqual([1, 1, 2, 3, 3]);
   expect(begun).toHaveLength(10);
+});
+
+test('a question takes no more than its few milliseconds between two tokens of a text', async () => {
+  const question: Extract<Question, { kind: 'tokenize' }> = {
+    kind: 'tokenize',
+    text: ' x'.repeat(200_000),
+    addSpecial: true,
+    parseSpecial: false,
+    withPieces: false,
+  };
+  const { model, tokenizer } = openWithTokenizer(shippedModel);
+  const steps = [...answer(question, tokenizer)].length;
+  model.close();
+  // A clock by which each step takes a millisecond: no machine is quick or slow.
+  let now = 0;
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => now++);
+  const inbox = openInbox<ServeMessage>();
+  const end = new AbortController();
+  const asker = { client: 'a', key: '' };
+  const options = { ...request.options, mode: 'full' as const, stopRepetition: false };
+  let beside = 0;
+  let asked = false;
+  for await (const event of serve(parseOptions('serve', { model: shippedModel, device: 'cpu' }), end.signal, inbox)) {
+    if (event.type === 'serving')
+      inbox.push({ type: 'write', id: 1, asker, request: { ...request, count: 1, options, maxTokens: 400 } });
+    if (event.type === 'written' && !asked) {
+      asked = true;
+      inbox.push({ type: 'ask', id: 2, asker, question });
+    } else if (event.type === 'written') beside += event.tokens.length;
+    expect(event.type).not.toBe('stopped');
+    if (event.type === 'answered') break;
+  }
+  clock.mockRestore();
+  // A token takes two turns of the loop, each with 8 ms for questions.
+  expect(beside).toBeGreaterThan(steps / 20);
 });
