@@ -1,4 +1,5 @@
 /** What a recipe reports while it runs. One stream of these serves the CLI, the language server, the webview and tests. */
+import type { JudgedAnswer, TaskScores } from './tasks.ts';
 import type { Mode, StopReason, TokenRecord } from './trace.ts';
 
 /** Loss and agreement of one exit on held-out text. The final exit has id `final`. */
@@ -29,7 +30,15 @@ export const phases = [
 ] as const;
 export type Phase = (typeof phases)[number];
 
-export type ProgressEvent = { type: 'progress'; phase: Phase; done: number; total: number; unit: string };
+export type ProgressEvent = {
+  type: 'progress';
+  phase: Phase;
+  done: number;
+  total: number;
+  unit: string;
+  /** Where that can be told. */
+  secondsLeft?: number;
+};
 export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
 /** About how long it takes from its beginning, by speeds that were measured just now. */
 export type ExpectedEvent = { type: 'expected'; seconds: number };
@@ -172,7 +181,10 @@ export type EvaluateEvent =
   | ReadyEvent
   | ProgressEvent
   | WarningEvent
-  | { type: 'evaluated'; tokens: number; scores: ExitScore[]; sweep: SweepRow[] };
+  | { type: 'evaluated'; tokens: number; scores: ExitScore[]; sweep: SweepRow[] }
+  | ({ type: 'answer' } & JudgedAnswer)
+  /** Every set of tasks; `directory`: where each answer is kept; `margin`: points by which a way may be worse. */
+  | { type: 'judged'; directory: string; margin: number; sets: TaskScores[] };
 
 /** What calibrating found. */
 export interface CalibratedEvent {

@@ -25,6 +25,7 @@ import {
   tuningOptions,
 } from './options-groups.ts';
 import type { Option } from './options-kinds.ts';
+import { taskOptions } from './options-tasks.ts';
 
 export type OptionTable = Readonly<Record<string, Option<unknown>>>;
 export type OptionValues<Table extends OptionTable> = {
@@ -49,6 +50,10 @@ export const optionTables = {
     ...checkpointOptions,
     ...dataOptions,
     ...evaluationOptions,
+    ...taskOptions,
+    chat: decodingOptions.chat,
+    deferred: decodingOptions.deferred,
+    head: decodingOptions.head,
     ...deviceOptions,
   },
   calibrate: {

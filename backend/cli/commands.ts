@@ -67,14 +67,24 @@ export const commands: readonly Command[] = [
   recipeCommand(
     'evaluate',
     {
-      summary: 'Loss, accuracy and agreement of each exit, and what each threshold would save.',
+      summary: 'What the exits learned and what thresholds save, on text or on tasks whose answers are judged.',
       description:
         'Measures every exit on held-out text: loss, perplexity, accuracy and agreement with the final exit; then for 21 ' +
-        'thresholds from 1 to 0 the mean exit layer, the share of layers run and the agreement with the full model.',
+        'thresholds from 1 to 0 the mean exit layer, the share of layers run and the agreement with the full model. ' +
+        'With --tasks, answers are written at full depth, lossless, as calibrated and at each threshold, and judged: whether text that left early is still right, and how much sooner it is there. ' +
+        'Each answer is kept as it is done; the same command goes on where it was stopped.',
       examples: [
         ["early-exit evaluate --exits my.exits --data 'src/**/*.ts'", 'on the documents that tuning kept apart'],
         ['early-exit evaluate --exits my.exits --data other/ --documents all', 'on documents never tuned on'],
         ['early-exit evaluate --exits my.exits --data other/ --json > scores.json', 'for a program'],
+        [
+          'early-exit evaluate --exits my.exits --tasks HumanEval.jsonl.gz --run-code --ways lossless,calibrated,0.9,0.8',
+          'answers that are run and judged',
+        ],
+        [
+          'early-exit evaluate --exits my.exits --tasks gsm8k.jsonl mine.jsonl --ways sweep --first 200',
+          'the 21 thresholds, on 200 tasks of each file',
+        ],
       ],
     },
     showEvaluate,

@@ -1,8 +1,9 @@
-/** Draws an evaluation: scores of each exit and what each threshold would save. */
+/** Draws an evaluation: scores of each exit and what each threshold would save, or answers that were judged. */
 import { plural } from '../../protocol/plural.ts';
 import type { EvaluateEvent } from '../../protocol/events.ts';
 import { openProgress } from './progress.ts';
 import { scoreTable, sweepConclusion, sweepTable } from './scores.ts';
+import { taskTables } from './tasks.ts';
 import type { Terminal } from './terminal.ts';
 
 export async function showEvaluate(events: AsyncIterable<EvaluateEvent>, terminal: Terminal): Promise<void> {
@@ -11,6 +12,13 @@ export async function showEvaluate(events: AsyncIterable<EvaluateEvent>, termina
   const progress = openProgress(err);
   try {
     for await (const event of events) {
+      if (event.type === 'answer') continue;
+      if (event.type === 'judged') {
+        progress.end();
+        out.write(taskTables(out, event.sets, event.margin));
+        out.write(dim(`\nEach answer is in ${event.directory}.\n`));
+        continue;
+      }
       if (event.type !== 'evaluated') {
         progress.show(event);
         continue;

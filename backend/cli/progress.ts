@@ -106,9 +106,10 @@ export function openProgress(stream: Stream, now: () => number = () => performan
 const shareOf = ({ done, total }: ProgressEvent): number => (total > 0 ? done / total : 0);
 
 /** 125 of 134 documents. */
-function amountOf({ done, total, unit }: ProgressEvent): string {
+function amountOf({ done, total, unit, secondsLeft }: ProgressEvent): string {
   const sum = amount(total, unit);
-  return unit === 'bytes' ? `${amount(done, unit)} of ${sum}` : `${count(done)} of ${sum}`;
+  const share = unit === 'bytes' ? `${amount(done, unit)} of ${sum}` : `${count(done)} of ${sum}`;
+  return secondsLeft === undefined ? share : `${share}, ${duration(secondsLeft)} left`;
 }
 
 /** 12,345 tokens; bytes as MB. */

@@ -1,10 +1,8 @@
 /** What each threshold would save and cost, from what the exits said of held-out text: nothing is decoded. */
 import type { SweepRow } from '../../protocol/events.ts';
+import { sweepThresholds } from '../../protocol/options-tasks.ts';
 import { leaves, type Policy } from '../decoding/policy.ts';
 import type { ExitRecord } from './scores.ts';
-
-/** 1.0, 0.95 … 0.0: from never to wherever an exit has a say. */
-export const sweepThresholds: readonly number[] = Array.from({ length: 21 }, (_, i) => (20 - i) / 20);
 
 /**
  * Each token leaves at the first exit whose confidence reaches the threshold, else at the final exit. `records` are in the

@@ -38,7 +38,10 @@ export const recipes: RecipeTable = {
     }
   },
   async *evaluate(options, signal) {
-    const { evaluate } = await import('./evaluate.ts');
+    const evaluate =
+      options.tasks.length > 0
+        ? (await import('./evaluate-tasks.ts')).evaluateTasks
+        : (await import('./evaluate.ts')).evaluate;
     yield* evaluate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
   async *calibrate(options, signal) {

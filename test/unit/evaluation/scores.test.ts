@@ -3,7 +3,8 @@ import { exitCut, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { cutName, finalCut } from '../../../backend/model/spec.ts';
 import type { Scores } from '../../../backend/runtime/open.ts';
 import { evenShare, openHeldOut, type Done, type OpenScorer } from '../../../backend/evaluation/scores.ts';
-import { sweep, sweepThresholds } from '../../../backend/evaluation/sweep.ts';
+import { sweepThresholds } from '../../../protocol/options-tasks.ts';
+import { sweep } from '../../../backend/evaluation/sweep.ts';
 import { featureSource } from '../../../backend/features/features.ts';
 import { fakeModel, fakeWindows, tinySpec } from '../tuning/fakes.ts';
 

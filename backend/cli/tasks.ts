@@ -1,0 +1,53 @@
+/** Draws what an evaluation on tasks says: each way's score beside full depth's, and its speed. */
+import type { TaskScores, WayScore } from '../../protocol/tasks.ts';
+import { plural } from '../../protocol/plural.ts';
+import { percent, table } from './table.ts';
+import type { Stream } from './terminal.ts';
+
+/** A table a set, a row a way. */
+export function taskTables(stream: Stream, sets: readonly TaskScores[], margin: number): string {
+  const { bold, dim } = stream.colours;
+  return sets
+    .map(({ set, asked, layers, ways }) => {
+      const head = ['', 'score', 'difference', '95 %', 'lost', 'won', 'p', 'mean layer', 'left early', 'speed', '95 %'];
+      const rows = ways.map((way) => rowOf(stream, way, layers));
+      const said = `${plural(asked, 'task')}; not worse: by no more than ${margin} points, with 95 % certainty`;
+      return `\n${bold(set)} ${dim(`· ${said}`)}\n${table([[...head, ''].map(dim), ...rows], aligns)}`;
+    })
+    .join('');
+}
+
+const aligns = ['left', ...new Array<'right'>(10).fill('right'), 'left'] as const;
+
+function rowOf({ colours }: Stream, way: WayScore, layers: number): string[] {
+  const { bold, dim, green, red, yellow } = colours;
+  const { difference, speed, meanLayer } = way;
+  const verdicts = { 'not-worse': green('not worse'), worse: red('worse'), unclear: yellow('unclear') };
+  return [
+    way.way,
+    bold(percent(way.score)),
+    difference ? points(difference.mean) : '',
+    difference ? dim(`${points(difference.low)} … ${points(difference.high)}`) : '',
+    difference ? String(difference.lost) : '',
+    difference ? String(difference.won) : '',
+    difference ? dim(difference.p.toFixed(3)) : '',
+    meanLayer === null ? '' : `${meanLayer.toFixed(1)} of ${layers}`,
+    meanLayer === null ? '' : percent(leftEarly(way), 0),
+    speed ? bold(`${speed.value.toFixed(2)} ×`) : '',
+    speed ? dim(`${speed.low.toFixed(2)} … ${speed.high.toFixed(2)}`) : '',
+    difference ? verdicts[difference.verdict] : '',
+  ];
+}
+
+/** Share of tokens that left before the final exit. */
+const leftEarly = ({ left }: WayScore): number =>
+  Object.entries(left)
+    .filter(([exit]) => exit !== 'final')
+    .flatMap(([, kinds]) => Object.values(kinds))
+    .reduce((sum, share) => sum + share, 0);
+
+/** −1.2 */
+const points = (share: number): string => {
+  const text = (100 * share).toFixed(1);
+  return Number(text) === 0 ? '0.0' : text.startsWith('-') ? `−${text.slice(1)}` : `+${text}`;
+};

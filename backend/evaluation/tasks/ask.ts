@@ -1,0 +1,132 @@
+/** How a task is put to a model: its prompt in ids, and where the answer ends. */
+import { plural } from '../../../protocol/plural.ts';
+import { userError } from '../../../protocol/errors.ts';
+import { renderChat } from '../../data/chat.ts';
+import { fimPrompt } from '../../data/fim.ts';
+import type { Begun } from '../../data/healing.ts';
+import type { Tokenizer } from '../../data/tokenizer.ts';
+import type { TextEnd } from '../../decoding/text.ts';
+import type { Language } from './sandbox.ts';
+import type { Task } from './task.ts';
+import { letterOf } from './read.ts';
+
+export interface Asked {
+  readonly ids: readonly number[];
+  /** What was taken off the prompt's end (token healing). */
+  readonly begun: Begun | null;
+  readonly maxTokens: number;
+  readonly stops: readonly string[];
+  readonly ends: readonly (() => TextEnd)[];
+  /** Tokens that end it, beside those of the tokenizer. */
+  readonly endTokens: readonly number[];
+  /** Continuations whose likelihoods are compared; empty where an answer is written. */
+  readonly choices: readonly (readonly number[])[];
+}
+
+export interface Asking {
+  readonly tokenizer: Tokenizer;
+  /** Whether tasks stand in the model's chat template. What is filled in never does. */
+  readonly chat: boolean;
+  /** Most tokens of an answer; null: as the form needs. */
+  readonly answerTokens: number | null;
+  readonly contextLength: number;
+}
+
+/** @throws UserError `bad-data` where prompt and answer are longer than the model's context; names the task's line. */
+export async function askFor(task: Task, asking: Asking, signal: AbortSignal): Promise<Asked> {
+  const asked = { ...(await promptOf(task, asking, signal)) };
+  const maxTokens = task.form === 'choice' && task.by === 'likelihood' ? 0 : (asking.answerTokens ?? asked.maxTokens);
+  const length = asked.ids.length + Math.max(maxTokens, ...asked.choices.map((choice) => choice.length));
+  if (length > asking.contextLength)
+    throw userError(
+      'bad-data',
+      `${task.place}: the prompt has ${plural(asked.ids.length, 'token')}, and with an answer of ${maxTokens} that is longer than the model's context of ${asking.contextLength}.`,
+      'Give fewer --answer-tokens, or leave the task out.',
+    );
+  return { ...asked, maxTokens };
+}
+
+const nothing = { begun: null, stops: [], ends: [], endTokens: [], choices: [] };
+
+async function promptOf(task: Task, asking: Asking, signal: AbortSignal): Promise<Asked> {
+  const { tokenizer, chat } = asking;
+  if (task.form === 'fill') return filling(task, tokenizer);
+  const { raw, question, stops, maxTokens } = wording(task);
+  if (task.form === 'choice' && task.by === 'likelihood') {
+    const choices = task.choices.map((choice) => tokenizer.encodePlain(` ${choice}`));
+    return { ...nothing, ids: tokenizer.encode(task.prompt), maxTokens: 0, choices };
+  }
+  if (!chat) return { ...nothing, ...tokenizer.heal(tokenizer.encode(raw)), stops, maxTokens };
+  const turns = [{ role: 'user', content: question }];
+  const rendered = await renderChat(tokenizer, turns, { addGenerationPrompt: true, signal });
+  return { ...nothing, ids: tokenizer.encode(rendered, { addSpecial: false }), maxTokens: 2 * maxTokens };
+}
+
+/** The layout that models learned, without names of files; one that was not taught to fill goes on from the prefix. */
+function filling(task: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): Asked {
+  const { prefix, suffix, isLine } = task;
+  const form = { ...nothing, ends: isLine ? [lineEnd] : [], maxTokens: isLine ? 64 : 256 };
+  if (tokenizer.fim === null) return { ...form, ...tokenizer.heal(tokenizer.encode(prefix)) };
+  const bare = { ...tokenizer.fim, repository: null, file: null };
+  const all = { prefix: Infinity, suffix: Infinity, chunks: 0 };
+  const ids = fimPrompt({ ...tokenizer, fim: bare }, { prefix, suffix }, all);
+  return { ...form, ids, endTokens: tokenizer.fim.ends };
+}
+
+interface Wording {
+  /** For a model that goes on from a text. */
+  readonly raw: string;
+  /** For one that answers. */
+  readonly question: string;
+  readonly stops: readonly string[];
+  /** That the form needs, of a text that goes on. */
+  readonly maxTokens: number;
+}
+
+function wording(task: Exclude<Task, { form: 'fill' }>): Wording {
+  const { prompt } = task;
+  switch (task.form) {
+    case 'code': {
+      const question = `Complete this code. Answer with all of it, in one block of code and without tests.\n\n\`\`\`${task.language}\n${prompt.trimEnd()}\n\`\`\``;
+      return { raw: prompt, question, stops: codeStops[task.language], maxTokens: 384 };
+    }
+    case 'number': {
+      const question = `${prompt}\n\nThink step by step, and end with the number alone.`;
+      return { raw: `Question: ${prompt}\nAnswer:`, question, stops: ['\nQuestion:', '\n\n'], maxTokens: 256 };
+    }
+    case 'text': {
+      const isLine = task.metric === 'exact' || task.metric === 'f1';
+      return { raw: prompt, question: prompt, stops: isLine ? ['\n'] : ['\n\n'], maxTokens: isLine ? 64 : 128 };
+    }
+    case 'choice': {
+      const listed = task.choices.map((choice, i) => `${letterOf(i)}. ${choice}`).join('\n');
+      const question = `${prompt}\n${listed}`;
+      return {
+        raw: `${question}\nAnswer:`,
+        question: `${question}\n\nAnswer with the letter alone.`,
+        stops: ['\n'],
+        maxTokens: 8,
+      };
+    }
+  }
+}
+
+/** Where a function is over, as those who published HumanEval have it (Chen et al. 2021). */
+const codeStops: Readonly<Record<Language, readonly string[]>> = {
+  python: ['\nclass ', '\ndef ', '\n#', '\nif ', '\nprint(', '\nassert ', '\n@', '\n```'],
+  javascript: ['\nclass ', '\nfunction ', '\n//', '\nconsole.', '\nmodule.', '\n```'],
+};
+
+/** Ends a text behind its first line that says something. */
+export function lineEnd(): TextEnd {
+  let text = '';
+  return {
+    push(piece) {
+      text += piece;
+      const first = text.search(/\S/);
+      const end = first < 0 ? -1 : text.indexOf('\n', first);
+      return end < 0 ? { safe: text.length, reason: null } : { safe: end + 1, reason: 'stop-string' };
+    },
+    settled: () => text.length,
+  };
+}

@@ -1,0 +1,133 @@
+/** Whether an answer is right, by each form of task. Pure but for code, which a sandbox runs. */
+import type { Ending, Language, Sandbox } from './sandbox.ts';
+import type { Task } from './task.ts';
+import { letterOf } from './read.ts';
+
+export interface Judgement {
+  /** From 0 to 1; 1 is right. */
+  readonly score: number;
+  /** How its code ended; null where none was run. */
+  readonly ending: Ending | null;
+}
+
+/** A program is judged once, however many ways of decoding wrote it. */
+export interface Judge {
+  judge(task: Task, answer: string): Promise<Judgement>;
+}
+
+/** `sandbox`: null where no task runs code. */
+export function openJudge(sandbox: Sandbox | null): Judge {
+  const known = new Map<string, Promise<Ending>>();
+  const passes = (program: string, language: Language): Promise<Ending> => {
+    const found = known.get(program) ?? sandbox!.run(program, language);
+    known.set(program, found);
+    return found;
+  };
+  return {
+    async judge(task, answer) {
+      const program = programOf(task, answer);
+      if (program === null) return { score: scoreOf(task, answer), ending: null };
+      // What says nothing is no answer, even where the tests would not notice.
+      if (answer.trim() === '') return { score: 0, ending: 'failed' };
+      const ending = await passes(program.text, program.language);
+      return { score: ending === 'passed' ? 1 : 0, ending };
+    },
+  };
+}
+
+/** What is run to judge an answer; null where nothing is. */
+export function programOf(task: Task, answer: string): { readonly text: string; readonly language: Language } | null {
+  if (task.form === 'code')
+    return { text: `${wholeCode(task.prompt, answer)}\n${task.tests}`, language: task.language };
+  if (task.form !== 'fill' || task.tests === null) return null;
+  const ended = task.isLine && !answer.endsWith('\n') ? `${answer}\n` : answer;
+  return { text: `${task.prefix}${ended}${task.suffix}\n${task.tests}`, language: task.language };
+}
+
+/** An answer of a chat is a block of code, which holds the prompt's own beginning again or goes on from it. */
+function wholeCode(prompt: string, answer: string): string {
+  const [, block] = /```[\w+-]*\n([^]*?)(?:```|$)/.exec(answer) ?? [];
+  if (block === undefined) return prompt + answer;
+  const named = [...prompt.matchAll(/^(?:def|function|class|const)\s+(\w+)/gm)].at(-1)?.[1];
+  const isWhole =
+    named !== undefined && new RegExp(`^(?:async )?(?:def|function|class|const)\\s+${named}\\b`, 'm').test(block);
+  if (!isWhole) return prompt + block;
+  const imports = prompt.split('\n').filter((line) => /^(?:import|from)\s/.test(line));
+  return [...imports, block].join('\n');
+}
+
+/** Of a form that runs no code. */
+export function scoreOf(task: Task, answer: string): number {
+  switch (task.form) {
+    case 'number':
+      return lastNumber(answer) === task.answer ? 1 : 0;
+    case 'text':
+      return Math.max(...task.references.map((reference) => metrics[task.metric](answer, reference)));
+    case 'choice':
+      return letterIn(answer, task.choices.length) === letterOf(task.answer) ? 1 : 0;
+    case 'fill':
+      return task.line !== null && answer.trim() !== '' && answer.trim() === task.line.trim() ? 1 : 0;
+    case 'code':
+      return 0;
+  }
+}
+
+/** 1,234.5 is one number; a full stop at a sentence's end is none of it. */
+export function lastNumber(text: string): number | null {
+  const found = text.match(/-?\d[\d,]*(?:\.\d+)?/g)?.at(-1);
+  return found === undefined ? null : Number(found.replaceAll(',', ''));
+}
+
+/** The first letter of a choice that stands alone; null where none does. */
+export function letterIn(text: string, choices: number): string | null {
+  const last = letterOf(choices - 1);
+  return new RegExp(`(?:^|[^\\p{L}\\p{N}])([A-${last}])(?![\\p{L}\\p{N}])`, 'u').exec(text)?.[1] ?? null;
+}
+
+/** As SQuAD's: case, articles and punctuation do not count. */
+const words = (text: string): string[] =>
+  text
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\s]/gu, ' ')
+    .split(/\s+/)
+    .filter((word) => word !== '' && !['a', 'an', 'the'].includes(word));
+
+const metrics: Readonly<
+  Record<'exact' | 'contains' | 'f1' | 'rouge-l', (answer: string, reference: string) => number>
+> = {
+  exact: (answer, reference) =>
+    words(answer).join(' ') === words(reference).join(' ') && words(answer).length > 0 ? 1 : 0,
+  contains: (answer, reference) =>
+    words(reference).length > 0 && ` ${words(answer).join(' ')} `.includes(` ${words(reference).join(' ')} `) ? 1 : 0,
+  f1: (answer, reference) => harmonic(common(words(answer), words(reference)), words(answer), words(reference)),
+  // Lin 2004: the longest common subsequence, precision and recall of equal weight.
+  'rouge-l': (answer, reference) =>
+    harmonic(longestCommon(words(answer), words(reference)), words(answer), words(reference)),
+};
+
+/** 2PR ÷ (P + R) of so many words in common. */
+const harmonic = (shared: number, answer: readonly string[], reference: readonly string[]): number =>
+  answer.length + reference.length === 0 ? 0 : (2 * shared) / (answer.length + reference.length);
+
+/** Words in common, each as often as both have it. */
+function common(left: readonly string[], right: readonly string[]): number {
+  const counts = new Map<string, number>();
+  for (const word of left) counts.set(word, (counts.get(word) ?? 0) + 1);
+  let shared = 0;
+  for (const word of right) {
+    const there = counts.get(word) ?? 0;
+    if (there > 0) shared++;
+    counts.set(word, there - 1);
+  }
+  return shared;
+}
+
+function longestCommon(left: readonly string[], right: readonly string[]): number {
+  let row = new Array<number>(right.length + 1).fill(0);
+  for (const word of left) {
+    const next = [0];
+    for (const [j, other] of right.entries()) next.push(word === other ? row[j]! + 1 : Math.max(row[j + 1]!, next[j]!));
+    row = next;
+  }
+  return row.at(-1)!;
+}

@@ -1,0 +1,220 @@
+/**
+ * The folder of an evaluation: what it is of, and a line for each answer as it is done, so that one that is killed anywhere goes on where it
+ * stopped. Knows no model.
+ */
+import { closeSync, existsSync, ftruncateSync } from 'node:fs';
+import { join } from 'node:path';
+import { userError } from '../../../protocol/errors.ts';
+import { stopReasons, type StopReason } from '../../../protocol/trace.ts';
+import {
+  anyRecord,
+  count,
+  list,
+  nullable,
+  number,
+  oneOf,
+  readMessage,
+  record,
+  table,
+  text,
+} from '../../../protocol/shapes.ts';
+import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole } from '../../formats/files.ts';
+import { takeLock } from '../../formats/lock.ts';
+import type { Timed } from './statistics.ts';
+
+export const evaluationFile = 'evaluation.json';
+export const answersFile = 'answers.jsonl';
+export const timesFile = 'times.jsonl';
+
+/** What an evaluation is of: the same answers follow from the same. */
+export interface Identity {
+  readonly model: string;
+  readonly modelSha256: string;
+  /** Layers of the model. */
+  readonly layers: number;
+  /** In the order of the stream. */
+  readonly exits: readonly string[];
+  /** Of all files of the exits; null where there are none. */
+  readonly exitsSha256: string | null;
+  /** Files of tasks by name: their hash and how many of them are asked. */
+  readonly tasks: Readonly<Record<string, { readonly sha256: string; readonly first: number | null }>>;
+  /** How tasks are asked and answered, as options have it. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** What belongs to it besides, and may change when it goes on. */
+export interface About {
+  readonly ways: readonly string[];
+  readonly margin: number;
+  /** Tasks of each set, as many as are asked. */
+  readonly sets: Readonly<Record<string, number>>;
+  readonly processor: string;
+  readonly device: string;
+}
+
+export interface AnswerLine {
+  readonly set: string;
+  readonly task: string;
+  readonly way: string;
+  readonly answer: string;
+  readonly score: number;
+  /** How its code ended; null where none was run. */
+  readonly ending: string | null;
+  readonly stop: StopReason;
+  readonly tokens: number;
+  readonly layers: number;
+  readonly left: Readonly<Record<string, Readonly<Record<string, number>>>>;
+}
+
+/** What each way took for one task, written alone, behind its prompt. */
+export interface TimesLine {
+  readonly set: string;
+  readonly task: string;
+  readonly ways: Readonly<Record<string, Timed>>;
+}
+
+export interface Evaluation {
+  readonly identity: Identity;
+  readonly about: About;
+  readonly answers: readonly AnswerLine[];
+  readonly times: readonly TimesLine[];
+}
+
+export interface EvaluationRecord {
+  /** Those of before. */
+  readonly answers: readonly AnswerLine[];
+  readonly times: readonly TimesLine[];
+  addAnswer(line: AnswerLine): void;
+  addTimes(line: TimesLine): void;
+  close(): void;
+}
+
+/** @throws UserError where the folder holds another evaluation, or another process writes there. */
+export function openRecord(folder: string, identity: Identity, about: About): EvaluationRecord {
+  makeFolder(folder);
+  const lock = takeLock(join(folder, 'lock'));
+  if ('heldBy' in lock)
+    throw userError(
+      'busy',
+      `Process ${lock.heldBy} evaluates into ${folder}.`,
+      'Wait for it, or give another folder with --out.',
+    );
+  try {
+    if (existsSync(join(folder, evaluationFile))) requireSame(folder, readEvaluation(folder).identity, identity);
+    writeFileAtomically(join(folder, evaluationFile), [`${JSON.stringify({ format: 1, identity, about }, null, 2)}\n`]);
+    const answers = openLines(folder, answersFile, answerShape);
+    const times = openLines(folder, timesFile, timesShape);
+    return {
+      answers: answers.before,
+      times: times.before,
+      addAnswer: answers.add,
+      addTimes: times.add,
+      close() {
+        answers.close();
+        times.close();
+        lock.release();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** What lies in a folder, finished or not. @throws UserError where it is no evaluation, or damaged. */
+export function readEvaluation(folder: string): Evaluation {
+  const file = join(folder, evaluationFile);
+  const { identity, about } = readMessage(file, fileShape, parsed(readText(file), file));
+  const read = <Line>(name: string, shape: Parameters<typeof wholeLines<Line>>[2]): Line[] =>
+    existsSync(join(folder, name)) ? wholeLines(folder, name, shape).lines : [];
+  return { identity, about, answers: read(answersFile, answerShape), times: read(timesFile, timesShape) };
+}
+
+function requireSame(folder: string, before: Identity, now: Identity): void {
+  const names = {
+    modelSha256: 'its model is another',
+    exitsSha256: 'its exits are others',
+    tasks: 'its tasks are others',
+    options: 'its tasks were asked otherwise',
+  };
+  for (const [key, name] of Object.entries(names) as [keyof typeof names, string][])
+    if (JSON.stringify(before[key]) !== JSON.stringify(now[key]))
+      throw userError(
+        'bad-argument',
+        `${folder} holds another evaluation: ${name}.`,
+        'Give another folder with --out, or remove that one.',
+      );
+}
+
+const answerShape = record<AnswerLine>({
+  set: text,
+  task: text,
+  way: text,
+  answer: text,
+  score: number,
+  ending: nullable(text),
+  stop: oneOf(...stopReasons),
+  tokens: count,
+  layers: count,
+  left: table(table(count)),
+});
+const timesShape = record<TimesLine>({
+  set: text,
+  task: text,
+  ways: table(record({ seconds: number, tokens: count })),
+});
+const fileShape = record({
+  identity: record<Identity>({
+    model: text,
+    modelSha256: text,
+    layers: count,
+    exits: list(text),
+    exitsSha256: nullable(text),
+    tasks: table(record({ sha256: text, first: nullable(count) })),
+    options: anyRecord,
+  }),
+  about: record<About>({ ways: list(text), margin: number, sets: table(count), processor: text, device: text }),
+});
+
+interface Lines<Line> {
+  readonly before: readonly Line[];
+  add(line: Line): void;
+  close(): void;
+}
+
+/** A line that was cut off, since its writer was killed, is taken away. */
+function openLines<Line>(folder: string, name: string, shape: Parameters<typeof wholeLines<Line>>[2]): Lines<Line> {
+  const path = join(folder, name);
+  const { lines, bytes } = existsSync(path) ? wholeLines(folder, name, shape) : { lines: [], bytes: 0 };
+  const cut = openForWriting(path, 'r+');
+  ftruncateSync(cut, bytes);
+  closeSync(cut);
+  const descriptor = openForWriting(path, 'a');
+  return {
+    before: lines,
+    add: (line) => writeWhole(descriptor, Buffer.from(`${JSON.stringify(line)}\n`)),
+    close: () => closeSync(descriptor),
+  };
+}
+
+function wholeLines<Line>(
+  folder: string,
+  name: string,
+  shape: { readonly read: (value: unknown, place: { within: null; name: string }) => Line },
+): { lines: Line[]; bytes: number } {
+  const path = join(folder, name);
+  const whole = /^(?:.*\n)*/.exec(readText(path))![0];
+  const lines = whole
+    .split('\n')
+    .slice(0, -1)
+    .map((line, i) => shape.read(parsed(line, `${path}:${i + 1}`), { within: null, name: `${path}:${i + 1}` }));
+  return { lines, bytes: Buffer.byteLength(whole) };
+}
+
+function parsed(text: string, place: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw userError('bad-data', `${place} is damaged: it is no JSON.`, 'Remove the folder, and evaluate again.', error);
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * Runs code that nobody has read, such as what a model wrote: in a process of its own, in a folder of its own, with limits on time, memory,
+ * files and processes, without a network where the system can forbid it. When it ends, nothing of it is left. Knows no task.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { userError } from '../../../protocol/errors.ts';
+import { nodeJudge } from './node-judge.ts';
+import { pythonJudge } from './python-judge.ts';
+
+export const languages = ['python', 'javascript'] as const;
+export type Language = (typeof languages)[number];
+
+/** How a program ended. `passed` alone: it ran to its end, and none of its tests failed. */
+export type Ending = 'passed' | 'failed' | 'time' | 'memory' | 'forbidden';
+
+export interface Sandbox {
+  /** Runs a program to its end. Never rejects. */
+  run(program: string, language: Language): Promise<Ending>;
+  /** Ends what runs. */
+  dispose(): void;
+}
+
+export interface SandboxLimits {
+  /** Of the processor, then of the clock. */
+  readonly seconds: number;
+  readonly wallSeconds: number;
+  readonly bytes: number;
+  /** Of one file. */
+  readonly fileBytes: number;
+}
+
+export const usualLimits: SandboxLimits = {
+  seconds: 5,
+  wallSeconds: 15,
+  bytes: 2 ** 30,
+  fileBytes: 2 ** 20,
+};
+
+/**
+ * Looks for what the languages need and for what the system offers to forbid.
+ * @throws UserError `unsupported` where a language has no interpreter here.
+ */
+export async function openSandbox(
+  needed: ReadonlySet<Language>,
+  limits: SandboxLimits = usualLimits,
+  parallel = Math.max(1, availableParallelism() - 1),
+): Promise<Sandbox> {
+  const apart = await separation();
+  const python = needed.has('python') ? await findPython() : null;
+  const running = new Set<() => void>();
+  let free = parallel;
+  const waiting: (() => void)[] = [];
+  const turn = async (): Promise<void> => {
+    if (free > 0) free--;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+  };
+  const next = (): void => {
+    const first = waiting.shift();
+    if (first) first();
+    else free++;
+  };
+
+  return {
+    async run(program, language) {
+      await turn();
+      const folder = mkdtempSync(join(tmpdir(), 'early-exit-judge-'));
+      try {
+        const words = language === 'python' ? pythonWords(python!) : nodeWords(folder, limits);
+        return await judged([...apart, ...words], folder, program, limits, running);
+      } catch {
+        return 'failed';
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+        next();
+      }
+    },
+    dispose() {
+      for (const end of running) end();
+    },
+  };
+}
+
+/** -I: neither the user's packages nor variables; -S: no site; -B: nothing is compiled to disk. */
+const pythonWords = (python: string): string[] => [python, '-I', '-S', '-B', '-c', pythonJudge];
+
+function nodeWords(folder: string, { bytes }: SandboxLimits): string[] {
+  writeFileSync(join(folder, 'judge.cjs'), nodeJudge, { mode: 0o600 });
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const permission = major > 23 || (major === 23 && minor >= 5) ? '--permission' : '--experimental-permission';
+  const heap = Math.floor(bytes / 2 ** 21);
+  const allowed = [`--allow-fs-read=${folder}/*`, `--allow-fs-write=${folder}/*`];
+  return [
+    process.execPath,
+    permission,
+    ...allowed,
+    `--max-old-space-size=${heap}`,
+    '--no-warnings',
+    join(folder, 'judge.cjs'),
+  ];
+}
+
+/** Runs one judge until it ends, or until its time is over. */
+function judged(
+  [command, ...words]: readonly string[],
+  folder: string,
+  program: string,
+  limits: SandboxLimits,
+  running: Set<() => void>,
+): Promise<Ending> {
+  const started = performance.now();
+  const secret = randomBytes(16).toString('hex');
+  const { promise, resolve } = settled<Ending>();
+  const child = spawn(command!, words, {
+    cwd: folder,
+    // A group of its own, which ends as a whole.
+    detached: process.platform !== 'win32',
+    env: { PATH: process.env['PATH'] ?? '', HOME: folder, TMPDIR: folder, LANG: 'C.UTF-8' },
+    stdio: ['pipe', 'pipe', 'ignore'],
+    windowsHide: true,
+  });
+  let said = '';
+  let isLate = false;
+  const end = (): void => {
+    if (child.pid === undefined) return;
+    try {
+      process.kill(process.platform === 'win32' ? child.pid : -child.pid, 'SIGKILL');
+    } catch {
+      // It has ended by itself.
+    }
+  };
+  running.add(end);
+  const timer = setTimeout(() => {
+    isLate = true;
+    end();
+  }, 1000 * limits.wallSeconds);
+  child.stdout.on('data', (piece: Buffer) => {
+    said += piece.toString('latin1');
+    if (said.length > 4096) end();
+  });
+  child.on('error', () => resolve('failed'));
+  child.on('close', (code, signal) => {
+    // What it started is of its group, and it is over.
+    end();
+    if (code === 0 && said === secret && !isLate) return resolve('passed');
+    if (said.startsWith('memory')) return resolve('memory');
+    if (said.startsWith('forbidden') || signal === 'SIGSYS') return resolve('forbidden');
+    // Who is ended for its time of the processor has at least used it.
+    resolve(isLate || performance.now() - started >= 1000 * limits.seconds ? 'time' : 'failed');
+  });
+  child.stdin.on('error', () => undefined);
+  const { seconds, bytes, fileBytes } = limits;
+  child.stdin.end(`${JSON.stringify({ program, secret, seconds, bytes, fileBytes })}\n`);
+  return promise.finally(() => {
+    clearTimeout(timer);
+    running.delete(end);
+  });
+}
+
+const run = promisify(execFile);
+
+/** The words that give what follows namespaces of its own: no network, and processes that end with the first; none where the system lets nobody. */
+async function separation(): Promise<readonly string[]> {
+  if (process.platform !== 'linux') return [];
+  const words = ['unshare', '--map-root-user', '--net', '--ipc', '--pid', '--fork', '--kill-child', '--mount-proc'];
+  return run(words[0]!, [...words.slice(1), 'true'], { timeout: 5000 }).then(
+    () => words,
+    () => [],
+  );
+}
+
+/** The interpreter itself: what stands first on PATH is often a script that looks for it anew each time. */
+async function findPython(): Promise<string> {
+  const names = process.platform === 'win32' ? ['python', 'py'] : ['python3', 'python'];
+  for (const name of names) {
+    const question = 'import sys; print(sys.executable if sys.version_info >= (3, 8) else "")';
+    const found = await run(name, ['-c', question], { timeout: 10_000 }).catch(() => null);
+    if (found && found.stdout.trim() !== '') return found.stdout.trim();
+  }
+  throw userError(
+    'unsupported',
+    'The tests of these tasks are Python, and there is no python3 (3.8 or newer) on PATH.',
+    'Install Python, or leave these tasks out.',
+  );
+}
+
+function settled<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve!: (value: T) => void;
+  const promise = new Promise<T>((done) => (resolve = done));
+  return { promise, resolve };
+}

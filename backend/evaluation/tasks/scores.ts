@@ -1,0 +1,78 @@
+/** What an evaluation says: each way's score beside full depth's, where its tokens left, and how fast it was. Pure. */
+import type { TaskScores, WayScore } from '../../../protocol/tasks.ts';
+import type { AnswerLine, Evaluation, TimesLine } from './record.ts';
+import { mean, pairedDifference, timesAsFast, verdictOf } from './statistics.ts';
+
+const fullDepth = 'full';
+
+/** A set's scores by way, those alone of ways and sets that were asked; of the tasks that a way and full depth have both done. */
+export function scoresOf({ about, identity, answers, times }: Evaluation): TaskScores[] {
+  return Object.entries(about.sets).map(([set, asked]) => {
+    const own = answers.filter((line) => line.set === set);
+    const byWay = new Map<string, Map<string, AnswerLine>>();
+    for (const line of own) {
+      if (!byWay.has(line.way)) byWay.set(line.way, new Map());
+      byWay.get(line.way)!.set(line.task, line);
+    }
+    const full = byWay.get(fullDepth) ?? new Map<string, AnswerLine>();
+    const timed = times.filter((line) => line.set === set);
+    const done = about.ways.filter((way) => byWay.has(way));
+    return {
+      set,
+      asked,
+      layers: identity.layers,
+      ways: done.map((way) => scoreOf(way, byWay.get(way)!, full, timed, about.margin)),
+    };
+  });
+}
+
+function scoreOf(
+  way: string,
+  lines: ReadonlyMap<string, AnswerLine>,
+  full: ReadonlyMap<string, AnswerLine>,
+  times: readonly TimesLine[],
+  margin: number,
+): WayScore {
+  const all = [...lines.values()];
+  const tokens = sum(all.map((line) => line.tokens));
+  const isFull = way === fullDepth;
+  const both = all.filter(({ task }) => full.has(task));
+  const difference =
+    isFull || both.length === 0
+      ? null
+      : pairedDifference(
+          both.map(({ score }) => score),
+          both.map(({ task }) => full.get(task)!.score),
+        );
+  const pairs = times.flatMap(({ ways }) => {
+    const [own, other] = [ways[way], ways[fullDepth]];
+    return own && other && own.tokens > 0 && other.tokens > 0 ? [{ own, other }] : [];
+  });
+  return {
+    way,
+    tasks: all.length,
+    score: mean(all.map(({ score }) => score)),
+    same: both.length === 0 ? null : mean(both.map(({ task, answer }) => (full.get(task)!.answer === answer ? 1 : 0))),
+    difference: difference && { ...difference, verdict: verdictOf(difference, margin / 100) },
+    tokens,
+    meanLayer: tokens === 0 ? null : sum(all.map((line) => line.layers)) / tokens,
+    left: shares(all, tokens),
+    speed: isFull || pairs.length < 2 ? null : { ...timesAsFast(pairs), texts: pairs.length },
+    tokensPerSecond:
+      pairs.length === 0 ? null : sum(pairs.map(({ own }) => own.tokens)) / sum(pairs.map(({ own }) => own.seconds)),
+  };
+}
+
+/** Share of all tokens by exit and kind. */
+function shares(lines: readonly AnswerLine[], tokens: number): WayScore['left'] {
+  const left: Record<string, Record<string, number>> = {};
+  for (const line of lines)
+    for (const [exit, kinds] of Object.entries(line.left))
+      for (const [kind, count] of Object.entries(kinds)) {
+        const own = (left[exit] ??= {});
+        own[kind] = (own[kind] ?? 0) + count / tokens;
+      }
+  return left;
+}
+
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);

@@ -1,0 +1,58 @@
+/** A task whose answer can be judged, whatever file it came from. */
+import type { Language } from './sandbox.ts';
+
+export type TextMetric = 'exact' | 'contains' | 'f1' | 'rouge-l';
+export const textMetrics = ['exact', 'contains', 'f1', 'rouge-l'] as const satisfies readonly TextMetric[];
+
+export type TaskForm =
+  /** Code that goes on from the prompt, and passes the tests behind it. */
+  | { readonly form: 'code'; readonly prompt: string; readonly language: Language; readonly tests: string }
+  /** What stands between prefix and suffix: right by tests, else where it is the line. `isLine`: an answer is one line. */
+  | {
+      readonly form: 'fill';
+      readonly prefix: string;
+      readonly suffix: string;
+      readonly isLine: boolean;
+      readonly language: Language;
+      readonly tests: string | null;
+      readonly line: string | null;
+    }
+  /** A question whose answer is a number: the last one that is said. */
+  | { readonly form: 'number'; readonly prompt: string; readonly answer: number }
+  | {
+      readonly form: 'text';
+      readonly prompt: string;
+      readonly references: readonly string[];
+      readonly metric: TextMetric;
+    }
+  /** One of some choices: the most probable by the model's log-likelihood, or the letter that it writes. */
+  | {
+      readonly form: 'choice';
+      readonly prompt: string;
+      readonly choices: readonly string[];
+      readonly answer: number;
+      readonly by: 'letter' | 'likelihood';
+    };
+
+export type Task = TaskForm & {
+  /** Unlike that of any other task of its set. */
+  readonly id: string;
+  /** File and line, for messages. */
+  readonly place: string;
+  /** What the data set itself holds for right; null where it holds none as text. */
+  readonly canonical: string | null;
+};
+
+/** Tasks of one file that are judged alike. */
+export interface TaskSet {
+  /** Such as `HumanEval`, or `mine: letter` where a file holds several kinds. */
+  readonly name: string;
+  readonly tasks: readonly Task[];
+}
+
+/** How a task is judged, in a word. */
+export const measureOf = (task: Task): string =>
+  task.form === 'text' ? task.metric : task.form === 'choice' ? task.by : task.form;
+
+/** Whether code is run to judge it. */
+export const runsCode = (task: Task): boolean => task.form === 'code' || (task.form === 'fill' && task.tests !== null);

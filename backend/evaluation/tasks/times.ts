@@ -1,0 +1,72 @@
+/** How long each way takes for the same tasks, one text at a time and in turn, so that what else the machine does meets all alike. */
+import { onlyExits, type ExitSet } from '../../runtime/open.ts';
+import type { StagedModel } from '../../runtime/staged-model.ts';
+import { placeStagedModel, type Running } from '../../devices/fallback.ts';
+import { exitId } from '../../exits/spec.ts';
+import type { Model } from '../../model/open.ts';
+import { openSession, type Session } from '../../decoding/session.ts';
+import { requestOf } from './answers.ts';
+import type { Asked } from './ask.ts';
+import type { TimesLine } from './record.ts';
+import type { Timed } from './statistics.ts';
+import type { Way } from './ways.ts';
+
+export interface TimedTask {
+  readonly set: string;
+  readonly task: string;
+  readonly asked: Asked;
+}
+
+/** Longer answers tell no more of speed. */
+const mostTokens = 128;
+
+/**
+ * A line a task. The model is cut only where a way asks an exit, since a cut costs time by itself; the first task is written twice, and
+ * counts the second time.
+ */
+export async function* timeWays(
+  on: { readonly model: Model; readonly held: ExitSet; readonly running: Running },
+  ways: readonly Way[],
+  tasks: readonly TimedTask[],
+  signal: AbortSignal,
+): AsyncGenerator<TimesLine, void> {
+  const opened = new Map<string, StagedModel>();
+  const sessions: Session[] = [];
+  try {
+    const timed: { way: Way; session: Session }[] = [];
+    for (const way of ways) {
+      const exits = onlyExits(on.held, way.asks);
+      const key = exits.specs.map(exitId).join();
+      if (!opened.has(key))
+        opened.set(key, await placeStagedModel(on.running.placement, on.model, exits, on.running.options));
+      const session = openSession(opened.get(key)!);
+      sessions.push(session);
+      timed.push({ way, session });
+    }
+    for (const [i, { set, task, asked }] of [...tasks.slice(0, 1), ...tasks].entries()) {
+      const line: Record<string, Timed> = {};
+      for (const { way, session } of i % 2 === 0 ? timed : timed.toReversed()) {
+        line[way.name] = await timeOne(session, asked, way, () => signal.aborted);
+        signal.throwIfAborted();
+      }
+      if (i > 0) yield { set, task, ways: line };
+    }
+  } finally {
+    for (const session of sessions) session.dispose();
+    for (const staged of opened.values()) await staged.dispose();
+  }
+}
+
+/** Seconds behind the prompt, and the tokens that they wrote: the first comes out of the prompt's pass. */
+async function timeOne(session: Session, asked: Asked, way: Way, isCancelled: () => boolean): Promise<Timed> {
+  const request = requestOf(
+    { ...asked, maxTokens: Math.min(asked.maxTokens, mostTokens) },
+    { ...way.how, isCancelled },
+  );
+  let [began, tokens] = [performance.now(), 0];
+  for await (const event of session.write([request])) {
+    if (event.type === 'prompt') began = performance.now();
+    if (event.type === 'tokens') tokens += event.tokens.length;
+  }
+  return { seconds: (performance.now() - began) / 1000, tokens };
+}

@@ -1,0 +1,54 @@
+/** Ways of writing the same answers: full depth, lossless, as calibrated, and leaving at a threshold. */
+import type { EvaluateOptions, GenerateOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import { askedExits, modeOf } from '../../decoding/mode.ts';
+import { sequenceOptions, type OpenModel } from '../../decoding/sequence-options.ts';
+import type { SequenceOptions } from '../../decoding/sequence.ts';
+
+export interface Way {
+  /** `full`, `lossless`, `calibrated`, or a threshold such as `0.85`. */
+  readonly name: string;
+  /** How a text is written; the task says how long, and where it ends. */
+  readonly how: SequenceOptions;
+  /** Exits that decide or draft. */
+  readonly asks: (exit: string) => boolean;
+}
+
+export const fullDepth = 'full';
+
+type Given = Pick<EvaluateOptions, 'ways' | 'exits' | 'model' | 'deferred'>;
+
+export interface FoundWays {
+  /** Full depth first. */
+  readonly ways: readonly Way[];
+  readonly warnings: readonly string[];
+}
+
+/** Without exits there is full depth, and lossless by drafts of the text. */
+export function findWays(options: Given, open: OpenModel): FoundWays {
+  const layers = open.model.spec.layers.length;
+  const warnings: string[] = [];
+  const way = (name: string, given: Record<string, unknown>): Way => {
+    const { exits, model, deferred } = options;
+    const asked: GenerateOptions = parseOptions('generate', { exits, model, deferred, ...given });
+    return { name, how: sequenceOptions(asked, open), asks: askedExits(asked, open.calibration, layers) };
+  };
+  const found = [way(fullDepth, { mode: 'full' })];
+  for (const request of options.ways) {
+    if (request.kind === 'lossless') found.push(way('lossless', { mode: 'lossless' }));
+    else if (options.exits === null) continue;
+    else if (request.kind === 'threshold')
+      found.push(way(String(request.threshold), { mode: 'fast', threshold: String(request.threshold) }));
+    else {
+      const isFast = modeOf(parseOptions('generate', { exits: options.exits }), open.calibration) === 'fast';
+      if (isFast) found.push(way('calibrated', {}));
+      else warnings.push(whyNotCalibrated(open));
+    }
+  }
+  return { ways: found, warnings };
+}
+
+const whyNotCalibrated = ({ calibration }: OpenModel): string =>
+  calibration === null
+    ? 'The exits are not calibrated: that way is left out. early-exit calibrate finds thresholds with a promise.'
+    : 'Calibrating found nothing faster than lossless: the way calibrated would be the same, and is left out.';

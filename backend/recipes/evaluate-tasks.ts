@@ -1,0 +1,263 @@
+/** Writes answers to tasks at full depth and in other ways, judges them, and measures what each way takes. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { plural } from '../../protocol/plural.ts';
+import { userError } from '../../protocol/errors.ts';
+import type { EvaluateEvent, Phase, ProgressEvent } from '../../protocol/events.ts';
+import type { EvaluateOptions } from '../../protocol/options.ts';
+import { infoFile, parametersFile } from '../checkpoint/checkpoint.ts';
+import { memoryFile } from '../checkpoint/memory.ts';
+import { openSession, type Session } from '../decoding/session.ts';
+import { placeOn, placeStagedModel, type Running } from '../devices/fallback.ts';
+import { chooseDevice } from '../devices/devices.ts';
+import { needsOf } from '../devices/fit.ts';
+import { pooled, writeAnswer } from '../evaluation/tasks/answers.ts';
+import { askFor, type Asked } from '../evaluation/tasks/ask.ts';
+import { openJudge, type Judge } from '../evaluation/tasks/judge.ts';
+import { readTasks, type TaskFile } from '../evaluation/tasks/read.ts';
+import { openRecord, readEvaluation, type AnswerLine, type Identity } from '../evaluation/tasks/record.ts';
+import { openSandbox, type Language } from '../evaluation/tasks/sandbox.ts';
+import { scoresOf } from '../evaluation/tasks/scores.ts';
+import { runsCode, type Task, type TaskSet } from '../evaluation/tasks/task.ts';
+import { timeWays } from '../evaluation/tasks/times.ts';
+import { findWays, fullDepth, type Way } from '../evaluation/tasks/ways.ts';
+import { exitId } from '../exits/spec.ts';
+import { statOf } from '../formats/files.ts';
+import { noExits, onlyExits } from '../runtime/open.ts';
+import { positionBytes } from '../runtime/staged-model.ts';
+import { inStreamOrder, runtimeOptions } from './backbone.ts';
+import { identify, openWithTokenizer, readExits, type OpenedExits, type OpenedModel } from './opened.ts';
+
+/** A task of a set, with its prompt. */
+interface Put {
+  readonly set: string;
+  readonly task: Task;
+  readonly asked: Asked;
+}
+
+interface Piece extends Put {
+  readonly way: Way;
+}
+
+/** Bytes of keys, values and streams that prompts of tasks before may take. */
+const rememberedBytes = 2 ** 29;
+/** Tokens of a prompt in one pass: nobody waits for the next token. */
+const pieceTokens = 512;
+/** Answers that are judged while as many as are asked are written. */
+const judgedMeanwhile = 8;
+
+/** @throws UserError for tasks, a model or exits that cannot be used, before anything is written. */
+export async function* evaluateTasks(
+  options: EvaluateOptions,
+  signal: AbortSignal,
+): AsyncGenerator<EvaluateEvent, void> {
+  const files = options.tasks.map((path) => readTasks(path, options.first));
+  const sets = setsOf(files);
+  const needed = languagesOf(sets, options.runCode);
+  yield { type: 'phase', phase: 'load', detail: options.model };
+  const opened = openWithTokenizer(options.model);
+  const closing: (() => void | Promise<void>)[] = [() => opened.model.close()];
+  try {
+    const { model, tokenizer } = opened;
+    const tuned = options.exits === null ? null : await readExits(options.exits, model, signal);
+    const held = tuned ?? noExits;
+    const open = { model, tokenizer, exits: held.specs, calibration: tuned?.calibration ?? null };
+    const { ways, warnings } = findWays(options, open);
+    const sandbox = needed.size === 0 ? null : await openSandbox(needed);
+    if (sandbox) closing.push(() => sandbox.dispose());
+    const puts = yield* put(sets, opened, options, signal);
+
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', held), signal);
+    const late: string[] = [];
+    const placement = placeOn(device, (message) => void late.push(message));
+    const running: Running = { placement, options: runtimeOptions(options) };
+    const exits = inStreamOrder(held.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer }));
+    const layers = model.spec.layers.length;
+    yield { type: 'ready', model: model.name, layers, exits, device: device.name };
+    for (const message of warnings) yield { type: 'warning', message };
+    if (tokenizer.fim === null && puts.some(({ task }) => task.form === 'fill'))
+      yield {
+        type: 'warning',
+        message: `${model.name} was not taught to fill in: it goes on from the text before the gap alone.`,
+      };
+
+    const identity = await identityOf(options, opened, tuned, files, signal);
+    const directory = options.out ?? usualFolder(options);
+    const record = openRecord(directory, identity, {
+      ways: ways.map(({ name }) => name),
+      margin: options.margin,
+      sets: Object.fromEntries(sets.map(({ name, tasks }) => [name, tasks.length])),
+      processor: cpus()[0]?.model.trim() ?? '',
+      device: device.name,
+    });
+    closing.push(() => record.close());
+
+    const isDone = keysOf(record.answers);
+    const pieces = puts.flatMap((each) => waysFor(each.task, ways).map((way): Piece => ({ ...each, way })));
+    const left = pieces.filter((piece) => !isDone.has(keyOf(piece)));
+    yield {
+      type: 'phase',
+      phase: 'generate',
+      detail: `${plural(puts.length, 'task')}, each in ${plural(ways.length, 'way')}`,
+    };
+    if (left.length > 0) {
+      const isAsked = (exit: string): boolean => ways.some((way) => way.asks(exit));
+      const staged = await placeStagedModel(placement, model, onlyExits(held, isAsked), running.options);
+      closing.push(() => staged.dispose());
+      const positions = Math.floor(rememberedBytes / positionBytes(staged, options.precision === 'exact' ? 4 : 2));
+      // One row more remembers the prompt that the next tasks begin with.
+      const session = openSession(staged, { rows: options.together + 1, positions, pieceTokens });
+      closing.push(() => session.dispose());
+      const judge = openJudge(sandbox);
+      const work = (piece: Piece): Promise<AnswerLine> => answerOne(session, judge, piece, signal);
+      const clock = progressClock('generate', 'answers', pieces.length, pieces.length - left.length);
+      for await (const line of pooled(left, options.together + judgedMeanwhile, work)) {
+        signal.throwIfAborted();
+        record.addAnswer(line);
+        const { set, task, way, answer, score, ending, tokens } = line;
+        yield { type: 'answer', set, task, way, answer, score, ending, tokens };
+        yield clock();
+        for (const message of late.splice(0)) yield { type: 'warning', message };
+      }
+    }
+
+    const timed = timedOf(puts, options.timedTasks);
+    const known = new Set(record.times.filter((line) => ways.every(({ name }) => name in line.ways)).map(keyOfTask));
+    const untimed = timed.filter((each) => !known.has(keyOfTask({ set: each.set, task: each.task.id })));
+    if (ways.length > 1 && untimed.length > 0) {
+      yield { type: 'phase', phase: 'measure', detail: plural(timed.length, 'task') };
+      const clock = progressClock('measure', 'tasks', timed.length, timed.length - untimed.length);
+      const tasks = untimed.map(({ set, task, asked }) => ({ set, task: task.id, asked }));
+      for await (const line of timeWays({ model, held, running }, ways, tasks, signal)) {
+        record.addTimes(line);
+        yield clock();
+      }
+    }
+    yield { type: 'judged', directory, margin: options.margin, sets: scoresOf(readEvaluation(directory)) };
+  } finally {
+    for (const close of closing.reverse()) await close();
+  }
+}
+
+function setsOf(files: readonly TaskFile[]): TaskSet[] {
+  const sets = files.flatMap((file) => file.sets);
+  const twice = sets.find(({ name }, i) => sets.findIndex((other) => other.name === name) < i);
+  if (twice)
+    throw userError('bad-argument', `Two files of tasks are called ${twice.name}.`, 'Name each once, and differently.');
+  return sets;
+}
+
+function languagesOf(sets: readonly TaskSet[], mayRun: boolean): ReadonlySet<Language> {
+  const needed = new Set<Language>();
+  for (const { name, tasks } of sets)
+    for (const task of tasks) {
+      if (!runsCode(task) || (task.form !== 'code' && task.form !== 'fill')) continue;
+      if (!mayRun)
+        throw userError(
+          'bad-argument',
+          `To judge ${name}, code that the model writes has to be run here.`,
+          'Allow it with --run-code: it runs in a process apart, with limits, and is still code that nobody has read.',
+        );
+      needed.add(task.language);
+    }
+  return needed;
+}
+
+/** Every task's prompt; one that is too long is told before anything is written. */
+async function* put(
+  sets: readonly TaskSet[],
+  { model, tokenizer }: OpenedModel,
+  { chat, answerTokens }: EvaluateOptions,
+  signal: AbortSignal,
+): AsyncGenerator<ProgressEvent, Put[]> {
+  const asking = { tokenizer, chat, answerTokens, contextLength: model.spec.contextLength };
+  const total = sets.reduce((sum, { tasks }) => sum + tasks.length, 0);
+  const puts: Put[] = [];
+  for (const { name, tasks } of sets)
+    for (const task of tasks) {
+      puts.push({ set: name, task, asked: await askFor(task, asking, signal) });
+      if (puts.length % 64 === 0) {
+        yield { type: 'progress', phase: 'tokenize', done: puts.length, total, unit: 'tasks' };
+        signal.throwIfAborted();
+      }
+    }
+  return puts;
+}
+
+/** Likelihoods are read by the final exit, in whatever way. */
+const waysFor = (task: Task, ways: readonly Way[]): readonly Way[] =>
+  task.form === 'choice' && task.by === 'likelihood' ? ways.filter(({ name }) => name === fullDepth) : ways;
+
+async function answerOne(
+  session: Session,
+  judge: Judge,
+  { set, task, asked, way }: Piece,
+  signal: AbortSignal,
+): Promise<AnswerLine> {
+  // Drafts change the time alone, which is measured apart; but lossless is nothing else.
+  const how = way.name === 'lossless' ? {} : { drafts: null };
+  const { text, stop, tokens, layers, left } = await writeAnswer(session, task, asked, way, () => signal.aborted, how);
+  signal.throwIfAborted();
+  const { score, ending } = await judge.judge(task, text);
+  return { set, task: task.id, way: way.name, answer: text, score, ending, stop, tokens, layers, left };
+}
+
+type Key = { readonly set: string; readonly task: string; readonly way: string };
+const keyOfTask = ({ set, task }: Omit<Key, 'way'>): string => JSON.stringify([set, task]);
+const keyOf = ({ set, task, way }: Piece): string => JSON.stringify([set, task.id, way.name]);
+const keysOf = (lines: readonly Key[]): ReadonlySet<string> =>
+  new Set(lines.map(({ set, task, way }) => JSON.stringify([set, task, way])));
+
+/** So many tasks of each set, spread over it. */
+function timedOf(puts: readonly Put[], count: number): Put[] {
+  const written = puts.filter(({ asked }) => asked.choices.length === 0);
+  return [...new Set(written.map(({ set }) => set))].flatMap((set) => {
+    const own = written.filter((each) => each.set === set);
+    const taken = Math.min(count, own.length);
+    return Array.from({ length: taken }, (_, i) => own[Math.floor((i * own.length) / taken)]!);
+  });
+}
+
+/** Counts, and says how long the rest takes at the speed so far. */
+function progressClock(phase: Phase, unit: string, total: number, before: number): () => ProgressEvent {
+  const started = performance.now();
+  let done = 0;
+  return () => {
+    done++;
+    const seconds = (performance.now() - started) / 1000;
+    const secondsLeft = (seconds / done) * (total - before - done);
+    return { type: 'progress', phase, done: before + done, total, unit, secondsLeft };
+  };
+}
+
+async function identityOf(
+  options: EvaluateOptions,
+  { model }: OpenedModel,
+  tuned: OpenedExits | null,
+  files: readonly TaskFile[],
+  signal: AbortSignal,
+): Promise<Identity> {
+  const { chat, answerTokens, precision, head, deferred } = options;
+  return {
+    model: model.name,
+    modelSha256: (await identify(model, signal)).sha256,
+    layers: model.spec.layers.length,
+    exits: inStreamOrder(tuned?.specs ?? []).map(exitId),
+    exitsSha256: options.exits === null ? null : hashExits(options.exits),
+    tasks: Object.fromEntries(files.map(({ path, sha256 }) => [basename(path), { sha256, first: options.first }])),
+    options: { chat, answerTokens, precision, head, deferred },
+  };
+}
+
+function hashExits(directory: string): string {
+  const hash = createHash('sha256');
+  for (const file of [infoFile, parametersFile, memoryFile].map((name) => join(directory, name)))
+    if (statOf(file) !== null) hash.update(readFileSync(file));
+  return hash.digest('hex');
+}
+
+/** `my.exits` → `my.tasks`, in the current folder. */
+const usualFolder = ({ exits, model }: EvaluateOptions): string =>
+  `${basename(resolve(exits ?? model)).replace(/\.(exits|gguf)$/, '')}.tasks`;

@@ -1,0 +1,80 @@
+/** Options of evaluating on tasks whose answers are judged, once each. */
+import { boolean, integer, list, notation, number, optionalInteger, optionalText } from './options-kinds.ts';
+
+/** How answers are written, beside full depth. */
+export type WayRequest =
+  | { readonly kind: 'lossless' }
+  | { readonly kind: 'calibrated' }
+  | { readonly kind: 'threshold'; readonly threshold: number };
+
+export const waysNotation =
+  'full, or some of lossless, calibrated, sweep and thresholds from 0 to 1, such as lossless,0.9,0.8';
+
+/** 1.0, 0.95 … 0.0, as in the paper: from never to wherever an exit has a say. */
+export const sweepThresholds: readonly number[] = Array.from({ length: 21 }, (_, i) => (20 - i) / 20);
+
+/** `lossless,calibrated,sweep`, `0.9,0.8`, `full`: that alone. Null where it cannot be read. */
+export function parseWays(text: string): readonly WayRequest[] | null {
+  const found = new Map<string, WayRequest>();
+  const threshold = (value: number): void => void found.set(String(value), { kind: 'threshold', threshold: value });
+  for (const word of text.split(',').map((each) => each.trim())) {
+    if (word === 'lossless' || word === 'calibrated') found.set(word, { kind: word });
+    else if (word === 'sweep') sweepThresholds.forEach(threshold);
+    else if (/^(0|1|0?\.\d+|[01]\.\d+)$/.test(word) && Number(word) <= 1) threshold(Number(word));
+    else if (word !== 'full') return null;
+  }
+  return [...found.values()];
+}
+
+export const taskOptions = {
+  tasks: list({
+    default: [],
+    notEmpty: true,
+    variadic: true,
+    placeholder: 'FILE…',
+    help: 'Tasks whose answers are written and judged, where text would be scored: HumanEval, HumanEval-Infilling or GSM8K as published, or lines of your own (docs/formats.md), .jsonl or .jsonl.gz.',
+  }),
+  ways: notation<readonly WayRequest[]>({
+    default: 'lossless,calibrated,sweep',
+    placeholder: 'full|lossless,calibrated,sweep,T,…',
+    expected: waysNotation,
+    parse: parseWays,
+    help: 'How answers are written beside full depth: lossless, as calibrated, and leaving at each threshold; sweep: the 21 from 1 to 0.',
+  }),
+  runCode: boolean({
+    default: false,
+    help: 'Run the code that the model writes, to judge it: in a process apart, without network, files of yours or much time. It stays code that nobody has read.',
+  }),
+  first: optionalInteger({ minimum: 1, help: 'Only so many tasks of each file.' }),
+  answerTokens: optionalInteger({
+    advanced: true,
+    minimum: 1,
+    maximum: 1_000_000,
+    help: 'Most tokens of an answer; by default 8 to 384, as the form of the task needs.',
+  }),
+  margin: number({
+    advanced: true,
+    default: 2,
+    minimum: 0,
+    maximum: 100,
+    help: 'Points of the score: a way is judged by whether it is worse than full depth by more than these.',
+  }),
+  together: integer({
+    advanced: true,
+    default: 16,
+    minimum: 1,
+    maximum: 64,
+    help: 'Answers written at a time; their speed is measured apart.',
+  }),
+  timedTasks: integer({
+    advanced: true,
+    default: 16,
+    minimum: 0,
+    maximum: 100_000,
+    help: 'Tasks of each set on which the speed of every way is measured, one text at a time and in turn; 0 for none.',
+  }),
+  out: optionalText({
+    placeholder: 'DIR',
+    help: 'Where each answer is kept as it is done; the same evaluation goes on there. By default the name of the exits, or of the model, with .tasks.',
+  }),
+};

@@ -1,0 +1,57 @@
+/** What an evaluation on tasks reports: plain records that cross every boundary as JSON. */
+
+/** One answer that was judged. */
+export interface JudgedAnswer {
+  /** The set that the task is of, and the task within it. */
+  set: string;
+  task: string;
+  /** `full`, `lossless`, `calibrated`, or a threshold such as `0.85`. */
+  way: string;
+  answer: string;
+  /** From 0 to 1; 1 is right. */
+  score: number;
+  /** How its code ended: `passed`, `failed`, `time`, `memory`, `forbidden`; null where none was run. */
+  ending: string | null;
+  tokens: number;
+}
+
+export interface WayScore {
+  way: string;
+  /** That were judged. */
+  tasks: number;
+  /** Mean of the tasks' scores, from 0 to 1. */
+  score: number;
+  /** Share of answers that are full depth's to the letter; null where there is none to compare. */
+  same: number | null;
+  /** Score less that of full depth on the same tasks, with a 95 % interval; null for full depth itself. */
+  difference: {
+    mean: number;
+    low: number;
+    high: number;
+    /** Tasks that full depth alone got right, or better, and that this way alone did. */
+    lost: number;
+    won: number;
+    /** McNemar's exact test, two-sided. */
+    p: number;
+    /** By the margin that was asked. */
+    verdict: 'not-worse' | 'worse' | 'unclear';
+  } | null;
+  tokens: number;
+  /** Null where nothing was written. */
+  meanLayer: number | null;
+  /** Share of all tokens by the exit that they left at, and by what they are. */
+  left: Record<string, Record<string, number>>;
+  /** Times as fast as full depth, a token, one text at a time and in turn; null where that was not measured. */
+  speed: { value: number; low: number; high: number; texts: number } | null;
+  tokensPerSecond: number | null;
+}
+
+/** Of one set of tasks. */
+export interface TaskScores {
+  set: string;
+  /** Tasks that the set has, as many as are asked. */
+  asked: number;
+  layers: number;
+  /** Full depth first. */
+  ways: WayScore[];
+}

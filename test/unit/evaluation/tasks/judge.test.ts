@@ -1,0 +1,113 @@
+/** Every judge agrees with what the data set itself holds for right, and lets no empty answer pass. */
+import { describe, expect, it, vi } from 'vitest';
+import { lastNumber, letterIn, openJudge, programOf, scoreOf } from '../../../../backend/evaluation/tasks/judge.ts';
+import type { Ending, Sandbox } from '../../../../backend/evaluation/tasks/sandbox.ts';
+import { openSandbox } from '../../../../backend/evaluation/tasks/sandbox.ts';
+import type { Task, TaskForm } from '../../../../backend/evaluation/tasks/task.ts';
+
+const task = (form: TaskForm, canonical: string): Task => ({ ...form, id: 'a', place: 'a.jsonl:1', canonical });
+
+const code = task(
+  {
+    form: 'code',
+    language: 'python',
+    prompt: 'def double(n):\n    """Twice n."""\n',
+    tests: 'assert double(4) == 8\n',
+  },
+  '    return 2 * n\n',
+);
+const javascript = task(
+  {
+    form: 'code',
+    language: 'javascript',
+    prompt: '/** Twice n. */\nfunction double(n) {\n',
+    tests: 'require("node:assert").equal(double(4), 8);\n',
+  },
+  '  return 2 * n;\n}\n',
+);
+const fill = task(
+  {
+    form: 'fill',
+    isLine: true,
+    language: 'python',
+    prefix: 'def double(n):\n',
+    suffix: '    return m\n',
+    tests: 'assert double(4) == 8\n',
+    line: null,
+  },
+  '    m = 2 * n\n',
+);
+const line = task(
+  { form: 'fill', isLine: true, language: 'python', prefix: 'a\n', suffix: 'c\n', tests: null, line: 'b' },
+  '  b\n',
+);
+const number = task({ form: 'number', prompt: '1 + 1?', answer: 1234.5 }, 'That makes $1,200 and then 1,234.5.');
+const texts = (['exact', 'contains', 'f1', 'rouge-l'] as const).map((metric) =>
+  task({ form: 'text', prompt: 'Who?', references: ['Ada Lovelace', 'The Countess'], metric }, 'ada lovelace.'),
+);
+const choice = task(
+  { form: 'choice', prompt: 'Which?', choices: ['x', 'y', 'z'], answer: 1, by: 'letter' },
+  'The answer is B.',
+);
+const all = [code, javascript, fill, line, number, ...texts, choice];
+
+describe('canonical answers and empty ones', async () => {
+  const sandbox = await openSandbox(new Set(['python', 'javascript']));
+  const { judge } = openJudge(sandbox);
+  it.each(all)('$form $metric $language', async (each) => {
+    expect((await judge(each, each.canonical!)).score).toBe(1);
+    for (const empty of ['', '\n', '   ']) expect((await judge(each, empty)).score).toBe(0);
+  });
+
+  it('an answer that the tests would not miss is still no answer', async () => {
+    const idle = { ...fill, suffix: '    return 2 * n\n' };
+    expect((await judge(idle, '\n')).score).toBe(0);
+    expect((await judge(idle, '    pass\n')).score).toBe(1);
+  });
+});
+
+it('runs a program once, however many ways of decoding wrote it', async () => {
+  const run = vi.fn(async (): Promise<Ending> => 'passed');
+  const sandbox: Sandbox = { run, dispose: () => undefined };
+  const { judge } = openJudge(sandbox);
+  await Promise.all([judge(code, 'x'), judge(code, 'x'), judge(code, 'y')]);
+  expect(run).toHaveBeenCalledTimes(2);
+});
+
+it('takes the code out of the answer of a chat, with the imports of the prompt', () => {
+  const asked = { ...code, prompt: `from typing import List\n\n${code.prompt}` };
+  const said = 'Here:\n```python\ndef double(n):\n    return n + n\n```\nIt adds.';
+  expect(programOf(asked, said)!.text).toBe(
+    'from typing import List\ndef double(n):\n    return n + n\n\nassert double(4) == 8\n',
+  );
+  expect(programOf(asked, '```\n    return 8\n```')!.text).toContain('Twice n."""\n    return 8\n');
+});
+
+it.each([
+  ['It is 3, or 4.', 4],
+  ['#### -1,200', -1200],
+  ['$5.50.', 5.5],
+  ['none', null],
+])('the last number of %j', (text, value) => {
+  expect(lastNumber(text)).toBe(value);
+});
+
+it.each([
+  ['B', 'B'],
+  [' (C) since', 'C'],
+  ['Answer: A.', 'A'],
+  ['Because', null],
+  ['D', null],
+])('the letter in %j', (text, letter) => {
+  expect(letterIn(text, 3)).toBe(letter);
+});
+
+it('scores texts by what they have in common', () => {
+  const [exact, contains, f1, rouge] = texts as [Task, Task, Task, Task];
+  const said = 'It was Ada Lovelace';
+  expect([exact, contains].map((each) => scoreOf(each, said))).toEqual([0, 1]);
+  // Two of four words, and both of two: 2 · 2 ÷ (4 + 2).
+  expect(scoreOf(f1, said)).toBeCloseTo(4 / 6);
+  expect(scoreOf(f1, 'Lovelace Ada')).toBe(1);
+  expect(scoreOf(rouge, 'Lovelace Ada')).toBe(0.5);
+});

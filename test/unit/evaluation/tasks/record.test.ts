@@ -1,0 +1,80 @@
+/** The folder of an evaluation: what was done is there after a kill, and it is of one evaluation only. */
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import {
+  answersFile,
+  openRecord,
+  readEvaluation,
+  type About,
+  type AnswerLine,
+  type Identity,
+} from '../../../../backend/evaluation/tasks/record.ts';
+import { scoresOf } from '../../../../backend/evaluation/tasks/scores.ts';
+
+let folder: string;
+beforeEach(() => void (folder = join(mkdtempSync(join(tmpdir(), 'record-')), 'my.tasks')));
+afterEach(() => rmSync(join(folder, '..'), { recursive: true, force: true }));
+
+const identity: Identity = {
+  model: 'm',
+  modelSha256: 'a',
+  layers: 12,
+  exits: ['8:lens'],
+  exitsSha256: 'b',
+  tasks: { 't.jsonl': { sha256: 'c', first: null } },
+  options: { chat: false },
+};
+const about: About = { ways: ['full', '0.8'], margin: 2, sets: { t: 2 }, processor: 'p', device: 'cpu' };
+const line = (task: string, way: string, score: number): AnswerLine => ({
+  set: 't',
+  task,
+  way,
+  answer: 'x',
+  score,
+  ending: null,
+  stop: 'end-of-text',
+  tokens: 4,
+  layers: way === 'full' ? 48 : 40,
+  left: way === 'full' ? { final: { text: 4 } } : { '8:lens': { text: 2 }, final: { text: 2 } },
+});
+
+it('keeps each answer as it is done, and drops a line that was cut off', () => {
+  const first = openRecord(folder, identity, about);
+  first.addAnswer(line('1', 'full', 1));
+  first.addAnswer(line('1', '0.8', 1));
+  first.close();
+  appendFileSync(join(folder, answersFile), '{"set":"t","task":"2","wa');
+  expect(readEvaluation(folder).answers).toHaveLength(2);
+  const second = openRecord(folder, identity, about);
+  expect(second.answers).toEqual([line('1', 'full', 1), line('1', '0.8', 1)]);
+  second.addAnswer(line('2', 'full', 1));
+  second.close();
+  expect(readFileSync(join(folder, answersFile), 'utf8').split('\n')).toHaveLength(4);
+  const [set] = scoresOf(readEvaluation(folder));
+  expect(set).toMatchObject({ set: 't', asked: 2, layers: 12 });
+  expect(set!.ways).toMatchObject([
+    { way: 'full', tasks: 2, score: 1, difference: null, meanLayer: 12 },
+    { way: '0.8', tasks: 1, meanLayer: 10, same: 1, left: { '8:lens': { text: 0.5 }, final: { text: 0.5 } } },
+  ]);
+});
+
+it('goes on with other ways, and with nothing else', () => {
+  openRecord(folder, identity, about).close();
+  openRecord(folder, identity, { ...about, ways: ['full'] }).close();
+  expect(() => openRecord(folder, { ...identity, exitsSha256: 'other' }, about)).toThrow(/its exits are others/);
+  expect(() => openRecord(folder, { ...identity, options: { chat: true } }, about)).toThrow(/asked otherwise/);
+});
+
+it('is written by one process at a time', () => {
+  const held = openRecord(folder, identity, about);
+  expect(() => openRecord(folder, identity, about)).toThrow(/evaluates into/);
+  held.close();
+});
+
+it('says where a line is damaged', () => {
+  openRecord(folder, identity, about).close();
+  writeFileSync(join(folder, answersFile), '{"set":"t"}\n');
+  expect(() => readEvaluation(folder)).toThrow(/answers\.jsonl:1: task must be a text/);
+});

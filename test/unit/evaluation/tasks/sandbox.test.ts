@@ -1,0 +1,75 @@
+/** Code that nobody has read: what is good passes, and what is hostile is ended, counted wrong and leaves nothing. */
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { openSandbox, type Language, type Sandbox } from '../../../../backend/evaluation/tasks/sandbox.ts';
+
+const escaped = join(tmpdir(), `escaped-${process.pid}`);
+const limits = { seconds: 1, wallSeconds: 2.5, bytes: 2 ** 29, fileBytes: 2 ** 16 };
+const judges = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('early-exit-judge-'));
+const before = judges();
+let sandbox: Promise<Sandbox> | null = null;
+const run = async (language: Language, program: string): Promise<string> =>
+  (await (sandbox ??= openSandbox(new Set<Language>(['python', 'javascript']), limits, 8))).run(program, language);
+
+afterAll(async () => {
+  (await sandbox)?.dispose();
+  rmSync(escaped, { force: true });
+});
+
+test.concurrent.each([
+  ['python', 'assert sorted([2, 1]) == [1, 2]'],
+  ['python', 'import math, re, collections, itertools, functools, heapq, typing, hashlib, random, json'],
+  ['python', 'open("a.txt", "w").write("x")\nassert open("a.txt").read() == "x"'],
+  ['python', 'import threading\nt = threading.Thread(target=lambda: None)\nt.start()\nt.join()'],
+  ['javascript', 'require("node:assert").equal([1, 2].length, 2)'],
+  ['javascript', 'require("node:fs").writeFileSync("a.txt", "x"); setTimeout(() => {}, 10)'],
+] as const)('%s: %j passes', async (language, program) => {
+  expect(await run(language, program)).toBe('passed');
+});
+
+test.concurrent.each([
+  ['python', 'assert 1 == 2'],
+  ['python', 'def f(:'],
+  ['python', 'import sys\nsys.exit(0)'],
+  ['python', 'import os\nos._exit(0)'],
+  ['python', 'raise SystemExit(0)'],
+  ['javascript', 'throw new Error("no")'],
+  ['javascript', 'process.exit(0)'],
+  ['javascript', 'setTimeout(() => { throw new Error("late") }, 5)'],
+] as const)('%s: %j fails', async (language, program) => {
+  expect(await run(language, program)).toBe('failed');
+});
+
+test.concurrent.each([
+  ['python', 'while True: pass', 'time'],
+  ['python', 'import time\ntime.sleep(60)', 'time'],
+  ['javascript', 'for (;;);', 'time'],
+  ['javascript', 'setInterval(() => {}, 1000)', 'time'],
+  ['python', 'x = []\nwhile True: x.append(bytearray(10 ** 8))', 'memory'],
+  ['python', 'import os\nwhile True: os.fork()', 'forbidden'],
+  ['python', 'import subprocess\nsubprocess.run(["true"])', 'forbidden'],
+  ['python', `open(${JSON.stringify(escaped)}, "w").write("x")`, 'forbidden'],
+  ['python', `import os\nos.open(${JSON.stringify(escaped)}, os.O_CREAT | os.O_WRONLY)`, 'forbidden'],
+  ['python', 'import socket\nsocket.socket()', 'forbidden'],
+  ['python', 'import socket\ntry:\n  socket.socket()\nexcept BaseException: pass', 'forbidden'],
+  ['python', 'import os\nos.kill(os.getppid(), 9)', 'forbidden'],
+  ['javascript', `require("fs").writeFileSync(${JSON.stringify(escaped)}, "x")`, 'forbidden'],
+  ['javascript', 'require("node:child_process").execSync("true")', 'forbidden'],
+  ['javascript', 'require("net").connect(80, "127.0.0.1")', 'forbidden'],
+  ['javascript', 'fetch("http://127.0.0.1")', 'forbidden'],
+] as const)('%s: %j is ended for its %s', async (language, program, why) => {
+  const ending = await run(language, program);
+  // Where the system has no such limit, it is ended as well, for its time.
+  expect(process.platform === 'linux' ? [why] : [why, 'time', 'failed', 'forbidden']).toContain(ending);
+});
+
+test.concurrent('a file that grows without end is stopped', async () => {
+  expect(await run('python', 'open("a", "w").write("x" * 10 ** 6)')).toBe('failed');
+});
+
+afterAll(() => {
+  expect(existsSync(escaped)).toBe(false);
+  expect(judges().filter((name) => !before.includes(name))).toEqual([]);
+});
