@@ -7,11 +7,12 @@ import type { Task, TaskForm } from '../../../../backend/evaluation/tasks/task.t
 
 const task = (form: TaskForm, canonical: string): Task => ({ ...form, id: 'a', place: 'a.jsonl:1', canonical });
 
+const head = 'def double(n):\n    """Twice n."""\n';
 const code = task(
   {
     form: 'code',
     language: 'python',
-    prompt: 'def double(n):\n    """Twice n."""\n',
+    prompt: head,
     tests: 'assert double(4) == 8\n',
   },
   '    return 2 * n\n',
@@ -75,7 +76,7 @@ it('runs a program once, however many ways of decoding wrote it', async () => {
 });
 
 it('takes the code out of the answer of a chat, with the imports of the prompt', () => {
-  const asked = { ...code, prompt: `from typing import List\n\n${code.prompt}` };
+  const asked = { ...code, prompt: `from typing import List\n\n${head}` } as Task;
   const said = 'Here:\n```python\ndef double(n):\n    return n + n\n```\nIt adds.';
   expect(programOf(asked, said)!.text).toBe(
     'from typing import List\ndef double(n):\n    return n + n\n\nassert double(4) == 8\n',
