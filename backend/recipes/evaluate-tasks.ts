@@ -200,7 +200,7 @@ async function answerOne(
   const how = way.name === 'lossless' ? {} : { drafts: null };
   const { text, stop, tokens, layers, left } = await writeAnswer(session, task, asked, way, () => signal.aborted, how);
   signal.throwIfAborted();
-  const { score, ending } = await judge.judge(task, text);
+  const { score, ending } = await judge(task, text);
   return { set, task: task.id, way: way.name, answer: text, score, ending, stop, tokens, layers, left };
 }
 

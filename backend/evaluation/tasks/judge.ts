@@ -10,10 +10,8 @@ export interface Judgement {
   readonly ending: Ending | null;
 }
 
-/** A program is judged once, however many ways of decoding wrote it. */
-export interface Judge {
-  judge(task: Task, answer: string): Promise<Judgement>;
-}
+/** Judges one answer; a program is run once, however many ways of decoding wrote it. */
+export type Judge = (task: Task, answer: string) => Promise<Judgement>;
 
 /** `sandbox`: null where no task runs code. */
 export function openJudge(sandbox: Sandbox | null): Judge {
@@ -23,15 +21,13 @@ export function openJudge(sandbox: Sandbox | null): Judge {
     known.set(program, found);
     return found;
   };
-  return {
-    async judge(task, answer) {
-      const program = programOf(task, answer);
-      if (program === null) return { score: scoreOf(task, answer), ending: null };
-      // What says nothing is no answer, even where the tests would not notice.
-      if (answer.trim() === '') return { score: 0, ending: 'failed' };
-      const ending = await passes(program.text, program.language);
-      return { score: ending === 'passed' ? 1 : 0, ending };
-    },
+  return async (task, answer) => {
+    const program = programOf(task, answer);
+    if (program === null) return { score: scoreOf(task, answer), ending: null };
+    // What says nothing is no answer, even where the tests would not notice.
+    if (answer.trim() === '') return { score: 0, ending: 'failed' };
+    const ending = await passes(program.text, program.language);
+    return { score: ending === 'passed' ? 1 : 0, ending };
   };
 }
 

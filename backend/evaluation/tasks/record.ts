@@ -84,9 +84,9 @@ export interface EvaluationRecord {
   /** Those of before. */
   readonly answers: readonly AnswerLine[];
   readonly times: readonly TimesLine[];
-  addAnswer(line: AnswerLine): void;
-  addTimes(line: TimesLine): void;
-  close(): void;
+  readonly addAnswer: (line: AnswerLine) => void;
+  readonly addTimes: (line: TimesLine) => void;
+  readonly close: () => void;
 }
 
 /** @throws UserError where the folder holds another evaluation, or another process writes there. */
@@ -178,8 +178,8 @@ const fileShape = record({
 
 interface Lines<Line> {
   readonly before: readonly Line[];
-  add(line: Line): void;
-  close(): void;
+  readonly add: (line: Line) => void;
+  readonly close: () => void;
 }
 
 /** A line that was cut off, since its writer was killed, is taken away. */

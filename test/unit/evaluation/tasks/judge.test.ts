@@ -54,7 +54,7 @@ const all = [code, javascript, fill, line, number, ...texts, choice];
 
 describe('canonical answers and empty ones', async () => {
   const sandbox = await openSandbox(new Set(['python', 'javascript']));
-  const { judge } = openJudge(sandbox);
+  const judge = openJudge(sandbox);
   it.each(all)('$form $metric $language', async (each) => {
     expect((await judge(each, each.canonical!)).score).toBe(1);
     for (const empty of ['', '\n', '   ']) expect((await judge(each, empty)).score).toBe(0);
@@ -70,7 +70,7 @@ describe('canonical answers and empty ones', async () => {
 it('runs a program once, however many ways of decoding wrote it', async () => {
   const run = vi.fn(async (): Promise<Ending> => 'passed');
   const sandbox: Sandbox = { run, dispose: () => undefined };
-  const { judge } = openJudge(sandbox);
+  const judge = openJudge(sandbox);
   await Promise.all([judge(code, 'x'), judge(code, 'x'), judge(code, 'y')]);
   expect(run).toHaveBeenCalledTimes(2);
 });
