@@ -61,6 +61,8 @@ export interface WriteRequest {
   readonly changes: LogitChanges;
   /** Null: anything. */
   readonly grammar: ServedGrammar | null;
+  /** A vector of the prompt is asked for, at the cut of an exit or behind the last layer. */
+  readonly embedding: { readonly exit: string | null; readonly pooling: 'mean' | 'last' } | null;
   /** None where the prompt is only scored. */
   readonly maxTokens: number;
   /** After so long behind its first token a text ends with its line; 0: it does not. */
@@ -156,6 +158,8 @@ export type ServeEvent =
       readonly remembered: number;
       /** Empty where neither echo nor scores were asked for. */
       readonly prompt: readonly PromptToken[];
+      /** `[hidden]`, of length 1; null where none was asked for. */
+      readonly embedding: Float32Array | null;
     }
   | { readonly type: 'written'; readonly id: number; readonly text: number; readonly tokens: readonly TokenRecord[] }
   | { readonly type: 'stopped'; readonly id: number; readonly text: number; readonly reason: StopReason }

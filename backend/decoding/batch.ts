@@ -3,16 +3,16 @@
  * keep what they hold for a text that begins alike. Knows no clients.
  */
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
-import { plural } from '../../protocol/plural.ts';
-import { userError } from '../../protocol/errors.ts';
 import type { Allowed } from '../data/allowed.ts';
 import type { Begun } from '../data/healing.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Block } from './block.ts';
+import { checkPrompt } from './check-prompt.ts';
 import { choose } from './choose.ts';
 import { draft } from './draft.ts';
 import { openKvCache, takeBack } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
+import type { Pool } from './pooled.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
 import { openRows, type Row } from './rows.ts';
 import { newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
@@ -32,6 +32,8 @@ export interface BatchRequest extends SequenceOptions {
   readonly contextLength?: number;
   /** What was taken off the prompt's end. */
   readonly begun?: Begun | null;
+  /** Told of the stream of the prompt's tokens. */
+  readonly pool?: Pool | null;
   /** What its tokens may be, where nothing was taken off; null: any. */
   readonly allowed?: Allowed | null;
 }
@@ -121,9 +123,9 @@ export function openBatch<Request extends BatchRequest>(
   let isStepping = false;
 
   const begin = (request: Request): Reading<Request> => {
-    const { prompt, scores, codec, maxTokens, scope = '' } = request;
+    const { prompt, scores, pool, codec, maxTokens, scope = '' } = request;
     const length = Math.min(prompt.length + maxTokens, lengthOf(request));
-    const row = rows.take(scores === null ? prompt : [], scope, length);
+    const row = rows.take(scores === null && !pool ? prompt : [], scope, length);
     const remembered = cache.position(rows.at(row));
     cache.enter(rows.at(row), prompt.slice(remembered));
     row.ids = [...prompt];
@@ -138,14 +140,21 @@ export function openBatch<Request extends BatchRequest>(
     const row = rows.at(now.row);
     const end = Math.min(request.prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
     const enabled = [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id));
-    await cache.fill(row, enabled, end, { lastOnly: scorer === null });
+    const { pool } = request;
+    await cache.fill(row, enabled, end, { lastOnly: scorer === null && (!pool || pool.lastOnly) });
     if (scorer) {
       const [said] = await cache.read(final, [row], [end - read], { logits: true });
       scorer.take(said!.logits!, vocabulary);
     }
+    if (pool) tellStates(pool, row, pool.lastOnly ? 1 : end - read);
     now.read = end;
     now.milliseconds += performance.now() - started;
     return end - read;
+  };
+
+  const tellStates = (pool: Pool, row: number, count: number): void => {
+    const k = model.exits.findIndex(({ spec, id }) => (pool.exit === null ? spec === null : id === pool.exit));
+    for (let back = count - 1; back >= 0; back--) pool.take(cache.state(k, row, back));
   };
 
   /** The prompt whose turn it is: one that is being read, else one that waits, if there is a row for it. */
@@ -288,12 +297,3 @@ export function openBatch<Request extends BatchRequest>(
 }
 
 const without = <T>(all: readonly T[], one: T): readonly T[] => all.filter((each) => each !== one);
-
-/** @throws UserError for a prompt that is empty or leaves no room for a token in so many. */
-export function checkPrompt(prompt: readonly number[], contextLength: number, name = 'The prompt'): void {
-  if (prompt.length === 0) throw userError('bad-argument', `${name} is empty.`, 'Give at least one token of text.');
-  if (prompt.length >= contextLength) {
-    const sizes = `${plural(prompt.length, 'token')}, but the model sees ${contextLength}`;
-    throw userError('bad-argument', `${name} has ${sizes}.`, 'Shorten it.');
-  }
-}

@@ -5,7 +5,8 @@
  */
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Begun } from '../data/healing.ts';
-import { checkPrompt, type BatchRequest } from './batch.ts';
+import type { BatchRequest } from './batch.ts';
+import { checkPrompt } from './check-prompt.ts';
 import type { SequenceOptions } from './sequence.ts';
 import type { Session } from './session.ts';
 

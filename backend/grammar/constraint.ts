@@ -78,27 +78,28 @@ function newAllowed(state: State, open: Open): Allowed {
     const bits = emptyMask(Math.max(size, ...ends.map((id) => id + 1)));
     const path = new Array<State>(deepest + 1);
     const limit = all.work + mostMaskWork;
-    let isEmpty = true;
-    const put = (id: number): void => {
-      putInMask(bits, id);
-      isEmpty = false;
-    };
     path[0] = from;
-    for (let node = 0; node < bytes.length && all.work < limit;) {
+    for (let node = 0; node < bytes.length;) {
       const depth = depths[node]!;
       const before = path[depth - 1]!;
-      const told = before.next[bytes[node]!];
-      const next = told === undefined ? all.after(before, bytes[node]!) : told;
+      let next = before.next[bytes[node]!];
+      if (next === undefined) {
+        if (all.work > limit) break;
+        next = all.after(before, bytes[node]!);
+      }
       if (next === null) {
         node = skips[node]!;
         continue;
       }
       path[depth] = next;
-      for (let id = tokens[node]!; id >= 0; id = twins[id]!) if (!ends.includes(id)) put(id);
+      for (let id = tokens[node]!; id >= 0; id = twins[id]!) bits[id >>> 5]! |= 1 << (id & 31);
       node++;
     }
-    for (const id of ends) if (from.isEnd) put(id);
-    return isEmpty ? null : bits;
+    for (const id of ends) {
+      if (from.isEnd) putInMask(bits, id);
+      else bits[id >>> 5]! &= ~(1 << (id & 31));
+    }
+    return bits.some((some) => some !== 0) ? bits : null;
   }
 }
 

@@ -20,25 +20,31 @@ export interface Vocabulary {
   readonly deepest: number;
 }
 
-const stepTokens = 8_192;
+const stepTokens = 4_096;
 /** Longer ones are left out, as are those without bytes. */
 const mostBytes = 1_024;
 
 export function* readVocabulary(tokenizer: TokenTexts): Steps<Vocabulary> {
   const size = tokenizer.vocabularySize;
-  const byLetter: { id: number; bytes: Uint8Array }[][] = Array.from({ length: 256 }, () => []);
+  // By their first two bytes, so that no step sorts many. As Latin-1 they compare as their bytes do.
+  const groups = new Map<number, { readonly id: number; readonly bytes: Uint8Array; readonly key: string }[]>();
   for (let id = 0; id < size; id++) {
     const bytes = tokenizer.isText(id) ? tokenizer.tokenBytes(id) : none;
-    if (bytes.length > 0 && bytes.length <= mostBytes) byLetter[bytes[0]!]!.push({ id, bytes });
     if (id % stepTokens === 0) yield;
+    if (bytes.length === 0 || bytes.length > mostBytes) continue;
+    const place = bytes[0]! * 257 + (bytes.length > 1 ? 1 + bytes[1]! : 0);
+    let group = groups.get(place);
+    if (group === undefined) groups.set(place, (group = []));
+    group.push({ id, bytes, key: Buffer.from(bytes).toString('latin1') });
   }
   const bytes: number[] = [];
   const depths: number[] = [];
   const tokens: number[] = [];
   const twins = new Int32Array(size).fill(-1);
-  for (const group of byLetter) {
-    group.sort((a, b) => Buffer.compare(a.bytes, b.bytes) || a.id - b.id);
-    let before: Uint8Array = none;
+  let before: Uint8Array = none;
+  let told = 0;
+  for (const place of [...groups.keys()].sort((a, b) => a - b)) {
+    const group = groups.get(place)!.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.id - b.id));
     for (const { id, bytes: own } of group) {
       let common = 0;
       while (common < own.length && own[common] === before[common]) common++;
@@ -55,8 +61,12 @@ export function* readVocabulary(tokenizer: TokenTexts): Steps<Vocabulary> {
       }
       before = own;
     }
+    if (bytes.length - told < stepTokens) continue;
+    told = bytes.length;
     yield;
   }
+  let deepest = 0;
+  for (const depth of depths) deepest = Math.max(deepest, depth);
   const skips = new Int32Array(bytes.length);
   const open: number[] = [];
   for (let node = 0; node < bytes.length; node++) {
@@ -71,7 +81,7 @@ export function* readVocabulary(tokenizer: TokenTexts): Steps<Vocabulary> {
     skips,
     tokens: Int32Array.from(tokens),
     twins,
-    deepest: depths.reduce((most, depth) => Math.max(most, depth), 0),
+    deepest,
   };
 }
 

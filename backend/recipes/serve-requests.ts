@@ -5,8 +5,10 @@ import type { Steps } from '../data/steps.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import type { BatchEvent, BatchRequest } from '../decoding/batch.ts';
 import { endingWithLine } from '../decoding/line-limit.ts';
+import { newPooling, type FinalNorm, type Pooling } from '../decoding/pooled.ts';
 import type { SamplingOptions } from '../decoding/sampler.ts';
 import { sequenceOptions } from '../decoding/sequence-options.ts';
+import type { Model } from '../model/open.ts';
 import type { Grammars } from './serve-grammars.ts';
 import type { Generator } from './generator.ts';
 import { encodePrompt, type PlainPrompt } from './serve-texts.ts';
@@ -21,6 +23,7 @@ export interface Text extends BatchRequest {
   readonly echo: boolean;
   /** Of its prompt, those that were taken off its end included. */
   readonly promptTokens: number;
+  readonly pool: Pooling | null;
 }
 
 /** @throws UserError for what cannot be written. */
@@ -32,7 +35,7 @@ export function* textsOf(
   grammars: Grammars,
   contextLength: number,
 ): Steps<Text[]> {
-  const { options, grammar, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
+  const { options, grammar, embedding, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
   const recordsEnd = scores !== null;
   // Whoever scores tokens means those of the prompt as it is.
   const heals = options.tokenHealing && maxTokens > 0 && scores === null && grammar === null;
@@ -52,6 +55,7 @@ export function* textsOf(
         contextLength,
         endOfText,
         allowed,
+        pool: embedding && newPooling(finalNorm(generator.model), embedding.exit, embedding.pooling),
         prompt: ids,
         promptTokens: tokens,
         begun,
@@ -62,6 +66,11 @@ export function* textsOf(
     yield;
   }
   return texts;
+}
+
+function finalNorm({ spec, parameters }: Model): FinalNorm {
+  const bias = parameters.has('norm.bias') ? parameters.values('norm.bias') : null;
+  return { spec: spec.norm, gain: parameters.values('norm.weight'), bias };
 }
 
 function changesOf(
@@ -93,6 +102,7 @@ export function eventOf(event: BatchEvent<Text>): ServeEvent {
         tokens: event.request.promptTokens,
         remembered: event.remembered,
         prompt: promptTokens(event),
+        embedding: event.request.pool?.value() ?? null,
       };
     case 'tokens':
       return { type: 'written', id, text, tokens: event.tokens };

@@ -16,7 +16,7 @@ import type {
   WriteRequest,
 } from '../../protocol/serving.ts';
 import type { Steps } from '../data/steps.ts';
-import { checkPrompt } from '../decoding/batch.ts';
+import { checkPrompt } from '../decoding/check-prompt.ts';
 import { newTurns } from '../decoding/turns.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';

@@ -9,6 +9,11 @@ export interface WrittenText {
   promptTokens: number;
   remembered: number;
   reason: StopReason | null;
+  embedding: Float32Array | null;
+  /** When it was asked for, read, and ended; milliseconds. */
+  readonly asked: number;
+  read: number;
+  ended: number;
 }
 
 export const newTexts = (count: number): WrittenText[] =>
@@ -19,6 +24,10 @@ export const newTexts = (count: number): WrittenText[] =>
     promptTokens: 0,
     remembered: 0,
     reason: null,
+    embedding: null,
+    asked: performance.now(),
+    read: 0,
+    ended: 0,
   }));
 
 /** Takes what an event tells into its text. */
@@ -29,6 +38,8 @@ export function take(texts: readonly WrittenText[], event: TextEvent): WrittenTe
       text.promptTokens = event.tokens;
       text.remembered = event.remembered;
       text.prompt = event.prompt;
+      text.embedding = event.embedding;
+      text.read = performance.now();
       return text;
     case 'written':
       for (const token of event.tokens) {
@@ -38,6 +49,7 @@ export function take(texts: readonly WrittenText[], event: TextEvent): WrittenTe
       return text;
     case 'stopped':
       text.reason = event.reason;
+      text.ended = performance.now();
       return text;
   }
 }

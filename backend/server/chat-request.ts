@@ -60,7 +60,9 @@ function messageOf(value: unknown, i: number): ServedMessage {
   if (typeof role !== 'string' || role === '') throw badField(`${name}.role`, 'a text', role);
   const { tool_calls: calls } = value;
   const called = Array.isArray(calls) ? { tool_calls: calls.map(asCalled) } : {};
-  return { ...value, ...called, role, content: contentOf(content, `${name}.content`) };
+  // OpenAI's newer name for what templates know.
+  const known = role === 'developer' ? 'system' : role;
+  return { ...value, ...called, role: known, content: contentOf(content, `${name}.content`) };
 }
 
 /** Templates have a call's arguments as an object, OpenAI as its text. */

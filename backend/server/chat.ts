@@ -7,7 +7,7 @@ import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 import { flagField, type Body } from './fields.ts';
 import { wantsExits } from './how.ts';
 import type { Served } from './served.ts';
-import { callId, type CallReader, type ToolCall } from './tools.ts';
+import { callId, turnOf, type CallReader, type ToolCall } from './tools.ts';
 
 export function chatCompletions(body: Body, served: Served): Endpoint {
   const { request, alternatives, reader, mayCall } = chatRequest(body, served);
@@ -26,10 +26,7 @@ export function chatCompletions(body: Body, served: Served): Endpoint {
   const chunk = 'chat.completion.chunk';
   const readers = new Map<number, CallReader>();
   const whole = (text: WrittenText, index: number, head: Head): object => {
-    const read = reader();
-    const shown = read.push(text.text);
-    const { text: rest, calls } = read.end();
-    const content = shown + rest;
+    const { text: content, calls } = turnOf(text.text, reader());
     return {
       index,
       message: {

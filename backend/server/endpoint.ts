@@ -1,6 +1,7 @@
 /** An endpoint that writes: what it asks of the model, and how events become its answer, whole or piece by piece. */
 import type { TextEvent, WriteRequest } from '../../protocol/serving.ts';
 import type { WrittenText } from './answers.ts';
+import type { StreamFormat } from './stream.ts';
 import { flagField, recordField, type Body } from './fields.ts';
 
 /** What identifies an answer. */
@@ -18,6 +19,8 @@ export interface Endpoint {
   readonly request: WriteRequest;
   /** Null where the answer comes whole. */
   readonly stream: StreamOptions | null;
+  /** How its pieces are sent; default: as OpenAI's events. */
+  readonly format?: StreamFormat;
   whole(texts: readonly WrittenText[], head: Head): object;
   /** What is sent of an event, which is in its text already. */
   piece(event: TextEvent, text: WrittenText, head: Head): object[];

@@ -50,6 +50,22 @@ export function failureOf(error: unknown): Failure {
   return { status, type: typeOf(status), code, message: describeError(error) };
 }
 
-export const failureBody = ({ type, code, message }: Failure): object => ({
+/** A failure as a client of one kind reads it. */
+export type FailureShape = (failure: Failure) => object;
+
+export const openAiFailure: FailureShape = ({ type, code, message }) => ({
   error: { message, type, param: null, code },
 });
+
+export const anthropicFailure: FailureShape = ({ status, type, message }) => ({
+  type: 'error',
+  error: { type: anthropicTypes[status] ?? (type === 'server_error' ? 'api_error' : type), message },
+});
+
+const anthropicTypes: Readonly<Record<number, string>> = {
+  404: 'not_found_error',
+  413: 'request_too_large',
+  503: 'overloaded_error',
+};
+
+export const ollamaFailure: FailureShape = ({ message }) => ({ error: message });

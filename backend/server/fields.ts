@@ -68,3 +68,7 @@ export function refuseFields(body: Body, names: Readonly<Record<string, (value: 
     throw userError('unsupported', `${name} is not supported.`, 'Leave it out.');
   }
 }
+
+/** A body less some of its fields. */
+export const without = (body: Body, names: readonly string[]): Body =>
+  Object.fromEntries(Object.entries(body).filter(([name]) => !names.includes(name)));

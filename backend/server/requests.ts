@@ -8,13 +8,13 @@ import type { Served } from './served.ts';
 import { grammarOf } from './structure.ts';
 
 /** Texts or token ids: one prompt, or a list of them. */
-export function promptsField({ prompt }: Body): ServedPrompt[] {
+export function promptsField({ prompt }: Body, name = 'prompt'): ServedPrompt[] {
   const given: readonly unknown[] = Array.isArray(prompt) && typeof prompt[0] !== 'number' ? prompt : [prompt];
   const prompts = given.flatMap((each): ServedPrompt[] =>
     typeof each === 'string' ? [{ kind: 'text', text: each }] : isIds(each) ? [{ kind: 'ids', ids: each }] : [],
   );
   if (prompts.length > 0 && prompts.length === given.length) return prompts;
-  throw badField('prompt', 'a text, token ids, or a list of either', prompt);
+  throw badField(name, 'a text, token ids, or a list of either', prompt);
 }
 
 /** How many tokens are asked for; −1 is as many as there may be. */
@@ -46,6 +46,7 @@ interface Asked {
   readonly isMeasured?: boolean;
   /** What the text must be, where the body does not say it. */
   readonly grammar?: ServedGrammar | null;
+  readonly embedding?: WriteRequest['embedding'];
 }
 
 /** What the model is given of a body. @throws UserError for what cannot be done. */
@@ -66,6 +67,7 @@ export function requestOf(body: Body, served: Served, asked: Asked): WriteReques
     options: asked.isMeasured ? { ...options, tokenHealing: false } : options,
     changes: changesOf(body, served),
     grammar: grammar ?? asked.grammar ?? null,
+    embedding: asked.embedding ?? null,
     maxTokens: Math.min(maxTokens, served.options.maxTokens),
     // llama.cpp's; 0: however long it takes.
     lineMilliseconds: Math.max(0, countField(body, 't_max_predict_ms', -1, 1_000_000_000) ?? 0),
@@ -81,7 +83,9 @@ const mostTexts = 1024;
 /** @throws Refusal where a request names another model. */
 export function checkModel(body: Body, { name, model, options }: Served): void {
   const asked = textField(body, 'model');
-  if (asked === undefined || [name, model.name, options.model].includes(asked)) return;
+  // Ollama's clients name a tag, too.
+  const names = [name, model.name, options.model];
+  if (asked === undefined || names.includes(asked) || names.includes(asked.replace(/:latest$/, ''))) return;
   throw refusal(404, 'model_not_found', `There is no model ${JSON.stringify(asked.slice(0, 100))} here, but ${name}.`);
 }
 

@@ -2,11 +2,15 @@
 import { packageRoot, versionIn } from '../recipes/installation.ts';
 import { chatCompletions } from './chat.ts';
 import { completions } from './completions.ts';
+import { embeddings } from './embeddings.ts';
 import type { Endpoint } from './endpoint.ts';
-import { refusal } from './failures.ts';
+import { anthropicFailure, ollamaFailure, openAiFailure, refusal, type FailureShape } from './failures.ts';
 import type { Body } from './fields.ts';
 import { applyTemplate, completion, detokenize, infill, props, slots, tokenize } from './llama.ts';
+import { countTokens, messages } from './messages.ts';
+import * as ollama from './ollama.ts';
 import { checkModel } from './requests.ts';
+import { responses } from './responses.ts';
 import type { Served } from './served.ts';
 import type { Caller, Writer } from './writer.ts';
 
@@ -21,7 +25,7 @@ export type Route = {
       /** Its JSON, in parts. */
       readonly ask: (body: Body, writer: Writer, caller: Caller) => Promise<Iterable<string>>;
     }
-  | { readonly kind: 'answers'; readonly answer: (served: Served, writer: Writer) => object }
+  | { readonly kind: 'answers'; readonly answer: (served: Served, writer: Writer, body: Body) => object }
   | { readonly kind: 'text'; readonly text: (writer: Writer) => string }
   | { readonly kind: 'constant'; readonly value: object }
   | { readonly kind: 'health' }
@@ -56,6 +60,19 @@ const oneModel = (name: string): Route =>
     return modelOf(served);
   });
 
+const asks = (ask: (body: Body, writer: Writer, caller: Caller) => Promise<Iterable<string>>): Route => ({
+  method: 'POST',
+  kind: 'asks',
+  ask,
+});
+
+const version: Route = {
+  method: 'GET',
+  isOpen: true,
+  kind: 'constant',
+  value: { version: versionIn(packageRoot()) },
+};
+
 const health: Route = { method: 'GET', isOpen: true, kind: 'health' };
 
 const routes: Readonly<Record<string, Route>> = {
@@ -64,17 +81,31 @@ const routes: Readonly<Record<string, Route>> = {
   '/v1/models': models,
   '/models': models,
   '/v1/completions': writes(completions),
+  '/v1/embeddings': writes(embeddings),
+  '/embeddings': writes(embeddings),
+  '/v1/responses': writes(responses),
+  '/responses': writes(responses),
+  '/v1/messages': writes(messages),
+  '/v1/messages/count_tokens': asks(countTokens),
+  '/api/chat': writes(ollama.chat),
+  '/api/generate': writes(ollama.generate),
+  '/api/embed': writes(ollama.embed),
+  '/api/embeddings': writes(ollama.embed),
+  '/api/tags': answers(ollama.tags),
+  '/api/ps': answers(ollama.running),
+  '/api/show': { method: 'POST', kind: 'answers', answer: (served, _writer, body) => ollama.show(served, body) },
+  '/api/version': version,
   '/v1/chat/completions': writes(chatCompletions),
   '/chat/completions': writes(chatCompletions),
   '/completion': writes(completion),
   '/completions': writes(completion),
   '/infill': writes(infill),
-  '/tokenize': { method: 'POST', kind: 'asks', ask: tokenize },
-  '/detokenize': { method: 'POST', kind: 'asks', ask: detokenize },
-  '/apply-template': { method: 'POST', kind: 'asks', ask: applyTemplate },
+  '/tokenize': asks(tokenize),
+  '/detokenize': asks(detokenize),
+  '/apply-template': asks(applyTemplate),
   '/props': answers(props),
   '/slots': answers(slots),
-  '/version': { method: 'GET', isOpen: true, kind: 'constant', value: { version: versionIn(packageRoot()) } },
+  '/version': version,
   '/metrics': { method: 'GET', kind: 'text', text: ({ counts }) => counts.text() },
 };
 
@@ -102,3 +133,7 @@ function decoded(name: string): string {
     return name;
   }
 }
+
+/** How a path's clients read what went wrong. */
+export const failureShapeOf = (url: string): FailureShape =>
+  url.startsWith('/v1/messages') ? anthropicFailure : url.startsWith('/api/') ? ollamaFailure : openAiFailure;

@@ -1,39 +1,59 @@
-/** Server-sent events to one client. A reader that falls far behind is let go, since what is written for it would only pile up. */
+/** A stream of records to one client. A reader that falls far behind is let go, since what is written for it would only pile up. */
 import type { ServerResponse } from 'node:http';
 
 /** Most bytes that wait for a reader. */
 const mostWaiting = 1 << 20;
 
+/** How records are sent: as OpenAI's events, which end with `[DONE]`; as events with the name of their `type`; as lines of JSON. */
+export type StreamFormat = 'events' | 'named-events' | 'lines';
+
 export interface EventStream {
   send(value: object): void;
-  /** The end as OpenAI's clients expect it. */
+  /** The end as clients expect it. */
   done(): void;
+  /** Something went wrong: that is the last record. */
+  fail(value: object): void;
 }
 
-/** `silenceMilliseconds`: a comment is sent after so long without an event, so that nobody in between takes the socket for idle. */
+/** `silenceMilliseconds`: a comment is sent after so long without a record, so that nobody in between takes the socket for idle. */
 export function openStream(
   response: ServerResponse,
   headers: Readonly<Record<string, string>>,
   silenceMilliseconds: number,
+  format: StreamFormat = 'events',
 ): EventStream {
+  const isLines = format === 'lines';
   response.writeHead(200, {
     ...headers,
-    'content-type': 'text/event-stream; charset=utf-8',
+    'content-type': isLines ? 'application/x-ndjson' : 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache',
     'x-accel-buffering': 'no',
   });
-  const write = (line: string): void => {
+  // Headers alone would wait for what comes first.
+  response.flushHeaders();
+  const write = (text: string): void => {
     if (response.destroyed) return;
-    response.write(`${line}\n\n`);
+    response.write(text);
     if (response.writableLength > mostWaiting) response.destroy();
     silence.refresh();
   };
-  const silence = setInterval(() => write(':'), silenceMilliseconds).unref();
+  const send = (value: object, name?: string): void => {
+    const named = format === 'named-events' ? (name ?? (value as { type?: string }).type) : undefined;
+    write(
+      isLines ? `${JSON.stringify(value)}\n` : `${named ? `event: ${named}\n` : ''}data: ${JSON.stringify(value)}\n\n`,
+    );
+  };
+  // Between lines of JSON an empty one is nothing.
+  const silence = setInterval(() => write(isLines ? '\n' : ':\n\n'), silenceMilliseconds).unref();
   response.once('close', () => clearInterval(silence));
   return {
-    send: (value) => write(`data: ${JSON.stringify(value)}`),
+    send,
     done() {
-      write('data: [DONE]');
+      if (format === 'events') write('data: [DONE]\n\n');
+      response.end();
+    },
+    fail(value) {
+      send(value, 'error');
       response.end();
     },
   };

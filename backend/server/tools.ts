@@ -141,6 +141,19 @@ export function callReader(tools: readonly Tool[]): CallReader {
   };
 }
 
+/** What was said in a turn: its text without its calls, and those. */
+export interface Turn {
+  readonly text: string;
+  readonly calls: readonly ToolCall[];
+}
+
+/** Of a whole text. */
+export function turnOf(text: string, reader: CallReader): Turn {
+  const shown = reader.push(text);
+  const { text: rest, calls } = reader.end();
+  return { text: shown + rest, calls };
+}
+
 /** Calls of these functions that a text is made of; none where it is anything else. */
 function callsIn(text: string, tools: readonly Tool[]): ToolCall[] {
   const marked = [...text.matchAll(/<tool_call>\s*([^]*?)\s*(?:<\/tool_call>|$)/g)].map(([, inner]) => inner!);

@@ -30,6 +30,7 @@ const request: WriteRequest = {
   options: parseOptions('generate', { model: shippedModel, device: 'cpu' }),
   changes: { presencePenalty: 0, frequencyPenalty: 0, bias: [] },
   grammar: null,
+  embedding: null,
   maxTokens: 8,
   lineMilliseconds: 0,
   alternatives: 0,

@@ -85,7 +85,10 @@ test('slots say which rows are written in', async () => {
 
 test('a stream that waits sends a comment now and then', async () => {
   const pipe = new PassThrough();
-  const response = Object.assign(pipe, { writeHead: () => response }) as unknown as ServerResponse;
+  const response = Object.assign(pipe, {
+    writeHead: () => response,
+    flushHeaders: () => undefined,
+  }) as unknown as ServerResponse;
   let text = '';
   pipe.on('data', (chunk: Buffer) => (text += chunk.toString()));
   const stream = openStream(response, {}, 30);

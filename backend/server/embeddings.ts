@@ -1,0 +1,71 @@
+/** `/v1/embeddings`: OpenAI's request and answer. Vectors are of length 1. */
+import { userError } from '../../protocol/errors.ts';
+import type { ServedPrompt } from '../../protocol/serving.ts';
+import type { WrittenText } from './answers.ts';
+import type { Endpoint } from './endpoint.ts';
+import { badField, textField, type Body } from './fields.ts';
+import { checkModel, promptsField, requestOf } from './requests.ts';
+import type { Served } from './served.ts';
+
+export function embeddings(body: Body, served: Served): Endpoint {
+  checkModel(body, served);
+  const { dimensions, encoding_format: format = 'float' } = body;
+  if (format !== 'float' && format !== 'base64') throw badField('encoding_format', 'float or base64', format);
+  if (dimensions !== undefined && dimensions !== null)
+    throw userError('unsupported', 'dimensions is not supported.', 'Leave it out: all of a vector is given.');
+  const asked = poolingOf(body, served);
+  const request = vectorRequest(body, served, promptsField({ prompt: body['input'] }, 'input'), asked);
+  return {
+    request,
+    stream: null,
+    whole(texts) {
+      const tokens = texts.reduce((sum, { promptTokens }) => sum + promptTokens, 0);
+      return {
+        object: 'list',
+        model: served.name,
+        data: texts.map(({ embedding }, index) => ({
+          object: 'embedding',
+          index,
+          embedding: format === 'base64' ? base64Of(embedding!) : numbersOf({ embedding }),
+        })),
+        usage: { prompt_tokens: tokens, total_tokens: tokens },
+        early_exit: { exit: asked.exit ?? 'final', pooling: asked.pooling },
+      };
+    },
+    piece: () => [],
+    usage: () => null,
+  };
+}
+
+type Asked = NonNullable<Endpoint['request']['embedding']>;
+
+/** Prompts that are only read. */
+export const vectorRequest = (
+  body: Body,
+  served: Served,
+  prompts: readonly ServedPrompt[],
+  embedding: Asked,
+): Endpoint['request'] => requestOf(body, served, { prompts, maxTokens: 0, embedding, isMeasured: true });
+
+export const fullDepth: Asked = { exit: null, pooling: 'mean' };
+
+/** `pooling`: mean or last; `exit`: at an exit's cut, `8:lens` or `8`, instead of behind the last layer. */
+function poolingOf(body: Body, { model }: Served): Asked {
+  const pooling = textField(body, 'pooling') ?? 'mean';
+  if (pooling !== 'mean' && pooling !== 'last') throw badField('pooling', 'mean or last', pooling);
+  const asked = textField(body, 'exit') ?? 'final';
+  if (asked === 'final') return { exit: null, pooling };
+  const exit = model.exits.find((each) => each === asked || each.split(':')[0] === asked);
+  if (exit === undefined)
+    throw userError(
+      'bad-argument',
+      `There is no exit ${JSON.stringify(asked.slice(0, 100))}.`,
+      model.exits.length === 0 ? 'Give the server some with --exits.' : `The exits are ${model.exits.join(', ')}.`,
+    );
+  return { exit, pooling };
+}
+
+export const numbersOf = ({ embedding }: Pick<WrittenText, 'embedding'>): number[] => [...embedding!];
+
+const base64Of = ({ buffer, byteOffset, byteLength }: Float32Array): string =>
+  Buffer.from(buffer, byteOffset, byteLength).toString('base64');

@@ -1,0 +1,163 @@
+/** Answers one request: who asks, what is asked, and the answer, whole or as a stream. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setImmediate } from 'node:timers/promises';
+import { collect, newTexts, take } from './answers.ts';
+import { readJson, type ReadBody } from './body.ts';
+import type { Endpoint, Head } from './endpoint.ts';
+import { failureOf, refusal, type Failure, type FailureShape } from './failures.ts';
+import { bodyOf } from './fields.ts';
+import { askerOf, originHeaders, refusalOf, type Guards } from './guards.ts';
+import { failureShapeOf, routeOf } from './routes.ts';
+import type { Served } from './served.ts';
+import { openStream, type EventStream, type StreamFormat } from './stream.ts';
+import type { Caller, Writer } from './writer.ts';
+
+export interface Answering extends Pick<Served, 'name' | 'options'> {
+  readonly guards: Guards;
+  readonly bodyBytes: number;
+  /** A stream that says nothing for so long sends a comment. */
+  readonly silenceMilliseconds: number;
+  /** Told of what is no client's fault. */
+  readonly onDefect: (error: unknown) => void;
+}
+
+/** What is needed to write to a client. */
+interface Client {
+  readonly response: ServerResponse;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+const noBody: ReadBody = { value: {}, bytes: 0 };
+
+/** Whatever becomes of it; never rejects. */
+export async function respond(
+  request: IncomingMessage,
+  response: ServerResponse,
+  writer: Writer,
+  answering: Answering,
+): Promise<void> {
+  const client: Client = { response, headers: originHeaders(request.headers) };
+  const gone = new AbortController();
+  response.on('close', () => gone.abort());
+  response.on('error', () => gone.abort());
+  const { url = '/', method = 'GET' } = request;
+  const shape = failureShapeOf(url);
+  try {
+    await answer(request, client, writer, answering, gone.signal);
+  } catch (error) {
+    const failure = failureOf(error);
+    if (failure.code === 'internal_error') answering.onDefect(error);
+    if (!response.destroyed) sendFailure(request, client, failure, shape);
+  }
+
+  async function answer(
+    asked: IncomingMessage,
+    to: Client,
+    by: Writer,
+    { guards, name, options, bodyBytes, silenceMilliseconds, onDefect }: Answering,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const isPreflight = method === 'OPTIONS';
+    const refused = refusalOf(asked.headers, guards, isPreflight || isOpen(url, method));
+    if (refused) throw refused;
+    if (isPreflight) return void response.writeHead(204, to.headers).end();
+    const route = routeOf(url, method);
+    if (route.kind === 'constant') return sendJson(to, 200, route.value);
+    const model = by.model();
+    if (route.kind === 'health') return sendHealth(to, model !== null);
+    const { value, bytes } = method === 'POST' ? await readJson(asked, bodyBytes) : noBody;
+    const body = bodyOf(value);
+    if (route.kind === 'text') return sendText(to, route.text(by));
+    if (model === null) throw refusal(503, 'loading', 'The model is being loaded.', { retryAfter: 1 });
+    const served: Served = { model, name, options };
+    const asker = askerOf(asked.headers, asked.socket.remoteAddress ?? '', guards);
+    const caller: Caller = { asker, bytes, signal };
+    if (route.kind === 'answers') return sendJson(to, 200, route.answer(served, by, body));
+    if (route.kind === 'asks') return await sendParts(to, await route.ask(body, by, caller));
+    const open = (format: StreamFormat): EventStream => openStream(response, to.headers, silenceMilliseconds, format);
+    await write(route.endpoint(body, served), by, caller, to, { open, shape, onDefect });
+  }
+}
+
+/** Whether a path is answered without a key; what is wrong with it is said to those who have one. */
+function isOpen(url: string, method: string): boolean {
+  try {
+    return routeOf(url, method).isOpen ?? false;
+  } catch {
+    return false;
+  }
+}
+
+interface Streaming extends Pick<Answering, 'onDefect'> {
+  readonly open: (format: StreamFormat) => EventStream;
+  readonly shape: FailureShape;
+}
+
+async function write(
+  endpoint: Endpoint,
+  writer: Writer,
+  caller: Caller,
+  client: Client,
+  { open, shape, onDefect }: Streaming,
+): Promise<void> {
+  const { request, stream, format = 'events' } = endpoint;
+  const head: Head = { id: randomUUID(), created: Math.floor(Date.now() / 1000) };
+  const count = request.prompts.length * request.count;
+  const events = writer.write(request, caller);
+  if (stream === null) return sendJson(client, 200, endpoint.whole(await collect(events, count), head));
+  const texts = newTexts(count);
+  let sent: EventStream | null = null;
+  try {
+    for await (const event of events) {
+      // Headers leave once the request is accepted: what is refused has its own status, and whoever waits for a turn knows that it does.
+      sent ??= open(format);
+      if (event.type === 'accepted') continue;
+      for (const piece of endpoint.piece(event, take(texts, event), head)) sent.send(piece);
+    }
+  } catch (error) {
+    if (sent === null) throw error;
+    const failure = failureOf(error);
+    if (failure.code === 'internal_error') onDefect(error);
+    // Within a stream an error is one more event.
+    return sent.fail(shape(failure));
+  }
+  sent ??= open(format);
+  const usage = stream.includeUsage ? endpoint.usage(texts, head) : null;
+  if (usage) sent.send(usage);
+  sent.done();
+}
+
+function sendJson({ response, headers }: Client, status: number, value: object): void {
+  if (response.destroyed) return;
+  response.writeHead(status, { ...headers, 'content-type': 'application/json; charset=utf-8' });
+  response.end(JSON.stringify(value));
+}
+
+/** An answer that may be long, in parts of its JSON: others are served in between. */
+async function sendParts({ response, headers }: Client, parts: Iterable<string>): Promise<void> {
+  response.writeHead(200, { ...headers, 'content-type': 'application/json; charset=utf-8' });
+  for (const part of parts) {
+    if (response.destroyed) return;
+    response.write(part);
+    await setImmediate();
+  }
+  response.end();
+}
+
+function sendText({ response, headers }: Client, text: string): void {
+  response.writeHead(200, { ...headers, 'content-type': 'text/plain; version=0.0.4; charset=utf-8' });
+  response.end(text);
+}
+
+const sendHealth = (client: Client, isReady: boolean): void =>
+  sendJson(client, isReady ? 200 : 503, { status: isReady ? 'ok' : 'loading model' });
+
+function sendFailure(request: IncomingMessage, client: Client, failure: Failure, shape: FailureShape): void {
+  const { response, headers } = client;
+  if (response.headersSent) return void response.end();
+  // What of the body was not read must not be taken for the next request.
+  const closing = request.complete ? {} : { connection: 'close' };
+  const retry = failure.retryAfter === undefined ? {} : { 'retry-after': String(failure.retryAfter) };
+  sendJson({ response, headers: { ...headers, ...closing, ...retry } }, failure.status, shape(failure));
+}
