@@ -74,6 +74,11 @@ export interface StepEvent {
   loss: number;
   /** Cross-entropy with the true next tokens by exit id, whatever the exits learn from. */
   losses: Record<string, number>;
+  /**
+   * How much higher than the final exit's on the same tokens an exit's cross-entropy is, over the vocabulary as `ExitScore.loss` has it.
+   * Absent where the exits do not learn from the final one, and from PyTorch.
+   */
+  gaps?: Record<string, number>;
   gradientNorms: Record<string, number>;
   secondsLeft: number;
 }

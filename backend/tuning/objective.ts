@@ -34,6 +34,8 @@ export interface Teacher {
   /** The model's frozen head `[vocabulary, hidden]`, and its bias `[vocabulary]` where it has one. */
   readonly head: tf.Tensor;
   readonly bias: tf.Tensor | null;
+  /** As of a task, but of token ids, with rows that count from 0 within each of the teacher's chunks. */
+  readonly targets: tf.Tensor;
 }
 
 /** A distribution per token as exp(logit − max) and its sum. */
@@ -52,15 +54,24 @@ interface Lesson {
   readonly negentropy: tf.Tensor;
 }
 
+interface Lessons {
+  /** For every list of classes, by its tensor. */
+  readonly byList: ReadonlyMap<tf.Tensor | null, Lesson>;
+  /** The teacher's own cross-entropy with the targets, summed. */
+  readonly crossEntropy: tf.Tensor;
+}
+
 /** Logits (elements) of one chunk, when nothing else is said: 50 MB. */
 const chunkElements = 12.5 * 2 ** 20;
 
 /** How many tokens make a chunk for so many classes: a multiple of 64 below the limit on memory. */
 export const chunkTokens = (classes: number): number => Math.max(64, Math.floor(chunkElements / classes / 64) * 64);
 
-/** Pairs `[tokens, 2]` of row within the chunk and class. */
-export function targetPairs(classes: Int32Array, chunk: number): Int32Array {
-  return Int32Array.from({ length: 2 * classes.length }, (_, i) => (i % 2 ? classes[i >> 1]! : (i >> 1) % chunk));
+/** Pairs `[tokens, 2]` of row within the chunk and class; where chunks are taken in smaller ones, of row `within` those. */
+export function targetPairs(classes: Int32Array, chunk: number, within = chunk): Int32Array {
+  return Int32Array.from({ length: 2 * classes.length }, (_, i) =>
+    i % 2 ? classes[i >> 1]! : ((i >> 1) % chunk) % within,
+  );
 }
 
 export interface HeadLosses {
@@ -68,6 +79,8 @@ export interface HeadLosses {
   readonly losses: tf.Tensor;
   /** What is comparable whatever is learned from: the plain cross-entropy with the targets, summed; `[tasks]`, not differentiable. */
   readonly crossEntropies: tf.Tensor;
+  /** The teacher's with the same targets, over the vocabulary; `[1]`, 0 without a teacher. */
+  readonly finalCrossEntropy: tf.Tensor;
 }
 
 /**
@@ -94,14 +107,24 @@ export function headLosses(
     const save = args.at(-1) as tf.GradSaveFunc;
     const parts: ChunkResult[][] = tasks.map(() => []);
     const headGradients: (HeadGradient | null)[] = tasks.map(() => null);
+    const taught: tf.Tensor[] = [];
     let earlier: tf.Tensor[] = [];
     for (let begin = 0; begin < tokens; begin += chunk) {
       const size = Math.min(chunk, tokens - begin);
       const lessons = teacher && lessonsOf(teacher, tasks, begin, size, teacherChunk, softcap, earlier);
+      if (lessons) taught.push(lessons.crossEntropy);
       for (const [i, task] of tasks.entries()) {
         const state = rows(after(task.state, earlier), begin, size);
         const part = tidied(() =>
-          headChunk(task, state, begin, lessons?.get(task.shortlist) ?? null, options, softcap, headGradients[i]!),
+          headChunk(
+            task,
+            state,
+            begin,
+            lessons?.byList.get(task.shortlist) ?? null,
+            options,
+            softcap,
+            headGradients[i]!,
+          ),
         );
         tf.dispose(tensorsOf(headGradients[i]!));
         headGradients[i] = part.headGradient;
@@ -109,7 +132,7 @@ export function headLosses(
         state.dispose();
         earlier = [part.loss, part.crossEntropy, part.stateGradient, ...tensorsOf(part.headGradient)];
       }
-      for (const lesson of lessons?.values() ?? []) tf.dispose(Object.values(lesson));
+      for (const lesson of lessons?.byList.values() ?? []) tf.dispose(Object.values(lesson));
     }
     const gradients = tasks.flatMap(({ trained }, i) => [
       tf.concat(
@@ -120,11 +143,12 @@ export function headLosses(
     ]);
     save(gradients);
     return {
-      value: tf.concat(
-        (['loss', 'crossEntropy'] as const).flatMap((kind) =>
+      value: tf.concat([
+        ...(['loss', 'crossEntropy'] as const).flatMap((kind) =>
           parts.map((each) => tf.reshape(sumOf(each.map((part) => part[kind])), [1])),
         ),
-      ),
+        taught.length === 0 ? tf.zeros([1]) : tf.reshape(sumOf(taught), [1]),
+      ]),
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
         const owners = leaves.flatMap((own, i) => own.map(() => i));
         return saved.map((gradient, k) => tf.mul(gradient, tf.slice(dy, [owners[k]!], [1])));
@@ -133,7 +157,11 @@ export function headLosses(
   });
   const values = both(...leaves.flat());
   const count = tasks.length;
-  return { losses: tf.slice(values, [0], [count]), crossEntropies: tf.slice(values, [count], [count]) };
+  return {
+    losses: tf.slice(values, [0], [count]),
+    crossEntropies: tf.slice(values, [count], [count]),
+    finalCrossEntropy: tf.slice(values, [2 * count], [1]),
+  };
 }
 
 /** Of a chunk of tokens and all before it. */
@@ -237,7 +265,7 @@ function distribution(state: tf.Tensor, head: Head, softcap: number | null): Dis
   });
 }
 
-/** The lessons of some tokens for every list of classes among `tasks`, by its tensor. */
+/** The lessons of some tokens for every list of classes among `tasks`. */
 function lessonsOf(
   teacher: Teacher,
   tasks: readonly HeadTask[],
@@ -246,21 +274,29 @@ function lessonsOf(
   chunk: number,
   softcap: number | null,
   before: readonly tf.Tensor[],
-): Map<tf.Tensor | null, Lesson> {
+): Lessons {
   const lists = [...new Set(tasks.map(({ shortlist }) => shortlist))];
   const parts: Lesson[][] = lists.map(() => []);
+  const surprises: tf.Tensor[] = [];
   let earlier = before;
   for (let from = begin; from < begin + size; from += chunk) {
-    const state = rows(after(teacher.state, earlier), from, Math.min(chunk, begin + size - from));
-    const lessons = tidied(() => {
+    const count = Math.min(chunk, begin + size - from);
+    const state = rows(after(teacher.state, earlier), from, count);
+    const { lessons, surprise } = tidied(() => {
       const probabilities = tf.softmax(headLogits(state, teacher, softcap));
-      return lists.map((list) => lessonOf(list ? onShortlist(probabilities, list) : probabilities));
+      const right = tf.gatherND(probabilities, rows(teacher.targets, from, count));
+      const counted = tf.reshape(rows(tasks[0]!.weights, from, count), [count]);
+      return {
+        lessons: lists.map((list) => lessonOf(list ? onShortlist(probabilities, list) : probabilities)),
+        surprise: tf.neg(tf.sum(tf.mul(counted, tf.log(tf.maximum(right, smallest))))),
+      };
     });
     state.dispose();
     lessons.forEach((lesson, i) => parts[i]!.push(lesson));
-    earlier = lessons.flatMap((lesson) => Object.values(lesson) as tf.Tensor[]);
+    surprises.push(surprise);
+    earlier = [surprise, ...lessons.flatMap((lesson) => Object.values(lesson) as tf.Tensor[])];
   }
-  return new Map(lists.map((list, i) => [list, joined(parts[i]!)]));
+  return { byList: new Map(lists.map((list, i) => [list, joined(parts[i]!)])), crossEntropy: sumOf(surprises) };
 }
 
 const lessonOf = (probabilities: tf.Tensor): Lesson => ({

@@ -16,10 +16,12 @@ import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients
 import {
   featuresOf,
   finalOf,
+  gapOf,
   padBatch,
   requireValues,
   targetClasses,
   targetWeights,
+  teacherTargets,
   type PlannedExit,
   type StepOptions,
   type StepPlan,
@@ -70,7 +72,10 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
   function describePass(group: readonly PlannedExit[]): { key: string; inputs: Record<string, InputSpec> } {
     const positions = batch * tokens;
     const inputs: Record<string, InputSpec> = { weights: { shape: [positions, 1] } };
-    if (plan.distils) inputs['final'] = { shape: [batch, tokens, spec.hidden] };
+    if (plan.distils) {
+      inputs['final'] = { shape: [batch, tokens, spec.hidden] };
+      inputs['finalTargets'] = { shape: [positions, 2], dtype: 'int32' };
+    }
     const kinds = group.map((planned, i) => {
       inputs[`features${i}`] = { shape: [batch, tokens, cutWidth(spec, exitCut(planned.exit))] };
       inputs[`targets${i}`] = { shape: [positions, 2], dtype: 'int32' };
@@ -97,15 +102,17 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
         weights: tensors['weights']!,
         shortlist: tensors[`shortlist${planned.list}`] ?? null,
       }));
-      const result = groupGradients(spec, exits, tensors['final'] ?? null, objective, chunk, teacherChunk);
+      const final = plan.distils ? { state: tensors['final']!, targets: tensors['finalTargets']! } : null;
+      const result = groupGradients(spec, exits, final, objective, chunk, teacherChunk);
       const gradients = group.flatMap((planned, i) =>
         namesOf(planned).map((name): [string, tf.Tensor] => [
           `gradient of ${graphName(planned, i, name)}`,
           result.gradients.get(name)!,
         ]),
       );
-      const { losses, crossEntropies, squares } = result;
-      return { losses, crossEntropies, squares, ...Object.fromEntries(gradients) };
+      const { losses, crossEntropies, finalCrossEntropy, squares } = result;
+      const taught = final ? { finalCrossEntropy } : {};
+      return { losses, crossEntropies, ...taught, squares, ...Object.fromEntries(gradients) };
     });
   }
 
@@ -129,7 +136,10 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
         feeds[name] = { data, shape: inputs[name]!.shape as number[] };
       };
       feed('weights', targetWeights(padded));
-      if (plan.distils) feed('final', finalOf(padded));
+      if (plan.distils) {
+        feed('final', finalOf(padded));
+        feed('finalTargets', teacherTargets(padded, chunk, teacherChunk));
+      }
       for (const [i, planned] of group.entries()) {
         feed(`features${i}`, featuresOf(padded, planned));
         feed(`targets${i}`, targetPairs(targetClasses(padded, planned), chunk));
@@ -139,9 +149,11 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
         for (const name of planned.frozen) feed(graphName(planned, i, name), frozen.get(name)!);
       }
       const results = await session.run(feeds);
+      const final = plan.distils ? numbersOf(results, 'finalCrossEntropy')[0]! : null;
       return group.map((planned, i) => ({
         loss: numbersOf(results, 'losses')[i]!,
         crossEntropy: numbersOf(results, 'crossEntropies')[i]!,
+        gap: final && gapOf(numbersOf(results, 'crossEntropies')[i]!, final, stepBatch, planned, spec.vocabulary),
         squares: numbersOf(results, 'squares')[i]!,
         gradient: new Map(
           namesOf(planned).map((name) => [name, numbersOf(results, `gradient of ${graphName(planned, i, name)}`)]),

@@ -8,9 +8,11 @@ import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients
 import {
   featuresOf,
   finalOf,
+  gapOf,
   requireValues,
   targetClasses,
   targetWeights,
+  teacherTargets,
   type PlannedExit,
   type StepOptions,
   type StepPlan,
@@ -57,7 +59,7 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
 
   return {
     async differentiate(group, batch) {
-      const { losses, crossEntropies, squares, gradients } = on(() => {
+      const { losses, crossEntropies, finalCrossEntropy, squares, gradients } = on(() => {
         const size = [batch.batch, batch.tokens];
         const positions = batch.batch * batch.tokens;
         const inputs: tf.Tensor[] = [];
@@ -77,17 +79,26 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
           weights,
           shortlist: planned.list === null ? null : (lists[planned.list] ?? null),
         }));
-        const final = plan.distils ? input(finalOf(batch), [...size, spec.hidden]) : null;
+        const final = plan.distils
+          ? {
+              state: input(finalOf(batch), [...size, spec.hidden]),
+              targets: input(teacherTargets(batch, chunk, teacherChunk), [positions, 2]),
+            }
+          : null;
         const result = groupGradients(spec, exits, final, objective, chunk, teacherChunk);
         tf.dispose(inputs);
         return result;
       });
-      const read = [losses, crossEntropies, squares];
-      const [lossValues, crossEntropyValues, squareValues] = await Promise.all(read.map((tensor) => tensor.data()));
+      const read = [losses, crossEntropies, squares, finalCrossEntropy];
+      const [lossValues, crossEntropyValues, squareValues, finalValues] = await Promise.all(
+        read.map((tensor) => tensor.data()),
+      );
       tf.dispose(read);
+      const final = plan.distils ? finalValues![0]! : null;
       return group.map((planned, i) => ({
         loss: lossValues![i]!,
         crossEntropy: crossEntropyValues![i]!,
+        gap: final && gapOf(crossEntropyValues![i]!, final, batch, planned, spec.vocabulary),
         squares: squareValues![i]!,
         gradient: select(gradients as Tensors, namesOf(planned)),
       }));

@@ -7,11 +7,13 @@ import type { StepState } from '../checkpoint/checkpoint.ts';
 export interface Sums {
   readonly loss: number;
   readonly crossEntropy: number;
+  /** How much more surprised by the targets than the final exit; null unless distilling. */
+  readonly gap: number | null;
 }
 
 /** What a step asks of the machine. `G` is an exit's gradient, which belongs to whoever holds it last. */
 export interface StepEngine<G> {
-  /** The summed loss of each exit of a group, its summed cross-entropy, and the gradient of the loss with its sum of squares. */
+  /** The sums of each exit of a group, and the gradient of its loss with its sum of squares. */
   differentiate(group: readonly PlannedExit[], batch: StepBatch): Promise<(Sums & { squares: number; gradient: G })[]>;
   /** total + factor · gradient, in place of both; `total` null is zero. */
   accumulate(total: G | null, gradient: G, factor: number): Promise<{ squares: number; gradient: G }>;

@@ -25,11 +25,15 @@ export interface ExitTensors {
   readonly shortlist: tf.Tensor | null;
 }
 
-export interface GroupGradients {
-  /** Each exit's loss summed over target tokens: `[exits]`. */
-  readonly losses: tf.Tensor;
-  /** Each exit's plain cross-entropy with the targets, summed: `[exits]`. */
-  readonly crossEntropies: tf.Tensor;
+/** What exits learn from. */
+export interface FinalTensors {
+  /** `[batch, tokens, hidden]`. */
+  readonly state: tf.Tensor;
+  /** See `Teacher`. */
+  readonly targets: tf.Tensor;
+}
+
+export interface GroupGradients extends HeadLosses {
   /** Sum of the squares of each exit's gradient: `[exits]`. */
   readonly squares: tf.Tensor;
   /** Gradients of those sums by parameter name, of all exits. */
@@ -38,12 +42,12 @@ export interface GroupGradients {
 
 /**
  * Differentiates the summed loss of every exit of a group. Exits send no gradients to each other, so the gradients are each
- * exit's own. `final` is `[batch, tokens, hidden]`; null unless distilling. The caller disposes of what it gets.
+ * exit's own. `final` is null unless distilling. The caller disposes of what it gets.
  */
 export function groupGradients(
   spec: ModelSpec,
   group: readonly ExitTensors[],
-  final: tf.Tensor | null,
+  final: FinalTensors | null,
   objective: ObjectiveOptions,
   chunk: number,
   teacherChunk: number,
@@ -67,13 +71,13 @@ export function groupGradients(
       };
     });
     const teacher: Teacher | null = final && {
-      state: tf.reshape(final, [-1, spec.hidden]),
+      state: tf.reshape(final.state, [-1, spec.hidden]),
       head: group[0]!.frozen.get('lm_head.weight')!,
       bias: group[0]!.frozen.get('lm_head.bias') ?? null,
+      targets: final.targets,
     };
     heard = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk, teacherChunk);
-    tf.keep(heard.losses);
-    tf.keep(heard.crossEntropies);
+    for (const tensor of Object.values(heard) as tf.Tensor[]) tf.keep(tensor);
     return tf.sum(heard.losses);
   };
   const { value, grads } = tf.valueAndGrads(total)(values);

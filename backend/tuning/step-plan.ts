@@ -13,6 +13,7 @@ import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, type ModelSpec } from '../model/spec.ts';
 import type { StepBatch } from '../features/features.ts';
+import { targetPairs } from './objective.ts';
 import type { ObjectiveOptions, OptimiserOptions } from './types.ts';
 
 export interface StepOptions {
@@ -34,6 +35,8 @@ export interface PlannedExit {
   readonly frozen: readonly string[];
   /** Class of each token id; null where classes are the token ids. */
   readonly classes: Int32Array | null;
+  /** The class of tokens outside a shortlist, which is also how many tokens it lists; −1 without one. */
+  readonly defer: number;
   /** Which of the plan's shortlists it has; null for none. */
   readonly list: number | null;
 }
@@ -71,6 +74,7 @@ export function planStep({ spec, exits, initial, model, objective }: StepOptions
     parameters: exitParameters(spec, exit, model),
     frozen: frozenParameters(exit, model, distils),
     classes: exit.head.kind === 'shortlist' ? shortlistClasses(exit.head.tokens, spec.vocabulary) : null,
+    defer: exit.head.kind === 'shortlist' ? exit.head.tokens.length : -1,
     list: exit.head.kind === 'shortlist' ? keys.indexOf(exit.head.tokens.join()) : null,
   }));
   checkParameters(
@@ -103,6 +107,30 @@ export const targetClasses = ({ targets }: StepBatch, { classes }: PlannedExit):
 /** 1 for each token with a target, else 0. */
 export const targetWeights = ({ targets }: StepBatch): Float32Array =>
   Float32Array.from(targets, (token) => (token < 0 ? 0 : 1));
+
+/** Pairs of row and token id of each target, for the teacher; see `targetPairs`. */
+export const teacherTargets = ({ targets }: StepBatch, chunk: number, within: number): Int32Array =>
+  targetPairs(
+    targets.map((token) => Math.max(0, token)),
+    chunk,
+    within,
+  );
+
+/**
+ * How much higher an exit's summed cross-entropy is than the final exit's, both over the vocabulary: what falls to the defer class is
+ * shared evenly among the tokens outside the list, as held-out losses have it.
+ */
+export function gapOf(
+  crossEntropy: number,
+  final: number,
+  { targets }: StepBatch,
+  { classes, defer }: PlannedExit,
+  vocabulary: number,
+): number {
+  if (classes === null) return crossEntropy - final;
+  const outside = targets.reduce((count, token) => count + (token >= 0 && classes[token] === defer ? 1 : 0), 0);
+  return crossEntropy + outside * Math.log(Math.max(1, vocabulary - defer)) - final;
+}
 
 export const targetCount = ({ targets }: StepBatch): number =>
   targets.reduce((count, token) => count + (token < 0 ? 0 : 1), 0);

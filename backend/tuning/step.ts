@@ -68,26 +68,29 @@ function tuningStep<G>(
       const own = targetCount(batch);
       const losses = new Map<string, number>();
       const crossEntropies = new Map<string, number>();
+      const gaps = new Map<string, number>();
       const gradientNorms = new Map<string, number>();
       for (const group of plan.groups) {
         const results = await engine.differentiate(group, batch);
         for (const [i, { id }] of group.entries()) {
-          const { loss, crossEntropy, gradient } = results[i]!;
+          const { loss, crossEntropy, gap, gradient } = results[i]!;
           const before = pending.get(id);
           const total = await engine.accumulate(before?.gradient ?? null, gradient, weightOf(settings, id));
           pending.set(id, { gradient: total.gradient, ...plus(results[i]!, before) });
           losses.set(id, mean(loss, own));
           crossEntropies.set(id, mean(crossEntropy, own));
+          if (gap !== null) gaps.set(id, mean(gap, own));
           gradientNorms.set(id, mean(Math.sqrt(total.squares), count + own));
         }
       }
       count += own;
-      return { losses, crossEntropies, gradientNorms };
+      return { losses, crossEntropies, gaps, gradientNorms };
     },
     async update(batch, settings) {
       const all = count + targetCount(batch);
       const losses = new Map<string, number>();
       const crossEntropies = new Map<string, number>();
+      const gaps = new Map<string, number>();
       const gradientNorms = new Map<string, number>();
       const waiting: Ready<G>[] = [];
       for (const group of plan.groups) {
@@ -103,9 +106,10 @@ function tuningStep<G>(
             scale = mean(1, all);
           }
           const norm = scale * Math.sqrt(squares);
-          const { loss, crossEntropy } = plus(results[i]!, before);
+          const { loss, crossEntropy, gap } = plus(results[i]!, before);
           losses.set(id, mean(loss, all));
           crossEntropies.set(id, mean(crossEntropy, all));
+          if (gap !== null) gaps.set(id, mean(gap, all));
           gradientNorms.set(id, norm);
           const ready = { planned, gradient, scale, norm };
           if (optimiser.clip === 'joint') waiting.push(ready);
@@ -116,7 +120,7 @@ function tuningStep<G>(
       for (const ready of waiting) await apply(ready, joint, settings.learningRate);
       updates++;
       count = 0;
-      return { losses, crossEntropies, gradientNorms };
+      return { losses, crossEntropies, gaps, gradientNorms };
     },
     async state() {
       return { updates, ...(await engine.state()) };
@@ -133,9 +137,10 @@ function tuningStep<G>(
   };
 }
 
-const plus = (a: Sums, b: Sums = { loss: 0, crossEntropy: 0 }): Sums => ({
+const plus = (a: Sums, b: Sums = { loss: 0, crossEntropy: 0, gap: 0 }): Sums => ({
   loss: a.loss + b.loss,
   crossEntropy: a.crossEntropy + b.crossEntropy,
+  gap: a.gap === null || b.gap === null ? null : a.gap + b.gap,
 });
 
 function weightOf({ exitWeights }: StepSettings, id: string): number {

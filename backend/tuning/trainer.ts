@@ -216,12 +216,13 @@ function stepEvent(
   windows: number,
 ): StepNumbers {
   const losses = Object.fromEntries(result.crossEntropies);
+  const gaps = result.gaps.size > 0 ? { gaps: Object.fromEntries(result.gaps) } : {};
   const gradientNorms = Object.fromEntries(result.gradientNorms);
   let loss = 0;
   for (const [exit, value] of result.losses) loss += (exitWeights.get(exit) ?? 0) * value;
   const { step, tokens } = position;
   const epoch = Math.floor((position.windows - 1) / windows) + 1;
-  return { step, epoch, tokens, learningRate, loss, losses, gradientNorms };
+  return { step, epoch, tokens, learningRate, loss, losses, ...gaps, gradientNorms };
 }
 
 function countTargets(targets: Int32Array): number {

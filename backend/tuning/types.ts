@@ -37,6 +37,8 @@ export interface StepResult {
   readonly losses: ReadonlyMap<string, number>;
   /** Mean cross-entropy with the targets, whatever the exits learn from, by exit id. */
   readonly crossEntropies: ReadonlyMap<string, number>;
+  /** Mean cross-entropy over the vocabulary minus the final exit's on the same tokens, by exit id; empty unless distilling. */
+  readonly gaps: ReadonlyMap<string, number>;
   /** L2 norm of each exit's gradient before clipping, by exit id. */
   readonly gradientNorms: ReadonlyMap<string, number>;
 }

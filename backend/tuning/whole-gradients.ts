@@ -66,7 +66,8 @@ export function wholeGradients(
       const state = rows(exitState(ops, spec, exit, states.get(cutName(exitCut(exit)))!));
       return { ...common, state, ...headOf(headPath(exit)), targets, shortlist };
     });
-    const teacher: Teacher | null = objective.distillation > 0 ? { state: final, ...headOf('lm_head') } : null;
+    const teacher: Teacher | null =
+      objective.distillation > 0 ? { state: final, ...headOf('lm_head'), targets: given.targets } : null;
     const exits = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk);
     const last = headLosses([own], null, finalObjective, spec.finalSoftcap, chunk);
     heard.push(exits, last);

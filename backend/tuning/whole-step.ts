@@ -87,7 +87,10 @@ export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBat
   function result(norms: ReadonlyMap<string, number>): StepResult {
     const means = (sums: readonly number[]): Map<string, number> =>
       new Map(graph.ids.map((id, i) => [id, sums[i]! / Math.max(1, pending.count)]));
-    return { losses: means(pending.losses), crossEntropies: means(pending.crossEntropies), gradientNorms: norms };
+    const crossEntropies = means(pending.crossEntropies);
+    const gaps = new Map([...crossEntropies].map(([id, value]) => [id, value - crossEntropies.get(finalId)!]));
+    gaps.delete(finalId);
+    return { losses: means(pending.losses), crossEntropies, gaps, gradientNorms: norms };
   }
 
   function discard(): void {

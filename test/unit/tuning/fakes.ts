@@ -96,7 +96,7 @@ export function fakeStep(): TuningStep & { readonly seen: number[]; readonly rat
     }
     const norm = Math.hypot(...gradient);
     const losses = new Map([['2:norm', loss]]);
-    return { losses, crossEntropies: losses, gradientNorms: new Map([['2:norm', norm]]) };
+    return { losses, crossEntropies: losses, gaps: new Map(), gradientNorms: new Map([['2:norm', norm]]) };
   };
 
   return {

@@ -74,6 +74,7 @@ function computed(
 ): {
   losses: number[];
   crossEntropies: number[];
+  finalCrossEntropy: number;
   gradients: Float32Array[];
 } {
   return tf.tidy(() => {
@@ -102,6 +103,15 @@ function computed(
           state: tf.tensor(Float32Array.from(final), [tokens, hidden]),
           head: tf.tensor(Float32Array.from(finalHead), [vocabulary, hidden]),
           bias: tf.tensor(Float32Array.from(bias)),
+          targets: tf.tensor(
+            targetPairs(
+              Int32Array.from(targets, (id) => Math.max(0, id)),
+              chunk,
+              teacherChunk,
+            ),
+            [tokens, 2],
+            'int32',
+          ),
         },
         options,
         softcap,
@@ -119,10 +129,11 @@ function computed(
         ),
       ),
     )(differentiated);
-    const { losses, crossEntropies } = heard(...tensors);
+    const { losses, crossEntropies, finalCrossEntropy } = heard(...tensors);
     return {
       losses: [...losses.dataSync()],
       crossEntropies: [...crossEntropies.dataSync()],
+      finalCrossEntropy: finalCrossEntropy.dataSync()[0]!,
       gradients: gradients.map((gradient) => gradient.dataSync() as Float32Array),
     };
   });
@@ -149,7 +160,7 @@ describe.each([
       ['uneven chunks, capped logits', 2.5, 3, 3],
     ] as const)('%s', (_, softcap, chunk, teacherChunk) => {
       const options = { ...weights, weighting };
-      const { losses, crossEntropies, gradients } = computed(
+      const { losses, crossEntropies, finalCrossEntropy, gradients } = computed(
         [whole, short],
         true,
         options,
@@ -157,6 +168,9 @@ describe.each([
         chunk,
         teacherChunk,
       );
+      const teacher: Problem = { state: final, head: finalHead, bias, listed: false };
+      const taught = reference(teacher, teacher, { crossEntropy: 1, distillation: 0, weighting: 'uniform' }, softcap);
+      expect(Math.abs(finalCrossEntropy - taught)).toBeLessThan(2e-6 * taught);
       for (const [i, problem] of [whole, short].entries()) {
         const plain = reference(problem, problem, { crossEntropy: 1, distillation: 0, weighting: 'uniform' }, softcap);
         expect(Math.abs(crossEntropies[i]! - plain)).toBeLessThan(2e-6 * plain);

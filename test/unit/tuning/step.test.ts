@@ -39,6 +39,25 @@ function distance(a: StepState, b: StepState, names = [...a.parameters.keys()]):
   return worst;
 }
 
+/** The final exit's cross-entropy on the batch in a plain loop, and how many targets a list lacks. */
+function finalOnBatch(): { final: number; outside: (list: readonly number[]) => number; count: number } {
+  const { hidden, vocabulary } = model.spec;
+  const head = model.parameters.values('lm_head.weight');
+  let final = 0;
+  batch.targets.forEach((target, position) => {
+    if (target < 0) return;
+    const logits = Array.from({ length: vocabulary }, (_, token) => {
+      let sum = 0;
+      for (let j = 0; j < hidden; j++) sum += batch.final![position * hidden + j]! * head[token * hidden + j]!;
+      return sum;
+    });
+    const highest = Math.max(...logits);
+    final += highest + Math.log(logits.reduce((sum, each) => sum + Math.exp(each - highest), 0)) - logits[target]!;
+  });
+  const targets = [...batch.targets].filter((target) => target >= 0);
+  return { final, outside: (list) => targets.filter((id) => !list.includes(id)).length, count: targets.length };
+}
+
 beforeAll(async () => {
   await tf.setBackend('cpu');
 });
@@ -63,6 +82,26 @@ describe.each([
     for (const [id, loss] of losses) {
       expect(result.crossEntropies.get(id)!).toBeCloseTo(loss, 5);
       expect(result.losses.get(id)!).not.toBeCloseTo(loss, 2);
+    }
+    await plain.dispose();
+    await distilling.dispose();
+  });
+
+  test('tells how far each exit is from the final one on the same tokens, over the whole vocabulary', async () => {
+    const plain = await create(options);
+    const { gaps } = await plain.update(batch, settings);
+    expect(gaps.size).toBe(0);
+    const distilling = await create({ ...options, objective: mixed });
+    await distilling.accumulate(sequences(batch, 0, 1), settings);
+    const result = await distilling.update(sequences(batch, 1, 3), settings);
+    const { final, outside, count } = finalOnBatch();
+    for (const exit of allExits) {
+      const spread =
+        exit.head.kind === 'shortlist'
+          ? outside(exit.head.tokens) * Math.log(model.spec.vocabulary - exit.head.tokens.length)
+          : 0;
+      const own = result.crossEntropies.get(exitId(exit))! + spread / count;
+      expect(result.gaps.get(exitId(exit))!).toBeCloseTo(own - final / count, 4);
     }
     await plain.dispose();
     await distilling.dispose();
