@@ -16,10 +16,14 @@ export function pointsOf(run: string, events: readonly TuneEvent[]): PointsMessa
   const kept = withoutRepeats(events);
   if (kept.length === 0) return null;
   const training = empty();
+  const gaps = empty();
   const heldOut = empty();
   const agreement = empty();
   for (const event of kept) {
-    if (event.type === 'step') push(training, event.step, Object.entries(event.losses));
+    if (event.type === 'step') {
+      push(training, event.step, Object.entries(event.losses));
+      if (event.gaps) push(gaps, event.step, Object.entries(event.gaps));
+    }
     if (event.type === 'evaluation') {
       push(
         heldOut,
@@ -33,7 +37,7 @@ export function pointsOf(run: string, events: readonly TuneEvent[]): PointsMessa
       );
     }
   }
-  return { type: 'points', run, training, heldOut, agreement };
+  return { type: 'points', run, training, gaps, heldOut, agreement };
 }
 
 /** Of events that repeat steps, the later ones hold. */

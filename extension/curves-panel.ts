@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { RunEvent, RunSummary } from '../protocol/server.ts';
+import { doneShare, secondsLeft, spentSeconds } from '../protocol/run-clock.ts';
 import { readViewMessage, type CurveRun, type HostMessage, type ViewMessage } from '../protocol/webview.ts';
 import type { Backend } from './backend.ts';
 import { commandId } from './commands.ts';
@@ -169,7 +170,10 @@ const curveRun = (run: RunSummary): CurveRun => ({
   step: run.step,
   steps: run.steps,
   tokensPerSecond: run.tokensPerSecond,
-  secondsLeft: run.secondsLeft,
+  spent: run.clock ? spentSeconds(run.clock, Date.now()) : null,
+  left: secondsLeft(run, Date.now()),
+  share: doneShare(run, Date.now()),
+  byMinutes: run.clock !== undefined && run.clock.minutes !== null,
   message: run.message,
 });
 

@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import { decodingOptions } from '../protocol/options-decoding.ts';
 import * as protocol from '../protocol/server.ts';
+import { doneShare } from '../protocol/run-clock.ts';
 import type { Status } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import type { Completions } from './completions/completions.ts';
@@ -26,7 +27,7 @@ export function createStatusItem(
     const run = app.runs.running();
     const set = explicit('earlyExit.decoding.mode') ?? decodingOptions.mode.default;
     const mode = typeof set === 'string' ? set : '';
-    const done = run && run.steps > 0 ? run.step / run.steps : null;
+    const done = run ? doneShare(run, Date.now()) : null;
     item.text = statusText({ state, status, model: chosenModel(), mode, done }, texts());
     item.backgroundColor = state === 'failed' ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;
     item.tooltip = tooltip(app, status, completionSettings().enabled, completions.note());

@@ -9,6 +9,7 @@ import type { DownloadProgress, HubChoice, HubModel, MachineModel } from './mode
 import { traceShape } from './trace-shapes.ts';
 import type { GenerateReadyEvent, TuneEvent } from './events.ts';
 import type { Trace } from './exittrace.ts';
+import type { RunClock } from './run-clock.ts';
 import type { Mode, StopReason, TokenRecord } from './trace.ts';
 
 export interface Request<Params, Result> {
@@ -101,6 +102,8 @@ export interface RunSummary {
   steps: number;
   tokensPerSecond: number;
   secondsLeft: number;
+  /** Absent of runs that an older version recorded. */
+  clock?: RunClock;
   /** What it is doing, or what went wrong, as a sentence. */
   message: string;
 }

@@ -19,7 +19,14 @@ export interface CurveRun {
   step: number;
   steps: number;
   tokensPerSecond: number;
-  secondsLeft: number;
+  /** Seconds that it has worked; null where nobody recorded it. */
+  spent: number | null;
+  /** Seconds to its end; null where nobody knows yet. */
+  left: number | null;
+  /** From 0 to 1; null where nobody knows yet. */
+  share: number | null;
+  /** Whether minutes end it, so that its number of steps is a guess. */
+  byMinutes: boolean;
   message: string;
 }
 
@@ -40,7 +47,7 @@ export type HostMessage =
   | { type: 'texts'; texts: Record<string, string> }
   | { type: 'runs'; runs: CurveRun[] }
   /** More points of a run, in order. A run taken up again repeats steps: points at the first step here and beyond are replaced. */
-  | { type: 'points'; run: string; training: Columns; heldOut: Columns; agreement: Columns }
+  | { type: 'points'; run: string; training: Columns; gaps: Columns; heldOut: Columns; agreement: Columns }
   | { type: 'plan'; run: string; plan: CurvePlan }
   | { type: 'show'; run: string }
   | { type: 'trace'; title: string; trace: Trace; token: number };
@@ -69,8 +76,8 @@ export function readHostMessage(value: unknown): HostMessage | null {
     case 'runs':
       return Array.isArray(value.runs) && value.runs.every(isCurveRun) ? (value as HostMessage) : null;
     case 'points': {
-      const { run, training, heldOut, agreement } = value;
-      const fits = isString(run) && [training, heldOut, agreement].every(isColumns);
+      const { run, training, gaps, heldOut, agreement } = value;
+      const fits = isString(run) && [training, gaps, heldOut, agreement].every(isColumns);
       return fits ? (value as HostMessage) : null;
     }
     case 'plan':
@@ -120,7 +127,9 @@ const isNumber = (value: unknown): value is number => typeof value === 'number' 
 const isCurveRun = (value: unknown): boolean =>
   isRecord(value) &&
   [value.id, value.title, value.startedAt, value.message].every(isString) &&
-  [value.step, value.steps, value.tokensPerSecond, value.secondsLeft].every(isNumber) &&
+  [value.step, value.steps, value.tokensPerSecond].every(isNumber) &&
+  [value.spent, value.left, value.share].every((each) => each === null || isNumber(each)) &&
+  typeof value.byMinutes === 'boolean' &&
   isString(value.state) &&
   states.includes(value.state);
 

@@ -1,6 +1,6 @@
 /** What the chart shows, as data: curves and lines to reach, made from runs and the view's state. Pure: no DOM, no uPlot. */
 import { exitShade, type Shade } from '../protocol/palette.ts';
-import { exitsOf, indexAt, lastValue, type RunPoints } from './columns.ts';
+import { columnsOf, exitsOf, indexAt, lastValue, type RunPoints, type View } from './columns.ts';
 import { smoothGrowing, thin } from './smoothing.ts';
 
 export interface CurvesState {
@@ -9,6 +9,8 @@ export interface CurvesState {
   compared: string[];
   /** Exits that are switched off. */
   hidden: string[];
+  view: View;
+  /** Of the losses; a gap can be negative. */
   logarithmic: boolean;
   /** β of the smoothing, from 0 to 0.99. */
   smoothing: number;
@@ -20,12 +22,13 @@ export const initialState = (): CurvesState => ({
   front: null,
   compared: [],
   hidden: [],
+  view: 'gap',
   logarithmic: false,
   smoothing: 0.8,
   zoom: null,
 });
 
-/** `raw`: each step's loss; `smooth`: the same smoothed; `heldOut`: evaluations. */
+/** `raw`: each step's value; `smooth`: the same smoothed; `heldOut`: evaluations. */
 export type CurveKind = 'raw' | 'smooth' | 'heldOut';
 
 export interface Curve {
@@ -40,7 +43,7 @@ export interface Curve {
   readonly values: readonly (number | null)[];
 }
 
-/** The final exit's held-out loss, which exits try to reach. */
+/** What exits try to reach: the final exit's held-out loss, or a gap of 0. */
 export interface Reference {
   readonly run: string;
   readonly place: number;
@@ -48,22 +51,26 @@ export interface Reference {
 }
 
 export interface ChartModel {
+  readonly view: View;
   readonly curves: readonly Curve[];
   readonly references: readonly Reference[];
   /** Steps at the edges. */
   readonly range: readonly [number, number];
 }
 
+export const isLogarithmic = ({ view, logarithmic }: CurvesState): boolean => view === 'loss' && logarithmic;
+
 /** Reads a state that was kept; what is missing or of another shape is as at first. */
 export function readState(kept: unknown): CurvesState {
   const state = initialState();
   if (typeof kept !== 'object' || kept === null) return state;
-  const { front, compared, hidden, logarithmic, smoothing, zoom } = kept as Record<string, unknown>;
+  const { front, compared, hidden, view, logarithmic, smoothing, zoom } = kept as Record<string, unknown>;
   const texts = (value: unknown): value is string[] =>
     Array.isArray(value) && value.every((x) => typeof x === 'string');
   if (typeof front === 'string') state.front = front;
   if (texts(compared)) state.compared = compared;
   if (texts(hidden)) state.hidden = hidden;
+  if (view === 'gap' || view === 'loss') state.view = view;
   if (typeof logarithmic === 'boolean') state.logarithmic = logarithmic;
   if (typeof smoothing === 'number' && smoothing >= 0 && smoothing < 1) state.smoothing = smoothing;
   if (Array.isArray(zoom) && zoom.length === 2 && zoom.every((x) => typeof x === 'number') && zoom[0]! < zoom[1]!) {
@@ -80,7 +87,7 @@ export function chartModel(points: ReadonlyMap<string, RunPoints>, state: Curves
   const curves: Curve[] = [];
   const references: Reference[] = [];
   shown.forEach(({ run, points: own }, place) => {
-    const { training, heldOut } = own;
+    const { training, heldOut } = columnsOf(own, state.view);
     const visible = exitsOf(own).filter((exit) => !state.hidden.includes(exit));
     const raw = visible.map((exit) => training.values[exit] ?? []);
     const smoothed = state.smoothing > 0 ? raw.map((column) => smoothGrowing(column, state.smoothing)) : [];
@@ -102,7 +109,7 @@ export function chartModel(points: ReadonlyMap<string, RunPoints>, state: Curves
     const value = lastValue(heldOut.values.final);
     if (value !== null && !state.hidden.includes('final')) references.push({ run, place, value });
   });
-  return { curves, references, range };
+  return { view: state.view, curves, references, range };
 }
 
 /** Exits of the runs that are shown, in the order of the stream: the legend, and the palette. */

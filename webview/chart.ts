@@ -15,7 +15,7 @@ export interface Chart {
 
 export interface ChartTexts {
   readonly step: string;
-  readonly loss: string;
+  readonly value: string;
   readonly final: string;
 }
 
@@ -29,7 +29,7 @@ export interface ChartEvents {
 export function createChart(target: HTMLElement, texts: () => ChartTexts, events: ChartEvents): Chart {
   let plot: uPlot | null = null;
   let shape = '';
-  let model: ChartModel = { curves: [], references: [], range: [0, 1] };
+  let model: ChartModel = { view: 'gap', curves: [], references: [], range: [0, 1] };
   let logarithmic = false;
   let theme: Theme | null = null;
   let drawing = false;
@@ -82,7 +82,7 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
             labelSize: 18,
             size: 30,
           },
-          { ...axis, label: texts().loss, labelFont: colours.font, labelSize: 18, size: 48 },
+          { ...axis, label: texts().value, labelFont: colours.font, labelSize: 18, size: 48 },
         ],
         cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
         hooks: {
@@ -144,7 +144,7 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     ctx.restore();
   };
 
-  const labelLines = (value: number): string[] => [texts().final, value.toFixed(2)];
+  const labelLines = (value: number): string[] => [texts().final, value === 0 ? '0' : value.toFixed(2)];
 
   const labelWidth = (): number => {
     const context = document.createElement('canvas').getContext('2d');
@@ -170,6 +170,7 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
       const nextShape = JSON.stringify([
         next.curves.map(({ run, exit, kind, shade, place }) => [run, exit, kind, shade, place]),
         next.references.length > 0,
+        next.view,
         log,
         colours,
       ]);

@@ -3,6 +3,8 @@ import type { Columns, HostMessage } from '../protocol/webview.ts';
 
 export interface RunPoints {
   training: Columns;
+  /** Of training, how far each exit was from the final one on the same batch; empty where that is not known. */
+  gaps: Columns;
   heldOut: Columns;
   agreement: Columns;
 }
@@ -11,6 +13,7 @@ type PointsMessage = Extract<HostMessage, { type: 'points' }>;
 
 export const noPoints = (): RunPoints => ({
   training: { steps: [], values: {} },
+  gaps: { steps: [], values: {} },
   heldOut: { steps: [], values: {} },
   agreement: { steps: [], values: {} },
 });
@@ -19,10 +22,12 @@ export const noPoints = (): RunPoints => ({
 export function addPoints(points: RunPoints, message: PointsMessage): void {
   const first = message.training.steps[0];
   if (first !== undefined) {
+    truncate(points.gaps, first);
     truncate(points.heldOut, first);
     truncate(points.agreement, first);
   }
   append(points.training, message.training);
+  append(points.gaps, message.gaps);
   append(points.heldOut, message.heldOut);
   append(points.agreement, message.agreement);
 }
@@ -32,6 +37,20 @@ export function exitsOf(points: RunPoints): string[] {
   const names = new Set([...Object.keys(points.training.values), ...Object.keys(points.heldOut.values)]);
   names.delete('final');
   return [...names].sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10) || a.localeCompare(b));
+}
+
+/** What is plotted: the gap to the final exit on the same tokens, or the losses as they are. */
+export type View = 'gap' | 'loss';
+
+/** The columns of a view; of the final exit the gap is 0. */
+export function columnsOf(points: RunPoints, view: View): Pick<RunPoints, 'training' | 'heldOut'> {
+  if (view === 'loss') return points;
+  const { gaps, heldOut } = points;
+  const final = heldOut.values.final ?? [];
+  const gapsOf = (column: readonly (number | null)[]): (number | null)[] =>
+    column.map((value, i) => (value === null || final[i] === null || final[i] === undefined ? null : value - final[i]));
+  const values = Object.entries(heldOut.values).map(([exit, column]) => [exit, gapsOf(column)]);
+  return { training: gaps, heldOut: { steps: heldOut.steps, values: Object.fromEntries(values) as Columns['values'] } };
 }
 
 /** The last number of a column; null where there is none. */

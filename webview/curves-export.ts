@@ -1,10 +1,10 @@
 /** Makes the files of an export: text for SVG and CSV, pixels of the SVG for PNG. */
 import type { CurveRun, ExportFormat, ViewMessage } from '../protocol/webview.ts';
 import { shades } from '../protocol/palette.ts';
-import type { ChartModel, CurvesState } from './chart-model.ts';
+import { isLogarithmic, type ChartModel, type CurvesState } from './chart-model.ts';
 import { noPoints, type RunPoints } from './columns.ts';
 import { toCsv, toSvg } from './exports.ts';
-import { t } from './texts.ts';
+import { t, valueText } from './texts.ts';
 import type { Theme } from './theme.ts';
 
 const SIZE = { width: 960, height: 540 };
@@ -19,6 +19,7 @@ export async function exportCurves(
   shown: { model: ChartModel; state: CurvesState; theme: Theme },
 ): Promise<ViewMessage> {
   const name = `loss-curves-${front.title}`;
+  const { view } = shown.state;
   if (format === 'csv') {
     const data = toCsv(runs.map((run) => ({ title: run.title, points: points.get(run.id) ?? noPoints() })));
     return { type: 'export', format, name, data };
@@ -26,10 +27,10 @@ export async function exportCurves(
   const svg = toSvg(shown.model, {
     ...SIZE,
     title: front.title,
-    logarithmic: shown.state.logarithmic,
+    logarithmic: isLogarithmic(shown.state),
     ...resolved(shown.theme),
     stepText: t('Step'),
-    lossText: t('Loss (nats per token)'),
+    valueText: valueText(view),
     finalText: t('final exit'),
   });
   return { type: 'export', format, name, data: format === 'svg' ? svg : await toPng(svg) };

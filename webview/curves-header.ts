@@ -2,7 +2,7 @@
 import type { CurvePlan, CurveRun, ViewMessage } from '../protocol/webview.ts';
 import type { RunState } from '../protocol/server.ts';
 import { element, replace } from './dom.ts';
-import { doneShare, duration } from './run-figures.ts';
+import { doneShare, duration, planParts, type PlanPart } from './run-figures.ts';
 import { t } from './texts.ts';
 import { button } from './toolkit.ts';
 
@@ -15,12 +15,12 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
   const title = element('h1');
   const badge = element('span', { class: 'badge' });
   const buttons = element('div', { class: 'buttons' });
-  const bar = element('div', { class: 'bar' });
-  const progress = element(
-    'div',
-    { class: 'progress', role: 'progressbar', 'aria-valuemin': 0, 'aria-valuemax': 100 },
-    bar,
-  );
+  const progress = element('div', {
+    class: 'progress',
+    role: 'progressbar',
+    'aria-valuemin': 0,
+    'aria-valuemax': 100,
+  });
   const figures = element('dl', { class: 'figures' });
   const minutes = element('dl', { class: 'figures plan', 'aria-label': t('How the run spends its minutes') });
   const message = element('p', { class: 'message' });
@@ -41,19 +41,14 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
       badge.textContent = stateText(run.state);
       badge.dataset.state = run.state;
       const share = doneShare(run);
-      bar.style.width = `${100 * share}%`;
       progress.setAttribute('aria-valuenow', String(Math.round(100 * share)));
-      const isRunning = run.state === 'running';
-      replace(
-        figures,
-        figure(t('step'), run.steps > 0 ? t('{0} of {1}', number(run.step), number(run.steps)) : '–'),
-        figure(t('tokens per second'), run.tokensPerSecond > 0 ? number(run.tokensPerSecond) : '–'),
-        isRunning ? figure(t('left'), run.steps > 0 ? duration(run.secondsLeft) : '–') : null,
-      );
-      replace(minutes, ...(plan ? planFigures(plan) : []));
-      title.title = run.title;
-      // What the figures say already is not said twice.
-      message.textContent = /^Step \d/.test(run.message) ? '' : run.message;
+      const parts = plan && run.state !== 'finished' ? planParts(plan, run.spent ?? 0) : [];
+      replace(progress, ...(parts.length > 0 ? parts.map(planBar) : [planBar({ seconds: 1, done: share })]));
+      replace(minutes, ...parts.map((part) => planFigure(part, run.state === 'running')));
+      replace(figures, ...runFigures(run));
+      // What badge and figures say already is not said twice.
+      const isSaid = run.state === 'finished' || /^Step \d/.test(run.message);
+      message.textContent = isSaid ? '' : run.message;
       message.classList.toggle('failure', run.state === 'failed');
       message.setAttribute('role', run.state === 'failed' ? 'alert' : 'status');
       const key = `${run.id} ${run.state} ${run.step > 0}`;
@@ -71,15 +66,46 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
   };
 }
 
-function planFigures({ total, evaluation, fit, updates, calibration }: CurvePlan): HTMLElement[] {
+/** Of a run that has ended, what it did; of one that has not, where it stands. */
+function runFigures(run: CurveRun): HTMLElement[] {
+  const { state, step, steps, spent, left } = run;
+  if (state === 'finished')
+    return [
+      figure(t('updates'), number(step)),
+      ...(spent !== null && spent > 0 ? [figure(t('took'), duration(spent))] : []),
+    ];
+  const isGuess = run.byMinutes || steps === 0;
   return [
-    figure(t('planned'), duration(total)),
-    figure(t('held out'), duration(evaluation)),
-    ...(fit > 0 ? [figure(t('fit'), duration(fit))] : []),
-    figure(t('updates'), duration(updates)),
-    figure(t('calibration'), duration(calibration)),
+    figure(t('step'), isGuess ? number(step) : t('{0} of {1}', number(step), number(steps))),
+    ...(run.tokensPerSecond > 0 ? [figure(t('tokens per second'), number(run.tokensPerSecond))] : []),
+    ...(state === 'running' && left !== null ? [figure(t('left'), duration(left))] : []),
   ];
 }
+
+/** As wide as its share of the minutes, and filled as far as they are over. */
+function planBar({ seconds, done }: Pick<PlanPart, 'seconds' | 'done'>): HTMLElement {
+  const fill = element('div', { class: 'bar' });
+  fill.style.width = `${100 * done}%`;
+  const part = element('div', { class: 'part' }, fill);
+  part.style.flexGrow = String(seconds);
+  return part;
+}
+
+function planFigure({ part, seconds, done }: PlanPart, isRunning: boolean): HTMLElement {
+  const made = figure(partText(part), duration(seconds));
+  if (isRunning && done > 0 && done < 1) made.setAttribute('aria-current', 'step');
+  else if (done === 1) made.classList.add('over');
+  return made;
+}
+
+const partText = (part: PlanPart['part']): string =>
+  ({
+    start: t('start'),
+    'held-out': t('held-out text'),
+    fit: t('fit'),
+    updates: t('updates'),
+    calibration: t('calibration'),
+  })[part];
 
 const figure = (name: string, value: string): HTMLElement =>
   element('div', {}, element('dt', {}, name), element('dd', {}, value));

@@ -1,7 +1,7 @@
 /** The legend, which is also the readout: each exit's values at the cursor's step, or the latest, with a switch for its curve. */
 import { exitShade } from '../protocol/palette.ts';
 import type { CurvesState } from './chart-model.ts';
-import { nearestIndex, type RunPoints } from './columns.ts';
+import { columnsOf, nearestIndex, type RunPoints } from './columns.ts';
 import { element, replace } from './dom.ts';
 import { smoothGrowing } from './smoothing.ts';
 import { t } from './texts.ts';
@@ -63,13 +63,14 @@ export function createReadout(toggle: (exit: string, shown: boolean) => void): R
         const own = [front, ...compared].find(
           ({ heldOut, training }) => exit in heldOut.values || exit in training.values,
         );
-        const { training, heldOut, agreement } = own ?? front;
+        const { agreement } = own ?? front;
+        const { training, heldOut } = columnsOf(own ?? front, state.view);
         const column = training.values[exit] ?? [];
         const row = placeOf(training.steps, step);
         const smoothed = state.smoothing > 0 ? smoothGrowing(column, state.smoothing)[row] : null;
         const evaluation = placeOf(heldOut.steps, step);
         const share = agreement.values[exit]?.[evaluation] ?? null;
-        const values = [loss(column[row]), loss(smoothed), loss(heldOut.values[exit]?.[evaluation]), percent(share)];
+        const values = [nats(column[row]), nats(smoothed), nats(heldOut.values[exit]?.[evaluation]), percent(share)];
         return { exit, values };
       });
       const { training, heldOut } = front;
@@ -91,6 +92,6 @@ export function createReadout(toggle: (exit: string, shown: boolean) => void): R
 const placeOf = (steps: readonly number[], step: number | null): number =>
   step === null ? steps.length - 1 : nearestIndex(steps, step);
 
-const loss = (value: number | null | undefined): string =>
+const nats = (value: number | null | undefined): string =>
   value === null || value === undefined ? '–' : value.toFixed(3);
 const percent = (value: number | null): string => (value === null ? '–' : `${(100 * value).toFixed(1)} %`);

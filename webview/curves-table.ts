@@ -1,11 +1,11 @@
 /** The same numbers as a table, for a screen reader or whoever likes tables: every evaluation of the run in front. */
-import { exitsOf, nearestIndex, type RunPoints } from './columns.ts';
+import { columnsOf, exitsOf, nearestIndex, type RunPoints, type View } from './columns.ts';
 import { element, replace } from './dom.ts';
 import { t } from './texts.ts';
 
 export interface Table {
   readonly root: HTMLElement;
-  show(points: RunPoints, title: string): void;
+  show(points: RunPoints, view: View, title: string): void;
 }
 
 /** Where nothing was evaluated yet, so many steps stand for all. */
@@ -22,19 +22,19 @@ export function createTable(): Table {
     element('summary', {}, t('Show as Table')),
     element('div', {}, table),
   );
-  let latest: { points: RunPoints; title: string } | null = null;
+  let latest: { points: RunPoints; view: View; title: string } | null = null;
   let shown = '';
 
   const fill = (): void => {
     if (!latest || !root.open) return;
-    const { points, title } = latest;
-    const { training, heldOut } = points;
+    const { points, view, title } = latest;
+    const { training, heldOut } = columnsOf(points, view);
     const exits = exitsOf(points);
-    const key = JSON.stringify([title, exits, training.steps.length, heldOut.steps]);
+    const key = JSON.stringify([title, view, exits, training.steps.length, heldOut.steps]);
     if (key === shown) return;
     shown = key;
     const steps = heldOut.steps.length > 0 ? heldOut.steps : sample(training.steps);
-    caption.textContent = t('Losses of {0}', title);
+    caption.textContent = view === 'gap' ? t('Gaps to the final exit of {0}', title) : t('Losses of {0}', title);
     const columns = exits.flatMap((exit) => [`${exit} ${t('training')}`, `${exit} ${t('held-out')}`]);
     replace(head, ...[t('Step'), ...columns, t('final exit')].map((name) => element('th', { scope: 'col' }, name)));
     replace(
@@ -54,8 +54,8 @@ export function createTable(): Table {
 
   return {
     root,
-    show(points, title) {
-      latest = { points, title };
+    show(points, view, title) {
+      latest = { points, view, title };
       fill();
     },
   };

@@ -1,6 +1,7 @@
 /** Which runs are shown, how, and the exports. */
 import type { CurveRun, ExportFormat } from '../protocol/webview.ts';
 import type { CurvesState } from './chart-model.ts';
+import { popup } from './popup.ts';
 import { element, replace } from './dom.ts';
 import { t } from './texts.ts';
 import { button, checkbox, dropdown, slider } from './toolkit.ts';
@@ -18,44 +19,61 @@ export interface ToolbarEvents {
 
 export function createToolbar(events: ToolbarEvents): Toolbar {
   const runBox = element('div', { class: 'group runs' });
-  const compareList = element('div', { class: 'menu' });
-  const compare = element('details', { class: 'popup' }, element('summary', {}, t('Compare')), compareList);
+  const compare = popup(t('Compare'));
+  const viewBox = element('div', { class: 'group' });
   const scaleBox = element('div', { class: 'group' });
   const smoothing = slider(t('Smoothing'), 0.8, { min: 0, max: 0.99, step: 0.01 }, (value) =>
     events.change({ smoothing: value }),
   );
   const amount = element('output');
   const reset = button(t('Show All'), 'secondary', () => events.resetZoom());
-  const exportList = element('div', { class: 'menu' });
-  const exports = element('details', { class: 'popup' }, element('summary', {}, t('Export')), exportList);
+  const exports = popup(t('Export'));
   for (const format of ['svg', 'png', 'csv'] as const) {
     const item = button(format.toUpperCase(), 'secondary', () => {
-      exports.open = false;
+      exports.close();
       events.export(format);
     });
     item.dataset.format = format;
-    exportList.append(item);
-  }
-  for (const popup of [compare, exports]) {
-    popup.addEventListener('keydown', ({ key }) => {
-      if (key === 'Escape') popup.open = false;
-    });
-    document.addEventListener('click', ({ target }) => {
-      if (target instanceof Node && !popup.contains(target)) popup.open = false;
-    });
+    exports.menu.append(item);
   }
   const root = element(
     'div',
     { class: 'toolbar' },
     runBox,
-    compare,
+    compare.root,
+    viewBox,
     scaleBox,
     element('label', { class: 'group' }, t('Smoothing'), smoothing, amount),
     element('div', { class: 'spacer' }),
     reset,
-    exports,
+    exports.root,
   );
   let shown = '';
+  let listed = '';
+  let compared: readonly string[] = [];
+
+  /** A list that is open must not be made anew under the finger. */
+  const showRuns = (runs: readonly CurveRun[], state: CurvesState): void => {
+    const key = JSON.stringify([runs.map(({ id, title }) => [id, title]), state.front]);
+    if (key === listed) return;
+    listed = key;
+    // Of a single run the title above says all.
+    runBox.hidden = compare.root.hidden = runs.length < 2;
+    const choices = runs.map(({ id, title }) => ({ value: id, label: title }));
+    const change = (front: string): void => events.change({ front, zoom: null });
+    replace(runBox, dropdown(t('Run'), choices, state.front ?? '', change));
+    replace(
+      compare.menu,
+      ...runs
+        .filter((run) => run.id !== state.front)
+        .map((run) =>
+          checkbox(run.title, state.compared.includes(run.id), (on) => {
+            const others = compared.filter((id) => id !== run.id);
+            events.change({ compared: on ? [...others, run.id] : others });
+          }),
+        ),
+    );
+  };
 
   return {
     root,
@@ -63,45 +81,29 @@ export function createToolbar(events: ToolbarEvents): Toolbar {
       amount.textContent = state.smoothing.toFixed(2);
       smoothing.value = String(state.smoothing);
       reset.hidden = state.zoom === null;
-      const key = JSON.stringify([
-        runs.map(({ id, title }) => [id, title]),
-        state.front,
-        state.compared,
-        state.logarithmic,
-      ]);
+      ({ compared } = state);
+      showRuns(runs, state);
+      const key = JSON.stringify([state.view, state.logarithmic]);
       if (key === shown) return;
       shown = key;
-      const choices = runs.map((run) => ({ value: run.id, label: runLabel(run) }));
-      const change = (front: string): void => events.change({ front, zoom: null });
-      replace(runBox, dropdown(t('Run'), choices, state.front ?? '', change));
-      compare.hidden = runs.length < 2;
       replace(
-        compareList,
-        ...runs
-          .filter((run) => run.id !== state.front)
-          .map((run) =>
-            checkbox(runLabel(run), state.compared.includes(run.id), (on) => {
-              const others = state.compared.filter((id) => id !== run.id);
-              events.change({ compared: on ? [...others, run.id] : others });
-            }),
-          ),
+        viewBox,
+        pressed(t('Gap to Final'), state.view === 'gap', () => events.change({ view: 'gap' })),
+        pressed(t('Loss'), state.view === 'loss', () => events.change({ view: 'loss' })),
       );
-      const scale = (logarithmic: boolean, label: string): HTMLElement => {
-        const made = button(label, state.logarithmic === logarithmic ? 'primary' : 'secondary', () =>
-          events.change({ logarithmic }),
-        );
-        made.setAttribute('aria-pressed', String(state.logarithmic === logarithmic));
-        return made;
-      };
-      replace(scaleBox, scale(false, t('Linear')), scale(true, t('Log')));
+      scaleBox.hidden = state.view === 'gap';
+      replace(
+        scaleBox,
+        pressed(t('Linear'), !state.logarithmic, () => events.change({ logarithmic: false })),
+        pressed(t('Log'), state.logarithmic, () => events.change({ logarithmic: true })),
+      );
     },
   };
 }
 
-const runLabel = (run: CurveRun): string => {
-  const time = new Date(run.startedAt).toLocaleString(document.documentElement.lang || 'en', {
-    dateStyle: 'short',
-    timeStyle: 'short',
-  });
-  return `${run.title} · ${time}`;
-};
+/** One of a group of buttons, of which one is chosen. */
+function pressed(label: string, isPressed: boolean, act: () => void): HTMLElement {
+  const made = button(label, isPressed ? 'primary' : 'secondary', act);
+  made.setAttribute('aria-pressed', String(isPressed));
+  return made;
+}

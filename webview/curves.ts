@@ -1,6 +1,6 @@
 /** The Loss Curves view: puts together header, toolbar, chart, readout and table, and redraws when something changes. */
 import type { CurvePlan, CurveRun, HostMessage } from '../protocol/webview.ts';
-import { chartModel, legendExits, readState, type CurvesState } from './chart-model.ts';
+import { chartModel, isLogarithmic, legendExits, readState, type CurvesState } from './chart-model.ts';
 import { createChart } from './chart.ts';
 import { addPoints, indexAt, noPoints, type RunPoints } from './columns.ts';
 import { exportCurves } from './curves-export.ts';
@@ -10,7 +10,8 @@ import { createTable } from './curves-table.ts';
 import { createToolbar } from './curves-toolbar.ts';
 import { element, replace } from './dom.ts';
 import { connectHost, type Host } from './host.ts';
-import { setTexts, t } from './texts.ts';
+import { later } from './run-figures.ts';
+import { setTexts, t, valueText } from './texts.ts';
 import { onThemeChange, readTheme } from './theme.ts';
 import { button, spinner } from './toolkit.ts';
 
@@ -19,6 +20,8 @@ export function mountCurves(target: HTMLElement): void {
   const plans = new Map<string, CurvePlan>();
   let runs: CurveRun[] = [];
   let hasRuns = false;
+  /** When the runs were told as they stood then. */
+  let received = 0;
   let cursor: number | null = null;
   let theme = readTheme();
   let frame = 0;
@@ -81,7 +84,7 @@ export function mountCurves(target: HTMLElement): void {
 
   const chart = createChart(
     chartBox,
-    () => ({ step: t('Step'), loss: t('Loss (nats per token)'), final: t('final exit') }),
+    () => ({ step: t('Step'), value: valueText(state.view), final: t('final exit') }),
     {
       cursor: (step) => {
         cursor = step;
@@ -107,11 +110,11 @@ export function mountCurves(target: HTMLElement): void {
       chart.resize();
     }
     const run = front()!;
-    header.show(run, plans.get(run.id) ?? null);
+    header.show(later(run, (performance.now() - received) / 1000), plans.get(run.id) ?? null);
     toolbar.show(runs, state);
-    chart.draw(chartModel(points, state, chart.width()), state.logarithmic, theme);
+    chart.draw(chartModel(points, state, chart.width()), isLogarithmic(state), theme);
     showReadout();
-    table.show(points.get(run.id) ?? noPoints(), run.title);
+    table.show(points.get(run.id) ?? noPoints(), state.view, run.title);
   };
   /** Many messages may come between two pictures. */
   const soon = (): void => {
@@ -125,6 +128,7 @@ export function mountCurves(target: HTMLElement): void {
         return soon();
       case 'runs':
         runs = message.runs;
+        received = performance.now();
         hasRuns = true;
         return soon();
       case 'points': {
@@ -174,6 +178,10 @@ export function mountCurves(target: HTMLElement): void {
     act();
   });
 
+  // Seconds go by without a message, too.
+  setInterval(() => {
+    if (front()?.state === 'running') soon();
+  }, 1000);
   new ResizeObserver(() => {
     chart.resize();
     soon();

@@ -3,20 +3,25 @@ import type { Shade } from '../protocol/palette.ts';
 import type { ChartModel, Curve } from './chart-model.ts';
 import { exitsOf, type RunPoints } from './columns.ts';
 
-/** Every point of the runs, not only those on the screen: `run,step,exit,training,held_out,agreement`. */
+/** Every point of the runs, not only those on the screen; a gap is that to the final exit on the same tokens. */
 export function toCsv(runs: readonly { title: string; points: RunPoints }[]): string {
-  const lines = ['run,step,exit,training_loss,held_out_loss,agreement'];
+  const lines = ['run,step,exit,training_loss,training_gap,held_out_loss,agreement'];
   for (const { title, points } of runs) {
-    const { training, heldOut, agreement } = points;
+    const { training, gaps, heldOut, agreement } = points;
     const steps = [...new Set([...training.steps, ...heldOut.steps])].sort((a, b) => a - b);
     const rows = (columns: RunPoints['training']): Map<number, number> =>
       new Map(columns.steps.map((step, i) => [step, i]));
-    const [trainingRow, heldOutRow] = [rows(training), rows(heldOut)];
+    const [trainingRow, gapRow, heldOutRow] = [rows(training), rows(gaps), rows(heldOut)];
     for (const step of steps) {
       for (const exit of [...exitsOf(points), 'final']) {
         const at = (columns: RunPoints['training'], row: Map<number, number>): number | null =>
           columns.values[exit]?.[row.get(step) ?? -1] ?? null;
-        const values = [at(training, trainingRow), at(heldOut, heldOutRow), at(agreement, heldOutRow)];
+        const values = [
+          at(training, trainingRow),
+          at(gaps, gapRow),
+          at(heldOut, heldOutRow),
+          at(agreement, heldOutRow),
+        ];
         if (values.every((value) => value === null)) continue;
         lines.push([quoted(title), step, exit, ...values.map((value) => value ?? '')].join(','));
       }
@@ -35,7 +40,7 @@ export interface Drawing {
   readonly grid: string;
   readonly marks: Readonly<Record<Shade, string>>;
   readonly stepText: string;
-  readonly lossText: string;
+  readonly valueText: string;
   readonly finalText: string;
 }
 
@@ -43,10 +48,11 @@ export interface Drawing {
 const MARGIN = { top: 44, right: 84, bottom: 44, left: 56 };
 
 /** The chart as it is shown, with axes and a legend, as an SVG document. */
-export function toSvg({ curves, references, range }: ChartModel, drawing: Drawing): string {
+export function toSvg(model: ChartModel, drawing: Drawing): string {
+  const { curves, references, range } = model;
   const { width, height, background, foreground, grid, marks } = drawing;
   const plot = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
-  const [low, high] = valueRange({ curves, references, range }, drawing.logarithmic);
+  const [low, high] = valueRange(model, drawing.logarithmic);
   const scale = drawing.logarithmic ? Math.log : (value: number): number => value;
   const x = (step: number): number => MARGIN.left + (plot.width * (step - range[0])) / (range[1] - range[0]);
   const y = (value: number): number =>
@@ -73,7 +79,7 @@ export function toSvg({ curves, references, range }: ChartModel, drawing: Drawin
     );
     parts.push(
       text([MARGIN.left + plot.width + 6, y(value) - 2], drawing.finalText),
-      text([MARGIN.left + plot.width + 6, y(value) + 12], value.toFixed(2)),
+      text([MARGIN.left + plot.width + 6, y(value) + 12], value === 0 ? '0' : value.toFixed(2)),
     );
   }
   for (const curve of curves) {
@@ -109,7 +115,7 @@ export function toSvg({ curves, references, range }: ChartModel, drawing: Drawin
     text([MARGIN.left + plot.width / 2, height - 8], drawing.stepText, 'text-anchor="middle"'),
     text(
       [16, MARGIN.top + plot.height / 2],
-      drawing.lossText,
+      drawing.valueText,
       `text-anchor="middle" transform="rotate(-90 16 ${MARGIN.top + plot.height / 2})"`,
     ),
     '</svg>',
@@ -135,7 +141,7 @@ export function curveStyle(
 }
 
 /** Smallest and largest value in view, with a little room. */
-export function valueRange({ curves, references, range }: ChartModel, logarithmic: boolean): [number, number] {
+export function valueRange({ view, curves, references, range }: ChartModel, logarithmic: boolean): [number, number] {
   let low = Infinity;
   let high = -Infinity;
   const take = (value: number | null | undefined): void => {
@@ -152,7 +158,7 @@ export function valueRange({ curves, references, range }: ChartModel, logarithmi
   if (low > high) return logarithmic ? [0.1, 10] : [0, 1];
   if (logarithmic) return low === high ? [low / 1.2, high * 1.2] : [low / 1.05, high * 1.05];
   const room = low === high ? Math.max(0.1, Math.abs(low) * 0.1) : 0.06 * (high - low);
-  return [Math.max(0, low - room), high + room];
+  return [view === 'gap' ? low - room : Math.max(0, low - room), high + room];
 }
 
 /** Round numbers between two ends, about so many. */

@@ -1,4 +1,5 @@
 /** Texts of the webview in the display language: looked up by their English in what the host hands over. */
+import type { View } from './columns.ts';
 
 let texts: Readonly<Record<string, string>> = {};
 
@@ -9,3 +10,7 @@ export function setTexts(translated: Readonly<Record<string, string>>): void {
 /** `{0}`, `{1}` … stand for the values. */
 export const t = (text: string, ...values: readonly (string | number)[]): string =>
   (texts[text] ?? text).replace(/\{(\d)\}/g, (_, i: string) => String(values[Number(i)] ?? ''));
+
+/** What the values of a view are. */
+export const valueText = (view: View): string =>
+  view === 'gap' ? t('Gap to the final exit (nats per token)') : t('Loss (nats per token)');

@@ -49,20 +49,23 @@ export interface RunStore {
 const figure: Shape<number> = { read: (value, place) => (value === null ? 0 : number.read(value, place)) };
 
 const recordShape: Shape<RunRecord> = record({
-  summary: record({
-    id: text,
-    title: text,
-    state: oneOf('running', 'paused', 'stopped', 'finished', 'failed'),
-    model: text,
-    exits: list(text),
-    directory: text,
-    startedAt: text,
-    step: figure,
-    steps: figure,
-    tokensPerSecond: figure,
-    secondsLeft: figure,
-    message: text,
-  }),
+  summary: record(
+    {
+      id: text,
+      title: text,
+      state: oneOf('running', 'paused', 'stopped', 'finished', 'failed'),
+      model: text,
+      exits: list(text),
+      directory: text,
+      startedAt: text,
+      step: figure,
+      steps: figure,
+      tokensPerSecond: figure,
+      secondsLeft: figure,
+      message: text,
+    },
+    { clock: record({ minutes: nullable(number), seconds: figure, since: nullable(text) }) },
+  ),
   options: anyRecord,
   owner: nullable(processShape),
 });

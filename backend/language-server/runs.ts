@@ -8,6 +8,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { describeError, UserError, userError } from '../../protocol/errors.ts';
 import { parseOptions, settingOrigin, type TuneOptions } from '../../protocol/options.ts';
+import * as clocks from '../../protocol/run-clock.ts';
 import type { Phase, TuneEvent } from '../../protocol/events.ts';
 import type { RecipeOptions, RunEvent, RunState, RunSummary } from '../../protocol/server.ts';
 import { absolutePatterns } from '../data/documents.ts';
@@ -72,8 +73,9 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     });
   };
   const save = (live: Live): void => {
-    const running = live.record.summary.state === 'running';
-    live.record = { ...live.record, owner: running ? self : null };
+    const { summary } = live.record;
+    const owner = summary.state === 'running' ? self : null;
+    live.record = { summary: withClock(summary, clocks.ticked), options: live.record.options, owner };
     record(store?.save(live.record));
   };
   const update = (live: Live, change: Partial<RunSummary>): RunSummary => {
@@ -111,6 +113,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     const options = parseOptions('tune', { ...live.record.options, ...limits, resume: goesOn }, settingOrigin);
     live.intent = null;
     live.active = true;
+    live.record = { ...live.record, summary: withClock(live.record.summary, clocks.started) };
     live.followed = follow(live, { ...options, model: resolveModel(options.model) });
   };
 
@@ -151,6 +154,8 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
   const finish = (live: Live, outcome: Outcome): void => {
     live.job = null;
     live.active = false;
+    const summary = withClock(live.record.summary, clocks.stopped);
+    live.record = { ...live.record, summary };
     if (leaving) {
       // Left on record as running and without an owner: whoever comes next takes it up.
       live.record = { ...live.record, owner: null };
@@ -218,7 +223,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
 
   return {
     async start(title, options, folder) {
-      const { model, out, data } = parseOptions('tune', options, settingOrigin);
+      const { model, out, data, minutes } = parseOptions('tune', options, settingOrigin);
       const id = newId();
       const summary: RunSummary = {
         id,
@@ -232,6 +237,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
         steps: 0,
         tokensPerSecond: 0,
         secondsLeft: 0,
+        clock: { minutes, seconds: 0, since: null },
         message: 'Starting …',
       };
       const live: Live = {
@@ -245,8 +251,8 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
       begin(live, false);
       runs.set(id, live);
       save(live);
-      changed(summary);
-      return summary;
+      changed(live.record.summary);
+      return live.record.summary;
     },
     stop: (id) => end(id, 'stopped'),
     pause: (id) => end(id, 'paused'),
@@ -262,7 +268,16 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
       for (const { record: found, events } of (await store?.load()) ?? []) {
         const { id, state } = found.summary;
         if (runs.has(id)) continue;
-        runs.set(id, { record: found, events, job: null, active: false, intent: null, followed: Promise.resolve() });
+        const isWorking = state === 'running' && !isOrphaned(found);
+        const summary = isWorking ? found.summary : withClock(found.summary, halted);
+        runs.set(id, {
+          record: { ...found, summary },
+          events,
+          job: null,
+          active: false,
+          intent: null,
+          followed: Promise.resolve(),
+        });
         if (state !== 'running') continue;
         if (isOrphaned(found)) takeUp(id, take);
         else elsewhere.add(id);
@@ -279,6 +294,12 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
   };
 }
 
+/** Nobody knows when a server that is gone ended: what it recorded last holds. */
+const halted = (clock: clocks.RunClock): clocks.RunClock => ({ ...clock, since: null });
+
+const withClock = (summary: RunSummary, change: typeof clocks.started): RunSummary =>
+  summary.clock ? { ...summary, clock: change(summary.clock, Date.now()) } : summary;
+
 /** Whether the run has come to its first checkpoint. */
 const hasWork = ({ record: { summary } }: Live): boolean => existsSync(path.join(summary.directory, 'exits.json'));
 
@@ -293,7 +314,7 @@ export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
   switch (event.type) {
     case 'step': {
       const { step, steps, tokensPerSecond, secondsLeft } = event;
-      const exits = Object.keys(event.losses);
+      const exits = Object.keys(event.losses).filter((exit) => exit !== 'final');
       return { step, steps, tokensPerSecond, secondsLeft, exits, message: `Step ${step} of ${steps}` };
     }
     case 'phase':

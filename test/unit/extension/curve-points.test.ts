@@ -20,13 +20,14 @@ describe('points of events', () => {
       { type: 'phase', phase: 'tune', detail: '' },
       evaluation(0, 9),
       step(1, { '3:mlp': 8 }),
-      step(2, { '3:mlp': Number.NaN, '6:mlp': 3 }),
+      { ...step(2, { '3:mlp': Number.NaN, '6:mlp': 3 }), gaps: { '3:mlp': 0.5 } },
       evaluation(2, 7),
     ];
     expect(pointsOf('r', events)).toEqual({
       type: 'points',
       run: 'r',
       training: { steps: [1, 2], values: { '3:mlp': [8, null], '6:mlp': [null, 3] } },
+      gaps: { steps: [2], values: { '3:mlp': [0.5] } },
       heldOut: { steps: [0, 2], values: { '3:mlp': [9, 7], final: [2, 2] } },
       agreement: { steps: [0, 2], values: { '3:mlp': [0.5, 0.5], final: [1, 1] } },
     });

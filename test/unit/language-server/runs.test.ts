@@ -7,6 +7,7 @@ import { identityOf } from '../../../backend/formats/processes.ts';
 import { isOrphaned, runStore, type RunRecord } from '../../../backend/language-server/run-store.ts';
 import { createRuns, type Runs } from '../../../backend/language-server/runs.ts';
 import { userError } from '../../../protocol/errors.ts';
+import { doneShare, secondsLeft } from '../../../protocol/run-clock.ts';
 import type { StepEvent } from '../../../protocol/events.ts';
 import type { RunEvent, RunSummary } from '../../../protocol/server.ts';
 import { fakeEngine } from './fake-engine.ts';
@@ -63,6 +64,28 @@ const make = (): Runs =>
   });
 
 describe('a run', () => {
+  it('has its minutes from the first second, and counts what all its sittings worked', async () => {
+    const before = Date.now();
+    const runs = make();
+    const options = { model: 'm', exits: '3:mlp', out: exits, data: [text], preset: 'quick' };
+    const { id, clock } = await runs.start('First', options);
+    expect(clock?.minutes).toBe(1);
+    expect(secondsLeft(runs.list()[0]!, Date.parse(clock!.since!) + 15_000)).toBeCloseTo(45, 1);
+    await until(() => engine.jobs.length === 1);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    await runs.pause(id);
+    const paused = runs.list()[0]!.clock!;
+    expect(paused.since).toBeNull();
+    expect(paused.seconds).toBeGreaterThan(0.025);
+    expect(paused.seconds).toBeLessThanOrEqual((Date.now() - before) / 1000);
+    const { clock: again } = await runs.resume(id);
+    expect(again).toMatchObject({ minutes: 1, seconds: paused.seconds });
+    expect(doneShare(runs.list()[0]!, Date.parse(again!.since!) + 30_000)).toBeCloseTo((30 + paused.seconds) / 60, 6);
+    const { clock: none } = await runs.start('By steps', { ...options, steps: 3, out: `${exits}-2` });
+    expect(none?.minutes).toBeNull();
+    await runs.dispose();
+  });
+
   it('reports in order and ends finished', async () => {
     const runs = make();
     const { id } = await runs.start('First', { model: 'm', exits: '3:mlp', out: '/tmp/a.exits', data: [text] });

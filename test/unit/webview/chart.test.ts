@@ -1,13 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { palette, shades, type Shade } from '../../../protocol/palette.ts';
 import { readHostMessage, readViewMessage } from '../../../protocol/webview.ts';
-import { chartModel, initialState, legendExits, readState } from '../../../webview/chart-model.ts';
+import {
+  chartModel,
+  initialState,
+  isLogarithmic,
+  legendExits,
+  readState,
+  type CurvesState,
+} from '../../../webview/chart-model.ts';
 import { noPoints, type RunPoints } from '../../../webview/columns.ts';
-import { doneShare } from '../../../webview/run-figures.ts';
+import type { CurveRun } from '../../../protocol/webview.ts';
+import { doneShare, duration, later, planParts } from '../../../webview/run-figures.ts';
 import { ticks, toCsv, toSvg, valueRange } from '../../../webview/exports.ts';
 
 const points: RunPoints = {
   training: { steps: [1, 2, 3, 4], values: { '3:mlp': [4, 3, 2, 1], '12:lens': [2, null, 2, 2] } },
+  gaps: { steps: [1, 2, 3, 4], values: { '3:mlp': [2.5, 1.5, 0.75, -0.25], '12:lens': [0.5, 0.25, 0.25, 0] } },
   heldOut: { steps: [0, 4], values: { '3:mlp': [5, 1.5], '12:lens': [3, 2.5], final: [1, 1] } },
   agreement: { steps: [0, 4], values: { '3:mlp': [0.1, 0.4], final: [1, 1] } },
 };
@@ -16,7 +25,7 @@ const runs = new Map([
   ['a', points],
   ['b', noPoints()],
 ]);
-const state = { ...initialState(), front: 'a', smoothing: 0 };
+const state = { ...initialState(), view: 'loss', front: 'a', smoothing: 0 } as const satisfies CurvesState;
 
 describe('the chart model', () => {
   it('has curves by exit and the line to reach', () => {
@@ -30,6 +39,28 @@ describe('the chart model', () => {
     expect(model.references).toEqual([{ run: 'a', place: 0, value: 1 }]);
     expect(model.range).toEqual([0, 4]);
     expect(legendExits(runs, state)).toEqual(['3:mlp', '12:lens']);
+  });
+
+  it('at first shows the gap to the final exit on the same tokens: 0 is the line to reach', () => {
+    expect(initialState().view).toBe('gap');
+    const model = chartModel(runs, { ...state, view: 'gap' }, 500);
+    expect(model.curves.map(({ exit, kind, values }) => [exit, kind, values])).toEqual([
+      ['3:mlp', 'raw', [2.5, 1.5, 0.75, -0.25]],
+      ['3:mlp', 'heldOut', [4, 0.5]],
+      ['12:lens', 'raw', [0.5, 0.25, 0.25, 0]],
+      ['12:lens', 'heldOut', [2, 1.5]],
+    ]);
+    expect(model.references).toEqual([{ run: 'a', place: 0, value: 0 }]);
+    // A gap below 0 is seen, too, and on no logarithmic scale.
+    expect(valueRange(model, false)[0]).toBeLessThan(-0.25);
+    expect(isLogarithmic({ ...state, view: 'gap', logarithmic: true })).toBe(false);
+  });
+
+  it('shows the evaluations alone where steps tell no gap', () => {
+    const untold = new Map([['a', { ...points, gaps: noPoints().gaps }]]);
+    const model = chartModel(untold, { ...state, view: 'gap' }, 500);
+    expect(model.curves.map(({ kind }) => kind)).toEqual(['heldOut', 'heldOut']);
+    expect(model.range).toEqual([0, 4]);
   });
 
   it('leaves hidden exits out, keeps raw points beside smoothed ones, and follows the zoom', () => {
@@ -58,7 +89,7 @@ describe('the chart model', () => {
   });
 
   it('reads a state that was kept, and falls back where it is of another shape', () => {
-    const kept = { ...state, zoom: [1, 2], hidden: ['3:mlp'], logarithmic: true };
+    const kept = { ...state, view: 'loss', zoom: [1, 2], hidden: ['3:mlp'], logarithmic: true };
     expect(readState(JSON.parse(JSON.stringify(kept)))).toEqual(kept);
     expect(readState({ zoom: [3, 1], hidden: 'x', smoothing: 2, front: 4 })).toEqual(initialState());
     expect(readState(undefined)).toEqual(initialState());
@@ -68,18 +99,19 @@ describe('the chart model', () => {
 describe('exports', () => {
   it('hold every point as CSV', () => {
     expect(toCsv([{ title: 'a, "b"', points }]).split('\n')).toEqual([
-      'run,step,exit,training_loss,held_out_loss,agreement',
-      '"a, ""b""",0,3:mlp,,5,0.1',
-      '"a, ""b""",0,12:lens,,3,',
-      '"a, ""b""",0,final,,1,1',
-      '"a, ""b""",1,3:mlp,4,,',
-      '"a, ""b""",1,12:lens,2,,',
-      '"a, ""b""",2,3:mlp,3,,',
-      '"a, ""b""",3,3:mlp,2,,',
-      '"a, ""b""",3,12:lens,2,,',
-      '"a, ""b""",4,3:mlp,1,1.5,0.4',
-      '"a, ""b""",4,12:lens,2,2.5,',
-      '"a, ""b""",4,final,,1,1',
+      'run,step,exit,training_loss,training_gap,held_out_loss,agreement',
+      '"a, ""b""",0,3:mlp,,,5,0.1',
+      '"a, ""b""",0,12:lens,,,3,',
+      '"a, ""b""",0,final,,,1,1',
+      '"a, ""b""",1,3:mlp,4,2.5,,',
+      '"a, ""b""",1,12:lens,2,0.5,,',
+      '"a, ""b""",2,3:mlp,3,1.5,,',
+      '"a, ""b""",2,12:lens,,0.25,,',
+      '"a, ""b""",3,3:mlp,2,0.75,,',
+      '"a, ""b""",3,12:lens,2,0.25,,',
+      '"a, ""b""",4,3:mlp,1,-0.25,1.5,0.4',
+      '"a, ""b""",4,12:lens,2,0,2.5,',
+      '"a, ""b""",4,final,,,1,1',
       '',
     ]);
   });
@@ -88,7 +120,7 @@ describe('exports', () => {
     const svg = toSvg(chartModel(runs, state, 500), {
       ...{ width: 400, height: 300, title: 'A <run>', logarithmic: true },
       ...{ background: '#000', foreground: '#fff', grid: '#333', marks },
-      ...{ stepText: 'Step', lossText: 'Loss', finalText: 'final exit' },
+      ...{ stepText: 'Step', valueText: 'Loss', finalText: 'final exit' },
     });
     expect(svg.match(/<path /g)).toHaveLength(4);
     expect(svg.match(/<circle /g)).toHaveLength(4);
@@ -109,17 +141,44 @@ describe('exports', () => {
 
 describe('the bar of a run', () => {
   it('is full once the run has finished, whatever step it ended at', () => {
-    expect(doneShare({ state: 'running', step: 3, steps: 12 })).toBe(0.25);
-    expect(doneShare({ state: 'finished', step: 3, steps: 12 })).toBe(1);
-    expect(doneShare({ state: 'failed', step: 3, steps: 12 })).toBe(0.25);
-    expect(doneShare({ state: 'running', step: 0, steps: 0 })).toBe(0);
+    expect(doneShare({ state: 'running', share: 0.25 })).toBe(0.25);
+    expect(doneShare({ state: 'finished', share: 0.25 })).toBe(1);
+    expect(doneShare({ state: 'failed', share: 0.25 })).toBe(0.25);
+    expect(doneShare({ state: 'running', share: null })).toBe(0);
+  });
+
+  it('goes on between two messages, and never beyond its end', () => {
+    const run = { state: 'running', spent: 0, left: 60, share: 0, byMinutes: true } as CurveRun;
+    expect(later(run, 15)).toMatchObject({ spent: 15, left: 45, share: 0.25 });
+    expect(later(run, 75)).toMatchObject({ left: 0, share: 1 });
+    expect(later({ ...run, state: 'paused' }, 15)).toMatchObject({ spent: 0, left: 60 });
+    expect(later({ ...run, byMinutes: false, share: 0.5 }, 15)).toMatchObject({ left: 45, share: 0.5 });
+  });
+
+  it('shows the plan of the minutes in its parts, as far as they are over', () => {
+    const plan = { total: 60, evaluation: 6, fit: 0, updates: 44, calibration: 6 };
+    expect(planParts(plan, 7)).toEqual([
+      { part: 'start', seconds: 4, done: 1 },
+      { part: 'held-out', seconds: 6, done: 0.5 },
+      { part: 'updates', seconds: 44, done: 0 },
+      { part: 'calibration', seconds: 6, done: 0 },
+    ]);
+    expect(planParts(plan, 99).every(({ done }) => done === 1)).toBe(true);
+    expect([60, 61, 600, 59.6].map(duration)).toEqual(['1 min', '1 min 1 s', '10 min', '1 min']);
   });
 });
 
 describe('messages between host and webview', () => {
   it('are taken when they have their shape and refused otherwise', () => {
     const columns = { steps: [1], values: { a: [2] } };
-    const message = { type: 'points', run: 'r', training: columns, heldOut: columns, agreement: columns };
+    const message = {
+      type: 'points',
+      run: 'r',
+      training: columns,
+      gaps: columns,
+      heldOut: columns,
+      agreement: columns,
+    };
     expect(readHostMessage(message)).toBe(message);
     expect(readHostMessage({ ...message, training: { steps: [1, 2], values: { a: [2] } } })).toBeNull();
     expect(readHostMessage({ ...message, run: 3 })).toBeNull();

@@ -7,7 +7,7 @@ const none = { steps: [], values: {} };
 describe('points of a run', () => {
   it('grow, fill gaps, and forget what a resumed run repeats', () => {
     const points = noPoints();
-    const message = { type: 'points', run: 'r', agreement: none } as const;
+    const message = { type: 'points', run: 'r', gaps: none, agreement: none } as const;
     addPoints(points, { ...message, training: { steps: [1, 2], values: { '3:mlp': [5, 4] } }, heldOut: none });
     addPoints(points, { ...message, training: none, heldOut: { steps: [2], values: { '3:mlp': [4.5], final: [2] } } });
     addPoints(points, {
