@@ -2,8 +2,9 @@
  * The manifest's `contributes`, made from the command table and the option table. `scripts/manifest.ts` writes it into
  * package.json, and a test fails when the two differ. Knows no `vscode`.
  */
+import { betterModels, fetchMinutes } from '../protocol/models.ts';
 import { usualFirst, type Option } from '../protocol/options-kinds.ts';
-import { serverOptions, settingGroups } from '../protocol/options-groups.ts';
+import { serverOptions, settingGroups, tuningOptions } from '../protocol/options-groups.ts';
 import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
 import { milestoneKey, type Milestone } from './milestones.ts';
 import { commandId, commandKeys, commands, type CommandKey, type CommandSpec } from './commands.ts';
@@ -171,15 +172,15 @@ const walkthrough = (): Json => ({
   description: 'Tune exits on your own files and see at which layer every token leaves.',
   steps: [
     step('tune', 'Tune exits', 'The question that starts a run: model, data, exits and preset, each with a default.', [
-      'Exits are small heads on some layers of a frozen model; tuning trains them and never changes the model. The model that ships and the files of this folder are enough; the preset quick takes about a minute.',
+      `Exits are small heads on some layers of a frozen model; tuning trains them and never changes the model. The model that ships and the files of this folder are enough. ${presetTexts()}.`,
       `[Tune Early Exits](command:${commandId('tune')})`,
     ]),
     step(
       'curves',
-      'Watch the losses fall',
-      'Loss curves of two exits, with the final exit as a dashed line to reach.',
+      'Watch the gap close',
+      'The gap of each exit to the final one while they are tuned, with the dashed line of 0 to reach.',
       [
-        "One curve for each exit; dots are held-out text, the dashed line is the model's own. Pause, resume and stop keep the work done.",
+        'One curve for each exit: how much less it foresees the text than the whole model does. At 0 it is as good; dots are text that it never learned from. Pause, resume and stop keep the work done.',
         `[Show Loss Curves](command:${commandId('showCurves')})`,
       ],
     ),
@@ -197,13 +198,34 @@ const walkthrough = (): Json => ({
         '[Display Settings](command:workbench.action.openSettings?%5B%22earlyExit.display%22%5D)',
       ],
     ),
+    step(
+      'model',
+      'Choose a model',
+      'The list of models: those on this machine, recommended ones, and a search of the hub.',
+      [
+        `The model that ships shows how exits work, and no more. The list has what is on this machine already, and better ones to download: ${recommendedTexts()}. Exits are tuned for one model: tune some for yours.`,
+        `[Choose a Model](command:${commandId('chooseModel')})`,
+      ],
+    ),
     step('complete', 'Complete while you type', 'A suggestion in grey behind the cursor, which Tab takes.', [
       'Suggestions come while you type, from your own machine: Tab takes one whole, Ctrl+→ its next word, Alt+] goes to another. A model that was taught to fill in the middle, such as Qwen2.5-Coder, sees what stands behind the cursor, too.',
       `[Switch Completions On or Off](command:${commandId('toggleCompletions')})`,
-      `[Choose a Model](command:${commandId('chooseModel')})`,
     ]),
   ],
 });
+
+/** `quick takes about a minute, standard about ten minutes …`, as the presets say. */
+const presetTexts = (): string =>
+  Object.entries(tuningOptions.preset.values ?? {})
+    .map(([preset, takes], i) => `${i === 0 ? `The preset ${preset} takes` : preset} ${takes}`)
+    .join(', ');
+
+const recommendedTexts = (): string => {
+  const [code, chats] = betterModels().map(
+    ({ name, bytes }) => `${name} (${Math.round(bytes / 1e6)} MB, about ${fetchMinutes(bytes)} min)`,
+  );
+  return `${code} for code, ${chats} for chats`;
+};
 
 function step(milestone: Milestone, title: string, altText: string, lines: readonly string[]): Json {
   const picture = (theme: string): string => `extension/walkthrough/${milestone}-${theme}.png`;

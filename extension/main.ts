@@ -25,6 +25,7 @@ import { followBackend, offer, showFailure } from './messages.ts';
 import { chooseExits, useExits, useModel } from './model-and-exits.ts';
 import { askModel } from './model-pick.ts';
 import { hasInterruptedRun, runsFolder } from './interrupted-runs.ts';
+import { showPick } from './pick.ts';
 import { createRuns } from './runs.ts';
 import { displaySettings, followCompletionSettings, serverDisplay, settingProblems, type Display } from './settings.ts';
 import { createServing, type Serving } from './serving.ts';
@@ -161,7 +162,7 @@ async function chooseRun(app: App, states: readonly RunSummary['state'][], title
   const fitting = app.runs.list().filter((run) => states.includes(run.state));
   if (fitting.length < 2) return fitting[0] ?? null;
   const items = fitting.map((run) => ({ label: run.title, description: run.message, run }));
-  return (await vscode.window.showQuickPick(items, { title }))?.run ?? null;
+  return (await showPick(items, { title }))?.run ?? null;
 }
 
 /** Settings take effect at once where they can, and say when where they cannot. Answers the display settings. */

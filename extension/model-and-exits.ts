@@ -8,6 +8,7 @@ import { belongsTo, modelBase, modelFor, withChosen } from './choices.ts';
 import { commandId } from './commands.ts';
 import { workspaceFolders } from './folders.ts';
 import { offer } from './messages.ts';
+import { showPick } from './pick.ts';
 import { explicit } from './settings.ts';
 
 const MODEL = 'earlyExit.model';
@@ -92,7 +93,7 @@ export async function chooseExits(app: App): Promise<void> {
     ...(others.length > 0 ? [separator] : []),
     ...others.map((exits) => ({ ...item(exits), description: `${exits.model} · ${exits.exits.join(' ')}` })),
   ];
-  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Exits for generation') });
+  const picked = await showPick(items, { title: vscode.l10n.t('Exits for generation') });
   if (picked?.exits) return useExits(app, picked.exits);
   if (picked) await set(EXITS, undefined);
 }

@@ -10,6 +10,7 @@ import { settingOf, typedModel, withChosen, type ListedModel } from './choices.t
 import { workspaceFolders } from './folders.ts';
 import { chosenModel } from './model-and-exits.ts';
 import { download, machineItems, searchedModel, type ModelItem } from './models-at-hand.ts';
+import { takeKeys } from './pick.ts';
 
 type Item = vscode.QuickPickItem &
   Partial<ModelItem> & { readonly model?: ListedModel; readonly browse?: 'folder' | 'file' | 'hub' };
@@ -82,6 +83,7 @@ function pick(items: readonly Item[]): Promise<Item | undefined> {
       list.dispose();
     });
     list.show();
+    void takeKeys();
   });
 }
 

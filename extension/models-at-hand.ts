@@ -3,6 +3,7 @@ import * as vscode from 'vscode';
 import { fetchMinutes, fitsMemory, recommendedFor, type HubChoice, type MachineModel } from '../protocol/models.ts';
 import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
+import { showPick } from './pick.ts';
 import { sizeText } from './sizes.ts';
 
 /** An item that names a model: `reference` goes into the setting, after a download where it is not here yet. */
@@ -73,12 +74,12 @@ export async function searchedModel(app: App): Promise<string | null> {
     name,
   }));
   const none = vscode.l10n.t('The hub has no model of that name.');
-  const model = await vscode.window.showQuickPick(models, { title, placeHolder: models.length === 0 ? none : query });
+  const model = await showPick(models, { title, placeHolder: models.length === 0 ? none : query });
   if (!model) return null;
   const choices = await busy(model.name, (token) =>
     app.backend.send(protocol.listHubChoices, { repository: model.name }, token),
   );
-  const picked = await vscode.window.showQuickPick(choices.map(choiceItem), {
+  const picked = await showPick(choices.map(choiceItem), {
     title: model.name,
     placeHolder: choices.length === 0 ? vscode.l10n.t('It has no file that can be opened here.') : '',
   });

@@ -2,7 +2,7 @@
 
 export interface RunTitleParts {
   readonly model: string;
-  /** As given, such as `8,10`; null for the three of `auto`. */
+  /** As given, such as `8,10` or `auto:mlp`; null for the three of `auto`. */
   readonly exits: string | null;
   readonly preset: string;
   /** Updates, where they are given instead of a preset's minutes. */
@@ -13,7 +13,8 @@ export interface RunTitleParts {
 
 export function runTitle({ model, exits, preset, steps, data }: RunTitleParts, taken: readonly string[]): string {
   const length = steps === null ? preset : `${steps} ${steps === 1 ? 'step' : 'steps'}`;
-  const title = [model, exits ?? '3 exits', length, data].join(' · ');
+  const three = exits === null ? '3 exits' : exits.replace(/^auto:/, '3 × ');
+  const title = [model, three, length, data].join(' · ');
   if (!taken.includes(title)) return title;
   for (let n = 2; ; n++) {
     const numbered = `${title} (${n})`;

@@ -8,6 +8,7 @@ import type { App } from './app.ts';
 import type { Completions } from './completions/completions.ts';
 import { commandId, commands, type CommandKey } from './commands.ts';
 import { chosenModel } from './model-and-exits.ts';
+import { showPick } from './pick.ts';
 import { explicit, type CompletionSettings } from './settings.ts';
 import { statusText, type StatusTexts } from './status-text.ts';
 
@@ -120,6 +121,6 @@ export async function showStatusMenu(app: App): Promise<void> {
     return { label: `${icon} ${vscode.l10n.t(title)}`, key };
   });
   const title = [vscode.l10n.t('Early Exit'), app.backend.runtime()?.description].filter(Boolean).join(' · ');
-  const picked = await vscode.window.showQuickPick(items, { title });
+  const picked = await showPick(items, { title });
   if (picked) await vscode.commands.executeCommand(commandId(picked.key));
 }

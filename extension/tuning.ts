@@ -4,11 +4,13 @@ import * as vscode from 'vscode';
 import { dataOptions, exitsOptions, placeOptions, shippedModel, tuningOptions } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
+import { architectures } from '../protocol/options-notations.ts';
 import type { App } from './app.ts';
 import { freeExitsFolder, modelInFolder } from './folder-paths.ts';
 import { withoutGpu } from './generating.ts';
 import { showFailure } from './messages.ts';
 import { askModel } from './model-pick.ts';
+import { showPick } from './pick.ts';
 import { runTitle } from './run-title.ts';
 import { explicit, recipeSettings } from './settings.ts';
 import { requireTrust } from './trust.ts';
@@ -91,7 +93,7 @@ async function ask(app: App, settings: RecipeOptions): Promise<RecipeOptions | n
       {
         label: `$(dashboard) ${vscode.l10n.t('Preset …')}`,
         description: presetText(options),
-        act: askPreset,
+        act: () => askPreset(options),
       },
       {
         label: `$(server) ${vscode.l10n.t('Where …')}`,
@@ -99,9 +101,10 @@ async function ask(app: App, settings: RecipeOptions): Promise<RecipeOptions | n
         act: () => askPlace(options),
       },
     ];
-    const picked = await vscode.window.showQuickPick(items, {
+    const placeHolder = vscode.l10n.t('Press Enter to start, or change something first');
+    const picked = await showPick(items, {
       title: vscode.l10n.t('Tune Early Exits'),
-      placeHolder: vscode.l10n.t('Press Enter to start, or change something first'),
+      placeHolder,
       ignoreFocusOut: true,
     });
     if (!picked) return null;
@@ -116,7 +119,7 @@ async function askData(): Promise<RecipeOptions | null> {
   const files = { label: `$(file) ${vscode.l10n.t('Files (text, or JSONL of texts or chats) …')}` };
   const glob = { label: `$(regex) ${vscode.l10n.t('Glob …')}` };
   const items: vscode.QuickPickItem[] = [here, folder, files, glob];
-  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Data'), ignoreFocusOut: true });
+  const picked = await showPick(items, { title: vscode.l10n.t('Data'), ignoreFocusOut: true });
   if (picked === here) return { data: here.data };
   if (picked === glob) {
     const text = await vscode.window.showInputBox({ title: vscode.l10n.t('Glob'), value: 'src/**/*.ts' });
@@ -131,7 +134,28 @@ async function askData(): Promise<RecipeOptions | null> {
   return uris ? { data: uris.map((uri) => uri.fsPath) } : null;
 }
 
+/** A line for each architecture, three exits of it; or layers of one's own. */
 async function askExits(options: RecipeOptions): Promise<RecipeOptions | null> {
+  const current = exitsOptions.exits.read(options.exits ?? exitsOptions.exits.default);
+  const usual = current.ok && current.value.kind === 'auto' ? current.value.architecture : null;
+  const items = Object.entries(architectures).map(([architecture, meaning]) => ({
+    label: `$(${architecture === usual ? 'check' : 'git-branch'}) ${architecture}`,
+    description: architecture === 'lens' ? vscode.l10n.t('default') : '',
+    detail: vscode.l10n.t('Three exits, at 2/3, 5/6 and 11/12 of the depth: {0}', meaning),
+    exits: architecture === 'lens' ? 'auto' : `auto:${architecture}`,
+  }));
+  const own = {
+    label: `$(${usual === null ? 'check' : 'edit'}) ${vscode.l10n.t('Layers of your own …')}`,
+    description: usual === null ? exitsText(options) : '',
+  };
+  const picked = await showPick<vscode.QuickPickItem & { exits?: string }>([...items, own], {
+    title: vscode.l10n.t('Exits'),
+    ignoreFocusOut: true,
+  });
+  return picked?.exits === undefined ? (picked ? askLayers(options) : null) : { exits: picked.exits };
+}
+
+async function askLayers(options: RecipeOptions): Promise<RecipeOptions | null> {
   const text = await vscode.window.showInputBox({
     title: vscode.l10n.t('Exits'),
     prompt: exitsOptions.exits.help,
@@ -144,13 +168,16 @@ async function askExits(options: RecipeOptions): Promise<RecipeOptions | null> {
   return text === undefined ? null : { exits: text };
 }
 
-async function askPreset(): Promise<RecipeOptions | null> {
-  const items = Object.entries(tuningOptions.preset.values ?? {}).map(([label, description]) => ({
-    label,
-    description,
+async function askPreset(options: RecipeOptions): Promise<RecipeOptions | null> {
+  const items = Object.keys(tuningOptions.preset.values ?? {}).map((preset) => ({
+    label: `$(${preset === presetOf(options) ? 'check' : 'dashboard'}) ${preset}`,
+    description: [minutesOf(preset), preset === tuningOptions.preset.default && vscode.l10n.t('default')]
+      .filter(Boolean)
+      .join(' · '),
+    preset,
   }));
-  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Preset'), ignoreFocusOut: true });
-  return picked ? { preset: picked.label } : null;
+  const picked = await showPick(items, { title: vscode.l10n.t('Preset'), ignoreFocusOut: true });
+  return picked ? { preset: picked.preset } : null;
 }
 
 /** Here, or one of the places where PyTorch runs; those that need an address or names ask for them. */
@@ -161,7 +188,7 @@ async function askPlace(options: RecipeOptions): Promise<RecipeOptions | null> {
   const ray = { label: `$(cloud) ${vscode.l10n.t('A Ray cluster …')}`, on: 'ray:' };
   const slurm = { label: `$(file-code) ${vscode.l10n.t('A script for Slurm')}`, on: 'slurm' };
   const items = [here, torchrun, hosts, ray, slurm];
-  const picked = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Where'), ignoreFocusOut: true });
+  const picked = await showPick(items, { title: vscode.l10n.t('Where'), ignoreFocusOut: true });
   if (!picked) return null;
   if (picked !== hosts && picked !== ray) return { on: picked.on };
   const known = placeName(options);
@@ -193,7 +220,7 @@ function titleOf(options: RecipeOptions, folder: string, app: App): string {
     {
       model: modelName(options),
       exits: typeof exits === 'string' && exits !== 'auto' ? exits : null,
-      preset: presetText(options),
+      preset: presetOf(options),
       steps: typeof steps === 'number' ? steps : null,
       data: Array.isArray(data) ? dataName(data as readonly string[]) : folder,
     },
@@ -205,11 +232,29 @@ function titleOf(options: RecipeOptions, folder: string, app: App): string {
 const dataName = ([first = '', ...more]: readonly string[]): string =>
   `${first.includes('*') ? first : path.basename(first)}${more.length > 0 ? ` +${more.length}` : ''}`;
 
-const exitsText = ({ exits }: RecipeOptions): string =>
-  typeof exits === 'string' && exits !== 'auto' ? exits : vscode.l10n.t('three exits');
+function exitsText({ exits }: RecipeOptions): string {
+  if (typeof exits !== 'string' || exits === 'auto') return vscode.l10n.t('three exits');
+  const architecture = /^auto:(\w+)$/.exec(exits)?.[1];
+  return architecture === undefined ? exits : vscode.l10n.t('three exits, {0}', architecture);
+}
 
-const presetText = ({ preset }: RecipeOptions): string =>
+const presetOf = ({ preset }: RecipeOptions): string =>
   typeof preset === 'string' ? preset : String(tuningOptions.preset.default);
+
+const minutesOf = (preset: string): string =>
+  (tuningOptions.preset.values as Readonly<Record<string, string>> | null)?.[preset] ?? '';
+
+/** The preset with its minutes, unless steps or minutes of its own end the run. */
+function presetText(options: RecipeOptions): string {
+  const { steps, minutes } = options;
+  const end =
+    typeof steps === 'number'
+      ? vscode.l10n.t('{0} steps', steps)
+      : typeof minutes === 'number'
+        ? vscode.l10n.t('{0} minutes', minutes)
+        : minutesOf(presetOf(options));
+  return `${presetOf(options)}, ${end}`;
+}
 
 const placeName = ({ on }: RecipeOptions): string => (typeof on === 'string' ? on : String(placeOptions.on.default));
 

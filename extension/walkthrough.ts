@@ -1,4 +1,4 @@
-/** Ticks the steps of the walkthrough: a run has finished, its curves were seen, text was generated, its exits looked at, a completion taken. */
+/** Ticks the steps of the walkthrough: a run has finished, its curves were seen, text was generated, its exits looked at, a model chosen, a completion taken. */
 import * as vscode from 'vscode';
 import type { App } from './app.ts';
 import type { Completions } from './completions/completions.ts';
@@ -28,6 +28,9 @@ export function followWalkthrough(
     curves.onFilled(() => reach('curves')),
     generations.onFinished(() => reach('generate')),
     details.onShown(() => reach('look')),
+    vscode.workspace.onDidChangeConfiguration(
+      (event) => event.affectsConfiguration('earlyExit.model') && reach('model'),
+    ),
     completions.onTaken(() => reach('complete')),
     // A walkthrough has a tab of no kind that extensions know.
     vscode.window.tabGroups.onDidChangeTabs(({ opened }) => {

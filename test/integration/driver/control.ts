@@ -36,8 +36,10 @@ export async function serveControl(page: Page, options: ControlOptions, signal: 
 
 async function carryOut(page: Page, request: DriverRequest, options: ControlOptions): Promise<unknown> {
   switch (request.do) {
-    case 'screenshot':
-      return page.screenshot({ path: path.join(options.screenshots, `${request.name}.png`), type: 'png' });
+    case 'screenshot': {
+      const target = request.selector === undefined ? page : page.locator(request.selector).first();
+      return target.screenshot({ path: path.join(options.screenshots, `${request.name}.png`), type: 'png' });
+    }
     case 'reload':
       return page.reload({ waitUntil: 'commit' });
     case 'resize':

@@ -3,7 +3,8 @@ import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'nod
 import path from 'node:path';
 
 export type DriverRequest =
-  | { do: 'screenshot'; name: string }
+  /** Of the whole page, or of the first element that a selector finds. */
+  | { do: 'screenshot'; name: string; selector?: string }
   | { do: 'reload' }
   | { do: 'resize'; width: number; height: number }
   | { do: 'press'; key: string }
@@ -37,7 +38,8 @@ export async function ask(request: DriverRequest): Promise<unknown> {
   return answer.value;
 }
 
-export const screenshot = (name: string): Promise<unknown> => ask({ do: 'screenshot', name });
+export const screenshot = (name: string, selector?: string): Promise<unknown> =>
+  ask({ do: 'screenshot', name, ...(selector !== undefined && { selector }) });
 /** The window that tests run in, and the smallest that everything shall be usable in. */
 export const sizes = { large: { width: 1280, height: 800 }, small: { width: 800, height: 600 } } as const;
 export const resize = (size: keyof typeof sizes): Promise<unknown> => ask({ do: 'resize', ...sizes[size] });

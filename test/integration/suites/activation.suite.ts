@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
 import { commandId, commandKeys } from '../../../extension/commands.ts';
-import { delay, inWorkbench, until } from '../harness/driver.ts';
+import { delay, inWorkbench, press, until } from '../harness/driver.ts';
 import { activate, backendProcesses, EXTENSION_ID, fileUri, pictures } from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
@@ -56,6 +56,21 @@ export const run = suite([
       inWorkbench<boolean>(`document.querySelector('.getting-started-media img')?.naturalWidth > 0`),
     );
     await pictures('walkthrough');
+    const [, ...steps] = (
+      await inWorkbench<string>(
+        `[...document.querySelectorAll('.getting-started-step .step-title, .getting-started-step h3')].map((each) => each.textContent).join('|')`,
+      )
+    ).split('Tune exits');
+    assert.match(
+      steps.join(),
+      /Watch the gap close.*Generate.*Look at each token.*Choose a model.*Complete while you type/,
+    );
+    await inWorkbench(
+      `[...document.querySelectorAll('.getting-started-step .monaco-button')].find((each) => each.textContent === 'Tune Early Exits').click()`,
+    );
+    const hasKeys = `document.querySelector('.quick-input-widget:not([style*="display: none"]) input') === document.activeElement`;
+    await until('the question, with the keys', () => inWorkbench<boolean>(hasKeys));
+    await press('Escape');
     await vscode.commands.executeCommand('workbench.action.closeAllEditors');
   }),
 ]);

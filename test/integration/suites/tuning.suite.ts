@@ -46,13 +46,33 @@ async function take(entry: string, next: string): Promise<void> {
   await until(next, async () => (await pick()).includes(next));
 }
 
+/** Whether what is typed goes to the pick. */
+const hasKeys = (): Promise<boolean> =>
+  inWorkbench(`document.querySelector('.quick-input-widget input') === document.activeElement`);
+
+/** Texts in the panel that do not fit into their place. */
+const cutTexts = (): Promise<string[]> =>
+  inView(
+    'curves',
+    `[...document.querySelectorAll('header *, .toolbar *, .readout *')].filter((each) => each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).overflowX !== 'visible').map((each) => each.className + ' ' + each.textContent)`,
+  );
+
 let id = '';
 
 export const run = suite([
   test('starts from the palette with one Enter in its only question', async () => {
     const api = await activate();
     await openQuestion();
+    assert.equal(await hasKeys(), true, 'the question has the keys');
     await pictures('tune-question');
+    await take('Preset', 'about an hour');
+    assert.match(await pick(), /quick.*about a minute.*standard.*about ten minutes · default/);
+    assert.equal(await hasKeys(), true, 'and so has a pick behind it');
+    await take('quick', 'Start Tuning');
+    await take('Exits', 'Layers of your own');
+    assert.match(await pick(), /lens.*default.*norm.*mlp.*layer.*embedding/);
+    await press('Escape');
+    await until('the question again', async () => (await pick()).includes('Start Tuning'));
     await press('Enter');
     const run = await until('a run', async () => (await api.listRuns())[0]);
     id = run.id;
@@ -71,7 +91,8 @@ export const run = suite([
     assert.deepEqual(Object.keys(exits), ['4:norm', '8:norm', 'final']);
     const pixels = await inkedPixels();
     assert.ok(pixels > 800, `${pixels} pixels are drawn`);
-    assert.match(await headerText(), /tokens per second\d/);
+    const running = /tokens per second\d.*left\d/;
+    await until('speed and time in the header', async () => running.test(await headerText()));
   }),
 
   test('pauses, keeps its work and resumes, by the buttons of the panel', async () => {
@@ -103,7 +124,12 @@ export const run = suite([
       const after = end.after.find(({ exit }) => exit === before.exit);
       assert.ok(after && after.loss < before.loss, `${before.exit}: ${before.loss} → ${after?.loss}`);
     }
-    await until('the end in the header', async () => (await headerText()).includes('finished'));
+    const header = await until('the end in the header', async () => {
+      const text = await headerText();
+      return text.includes('finished') && text;
+    });
+    assert.match(header, /finished.*updates500.*took\d/);
+    assert.doesNotMatch(header, /Done|of 500|left/, 'it is said once');
     const progress = `document.querySelector('[role="progressbar"]').getAttribute('aria-valuenow')`;
     assert.equal(await inView('curves', progress), '100');
   }),
@@ -140,6 +166,27 @@ export const run = suite([
         `document.querySelector('.chart') !== null && document.querySelector('tr[data-exit="4:norm"]') !== null`,
       ),
     );
+    assert.match(
+      await inView(
+        'curves',
+        `document.querySelector('.chart').textContent + document.querySelector('.toolbar').textContent`,
+      ),
+      /Gap to Final/,
+    );
+    const gap = Number((await readout())['8:norm']?.[2]);
+    const pressed = (label: string): Promise<boolean> =>
+      inView(
+        'curves',
+        `document.querySelector('vscode-button[aria-label="${label}"]')?.getAttribute('aria-pressed') === 'true'`,
+      );
+    assert.equal(await pressed('Gap to Final'), true);
+    await clickButton('Loss');
+    await until('the losses', async () => Number((await readout())['8:norm']?.[2]) > gap + 1);
+    const losses = await readout();
+    assert.ok(
+      Math.abs(Number(losses['8:norm']![2]) - Number(losses.final![2]) - gap) < 0.0015,
+      'the gap is that of the losses',
+    );
     await inView('curves', `document.querySelector('.chart').focus()`);
     await press('End');
     await until('the spoken values', async () =>
@@ -163,7 +210,9 @@ export const run = suite([
       return (await inView<string>('curves', pressed)) === 'true';
     });
     await ask({ do: 'click', view: 'curves', selector: 'tr[data-exit="4:norm"] vscode-checkbox' });
+    assert.equal(await pressed('Loss'), true, 'the view, too');
     await clickButton('Linear');
+    await clickButton('Gap to Final');
   }),
 
   test('exports what it shows as SVG, PNG and every point as CSV', async () => {
@@ -225,6 +274,7 @@ export const run = suite([
   test('tunes where the question says: in PyTorch, whose steps are drawn like any', async () => {
     const api = await activate();
     const before = new Set((await api.listRuns()).map((run) => run.id));
+    await clickButton('Loss');
     await openQuestion();
     await take('Where', 'PyTorch on this machine');
     await take('PyTorch on this machine', 'Start Tuning');
@@ -242,6 +292,7 @@ export const run = suite([
       return shown['4:norm']?.[0]?.startsWith('3.25') ? shown : null;
     });
     assert.match(values['8:norm']?.[0] ?? '', /^2\.75/);
+    await clickButton('Gap to Final');
   }),
 
   test('shows the whole error of a run that failed', async () => {
@@ -275,6 +326,17 @@ export const run = suite([
       `(({ width, height, left, right }) => ({ width, height, left, right }))(document.querySelector('${selector}').getBoundingClientRect())`;
     const chart = await inView<{ width: number; height: number; right: number }>('curves', box('.chart'));
     assert.ok(chart.width >= 250 && chart.height >= 180, JSON.stringify(chart));
+    assert.deepEqual(await cutTexts(), []);
+    const compare = '.popup:not(:last-of-type)';
+    await ask({ do: 'click', view: 'curves', selector: `${compare} summary` });
+    const menu = await inView<{ left: number; right: number }>('curves', box(`${compare} .menu`));
+    const room = await inView<number>('curves', `document.documentElement.clientWidth`);
+    assert.ok(menu.left >= 0 && menu.right <= room, `the menu ${JSON.stringify(menu)} is within ${room}`);
+    await screenshot('curves-menu-small');
+    const isOpen = `document.querySelector('${compare}').open`;
+    assert.equal(await inView('curves', isOpen), true);
+    await inView('curves', `document.querySelector('.chart').focus()`);
+    assert.equal(await inView('curves', isOpen), false, 'it closes when the focus goes elsewhere');
     const overflow = `document.documentElement.scrollWidth > document.documentElement.clientWidth`;
     assert.equal(await inView('curves', overflow), false, 'nothing is cut off at the right');
     await resize('large');
