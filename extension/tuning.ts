@@ -241,8 +241,7 @@ function exitsText({ exits }: RecipeOptions): string {
 const presetOf = ({ preset }: RecipeOptions): string =>
   typeof preset === 'string' ? preset : String(tuningOptions.preset.default);
 
-const minutesOf = (preset: string): string =>
-  (tuningOptions.preset.values as Readonly<Record<string, string>> | null)?.[preset] ?? '';
+const minutesOf = (preset: string): string => tuningOptions.preset.values?.[preset] ?? '';
 
 /** The preset with its minutes, unless steps or minutes of its own end the run. */
 function presetText(options: RecipeOptions): string {

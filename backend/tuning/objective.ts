@@ -282,13 +282,13 @@ function lessonsOf(
   for (let from = begin; from < begin + size; from += chunk) {
     const count = Math.min(chunk, begin + size - from);
     const state = rows(after(teacher.state, earlier), from, count);
-    const { lessons, surprise } = tidied(() => {
+    const { lessons, surprise } = tidied((): { lessons: Lesson[]; surprise: tf.Tensor } => {
       const probabilities = tf.softmax(headLogits(state, teacher, softcap));
       const right = tf.gatherND(probabilities, rows(teacher.targets, from, count));
       const counted = tf.reshape(rows(tasks[0]!.weights, from, count), [count]);
       return {
         lessons: lists.map((list) => lessonOf(list ? onShortlist(probabilities, list) : probabilities)),
-        surprise: tf.neg(tf.sum(tf.mul(counted, tf.log(tf.maximum(right, smallest))))),
+        surprise: tf.mul(-1, tf.sum(tf.mul(counted, tf.log(tf.maximum(right, smallest))))),
       };
     });
     state.dispose();
