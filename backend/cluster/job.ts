@@ -8,15 +8,16 @@ import type { TuneOptions } from '../../protocol/options.ts';
 import type { Mesh } from '../../protocol/options-place.ts';
 import { jobFolder, type BaseModel } from '../checkpoint/checkpoint.ts';
 import { exitParameters, frozenParameters, type ParameterShapes } from '../exits/parameters.ts';
-import { exitCut, type ExitSpec } from '../exits/spec.ts';
+import { architectures, exitCut, hasBranch } from '../exits/architectures.ts';
+import type { ExitSpec } from '../exits/spec.ts';
 import { copyFile, fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
 import { layerPath } from '../model/layer.ts';
 import type { FileSample } from './model-files.ts';
 import { parameterPlaces } from '../model/sources.ts';
-import type { ModelSpec } from '../model/spec.ts';
+import { cutName, type ModelSpec } from '../model/spec.ts';
 
 /** Of the file; see `distributed/early_exit_distributed/job.py`. */
-const version = 2;
+const version = 3;
 export const packageName = 'early_exit_distributed';
 /** Where a model lies that goes with the job, beside its file. */
 export const modelFolder = 'model';
@@ -93,6 +94,9 @@ export function writeJob(job: NewJob): void {
   const distils = options.distillation > 0;
   const exits = job.exits.map((exit) => ({
     ...exit,
+    cut: cutName(exitCut(exit)),
+    hasBranch: hasBranch(exit),
+    translates: architectures[exit.architecture].translates,
     parameters: exitParameters(spec, exit, parameters),
     frozen: frozenParameters(exit, parameters, distils),
   }));

@@ -3,7 +3,7 @@ import type { Model } from '../model/open.ts';
 import { expectedParameters, type ExpectedParameter } from '../model/expected-parameters.ts';
 import { mostExpanded } from '../ggml/weights.ts';
 import { blockInfo } from '../formats/dequantise.ts';
-import { hasBranch } from '../exits/forward.ts';
+import { hasBranch } from '../exits/architectures.ts';
 import { exitPath } from '../exits/spec.ts';
 import { noExits, type ExitSet } from '../runtime/stage-tree.ts';
 

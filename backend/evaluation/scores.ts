@@ -4,7 +4,8 @@
  */
 import { userError } from '../../protocol/errors.ts';
 import type { ExitScore } from '../../protocol/events.ts';
-import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
+import { exitCut, hasBranch } from '../exits/architectures.ts';
+import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { HeldParameter } from '../model/overlay.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ExitScorer, Scores } from '../runtime/open.ts';
@@ -182,7 +183,7 @@ async function scoreBatch(
   const classes = (targets: Int32Array): Int32Array =>
     classOf === null ? targets : targets.map((target) => (target < 0 ? target : (classOf.get(target) ?? classOf.size)));
 
-  if (exit?.architecture === 'layer') {
+  if (exit !== null && hasBranch(exit)) {
     const size = batch.tokens * width;
     let into = 0;
     for (let row = 0; row < batch.batch; row++) {

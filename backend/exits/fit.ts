@@ -6,6 +6,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { after } from '../autodiff/recorder.ts';
 import { correction, transposed, type Multiply, type RegressionSums } from './ridge.ts';
+import { architectures } from './architectures.ts';
 import { exitPath, type ExitSpec } from './spec.ts';
 
 /** A head's matrix `[classes, size]`, and its bias `[classes]` where it has one. */
@@ -16,10 +17,6 @@ export interface FitHead<T> {
 
 /** Added to a logit, it vanishes from a sum of exponentials. */
 const masked = -1e9;
-
-/** Whether an exit has a place for what a fit finds: a translator, or a head of its own. */
-export const isFitted = ({ architecture, head }: ExitSpec): boolean =>
-  architecture === 'lens' || head.kind !== 'shared';
 
 /**
  * The sums of some tokens. x `[tokens, size]`; residual `[tokens, columns]`: what a copy leaves to be said; weights
@@ -98,13 +95,13 @@ export async function fittedParameters(
 ): Promise<Map<string, Float32Array>> {
   const { size } = learned;
   const path = exitPath(exit);
-  const isLens = exit.architecture === 'lens';
+  const { translates } = architectures[exit.architecture];
   const { delta, strength } = await correction(learned, apart, machine.multiply, machine.hurried);
   const fitted = new Map(initial);
   const translator = strength === Infinity ? null : plusIdentity(transposed(delta, size, size), size);
   const headName = `${path}.head.weight`;
   if (translator) {
-    if (isLens) fitted.set(`${path}.translator.weight`, translator);
+    if (translates) fitted.set(`${path}.translator.weight`, translator);
     else fitted.set(headName, await machine.fold(initial.get(headName)!, translator));
   }
   if (exit.head.kind !== 'shortlist') return fitted;
@@ -113,7 +110,7 @@ export async function fittedParameters(
   const bias = initial.get(`${path}.head.bias`) ?? null;
   const sums = await machine.deferSums(
     { weight: head, bias },
-    isLens ? fitted.get(`${path}.translator.weight`)! : null,
+    translates ? fitted.get(`${path}.translator.weight`)! : null,
   );
   const defer = await correction(sums.learned, sums.apart, machine.multiply, machine.hurried);
   defer.delta.forEach((value, i) => (head[head.length - size + i]! += value));

@@ -1,14 +1,9 @@
-/**
- * What each exit computes, over `Ops`: one description for training, inference and export.
- * Definitions as in EE-LLM; `lens` after the Tuned Lens (arXiv 2303.08112).
- */
-import { capLogits, decoderLayer, headState, layerPath, mlpHalf, openCut, settle } from '../model/layer.ts';
+/** From the value at an exit's cut to its logits, over `Ops`: one description for training, inference and export. */
+import { capLogits, decoderLayer, headState, openCut, settle } from '../model/layer.ts';
 import type { Ops } from '../model/ops.ts';
 import { denseLayer, type ModelSpec } from '../model/spec.ts';
-import { exitCut, exitPath, type ExitSpec } from './spec.ts';
-
-/** Whether an exit has a layer of its own behind its cut: a branch of the stream, with keys and values of its own. */
-export const hasBranch = (exit: ExitSpec): boolean => exit.architecture === 'layer';
+import { architectures, exitCut, hasBranch } from './architectures.ts';
+import { exitPath, type ExitSpec } from './spec.ts';
 
 /** The value at the cut of an exit with a branch → the stream behind its layer `[batch, tokens, hidden]`. */
 export function exitBranch<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T {
@@ -36,22 +31,8 @@ export const logitsBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, va
 
 /** As `exitState`, from the stream behind the exit's branch where it has one. */
 const stateBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
-  headState(ops, spec, normedState(ops, spec, exit, value));
-
-function normedState<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T {
-  const path = exitPath(exit);
-  const { stream, input } = openCut(ops, spec, exitCut(exit), value);
-  switch (exit.architecture) {
-    case 'embedding':
-      return stream.x;
-    case 'norm':
-    case 'layer':
-      return ops.norm(stream.x, `${path}.norm`, spec.norm);
-    case 'mlp': {
-      const branch = mlpHalf(ops, spec, stream, input, layerPath(exit.layer), { path: `${path}.mlp` });
-      return ops.norm(settle(ops, branch), `${path}.norm`, spec.norm);
-    }
-    case 'lens':
-      return ops.linear(ops.norm(stream.x, `${path}.norm`, spec.norm), `${path}.translator`);
-  }
-}
+  headState(
+    ops,
+    spec,
+    architectures[exit.architecture].state(ops, spec, exit, openCut(ops, spec, exitCut(exit), value)),
+  );

@@ -9,9 +9,9 @@
 import { layerPath } from '../model/layer.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { compareCuts, cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
-import { hasBranch } from './forward.ts';
 import { corrections, type Multiply, type Range, type RegressionSums } from './ridge.ts';
-import { exitCut, type ExitSpec } from './spec.ts';
+import { exitCut, hasBranch } from './architectures.ts';
+import type { ExitSpec } from './spec.ts';
 
 /** `memory.16.end`: where the matrix `[rows, hidden]` and the bias `[rows]` lie. */
 export const memoryPath = (cut: Cut): string => `memory.${cutName(cut)}`;

@@ -4,9 +4,9 @@
  */
 import { userError } from '../../protocol/errors.ts';
 import { shorten } from '../formats/safetensors.ts';
-import { layerPath } from '../model/layer.ts';
 import type { Parameters } from '../model/parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
+import { architectures } from './architectures.ts';
 import { exitId, exitPath, type ExitSpec } from './spec.ts';
 
 /** What an exit learns of the backbone's parameters: which exist (biases are data) and their shapes. */
@@ -25,24 +25,6 @@ export const isMatrix = ({ shape }: Pick<ExitParameter, 'shape'>): boolean => sh
 
 export const parameterSize = ({ shape }: Pick<ExitParameter, 'shape'>): number => shape.reduce((a, b) => a * b, 1);
 
-const layerModules = [
-  'input_layernorm',
-  'self_attn.q_proj',
-  'self_attn.k_proj',
-  'self_attn.v_proj',
-  'self_attn.q_norm',
-  'self_attn.k_norm',
-  'self_attn.sinks',
-  'self_attn.o_proj',
-  'post_attention_layernorm',
-  'pre_feedforward_layernorm',
-  'mlp.gate_proj',
-  'mlp.up_proj',
-  'mlp.down_proj',
-  'post_feedforward_layernorm',
-];
-const mlpModules = ['gate_proj', 'up_proj', 'down_proj'];
-
 /**
  * The parameters that tuning trains for one exit. A bias is among them where the backbone's counterpart has one.
  * @throws UserError where the exit would train nothing: `embedding` with the model's own head.
@@ -57,19 +39,13 @@ export function exitParameters(spec: ModelSpec, exit: ExitSpec, backbone: Parame
         shape: backbone.shape(`${source}.${kind}`),
         source: `${source}.${kind}`,
       }));
-  const list: ExitParameter[] = [];
-  if (exit.architecture === 'mlp') {
-    const own = layerPath(exit.layer);
-    list.push(...mlpModules.flatMap((module) => copies(`mlp.${module}`, `${own}.mlp.${module}`)));
-  }
-  if (exit.architecture === 'layer') {
-    const last = layerPath(spec.layers.length);
-    list.push(...layerModules.flatMap((module) => copies(`layer.${module}`, `${last}.${module}`)));
-  }
-  if (exit.architecture === 'lens') {
-    list.push({ name: `${path}.translator.weight`, shape: [spec.hidden, spec.hidden], source: null });
-  }
-  if (exit.architecture !== 'embedding') list.push(...copies('norm', 'norm'));
+  const list = architectures[exit.architecture]
+    .modules(spec, exit)
+    .flatMap(({ own, copyOf }) =>
+      copyOf === null
+        ? [{ name: `${path}.${own}.weight`, shape: [spec.hidden, spec.hidden], source: null }]
+        : copies(own, copyOf),
+    );
   if (exit.head.kind !== 'shared') {
     const classes = exit.head.kind === 'own' ? spec.vocabulary : exit.head.tokens.length + 1;
     list.push(...copies('head', 'lm_head').map((each) => ({ ...each, shape: [classes, ...each.shape.slice(1)] })));
@@ -86,12 +62,7 @@ export function exitParameters(spec: ModelSpec, exit: ExitSpec, backbone: Parame
 
 /** Names of the backbone's parameters that an exit reads and never changes; `distils` adds the head of its teacher. */
 export function frozenParameters(exit: ExitSpec, backbone: ParameterShapes, distils: boolean): string[] {
-  const modules =
-    exit.architecture === 'mlp'
-      ? ['post_attention_layernorm', 'pre_feedforward_layernorm', 'post_feedforward_layernorm'].map(
-          (module) => `${layerPath(exit.layer)}.${module}`,
-        )
-      : [];
+  const modules = [...architectures[exit.architecture].reads(exit)];
   if (exit.head.kind === 'shared' || distils) modules.push('lm_head');
   return modules.flatMap((module) => [`${module}.weight`, `${module}.bias`]).filter((name) => backbone.has(name));
 }

@@ -1,8 +1,8 @@
 /** What an exit is, as data: where it hangs on the stream, what it computes, and which head it has (EE-Tuning, section 3). */
-import type { Cut } from '../model/spec.ts';
+import { architectures, type Architecture } from '../../protocol/options-notations.ts';
 
-export const exitArchitectures = ['embedding', 'norm', 'mlp', 'layer', 'lens'] as const;
-export type ExitArchitecture = (typeof exitArchitectures)[number];
+export type ExitArchitecture = Architecture;
+export const exitArchitectures = Object.keys(architectures) as readonly ExitArchitecture[];
 
 /**
  * `own`: a trained matrix over the whole vocabulary. `shared`: the model's head, frozen. `shortlist`: a trained matrix
@@ -26,9 +26,3 @@ export const exitId = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string =
 /** Where an exit's parameters live: `exits.8.mlp.norm.weight`, `exits.8.mlp.head.weight` … */
 export const exitPath = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string =>
   `exits.${exit.layer}.${exit.architecture}`;
-
-/** Where an exit reads the stream. An `mlp` exit reads it between the layer's attention and its MLP. */
-export const exitCut = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): Cut => ({
-  layer: exit.layer,
-  at: exit.architecture === 'mlp' ? 'attention' : 'end',
-});

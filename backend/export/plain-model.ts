@@ -3,8 +3,8 @@
  * file. What no plain model can say is refused with the reason.
  */
 import { userError, type UserError } from '../../protocol/errors.ts';
+import { architectures } from '../exits/architectures.ts';
 import { exitId, exitPath, type ExitSpec } from '../exits/spec.ts';
-import { layerPath } from '../model/layer.ts';
 import type { Model } from '../model/open.ts';
 import type { HeldParameter } from '../model/overlay.ts';
 import { takesHeadBias, type PlainFormat } from './families.ts';
@@ -34,52 +34,13 @@ export async function plainModel(
     for (const [name, value] of held)
       if (name.startsWith(`${path}.${from}.`)) found.set(`${to}${name.slice(path.length + 1 + from.length)}`, value);
   };
-  const layers = depthOf(backbone, exit);
-  take('norm', 'norm');
-  if (exit.architecture === 'mlp') take('mlp', `${layerPath(exit.layer)}.mlp`);
-  if (exit.architecture === 'layer') take('layer', layerPath(exit.layer + 1));
+  const { plain } = architectures[exit.architecture];
+  if ('reason' in plain) throw refused(exit, plain.reason);
+  const refusal = plain.refusal(backbone, exit);
+  if (refusal !== null) throw refused(exit, refusal);
+  for (const [from, to] of plain.modules(exit)) take(from, to);
   for (const [kind, value] of await plainHead(backbone, exit, held, format)) found.set(`lm_head.${kind}`, value);
-  return { exit, layers, parameters: found };
-}
-
-/** How many layers the plain model has. */
-function depthOf(backbone: Backbone, exit: ExitSpec): number {
-  const { spec } = backbone;
-  switch (exit.architecture) {
-    case 'embedding':
-      throw refused(exit, 'its head reads the stream without a norm, and every model of this family has one');
-    case 'norm':
-    case 'lens':
-      return exit.layer;
-    case 'mlp':
-      if (spec.layers[exit.layer - 1]!.mixture)
-        throw refused(exit, `its MLP is dense, and layer ${exit.layer} of this model is a mixture of experts`);
-      return exit.layer;
-    case 'layer': {
-      if (spec.layers.at(-1)!.mixture)
-        throw refused(exit, 'its layer is dense, and layers of this model are mixtures of experts');
-      if (sharesNorm(backbone))
-        throw refused(
-          exit,
-          'its layer has a norm for attention and one for the MLP, and layers of this family one for both',
-        );
-      const own = spec.layers[exit.layer];
-      if (own && JSON.stringify(own) !== JSON.stringify(spec.layers.at(-1)))
-        throw refused(
-          exit,
-          `its layer turns and looks as the model's last does, and layer ${exit.layer + 1} of the model otherwise`,
-        );
-      return exit.layer + 1;
-    }
-  }
-}
-
-/** Whether attention and MLP, side by side, read one norm: a file of the family has it once. */
-function sharesNorm({ spec, parameters }: Backbone): boolean {
-  const gain = (norm: string): Float32Array => parameters.values(`${layerPath(spec.layers.length)}.${norm}.weight`);
-  if (!spec.parallelResidual) return false;
-  const [attention, mlp] = [gain('input_layernorm'), gain('post_attention_layernorm')];
-  return attention.every((value, i) => value === mlp[i]);
+  return { exit, layers: exit.layer + plain.layersBehind, parameters: found };
 }
 
 /** `weight` and `bias` of the head where they are not the model's own: with a lens's translator in it, over the whole vocabulary. */

@@ -1,8 +1,8 @@
 /** A plain model taken back as the exit that it was. Knows no checkpoint. */
 import { userError } from '../../protocol/errors.ts';
+import { architectures } from '../exits/architectures.ts';
 import { exitParameters } from '../exits/parameters.ts';
 import { exitId, exitPath, type ExitSpec } from '../exits/spec.ts';
-import { layerPath } from '../model/layer.ts';
 import type { Model } from '../model/open.ts';
 import type { HeldParameter } from '../model/overlay.ts';
 import { markOf } from './mark.ts';
@@ -27,21 +27,28 @@ export function takeBack(base: Pick<Model, 'spec' | 'name' | 'parameters'>, sha2
       `${plain.path} is an exit of another model than ${base.name}.`,
       'Give the model that it was exported from as --model.',
     );
-  if (head === 'shortlist' || architecture === 'embedding')
+  const { plain: form, translates } = architectures[architecture];
+  if (head === 'shortlist' || 'reason' in form)
     throw userError(
       'unsupported',
       `The head of ${plain.path} is a shortlist that was expanded, which is not taken back.`,
     );
-  const isFolded = architecture === 'lens';
   const exit: ExitSpec = {
     layer,
-    architecture: isFolded ? 'norm' : architecture,
-    head: { kind: isFolded || head === 'own' ? 'own' : 'shared' },
+    architecture: form.takenBackAs,
+    head: { kind: translates || head === 'own' ? 'own' : 'shared' },
+  };
+  /** What a parameter of the exit is called in the plain model. */
+  const plainName = (name: string): string => {
+    const [own, place] = [['head', 'lm_head'] as const, ...form.modules(exit)].find(([own]) =>
+      name.startsWith(`${own}.`),
+    )!;
+    return `${place}${name.slice(own.length)}`;
   };
   const parameters = new Map<string, HeldParameter>();
   const rounded = new Set<string>();
   for (const { name, shape } of exitParameters(base.spec, exit, base.parameters)) {
-    const from = plainName(exit, name.slice(exitPath(exit).length + 1));
+    const from = plainName(name.slice(exitPath(exit).length + 1));
     if (!plain.parameters.has(from) || plain.parameters.shape(from).join() !== shape.join())
       throw userError('bad-model', `${plain.path} has no "${from}" of the shape [${shape.join(', ')}].`);
     parameters.set(name, { shape, data: plain.parameters.values(from) });
@@ -49,7 +56,7 @@ export function takeBack(base: Pick<Model, 'spec' | 'name' | 'parameters'>, sha2
     if (type !== null && type !== 'F32') rounded.add(type);
   }
   const changes = [
-    ...(isFolded
+    ...(translates
       ? [
           `The lens and the head behind it are one matrix in a plain model: they come back as ${exitId(exit)} with a head of its own, which says the same.`,
         ]
@@ -57,12 +64,4 @@ export function takeBack(base: Pick<Model, 'spec' | 'name' | 'parameters'>, sha2
     ...(rounded.size > 0 ? [`Its matrices have the rounding of ${[...rounded].join(' and ')}.`] : []),
   ];
   return { exit, parameters, changes };
-}
-
-/** What a parameter of the exit is called in the plain model. */
-function plainName({ layer, architecture }: ExitSpec, name: string): string {
-  if (name.startsWith('head.')) return `lm_${name}`;
-  if (architecture === 'mlp' && name.startsWith('mlp.')) return `${layerPath(layer)}.${name}`;
-  if (name.startsWith('layer.')) return `${layerPath(layer + 1)}.${name.slice('layer.'.length)}`;
-  return name;
 }

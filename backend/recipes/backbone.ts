@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import type { EvaluateOptions, GenerateOptions } from '../../protocol/options.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
-import { exitCut, type ExitSpec } from '../exits/spec.ts';
+import { exitCut } from '../exits/architectures.ts';
+import type { ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut, type ModelSpec } from '../model/spec.ts';

@@ -2,7 +2,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { exitState, headPath } from '../exits/forward.ts';
 import { entryWidth } from '../exits/memory.ts';
-import { exitCut, type ExitSpec } from '../exits/spec.ts';
+import { exitCut } from '../exits/architectures.ts';
+import type { ExitSpec } from '../exits/spec.ts';
 import type { Processor } from '../ggml/processor.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import { ggmlOps, type OpsOptions } from '../ggml/ops.ts';

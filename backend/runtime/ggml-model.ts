@@ -1,7 +1,8 @@
 /** A staged model in ggml: the graphs of its stages and of what its exits say. What sequences keep is in ggml-slots.ts. */
 import { exitBranch } from '../exits/forward.ts';
 import { memoryCuts, memoryPath } from '../exits/memory.ts';
-import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
+import { exitCut } from '../exits/architectures.ts';
+import { exitPath, type ExitSpec } from '../exits/spec.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import type { Processor } from '../ggml/processor.ts';

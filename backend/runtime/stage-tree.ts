@@ -1,6 +1,6 @@
 /** Where a model with exits is cut: its stages, their branches, and what each exit reads. Knows no weights and no runtime. */
-import { hasBranch } from '../exits/forward.ts';
-import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
+import { exitCut, hasBranch } from '../exits/architectures.ts';
+import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { HeldParameter } from '../model/overlay.ts';
 import { compareCuts, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import type { ExitPoint, StageSpec } from './staged-model.ts';

@@ -5,7 +5,8 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { record, type InputSpec } from '../autodiff/recorder.ts';
-import { exitCut, exitPath } from '../exits/spec.ts';
+import { exitCut } from '../exits/architectures.ts';
+import { exitPath } from '../exits/spec.ts';
 import { layerPath } from '../model/layer.ts';
 import { cutWidth } from '../model/spec.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';

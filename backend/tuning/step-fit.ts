@@ -10,7 +10,6 @@ import {
   fittedParameters,
   headLogits,
   headLogSum,
-  isFitted,
   regressionTensors,
   shortlistMask,
   type FitHead,
@@ -20,7 +19,8 @@ import { exitState } from '../exits/forward.ts';
 import { exitParameters, frozenParameters } from '../exits/parameters.ts';
 import { emptySums, type RegressionSums } from '../exits/ridge.ts';
 import type { FittedMemory } from '../exits/memory.ts';
-import { exitCut, exitPath, type ExitSpec } from '../exits/spec.ts';
+import { exitCut, isFitted } from '../exits/architectures.ts';
+import { exitPath, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';

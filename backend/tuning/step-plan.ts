@@ -9,7 +9,8 @@ import {
   parameterSize,
   type ExitParameter,
 } from '../exits/parameters.ts';
-import { exitCut, exitId, type ExitSpec } from '../exits/spec.ts';
+import { exitCut } from '../exits/architectures.ts';
+import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, type ModelSpec } from '../model/spec.ts';
 import type { StepBatch } from '../features/features.ts';

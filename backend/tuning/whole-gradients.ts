@@ -5,7 +5,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorOps } from '../autodiff/ops.ts';
 import { exitState, headPath } from '../exits/forward.ts';
-import { exitCut, type ExitSpec } from '../exits/spec.ts';
+import { exitCut } from '../exits/architectures.ts';
+import type { ExitSpec } from '../exits/spec.ts';
 import { finalState, stage } from '../model/layer.ts';
 import { compareCuts, cutName, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { headLosses, type HeadTask, type Teacher } from './objective.ts';

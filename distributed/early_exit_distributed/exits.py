@@ -18,20 +18,40 @@ Table = dict[str, Tensor]
 
 def exit_state(spec: dict, exit: Exit, table: Table, value: Tensor) -> Tensor:
     """The value at the exit's cut → the state that its head reads."""
-    path = exit.path
-    if exit.architecture == "embedding":
-        state = value
-    elif exit.architecture == "norm":
-        state = norm(spec, table, f"{path}.norm", value)
-    elif exit.architecture == "lens":
-        state = linear(table, f"{path}.translator", norm(spec, table, f"{path}.norm", value))
-    elif exit.architecture == "mlp":
-        stream, given = value.chunk(2, -1) if spec["parallelResidual"] else (value, None)
-        own = f"layers.{exit.layer - 1}"
-        state = norm(spec, table, f"{path}.norm", _mlp_half(spec, table, stream, given, own, f"{path}.mlp"))
-    else:
-        state = norm(spec, table, f"{path}.norm", _layer(spec, spec["layers"][-1], table, value, f"{path}.layer"))
+    state = STATES[exit.architecture](spec, exit, table, value)
     return state if spec["logitScale"] == 1 else state * spec["logitScale"]
+
+
+def _embedding_state(spec: dict, exit: Exit, table: Table, value: Tensor) -> Tensor:
+    return value
+
+
+def _norm_state(spec: dict, exit: Exit, table: Table, value: Tensor) -> Tensor:
+    return norm(spec, table, f"{exit.path}.norm", value)
+
+
+def _lens_state(spec: dict, exit: Exit, table: Table, value: Tensor) -> Tensor:
+    return linear(table, f"{exit.path}.translator", _norm_state(spec, exit, table, value))
+
+
+def _mlp_state(spec: dict, exit: Exit, table: Table, value: Tensor) -> Tensor:
+    stream, given = value.chunk(2, -1) if spec["parallelResidual"] else (value, None)
+    own = f"layers.{exit.layer - 1}"
+    return _norm_state(spec, exit, table, _mlp_half(spec, table, stream, given, own, f"{exit.path}.mlp"))
+
+
+def _layer_state(spec: dict, exit: Exit, table: Table, value: Tensor) -> Tensor:
+    return _norm_state(spec, exit, table, _layer(spec, spec["layers"][-1], table, value, f"{exit.path}.layer"))
+
+
+STATES = {
+    "embedding": _embedding_state,
+    "norm": _norm_state,
+    "lens": _lens_state,
+    "mlp": _mlp_state,
+    "layer": _layer_state,
+}
+"""By architecture; all else that a rank must know of one comes with the job."""
 
 
 def final_state(spec: dict, table: Table, stream: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ KEPT_POSITIONS = 4096
 
 def is_fitted(exit: Exit) -> bool:
     """Whether an exit has a place for what a fit finds: a translator, or a head of its own."""
-    return exit.architecture == "lens" or exit.head != "shared"
+    return exit.translates or exit.head != "shared"
 
 
 @dataclass
@@ -141,7 +141,7 @@ class Fit:
         head, translator = f"{self.exit.path}.head.weight", f"{self.exit.path}.translator.weight"
         if delta is not None:
             turned = (torch.eye(hidden, dtype=torch.float64, device=delta.device) + delta.T).float()
-            if self.exit.architecture == "lens":
+            if self.exit.translates:
                 fitted[translator] = turned
             else:
                 fitted[head] = fitted[head] @ turned

@@ -14,7 +14,7 @@ from pathlib import Path
 FOLDER = "distributed"
 JOB_FILE = "job.json"
 MODEL_FOLDER = "model"
-VERSION = 2
+VERSION = 3
 
 
 class JobError(Exception):
@@ -61,6 +61,12 @@ class Exit:
     parameters: tuple[Parameter, ...]
     frozen: tuple[str, ...]
     """Parameters of the model that the exit reads and never changes."""
+    cut: str
+    """Where it reads the stream, as `8.attention`."""
+    has_branch: bool
+    """Whether it has a layer of its own behind its cut: it needs whole windows."""
+    translates: bool
+    """Whether a linear map stands between its norm and its head."""
 
     @property
     def id(self) -> str:
@@ -69,11 +75,6 @@ class Exit:
     @property
     def path(self) -> str:
         return f"exits.{self.layer}.{self.architecture}"
-
-    @property
-    def cut(self) -> str:
-        """Where it reads the stream, as `8.attention`."""
-        return f"{self.layer}.{'attention' if self.architecture == 'mlp' else 'end'}"
 
 
 @dataclass(frozen=True)
@@ -206,4 +207,14 @@ def _exit(value: dict) -> Exit:
     parameters = tuple(Parameter(p["name"], tuple(p["shape"]), p["source"]) for p in value["parameters"])
     head = value["head"]
     tokens = tuple(head.get("tokens", ()))
-    return Exit(value["layer"], value["architecture"], head["kind"], tokens, parameters, tuple(value["frozen"]))
+    return Exit(
+        layer=value["layer"],
+        architecture=value["architecture"],
+        head=head["kind"],
+        tokens=tokens,
+        parameters=parameters,
+        frozen=tuple(value["frozen"]),
+        cut=value["cut"],
+        has_branch=value["hasBranch"],
+        translates=value["translates"],
+    )

@@ -91,8 +91,8 @@ class Step:
         own = {p.name: self.parameters[p.name].detach().requires_grad_() for p in exit.parameters}
         table = {**self._frozen, **own}
         value = given.features[exit.cut].float()
-        if exit.architecture == "layer":
-            # An exit with attention of its own needs whole windows; its share is of what it is asked for.
+        if exit.has_branch:
+            # Attention of its own needs whole windows; its share is of what it is asked for.
             return exit_state(self._job.spec, exit, table, value).flatten(0, 1)[positions], table
         return exit_state(self._job.spec, exit, table, value.flatten(0, 1)[positions][None])[0], table
 

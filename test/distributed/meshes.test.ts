@@ -12,7 +12,8 @@ import { readEvent, type FinishedEvent, type RankEvent } from '../../backend/clu
 import { planOn, type PlannedRun } from '../../backend/cluster/plan.ts';
 import { exitLogits } from '../../backend/exits/forward.ts';
 import { frozenParameters } from '../../backend/exits/parameters.ts';
-import { exitCut, exitId, type ExitSpec } from '../../backend/exits/spec.ts';
+import { exitCut } from '../../backend/exits/architectures.ts';
+import { exitId, type ExitSpec } from '../../backend/exits/spec.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { cutWidth } from '../../backend/model/spec.ts';
 import { shippedModel } from '../support/golden.ts';

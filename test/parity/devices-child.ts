@@ -4,7 +4,8 @@
  */
 import { openTensorFlowBackend, openWebgpuBackend } from '../../backend/autodiff/backends.ts';
 import { initialiseExit } from '../../backend/exits/initialise.ts';
-import { exitCut, exitId, exitPath, type ExitArchitecture, type ExitSpec } from '../../backend/exits/spec.ts';
+import { exitCut } from '../../backend/exits/architectures.ts';
+import { exitId, exitPath, type ExitArchitecture, type ExitSpec } from '../../backend/exits/spec.ts';
 import type { StepBatch } from '../../backend/features/features.ts';
 import { compareCuts, cutName, type Cut } from '../../backend/model/spec.ts';
 import { openFeatureModel } from '../../backend/runtime/open.ts';

@@ -8,7 +8,7 @@ import { families } from '../../backend/model/families/index.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
 const docs = readdirSync(path.join(root, 'docs')).filter((name) => name.endsWith('.md'));
-const pages = ['README.md', 'CONTRIBUTING.md', ...docs.map((name) => `docs/${name}`)];
+const pages = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', ...docs.map((name) => `docs/${name}`)];
 const read = (page: string): string => readFileSync(path.join(root, page), 'utf8');
 
 /** As GitHub and editors make them from headings. */

@@ -1,6 +1,7 @@
 /** A tuning step of this project: the backbone to the deepest exit, then loss, gradient and update of all exits. */
 import { initialiseExit } from '../../../backend/exits/initialise.ts';
-import { exitCut, exitId, type ExitArchitecture, type ExitSpec, type HeadSpec } from '../../../backend/exits/spec.ts';
+import { exitCut } from '../../../backend/exits/architectures.ts';
+import { exitId, type ExitArchitecture, type ExitSpec, type HeadSpec } from '../../../backend/exits/spec.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import { compareCuts, cutName, finalCut, type Cut } from '../../../backend/model/spec.ts';
 import { windowOptions } from '../../../backend/recipes/backbone.ts';

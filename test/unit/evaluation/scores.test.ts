@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { exitCut, type ExitSpec } from '../../../backend/exits/spec.ts';
+import { exitCut } from '../../../backend/exits/architectures.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { cutName, finalCut } from '../../../backend/model/spec.ts';
 import type { Scores } from '../../../backend/runtime/open.ts';
 import { evenShare, openHeldOut, type Done, type OpenScorer } from '../../../backend/evaluation/scores.ts';

@@ -91,7 +91,7 @@ describe('parseOptions', () => {
     expect(wayOut({ exits: '4:lense' })).toBe('Did you mean 4:lens?');
     expect(wayOut({ exits: '4, 8:mpl' })).toBe('Did you mean 4,8:mlp?');
     expect(wayOut({ preset: 'quik' })).toBe('Did you mean quick?');
-    expect(wayOut({ exits: 'somewhere' })).toBeUndefined();
+    expect(wayOut({ exits: 'somewhere' })).toBeNull();
   });
 
   it('refuses unknown names with the nearest one', () => {

@@ -1,6 +1,7 @@
 /** Small steps for tests: exits of a tiny model on random features. */
 import { initialiseExit } from '../../../backend/exits/initialise.ts';
-import { exitCut, exitId, type ExitSpec } from '../../../backend/exits/spec.ts';
+import { exitCut } from '../../../backend/exits/architectures.ts';
+import { exitId, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { cutName, cutWidth } from '../../../backend/model/spec.ts';
 import { createCompiledStep, createEagerStep, type StepOptions } from '../../../backend/tuning/step.ts';
