@@ -1,4 +1,6 @@
 /** What a recipe reports while it runs. One stream of these serves the CLI, the language server, the webview and tests. */
+import type { Brought } from './brought.ts';
+import type { Promised } from './options-promise.ts';
 import type { JudgedAnswer, TaskScores } from './tasks.ts';
 import type { Mode, StopReason, TokenRecord } from './trace.ts';
 
@@ -59,6 +61,8 @@ export interface GenerateReadyEvent extends ReadyEvent {
   mode: Mode;
   /** Such as `as calibrated` or `confidence 0.8, not calibrated`; null where no token leaves early. */
   policy: string | null;
+  /** What leaving early as calibrated brings and costs, in words; null where no token leaves by a calibration. */
+  brought?: string | null;
 }
 
 export interface StepEvent {
@@ -197,10 +201,10 @@ export interface CalibratedEvent {
   /** Tokens generated to calibrate on. */
   tokens: number;
   /** What was promised, and how certain it is. */
-  agreement: number;
+  promise: Promised;
   certainty: number;
-  /** Agreement on the tokens that tested the promise. */
-  tested: number;
+  /** What leaving early brings and costs; null where no exit is asked. */
+  brought: Brought | null;
   /** In the order of the stream. */
   exits: {
     exit: string;

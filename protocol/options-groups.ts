@@ -9,6 +9,7 @@ import {
   number,
   oneOf,
   optionalInteger,
+  optionalNotation,
   optionalNumber,
   optionalText,
   text,
@@ -16,6 +17,7 @@ import {
 } from './options-kinds.ts';
 import { architectures, exitsNotation, guessExits, parseExits, type ExitsRequest } from './options-notations.ts';
 import { placeOptions } from './options-place.ts';
+import { parsePromise, promiseNotation, promiseText, type Promised } from './options-promise.ts';
 import { dataOptions, tuningOptions } from './options-tuning.ts';
 
 export { completionOptions, dataOptions, decodingOptions, placeOptions, tuningOptions };
@@ -83,33 +85,36 @@ export const evaluationOptions = {
 };
 
 /** What a calibration promises where nothing is said. */
-export const usualPromise = { agreement: 0.99, certainty: 0.95, calibrationTokens: 3072 } as const;
+export const usualPromise = {
+  promise: { measure: 'agreement', limit: 0.99 },
+  certainty: 0.95,
+  calibrationTokens: 3072,
+} as const satisfies { promise: Promised; certainty: number; calibrationTokens: number };
 
-const unlessSaid = (name: keyof typeof usualPromise): string =>
-  `by default ${usualPromise[name]}, or a resumed run's own.`;
+const unlessSaid = (value: string | number): string => `by default ${value}, or a resumed run's own.`;
 
 /** The promise of a calibration: of `calibrate`, and of the one that `tune` ends with. */
 export const calibrationOptions = {
-  agreement: optionalNumber({
-    minimum: 0,
-    above: true,
-    maximum: 1,
+  promise: optionalNotation<Promised>({
     scope: 'window',
-    help: `Least share of tokens that must agree with the full model; ${unlessSaid('agreement')}`,
+    placeholder: 'agreement=SHARE|regret=NATS',
+    expected: promiseNotation,
+    parse: parsePromise,
+    help: `What new text must keep: at least such a share of tokens is the full model's own choice; or on average a token is so many nats less probable, to the full model, than its own choice, so that near ties count little; ${unlessSaid(promiseText(usualPromise.promise))}`,
   }),
   certainty: optionalNumber({
     advanced: true,
     minimum: 0,
     maximum: 0.999999,
     scope: 'window',
-    help: `How certain it must be that new text keeps the agreement; ${unlessSaid('certainty')}`,
+    help: `How certain it must be that new text keeps the promise; ${unlessSaid(usualPromise.certainty)}`,
   }),
   calibrationTokens: optionalInteger({
     advanced: true,
     minimum: 256,
     maximum: 10_000_000,
     scope: 'window',
-    help: `Tokens that are generated to calibrate on, more where the promise takes more: the model's own text after beginnings of the held-out text; ${unlessSaid('calibrationTokens')}`,
+    help: `Tokens that are generated to calibrate on, more where the promise takes more: the model's own text after beginnings of the held-out text; ${unlessSaid(usualPromise.calibrationTokens)}`,
   }),
 };
 

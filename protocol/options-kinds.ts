@@ -166,19 +166,22 @@ export function oneOf<V extends string>(
   });
 }
 
-/** A small notation of its own, written as text (or as a bare number): `parse` answers null where it cannot be read. */
-export const notation = <T>(
-  common: Common & {
-    readonly default: string;
-    readonly expected: string;
-    readonly parse: (text: string) => T | null;
-    /** What a text that cannot be read was meant to be; null where nothing is near. */
-    readonly guess?: (text: string) => string | null;
-  },
-): Option<T> =>
+interface Notation<T> extends Common {
+  readonly expected: string;
+  /** Null where it cannot be read. */
+  readonly parse: (text: string) => T | null;
+  /** What a text that cannot be read was meant to be; null where nothing is near. */
+  readonly guess?: (text: string) => string | null;
+}
+
+/** A small notation of its own, written as text (or as a bare number). */
+export const notation = <T>(common: Notation<T> & { readonly default: string }): Option<T> =>
   option(common, { type: 'notation', default: common.default, placeholder: 'TEXT' }, (value) => {
     const isText = typeof value === 'string' || typeof value === 'number';
     const parsed = isText ? common.parse(String(value)) : null;
     if (parsed !== null) return good(parsed);
     return bad(common.expected, isText ? (common.guess?.(String(value)) ?? null) : null);
   });
+
+export const optionalNotation = <T>(common: Notation<T>): Option<T | null> =>
+  optional(notation({ ...common, default: '' }));

@@ -9,13 +9,16 @@ import * as path from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
 import type { ExitScore } from '../../protocol/events.ts';
-import type { Mode } from '../../protocol/trace.ts';
 import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import { fileError, readText, statOf, writeFileAtomically } from '../formats/files.ts';
 import { openSafetensors, readSafetensorsMetadata, shorten } from '../formats/safetensors.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
 import { cardFile, infoFile, parametersFile } from '../formats/written.ts';
 import type { ModelSpec } from '../model/spec.ts';
+import { readCalibration, type Calibration } from './calibration.ts';
+import { bad, isCount, record } from './fields.ts';
+
+export { bad, type Calibration };
 
 export const formatVersion = 1;
 
@@ -63,26 +66,6 @@ export interface Progress {
   readonly origins?: Readonly<Record<string, Origin>>;
 }
 
-/** Thresholds found on held-out data. Valid for the exits of the same step only. */
-export interface Calibration {
-  readonly step: number;
-  readonly agreement: number;
-  /** The mode that was fastest where it was calibrated, of those that keep the promise. */
-  readonly fastest: Mode;
-  /** What became of the layers that tokens skipped in the text that was judged; earlier versions knew `exact` alone. */
-  readonly deferred: 'memory' | 'exact';
-  /** By exit id. */
-  readonly thresholds: Readonly<Record<string, number>>;
-  /** By exit id: when its head is worth reading; `weights` are float32, little-endian, in base64. */
-  readonly gates: Readonly<Record<string, StoredGate>>;
-}
-
-export interface StoredGate {
-  readonly weights: string;
-  readonly bias: number;
-  readonly least: number;
-}
-
 export interface CheckpointInfo {
   readonly base: BaseModel;
   readonly exits: readonly ExitSpec[];
@@ -100,8 +83,6 @@ export interface Checkpoint extends CheckpointInfo {
   values(name: string): Float32Array;
   close(): void;
 }
-
-const modes: readonly Mode[] = ['fast', 'lossless', 'full'];
 
 export { cardFile, infoFile, parametersFile };
 export const metricsFile = 'metrics.jsonl';
@@ -236,9 +217,6 @@ export function readInfo(directory: string): CheckpointInfo {
   };
 }
 
-export const bad = (file: string, what: string, cause?: unknown): UserError =>
-  userError('bad-checkpoint', `${file} cannot be used: ${what}.`, 'Restore it from a copy, or tune again.', cause);
-
 function readBase(file: string, value: unknown): BaseModel {
   const base = record(file, value, '"base"');
   const text = (key: string): string => {
@@ -322,54 +300,6 @@ export function readProgress(file: string, text: string | undefined): Progress {
   return { step, tokens, scores: scores as ExitScore[], origins: byExit as Record<string, Origin> };
 }
 
-/** One of before `fastest` was stored knows of none: then what changes no text. */
-function readCalibration(file: string, value: unknown): Calibration | null {
-  if (value === null) return null;
-  const {
-    step,
-    agreement,
-    fastest = 'lossless',
-    deferred = 'exact',
-    thresholds,
-    gates,
-  } = record(file, value, '"calibration"');
-  const byExit = record(file, thresholds, '"calibration.thresholds"');
-  if (!isCount(step) || !isShare(agreement)) throw bad(file, '"calibration" has no step or no agreement');
-  for (const [exit, threshold] of Object.entries(byExit)) {
-    if (!isShare(threshold)) throw bad(file, `the threshold of exit ${shorten(exit)} is not from 0 to 1`);
-  }
-  const mode = modes.find((name) => name === fastest);
-  if (!mode) throw bad(file, `"calibration.fastest" is ${JSON.stringify(fastest)}, none of ${modes.join(', ')}`);
-  const read = { thresholds: byExit as Record<string, number>, gates: readGates(file, gates ?? {}) };
-  if (deferred !== 'exact' && deferred !== 'memory')
-    throw bad(file, `"calibration.deferred" is ${JSON.stringify(deferred)}, neither exact nor memory`);
-  return { step, agreement, fastest: mode, deferred, ...read };
-}
-
-function readGates(file: string, value: unknown): Record<string, StoredGate> {
-  const byExit = record(file, value, '"calibration.gates"');
-  const gates: Record<string, StoredGate> = {};
-  for (const [exit, gate] of Object.entries(byExit)) {
-    const { weights, bias, least } = record(file, gate, `the gate of exit ${shorten(exit)}`);
-    if (typeof weights !== 'string' || !Number.isFinite(bias) || !isShare(least) || !areFloats(weights)) {
-      throw bad(file, `the gate of exit ${shorten(exit)} is not whole`);
-    }
-    gates[exit] = { weights, bias: bias as number, least };
-  }
-  return gates;
-}
-
-function record(file: string, value: unknown, what: string): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(file, `${what} is not an object`);
-  return value as Record<string, unknown>;
-}
-
-/** Bytes of finite numbers of 32 bits, in base64. */
-function areFloats(text: string): boolean {
-  const bytes = Uint8Array.from(Buffer.from(text, 'base64'));
-  return bytes.length > 0 && bytes.length % 4 === 0 && new Float32Array(bytes.buffer).every(Number.isFinite);
-}
-
 /** Two exits of one name would share their parameters. */
 function distinct(file: string, exits: readonly ExitSpec[]): readonly ExitSpec[] {
   const ids = exits.map(exitId);
@@ -377,7 +307,3 @@ function distinct(file: string, exits: readonly ExitSpec[]): readonly ExitSpec[]
   if (twice !== undefined) throw bad(file, `it lists the exit ${twice} twice`);
   return exits;
 }
-
-const isShare = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1;
-
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -11,7 +11,7 @@ import { bytesOf, openSafetensors, shorten, writeSafetensors } from '../formats/
 import { memoryFile } from '../formats/written.ts';
 import type { HeldParameter } from '../model/overlay.ts';
 import { cutName, type ModelSpec } from '../model/spec.ts';
-import { bad } from './checkpoint.ts';
+import { bad } from './fields.ts';
 
 export { memoryFile };
 

@@ -62,7 +62,7 @@ const fewAgree = 0.6;
 export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
   const { fast, lossless } = found.speedups;
   if (found.fastest === 'fast') {
-    const reason = `Leaving early pays here: ${times(fast)} full depth, where drafts of the text alone have ${times(lossless)}; at least ${percent(found.agreement, 1)} of tokens are the full model's.`;
+    const reason = `Leaving early pays here: ${times(fast)} full depth, where drafts of the text alone have ${times(lossless)}.`;
     return { reason, next: [write(n, 'leaves as calibrated')] };
   }
   const { reason, cure } = whyNot(found);

@@ -1,6 +1,8 @@
 /** Draws a calibration: the threshold of each exit, what it brings, and what helps next. */
+import { broughtText, busyText } from '../../protocol/brought.ts';
 import type { CalibratedEvent, CalibrateEvent } from '../../protocol/events.ts';
 import type { CalibrateOptions } from '../../protocol/options.ts';
+import { shownPromise, type Promised } from '../../protocol/options-promise.ts';
 import { plural } from '../../protocol/plural.ts';
 import { afterCalibration } from './advice.ts';
 import { namingOf, writeAdvice } from './naming.ts';
@@ -47,17 +49,23 @@ export function calibrationText(stream: Stream, event: CalibratedEvent): string 
   );
   const { exits, fast, lossless } = event.speedups;
   const times = (ratio: number): string => bold(`${ratio.toFixed(2)} ×`);
+  const { brought } = event;
   const leaving = [
-    `agreement ${bold(percent(event.tested, 2))} where ${percent(event.agreement, 1)} was asked`,
+    `promised ${promisedText(event.promise)}`,
     `mean layer ${event.meanLayer.toFixed(1)} of ${event.layers}`,
     `${times(exits)} full depth by costs`,
   ];
-  const leaves = event.exits.some(({ threshold }) => threshold !== null);
-  const modes = `${leaves ? `leaving early ${times(fast)}, ` : ''}lossless ${times(lossless)}`;
+  const busy = brought && busyText(brought);
   return [
     `\n${bold('Thresholds')} ${measured}\n`,
     table([head, ...rows]),
-    leaves ? `\n${leaving.join(dim(' · '))}\n` : '\n',
-    `measured beside full depth, with drafts of the text: ${modes}; the default mode is now ${bold(event.fastest)}\n`,
+    brought ? `\nexits alone: ${broughtText(brought)}\n${leaving.join(dim(' · '))}\n` : '\n',
+    `measured beside full depth, with drafts of the text: ${brought ? `leaving early ${times(fast)}, ` : ''}lossless ${times(lossless)}; the default mode is now ${bold(event.fastest)}\n`,
+    ...(busy === null ? [] : [`${busy}\n`]),
   ].join('');
 }
+
+const promisedText = (promise: Promised): string =>
+  promise.measure === 'agreement'
+    ? `at least ${shownPromise(promise)} of tokens the full model's`
+    : `at most ${shownPromise(promise)} a token`;

@@ -93,13 +93,20 @@ export const commands: readonly Command[] = [
   recipeCommand(
     'calibrate',
     {
-      summary: 'Find the thresholds of exits that keep a promise of agreement.',
+      summary: 'Find the thresholds of exits that keep a promise.',
       description:
-        "Lets the model write after beginnings of the held-out text, and finds for each exit the lowest threshold with which its text agrees with the full model's as often as asked. " +
+        "Lets the model write after beginnings of the held-out text, and finds for each exit the lowest threshold with which its text stays as near to the full model's as promised. " +
         'Exits that cost more than they save on this machine are left out. generate uses the result where no threshold is given.',
       examples: [
         ["early-exit calibrate --exits my.exits --data 'src/**/*.ts'", '99 % agreement'],
-        ["early-exit calibrate --exits my.exits --data 'src/**/*.ts' --agreement 0.95", 'more speed, less agreement'],
+        [
+          "early-exit calibrate --exits my.exits --data 'src/**/*.ts' --promise agreement=0.95",
+          'more speed, less agreement',
+        ],
+        [
+          "early-exit calibrate --exits my.exits --data 'src/**/*.ts' --promise regret=0.01",
+          'near ties count little: a hundredth of a nat a token',
+        ],
       ],
     },
     showCalibrate,

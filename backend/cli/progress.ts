@@ -89,7 +89,9 @@ export function openProgress(stream: Stream, now: () => number = () => performan
           const exits = event.exits.map(({ exit }) => exit).join(', ');
           const mode = 'mode' in event ? [event.mode, event.policy].filter(Boolean).join(', ') : '';
           const parts = [`${event.layers} layers`, exits && `exits ${exits}`, event.device, mode].filter(Boolean);
-          return status.say(`${bold(event.model)} ${dim(`· ${parts.join(' · ')}`)}`);
+          status.say(`${bold(event.model)} ${dim(`· ${parts.join(' · ')}`)}`);
+          if ('brought' in event && event.brought) status.say(dim(`  leaving early: ${event.brought}`));
+          return;
         }
       }
     },

@@ -2,8 +2,9 @@
  * The full model writes, a token a pass, and every exit is heard at every token: what a calibration learns from. The passes that
  * write are those that exits are read in, so their numbers are decoding's own.
  */
-import type { StagedModel } from '../runtime/staged-model.ts';
+import type { Readout, StagedModel } from '../runtime/staged-model.ts';
 import { openKvCache } from './kv-cache.ts';
+import { regretOf } from './regret.ts';
 
 /** One token of the full model, and what each exit said in its place, in the order of the model's exits. */
 export interface Position {
@@ -15,6 +16,8 @@ interface Said {
   /** −1 where a shortlist deferred. */
   readonly token: number;
   readonly confidence: number;
+  /** Nats that its best real token is less probable than the full model's own choice, to the full model; clipped. */
+  readonly regret: number;
   /** The stream at the exit `[width]`. */
   readonly state: Float32Array;
 }
@@ -37,8 +40,8 @@ export async function* listen(
     for (let pass = 0; pass < newTokens && going.length > 0; pass++) {
       const own = cache.of(going);
       const rows = [...going.keys()];
-      const said: Said[][] = rows.map(() => []);
-      let tokens: number[] = [];
+      const said: (Omit<Said, 'regret'> & { readonly best: number })[][] = rows.map(() => []);
+      let final: Readout[] = [];
       for (const [k, exit] of model.exits.entries()) {
         await own.advance(exit.stages, rows, { lastOnly: true });
         const readouts = await own.read(
@@ -48,13 +51,17 @@ export async function* listen(
           { logits: false },
         );
         const newest = readouts.map((row) => row.readouts[0]!);
-        if (exit.spec === null) tokens = newest.map(({ candidates }) => candidates[0]!.id);
+        if (exit.spec === null) final = newest;
         else {
-          for (const [row, { token, confidence }] of newest.entries())
-            said[row]!.push({ token, confidence, state: own.state(k, row, 0).slice() });
+          for (const [row, { token, confidence, candidates }] of newest.entries())
+            said[row]!.push({ token, confidence, best: candidates[0]!.id, state: own.state(k, row, 0).slice() });
         }
       }
-      for (const [row, text] of going.entries()) texts[text]!.push({ token: tokens[row]!, said: said[row]! });
+      const tokens = final.map(({ candidates }) => candidates[0]!.id);
+      for (const [row, text] of going.entries()) {
+        const heard = said[row]!.map(({ best, ...rest }) => ({ ...rest, regret: regretOf(final[row]!, best) }));
+        texts[text]!.push({ token: tokens[row]!, said: heard });
+      }
       const kept = rows.filter((row) => !endOfText.includes(tokens[row]!));
       for (const row of kept) own.enter(row, [tokens[row]!]);
       going = kept.map((row) => going[row]!);

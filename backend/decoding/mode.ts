@@ -2,6 +2,7 @@
  * Which mode a generation runs, which exits it asks, and by what rule a token leaves, out of its options and the calibration of
  * the exits. Pure; knows no runtime.
  */
+import { broughtText } from '../../protocol/brought.ts';
 import { thresholdOf } from '../../protocol/options-notations.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { Mode } from '../../protocol/trace.ts';
@@ -120,4 +121,10 @@ export function policyText(options: GenerateOptions, calibration: Calibration | 
   const own = Object.entries(threshold.exits).map(([exit, value]) => `${exit}=${value}`);
   const values = policy === 'patience' ? patience : [threshold.all, ...own].join(',');
   return `${policy} ${values}, not calibrated`;
+}
+
+/** What leaving by a calibration brings and costs, for a reader; null where no token does. */
+export function broughtBy(options: GenerateOptions, calibration: Calibration | null): string | null {
+  if (calibration?.brought == null || options.exits === null || modeOf(options, calibration) !== 'fast') return null;
+  return calibratedThresholds(options, calibration) && broughtText(calibration.brought);
 }

@@ -1,10 +1,7 @@
 /** What the full model says of a text that was written otherwise, in one exact pass. */
-import type { StagedModel } from '../runtime/staged-model.ts';
-import { trunkLength } from '../runtime/staged-model.ts';
+import { mostRegret } from '../../protocol/options-promise.ts';
+import { trunkLength, type Readout, type StagedModel } from '../runtime/staged-model.ts';
 import { openKvCache } from './kv-cache.ts';
-
-/** Nats; a token that is out of the question is not worse than that. */
-export const mostRegret = 5;
 
 /** Fewer tokens than those are summed as single ones are, so that a text of the model's own is judged by the numbers that wrote it. */
 const piece = 32;
@@ -27,13 +24,14 @@ export async function regretsOf(
       cache.enter(0, text.slice(at, Math.min(at + piece, text.length - 1)));
     await cache.advance(trunkLength(model), [0]);
     const [said] = await cache.read(model.exits.length - 1, [0], [text.length], { logits: false });
-    return said!.readouts.map(({ candidates }, i) => {
-      const own = candidates.find(({ id }) => id === text[i]);
-      return own ? Math.min(mostRegret, Math.log(candidates[0]!.probability / own.probability)) : mostRegret;
-    });
+    return said!.readouts.map((readout, i) => regretOf(readout, text[i]!));
   } finally {
     cache.dispose();
   }
 }
 
-export const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+/** Nats that a token costs of which the final exit says this, clipped. */
+export function regretOf({ candidates }: Readout, token: number): number {
+  const own = candidates.find(({ id }) => id === token);
+  return own ? Math.min(mostRegret, Math.log(candidates[0]!.probability / own.probability)) : mostRegret;
+}

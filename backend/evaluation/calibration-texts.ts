@@ -5,14 +5,11 @@ import type { CalibrateEvent } from '../../protocol/events.ts';
 import { plural } from '../../protocol/plural.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { listen, type Position } from '../decoding/listen.ts';
-import { fewestTokens } from './calibration.ts';
+import { fewestTokens, type Guarantee } from './calibration.ts';
 import type { Windows } from '../features/features.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 
-export interface Promised {
-  /** Least share of tokens that agree with the full model, and how certain that is. */
-  readonly agreement: number;
-  readonly certainty: number;
+export interface Asked extends Guarantee {
   /** Tokens to calibrate on, at least. */
   readonly tokens: number;
   /** Seconds that all of it may take; what does not fit into them is left out, the promise is not. */
@@ -26,7 +23,7 @@ export const newTokens = 64;
 export const largestBatch = 32;
 
 /** A strict promise takes more tokens than were asked for. */
-export const wantedTokens = (promise: Promised): number => Math.max(promise.tokens, fewestTokens(promise));
+export const wantedTokens = (asked: Asked): number => Math.max(asked.tokens, fewestTokens(asked));
 
 /**
  * The full model's texts with what exits say of them, until there are as many tokens as wanted or the time is over. When to stop is
@@ -36,19 +33,19 @@ export async function* writeTexts(
   tokenizer: Tokenizer,
   staged: StagedModel,
   prompts: readonly (readonly number[])[],
-  promise: Promised,
+  asked: Asked,
   { elapsed, trial }: { readonly elapsed: () => number; readonly trial: number },
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
-  const fewest = fewestTokens(promise);
-  const total = Math.min(wantedTokens(promise), prompts.length * newTokens);
+  const fewest = fewestTokens(asked);
+  const total = Math.min(wantedTokens(asked), prompts.length * newTokens);
   yield {
     type: 'phase',
     phase: 'generate',
     detail: `${plural(textsOf(total), 'text')} at full depth, all exits heard`,
   };
   // Where time is short, smaller batches leave more choice when to stop.
-  const size = Math.min(textsOf(total), Number.isFinite(promise.seconds) ? largestBatch / 2 : largestBatch);
+  const size = Math.min(textsOf(total), Number.isFinite(asked.seconds) ? largestBatch / 2 : largestBatch);
   const texts: Position[][] = [];
   let heard = 0;
   const marks: number[] = [elapsed()];
@@ -65,21 +62,21 @@ export async function* writeTexts(
       const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
       const aBatch = first - start + ((newTokens - 1) * (last - first)) / (measuredPasses - 1);
       const until = (tokens: number): number => start + aBatch * Math.ceil(tokens / (size * newTokens)) + trial;
-      if (until(fewest) > promise.seconds) {
-        yield { type: 'warning', message: tooLittleTime(promise.seconds, until(fewest)) };
+      if (until(fewest) > asked.seconds) {
+        yield { type: 'warning', message: tooLittleTime(asked.seconds, until(fewest)) };
         return null;
       }
-      yield { type: 'expected', seconds: Math.min(until(total), promise.seconds) };
+      yield { type: 'expected', seconds: Math.min(until(total), asked.seconds) };
     }
     texts.push(...next.value);
     heard = texts.flat().length;
     const soonest = elapsed() + (size * (elapsed() - marks[0]!)) / texts.length + trial;
-    if (soonest <= promise.seconds) continue;
+    if (soonest <= asked.seconds) continue;
     if (heard >= fewest) break;
-    yield { type: 'warning', message: tooLittleTime(promise.seconds, soonest) };
+    yield { type: 'warning', message: tooLittleTime(asked.seconds, soonest) };
     return null;
   }
-  requireTokens(heard, promise);
+  requireTokens(heard, asked);
   return texts;
 }
 
@@ -89,11 +86,11 @@ const textsOf = (tokens: number): number => Math.ceil(tokens / newTokens);
 /** Passes of the first batch, that of its prompts among them, after which the time of the rest is known. */
 const measuredPasses = 8;
 
-export function requireTokens(tokens: number, promise: Promised): void {
-  const fewest = fewestTokens(promise);
+export function requireTokens(tokens: number, asked: Asked): void {
+  const fewest = fewestTokens(asked);
   if (tokens >= fewest) return;
   const problem = `The held-out text gives ${plural(tokens, 'token')} to calibrate on, and this promise takes at least ${fewest}.`;
-  throw userError('bad-data', problem, 'Give more text, or ask for less agreement or certainty.');
+  throw userError('bad-data', problem, 'Give more text, or promise less (--promise, --certainty).');
 }
 
 const tooLittleTime = (seconds: number, least: number): string =>

@@ -1,16 +1,19 @@
 /**
- * Thresholds with a promise: with probability `confidence`, tokens that leave early agree with the full model at least as
- * often as asked (learn-then-test; Angelopoulos et al. 2021, and CALM, Schuster et al. 2022). Pure: works on what the exits
- * said, and on what stages and readings cost.
+ * Thresholds with a promise, which new text keeps with the probability asked (learn-then-test; Angelopoulos et al. 2021, and CALM,
+ * Schuster et al. 2022). Pure: works on what the exits said, and on what stages and readings cost.
  */
+import type { Promised } from '../../protocol/options-promise.ts';
+import type { Figure } from '../../protocol/brought.ts';
+import { allowedLoss, chanceOf, fewestTested, judgedBy, lossOf } from './promise.ts';
 
 /** One exit's view of the calibration tokens, in the order of the stream. */
 export interface ExitView {
   readonly exit: string;
   /** Stages that run before it can be read. */
   readonly stages: number;
-  /** Its best real token and that token's probability. */
-  readonly token: ArrayLike<number>;
+  /** Of its best real token: log p(best) − log p(token) of the full model, 0 where it is the full model's own choice; nats. */
+  readonly regret: ArrayLike<number>;
+  /** That token's probability. */
   readonly confidence: ArrayLike<number>;
   /** 1 where a shortlist's defer class won: the token goes on. */
   readonly deferred: ArrayLike<number>;
@@ -31,65 +34,60 @@ export interface Costs {
 }
 
 export interface Guarantee {
-  /** Least share of tokens that agree with the full model. */
-  readonly agreement: number;
-  /** Probability that the promise is kept on new text of the same kind. */
-  readonly confidence: number;
+  readonly promise: Promised;
+  /** Probability that new text of the same kind keeps the promise. */
+  readonly certainty: number;
 }
 
-export interface Calibrated {
+export interface Calibrated extends Outcome {
   /** By exit id; an exit that is missing costs more than it saves and is not asked. */
   readonly thresholds: Readonly<Record<string, number>>;
-  /** On the tokens that tested the promise. */
-  readonly agreement: number;
-  readonly meanStages: number;
-  /** Expected time a token at full depth ÷ with these thresholds, by the costs given. */
+}
+
+/** What decoding says and takes; a `Calibrated`'s on the tokens that tested the promise. */
+export interface Outcome {
+  /** Mean loss under the promise, from 0 to 1. */
+  readonly loss: number;
+  /** Share of tokens that are the full model's own choice, and nats that a token costs. */
+  readonly agreement: Figure;
+  readonly regret: Figure;
+  /** Expected time a token at full depth ÷ that with these thresholds, by the costs given. */
   readonly speedup: number;
 }
 
-/** How precise an exit must be among the tokens that leave there: the one number that the test moves along. */
-const precisions = [
-  ...Array.from({ length: 20 }, (_, i) => 1 - i * 0.0005),
-  ...Array.from({ length: 80 }, (_, i) => 0.99 - i * 0.005),
+/** Mean losses of the tokens that leave at an exit: the one number that the test moves along, about the loss that is allowed of all tokens. */
+const lossesTried = (allowed: number): number[] => [
+  0,
+  ...Array.from({ length: 100 }, (_, i) => (allowed / 20) * 1.07 ** i).filter((loss) => loss < mostLoss),
 ];
+const mostLoss = 0.5;
 
 /** A set of exits is a candidate beside the fastest single one where it should be so many times as fast: to test and try it costs, too. */
 const leastGainOfSet = 1.02;
 
 /**
  * Candidates, at most two: costs are estimates, so the clock should decide between the fastest single exit and the fastest set
- * of any size. The first half of the tokens chooses them, from thresholds for every set and precision. The second half
+ * of any size. The first half of the tokens chooses them, from thresholds for every set and loss. The second half
  * tests the path of each from the strictest thresholds on and stops at the first that fails, so no correction for the
  * many tests of a path is needed; that there may be two paths is corrected for (Bonferroni). Tokens are taken as independent.
  * Empty where nothing pays or nothing passes.
  */
-export function calibrate(
-  exits: readonly ExitView[],
-  final: ArrayLike<number>,
-  costs: Costs,
-  promise: Guarantee,
-): Calibrated[] {
-  const { learn, test } = halvesOf(final.length);
+export function calibrate(exits: readonly ExitView[], costs: Costs, { promise, certainty }: Guarantee): Calibrated[] {
+  const { learn, test } = halvesOf(tokensOf(exits));
   const sorted = sortedTokens(exits, learn);
 
-  const sets = fastestSets(exits, final, costs, promise.agreement, learn, sorted).map(({ asked }) => asked);
-  const full = timeOf(exits, final, costs, new Map(), test).milliseconds;
+  const allowed = allowedLoss(promise);
+  const sets = fastestSets(exits, costs, promise, allowed, learn, sorted).map(({ asked }) => asked);
+  const full = timeOf(exits, costs, promise, new Map(), test).milliseconds;
   const tested = (asked: readonly number[]): Calibrated | null => {
     let chosen: Calibrated | null = null;
-    for (const precision of precisions) {
-      const thresholds = thresholdsFor(exits, final, asked, precision, sorted);
-      const result = timeOf(exits, final, costs, thresholds, test);
-      const pValue = binomialTail(test.to - test.from, result.wrong, 1 - promise.agreement);
-      if (pValue > (1 - promise.confidence) / sets.length) break;
+    for (const loss of lossesTried(allowed)) {
+      const thresholds = thresholdsFor(exits, promise, asked, loss, sorted);
+      const result = timeOf(exits, costs, promise, thresholds, test);
+      if (chanceOf(promise, result.losses) > (1 - certainty) / sets.length) break;
       const speedup = full / result.milliseconds;
-      if (speedup > (chosen?.speedup ?? 1)) {
-        chosen = {
-          thresholds: named(exits, thresholds),
-          agreement: result.agreement,
-          meanStages: result.meanStages,
-          speedup,
-        };
-      }
+      if (speedup > (chosen?.speedup ?? 1))
+        chosen = { thresholds: named(exits, thresholds), ...outcome(result), speedup };
     }
     return chosen;
   };
@@ -98,16 +96,16 @@ export function calibrate(
 
 /**
  * Candidates that nothing has tested, at most two, the more cautious first: the thresholds of the fastest single exit and of the fastest
- * set that agree so often on the very tokens that choose them.
+ * set that lose at most so much on the very tokens that choose them.
  */
 export function likely(
   exits: readonly ExitView[],
-  final: ArrayLike<number>,
   costs: Costs,
-  agreement: number,
+  promise: Promised,
+  allowed: number,
 ): Pick<Calibrated, 'thresholds'>[] {
-  const all = { from: 0, to: final.length };
-  const found = fastestSets(exits, final, costs, agreement, all, sortedTokens(exits, all));
+  const all = { from: 0, to: tokensOf(exits) };
+  const found = fastestSets(exits, costs, promise, allowed, all, sortedTokens(exits, all));
   return found.map(({ thresholds }) => ({ thresholds: named(exits, thresholds) }));
 }
 
@@ -117,23 +115,23 @@ interface FoundSet {
   readonly milliseconds: number;
 }
 
-/** Of single exits, and of sets of any size where one should be faster, the fastest that agrees so often on these tokens. */
+/** Of single exits, and of sets of any size where one should be faster, the fastest that loses at most so much on these tokens. */
 function fastestSets(
   exits: readonly ExitView[],
-  final: ArrayLike<number>,
   costs: Costs,
-  least: number,
+  promise: Promised,
+  allowed: number,
   range: Range,
   sorted: readonly Int32Array[],
 ): FoundSet[] {
-  const { milliseconds: none } = timeOf(exits, final, costs, new Map(), range);
+  const { milliseconds: none } = timeOf(exits, costs, promise, new Map(), range);
   let single: FoundSet = { asked: [], thresholds: new Map(), milliseconds: none };
   let any = single;
   for (const asked of subsets(exits.length)) {
-    for (const precision of precisions) {
-      const thresholds = thresholdsFor(exits, final, asked, precision, sorted);
-      const { agreement, milliseconds } = timeOf(exits, final, costs, thresholds, range);
-      if (agreement < least) continue;
+    for (const level of lossesTried(allowed)) {
+      const thresholds = thresholdsFor(exits, promise, asked, level, sorted);
+      const { loss, milliseconds } = timeOf(exits, costs, promise, thresholds, range);
+      if (loss > allowed) continue;
       if (asked.length === 1 && milliseconds < single.milliseconds) single = { asked, thresholds, milliseconds };
       if (milliseconds < any.milliseconds) any = { asked, thresholds, milliseconds };
     }
@@ -146,6 +144,8 @@ function fastestSets(
 
 const named = (exits: readonly ExitView[], thresholds: ReadonlyMap<number, number>): Calibrated['thresholds'] =>
   Object.fromEntries([...thresholds].map(([k, threshold]) => [exits[k]!.exit, threshold]));
+
+const tokensOf = (exits: readonly ExitView[]): number => exits[0]?.confidence.length ?? 0;
 
 interface Range {
   readonly from: number;
@@ -169,11 +169,11 @@ const laterBy = ({ fills, deferred }: Costs, k: number, stages: number): number 
 const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
 /**
- * Fewest tokens on which a promise can be tested at all: half of them test, and where every one of those agrees, the least rate that is
- * then ruled out must be the promised one, for two candidates.
+ * Fewest tokens on which a promise can be tested at all: half of them test, and where none of those loses anything, more than what is
+ * allowed must be ruled out, for two candidates.
  */
-export const fewestTokens = ({ agreement, certainty }: { agreement: number; certainty: number }): number =>
-  agreement >= 1 ? 0 : 2 * Math.ceil(Math.log((1 - certainty) / 2) / Math.log(agreement));
+export const fewestTokens = ({ promise, certainty }: Guarantee): number =>
+  2 * fewestTested(promise, (1 - certainty) / 2);
 
 /** Chance of leaving at exit k from which reading it pays: its cost ÷ what leaving saves. */
 export function leastChance(costs: Costs, k: number, stages: number): number {
@@ -184,18 +184,20 @@ export function leastChance(costs: Costs, k: number, stages: number): number {
 /** What decoding with these thresholds (and gates) would have said and cost; unless others are named, over the tokens that test a promise. */
 export function outcomeOf(
   exits: readonly ExitView[],
-  final: ArrayLike<number>,
   costs: Costs,
+  promise: Promised,
   thresholds: Readonly<Record<string, number>>,
-  range: Range = halvesOf(final.length).test,
-): Pick<Calibrated, 'agreement' | 'speedup'> {
+  range: Range = halvesOf(tokensOf(exits)).test,
+): Outcome {
   const byNumber = new Map(
     exits.flatMap(({ exit }, k) => (exit in thresholds ? [[k, thresholds[exit]!] as const] : [])),
   );
-  const full = timeOf(exits, final, costs, new Map(), range).milliseconds;
-  const { agreement, milliseconds } = timeOf(exits, final, costs, byNumber, range);
-  return { agreement, speedup: full / milliseconds };
+  const full = timeOf(exits, costs, promise, new Map(), range).milliseconds;
+  const found = timeOf(exits, costs, promise, byNumber, range);
+  return { ...outcome(found), speedup: full / found.milliseconds };
 }
+
+const outcome = ({ loss, regrets }: Timed): Omit<Outcome, 'speedup'> => ({ loss, ...judgedBy(regrets) });
 
 /** Token numbers of a range by falling confidence of each exit. */
 const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Array[] =>
@@ -203,26 +205,26 @@ const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Arr
     Int32Array.from({ length: to - from }, (_, i) => from + i).sort((a, b) => confidence[b]! - confidence[a]!),
   );
 
-/** By exit: the lowest confidence above which it is as precise as asked among the tokens that still come to it. */
+/** By exit: the lowest confidence above which the tokens that still come to it lose at most so much on average. */
 function thresholdsFor(
   exits: readonly ExitView[],
-  final: ArrayLike<number>,
+  promise: Promised,
   asked: readonly number[],
-  precision: number,
+  most: number,
   sorted: readonly Int32Array[],
 ): Map<number, number> {
   const thresholds = new Map<number, number>();
-  const hasLeft = new Uint8Array(final.length);
+  const hasLeft = new Uint8Array(tokensOf(exits));
   for (const k of asked) {
-    const { token, confidence, deferred } = exits[k]!;
+    const { regret, confidence, deferred } = exits[k]!;
     const sure = sorted[k]!.filter((i) => !deferred[i] && !hasLeft[i]);
-    let right = 0;
+    let lost = 0;
     let leaving = 0;
     for (const [n, i] of sure.entries()) {
-      if (token[i] === final[i]) right++;
+      lost += lossOf(promise, regret[i]!);
       // Equal confidences leave together.
       const isLast = n + 1 === sure.length || confidence[sure[n + 1]!]! < confidence[i]!;
-      if (isLast && confidence[i]! < 1 && right / (n + 1) >= precision) leaving = n + 1;
+      if (isLast && confidence[i]! < 1 && lost / (n + 1) <= most) leaving = n + 1;
     }
     if (leaving === 0) continue;
     thresholds.set(k, confidence[sure[leaving - 1]!]!);
@@ -231,20 +233,30 @@ function thresholdsFor(
   return thresholds;
 }
 
+interface Timed {
+  readonly milliseconds: number;
+  readonly loss: number;
+  /** Of each token of the range. */
+  readonly losses: Float64Array;
+  readonly regrets: Float64Array;
+}
+
 /** What decoding these tokens with these thresholds would have cost and said. */
 function timeOf(
   exits: readonly ExitView[],
-  final: ArrayLike<number>,
   costs: Costs,
+  promise: Promised,
   thresholds: ReadonlyMap<number, number>,
   range: Range,
-): { milliseconds: number; agreement: number; wrong: number; meanStages: number } {
+): Timed {
   const all = costs.stages.length;
   const upTo = running(costs.stages);
   const later = exits.map(({ stages: ran }, k) => laterBy(costs, k, ran));
+  const tokens = range.to - range.from;
+  const losses = new Float64Array(tokens);
+  const regrets = new Float64Array(tokens);
   let milliseconds = 0;
-  let wrong = 0;
-  let stages = 0;
+  let loss = 0;
   for (let i = range.from; i < range.to; i++) {
     let reading = 0;
     let left: ExitView | null = null;
@@ -261,11 +273,12 @@ function timeOf(
     }
     const ran = left ? left.stages : all;
     milliseconds += upTo[ran]! + after + reading + (left ? 0 : costs.readings.at(-1)!);
-    if (left && left.token[i] !== final[i]) wrong++;
-    stages += ran;
+    const at = i - range.from;
+    regrets[at] = left ? left.regret[i]! : 0;
+    losses[at] = lossOf(promise, regrets[at]!);
+    loss += losses[at]!;
   }
-  const tokens = range.to - range.from;
-  return { milliseconds: milliseconds / tokens, agreement: 1 - wrong / tokens, wrong, meanStages: stages / tokens };
+  return { milliseconds: milliseconds / tokens, loss: loss / tokens, losses, regrets };
 }
 
 /** Sums of the first 0, 1 … n. */
@@ -281,17 +294,4 @@ function subsets(count: number): number[][] {
   for (let k = 0; k < count; k++)
     sets.push(...sets.filter((set) => count <= 8 || set.length < 3).map((set) => [...set, k]));
   return sets.filter((set) => set.length > 0);
-}
-
-/** P(Binomial(n, p) ≤ x): how likely so few errors are if the true rate is p. */
-export function binomialTail(n: number, x: number, p: number): number {
-  if (p <= 0) return 1;
-  if (x >= n) return 1;
-  let logTerm = n * Math.log1p(-p);
-  let sum = Math.exp(logTerm);
-  for (let k = 1; k <= x; k++) {
-    logTerm += Math.log((n - k + 1) / k) + Math.log(p) - Math.log1p(-p);
-    sum += Math.exp(logTerm);
-  }
-  return Math.min(1, sum);
 }

@@ -1,25 +1,34 @@
 /** Gates for thresholds that keep a promise: fitted where those were chosen, and tested where those were tested. */
+import type { Promised } from '../../protocol/options-promise.ts';
 import { fitGate, opens, type Gate } from '../decoding/gate.ts';
-import { halvesOf, leastChance, outcomeOf, type Calibrated, type Costs, type ExitView } from './calibration.ts';
+import {
+  halvesOf,
+  leastChance,
+  outcomeOf,
+  type Calibrated,
+  type Costs,
+  type ExitView,
+  type Outcome,
+} from './calibration.ts';
 
 /** What an exit said of every token, and the states it said it of. */
 export type Heard = ExitView & { readonly states: readonly Float32Array[] };
 
 /**
  * Gates of exits that are left at. The first half of the tokens fits them and says in which order they gain, one more at a time. The
- * second half tests them in that order and stops at the first with which fewer tokens agree, so the promise holds as without them;
+ * second half tests them in that order and stops at the first with which more is lost, so the promise holds as without them;
  * of those before it the fastest is kept. A token that a gate sends on may leave at a later exit, whose threshold was not set for it.
  */
 export function findGates(
   heard: readonly Heard[],
-  final: readonly number[],
   costs: Costs,
+  promise: Promised,
   thresholds: Calibrated['thresholds'],
-): Pick<Calibrated, 'agreement'> & { readonly gates: Gates } {
-  const { learn, test } = halvesOf(final.length);
-  const outcome = (gates: Gates, range: typeof test): Pick<Calibrated, 'agreement' | 'speedup'> => {
+): Outcome & { readonly gates: Gates } {
+  const { learn, test } = halvesOf(heard[0]?.states.length ?? 0);
+  const outcome = (gates: Gates, range: typeof test): Outcome => {
     const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
-    return outcomeOf(gated, final, costs, thresholds, range);
+    return outcomeOf(gated, costs, promise, thresholds, range);
   };
   const none: Gates = new Map();
 
@@ -32,16 +41,16 @@ export function findGates(
     const gate = { ...fitGate(view.states.slice(0, learn.to), leaves), least: leastChance(costs, k, view.stages) };
     const gates: Gates = new Map([...(path.at(-1) ?? none), [view.exit, gate]]);
     const tried = outcome(gates, learn);
-    if (tried.speedup <= learned.speedup || tried.agreement < learned.agreement) continue;
+    if (tried.speedup <= learned.speedup || tried.loss > learned.loss) continue;
     path.push(gates);
     learned = tried;
   }
 
-  const { agreement: least, speedup } = outcome(none, test);
-  let kept = { gates: none, agreement: least, speedup };
+  const ungated = outcome(none, test);
+  let kept = { gates: none, ...ungated };
   for (const gates of path) {
     const tested = outcome(gates, test);
-    if (tested.agreement < least) break;
+    if (tested.loss > ungated.loss) break;
     if (tested.speedup > kept.speedup) kept = { gates, ...tested };
   }
   return kept;

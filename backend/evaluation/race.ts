@@ -2,15 +2,10 @@
  * How many times as fast one way of decoding is as another, from texts that both wrote in turn, and when that is clear enough to
  * stop. Pure; knows no model.
  */
-
-export interface Ratio {
-  readonly value: number;
-  /** Standard error of the value. */
-  readonly error: number;
-}
+import type { Figure } from '../../protocol/brought.ts';
 
 /** Total of `slower` ÷ total of `faster`, both by text; the error is that of the ratio estimator (Cochran 1977, 6.4). */
-export function ratioOf(slower: readonly number[], faster: readonly number[]): Ratio {
+export function ratioOf(slower: readonly number[], faster: readonly number[]): Figure {
   const n = faster.length;
   const total = sum(faster);
   const value = sum(slower) / total;
@@ -23,7 +18,7 @@ export function ratioOf(slower: readonly number[], faster: readonly number[]): R
 const clearErrors = 3;
 
 /** Whether it is clear on which side of a boundary the ratio lies. */
-export const isClear = ({ value, error }: Ratio, boundary: number): boolean =>
+export const isClear = ({ value, error }: Figure, boundary: number): boolean =>
   Math.abs(value - boundary) > clearErrors * error;
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);

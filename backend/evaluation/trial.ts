@@ -1,4 +1,5 @@
 /** Whether thresholds pay, by the clock: ways of decoding write the same texts in turn, until it is clear which is faster. */
+import type { Figure } from '../../protocol/brought.ts';
 import { parseOptions } from '../../protocol/options.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
@@ -8,7 +9,8 @@ import type { Gate } from '../decoding/gate.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
-import { isClear, ratioOf, type Ratio } from './race.ts';
+import { isClear, ratioOf } from './race.ts';
+import { watchLoad } from './load.ts';
 import type { Model } from '../model/open.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
@@ -41,13 +43,19 @@ export const leavingBy = ({
   remembers,
 });
 
-/** Time at full depth, a token a pass, ÷ that of other ways, all with drafts of the text. */
+/** Time at full depth, a token a pass, ÷ that of other ways. */
 export interface Trial {
-  /** Where no token leaves: the mode `lossless`. */
-  readonly lossless: number;
-  /** Where tokens leave as each candidate says: the mode `fast`. */
-  readonly fast: readonly number[];
+  /** With drafts of the text, where no token leaves: the mode `lossless`. */
+  readonly lossless: Figure;
+  /** With drafts of the text, where tokens leave as each candidate says: the mode `fast`. */
+  readonly fast: readonly Figure[];
+  /** Time of `lossless` ÷ that of each of these. */
+  readonly beside: readonly Figure[];
+  /** Where tokens leave so without drafts: what exits bring by themselves. */
+  readonly alone: readonly Figure[];
   readonly texts: number;
+  /** Cores that other programs kept busy meanwhile. */
+  readonly busy: number;
 }
 
 interface Way {
@@ -83,16 +91,19 @@ export async function* tryOut(
   try {
     const plain = await open(noExits);
     const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
-    const fast: Way[] = [];
+    const [fast, alone]: [Way[], Way[]] = [[], []];
     for (const candidate of candidates) {
       const isAsked = (exit: string): boolean => exit in candidate.thresholds;
-      fast.push(way(await open(onlyExits(on.held, isAsked)), { ...leavingBy(candidate), drafts }));
+      const cut = await open(onlyExits(on.held, isAsked));
+      fast.push(way(cut, { ...leavingBy(candidate), drafts }));
+      alone.push(way(cut, leavingBy(candidate)));
     }
-    const ways = [full, lossless, ...fast];
+    const ways = [full, lossless, ...fast, ...alone];
+    const load = watchLoad();
     const rounds = Math.min(prompts.length, 1 + trialTexts.most);
     const total = rounds * ways.length;
     for (const [i, prompt] of prompts.slice(0, rounds).entries()) {
-      const turn = ways.filter((one) => i <= trialTexts.fewest || !isDecided(one, full, lossless, fast));
+      const turn = ways.filter((one) => i <= trialTexts.fewest || !isDecided(one, { full, lossless, fast, alone }));
       if (turn.length === 0 || (i > trialTexts.fewest && isLate())) break;
       for (const [n, one] of (i % 2 ? turn : turn.toReversed()).entries()) {
         const milliseconds = await timeText(one, on.tokenizer, prompt);
@@ -101,11 +112,16 @@ export async function* tryOut(
       }
     }
     yield { done: total, total };
-    const drafted = timesAsFast(lossless, full).value;
+    const drafted = timesAsFast(lossless, full);
+    // Most texts are of leaving beside drafts alone.
+    const beside = fast.map((one) => timesAsFast(one, lossless));
     return {
       lossless: drafted,
-      fast: fast.map((one) => drafted * timesAsFast(one, lossless).value),
+      fast: beside.map((one) => product(drafted, one)),
+      beside,
+      alone: alone.map((one) => timesAsFast(one, full)),
       texts: lossless.milliseconds.length,
+      busy: load(),
     };
   } finally {
     for (const staged of opened) {
@@ -114,16 +130,31 @@ export async function* tryOut(
   }
 }
 
-/** Whether more texts of this way would hardly change what is fastest: drafts against full depth, leaving against drafts alone. */
-function isDecided(one: Way, full: Way, lossless: Way, fast: readonly Way[]): boolean {
-  const draftsDecided = isClear(timesAsFast(lossless, full), 1 / leastSpeedup);
-  const isClearly = (leaving: Way): boolean => isClear(timesAsFast(leaving, lossless), leastSpeedup);
-  if (one === full) return draftsDecided;
-  return one === lossless ? draftsDecided && fast.every(isClearly) : isClearly(one);
+interface Ways {
+  readonly full: Way;
+  readonly lossless: Way;
+  readonly fast: readonly Way[];
+  readonly alone: readonly Way[];
 }
 
+/** Whether more texts of this way would hardly change what is fastest: drafts and exits against full depth, leaving against drafts alone. */
+function isDecided(one: Way, { full, lossless, fast, alone }: Ways): boolean {
+  const draftsDecided = isClear(timesAsFast(lossless, full), 1 / leastSpeedup);
+  const isClearly = (leaving: Way): boolean => isClear(timesAsFast(leaving, lossless), leastSpeedup);
+  const isClearlyAlone = (leaving: Way): boolean => isClear(timesAsFast(leaving, full), 1);
+  if (one === full) return draftsDecided && alone.every(isClearlyAlone);
+  if (one === lossless) return draftsDecided && fast.every(isClearly);
+  return alone.includes(one) ? isClearlyAlone(one) : isClearly(one);
+}
+
+/** Of figures that were measured apart; errors of ratios add up as squares. */
+const product = (a: Figure, b: Figure): Figure => ({
+  value: a.value * b.value,
+  error: a.value * b.value * Math.hypot(a.error / a.value, b.error / b.value),
+});
+
 /** Over the texts that both have written. */
-function timesAsFast(faster: Way, slower: Way): Ratio {
+function timesAsFast(faster: Way, slower: Way): Figure {
   const texts = Math.min(faster.milliseconds.length, slower.milliseconds.length);
   return ratioOf(slower.milliseconds.slice(0, texts), faster.milliseconds.slice(0, texts));
 }

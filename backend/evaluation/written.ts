@@ -3,36 +3,33 @@
  * model's own text judges nothing: the mode that is judged writes text, and the full model scores it in one exact pass.
  */
 import { setImmediate } from 'node:timers/promises';
+import type { Brought } from '../../protocol/brought.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeRequest } from '../decoding/decode.ts';
-import { mean, regretsOf } from '../decoding/regret.ts';
+import { regretsOf } from '../decoding/regret.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession } from '../decoding/session.ts';
-import { binomialTail, fewestTokens, likely, type Costs } from './calibration.ts';
+import { likely, type Costs } from './calibration.ts';
 import { findGates, type Heard } from './gates.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import { largestBatch, newTokens, type Promised } from './calibration-texts.ts';
+import { largestBatch, newTokens, type Asked } from './calibration-texts.ts';
+import { allowedLoss, chanceOf, fewestTested, judgedBy, lossOf } from './promise.ts';
 import { leavingBy, type Candidate } from './trial.ts';
 
-/** Candidates are looked for with such shares of the errors that are allowed, one after another: memories add errors of their own. */
+/** Candidates are looked for with such shares of the loss that is allowed, one after another: memories add a loss of their own. */
 const shares = [0.6, 0.3, 0.1];
 /** At most so many candidates of each share. */
 const perShare = 2;
 const tries = shares.length * perShare;
 
-export interface Judged extends Candidate {
-  /** On the text that was written with it. */
-  readonly agreement: number;
-  /** Nats a token. */
-  readonly regret: number;
-}
+/** With what the text says that was written with it. */
+export type Judged = Candidate & Pick<Brought, 'agreement' | 'regret'>;
 
 export interface Judging {
   readonly tokenizer: Tokenizer;
   readonly staged: StagedModel;
   readonly heard: readonly Heard[];
-  readonly final: readonly number[];
   readonly costs: Costs;
   /** Beginnings of texts that chose nothing yet. */
   readonly prompts: readonly (readonly number[])[];
@@ -46,19 +43,21 @@ export interface Judging {
  */
 export async function* judgeWritten(
   on: Judging,
-  promise: Promised,
+  asked: Asked,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Judged[]> {
-  const { staged, heard, final, costs, prompts, hasTime } = on;
-  const certainty = 1 - (1 - promise.certainty) / tries;
-  const tokens = Math.max(Math.ceil(promise.tokens / 2), fewestTokens({ agreement: promise.agreement, certainty }));
+  const { staged, heard, costs, prompts, hasTime } = on;
+  const { promise } = asked;
+  const allowed = allowedLoss(promise);
+  const chance = (1 - asked.certainty) / tries;
+  const tokens = Math.max(Math.ceil(asked.tokens / 2), fewestTested(promise, chance));
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
-  if (remembering.size === 0 || promise.agreement >= 1 || prompts.length * newTokens < tokens) return [];
+  if (remembering.size === 0 || allowed <= 0 || prompts.length * newTokens < tokens) return [];
   const tried = new Set<string>();
   let longest = 0;
   for (const share of shares) {
     const passed: Judged[] = [];
-    for (const { thresholds } of likely(heard, final, costs, 1 - share * (1 - promise.agreement)).slice(0, perShare)) {
+    for (const { thresholds } of likely(heard, costs, promise, share * allowed).slice(0, perShare)) {
       const places = Object.keys(thresholds);
       const key = JSON.stringify(thresholds);
       if (tried.has(key) || !places.some((exit) => remembering.has(exit))) continue;
@@ -67,41 +66,35 @@ export async function* judgeWritten(
       const started = performance.now();
       const candidate: Candidate = {
         thresholds,
-        gates: findGates(heard, final, costs, thresholds).gates,
+        gates: findGates(heard, costs, promise, thresholds).gates,
         remembers: true,
       };
       yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places.join(' and ')}, with memory` };
-      const regrets = yield* written(
-        on,
-        candidate,
-        tokens,
-        1 - promise.agreement,
-        (1 - promise.certainty) / tries,
-        signal,
-      );
+      const isBroken = (regrets: readonly number[]): boolean => {
+        const losses = regrets.map((regret) => lossOf(promise, regret));
+        // However little the rest of the text loses.
+        const rest = Array.from({ length: Math.max(0, tokens - losses.length) }, () => 0);
+        return !hasTime(0) || chanceOf(promise, [...losses, ...rest]) > chance;
+      };
+      const regrets = yield* written(on, candidate, tokens, isBroken, signal);
       longest = Math.max(longest, (performance.now() - started) / 1000);
-      if (regrets !== null) {
-        const agreement = regrets.filter((regret) => regret === 0).length / regrets.length;
-        passed.push({ ...candidate, agreement, regret: mean(regrets) });
-      }
+      if (regrets === null) continue;
+      passed.push({ ...candidate, ...judgedBy(regrets) });
     }
     if (passed.length > 0) return passed;
   }
   return [];
 }
 
-/** Regrets of text written so; null as soon as it is clear that too many tokens are not the full model's, or time is over. */
+/** Regrets of text written so; null where there is too little, or as soon as it is broken off. */
 async function* written(
-  { tokenizer, staged, prompts, hasTime }: Judging,
+  { tokenizer, staged, prompts }: Judging,
   candidate: Candidate,
   tokens: number,
-  errors: number,
-  chance: number,
+  isBroken: (regrets: readonly number[]) => boolean,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, number[] | null> {
   const regrets: number[] = [];
-  const isHopeless = (): boolean =>
-    binomialTail(tokens, regrets.filter((regret) => regret > 0).length, errors) > chance || !hasTime(0);
   for (let done = 0; regrets.length < tokens;) {
     const batch = prompts.slice(
       done,
@@ -143,9 +136,8 @@ async function* written(
       };
       await setImmediate();
       signal.throwIfAborted();
-      if (isHopeless()) return null;
+      if (isBroken(regrets)) return null;
     }
   }
-  const wrong = regrets.filter((regret) => regret > 0).length;
-  return binomialTail(regrets.length, wrong, errors) <= chance ? regrets : null;
+  return regrets;
 }

@@ -1,8 +1,9 @@
 /**
- * Finds thresholds that keep a promise of agreement, on the model's own text, and leaves out exits and readings that cost more
+ * Finds thresholds that keep a promise, on the model's own text, and leaves out exits and readings that cost more
  * than they save on this machine. Stores them in the checkpoint. Works on what a recipe has opened, within a budget of time.
  */
 import { setImmediate } from 'node:timers/promises';
+import type { Brought, Figure } from '../../protocol/brought.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { infoFile, saveCalibration } from '../checkpoint/checkpoint.ts';
@@ -15,7 +16,6 @@ import {
   calibrate as findThresholds,
   outcomeOf,
   savedBy,
-  type Calibrated,
   type Costs,
   type ExitView,
 } from '../evaluation/calibration.ts';
@@ -30,8 +30,9 @@ import {
   requireTokens,
   wantedTokens,
   writeTexts,
-  type Promised,
+  type Asked,
 } from '../evaluation/calibration-texts.ts';
+import { machineName } from '../evaluation/load.ts';
 import { leastSpeedup, trialTexts, trialTokens, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
 import { judgeWritten, type Judged } from '../evaluation/written.ts';
 import type { OpenedExits } from './opened.ts';
@@ -59,16 +60,17 @@ export interface Calibratable {
  */
 export async function* calibrateExits(
   on: Calibratable,
-  promise: Promised,
+  asked: Asked,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, void> {
   const { model, held, running } = on;
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1000;
   const layers = model.spec.layers.length;
+  const { promise, certainty } = asked;
   // Texts may end early, at worst behind their first token.
-  const prompts = promptsOf(on.windows, wantedTokens(promise));
-  requireTokens(prompts.length * newTokens, promise);
+  const prompts = promptsOf(on.windows, wantedTokens(asked));
+  requireTokens(prompts.length * newTokens, asked);
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
   const staged = await placeStagedModel(running.placement, model, held, running.options);
@@ -83,36 +85,38 @@ export async function* calibrateExits(
     const measuring = measureCosts(staged, { context: promptTokens + newTokens, rounds: costRounds });
     costs = yield* counting('measure', 'passes', measuring, signal);
     // The model is opened again to be tried out, once whole and once cut; drafts and exits make texts shorter than at full depth.
-    const trial = 2 * opening + (1 + trialTexts.fewest) * trialTokens * 2.5 * (fullPass(costs) / 1000);
-    const texts = yield* writeTexts(on.tokenizer, staged, prompts, promise, { elapsed, trial }, signal);
+    const trial = 2 * opening + (1 + trialTexts.fewest) * trialTokens * 3.5 * (fullPass(costs) / 1000);
+    const texts = yield* writeTexts(on.tokenizer, staged, prompts, asked, { elapsed, trial }, signal);
     if (texts === null) return;
     written = texts.flat();
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
     await setImmediate();
     final = written.map(({ token }) => token);
     heard = viewsOf(staged.exits, written);
-    const hasTime = (seconds: number): boolean => elapsed() + seconds + trial <= promise.seconds;
+    const hasTime = (seconds: number): boolean => elapsed() + seconds + trial <= asked.seconds;
     const fresh = prompts.slice(texts.length);
-    const judging = { tokenizer: on.tokenizer, staged, heard, final, costs, prompts: fresh, hasTime };
-    judged = yield* judgeWritten(judging, promise, signal);
+    const judging = { tokenizer: on.tokenizer, staged, heard, costs, prompts: fresh, hasTime };
+    judged = yield* judgeWritten(judging, asked, signal);
   } finally {
     await staged.dispose();
   }
   const isFilled = judged.length > 0;
   const waiting: Costs = { stages: costs.stages, deferred: costs.deferred, readings: costs.readings };
-  const candidates: Promising[] = isFilled ? judged : tested(heard, final, waiting, promise);
+  const candidates: Promising[] = isFilled ? judged : tested(heard, waiting, asked);
   signal.throwIfAborted();
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
-  const racing = tryOut(on, prompts, candidates, () => elapsed() > promise.seconds);
+  const racing = tryOut(on, prompts, candidates, () => elapsed() > asked.seconds);
   const trial = yield* counting('measure', 'texts', racing, signal);
   const best = fastest(candidates, trial);
   const { thresholds, gates, speedups } = best;
+  const brought = best.brought && { ...best.brought, machine: machineName(), busy: trial.busy };
   const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
 
   saveCalibration(on.directory, {
     step: held.step,
-    agreement: promise.agreement,
+    promise,
+    brought,
     fastest: best.mode,
     deferred: isFilled ? 'memory' : 'exact',
     thresholds,
@@ -122,21 +126,21 @@ export async function* calibrateExits(
   yield {
     type: 'calibrated',
     tokens: final.length,
-    agreement: promise.agreement,
-    certainty: promise.certainty,
-    tested: best.agreement,
+    promise,
+    certainty,
+    brought,
     exits: heard.map((view, k) => ({
       exit: view.exit,
       layer: staged.exits[k]!.layer,
       threshold: thresholds[view.exit] ?? null,
       milliseconds: costs.readings[k]!,
       saves: savedBy(isFilled ? costs : waiting, k, view.stages),
-      agreement: final.filter((token, i) => view.token[i] === token).length / final.length,
+      agreement: final.filter((token, i) => written[i]!.said[k]!.token === token).length / final.length,
     })),
     meanLayer: meanLayer(staged.exits, gated, thresholds, layers, final.length),
     layers,
     fullDepth: fullPass(costs),
-    speedups: { ...speedups, exits: outcomeOf(gated, final, isFilled ? costs : waiting, thresholds).speedup },
+    speedups: { ...speedups, exits: outcomeOf(gated, isFilled ? costs : waiting, promise, thresholds).speedup },
     texts: trial.texts,
     fastest: best.mode,
     seconds: elapsed(),
@@ -154,45 +158,50 @@ function viewsOf(
   return exits.slice(0, -1).map(({ id, stages }, k) => ({
     exit: id,
     stages,
-    token: written.map(({ said }) => said[k]!.token),
+    regret: written.map(({ said }) => said[k]!.regret),
     confidence: written.map(({ said }) => said[k]!.confidence),
     deferred: written.map(({ said }) => Number(said[k]!.token < 0)),
     states: written.map(({ said }) => said[k]!.state),
   }));
 }
 
-/** Thresholds that keep the promise, with their gates. */
-type Promising = Candidate & Pick<Calibrated, 'agreement'>;
+/** Thresholds that keep the promise, with their gates, and what the text that was judged says of them. */
+type Promising = Candidate & Pick<Brought, 'agreement' | 'regret'>;
 
 /** Those of the exact queue: what the full model wrote tells what it would have written. */
-function tested(heard: readonly Heard[], final: readonly number[], costs: Costs, promise: Promised): Promising[] {
-  const asked = { agreement: promise.agreement, confidence: promise.certainty };
-  return findThresholds(heard, final, costs, asked).map((one) => ({
-    ...one,
-    ...findGates(heard, final, costs, one.thresholds),
-    remembers: false,
-  }));
+function tested(heard: readonly Heard[], costs: Costs, { promise, certainty }: Asked): Promising[] {
+  return findThresholds(heard, costs, { promise, certainty }).map(({ thresholds }) => {
+    const { gates, agreement, regret } = findGates(heard, costs, promise, thresholds);
+    return { thresholds, gates, agreement, regret, remembers: false };
+  });
+}
+
+interface Fastest extends Candidate {
+  readonly mode: Mode;
+  readonly brought: Pick<Brought, 'speedup' | 'agreement' | 'regret'> | null;
+  readonly speedups: { readonly fast: number; readonly lossless: number };
 }
 
 /**
  * What `auto` is from now on: leaving where that is faster by more than chance than drafts alone, which change no text; else no exit
  * is asked.
  */
-function fastest(
-  candidates: readonly Promising[],
-  { lossless, fast }: Trial,
-): Promising & { readonly mode: Mode; readonly speedups: { readonly fast: number; readonly lossless: number } } {
-  const best = fast.indexOf(Math.max(...fast));
-  if (best >= 0 && fast[best]! >= leastSpeedup * Math.max(1, lossless))
-    return { ...candidates[best]!, mode: 'fast', speedups: { fast: fast[best]!, lossless } };
-  const mode = lossless * leastSpeedup >= 1 ? 'lossless' : 'full';
+function fastest(candidates: readonly Promising[], { lossless, fast, beside, alone }: Trial): Fastest {
+  const values = fast.map(({ value }) => value);
+  const best = values.indexOf(Math.max(...values));
+  const isFaster = ({ value, error }: Figure): boolean => value >= leastSpeedup && value > 1 + error;
+  if (best >= 0 && isFaster(beside[best]!) && isFaster(fast[best]!)) {
+    const { agreement, regret, ...candidate } = candidates[best]!;
+    const brought = { speedup: alone[best]!, agreement, regret };
+    return { ...candidate, mode: 'fast', brought, speedups: { fast: values[best]!, lossless: lossless.value } };
+  }
   return {
     thresholds: {},
     gates: new Map(),
     remembers: false,
-    agreement: 1,
-    mode,
-    speedups: { fast: lossless, lossless },
+    mode: lossless.value * leastSpeedup >= 1 ? 'lossless' : 'full',
+    brought: null,
+    speedups: { fast: lossless.value, lossless: lossless.value },
   };
 }
 

@@ -2,6 +2,7 @@
 import { UserError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import { parseOptions, type TuneOptions } from '../../protocol/options.ts';
+import { promiseText } from '../../protocol/options-promise.ts';
 import { calibrate } from './calibrate.ts';
 
 /** In fewer seconds not even the model opens: nothing is tried. */
@@ -24,8 +25,8 @@ export async function* calibrateShort(
     return;
   }
   const { model, data, sequenceLength, device, gpuLayers, threads } = options;
-  const { agreement, certainty, calibrationTokens } = options;
-  const promise = { agreement, certainty, calibrationTokens };
+  const { certainty, calibrationTokens } = options;
+  const promise = { promise: options.promise && promiseText(options.promise), certainty, calibrationTokens };
   const place = { device, gpuLayers, threads };
   const request = parseOptions('calibrate', { model, exits: directory, data, sequenceLength, ...promise, ...place });
   try {
@@ -41,8 +42,8 @@ export async function* calibrateShort(
 
 /** Where no calibration follows a run: says so to who asked for a promise. */
 export function* warnUncalibrated(options: TuneOptions): Generator<TuneEvent, void> {
-  const { agreement, certainty, calibrationTokens } = options;
-  if ([agreement, certainty, calibrationTokens].every((each) => each === null)) return;
+  const { promise, certainty, calibrationTokens } = options;
+  if ([promise, certainty, calibrationTokens].every((each) => each === null)) return;
   const message =
     'The exits will not be calibrated: that takes a run with --minutes here, or early-exit calibrate behind it.';
   yield { type: 'warning', message };

@@ -54,13 +54,13 @@ export async function* calibrate(
     closing.push(() => sets.close());
     const left = seconds - (performance.now() - began) / 1000;
     const on = { model, tokenizer, running, directory, held, windows: windowsOf(sets, part) };
-    const promise = {
-      agreement: options.agreement ?? usualPromise.agreement,
+    const asked = {
+      promise: options.promise ?? usualPromise.promise,
       certainty: options.certainty ?? usualPromise.certainty,
       tokens: options.calibrationTokens ?? usualPromise.calibrationTokens,
       seconds: left,
     };
-    yield* calibrateExits(on, promise, signal);
+    yield* calibrateExits(on, asked, signal);
     for (const message of warnings) yield { type: 'warning', message };
   } finally {
     for (const close of closing.reverse()) await close();

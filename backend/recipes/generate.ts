@@ -18,7 +18,7 @@ import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
 import { gapPrompt } from '../data/gap-prompt.ts';
 import { openGenerator, type Generator } from './generator.ts';
-import { modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
+import { broughtBy, modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
 import { lineTokens, placeEnd } from './place-end.ts';
 import { sequenceOptions } from '../decoding/sequence-options.ts';
 
@@ -67,6 +67,7 @@ export function readyEvent(options: GenerateOptions, generator: Generator): Gene
     device: device.name,
     mode: modeOf(options, calibration),
     policy: policyText(options, calibration),
+    brought: broughtBy(options, calibration),
   };
 }
 

@@ -5,6 +5,7 @@ import { userError } from '../../protocol/errors.ts';
 import { configOrigin, flagName, parseOptions, presets, type TuneOptions } from '../../protocol/options.ts';
 import type { ExitsRequest, ExitWeights } from '../../protocol/options-notations.ts';
 import { meshText, placeText } from '../../protocol/options-place.ts';
+import { promiseText } from '../../protocol/options-promise.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { absolutePatterns } from '../data/documents.ts';
 import type { TrainingPosition } from '../checkpoint/writer.ts';
@@ -24,6 +25,7 @@ export function optionsText(options: TuneOptions): Record<string, unknown> {
     continuePretraining: options.continuePretraining && path.resolve(options.continuePretraining),
     exits: exitsText(options.exits),
     exitWeights: weightsText(options.exitWeights),
+    promise: options.promise && promiseText(options.promise),
   };
   for (const name of perSitting) delete text[name];
   return text;
@@ -38,15 +40,22 @@ export function resumedOptions(directory: string, { tuning }: CheckpointInfo, no
   const sitting = Object.fromEntries(perSitting.map((name) => [name, now[name]]));
   const place = { on: placeText(now.on), mesh: now.mesh.mesh ? meshText(now.mesh.mesh) : 'auto' };
   const model = now.model === shippedModel ? {} : { model: now.model };
-  const named = restated.filter((name) => !isDefault(name, now)).map((name) => [name, now[name]] as const);
+  const texts = optionsText(now);
+  const named = restated.filter((name) => !isDefault(name, now)).map((name) => [name, texts[name]] as const);
   const origin = configOrigin(path.join(directory, infoFile));
-  const run = parseOptions('tune', { ...tuning, ...sitting, ...place, ...model, ...Object.fromEntries(named) }, origin);
+  const given = { ...keptOptions(tuning), ...sitting, ...place, ...model, ...Object.fromEntries(named) };
+  const run = parseOptions('tune', given, origin);
   requireSameRun(directory, run, now);
   return run;
 }
 
+/** The options of a run; those of earlier versions promised agreement by a name of its own. */
+function keptOptions({ agreement, ...tuning }: CheckpointInfo['tuning']): Record<string, unknown> {
+  return typeof agreement === 'number' ? { promise: `agreement=${agreement}`, ...tuning } : tuning;
+}
+
 /** What stands in for the run's where it is named. */
-const restated = ['data', 'agreement', 'certainty', 'calibrationTokens'] as const;
+const restated = ['data', 'promise', 'certainty', 'calibrationTokens'] as const;
 
 /** What a sitting may say anew; its limits come on top of what is done. */
 const sayable: ReadonlySet<string> = new Set([...perSitting, ...restated, 'model', 'steps', 'epochs', 'minutes']);

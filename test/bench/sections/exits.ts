@@ -18,6 +18,7 @@ import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/op
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import type { Calibration } from '../../../backend/checkpoint/checkpoint.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { shownPromise } from '../../../protocol/options-promise.ts';
 import { freshFolder, runProgram } from '../children.ts';
 import { installLlama, llamaDecoder } from '../contestants/llama.ts';
 import { endlessRequest } from '../contestants/ours.ts';
@@ -139,7 +140,7 @@ async function strictly(directory: string, file: string): Promise<string> {
   cpSync(directory, folder, { recursive: true });
   const data = path.join(freshFolder('exits-data'), 'train.jsonl');
   writeFileSync(data, asLines(typescriptText('train').documents));
-  await calibrate(folder, file, data, ['--agreement', `${strictAgreement}`, '--calibration-tokens', '8192']);
+  await calibrate(folder, file, data, ['--promise', `agreement=${strictAgreement}`, '--calibration-tokens', '8192']);
   return folder;
 }
 
@@ -186,23 +187,26 @@ function waysOf(
     thresholdOf: (exit: string) => number | undefined,
     drafts = true,
     gates: ReadonlyMap<string, Gate> = new Map(),
+    remembers = true,
   ): Way =>
     way(name, 'fast', model, {
       // An exit without a threshold costs more than it saves, says the calibration.
       enabled: (exit) => thresholdOf(exit) !== undefined,
       policy: { kind: 'confidence', threshold: (exit) => thresholdOf(exit) ?? 1 },
       gates,
+      remembers,
       drafts: drafts ? lookup : null,
     });
   return [
     way(fullDepth, 'full', plain, {}),
     ...calibrated.flatMap(({ calibration, model }) => {
-      const name = `${asCalibrated} for ${100 * calibration.agreement} %`;
+      const name = `${asCalibrated} for ${shownPromise(calibration.promise)}`;
       const thresholdOf = (exit: string): number | undefined => calibration.thresholds[exit];
       const gates = gatesOf(calibration);
+      const remembers = calibration.deferred === 'memory';
       return [
-        fast(name, model, thresholdOf, true, gates),
-        fast(`${name}, exits alone`, model, thresholdOf, false, gates),
+        fast(name, model, thresholdOf, true, gates, remembers),
+        fast(`${name}, exits alone`, model, thresholdOf, false, gates, remembers),
       ];
     }),
     ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, staged, () => threshold)),

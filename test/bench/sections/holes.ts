@@ -16,6 +16,7 @@ import { readExits } from '../../../backend/recipes/opened.ts';
 import { gatesOf } from '../../../backend/checkpoint/gates.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { shownPromise } from '../../../protocol/options-promise.ts';
 import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';
 import { endlessRequest } from '../contestants/ours.ts';
 import { cutHoles, hitShare, type Hole } from '../holes.ts';
@@ -134,12 +135,13 @@ async function openWays(
   };
   const ways = [way(fullDepth, {}), way(lossless, { drafts })];
   if (calibration) {
-    const { thresholds, agreement } = calibration;
+    const { thresholds, promise, deferred } = calibration;
     ways.push(
-      way(`fast, calibrated for ${100 * agreement} %`, {
+      way(`fast, calibrated for ${shownPromise(promise)}`, {
         enabled: (exit) => exit in thresholds,
         policy: { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 },
         gates: gatesOf(calibration),
+        remembers: deferred === 'memory',
         drafts,
       }),
     );

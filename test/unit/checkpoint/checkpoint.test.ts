@@ -263,11 +263,20 @@ describe('reservePlace', () => {
   });
 });
 
+const brought = {
+  speedup: { value: 1.2, error: 0.01 },
+  agreement: { value: 0.99, error: 0.001 },
+  regret: { value: 0.003, error: 0.0005 },
+  machine: 'a processor, 2 cores',
+  busy: 0.1,
+};
+
 describe('saveExits', () => {
   it('replaces the parameters, the progress and the card, and calibration of other values no longer holds', () => {
     const calibration = {
       step: 0,
-      agreement: 0.99,
+      promise: { measure: 'regret' as const, limit: 0.01 },
+      brought,
       fastest: 'fast' as const,
       deferred: 'exact' as const,
       thresholds: { '1:norm': 0.9 },
@@ -294,7 +303,13 @@ it('a calibration from before the fastest mode was stored is for the mode that c
   fs.writeFileSync(at('exits.json'), JSON.stringify(json));
   const opened = openCheckpoint(at(), base);
   opened.close();
-  expect(opened.calibration).toMatchObject({ fastest: 'lossless', deferred: 'exact', thresholds: { '1:norm': 0.9 } });
+  expect(opened.calibration).toMatchObject({
+    promise: { measure: 'agreement', limit: 0.99 },
+    brought: null,
+    fastest: 'lossless',
+    deferred: 'exact',
+    thresholds: { '1:norm': 0.9 },
+  });
 });
 
 describe('openCheckpoint', () => {
@@ -307,7 +322,8 @@ describe('openCheckpoint', () => {
   const gate = { weights: Buffer.from(new Float32Array(4).buffer).toString('base64'), bias: 0, least: 0.5 };
   const calibration = {
     step: 0,
-    agreement: 0.9,
+    promise: { measure: 'agreement', limit: 0.9 },
+    brought: null,
     fastest: 'fast',
     deferred: 'exact',
     thresholds: { '1:norm': 0.5 },
@@ -351,7 +367,15 @@ describe('openCheckpoint', () => {
     ['an exit twice', (json) => (json['exits'] as unknown[]).push((json['exits'] as unknown[])[0])],
     ['a threshold below 0', (json) => (json['calibration'] = { ...calibration, thresholds: { '1:norm': -5 } })],
     ['a threshold above 1', (json) => (json['calibration'] = { ...calibration, thresholds: { '1:norm': 1.5 } })],
-    ['an agreement above 1', (json) => (json['calibration'] = { ...calibration, agreement: 2 })],
+    ['an agreement above 1', (json) => (json['calibration'] = { ...calibration, promise: undefined, agreement: 2 })],
+    [
+      'a regret above 1',
+      (json) => (json['calibration'] = { ...calibration, promise: { measure: 'regret', limit: 2 } }),
+    ],
+    [
+      'a figure that is none',
+      (json) => (json['calibration'] = { ...calibration, brought: { ...brought, speedup: { value: 'fast' } } }),
+    ],
     ['a gate of 7 bytes', (json) => (json['calibration'] = withGate({ weights: 'AAAAAAAAAA==' }))],
     ['a gate of no bytes', (json) => (json['calibration'] = withGate({ weights: '' }))],
     ['a gate that is not finite', (json) => (json['calibration'] = withGate({ weights: 'AADAfw==' }))],

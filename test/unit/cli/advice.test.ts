@@ -17,9 +17,9 @@ const linesOf = ({ next }: Advice): string[] => next.map(([line]) => line);
 const found = (different: Partial<CalibratedEvent>): CalibratedEvent => ({
   type: 'calibrated',
   tokens: 3072,
-  agreement: 0.99,
+  promise: { measure: 'agreement', limit: 0.99 },
   certainty: 0.95,
-  tested: 0.995,
+  brought: null,
   exits: [
     { exit: '8:lens', layer: 8, threshold: null, milliseconds: 1, saves: 7, agreement: 0.2 },
     { exit: '11:lens', layer: 11, threshold: 0.8, milliseconds: 1, saves: 3, agreement: 0.8 },
@@ -43,7 +43,7 @@ describe('after a calibration', () => {
   test('where leaving pays, what it brings beside drafts, and the default that takes it', () => {
     const advice = afterCalibration(found({}), naming);
     expect(advice.reason).toBe(
-      "Leaving early pays here: 1.90 × full depth, where drafts of the text alone have 1.60 ×; at least 99.0 % of tokens are the full model's.",
+      'Leaving early pays here: 1.90 × full depth, where drafts of the text alone have 1.60 ×.',
     );
     expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='"]);
   });

@@ -16,7 +16,8 @@ const optionsOf = (given: Record<string, unknown> = {}) =>
   parseOptions('generate', { prompt: ['a'], exits: 'my.exits', ...given });
 const calibrated = (fastest: Mode): Calibration => ({
   step: 1,
-  agreement: 0.99,
+  promise: { measure: 'agreement', limit: 0.99 },
+  brought: null,
   fastest,
   deferred: 'exact',
   thresholds: { '8:lens': 0.9 },

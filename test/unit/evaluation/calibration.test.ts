@@ -1,51 +1,50 @@
 /** Calibration on made-up exits whose truth is known. */
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { seededRandom } from '../../../backend/decoding/random.ts';
-import { binomialTail, calibrate, type Costs, type ExitView } from '../../../backend/evaluation/calibration.ts';
+import { calibrate, type Costs, type ExitView } from '../../../backend/evaluation/calibration.ts';
+import type { Promised } from '../../../protocol/options-promise.ts';
 
 const costs: Costs = { stages: [4, 4, 4], deferred: [0.5, 0.5, 0.5], readings: [0.3, 0.3, 1] };
 const random = seededRandom(6);
 
 /** Exits that are right as often as they are sure, times `honesty`. */
-function madeUp(tokens: number, honesty: number): { exits: ExitView[]; final: number[] } {
-  const final = Array.from({ length: tokens }, () => Math.floor(random() * 100));
-  const exits = [1, 2].map((stages): ExitView => {
-    const confidence = final.map(() => random() ** (1 / stages));
-    const token = final.map((id, i) => (random() < confidence[i]! ** 0.1 * honesty ? id : 100));
-    return { exit: `${stages}:norm`, stages, token, confidence, deferred: final.map(() => 0) };
+function madeUp(tokens: number, honesty: number): ExitView[] {
+  return [1, 2].map((stages): ExitView => {
+    const confidence = Array.from({ length: tokens }, () => random() ** (1 / stages));
+    const regret = confidence.map((sure) => (random() < sure ** 0.1 * honesty ? 0 : 2 * random()));
+    return { exit: `${stages}:norm`, stages, regret, confidence, deferred: confidence.map(() => 0) };
   });
-  return { exits, final };
 }
 
-/** Agreement of decoding with these thresholds. */
-function agreementOf(
-  { exits, final }: ReturnType<typeof madeUp>,
-  thresholds: Readonly<Record<string, number>>,
-): number {
-  const right = final.filter((id, i) => {
+/** Regrets of decoding with these thresholds. */
+const regretsOf = (exits: readonly ExitView[], thresholds: Readonly<Record<string, number>>): number[] =>
+  Array.from(exits[0]!.confidence, (_, i) => {
     const left = exits.find((e) => e.exit in thresholds && e.confidence[i]! >= thresholds[e.exit]!);
-    return !left || left.token[i] === id;
+    return left ? left.regret[i]! : 0;
   });
-  return right.length / final.length;
-}
 
-describe('binomial tail', () => {
-  test.each([
-    [10, 0, 0.5, 0.5 ** 10],
-    [10, 5, 0.5, 0.623046875],
-    [1000, 3, 0.01, 0.010073],
-    [5, 5, 0.3, 1],
-  ])('P(B(%i) ≤ %i) at p = %f', (n, x, p, expected) => expect(binomialTail(n, x, p)).toBeCloseTo(expected, 5));
-});
+const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+const agreementOf = (exits: readonly ExitView[], thresholds: Readonly<Record<string, number>>): number =>
+  mean(regretsOf(exits, thresholds).map((regret) => Number(regret === 0)));
 
-test('the promise is kept on new tokens, nearly always', () => {
+const agreement = (limit: number): Promised => ({ measure: 'agreement', limit });
+
+test.each([
+  ['agreement', agreement(0.95)],
+  ['regret', { measure: 'regret', limit: 0.05 }],
+] as const)('a promised %s is kept on new tokens, nearly always', (measure, promise) => {
   let broken = 0;
   let speedup = 0;
   const trials = 40;
   for (let trial = 0; trial < trials; trial++) {
-    const { exits, final } = madeUp(2000, 1);
-    const found = calibrate(exits, final, costs, { agreement: 0.95, confidence: 0.9 });
-    if (found.some(({ thresholds }) => agreementOf(madeUp(20_000, 1), thresholds) < 0.95)) broken++;
+    const found = calibrate(madeUp(2000, 1), costs, { promise, certainty: 0.9 });
+    const isBroken = found.some(({ thresholds }) => {
+      const fresh = madeUp(20_000, 1);
+      return measure === 'agreement'
+        ? agreementOf(fresh, thresholds) < promise.limit
+        : mean(regretsOf(fresh, thresholds)) > promise.limit;
+    });
+    if (isBroken) broken++;
     speedup += Math.max(1, ...found.map((one) => one.speedup)) / trials;
   }
   expect(broken / trials).toBeLessThanOrEqual(0.1);
@@ -53,27 +52,27 @@ test('the promise is kept on new tokens, nearly always', () => {
 });
 
 test('an exit that is often wrong is not left at', () => {
-  const { exits, final } = madeUp(3000, 0.5);
-  expect(calibrate(exits, final, costs, { agreement: 0.99, confidence: 0.95 })).toEqual([]);
+  const exits = madeUp(3000, 0.5);
+  expect(calibrate(exits, costs, { promise: agreement(0.99), certainty: 0.95 })).toEqual([]);
 });
 
 test('an exit that costs more than it saves is not asked', () => {
-  const { exits, final } = madeUp(3000, 1);
+  const exits = madeUp(3000, 1);
   const dear = { ...costs, readings: [20, 0.3, 1] };
-  const found = calibrate(exits, final, dear, { agreement: 0.9, confidence: 0.95 });
+  const found = calibrate(exits, dear, { promise: agreement(0.9), certainty: 0.95 });
   expect(found.map(({ thresholds }) => Object.keys(thresholds))).toEqual([['2:norm']]);
 });
 
 test('a token outside the shortlist never counts as having left', () => {
-  const { exits, final } = madeUp(3000, 1);
-  const deferring = exits.map((exit) => ({ ...exit, deferred: final.map(() => 1) }));
-  expect(calibrate(deferring, final, costs, { agreement: 0.5, confidence: 0.9 })).toEqual([]);
+  const exits = madeUp(3000, 1);
+  const deferring = exits.map((exit) => ({ ...exit, deferred: Array.from(exit.confidence, () => 1) }));
+  expect(calibrate(deferring, costs, { promise: agreement(0.5), certainty: 0.9 })).toEqual([]);
 });
 
 test('where several exits together seem faster, the fastest single one is a candidate, too', () => {
-  const { exits, final } = madeUp(4000, 1);
+  const exits = madeUp(4000, 1);
   const cheap = { ...costs, readings: [0.01, 0.01, 1] };
-  const found = calibrate(exits, final, cheap, { agreement: 0.96, confidence: 0.9 });
+  const found = calibrate(exits, cheap, { promise: agreement(0.96), certainty: 0.9 });
   expect(found.map(({ thresholds }) => Object.keys(thresholds).length)).toEqual([1, 2]);
   expect(found[1]!.speedup).toBeGreaterThan(found[0]!.speedup);
 });

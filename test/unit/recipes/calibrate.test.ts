@@ -3,8 +3,10 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Brought } from '../../../protocol/brought.ts';
 import type { CalibrateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import type { Promised } from '../../../protocol/options-promise.ts';
 import type { Mode, TokenRecord } from '../../../protocol/trace.ts';
 import { calibrate } from '../../../backend/recipes/calibrate.ts';
 import { calibrateShort } from '../../../backend/recipes/calibrate-short.ts';
@@ -46,7 +48,7 @@ async function calibrated(agreement: number): Promise<Extract<CalibrateEvent, { 
     ...text,
     model,
     exits: out,
-    agreement,
+    promise: `agreement=${agreement}`,
     calibrationTokens: 768,
     device: 'cpu',
   });
@@ -71,13 +73,15 @@ function stepOf(): number {
 
 test('what is found is stored, tested and used where no threshold is given', async () => {
   const found = await calibrated(0.6);
-  expect(found.tested).toBeGreaterThanOrEqual(0.6);
+  expect(found.brought?.agreement.value ?? 1).toBeGreaterThanOrEqual(0.6);
   expect(found.speedups.exits).toBeGreaterThanOrEqual(1);
   const stored = JSON.parse(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')) as {
-    calibration: { agreement: number; fastest: Mode; thresholds: Record<string, number> };
+    calibration: { promise: Promised; brought: Brought | null; fastest: Mode; thresholds: Record<string, number> };
   };
-  const { thresholds, fastest } = stored.calibration;
+  const { thresholds, fastest, promise, brought } = stored.calibration;
   expect(fastest).toBe(found.fastest);
+  expect(promise).toEqual({ measure: 'agreement', limit: 0.6 });
+  expect(brought).toEqual(found.brought);
   expect(found.exits.filter((e) => e.threshold !== null).map((e) => [e.exit, e.threshold])).toEqual(
     Object.entries(thresholds),
   );
@@ -89,7 +93,8 @@ test('what is found is stored, tested and used where no threshold is given', asy
 test('a calibration decides which exits are asked and how sure they must be', async () => {
   saveCalibration(out, {
     step: stepOf(),
-    agreement: 0.5,
+    promise: { measure: 'agreement', limit: 0.5 },
+    brought: null,
     fastest: 'fast',
     deferred: 'exact',
     thresholds: { '11:lens': 0.2 },
@@ -102,7 +107,8 @@ test('a calibration decides which exits are asked and how sure they must be', as
   const gates = { '11:lens': { weights, bias: -1, least: 0.5 } };
   saveCalibration(out, {
     step: stepOf(),
-    agreement: 0.5,
+    promise: { measure: 'agreement', limit: 0.5 },
+    brought: null,
     fastest: 'fast',
     deferred: 'exact',
     thresholds: { '11:lens': 0.2 },
@@ -120,7 +126,8 @@ test('a model is cut only at exits that are asked', async () => {
   };
   saveCalibration(out, {
     step: stepOf(),
-    agreement: 0.5,
+    promise: { measure: 'agreement', limit: 0.5 },
+    brought: null,
     fastest: 'fast',
     deferred: 'exact',
     thresholds: { '11:lens': 0.2 },
@@ -137,7 +144,7 @@ test('a model is cut only at exits that are asked', async () => {
 
 test('a promise that nothing but the full model keeps asks no exit', async () => {
   const found = await calibrated(1);
-  expect(found).toMatchObject({ tested: 1, speedups: { exits: 1 }, meanLayer: 12 });
+  expect(found).toMatchObject({ brought: null, speedups: { exits: 1 }, meanLayer: 12 });
   // Without exits both modes have nothing but drafts.
   expect(found.speedups.fast).toBe(found.speedups.lossless);
   expect(found.speedups.lossless).toBeGreaterThan(0);
@@ -148,7 +155,8 @@ test('a promise that nothing but the full model keeps asks no exit', async () =>
 test('a budget that is too small for the promise stores nothing, and says what it takes', async () => {
   saveCalibration(out, {
     step: stepOf(),
-    agreement: 0.5,
+    promise: { measure: 'agreement', limit: 0.5 },
+    brought: null,
     fastest: 'fast',
     deferred: 'exact',
     thresholds: {},
@@ -160,12 +168,19 @@ test('a budget that is too small for the promise stores nothing, and says what i
   const warnings = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
   expect(warnings).toEqual([expect.stringMatching(/^The exits are not calibrated: here that takes at least \d+ s/)]);
   expect(events.some(({ type }) => type === 'calibrated' || type === 'expected')).toBe(false);
-  expect(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')).toContain('"agreement": 0.5');
+  expect(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')).toContain('"limit": 0.5');
 }, 120_000);
 
 test('a promise gets as many tokens as it takes, and is refused where the text has fewer', async () => {
   const run = async (agreement: number): Promise<CalibrateEvent[]> => {
-    const given = { ...text, model, exits: out, device: 'cpu', calibrationTokens: 256, agreement };
+    const given = {
+      ...text,
+      model,
+      exits: out,
+      device: 'cpu',
+      calibrationTokens: 256,
+      promise: `agreement=${agreement}`,
+    };
     const events: CalibrateEvent[] = [];
     for await (const event of calibrate(parseOptions('calibrate', given), signal)) events.push(event);
     return events;
@@ -238,9 +253,12 @@ test('without exits there is nothing to calibrate', async () => {
 });
 
 test('a tuning run is calibrated by the promise that was asked of it', async () => {
-  const promise = { agreement: 0.6, certainty: 0.9, calibrationTokens: 768 };
+  const promise = { promise: 'agreement=0.6', certainty: 0.9, calibrationTokens: 768 };
   const options = parseOptions('tune', { ...text, ...promise, model, device: 'cpu', minutes: 1 });
   const events: TuneEvent[] = [];
   for await (const event of calibrateShort(options, out, 60, signal)) events.push(event);
-  expect(events.find(({ type }) => type === 'calibrated')).toMatchObject({ agreement: 0.6, certainty: 0.9 });
+  expect(events.find(({ type }) => type === 'calibrated')).toMatchObject({
+    promise: { measure: 'agreement', limit: 0.6 },
+    certainty: 0.9,
+  });
 }, 120_000);

@@ -131,7 +131,7 @@ describe('training a whole model further', () => {
   });
 
   it('says first that no calibration follows, to who asked for a promise', async () => {
-    const given = { ...further, continuePretraining: exits, out: out('promised'), agreement: 0.9 };
+    const given = { ...further, continuePretraining: exits, out: out('promised'), promise: 'agreement=0.9' };
     const events = recipes.tune(parseOptions('tune', given), new AbortController().signal);
     const { value } = await events.next();
     expect(value).toMatchObject({ type: 'warning', message: expect.stringMatching(/not be calibrated/) as string });

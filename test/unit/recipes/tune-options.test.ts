@@ -13,6 +13,7 @@ import {
 } from '../../../backend/recipes/tune-options.ts';
 import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
 import { usualPromise } from '../../../protocol/options-groups.ts';
+import { promiseText } from '../../../protocol/options-promise.ts';
 
 const resumed = (run: Record<string, unknown>, now: Record<string, unknown>): TuneOptions => {
   const info = { tuning: optionsText(parseOptions('tune', run)) } as CheckpointInfo;
@@ -20,19 +21,40 @@ const resumed = (run: Record<string, unknown>, now: Record<string, unknown>): Tu
 };
 
 it('goes on with the options of the run, and refuses others', () => {
-  expect(resumed({ learningRate: 0.01, agreement: 0.9 }, {})).toMatchObject({ learningRate: 0.01, agreement: 0.9 });
+  expect(resumed({ learningRate: 0.01, promise: 'agreement=0.9' }, {})).toMatchObject({
+    learningRate: 0.01,
+    promise: { measure: 'agreement', limit: 0.9 },
+  });
   expect(() => resumed({ learningRate: 0.01 }, { learningRate: 0.02 })).toThrow(
     'The run in my.exits goes on with its own options: its --learning-rate is 0.01, not 0.02.',
   );
 });
 
 it('takes another promise for the calibration at its end', () => {
-  const now = { agreement: 0.8, certainty: 0.9, calibrationTokens: 1024 };
-  expect(resumed({ agreement: 0.9 }, now)).toMatchObject(now);
+  const read = (given: Record<string, unknown>): Partial<TuneOptions> => {
+    const { promise, certainty, calibrationTokens } = parseOptions('tune', given);
+    return { promise, certainty, calibrationTokens };
+  };
+  const now = { promise: 'regret=0.02', certainty: 0.9, calibrationTokens: 1024 };
+  expect(resumed({ promise: 'agreement=0.9' }, now)).toMatchObject(read(now));
   // One that is named stands, also where it is what is usual.
-  const other = { agreement: 0.9, certainty: 0.9, calibrationTokens: 256 };
-  expect(resumed(other, usualPromise)).toMatchObject(usualPromise);
-  expect(resumed(other, {})).toMatchObject(other);
+  const other = { promise: 'agreement=0.9', certainty: 0.9, calibrationTokens: 256 };
+  const usual = { ...usualPromise, promise: promiseText(usualPromise.promise) };
+  expect(resumed(other, usual)).toMatchObject(usualPromise);
+  expect(resumed(other, {})).toMatchObject(read(other));
+});
+
+it('goes on with the promise of a run of an earlier version', () => {
+  const tuning = optionsText(parseOptions('tune', {}));
+  delete tuning['promise'];
+  const resumedOf = (agreement: number | null): TuneOptions =>
+    resumedOptions(
+      'my.exits',
+      { tuning: { ...tuning, agreement } } as unknown as CheckpointInfo,
+      parseOptions('tune', { resume: true }),
+    );
+  expect(resumedOf(0.9).promise).toEqual({ measure: 'agreement', limit: 0.9 });
+  expect(resumedOf(null).promise).toBeNull();
 });
 
 it('ends all of a sitting, its calibration too, by the same minutes', () => {

@@ -278,7 +278,7 @@ describe('tune', () => {
   });
 
   it('says before it works that a promise takes minutes', async () => {
-    const promised = await run({ out: path.join(root, 'promised.exits'), steps: 1, agreement: 0.9 });
+    const promised = await run({ out: path.join(root, 'promised.exits'), steps: 1, promise: 'agreement=0.9' });
     const at = promised.findIndex(({ type }) => type === 'step');
     expect(only('warning', promised.slice(0, at)).map(({ message }) => message)).toEqual([
       expect.stringMatching(/^The exits will not be calibrated: that takes a run with --minutes here/),

@@ -1,0 +1,101 @@
+/** What a checkpoint keeps of a calibration, and reading it. Knows no runtime. */
+import type { Brought, Figure } from '../../protocol/brought.ts';
+import type { Promised } from '../../protocol/options-promise.ts';
+import type { Mode } from '../../protocol/trace.ts';
+import { shorten } from '../formats/safetensors.ts';
+import { bad, isCount, isShare, record } from './fields.ts';
+
+/** Thresholds found on held-out data. Valid for the exits of the same step only. */
+export interface Calibration {
+  readonly step: number;
+  readonly promise: Promised;
+  /** What leaving early brought and cost then; null where no exit is asked, and in those of earlier versions. */
+  readonly brought: Brought | null;
+  /** The mode that was fastest where it was calibrated, of those that keep the promise. */
+  readonly fastest: Mode;
+  /** What became of the layers that tokens skipped in the text that was judged; earlier versions knew `exact` alone. */
+  readonly deferred: 'memory' | 'exact';
+  /** By exit id. */
+  readonly thresholds: Readonly<Record<string, number>>;
+  /** By exit id: when its head is worth reading; `weights` are float32, little-endian, in base64. */
+  readonly gates: Readonly<Record<string, StoredGate>>;
+}
+
+export interface StoredGate {
+  readonly weights: string;
+  readonly bias: number;
+  readonly least: number;
+}
+
+const modes: readonly Mode[] = ['fast', 'lossless', 'full'];
+
+/** One of before `fastest` was stored knows of none: then what changes no text. Earlier versions promised agreement alone. */
+export function readCalibration(file: string, value: unknown): Calibration | null {
+  if (value === null) return null;
+  const {
+    step,
+    agreement,
+    promise = { measure: 'agreement', limit: agreement },
+    brought = null,
+    fastest = 'lossless',
+    deferred = 'exact',
+    thresholds,
+    gates,
+  } = record(file, value, '"calibration"');
+  const byExit = record(file, thresholds, '"calibration.thresholds"');
+  if (!isCount(step)) throw bad(file, '"calibration" has no step');
+  const { measure, limit } = record(file, promise, '"calibration.promise"');
+  if ((measure !== 'agreement' && measure !== 'regret') || !isShare(limit))
+    throw bad(file, '"calibration" promises neither an agreement nor a regret from 0 to 1');
+  for (const [exit, threshold] of Object.entries(byExit)) {
+    if (!isShare(threshold)) throw bad(file, `the threshold of exit ${shorten(exit)} is not from 0 to 1`);
+  }
+  const mode = modes.find((name) => name === fastest);
+  if (!mode) throw bad(file, `"calibration.fastest" is ${JSON.stringify(fastest)}, none of ${modes.join(', ')}`);
+  if (deferred !== 'exact' && deferred !== 'memory')
+    throw bad(file, `"calibration.deferred" is ${JSON.stringify(deferred)}, neither exact nor memory`);
+  return {
+    step,
+    promise: { measure, limit },
+    brought: readBrought(file, brought),
+    fastest: mode,
+    deferred,
+    thresholds: byExit as Record<string, number>,
+    gates: readGates(file, gates ?? {}),
+  };
+}
+
+function readBrought(file: string, value: unknown): Brought | null {
+  if (value === null) return null;
+  const what = '"calibration.brought"';
+  const { speedup, agreement, regret, machine, busy } = record(file, value, what);
+  const figure = (of: unknown): Figure => {
+    // What is infinite is null in JSON.
+    const { value: mean, error } = record(file, of, what);
+    if (!Number.isFinite(mean)) throw bad(file, `${what} has a figure that is no number`);
+    return { value: mean as number, error: Number.isFinite(error) ? (error as number) : Infinity };
+  };
+  if (typeof machine !== 'string' || !Number.isFinite(busy))
+    throw bad(file, `${what} does not say where it was measured`);
+  const figures = { speedup: figure(speedup), agreement: figure(agreement), regret: figure(regret) };
+  return { ...figures, machine, busy: busy as number };
+}
+
+function readGates(file: string, value: unknown): Record<string, StoredGate> {
+  const byExit = record(file, value, '"calibration.gates"');
+  const gates: Record<string, StoredGate> = {};
+  for (const [exit, gate] of Object.entries(byExit)) {
+    const { weights, bias, least } = record(file, gate, `the gate of exit ${shorten(exit)}`);
+    if (typeof weights !== 'string' || !Number.isFinite(bias) || !isShare(least) || !areFloats(weights)) {
+      throw bad(file, `the gate of exit ${shorten(exit)} is not whole`);
+    }
+    gates[exit] = { weights, bias: bias as number, least };
+  }
+  return gates;
+}
+
+/** Bytes of finite numbers of 32 bits, in base64. */
+function areFloats(text: string): boolean {
+  const bytes = Uint8Array.from(Buffer.from(text, 'base64'));
+  return bytes.length > 0 && bytes.length % 4 === 0 && new Float32Array(bytes.buffer).every(Number.isFinite);
+}

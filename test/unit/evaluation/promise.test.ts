@@ -1,0 +1,71 @@
+/** Tests of promises against what is known: exact tails, and texts that keep or break a promise by chance alone. */
+import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../../../backend/decoding/random.ts';
+import { binomialTail, chanceOf, fewestTested, judgedBy } from '../../../backend/evaluation/promise.ts';
+import { parsePromise, type Promised } from '../../../protocol/options-promise.ts';
+
+describe('binomial tail', () => {
+  test.each([
+    [10, 0, 0.5, 0.5 ** 10],
+    [10, 5, 0.5, 0.623046875],
+    [1000, 3, 0.01, 0.010073],
+    [5, 5, 0.3, 1],
+  ])('P(B(%i) ≤ %i) at p = %f', (n, x, p, expected) => expect(binomialTail(n, x, p)).toBeCloseTo(expected, 5));
+});
+
+const regret: Promised = { measure: 'regret', limit: 0.05 };
+const random = seededRandom(11);
+
+/** Losses of which a tenth is not 0: spread about such a mean, or all of them as large as can be. */
+const drawn = (n: number, mean: number, isRough: boolean): number[] =>
+  Array.from({ length: n }, () => {
+    if (isRough) return random() < mean ? 1 : 0;
+    return random() < 0.1 ? 20 * mean * random() : 0;
+  });
+
+describe('a promised regret', () => {
+  test.each([true, false])(
+    'that is just broken passes no more often than it may; losses all or nothing: %s',
+    (isRough) => {
+      const chance = 0.1;
+      let passed = 0;
+      for (let trial = 0; trial < 400; trial++)
+        if (chanceOf(regret, drawn(1000, regret.limit / 5, isRough)) <= chance) passed++;
+      expect(passed / 400).toBeLessThanOrEqual(chance);
+    },
+  );
+
+  test('that is kept by a wide margin passes', () => {
+    for (let trial = 0; trial < 20; trial++)
+      expect(chanceOf(regret, drawn(2000, regret.limit / 20, false))).toBeLessThan(0.01);
+  });
+
+  test('is ruled out by no fewer tokens than it takes', () => {
+    for (const chance of [0.05, 0.001]) {
+      const fewest = fewestTested(regret, chance);
+      const lossless = (n: number): number[] => Array.from({ length: n }, () => 0);
+      expect(chanceOf(regret, lossless(fewest))).toBeLessThanOrEqual(chance);
+      expect(chanceOf(regret, lossless(Math.floor(fewest / 2)))).toBeGreaterThan(chance);
+    }
+  });
+});
+
+test('what a text says of its way: share of own choices, nats, and their standard errors', () => {
+  const { agreement, regret: nats } = judgedBy([0, 0, 1, 3]);
+  expect(agreement).toEqual({ value: 0.5, error: expect.closeTo(Math.sqrt(1 / 12), 6) as number });
+  expect(nats).toEqual({ value: 1, error: expect.closeTo(Math.sqrt(6 / 12), 6) as number });
+});
+
+test.each([
+  ['agreement=0.99', { measure: 'agreement', limit: 0.99 }],
+  ['regret=0.01', { measure: 'regret', limit: 0.01 }],
+  [' Regret = .5 ', { measure: 'regret', limit: 0.5 }],
+  ['regret=1e-2', { measure: 'regret', limit: 0.01 }],
+  ['agreement=1', { measure: 'agreement', limit: 1 }],
+  ['agreement=99', null],
+  ['agreement=0', null],
+  ['regret=-1', null],
+  ['regret=2', null],
+  ['regret', null],
+  ['0.99', null],
+])('--promise %s', (text, read) => expect(parsePromise(text)).toEqual(read));
