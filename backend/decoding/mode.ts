@@ -125,6 +125,7 @@ export function policyText(options: GenerateOptions, calibration: Calibration | 
 
 /** What leaving by a calibration brings and costs, for a reader; null where no token does. */
 export function broughtBy(options: GenerateOptions, calibration: Calibration | null): string | null {
-  if (calibration?.brought == null || options.exits === null || modeOf(options, calibration) !== 'fast') return null;
-  return calibratedThresholds(options, calibration) && broughtText(calibration.brought);
+  const brought = calibration?.brought ?? null;
+  if (brought === null || options.exits === null || modeOf(options, calibration) !== 'fast') return null;
+  return calibratedThresholds(options, calibration) && broughtText(brought);
 }

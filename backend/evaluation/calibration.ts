@@ -275,8 +275,8 @@ function timeOf(
     milliseconds += upTo[ran]! + after + reading + (left ? 0 : costs.readings.at(-1)!);
     const at = i - range.from;
     regrets[at] = left ? left.regret[i]! : 0;
-    losses[at] = lossOf(promise, regrets[at]!);
-    loss += losses[at]!;
+    losses[at] = lossOf(promise, regrets[at]);
+    loss += losses[at];
   }
   return { milliseconds: milliseconds / tokens, loss: loss / tokens, losses, regrets };
 }

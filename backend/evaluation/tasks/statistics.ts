@@ -1,6 +1,6 @@
 /** Paired comparisons of two ways of decoding on the same tasks. Pure; knows no model. */
 import { seededRandom } from '../../decoding/random.ts';
-import { binomialTail } from '../calibration.ts';
+import { binomialTail } from '../promise.ts';
 
 export interface Interval {
   readonly low: number;

@@ -17,7 +17,7 @@ function madeUp(onOthers: 'right' | 'wrong' | 'wrong where tested'): Heard[] {
   const random = seededRandom(3);
   const none = Array.from({ length: 2000 }, () => 0);
   // As many numbers are drawn as when tokens were, which keeps the others.
-  for (const _ of none) random();
+  none.forEach(() => random());
   const leaves = none.map(() => random() < 0.25);
   const states = leaves.map((does) => Float32Array.of(does && random() < 0.8 ? 1 : -1, 0.5));
   const view = { deferred: none, states };
