@@ -197,6 +197,15 @@ export const serverOptions = {
     placeholder: 'FILE',
     help: 'A file with the keys that clients may give, one a line, as a bearer token; EARLY_EXIT_KEY in the environment does the same.',
   }),
+  logLevel: oneOf({
+    default: 'info',
+    values: {
+      error: 'what went wrong with the server',
+      info: 'also a line for each request: who asked, how it was answered, tokens, times, layers; with --json a record',
+      debug: 'also what each request asked',
+    },
+    help: 'What is written about requests.',
+  }),
   origins: list({
     advanced: true,
     default: [],

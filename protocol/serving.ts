@@ -170,3 +170,33 @@ export type AcceptedEvent = Extract<ServeEvent, { readonly type: 'accepted' }>;
 
 /** What becomes of the texts of one request. */
 export type TextEvent = Extract<ServeEvent, { readonly type: 'read' | 'written' | 'stopped' }>;
+
+/** One request that was answered, as a log has it. */
+export interface RequestRecord {
+  readonly type: 'request';
+  /** ISO 8601, when it ended. */
+  readonly time: string;
+  readonly client: string;
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  /** From its headers to its end. */
+  readonly milliseconds: number;
+  /** Null where no text was asked for. */
+  readonly written: {
+    readonly texts: number;
+    readonly promptTokens: number;
+    readonly rememberedTokens: number;
+    readonly writtenTokens: number;
+    readonly firstMilliseconds: number | null;
+    readonly tokensPerSecond: number | null;
+    readonly meanLayer: number | null;
+    /** Written tokens by the exit that they left at. */
+    readonly exits: Readonly<Record<string, number>>;
+    readonly drafts: number;
+    readonly rightDrafts: number;
+    readonly reasons: readonly StopReason[];
+  } | null;
+  /** What was asked, where the log may have it. */
+  readonly prompts?: readonly ServedPrompt[];
+}

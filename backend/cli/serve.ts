@@ -2,6 +2,7 @@
 import type { ServeOptions } from '../../protocol/options.ts';
 import type { ServedModel, ServeEvent } from '../../protocol/serving.ts';
 import { jsonLine, shown, shownRecord } from '../../protocol/shown.ts';
+import { lineOf } from '../server/log.ts';
 import { startServing } from '../server/serve.ts';
 import type { Context } from './context.ts';
 import { openProgress } from './progress.ts';
@@ -24,7 +25,7 @@ export async function runServe(options: ServeOptions, json: boolean, { terminal,
   };
   const onDefect = (error: unknown): void =>
     void err.write(`${shown(String((error as Error).stack ?? error), { keep: '\n', limit: 20_000 })}\n`);
-  const server = await startServing(options, { onEvent, onDefect });
+  const server = await startServing(options, { onEvent, onDefect, onRequest: (record) => say(record, lineOf(record)) });
   const { url, name } = server;
   say(
     { type: 'listening', url, name },

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import { isLoopback, type Guards } from './guards.ts';
+import type { Answered } from './log.ts';
 import { respond } from './respond.ts';
 import { limitSockets, type SocketLimits } from './sockets.ts';
 import type { Writer } from './writer.ts';
@@ -25,6 +26,8 @@ export interface ServerSettings {
   readonly silenceMilliseconds?: number;
   /** Told of what is no client's fault. */
   readonly onDefect: (error: unknown) => void;
+  /** Told of each request once it is over. */
+  readonly onRequest?: ((answered: Answered) => void) | undefined;
 }
 
 export interface OpenServer {

@@ -9,8 +9,11 @@ import { failureOf, refusal, type Failure, type FailureShape } from './failures.
 import { bodyOf } from './fields.ts';
 import { askerOf, originHeaders, refusalOf, type Guards } from './guards.ts';
 import { failureShapeOf, routeOf } from './routes.ts';
+import type { WriteRequest } from '../../protocol/serving.ts';
+import type { Answered } from './log.ts';
 import type { Served } from './served.ts';
 import { openStream, type EventStream, type StreamFormat } from './stream.ts';
+import { newTally } from './tally.ts';
 import type { Caller, Writer } from './writer.ts';
 
 export interface Answering extends Pick<Served, 'name' | 'options'> {
@@ -20,6 +23,8 @@ export interface Answering extends Pick<Served, 'name' | 'options'> {
   readonly silenceMilliseconds: number;
   /** Told of what is no client's fault. */
   readonly onDefect: (error: unknown) => void;
+  /** Told of each request once it is over, but of those that only look whether the server is there. */
+  readonly onRequest?: ((answered: Answered) => void) | undefined;
 }
 
 /** What is needed to write to a client. */
@@ -43,8 +48,16 @@ export async function respond(
   response.on('error', () => gone.abort());
   const { url = '/', method = 'GET' } = request;
   const shape = failureShapeOf(url);
+  const tally = newTally();
+  const asker = askerOf(request.headers, request.socket.remoteAddress ?? '', answering.guards);
+  const path = url.split('?')[0]!;
+  let asked: WriteRequest | null = null;
+  response.once('close', () => {
+    if (quiet.has(path)) return;
+    answering.onRequest?.({ client: asker.client, method, path, status: response.statusCode, tally, request: asked });
+  });
   try {
-    await answer(request, client, writer, answering, gone.signal);
+    await answer(client, writer, answering);
   } catch (error) {
     const failure = failureOf(error);
     if (failure.code === 'internal_error') answering.onDefect(error);
@@ -52,33 +65,35 @@ export async function respond(
   }
 
   async function answer(
-    asked: IncomingMessage,
     to: Client,
     by: Writer,
     { guards, name, options, bodyBytes, silenceMilliseconds, onDefect }: Answering,
-    signal: AbortSignal,
   ): Promise<void> {
     const isPreflight = method === 'OPTIONS';
-    const refused = refusalOf(asked.headers, guards, isPreflight || isOpen(url, method));
+    const refused = refusalOf(request.headers, guards, isPreflight || isOpen(url, method));
     if (refused) throw refused;
     if (isPreflight) return void response.writeHead(204, to.headers).end();
     const route = routeOf(url, method);
     if (route.kind === 'constant') return sendJson(to, 200, route.value);
     const model = by.model();
     if (route.kind === 'health') return sendHealth(to, model !== null);
-    const { value, bytes } = method === 'POST' ? await readJson(asked, bodyBytes) : noBody;
+    const { value, bytes } = method === 'POST' ? await readJson(request, bodyBytes) : noBody;
     const body = bodyOf(value);
     if (route.kind === 'text') return sendText(to, route.text(by));
     if (model === null) throw refusal(503, 'loading', 'The model is being loaded.', { retryAfter: 1 });
     const served: Served = { model, name, options };
-    const asker = askerOf(asked.headers, asked.socket.remoteAddress ?? '', guards);
-    const caller: Caller = { asker, bytes, signal };
+    const caller: Caller = { asker, bytes, tally, signal: gone.signal };
     if (route.kind === 'answers') return sendJson(to, 200, route.answer(served, by, body));
     if (route.kind === 'asks') return await sendParts(to, await route.ask(body, by, caller));
     const open = (format: StreamFormat): EventStream => openStream(response, to.headers, silenceMilliseconds, format);
-    await write(route.endpoint(body, served), by, caller, to, { open, shape, onDefect });
+    const endpoint = route.endpoint(body, served);
+    asked = endpoint.request;
+    await write(endpoint, by, caller, to, { open, shape, onDefect });
   }
 }
+
+/** Asked every few seconds by programs that watch. */
+const quiet = new Set(['/health', '/v1/health', '/metrics', '/slots']);
 
 /** Whether a path is answered without a key; what is wrong with it is said to those who have one. */
 function isOpen(url: string, method: string): boolean {

@@ -106,7 +106,7 @@ const routes: Readonly<Record<string, Route>> = {
   '/props': answers(props),
   '/slots': answers(slots),
   '/version': version,
-  '/metrics': { method: 'GET', kind: 'text', text: ({ counts }) => counts.text() },
+  '/metrics': { method: 'GET', kind: 'text', text: (writer) => writer.counts.text(writer.writing().length) },
 };
 
 /** @throws Refusal for a path that is not there, or is asked by another method. */

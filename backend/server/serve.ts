@@ -3,11 +3,12 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
-import type { ServeEvent } from '../../protocol/serving.ts';
+import type { RequestRecord, ServeEvent } from '../../protocol/serving.ts';
 import { servedGeneration } from '../recipes/serve-options.ts';
 import { createEngine, type Engine, type Job } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { listen } from './listen.ts';
+import { recordOf } from './log.ts';
 import { openWriter } from './writer.ts';
 
 export interface RunningServer {
@@ -25,6 +26,8 @@ export interface ServingHooks {
   readonly onEvent: (event: ServeEvent) => void;
   /** An error that is nobody's fault but ours. */
   readonly onDefect: (error: unknown) => void;
+  /** A request is over: for a log. */
+  readonly onRequest?: (record: RequestRecord) => void;
   /** The module that the thread runs; tests give their own. */
   readonly entry?: URL;
   /** Where its job runs, beside others of the model; default: an engine of its own, which ends with it. */
@@ -45,6 +48,7 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
   const name = options.alias ?? path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
   const own = hooks.engine ? null : createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
   const engine = hooks.engine ?? own!;
+  const onRequest = options.logLevel === 'error' ? undefined : hooks.onRequest;
   let job: Job<'serve'> | null = null;
   const server = await listen({
     host: options.host,
@@ -55,6 +59,7 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
     options: { ...servedGeneration(options), model: options.model },
     bodyBytes,
     onDefect: hooks.onDefect,
+    onRequest: onRequest && ((answered) => onRequest(recordOf(answered, options.logLevel === 'debug'))),
   });
   let closing: Promise<void> | null = null;
   const close = (): Promise<void> =>

@@ -18,12 +18,15 @@ import type { Job } from '../worker/engine.ts';
 import { refusal, type Refusal } from './failures.ts';
 import { newCounts, type Counts } from './metrics.ts';
 import { newRoom } from './room.ts';
+import { count, type Tally } from './tally.ts';
 
 /** Who asks, with what, and until when. */
 export interface Caller {
   readonly asker: Asker;
   /** Length of the request's body. */
   readonly bytes: number;
+  /** What becomes of it is counted there. */
+  readonly tally: Tally;
   /** Fires once nobody waits any more. */
   readonly signal: AbortSignal;
 }
@@ -130,7 +133,7 @@ export function openWriter(
     model: () => model,
     counts,
     writing: () => [...writing.values()],
-    async *write(request, { asker, signal }) {
+    async *write(request, { asker, signal, tally }) {
       checkReady();
       const open = new Set(Array.from({ length: request.prompts.length * request.count }, (_, i) => i));
       const giveBack = rooms.texts.take(asker.client, open.size, model!.parallel + limits.queue);
@@ -173,6 +176,7 @@ export function openWriter(
           if (event?.type === 'accepted') yield event;
           else if (event?.type === 'read' || event?.type === 'written' || event?.type === 'stopped') {
             counts.count(event);
+            count(tally, event);
             follows(event);
             isRead = true;
             if (event.type === 'stopped') open.delete(event.text);
@@ -188,7 +192,7 @@ export function openWriter(
         signal.removeEventListener('abort', abort);
         pending.delete(id);
         giveBack();
-        counts.close(open.size);
+        counts.close(open.size, tally);
         for (const text of open) writing.delete(`${id} ${text}`);
         if (open.size > 0 && !isRefused) job.send({ type: 'cancel', id });
       }

@@ -7,6 +7,7 @@ import { openModel } from '../../backend/model/open.ts';
 import { identify } from '../../backend/recipes/opened.ts';
 import { startServing, type RunningServer } from '../../backend/server/serve.ts';
 import { parseOptions } from '../../protocol/options.ts';
+import type { RequestRecord } from '../../protocol/serving.ts';
 import { shippedModel } from './golden.ts';
 import { copiedExits } from './models.ts';
 
@@ -59,7 +60,11 @@ export interface TestServer extends RunningServer {
   readonly loaded: Promise<void>;
 }
 
-export async function serveHere(place: Place, given: Record<string, unknown> = {}): Promise<TestServer> {
+export async function serveHere(
+  place: Place,
+  given: Record<string, unknown> = {},
+  onRequest?: (record: RequestRecord) => void,
+): Promise<TestServer> {
   const defects: unknown[] = [];
   const options = parseOptions('serve', { ...place, port: 0, device: 'cpu', ...given });
   let load: () => void = () => undefined;
@@ -67,6 +72,7 @@ export async function serveHere(place: Place, given: Record<string, unknown> = {
   const server = await startServing(options, {
     onEvent: (event) => event.type === 'serving' && load(),
     onDefect: (error) => void defects.push(error),
+    ...(onRequest && { onRequest }),
   });
   return { ...server, defects, loaded };
 }
