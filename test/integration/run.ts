@@ -6,8 +6,8 @@
  *
  * --release runs the suites in that VS Code server instead of the one that each asks for.
  */
-import { execFile, execFileSync } from 'node:child_process';
-import { createWriteStream, existsSync, readlinkSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { createWriteStream, existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs, promisify } from 'node:util';
@@ -15,9 +15,10 @@ import { chromium } from 'playwright-core';
 import { bundleSuites } from './driver/bundle.ts';
 import { findChromium } from './driver/chromium.ts';
 import { runDesktop } from './driver/desktop.ts';
-import { ensureServer, startServer, type Release } from './driver/server.ts';
+import { ensureServer, startServer, type Installed, type Release } from './driver/server.ts';
 import { commonSettings, makeWorkspace, sessions, trustSettings, type Session } from './driver/sessions.ts';
 import { runWindow } from './driver/workbench.ts';
+import { backendsOf } from './harness/backends.ts';
 import type { Result } from './harness/suite.ts';
 
 const repository = path.resolve(import.meta.dirname, '../..');
@@ -63,7 +64,7 @@ async function main(): Promise<number> {
     ...madeUpCaches,
     EARLY_EXIT_PYTHON: path.join(import.meta.dirname, 'harness/python-stand-in.sh'),
   };
-  const run = host === 'server' ? await inServer(source, environment, release) : inDesktop(source, environment);
+  const run = host === 'server' ? await inServer(source, environment, chosen, release) : inDesktop(source, environment);
   const all: { suite: string; results: Result[] }[] = [];
   for (const session of chosen) {
     const screenshots = path.join(cache, 'screenshots', session.name);
@@ -76,7 +77,7 @@ async function main(): Promise<number> {
     await makeWorkspace(repository, workspace, session);
     const start = Date.now();
     let orphans: string | null = null;
-    const lookForOrphans = async (): Promise<void> => void (orphans = await survivors(workspace));
+    const lookForOrphans = async (): Promise<void> => void (orphans = await survivors(control));
     const failure = await run
       .session(session, { workspace, screenshots, tests: suites.get(session.name)!, control }, lookForOrphans)
       .then((code) => (code === 0 ? null : `ended with code ${code}`))
@@ -115,16 +116,22 @@ interface Host {
   end(): Promise<void>;
 }
 
-async function inServer(source: string, environment: Record<string, string>, release?: Release): Promise<Host> {
+async function inServer(
+  source: string,
+  environment: Record<string, string>,
+  chosen: readonly Session[],
+  release?: Release,
+): Promise<Host> {
   await mkdir(cache, { recursive: true });
+  const releaseOf = (session: Session): Release => release ?? session.release ?? 'oldest';
+  const installed = installAll(new Set(chosen.map(releaseOf)));
   const log = createWriteStream(path.join(cache, 'workbench.log'));
   const browser = await chromium.launch({ executablePath: await findChromium(cache) });
   return {
     session: async (session, place, closed) => {
       // A server of its own for each session: extensions and settings of one must not reach the next.
       const settings = { ...commonSettings, ...trustSettings(session.untrusted ?? false), ...session.settings };
-      const installed = await ensureServer(cache, release ?? session.release ?? 'oldest');
-      const server = await startServer(installed, settings, log, environment);
+      const server = await startServer(await installed.get(releaseOf(session))!, settings, log, environment);
       try {
         const extension = session.packaged ? await emptyExtension() : source;
         if (session.packaged) await server.installExtension(await packagedExtension());
@@ -153,6 +160,18 @@ async function inServer(source: string, environment: Record<string, string>, rel
   };
 }
 
+/** One after the other, the next while suites run in the first. */
+function installAll(releases: Iterable<Release>): Map<Release, Promise<Installed>> {
+  const all = new Map<Release, Promise<Installed>>();
+  let before: Promise<unknown> = Promise.resolve();
+  for (const each of releases) {
+    const installing = before.then(() => ensureServer(cache, each));
+    all.set(each, installing);
+    before = installing.catch(() => {}); // the session that needs it says why
+  }
+  return all;
+}
+
 function inDesktop(source: string, environment: Record<string, string>): Host {
   return {
     session: async (session, place, closed) => {
@@ -171,26 +190,15 @@ function inDesktop(source: string, environment: Record<string, string>): Host {
   };
 }
 
-/** Backends that still run in a workspace some seconds after its window was closed, as a sentence; null where there are none. */
-async function survivors(workspace: string): Promise<string | null> {
-  let found: string[] = [];
+/** Backends that still run some seconds after their window was closed, as a sentence; null where there are none. */
+async function survivors(control: string): Promise<string | null> {
+  let found: number[] = [];
   for (let tries = 0; tries < 60; tries++) {
-    found = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' })
-      .split('\n')
-      .filter((line) => line.includes('server.js --stdio') && isIn(line, workspace));
+    found = backendsOf(control);
     if (found.length === 0) return null;
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
-  return `still there: ${found.join('; ')}`;
-}
-
-/** Whether a line of `ps` is a process that works in a folder; where that cannot be told, it counts. */
-function isIn(line: string, folder: string): boolean {
-  try {
-    return readlinkSync(`/proc/${line.trim().split(' ')[0]}/cwd`) === folder;
-  } catch {
-    return process.platform !== 'linux';
-  }
+  return `still there: ${found.join(', ')}`;
 }
 
 /** VS Code runs tests only beside an extension from source: this one does nothing. */

@@ -48,6 +48,13 @@ export const inView = <T>(view: string, expression: string): Promise<T> =>
   ask({ do: 'view', view, expression }) as Promise<T>;
 export const inWorkbench = <T>(expression: string): Promise<T> => ask({ do: 'workbench', expression }) as Promise<T>;
 
+/**
+ * Resolves behind what VS Code has put off for an idle moment, or five seconds where none comes, which is so in a browser that
+ * draws nothing: a new editor asks for completions while one types only from then on.
+ */
+export const idle = (): Promise<unknown> =>
+  inWorkbench('new Promise((resolve) => requestIdleCallback(() => resolve(null), { timeout: 5000 }))');
+
 export const delay = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, milliseconds));
 

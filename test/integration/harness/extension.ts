@@ -1,10 +1,10 @@
 /** What suites share: the extension and its API, the workspace, processes of the backend. */
-import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import type { EarlyExitApi } from '../../../extension/api.ts';
 import type { RunState, RunSummary } from '../../../protocol/server.ts';
-import { delay, resize, screenshot, sizes, until } from './driver.ts';
+import { backendsOf } from './backends.ts';
+import { controlDirectory, delay, resize, screenshot, sizes, until } from './driver.ts';
 
 export const EXTENSION_ID = 'early-exit.early-exit';
 
@@ -17,13 +17,18 @@ export async function activate(): Promise<EarlyExitApi> {
 export const workspaceFolder = (): string => vscode.workspace.workspaceFolders![0]!.uri.fsPath;
 export const fileUri = (name: string): vscode.Uri => vscode.Uri.file(path.join(workspaceFolder(), name));
 
-/** Process ids of running backends, on this machine as a whole. */
-export function backendProcesses(): number[] {
-  const list = execFileSync('/bin/ps', ['-eo', 'pid=,args='], { encoding: 'utf8' });
-  return list.split('\n').flatMap((line) => {
-    const match = /^\s*(\d+)\s(.*dist[/\\]server\.js --stdio.*)$/.exec(line);
-    return match ? [Number(match[1])] : [];
-  });
+/** Process ids of the backends that this window started. */
+export const backendProcesses = (): number[] => backendsOf(controlDirectory());
+
+/** While the backend's process stands still, nothing that it would have to say can come. */
+export async function withBackendStopped(work: () => Promise<unknown>): Promise<void> {
+  const processes = backendProcesses();
+  for (const id of processes) process.kill(id, 'SIGSTOP');
+  try {
+    await work();
+  } finally {
+    for (const id of processes) process.kill(id, 'SIGCONT');
+  }
 }
 
 export const runIs = (api: EarlyExitApi, id: string, states: readonly RunState[], seconds = 90): Promise<RunSummary> =>
@@ -71,6 +76,9 @@ export async function setTheme(theme: keyof typeof themes): Promise<void> {
   await until(`the theme ${themes[theme]}`, () => vscode.window.activeColorTheme.kind === kinds[theme]);
 }
 
+/** Milliseconds after which a page has drawn itself; a picture for the documentation waits for its last fading, too. */
+const settled = process.env.EARLY_EXIT_PICTURE_MODEL ? 900 : 200;
+
 /** What is on the screen in every theme and size, as `NAME-THEME.png` and `NAME-THEME-small.png`. */
 export async function pictures(name: string): Promise<void> {
   await vscode.commands.executeCommand('notifications.clearAll');
@@ -78,7 +86,7 @@ export async function pictures(name: string): Promise<void> {
     await setTheme(theme);
     for (const size of Object.keys(sizes) as (keyof typeof sizes)[]) {
       await resize(size);
-      await delay(900);
+      await delay(settled);
       await screenshot(`${name}-${theme}${size === 'large' ? '' : `-${size}`}`);
     }
     await resize('large');

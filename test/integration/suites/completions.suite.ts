@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
-import { ask, delay, inWorkbench, press, until } from '../harness/driver.ts';
-import { activate, backendProcesses, EXTENSION_ID, fileUri, pictures } from '../harness/extension.ts';
+import { ask, delay, idle, inWorkbench, press, until } from '../harness/driver.ts';
+import { activate, EXTENSION_ID, fileUri, pictures, withBackendStopped } from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
 const settings = (): vscode.WorkspaceConfiguration => vscode.workspace.getConfiguration('earlyExit');
@@ -39,17 +39,6 @@ async function shownOnLine(): Promise<string> {
 
 /** What is asked ahead has come: it takes `maxMilliseconds` and its prompt at most. */
 const aheadHasCome = (): Promise<void> => delay(4_000);
-
-/** While the backend's process stands still, nothing that it would have to say can come. */
-async function withBackendStopped(work: () => Promise<void>): Promise<void> {
-  const processes = backendProcesses();
-  for (const id of processes) process.kill(id, 'SIGSTOP');
-  try {
-    await work();
-  } finally {
-    for (const id of processes) process.kill(id, 'SIGCONT');
-  }
-}
 
 const nothingShown = (): Promise<unknown> => until('no ghost text', async () => (await ghostText()) === '');
 const act = (command: string): Thenable<unknown> => vscode.commands.executeCommand(command);
@@ -94,8 +83,13 @@ const editorAt = async (text: string, offset = text.length): Promise<vscode.Text
   await editor.edit((builder) => builder.replace(all, text));
   const position = document.positionAt(offset);
   editor.selection = new vscode.Selection(position, position);
-  // Keys go to where the window shows the cursor.
-  await delay(500);
+  // Keys go to where the window shows the cursor, and only there.
+  const place = `Ln ${position.line + 1}, Col ${position.character + 1}`;
+  await until(`the cursor at ${place}`, () =>
+    inWorkbench<boolean>(
+      `document.getElementById('status.editor.selection')?.textContent === ${JSON.stringify(place)} && document.activeElement?.closest('.editor-instance') != null`,
+    ),
+  );
   return editor;
 };
 const beginning = '/** Adds up a list of numbers. */\nexport function sum(values: readonly number[]): number {\n  ';
@@ -125,6 +119,7 @@ export const run = suite([
   test('show while one types', async () => {
     await activate();
     await editorAt(beginning);
+    await idle();
     await ask({ do: 'type', text: 'let' });
     await shown();
     await until('the keys', () => document.getText().endsWith('  let'));

@@ -8,7 +8,15 @@ import { parseTrace } from '../../../protocol/trace-reading.ts';
 import { shades, tokenShade, tokenType } from '../../../protocol/palette.ts';
 import type { GenerateResult } from '../../../protocol/server.ts';
 import { inView, inWorkbench, until } from '../harness/driver.ts';
-import { activate, EXTENSION_ID, fileUri, pictures, runIs, workspaceFolder } from '../harness/extension.ts';
+import {
+  activate,
+  EXTENSION_ID,
+  fileUri,
+  pictures,
+  runIs,
+  withBackendStopped,
+  workspaceFolder,
+} from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
 const lensesOf = async (uri: vscode.Uri): Promise<vscode.CodeLens[]> => {
@@ -240,10 +248,16 @@ export const run = suite([
     const end = document.positionAt(start);
     editor.selection = new vscode.Selection(end, end);
     let saves = 0;
-    const watch = vscode.workspace.onWillSaveTextDocument(() => saves++);
+    const watch = vscode.workspace.onDidSaveTextDocument(() => saves++);
+    // However quick it is, it has not ended when its first words are saved.
+    let saved = Promise.resolve();
+    const first = vscode.workspace.onDidChangeTextDocument(() => {
+      first.dispose();
+      saved = withBackendStopped(() => until('the file to save itself', () => saves > 0));
+    });
     try {
       const made = (await api.generateAtCursor({ maxTokens: TOKENS, stopRepetition: false, mode: 'fast' }))!;
-      assert.ok(saves > 0, 'it was saved meanwhile');
+      await saved;
       assert.equal(document.getText().slice(start), made.trace.tokens.map(({ text }) => text).join(''));
       await until('a lens', async () => (await lensesOf(document.uri)).length === 1);
       assert.match(await hoverAt(document.uri, document.positionAt(start)), /\*\*Layer/);
@@ -253,6 +267,7 @@ export const run = suite([
       await until('no lenses', async () => (await lensesOf(document.uri)).length === 0);
       await until('the file as it was', () => !document.isDirty && original() === document.getText());
     } finally {
+      first.dispose();
       watch.dispose();
       await files.update('autoSave', 'off', vscode.ConfigurationTarget.Global);
       await files.update('autoSaveDelay', undefined, vscode.ConfigurationTarget.Global);
