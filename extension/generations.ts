@@ -100,10 +100,16 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
 
   const request: Generations['generate'] = async (prompt, options, onToken, token, turns) => {
     const generation = newId();
-    streams.set(generation, { ready: () => {}, tokens: (tokens) => tokens.forEach(onToken) });
+    const told: TokenRecord[] = [];
+    const tokens = (some: TokenRecord[]): void => {
+      told.push(...some);
+      some.forEach(onToken);
+    };
+    streams.set(generation, { ready: () => {}, tokens });
     try {
       const asked = { generation, prompt, options: requested(options), ...(turns && { turns }) };
-      return await backend.send(protocol.generate, asked, token);
+      const end = await backend.send(protocol.generate, asked, token);
+      return { ...end, trace: { ...end.trace, tokens: told } };
     } finally {
       streams.delete(generation);
     }
@@ -145,6 +151,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     const stopped = new vscode.CancellationTokenSource();
     const cancelled = token.onCancellationRequested(() => stopped.cancel());
     const waiting: TokenRecord[] = [];
+    const told: TokenRecord[] = [];
     let wake = (): void => {};
     let result: GenerateResult | null = null;
     const failures: Error[] = [];
@@ -155,13 +162,14 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
         if (generated) kept.set(id, { ...generated, trace: { ...generated.trace, ...head } });
       },
       tokens: (tokens) => {
+        told.push(...tokens);
         waiting.push(...tokens.map((each) => ({ ...each, index: each.index + before })));
         wake();
       },
     });
     const answer = backend
       .send(protocol.generate, { generation: id, ...asked, options: requested(options) }, stopped.token)
-      .then((value) => (result = value))
+      .then((end) => (result = { ...end, trace: { ...end.trace, tokens: told } }))
       .catch((error: unknown) => void failures.push(error instanceof Error ? error : new Error(String(error))))
       .finally(() => {
         ended = true;

@@ -162,6 +162,11 @@ export interface GenerateResult {
   meanLayer: number;
 }
 
+/** How a generation ended; its tokens were told as they came. */
+export interface GenerationEnd extends Omit<GenerateResult, 'trace'> {
+  trace: Omit<Trace, 'tokens'>;
+}
+
 export interface AttachParams {
   generation: string;
   uri: string;
@@ -197,8 +202,8 @@ export const runReported = notification<RunEvent>('earlyExit/run/event');
 /** A run's state changed. */
 export const runChanged = notification<RunSummary>('earlyExit/run/changed');
 
-/** Generates after a prompt; answers when it has ended. Cancelling the request keeps what was generated. */
-export const generate = request<GenerateParams, GenerateResult>(
+/** Generates after a prompt; its tokens come as `tokensGenerated`, the answer when it has ended. Cancelling the request keeps what was generated. */
+export const generate = request<GenerateParams, GenerationEnd>(
   'earlyExit/generate',
   record({ generation: text, prompt: text, options: anyRecord }, { turns: chatTurnsShape, gap: gapShape }),
 );

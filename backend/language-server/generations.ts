@@ -1,9 +1,9 @@
-/** Generating for an editor: tokens as they come, the trace at the end. */
+/** Generating for an editor: tokens as they come, and what is true of all of them at the end. */
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
-import { emptyTrace, roundToken, type Trace } from '../../protocol/exittrace.ts';
+import { roundToken, type Trace } from '../../protocol/exittrace.ts';
 import { parseOptions, settingOrigin, type GenerateOptions } from '../../protocol/options.ts';
-import type { GenerateParams, GenerateResult } from '../../protocol/server.ts';
+import type { GenerateParams, GenerationEnd } from '../../protocol/server.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 import type { Engine } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
@@ -16,7 +16,7 @@ export interface GenerationReport {
 
 export interface Generations {
   /** Ends with what there is once the signal fires. Throws what the engine throws, and `cancelled` before the first token. */
-  generate(params: GenerateParams, report: GenerationReport, signal: AbortSignal): Promise<GenerateResult>;
+  generate(params: GenerateParams, report: GenerationReport, signal: AbortSignal): Promise<GenerationEnd>;
 }
 
 export function createGenerations(engine: Engine): Generations {
@@ -34,7 +34,7 @@ async function runGeneration(
   options: GenerateOptions,
   report: GenerationReport,
   signal: AbortSignal,
-): Promise<GenerateResult> {
+): Promise<GenerationEnd> {
   const start = performance.now();
   if (signal.aborted) throw userError('cancelled', 'Cancelled.');
   const model = resolveModel(options.model);
@@ -42,15 +42,16 @@ async function runGeneration(
   const job = engine.start('generate', { ...options, model, ...(turns && { turns }), ...(gap && { gap }) });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);
-  const tokens: TokenRecord[] = [];
+  let tokens = 0;
+  let layers = 0;
   let head: Pick<Trace, 'layers' | 'exits' | 'policy'> = { layers: 0, exits: [], policy: options.mode };
   let end: Extract<GenerateEvent, { type: 'generated' }> | null = null;
   try {
     for await (const event of job.read()) {
       if (event.type === 'token') {
-        const token = roundToken(event.token);
-        tokens.push(token);
-        report.token(token);
+        tokens++;
+        layers += event.token.layer;
+        report.token(roundToken(event.token));
       } else if (event.type === 'ready') {
         const exits = [...event.exits.map(({ exit }) => exit), 'final'];
         head = { layers: event.layers, exits, policy: ruleOf(event) };
@@ -60,22 +61,16 @@ async function runGeneration(
     }
     await job.finished;
   } catch (error) {
-    if (!signal.aborted || tokens.length === 0) throw error;
+    if (!signal.aborted || tokens === 0) throw error;
   } finally {
     signal.removeEventListener('abort', cancel);
   }
-  const trace: Trace = emptyTrace({
-    ...head,
-    model: modelName(options.model),
-    prompt: params.prompt,
-    stop: end?.stops[0] ?? 'cancelled',
-    tokens,
-  });
+  const stop = end?.stops[0] ?? 'cancelled';
   return {
-    trace,
-    stop: trace.stop ?? 'cancelled',
-    tokensPerSecond: end?.tokensPerSecond ?? tokens.length / ((performance.now() - start) / 1000),
-    meanLayer: end?.meanLayer ?? tokens.reduce((sum, token) => sum + token.layer, 0) / Math.max(1, tokens.length),
+    trace: { ...head, model: modelName(options.model), prompt: params.prompt, stop },
+    stop,
+    tokensPerSecond: end?.tokensPerSecond ?? tokens / ((performance.now() - start) / 1000),
+    meanLayer: end?.meanLayer ?? layers / Math.max(1, tokens),
   };
 }
 

@@ -201,16 +201,20 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
       const stopped = new AbortController();
       token.onCancellationRequested(() => stopped.abort());
       const { generation } = params;
+      let isEmpty = true;
       const report: GenerationReport = {
         ready: (ready) => {
           status.ready(ready);
           notify(protocol.generationReady, { generation, ready });
         },
-        token: (token) => notify(protocol.tokensGenerated, { generation, tokens: [token] }),
+        token: (token) => {
+          isEmpty = false;
+          notify(protocol.tokensGenerated, { generation, tokens: [token] });
+        },
         warning: (message) => connection.console.warn(message),
       };
       const result = await generations.generate(params, report, stopped.signal);
-      if (result.trace.tokens.length > 0) status.written('generation', result.tokensPerSecond);
+      if (!isEmpty) status.written('generation', result.tokensPerSecond);
       return result;
     }),
   );

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { CancellationTokenSource } from 'vscode-languageserver/node';
 import * as protocol from '../../../protocol/server.ts';
+import type { TokenRecord } from '../../../protocol/trace.ts';
 import { openClient, within, type LanguageClient } from '../language-client.ts';
 import { modelFolder, shippedModel } from '../material.ts';
 import { worst } from '../judge.ts';
@@ -28,7 +29,7 @@ export const generations: Kind = {
     const link = path.join(home, 'link');
     if (!existsSync(link)) symlinkSync(shippedModel, link, 'junction');
     const models = [shippedModel, `${shippedModel}/.`, link, tiny, path.relative(home, tiny)];
-    const client = await openClient(program, home);
+    const client = following(await openClient(program, home));
     const texts = new Map<string, string>();
     for (const model of models) {
       for (const prompt of prompts) texts.set(`${model} ${prompt}`, (await generate(client, model, prompt, null)).text);
@@ -47,8 +48,21 @@ export const generations: Kind = {
   },
 };
 
+/** A client with what each generation has said so far. */
+interface Following extends LanguageClient {
+  readonly texts: Map<string, string>;
+}
+
+function following(client: LanguageClient): Following {
+  const texts = new Map<string, string>();
+  const told = ({ generation, tokens }: { generation: string; tokens: TokenRecord[] }): void =>
+    void texts.set(generation, (texts.get(generation) ?? '') + tokens.map(({ text }) => text).join(''));
+  client.connection.onNotification(protocol.tokensGenerated.method, told);
+  return { ...client, texts };
+}
+
 async function judgeGeneration(
-  client: LanguageClient,
+  client: Following,
   model: string,
   prompt: string,
   cancelAfter: number | null,
@@ -65,7 +79,7 @@ async function judgeGeneration(
 }
 
 async function generate(
-  { connection }: LanguageClient,
+  { connection, texts }: Following,
   model: string,
   prompt: string,
   cancelAfter: number | null,
@@ -74,7 +88,8 @@ async function generate(
   const generation = String(named++);
   const params = { generation, prompt, options: { model, maxTokens, threads: 1, device: 'cpu' } };
   if (cancelAfter !== null) void wait(cancelAfter).then(() => cancel.cancel());
-  const answer = connection.sendRequest<protocol.GenerateResult>(protocol.generate.method, params, cancel.token);
-  const { trace, stop } = await within(answer, 'a generation did not end');
-  return { text: trace.tokens.map(({ text }) => text).join(''), stop };
+  texts.set(generation, '');
+  const answer = connection.sendRequest<protocol.GenerationEnd>(protocol.generate.method, params, cancel.token);
+  const { stop } = await within(answer, 'a generation did not end');
+  return { text: texts.get(generation)!, stop };
 }

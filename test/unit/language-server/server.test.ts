@@ -54,7 +54,7 @@ beforeEach(() => connect());
 afterEach(() => client.dispose());
 
 describe('the language server', () => {
-  it('streams a generation and answers with its trace', async () => {
+  it('tells each token of a generation once, and answers with what is true of all', async () => {
     onStart = (job) => {
       expect(job.options).toMatchObject({ prompt: ['let x'], candidates: 2 });
       const ready = { model: 'm', layers: 12, exits: [{ exit: '3:mlp', layer: 3 }], device: 'cpu' };
@@ -64,20 +64,20 @@ describe('the language server', () => {
       job.push({ type: 'generated', ...generated, tokensPerSecond: 7, promptSeconds: 1 });
       job.end();
     };
-    const seen: string[] = [];
+    const seen: TokenRecord[] = [];
     const warned: string[] = [];
     client.onNotification('window/logMessage', ({ message }: { message: string }) => void warned.push(message));
     client.onNotification(protocol.tokensGenerated.method, ({ tokens: some }: { tokens: TokenRecord[] }) => {
-      seen.push(...some.map(({ text }) => text));
+      seen.push(...some);
     });
     const options = { model: '/models/m', candidates: 2 };
     const result = await send(protocol.generate, { generation: 'g', prompt: 'let x', options });
-    expect(seen).toEqual(['return', ' a;']);
+    expect(seen).toEqual(tokens);
     expect(result).toMatchObject({ stop: 'length', tokensPerSecond: 7, meanLayer: 4.5 });
     expect(warned).toEqual(['Tokens leave early.']);
     const policy = 'fast, confidence 0.8, not calibrated';
     const head = { model: 'm', layers: 12, exits: ['3:mlp', 'final'], policy, prompt: 'let x' };
-    expect(result.trace).toEqual({ ...head, stop: 'length', tokens });
+    expect(result.trace).toEqual({ ...head, stop: 'length' });
     const status = { activity: 'idle', model: 'm', device: 'cpu', mode: 'fast', tokensPerSecond: 7 };
     expect(await send(protocol.readStatus, {})).toMatchObject(status);
   });
