@@ -1,5 +1,29 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** Files that take longest, which begin first: one of them begun last would leave the other process with nothing to do. */
+const longest = [
+  'parity/gpu',
+  'unit/recipes/calibrate',
+  'parity/resume-recipe',
+  'unit/trial/small',
+  'unit/server/turns',
+  'parity/cpu-variants',
+  'golden/exits',
+  'unit/runtime/pass-bits',
+  'unit/recipes/tune',
+];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification): number => {
+      const found = longest.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`));
+      return found < 0 ? longest.length : found;
+    };
+    return (await super.sort(files)).sort((a, b) => place(a) - place(b));
+  }
+}
 
 export default defineConfig({
   // There is no editor here; what tests load of the extension finds as much of its API as they need.
@@ -10,6 +34,7 @@ export default defineConfig({
     // onnxruntime-node and TensorFlow.js keep global state: one process a file, two at a time.
     pool: 'forks',
     poolOptions: { forks: { maxForks: 2, minForks: 1 } },
+    sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
   },
 });

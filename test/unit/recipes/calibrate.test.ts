@@ -43,7 +43,9 @@ afterAll(async () => {
   fs.rmSync(root, { recursive: true, force: true });
 });
 
-async function calibrated(agreement: number): Promise<Extract<CalibrateEvent, { type: 'calibrated' }>> {
+type Calibrated = Extract<CalibrateEvent, { type: 'calibrated' }>;
+
+async function calibrated(agreement: number, events: CalibrateEvent[] = []): Promise<Calibrated> {
   const options = parseOptions('calibrate', {
     ...text,
     model,
@@ -52,8 +54,10 @@ async function calibrated(agreement: number): Promise<Extract<CalibrateEvent, { 
     calibrationTokens: 768,
     device: 'cpu',
   });
-  for await (const event of calibrate(options, signal)) if (event.type === 'calibrated') return event;
-  throw new Error('nothing was calibrated');
+  for await (const event of calibrate(options, signal)) events.push(event);
+  const found = events.find((event) => event.type === 'calibrated');
+  if (!found) throw new Error('nothing was calibrated');
+  return found;
 }
 
 async function written(mode: Mode | 'auto' = 'fast'): Promise<TokenRecord[]> {
@@ -71,8 +75,9 @@ function stepOf(): number {
   return checkpoint.progress.step;
 }
 
-test('what is found is stored, tested and used where no threshold is given', async () => {
-  const found = await calibrated(0.6);
+test('what is found is stored, tested and used where no threshold is given; every phase says how far it is, and the whole how long it takes', async () => {
+  const events: CalibrateEvent[] = [];
+  const found = await calibrated(0.6, events);
   expect(found.brought?.agreement.value ?? 1).toBeGreaterThanOrEqual(0.6);
   expect(found.speedups.exits).toBeGreaterThanOrEqual(1);
   const stored = JSON.parse(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')) as {
@@ -88,6 +93,14 @@ test('what is found is stored, tested and used where no threshold is given', asy
   for (const { exit, confidence } of await written()) {
     if (exit !== 'final') expect(confidence).toBeGreaterThanOrEqual(thresholds[exit]!);
   }
+  for (const phase of ['generate', 'measure'] as const) {
+    const all = events.flatMap((event) => (event.type === 'progress' && event.phase === phase ? [event] : []));
+    expect(all.length).toBeGreaterThan(10);
+    expect(all.at(-1)!.done).toBe(all.at(-1)!.total);
+  }
+  const plan = events.findIndex(({ type }) => type === 'expected');
+  const writing = events.filter((event) => event.type === 'progress' && event.phase === 'generate');
+  expect(plan).toBeLessThan(events.indexOf(writing[9]!));
 }, 120_000);
 
 test('a calibration decides which exits are asked and how sure they must be', async () => {
@@ -231,20 +244,6 @@ test('a tuning run that cannot be calibrated is whole: the reason is a warning',
   expect(await late.next()).toEqual({ done: false, value: { type: 'warning', message } });
   expect((await late.next()).done).toBe(true);
   expect((await calibrateShort(options, out, 60, AbortSignal.abort()).next()).done).toBe(true);
-}, 120_000);
-
-test('every phase says how far it is, and the whole how long it takes', async () => {
-  const options = parseOptions('calibrate', { ...text, model, exits: out, device: 'cpu', calibrationTokens: 768 });
-  const events: CalibrateEvent[] = [];
-  for await (const event of calibrate(options, signal)) events.push(event);
-  for (const phase of ['generate', 'measure'] as const) {
-    const all = events.flatMap((event) => (event.type === 'progress' && event.phase === phase ? [event] : []));
-    expect(all.length).toBeGreaterThan(10);
-    expect(all.at(-1)!.done).toBe(all.at(-1)!.total);
-  }
-  const plan = events.findIndex(({ type }) => type === 'expected');
-  const writing = events.filter((event) => event.type === 'progress' && event.phase === 'generate');
-  expect(plan).toBeLessThan(events.indexOf(writing[9]!));
 }, 120_000);
 
 test('without exits there is nothing to calibrate', async () => {
