@@ -1,6 +1,7 @@
 /** Options of decoding, once each. */
 import { boolean, integer, list, notation, number, oneOf, optionalText } from './options-kinds.ts';
 import { defaultThreshold, parseThresholds, thresholdsNotation, type Thresholds } from './options-notations.ts';
+import { policyHelp } from './policies.ts';
 
 /** What a reading of an exit carries, less the defer class of a shortlist, which is no token. */
 export const mostCandidates = 5;
@@ -61,12 +62,7 @@ export const decodingOptions = {
     advanced: true,
     scope: 'window',
     default: 'confidence',
-    values: {
-      confidence: 'leave where the largest probability is at least the threshold',
-      margin: 'leave where it exceeds the second largest by at least the threshold',
-      entropy: 'leave where the entropy, in nats, is at most the threshold',
-      patience: 'leave where enough exits in a row have said the same token',
-    },
+    values: policyHelp,
     help: 'When an exit is sure enough, in mode fast.',
   }),
   threshold: notation<Thresholds>({

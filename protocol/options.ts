@@ -26,6 +26,7 @@ import {
 } from './options-groups.ts';
 import type { Option } from './options-kinds.ts';
 import { taskOptions } from './options-tasks.ts';
+import { policies } from './policies.ts';
 
 export type OptionTable = Readonly<Record<string, Option<unknown>>>;
 export type OptionValues<Table extends OptionTable> = {
@@ -236,9 +237,13 @@ function checkTune(options: TuneOptions, code: ErrorCode, name: Namer): void {
 
 function checkGenerate(options: GenerateOptions, code: ErrorCode, name: Namer): void {
   const { policy, threshold, system, chat } = options;
-  const largest = Math.max(threshold.all, ...Object.values(threshold.exits));
-  if ((policy === 'confidence' || policy === 'margin') && largest > 1) {
-    throw userError(code, `${name('threshold')} must be from 0 to 1 under the policy ${policy}, not ${largest}.`);
+  const asked = Math.max(threshold.all, ...Object.values(threshold.exits));
+  const { largest, setBy } = policies[policy];
+  if (setBy === 'threshold' && asked > largest) {
+    throw userError(
+      code,
+      `${name('threshold')} must be from 0 to ${largest} under the policy ${policy}, not ${asked}.`,
+    );
   }
   if (system !== null && !chat) throw userError(code, `${name('system')} needs ${name('chat')}.`);
 }

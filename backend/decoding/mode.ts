@@ -5,6 +5,7 @@
 import { broughtText } from '../../protocol/brought.ts';
 import { thresholdOf } from '../../protocol/options-notations.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
+import { policies } from '../../protocol/policies.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Policy } from './policy.ts';
@@ -109,8 +110,8 @@ export function policyOf(options: GenerateOptions, calibration: Calibration | nu
   const calibrated = calibratedThresholds(options, calibration);
   if (calibrated) return { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 };
   const { policy, threshold, patience } = options;
-  if (policy === 'patience') return { kind: 'patience', exits: patience };
-  return { kind: policy, threshold: (exit) => thresholdOf(threshold, exit) };
+  const isPatience = policies[policy].setBy === 'patience';
+  return { kind: policy, threshold: (exit) => (isPatience ? patience : thresholdOf(threshold, exit)) };
 }
 
 /** The rule by which tokens leave, for a reader; null where none does. */
@@ -119,7 +120,7 @@ export function policyText(options: GenerateOptions, calibration: Calibration | 
   if (calibratedThresholds(options, calibration)) return 'as calibrated';
   const { policy, threshold, patience } = options;
   const own = Object.entries(threshold.exits).map(([exit, value]) => `${exit}=${value}`);
-  const values = policy === 'patience' ? patience : [threshold.all, ...own].join(',');
+  const values = policies[policy].setBy === 'patience' ? patience : [threshold.all, ...own].join(',');
   return `${policy} ${values}, not calibrated`;
 }
 

@@ -112,7 +112,7 @@ test('a shortlist sends tokens it does not hold to the next exit', async () => {
 test('patience leaves when exits in a row agree', async () => {
   const { tokens } = await decodeAll(
     staged,
-    plainRequest(prompts, 20, { policy: { kind: 'patience', exits: 2 }, candidates: 1 }),
+    plainRequest(prompts, 20, { policy: { kind: 'patience', threshold: () => 2 }, candidates: 1 }),
   );
   for (const token of tokens.flat()) {
     const said = token.opinions!.map(({ token: t }) => t!.id);

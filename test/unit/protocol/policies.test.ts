@@ -1,0 +1,34 @@
+/** Each policy, on what exits might say. */
+import { expect, test } from 'vitest';
+import { policies, policyNames, type PolicyName, type SaidByExit } from '../../../protocol/policies.ts';
+
+const said = (token: number, confidence = 0.5, margin = 0.2, entropy = 1): SaidByExit => ({
+  token,
+  confidence,
+  margin,
+  entropy,
+});
+
+test.each<[PolicyName, number, SaidByExit, SaidByExit[], boolean]>([
+  ['confidence', 0.5, said(1, 0.5), [], true],
+  ['confidence', 0.5, said(1, 0.49), [], false],
+  ['confidence', 1, said(1, 1), [], false],
+  ['margin', 0.2, said(1, 0.5, 0.2), [], true],
+  ['margin', 0.2, said(1, 0.9, 0.19), [], false],
+  ['margin', 1, said(1, 1, 1), [], false],
+  ['entropy', 1, said(1, 0.5, 0.2, 1), [], true],
+  ['entropy', 1, said(1, 0.5, 0.2, 1.01), [], false],
+  ['entropy', 0, said(1, 1, 1, 0), [], false],
+  ['patience', 1, said(1), [], true],
+  ['patience', 2, said(1), [], false],
+  ['patience', 2, said(1), [said(2), said(1)], true],
+  ['patience', 3, said(1), [said(1)], false],
+  ['patience', 3, said(1), [said(2), said(1)], false],
+  ['patience', 3, said(1), [said(2), said(1), said(1)], true],
+])('%s %d: %j behind %j leaves: %s', (name, value, now, earlier, leaves) => {
+  expect(policies[name].leaves(value, now, earlier)).toBe(leaves);
+});
+
+test('each says what it is', () => {
+  for (const name of policyNames) expect(policies[name].help).toMatch(/^leave where /);
+});
