@@ -137,6 +137,42 @@ export type SavedEvent = { type: 'saved'; path: string; files: string[] };
 /** Of export and import. */
 export type ExportEvent = PhaseEvent | ProgressEvent | WarningEvent | SavedEvent;
 
+export type ReportEvent = PhaseEvent | WarningEvent | SavedEvent;
+
+/** Mean and sample deviation over seeds. */
+export interface Spread {
+  mean: number;
+  deviation: number;
+}
+
+/** Trials that differ in nothing but the seed. */
+export interface SweptGroup {
+  /** What tells it from the others. */
+  name: string;
+  seeds: number;
+  exits: { exit: string; loss: Spread; agreement: Spread }[];
+  minutes: Spread;
+}
+
+export type SweepEvent =
+  | PhaseEvent
+  | ProgressEvent
+  | WarningEvent
+  | {
+      type: 'trial';
+      name: string;
+      number: number;
+      total: number;
+      /** What tells it from the others. */
+      what: string;
+      /** `earlier`: it was done when the sweep went on. */
+      state: 'finished' | 'earlier' | 'failed';
+      /** Why it failed. */
+      message: string | null;
+      scores: ExitScore[];
+    }
+  | { type: 'swept'; directory: string; groups: SweptGroup[]; failed: { name: string; message: string }[] };
+
 /** What an exit's memory was found to be. */
 export interface MemoryEvent {
   type: 'memory';

@@ -7,6 +7,8 @@ import type {
   EvaluateEvent,
   ExportEvent,
   GenerateEvent,
+  ReportEvent,
+  SweepEvent,
   TuneEvent,
 } from './events.ts';
 import type { ChatTurn } from './chat-turns.ts';
@@ -33,6 +35,8 @@ export interface JobEvents {
   readonly serve: ServeEvent;
   readonly export: ExportEvent;
   readonly import: ExportEvent;
+  readonly sweep: SweepEvent;
+  readonly report: ReportEvent;
 }
 
 /** What a recipe is told while it runs; most are told nothing. */
@@ -46,6 +50,8 @@ export interface JobMessages {
   readonly serve: ServeMessage;
   readonly export: never;
   readonly import: never;
+  readonly sweep: never;
+  readonly report: never;
 }
 
 /** Messages in the order in which they came. */

@@ -18,6 +18,7 @@ import {
 import { architectures, exitsNotation, guessExits, parseExits, type ExitsRequest } from './options-notations.ts';
 import { placeOptions } from './options-place.ts';
 import { parsePromise, promiseNotation, promiseText, type Promised } from './options-promise.ts';
+import { taskOptions } from './options-tasks.ts';
 import { dataOptions, tuningOptions } from './options-tuning.ts';
 
 export { completionOptions, dataOptions, decodingOptions, placeOptions, tuningOptions };
@@ -380,6 +381,7 @@ export const settingGroups = [
   { title: 'Decoding', prefix: 'decoding', options: { ...checkpointOptions, ...decodingOptions } },
   { title: 'Completions', prefix: 'completions', options: completionOptions },
   { title: 'Evaluation', prefix: 'evaluation', options: { ...evaluationOptions, ...calibrationOptions } },
+  { title: 'Tasks', prefix: 'evaluation', options: taskOptions },
   { title: 'Server', prefix: 'server', options: serverOptions },
   { title: 'Display', prefix: 'display', options: displayOptions },
   { title: 'Backend', prefix: 'backend', options: backendOptions },

@@ -25,6 +25,7 @@ import {
   tuningOptions,
 } from './options-groups.ts';
 import type { Option } from './options-kinds.ts';
+import { reportOptions, sweepOptions } from './options-study.ts';
 import { taskOptions } from './options-tasks.ts';
 import { policies } from './policies.ts';
 
@@ -83,6 +84,8 @@ export const optionTables = {
   },
   export: { ...modelOptions, ...checkpointOptions, ...exportOptions },
   import: { ...modelOptions, ...importOptions },
+  sweep: { ...sweepOptions },
+  report: { ...reportOptions },
   doctor: { ...doctorOptions },
 } as const satisfies Readonly<Record<string, OptionTable>>;
 
@@ -97,6 +100,8 @@ export interface CommandOptions {
   readonly serve: OptionValues<(typeof optionTables)['serve']>;
   readonly export: OptionValues<(typeof optionTables)['export']>;
   readonly import: OptionValues<(typeof optionTables)['import']>;
+  readonly sweep: OptionValues<(typeof optionTables)['sweep']>;
+  readonly report: OptionValues<(typeof optionTables)['report']>;
   readonly doctor: OptionValues<(typeof optionTables)['doctor']>;
 }
 export type TuneOptions = CommandOptions['tune'];
@@ -106,6 +111,8 @@ export type GenerateOptions = CommandOptions['generate'];
 export type ServeOptions = CommandOptions['serve'];
 export type ExportOptions = CommandOptions['export'];
 export type ImportOptions = CommandOptions['import'];
+export type SweepOptions = CommandOptions['sweep'];
+export type ReportOptions = CommandOptions['report'];
 export type DoctorOptions = CommandOptions['doctor'];
 
 /** What each preset of `tune` sets where it is not given. */

@@ -61,7 +61,7 @@ export function optionsCommand<Name extends CommandName>(
     help,
     table,
     async run(words, context) {
-      const flags = parseFlags(help.name, table, words);
+      const flags = parseFlags(help.name, table, words, help.positional);
       if (flags.help !== null) {
         context.terminal.out.write(commandHelp(context.terminal.out, help, table, flags.help, defaults()));
         return 0;

@@ -13,6 +13,7 @@ import { showExport } from './export.ts';
 import { showGenerate } from './generate.ts';
 import { commandHelp } from './help.ts';
 import { runServe } from './serve.ts';
+import { showSweep } from './sweep.ts';
 import { runStart, startDefaults, startHelp } from './start.ts';
 import { showTune } from './tune.ts';
 
@@ -159,6 +160,43 @@ export const commands: readonly Command[] = [
     'serve',
     runServe,
     { endsBySignal: true },
+  ),
+  recipeCommand(
+    'sweep',
+    {
+      usage: 'FILE.json [OPTIONS]',
+      positional: 'file',
+      summary: 'Tune exits in many ways, and compare them over seeds.',
+      description:
+        'Tunes once for every combination of the values that a file lists, of any option of tune: exits, initial values, heads, objectives, data, seeds. ' +
+        'What the backbone computes of the same text is computed once. The same command goes on where it was stopped; a trial that fails is named and tried again then.',
+      examples: [
+        ['early-exit sweep architectures.json', 'into architectures.sweep'],
+        ['early-exit sweep architectures.json --out again.sweep', 'into another folder'],
+      ],
+    },
+    showSweep,
+    async (options) => options,
+  ),
+  recipeCommand(
+    'report',
+    {
+      usage: 'DIR… [OPTIONS]',
+      positional: 'runs',
+      summary: 'Curves and tables of runs, sweeps and judged tasks, as one page.',
+      description:
+        'Writes one file of HTML that needs nothing else, light and dark, on paper too: losses over tokens with bands over seeds, scores over depth and measured speed, where tokens leave and of which kind. ' +
+        'Runs that are unfinished or cannot be read are shown as such. The same runs give the same bytes.',
+      examples: [
+        ['early-exit report my.exits my.tasks', 'into report.html'],
+        [
+          'early-exit report my.sweep --out sweep.html --figures figures',
+          'each figure as SVG, CSV, Markdown and LaTeX, too',
+        ],
+      ],
+    },
+    showExport,
+    async (options) => options,
   ),
   recipeCommand(
     'export',

@@ -17,8 +17,8 @@ export interface Flags {
 /** Flags that every command takes. */
 export const commonFlags = ['--config', '--json', '--help'] as const;
 
-/** Throws a UserError that names the flag. */
-export function parseFlags(command: string, table: OptionTable, words: readonly string[]): Flags {
+/** `positional`: the option whose values are words without a flag. Throws a UserError that names the flag. */
+export function parseFlags(command: string, table: OptionTable, words: readonly string[], positional?: string): Flags {
   const names = new Map(Object.keys(table).map((name) => [flagName(name), name]));
   const given: Record<string, unknown> = {};
   let [config, json, help]: [string | null, boolean, HelpLevel | null] = [null, false, null];
@@ -32,6 +32,15 @@ export function parseFlags(command: string, table: OptionTable, words: readonly 
       continue;
     }
     if (/^-[A-Za-z]/.test(word)) throw unknownFlag(command, word, [...names.keys(), ...commonFlags]);
+    if (
+      !word.startsWith('--') &&
+      positional !== undefined &&
+      (table[positional]!.type === 'list' || !(positional in given))
+    ) {
+      const isList = table[positional]!.type === 'list';
+      given[positional] = isList ? [...((given[positional] as string[] | undefined) ?? []), word] : word;
+      continue;
+    }
     if (!word.startsWith('--')) {
       throw userError('bad-argument', `${command} does not know what to do with ${JSON.stringify(word)}.`, quoteHint);
     }

@@ -9,6 +9,8 @@ export interface CommandHelp {
   readonly name: string;
   /** What stands behind the name; `[OPTIONS]` where nothing is said. */
   readonly usage?: string;
+  /** The option whose values are words without a flag. */
+  readonly positional?: string;
   /** One line. */
   readonly summary: string;
   /** What it does, in a paragraph. */

@@ -17,7 +17,8 @@ test.each(examples)('%s: %s', (name, line) => {
   if (name === 'completion') expect(shells).toContain(words[2]);
   const command = name === 'start' ? 'tune' : name;
   if (!(commandNames as readonly string[]).includes(command)) return;
-  const { given } = parseFlags(name, optionTables[command as CommandName], words.slice(2));
+  const positional = commands.find(({ help }) => help.name === name)?.help.positional;
+  const { given } = parseFlags(name, optionTables[command as CommandName], words.slice(2), positional);
   expect(parseOptions(command as CommandName, given)).toBeDefined();
 });
 

@@ -61,5 +61,7 @@ serveHost({
   serve: unused,
   export: unused,
   import: unused,
+  sweep: unused,
+  report: unused,
   doctor: unused,
 });

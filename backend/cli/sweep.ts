@@ -1,0 +1,51 @@
+/** Draws a sweep: a line a trial as it is done, then what came of them over seeds. */
+import type { Spread, SweepEvent, SweptGroup } from '../../protocol/events.ts';
+import { openProgress } from './progress.ts';
+import { plural, table } from './table.ts';
+import type { Stream, Terminal } from './terminal.ts';
+
+export async function showSweep(events: AsyncIterable<SweepEvent>, { out, err }: Terminal): Promise<void> {
+  const progress = openProgress(err);
+  const { green, red, dim, bold } = err.colours;
+  try {
+    for await (const event of events) {
+      if (event.type === 'trial') {
+        const mark = { finished: green('✓'), earlier: dim('✓'), failed: red('✗') }[event.state];
+        const rest = event.message ?? (event.state === 'earlier' ? 'done before' : '');
+        progress.status.say(`${mark} ${bold(event.name)} of ${event.total}  ${event.what} ${dim(rest)}`.trimEnd());
+      } else if (event.type === 'swept') {
+        progress.status.clear();
+        out.write(
+          `\n${out.colours.bold('Trials')} ${out.colours.dim('· mean ± deviation over seeds, on text held out')}\n`,
+        );
+        out.write(sweptTable(out, event.groups));
+        for (const { name, message } of event.failed) out.write(`\n${out.colours.red('failed')} ${name}: ${message}\n`);
+        out.write(
+          `\n${out.colours.dim(`${plural(event.groups.length, 'group')} in ${event.directory}; early-exit report ${event.directory} draws them.`)}\n`,
+        );
+      } else if (event.type === 'phase') progress.showWithin(event);
+      else if (event.type === 'progress') progress.showWithin(event);
+      else progress.show(event);
+    }
+  } finally {
+    progress.status.clear();
+  }
+}
+
+export function sweptTable({ colours }: Stream, groups: readonly SweptGroup[]): string {
+  const rows = groups.flatMap(({ name, seeds, exits, minutes }) =>
+    exits.map(({ exit, loss, agreement }, i) => [
+      i === 0 ? name : '',
+      exit,
+      String(seeds),
+      plusMinus(loss, 3),
+      `${plusMinus({ mean: 100 * agreement.mean, deviation: 100 * agreement.deviation }, 1)} %`,
+      i === 0 ? plusMinus(minutes, 1) : '',
+    ]),
+  );
+  const head = ['', 'exit', 'seeds', 'loss', 'agreement', 'minutes'].map(colours.dim);
+  return table([head, ...rows], ['left', 'left', 'right', 'right', 'right', 'right']);
+}
+
+const plusMinus = ({ mean, deviation }: Spread, digits: number): string =>
+  `${mean.toFixed(digits)} ± ${deviation.toFixed(digits)}`;

@@ -1,0 +1,157 @@
+/** Draws figures as SVG, in colours that follow the theme of whoever looks. The same figure gives the same bytes. */
+import { palette, shades } from '../../../protocol/palette.ts';
+import type { Figure, Series } from './figure.ts';
+import { figureText } from './figure.ts';
+import { escaped } from './formats.ts';
+
+type Lines = Extract<Figure, { kind: 'lines' }>;
+type Bars = Extract<Figure, { kind: 'bars' }>;
+
+const width = 720;
+const height = 340;
+const plot = { left: 64, right: width - 16, top: 16, bottom: height - 48 };
+
+/** What every drawing needs: the editor's colours of exits, light and dark. */
+export const svgStyle = [
+  'text{font:12px system-ui,sans-serif;fill:#333}.grid{stroke:#ddd}.axis{stroke:#888}.level{stroke:#888;stroke-dasharray:4 4}',
+  ...shades.map((shade) => colours(shade, palette[shade].mark.light)),
+  `@media(prefers-color-scheme:dark){text{fill:#ddd}.grid{stroke:#3a3a3a}${shades.map((shade) => colours(shade, palette[shade].mark.dark)).join('')}}`,
+  '@media print{text{fill:#000}}',
+].join('');
+
+function colours(shade: string, colour: string): string {
+  return `.l-${shade}{stroke:${colour};fill:none;stroke-width:2}.f-${shade}{fill:${colour}}.b-${shade}{fill:${colour};opacity:.18}`;
+}
+
+/** `withStyle`: for a file of its own. */
+export function svg(figure: Lines | Bars, withStyle = false): string {
+  const style = withStyle ? `<style>${svgStyle}</style>` : '';
+  const drawn = figure.kind === 'lines' ? lines(figure) : bars(figure);
+  const names = figure.series.map(({ name, shade }) => ({ name, shade }));
+  const total = height + legendHeight(names.length);
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${total}" role="img" aria-label="${escaped(figure.title)}">${style}${drawn}${legend(names)}</svg>`;
+}
+
+interface Scale {
+  readonly ticks: readonly number[];
+  at(value: number): number;
+}
+
+/** Round steps of 1, 2 or 5 that hold all values. */
+function scale(values: readonly number[], from: number, to: number): Scale {
+  let [low, high] = [Math.min(...values), Math.max(...values)];
+  if (!(high > low)) [low, high] = [low - 0.5, high + 0.5];
+  const raw = (high - low) / 6;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = power * (raw / power <= 1 ? 1 : raw / power <= 2 ? 2 : raw / power <= 5 ? 5 : 10);
+  const first = Math.floor(low / step + 1e-9);
+  const last = Math.ceil(high / step - 1e-9);
+  const ticks = Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+  const [a, b] = [ticks[0]!, ticks.at(-1)!];
+  return { ticks, at: (value) => from + ((value - a) / (b - a)) * (to - from) };
+}
+
+const n = (value: number): string => String(Math.round(value * 10) / 10);
+
+function lines({ series, x, y, level }: Lines): string {
+  const points = series.flatMap(({ points: own }) => own);
+  if (points.length === 0) return `<text x="${plot.left}" y="${height / 2}">nothing yet</text>`;
+  const across = scale(
+    points.map((point) => point.x),
+    plot.left,
+    plot.right,
+  );
+  const heights = points.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]);
+  const up = scale(level ? [...heights, level.y] : heights, plot.bottom, plot.top);
+  const parts = [frame(across, up, x, y)];
+  if (level) {
+    const at = n(up.at(level.y));
+    parts.push(`<line class="level" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/>`);
+    parts.push(`<text x="${plot.right}" y="${n(up.at(level.y) - 4)}" text-anchor="end">${escaped(level.name)}</text>`);
+  }
+  for (const one of series) parts.push(one.isLine ? curve(one, across, up) : dots(one, across, up));
+  return parts.join('');
+}
+
+function curve({ points, shade }: Series, across: Scale, up: Scale): string {
+  const sorted = [...points].sort((a, b) => a.x - b.x);
+  const path = (of: readonly { x: number; y: number }[]): string =>
+    of.map((point, i) => `${i === 0 ? 'M' : 'L'}${n(across.at(point.x))} ${n(up.at(point.y))}`).join('');
+  const whole = sorted.filter(({ low, high }) => low !== undefined && high !== undefined);
+  const edge = [
+    ...whole.map(({ x, high }) => ({ x, y: high! })),
+    ...whole.toReversed().map(({ x, low }) => ({ x, y: low! })),
+  ];
+  const band = whole.length > 1 ? `<path class="b-${shade}" d="${path(edge)}Z"/>` : '';
+  return `${band}<path class="l-${shade}" d="${path(sorted)}"/>`;
+}
+
+function dots({ points, shade, name }: Series, across: Scale, up: Scale): string {
+  return points
+    .map(({ x, y, low, high, label }) => {
+      const [cx, cy] = [n(across.at(x)), n(up.at(y))];
+      const bar =
+        low === undefined || high === undefined
+          ? ''
+          : `<line class="l-${shade}" stroke-opacity=".45" x1="${cx}" x2="${cx}" y1="${n(up.at(low))}" y2="${n(up.at(high))}"/>`;
+      const said = label ? `<text x="${n(across.at(x) + 6)}" y="${n(up.at(y) - 6)}">${escaped(label)}</text>` : '';
+      const title = escaped([name, label, figureText(x), figureText(y)].filter(Boolean).join(' · '));
+      return `${bar}<circle class="f-${shade}" cx="${cx}" cy="${cy}" r="4"><title>${title}</title></circle>${said}`;
+    })
+    .join('');
+}
+
+function frame(across: Scale, up: Scale, x: string, y: string): string {
+  const rows = up.ticks.map((tick) => {
+    const at = n(up.at(tick));
+    return `<line class="grid" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/><text x="${plot.left - 8}" y="${n(up.at(tick) + 4)}" text-anchor="end">${figureText(tick)}</text>`;
+  });
+  const columns = across.ticks.map(
+    (tick) => `<text x="${n(across.at(tick))}" y="${plot.bottom + 18}" text-anchor="middle">${figureText(tick)}</text>`,
+  );
+  const middle = (plot.left + plot.right) / 2;
+  const titles = `<text x="${middle}" y="${plot.bottom + 38}" text-anchor="middle">${escaped(x)}</text>${upright(y)}`;
+  return `${rows.join('')}${columns.join('')}<line class="axis" x1="${plot.left}" x2="${plot.right}" y1="${plot.bottom}" y2="${plot.bottom}"/>${titles}`;
+}
+
+const upright = (text: string): string =>
+  `<text transform="translate(14 ${(plot.top + plot.bottom) / 2}) rotate(-90)" text-anchor="middle">${escaped(text)}</text>`;
+
+function bars({ categories, series, y }: Bars): string {
+  const totals = categories.map((_, i) => series.reduce((sum, { values }) => sum + values[i]!, 0));
+  const up = scale([0, ...totals], plot.bottom, plot.top);
+  const step = (plot.right - plot.left) / Math.max(1, categories.length);
+  const parts = categories.map((category, i) => {
+    const left = plot.left + i * step + step * 0.15;
+    let below = 0;
+    const pieces = series.map(({ name, shade, values }) => {
+      const from = below;
+      below += values[i]!;
+      const tall = up.at(from) - up.at(below);
+      const title = escaped(`${category} · ${name} · ${figureText(values[i]!)}`);
+      return `<rect class="f-${shade}" x="${n(left)}" y="${n(up.at(below))}" width="${n(step * 0.7)}" height="${n(tall)}"><title>${title}</title></rect>`;
+    });
+    // Many names would lie on each other.
+    const isNamed = categories.length <= 12 || i % Math.ceil(categories.length / 12) === 0;
+    const name = `<text x="${n(left + step * 0.35)}" y="${plot.bottom + 18}" text-anchor="middle">${escaped(category)}</text>`;
+    return `${pieces.join('')}${isNamed ? name : ''}`;
+  });
+  const rows = up.ticks.map((tick) => {
+    const at = n(up.at(tick));
+    return `<line class="grid" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/><text x="${plot.left - 8}" y="${n(up.at(tick) + 4)}" text-anchor="end">${figureText(tick)}</text>`;
+  });
+  return `${rows.join('')}${parts.join('')}${upright(y)}`;
+}
+
+const inRow = 4;
+const legendHeight = (count: number): number => 20 * Math.ceil(count / inRow);
+
+function legend(names: readonly { readonly name: string; readonly shade: string }[]): string {
+  const step = (plot.right - plot.left) / inRow;
+  return names
+    .map(({ name, shade }, i) => {
+      const [x, y] = [plot.left + (i % inRow) * step, height + 20 * Math.floor(i / inRow)];
+      return `<rect class="f-${shade}" x="${n(x)}" y="${n(y)}" width="12" height="12"/><text x="${n(x + 18)}" y="${n(y + 10)}">${escaped(name)}</text>`;
+    })
+    .join('');
+}

@@ -1,0 +1,185 @@
+/** What runs of tuning show: losses as they were learned, scores at the end, and what it cost; over seeds where there are several. Pure. */
+import { exitShade } from '../../../protocol/palette.ts';
+import type { ExitScore, Spread } from '../../../protocol/events.ts';
+import type { Figure, Point } from './figure.ts';
+import type { TuningRun } from './runs.ts';
+import { seriesShade, slug } from './task-figures.ts';
+
+export function runFigures(run: TuningRun): Figure[] {
+  const id = slug(run.name);
+  const end = run.scores;
+  return [
+    ...(run.evaluations.length > 1 ? [losses(run, id)] : []),
+    {
+      id: `${id}-exits`,
+      title: 'Exits',
+      note: 'On text held out from tuning; loss in nats a token, agreement with the final exit.',
+      kind: 'table',
+      head: ['exit', 'layer', 'loss before', 'loss', 'agreement before', 'agreement', 'accuracy'],
+      rows: end.map((score) => {
+        const before = run.before.find(({ exit }) => exit === score.exit);
+        const isFinal = score.exit === 'final';
+        return [
+          score.exit,
+          String(score.layer),
+          before && !isFinal ? before.loss.toFixed(3) : '',
+          score.loss.toFixed(3),
+          before && !isFinal ? share(before.agreement) : '',
+          isFinal ? '' : share(score.agreement),
+          share(score.accuracy),
+        ];
+      }),
+    },
+    {
+      id: `${id}-cost`,
+      title: 'Cost',
+      note: 'Working time of the run, all sittings together.',
+      kind: 'table',
+      head: ['updates', 'tokens seen', 'minutes'],
+      rows: [[String(run.updates), String(run.tokens), (run.seconds / 60).toFixed(1)]],
+    },
+  ];
+}
+
+const share = (value: number): string => `${(100 * value).toFixed(1)} %`;
+
+function losses({ evaluations, exits, scores }: TuningRun, id: string): Figure {
+  const final = scores.find(({ exit }) => exit === 'final');
+  return {
+    id: `${id}-held-out-loss`,
+    title: 'Held-out loss',
+    note: 'Nats a token, over target tokens seen.',
+    kind: 'lines',
+    x: 'tokens',
+    y: 'loss',
+    ...(final && { level: { name: 'final exit', y: final.loss } }),
+    series: exits.map((exit) => ({
+      name: exit,
+      shade: exitShade(exit, exits),
+      isLine: true,
+      points: pointsOf(evaluations, exit, ({ loss }) => loss),
+    })),
+  };
+}
+
+const pointsOf = (evaluations: TuningRun['evaluations'], exit: string, value: (score: ExitScore) => number): Point[] =>
+  evaluations.flatMap(({ tokens, scores }) => {
+    const own = scores.find((score) => score.exit === exit);
+    return own ? [{ x: tokens, y: value(own) }] : [];
+  });
+
+/** Runs that differ in nothing but the seed. */
+export interface Group {
+  /** What tells it from the others, such as `exits 8:mlp, initialise fit`. */
+  readonly name: string;
+  readonly runs: readonly TuningRun[];
+}
+
+/** Options in which runs differ though they are of one kind: how many minutes a sitting had, and where it wrote. */
+const ofSitting = new Set(['seed', 'out', 'resume', 'device', 'exitDevice', 'threads']);
+
+/** Runs of one model by what was asked of them; what all of them share is not named. */
+export function groupsOf(runs: readonly TuningRun[]): Group[] {
+  const keys = [...new Set(runs.flatMap(({ options }) => Object.keys(options)))]
+    .filter((key) => !ofSitting.has(key))
+    .sort();
+  const text = (run: TuningRun, key: string): string => shown(run.options[key]);
+  const varied = keys.filter((key) => new Set(runs.map((run) => text(run, key))).size > 1);
+  const names = new Map<string, TuningRun[]>();
+  for (const run of runs) {
+    const name = varied.map((key) => `${key} ${text(run, key)}`).join(', ') || run.model;
+    names.set(name, [...(names.get(name) ?? []), run]);
+  }
+  return [...names].map(([name, own]) => ({ name, runs: own }));
+}
+
+const shown = (value: unknown): string => (typeof value === 'string' ? value : (JSON.stringify(value) ?? ''));
+
+/** Mean and sample deviation. */
+export function spreadOf(values: readonly number[]): Spread {
+  const mean = values.reduce((a, b) => a + b, 0) / values.length;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return { mean, deviation: values.length < 2 ? 0 : Math.sqrt(squares / (values.length - 1)) };
+}
+
+/** Two or more runs beside each other. */
+export function comparison(runs: readonly TuningRun[], id: string): Figure[] {
+  const groups = groupsOf(runs);
+  const rows = groups.flatMap(({ name, runs: own }) => {
+    const exits = own[0]!.exits.filter((exit) => own.every((run) => run.exits.includes(exit)));
+    return exits.map((exit) => {
+      const of = (value: (score: ExitScore) => number): number[] =>
+        own.flatMap(({ scores }) => scores.filter((score) => score.exit === exit).map(value));
+      return [
+        name,
+        exit,
+        String(own.length),
+        plusMinus(
+          of(({ loss }) => loss),
+          3,
+        ),
+        plusMinus(
+          of(({ agreement }) => 100 * agreement),
+          1,
+        ),
+        plusMinus(
+          own.map(({ seconds }) => seconds / 60),
+          1,
+        ),
+        plusMinus(
+          own.map(({ updates }) => updates),
+          0,
+        ),
+      ];
+    });
+  });
+  const figures: Figure[] = [
+    {
+      id: `${id}-comparison`,
+      title: 'Runs beside each other',
+      note: 'Mean ± deviation over runs that differ in the seed alone, on text held out from tuning.',
+      kind: 'table',
+      head: ['run', 'exit', 'seeds', 'loss', 'agreement, %', 'minutes', 'updates'],
+      rows,
+    },
+  ];
+  const drawn = groups.filter(({ runs: own }) => own.some(({ evaluations }) => evaluations.length > 1));
+  if (drawn.length > 0) figures.push(meanLosses(drawn, id));
+  return figures;
+}
+
+const plusMinus = (values: readonly number[], digits: number): string => {
+  const { mean, deviation } = spreadOf(values);
+  return values.length < 2 ? mean.toFixed(digits) : `${mean.toFixed(digits)} ± ${deviation.toFixed(digits)}`;
+};
+
+/** The mean held-out loss of a group's exits, with the band of its seeds. */
+const meanLosses = (groups: readonly Group[], id: string): Figure => ({
+  id: `${id}-held-out-loss`,
+  title: 'Held-out loss of all exits',
+  note: 'Mean over the exits of a run, nats a token; the band is from the lowest to the highest seed.',
+  kind: 'lines',
+  x: 'tokens',
+  y: 'loss',
+  series: groups.map(({ name, runs }, i) => ({
+    name,
+    shade: seriesShade(i),
+    isLine: true,
+    points: bandOf(runs.map((run) => new Map(run.evaluations.map(({ tokens, scores }) => [tokens, meanLoss(scores)])))),
+  })),
+});
+
+function meanLoss(scores: readonly ExitScore[]): number {
+  const own = scores.filter(({ exit }) => exit !== 'final');
+  return own.reduce((sum, { loss }) => sum + loss, 0) / own.length;
+}
+
+/** Where all of them were evaluated. */
+function bandOf(curves: readonly ReadonlyMap<number, number>[]): Point[] {
+  const shared = [...curves[0]!.keys()].filter((tokens) => curves.every((curve) => curve.has(tokens)));
+  return shared.map((x) => {
+    const values = curves.map((curve) => curve.get(x)!);
+    const y = spreadOf(values).mean;
+    return curves.length < 2 ? { x, y } : { x, y, low: Math.min(...values), high: Math.max(...values) };
+  });
+}

@@ -1,0 +1,127 @@
+/** Tunes once for every trial of a sweep, and says what came of them over seeds. */
+import { existsSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { describeError, userError } from '../../protocol/errors.ts';
+import type { ExitScore, SweepEvent, SweptGroup } from '../../protocol/events.ts';
+import { parseOptions, type SweepOptions, type TuneOptions } from '../../protocol/options.ts';
+import { shippedModel } from '../../protocol/options-groups.ts';
+import { isCheckpoint } from '../checkpoint/checkpoint.ts';
+import { readPosition } from '../checkpoint/writer.ts';
+import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
+import { groupsOf, spreadOf } from '../evaluation/report/tuning-figures.ts';
+import { readTrials, type Trial } from '../evaluation/trials.ts';
+import { makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
+import { takeLock } from '../formats/lock.ts';
+import { packageRoot } from './installation.ts';
+import { tuneAnywhere } from './tune-anywhere.ts';
+
+const sweepFile = 'sweep.json';
+
+/** @throws UserError where the file is no sweep, or the folder holds another; the signal's reason where it was aborted. */
+export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {
+  const { file } = options;
+  if (file === null)
+    throw userError('bad-argument', 'There is no sweep.', 'Name its file: early-exit sweep FILE.json.');
+  const trials = readTrials(file);
+  const directory = options.out ?? `${basename(file).replace(/\.json$/, '')}.sweep`;
+  makeFolder(directory);
+  const lock = takeLock(join(directory, 'lock'));
+  if ('heldBy' in lock)
+    throw userError(
+      'busy',
+      `Process ${lock.heldBy} sweeps into ${directory}.`,
+      'Wait for it, or give another folder with --out.',
+    );
+  try {
+    keep(directory, trials);
+    const failed: { name: string; message: string }[] = [];
+    for (const [i, trial] of trials.entries()) {
+      const { name, what } = trial;
+      const said = { type: 'trial', name, number: i + 1, total: trials.length, what } as const;
+      const folder = folderOf(directory, trial);
+      const wasDone = isDone(folder);
+      if (!wasDone) yield { type: 'phase', phase: 'tune', detail: `${i + 1} of ${trials.length}: ${what}` };
+      try {
+        if (!wasDone) yield* run(trial, folder, signal);
+        yield { ...said, state: wasDone ? 'earlier' : 'finished', message: null, scores: scoresIn(folder) };
+      } catch (error) {
+        if (signal.aborted) throw error;
+        const message = describeError(error);
+        failed.push({ name: `${name} (${what})`, message });
+        yield { ...said, state: 'failed', message, scores: [] };
+      }
+      signal.throwIfAborted();
+    }
+    yield { type: 'swept', directory, groups: groupsIn(directory, trials), failed };
+  } finally {
+    lock.release();
+  }
+}
+
+const folderOf = (directory: string, { name }: Trial): string => join(directory, `${name}.exits`);
+const isDone = (folder: string): boolean => isCheckpoint(folder) && readPosition(folder).finished;
+
+/** What is swept is written down once; the folder is for nothing else. */
+function keep(directory: string, trials: readonly Trial[]): void {
+  const path = join(directory, sweepFile);
+  const text = `${JSON.stringify({ format: 1, trials }, null, 2)}\n`;
+  if (existsSync(path) && readText(path) !== text)
+    throw userError(
+      'bad-argument',
+      `${directory} holds another sweep.`,
+      'Give another folder with --out, or remove that one.',
+    );
+  writeFileAtomically(path, [text]);
+}
+
+/** Begins a trial, or goes on with one that was stopped, to its own end. */
+async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {
+  const goesOn = isCheckpoint(folder);
+  // What was killed before it was whole is nobody's.
+  if (!goesOn) rmSync(folder, { recursive: true, force: true });
+  const given = parseOptions('tune', trial.given);
+  const model = given.model === shippedModel ? join(packageRoot(), 'models', shippedModel) : given.model;
+  const options: TuneOptions = goesOn
+    ? parseOptions('tune', {
+        model,
+        out: folder,
+        resume: true,
+        device: given.device,
+        exitDevice: given.exitDevice,
+        threads: given.threads,
+      })
+    : { ...given, model, out: folder };
+  let stopped = false;
+  for await (const event of tuneAnywhere(options, signal)) {
+    if (event.type === 'progress' || event.type === 'warning') yield event;
+    if (event.type === 'step') {
+      const { step, steps, secondsLeft } = event;
+      yield { type: 'progress', phase: 'tune', done: step, total: steps, unit: 'updates', secondsLeft };
+    }
+    if (event.type === 'tuned') stopped = event.stopped;
+  }
+  // It keeps its work, and the sweep ends here.
+  if (stopped) signal.throwIfAborted();
+}
+
+function scoresIn(folder: string): ExitScore[] {
+  const [found] = findRuns([folder]);
+  return found?.kind === 'tuning' ? [...found.scores] : [];
+}
+
+function groupsIn(directory: string, trials: readonly Trial[]): SweptGroup[] {
+  const done = trials.map((trial) => folderOf(directory, trial)).filter(isDone);
+  const runs = done
+    .flatMap((folder) => findRuns([folder]))
+    .filter((found): found is TuningRun => found.kind === 'tuning');
+  return groupsOf(runs).map(({ name, runs: own }) => ({
+    name,
+    seeds: own.length,
+    exits: own[0]!.exits.map((exit) => {
+      const of = (value: (score: ExitScore) => number): number[] =>
+        own.flatMap(({ scores }) => scores.filter((score) => score.exit === exit).map(value));
+      return { exit, loss: spreadOf(of(({ loss }) => loss)), agreement: spreadOf(of(({ agreement }) => agreement)) };
+    }),
+    minutes: spreadOf(own.map(({ seconds }) => seconds / 60)),
+  }));
+}

@@ -1,0 +1,37 @@
+/** A run of tuning wherever it takes place: what is trained, in which folder, here or elsewhere. */
+import type { TuneEvent } from '../../protocol/events.ts';
+import type { TuneOptions } from '../../protocol/options.ts';
+import { shippedModel } from '../../protocol/options-groups.ts';
+import { locateModel } from './model-location.ts';
+
+/** @throws as the recipe that runs. */
+export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
+  const { isWholeRun, modelToContinue } = await import('./continued.ts');
+  const named = modelToContinue(options);
+  if (options.plan !== null) {
+    const { plan } = await import('./plan.ts');
+    return yield* plan({ ...options, model: yield* locateModel(named, signal) });
+  }
+  // A run that goes on knows its own model, unless another place is named.
+  const isOwn = options.resume && options.model === shippedModel;
+  const model = isOwn ? options.model : yield* locateModel(named, signal);
+  const { defaultDirectory, lastDirectory } = await import('./tune-options.ts');
+  const out = options.out ?? (options.resume ? lastDirectory(model) : defaultDirectory(model));
+  const placed = { ...options, model, out };
+  const run =
+    options.on.kind !== 'here'
+      ? (await import('./tune-elsewhere.ts')).tuneElsewhere
+      : isWholeRun(placed)
+        ? (await import('./pretrain.ts')).pretrain
+        : (await import('./tune.ts')).tune;
+  try {
+    yield* run(placed, signal);
+  } catch (error) {
+    const { isCheckpoint } = await import('../checkpoint/checkpoint.ts');
+    // A job that Slurm has still learns what it can.
+    const isLost = options.on.kind !== 'slurm' && (out === null || !isCheckpoint(out));
+    if (signal.aborted && isLost)
+      yield { type: 'warning', message: 'Nothing is kept: the run was stopped before it learned anything.' };
+    throw error;
+  }
+}

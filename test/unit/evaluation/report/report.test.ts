@@ -1,0 +1,171 @@
+/** A report of made-up runs: the same bytes, nothing from outside, and what is wrong with a run shown as such. */
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ReportEvent } from '../../../../protocol/events.ts';
+import { parseOptions } from '../../../../protocol/options.ts';
+import { report } from '../../../../backend/recipes/report.ts';
+import { csv, latex, markdown } from '../../../../backend/evaluation/report/formats.ts';
+import { tableOf, type Figure } from '../../../../backend/evaluation/report/figure.ts';
+import { svg } from '../../../../backend/evaluation/report/svg.ts';
+import { openRecord, type AnswerLine } from '../../../../backend/evaluation/tasks/record.ts';
+
+let root: string;
+beforeAll(() => void (root = mkdtempSync(path.join(tmpdir(), 'report-'))));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** An evaluation of four tasks, of which `done` are answered in every way. */
+function evaluation(name: string, done: number): string {
+  const folder = path.join(root, name);
+  const record = openRecord(
+    folder,
+    { model: '<b>m', modelSha256: 'a', layers: 12, exits: ['8:lens'], exitsSha256: 'b', tasks: {}, options: {} },
+    { ways: ['full', 'lossless', '0.8', '0'], margin: 2, sets: { mine: 4 }, processor: 'p', device: 'cpu' },
+  );
+  for (let task = 0; task < done; task++)
+    for (const way of ['full', 'lossless', '0.8', '0']) {
+      const isEarly = way === '0' || way === '0.8';
+      const line: AnswerLine = {
+        set: 'mine',
+        task: `${task}`,
+        way,
+        answer: 'x',
+        score: way === '0' && task === 1 ? 0 : 1,
+        ending: null,
+        stop: 'length',
+        tokens: 4,
+        layers: isEarly ? 40 : 48,
+        left: isEarly ? { '8:lens': { identifier: 2 }, final: { keyword: 1, text: 1 } } : { final: { text: 4 } },
+      };
+      record.addAnswer(line);
+    }
+  for (let task = 0; task < Math.min(2, done); task++) {
+    const took = (seconds: number) => ({ seconds, tokens: 10 });
+    record.addTimes({
+      set: 'mine',
+      task: `${task}`,
+      ways: { full: took(2), lossless: took(1), '0.8': took(1.6), '0': took(0.8) },
+    });
+  }
+  record.close();
+  return folder;
+}
+
+async function page(
+  runs: string[],
+  given: Record<string, unknown> = {},
+): Promise<{ html: string; events: ReportEvent[] }> {
+  const out = path.join(root, 'report.html');
+  const events: ReportEvent[] = [];
+  for await (const event of report(parseOptions('report', { runs, out, ...given }), new AbortController().signal))
+    events.push(event);
+  return { html: readFileSync(out, 'utf8'), events };
+}
+
+describe('report', () => {
+  it('is the same bytes for the same runs, and needs nothing from outside', async () => {
+    const folder = evaluation('whole.tasks', 4);
+    const { html } = await page([folder]);
+    expect((await page([folder])).html).toBe(html);
+    expect(html).not.toMatch(/<script|<link|<img|src=|@import|url\(/);
+    // The one address is the name of SVG.
+    expect(html.replaceAll('http://www.w3.org/2000/svg', '')).not.toMatch(/https?:/);
+    expect(html).toContain("default-src 'none'");
+    expect(html).toContain('prefers-color-scheme:dark');
+    expect(html).toContain('@media print');
+    expect(html).not.toContain('<b>m');
+    for (const title of [
+      'mine: scores',
+      'mine: score over depth',
+      'mine: score over measured speed',
+      'mine: where tokens leave',
+      'mine: where each kind of token leaves',
+    ])
+      expect(html).toContain(title);
+    expect(html).not.toContain('unfinished');
+    // Full depth needs 0.2 s a token, lossless half of it.
+    expect(html).toContain('2.00 (2.00 … 2.00)');
+  });
+
+  it('shows an unfinished run as such, and one that is broken with the reason', async () => {
+    const half = evaluation('half.tasks', 2);
+    const broken = evaluation('broken.tasks', 1);
+    appendFileSync(path.join(broken, 'answers.jsonl'), 'nonsense\n');
+    const { html, events } = await page([root]);
+    expect(html).toContain('unfinished: the slowest way has 2 of 4 tasks');
+    expect(html).toContain('cannot be read');
+    expect(html).toMatch(/broken\.tasks.*answers\.jsonl:5 is damaged/s);
+    expect(events.filter(({ type }) => type === 'warning')).toHaveLength(1);
+    rmSync(broken, { recursive: true });
+    expect(half).toBeTruthy();
+  });
+
+  it('writes every figure as files of its own', async () => {
+    const figures = path.join(root, 'figures');
+    await page([path.join(root, 'whole.tasks')], { figures });
+    const files = readdirSync(figures);
+    expect(files).toContain('whole-tasks-mine-score-over-speed.svg');
+    for (const ending of ['csv', 'md', 'tex']) expect(files).toContain(`whole-tasks-mine-scores.${ending}`);
+    const drawing = readFileSync(path.join(figures, 'whole-tasks-mine-where-tokens-leave.svg'), 'utf8');
+    expect(drawing).toMatch(/^<svg xmlns="http:\/\/www.w3.org\/2000\/svg".*<style>.*<\/svg>$/s);
+    expect(readFileSync(path.join(figures, 'whole-tasks-mine-where-tokens-leave.csv'), 'utf8')).toBe(
+      ',8:lens,final\r\nfull,0,1\r\nlossless,0,1\r\n0.8,0.5,0.5\r\n0,0.5,0.5\r\n',
+    );
+  });
+
+  it('refuses a folder without runs, and none', async () => {
+    const empty = path.join(root, 'empty');
+    mkdirSync(empty, { recursive: true });
+    writeFileSync(path.join(empty, 'notes.txt'), '');
+    await expect(page([empty])).rejects.toThrow(/empty holds no run/);
+    await expect(page([path.join(root, 'nowhere')])).rejects.toThrow(/There is nothing at/);
+    await expect(page([])).rejects.toThrow(/There is no run to report/);
+  });
+});
+
+describe('figures', () => {
+  const figure: Figure = {
+    id: 'a',
+    title: 'A & B',
+    note: '',
+    kind: 'lines',
+    x: 'x',
+    y: 'y',
+    series: [
+      {
+        name: 'one, two',
+        shade: 'exit1',
+        isLine: true,
+        points: [
+          { x: 1, y: 0.5, low: 0.4, high: 0.6 },
+          { x: 3, y: 1 / 3, low: 0.3, high: 0.4 },
+        ],
+      },
+    ],
+  };
+
+  it('are tables of their numbers', () => {
+    const table = tableOf(figure);
+    expect(csv(table)).toBe('series,x,y,low,high\r\n"one, two",1,0.5,0.4,0.6\r\n"one, two",3,0.3333,0.3,0.4\r\n');
+    expect(markdown({ head: ['a', 'b'], rows: [['x|y', '1']] })).toBe('| a | b |\n|---|---:|\n| x\\|y | 1 |\n');
+    expect(latex({ head: ['a_b', '%'], rows: [['1 ± 2', '−3']] })).toBe(
+      '\\begin{tabular}{lr}\n  a\\_b & \\% \\\\\n  \\hline\n  1 $\\pm$ 2 & $-$3 \\\\\n\\end{tabular}\n',
+    );
+  });
+
+  it('are drawn with their band, and text that is no markup', () => {
+    const drawn = svg(figure);
+    expect(drawn).toContain('aria-label="A &amp; B"');
+    expect(drawn).toMatch(/<path class="b-exit1" d="M64 [\d.]+L704 [\d.]+L704 [\d.]+L64 [\d.]+Z"\/>/);
+    expect(drawn).not.toContain('NaN');
+  });
+
+  it('are drawn of one point and of none', () => {
+    for (const points of [[], [{ x: 2, y: 2 }]]) {
+      const [series] = figure.series;
+      const drawn = svg({ ...figure, series: [{ ...series!, points }] });
+      expect(drawn).not.toMatch(/NaN|Infinity/);
+    }
+  });
+});

@@ -1,0 +1,82 @@
+/** A sweep as a whole: stopped in the middle it goes on, what fails is named, the same seed gives the same bits, and its report is drawn. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { SweepEvent } from '../../../protocol/events.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+import { report } from '../../../backend/recipes/report.ts';
+import { sweep } from '../../../backend/recipes/sweep.ts';
+import { shippedModel } from '../../support/golden.ts';
+
+let root: string;
+const { signal } = new AbortController();
+
+beforeAll(() => {
+  root = mkdtempSync(path.join(tmpdir(), 'sweep-'));
+  process.env['EARLY_EXIT_CACHE'] = path.join(root, 'cache');
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const common = {
+  model: shippedModel,
+  data: [path.resolve('protocol/p*.ts')],
+  initialise: 'copy',
+  steps: 2,
+  sequenceLength: 64,
+  evaluationTokens: 64,
+  shortlist: 500,
+  heldOutFraction: 0.3,
+  device: 'cpu',
+  exitDevice: 'cpu',
+};
+
+function file(content: unknown): string {
+  const name = path.join(root, 'my.json');
+  writeFileSync(name, JSON.stringify(content));
+  return name;
+}
+
+async function events(name: string, out: string, until: AbortSignal = signal, each?: (event: SweepEvent) => void) {
+  const all: SweepEvent[] = [];
+  for await (const event of sweep(parseOptions('sweep', { file: name, out }), until)) {
+    all.push(event);
+    each?.(event);
+  }
+  return all;
+}
+const trials = (all: readonly SweepEvent[]) => all.filter((event) => event.type === 'trial');
+const swept = (all: readonly SweepEvent[]) => all.find((event) => event.type === 'swept')!;
+const bits = (out: string, trial: string): Buffer =>
+  readFileSync(path.join(out, `${trial}.exits`, 'exits.safetensors'));
+
+it('goes on where it was stopped, names what fails, and gives the same bits for the same seed', async () => {
+  // The same seed twice: the second trial is begun by another sitting.
+  const name = file({ options: common, trials: [{ exits: '99' }, { exits: '2:norm' }], grid: { seed: [1, 1] } });
+  const out = path.join(root, 'my.sweep');
+  const stopping = new AbortController();
+  const stopped = events(name, out, stopping.signal, (event) => {
+    if (event.type === 'trial' && event.number === 2) stopping.abort(new Error('stopped'));
+  });
+  await expect(stopped).rejects.toThrow('stopped');
+  const all = await events(name, out);
+  expect(trials(all).map(({ state }) => state)).toEqual(['failed', 'earlier', 'failed', 'finished']);
+  const { groups, failed } = swept(all);
+  expect(failed).toEqual(
+    ['001', '003'].map((trial) => ({
+      name: `${trial} (exits 99)`,
+      message: expect.stringMatching(/99:lens lies beyond the last layer/) as string,
+    })),
+  );
+  expect(groups).toMatchObject([{ seeds: 2, exits: [{ exit: '2:norm', loss: { deviation: 0 } }] }]);
+  expect(groups[0]!.exits[0]!.loss.mean).toBeGreaterThan(0);
+  expect(bits(out, '004')).toEqual(bits(out, '002'));
+
+  const html = path.join(root, 'report.html');
+  const reporting = report(parseOptions('report', { runs: [out], out: html }), signal);
+  while (!(await reporting.next()).done);
+  const page = readFileSync(html, 'utf8');
+  expect(page).toContain('Runs beside each other');
+  expect(page).toMatch(/<td>2:norm<\/td><td>2<\/td><td>[\d.]+ ± 0.000/);
+  await expect(events(file({ options: common }), out)).rejects.toThrow(/holds another sweep/);
+}, 60_000);
