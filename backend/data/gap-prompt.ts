@@ -15,6 +15,8 @@ export interface GapPrompt {
   /** Tokens and texts that end a suggestion, beside the end of the text. */
   readonly ends: readonly number[];
   readonly stops: readonly string[];
+  /** What was given and is not, or only in part, in `ids`, in tokens: texts that drafts may come from, what is closest to the gap last. */
+  readonly others: readonly (readonly number[])[];
 }
 
 /** A step in which a part is cut off, as a share of its budget. */
@@ -45,7 +47,8 @@ function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, ro
   const fresh = tokenizer.encodePlain(begun).slice(-freshRoom);
   const prefix = Math.floor(before - freshRoom);
   const chunkRoom = Math.min(limits.chunkTokens, room - suffix - before);
-  const kept = steadyLength(tokenizer.encodePlain(settled).length, prefix);
+  const settledIds = tokenizer.encodePlain(settled);
+  const kept = steadyLength(settledIds.length, prefix);
   const chunks = lastChunks(tokenizer, gap.chunks, chunkRoom);
   const { repository, file } = gap;
   const budget = { prefix: kept, suffix, chunks: chunkRoom + signs };
@@ -54,7 +57,13 @@ function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, ro
   const goesOn = /\w/.test(gap.suffix.split('\n', 1)[0]!);
   const stops = goesOn ? ['\n'] : [];
   const healed = tokenizer.heal([...asked, ...fresh], asked.length);
-  return { ...healed, fills: true, ends: tokenizer.fim!.ends, stops };
+  const suffixIds = tokenizer.encodePlain(gap.suffix);
+  const others = [
+    ...gap.chunks.slice(0, gap.chunks.length - chunks.length).map(({ text }) => tokenizer.encodePlain(text)),
+    ...(suffixIds.length > suffix ? [suffixIds] : []),
+    ...(settledIds.length > kept ? [settledIds] : []),
+  ];
+  return { ...healed, fills: true, ends: tokenizer.fim!.ends, stops, others };
 }
 
 /**
@@ -83,7 +92,9 @@ function textBefore(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits,
   const kept = steadyLength(text.length, Math.min(limits.prefixTokens, room));
   const start = tokenizer.startId === null ? [] : [tokenizer.startId];
   const healed = tokenizer.heal([...start, ...text.slice(text.length - kept)]);
-  return { ...healed, fills: false, ends: [], stops: ['\n\n'] };
+  const beside = [...gap.chunks.map((chunk) => chunk.text), gap.suffix].map((part) => tokenizer.encodePlain(part));
+  const others = [...beside, ...(text.length > kept ? [text] : [])];
+  return { ...healed, fills: false, ends: [], stops: ['\n\n'], others };
 }
 
 /** How many of the last tokens are kept of so many: at most the budget, and the cut moves in steps while the text grows. */

@@ -9,7 +9,7 @@ import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Block } from './block.ts';
 import { checkPrompt } from './check-prompt.ts';
 import { choose } from './choose.ts';
-import { draft } from './draft.ts';
+import { draft, learn } from './draft.ts';
 import { openKvCache, takeBack } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import type { Pool } from './pooled.ts';
@@ -204,6 +204,7 @@ export function openBatch<Request extends BatchRequest>(
       takeBack(own, i, block, choices[i]!.length);
       for (const { token } of choices[i]!) row.ids.push(token);
       text.block = noDrafts;
+      learn(pace, sequence, choices[i]!);
       const { records, reason } = write(sequence, choices[i]!, lengthOf(request));
       if (records.length > 0) events.push({ type: 'tokens', request, tokens: records });
       if (reason === null) {

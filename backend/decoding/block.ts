@@ -8,12 +8,14 @@ export interface Draft {
   readonly token: number;
   /** `textSource`, or the id of the exit that drafted it. */
   readonly source: string;
-  /** What kind of guess it was, for learning how often such are right. */
-  readonly kind: string;
+  /** What kind of guess of an exit it was, for learning how often such are right; null: the text's, which are judged anyway. */
+  readonly kind: string | null;
 }
 
 export interface DraftOptions {
   readonly lookup: boolean;
+  /** Texts beside its own that this one may repeat, such as open files, in tokens; what is closest to it last. */
+  readonly others?: readonly (readonly number[])[];
   /** Exits that may draft, by id. */
   readonly exits: (exit: string) => boolean;
   /** Most drafts in a block. */

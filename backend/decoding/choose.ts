@@ -6,7 +6,7 @@
 import { inMask, type Allowed } from '../data/allowed.ts';
 import { mostCandidates } from '../../protocol/options-decoding.ts';
 import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';
-import { textSource, type Block, type Choice } from './block.ts';
+import type { Block, Choice } from './block.ts';
 import { opens } from './gate.ts';
 import type { KvCache } from './kv-cache.ts';
 import { firstTokens } from '../exits/memory.ts';
@@ -84,8 +84,10 @@ export async function choose(
         const draft = blocks[row]!.drafts[at] ?? null;
         const probability = probabilityOf(token, readout, logits);
         choices[row]!.push({ token, exit: leftAt, readout, probability, draft });
-        if (draft) pace.judged(draft.kind, draft.token === token);
-        if (draft?.token === token && draft.source !== textSource) pace.drafters.earned(draft.source);
+        if (draft !== null && draft.kind !== null) {
+          pace.judged(draft.kind, draft.token === token);
+          if (draft.token === token) pace.drafters.earned(draft.source);
+        }
         isDone[row] = draft === null || draft.token !== token;
       }
     }

@@ -1,5 +1,6 @@
 /** What stages and readings cost on this machine, measured by running them. */
 import { openKvCache } from './kv-cache.ts';
+import type { PassRatios, PassTable } from './pace.ts';
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
 
 export interface MeasuredCosts {
@@ -68,4 +69,72 @@ export async function* measureCosts(
       return median(-1 - k, 1) + (branch === null ? 0 : median(branch, 1));
     }),
   };
+}
+
+export interface MeasuredPasses {
+  readonly table: PassTable;
+  /** Whether rounds agreed, so that it is worth keeping: a busy machine says one thing now and another thing then. */
+  readonly isSteady: boolean;
+}
+
+/** Sizes of passes in tokens; what lies between is interpolated. */
+const passSizes = [1, 2, 3, 4, 8, 16] as const;
+const passRounds = 3;
+const passContext = 64;
+/** Milliseconds after which no further size and no further round begins: for a large model fewer sizes must do. */
+const passBudget = 500;
+/** Largest ratio of a size ÷ its smallest, of rounds that agree. */
+const steadySpread = 1.3;
+
+/** What passes of several tokens through all layers cost beside one of a single token, and so reading the final exit. */
+export async function measurePasses(model: StagedModel): Promise<MeasuredPasses> {
+  const took = { layers: 0, readings: 0 };
+  const cache = openKvCache(model, 1, (stage, _, milliseconds) => {
+    took[stage < 0 ? 'readings' : 'layers'] += milliseconds;
+  });
+  const [trunk, final] = [trunkLength(model), model.exits.length - 1];
+  const context = Math.max(1, Math.min(passContext, model.spec.contextLength - Math.max(...passSizes) - 1));
+  const enter = (count: number): void =>
+    cache.enter(
+      0,
+      Array.from({ length: count }, (_, i) => (7 * i) % model.spec.vocabulary),
+    );
+  const pass = async (tokens: number): Promise<typeof took> => {
+    Object.assign(took, { layers: 0, readings: 0 });
+    enter(tokens);
+    await cache.advance(trunk, [0]);
+    await cache.read(final, [0], [tokens], { logits: false });
+    cache.truncate(0, context);
+    return { ...took };
+  };
+  const started = performance.now();
+  const isLate = (): boolean => performance.now() - started > passBudget;
+  try {
+    enter(context);
+    await cache.advance(trunk, [0]);
+    const sizes: number[] = [];
+    for (const size of passSizes) {
+      if (size > model.spec.contextLength - context - 1 || (sizes.length > 1 && isLate())) break;
+      // The first pass of each size sets up buffers.
+      await pass(size);
+      sizes.push(size);
+    }
+    const rounds: (typeof took)[][] = [];
+    while (rounds.length < passRounds && (rounds.length === 0 || !isLate())) {
+      const round: (typeof took)[] = [];
+      for (const size of sizes) round.push(await pass(size));
+      rounds.push(round);
+    }
+    const ratiosOf = (part: keyof typeof took, i: number): number[] =>
+      rounds.map((round) => round[i]![part] / round[0]![part]).sort((a, b) => a - b);
+    const medians = (part: keyof typeof took): PassRatios =>
+      sizes.map((size, i) => [size, ratiosOf(part, i)[rounds.length >> 1]!] as const);
+    const spreads = sizes.map((_, i) => ratiosOf('layers', i)).map((ratios) => ratios.at(-1)! / ratios[0]!);
+    return {
+      table: { layers: medians('layers'), readings: medians('readings') },
+      isSteady: rounds.length > 1 && Math.max(...spreads) < steadySpread,
+    };
+  } finally {
+    cache.dispose();
+  }
 }

@@ -5,8 +5,9 @@
 import type { Allowed } from '../data/allowed.ts';
 import { longerThan, type ModelSpec } from '../model/spec.ts';
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
-import { textSource, type Block, type Draft, type DraftOptions } from './block.ts';
+import { textSource, type Block, type Choice, type Draft, type DraftOptions } from './block.ts';
 import type { KvCache } from './kv-cache.ts';
+import type { Guess } from './lookup.ts';
 import type { Pace } from './pace.ts';
 import type { Sequence } from './sequence.ts';
 
@@ -60,25 +61,46 @@ function fromText(model: StagedModel, cache: KvCache, pace: Pace, sequence: Sequ
   // What was taken off the prompt is said first, a token at a time.
   if (!sequence.lookup || !options || sequence.begun) return [];
   const limit = Math.min(options.limit, roomOf(model.spec, cache.position(row)));
-  const { tokens, matched } = sequence.lookup.propose(Math.max(0, limit));
+  const guesses = sequence.lookup.propose(Math.max(0, limit));
   let chance = 1;
-  return allowedRun(sequence.allowed, tokens).map((token, n) => {
-    const kind = `${textSource}/${matched}/${Math.min(n, 3)}`;
-    chance *= pace.acceptance(kind);
-    return { draft: { token, source: textSource, kind }, chance };
+  return guesses.slice(0, allowedLength(sequence.allowed, guesses)).map((guess) => {
+    chance *= pace.acceptance(kindOf(guess));
+    return { draft: { token: guess.token, source: textSource, kind: null }, chance };
   });
 }
 
-/** Tokens up to the first that may not stand in its place. */
-function allowedRun(allowed: Allowed | null, tokens: readonly number[]): readonly number[] {
+/** How many tokens there are up to the first that may not stand in its place. */
+function allowedLength(allowed: Allowed | null, guesses: readonly Guess[]): number {
   let may = allowed;
-  for (const [n, token] of tokens.entries()) {
+  for (const [n, { token }] of guesses.entries()) {
     if (may === null) break;
-    if (!may.allows(token)) return tokens.slice(0, n);
+    if (!may.allows(token)) return n;
     may = may.after(token);
   }
-  return tokens;
+  return guesses.length;
 }
+
+/**
+ * Takes in what was decided of a text. Whether its texts would have known each token is judged, be it drafted or not: so a draft that
+ * loses is known without its being tried, and one that would win, too.
+ */
+export function learn(pace: Pace, { lookup }: Sequence, choices: readonly Choice[]): void {
+  if (lookup === null) return;
+  for (const { token } of choices) {
+    const [guess] = lookup.propose(1);
+    if (guess) pace.judged(kindOf(guess), guess.token === token);
+    lookup.add([token]);
+  }
+}
+
+/** Guesses of like chances: by how much stood alike before them, and whether all places say the same. */
+function kindOf({ matched, votes, places }: Guess): string {
+  const length = matchedSteps.findLast((step) => matched >= step);
+  const voice = votes === places ? (places > 1 ? 'all' : 'one') : 2 * votes > places ? 'most' : 'some';
+  return `${textSource}/${length}/${voice}`;
+}
+
+const matchedSteps = [2, 3, 4, 6, 9, 16];
 
 /**
  * How many drafts a row pay most: rows are padded to the longest, so all of them may have as many. Every number is looked at,

@@ -1,45 +1,108 @@
 /**
- * Drafts from the text itself: what followed the last tokens when they stood there before (prompt lookup; Saxena 2023).
- * Costs nothing to make and is often right in code. Knows no model.
+ * Drafts from texts: what most often followed the last tokens where they stood before, in the text itself or in others that are given
+ * (after SuffixDecoding, arXiv 2411.04975, with chains of places instead of a tree). Knows no model.
  */
 
 export interface LookupIndex {
-  /** Takes tokens in, in order. */
+  /** Takes tokens of the text in, in order. */
   add(tokens: readonly number[]): void;
-  /** Up to `limit` tokens that followed the most recent earlier place with the same end; `matched`: how long that end was. */
-  propose(limit: number): { readonly tokens: number[]; readonly matched: number };
+  /** Up to `limit` tokens that are likely to follow, one behind the other. */
+  propose(limit: number): readonly Guess[];
 }
 
-/** Ends this long are looked for, the longest first. One token alone says too little. */
-const lengths = [4, 3, 2] as const;
+/** A token that may come next. */
+export interface Guess {
+  readonly token: number;
+  /** How many tokens before it stood alike in the places that suggest it, at most `longestMatch`. */
+  readonly matched: number;
+  /** Places that suggest it, and that were asked. */
+  readonly votes: number;
+  readonly places: number;
+}
 
-export function lookupIndex(): LookupIndex {
+/** Places are found by their last two tokens: one alone says too little. */
+const shortestMatch = 2;
+/** Longer matches are not told apart. */
+export const longestMatch = 16;
+/** So many of the latest places are asked, whatever the text's length. */
+const mostPlaces = 16;
+/** Tokens of other texts that are kept. */
+const mostOthers = 2 ** 16;
+
+/** No token: what stands between two texts. */
+const gap = -1;
+
+/** `others`: texts that this one may repeat, those that are closest to it last. */
+export function lookupIndex(others: readonly (readonly number[])[] = []): LookupIndex {
+  /** All texts, one behind the other. */
   const text: number[] = [];
-  /** By length: the place right behind each end's latest occurrence, and the one before that. */
-  const places = lengths.map(() => new Map<string, { last: number; before: number }>());
-  const keyAt = (end: number, length: number): string => text.slice(end - length, end).join();
+  /** Of the place behind each token, the last one before it where the same two tokens stood; −1: none. */
+  const before: number[] = [];
+  const latest = new Map<number, number>();
+
+  const push = (token: number): void => {
+    const at = text.push(token);
+    const [one, two] = [text[at - shortestMatch], token];
+    if (one === undefined || one === gap || two === gap) return void before.push(-1);
+    const key = one * 2 ** 24 + two;
+    before.push(latest.get(key) ?? -1);
+    latest.set(key, at);
+  };
+
+  /** How many tokens before two places are the same. */
+  const matchOf = (place: number, end: number): number => {
+    let length = 0;
+    while (
+      length < longestMatch &&
+      text[place - 1 - length] === text[end - 1 - length] &&
+      text[end - 1 - length] !== gap
+    )
+      length++;
+    return length;
+  };
+
+  for (const other of kept(others)) for (const token of [...other, gap]) push(token);
+
   return {
     add(tokens) {
-      for (const token of tokens) {
-        text.push(token);
-        for (const [i, length] of lengths.entries()) {
-          if (text.length < length) continue;
-          const key = keyAt(text.length, length);
-          places[i]!.set(key, { last: text.length, before: places[i]!.get(key)?.last ?? -1 });
-        }
-      }
+      for (const token of tokens) push(token);
     },
     propose(limit) {
-      for (const [i, length] of lengths.entries()) {
-        if (text.length < length) continue;
-        const from = places[i]!.get(keyAt(text.length, length))!.before;
-        if (from < 0) continue;
-        // A repetition shorter than the draft goes on into the draft itself.
-        const period = text.length - from;
-        const tokens = Array.from({ length: limit }, (_, n) => text[from + (n % period)]!);
-        return { tokens, matched: length };
+      const end = text.length;
+      const found: { readonly place: number; readonly matched: number }[] = [];
+      for (let place = before[end - 1] ?? -1; place >= 0 && found.length < mostPlaces; place = before[place - 1]!)
+        found.push({ place, matched: matchOf(place, end) });
+      const longest = Math.max(0, ...found.map(({ matched }) => matched));
+      let places = found.filter(({ matched }) => matched === longest).map(({ place }) => place);
+      const guesses: Guess[] = [];
+      /** A repetition shorter than the draft goes on into the draft itself. */
+      const tokenAt = (place: number): number => (place < end ? text[place]! : guesses[place - end]!.token);
+      while (guesses.length < limit && places.length > 0) {
+        const next = places.map(tokenAt);
+        const [token, votes] = mostFrequent(next);
+        if (token === gap) break;
+        guesses.push({ token, matched: Math.min(longestMatch, longest + guesses.length), votes, places: next.length });
+        places = places.filter((_, i) => next[i] === token).map((place) => place + 1);
       }
-      return { tokens: [], matched: 0 };
+      return guesses;
     },
   };
+}
+
+/** Of equally frequent tokens the first, whose place is the latest. */
+function mostFrequent(tokens: readonly number[]): readonly [token: number, votes: number] {
+  const votes = new Map<number, number>();
+  for (const token of tokens) votes.set(token, (votes.get(token) ?? 0) + 1);
+  return [...votes].reduce((best, one) => (one[1] > best[1] ? one : best));
+}
+
+/** The last tokens of the last texts, as many as are kept. */
+function kept(texts: readonly (readonly number[])[]): (readonly number[])[] {
+  let left = mostOthers;
+  const all = texts.toReversed().flatMap((text) => {
+    const own = left > 0 ? text.slice(-left) : [];
+    left -= own.length;
+    return own.length > 0 ? [own] : [];
+  });
+  return all.reverse();
 }

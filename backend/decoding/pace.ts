@@ -5,6 +5,15 @@
 import { newCredit, type Credit } from './credit.ts';
 import { branchOf, stageLayers, type StagedModel } from '../runtime/staged-model.ts';
 
+/** Sizes of passes in tokens, ascending, and what each costs ÷ one of a single token. */
+export type PassRatios = readonly (readonly [tokens: number, ratio: number])[];
+
+/** What passes of several tokens cost on a machine, a model's layers and readings of its exits apart. */
+export interface PassTable {
+  readonly layers: PassRatios;
+  readonly readings: PassRatios;
+}
+
 export interface Pace {
   /** A pass of a stage (or, as stage −1 − k, a reading of exit k) over so many tokens took so long. */
   measured(stage: number, tokens: number, milliseconds: number): void;
@@ -20,6 +29,9 @@ export interface Pace {
   judged(kind: string, accepted: boolean): void;
   /** Expected share of right drafts of this kind. */
   acceptance(kind: string): number;
+  /** Whether it was measured what passes of several tokens cost here; else it is guessed, until they come. */
+  knowsPasses(): boolean;
+  passesMeasured(passes: { readonly table: PassTable; readonly isSteady: boolean }): void;
   /** What so many more tokens (a chance, where one is drafted) that save so much each are worth; above 0 they pay. */
   gain(tokens: number, saved: number, spent: number): number;
   /** Which exits are worth reading for drafts. */
@@ -27,33 +39,50 @@ export interface Pace {
 }
 
 /** Before anything was measured: a further token in a pass costs this share of the first. */
-const priorShare = 0.15;
+const guessedRatios: PassRatios = [
+  [1, 1],
+  [2, 1.15],
+];
+const guessedTable: PassTable = { layers: guessedRatios, readings: guessedRatios };
 /** Before any was judged, drafts are right as often as not. */
 const priorRate = 0.5;
-/** New measurements count at least this much; of the first few, all count the same. */
+/** New measurements and judgements count at least this much; of the first few, all count the same. */
 const weight = 0.1;
+const judgedWeight = 0.05;
 /** A token's time differs from token to token, so each counts little. */
 const tokenWeight = 0.02;
 /** A stalled machine is no measurement. */
 const stall = 4;
+/** What a guess brings is less certain than what it costs. */
+const caution = 1.1;
 
-export function newPace(model: StagedModel): Pace {
-  const rates = new Map<string, number>();
+/** `known`: what passes cost here, if it was measured before; else `keep` is told of it as soon as it is, if it is worth keeping. */
+export function newPace(
+  model: StagedModel,
+  known: PassTable | null = null,
+  keep: (table: PassTable) => void = () => undefined,
+): Pace {
+  const rates = new Map<string, { rate: number; count: number }>();
   const layersOf = model.stages.map(stageLayers);
   const branches = model.exits.map(branchOf);
   const drafters = newCredit();
+  let table = known;
   let tokenTime: number | null = null;
   /** Milliseconds a layer, so that nothing measured yet is at least in proportion. */
   let perLayer = 1;
   const costs = new Map<number, Costs>();
-  const cost = (stage: number, tokens: number): number =>
-    expected(costs.get(stage), tokens) ?? perLayer * (stage >= 0 ? layersOf[stage]! : 1) * growth(tokens, 1);
+  const ratiosFor = (stage: number): PassRatios => (table ?? guessedTable)[stage < 0 ? 'readings' : 'layers'];
+  const cost = (stage: number, tokens: number): number => {
+    const own = costs.get(stage) ?? noCosts;
+    const one = own.one ?? perLayer * (stage >= 0 ? layersOf[stage]! : 1);
+    return one * ratioOf(own, tokens, ratiosFor(stage));
+  };
 
   return {
     measured(stage, tokens, milliseconds) {
-      const sizes = costs.get(stage) ?? (new Map() as Costs);
-      costs.set(stage, sizes);
-      learn(sizes, tokens, milliseconds);
+      const own = costs.get(stage) ?? { one: null, sizes: new Map() };
+      costs.set(stage, own);
+      learn(own, tokens, milliseconds, ratiosFor(stage));
       if (stage >= 0 && tokens === 1) perLayer += weight * (milliseconds / layersOf[stage]! - perLayer);
     },
     stages(from, to, tokens) {
@@ -66,6 +95,11 @@ export function newPace(model: StagedModel): Pace {
       return cost(-1 - k, tokens) + (branch === null ? 0 : cost(branch, tokens));
     },
     drafters,
+    knowsPasses: () => table !== null,
+    passesMeasured(passes) {
+      table = passes.table;
+      if (passes.isSteady) keep(table);
+    },
     decided(tokens, milliseconds) {
       drafters.passed(tokens);
       const each = milliseconds / tokens;
@@ -75,46 +109,59 @@ export function newPace(model: StagedModel): Pace {
     },
     perToken: (unknown) => tokenTime ?? unknown,
     judged(kind, accepted) {
-      const known = rates.get(kind) ?? priorRate;
-      rates.set(kind, known + weight * (Number(accepted) - known));
+      const { rate, count } = rates.get(kind) ?? { rate: priorRate, count: 1 };
+      const share = Math.max(judgedWeight, 1 / (count + 2));
+      rates.set(kind, { rate: rate + share * (Number(accepted) - rate), count: count + 1 });
     },
-    acceptance: (kind) => rates.get(kind) ?? priorRate,
-    gain: (tokens, saved, spent) => tokens * saved - spent,
+    acceptance: (kind) => rates.get(kind)?.rate ?? priorRate,
+    gain: (tokens, saved, spent) => tokens * saved - caution * spent,
   };
 }
 
-/** Passes of one stage, by how many tokens they had. */
-type Costs = Map<number, { milliseconds: number; count: number }>;
+/**
+ * Passes of one stage: what one of a single token takes now, in milliseconds, and what others take beside it. So a machine that becomes
+ * slower or faster changes what all sizes cost, those too that have not come of late.
+ */
+interface Costs {
+  one: number | null;
+  readonly sizes: Map<number, { ratio: number; count: number }>;
+}
 
-function learn(sizes: Costs, tokens: number, milliseconds: number): void {
+const noCosts: Costs = { one: null, sizes: new Map() };
+
+function learn(costs: Costs, tokens: number, milliseconds: number, table: PassRatios): void {
+  const { sizes } = costs;
   const known = sizes.get(tokens);
   // The first pass of each size sets up buffers: that it was there is all it says.
-  if (!known || known.count === 0) {
-    sizes.set(tokens, { milliseconds, count: known ? 1 : 0 });
-    return;
-  }
+  if (!known) return void sizes.set(tokens, { ratio: between(table, tokens), count: 0 });
   known.count++;
-  const share = Math.max(weight, 1 / known.count);
-  known.milliseconds += share * (Math.min(milliseconds, stall * known.milliseconds) - known.milliseconds);
+  if (costs.one === null || tokens <= Math.min(...sizes.keys())) {
+    const one = milliseconds / known.ratio;
+    const before = costs.one ?? one;
+    costs.one = before + Math.max(weight, 1 / known.count) * (Math.min(one, stall * before) - before);
+  } else {
+    // What was known before counts as one measurement.
+    const share = Math.max(weight, 1 / (known.count + 1));
+    known.ratio += share * (Math.min(milliseconds / costs.one, stall * known.ratio) - known.ratio);
+  }
 }
 
 /**
- * What so many tokens should cost; undefined where nothing is known. A pass that stalled would never be tried again, so its own
- * measurements are not all: it is no dearer than a larger pass was, nor than smaller ones for as many tokens.
+ * A pass of so many tokens ÷ one of a single token. One that stalled would never be tried again, so its own measurements are not all:
+ * it is no dearer than a larger pass was, nor than smaller ones for as many tokens.
  */
-function expected(sizes: Costs | undefined, tokens: number): number | undefined {
-  let least = Infinity;
-  let below = 0;
-  for (const [size, { milliseconds, count }] of sizes ?? []) {
-    if (count === 0) continue;
-    least = Math.min(least, milliseconds * Math.max(1, tokens / size));
-    if (size < tokens) below = Math.max(below, size);
-  }
-  const isKnown = (sizes?.get(tokens)?.count ?? 0) > 0;
-  if (below > 0 && !isKnown) least = Math.min(least, sizes!.get(below)!.milliseconds * growth(tokens, below));
-  return Number.isFinite(least) ? least : undefined;
+function ratioOf({ sizes }: Costs, tokens: number, table: PassRatios): number {
+  let least = sizes.get(tokens)?.ratio ?? between(table, tokens);
+  for (const [size, { ratio, count }] of sizes)
+    if (count > 0) least = Math.min(least, ratio * Math.max(1, tokens / size));
+  return least;
 }
 
-/** A pass of so many tokens ÷ one of fewer, before it was measured. */
-const growth = (tokens: number, fewer: number): number =>
-  (1 + priorShare * (tokens - 1)) / (1 + priorShare * (fewer - 1));
+/** What a table says of a size: on the line between those beside it, or through the last two. */
+function between(table: PassRatios, tokens: number): number {
+  if (table.length < 2) return tokens;
+  const after = table.findIndex(([size]) => size >= tokens);
+  const end = after < 0 ? table.length - 1 : Math.max(1, after);
+  const [[from, low], [to, high]] = [table[end - 1]!, table[end]!];
+  return low + ((high - low) * (tokens - from)) / (to - from);
+}

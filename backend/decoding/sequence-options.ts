@@ -43,6 +43,12 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
   };
 }
 
+/** The same, drafting from other texts too; see `DraftOptions`. */
+export const draftingFrom = (
+  drafts: DraftOptions | null,
+  others: readonly (readonly number[])[],
+): DraftOptions | null => drafts && { ...drafts, others };
+
 /** Every exit that the options name must be one of the checkpoint's. */
 function checkExitNames(
   { disable, threshold, exits, mode, candidates }: GenerateOptions,

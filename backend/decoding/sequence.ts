@@ -79,7 +79,7 @@ export function newSequence(
   begun: Begun | null = null,
   allowed: Allowed | null = null,
 ): Sequence {
-  const lookup = options.drafts?.lookup ? lookupIndex() : null;
+  const lookup = options.drafts?.lookup ? lookupIndex(options.drafts.others) : null;
   lookup?.add(prompt);
   return {
     number,
@@ -140,7 +140,6 @@ function endReason(sequence: Sequence, contextLength: number): StopReason | null
 function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[]; reason: StopReason | null } {
   sequence.allowed = sequence.allowed?.after(choice.token) ?? null;
   const text = withoutBegun(sequence, choice.token, sequence.decoder.push(choice.token));
-  sequence.lookup?.add([choice.token]);
   if (text === null) {
     sequence.said++;
     return { records: sequence.options.recordsBegun ? [recordOf(sequence, choice, '')] : [], reason: null };

@@ -15,7 +15,7 @@ import { gapPrompt, rememberingTokenizer } from '../data/gap-prompt.ts';
 import { readyEvent } from './generate.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { placeEnd } from './place-end.ts';
-import { sequenceOptions } from '../decoding/sequence-options.ts';
+import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
 
 /** @throws UserError for a model or checkpoint that cannot be used. Ends with what there is once the signal fires. */
 export async function* complete(options: CompleteOptions, signal: AbortSignal): AsyncGenerator<CompleteEvent, void> {
@@ -41,7 +41,8 @@ async function* fill(
   const tokenizer = rememberedTokenizer(generator);
   const contextLength = Math.min(limitsLength(limits), model.spec.contextLength);
   const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
-  const asked = sequenceOptions(generate, generator);
+  const written = sequenceOptions(generate, generator);
+  const asked = { ...written, drafts: draftingFrom(written.drafts, prompt.others) };
   const request = (behind: readonly number[], maxTokens: number, said = ''): BatchRequest => ({
     ...asked,
     prompt: [...prompt.ids, ...behind],
@@ -66,8 +67,8 @@ async function* fill(
   };
   const begun = limits.suggestions > 1 ? await beginnings(task, request, limits) : [];
   const one = request([], limits.suggestions === 0 ? 0 : limits.maxTokens);
-  const written = await write(task, begun.length > 0 ? begun : [{ request: one, tokens: [], stop: null }]);
-  const suggestions = limits.suggestions === 0 ? [] : written;
+  const filled = await write(task, begun.length > 0 ? begun : [{ request: one, tokens: [], stop: null }]);
+  const suggestions = limits.suggestions === 0 ? [] : filled;
   for (const message of generator.warnings()) yield { type: 'warning', message };
   yield {
     type: 'completed',

@@ -20,7 +20,7 @@ import { gapPrompt } from '../data/gap-prompt.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { broughtBy, modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
 import { lineTokens, placeEnd } from './place-end.ts';
-import { sequenceOptions } from '../decoding/sequence-options.ts';
+import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
 
 /**
  * A conversation, where there is one, stands instead of the prompts.
@@ -106,19 +106,20 @@ async function request(
 function atCursor(
   { maxTokens, tokenHealing, stopRepetition }: GenerateOptions,
   gap: Gap,
-  { endOfText, stopStrings }: SequenceOptions,
+  { endOfText, stopStrings, drafts }: SequenceOptions,
   { tokenizer, model }: Generator,
-): Pick<DecodeRequest, 'prompts' | 'beginnings' | 'maxTokens' | 'endOfText' | 'stopStrings' | 'ends'> {
+): Pick<DecodeRequest, 'prompts' | 'beginnings' | 'maxTokens' | 'endOfText' | 'stopStrings' | 'ends' | 'drafts'> {
   const { contextLength } = model.spec;
   const limit = Math.min(maxTokens, Math.floor(contextLength / 3));
   const limits = { ...placeLimits, maxTokens: limit + lineTokens };
   const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
   const cursorLine = gap.prefix.slice(gap.prefix.lastIndexOf('\n') + 1);
-  const { ids, begun, fills, ends, stops } = prompt;
+  const { ids, begun, fills, ends, stops, others } = prompt;
   return {
     prompts: [tokenHealing || begun === null ? ids : [...ids, ...tokenizer.encodePlain(textOf(begun))]],
     beginnings: [tokenHealing ? begun : null],
     maxTokens: limits.maxTokens,
+    drafts: draftingFrom(drafts, others),
     endOfText: [...endOfText, ...ends],
     // A blank line is no end here.
     stopStrings: fills ? [...stopStrings, ...stops] : stopStrings,

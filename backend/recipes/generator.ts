@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
+import { newPace } from '../decoding/pace.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { statOf } from '../formats/files.ts';
@@ -18,6 +19,7 @@ import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkp
 import { memoryFile } from '../checkpoint/memory.ts';
 import { runtimeOptions } from './backbone.ts';
 import { askedExits, askedMode } from '../decoding/mode.ts';
+import { keepPasses, readPasses, type PassPlace } from './kept-passes.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 
 export interface Generator {
@@ -139,7 +141,10 @@ async function open(
     const placement = placeOn(device, (message) => void messages.push(message));
     const staged = await placeStagedModel(placement, model, asked, runtimeOptions(options));
     const positions = Math.floor(rememberedBytes / positionBytes(staged, options.precision === 'exact' ? 4 : 2));
-    const session = openSession(staged, { rows: mostTexts, positions, pieceTokens });
+    const { precision, head, threads } = options;
+    const place: PassPlace = { files: model.files, device: device.name, options: [precision, head, threads] };
+    const pace = newPace(staged, readPasses(place), (table) => keepPasses(place, table));
+    const session = openSession(staged, { rows: mostTexts, positions, pieceTokens }, pace);
     const warnings = (): string[] => messages.splice(0);
     return { model, tokenizer, staged, exits: specs, calibration, device, session, warnings, release };
   } catch (error) {

@@ -7,7 +7,7 @@ import type { BatchEvent, BatchRequest } from '../decoding/batch.ts';
 import { endingWithLine } from '../decoding/line-limit.ts';
 import { newPooling, type FinalNorm, type Pooling } from '../decoding/pooled.ts';
 import type { SamplingOptions } from '../decoding/sampler.ts';
-import { sequenceOptions } from '../decoding/sequence-options.ts';
+import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
 import type { Model } from '../model/open.ts';
 import type { Grammars } from './serve-grammars.ts';
 import type { Generator } from './generator.ts';
@@ -45,7 +45,7 @@ export function* textsOf(
   const texts: Text[] = [];
   for (const prompt of plain) {
     const room = { contextLength, maxTokens, heals };
-    const { ids, tokens, begun, ends } = yield* encodePrompt(prompt, generator.tokenizer, room);
+    const { ids, tokens, begun, ends, others } = yield* encodePrompt(prompt, generator.tokenizer, room);
     const endOfText = [...how.endOfText, ...ends];
     const allowed = grammar === null ? null : yield* grammars.open(grammar, endOfText);
     for (let number = 0; number < count; number++)
@@ -56,6 +56,7 @@ export function* textsOf(
         endOfText,
         allowed,
         pool: embedding && newPooling(finalNorm(generator.model), embedding.exit, embedding.pooling),
+        drafts: draftingFrom(how.drafts, others),
         prompt: ids,
         promptTokens: tokens,
         begun,

@@ -16,6 +16,8 @@ export interface EncodedPrompt {
   readonly begun: Begun | null;
   /** Tokens that end its text beside the model's own. */
   readonly ends: readonly number[];
+  /** Texts that were given with it, in tokens, and that it may hold only in part: drafts may come from them. */
+  readonly others: readonly (readonly number[])[];
 }
 
 /** One whose conversation is a text already. */
@@ -61,13 +63,13 @@ export function* encodePrompt(prompt: PlainPrompt, tokenizer: Tokenizer, room: P
       return encoded(prompt.ids, null);
     case 'gap':
       // A model that fills was taught with texts cut anywhere.
-      return { ...encoded(yield* encodeGap(prompt.gap, tokenizer, room), null), ends: tokenizer.fim?.ends ?? [] };
+      return { ...(yield* encodeGap(prompt.gap, tokenizer, room)), ends: tokenizer.fim?.ends ?? [] };
   }
 }
 
 function encoded(ids: readonly number[], healer: Pick<Tokenizer, 'heal'> | null): EncodedPrompt {
   const healed = healer === null ? { ids, begun: null } : healer.heal(ids);
-  return { ...healed, tokens: ids.length, ends: [] };
+  return { ...healed, tokens: ids.length, ends: [], others: [] };
 }
 
 /** A text that cannot fit is given up as soon as that is known: by its length, else by the ids that there are. */
@@ -97,7 +99,7 @@ function* encodeGap(
   { begun, ...gap }: ServedGap,
   tokenizer: Tokenizer,
   { contextLength, maxTokens }: PromptRoom,
-): Steps<number[]> {
+): Steps<EncodedPrompt> {
   const ids = yield* tokenizer.encodeSteps(begun, { addSpecial: false });
   const plain = new Map<string, number[]>();
   for (const text of [gap.prefix, gap.suffix, ...gap.chunks.map((chunk) => chunk.text)])
@@ -108,7 +110,15 @@ function* encodeGap(
   const batch = Math.min(fimBatch, room - asked);
   const budget = llamaBudget(batch, room, asked, ids.length);
   const encodePlain = (text: string): number[] => plain.get(text) ?? tokenizer.encodePlain(text);
-  return fimPrompt({ ...tokenizer, encodePlain }, { ...gap, begun: ids }, budget);
+  const given = fimPrompt({ ...tokenizer, encodePlain }, { ...gap, begun: ids }, budget);
+  const chunks = gap.chunks.map(({ text }) => encodePlain(text));
+  const [prefix, suffix] = [encodePlain(gap.prefix), encodePlain(gap.suffix)];
+  const others = [
+    ...(chunks.reduce((sum, chunk) => sum + chunk.length, 0) > budget.chunks ? chunks : []),
+    ...(suffix.length > budget.suffix ? [suffix] : []),
+    ...(prefix.length > budget.prefix ? [prefix] : []),
+  ];
+  return { ...encoded(given, null), others };
 }
 
 /** Ids that are looked at in one step. */

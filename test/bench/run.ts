@@ -9,6 +9,7 @@ import { readResults, withPart, writeResults, type Findings, type Part } from '.
 import { batchesSection } from './sections/batches.ts';
 import { completionsSection } from './sections/completions.ts';
 import { decodeSection, longSection } from './sections/decode.ts';
+import { draftsSection } from './sections/drafts.ts';
 import { editorSection } from './sections/editor.ts';
 import { epochsSection } from './sections/epochs.ts';
 import { exitsSection } from './sections/exits.ts';
@@ -42,6 +43,7 @@ const sections: Readonly<Record<string, Section>> = {
   recipes: recipesSection,
   exits: exitsSection,
   lossless: losslessSection,
+  drafts: draftsSection,
   holes: holesSection,
   editor: editorSection,
   completions: completionsSection,

@@ -1,7 +1,6 @@
 /** Drafted and verified text against plain decoding: the same tokens, and the same cache behind them. */
 import { afterAll, describe, expect, test } from 'vitest';
 import { openKvCache } from '../../backend/decoding/kv-cache.ts';
-import { lookupIndex } from '../../backend/decoding/lookup.ts';
 import { seededRandom } from '../../backend/decoding/random.ts';
 import { greedy } from '../../backend/decoding/sampler.ts';
 import type { ExitSpec } from '../../backend/exits/spec.ts';
@@ -199,22 +198,4 @@ test.each([0, 3, 5])('a cache of which %i of 5 drafts were accepted is the plain
     expect(maxDifference(all.filledRows(slot, 0).key, drafted.filledRows(slot, 0).key)).toBeLessThan(1e-5);
     expect(maxDifference(all.filledRows(slot, 0).value, drafted.filledRows(slot, 0).value)).toBeLessThan(1e-5);
   }
-});
-
-describe('lookup', () => {
-  test('proposes what followed the longest end that stood there before', () => {
-    const index = lookupIndex();
-    index.add([1, 2, 3, 4, 5, 9, 2, 3, 7, 1, 2, 3]);
-    expect(index.propose(4)).toEqual({ tokens: [4, 5, 9, 2], matched: 3 });
-  });
-  test('goes round where the text repeats itself', () => {
-    const index = lookupIndex();
-    index.add([5, 6, 5, 6, 5, 6]);
-    expect(index.propose(5)).toEqual({ tokens: [5, 6, 5, 6, 5], matched: 4 });
-  });
-  test('says nothing of a text that is new', () => {
-    const index = lookupIndex();
-    index.add([1, 2, 3, 4]);
-    expect(index.propose(4).tokens).toEqual([]);
-  });
 });

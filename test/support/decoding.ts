@@ -56,7 +56,8 @@ export const idsOf = (tokens: readonly TokenRecord[]): number[] => tokens.map(({
 /** Takes every draft for right and free, so that tests see many of them, wrong ones too. */
 export const eagerPace = (model: StagedModel): Pace => {
   const pace = newPace(model);
-  return { ...pace, gain: (chance) => chance, acceptance: () => 1, drafters: { ...pace.drafters, balance: () => 1 } };
+  const drafters = { ...pace.drafters, balance: () => 1 };
+  return { ...pace, gain: (chance) => chance, acceptance: () => 1, drafters, knowsPasses: () => true };
 };
 
 export const eagerSession = (model: StagedModel): Session => openSession(model, undefined, eagerPace(model));

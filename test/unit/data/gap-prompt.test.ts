@@ -126,3 +126,19 @@ it('a text is encoded once', () => {
   for (let i = 0; i < 3; i++) expect(remembering.encodePlain('abc')).toEqual([97, 98, 99]);
   expect(encoded).toBe(1);
 });
+
+describe('what is given beside the prompt', () => {
+  const chunks = ['a', 'b', 'c'].map((name) => ({ file: `${name}.ts`, text: `${name} `.repeat(80) }));
+  const othersOf = (of: FimTokenizer, prefix: string, suffix: string) =>
+    gapPrompt(of, { ...gap, prefix, suffix, chunks }, limits, 4096).others.map(textOf);
+
+  it('are pieces for which there was no room, and the whole of what was cut', () => {
+    expect(othersOf(tokenizer(fim), 'before', 'after')).toEqual([chunks[0]!.text, chunks[1]!.text]);
+    const [prefix, suffix] = ['line\n'.repeat(160), 'x'.repeat(101)];
+    expect(othersOf(tokenizer(fim), prefix, suffix)).toEqual([chunks[0]!.text, chunks[1]!.text, suffix, prefix]);
+  });
+  it('is all but the text before, where the model is told nothing else', () => {
+    const texts = [...chunks.map(({ text }) => text), 'after'];
+    expect(othersOf(tokenizer(null), 'before', 'after')).toEqual(texts);
+  });
+});

@@ -53,7 +53,7 @@ async function readings(
     const [block] = await draft(model, cache, pace, [sequence]);
     for (const { kind, source } of block!.drafts) {
       const right = isRight();
-      pace.judged(kind, right);
+      pace.judged(kind!, right);
       if (right) pace.drafters.earned(source);
     }
     pace.decided(1, 10);

@@ -23,7 +23,8 @@ describe('the cost of a pass', () => {
       [3, 8],
     ] as const)
       for (let n = 0; n < 2; n++) pace.measured(0, tokens, milliseconds);
-    expect(pace.stages(0, 1, 2)).toBe(8);
+    expect(pace.stages(0, 1, 2)).toBe(pace.stages(0, 1, 3));
+    expect(pace.stages(0, 1, 2)).toBeCloseTo(8, 0);
   });
 
   test('is never more than that of smaller passes for as many tokens: the largest stalled', () => {
@@ -52,6 +53,48 @@ test('a token’s time weighs every token, not every pass', () => {
   }
   expect(pace.perToken(0)).toBeGreaterThan(3.9);
   expect(pace.perToken(0)).toBeLessThan(5);
+});
+
+describe('a table of what passes cost here', () => {
+  const layers = [
+    [1, 1],
+    [2, 1.8],
+    [4, 2.2],
+    [8, 3],
+  ] as const;
+  const table = { layers, readings: layers };
+
+  test('says what is between its sizes and beyond them, in proportion to a pass of one', () => {
+    const pace = newPace(model, table);
+    for (let n = 0; n < 2; n++) pace.measured(0, 1, 10);
+    expect([1, 2, 3, 4, 6, 8, 10].map((tokens) => pace.stages(0, 1, tokens))).toEqual([10, 18, 20, 22, 26, 30, 34]);
+    expect(pace.reading(0, 2)).toBeCloseTo(1.8);
+  });
+
+  test('is in proportion to what the machine does now: one that has become slower says nothing new of sizes', () => {
+    const pace = newPace(model, table);
+    for (let n = 0; n < 2; n++) for (const tokens of [1, 4]) pace.measured(0, tokens, tokens === 1 ? 10 : 22);
+    for (let n = 0; n < 60; n++) pace.measured(0, 1, 20);
+    expect(pace.stages(0, 1, 1)).toBeCloseTo(20, 1);
+    expect(pace.stages(0, 1, 4)).toBeCloseTo(44, 0);
+  });
+
+  test('gives way to what passes take', () => {
+    const pace = newPace(model, table);
+    for (let n = 0; n < 40; n++) for (const tokens of [1, 2]) pace.measured(0, tokens, 10 + 3 * (tokens - 1));
+    expect(pace.stages(0, 1, 2)).toBeCloseTo(13, 0);
+  });
+
+  test('is kept once it is measured, where rounds agreed', () => {
+    const kept: unknown[] = [];
+    for (const isSteady of [false, true]) {
+      const pace = newPace(model, null, (one) => kept.push(one));
+      expect(pace.knowsPasses()).toBe(false);
+      pace.passesMeasured({ table, isSteady });
+      expect(pace.knowsPasses()).toBe(true);
+    }
+    expect(kept).toEqual([table]);
+  });
 });
 
 describe('how many drafts pay', () => {

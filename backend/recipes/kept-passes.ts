@@ -1,0 +1,67 @@
+/** What passes of several tokens cost, kept in the user's cache: by model, device and processor, so that it is measured once. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import type { PassRatios, PassTable } from '../decoding/pace.ts';
+import { fileIdentity, writeFileAtomically } from '../formats/files.ts';
+import { userCache } from '../formats/user-cache.ts';
+
+/** On what passes run. */
+export interface PassPlace {
+  readonly files: readonly string[];
+  readonly device: string;
+  readonly options: readonly (string | number)[];
+}
+
+const fileName = 'passes.json';
+/** The last ones stay. */
+const mostKept = 64;
+
+/** Null where nothing is known, or what is kept is nothing that was written here. */
+export const readPasses = (place: PassPlace): PassTable | null =>
+  readAll().find(([key]) => key === keyOf(place))?.[1] ?? null;
+
+/** A cache that cannot be written costs time, nothing else. */
+export function keepPasses(place: PassPlace, table: PassTable): void {
+  const key = keyOf(place);
+  const others = readAll().filter(([other]) => other !== key);
+  try {
+    const all = [...others, [key, table]].slice(-mostKept);
+    writeFileAtomically(join(userCache(), fileName), [Buffer.from(JSON.stringify(all))]);
+  } catch {
+    return;
+  }
+}
+
+const keyOf = ({ files, device, options }: PassPlace): string =>
+  createHash('sha256')
+    .update(JSON.stringify([files.map(fileIdentity), device, options, cpus()[0]?.model, cpus().length]))
+    .digest('hex')
+    .slice(0, 32);
+
+function readAll(): (readonly [key: string, table: PassTable])[] {
+  try {
+    const all: unknown = JSON.parse(readFileSync(join(userCache(), fileName), 'utf8'));
+    return Array.isArray(all) ? all.filter(isKept) : [];
+  } catch {
+    return [];
+  }
+}
+
+const isKept = (entry: unknown): entry is readonly [string, PassTable] => {
+  if (!Array.isArray(entry) || typeof entry[0] !== 'string') return false;
+  const table = entry[1] as Partial<PassTable> | null;
+  return isRatios(table?.layers) && isRatios(table?.readings);
+};
+
+/** Ascending from one token on, where nothing is free. */
+const isRatios = (value: unknown): value is PassRatios =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.every((pair: unknown, i) => {
+    if (!Array.isArray(pair) || pair.length !== 2) return false;
+    const [tokens, ratio] = pair as unknown[];
+    const before = i === 0 ? 0 : (value[i - 1] as readonly number[])[0]!;
+    return Number.isInteger(tokens) && (tokens as number) > before && typeof ratio === 'number' && ratio > 0;
+  });
