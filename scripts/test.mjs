@@ -16,15 +16,22 @@ const checks = [
   ['format', [bin('prettier/bin/prettier.cjs'), '--check', '--log-level', 'warn', '.']],
 ];
 
+const suites = [bin('tsx/dist/cli.mjs'), 'test/integration/run.ts'];
+
 setUp();
 const counts = [];
-for (const [name, args] of checks) {
+// What the suites need is brought while processors are busy with other tests; what goes wrong with it, the suites say.
+const installing = node([...suites, '--install'], { quiet: true });
+const checking = checks.map(([name, args]) => ({ name, checked: node(args, { quiet: true }) }));
+for (const { name, checked } of checking) {
+  const { code, output } = await checked;
   heading(name);
-  const { code } = await node(args);
+  process.stdout.write(output);
   counts.push({ passed: Number(code === 0), failed: Number(code !== 0), skipped: 0 });
 }
 heading('unit, parity and golden tests');
 counts.push(await vitest());
+await installing;
 heading('integration tests');
 counts.push(await integration());
 
@@ -57,22 +64,24 @@ async function vitest() {
 
 /** The driver's last line holds its counts. */
 async function integration() {
-  const { code, output } = await node([bin('tsx/dist/cli.mjs'), 'test/integration/run.ts']);
+  const { code, output } = await node(suites);
   const lines = [...output.matchAll(/^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$/gm)];
   const [passed, failed, skipped] = (lines.at(-1) ?? []).slice(1).map((text) => Number(text ?? 0));
   if (passed === undefined) return { passed: 0, failed: 1, skipped: 0 };
   return { passed, failed: failed === 0 && code !== 0 ? 1 : failed, skipped };
 }
 
-/** Runs Node with this terminal and answers its code and what it printed. */
-function node(args) {
+/** Runs Node and answers its code and what it printed, which also goes to this terminal as it comes, unless it shall be quiet. */
+function node(args, { quiet = false } = {}) {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', quiet ? 'pipe' : 'inherit'] });
     let output = '';
-    child.stdout.setEncoding('utf8').on('data', (text) => {
+    const take = (text) => {
       output += text;
-      process.stdout.write(text);
-    });
+      if (!quiet) process.stdout.write(text);
+    };
+    child.stdout.setEncoding('utf8').on('data', take);
+    child.stderr?.setEncoding('utf8').on('data', take);
     child.on('close', (code) => resolve({ code, output }));
   });
 }

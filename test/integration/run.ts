@@ -3,8 +3,9 @@
  * headless Chromium, `desktop` in a desktop VS Code that @vscode/test-electron downloads. Ends with `N passed, N failed`.
  *
  *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT] [--extension DIR] [--release oldest|newest]
+ *     tsx test/integration/run.ts --install
  *
- * --release runs the suites in that VS Code server instead of the one that each asks for.
+ * --install brings the VS Code servers and runs nothing. --release runs the suites in that VS Code server instead of the one that each asks for.
  */
 import { execFile } from 'node:child_process';
 import { createWriteStream, existsSync } from 'node:fs';
@@ -32,8 +33,13 @@ async function main(): Promise<number> {
       test: { type: 'string' },
       extension: { type: 'string' },
       release: { type: 'string' },
+      install: { type: 'boolean', default: false },
     },
   });
+  if (values.install) {
+    await Promise.all(installAll(new Set(sessions.map(({ release = 'oldest' }) => release))).values());
+    return 0;
+  }
   const host = positionals[0] ?? 'server';
   const only = values.only?.split(',');
   const chosen = sessions.filter((session) => !only || only.includes(session.name));
