@@ -1,14 +1,13 @@
-/** `/v1/embeddings`: OpenAI's request and answer. Vectors are of length 1. */
+/** `/v1/embeddings`: OpenAI's request and answer. Vectors are of length 1. Whatever model is named: clients have names that they cannot change. */
 import { userError } from '../../protocol/errors.ts';
 import type { ServedPrompt } from '../../protocol/serving.ts';
 import type { WrittenText } from './answers.ts';
 import type { Endpoint } from './endpoint.ts';
 import { badField, textField, type Body } from './fields.ts';
-import { checkModel, promptsField, requestOf } from './requests.ts';
+import { promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 
 export function embeddings(body: Body, served: Served): Endpoint {
-  checkModel(body, served);
   const { dimensions, encoding_format: format = 'float' } = body;
   if (format !== 'float' && format !== 'base64') throw badField('encoding_format', 'float or base64', format);
   if (dimensions !== undefined && dimensions !== null)

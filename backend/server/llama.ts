@@ -46,6 +46,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
     truncated: false,
     stop_type: text.reason === 'end-of-text' ? 'eos' : text.reason === 'stop-string' ? 'word' : 'limit',
     stopping_word: '',
+    timings: timingsOf(text),
     generation_settings: {
       n_predict: request.maxTokens,
       seed: request.options.seed,
@@ -74,6 +75,21 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
       return [{ index, content, ...tokens({ tokens: [...event.tokens] }), stop: false }];
     },
     usage: () => null,
+  };
+}
+
+/** Milliseconds, of what was read and what was written. */
+function timingsOf({ asked, read, ended, promptTokens, remembered, tokens }: WrittenText): object {
+  const rate = (count: number, milliseconds: number): number => (milliseconds > 0 ? (1000 * count) / milliseconds : 0);
+  const [reading, writing] = [Math.max(0, read - asked), Math.max(0, ended - read)];
+  return {
+    cache_n: remembered,
+    prompt_n: promptTokens - remembered,
+    prompt_ms: reading,
+    prompt_per_second: rate(promptTokens - remembered, reading),
+    predicted_n: tokens.length,
+    predicted_ms: writing,
+    predicted_per_second: rate(tokens.length, writing),
   };
 }
 

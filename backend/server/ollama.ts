@@ -1,4 +1,5 @@
 /** Ollama's `/api/…`: chats, texts and vectors as its clients ask for them. Streams are lines of JSON, and the default. */
+import type { ServedModel } from '../../protocol/serving.ts';
 import { finishReason, type WrittenText } from './answers.ts';
 import { chatRequest } from './chat-request.ts';
 import { fullDepth, numbersOf, vectorRequest } from './embeddings.ts';
@@ -153,6 +154,10 @@ export const running = (served: Served): object => ({
   models: [{ ...tagOf(served), expires_at: new Date(8.64e15).toISOString(), size_vram: 0, context_length: served.model.contextLength }], // prettier-ignore
 });
 
+/** What clients look for in a template to know what a model can do; its own is in another language. */
+const templateOf = ({ chatTemplate, fills }: ServedModel): string =>
+  ['{{ .System }}', ...(chatTemplate?.includes('tools') ? ['{{ .Tools }}'] : []), '{{ .Prompt }}', ...(fills ? ['{{ .Suffix }}'] : [])].join(''); // prettier-ignore
+
 export function show(served: Served, body: Body): object {
   const { model } = served;
   checkModel({ model: body['model'] ?? body['name'] }, served);
@@ -160,7 +165,7 @@ export function show(served: Served, body: Body): object {
   return {
     modelfile: '',
     parameters: '',
-    template: model.chatTemplate ?? '',
+    template: templateOf(model),
     details,
     model_info: {
       'general.architecture': 'early-exit',

@@ -27,7 +27,8 @@ const tokensNames = ['max_completion_tokens', 'max_tokens', 'n_predict', 'num_pr
 /** How many tokens are asked for, by the endpoint's own name for it, else by another's. */
 export function askedTokens(body: Body, own: string, least: number): number | undefined {
   for (const name of [own, ...tokensNames]) {
-    const asked = tokensField(body, name, least);
+    // llama.cpp's clients ask for none so that a prompt is remembered.
+    const asked = tokensField(body, name, name === 'n_predict' ? 0 : least);
     if (asked !== undefined) return asked;
   }
   return undefined;
@@ -85,7 +86,8 @@ export function checkModel(body: Body, { name, model, options }: Served): void {
   const asked = textField(body, 'model');
   // Ollama's clients name a tag, too.
   const names = [name, model.name, options.model];
-  if (asked === undefined || names.includes(asked) || names.includes(asked.replace(/:latest$/, ''))) return;
+  if (asked === undefined || asked === '' || names.includes(asked) || names.includes(asked.replace(/:latest$/, '')))
+    return;
   throw refusal(404, 'model_not_found', `There is no model ${JSON.stringify(asked.slice(0, 100))} here, but ${name}.`);
 }
 

@@ -170,11 +170,11 @@ function readCalls(text: string, tools: readonly Tool[]): ToolCall[] | null {
   try {
     value = JSON.parse(text);
   } catch {
-    // Some in lines of their own.
+    // Some in lines of their own, of which the last may be cut off.
     const lines = text.split('\n').filter((line) => line.trim() !== '');
     if (lines.length < 2) return null;
     const each = lines.map((line) => readCalls(line, tools));
-    return each.includes(null) ? null : each.flatMap((calls) => calls!);
+    return each.slice(0, -1).includes(null) ? null : each.flatMap((calls) => calls ?? []);
   }
   const calls = (Array.isArray(value) ? (value as unknown[]) : [value]).map((call): ToolCall | null => {
     if (!isRecord(call)) return null;

@@ -147,6 +147,7 @@ describe('calls', () => {
     ['{"name": "now", "arguments": "{}"}', '', [['now', '{}']]],
     ['[{"name": "now", "arguments": {}}, {"name": "add", "arguments": {}}]', '', [['now', '{}'], ['add', '{}']]], // prettier-ignore
     ['{"name": "other", "arguments": {}}', '{"name": "other", "arguments": {}}', []],
+    ['{"name": "now"}\n{"name": "add", "arguments": {}}\n{"name": "no', '', [['now', '{}'], ['add', '{}']]], // prettier-ignore
     ['{"a": 1}', '{"a": 1}', []],
     ['```ts\nlet a;\n```', '```ts\nlet a;\n```', []],
     ['a < b, <tool', 'a < b, <tool', []],
