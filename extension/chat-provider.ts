@@ -43,7 +43,7 @@ interface ChatHost {
 /** What small models see at least; a longer conversation is refused by a sentence. */
 const SEEN_TOKENS = 4_096;
 const ANSWER_TOKENS = 1_024;
-/** English and code have about so many characters a token; VS Code asks before the model is open. */
+/** Characters of a token in English and code, about; VS Code asks before the model is open. */
 const CHARACTERS_PER_TOKEN = 3.5;
 
 export function offerChat(app: App, subscriptions: vscode.Disposable[]): void {

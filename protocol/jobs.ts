@@ -39,7 +39,7 @@ export interface JobEvents {
   readonly report: ReportEvent;
 }
 
-/** What a recipe is told while it runs; most are told nothing. */
+/** Messages to a recipe while it runs; most get none. */
 export interface JobMessages {
   readonly tune: never;
   readonly evaluate: never;

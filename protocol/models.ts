@@ -35,7 +35,7 @@ const besideWeights = 500e6;
 /** The rest is for the editor and other programs. */
 const mostOfMemory = 0.7;
 
-/** Whether weights of so many bytes run in a machine's memory. */
+/** Whether weights of this size run in a machine's memory. */
 export const fitsMemory = (bytes: number, memoryBytes: number): boolean =>
   bytes * 1.1 + besideWeights <= mostOfMemory * memoryBytes;
 

@@ -1,6 +1,6 @@
 /**
  * Finds programs by name, and says how they are started: from absolute folders of PATH, never from where somebody works, because
- * a folder that is only looked at may hold a `node.exe` or a `venv.py` of its own. Knows no file system: it is told what is there.
+ * a folder that is only looked at may hold a `node.exe` or a `venv.py` of its own. Knows no file system: the caller says what is there.
  */
 
 export interface Machine {

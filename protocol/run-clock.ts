@@ -22,7 +22,7 @@ export const stopped = (clock: RunClock, now: number): RunClock => ({
   since: null,
 });
 
-/** The same clock, with what was worked up to now: whoever reads it after a crash misses nothing before. */
+/** The same clock, with what was worked up to now: a reader after a crash misses nothing before. */
 export const ticked = (clock: RunClock, now: number): RunClock =>
   clock.since === null ? clock : started(stopped(clock, now), now);
 
@@ -34,13 +34,13 @@ export interface Timed {
   readonly secondsLeft: number;
 }
 
-/** Seconds to the end; null where nobody knows yet. */
+/** Seconds to the end; null if not known yet. */
 export function secondsLeft({ clock, steps, secondsLeft: bySteps }: Timed, now: number): number | null {
   if (clock && clock.minutes !== null) return Math.max(0, 60 * clock.minutes - spentSeconds(clock, now));
   return steps > 0 ? bySteps : null;
 }
 
-/** From 0 to 1; null where nobody knows yet. */
+/** From 0 to 1; null if not known yet. */
 export function doneShare({ clock, step, steps }: Timed, now: number): number | null {
   if (clock && clock.minutes !== null) return Math.min(1, spentSeconds(clock, now) / (60 * clock.minutes));
   return steps > 0 ? Math.min(1, step / steps) : null;

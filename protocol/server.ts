@@ -281,7 +281,7 @@ export const startServer = request<{ options: RecipeOptions }, ServingState>(
   record({ options: anyRecord }),
 );
 export const stopServer = request<Record<string, never>, Record<string, never>>('earlyExit/stopServer', nothing);
-/** The server is no more; `problem` says why where nobody asked it to end. */
+/** The server has ended; `problem` says why if it was not asked to. */
 export const serverEnded = notification<{ problem: string | null }>('earlyExit/serverEnded');
 /** Switches lenses, hints, hovers and semantic tokens while running. */
 export const displayChanged = clientNotification<Partial<DisplayOptions>>('earlyExit/display', displayOptions);

@@ -17,7 +17,7 @@ export interface ServedMessage {
 export interface ServedChat {
   readonly messages: readonly ServedMessage[];
   readonly tools: readonly unknown[] | null;
-  /** What else the template is told, by the names that it has for that. */
+  /** Further variables of the template, by name. */
   readonly values: Readonly<Record<string, unknown>>;
 }
 
@@ -69,9 +69,9 @@ export interface WriteRequest {
   readonly lineMilliseconds: number;
   /** Most probable tokens to be told beside each token that is written. */
   readonly alternatives: number;
-  /** The prompt is told again, token by token. */
+  /** The prompt's tokens are part of the answer. */
   readonly echo: boolean;
-  /** Its tokens are scored, with so many of the most probable in each place. */
+  /** How many of the most probable tokens are scored at each place. */
   readonly scores: number | null;
 }
 
@@ -98,7 +98,7 @@ export type Question =
 export interface Answers {
   readonly tokenize: {
     readonly ids: Int32Array;
-    /** What each id that occurs stands for; null where nobody asked. */
+    /** What each id that occurs stands for; null if it was not asked for. */
     readonly pieces: ReadonlyMap<number, string> | null;
   };
   readonly detokenize: string;

@@ -31,7 +31,7 @@ export function newLength(text: string, { prefix, suffix }: Around): number {
   return kept.join('\n').trimEnd().length;
 }
 
-/** A suffix is looked at for so many lines. */
+/** Lines of a suffix that are looked at. */
 const linesLooked = 16;
 
 /** Length of a line less the rest of the cursor's line, where it ends with that and brackets do not want it twice. */

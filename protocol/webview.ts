@@ -19,11 +19,11 @@ export interface CurveRun {
   step: number;
   steps: number;
   tokensPerSecond: number;
-  /** Seconds that it has worked; null where nobody recorded it. */
+  /** Seconds that it has worked; null if it was not recorded. */
   spent: number | null;
-  /** Seconds to its end; null where nobody knows yet. */
+  /** Seconds to its end; null if not known yet. */
   left: number | null;
-  /** From 0 to 1; null where nobody knows yet. */
+  /** From 0 to 1; null if not known yet. */
   share: number | null;
   /** Whether minutes end it, so that its number of steps is a guess. */
   byMinutes: boolean;

@@ -86,7 +86,7 @@ export function nearestIndex(steps: readonly number[], step: number): number {
 function truncate(columns: Columns, from: number): void {
   const keep = indexAt(columns.steps, from - 1e-9) + 1;
   if (keep === columns.steps.length) return;
-  // New arrays: whoever keeps something with an array knows that it only grows.
+  // New arrays: a cache keyed by an array relies on arrays that only grow.
   columns.steps = columns.steps.slice(0, keep);
   for (const [name, column] of Object.entries(columns.values)) columns.values[name] = column.slice(0, keep);
 }

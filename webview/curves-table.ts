@@ -1,4 +1,4 @@
-/** The same numbers as a table, for a screen reader or whoever likes tables: every evaluation of the run in front. */
+/** The same numbers as a table, for a screen reader, and for people who like tables: every evaluation of the run in front. */
 import { columnsOf, exitsOf, nearestIndex, type RunPoints, type View } from './columns.ts';
 import { element, replace } from './dom.ts';
 import { t } from './texts.ts';
@@ -8,7 +8,7 @@ export interface Table {
   show(points: RunPoints, view: View, title: string): void;
 }
 
-/** Where nothing was evaluated yet, so many steps stand for all. */
+/** Steps that are shown if nothing was evaluated yet. */
 const ROWS = 50;
 
 export function createTable(): Table {

@@ -161,7 +161,7 @@ export function valueRange({ view, curves, references, range }: ChartModel, loga
   return [view === 'gap' ? low - room : Math.max(0, low - room), high + room];
 }
 
-/** Round numbers between two ends, about so many. */
+/** About `about` round numbers between two ends. */
 export function ticks(low: number, high: number, about: number): number[] {
   const raw = (high - low) / Math.max(1, about);
   const power = 10 ** Math.floor(Math.log10(raw));

@@ -11,7 +11,7 @@ import { cardFile, isCheckpoint, jobFolder, metricsFile, parametersFile, stateFo
 
 const lockFile = '.lock';
 
-/** @throws UserError `busy` where another process writes there, `file-system` where nobody can. */
+/** @throws UserError `busy` where another process writes there, `file-system` if it cannot be written. */
 export function lockCheckpoint(directory: string): Lock {
   const file = path.join(directory, lockFile);
   let lock: ReturnType<typeof takeLock>;

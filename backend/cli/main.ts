@@ -79,7 +79,7 @@ function watchOutputs(terminal: Terminal, work: AbortController): void {
     if (process.exitCode === FAILED) say(terminal, `The output cannot be written: ${reason}.`);
     work.abort();
   });
-  // Progress that nobody reads is no reason to stop.
+  // A closed standard error is no reason to stop.
   process.stderr.on('error', () => {});
 }
 

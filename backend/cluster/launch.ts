@@ -1,6 +1,6 @@
 /**
  * Starting ranks, and finding them again: torchrun's own launcher on this machine or on hosts, a job of Ray, a script for Slurm. What is
- * needed to find a job again lies in its folder, so that whoever started it may go. Knows nothing of what the ranks compute.
+ * needed to find a job again lies in its folder, so that the process that started it may end. Knows nothing of what the ranks compute.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -51,8 +51,8 @@ export async function startJob(directory: string, ranks: Ranks, signal: AbortSig
 }
 
 /**
- * The job of a folder that runs, or that reached its end while nobody followed; null where there is none to follow. One that was asked to
- * stop is waited for: it is nobody's any more. `place` is where the user says that it runs.
+ * The job of a folder that runs, or that reached its end while no command followed it; null if there is none to follow. One that was asked to
+ * stop is waited for. `place` is where the user says that it runs.
  * @throws the signal's reason where it was aborted meanwhile.
  * @throws UserError where the folder does not say what runs, or names a cluster that the user does not.
  */
@@ -115,7 +115,7 @@ export function runningJob(directory: string, handle: JobHandle): RunningJob {
   }
 }
 
-/** Whoever stops a job that waits in the queue waits for nobody: once it begins it ends by itself. */
+/** Stopping a job that is still in the queue waits for nothing: once it begins, it ends by itself. */
 function slurmEnd(folder: string): RunningJob['ended'] {
   const hasJob = once(queueMilliseconds, async () => hasSlurmJob(slurmJobNumber(folder)!));
   return async () => {

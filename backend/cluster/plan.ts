@@ -67,7 +67,7 @@ export function planOn(run: PlannedRun, mesh: Mesh): Plan {
 }
 
 /**
- * The mesh for so many GPUs: as few stages as fit, since replicas need the least traffic; then parts of layers, then frozen weights that
+ * The mesh for `gpus` GPUs: as few stages as fit, since replicas need the least traffic; then parts of layers, then frozen weights that
  * are sharded. Where nothing fits, the one that needs the least. Replicas get whole windows where that can be.
  */
 export function chooseMesh(run: PlannedRun, gpus: number): Plan {
@@ -91,7 +91,7 @@ export function chooseMesh(run: PlannedRun, gpus: number): Plan {
 }
 
 /**
- * The mesh for at most so many GPUs on which the windows of an update can be dealt out evenly; one rank where there is no GPU.
+ * The mesh for at most `gpus` GPUs on which the windows of an update can be dealt out evenly; one rank where there is no GPU.
  */
 export function chooseEvenMesh(run: PlannedRun, gpus: number): Mesh {
   for (let count = gpus; count > 1; count--) {

@@ -63,7 +63,7 @@ export function rayJob(directory: string, handle: RayHandle, lines: () => Promis
   };
 }
 
-/** What a run has left on the cluster's nodes goes, by a job of its own that nobody waits for. */
+/** What a run has left on the cluster's nodes goes, by a job of its own that is not waited for. */
 export async function forgetRayJob(handle: RayHandle, sources: string): Promise<void> {
   if (handle.carried === null) return;
   try {

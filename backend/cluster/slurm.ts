@@ -15,7 +15,7 @@ const gpusOfNode = 8;
 /** There once the job has begun: its number. */
 const numberFile = 'slurm.job';
 
-/** GPUs of the node that has most, as `sinfo` tells; null where nobody here can say. */
+/** GPUs of the node that has most, as `sinfo` tells; null if that cannot be found out here. */
 export async function countSlurmGpus(signal: AbortSignal): Promise<number | null> {
   const sinfo = programPath('sinfo');
   if (!sinfo) return null;
@@ -84,7 +84,7 @@ export function slurmJobNumber(folder: string): string | null {
   );
 }
 
-/** Whether Slurm has the job still. Where nobody here can say, it does. */
+/** Whether Slurm has the job still. If that cannot be found out here: yes. */
 export async function hasSlurmJob(number: string): Promise<boolean> {
   const squeue = programPath('squeue');
   if (!squeue) return true;

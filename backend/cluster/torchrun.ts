@@ -19,7 +19,7 @@ export interface Meeting {
   readonly port: number;
 }
 
-/** Ports that systems give to nobody by themselves: `first` and the `count` from there on. */
+/** Ports that systems do not assign by themselves: `first` and the `count` from there on. */
 export const meetingPorts = { first: 20_000, count: 12_000 } as const;
 
 export const newMeeting = (): Meeting => ({

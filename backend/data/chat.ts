@@ -99,7 +99,7 @@ export async function encodeChat(
 
 const encode = (tokenizer: Tokenizer, text: string): number[] => tokenizer.encode(text, { addSpecial: false });
 
-/** What a template writes after the end of a turn (often a newline) nobody generates, so it is not the assistant's. */
+/** What a template writes after the end of a turn (often a newline) is never generated, so it is not the assistant's. */
 function endOfTurn(tokenizer: Tokenizer, ids: readonly number[], start: number, end: number): number {
   for (let i = end - 1; i >= start; i--) if (tokenizer.eosIds.includes(ids[i]!)) return i + 1;
   return end;

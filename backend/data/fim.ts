@@ -117,7 +117,7 @@ export interface FimBudget {
   readonly chunks: number;
 }
 
-/** The names that llama.cpp gives where it is told none. */
+/** The names that llama.cpp gives if it gets none. */
 const anyRepository = 'myproject';
 const anyFile = 'filename';
 const anyChunk = 'tmp';

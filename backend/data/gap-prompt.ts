@@ -83,7 +83,7 @@ export function splitPrefix(prefix: string): { settled: string; begun: string } 
 /** Tokens of those lines, but for long ones. */
 const mostFresh = 256;
 
-/** The place where the middle begins moves in steps of so many lines. */
+/** Lines by which the place where the middle begins moves. */
 const settledLines = 16;
 
 /** A model that was not taught to fill continues the text before; a blank line ends what it says. */
@@ -97,7 +97,7 @@ function textBefore(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits,
   return { ...healed, fills: false, ends: [], stops: ['\n\n'], others };
 }
 
-/** How many of the last tokens are kept of so many: at most the budget, and the cut moves in steps while the text grows. */
+/** How many of the last tokens are kept: at most the budget, and the cut moves in steps while the text grows. */
 export function steadyLength(total: number, budget: number): number {
   if (total <= budget) return total;
   const step = Math.max(1, Math.floor(budget * stepShare));

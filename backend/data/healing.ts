@@ -39,7 +39,7 @@ export function openLength(text: string): number {
 }
 
 /**
- * Takes tokens off the end of a prompt until none of its last blanks or its last word is left. `fixed`: so many first tokens stay, as do
+ * Takes tokens off the end of a prompt until none of its last blanks or its last word is left. `fixed`: how many first tokens stay; so do
  * all up to the last special one.
  */
 export function healed(

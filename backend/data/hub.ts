@@ -234,7 +234,7 @@ function tokenOf(environment: Readonly<Record<string, string | undefined>>): str
   return token.trim().startsWith('hf_') ? token.trim() : null;
 }
 
-/** A model has dozens of files; what lists so many has no end. */
+/** A model has dozens of files; a longer listing is taken for endless. */
 const maxEntries = 20_000;
 const maxPages = 1_000;
 const maxAnswerBytes = 2 ** 25;

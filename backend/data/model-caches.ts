@@ -70,7 +70,7 @@ async function huggingFaceModels({ home, environment }: Places): Promise<CachedM
   });
 }
 
-/** The models of each entry. One that breaks reading in a way that nobody thought of costs the list no other. */
+/** The models of each entry. One that breaks reading in an unforeseen way leaves the others in the list. */
 async function modelsOf<Entry>(
   entries: readonly Entry[],
   read: (entry: Entry) => Promise<CachedModel[]>,

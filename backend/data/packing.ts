@@ -159,7 +159,7 @@ async function appendDocument(
   const ids = tokenizer.encode(document.text);
   const { separatorId, bosId } = tokenizer;
   if (separatorId !== null && ids.at(-1) !== separatorId) ids.push(separatorId);
-  // Nobody predicts the beginning of a text from the one before.
+  // The beginning of a text is not predicted from the text before it.
   const opensWithBos = bosId !== null && bosId !== separatorId && ids[0] === bosId;
   writer.append(ids, opensWithBos ? { isTarget: ids.map((_, i) => i > 0) } : {});
 }

@@ -1,6 +1,6 @@
 /**
  * Chat templates, which come with a model and are programs, rendered within a budget: in a process that counts their steps, has
- * little memory and is ended when it takes too long or nobody waits any more. A thread would not do: what one step of the engine
+ * little memory and is ended if it takes too long or no caller waits any more. A thread would not do: what one step of the engine
  * asks of the memory may end the whole process. It stays warm. Knows no conversation.
  */
 import { fork, type ChildProcess } from 'node:child_process';
@@ -78,10 +78,10 @@ function openChild(): ChildProcess {
     cwd: dirname(file),
     env: { ...process.env, NODE_OPTIONS: '' },
     execArgv: [`--max-old-space-size=${memoryMegabytes}`],
-    // What V8 says when memory is out is for nobody.
+    // What V8 prints when memory is out is not shown.
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
-  // One that ends while nobody renders is opened anew.
+  // One that ends between two renderings is opened anew.
   return child.on('exit', () => forget(child)).on('error', () => forget(child));
 }
 

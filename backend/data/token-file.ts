@@ -72,7 +72,7 @@ export function openTokenFile(path: string): TokenSet {
         const counts = new Float64Array(vocabulary);
         for (let start = 0; start < entries; start += bufferEntries) {
           const part = words(file.read(headerBytes + 4 * start, 4 * Math.min(bufferEntries, entries - start)));
-          // The first token of the stream is nobody's target.
+          // The first token of the stream is no target.
           for (let i = start === 0 ? 1 : 0; i < part.length; i++)
             if (part[i]! >= targetBit && part[i]! - targetBit < vocabulary) counts[part[i]! - targetBit]! += 1;
         }

@@ -51,7 +51,7 @@ export interface Tokenizer {
   /** Both in steps of a few milliseconds, for a long text: yields how many ids there are so far. */
   encodeSteps(text: string, options?: EncodeOptions): Steps<number[], number>;
   encodePlainSteps(text: string): Steps<number[], number>;
-  /** At least so many ids are those of a text, whatever it says: known by its length alone. 0 where that tells nothing. */
+  /** The fewest ids that a text of this length can have; 0 if its length tells nothing. */
   leastIds(text: string): number;
   /** What stands before each text; null where nothing does. */
   readonly startId: number | null;
@@ -63,7 +63,7 @@ export interface Tokenizer {
   /** The text of one token by itself; U+FFFD where it is a part of a character. */
   tokenText(id: number): string;
   /**
-   * A prompt taken back to where its last tokens began, if it ends in blanks or inside a word; see healing.ts. `fixed`: so many first
+   * A prompt taken back to where its last tokens began, if it ends in blanks or inside a word; see healing.ts. `fixed`: how many first
    * tokens stay, one where it is not given.
    */
   heal(ids: readonly number[], fixed?: number): HealedPrompt;
@@ -247,7 +247,7 @@ const unusable = (path: string, error: unknown): Error =>
     error,
   );
 
-/** The library takes the kinds of a file's values for granted: what it stumbles over helps nobody. */
+/** The library takes the kinds of a file's values for granted, and its errors help no user. */
 function reasonOf(error: unknown): string {
   if (error instanceof TypeError || error instanceof RangeError) return 'values in it are of the wrong kind';
   return error instanceof Error ? error.message : String(error);

@@ -22,7 +22,7 @@ export interface BatchRequest extends SequenceOptions {
   readonly prompt: readonly number[];
   /** Which of several texts of one request it is: counts into its seed. */
   readonly number: number;
-  /** The prompt's tokens are scored, with so many of the most probable in each place; null: they are not. */
+  /** How many of the most probable tokens are scored at each place of the prompt; null: none. */
   readonly scores: number | null;
   /** Texts that are not urgent wait for it. */
   readonly isUrgent?: boolean;
@@ -249,7 +249,7 @@ export function openBatch<Request extends BatchRequest>(
     }
   };
 
-  /** Texts that nobody wants any more end with what there is. */
+  /** Cancelled texts end with what there is. */
   const endCancelled = (events: BatchEvent<Request>[]): void => {
     const all = [...waiting, ...[...reading, ...writing].map(({ request }) => request)];
     const over = (request: Request): boolean => request.isCancelled?.() ?? false;

@@ -156,7 +156,7 @@ const drawsFromLogits = ({ options, allowed }: Sequence): boolean => {
 const lacks = ({ readout }: Said, may: Allowed | null): boolean =>
   may !== null && !readout.candidates.some(({ id }) => may.allows(id));
 
-/** The row of logits of a token that is so many from the end. */
+/** The row of logits of a token, counted from the end. */
 async function logitsAt(cache: KvCache, k: number, row: number, back: number): Promise<Float32Array> {
   const [result] = await cache.read(k, [row], [back], { logits: true });
   const { logits, readouts } = result!;

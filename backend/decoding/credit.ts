@@ -6,7 +6,7 @@
 export interface Credit {
   /** Tokens' worth that may still be spent on this exit; below 0 it is not asked. */
   balance(exit: string): number;
-  /** Reading it, its drafts and their places took the time of so many tokens. */
+  /** Reading it, its drafts and their places took the time of this many tokens. */
   spent(exit: string, tokens: number): void;
   /** One of its drafts was right, which saved a token. */
   earned(exit: string): void;

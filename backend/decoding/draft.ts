@@ -122,7 +122,7 @@ export function worthwhile(
   return best;
 }
 
-/** Expected milliseconds of deciding so many tokens in one pass. */
+/** Expected milliseconds of deciding `tokens` tokens in one pass. */
 function blockCost(model: StagedModel, pace: Pace, asked: (exit: string) => boolean, tokens: number): number {
   const readings = model.exits.map(({ spec, id }, k) => (spec === null || asked(id) ? pace.reading(k, tokens) : 0));
   return readings.reduce((sum, one) => sum + one, pace.stages(0, trunkLength(model), tokens));

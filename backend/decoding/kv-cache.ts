@@ -1,6 +1,6 @@
 /**
  * The slots of a decoding as its loop uses them: what waits for a stage runs when it is wanted, everything at once, and what
- * passes took is told. Keys, values and states are the runtime's; here are counters alone.
+ * passes took is reported. Keys, values and states are the runtime's; here are counters alone.
  */
 import type { Block } from './block.ts';
 import { longerThan } from '../model/spec.ts';
@@ -71,12 +71,12 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   const beyond = longerThan(model.spec);
   /** Where a longer text turns otherwise: the tokens of each row as they came, which are computed again when it becomes one. */
   let texts: (readonly number[])[][] = Array.from({ length: batch }, () => []);
-  const turnsOtherwise = (a: number, b: number): boolean => beyond !== null && a > beyond !== b > beyond;
+  const turnsDifferently = (a: number, b: number): boolean => beyond !== null && a > beyond !== b > beyond;
 
   const setLength = (row: number, length: number, fresh: ArrayLike<number>): void => {
     const before = slots.entered(row);
     if (beyond !== null) texts[row] = [...firstOf(texts[row]!, length), Array.from(fresh)];
-    const again = turnsOtherwise(before, length + fresh.length);
+    const again = turnsDifferently(before, length + fresh.length);
     slots.truncate(row, again ? 0 : length);
     for (const part of again ? texts[row]! : [fresh]) if (part.length) slots.enter(row, part);
   };
@@ -183,7 +183,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       copy(from, to, positions) {
         const [source, target] = [at(from), at(to)];
         // Where a longer text turns otherwise, a copy may lie on the other side.
-        if (turnsOtherwise(slots.entered(source), positions)) {
+        if (turnsDifferently(slots.entered(source), positions)) {
           slots.truncate(target, 0);
           texts[target] = [];
           return;
@@ -209,7 +209,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   return cacheOf(() => all);
 }
 
-/** Of a row's block, which is in the cache with its drafts, so many tokens were decided: drafts that were wrong are taken back. */
+/** Takes wrong drafts back: `decided` tokens of a row's block, which is in the cache with its drafts, stay. */
 export const takeBack = (cache: KvCache, row: number, { drafts }: Block, decided: number): void =>
   cache.truncate(row, cache.position(row) - drafts.length + decided - 1);
 

@@ -15,13 +15,13 @@ export interface PassTable {
 }
 
 export interface Pace {
-  /** A pass of a stage (or, as stage −1 − k, a reading of exit k) over so many tokens took so long. */
+  /** What a pass of a stage (as stage −1 − k: of exit k's readout) over `tokens` tokens took, in milliseconds. */
   measured(stage: number, tokens: number, milliseconds: number): void;
   /** Expected milliseconds of stages `[from, to)` over `tokens` tokens in one pass. */
   stages(from: number, to: number, tokens: number): number;
   /** Expected milliseconds of reading exit k for `tokens` tokens, its branch included. */
   reading(k: number, tokens: number): number;
-  /** So many tokens were decided, their drafts made and verified, in so many milliseconds. */
+  /** `tokens` tokens were decided, their drafts made and verified, in `milliseconds`. */
   decided(tokens: number, milliseconds: number): void;
   /** Expected milliseconds a token, which a right draft saves; `unknown` where none was decided yet. */
   perToken(unknown: number): number;
@@ -32,7 +32,7 @@ export interface Pace {
   /** Whether it was measured what passes of several tokens cost here; else it is guessed, until they come. */
   knowsPasses(): boolean;
   passesMeasured(passes: { readonly table: PassTable; readonly isSteady: boolean }): void;
-  /** What so many more tokens (a chance, where one is drafted) that save so much each are worth; above 0 they pay. */
+  /** What more tokens are worth, by their number (a probability, for a draft) and what each saves; above 0 they pay. */
   gain(tokens: number, saved: number, spent: number): number;
   /** Which exits are worth reading for drafts. */
   readonly drafters: Credit;

@@ -1,7 +1,7 @@
 /** A text that repeats itself: the same line three times, the same few lines in turn, or the same words within a line. Pure. */
 import type { TextEnd } from './text.ts';
 
-/** Lines that repeat are looked for in groups of up to so many. */
+/** Lines of a group that is looked for as a repetition, at most. */
 const mostLines = 8;
 const times = 3;
 
@@ -16,7 +16,7 @@ interface Line {
 
 /** Lines in a row that say nothing. */
 const mostBlank = 4;
-/** Within a line, words that come so often and take so many characters together. */
+/** Within a line: how often words must come, and how many characters they must take together. */
 const timesInLine = 5;
 const charactersInLine = 60;
 const longestWords = 80;
@@ -31,7 +31,7 @@ export function repetitionEnd(before = ''): TextEnd {
   let start = 0;
   let blank = 0;
 
-  /** Whether the last lines are so many equal groups of `size`. */
+  /** Whether the last lines are `groups` equal groups of `size`. */
   const repeats = (size: number, groups: number): boolean => {
     const last = lines.slice(-size * groups);
     return (

@@ -1,5 +1,5 @@
 /**
- * One model and one batch, which every text of a thread joins, whoever asked for it: steps run while a reader waits for an event of
+ * One model and one batch, which every text of a thread joins: steps run while a reader waits for an event of
  * its texts. Knows no thread and no client.
  */
 import { setImmediate } from 'node:timers/promises';

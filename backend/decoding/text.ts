@@ -15,7 +15,7 @@ export interface TextCodec {
  */
 export interface TextEnd {
   /**
-   * Adds a token's text. `safe`: so many characters of all so far belong to the text whatever follows; `reason`: why it ends right
+   * Adds a token's text. `safe`: how many characters so far belong to the text whatever follows; `reason`: why it ends right
    * there, null where it goes on.
    */
   push(text: string): { readonly safe: number; readonly reason: StopReason | null };

@@ -74,7 +74,7 @@ export async function chooseDevice(
   return device;
 }
 
-/** @throws UserError `out-of-memory` where the layers behind the first so many, which a card has, take more than there is. */
+/** @throws UserError `out-of-memory` if the layers that are not on the card take more memory than there is. */
 function checkMemory(needs: Needs, onCard: number, memory: number): void {
   const all = bytesOfLayers(needs, needs.layers.length);
   const takes = onCard > 0 ? all - bytesOfLayers(needs, onCard) : all;

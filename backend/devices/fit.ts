@@ -59,7 +59,7 @@ export function needsOf(model: Pick<Model, 'spec' | 'parameters'>, exact: boolea
   return { layers, rest, asStored: stored && bytesOfLayers(stored, layers.length) };
 }
 
-/** How many layers from the first on fit so many free bytes; all of them only with what is behind. */
+/** How many layers, from the first on, fit into the free bytes; all of them only together with what is behind them. */
 export function layersThatFit({ layers, rest }: Needs, { free, total }: { free: number; total: number }): number {
   let room = free - spared * total - working;
   let count = 0;
@@ -67,7 +67,7 @@ export function layersThatFit({ layers, rest }: Needs, { free, total }: { free: 
   return count === layers.length && room < rest - working ? count - 1 : count;
 }
 
-/** What the first so many layers take; of all, with what is behind them. */
+/** What the first `layers` layers take; of all layers, with what is behind them. */
 export const bytesOfLayers = ({ layers, rest }: Needs, count: number): number =>
   layers.slice(0, count).reduce((a, b) => a + b, 0) + (count === layers.length ? rest : working);
 

@@ -1,4 +1,4 @@
-/** Programs of this machine, and how they are started: by absolute path, in a folder that nobody else writes to. */
+/** Programs of this machine, and how they are started: by absolute path, in a folder that no other user writes to. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { childEnvironment, findProgram } from '../../protocol/programs.ts';
 

@@ -80,7 +80,7 @@ export async function* writeTexts(
   return texts;
 }
 
-/** How many texts have so many tokens where none ends early. */
+/** How many texts have `tokens` tokens if none ends early. */
 const textsOf = (tokens: number): number => Math.ceil(tokens / newTokens);
 
 /** Passes of the first batch, that of its prompts among them, after which the time of the rest is known. */

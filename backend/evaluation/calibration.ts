@@ -62,7 +62,7 @@ const lossesTried = (allowed: number): number[] => [
 ];
 const mostLoss = 0.5;
 
-/** A set of exits is a candidate beside the fastest single one where it should be so many times as fast: to test and try it costs, too. */
+/** A set of exits is a candidate beside the fastest single one if it should be at least this many times as fast: testing and trying it costs, too. */
 const leastGainOfSet = 1.02;
 
 /**
@@ -158,7 +158,7 @@ export function halvesOf(tokens: number): { readonly learn: Range; readonly test
   return { learn: { from: 0, to: half }, test: { from: half, to: tokens } };
 }
 
-/** Milliseconds that a token saves that leaves at exit k, behind so many stages; the final reading included. */
+/** Milliseconds saved by a token that leaves at exit k, behind `stages` stages; reading the final exit included. */
 export const savedBy = (costs: Costs, k: number, stages: number): number =>
   total(costs.stages.slice(stages)) - laterBy(costs, k, stages) + costs.readings.at(-1)!;
 

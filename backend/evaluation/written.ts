@@ -19,7 +19,7 @@ import { leavingBy, type Candidate } from './trial.ts';
 
 /** Candidates are looked for with such shares of the loss that is allowed, one after another: memories add a loss of their own. */
 const shares = [0.6, 0.3, 0.1];
-/** At most so many candidates of each share. */
+/** Candidates of each share, at most. */
 const perShare = 2;
 const tries = shares.length * perShare;
 
@@ -33,7 +33,7 @@ export interface Judging {
   readonly costs: Costs;
   /** Beginnings of texts that chose nothing yet. */
   readonly prompts: readonly (readonly number[])[];
-  /** Whether so many more seconds are there. */
+  /** Whether this many more seconds are left. */
   readonly hasTime: (seconds: number) => boolean;
 }
 

@@ -4,7 +4,7 @@
  *
  * A cache is a folder: `<cut>.bin` holds one record a window (a checksum, a scale, halves), `index.log` a line for each
  * batch whose records are written. A record counts only if its line is whole and its checksum holds, so a killed writer
- * leaves a smaller cache, never a wrong one. Whoever has it open holds a lock `<id>.lock` in it, by which others know not to remove it.
+ * leaves a smaller cache, never a wrong one. A process that has it open holds the lock `<id>.lock` in it, so that no other removes it.
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
@@ -68,7 +68,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
   try {
     makeFolder(root);
     const file = path.join(directory, 'index.log');
-    // Nobody looks for what may go while another says what it uses.
+    // One process at a time says what it uses, or looks for what may go.
     const opening = takeRoot(root);
     try {
       makeFolder(directory);

@@ -26,7 +26,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { processIsAlive } from './processes.ts';
 
-/** Gives memory of so many bytes, with whatever lies in it. */
+/** Gives `bytes` bytes of memory that is not cleared. */
 export type Allocate = (bytes: number) => Uint8Array;
 
 /** A file open for reading; `size` is its size when it was opened. */
@@ -75,7 +75,7 @@ const readingFlags =
   ((constants.O_NOCTTY as number | undefined) ?? 0);
 
 /**
- * Opens a regular file for reading, and answers its descriptor. Nothing else is opened for long or waited for, whoever laid it there
+ * Opens a regular file for reading, and answers its descriptor. Nothing else is opened for long or waited for, wherever it comes from
  * and whenever: a pipe, a device or a folder is refused at once. Throws `not-found` or `file-system`.
  */
 export function openRegular(path: string): number {
@@ -122,7 +122,7 @@ export function readText(path: string): string {
   }
 }
 
-/** The text of a regular file of at most so many bytes; null where there is none that can be read. For threads that answer meanwhile. */
+/** The text of a regular file of at most `mostBytes` bytes; null if there is none that can be read. For threads that answer meanwhile. */
 export async function readTextBeside(path: string, mostBytes = Infinity): Promise<string | null> {
   const handle = await openRegularBeside(path).catch(() => null);
   if (handle === null) return null;
@@ -171,7 +171,7 @@ export function foreignKind(start: Uint8Array): string | null {
   return null;
 }
 
-/** Who may use what is made: its owner alone, or whoever the user's umask lets, for files that a user asked for to hand on. */
+/** Who may use what is made: its owner alone, or, for files that a user asked for, everyone whom the user's umask lets. */
 export type Access = 'owner' | 'umask';
 
 export const modes = { owner: { file: 0o600, folder: 0o700 }, umask: { file: 0o666, folder: 0o777 } } as const;

@@ -128,7 +128,7 @@ function passArray(cursor: Cursor, key: string): Stored {
     const count = stringCount(cursor, key);
     for (let i = 0; i < count; i++) cursor.skip(textLength(cursor));
   } else {
-    // Arrays of arrays are allowed by the format and written by nobody.
+    // Arrays of arrays are allowed by the format; no known program writes them.
     const { bytes } = elementType(cursor.file, elements, key);
     cursor.skip(cursor.count(`elements in ${shorten(key)}`, bytes) * bytes);
   }

@@ -259,5 +259,5 @@ export const tensorTypes: Readonly<Record<number, TensorType>> = {
 /** The number of a type in a file. */
 export const tensorCode = (type: TensorType): number =>
   Number(Object.keys(tensorTypes).find((code) => tensorTypes[Number(code)] === type));
-/** Names that people know; a type without one is told by its number. */
+/** Names that people know; a type without one is shown by its number. */
 const otherTypes: Readonly<Record<number, string>> = { 9: 'Q8_1', 15: 'Q8_K', 40: 'NVFP4' };

@@ -53,7 +53,7 @@ function seize(file: string, own: Holder): number | null {
     const holder = readHolder(file);
     if (holder === null) continue;
     if (isAlive(holder)) return holder.pid;
-    // Whoever holds this one is the only heir; should it be killed, it has an heir in turn.
+    // The process that holds this one is the only heir; if it is killed, it has an heir in turn.
     const heir = `${file}.${holder.token}`;
     const other = seize(heir, own);
     if (other !== null) return other;
@@ -110,7 +110,7 @@ function writeTemporary(file: string, own: Holder): string {
   return temporary;
 }
 
-/** Null where there is no lock; one that nobody can read belongs to nobody. */
+/** Null if there is no lock; a lock that cannot be read belongs to no process. */
 function readHolder(file: string): Holder | null {
   let text: string;
   try {

@@ -10,7 +10,7 @@ export interface ProcessIdentity {
   readonly started: string | null;
 }
 
-/** `started` may be missing, as where nobody knew it. */
+/** `started` may be missing, if it was not known. */
 export const processShape: Shape<ProcessIdentity> = record({
   pid: simple('the number of a process', (value): value is number => Number.isSafeInteger(value) && Number(value) > 0),
   started: { read: (value, place) => (value === undefined || value === null ? null : text.read(value, place)) },

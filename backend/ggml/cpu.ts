@@ -14,7 +14,7 @@ const defaultPolling = 1;
 const poolParameters = { size: 528, threads: 512, polling: 520 } as const;
 
 /**
- * Opens the CPU with so many threads. `polling` from 0 (sleep between operators) to 100: how long threads wait awake.
+ * Opens the CPU with `threads` threads. `polling` from 0 (sleep between operators) to 100: how long threads wait awake.
  * @throws Error where the libraries have no CPU for this machine.
  */
 export function openCpu(

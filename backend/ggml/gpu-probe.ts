@@ -15,7 +15,7 @@ export interface SeenGpu {
   readonly total: number;
 }
 
-/** What the program is told; null where ggml is not installed. `file`: the library beside ggml's own, null for none. */
+/** The program's input; null if ggml is not installed. `file`: the library beside ggml's own, null for none. */
 export function gpuProbeInput(file: string | null): unknown {
   const [folder, koffi] = [libraryFolder(), nativePackage('koffi')];
   return folder && koffi && { koffi, folder, file };

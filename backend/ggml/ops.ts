@@ -286,7 +286,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   };
   return ops;
 
-  /** Rotates the halves of every head by angles that the pass is told: `[headDimensions, heads, columns]`. */
+  /** Rotates the halves of every head by angles that are an input of the pass: `[headDimensions, heads, columns]`. */
   function toldRotary(x: Value, heads: number, headDimensions: number, { name, dimensions }: RopeSpec): Tensor {
     const half = dimensions / 2;
     const [cos, sin] = [input(`cos.${name}`, 'F32', half, 1, columns), input(`sin.${name}`, 'F32', half, 1, columns)];

@@ -112,7 +112,7 @@ const weightOf = (library: Library, context: Context, { type, columns, rows, exp
     ? library.newTensor2(context, types[type], columns, rows)
     : library.newTensor3(context, types[type], columns, rows, experts);
 
-/** The product with so many tokens `x`, `each` at once; of experts, with the one that `chosen` names for each token. */
+/** The product with the tokens `x`, `each` at once; of experts, with the one that `chosen` names for each token. */
 function productOf(
   library: Library,
   context: Context,
@@ -158,7 +158,7 @@ function orderIn(cpu: Processor, bufferType: BufferType, shape: Shape): Pick<Pla
 }
 
 interface Trial {
-  /** Of the weight with so many tokens, `each` of them at once (all by default): `[tokens · rows]`. */
+  /** Of the weight with `count` tokens, `each` of them at once (all by default): `[count · rows]`. */
   products(count: number, each?: number): Float32Array;
   close(): void;
 }

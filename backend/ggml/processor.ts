@@ -1,5 +1,5 @@
 /**
- * What graphs are computed by, a CPU (cpu.ts) or a GPU (gpu.ts): where weights lie, how it is told to compute, and the small
+ * What graphs are computed by, a CPU (cpu.ts) or a GPU (gpu.ts): where weights lie, how a graph is computed, and the small
  * things that everybody who builds for one needs. Knows no model.
  */
 import { userError } from '../../protocol/errors.ts';
@@ -53,7 +53,7 @@ export interface Placement extends ManyPlacement {
   readonly alone: number;
 }
 
-/** Of tokens that are summed alike where a product has at most so many: how many go together, the best first. */
+/** How many tokens, summed alike, go into a product together; the best number first. */
 export const fewTogether: Readonly<Record<number, readonly number[]>> = { 1: [1], 3: [3, 2] };
 
 /** What kernels of repacked blocks take at once. */
@@ -79,7 +79,7 @@ export function encode(
   return bytes;
 }
 
-/** A context that describes so many tensors and holds none of their data. */
+/** A context that describes up to `tensors` tensors and holds none of their data. */
 export const newContext = (library: Library, tensors: number, graphNodes = 0): ReturnType<Library['init']> =>
   library.init({ mem_size: contextBytes(library, tensors, graphNodes), mem_buffer: null, no_alloc: true });
 

@@ -40,7 +40,7 @@ export function newStaging(): Staging {
       };
     },
     dispose() {
-      // A message that nobody will receive is freed with what was handed over in it.
+      // A message that is never received is freed with what was handed over in it.
       const { port1, port2 } = new MessageChannel();
       port1.postMessage(null, spare.splice(0));
       port1.close();

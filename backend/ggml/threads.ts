@@ -6,7 +6,7 @@
 export interface ThreadGovernor {
   /** Threads of the next graph. */
   count(): number;
-  /** A graph took so long with so many threads, which used so much processor time; milliseconds. */
+  /** What a graph took with `threads` threads: wall time and processor time, in milliseconds. */
   took(threads: number, wall: number, processor: number): void;
 }
 

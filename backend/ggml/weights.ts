@@ -168,7 +168,7 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
         }
         await Promise.all(coming.values());
       } finally {
-        // Whoever then gives the memory back must not take it from another thread.
+        // The memory must not be given back while another thread uses it.
         await Promise.allSettled(coming.values());
         staging.dispose();
       }

@@ -36,7 +36,7 @@ export const continueCommand = 'earlyExit.continueGeneration';
 const STRING_SYMBOL: SymbolKind = 15;
 const KEY_SYMBOL: SymbolKind = 20;
 
-/** A line of at most so many tokens is short, and so many short lines in a row share a lens. */
+/** Tokens of a short line, at most, and how many short lines in a row share a lens. */
 const SHORT_LINE = 6;
 const MANY_LINES = 3;
 

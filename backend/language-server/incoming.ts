@@ -27,7 +27,7 @@ export interface Incoming {
     asked: Asked<Params, Result>,
     handler: (params: Params, token: CancellationToken) => Result | Promise<Result>,
   ) => void;
-  /** What is wrong with a notification is told to the client's log. */
+  /** What is wrong with a notification goes to the client's log. */
   readonly listen: <Params>(asked: Asked<Params, void>, handler: (params: Params) => void) => void;
 }
 

@@ -15,7 +15,7 @@ export interface Answering {
   readonly warn: (message: string) => void;
 }
 
-/** Progress is told so often. */
+/** Milliseconds between two reports of progress. */
 const tellMilliseconds = 200;
 
 export function answerModels({ answer, notify, warn }: Answering): void {

@@ -92,7 +92,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     if (!live) throw userError('not-found', `There is no run ${id} on record.`);
     return live;
   };
-  /** Finds a run that is nobody else's: of one that another window runs the record is that window's to write. */
+  /** Finds a run that no other window owns: a window alone writes the records of its own runs. */
   const findOwn = (id: string): Live => {
     const live = find(id);
     const { summary, owner } = live.record;
@@ -157,7 +157,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     const summary = withClock(live.record.summary, clocks.stopped);
     live.record = { ...live.record, summary };
     if (leaving) {
-      // Left on record as running and without an owner: whoever comes next takes it up.
+      // Left on record as running and without an owner: the next window takes it up.
       live.record = { ...live.record, owner: null };
       record(store?.save(live.record));
       return;
@@ -294,7 +294,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
   };
 }
 
-/** Nobody knows when a server that is gone ended: what it recorded last holds. */
+/** When a server that is gone ended is not known: its last record holds. */
 const halted = (clock: clocks.RunClock): clocks.RunClock => ({ ...clock, since: null });
 
 const withClock = (summary: RunSummary, change: typeof clocks.started): RunSummary =>

@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { readDocuments, type Document } from '../data/documents.ts';
 import { modes } from '../formats/files.ts';
 
-/** The thread answers the editor meanwhile: after so many milliseconds of copying it looks. */
+/** Milliseconds of copying between two looks at the editor's messages. */
 const SLICE_MILLISECONDS = 8;
 
 /** A folder that another run has only begun: until its exits are there, nothing else tells whose it is. */

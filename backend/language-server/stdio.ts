@@ -52,7 +52,7 @@ export function startServer(argv: readonly string[] = process.argv.slice(2), sig
     setTimeout(() => endAtOnce('SIGTERM'), LEAVE_MILLISECONDS);
     void dispose().finally(() => process.exit(code));
   };
-  // Nobody can say where the next frame begins.
+  // Where the next frame begins cannot be known.
   frames.once('error', (error) => {
     process.stderr.write(`early-exit: what came in is no language server protocol (${error.message}).\n`);
     leave(1);

@@ -57,7 +57,7 @@ function placed<T>(ops: Ops<T>, spec: ModelSpec, x: T, heads: number, normPath: 
   return rope ? ops.rotary(y, heads, headDimensions, rope) : y;
 }
 
-/** Feed-forward block of normed input x: a dense MLP, or the mixture of experts that it is told. */
+/** Feed-forward block of normed input x: a dense MLP, or the mixture of experts that is given. */
 export function mlp<T>(ops: Ops<T>, spec: ModelSpec, x: T, path: string, mixture?: MixtureSpec): T {
   if (mixture) {
     if (!ops.mixture) throw new Error(`nothing computes the mixture of experts ${path} here`);

@@ -83,7 +83,7 @@ async function* fill(
 interface Task {
   readonly session: Session;
   readonly gap: Gap;
-  /** Nobody waits any more. */
+  /** No reader waits any more. */
   readonly isOver: () => boolean;
   /** As a share of the time after which what is there is shown. */
   readonly timeGone: () => number;
@@ -100,7 +100,7 @@ interface Writing {
 /** A request for what follows the prompt and these tokens, which say so much of the suggestion. */
 type Ask = (behind: readonly number[], maxTokens: number, said?: string) => BatchRequest;
 
-/** How several suggestions begin: with different tokens, the likeliest first. Empty where nobody waits any more. */
+/** How several suggestions begin: with different tokens, the likeliest first. Empty if no reader waits any more. */
 async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: CompletionLimits): Promise<Writing[]> {
   const one = ask([], 1);
   // What ends the text is a token like others here: what was taken off the prompt comes first.

@@ -1,8 +1,8 @@
-/** An end to the patience of whoever has asked for one: what is asked of others may never be answered. */
+/** A deadline after a cancellation: another machine may never answer. */
 import { setTimeout } from 'node:timers/promises';
 
 /**
- * The events of `source`; where it has not ended so many milliseconds after the signal was aborted, the signal's reason instead.
+ * The events of `source`; if it has not ended `milliseconds` after the signal was aborted, the signal's reason is thrown instead.
  * The source is left where it waits, and does not see its own end.
  */
 export async function* untilLate<Event, Result>(
@@ -33,7 +33,7 @@ export async function* untilLate<Event, Result>(
     }
   } finally {
     over.abort();
-    // Whoever reads no further ends the source, too, unless that would be waiting for it.
+    // A reader that stops early ends the source, too, unless that would wait for it.
     if (!isAtWork) await source.return(undefined as never);
   }
 }

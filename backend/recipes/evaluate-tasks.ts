@@ -43,7 +43,7 @@ interface Piece extends Put {
 
 /** Bytes of keys, values and streams that prompts of tasks before may take. */
 const rememberedBytes = 2 ** 29;
-/** Tokens of a prompt in one pass: nobody waits for the next token. */
+/** Tokens of a prompt in one pass: no text in flight waits for it. */
 const pieceTokens = 512;
 /** Answers that are judged while as many as are asked are written. */
 const judgedMeanwhile = 8;
@@ -165,7 +165,7 @@ function languagesOf(sets: readonly TaskSet[], mayRun: boolean): ReadonlySet<Lan
   return needed;
 }
 
-/** Every task's prompt; one that is too long is told before anything is written. */
+/** Every task's prompt; one that is too long is refused before anything is written. */
 async function* put(
   sets: readonly TaskSet[],
   { model, tokenizer }: OpenedModel,

@@ -54,7 +54,7 @@ let kept: readonly Kept[] = [];
 const mostTexts = 64;
 /** Bytes of keys, values and streams that texts may take while they are only remembered. */
 const usualBytes = 2 ** 29;
-/** A text that is written, or one that is left, waits for so many tokens of a prompt at most. */
+/** Tokens of a prompt that are read at once: a text in flight, or a cancellation, waits for no more. */
 const pieceTokens = 128;
 
 /**
@@ -89,7 +89,7 @@ export async function openGenerator(
   }
 }
 
-/** Closes what is open but for nobody, and opens one more. */
+/** Closes generators that nothing uses, and opens one more. */
 function keep(what: Pick<Kept, 'files' | 'cuts' | 'isWhole'>, open: (release: () => void) => Promise<Generator>): Kept {
   const idle = kept.filter(({ users }) => users === 0);
   kept = kept.filter(({ users }) => users > 0);

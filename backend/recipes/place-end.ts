@@ -20,7 +20,7 @@ const isComment = (line: string): boolean => /^\s*(\/\/|#|\*|\/\*|--|<!--|"""|''
 /** Blocks whose parts stand on their own. */
 const hasMembers = /\b(class|interface|struct|impl|enum|trait|namespace|module)\b/;
 
-/** Behind the limit a line is written to its end, if that is no further than so many tokens. */
+/** Tokens behind the limit in which a line may be written to its end. */
 export const lineTokens = 48;
 
 /** `holdsBlanks`: blanks come with what stands behind them, so that none is at the end of what was shown. */
@@ -56,7 +56,7 @@ export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true):
   let isLineLeft = false;
   let hasClosedOuter = false;
   let isIndented = unit === 'statement' && opensIndent.test(cursorLine);
-  /** The text may be over at so many characters, should the next line not go on with it. */
+  /** Characters at which the text is over, unless the next line goes on with it. */
   let over: number | null = null;
   let ended: { safe: number; reason: StopReason } | null = null;
 

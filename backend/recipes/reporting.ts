@@ -3,7 +3,7 @@ import type { Phase, ProgressEvent } from '../../protocol/events.ts';
 
 type Report = (done: number, total: number) => void;
 
-/** At most so many events a second; the last one always comes. */
+/** Events a second, at most; the last one always comes. */
 const interval = 100;
 
 /** Runs `work` and yields what it reports; returns its result or throws its error. */

@@ -3,7 +3,7 @@ import { userError } from '../../protocol/errors.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
 import { positionBytes, type StagedModel } from '../runtime/staged-model.ts';
 
-/** Slots have room for so many positions, or twice, four times … as many. */
+/** Positions that slots have room for: this many, or twice, four times … as many. */
 const smallest = 256;
 
 /**

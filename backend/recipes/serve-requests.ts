@@ -1,4 +1,4 @@
-/** The texts of a request as decoding takes them, and what is told of them. Knows no inbox. */
+/** The texts of a request as decoding takes them, and their records for the client. Knows no inbox. */
 import type { Asker, LogitChanges, PromptToken, ServeEvent, WriteRequest } from '../../protocol/serving.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
 import type { Steps } from '../data/steps.ts';
@@ -37,7 +37,7 @@ export function* textsOf(
 ): Steps<Text[]> {
   const { options, grammar, embedding, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
   const recordsEnd = scores !== null;
-  // Whoever scores tokens means those of the prompt as it is.
+  // Log-probabilities are of the prompt's tokens as they are.
   const heals = options.tokenHealing && maxTokens > 0 && scores === null && grammar === null;
   const plainly = sequenceOptions(options, generator);
   const sampling = { ...plainly.sampling, ...changesOf(request.changes, generator.tokenizer) };

@@ -18,7 +18,7 @@ import { plannedRun } from './plan.ts';
 
 export interface There {
   readonly mesh: Mesh;
-  /** Why there is a single rank that nobody chose; null where there is nothing to say. */
+  /** Why there is a single rank although the user did not choose that; null if there is nothing to say. */
   readonly note: string | null;
   readonly model: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
   /** Files of the model that go with the job; null where the run's folder is shared, so that nothing needs to. */

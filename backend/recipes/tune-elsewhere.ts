@@ -122,7 +122,7 @@ async function* follow(
       if (value.type === 'evaluation' && !signal.aborted) await job.bringBack(signal).catch(() => false);
     }
   } catch (error) {
-    // Who stops a job that waits in a queue is told that it is there still.
+    // A user who stops a job that still waits in a queue learns that it is still there.
     if (signal.aborted && handle.kind === 'slurm' && error instanceof UserError)
       yield { type: 'warning', message: error.message };
     // Why the job ended matters more than that its last state could not be had.

@@ -110,7 +110,7 @@ export function resumedEnd(run: TuneOptions, now: TuneOptions, position: Trainin
   };
 }
 
-/** Where exits go when nobody says: the model's name with `.exits` in the current folder, numbered where that is taken. */
+/** Where exits go by default: the model's name with `.exits` in the current folder, numbered where that is taken. */
 export function defaultDirectory(model: string): string {
   for (let i = 1; ; i++) {
     const directory = numberedDirectory(model, i);
@@ -118,7 +118,7 @@ export function defaultDirectory(model: string): string {
   }
 }
 
-/** The run of a model to go on with when nobody says: in the current folder the one that worked last, null where there is none. */
+/** The run of a model that `--resume` takes by default: the one in the current folder that worked last; null if there is none. */
 export function lastDirectory(model: string): string | null {
   const name = nameOf(model);
   const runs = readdirSync('.')

@@ -84,7 +84,7 @@ interface Run {
 type Ended = Pick<Trained, 'before' | 'after' | 'step' | 'seconds' | 'stopped'>;
 
 /**
- * Trains to the end. Where a device that nobody named fails, the run goes on from its last state on the CPU, as it would
+ * Trains to the end. If a device fails that the user did not name, the run goes on from its last state on the CPU, as it would
  * after a kill. `worked` gives the seconds of the run so far, this sitting's from its beginning.
  */
 async function* follow(

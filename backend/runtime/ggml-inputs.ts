@@ -1,4 +1,4 @@
-/** What a graph of a pass is told of positions: where columns come from and go to, and what they see. */
+/** The inputs of a pass's graph that depend on positions: where columns come from and go to, and what they see. */
 import type { BuiltGraph } from '../ggml/graph.ts';
 import type { PassShape } from './ggml-store.ts';
 import type { RotationTable, ToldRotations } from './rotations.ts';
@@ -55,7 +55,7 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
   fillRotations(graph, { batch, tokens, starts, lengths: pass.lengths }, rotations);
 }
 
-/** Tells a graph that fills what lies behind an exit which tokens, of texts of so many positions. */
+/** Tells a graph that fills what lies behind an exit which tokens, and how long their texts are. */
 export function fillMemory(
   graph: BuiltGraph,
   tokens: readonly Place[],
@@ -87,7 +87,7 @@ export function fillRotations(
 
 export const isMask = (input: string): boolean => input === 'mask' || input.startsWith('mask.');
 
-/** `mask` sees all that was before, `mask.<window>` so many positions, the own one counted. */
+/** `mask` sees all earlier positions, `mask.<window>` the last `window`, the own one counted. */
 export const windowOf = (name: string): number | null => (name === 'mask' ? null : Number(name.slice('mask.'.length)));
 
 const minusInfinity = 0xfc00;

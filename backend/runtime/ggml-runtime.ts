@@ -29,7 +29,10 @@ export interface GpuShare {
 
 const processors = new Map<number | undefined, Processor>();
 
-/** The CPU with so many threads; opened once, since its threads wait for work between models. @throws UserError `device` where ggml does not compute here. */
+/**
+ * The CPU with `threads` threads; opened once, since its threads wait for work between models.
+ * @throws UserError `device` if ggml does not compute here.
+ */
 export function processorOf({ threads }: Pick<GgmlOptions, 'threads'>): Processor {
   let processor = processors.get(threads);
   if (processor === undefined) {

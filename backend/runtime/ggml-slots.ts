@@ -31,7 +31,7 @@ import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart
 const fillLimit = 512;
 /** Positions read at once: bounds the memory of logits. */
 const readLimit = 32;
-/** Fewer tokens than these are computed to the end, whoever hears them: another graph would take longer to build than it saves. */
+/** A pass of fewer tokens computes all of them to the end, also if only some are read: another graph would take longer to build than it saves. */
 const manyTokens = 32;
 
 export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf): Slots {
@@ -129,7 +129,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
           runPart(s, to, part, lastOnly);
           s = to + 1;
         }
-        // Whoever waits for this thread has a turn between passes.
+        // Other work of this thread has a turn between passes.
         await setImmediate();
       }
     },

@@ -36,7 +36,7 @@ export interface ReadShape {
   readonly isScreened: boolean;
 }
 
-/** Columns of a pass: so many tokens of each of some rows, which see `keys` positions. */
+/** Columns of a pass: equally many tokens of each of some rows, which see `keys` positions. */
 export interface PassShape {
   readonly tokens: number;
   readonly rows: readonly number[];
@@ -47,7 +47,7 @@ export interface PassShape {
   readonly lastOnly: boolean;
 }
 
-/** The tensors of some slots, for so many rows of so many positions. One more row takes what padding writes. */
+/** The tensors of some slots. One more row takes what padding writes. */
 export interface SlotsStore {
   past(slot: string): Omit<Past, 'rows' | 'keys'>;
   /** Behind a stage; null: the embedding. */

@@ -70,7 +70,7 @@ export function fill({ left, fitted }: Progress, row: number, position: number, 
 export const isFilled = ({ left }: Progress, stage: number, row: number, position: number): boolean =>
   stage >= (left[row]!.get(position) ?? Infinity);
 
-/** Counts as run what waits first for a stage of the trunk, which has so many, and is filled already. */
+/** Counts tokens that wait for a stage as run if a memory has filled them; `trunk`: how many stages the trunk has. */
 export function skip(progress: Progress, stages: readonly StageSpec[], trunk: number, row: number): void {
   const left = progress.left[row]!;
   if (left.size === 0) return;

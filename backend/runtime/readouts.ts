@@ -14,7 +14,7 @@ export const tokensOf = (exit: ExitSpec | null): readonly number[] | null =>
   exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
 
 /**
- * A long row of logits is read in so many equal parts, which threads share; what is said of the whole is put together here, so it
+ * A long row of logits is read in equal parts, which threads share. The results of the whole are put together here, so it
  * does not depend on how many threads there are.
  */
 export const partsOf = (classes: number): number => (classes >= longRow && classes % 4 === 0 ? 4 : 1);

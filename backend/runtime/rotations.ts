@@ -77,7 +77,7 @@ const ropesOf = (spec: ModelSpec): RopeSpec[] => [
   ).values(),
 ];
 
-/** By name, the rotations whose angles a pass is told. */
+/** By name, the rotations whose angles are inputs of a pass. */
 export type ToldRotations = ReadonlyMap<string, RotationTable>;
 
 export const toldRotations = (spec: ModelSpec): ToldRotations =>

@@ -61,7 +61,7 @@ export interface Place {
 export interface RunOptions {
   /** The last of several stages that run together, each the parent of the next and as far as the first; default: that stage alone. */
   readonly last?: number;
-  /** Nobody will hear the final exit of any but the last token of a row: what only that would read need not be computed. */
+  /** The final exit is read for the last token of a row alone: what only other tokens would need is not computed. */
   readonly lastOnly?: boolean;
 }
 
@@ -125,10 +125,10 @@ export interface StagedModel {
   dispose(): Promise<void>;
 }
 
-/** Keys are looked at in steps of so many positions, so that a graph serves as many tokens. */
+/** Attention looks at keys in steps of this many positions, so that one graph serves many tokens. */
 export const keyStep = 256;
 
-/** Positions that every row of slots has where one needs so many: steps that double, so that a text that grows is seldom moved. */
+/** Positions that every row has if one row needs `positions`: steps that double, so that a growing text is seldom moved. */
 export const capacityFor = (positions: number): number =>
   keyStep * 2 ** Math.max(0, Math.ceil(Math.log2(positions / keyStep)));
 

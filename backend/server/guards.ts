@@ -6,7 +6,7 @@ import type { Asker } from '../../protocol/serving.ts';
 import { refusal, type Refusal } from './failures.ts';
 
 export interface Guards {
-  /** Without any nobody is asked for one. */
+  /** Without any, no key is asked for. */
   readonly keys: readonly string[];
   /** Pages that may ask, beside the server's own; `*` for all. */
   readonly origins: readonly string[];
@@ -37,7 +37,7 @@ export function askerOf(headers: IncomingHttpHeaders, address: string, { keys }:
   return { client: keys.length > 1 ? `key ${key}` : address, key };
 }
 
-/** What a browser is told of a page that may ask; nothing where no page does. */
+/** The CORS headers for a page that may ask; empty if the request comes from no page. */
 export function originHeaders(headers: IncomingHttpHeaders): Readonly<Record<string, string>> {
   if (headers.origin === undefined) return {};
   return {

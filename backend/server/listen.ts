@@ -12,7 +12,7 @@ import type { Writer } from './writer.ts';
 export interface ServerSettings {
   readonly host: string;
   readonly port: number;
-  /** That clients may give; none: nobody is asked for one. */
+  /** Keys that clients may give. Empty: no key is asked for. */
   readonly keys: readonly string[];
   readonly origins: readonly string[];
   /** How the model is called. */

@@ -7,7 +7,7 @@ export interface Counts {
   /** So many texts were asked for. */
   open(texts: number): void;
   count(event: TextEvent): void;
-  /** A request is over; so many of its texts were not ended. */
+  /** A request is over; `unfinished` of its texts were not ended. */
   close(unfinished: number, tally: Tally): void;
   /** `writing`: texts that are being written now. */
   text(writing: number): string;

@@ -43,7 +43,7 @@ interface Asked {
   readonly alternatives?: number;
   readonly echo?: boolean;
   readonly scores?: number | null;
-  /** Whoever asks how probable tokens are means the prompt as it is, and the first token behind it. */
+  /** A request for log-probabilities scores the prompt as it is, and the first token behind it. */
   readonly isMeasured?: boolean;
   /** What the text must be, where the body does not say it. */
   readonly grammar?: ServedGrammar | null;

@@ -125,7 +125,7 @@ async function write(
   let sent: EventStream | null = null;
   try {
     for await (const event of events) {
-      // Headers leave once the request is accepted: what is refused has its own status, and whoever waits for a turn knows that it does.
+      // Headers leave once the request is accepted: a refusal has its own status, and a client that waits for a turn knows that it does.
       sent ??= open(format);
       if (event.type === 'accepted') continue;
       for (const piece of endpoint.piece(event, take(texts, event), head)) sent.send(piece);

@@ -24,7 +24,7 @@ export interface RunningServer {
 export interface ServingHooks {
   /** Loading, warnings, and the model once it is there. */
   readonly onEvent: (event: ServeEvent) => void;
-  /** An error that is nobody's fault but ours. */
+  /** An internal error. */
   readonly onDefect: (error: unknown) => void;
   /** A request is over: for a log. */
   readonly onRequest?: (record: RequestRecord) => void;

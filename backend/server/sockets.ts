@@ -1,6 +1,6 @@
 /**
  * How many sockets a server holds. Where there are too many, the one that has been idle longest gives way: a client that opens many
- * and asks nothing locks nobody out.
+ * and asks nothing locks no other client out.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';

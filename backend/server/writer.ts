@@ -1,5 +1,5 @@
 /**
- * The model that is served, as requests see it: the host's side of the thread that writes. Hands its events to whoever asked, and
+ * The model that is served, as requests see it: the host's side of the thread that writes. Hands its events to the request that asked, and
  * tells it of those who have gone. Knows no HTTP.
  */
 import { userError, type UserError } from '../../protocol/errors.ts';
@@ -27,7 +27,7 @@ export interface Caller {
   readonly bytes: number;
   /** What becomes of it is counted there. */
   readonly tally: Tally;
-  /** Fires once nobody waits any more. */
+  /** Fires once no client waits any more. */
   readonly signal: AbortSignal;
 }
 

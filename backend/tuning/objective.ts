@@ -64,7 +64,7 @@ interface Lessons {
 /** Logits (elements) of one chunk, when nothing else is said: 50 MB. */
 const chunkElements = 12.5 * 2 ** 20;
 
-/** How many tokens make a chunk for so many classes: a multiple of 64 below the limit on memory. */
+/** Tokens of a chunk for `classes` classes: a multiple of 64 below the limit on memory. */
 export const chunkTokens = (classes: number): number => Math.max(64, Math.floor(chunkElements / classes / 64) * 64);
 
 /** Pairs `[tokens, 2]` of row within the chunk and class; where chunks are taken in smaller ones, of row `within` those. */
@@ -175,7 +175,7 @@ interface HeadGradient {
 const tensorsOf = (gradient: HeadGradient | null): tf.Tensor[] =>
   gradient === null ? [] : [gradient.weight, ...(gradient.bias ? [gradient.bias] : [])];
 
-/** As the head has them: accumulated as [hidden, classes], the faster shape for a product with so many classes. */
+/** As the head has them: accumulated as [hidden, classes], the faster shape for a product with many classes. */
 const headLeaves = ({ weight, bias }: HeadGradient): tf.Tensor[] => [tf.transpose(weight), ...(bias ? [bias] : [])];
 
 interface ChunkResult {

@@ -64,7 +64,7 @@ const evaluations = 4;
 const leastHeldOut = 2;
 /** A fit needs a window to learn from and one apart. */
 const leastFitWindows = 2;
-/** Without a fit, so many updates bring something. */
+/** Updates that bring something without a fit. */
 const leastUpdates = 10;
 
 export function planMinutes(speeds: Speeds, asked: Asked): TunePlan {

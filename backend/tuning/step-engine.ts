@@ -11,7 +11,7 @@ export interface Sums {
   readonly gap: number | null;
 }
 
-/** What a step asks of the machine. `G` is an exit's gradient, which belongs to whoever holds it last. */
+/** What a step asks of the machine. `G` is an exit's gradient, which its last holder must dispose of. */
 export interface StepEngine<G> {
   /** The sums of each exit of a group, and the gradient of its loss with its sum of squares. */
   differentiate(group: readonly PlannedExit[], batch: StepBatch): Promise<(Sums & { squares: number; gradient: G })[]>;

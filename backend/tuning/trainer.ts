@@ -24,7 +24,7 @@ export interface TrainerSettings {
   /** Passes whose gradients make one update. */
   readonly accumulation: number;
   readonly seed: number;
-  /** Learning rate and exit weights of update `update` (from 0) of `updates`; under a limit in time, of so many parts of it. */
+  /** Learning rate and exit weights of update `update` (from 0) of `updates`; under a limit in time, `updates` is the number of its parts. */
   readonly settings: (update: number, updates: number) => StepSettings;
   /** Updates between two evaluations; null for about ten a run. */
   readonly evaluateEvery: number | null;
@@ -35,7 +35,7 @@ export interface TrainerSettings {
 const noEnding: Ending = { evaluation: 0, saving: 0 };
 
 /**
- * Whether there is time for work of so many seconds before the end: the last evaluation belongs to the time that was asked for, and so
+ * Whether there is time for `seconds` more of work before the end: the last evaluation belongs to the time that was asked for, and so
  * does the last writing.
  */
 export const hasTime = (
@@ -196,7 +196,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   return { position: { ...position, seconds: elapsed() }, stopped };
 }
 
-/** A run whose steps nobody knows beforehand is followed in so many parts. */
+/** A run whose number of steps is not known is followed in this many parts. */
 const timeParts = 1000;
 const atShare = ({ settings }: TrainerSettings, share: number): StepSettings =>
   settings(share * (timeParts - 1), timeParts);

@@ -19,7 +19,7 @@ export interface CompiledUpdate {
 /** Elements of a parameter that one run takes: parameter, moments, gradient and temporaries stay in cache. */
 const pieceElements = 2 ** 18;
 
-/** Consecutive ranges of so many elements that one run takes. */
+/** Elements of a range that one run takes. */
 export function* pieces(length: number): Generator<readonly [number, number]> {
   for (let begin = 0; begin < length; begin += pieceElements) yield [begin, Math.min(length, begin + pieceElements)];
 }

@@ -20,7 +20,7 @@ export function broadcast<T>(): Broadcast<T> {
   const ended = new Promise<void>((resolve, reject) => {
     settle = (error) => (error ? reject(error) : resolve());
   });
-  ended.catch(() => {}); // A job that nobody awaits fails for its readers, not for the process.
+  ended.catch(() => {}); // A job that is not awaited fails for its readers, not for the process.
 
   async function* drain(reader: Reader<T>): AsyncGenerator<T, void> {
     try {

@@ -7,7 +7,7 @@ const IGNORED_MILLISECONDS = 500;
 
 /**
  * Ends this process at once, with the signal's own exit code in a shell (130 for SIGINT). `process.exit` would end the threads in the
- * middle of native calls, which aborts; a signal that nobody handles runs no destructors. What its threads have started ends first.
+ * middle of native calls, which aborts; an unhandled signal runs no destructors. What its threads have started ends first.
  */
 export function endAtOnce(signal: 'SIGINT' | 'SIGTERM'): void {
   for (const child of children()) {

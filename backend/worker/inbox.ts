@@ -1,4 +1,4 @@
-/** What a job is told while it runs, until it looks. */
+/** Messages to a running job, kept until it reads them. */
 import type { Inbox } from '../../protocol/jobs.ts';
 
 export interface OpenInbox<Message> extends Inbox<Message> {
@@ -7,7 +7,7 @@ export interface OpenInbox<Message> extends Inbox<Message> {
 
 export function openInbox<Message>(): OpenInbox<Message> {
   let messages: Message[] = [];
-  /** Woken while nobody waited: the next wait is none. */
+  /** Woken while nothing waited: the next wait returns at once. */
   let isAwake = false;
   let waiting: (() => void) | null = null;
   const wake = (): void => {

@@ -127,7 +127,7 @@ class Backbone:
         styles = {name.removeprefix(within): style for name, style in plan.items() if name.startswith(within)}
         for layer in self.layers.values():
             known = {name: PARALLEL[style]() for name, style in styles.items() if style in PARALLEL}
-            # Every rank has read the whole layer, so nobody sends anything: each keeps its part.
+            # Every rank has read the whole layer, so nothing is sent: each keeps its part.
             parallelize_module(layer, self._ranks.device_mesh["tp"], known, src_data_rank=None)
             for name, style in styles.items():
                 if style.startswith("rowwise"):

@@ -1,4 +1,4 @@
-"""A run that came to a cluster in packages of the job, because nobody there sees its folder: put together again on each node, and what it
+"""A run that came to a cluster in packages of the job, because its folder is not shared with the cluster: put together again on each node, and what it
 writes listed with hashes, so that it can be copied back while it goes on.
 
 Ray unpacks packages into folders of its own, which are on Python's path. The first holds this package and `carried.json`; of the others each
@@ -54,7 +54,7 @@ def forget(place: Path) -> None:
 
 
 class Results:
-    """What of a run is whole, by name: its size and SHA-256, for whoever copies it. A resume begins with what came."""
+    """What of a run is whole, by name: its size and SHA-256, for the process that copies it. A resume begins with what came."""
 
     def __init__(self, folder: Path, directory: Path):
         self.file = folder / RESULTS_FILE

@@ -93,7 +93,7 @@ class Checkpoint:
             self._results.has(name)
 
     def _tell(self) -> None:
-        """To whoever copies what is whole now."""
+        """Reports what is whole now, to the process that copies it."""
         if self._results:
             self._results.has("metrics.jsonl")
             write_whole(self._results.file, self._results.text())

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from .job import JobError, Limits
 
 EVALUATIONS = 10
-"""A run, where nobody says how often."""
+"""Evaluations of a run, by default."""
 SAVE_PATIENCE = 20
 """States are written at most so often that they take a twentieth of the time."""
 TIME_PARTS = 1000
-"""A run whose steps nobody knows beforehand is followed in so many parts."""
+"""A run whose number of steps is not known is followed in this many parts."""
 
 
 class Clock:

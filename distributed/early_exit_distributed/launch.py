@@ -85,7 +85,7 @@ def _reason(failure: ProcessFailure) -> str:
 
 
 def report_failure(folder: Path, message: str) -> int:
-    """As an event of the run, to whoever follows it; answers the exit code."""
+    """Prints it as an event of the run, for the command that follows it; returns the exit code."""
     print(message, file=sys.stderr, flush=True)
     report(folder, {"type": "failed", "message": message})
     return 1

@@ -1,4 +1,4 @@
-"""Where the model lies for whoever asks, and whether it is the one that the exits are for. Needs no PyTorch."""
+"""Where the model lies, and whether it is the one that the exits are for. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def _downloaded(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"]))
-    except Exception as error:  # Whatever a hub or a network says: it is told, on one line.
+    except Exception as error:  # Whatever a hub or a network says is shown, on one line.
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise JobError(f"{name} could not be downloaded on {socket.gethostname()}: {reason}. Name a folder with --model-there.") from error

@@ -80,7 +80,7 @@ def _forget(run: str) -> None:
 def main(run: str, ranks: int, is_carried: bool) -> int:
     stopping = threading.Event()
     ray.init(log_to_driver=True)
-    # Whoever stops the job keeps its work: the ranks end at their next update. Connecting sets a handler of Ray's, so ours comes behind.
+    # Stopping the job keeps its work: the ranks end at their next update. Connecting sets a handler of Ray's, so ours comes behind.
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= ranks else 0
     actors = [Rank.options(num_gpus=gpus, num_cpus=0 if gpus else 0.01).remote(run, is_carried) for _ in range(ranks)]

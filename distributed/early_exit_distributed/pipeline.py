@@ -32,7 +32,7 @@ class Layout:
 
 
 def layout_of(job: Job) -> Layout:
-    """Layers behind the deepest exit are nobody's, unless exits distil."""
+    """Layers behind the deepest exit belong to no stage, unless exits distil."""
     depth = job.layers if job.distils else job.deepest
     ends = [depth * (stage + 1) // job.mesh.pp for stage in range(job.mesh.pp)]
     return Layout(tuple((first + 1, last) for first, last in zip([0, *ends], ends)))
@@ -79,7 +79,7 @@ class Pipeline:
             yield self._answered(waiting.popleft(), reply)
 
     def drain(self) -> None:
-        """Takes in what the stage before this one sent ahead for passes that nobody will ask for."""
+        """Takes in what the stage before this one sent ahead for passes that will not be run."""
         if self._ranks.pp > 0:
             batch = next(self._batches, None)
             if batch is not None:

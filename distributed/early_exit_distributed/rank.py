@@ -19,7 +19,7 @@ EVENTS_FILE = "events.jsonl"
 
 
 def report(folder: Path, event: dict) -> None:
-    """A line for whoever follows the run."""
+    """A line for the command that follows the run."""
     if folder.is_dir():
         with open(folder / EVENTS_FILE, "a") as opened:
             opened.write(f"{json.dumps(plain(event), separators=(',', ':'))}\n")
@@ -49,14 +49,14 @@ def main(directory: str) -> int:
         run(directory)
         return 0
     except JobError as error:
-        # Whoever sees it says so: the first rank may have nothing to complain of.
+        # The rank that sees it reports it: the first rank may have no error.
         report(Path(directory) / FOLDER, {"type": "failed", "message": str(error)})
         print(error, file=sys.stderr)
         return 2
 
 
 def end_with(parent: int) -> None:
-    """Ends this process once its launcher is gone: nobody would end it, and its card would stay taken."""
+    """Ends this process once its launcher is gone: otherwise it would stay, and keep its card."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -79,7 +79,7 @@ export function createAsking(
     },
   });
 
-  /** Nobody asked for this: what goes wrong is in the log, and is said once somebody asks. */
+  /** The user did not ask for this: errors go to the log, and are shown once the user asks. */
   const quietly = (one: Asked<readonly Found[]>): void =>
     void requests.ahead(one).catch((error: unknown) => app.backend.log.debug(`Not read ahead: ${String(error)}`));
 

@@ -9,7 +9,7 @@ export interface Chunk {
 
 export const chunkLines = 64;
 export const mostChunks = 16;
-/** When there is no room, so many of the oldest go at once: those that stay keep their place for a while. */
+/** How many of the oldest go at once when there is no room, so that the others keep their place for a while. */
 const dropped = 4;
 /** From this share of common lines on two pieces are one. */
 const nearDuplicate = 0.9;

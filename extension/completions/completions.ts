@@ -20,7 +20,7 @@ export interface Completions {
   readonly onTaken: vscode.Event<void>;
 }
 
-/** When somebody asks by hand, so many are offered. */
+/** Suggestions that are offered if the user asks by hand. */
 const ALTERNATIVES = 3;
 /** Files that were visited are read ahead once nothing has been done for so long. */
 const READ_AHEAD_MILLISECONDS = 2_000;
@@ -65,7 +65,7 @@ export function createCompletions(
         const found = await asking.ask(place, byHand ? ALTERNATIVES : 1, token);
         return found === null ? [] : offer(place, found);
       } catch (error) {
-        // Nobody waits for a message here: the status item says what is wrong.
+        // The user waits for no message here: the status item says what is wrong.
         say(error instanceof Error ? error.message : String(error));
         app.backend.log.debug(`No completion: ${String(error)}`);
         return [];

@@ -7,14 +7,14 @@
 export interface Asked<T> {
   readonly key: string;
   readonly size: number;
-  /** The signal fires once nobody wants the answer any more; what comes of it then is dropped. */
+  /** The signal fires once no caller wants the answer any more; an answer that still comes is dropped. */
   readonly work: (given: AbortSignal) => Promise<T>;
 }
 
 export interface OneAtATime<T> {
   /** Null once `left` fires for the last one who waits, or something else was asked. Rejects where the work does. */
   ask(asked: Asked<T>, left: AbortSignal): Promise<T | null>;
-  /** Asks for nobody, where nothing is asked that is wanted: who asks the same later finds it begun. */
+  /** Asks ahead if nothing else is in flight: a later caller with the same request finds it begun. */
   ahead(asked: Asked<T>): Promise<T | null>;
 }
 
@@ -47,7 +47,7 @@ export function oneAtATime<T>(): OneAtATime<T> {
     return now;
   };
 
-  /** What runs and answers this one, too; one that was given up answers nobody. */
+  /** What runs and answers this one, too; one that was given up has no callers. */
   const same = ({ key, size }: Asked<T>): Running<T> | null =>
     running?.key === key && running.size >= size && !running.given.signal.aborted ? running : null;
 

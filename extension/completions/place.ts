@@ -39,6 +39,6 @@ export function placeOf(
   };
 }
 
-/** A file as the model is told of it, with its folder's path and no more of this machine. */
+/** A file's path as the prompt has it: from its folder on, without the rest of this machine's path. */
 export const nameOf = (uri: vscode.Uri): string =>
   vscode.workspace.asRelativePath(uri, false).split(/[/\\]/).slice(-4).join('/');

@@ -18,10 +18,10 @@ export interface Results<T> {
 }
 
 const mostPlaces = 250;
-/** What tells a place from another: so many characters before and after it. */
+/** Characters before and after a place that tell it from another. */
 const before = 1_000;
 const after = 200;
-/** Typing into a suggestion is followed for so many characters. */
+/** Characters for which typing into a suggestion is followed. */
 const mostTyped = 200;
 
 export function createResults<T>(): Results<T> {

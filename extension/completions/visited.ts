@@ -8,7 +8,7 @@ export interface Visited {
   readonly onChange: vscode.Event<void>;
 }
 
-/** Larger files are nobody's own text. */
+/** Larger files are not taken for a person's own text. */
 const mostLines = 50_000;
 
 export function followVisits(isOn: () => boolean, subscriptions: vscode.Disposable[]): Visited {

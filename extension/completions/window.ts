@@ -1,6 +1,6 @@
 /** Which lines around a cursor are looked at. Pure; knows no `vscode`. */
 
-/** Code has about so many tokens a line. */
+/** Tokens of a line of code, about. */
 const tokensPerLine = 8;
 
 /**

@@ -101,7 +101,7 @@ const metrics: Readonly<
     harmonic(longestCommon(words(answer), words(reference)), words(answer), words(reference)),
 };
 
-/** 2PR ÷ (P + R) of so many words in common. */
+/** 2PR ÷ (P + R), of the words in common. */
 const harmonic = (shared: number, answer: readonly string[], reference: readonly string[]): number =>
   answer.length + reference.length === 0 ? 0 : (2 * shared) / (answer.length + reference.length);
 

@@ -1,5 +1,5 @@
 /**
- * What runs code in JavaScript that nobody has read: under Node's permissions, which leave it its own folder and no process, and without
+ * Runs JavaScript that no person has read: under Node's permissions, which leave it its own folder and no process, and without
  * the modules of the network. Input and what is said are those of python-judge.ts. A program that ends the process itself has not passed.
  */
 export const nodeJudge = String.raw`

@@ -1,5 +1,5 @@
 /**
- * The Python program that runs code which nobody has read. It limits itself before that code runs, by what the system offers: limits of
+ * The Python program that runs code that no person has read. It limits itself before that code runs, by what the system offers: limits of
  * the process, a filter of system calls (no new process, program or socket; Linux), Landlock (nothing is written outside the folder it
  * stands in; Linux), and Python's own audit events everywhere. Whoever trips over a rule is ended at once.
  *

@@ -1,5 +1,5 @@
 /**
- * Runs code that nobody has read, such as what a model wrote: in a process of its own, in a folder of its own, with limits on time, memory,
+ * Runs code that no person has read, such as what a model wrote: in a process of its own, in a folder of its own, with limits on time, memory,
  * files and processes, without a network where the system can forbid it. When it ends, nothing of it is left. Knows no task.
  */
 import { execFile, spawn } from 'node:child_process';

@@ -51,7 +51,7 @@ const activations = new Map<string, Activation>([
   ['gelu_fast', 'gelu_tanh'],
 ]);
 
-/** The frame most families share: Llama with whatever is told otherwise. */
+/** The frame most families share: Llama, with what is given instead. */
 export function llamaLike(config: Config, family: string, different: Partial<ModelSpec> = {}): ModelSpec {
   const hidden = config.size('hidden_size', limits.hidden);
   const heads = config.size('num_attention_heads', limits.heads);
