@@ -45,6 +45,8 @@ export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
 /** About how long it takes from its beginning, by speeds that were measured just now. */
 export type ExpectedEvent = { type: 'expected'; seconds: number };
 export type WarningEvent = { type: 'warning'; message: string };
+/** What there is to know, where nothing is wrong. */
+export type NoteEvent = { type: 'note'; message: string };
 
 /** The model is loaded: what its exits are and where it runs. Before the first step or token. */
 export interface ReadyEvent {
@@ -194,6 +196,7 @@ export type TuneEvent =
   | EvaluationEvent
   | SavedEvent
   | ExpectedEvent
+  | NoteEvent
   | PlannedEvent
   | CalibratedEvent
   | {
@@ -269,7 +272,7 @@ export interface CalibratedEvent {
 }
 
 export type CalibrateEvent =
-  PhaseEvent | ReadyEvent | ProgressEvent | ExpectedEvent | WarningEvent | SavedEvent | CalibratedEvent;
+  PhaseEvent | ReadyEvent | ProgressEvent | ExpectedEvent | NoteEvent | WarningEvent | SavedEvent | CalibratedEvent;
 
 export type GenerateEvent =
   | PhaseEvent

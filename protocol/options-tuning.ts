@@ -77,6 +77,12 @@ export const tuningOptions = {
     placeholder: 'DIR',
     help: 'Train all parameters of the model further, together with the tuned exits of this directory; writes a new model beside --out.',
   }),
+  keepState: boolean({
+    advanced: true,
+    default: false,
+    scope: 'window',
+    help: "Keep the optimiser's state where a run is finished and calibrated; by default it is dropped then, since it is most of what the folder weighs.",
+  }),
   preset: oneOf({
     scope: 'window',
     default: 'standard',

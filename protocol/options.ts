@@ -65,6 +65,7 @@ export const optionTables = {
     sequenceLength: dataOptions.sequenceLength,
     ...evaluationOptions,
     ...calibrationOptions,
+    keepState: tuningOptions.keepState,
     head: decodingOptions.head,
     ...deviceOptions,
   },

@@ -13,7 +13,7 @@ export function modelCard(
     const id = exitId(exit);
     return row(id, exit.layer, headText(exit), originText(origins[id] ?? step), byId.get(id));
   });
-  const { model, continuePretraining } = tuning;
+  const { continuePretraining } = tuning;
   const isWhole = typeof continuePretraining === 'string';
   const final = byId.get('final');
   if (final) rows.push(row('final', final.layer, "the model's own", '', final));
@@ -34,10 +34,10 @@ final exit's. From: ${isWhole ? 'all are of one moment, the best of all together
 
 To generate with them:
 
-    early-exit generate --model ${typeof model === 'string' ? model : base.name} --exits <this folder> --prompt "…"
+    early-exit generate --model ${base.name} --exits <this folder> --prompt "…"
 
 Files: \`exits.json\` (what the exits are), \`exits.safetensors\` (their parameters), \`metrics.jsonl\` (a line a step and an
-evaluation), \`state/\` (what \`early-exit tune --resume\` needs; the exits work without it).
+evaluation), \`state/\` (the optimiser's state, with which \`early-exit tune --resume\` goes on; the exits work without it).
 `;
 }
 

@@ -17,6 +17,7 @@ import { cardFile, infoFile, parametersFile } from '../formats/written.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { readCalibration, type Calibration } from './calibration.ts';
 import { bad, isCount, record } from './fields.ts';
+import { readTuning } from './portable.ts';
 
 export { bad, type Calibration };
 
@@ -69,7 +70,7 @@ export interface Progress {
 export interface CheckpointInfo {
   readonly base: BaseModel;
   readonly exits: readonly ExitSpec[];
-  /** The options of the run, as JSON. */
+  /** The options of the run, as JSON; the files that they name are absolute here, and never where they are written. */
   readonly tuning: Readonly<Record<string, unknown>>;
   readonly calibration: Calibration | null;
 }
@@ -212,7 +213,7 @@ export function readInfo(directory: string): CheckpointInfo {
       file,
       exits.map((exit) => readExit(file, exit, base)),
     ),
-    tuning: record(file, root['tuning'], '"tuning"'),
+    tuning: readTuning(directory, record(file, root['tuning'], '"tuning"')),
     calibration: readCalibration(file, root['calibration'] ?? null),
   };
 }

@@ -6,7 +6,15 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { ExitScore } from '../../protocol/events.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import { fileError, makeFolder, openForWriting, readText, writeFileAtomically, writeWhole } from '../formats/files.ts';
+import {
+  fileError,
+  makeFolder,
+  openForWriting,
+  readText,
+  statOf,
+  writeFileAtomically,
+  writeWhole,
+} from '../formats/files.ts';
 import type { Lock } from '../formats/lock.ts';
 import { bytesOf, openSafetensors, writeSafetensors, type TensorData } from '../formats/safetensors.ts';
 import { modelCard } from './card.ts';
@@ -26,6 +34,7 @@ import {
 } from './checkpoint.ts';
 import { bestFile, isOfExit } from './continued.ts';
 import { lockCheckpoint, reservePlace, type Place } from './place.ts';
+import { writtenTuning } from './portable.ts';
 
 /** Where a run stands: with the step's state, all that a resume needs. */
 export interface TrainingPosition {
@@ -113,6 +122,28 @@ export function createCheckpoint(
   }
 }
 
+/**
+ * Drops the optimiser's state of a run that has all it needs in its exits. A resume then goes on from those, with moments anew. Answers the
+ * bytes that went, 0 where nothing was there.
+ * @throws UserError `bad-checkpoint` where there is no usable position, `busy` where another process is writing.
+ */
+export function dropState(directory: string): number {
+  const lock = lockCheckpoint(directory);
+  try {
+    const state = readState(directory);
+    if (state.file === null) return 0;
+    const folder = path.join(directory, stateFolder);
+    const bytes = statOf(path.join(folder, state.file))?.size ?? 0;
+    // Named no longer before it goes: a kill in between leaves a file that nobody reads, and the next writer removes.
+    const json = { version: formatVersion, ...state, file: null, updates: 0 };
+    writeFileAtomically(path.join(folder, positionFile), [`${JSON.stringify(json, null, 2)}\n`]);
+    removeLeftovers(directory, null);
+    return bytes;
+  } finally {
+    lock.release();
+  }
+}
+
 export interface Resumed {
   readonly position: TrainingPosition;
   readonly state: StepState;
@@ -131,7 +162,10 @@ export function resumeCheckpoint(
   const lock = lockCheckpoint(directory);
   try {
     const { file, metricsBytes, updates, position } = readState(directory);
-    const state = readStepState(path.join(directory, stateFolder, file), updates, shapes);
+    const state =
+      file === null
+        ? freshState(directory, shapes)
+        : readStepState(path.join(directory, stateFolder, file), updates, shapes);
     const writer = openWriter(directory, info, shapes, metricsBytes, saved, lock);
     removeLeftovers(directory, file);
     return { position, state, writer };
@@ -227,17 +261,18 @@ export function writeExits(
     base_sha256: info.base.sha256,
     progress: JSON.stringify(progress),
   });
-  writeFileAtomically(path.join(directory, infoFile), [infoText(info, progress)]);
+  writeFileAtomically(path.join(directory, infoFile), [infoText(directory, info, progress)]);
   writeFileAtomically(path.join(directory, cardFile), [modelCard(info, progress)]);
 }
 
-function infoText(info: CheckpointInfo, progress: Progress): string {
+function infoText(directory: string, info: CheckpointInfo, progress: Progress): string {
   const exits = info.exits.map(({ layer, architecture, head }) => ({
     layer,
     architecture,
     head: head.kind === 'shortlist' ? { kind: head.kind, size: head.tokens.length } : head,
   }));
-  const json = { format: 'early-exit', version: formatVersion, ...info, exits, progress };
+  const tuning = writtenTuning(directory, info.tuning);
+  const json = { format: 'early-exit', version: formatVersion, ...info, tuning, exits, progress };
   return `${JSON.stringify(json, null, 2)}\n`;
 }
 
@@ -261,7 +296,8 @@ const lists = (exits: readonly ExitSpec[]): TensorData[] =>
   });
 
 function readState(directory: string): {
-  file: string;
+  /** Null where it was dropped. */
+  file: string | null;
   metricsBytes: number;
   updates: number;
   position: TrainingPosition;
@@ -277,8 +313,8 @@ function readState(directory: string): {
   const { position } = state ?? {};
   const counts = [state?.metricsBytes, state?.updates, position?.step, position?.windows, position?.tokens];
   const sound =
-    typeof state?.file === 'string' &&
-    path.basename(state.file) === state.file &&
+    state !== null &&
+    (state.file === null || (typeof state.file === 'string' && path.basename(state.file) === state.file)) &&
     counts.every((count) => Number.isSafeInteger(count) && count! >= 0) &&
     typeof position?.seconds === 'number' &&
     typeof position.data === 'string' &&
@@ -291,6 +327,9 @@ function readState(directory: string): {
   if (!sound) throw bad(file, 'it is not what this version writes');
   return state as ReturnType<typeof readState>;
 }
+
+/** False where the optimiser's state was dropped. */
+export const hasState = (directory: string): boolean => readState(directory).file !== null;
 
 /** Where the run in a directory stands. @throws UserError `bad-checkpoint` where there is no usable state. */
 export const readPosition = (directory: string): TrainingPosition => readState(directory).position;
@@ -327,8 +366,16 @@ function readStepState(file: string, updates: number, shapes: ReadonlyMap<string
   }
 }
 
+/** The exits as they are, with moments of no update. */
+function freshState(directory: string, shapes: ReadonlyMap<string, readonly number[]>): StepState {
+  const parameters = readValues(path.join(directory, parametersFile), shapes);
+  const zeros = (): Map<string, Float32Array> =>
+    new Map([...parameters].map(([name, { length }]) => [name, new Float32Array(length)]));
+  return { updates: 0, parameters, firstMoments: zeros(), secondMoments: zeros() };
+}
+
 /** Older states and what a killed writer left under temporary names. */
-function removeLeftovers(directory: string, current: string): void {
+function removeLeftovers(directory: string, current: string | null): void {
   const states = path.join(directory, stateFolder);
   for (const name of fs.readdirSync(states)) {
     if (name !== current && name !== positionFile && name !== bestFile)

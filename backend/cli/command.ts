@@ -9,6 +9,8 @@ import {
   type OptionTable,
 } from '../../protocol/options.ts';
 import { runInWorker } from '../worker/engine.ts';
+import { rememberUsed, type LastUsed } from '../recipes/last-used.ts';
+import { chosenFiles } from './chosen.ts';
 import { mixedOrigin, readConfig } from './config.ts';
 import type { Context } from './context.ts';
 import { parseFlags } from './flags.ts';
@@ -33,13 +35,29 @@ export function recipeCommand<Name extends CommandName>(
   help: Omit<CommandHelp, 'name'>,
   show: (events: Events<Name>, terminal: Terminal, options: CommandOptions[Name]) => Promise<unknown>,
   prepare: (options: CommandOptions[Name], context: Context) => Promise<CommandOptions[Name]>,
+  /** What it worked with, for the next command in this folder. */
+  used: (options: CommandOptions[Name], last: JobEvents[Name] | null) => LastUsed | null = () => null,
 ): Command {
   return optionsCommand({ ...help, name }, name, async (options, json, context) => {
     const prepared = await prepare(options, context);
-    const events = runInWorker(name, prepared as JobOptions[Name], { signal: context.signal });
+    const last: { event: JobEvents[Name] | null } = { event: null };
+    const events = keepingLast<JobEvents[Name]>(
+      runInWorker(name, prepared as JobOptions[Name], { signal: context.signal }),
+      last,
+    );
     const { terminal } = context;
     await (json ? showJson(events, terminal) : show(shownEvents(events, terminal), terminal, prepared));
+    const worked = context.signal.aborted ? null : used(prepared, last.event);
+    if (worked !== null) rememberUsed(worked);
   });
+}
+
+/** Passes events on, and keeps the last of them. */
+async function* keepingLast<Event>(
+  events: AsyncIterable<Event>,
+  last: { event: Event | null },
+): AsyncGenerator<Event, void> {
+  for await (const event of events) yield (last.event = event);
 }
 
 /** A command whose words are the options of a recipe. */
@@ -68,7 +86,9 @@ export function optionsCommand<Name extends CommandName>(
       }
       const config = flags.config === null ? {} : readConfig(flags.config);
       const origin = flags.config === null ? flagOrigin : mixedOrigin(flags.config, config, flags.given);
-      const options = parseOptions(name, { ...defaults(), ...config, ...flags.given }, origin);
+      const given = { ...defaults(), ...config, ...flags.given };
+      const chosen = await chosenFiles(table, given, context);
+      const options = parseOptions(name, { ...given, ...chosen }, origin);
       await act(options, flags.json, context);
       return context.signal.aborted && !endsBySignal ? INTERRUPTED : 0;
     },

@@ -2,6 +2,7 @@
 import { userError } from '../../protocol/errors.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import type { CommandOptions } from '../../protocol/options.ts';
+import { rememberUsed, type LastUsed } from '../recipes/last-used.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { showCalibrate } from './calibrate.ts';
 import { optionsCommand, recipeCommand, type Command } from './command.ts';
@@ -21,6 +22,9 @@ const withModel = async <Options extends { readonly model: string }>(options: Op
   ...options,
   model: resolveModel(options.model),
 });
+
+/** What a command worked with, as the next one takes it up. */
+const filesOf = ({ model, exits }: LastUsed): LastUsed => ({ model, exits });
 
 async function withPrompts(options: CommandOptions['generate'], context: Context): Promise<CommandOptions['generate']> {
   if (options.prompt.length === 0) {
@@ -64,6 +68,7 @@ export const commands: readonly Command[] = [
     (events, terminal) => showTune(events, terminal),
     // A run that goes on has a model of its own; the default does not stand in for it.
     async (options) => (options.resume && options.model === shippedModel ? options : withModel(options)),
+    (_, last) => (last?.type === 'tuned' ? { model: last.model, exits: last.directory } : null),
   ),
   recipeCommand(
     'evaluate',
@@ -90,6 +95,7 @@ export const commands: readonly Command[] = [
     },
     showEvaluate,
     withModel,
+    filesOf,
   ),
   recipeCommand(
     'calibrate',
@@ -112,6 +118,7 @@ export const commands: readonly Command[] = [
     },
     showCalibrate,
     withModel,
+    filesOf,
   ),
   recipeCommand(
     'generate',
@@ -143,6 +150,7 @@ export const commands: readonly Command[] = [
     },
     (events, terminal, options) => showGenerate(events, terminal, options.prompt),
     withPrompts,
+    filesOf,
   ),
   optionsCommand(
     {
@@ -158,7 +166,10 @@ export const commands: readonly Command[] = [
       ],
     },
     'serve',
-    runServe,
+    async (options, json, context) => {
+      await runServe(options, json, context);
+      rememberUsed({ model: resolveModel(options.model), exits: options.exits });
+    },
     { endsBySignal: true },
   ),
   recipeCommand(
@@ -232,6 +243,7 @@ export const commands: readonly Command[] = [
     },
     showExport,
     withModel,
+    ({ model }, last) => (last?.type === 'saved' ? { model, exits: last.path } : null),
   ),
   recipeCommand(
     'doctor',

@@ -29,7 +29,7 @@ export function writeAdvice(stream: Stream, { reason, next }: Advice): void {
 }
 
 /** A path from here where that is shorter; what is no absolute path stays. */
-function shorter(given: string): string {
+export function shorter(given: string): string {
   if (!path.isAbsolute(given)) return given;
   const relative = path.relative(process.cwd(), given) || '.';
   return relative.length < given.length ? relative : given;

@@ -5,6 +5,7 @@ import type {
   Phase,
   PhaseEvent,
   ExpectedEvent,
+  NoteEvent,
   ProgressEvent,
   ReadyEvent,
   WarningEvent,
@@ -28,7 +29,8 @@ const verbs: Readonly<Record<Phase, string>> = {
 };
 const widest = Math.max(...Object.values(verbs).map((verb) => verb.length));
 
-export type CommonEvent = PhaseEvent | ProgressEvent | ExpectedEvent | WarningEvent | ReadyEvent | GenerateReadyEvent;
+export type CommonEvent =
+  PhaseEvent | ProgressEvent | ExpectedEvent | NoteEvent | WarningEvent | ReadyEvent | GenerateReadyEvent;
 
 export interface Progress {
   readonly status: Status;
@@ -82,6 +84,8 @@ export function openProgress(stream: Stream, now: () => number = () => performan
         }
         case 'expected':
           return status.say(dim(`  about ${duration(event.seconds)} in all`));
+        case 'note':
+          return status.say(dim(event.message));
         case 'warning':
           return status.say(`${yellow('!')} ${event.message}`);
         case 'ready': {

@@ -1,6 +1,7 @@
 /** `early-exit start`: the whole of it in a few minutes, as a composition of tune and generate. */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { shippedModel } from '../../protocol/options-groups.ts';
 import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { runInWorker } from '../worker/engine.ts';
@@ -41,7 +42,7 @@ export function startDefaults(): Partial<Record<keyof TuneOptions, string | read
     existsSync(path.join(root, folder)),
   );
   const data = sources.map((folder) => path.join(root, folder, '**/*.ts'));
-  return { preset: 'quick', out: freeName('start'), ...(data.length > 0 ? { data } : {}) };
+  return { model: shippedModel, preset: 'quick', out: freeName('start'), ...(data.length > 0 ? { data } : {}) };
 }
 
 /** `start.exits`, or `start-2.exits` … where an earlier run wrote that. */

@@ -37,6 +37,7 @@ export async function showTune(
           else progress.show(event);
           break;
         case 'warning':
+        case 'note':
         case 'expected':
         case 'ready':
           progress.show(event);

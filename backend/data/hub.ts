@@ -63,6 +63,17 @@ const rootOf = ({ repository }: HubReference, { cacheDirectory, environment }: R
 const here = (hub: HubReference, options: ResolveOptions): string | null =>
   remembered(rootOf(hub, options), hub) ?? fromHuggingFaceCache(hub, options.environment ?? process.env);
 
+/** What names a model of the hub that lies at this path in our cache or Hugging Face's; null for any other path. */
+export function hubReferenceOf(path: string): string | null {
+  const place =
+    /(?:^|[\\/])(models--)?([\w-][\w.-]*?)--([\w.-]+)[\\/](?:snapshots[\\/])?[0-9a-f]{7,64}(?:[\\/](.+))?$/.exec(path);
+  if (!place) return null;
+  const [, , owner, name, file] = place;
+  const reference = `${owner}/${name}${file === undefined ? '' : `:${file.replaceAll('\\', '/')}`}`;
+  const found = parseHubReference(reference) === null ? null : localModel(reference);
+  return found !== null && resolve(found) === resolve(path) ? reference : null;
+}
+
 /** Null for what can only be a path. */
 export function parseHubReference(reference: string): HubReference | null {
   const match = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([^:@]+))?(?::([^:]+))?$/.exec(reference);

@@ -28,8 +28,10 @@ export function modeOf(options: GenerateOptions, calibration: Calibration | null
 
 /** What is there to know about the mode before the first token: why the text may be worse, or an option that does nothing. */
 export function modeWarning(options: GenerateOptions, calibration: Calibration | null): string | null {
-  if (options.exits === null) return null;
   const mode = modeOf(options, calibration);
+  const allLayers = mode === 'fast' ? fullDepthReason(options, calibration) : null;
+  if (allLayers !== null) return allLayers;
+  if (options.exits === null) return null;
   if (mode !== 'fast') {
     if (options.mode !== 'auto')
       return namesNoRule(options)
@@ -43,6 +45,15 @@ export function modeWarning(options: GenerateOptions, calibration: Calibration |
   }
   if (calibratedThresholds(options, calibration)) return null;
   return "Tokens leave early by a rule that was not calibrated: the text can be worse than the model's own. Thresholds that keep a promise come from early-exit calibrate; mode lossless changes no text.";
+}
+
+/** Why no token can leave early in mode fast; null where some can. */
+function fullDepthReason(options: GenerateOptions, calibration: Calibration | null): string | null {
+  if (options.exits === null)
+    return 'There are no exits, so mode fast runs every token at full depth: give some with --exits.';
+  const thresholds = calibratedThresholds(options, calibration);
+  if (thresholds === null || Object.keys(thresholds).length > 0) return null;
+  return 'The calibration found no exit that saves time within its promise, so mode fast runs every token at full depth; --threshold leaves early without a promise.';
 }
 
 /** Options of sampling that do nothing, since nothing is drawn. */

@@ -336,6 +336,7 @@ export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
     case 'minutes':
     case 'evaluation':
     case 'expected':
+    case 'note':
     case 'warning':
       return null;
   }

@@ -15,6 +15,7 @@ import { statOf } from '../formats/files.ts';
 import { openModel, type Model } from '../model/open.ts';
 import type { ExitSet } from '../runtime/open.ts';
 import { identify } from './opened.ts';
+import { modelText } from './tune-options.ts';
 
 /** @throws UserError for layers that the model has not, a plain model of another base, and a folder that is there already. */
 export async function* importExits(options: ImportOptions, signal: AbortSignal): AsyncGenerator<ExportEvent, void> {
@@ -66,7 +67,7 @@ function writeExits(out: string, base: BaseModel, { specs, parameters }: ExitSet
   const values = new Map([...parameters].map(([name, { data }]) => [name, data]));
   const zeros = new Map([...values].map(([name, { length }]) => [name, new Float32Array(length)]));
   createCheckpoint(out, {
-    info: { base, exits: specs, tuning: { model }, calibration: null },
+    info: { base, exits: specs, tuning: { model: modelText(model) }, calibration: null },
     shapes: new Map([...parameters].map(([name, { shape }]) => [name, shape])),
     state: { updates: 0, parameters: values, firstMoments: zeros, secondMoments: zeros },
     progress: { step: 0, tokens: 0, scores: [] },

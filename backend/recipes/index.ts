@@ -28,6 +28,8 @@ export const recipes: RecipeTable = {
   async *calibrate(options, signal) {
     const { calibrate } = await import('./calibrate.ts');
     yield* calibrate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
+    if (options.exits !== null && !signal.aborted)
+      yield* (await import('./lean.ts')).keepLean(options.exits, options.keepState);
   },
   async *generate(options, signal) {
     const { generate } = await import('./generate.ts');

@@ -202,7 +202,7 @@ async function* begin(
   const heldOutTokens = heldOut.count * heldOut.tokens;
   const position = firstPosition({ before, best: wholeLoss(before), data: windows.hash, heldOutTokens }, elapsed());
   yield { type: 'phase', phase: 'save', detail: directory };
-  const tuning = { ...optionsText(options), model: whole.model.path };
+  const tuning = { ...optionsText(options), model: path.resolve(whole.model.path) };
   const checkpoint = createCheckpoint(
     directory,
     {

@@ -12,11 +12,17 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
     const { plan } = await import('./plan.ts');
     return yield* plan({ ...options, model: yield* locateModel(named, signal) });
   }
-  // A run that goes on knows its own model, unless another place is named.
-  const isOwn = options.resume && options.model === shippedModel;
-  const model = isOwn ? options.model : yield* locateModel(named, signal);
   const { defaultDirectory, lastDirectory } = await import('./tune-options.ts');
-  const out = options.out ?? (options.resume ? lastDirectory(model) : defaultDirectory(model));
+  const { isCheckpoint } = await import('../checkpoint/checkpoint.ts');
+  const earlier = options.resume ? (options.out ?? lastDirectory(named)) : null;
+  // A run that goes on knows its own model, unless another place is named.
+  const isOwn = earlier !== null && options.model === shippedModel && isCheckpoint(earlier);
+  const model = isOwn
+    ? await (await import('./exits-model.ts')).modelOfExits(earlier, signal)
+    : yield* locateModel(named, signal);
+  const out = options.resume ? earlier : (options.out ?? defaultDirectory(named));
+  const { keepLean, requireState } = await import('./lean.ts');
+  if (earlier !== null && options.on.kind !== 'here') requireState(earlier);
   const placed = { ...options, model, out };
   const run =
     options.on.kind !== 'here'
@@ -26,8 +32,8 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
         : (await import('./tune.ts')).tune;
   try {
     yield* run(placed, signal);
+    if (out !== null && !signal.aborted) yield* keepLean(out, options.keepState);
   } catch (error) {
-    const { isCheckpoint } = await import('../checkpoint/checkpoint.ts');
     // A job that Slurm has still learns what it can.
     const isLost = options.on.kind !== 'slurm' && (out === null || !isCheckpoint(out));
     if (signal.aborted && isLost)

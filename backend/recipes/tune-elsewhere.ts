@@ -20,6 +20,7 @@ import {
   requireSameBase,
 } from '../checkpoint/checkpoint.ts';
 import { lockCheckpoint, reservePlace } from '../checkpoint/place.ts';
+import { writtenTuning } from '../checkpoint/portable.ts';
 import { followJob } from '../cluster/follow.ts';
 import type { JobHandle } from '../cluster/handle.ts';
 import { requireSmall, runEntries } from '../cluster/carry.ts';
@@ -238,7 +239,10 @@ async function* prepare(
       hash: windows.hash,
     },
     options,
-    tuning: { ...optionsText(options), ...(continues && { model: model.path }) },
+    tuning: writtenTuning(directory, {
+      ...optionsText(options),
+      ...(continues && { model: path.resolve(model.path) }),
+    }),
     limits,
     mesh,
     resume: earlier !== null,

@@ -8,6 +8,7 @@ import { meshText, placeText } from '../../protocol/options-place.ts';
 import { promiseText } from '../../protocol/options-promise.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { absolutePatterns } from '../data/documents.ts';
+import { hubReferenceOf, parseHubReference } from '../data/hub.ts';
 import type { TrainingPosition } from '../checkpoint/writer.ts';
 import { infoFile, jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import { statOf } from '../formats/files.ts';
@@ -21,6 +22,7 @@ const perSitting = ['out', 'resume', 'device', 'exitDevice', 'threads', 'on', 'm
 export function optionsText(options: TuneOptions): Record<string, unknown> {
   const text: Record<string, unknown> = {
     ...options,
+    model: modelText(options.model),
     data: absolutePatterns(options.data),
     continuePretraining: options.continuePretraining && path.resolve(options.continuePretraining),
     exits: exitsText(options.exits),
@@ -30,6 +32,10 @@ export function optionsText(options: TuneOptions): Record<string, unknown> {
   for (const name of perSitting) delete text[name];
   return text;
 }
+
+/** A model as a description has it: where it lies, or by its name on the hub. */
+export const modelText = (model: string): string =>
+  hubReferenceOf(model) ?? (existsSync(model) ? path.resolve(model) : model);
 
 /**
  * The options to go on with: those of the run, but where this sitting takes place is `now`'s, and what is named
@@ -58,7 +64,15 @@ function keptOptions({ agreement, ...tuning }: CheckpointInfo['tuning']): Record
 const restated = ['data', 'promise', 'certainty', 'calibrationTokens'] as const;
 
 /** What a sitting may say anew; its limits come on top of what is done. */
-const sayable: ReadonlySet<string> = new Set([...perSitting, ...restated, 'model', 'steps', 'epochs', 'minutes']);
+const sayable: ReadonlySet<string> = new Set([
+  ...perSitting,
+  ...restated,
+  'model',
+  'keepState',
+  'steps',
+  'epochs',
+  'minutes',
+]);
 
 const isDefault = (name: keyof TuneOptions, now: TuneOptions): boolean =>
   JSON.stringify(now[name]) === JSON.stringify(parseOptions('tune', {})[name]);
@@ -134,7 +148,11 @@ const lastWork = (folder: string): number =>
     ...[path.join(stateFolder, positionFile), jobFolder].map((name) => statOf(path.join(folder, name))?.mtimeMs ?? 0),
   );
 
-const nameOf = (model: string): string => path.basename(path.resolve(model)).replace(/\.gguf$/i, '');
+/** Of a path or a name on the hub, whose folders here are called after a commit. */
+function nameOf(model: string): string {
+  const hub = existsSync(model) ? null : parseHubReference(model);
+  return path.basename(hub ? (hub.file ?? hub.repository) : path.resolve(model)).replace(/\.gguf$/i, '');
+}
 const numberedDirectory = (model: string, i: number): string => `${nameOf(model)}${i === 1 ? '' : `-${i}`}.exits`;
 
 const exitsText = (exits: ExitsRequest): string =>

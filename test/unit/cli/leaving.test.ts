@@ -1,19 +1,22 @@
 /** How the program ends when its output, its terminal or its user goes: with 0, 1 or 130, never by a native abort. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync } from 'node:fs';
+import { mkdtempSync, openSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 
 const root = path.resolve(import.meta.dirname, '../../..');
 const main = path.join(root, 'backend/cli/main.ts');
+/** Nothing was used before. */
+const cache = mkdtempSync(path.join(tmpdir(), 'early-exit-leaving-'));
 const long = ['generate', '--prompt', 'export function', '--max-tokens', '450', '--threads', '1'];
 
 const start = (words: readonly string[], out: 'pipe' | number = 'pipe'): ChildProcess =>
   spawn(process.execPath, ['--import', 'tsx', main, ...words], {
     cwd: root,
-    env: { ...process.env, NO_COLOR: '1' },
+    env: { ...process.env, NO_COLOR: '1', EARLY_EXIT_CACHE: cache },
     stdio: ['pipe', out, 'pipe'],
   });
 

@@ -17,7 +17,7 @@ interface Outcome {
 
 function earlyExit(words: readonly string[], input = ''): Promise<Outcome> {
   const main = path.join(root, 'backend/cli/main.ts');
-  const env = { ...process.env, NO_COLOR: '1' };
+  const env = { ...process.env, NO_COLOR: '1', EARLY_EXIT_CACHE: path.join(scratch, 'cache') };
   const child = spawn(process.execPath, ['--import', 'tsx', main, ...words], { cwd: root, env });
   let [out, err] = ['', ''];
   child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));

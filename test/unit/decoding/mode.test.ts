@@ -38,7 +38,15 @@ describe('without a calibration', () => {
     expect(modeWarning(optionsOf(), null)).toBeNull();
     expect(modeWarning(optionsOf({ mode: 'lossless' }), null)).toBeNull();
     expect(modeWarning(optionsOf({ mode: 'fast' }), null)).toMatch(/not calibrated: the text can be worse/);
-    expect(modeWarning(optionsOf({ mode: 'fast', exits: null }), null)).toBeNull();
+    expect(modeWarning(optionsOf({ mode: 'full', exits: null }), null)).toBeNull();
+  });
+
+  test('where nothing can leave, mode fast says that it is full depth', () => {
+    expect(modeWarning(optionsOf({ mode: 'fast', exits: null }), null)).toMatch(/^There are no exits, .* full depth/);
+    const nothing = { ...calibrated('full'), thresholds: {} };
+    expect(modeWarning(optionsOf({ mode: 'fast' }), nothing)).toMatch(/^The calibration found no exit .* full depth/);
+    expect(modeWarning(optionsOf({ mode: 'fast', threshold: 0.5 }), nothing)).toMatch(/not calibrated/);
+    expect(modeWarning(optionsOf(), nothing), 'the default promises no leaving').toBeNull();
   });
 
   test('a threshold that is not used is not passed over in silence', () => {

@@ -165,7 +165,9 @@ describe('tune', () => {
   it('goes on with the last run of the model here where no folder is named', async () => {
     const before = process.cwd();
     const folder = fs.mkdtempSync(path.join(root, 'here-'));
-    const options = { model: path.resolve(model), resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
+    // A folder that was copied elsewhere names its text relative to where it lay.
+    const data = [path.resolve('protocol/*.ts')];
+    const options = { model: path.resolve(model), data, resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
     const goOn = () => collect(recipes.tune(parseOptions('tune', options), never));
     process.chdir(folder);
     try {

@@ -1,0 +1,41 @@
+/** Exits that are done: a run that is finished and calibrated keeps no state of its optimiser, unless that was asked for. */
+import { bytesText } from '../../protocol/bytes-text.ts';
+import { UserError, userError } from '../../protocol/errors.ts';
+import type { NoteEvent } from '../../protocol/events.ts';
+import { isCheckpoint, openCheckpoint, type Checkpoint } from '../checkpoint/checkpoint.ts';
+import { dropState, hasState, readPosition } from '../checkpoint/writer.ts';
+import { isContinued } from './continued.ts';
+
+/** Drops the optimiser's state of exits that need it no longer, and says so. What goes wrong here costs room on disk, nothing else. */
+export function* keepLean(directory: string, keepState: boolean): Generator<NoteEvent, void> {
+  try {
+    const exits = openCheckpoint(directory, null);
+    exits.close();
+    if (keepState || !isDone(exits)) return;
+    const bytes = dropState(directory);
+    if (bytes === 0) return;
+    yield {
+      type: 'note',
+      message: `The optimiser's state (${bytesText(bytes)}) is dropped, since the run is finished and calibrated: --resume still goes on from these exits, with moments anew. --keep-state keeps it.`,
+    };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+  }
+}
+
+/** @throws UserError where a run cannot go on in PyTorch, which takes up the optimiser's state alone. */
+export function requireState(directory: string): void {
+  if (!isCheckpoint(directory) || hasState(directory)) return;
+  throw userError(
+    'unsupported',
+    `The optimiser's state of ${directory} was dropped when it was finished and calibrated, and PyTorch goes on with that alone.`,
+    'Go on here (--on here), or begin a new run with another --out.',
+  );
+}
+
+/** A whole model's state holds its best values until they are written, and it is never calibrated within its run. */
+const isDone = (exits: Checkpoint): boolean =>
+  exits.calibration !== null &&
+  exits.tuning['keepState'] !== true &&
+  !isContinued(exits) &&
+  readPosition(exits.directory).finished;

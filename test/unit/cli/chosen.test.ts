@@ -1,0 +1,54 @@
+/** Exits name their model, and a folder goes on with what it used last. */
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { chosenFiles } from '../../../backend/cli/chosen.ts';
+import { importExits } from '../../../backend/recipes/import.ts';
+import { rememberUsed } from '../../../backend/recipes/last-used.ts';
+import { optionTables, parseOptions, type CommandName } from '../../../protocol/options.ts';
+import { openScreen, plain } from './screen.ts';
+
+const never = new AbortController().signal;
+const model = path.resolve('test/fixtures/golden/tiny/llama-untied');
+let root: string;
+let exits: string;
+
+beforeEach(async () => {
+  root = fs.mkdtempSync(path.join(os.tmpdir(), 'chosen-'));
+  process.env['EARLY_EXIT_CACHE'] = path.join(root, 'cache');
+  exits = path.join(root, 'my.exits');
+  const options = parseOptions('import', { model, layers: '1', out: exits });
+  for await (const event of importExits(options, never)) expect(event.type).not.toBe('warning');
+});
+afterEach(() => fs.rmSync(root, { recursive: true, force: true }));
+
+async function chosen(command: CommandName, given: Readonly<Record<string, unknown>>) {
+  const screen = openScreen();
+  const context = { terminal: screen.terminal, signal: never, readInput: () => Promise.resolve('') };
+  return [await chosenFiles(optionTables[command], given, context), plain(screen.err())];
+}
+
+test('exits alone name their model', async () => {
+  const said = 'Model test/fixtures/golden/tiny/llama-untied, to which these exits belong.\n';
+  expect(await chosen('generate', { exits })).toEqual([{ model }, said]);
+  expect(await chosen('generate', { exits, model: 'other' })).toEqual([{}, '']);
+  await expect(chosen('generate', { exits: root })).rejects.toThrow(/holds no exits/);
+});
+
+test('what was used last here is taken up and said, unless something is named', async () => {
+  expect(await chosen('generate', {})).toEqual([{}, '']);
+  rememberUsed({ model, exits });
+  const [found, said] = await chosen('generate', {});
+  expect(found).toEqual({ model, exits });
+  expect(said).toMatch(
+    /^With model test\/.*\/llama-untied and exits .*my\.exits, as last here; --model and --exits name others\.\n$/,
+  );
+  expect((await chosen('tune', {}))[0], 'exits of tune are places').toEqual({ model });
+  expect((await chosen('generate', { exits: null }))[0]).toEqual({ model });
+  expect(await chosen('generate', { model: 'typescript-5m' })).toEqual([{}, '']);
+  expect(await chosen('tune', { resume: true })).toEqual([{}, '']);
+  expect(await chosen('doctor', {})).toEqual([{}, '']);
+  rememberUsed({ model: path.resolve('models/typescript-5m'), exits: null });
+  expect(await chosen('generate', {}), 'the default needs no word').toEqual([{}, '']);
+});
