@@ -195,7 +195,7 @@ function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Dis
       return read();
     } catch {
       // Said when it was set; until it is mended the defaults hold.
-      return { codeLens: true, colours: true, hover: true, inlayHints: false };
+      return { codeLens: true, colours: true, hover: true, inlayHints: false, lineFigures: false };
     }
   };
 }

@@ -45,6 +45,7 @@ export const serverDisplay = (display: Display): DisplayOptions => ({
   codeLens: display.codeLens,
   hover: display.hover,
   inlayHints: display.inlayHints,
+  lineFigures: display.lineFigures,
   semanticTokens: display.colours,
 });
 

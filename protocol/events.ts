@@ -290,6 +290,8 @@ export type GenerateEvent =
       meanLayer: number;
       layers: number;
       tokensPerSecond: number;
+      /** Times as fast as full depth, a token a pass, by what passes cost meanwhile; null of few tokens, or where every token took all layers. */
+      speedup: number | null;
       promptSeconds: number;
     };
 

@@ -9,6 +9,7 @@
  *     policy "fast, as calibrated"
  *     prompt "function add("
  *     stop length
+ *     speedup 1.7
  *
  *     line "a: number)"
  *     3 3:mlp 0.913 521 "a"
@@ -30,6 +31,8 @@ export interface Trace {
   policy: string;
   prompt: string;
   stop: StopReason | null;
+  /** Times as fast as full depth, by what passes cost; absent where that is not known. */
+  speedup?: number;
   tokens: TokenRecord[];
 }
 
@@ -81,6 +84,7 @@ export function serialiseTrace(trace: Trace): string {
     `policy ${JSON.stringify(trace.policy)}`,
     `prompt ${JSON.stringify(trace.prompt)}`,
     ...(trace.stop === null ? [] : [`stop ${trace.stop}`]),
+    ...(trace.speedup === undefined ? [] : [`speedup ${trace.speedup}`]),
   ];
   let sequence = 0;
   let nextIndex = 0;

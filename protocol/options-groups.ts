@@ -363,6 +363,11 @@ export const displayOptions = {
   colours: boolean({ default: true, scope: 'window', help: 'Colour generated tokens by their exit layer.' }),
   hover: boolean({ default: true, scope: 'window', help: 'Show on hover what every exit would have said.' }),
   inlayHints: boolean({ default: false, scope: 'window', help: 'Show exit layers within the line.' }),
+  lineFigures: boolean({
+    default: false,
+    scope: 'window',
+    help: 'Show behind each generated line how many layers its tokens took on average.',
+  }),
 };
 
 export const backendOptions = {

@@ -64,6 +64,7 @@ export interface ServerOptions {
 export interface DisplayOptions {
   codeLens: boolean;
   inlayHints: boolean;
+  lineFigures: boolean;
   hover: boolean;
   semanticTokens: boolean;
 }
@@ -72,6 +73,7 @@ export interface DisplayOptions {
 const displayOptions: Shape<Partial<DisplayOptions>> = partial({
   codeLens: flag,
   inlayHints: flag,
+  lineFigures: flag,
   hover: flag,
   semanticTokens: flag,
 });

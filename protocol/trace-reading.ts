@@ -26,6 +26,7 @@ type Line =
   | { readonly kind: 'layers'; readonly layers: number }
   | { readonly kind: 'exits'; readonly exits: readonly string[] }
   | { readonly kind: 'stop'; readonly stop: StopReason }
+  | { readonly kind: 'speedup'; readonly speedup: number }
   | { readonly kind: 'sequence'; readonly sequence: number; readonly index: number }
   | { readonly kind: 'token'; readonly token: Omit<TokenRecord, 'sequence' | 'index'> }
   /** `layer` is null where it is the model's last, which another line tells. */
@@ -60,6 +61,7 @@ export function parseTrace(text: string, name = 'The trace', known: ReadLines = 
       else if (line.kind === 'layers') trace.layers = line.layers;
       else if (line.kind === 'exits') trace.exits = trace.exits.concat(line.exits);
       else if (line.kind === 'stop') trace.stop = line.stop;
+      else if (line.kind === 'speedup') trace.speedup = line.speedup;
     } catch (error) {
       if (!(error instanceof Mistake)) throw error;
       throw userError('bad-data', `${shown(name)}, line ${i + 1}: ${error.message}.`);
@@ -99,6 +101,8 @@ function readKeyword(reader: LineReader): Line {
       if (stop === undefined) throw new Mistake(`${shownValue(word)} is no reason to stop`);
       return { kind: 'stop', stop };
     }
+    case 'speedup':
+      return { kind: 'speedup', speedup: reader.number('a speedup') };
     case 'sequence': {
       const sequence = reader.count('a sequence');
       return { kind: 'sequence', sequence, index: reader.take('from') ? reader.count('an index') : 0 };

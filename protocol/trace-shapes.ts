@@ -18,12 +18,15 @@ export const tokenShape: Shape<TokenRecord> = record(
   { draft: record({ source: text, accepted: flag }), alternatives: list(candidate), opinions: list(opinion) },
 );
 
-export const traceShape: Shape<Trace> = record({
-  model: text,
-  layers: count,
-  exits: list(text),
-  policy: text,
-  prompt: text,
-  stop: nullable(oneOf(...stopReasons)),
-  tokens: list(tokenShape),
-});
+export const traceShape: Shape<Trace> = record(
+  {
+    model: text,
+    layers: count,
+    exits: list(text),
+    policy: text,
+    prompt: text,
+    stop: nullable(oneOf(...stopReasons)),
+    tokens: list(tokenShape),
+  },
+  { speedup: number },
+);

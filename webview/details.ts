@@ -110,7 +110,7 @@ function saying({ exit, layer, draft }: TokenRecord, layers: number): string {
 const guesser = (source: string): string =>
   source === TEXT_DRAFT ? t('the text before') : t('exit {0}', visible(source));
 
-function summary({ tokens, layers, model, policy }: Trace): HTMLElement {
+function summary({ tokens, layers, model, policy, speedup }: Trace): HTMLElement {
   const mean = tokens.reduce((sum, token) => sum + token.layer, 0) / tokens.length;
   const early = tokens.filter(({ exit }) => exit !== 'final').length;
   const guessed = tokens.filter(({ exit, draft }) => exit === 'final' && draft?.accepted).length;
@@ -121,6 +121,7 @@ function summary({ tokens, layers, model, policy }: Trace): HTMLElement {
     early > 0 ? [t('left early'), share(early / tokens.length)] : [],
     early > 0 ? [t('layers on average'), t('{0} of {1}', mean.toFixed(1), layers)] : [],
     guessed > 0 ? [t('guessed early'), share(guessed / tokens.length)] : [],
+    speedup === undefined ? [] : [t('speed'), t('about {0} × full depth, by what passes cost', speedup.toFixed(1))],
   ].filter(([, value]) => value !== undefined && value !== '');
   return element(
     'dl',
@@ -135,24 +136,26 @@ function histogram({ tokens, exits }: Trace): HTMLElement {
   for (const token of tokens) counts.set(saidBy(token), (counts.get(saidBy(token)) ?? 0) + 1);
   const parts = [...counts].filter(([, count]) => count > 0);
   const name = (exit: string): string => (exit === TEXT_DRAFT ? t('the text before') : visible(exit));
+  const shade = (exit: string): string => shadeClass(exit === TEXT_DRAFT ? 'text' : exitShade(exit, exits));
+  const bar = parts.map(([exit, count]) => {
+    const part = element('div', { class: `part ${shade(exit)}`, title: `${name(exit)}: ${count}` });
+    part.style.flexGrow = String(count);
+    return part;
+  });
+  // Beside the bar, where a part may be too narrow for its own words.
+  const legend = parts.map(([exit, count]) =>
+    element(
+      'div',
+      { class: shade(exit) },
+      element('dt', {}, element('span', { class: 'key' }), name(exit)),
+      element('dd', {}, share(count / tokens.length)),
+    ),
+  );
   return element(
     'div',
-    {
-      class: 'histogram',
-      role: 'img',
-      'aria-label': parts.map(([exit, count]) => `${name(exit)}: ${share(count / tokens.length)}`).join(', '),
-    },
-    ...parts.map(([exit, count]) => {
-      const shade = exit === TEXT_DRAFT ? 'text' : exitShade(exit, exits);
-      const part = element(
-        'div',
-        { class: `part ${shadeClass(shade)}`, title: `${name(exit)}: ${count}` },
-        element('span', {}, name(exit)),
-        element('span', {}, share(count / tokens.length)),
-      );
-      part.style.flexGrow = String(count);
-      return part;
-    }),
+    { class: 'shares' },
+    element('div', { class: 'histogram', 'aria-hidden': 'true' }, ...bar),
+    element('dl', { class: 'figures', 'aria-label': t('Who said how much') }, ...legend),
   );
 }
 

@@ -12,7 +12,7 @@ import type {
   Range,
   SymbolKind,
 } from 'vscode-languageserver/node';
-import { exitLayer, hasExits } from '../../protocol/exittrace.ts';
+import { exitLayer, hasExits, type Trace } from '../../protocol/exittrace.ts';
 import { saidBy, shades, TEXT_DRAFT, tokenShade, tokenType } from '../../protocol/palette.ts';
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
 import type { Span } from '../../protocol/spans.ts';
@@ -59,28 +59,29 @@ export function lensTitle(tokens: readonly TokenRecord[], layers: number): strin
  * done.
  */
 export function codeLenses(text: AnnotatedText, at: PositionOf): CodeLens[] {
-  const { tokens, layers } = text.trace;
   const [first] = text.groups;
   if (!first) return [];
   if (text.file)
     return lensGroups(text).map(({ group, lines }) => {
-      const title = `${lines > 1 ? `${lines} lines: ` : ''}${lensTitle(tokensOf(text, group), layers)}`;
+      const title = `${lines > 1 ? `${lines} lines: ` : ''}${lensTitle(tokensOf(text, group), text.trace.layers)}`;
       return lens(at(group.anchor), title, detailsCommand, [text.id, group.start]);
     });
   const start = at(first.anchor);
   const whole = hasExits(text.trace)
-    ? lens(start, `${generationTitle(tokens, layers)} ▾`, detailsCommand, [text.id, first.start])
-    : lens(start, `${generationTitle(tokens, layers)} · tune exits to leave earlier`, tuneCommand, []);
+    ? lens(start, `${generationTitle(text.trace)} ▾`, detailsCommand, [text.id, first.start])
+    : lens(start, `${generationTitle(text.trace)} · tune exits to leave earlier`, tuneCommand, []);
   return [whole, ...endLens(text, at)];
 }
 
-/** What one generation did, in a line: `34 tokens · 7.9 of 12 layers · leave at 4, 6 and 10`. */
-export function generationTitle(tokens: readonly TokenRecord[], layers: number): string {
+/** What one generation did, in a line: `34 tokens · about 2.1× full depth · leave at 4, 6 and 10`; its layers where no speed is known. */
+export function generationTitle({ tokens, layers, speedup }: Pick<Trace, 'tokens' | 'layers' | 'speedup'>): string {
   const count = plural(tokens.length, 'token');
+  // What full depth would have taken is made up of what passes cost.
+  const speed = speedup === undefined ? null : `about ${speedup.toFixed(1)}× full depth`;
   const early = new Set(tokens.filter(({ exit }) => exit !== 'final').map(({ layer }) => layer));
   if (early.size > 0) {
     const left = listed([...early].sort((a, b) => a - b).map(String));
-    return `${count} · ${meanLayer(tokens).toFixed(1)} of ${layers} layers · leave at ${left}`;
+    return `${count} · ${speed ?? `${meanLayer(tokens).toFixed(1)} of ${layers} layers`} · leave at ${left}`;
   }
   const right = tokens.flatMap(({ draft }) => (draft?.accepted ? [draft.source] : []));
   if (right.length === 0) return `${count} · all ${layers} layers`;
@@ -92,7 +93,7 @@ export function generationTitle(tokens: readonly TokenRecord[], layers: number):
     ...(exits.size > 0 ? [`exit ${listed([...exits])}`] : []),
   ];
   const perPass = (tokens.length / Math.max(1, tokens.length - right.length)).toFixed(1);
-  return `${count} · ${perPass} at a time · guessed by ${listed(guessers)}, checked by the full model`;
+  return `${count} · ${speed ?? `${perPass} at a time`} · guessed by ${listed(guessers)}, checked by the full model`;
 }
 
 const listed = (names: readonly string[]): string =>
@@ -160,6 +161,25 @@ export function inlayHints(text: AnnotatedText, range: { start: number; end: num
       { position: at(offset), label: hintLabel(token, layers), paddingLeft: true, tooltip: summary(token, layers) },
     ];
   });
+}
+
+/** What a line of generated text took, behind it: `8.3 of 12 layers`, or how many of its tokens had been guessed. */
+export function lineFigures(text: AnnotatedText, range: { start: number; end: number }, at: PositionOf): InlayHint[] {
+  if (text.file) return [];
+  return text.groups.flatMap((group) => {
+    const last = text.spans[group.end - 1]!;
+    const blank = /\r?\n[^]*$/.exec(text.trace.tokens[group.end - 1]!.text)?.[0].length ?? 0;
+    const offset = Math.max(last.start, last.end - blank);
+    if (offset < range.start || offset > range.end) return [];
+    return [{ position: at(offset), label: lineFigure(tokensOf(text, group), text.trace.layers), paddingLeft: true }];
+  });
+}
+
+function lineFigure(tokens: readonly TokenRecord[], layers: number): string {
+  const guessed = tokens.filter(({ draft }) => draft?.accepted).length;
+  const early = tokens.some(({ exit }) => exit !== 'final');
+  if (!early && guessed > 0) return `${guessed} of ${tokens.length} guessed`;
+  return `${meanLayer(tokens).toFixed(1)} of ${layers} layers`;
 }
 
 /** Tokens as the five numbers of the protocol; a token over several lines is one piece a line. */

@@ -66,8 +66,9 @@ async function runGeneration(
     signal.removeEventListener('abort', cancel);
   }
   const stop = end?.stops[0] ?? 'cancelled';
+  const speedup = typeof end?.speedup === 'number' ? { speedup: Number(end.speedup.toPrecision(3)) } : {};
   return {
-    trace: { ...head, model: modelName(options.model), prompt: params.prompt, stop },
+    trace: { ...head, model: modelName(options.model), prompt: params.prompt, stop, ...speedup },
     stop,
     tokensPerSecond: end?.tokensPerSecond ?? tokens / ((performance.now() - start) / 1000),
     meanLayer: end?.meanLayer ?? layers / Math.max(1, tokens),

@@ -42,7 +42,7 @@ const defaultOptions: protocol.ServerOptions = {
   resumeRuns: false,
   shippedModel: null,
   runtime: `Node ${process.version}`,
-  display: { codeLens: true, inlayHints: true, hover: true, semanticTokens: true },
+  display: { codeLens: true, inlayHints: true, lineFigures: false, hover: true, semanticTokens: true },
 };
 
 /** Serves one client. The answer lets runs save and ends every job; calling it twice is harmless. */
@@ -176,7 +176,10 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     const document = open.get(uri)?.document;
     if (!document) return [];
     const span = { start: document.offsetAt(range.start), end: document.offsetAt(range.end) };
-    return collect(uri, display.inlayHints, (text, at) => annotations.inlayHints(text, span, at));
+    return [
+      ...collect(uri, display.inlayHints, (text, at) => annotations.inlayHints(text, span, at)),
+      ...collect(uri, display.lineFigures, (text, at) => annotations.lineFigures(text, span, at)),
+    ];
   });
   answer({ method: DocumentSymbolRequest.method, params: documentParams }, ({ textDocument: { uri } }) =>
     collect(uri, true, annotations.documentSymbols),

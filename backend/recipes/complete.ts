@@ -12,6 +12,7 @@ import type { FimTokenizer } from '../data/fim.ts';
 import type { BatchRequest } from '../decoding/batch.ts';
 import type { Session } from '../decoding/session.ts';
 import { gapPrompt, rememberingTokenizer } from '../data/gap-prompt.ts';
+import { repetitionEnd } from '../decoding/repetition.ts';
 import { readyEvent } from './generate.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { placeEnd } from './place-end.ts';
@@ -54,7 +55,10 @@ async function* fill(
     maxTokens,
     endOfText: [...asked.endOfText, ...prompt.ends],
     stopStrings: prompt.stops,
-    ends: [() => placeEnd({ prefix: gap.prefix + said, suffix: gap.suffix }, limits.maxTokens, false)],
+    ends: [
+      () => placeEnd({ prefix: gap.prefix + said, suffix: gap.suffix }, limits.maxTokens, false),
+      () => repetitionEnd(lastLine(gap.prefix + said)),
+    ],
     isCancelled: () => signal.aborted,
   });
   let rememberedTokens: number | null = null;
@@ -78,6 +82,8 @@ async function* fill(
     rememberedTokens: rememberedTokens ?? 0,
   };
 }
+
+const lastLine = (text: string): string => text.slice(text.lastIndexOf('\n') + 1);
 
 /** What suggestions of one gap have in common. */
 interface Task {

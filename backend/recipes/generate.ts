@@ -19,6 +19,7 @@ import { inStreamOrder } from './backbone.ts';
 import { gapPrompt } from '../data/gap-prompt.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { broughtBy, modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
+import { trunkLength } from '../runtime/staged-model.ts';
 import { lineTokens, placeEnd } from './place-end.ts';
 import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
 
@@ -50,7 +51,7 @@ async function* writeWith(
   for (const message of [modeWarning(options, calibration), samplingWarning(options)])
     if (message !== null) yield { type: 'warning', message };
   yield { type: 'phase', phase: 'generate', detail: plural(decoding.prompts.length, 'prompt') };
-  for await (const event of follow(session, decoding)) {
+  for await (const event of follow(session, decoding, modeOf(options, calibration) === 'full')) {
     for (const message of generator.warnings()) yield { type: 'warning', message };
     yield event;
   }
@@ -138,8 +139,15 @@ const placeLimits: Omit<CompletionLimits, 'maxTokens'> = {
   suggestions: 1,
 };
 
-/** Passes tokens on and adds up what `generated` reports. */
-async function* follow(session: Session, of: DecodeRequest): AsyncGenerator<GenerateEvent, void> {
+/** Of fewer tokens no speed is told. */
+const fewestTimed = 8;
+
+/** Milliseconds of a token at full depth that is alone in its pass, as the session has come to know them. */
+const fullDepth = ({ model, pace }: Session): number =>
+  pace.stages(0, trunkLength(model), 1) + pace.reading(model.exits.length - 1, 1);
+
+/** Passes tokens on and adds up what `generated` reports. `isFull`: every token takes all layers, one a pass. */
+async function* follow(session: Session, of: DecodeRequest, isFull: boolean): AsyncGenerator<GenerateEvent, void> {
   const texts = of.prompts.map(() => '');
   const stops: StopReason[] = of.prompts.map(() => 'cancelled');
   let tokens = 0;
@@ -163,6 +171,7 @@ async function* follow(session: Session, of: DecodeRequest): AsyncGenerator<Gene
   }
   // The first token of each sequence comes out of the prompt's pass.
   const seconds = (performance.now() - started) / 1000 - prompt.seconds;
+  const decoded = Math.max(0, tokens - of.prompts.length);
   yield {
     type: 'generated',
     texts,
@@ -171,7 +180,8 @@ async function* follow(session: Session, of: DecodeRequest): AsyncGenerator<Gene
     tokens,
     meanLayer: tokens ? layers / tokens : 0,
     layers: session.model.spec.layers.length,
-    tokensPerSecond: seconds > 0 ? Math.max(0, tokens - of.prompts.length) / seconds : 0,
+    tokensPerSecond: seconds > 0 ? decoded / seconds : 0,
+    speedup: isFull || decoded < fewestTimed || seconds <= 0 ? null : (decoded * fullDepth(session)) / 1000 / seconds,
     promptSeconds: prompt.seconds,
   };
 }

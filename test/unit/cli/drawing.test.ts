@@ -138,6 +138,7 @@ const generation: GenerateEvent[] = [
     meanLayer: 8.5,
     layers: 12,
     tokensPerSecond: 212.4,
+    speedup: null,
     promptSeconds: 0.021,
   },
 ];

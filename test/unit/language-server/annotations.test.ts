@@ -73,6 +73,10 @@ describe('code lenses', () => {
         },
       },
     ]);
+    const timed = { ...text, trace: { ...text.trace, speedup: 2.134 } };
+    expect(annotations.codeLenses(timed, at)[0]!.command!.title).toBe(
+      '4 tokens · about 2.1× full depth · leave at 3 and 6 ▾',
+    );
     const inText = { file: false };
     expect(lensesOf([...lineOf(8, 3), ...lineOf(7, 12)], inText)).toEqual([
       [0, '15 tokens · 7.2 of 12 layers · leave at 3 ▾'],
@@ -248,6 +252,17 @@ describe('inlay hints', () => {
       ['6', 2, 1],
     ]);
     expect(annotations.inlayHints(text, { start: 0, end: 20 }, at)).toEqual([]);
+  });
+});
+
+describe('figures behind lines', () => {
+  it('tell how many layers each line took, before its line feed; a trace file has none', () => {
+    const figures = annotations.lineFigures(text, { start: 0, end: source.length }, at);
+    expect(figures.map(({ label, position }) => [label, position.line, position.character])).toEqual([
+      ['6.0 of 12 layers', 1, 11],
+    ]);
+    expect(annotations.lineFigures(text, { start: 0, end: 20 }, at)).toEqual([]);
+    expect(annotations.lineFigures({ ...text, file: true }, { start: 0, end: source.length }, at)).toEqual([]);
   });
 });
 

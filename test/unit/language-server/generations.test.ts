@@ -14,6 +14,7 @@ const generated: GenerateEvent = {
   meanLayer: 0,
   layers: 1,
   tokensPerSecond: 0,
+  speedup: null,
   promptSeconds: 0,
 };
 

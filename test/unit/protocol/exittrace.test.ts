@@ -50,6 +50,8 @@ describe('exittrace', () => {
   it('comes back as it was written', () => {
     expect(parseTrace(serialiseTrace(trace)).trace).toEqual(trace);
     expect(parseTrace(serialiseTrace(emptyTrace())).trace).toEqual(emptyTrace());
+    const timed = { ...trace, speedup: 1.73 };
+    expect(parseTrace(serialiseTrace(timed)).trace).toEqual(timed);
   });
 
   it('is text that a person can read, and stable', () => {

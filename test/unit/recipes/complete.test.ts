@@ -80,6 +80,12 @@ describe('a completion', () => {
     expect(full.startsWith(` ${text}`)).toBe(true);
   });
 
+  it('that repeats itself is ended', async () => {
+    const { suggestions } = await completed('export const total = 1;\n'.repeat(8), { maxTokens: 64 });
+    expect(suggestions[0]!.stop).toBe('repetition');
+    expect(textOf(suggestions[0]!).trimEnd().split('\n').length).toBeLessThan(3);
+  });
+
   it('reads only what is new of a text that it has seen', async () => {
     await closeGenerators();
     const first = await completed(prefix);

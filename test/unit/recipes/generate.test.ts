@@ -52,6 +52,18 @@ describe('at a cursor', () => {
   });
 });
 
+it('tells how fast it was beside full depth, of what was no full depth and long enough', async () => {
+  const lossless = await generated({
+    mode: 'lossless',
+    maxTokens: 24,
+    prompt: ['export const total = 1;\n'.repeat(4)],
+  });
+  expect(lossless.speedup).toBeGreaterThan(0.2);
+  expect(lossless.speedup).toBeLessThan(24);
+  expect((await generated({ mode: 'full', maxTokens: 24, prompt: ['export'] })).speedup).toBeNull();
+  expect((await generated({ mode: 'lossless', maxTokens: 4, prompt: ['export'] })).speedup).toBeNull();
+});
+
 it('a text that repeats itself is ended with a word', async () => {
   const line = 'export const total = 1;\n';
   const { texts, stops } = await generated({ prompt: [line.repeat(8)], maxTokens: 200 });
