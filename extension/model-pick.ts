@@ -83,7 +83,7 @@ function pick(items: readonly Item[]): Promise<Item | undefined> {
       list.dispose();
     });
     list.show();
-    void takeKeys();
+    takeKeys();
   });
 }
 

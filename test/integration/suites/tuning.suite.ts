@@ -63,11 +63,11 @@ export const run = suite([
   test('starts from the palette with one Enter in its only question', async () => {
     const api = await activate();
     await openQuestion();
-    assert.equal(await hasKeys(), true, 'the question has the keys');
+    await until('the question, with the keys', hasKeys);
     await pictures('tune-question');
     await take('Preset', 'about an hour');
     assert.match(await pick(), /quick.*about a minute.*standard.*about ten minutes · default/);
-    assert.equal(await hasKeys(), true, 'and so has a pick behind it');
+    await until('a pick behind it, with the keys', hasKeys);
     await take('quick', 'Start Tuning');
     await take('Exits', 'Layers of your own');
     assert.match(await pick(), /lens.*default.*norm.*mlp.*layer.*embedding/);
