@@ -167,12 +167,19 @@ export function inlayHints(text: AnnotatedText, range: { start: number; end: num
 export function lineFigures(text: AnnotatedText, range: { start: number; end: number }, at: PositionOf): InlayHint[] {
   if (text.file) return [];
   return text.groups.flatMap((group) => {
-    const last = text.spans[group.end - 1]!;
-    const blank = /\r?\n[^]*$/.exec(text.trace.tokens[group.end - 1]!.text)?.[0].length ?? 0;
-    const offset = Math.max(last.start, last.end - blank);
+    const offset = lineEndOf(text, group);
     if (offset < range.start || offset > range.end) return [];
     return [{ position: at(offset), label: lineFigure(tokensOf(text, group), text.trace.layers), paddingLeft: true }];
   });
+}
+
+/** Where the line of a group ends: before its line feed, which may stand within a token. */
+function lineEndOf({ trace, spans }: AnnotatedText, { start, end, anchor }: LineGroup): number {
+  for (let i = start; i < end; i++) {
+    const feed = trace.tokens[i]!.text.indexOf('\n', Math.max(0, anchor - spans[i]!.start));
+    if (feed >= 0) return spans[i]!.start + feed;
+  }
+  return spans[end - 1]!.end;
 }
 
 function lineFigure(tokens: readonly TokenRecord[], layers: number): string {
