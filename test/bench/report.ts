@@ -1,8 +1,8 @@
 /**
- * What sections found, as docs/results.json, and as docs/results.md a reader's questions with their answers. Results of
+ * What sections found: a file for each in docs/results/, and docs/results.md, a reader's questions with their answers. Results of
  * sections that were not run are kept.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { busy, type Machine } from './machine.ts';
@@ -66,22 +66,28 @@ export function withPart(parts: readonly Part[], found: Part): Part[] {
 /** By section name. */
 export type Results = Readonly<Record<string, SectionResult>>;
 
-export function readResults(file: string): Results {
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Results) : {};
+/** Those of `<folder>/results/<section>.json`. */
+export function readResults(folder: string): Results {
+  const files = path.join(folder, 'results');
+  if (!existsSync(files)) return {};
+  const names = readdirSync(files).filter((name) => name.endsWith('.json'));
+  const read = (name: string): SectionResult =>
+    JSON.parse(readFileSync(path.join(files, name), 'utf8')) as SectionResult;
+  return Object.fromEntries(names.sort().map((name) => [path.basename(name, '.json'), read(name)]));
 }
 
-/** Writes both files. */
-export async function writeResults(folder: string, results: Results): Promise<string[]> {
-  mkdirSync(folder, { recursive: true });
-  const page = path.join(folder, 'results.md');
-  const data = path.join(folder, 'results.json');
-  writeFileSync(page, resultsPage(results));
+/** Writes the file of a section, and the page of all. */
+export async function writeResults(folder: string, results: Results, section: string): Promise<string[]> {
+  mkdirSync(path.join(folder, 'results'), { recursive: true });
+  const data = path.join(folder, 'results', `${section}.json`);
   const style = await resolveConfig(data);
-  writeFileSync(data, await format(JSON.stringify(results), { ...style, filepath: data }));
+  writeFileSync(data, await format(JSON.stringify(results[section]), { ...style, filepath: data }));
+  const page = path.join(folder, 'results.md');
+  writeFileSync(page, resultsPage(readResults(folder)));
   return [page, data];
 }
 
-const introduction = `Written by \`npm run bench\` from [results.json](results.json), where every sample is; do not edit. What was tried by hand, and what failed, is in [lab.md](lab.md).
+const introduction = `Written by \`npm run bench\` from [results](results), where every sample is; do not edit. What was tried by hand, and what failed, is in [lab.md](lab.md).
 
 Contestants take turns within one run. A figure is the median, with the minimum in brackets where there are two; ratios are of medians, in brackets of minima. Two figures compare where they are of one machine, which stands under each table; a model that was measured on several processors has rows for each.`;
 

@@ -1,4 +1,4 @@
-/** `npm run bench [-- SECTION … --model FILE … --rounds N | fetch]`: runs sections and writes docs/results.md and docs/results.json. */
+/** `npm run bench [-- SECTION … --model FILE … --rounds N | fetch]`: runs sections and writes docs/results.md and docs/results/. */
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { thisMachine, untilQuiet, busy } from './machine.ts';
@@ -151,10 +151,10 @@ async function runPart(
     ...findings,
   };
   // Read again each time: a section takes minutes, and another may have been written meanwhile.
-  const results = readResults(path.join(folder, 'results.json'));
+  const results = readResults(folder);
   const { title } = sections[name]!;
   const parts = withPart(results[name]?.parts ?? [], found);
-  const written = await writeResults(folder, { ...results, [name]: { title, parts } });
+  const written = await writeResults(folder, { ...results, [name]: { title, parts } }, name);
   console.error(`  written to ${written.map((file) => path.relative(root, file)).join(' and ')}`);
 }
 
