@@ -24,6 +24,7 @@ import {
 /** Within schemas and references within them. */
 const mostSchemas = 20_000;
 const mostDepth = 100;
+const mostTogether = 1_000;
 
 /** Names of what cannot be kept, with what asks for nothing. */
 const impossible: Readonly<Record<string, (value: unknown) => boolean>> = {
@@ -86,6 +87,9 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
     }
     if ('const' in one) return literal(one['const']);
     if (Array.isArray(one['enum'])) return among(one['enum'].map(literal), 'enum');
+    for (const key of ['anyOf', 'oneOf', 'allOf'])
+      if ((listIn(one, key)?.length ?? 0) > mostTogether)
+        throw badGrammar(`${key} has more than ${mostTogether} schemas`);
     for (const key of ['anyOf', 'oneOf'])
       if (Array.isArray(one[key])) {
         const rest = without(one, [key]);
@@ -166,6 +170,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
   const objectOf = (one: Schema, depth: number): Expression => {
     const properties = recordIn(one, 'properties') ?? {};
     const needed = (listIn(one, 'required') ?? []).filter((name): name is string => typeof name === 'string');
+    const isNeeded = new Set(needed);
     const names = [...new Set([...Object.keys(properties), ...needed])];
     const others = one['additionalProperties'] ?? names.length === 0;
     if (names.length === 0 && others === true) return rule('object');
@@ -185,7 +190,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
       }
       return define(`object ${id} ${at} ${isFirst}`, () => {
         const here = sequence(...(isFirst ? [] : [comma]), pairs[at]!, rule('blank'), from(at + 1, false));
-        return needed.includes(names[at]!) ? here : choice(here, from(at + 1, isFirst));
+        return isNeeded.has(names[at]!) ? here : choice(here, from(at + 1, isFirst));
       });
     };
     return bracketed('{', '}', from(0, true));

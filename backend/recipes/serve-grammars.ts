@@ -2,6 +2,7 @@
 import type { ServedGrammar } from '../../protocol/serving.ts';
 import type { Allowed } from '../data/allowed.ts';
 import type { Steps } from '../data/steps.ts';
+import { badGrammar } from '../grammar/code.ts';
 import { openGrammar } from '../grammar/constraint.ts';
 import type { Rules } from '../grammar/expression.ts';
 import { parseGbnf } from '../grammar/gbnf.ts';
@@ -14,6 +15,8 @@ export interface Grammars {
 }
 
 const mostKept = 8;
+/** Longer ones would be read for too long at once. */
+const mostCharacters = 262_144;
 
 export function newGrammars(tokenizer: TokenTexts): Grammars {
   let vocabulary: Vocabulary | null = null;
@@ -21,6 +24,7 @@ export function newGrammars(tokenizer: TokenTexts): Grammars {
   return {
     *open(grammar, ends) {
       const key = JSON.stringify([grammar, ends]);
+      if (key.length > mostCharacters) throw badGrammar(`it is longer than ${mostCharacters} characters`);
       let opened = kept.get(key);
       if (opened === undefined) {
         const rules = rulesOf(grammar);

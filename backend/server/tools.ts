@@ -105,8 +105,20 @@ export interface CallReader {
 export const plainReader = (): CallReader => ({ push: (text) => text, end: () => ({ text: '', calls: [] }) });
 
 const mark = '<tool_call>';
-/** What texts begin with that are calls as a whole: small models leave out, or make up, what should stand around. */
-const beginnings = ['<tool_call>', '<tools>', '<function_call>', '```', '{', '['];
+/** What stands before a call that is a whole text: small models leave out, or make up, what should. */
+const openers = /^(?:<tool_call>|<tools>|<function_call>|<\|python_tag\|>|\[TOOL_CALLS\]|```(?:json|xml)?(?=\s|$))\s*/;
+const openings = ['<tool_call>', '<tools>', '<function_call>', '<|python_tag|>', '[TOOL_CALLS]', '```json', '```xml'];
+/** What it begins with behind that, blanks aside. */
+const keys = ['name', 'arguments', 'parameters'].flatMap((key) => [`{"${key}"`, `[{"${key}"`]);
+
+/** Whether a text may still turn out to be a call as a whole. */
+function mayBeCall(text: string): boolean {
+  const start = text.trimStart();
+  const inner = start.replace(openers, '');
+  if (inner === start && openings.some((opening) => opening.startsWith(start))) return true;
+  const begun = inner.slice(0, 100).replace(/\s/g, '');
+  return begun.startsWith(mark) || keys.some((key) => key.startsWith(begun) || begun.startsWith(key));
+}
 
 export function callReader(tools: readonly Tool[]): CallReader {
   let held = '';
@@ -117,8 +129,7 @@ export function callReader(tools: readonly Tool[]): CallReader {
     push(text) {
       held += text;
       if (isCall) return '';
-      const start = held.trimStart();
-      if (isFresh && beginnings.some((each) => start.startsWith(each) || each.startsWith(start))) return '';
+      if (isFresh && mayBeCall(held)) return '';
       isFresh = false;
       const found = held.indexOf(mark);
       isCall = found >= 0;
@@ -159,7 +170,7 @@ function callsIn(text: string, tools: readonly Tool[]): ToolCall[] {
   const marked = [...text.matchAll(/<tool_call>\s*([^]*?)\s*(?:<\/tool_call>|$)/g)].map(([, inner]) => inner!);
   const bare = text
     .trim()
-    .replace(/^(?:<tools>|<function_call>|```(?:json|xml)?)\s*/, '')
+    .replace(openers, '')
     .replace(/\s*(?:<\/tools>|<\/function_call>|```)[^]*$/, '');
   const calls = (marked.length > 0 ? marked : [bare]).map((each) => readCalls(each, tools));
   return calls.includes(null) ? [] : calls.flatMap((each) => each!);

@@ -81,6 +81,7 @@ test.each<[object, RegExp]>([
   [{ $ref: '#/$defs/a' }, /leads nowhere/],
   [{ $ref: 'https://example.com/a' }, /does not lead into the schema itself/],
   [{ $defs: { a: { $ref: '#/$defs/a' } }, allOf: [{ $ref: '#/$defs/a' }] }, /go round/],
+  [{ allOf: Array(2000).fill({}) }, /allOf has more than 1000 schemas/],
   [{ type: 'strin' }, /no type "strin"/],
   [{ enum: [] }, /enum is empty/],
   [{ type: 'integer', minimum: 3, maximum: 2 }, /no number lies within/],

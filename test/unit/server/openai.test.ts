@@ -84,3 +84,28 @@ test('many come, some hang up, and each that stays gets its own text', async () 
   expect(await metric(server.url, 'texts_open')).toBe(0);
   expect(server.defects).toEqual([]);
 });
+
+test('items, vectors, schemas, calls and the model by its name', async () => {
+  expect((await client.models.retrieve(model)).id).toBe(model);
+  const said = await client.responses.create({ model, input: 'add', max_output_tokens: 8 });
+  expect(said.output_text.length).toBeGreaterThan(0);
+  let streamed = '';
+  for await (const event of await client.responses.create({ model, input: 'add', max_output_tokens: 8, stream: true }))
+    if (event.type === 'response.output_text.delta') streamed += event.delta;
+  expect(streamed).toBe(said.output_text);
+  // The client asks for base64 and gives numbers.
+  const { data } = await client.embeddings.create({ model, input: ['a', 'b'] });
+  expect(data.map(({ embedding }) => embedding.length)).toEqual([192, 192]);
+  const schema = {
+    type: 'object',
+    properties: { age: { type: 'integer', minimum: 0, maximum: 99 } },
+    required: ['age'],
+  };
+  const messages = [{ role: 'user' as const, content: 'add' }];
+  const fits = await client.chat.completions.parse({ model, messages, max_tokens: 100, response_format: { type: 'json_schema', json_schema: { name: 'age', schema } } }); // prettier-ignore
+  expect(Object.keys(JSON.parse(fits.choices[0]!.message.content!) as object)).toEqual(['age']);
+  const tools = [{ type: 'function' as const, function: { name: 'add', parameters: schema } }];
+  const stream = client.chat.completions.stream({ model, messages, max_tokens: 150, tools, tool_choice: 'required' });
+  const [call] = (await stream.finalMessage()).tool_calls!;
+  expect(call).toMatchObject({ type: 'function', function: { name: 'add' } });
+});

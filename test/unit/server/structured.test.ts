@@ -68,6 +68,7 @@ describe('a text fits what is asked for', () => {
 
   test.each<[object, RegExp]>([
     [{ grammar: 'root ::= ' + '"a' }, /The grammar cannot be used: line 1/],
+    [{ grammar: `root ::= "${'a'.repeat(300_000)}"` }, /longer than 262144 characters/],
     [{ grammar: 'root ::= root "a" | "b"' }, /begins with itself/],
     [{ json_schema: { not: {} } }, /no grammar keeps not/],
     [{ json_schema: 5 }, /json_schema must be a JSON schema, not 5/],
@@ -148,6 +149,8 @@ describe('calls', () => {
     ['[{"name": "now", "arguments": {}}, {"name": "add", "arguments": {}}]', '', [['now', '{}'], ['add', '{}']]], // prettier-ignore
     ['{"name": "other", "arguments": {}}', '{"name": "other", "arguments": {}}', []],
     ['{"name": "now"}\n{"name": "add", "arguments": {}}\n{"name": "no', '', [['now', '{}'], ['add', '{}']]], // prettier-ignore
+    ['[TOOL_CALLS] [{"name": "now", "arguments": {}}]', '', [['now', '{}']]],
+    ['<|python_tag|>{"name": "now", "parameters": {}}', '', [['now', '{}']]],
     ['{"a": 1}', '{"a": 1}', []],
     ['```ts\nlet a;\n```', '```ts\nlet a;\n```', []],
     ['a < b, <tool', 'a < b, <tool', []],
@@ -155,6 +158,14 @@ describe('calls', () => {
   ])('in %o', (text, shown, calls) => {
     expect(read([text])).toEqual({ shown, calls });
     expect(read([...text])).toEqual({ shown, calls });
+  });
+
+  test('what cannot be a call is shown at once', () => {
+    const reader = callReader(known);
+    expect(['```ts\n', 'let a', ' = 1;'].map((piece) => reader.push(piece)).join('')).toBe('```ts\nlet a = 1;');
+    const other = callReader(known);
+    expect(other.push('{"na')).toBe('');
+    expect(other.push('tion": 1')).toBe('{"nation": 1');
   });
 
   test('what was called before goes to the template as an object', async () => {
