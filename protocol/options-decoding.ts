@@ -58,6 +58,15 @@ export const decodingOptions = {
     },
     help: 'What becomes, in mode fast, of the layers behind the exit at which a token leaves.',
   }),
+  promptExit: notation<number | 'auto' | 'off'>({
+    advanced: true,
+    scope: 'window',
+    default: 'off',
+    placeholder: 'N|auto|off',
+    expected: 'off, auto or a whole number of at least 1',
+    parse: (text) => (text === 'auto' || text === 'off' ? text : /^[1-9]\d{0,3}$/.test(text) ? Number(text) : null),
+    help: 'Layer of the exit at which prompts stop in mode fast, all tokens but the first 4 and the last 32: its memory fills the layers behind, so that long prompts are read sooner. auto: as calibrated, else nowhere.',
+  }),
   policy: oneOf({
     advanced: true,
     scope: 'window',

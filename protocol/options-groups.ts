@@ -281,6 +281,7 @@ export const servedOptions = {
   tokenHealing: decodingOptions.tokenHealing,
   drafts: decodingOptions.drafts,
   deferred: decodingOptions.deferred,
+  promptExit: decodingOptions.promptExit,
   policy: decodingOptions.policy,
   threshold: decodingOptions.threshold,
   patience: decodingOptions.patience,

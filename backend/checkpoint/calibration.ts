@@ -15,6 +15,8 @@ export interface Calibration {
   readonly fastest: Mode;
   /** What became of the layers that tokens skipped in the text that was judged; earlier versions knew `exact` alone. */
   readonly deferred: 'memory' | 'exact';
+  /** The shallowest layer at which prompts may stop, by what follows them; absent where none may. */
+  readonly promptExit?: number;
   /** By exit id. */
   readonly thresholds: Readonly<Record<string, number>>;
   /** By exit id: when its head is worth reading; `weights` are float32, little-endian, in base64. */
@@ -39,6 +41,7 @@ export function readCalibration(file: string, value: unknown): Calibration | nul
     brought = null,
     fastest = 'lossless',
     deferred = 'exact',
+    promptExit,
     thresholds,
     gates,
   } = record(file, value, '"calibration"');
@@ -54,8 +57,11 @@ export function readCalibration(file: string, value: unknown): Calibration | nul
   if (!mode) throw bad(file, `"calibration.fastest" is ${JSON.stringify(fastest)}, none of ${modes.join(', ')}`);
   if (deferred !== 'exact' && deferred !== 'memory')
     throw bad(file, `"calibration.deferred" is ${JSON.stringify(deferred)}, neither exact nor memory`);
+  if (promptExit !== undefined && (!isCount(promptExit) || promptExit === 0))
+    throw bad(file, '"calibration.promptExit" is no layer');
   return {
     step,
+    ...(promptExit !== undefined && { promptExit }),
     promise: { measure, limit },
     brought: readBrought(file, brought),
     fastest: mode,

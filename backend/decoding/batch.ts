@@ -13,6 +13,7 @@ import { draft, learn } from './draft.ts';
 import { openKvCache, takeBack } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import type { Pool } from './pooled.ts';
+import { stoppingAt } from './prompt-exit.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
 import { openRows, type Row } from './rows.ts';
 import { newSequence, write, type Sequence, type SequenceOptions } from './sequence.ts';
@@ -140,8 +141,11 @@ export function openBatch<Request extends BatchRequest>(
     const row = rows.at(now.row);
     const end = Math.min(request.prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
     const enabled = [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id));
-    const { pool } = request;
-    await cache.fill(row, enabled, end, { lastOnly: scorer === null && (!pool || pool.lastOnly) });
+    const { pool, promptExit, prompt } = request;
+    const lastOnly = scorer === null && (!pool || pool.lastOnly);
+    // Whoever hears other tokens than the last hears them in full.
+    const stopping = lastOnly ? stoppingAt(model, promptExit, prompt.length) : null;
+    await cache.fill(row, enabled, end, { lastOnly, stopping });
     if (scorer) {
       const [said] = await cache.read(final, [row], [end - read], { logits: true });
       scorer.take(said!.logits!, vocabulary);
@@ -262,6 +266,7 @@ export function openBatch<Request extends BatchRequest>(
   return {
     join(request) {
       checkPrompt(request.prompt, lengthOf(request));
+      stoppingAt(model, request.promptExit, request.prompt.length);
       waiting.add(request);
     },
     leave(request) {

@@ -3,6 +3,7 @@
  * passes took is reported. Keys, values and states are the runtime's; here are counters alone.
  */
 import type { Block } from './block.ts';
+import type { Stopping } from './prompt-exit.ts';
 import { longerThan } from '../model/spec.ts';
 import {
   branchOf,
@@ -21,6 +22,10 @@ const passLimit = 512;
 interface AdvanceOptions extends Pick<RunOptions, 'lastOnly'> {
   /** Rows of which every token is wanted at every stage, also where a memory has filled it. */
   readonly whole?: readonly number[];
+}
+
+interface FillOptions extends Pick<RunOptions, 'lastOnly'> {
+  readonly stopping?: Stopping | null;
 }
 
 export interface KvCache {
@@ -50,8 +55,11 @@ export interface KvCache {
   truncate(row: number, position: number): void;
   /** A row becomes the first `positions` of another. */
   copy(from: number, to: number, positions: number): void;
-  /** Runs every stage for what of one row's first `upTo` tokens waits, alone; branches are those of the exits k. */
-  fill(row: number, exits: readonly number[], upTo: number, options?: Pick<RunOptions, 'lastOnly'>): Promise<void>;
+  /**
+   * Runs every stage for what of one row's first `upTo` tokens waits, alone; branches are those of the exits k. Of the tokens that stop
+   * at an exit, if any do, its memory fills the stages behind it.
+   */
+  fill(row: number, exits: readonly number[], upTo: number, options?: FillOptions): Promise<void>;
   /** Some rows as a cache of their own, in this order: the others stay out of its passes. */
   of(rows: readonly number[]): KvCache;
   /** The rows become these of before, in this order; null: an empty one. Caches that `of` gave end. */
@@ -144,21 +152,37 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
           await runStage(s, allAt(chosen), rowsOf(), { ...options, last });
         }
       },
-      async fill(row, chosen, upTo, options) {
+      async fill(row, chosen, upTo, { stopping = null, ...options } = {}) {
         const own = at(row);
         const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);
         const end = Math.min(upTo, slots.entered(own));
-        const run = async (stage: number, last: number): Promise<void> => {
-          const left = (): number => end - slots.filled(stage, own);
+        const run = async (stage: number, last: number, until: number): Promise<void> => {
+          const left = (): number => until - slots.filled(stage, own);
           const countOf = (r: number, most: number): number => (r === own ? Math.min(most, left()) : 0);
           await runPasses(stage, 1, left(), countOf, { ...options, last });
         };
+        const through = async (from: number, to: number, until: number): Promise<void> => {
+          for (let s = from, last = from; s < to; s = last + 1) {
+            last = lastTogether(s, to, [own]);
+            await run(s, last, until);
+          }
+        };
         const trunk = trunkLength(model);
-        for (let s = 0, last = 0; s < trunk; s = last + 1) {
-          last = lastTogether(s, trunk, [own]);
-          await run(s, last);
+        if (stopping !== null) {
+          const { stages } = exits[stopping.k]!;
+          await through(0, stages, end);
+          // What a stage behind has run already stays as it is.
+          const ran = model.stages.slice(stages, trunk).map((_, s) => slots.filled(stages + s, own));
+          const [from, to] = [Math.max(stopping.from, ...ran), Math.min(stopping.to, end)];
+          if (from < to) {
+            await through(stages, trunk, from);
+            const places = Array.from({ length: to - from }, (_, i) => ({ row: own, position: from + i }));
+            await slots.fill(stopping.k, places);
+            slots.skip(own);
+          }
         }
-        for (const branch of branches) await run(branch, branch);
+        await through(0, trunk, end);
+        for (const branch of branches) await run(branch, branch, end);
       },
       async read(k, chosen, counts, options) {
         const branch = branchOf(exits[k]!);

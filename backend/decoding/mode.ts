@@ -3,6 +3,7 @@
  * the exits. Pure; knows no runtime.
  */
 import { broughtText } from '../../protocol/brought.ts';
+import { userError } from '../../protocol/errors.ts';
 import { thresholdOf } from '../../protocol/options-notations.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import { policies } from '../../protocol/policies.ts';
@@ -115,6 +116,24 @@ const namesNoRule = ({ threshold, policy }: GenerateOptions): boolean =>
 export function remembersOf(options: GenerateOptions, calibration: Calibration | null): boolean {
   if (options.deferred !== 'auto') return options.deferred === 'memory';
   return calibration && calibratedThresholds(options, calibration) ? calibration.deferred === 'memory' : true;
+}
+
+/**
+ * The layer at which prompts stop, as asked or as calibrated; null: none does.
+ * @throws UserError where one is named and the mode keeps the full model's text.
+ */
+export function promptLayerOf(options: GenerateOptions, calibration: Calibration | null): number | null {
+  const { promptExit } = options;
+  if (promptExit === 'off') return null;
+  const mode = modeOf(options, calibration);
+  if (promptExit === 'auto')
+    return mode === 'fast' && calibratedThresholds(options, calibration) ? (calibration?.promptExit ?? null) : null;
+  if (mode === 'fast' && options.exits !== null) return promptExit;
+  throw userError(
+    'bad-argument',
+    `A prompt that stops at layer ${promptExit} changes the text, and the mode is ${mode}, which changes none.`,
+    'Give --mode fast and --exits, or leave --prompt-exit out.',
+  );
 }
 
 export function policyOf(options: GenerateOptions, calibration: Calibration | null): Policy {

@@ -9,7 +9,7 @@ import type { SequenceOptions } from './sequence.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import type { TextCodec } from './text.ts';
-import { askedExits, calibratedThresholds, modeOf, policyOf, remembersOf } from './mode.ts';
+import { askedExits, calibratedThresholds, modeOf, policyOf, promptLayerOf, remembersOf } from './mode.ts';
 
 /** What is open: a model, its tokenizer, its exits and what is known of them. */
 export interface OpenModel {
@@ -32,6 +32,7 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
     policy: policyOf(options, calibration),
     enabled: (exit) => mode === 'fast' && isAsked(exit),
     remembers: mode === 'fast' && remembersOf(options, calibration),
+    promptExit: promptLayerOf(options, calibration),
     drafts: draftsOf(mode, options.drafts, isAsked),
     gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },

@@ -19,6 +19,8 @@ export interface SequenceOptions {
   readonly sampling: SamplingOptions;
   /** Whether exits' memories fill what tokens skip that leave there; else they wait for the next that goes deeper. */
   readonly remembers?: boolean;
+  /** The layer of the exit at which most of the prompt stops; null: it goes through all layers. */
+  readonly promptExit?: number | null;
   /** Guesses by exit id whether a reading pays; an exit without one is always read. */
   readonly gates: ReadonlyMap<string, Gate>;
   /** So many most probable tokens of every exit are reported. */

@@ -34,6 +34,7 @@ import {
 } from '../evaluation/calibration-texts.ts';
 import { machineName } from '../evaluation/load.ts';
 import { leastSpeedup, trialTexts, trialTokens, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
+import { judgePrompts } from '../evaluation/prompts.ts';
 import { judgeWritten, type Judged } from '../evaluation/written.ts';
 import type { OpenedExits } from './opened.ts';
 import { counting } from './reporting.ts';
@@ -80,6 +81,7 @@ export async function* calibrateExits(
   let heard: Heard[];
   let final: number[];
   let judged: Judged[];
+  let promptExit: number | null;
   try {
     yield { type: 'phase', phase: 'measure', detail: 'what layers and exits cost here' };
     const measuring = measureCosts(staged, { context: promptTokens + newTokens, rounds: costRounds });
@@ -97,6 +99,7 @@ export async function* calibrateExits(
     const fresh = prompts.slice(texts.length);
     const judging = { tokenizer: on.tokenizer, staged, heard, costs, prompts: fresh, hasTime };
     judged = yield* judgeWritten(judging, asked, signal);
+    promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
   } finally {
     await staged.dispose();
   }
@@ -119,6 +122,7 @@ export async function* calibrateExits(
     brought,
     fastest: best.mode,
     deferred: isFilled ? 'memory' : 'exact',
+    ...(promptExit !== null && { promptExit }),
     thresholds,
     gates: Object.fromEntries([...gates].map(([exit, gate]) => [exit, storedGate(gate)])),
   });

@@ -18,7 +18,7 @@ import { positionBytes, type StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkpoint.ts';
 import { memoryFile } from '../checkpoint/memory.ts';
 import { runtimeOptions } from './backbone.ts';
-import { askedExits, askedMode } from '../decoding/mode.ts';
+import { askedExits, askedMode, promptLayerOf } from '../decoding/mode.ts';
 import { keepPasses, readPasses, type PassPlace } from './kept-passes.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 
@@ -72,11 +72,11 @@ export async function openGenerator(
   const mode = askedMode(options);
   const exits = mode !== 'full' || options.candidates > 0 ? options.exits : null;
   const { model, device, gpuLayers, precision, threads, head } = options;
-  const { policy, threshold, disable, candidates } = options;
+  const { policy, threshold, disable, candidates, promptExit } = options;
   const checkpoint = exits && [exits, ...checkpointState(exits)];
   const files = JSON.stringify([state(model), checkpoint, device, gpuLayers, precision, threads, head]);
   const isWhole = exits !== null && candidates > 0;
-  const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, isWhole]);
+  const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, promptExit, isWhole]);
   const isIt = (one: Kept): boolean => one.files === files && (one.cuts === cuts || one.isWhole);
   const own =
     kept.find(isIt) ?? keep({ files, cuts, isWhole }, (release) => open(options, exits, rememberedBytes, release));
@@ -134,7 +134,10 @@ async function open(
   try {
     const exits = directory === null ? { ...noExits, calibration: null } : await readExits(directory, model, signal);
     const { specs, calibration } = exits;
-    const isAsked = options.candidates > 0 ? () => true : askedExits(options, calibration, model.spec.layers.length);
+    const isWanted = askedExits(options, calibration, model.spec.layers.length);
+    const promptLayer = promptLayerOf(options, calibration);
+    const isAsked = (exit: string): boolean =>
+      options.candidates > 0 || isWanted(exit) || Number.parseInt(exit, 10) === promptLayer;
     const asked = onlyExits(exits, isAsked);
     const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', asked), signal);
     const messages: string[] = [];

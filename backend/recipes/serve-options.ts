@@ -3,12 +3,12 @@ import { parseOptions, type GenerateOptions, type ServeOptions } from '../../pro
 
 export function servedGeneration(options: ServeOptions): GenerateOptions {
   const { model, exits, device, threads, precision, maxTokens } = options;
-  const { mode, tokenHealing, drafts, policy, threshold, patience, disable, head } = options;
+  const { mode, tokenHealing, drafts, deferred, promptExit, policy, threshold, patience, disable, head } = options;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
     ...parseOptions('generate', {}),
     ...{ model, exits, device, threads, precision, maxTokens },
-    ...{ mode, tokenHealing, drafts, policy, threshold, patience, disable, head },
+    ...{ mode, tokenHealing, drafts, deferred, promptExit, policy, threshold, patience, disable, head },
     ...{ temperature, topK, topP, minP, repetitionPenalty },
   };
 }

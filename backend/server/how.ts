@@ -30,6 +30,7 @@ const exitRule = [
   'patience',
   'disable',
   'drafts',
+  'promptExit',
   'candidates',
   'tokenHealing',
 ] as const;
@@ -49,6 +50,8 @@ export function optionsOf(body: Body, { options, model }: Served): GenerateOptio
   for (const option of sampling) given[option] = body[snake(option)] ?? body[synonyms[option] ?? ''];
   for (const option of exitRule) given[option] = exits?.[snake(option)];
   if (exits?.['exits'] !== undefined) given['disable'] = othersThan(exits['exits'], model.exits);
+  // Whoever asks for the full model's text means that its prompt is read in full.
+  if (given['mode'] === 'full' || given['mode'] === 'lossless') given['promptExit'] ??= 'off';
   given['stop'] = textsField(body, 'stop')?.filter((stop) => stop !== '');
   numberField(body, 'temperature', 0, mostTemperature);
   const temperature = (given['temperature'] as number | null | undefined) ?? options.temperature;

@@ -1,0 +1,80 @@
+/**
+ * At which exit prompts may stop: how much what is said behind them loses. A window of held-out text is read whole and once more with
+ * its beginning stopped, and the full model scores what it would say behind it then. Such windows choose nothing but this.
+ */
+import { setImmediate } from 'node:timers/promises';
+import type { CalibrateEvent } from '../../protocol/events.ts';
+import { openKvCache } from '../decoding/kv-cache.ts';
+import { stoppingAt } from '../decoding/prompt-exit.ts';
+import { regretOf } from '../decoding/regret.ts';
+import type { Windows } from '../features/features.ts';
+import type { Readout, StagedModel } from '../runtime/staged-model.ts';
+import { mean } from './tasks/statistics.ts';
+
+/** Nats that a token behind such a prompt may cost. */
+export const promptRegret = 0.02;
+/** Of a window so much is what follows the prompt. */
+const followingShare = 1 / 4;
+const mostWindows = 8;
+const fewestWindows = 4;
+/** Of a normal distribution, one-sided: in 19 of 20 cases the mean is below. */
+const certain = 1.645;
+
+/** The shallowest layer at which prompts may stop; null where none may, or there is too little text or time to say. */
+export async function* judgePrompts(
+  staged: StagedModel,
+  windows: Windows,
+  hasTime: (seconds: number) => boolean,
+  signal: AbortSignal,
+): AsyncGenerator<CalibrateEvent, number | null> {
+  const layers = [...new Set(staged.exits.filter(({ remembers }) => remembers).map(({ layer }) => layer))];
+  const following = Math.floor(windows.tokens * followingShare);
+  if (layers.length === 0 || stoppingAt(staged, layers[0], windows.tokens - following) === null) return null;
+  const count = Math.min(mostWindows, windows.count);
+  const regrets = new Map(layers.map((layer) => [layer, [] as number[]]));
+  yield { type: 'phase', phase: 'evaluate', detail: 'what follows prompts that stop at an exit' };
+  let longest = 0;
+  // From the end: beginnings of texts come from the first ones.
+  for (let w = windows.count - 1; w >= windows.count - count && hasTime(longest); w--) {
+    const started = performance.now();
+    const ids = [...windows.window(w).ids];
+    const whole = await saidBehind(staged, ids, following, null);
+    for (const [layer, means] of regrets)
+      means.push(mean(regretsBetween(whole, await saidBehind(staged, ids, following, layer))));
+    longest = Math.max(longest, (performance.now() - started) / 1000);
+    yield { type: 'progress', phase: 'evaluate', done: windows.count - w, total: count, unit: 'windows' };
+    await setImmediate();
+    signal.throwIfAborted();
+  }
+  const allowed = [...regrets].filter(([, means]) => means.length >= fewestWindows && atMost(means) <= promptRegret);
+  return allowed.length === 0 ? null : Math.min(...allowed.map(([layer]) => layer));
+}
+
+/** What the final exit says of the last tokens of a text, the tokens before them being a prompt that stops at a layer, if at any. */
+export async function saidBehind(
+  staged: StagedModel,
+  ids: readonly number[],
+  following: number,
+  layer: number | null,
+): Promise<readonly Readout[]> {
+  const cache = openKvCache(staged, 1);
+  try {
+    cache.enter(0, ids);
+    await cache.fill(0, [], ids.length, { stopping: stoppingAt(staged, layer, ids.length - following) });
+    const [said] = await cache.read(staged.exits.length - 1, [0], [following], { logits: false });
+    return said!.readouts;
+  } finally {
+    cache.dispose();
+  }
+}
+
+/** Of each token that `other` says what it costs under the full model. */
+export const regretsBetween = (full: readonly Readout[], other: readonly Readout[]): number[] =>
+  full.map((readout, i) => regretOf(readout, other[i]!.token));
+
+/** What the mean is at most, by the spread of these. */
+function atMost(values: readonly number[]): number {
+  const middle = mean(values);
+  const variance = values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (values.length - 1);
+  return middle + certain * Math.sqrt(variance / values.length);
+}

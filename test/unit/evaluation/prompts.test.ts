@@ -1,0 +1,56 @@
+/** At which layer prompts may stop: where a copy is exact, not where memory is noise, and nowhere without text or time. */
+import { afterAll, expect, test } from 'vitest';
+import { judgePrompts, promptRegret, regretsBetween, saidBehind } from '../../../backend/evaluation/prompts.ts';
+import { mean } from '../../../backend/evaluation/tasks/statistics.ts';
+import { seededRandom } from '../../../backend/decoding/random.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import { openStagedModel } from '../../../backend/runtime/open.ts';
+import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
+
+const own = { kind: 'own' } as const;
+const model = tinyModel('llama-untied');
+const last = model.spec.layers.length - 1;
+const specs: ExitSpec[] = [1, last].map((layer) => ({ layer, architecture: 'norm', head: own }));
+const copies = withMemories(model, copiedExits(model, specs));
+const noise = withMemories(model, copiedExits(model, specs), 200);
+const [copying, noisy, plain] = [
+  await openStagedModel(model, copies),
+  await openStagedModel(model, noise),
+  await openStagedModel(model),
+];
+afterAll(async () => {
+  for (const each of [copying, noisy, plain]) await each.dispose();
+  model.close();
+});
+
+const random = seededRandom(4);
+const windowsOf = (count: number, tokens: number) => {
+  const all = Array.from({ length: count }, () =>
+    Int32Array.from({ length: tokens }, () => Math.floor(random() * model.spec.vocabulary)),
+  );
+  return { count, tokens, hash: '', window: (i: number) => ({ ids: all[i]!, targets: all[i]! }) };
+};
+const judged = async (staged: StagedModel, windows = windowsOf(5, 200), seconds = Infinity) => {
+  const judging = judgePrompts(staged, windows, (needed) => needed < seconds, new AbortController().signal);
+  for (;;) {
+    const next = await judging.next();
+    if (next.done) return next.value;
+  }
+};
+
+test('a memory that is exact may be used, one of noise not', async () => {
+  expect(await judged(copying)).not.toBeNull();
+  const ids = [...windowsOf(1, 200).window(0).ids];
+  const [whole, stopped] = [await saidBehind(noisy, ids, 50, null), await saidBehind(noisy, ids, 50, 1)];
+  expect(mean(regretsBetween(whole, stopped))).toBeGreaterThan(promptRegret);
+  expect(mean(regretsBetween(whole, whole))).toBe(0);
+  expect(await judged(noisy)).toBeNull();
+});
+
+test('where there is no memory, too little text, or no time, prompts go through all layers', async () => {
+  expect(await judged(plain)).toBeNull();
+  expect(await judged(copying, windowsOf(5, 100))).toBeNull();
+  expect(await judged(copying, windowsOf(3, 200))).toBeNull();
+  expect(await judged(copying, windowsOf(5, 200), 0)).toBeNull();
+});
