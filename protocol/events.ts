@@ -137,7 +137,7 @@ export interface PlannedEvent {
 export type SavedEvent = { type: 'saved'; path: string; files: string[] };
 
 /** Of export and import. */
-export type ExportEvent = PhaseEvent | ProgressEvent | WarningEvent | SavedEvent;
+export type ExportEvent = PhaseEvent | ProgressEvent | NoteEvent | WarningEvent | SavedEvent;
 
 export type ReportEvent = PhaseEvent | WarningEvent | SavedEvent;
 

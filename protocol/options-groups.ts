@@ -77,7 +77,7 @@ export const evaluationOptions = {
     maximum: 0.9,
     help: 'Share of the documents that was kept apart; by default as the exits were tuned.',
   }),
-  seed: optionalInteger({
+  splitSeed: optionalInteger({
     advanced: true,
     minimum: 0,
     maximum: 4_294_967_295,

@@ -59,7 +59,15 @@ export const dataOptions = {
     minimum: 0,
     maximum: 4_294_967_295,
     scope: 'window',
-    help: 'Seed of everything random: split, order, initial values, sampling.',
+    help: 'Seed of what is random in a run: order, initial values, sampling.',
+  }),
+  splitSeed: integer({
+    advanced: true,
+    default: 1,
+    minimum: 0,
+    maximum: 4_294_967_295,
+    scope: 'window',
+    help: 'Seed by which documents are held out: the same for all, so that runs of different --seed are judged by the same text.',
   }),
 };
 

@@ -4,7 +4,7 @@
  */
 import type { CalibratedEvent, ExitScore } from '../../protocol/events.ts';
 import type { Mode } from '../../protocol/trace.ts';
-import { percent } from './table.ts';
+import { figures, percent } from './table.ts';
 
 /** How commands are written here: `npx early-exit`, and the flags that name what was worked with. */
 export interface Naming {
@@ -51,7 +51,7 @@ export function afterTuning(before: readonly ExitScore[], after: readonly ExitSc
   if (best.agreement < fewAgree) return { reason: `${reason} That is too few to leave at.`, next: [longer(n)] };
   return {
     reason: `${reason} What that brings depends on what layers and heads cost here.`,
-    next: [calibrate(n), write(n, 'meanwhile: the text of full depth, sooner where the text drafts itself')],
+    next: [calibrate(n), write(n, 'meanwhile: the text of full depth, sooner where it repeats earlier text')],
   };
 }
 
@@ -62,14 +62,14 @@ const fewAgree = 0.6;
 export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
   const { fast, lossless } = found.speedups;
   if (found.fastest === 'fast') {
-    const reason = `Leaving early pays here: ${times(fast)} full depth, where drafts of the text alone have ${times(lossless)}.`;
+    const reason = `Leaving early pays here: ${times(fast)} full depth, where guessing ahead from earlier text (lossless) has ${times(lossless)}.`;
     return { reason, next: [write(n, 'leaves as calibrated')] };
   }
   const { reason, cure } = whyNot(found);
   const effect =
     found.fastest === 'lossless'
       ? `lossless: the text of full depth, ${times(lossless)} as fast`
-      : 'the text of full depth; drafts bring nothing on text like this either';
+      : 'the text of full depth; guessing ahead brings nothing on text like this either';
   return { reason, next: [write(n, effect), ...cureFor(cure, n)] };
 }
 
@@ -94,7 +94,7 @@ function whyNot({ exits, layers, fullDepth, speedups }: CalibratedEvent): { reas
     return { reason, cure: 'smaller head' };
   }
   if (speedups.lossless >= 1.2) {
-    const reason = `Leaving early adds nothing here to drafts of the text, which alone are ${times(speedups.lossless)} as fast as full depth.`;
+    const reason = `Leaving early adds nothing here to guessing ahead from earlier text (lossless), which alone is ${times(speedups.lossless)} as fast as full depth.`;
     return { reason, cure: 'none' };
   }
   if (best.agreement < 0.9) {
@@ -121,23 +121,28 @@ function cureFor(cure: Cure, n: Naming): Line[] {
   }
 }
 
-/** After a first run that measured every mode at a threshold without a promise; tokens a second by mode. */
-export function afterStart(speeds: Readonly<Record<Mode, number>>, n: Naming): Advice {
-  const [fast, lossless] = [speeds.fast / speeds.full, speeds.lossless / speeds.full];
-  const own = [
-    `${n.command} tune --model YOURS.gguf --data 'src/**' --out my.exits`,
-    'ten minutes on a model and files of yours',
-  ] as const;
-  if (fast > lossless)
-    return {
-      reason: `Leaving early was fastest, ${times(fast)} full depth, but by a threshold that promises nothing; a calibration does.`,
-      next: [calibrate(n), own],
-    };
-  const gain = lossless > 1 ? `lossless was ${times(lossless)} full depth` : 'drafts of the text brought nothing';
-  return {
-    reason: `Here ${gain}, leaving early ${times(fast)} by a threshold that promises nothing.`,
-    next: [write(n, 'the default: leaves as calibrated, else writes the text of full depth'), calibrate(n), own],
+/** What a first run measured, in tokens a second. */
+export interface FirstSpeeds {
+  /** The mode that is the default. */
+  readonly mode: Mode;
+  /** Medians over so many rounds. */
+  readonly auto: number;
+  readonly full: number;
+  readonly rounds: number;
+  /** Processor, threads and load. */
+  readonly machine: string;
+}
+
+/** After a first run: one sentence of what was measured, and one next command, which is `next` where that is given. */
+export function afterStart(speeds: FirstSpeeds, isCalibrated: boolean, n: Naming, next: Line | null): Advice {
+  const { mode, auto, full, rounds, machine } = speeds;
+  const how = {
+    fast: 'leaves early as calibrated',
+    lossless: "writes the full model's own text",
+    full: 'is full depth',
   };
+  const reason = `The default mode ${how[mode]}: ${figures(auto)} tokens a second, ${times(auto / full)} full depth (medians of ${rounds} texts each, in turn; ${machine}).`;
+  return { reason, next: [next ?? (isCalibrated ? write(n, 'your own prompt') : calibrate(n))] };
 }
 
 const times = (ratio: number): string => `${ratio.toFixed(2)} ×`;

@@ -6,13 +6,13 @@ import { rememberUsed, type LastUsed } from '../recipes/last-used.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { showCalibrate } from './calibrate.ts';
 import { optionsCommand, recipeCommand, type Command } from './command.ts';
-import { completionScript, shells } from './completion.ts';
 import type { Context } from './context.ts';
 import { showDoctor } from './doctor.ts';
 import { showEvaluate } from './evaluate.ts';
 import { showExport } from './export.ts';
 import { showGenerate } from './generate.ts';
-import { commandHelp } from './help.ts';
+import { listCommand } from './list.ts';
+import { completionCommand, lspCommand } from './other-commands.ts';
 import { runServe } from './serve.ts';
 import { showSweep } from './sweep.ts';
 import { runStart, startDefaults, startHelp } from './start.ts';
@@ -40,8 +40,6 @@ async function withPrompts(options: CommandOptions['generate'], context: Context
   const input = options.prompt.includes('-') ? await context.readInput() : '';
   return withModel({ ...options, prompt: options.prompt.map((prompt) => (prompt === '-' ? input : prompt)) });
 }
-
-const isHelp = (words: readonly string[]): boolean => words.some((word) => word === '--help' || word === '-h');
 
 export const commands: readonly Command[] = [
   recipeCommand(
@@ -245,6 +243,7 @@ export const commands: readonly Command[] = [
     withModel,
     ({ model }, last) => (last?.type === 'saved' ? { model, exits: last.path } : null),
   ),
+  listCommand,
   recipeCommand(
     'doctor',
     {
@@ -269,45 +268,6 @@ export const commands: readonly Command[] = [
     },
     { defaults: startDefaults },
   ),
-  {
-    help: {
-      name: 'completion',
-      usage: shells.join('|'),
-      summary: 'A script with which a shell completes commands, options and their values.',
-      description: 'Writes the script for a shell to standard output, made of the options as they are.',
-      examples: [
-        ['early-exit completion bash > ~/.local/share/bash-completion/completions/early-exit', 'for bash'],
-        ['early-exit completion zsh > ~/.zfunc/_early-exit', 'for zsh, where ~/.zfunc is in fpath'],
-        ['early-exit completion fish > ~/.config/fish/completions/early-exit.fish', 'for fish'],
-        ['early-exit completion powershell >> $PROFILE', 'for PowerShell'],
-      ],
-    },
-    table: {},
-    async run(words, { terminal }) {
-      terminal.out.write(
-        isHelp(words) ? commandHelp(terminal.out, this.help, this.table) : completionScript(words, commands),
-      );
-      return 0;
-    },
-  },
-  {
-    help: {
-      name: 'lsp',
-      summary: 'The language server, for an editor.',
-      description: 'Speaks the Language Server Protocol on standard input and output until the client is gone.',
-      examples: [['early-exit lsp --stdio', 'as an editor starts it']],
-    },
-    table: {},
-    async run(words, { terminal, signal }) {
-      if (isHelp(words)) {
-        terminal.out.write(commandHelp(terminal.out, this.help, this.table));
-        return 0;
-      }
-      const { checkServerWords, startServer } = await import('../language-server/stdio.ts');
-      checkServerWords(words);
-      startServer(words, signal);
-      // Ends with the client, which ends the process.
-      return new Promise(() => {});
-    },
-  },
+  completionCommand(() => commands),
+  lspCommand,
 ];

@@ -14,13 +14,16 @@ export function namingOf(directory: string, model: string, data: readonly string
   const globs = data.map(shorter);
   const isDefault = globs.join('\n') === (optionTables.tune.data.default as readonly string[]).join('\n');
   return {
-    command: commandOf(thisInstallation()),
+    command: commandHere(),
     model: isShipped ? '' : ` --model ${shellWord(shorter(model))}`,
     exits: ` --exits ${where}`,
     data: isDefault ? '' : ` --data ${globs.map(shellWord).join(' ')}`,
     directory: where,
   };
 }
+
+/** How this program is called here. */
+export const commandHere = (): string => commandOf(thisInstallation());
 
 export function writeAdvice(stream: Stream, { reason, next }: Advice): void {
   const { bold, cyan, dim } = stream.colours;

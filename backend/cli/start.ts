@@ -1,38 +1,37 @@
-/** `early-exit start`: the whole of it in a few minutes, as a composition of tune and generate. */
-import { existsSync, readdirSync } from 'node:fs';
+/** `early-exit start`: a first run, as a composition of tune and generate; with the exits that ship nothing is tuned. */
+import { existsSync } from 'node:fs';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 import path from 'node:path';
+import { betterModels, fetchMinutes } from '../../protocol/models.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { runInWorker } from '../worker/engine.ts';
 import { packageRoot } from '../recipes/installation.ts';
-import { resolveModel } from '../worker/shipped.ts';
-import { afterStart } from './advice.ts';
+import { rememberUsed } from '../recipes/last-used.ts';
+import { resolveModel, shippedExits } from '../worker/shipped.ts';
+import { afterStart, type FirstSpeeds } from './advice.ts';
 import type { Context } from './context.ts';
 import { showGenerate } from './generate.ts';
 import type { CommandHelp } from './help.ts';
-import { namingOf, writeAdvice } from './naming.ts';
+import { commandHere, namingOf, shellWord, writeAdvice } from './naming.ts';
 import { shownEvents } from './shown-events.ts';
-import { figures, percent, table } from './table.ts';
-import type { Stream } from './terminal.ts';
 import { showTune } from './tune.ts';
 
 export const startHelp: CommandHelp = {
   name: 'start',
-  summary: 'A first run: tune, compare, generate and measure, on the model that ships.',
+  summary: 'A first run: text in the colours of its exits, and how fast it is here.',
   description:
-    "Tunes three exits for about a minute, in a clone on this project's own TypeScript, else on the files of this folder, " +
-    'shows what they learned, generates with them and measures the speed at full depth and with exits.',
+    'Generates with the model and the exits that ship and measures the speed, at full depth and in the default mode. Of another model, ' +
+    'or on text that is named, it tunes three exits for about a minute first.',
   examples: [
-    ['early-exit start', 'about two minutes'],
-    ["early-exit start --model my.gguf --data 'src/**' --minutes 5", 'the same on your own model and files'],
+    ['early-exit start', 'with what ships: some twenty seconds'],
+    ["early-exit start --model my.gguf --data 'src/**'", 'tunes exits on your own model and files first'],
   ],
 };
 
 const PROMPT = 'export function parse(text: string) {';
 const NEW_TOKENS = 96;
-/** Bolder than the default: a first run wants to show exits. */
-const THRESHOLD = 0.7;
 const ROUNDS = 3;
 
 /** What `start` gives tune where the user gives nothing. */
@@ -53,98 +52,98 @@ function freeName(name: string): string {
   }
 }
 
+/** Where it runs is no reason to tune. */
+const places: ReadonlySet<string> = new Set(['device', 'gpuLayers', 'threads', 'exitDevice']);
+
+/** Whether nothing was asked for but a first run. */
+function asksNothing(given: TuneOptions): boolean {
+  const usual = parseOptions('tune', startDefaults());
+  const names = Object.keys(usual) as (keyof TuneOptions)[];
+  return names.every((name) => places.has(name) || JSON.stringify(given[name]) === JSON.stringify(usual[name]));
+}
+
+/** What there is to generate with; `directory` null once Ctrl-C has ended it. */
+interface Begun {
+  readonly directory: string;
+  readonly isCalibrated: boolean;
+}
+
 export async function runStart(given: TuneOptions, { terminal, signal }: Context): Promise<void> {
   const { out, err } = terminal;
-  const { bold } = out.colours;
-  const heading = (text: string): void => err.write(`\n${err.colours.bold(text)}\n`);
-
-  heading('1. Attach exits to the frozen model and tune them');
+  let part = 1;
+  const heading = (text: string): void => err.write(`\n${err.colours.bold(`${part++}. ${text}`)}\n`);
   const options = { ...given, model: resolveModel(given.model) };
-  const tuned = await showTune(shownEvents(runInWorker('tune', options, { signal }), terminal), terminal, false);
-  if (!tuned || signal.aborted) return;
+  const exits = asksNothing(given) ? shippedExits() : null;
+  let begun: Begun | null = exits === null ? null : { directory: exits, isCalibrated: true };
+  if (begun === null) {
+    heading('Attach exits to the frozen model and tune them');
+    const events = shownEvents(runInWorker('tune', options, { signal }), terminal);
+    const tuned = await showTune(events, terminal, false);
+    if (!tuned || signal.aborted) return;
+    begun = { directory: tuned.directory, isCalibrated: tuned.calibrated };
+  }
 
-  heading(`2. Generate: each token leaves at the first exit that is at least ${percent(THRESHOLD, 0)} sure`);
-  const exits = path.relative(process.cwd(), tuned.directory) || '.';
+  heading('Generate in the default mode, each token in the colour of the exit that said it');
   const request = parseOptions('generate', {
     model: options.model,
-    exits: tuned.directory,
+    exits: begun.directory,
     prompt: [PROMPT],
     maxTokens: NEW_TOKENS,
-    mode: 'fast',
-    threshold: THRESHOLD,
-    // The most probable tokens of a small model soon repeat themselves.
-    temperature: 0.6,
     device: options.device,
     gpuLayers: options.gpuLayers,
     threads: options.threads,
   });
-  const generated = await showGenerate(
-    shownEvents(runInWorker('generate', request, { signal }), terminal),
-    terminal,
-    request.prompt,
-  );
+  const events = shownEvents(runInWorker('generate', request, { signal }), terminal);
+  const generated = await showGenerate(events, terminal, request.prompt);
   if (!generated || signal.aborted) return;
 
-  heading(`3. Measure: ${NEW_TOKENS} tokens at full depth and with exits, in turn, median of ${ROUNDS}`);
+  heading(`Measure: the same at full depth and in the default mode, in turn, ${ROUNDS} times each`);
   const speeds = await measure(request, signal);
   if (signal.aborted) return;
-  out.write(speedTable(out, speeds, generated.layers));
-
-  const files = readdirSync(tuned.directory, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => path.join(exits, path.relative(tuned.directory, path.join(entry.parentPath, entry.name))));
-  out.write(`\n${bold('Written')}\n${files.map((file) => `  ${file}\n`).join('')}`);
-  const naming = namingOf(tuned.directory, given.model, options.data);
-  const { full, fast, lossless } = speeds;
-  const perSecond = {
-    full: full.tokensPerSecond,
-    fast: fast.tokensPerSecond,
-    lossless: lossless.tokensPerSecond,
-  };
-  writeAdvice(out, afterStart(perSecond, naming));
+  rememberUsed({ model: options.model, exits: begun.directory });
+  const naming = namingOf(begun.directory, given.model, options.data);
+  writeAdvice(
+    out,
+    afterStart(
+      { ...speeds, machine: machineText(options.threads) },
+      begun.isCalibrated,
+      naming,
+      exits === null ? null : larger(),
+    ),
+  );
 }
 
-interface Speed {
-  readonly tokensPerSecond: number;
-  readonly meanLayer: number;
+/** The next step from the model that ships, as it can be copied. */
+function larger(): readonly [line: string, effect: string] {
+  const [{ reference, name, bytes }] = betterModels();
+  return [
+    `${commandHere()} start --model ${shellWord(reference)}`,
+    `the same with ${name}, a model of use: ${Math.round(bytes / 1e6)} MB to fetch (${fetchMinutes(bytes)} minutes at 100 Mbit/s), then exits for the files of this folder`,
+  ];
 }
 
-/** Median speed of each mode, alternating so that other work on the machine meets all. */
-async function measure(request: GenerateOptions, signal: AbortSignal): Promise<Readonly<Record<Mode, Speed>>> {
-  const runs: Record<Mode, Speed[]> = { full: [], fast: [], lossless: [] };
+/** What a speed was measured on, and what else went on there. */
+function machineText(threads: number): string {
+  const name = cpus()[0]?.model.trim() || process.arch;
+  const cores = availableParallelism();
+  const load = loadavg()[0]!;
+  return `${name}, ${threads > 0 ? threads : cores} threads, load ${load.toFixed(1)} on ${cores} cores`;
+}
+
+/** Median speed of full depth and of the default mode, alternating so that other work on the machine meets both. */
+async function measure(request: GenerateOptions, signal: AbortSignal): Promise<Omit<FirstSpeeds, 'machine'>> {
+  const runs: Record<'full' | 'auto', number[]> = { full: [], auto: [] };
+  let chosen: Mode = 'full';
   for (let round = 0; round < ROUNDS; round++) {
-    for (const mode of ['full', 'fast', 'lossless'] as const) {
+    for (const mode of ['full', 'auto'] as const) {
       for await (const event of runInWorker('generate', { ...request, mode }, { signal })) {
-        if (event.type === 'generated') runs[mode].push(event);
+        if (event.type === 'ready' && mode === 'auto') chosen = event.mode;
+        if (event.type === 'generated') runs[mode].push(event.tokensPerSecond);
       }
     }
   }
-  return { full: median(runs.full), fast: median(runs.fast), lossless: median(runs.lossless) };
+  return { mode: chosen, full: median(runs.full), auto: median(runs.auto), rounds: ROUNDS };
 }
 
-function median(speeds: readonly Speed[]): Speed {
-  const sorted = speeds.toSorted((a, b) => a.tokensPerSecond - b.tokensPerSecond);
-  return sorted[Math.floor(sorted.length / 2)] ?? { tokensPerSecond: NaN, meanLayer: NaN };
-}
-
-function speedTable(
-  stream: Stream,
-  { full, fast, lossless }: Awaited<ReturnType<typeof measure>>,
-  layers: number,
-): string {
-  const { dim, bold } = stream.colours;
-  const ratio = (speed: Speed): string => `${(speed.tokensPerSecond / full.tokensPerSecond).toFixed(2)} ×`;
-  const row = (name: string, speed: Speed, note: string): string[] => [
-    name,
-    bold(figures(speed.tokensPerSecond)),
-    `${speed.meanLayer.toFixed(1)} of ${layers}`,
-    note,
-  ];
-  const rows = [
-    ['', 'tokens/s', 'mean layer', ''].map(dim),
-    row('full depth', full, ''),
-    row('with exits', fast, ratio(fast)),
-    row('lossless', lossless, `${ratio(lossless)}, the same distribution as full depth`),
-  ];
-  return table(rows, ['left', 'right', 'right', 'left']);
-}
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;

@@ -12,7 +12,8 @@ import { beforeAfter } from './scores.ts';
 import { count, duration } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
 
-export type Tuned = Extract<TuneEvent, { type: 'tuned' }>;
+/** How a run ended; `calibrated`: whether it has a calibration. */
+export type Tuned = Extract<TuneEvent, { type: 'tuned' }> & { readonly calibrated: boolean };
 
 /**
  * Ends with what helps next, unless a caller goes on by itself. Answers how the run ended; throws what the recipe throws.
@@ -25,7 +26,7 @@ export async function showTune(
   const { out, err } = terminal;
   const { dim, bold } = err.colours;
   const progress = openProgress(err);
-  let tuned: Tuned | null = null;
+  let tuned: Extract<TuneEvent, { type: 'tuned' }> | null = null;
   let calibrated: CalibratedEvent | null = null;
   let stepping = false;
   try {
@@ -93,7 +94,7 @@ export async function showTune(
     }
     if (tuned.stopped) err.write(`Stopped early; go on with --out ${tuned.directory} --resume.\n`);
   }
-  return tuned;
+  return tuned && { ...tuned, calibrated: calibrated !== null };
 }
 
 /** Evaluations between steps are drawn within tuning; what comes behind it has lines of its own. */

@@ -13,13 +13,18 @@ import { isMixture, type ModelSpec } from '../model/spec.ts';
 export function requireTrainable(path: string): ModelSpec {
   if (!statOf(path)?.isDirectory()) throw notADirectory(path);
   const spec = readSpec(path);
+  requireDense(spec, path);
+  return spec;
+}
+
+/** @throws UserError for a mixture of experts. */
+export function requireDense(spec: ModelSpec, name: string): void {
   if (isMixture(spec))
     throw userError(
       'unsupported',
-      `${path} is a mixture of experts, and those are not tuned in PyTorch.`,
+      `${name} is a mixture of experts, and those are not tuned in PyTorch.`,
       'Tune it here (--on here).',
     );
-  return spec;
 }
 
 /** Says which model to give instead, where a GGUF file tells what it was made of. */
@@ -33,8 +38,8 @@ function notADirectory(path: string): Error {
   );
 }
 
-/** A name on the hub where there is one, else the model's own. */
-function originOf(path: string): string | null {
+/** What a GGUF file was made of: a name on the hub where there is one, else the model's own; null where it says neither. */
+export function originOf(path: string): string | null {
   const file = openGguf(path);
   try {
     const keys = ['general.source.huggingface.repository', 'general.source.repo_url', 'general.name'];

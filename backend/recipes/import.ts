@@ -14,6 +14,7 @@ import { takeBack, type TakenBack } from '../export/taken-back.ts';
 import { statOf } from '../formats/files.ts';
 import { openModel, type Model } from '../model/open.ts';
 import type { ExitSet } from '../runtime/open.ts';
+import { measureAgreement } from './heard.ts';
 import { identify } from './opened.ts';
 import { modelText } from './tune-options.ts';
 
@@ -31,6 +32,7 @@ export async function* importExits(options: ImportOptions, signal: AbortSignal):
     for (const message of changes) yield { type: 'warning', message };
     yield { type: 'phase', phase: 'save', detail: out };
     writeExits(out, base, set, options.model);
+    if (options.from === null) yield* measureAgreement(model, set, signal);
     yield { type: 'saved', path: out, files: ['exits.json', 'exits.safetensors'] };
   } finally {
     model.close();

@@ -4,7 +4,7 @@ import { flagName, parseOptions, type EvaluateOptions } from '../../protocol/opt
 import type { Part } from '../data/packing.ts';
 import type { TextOptions } from './text.ts';
 
-type Asked = Pick<EvaluateOptions, 'documents' | 'sequenceLength' | 'heldOutFraction' | 'seed'>;
+type Asked = Pick<EvaluateOptions, 'documents' | 'sequenceLength' | 'heldOutFraction' | 'splitSeed'>;
 
 export interface MeasuredText {
   readonly text: TextOptions;
@@ -16,11 +16,14 @@ export interface MeasuredText {
 /** `tuning`: the options of the run that tuned the exits, as their checkpoint has them. */
 export function measuredText(asked: Asked, tuning: Readonly<Record<string, unknown>>): MeasuredText {
   const { sequenceLength } = asked;
-  const tuned = { seed: tunedValue('seed', tuning), heldOutFraction: tunedValue('heldOutFraction', tuning) };
+  const tuned = {
+    splitSeed: tunedValue('splitSeed', withSplitSeed(tuning)),
+    heldOutFraction: tunedValue('heldOutFraction', tuning),
+  };
   const usual = parseOptions('tune', {});
-  const seed = asked.seed ?? tuned.seed ?? usual.seed;
+  const splitSeed = asked.splitSeed ?? tuned.splitSeed ?? usual.splitSeed;
   if (asked.documents === 'all')
-    return { text: { sequenceLength, heldOutFraction: 0, seed }, part: 'train', warnings: [] };
+    return { text: { sequenceLength, heldOutFraction: 0, splitSeed }, part: 'train', warnings: [] };
   const heldOutFraction = asked.heldOutFraction ?? tuned.heldOutFraction ?? usual.heldOutFraction;
   const warnings: string[] = [];
   const warn = (name: keyof typeof tuned, value: number): void => {
@@ -29,14 +32,20 @@ export function measuredText(asked: Asked, tuning: Readonly<Record<string, unkno
       `The exits were tuned with ${flag} ${tuned[name]}: with ${value}, they are measured on text that they learned from, unless it is other text. Leave ${flag} out.`,
     );
   };
-  if (tuned.seed !== null && seed !== tuned.seed) warn('seed', seed);
+  if (tuned.splitSeed !== null && splitSeed !== tuned.splitSeed) warn('splitSeed', splitSeed);
   // A smaller share is a part of the larger one.
   if (tuned.heldOutFraction !== null && heldOutFraction > tuned.heldOutFraction)
     warn('heldOutFraction', heldOutFraction);
-  return { text: { sequenceLength, heldOutFraction, seed }, part: 'heldOut', warnings };
+  return { text: { sequenceLength, heldOutFraction, splitSeed }, part: 'heldOut', warnings };
 }
 
-function tunedValue(name: 'seed' | 'heldOutFraction', tuning: Readonly<Record<string, unknown>>): number | null {
+/** Runs of before there was a seed for it held out by the one for all. */
+export const withSplitSeed = (tuning: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> => ({
+  splitSeed: tuning['seed'],
+  ...tuning,
+});
+
+function tunedValue(name: 'splitSeed' | 'heldOutFraction', tuning: Readonly<Record<string, unknown>>): number | null {
   const read = dataOptions[name].read(tuning[name]);
   return read.ok ? read.value : null;
 }

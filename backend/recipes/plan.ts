@@ -8,7 +8,10 @@ import type { TuneOptions } from '../../protocol/options.ts';
 import { chooseMesh, planOn, usableBytes, type PlannedRun } from '../cluster/plan.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { ExitSpec, HeadSpec } from '../exits/spec.ts';
-import { requireTrainable } from '../cluster/trainable.ts';
+import { originOf, requireDense, requireTrainable } from '../cluster/trainable.ts';
+import { statOf } from '../formats/files.ts';
+import { openModel } from '../model/open.ts';
+import type { ModelSpec } from '../model/spec.ts';
 import { requireReplicas } from './continued.ts';
 
 /** @throws UserError for a configuration that cannot be used, and a mesh of another number of ranks. */
@@ -22,7 +25,13 @@ export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, voi
       'Leave it out, and one is chosen.',
     );
   if (mesh && options.continuePretraining !== null) requireReplicas(mesh);
-  const run = plannedRun(options);
+  const gguf = statOf(options.model)?.isDirectory() ? null : openedSpec(options.model);
+  if (gguf !== null)
+    yield {
+      type: 'note',
+      message: `PyTorch tunes the model that ${gguf.name} was made of${gguf.origin === null ? '' : `, ${gguf.origin}`}: the plan is of that one, in its own precision.`,
+    };
+  const run = plannedRun(options, gguf?.spec);
   const chosen = mesh ? planOn(run, mesh) : chooseMesh(run, gpus);
   const tokens = options.steps === null ? null : options.steps * run.windows * run.tokens;
   yield {
@@ -40,8 +49,7 @@ export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, voi
 }
 
 /** The run that options describe, as a plan sees it: the tokens of its shortlists do not matter. */
-export function plannedRun(options: TuneOptions): PlannedRun {
-  const spec = requireTrainable(options.model);
+export function plannedRun(options: TuneOptions, spec: ModelSpec = requireTrainable(options.model)): PlannedRun {
   const listed = Math.min(options.shortlist, spec.vocabulary - 1);
   const head: HeadSpec =
     options.head === 'shortlist'
@@ -61,6 +69,14 @@ export function plannedRun(options: TuneOptions): PlannedRun {
     distils: options.distillation > 0,
     bytes: options.backbonePrecision === 'fast' ? 2 : 4,
   };
+}
+
+/** What a GGUF file says of its model; its weights are not read. @throws UserError for what is none. */
+function openedSpec(file: string): { readonly spec: ModelSpec; readonly name: string; readonly origin: string | null } {
+  const model = openModel(file);
+  model.close();
+  requireDense(model.spec, model.name);
+  return { spec: model.spec, name: model.name, origin: originOf(file) };
 }
 
 function exitsOf(directory: string): readonly ExitSpec[] {

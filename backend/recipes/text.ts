@@ -13,7 +13,7 @@ import { reporting } from './reporting.ts';
 export interface TextOptions {
   readonly sequenceLength: number;
   readonly heldOutFraction: number;
-  readonly seed: number;
+  readonly splitSeed: number;
 }
 
 type TextEvent = Extract<TuneEvent, { type: 'phase' | 'progress' | 'warning' }>;
@@ -48,7 +48,7 @@ export async function* readText(
       directory: join(userCache(), 'tokens'),
       windowLength: Math.min(options.sequenceLength, contextLength),
       heldOutFraction: options.heldOutFraction,
-      seed: options.seed,
+      seed: options.splitSeed,
       parts,
       onProgress,
       signal,

@@ -13,6 +13,7 @@ import type { TrainingPosition } from '../checkpoint/writer.ts';
 import { infoFile, jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import { statOf } from '../formats/files.ts';
 import { calibrationShare } from '../tuning/plan.ts';
+import { withSplitSeed } from './measured-text.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
 
 /** What belongs to one sitting on one machine, and not to the run. */
@@ -49,7 +50,7 @@ export function resumedOptions(directory: string, { tuning }: CheckpointInfo, no
   const texts = optionsText(now);
   const named = restated.filter((name) => !isDefault(name, now)).map((name) => [name, texts[name]] as const);
   const origin = configOrigin(path.join(directory, infoFile));
-  const given = { ...keptOptions(tuning), ...sitting, ...place, ...model, ...Object.fromEntries(named) };
+  const given = { ...keptOptions(withSplitSeed(tuning)), ...sitting, ...place, ...model, ...Object.fromEntries(named) };
   const run = parseOptions('tune', given, origin);
   requireSameRun(directory, run, now);
   return run;

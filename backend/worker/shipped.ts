@@ -1,4 +1,5 @@
 /** The model that ships in the package. */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { packageRoot } from '../recipes/installation.ts';
@@ -9,3 +10,9 @@ import { packageRoot } from '../recipes/installation.ts';
  */
 export const resolveModel = (model: string): string =>
   model === shippedModel ? path.join(packageRoot(), 'models', shippedModel) : model;
+
+/** The folder of the exits that come with that model; null where there are none. */
+export function shippedExits(): string | null {
+  const folder = path.join(resolveModel(shippedModel), 'exits');
+  return existsSync(path.join(folder, 'exits.json')) ? folder : null;
+}

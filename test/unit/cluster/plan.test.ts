@@ -5,11 +5,13 @@ import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseOptions } from '../../../protocol/options.ts';
 import { bytesText } from '../../../protocol/bytes-text.ts';
-import type { PlannedEvent } from '../../../protocol/events.ts';
+import type { PlannedEvent, TuneEvent } from '../../../protocol/events.ts';
 import { writeExits } from '../../../backend/checkpoint/writer.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { chooseEvenMesh, type PlannedRun } from '../../../backend/cluster/plan.ts';
 import { plan, plannedRun } from '../../../backend/recipes/plan.ts';
+import { ggufTwin } from '../../support/gguf-twins.ts';
+import { fixtures } from '../../support/golden.ts';
 
 /** As Llama 2 has them. */
 const llama2 = {
@@ -166,3 +168,16 @@ function checkpointOf(directory: string, layer: number): void {
   const info = { base, exits: [exit], tuning: {}, calibration: null };
   writeExits(directory, info, values, shapes, { step: 0, tokens: 0, scores: [] });
 }
+
+it('plans a GGUF file as the model that it was made of, and says so', async () => {
+  fs.writeFileSync(path.join(root, 'twin.gguf'), ggufTwin('stablelm'));
+  fs.cpSync(path.join(fixtures, 'tiny/stablelm'), path.join(root, 'tiny'), { recursive: true });
+  expect(await planned('twin.gguf', 2)).toEqual({ ...(await planned('tiny', 2)), model: 'twin.gguf' });
+  const events: TuneEvent[] = [];
+  for await (const event of plan(parseOptions('tune', { model: path.join(root, 'twin.gguf'), plan: 2 })))
+    events.push(event);
+  expect(events.map((event) => (event.type === 'note' ? event.message : event.type))).toEqual([
+    expect.stringMatching(/^PyTorch tunes the model that twin\.gguf was made of.*: the plan is of that one/),
+    'planned',
+  ]);
+});

@@ -74,11 +74,18 @@ async function exported(exit: string, format: 'hf' | 'gguf', more: Record<string
   return format === 'gguf' ? join(out, `typescript-5m-exit-${exit.replace(':', '-')}.gguf`) : out;
 }
 
-async function imported(given: Record<string, unknown>): Promise<{ exits: OpenedExits; warnings: string[] }> {
+interface Imported {
+  readonly exits: OpenedExits;
+  readonly warnings: readonly string[];
+  readonly notes: readonly string[];
+}
+
+async function imported(given: Record<string, unknown>): Promise<Imported> {
   const out = join(temporaryFolder(), 'back.exits');
   const events = await all(importExits(parseOptions('import', { model: shippedModel, out, ...given }), signal));
   const warnings = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
-  return { exits: await readExits(out, model), warnings };
+  const notes = events.flatMap((event) => (event.type === 'note' ? [event.message] : []));
+  return { exits: await readExits(out, model), warnings, notes };
 }
 
 describe.each(['hf', 'gguf'] as const)('import(export(exit)) by way of %s', (format) => {
@@ -149,6 +156,16 @@ test('a model that was trained to leave early has exits without parameters of th
   expect(exits.specs.map(exitId)).toEqual(['3:norm', '6:norm']);
   expect(exits.specs.map(({ head }) => head.kind)).toEqual(['shared', 'shared']);
   for (const { data } of exits.parameters.values()) expect(data).toEqual(model.parameters.values('norm.weight'));
+});
+
+test('import measures how often exits agree, and says where a model was never trained to leave', async () => {
+  const { warnings, notes } = await imported({ layers: '2' });
+  expect(notes).toEqual([
+    expect.stringMatching(/^These exits say what the full model says: 2:norm on \d+ %, of \d+ tokens that it wrote\.$/),
+  ]);
+  expect(warnings).toEqual([
+    'typescript-5m was never trained to leave early: its own head finds too little there. early-exit tune makes exits for it.',
+  ]);
 });
 
 test('the card names base, licence, data and losses, and a draft its commands', async () => {
