@@ -31,7 +31,7 @@ const quickTuning = {
 
 export const sessions: readonly Session[] = [
   { name: 'activation' },
-  { name: 'tuning', settings: { ...quickTuning, 'earlyExit.tuning.steps': 500, 'earlyExit.tuning.evaluateEvery': 50 } },
+  { name: 'tuning', settings: { ...quickTuning, 'earlyExit.tuning.steps': 350, 'earlyExit.tuning.evaluateEvery': 50 } },
   {
     name: 'generation',
     settings: {
