@@ -132,8 +132,8 @@ export async function* openParts(
     const asked = askedOf({ ...options, minutes }, exits, spec, windows, windowsOf(sets, 'heldOut').count);
     plan = planMinutes(speeds, asked);
     yield minutesEvent(minutes, windows.tokens, plan);
-    if (plan.minutesNeeded !== null)
-      yield { type: 'warning', message: tooShort(model.name, plan.minutesNeeded, { ...options, minutes }) };
+    const short = tooShort(model.name, plan, { ...options, minutes });
+    if (short !== null) yield { type: 'warning', message: short };
   }
   const heldOutTokens = plan?.evaluationTokens ?? earlier?.heldOutTokens ?? options.evaluationTokens;
   const heldOutWindows = windowsOf(sets, 'heldOut', heldOutTokens);

@@ -86,9 +86,21 @@ export const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): M
   minutesNeeded: plan.minutesNeeded,
 });
 
-/** Why a run will bring nothing, and what would: a fit takes less than updates do. */
-export const tooShort = (model: string, needed: number, { minutes, initialise }: Timed): string =>
-  `${minutesText(minutes)} too few to make exits of ${model} better here; about ${needed} would be enough for ${initialise === 'fit' ? 'a fit' : 'updates'} (--minutes ${needed}).`;
+/**
+ * What the minutes of a run have no room for, and how many would have, in one sentence; null where they suffice. A fit takes less than updates
+ * do; what a calibration takes is known only once it has begun.
+ */
+export function tooShort(model: string, plan: TunePlan, { minutes, initialise }: Timed): string | null {
+  const { minutesNeeded, minutesForUpdates } = plan;
+  if (minutesNeeded === null && minutesForUpdates === null) return null;
+  const [fits, enough] = [initialise === 'fit', minutesForUpdates ?? minutesNeeded!];
+  const wanted = !fits
+    ? `updates, which take about ${enough}`
+    : minutesNeeded === null
+      ? `more than a fit of ${model}'s exits here: updates take about ${enough}`
+      : `exits of ${model} here: a fit takes about ${minutesNeeded}, and with updates ${enough}`;
+  return `${minutesText(minutes)} too few for ${wanted} (--minutes ${enough}), calibration included where a tenth of them suffices.`;
+}
 
 type Timed = Pick<TuneOptions, 'initialise'> & { readonly minutes: number };
 

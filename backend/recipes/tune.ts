@@ -17,7 +17,6 @@ import type { Place } from '../checkpoint/place.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../tuning/best.ts';
 import { hasTime, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
-import { minutesWithUpdates } from '../tuning/plan.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
 import { calibrateShort, warnUncalibrated } from './calibrate-short.ts';
 import { fitExits, plainExits, type Fitted } from './tune-initial.ts';
@@ -127,7 +126,7 @@ async function* follow(
     for (const message of parts.warnings()) yield { type: 'warning', message };
     if (result) {
       const { position, stopped } = result;
-      if (position.step === from.step && !stopped) yield noUpdate(parts, position);
+      if (position.step === from.step && !stopped) yield noUpdate(position);
       const { scores } = checkpoint.saved();
       return {
         before: [...position.before],
@@ -228,17 +227,13 @@ interface Judged {
   readonly seconds: number;
 }
 
-/** A sitting that ended before it learned anything is no success. */
-function noUpdate({ plan }: TuneParts, { step, seconds }: TrainingPosition): TuneEvent {
+/** A sitting that ended before it learned anything is no success; how many minutes would be one, its plan has said. */
+function noUpdate({ step }: TrainingPosition): TuneEvent {
   const ended =
     step === 0
       ? 'before the first update: nothing was learned beyond where the exits began'
       : `after update ${step}, where it began`;
-  const minutes = plan && Math.ceil(minutesWithUpdates(plan, seconds));
-  return {
-    type: 'warning',
-    message: `The run ended ${ended}.${minutes ? ` About ${minutes} minute${minutes === 1 ? ' has' : 's have'} room for updates.` : ''}`,
-  };
+  return { type: 'warning', message: `The run ended ${ended}.` };
 }
 
 /** An interrupted run, as its checkpoint has it. */

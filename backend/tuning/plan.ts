@@ -50,6 +50,8 @@ export interface TunePlan {
   readonly updateSeconds: number;
   /** How many minutes would bring a gain; null where those asked do. */
   readonly minutesNeeded: number | null;
+  /** How many have room for some updates, too; null where those asked have. */
+  readonly minutesForUpdates: number | null;
 }
 
 export const evaluationShare = 0.1;
@@ -87,17 +89,14 @@ export function planMinutes(speeds: Speeds, asked: Asked): TunePlan {
     fitWindows,
     updates,
     updateSeconds: update,
-    minutesNeeded: isEnough ? null : minutesFor(speeds, asked, fitWindow, update),
+    minutesNeeded: isEnough ? null : minutesFor(speeds, leastWork(asked, fitWindow, update)),
+    minutesForUpdates: updates >= leastUpdates ? null : minutesFor(speeds, withUpdates(wantedFit * fitWindow, update)),
   };
 }
 
 /** Seconds of one update: the backbone, the teacher's logits, and three products at each exit's head. */
 export const updateSeconds = ({ window, scoring }: Speeds, { perUpdate, distils, headShare }: Asked): number =>
   perUpdate * (window + scoring * ((distils ? 1 : 0) + gradientProducts * headShare));
-
-/** Minutes in which some updates follow on what took `seconds` so far. */
-export const minutesWithUpdates = ({ updateSeconds }: TunePlan, seconds: number): number =>
-  (seconds + leastUpdates * updateSeconds) / (1 - calibrationShare) / 60;
 
 function evaluationTokensOf(
   { window, scorerOpening, scoring }: Speeds,
@@ -110,8 +109,14 @@ function evaluationTokensOf(
   return Math.min(wanted, Math.max(leastHeldOut, affordable)) * tokens;
 }
 
-/** The least minutes with room for a small fit, or some updates, beside what is spent and the tenths. */
-function minutesFor({ spent }: Speeds, { fitTokens }: Asked, fitWindow: number, update: number): number {
-  const work = fitTokens === null ? leastUpdates * update : (leastFitWindows * fitWindow) / largestFitShare;
-  return Math.ceil((spent + work) / (1 - evaluationShare - calibrationShare) / 60);
-}
+/** The least work that brings a gain: a small fit, which has half of the time, or some updates. */
+const leastWork = ({ fitTokens }: Asked, fitWindow: number, update: number): number =>
+  fitTokens === null ? leastUpdates * update : (leastFitWindows * fitWindow) / largestFitShare;
+
+/** The least work with some updates, beside a fit that takes up to half of the time. */
+const withUpdates = (wantedFit: number, update: number): number =>
+  leastUpdates * update + Math.min(wantedFit, leastUpdates * update);
+
+/** The least minutes with room for so many seconds of work beside what is spent and the tenths. */
+const minutesFor = ({ spent }: Speeds, work: number): number =>
+  Math.ceil((spent + work) / (1 - evaluationShare - calibrationShare) / 60);

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
-import { measureSpeeds } from '../../../backend/recipes/tune-plan.ts';
+import { measureSpeeds, tooShort } from '../../../backend/recipes/tune-plan.ts';
 import type { FeatureSource } from '../../../backend/features/features.ts';
 import type { ExitScorer } from '../../../backend/runtime/open.ts';
 import { cutName, finalCut } from '../../../backend/model/spec.ts';
 import { openModel } from '../../../backend/model/open.ts';
+import { planMinutes } from '../../../backend/tuning/plan.ts';
 
 test('what opens a thing is not timed with what it costs from then on', async () => {
   const model = openModel('models/typescript-5m');
@@ -26,4 +27,34 @@ test('what opens a thing is not timed with what it costs from then on', async ()
   const { speeds } = await measureSpeeds(source, spec, slowAtFirst(scorer), 1, () => clock);
   expect(speeds.window).toBeCloseTo(0.1, 6);
   expect(speeds.scoring).toBeCloseTo(0.4, 6);
+});
+
+test('one sentence says what the minutes of a run have no room for, and how many would have', () => {
+  const speeds = { spent: 10, window: 5, scorerOpening: 1, scoring: 1 };
+  const asked = {
+    tokens: 512,
+    evaluationTokens: 8192,
+    heldOutWindows: 16,
+    windows: 100,
+    fitTokens: 80_000,
+    perUpdate: 2,
+    distils: true,
+    headShare: 0.5,
+  };
+  const said = (minutes: number, fit = true): string | null => {
+    const plan = planMinutes(speeds, { ...asked, seconds: 60 * minutes, ...(fit ? {} : { fitTokens: null }) });
+    return tooShort('m.gguf', plan, { minutes, initialise: fit ? 'fit' : 'copy' });
+  };
+  expect(said(0.3)).toMatch(
+    /^0\.3 minutes are too few for exits of m\.gguf here: a fit takes about \d+, and with updates \d+ \(--minutes \d+\)/,
+  );
+  expect(said(1)).toMatch(
+    /^A minute is too few for more than a fit of m\.gguf's exits here: updates take about \d+ \(/,
+  );
+  expect(said(1, false)).toMatch(/^A minute is too few for updates, which take about \d+ \(/);
+  for (const fit of [true, false]) {
+    const enough = Number(/--minutes (\d+)/.exec(said(0.5, fit)!)![1]);
+    expect(said(enough, fit)).toBeNull();
+  }
+  expect(said(30)).toBeNull();
 });
