@@ -35,6 +35,7 @@ const read: Record<string, object> = {
   '/v1/messages': { type: 'message', role: 'assistant', content: [{}], usage: {} },
   '/v1/messages/count_tokens': { input_tokens: expect.any(Number) as number },
   '/v1/embeddings': { data: [{ object: 'embedding', index: 0 }], usage: {} },
+  '/api/ps': { models: [{ model: 'served-model:latest' }] },
   '/api/tags': { models: [{ model: 'served-model:latest' }] },
   '/api/show': { capabilities: ['completion', 'embedding', 'tools', 'insert'], template: expect.stringContaining('.Suffix') as string }, // prettier-ignore
   '/api/chat': { done: true, message: { role: 'assistant' } },
