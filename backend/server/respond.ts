@@ -74,7 +74,7 @@ export async function respond(
     if (refused) throw refused;
     if (isPreflight) return void response.writeHead(204, to.headers).end();
     const route = routeOf(url, method);
-    if (route.kind === 'constant') return sendJson(to, 200, route.value);
+    if (route.kind === 'constant') return sendJson(to, 200, route.value());
     const model = by.model();
     if (route.kind === 'health') return sendHealth(to, model !== null);
     const { value, bytes } = method === 'POST' ? await readJson(request, bodyBytes) : noBody;

@@ -27,7 +27,7 @@ export type Route = {
     }
   | { readonly kind: 'answers'; readonly answer: (served: Served, writer: Writer, body: Body) => object }
   | { readonly kind: 'text'; readonly text: (writer: Writer) => string }
-  | { readonly kind: 'constant'; readonly value: object }
+  | { readonly kind: 'constant'; readonly value: () => object }
   | { readonly kind: 'health' }
 );
 
@@ -70,7 +70,7 @@ const version: Route = {
   method: 'GET',
   isOpen: true,
   kind: 'constant',
-  value: { version: versionIn(packageRoot()) },
+  value: () => ({ version: versionIn(packageRoot()) }),
 };
 
 const health: Route = { method: 'GET', isOpen: true, kind: 'health' };

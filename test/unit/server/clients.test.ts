@@ -14,7 +14,7 @@ interface Seen {
 const seen = JSON.parse(readFileSync('test/fixtures/clients.json', 'utf8')) as Seen[];
 
 const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
-const server = await serveHere(await servedFiles(folder), { parallel: 8, maxTokens: 32 });
+const server = await serveHere(await servedFiles(folder), { parallel: 8, maxTokens: 12 });
 await server.loaded;
 const { post } = clientOf(server.url);
 afterAll(async () => {
