@@ -43,6 +43,11 @@ export const questions: readonly Question[] = [
     columns: ways,
     rows: /^(full depth|fast, calibrated for [\d.]+ %(, exits alone)?|lossless|llama\.cpp)$/,
   },
+  { question: 'Do drafts of the text pay, and what do they cost where they do not?', section: 'drafts' },
+  {
+    question: 'How much sooner is a prompt read that stops at an exit, and what does it cost?',
+    section: 'prompt-exit',
+  },
   {
     question: 'What does a threshold do that was not calibrated?',
     section: 'exits',

