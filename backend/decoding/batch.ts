@@ -12,7 +12,7 @@ import { choose } from './choose.ts';
 import { draft, learn } from './draft.ts';
 import { openKvCache, takeBack } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
-import type { Pool } from './pooled.ts';
+import { tellStates, type Pool } from './pooled.ts';
 import { stoppingAt } from './prompt-exit.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
 import { openRows, type Row } from './rows.ts';
@@ -143,22 +143,17 @@ export function openBatch<Request extends BatchRequest>(
     const enabled = [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id));
     const { pool, promptExit, prompt } = request;
     const lastOnly = scorer === null && (!pool || pool.lastOnly);
-    // Whoever hears other tokens than the last hears them in full.
-    const stopping = lastOnly ? stoppingAt(model, promptExit, prompt.length) : null;
+    // Whoever hears other tokens than the last, or a vector of the text, hears them in full.
+    const stopping = lastOnly && !pool ? stoppingAt(model, promptExit, prompt.length) : null;
     await cache.fill(row, enabled, end, { lastOnly, stopping });
     if (scorer) {
       const [said] = await cache.read(final, [row], [end - read], { logits: true });
       scorer.take(said!.logits!, vocabulary);
     }
-    if (pool) tellStates(pool, row, pool.lastOnly ? 1 : end - read);
+    if (pool) tellStates(model, cache, pool, row, end - read);
     now.read = end;
     now.milliseconds += performance.now() - started;
     return end - read;
-  };
-
-  const tellStates = (pool: Pool, row: number, count: number): void => {
-    const k = model.exits.findIndex(({ spec, id }) => (pool.exit === null ? spec === null : id === pool.exit));
-    for (let back = count - 1; back >= 0; back--) pool.take(cache.state(k, row, back));
   };
 
   /** The prompt whose turn it is: one that is being read, else one that waits, if there is a row for it. */

@@ -1,5 +1,7 @@
 /** One vector of a whole text: the stream of its tokens at a cut, each normed as the model's own head reads it, their mean or the last, of length 1. */
 import type { ModelSpec } from '../model/spec.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
+import type { KvCache } from './kv-cache.ts';
 
 /** What is asked of a text that is only read. */
 export interface Pool {
@@ -9,6 +11,18 @@ export interface Pool {
   readonly lastOnly: boolean;
   /** The stream `[width]` of the next token; in order. */
   take(state: Float32Array): void;
+}
+
+/** Tells of the last tokens that have been run of a row. */
+export function tellStates(
+  { exits }: Pick<StagedModel, 'exits'>,
+  cache: Pick<KvCache, 'state'>,
+  pool: Pool,
+  row: number,
+  tokens: number,
+): void {
+  const k = exits.findIndex(({ spec, id }) => (pool.exit === null ? spec === null : id === pool.exit));
+  for (let back = (pool.lastOnly ? 1 : tokens) - 1; back >= 0; back--) pool.take(cache.state(k, row, back));
 }
 
 /** The final norm's parameters. */

@@ -55,6 +55,16 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
     for (const cache of [stopped, whole]) cache.dispose();
   });
 
+  test('a vector of a text hears all layers of it, wherever prompts stop', async () => {
+    const heard = async (promptExit: number | null): Promise<Float32Array> => {
+      let last = new Float32Array();
+      const pool = { exit: null, lastOnly: true, take: (state: Float32Array) => void (last = state.slice()) };
+      await written(noisy, prompt, { ...fast, promptExit, pool });
+      return last;
+    };
+    expect(await heard(2)).toEqual(await heard(null));
+  });
+
   test('its first and last tokens are computed in full, the others by its memory alone', async () => {
     const [stopped, whole] = [openKvCache(noisy, 1), openKvCache(noisy, 1)];
     for (const cache of [stopped, whole]) cache.enter(0, prompt);
