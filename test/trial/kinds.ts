@@ -8,6 +8,7 @@ import { frames } from './kinds/frames.ts';
 import { generations } from './kinds/generations.ts';
 import { handles } from './kinds/handles.ts';
 import { hub } from './kinds/hub.ts';
+import { keysSoak } from './kinds/keys-soak.ts';
 import { kills } from './kinds/kills.ts';
 import { mutations } from './kinds/mutations.ts';
 import { questions } from './kinds/questions.ts';
@@ -30,6 +31,7 @@ export const kinds: readonly Kind[] = [
   generations,
   soak,
   servedSoak,
+  keysSoak,
   disk,
   folders,
   handles,

@@ -1,4 +1,4 @@
-/** `npm run trial [-- --only KIND … --seed N --minutes N --attempt N]`: tries to break the program, and writes docs/reliability.md. */
+/** `npm run trial [-- --only KIND … --seed N --minutes N --attempts N --attempt N]`: tries to break the program, and writes docs/reliability.md. */
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -7,7 +7,7 @@ import { builtProgram, root } from './program.ts';
 import { docs, recordOf, writeReliability } from './report.ts';
 import { tryKind } from './runner.ts';
 
-const usage = `npm run trial [-- --only KIND] [--seed N] [--minutes N] [--attempt N] [--draft]
+const usage = `npm run trial [-- --only KIND] [--seed N] [--minutes N] [--attempts N] [--attempt N] [--draft]
 
 Tries to break the program in these ways (all, where none is named):
 ${kinds.map(({ name, tries, attempts }) => `  ${name.padEnd(13)} ${String(attempts).padStart(5)}  ${tries}`).join('\n')}
@@ -15,6 +15,7 @@ ${kinds.map(({ name, tries, attempts }) => `  ${name.padEnd(13)} ${String(attemp
   --only KIND    only these; may be repeated
   --seed N       of everything random; 1 by default
   --minutes N    begins nothing after so many minutes; 60 by default
+  --attempts N   of each kind so many, instead of those above
   --attempt N    of one kind only this attempt, as a failure names it
   --draft        writes what it finds to .cache/trial instead of docs
 
@@ -26,18 +27,22 @@ const { values } = parseArgs({
     only: { type: 'string', multiple: true, default: [] },
     seed: { type: 'string', default: '1' },
     minutes: { type: 'string', default: '60' },
+    attempts: { type: 'string' },
     attempt: { type: 'string' },
     draft: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
 const [seed, minutes] = [Number(values.seed), Number(values.minutes)];
+const attempts = values.attempts === undefined ? null : Number(values.attempts);
 const attempt = values.attempt === undefined ? null : Number(values.attempt);
 const unknown = values.only.find((name) => kinds.every((kind) => kind.name !== name));
 if (values.help) console.log(usage);
 else if (unknown !== undefined) refuse(`There is no kind "${unknown}".`);
 else if (!Number.isInteger(seed) || seed < 0) refuse('--seed must be a whole number from 0.');
 else if (!(minutes > 0)) refuse('--minutes must be a number above 0.');
+else if (attempts !== null && !(Number.isInteger(attempts) && attempts > 0))
+  refuse('--attempts must be a whole number above 0.');
 else if (attempt !== null && !(Number.isInteger(attempt) && attempt >= 0))
   refuse('--attempt must be a whole number from 0.');
 else if (attempt !== null && values.only.length !== 1) refuse('--attempt needs --only with one kind.');
@@ -51,7 +56,8 @@ async function tryAll(): Promise<void> {
   const chosen = values.only.length ? kinds.filter(({ name }) => values.only.includes(name)) : kinds;
   const order = kinds.map(({ name }) => name);
   let failures = 0;
-  for (const kind of chosen) {
+  for (const one of chosen) {
+    const kind = attempts === null ? one : { ...one, attempts };
     const indices = attempt === null ? [...Array(kind.attempts).keys()] : [attempt];
     const tried = await tryKind(kind, {
       program: builtProgram,

@@ -10,15 +10,17 @@ import { textOfTokens } from '../../../protocol/suggestion.ts';
 import { openClient, within, type LanguageClient } from '../language-client.ts';
 import { shippedModel } from '../material.ts';
 import { memoryOf } from '../program.ts';
-import { failed, held, pick, type Kind } from '../trial.ts';
+import { failed, held, pick, randomOf, type Kind } from '../trial.ts';
 
 const keys = 100;
 /** Attempts after which the server has all that it needs. */
-const warm = 5;
+const warm = 2;
+/** It remembers so many texts, and some more are read before the first key: what grows then is no memory of texts. */
+const read = 80;
 /** How far it may grow from there. */
 const share = 1.05;
-/** Characters of a file, after which the next is opened, and of what stands before a cursor that is looked at. */
-const [longest, looked] = [3_000, 2_000];
+/** Characters of a file, after which the next is opened. */
+const longest = 3_000;
 const words = [
   'const total = ',
   'return values;\n',
@@ -39,7 +41,7 @@ const limits = {
 export const keysSoak: Kind = {
   name: 'keys',
   tries: `${keys} keys at a time in one language server, each with a completion: some cancelled by the next key, some taken with their exits`,
-  promise: `each is answered, and resident memory grows by less than ${Math.round(100 * (share - 1))} % after the first ${warm * keys} keys`,
+  promise: `each is answered, and resident memory grows by less than ${Math.round(100 * (share - 1))} % after ${read} files and the first ${warm * keys} keys`,
   attempts: 20,
   inTests: 0,
   lanes: 1,
@@ -47,6 +49,12 @@ export const keysSoak: Kind = {
     const home = path.join(material, `keys-${process.pid}`);
     mkdirSync(home, { recursive: true });
     const client = await openClient(program, home);
+    const random = randomOf(0, 'keys', 0);
+    for (let i = 0; i < read; i++) {
+      const prefix = Array.from({ length: 400 }, () => pick(random, words)).join('');
+      const answer = await client.ask(protocol.complete.method, asking(`read/${i}.ts`, prefix.slice(-longest)));
+      if (!answer.ok) throw new Error(answer.message);
+    }
     const file = openFile(client);
     let [done, settled] = [0, 0];
     return {
@@ -115,25 +123,18 @@ function openFile({ connection }: LanguageClient): File {
   };
 }
 
+function asking(file: string, prefix: string): object {
+  const gap = { prefix, suffix: '', repository: 'typed', file: path.posix.basename(file), chunks: [] };
+  return { gap, limits, options: { model: shippedModel, device: 'cpu', threads: 1 } };
+}
+
 /** One key with its completion; what went wrong, or null. */
 async function press({ connection }: LanguageClient, file: File, random: Random): Promise<string | null> {
   await file.type(file.nextKey(random));
   const { uri, text } = file;
-  const gap = {
-    prefix: text.slice(-looked),
-    suffix: '',
-    repository: 'typed',
-    file: path.posix.basename(uri),
-    chunks: [],
-  };
-  const options = { model: shippedModel, device: 'cpu', threads: 1 };
   const cancel = new CancellationTokenSource();
   const isCancelled = random() < 0.3;
-  const asked = connection.sendRequest<CompletionResult>(
-    protocol.complete.method,
-    { gap, limits, options },
-    cancel.token,
-  );
+  const asked = connection.sendRequest<CompletionResult>(protocol.complete.method, asking(uri, text), cancel.token);
   if (isCancelled) void wait(10 * random()).then(() => cancel.cancel());
   try {
     const { suggestions } = await within(asked, 'a completion was not answered');

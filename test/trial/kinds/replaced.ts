@@ -36,8 +36,12 @@ const files = {
     'out.exits/exits.json',
     'out.exits/metrics.jsonl',
     'out.exits',
+    '.early-exit-cache/features',
   ],
 } as const;
+
+/** Taken away as a whole. */
+const folders = ['out.exits', '.early-exit-cache/features'];
 
 export const replaced: Kind = {
   name: 'replaced',
@@ -58,7 +62,7 @@ export const replaced: Kind = {
           cpSync(from, path.join(folder, to), { recursive: true });
         const command = pick(random, ['generate', 'tune'] as const);
         const name = pick<string>(random, files[command]);
-        const what = name === 'out.exits' ? 'taken away' : pick(random, Object.keys(deeds));
+        const what = folders.includes(name) ? 'taken away' : pick(random, Object.keys(deeds));
         const moment = 1000 * random() * (command === 'tune' ? seconds : 2);
         const ended = await runProgram(program, [command, ...words(command, folder)], {
           cwd: folder,
