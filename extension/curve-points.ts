@@ -1,14 +1,25 @@
 /** Events of a run as the columns that the curves are drawn from. Pure; knows no `vscode`. */
 import type { TuneEvent } from '../protocol/events.ts';
+import type { JobOutcome } from '../protocol/server.ts';
 import type { Columns, HostMessage } from '../protocol/webview.ts';
 
 type PointsMessage = Extract<HostMessage, { type: 'points' }>;
 type PlanMessage = Extract<HostMessage, { type: 'plan' }>;
+type SweepMessage = Extract<HostMessage, { type: 'sweep' }>;
 
 /** How the minutes of a run are spent, by the last plan in these events; null where there is none. */
 export function planOf(run: string, events: readonly TuneEvent[]): PlanMessage | null {
   const planned = events.findLast((event) => event.type === 'minutes');
   return planned ? { type: 'plan', run, plan: { total: 60 * planned.minutes, ...planned.seconds } } : null;
+}
+
+/** What leaving early brings, by the last calibration in these events; null where there is none that tells. */
+export function sweepOf(run: string, events: readonly (TuneEvent | JobOutcome)[]): SweepMessage | null {
+  const calibrated = events.findLast((event) => event.type === 'calibrated');
+  if (!calibrated?.sweep) return null;
+  const { brought, sweep: rows } = calibrated;
+  const chosen = brought && { agreement: brought.agreement.value, speedup: brought.speedup.value };
+  return { type: 'sweep', run, sweep: { rows, chosen } };
 }
 
 /** The points in some events of a run; null where there are none. Of steps that a resumed run repeats the later ones hold. */

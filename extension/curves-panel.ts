@@ -1,12 +1,12 @@
 /** The Loss Curves panel: hands runs and their points to the webview, carries out what its buttons ask. */
 import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
-import type { RunEvent, RunSummary } from '../protocol/server.ts';
+import type { JobOutcome, RunEvent, RunSummary } from '../protocol/server.ts';
 import { doneShare, secondsLeft, spentSeconds } from '../protocol/run-clock.ts';
 import { readViewMessage, type CurveRun, type HostMessage, type ViewMessage } from '../protocol/webview.ts';
 import type { Backend } from './backend.ts';
 import { commandId } from './commands.ts';
-import { planOf, pointsOf } from './curve-points.ts';
+import { planOf, pointsOf, sweepOf } from './curve-points.ts';
 import { showFailure } from './messages.ts';
 import type { Runs } from './runs.ts';
 import { webviewOptions, webviewPage } from './webview-page.ts';
@@ -14,6 +14,8 @@ import { webviewOptions, webviewPage } from './webview-page.ts';
 export interface CurvesPanel {
   /** Opens or reveals the panel, with a run in front where one is named. */
   show(run?: string): Promise<void>;
+  /** A run's exits were calibrated anew. */
+  tell(run: string, outcomes: readonly JobOutcome[]): void;
   /** The panel is open and has the curves of a run. */
   readonly onFilled: vscode.Event<void>;
   dispose(): void;
@@ -49,7 +51,7 @@ export function createCurvesPanel(
     if (fresh.length === 0) return;
     sent.set(run, fresh.at(-1)!.index + 1);
     const told = fresh.map(({ event }) => event);
-    for (const message of [planOf(run, told), pointsOf(run, told)]) if (message) post(message);
+    for (const message of [planOf(run, told), pointsOf(run, told), sweepOf(run, told)]) if (message) post(message);
   };
 
   const flush = (): void => {
@@ -93,6 +95,8 @@ export function createCurvesPanel(
       case 'stop':
         await runs[message.type](message.run);
         return;
+      case 'calibrate':
+        return vscode.commands.executeCommand(commandId('calibrate'), runs.find(message.run));
       case 'export':
         return saveExport(message);
       case 'failed':
@@ -100,6 +104,11 @@ export function createCurvesPanel(
         return;
       case 'reveal':
       case 'open':
+      case 'look':
+      case 'install':
+      case 'logs':
+      case 'restart':
+      case 'copy':
         return;
     }
   };
@@ -154,6 +163,10 @@ export function createCurvesPanel(
           ...webviewOptions(context.extensionUri),
         }),
       );
+    },
+    tell(run, outcomes) {
+      const message = sweepOf(run, outcomes);
+      if (message) post(message);
     },
     onFilled: filled.event,
     dispose: () => {

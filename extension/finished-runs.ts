@@ -1,8 +1,10 @@
-/** Says once that a run has finished, and offers to generate with its exits. */
+/** Says once that a run has finished, and offers to generate with its exits; where they are not calibrated, first to calibrate them. */
 import * as vscode from 'vscode';
-import type { RunState } from '../protocol/server.ts';
+import * as protocol from '../protocol/server.ts';
+import type { RunState, RunSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { commandId } from './commands.ts';
+import { calibrationMinutes } from './exits-texts.ts';
 import { generateAtCursor } from './generating.ts';
 import { offer } from './messages.ts';
 
@@ -14,14 +16,30 @@ export function announceFinishedRuns(app: App): vscode.Disposable {
       const before = states.get(run.id);
       states.set(run.id, run.state);
       if (before !== 'running' || run.state !== 'finished') continue;
-      const { model, directory: exits } = run;
-      offer(vscode.window.showInformationMessage, vscode.l10n.t('{0}: the exits are tuned.', run.title), [
-        { title: vscode.l10n.t('Generate'), act: () => generateAtCursor(app, { model, exits }) },
-        {
-          title: vscode.l10n.t('Show Loss Curves'),
-          act: () => vscode.commands.executeCommand(commandId('showCurves'), run),
-        },
-      ]);
+      void announce(app, run).catch((error: unknown) => app.backend.log.warn(String(error)));
     }
   });
+}
+
+async function announce(app: App, run: RunSummary): Promise<void> {
+  const { events } = await app.backend.send(protocol.readRun, { id: run.id, from: 0 });
+  const minutes = calibrationMinutes(events.map(({ event }) => event));
+  const { model, directory: exits } = run;
+  const tuned = vscode.l10n.t('{0}: the exits are tuned.', run.title);
+  const uncalibrated =
+    minutes === null
+      ? ''
+      : ` ${vscode.l10n.t('Until they are calibrated no token leaves early by itself: that takes about {0} min.', minutes)}`;
+  const calibrate = {
+    title: vscode.l10n.t('Calibrate'),
+    act: () => vscode.commands.executeCommand(commandId('calibrate'), run),
+  };
+  offer(vscode.window.showInformationMessage, tuned + uncalibrated, [
+    ...(minutes === null ? [] : [calibrate]),
+    { title: vscode.l10n.t('Generate'), act: () => generateAtCursor(app, { model, exits }) },
+    {
+      title: vscode.l10n.t('Show Loss Curves'),
+      act: () => vscode.commands.executeCommand(commandId('showCurves'), run),
+    },
+  ]);
 }

@@ -18,14 +18,16 @@ import { createCurvesPanel } from './curves-panel.ts';
 import { decorateGenerations } from './decorations.ts';
 import { createDetailsPanel } from './details-panel.ts';
 import { createDoctor, type Doctor } from './doctor.ts';
+import { createExitsJobs, type ExitsJobs } from './exits-jobs.ts';
 import { announceFinishedRuns } from './finished-runs.ts';
 import { continueGeneration, generateAtCursor, generateOptions, saveTrace, stopGeneration } from './generating.ts';
 import { createGenerations } from './generations.ts';
 import { followBackend, offer, showFailure } from './messages.ts';
-import { chooseExits, useExits, useModel } from './model-and-exits.ts';
+import { chooseExits, listExits, useExits, useModel } from './model-and-exits.ts';
 import { askModel } from './model-pick.ts';
 import { hasInterruptedRun, runsFolder } from './interrupted-runs.ts';
 import { showPick } from './pick.ts';
+import { createReportView } from './report-view.ts';
 import { createRuns } from './runs.ts';
 import { displaySettings, followCompletionSettings, serverDisplay, settingProblems, type Display } from './settings.ts';
 import { createServing, type Serving } from './serving.ts';
@@ -58,13 +60,15 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
   subscriptions.push(followWalkthrough(app, completions));
   createStatusItem(app, completionSettings, completions, subscriptions);
   const views = createViews(app, subscriptions);
-  const doctor = createDoctor(backend, subscriptions);
+  const doctor = createDoctor(context, backend);
+  const exitsJobs = createExitsJobs(app, createReportView(subscriptions));
+  followCalibrations(app, exitsJobs, views, subscriptions);
   const display = followSettings(app, subscriptions);
   followTraces(app, subscriptions);
   offerChat(app, subscriptions);
 
   const serving = createServing(app, subscriptions);
-  const actions = commandTable(app, views, doctor, serving);
+  const actions = commandTable(app, views, doctor, serving, exitsJobs);
   for (const key of commandKeys) {
     subscriptions.push(
       vscode.commands.registerCommand(commandId(key), async (...args: unknown[]) => {
@@ -94,7 +98,13 @@ async function takeUpRuns({ context, backend }: App): Promise<void> {
 
 type Action = (...args: unknown[]) => unknown;
 
-function commandTable(app: App, views: Views, doctor: Doctor, serving: Serving): Record<CommandKey, Action> {
+function commandTable(
+  app: App,
+  views: Views,
+  doctor: Doctor,
+  serving: Serving,
+  exitsJobs: ExitsJobs,
+): Record<CommandKey, Action> {
   const { backend, runs } = app;
   const act = (what: 'pause' | 'resume' | 'stop', wanted: readonly RunSummary['state'][], title: string): Action => {
     return async (run) => {
@@ -124,6 +134,10 @@ function commandTable(app: App, views: Views, doctor: Doctor, serving: Serving):
     startServer: () => serving.start(),
     stopServer: () => serving.stop(),
     chooseExits: () => chooseExits(app),
+    calibrate: async (given) => exitsJobs.calibrate(await exitsOf(app, given)),
+    evaluate: async (given) => exitsJobs.evaluate(await exitsOf(app, given)),
+    exportExit: async (given) => exitsJobs.exportExit(await exitsOf(app, given)),
+    importExits: () => exitsJobs.importExits(),
     useModel: (model) => useModel(app, settingOf(model as ListedModel)),
     useExits: (exits) => useExits(app, exits as ExitsSummary),
     refresh: async () => {
@@ -133,7 +147,7 @@ function commandTable(app: App, views: Views, doctor: Doctor, serving: Serving):
     restart: () => backend.restart(),
     showLogs: () => backend.log.show(),
     doctor: () => doctor.show(),
-    status: () => showStatusMenu(app),
+    status: () => showStatusMenu(app, serving.isServing()),
     toggleCompletions,
   };
 }
@@ -155,6 +169,23 @@ async function showDetails(app: App, id: unknown, token: unknown): Promise<void>
   const { trace, tokenLines } = parseTrace(file.getText(), vscode.workspace.asRelativePath(file.uri));
   const at = index ?? tokenLines.findLastIndex((line) => line <= (editor?.selection.active.line ?? 0));
   app.details.show(trace, vscode.workspace.asRelativePath(file.uri), Math.max(0, at), null);
+}
+
+/** Exits of a row, or those that a run wrote; null for those that are asked for. */
+async function exitsOf(app: App, given: unknown): Promise<ExitsSummary | null> {
+  if (isRun(given)) return (await listExits(app)).find(({ directory }) => directory === given.directory) ?? null;
+  return isOptions(given) && typeof given.directory === 'string' ? (given as unknown as ExitsSummary) : null;
+}
+
+/** What was calibrated is shown in the list, and beside the curves of the run that wrote it. */
+function followCalibrations(app: App, jobs: ExitsJobs, views: Views, subscriptions: vscode.Disposable[]): void {
+  subscriptions.push(
+    jobs.onChange(({ directory, outcomes }) => {
+      views.refresh();
+      const run = app.runs.list().find((each) => each.directory === directory);
+      if (run) app.curves.tell(run.id, outcomes);
+    }),
+  );
 }
 
 async function chooseRun(app: App, states: readonly RunSummary['state'][], title: string): Promise<RunSummary | null> {

@@ -10,7 +10,6 @@ import { settingOf, typedModel, withChosen, type ListedModel } from './choices.t
 import { workspaceFolders } from './folders.ts';
 import { chosenModel } from './model-and-exits.ts';
 import { download, machineItems, searchedModel, type ModelItem } from './models-at-hand.ts';
-import { takeKeys } from './pick.ts';
 
 type Item = vscode.QuickPickItem &
   Partial<ModelItem> & { readonly model?: ListedModel; readonly browse?: 'folder' | 'file' | 'hub' };
@@ -83,7 +82,6 @@ function pick(items: readonly Item[]): Promise<Item | undefined> {
       list.dispose();
     });
     list.show();
-    takeKeys();
   });
 }
 

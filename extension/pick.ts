@@ -1,4 +1,4 @@
-/** Picks that have the keys, wherever they were opened from. */
+/** A pick whose entries are there when it is shown, so that the keys go to it at once. */
 import * as vscode from 'vscode';
 
 interface PickOptions {
@@ -27,16 +27,5 @@ export function showPick<Item extends vscode.QuickPickItem>(
       list.dispose();
     });
     list.show();
-    takeKeys();
   });
-}
-
-/** How long a walkthrough may take to take the focus back, which a click on its button had. */
-const SETTLING_MILLISECONDS = 300;
-
-/** A walkthrough or a panel keeps the focus where a pick was opened from it: gives it to the pick, which is shown already. */
-export function takeKeys(): void {
-  const take = (): void => void vscode.commands.executeCommand('workbench.action.focusQuickOpen');
-  take();
-  setTimeout(take, SETTLING_MILLISECONDS);
 }

@@ -13,6 +13,7 @@ export interface Serving {
   /** Null where the folder is not trusted, and where the loading was stopped. */
   start(): Promise<protocol.ServingState | null>;
   stop(): Promise<void>;
+  isServing(): boolean;
 }
 
 export function createServing(app: App, subscriptions: vscode.Disposable[]): Serving {
@@ -20,7 +21,9 @@ export function createServing(app: App, subscriptions: vscode.Disposable[]): Ser
   const item = vscode.window.createStatusBarItem('earlyExit.server', vscode.StatusBarAlignment.Right, 49);
   item.name = vscode.l10n.t('Early Exit Server');
   item.command = commandId('stopServer');
+  let serving = false;
   const show = (state: protocol.ServingState | null): void => {
+    serving = state !== null;
     void vscode.commands.executeCommand('setContext', 'earlyExit.serving', state !== null);
     if (state === null) return item.hide();
     item.text = `$(broadcast) ${state.url.replace('http://', '')}`;
@@ -61,6 +64,7 @@ export function createServing(app: App, subscriptions: vscode.Disposable[]): Ser
       show(state);
       return state;
     },
+    isServing: () => serving,
     async stop() {
       await backend.send(protocol.stopServer, {});
       show(null);

@@ -6,6 +6,7 @@ import { doneShare } from '../protocol/run-clock.ts';
 import type { Status } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import type { Completions } from './completions/completions.ts';
+import { modelBase } from './choices.ts';
 import { commandId, commands, type CommandKey } from './commands.ts';
 import { chosenModel } from './model-and-exits.ts';
 import { showPick } from './pick.ts';
@@ -78,14 +79,8 @@ const texts = (): StatusTexts => ({
 });
 
 function tooltip(app: App, status: Status, isCompleting: boolean, note: string): vscode.MarkdownString {
-  const states = {
-    stopped: vscode.l10n.t('not started: it starts when it is needed'),
-    starting: vscode.l10n.t('starting'),
-    running: vscode.l10n.t('running'),
-    failed: app.backend.failure(),
-  };
   const rows = [
-    [vscode.l10n.t('Backend'), states[app.backend.state()]],
+    [vscode.l10n.t('Backend'), backendText(app)],
     [vscode.l10n.t('Runtime'), app.backend.runtime()?.description],
     [vscode.l10n.t('Model'), status.model],
     [vscode.l10n.t('Device'), status.device],
@@ -105,22 +100,42 @@ function tooltip(app: App, status: Status, isCompleting: boolean, note: string):
   return text;
 }
 
-export async function showStatusMenu(app: App): Promise<void> {
+/** What it is, then what can be done about it. `isServing` says which way the server goes. */
+export async function showStatusMenu(app: App, isServing: boolean): Promise<void> {
   const keys: CommandKey[] = [
-    'toggleCompletions',
-    'restart',
-    'showLogs',
-    'doctor',
-    'showCurves',
+    'generate',
     'tune',
+    isServing ? 'stopServer' : 'startServer',
+    'toggleCompletions',
     'chooseModel',
     'chooseExits',
+    'showCurves',
+    'doctor',
+    'restart',
+    'showLogs',
   ];
-  const items = keys.map((key) => {
+  const items: (vscode.QuickPickItem & { key?: CommandKey })[] = keys.map((key) => {
     const { icon, title } = commands[key] as { icon: string; title: string };
     return { label: `${icon} ${vscode.l10n.t(title)}`, key };
   });
+  const state = { label: stateText(app), kind: vscode.QuickPickItemKind.Separator };
   const title = [vscode.l10n.t('Early Exit'), app.backend.runtime()?.description].filter(Boolean).join(' · ');
-  const picked = await showPick(items, { title });
-  if (picked) await vscode.commands.executeCommand(commandId(picked.key));
+  const picked = await showPick<(typeof items)[number]>([state, ...items], { title });
+  if (picked?.key) await vscode.commands.executeCommand(commandId(picked.key));
+}
+
+/** The backend, the chosen model and what it does. */
+function stateText(app: App): string {
+  const run = app.runs.running();
+  const doing = run ? vscode.l10n.t('tunes {0}', run.title) : null;
+  return [backendText(app), modelBase(chosenModel()), doing].filter(Boolean).join(' · ');
+}
+
+function backendText({ backend }: App): string {
+  return {
+    stopped: vscode.l10n.t('not started: it starts when it is needed'),
+    starting: vscode.l10n.t('starting'),
+    running: vscode.l10n.t('running'),
+    failed: backend.failure(),
+  }[backend.state()];
 }

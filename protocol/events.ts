@@ -244,6 +244,8 @@ export interface CalibratedEvent {
   certainty: number;
   /** What leaving early brings and costs; null where no exit is asked. */
   brought: Brought | null;
+  /** By costs, on the text that was judged: what one threshold for all exits brings; absent of earlier versions. */
+  sweep?: { threshold: number; agreement: number; speedup: number }[];
   /** In the order of the stream. */
   exits: {
     exit: string;

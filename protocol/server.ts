@@ -2,12 +2,13 @@
  * What the editor and the language server say to each other beside LSP: one object a message, with its method and the
  * types of what it carries. Knows no transport.
  */
-import { anyRecord, count, flag, list, nothing, nullable, partial, record, text, type Shape } from './shapes.ts';
+import { anyRecord, count, flag, list, nothing, nullable, oneOf, partial, record, text, type Shape } from './shapes.ts';
 import { chatTurnsShape, type ChatTurn } from './chat-turns.ts';
 import { gapShape, limitsShape, type CompletionLimits, type CompletionResult, type Gap } from './completion.ts';
 import type { DownloadProgress, HubChoice, HubModel, MachineModel } from './models.ts';
 import { traceShape } from './trace-shapes.ts';
-import type { GenerateReadyEvent, TuneEvent } from './events.ts';
+import type { Finding, GenerateReadyEvent, TuneEvent } from './events.ts';
+import type { JobEvents } from './jobs.ts';
 import type { Trace } from './exittrace.ts';
 import type { RunClock } from './run-clock.ts';
 import type { Mode, StopReason, TokenRecord } from './trace.ts';
@@ -123,6 +124,8 @@ export interface ExitsSummary {
   model: string;
   exits: string[];
   tokens: number | null;
+  /** What a calibration found; null without one. */
+  calibration: { mode: string; speedup: number | null; agreement: number | null } | null;
 }
 
 export interface ModelSummary {
@@ -267,11 +270,37 @@ export const findExitsOf = request<{ folders: string[]; model: string }, { direc
   record({ folders: list(text), model: text }),
 );
 
+/** What is done to exits beside tuning. */
+export const jobKinds = ['calibrate', 'evaluate', 'export', 'import'] as const;
+export type JobKind = (typeof jobKinds)[number];
+
+export const outcomeTypes = ['calibrated', 'evaluated', 'saved', 'warning'] as const;
+/** What a job found; what it only goes through is told on the way. */
+export type JobOutcome = Extract<JobEvents[JobKind], { type: (typeof outcomeTypes)[number] }>;
+/** Carries a job out; `job` is the client's name for it. Cancelling the request ends it. Patterns of its data begin in `folder`. */
+export const runJob = request<
+  { job: string; kind: JobKind; options: RecipeOptions; folder?: string },
+  { outcomes: JobOutcome[] }
+>('earlyExit/job/run', record({ job: text, kind: oneOf(...jobKinds), options: anyRecord }, { folder: text }));
+/** What a job does now, and how much of that is done, from 0 to 1; null where it cannot tell. */
+export const jobProgressed = notification<{ job: string; message: string; share: number | null }>(
+  'earlyExit/job/progress',
+);
+
 /** What the backend is and does now. */
 export const readStatus = request<Record<string, never>, Status>('earlyExit/status', nothing);
 export const statusChanged = notification<Status>('earlyExit/status/changed');
-/** What the machine offers, as text for a person. */
-export const doctor = request<Record<string, never>, { report: string }>('earlyExit/doctor', nothing);
+/** What the machine offers. */
+export interface Diagnosis {
+  findings: Finding[];
+  /** Where the model runs and where exits are tuned, and why. */
+  conclusion: string;
+}
+/** Looks, after it has brought a part where one is named, as `doctor --install` does. Cancelling the request ends it. */
+export const doctor = request<{ job: string; install: string | null }, Diagnosis>(
+  'earlyExit/doctor',
+  record({ job: text, install: nullable(text) }),
+);
 /** Where a server for other programs listens, and what it calls its model. */
 export interface ServingState {
   url: string;

@@ -3,7 +3,7 @@
  * and `readViewMessage` check the shape and answer null where it is another one. Knows no editor and no DOM.
  */
 import type { Trace } from './exittrace.ts';
-import type { RunState } from './server.ts';
+import type { Diagnosis, RunState } from './server.ts';
 
 /** One number a step for each exit; the columns are as long as `steps`. A gap is null. */
 export interface Columns {
@@ -39,6 +39,13 @@ export interface CurvePlan {
   calibration: number;
 }
 
+/** What leaving early brings by one threshold for all exits, and what the calibration of a run chose of it. */
+export interface Sweep {
+  readonly rows: readonly { readonly threshold: number; readonly agreement: number; readonly speedup: number }[];
+  /** Measured by the clock; null where no exit is asked. */
+  readonly chosen: { readonly agreement: number; readonly speedup: number } | null;
+}
+
 export type ExportFormat = 'svg' | 'png' | 'csv';
 
 /** Host → webview. */
@@ -49,7 +56,9 @@ export type HostMessage =
   /** More points of a run, in order. A run taken up again repeats steps: points at the first step here and beyond are replaced. */
   | { type: 'points'; run: string; training: Columns; gaps: Columns; heldOut: Columns; agreement: Columns }
   | { type: 'plan'; run: string; plan: CurvePlan }
+  | { type: 'sweep'; run: string; sweep: Sweep }
   | { type: 'show'; run: string }
+  | { type: 'doctor'; diagnosis: Diagnosis }
   | { type: 'trace'; title: string; trace: Trace; token: number };
 
 /** Webview → host. */
@@ -58,6 +67,10 @@ export type ViewMessage =
   | { type: 'ready' }
   | { type: 'pause' | 'resume' | 'stop'; run: string }
   | { type: 'tune' }
+  | { type: 'calibrate'; run: string }
+  | { type: 'look' | 'logs' | 'restart' | 'copy' }
+  /** Brings a part that the doctor missed. */
+  | { type: 'install'; part: string }
   /** Opens the trace that is shown as a document. */
   | { type: 'open' }
   /** `data` is text, or base64 where the format is a picture of pixels. */
@@ -84,6 +97,10 @@ export function readHostMessage(value: unknown): HostMessage | null {
       return isString(value.run) && isPlan(value.plan) ? (value as HostMessage) : null;
     case 'show':
       return isString(value.run) ? (value as HostMessage) : null;
+    case 'sweep':
+      return isString(value.run) && isSweep(value.sweep) ? (value as HostMessage) : null;
+    case 'doctor':
+      return isDiagnosis(value.diagnosis) ? (value as HostMessage) : null;
     case 'trace':
       return isString(value.title) && isNumber(value.token) && isTrace(value.trace) ? (value as HostMessage) : null;
     default:
@@ -97,7 +114,14 @@ export function readViewMessage(value: unknown): ViewMessage | null {
     case 'ready':
     case 'tune':
     case 'open':
+    case 'look':
+    case 'logs':
+    case 'restart':
+    case 'copy':
       return { type: value.type };
+    case 'install':
+      return isString(value.part) ? { type: 'install', part: value.part } : null;
+    case 'calibrate':
     case 'pause':
     case 'resume':
     case 'stop':
@@ -135,6 +159,25 @@ const isCurveRun = (value: unknown): boolean =>
 
 const isPlan = (value: unknown): boolean =>
   isRecord(value) && [value.total, value.evaluation, value.fit, value.updates, value.calibration].every(isNumber);
+
+const isPoint = (value: unknown): boolean => isRecord(value) && [value.agreement, value.speedup].every(isNumber);
+
+const isSweep = (value: unknown): boolean =>
+  isRecord(value) &&
+  Array.isArray(value.rows) &&
+  value.rows.every((row) => isPoint(row) && isNumber((row as { threshold?: unknown }).threshold)) &&
+  (value.chosen === null || isPoint(value.chosen));
+
+const isDiagnosis = (value: unknown): boolean =>
+  isRecord(value) &&
+  isString(value.conclusion) &&
+  Array.isArray(value.findings) &&
+  value.findings.every(
+    (each) =>
+      isRecord(each) &&
+      [each.name, each.state, each.detail].every(isString) &&
+      (each.remedy === null || isString(each.remedy)),
+  );
 
 function isColumns(value: unknown): boolean {
   if (!isRecord(value) || !Array.isArray(value.steps) || !value.steps.every(isNumber)) return false;

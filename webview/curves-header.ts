@@ -54,12 +54,12 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
       const key = `${run.id} ${run.state} ${run.step > 0}`;
       if (key === shownButtons) return; // a button that is pressed must not vanish under the finger
       shownButtons = key;
-      const act = (type: 'pause' | 'resume' | 'stop') => (): void => send({ type, run: run.id });
+      const act = (type: 'pause' | 'resume' | 'stop' | 'calibrate') => (): void => send({ type, run: run.id });
       const steer =
         run.state === 'running'
           ? [button(t('Pause'), 'secondary', act('pause')), button(t('Stop'), 'secondary', act('stop'))]
           : run.state === 'finished'
-            ? []
+            ? [button(t('Calibrate'), 'secondary', act('calibrate'))]
             : [button(run.step > 0 ? t('Resume') : t('Start Again'), 'primary', act('resume'))];
       replace(buttons, ...steer);
     },

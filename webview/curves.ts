@@ -1,5 +1,5 @@
 /** The Loss Curves view: puts together header, toolbar, chart, readout and table, and redraws when something changes. */
-import type { CurvePlan, CurveRun, HostMessage } from '../protocol/webview.ts';
+import type { CurvePlan, CurveRun, HostMessage, Sweep } from '../protocol/webview.ts';
 import { chartModel, isLogarithmic, legendExits, readState, type CurvesState } from './chart-model.ts';
 import { createChart } from './chart.ts';
 import { addPoints, indexAt, noPoints, type RunPoints } from './columns.ts';
@@ -11,6 +11,7 @@ import { createToolbar } from './curves-toolbar.ts';
 import { element, replace } from './dom.ts';
 import { connectHost, type Host } from './host.ts';
 import { later } from './run-figures.ts';
+import { sweepPlot } from './sweep-plot.ts';
 import { setTexts, t, valueText } from './texts.ts';
 import { onThemeChange, readTheme } from './theme.ts';
 import { button, spinner } from './toolkit.ts';
@@ -18,6 +19,9 @@ import { button, spinner } from './toolkit.ts';
 export function mountCurves(target: HTMLElement): void {
   const points = new Map<string, RunPoints>();
   const plans = new Map<string, CurvePlan>();
+  const sweeps = new Map<string, Sweep>();
+  /** What is drawn, made anew where another is. */
+  let drawn: Sweep | undefined;
   let runs: CurveRun[] = [];
   let hasRuns = false;
   /** When the runs were told as they stood then. */
@@ -64,6 +68,7 @@ export function mountCurves(target: HTMLElement): void {
     change({ hidden: shown ? state.hidden.filter((each) => each !== exit) : [...state.hidden, exit] });
   });
   const table = createTable();
+  const brought = element('div', { class: 'brought' });
   const chartBox = element('div', {
     class: 'chart',
     tabindex: 0,
@@ -78,6 +83,7 @@ export function mountCurves(target: HTMLElement): void {
     toolbar.root,
     chartBox,
     readout.root,
+    brought,
     table.root,
     spoken,
   );
@@ -114,6 +120,9 @@ export function mountCurves(target: HTMLElement): void {
     toolbar.show(runs, state);
     chart.draw(chartModel(points, state, chart.width()), isLogarithmic(state), theme);
     showReadout();
+    const sweep = sweeps.get(run.id);
+    if (sweep !== drawn) replace(brought, ...(sweep ? [sweepPlot(sweep)] : []));
+    drawn = sweep;
     table.show(points.get(run.id) ?? noPoints(), state.view, run.title);
   };
   /** Many messages may come between two pictures. */
@@ -140,9 +149,13 @@ export function mountCurves(target: HTMLElement): void {
       case 'plan':
         plans.set(message.run, message.plan);
         return soon();
+      case 'sweep':
+        sweeps.set(message.run, message.sweep);
+        return soon();
       case 'show':
         return change({ front: message.run, zoom: null });
       case 'trace':
+      case 'doctor':
         return;
     }
   };

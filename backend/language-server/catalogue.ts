@@ -83,20 +83,36 @@ async function walk(
 }
 
 async function readExits(directory: string): Promise<ExitsSummary> {
-  const summary: ExitsSummary = { directory, name: path.basename(directory), model: '', exits: [], tokens: null };
+  const summary: ExitsSummary = {
+    directory,
+    name: path.basename(directory),
+    model: '',
+    exits: [],
+    tokens: null,
+    calibration: null,
+  };
   try {
     const file: unknown = JSON.parse((await readTextBeside(path.join(directory, 'exits.json'))) ?? '');
     if (!isRecord(file)) return summary;
-    const { base, exits, progress } = file;
+    const { base, exits, progress, calibration } = file;
     return {
       ...summary,
       model: isRecord(base) && typeof base.name === 'string' ? base.name : '',
       exits: Array.isArray(exits) ? exits.flatMap(exitName) : [],
       tokens: isRecord(progress) && typeof progress.tokens === 'number' ? progress.tokens : null,
+      calibration: calibrationOf(calibration),
     };
   } catch {
     return summary; // Listed all the same: opening it says what is wrong.
   }
+}
+
+function calibrationOf(calibration: unknown): ExitsSummary['calibration'] {
+  if (!isRecord(calibration) || typeof calibration.fastest !== 'string') return null;
+  const brought = isRecord(calibration.brought) ? calibration.brought : {};
+  const value = (figure: unknown): number | null =>
+    isRecord(figure) && typeof figure.value === 'number' ? figure.value : null;
+  return { mode: calibration.fastest, speedup: value(brought.speedup), agreement: value(brought.agreement) };
 }
 
 const exitName = (exit: unknown): string[] =>

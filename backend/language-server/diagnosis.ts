@@ -1,22 +1,30 @@
-/** The doctor's report as text for a person. */
+/** The doctor for an editor: what was found, and what follows. */
+import type { Finding } from '../../protocol/events.ts';
 import { parseOptions, settingOrigin } from '../../protocol/options.ts';
+import * as protocol from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
+import type { Answering } from './models.ts';
+import { progressText } from './run-texts.ts';
 
-const marks = { ready: '✓', absent: '–', unusable: '✗' } as const;
-
-/** Looks and installs nothing. Markdown. */
-export async function diagnose(engine: Engine, runtime: string): Promise<string> {
-  const lines = ['# Early Exit', '', `- Backend: ${runtime}, ${process.platform} ${process.arch}`];
-  const job = engine.start('doctor', parseOptions('doctor', {}, settingOrigin));
-  for await (const event of job.read()) {
-    if (event.type === 'finding') {
-      const remedy = event.remedy === null ? '' : ` → ${event.remedy}`;
-      lines.push(`- ${marks[event.state]} ${event.name}: ${event.detail}${remedy}`);
-    } else if (event.type === 'warning') lines.push(`- ! ${event.message}`);
-    else if (event.type === 'diagnosed') {
-      lines.push('', `Model on ${event.device}, exits on ${event.exitDevice}: ${event.reason}`);
+/** `runtime`: why the backend runs as it does. */
+export function answerDoctor({ answer, notify, warn }: Answering, engine: Engine, runtime: () => string): void {
+  answer(protocol.doctor, async ({ job, install }, token) => {
+    const options = parseOptions('doctor', install === null ? {} : { install }, settingOrigin);
+    const running = engine.start('doctor', options);
+    token.onCancellationRequested(() => running.cancel());
+    const findings: Finding[] = [{ name: 'backend', state: 'ready', detail: runtime(), remedy: null }];
+    let conclusion = '';
+    for await (const event of running.read()) {
+      if (event.type === 'finding') findings.push(findingOf(event));
+      else if (event.type === 'warning') warn(event.message);
+      else if (event.type === 'phase') notify(protocol.jobProgressed, { job, message: event.detail, share: null });
+      else if (event.type === 'progress')
+        notify(protocol.jobProgressed, { job, message: progressText(event), share: event.done / event.total });
+      else conclusion = `Model on ${event.device}, exits on ${event.exitDevice}: ${event.reason}`;
     }
-  }
-  await job.finished;
-  return `${lines.join('\n')}\n`;
+    await running.finished;
+    return { findings, conclusion };
+  });
 }
+
+const findingOf = ({ name, state, detail, remedy }: Finding): Finding => ({ name, state, detail, remedy });

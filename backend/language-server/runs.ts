@@ -2,20 +2,20 @@
  * Tuning runs as a person sees them: started, paused, stopped, taken up again. A pause lets the recipe save and end; to
  * resume is to start it again with `resume`. So a run outlives its server: the next one takes it up from the checkpoint.
  */
-import { plural, singular } from '../../protocol/plural.ts';
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { describeError, UserError, userError } from '../../protocol/errors.ts';
 import { parseOptions, settingOrigin, type TuneOptions } from '../../protocol/options.ts';
 import * as clocks from '../../protocol/run-clock.ts';
-import type { Phase, TuneEvent } from '../../protocol/events.ts';
+import type { TuneEvent } from '../../protocol/events.ts';
 import type { RecipeOptions, RunEvent, RunState, RunSummary } from '../../protocol/server.ts';
 import { absolutePatterns } from '../data/documents.ts';
 import type { Engine, Job } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { identityOf } from '../formats/processes.ts';
 import { isOrphaned, type RunRecord, type RunStore } from './run-store.ts';
+import { phaseName, progressText } from './run-texts.ts';
 import { snapshotText } from './snapshot.ts';
 
 export interface Runs {
@@ -320,9 +320,7 @@ export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
     case 'phase':
       return { message: event.detail === '' ? phaseName(event.phase) : event.detail };
     case 'progress':
-      return {
-        message: `${phaseName(event.phase)}: ${event.done} of ${plural(event.total, singular(event.unit), event.unit)}`,
-      };
+      return { message: progressText(event) };
     case 'ready':
       return { exits: event.exits.map(({ exit }) => exit), message: `${event.model} on ${event.device}` };
     case 'saved':
@@ -341,22 +339,6 @@ export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
       return null;
   }
 }
-
-const phaseNames = {
-  load: 'Loading the model',
-  download: 'Downloading',
-  tokenize: 'Reading the text',
-  features: 'Reading hidden states',
-  fit: 'Fitting exits',
-  tune: 'Tuning',
-  evaluate: 'Evaluating',
-  measure: 'Measuring',
-  generate: 'Generating',
-  install: 'Installing',
-  save: 'Saving',
-} as const satisfies Record<Phase, string>;
-
-const phaseName = (phase: Phase): string => phaseNames[phase];
 
 /** What other windows show of a run is at most so old. */
 const SAVE_MILLISECONDS = 2_000;

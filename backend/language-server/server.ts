@@ -26,12 +26,13 @@ import type { AnnotatedText } from './annotated-text.ts';
 import * as annotations from './annotations.ts';
 import { findExits, findModels } from './catalogue.ts';
 import { complete } from './completions.ts';
-import { diagnose } from './diagnosis.ts';
+import { answerDoctor } from './diagnosis.ts';
 import * as documents from './documents.ts';
 import { createGenerations, type GenerationReport } from './generations.ts';
 import { runStore } from './run-store.ts';
 import { incoming, readParams } from './incoming.ts';
 import { changeParams, documentParams, openParams, positionParams, rangeParams } from './params.ts';
+import { answerJobs } from './jobs.ts';
 import { answerModels } from './models.ts';
 import { answerServing } from './serving.ts';
 import { createRuns, type Runs } from './runs.ts';
@@ -251,7 +252,8 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   answerModels(answering);
   const stopServing = answerServing(answering, engine);
   answer(protocol.readStatus, () => status.now());
-  answer(protocol.doctor, async () => ({ report: await diagnose(engine, options.runtime) }));
+  answerDoctor(answering, engine, () => `${options.runtime}, ${process.platform} ${process.arch}`);
+  answerJobs(answering, engine);
   listen(protocol.displayChanged, (changed) => {
     display = { ...display, ...changed };
     refresh();

@@ -5,6 +5,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Brought, Figure } from '../../protocol/brought.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
+import { sweepThresholds } from '../../protocol/options-tasks.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { infoFile, saveCalibration } from '../checkpoint/checkpoint.ts';
 import { storedGate } from '../checkpoint/gates.ts';
@@ -133,6 +134,11 @@ export async function* calibrateExits(
     promise,
     certainty,
     brought,
+    sweep: sweepThresholds.map((threshold) => {
+      const all = Object.fromEntries(heard.map(({ exit }) => [exit, threshold]));
+      const { agreement, speedup } = outcomeOf(heard, isFilled ? costs : waiting, promise, all);
+      return { threshold, agreement: agreement.value, speedup };
+    }),
     exits: heard.map((view, k) => ({
       exit: view.exit,
       layer: staged.exits[k]!.layer,

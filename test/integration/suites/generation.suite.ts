@@ -106,9 +106,9 @@ export const run = suite([
     const count = result.trace.tokens.length;
     assert.match(
       first!.command!.title,
-      new RegExp(`^${count} tokens · \\d+\\.\\d of 12 layers · leave at [\\d, and]+ ▾$`),
+      new RegExp(`^${count} tokens · (about \\d+\\.\\d× full depth|\\d+\\.\\d of 12 layers) · leave at [\\d, and]+ ▾$`),
     );
-    assert.equal(lenses.filter(({ command }) => / layers /.test(command!.title)).length, 1);
+    assert.equal(lenses.filter(({ command }) => / leave at /.test(command!.title)).length, 1);
   }),
 
   test('says model, mode and speed in the status bar', () =>

@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
-import { exitsOfBase } from '../../../backend/language-server/catalogue.ts';
+import { calibrationFigure } from '../../../extension/exits-texts.ts';
+import { exitsOfBase, findExits } from '../../../backend/language-server/catalogue.ts';
 
 it('the newest exits of these weights are found, under whatever name; without any nothing is hashed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
@@ -23,4 +24,26 @@ it('the newest exits of these weights are found, under whatever name; without an
   exits('others.exits', JSON.stringify({ base: { name: 'm', sha256: 'bbb' } }), 3000);
   exits('damaged.exits', '{', 4000);
   expect([await find(), hashed]).toEqual([newest, 1]);
+});
+
+it('exits say what their calibration found', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const figure = (value: number) => ({ value, error: 0.01 });
+  const files = {
+    a: { calibration: { fastest: 'fast', brought: { speedup: figure(1.31), agreement: figure(0.992) } } },
+    b: { calibration: { fastest: 'lossless', brought: null } },
+    c: { calibration: null },
+  };
+  for (const [name, file] of Object.entries(files)) {
+    mkdirSync(join(folder, name));
+    writeFileSync(join(folder, name, 'exits.json'), JSON.stringify(file));
+  }
+  const found = await findExits([folder]);
+  expect(found.map(({ calibration }) => calibration)).toEqual([
+    { mode: 'fast', speedup: 1.31, agreement: 0.992 },
+    { mode: 'lossless', speedup: null, agreement: null },
+    null,
+  ]);
+  expect(found.map(calibrationFigure)).toEqual(['1.31 × at 99.2 %', 'lossless', 'not calibrated']);
 });

@@ -57,7 +57,8 @@ const requests: Record<string, object> = {
   [protocol.listExits.method]: { folders: ['/nowhere'] },
   [protocol.listModels.method]: { folders: ['/nowhere'] },
   [protocol.readStatus.method]: {},
-  [protocol.doctor.method]: {},
+  [protocol.doctor.method]: { job: 'j', install: 'vulkan' },
+  [protocol.runJob.method]: { job: 'j', kind: 'calibrate', options: {}, folder: '/f' },
   'textDocument/codeLens': { textDocument },
   'textDocument/hover': { textDocument, position },
   'textDocument/inlayHint': { textDocument, range: { start: position, end: position } },
@@ -66,7 +67,13 @@ const requests: Record<string, object> = {
 };
 const notifications: Record<string, object> = {
   [protocol.detachTrace.method]: { generation: 'g' },
-  [protocol.displayChanged.method]: { codeLens: true, inlayHints: true, hover: true, semanticTokens: true },
+  [protocol.displayChanged.method]: {
+    codeLens: true,
+    inlayHints: true,
+    lineFigures: true,
+    hover: true,
+    semanticTokens: true,
+  },
   'textDocument/didOpen': { textDocument: { ...textDocument, languageId: 'exittrace', version: 1, text: '' } },
   'textDocument/didChange': {
     textDocument: { ...textDocument, version: 1 },
@@ -102,8 +109,8 @@ function* mutations(right: unknown, field = ''): Generator<Wrong> {
 const isAllowed = ({ field, params }: Wrong): boolean => {
   const value = valueAt(params, field);
   if (value === undefined)
-    return /^(codeLens|inlayHints|hover|semanticTokens)$|\.(draft|opinions|range)$|^folder$/.test(field);
-  return value === null && /(^trace\.stop|opinions\[0\]\.token)$/.test(field);
+    return /^(codeLens|inlayHints|lineFigures|hover|semanticTokens)$|\.(draft|opinions|range)$|^folder$/.test(field);
+  return value === null && /(^trace\.stop|opinions\[0\]\.token|^install)$/.test(field);
 };
 const valueAt = (params: unknown, field: string): unknown =>
   field

@@ -140,8 +140,46 @@ describe('the language server', () => {
       job.push({ type: 'diagnosed', device: 'cpu', exitDevice: 'cpu', reason: 'no GPU' });
       job.end();
     };
-    const { report } = await send(protocol.doctor, {});
-    expect(report).toContain('- ✓ cpu: 2 cores\n- – tensorflow: not installed → install it\n');
-    expect(report).toContain('Model on cpu, exits on cpu: no GPU');
+    const { findings, conclusion } = await send(protocol.doctor, { job: 'd', install: null });
+    expect(findings.map(({ name, state, remedy }) => [name, state, remedy])).toEqual([
+      ['backend', 'ready', null],
+      ['cpu', 'ready', null],
+      ['tensorflow', 'absent', 'install it'],
+    ]);
+    expect(conclusion).toBe('Model on cpu, exits on cpu: no GPU');
+  });
+
+  it('lets the doctor bring what is named', async () => {
+    let asked: unknown;
+    onStart = (job) => {
+      asked = job.options.install;
+      job.end();
+    };
+    await send(protocol.doctor, { job: 'd', install: 'vulkan' });
+    expect(asked).toBe('vulkan');
+    await expect(send(protocol.doctor, { job: 'd', install: 'rm' })).rejects.toThrow(/must be/);
+  });
+
+  it('calibrates, tells how far it is, and answers what was found', async () => {
+    const progress: unknown[] = [];
+    client.onNotification(protocol.jobProgressed.method, (now: unknown) => void progress.push(now));
+    let options: Record<string, unknown> = {};
+    onStart = (job) => {
+      ({ options } = job);
+      job.push({ type: 'phase', phase: 'measure', detail: 'what layers cost here' });
+      job.push({ type: 'progress', phase: 'measure', done: 1, total: 4, unit: 'texts' });
+      job.push({ type: 'warning', message: 'too little text' });
+      job.end();
+    };
+    const asked = { exits: '/m.exits', model: '/m', data: ['*.ts'] };
+    const { outcomes } = await send(protocol.runJob, { job: 'j', kind: 'calibrate', options: asked, folder: '/work' });
+    expect(options).toMatchObject({ model: '/m', exits: '/m.exits', data: ['/work/*.ts'] });
+    expect(outcomes).toEqual([{ type: 'warning', message: 'too little text' }]);
+    expect(progress).toEqual([
+      { job: 'j', message: 'what layers cost here', share: null },
+      { job: 'j', message: 'Measuring: 1 of 4 texts', share: 0.25 },
+    ]);
+    const unknown = { job: 'j', kind: 'calibrate' as const, options: { nonsense: 1 } };
+    await expect(send(protocol.runJob, unknown)).rejects.toThrow(/nonsense is no option of calibrate/);
   });
 });

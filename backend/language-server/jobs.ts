@@ -1,0 +1,47 @@
+/** What an editor does to exits beside tuning: calibrating, evaluating, export and import, each as the command does it. */
+import type { JobEvents } from '../../protocol/jobs.ts';
+import { parseOptions, settingOrigin } from '../../protocol/options.ts';
+import * as protocol from '../../protocol/server.ts';
+import { absolutePatterns } from '../data/documents.ts';
+import type { Engine } from '../worker/engine.ts';
+import { resolveModel } from '../worker/shipped.ts';
+import type { Answering } from './models.ts';
+import { phaseName, progressText } from './run-texts.ts';
+
+type Event = JobEvents[protocol.JobKind];
+
+export function answerJobs({ answer, notify }: Pick<Answering, 'answer' | 'notify'>, engine: Engine): void {
+  answer(protocol.runJob, async ({ job, kind, options, folder }, token) => {
+    const running = start(engine, kind, options, folder);
+    token.onCancellationRequested(() => running.cancel());
+    const outcomes: protocol.JobOutcome[] = [];
+    for await (const event of running.read() as AsyncIterable<Event>) {
+      const told = toldOf(event);
+      if (told) notify(protocol.jobProgressed, { job, ...told });
+      else if (isOutcome(event)) outcomes.push(event);
+    }
+    await running.finished;
+    return { outcomes };
+  });
+}
+
+const isOutcome = (event: Event): event is protocol.JobOutcome =>
+  protocol.outcomeTypes.some((type) => type === event.type);
+
+function start(
+  engine: Engine,
+  kind: protocol.JobKind,
+  given: protocol.RecipeOptions,
+  folder: string | undefined,
+): ReturnType<Engine['start']> {
+  const parsed = parseOptions(kind, given, settingOrigin);
+  const data = 'data' in parsed ? { data: absolutePatterns(parsed.data, folder) } : {};
+  return engine.start(kind, { ...parsed, ...data, model: resolveModel(parsed.model) });
+}
+
+/** What is told on the way; null of what is an outcome. */
+export function toldOf(event: Event): { message: string; share: number | null } | null {
+  if (event.type === 'phase') return { message: event.detail || phaseName(event.phase), share: null };
+  if (event.type !== 'progress') return null;
+  return { message: progressText(event), share: event.total > 0 ? event.done / event.total : null };
+}

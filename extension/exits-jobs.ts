@@ -1,0 +1,192 @@
+/** What is done to exits beside tuning: calibrating, evaluating, export and import, from the palette, the list or a message. */
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { userError } from '../protocol/errors.ts';
+import { importOptions } from '../protocol/options-groups.ts';
+import * as protocol from '../protocol/server.ts';
+import type { ExitsSummary, JobKind, JobOutcome, RecipeOptions } from '../protocol/server.ts';
+import type { App } from './app.ts';
+import { modelBase, modelFor, withChosen } from './choices.ts';
+import { calibrationText, evaluationReport } from './exits-texts.ts';
+import { freeExitsFolder, modelInFolder } from './folder-paths.ts';
+import { workspaceFolders } from './folders.ts';
+import { withoutGpu } from './generating.ts';
+import { offer } from './messages.ts';
+import { chosenModel, listExits, useExits } from './model-and-exits.ts';
+import { showPick } from './pick.ts';
+import { recipeSettings } from './settings.ts';
+import { requireTrust } from './trust.ts';
+
+export interface ExitsJobs {
+  calibrate(exits: ExitsSummary | null): Promise<void>;
+  evaluate(exits: ExitsSummary | null): Promise<void>;
+  exportExit(exits: ExitsSummary | null): Promise<void>;
+  importExits(): Promise<void>;
+  /** The exits in a folder were calibrated, or are new there. */
+  readonly onChange: vscode.Event<{ readonly directory: string; readonly outcomes: readonly JobOutcome[] }>;
+}
+
+let jobs = 0;
+
+/** `showReport` shows Markdown under a name. */
+export function createExitsJobs(app: App, showReport: (name: string, text: string) => Promise<void>): ExitsJobs {
+  const changed = new vscode.EventEmitter<{ directory: string; outcomes: JobOutcome[] }>();
+  app.context.subscriptions.push(changed);
+  const [folder] = workspaceFolders();
+
+  /** Null where the user went away or the folder is not trusted. */
+  const asked = async (exits: ExitsSummary | null, title: string): Promise<ExitsSummary | null> => {
+    if (!requireTrust()) return null;
+    const all = exits ? [exits] : await listExits(app);
+    if (all.length === 0)
+      throw userError(
+        'not-found',
+        'There are no exits in this folder.',
+        'Tune some, or import a model that was trained to leave early.',
+      );
+    if (all.length === 1) return all[0]!;
+    const items = all.map((each) => ({ label: each.name, description: each.exits.join(' '), each }));
+    return (await showPick(items, { title }))?.each ?? null;
+  };
+  const run = async (
+    kind: JobKind,
+    title: string,
+    exits: ExitsSummary | null,
+    given: RecipeOptions,
+  ): Promise<JobOutcome[] | null> => {
+    const options = { ...recipeSettings(kind), ...(exits && { exits: exits.directory }), ...given };
+    const model = exits ? await modelOf(app, exits) : chosenModel();
+    const whole = { ...options, model, ...modelInFolder({ model }, folder) };
+    const placed =
+      'device' in whole || kind === 'calibrate' || kind === 'evaluate' ? await withoutGpu(app, whole) : whole;
+    return carryOut(app, kind, title, placed, folder);
+  };
+
+  return {
+    onChange: changed.event,
+    async calibrate(given) {
+      const exits = await asked(given, vscode.l10n.t('Calibrate Exits'));
+      if (!exits) return;
+      const outcomes = await run('calibrate', vscode.l10n.t('Calibrating {0}', exits.name), exits, {});
+      if (!outcomes) return;
+      changed.fire({ directory: exits.directory, outcomes });
+      const calibrated = outcomes.find((event) => event.type === 'calibrated');
+      const text = calibrated ? calibrationText(calibrated) : warningsOf(outcomes);
+      offer(vscode.window.showInformationMessage, `${exits.name}: ${text}`, [
+        { title: vscode.l10n.t('Use These Exits'), act: () => useExits(app, exits) },
+      ]);
+    },
+    async evaluate(given) {
+      const exits = await asked(given, vscode.l10n.t('Evaluate Exits'));
+      const outcomes = exits && (await run('evaluate', vscode.l10n.t('Evaluating {0}', exits.name), exits, {}));
+      const evaluated = outcomes?.find((event) => event.type === 'evaluated');
+      if (exits && evaluated) await showReport(exits.name, evaluationReport(exits.name, evaluated));
+    },
+    async exportExit(given) {
+      const exits = await asked(given, vscode.l10n.t('Export Exit'));
+      if (!exits || folder === undefined) return;
+      const items = exits.exits.map((label) => ({ label }));
+      const picked = await showPick(items, { title: vscode.l10n.t('Which exit becomes a model of its own') });
+      if (!picked) return;
+      const exit = picked.label;
+      const base = modelBase(await modelOf(app, exits)).replace(/\.gguf$/i, '');
+      const out = path.join(folder, `${base}-exit-${exit.replace(':', '-')}`);
+      const outcomes = await run('export', vscode.l10n.t('Exporting {0}', exit), exits, { exit, out });
+      if (!outcomes) return;
+      const text = vscode.l10n.t('The exit {0} is a model of its own now, in {1}.', exit, path.basename(out));
+      offer(vscode.window.showInformationMessage, [text, warningsOf(outcomes)].filter(Boolean).join(' '), [
+        {
+          title: vscode.l10n.t('Show in Explorer'),
+          act: () => vscode.commands.executeCommand('revealInExplorer', vscode.Uri.file(out)),
+        },
+      ]);
+    },
+    async importExits() {
+      if (!requireTrust() || folder === undefined) return;
+      const source = await askSource();
+      if (!source) return;
+      const model = chosenModel();
+      const out = freeExitsFolder(folder, modelBase(model).replace(/\.gguf$/i, ''), app.runs.list());
+      const outcomes = await run('import', vscode.l10n.t('Importing exits of {0}', modelBase(model)), null, {
+        ...source,
+        out,
+      });
+      if (!outcomes) return;
+      changed.fire({ directory: out, outcomes });
+      const text = vscode.l10n.t('{0} has the exits.', path.basename(out));
+      offer(vscode.window.showInformationMessage, [text, warningsOf(outcomes)].filter(Boolean).join(' '), []);
+    },
+  };
+}
+
+/** With its progress, and a way to stop it; null where it was stopped. */
+export async function carryOut(
+  app: Pick<App, 'backend'>,
+  kind: JobKind,
+  title: string,
+  options: RecipeOptions,
+  folder: string | undefined,
+): Promise<JobOutcome[] | null> {
+  const job = `job ${++jobs}`;
+  return withJobProgress(app, job, title, async (token) => {
+    const asked = { job, kind, options, ...(folder !== undefined && { folder }) };
+    return (await app.backend.send(protocol.runJob, asked, token)).outcomes;
+  });
+}
+
+/** Shows what a job says of itself; null where the user stopped it. */
+export async function withJobProgress<T>(
+  { backend }: Pick<App, 'backend'>,
+  job: string,
+  title: string,
+  work: (token: vscode.CancellationToken) => Promise<T>,
+): Promise<T | null> {
+  const shown = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
+  return vscode.window.withProgress(shown, async (progress, token) => {
+    const following = backend.listen(protocol.jobProgressed, (now) => {
+      if (now.job !== job) return;
+      const share = now.share === null ? '' : ` ${Math.round(100 * now.share)} %`;
+      progress.report({ message: `${now.message}${share}` });
+    });
+    try {
+      return await work(token);
+    } catch (error) {
+      if (token.isCancellationRequested) return null;
+      throw error;
+    } finally {
+      following.dispose();
+    }
+  });
+}
+
+/** The model that exits were tuned for, where it is at hand; else the chosen one, and the job says what is wrong. */
+async function modelOf(app: App, exits: ExitsSummary): Promise<string> {
+  const current = chosenModel();
+  const found = await app.backend.send(protocol.listModels, { folders: workspaceFolders() });
+  return modelFor(exits, current, withChosen(found, current)) ?? current;
+}
+
+async function askSource(): Promise<RecipeOptions | null> {
+  const layers = { label: `$(layers) ${vscode.l10n.t('Layers behind which the model was trained to leave …')}` };
+  const exported = { label: `$(folder-opened) ${vscode.l10n.t('An exit that was exported …')}` };
+  const title = vscode.l10n.t('Import Exits');
+  const picked = await showPick([layers, exported], { title });
+  if (picked === exported) {
+    const [uri] = (await vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: true })) ?? [];
+    return uri ? { from: uri.fsPath } : null;
+  }
+  if (picked !== layers) return null;
+  const text = await vscode.window.showInputBox({
+    title,
+    prompt: importOptions.layers.help,
+    value: '8',
+    validateInput: (value) => {
+      const read = importOptions.layers.read(value);
+      return read.ok ? null : vscode.l10n.t('Must be {0}.', read.expected);
+    },
+  });
+  return text === undefined ? null : { layers: text };
+}
+
+const warningsOf = (outcomes: readonly JobOutcome[]): string =>
+  outcomes.flatMap((event) => (event.type === 'warning' ? [event.message] : [])).join(' ');

@@ -1,0 +1,59 @@
+/** What was found of exits, in words and as Markdown. Pure: knows no `vscode`. */
+import { broughtText, busyText } from '../protocol/brought.ts';
+import type { CalibratedEvent, TuneEvent } from '../protocol/events.ts';
+import type { ExitsSummary, JobOutcome } from '../protocol/server.ts';
+
+/** What a calibration found, in a sentence or two. */
+export function calibrationText({ brought, speedups, fastest }: CalibratedEvent): string {
+  if (brought === null) {
+    const drafts = fastest === 'lossless' ? `drafts alone bring ${speedups.lossless.toFixed(2)} ×` : 'nor do drafts';
+    return `leaving early brings nothing within the promise here, ${drafts}; the default mode is ${fastest}.`;
+  }
+  return [`${broughtText(brought)}.`, busyText(brought)].filter(Boolean).join(' ');
+}
+
+/** For a row of the list: `1.31 × at 99.2 %`, `lossless`, `not calibrated`. */
+export function calibrationFigure({ calibration }: Pick<ExitsSummary, 'calibration'>): string {
+  if (calibration === null) return 'not calibrated';
+  const { mode, speedup, agreement } = calibration;
+  if (mode !== 'fast' || speedup === null) return mode;
+  return `${speedup.toFixed(2)} ×${agreement === null ? '' : ` at ${(100 * agreement).toFixed(1)} %`}`;
+}
+
+/** Minutes that calibrating should take, as the run has found; null where it was calibrated. */
+export function calibrationMinutes(events: readonly TuneEvent[]): number | null {
+  if (events.some(({ type }) => type === 'calibrated')) return null;
+  const expected = events.findLast((event) => event.type === 'expected');
+  return Math.max(1, Math.ceil((expected?.seconds ?? usualSeconds) / 60));
+}
+
+/** Of a small model on a few cores; more where it is larger. */
+const usualSeconds = 120;
+
+type Evaluated = Extract<JobOutcome, { type: 'evaluated' }>;
+
+export function evaluationReport(name: string, { tokens, scores, sweep }: Evaluated): string {
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+  return [
+    `# ${name}`,
+    '',
+    `${tokens.toLocaleString('en')} held-out tokens.`,
+    '',
+    '| exit | loss (nats a token) | foresees the next token | agrees with the full model |',
+    '|:--|--:|--:|--:|',
+    ...scores.map(
+      ({ exit, loss, accuracy, agreement }) =>
+        `| ${exit} | ${loss.toFixed(3)} | ${percent(accuracy)} | ${percent(agreement)} |`,
+    ),
+    '',
+    'If tokens left at the first exit that is as sure as a threshold:',
+    '',
+    '| threshold | layers on average | share of layers | agrees with the full model |',
+    '|--:|--:|--:|--:|',
+    ...sweep.map(
+      ({ threshold, meanLayer, layerShare, agreement }) =>
+        `| ${threshold.toFixed(2)} | ${meanLayer.toFixed(1)} | ${percent(layerShare)} | ${percent(agreement)} |`,
+    ),
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,94 @@
+/** Speed over agreement by threshold, as a small drawing. `sweepShape` is pure. */
+import type { Sweep } from '../protocol/webview.ts';
+import { ticks } from './exports.ts';
+import { element, fill, type Child } from './dom.ts';
+import { t } from './texts.ts';
+
+const SIZE = { width: 420, height: 190 };
+const MARGIN = { top: 12, right: 16, bottom: 36, left: 44 };
+
+export interface SweepShape {
+  readonly points: readonly { readonly x: number; readonly y: number; readonly title: string }[];
+  /** What was chosen, measured by the clock; null where no exit is asked. */
+  readonly chosen: { readonly x: number; readonly y: number } | null;
+  /** Of full depth: agreement 1, speed 1. */
+  readonly full: { readonly x: number; readonly y: number };
+  readonly across: readonly { readonly x: number; readonly text: string }[];
+  readonly up: readonly { readonly y: number; readonly text: string }[];
+}
+
+/** Places in the drawing. Rows that bring no more and cost more are drawn like others: they show why not. */
+export function sweepShape({ rows, chosen }: Sweep): SweepShape {
+  const all = [...rows, ...(chosen ? [chosen] : []), { agreement: 1, speedup: 1 }];
+  const range = (values: readonly number[], room: number): [number, number] => {
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const more = Math.max(room, 0.08 * (high - low));
+    return [low - more, high + more];
+  };
+  const [left, right] = range(
+    all.map(({ agreement }) => agreement),
+    0.002,
+  );
+  const [bottom, top] = range(
+    all.map(({ speedup }) => speedup),
+    0.02,
+  );
+  const x = (agreement: number): number =>
+    MARGIN.left + ((SIZE.width - MARGIN.left - MARGIN.right) * (agreement - left)) / (right - left);
+  const y = (speedup: number): number =>
+    MARGIN.top + (SIZE.height - MARGIN.top - MARGIN.bottom) * (1 - (speedup - bottom) / (top - bottom));
+  const place = (each: { agreement: number; speedup: number }): { x: number; y: number } => ({
+    x: x(each.agreement),
+    y: y(each.speedup),
+  });
+  return {
+    points: [...rows]
+      .sort((a, b) => a.threshold - b.threshold)
+      .map((row) => ({
+        ...place(row),
+        title: `${t('threshold {0}', row.threshold.toFixed(2))}: ${figures(row)}`,
+      })),
+    chosen: chosen && place(chosen),
+    full: place({ agreement: 1, speedup: 1 }),
+    across: ticks(left, Math.min(1, right), 5).map((tick) => ({ x: x(tick), text: `${+(100 * tick).toFixed(2)} %` })),
+    up: ticks(bottom, top, 4).map((tick) => ({ y: y(tick), text: `${tick} ×` })),
+  };
+}
+
+const figures = ({ agreement, speedup }: { agreement: number; speedup: number }): string =>
+  `${speedup.toFixed(2)} ×, ${(100 * agreement).toFixed(1)} %`;
+
+export function sweepPlot(sweep: Sweep): HTMLElement {
+  const { points, chosen, full, across, up } = sweepShape(sweep);
+  const best = sweep.chosen
+    ? t('calibrated: {0}', figures(sweep.chosen))
+    : t('calibrated: no threshold keeps the promise and is faster');
+  return element(
+    'figure',
+    { class: 'sweep' },
+    element('figcaption', {}, `${t('What leaving early brings, by threshold')} · ${best}`),
+    svg(
+      'svg',
+      { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, role: 'img', 'aria-label': best },
+      ...up.flatMap(({ y, text }) => [
+        svg('line', { x1: MARGIN.left, x2: SIZE.width - MARGIN.right, y1: y, y2: y, class: 'grid' }),
+        svg('text', { x: MARGIN.left - 6, y: y + 4, 'text-anchor': 'end' }, text),
+      ]),
+      ...across.map(({ x, text }) => svg('text', { x, y: SIZE.height - 20, 'text-anchor': 'middle' }, text)),
+      svg(
+        'text',
+        { x: SIZE.width / 2, y: SIZE.height - 4, 'text-anchor': 'middle' },
+        t('tokens that are the full model’s own choice'),
+      ),
+      svg('polyline', { points: points.map(({ x, y }) => `${x},${y}`).join(' '), class: 'path' }),
+      ...points.map(({ x, y, title }) =>
+        svg('circle', { cx: x, cy: y, r: 3, class: 'point' }, svg('title', {}, title)),
+      ),
+      svg('circle', { cx: full.x, cy: full.y, r: 4, class: 'full' }, svg('title', {}, t('full depth'))),
+      ...(chosen ? [svg('circle', { cx: chosen.x, cy: chosen.y, r: 6, class: 'chosen' }, svg('title', {}, best))] : []),
+    ),
+  );
+}
+
+const svg = (tag: string, attributes: Record<string, string | number>, ...children: Child[]): Element =>
+  fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
