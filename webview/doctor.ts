@@ -3,6 +3,7 @@ import type { Finding } from '../protocol/events.ts';
 import type { Diagnosis } from '../protocol/server.ts';
 import { element, replace } from './dom.ts';
 import { connectHost } from './host.ts';
+import { installable } from './remedies.ts';
 import { setTexts, t } from './texts.ts';
 import { button, spinner } from './toolkit.ts';
 
@@ -57,7 +58,3 @@ export function mountDoctor(target: HTMLElement): void {
 }
 
 const marks = { ready: '✓', absent: '–', unusable: '✗' } as const;
-
-/** What `doctor --install` takes of a remedy that says so; null where a person has to do it. */
-export const installable = (remedy: string | null): string | null =>
-  /\bdoctor --install ([\w-]+)/.exec(remedy ?? '')?.[1] ?? null;

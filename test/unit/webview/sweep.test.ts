@@ -3,7 +3,7 @@ import { calibrationMinutes, calibrationText } from '../../../extension/exits-te
 import { sweepOf } from '../../../extension/curve-points.ts';
 import type { CalibratedEvent, TuneEvent } from '../../../protocol/events.ts';
 import { readHostMessage } from '../../../protocol/webview.ts';
-import { installable } from '../../../webview/doctor.ts';
+import { installable } from '../../../webview/remedies.ts';
 import { sweepShape } from '../../../webview/sweep-plot.ts';
 
 const figure = (value: number) => ({ value, error: 0.01 });
