@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
 import { commandId, commandKeys } from '../../../extension/commands.ts';
-import { delay, inWorkbench, press, until } from '../harness/driver.ts';
+import { inView, inWorkbench, press, until } from '../harness/driver.ts';
 import { activate, backendProcesses, EXTENSION_ID, fileUri, pictures } from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
@@ -44,7 +44,14 @@ export const run = suite([
       vscode.workspace.textDocuments.filter((document) => document.isUntitled),
       [],
     );
-    await delay(2000);
+    const labels = await until('its buttons', async () => {
+      const all = await inView<string>(
+        'doctor',
+        `[...document.querySelectorAll('vscode-button')].map((each) => each.textContent).join(' | ')`,
+      );
+      return all.includes('Copy Report') && all;
+    });
+    assert.match(labels, /Look Again \| Restart Backend \| Show Logs \| Copy Report/);
     await pictures('doctor');
     await vscode.commands.executeCommand('workbench.action.closeAllEditors');
   }),
