@@ -43,9 +43,9 @@ export const taskOptions = {
   }),
   runCode: boolean({
     default: false,
-    help: 'Run the code that the model writes, to judge it: in a process apart, without network, files of yours or much time. It stays code that nobody has read.',
+    help: 'Run the code that the model writes, to judge it: in a process apart, without network, files of yours or much time. It is still unchecked code.',
   }),
-  first: optionalInteger({ minimum: 1, help: 'Only so many tasks of each file.' }),
+  first: optionalInteger({ minimum: 1, help: 'The number of tasks of each file that are evaluated; by default all.' }),
   answerTokens: optionalInteger({
     advanced: true,
     minimum: 1,

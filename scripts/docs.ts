@@ -1,9 +1,10 @@
-/** `npm run docs`: writes what is generated from the options into docs/. */
+/** `npm run docs`: writes what is generated from the options, and from runs that are kept, into docs/. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { configSchema, settingsPage } from '../protocol/options-documents.ts';
 import { commandNames } from '../protocol/options.ts';
+import { guide } from './guide.ts';
 
 const root = path.resolve(import.meta.dirname, '..');
 const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
@@ -15,3 +16,5 @@ for (const command of commandNames) {
   const style = await resolveConfig(file);
   await writeFile(file, await format(json(configSchema(command)), { ...style, filepath: file }));
 }
+const page = path.join(root, 'docs/guide.md');
+await writeFile(page, await format(guide(root), { ...(await resolveConfig(page)), filepath: page }));

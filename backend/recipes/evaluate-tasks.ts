@@ -158,7 +158,7 @@ function languagesOf(sets: readonly TaskSet[], mayRun: boolean): ReadonlySet<Lan
         throw userError(
           'bad-argument',
           `To judge ${name}, code that the model writes has to be run here.`,
-          'Allow it with --run-code: it runs in a process apart, with limits, and is still code that nobody has read.',
+          'Allow it with --run-code: it runs in a process apart, with limits, and is still unchecked code.',
         );
       needed.add(task.language);
     }

@@ -8,7 +8,7 @@ import { shippedModel } from '../../protocol/options-groups.ts';
 import { isCheckpoint } from '../checkpoint/checkpoint.ts';
 import { readPosition } from '../checkpoint/writer.ts';
 import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
-import { groupsOf, spreadOf } from '../evaluation/report/tuning-figures.ts';
+import { sweptGroups } from '../evaluation/report/tuning-figures.ts';
 import { readTrials, type Trial } from '../evaluation/trials.ts';
 import { makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
 import { takeLock } from '../formats/lock.ts';
@@ -77,7 +77,7 @@ function keep(directory: string, trials: readonly Trial[]): void {
 /** Begins a trial, or goes on with one that was stopped, to its own end. */
 async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {
   const goesOn = isCheckpoint(folder);
-  // What was killed before it was whole is nobody's.
+  // A folder that is not yet a checkpoint was left by a kill.
   if (!goesOn) rmSync(folder, { recursive: true, force: true });
   const given = parseOptions('tune', trial.given);
   const model = given.model === shippedModel ? join(packageRoot(), 'models', shippedModel) : given.model;
@@ -111,17 +111,6 @@ function scoresIn(folder: string): ExitScore[] {
 
 function groupsIn(directory: string, trials: readonly Trial[]): SweptGroup[] {
   const done = trials.map((trial) => folderOf(directory, trial)).filter(isDone);
-  const runs = done
-    .flatMap((folder) => findRuns([folder]))
-    .filter((found): found is TuningRun => found.kind === 'tuning');
-  return groupsOf(runs).map(({ name, runs: own }) => ({
-    name,
-    seeds: own.length,
-    exits: own[0]!.exits.map((exit) => {
-      const of = (value: (score: ExitScore) => number): number[] =>
-        own.flatMap(({ scores }) => scores.filter((score) => score.exit === exit).map(value));
-      return { exit, loss: spreadOf(of(({ loss }) => loss)), agreement: spreadOf(of(({ agreement }) => agreement)) };
-    }),
-    minutes: spreadOf(own.map(({ seconds }) => seconds / 60)),
-  }));
+  const runs = done.flatMap((folder) => findRuns([folder]));
+  return sweptGroups(runs.filter((found): found is TuningRun => found.kind === 'tuning'));
 }

@@ -1,4 +1,4 @@
-/** Draws figures as SVG, in colours that follow the theme of whoever looks. The same figure gives the same bytes. */
+/** Draws figures as SVG, in colours that follow the reader's theme. The same figure gives the same bytes. */
 import { palette, shades } from '../../../protocol/palette.ts';
 import type { Figure, Series } from './figure.ts';
 import { figureText } from './figure.ts';

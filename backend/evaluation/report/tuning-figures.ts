@@ -1,6 +1,6 @@
 /** What runs of tuning show: losses as they were learned, scores at the end, and what it cost; over seeds where there are several. Pure. */
 import { exitShade } from '../../../protocol/palette.ts';
-import type { ExitScore, Spread } from '../../../protocol/events.ts';
+import type { ExitScore, Spread, SweptGroup } from '../../../protocol/events.ts';
 import type { Figure, Point } from './figure.ts';
 import type { TuningRun } from './runs.ts';
 import { seriesShade, slug } from './task-figures.ts';
@@ -101,6 +101,19 @@ export function spreadOf(values: readonly number[]): Spread {
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
   return { mean, deviation: values.length < 2 ? 0 : Math.sqrt(squares / (values.length - 1)) };
 }
+
+/** What came of each group over its seeds. */
+export const sweptGroups = (runs: readonly TuningRun[]): SweptGroup[] =>
+  groupsOf(runs).map(({ name, runs: own }) => ({
+    name,
+    seeds: own.length,
+    exits: own[0]!.exits.map((exit) => {
+      const of = (value: (score: ExitScore) => number): number[] =>
+        own.flatMap(({ scores }) => scores.filter((score) => score.exit === exit).map(value));
+      return { exit, loss: spreadOf(of(({ loss }) => loss)), agreement: spreadOf(of(({ agreement }) => agreement)) };
+    }),
+    minutes: spreadOf(own.map(({ seconds }) => seconds / 60)),
+  }));
 
 /** Two or more runs beside each other. */
 export function comparison(runs: readonly TuningRun[], id: string): Figure[] {

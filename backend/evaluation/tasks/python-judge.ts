@@ -1,7 +1,7 @@
 /**
  * The Python program that runs code that no person has read. It limits itself before that code runs, by what the system offers: limits of
  * the process, a filter of system calls (no new process, program or socket; Linux), Landlock (nothing is written outside the folder it
- * stands in; Linux), and Python's own audit events everywhere. Whoever trips over a rule is ended at once.
+ * stands in; Linux), and Python's own audit events everywhere. A program that breaks a rule is ended at once.
  *
  * On standard input: a line of JSON with `program`, `seconds`, `bytes`, `fileBytes` and `secret`. The secret is said on standard output
  * only if the program came to its end, so that no exit of its own looks like success; `memory` and `forbidden` are said otherwise.

@@ -22,7 +22,7 @@ export interface TaskFile {
 /** Largest text of a file, unpacked. */
 const mostBytes = 2 ** 28;
 
-/** @throws UserError where a file cannot be read, a line is no task, or there is none. `first`: only so many tasks of the file. */
+/** @throws UserError where a file cannot be read, a line is no task, or there is none. `first`: the number of tasks that are read; null reads all. */
 export function readTasks(path: string, first: number | null): TaskFile {
   const bytes = readBytes(path);
   const sha256 = createHash('sha256').update(bytes).digest('hex');

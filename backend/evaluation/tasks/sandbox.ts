@@ -36,7 +36,7 @@ export interface SandboxLimits {
 
 export const usualLimits: SandboxLimits = {
   seconds: 5,
-  wallSeconds: 15,
+  wallSeconds: 30,
   bytes: 2 ** 30,
   fileBytes: 2 ** 20,
 };
@@ -71,7 +71,7 @@ export async function openSandbox(
       const folder = mkdtempSync(join(tmpdir(), 'early-exit-judge-'));
       try {
         const words = language === 'python' ? pythonWords(python!) : nodeWords(folder, limits);
-        return await judged([...apart, ...words], folder, program, limits, running);
+        return await judged([...politely, ...apart, ...words], folder, program, limits, running);
       } catch {
         return 'failed';
       } finally {
@@ -84,6 +84,9 @@ export async function openSandbox(
     },
   };
 }
+
+/** Judges run beside the model, whose threads wait for each other: they take what it leaves. */
+const politely = process.platform === 'win32' ? [] : ['nice', '-n', '10'];
 
 /** -I: neither the user's packages nor variables; -S: no site; -B: nothing is compiled to disk. */
 const pythonWords = (python: string): string[] => [python, '-I', '-S', '-B', '-c', pythonJudge];
@@ -163,7 +166,7 @@ function judged(
 
 const run = promisify(execFile);
 
-/** The words that give what follows namespaces of its own: no network, and processes that end with the first; none where the system lets nobody. */
+/** The command that runs another in namespaces of its own (no network, processes that end with the first); empty where the system forbids that. */
 async function separation(): Promise<readonly string[]> {
   if (process.platform !== 'linux') return [];
   const words = ['unshare', '--map-root-user', '--net', '--ipc', '--pid', '--fork', '--kill-child', '--mount-proc'];

@@ -1,4 +1,4 @@
-/** Code that nobody has read: what is good passes, and what is hostile is ended, counted wrong and leaves nothing. */
+/** Unchecked code: what is good passes, and what is hostile is ended, counted wrong and leaves nothing. */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
