@@ -21,14 +21,13 @@ const questions: readonly Question[] = [
   {
     study: 'architectures-5m',
     title: 'Which architecture?',
-    paper:
-      'more parameters learn more: the order is embedding, norm, mlp, layer, and layer costs the most to run (section 4.2).',
+    paper: 'more parameters learn more: the order is embedding, norm, mlp, layer, and layer costs the most to run.',
     answer: (study) => architectures(study as Of<'sweep'>),
   },
   {
     study: 'lines-5m',
     title: 'What does leaving early cost, and what does it bring?',
-    paper: 'a speed of 1.2 to 1.6 at equal scores, on 7 to 70 billion parameters (section 4.1).',
+    paper: 'a speed of 1.2 to 1.6 at equal scores, on 7 to 70 billion parameters.',
     answer: (study) => leaving(study as Of<'tasks'>),
   },
   {
@@ -76,15 +75,16 @@ function architectures({ model, layers, processor, options, groups, finalLoss }:
     return `\`${exit}\` agrees most often with the final exit (${percent(agreement)}), ${isClear ? 'clearly' : 'not clearly'} before \`${second.exit}\` (${percent(second.agreement)})`;
   });
   const head = ['exit', 'loss', 'agreement, %', 'minutes', 'seeds'];
-  const rows = groups.flatMap(({ exits, minutes, seeds }) =>
-    exits.map(({ exit, loss, agreement }) => [
+  const rows = groups.flatMap(({ exits, minutes, seeds }) => {
+    const shown = seeds < 2 ? ({ mean }: Spread, digits: number): string => mean.toFixed(digits) : spread;
+    return exits.map(({ exit, loss, agreement }) => [
       `\`${exit}\``,
-      spread(loss, 3),
-      spread(scaled(agreement), 1),
-      spread(minutes, 1),
+      shown(loss, 3),
+      shown(scaled(agreement), 1),
+      shown(minutes, 1),
       String(seeds),
-    ]),
-  );
+    ]);
+  });
   const told = Object.entries(options)
     .map(([key, value]) => `${key} ${String(value)}`)
     .join(', ');
@@ -92,7 +92,9 @@ function architectures({ model, layers, processor, options, groups, finalLoss }:
     `${model}, ${layers} layers, final exit ${finalLoss.toFixed(3)}; ${told}; mean ± deviation over seeds, on text held out; ${processor}, while other programs ran.`,
     '',
     markdown({ head, rows }),
-    `Here ${said.join('; ')}.`,
+    groups.some(({ seeds }) => seeds < 2)
+      ? 'With one seed each, differences of a few points may be chance: the sweep has to go on before it tells an order.'
+      : `Here ${said.join('; ')}.`,
   ].join('\n');
 }
 

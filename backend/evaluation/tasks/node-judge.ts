@@ -18,8 +18,9 @@ Module._load = function (name, ...rest) {
 for (const name of ['fetch', 'WebSocket', 'EventSource'])
   Object.defineProperty(globalThis, name, { get() { say(1, 'forbidden'); end(3); } });
 process.binding = process.dlopen = () => { say(1, 'forbidden'); end(3); };
-const fail = (error) => { if (error && error.code === 'ERR_ACCESS_DENIED') say(1, 'forbidden'); end(1); };
+const fail = (error) => { say(1, error && error.code === 'ERR_ACCESS_DENIED' ? 'forbidden' : 'failed'); end(1); };
 process.on('uncaughtException', fail);
+process.on('exit', () => { say(1, 'failed'); end(1); });
 process.on('unhandledRejection', fail);
 // Emitted where nothing is left to do, and not where the program ends the process.
 process.on('beforeExit', () => { say(1, secret); end(0); });

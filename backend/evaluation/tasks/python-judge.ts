@@ -4,7 +4,7 @@
  * stands in; Linux), and Python's own audit events everywhere. A program that breaks a rule is ended at once.
  *
  * On standard input: a line of JSON with `program`, `seconds`, `bytes`, `fileBytes` and `secret`. The secret is said on standard output
- * only if the program came to its end, so that no exit of its own looks like success; `memory` and `forbidden` are said otherwise.
+ * only if the program came to its end, so that no exit of its own looks like success; `memory`, `forbidden` and `failed` are said otherwise.
  */
 export const pythonJudge = String.raw`
 import json, os, sys
@@ -121,7 +121,7 @@ try:
 except MemoryError:
     end("memory")
 except BaseException:
-    os._exit(1)
+    end("failed")
 os.write(out, secret.encode())
 os._exit(0)
 `;

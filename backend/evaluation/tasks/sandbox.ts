@@ -26,7 +26,7 @@ export interface Sandbox {
 }
 
 export interface SandboxLimits {
-  /** Of the processor, then of the clock. */
+  /** Of the processor; then of the clock, for what sleeps. */
   readonly seconds: number;
   readonly wallSeconds: number;
   readonly bytes: number;
@@ -36,7 +36,7 @@ export interface SandboxLimits {
 
 export const usualLimits: SandboxLimits = {
   seconds: 5,
-  wallSeconds: 30,
+  wallSeconds: 120,
   bytes: 2 ** 30,
   fileBytes: 2 ** 20,
 };
@@ -71,7 +71,7 @@ export async function openSandbox(
       const folder = mkdtempSync(join(tmpdir(), 'early-exit-judge-'));
       try {
         const words = language === 'python' ? pythonWords(python!) : nodeWords(folder, limits);
-        return await judged([...politely, ...apart, ...words], folder, program, limits, running);
+        return await judged([...politely(limits), ...apart, ...words], folder, program, limits, running);
       } catch {
         return 'failed';
       } finally {
@@ -85,8 +85,12 @@ export async function openSandbox(
   };
 }
 
-/** Judges run beside the model, whose threads wait for each other: they take what it leaves. */
-const politely = process.platform === 'win32' ? [] : ['nice', '-n', '10'];
+/**
+ * The processor's time ends a judge, since that of the clock tells little where others want the cores, too. Judges run beside the model, whose
+ * threads wait for each other: they take what it leaves.
+ */
+const politely = ({ seconds }: SandboxLimits): string[] =>
+  process.platform === 'win32' ? [] : ['sh', '-c', `ulimit -t ${Math.ceil(seconds)}; exec nice -n 10 "$@"`, 'sh'];
 
 /** -I: neither the user's packages nor variables; -S: no site; -B: nothing is compiled to disk. */
 const pythonWords = (python: string): string[] => [python, '-I', '-S', '-B', '-c', pythonJudge];
@@ -115,7 +119,6 @@ function judged(
   limits: SandboxLimits,
   running: Set<() => void>,
 ): Promise<Ending> {
-  const started = performance.now();
   const secret = randomBytes(16).toString('hex');
   const { promise, resolve } = settled<Ending>();
   const child = spawn(command!, words, {
@@ -149,11 +152,13 @@ function judged(
   child.on('close', (code, signal) => {
     // What it started is of its group, and it is over.
     end();
-    if (code === 0 && said === secret && !isLate) return resolve('passed');
+    if (isLate) return resolve('time');
+    if (code === 0 && said === secret) return resolve('passed');
     if (said.startsWith('memory')) return resolve('memory');
     if (said.startsWith('forbidden') || signal === 'SIGSYS') return resolve('forbidden');
-    // Who is ended for its time of the processor has at least used it.
-    resolve(isLate || performance.now() - started >= 1000 * limits.seconds ? 'time' : 'failed');
+    if (said !== '' || code === 0) return resolve('failed');
+    // A judge says what went wrong, unless the system has ended it.
+    resolve(signal === 'SIGABRT' ? 'memory' : 'time');
   });
   child.stdin.on('error', () => undefined);
   const { seconds, bytes, fileBytes } = limits;
