@@ -1,4 +1,4 @@
-/** `early-exit start`: a first run, as a composition of tune and generate; with the exits that ship nothing is tuned. */
+/** `early-exit start`: a first run, as a composition of tune and generate; where exits come with the model that ships, nothing is tuned. */
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import path from 'node:path';
@@ -22,11 +22,14 @@ export const startHelp: CommandHelp = {
   name: 'start',
   summary: 'A first run: text in the colours of its exits, and how fast it is here.',
   description:
-    'Generates with the model and the exits that ship and measures the speed, at full depth and in the default mode. Of another model, ' +
-    'or on text that is named, it tunes three exits for about a minute first.',
+    "Tunes three exits for about a minute, in a clone on this project's own TypeScript, else on the files of this folder, " +
+    'generates with them in the default mode, and measures how fast that is here, beside full depth.',
   examples: [
-    ['early-exit start', 'with what ships: some twenty seconds'],
-    ["early-exit start --model my.gguf --data 'src/**'", 'tunes exits on your own model and files first'],
+    ['early-exit start', 'about two minutes, on the model that ships'],
+    [
+      "early-exit start --model my.gguf --data 'src/**' --minutes 5",
+      'the same on your own model and files, for five minutes',
+    ],
   ],
 };
 
