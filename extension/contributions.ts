@@ -232,21 +232,26 @@ const recommendedTexts = (): string => {
   return `${code} for code, ${chats} for chats`;
 };
 
+/** Steps with a drawing, which takes the colours of the theme. */
+const drawn: readonly Milestone[] = ['model'];
+
 function step(milestone: Milestone, title: string, altText: string, lines: readonly string[]): Json {
   const picture = (theme: string): string => `extension/walkthrough/${milestone}-${theme}.png`;
   return {
     id: milestone,
     title,
     description: lines.join('\n'),
-    media: {
-      image: {
-        dark: picture('dark'),
-        light: picture('light'),
-        hc: picture('high-contrast'),
-        hcLight: picture('light'),
-      },
-      altText,
-    },
+    media: drawn.includes(milestone)
+      ? { svg: `extension/walkthrough/${milestone}.svg`, altText }
+      : {
+          image: {
+            dark: picture('dark'),
+            light: picture('light'),
+            hc: picture('high-contrast'),
+            hcLight: picture('light'),
+          },
+          altText,
+        },
     completionEvents: [`onContext:${milestoneKey(milestone)}`],
   };
 }
