@@ -25,7 +25,11 @@ export interface TuningRun {
   readonly before: readonly ExitScore[];
   /** Of the values that were kept. */
   readonly scores: readonly ExitScore[];
-  readonly evaluations: readonly { readonly tokens: number; readonly scores: readonly ExitScore[] }[];
+  readonly evaluations: readonly {
+    readonly step: number;
+    readonly tokens: number;
+    readonly scores: readonly ExitScore[];
+  }[];
 }
 
 export interface EvaluationRun {
@@ -120,9 +124,9 @@ function evaluationsOf(folder: string): TuningRun['evaluations'] {
   return readText(path)
     .split('\n')
     .slice(0, -1)
-    .map((line) => JSON.parse(line) as { type: string; tokens: number; scores: ExitScore[] })
+    .map((line) => JSON.parse(line) as { type: string; step: number; tokens: number; scores: ExitScore[] })
     .filter(({ type }) => type === 'evaluation')
-    .map(({ tokens, scores }) => ({ tokens, scores }));
+    .map(({ step, tokens, scores }) => ({ step, tokens, scores }));
 }
 
 function evaluationRun(folder: string, name: string): EvaluationRun {

@@ -178,7 +178,7 @@ const meanLosses = (groups: readonly Group[], id: string): Figure => ({
     name,
     shade: seriesShade(i),
     isLine: true,
-    points: bandOf(runs.map((run) => new Map(run.evaluations.map(({ tokens, scores }) => [tokens, meanLoss(scores)])))),
+    points: bandOf(runs),
   })),
 });
 
@@ -187,12 +187,14 @@ function meanLoss(scores: readonly ExitScore[]): number {
   return own.reduce((sum, { loss }) => sum + loss, 0) / own.length;
 }
 
-/** Where all of them were evaluated. */
-function bandOf(curves: readonly ReadonlyMap<number, number>[]): Point[] {
-  const shared = [...curves[0]!.keys()].filter((tokens) => curves.every((curve) => curve.has(tokens)));
-  return shared.map((x) => {
-    const values = curves.map((curve) => curve.get(x)!);
-    const y = spreadOf(values).mean;
-    return curves.length < 2 ? { x, y } : { x, y, low: Math.min(...values), high: Math.max(...values) };
+/** After the updates at which all of them were evaluated, which are not quite as many tokens for every seed. */
+export function bandOf(runs: readonly Pick<TuningRun, 'evaluations'>[]): Point[] {
+  const curves = runs.map(({ evaluations }) => new Map(evaluations.map((each) => [each.step, each])));
+  const shared = [...curves[0]!.keys()].filter((step) => curves.every((curve) => curve.has(step)));
+  return shared.map((step) => {
+    const own = curves.map((curve) => curve.get(step)!);
+    const values = own.map(({ scores }) => meanLoss(scores));
+    const [x, y] = [spreadOf(own.map(({ tokens }) => tokens)).mean, spreadOf(values).mean];
+    return runs.length < 2 ? { x, y } : { x, y, low: Math.min(...values), high: Math.max(...values) };
   });
 }

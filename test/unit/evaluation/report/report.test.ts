@@ -9,6 +9,7 @@ import { report } from '../../../../backend/recipes/report.ts';
 import { csv, latex, markdown } from '../../../../backend/evaluation/report/formats.ts';
 import { tableOf, type Figure } from '../../../../backend/evaluation/report/figure.ts';
 import { svg } from '../../../../backend/evaluation/report/svg.ts';
+import { bandOf } from '../../../../backend/evaluation/report/tuning-figures.ts';
 import { openRecord, type AnswerLine } from '../../../../backend/evaluation/tasks/record.ts';
 
 let root: string;
@@ -122,6 +123,14 @@ describe('report', () => {
     await expect(page([path.join(root, 'nowhere')])).rejects.toThrow(/There is nothing at/);
     await expect(page([])).rejects.toThrow(/There is no run to report/);
   });
+});
+
+it('a band joins seeds by update, though they have seen other numbers of tokens', () => {
+  const score = (exit: string, loss: number) => ({ exit, layer: 1, loss, perplexity: 1, accuracy: 0, agreement: 0 });
+  const run = (tokens: number, loss: number) => ({
+    evaluations: [{ step: 50, tokens, scores: [score('1:lens', loss), score('final', 9)] }],
+  });
+  expect(bandOf([run(100, 2), run(110, 4)])).toEqual([{ x: 105, y: 3, low: 2, high: 4 }]);
 });
 
 describe('figures', () => {
