@@ -87,7 +87,7 @@ export const evaluationOptions = {
 
 /** What a calibration promises where nothing is said. */
 export const usualPromise = {
-  promise: { measure: 'agreement', limit: 0.99 },
+  promise: { measure: 'regret', limit: 0.02 },
   certainty: 0.95,
   calibrationTokens: 3072,
 } as const satisfies { promise: Promised; certainty: number; calibrationTokens: number };

@@ -5,7 +5,8 @@ import type { CalibrateEvent } from '../../protocol/events.ts';
 import { plural } from '../../protocol/plural.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { listen, type Position } from '../decoding/listen.ts';
-import { fewestTokens, type Guarantee } from './calibration.ts';
+import { fewestTokens } from './calibration.ts';
+import type { Guarantee } from './promise.ts';
 import type { Windows } from '../features/features.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 
@@ -22,6 +23,16 @@ export const newTokens = 64;
 /** Prompts written on at once, at most. */
 export const largestBatch = 32;
 
+/** What else a calibration does, how few tokens may be heard, and how many are wanted. */
+export interface Pace {
+  /** Seconds since it began. */
+  readonly elapsed: () => number;
+  /** Seconds of what comes behind these texts, where a token of them takes so many. */
+  readonly behind: (aToken: number) => number;
+  readonly fewest: number;
+  readonly wanted: number;
+}
+
 /** A strict promise takes more tokens than were asked for. */
 export const wantedTokens = (asked: Asked): number => Math.max(asked.tokens, fewestTokens(asked));
 
@@ -34,11 +45,10 @@ export async function* writeTexts(
   staged: StagedModel,
   prompts: readonly (readonly number[])[],
   asked: Asked,
-  { elapsed, trial }: { readonly elapsed: () => number; readonly trial: number },
+  { elapsed, behind, fewest, wanted }: Pace,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
-  const fewest = fewestTokens(asked);
-  const total = Math.min(wantedTokens(asked), prompts.length * newTokens);
+  const total = Math.min(wanted, prompts.length * newTokens);
   yield {
     type: 'phase',
     phase: 'generate',
@@ -61,7 +71,9 @@ export async function* writeTexts(
       if (marks.push(elapsed()) !== measuredPasses + 1) continue;
       const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
       const aBatch = first - start + ((newTokens - 1) * (last - first)) / (measuredPasses - 1);
-      const until = (tokens: number): number => start + aBatch * Math.ceil(tokens / (size * newTokens)) + trial;
+      const aToken = aBatch / (size * newTokens);
+      const until = (tokens: number): number =>
+        start + aBatch * Math.ceil(tokens / (size * newTokens)) + behind(aToken);
       if (until(fewest) > asked.seconds) {
         yield { type: 'warning', message: tooLittleTime(asked.seconds, until(fewest)) };
         return null;
@@ -70,13 +82,14 @@ export async function* writeTexts(
     }
     texts.push(...next.value);
     heard = texts.flat().length;
-    const soonest = elapsed() + (size * (elapsed() - marks[0]!)) / texts.length + trial;
+    const aText = (elapsed() - marks[0]!) / texts.length;
+    const soonest = elapsed() + size * aText + behind((aText * texts.length) / heard);
     if (soonest <= asked.seconds) continue;
     if (heard >= fewest) break;
     yield { type: 'warning', message: tooLittleTime(asked.seconds, soonest) };
     return null;
   }
-  requireTokens(heard, asked);
+  requireTokens(heard, fewest);
   return texts;
 }
 
@@ -86,8 +99,7 @@ const textsOf = (tokens: number): number => Math.ceil(tokens / newTokens);
 /** Passes of the first batch, that of its prompts among them, after which the time of the rest is known. */
 const measuredPasses = 8;
 
-export function requireTokens(tokens: number, asked: Asked): void {
-  const fewest = fewestTokens(asked);
+export function requireTokens(tokens: number, fewest: number): void {
   if (tokens >= fewest) return;
   const problem = `The held-out text gives ${plural(tokens, 'token')} to calibrate on, and this promise takes at least ${fewest}.`;
   throw userError('bad-data', problem, 'Give more text, or promise less (--promise, --certainty).');

@@ -4,7 +4,7 @@
  */
 import type { Promised } from '../../protocol/options-promise.ts';
 import type { Figure } from '../../protocol/brought.ts';
-import { allowedLoss, chanceOf, fewestTested, judgedBy, lossOf } from './promise.ts';
+import { allowedLoss, chanceOf, fewestTested, judgedBy, lossOf, type Guarantee } from './promise.ts';
 
 /** One exit's view of the calibration tokens, in the order of the stream. */
 export interface ExitView {
@@ -31,12 +31,6 @@ export interface Costs {
   readonly readings: readonly number[];
   /** Of filling what a token skips that leaves at each exit; null or absent: it runs later, with another token. */
   readonly fills?: readonly (number | null)[];
-}
-
-export interface Guarantee {
-  readonly promise: Promised;
-  /** Probability that new text of the same kind keeps the promise. */
-  readonly certainty: number;
 }
 
 export interface Calibrated extends Outcome {

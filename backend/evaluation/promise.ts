@@ -2,6 +2,12 @@
 import type { Brought, Figure } from '../../protocol/brought.ts';
 import { mostRegret, type Promised } from '../../protocol/options-promise.ts';
 
+export interface Guarantee {
+  readonly promise: Promised;
+  /** Probability that new text of the same kind keeps the promise. */
+  readonly certainty: number;
+}
+
 /** From 0 to 1, from the regret of a token in nats, which is 0 where it is the full model's own choice. */
 export const lossOf = ({ measure }: Promised, regret: number): number =>
   measure === 'agreement' ? Number(regret > 0) : Math.min(regret, mostRegret) / mostRegret;
@@ -11,19 +17,24 @@ export const allowedLoss = ({ measure, limit }: Promised): number =>
   measure === 'agreement' ? 1 - limit : limit / mostRegret;
 
 /**
- * How likely such losses are, or less, where their mean is larger than allowed. Of agreement that is exact. Of regret it is a test by
- * betting (Waudby-Smith and Ramdas 2023, arXiv 2010.09686): who bets on small losses, at odds that are fair where the mean is just
- * what is allowed, multiplies a capital by 1 ÷ p at any time with probability p at most (Ville). It is tighter than Hoeffding's and
- * Bentkus's bounds, since most losses are 0. Tokens are taken as independent.
+ * How likely such losses are, or less, where their mean is larger than allowed: of agreement exactly, of regret by `betChance`. Tokens are
+ * taken as independent.
  */
-export function chanceOf(promise: Promised, losses: ArrayLike<number>): number {
-  const most = allowedLoss(promise);
-  if (promise.measure === 'agreement')
-    return binomialTail(losses.length, Array.from(losses).filter((loss) => loss > 0).length, most);
+export const chanceOf = (promise: Promised, losses: ArrayLike<number>): number =>
+  promise.measure === 'agreement'
+    ? binomialTail(losses.length, Array.from(losses).filter((loss) => loss > 0).length, allowedLoss(promise))
+    : betChance(allowedLoss(promise), losses);
+
+/**
+ * The same for any losses from 0 to 1, by betting (Waudby-Smith and Ramdas 2023, arXiv 2010.09686): who bets on small losses, at odds that
+ * are fair where the mean is just what is allowed, ever multiplies a capital by 1 ÷ p with probability p at most (Ville). So one may look
+ * after every token and stop. It is tighter than Hoeffding's and Bentkus's bounds, since most losses are 0.
+ */
+export function betChance(allowed: number, losses: ArrayLike<number>): number {
   const capitals = Float64Array.from(stakes, () => 1);
   let highest = 1;
   for (let i = 0; i < losses.length; i++) {
-    const odds = (most - losses[i]!) / (1 - most);
+    const odds = (allowed - losses[i]!) / (1 - allowed);
     let sum = 0;
     for (let s = 0; s < stakes.length; s++) {
       capitals[s]! *= 1 + stakes[s]! * odds;
@@ -39,10 +50,38 @@ const stakes = [0.25, 0.5, 0.75, 0.95] as const;
 
 /** Tokens without any loss that `chanceOf` takes to rule out, but for such a chance, that more is lost than allowed. */
 export function fewestTested(promise: Promised, chance: number): number {
-  const most = allowedLoss(promise);
-  if (most <= 0) return 0;
-  if (promise.measure === 'agreement') return Math.ceil(Math.log(chance) / Math.log1p(-most));
-  return Math.ceil(Math.log(stakes.length / chance) / Math.log1p((stakes.at(-1)! * most) / (1 - most)));
+  const allowed = allowedLoss(promise);
+  if (allowed <= 0) return 0;
+  return promise.measure === 'agreement'
+    ? Math.ceil(Math.log(chance) / Math.log1p(-allowed))
+    : fewestBets(allowed, chance);
+}
+
+/** The same of `betChance`. */
+export const fewestBets = (allowed: number, chance: number): number =>
+  Math.ceil(Math.log(stakes.length / chance) / Math.log1p((stakes.at(-1)! * allowed) / (1 - allowed)));
+
+/** Tokens that judge a way of writing at least. */
+export const fewestJudged = ({ promise, certainty }: Guarantee): number =>
+  fewestBets(allowedLoss(promise), 1 - certainty);
+
+/** What loses more than such a share of what is allowed takes too many tokens. */
+const hopelessShare = 0.9;
+
+/**
+ * Whether a way of writing keeps a promise, from the regrets of what it has written so far; null: more text must tell, `most` tokens in all.
+ */
+export function verdictOf(asked: Guarantee, regrets: readonly number[], most: number): 'kept' | 'broken' | null {
+  const allowed = allowedLoss(asked.promise);
+  const losses = regrets.map((regret) => lossOf(asked.promise, regret));
+  const isEnough = losses.length >= fewestJudged(asked);
+  const chance = 1 - asked.certainty;
+  if (isEnough && betChance(allowed, losses) <= chance) return 'kept';
+  const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+  if (isEnough && mean > hopelessShare * allowed) return 'broken';
+  // However little the rest loses.
+  const rest = Array.from({ length: Math.max(0, most - losses.length) }, () => 0);
+  return betChance(allowed, [...losses, ...rest]) > chance ? 'broken' : null;
 }
 
 /** What a text says of the way in which it was written, from the regrets of its tokens. */

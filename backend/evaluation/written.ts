@@ -14,14 +14,16 @@ import { likely, type Costs } from './calibration.ts';
 import { findGates, type Heard } from './gates.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { largestBatch, newTokens, type Asked } from './calibration-texts.ts';
-import { allowedLoss, chanceOf, fewestTested, judgedBy, lossOf } from './promise.ts';
+import { allowedLoss, fewestJudged, judgedBy, verdictOf } from './promise.ts';
 import { leavingBy, type Candidate } from './trial.ts';
 
-/** Candidates are looked for with such shares of the loss that is allowed, one after another: memories add a loss of their own. */
-const shares = [0.6, 0.3, 0.1];
-/** Candidates of each share, at most. */
-const perShare = 2;
-const tries = shares.length * perShare;
+/**
+ * Of the loss that is allowed, the share that exits by themselves have in each candidate, the most cautious first: memories add a loss of
+ * their own.
+ */
+const shares = [0.1, 0.25, 0.4, 0.6, 0.8];
+/** A candidate may write so many times as many tokens as where none of them is lost: the nearer to what is allowed, the more it takes. */
+const patience = 4;
 
 /** With what the text says that was written with it. */
 export type Judged = Candidate & Pick<Brought, 'agreement' | 'regret'>;
@@ -38,70 +40,57 @@ export interface Judging {
 }
 
 /**
- * The candidates that keep the promise in text that they have written; none where none does, or text or time is too little. Each is
- * tested alone, and that several may be is corrected for (Bonferroni), so that it does not matter that all write the same beginnings on.
+ * The boldest candidate that keeps the promise in text that it has written; null where none does, or text or time is too little. They are
+ * tested in a fixed order, the most cautious first, until one fails, so that no correction for their number is needed.
  */
 export async function* judgeWritten(
   on: Judging,
   asked: Asked,
   signal: AbortSignal,
-): AsyncGenerator<CalibrateEvent, Judged[]> {
+): AsyncGenerator<CalibrateEvent, Judged | null> {
   const { staged, heard, costs, prompts, hasTime } = on;
   const { promise } = asked;
   const allowed = allowedLoss(promise);
-  const chance = (1 - asked.certainty) / tries;
-  const tokens = Math.max(Math.ceil(asked.tokens / 2), fewestTested(promise, chance));
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
-  if (remembering.size === 0 || allowed <= 0 || prompts.length * newTokens < tokens) return [];
+  if (remembering.size === 0 || allowed <= 0) return null;
+  const fewest = fewestJudged(asked);
+  const most = Math.min(patience * fewest, prompts.length * newTokens);
+  const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
+    hasTime(0) ? verdictOf(asked, regrets, most) : 'broken';
   const tried = new Set<string>();
+  let best: Judged | null = null;
   let longest = 0;
   for (const share of shares) {
-    const passed: Judged[] = [];
-    for (const { thresholds } of likely(heard, costs, promise, share * allowed).slice(0, perShare)) {
-      const places = Object.keys(thresholds);
-      const key = JSON.stringify(thresholds);
-      if (tried.has(key) || !places.some((exit) => remembering.has(exit))) continue;
-      tried.add(key);
-      if (!hasTime(longest)) return passed;
-      const started = performance.now();
-      const candidate: Candidate = {
-        thresholds,
-        gates: findGates(heard, costs, promise, thresholds).gates,
-        remembers: true,
-      };
-      yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places.join(' and ')}, with memory` };
-      const isBroken = (regrets: readonly number[]): boolean => {
-        const losses = regrets.map((regret) => lossOf(promise, regret));
-        // However little the rest of the text loses.
-        const rest = Array.from({ length: Math.max(0, tokens - losses.length) }, () => 0);
-        return !hasTime(0) || chanceOf(promise, [...losses, ...rest]) > chance;
-      };
-      const regrets = yield* written(on, candidate, tokens, isBroken, signal);
-      longest = Math.max(longest, (performance.now() - started) / 1000);
-      if (regrets === null) continue;
-      passed.push({ ...candidate, ...judgedBy(regrets) });
-    }
-    if (passed.length > 0) return passed;
+    const thresholds = likely(heard, costs, promise, share * allowed).at(-1)?.thresholds ?? {};
+    const places = Object.keys(thresholds);
+    const key = JSON.stringify(thresholds);
+    if (tried.has(key) || !places.some((exit) => remembering.has(exit))) continue;
+    tried.add(key);
+    if (!hasTime(longest)) break;
+    const started = performance.now();
+    const { gates } = findGates(heard, costs, promise, thresholds);
+    const candidate: Candidate = { thresholds, gates, remembers: true };
+    yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places.join(' and ')}, with memory` };
+    const regrets = yield* written(on, candidate, most, verdict, signal);
+    longest = Math.max(longest, (performance.now() - started) / 1000);
+    if (regrets === null) break;
+    best = { ...candidate, ...judgedBy(regrets) };
   }
-  return [];
+  return best;
 }
 
-/** Regrets of text written so; null where there is too little, or as soon as it is broken off. */
+/** Regrets of text written so, as soon as it is clear that the promise is kept; null where it is broken, or text is too little to tell. */
 async function* written(
   { tokenizer, staged, prompts }: Judging,
   candidate: Candidate,
-  tokens: number,
-  isBroken: (regrets: readonly number[]) => boolean,
+  most: number,
+  verdict: (regrets: readonly number[]) => ReturnType<typeof verdictOf>,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, number[] | null> {
   const regrets: number[] = [];
-  for (let done = 0; regrets.length < tokens;) {
-    const batch = prompts.slice(
-      done,
-      done + Math.min(largestBatch / 2, Math.ceil((tokens - regrets.length) / newTokens)),
-    );
+  for (let done = 0; done < prompts.length;) {
+    const batch = prompts.slice(done, done + largestBatch / 2);
     done += batch.length;
-    if (batch.length === 0) return null;
     const texts = batch.map((): number[] => []);
     const request: DecodeRequest = {
       prompts: batch,
@@ -127,17 +116,14 @@ async function* written(
     }
     for (const [i, text] of texts.entries()) {
       regrets.push(...(await regretsOf(staged, batch[i]!, text)));
-      yield {
-        type: 'progress',
-        phase: 'generate',
-        done: Math.min(tokens, regrets.length),
-        total: tokens,
-        unit: 'tokens',
-      };
+      const found = verdict(regrets);
+      const shown = found === null ? Math.min(most, regrets.length) : most;
+      yield { type: 'progress', phase: 'generate', done: shown, total: most, unit: 'tokens' };
       await setImmediate();
       signal.throwIfAborted();
-      if (isBroken(regrets)) return null;
+      if (found !== null) return found === 'kept' ? regrets : null;
     }
   }
-  return regrets;
+  yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };
+  return null;
 }

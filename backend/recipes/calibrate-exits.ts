@@ -15,6 +15,7 @@ import type { Position } from '../decoding/listen.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import {
   calibrate as findThresholds,
+  fewestTokens,
   outcomeOf,
   savedBy,
   type Costs,
@@ -33,6 +34,7 @@ import {
   writeTexts,
   type Asked,
 } from '../evaluation/calibration-texts.ts';
+import { allowedLoss, fewestJudged } from '../evaluation/promise.ts';
 import { machineName } from '../evaluation/load.ts';
 import { leastSpeedup, trialTexts, trialTokens, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
@@ -42,6 +44,11 @@ import { counting } from './reporting.ts';
 
 /** Passes whose time is measured. */
 const costRounds = 15;
+
+/** Where text is judged that a candidate writes, what is heard of the full model only chooses candidates. */
+const fewestHeard = 768;
+/** Time of a token that a candidate writes and the full model judges ÷ that of one that the full model writes, all exits heard. */
+const judgingShare = 1.3;
 
 /** What a calibration stands on. */
 export interface Calibratable {
@@ -72,7 +79,7 @@ export async function* calibrateExits(
   const { promise, certainty } = asked;
   // Texts may end early, at worst behind their first token.
   const prompts = promptsOf(on.windows, wantedTokens(asked));
-  requireTokens(prompts.length * newTokens, asked);
+  requireTokens(prompts.length * newTokens, fewestTokens(asked));
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
   const staged = await placeStagedModel(running.placement, model, held, running.options);
@@ -81,7 +88,7 @@ export async function* calibrateExits(
   let written: Position[];
   let heard: Heard[];
   let final: number[];
-  let judged: Judged[];
+  let judged: Judged | null;
   let promptExit: number | null;
   try {
     yield { type: 'phase', phase: 'measure', detail: 'what layers and exits cost here' };
@@ -89,7 +96,13 @@ export async function* calibrateExits(
     costs = yield* counting('measure', 'passes', measuring, signal);
     // The model is opened again to be tried out, once whole and once cut; drafts and exits make texts shorter than at full depth.
     const trial = 2 * opening + (1 + trialTexts.fewest) * trialTokens * 3.5 * (fullPass(costs) / 1000);
-    const texts = yield* writeTexts(on.tokenizer, staged, prompts, asked, { elapsed, trial }, signal);
+    const isJudged = held.remembers && allowedLoss(promise) > 0;
+    const behind = (aToken: number): number => trial + (isJudged ? judgingShare * fewestJudged(asked) * aToken : 0);
+    const fewest = isJudged ? Math.min(fewestHeard, fewestTokens(asked)) : fewestTokens(asked);
+    // Half of the beginnings are left to be judged on.
+    const room = isJudged ? Math.floor(prompts.length / 2) * newTokens : Infinity;
+    const pace = { elapsed, behind, fewest, wanted: Math.min(wantedTokens(asked), room) };
+    const texts = yield* writeTexts(on.tokenizer, staged, prompts, asked, pace, signal);
     if (texts === null) return;
     written = texts.flat();
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
@@ -104,9 +117,9 @@ export async function* calibrateExits(
   } finally {
     await staged.dispose();
   }
-  const isFilled = judged.length > 0;
+  const isFilled = judged !== null;
   const waiting: Costs = { stages: costs.stages, deferred: costs.deferred, readings: costs.readings };
-  const candidates: Promising[] = isFilled ? judged : tested(heard, waiting, asked);
+  const candidates: Promising[] = judged ? [judged] : tested(heard, waiting, asked);
   signal.throwIfAborted();
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };

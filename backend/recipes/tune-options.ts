@@ -12,7 +12,7 @@ import { hubReferenceOf, parseHubReference } from '../data/hub.ts';
 import type { TrainingPosition } from '../checkpoint/writer.ts';
 import { infoFile, jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import { statOf } from '../formats/files.ts';
-import { calibrationShare } from '../tuning/plan.ts';
+import { calibrationSeconds } from '../tuning/plan.ts';
 import { withSplitSeed } from './measured-text.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
 
@@ -99,10 +99,13 @@ export interface RunEnd {
   readonly seconds: number | null;
 }
 
-/** Of the minutes a share is for calibrating. */
+/** Some of the minutes are for calibrating. */
 export const endOf = ({ steps, epochs, minutes }: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes'>): RunEnd => {
   const seconds = minutes === null ? null : 60 * minutes;
-  return { limits: { steps, epochs, seconds: seconds === null ? null : seconds * (1 - calibrationShare) }, seconds };
+  return {
+    limits: { steps, epochs, seconds: seconds === null ? null : seconds - calibrationSeconds(seconds) },
+    seconds,
+  };
 };
 
 /**

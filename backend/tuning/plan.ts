@@ -1,5 +1,5 @@
 /**
- * How the minutes of a run are spent: at most a tenth for evaluations and a tenth for calibrating, up to half of what is then
+ * How the minutes of a run are spent: at most a tenth for evaluations, what calibrating takes, up to half of what is then
  * left for a fit, the rest for updates. Pure arithmetic on speeds that a run measures in its first seconds.
  */
 
@@ -55,7 +55,21 @@ export interface TunePlan {
 }
 
 export const evaluationShare = 0.1;
-export const calibrationShare = 0.1;
+/** Of a long run a tenth is for calibrating, of a shorter one up to a third: as many seconds as half a billion parameters take on two cores. */
+const calibrationShare = { long: 0.1, short: 1 / 3 } as const;
+const enoughCalibration = 100;
+
+/** Seconds of a run that are for calibrating. */
+export const calibrationSeconds = (seconds: number): number =>
+  Math.max(calibrationShare.long * seconds, Math.min(calibrationShare.short * seconds, enoughCalibration));
+
+/** Seconds of a run that has so many for its work, where such a share is for evaluations: the other way round. */
+const secondsFor = (work: number, evaluations: number): number =>
+  Math.max(
+    work / (1 - evaluations - calibrationShare.long),
+    Math.min(work / (1 - evaluations - calibrationShare.short), (work + enoughCalibration) / (1 - evaluations)),
+  );
+
 const largestFitShare = 0.5;
 
 /** A gradient at a head costs three products where scoring costs one. */
@@ -71,7 +85,7 @@ const leastUpdates = 10;
 
 export function planMinutes(speeds: Speeds, asked: Asked): TunePlan {
   const evaluation = evaluationShare * asked.seconds;
-  const calibration = calibrationShare * asked.seconds;
+  const calibration = calibrationSeconds(asked.seconds);
   const rest = Math.max(0, asked.seconds - speeds.spent - evaluation - calibration);
   const { window, scoring } = speeds;
 
@@ -117,6 +131,6 @@ const leastWork = ({ fitTokens }: Asked, fitWindow: number, update: number): num
 const withUpdates = (wantedFit: number, update: number): number =>
   leastUpdates * update + Math.min(wantedFit, leastUpdates * update);
 
-/** The least minutes with room for so many seconds of work beside what is spent and the tenths. */
+/** The least minutes with room for so many seconds of work beside what is spent, evaluations and calibrating. */
 const minutesFor = ({ spent }: Speeds, work: number): number =>
-  Math.ceil((spent + work) / (1 - evaluationShare - calibrationShare) / 60);
+  Math.ceil(secondsFor(spent + work, evaluationShare) / 60);

@@ -1,7 +1,15 @@
 /** Tests of promises against what is known: exact tails, and texts that keep or break a promise by chance alone. */
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../backend/decoding/random.ts';
-import { binomialTail, chanceOf, fewestTested, judgedBy } from '../../../backend/evaluation/promise.ts';
+import {
+  binomialTail,
+  chanceOf,
+  fewestJudged,
+  fewestTested,
+  judgedBy,
+  verdictOf,
+  type Guarantee,
+} from '../../../backend/evaluation/promise.ts';
 import { parsePromise, type Promised } from '../../../protocol/options-promise.ts';
 
 describe('binomial tail', () => {
@@ -47,6 +55,48 @@ describe('a promised regret', () => {
       expect(chanceOf(regret, lossless(fewest))).toBeLessThanOrEqual(chance);
       expect(chanceOf(regret, lossless(Math.floor(fewest / 2)))).toBeGreaterThan(chance);
     }
+  });
+});
+
+describe('ways of writing, the most cautious first, until one breaks the promise', () => {
+  /** Regrets with about such a mean: a few tokens are out of the question, and some are near ties. */
+  const regrets = (mean: number): number[] =>
+    Array.from({ length: 64 }, () => {
+      const draw = random();
+      if (draw < mean / 10) return 5;
+      return draw < 0.1 ? 10 * mean * random() : 0;
+    });
+  /** Of so many tokens others than the full model's own. */
+  const others = (share: number): number[] => Array.from({ length: 64 }, () => Number(random() < share));
+
+  const boldestKept = (asked: Guarantee, ways: readonly number[], text: (way: number) => number[]): number | null => {
+    const most = 4 * fewestJudged(asked);
+    let best: number | null = null;
+    for (const way of ways) {
+      const written: number[] = [];
+      let verdict: ReturnType<typeof verdictOf> = null;
+      while (verdict === null && written.length < most) {
+        written.push(...text(way));
+        verdict = verdictOf(asked, written, most);
+      }
+      if (verdict !== 'kept') break;
+      best = way;
+    }
+    return best;
+  };
+
+  test.each([
+    ['regret', 0.05, 0.05, regrets],
+    ['agreement', 0.9, 0.1, others],
+  ] as const)('a promised %s of %f holds in 19 of 20 calibrations at least', (measure, limit, allowed, text) => {
+    const asked: Guarantee = { promise: { measure, limit }, certainty: 0.95 };
+    const ways = [0.1, 0.4, 0.9, 1.04, 1.2, 1.5].map((share) => share * allowed);
+    const chosen = Array.from({ length: 100 }, () => boldestKept(asked, ways, text) ?? 0);
+    const share = (least: number): number => chosen.filter((way) => way >= least).length / chosen.length;
+    expect(share(1.01 * allowed)).toBeLessThanOrEqual(0.05);
+    // The cautious way passes nearly always, a bolder one often.
+    expect(share(ways[0]!)).toBeGreaterThan(0.9);
+    expect(share(ways[1]!)).toBeGreaterThan(0.5);
   });
 });
 

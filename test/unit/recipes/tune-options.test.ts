@@ -64,9 +64,9 @@ it('ends all of a sitting, its calibration too, by the same minutes', () => {
     resumedEnd(run, parseOptions('tune', { ...given, resume: true }), { ...position, finished }, 4);
   const none = { steps: null, epochs: null };
   expect(again({}, false)).toEqual({ limits: { ...none, seconds: 3240 }, seconds: 3600 });
-  expect(again({})).toEqual({ limits: { ...none, seconds: 100 + 540 }, seconds: 100 + 600 });
-  expect(again({ preset: 'quick' })).toEqual({ limits: { ...none, seconds: 100 + 54 }, seconds: 100 + 60 });
-  expect(again({ minutes: 2 })).toEqual({ limits: { ...none, seconds: 100 + 108 }, seconds: 100 + 120 });
+  expect(again({})).toEqual({ limits: { ...none, seconds: 100 + 500 }, seconds: 100 + 600 });
+  expect(again({ preset: 'quick' })).toEqual({ limits: { ...none, seconds: 100 + 40 }, seconds: 100 + 60 });
+  expect(again({ minutes: 2 })).toEqual({ limits: { ...none, seconds: 100 + 80 }, seconds: 100 + 120 });
   expect(again({ epochs: 1 })).toEqual({ limits: { steps: null, epochs: 3, seconds: null }, seconds: null });
 });
 

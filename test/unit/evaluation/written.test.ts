@@ -1,0 +1,70 @@
+/** Calibrations of a small model whose exits remember: what they choose is judged on text of other beginnings. */
+import { afterAll, expect, test } from 'vitest';
+import type { Promised } from '../../../protocol/options-promise.ts';
+import { listen } from '../../../backend/decoding/listen.ts';
+import { seededRandom } from '../../../backend/decoding/random.ts';
+import { regretsOf } from '../../../backend/decoding/regret.ts';
+import type { Heard } from '../../../backend/evaluation/gates.ts';
+import { judgedBy } from '../../../backend/evaluation/promise.ts';
+import { leavingBy } from '../../../backend/evaluation/trial.ts';
+import { judgeWritten, type Judged } from '../../../backend/evaluation/written.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import { openStagedModel } from '../../../backend/runtime/open.ts';
+import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
+import { copiedExits, idCodec, tinyModel, withMemories } from '../../support/models.ts';
+
+const specs: ExitSpec[] = [
+  { layer: 2, architecture: 'norm', head: { kind: 'shared' } },
+  { layer: 3, architecture: 'norm', head: { kind: 'shared' } },
+];
+const model = tinyModel();
+const staged = await openStagedModel(model, withMemories(model, copiedExits(model, specs)));
+afterAll(async () => {
+  await staged.dispose();
+  model.close();
+});
+
+const costs = { stages: [2, 1, 1], deferred: [1.5, 0.8, 0.8], readings: [0.1, 0.1, 1], fills: [0.05, 0.05, null] };
+const tokenizer = { ...idCodec, eosIds: [] } as unknown as Parameters<typeof judgeWritten>[0]['tokenizer'];
+const { signal } = new AbortController();
+
+async function finished<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
+  for (;;) {
+    const next = await steps.next();
+    if (next.done) return next.value;
+  }
+}
+
+async function calibrated(promise: Promised, seed: number): Promise<{ judged: Judged | null; fresh: number[][] }> {
+  const random = seededRandom(seed);
+  const prompts = (count: number): number[][] =>
+    Array.from({ length: count }, () => Array.from({ length: 6 }, () => Math.floor(random() * model.spec.vocabulary)));
+  const written = (await finished(listen(staged, prompts(8), 32, []))).flat();
+  const heard = staged.exits.slice(0, -1).map(({ id, stages }, k): Heard => ({
+    exit: id,
+    stages,
+    regret: written.map(({ said }) => said[k]!.regret),
+    confidence: written.map(({ said }) => said[k]!.confidence),
+    deferred: written.map(() => 0),
+    states: written.map(({ said }) => said[k]!.state),
+  }));
+  const on = { tokenizer, staged, heard, costs, prompts: prompts(32), hasTime: () => true };
+  const asked = { promise, certainty: 0.95, tokens: 512, seconds: Infinity };
+  return { judged: await finished(judgeWritten(on, asked, signal)), fresh: prompts(8) };
+}
+
+test('a promise is kept on text of other beginnings', async () => {
+  const promise: Promised = { measure: 'regret', limit: 0.4 };
+  const found: string[] = [];
+  for (const seed of [1, 2, 3]) {
+    const { judged, fresh } = await calibrated(promise, seed);
+    if (judged === null) continue;
+    const { tokens } = await decodeAll(staged, plainRequest(fresh, 48, leavingBy(judged)));
+    const regrets: number[] = [];
+    for (const [i, prompt] of fresh.entries()) regrets.push(...(await regretsOf(staged, prompt, idsOf(tokens[i]!))));
+    expect(judgedBy(regrets).regret.value).toBeLessThan(promise.limit);
+    found.push(...tokens.flat().map(({ exit }) => exit));
+  }
+  // Some leave, some do not.
+  expect(new Set(found).size).toBeGreaterThan(1);
+}, 300_000);
