@@ -45,11 +45,20 @@ describe.each(pages)('%s', (page) => {
   });
 });
 
-it('every invariant of docs/architecture.md names the test that holds it', () => {
-  const [, section] = /^## What always holds\n([^]*?)^## /m.exec(read('docs/architecture.md'))!;
+it.each([
+  ['docs/architecture.md', /^## What always holds\n([^]*?)^## /m, 15],
+  ['docs/invariants.md', /^# What always holds\n([^]*)/m, 60],
+])('every invariant of %s names the test that holds it', (page, pattern, fewest) => {
+  const [, section] = pattern.exec(read(page))!;
   const lines = section!.split('\n').filter((line) => line.startsWith('- '));
-  expect(lines.length).toBeGreaterThan(15);
+  expect(lines.length).toBeGreaterThan(fewest);
   expect(lines.filter((line) => !/`test\/[\w./-]+\.(test|suite)\.ts`\.$/.test(line))).toEqual([]);
+});
+
+it('docs/architecture.md is short: 160 lines of 120 characters at most', () => {
+  const lines = read('docs/architecture.md').trimEnd().split('\n');
+  expect(lines.length).toBeLessThanOrEqual(160);
+  expect(lines.filter((line) => line.length > 120)).toEqual([]);
 });
 
 it('docs/formats.md lists every family and every GGUF architecture that is read', () => {

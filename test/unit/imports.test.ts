@@ -46,6 +46,17 @@ const below: Readonly<Record<string, readonly string[]>> = {
   cli: ['worker', 'recipes', 'server', 'language-server'],
 };
 
+it('docs/architecture.md lists the rooms of the backend such that imports point downwards', () => {
+  const page = readFileSync(path.join(root, 'docs/architecture.md'), 'utf8');
+  const [, map] = /^backend\/\n((?: {2}.*\n)+)/m.exec(page)!;
+  const rooms = [...map!.matchAll(/^ {2}([\w-]+)\//gm)].map(([, room]) => room!);
+  expect([...rooms].sort()).toEqual(Object.keys(below).sort());
+  const upwards = rooms.flatMap((room, i) =>
+    below[room]!.filter((other) => rooms.indexOf(other) < i).map((other) => `${room} → ${other}`),
+  );
+  expect(upwards).toEqual([]);
+});
+
 interface Import {
   readonly file: string;
   readonly specifier: string;
