@@ -321,15 +321,15 @@ export const run = suite([
     await pictures('trace');
   }),
 
-  test('has ticked the steps of the walkthrough that were done: tuned, curves, generated, looked at', async () => {
+  test('has ticked the steps of the walkthrough that were done: tuned, curves, generated, looked at, model', async () => {
     await vscode.commands.executeCommand('workbench.action.openWalkthrough', `${EXTENSION_ID}#start`, false);
     const ticked = `[...document.querySelectorAll('.getting-started-step')].map((step) => step.querySelector('.codicon.complete') !== null)`;
     const steps = await until('ticks', async () => {
       const all = await inWorkbench<boolean[]>(ticked);
-      return all.length > 0 && all.slice(0, 4).every(Boolean) ? all : null;
+      return all.length > 0 && all.slice(0, 5).every(Boolean) ? all : null;
     });
     // The last one is for a completion that was taken, and none was.
-    assert.deepEqual(steps, [true, true, true, true, false]);
+    assert.deepEqual(steps, [true, true, true, true, true, false]);
     await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
   }),
 
