@@ -124,7 +124,7 @@ export const commands: readonly Command[] = [
       summary: 'Generate text with exits, never worse than was promised.',
       description:
         "Streams the continuation of a prompt. By default the text is the full model's. With calibrated exits (tune calibrates when its minutes suffice) tokens may leave early where that is faster; " +
-        "the share that was promised, 99 % by default, stays the full model's: see --mode. " +
+        'what was promised of the text is kept, by default that a token costs at most 0.02 nats: see --mode. ' +
         'Each token is coloured by the exit it left at or that drafted it; tokens of the final exit alone are left plain.',
       examples: [
         [
