@@ -139,6 +139,8 @@ describe.skipIf(python === null)('tuning in PyTorch', () => {
         } else {
           const { gradientNorms, ...rest } = line;
           const { gradientNorms: norms, ...others } = there[i]!;
+          // PyTorch does not tell how far exits are from the final one in a step.
+          Reflect.deleteProperty(rest, 'gaps');
           const worst = worstDifference(rest, others);
           expect(worst.difference, worst.place).toBeLessThan(1e-3);
           expect(worstDifference(gradientNorms, norms).difference).toBeLessThan(1e-2);
