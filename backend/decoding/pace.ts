@@ -29,9 +29,6 @@ export interface Pace {
   judged(kind: string, accepted: boolean): void;
   /** Expected share of right drafts of this kind. */
   acceptance(kind: string): number;
-  /** Whether it was measured what passes of several tokens cost here; else it is guessed, until they come. */
-  knowsPasses(): boolean;
-  passesMeasured(passes: { readonly table: PassTable; readonly isSteady: boolean }): void;
   /** What more tokens are worth, by their number (a probability, for a draft) and what each saves; above 0 they pay. */
   gain(tokens: number, saved: number, spent: number): number;
   /** Which exits are worth reading for drafts. */
@@ -56,22 +53,17 @@ const stall = 4;
 /** What a guess brings is less certain than what it costs. */
 const caution = 1.1;
 
-/** `known`: what passes cost here, if it was measured before; else `keep` is told of it as soon as it is, if it is worth keeping. */
-export function newPace(
-  model: StagedModel,
-  known: PassTable | null = null,
-  keep: (table: PassTable) => void = () => undefined,
-): Pace {
+/** `known`: what passes of several tokens cost here, if it was measured before; else it is guessed until they come. */
+export function newPace(model: StagedModel, known: PassTable | null = null): Pace {
   const rates = new Map<string, { rate: number; count: number }>();
   const layersOf = model.stages.map(stageLayers);
   const branches = model.exits.map(branchOf);
   const drafters = newCredit();
-  let table = known;
   let tokenTime: number | null = null;
   /** Milliseconds a layer, so that nothing measured yet is at least in proportion. */
   let perLayer = 1;
   const costs = new Map<number, Costs>();
-  const ratiosFor = (stage: number): PassRatios => (table ?? guessedTable)[stage < 0 ? 'readings' : 'layers'];
+  const ratiosFor = (stage: number): PassRatios => (known ?? guessedTable)[stage < 0 ? 'readings' : 'layers'];
   const cost = (stage: number, tokens: number): number => {
     const own = costs.get(stage) ?? noCosts;
     const one = own.one ?? perLayer * (stage >= 0 ? layersOf[stage]! : 1);
@@ -95,11 +87,6 @@ export function newPace(
       return cost(-1 - k, tokens) + (branch === null ? 0 : cost(branch, tokens));
     },
     drafters,
-    knowsPasses: () => table !== null,
-    passesMeasured(passes) {
-      table = passes.table;
-      if (passes.isSteady) keep(table);
-    },
     decided(tokens, milliseconds) {
       drafters.passed(tokens);
       const each = milliseconds / tokens;

@@ -5,7 +5,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { openBatch, type Batch, type BatchEvent, type BatchRequest, type BatchShape } from './batch.ts';
-import { measurePasses } from './costs.ts';
 import { newPace, type Pace } from './pace.ts';
 
 export interface Session {
@@ -69,9 +68,6 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
     isRunning = true;
     try {
       while (batch !== null && [...readers.values()].some((reader) => reader.wake !== null)) {
-        // A draft is worth its place or not by what passes cost here.
-        if (!pace.knowsPasses() && [...readers.keys()].some(({ drafts }) => drafts?.lookup))
-          pace.passesMeasured(await measurePasses(model));
         for (const event of await batch.step()) {
           const reader = readers.get(event.request);
           if (!reader) continue;

@@ -7,6 +7,7 @@ import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { textDrafts } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
 import { greedy } from '../decoding/sampler.ts';
+import { newPace, type PassTable } from '../decoding/pace.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import { isClear, ratioOf } from './race.ts';
@@ -71,7 +72,14 @@ interface Way {
  * Yields how many texts of all ways are done.
  */
 export async function* tryOut(
-  on: { readonly model: Model; readonly held: ExitSet; readonly running: Running; readonly tokenizer: Tokenizer },
+  on: {
+    readonly model: Model;
+    readonly held: ExitSet;
+    readonly running: Running;
+    readonly tokenizer: Tokenizer;
+    /** What passes of several tokens cost, by which drafts are taken. */
+    readonly passes: PassTable;
+  },
   prompts: readonly (readonly number[])[],
   candidates: readonly Candidate[],
   isLate: () => boolean,
@@ -84,7 +92,7 @@ export async function* tryOut(
     return staged;
   };
   const way = (staged: StagedModel, different: Partial<DecodeRequest>): Way => ({
-    session: openSession(staged),
+    session: openSession(staged, undefined, newPace(staged, on.passes)),
     different,
     milliseconds: [],
   });

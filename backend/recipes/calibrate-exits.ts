@@ -11,6 +11,7 @@ import { infoFile, saveCalibration } from '../checkpoint/checkpoint.ts';
 import { storedGate } from '../checkpoint/gates.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { measureCosts } from '../decoding/costs.ts';
+import type { PassTable } from '../decoding/pace.ts';
 import type { Position } from '../decoding/listen.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import {
@@ -39,6 +40,7 @@ import { machineName } from '../evaluation/load.ts';
 import { leastSpeedup, trialTexts, trialTokens, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
 import { judgeWritten, type Judged } from '../evaluation/written.ts';
+import { passesOf, type PassPlace } from './kept-passes.ts';
 import type { OpenedExits } from './opened.ts';
 import { counting } from './reporting.ts';
 
@@ -55,6 +57,7 @@ export interface Calibratable {
   readonly model: Model;
   readonly tokenizer: Tokenizer;
   readonly running: Running;
+  readonly place: PassPlace;
   /** Where the exits lie, and what was read there. */
   readonly directory: string;
   readonly held: OpenedExits;
@@ -85,6 +88,7 @@ export async function* calibrateExits(
   const staged = await placeStagedModel(running.placement, model, held, running.options);
   const opening = elapsed();
   let costs: Costs;
+  let passes: PassTable;
   let written: Position[];
   let heard: Heard[];
   let final: number[];
@@ -94,6 +98,7 @@ export async function* calibrateExits(
     yield { type: 'phase', phase: 'measure', detail: 'what layers and exits cost here' };
     const measuring = measureCosts(staged, { context: promptTokens + newTokens, rounds: costRounds });
     costs = yield* counting('measure', 'passes', measuring, signal);
+    passes = await passesOf(staged, on.place);
     // The model is opened again to be tried out, once whole and once cut; drafts and exits make texts shorter than at full depth.
     const trial = 2 * opening + (1 + trialTexts.fewest) * trialTokens * 3.5 * (fullPass(costs) / 1000);
     const isJudged = held.remembers && allowedLoss(promise) > 0;
@@ -123,7 +128,7 @@ export async function* calibrateExits(
   signal.throwIfAborted();
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
-  const racing = tryOut(on, prompts, candidates, () => elapsed() > asked.seconds);
+  const racing = tryOut({ ...on, passes }, prompts, candidates, () => elapsed() > asked.seconds);
   const trial = yield* counting('measure', 'texts', racing, signal);
   const best = fastest(candidates, trial);
   const { thresholds, gates, speedups } = best;

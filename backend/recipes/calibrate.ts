@@ -10,6 +10,7 @@ import { exitId } from '../exits/spec.ts';
 import { inStreamOrder, runtimeOptions } from './backbone.ts';
 import type { Running } from '../devices/fallback.ts';
 import { calibrateExits } from './calibrate-exits.ts';
+import { passPlace } from './kept-passes.ts';
 import { measuredText } from './measured-text.ts';
 import { openWithTokenizer, readExits, withoutMemory } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
@@ -53,7 +54,8 @@ export async function* calibrate(
     const sets = yield* readText(found, text, tokenizer, model.spec.contextLength, [part], signal);
     closing.push(() => sets.close());
     const left = seconds - (performance.now() - began) / 1000;
-    const on = { model, tokenizer, running, directory, held, windows: windowsOf(sets, part) };
+    const place = passPlace(model, device.name, options);
+    const on = { model, tokenizer, running, place, directory, held, windows: windowsOf(sets, part) };
     const asked = {
       promise: options.promise ?? usualPromise.promise,
       certainty: options.certainty ?? usualPromise.certainty,

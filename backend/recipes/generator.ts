@@ -19,7 +19,7 @@ import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkp
 import { memoryFile } from '../checkpoint/memory.ts';
 import { runtimeOptions } from './backbone.ts';
 import { askedExits, askedMode, promptLayerOf } from '../decoding/mode.ts';
-import { keepPasses, readPasses, type PassPlace } from './kept-passes.ts';
+import { passesOf, passPlace, readPasses } from './kept-passes.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 
 export interface Generator {
@@ -57,6 +57,13 @@ const usualBytes = 2 ** 29;
 /** Tokens of a prompt that are read at once: a text in flight, or a cancellation, waits for no more. */
 const pieceTokens = 128;
 
+export interface GeneratorUse {
+  /** For texts that are over. */
+  readonly rememberedBytes?: number;
+  /** Whether there is half a second to measure what passes cost, if that is not known. */
+  readonly measures?: boolean;
+}
+
 /**
  * The generator for these options: one that is open if nothing has changed, on disk neither. One that is cut at all exits also serves
  * who asks only some of them, so that an editor's generations, which show what every exit says, and its completions share it. Its user
@@ -66,7 +73,7 @@ const pieceTokens = 128;
 export async function openGenerator(
   options: GenerateOptions,
   signal: AbortSignal,
-  rememberedBytes = usualBytes,
+  { rememberedBytes = usualBytes, measures = false }: GeneratorUse = {},
 ): Promise<Generator> {
   // At full depth the stages are only cut where somebody wants to see what the exits say.
   const mode = askedMode(options);
@@ -79,7 +86,8 @@ export async function openGenerator(
   const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, promptExit, isWhole]);
   const isIt = (one: Kept): boolean => one.files === files && (one.cuts === cuts || one.isWhole);
   const own =
-    kept.find(isIt) ?? keep({ files, cuts, isWhole }, (release) => open(options, exits, rememberedBytes, release));
+    kept.find(isIt) ??
+    keep({ files, cuts, isWhole }, (release) => open(options, exits, { rememberedBytes, measures }, release));
   own.users++;
   try {
     return await orAborted(own.generator, signal);
@@ -126,7 +134,7 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
 async function open(
   options: GenerateOptions,
   directory: string | null,
-  rememberedBytes: number,
+  { rememberedBytes, measures }: Required<GeneratorUse>,
   release: () => void,
 ): Promise<Generator> {
   const { signal } = new AbortController();
@@ -144,9 +152,8 @@ async function open(
     const placement = placeOn(device, (message) => void messages.push(message));
     const staged = await placeStagedModel(placement, model, asked, runtimeOptions(options));
     const positions = Math.floor(rememberedBytes / positionBytes(staged, options.precision === 'exact' ? 4 : 2));
-    const { precision, head, threads } = options;
-    const place: PassPlace = { files: model.files, device: device.name, options: [precision, head, threads] };
-    const pace = newPace(staged, readPasses(place), (table) => keepPasses(place, table));
+    const place = passPlace(model, device.name, options);
+    const pace = newPace(staged, measures ? await passesOf(staged, place) : readPasses(place));
     const session = openSession(staged, { rows: mostTexts, positions, pieceTokens }, pace);
     const warnings = (): string[] => messages.splice(0);
     return { model, tokenizer, staged, exits: specs, calibration, device, session, warnings, release };

@@ -1,11 +1,18 @@
-/** What passes of several tokens cost, kept in the user's cache: by model, device and processor, so that it is measured once. */
+/**
+ * What passes of several tokens cost, kept in the user's cache by model, device and processor. It takes about half a second to measure, so
+ * only recipes that take longer do so, before their text: calibrating and serving. A generation reads what they kept.
+ */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import type { GenerateOptions } from '../../protocol/options.ts';
+import { measurePasses } from '../decoding/costs.ts';
 import type { PassRatios, PassTable } from '../decoding/pace.ts';
 import { fileIdentity, writeFileAtomically } from '../formats/files.ts';
 import { userCache } from '../formats/user-cache.ts';
+import type { Model } from '../model/open.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
 
 /** On what passes run. */
 export interface PassPlace {
@@ -17,6 +24,22 @@ export interface PassPlace {
 const fileName = 'passes.json';
 /** The last ones stay. */
 const mostKept = 64;
+
+/** Where the passes of a model run with these options. */
+export const passPlace = (
+  { files }: Pick<Model, 'files'>,
+  device: string,
+  { precision, head, threads }: Pick<GenerateOptions, 'precision' | 'head' | 'threads'>,
+): PassPlace => ({ files, device, options: [precision, head, threads] });
+
+/** As kept, else measured now, and kept if the rounds agreed. */
+export async function passesOf(model: StagedModel, place: PassPlace): Promise<PassTable> {
+  const known = readPasses(place);
+  if (known) return known;
+  const { table, isSteady } = await measurePasses(model);
+  if (isSteady) keepPasses(place, table);
+  return table;
+}
 
 /** Null where nothing is known, or what is kept is nothing that was written here. */
 export const readPasses = (place: PassPlace): PassTable | null =>

@@ -45,7 +45,8 @@ export async function* serve(
   yield { type: 'phase', phase: 'load', detail: options.model };
   const given = servedGeneration(options);
   // A request may ask any exit of the checkpoint: all are opened, as for somebody who wants to see what each says.
-  const generator = await openGenerator({ ...given, candidates: 1 }, signal, options.cacheMegabytes * 2 ** 20);
+  const use = { rememberedBytes: options.cacheMegabytes * 2 ** 20, measures: true };
+  const generator = await openGenerator({ ...given, candidates: 1 }, signal, use);
   try {
     yield* serveWith(generator, options, signal, inbox);
   } finally {

@@ -57,7 +57,7 @@ export const idsOf = (tokens: readonly TokenRecord[]): number[] => tokens.map(({
 export const eagerPace = (model: StagedModel): Pace => {
   const pace = newPace(model);
   const drafters = { ...pace.drafters, balance: () => 1 };
-  return { ...pace, gain: (chance) => chance, acceptance: () => 1, drafters, knowsPasses: () => true };
+  return { ...pace, gain: (chance) => chance, acceptance: () => 1, drafters };
 };
 
 export const eagerSession = (model: StagedModel): Session => openSession(model, undefined, eagerPace(model));

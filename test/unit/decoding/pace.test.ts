@@ -84,17 +84,6 @@ describe('a table of what passes cost here', () => {
     for (let n = 0; n < 40; n++) for (const tokens of [1, 2]) pace.measured(0, tokens, 10 + 3 * (tokens - 1));
     expect(pace.stages(0, 1, 2)).toBeCloseTo(13, 0);
   });
-
-  test('is kept once it is measured, where rounds agreed', () => {
-    const kept: unknown[] = [];
-    for (const isSteady of [false, true]) {
-      const pace = newPace(model, null, (one) => kept.push(one));
-      expect(pace.knowsPasses()).toBe(false);
-      pace.passesMeasured({ table, isSteady });
-      expect(pace.knowsPasses()).toBe(true);
-    }
-    expect(kept).toEqual([table]);
-  });
 });
 
 describe('how many drafts pay', () => {

@@ -3,12 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { measurePasses } from '../../../backend/decoding/costs.ts';
-import { newPace } from '../../../backend/decoding/pace.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
-import { keepPasses, readPasses } from '../../../backend/recipes/kept-passes.ts';
+import { keepPasses, passesOf, readPasses } from '../../../backend/recipes/kept-passes.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
+import type { Slots } from '../../../backend/runtime/staged-model.ts';
 import { decodeAll, plainRequest } from '../../support/decoding.ts';
 import { tinyModel } from '../../support/models.ts';
 
@@ -65,10 +64,10 @@ test.each([
   expect(readPasses(place)).toEqual(table);
 });
 
-test('a session measures once, before its first text that drafts, and a small model too has its sizes', async () => {
+test('passes are measured where nothing is kept, a small model having its sizes too; a session measures none', async () => {
   const model = tinyModel('llama-untied');
   const staged = await openStagedModel(model);
-  const { table: measured } = await measurePasses(staged);
+  const measured = await passesOf(staged, { ...place, device: 'unknown' });
   for (const part of [measured.layers, measured.readings]) {
     // As many as there was time for.
     expect(part.length).toBeGreaterThan(1);
@@ -76,12 +75,22 @@ test('a session measures once, before its first text that drafts, and a small mo
     expect(part[0]![1]).toBe(1);
     expect(Math.min(...part.map(([, ratio]) => ratio))).toBeGreaterThan(0);
   }
-  const pace = newPace(staged);
-  const session = openSession(staged, undefined, pace);
-  await decodeAll(session, plainRequest([[7, 99, 23]], 4));
-  expect(pace.knowsPasses()).toBe(false);
+  keepPasses(place, table);
+  expect(await passesOf(staged, place)).toEqual(table);
+
+  const passes: number[] = [];
+  const openSlots = (rows: number): Slots => {
+    const slots = staged.openSlots(rows);
+    const run: Slots['run'] = (...how) => {
+      passes.push(Math.max(...how[1]));
+      return slots.run(...how);
+    };
+    return { ...slots, run };
+  };
+  const session = openSession({ ...staged, openSlots });
   await decodeAll(session, plainRequest([[7, 99, 23]], 4, { drafts: textDrafts(8) }));
-  expect(pace.knowsPasses()).toBe(true);
+  // The prompt, and what was drafted.
+  expect(passes.reduce((sum, tokens) => sum + tokens, 0)).toBeLessThan(40);
   session.dispose();
   await staged.dispose();
   model.close();
