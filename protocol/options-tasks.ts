@@ -10,7 +10,7 @@ export type WayRequest =
 export const waysNotation =
   'full, or some of lossless, calibrated, sweep and thresholds from 0 to 1, such as lossless,0.9,0.8';
 
-/** 1.0, 0.95 … 0.0, as in the paper: from never to wherever an exit has a say. */
+/** 1.0, 0.95 … 0.0: from never to wherever an exit has a say. */
 export const sweepThresholds: readonly number[] = Array.from({ length: 21 }, (_, i) => (20 - i) / 20);
 
 /** `lossless,calibrated,sweep`, `0.9,0.8`, `full`: that alone. Null where it cannot be read. */

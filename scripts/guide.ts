@@ -2,17 +2,16 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Spread, SweptGroup } from '../protocol/events.ts';
-import type { WayScore } from '../protocol/tasks.ts';
 import { markdown } from '../backend/evaluation/report/formats.ts';
 import type { Study } from './study.ts';
 
-type Of<Kind> = Extract<Study, { kind: Kind }>;
+type Exit = SweptGroup['exits'][number];
 
 interface Question {
   /** Its file in docs/study. */
   readonly study: string;
   readonly title: string;
-  /** What the paper says. */
+  /** What the paper says, and where. */
   readonly paper: string;
   readonly answer: (study: Study) => string;
 }
@@ -21,20 +20,9 @@ const questions: readonly Question[] = [
   {
     study: 'architectures-5m',
     title: 'Which architecture?',
-    paper: 'more parameters learn more: the order is embedding, norm, mlp, layer, and layer costs the most to run.',
-    answer: (study) => architectures(study as Of<'sweep'>),
-  },
-  {
-    study: 'lines-5m',
-    title: 'What does leaving early cost, and what does it bring?',
-    paper: 'a speed of 1.2 to 1.6 at equal scores, on 7 to 70 billion parameters.',
-    answer: (study) => leaving(study as Of<'tasks'>),
-  },
-  {
-    study: 'infilling-05b',
-    title: 'What is full depth worth?',
-    paper: 'scores of full depth are what those of exits are compared with.',
-    answer: (study) => fullDepth(study as Of<'tasks'>),
+    paper:
+      'an exit with more trainable parameters, or deeper in the model, attains a lower training loss; of embedding, norm, mlp and layer, mlp balances speed and quality best (Llama 2-Chat 13B; arXiv 2402.00518, section 3.2).',
+    answer: architectures,
   },
 ];
 
@@ -61,18 +49,20 @@ export function guide(root: string): string {
   return `${lines.join('\n').trimEnd()}\n`;
 }
 
-function architectures({ model, layers, processor, options, groups, finalLoss }: Of<'sweep'>): string {
-  const depths = groups[0]!.exits.length;
-  const best = (at: number): SweptGroup =>
-    [...groups].sort((a, b) => b.exits[at]!.agreement.mean - a.exits[at]!.agreement.mean)[0]!;
-  const said = Array.from({ length: depths }, (_, at) => {
-    const { exit, agreement } = best(at).exits[at]!;
-    const second = groups
-      .filter((group) => group !== best(at))
-      .sort((a, b) => b.exits[at]!.agreement.mean - a.exits[at]!.agreement.mean)[0]!.exits[at]!;
-    const gap = agreement.mean - second.agreement.mean;
-    const isClear = gap > 2 * Math.hypot(agreement.deviation, second.agreement.deviation);
-    return `\`${exit}\` agrees most often with the final exit (${percent(agreement)}), ${isClear ? 'clearly' : 'not clearly'} before \`${second.exit}\` (${percent(second.agreement)})`;
+/** With fewer seeds the deviations themselves are too uncertain to call a gap between means clear. */
+const fewestSeeds = 3;
+
+/** Its table, and which exit was best at each depth. */
+export function architectures({ model, layers, processor, options, groups, finalLoss }: Study): string {
+  const seeds = Math.min(...groups.map((group) => group.seeds));
+  const said = groups[0]!.exits.map((_, at) => {
+    const [best, second] = groups
+      .map(({ exits }) => exits[at]!)
+      .sort((a, b) => b.agreement.mean - a.agreement.mean) as [Exit, Exit];
+    const gap = best.agreement.mean - second.agreement.mean;
+    const isClear = gap > 2 * Math.hypot(best.agreement.deviation, second.agreement.deviation);
+    const before = seeds < fewestSeeds ? 'before' : isClear ? 'clearly before' : 'not clearly before';
+    return `\`${best.exit}\` agrees most often with the final exit (${percent(best.agreement)}), ${before} \`${second.exit}\` (${percent(second.agreement)})`;
   });
   const head = ['exit', 'loss', 'agreement, %', 'minutes', 'seeds'];
   const rows = groups.flatMap(({ exits, minutes, seeds }) => {
@@ -92,47 +82,12 @@ function architectures({ model, layers, processor, options, groups, finalLoss }:
     `${model}, ${layers} layers, final exit ${finalLoss.toFixed(3)}; ${told}; mean ± deviation over seeds, on text held out; ${processor}, while other programs ran.`,
     '',
     markdown({ head, rows }),
-    groups.some(({ seeds }) => seeds < 2)
+    seeds < 2
       ? 'With one seed each, differences of a few points may be chance: the sweep has to go on before it tells an order.'
-      : `Here ${said.join('; ')}.`,
+      : `Here ${said.join('; ')}.${seeds < fewestSeeds ? ` With ${seeds} seeds each this is what was seen, and no proof of an order.` : ''}`,
   ].join('\n');
 }
 
-function leaving({ model, exits, processor, margin, sets }: Of<'tasks'>): string {
-  const [{ set, asked, layers, ways }] = sets as [Of<'tasks'>['sets'][number]];
-  const head = ['way', 'score, %', 'difference, points', '95 %', 'lost / won', 'mean layer', 'speed'];
-  const points = (share: number): string => (100 * share).toFixed(1);
-  const rows = ways.map(({ way, score, difference, meanLayer, speed }) => [
-    way,
-    points(score),
-    difference ? points(difference.mean) : '',
-    difference ? `${points(difference.low)} … ${points(difference.high)}` : '',
-    difference ? `${difference.lost} / ${difference.won}` : '',
-    meanLayer === null ? '' : meanLayer.toFixed(1),
-    speed ? `${speed.value.toFixed(2)} (${speed.low.toFixed(2)} … ${speed.high.toFixed(2)})` : '',
-  ]);
-  const kept = ways.filter((way) => way.difference?.verdict === 'not-worse' && way.speed !== null);
-  const fastest = [...kept].sort((a, b) => b.speed!.value - a.speed!.value)[0];
-  return [
-    `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks (${set}); one text at a time, in turn; ${processor}, while other programs ran.`,
-    '',
-    markdown({ head, rows }),
-    fastest
-      ? `Of the ways that are not worse by more than ${margin} points with 95 % certainty, ${named(fastest)} is the fastest: ${fastest.speed!.value.toFixed(2)} × full depth.`
-      : `No way is certainly not worse by more than ${margin} points.`,
-  ].join('\n');
-}
-
-function fullDepth({ model, processor, sets }: Of<'tasks'>): string {
-  return sets
-    .map(
-      ({ set, ways: [full] }) =>
-        `${model}: ${(100 * full!.score).toFixed(1)} % of ${full!.tasks} tasks (${set}) at full depth; ${processor}.`,
-    )
-    .join('\n');
-}
-
-const named = ({ way }: WayScore): string => (Number.isFinite(Number(way)) ? `a threshold of ${way}` : way);
 const scaled = ({ mean, deviation }: Spread): Spread => ({ mean: 100 * mean, deviation: 100 * deviation });
 const spread = ({ mean, deviation }: Spread, digits: number): string =>
   `${mean.toFixed(digits)} ± ${deviation.toFixed(digits)}`;
