@@ -1,5 +1,8 @@
 /** What an evaluation on tasks reports: plain records that cross every boundary as JSON. */
 
+/** The way with which all others are compared. */
+export const fullDepth = 'full';
+
 /** One answer that was judged. */
 export interface JudgedAnswer {
   /** The set that the task is of, and the task within it. */

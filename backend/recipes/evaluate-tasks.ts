@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { plural } from '../../protocol/plural.ts';
+import { fullDepth } from '../../protocol/tasks.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { EvaluateEvent, Phase, ProgressEvent } from '../../protocol/events.ts';
 import type { EvaluateOptions } from '../../protocol/options.ts';
@@ -22,7 +23,7 @@ import { openSandbox, type Language } from '../evaluation/tasks/sandbox.ts';
 import { scoresOf } from '../evaluation/tasks/scores.ts';
 import { runsCode, type Task, type TaskSet } from '../evaluation/tasks/task.ts';
 import { timeWays } from '../evaluation/tasks/times.ts';
-import { findWays, fullDepth, type Way } from '../evaluation/tasks/ways.ts';
+import { findWays, type Way } from '../evaluation/tasks/ways.ts';
 import { exitId } from '../exits/spec.ts';
 import { statOf } from '../formats/files.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
@@ -153,7 +154,7 @@ function languagesOf(sets: readonly TaskSet[], mayRun: boolean): ReadonlySet<Lan
   const needed = new Set<Language>();
   for (const { name, tasks } of sets)
     for (const task of tasks) {
-      if (!runsCode(task) || (task.form !== 'code' && task.form !== 'fill')) continue;
+      if (!runsCode(task)) continue;
       if (!mayRun)
         throw userError(
           'bad-argument',

@@ -1,6 +1,6 @@
 /** What an evaluation on tasks shows: scores over thresholds, depth and speed, and where tokens leave. Pure. */
 import { exitShade, shades, type Shade } from '../../../protocol/palette.ts';
-import type { TaskScores, WayScore } from '../../../protocol/tasks.ts';
+import { fullDepth, type TaskScores, type WayScore } from '../../../protocol/tasks.ts';
 import { tokenKinds } from '../tasks/kinds.ts';
 import type { Figure, Point, Series } from './figure.ts';
 import { figureText } from './figure.ts';
@@ -11,8 +11,8 @@ export function taskFigures({ name, sets, evaluation }: EvaluationRun): Figure[]
     const id = slug(`${name}-${set.set}`);
     const margin = evaluation.about.margin;
     const figures = [scoreTable(set, id, margin)];
-    const full = set.ways.find(({ way }) => way === 'full');
-    const others = set.ways.filter(({ way }) => way !== 'full');
+    const full = set.ways.find(({ way }) => way === fullDepth);
+    const others = set.ways.filter(({ way }) => way !== fullDepth);
     if (full && others.length > 0) figures.push(overDepth(set, full, others, id));
     if (full && others.some(({ speed }) => speed)) figures.push(overSpeed(set, full, others, id));
     if (set.ways.some(({ left }) => Object.keys(left).length > 1))

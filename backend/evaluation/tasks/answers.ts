@@ -5,8 +5,7 @@ import type { SequenceOptions } from '../../decoding/sequence.ts';
 import type { Session } from '../../decoding/session.ts';
 import type { Asked } from './ask.ts';
 import { kindOf } from './kinds.ts';
-import { letterOf } from './read.ts';
-import type { Task } from './task.ts';
+import { letterOf, type Task } from './task.ts';
 import type { Way } from './ways.ts';
 
 export interface Answer {
@@ -19,7 +18,7 @@ export interface Answer {
   readonly left: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 
-/** One answer. `drafts` false: a batch drafts as many for each of its rows, and what they change is the time alone. */
+/** One answer. `how` stands in for what the way has of it. */
 export async function writeAnswer(
   session: Session,
   task: Task,

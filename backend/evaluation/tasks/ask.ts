@@ -7,8 +7,7 @@ import type { Begun } from '../../data/healing.ts';
 import type { Tokenizer } from '../../data/tokenizer.ts';
 import type { TextEnd } from '../../decoding/text.ts';
 import type { Language } from './sandbox.ts';
-import type { Task } from './task.ts';
-import { letterOf } from './read.ts';
+import { letterOf, type Task } from './task.ts';
 
 export interface Asked {
   readonly ids: readonly number[];

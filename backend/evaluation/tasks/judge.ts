@@ -1,7 +1,6 @@
 /** Whether an answer is right, by each form of task. Pure but for code, which a sandbox runs. */
 import type { Ending, Language, Sandbox } from './sandbox.ts';
-import type { Task } from './task.ts';
-import { letterOf } from './read.ts';
+import { letterOf, type Task, type TextMetric } from './task.ts';
 
 export interface Judgement {
   /** From 0 to 1; 1 is right. */
@@ -88,9 +87,7 @@ const words = (text: string): string[] =>
     .split(/\s+/)
     .filter((word) => word !== '' && !['a', 'an', 'the'].includes(word));
 
-const metrics: Readonly<
-  Record<'exact' | 'contains' | 'f1' | 'rouge-l', (answer: string, reference: string) => number>
-> = {
+const metrics: Readonly<Record<TextMetric, (answer: string, reference: string) => number>> = {
   exact: (answer, reference) =>
     words(answer).join(' ') === words(reference).join(' ') && words(answer).length > 0 ? 1 : 0,
   contains: (answer, reference) =>

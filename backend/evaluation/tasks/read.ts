@@ -9,8 +9,8 @@ import { gunzipSync } from 'node:zlib';
 import { userError, UserError } from '../../../protocol/errors.ts';
 import { anyRecord, count, flag, list, number, oneOf, readMessage, record, text } from '../../../protocol/shapes.ts';
 import { fileError, openRegular } from '../../formats/files.ts';
-import { languages } from './sandbox.ts';
-import { measureOf, textMetrics, type Task, type TaskForm, type TaskSet } from './task.ts';
+import { languages, type Language } from './sandbox.ts';
+import { letterOf, measureOf, textMetrics, type Task, type TaskForm, type TaskSet, type TextMetric } from './task.ts';
 
 export interface TaskFile {
   readonly path: string;
@@ -140,16 +140,16 @@ function gsm8k(value: Record<string, unknown>, place: string): Read {
 }
 
 const formShape = record({ form: oneOf('code', 'fill', 'number', 'text', 'choice') });
-const codeShape = record<{ prompt: string; tests: string }, { language: (typeof languages)[number]; solution: string }>(
+const codeShape = record<{ prompt: string; tests: string }, { language: Language; solution: string }>(
   { prompt: text, tests: text },
   { language: oneOf(...languages), solution: text },
 );
 const fillShape = record<
   { prefix: string; suffix: string },
-  { tests: string; answer: string; line: boolean; language: (typeof languages)[number] }
+  { tests: string; answer: string; line: boolean; language: Language }
 >({ prefix: text, suffix: text }, { tests: text, answer: text, line: flag, language: oneOf(...languages) });
 const numberShape = record({ prompt: text, answer: number });
-const textShape = record<{ prompt: string; answers: string[] }, { metric: (typeof textMetrics)[number] }>(
+const textShape = record<{ prompt: string; answers: string[] }, { metric: TextMetric }>(
   { prompt: text, answers: list(text) },
   { metric: oneOf(...textMetrics) },
 );
@@ -197,6 +197,3 @@ function plain(value: Record<string, unknown>, place: string): Read[] {
     }
   }
 }
-
-/** A, B, C … */
-export const letterOf = (choice: number): string => String.fromCharCode(65 + choice);

@@ -17,6 +17,7 @@ import {
   record,
   table,
   text,
+  type Shape,
 } from '../../../protocol/shapes.ts';
 import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole } from '../../formats/files.ts';
 import { takeLock } from '../../formats/lock.ts';
@@ -125,7 +126,7 @@ export function openRecord(folder: string, identity: Identity, about: About): Ev
 export function readEvaluation(folder: string): Evaluation {
   const file = join(folder, evaluationFile);
   const { identity, about } = readMessage(file, fileShape, parsed(readText(file), file));
-  const read = <Line>(name: string, shape: Parameters<typeof wholeLines<Line>>[2]): Line[] =>
+  const read = <Line>(name: string, shape: Shape<Line>): Line[] =>
     existsSync(join(folder, name)) ? wholeLines(folder, name, shape).lines : [];
   return { identity, about, answers: read(answersFile, answerShape), times: read(timesFile, timesShape) };
 }
@@ -183,7 +184,7 @@ interface Lines<Line> {
 }
 
 /** A line that was cut off, since its writer was killed, is taken away. */
-function openLines<Line>(folder: string, name: string, shape: Parameters<typeof wholeLines<Line>>[2]): Lines<Line> {
+function openLines<Line>(folder: string, name: string, shape: Shape<Line>): Lines<Line> {
   const path = join(folder, name);
   const { lines, bytes } = existsSync(path) ? wholeLines(folder, name, shape) : { lines: [], bytes: 0 };
   const cut = openForWriting(path, 'r+');
@@ -197,17 +198,17 @@ function openLines<Line>(folder: string, name: string, shape: Parameters<typeof 
   };
 }
 
-function wholeLines<Line>(
-  folder: string,
-  name: string,
-  shape: { readonly read: (value: unknown, place: { within: null; name: string }) => Line },
-): { lines: Line[]; bytes: number } {
+/** Lines that end, and their bytes; what stands behind them was cut off. */
+function wholeLines<Line>(folder: string, name: string, shape: Shape<Line>): { lines: Line[]; bytes: number } {
   const path = join(folder, name);
   const whole = /^(?:.*\n)*/.exec(readText(path))![0];
   const lines = whole
     .split('\n')
     .slice(0, -1)
-    .map((line, i) => shape.read(parsed(line, `${path}:${i + 1}`), { within: null, name: `${path}:${i + 1}` }));
+    .map((line, i) => {
+      const place = `${path}:${i + 1}`;
+      return readMessage(place, shape, parsed(line, place));
+    });
   return { lines, bytes: Buffer.byteLength(whole) };
 }
 

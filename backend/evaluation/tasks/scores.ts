@@ -1,9 +1,7 @@
 /** What an evaluation says: each way's score beside full depth's, where its tokens left, and how fast it was. Pure. */
-import type { TaskScores, WayScore } from '../../../protocol/tasks.ts';
+import { fullDepth, type TaskScores, type WayScore } from '../../../protocol/tasks.ts';
 import type { AnswerLine, Evaluation, TimesLine } from './record.ts';
-import { mean, pairedDifference, timesAsFast, verdictOf } from './statistics.ts';
-
-const fullDepth = 'full';
+import { mean, pairedDifference, sum, timesAsFast, verdictOf } from './statistics.ts';
 
 /** A set's scores by way, those alone of ways and sets that were asked; of the tasks that a way and full depth have both done. */
 export function scoresOf({ about, identity, answers, times }: Evaluation): TaskScores[] {
@@ -74,5 +72,3 @@ function shares(lines: readonly AnswerLine[], tokens: number): WayScore['left'] 
       }
   return left;
 }
-
-const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);

@@ -70,5 +70,5 @@ export function timesAsFast(
 const perToken = (texts: readonly Timed[]): number =>
   sum(texts.map(({ seconds }) => seconds)) / sum(texts.map(({ tokens }) => tokens));
 
-const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+export const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 export const mean = (values: readonly number[]): number => sum(values) / values.length;

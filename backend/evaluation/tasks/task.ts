@@ -1,8 +1,8 @@
 /** A task whose answer can be judged, whatever file it came from. */
 import type { Language } from './sandbox.ts';
 
-export type TextMetric = 'exact' | 'contains' | 'f1' | 'rouge-l';
-export const textMetrics = ['exact', 'contains', 'f1', 'rouge-l'] as const satisfies readonly TextMetric[];
+export const textMetrics = ['exact', 'contains', 'f1', 'rouge-l'] as const;
+export type TextMetric = (typeof textMetrics)[number];
 
 export type TaskForm =
   /** Code that goes on from the prompt, and passes the tests behind it. */
@@ -55,4 +55,8 @@ export const measureOf = (task: Task): string =>
   task.form === 'text' ? task.metric : task.form === 'choice' ? task.by : task.form;
 
 /** Whether code is run to judge it. */
-export const runsCode = (task: Task): boolean => task.form === 'code' || (task.form === 'fill' && task.tests !== null);
+export const runsCode = (task: Task): task is Extract<Task, { form: 'code' | 'fill' }> =>
+  task.form === 'code' || (task.form === 'fill' && task.tests !== null);
+
+/** What a choice is called: A, B, C … */
+export const letterOf = (choice: number): string => String.fromCharCode(65 + choice);

@@ -1,6 +1,6 @@
 /** Ways of writing the same answers: full depth, lossless, as calibrated, and leaving at a threshold. */
-import type { EvaluateOptions, GenerateOptions } from '../../../protocol/options.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions, type EvaluateOptions, type GenerateOptions } from '../../../protocol/options.ts';
+import { fullDepth } from '../../../protocol/tasks.ts';
 import { askedExits, modeOf } from '../../decoding/mode.ts';
 import { sequenceOptions, type OpenModel } from '../../decoding/sequence-options.ts';
 import type { SequenceOptions } from '../../decoding/sequence.ts';
@@ -13,8 +13,6 @@ export interface Way {
   /** Exits that decide or draft. */
   readonly asks: (exit: string) => boolean;
 }
-
-export const fullDepth = 'full';
 
 type Given = Pick<EvaluateOptions, 'ways' | 'exits' | 'model' | 'deferred'>;
 
