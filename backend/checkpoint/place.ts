@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, makeFolder } from '../formats/files.ts';
-import { takeLock, type Lock } from '../formats/lock.ts';
+import { lockOrRefuse, type Lock } from '../formats/lock.ts';
 import { cardFile, isCheckpoint, jobFolder, metricsFile, parametersFile, stateFolder } from './checkpoint.ts';
 
 const lockFile = '.lock';
@@ -14,17 +14,12 @@ const lockFile = '.lock';
 /** @throws UserError `busy` where another process writes there, `file-system` if it cannot be written. */
 export function lockCheckpoint(directory: string): Lock {
   const file = path.join(directory, lockFile);
-  let lock: ReturnType<typeof takeLock>;
-  try {
-    lock = takeLock(file);
-  } catch (error) {
-    throw fileError(error, 'write', directory);
-  }
-  if (!('heldBy' in lock)) return lock;
-  throw userError(
-    'busy',
-    `Another process (${lock.heldBy}) is tuning into ${directory}.`,
-    `Wait until it is done, or stop it. If it is no run of ours, remove ${file}.`,
+  return lockOrRefuse(file, (pid) =>
+    userError(
+      'busy',
+      `Another process (${pid}) is tuning into ${directory}.`,
+      `Wait until it is done, or stop it. If it is no run of ours, remove ${file}.`,
+    ),
   );
 }
 

@@ -5,7 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { modes } from './files.ts';
+import type { UserError } from '../../protocol/errors.ts';
+import { fileError, modes } from './files.ts';
 import { processIsAlive, startOf } from './processes.ts';
 
 export interface Lock {
@@ -38,6 +39,21 @@ export function takeLock(file: string): Lock | { readonly heldBy: number } {
       if (readHolder(file)?.token === own.token) rmSync(file, { force: true });
     },
   };
+}
+
+/**
+ * Takes the lock of the folder that it lies in.
+ * @throws UserError `busy(pid)` where another process holds it, `file-system` where it cannot be written.
+ */
+export function lockOrRefuse(file: string, busy: (pid: number) => UserError): Lock {
+  let lock: ReturnType<typeof takeLock>;
+  try {
+    lock = takeLock(file);
+  } catch (error) {
+    throw fileError(error, 'write', path.dirname(file));
+  }
+  if ('heldBy' in lock) throw busy(lock.heldBy);
+  return lock;
 }
 
 /** Whether a process that lives holds a lock. Throws the file system's error where that cannot be read. */

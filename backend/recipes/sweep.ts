@@ -11,7 +11,7 @@ import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
 import { sweptGroups } from '../evaluation/report/tuning-figures.ts';
 import { readTrials, type Trial } from '../evaluation/trials.ts';
 import { makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
-import { takeLock } from '../formats/lock.ts';
+import { lockOrRefuse } from '../formats/lock.ts';
 import { packageRoot } from './installation.ts';
 import { tuneAnywhere } from './tune-anywhere.ts';
 
@@ -25,13 +25,9 @@ export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncG
   const trials = readTrials(file);
   const directory = options.out ?? `${basename(file).replace(/\.json$/, '')}.sweep`;
   makeFolder(directory);
-  const lock = takeLock(join(directory, 'lock'));
-  if ('heldBy' in lock)
-    throw userError(
-      'busy',
-      `Process ${lock.heldBy} sweeps into ${directory}.`,
-      'Wait for it, or give another folder with --out.',
-    );
+  const lock = lockOrRefuse(join(directory, 'lock'), (pid) =>
+    userError('busy', `Process ${pid} sweeps into ${directory}.`, 'Wait for it, or give another folder with --out.'),
+  );
   try {
     keep(directory, trials);
     const failed: { name: string; message: string }[] = [];

@@ -20,7 +20,7 @@ import {
   type Shape,
 } from '../../../protocol/shapes.ts';
 import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole } from '../../formats/files.ts';
-import { takeLock } from '../../formats/lock.ts';
+import { lockOrRefuse } from '../../formats/lock.ts';
 import type { Timed } from './statistics.ts';
 
 export const evaluationFile = 'evaluation.json';
@@ -93,13 +93,9 @@ export interface EvaluationRecord {
 /** @throws UserError where the folder holds another evaluation, or another process writes there. */
 export function openRecord(folder: string, identity: Identity, about: About): EvaluationRecord {
   makeFolder(folder);
-  const lock = takeLock(join(folder, 'lock'));
-  if ('heldBy' in lock)
-    throw userError(
-      'busy',
-      `Process ${lock.heldBy} evaluates into ${folder}.`,
-      'Wait for it, or give another folder with --out.',
-    );
+  const lock = lockOrRefuse(join(folder, 'lock'), (pid) =>
+    userError('busy', `Process ${pid} evaluates into ${folder}.`, 'Wait for it, or give another folder with --out.'),
+  );
   try {
     if (existsSync(join(folder, evaluationFile))) requireSame(folder, readEvaluation(folder).identity, identity);
     writeFileAtomically(join(folder, evaluationFile), [`${JSON.stringify({ format: 1, identity, about }, null, 2)}\n`]);
