@@ -1,7 +1,8 @@
 /** docs/guide.md: what runs that are kept (docs/study/*.json) say to the questions of the paper. Its sentences follow from the figures. */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import type { Spread, SweptGroup } from '../protocol/events.ts';
+import type { SweptGroup } from '../protocol/events.ts';
+import { inPercent, spreadText } from '../protocol/spread-text.ts';
 import { markdown } from '../backend/evaluation/report/formats.ts';
 import type { Study } from './study.ts';
 
@@ -55,6 +56,7 @@ const fewestSeeds = 3;
 /** Its table, and which exit was best at each depth. */
 export function architectures({ model, layers, processor, options, groups, finalLoss }: Study): string {
   const seeds = Math.min(...groups.map((group) => group.seeds));
+  const agreementOf = ({ agreement }: Exit): string => `${spreadText(inPercent(agreement), 1, seeds)} %`;
   const said = groups[0]!.exits.map((_, at) => {
     const [best, second] = groups
       .map(({ exits }) => exits[at]!)
@@ -62,19 +64,18 @@ export function architectures({ model, layers, processor, options, groups, final
     const gap = best.agreement.mean - second.agreement.mean;
     const isClear = gap > 2 * Math.hypot(best.agreement.deviation, second.agreement.deviation);
     const before = seeds < fewestSeeds ? 'before' : isClear ? 'clearly before' : 'not clearly before';
-    return `\`${best.exit}\` agrees most often with the final exit (${percent(best.agreement)}), ${before} \`${second.exit}\` (${percent(second.agreement)})`;
+    return `\`${best.exit}\` agrees most often with the final exit (${agreementOf(best)}), ${before} \`${second.exit}\` (${agreementOf(second)})`;
   });
   const head = ['exit', 'loss', 'agreement, %', 'minutes', 'seeds'];
-  const rows = groups.flatMap(({ exits, minutes, seeds }) => {
-    const shown = seeds < 2 ? ({ mean }: Spread, digits: number): string => mean.toFixed(digits) : spread;
-    return exits.map(({ exit, loss, agreement }) => [
+  const rows = groups.flatMap((group) =>
+    group.exits.map(({ exit, loss, agreement }) => [
       `\`${exit}\``,
-      shown(loss, 3),
-      shown(scaled(agreement), 1),
-      shown(minutes, 1),
-      String(seeds),
-    ]);
-  });
+      spreadText(loss, 3, group.seeds),
+      spreadText(inPercent(agreement), 1, group.seeds),
+      spreadText(group.minutes, 1, group.seeds),
+      String(group.seeds),
+    ]),
+  );
   const told = Object.entries(options)
     .map(([key, value]) => `${key} ${String(value)}`)
     .join(', ');
@@ -87,8 +88,3 @@ export function architectures({ model, layers, processor, options, groups, final
       : `Here ${said.join('; ')}.${seeds < fewestSeeds ? ` With ${seeds} seeds each this is what was seen, and no proof of an order.` : ''}`,
   ].join('\n');
 }
-
-const scaled = ({ mean, deviation }: Spread): Spread => ({ mean: 100 * mean, deviation: 100 * deviation });
-const spread = ({ mean, deviation }: Spread, digits: number): string =>
-  `${mean.toFixed(digits)} ± ${deviation.toFixed(digits)}`;
-const percent = (share: Spread): string => `${spread(scaled(share), 1)} %`;

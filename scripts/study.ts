@@ -8,7 +8,7 @@ import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import type { SweptGroup } from '../protocol/events.ts';
 import { findRuns, type TuningRun } from '../backend/evaluation/report/runs.ts';
-import { sweptGroups } from '../backend/evaluation/report/tuning-figures.ts';
+import { groupsOf, sweptGroup } from '../backend/evaluation/report/groups.ts';
 
 /** A sweep that is kept. */
 export interface Study {
@@ -47,7 +47,7 @@ function studyOf(directory: string): Study {
     layers: first.layers,
     processor: cpus()[0]!.model.trim(),
     options: Object.fromEntries(shared.map((key) => [key, first.options[key]])),
-    groups: sweptGroups(tuned),
+    groups: groupsOf(tuned).map(sweptGroup),
     finalLoss: first.scores.find(({ exit }) => exit === 'final')!.loss,
   };
 }

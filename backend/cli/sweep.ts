@@ -1,5 +1,6 @@
 /** Draws a sweep: a line a trial as it is done, then what came of them over seeds. */
-import type { Spread, SweepEvent, SweptGroup } from '../../protocol/events.ts';
+import type { SweepEvent, SweptGroup } from '../../protocol/events.ts';
+import { inPercent, spreadText } from '../../protocol/spread-text.ts';
 import { openProgress } from './progress.ts';
 import { plural, table } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
@@ -38,14 +39,11 @@ export function sweptTable({ colours }: Stream, groups: readonly SweptGroup[]): 
       i === 0 ? name : '',
       exit,
       String(seeds),
-      plusMinus(loss, 3),
-      `${plusMinus({ mean: 100 * agreement.mean, deviation: 100 * agreement.deviation }, 1)} %`,
-      i === 0 ? plusMinus(minutes, 1) : '',
+      spreadText(loss, 3, seeds),
+      `${spreadText(inPercent(agreement), 1, seeds)} %`,
+      i === 0 ? spreadText(minutes, 1, seeds) : '',
     ]),
   );
   const head = ['', 'exit', 'seeds', 'loss', 'agreement', 'minutes'].map(colours.dim);
   return table([head, ...rows], ['left', 'left', 'right', 'right', 'right', 'right']);
 }
-
-const plusMinus = ({ mean, deviation }: Spread, digits: number): string =>
-  `${mean.toFixed(digits)} ± ${deviation.toFixed(digits)}`;

@@ -7,8 +7,8 @@ import { parseOptions, type SweepOptions, type TuneOptions } from '../../protoco
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { isCheckpoint } from '../checkpoint/checkpoint.ts';
 import { readPosition } from '../checkpoint/writer.ts';
+import { groupsOf, sweptGroup } from '../evaluation/report/groups.ts';
 import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
-import { sweptGroups } from '../evaluation/report/tuning-figures.ts';
 import { readTrials, type Trial } from '../evaluation/trials.ts';
 import { makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
 import { lockOrRefuse } from '../formats/lock.ts';
@@ -108,5 +108,5 @@ function scoresIn(folder: string): ExitScore[] {
 function groupsIn(directory: string, trials: readonly Trial[]): SweptGroup[] {
   const done = trials.map((trial) => folderOf(directory, trial)).filter(isDone);
   const runs = done.flatMap((folder) => findRuns([folder]));
-  return sweptGroups(runs.filter((found): found is TuningRun => found.kind === 'tuning'));
+  return groupsOf(runs.filter((found): found is TuningRun => found.kind === 'tuning')).map(sweptGroup);
 }

@@ -1,5 +1,5 @@
 /** Figures of a report as data, and their numbers as a table: drawn in svg.ts, written in formats.ts. Pure. */
-import type { Shade } from '../../../protocol/palette.ts';
+import { shades, type Shade } from '../../../protocol/palette.ts';
 
 export interface Point {
   readonly x: number;
@@ -91,3 +91,13 @@ export function tableOf(figure: Figure): Table {
 /** Four figures at most: 0.1234, 12.34, 1234. */
 export const figureText = (value: number): string =>
   Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+
+/** A text as a part of an id. */
+export const slug = (text: string): string =>
+  text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '');
+
+/** Shades for series that are no exits. */
+export const seriesShade = (i: number): Shade => shades[1 + (i % (shades.length - 2))]!;

@@ -1,7 +1,6 @@
 /** Draws figures as SVG, in colours that follow the reader's theme. The same figure gives the same bytes. */
 import { palette, shades } from '../../../protocol/palette.ts';
-import type { Figure, Series } from './figure.ts';
-import { figureText } from './figure.ts';
+import { figureText, type Figure, type Series } from './figure.ts';
 import { escaped } from './formats.ts';
 
 type Lines = Extract<Figure, { kind: 'lines' }>;
@@ -102,17 +101,21 @@ function dots({ points, shade, name }: Series, across: Scale, up: Scale): string
 }
 
 function frame(across: Scale, up: Scale, x: string, y: string): string {
-  const rows = up.ticks.map((tick) => {
-    const at = n(up.at(tick));
-    return `<line class="grid" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/><text x="${plot.left - 8}" y="${n(up.at(tick) + 4)}" text-anchor="end">${figureText(tick)}</text>`;
-  });
   const columns = across.ticks.map(
     (tick) => `<text x="${n(across.at(tick))}" y="${plot.bottom + 18}" text-anchor="middle">${figureText(tick)}</text>`,
   );
   const middle = (plot.left + plot.right) / 2;
   const titles = `<text x="${middle}" y="${plot.bottom + 38}" text-anchor="middle">${escaped(x)}</text>${upright(y)}`;
-  return `${rows.join('')}${columns.join('')}<line class="axis" x1="${plot.left}" x2="${plot.right}" y1="${plot.bottom}" y2="${plot.bottom}"/>${titles}`;
+  return `${grid(up)}${columns.join('')}<line class="axis" x1="${plot.left}" x2="${plot.right}" y1="${plot.bottom}" y2="${plot.bottom}"/>${titles}`;
 }
+
+const grid = (up: Scale): string =>
+  up.ticks
+    .map((tick) => {
+      const at = n(up.at(tick));
+      return `<line class="grid" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/><text x="${plot.left - 8}" y="${n(up.at(tick) + 4)}" text-anchor="end">${figureText(tick)}</text>`;
+    })
+    .join('');
 
 const upright = (text: string): string =>
   `<text transform="translate(14 ${(plot.top + plot.bottom) / 2}) rotate(-90)" text-anchor="middle">${escaped(text)}</text>`;
@@ -136,11 +139,7 @@ function bars({ categories, series, y }: Bars): string {
     const name = `<text x="${n(left + step * 0.35)}" y="${plot.bottom + 18}" text-anchor="middle">${escaped(category)}</text>`;
     return `${pieces.join('')}${isNamed ? name : ''}`;
   });
-  const rows = up.ticks.map((tick) => {
-    const at = n(up.at(tick));
-    return `<line class="grid" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/><text x="${plot.left - 8}" y="${n(up.at(tick) + 4)}" text-anchor="end">${figureText(tick)}</text>`;
-  });
-  return `${rows.join('')}${parts.join('')}${upright(y)}`;
+  return `${grid(up)}${parts.join('')}${upright(y)}`;
 }
 
 const inRow = 4;

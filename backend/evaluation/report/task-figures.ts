@@ -1,9 +1,8 @@
 /** What an evaluation on tasks shows: scores over thresholds, depth and speed, and where tokens leave. Pure. */
-import { exitShade, shades, type Shade } from '../../../protocol/palette.ts';
+import { exitShade, type Shade } from '../../../protocol/palette.ts';
 import { fullDepth, type TaskScores, type WayScore } from '../../../protocol/tasks.ts';
 import { tokenKinds } from '../tasks/kinds.ts';
-import type { Figure, Point, Series } from './figure.ts';
-import { figureText } from './figure.ts';
+import { figureText, slug, type Figure, type Point, type Series } from './figure.ts';
 import type { EvaluationRun } from './runs.ts';
 
 export function taskFigures({ name, sets, evaluation }: EvaluationRun): Figure[] {
@@ -23,12 +22,6 @@ export function taskFigures({ name, sets, evaluation }: EvaluationRun): Figure[]
     return figures;
   });
 }
-
-export const slug = (text: string): string =>
-  text
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, '-')
-    .replace(/^-|-$/g, '');
 
 const percent = (share: number): number => 100 * share;
 const points = (share: number): string => `${share < 0 ? '−' : '+'}${Math.abs(percent(share)).toFixed(1)}`;
@@ -164,6 +157,3 @@ function byKind({ set }: TaskScores, way: WayScore, exits: readonly string[], id
     })),
   };
 }
-
-/** Shades for series that are no exits. */
-export const seriesShade = (i: number): Shade => shades[1 + (i % (shades.length - 2))]!;

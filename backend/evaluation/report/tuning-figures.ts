@@ -1,9 +1,10 @@
 /** What runs of tuning show: losses as they were learned, scores at the end, and what it cost; over seeds where there are several. Pure. */
 import { exitShade } from '../../../protocol/palette.ts';
-import type { ExitScore, Spread, SweptGroup } from '../../../protocol/events.ts';
-import type { Figure, Point } from './figure.ts';
+import type { ExitScore } from '../../../protocol/events.ts';
+import { inPercent, spreadText } from '../../../protocol/spread-text.ts';
+import { seriesShade, slug, type Figure, type Point } from './figure.ts';
+import { groupsOf, spreadOf, sweptGroup, type Group } from './groups.ts';
 import type { TuningRun } from './runs.ts';
-import { seriesShade, slug } from './task-figures.ts';
 
 export function runFigures(run: TuningRun): Figure[] {
   const id = slug(run.name);
@@ -68,83 +69,21 @@ const pointsOf = (evaluations: TuningRun['evaluations'], exit: string, value: (s
     return own ? [{ x: tokens, y: value(own) }] : [];
   });
 
-/** Runs that differ in nothing but the seed. */
-export interface Group {
-  /** What tells it from the others, such as `exits 8:mlp, initialise fit`. */
-  readonly name: string;
-  readonly runs: readonly TuningRun[];
-}
-
-/** Options in which runs differ though they are of one kind: how many minutes a sitting had, and where it wrote. */
-const ofSitting = new Set(['seed', 'out', 'resume', 'device', 'exitDevice', 'threads']);
-
-/** Runs of one model by what was asked of them; what all of them share is not named. */
-export function groupsOf(runs: readonly TuningRun[]): Group[] {
-  const keys = [...new Set(runs.flatMap(({ options }) => Object.keys(options)))]
-    .filter((key) => !ofSitting.has(key))
-    .sort();
-  const text = (run: TuningRun, key: string): string => shown(run.options[key]);
-  const varied = keys.filter((key) => new Set(runs.map((run) => text(run, key))).size > 1);
-  const names = new Map<string, TuningRun[]>();
-  for (const run of runs) {
-    const name = varied.map((key) => `${key} ${text(run, key)}`).join(', ') || run.model;
-    names.set(name, [...(names.get(name) ?? []), run]);
-  }
-  return [...names].map(([name, own]) => ({ name, runs: own }));
-}
-
-const shown = (value: unknown): string => (typeof value === 'string' ? value : (JSON.stringify(value) ?? ''));
-
-/** Mean and sample deviation. */
-export function spreadOf(values: readonly number[]): Spread {
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, deviation: values.length < 2 ? 0 : Math.sqrt(squares / (values.length - 1)) };
-}
-
-/** What came of each group over its seeds. */
-export const sweptGroups = (runs: readonly TuningRun[]): SweptGroup[] =>
-  groupsOf(runs).map(({ name, runs: own }) => ({
-    name,
-    seeds: own.length,
-    exits: own[0]!.exits.map((exit) => {
-      const of = (value: (score: ExitScore) => number): number[] =>
-        own.flatMap(({ scores }) => scores.filter((score) => score.exit === exit).map(value));
-      return { exit, loss: spreadOf(of(({ loss }) => loss)), agreement: spreadOf(of(({ agreement }) => agreement)) };
-    }),
-    minutes: spreadOf(own.map(({ seconds }) => seconds / 60)),
-  }));
-
 /** Two or more runs beside each other. */
 export function comparison(runs: readonly TuningRun[], id: string): Figure[] {
   const groups = groupsOf(runs);
-  const rows = groups.flatMap(({ name, runs: own }) => {
-    const exits = own[0]!.exits.filter((exit) => own.every((run) => run.exits.includes(exit)));
-    return exits.map((exit) => {
-      const of = (value: (score: ExitScore) => number): number[] =>
-        own.flatMap(({ scores }) => scores.filter((score) => score.exit === exit).map(value));
-      return [
-        name,
-        exit,
-        String(own.length),
-        plusMinus(
-          of(({ loss }) => loss),
-          3,
-        ),
-        plusMinus(
-          of(({ agreement }) => 100 * agreement),
-          1,
-        ),
-        plusMinus(
-          own.map(({ seconds }) => seconds / 60),
-          1,
-        ),
-        plusMinus(
-          own.map(({ updates }) => updates),
-          0,
-        ),
-      ];
-    });
+  const rows = groups.flatMap((group) => {
+    const { name, seeds, exits, minutes } = sweptGroup(group);
+    const updates = spreadOf(group.runs.map((run) => run.updates));
+    return exits.map(({ exit, loss, agreement }) => [
+      name,
+      exit,
+      String(seeds),
+      spreadText(loss, 3, seeds),
+      spreadText(inPercent(agreement), 1, seeds),
+      spreadText(minutes, 1, seeds),
+      spreadText(updates, 0, seeds),
+    ]);
   });
   const figures: Figure[] = [
     {
@@ -160,11 +99,6 @@ export function comparison(runs: readonly TuningRun[], id: string): Figure[] {
   if (drawn.length > 0) figures.push(meanLosses(drawn, id));
   return figures;
 }
-
-const plusMinus = (values: readonly number[], digits: number): string => {
-  const { mean, deviation } = spreadOf(values);
-  return values.length < 2 ? mean.toFixed(digits) : `${mean.toFixed(digits)} ± ${deviation.toFixed(digits)}`;
-};
 
 /** The mean held-out loss of a group's exits, with the band of its seeds. */
 const meanLosses = (groups: readonly Group[], id: string): Figure => ({

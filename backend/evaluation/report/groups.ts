@@ -1,0 +1,56 @@
+/** Runs of tuning by what was asked of them, and what came of each over its seeds. Pure. */
+import type { Spread, SweptGroup } from '../../../protocol/events.ts';
+import { mean, sum } from '../tasks/statistics.ts';
+import type { TuningRun } from './runs.ts';
+
+/** Runs that differ in nothing but the seed. */
+export interface Group {
+  /** What tells it from the others, such as `exits 8:mlp, initialise fit`. */
+  readonly name: string;
+  readonly runs: readonly TuningRun[];
+}
+
+/** Options in which runs of one group may differ: the seed, where a run computed and wrote, and whether it went on. */
+const ofSitting = new Set(['seed', 'out', 'resume', 'device', 'exitDevice', 'threads']);
+
+/** Runs of one model by what was asked of them; what all of them share is not named. */
+export function groupsOf(runs: readonly TuningRun[]): Group[] {
+  const keys = [...new Set(runs.flatMap(({ options }) => Object.keys(options)))]
+    .filter((key) => !ofSitting.has(key))
+    .sort();
+  const text = (run: TuningRun, key: string): string => shown(run.options[key]);
+  const varied = keys.filter((key) => new Set(runs.map((run) => text(run, key))).size > 1);
+  const names = new Map<string, TuningRun[]>();
+  for (const run of runs) {
+    const name = varied.map((key) => `${key} ${text(run, key)}`).join(', ') || run.model;
+    names.set(name, [...(names.get(name) ?? []), run]);
+  }
+  return [...names].map(([name, own]) => ({ name, runs: own }));
+}
+
+const shown = (value: unknown): string => (typeof value === 'string' ? value : (JSON.stringify(value) ?? ''));
+
+/** Mean and sample deviation. */
+export function spreadOf(values: readonly number[]): Spread {
+  const center = mean(values);
+  const squares = sum(values.map((value) => (value - center) ** 2));
+  return { mean: center, deviation: values.length < 2 ? 0 : Math.sqrt(squares / (values.length - 1)) };
+}
+
+/** What came of a group over its seeds, at the exits that all its runs have. */
+export function sweptGroup({ name, runs }: Group): SweptGroup {
+  const exits = runs[0]!.exits.filter((exit) => runs.every((run) => run.exits.includes(exit)));
+  return {
+    name,
+    seeds: runs.length,
+    exits: exits.map((exit) => {
+      const own = runs.flatMap(({ scores }) => scores.filter((score) => score.exit === exit));
+      return {
+        exit,
+        loss: spreadOf(own.map(({ loss }) => loss)),
+        agreement: spreadOf(own.map(({ agreement }) => agreement)),
+      };
+    }),
+    minutes: spreadOf(runs.map(({ seconds }) => seconds / 60)),
+  };
+}
