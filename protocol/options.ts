@@ -132,6 +132,10 @@ export interface Origin {
 export const flagName = (option: string): string =>
   `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
+/** The flag that changes what an option is by default: with `--no-` where that is on. */
+export const changingFlag = (name: string, { type, default: usual }: Option<unknown>): string =>
+  type === 'boolean' && usual === true ? `--no-${flagName(name).slice(2)}` : flagName(name);
+
 export const flagOrigin: Origin = { code: 'bad-argument', name: flagName };
 export const configOrigin = (file: string): Origin => ({
   code: 'bad-config',

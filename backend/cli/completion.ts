@@ -2,7 +2,7 @@
 import { userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
 import type { Option } from '../../protocol/options-kinds.ts';
-import { flagName } from '../../protocol/options.ts';
+import { changingFlag } from '../../protocol/options.ts';
 import type { Command } from './command.ts';
 import { commonFlags } from './flags.ts';
 
@@ -62,9 +62,8 @@ function completedOf(commands: readonly Command[]): Completed[] {
 
 function flagOf(name: string, option: Option<unknown>): Flag {
   const { type, help, values } = option;
-  const isOn = type === 'boolean' && option.default === true;
   const value = type === 'boolean' ? 'none' : values === null ? 'text' : Object.keys(values);
-  return { name: isOn ? `--no-${flagName(name).slice(2)}` : flagName(name), value, help, repeats: type === 'list' };
+  return { name: changingFlag(name, option), value, help, repeats: type === 'list' };
 }
 
 const commonFlag = (name: (typeof commonFlags)[number]): Flag => ({

@@ -32,16 +32,12 @@ export function parseFlags(command: string, table: OptionTable, words: readonly 
       continue;
     }
     if (/^-[A-Za-z]/.test(word)) throw unknownFlag(command, word, [...names.keys(), ...commonFlags]);
-    if (
-      !word.startsWith('--') &&
-      positional !== undefined &&
-      (table[positional]!.type === 'list' || !(positional in given))
-    ) {
-      const isList = table[positional]!.type === 'list';
-      given[positional] = isList ? [...((given[positional] as string[] | undefined) ?? []), word] : word;
-      continue;
-    }
     if (!word.startsWith('--')) {
+      const isList = positional !== undefined && table[positional]!.type === 'list';
+      if (positional !== undefined && (isList || !(positional in given))) {
+        given[positional] = isList ? [...((given[positional] as string[] | undefined) ?? []), word] : word;
+        continue;
+      }
       throw userError('bad-argument', `${command} does not know what to do with ${JSON.stringify(word)}.`, quoteHint);
     }
     const equals = word.indexOf('=');

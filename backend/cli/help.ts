@@ -1,5 +1,5 @@
 /** Help texts, made from the option tables. */
-import { flagName, type OptionTable } from '../../protocol/options.ts';
+import { changingFlag, type OptionTable } from '../../protocol/options.ts';
 import { settingGroups } from '../../protocol/options-groups.ts';
 import type { Option } from '../../protocol/options-kinds.ts';
 import { plural, textWidth } from './table.ts';
@@ -124,8 +124,7 @@ function take(map: Map<string, Option<unknown>>, name: string): Option<unknown> 
 
 function optionLines(stream: Stream, name: string, option: Option<unknown>, columns: number): string[] {
   const { bold, dim } = stream.colours;
-  const flag =
-    option.type === 'boolean' && option.default === true ? `--no-${flagName(name).slice(2)}` : flagName(name);
+  const flag = changingFlag(name, option);
   const negated = flag.startsWith('--no-') ? 'Turns off: ' : '';
   const head = `  ${bold(flag)}${option.placeholder && option.type !== 'boolean' ? ` ${option.placeholder}` : ''}`;
   const text = wrap(`${negated}${option.help}${defaultText(option)}`, columns - 3 * INDENT);

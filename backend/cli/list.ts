@@ -11,7 +11,7 @@ import { resolveModel } from '../worker/shipped.ts';
 import type { Command } from './command.ts';
 import { parseFlags } from './flags.ts';
 import { commandHelp, type CommandHelp } from './help.ts';
-import { commandHere, shellWord, shorter } from './naming.ts';
+import { commandHere, resumeLine, shorter } from './naming.ts';
 import { percent, plural, table } from './table.ts';
 import type { Stream } from './terminal.ts';
 
@@ -81,7 +81,7 @@ export function listText(
   for (const { directory, run } of runs)
     lines.push(
       `  ${shown(shorter(directory))}, after ${plural(run!.step, 'update')} in ${plural(Math.round(run!.minutes), 'minute')}: ` +
-        `${cyan(`${commandHere()} tune --out ${shellWord(shorter(directory))} --resume`)}\n`,
+        `${cyan(resumeLine(directory))}\n`,
     );
   return lines.join('');
 }

@@ -22,6 +22,14 @@ export function namingOf(directory: string, model: string, data: readonly string
   };
 }
 
+/** How the run that writes to a directory goes on. */
+export const resumeLine = (directory: string): string =>
+  `${commandHere()} tune --out ${shellWord(shorter(directory))} --resume`;
+
+/** How a model is called where a person reads it: the one that ships by its name, a file or folder by its path from here. */
+export const modelName = (model: string): string =>
+  model === resolveModel(shippedModel) ? shippedModel : shorter(model);
+
 /** How this program is called here. */
 export const commandHere = (): string => commandOf(thisInstallation());
 

@@ -10,6 +10,7 @@ import type {
   ReadyEvent,
   WarningEvent,
 } from '../../protocol/events.ts';
+import { modelName } from './naming.ts';
 import { openStatus, type Status } from './status.ts';
 import { count, duration } from './table.ts';
 import type { Stream } from './terminal.ts';
@@ -57,7 +58,8 @@ export function openProgress(stream: Stream, now: () => number = () => performan
     }
     current = null;
   };
-  const begin = (phase: Phase, detail: string): void => {
+  const begin = (phase: Phase, said: string): void => {
+    const detail = phase === 'load' ? modelName(said) : said;
     if (current?.phase === phase) {
       current.detail = detail || current.detail;
       return;

@@ -1,6 +1,7 @@
 /** Draws a sweep: a line a trial as it is done, then what came of them over seeds. */
 import type { SweepEvent, SweptGroup } from '../../protocol/events.ts';
 import { inPercent, spreadText } from '../../protocol/spread-text.ts';
+import { commandHere, shellWord, shorter } from './naming.ts';
 import { openProgress } from './progress.ts';
 import { plural, table } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
@@ -22,10 +23,9 @@ export async function showSweep(events: AsyncIterable<SweepEvent>, { out, err }:
         out.write(sweptTable(out, event.groups));
         for (const { name, message } of event.failed) out.write(`\n${out.colours.red('failed')} ${name}: ${message}\n`);
         out.write(
-          `\n${out.colours.dim(`${plural(event.groups.length, 'group')} in ${event.directory}; early-exit report ${event.directory} draws them.`)}\n`,
+          `\n${out.colours.dim(`${plural(event.groups.length, 'group')} in ${event.directory}; ${commandHere()} report ${shellWord(shorter(event.directory))} draws them.`)}\n`,
         );
-      } else if (event.type === 'phase') progress.showWithin(event);
-      else if (event.type === 'progress') progress.showWithin(event);
+      } else if (event.type === 'phase' || event.type === 'progress') progress.showWithin(event);
       else progress.show(event);
     }
   } finally {

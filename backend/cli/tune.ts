@@ -7,7 +7,7 @@ import { calibrationText } from './calibrate.ts';
 import { exitColours } from './exit-colours.ts';
 import { plannedText } from './planned.ts';
 import { openProgress } from './progress.ts';
-import { namingOf, writeAdvice } from './naming.ts';
+import { namingOf, resumeLine, writeAdvice } from './naming.ts';
 import { beforeAfter } from './scores.ts';
 import { count, duration } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
@@ -92,7 +92,7 @@ export async function showTune(
       const { before, after } = tuned;
       writeAdvice(out, calibrated ? afterCalibration(calibrated, naming) : afterTuning(before, after, naming));
     }
-    if (tuned.stopped) err.write(`Stopped early; go on with --out ${tuned.directory} --resume.\n`);
+    if (tuned.stopped) err.write(`Stopped early; go on with ${resumeLine(tuned.directory)}\n`);
   }
   return tuned && { ...tuned, calibrated: calibrated !== null };
 }

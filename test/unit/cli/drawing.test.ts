@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { showCalibrate } from '../../../backend/cli/calibrate.ts';
 import { showDoctor } from '../../../backend/cli/doctor.ts';
@@ -7,6 +8,7 @@ import { showJson } from '../../../backend/cli/json.ts';
 import { openStatus } from '../../../backend/cli/status.ts';
 import { duration, figures, table } from '../../../backend/cli/table.ts';
 import { showTune } from '../../../backend/cli/tune.ts';
+import { resolveModel } from '../../../backend/worker/shipped.ts';
 import type { CalibrateEvent, ExitScore, GenerateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { openScreen, plain, stream, visible } from './screen.ts';
 
@@ -100,11 +102,22 @@ describe('showTune', () => {
     expect(visible(screen.err()).join('\n')).not.toMatch(/━|\r/);
   });
 
+  it('names the model that is loaded as a person would: the one that ships by name, others by the path from here', async () => {
+    const loading = async (detail: string): Promise<string> => {
+      const screen = openScreen();
+      await showTune(stream({ type: 'phase', phase: 'load', detail }), screen.terminal);
+      return plain(screen.err());
+    };
+    expect(await loading(resolveModel('typescript-5m'))).toMatch(/Loading +typescript-5m /);
+    expect(await loading(path.resolve('some/m.gguf'))).toMatch(/Loading +some\/m\.gguf /);
+    expect(await loading('owner/model')).toMatch(/Loading +owner\/model /);
+  });
+
   it('says how to go on after an interruption', async () => {
     const screen = openScreen();
     const last = tuning.at(-1) as Extract<TuneEvent, { type: 'tuned' }>;
     await showTune(stream({ ...last, stopped: true }), screen.terminal);
-    expect(screen.err()).toBe('Stopped early; go on with --out my.exits --resume.\n');
+    expect(screen.err()).toBe('Stopped early; go on with npx early-exit tune --out my.exits --resume\n');
   });
 });
 

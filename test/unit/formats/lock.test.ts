@@ -3,7 +3,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, it } from 'vitest';
-import { takeLock, type Lock } from '../../../backend/formats/lock.ts';
+import { lockOrRefuse, takeLock, type Lock } from '../../../backend/formats/lock.ts';
+import { UserError, userError } from '../../../protocol/errors.ts';
 import { temporaryFolder } from './fixtures.ts';
 
 const lockModule = path.resolve(import.meta.dirname, '../../../backend/formats/lock.ts');
@@ -27,6 +28,17 @@ it('leaves nothing where it cannot be written, as on a full disk', () => {
     encoding: 'utf8',
   });
   expect([said.trim(), readdirSync(folder)]).toEqual(['EFBIG', []]);
+});
+
+it('is a sentence where it cannot be had: whose it is, or what is wrong with its folder', () => {
+  const folder = temporaryFolder();
+  const file = path.join(folder, '.lock');
+  const busy = (pid: number): UserError => userError('busy', `It is ${pid}'s.`);
+  const lock = lockOrRefuse(file, busy);
+  expect(() => lockOrRefuse(file, busy)).toThrow(`It is ${process.pid}'s.`);
+  lock.release();
+  const nowhere = path.join(folder, 'nowhere');
+  expect(() => lockOrRefuse(path.join(nowhere, '.lock'), busy)).toThrow(`Cannot write ${nowhere}: it does not exist.`);
 });
 
 it('is held by one, until it is released', () => {
