@@ -58,3 +58,12 @@ export interface TaskScores {
   /** Full depth first. */
   ways: WayScore[];
 }
+
+/** A difference of scores in points of 100: `−1.2`, `0.0`, `+3.4`. */
+export function pointsText(difference: number): string {
+  const text = (100 * Math.abs(difference)).toFixed(1);
+  return Number(text) === 0 ? text : `${difference < 0 ? '−' : '+'}${text}`;
+}
+
+export const verdictText = (verdict: NonNullable<WayScore['difference']>['verdict']): string =>
+  verdict === 'not-worse' ? 'not worse' : verdict;

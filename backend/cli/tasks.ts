@@ -1,5 +1,5 @@
 /** Draws what an evaluation on tasks says: each way's score beside full depth's, and its speed. */
-import type { TaskScores, WayScore } from '../../protocol/tasks.ts';
+import { pointsText, verdictText, type TaskScores, type WayScore } from '../../protocol/tasks.ts';
 import { plural } from '../../protocol/plural.ts';
 import { percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';
@@ -22,12 +22,12 @@ const aligns = ['left', ...new Array<'right'>(10).fill('right'), 'left'] as cons
 function rowOf({ colours }: Stream, way: WayScore, layers: number): string[] {
   const { bold, dim, green, red, yellow } = colours;
   const { difference, speed, meanLayer } = way;
-  const verdicts = { 'not-worse': green('not worse'), worse: red('worse'), unclear: yellow('unclear') };
+  const shades = { 'not-worse': green, worse: red, unclear: yellow };
   return [
     way.way,
     bold(percent(way.score)),
-    difference ? points(difference.mean) : '',
-    difference ? dim(`${points(difference.low)} … ${points(difference.high)}`) : '',
+    difference ? pointsText(difference.mean) : '',
+    difference ? dim(`${pointsText(difference.low)} … ${pointsText(difference.high)}`) : '',
     difference ? String(difference.lost) : '',
     difference ? String(difference.won) : '',
     difference ? dim(difference.p.toFixed(3)) : '',
@@ -35,7 +35,7 @@ function rowOf({ colours }: Stream, way: WayScore, layers: number): string[] {
     meanLayer === null ? '' : percent(leftEarly(way), 0),
     speed ? bold(`${speed.value.toFixed(2)} ×`) : '',
     speed ? dim(`${speed.low.toFixed(2)} … ${speed.high.toFixed(2)}`) : '',
-    difference ? verdicts[difference.verdict] : '',
+    difference ? shades[difference.verdict](verdictText(difference.verdict)) : '',
   ];
 }
 
@@ -45,9 +45,3 @@ const leftEarly = ({ left }: WayScore): number =>
     .filter(([exit]) => exit !== 'final')
     .flatMap(([, kinds]) => Object.values(kinds))
     .reduce((sum, share) => sum + share, 0);
-
-/** −1.2 */
-const points = (share: number): string => {
-  const text = (100 * share).toFixed(1);
-  return Number(text) === 0 ? '0.0' : text.startsWith('-') ? `−${text.slice(1)}` : `+${text}`;
-};

@@ -1,6 +1,6 @@
 /** What an evaluation on tasks shows: scores over thresholds, depth and speed, and where tokens leave. Pure. */
 import { exitShade, type Shade } from '../../../protocol/palette.ts';
-import { fullDepth, type TaskScores, type WayScore } from '../../../protocol/tasks.ts';
+import { fullDepth, pointsText, verdictText, type TaskScores, type WayScore } from '../../../protocol/tasks.ts';
 import { tokenKinds } from '../tasks/kinds.ts';
 import { figureText, slug, type Figure, type Point, type Series } from './figure.ts';
 import type { EvaluationRun } from './runs.ts';
@@ -24,8 +24,6 @@ export function taskFigures({ name, sets, evaluation }: EvaluationRun): Figure[]
 }
 
 const percent = (share: number): number => 100 * share;
-const points = (share: number): string => `${share < 0 ? '−' : '+'}${Math.abs(percent(share)).toFixed(1)}`;
-const verdicts = { 'not-worse': 'not worse', worse: 'worse', unclear: 'unclear' } as const;
 
 function scoreTable({ set, ways, layers, asked }: TaskScores, id: string, margin: number): Figure {
   const rows = ways.map((way) => {
@@ -34,11 +32,11 @@ function scoreTable({ set, ways, layers, asked }: TaskScores, id: string, margin
       way.way,
       `${tasks} of ${asked}`,
       percent(score).toFixed(1),
-      difference ? points(difference.mean) : '',
-      difference ? `${points(difference.low)} … ${points(difference.high)}` : '',
+      difference ? pointsText(difference.mean) : '',
+      difference ? `${pointsText(difference.low)} … ${pointsText(difference.high)}` : '',
       difference ? `${difference.lost} / ${difference.won}` : '',
       difference ? difference.p.toFixed(3) : '',
-      difference ? verdicts[difference.verdict] : '',
+      difference ? verdictText(difference.verdict) : '',
       same === null ? '' : percent(same).toFixed(1),
       meanLayer === null ? '' : `${meanLayer.toFixed(1)} of ${layers}`,
       speed ? `${speed.value.toFixed(2)} (${speed.low.toFixed(2)} … ${speed.high.toFixed(2)})` : '',
