@@ -4,7 +4,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, it } from 'vitest';
 import { lockOrRefuse, takeLock, type Lock } from '../../../backend/formats/lock.ts';
-import { UserError, userError } from '../../../protocol/errors.ts';
+import { userError, type UserError } from '../../../protocol/errors.ts';
 import { temporaryFolder } from './fixtures.ts';
 
 const lockModule = path.resolve(import.meta.dirname, '../../../backend/formats/lock.ts');
@@ -89,7 +89,7 @@ it('has one holder, however many processes take it over at the same moment', asy
   const script = `
     const { takeLock } = await import(${JSON.stringify(module)});
     console.log('ready');
-    const [start] = (await process.stdin.take(1).toArray());
+    const start = await new Promise((resolve) => process.stdin.once('data', resolve));
     const from = Number(String(start));
     const won = [];
     for (let round = 0; round < ${rounds}; round++) {
@@ -97,7 +97,7 @@ it('has one holder, however many processes take it over at the same moment', asy
       if (!('heldBy' in takeLock(${JSON.stringify(folder)} + '/' + round))) won.push(round);
     }
     console.log(JSON.stringify(won));
-    process.stdin.resume().on('end', () => process.exit(0));`;
+    process.stdin.on('end', () => process.exit(0));`;
   const children = [1, 2, 3].map(() =>
     spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
       stdio: ['pipe', 'pipe', 'inherit'],
