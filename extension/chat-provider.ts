@@ -6,7 +6,7 @@ import * as vscode from 'vscode';
 import { turnsOf, type ChatMessage } from '../protocol/chat-turns.ts';
 import { shippedModel } from '../protocol/options-groups.ts';
 import type { App } from './app.ts';
-import { modelBase } from './choices.ts';
+import { modelTitle } from './choices.ts';
 import { generateOptions } from './generating.ts';
 import { chosenModel } from './model-and-exits.ts';
 
@@ -66,7 +66,7 @@ function chatProvider(app: App, changed: vscode.Event<void>): ChatProvider {
       const model = chosenModel();
       // The one that ships writes TypeScript and knows no chats.
       if (model === shippedModel) return [];
-      const name = modelBase(model).replace(/\.gguf$/i, '');
+      const name = modelTitle(model);
       const tokens = { maxInputTokens: SEEN_TOKENS - ANSWER_TOKENS, maxOutputTokens: ANSWER_TOKENS };
       return [{ id: model, name, family: name, version: '1', ...tokens, capabilities: {} }];
     },

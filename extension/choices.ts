@@ -8,6 +8,9 @@ export type ListedModel = Omit<ModelSummary, 'kind'> & { readonly kind: ModelSum
 /** A model's name as checkpoints record it: the last part of its path or hub id. */
 export const modelBase = (model: string): string => model.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
 
+/** The same without the ending of a GGUF file, for titles and names of folders. */
+export const modelTitle = (model: string): string => modelBase(model).replace(/\.gguf$/i, '');
+
 /** Whether exits were tuned for a model; those that do not say for which may be. */
 export const belongsTo = ({ model: own }: Pick<ExitsSummary, 'model'>, model: string): boolean =>
   own === '' || own === modelBase(model);

@@ -9,7 +9,7 @@ import { commandId } from './commands.ts';
 import { planOf, pointsOf, sweepOf } from './curve-points.ts';
 import { showFailure } from './messages.ts';
 import type { Runs } from './runs.ts';
-import { webviewOptions, webviewPage } from './webview-page.ts';
+import { panelIcon, translations, webviewOptions, webviewPage } from './webview-page.ts';
 
 export interface CurvesPanel {
   /** Opens or reveals the panel, with a run in front where one is named. */
@@ -199,14 +199,3 @@ async function saveExport({ format, name, data }: Extract<ViewMessage, { type: '
   });
   if (target) await vscode.workspace.fs.writeFile(target, Buffer.from(data, format === 'png' ? 'base64' : 'utf8'));
 }
-
-export const panelIcon = (extension: vscode.Uri): { light: vscode.Uri; dark: vscode.Uri } => ({
-  light: vscode.Uri.joinPath(extension, 'extension', 'media', 'exittrace-light.svg'),
-  dark: vscode.Uri.joinPath(extension, 'extension', 'media', 'exittrace-dark.svg'),
-});
-
-/** The bundle of the display language; a webview looks its texts up by their English. */
-export const translations = (): Record<string, string> =>
-  Object.fromEntries(
-    Object.entries(vscode.l10n.bundle ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
-  );

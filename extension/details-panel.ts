@@ -3,10 +3,9 @@ import * as vscode from 'vscode';
 import { serialiseTrace, type Trace } from '../protocol/exittrace.ts';
 import { readViewMessage, type HostMessage } from '../protocol/webview.ts';
 import type { Backend } from './backend.ts';
-import { panelIcon, translations } from './curves-panel.ts';
 import { tokenSpan } from './generated-text.ts';
 import type { Generations } from './generations.ts';
-import { webviewOptions, webviewPage } from './webview-page.ts';
+import { panelIcon, translations, webviewOptions, webviewPage } from './webview-page.ts';
 
 export interface DetailsPanel {
   /** Shows a trace with one of its tokens in front. `generation` ties it to its text in an editor. */

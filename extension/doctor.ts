@@ -5,10 +5,9 @@ import type { Diagnosis } from '../protocol/server.ts';
 import { readViewMessage, type HostMessage, type ViewMessage } from '../protocol/webview.ts';
 import type { Backend } from './backend.ts';
 import { commandId } from './commands.ts';
-import { panelIcon, translations } from './curves-panel.ts';
 import { withJobProgress } from './exits-jobs.ts';
 import { showFailure } from './messages.ts';
-import { webviewOptions, webviewPage } from './webview-page.ts';
+import { panelIcon, translations, webviewOptions, webviewPage } from './webview-page.ts';
 
 export interface Doctor {
   show(): Promise<void>;

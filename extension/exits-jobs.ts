@@ -6,7 +6,7 @@ import { importOptions } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
 import type { ExitsSummary, JobKind, JobOutcome, RecipeOptions } from '../protocol/server.ts';
 import type { App } from './app.ts';
-import { modelBase, modelFor, withChosen } from './choices.ts';
+import { modelBase, modelFor, modelTitle, withChosen } from './choices.ts';
 import { calibrationText, evaluationReport } from './exits-texts.ts';
 import { freeExitsFolder, modelInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
@@ -89,7 +89,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       const picked = await showPick(items, { title: vscode.l10n.t('Which exit becomes a model of its own') });
       if (!picked) return;
       const exit = picked.label;
-      const base = modelBase(await modelOf(app, exits)).replace(/\.gguf$/i, '');
+      const base = modelTitle(await modelOf(app, exits));
       const out = path.join(folder, `${base}-exit-${exit.replace(':', '-')}`);
       const outcomes = await run('export', vscode.l10n.t('Exporting {0}', exit), exits, { exit, out });
       if (!outcomes) return;
@@ -106,7 +106,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       const source = await askSource();
       if (!source) return;
       const model = chosenModel();
-      const out = freeExitsFolder(folder, modelBase(model).replace(/\.gguf$/i, ''), app.runs.list());
+      const out = freeExitsFolder(folder, modelTitle(model), app.runs.list());
       const outcomes = await run('import', vscode.l10n.t('Importing exits of {0}', modelBase(model)), null, {
         ...source,
         out,

@@ -10,6 +10,7 @@ import { settingOf, typedModel, withChosen, type ListedModel } from './choices.t
 import { workspaceFolders } from './folders.ts';
 import { chosenModel } from './model-and-exits.ts';
 import { download, machineItems, searchedModel, type ModelItem } from './models-at-hand.ts';
+import { showPick } from './pick.ts';
 
 type Item = vscode.QuickPickItem &
   Partial<ModelItem> & { readonly model?: ListedModel; readonly browse?: 'folder' | 'file' | 'hub' };
@@ -26,7 +27,10 @@ export async function askModel(app: App): Promise<string | null> {
     { label: `$(folder-opened) ${vscode.l10n.t('Folder in Hugging Face format …')}`, browse: 'folder' },
     { label: `$(file) ${vscode.l10n.t('GGUF file …')}`, browse: 'file' },
   ];
-  const picked = await pick(items);
+  const title = vscode.l10n.t('Model');
+  const placeHolder = vscode.l10n.t('Choose a model, or paste a path or a hub id such as owner/name');
+  const options = { title, placeHolder, ignoreFocusOut: true, matchOnDescription: true };
+  const picked = await showPick(items, options, typedItems);
   if (picked?.model) return settingOf(picked.model);
   if (picked?.problem)
     throw userError('bad-model', picked.problem, vscode.l10n.t('Download it again, or choose another one.'));
@@ -56,33 +60,12 @@ const modelItem = (model: ListedModel): Item => ({
   model,
 });
 
-/** The list, and above it what was typed, where that names a model. */
-function pick(items: readonly Item[]): Promise<Item | undefined> {
-  const list = vscode.window.createQuickPick<Item>();
-  list.title = vscode.l10n.t('Model');
-  list.placeholder = vscode.l10n.t('Choose a model, or paste a path or a hub id such as owner/name');
-  list.ignoreFocusOut = true;
-  list.matchOnDescription = true;
-  list.items = items;
-  return new Promise((resolve) => {
-    list.onDidChangeValue((value) => {
-      const model = typedModel(value);
-      const text = model?.kind === 'hub' ? vscode.l10n.t('from the hub') : vscode.l10n.t('use this path');
-      const typed: Item[] = model
-        ? [{ label: `$(arrow-right) ${model.path}`, description: text, alwaysShow: true, model }]
-        : [];
-      list.items = [...typed, ...items];
-    });
-    list.onDidAccept(() => {
-      resolve(list.activeItems[0]);
-      list.hide();
-    });
-    list.onDidHide(() => {
-      resolve(undefined);
-      list.dispose();
-    });
-    list.show();
-  });
+/** An entry for what was typed, if that names a model. */
+function typedItems(value: string): Item[] {
+  const model = typedModel(value);
+  if (!model) return [];
+  const description = model.kind === 'hub' ? vscode.l10n.t('from the hub') : vscode.l10n.t('use this path');
+  return [{ label: `$(arrow-right) ${model.path}`, description, alwaysShow: true, model }];
 }
 
 async function browse(what: 'folder' | 'file'): Promise<string | null> {

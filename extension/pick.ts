@@ -5,19 +5,23 @@ interface PickOptions {
   readonly title: string;
   readonly placeHolder?: string;
   readonly ignoreFocusOut?: boolean;
+  readonly matchOnDescription?: boolean;
 }
 
-/** Undefined where the user went away. */
+/** Undefined where the user went away. `typed` makes entries of what is typed, which stand above the others. */
 export function showPick<Item extends vscode.QuickPickItem>(
   items: readonly Item[],
-  { title, placeHolder, ignoreFocusOut = false }: PickOptions,
+  { title, placeHolder, ignoreFocusOut = false, matchOnDescription = false }: PickOptions,
+  typed?: (value: string) => readonly Item[],
 ): Promise<Item | undefined> {
   const list = vscode.window.createQuickPick<Item>();
   list.title = title;
   list.placeholder = placeHolder;
   list.ignoreFocusOut = ignoreFocusOut;
+  list.matchOnDescription = matchOnDescription;
   list.items = items;
   return new Promise((resolve) => {
+    if (typed) list.onDidChangeValue((value) => (list.items = [...typed(value), ...items]));
     list.onDidAccept(() => {
       resolve(list.activeItems[0]);
       list.hide();

@@ -1,6 +1,6 @@
 /** What the status item says: model, mode and speed, or what the backend does. Knows no `vscode`; texts come translated. */
 import type { Status } from '../protocol/server.ts';
-import { modelBase } from './choices.ts';
+import { modelBase, modelTitle } from './choices.ts';
 
 export interface StatusView {
   readonly state: 'stopped' | 'starting' | 'running' | 'failed';
@@ -24,7 +24,7 @@ const NAME_LENGTH = 28;
 /** Text of a status bar item, with its icon. */
 export function statusText({ state, status, model, mode, done }: StatusView, texts: StatusTexts): string {
   if (state === 'failed') return `$(error) ${texts.name}`;
-  const name = shorten(modelBase(model).replace(/\.gguf$/i, ''));
+  const name = shorten(modelTitle(model));
   if (state === 'starting') return `$(sync~spin) ${name}`;
   if (state === 'running' && status.activity !== 'idle') {
     const share = status.activity === 'tuning' && done !== null ? ` ${Math.round(100 * done)} %` : '';

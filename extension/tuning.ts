@@ -6,6 +6,7 @@ import * as protocol from '../protocol/server.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
 import { architectures } from '../protocol/options-notations.ts';
 import type { App } from './app.ts';
+import { modelTitle } from './choices.ts';
 import { freeExitsFolder, modelInFolder } from './folder-paths.ts';
 import { withoutGpu } from './generating.ts';
 import { showFailure } from './messages.ts';
@@ -204,15 +205,8 @@ async function askPlace(options: RecipeOptions): Promise<RecipeOptions | null> {
   return text === undefined ? null : { on: text };
 }
 
-const posix = (file: string): string => file.replaceAll('\\', '/');
-
 export const modelName = ({ model }: RecipeOptions): string =>
-  typeof model === 'string'
-    ? posix(model)
-        .replace(/\/+$/, '')
-        .replace(/^.*\//, '')
-        .replace(/\.gguf$/i, '')
-    : shippedModel;
+  typeof model === 'string' ? modelTitle(model) : shippedModel;
 
 function titleOf(options: RecipeOptions, folder: string, app: App): string {
   const { exits, steps, data } = options;

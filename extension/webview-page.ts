@@ -1,4 +1,4 @@
-/** The page of a webview: a strict content-security policy with a nonce, nothing from elsewhere. */
+/** What every webview has: its page under a strict content-security policy with a nonce, its icon, its texts. */
 import { randomBytes } from 'node:crypto';
 import * as vscode from 'vscode';
 
@@ -35,3 +35,14 @@ export function webviewPage(webview: vscode.Webview, extension: vscode.Uri, view
   </body>
 </html>`;
 }
+
+export const panelIcon = (extension: vscode.Uri): { light: vscode.Uri; dark: vscode.Uri } => ({
+  light: vscode.Uri.joinPath(extension, 'extension', 'media', 'exittrace-light.svg'),
+  dark: vscode.Uri.joinPath(extension, 'extension', 'media', 'exittrace-dark.svg'),
+});
+
+/** The bundle of the display language; a webview looks its texts up by their English. */
+export const translations = (): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(vscode.l10n.bundle ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );

@@ -9,7 +9,8 @@ const call = /\b(?:l10n\.)?t\(\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")/g;
 export function texts(root: string): Record<string, string> {
   const found = new Set<string>(Object.values(commands).map(({ title }) => title));
   for (const folder of ['extension', 'webview']) {
-    for (const name of readdirSync(path.join(root, folder)).filter((file) => file.endsWith('.ts'))) {
+    const files = readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' });
+    for (const name of files.filter((file) => file.endsWith('.ts'))) {
       const source = readFileSync(path.join(root, folder, name), 'utf8');
       for (const [, literal] of source.matchAll(call)) found.add(unquoted(literal!));
     }

@@ -4,7 +4,7 @@ import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
 import type { Answering } from './models.ts';
-import { progressText } from './run-texts.ts';
+import { toldOf } from './run-texts.ts';
 
 /** `runtime`: why the backend runs as it does. */
 export function answerDoctor({ answer, notify, warn }: Answering, engine: Engine, runtime: () => string): void {
@@ -17,9 +17,8 @@ export function answerDoctor({ answer, notify, warn }: Answering, engine: Engine
     for await (const event of running.read()) {
       if (event.type === 'finding') findings.push(findingOf(event));
       else if (event.type === 'warning') warn(event.message);
-      else if (event.type === 'phase') notify(protocol.jobProgressed, { job, message: event.detail, share: null });
-      else if (event.type === 'progress')
-        notify(protocol.jobProgressed, { job, message: progressText(event), share: event.done / event.total });
+      else if (event.type === 'phase' || event.type === 'progress')
+        notify(protocol.jobProgressed, { job, ...toldOf(event) });
       else conclusion = `Model on ${event.device}, exits on ${event.exitDevice}: ${event.reason}`;
     }
     await running.finished;

@@ -6,7 +6,7 @@ import { absolutePatterns } from '../data/documents.ts';
 import type { Engine } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import type { Answering } from './models.ts';
-import { phaseName, progressText } from './run-texts.ts';
+import { toldOf } from './run-texts.ts';
 
 type Event = JobEvents[protocol.JobKind];
 
@@ -16,8 +16,8 @@ export function answerJobs({ answer, notify }: Pick<Answering, 'answer' | 'notif
     token.onCancellationRequested(() => running.cancel());
     const outcomes: protocol.JobOutcome[] = [];
     for await (const event of running.read() as AsyncIterable<Event>) {
-      const told = toldOf(event);
-      if (told) notify(protocol.jobProgressed, { job, ...told });
+      if (event.type === 'phase' || event.type === 'progress')
+        notify(protocol.jobProgressed, { job, ...toldOf(event) });
       else if (isOutcome(event)) outcomes.push(event);
     }
     await running.finished;
@@ -37,11 +37,4 @@ function start(
   const parsed = parseOptions(kind, given, settingOrigin);
   const data = 'data' in parsed ? { data: absolutePatterns(parsed.data, folder) } : {};
   return engine.start(kind, { ...parsed, ...data, model: resolveModel(parsed.model) });
-}
-
-/** What is told on the way; null of what is an outcome. */
-export function toldOf(event: Event): { message: string; share: number | null } | null {
-  if (event.type === 'phase') return { message: event.detail || phaseName(event.phase), share: null };
-  if (event.type !== 'progress') return null;
-  return { message: progressText(event), share: event.total > 0 ? event.done / event.total : null };
 }

@@ -1,5 +1,5 @@
 /** What a run or a job does, in words. */
-import type { Phase, ProgressEvent } from '../../protocol/events.ts';
+import type { Phase, PhaseEvent, ProgressEvent } from '../../protocol/events.ts';
 import { plural, singular } from '../../protocol/plural.ts';
 
 const phaseNames = {
@@ -16,8 +16,11 @@ const phaseNames = {
   save: 'Saving',
 } as const satisfies Record<Phase, string>;
 
-export const phaseName = (phase: Phase): string => phaseNames[phase];
+const progressText = ({ phase, done, total, unit }: ProgressEvent): string =>
+  `${phaseNames[phase]}: ${done} of ${plural(total, singular(unit), unit)}`;
 
-/** `Fitting exits: 3 of 40 windows`. */
-export const progressText = ({ phase, done, total, unit }: ProgressEvent): string =>
-  `${phaseName(phase)}: ${done} of ${plural(total, singular(unit), unit)}`;
+/** `Fitting exits: 3 of 40 windows`, and how much of that is done, from 0 to 1; null if not known. */
+export const toldOf = (event: PhaseEvent | ProgressEvent): { message: string; share: number | null } =>
+  event.type === 'phase'
+    ? { message: event.detail || phaseNames[event.phase], share: null }
+    : { message: progressText(event), share: event.total > 0 ? event.done / event.total : null };

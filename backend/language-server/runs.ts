@@ -15,7 +15,7 @@ import type { Engine, Job } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { identityOf } from '../formats/processes.ts';
 import { isOrphaned, type RunRecord, type RunStore } from './run-store.ts';
-import { phaseName, progressText } from './run-texts.ts';
+import { toldOf } from './run-texts.ts';
 import { snapshotText } from './snapshot.ts';
 
 export interface Runs {
@@ -318,9 +318,8 @@ export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
       return { step, steps, tokensPerSecond, secondsLeft, exits, message: `Step ${step} of ${steps}` };
     }
     case 'phase':
-      return { message: event.detail === '' ? phaseName(event.phase) : event.detail };
     case 'progress':
-      return { message: progressText(event) };
+      return { message: toldOf(event).message };
     case 'ready':
       return { exits: event.exits.map(({ exit }) => exit), message: `${event.model} on ${event.device}` };
     case 'saved':
