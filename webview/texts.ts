@@ -13,4 +13,4 @@ export const t = (text: string, ...values: readonly (string | number)[]): string
 
 /** What the values of a view are. */
 export const valueText = (view: View): string =>
-  view === 'gap' ? t('Gap to the final exit (nats per token)') : t('Loss (nats per token)');
+  view === 'gap' ? t('Gap (nats per token)') : t('Loss (nats per token)');
