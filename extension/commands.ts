@@ -36,6 +36,7 @@ export const commands = {
   calibrate: { title: 'Calibrate Exits …', icon: '$(dashboard)', enabled: 'isWorkspaceTrusted' },
   evaluate: { title: 'Evaluate Exits …', icon: '$(checklist)', enabled: 'isWorkspaceTrusted' },
   exportExit: { title: 'Export Exit as a Model …', icon: '$(export)', enabled: 'isWorkspaceTrusted' },
+  showReport: { title: 'Show Report …', icon: '$(graph)', enabled: 'isWorkspaceTrusted' },
   importExits: { title: 'Import Exits …', icon: '$(cloud-download)', enabled: 'isWorkspaceTrusted' },
   useModel: { title: 'Use This Model', icon: '$(check)', palette: false },
   useExits: { title: 'Use These Exits', icon: '$(check)', palette: false },

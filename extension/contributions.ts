@@ -81,6 +81,9 @@ export function contributions(): Record<string, Json> {
         { command: commandId('calibrate'), group: 'exits@1', when: 'viewItem == exits' },
         { command: commandId('evaluate'), group: 'exits@2', when: 'viewItem == exits' },
         { command: commandId('exportExit'), group: 'exits@3', when: 'viewItem == exits' },
+        { command: commandId('showReport'), group: 'exits@4', when: 'viewItem == exits' },
+        { command: commandId('showReport'), group: 'report', when: 'viewItem =~ /^run\\./' },
+        { command: commandId('showReport'), group: 'inline', when: 'viewItem == study' },
         { command: commandId('useModel'), group: 'inline', when: 'viewItem == model' },
       ],
     },
@@ -91,6 +94,7 @@ export function contributions(): Record<string, Json> {
       earlyExit: [
         { id: 'earlyExit.runs', name: 'Runs', icon: '$(graph-line)' },
         { id: 'earlyExit.exits', name: 'Exits', icon: '$(git-branch)' },
+        { id: 'earlyExit.studies', name: 'Studies', icon: '$(beaker)' },
         { id: 'earlyExit.models', name: 'Models', icon: '$(symbol-misc)' },
       ],
     },
@@ -108,6 +112,10 @@ export function contributions(): Record<string, Json> {
       {
         view: 'earlyExit.exits',
         contents: 'Exits that you tune appear here. Choose which of them generation uses.',
+      },
+      {
+        view: 'earlyExit.studies',
+        contents: 'Sweeps and judged tasks (early-exit sweep, early-exit evaluate --tasks) appear here, each with its report.',
       },
     ],
     // A font of one sign, drawn like early-exit.svg: the status bar takes icons from fonts only.

@@ -27,6 +27,7 @@ import { chooseExits, listExits, useExits, useModel } from './model-and-exits.ts
 import { askModel } from './model-pick.ts';
 import { hasInterruptedRun, runsFolder } from './interrupted-runs.ts';
 import { showPick } from './pick.ts';
+import { createReportPanel, type ShowReport } from './report-panel.ts';
 import { createReportView } from './report-view.ts';
 import { createRuns } from './runs.ts';
 import { displaySettings, followCompletionSettings, serverDisplay, settingProblems, type Display } from './settings.ts';
@@ -68,7 +69,7 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
   offerChat(app, subscriptions);
 
   const serving = createServing(app, subscriptions);
-  const actions = commandTable(app, views, doctor, serving, exitsJobs);
+  const actions = commandTable(app, views, doctor, serving, exitsJobs, createReportPanel(app));
   for (const key of commandKeys) {
     subscriptions.push(
       vscode.commands.registerCommand(commandId(key), async (...args: unknown[]) => {
@@ -104,6 +105,7 @@ function commandTable(
   doctor: Doctor,
   serving: Serving,
   exitsJobs: ExitsJobs,
+  showReport: ShowReport,
 ): Record<CommandKey, Action> {
   const { backend, runs } = app;
   const act = (what: 'pause' | 'resume' | 'stop', wanted: readonly RunSummary['state'][], title: string): Action => {
@@ -138,6 +140,7 @@ function commandTable(
     evaluate: async (given) => exitsJobs.evaluate(await exitsOf(app, given)),
     exportExit: async (given) => exitsJobs.exportExit(await exitsOf(app, given)),
     importExits: () => exitsJobs.importExits(),
+    showReport: (given) => showReport(isOptions(given) && typeof given.directory === 'string' ? given.directory : null),
     useModel: (model) => useModel(app, settingOf(model as ListedModel)),
     useExits: (exits) => useExits(app, exits as ExitsSummary),
     refresh: async () => {

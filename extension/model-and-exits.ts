@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 import { shippedModel } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
-import type { ExitsSummary } from '../protocol/server.ts';
+import type { ExitsSummary, StudySummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { belongsTo, modelBase, modelFor, withChosen } from './choices.ts';
 import { commandId } from './commands.ts';
@@ -47,6 +47,11 @@ export async function newestExits(app: App, model: string): Promise<string | nul
 export const listExits = async (app: App): Promise<ExitsSummary[]> => {
   const folders = workspaceFolders();
   return folders.length === 0 ? [] : app.backend.send(protocol.listExits, { folders });
+};
+
+export const listStudies = async (app: App): Promise<StudySummary[]> => {
+  const folders = vscode.workspace.isTrusted ? workspaceFolders() : [];
+  return folders.length === 0 ? [] : app.backend.send(protocol.listStudies, { folders });
 };
 
 /** Chooses exits and the model that they were tuned for. Where that is nowhere to be found, it asks for it. */

@@ -1,16 +1,16 @@
 /**
- * The lists in the side bar: runs, exits and models. Opening one asks the backend, which starts for it; a list keeps its
+ * The lists in the side bar: runs, exits, studies and models. Opening one asks the backend, which starts for it; a list keeps its
  * rows while the backend is away.
  */
 import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
-import type { ExitsSummary, RunSummary } from '../protocol/server.ts';
+import type { ExitsSummary, RunSummary, StudySummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { belongsTo, settingOf, withChosen, type ListedModel } from './choices.ts';
 import { commandId } from './commands.ts';
 import { calibrationFigure } from './exits-texts.ts';
 import { workspaceFolders } from './folders.ts';
-import { chosenModel, exitsInUse, listExits } from './model-and-exits.ts';
+import { chosenModel, exitsInUse, listExits, listStudies } from './model-and-exits.ts';
 import { kindText } from './model-pick.ts';
 
 export interface Views {
@@ -41,15 +41,16 @@ export function createViews(app: App, subscriptions: vscode.Disposable[]): Views
     const [all, used] = await Promise.all([listExits(app), exitsInUse(app)]);
     return all.map((each) => ({ ...each, used: each.directory === used }));
   });
+  const studies = list(app, studyItem, () => listStudies(app));
   const models = list(app, modelItem, async () =>
     withChosen(await app.backend.send(protocol.listModels, { folders: folders() }), chosenModel()),
   );
-  const refresh = (): void => [runs, exits, models].forEach((each) => each.refresh());
+  const refresh = (): void => [runs, exits, studies, models].forEach((each) => each.refresh());
 
   /** States of the runs, so that what a run wrote is looked for when it ends and not at each of its steps. */
   let states = '';
   subscriptions.push(
-    ...[runs, exits, models].map((each) => each.emitter),
+    ...[runs, exits, studies, models].map((each) => each.emitter),
     app.runs.onChange(() => {
       runs.refresh();
       const now = app.runs.list().map(({ id, state }) => `${id} ${state}`);
@@ -59,6 +60,7 @@ export function createViews(app: App, subscriptions: vscode.Disposable[]): Views
     vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit') && refresh()),
     vscode.window.registerTreeDataProvider('earlyExit.runs', runs.provider),
     vscode.window.registerTreeDataProvider('earlyExit.exits', exits.provider),
+    vscode.window.registerTreeDataProvider('earlyExit.studies', studies.provider),
     vscode.window.registerTreeDataProvider('earlyExit.models', models.provider),
     vscode.window.registerFileDecorationProvider({
       provideFileDecoration: (uri) => (uri.scheme === DIMMED ? { color: dimmedColour } : undefined),
@@ -120,6 +122,17 @@ function exitsItem(exits: ExitsSummary & { used: boolean }): vscode.TreeItem {
   item.contextValue = 'exits';
   if (isForeign) item.resourceUri = vscode.Uri.from({ scheme: DIMMED, path: exits.directory });
   item.command = { title: vscode.l10n.t('Use These Exits'), command: commandId('useExits'), arguments: [exits] };
+  return item;
+}
+
+function studyItem(study: StudySummary): vscode.TreeItem {
+  const item = new vscode.TreeItem(study.name);
+  item.id = study.directory;
+  item.description = study.detail;
+  item.tooltip = study.directory;
+  item.iconPath = new vscode.ThemeIcon(study.kind === 'sweep' ? 'beaker' : 'checklist');
+  item.contextValue = 'study';
+  item.command = { title: vscode.l10n.t('Show Report'), command: commandId('showReport'), arguments: [study] };
   return item;
 }
 

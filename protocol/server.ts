@@ -128,6 +128,15 @@ export interface ExitsSummary {
   calibration: { mode: string; speedup: number | null; agreement: number | null } | null;
 }
 
+/** What `sweep` or `evaluate --tasks` wrote: a folder that a report shows. */
+export interface StudySummary {
+  directory: string;
+  name: string;
+  kind: 'sweep' | 'tasks';
+  /** The model whose answers were judged, or how many trials a sweep has. */
+  detail: string;
+}
+
 export interface ModelSummary {
   path: string;
   name: string;
@@ -243,6 +252,8 @@ export const readTraces = request<{ uri: string }, { generation: string; offset:
 
 /** Exits checkpoints below some folders. */
 export const listExits = request<{ folders: string[] }, ExitsSummary[]>('earlyExit/exits/list', folders);
+/** Sweeps and judged tasks below some folders. */
+export const listStudies = request<{ folders: string[] }, StudySummary[]>('earlyExit/studies/list', folders);
 /** Models below some folders, the one that ships first. */
 export const listModels = request<{ folders: string[] }, ModelSummary[]>('earlyExit/models/list', folders);
 
@@ -270,8 +281,8 @@ export const findExitsOf = request<{ folders: string[]; model: string }, { direc
   record({ folders: list(text), model: text }),
 );
 
-/** What is done to exits beside tuning. */
-export const jobKinds = ['calibrate', 'evaluate', 'export', 'import'] as const;
+/** What is done to exits beside tuning, and the page that shows what came of it. */
+export const jobKinds = ['calibrate', 'evaluate', 'export', 'import', 'report'] as const;
 export type JobKind = (typeof jobKinds)[number];
 
 export const outcomeTypes = ['calibrated', 'evaluated', 'saved', 'warning'] as const;

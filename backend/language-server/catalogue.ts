@@ -2,8 +2,11 @@
 import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { ExitsSummary, ModelSummary } from '../../protocol/server.ts';
+import { plural } from '../../protocol/plural.ts';
+import type { ExitsSummary, ModelSummary, StudySummary } from '../../protocol/server.ts';
 import { isGguf } from '../data/model-caches.ts';
+import { evaluationFile } from '../evaluation/tasks/record.ts';
+import { sweepFile } from '../evaluation/trials.ts';
 import { readTextBeside } from '../formats/files.ts';
 
 /** Folders deeper than this hold no models of a workspace. */
@@ -63,6 +66,30 @@ export async function findModels(shipped: string | null, folders: readonly strin
   });
   found.sort((a, b) => a.name.localeCompare(b.name));
   return shipped === null ? found : [{ path: shipped, name: path.basename(shipped), kind: 'shipped' }, ...found];
+}
+
+/** Every folder of a sweep or of judged tasks below the folders, by name. */
+export async function findStudies(folders: readonly string[]): Promise<StudySummary[]> {
+  const found: StudySummary[] = [];
+  await walk(folders, async (directory, names) => {
+    const kind = names.has(sweepFile) ? 'sweep' : names.has(evaluationFile) ? 'tasks' : null;
+    if (kind === null) return;
+    const text = (await readTextBeside(path.join(directory, kind === 'sweep' ? sweepFile : evaluationFile))) ?? '';
+    found.push({ directory, name: path.basename(directory), kind, detail: detailOf(text) });
+  });
+  return found.sort((a, b) => a.name.localeCompare(b.name));
+}
+
+/** How many trials a sweep has, or whose answers were judged; empty of a damaged file, of which the report says what is wrong. */
+function detailOf(text: string): string {
+  try {
+    const file: unknown = JSON.parse(text);
+    if (!isRecord(file)) return '';
+    if (Array.isArray(file.trials)) return plural(file.trials.length, 'trial');
+    return isRecord(file.identity) && typeof file.identity.model === 'string' ? file.identity.model : '';
+  } catch {
+    return '';
+  }
 }
 
 async function walk(

@@ -1,4 +1,4 @@
-/** What an editor does to exits beside tuning: calibrating, evaluating, export and import, each as the command does it. */
+/** What an editor does to exits beside tuning: calibrating, evaluating, export, import and report, each as the command does it. */
 import type { JobEvents } from '../../protocol/jobs.ts';
 import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import * as protocol from '../../protocol/server.ts';
@@ -36,5 +36,6 @@ function start(
 ): ReturnType<Engine['start']> {
   const parsed = parseOptions(kind, given, settingOrigin);
   const data = 'data' in parsed ? { data: absolutePatterns(parsed.data, folder) } : {};
-  return engine.start(kind, { ...parsed, ...data, model: resolveModel(parsed.model) });
+  const model = 'model' in parsed ? { model: resolveModel(parsed.model) } : {};
+  return engine.start(kind, { ...parsed, ...data, ...model });
 }

@@ -24,7 +24,7 @@ import * as protocol from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
 import type { AnnotatedText } from './annotated-text.ts';
 import * as annotations from './annotations.ts';
-import { findExits, findModels } from './catalogue.ts';
+import { findExits, findModels, findStudies } from './catalogue.ts';
 import { complete } from './completions.ts';
 import { answerDoctor } from './diagnosis.ts';
 import * as documents from './documents.ts';
@@ -247,6 +247,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     collect(uri, true, (text) => [{ generation: text.id, offset: text.span.start, trace: text.trace }]),
   );
   answer(protocol.listExits, ({ folders }) => findExits(folders));
+  answer(protocol.listStudies, ({ folders }) => findStudies(folders));
   answer(protocol.listModels, ({ folders }) => findModels(options.shippedModel, folders));
   const answering = { answer, notify, warn: (message: string) => connection.console.warn(message) };
   answerModels(answering);

@@ -9,13 +9,11 @@ import { isCheckpoint } from '../checkpoint/checkpoint.ts';
 import { readPosition } from '../checkpoint/writer.ts';
 import { groupsOf, sweptGroup } from '../evaluation/report/groups.ts';
 import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
-import { readTrials, type Trial } from '../evaluation/trials.ts';
+import { readTrials, sweepFile, type Trial } from '../evaluation/trials.ts';
 import { makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
 import { lockOrRefuse } from '../formats/lock.ts';
 import { packageRoot } from './installation.ts';
 import { tuneAnywhere } from './tune-anywhere.ts';
-
-const sweepFile = 'sweep.json';
 
 /** @throws UserError where the file is no sweep, or the folder holds another; the signal's reason where it was aborted. */
 export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {

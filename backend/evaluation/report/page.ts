@@ -72,7 +72,7 @@ export function page(title: string, sections: readonly Section[]): string {
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>${escaped(title)}</title><style>${style}${svgStyle}</style></head>
-<body><h1>${escaped(title)}</h1><nav><ul>${contents}</ul></nav>
+<body data-view="report"><h1>${escaped(title)}</h1><nav><ul>${contents}</ul></nav>
 ${body}
 </body></html>
 `;

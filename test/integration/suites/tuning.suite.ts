@@ -271,6 +271,20 @@ export const run = suite([
     await vscode.commands.executeCommand('earlyExit.showCurves', { id, state: 'finished' });
   }),
 
+  test('shows the report of a run, a page that runs no script and is as dark as the editor', async () => {
+    const api = await activate();
+    const run = (await api.listRuns()).find((each) => each.id === id);
+    assert.ok(run);
+    await vscode.commands.executeCommand('earlyExit.showReport', run);
+    const text = await until('the report', () => inView<string>('report', `document.body.textContent`).catch(() => ''));
+    for (const each of ['typescript-5m.exits', 'Held-out loss', '4:norm', 'Cost']) assert.ok(text.includes(each), each);
+    const policy = `document.querySelector('meta[http-equiv="Content-Security-Policy"]').content`;
+    assert.equal(await inView('report', policy), "default-src 'none'; style-src 'unsafe-inline'");
+    assert.equal(await inView('report', `getComputedStyle(document.body).backgroundColor`), 'rgb(30, 30, 30)');
+    await screenshot('report');
+    await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
+  }),
+
   test('tunes where the question says: in PyTorch, whose steps are drawn like any', async () => {
     const api = await activate();
     const before = new Set((await api.listRuns()).map((run) => run.id));

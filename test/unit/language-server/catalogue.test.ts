@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { calibrationFigure } from '../../../extension/exits-texts.ts';
-import { exitsOfBase, findExits } from '../../../backend/language-server/catalogue.ts';
+import { exitsOfBase, findExits, findStudies } from '../../../backend/language-server/catalogue.ts';
 
 it('the newest exits of these weights are found, under whatever name; without any nothing is hashed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
@@ -46,4 +46,23 @@ it('exits say what their calibration found', async () => {
     null,
   ]);
   expect(found.map(calibrationFigure)).toEqual(['1.31 × at 99.2 %', 'lossless', 'not calibrated']);
+});
+
+it('sweeps and judged tasks are found with what they are', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const files = {
+    'b.sweep/sweep.json': JSON.stringify({ format: 1, trials: [{}, {}] }),
+    'a.tasks/evaluation.json': JSON.stringify({ identity: { model: 'm' } }),
+    'c.sweep/sweep.json': '{',
+  };
+  for (const [name, content] of Object.entries(files)) {
+    mkdirSync(join(folder, name, '..'));
+    writeFileSync(join(folder, name), content);
+  }
+  expect((await findStudies([folder])).map(({ name, kind, detail }) => [name, kind, detail])).toEqual([
+    ['a.tasks', 'tasks', 'm'],
+    ['b.sweep', 'sweep', '2 trials'],
+    ['c.sweep', 'sweep', ''],
+  ]);
 });

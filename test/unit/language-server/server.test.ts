@@ -179,6 +179,11 @@ describe('the language server', () => {
       { job: 'j', message: 'what layers cost here', share: null },
       { job: 'j', message: 'Measuring: 1 of 4 texts', share: 0.25 },
     ]);
+    // A report is of no model.
+    const report = { runs: ['/my.sweep'], out: '/r.html' };
+    await send(protocol.runJob, { job: 'j', kind: 'report', options: report });
+    expect(options).toMatchObject(report);
+    expect(options).not.toHaveProperty('model');
     const unknown = { job: 'j', kind: 'calibrate' as const, options: { nonsense: 1 } };
     await expect(send(protocol.runJob, unknown)).rejects.toThrow(/nonsense is no option of calibrate/);
   });

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ReportEvent } from '../../../../protocol/events.ts';
 import { parseOptions } from '../../../../protocol/options.ts';
 import { report } from '../../../../backend/recipes/report.ts';
+import { inTheme } from '../../../../extension/report-theme.ts';
 import { csv, latex, markdown } from '../../../../backend/evaluation/report/formats.ts';
 import { tableOf, type Figure } from '../../../../backend/evaluation/report/figure.ts';
 import { svg } from '../../../../backend/evaluation/report/svg.ts';
@@ -100,6 +101,16 @@ describe('report', () => {
     expect(events.filter(({ type }) => type === 'warning')).toHaveLength(1);
     rmSync(broken, { recursive: true });
     expect(half).toBeTruthy();
+  });
+
+  it("takes the editor's theme in a view of it", async () => {
+    const { html } = await page([evaluation('themed.tasks', 1)]);
+    for (const isDark of [true, false]) {
+      const shown = inTheme(html, isDark);
+      expect(shown).not.toContain('prefers-color-scheme');
+      expect(shown).toContain(`:root{color-scheme:${isDark ? 'dark' : 'light'}}`);
+      expect(shown.includes('@media all')).toBe(isDark);
+    }
   });
 
   it('writes every figure as files of its own', async () => {
