@@ -91,6 +91,12 @@ export const tuningOptions = {
     scope: 'window',
     help: "Keep the optimiser's state where a run is finished and calibrated; by default it is dropped then, since it is most of what the folder weighs.",
   }),
+  tensorboard: boolean({
+    advanced: true,
+    default: false,
+    scope: 'window',
+    help: 'Write losses, gaps and scores for TensorBoard, too, into the folder of the exits.',
+  }),
   preset: oneOf({
     scope: 'window',
     default: 'standard',

@@ -83,6 +83,7 @@ async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGen
         device: given.device,
         exitDevice: given.exitDevice,
         threads: given.threads,
+        tensorboard: given.tensorboard,
       })
     : { ...given, model, out: folder };
   let stopped = false;

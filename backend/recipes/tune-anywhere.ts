@@ -31,7 +31,9 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
         ? (await import('./pretrain.ts')).pretrain
         : (await import('./tune.ts')).tune;
   try {
-    yield* run(placed, signal);
+    const events = run(placed, signal);
+    const written = options.tensorboard && out !== null;
+    yield* written ? (await import('./tensorboard.ts')).forTensorboard(events, out) : events;
     if (out !== null && !signal.aborted) yield* keepLean(out, options.keepState);
   } catch (error) {
     // A job that Slurm has still learns what it can.

@@ -1,5 +1,5 @@
 /** A sweep as a whole: stopped in the middle it goes on, what fails is named, the same seed gives the same bits, and its report is drawn. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -28,6 +28,7 @@ const common = {
   shortlist: 500,
   heldOutFraction: 0.3,
   device: 'cpu',
+  tensorboard: true,
   exitDevice: 'cpu',
 };
 
@@ -50,6 +51,20 @@ const swept = (all: readonly SweepEvent[]) => all.find((event) => event.type ===
 const bits = (out: string, trial: string): Buffer =>
   readFileSync(path.join(out, `${trial}.exits`, 'exits.safetensors'));
 
+/** Tags by step of the event files in a folder: records are read by their lengths. */
+function tensorboardTags(folder: string): string[] {
+  const name = readdirSync(folder).find((each) => each.startsWith('events.out.tfevents.'))!;
+  const file = readFileSync(path.join(folder, name));
+  const found: string[] = [];
+  for (let at = 0; at < file.length;) {
+    const length = Number(file.readBigUInt64LE(at));
+    const body = file.subarray(at + 12, at + 12 + length).toString('latin1');
+    found.push(...[...body.matchAll(/(?:run|loss|gap|held out \w+|gradient norm)\/[\w: ]+/g)].map(([tag]) => tag));
+    at += length + 16;
+  }
+  return found;
+}
+
 it('goes on where it was stopped, names what fails, and gives the same bits for the same seed', async () => {
   // The same seed twice: the second trial is begun by another sitting.
   const name = file({ options: common, trials: [{ exits: '99' }, { exits: '2:norm' }], grid: { seed: [1, 1] } });
@@ -71,6 +86,11 @@ it('goes on where it was stopped, names what fails, and gives the same bits for 
   expect(groups).toMatchObject([{ seeds: 2, exits: [{ exit: '2:norm', loss: { deviation: 0 } }] }]);
   expect(groups[0]!.exits[0]!.loss.mean).toBeGreaterThan(0);
   expect(bits(out, '004')).toEqual(bits(out, '002'));
+
+  const tags = tensorboardTags(path.join(out, '004.exits'));
+  // Before the first update and behind each.
+  expect(tags.filter((tag) => tag.startsWith('held out loss/2:norm'))).toHaveLength(3);
+  expect(tags.filter((tag) => tag.startsWith('loss/2:norm'))).toHaveLength(2);
 
   const html = path.join(root, 'report.html');
   const reporting = report(parseOptions('report', { runs: [out], out: html }), signal);
