@@ -4,12 +4,13 @@ import * as vscode from 'vscode';
 import { userError } from '../protocol/errors.ts';
 import type { ExitsSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
-import { panelIcon } from './curves-panel.ts';
+
 import { carryOut } from './exits-jobs.ts';
 import { listExits, listStudies } from './model-and-exits.ts';
 import { showPick } from './pick.ts';
 import { inTheme } from './report-theme.ts';
 import { requireTrust } from './trust.ts';
+import { panelIcon } from './webview-page.ts';
 
 /** What the editor calls the view. */
 const REPORT_VIEW = 'earlyExit.report';
