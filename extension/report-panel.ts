@@ -4,7 +4,6 @@ import * as vscode from 'vscode';
 import { userError } from '../protocol/errors.ts';
 import type { ExitsSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
-
 import { carryOut } from './exits-jobs.ts';
 import { listExits, listStudies } from './model-and-exits.ts';
 import { showPick } from './pick.ts';
@@ -36,7 +35,9 @@ export function createReportPanel(app: App): ShowReport {
     opened.onDidDispose(() => (panel = null));
     return opened;
   };
-  app.context.subscriptions.push(vscode.window.onDidChangeActiveColorTheme(draw), { dispose: () => panel?.dispose() });
+  app.context.subscriptions.push(vscode.window.onDidChangeActiveColorTheme(draw), {
+    dispose: () => void panel?.dispose(),
+  });
   return async (given) => {
     if (!requireTrust()) return;
     const directory = given ?? (await pickReported(app));

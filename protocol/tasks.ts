@@ -1,5 +1,9 @@
 /** What an evaluation on tasks reports: plain records that cross every boundary as JSON. */
 
+/** Files by which the folders of a sweep and of judged tasks are known. */
+export const sweepFile = 'sweep.json';
+export const evaluationFile = 'evaluation.json';
+
 /** The way with which all others are compared. */
 export const fullDepth = 'full';
 

@@ -13,9 +13,6 @@ export interface Trial {
   readonly given: Readonly<Record<string, unknown>>;
 }
 
-/** What is swept, in the folder of the sweep. */
-export const sweepFile = 'sweep.json';
-
 /** More is a slip of the pen. */
 const mostTrials = 500;
 

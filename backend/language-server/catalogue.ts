@@ -4,9 +4,8 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { plural } from '../../protocol/plural.ts';
 import type { ExitsSummary, ModelSummary, StudySummary } from '../../protocol/server.ts';
+import { evaluationFile, sweepFile } from '../../protocol/tasks.ts';
 import { isGguf } from '../data/model-caches.ts';
-import { evaluationFile } from '../evaluation/tasks/record.ts';
-import { sweepFile } from '../evaluation/trials.ts';
 import { readTextBeside } from '../formats/files.ts';
 
 /** Folders deeper than this hold no models of a workspace. */

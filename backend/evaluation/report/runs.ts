@@ -3,12 +3,12 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { describeError, userError } from '../../../protocol/errors.ts';
 import type { ExitScore } from '../../../protocol/events.ts';
-import type { TaskScores } from '../../../protocol/tasks.ts';
+import { evaluationFile, type TaskScores } from '../../../protocol/tasks.ts';
 import { isCheckpoint, metricsFile, openCheckpoint, positionFile, stateFolder } from '../../checkpoint/checkpoint.ts';
 import { readPosition } from '../../checkpoint/writer.ts';
 import { exitId } from '../../exits/spec.ts';
 import { readText } from '../../formats/files.ts';
-import { evaluationFile, readEvaluation, type Evaluation } from '../tasks/record.ts';
+import { readEvaluation, type Evaluation } from '../tasks/record.ts';
 import { scoresOf } from '../tasks/scores.ts';
 
 export interface TuningRun {

@@ -5,6 +5,7 @@
 import { closeSync, existsSync, ftruncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { userError } from '../../../protocol/errors.ts';
+import { evaluationFile } from '../../../protocol/tasks.ts';
 import { stopReasons, type StopReason } from '../../../protocol/trace.ts';
 import {
   anyRecord,
@@ -23,7 +24,6 @@ import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole }
 import { lockOrRefuse } from '../../formats/lock.ts';
 import type { Timed } from './statistics.ts';
 
-export const evaluationFile = 'evaluation.json';
 export const answersFile = 'answers.jsonl';
 export const timesFile = 'times.jsonl';
 
