@@ -115,7 +115,8 @@ export function contributions(): Record<string, Json> {
       },
       {
         view: 'earlyExit.studies',
-        contents: 'Sweeps and judged tasks (early-exit sweep, early-exit evaluate --tasks) appear here, each with its report.',
+        contents:
+          'Sweeps and judged tasks (early-exit sweep, early-exit evaluate --tasks) appear here, each with its report.',
       },
     ],
     // A font of one sign, drawn like early-exit.svg: the status bar takes icons from fonts only.

@@ -17,7 +17,18 @@ import { withSplitSeed } from './measured-text.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
 
 /** What belongs to one sitting on one machine, and not to the run. */
-const perSitting = ['out', 'resume', 'device', 'exitDevice', 'threads', 'on', 'mesh', 'modelThere', 'plan', 'tensorboard'] as const;
+const perSitting = [
+  'out',
+  'resume',
+  'device',
+  'exitDevice',
+  'threads',
+  'on',
+  'mesh',
+  'modelThere',
+  'plan',
+  'tensorboard',
+] as const;
 
 /** Every option of the run by name, as a user would write it. */
 export function optionsText(options: TuneOptions): Record<string, unknown> {
