@@ -165,8 +165,8 @@ function commandEntry(key: CommandKey): Json {
 
 const shadeText = (shade: Shade): string => {
   if (shade === 'text') return 'Generated tokens that the text itself had drafted';
-  if (shade === 'final') return 'Generated tokens that only the final exit said';
-  return `Generated tokens that exit ${shade.slice(4)} of the palette's 6 said, 1 being the earliest`;
+  if (shade === 'final') return 'Generated tokens of the final exit';
+  return `Generated tokens of exit ${shade.slice(4)} of the palette's 6, 1 being the earliest`;
 };
 
 const themeColours = (): Json =>
@@ -198,14 +198,14 @@ const walkthrough = (): Json => ({
         `[Show Loss Curves](command:${commandId('showCurves')})`,
       ],
     ),
-    step('generate', 'Generate', 'Generated code in an editor, each token in the colour of the exit that said it.', [
-      "Put the cursor where code should go on. A token's colour tells which exit said it: early ones are cool, late ones warm, the model's own grey. One Undo removes the whole generation.",
+    step('generate', 'Generate', 'Generated code in an editor, each token in the colour of its exit.', [
+      'Put the cursor where code should continue. A token has the colour of its exit: early exits are cool, late ones warm, the final exit is grey. One Undo removes the whole generation.',
       `[Generate with Early Exits](command:${commandId('generate')})`,
     ]),
     step(
       'look',
       'Look at each token',
-      'Trace details: the text, the share of each exit, and what every exit said of one token.',
+      'Trace details: the text, the share of each exit, and what every exit predicted for one token.',
       [
         'Hover a token, click the line above it for the whole trace, or save it. What is too much can be switched off one by one.',
         `[Show Trace Details](command:${commandId('showDetails')})`,
@@ -221,8 +221,8 @@ const walkthrough = (): Json => ({
         `[Choose a Model](command:${commandId('chooseModel')})`,
       ],
     ),
-    step('complete', 'Complete while you type', 'A suggestion in grey behind the cursor, which Tab takes.', [
-      'Suggestions come while you type, from your own machine: Tab takes one whole, Ctrl+→ its next word, Alt+] goes to another. A model that was taught to fill in the middle, such as Qwen2.5-Coder, sees what stands behind the cursor, too.',
+    step('complete', 'Complete while you type', 'A suggestion in grey after the cursor, which Tab takes.', [
+      'Suggestions come while you type, from your own machine: Tab takes one whole, Ctrl+→ its next word, Alt+] shows another. A model that was trained to fill in the middle, such as Qwen2.5-Coder, reads the text after the cursor, too.',
       `[Switch Completions On or Off](command:${commandId('toggleCompletions')})`,
     ]),
   ],

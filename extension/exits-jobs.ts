@@ -167,7 +167,7 @@ async function modelOf(app: App, exits: ExitsSummary): Promise<string> {
 }
 
 async function askSource(): Promise<RecipeOptions | null> {
-  const layers = { label: `$(layers) ${vscode.l10n.t('Layers behind which the model was trained to leave …')}` };
+  const layers = { label: `$(layers) ${vscode.l10n.t('Layers after which the model was trained to leave …')}` };
   const exported = { label: `$(folder-opened) ${vscode.l10n.t('An exit that was exported …')}` };
   const title = vscode.l10n.t('Import Exits');
   const picked = await showPick([layers, exported], { title });

@@ -29,7 +29,7 @@ async function announce(app: App, run: RunSummary): Promise<void> {
   const uncalibrated =
     minutes === null
       ? ''
-      : ` ${vscode.l10n.t('Until they are calibrated no token leaves early by itself: that takes about {0} min.', minutes)}`;
+      : ` ${vscode.l10n.t('Until they are calibrated, no token leaves early by default: calibrating takes about {0} min.', minutes)}`;
   const calibrate = {
     title: vscode.l10n.t('Calibrate'),
     act: () => vscode.commands.executeCommand(commandId('calibrate'), run),

@@ -16,7 +16,9 @@ let current: vscode.CancellationTokenSource | null = null;
 export async function generateAtCursor(app: App, overrides: RecipeOptions = {}): Promise<GenerateResult | null> {
   const editor = await editorToFill();
   if (!editor) {
-    void vscode.window.showInformationMessage(vscode.l10n.t('Open a file and put the cursor where text should go on.'));
+    void vscode.window.showInformationMessage(
+      vscode.l10n.t('Open a file and put the cursor where text should continue.'),
+    );
     return null;
   }
   return intoEditor(app, editor, overrides, null);

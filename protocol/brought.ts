@@ -31,4 +31,4 @@ const busyCores = 0.3;
 export const busyText = ({ busy }: Pick<Brought, 'busy'>): string | null =>
   busy < busyCores
     ? null
-    : `Other programs kept ${busy.toFixed(1)} cores busy meanwhile: calibrate again on a quiet machine for speeds that count.`;
+    : `Other programs kept ${busy.toFixed(1)} cores busy meanwhile: calibrate again on a quiet machine for reliable speeds.`;

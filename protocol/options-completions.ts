@@ -1,4 +1,4 @@
-/** Options of completions as one types, once each. They are settings alone: no command completes. */
+/** Options of completions while you type. They are settings only: no command completes. */
 import { boolean, integer, list } from './options-kinds.ts';
 
 export const completionOptions = {
@@ -7,7 +7,7 @@ export const completionOptions = {
     default: ['*'],
     notEmpty: true,
     scope: 'window',
-    help: 'Languages in which completions are offered, by their ids: * is all, !markdown takes one out.',
+    help: 'Ids of the languages in which completions are offered: * is all, !markdown excludes one.',
   }),
   inComments: boolean({ advanced: true, default: true, scope: 'window', help: 'Offer completions within comments.' }),
   debounceMilliseconds: integer({
@@ -16,14 +16,14 @@ export const completionOptions = {
     minimum: 0,
     maximum: 10_000,
     scope: 'window',
-    help: 'How long typing rests before a completion is asked for.',
+    help: 'Pause in typing after which a completion is requested.',
   }),
   maxMilliseconds: integer({
     default: 500,
     minimum: 50,
     maximum: 60_000,
     scope: 'window',
-    help: 'A suggestion is shown after so long with what is there, after half of it where a line is whole; only its first word is waited for.',
+    help: 'After half of this time a suggestion is shown if it has a whole line, after all of it if it has a word.',
   }),
   maxTokens: integer({
     default: 64,
@@ -54,11 +54,11 @@ export const completionOptions = {
     minimum: 0,
     maximum: 100_000,
     scope: 'window',
-    help: 'Most tokens of other files: the 64 lines around where one was in them, up to 16 times; 0 for none.',
+    help: 'Most tokens of other files: 64 lines around each of up to 16 places that you visited; 0 for none.',
   }),
   showExits: boolean({
     default: false,
     scope: 'window',
-    help: 'Show by which exits accepted text was said, as of generated text.',
+    help: 'Show the exits of accepted text, as for generated text.',
   }),
 };

@@ -29,7 +29,7 @@ export function settingsPage(): string {
     '',
     'Every option has one name: `learningRate` in a `--config` file, `--learning-rate` on the command line,',
     '`earlyExit.tuning.learningRate` in settings.json. Flags win over the file, the file over presets, presets over defaults.',
-    'The schemas of the files are in [schemas/](schemas/). Advanced options, which few need, come last in each group, and in',
+    'The schemas of the files are in [schemas/](schemas/). Advanced options, which few users need, come last in each group, and in',
     '`early-exit COMMAND --help all`.',
     '',
   ];
@@ -39,7 +39,7 @@ export function settingsPage(): string {
   lines.push(
     '## Presets',
     '',
-    '`preset` sets these where they are not given; a limit of steps or epochs replaces its minutes.',
+    '`preset` sets these unless they are given; a limit of steps or epochs replaces its minutes.',
     '',
   );
   lines.push('| preset | minutes | fitTokens | evaluationTokens |', '|---|---|---|---|');

@@ -48,7 +48,7 @@ export const exitsOptions = {
     expected: exitsNotation,
     parse: parseExits,
     guess: guessExits,
-    help: `Where exits hang and what they compute: LAYER[:ARCHITECTURE],…, lens where none is named, or auto, three lenses at 2/3, 5/6 and 11/12 of the depth. ${architectureTexts}.`,
+    help: `At which layers exits are, and what they compute: LAYER[:ARCHITECTURE],…, by default lens; or auto: three lenses at 2/3, 5/6 and 11/12 of the depth. ${architectureTexts}.`,
   }),
 };
 
@@ -57,7 +57,7 @@ export const checkpointOptions = {
   exits: optionalText({
     scope: 'machine-overridable',
     placeholder: 'DIR',
-    help: 'The exits that tune wrote, a directory such as my.exits. Where they may be left out, the model then runs at full depth.',
+    help: 'The exits that tune wrote, a directory such as my.exits. If a command can do without, the model then runs at full depth.',
   }),
 };
 
@@ -65,7 +65,7 @@ export const evaluationOptions = {
   documents: oneOf({
     default: 'held-out',
     values: {
-      'held-out': 'the share that tuning on the same data kept apart',
+      'held-out': 'the share of the data that tuning held out',
       all: 'everything that --data names',
     },
     help: 'Which documents are evaluated.',
@@ -75,24 +75,24 @@ export const evaluationOptions = {
     minimum: 0,
     above: true,
     maximum: 0.9,
-    help: 'Share of the documents that was kept apart; by default as the exits were tuned.',
+    help: 'Share of the documents that was held out; by default as the exits were tuned.',
   }),
   splitSeed: optionalInteger({
     advanced: true,
     minimum: 0,
     maximum: 4_294_967_295,
-    help: 'Seed by which it was kept apart; by default as the exits were tuned.',
+    help: 'Seed by which documents were held out; by default as the exits were tuned.',
   }),
 };
 
-/** What a calibration promises where nothing is said. */
+/** What a calibration promises by default. */
 export const usualPromise = {
   promise: { measure: 'regret', limit: 0.02 },
   certainty: 0.95,
   calibrationTokens: 3072,
 } as const satisfies { promise: Promised; certainty: number; calibrationTokens: number };
 
-const unlessSaid = (value: string | number): string => `by default ${value}, or a resumed run's own.`;
+const orDefault = (value: string | number): string => `by default ${value}, or a resumed run's own.`;
 
 /** The promise of a calibration: of `calibrate`, and of the one that `tune` ends with. */
 export const calibrationOptions = {
@@ -101,21 +101,21 @@ export const calibrationOptions = {
     placeholder: 'agreement=SHARE|regret=NATS',
     expected: promiseNotation,
     parse: parsePromise,
-    help: `What new text must keep: at least such a share of tokens is the full model's own choice; or on average a token is so many nats less probable, to the full model, than its own choice, so that near ties count little; ${unlessSaid(promiseText(usualPromise.promise))}`,
+    help: `What new text must keep. agreement: at least this share of tokens is the full model's own choice. regret: on average a token is at most this many nats less probable, to the full model, than its own choice, so that near ties count little; ${orDefault(promiseText(usualPromise.promise))}`,
   }),
   certainty: optionalNumber({
     advanced: true,
     minimum: 0,
     maximum: 0.999999,
     scope: 'window',
-    help: `How certain it must be that new text keeps the promise; ${unlessSaid(usualPromise.certainty)}`,
+    help: `How certain it must be that new text keeps the promise; ${orDefault(usualPromise.certainty)}`,
   }),
   calibrationTokens: optionalInteger({
     advanced: true,
     minimum: 256,
     maximum: 10_000_000,
     scope: 'window',
-    help: `Tokens that are generated to calibrate on, more where the promise takes more: the model's own text after beginnings of the held-out text; ${unlessSaid(usualPromise.calibrationTokens)}`,
+    help: `Tokens that are generated to calibrate on (more if the promise needs more): the model's own continuations of held-out text; ${orDefault(usualPromise.calibrationTokens)}`,
   }),
 };
 
@@ -147,17 +147,17 @@ export const deviceOptions = {
     minimum: 0,
     maximum: 1024,
     scope: 'window',
-    help: 'Threads of the CPU; 0 for one a core.',
+    help: 'Threads of the CPU; 0 for one per core.',
   }),
   precision: oneOf({
     advanced: true,
     scope: 'window',
     default: 'fast',
     values: {
-      fast: 'activations rounded to 8 bits where the weights are quantised, as llama.cpp does; about twice as fast',
+      fast: 'activations rounded to 8 bits if the weights are quantised, as llama.cpp does; about twice as fast',
       exact: 'weights and activations of 32 bits',
     },
-    help: 'Arithmetic of the model. In evaluate, which reads many tokens at once, fast rounds weights that are floats, too.',
+    help: 'Arithmetic of the model. In evaluate, which reads many tokens at once, fast also rounds weights that are floats.',
   }),
 };
 
@@ -167,16 +167,16 @@ export const exitDeviceOptions = {
     scope: 'window',
     default: 'auto',
     values: {
-      auto: 'the device of the model where exits can be tuned there, else the CPU',
+      auto: 'the device of the model if exits can be tuned there, else the CPU',
       cpu: 'compiled, on the CPU',
       webgpu: 'TensorFlow.js on WebGPU',
-      tensorflow: 'TensorFlow itself, where it is installed (doctor --install)',
+      tensorflow: 'TensorFlow itself, if it is installed (doctor --install)',
     },
     help: 'Where exits are tuned.',
   }),
 };
 
-/** An editor's server listens at this machine alone: where it listens and who may ask are no settings. */
+/** An editor's server listens only on this machine, so its address and its keys are no settings. */
 export const serverOptions = {
   host: text({
     default: '127.0.0.1',
@@ -192,27 +192,27 @@ export const serverOptions = {
   }),
   alias: optionalText({
     placeholder: 'NAME',
-    help: 'How the model is called here; otherwise as its file or folder is.',
+    help: 'Name of the model in the API; by default that of its file or folder.',
   }),
   keyFile: optionalText({
     placeholder: 'FILE',
-    help: 'A file with the keys that clients may give, one a line, as a bearer token; EARLY_EXIT_KEY in the environment does the same.',
+    help: 'A file with the keys that clients may send as a bearer token, one per line; EARLY_EXIT_KEY in the environment does the same.',
   }),
   logLevel: oneOf({
     default: 'info',
     values: {
-      error: 'what went wrong with the server',
-      info: 'also a line for each request: who asked, how it was answered, tokens, times, layers; with --json a record',
-      debug: 'also what each request asked',
+      error: 'errors of the server',
+      info: 'also a line for each request: client, status, tokens, times, layers; with --json a record',
+      debug: 'also the prompt of each request',
     },
-    help: 'What is written about requests.',
+    help: 'What is logged.',
   }),
   origins: list({
     advanced: true,
     default: [],
     notEmpty: true,
     placeholder: 'ORIGIN',
-    help: 'Web pages that may ask, such as https://example.com, beside those that the server itself could have sent; may be repeated.',
+    help: 'Origins of web pages that may send requests, such as https://example.com, besides those of the server itself; may be repeated.',
   }),
   parallel: integer({
     advanced: true,
@@ -220,7 +220,7 @@ export const serverOptions = {
     minimum: 1,
     maximum: 256,
     scope: 'window',
-    help: 'Most texts written at a time; rows that are free remember conversations.',
+    help: 'Most texts written at a time; free rows remember conversations.',
   }),
   cacheMegabytes: integer({
     advanced: true,
@@ -228,7 +228,7 @@ export const serverOptions = {
     minimum: 16,
     maximum: 1_048_576,
     scope: 'window',
-    help: 'Most memory for what texts have computed. With the number of texts at a time it decides how long one may become.',
+    help: 'Most memory for keys and values of texts. Together with the number of texts at a time it limits their length.',
   }),
   cacheScope: oneOf({
     advanced: true,
@@ -239,7 +239,7 @@ export const serverOptions = {
       all: 'all requests',
     },
     scope: 'window',
-    help: 'Whose texts share what has been computed of a beginning that they have in common. Who shares it can find out what others have sent, by what is told as cached and by the time.',
+    help: 'Which texts share the cache of common beginnings. A client that shares it can find out what others have sent, from the number of cached tokens and from the time.',
   }),
   queue: integer({
     advanced: true,
@@ -247,7 +247,7 @@ export const serverOptions = {
     minimum: 0,
     maximum: 100_000,
     scope: 'window',
-    help: 'Most texts of one client that wait; more are told to come back. A client that has none open is heard whatever it asks for.',
+    help: 'Most texts of one client that wait; further ones are refused for now. A client without open requests is always accepted.',
   }),
   bodyMegabytes: number({
     advanced: true,
@@ -265,11 +265,11 @@ export const serverOptions = {
     above: true,
     maximum: 86_400,
     scope: 'window',
-    help: 'Longest time of a request; what is written by then is its answer.',
+    help: 'Longest time of a request; what is written until then is its answer.',
   }),
 };
 
-/** How texts are written where a request does not say. */
+/** How texts are written unless a request says otherwise. */
 export const servedOptions = {
   maxTokens: integer({
     default: 2048,
@@ -308,16 +308,16 @@ export const exportOptions = {
   quantize: oneOf({
     default: 'none',
     values: { none: 'as it is', q8_0: 'blocks of 8 bits', q4_0: 'blocks of 4 bits' },
-    help: 'Type of matrices that are not in blocks yet, in GGUF.',
+    help: 'In GGUF: type of matrices that are not quantised yet.',
   }),
   as: oneOf({
     default: 'model',
-    values: { model: 'a model by itself', draft: 'a draft for speculative decoding with its base' },
-    help: 'What the card tells how to use.',
+    values: { model: 'a model of its own', draft: 'a draft for speculative decoding with its base' },
+    help: 'Which use the model card explains.',
   }),
   out: optionalText({
     placeholder: 'DIR',
-    help: 'Folder to write; by default it is called after the base and the exit.',
+    help: 'Folder to write; by default named after the base and the exit.',
   }),
 };
 
@@ -327,13 +327,13 @@ export const importOptions = {
     placeholder: 'LAYER,…',
     expected: 'layers from 1 on, such as 8,16,24',
     parse: parseLayers,
-    help: 'Layers behind which the model was trained to leave; without --from.',
+    help: 'Without --from: layers after which the model was trained to leave.',
   }),
   from: optionalText({
     placeholder: 'DIR|FILE',
-    help: 'What export wrote of an exit of this model: it becomes that exit again.',
+    help: 'An exit of this model that export wrote: it becomes that exit again.',
   }),
-  out: optionalText({ placeholder: 'DIR', help: 'Folder to write; by default it is called after the model.' }),
+  out: optionalText({ placeholder: 'DIR', help: 'Folder to write; by default named after the model.' }),
 };
 
 function parseLayers(text: string): readonly number[] | null {
@@ -351,7 +351,7 @@ export const doctorOptions = {
       tensorflow: 'build TensorFlow for the CPU into your cache',
       'tensorflow-gpu': 'build TensorFlow for NVIDIA GPUs into your cache',
     },
-    help: 'Bring a missing part.',
+    help: 'Install a missing part.',
   }),
 };
 
@@ -362,12 +362,12 @@ export const displayOptions = {
     help: 'Preview the exit layers above the first line of each generation.',
   }),
   colours: boolean({ default: true, scope: 'window', help: 'Colour generated tokens by their exit layer.' }),
-  hover: boolean({ default: true, scope: 'window', help: 'Show on hover what every exit would have said.' }),
+  hover: boolean({ default: true, scope: 'window', help: 'Show on hover what every exit predicted.' }),
   inlayHints: boolean({ default: false, scope: 'window', help: 'Show exit layers within the line.' }),
   lineFigures: boolean({
     default: false,
     scope: 'window',
-    help: 'Show behind each generated line how many layers its tokens took on average.',
+    help: 'Show at the end of each generated line the mean number of layers of its tokens.',
   }),
 };
 
@@ -378,7 +378,7 @@ export const backendOptions = {
   }),
 };
 
-/** Groups that are settings, in the order shown. A group whose `prefix` is empty lies right under `earlyExit`. */
+/** Groups that are settings, in the order shown. If `prefix` is empty, the group's settings are directly under `earlyExit`. */
 export const settingGroups = [
   { title: 'Model', prefix: '', options: { ...modelOptions, ...exitsOptions } },
   { title: 'Device', prefix: '', options: { ...deviceOptions, ...exitDeviceOptions } },

@@ -1,4 +1,4 @@
-/** Options with a notation of their own: where exits hang, what their losses weigh, how sure they must be. */
+/** Options with a notation of their own: exits and their layers, weights of their losses, thresholds. */
 import { userError } from './errors.ts';
 import { nearest } from './nearest.ts';
 
@@ -46,7 +46,7 @@ export interface Thresholds {
 export const defaultThreshold = 0.8;
 
 export const exitsNotation = 'exits such as 8:mlp,16:lens, layers alone such as 8,16, or auto (auto:mlp)';
-export const weightsNotation = 'a weight such as 1, one an exit such as 0.5,1,1, or a ramp such as 0.1..1:cosine';
+export const weightsNotation = 'a weight such as 1, one for each exit such as 0.5,1,1, or a ramp such as 0.1..1:cosine';
 export const thresholdsNotation = 'auto, a number such as 0.8, or numbers by exit such as 0.8,16=0.9,24:mlp=0.7';
 
 /** `8:mlp,16,24:lens`; an exit without an architecture is a `lens`. Null where it cannot be read. */

@@ -1,7 +1,7 @@
-/** Where exits are tuned when not on this machine's own engine: the launcher, the mesh of ranks, and a plan of both. */
+/** Tuning on PyTorch: the launcher, the mesh of ranks, and a plan of both. */
 import { notation, optionalInteger, optionalText } from './options-kinds.ts';
 
-/** Who starts PyTorch. `hosts` are those that take part, this machine alone where there are none. */
+/** What starts PyTorch. `hosts` are those that take part; none: this machine alone. */
 export type Place =
   | { readonly kind: 'here' }
   | { readonly kind: 'torchrun'; readonly hosts: readonly string[] }
@@ -22,7 +22,7 @@ const meshNotation = 'auto, or ranks such as pp=2,dp=2,tp=1, with ,shard for fro
 /** Host names and addresses as a shell and ssh take them: nothing that could be read as an option or a command. */
 const host = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
-/** Null where it cannot be read. */
+/** Null if the text is no place. */
 export function parsePlace(text: string): Place | null {
   const [kind, rest] = [text.split(':', 1)[0], text.includes(':') ? text.slice(text.indexOf(':') + 1) : null];
   if ((kind === 'here' || kind === 'slurm') && rest === null) return { kind };
@@ -47,7 +47,7 @@ export function placeText(place: Place): string {
   }
 }
 
-/** `auto` is null inside a record: an option that cannot be read is null, too. */
+/** `auto` is null inside a record, because null itself means that the text is no mesh. */
 export function parseMesh(text: string): { readonly mesh: Mesh | null } | null {
   if (text.trim() === 'auto') return { mesh: null };
   const sizes: Record<string, number> = {};
@@ -73,7 +73,7 @@ export const placeOptions = {
     placeholder: 'PLACE',
     expected: placeNotation,
     parse: parsePlace,
-    help: `Where exits are tuned: here; or in PyTorch, through torchrun on this machine or on hosts, as a job of Ray, or by a script for Slurm: ${placeNotation}.`,
+    help: `Where exits are tuned: here, or on PyTorch, by torchrun on this machine or on hosts, as a job of Ray, or by a script for Slurm: ${placeNotation}.`,
   }),
   mesh: notation<{ readonly mesh: Mesh | null }>({
     advanced: true,
@@ -87,12 +87,12 @@ export const placeOptions = {
   modelThere: optionalText({
     advanced: true,
     scope: 'machine-overridable',
-    help: 'The model as ranks of PyTorch find it, where that is not its path here: a folder there, or a name on the Hugging Face hub.',
+    help: 'Where ranks of PyTorch find the model, if not at its path here: a folder there, or a name on the Hugging Face hub.',
   }),
   plan: optionalInteger({
     advanced: true,
     minimum: 1,
     maximum: 100_000,
-    help: 'Tune nothing: say what so many GPUs would do, their mesh, memory, traffic and hours.',
+    help: 'Tune nothing: estimate mesh, memory, traffic and hours on this number of GPUs.',
   }),
 };

@@ -1,21 +1,21 @@
-/** What a calibration promises of new text: one of two measures, and how far it may go. */
+/** What a calibration promises about new text: one of two measures, and its limit. */
 
 /**
- * `agreement`: at least such a share of tokens is the full model's own choice. `regret`: on average a token costs at most so many nats,
- * log p(best) − log p(token) of the full model, of which a token counts `mostRegret` at most.
+ * `agreement`: at least `limit` of the tokens, a share, are the full model's own choice. `regret`: on average a token loses at most `limit`
+ * nats, log p(best) − log p(token) of the full model, clipped at `mostRegret`.
  */
 export interface Promised {
   readonly measure: 'agreement' | 'regret';
   readonly limit: number;
 }
 
-/** Nats; a token that is out of the question is not worse than that. */
+/** Nats at which the regret of a token is clipped. */
 export const mostRegret = 5;
 
 export const promiseNotation =
   'agreement=SHARE, above 0 and at most 1, such as agreement=0.99, or regret=NATS, above 0 and at most 1, such as regret=0.01';
 
-/** `agreement=0.99`, `regret=0.01`. Null where it cannot be read or lies outside its range. */
+/** `agreement=0.99`, `regret=0.01`. Null if the text is neither, or the number outside its range. */
 export function parsePromise(text: string): Promised | null {
   const [, measure, number] = /^\s*(agreement|regret)\s*=\s*(\d*\.?\d+(?:e-?\d+)?)\s*$/i.exec(text) ?? [];
   const limit = Number(number);

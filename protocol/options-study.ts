@@ -4,11 +4,11 @@ import { list, optionalText, text } from './options-kinds.ts';
 export const sweepOptions = {
   file: optionalText({
     placeholder: 'FILE.json',
-    help: 'What is tried: options of tune that all trials have, and lists of values whose every combination is a trial (docs/formats.md).',
+    help: 'The trials: options of tune that all share, and lists of values, of which every combination is a trial (docs/formats.md).',
   }),
   out: optionalText({
     placeholder: 'DIR',
-    help: 'Where the exits of each trial are written; the same sweep goes on there. By default the name of the file with .sweep.',
+    help: 'Folder for the exits of each trial; the same sweep resumes there. By default the name of the file with .sweep.',
   }),
 };
 
@@ -18,11 +18,11 @@ export const reportOptions = {
     notEmpty: true,
     variadic: true,
     placeholder: 'DIR…',
-    help: 'Folders that tune, sweep and evaluate --tasks wrote, or folders of such.',
+    help: 'Folders that tune, sweep and evaluate --tasks wrote, or folders that contain these.',
   }),
   out: text({ default: 'report.html', placeholder: 'FILE.html', help: 'The page to write.' }),
   figures: optionalText({
     placeholder: 'DIR',
-    help: 'Writes each figure there, too: as SVG, and its numbers as CSV, Markdown and LaTeX.',
+    help: 'Folder for each figure as SVG, and its numbers as CSV, Markdown and LaTeX.',
   }),
 };

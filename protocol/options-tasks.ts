@@ -10,10 +10,10 @@ export type WayRequest =
 export const waysNotation =
   'full, or some of lossless, calibrated, sweep and thresholds from 0 to 1, such as lossless,0.9,0.8';
 
-/** 1.0, 0.95 … 0.0: from never to wherever an exit has a say. */
+/** 1.0, 0.95 … 0.0: from never leaving early to leaving at the first exit. */
 export const sweepThresholds: readonly number[] = Array.from({ length: 21 }, (_, i) => (20 - i) / 20);
 
-/** `lossless,calibrated,sweep`, `0.9,0.8`, `full`: that alone. Null where it cannot be read. */
+/** `lossless,calibrated,sweep`, `0.9,0.8`; `full`: full depth only. Null if the text is none of these. */
 export function parseWays(text: string): readonly WayRequest[] | null {
   const found = new Map<string, WayRequest>();
   const threshold = (value: number): void => void found.set(String(value), { kind: 'threshold', threshold: value });
@@ -32,49 +32,49 @@ export const taskOptions = {
     notEmpty: true,
     variadic: true,
     placeholder: 'FILE…',
-    help: 'Tasks whose answers are written and judged, where text would be scored: HumanEval, HumanEval-Infilling or GSM8K as published, or lines of your own (docs/formats.md), .jsonl or .jsonl.gz.',
+    help: 'Tasks whose answers are written and judged, instead of scoring text: HumanEval, HumanEval-Infilling or GSM8K as published, or your own (docs/formats.md), .jsonl or .jsonl.gz.',
   }),
   ways: notation<readonly WayRequest[]>({
     default: 'lossless,calibrated,sweep',
     placeholder: 'full|lossless,calibrated,sweep,T,…',
     expected: waysNotation,
     parse: parseWays,
-    help: 'How answers are written beside full depth: lossless, as calibrated, and leaving at each threshold; sweep: the 21 from 1 to 0.',
+    help: 'How answers are written besides full depth: lossless, as calibrated, and with each given threshold; sweep: 21 thresholds from 1 to 0.',
   }),
   runCode: boolean({
     default: false,
-    help: 'Run the code that the model writes, to judge it: in a process apart, without network, files of yours or much time. It is still unchecked code.',
+    help: 'Run the code that the model writes, to judge it: in a separate process, without network and your files, for a short time. It is still unchecked code.',
   }),
   first: optionalInteger({ minimum: 1, help: 'The number of tasks of each file that are evaluated; by default all.' }),
   answerTokens: optionalInteger({
     advanced: true,
     minimum: 1,
     maximum: 1_000_000,
-    help: 'Most tokens of an answer; by default 8 to 384, as the form of the task needs.',
+    help: 'Most tokens of an answer; by default 8 to 384, depending on the form of the task.',
   }),
   margin: number({
     advanced: true,
     default: 2,
     minimum: 0,
     maximum: 100,
-    help: 'Points of the score: a way is judged by whether it is worse than full depth by more than these.',
+    help: 'Points of the score by which a way may be worse than full depth.',
   }),
   together: integer({
     advanced: true,
     default: 16,
     minimum: 1,
     maximum: 64,
-    help: 'Answers written at a time; their speed is measured apart.',
+    help: 'Answers written at a time; speed is measured separately.',
   }),
   timedTasks: integer({
     advanced: true,
     default: 16,
     minimum: 0,
     maximum: 100_000,
-    help: 'Tasks of each set on which the speed of every way is measured, one text at a time and in turn; 0 for none.',
+    help: 'Tasks of each set on which the speed of every way is measured, one text at a time, ways in turn; 0 for none.',
   }),
   out: optionalText({
     placeholder: 'DIR',
-    help: 'Where each answer is kept as it is done; the same evaluation goes on there. By default the name of the exits, or of the model, with .tasks.',
+    help: 'Folder in which answers are saved; the same evaluation resumes there. By default the name of the exits, or of the model, with .tasks.',
   }),
 };

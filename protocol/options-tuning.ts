@@ -18,7 +18,7 @@ export const dataOptions = {
     scope: 'resource',
     placeholder: 'GLOB…',
     variadic: true,
-    help: 'Text files, folders or globs; a .jsonl file of {"messages": […]} lines holds chats, of {"text": …} lines texts.',
+    help: 'Text files, folders or globs; each line of a .jsonl file is a chat {"messages": […]} or a text {"text": …}.',
   }),
   sequenceLength: integer({
     advanced: true,
@@ -51,7 +51,7 @@ export const dataOptions = {
     minimum: 64,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'At most so many held-out tokens are evaluated; fewer where a tenth of the minutes is too little for them.',
+    help: 'Most held-out tokens that are evaluated; fewer if they take more than a tenth of the minutes.',
   }),
   seed: integer({
     advanced: true,
@@ -59,7 +59,7 @@ export const dataOptions = {
     minimum: 0,
     maximum: 4_294_967_295,
     scope: 'window',
-    help: 'Seed of what is random in a run: order, initial values, sampling.',
+    help: 'Seed of everything random in a run: order, initial values, sampling.',
   }),
   splitSeed: integer({
     advanced: true,
@@ -67,7 +67,7 @@ export const dataOptions = {
     minimum: 0,
     maximum: 4_294_967_295,
     scope: 'window',
-    help: 'Seed by which documents are held out: the same for all, so that runs of different --seed are judged by the same text.',
+    help: 'Seed by which documents are held out; separate from --seed, so that runs with different seeds are evaluated on the same text.',
   }),
 };
 
@@ -78,7 +78,7 @@ export const tuningOptions = {
   }),
   resume: boolean({
     default: false,
-    help: 'Go on with the run that --out holds, by default the last of the model in the current folder, to its own end, or for the steps, epochs or minutes given now on top of what is done.',
+    help: 'Continue the run in --out, by default the last run of the model in the current folder, to its own end, or for the given further steps, epochs or minutes.',
   }),
   continuePretraining: optionalText({
     advanced: true,
@@ -89,7 +89,7 @@ export const tuningOptions = {
     advanced: true,
     default: false,
     scope: 'window',
-    help: "Keep the optimiser's state where a run is finished and calibrated; by default it is dropped then, since it is most of what the folder weighs.",
+    help: "Keep the optimiser's state when a run is finished and calibrated; by default it is deleted then, since it is most of the folder's size.",
   }),
   tensorboard: boolean({
     advanced: true,
@@ -101,21 +101,21 @@ export const tuningOptions = {
     scope: 'window',
     default: 'standard',
     values: { quick: 'about a minute', standard: 'about ten minutes', thorough: 'about an hour' },
-    help: 'How much work to put in: sets --minutes, --fit-tokens and --evaluation-tokens where they are not given.',
+    help: 'Length of the run: sets --minutes, --fit-tokens and --evaluation-tokens unless they are given.',
   }),
   minutes: optionalNumber({
     minimum: 0,
     above: true,
     maximum: 100_000,
     scope: 'window',
-    help: 'How long the run takes, all included; it plans them by what it measures at first. The preset has a limit.',
+    help: 'Length of the whole run, which it divides by what it measures in its first seconds. By default that of the preset.',
   }),
-  steps: optionalInteger({ advanced: true, minimum: 1, scope: 'window', help: 'Stop after so many updates.' }),
+  steps: optionalInteger({ advanced: true, minimum: 1, scope: 'window', help: 'Stop after this number of updates.' }),
   epochs: optionalInteger({
     advanced: true,
     minimum: 1,
     scope: 'window',
-    help: 'Stop after so many passes over the data.',
+    help: 'Stop after this number of passes over the data.',
   }),
   head: oneOf({
     scope: 'window',
@@ -133,18 +133,18 @@ export const tuningOptions = {
     minimum: 2,
     maximum: 1_000_000,
     scope: 'window',
-    help: 'Tokens in the head where --head is shortlist.',
+    help: 'Tokens in the head if --head is shortlist.',
   }),
   initialise: oneOf({
     advanced: true,
     scope: 'window',
     default: 'fit',
     values: {
-      fit: "copies, corrected by a fit to the final exit's state in closed form, as far as its text allows",
+      fit: "copies, corrected by a fit to the final exit's state in closed form, as far as the number of tokens allows",
       copy: "copies of the model's own parameters",
       random: 'normal values of deviation 0.02',
     },
-    help: 'What an exit starts from.',
+    help: 'The initial values of exits.',
   }),
   fitTokens: integer({
     advanced: true,
@@ -152,7 +152,7 @@ export const tuningOptions = {
     minimum: 256,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'At most so many tokens are read for a fit; fewer where half of the minutes is too little for them.',
+    help: 'Most tokens that are read for a fit; fewer if they take more than half of the minutes.',
   }),
   accumulation: integer({
     advanced: true,
@@ -184,7 +184,7 @@ export const tuningOptions = {
     minimum: 0,
     maximum: 1,
     scope: 'window',
-    help: "Learning rate of the model's own parameters after warm-up, with --continue-pretraining; it falls to a tenth of it.",
+    help: "With --continue-pretraining: learning rate of the model's own parameters after warm-up; it falls to a tenth of this.",
   }),
   schedule: oneOf({
     advanced: true,
@@ -283,7 +283,7 @@ export const tuningOptions = {
     placeholder: 'W,…|FROM..TO[:cosine]',
     expected: weightsNotation,
     parse: parseWeights,
-    help: "Weight of each exit's loss: one for all, one an exit, or a ramp over the run.",
+    help: "Weight of each exit's loss: one for all, one for each, or a ramp over the run.",
   }),
   weighting: oneOf({
     advanced: true,
@@ -296,14 +296,14 @@ export const tuningOptions = {
     advanced: true,
     minimum: 1,
     scope: 'window',
-    help: 'Evaluate all exits after so many updates; by default about ten times a run.',
+    help: 'Evaluate all exits each time after this number of updates; by default about ten times in a run.',
   }),
   backbonePrecision: oneOf({
     advanced: true,
     scope: 'window',
     default: 'fast',
     values: {
-      fast: 'products of 8-bit integers on the CPU: twice as fast, and the exits come out as good',
+      fast: 'products of 8-bit integers on the CPU: twice as fast, and exits become as good',
       exact: 'floats of 32 bits',
     },
     help: 'Arithmetic of the frozen model on the text that exits learn from and are judged by.',

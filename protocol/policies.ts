@@ -1,10 +1,10 @@
 /**
- * Each policy as one record: what it is called, how sure it wants an exit to be, and whether a token leaves. A new policy is one more record;
- * option, setting, documentation, the check of its range and decoding follow.
+ * Each policy is one record: its help, the range of its threshold, and the condition under which a token leaves. A new policy is one more record;
+ * option, setting, documentation, the check of the range and decoding follow from it.
  */
 
-/** What an exit said of a token; see `Readout`. */
-export interface SaidByExit {
+/** What an exit predicts for a token; see `Readout`. */
+export interface ExitPrediction {
   readonly token: number;
   readonly confidence: number;
   readonly margin: number;
@@ -16,8 +16,8 @@ interface PolicyRecord {
   /** The option that sets how sure an exit must be. */
   readonly setBy: 'threshold' | 'patience';
   readonly largest: number;
-  /** Whether a token leaves at an exit that said `now`, after the exits before it said `earlier`. */
-  leaves(value: number, now: SaidByExit, earlier: readonly SaidByExit[]): boolean;
+  /** Whether a token leaves at an exit that predicts `now`, if the exits before it predicted `earlier`; `value` is the threshold or patience. */
+  leaves(value: number, now: ExitPrediction, earlier: readonly ExitPrediction[]): boolean;
 }
 
 /** A probability may round to 1, so 1 is no threshold but "never". */
@@ -25,25 +25,25 @@ const reaches = (probability: number, threshold: number): boolean => threshold <
 
 export const policies = {
   confidence: {
-    help: 'leave where the largest probability is at least the threshold',
+    help: 'leave if the largest probability is at least the threshold',
     setBy: 'threshold',
     largest: 1,
     leaves: (threshold, { confidence }) => reaches(confidence, threshold),
   },
   margin: {
-    help: 'leave where it exceeds the second largest by at least the threshold',
+    help: 'leave if it exceeds the second largest by at least the threshold',
     setBy: 'threshold',
     largest: 1,
     leaves: (threshold, { margin }) => reaches(margin, threshold),
   },
   entropy: {
-    help: 'leave where the entropy, in nats, is at most the threshold',
+    help: 'leave if the entropy, in nats, is at most the threshold',
     setBy: 'threshold',
     largest: Infinity,
     leaves: (threshold, { entropy }) => threshold > 0 && entropy <= threshold,
   },
   patience: {
-    help: 'leave where enough exits in a row have said the same token',
+    help: 'leave if enough exits in a row predict the same token',
     setBy: 'patience',
     largest: Infinity,
     leaves: (exits, { token }, earlier) => {
@@ -58,7 +58,7 @@ export type PolicyName = keyof typeof policies;
 
 export const policyNames = Object.keys(policies) as readonly PolicyName[];
 
-/** What each is, by name. */
+/** Help text by name of the policy. */
 export const policyHelp = Object.fromEntries(policyNames.map((name) => [name, policies[name].help])) as Readonly<
   Record<PolicyName, string>
 >;

@@ -80,7 +80,7 @@ export function architectures({ model, layers, processor, options, groups, final
     .map(([key, value]) => `${key} ${String(value)}`)
     .join(', ');
   return [
-    `${model}, ${layers} layers, final exit ${finalLoss.toFixed(3)}; ${told}; mean ± deviation over seeds, on text held out; ${processor}, while other programs ran.`,
+    `${model}, ${layers} layers, final exit ${finalLoss.toFixed(3)}; ${told}; mean ± deviation over seeds, on held-out text; ${processor}, while other programs ran.`,
     '',
     markdown({ head, rows }),
     seeds < 2

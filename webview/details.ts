@@ -1,4 +1,4 @@
-/** The details of a trace: the text in its exits' colours, which exit said how much, and what every exit said of one token. */
+/** The details of a trace: the text in its exits' colours, which exit said how much, and what every exit predicted for one token. */
 import type { Trace } from '../protocol/exittrace.ts';
 import { exitShade, saidBy, TEXT_DRAFT, tokenShade } from '../protocol/palette.ts';
 import { shown } from '../protocol/shown.ts';
@@ -99,29 +99,29 @@ function tokenElement(token: TokenRecord, trace: Trace, act: () => void): HTMLEl
   return made;
 }
 
-/** Who said a token, in a few words; the lenses' hovers say the same. */
+/** What predicted a token, in a few words; the lenses' hovers say the same. */
 function saying({ exit, layer, draft }: TokenRecord, layers: number): string {
   if (exit !== 'final') return t('left early, after layer {0} of {1}', layer, layers);
-  if (!draft) return t('said by the full model, all {0} layers', layers);
-  if (!draft.accepted) return t('said by the full model; {0} had guessed another token', guesser(draft.source));
-  return t('guessed by {0}, confirmed by the full model', guesser(draft.source));
+  if (!draft) return t('predicted by the full model, all {0} layers', layers);
+  if (!draft.accepted) return t('predicted by the full model; {0} had drafted another token', drafter(draft.source));
+  return t('drafted by {0}, verified by the full model', drafter(draft.source));
 }
 
-const guesser = (source: string): string =>
-  source === TEXT_DRAFT ? t('the text before') : t('exit {0}', visible(source));
+const drafter = (source: string): string =>
+  source === TEXT_DRAFT ? t('the earlier text') : t('exit {0}', visible(source));
 
 function summary({ tokens, layers, model, policy, speedup }: Trace): HTMLElement {
   const mean = tokens.reduce((sum, token) => sum + token.layer, 0) / tokens.length;
   const early = tokens.filter(({ exit }) => exit !== 'final').length;
-  const guessed = tokens.filter(({ exit, draft }) => exit === 'final' && draft?.accepted).length;
+  const drafted = tokens.filter(({ exit, draft }) => exit === 'final' && draft?.accepted).length;
   const figures = [
     [t('model'), model],
     [t('policy'), policy],
     [t('tokens'), String(tokens.length)],
     early > 0 ? [t('left early'), share(early / tokens.length)] : [],
     early > 0 ? [t('layers on average'), t('{0} of {1}', mean.toFixed(1), layers)] : [],
-    guessed > 0 ? [t('guessed early'), share(guessed / tokens.length)] : [],
-    speedup === undefined ? [] : [t('speed'), t('about {0} × full depth, by what passes cost', speedup.toFixed(1))],
+    drafted > 0 ? [t('drafted'), share(drafted / tokens.length)] : [],
+    speedup === undefined ? [] : [t('speed'), t('about {0} × full depth, estimated from passes', speedup.toFixed(1))],
   ].filter(([, value]) => value !== undefined && value !== '');
   return element(
     'dl',
@@ -135,7 +135,7 @@ function histogram({ tokens, exits }: Trace): HTMLElement {
   const counts = new Map<string, number>([TEXT_DRAFT, ...exits].map((exit) => [exit, 0]));
   for (const token of tokens) counts.set(saidBy(token), (counts.get(saidBy(token)) ?? 0) + 1);
   const parts = [...counts].filter(([, count]) => count > 0);
-  const name = (exit: string): string => (exit === TEXT_DRAFT ? t('the text before') : visible(exit));
+  const name = (exit: string): string => (exit === TEXT_DRAFT ? t('the earlier text') : visible(exit));
   const shade = (exit: string): string => shadeClass(exit === TEXT_DRAFT ? 'text' : exitShade(exit, exits));
   const bar = parts.map(([exit, count]) => {
     const part = element('div', { class: `part ${shade(exit)}`, title: `${name(exit)}: ${count}` });
@@ -155,7 +155,7 @@ function histogram({ tokens, exits }: Trace): HTMLElement {
     'div',
     { class: 'shares' },
     element('div', { class: 'histogram', 'aria-hidden': 'true' }, ...bar),
-    element('dl', { class: 'figures', 'aria-label': t('Who said how much') }, ...legend),
+    element('dl', { class: 'figures', 'aria-label': t('Share of each exit') }, ...legend),
   );
 }
 

@@ -82,7 +82,7 @@ function readBrought(file: string, value: unknown): Brought | null {
     return { value: mean as number, error: Number.isFinite(error) ? (error as number) : Infinity };
   };
   if (typeof machine !== 'string' || !Number.isFinite(busy))
-    throw bad(file, `${what} does not say where it was measured`);
+    throw bad(file, `${what} does not name the machine that measured it`);
   const figures = { speedup: figure(speedup), agreement: figure(agreement), regret: figure(regret) };
   return { ...figures, machine, busy: busy as number };
 }

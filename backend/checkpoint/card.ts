@@ -23,7 +23,7 @@ Tuned with Early Exit on ${base.name} (${base.family}, ${base.layers} layers, hi
 ${base.vocabulary}). The model itself is not here and ${isWhole ? 'was trained together with them' : 'was not changed'}; its weights have the SHA-256
 \`${base.sha256}\`, and no others fit.
 
-After ${plural(step, 'update')} on ${plural(tokens, 'token')}, on text held out from tuning:
+After ${plural(step, 'update')} on ${plural(tokens, 'token')}, on held-out text:
 
 | exit | layer | head | from | loss | perplexity | accuracy | agreement |
 |---|---|---|---|---|---|---|---|

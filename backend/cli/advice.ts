@@ -30,7 +30,7 @@ const PROMPT = ` --prompt 'const result ='`;
 const write = (n: Naming, effect: string): Line => [`${n.command} generate${n.model}${n.exits}${PROMPT}`, effect];
 const calibrate = (n: Naming): Line => [
   `${n.command} calibrate${n.model}${n.exits}${n.data}`,
-  'find out whether leaving early pays here, and where it is safe',
+  'find out whether leaving early is faster here, and with which thresholds it is safe',
 ];
 const longer = (n: Naming): Line => [
   `${n.command} tune${n.model}${n.data} --out ${n.directory} --resume --minutes 30`,
@@ -51,7 +51,7 @@ export function afterTuning(before: readonly ExitScore[], after: readonly ExitSc
   if (best.agreement < fewAgree) return { reason: `${reason} That is too few to leave at.`, next: [longer(n)] };
   return {
     reason: `${reason} What that brings depends on what layers and heads cost here.`,
-    next: [calibrate(n), write(n, 'meanwhile: the text of full depth, sooner where it repeats earlier text')],
+    next: [calibrate(n), write(n, 'meanwhile: the text of full depth, sooner if it repeats earlier text')],
   };
 }
 
@@ -62,14 +62,14 @@ const fewAgree = 0.6;
 export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
   const { fast, lossless } = found.speedups;
   if (found.fastest === 'fast') {
-    const reason = `Leaving early pays here: ${times(fast)} full depth, where guessing ahead from earlier text (lossless) has ${times(lossless)}.`;
+    const reason = `Leaving early is faster here: ${times(fast)} full depth; drafts from earlier text (lossless) give ${times(lossless)}.`;
     return { reason, next: [write(n, 'leaves as calibrated')] };
   }
   const { reason, cure } = whyNot(found);
   const effect =
     found.fastest === 'lossless'
       ? `lossless: the text of full depth, ${times(lossless)} as fast`
-      : 'the text of full depth; guessing ahead brings nothing on text like this either';
+      : 'the text of full depth; drafts bring nothing on text like this either';
   return { reason, next: [write(n, effect), ...cureFor(cure, n)] };
 }
 
@@ -94,7 +94,7 @@ function whyNot({ exits, layers, fullDepth, speedups }: CalibratedEvent): { reas
     return { reason, cure: 'smaller head' };
   }
   if (speedups.lossless >= 1.2) {
-    const reason = `Leaving early adds nothing here to guessing ahead from earlier text (lossless), which alone is ${times(speedups.lossless)} as fast as full depth.`;
+    const reason = `Leaving early adds nothing here to drafts from earlier text (lossless), which alone are ${times(speedups.lossless)} as fast as full depth.`;
     return { reason, cure: 'none' };
   }
   if (best.agreement < 0.9) {

@@ -60,7 +60,7 @@ export function calibrationText(stream: Stream, event: CalibratedEvent): string 
     `\n${bold('Thresholds')} ${measured}\n`,
     table([head, ...rows]),
     brought ? `\nexits alone: ${broughtText(brought)}\n${leaving.join(dim(' · '))}\n` : '\n',
-    `measured beside full depth, both guessing ahead from earlier text: ${brought ? `leaving early ${times(fast)}, ` : ''}lossless ${times(lossless)}; the default mode is now ${bold(event.fastest)}\n`,
+    `measured compared with full depth, both with drafts from earlier text: ${brought ? `leaving early ${times(fast)}, ` : ''}lossless ${times(lossless)}; the default mode is now ${bold(event.fastest)}\n`,
     ...(busy === null ? [] : [`${busy}\n`]),
   ].join('');
 }

@@ -47,8 +47,8 @@ export const commands: readonly Command[] = [
     {
       summary: 'Attach exits to a frozen model and tune them on text or chats.',
       description:
-        'Attaches exits to layers of a model and trains them, and them alone: the files of the model are never changed. ' +
-        'Writes a directory with the exits, their metrics and what a resume needs. Ctrl-C keeps what was learned by then.',
+        'Attaches exits to layers of a model and trains only them: the files of the model are never changed. ' +
+        'Writes a directory with the exits, their metrics and the state for --resume. Ctrl-C keeps what was learned so far.',
       examples: [
         ["early-exit tune --data 'src/**/*.ts'", 'three exits on the model that ships, ten minutes'],
         [
@@ -56,7 +56,7 @@ export const commands: readonly Command[] = [
           'MLP exits after layers 8, 16 and 24 of a model from the hub or your own',
         ],
         ['early-exit tune --data chats.jsonl --preset thorough', 'chats, learning from the assistant tokens only'],
-        ["early-exit tune --data 'src/**' --out my.exits --resume", 'go on where an interrupted run stopped'],
+        ["early-exit tune --data 'src/**' --out my.exits --resume", 'continue an interrupted run'],
         [
           "early-exit tune --continue-pretraining my.exits --data 'src/**' --out better.exits",
           'train the model itself further, with its exits: a new model in better',
@@ -76,9 +76,9 @@ export const commands: readonly Command[] = [
         'Measures every exit on held-out text: loss, perplexity, accuracy and agreement with the final exit; then for 21 ' +
         'thresholds from 1 to 0 the mean exit layer, the share of layers run and the agreement with the full model. ' +
         'With --tasks, answers are written at full depth, lossless, as calibrated and at each threshold, and judged: whether text that left early is still right, and how much sooner it is there. ' +
-        'Each answer is kept as it is done; the same command goes on where it was stopped.',
+        'Each answer is saved; the same command continues after a stop.',
       examples: [
-        ["early-exit evaluate --exits my.exits --data 'src/**/*.ts'", 'on the documents that tuning kept apart'],
+        ["early-exit evaluate --exits my.exits --data 'src/**/*.ts'", 'on the documents that tuning held out'],
         ['early-exit evaluate --exits my.exits --data other/ --documents all', 'on documents never tuned on'],
         ['early-exit evaluate --exits my.exits --data other/ --json > scores.json', 'for a program'],
         [
@@ -100,8 +100,8 @@ export const commands: readonly Command[] = [
     {
       summary: 'Find the thresholds of exits that keep a promise.',
       description:
-        "Lets the model write after beginnings of the held-out text, and finds for each exit the lowest threshold with which its text stays as near to the full model's as promised. " +
-        'Exits that cost more than they save on this machine are left out. generate uses the result where no threshold is given.',
+        "Lets the model continue beginnings of the held-out text, and finds for each exit the lowest threshold with which its text stays as near to the full model's as promised. " +
+        'Exits that cost more than they save on this machine are not used. generate uses the result unless a threshold is given.',
       examples: [
         ["early-exit calibrate --exits my.exits --data 'src/**/*.ts'", '99 % agreement'],
         [
@@ -123,8 +123,8 @@ export const commands: readonly Command[] = [
     {
       summary: 'Generate text with exits, never worse than was promised.',
       description:
-        "Streams the continuation of a prompt. By default the text is the full model's. With calibrated exits (tune calibrates when its minutes suffice) tokens may leave early where that is faster; " +
-        'what was promised of the text is kept, by default that a token costs at most 0.02 nats: see --mode. ' +
+        "Streams the continuation of a prompt. By default the text is the full model's. With calibrated exits (tune calibrates when its minutes suffice) tokens may leave early if that is faster; " +
+        'the text keeps the promise of the calibration, by default that a token loses at most 0.02 nats on average: see --mode. ' +
         'Each token is coloured by the exit it left at or that drafted it; tokens of the final exit alone are left plain.',
       examples: [
         [
@@ -133,16 +133,13 @@ export const commands: readonly Command[] = [
         ],
         [
           "early-exit generate --exits my.exits --prompt 'const result =' --mode fast --threshold 0.9,24=0.7",
-          'leave early at thresholds by exit, whatever that does to the text',
+          'leave early at thresholds by exit, without a promise about the text',
         ],
         [
           "early-exit generate --model HuggingFaceTB/SmolLM2-135M-Instruct --chat --prompt 'Hello!' --temperature 0.7",
           "a chat, in the model's own template; the model is downloaded once",
         ],
-        [
-          "early-exit generate --exits my.exits --prompt 'let x' --candidates 3 --json",
-          'what every exit would have said',
-        ],
+        ["early-exit generate --exits my.exits --prompt 'let x' --candidates 3 --json", 'what every exit predicted'],
         ['cat prompt.txt | early-exit generate --exits my.exits --prompt -', 'the prompt from standard input'],
       ],
     },
@@ -153,10 +150,10 @@ export const commands: readonly Command[] = [
   optionsCommand(
     {
       name: 'serve',
-      summary: 'An OpenAI-compatible address for a model with its exits.',
+      summary: 'Serve a model with its exits through OpenAI-compatible APIs.',
       description:
-        'Serves completions, chats and filling in the middle over HTTP, as OpenAI and llama.cpp do. Requests join a running batch and leave it token by token; each token leaves at its own exit. ' +
-        'A request may choose with "early_exit": {"mode": …, "threshold": …, "exits": […]} and is then told where each of its tokens left.',
+        'Serves completions, chats and filling in the middle over HTTP, through the APIs of OpenAI, Anthropic, llama.cpp and Ollama. Requests join a running batch and leave it token by token; each token leaves at its own exit. ' +
+        'A request may have "early_exit": {"mode": …, "threshold": …, "exits": […]}; the answer then says where each token left.',
       examples: [
         ['early-exit serve', 'the model that ships, at http://127.0.0.1:8080'],
         ['early-exit serve --model my.gguf --exits my.exits --port 8081', 'your own model and exits'],
@@ -178,7 +175,7 @@ export const commands: readonly Command[] = [
       summary: 'Tune exits in many ways, and compare them over seeds.',
       description:
         'Tunes once for every combination of the values that a file lists, of any option of tune: exits, initial values, heads, objectives, data, seeds. ' +
-        'What the backbone computes of the same text is computed once. The same command goes on where it was stopped; a trial that fails is named and tried again then.',
+        'Hidden states of the same text are computed once. The same command continues after a stop, and tries failed trials again.',
       examples: [
         ['early-exit sweep architectures.json', 'into architectures.sweep'],
         ['early-exit sweep architectures.json --out again.sweep', 'into another folder'],
@@ -194,7 +191,7 @@ export const commands: readonly Command[] = [
       positional: 'runs',
       summary: 'Curves and tables of runs, sweeps and judged tasks, as one page.',
       description:
-        'Writes one file of HTML that needs nothing else, light and dark, on paper too: losses over tokens with bands over seeds, scores over depth and measured speed, where tokens leave and of which kind. ' +
+        'Writes one HTML file that needs no other, light and dark, also for print: losses over tokens with bands over seeds, scores over depth and measured speed, where tokens leave and of which kind. ' +
         'Runs that are unfinished or cannot be read are shown as such. The same runs give the same bytes.',
       examples: [
         ['early-exit report my.exits my.tasks', 'into report.html'],
@@ -213,7 +210,7 @@ export const commands: readonly Command[] = [
       summary: 'Write an exit as a plain, shallower model that other programs load.',
       description:
         'An exit of a model is a model of the same family with fewer layers: Transformers, vLLM, llama.cpp and Ollama load it as it is. ' +
-        'It is written in the format of its base, with tokenizer and card. What no plain model can say, such as a shortlist, is refused.',
+        'It is written in the format of its base, with tokenizer and card. An exit that no plain model can express, such as one with a shortlist, is refused.',
       examples: [
         ['early-exit export --model my.gguf --exits my.exits --exit 16', 'a GGUF file for llama.cpp'],
         [
@@ -234,7 +231,7 @@ export const commands: readonly Command[] = [
     {
       summary: 'Take the exits of a model that was trained to leave early with its own head.',
       description:
-        'Models like LayerSkip leave behind some layers with their own norm and head: their exits have no parameters to tune. Writes them as exits that every other command takes.',
+        'Models like LayerSkip leave after some layers with their own norm and head: their exits have no parameters to tune. Writes them as exits that every other command takes.',
       examples: [
         ['early-exit import --model facebook/layerskip-llama3.2-1B --layers 4,8 --out layerskip.exits', 'two exits'],
       ],
@@ -249,7 +246,7 @@ export const commands: readonly Command[] = [
     {
       summary: 'Devices, their state, what is missing and how to get it.',
       description:
-        'Looks for every device and says what each is, which one auto takes and why, and how to get the rest.',
+        'Looks for every device and says what each one is, which one auto takes and why, and how to install the others.',
       examples: [
         ['early-exit doctor', 'look'],
         ['early-exit doctor --install tensorflow-gpu', 'build TensorFlow for NVIDIA GPUs into your cache (Linux)'],

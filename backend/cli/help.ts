@@ -29,7 +29,7 @@ export const exitCodes: readonly (readonly [code: number, meaning: string])[] = 
   [0, 'done'],
   [1, 'failed; the reason is the last line on standard error'],
   [2, 'wrong use: an option, a value or a config file'],
-  [130, 'interrupted (Ctrl-C); what tune has learned by then is kept'],
+  [130, 'interrupted (Ctrl-C); what tune has learned is saved'],
 ];
 
 const INDENT = 2;

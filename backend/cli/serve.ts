@@ -29,7 +29,7 @@ export async function runServe(options: ServeOptions, json: boolean, { terminal,
   const { url, name } = server;
   say(
     { type: 'listening', url, name },
-    `Listening at ${url}, where requests are answered 503 until the model is loaded; Ctrl-C stops it.`,
+    `Listening at ${url}; requests get status 503 until the model is loaded. Ctrl-C stops it.`,
   );
   const stop = (): void => void server.close();
   signal.addEventListener('abort', stop, { once: true });

@@ -86,7 +86,7 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
     begun = { directory: tuned.directory, isCalibrated: tuned.calibrated };
   }
 
-  heading('Generate in the default mode, each token in the colour of the exit that said it');
+  heading('Generate in the default mode, each token in the colour of its exit');
   const request = parseOptions('generate', {
     model: options.model,
     exits: begun.directory,

@@ -18,7 +18,7 @@ export async function showSweep(events: AsyncIterable<SweepEvent>, { out, err }:
       } else if (event.type === 'swept') {
         progress.status.clear();
         out.write(
-          `\n${out.colours.bold('Trials')} ${out.colours.dim('· mean ± deviation over seeds, on text held out')}\n`,
+          `\n${out.colours.bold('Trials')} ${out.colours.dim('· mean ± deviation over seeds, on held-out text')}\n`,
         );
         out.write(sweptTable(out, event.groups));
         for (const { name, message } of event.failed) out.write(`\n${out.colours.red('failed')} ${name}: ${message}\n`);

@@ -202,7 +202,7 @@ class HttpError extends Error {
 export function hubError(error: unknown, repository: string, endpoint: string, signal?: AbortSignal): Error {
   if (error instanceof UserError) return error;
   if (signal?.aborted)
-    return userError('cancelled', `The download of ${repository} was stopped; it goes on where it is next time.`);
+    return userError('cancelled', `The download of ${repository} was stopped; the next download continues it.`);
   const status = error instanceof Error && 'statusCode' in error ? error.statusCode : null;
   if (status === 401 || status === 403)
     return userError(
@@ -215,14 +215,14 @@ export function hubError(error: unknown, repository: string, endpoint: string, s
     return userError(
       'not-found',
       `There is no model ${repository}, neither on this machine nor at ${endpoint}.`,
-      'Check the path or the hub id (owner/name, with @revision where it is not the main one).',
+      'Check the path or the hub id (owner/name, with @revision if it is not the main one).',
       error,
     );
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   return userError(
     'network',
     `Cannot download ${repository} from ${endpoint}: ${shown(cause instanceof Error ? cause.message : String(cause), { limit: 300 })}.`,
-    'Check the connection and run the command again: it goes on where it stopped. Local folders and GGUF files need no network.',
+    'Check the connection and run the command again: it continues the download. Local folders and GGUF files need no network.',
     error,
   );
 }

@@ -37,11 +37,11 @@ export function modeWarning(options: GenerateOptions, calibration: Calibration |
     if (options.mode !== 'auto')
       return namesNoRule(options)
         ? null
-        : `Thresholds and policies count in mode fast alone, and ${mode} was asked for.`;
+        : `Thresholds and policies apply only in mode fast, but ${mode} was requested.`;
     if (!namesNoRule(options))
       return 'Thresholds and policies count in mode fast alone, and auto never leaves by one that promises nothing: the mode is lossless.';
     return calibration?.fastest === 'fast' && !leavesToCalibration(options, calibration)
-      ? 'The calibration promises nothing where exits are disabled: the mode is lossless.'
+      ? 'The calibration promises nothing if exits are disabled: the mode is lossless.'
       : null;
   }
   if (calibratedThresholds(options, calibration)) return null;

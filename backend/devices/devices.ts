@@ -95,8 +95,8 @@ async function deviceFor(
   signal: AbortSignal | undefined,
   probes: Probes,
 ): Promise<Device> {
-  if (device === 'cpu') return onCpu('The CPU was asked for.', true);
-  if (gpuLayers === 0) return onCpu('No layers on a GPU were asked for.', true);
+  if (device === 'cpu') return onCpu('The CPU was requested.', true);
+  if (gpuLayers === 0) return onCpu('No layers on a GPU were requested.', true);
   const problems: string[] = [];
   for (const kind of device === 'auto' ? probes.kinds : [device]) {
     const found = await probes.gpus(kind, signal);
@@ -127,7 +127,7 @@ function onGpu(gpu: Gpu, layers: number, needs: Room, named: boolean): Device {
   const all = needs?.layers.length ?? 0;
   const name = `${gpu.kind}: ${gpu.description}`;
   const free = `${gpu.description} has ${gigabytes(gpu.free)} free`;
-  const sort = gpu.software ? 'It was asked for' : `It is a real GPU`;
+  const sort = gpu.software ? 'It was requested' : `It is a real GPU`;
   if (needs === null) return { kind: gpu.kind, share: { gpu, layers }, name, reason: `${free}. ${sort}.`, named };
   const takes = gigabytes(bytesOfLayers(needs, layers));
   return layers >= all
@@ -173,16 +173,16 @@ export async function chooseExitDevice(
   const compiled = (reason: string): ExitDevice => ({ kind: 'compiled', name: 'cpu', reason });
   switch (wanted) {
     case 'cpu':
-      return compiled('The CPU was asked for.');
+      return compiled('The CPU was requested.');
     case 'webgpu': {
       const adapter = await probes.adapter(signal);
       if ('problem' in adapter) throw unusable('webgpu', adapter.problem);
-      return { kind: 'webgpu', name: `webgpu: ${adapter.found.name}`, reason: 'webgpu was asked for.' };
+      return { kind: 'webgpu', name: `webgpu: ${adapter.found.name}`, reason: 'webgpu was requested.' };
     }
     case 'tensorflow': {
       const tensorFlow = await probes.tensorFlow(signal);
       if ('problem' in tensorFlow) throw unusable('tensorflow', tensorFlow.problem);
-      return { ...onTensorFlow(tensorFlow.found), reason: 'tensorflow was asked for.' };
+      return { ...onTensorFlow(tensorFlow.found), reason: 'tensorflow was requested.' };
     }
     case 'auto': {
       if (device.kind === 'cpu') return compiled('The compiled step is the fastest way on the CPU.');

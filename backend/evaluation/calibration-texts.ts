@@ -101,7 +101,7 @@ const measuredPasses = 8;
 
 export function requireTokens(tokens: number, fewest: number): void {
   if (tokens >= fewest) return;
-  const problem = `The held-out text gives ${plural(tokens, 'token')} to calibrate on, and this promise takes at least ${fewest}.`;
+  const problem = `The held-out text gives ${plural(tokens, 'token')} to calibrate on, and this promise needs at least ${fewest}.`;
   throw userError('bad-data', problem, 'Give more text, or promise less (--promise, --certainty).');
 }
 

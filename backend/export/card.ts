@@ -42,7 +42,7 @@ ${cardTag}
 # ${name}
 
 The exit \`${id}\` of ${base}, as a model of its own: ${plain.layers} of ${model.spec.layers.length} layers. The layers are the
-base's, unchanged${quantised === null ? '' : `, in ${quantised} where they were not in blocks yet`}; ${changed.map((each) => `\`${each}\``).join(', ')} ${changed.length === 1 ? 'is' : 'are'} the exit's own.
+base's, unchanged${quantised === null ? '' : `, in ${quantised} if they were not quantised`}; ${changed.map((each) => `\`${each}\``).join(', ')} ${changed.length === 1 ? 'is' : 'are'} the exit's own.
 
 Base: ${base} (${model.spec.family}). ${licence === null ? 'Its licence, which its files do not name, holds for this model, too.' : `Its licence, ${licence}, holds for this model, too.`}
 ${dataLine(facts)}${scoreLines(facts.scores, id)}

@@ -58,7 +58,7 @@ export function takeBack(base: Pick<Model, 'spec' | 'name' | 'parameters'>, sha2
   const changes = [
     ...(translates
       ? [
-          `The lens and the head behind it are one matrix in a plain model: they come back as ${exitId(exit)} with a head of its own, which says the same.`,
+          `The lens and the head behind it are one matrix in a plain model: they come back as ${exitId(exit)} with a head of its own, which predicts the same.`,
         ]
       : []),
     ...(rounded.size > 0 ? [`Its matrices have the rounding of ${[...rounded].join(' and ')}.`] : []),

@@ -83,7 +83,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
     fs.writeSync(log, '\n');
     fs.utimesSync(directory, new Date(), new Date());
   } catch (error) {
-    trouble = `Hidden states are not kept in ${directory}: ${reason(error)}.`;
+    trouble = `Hidden states are not saved in ${directory}: ${reason(error)}.`;
   }
 
   const fileOf = (cut: string): number => {
@@ -117,7 +117,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
     write(states) {
       const lines: [number, string[]][] = [];
       if (trouble === null && log !== null && fs.fstatSync(log).nlink === 0)
-        trouble = `Hidden states are no longer kept: ${directory} was removed.`;
+        trouble = `Hidden states are no longer saved: ${directory} was removed.`;
       for (const [window, values] of states) {
         const cuts: string[] = [];
         for (const [cut, value] of values) {
@@ -127,13 +127,13 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
           // What is there is written again: a later reader must see what this batch saw.
           const growth = has(window, cut) ? 0 : record.length;
           if (growth > room) {
-            trouble = `Hidden states are no longer kept: the cache in ${root} has no room left.`;
+            trouble = `Hidden states are no longer saved: the cache in ${root} has no room left.`;
             continue;
           }
           try {
             writeWhole(fileOf(cut), record, window * record.length);
           } catch (error) {
-            trouble = `Hidden states are no longer kept in ${directory}: ${reason(error)}.`;
+            trouble = `Hidden states are no longer saved in ${directory}: ${reason(error)}.`;
             continue;
           }
           room -= growth;
@@ -145,7 +145,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
       try {
         fs.writeSync(log, `${JSON.stringify(lines)}\n`);
       } catch (error) {
-        trouble = `Hidden states are no longer kept in ${directory}: ${reason(error)}.`;
+        trouble = `Hidden states are no longer saved in ${directory}: ${reason(error)}.`;
         return;
       }
       for (const [window, cuts] of lines) for (const cut of cuts) mark(kept, cut, window);

@@ -263,7 +263,7 @@ export function fileError(error: unknown, action: 'read' | 'write', path: string
 const fileSentences: Record<string, { code: 'not-found' | 'file-system'; why: string; wayOut: string } | undefined> = {
   ENOENT: { code: 'not-found', why: 'it does not exist', wayOut: 'Check the path.' },
   ENOTDIR: { code: 'not-found', why: 'a part of the path is not a folder', wayOut: 'Check the path.' },
-  EEXIST: { code: 'file-system', why: 'a file is where a folder should be', wayOut: 'Choose another place.' },
+  EEXIST: { code: 'file-system', why: 'a file is in the place of a folder', wayOut: 'Choose another place.' },
   EISDIR: { code: 'file-system', why: 'it is a folder', wayOut: 'Name a file.' },
   EACCES: {
     code: 'file-system',

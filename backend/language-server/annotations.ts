@@ -42,15 +42,15 @@ const MANY_LINES = 3;
 
 /**
  * What a newcomer reads above a line: `9 of 12 tokens left early · 5.1 of 12 layers on average`, or, where all tokens are the
- * full model's, how many had been guessed ahead of it.
+ * full model's, how many had been drafted.
  */
 export function lensTitle(tokens: readonly TokenRecord[], layers: number): string {
   const early = tokens.filter(({ exit }) => exit !== 'final').length;
-  const guessed = tokens.filter(({ draft }) => draft?.accepted).length;
+  const drafted = tokens.filter(({ draft }) => draft?.accepted).length;
   const all = plural(tokens.length, 'token');
   if (early > 0)
     return `${early} of ${all} left early · ${meanLayer(tokens).toFixed(1)} of ${layers} layers on average`;
-  if (guessed > 0) return `${guessed} of ${all} guessed early, then checked by the full model`;
+  if (drafted > 0) return `${drafted} of ${all} drafted, then verified by the full model`;
   return `all ${layers} layers for ${all}`;
 }
 
@@ -88,12 +88,12 @@ export function generationTitle({ tokens, layers, speedup }: Pick<Trace, 'tokens
   const exits = new Set(
     right.filter((source) => source !== TEXT_DRAFT).map((source) => String(exitLayer(source, layers))),
   );
-  const guessers = [
+  const drafters = [
     ...(right.includes(TEXT_DRAFT) ? ['the text'] : []),
     ...(exits.size > 0 ? [`exit ${listed([...exits])}`] : []),
   ];
   const perPass = (tokens.length / Math.max(1, tokens.length - right.length)).toFixed(1);
-  return `${count} · ${speed ?? `${perPass} at a time`} · guessed by ${listed(guessers)}, checked by the full model`;
+  return `${count} · ${speed ?? `${perPass} at a time`} · drafted by ${listed(drafters)}, verified by the full model`;
 }
 
 const listed = (names: readonly string[]): string =>
@@ -163,7 +163,7 @@ export function inlayHints(text: AnnotatedText, range: { start: number; end: num
   });
 }
 
-/** What a line of generated text took, behind it: `8.3 of 12 layers`, or how many of its tokens had been guessed. */
+/** The cost of a line of generated text, shown at its end: `8.3 of 12 layers`, or how many of its tokens were drafted. */
 export function lineFigures(text: AnnotatedText, range: { start: number; end: number }, at: PositionOf): InlayHint[] {
   if (text.file) return [];
   return text.groups.flatMap((group) => {
@@ -183,9 +183,9 @@ function lineEndOf({ trace, spans }: AnnotatedText, { start, end, anchor }: Line
 }
 
 function lineFigure(tokens: readonly TokenRecord[], layers: number): string {
-  const guessed = tokens.filter(({ draft }) => draft?.accepted).length;
+  const drafted = tokens.filter(({ draft }) => draft?.accepted).length;
   const early = tokens.some(({ exit }) => exit !== 'final');
-  if (!early && guessed > 0) return `${guessed} of ${tokens.length} guessed`;
+  if (!early && drafted > 0) return `${drafted} of ${tokens.length} drafted`;
   return `${meanLayer(tokens).toFixed(1)} of ${layers} layers`;
 }
 
@@ -243,7 +243,7 @@ const rangeOf = (text: AnnotatedText, token: number, at: PositionOf): Range => (
   end: at(text.spans[token]!.end),
 });
 
-/** The layer that said it first: where it left, or of the exit that had guessed it; `text` where the text had. */
+/** The layer at which a token left, or that of the exit that drafted it; `text` if the text drafted it. */
 function hintLabel(token: TokenRecord, layers: number): string {
   const by = saidBy(token);
   return by === TEXT_DRAFT ? 'text' : by === token.exit ? `${token.layer}` : `${exitLayer(by, layers)}`;
@@ -252,25 +252,26 @@ function hintLabel(token: TokenRecord, layers: number): string {
 const percent = (share: number): string => `${(100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 1 : 0)} %`;
 
 /**
- * Who said a token, in a few words: it left early, or the full model said it, or confirmed what had been guessed. `name` writes an exit
- * as the place wants it.
+ * What predicted a token, in a few words: the exit at which it left, the full model, or a draft that the full model verified. `name` writes an exit
+ * in the form that the caller needs.
  */
 function saying({ exit, draft, confidence }: TokenRecord, name = visible): string {
   const sure = `${percent(confidence)} sure`;
   if (exit !== 'final') return `left early at exit ${name(exit)}, ${sure}`;
-  if (!draft) return `said by the full model, ${sure}`;
-  const guesser = draft.source === TEXT_DRAFT ? 'the text before' : `exit ${name(draft.source)}`;
+  if (!draft) return `predicted by the full model, ${sure}`;
+  const drafter = draft.source === TEXT_DRAFT ? 'the earlier text' : `exit ${name(draft.source)}`;
   return draft.accepted
-    ? `guessed by ${guesser}, confirmed by the full model, ${sure}`
-    : `said by the full model, ${sure}; ${guesser} had guessed another token`;
+    ? `drafted by ${drafter}, verified by the full model, ${sure}`
+    : `predicted by the full model, ${sure}; ${drafter} had drafted another token`;
 }
 
 const summary = (token: TokenRecord, layers: number): string => `layer ${token.layer} of ${layers}: ${saying(token)}`;
 
-const guesses = 'The full model checks every guess, so the text is its own; right guesses only make it faster.';
+const draftsExplained =
+  'The full model verifies every draft, so the text is its own; accepted drafts only make it faster.';
 
 function hoverText(token: TokenRecord, layers: number): string {
-  const explained = token.exit === 'final' && token.draft ? `\n\n*${guesses}*` : '';
+  const explained = token.exit === 'final' && token.draft ? `\n\n*${draftsExplained}*` : '';
   const head = `${code(token.text)}\n\n**Layer ${token.layer} of ${layers}** · ${saying(token, plain)}${explained}`;
   if (!token.opinions?.length) return head;
   const rows = token.opinions.map((opinion) => opinionRow(opinion, token));

@@ -45,6 +45,6 @@ export function* warnUncalibrated(options: TuneOptions): Generator<TuneEvent, vo
   const { promise, certainty, calibrationTokens } = options;
   if ([promise, certainty, calibrationTokens].every((each) => each === null)) return;
   const message =
-    'The exits will not be calibrated: that takes a run with --minutes here, or early-exit calibrate behind it.';
+    'The exits will not be calibrated: that takes a run with --minutes here, or early-exit calibrate afterwards.';
   yield { type: 'warning', message };
 }

@@ -65,7 +65,7 @@ export function requireCpu({ device, exitDevice }: TuneOptions): void {
   if (named === undefined) return;
   throw userError(
     'unsupported',
-    `A whole model is trained on the CPU here, and ${named} was asked for.`,
+    `A whole model is trained on the CPU here, but ${named} was requested.`,
     'Leave the device out, or train it in PyTorch (--on torchrun).',
   );
 }
@@ -99,7 +99,7 @@ export function requireRoom(directory: string): void {
   if (statOf(folder) !== null)
     throw userError(
       'file-system',
-      `${folder} is there already, where the new model would be written.`,
+      `${folder}, in which the new model would be written, exists already.`,
       'Name another folder (--out).',
     );
 }

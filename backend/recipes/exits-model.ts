@@ -30,7 +30,7 @@ export async function modelOfExits(
     if (place !== own && (await hasHash(place, info.base, signal))) return place;
   throw userError(
     'not-found',
-    `The exits in ${directory} belong to ${shown(info.base.name)} (SHA-256 ${info.base.sha256.slice(0, 12)}…), which is in none of the places where this machine keeps models.`,
+    `The exits in ${directory} belong to ${shown(info.base.name)} (SHA-256 ${info.base.sha256.slice(0, 12)}…), which is in none of the folders of models on this machine.`,
     'Name it with --model.',
   );
 }

@@ -46,7 +46,7 @@ function trainedExits({ spec, parameters }: Model, layers: readonly number[]): T
   const depth = spec.layers.length;
   const wrong = layers.find((layer) => layer >= depth);
   if (wrong !== undefined)
-    throw userError('bad-argument', `The model has ${depth} layers: behind layer ${wrong} there is no exit.`);
+    throw userError('bad-argument', `The model has ${depth} layers: there is no exit after layer ${wrong}.`);
   const specs = layers.map((layer): ExitSpec => ({ layer, architecture: 'norm', head: { kind: 'shared' } }));
   const own = specs.flatMap((exit) => exitParameters(spec, exit, parameters));
   return {

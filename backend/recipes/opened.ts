@@ -52,7 +52,7 @@ export interface OpenedExits extends ExitSet {
   /** Whether some exits have a memory; those of earlier versions have none. */
   readonly remembers: boolean;
   readonly calibration: Calibration | null;
-  /** On text held out from tuning, by exit. */
+  /** On held-out text, by exit. */
   readonly scores: readonly ExitScore[];
   /** Of the run that made these values. */
   readonly step: number;

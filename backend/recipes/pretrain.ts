@@ -168,7 +168,7 @@ export function requireMemory(name: string, takes: number, memory = machine.memo
   throw userError(
     'out-of-memory',
     `Training all of ${name} takes ${gigabytes(takes)} of memory here, and this machine has ${gigabytes(memory)}.`,
-    'Take a smaller --batch-size or --sequence-length, or train it in PyTorch where there is more (--on).',
+    'Take a smaller --batch-size or --sequence-length, or train it in PyTorch with more memory (--on).',
   );
 }
 

@@ -39,7 +39,7 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
     // A job that Slurm has still learns what it can.
     const isLost = options.on.kind !== 'slurm' && (out === null || !isCheckpoint(out));
     if (signal.aborted && isLost)
-      yield { type: 'warning', message: 'Nothing is kept: the run was stopped before it learned anything.' };
+      yield { type: 'warning', message: 'Nothing was saved: the run was stopped before it learned anything.' };
     throw error;
   }
 }

@@ -114,7 +114,7 @@ async function* follow(
       const { done, value } = await events.next();
       if (done) {
         if (!(await job.bringBack()))
-          throw userError('network', `What the run in ${directory} saved is not to be had any more where it ran.`);
+          throw userError('network', `What the run in ${directory} saved can no longer be read from the cluster.`);
         await forgetJob(directory, handle);
         return value;
       }

@@ -99,7 +99,7 @@ export function tooShort(model: string, plan: TunePlan, { minutes, initialise }:
     : minutesNeeded === null
       ? `more than a fit of ${model}'s exits here: updates take about ${enough}`
       : `exits of ${model} here: a fit takes about ${minutesNeeded}, and with updates ${enough}`;
-  return `${minutesText(minutes)} too few for ${wanted} (--minutes ${enough}), calibration included where a tenth of them suffices.`;
+  return `${minutesText(minutes)} too few for ${wanted} (--minutes ${enough}), calibration included if a tenth of them suffices.`;
 }
 
 type Timed = Pick<TuneOptions, 'initialise'> & { readonly minutes: number };

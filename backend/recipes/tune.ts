@@ -231,7 +231,7 @@ interface Judged {
 function noUpdate({ step }: TrainingPosition): TuneEvent {
   const ended =
     step === 0
-      ? 'before the first update: nothing was learned beyond where the exits began'
+      ? 'before the first update: the exits have their initial values'
       : `after update ${step}, where it began`;
   return { type: 'warning', message: `The run ended ${ended}.` };
 }

@@ -24,7 +24,7 @@ export function isLoopback(host: string): boolean {
 export function refusalOf(headers: IncomingHttpHeaders, guards: Guards, isOpen: boolean): Refusal | null {
   if (guards.loopback && !isLoopback(nameOf(headers.host ?? '')))
     // A page that has its name lead here would pass for one of this machine (DNS rebinding).
-    return refusal(403, 'host_not_allowed', `This server is not asked as ${shownHeader(headers.host)}.`);
+    return refusal(403, 'host_not_allowed', `This server has no address ${shownHeader(headers.host)}.`);
   if (!mayAsk(headers, guards))
     return refusal(403, 'origin_not_allowed', `Pages of ${shownHeader(headers.origin)} may not ask: see --origins.`);
   if (guards.keys.length === 0 || isOpen || placeOfKey(headers, guards.keys) >= 0) return null;

@@ -39,14 +39,14 @@ export function newCounts(): Counts {
     text(writing) {
       const open = texts.asked - texts.ended - texts.left;
       return [
-        metric('texts_asked_total', 'counter', 'Texts that were asked for.', texts.asked),
+        metric('texts_asked_total', 'counter', 'Texts that were requested.', texts.asked),
         metric('texts_ended_total', 'counter', 'Texts that were written to their end.', texts.ended),
         metric('texts_left_total', 'counter', 'Texts whose client left, or that were refused.', texts.left),
-        metric('requests_refused_total', 'counter', 'Requests that were told to come back.', counts.refused),
+        metric('requests_refused_total', 'counter', 'Requests that were refused for lack of room.', counts.refused),
         metric('prompt_tokens_total', 'counter', 'Tokens of prompts.', all.promptTokens),
         metric('remembered_tokens_total', 'counter', 'Of these, tokens that were remembered.', all.rememberedTokens),
         metric('written_tokens_total', 'counter', 'Tokens written.', all.writtenTokens),
-        metric('layers_total', 'counter', 'Layers that the written tokens left behind, summed.', all.layers),
+        metric('layers_total', 'counter', 'Sum of the layers at which written tokens left.', all.layers),
         labelled('tokens_by_exit_total', 'Tokens written, by the exit that they left at.', 'exit', all.exits),
         metric('drafts_total', 'counter', 'Tokens in whose places something had been drafted.', all.drafts),
         metric('drafts_right_total', 'counter', 'Of these, tokens that were what had been drafted.', all.rightDrafts),

@@ -146,7 +146,9 @@ describe.skipIf(python === null)('continued pretraining in PyTorch', () => {
       await expect(tuned({ ...given, mesh, out: out('refused') })).rejects.toThrow(/every rank trains the whole model/);
     expect(fs.existsSync(out('refused'))).toBe(false);
     fs.mkdirSync(path.join(root, 'refused'));
-    await expect(tuned({ ...given, out: out('refused') })).rejects.toThrow(/refused is there already/);
+    await expect(tuned({ ...given, out: out('refused') })).rejects.toThrow(
+      /refused, in which the new model would be written, exists already/,
+    );
     await expect(tuned({ ...given, exits: '1:norm', out: out('x') })).rejects.toThrow(/the exits are those of/);
   });
 

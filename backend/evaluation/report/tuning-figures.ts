@@ -14,7 +14,7 @@ export function runFigures(run: TuningRun): Figure[] {
     {
       id: `${id}-exits`,
       title: 'Exits',
-      note: 'On text held out from tuning; loss in nats a token, agreement with the final exit.',
+      note: 'On held-out text; loss in nats a token, agreement with the final exit.',
       kind: 'table',
       head: ['exit', 'layer', 'loss before', 'loss', 'agreement before', 'agreement', 'accuracy'],
       rows: end.map((score) => {
@@ -89,7 +89,7 @@ export function comparison(runs: readonly TuningRun[], id: string): Figure[] {
     {
       id: `${id}-comparison`,
       title: 'Runs beside each other',
-      note: 'Mean ± deviation over runs that differ in the seed alone, on text held out from tuning.',
+      note: 'Mean ± deviation over runs that differ in the seed alone, on held-out text.',
       kind: 'table',
       head: ['run', 'exit', 'seeds', 'loss', 'agreement, %', 'minutes', 'updates'],
       rows,

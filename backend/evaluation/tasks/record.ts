@@ -132,7 +132,7 @@ function requireSame(folder: string, before: Identity, now: Identity): void {
     modelSha256: 'its model is another',
     exitsSha256: 'its exits are others',
     tasks: 'its tasks are others',
-    options: 'its tasks were asked otherwise',
+    options: 'its tasks had other prompts',
   };
   for (const [key, name] of Object.entries(names) as [keyof typeof names, string][])
     if (JSON.stringify(before[key]) !== JSON.stringify(now[key]))

@@ -118,7 +118,7 @@ export const run = suite([
       ),
     ).then(() => {})),
 
-  test('says on hover what every exit would have said', async () => {
+  test('says on hover what every exit predicted', async () => {
     const text = await hoverAt(document.uri, document.positionAt(start));
     const [first] = result.trace.tokens;
     assert.ok(text.includes(`**Layer ${first!.layer} of 12**`), text);
@@ -202,7 +202,7 @@ export const run = suite([
     await vscode.commands.executeCommand('workbench.action.files.revert');
   }),
 
-  test('tells by default who guessed what the full model confirmed', async () => {
+  test('shows by default what drafted the tokens that the full model verified', async () => {
     const api = await activate();
     const editor = await vscode.window.showTextDocument(document);
     const end = document.positionAt(start);
@@ -210,18 +210,18 @@ export const run = suite([
     const made = (await api.generateAtCursor({ mode: 'lossless', maxTokens: TOKENS }))!;
     assert.ok(made.trace.tokens.every(({ exit }) => exit === 'final'));
     const guessed = made.trace.tokens.findIndex(({ draft, text }) => draft?.accepted && text.trim() !== '');
-    assert.ok(guessed >= 0, 'something was guessed');
+    assert.ok(guessed >= 0, 'something was drafted');
     const lenses = await until('lenses', async () => {
       const found = await lensesOf(document.uri);
       return found.length > 0 ? found : null;
     });
     for (const lens of lenses) {
-      assert.match(lens.command!.title, /guessed by .*, checked by the full model ▾$|· all 12 layers ▾$|^ended: /);
+      assert.match(lens.command!.title, /drafted by .*, verified by the full model ▾$|· all 12 layers ▾$|^ended: /);
     }
     const before = made.trace.tokens.slice(0, guessed).map(({ text }) => text);
     const text = await hoverAt(document.uri, document.positionAt(start + before.join('').length));
-    assert.match(text, /guessed by (exit \d+:lens|the text before), confirmed by the full model/);
-    assert.match(text, /The full model checks every guess/);
+    assert.match(text, /drafted by (exit \d+:lens|the earlier text), verified by the full model/);
+    assert.match(text, /The full model verifies every draft/);
     await pictures('lossless');
     await vscode.commands.executeCommand('workbench.action.files.revert');
   }),

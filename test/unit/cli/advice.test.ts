@@ -43,7 +43,7 @@ describe('after a calibration', () => {
   test('where leaving pays, what it brings beside drafts, and the default that takes it', () => {
     const advice = afterCalibration(found({}), naming);
     expect(advice.reason).toBe(
-      'Leaving early pays here: 1.90 × full depth, where guessing ahead from earlier text (lossless) has 1.60 ×.',
+      'Leaving early is faster here: 1.90 × full depth; drafts from earlier text (lossless) give 1.60 ×.',
     );
     expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='"]);
   });
@@ -67,7 +67,7 @@ describe('after a calibration', () => {
       /reading 11:lens takes 2\.50 ms, .* saves 3\.00 of 10\.00 ms.*head/,
       "tune --model m.gguf --data 'src/**' --shortlist 2048 --out smaller.exits",
     ],
-    ['drafts have it all', { ...drafts, ...exit(0.8, 1, 3) }, /adds nothing here to guessing ahead.* 1\.90 ×/, null],
+    ['drafts have it all', { ...drafts, ...exit(0.8, 1, 3) }, /adds nothing here to drafts.* 1\.90 ×/, null],
     [
       'exits are seldom sure',
       { ...slow, ...exit(0.8, 1, 3) },
@@ -96,7 +96,7 @@ describe('after a calibration', () => {
       found({ ...exit(0.95, 0.2, 0.5), fastest: 'full', speedups: { exits: 1, fast: 0.9, lossless: 0.9 } }),
       naming,
     );
-    expect(advice.next[0]![1]).toMatch(/guessing ahead brings nothing/);
+    expect(advice.next[0]![1]).toMatch(/drafts bring nothing/);
   });
 });
 

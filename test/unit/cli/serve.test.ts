@@ -18,7 +18,7 @@ test('it says that it loads, and with the last line that it is ready', async () 
   const served = runServe(options(), false, context(screen, stop.signal));
   const last = (): string => visible(screen.err()).at(-1) ?? '';
   await expect.poll(last, { timeout: 30_000 }).toMatch(/^Ready: typescript-5m on cpu, without exits/);
-  expect(visible(screen.err())[0]).toMatch(/^Listening at http:\S+, where requests are answered 503 until/);
+  expect(visible(screen.err())[0]).toMatch(/^Listening at http:\S+; requests get status 503 until/);
   stop.abort();
   await served;
 });

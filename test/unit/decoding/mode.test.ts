@@ -50,12 +50,12 @@ describe('without a calibration', () => {
   });
 
   test('a threshold that is not used is not passed over in silence', () => {
-    expect(modeWarning(optionsOf({ threshold: 0.5 }), null)).toMatch(/count in mode fast alone.*the mode is lossless/);
+    expect(modeWarning(optionsOf({ threshold: 0.5 }), null)).toMatch(/apply only in mode fast.*the mode is lossless/);
     expect(modeWarning(optionsOf({ threshold: 0.5, exits: null }), null)).toBeNull();
     expect(modeWarning(optionsOf({ threshold: 0.5, mode: 'full' }), null)).toMatch(
-      /fast alone, and full was asked for/,
+      /only in mode fast, but full was requested/,
     );
-    expect(modeWarning(optionsOf({ policy: 'margin', mode: 'lossless' }), null)).toMatch(/and lossless was asked for/);
+    expect(modeWarning(optionsOf({ policy: 'margin', mode: 'lossless' }), null)).toMatch(/but lossless was requested/);
     expect(modeWarning(optionsOf({ mode: 'full' }), null)).toBeNull();
   });
 

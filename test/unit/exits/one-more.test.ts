@@ -26,7 +26,7 @@ beforeAll(() => {
     },
   });
   Object.assign(policies, {
-    [even]: { help: 'leave where the token is even', setBy: 'threshold', largest: 1, leaves: evenLeaves },
+    [even]: { help: 'leave if the token is even', setBy: 'threshold', largest: 1, leaves: evenLeaves },
   });
 });
 afterAll(() => {

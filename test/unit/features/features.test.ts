@@ -240,7 +240,7 @@ describe('the feature cache', () => {
     const a = await source.batch([0]);
     fs.rmSync(cache.directory, { recursive: true });
     await source.batch([1]);
-    expect(cache.full()).toBe(`Hidden states are no longer kept: ${cache.directory} was removed.`);
+    expect(cache.full()).toBe(`Hidden states are no longer saved: ${cache.directory} was removed.`);
     expect((await source.batch([0])).features).toEqual(a.features);
     cache.close();
   });

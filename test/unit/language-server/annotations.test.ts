@@ -84,7 +84,7 @@ describe('code lenses', () => {
     const draft = { source: 'lookup', accepted: true };
     const guessed = [token(0, 'x', 12, { draft }), token(1, 'y', 12, { draft: { ...draft, source: '3:mlp' } })];
     expect(lensesOf([...guessed, token(2, 'z', 12)], inText)).toEqual([
-      [0, '3 tokens · 3.0 at a time · guessed by the text and exit 3, checked by the full model ▾'],
+      [0, '3 tokens · 3.0 at a time · drafted by the text and exit 3, verified by the full model ▾'],
     ]);
     expect(lensesOf([token(0, 'x', 12)], inText)).toEqual([[0, '1 token · all 12 layers ▾']]);
   });
@@ -127,10 +127,10 @@ describe('code lenses', () => {
     expect(lensesOf([...short, ...short, ...lineOf(8, 3)])).toHaveLength(3);
   });
 
-  it("tell what had been guessed where every token is the full model's", () => {
+  it("show what was drafted if every token is the full model's", () => {
     const draft = { source: 'lookup', accepted: true };
     expect(annotations.lensTitle([token(0, 'x', 12, { draft }), token(1, 'y', 12)], 12)).toBe(
-      '1 of 2 tokens guessed early, then checked by the full model',
+      '1 of 2 tokens drafted, then verified by the full model',
     );
     expect(annotations.lensTitle([token(0, 'x', 12)], 12)).toBe('all 12 layers for 1 token');
   });
@@ -181,19 +181,19 @@ describe('hover', () => {
     expect(annotations.hover(text, 3, at)).toBeNull();
   });
 
-  it('says who had guessed what the full model confirmed, and what that means', () => {
+  it('says what drafted the tokens that the full model verified, and what that means', () => {
     const said = (draft: TokenRecord['draft']): string => {
       const one = emptyTrace({ layers: 12, tokens: [token(0, 'return', 12, draft && { draft })] });
       const { contents } = annotations.hover(annotate('g', one, 17, source)!, 18, at)!;
       return (contents as { value: string }).value;
     };
     expect(said({ source: '6:mlp', accepted: true })).toBe(
-      '`return`\n\n**Layer 12 of 12** · guessed by exit 6:mlp, confirmed by the full model, 90 % sure\n\n' +
-        '*The full model checks every guess, so the text is its own; right guesses only make it faster.*',
+      '`return`\n\n**Layer 12 of 12** · drafted by exit 6:mlp, verified by the full model, 90 % sure\n\n' +
+        '*The full model verifies every draft, so the text is its own; accepted drafts only make it faster.*',
     );
-    expect(said({ source: 'lookup', accepted: true })).toContain('guessed by the text before, confirmed');
-    expect(said({ source: '6:mlp', accepted: false })).toContain('exit 6:mlp had guessed another token');
-    expect(said(undefined)).toBe('`return`\n\n**Layer 12 of 12** · said by the full model, 90 % sure');
+    expect(said({ source: 'lookup', accepted: true })).toContain('drafted by the earlier text, verified');
+    expect(said({ source: '6:mlp', accepted: false })).toContain('exit 6:mlp had drafted another token');
+    expect(said(undefined)).toBe('`return`\n\n**Layer 12 of 12** · predicted by the full model, 90 % sure');
   });
 });
 
@@ -294,7 +294,7 @@ describe('a trace file', () => {
     expect(symbols[0]!.children!.map(({ name, detail }) => [name, detail])).toEqual([
       ['return', 'layer 3 of 12: left early at exit 3:mlp, 90 % sure'],
       ['·a', 'layer 3 of 12: left early at exit 3:mlp, 90 % sure'],
-      [';⏎}', 'layer 12 of 12: said by the full model, 90 % sure'],
+      [';⏎}', 'layer 12 of 12: predicted by the full model, 90 % sure'],
     ]);
   });
 

@@ -1,15 +1,15 @@
 /** Each policy, on what exits might say. */
 import { expect, test } from 'vitest';
-import { policies, policyNames, type PolicyName, type SaidByExit } from '../../../protocol/policies.ts';
+import { policies, policyNames, type PolicyName, type ExitPrediction } from '../../../protocol/policies.ts';
 
-const said = (token: number, confidence = 0.5, margin = 0.2, entropy = 1): SaidByExit => ({
+const said = (token: number, confidence = 0.5, margin = 0.2, entropy = 1): ExitPrediction => ({
   token,
   confidence,
   margin,
   entropy,
 });
 
-test.each<[PolicyName, number, SaidByExit, SaidByExit[], boolean]>([
+test.each<[PolicyName, number, ExitPrediction, ExitPrediction[], boolean]>([
   ['confidence', 0.5, said(1, 0.5), [], true],
   ['confidence', 0.5, said(1, 0.49), [], false],
   ['confidence', 1, said(1, 1), [], false],
@@ -30,5 +30,5 @@ test.each<[PolicyName, number, SaidByExit, SaidByExit[], boolean]>([
 });
 
 test('each says what it is', () => {
-  for (const name of policyNames) expect(policies[name].help).toMatch(/^leave where /);
+  for (const name of policyNames) expect(policies[name].help).toMatch(/^leave if /);
 });

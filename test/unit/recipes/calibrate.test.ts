@@ -201,7 +201,7 @@ test('a promise gets as many tokens as it takes, and is refused where the text h
   const found = (await run(0.99)).find((event) => event.type === 'calibrated');
   expect(found?.tokens).toBeGreaterThanOrEqual(736);
   await expect(run(0.99999)).rejects.toThrow(
-    /gives [\d,]+ tokens to calibrate on, and this promise takes at least 737774/,
+    /gives [\d,]+ tokens to calibrate on, and this promise needs at least 737774/,
   );
 }, 120_000);
 

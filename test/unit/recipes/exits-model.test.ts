@@ -67,7 +67,7 @@ test('a model that was moved is found beside the exits, among those used last, o
   fs.mkdirSync(at('elsewhere'));
   fs.renameSync(at('work', 'tiny'), at('elsewhere', 'tiny'));
   await expect(modelOfExits(exits, never, places())).rejects.toThrow(
-    /^The exits in .*my\.exits belong to tiny \(SHA-256 [0-9a-f]{12}…\), which is in none of the places/,
+    /^The exits in .*my\.exits belong to tiny \(SHA-256 [0-9a-f]{12}…\), which is in none of the folders of models/,
   );
   rememberUsed({ model: at('elsewhere', 'tiny'), exits: null }, at('work'));
   expect(await modelOfExits(exits, never, places())).toBe(at('elsewhere', 'tiny'));
@@ -77,7 +77,7 @@ test('a model of the same name with other weights is not the model of the exits'
   const exits = await someExits();
   fs.rmSync(at('models', 'tiny'), { recursive: true });
   fs.cpSync(path.resolve('test/fixtures/golden/tiny/qwen2'), at('models', 'tiny'), { recursive: true });
-  await expect(modelOfExits(exits, never, places())).rejects.toThrow(/in none of the places/);
+  await expect(modelOfExits(exits, never, places())).rejects.toThrow(/in none of the folders of models/);
 });
 
 test('a folder remembers what it used last, as long as that is there', async () => {

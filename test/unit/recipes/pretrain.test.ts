@@ -89,7 +89,7 @@ describe('training a whole model further', () => {
     'does not take %o, which would have no effect',
     async (card) => {
       const given = { ...further, ...card, continuePretraining: exits, out: out('on a card') };
-      await expect(tuned(given)).rejects.toThrow(/A whole model is trained on the CPU here, and \w+ was asked for/);
+      await expect(tuned(given)).rejects.toThrow(/A whole model is trained on the CPU here, but \w+ was requested/);
       expect(fs.existsSync(out('on a card'))).toBe(false);
     },
   );
@@ -188,7 +188,7 @@ describe('training a whole model further', () => {
     await expect(tuned({ ...given, exits: '1:norm' })).rejects.toThrow(/the exits are those of .*tuned\.exits/);
     await expect(tuned({ ...given, continuePretraining: path.join(root, 'none') })).rejects.toThrow(/holds no exits/);
     fs.mkdirSync(path.join(root, 'refused'));
-    await expect(tuned(given)).rejects.toThrow(/refused is there already/);
+    await expect(tuned(given)).rejects.toThrow(/refused, in which the new model would be written, exists already/);
     expect(fs.existsSync(out('refused'))).toBe(false);
   });
 });

@@ -208,7 +208,7 @@ describe('tune', () => {
     await expect(stopped).rejects.toThrow(/abort/i);
     expect(said.at(-1)).toMatchObject({
       type: 'warning',
-      message: expect.stringMatching(/^Nothing is kept/) as string,
+      message: expect.stringMatching(/^Nothing was saved/) as string,
     });
     expect(fs.existsSync(directory)).toBe(false);
   });
@@ -264,7 +264,7 @@ describe('tune', () => {
       expect.stringMatching(
         /^0\.0001 minutes are too few for exits of typescript-5m here: a fit takes about 1, and with updates \d+ \(--minutes \d+\), calibration included/,
       ),
-      'The run ended before the first update: nothing was learned beyond where the exits began.',
+      'The run ended before the first update: the exits have their initial values.',
       'The exits are not calibrated: 0 s are left, which is too short for it.',
     ]);
     expect(only('step', short)).toEqual([]);

@@ -323,7 +323,7 @@ describe('refused with a sentence', () => {
   });
 
   test.each([
-    [{ Host: 'evil.example' }, /not asked as evil/],
+    [{ Host: 'evil.example' }, /no address evil/],
     [{ Origin: 'https://evil.example' }, /Pages of https:\/\/evil.example may not ask/],
   ])('%o', async (headers, message) => {
     const { request } = await import('node:http');

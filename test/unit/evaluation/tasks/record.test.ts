@@ -64,7 +64,7 @@ it('goes on with other ways, and with nothing else', () => {
   openRecord(folder, identity, about).close();
   openRecord(folder, identity, { ...about, ways: ['full'] }).close();
   expect(() => openRecord(folder, { ...identity, exitsSha256: 'other' }, about)).toThrow(/its exits are others/);
-  expect(() => openRecord(folder, { ...identity, options: { chat: true } }, about)).toThrow(/asked otherwise/);
+  expect(() => openRecord(folder, { ...identity, options: { chat: true } }, about)).toThrow(/had other prompts/);
 });
 
 it('is written by one process at a time', () => {
