@@ -39,7 +39,7 @@ export function modeWarning(options: GenerateOptions, calibration: Calibration |
         ? null
         : `Thresholds and policies apply only in mode fast, but ${mode} was requested.`;
     if (!namesNoRule(options))
-      return 'Thresholds and policies count in mode fast alone, and auto never leaves by one that promises nothing: the mode is lossless.';
+      return 'Thresholds and policies apply only in mode fast, and auto never leaves early without a promise: the mode is lossless.';
     return calibration?.fastest === 'fast' && !leavesToCalibration(options, calibration)
       ? 'The calibration promises nothing if exits are disabled: the mode is lossless.'
       : null;
