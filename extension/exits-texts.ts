@@ -6,14 +6,21 @@ import type { ExitsSummary, JobOutcome } from '../protocol/server.ts';
 /** What a calibration found, in a sentence or two. */
 export function calibrationText({ brought, speedups, fastest }: CalibratedEvent): string {
   if (brought === null) {
-    const drafts = fastest === 'lossless' ? `drafts alone bring ${speedups.lossless.toFixed(2)} ×` : 'nor do drafts';
+    const drafts =
+      fastest === 'lossless'
+        ? `drafting tokens ahead alone brings ${speedups.lossless.toFixed(2)} ×`
+        : 'nor does drafting tokens ahead';
     return `leaving early brings nothing within the promise here, ${drafts}; the default mode is ${fastest}.`;
   }
   return [`${broughtText(brought)}.`, busyText(brought)].filter(Boolean).join(' ');
 }
 
-/** For a row of the list: `1.31 × at 99.2 %`, `lossless`, `not calibrated`. */
-export function calibrationFigure({ calibration }: Pick<ExitsSummary, 'calibration'>): string {
+/** What stands behind a name in the list: first what a calibration brought, since a narrow list cuts its rows. */
+export const exitsRow = (exits: Pick<ExitsSummary, 'calibration' | 'exits' | 'model'>): string =>
+  [calibrationFigure(exits), exits.exits.join(' '), exits.model].filter((text) => text !== '').join(' · ');
+
+/** Such as `1.31 × at 99.2 %`, `lossless`, `not calibrated`. */
+function calibrationFigure({ calibration }: Pick<ExitsSummary, 'calibration'>): string {
   if (calibration === null) return 'not calibrated';
   const { mode, speedup, agreement } = calibration;
   if (mode !== 'fast' || speedup === null) return mode;

@@ -1,4 +1,4 @@
-/** What the status item says: model, mode and speed, or what the backend does. Knows no `vscode`; texts come translated. */
+/** What the status item says: the model with its mode or its last speed, or what the backend does. Knows no `vscode`; texts come translated. */
 import type { Status } from '../protocol/server.ts';
 import { modelBase, modelTitle } from './choices.ts';
 
@@ -18,8 +18,8 @@ export interface StatusTexts {
   readonly speed: (tokensPerSecond: string, of: Status['last']) => string;
 }
 
-/** Longer names would push the other items away. */
-const NAME_LENGTH = 28;
+/** With a longer name the figure behind it is cut off in a window of 800 pixels. */
+const NAME_LENGTH = 20;
 
 /** Text of a status bar item, with its icon. */
 export function statusText({ state, status, model, mode, done }: StatusView, texts: StatusTexts): string {
@@ -30,10 +30,13 @@ export function statusText({ state, status, model, mode, done }: StatusView, tex
     const share = status.activity === 'tuning' && done !== null ? ` ${Math.round(100 * done)} %` : '';
     return `$(sync~spin) ${texts.activity(status.activity)}${share}`;
   }
-  // The mode and the speed of what was written last, where it was this model's.
+  // How fast the last text was written if this model wrote it; the mode is in the tooltip then.
   const isOwn = status.model === modelBase(model);
-  const speed = isOwn && status.tokensPerSecond ? [texts.speed(figure(status.tokensPerSecond), status.last)] : [];
-  return `$(early-exit) ${[name, (isOwn && status.mode) || mode, ...speed].join(' · ')}`;
+  const last =
+    isOwn && status.tokensPerSecond
+      ? texts.speed(figure(status.tokensPerSecond), status.last)
+      : (isOwn && status.mode) || mode;
+  return `$(early-exit) ${name} · ${last}`;
 }
 
 const shorten = (name: string): string => (name.length > NAME_LENGTH ? `${name.slice(0, NAME_LENGTH - 1)}…` : name);

@@ -8,7 +8,7 @@ import type { ExitsSummary, RunSummary, StudySummary } from '../protocol/server.
 import type { App } from './app.ts';
 import { belongsTo, settingOf, withChosen, type ListedModel } from './choices.ts';
 import { commandId } from './commands.ts';
-import { calibrationFigure } from './exits-texts.ts';
+import { exitsRow } from './exits-texts.ts';
 import { workspaceFolders } from './folders.ts';
 import { chosenModel, exitsInUse, listExits, listStudies } from './model-and-exits.ts';
 import { kindText } from './model-pick.ts';
@@ -113,8 +113,7 @@ function exitsItem(exits: ExitsSummary & { used: boolean }): vscode.TreeItem {
   const isForeign = !belongsTo(exits, chosenModel());
   const item = new vscode.TreeItem(exits.name);
   item.id = exits.directory;
-  const figures = [exits.exits.join(' '), calibrationFigure(exits), exits.model];
-  item.description = figures.filter((text) => text !== '').join(' · ');
+  item.description = exitsRow(exits);
   item.tooltip = isForeign
     ? `${exits.directory}\n${vscode.l10n.t('Tuned for {0}: using them chooses that model, too.', exits.model)}`
     : exits.directory;

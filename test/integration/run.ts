@@ -42,7 +42,7 @@ async function main(): Promise<number> {
   }
   const host = positionals[0] ?? 'server';
   const only = values.only?.split(',');
-  const chosen = sessions.filter((session) => !only || only.includes(session.name));
+  const chosen = sessions.filter(({ name, byName = false }) => (only ? only.includes(name) : !byName));
   if (chosen.length === 0 || (host !== 'server' && host !== 'desktop')) {
     console.error(`Known hosts: server, desktop. Known suites: ${sessions.map(({ name }) => name).join(', ')}.`);
     return 2;

@@ -17,6 +17,8 @@ export interface Session {
   readonly folderSettings?: Record<string, unknown>;
   /** Seconds for the whole session. */
   readonly limit?: number;
+  /** It runs only if `--only` names it. */
+  readonly byName?: boolean;
 }
 
 /** Settings for a tuning that takes seconds and still shows every part at work. */
@@ -90,6 +92,8 @@ export const sessions: readonly Session[] = [
     },
   },
   { name: 'fallback' },
+  // Nothing is set: what a newcomer finds.
+  { name: 'first-minutes', byName: true, packaged: true, limit: 1500 },
   { name: 'package', packaged: true, settings: { ...quickTuning, 'earlyExit.tuning.steps': 4 } },
 ];
 

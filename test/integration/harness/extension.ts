@@ -80,8 +80,11 @@ export async function setTheme(theme: keyof typeof themes): Promise<void> {
 const settled = process.env.EARLY_EXIT_PICTURE_MODEL ? 900 : 200;
 
 /** What is on the screen in every theme and size, as `NAME-THEME.png` and `NAME-THEME-small.png`. */
-export async function pictures(name: string): Promise<void> {
-  await vscode.commands.executeCommand('notifications.clearAll');
+export async function pictures(
+  name: string,
+  messages: 'without messages' | 'with messages' = 'without messages',
+): Promise<void> {
+  if (messages === 'without messages') await vscode.commands.executeCommand('notifications.clearAll');
   for (const theme of Object.keys(themes) as (keyof typeof themes)[]) {
     await setTheme(theme);
     for (const size of Object.keys(sizes) as (keyof typeof sizes)[]) {

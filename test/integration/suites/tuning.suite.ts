@@ -5,6 +5,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import { ask, delay, inView, inWorkbench, press, resize, screenshot, until } from '../harness/driver.ts';
 import { activate, fileUri, pictures, runIs, workspaceFolder } from '../harness/extension.ts';
+import { fromPalette, hasKeys, pick, take } from '../harness/pick.ts';
 import { suite, test } from '../harness/suite.ts';
 
 /** Values of the readout by exit: training, smoothed, held-out, agreement. */
@@ -23,32 +24,10 @@ const inkedPixels = (): Promise<number> =>
 const clickButton = (label: string): Promise<unknown> =>
   ask({ do: 'click', view: 'curves', selector: `vscode-button[aria-label="${label}"]` });
 
-/** What the pick at the top holds: what is typed, then its entries. */
-const pick = (): Promise<string> =>
-  inWorkbench(
-    `(() => { const box = document.querySelector('.quick-input-widget'); return box && box.style.display !== 'none' ? box.querySelector('input').value + ' ' + box.textContent : ''; })()`,
-  );
-
 async function openQuestion(): Promise<void> {
-  await press('F1');
-  await until('the palette', async () => (await pick()).startsWith('>'));
-  await ask({ do: 'type', text: 'Tune Early Exits' });
-  await until('the command', async () => (await pick()).includes('Early Exit: Tune Early Exits'));
-  await press('Enter');
+  await fromPalette('Tune Early Exits');
   await until('the question', async () => (await pick()).includes('Start Tuning'));
 }
-
-/** Takes the entry that begins so, by what one types to find it. */
-async function take(entry: string, next: string): Promise<void> {
-  await ask({ do: 'type', text: entry });
-  await until(entry, async () => (await pick()).startsWith(entry));
-  await press('Enter');
-  await until(next, async () => (await pick()).includes(next));
-}
-
-/** Whether what is typed goes to the pick. */
-const hasKeys = (): Promise<boolean> =>
-  inWorkbench(`document.querySelector('.quick-input-widget input') === document.activeElement`);
 
 /** Texts in the panel that do not fit into their place. */
 const cutTexts = (): Promise<string[]> =>

@@ -28,6 +28,8 @@ describe('the manifest', () => {
     expect(bundle).toEqual(texts(root));
     expect(bundle).toHaveProperty(['Loss Curves']);
     expect(bundle).toHaveProperty(['final exit']);
+    // Said in a folder below.
+    expect(bundle).toHaveProperty(['Show Exits']);
     expect(manifest.l10n).toBe('./l10n');
   });
 

@@ -20,7 +20,7 @@ const texts = {
 const text = (change: Partial<StatusView>): string => statusText({ ...view, ...change }, texts);
 
 describe('the status item', () => {
-  it('says the model and the mode, and after a generation the mode that was and its speed', () => {
+  it('says the model and the mode, and after a generation its speed, all of it in a window of 800 pixels', () => {
     expect(text({ state: 'stopped' })).toBe('$(early-exit) typescript-5m · auto');
     const after: Status = {
       ...idle,
@@ -29,7 +29,12 @@ describe('the status item', () => {
       mode: 'lossless',
       tokensPerSecond: 211.6,
     };
-    expect(text({ status: after })).toBe('$(early-exit) typescript-5m · lossless · generation 212 tokens/s');
+    expect(text({ status: after })).toBe('$(early-exit) typescript-5m · generation 212 tokens/s');
+    const long = {
+      status: { ...after, model: 'Qwen2.5-Coder-0.5B-Instruct' },
+      model: '/m/Qwen2.5-Coder-0.5B-Instruct',
+    };
+    expect(text(long)).toBe('$(early-exit) Qwen2.5-Coder-0.5B-… · generation 212 tokens/s');
     expect(text({ status: { ...after, last: 'completion' } })).toContain('completion 212 tokens/s');
     expect(text({ status: { ...after, tokensPerSecond: 7.46 } })).toContain('7.5 tokens/s');
   });
@@ -40,7 +45,7 @@ describe('the status item', () => {
       '$(early-exit) Qwen2.5-Coder-0.5B · auto',
     );
     expect(text({ model: 'owner/a-model-with-a-very-long-name-indeed' })).toBe(
-      '$(early-exit) a-model-with-a-very-long-na… · auto',
+      '$(early-exit) a-model-with-a-very… · auto',
     );
   });
 

@@ -47,7 +47,7 @@ describe('what a calibration brought', () => {
   it('is said in a sentence', () => {
     expect(calibrationText(calibrated)).toMatch(/^1\.40 × as fast as full depth; 99\.3 % of tokens/);
     expect(calibrationText({ ...calibrated, brought: null, fastest: 'lossless' })).toBe(
-      'leaving early brings nothing within the promise here, drafts alone bring 1.20 ×; the default mode is lossless.',
+      'leaving early brings nothing within the promise here, drafting tokens ahead alone brings 1.20 ×; the default mode is lossless.',
     );
   });
 

@@ -1,0 +1,223 @@
+/**
+ * The first ten minutes of somebody who has just installed the extension, played in a fresh profile and photographed: the model that ships,
+ * then, where EARLY_EXIT_PICTURE_MODEL names one (a GGUF file), a model that people use. What takes long is noted. docs/first-minutes.md
+ * shows the pictures, as sheets that test/integration/sheets.ts makes of them.
+ */
+import assert from 'node:assert/strict';
+import { linkSync, mkdirSync } from 'node:fs';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import type { RunSummary } from '../../../protocol/server.ts';
+import { ask, delay, idle, inView, inWorkbench, press, until } from '../harness/driver.ts';
+import { activate, EXTENSION_ID, fileUri, pictures, runIs } from '../harness/extension.ts';
+import { fromPalette, pick, take } from '../harness/pick.ts';
+import { note, suite, test, type Test } from '../harness/suite.ts';
+
+const own = process.env.EARLY_EXIT_PICTURE_MODEL;
+const act = (command: string, ...given: unknown[]): Thenable<unknown> =>
+  vscode.commands.executeCommand(command, ...given);
+
+/** Milliseconds in which this process ran: if the machine stands still, so does this clock. */
+let awake = 0;
+let looked = Date.now();
+setInterval(() => {
+  const now = Date.now();
+  awake += Math.min(now - looked, 500);
+  looked = now;
+}, 50).unref();
+
+/** Notes how long something took that one waits for. */
+async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
+  const start = awake;
+  const result = await work();
+  note(`${what}: ${seconds(awake - start)}`);
+  return result;
+}
+const seconds = (milliseconds: number): string => `${(milliseconds / 1000).toFixed(1)} s`;
+
+/** Messages in the corner go after seconds; in their list they stay for a picture. */
+async function picturesWithMessages(name: string): Promise<void> {
+  await act('notifications.showList');
+  await pictures(name, 'with messages');
+  await act('notifications.clearAll');
+}
+
+const messages = (): Promise<string> =>
+  inWorkbench(`[...document.querySelectorAll('.notification-list-item')].map((each) => each.textContent).join(' | ')`);
+
+const before = `/** Adds up a list of numbers. */
+export function sum(values: readonly number[]): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
+
+/** The mean of a list of numbers; 0 if there are none. */
+export function mean(values: readonly number[]): number {
+  `;
+const behind = `
+}
+
+/** The distance of the smallest from the largest. */
+export function range(values: readonly number[]): number {
+  return Math.max(...values) - Math.min(...values);
+}
+`;
+
+/** The file with the cursor on the indented line that waits to be written. */
+async function atTheGap(): Promise<vscode.TextEditor> {
+  await act('workbench.action.closeAllEditors');
+  const document = await vscode.workspace.openTextDocument(fileUri('sums.ts'));
+  const editor = await vscode.window.showTextDocument(document);
+  const all = new vscode.Range(document.positionAt(0), document.positionAt(document.getText().length));
+  await editor.edit((builder) => builder.replace(all, before + behind));
+  await document.save();
+  const place = document.positionAt(before.length);
+  editor.selection = new vscode.Selection(place, place);
+  return editor;
+}
+
+/** Generates by the palette. What came stands in the gap, and what stood behind it still does. */
+async function generate(what: string): Promise<void> {
+  const api = await activate();
+  const { document } = await atTheGap();
+  await timed(what, async () => {
+    await fromPalette('Generate with Early Exits');
+    await until('generated text', () => document.getText().length > before.length + behind.length, 60);
+    await until('its end', async () => (await api.status()).activity === 'idle', 60);
+  });
+  const text = document.getText();
+  assert.ok(text.startsWith(before.trimEnd()) && text.endsWith(behind.trimEnd() + '\n'), text);
+  const written = text.slice(before.length, text.length - behind.length);
+  note(`wrote ${JSON.stringify(written)}`);
+  const errors = vscode.languages.getDiagnostics(document.uri).length;
+  note(`problems: ${errors}`);
+  await until('its lens', async () => {
+    const lenses = (await act('vscode.executeCodeLensProvider', document.uri, 100)) as vscode.CodeLens[];
+    const titles = lenses.map(({ command }) => command?.title ?? '').filter((title) => title.includes('tokens'));
+    if (titles.length > 0) note(`lens: ${titles.join(' | ')}`);
+    return titles.length > 0;
+  });
+}
+
+async function tuneQuick(): Promise<RunSummary> {
+  const api = await activate();
+  const known = new Set((await api.listRuns()).map(({ id }) => id));
+  await fromPalette('Tune Early Exits');
+  await until('the question', async () => (await pick()).includes('Start Tuning'));
+  await take('Preset', 'about an hour');
+  await take('quick', 'Start Tuning');
+  await press('Enter');
+  return until('a run', async () => (await api.listRuns()).find(({ id }) => !known.has(id)));
+}
+
+const curvesShow = (what: string, expression: string, seconds: number): Promise<unknown> =>
+  until(what, () => inView<boolean>('curves', expression).catch(() => false), seconds);
+const hasPoints = `/\\d/.test(document.querySelector('.readout tr[data-exit] td')?.textContent ?? '')`;
+
+let tuned: RunSummary;
+let started = 0;
+
+/** One model: generated with, tuned, generated with again and looked at. */
+const stages = (model: string, name: string): Test[] => [
+  test(`${model}: tuning is one question`, async () => {
+    await fromPalette('Tune Early Exits');
+    await until('the question', async () => (await pick()).includes('Start Tuning'));
+    await pictures(`${name}-question`);
+    await press('Escape');
+    started = awake;
+    tuned = await tuneQuick();
+  }),
+  test(`${model}: curves from the first minute on`, async () => {
+    const api = await activate();
+    await curvesShow('the plan', `document.querySelector('header')?.textContent.includes('left') ?? false`, 100);
+    note(`the plan is there after ${seconds(awake - started)}`);
+    await pictures(`${name}-tuning`);
+    tuned = await runIs(api, tuned.id, ['running', 'finished']);
+  }),
+  test(`${model}: the run goes on`, async () => {
+    const api = await activate();
+    await runIs(api, tuned.id, ['finished'], 100).catch(() => null); // what a single test may take
+  }),
+  test(`${model}: the run ends, and says what comes next`, async () => {
+    const api = await activate();
+    await runIs(api, tuned.id, ['finished'], 110);
+    note(`tuned in ${seconds(awake - started)}`);
+    await curvesShow('its points', hasPoints, 30);
+    await until('the news', async () => (await messages()).includes('the exits are tuned'));
+    note(await messages());
+    await picturesWithMessages(`${name}-tuned`);
+  }),
+  test(`${model}: generates with its exits`, async () => {
+    await generate('with exits');
+    await pictures(`${name}-generated`);
+  }),
+  test(`${model}: shows what every exit said`, async () => {
+    await act('earlyExit.showDetails');
+    await until('the details', () =>
+      inView<boolean>('details', `document.querySelectorAll('.opinions tbody th').length > 0`).catch(() => false),
+    );
+    await pictures(`${name}-details`);
+    await act('workbench.action.closeEditorsInOtherGroups');
+  }),
+];
+
+const withShipped: Test[] = [
+  test('the walkthrough says what to do', async () => {
+    await act('workbench.action.openWalkthrough', `${EXTENSION_ID}#start`, false);
+    await until('a picture', () =>
+      inWorkbench<boolean>(`document.querySelector('.getting-started-media img')?.naturalWidth > 0`),
+    );
+    await pictures('1-walkthrough');
+  }),
+  test('the first generation, with nothing tuned or chosen', async () => {
+    await generate('the first generation, with the start of the backend');
+    await until('what the model is for', async () => (await messages()).includes('5 million parameters'));
+    note(await messages());
+    await picturesWithMessages('2-first');
+  }),
+  ...stages('typescript-5m', '3'),
+];
+
+const withOwn = (model: string): Test[] => [
+  test('the list of models has what is on this machine', async () => {
+    const folder = path.join(process.env.LMSTUDIO_MODELS!, 'Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF');
+    mkdirSync(folder, { recursive: true });
+    linkSync(model, path.join(folder, 'qwen2.5-coder-0.5b-instruct-q8_0.gguf'));
+    await act('workbench.action.closeAllEditors');
+    await atTheGap();
+    await timed('the list', async () => {
+      await fromPalette('Choose Model …');
+      await until('the model', async () => (await pick()).includes('qwen2.5-coder-0.5b'));
+    });
+    await pictures('4-models');
+    await ask({ do: 'type', text: 'qwen2.5-coder-0.5b' });
+    await delay(500);
+    await press('Enter');
+    await until('the choice', () =>
+      /qwen2\.5-coder-0\.5b/.test(vscode.workspace.getConfiguration('earlyExit').get<string>('model') ?? ''),
+    );
+  }),
+  test('the chosen model writes, at full depth', async () => {
+    await generate('its first generation, with opening it');
+    await pictures('5-chosen');
+  }),
+  ...stages('the chosen model', '6'),
+  test('completions come while one types', async () => {
+    await vscode.workspace
+      .getConfiguration('earlyExit')
+      .update('completions.enabled', true, vscode.ConfigurationTarget.Global);
+    await atTheGap();
+    await act('workbench.action.focusActiveEditorGroup');
+    await idle();
+    await timed('a suggestion', async () => {
+      await ask({ do: 'type', text: 'ret' });
+      await until('ghost text', () =>
+        inWorkbench<boolean>(`document.querySelector('.ghost-text-decoration, .ghost-text') !== null`),
+      );
+    });
+    await pictures('7-completion');
+  }),
+];
+
+export const run = suite([...withShipped, ...(own === undefined ? [] : withOwn(own))]);
