@@ -164,7 +164,7 @@ function commandEntry(key: CommandKey): Json {
 }
 
 const shadeText = (shade: Shade): string => {
-  if (shade === 'text') return 'Generated tokens drafted from the text before';
+  if (shade === 'text') return 'Generated tokens drafted from earlier text';
   if (shade === 'final') return 'Generated tokens of the final exit';
   return `Generated tokens of exit ${shade.slice(4)} of the palette's 6, 1 being the earliest`;
 };

@@ -89,7 +89,7 @@ export function generationTitle({ tokens, layers, speedup }: Pick<Trace, 'tokens
     right.filter((source) => source !== TEXT_DRAFT).map((source) => String(exitLayer(source, layers))),
   );
   const drafters = [
-    ...(right.includes(TEXT_DRAFT) ? ['the text before'] : []),
+    ...(right.includes(TEXT_DRAFT) ? ['the earlier text'] : []),
     ...(exits.size > 0 ? [`exit ${listed([...exits])}`] : []),
   ];
   const perPass = (tokens.length / Math.max(1, tokens.length - right.length)).toFixed(1);

@@ -84,7 +84,7 @@ describe('code lenses', () => {
     const draft = { source: 'lookup', accepted: true };
     const guessed = [token(0, 'x', 12, { draft }), token(1, 'y', 12, { draft: { ...draft, source: '3:mlp' } })];
     expect(lensesOf([...guessed, token(2, 'z', 12)], inText)).toEqual([
-      [0, '3 tokens · 3.0 at a time · drafted by the text before and exit 3, verified by the full model ▾'],
+      [0, '3 tokens · 3.0 at a time · drafted by the earlier text and exit 3, verified by the full model ▾'],
     ]);
     expect(lensesOf([token(0, 'x', 12)], inText)).toEqual([[0, '1 token · all 12 layers ▾']]);
   });
