@@ -11,6 +11,12 @@ export const modelBase = (model: string): string => model.replace(/[/\\]+$/, '')
 /** The same without the ending of a GGUF file, for titles and names of folders. */
 export const modelTitle = (model: string): string => modelBase(model).replace(/\.gguf$/i, '');
 
+/** A file of a cache by its own name, and apart from it the folder, which a list of a usual width has no room for; others as they are. */
+export function fileInFolder(name: string): { label: string; folder: string } {
+  const [, folder, file] = /^(.+)\/([^/]+\.gguf)$/i.exec(name) ?? [];
+  return file === undefined ? { label: name, folder: '' } : { label: file, folder: folder! };
+}
+
 /** Whether exits were tuned for a model; those that do not say for which may be. */
 export const belongsTo = ({ model: own }: Pick<ExitsSummary, 'model'>, model: string): boolean =>
   own === '' || own === modelBase(model);

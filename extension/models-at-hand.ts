@@ -4,6 +4,7 @@ import { fetchMinutes, fitsMemory, recommendedFor, type HubChoice, type MachineM
 import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { showPick } from './pick.ts';
+import { fileInFolder } from './choices.ts';
 import { sizeText } from './sizes.ts';
 
 /** An item that names a model: `reference` goes into the setting, after a download where it is not here yet. */
@@ -42,11 +43,11 @@ function machineItem(model: MachineModel, memoryBytes: number, current: string):
   const { cache, name, reference, bytes, type, problem } = model;
   const fits = fitsMemory(bytes, memoryBytes);
   const icon = problem !== null ? 'warning' : reference === current ? 'check' : 'symbol-misc';
+  const { label, folder } = fileInFolder(name);
+  const unfit = fits ? '' : vscode.l10n.t('does not fit in memory');
   return {
-    label: `$(${icon}) ${name}`,
-    description: [sizeText(bytes), type, cacheTexts()[cache], fits ? '' : vscode.l10n.t('does not fit in memory')]
-      .filter((text) => text !== '')
-      .join(' · '),
+    label: `$(${icon}) ${label}`,
+    description: [sizeText(bytes), type, unfit, cacheTexts()[cache], folder].filter((text) => text !== '').join(' · '),
     ...(problem !== null && { detail: problem }),
     reference,
     isHere: true,

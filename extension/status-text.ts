@@ -19,7 +19,7 @@ export interface StatusTexts {
 }
 
 /** With a longer name the figure behind it is cut off in a window of 800 pixels. */
-const NAME_LENGTH = 20;
+const NAME_LENGTH = 18;
 
 /** Text of a status bar item, with its icon. */
 export function statusText({ state, status, model, mode, done }: StatusView, texts: StatusTexts): string {

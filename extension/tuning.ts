@@ -70,7 +70,7 @@ async function ask(app: App, settings: RecipeOptions): Promise<RecipeOptions | n
     const items: Choice[] = [
       {
         label: `$(rocket) ${vscode.l10n.t('Start Tuning')}`,
-        detail: `${modelName(options)} · ${dataText(options)} · ${exitsText(options)} · ${presetText(options)}`,
+        detail: [modelName(options), ...ownData(options), exitsText(options), presetText(options)].join(' · '),
         act: async () => null,
       },
       {
@@ -251,5 +251,8 @@ function presetText(options: RecipeOptions): string {
 
 const placeName = ({ on }: RecipeOptions): string => (typeof on === 'string' ? on : String(placeOptions.on.default));
 
-const dataText = ({ data }: RecipeOptions): string =>
-  Array.isArray(data) && data !== dataOptions.data.default ? data.join(', ') : vscode.l10n.t("this folder's files");
+const dataText = (options: RecipeOptions): string => ownData(options)[0] ?? vscode.l10n.t("this folder's files");
+
+/** Data that is not this folder's. */
+const ownData = ({ data }: RecipeOptions): string[] =>
+  Array.isArray(data) && data !== dataOptions.data.default ? [data.join(', ')] : [];

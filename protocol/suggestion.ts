@@ -86,6 +86,9 @@ export function shownTokens(tokens: readonly TokenRecord[], stop: StopReason, ar
 
 /** What an expression goes on behind; a bracket of a block or a colon may end a line. */
 const unfinished = /[-+*/%=<>!~^&|?:,.([{\\@]$/;
+/** A choice between two values that lacks the second: `a ? b`. */
+const lacksChoice = (text: string): boolean =>
+  (text.match(/\s\?(?=\s)/g)?.length ?? 0) > (text.match(/\s:(?=\s)/g)?.length ?? 0);
 const endsLine = /([^-+*/%=<>!~^&|?,.([\\@]|\+\+|--)$/;
 
 /** Characters of a text that was cut off which are no half of an expression: its last such line, else the last such word of the first. */
@@ -98,15 +101,21 @@ function wholeLength(text: string): number {
     const before = text.slice(0, at).trimEnd();
     const isOpen = reader.open.some((bracket) => bracket !== '{') || (reader.isQuoted && !reader.isComment);
     if (!isOpen && before !== '') {
-      if (sign === '\n' && (reader.isComment || endsLine.test(before))) lines = at;
+      const isChosen = reader.isComment || !lacksChoice(text.slice(lines, at));
+      if (sign === '\n' && (reader.isComment || endsLine.test(before)) && isChosen) lines = at;
       const isBetween = !(/\w/.test(sign) && /\w/.test(text[at - 1]!));
       const isPart = reader.isComment || (!unfinished.test(before) && !reader.open.includes('{'));
-      if (isBetween && isPart && !before.includes('\n')) words = before.length;
+      if (isBetween && isPart && isChosen && !before.includes('\n')) words = before.length;
     }
     reader.push(sign);
   }
   if (lines > 0) return lines;
-  const isOver = /[^\w\s]$/.test(text) && reader.open.length === 0 && !reader.isQuoted && !unfinished.test(text);
+  const isOver =
+    /[^\w\s]$/.test(text) &&
+    reader.open.length === 0 &&
+    !reader.isQuoted &&
+    !unfinished.test(text) &&
+    !lacksChoice(text);
   if (isOver || /^\s*\w+$/.test(text)) return text.length;
   return words;
 }

@@ -19,8 +19,17 @@ const phaseNames = {
 const progressText = ({ phase, done, total, unit }: ProgressEvent): string =>
   `${phaseNames[phase]}: ${done} of ${plural(total, singular(unit), unit)}`;
 
+/** `Fitting exits: 40 windows of 512 tokens`, `Loading: typescript-5m`. */
+function phaseText({ phase, detail }: PhaseEvent): string {
+  if (detail === '') return phaseNames[phase];
+  return phase === 'load' ? `Loading: ${lastPart(detail)}` : `${phaseNames[phase]}: ${detail}`;
+}
+
+/** A model's path takes more room than there is. */
+const lastPart = (detail: string): string => detail.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
+
 /** `Fitting exits: 3 of 40 windows`, and how much of that is done, from 0 to 1; null if not known. */
 export const toldOf = (event: PhaseEvent | ProgressEvent): { message: string; share: number | null } =>
   event.type === 'phase'
-    ? { message: event.detail || phaseNames[event.phase], share: null }
+    ? { message: phaseText(event), share: null }
     : { message: progressText(event), share: event.total > 0 ? event.done / event.total : null };

@@ -123,7 +123,7 @@ export async function* openParts(
   let timed: ExitScorer | null = null;
   let plan: TunePlan | null = null;
   if (!earlier && options.minutes !== null) {
-    yield { type: 'phase', phase: 'features', detail: 'how fast they are here' };
+    yield { type: 'phase', phase: 'features', detail: 'how fast the model is here' };
     const { minutes } = options;
     const { speeds, scorer } = await measureSpeeds(wholeStates, spec, openScorer, options.seed, elapsed);
     timed = scorer;

@@ -85,6 +85,11 @@ async function generate(what: string): Promise<void> {
     await fromPalette('Generate with Early Exits');
     await until('generated text', () => document.getText().length > before.length + behind.length, 60);
     await until('its end', async () => (await api.status()).activity === 'idle', 60);
+    await until('the last word', async () => {
+      const { version } = document;
+      await delay(1500);
+      return version === document.version;
+    });
   });
   const text = document.getText();
   assert.ok(text.startsWith(before.trimEnd()) && text.endsWith(behind.trimEnd() + '\n'), text);
@@ -98,6 +103,11 @@ async function generate(what: string): Promise<void> {
     if (titles.length > 0) note(`lens: ${titles.join(' | ')}`);
     return titles.length > 0;
   });
+  await until('its lens on the screen', () =>
+    inWorkbench<boolean>(
+      `[...document.querySelectorAll('.codelens-decoration')].some((each) => each.textContent.includes('tokens'))`,
+    ),
+  );
 }
 
 async function tuneQuick(): Promise<RunSummary> {
@@ -113,7 +123,7 @@ async function tuneQuick(): Promise<RunSummary> {
 
 const curvesShow = (what: string, expression: string, seconds: number): Promise<unknown> =>
   until(what, () => inView<boolean>('curves', expression).catch(() => false), seconds);
-const hasPoints = `/\\d/.test(document.querySelector('.readout tr[data-exit] td')?.textContent ?? '')`;
+const hasPoints = `/\\d/.test([...document.querySelectorAll('.readout td')].map((each) => each.textContent).join(''))`;
 
 let tuned: RunSummary;
 let started = 0;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { belongsTo, modelFor, typedModel, withChosen } from '../../../extension/choices.ts';
+import { belongsTo, fileInFolder, modelFor, typedModel, withChosen } from '../../../extension/choices.ts';
 import type { ModelSummary } from '../../../protocol/server.ts';
 
 const models: ModelSummary[] = [
@@ -30,6 +30,15 @@ describe('the list of models', () => {
     expect(withChosen(models, '/d/other')[0]).toEqual({ path: '/d/other', name: 'other', kind: 'path' });
     expect(withChosen(models, 'owner/name')[0]).toEqual({ path: 'owner/name', name: 'name', kind: 'hub' });
   });
+});
+
+it('a file of a cache is listed by its own name, its folder apart', () => {
+  expect(fileInFolder('Qwen/Qwen2.5-Coder-0.5B-GGUF/q8_0.gguf')).toEqual({
+    label: 'q8_0.gguf',
+    folder: 'Qwen/Qwen2.5-Coder-0.5B-GGUF',
+  });
+  for (const name of ['owner/name', 'qwen2.5-coder:0.5b', 'model.gguf'])
+    expect(fileInFolder(name)).toEqual({ label: name, folder: '' });
 });
 
 describe('a text in the pick', () => {

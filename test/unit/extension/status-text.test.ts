@@ -34,7 +34,7 @@ describe('the status item', () => {
       status: { ...after, model: 'Qwen2.5-Coder-0.5B-Instruct' },
       model: '/m/Qwen2.5-Coder-0.5B-Instruct',
     };
-    expect(text(long)).toBe('$(early-exit) Qwen2.5-Coder-0.5B-… · generation 212 tokens/s');
+    expect(text(long)).toBe('$(early-exit) Qwen2.5-Coder-0.5… · generation 212 tokens/s');
     expect(text({ status: { ...after, last: 'completion' } })).toContain('completion 212 tokens/s');
     expect(text({ status: { ...after, tokensPerSecond: 7.46 } })).toContain('7.5 tokens/s');
   });
@@ -45,7 +45,7 @@ describe('the status item', () => {
       '$(early-exit) Qwen2.5-Coder-0.5B · auto',
     );
     expect(text({ model: 'owner/a-model-with-a-very-long-name-indeed' })).toBe(
-      '$(early-exit) a-model-with-a-very… · auto',
+      '$(early-exit) a-model-with-a-ve… · auto',
     );
   });
 

@@ -70,6 +70,11 @@ describe('tokens of a suggestion', () => {
     expect(shown(['one(\n', '  a,\n', '  b'], 'length')).toBe('one');
     expect(shown(['if (a) {\n', '  b();\n', '  c('], 'length')).toBe('if (a) {\n  b();');
     expect(shown(['const a =\n', '  b +\n', '  c'], 'length')).toBe('const a');
+    expect(shown(['return', ' a', ' ===', ' 0', ' ? 0', ' - b'], 'cancelled')).toBe('return a === 0');
+    expect(shown(['a', ' ? b', ' : c', ' + d'], 'cancelled')).toBe('a ? b : c');
+    expect(shown(['a', ' ? b', ' (c)'], 'cancelled')).toBe('a');
+    expect(shown(['a();\n', 'b = c', ' ? d\n', '  : e.f'], 'cancelled')).toBe('a();');
+    expect(shown(['// why ? so\n', 'a?.b ??', ' c;\n', 'd'], 'cancelled')).toBe('// why ? so\na?.b ?? c;');
   });
 
   it('that ended by themselves are whole, and cut before what stands behind', () => {
