@@ -5,7 +5,7 @@
 import * as vscode from 'vscode';
 import type { ChatTurn } from '../protocol/chat-turns.ts';
 import type { Gap } from '../protocol/completion.ts';
-import { emptyTrace, type Trace } from '../protocol/exittrace.ts';
+import { emptyTrace, headOf, type Trace } from '../protocol/exittrace.ts';
 import * as protocol from '../protocol/server.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { TokenRecord } from '../protocol/trace.ts';
@@ -64,8 +64,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     changed,
     finished,
     backend.listen(protocol.generationReady, ({ generation, ready }) => {
-      const exits = [...ready.exits.map(({ exit }) => exit), 'final'];
-      streams.get(generation)?.ready({ model: ready.model, layers: ready.layers, exits });
+      streams.get(generation)?.ready(headOf(ready));
     }),
     backend.listen(protocol.tokensGenerated, ({ generation, tokens }) => streams.get(generation)?.tokens(tokens)),
     backend.onReady(() => void reattach()),
@@ -168,7 +167,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       },
     });
     const answer = backend
-      .send(protocol.generate, { generation: id, ...asked, options: requested(options) }, stopped.token)
+      .send(protocol.generate, { generation: id, uri, ...asked, options: requested(options) }, stopped.token)
       .then((end) => (result = { ...end, trace: { ...end.trace, tokens: told } }))
       .catch((error: unknown) => void failures.push(error instanceof Error ? error : new Error(String(error))))
       .finally(() => {
@@ -197,8 +196,8 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
         const trace = { ...grown.trace, tokens: [...grown.trace.tokens, ...tokens] };
         kept.set(id, { ...grown, trace });
         tell();
-        const chunk = { ...grown.trace, tokens };
-        await backend.send(protocol.attachTrace, { generation: id, uri, offset: grown.span.start, trace: chunk });
+        const { length: count } = tokens;
+        await backend.send(protocol.placeTokens, { generation: id, offset: grown.span.start, count });
       }
       if (!ended) stopped.cancel();
       await answer;
@@ -209,6 +208,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
         if (generated?.trace.tokens.length === 0) kept.delete(id);
         throw failure;
       }
+      if (!generated) backend.notify(protocol.detachTrace, { generation: id });
       if (!generated || result === null) return null;
       const { trace: head } = result as GenerateResult;
       const trace = { ...head, prompt: generated.trace.prompt, tokens: generated.trace.tokens };

@@ -20,6 +20,7 @@
  * tell it, confidence, the exit's own token as id, text and probability (`defer` where a shortlist deferred), and after
  * a second bar its candidates. `line` headings are for the reader; parsing skips them.
  */
+import type { ReadyEvent } from './events.ts';
 import type { Candidate, ExitOpinion, StopReason, TokenRecord } from './trace.ts';
 
 export interface Trace {
@@ -48,6 +49,13 @@ export const emptyTrace = (head: Partial<Trace> = {}): Trace => ({
   stop: null,
   tokens: [],
   ...head,
+});
+
+/** What a trace says of the model that has loaded. */
+export const headOf = ({ model, layers, exits }: ReadyEvent): Pick<Trace, 'model' | 'layers' | 'exits'> => ({
+  model,
+  layers,
+  exits: [...exits.map(({ exit }) => exit), 'final'],
 });
 
 /** Whether the model had exits beside its own. */

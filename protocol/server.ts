@@ -161,6 +161,8 @@ export interface Status {
 export interface GenerateParams {
   /** Chosen by the client; the tokens come back under it. */
   generation: string;
+  /** The document that the client writes the tokens into: they are kept for `placeTokens`, until the trace is attached or detached. */
+  uri?: string;
   prompt: string;
   options: RecipeOptions;
   /** A conversation that is asked for its next turn, instead of the prompt. */
@@ -188,6 +190,14 @@ export interface AttachParams {
   offset: number;
   /** The trace's head; its tokens are the ones to attach now. A second call with the same `generation` continues it. */
   trace: Trace;
+}
+
+export interface PlaceParams {
+  generation: string;
+  /** Offset in UTF-16 units where the generation begins. */
+  offset: number;
+  /** How many tokens stand in the document now, behind those that were placed. */
+  count: number;
 }
 
 const runId = record({ id: text });
@@ -219,7 +229,7 @@ export const runChanged = notification<RunSummary>('earlyExit/run/changed');
 /** Generates after a prompt; its tokens come as `tokensGenerated`, the answer when it has ended. Cancelling the request keeps what was generated. */
 export const generate = request<GenerateParams, GenerationEnd>(
   'earlyExit/generate',
-  record({ generation: text, prompt: text, options: anyRecord }, { turns: chatTurnsShape, gap: gapShape }),
+  record({ generation: text, prompt: text, options: anyRecord }, { uri: text, turns: chatTurnsShape, gap: gapShape }),
 );
 /** A generation's model is loaded; comes before its tokens. */
 export const generationReady = notification<{ generation: string; ready: GenerateReadyEvent }>(
@@ -234,7 +244,12 @@ export const complete = request<{ gap: Gap; limits: CompletionLimits; options: R
   record({ gap: gapShape, limits: limitsShape, options: anyRecord }),
 );
 
-/** Ties tokens to the text of an open document; false where the text there is another one. */
+/** Ties the next tokens of a generation, which were told, to the text of its document; false where the text there is another one. */
+export const placeTokens = request<PlaceParams, { attached: boolean }>(
+  'earlyExit/trace/place',
+  record({ generation: text, offset: count, count }),
+);
+/** Ties tokens that the client holds to the text of an open document; false where the text there is another one. */
 export const attachTrace = request<AttachParams, { attached: boolean }>(
   'earlyExit/trace/attach',
   record({ generation: text, uri: text, offset: count, trace: traceShape }),

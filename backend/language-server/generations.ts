@@ -1,7 +1,7 @@
 /** Generating for an editor: tokens as they come, and what is true of all of them at the end. */
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
-import { roundToken, type Trace } from '../../protocol/exittrace.ts';
+import { headOf, roundToken, type Trace } from '../../protocol/exittrace.ts';
 import { parseOptions, settingOrigin, type GenerateOptions } from '../../protocol/options.ts';
 import type { GenerateParams, GenerationEnd } from '../../protocol/server.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
@@ -53,8 +53,7 @@ async function runGeneration(
         layers += event.token.layer;
         report.token(roundToken(event.token));
       } else if (event.type === 'ready') {
-        const exits = [...event.exits.map(({ exit }) => exit), 'final'];
-        head = { layers: event.layers, exits, policy: ruleOf(event) };
+        head = { ...headOf(event), policy: ruleOf(event) };
         report.ready(event);
       } else if (event.type === 'warning') report.warning(event.message);
       else if (event.type === 'generated') end = event;

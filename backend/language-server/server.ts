@@ -36,6 +36,7 @@ import { answerJobs } from './jobs.ts';
 import { answerModels } from './models.ts';
 import { answerServing } from './serving.ts';
 import { createRuns, type Runs } from './runs.ts';
+import { createWritten } from './written.ts';
 import { createStatus } from './status.ts';
 
 const defaultOptions: protocol.ServerOptions = {
@@ -53,6 +54,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     void connection.sendNotification(method, params);
   const status = createStatus((now) => notify(protocol.statusChanged, now));
   const generations = createGenerations(engine);
+  const written = createWritten();
   let options = defaultOptions;
   let display = defaultOptions.display;
   let runs: Runs | null = null;
@@ -149,10 +151,10 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
       if (document) set(documents.changeDocument(document, contentChanges, version));
     },
   );
-  listen(
-    { method: DidCloseTextDocumentNotification.method, params: documentParams },
-    ({ textDocument: { uri } }) => void open.delete(uri),
-  );
+  listen({ method: DidCloseTextDocumentNotification.method, params: documentParams }, ({ textDocument: { uri } }) => {
+    open.delete(uri);
+    written.forgetDocument(uri);
+  });
 
   /** What a document shows of its traces, each with the document's own way to positions. */
   const collect = <T>(
@@ -204,15 +206,18 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     status.during('generating', async () => {
       const stopped = new AbortController();
       token.onCancellationRequested(() => stopped.abort());
-      const { generation } = params;
+      const { generation, uri = '' } = params;
       let isEmpty = true;
+      written.begin(params, open.get(uri)?.texts.find(({ id }) => id === generation)?.trace);
       const report: GenerationReport = {
         ready: (ready) => {
           status.ready(ready);
+          written.ready(generation, ready);
           notify(protocol.generationReady, { generation, ready });
         },
         token: (token) => {
           isEmpty = false;
+          written.told(generation, token);
           notify(protocol.tokensGenerated, { generation, tokens: [token] });
         },
         warning: (message) => connection.console.warn(message),
@@ -232,14 +237,23 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     if (tokens > 0) status.written('completion', (1000 * tokens) / (performance.now() - started));
     return result;
   });
-  answer(protocol.attachTrace, ({ uri, generation, offset, trace }) => {
+  const attach = ({ uri, generation, offset, trace }: protocol.AttachParams): { attached: boolean } => {
     const found = open.get(uri);
     const attached = found && documents.attach(found, generation, offset, trace);
     if (attached) set(attached);
     refresh();
     return { attached: Boolean(attached) };
+  };
+  answer(protocol.placeTokens, ({ generation, offset, count }) => {
+    const next = written.take(generation, count);
+    return next ? attach({ generation, offset, ...next }) : { attached: false };
+  });
+  answer(protocol.attachTrace, (params) => {
+    written.forget(params.generation);
+    return attach(params);
   });
   listen(protocol.detachTrace, ({ generation }) => {
+    written.forget(generation);
     for (const document of open.values()) set(documents.detach(document, generation));
     refresh();
   });

@@ -53,6 +53,7 @@ const requests: Record<string, object> = {
     offset: 0,
     trace: emptyTrace({ layers: 6, exits: ['final'], stop: 'length', tokens: [token] }),
   },
+  [protocol.placeTokens.method]: { generation: 'g', offset: 0, count: 1 },
   [protocol.readTraces.method]: { uri: textDocument.uri },
   [protocol.listExits.method]: { folders: ['/nowhere'] },
   [protocol.listModels.method]: { folders: ['/nowhere'] },

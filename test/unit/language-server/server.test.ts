@@ -82,6 +82,51 @@ describe('the language server', () => {
     expect(await send(protocol.readStatus, {})).toMatchObject(status);
   });
 
+  it('keeps tokens that an editor writes into a document until it says where they stand', async () => {
+    onStart = (job) => {
+      const ready = { model: 'm', layers: 12, exits: [{ exit: '3:mlp', layer: 3 }], device: 'cpu' };
+      job.push({ type: 'ready', ...ready, mode: 'fast', policy: null });
+      for (const token of tokens) job.push({ type: 'token', token });
+      job.push({ type: 'generated', ...generated, tokensPerSecond: 7, promptSeconds: 1 });
+      job.end();
+    };
+    const text = 'fn: return a; return a;';
+    await client.sendNotification('textDocument/didOpen', {
+      textDocument: { uri, languageId: 'typescript', version: 1, text },
+    });
+    const generate = (generation: string, prompt: string, written = true): Promise<unknown> =>
+      send(protocol.generate, { generation, prompt, options: { model: 'm' }, ...(written && { uri }) });
+    const place = (generation: string, count: number, offset = 4): Promise<unknown> =>
+      send(protocol.placeTokens, { generation, offset, count });
+    await generate('g', 'fn: ');
+    expect(await place('g', 1)).toEqual({ attached: true });
+    expect(await place('g', 1)).toEqual({ attached: true });
+    const head = emptyTrace({ model: 'm', layers: 12, exits: ['3:mlp', 'final'], prompt: 'fn: ' });
+    const seen = async (): Promise<unknown> => send(protocol.readTraces, { uri });
+    expect(await seen()).toEqual([{ generation: 'g', offset: 4, trace: { ...head, tokens } }]);
+    await send(protocol.attachTrace, { generation: 'g', uri, offset: 4, trace: { ...head, stop: 'length' } });
+    // What continues it has its prompt and the places behind its tokens.
+    const [first, second] = tokens as [TokenRecord, TokenRecord];
+    tokens[0] = { ...first, text: ' return' };
+    try {
+      await generate('g', 'fn: return a;');
+      expect(await place('g', 2)).toEqual({ attached: true });
+      const all = [first, second, { ...tokens[0], index: 2 }, { ...second, index: 3 }];
+      expect(await seen()).toEqual([{ generation: 'g', offset: 4, trace: { ...head, tokens: all } }]);
+    } finally {
+      tokens[0] = first;
+    }
+    // Nothing is kept of one that is written elsewhere, of one that was forgotten, and of a document that was closed.
+    await generate('elsewhere', 'fn: ', false);
+    expect(await place('elsewhere', 1)).toEqual({ attached: false });
+    await generate('h', 'fn: ');
+    await client.sendNotification(protocol.detachTrace.method, { generation: 'h' });
+    expect(await place('h', 1)).toEqual({ attached: false });
+    await generate('i', 'fn: ');
+    await client.sendNotification('textDocument/didClose', { textDocument: { uri } });
+    expect(await place('i', 1)).toEqual({ attached: false });
+  });
+
   it('shows lenses that follow edits and go when the text is edited', async () => {
     const text = 'fn() {\n  return a;\n}\n';
     await client.sendNotification('textDocument/didOpen', {
