@@ -221,7 +221,7 @@ describe('the language server', () => {
     expect(options).toMatchObject({ model: '/m', exits: '/m.exits', data: ['/work/*.ts'] });
     expect(outcomes).toEqual([{ type: 'warning', message: 'too little text' }]);
     expect(progress).toEqual([
-      { job: 'j', message: 'what layers cost here', share: null },
+      { job: 'j', message: 'Measuring: what layers cost here', share: null },
       { job: 'j', message: 'Measuring: 1 of 4 texts', share: 0.25 },
     ]);
     // A report is of no model.
