@@ -292,7 +292,7 @@ export type GenerateEvent =
       meanLayer: number;
       layers: number;
       tokensPerSecond: number;
-      /** Times as fast as full depth, a token a pass, by what passes cost meanwhile; null of few tokens, or where every token took all layers. */
+      /** Times as fast as full depth, a token a pass, by what passes cost meanwhile; null of few tokens, of a session's first text, and if every token took all layers. */
       speedup: number | null;
       promptSeconds: number;
     };

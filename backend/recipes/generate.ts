@@ -142,6 +142,9 @@ const placeLimits: Omit<CompletionLimits, 'maxTokens'> = {
 /** Of fewer tokens no speed is told. */
 const fewestTimed = 8;
 
+/** A session's first text also builds the graphs of its passes: its time says nothing of the speed of another. */
+const hasWritten = new WeakSet<Session>();
+
 /** Milliseconds of a token at full depth that is alone in its pass, as the session has come to know them. */
 const fullDepth = ({ model, pace }: Session): number =>
   pace.stages(0, trunkLength(model), 1) + pace.reading(model.exits.length - 1, 1);
@@ -172,6 +175,8 @@ async function* follow(session: Session, of: DecodeRequest, isFull: boolean): As
   // The first token of each sequence comes out of the prompt's pass.
   const seconds = (performance.now() - started) / 1000 - prompt.seconds;
   const decoded = Math.max(0, tokens - of.prompts.length);
+  const isTimed = !isFull && hasWritten.has(session) && decoded >= fewestTimed && seconds > 0;
+  hasWritten.add(session);
   yield {
     type: 'generated',
     texts,
@@ -181,7 +186,7 @@ async function* follow(session: Session, of: DecodeRequest, isFull: boolean): As
     meanLayer: tokens ? layers / tokens : 0,
     layers: session.model.spec.layers.length,
     tokensPerSecond: seconds > 0 ? decoded / seconds : 0,
-    speedup: isFull || decoded < fewestTimed || seconds <= 0 ? null : (decoded * fullDepth(session)) / 1000 / seconds,
+    speedup: isTimed ? (decoded * fullDepth(session)) / 1000 / seconds : null,
     promptSeconds: prompt.seconds,
   };
 }
