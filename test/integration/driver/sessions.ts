@@ -107,6 +107,8 @@ export const commonSettings = {
   // A browser's VS Code saves by itself: tests compare with what is on disk.
   'files.autoSave': 'off',
   'git.enabled': false,
+  // Servers of others on this machine are no news.
+  'remote.autoForwardPorts': false,
   'telemetry.telemetryLevel': 'off',
   'typescript.tsserver.enabled': false,
   'editor.minimap.enabled': false,

@@ -1,7 +1,8 @@
 /**
  * The first ten minutes of somebody who has just installed the extension, played in a fresh profile and photographed: the model that ships,
  * then, where EARLY_EXIT_PICTURE_MODEL names one (a GGUF file), a model that people use. What takes long is noted. docs/first-minutes.md
- * shows the pictures, as sheets that test/integration/sheets.ts makes of them.
+ * shows the pictures, as sheets that test/integration/sheets.ts makes of them. Where EARLY_EXIT_PICTURE_EXITS names exits of that model, the
+ * pictures of the other pages are taken with them at the end.
  */
 import assert from 'node:assert/strict';
 import { linkSync, mkdirSync } from 'node:fs';
@@ -13,7 +14,7 @@ import { activate, EXTENSION_ID, fileUri, pictures, runIs } from '../harness/ext
 import { fromPalette, pick, take } from '../harness/pick.ts';
 import { note, suite, test, type Test } from '../harness/suite.ts';
 
-const own = process.env.EARLY_EXIT_PICTURE_MODEL;
+const { EARLY_EXIT_PICTURE_MODEL: own, EARLY_EXIT_PICTURE_EXITS: exits } = process.env;
 const act = (command: string, ...given: unknown[]): Thenable<unknown> =>
   vscode.commands.executeCommand(command, ...given);
 
@@ -45,7 +46,7 @@ async function picturesWithMessages(name: string): Promise<void> {
 const messages = (): Promise<string> =>
   inWorkbench(`[...document.querySelectorAll('.notification-list-item')].map((each) => each.textContent).join(' | ')`);
 
-const before = `/** Adds up a list of numbers. */
+const ofMean = `/** Adds up a list of numbers. */
 export function sum(values: readonly number[]): number {
   let total = 0;
   for (const value of values) total += value;
@@ -55,7 +56,7 @@ export function sum(values: readonly number[]): number {
 /** The mean of a list of numbers; 0 if there are none. */
 export function mean(values: readonly number[]): number {
   `;
-const behind = `
+const ofRange = `
 }
 
 /** The distance of the smallest from the largest. */
@@ -65,7 +66,7 @@ export function range(values: readonly number[]): number {
 `;
 
 /** The file with the cursor on the indented line that waits to be written. */
-async function atTheGap(): Promise<vscode.TextEditor> {
+async function atTheGap(before = ofMean, behind = ofRange): Promise<vscode.TextEditor> {
   await act('workbench.action.closeAllEditors');
   const document = await vscode.workspace.openTextDocument(fileUri('sums.ts'));
   const editor = await vscode.window.showTextDocument(document);
@@ -77,13 +78,19 @@ async function atTheGap(): Promise<vscode.TextEditor> {
   return editor;
 }
 
+const configure = (setting: string, value: unknown): Thenable<void> =>
+  vscode.workspace.getConfiguration('earlyExit').update(setting, value, vscode.ConfigurationTarget.Workspace);
+const hasGhostText = `document.querySelector('.ghost-text-decoration, .ghost-text') !== null`;
+const lensIsShown = `[...document.querySelectorAll('.codelens-decoration')].some((each) => each.textContent.includes('tokens'))`;
+const hasOpinions = `document.querySelectorAll('.opinions tbody th').length > 0`;
+
 /** Generates by the palette. What came stands in the gap, and what stood behind it still does. */
 async function generate(what: string): Promise<void> {
   const api = await activate();
   const { document } = await atTheGap();
   await timed(what, async () => {
     await fromPalette('Generate with Early Exits');
-    await until('generated text', () => document.getText().length > before.length + behind.length, 60);
+    await until('generated text', () => document.getText().length > ofMean.length + ofRange.length, 60);
     await until('its end', async () => (await api.status()).activity === 'idle', 60);
     await until('the last word', async () => {
       const { version } = document;
@@ -92,8 +99,8 @@ async function generate(what: string): Promise<void> {
     });
   });
   const text = document.getText();
-  assert.ok(text.startsWith(before.trimEnd()) && text.endsWith(behind.trimEnd() + '\n'), text);
-  const written = text.slice(before.length, text.length - behind.length);
+  assert.ok(text.startsWith(ofMean.trimEnd()) && text.endsWith(ofRange.trimEnd() + '\n'), text);
+  const written = text.slice(ofMean.length, text.length - ofRange.length);
   note(`wrote ${JSON.stringify(written)}`);
   const errors = vscode.languages.getDiagnostics(document.uri).length;
   note(`problems: ${errors}`);
@@ -103,11 +110,7 @@ async function generate(what: string): Promise<void> {
     if (titles.length > 0) note(`lens: ${titles.join(' | ')}`);
     return titles.length > 0;
   });
-  await until('its lens on the screen', () =>
-    inWorkbench<boolean>(
-      `[...document.querySelectorAll('.codelens-decoration')].some((each) => each.textContent.includes('tokens'))`,
-    ),
-  );
+  await until('its lens on the screen', () => inWorkbench<boolean>(lensIsShown));
 }
 
 async function tuneQuick(): Promise<RunSummary> {
@@ -164,9 +167,7 @@ const stages = (model: string, name: string): Test[] => [
   }),
   test(`${model}: shows what every exit said`, async () => {
     await act('earlyExit.showDetails');
-    await until('the details', () =>
-      inView<boolean>('details', `document.querySelectorAll('.opinions tbody th').length > 0`).catch(() => false),
-    );
+    await until('the details', () => inView<boolean>('details', hasOpinions).catch(() => false));
     await pictures(`${name}-details`);
     await act('workbench.action.closeEditorsInOtherGroups');
   }),
@@ -214,20 +215,65 @@ const withOwn = (model: string): Test[] => [
   }),
   ...stages('the chosen model', '6'),
   test('completions come while one types', async () => {
-    await vscode.workspace
-      .getConfiguration('earlyExit')
-      .update('completions.enabled', true, vscode.ConfigurationTarget.Global);
+    await configure('completions.enabled', true);
     await atTheGap();
     await act('workbench.action.focusActiveEditorGroup');
     await idle();
     await timed('a suggestion', async () => {
       await ask({ do: 'type', text: 'ret' });
-      await until('ghost text', () =>
-        inWorkbench<boolean>(`document.querySelector('.ghost-text-decoration, .ghost-text') !== null`),
-      );
+      await until('ghost text', () => inWorkbench<boolean>(hasGhostText));
     });
     await pictures('7-completion');
   }),
 ];
 
-export const run = suite([...withShipped, ...(own === undefined ? [] : withOwn(own))]);
+const ofMedian = `${ofMean}return values.length === 0 ? 0 : sum(values) / values.length;
+}
+
+/** The median of a list of numbers. */
+export function median(values: readonly number[]): number {
+  `;
+
+/** What README and the walkthrough show: the exits' colours in a text of the mode `fast`, and of the default mode. */
+const ofPages = (model: string, exits: string): Test[] => [
+  test('pages: the model', async () => {
+    await activate();
+    await configure('model', model);
+  }),
+  ...[
+    { name: 'fast', options: { mode: 'fast', threshold: '0.97' } },
+    { name: 'faster', options: { mode: 'fast', threshold: '0.9' } },
+    { name: 'default', options: {} },
+  ].map(({ name, options }) =>
+    test(`pages: ${name}`, async () => {
+      const api = await activate();
+      await configure('completions.enabled', false);
+      // A session's first text says no speed.
+      for (let round = 0; round < 2; round++) {
+        await atTheGap(ofMedian, '\n}\n');
+        const trace = (await api.generateAtCursor({ ...options, exits }))?.trace;
+        note(`${trace?.speedup ?? '–'} × ${JSON.stringify(trace?.tokens.map(({ text }) => text).join(''))}`);
+      }
+      await until('its lens on the screen', () => inWorkbench<boolean>(lensIsShown));
+      await pictures(`pages-${name}`);
+      await act('earlyExit.showDetails');
+      await until('the details', () => inView<boolean>('details', hasOpinions).catch(() => false));
+      await pictures(`pages-${name}-details`);
+      await act('workbench.action.closeEditorsInOtherGroups');
+    }),
+  ),
+  test('pages: a suggestion', async () => {
+    await configure('completions.enabled', true);
+    await atTheGap();
+    await act('workbench.action.focusActiveEditorGroup');
+    await act('editor.action.inlineSuggest.trigger');
+    await until('ghost text', () => inWorkbench<boolean>(hasGhostText));
+    await pictures('pages-completion');
+  }),
+];
+
+export const run = suite([
+  ...withShipped,
+  ...(own === undefined ? [] : withOwn(own)),
+  ...(own === undefined || exits === undefined ? [] : ofPages(own, exits)),
+]);
