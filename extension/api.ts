@@ -6,10 +6,10 @@ import type { TokenRecord } from '../protocol/trace.ts';
 
 export interface EarlyExitApi {
   readonly version: 1;
-  /** Starts tuning with the settings and these options over them; asks nothing. Null where it failed and was said. */
+  /** Starts tuning with the settings and these options over them; asks nothing. Null if it failed and was said. */
   startRun(options?: RecipeOptions): Promise<RunSummary | null>;
   pauseRun(id: string): Promise<RunSummary>;
-  /** Null where the folder is not trusted, which is said. */
+  /** Null if the folder is not trusted, which is said. */
   resumeRun(id: string): Promise<RunSummary | null>;
   stopRun(id: string): Promise<RunSummary>;
   /** Newest first. */
@@ -25,7 +25,7 @@ export interface EarlyExitApi {
     onToken?: (token: TokenRecord) => void,
     token?: CancellationToken,
   ): Promise<GenerateResult>;
-  /** Generates into the active editor at its cursor, as the command does; null where nothing came. */
+  /** Generates into the active editor at its cursor, as the command does; null if nothing came. */
   generateAtCursor(options?: RecipeOptions): Promise<GenerateResult | null>;
   /** What the backend does; starts it. */
   status(): Promise<Status>;

@@ -110,7 +110,7 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     }
   };
 
-  /** What is asked from now on goes to `next`, which is forgotten where it cannot begin. */
+  /** What is asked from now on goes to `next`, which is forgotten if it cannot begin. */
   const begin = (next: Promise<Client>): Promise<Client> => {
     life = next;
     next.catch(() => {

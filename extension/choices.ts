@@ -42,7 +42,7 @@ export function withChosen(models: readonly ModelSummary[], current: string): Li
   return [{ path: current, name: modelBase(current), kind: isHubId(current) ? 'hub' : 'path' }, ...models];
 }
 
-/** What a typed or pasted text names; null where it is neither a path nor a hub id. */
+/** What a typed or pasted text names; null if it is neither a path nor a hub id. */
 export function typedModel(text: string): ListedModel | null {
   const path = text.trim().replace(/^(["'])(.*)\1$/, '$2');
   const name = modelBase(path);

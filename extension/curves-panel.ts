@@ -50,8 +50,9 @@ export function createCurvesPanel(
     const fresh = events.filter((event) => event.index >= from);
     if (fresh.length === 0) return;
     sent.set(run, fresh.at(-1)!.index + 1);
-    const told = fresh.map(({ event }) => event);
-    for (const message of [planOf(run, told), pointsOf(run, told), sweepOf(run, told)]) if (message) post(message);
+    const freshEvents = fresh.map(({ event }) => event);
+    for (const message of [planOf(run, freshEvents), pointsOf(run, freshEvents), sweepOf(run, freshEvents)])
+      if (message) post(message);
   };
 
   const flush = (): void => {

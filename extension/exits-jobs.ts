@@ -34,8 +34,8 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
   app.context.subscriptions.push(changed);
   const [folder] = workspaceFolders();
 
-  /** Null where the user went away or the folder is not trusted. */
-  const asked = async (exits: ExitsSummary | null, title: string): Promise<ExitsSummary | null> => {
+  /** Null if the user went away or the folder is not trusted. */
+  const chooseExits = async (exits: ExitsSummary | null, title: string): Promise<ExitsSummary | null> => {
     if (!requireTrust()) return null;
     const all = exits ? [exits] : await listExits(app);
     if (all.length === 0)
@@ -65,7 +65,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
   return {
     onChange: changed.event,
     async calibrate(given) {
-      const exits = await asked(given, vscode.l10n.t('Calibrate Exits'));
+      const exits = await chooseExits(given, vscode.l10n.t('Calibrate Exits'));
       if (!exits) return;
       const outcomes = await run('calibrate', vscode.l10n.t('Calibrating {0}', exits.name), exits, {});
       if (!outcomes) return;
@@ -77,13 +77,13 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       ]);
     },
     async evaluate(given) {
-      const exits = await asked(given, vscode.l10n.t('Evaluate Exits'));
+      const exits = await chooseExits(given, vscode.l10n.t('Evaluate Exits'));
       const outcomes = exits && (await run('evaluate', vscode.l10n.t('Evaluating {0}', exits.name), exits, {}));
       const evaluated = outcomes?.find((event) => event.type === 'evaluated');
       if (exits && evaluated) await showReport(exits.name, evaluationReport(exits.name, evaluated));
     },
     async exportExit(given) {
-      const exits = await asked(given, vscode.l10n.t('Export Exit'));
+      const exits = await chooseExits(given, vscode.l10n.t('Export Exit'));
       if (!exits || folder === undefined) return;
       const items = exits.exits.map((label) => ({ label }));
       const picked = await showPick(items, { title: vscode.l10n.t('Which exit becomes a model of its own') });
@@ -119,7 +119,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
   };
 }
 
-/** With its progress, and a way to stop it; null where it was stopped. */
+/** With its progress, and a way to stop it; null if it was stopped. */
 export async function carryOut(
   app: Pick<App, 'backend'>,
   kind: JobKind,
@@ -129,12 +129,12 @@ export async function carryOut(
 ): Promise<JobOutcome[] | null> {
   const job = `job ${++jobs}`;
   return withJobProgress(app, job, title, async (token) => {
-    const asked = { job, kind, options, ...(folder !== undefined && { folder }) };
-    return (await app.backend.send(protocol.runJob, asked, token)).outcomes;
+    const request = { job, kind, options, ...(folder !== undefined && { folder }) };
+    return (await app.backend.send(protocol.runJob, request, token)).outcomes;
   });
 }
 
-/** Shows what a job says of itself; null where the user stopped it. */
+/** Shows what a job says of itself; null if the user stopped it. */
 export async function withJobProgress<T>(
   { backend }: Pick<App, 'backend'>,
   job: string,

@@ -27,7 +27,7 @@ function calibrationFigure({ calibration }: Pick<ExitsSummary, 'calibration'>): 
   return `${speedup.toFixed(2)} ×${agreement === null ? '' : ` at ${(100 * agreement).toFixed(1)} %`}`;
 }
 
-/** Minutes that calibrating should take, as the run has found; null where it was calibrated. */
+/** Minutes that calibrating should take, as the run has found; null if it was calibrated. */
 export function calibrationMinutes(events: readonly TuneEvent[]): number | null {
   if (events.some(({ type }) => type === 'calibrated')) return null;
   const expected = events.findLast((event) => event.type === 'expected');

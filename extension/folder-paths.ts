@@ -4,7 +4,7 @@ import path from 'node:path';
 import { shippedModel } from '../protocol/options-groups.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
 
-/** The model where the folder has it by that path, else as it is: the one that ships, or an id of the hub. */
+/** The model if the folder has it by that path, else as it is: the one that ships, or an id of the hub. */
 export function modelInFolder({ model }: RecipeOptions, folder: string | undefined): RecipeOptions {
   if (typeof model !== 'string' || model === shippedModel || folder === undefined) return {};
   const file = path.resolve(folder, model);

@@ -24,7 +24,7 @@ export const textOf = (tokens: readonly TokenRecord[], lineEnd: string): string 
   withLineEnds(tokens.map((token) => token.text).join(''), lineEnd);
 
 /**
- * A generation after an edit: moved, grown by its own next text (`expected`), or null where its text was touched.
+ * A generation after an edit: moved, grown by its own next text (`expected`), or null if its text was touched.
  */
 export function afterEdit(generated: GeneratedText, edit: Edit, expected: string | null): GeneratedText | null {
   const { span } = generated;

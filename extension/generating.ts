@@ -12,7 +12,7 @@ import { recipeSettings } from './settings.ts';
 
 let current: vscode.CancellationTokenSource | null = null;
 
-/** `Generate with Early Exits`. Answers null where nothing came. */
+/** `Generate with Early Exits`. Answers null if nothing came. */
 export async function generateAtCursor(app: App, overrides: RecipeOptions = {}): Promise<GenerateResult | null> {
   const editor = await editorToFill();
   if (!editor) {
@@ -24,7 +24,7 @@ export async function generateAtCursor(app: App, overrides: RecipeOptions = {}):
   return intoEditor(app, editor, overrides, null);
 }
 
-/** Goes on where a generation ended, as one with it. Answers null where it is gone or nothing came. */
+/** Goes on where a generation ended, as one with it. Answers null if it is gone or nothing came. */
 export async function continueGeneration(app: App, id: string): Promise<GenerateResult | null> {
   const generated = app.generations.find(id);
   const editor = vscode.window.visibleTextEditors.find(({ document }) => document.uri.toString() === generated?.uri);

@@ -18,11 +18,11 @@ import { beginInsertion, type Insertion } from './insertion.ts';
 export interface Generations {
   /**
    * Streams into an editor at its cursor, or as the end of a generation that is there (`continued`, its id). Resolves when all is
-   * inserted; null where the text was edited meanwhile.
+   * inserted; null if the text was edited meanwhile.
    */
   intoEditor(
     editor: vscode.TextEditor,
-    asked: { readonly prompt: string; readonly gap?: Gap },
+    source: { readonly prompt: string; readonly gap?: Gap },
     options: RecipeOptions,
     token: vscode.CancellationToken,
     continued?: string | null,
@@ -99,16 +99,16 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
 
   const request: Generations['generate'] = async (prompt, options, onToken, token, turns) => {
     const generation = newId();
-    const told: TokenRecord[] = [];
+    const received: TokenRecord[] = [];
     const tokens = (some: TokenRecord[]): void => {
-      told.push(...some);
+      received.push(...some);
       some.forEach(onToken);
     };
     streams.set(generation, { ready: () => {}, tokens });
     try {
-      const asked = { generation, prompt, options: requested(options), ...(turns && { turns }) };
-      const end = await backend.send(protocol.generate, asked, token);
-      return { ...end, trace: { ...end.trace, tokens: told } };
+      const params = { generation, prompt, options: requested(options), ...(turns && { turns }) };
+      const end = await backend.send(protocol.generate, params, token);
+      return { ...end, trace: { ...end.trace, tokens: received } };
     } finally {
       streams.delete(generation);
     }
@@ -135,14 +135,14 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     await backend.send(protocol.attachTrace, { generation: id, uri, offset: span.start, trace });
   };
 
-  const intoEditor: Generations['intoEditor'] = async (editor, asked, options, token, continued = null) => {
+  const intoEditor: Generations['intoEditor'] = async (editor, source, options, token, continued = null) => {
     const { document } = editor;
     const known = continued === null ? undefined : kept.get(continued);
     const id = known?.id ?? newId();
     const uri = document.uri.toString();
     const start = document.offsetAt(editor.selection.end);
     const lineEnd = document.eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n';
-    const own = { id, uri, lineEnd, span: { start, end: start }, trace: emptyTrace({ prompt: asked.prompt }) };
+    const own = { id, uri, lineEnd, span: { start, end: start }, trace: emptyTrace({ prompt: source.prompt }) };
     kept.set(id, known ? { ...known, trace: { ...known.trace, stop: null } } : own);
     const before = known?.trace.tokens.length ?? 0;
     const insertion = beginInsertion(document, start);
@@ -150,7 +150,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     const stopped = new vscode.CancellationTokenSource();
     const cancelled = token.onCancellationRequested(() => stopped.cancel());
     const waiting: TokenRecord[] = [];
-    const told: TokenRecord[] = [];
+    const received: TokenRecord[] = [];
     let wake = (): void => {};
     let result: GenerateResult | null = null;
     const failures: Error[] = [];
@@ -161,14 +161,14 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
         if (generated) kept.set(id, { ...generated, trace: { ...generated.trace, ...head } });
       },
       tokens: (tokens) => {
-        told.push(...tokens);
+        received.push(...tokens);
         waiting.push(...tokens.map((each) => ({ ...each, index: each.index + before })));
         wake();
       },
     });
     const answer = backend
-      .send(protocol.generate, { generation: id, uri, ...asked, options: requested(options) }, stopped.token)
-      .then((end) => (result = { ...end, trace: { ...end.trace, tokens: told } }))
+      .send(protocol.generate, { generation: id, uri, ...source, options: requested(options) }, stopped.token)
+      .then((end) => (result = { ...end, trace: { ...end.trace, tokens: received } }))
       .catch((error: unknown) => void failures.push(error instanceof Error ? error : new Error(String(error))))
       .finally(() => {
         ended = true;

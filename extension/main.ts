@@ -1,6 +1,6 @@
 /**
  * Activation, with the window: one context, the commands from their table, everything else on demand. The backend is started
- * only where a run was interrupted.
+ * only if a run was interrupted.
  */
 import * as vscode from 'vscode';
 import { parseTrace } from '../protocol/trace-reading.ts';
@@ -199,7 +199,7 @@ async function chooseRun(app: App, states: readonly RunSummary['state'][], title
   return (await showPick(items, { title }))?.run ?? null;
 }
 
-/** Settings take effect at once where they can, and say when where they cannot. Answers the display settings. */
+/** Settings take effect at once if they can, and say when if they cannot. Answers the display settings. */
 function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Display {
   let display: Display | null = null;
   const read = (): Display => (display ??= displaySettings());

@@ -30,8 +30,8 @@ const harmless = (message: string): string => shown(message).replaceAll('](', ']
 export function showFailure({ backend }: { readonly backend: Backend }, error: unknown): void {
   const message = describeError(error);
   backend.log.error(error instanceof Error && error.stack !== undefined ? error.stack : message);
-  const isSaid = backend.state() === 'failed' && message === backend.failure();
-  if (!(error instanceof BackendEnded) && !isSaid)
+  const isShown = backend.state() === 'failed' && message === backend.failure();
+  if (!(error instanceof BackendEnded) && !isShown)
     offer(vscode.window.showErrorMessage, message, waysOut(message, error));
 }
 

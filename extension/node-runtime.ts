@@ -23,7 +23,7 @@ export const MINIMUM_NODE = 20;
 /** A Node that does not even say its version in this time is none. */
 const VERSION_MILLISECONDS = 10_000;
 
-/** Asks a Node for its version; null where it is none. */
+/** Asks a Node for its version; null if it is none. */
 export type ReadVersion = (command: string) => Promise<string | null>;
 
 /** Throws a UserError where the Node that a setting names is none, or too old. */

@@ -8,7 +8,7 @@ interface PickOptions {
   readonly matchOnDescription?: boolean;
 }
 
-/** Undefined where the user went away. `typed` makes entries of what is typed, which stand above the others. */
+/** Undefined if the user went away. `typed` makes entries of what is typed, which stand above the others. */
 export function showPick<Item extends vscode.QuickPickItem>(
   items: readonly Item[],
   { title, placeHolder, ignoreFocusOut = false, matchOnDescription = false }: PickOptions,

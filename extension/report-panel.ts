@@ -56,7 +56,7 @@ export function createReportPanel(app: App): ShowReport {
   };
 }
 
-/** Sweeps and judged tasks first. @throws UserError where there is nothing to report. */
+/** Sweeps and judged tasks first. @throws UserError if there is nothing to report. */
 async function pickReported(app: App): Promise<string | null> {
   const [studies, exits] = await Promise.all([listStudies(app), listExits(app)]);
   const isTrial = ({ directory }: ExitsSummary): boolean =>

@@ -13,7 +13,7 @@ export interface Runs {
   /** Asks the backend, which starts for it. */
   refresh(): Promise<void>;
   pause(id: string): Promise<RunSummary>;
-  /** Null where the folder is not trusted, which is said. */
+  /** Null if the folder is not trusted, which is said. */
   resume(id: string): Promise<RunSummary | null>;
   stop(id: string): Promise<RunSummary>;
   readonly onChange: vscode.Event<RunSummary | null>;

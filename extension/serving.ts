@@ -10,7 +10,7 @@ import { recipeSettings } from './settings.ts';
 import { requireTrustToServe } from './trust.ts';
 
 export interface Serving {
-  /** Null where the folder is not trusted, and where the loading was stopped. */
+  /** Null if the folder is not trusted, and if the loading was stopped. */
   start(): Promise<protocol.ServingState | null>;
   stop(): Promise<void>;
   isServing(): boolean;

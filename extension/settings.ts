@@ -25,7 +25,7 @@ export function recipeSettings(command: CommandName, scope?: vscode.Configuratio
   return given;
 }
 
-/** The value that a user or a folder set; undefined where the default holds. An untrusted folder's restricted values do not count. */
+/** The value that a user or a folder set; undefined if the default holds. An untrusted folder's restricted values do not count. */
 export function explicit(setting: string, scope?: vscode.ConfigurationScope): unknown {
   const found = vscode.workspace.getConfiguration(undefined, scope ?? null).inspect(setting);
   if (!found) return undefined;

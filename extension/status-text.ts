@@ -30,7 +30,7 @@ export function statusText({ state, status, model, mode, done }: StatusView, tex
     const share = status.activity === 'tuning' && done !== null ? ` ${Math.round(100 * done)} %` : '';
     return `$(sync~spin) ${texts.activity(status.activity)}${share}`;
   }
-  // How fast the last text was written if this model wrote it; the mode is in the tooltip then.
+  // The speed of the last text if this model wrote it; the tooltip then has the mode.
   const isOwn = status.model === modelBase(model);
   const last =
     isOwn && status.tokensPerSecond

@@ -10,7 +10,7 @@ export interface TraceHead {
   readonly length: number;
 }
 
-/** One a token; none where the file is no trace, whose diagnostic says why, or has no exits to tell apart. */
+/** One a token; none if the file is no trace, whose diagnostic says why, or has no exits to tell apart. */
 export function traceHeads(text: string): TraceHead[] {
   const parsed = tryParse(text);
   if (!parsed || !hasExits(parsed.trace)) return [];

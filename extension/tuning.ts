@@ -16,7 +16,7 @@ import { runTitle } from './run-title.ts';
 import { explicit, recipeSettings } from './settings.ts';
 import { requireTrust } from './trust.ts';
 
-/** With options nothing is asked; null where the user went away, or it failed and was said. */
+/** With options nothing is asked; null if the user went away, or it failed and was said. */
 export async function tune(app: App, overrides: RecipeOptions | null = null): Promise<RunSummary | null> {
   const folder = vscode.workspace.workspaceFolders?.[0];
   if (folder?.uri.scheme !== 'file') {
@@ -28,11 +28,11 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
   const chosen = overrides ?? (isAllSet(folder.uri) ? {} : await ask(app, settings));
   if (chosen === null) return null;
   try {
-    const asked = { ...settings, ...chosen };
+    const given = { ...settings, ...chosen };
     const { fsPath } = folder.uri;
     await app.runs.refresh();
-    const options = complete(await withoutGpu(app, asked), fsPath, app.runs.list());
-    const title = titleOf(asked, folder.name, app);
+    const options = complete(await withoutGpu(app, given), fsPath, app.runs.list());
+    const title = titleOf(given, folder.name, app);
     const run = await app.backend.send(protocol.startRun, { title, options, folder: fsPath });
     await app.curves.show(run.id);
     return run;
@@ -42,7 +42,7 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
   }
 }
 
-/** The model is the folder's where it has it, and the exits go into it under a name that is free. */
+/** The model is the folder's if it has it, and the exits go into it under a name that is free. */
 const complete = (options: RecipeOptions, folder: string, runs: readonly RunSummary[]): RecipeOptions => ({
   ...options,
   ...modelInFolder(options, folder),

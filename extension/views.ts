@@ -31,10 +31,10 @@ const dimmedColour = new vscode.ThemeColor('disabledForeground');
 
 export function createViews(app: App, subscriptions: vscode.Disposable[]): Views {
   const folders = (): string[] => (vscode.workspace.isTrusted ? workspaceFolders() : []);
-  let asked = false;
+  let isRefreshed = false;
   const runs = list(app, runItem, async () => {
-    if (!asked) await app.runs.refresh();
-    asked = true;
+    if (!isRefreshed) await app.runs.refresh();
+    isRefreshed = true;
     return app.runs.list();
   });
   const exits = list(app, exitsItem, async () => {
@@ -75,7 +75,7 @@ interface List<T> {
   refresh(): void;
 }
 
-/** A flat list; where it cannot be loaded it shows what it showed before. */
+/** A flat list; if it cannot be loaded it shows what it showed before. */
 function list<T>(app: App, item: (each: T) => vscode.TreeItem, load: () => Promise<readonly T[]>): List<T> {
   const emitter = new vscode.EventEmitter<void>();
   let rows: readonly T[] = [];

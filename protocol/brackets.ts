@@ -1,6 +1,6 @@
 /**
- * Brackets of a text as it comes, a character at a time: those in strings and comments do not count, as most languages write them. Pure;
- * knows no language, so what it says of an odd text is a guess.
+ * Open brackets of a text, a character at a time; those in strings and comments do not count, in the syntax of most languages. Pure; knows
+ * no language, so its result for unusual text is a guess.
  */
 
 export interface BracketReader {
@@ -8,7 +8,7 @@ export interface BracketReader {
   readonly open: string[];
   /** Closing brackets that came while none was open. */
   readonly closers: number;
-  /** Whether the text stands in a string or a comment that goes on; and whether that is a comment. */
+  /** Whether the text is inside a string or comment that is not closed; and whether that is a comment. */
   readonly isQuoted: boolean;
   readonly isComment: boolean;
   /** Reads on; `closes`: a bracket closed something that was opened before the text began. */

@@ -1,4 +1,4 @@
-/** What leaving early was found to bring and to cost, where it was calibrated. */
+/** What leaving early brings and costs, as measured by a calibration. */
 
 /** A mean and its standard error. */
 export interface Figure {
@@ -27,7 +27,7 @@ export function broughtText({ speedup, agreement, regret }: Brought): string {
 /** Cores of other programs from which on a speed is doubtful. */
 const busyCores = 0.3;
 
-/** What a busy machine does to speeds, where it was busy. */
+/** A note about the effect of a busy machine on speeds; null if it was not busy. */
 export const busyText = ({ busy }: Pick<Brought, 'busy'>): string | null =>
   busy < busyCores
     ? null

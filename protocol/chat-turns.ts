@@ -1,4 +1,4 @@
-/** A conversation as an editor tells it. Pure. */
+/** A conversation as an editor sends it. Pure. */
 import { list, oneOf, record, text, type Shape } from './shapes.ts';
 
 export interface ChatTurn {

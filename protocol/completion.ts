@@ -1,10 +1,10 @@
-/** A completion as the editor asks for it, and what comes back. Knows no transport and no recipe. */
+/** A completion as the editor requests it, and its result. Knows no transport and no recipe. */
 import type { Around } from './suggestion.ts';
 import { count, list, record, text, type Shape } from './shapes.ts';
 import type { Trace } from './exittrace.ts';
 import type { GenerateOptions } from './options.ts';
 
-/** The place that is to be filled, and what is seen of other files: what changes least stands first. Lines end with \n. */
+/** The gap to fill, and text of other files; what changes least comes first. Lines end with \n. */
 export interface Gap extends Around {
   repository: string;
   file: string;
@@ -18,9 +18,9 @@ export interface CompletionLimits {
   chunkTokens: number;
   /** Most tokens of a suggestion. */
   maxTokens: number;
-  /** After so long there are no more tokens than it takes to have something to show. */
+  /** After this time only as many tokens are written as are needed to have something to show. */
   maxMilliseconds: number;
-  /** Most suggestions; 0: the prompt is read ahead, and nothing is said. */
+  /** Most suggestions; 0: only the prompt is computed ahead. */
   suggestions: number;
 }
 
@@ -36,7 +36,7 @@ export interface CompleteOptions {
 export interface CompletionResult {
   /** The likeliest first. What repeats the text around is still in there. */
   suggestions: Trace[];
-  /** Whether the model sees what stands behind the gap; otherwise it has no tokens for that. */
+  /** Whether the model reads the text after the gap; otherwise it has no tokens for filling in. */
   fills: boolean;
   promptTokens: number;
   /** Of these, how many did not have to be read. */

@@ -23,7 +23,7 @@ export type ErrorCode = (typeof errorCodes)[number];
 export class UserError extends Error {
   override readonly name = 'UserError';
   readonly code: ErrorCode;
-  /** What the user can do, as a sentence; null where the message says it already. */
+  /** What the user can do, as a sentence; null if the message contains it. */
   readonly wayOut: string | null;
 
   constructor(code: ErrorCode, message: string, wayOut: string | null = null, options?: ErrorOptions) {

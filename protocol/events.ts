@@ -38,17 +38,17 @@ export type ProgressEvent = {
   done: number;
   total: number;
   unit: string;
-  /** Where that can be told. */
+  /** If that is known. */
   secondsLeft?: number;
 };
 export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
 /** About how long it takes from its beginning, by speeds that were measured just now. */
 export type ExpectedEvent = { type: 'expected'; seconds: number };
 export type WarningEvent = { type: 'warning'; message: string };
-/** What there is to know, where nothing is wrong. */
+/** Information that is no warning. */
 export type NoteEvent = { type: 'note'; message: string };
 
-/** The model is loaded: what its exits are and where it runs. Before the first step or token. */
+/** The model is loaded: its exits and its device. Before the first step or token. */
 export interface ReadyEvent {
   type: 'ready';
   model: string;
@@ -61,9 +61,9 @@ export interface ReadyEvent {
 /** Of a generation: also the mode that runs, which `auto` has chosen, and the rule by which tokens leave in mode `fast`. */
 export interface GenerateReadyEvent extends ReadyEvent {
   mode: Mode;
-  /** Such as `as calibrated` or `confidence 0.8, not calibrated`; null where no token leaves early. */
+  /** Such as `as calibrated` or `confidence 0.8, not calibrated`; null if no token leaves early. */
   policy: string | null;
-  /** What leaving early as calibrated brings and costs, in words; null where no token leaves by a calibration. */
+  /** What leaving early as calibrated brings and costs, in words; null if no token leaves by a calibration. */
   brought?: string | null;
 }
 
@@ -81,8 +81,8 @@ export interface StepEvent {
   /** Cross-entropy with the true next tokens by exit id, whatever the exits learn from. */
   losses: Record<string, number>;
   /**
-   * How much higher than the final exit's on the same tokens an exit's cross-entropy is, over the vocabulary as `ExitScore.loss` has it.
-   * Absent where the exits do not learn from the final one, and from PyTorch.
+   * Each exit's cross-entropy minus the final exit's on the same tokens, over the vocabulary as for `ExitScore.loss`. Absent if the exits
+   * do not learn from the final one, and from PyTorch.
    */
   gaps?: Record<string, number>;
   gradientNorms: Record<string, number>;
@@ -94,7 +94,7 @@ export interface EvaluationEvent {
   step: number;
   tokens: number;
   scores: ExitScore[];
-  /** True when these are the best held-out losses so far. */
+  /** Whether these are the best held-out losses so far. */
   best: boolean;
 }
 
@@ -103,12 +103,12 @@ export interface MinutesEvent {
   type: 'minutes';
   minutes: number;
   seconds: { evaluation: number; fit: number; updates: number; calibration: number };
-  /** Held out. */
+  /** On held-out text. */
   evaluationTokens: number;
   fitTokens: number;
   /** Updates expected. */
   updates: number;
-  /** How many minutes would bring a gain; null where those asked do. */
+  /** The number of minutes that would bring a gain; null if the given ones do. */
   minutesNeeded: number | null;
 }
 
@@ -122,14 +122,14 @@ export interface PlannedEvent {
   /** Whether the whole model is trained, and nothing of it is frozen. */
   whole: boolean;
   /**
-   * Bytes of the rank that holds most of each: the frozen model (with gradients and moments where it is trained), exits with theirs, frozen heads
-   * (else the gradient of the model's own), what is under way.
+   * Bytes of the rank that has most of each: the frozen model (with gradients and moments if it is trained), exits with theirs, frozen
+   * heads (else the gradient of the model's own), activations.
    */
   memory: { backbone: number; exits: number; heads: number; working: number };
   fits: boolean;
   /** Bytes an update that all ranks give away, by what they are. */
   traffic: Record<string, number>;
-  /** Of a billion tokens, and of the run where its updates are given. */
+  /** For a billion tokens, and for the run if its updates are given. */
   hours: number;
   runHours: number | null;
 }
@@ -149,7 +149,7 @@ export interface Spread {
 
 /** Trials that differ in nothing but the seed. */
 export interface SweptGroup {
-  /** What tells it from the others. */
+  /** The options in which it differs from the others. */
   name: string;
   seeds: number;
   exits: { exit: string; loss: Spread; agreement: Spread }[];
@@ -165,7 +165,7 @@ export type SweepEvent =
       name: string;
       number: number;
       total: number;
-      /** What tells it from the others. */
+      /** The options in which it differs from the others. */
       what: string;
       /** `earlier`: it was done when the sweep went on. */
       state: 'finished' | 'earlier' | 'failed';
@@ -178,10 +178,10 @@ export type SweepEvent =
 /** What an exit's memory was found to be. */
 export interface MemoryEvent {
   type: 'memory';
-  /** Where it hangs, such as `16.end`. */
+  /** Its cut, such as `16.end`. */
   cut: string;
   numbers: number;
-  /** Σ‖y − ŷ‖² ÷ Σ‖y − mean‖² of keys and of values on text kept apart; null where none was. */
+  /** Σ‖y − ŷ‖² ÷ Σ‖y − mean‖² of keys and of values on held-out text; null if there was none. */
   errors: Record<'copied' | 'fitted', { readonly keys: number; readonly values: number }> | null;
 }
 
@@ -202,7 +202,7 @@ export type TuneEvent =
   | {
       type: 'tuned';
       directory: string;
-      /** What the run was given, and a resumed one remembers; the new model, where it trained all of it. */
+      /** The model that the run was given, as a resumed run remembers it; or the new model, if the run trained all of it. */
       model: string;
       data: string[];
       step: number;
@@ -210,7 +210,7 @@ export type TuneEvent =
       after: ExitScore[];
       seconds: number;
       stopped: boolean;
-      /** True where the whole model was trained, and `model` is what came of it. */
+      /** Whether the whole model was trained, so that `model` is the new one. */
       whole?: boolean;
     };
 
@@ -231,7 +231,7 @@ export type EvaluateEvent =
   | WarningEvent
   | { type: 'evaluated'; tokens: number; scores: ExitScore[]; sweep: SweepRow[] }
   | ({ type: 'answer' } & JudgedAnswer)
-  /** Every set of tasks; `directory`: where each answer is kept; `margin`: points by which a way may be worse. */
+  /** Results for every set of tasks; `directory`: where answers are saved; `margin`: points by which a way may be worse. */
   | { type: 'judged'; directory: string; margin: number; sets: TaskScores[] };
 
 /** What calibrating found. */
@@ -242,7 +242,7 @@ export interface CalibratedEvent {
   /** What was promised, and how certain it is. */
   promise: Promised;
   certainty: number;
-  /** What leaving early brings and costs; null where no exit is asked. */
+  /** What leaving early brings and costs; null if no exit is used. */
   brought: Brought | null;
   /** By costs, on the text that was judged: what one threshold for all exits brings; absent of earlier versions. */
   sweep?: { threshold: number; agreement: number; speedup: number }[];
@@ -250,12 +250,12 @@ export interface CalibratedEvent {
   exits: {
     exit: string;
     layer: number;
-    /** Null: it costs more than it saves, or keeps no promise, and is not asked. */
+    /** Null: the exit costs more than it saves, or keeps no promise, and is not used. */
     threshold: number | null;
     /** Of a reading, and what a token saves that leaves there. */
     milliseconds: number;
     saves: number;
-    /** Share of all tokens on which it says what the full model says. */
+    /** Share of all tokens for which it predicts the full model's token. */
     agreement: number;
   }[];
   meanLayer: number;
@@ -263,8 +263,8 @@ export interface CalibratedEvent {
   /** Milliseconds of a token at full depth. */
   fullDepth: number;
   /**
-   * Time at full depth, a token a pass, ÷ that of the modes `fast` and `lossless` with drafts of the text, measured on so many texts on this
-   * machine; and by costs, that of exits alone. 1 where no exit is asked.
+   * Time at full depth, a token a pass, ÷ that of the modes `fast` and `lossless` with drafts from the text, measured on `texts` texts on
+   * this machine; and that of exits alone, estimated. 1 if no exit is used.
    */
   speedups: { exits: number; fast: number; lossless: number };
   texts: number;
@@ -292,7 +292,10 @@ export type GenerateEvent =
       meanLayer: number;
       layers: number;
       tokensPerSecond: number;
-      /** Times as fast as full depth, a token a pass, by what passes cost meanwhile; null of few tokens, of a session's first text, and if every token took all layers. */
+      /**
+       * Speed relative to full depth, a token a pass, estimated from the cost of passes; null for few tokens, for a session's first text, and
+       * if every token took all layers.
+       */
       speedup: number | null;
       promptSeconds: number;
     };
@@ -306,7 +309,7 @@ export type CompleteEvent =
       type: 'completed';
       /** The likeliest first. */
       suggestions: { tokens: TokenRecord[]; stop: StopReason }[];
-      /** Whether the model saw what stands behind the gap. */
+      /** Whether the model read the text after the gap. */
       fills: boolean;
       promptTokens: number;
       /** Of these, how many did not have to be read. */
@@ -321,7 +324,7 @@ export interface Finding {
   state: 'ready' | 'absent' | 'unusable';
   /** What was found: name of the card, version, or why not. */
   detail: string;
-  /** The command or step that brings it; null where there is nothing to do. */
+  /** The command or step that installs it; null if nothing is missing. */
   remedy: string | null;
 }
 

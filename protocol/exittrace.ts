@@ -16,7 +16,7 @@
  *       | 3:mlp 0.913 521 "a" 0.913 | 521 "a" 0.913, 88 "b" 0.02
  *       | final 0.87 521 "a" 0.87
  *
- * A token line is: layer, exit, confidence, id, text, and `draft SOURCE accepted|rejected` where it had been drafted. Below it, each exit's opinion: exit, layer where the id does not
+ * A token line is: layer, exit, confidence, id, text, and `draft SOURCE accepted|rejected` if it had been drafted. Below it, each exit's opinion: exit, layer if the id does not
  * tell it, confidence, the exit's own token as id, text and probability (`defer` where a shortlist deferred), and after
  * a second bar its candidates. `line` headings are for the reader; parsing skips them.
  */
@@ -32,7 +32,7 @@ export interface Trace {
   policy: string;
   prompt: string;
   stop: StopReason | null;
-  /** Times as fast as full depth, by what passes cost; absent where that is not known. */
+  /** Speed relative to full depth, estimated from the cost of passes; absent if that is not known. */
   speedup?: number;
   tokens: TokenRecord[];
 }
@@ -68,7 +68,7 @@ export const exitLayer = (exit: string, layers: number): number =>
 /** Four significant digits: few enough to read. */
 export const roundProbability = (value: number): number => Number(value.toPrecision(4));
 
-/** The same token with probabilities as a trace file holds them. */
+/** The same token with probabilities rounded as in a trace file. */
 export const roundToken = (token: TokenRecord): TokenRecord => ({
   ...token,
   confidence: roundProbability(token.confidence),

@@ -3,7 +3,7 @@ import { jsonLine } from './shown.ts';
 
 const longest = 80;
 
-/** A text, number or the like as JSON that can be shown, cut where it is long; lists and objects by their kind. */
+/** A text, number or the like as JSON that can be shown, cut if it is long; of lists and objects only their kind. */
 export function shownValue(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
   if (typeof value === 'object' && value !== null) return 'an object';

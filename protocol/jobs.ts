@@ -16,7 +16,7 @@ import type { CompleteOptions, Gap } from './completion.ts';
 import type { CommandOptions } from './options.ts';
 import type { ServeEvent, ServeMessage } from './serving.ts';
 
-/** Recipes by name with what they are given: the commands, and what an editor alone asks for. */
+/** Options of each recipe, by name: those of the commands, and those that only an editor sends. */
 export type JobOptions = CommandOptions & {
   /** A conversation, or the place at a cursor, instead of the prompt. */
   readonly generate: { readonly turns?: readonly ChatTurn[]; readonly gap?: Gap };
@@ -63,11 +63,11 @@ export interface Inbox<Message> {
   wake(): void;
 }
 
-/** A recipe yields its events and returns; it looks at the signal between steps and throws a UserError where it cannot go on. */
+/** A recipe yields its events and returns. It checks the signal between steps, and throws a UserError if it cannot continue. */
 export type Recipe<Name extends JobName> = (
   options: JobOptions[Name],
   signal: AbortSignal,
-  ...told: [JobMessages[Name]] extends [never] ? [] : [inbox: Inbox<JobMessages[Name]>]
+  ...inbox: [JobMessages[Name]] extends [never] ? [] : [inbox: Inbox<JobMessages[Name]>]
 ) => AsyncGenerator<JobEvents[Name], void>;
 
 export type RecipeTable = { readonly [Name in JobName]: Recipe<Name> };

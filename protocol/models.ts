@@ -7,9 +7,9 @@ export interface MachineModel {
   /** What the setting takes. */
   reference: string;
   bytes: number;
-  /** Type of its weights; empty where nothing tells it. */
+  /** Type of its weights; empty if unknown. */
   type: string;
-  /** Why it cannot be used, as a sentence; null where it is whole. */
+  /** Why it cannot be used, as a sentence; null if it is complete. */
   problem: string | null;
 }
 
@@ -82,7 +82,7 @@ const candidates: readonly Recommended[] = [
   },
 ];
 
-/** For each use those that run in so much memory, the fastest first, and always the smallest. */
+/** For each use the models that run in this amount of memory, the fastest first; always the smallest. */
 export function recommendedFor(memoryBytes: number): readonly Recommended[] {
   return (['completions', 'chat'] as const).flatMap((use) => {
     const all = candidates.filter((each) => each.use === use);

@@ -1,6 +1,6 @@
 /** The nearest of some names, for "did you mean". */
 
-/** The candidate with the fewest edits, null where none is near (more than a third of the letters differ). */
+/** The candidate with the fewest edits; null if none is near (more than a third of the letters differ). */
 export function nearest(word: string, candidates: readonly string[]): string | null {
   let best: string | null = null;
   let bestDistance = Infinity;

@@ -4,7 +4,7 @@
  */
 import { nearest } from './nearest.ts';
 
-/** VS Code's scope of a setting; null where an option is no setting. */
+/** VS Code's scope of a setting; null if an option is no setting. */
 export type SettingScope = 'window' | 'resource' | 'machine-overridable';
 
 export type OptionType = 'string' | 'integer' | 'number' | 'boolean' | 'enum' | 'list' | 'notation';
@@ -18,20 +18,20 @@ export interface Option<T> {
   readonly type: OptionType;
   /** One sentence. */
   readonly help: string;
-  /** As a user would write it; null where there is none. */
+  /** The default as a user would write it; null if there is none. */
   readonly default: string | number | boolean | readonly string[] | null;
   readonly scope: SettingScope | null;
   readonly minimum: number | null;
   readonly maximum: number | null;
   /** Of an enum: each value with what it means. */
   readonly values: Readonly<Record<string, string>> | null;
-  /** What stands for the value in a help text, such as `FILE`. */
+  /** Placeholder for the value in a help text, such as `FILE`. */
   readonly placeholder: string;
-  /** True where null is a value ("none"). */
+  /** Whether null is a value ("none"). */
   readonly optional: boolean;
   /** Of a list: one flag takes several words, as a shell makes of a glob. */
   readonly variadic: boolean;
-  /** True for what few need: help shows it only where all is asked for, settings and schemas mark it. */
+  /** True for options that few users need: help shows them only on request, settings and schemas mark them. */
   readonly advanced: boolean;
   read(value: unknown): Read<T>;
 }
@@ -76,7 +76,7 @@ function option<T>(common: Common, fields: Fields, read: (value: unknown) => Rea
   };
 }
 
-/** The same option where null (no value) is allowed and the default. */
+/** The same option, in which null (no value) is allowed and the default. */
 function optional<T>(inner: Option<T>): Option<T | null> {
   return {
     ...inner,
@@ -148,7 +148,7 @@ export const list = (
   });
 };
 
-/** One of some names; `values` says what each means, in the order shown. */
+/** One of several names; `values` has the meaning of each, in the order shown. */
 export function oneOf<V extends string>(
   common: Common & { readonly values: Readonly<Record<V, string>>; readonly default: NoInfer<V> },
 ): Option<V> {
@@ -168,9 +168,9 @@ export function oneOf<V extends string>(
 
 interface Notation<T> extends Common {
   readonly expected: string;
-  /** Null where it cannot be read. */
+  /** Null if the text cannot be read. */
   readonly parse: (text: string) => T | null;
-  /** What a text that cannot be read was meant to be; null where nothing is near. */
+  /** The valid text nearest to one that cannot be read; null if none is near. */
   readonly guess?: (text: string) => string | null;
 }
 

@@ -23,7 +23,7 @@ export type ExitsRequest =
   | { readonly kind: 'auto'; readonly architecture: Architecture }
   | { readonly kind: 'placed'; readonly exits: readonly ExitPlace[] };
 
-/** Weights of the exits' losses, in the order of the exits; a single one holds for all. */
+/** Weights of the exits' losses, in the order of the exits; a single one applies to all. */
 export type ExitWeights =
   | { readonly kind: 'static'; readonly weights: readonly number[] }
   | {
@@ -35,7 +35,7 @@ export type ExitWeights =
     };
 
 export interface Thresholds {
-  /** Those of a calibration take precedence, where the checkpoint has one. */
+  /** A calibration's thresholds take precedence, if the checkpoint has one. */
   readonly calibrated: boolean;
   /** Of every exit that has none of its own. */
   readonly all: number;
@@ -49,7 +49,7 @@ export const exitsNotation = 'exits such as 8:mlp,16:lens, layers alone such as 
 export const weightsNotation = 'a weight such as 1, one for each exit such as 0.5,1,1, or a ramp such as 0.1..1:cosine';
 export const thresholdsNotation = 'auto, a number such as 0.8, or numbers by exit such as 0.8,16=0.9,24:mlp=0.7';
 
-/** `8:mlp,16,24:lens`; an exit without an architecture is a `lens`. Null where it cannot be read. */
+/** `8:mlp,16,24:lens`; an exit without an architecture is a `lens`. Null if the text cannot be read. */
 export function parseExits(text: string): ExitsRequest | null {
   const words = text.split(',').map((word) => word.trim());
   const auto = /^auto(?::(\w+))?$/.exec(words[0] ?? '');
@@ -69,7 +69,7 @@ export function parseExits(text: string): ExitsRequest | null {
   return { kind: 'placed', exits: exits.sort((a, b) => a.layer - b.layer) };
 }
 
-/** `4:lense` → `4:lens`; null where no architecture is near. */
+/** `4:lense` → `4:lens`; null if no architecture is near. */
 export function guessExits(text: string): string | null {
   const words = text.split(',').map((word) => {
     const [, place, name] = /^\s*(\d+|auto):(\w+)\s*$/.exec(word) ?? [];
@@ -80,7 +80,7 @@ export function guessExits(text: string): string | null {
   return guess !== text && parseExits(guess) !== null ? guess : null;
 }
 
-/** The exits of a model with so many layers. Throws where one lies beyond the last layer. */
+/** The exits of a model with this number of layers. Throws if one is behind the last layer. */
 export function placeExits(request: ExitsRequest, layers: number): readonly ExitPlace[] {
   if (request.kind === 'auto') {
     const { architecture } = request;
@@ -96,7 +96,7 @@ export function placeExits(request: ExitsRequest, layers: number): readonly Exit
   return request.exits;
 }
 
-/** `1`, `0.5,1,1`, `0.1..1`, `0.1,0.2..1,1:cosine`. Null where it cannot be read. */
+/** `1`, `0.5,1,1`, `0.1..1`, `0.1,0.2..1,1:cosine`. Null if the text cannot be read. */
 export function parseWeights(text: string): ExitWeights | null {
   const ramp = /^(.+)\.\.([^:]+)(?::(linear|cosine))?$/.exec(text.trim());
   if (!ramp) {

@@ -1,4 +1,4 @@
-/** Options of evaluating on tasks whose answers are judged, once each. */
+/** Options of evaluation on judged tasks. */
 import { boolean, integer, list, notation, number, optionalInteger, optionalText } from './options-kinds.ts';
 
 /** How answers are written, beside full depth. */

@@ -116,14 +116,14 @@ export type SweepOptions = CommandOptions['sweep'];
 export type ReportOptions = CommandOptions['report'];
 export type DoctorOptions = CommandOptions['doctor'];
 
-/** What each preset of `tune` sets where it is not given. */
+/** The options that each preset of `tune` sets, unless they are given. */
 export const presets = {
   quick: { minutes: 1, fitTokens: 20_000, evaluationTokens: 8_192 },
   standard: { minutes: 10, fitTokens: 80_000, evaluationTokens: 16_384 },
   thorough: { minutes: 60, fitTokens: 400_000, evaluationTokens: 65_536 },
 } as const satisfies Readonly<Record<TuneOptions['preset'], Partial<TuneOptions>>>;
 
-/** How an option is called where its value came from: `--learning-rate` or `earlyExit.tuning.learningRate`. */
+/** The name of an option in the place where its value came from: `--learning-rate` or `earlyExit.tuning.learningRate`. */
 export interface Origin {
   readonly code: ErrorCode;
   name(option: string, command: CommandName): string;
@@ -132,7 +132,7 @@ export interface Origin {
 export const flagName = (option: string): string =>
   `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
-/** The flag that changes what an option is by default: with `--no-` where that is on. */
+/** The flag that changes an option's default: with `--no-` if the default is true. */
 export const changingFlag = (name: string, { type, default: usual }: Option<unknown>): string =>
   type === 'boolean' && usual === true ? `--no-${flagName(name).slice(2)}` : flagName(name);
 
@@ -173,7 +173,7 @@ export function parseOptions<Name extends CommandName>(
   return parsed;
 }
 
-/** The same options with some values given anew, held to the same rules. */
+/** The same options with some values replaced, checked by the same rules. */
 export function changeOptions<Name extends CommandName>(
   command: Name,
   options: CommandOptions[Name],
@@ -190,7 +190,7 @@ export function changeOptions<Name extends CommandName>(
   return changed;
 }
 
-/** Full name of an option's setting, such as `earlyExit.tuning.learningRate`; null where it is none. */
+/** Full name of an option's setting, such as `earlyExit.tuning.learningRate`; null if it is no setting. */
 export function settingName(option: Option<unknown> | undefined, name: string): string | null {
   if (!option || option.scope === null) return null;
   for (const group of settingGroups) {
@@ -214,19 +214,19 @@ function unknownOption(command: CommandName, option: string, code: ErrorCode, na
 function readOption(option: Option<unknown>, value: unknown, code: ErrorCode, name: string): unknown {
   const read = option.read(value);
   if (read.ok) return read.value;
-  // A flag alone is a list of one, and what it holds says more.
+  // A single flag is a list with one entry; the entry itself makes a clearer message.
   const found: unknown = Array.isArray(value) && value.length === 1 ? value[0] : value;
   const wayOut = typeof read.guess === 'string' ? `Did you mean ${read.guess}?` : undefined;
   throw userError(code, `${name} must be ${read.expected}, not ${shownValue(found)}.`, wayOut);
 }
 
-/** Values of the chosen preset, less the limits where the user set one. */
+/** Values of the chosen preset, without its limits if the user set one. */
 function presetOf(given: Readonly<Record<string, unknown>>, code: ErrorCode, name: Namer): Partial<TuneOptions> {
   const { preset } = optionTables.tune;
   const chosen = given['preset'] === undefined ? preset.default : given['preset'];
   const read = readOption(preset, chosen, code, name('preset')) as TuneOptions['preset'];
   const { minutes, ...rest } = presets[read];
-  // A run that goes on has limits of its own.
+  // A resumed run has limits of its own.
   const limited = given['resume'] === true || ['steps', 'epochs'].some((limit) => (given[limit] ?? null) !== null);
   return limited ? rest : { minutes, ...rest };
 }
@@ -249,12 +249,12 @@ function checkTune(options: TuneOptions, code: ErrorCode, name: Namer): void {
 
 function checkGenerate(options: GenerateOptions, code: ErrorCode, name: Namer): void {
   const { policy, threshold, system, chat } = options;
-  const asked = Math.max(threshold.all, ...Object.values(threshold.exits));
+  const largestGiven = Math.max(threshold.all, ...Object.values(threshold.exits));
   const { largest, setBy } = policies[policy];
-  if (setBy === 'threshold' && asked > largest) {
+  if (setBy === 'threshold' && largestGiven > largest) {
     throw userError(
       code,
-      `${name('threshold')} must be from 0 to ${largest} under the policy ${policy}, not ${asked}.`,
+      `${name('threshold')} must be from 0 to ${largest} under the policy ${policy}, not ${largestGiven}.`,
     );
   }
   if (system !== null && !chat) throw userError(code, `${name('system')} needs ${name('chat')}.`);

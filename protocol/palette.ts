@@ -63,15 +63,15 @@ export function exitShade(exit: string, exits: readonly string[]): Shade {
   return exitShades[Math.round((place * last) / Math.max(1, own.length - 1))]!;
 }
 
-/** Who said a token first: the exit it left at; else the exit, or the text itself (`lookup`), that had drafted it rightly. */
-export const saidBy = ({ exit, draft }: Pick<TokenRecord, 'exit' | 'draft'>): string =>
+/** What predicted a token first: the exit at which it left; else the exit, or the text itself (`lookup`), whose draft was accepted. */
+export const tokenSource = ({ exit, draft }: Pick<TokenRecord, 'exit' | 'draft'>): string =>
   exit === 'final' && draft?.accepted ? draft.source : exit;
 
 /** Source of drafts that the text itself suggests. */
 export const TEXT_DRAFT = 'lookup';
 
 export function tokenShade(token: Pick<TokenRecord, 'exit' | 'draft'>, exits: readonly string[]): Shade {
-  const by = saidBy(token);
+  const by = tokenSource(token);
   return by === TEXT_DRAFT ? 'text' : exitShade(by, exits);
 }
 

@@ -1,4 +1,4 @@
-/** A count with its noun, as people read it: `1 token`, `12,345 tokens`. The plural is said where it takes more than an s. */
+/** A count with its noun: `1 token`, `12,345 tokens`. The plural is given if it needs more than an s. */
 export const plural = (value: number, one: string, many = `${one}s`): string =>
   `${Math.round(value).toLocaleString('en-GB')} ${Math.round(value) === 1 ? one : many}`;
 

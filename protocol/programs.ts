@@ -1,6 +1,6 @@
 /**
- * Finds programs by name, and says how they are started: from absolute folders of PATH, never from where somebody works, because
- * a folder that is only looked at may hold a `node.exe` or a `venv.py` of its own. Knows no file system: the caller says what is there.
+ * Finds programs by name, and how they are started: from absolute folders of PATH, never from the working directory, because a folder that
+ * is only inspected may contain a `node.exe` or a `venv.py` of its own. Knows no file system: the caller passes what exists.
  */
 
 export interface Machine {
@@ -12,8 +12,8 @@ export interface Machine {
 }
 
 /**
- * The absolute path of a program: of a name as PATH has it, entries that depend on the working directory left out; an absolute
- * path as it is. On Windows only `.exe`: a `.cmd` is a program for a shell. Null where there is none, and for a relative path.
+ * The absolute path of a program. A name is looked up in PATH, except for entries that depend on the working directory; an absolute path is
+ * returned as it is. On Windows only `.exe`: a `.cmd` is a program for a shell. Null if there is none, and for a relative path.
  */
 export function findProgram(name: string, { platform, environment, isProgram }: Machine): string | null {
   const windows = platform === 'win32';

@@ -1,8 +1,8 @@
 /** How long a run has worked, and how much is left of the minutes that it was given. Pure. */
 
-/** Of all sittings of a run: it may be paused, and goes on in another process. */
+/** Over all parts of a run, which may be paused, and resumed in another process. */
 export interface RunClock {
-  /** What it was given, all included; null where steps or epochs end it. */
+  /** The minutes of the whole run; null if steps or epochs end it. */
   readonly minutes: number | null;
   /** Seconds that it worked before `since`. */
   readonly seconds: number;

@@ -1,6 +1,6 @@
 /**
- * What the editor and the language server say to each other beside LSP: one object a message, with its method and the
- * types of what it carries. Knows no transport.
+ * The messages between the editor and the language server besides LSP: one object per message, with its method and the types of its
+ * parameters and result. Knows no transport.
  */
 import { anyRecord, count, flag, list, nothing, nullable, oneOf, partial, record, text, type Shape } from './shapes.ts';
 import { chatTurnsShape, type ChatTurn } from './chat-turns.ts';
@@ -16,7 +16,7 @@ import type { Mode, StopReason, TokenRecord } from './trace.ts';
 export interface Request<Params, Result> {
   readonly kind: 'request';
   readonly method: string;
-  /** What the server holds its client to. */
+  /** Checks that the server applies to its client's messages. */
   readonly params: Shape<Params>;
   /** Never set: it carries the type. */
   readonly result?: Result;
@@ -51,7 +51,7 @@ export type RecipeOptions = Record<string, unknown>;
 
 /** What the client passes in `initialize` as `initializationOptions`. */
 export interface ServerOptions {
-  /** Folder where runs are recorded; a server without one records nothing and resumes nothing. */
+  /** Folder in which runs are recorded; a server without one records and resumes nothing. */
   runs: string | null;
   /** Take up runs that were interrupted: their server was killed or its window reloaded. */
   resumeRuns: boolean;
@@ -133,7 +133,7 @@ export interface StudySummary {
   directory: string;
   name: string;
   kind: 'sweep' | 'tasks';
-  /** The model whose answers were judged, or how many trials a sweep has. */
+  /** The model of the judged tasks, or the number of trials of a sweep. */
   detail: string;
 }
 
@@ -165,9 +165,11 @@ export interface GenerateParams {
   uri?: string;
   prompt: string;
   options: RecipeOptions;
-  /** A conversation that is asked for its next turn, instead of the prompt. */
+  /** A conversation, whose next turn is requested, instead of the prompt. */
   turns?: ChatTurn[];
-  /** What stands around a cursor, instead of the prompt: the text ends with what it began, or where what stands behind begins. */
+  /**
+   * The text around a cursor, instead of the prompt: the generation ends with the block that it began, or before it repeats what follows.
+   */
   gap?: Gap;
 }
 
@@ -178,7 +180,7 @@ export interface GenerateResult {
   meanLayer: number;
 }
 
-/** How a generation ended; its tokens were told as they came. */
+/** How a generation ended; its tokens were sent while it was written. */
 export interface GenerationEnd extends Omit<GenerateResult, 'trace'> {
   trace: Omit<Trace, 'tokens'>;
 }
@@ -186,7 +188,7 @@ export interface GenerationEnd extends Omit<GenerateResult, 'trace'> {
 export interface AttachParams {
   generation: string;
   uri: string;
-  /** Offset in UTF-16 units where the first of these tokens begins. */
+  /** Offset, in UTF-16 units, of the first of these tokens. */
   offset: number;
   /** The trace's head; its tokens are the ones to attach now. A second call with the same `generation` continues it. */
   trace: Trace;
@@ -203,7 +205,10 @@ export interface PlaceParams {
 const runId = record({ id: text });
 const folders = record({ folders: list(text) });
 
-/** Starts tuning; the answer comes as soon as the run is recorded. Patterns of its data begin in `folder`, else where the server runs. */
+/**
+ * Starts tuning; the answer comes as soon as the run is recorded. Patterns of its data are relative to `folder`, else to the working
+ * directory of the server.
+ */
 export const startRun = request<{ title: string; options: RecipeOptions; folder?: string }, RunSummary>(
   'earlyExit/run/start',
   record({ title: text, options: anyRecord }, { folder: text }),
@@ -244,12 +249,12 @@ export const complete = request<{ gap: Gap; limits: CompletionLimits; options: R
   record({ gap: gapShape, limits: limitsShape, options: anyRecord }),
 );
 
-/** Ties the next tokens of a generation, which were told, to the text of its document; false where the text there is another one. */
+/** Attaches the next tokens of a generation, which were sent, to the text of its document; false if it has another text there. */
 export const placeTokens = request<PlaceParams, { attached: boolean }>(
   'earlyExit/trace/place',
   record({ generation: text, offset: count, count }),
 );
-/** Ties tokens that the client holds to the text of an open document; false where the text there is another one. */
+/** Attaches tokens that the client has to the text of an open document; false if it has another text there. */
 export const attachTrace = request<AttachParams, { attached: boolean }>(
   'earlyExit/trace/attach',
   record({ generation: text, uri: text, offset: count, trace: traceShape }),
@@ -259,7 +264,7 @@ export const detachTrace = clientNotification<{ generation: string }>(
   'earlyExit/trace/detach',
   record({ generation: text }),
 );
-/** The traces of a document with where each begins now. */
+/** The traces of a document with their current offsets. */
 export const readTraces = request<{ uri: string }, { generation: string; offset: number; trace: Trace }[]>(
   'earlyExit/trace/read',
   record({ uri: text }),
@@ -277,14 +282,14 @@ export const listMachineModels = request<Record<string, never>, { models: Machin
   'earlyExit/models/machine',
   nothing,
 );
-/** Models of the hub whose name holds some words. */
+/** Models of the hub whose name contains some words. */
 export const searchHub = request<{ query: string }, HubModel[]>('earlyExit/hub/search', record({ query: text }));
 /** What can be downloaded of a model of the hub. */
 export const listHubChoices = request<{ repository: string }, HubChoice[]>(
   'earlyExit/hub/choices',
   record({ repository: text }),
 );
-/** Downloads a model, or goes on where a download stopped. Cancelling the request keeps what has come. */
+/** Downloads a model, or continues a download. Cancelling the request keeps what was downloaded. */
 export const downloadModel = request<{ reference: string }, { path: string }>(
   'earlyExit/models/download',
   record({ reference: text }),
@@ -301,14 +306,14 @@ export const jobKinds = ['calibrate', 'evaluate', 'export', 'import', 'report'] 
 export type JobKind = (typeof jobKinds)[number];
 
 export const outcomeTypes = ['calibrated', 'evaluated', 'saved', 'warning'] as const;
-/** What a job found; what it only goes through is told on the way. */
+/** Results of a job; its progress is sent while it runs. */
 export type JobOutcome = Extract<JobEvents[JobKind], { type: (typeof outcomeTypes)[number] }>;
 /** Carries a job out; `job` is the client's name for it. Cancelling the request ends it. Patterns of its data begin in `folder`. */
 export const runJob = request<
   { job: string; kind: JobKind; options: RecipeOptions; folder?: string },
   { outcomes: JobOutcome[] }
 >('earlyExit/job/run', record({ job: text, kind: oneOf(...jobKinds), options: anyRecord }, { folder: text }));
-/** What a job does now, and how much of that is done, from 0 to 1; null where it cannot tell. */
+/** The current phase of a job, and its progress from 0 to 1; null if that is not known. */
 export const jobProgressed = notification<{ job: string; message: string; share: number | null }>(
   'earlyExit/job/progress',
 );
@@ -319,15 +324,15 @@ export const statusChanged = notification<Status>('earlyExit/status/changed');
 /** What the machine offers. */
 export interface Diagnosis {
   findings: Finding[];
-  /** Where the model runs and where exits are tuned, and why. */
+  /** The devices on which the model runs and exits are tuned, and why. */
   conclusion: string;
 }
-/** Looks, after it has brought a part where one is named, as `doctor --install` does. Cancelling the request ends it. */
+/** Examines the machine, after installing a part if one is named, like `doctor --install`. Cancelling the request ends it. */
 export const doctor = request<{ job: string; install: string | null }, Diagnosis>(
   'earlyExit/doctor',
   record({ job: text, install: nullable(text) }),
 );
-/** Where a server for other programs listens, and what it calls its model. */
+/** The address of a server for other programs, and the name of its model. */
 export interface ServingState {
   url: string;
   name: string;
@@ -338,7 +343,7 @@ export const startServer = request<{ options: RecipeOptions }, ServingState>(
   record({ options: anyRecord }),
 );
 export const stopServer = request<Record<string, never>, Record<string, never>>('earlyExit/stopServer', nothing);
-/** The server has ended; `problem` says why if it was not asked to. */
+/** The server has ended; `problem` says why, unless it was stopped on request. */
 export const serverEnded = notification<{ problem: string | null }>('earlyExit/serverEnded');
 /** Switches lenses, hints, hovers and semantic tokens while running. */
 export const displayChanged = clientNotification<Partial<DisplayOptions>>('earlyExit/display', displayOptions);

@@ -1,6 +1,4 @@
-/**
- * What a server and the thread that writes for it say to each other, while one job lasts. Plain records; knows no HTTP.
- */
+/** The messages between a server and the thread that decodes for it, during one job. Plain records; knows no HTTP. */
 import type { ErrorRecord } from './errors.ts';
 import type { PhaseEvent, ProgressEvent, WarningEvent } from './events.ts';
 import type { GenerateOptions } from './options.ts';
@@ -21,7 +19,7 @@ export interface ServedChat {
   readonly values: Readonly<Record<string, unknown>>;
 }
 
-/** What stands around a gap, and text of other files. */
+/** The text around a gap, and text of other files. */
 export interface ServedGap {
   readonly prefix: string;
   readonly suffix: string;
@@ -36,7 +34,7 @@ export type ServedPrompt =
   | { readonly kind: 'chat'; readonly chat: ServedChat }
   | { readonly kind: 'gap'; readonly gap: ServedGap };
 
-/** How logits are changed before a token is drawn, beside what a generation's options say. */
+/** Changes to logits before a token is sampled, besides those of a generation's options. */
 export interface LogitChanges {
   readonly presencePenalty: number;
   readonly frequencyPenalty: number;
@@ -52,7 +50,7 @@ export type ServedGrammar =
   /** What fits a JSON schema, between two texts. */
   | { readonly kind: 'schema'; readonly schema: unknown; readonly around: readonly [before: string, behind: string] };
 
-/** Texts that a client asks for: `count` of each prompt, in the order of the prompts. */
+/** Texts that a client requests: `count` for each prompt, in the order of the prompts. */
 export interface WriteRequest {
   readonly prompts: readonly ServedPrompt[];
   readonly count: number;
@@ -61,13 +59,13 @@ export interface WriteRequest {
   readonly changes: LogitChanges;
   /** Null: anything. */
   readonly grammar: ServedGrammar | null;
-  /** A vector of the prompt is asked for, at the cut of an exit or behind the last layer. */
+  /** A vector of the prompt is requested, at the cut of an exit or behind the last layer. */
   readonly embedding: { readonly exit: string | null; readonly pooling: 'mean' | 'last' } | null;
-  /** None where the prompt is only scored. */
+  /** 0 if the prompt is only scored. */
   readonly maxTokens: number;
-  /** After so long behind its first token a text ends with its line; 0: it does not. */
+  /** After this time from its first token a text ends at the end of its line; 0: no limit. */
   readonly lineMilliseconds: number;
-  /** Most probable tokens to be told beside each token that is written. */
+  /** Number of most probable tokens that are reported with each written token. */
   readonly alternatives: number;
   /** The prompt's tokens are part of the answer. */
   readonly echo: boolean;
@@ -75,11 +73,11 @@ export interface WriteRequest {
   readonly scores: number | null;
 }
 
-/** Who asks, as far as others are concerned. */
+/** The client of a request, as far as other clients are concerned. */
 export interface Asker {
   /** Clients take turns. */
   readonly client: string;
-  /** Which of the server's keys was given; empty where none is asked for. */
+  /** Which of the server's keys was given; empty if the server has none. */
   readonly key: string;
 }
 
@@ -98,14 +96,14 @@ export type Question =
 export interface Answers {
   readonly tokenize: {
     readonly ids: Int32Array;
-    /** What each id that occurs stands for; null if it was not asked for. */
+    /** The text of each id; null if it was not requested. */
     readonly pieces: ReadonlyMap<number, string> | null;
   };
   readonly detokenize: string;
   readonly template: string;
 }
 
-/** Host → thread. An id is of one request until it ends; a cancelled one is heard of no more. */
+/** Host → thread. An id belongs to one request until it ends; of a cancelled one no further events come. */
 export type ServeMessage =
   | { readonly type: 'write'; readonly id: number; readonly asker: Asker; readonly request: WriteRequest }
   | { readonly type: 'ask'; readonly id: number; readonly asker: Asker; readonly question: Question }
@@ -114,7 +112,7 @@ export type ServeMessage =
 /** Of a prompt's token, by all before it, in nats; the first has none. */
 export interface PromptToken {
   readonly id: number;
-  /** By itself; what it adds to the text before it may be less, while a character is not complete. */
+  /** Text of the token alone; it may add less to the text while a character is incomplete. */
   readonly token: string;
   readonly text: string;
   readonly logProbability: number | null;
@@ -154,11 +152,11 @@ export type ServeEvent =
       readonly id: number;
       readonly text: number;
       readonly tokens: number;
-      /** So many of them were remembered. */
+      /** Number of its tokens that were remembered. */
       readonly remembered: number;
-      /** Empty where neither echo nor scores were asked for. */
+      /** Empty unless echo or scores were requested. */
       readonly prompt: readonly PromptToken[];
-      /** `[hidden]`, of length 1; null where none was asked for. */
+      /** `[hidden]`, of length 1; null if none was requested. */
       readonly embedding: Float32Array | null;
     }
   | { readonly type: 'written'; readonly id: number; readonly text: number; readonly tokens: readonly TokenRecord[] }
@@ -182,7 +180,7 @@ export interface RequestRecord {
   readonly status: number;
   /** From its headers to its end. */
   readonly milliseconds: number;
-  /** Null where no text was asked for. */
+  /** Null if no text was requested. */
   readonly written: {
     readonly texts: number;
     readonly promptTokens: number;
@@ -197,6 +195,6 @@ export interface RequestRecord {
     readonly rightDrafts: number;
     readonly reasons: readonly StopReason[];
   } | null;
-  /** What was asked, where the log may have it. */
+  /** The prompt, if the log may contain it. */
   readonly prompts?: readonly ServedPrompt[];
 }

@@ -1,11 +1,11 @@
 /**
- * What a message from another process may hold, declared once as a shape: its type follows, and a value of another shape is
- * refused by a sentence that names the field. Knows no message.
+ * The shape of a message from another process, declared once: its type follows, and a value of another shape is refused with a sentence
+ * that names the field. Knows no message.
  */
 import { userError, type UserError } from './errors.ts';
 import { shownValue } from './foreign.ts';
 
-/** Where a value stands within a message. */
+/** Path of a value within a message. */
 export interface Place {
   readonly within: Place | null;
   readonly name: string | number;
@@ -23,7 +23,7 @@ export type TypeOf<S> = S extends Shape<infer T> ? T : never;
 export const readMessage = <T>(what: string, shape: Shape<T>, value: unknown): T =>
   shape.read(value, { within: null, name: what });
 
-/** A value as it is, where `is` says that it is one; `expected` names it in messages. */
+/** A value that is accepted if `is` is true for it; `expected` names it in messages. */
 export const simple = <T>(expected: string, is: (value: unknown) => value is T): Shape<T> => ({
   read: (value, place) => {
     if (!is(value)) throw wrong(place, expected, value);
@@ -67,7 +67,7 @@ export const list = <T>(shape: Shape<T>): Shape<T[]> => ({
   },
 });
 
-/** A record of whatever names, whose values are all of one shape. */
+/** A record with any names, whose values all have one shape. */
 export const table = <T>(shape: Shape<T>): Shape<Record<string, T>> => ({
   read: (value, place) => {
     const fields = Object.entries(anyRecord.read(value, place));

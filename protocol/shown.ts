@@ -26,7 +26,7 @@ function picture(character: string): string {
   return `‹U+${code.toString(16).toUpperCase().padStart(4, '0')}›`;
 }
 
-/** A value as one line of JSON that can be shown: JSON escapes only some of these characters by itself. */
+/** A value as one line of JSON that can be shown: JSON alone escapes only some of these characters. */
 export const jsonLine = (value: unknown): string =>
   JSON.stringify(value).replace(
     unshowable,

@@ -16,8 +16,7 @@ export interface TextChange {
 }
 
 /**
- * Where a span is after a change, or null where the change touched its text. Text inserted at either edge leaves the
- * span's own text alone.
+ * The position of a span after a change, or null if the change touched its text. Text that is inserted at either edge does not touch it.
  */
 export function shiftSpan(span: Span, change: TextChange): Span | null {
   const end = change.offset + change.removed;
@@ -29,14 +28,14 @@ export function shiftSpan(span: Span, change: TextChange): Span | null {
   return null;
 }
 
-/** Offsets where each piece of a text begins, with the end of the last one: `pieces.length + 1` numbers. */
+/** Offsets of the beginning of each piece of a text, and of the end of the last one: `pieces.length + 1` numbers. */
 export function pieceOffsets(start: number, pieces: readonly string[]): number[] {
   const offsets = [start];
   for (const piece of pieces) offsets.push(offsets.at(-1)! + piece.length);
   return offsets;
 }
 
-/** Index of the piece that holds an offset, by bisection over `pieceOffsets`; −1 outside. Empty pieces are never hit. */
+/** Index of the piece that contains an offset, by bisection over `pieceOffsets`; −1 outside. Empty pieces are never found. */
 export function pieceAt(offsets: readonly number[], offset: number): number {
   const last = offsets.length - 1;
   if (last < 1 || offset < offsets[0]! || offset >= offsets[last]!) return -1;
@@ -50,6 +49,6 @@ export function pieceAt(offsets: readonly number[], offset: number): number {
   return low;
 }
 
-/** The text of a token as a document with these line ends holds it. */
+/** The text of a token in a document with these line ends. */
 export const withLineEnds = (text: string, lineEnd: string): string =>
   lineEnd === '\n' ? text.replaceAll('\r', '') : text.replaceAll('\r', '').replaceAll('\n', lineEnd);

@@ -1,7 +1,7 @@
 /** What values over seeds came to, as people read it. */
 import type { Spread } from './events.ts';
 
-/** `3.618 ± 0.246`; the mean alone where there was one seed. */
+/** `3.618 ± 0.246`; only the mean if there was one seed. */
 export const spreadText = ({ mean, deviation }: Spread, digits: number, seeds: number): string =>
   seeds < 2 ? mean.toFixed(digits) : `${mean.toFixed(digits)} ± ${deviation.toFixed(digits)}`;
 

@@ -1,19 +1,19 @@
 /**
- * Where a suggestion ends: before it repeats what stands behind the cursor, and with whole lines or words where it was cut off. Pure;
- * serves the side that writes (which stops there) and the side that shows.
+ * Where a suggestion ends: before it repeats the text after the cursor, and, if it was cut off, at the end of a line or word. Pure; used by
+ * the side that writes (which stops there) and by the side that shows.
  */
 import { bracketReader } from './brackets.ts';
 import type { StopReason, TokenRecord } from './trace.ts';
 
-/** What stands around the cursor. Lines end with \n. */
+/** The text around the cursor. Lines end with \n. */
 export interface Around {
   readonly prefix: string;
   readonly suffix: string;
 }
 
 /**
- * Characters of `text` that say something new between prefix and suffix; blanks at the end are left out. It ends where the rest of
- * the cursor's line comes again, and before a line that is the next one below.
+ * Number of characters of `text` that are new between prefix and suffix, without blanks at the end. The new part ends before it repeats the
+ * rest of the cursor's line, and before a line that equals the next one below.
  */
 export function newLength(text: string, { prefix, suffix }: Around): number {
   const linePrefix = prefix.slice(prefix.lastIndexOf('\n') + 1);
@@ -34,7 +34,7 @@ export function newLength(text: string, { prefix, suffix }: Around): number {
 /** Lines of a suffix that are looked at. */
 const linesLooked = 16;
 
-/** Length of a line less the rest of the cursor's line, where it ends with that and brackets do not want it twice. */
+/** Length of a line without the rest of the cursor's line, if the line ends with that and its brackets do not need it twice. */
 function withoutRest(linePrefix: string, line: string, rest: string): number {
   const trimmed = line.trimEnd();
   if (rest.trim() === '' || !trimmed.endsWith(rest)) return line.length;
@@ -74,8 +74,8 @@ export function behindCharacters(tokens: readonly TokenRecord[], length: number)
 export const textOfTokens = (tokens: readonly TokenRecord[]): string => tokens.map(({ text }) => text).join('');
 
 /**
- * The tokens of a suggestion that are shown: one that was cut off by its length or the clock ends with its last whole line or, within
- * its first line, its last whole word, and never inside an expression; then it ends where it says nothing new.
+ * The tokens of a suggestion that are shown. A suggestion that was cut off by its length or the clock ends with its last whole line or,
+ * within its first line, with its last whole word, and never inside an expression. It also ends before it repeats text.
  */
 export function shownTokens(tokens: readonly TokenRecord[], stop: StopReason, around: Around): TokenRecord[] {
   const isCutOff = stop === 'length' || stop === 'cancelled' || stop === 'context-full';
@@ -84,7 +84,7 @@ export function shownTokens(tokens: readonly TokenRecord[], stop: StopReason, ar
   return firstCharacters(tokens, newLength(whole, around));
 }
 
-/** What an expression goes on behind; a bracket of a block or a colon may end a line. */
+/** Signs after which an expression continues; a bracket of a block or a colon may end a line. */
 const unfinished = /[-+*/%=<>!~^&|?:,.([{\\@]$/;
 /** A choice between two values that lacks the second: `a ? b`. */
 const lacksChoice = (text: string): boolean =>
@@ -120,8 +120,8 @@ function wholeLength(text: string): number {
   return words;
 }
 
-/** Whether a line that says something has come to its end. */
+/** Whether a line that is not blank is complete. */
 export const hasWholeLine = (text: string): boolean => text.slice(0, text.lastIndexOf('\n') + 1).trim() !== '';
 
-/** Whether there is something to show, should the text be cut off here. */
+/** Whether there is something to show if the text is cut off here. */
 export const hasWholePart = (text: string): boolean => !/^\s*\w*$/.test(text) && wholeLength(text) > 0;

@@ -17,7 +17,7 @@ export interface JudgedAnswer {
   answer: string;
   /** From 0 to 1; 1 is right. */
   score: number;
-  /** How its code ended: `passed`, `failed`, `time`, `memory`, `forbidden`; null where none was run. */
+  /** How its code ended: `passed`, `failed`, `time`, `memory`, `forbidden`; null if none was run. */
   ending: string | null;
   tokens: number;
 }
@@ -28,7 +28,7 @@ export interface WayScore {
   tasks: number;
   /** Mean of the tasks' scores, from 0 to 1. */
   score: number;
-  /** Share of answers that are full depth's to the letter; null where there is none to compare. */
+  /** Share of answers that equal full depth's exactly; null if there is none to compare. */
   same: number | null;
   /** Score less that of full depth on the same tasks, with a 95 % interval; null for full depth itself. */
   difference: {
@@ -40,15 +40,15 @@ export interface WayScore {
     won: number;
     /** McNemar's exact test, two-sided. */
     p: number;
-    /** By the margin that was asked. */
+    /** By the given margin. */
     verdict: 'not-worse' | 'worse' | 'unclear';
   } | null;
   tokens: number;
-  /** Null where nothing was written. */
+  /** Null if nothing was written. */
   meanLayer: number | null;
   /** Share of all tokens by the exit that they left at, and by what they are. */
   left: Record<string, Record<string, number>>;
-  /** Times as fast as full depth, a token, one text at a time and in turn; null where that was not measured. */
+  /** Speed per token relative to full depth, one text at a time and in turn; null if it was not measured. */
   speed: { value: number; low: number; high: number; texts: number } | null;
   tokensPerSecond: number | null;
 }
@@ -56,7 +56,7 @@ export interface WayScore {
 /** Of one set of tasks. */
 export interface TaskScores {
   set: string;
-  /** Tasks that the set has, as many as are asked. */
+  /** Tasks of the set that are evaluated. */
   asked: number;
   layers: number;
   /** Full depth first. */

@@ -1,5 +1,5 @@
 /**
- * Reads the `*.exittrace` format (exittrace.ts says what it looks like) line by line. A line means the same wherever it stands, so one
+ * Reads the `*.exittrace` format (described in exittrace.ts) line by line. The meaning of a line does not depend on its position, so a line
  * that was read before need not be read again: an editor asks after every keystroke. Knows no editor.
  */
 import { userError } from './errors.ts';
@@ -8,7 +8,7 @@ import { shownValue } from './foreign.ts';
 import { shown } from './shown.ts';
 import { stopReasons, type Candidate, type ExitOpinion, type StopReason, type TokenRecord } from './trace.ts';
 
-/** A trace with the line of its text where each token stands. */
+/** A trace, and the line of its text for each token. */
 export interface ParsedTrace {
   trace: Trace;
   /** Line of the file, from 0, of each token; parallel to `trace.tokens`. */
@@ -29,7 +29,7 @@ type Line =
   | { readonly kind: 'speedup'; readonly speedup: number }
   | { readonly kind: 'sequence'; readonly sequence: number; readonly index: number }
   | { readonly kind: 'token'; readonly token: Omit<TokenRecord, 'sequence' | 'index'> }
-  /** `layer` is null where it is the model's last, which another line tells. */
+  /** `layer` is null if it is the model's last, which another line has. */
   | { readonly kind: 'opinion'; readonly opinion: Omit<ExitOpinion, 'layer'> & { readonly layer: number | null } };
 
 /** `known`: what an earlier reading of this file gave. Throws a `UserError` (`bad-data`) that names the line. */
@@ -179,7 +179,7 @@ class LineReader {
     return this.match(patterns.end) !== null;
   }
 
-  /** Goes past a word or sign where it comes next. */
+  /** Skips a word or sign if it comes next. */
   take(word: '|' | ',' | 'draft' | 'at' | 'defer' | 'from'): boolean {
     return this.match(patterns[word]) !== null;
   }

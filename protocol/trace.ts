@@ -6,7 +6,7 @@ export interface Candidate {
   probability: number;
 }
 
-/** What one exit said, or would have said, of a token. `token` is null where a shortlist deferred. */
+/** What one exit predicted for a token, or would have predicted. `token` is null if a shortlist deferred. */
 export interface ExitOpinion {
   exit: string;
   layer: number;
@@ -23,22 +23,22 @@ export interface TokenRecord {
   id: number;
   /** The text this token adds; may be empty while a character is incomplete. */
   text: string;
-  /** Layers run for this token, counted from 1: where it left. */
+  /** The layer at which the token left, counted from 1, and so the number of layers that it ran. */
   layer: number;
   /** The exit it left at (`8:mlp`), or `final`. */
   exit: string;
   confidence: number;
-  /** Where a token had been drafted in this place: by the text itself (`lookup`) or an exit, and whether it was this one. */
+  /** Present if a token was drafted in this place: by the text itself (`lookup`) or an exit, and whether the draft was this token. */
   draft?: { source: string; accepted: boolean };
-  /** The most probable tokens of the exit that it left at, where asked for. */
+  /** The most probable tokens of the exit at which it left, if requested. */
   alternatives?: Candidate[];
-  /** What every exit said, where asked for; exits beyond the one it left at are included. */
+  /** Every exit's prediction, if requested, also of exits behind the one at which it left. */
   opinions?: ExitOpinion[];
 }
 
 /**
- * Why a text ends. `block-end`: the block or statement that it began is closed, or what stands behind the cursor begins; `repetition`:
- * it has begun to repeat itself.
+ * Why a text ends. `block-end`: the block or statement that it began is closed, or the text after the cursor begins; `repetition`: it has
+ * begun to repeat itself.
  */
 export const stopReasons = [
   'end-of-text',

@@ -1,6 +1,6 @@
 /**
- * What the extension host and its webviews say to each other. A webview trusts nothing it receives: `readHostMessage`
- * and `readViewMessage` check the shape and answer null where it is another one. Knows no editor and no DOM.
+ * The messages between the extension host and its webviews. A webview trusts nothing it receives: `readHostMessage` and `readViewMessage`
+ * check the shape and return null for another one. Knows no editor and no DOM.
  */
 import type { Trace } from './exittrace.ts';
 import type { Diagnosis, RunState } from './server.ts';
@@ -42,7 +42,7 @@ export interface CurvePlan {
 /** What leaving early brings by one threshold for all exits, and what the calibration of a run chose of it. */
 export interface Sweep {
   readonly rows: readonly { readonly threshold: number; readonly agreement: number; readonly speedup: number }[];
-  /** Measured by the clock; null where no exit is asked. */
+  /** Measured; null if no exit is used. */
   readonly chosen: { readonly agreement: number; readonly speedup: number } | null;
 }
 
@@ -73,7 +73,7 @@ export type ViewMessage =
   | { type: 'install'; part: string }
   /** Opens the trace that is shown as a document. */
   | { type: 'open' }
-  /** `data` is text, or base64 where the format is a picture of pixels. */
+  /** `data` is text, or base64 if the format is a bitmap. */
   | { type: 'export'; format: ExportFormat; name: string; data: string }
   | { type: 'reveal'; token: number }
   | { type: 'failed'; message: string };

@@ -7,7 +7,7 @@ export const root = path.resolve(import.meta.dirname, '..');
 
 const OLDEST_NODE = 20;
 
-/** Installs and builds what is missing; ends the process with a sentence where that fails. */
+/** Installs and builds what is missing; ends the process with a sentence if that fails. */
 export function setUp() {
   installPackages();
   run(process.execPath, ['scripts/build.mjs']);
@@ -27,7 +27,7 @@ export function installPackages() {
 }
 
 /**
- * Runs a command in the repository (or in `folder`) with this terminal; ends the process with its code where it fails.
+ * Runs a command in the repository (or in `folder`) with this terminal; ends the process with its code if it fails.
  * `toErrors`: what it prints goes to standard error, as standard output is someone else's.
  */
 export function run(command, args, { environment = {}, folder = root, toErrors = false } = {}) {

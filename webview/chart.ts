@@ -20,7 +20,7 @@ export interface ChartTexts {
 }
 
 export interface ChartEvents {
-  /** The step under the cursor; null where there is none. */
+  /** The step under the cursor; null if there is none. */
   readonly cursor: (step: number | null) => void;
   /** A new range of steps; null for all. */
   readonly zoom: (range: [number, number] | null) => void;

@@ -3,7 +3,7 @@ import type { Columns, HostMessage } from '../protocol/webview.ts';
 
 export interface RunPoints {
   training: Columns;
-  /** Of training, how far each exit was from the final one on the same batch; empty where that is not known. */
+  /** Of training, how far each exit was from the final one on the same batch; empty if that is not known. */
   gaps: Columns;
   heldOut: Columns;
   agreement: Columns;
@@ -53,7 +53,7 @@ export function columnsOf(points: RunPoints, view: View): Pick<RunPoints, 'train
   return { training: gaps, heldOut: { steps: heldOut.steps, values: Object.fromEntries(values) as Columns['values'] } };
 }
 
-/** The last number of a column; null where there is none. */
+/** The last number of a column; null if there is none. */
 export function lastValue(column: readonly (number | null)[] | undefined): number | null {
   for (let i = (column?.length ?? 0) - 1; i >= 0; i--) {
     const value = column![i];
@@ -74,7 +74,7 @@ export function indexAt(steps: readonly number[], step: number): number {
   return low;
 }
 
-/** Index of the step closest to one; −1 where there are none. */
+/** Index of the step closest to one; −1 if there are none. */
 export function nearestIndex(steps: readonly number[], step: number): number {
   const before = indexAt(steps, step);
   const after = before + 1;

@@ -1,6 +1,6 @@
 /** The details of a trace: the text in its exits' colours, which exit said how much, and what every exit predicted for one token. */
 import type { Trace } from '../protocol/exittrace.ts';
-import { exitShade, saidBy, TEXT_DRAFT, tokenShade } from '../protocol/palette.ts';
+import { exitShade, tokenSource, TEXT_DRAFT, tokenShade } from '../protocol/palette.ts';
 import { shown } from '../protocol/shown.ts';
 import type { ExitOpinion, TokenRecord } from '../protocol/trace.ts';
 import { element, replace } from './dom.ts';
@@ -133,7 +133,7 @@ function summary({ tokens, layers, model, policy, speedup }: Trace): HTMLElement
 /** The share of tokens that each exit said, and the text itself, as one bar. */
 function histogram({ tokens, exits }: Trace): HTMLElement {
   const counts = new Map<string, number>([TEXT_DRAFT, ...exits].map((exit) => [exit, 0]));
-  for (const token of tokens) counts.set(saidBy(token), (counts.get(saidBy(token)) ?? 0) + 1);
+  for (const token of tokens) counts.set(tokenSource(token), (counts.get(tokenSource(token)) ?? 0) + 1);
   const parts = [...counts].filter(([, count]) => count > 0);
   const name = (exit: string): string => (exit === TEXT_DRAFT ? t('the earlier text') : visible(exit));
   const shade = (exit: string): string => shadeClass(exit === TEXT_DRAFT ? 'text' : exitShade(exit, exits));
@@ -183,7 +183,7 @@ function opinionRow(opinion: ExitOpinion, token: TokenRecord, exits: readonly st
   const right = opinion.token?.id === token.id;
   return element(
     'tr',
-    { class: opinion.exit === saidBy(token) ? 'left-here' : '' },
+    { class: opinion.exit === tokenSource(token) ? 'left-here' : '' },
     element('th', { scope: 'row' }, visible(opinion.exit)),
     element(
       'td',

@@ -18,7 +18,7 @@ let webgpuFactory: ReturnType<typeof tf.findBackendFactory> | null = null;
 
 /**
  * tfjs on WebGPU. One at a time.
- * @throws UserError `device` where Dawn or a graphics driver is missing.
+ * @throws UserError `device` if Dawn or a graphics driver is missing.
  */
 export async function openWebgpuBackend(): Promise<TensorBackend> {
   const name = 'webgpu';
@@ -55,7 +55,7 @@ export async function openWebgpuBackend(): Promise<TensorBackend> {
 /**
  * tfjs on TensorFlow's library; `entry` is the module of tfjs-node, wherever it is installed. Its copy of tfjs-core shares
  * its engine and its kernels with ours through the global scope.
- * @throws UserError `device` where it cannot be loaded.
+ * @throws UserError `device` if it cannot be loaded.
  */
 export async function openTensorFlowBackend(entry: string): Promise<TensorBackend> {
   const name = 'tensorflow';

@@ -21,7 +21,7 @@ export type TensorTable = ReadonlyMap<string, tf.Tensor>;
 /** Large enough to vanish in a softmax, small enough to stay finite. */
 const masked = -1e9;
 
-/** `Ops` over float32 tensors `[batch, tokens, width]`. Throws where a parameter is missing from the table. */
+/** `Ops` over float32 tensors `[batch, tokens, width]`. Throws if a parameter is missing from the table. */
 export function tensorOps(parameters: TensorTable): Ops<tf.Tensor> {
   const weight = (path: string): tf.Tensor => {
     const tensor = parameters.get(`${path}.weight`);

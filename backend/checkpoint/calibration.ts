@@ -5,17 +5,17 @@ import type { Mode } from '../../protocol/trace.ts';
 import { shorten } from '../formats/safetensors.ts';
 import { bad, isCount, isShare, record } from './fields.ts';
 
-/** Thresholds found on held-out data. Valid for the exits of the same step only. */
+/** Thresholds found on held-out text. Valid only for the exits of the same step. */
 export interface Calibration {
   readonly step: number;
   readonly promise: Promised;
-  /** What leaving early brought and cost then; null where no exit is asked, and in those of earlier versions. */
+  /** What leaving early brought and cost when it was calibrated; null if no exit is used, and in calibrations of earlier versions. */
   readonly brought: Brought | null;
-  /** The mode that was fastest where it was calibrated, of those that keep the promise. */
+  /** The fastest of the modes that keep the promise, when it was calibrated. */
   readonly fastest: Mode;
   /** What became of the layers that tokens skipped in the text that was judged; earlier versions knew `exact` alone. */
   readonly deferred: 'memory' | 'exact';
-  /** The shallowest layer at which prompts may stop, by what follows them; absent where none may. */
+  /** The shallowest layer at which prompts may stop without losing too much; absent if they may stop at none. */
   readonly promptExit?: number;
   /** By exit id. */
   readonly thresholds: Readonly<Record<string, number>>;

@@ -1,8 +1,8 @@
 /**
- * A checkpoint directory as data, and reading it. Writing is checkpoint-writer.ts. Knows no runtime.
+ * A checkpoint directory as data, and reading it. Writing is in writer.ts. Knows no runtime.
  *
- * `exits.safetensors` alone is the truth about the exits: its metadata carries the step and the scores of its values, and
- * it is replaced by one rename. `exits.json` says what never changes during a run, plus a readable copy of the rest.
+ * Only `exits.safetensors` is authoritative about the exits: its metadata has the step and the scores of its values, and it is replaced by
+ * one rename. `exits.json` has what never changes during a run, and a readable copy of the rest.
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
@@ -51,7 +51,7 @@ export const baseModel = (name: string, spec: ModelSpec, sha256: string): BaseMo
   sha256,
 });
 
-/** Where the values of an exit come from: what it began with, or after how many updates they stood. */
+/** Origin of an exit's values: its initial values, or the number of updates after which it had them. */
 export type Origin = (typeof beginnings)[number] | number;
 const beginnings = ['copy', 'random', 'fit'] as const;
 
@@ -61,7 +61,7 @@ export interface Progress {
   readonly step: number;
   /** Target tokens seen. */
   readonly tokens: number;
-  /** Held-out scores of these very values; the final exit's is last. */
+  /** Held-out scores of exactly these values; the final exit's is last. */
   readonly scores: readonly ExitScore[];
   /** By exit id; earlier versions did not write it. */
   readonly origins?: Readonly<Record<string, Origin>>;
@@ -70,7 +70,7 @@ export interface Progress {
 export interface CheckpointInfo {
   readonly base: BaseModel;
   readonly exits: readonly ExitSpec[];
-  /** The options of the run, as JSON; the files that they name are absolute here, and never where they are written. */
+  /** The options of the run, as JSON. File names are absolute here, and relative in the file. */
   readonly tuning: Readonly<Record<string, unknown>>;
   readonly calibration: Calibration | null;
 }
@@ -80,7 +80,7 @@ export interface Checkpoint extends CheckpointInfo {
   readonly progress: Progress;
   /** Names of the exits' parameters with their shapes. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** All values of a parameter, `exits.8.mlp.norm.weight`; read when asked for. */
+  /** All values of a parameter, such as `exits.8.mlp.norm.weight`; read on demand. */
   values(name: string): Float32Array;
   close(): void;
 }
@@ -88,18 +88,18 @@ export interface Checkpoint extends CheckpointInfo {
 export { cardFile, infoFile, parametersFile };
 export const metricsFile = 'metrics.jsonl';
 export const stateFolder = 'state';
-/** Within it: where the run stands. */
+/** File in it with the position of the run. */
 export const positionFile = 'state.json';
 /** What a run elsewhere keeps here until it has ended (cluster/job.ts). */
 export const jobFolder = 'distributed';
 
-/** Where the ids of a shortlist lie in the parameters' file. */
+/** Name of the tensor with the ids of a shortlist. */
 export const shortlistName = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string =>
   `${exitPath(exit)}.head.tokens`;
 
 /**
- * Opens a checkpoint for a model; `base` null opens it for any (to show it).
- * @throws UserError `not-found`, `bad-checkpoint`, or `wrong-base-model` where it belongs to another model.
+ * Opens a checkpoint for a model; `base` null opens it for any model (to show it).
+ * @throws UserError `not-found`, `bad-checkpoint`, or `wrong-base-model` if it belongs to another model.
  */
 export function openCheckpoint(directory: string, base: BaseModel | null): Checkpoint {
   const json = readInfo(directory);
@@ -121,7 +121,7 @@ export function openCheckpoint(directory: string, base: BaseModel | null): Check
     const progress = readProgress(parameters, readSafetensorsMetadata(parameters).get('progress'));
     return {
       ...json,
-      // A calibration holds for the values it was made with.
+      // A calibration is valid only for the values for which it was made.
       calibration: json.calibration?.step === progress.step ? json.calibration : null,
       directory,
       exits,
@@ -136,10 +136,10 @@ export function openCheckpoint(directory: string, base: BaseModel | null): Check
   }
 }
 
-/** True where `directory` holds a checkpoint of any model. */
+/** Whether `directory` is a checkpoint of any model. */
 /**
- * Stores a calibration in the description of a checkpoint, replacing one that was there.
- * @throws UserError where it cannot be read or written.
+ * Stores a calibration in the description of a checkpoint, and replaces an earlier one.
+ * @throws UserError if it cannot be read or written.
  */
 export function saveCalibration(directory: string, calibration: Calibration): void {
   const file = path.join(directory, infoFile);
@@ -282,7 +282,7 @@ function readFloats(source: TensorSource, file: string, name: string): Float32Ar
   return values;
 }
 
-/** What the metadata of a file of values says of them. @throws UserError `bad-checkpoint` where it says nothing. */
+/** The metadata of a file of values. @throws UserError `bad-checkpoint` if it has none. */
 export function readProgress(file: string, text: string | undefined): Progress {
   let value: unknown;
   try {

@@ -23,7 +23,7 @@ export interface BestWhole {
 /** Whether a parameter is an exit's, and not the model's. */
 export const isOfExit = (name: string): boolean => name.startsWith('exits.');
 
-/** @throws UserError `bad-checkpoint` where there is none, or it is damaged. */
+/** @throws UserError `bad-checkpoint` if there is none, or it is damaged. */
 export function openBest(directory: string): BestWhole {
   const file = path.join(directory, stateFolder, bestFile);
   if (!existsSync(file)) throw bad(directory, `${path.join(stateFolder, bestFile)} is missing`);

@@ -1,4 +1,4 @@
-/** Fields of the JSON that a checkpoint holds, and what is said where one is not as it should be. */
+/** Reads fields of the JSON of a checkpoint, with an error for each wrong one. */
 import { userError, type UserError } from '../../protocol/errors.ts';
 
 export const bad = (file: string, what: string, cause?: unknown): UserError =>

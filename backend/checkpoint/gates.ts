@@ -1,4 +1,4 @@
-/** Gates as a checkpoint holds them: weights as base64 of float32. */
+/** Gates in the form in which a checkpoint stores them: weights as base64 of float32. */
 import type { Calibration, StoredGate } from './calibration.ts';
 
 /** Guesses whether a token would leave at an exit: `weights` `[width]` on the stream there; the exit is read from `least` on. */

@@ -5,7 +5,7 @@ import * as path from 'node:path';
 import { fileError, fileIdentity, openRegular, writeFileAtomically } from '../formats/files.ts';
 
 export interface HashOptions {
-  /** Folder where hashes are remembered; null remembers none. */
+  /** Folder in which hashes are remembered; null remembers none. */
   readonly cache: string | null;
   readonly signal?: AbortSignal;
   /** Bytes hashed and bytes in all. */
@@ -13,8 +13,8 @@ export interface HashOptions {
 }
 
 /**
- * One file: its SHA-256. Several: the SHA-256 of the lines that `sha256sum` prints for them, by name in order.
- * @throws UserError where a file cannot be read, and the signal's reason where it was aborted.
+ * Of one file: its SHA-256. Of several: the SHA-256 of the lines that `sha256sum` prints for them, by name in order.
+ * @throws UserError if a file cannot be read, and the signal's reason if it was aborted.
  */
 export async function hashWeights(files: readonly string[], options: HashOptions): Promise<string> {
   const sizes = files.map((file) => sizeOf(file));

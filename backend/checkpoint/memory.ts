@@ -9,7 +9,7 @@ import type { ExitSpec } from '../exits/spec.ts';
 import { statOf } from '../formats/files.ts';
 import { bytesOf, openSafetensors, shorten, writeSafetensors } from '../formats/safetensors.ts';
 import { memoryFile } from '../formats/written.ts';
-import type { HeldParameter } from '../model/overlay.ts';
+import type { ParameterValues } from '../model/overlay.ts';
 import { cutName, type ModelSpec } from '../model/spec.ts';
 import { bad } from './fields.ts';
 
@@ -32,16 +32,16 @@ export function writeMemories(directory: string, spec: ModelSpec, memories: Read
 }
 
 /**
- * The memories of some exits by parameter name; none where earlier versions wrote the exits.
- * @throws UserError `bad-checkpoint` naming a memory of another shape, or a file that is damaged.
+ * The memories of some exits by parameter name; none if an earlier version wrote the exits.
+ * @throws UserError `bad-checkpoint` naming a memory of another shape, or a damaged file.
  */
 export function readMemories(
   directory: string,
   spec: ModelSpec,
   exits: readonly ExitSpec[],
-): Map<string, HeldParameter> {
+): Map<string, ParameterValues> {
   const file = path.join(directory, memoryFile);
-  const memories = new Map<string, HeldParameter>();
+  const memories = new Map<string, ParameterValues>();
   if (!statOf(file)?.isFile()) return memories;
   const source = openSafetensors(file);
   try {
@@ -53,7 +53,7 @@ export function readMemories(
       ] as const) {
         const name = `${memoryPath(cut)}.${kind}`;
         const tensor = source.tensors.get(name);
-        // A cut whose memory is not there leaves its exits without one.
+        // If a cut has no memory in the file, its exits have none.
         if (!tensor && kind === 'weight') break;
         if (!tensor) throw bad(file, `${name} is missing`);
         if (tensor.type !== 'F32' || tensor.shape.join() !== shape.join())

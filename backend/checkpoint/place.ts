@@ -1,6 +1,6 @@
 /**
- * The folder of a checkpoint and who may write to it: one process at a time, from before there is anything in it. Only what a run of ours
- * began there and could not finish is ever removed.
+ * The folder of a checkpoint and its lock: one process at a time may write to it, from the moment it is created. Only what a run of this
+ * program began there and could not finish is ever removed.
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
@@ -11,7 +11,7 @@ import { cardFile, isCheckpoint, jobFolder, metricsFile, parametersFile, stateFo
 
 const lockFile = '.lock';
 
-/** @throws UserError `busy` where another process writes there, `file-system` if it cannot be written. */
+/** @throws UserError `busy` if another process writes there, `file-system` if it cannot be written. */
 export function lockCheckpoint(directory: string): Lock {
   const file = path.join(directory, lockFile);
   return lockOrRefuse(file, (pid) =>
@@ -26,13 +26,13 @@ export function lockCheckpoint(directory: string): Lock {
 /** A folder that is ours alone, with nothing in it. */
 export interface Place {
   readonly lock: Lock;
-  /** Gives it back, unless it holds a checkpoint by now: what was begun there goes, and the folder where it was made for this. */
+  /** Releases the folder. Unless it has a checkpoint by now, what was begun there is removed, and the folder if it was made for this. */
   abandon(): void;
 }
 
 /**
- * Makes the folder of a new checkpoint and locks it, so that no work is lost for want of a place to put it.
- * @throws UserError where it is there and not empty, another process writes to it, or it cannot be made.
+ * Makes the folder of a new checkpoint and locks it before any work is done, so that none can be lost for want of a folder.
+ * @throws UserError if it exists and is not empty, if another process writes to it, or if it cannot be made.
  */
 export function reservePlace(directory: string): Place {
   requireFree(directory, true);
@@ -58,7 +58,7 @@ export function reservePlace(directory: string): Place {
   }
   const abandon = (): void => {
     if (lock === null || isCheckpoint(directory)) return;
-    // Somebody may have taken the folder away: that is not what the run ended of.
+    // The folder may have been removed by others: that is not the reason why the run ended.
     if (fs.existsSync(directory)) removeBeginning(directory);
     giveBack();
   };
@@ -96,7 +96,7 @@ function removeBeginning(directory: string): void {
     if (!isOfLock(name) && isOfBeginning(name)) fs.rmSync(path.join(directory, name), { recursive: true, force: true });
 }
 
-/** Fails where somebody has put something there meanwhile, which then stays. */
+/** Fails if others have put something there meanwhile, which then stays. */
 function removeEmpty(directory: string): void {
   try {
     fs.rmdirSync(directory);

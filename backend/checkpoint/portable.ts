@@ -1,7 +1,7 @@
 /**
- * The files that the description of a run names, as they are written: relative to the folder of the exits, so that both may be moved
- * together and no place on this machine is told; the model that ships by its name. What is read is absolute again. Descriptions of
- * earlier versions hold absolute paths, which stay as they are.
+ * File names in the description of a run, as they are written: relative to the folder of the exits, so that both can be moved together and
+ * the description reveals no path of this machine; the model that ships by its name. When they are read they become absolute again.
+ * Descriptions of earlier versions have absolute paths, which stay as they are.
  */
 import * as path from 'node:path';
 import { shippedModel } from '../../protocol/options-groups.ts';
@@ -18,7 +18,7 @@ export function writtenTuning(directory: string, tuning: Tuning): Tuning {
   return inPaths(tuning, written, (pattern) => relativeTo(from, pattern));
 }
 
-/** The options of a run as they are used: with paths that hold wherever the program runs. */
+/** The options of a run in memory: with paths that are valid wherever the program runs. */
 export function readTuning(directory: string, tuning: Tuning): Tuning {
   const from = path.resolve(directory);
   const read = (file: string): string => (file === shippedModel ? shippedFolder() : absoluteFrom(from, file));
@@ -41,7 +41,7 @@ function inPaths(tuning: Tuning, file: (path: string) => string, pattern: (path:
 const marked = (pattern: string, change: (path: string) => string): string =>
   pattern.startsWith('!') ? `!${change(pattern.slice(1))}` : change(pattern);
 
-/** With a dot at its beginning, by which it is told from a name; of another drive the name alone. */
+/** Begins with a dot, to distinguish it from a name on the hub; of a file on another drive, only the name. */
 function relativeTo(from: string, file: string): string {
   if (!path.isAbsolute(file)) return file;
   const relative = path.relative(from, file).replaceAll(path.sep, '/');

@@ -36,7 +36,7 @@ import { bestFile, isOfExit } from './continued.ts';
 import { lockCheckpoint, reservePlace, type Place } from './place.ts';
 import { writtenTuning } from './portable.ts';
 
-/** Where a run stands: with the step's state, all that a resume needs. */
+/** The position of a run: together with the step's state, all that resuming needs. */
 export interface TrainingPosition {
   /** Updates done. */
   readonly step: number;
@@ -52,7 +52,7 @@ export interface TrainingPosition {
   readonly before: readonly ExitScore[];
   /** Hash of the windows tuned on. */
   readonly data: string;
-  /** True where the run reached its limit. */
+  /** Whether the run reached its limit. */
   readonly finished: boolean;
   /** Updates at the last evaluation that belongs to the run; earlier versions did not write it. */
   readonly evaluatedAt?: number;
@@ -60,7 +60,7 @@ export interface TrainingPosition {
   readonly ending?: Ending;
   /** Seconds at which updates began; earlier versions did not write it. */
   readonly updatesFrom?: number;
-  /** How much of the text held out is evaluated; earlier versions did not write it. */
+  /** Number of held-out tokens that are evaluated; earlier versions did not write it. */
   readonly heldOut?: { readonly tokens: number };
 }
 
@@ -98,8 +98,8 @@ export interface NewCheckpoint {
 }
 
 /**
- * Makes a checkpoint, whole or not at all: it is one once `exits.json` is there, which comes last.
- * @throws UserError `file-system` where it cannot be written, or is there already with something in it.
+ * Makes a checkpoint, whole or not at all: `exits.json` is written last, and makes the folder a checkpoint.
+ * @throws UserError `file-system` if it cannot be written, or exists already and is not empty.
  */
 export function createCheckpoint(
   directory: string,
@@ -123,9 +123,9 @@ export function createCheckpoint(
 }
 
 /**
- * Drops the optimiser's state of a run that has all it needs in its exits. A resume then goes on from those, with moments anew. Answers the
- * bytes that went, 0 where nothing was there.
- * @throws UserError `bad-checkpoint` where there is no usable position, `busy` where another process is writing.
+ * Drops the optimiser's state of a run that is finished. Resuming then starts from the exits, with zero moments. Returns the number of
+ * bytes that were freed, 0 if there was no state.
+ * @throws UserError `bad-checkpoint` if there is no usable position, `busy` if another process is writing.
  */
 export function dropState(directory: string): number {
   const lock = lockCheckpoint(directory);
@@ -134,7 +134,7 @@ export function dropState(directory: string): number {
     if (state.file === null) return 0;
     const folder = path.join(directory, stateFolder);
     const bytes = statOf(path.join(folder, state.file))?.size ?? 0;
-    // Named no longer before it goes: a kill in between leaves a file that nobody reads, and the next writer removes.
+    // Its name is removed from the position first: a kill in between leaves a file that is never read, and that the next writer removes.
     const json = { version: formatVersion, ...state, file: null, updates: 0 };
     writeFileAtomically(path.join(folder, positionFile), [`${JSON.stringify(json, null, 2)}\n`]);
     removeLeftovers(directory, null);
@@ -150,8 +150,8 @@ export interface Resumed {
 }
 
 /**
- * Opens a checkpoint directory to go on with it; metrics beyond the saved state go.
- * @throws UserError `bad-checkpoint` where there is no usable state, `busy` where another process is writing it.
+ * Opens a checkpoint directory to resume it; metrics beyond the saved state are removed.
+ * @throws UserError `bad-checkpoint` if there is no usable state, `busy` if another process is writing it.
  */
 export function resumeCheckpoint(
   directory: string,
@@ -241,13 +241,13 @@ function openWriter(
   };
 }
 
-/** What belongs to exits, where the whole model is trained with them. */
+/** Whether a parameter belongs to an exit, in a run that trains the whole model. */
 const ofExits = <T>(all: ReadonlyMap<string, T>): Map<string, T> =>
   new Map([...all].filter(([name]) => isOfExit(name)));
 
 /**
- * Writes all exits of a checkpoint and what is known of them.
- * @throws UserError where a file cannot be written.
+ * Writes all exits of a checkpoint and their metadata.
+ * @throws UserError if a file cannot be written.
  */
 export function writeExits(
   directory: string,
@@ -296,7 +296,7 @@ const lists = (exits: readonly ExitSpec[]): TensorData[] =>
   });
 
 function readState(directory: string): {
-  /** Null where it was dropped. */
+  /** Null if it was dropped. */
   file: string | null;
   metricsBytes: number;
   updates: number;
@@ -328,10 +328,10 @@ function readState(directory: string): {
   return state as ReturnType<typeof readState>;
 }
 
-/** False where the optimiser's state was dropped. */
+/** False if the optimiser's state was dropped. */
 export const hasState = (directory: string): boolean => readState(directory).file !== null;
 
-/** Where the run in a directory stands. @throws UserError `bad-checkpoint` where there is no usable state. */
+/** The position of the run in a directory. @throws UserError `bad-checkpoint` if there is no usable state. */
 export const readPosition = (directory: string): TrainingPosition => readState(directory).position;
 
 /** All parameters of a file. */

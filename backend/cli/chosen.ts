@@ -1,4 +1,4 @@
-/** Which model and exits a command works with where some are not named: the exits' own model, else what was used last in this folder. */
+/** Which model and exits a command works with if some are not named: the exits' own model, else what was used last in this folder. */
 import { checkpointOptions, shippedModel } from '../../protocol/options-groups.ts';
 import type { OptionTable } from '../../protocol/options.ts';
 import { shown } from '../../protocol/shown.ts';
@@ -12,7 +12,7 @@ type Given = Readonly<Record<string, unknown>>;
 
 /**
  * Values for `model` and `exits` where `given` leaves them open; what is not the default is said.
- * @throws UserError where the exits that are named are none, or their model is nowhere.
+ * @throws UserError if the exits that are named are none, or their model is nowhere.
  */
 export async function chosenFiles(table: OptionTable, given: Given, { terminal, signal }: Context): Promise<Given> {
   // A run that goes on knows its model.

@@ -1,7 +1,7 @@
 /** Draws a generation: the text as it comes, each token in the colour of the exit that said it, then a legend and the speed. */
 import { plural } from '../../protocol/plural.ts';
 import type { GenerateEvent } from '../../protocol/events.ts';
-import { saidBy, TEXT_DRAFT } from '../../protocol/palette.ts';
+import { tokenSource, TEXT_DRAFT } from '../../protocol/palette.ts';
 import type { Mode, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { exitColours, type ExitColours } from './exit-colours.ts';
 import { openProgress } from './progress.ts';
@@ -79,7 +79,7 @@ function begin(progress: { status: { clear(): void } }, out: Stream, prompt: str
 
 /** A space says nothing in a colour, so that line breaks and indents are left alone. */
 function paintToken(colours: ExitColours, token: TokenRecord): string {
-  return token.text.replace(/[^\s]+/g, (text) => colours.paint(saidBy(token), text));
+  return token.text.replace(/[^\s]+/g, (text) => colours.paint(tokenSource(token), text));
 }
 
 function writeSeveral(
@@ -107,12 +107,12 @@ function summary(
 ): string {
   const { dim, bold } = err.colours;
   const colours = exitColours(err, exits.slice(0, -1));
-  const drafted = tokens.some((token) => saidBy(token) === TEXT_DRAFT) ? [TEXT_DRAFT] : [];
+  const drafted = tokens.some((token) => tokenSource(token) === TEXT_DRAFT) ? [TEXT_DRAFT] : [];
   const shareOf = (exit: string): number =>
-    tokens.filter((token) => saidBy(token) === exit).length / Math.max(1, tokens.length);
+    tokens.filter((token) => tokenSource(token) === exit).length / Math.max(1, tokens.length);
   // Where no token leaves early, an exit that drafted nothing has no part in the text.
-  const isHeard = (exit: string): boolean => mode === 'fast' || exit === 'final' || shareOf(exit) > 0;
-  const legend = [...drafted, ...exits.filter(isHeard)].map((exit) => {
+  const isUsed = (exit: string): boolean => mode === 'fast' || exit === 'final' || shareOf(exit) > 0;
+  const legend = [...drafted, ...exits.filter(isUsed)].map((exit) => {
     const name = exit === TEXT_DRAFT ? 'copied from earlier text' : exit;
     return `${colours.paint(exit, `■ ${name}`)} ${percent(shareOf(exit), 0)}`;
   });

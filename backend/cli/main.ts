@@ -34,7 +34,7 @@ async function main(words: readonly string[], terminal: Terminal, signal: AbortS
   return commandOf(name).run(rest, context);
 }
 
-/** @throws UserError where there is none of that name. */
+/** @throws UserError if there is none of that name. */
 function commandOf(name: string): Command {
   const command = commands.find(({ help }) => help.name === name);
   if (command) return command;
@@ -59,10 +59,10 @@ function readInput(signal: AbortSignal): Promise<string> {
 
 /** The first Ctrl-C asks the work to stop and keep what it has; the second ends the process. A terminal that closes is one, too. */
 function watchInterrupts(terminal: Terminal, work: AbortController): void {
-  let asked = false;
+  let isStopping = false;
   const interrupt = (): void => {
-    if (asked) return endAtOnce('SIGINT');
-    asked = true;
+    if (isStopping) return endAtOnce('SIGINT');
+    isStopping = true;
     terminal.err.write(`${terminal.err.interactive ? '\r\x1b[2K' : ''}Stopping; Ctrl-C again ends at once.\n`);
     work.abort();
   };

@@ -58,8 +58,8 @@ export function openProgress(stream: Stream, now: () => number = () => performan
     }
     current = null;
   };
-  const begin = (phase: Phase, said: string): void => {
-    const detail = phase === 'load' ? modelName(said) : said;
+  const begin = (phase: Phase, given: string): void => {
+    const detail = phase === 'load' ? modelName(given) : given;
     if (current?.phase === phase) {
       current.detail = detail || current.detail;
       return;

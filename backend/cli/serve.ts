@@ -7,7 +7,7 @@ import { startServing } from '../server/serve.ts';
 import type { Context } from './context.ts';
 import { openProgress } from './progress.ts';
 
-/** Answers once the server has been stopped. @throws UserError where it cannot serve. */
+/** Answers once the server has been stopped. @throws UserError if it cannot serve. */
 export async function runServe(options: ServeOptions, json: boolean, { terminal, signal }: Context): Promise<void> {
   const { out, err } = terminal;
   const progress = openProgress(err);

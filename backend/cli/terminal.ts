@@ -8,9 +8,9 @@ export type Colours = ReturnType<typeof picocolors.createColors>;
 
 export interface Stream {
   write(text: string): void;
-  /** True where a person looks at it and a line can be drawn over. */
+  /** True if a person looks at it and a line can be drawn over. */
   readonly interactive: boolean;
-  /** True where control characters would do something. */
+  /** True if control characters would do something. */
   readonly isTerminal: boolean;
   readonly columns: number;
   readonly colours: Colours;

@@ -1,6 +1,6 @@
 /**
- * A run whose folder a Ray cluster does not see: its files go up as packages of the job, and what it has saved comes back, checked by hash.
- * The other side is `distributed/early_exit_distributed/carried.py`.
+ * Carries the files of a run if a Ray cluster does not see its folder: files go up as packages of the job, and saved files come back,
+ * checked by hash. The other side is `distributed/early_exit_distributed/carried.py`.
  */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
@@ -36,7 +36,7 @@ export function sendSources(url: string, sources: string): Promise<string> {
   return sendRayPackage(url, Buffer.concat([...zip(entries)]));
 }
 
-/** What a run's ranks read of its folder, the job itself and, where it goes on, the work of earlier sittings. */
+/** The files of a run's folder that its ranks read: the job itself and, if the run is resumed, its earlier state. */
 export function runEntries(directory: string, resumes: boolean): ZipEntry[] {
   const job = fs.readdirSync(path.join(directory, jobFolder), { withFileTypes: true });
   const names = [
@@ -49,7 +49,7 @@ export function runEntries(directory: string, resumes: boolean): ZipEntry[] {
     .map((name) => ({ name, content: { file: path.join(directory, name) } }));
 }
 
-/** @throws UserError where files are more than goes up. */
+/** @throws UserError if files are more than goes up. */
 export function requireSmall(entries: readonly ZipEntry[], what: string, wayOut: string): void {
   const bytes = entries.reduce((sum, { content }) => sum + sizeOf(content), 0);
   if (bytes > largestUpload)
@@ -74,7 +74,7 @@ export async function sendFiles(url: string, entries: readonly ZipEntry[], signa
   };
   for (const piece of inPieces(zip(entries))) {
     hash.update(piece);
-    // Named for what it holds, so that no piece of another run can be taken for it.
+    // Named by the hash of its contents, so that no piece of another run can be taken for it.
     pieces.push(`early-exit-${createHash('sha256').update(piece).digest('hex')}`);
     await send(pieces.at(-1)!, piece);
   }
@@ -108,13 +108,13 @@ const isResult = (name: string): boolean =>
 /** A checkpoint at every moment: a state before what names it, and last what makes a folder a checkpoint. */
 const order = ['state/step-', bestName, `${stateFolder}/${positionFile}`, metricsFile, parametersFile, infoFile];
 const placeInOrder = (name: string): number => order.findIndex((begin) => name.startsWith(begin));
-/** Files are replaced while they are copied: what changed meanwhile is asked for again. */
+/** Files may be replaced while they are copied: a file that changed is copied again. */
 const attempts = 5;
 
 /**
- * Copies what a run has saved into its folder here: all of it is there and checked before the first file takes its place. `have` are the
- * hashes of what was copied before, by name. False where nothing is saved there.
- * @throws UserError where the cluster does not answer, or sends something else than it says; `file-system`.
+ * Copies what a run has saved into its folder here. All files are copied and checked before the first one replaces an older version.
+ * `have`: the hashes of files that were copied before, by name. False if nothing is saved there.
+ * @throws UserError if the cluster does not answer, or sends something else than it lists; `file-system`.
  */
 export async function copyResults(
   folder: SessionFile,
@@ -170,7 +170,7 @@ function putInPlace(directory: string, files: readonly (readonly [string, Listed
   }
 }
 
-/** Null where nothing is saved yet. */
+/** Null if nothing is saved yet. */
 async function readList(file: SessionFile, signal?: AbortSignal): Promise<Map<string, Listed> | null> {
   const text = await readSmallFile(file, signal);
   if (text === null) return null;
@@ -207,7 +207,7 @@ async function readSmallFile(file: SessionFile, signal?: AbortSignal): Promise<s
   }
 }
 
-/** Its first bytes, as many as are listed, since lines only grow; false where they are others. */
+/** Its first bytes, as many as are listed, since a file of lines only grows; false if their hash differs. */
 async function copyFile(
   file: SessionFile,
   to: string,

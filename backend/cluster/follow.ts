@@ -4,13 +4,13 @@ import { userError } from '../../protocol/errors.ts';
 import { openRangeFile, statOf } from '../formats/files.ts';
 import { readEvent, type FailedEvent, type FinishedEvent, type RankEvent } from './reported.ts';
 
-/** A job that somebody runs. */
+/** A job that runs elsewhere. */
 export interface RunningJob {
-  /** Whole lines that were reported since this was last asked, an event each. */
+  /** The whole lines that were reported since the last call, one event each. */
   lines(): Promise<string>;
   /** Null while it runs; else why it ended, as a sentence. */
   ended(): Promise<string | null>;
-  /** Copies what is saved into the run's folder, where the ranks write elsewhere; false where nothing is saved there. */
+  /** Copies saved files into the run's folder, if the ranks write elsewhere; false if nothing is saved there. */
   bringBack(signal?: AbortSignal): Promise<boolean>;
   close(): void;
 }
@@ -19,7 +19,7 @@ const pollMilliseconds = 200;
 
 /**
  * Yields what is reported, to the last event. `stop` is called once, as soon as the signal is aborted.
- * @throws UserError `device` with the job's own sentence where it failed, `bad-data` where it reports what cannot be read.
+ * @throws UserError `device` with the job's own sentence if it failed, `bad-data` if its reports cannot be read.
  */
 export async function* followJob(
   job: RunningJob,
@@ -38,7 +38,7 @@ export async function* followJob(
     for (;;) {
       if (signal.aborted) ask();
       await stopping;
-      // Asked before the lines are read: what a job said last is there once it has ended.
+      // Checked before the lines are read, so that a job's last lines are there when it has ended.
       const end = await job.ended();
       for (const line of (await job.lines()).split('\n')) {
         const event = readEvent(line);
@@ -61,8 +61,8 @@ export function newLinesOf(file: string): () => string {
     if (statOf(file) === null) return '';
     const opened = openRangeFile(file);
     try {
-      const there = opened.read(read, Math.max(0, Math.min(opened.size - read, largestReading)));
-      const whole = there.subarray(0, there.lastIndexOf(lineFeed) + 1);
+      const bytes = opened.read(read, Math.max(0, Math.min(opened.size - read, largestReading)));
+      const whole = bytes.subarray(0, bytes.lastIndexOf(lineFeed) + 1);
       read += whole.length;
       return Buffer.from(whole).toString();
     } finally {
@@ -85,7 +85,7 @@ export function newLinesIn(): (text: string) => string {
   };
 }
 
-/** Asked at most so often; in between the answer is that of the last time. */
+/** Calls a function at most once in a period; in between it returns the last result. */
 export function once<T>(milliseconds: number, ask: () => Promise<T>): () => Promise<T> {
   let [at, answer]: [number, Promise<T> | null] = [0, null];
   return () => {

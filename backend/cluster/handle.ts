@@ -1,4 +1,4 @@
-/** How a job is found again: a file in its folder, which may be somebody else's by now. Parsed here, trusted inside. */
+/** The file by which a job is found again. It lies in the run's folder, which others may have written. Parsed here, trusted inside. */
 import path from 'node:path';
 import { describeError, userError } from '../../protocol/errors.ts';
 import { parsePlace } from '../../protocol/options-place.ts';
@@ -16,7 +16,7 @@ export interface RayHandle {
   readonly kind: 'ray';
   readonly url: string;
   readonly id: string;
-  /** The folder that each node has of the run; null where all share the run's own. */
+  /** The folder that each node has for the run; null if all share the run's own. */
   readonly carried: string | null;
 }
 
@@ -63,8 +63,8 @@ export const writeHandle = (folder: string, handle: JobHandle): void =>
   writeFileAtomically(path.join(folder, handleFile), [`${JSON.stringify(handle)}\n`]);
 
 /**
- * Null where no job was started.
- * @throws UserError `bad-data` where the file says nothing that this version can follow.
+ * Null if no job was started.
+ * @throws UserError `bad-data` if this version cannot follow what the file names.
  */
 export function readHandle(folder: string): JobHandle | null {
   const file = path.join(folder, handleFile);

@@ -19,7 +19,7 @@ import { cutName, type ModelSpec } from '../model/spec.ts';
 /** Of the file; see `distributed/early_exit_distributed/job.py`. */
 const version = 3;
 export const packageName = 'early_exit_distributed';
-/** Where a model lies that goes with the job, beside its file. */
+/** Folder, beside the job's file, of a model that is sent with the job. */
 export const modelFolder = 'model';
 
 export interface JobText {
@@ -35,7 +35,7 @@ export interface NewJob {
   readonly directory: string;
   /** A Hugging Face directory. */
   readonly model: string;
-  /** The same as the ranks find it, and what tells them that it is the same. */
+  /** The model as the ranks find it, and samples by which they check that it is the same. */
   readonly there: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
   /** Whether the job's files go with it, because the ranks do not see the run's folder. */
   readonly carried: boolean;
@@ -43,7 +43,7 @@ export interface NewJob {
   readonly parameters: ParameterShapes;
   readonly base: BaseModel;
   readonly exits: readonly ExitSpec[];
-  /** The tuned exits (their parameters' file) that a run begins with which trains the whole model further; null where it is frozen. */
+  /** In a run that trains the whole model: the tuned exits with which it begins (their parameters' file); null if the model is frozen. */
   readonly continues: string | null;
   readonly text: JobText;
   readonly options: TuneOptions;
@@ -84,9 +84,9 @@ const read = [
 ] as const satisfies readonly (keyof TuneOptions)[];
 
 /**
- * Writes a job, with its text and the Python package beside it, so that the run's folder and the model are all that must be shared.
- * What an earlier sitting left there goes.
- * @throws UserError where a file cannot be written.
+ * Writes a job, its text and the Python package, so that only the run's folder and the model must be shared. Files of an earlier job there
+ * are removed.
+ * @throws UserError if a file cannot be written.
  */
 export function writeJob(job: NewJob): void {
   const folder = path.join(path.resolve(job.directory), jobFolder);
@@ -144,7 +144,9 @@ export function writeJob(job: NewJob): void {
   }
 }
 
-/** The parameter whose module sees the stream between attention and MLP; see `distributed/early_exit_distributed/backbone.py`. */
+/**
+ * The parameter of the module whose input is the stream between attention and MLP; see `distributed/early_exit_distributed/backbone.py`.
+ */
 function listeningPlace(spec: ModelSpec, exit: ExitSpec): string {
   const layer = layerPath(exit.layer);
   if (spec.parallelResidual) return `${layer}.self_attn.o_proj.weight`;

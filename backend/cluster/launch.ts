@@ -23,16 +23,16 @@ import { startLaunchers } from './torchrun.ts';
 
 const eventsFile = 'events.jsonl';
 const logFile = 'launch.log';
-/** There once the job is asked to stop; see job.py. */
+/** A file that exists once the job is asked to stop; see job.py. */
 const stopFile = 'stop';
-/** How long launchers are waited for that were asked to end before there is anything to keep, and then that were ended. */
+/** How long to wait for launchers: first after asking them to end when there is nothing to keep yet, then after ending them. */
 const graceMilliseconds = { SIGTERM: 1_500, SIGKILL: 500 } as const;
-/** Slurm's queue is asked at most so often: all of a cluster ask it. */
+/** Shortest time between two queries of Slurm's queue, which all users of a cluster share. */
 const queueMilliseconds = 10_000;
 
 const folderOf = (directory: string): string => path.join(path.resolve(directory), jobFolder);
 
-/** Where ranks are started, how they divide the work, and which files go with the job where they do not see its folder. */
+/** What starts the ranks, their mesh, and the files that go with the job if the ranks do not see its folder. */
 export interface Ranks {
   readonly place: Place;
   readonly mesh: Mesh;
@@ -41,7 +41,7 @@ export interface Ranks {
 
 /**
  * Starts the job that `writeJob` wrote.
- * @throws UserError where what starts it is missing, or refuses.
+ * @throws UserError if the launcher is missing, or refuses.
  */
 export async function startJob(directory: string, ranks: Ranks, signal: AbortSignal): Promise<JobHandle> {
   const folder = folderOf(directory);
@@ -51,10 +51,10 @@ export async function startJob(directory: string, ranks: Ranks, signal: AbortSig
 }
 
 /**
- * The job of a folder that runs, or that reached its end while no command followed it; null if there is none to follow. One that was asked to
- * stop is waited for. `place` is where the user says that it runs.
- * @throws the signal's reason where it was aborted meanwhile.
- * @throws UserError where the folder does not say what runs, or names a cluster that the user does not.
+ * The job of a folder that runs, or that reached its end while no command followed it; null if there is none to follow. If one was asked to
+ * stop, its end is awaited. `place`: where the user says that it runs.
+ * @throws the signal's reason if it was aborted meanwhile.
+ * @throws UserError if the folder does not say what runs, or names a cluster that the user does not.
  */
 export async function* findJob(
   directory: string,
@@ -64,7 +64,7 @@ export async function* findJob(
   const folder = folderOf(directory);
   const handle = readHandle(folder);
   if (handle === null) return null;
-  // The folder may come from somebody else: only the user says which cluster is asked, and gets a token.
+  // The folder may come from others: only a cluster that the user names is contacted, and gets a token.
   if (handle.kind === 'ray' && !(place.kind === 'ray' && place.url === handle.url))
     throw userError(
       'bad-argument',
@@ -89,7 +89,7 @@ export async function* findJob(
       while (!(await isOver()) && !(await reports('finished'))) await setTimeout(200, undefined, { signal });
       return await takeBack();
     }
-    // Asked before the lines are read, as in following.
+    // Checked before the lines are read, as in following.
     if (!(await isOver()) || (await reports('finished'))) return handle;
     return await takeBack();
   } finally {
@@ -115,7 +115,7 @@ export function runningJob(directory: string, handle: JobHandle): RunningJob {
   }
 }
 
-/** Stopping a job that is still in the queue waits for nothing: once it begins, it ends by itself. */
+/** Stopping a job that is still in the queue does not wait: once it begins, it ends on its own. */
 function slurmEnd(folder: string): RunningJob['ended'] {
   const hasJob = once(queueMilliseconds, async () => hasSlurmJob(slurmJobNumber(folder)!));
   return async () => {
@@ -129,10 +129,10 @@ function slurmEnd(folder: string): RunningJob['ended'] {
 /** Of a job that writes into the run's folder itself. */
 const here = { bringBack: async (): Promise<boolean> => true, close: (): void => {} };
 
-/** Sends a signal to a process group, whose number is negative. */
+/** Sends a signal to a process group, given as a negative number. */
 export type Kill = (group: number, signal: NodeJS.Signals) => unknown;
 
-/** Asks a job to end at its next update with its work kept; before its first checkpoint there is nothing to keep. */
+/** Asks a job to keep its work and end at its next update; before its first checkpoint there is nothing to keep. */
 export async function stopJob(
   directory: string,
   handle: JobHandle,
@@ -140,7 +140,7 @@ export async function stopJob(
   kill: Kill = (group, signal) => process.kill(group, signal),
 ): Promise<void> {
   writeFileAtomically(path.join(folderOf(directory), stopFile), []);
-  // Ranks elsewhere do not see that file: Ray's own signal tells them.
+  // Ranks on other machines do not see that file: they get Ray's own signal.
   if (handle.kind === 'ray' && (handle.carried !== null || !hasWork)) return stopRayJob(handle.url, handle.id);
   if (handle.kind === 'processes' && !hasWork) await endProcesses(handle.processes, kill);
 }
@@ -154,7 +154,7 @@ async function endProcesses(processes: readonly ProcessIdentity[], kill: Kill): 
   }
 }
 
-/** After a run's end: what it left where it ran goes. */
+/** After a run's end: removes what it left on the machines that ran it. */
 export async function forgetJob(directory: string, handle: JobHandle): Promise<void> {
   if (handle.kind === 'ray') await forgetRayJob(handle, path.join(folderOf(directory), packageName));
 }
@@ -173,7 +173,7 @@ async function start(folder: string, { place, mesh, files }: Ranks, signal: Abor
   }
 }
 
-/** Bytes of a log in whose end its last line is looked for. */
+/** Size of the end of a log in which its last line is searched, in bytes. */
 const tailBytes = 2 ** 16;
 
 function lastWords(file: string): string {

@@ -1,4 +1,7 @@
-/** What tells a machine whether the model that it has is this one, without reading all of it; see `distributed/early_exit_distributed/model_files.py`. */
+/**
+ * Samples by which a machine checks that its model is this one, without reading all of it; see
+ * `distributed/early_exit_distributed/model_files.py`.
+ */
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import path from 'node:path';
@@ -13,7 +16,7 @@ export interface FileSample {
 
 const sampleBytes = 2 ** 20;
 
-/** Of files of weights, by name. @throws UserError where one cannot be read. */
+/** Samples of weight files, by name. @throws UserError if one cannot be read. */
 export const sampleFiles = (files: readonly string[]): Record<string, FileSample> =>
   Object.fromEntries(files.map((file) => [path.basename(file), sampleOf(file)]));
 

@@ -1,6 +1,6 @@
 /**
- * What ranks would hold, send and take, by the model's shape alone: nothing is opened and nothing runs. The formulae are those of
- * docs/distributed.md, and tests hold them to what runs count. Knows no model but as data.
+ * Estimates memory, traffic and time of ranks from the model's shape alone: nothing is opened and nothing runs. The formulae are those of
+ * docs/distributed.md; tests compare them with what runs count.
  */
 import { exitParameters, parameterSize, type ParameterShapes } from '../exits/parameters.ts';
 import type { ExitSpec } from '../exits/spec.ts';
@@ -20,13 +20,13 @@ export interface PlannedRun {
   readonly distils: boolean;
   /** Whether the whole model is trained, and not exits alone. */
   readonly whole: boolean;
-  /** Bytes of a number of the backbone: 2, or 4 where it is exact. */
+  /** Bytes per number of the backbone: 2, or 4 with exact precision. */
   readonly bytes: 2 | 4;
-  /** The parameters of the model where it is at hand: which biases there are. */
+  /** The parameters of the model, if they are available: they show which biases exist. */
   readonly parameters?: ParameterShapes;
 }
 
-/** Exits are held with their gradients and two moments; heads are what of the model is frozen in 32 bits: its own head, above all. */
+/** Exits include their gradients and two moments; heads are the frozen parts of the model in 32 bits, mainly its own head. */
 export interface RankMemory extends HeldMemory {
   /** States on their way and logits of a chunk; an estimate. */
   readonly working: number;
@@ -67,8 +67,8 @@ export function planOn(run: PlannedRun, mesh: Mesh): Plan {
 }
 
 /**
- * The mesh for `gpus` GPUs: as few stages as fit, since replicas need the least traffic; then parts of layers, then frozen weights that
- * are sharded. Where nothing fits, the one that needs the least. Replicas get whole windows where that can be.
+ * The mesh for `gpus` GPUs. It has as few stages as fit, since replicas need the least traffic; then parts of layers, then sharded frozen
+ * weights. If nothing fits, it is the mesh that needs the least memory. Replicas get whole windows if possible.
  */
 export function chooseMesh(run: PlannedRun, gpus: number): Plan {
   const divides = (size: number): boolean => gpus % size === 0;
@@ -90,9 +90,7 @@ export function chooseMesh(run: PlannedRun, gpus: number): Plan {
   return plans.find(({ total }) => total <= usableBytes) ?? plans.reduce((a, b) => (b.total < a.total ? b : a));
 }
 
-/**
- * The mesh for at most `gpus` GPUs on which the windows of an update can be dealt out evenly; one rank where there is no GPU.
- */
+/** The mesh for at most `gpus` GPUs among which the windows of an update can be divided evenly; one rank if there is no GPU. */
 export function chooseEvenMesh(run: PlannedRun, gpus: number): Mesh {
   for (let count = gpus; count > 1; count--) {
     const { mesh } = chooseMesh(run, count);

@@ -1,4 +1,4 @@
-/** Python of this machine with what the ranks need, or a sentence that says what to install. */
+/** Finds a Python on this machine with what the ranks need, or says what to install. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { userError } from '../../protocol/errors.ts';
@@ -12,7 +12,7 @@ const wayOut = `Install them with "pip install ${wanted.join(' ')}", or name a P
 
 /**
  * The absolute path of a Python that has PyTorch.
- * @throws UserError `not-found` where there is none, or a package is missing.
+ * @throws UserError `not-found` if there is none, or a package is missing.
  */
 export async function findPython(signal: AbortSignal): Promise<string> {
   const named = process.env[pythonVariable];

@@ -1,6 +1,6 @@
 /**
- * A run as a job of Ray: started, followed and copied back. Where the cluster does not see the run's folder, each of its nodes has one of its
- * own (`distributed/early_exit_distributed/on_ray.py`), and what is written there is read over Ray's interface.
+ * A run as a job of Ray: started, followed and copied back. If the cluster does not see the run's folder, each of its nodes has one of its
+ * own (`distributed/early_exit_distributed/on_ray.py`), and files there are read over Ray's interface.
  */
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
@@ -15,8 +15,8 @@ const module = `${packageName}.on_ray`;
 const endedMilliseconds = 1_000;
 
 /**
- * Submits the job of a folder that all nodes see under the same path, or with the files that they need of it.
- * @throws UserError `network` where the cluster does not answer or refuses.
+ * Submits the job of a folder that all nodes see under the same path, or with the files that they need from it.
+ * @throws UserError `network` if the cluster does not answer or refuses.
  */
 export async function startRayJob(
   url: string,
@@ -38,7 +38,7 @@ export async function startRayJob(
   return { kind: 'ray', url, id, carried };
 }
 
-/** `lines`: those of the run's own folder, where that is shared. */
+/** `lines`: reads the lines of the run's own folder, if that is shared. */
 export function rayJob(directory: string, handle: RayHandle, lines: () => Promise<string>): RunningJob {
   const ended = once(endedMilliseconds, () => rayJobEnd(handle.url, handle.id));
   if (handle.carried === null) return { lines, ended, close: () => {}, bringBack: async () => true };
@@ -74,7 +74,7 @@ export async function forgetRayJob(handle: RayHandle, sources: string): Promise<
   }
 }
 
-/** Where the first rank has the run's folder: null until the job has said so. */
+/** The first rank's folder of the run: null until the job has reported it. */
 function placed({ url, id, carried }: RayHandle): () => Promise<SessionFile | null> {
   let node: string | null = null;
   return async () => {
@@ -109,14 +109,14 @@ function followed(fileOf: () => Promise<SessionFile | null>): {
         if (now.length > text.length) text = now;
       }
     } catch {
-      // It is not there yet, or the connection broke: whether the job goes on is asked anyway, and the next look reads again.
+      // The file does not exist yet, or the connection broke. The state of the job is queried separately, and the next call reads again.
     } finally {
       if (isGrowing) reading = null;
     }
   };
   return {
     lines: async () => {
-      // At first what is there already: whether it failed is asked before it is followed.
+      // The first call reads what exists already, since a failure is checked for before the job is followed.
       if (reading === null && text === '') await read(false);
       reading ??= read(true);
       return newLines(text);

@@ -1,4 +1,7 @@
-/** What a Ray cluster has and sees, asked by a small job before anything is prepared for it: see `distributed/early_exit_distributed/look_on_ray.py`. */
+/**
+ * Finds out what a Ray cluster has and sees, by a small job before anything is prepared for it: see
+ * `distributed/early_exit_distributed/look_on_ray.py`.
+ */
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import path from 'node:path';
@@ -21,7 +24,7 @@ export interface RayCluster {
 
 const pollMilliseconds = 300;
 
-/** @throws UserError `network` where the cluster does not answer, `not-found` where none of its nodes has PyTorch. */
+/** @throws UserError `network` if the cluster does not answer, `not-found` if none of its nodes has PyTorch. */
 export async function lookAtRay(
   url: string,
   directory: string,
@@ -33,9 +36,9 @@ export async function lookAtRay(
   const file = path.join(path.resolve(directory), `.look-${mark}.tmp`);
   writeFileAtomically(file, [mark]);
   try {
-    const asked = JSON.stringify({ file, text: mark, model: path.resolve(model.path), files: model.files });
+    const question = JSON.stringify({ file, text: mark, model: path.resolve(model.path), files: model.files });
     const working_dir = await sendSources(url, sources);
-    const id = await submitRayJob(url, `${packageName}.look_on_ray`, [asked], { working_dir });
+    const id = await submitRayJob(url, `${packageName}.look_on_ray`, [question], { working_dir });
     let end: string | null = null;
     while (end === null) {
       if (signal.aborted) await stopRayJob(url, id);
@@ -61,7 +64,7 @@ export async function lookAtRay(
 
 const seenShape = record({ gpus: number, shares: flag, model: flag, missing: list(text) });
 
-/** Null where the job has not said what it saw. */
+/** Null if the job has not reported what it saw. */
 function readSeen(log: string): TypeOf<typeof seenShape> | null {
   const [line] = /\{"type": "looked"[^\n]*?\]\}/.exec(log) ?? [];
   if (line === undefined) return null;

@@ -1,4 +1,7 @@
-/** Ray's interface over HTTP: jobs, their packages, and files of its session. A token, where the cluster wants one, comes from the environment, never from an option. */
+/**
+ * Ray's interface over HTTP: jobs, their packages, and files of its session. If the cluster needs a token, it comes from the environment,
+ * never from an option.
+ */
 import { createHash } from 'node:crypto';
 import * as http from 'node:http';
 import * as https from 'node:https';
@@ -7,7 +10,7 @@ import { nothing, nullable, oneOf, readMessage, record, text, type Shape, type T
 import { shown } from '../../protocol/shown.ts';
 import { quoted } from './shell.ts';
 
-/** The token of a cluster that asks for one. */
+/** The token for a cluster that needs one. */
 export const tokenVariable = 'RAY_AUTH_TOKEN';
 
 /** How long a rank has to keep its work once the job is stopped. */
@@ -17,7 +20,7 @@ const timeoutMilliseconds = 30_000;
 const sendMilliseconds = 30 * 60_000;
 /** Of a file that is read from its beginning to its end, in Ray's own seconds. */
 const readSeconds = 86_400;
-/** Bytes: of what a job says more than enough. */
+/** Most bytes that are read of a job's output. */
 const largestAnswer = 2 ** 20;
 
 /** What a job runs in: files that come with it, as names of packages that were sent. */
@@ -27,7 +30,7 @@ export interface RuntimeEnvironment {
   readonly env_vars?: Readonly<Record<string, string>>;
 }
 
-/** What Ray says of a job, as far as it is of use here. */
+/** The fields of Ray's description of a job that are used here. */
 const jobShape = record(
   { status: oneOf('PENDING', 'RUNNING', 'STOPPED', 'SUCCEEDED', 'FAILED') },
   { message: nullable(text) },
@@ -35,8 +38,8 @@ const jobShape = record(
 const submittedShape = record({ submission_id: text });
 
 /**
- * Submits a job, whose words its shell reads as they are; answers its id.
- * @throws UserError `network` where the cluster does not answer or refuses.
+ * Submits a job, whose command its shell reads literally; returns its id.
+ * @throws UserError `network` if the cluster does not answer or refuses.
  */
 export async function submitRayJob(
   url: string,
@@ -72,7 +75,7 @@ export async function rayJobEnd(url: string, id: string): Promise<string | null>
 
 const jobRoute = (id: string): string => `/api/jobs/${encodeURIComponent(id)}`;
 
-/** Whether the cluster says that it has no such thing. */
+/** Whether the cluster answers that it has no such file or job. */
 export const isAbsent = (error: unknown): boolean => error instanceof UserError && error.code === 'not-found';
 
 /** What Python raised at last, of a message that quotes the log. */
@@ -87,7 +90,7 @@ export async function stopRayJob(url: string, id: string): Promise<void> {
   await ask(url, nothing, 'POST', `${jobRoute(id)}/stop`);
 }
 
-/** The beginning of what the job's own process has written: what we look for there it says before anything else. */
+/** The beginning of the job's own output, which has what is searched for here. */
 export async function rayJobLog(url: string, id: string): Promise<string> {
   const { text } = check(url, await answerOf(url, 'GET', `${jobRoute(id)}/logs`, null, timeoutMilliseconds, true));
   // JSON of one text, which may be cut.
@@ -115,8 +118,8 @@ export interface SessionFile {
 }
 
 /**
- * Its bytes, which go on to come where it is `followed` and grows.
- * @throws UserError `not-found` where it is not there, `network` where the connection breaks.
+ * Its bytes; if it is `followed`, they keep coming while it grows.
+ * @throws UserError `not-found` if it does not exist, `network` if the connection breaks.
  */
 export async function* readSessionFile(
   { url, node, name }: SessionFile,
@@ -131,7 +134,7 @@ export async function* readSessionFile(
     const response = await respond(url, 'GET', route, null, signal);
     const status = response.statusCode ?? 0;
     if (status !== 200) response.destroy();
-    // A file that is not there is an error of Ray's own.
+    // If the file does not exist, Ray answers with an error of its own.
     if (status === 404 || status === 500) throw userError('not-found', `The Ray cluster at ${url} has no ${name}.`);
     check(url, { status, text: '' });
     for await (const chunk of response) yield chunk as Buffer;

@@ -31,7 +31,7 @@ export interface Traffic {
   readonly tensor: number;
 }
 
-/** Bytes that the rank with most of each held. */
+/** Bytes of each, on the rank that has most of it. */
 export interface HeldMemory {
   readonly backbone: number;
   readonly exits: number;

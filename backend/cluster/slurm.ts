@@ -15,7 +15,7 @@ const gpusOfNode = 8;
 /** There once the job has begun: its number. */
 const numberFile = 'slurm.job';
 
-/** GPUs of the node that has most, as `sinfo` tells; null if that cannot be found out here. */
+/** GPUs of the node that has most, according to `sinfo`; null if that cannot be found out here. */
 export async function countSlurmGpus(signal: AbortSignal): Promise<number | null> {
   const sinfo = programPath('sinfo');
   if (!sinfo) return null;
@@ -31,8 +31,8 @@ export async function countSlurmGpus(signal: AbortSignal): Promise<number | null
 }
 
 /**
- * One task a node, which starts that node's ranks. They meet by the job's number, so that two jobs never do.
- * @throws UserError `bad-argument` where the folder has a name that no line of Slurm's can hold.
+ * One task per node, which starts that node's ranks. Ranks meet by the job's number, so that ranks of two jobs never connect.
+ * @throws UserError `bad-argument` if the folder has a name that no line of Slurm's can contain.
  */
 export function slurmScript(folder: string, log: string, mesh: Mesh): string {
   const ranks = ranksOf(mesh);
@@ -70,7 +70,7 @@ function filePattern(file: string): string {
 
 /**
  * The number of the job that this folder's script began; null until then.
- * @throws UserError `bad-data` where there is something else.
+ * @throws UserError `bad-data` if there is something else.
  */
 export function slurmJobNumber(folder: string): string | null {
   const file = path.join(folder, numberFile);

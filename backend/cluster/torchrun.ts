@@ -12,7 +12,7 @@ import { packageName } from './job.ts';
 import { findPython } from './python.ts';
 import { quoted } from './shell.ts';
 
-/** Where the launchers of one run find each other, and no others. */
+/** Address and port at which the launchers of one run meet, and no others. */
 export interface Meeting {
   readonly id: string;
   /** On the first of the hosts. */
@@ -28,8 +28,8 @@ export const newMeeting = (): Meeting => ({
 });
 
 /**
- * Starts the launchers of a run, on this machine alone where there are no hosts.
- * @throws UserError where Python or ssh is missing, or the ranks cannot be shared.
+ * Starts the launchers of a run; without hosts, only on this machine.
+ * @throws UserError if Python or ssh is missing, or the ranks cannot be divided among the hosts.
  */
 export async function startLaunchers(
   folder: string,

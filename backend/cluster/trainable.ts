@@ -1,4 +1,4 @@
-/** Which models PyTorch tunes: Hugging Face directories of dense models. Said before anything is read or written. */
+/** The models that PyTorch can tune: Hugging Face directories of dense models. Checked before anything is read or written. */
 import { userError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
 import { statOf } from '../formats/files.ts';
@@ -7,7 +7,7 @@ import { readSpec } from '../model/sources.ts';
 import { isMixture, type ModelSpec } from '../model/spec.ts';
 
 /**
- * What the configuration of such a model says; its weights need not be there.
+ * The configuration of the model; its weights need not exist.
  * @throws UserError for a GGUF file, a mixture of experts, and a configuration that cannot be used.
  */
 export function requireTrainable(path: string): ModelSpec {
@@ -27,7 +27,7 @@ export function requireDense(spec: ModelSpec, name: string): void {
     );
 }
 
-/** Says which model to give instead, where a GGUF file tells what it was made of. */
+/** Names the model to use instead, if a GGUF file says what it was made from. */
 function notADirectory(path: string): Error {
   const made = path.toLowerCase().endsWith('.gguf') ? originOf(path) : null;
   const instead = made === null ? '' : ` (${made})`;
@@ -38,7 +38,7 @@ function notADirectory(path: string): Error {
   );
 }
 
-/** What a GGUF file was made of: a name on the hub where there is one, else the model's own; null where it says neither. */
+/** The origin of a GGUF file: a name on the hub if there is one, else the model's own name; null if it has neither. */
 export function originOf(path: string): string | null {
   const file = openGguf(path);
   try {

@@ -1,6 +1,7 @@
 /**
- * Which tokens may come next in a text that is not free: what was taken off its prompt must be said again (healing.ts), or a grammar
- * must be kept (grammar/). A value for each place: what follows a token is another, so that drafts are looked at without taking back.
+ * The tokens that may come next in a text that is not free: it must repeat what was taken off its prompt (healing.ts), or follow a grammar
+ * (grammar/). Each position has an immutable value, and each token leads to another value, so that drafts can be checked without undoing
+ * anything.
  */
 export interface Allowed {
   /** Whether a token may be next. */

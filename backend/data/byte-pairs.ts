@@ -14,7 +14,7 @@ export class BytePairs extends BPE {
   /** A long word that was merged in steps. */
   #prepared: { readonly word: string; readonly parts: string[] } | null = null;
 
-  /** @throws TypeError where the vocabulary is no map, or merges are neither texts nor pairs of texts. */
+  /** @throws TypeError if the vocabulary is no map, or merges are neither texts nor pairs of texts. */
   constructor({ vocab, ...model }: TokenizerFile['model']) {
     super({ ...(model as unknown as Config), vocab: {}, merges: [] });
     if (isPairs(vocab)) throw new TypeError('The vocabulary is no map.');
@@ -48,10 +48,10 @@ export class BytePairs extends BPE {
 
 type RankOf = (left: string, right: string) => number | undefined;
 
-/** How early a pair is merged. Texts hold a pair as `a b`, as older files and GGUF have it; newer files have pairs. */
+/** Rank of each merge. Older files and GGUF have a pair as the text `a b`; newer files have it as a pair. */
 function ranksOf(merges: Config['merges']): RankOf {
   const ranks = new Map<string, number>();
-  // Texts of a pair may hold spaces.
+  // The texts of a pair may contain spaces.
   const between = Array.isArray(merges[0]) ? '\0' : ' ';
   for (const [rank, merge] of (merges as readonly (string | readonly string[])[]).entries())
     ranks.set(typeof merge === 'string' ? merge : merge.join(between), rank);
@@ -71,7 +71,7 @@ export function* mergePairs(parts: string[], rankOf: RankOf): Steps<string[]> {
   const end = parts.length;
   const next = Int32Array.from(parts, (_, at) => at + 1);
   const previous = Int32Array.from(parts, (_, at) => at - 1);
-  /** Of the pair that begins here; −1 where none is to be merged. */
+  /** Rank of the pair that begins here; −1 if it is not merged. */
   const ranks = new Int32Array(end).fill(-1);
   const queue: number[] = [];
   const look = (at: number): void => {
@@ -101,7 +101,7 @@ export function* mergePairs(parts: string[], rankOf: RankOf): Steps<string[]> {
   return merged;
 }
 
-/** Puts a number into a heap whose smallest is first. */
+/** Adds a number to a heap whose smallest is first. */
 function push(heap: number[], value: number): void {
   let at = heap.length;
   heap.push(value);

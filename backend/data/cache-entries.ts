@@ -4,7 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { readTextBeside } from '../formats/files.ts';
 
-/** More is somebody's disk. */
+/** A folder with more entries is no cache, but a disk. */
 const mostEntries = 2_000;
 const mostJsonBytes = 2 ** 20;
 

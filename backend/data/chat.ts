@@ -13,12 +13,12 @@ export interface Message {
 
 export interface EncodedChat {
   readonly ids: readonly number[];
-  /** By token: whether the assistant said it, its end of turn included. */
+  /** For each token, whether it is the assistant's, including the end of its turn. */
   readonly isAssistant: readonly boolean[];
 }
 
 export interface ChatOptions {
-  /** The text ends where the assistant's answer begins. */
+  /** Whether the text ends with the beginning of the assistant's answer. */
   readonly addGenerationPrompt?: boolean;
   /** Functions that the model may call, as its template takes them; null: none. */
   readonly tools?: readonly unknown[] | null;
@@ -28,8 +28,8 @@ export interface ChatOptions {
 }
 
 /**
- * The text of a conversation, as Transformers' apply_chat_template gives it (blocks trimmed, `bos_token` … defined).
- * Throws `unsupported` without a template that can be used, `bad-data` where the template refuses, `cancelled`.
+ * The text of a conversation, as Transformers' apply_chat_template formats it (blocks trimmed, `bos_token` … defined). Throws `unsupported`
+ * without a template that can be used, `bad-data` if the template refuses, `cancelled`.
  */
 export async function renderChat(
   tokenizer: Tokenizer,
@@ -74,8 +74,8 @@ const overBudget = {
 } as const;
 
 /**
- * Token ids of a whole conversation and which of them the assistant said. The template's rendering of each beginning of the
- * conversation must be a beginning of the whole rendering; throws `bad-data`, naming the turn, where it is not.
+ * Token ids of a whole conversation, and which of them are the assistant's. The template's rendering of each beginning of the conversation
+ * must be a beginning of the whole rendering; throws `bad-data`, naming the turn, if it is not.
  */
 export async function encodeChat(
   tokenizer: Tokenizer,

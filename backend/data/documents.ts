@@ -18,16 +18,19 @@ export interface Documents extends Iterable<Document> {
 }
 
 export interface DocumentOptions {
-  /** Where relative patterns begin; default: the working directory. */
+  /** The folder to which relative patterns refer; default: the working directory. */
   readonly directory?: string;
-  /** Told of each file that is left out, and each folder that cannot be read or was written, with the reason in words, each time the documents are gone through. */
+  /**
+   * Called each time the documents are read, with a sentence for each file that is left out, and for each folder that cannot be read or
+   * that early-exit wrote.
+   */
   readonly onSkip?: (file: string, reason: string) => void;
 }
 
 /**
- * Documents of files, folders and globs (`!` before a glob leaves out). Folders of packages, builds and version control are skipped
- * unless a pattern names them, and so is what early-exit wrote itself; binary files always. Throws `not-found` where a pattern matches nothing, and while going through
- * `bad-data` for JSON lines that are no document and where no document is left.
+ * Documents of files, folders and globs (`!` before a glob excludes). Folders of packages, builds and version control are skipped unless a
+ * pattern names them, and so is what early-exit itself wrote; binary files always are. Throws `not-found` if a pattern matches nothing;
+ * while reading, `bad-data` for JSON lines that are no document, and if no document is left.
  */
 export function readDocuments(patterns: readonly string[], options: DocumentOptions = {}): Documents {
   const directory = resolve(options.directory ?? '.');
@@ -47,7 +50,7 @@ export function readDocuments(patterns: readonly string[], options: DocumentOpti
   };
 }
 
-/** The same patterns from wherever they are read; exclusions that hold anywhere stay as they are. */
+/** The same patterns, independent of the working directory; exclusions that apply anywhere stay as they are. */
 export function absolutePatterns(patterns: readonly string[], directory = resolve('.')): string[] {
   return patterns.map((pattern) => {
     const [mark, rest] = pattern.startsWith('!') ? ['!', pattern.slice(1)] : ['', pattern];
@@ -102,7 +105,7 @@ function match(
     ignore: [
       ...skippedFolders.filter((folder) => !named.has(folder)).map((folder) => `**/${folder}/**`),
       ...skippedFiles.filter((file) => !slashes(pattern).endsWith(file.slice(4))),
-      // Exclusions are meant from where the user is, also below a folder named beside them.
+      // Exclusions are relative to the user's folder, also below another folder that is named.
       ...excluded.map((glob) => slashes(resolve(directory, glob))),
       ...excluded.filter((glob) => glob.startsWith('**/')),
     ],
@@ -127,14 +130,14 @@ function match(
   return kept;
 }
 
-/** The folder that a glob names before anything in it stands for more than itself, and the glob from there. */
+/** The folder before the first wildcard of a glob, and the glob from there. */
 function fromItsFolder(glob: string, directory: string): [root: string, glob: string] {
   const [plain = ''] = glob.split(/(?<!\\)[*?[\]{}()]/, 1);
   const beginning = plain.slice(0, plain.lastIndexOf('/') + 1);
   return [resolve(directory, beginning.replace(/\\(.)/g, '$1')), glob.slice(beginning.length)];
 }
 
-/** `readdirSync`, which tells why it fails before a glob passes over that. */
+/** `readdirSync` with the reason of a failure, which a glob would ignore. */
 function listingOr(onError: (folder: string, error: unknown) => void): typeof readdirSync {
   const list = (...given: Parameters<typeof readdirSync>): unknown => {
     try {
@@ -147,7 +150,10 @@ function listingOr(onError: (folder: string, error: unknown) => void): typeof re
   return list as typeof readdirSync;
 }
 
-/** Cards of exits and models are no text to learn from, and would be other text whenever a run goes on. The root is the user's word. */
+/**
+ * Whether a folder may be read: cards of exits and models are no text to learn from, and would change the text when a run is resumed. A
+ * folder that the user names is always read.
+ */
 function isBelowNothingWritten(root: string, onWritten: (topmost: string) => void): (file: string) => boolean {
   const known = new Map<string, boolean>([[root, false]]);
   const isOurs = (folder: string): boolean => {
@@ -192,7 +198,7 @@ function* documentsOf(files: readonly string[], directory: string, onSkip: OnSki
 
 type Item = Document | { readonly kind: 'skip'; readonly reason: string };
 
-/** A text file as one document, or as several where it is very long. */
+/** A text file as one document, or as several if it is very long. */
 function* textsOf(file: string, name: string): Generator<Item, void> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let text = '';

@@ -16,7 +16,7 @@ const charactersOfStep = 8192;
 /** A part of a text between two added tokens, normalised. */
 interface Plain {
   readonly text: string;
-  /** Told to pre-tokenizers: where among the parts it stands. */
+  /** Index among the parts, which pre-tokenizers need. */
   readonly options: object;
 }
 
@@ -31,7 +31,7 @@ type PreTokenizer = NonNullable<Encoder['pre_tokenizer']>;
 export function stepEncoder(encoder: Encoder): StepEncoder {
   const model = encoder.model!;
   const chain = chainOf(encoder.pre_tokenizer);
-  // Without these two, it finds added tokens and normalises what stands between them: that takes no time.
+  // Without these two, it finds added tokens and normalises the text between them, which takes no time.
   const divider = Object.assign(Object.create(encoder) as Inner, {
     pre_tokenizer: (text: string, options: object): Plain[] => [{ text, options }],
     model: (parts: Plain[]): Plain[] => parts,
@@ -41,7 +41,7 @@ export function stepEncoder(encoder: Encoder): StepEncoder {
     added.get(token)?.id ?? model.tokens_to_ids.get(token) ?? model.unk_token_id;
   const isUnknown = (token: string): boolean =>
     (model.tokens_to_ids.get(token) ?? model.unk_token_id) === model.unk_token_id;
-  /** Ids that stand before and behind those of a text. */
+  /** Ids that are added before and after those of a text. */
   const around = (addSpecial: boolean): (number | undefined)[][] => {
     const text = '';
     const tokens = encoder.post_processor?.([text], null, addSpecial).tokens ?? [text];

@@ -1,22 +1,22 @@
 /**
- * Prompts that ask for what stands between a prefix and a suffix, by the tokens that a model was taught for it. Pure: knows ids and
- * texts, no file and no model. The layout is that of llama.cpp's `/infill` (tools/server, format_prompt_infill), which is
- * Qwen2.5-Coder's (arXiv 2409.12186).
+ * Prompts for the text between a prefix and a suffix, with the tokens that a model was trained with for it. Pure: knows ids and texts, no
+ * file and no model. The layout is that of llama.cpp's `/infill` (tools/server, format_prompt_infill), which is Qwen2.5-Coder's (arXiv
+ * 2409.12186).
  */
 import { userError } from '../../protocol/errors.ts';
 import type { HealedPrompt } from './healing.ts';
 
-/** Which of prefix and suffix stands first; the middle follows both. */
+/** Which of prefix and suffix comes first; the middle follows both. */
 export type FimOrder = 'prefix-first' | 'suffix-first';
 
 export interface FimTokens {
   readonly prefix: number;
   readonly suffix: number;
   readonly middle: number;
-  /** Before a repository's name, and before a file's; null where the model has none. */
+  /** Tokens before a repository's name, and before a file's; null if the model has none. */
   readonly repository: number | null;
   readonly file: number | null;
-  /** Tokens of this kind that end what was asked for. */
+  /** Tokens that end the middle. */
   readonly ends: readonly number[];
   readonly order: FimOrder;
 }
@@ -40,7 +40,7 @@ interface Family {
   readonly order?: FimOrder;
 }
 
-/** By name, where a file says nothing; a model is of the first family whose three names it has. */
+/** Names of the tokens, if a file does not say; a model is of the first family of which it has all three. */
 const families: readonly Family[] = [
   // Qwen2.5-Coder, CodeGemma.
   { prefix: '<|fim_prefix|>', suffix: '<|fim_suffix|>', middle: '<|fim_middle|>' },
@@ -64,7 +64,7 @@ const fileNames = ['<|file_sep|>', '<|file_separator|>', '<file_sep>', '<filenam
 const padNames = ['<|fim_pad|>', '<fim_pad>', '<fim-pad>', '<PAD>'];
 const endNames = ['▁<EOT>', '<EOT>'];
 
-/** The tokens that a model has for this: those that its file names, then those known by name. Null where one of the three is missing. */
+/** The tokens of a model for filling in: those that its file names, then those known by name. Null if one of the three is missing. */
 export function fimTokens(
   idOf: (text: string) => number | undefined,
   named: Partial<Readonly<Record<FimRole, number>>> = {},
@@ -85,10 +85,10 @@ export function fimTokens(
 
 /** The tokenizer as it is needed here. */
 export interface FimTokenizer {
-  /** Where it was read from, for messages. */
+  /** Its file, for messages. */
   readonly path: string;
   readonly fim: FimTokens | null;
-  /** What the model expects before a text; null where nothing. */
+  /** The token that the model expects before a text; null if none. */
   readonly startId: number | null;
   /** Ids of a text in which special tokens are plain text. */
   encodePlain(text: string): number[];
@@ -99,7 +99,7 @@ export interface FimTokenizer {
 export interface FimRequest {
   readonly prefix: string;
   readonly suffix: string;
-  /** Text of other files that stands before, in this order. */
+  /** Text of other files, which comes first, in this order. */
   readonly chunks?: readonly { readonly file: string; readonly text: string }[];
   /** Names of what the prefix and suffix lie in. */
   readonly repository?: string;
@@ -126,8 +126,8 @@ const anyChunk = 'tmp';
 const snippet = '\n\n--- snippet ---\n\n';
 
 /**
- * The tokens of a prompt. Where the model expects a token before each text it stands first (llama.cpp puts it behind the chunks).
- * @throws UserError `unsupported` for a model without such tokens.
+ * The tokens of a prompt. If the model expects a token before each text, that comes first (llama.cpp puts it after the chunks).
+ * @throws UserError `unsupported` for a model without tokens for filling in.
  */
 export function fimPrompt(tokenizer: FimTokenizer, request: FimRequest, budget: FimBudget): number[] {
   const fim = requireFim(tokenizer);
@@ -140,7 +140,7 @@ export function fimPrompt(tokenizer: FimTokenizer, request: FimRequest, budget: 
   return [...start, ...last(context, budget.chunks), ...parts.flat(), fim.middle];
 }
 
-/** What llama.cpp's server leaves to each part, of a context, its batch and the tokens that are asked for. */
+/** The share of each part that llama.cpp's server allows, from the context, its batch and the requested tokens. */
 export function llamaBudget(batch: number, context: number, maxTokens: number, begun: number): FimBudget {
   const quarter = Math.floor(batch / 4);
   return {

@@ -1,6 +1,6 @@
 /**
- * The prompt that fills a gap: what changes least stands first, and what is cut off is cut off in steps, so that most of it is what
- * the last prompt was. Pure; knows a tokenizer and no model.
+ * The prompt that fills a gap. What changes least comes first, and parts that are too long are shortened in steps, so that most of a prompt
+ * equals the last one. Pure; knows a tokenizer and no model.
  */
 import type { CompletionLimits, Gap } from '../../protocol/completion.ts';
 import type { Begun } from './healing.ts';
@@ -8,9 +8,9 @@ import { fimPrompt, type FimTokenizer } from './fim.ts';
 
 export interface GapPrompt {
   readonly ids: readonly number[];
-  /** The end of the text before the gap that is not in `ids`: what is said begins with it. */
+  /** The end of the text before the gap that is not in `ids`: the written text begins with it. */
   readonly begun: Begun | null;
-  /** Whether it holds what stands behind the gap. */
+  /** Whether it contains the text after the gap. */
   readonly fills: boolean;
   /** Tokens and texts that end a suggestion, beside the end of the text. */
   readonly ends: readonly number[];
@@ -52,11 +52,11 @@ function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, ro
   const chunks = lastChunks(tokenizer, gap.chunks, chunkRoom);
   const { repository, file } = gap;
   const budget = { prefix: kept, suffix, chunks: chunkRoom + signs };
-  const asked = fimPrompt(tokenizer, { prefix: settled, suffix: gap.suffix, chunks, repository, file }, budget);
-  // Where the line goes on behind the cursor, only what is missing of it is asked for.
+  const promptIds = fimPrompt(tokenizer, { prefix: settled, suffix: gap.suffix, chunks, repository, file }, budget);
+  // If the line continues after the cursor, only the missing part of the line is written.
   const goesOn = /\w/.test(gap.suffix.split('\n', 1)[0]!);
   const stops = goesOn ? ['\n'] : [];
-  const healed = tokenizer.heal([...asked, ...fresh], asked.length);
+  const healed = tokenizer.heal([...promptIds, ...fresh], promptIds.length);
   const suffixIds = tokenizer.encodePlain(gap.suffix);
   const others = [
     ...gap.chunks.slice(0, gap.chunks.length - chunks.length).map(({ text }) => tokenizer.encodePlain(text)),
@@ -67,8 +67,8 @@ function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, ro
 }
 
 /**
- * The lines at the end that are being written stand behind the suffix, as what the middle begins with: typing then adds to a prompt and
- * changes nothing in it.
+ * The last lines before the cursor, which are being written, come after the suffix, as the beginning of the middle: typing then appends to
+ * a prompt and changes nothing in it.
  */
 export function splitPrefix(prefix: string): { settled: string; begun: string } {
   const lines = prefix.split('\n');
@@ -83,10 +83,10 @@ export function splitPrefix(prefix: string): { settled: string; begun: string } 
 /** Tokens of those lines, but for long ones. */
 const mostFresh = 256;
 
-/** Lines by which the place where the middle begins moves. */
+/** The beginning of the middle moves by this number of lines at a time. */
 const settledLines = 16;
 
-/** A model that was not taught to fill continues the text before; a blank line ends what it says. */
+/** A model that was not trained to fill in continues the text before; a blank line ends its text. */
 function textBefore(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
   const text = tokenizer.encodePlain(gap.prefix === '' ? '\n' : gap.prefix);
   const kept = steadyLength(text.length, Math.min(limits.prefixTokens, room));

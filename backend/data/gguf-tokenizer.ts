@@ -15,7 +15,7 @@ import {
   type TokenizerParts,
 } from './tokenizer-file.ts';
 
-/** Throws `unsupported` for other kinds of tokenizer, `bad-tokenizer` where the metadata is damaged. */
+/** Throws `unsupported` for other kinds of tokenizers, `bad-tokenizer` if the metadata is damaged. */
 export function ggufTokenizer(path: string, metadata: GgufMetadata): TokenizerParts {
   const vocabulary = readVocabulary(path, metadata);
   const kind = metadata.get('tokenizer.ggml.model');
@@ -64,7 +64,7 @@ interface Vocabulary {
   readonly added: readonly AddedToken[];
 }
 
-/** `addsBos`: whether a bos is added where the file does not say. */
+/** `addsBos`: whether a bos is added if the file does not say. */
 interface Shape {
   readonly file: TokenizerFile;
   readonly addsBos: boolean;
@@ -95,7 +95,7 @@ function readVocabulary(path: string, metadata: GgufMetadata): Vocabulary {
   return { texts, types, added };
 }
 
-// What ends a turn or a text though the file may not say so; as llama.cpp has it, only as control tokens.
+// Tokens that end a turn or a text even if the file does not say so; as in llama.cpp, only if they are control tokens.
 const endTexts = [
   '<|eot_id|>',
   '<|im_end|>',
@@ -113,13 +113,13 @@ const llama3Split = `${contractions}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| 
 const qwen2Split = llama3Split.replace('\\p{N}{1,3}', '\\p{N}');
 const upper = '[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]';
 const lower = '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]';
-/** Words split where case changes, as GPT-4o and Mistral's Tekken do. */
+/** Words are split at a change of case, as by GPT-4o and Mistral's Tekken. */
 const caseSplit = (ending: string, digits: string): string =>
   `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${ending}|[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${ending}|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
 
 export interface PreTokenizer {
   readonly splits: readonly string[];
-  /** A whole word that is a token is taken as it is, whatever the merges say. */
+  /** A whole word that is a token is taken as it is, without merges. */
   readonly ignoreMerges?: boolean;
   readonly addsBos?: boolean;
 }
@@ -205,7 +205,7 @@ function sentencePiece(path: string, metadata: GgufMetadata, vocabulary: Vocabul
   const isPiece = (id: number): boolean => vocabulary.types[id] === normalType || vocabulary.types[id] === unusedType;
   const pieces = vocabulary.texts.filter((_, id) => isPiece(id));
   const prefix = flag(metadata, 'add_space_prefix', true);
-  // Where no piece goes on after a space, no merge crosses one: words can be encoded, and remembered, one by one.
+  // If no piece continues after a space, no merge crosses one: words can be encoded, and remembered, one by one.
   const byWords = !pieces.some((piece) => /[^▁]▁/u.test(piece));
   const space = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
   return {

@@ -1,11 +1,11 @@
 /**
- * Token healing: tokens do not end where somebody stopped typing. A prompt that ends in blanks or inside a word is taken back to where
- * its last tokens began, and what is written must begin with what was taken off, so that the model says how it goes on in tokens of its
- * own. Pure; knows ids and bytes, no model. After "Tokenization bias at the prompt's end" as guidance (github.com/guidance-ai) mends it.
+ * Token healing: tokens do not end where a person stops typing. If a prompt ends in blanks or inside a word, it is taken back to the
+ * beginning of its last tokens, and the text must begin with what was taken off, in tokens that the model chooses. Pure; knows ids and
+ * bytes, no model. After "Tokenization bias at the prompt's end" as guidance (github.com/guidance-ai) mends it.
  */
 import { emptyMask, putInMask, type Allowed } from './allowed.ts';
 
-/** The tokens of a vocabulary by what they say. */
+/** The tokens of a vocabulary by their bytes. */
 export interface TokenIndex {
   /** Bytes of a token. */
   bytesOf(id: number): Uint8Array;
@@ -13,7 +13,7 @@ export interface TokenIndex {
   fitting(bytes: Uint8Array): readonly number[];
 }
 
-/** What a text must begin with, and the tokens that can say it. */
+/** The bytes with which a text must begin, and the tokens that can spell them. */
 export interface Begun {
   readonly bytes: Uint8Array;
   readonly tokens: TokenIndex;
@@ -21,18 +21,18 @@ export interface Begun {
 
 export interface HealedPrompt {
   readonly ids: readonly number[];
-  /** Null where the prompt ends well. */
+  /** Null if nothing has to be taken off the prompt. */
   readonly begun: Begun | null;
 }
 
-/** Letters of scripts that put no blanks between words: where a word ends is not to be seen. */
+/** Letters of scripts without blanks between words: the end of a word is not visible. */
 const unspaced =
   /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
 /** Longer runs are no word and no indent: their end alone is taken off. */
 const longest = 64;
 const openEnd = new RegExp(`(?:\\s{1,${longest}}|[\\p{L}\\p{N}\\p{M}_$]{1,${longest}})$`, 'u');
 
-/** Length of the blanks, or of the word, that a text ends with, in bytes of UTF-8; 0 where it ends with neither. */
+/** Length of the blanks, or of the word, at the end of a text, in bytes of UTF-8; 0 if it ends with neither. */
 export function openLength(text: string): number {
   const found = openEnd.exec(text)?.[0] ?? '';
   return unspaced.test(found) ? 0 : Buffer.byteLength(found);
@@ -49,7 +49,7 @@ export function healed(
 ): HealedPrompt {
   const whole: HealedPrompt = { ids, begun: null };
   const least = Math.max(fixed, 1 + ids.findLastIndex((id) => !tokens.isOrdinary(id)));
-  // Enough of the end to hold the longest run.
+  // Long enough to contain the longest run.
   const end = ids.slice(Math.max(least, ids.length - 4 * longest)).map((id) => tokens.bytesOf(id));
   let open = openLength(Buffer.concat(end).toString('utf8'));
   const taken: Uint8Array[] = [];
@@ -63,7 +63,7 @@ export function healed(
   return { ids: ids.slice(0, ids.length - taken.length), begun: { bytes, tokens } };
 }
 
-/** What a text may say while it repeats what was taken off its prompt; then anything. */
+/** The allowed tokens while a text repeats what was taken off its prompt; then all. */
 export function sayingAgain({ bytes, tokens }: Begun): Allowed {
   let mask: Uint32Array | null | undefined;
   const made = (): Uint32Array | null => {
@@ -77,18 +77,18 @@ export function sayingAgain({ bytes, tokens }: Begun): Allowed {
     allows: (id) => fits(bytes, tokens.bytesOf(id)),
     mask: () => (mask === undefined ? (mask = made()) : mask),
     after(id) {
-      const said = tokens.bytesOf(id);
-      const isWhole = said.length >= bytes.length || !fits(bytes, said);
-      return isWhole ? null : sayingAgain({ tokens, bytes: leftBehind(bytes, said) });
+      const own = tokens.bytesOf(id);
+      const isWhole = own.length >= bytes.length || !fits(bytes, own);
+      return isWhole ? null : sayingAgain({ tokens, bytes: leftBehind(bytes, own) });
     },
     end: null,
   };
 }
 
-/** What is left of a beginning behind a token that fits; empty where the token says all of it. */
+/** The rest of a beginning after a token that fits; empty if the token spells all of it. */
 export const leftBehind = (bytes: Uint8Array, token: Uint8Array): Uint8Array => bytes.subarray(token.length);
 
-/** Whether a token says a beginning of these bytes, or all of them and more. */
+/** Whether a token spells a beginning of these bytes, or all of them and more. */
 export function fits(bytes: Uint8Array, token: Uint8Array): boolean {
   const common = Math.min(bytes.length, token.length);
   for (let i = 0; i < common; i++) if (bytes[i] !== token[i]) return false;

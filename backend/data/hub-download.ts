@@ -1,4 +1,6 @@
-/** One file from the hub, resumed by range where an earlier attempt stopped, checked, and named only when it is whole. */
+/**
+ * Downloads one file from the hub: an earlier attempt is resumed by range, the file is checked, and gets its name only when it is complete.
+ */
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -33,12 +35,12 @@ export interface Download {
 // A connection that breaks is taken up again at once, then more slowly; any progress starts the count anew.
 const maxAttempts = 5;
 const firstPauseMs = 250;
-// A server that sends nothing for so long is given up and asked again.
+// If a server sends nothing for this time, the connection is closed and opened again.
 const stallMs = 60_000;
 
 /**
- * One process or thread at a time loads a file; others wait, and find it there. Throws `network` where the server cannot be reached or its
- * data is wrong, `file-system`, `cancelled`. The part stays for the next time.
+ * One process or thread at a time downloads a file; others wait, and find it complete. Throws `network` if the server cannot be reached or
+ * its data is wrong, `file-system`, `cancelled`. The part stays for the next attempt.
  */
 export async function downloadFile(download: Download): Promise<void> {
   const { path, repository, endpoint, signal } = download;
@@ -107,7 +109,7 @@ async function downloadAlone(download: Download): Promise<void> {
   }
 }
 
-/** One connection, from where the part ends. Returns when the server has sent all it has. */
+/** One connection, from the end of the part on. Returns when the server has sent everything. */
 async function transfer({ url, file, token, signal, onBytes }: Download, partial: string): Promise<void> {
   const controller = new AbortController();
   const abort = (): void => controller.abort(signal?.reason);
@@ -151,7 +153,7 @@ async function transfer({ url, file, token, signal, onBytes }: Download, partial
   }
 }
 
-/** Opens the part for writing at `from`: where it ends, or earlier where the server does not resume. */
+/** Opens the part for writing at `from`: at its end, or earlier if the server does not resume. */
 function openPartial(partial: string, from: number, have: number): number {
   if (from > have) throw new Error(`the server resumed at byte ${from} instead of ${have}`);
   try {

@@ -11,8 +11,8 @@ export interface HubFile {
 }
 
 /**
- * The files to have, small ones first, and what of them is the model: `.` for a directory, or a GGUF file. Throws `not-found` for a
- * file that is not there, `unsupported` where there is no model or more than one.
+ * The files to download, small ones first, and which of them is the model: `.` for a directory, or a GGUF file. Throws `not-found` for a
+ * file that does not exist, `unsupported` if there is no model or more than one.
  */
 export function selectFiles(
   { repository, file }: { readonly repository: string; readonly file: string | null },

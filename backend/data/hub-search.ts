@@ -23,11 +23,11 @@ export interface SearchOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Of each kind of file; both kinds are asked for. */
+/** For each kind of file; both kinds are queried. */
 const mostFound = 15;
 const mostFiles = 2_000;
 
-/** Models whose name holds the words, most downloaded first. @throws UserError `network` where the hub does not answer. */
+/** Models whose name contains the words, most downloaded first. @throws UserError `network` if the hub does not answer. */
 export async function searchHub(query: string, options: SearchOptions = {}): Promise<HubModel[]> {
   const { listModels, HUB_URL } = await import('@huggingface/hub');
   const { endpoint, access } = hubAccess(HUB_URL, options.environment ?? process.env, options.signal);

@@ -19,7 +19,7 @@ export interface ResolveOptions {
   readonly cacheDirectory?: string;
   /** Bytes on disk, of all the files of the model. */
   readonly onProgress?: (done: number, total: number, file: string) => void;
-  /** Told of what could not be checked. */
+  /** Called with a sentence about what could not be checked. */
   readonly onWarning?: (message: string) => void;
   readonly signal?: AbortSignal;
   /** HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_CACHE are looked at. */
@@ -34,8 +34,9 @@ export interface HubReference {
 }
 
 /**
- * The local path of a model: a directory or a GGUF file. A path that exists is taken as it is. Downloads resume where they stopped and
- * are checked against the hub's sizes and checksums: without a size nothing is taken, without a checksum it is said. Throws `not-found`, `unsupported`, `network`, `file-system`, `cancelled`.
+ * The local path of a model: a directory or a GGUF file. An existing path is returned as it is. Downloads are resumed, and checked against
+ * the hub's sizes and checksums: without a size nothing is downloaded, without a checksum there is a warning. Throws `not-found`,
+ * `unsupported`, `network`, `file-system`, `cancelled`.
  */
 export async function resolveModel(reference: string, options: ResolveOptions = {}): Promise<string> {
   if (existsSync(reference)) return reference;
@@ -101,7 +102,7 @@ function remembered(root: string, hub: HubReference): string | null {
   }
 }
 
-/** Of a file that another program wrote; null where there is none that can be read. */
+/** Of a file that another program wrote; null if there is none that can be read. */
 function textOf(file: string): string | null {
   try {
     return readText(file);
@@ -193,7 +194,7 @@ async function download(
   return resolve(folder, target);
 }
 
-/** Which hub is asked, as whom, and how: what the hub's own library takes. */
+/** Address, token and options of the hub, as its own library takes them. */
 export function hubAccess(
   hubUrl: string,
   environment: Readonly<Record<string, string | undefined>>,
@@ -238,7 +239,7 @@ function checkSpace(root: string, files: readonly HubFile[]): void {
 
 const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
 
-/** The user's token from HF_TOKEN, or from where the Hugging Face tools keep it. */
+/** The user's token from HF_TOKEN, or from the file of the Hugging Face tools. */
 function tokenOf(environment: Readonly<Record<string, string | undefined>>): string | null {
   const file = join(environment['HF_HOME'] ?? join(homedir(), '.cache', 'huggingface'), 'token');
   const token = environment['HF_TOKEN'] ?? textOf(file) ?? '';

@@ -18,12 +18,12 @@ export interface CachedModel {
   readonly cache: CacheName;
   /** As its program calls it, such as `qwen2.5-coder:0.5b` or `owner/name`. */
   readonly name: string;
-  /** What the setting takes: a path, or a hub id where that leads there. */
+  /** The value of the setting: a path, or a hub id if that leads to it. */
   readonly reference: string;
   readonly bytes: number;
-  /** Such as `Q4_K_M`; empty where nothing tells it. */
+  /** Such as `Q4_K_M`; empty if unknown. */
   readonly type: string;
-  /** Why it cannot be used, as a sentence; null where it is whole. */
+  /** Why it cannot be used, as a sentence; null if it is complete. */
   readonly problem: string | null;
 }
 
@@ -180,7 +180,7 @@ async function llamaModels({ home, platform, environment }: Places): Promise<Cac
 /** Ends of names under which LM Studio and llama.cpp download. */
 const unfinishedEnds = ['.downloadInProgress', '.part', '.download'];
 
-/** GGUF files, and what is still to become one. Of a model in several files the first stands for all. */
+/** GGUF files, complete or not. Of a model in several files the first represents all. */
 const ggufFiles = (
   cache: CacheName,
   files: readonly string[],
@@ -234,7 +234,7 @@ const model = (
   problem: string | null,
 ): CachedModel => ({ cache, name: shown(name), reference, bytes, type: shown(type, { limit: 20 }), problem });
 
-/** The type of weights that a name tells: `Q4_K_M`, `F16`. */
+/** The type of weights in a name: `Q4_K_M`, `F16`. */
 export const typeIn = (name: string): string =>
   /(?:^|[-._])((?:i?q\d+(?:_[a-z0-9]+)*)|bf16|f16|f32)(?=[-.]|$)/i.exec(path.basename(name))?.[1]?.toUpperCase() ?? '';
 
@@ -252,7 +252,7 @@ export async function isGguf(file: string): Promise<boolean> {
   }
 }
 
-/** A GGUF file together with the parts that it begins, of those in `files`; null where one is no file at all. */
+/** A GGUF file together with its other parts in `files`; null if one is no file. */
 async function ggufParts(file: string, files: readonly string[]): Promise<{ bytes: number; isWhole: boolean } | null> {
   const among = files.map((each) => ({ path: each }));
   const { parts, count } = partsOf({ path: file }, among);

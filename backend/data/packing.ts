@@ -11,7 +11,7 @@ import { createTokenFile, openTokenFile, type TokenSet, type TokenWriter } from 
 import type { Tokenizer } from './tokenizer.ts';
 
 export interface PackingOptions {
-  /** Where the token files lie; those of the same data, tokenizer and options are used again. */
+  /** Folder of the token files; files of the same data, tokenizer and options are reused. */
   readonly directory: string;
   /** Positions of a window. */
   readonly windowLength: number;
@@ -30,17 +30,17 @@ export type Part = 'train' | 'heldOut';
 export interface TokenSets {
   /** The same for the same documents, tokenizer and options: what a resumed run compares. */
   readonly id: string;
-  /** Null where not wanted. */
+  /** Null if not wanted. */
   readonly train: TokenSet | null;
   readonly heldOut: TokenSet | null;
   close(): void;
 }
 
 /**
- * Packs documents. A document goes to the held-out set by a seeded hash of its content, so it stays there however it is named
- * and whatever lies beside it; with few documents the one with the smallest hash goes there, and a single text gives its end. Texts are
- * joined by the end-of-text token; of conversations only the assistant's tokens are targets, and one that fits a window is not cut.
- * Throws `bad-data` where a wanted set would be empty, `cancelled` when aborted.
+ * Packs documents. Whether a document is held out depends on a seeded hash of its content, not on its name or on other documents. With few
+ * documents the one with the smallest hash is held out, and of a single text its end is. Texts are joined by the end-of-text token. Of
+ * conversations only the assistant's tokens are targets, and one that fits a window is not cut. Throws `bad-data` if a wanted set would be
+ * empty, `cancelled` when aborted.
  */
 export async function packDocuments(
   documents: Iterable<Document>,
@@ -83,7 +83,7 @@ async function surveyDocuments(documents: Iterable<Document>, options: PackingOp
     count += 1;
     if (count % 64 === 0) await pause(options);
   }
-  // The lowest is held out even where its score alone would not do.
+  // The lowest is held out even if its score alone would not suffice.
   const threshold = heldOutFraction > 0 && count > 1 ? Math.max(heldOutFraction, lowest) : -1;
   return { documents: count, threshold, digest: digest.digest('hex') };
 }
@@ -127,7 +127,7 @@ function assign(document: Document, survey: Survey, options: PackingOptions): [P
   return [[isHeldOut ? 'heldOut' : 'train', document]];
 }
 
-/** A single text: its end is held out, cut between lines where there are any. */
+/** Holds out the end of a single text, cut between lines if it has any. */
 function cut(document: Document, fraction: number): [Part, Document][] {
   if (document.kind === 'chat')
     throw userError(
@@ -196,7 +196,7 @@ function identify(
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32);
 }
 
-/** Lets messages in and stops where asked to. */
+/** Lets messages be handled, and stops if the signal is aborted. */
 async function pause({ signal }: PackingOptions): Promise<void> {
   await setImmediate();
   if (signal?.aborted) throw userError('cancelled', 'Stopped while reading the data.');

@@ -1,7 +1,7 @@
 /**
- * Chat templates, which come with a model and are programs, rendered within a budget: in a process that counts their steps, has
- * little memory and is ended if it takes too long or no caller waits any more. A thread would not do: what one step of the engine
- * asks of the memory may end the whole process. It stays warm. Knows no conversation.
+ * Renders chat templates, which are programs that come with a model, within a budget: in a process that counts their steps, has little
+ * memory, and is ended if it takes too long or no caller waits any more. A thread would not do: one step of the engine that allocates too
+ * much memory ends the whole process. The process is kept for later calls. Knows no conversation.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { dirname } from 'node:path';
@@ -17,7 +17,7 @@ export type Rendered =
   | { readonly type: 'text'; readonly text: string }
   /** It cannot be parsed. */
   | { readonly type: 'unreadable'; readonly reason: string }
-  /** It says so itself (`raise_exception`), or does what the engine cannot do. */
+  /** The template refuses (`raise_exception`), or uses something that the engine does not support. */
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'over'; readonly of: 'steps' | 'output' | 'memory' | 'time' };
 
@@ -26,7 +26,7 @@ let idle: NodeJS.Timeout | undefined;
 let queue: Promise<unknown> = Promise.resolve();
 
 /**
- * Renders a Jinja template with `values` (plain records). One after the other in each thread that asks.
+ * Renders a Jinja template with `values` (plain records). Each thread renders one after the other.
  * @throws UserError `cancelled` once the signal fires.
  */
 export function renderTemplate(source: string, values: object, signal?: AbortSignal): Promise<Rendered> {
@@ -51,7 +51,7 @@ async function renderNext(source: string, values: object, signal?: AbortSignal):
         end(child);
         resolve({ type: 'over', of: 'time' });
       };
-      // Nothing else ends it by itself.
+      // The process never ends on its own.
       const onExit = (): void => resolve({ type: 'over', of: 'memory' });
       const timer = setTimeout(onTime, 1000 * budget.seconds);
       const onMessage = (message: unknown): void => resolve(message as Rendered);
@@ -95,8 +95,8 @@ function forget(child: ChildProcess): void {
 }
 
 /** Whether this process waits for the other. */
-function hold(child: ChildProcess, held: boolean): void {
-  if (held) {
+function hold(child: ChildProcess, isWaitedFor: boolean): void {
+  if (isWaitedFor) {
     child.ref();
     child.channel?.ref();
   } else {

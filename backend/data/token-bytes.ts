@@ -1,4 +1,4 @@
-/** What bytes each token stands for, and decoding of streams of them into whole characters. */
+/** The bytes of each token, and decoding of streams of tokens into whole characters. */
 import { userError } from '../../protocol/errors.ts';
 import type { Steps } from './steps.ts';
 import { fits } from './healing.ts';
@@ -7,9 +7,9 @@ import { eachToken, isRecord, type JsonObject, type TokenizerFile } from './toke
 export interface TokenBytes {
   /** Largest id + 1. */
   readonly size: number;
-  /** Of a token; nothing where an id has none. Made when first asked for: most tokens of a vocabulary never are. */
+  /** The bytes of a token; empty if an id has none. Made on demand: most tokens of a vocabulary are never used. */
   of(id: number): Uint8Array;
-  /** Bytes of the longest; Infinity where a byte of text has no token, so that it may be left out. */
+  /** Length of the longest, in bytes; Infinity if some byte of text has no token, so that it may be left out. */
   longest(): number;
   /** Largest id + 1 among tokens that are not added ones. */
   readonly ordinarySize: number;
@@ -17,7 +17,7 @@ export interface TokenBytes {
   readonly prefixesSpace: boolean;
   /** Whether text can produce a token: it is neither an added one nor none at all. */
   isOrdinary(id: number): boolean;
-  /** Whether a token says what it spells: an ordinary one, or an added one that is not special, such as `<tool_call>`. */
+  /** Whether a token's text is its spelling: an ordinary one, or an added one that is not special, such as `<tool_call>`. */
   isText(id: number): boolean;
   /** Ordinary tokens that begin with these bytes, or are a beginning of them. */
   fitting(bytes: Uint8Array): readonly number[];
@@ -62,7 +62,7 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
     return bytes;
   };
   const isOrdinary = (id: number): boolean => texts[id] !== undefined && !added.has(id);
-  /** Ordinary ids by their first byte, once somebody asks: every token of the vocabulary is looked at. */
+  /** Ordinary ids by their first byte; made on demand from every token of the vocabulary. */
   let byFirst: readonly (readonly number[])[] | null = null;
   const index = (): readonly (readonly number[])[] => {
     const lists: number[][] = Array.from({ length: 256 }, () => []);
@@ -100,7 +100,7 @@ const nothing = new Uint8Array(0);
 /** Those that occur in UTF-8. */
 const bytesOfText = Array.from({ length: 0xf5 }, (_, byte) => byte).filter((byte) => byte !== 0xc0 && byte !== 0xc1);
 
-/** −1 where there is none. */
+/** −1 if there is none. */
 function lastWhere<T>(values: readonly T[], is: (value: T, index: number) => boolean): number {
   let i = values.length - 1;
   while (i >= 0 && !is(values[i]!, i)) i--;
@@ -164,7 +164,7 @@ const byteOfCharacter: ReadonlyMap<string, number> = (() => {
   ]);
 })();
 
-/** A character outside the table (some vocabularies hold plain text too) stands for its own UTF-8. */
+/** A character outside the table (some vocabularies have plain text, too) means its own UTF-8 bytes. */
 function byteLevelBytes(token: string): Uint8Array {
   const bytes: number[] = [];
   for (const character of token) {

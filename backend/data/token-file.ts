@@ -11,7 +11,7 @@ import { userError } from '../../protocol/errors.ts';
 import { fileError, makeFolder, openForWriting, openRangeFile, writeWhole } from '../formats/files.ts';
 import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
 
-/** `ids` and `targets` are `[windowLength]`; a target is the next token, −1 where there is none. */
+/** `ids` and `targets` are `[windowLength]`; a target is the next token, −1 if there is none. */
 export interface TokenWindow {
   readonly ids: Int32Array;
   readonly targets: Int32Array;
@@ -34,7 +34,7 @@ export interface TokenSet {
 }
 
 export interface TokenWriter {
-  /** Appends a document. `isTarget` defaults to all; `together` puts it at the start of a window where it would not fit otherwise. */
+  /** Appends a document. `isTarget` defaults to all; `together` puts it at the start of a window if it would not fit otherwise. */
   append(ids: readonly number[], options: { isTarget?: readonly boolean[]; together?: boolean }): void;
   /** Syncs, renames and opens. */
   finish(): TokenSet;
@@ -42,7 +42,7 @@ export interface TokenWriter {
   abandon(): void;
 }
 
-/** Opens a token file. Throws `bad-data` where it is not one, or damaged. */
+/** Opens a token file. Throws `bad-data` if it is none, or damaged. */
 export function openTokenFile(path: string): TokenSet {
   const file = openRangeFile(path);
   try {

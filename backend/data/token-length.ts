@@ -6,8 +6,8 @@ import { isRecord, type JsonObject, type TokenizerFile } from './tokenizer-file.
 const composed = 3;
 
 /**
- * A byte-level tokenizer keeps every byte of a text, so a text has at least as many ids as the longest token has room for. Where
- * something is taken away first (spaces around a marker, whatever a normaliser does), its length tells nothing.
+ * A byte-level tokenizer keeps every byte of a text, so a text has at least its bytes ÷ the bytes of the longest token ids. If the
+ * tokenizer removes something first (spaces around a marker, anything that a normaliser drops), no bound follows from the length.
  */
 export function leastIdsOf(file: TokenizerFile, bytes: TokenBytes): (text: string) => number {
   const shrinks = shrinksBy(file);

@@ -128,7 +128,7 @@ export const isPairs = (vocab: Vocabulary): vocab is Extract<Vocabulary, readonl
 const isPair = (entry: unknown): entry is [string, number] =>
   Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number';
 
-/** Null where it is none. */
+/** Null if it is none. */
 function vocabularyOf(value: unknown): Vocabulary | null {
   if (Array.isArray(value)) return value.length <= maxVocabulary && value.every(isPair) ? value : null;
   if (!isRecord(value)) return null;

@@ -19,8 +19,8 @@ import {
 } from './tokenizer-file.ts';
 
 /**
- * The entries of a GGUF file for the tokenizer of a directory. `rows`: tokens that the model has, with or without a text.
- * @throws UserError `unsupported` where llama.cpp has no such tokenizer.
+ * The entries of a GGUF file for the tokenizer of a directory. `rows`: number of tokens of the model, with or without a text.
+ * @throws UserError `unsupported` if llama.cpp has no tokenizer of this kind.
  */
 export function ggufTokenizerEntries(directory: string, rows: number): GgufEntry[] {
   const { path, parts } = directoryTokenizer(directory);
@@ -59,7 +59,7 @@ export function ggufTokenizerEntries(directory: string, rows: number): GgufEntry
   ];
 }
 
-/** The name under which llama.cpp splits text as the file does; null where there is none. */
+/** The name under which llama.cpp splits text as the file does; null if there is none. */
 function preTokenizerName({ pre_tokenizer: given, model }: TokenizerFile): string | null {
   if (model['type'] !== 'BPE' || given === null) return null;
   const { pre_tokenizer: exact } = withExactSplits({ pre_tokenizer: given } as TokenizerFile);
@@ -116,7 +116,7 @@ const addsBos = ({ file, bosId, namedTokens }: TokenizerParts): boolean => {
   return bosId !== null && bos !== undefined && JSON.stringify(file.post_processor ?? {}).includes(JSON.stringify(bos));
 };
 
-/** The files of a directory for a tokenizer of GGUF. @throws UserError `unsupported` where it is no byte-level BPE. */
+/** The files of a directory for a tokenizer of GGUF. @throws UserError `unsupported` if it is no byte-level BPE. */
 export function tokenizerFiles(
   path: string,
   { file, bosId, eosIds, chatTemplate, namedTokens }: TokenizerParts,
@@ -158,7 +158,7 @@ export function tokenizerFiles(
   };
 }
 
-/** What the Rust library wants to be told and ours does not. */
+/** Fields that the Rust library needs and ours does not. */
 function completed(step: JsonObject | null): JsonObject | null {
   if (step === null) return null;
   const { pretokenizers } = step;

@@ -30,7 +30,7 @@ import {
 } from './tokenizer-file.ts';
 
 export interface Tokenizer {
-  /** Where it was read from, for messages. */
+  /** Its file, for messages. */
   readonly path: string;
   /** Largest id + 1. A model's own vocabulary is often padded beyond it. */
   readonly vocabularySize: number;
@@ -39,37 +39,37 @@ export interface Tokenizer {
   readonly bosId: number | null;
   /** Any of these ends a generation; the model's own end of text or turn first. */
   readonly eosIds: readonly number[];
-  /** What stands between documents in training text: the end-of-text token where there is one, else the first of `eosIds`. */
+  /** The token between documents in training text: the end-of-text token if there is one, else the first of `eosIds`. */
   readonly separatorId: number | null;
   readonly chatTemplate: string | null;
   /** `bos_token`, `eos_token` … by the names that chat templates use. */
   readonly namedTokens: Readonly<Record<string, string>>;
   /** Special tokens in the text are recognised. `addSpecial` (default true) adds what the model expects around a text, often a bos. */
   encode(text: string, options?: EncodeOptions): number[];
-  /** Ids of a text in which special tokens are plain text, as those in somebody's file are; nothing is added around it. */
+  /** Ids of a text in which special tokens are plain text, as in a user's file; nothing is added around it. */
   encodePlain(text: string): number[];
   /** Both in steps of a few milliseconds, for a long text: yields how many ids there are so far. */
   encodeSteps(text: string, options?: EncodeOptions): Steps<number[], number>;
   encodePlainSteps(text: string): Steps<number[], number>;
-  /** The fewest ids that a text of this length can have; 0 if its length tells nothing. */
+  /** The fewest ids that a text of this length can have; 0 if no bound follows from its length. */
   leastIds(text: string): number;
-  /** What stands before each text; null where nothing does. */
+  /** The token before each text; null if there is none. */
   readonly startId: number | null;
-  /** What the model was taught for filling in the middle; null where nothing. */
+  /** The model's tokens for filling in the middle; null if it has none. */
   readonly fim: FimTokens | null;
   /** The text of a whole sequence, special tokens included; U+FFFD for invalid UTF-8, nothing for ids without a token. */
   decode(ids: ArrayLike<number>): string;
   decodeSteps(ids: ArrayLike<number>): Steps<string>;
-  /** The text of one token by itself; U+FFFD where it is a part of a character. */
+  /** The text of one token alone; U+FFFD if it is a part of a character. */
   tokenText(id: number): string;
   /**
-   * A prompt taken back to where its last tokens began, if it ends in blanks or inside a word; see healing.ts. `fixed`: how many first
-   * tokens stay, one where it is not given.
+   * If a prompt ends in blanks or inside a word, takes it back to the beginning of its last tokens; see healing.ts. `fixed`: how many of
+   * the first tokens stay, by default one.
    */
   heal(ids: readonly number[], fixed?: number): HealedPrompt;
-  /** What a token stands for, in bytes of UTF-8; a character may be spread over several. */
+  /** The bytes of a token in UTF-8; a character may span several tokens. */
   tokenBytes(id: number): Uint8Array;
-  /** Whether a token says what it spells: an ordinary one, or an added one that is not special. */
+  /** Whether a token's text is its spelling: an ordinary one, or an added one that is not special. */
   isText(id: number): boolean;
   /** A hash of all that decides which ids a text or a conversation gets. */
   fingerprint(): string;
@@ -100,8 +100,8 @@ export function loadTokenizer(modelPath: string): Tokenizer {
 }
 
 /**
- * Throws `bad-tokenizer` where ordinary tokens lie beyond the vocabulary of the model. Added tokens may: some models ship
- * markers that their text part has no row for.
+ * Throws `bad-tokenizer` if ordinary tokens lie beyond the vocabulary of the model. Added tokens may: some models ship markers for which
+ * their text part has no row.
  */
 export function checkVocabulary(tokenizer: Tokenizer, model: string, vocabulary: number): void {
   if (tokenizer.ordinarySize > vocabulary)
@@ -117,7 +117,7 @@ const fromDirectory = (directory: string): Tokenizer => {
   return build(path, parts);
 };
 
-/** What the files of a Hugging Face directory say. Throws `not-found` or `bad-tokenizer`. */
+/** Contents of the files of a Hugging Face directory. Throws `not-found` or `bad-tokenizer`. */
 export function directoryTokenizer(directory: string): { readonly path: string; readonly parts: TokenizerParts } {
   const path = join(directory, 'tokenizer.json');
   if (!existsSync(path))
@@ -163,7 +163,7 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
   const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
   const index = {
     bytesOf: (id: number) => bytes.of(id),
-    fitting: (said: Uint8Array) => bytes.fitting(said),
+    fitting: (beginning: Uint8Array) => bytes.fitting(beginning),
     isOrdinary: (id: number) => bytes.isOrdinary(id),
   };
   return {
@@ -253,7 +253,7 @@ function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-// In the order of preference; they count only where they are special tokens.
+// In the order of preference; they count only if they are special tokens.
 const endOfText = ['<|endoftext|>', '<|end_of_text|>', '<eos>', '<|end▁of▁sentence|>', '</s>'];
 
 function separatorOf(file: TokenizerFile): number | null {

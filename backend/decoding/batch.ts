@@ -1,6 +1,6 @@
 /**
- * A batch that texts join and leave token by token. Each is written as it would be alone, and rows in which no text is written
- * keep what they hold for a text that begins alike. Knows no clients.
+ * A batch that texts join and leave token by token. Each text is the same as if it were written alone. Free rows keep what they computed,
+ * for later texts with the same beginning. Knows no clients.
  */
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Allowed } from '../data/allowed.ts';
@@ -33,9 +33,9 @@ export interface BatchRequest extends SequenceOptions {
   readonly contextLength?: number;
   /** What was taken off the prompt's end. */
   readonly begun?: Begun | null;
-  /** Told of the stream of the prompt's tokens. */
+  /** Called with the stream of the prompt's tokens. */
   readonly pool?: Pool | null;
-  /** What its tokens may be, where nothing was taken off; null: any. */
+  /** What its tokens may be, if nothing was taken off the prompt; null: any. */
   readonly allowed?: Allowed | null;
 }
 
@@ -46,7 +46,7 @@ export type BatchEvent<Request extends BatchRequest> = { readonly request: Reque
       readonly remembered: number;
       /** What reading the others took. */
       readonly seconds: number;
-      /** Of its second token, its third …; empty if none were asked for. */
+      /** Of its second token, its third …; empty unless they were requested. */
       readonly scores: readonly PromptScore[];
     }
   | { readonly type: 'tokens'; readonly tokens: readonly TokenRecord[] }
@@ -55,7 +55,7 @@ export type BatchEvent<Request extends BatchRequest> = { readonly request: Reque
 
 export interface Batch<Request extends BatchRequest> {
   /**
-   * Takes a text in as soon as there is a row, urgent ones first, else in the order of asking.
+   * Takes a text in as soon as a row is free: urgent texts first, others in the order of their requests.
    * @throws UserError for a prompt that is empty or too long.
    */
   join(request: Request): void;
@@ -74,7 +74,7 @@ export interface BatchShape {
   readonly rows: number;
   /** Most tokens of a text, prompt included; default: what the model sees. */
   readonly contextLength?: number;
-  /** Rows that are only remembered are given up where all rows together have room for more positions than this. */
+  /** Free rows are given up if all rows together have room for more positions than this. */
   readonly positions?: number;
   /** Most tokens of prompts that are read in one step: how long a text that is written, or one that is left, waits. */
   readonly pieceTokens?: number;
@@ -103,7 +103,7 @@ interface Writing<Request> {
 
 const noDrafts: Block = { drafts: [] };
 
-/** `expected`: texts that come at once; more rows are made as they are needed, which moves what the others hold. */
+/** `expected`: the number of texts that come at once. Further rows are made when they are needed, which moves the contents of all rows. */
 export function openBatch<Request extends BatchRequest>(
   model: StagedModel,
   shape: BatchShape,
@@ -143,12 +143,12 @@ export function openBatch<Request extends BatchRequest>(
     const enabled = [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id));
     const { pool, promptExit, prompt } = request;
     const lastOnly = scorer === null && (!pool || pool.lastOnly);
-    // Whoever hears other tokens than the last, or a vector of the text, hears them in full.
+    // If other tokens than the last are read, or a vector of the text, all tokens are computed in full.
     const stopping = lastOnly && !pool ? stoppingAt(model, promptExit, prompt.length) : null;
     await cache.fill(row, enabled, end, { lastOnly, stopping });
     if (scorer) {
-      const [said] = await cache.read(final, [row], [end - read], { logits: true });
-      scorer.take(said!.logits!, vocabulary);
+      const [result] = await cache.read(final, [row], [end - read], { logits: true });
+      scorer.take(result!.logits!, vocabulary);
     }
     if (pool) tellStates(model, cache, pool, row, end - read);
     now.read = end;
@@ -156,7 +156,7 @@ export function openBatch<Request extends BatchRequest>(
     return end - read;
   };
 
-  /** The prompt whose turn it is: one that is being read, else one that waits, if there is a row for it. */
+  /** The prompt whose turn it is: one in prefill, else a waiting one if a row is free for it. */
   const nextToRead = (isUrgent: boolean): Reading<Request> | null => {
     const isDue = (request: Request): boolean => !isUrgent || request.isUrgent === true;
     const open = reading.find(({ request }) => isDue(request));
@@ -191,7 +191,7 @@ export function openBatch<Request extends BatchRequest>(
 
   const decide = async (events: BatchEvent<Request>[], texts: readonly Writing<Request>[]): Promise<void> => {
     const started = performance.now();
-    // In the order of the rows, so that those that stand together are attended to together.
+    // In the order of the rows, so that attention can treat neighbouring rows together.
     const ordered = [...texts].sort((a, b) => rows.at(a.row) - rows.at(b.row));
     const own = cache.of(ordered.map(({ row }) => rows.at(row)));
     const sequences = ordered.map(({ sequence }) => sequence);
@@ -248,7 +248,7 @@ export function openBatch<Request extends BatchRequest>(
     }
   };
 
-  /** Cancelled texts end with what there is. */
+  /** Cancelled texts end with what is written so far. */
   const endCancelled = (events: BatchEvent<Request>[]): void => {
     const all = [...waiting, ...[...reading, ...writing].map(({ request }) => request)];
     const over = (request: Request): boolean => request.isCancelled?.() ?? false;

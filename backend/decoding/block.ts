@@ -36,6 +36,6 @@ export interface Choice {
   readonly probability: number;
   /** What had been drafted in its place. */
   readonly draft: Draft | null;
-  /** What every exit said, where candidates were asked for. */
+  /** What every exit predicted, if candidates were requested. */
   readonly opinions: readonly { readonly exit: ExitPoint; readonly readout: Readout }[];
 }

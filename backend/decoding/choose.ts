@@ -1,7 +1,7 @@
 /**
- * Decides what each sequence says next. A block of a row is its newest token and the drafts behind it; the exits are asked
- * in the order of the stream, and each position leaves at the first that is sure enough. A position is only worth
- * deciding while every draft before it was right.
+ * Decides the next token of each sequence. The block of a row is its newest token and the drafts after it. Exits are read in the order of
+ * the stream, and each position leaves at the first exit that is sure enough. A position is decided only if every draft before it was
+ * right.
  */
 import { inMask, type Allowed } from '../data/allowed.ts';
 import { mostCandidates } from '../../protocol/options-decoding.ts';
@@ -15,11 +15,11 @@ import { leaves } from './policy.ts';
 import { best, logProbabilities, needsLogits, probabilityOf, sample } from './sampler.ts';
 import type { Sequence } from './sequence.ts';
 
-/** What an exit said of one position, and whether the position may leave there. */
-interface Said {
+/** What an exit predicts for one position, and whether the position may leave there. */
+interface Prediction {
   readonly exit: ExitPoint;
   readonly readout: Readout;
-  /** `[vocabulary]`, where sampling asks for it. */
+  /** `[vocabulary]`, if sampling needs it. */
   readonly logits: Float32Array | null;
   readonly mayLeave: boolean;
 }
@@ -37,30 +37,30 @@ export async function choose(
   const lengths = blocks.map(({ drafts }) => drafts.length + 1);
   const choices: Omit<Choice, 'opinions'>[][] = blocks.map(() => []);
   const isDone = blocks.map(() => false);
-  const said = lengths.map((length) => Array.from({ length }, (): Said[] => []));
-  // Where each position leaves, as soon as an exit lets it go: whether it is ever decided turns on the drafts before it.
-  const left = lengths.map((length) => Array.from({ length }, (): Said | null => null));
-  // What may stand in each place: drafts are allowed where they stand.
+  const predictions = lengths.map((length) => Array.from({ length }, (): Prediction[] => []));
+  // The prediction with which each position leaves, as soon as an exit lets it. Whether it counts depends on the drafts before it.
+  const left = lengths.map((length) => Array.from({ length }, (): Prediction | null => null));
+  // The allowed tokens at each position; the drafts themselves are allowed.
   const allowed = sequences.map((sequence, row) => placesOf(sequence, blocks[row]!));
   const whole = [...blocks.keys()].filter((row) => wantsOpinions[row]!);
 
   for (const [k, exit] of model.exits.entries()) {
     const isFinal = exit.spec === null;
     const isEnabled = options.map(({ enabled }) => isFinal || enabled(exit.id));
-    const asked = [...blocks.keys()].filter((row) => wantsOpinions[row]! || (!isDone[row]! && isEnabled[row]!));
-    if (asked.length === 0) continue;
+    const needed = [...blocks.keys()].filter((row) => wantsOpinions[row]! || (!isDone[row]! && isEnabled[row]!));
+    if (needed.length === 0) continue;
     const lastOnly = lengths.every((length) => length === 1);
-    await cache.advance(exit.stages, asked, { lastOnly, whole });
+    await cache.advance(exit.stages, needed, { lastOnly, whole });
     /** Of each position that is not decided yet, whether its gate is open. */
     const isOpen = blocks.map((_, row) => {
       const gate = options[row]!.gates.get(exit.id);
-      return Array.from({ length: asked.includes(row) ? lengths[row]! : 0 }, (_, at) => {
+      return Array.from({ length: needed.includes(row) ? lengths[row]! : 0 }, (_, at) => {
         const isWaiting = isEnabled[row]! && at >= choices[row]!.length;
         return isWaiting && (gate === undefined || opens(gate, cache.state(k, row, lengths[row]! - 1 - at)));
       });
     });
-    const read = asked.filter((row) => wantsOpinions[row]! || isOpen[row]!.includes(true));
-    // What is decided already need not be heard again.
+    const read = needed.filter((row) => wantsOpinions[row]! || isOpen[row]!.includes(true));
+    // Positions that are decided need not be read again.
     const from = read.map((row) => (wantsOpinions[row]! ? 0 : choices[row]!.length));
     const counts = read.map((row, i) => lengths[row]! - from[i]!);
     const results = await readEach(cache, k, read, counts, (row) => drawsFromLogits(sequences[row]!));
@@ -69,8 +69,8 @@ export async function choose(
       for (const [n, readout] of readouts.entries()) {
         const at = from[i]! + n;
         const own = rows && rows.subarray(n * model.spec.vocabulary, (n + 1) * model.spec.vocabulary);
-        said[row]![at]!.push({ exit, readout, logits: own, mayLeave: isOpen[row]![at]! });
-        left[row]![at] ??= isLeaving(sequences[row]!, said[row]![at]!, allowed[row]![at]!);
+        predictions[row]![at]!.push({ exit, readout, logits: own, mayLeave: isOpen[row]![at]! });
+        left[row]![at] ??= isLeaving(sequences[row]!, predictions[row]![at]!, allowed[row]![at]!);
       }
       while (!isDone[row]) {
         const at = choices[row]!.length;
@@ -103,14 +103,14 @@ export async function choose(
     }
   }
   return choices.map((row, r) =>
-    row.map((choice, at) => ({ ...choice, opinions: wantsOpinions[r]! ? said[r]![at]! : [] })),
+    row.map((choice, at) => ({ ...choice, opinions: wantsOpinions[r]! ? predictions[r]![at]! : [] })),
   );
 }
 
-/** What the last exit said of a position, where it leaves there. Those before it have let it go on. */
-function isLeaving(sequence: Sequence, said: readonly Said[], may: Allowed | null): Said | null {
-  const last = said.at(-1)!;
-  const earlier = said.slice(0, -1).flatMap(({ mayLeave, readout }) => (mayLeave ? [readout] : []));
+/** The last exit's prediction if the position leaves there; the exits before it did not let it leave. */
+function isLeaving(sequence: Sequence, predictions: readonly Prediction[], may: Allowed | null): Prediction | null {
+  const last = predictions.at(-1)!;
+  const earlier = predictions.slice(0, -1).flatMap(({ mayLeave, readout }) => (mayLeave ? [readout] : []));
   const { exit, readout, mayLeave } = last;
   const isSure = (): boolean =>
     leaves(sequence.options.policy, exit.id, readout, earlier) && (may?.allows(readout.token) ?? true);
@@ -118,8 +118,8 @@ function isLeaving(sequence: Sequence, said: readonly Said[], may: Allowed | nul
 }
 
 /**
- * What exit k says, with rows of logits where a sequence draws from them. The others are read apart, as they would be alone: a head
- * that is read without logits may be screened.
+ * Reads exit k, with rows of logits for sequences that sample from them. The others are read separately, as they would be alone: without
+ * logits the head may be screened.
  */
 async function readEach(
   cache: KvCache,
@@ -146,14 +146,14 @@ function placesOf({ allowed }: Sequence, { drafts }: Block): (Allowed | null)[] 
   return places;
 }
 
-/** Whether tokens are taken, or told, out of rows of logits, and not as the exit's best. */
+/** Whether tokens are chosen or reported from rows of logits, not as the exit's best. */
 const drawsFromLogits = ({ options, allowed }: Sequence): boolean => {
   const { sampling, alternatives = 0 } = options;
   return needsLogits(sampling) || alternatives > (allowed ? 1 : mostCandidates);
 };
 
-/** Whether none of the most probable tokens may stand here, so that all others must be looked at. */
-const lacks = ({ readout }: Said, may: Allowed | null): boolean =>
+/** Whether none of the most probable tokens is allowed, so that all others must be considered. */
+const lacks = ({ readout }: Prediction, may: Allowed | null): boolean =>
   may !== null && !readout.candidates.some(({ id }) => may.allows(id));
 
 /** The row of logits of a token, counted from the end. */
@@ -163,7 +163,7 @@ async function logitsAt(cache: KvCache, k: number, row: number, back: number): P
   return logits!.subarray(0, logits!.length / readouts.length);
 }
 
-/** The token that is taken, and what its exit said; of the tokens that may follow, where not all may. */
+/** The chosen token and its exit's prediction; only allowed tokens count, if not all are. */
 function pick(
   readout: Readout,
   logits: Float32Array | null,
@@ -173,12 +173,12 @@ function pick(
   const bound = logits && may ? onlyAllowed(logits, may) : null;
   const row = bound ?? logits;
   const able = may === null ? readout.candidates : readout.candidates.filter(({ id }) => may.allows(id));
-  const told = able.length > 0 ? able : readout.candidates;
-  const token = row ? sample(row, options.sampling, seen, random) : told[0]!.id;
+  const offered = able.length > 0 ? able : readout.candidates;
+  const token = row ? sample(row, options.sampling, seen, random) : offered[0]!.id;
   seen.all.add(token);
   seen.written.set(token, (seen.written.get(token) ?? 0) + 1);
   const { alternatives = 0 } = options;
-  if (logits === null) return { token, readout: { ...readout, candidates: told } };
+  if (logits === null) return { token, readout: { ...readout, candidates: offered } };
   if (bound === null && alternatives <= readout.candidates.length) return { token, readout };
   const likely = best(row!, Math.max(alternatives, mostCandidates));
   const probabilities = logProbabilities(logits, likely);

@@ -10,7 +10,7 @@ export interface MeasuredCosts {
   readonly deferred: number[];
   /** Of reading each exit, its branch included; the final one last. */
   readonly readings: number[];
-  /** Of filling what lies behind each exit from its memory, for one token; null where it has none. */
+  /** Milliseconds to fill the layers behind each exit from its memory, for one token; null if it has no memory. */
   readonly fills: (number | null)[];
 }
 
@@ -43,7 +43,7 @@ export async function* measureCosts(
     isMeasuring = round >= 0;
     for (const tokens of [1, 2]) {
       cache.enter(0, ids(tokens));
-      // Stage by stage, as where exits between them are asked.
+      // Stage by stage, as if the exits between them were read.
       for (let stages = 1; stages <= trunk; stages++) await cache.advance(stages, [0]);
       for (const k of tokens === 1 ? model.exits.keys() : []) await cache.read(k, [0], [1], { logits: false });
       for (const k of tokens === 1 ? remembering : []) {
@@ -73,7 +73,7 @@ export async function* measureCosts(
 
 export interface MeasuredPasses {
   readonly table: PassTable;
-  /** Whether rounds agreed, so that it is worth keeping: a busy machine says one thing now and another thing then. */
+  /** Whether the rounds agree, so that the table is worth keeping: on a busy machine they differ. */
   readonly isSteady: boolean;
 }
 

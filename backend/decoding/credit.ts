@@ -1,22 +1,22 @@
 /**
- * Whether it pays to read an exit for drafts, by what its readings have brought of late, whatever they said: an account a exit, in
- * tokens. Knows neither model nor milliseconds.
+ * Decides whether reading an exit for drafts pays, by what its readouts have saved lately: an account for each exit, in tokens. Knows
+ * neither model nor milliseconds.
  */
 
 export interface Credit {
-  /** Tokens' worth that may still be spent on this exit; below 0 it is not asked. */
+  /** Cost, in tokens, that may still be spent on this exit; below 0 it is not read. */
   balance(exit: string): number;
   /** Reading it, its drafts and their places took the time of this many tokens. */
   spent(exit: string, tokens: number): void;
   /** One of its drafts was right, which saved a token. */
   earned(exit: string): void;
-  /** So many tokens were decided. */
+  /** This number of tokens was decided. */
   passed(tokens: number): void;
 }
 
 /** What an exit may cost before it was ever right. */
 const initial = 0.5;
-/** Of all time so much may be spent on exits that have not paid: a text may turn to what they know. */
+/** Share of the time that may be spent on exits that have not paid: the text may change to one that they predict well. */
 const trialShare = 0.003;
 /** What was earned long ago is no reason to go on. */
 const most = 2;

@@ -1,7 +1,7 @@
 /**
- * Early-exit decoding of some prompts, as a generator of records: all join the batch of a session, and it steps until they are
- * over. At full depth; `fast`, where every token leaves at the first exit that is sure enough; lossless, where drafts are verified by the
- * final exit in one pass. What a token skipped enters the deeper stages later (kv-cache.ts).
+ * Early-exit decoding of some prompts, as a generator of records: all join the batch of a session, which steps until they end. Modes: full
+ * depth; `fast`, in which every token leaves at the first exit that is sure enough; lossless, in which the final exit verifies drafts in
+ * one pass. A token that left early enters the deeper stages later (kv-cache.ts).
  */
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Begun } from '../data/healing.ts';

@@ -1,6 +1,6 @@
 /**
- * Drafts: what the text itself suggests, else, for a lossless decoding, what an exit says when it runs ahead of the stages
- * behind it. How many is a matter of cost: their chances to be right against their places in the pass.
+ * Drafts: from the text itself, or, in lossless decoding, from an exit that runs ahead of the stages behind it. Their number follows from
+ * cost: their chances to be accepted, against their places in the pass.
  */
 import type { Allowed } from '../data/allowed.ts';
 import { longerThan, type ModelSpec } from '../model/spec.ts';
@@ -23,8 +23,8 @@ export async function draft(
 ): Promise<Block[]> {
   const rows = sequences.length;
   if (sequences.every(({ options }) => options.drafts === null)) return sequences.map(() => ({ drafts: [] }));
-  const asked = (exit: string): boolean => sequences.some(({ options }) => options.enabled(exit));
-  const cost = (tokens: number): number => blockCost(model, pace, asked, tokens);
+  const isUsed = (exit: string): boolean => sequences.some(({ options }) => options.enabled(exit));
+  const cost = (tokens: number): number => blockCost(model, pace, isUsed, tokens);
   const saved = pace.perToken(cost(rows) / rows);
   const proposals = sequences.map((sequence, row) => fromText(model, cache, pace, sequence, row));
   const length = worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved);
@@ -58,7 +58,7 @@ export interface Proposal {
 
 function fromText(model: StagedModel, cache: KvCache, pace: Pace, sequence: Sequence, row: number): Proposal[] {
   const options = sequence.options.drafts;
-  // What was taken off the prompt is said first, a token at a time.
+  // The text begins with what was taken off the prompt, a token at a time.
   if (!sequence.lookup || !options || sequence.begun) return [];
   const limit = Math.min(options.limit, roomOf(model.spec, cache.position(row)));
   const guesses = sequence.lookup.propose(Math.max(0, limit));
@@ -69,7 +69,7 @@ function fromText(model: StagedModel, cache: KvCache, pace: Pace, sequence: Sequ
   });
 }
 
-/** How many tokens there are up to the first that may not stand in its place. */
+/** The number of tokens before the first that is not allowed in its place. */
 function allowedLength(allowed: Allowed | null, guesses: readonly Guess[]): number {
   let may = allowed;
   for (const [n, { token }] of guesses.entries()) {
@@ -93,7 +93,7 @@ export function learn(pace: Pace, { lookup }: Sequence, choices: readonly Choice
   }
 }
 
-/** Guesses of like chances: by how much stood alike before them, and whether all places say the same. */
+/** A class of drafts with similar chances: by the length of the match, and by whether all earlier places agree. */
 function kindOf({ matched, votes, places }: Guess): string {
   const length = matchedSteps.findLast((step) => matched >= step);
   const voice = votes === places ? (places > 1 ? 'all' : 'one') : 2 * votes > places ? 'most' : 'some';
@@ -123,8 +123,8 @@ export function worthwhile(
 }
 
 /** Expected milliseconds of deciding `tokens` tokens in one pass. */
-function blockCost(model: StagedModel, pace: Pace, asked: (exit: string) => boolean, tokens: number): number {
-  const readings = model.exits.map(({ spec, id }, k) => (spec === null || asked(id) ? pace.reading(k, tokens) : 0));
+function blockCost(model: StagedModel, pace: Pace, isUsed: (exit: string) => boolean, tokens: number): number {
+  const readings = model.exits.map(({ spec, id }, k) => (spec === null || isUsed(id) ? pace.reading(k, tokens) : 0));
   return readings.reduce((sum, one) => sum + one, pace.stages(0, trunkLength(model), tokens));
 }
 
@@ -171,7 +171,7 @@ function costOf(model: StagedModel, pace: Pace, k: number, n: number): number {
   return pace.stages(0, after, 1) + verifying(n + 1) - verifying(n);
 }
 
-/** The exit whose readings have brought most of late; null where none pays. Those with a branch do not run ahead. */
+/** The exit whose readouts have saved most lately; null if none pays. Exits with a branch do not run ahead. */
 function bestDrafter(model: StagedModel, pace: Pace, options: DraftOptions): number | null {
   const able = [...model.exits.entries()].filter(
     ([, exit]) => exit.spec !== null && branchOf(exit) === null && options.exits(exit.id),

@@ -1,7 +1,6 @@
 /**
- * A gate guesses from the stream alone whether a token would leave at an exit, so that the exit's head is only read where
- * that is likely enough to pay: a logistic regression on the state, scaled to unit root mean square. It can only keep a
- * token from leaving, never make it leave.
+ * A gate predicts from the stream alone whether a token would leave at an exit, so that the exit's head is read only if that is likely to
+ * pay: a logistic regression on the state, scaled to unit root mean square. A gate can keep a token from leaving, but never makes it leave.
  */
 
 export interface Gate {

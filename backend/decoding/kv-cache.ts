@@ -20,7 +20,7 @@ import {
 const passLimit = 512;
 
 interface AdvanceOptions extends Pick<RunOptions, 'lastOnly'> {
-  /** Rows of which every token is wanted at every stage, also where a memory has filled it. */
+  /** Rows of which every token must be run by every stage, even if a memory has filled it. */
   readonly whole?: readonly number[];
 }
 
@@ -33,12 +33,12 @@ export interface KvCache {
   /** Tokens of a row that have entered the model. */
   position(row: number): number;
   /** Whether the last token of a row can be read at the final exit; see `Slots`. */
-  isHeard(row: number): boolean;
+  isReadable(row: number): boolean;
   /** Queues new tokens of a row for the first stage. */
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`. */
   advance(stages: number, rows: readonly number[], options?: AdvanceOptions): Promise<void>;
-  /** What exit k says of the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it. */
+  /** Readouts of exit k for the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it. */
   read(
     k: number,
     rows: readonly number[],
@@ -49,7 +49,7 @@ export interface KvCache {
   state(k: number, row: number, back: number): Float32Array;
   /** Tokens leave at exit k, which remembers, and need no stage behind it: its memory fills those. Each must have been advanced to it. */
   leave(k: number, places: readonly Place[]): Promise<void>;
-  /** Makes a row exact again where memories filled it: those stages run for it in the next pass that comes to them. */
+  /** Makes a row exact again after memories filled some of it: the next pass runs the later stages for those tokens. */
   repair(row: number): void;
   /** Forgets every token of a row from `position` on. */
   truncate(row: number, position: number): void;
@@ -69,7 +69,7 @@ export interface KvCache {
   dispose(): void;
 }
 
-/** Told of each pass: stage (−1 − k for a reading of exit k), tokens in it, milliseconds. */
+/** Called after each pass: stage (−1 − k for a readout of exit k), tokens in it, milliseconds. */
 export type OnPass = (stage: number, tokens: number, milliseconds: number) => void;
 
 export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = () => undefined): KvCache {
@@ -77,7 +77,10 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   const slots = model.openSlots(batch);
   const layersOf = model.stages.map(stageLayers);
   const beyond = longerThan(model.spec);
-  /** Where a longer text turns otherwise: the tokens of each row as they came, which are computed again when it becomes one. */
+  /**
+   * For models whose rotation depends on the length of the text: the tokens of each row, which are computed again when the text becomes a
+   * long one.
+   */
   let texts: (readonly number[])[][] = Array.from({ length: batch }, () => []);
   const turnsDifferently = (a: number, b: number): boolean => beyond !== null && a > beyond !== b > beyond;
 
@@ -95,7 +98,10 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     for (let s = first; s <= last; s++) onPass(s, tokens, (milliseconds * layersOf[s]!) / all);
   };
 
-  /** So many tokens of a stage in passes of like size: the last few of many would cost almost as much as many. */
+  /**
+   * Most tokens of a stage in passes of similar size: a pass with only the last few of many tokens would cost almost as much as one with
+   * many.
+   */
   const runPasses = async (
     stage: number,
     rows: number,
@@ -143,7 +149,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
         return rowsOf().length;
       },
       position: (row) => slots.entered(at(row)),
-      isHeard: (row) => slots.isHeard(at(row)),
+      isReadable: (row) => slots.isReadable(at(row)),
       enter: (row, ids) => setLength(at(row), slots.entered(at(row)), ids),
       async advance(upTo, chosen, { whole = [], ...options } = {}) {
         for (const row of rowsOf()) if (!allAt(whole).includes(row)) slots.skip(row);
@@ -188,10 +194,10 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
         const branch = branchOf(exits[k]!);
         if (branch !== null) await runStage(branch, allAt(chosen), rowsOf());
         const started = performance.now();
-        const said = await slots.read(k, allAt(chosen), counts, options);
+        const readouts = await slots.read(k, allAt(chosen), counts, options);
         const total = counts.reduce((a, b) => a + b, 0);
         onPass(-1 - k, total, performance.now() - started);
-        return said;
+        return readouts;
       },
       state(k, row, fromEnd) {
         const stage = exits[k]!.stages - 1;
@@ -206,7 +212,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       truncate: (row, position) => setLength(at(row), Math.min(position, slots.entered(at(row))), []),
       copy(from, to, positions) {
         const [source, target] = [at(from), at(to)];
-        // Where a longer text turns otherwise, a copy may lie on the other side.
+        // If the rotation depends on the length, a copy may need the other rotation.
         if (turnsDifferently(slots.entered(source), positions)) {
           slots.truncate(target, 0);
           texts[target] = [];

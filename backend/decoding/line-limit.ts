@@ -1,9 +1,9 @@
-/** A time after which a text ends where its line does. */
+/** A time after which a text ends at the end of its line. */
 import type { SequenceOptions } from './sequence.ts';
 
 /**
- * One text written the same way, which ends with the first token that holds a line end and comes more than so long after the
- * text's first: what is cut off early is whole lines, as llama.cpp's `t_max_predict_ms` has it.
+ * For a text that is written line by line: it ends with the first token that contains a line end and comes more than this time after the
+ * text's first token, so that whole lines remain, as with llama.cpp's `t_max_predict_ms`.
  */
 export function endingWithLine<How extends SequenceOptions>(how: How, milliseconds: number): How {
   let begun: number | null = null;

@@ -1,6 +1,6 @@
 /**
- * Drafts from texts: what most often followed the last tokens where they stood before, in the text itself or in others that are given
- * (after SuffixDecoding, arXiv 2411.04975, with chains of places instead of a tree). Knows no model.
+ * Drafts from texts: the tokens that most often followed the latest ones where these occurred before, in the text itself or in other given
+ * texts (after SuffixDecoding, arXiv 2411.04975, with chains of places instead of a tree). Knows no model.
  */
 
 export interface LookupIndex {
@@ -15,28 +15,28 @@ export interface Guess {
   readonly token: number;
   /** How many tokens before it stood alike in the places that suggest it, at most `longestMatch`. */
   readonly matched: number;
-  /** Places that suggest it, and that were asked. */
+  /** Places that propose this token, and all places that were considered. */
   readonly votes: number;
   readonly places: number;
 }
 
-/** Places are found by their last two tokens: one alone says too little. */
+/** Places are found by their last two tokens: one token alone is too ambiguous. */
 const shortestMatch = 2;
-/** Longer matches are not told apart. */
+/** Longer matches are not distinguished. */
 export const longestMatch = 16;
-/** So many of the latest places are asked, whatever the text's length. */
+/** The number of latest places that are considered, whatever the text's length. */
 const mostPlaces = 16;
 /** Tokens of other texts that are kept. */
 const mostOthers = 2 ** 16;
 
-/** No token: what stands between two texts. */
+/** No token: separates two texts. */
 const gap = -1;
 
 /** `others`: texts that this one may repeat, those that are closest to it last. */
 export function lookupIndex(others: readonly (readonly number[])[] = []): LookupIndex {
   /** All texts, one behind the other. */
   const text: number[] = [];
-  /** Of the place behind each token, the last one before it where the same two tokens stood; −1: none. */
+  /** For the place behind each token, the latest place before it with the same two tokens; −1: none. */
   const before: number[] = [];
   const latest = new Map<number, number>();
 
@@ -61,7 +61,7 @@ export function lookupIndex(others: readonly (readonly number[])[] = []): Lookup
     return length;
   };
 
-  for (const other of kept(others)) for (const token of [...other, gap]) push(token);
+  for (const other of latestTokens(others)) for (const token of [...other, gap]) push(token);
 
   return {
     add(tokens) {
@@ -75,7 +75,7 @@ export function lookupIndex(others: readonly (readonly number[])[] = []): Lookup
       const longest = Math.max(0, ...found.map(({ matched }) => matched));
       let places = found.filter(({ matched }) => matched === longest).map(({ place }) => place);
       const guesses: Guess[] = [];
-      /** A repetition shorter than the draft goes on into the draft itself. */
+      /** If a repetition is shorter than the draft, it continues into the draft itself. */
       const tokenAt = (place: number): number => (place < end ? text[place]! : guesses[place - end]!.token);
       while (guesses.length < limit && places.length > 0) {
         const next = places.map(tokenAt);
@@ -89,7 +89,7 @@ export function lookupIndex(others: readonly (readonly number[])[] = []): Lookup
   };
 }
 
-/** Of equally frequent tokens the first, whose place is the latest. */
+/** The most frequent token; of equally frequent ones the first, whose place is the latest. */
 function mostFrequent(tokens: readonly number[]): readonly [token: number, votes: number] {
   const votes = new Map<number, number>();
   for (const token of tokens) votes.set(token, (votes.get(token) ?? 0) + 1);
@@ -97,7 +97,7 @@ function mostFrequent(tokens: readonly number[]): readonly [token: number, votes
 }
 
 /** The last tokens of the last texts, as many as are kept. */
-function kept(texts: readonly (readonly number[])[]): (readonly number[])[] {
+function latestTokens(texts: readonly (readonly number[])[]): (readonly number[])[] {
   let left = mostOthers;
   const all = texts.toReversed().flatMap((text) => {
     const own = left > 0 ? text.slice(-left) : [];

@@ -1,6 +1,6 @@
 /**
- * Which mode a generation runs, which exits it asks, and by what rule a token leaves, out of its options and the calibration of
- * the exits. Pure; knows no runtime.
+ * The mode of a generation, the exits that it uses, and the rule by which a token leaves: from its options and the exits' calibration.
+ * Pure; knows no runtime.
  */
 import { broughtText } from '../../protocol/brought.ts';
 import { userError } from '../../protocol/errors.ts';
@@ -12,8 +12,8 @@ import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Policy } from './policy.ts';
 import { needsLogits } from './sampler.ts';
 
-/** The mode as far as the options alone tell. A promise holds for calibrated thresholds and the most probable tokens. */
-export function askedMode(options: GenerateOptions): GenerateOptions['mode'] {
+/** The mode as far as the options decide it. A promise holds only for calibrated thresholds and greedy tokens. */
+export function modeFromOptions(options: GenerateOptions): GenerateOptions['mode'] {
   const { mode } = options;
   return mode === 'auto' && (options.exits === null || !namesNoRule(options) || needsLogits(options))
     ? 'lossless'
@@ -22,8 +22,8 @@ export function askedMode(options: GenerateOptions): GenerateOptions['mode'] {
 
 /** The mode that runs: `auto` is what calibrating found fastest within its promise, else lossless. */
 export function modeOf(options: GenerateOptions, calibration: Calibration | null): Mode {
-  const asked = askedMode(options);
-  if (asked !== 'auto') return asked;
+  const named = modeFromOptions(options);
+  if (named !== 'auto') return named;
   return calibration && leavesToCalibration(options, calibration) ? calibration.fastest : 'lossless';
 }
 
@@ -48,7 +48,7 @@ export function modeWarning(options: GenerateOptions, calibration: Calibration |
   return "Tokens leave early by a rule that was not calibrated: the text can be worse than the model's own. Thresholds that keep a promise come from early-exit calibrate; mode lossless changes no text.";
 }
 
-/** Why no token can leave early in mode fast; null where some can. */
+/** Why no token can leave early in mode fast; null if some can. */
 function fullDepthReason(options: GenerateOptions, calibration: Calibration | null): string | null {
   if (options.exits === null)
     return 'There are no exits, so mode fast runs every token at full depth: give some with --exits.';
@@ -73,7 +73,7 @@ const deepestDrafter = 1 / 3;
  * Which exits decide or draft under these options. Those that a calibration leaves out cost more than they save, as do drafts of
  * deep exits.
  */
-export function askedExits(
+export function enabledExits(
   options: GenerateOptions,
   calibration: Calibration | null,
   layers: number,
@@ -98,29 +98,29 @@ function exitsOfMode(mode: Mode, thresholds: Thresholds | null, layers: number):
 
 type Thresholds = Calibration['thresholds'];
 
-/** Those of the calibration, where there is one and the options leave thresholds to it. */
+/** The calibration's thresholds, if there are some and the options do not set others. */
 export const calibratedThresholds = (
   options: GenerateOptions,
   calibration: Calibration | null,
 ): Calibration['thresholds'] | null =>
   calibration && leavesToCalibration(options, calibration) ? calibration.thresholds : null;
 
-/** A promise holds for the exits that it was tested with: what one of them lets go would leave at others. */
+/** A promise holds for the exits with which it was tested: if one is disabled, its tokens would leave at others. */
 const leavesToCalibration = (options: GenerateOptions, { thresholds }: Calibration): boolean =>
   namesNoRule(options) && !Object.keys(thresholds).some((exit) => isDisabled(options, exit));
 
 const namesNoRule = ({ threshold, policy }: GenerateOptions): boolean =>
   threshold.calibrated && policy === 'confidence';
 
-/** Whether memories fill what tokens skip that leave early: as the calibration that counts was judged, or as asked. */
+/** Whether memories fill the layers that a token left out: as the calibration in use was judged, or as requested. */
 export function remembersOf(options: GenerateOptions, calibration: Calibration | null): boolean {
   if (options.deferred !== 'auto') return options.deferred === 'memory';
   return calibration && calibratedThresholds(options, calibration) ? calibration.deferred === 'memory' : true;
 }
 
 /**
- * The layer at which prompts stop, as asked or as calibrated; null: none does.
- * @throws UserError where one is named and the mode keeps the full model's text.
+ * The layer at which prompts stop, as requested or as calibrated; null: none does.
+ * @throws UserError if one is named but the mode keeps the full model's text.
  */
 export function promptLayerOf(options: GenerateOptions, calibration: Calibration | null): number | null {
   const { promptExit } = options;
@@ -144,7 +144,7 @@ export function policyOf(options: GenerateOptions, calibration: Calibration | nu
   return { kind: policy, threshold: (exit) => (isPatience ? patience : thresholdOf(threshold, exit)) };
 }
 
-/** The rule by which tokens leave, for a reader; null where none does. */
+/** The rule by which tokens leave, for a reader; null if none leaves early. */
 export function policyText(options: GenerateOptions, calibration: Calibration | null): string | null {
   if (options.exits === null || modeOf(options, calibration) !== 'fast') return null;
   if (calibratedThresholds(options, calibration)) return 'as calibrated';
@@ -154,7 +154,7 @@ export function policyText(options: GenerateOptions, calibration: Calibration | 
   return `${policy} ${values}, not calibrated`;
 }
 
-/** What leaving by a calibration brings and costs, for a reader; null where no token does. */
+/** What leaving by a calibration brings and costs, for a reader; null if no token leaves early. */
 export function broughtBy(options: GenerateOptions, calibration: Calibration | null): string | null {
   const brought = calibration?.brought ?? null;
   if (brought === null || options.exits === null || modeOf(options, calibration) !== 'fast') return null;

@@ -23,7 +23,7 @@ export interface Pace {
   reading(k: number, tokens: number): number;
   /** `tokens` tokens were decided, their drafts made and verified, in `milliseconds`. */
   decided(tokens: number, milliseconds: number): void;
-  /** Expected milliseconds a token, which a right draft saves; `unknown` where none was decided yet. */
+  /** Expected milliseconds per token, which an accepted draft saves; `unknown` if no token was decided yet. */
   perToken(unknown: number): number;
   /** A draft of this kind was right, or not. */
   judged(kind: string, accepted: boolean): void;
@@ -119,7 +119,7 @@ const noCosts: Costs = { one: null, sizes: new Map() };
 function learn(costs: Costs, tokens: number, milliseconds: number, table: PassRatios): void {
   const { sizes } = costs;
   const known = sizes.get(tokens);
-  // The first pass of each size sets up buffers: that it was there is all it says.
+  // The first pass of each size sets up buffers, so its time does not count.
   if (!known) return void sizes.set(tokens, { ratio: between(table, tokens), count: 0 });
   known.count++;
   if (costs.one === null || tokens <= Math.min(...sizes.keys())) {
@@ -134,8 +134,8 @@ function learn(costs: Costs, tokens: number, milliseconds: number, table: PassRa
 }
 
 /**
- * A pass of so many tokens ÷ one of a single token. One that stalled would never be tried again, so its own measurements are not all:
- * it is no dearer than a larger pass was, nor than smaller ones for as many tokens.
+ * Cost of a pass of this number of tokens ÷ one of a single token. A size whose measured pass was disturbed would never be tried again. So
+ * its cost is at most that of a larger pass, and at most that of smaller passes with as many tokens.
  */
 function ratioOf({ sizes }: Costs, tokens: number, table: PassRatios): number {
   let least = sizes.get(tokens)?.ratio ?? between(table, tokens);
@@ -144,7 +144,7 @@ function ratioOf({ sizes }: Costs, tokens: number, table: PassRatios): number {
   return least;
 }
 
-/** What a table says of a size: on the line between those beside it, or through the last two. */
+/** The table's value for a size: interpolated between its neighbours, or extrapolated from the last two. */
 function between(table: PassRatios, tokens: number): number {
   if (table.length < 2) return tokens;
   const after = table.findIndex(([size]) => size >= tokens);

@@ -9,8 +9,8 @@ export interface Policy {
 }
 
 /**
- * Whether a token leaves at `exit`, which said `readout` after the exits before it said `earlier`. Where a shortlist's
- * defer class won (`token` −1) the right token is not on the list, and the token goes on whatever the policy.
+ * Whether a token leaves at `exit`, whose readout is `readout`, after the exits before it predicted `earlier`. If a shortlist's defer class
+ * won (`token` −1), the right token is not on the list, and the token continues under any policy.
  */
 export const leaves = (
   { kind, threshold }: Policy,

@@ -3,7 +3,7 @@ import type { ModelSpec } from '../model/spec.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
 
-/** What is asked of a text that is only read. */
+/** A request for a vector of a text, which is only read. */
 export interface Pool {
   /** At which exit's cut, by its id; null: behind the last layer. */
   readonly exit: string | null;
@@ -13,7 +13,7 @@ export interface Pool {
   take(state: Float32Array): void;
 }
 
-/** Tells of the last tokens that have been run of a row. */
+/** Adds the newest tokens that were run of a row. */
 export function tellStates(
   { exits }: Pick<StagedModel, 'exits'>,
   cache: Pick<KvCache, 'state'>,
@@ -33,7 +33,7 @@ export interface FinalNorm {
 }
 
 export interface Pooling extends Pool {
-  /** `[hidden]`; zeros where nothing came. */
+  /** `[hidden]`; zeros if there was no token. */
   value(): Float32Array;
 }
 
@@ -54,7 +54,7 @@ export function newPooling(norm: FinalNorm, exit: string | null, kind: 'mean' | 
   };
 }
 
-/** x / rms(x), or (x − mean) / deviation, times the gain, plus the bias. At a cut within a layer the stream stands first. */
+/** x / rms(x), or (x − mean) / deviation, times the gain, plus the bias. At a cut within a layer the stream is the first part. */
 function normed(state: Float32Array, { spec, gain, bias }: FinalNorm): Float64Array {
   const size = gain.length;
   let [mean, square] = [0, 0];

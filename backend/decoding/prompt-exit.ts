@@ -10,14 +10,14 @@ export interface Stopping {
   readonly to: number;
 }
 
-/** Most of what is said next rests on the last tokens, so they are always computed in full. */
+/** The next tokens depend mostly on the last tokens of the prompt, so these are always computed in full. */
 export const lastTokens = 32;
 /** Fewer would save no pass: those of a prompt are of 64 tokens. */
 const fewestTokens = 64;
 
 /**
- * What of a prompt of so many tokens stops at the exit at a layer; null where nobody asks for it (`layer` null), or it is short.
- * @throws UserError where no exit there has a memory.
+ * Which tokens of a prompt of this length stop at the exit at a layer; null if none was requested (`layer` null) or the prompt is short.
+ * @throws UserError if no exit there has a memory.
  */
 export function stoppingAt(
   { exits }: Pick<StagedModel, 'exits'>,

@@ -1,4 +1,4 @@
-/** What the final exit says of a prompt's own tokens, piece by piece as it is read. */
+/** The final exit's scores of a prompt's own tokens, piece by piece during prefill. */
 import { best, logProbabilities } from './sampler.ts';
 import type { TextCodec } from './text.ts';
 
@@ -22,7 +22,7 @@ export function newPromptScorer(prompt: readonly number[], alternatives: number,
   return {
     take(logits, vocabulary) {
       for (let at = 0; at < logits.length; at += vocabulary) {
-        // Behind the last token stands what will be written.
+        // The last token predicts the first token of the text.
         if (scores.length === prompt.length - 1) return;
         const row = logits.subarray(at, at + vocabulary);
         const others = best(row, alternatives);

@@ -1,6 +1,6 @@
 /** Seeded random numbers: the same seed gives the same text on every machine. */
 
-/** Uniform in [0, 1). Mulberry32, whose whole state is one 32-bit number. */
+/** Uniform in [0, 1). Mulberry32, whose complete state is one 32-bit number. */
 export type Random = () => number;
 
 export function seededRandom(seed: number): Random {

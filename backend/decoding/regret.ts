@@ -1,4 +1,4 @@
-/** What the full model says of a text that was written otherwise, in one exact pass. */
+/** The full model's scores, in one exact pass, of a text that was written in another mode. */
 import { mostRegret } from '../../protocol/options-promise.ts';
 import { trunkLength, type Readout, type StagedModel } from '../runtime/staged-model.ts';
 import { openKvCache } from './kv-cache.ts';
@@ -7,8 +7,8 @@ import { openKvCache } from './kv-cache.ts';
 const piece = 32;
 
 /**
- * Of each token of `text` behind `prompt` log p(best) − log p(token), both of the model's final exit, clipped; 0 where it is the
- * model's own choice.
+ * For each token of `text` after `prompt`: log p(best) − log p(token), both of the final exit, clipped; 0 if the token is the final exit's
+ * own choice.
  */
 export async function regretsOf(
   model: StagedModel,
@@ -19,18 +19,18 @@ export async function regretsOf(
   const cache = openKvCache(model, 1);
   try {
     cache.enter(0, prompt);
-    // The last token is judged by what stands before it.
+    // The last token is judged by the tokens before it.
     for (let at = 0; at < text.length - 1; at += piece)
       cache.enter(0, text.slice(at, Math.min(at + piece, text.length - 1)));
     await cache.advance(trunkLength(model), [0]);
-    const [said] = await cache.read(model.exits.length - 1, [0], [text.length], { logits: false });
-    return said!.readouts.map((readout, i) => regretOf(readout, text[i]!));
+    const [result] = await cache.read(model.exits.length - 1, [0], [text.length], { logits: false });
+    return result!.readouts.map((readout, i) => regretOf(readout, text[i]!));
   } finally {
     cache.dispose();
   }
 }
 
-/** Nats that a token costs of which the final exit says this, clipped. */
+/** Nats that a token loses under this readout of the final exit, clipped. */
 export function regretOf({ candidates }: Readout, token: number): number {
   const own = candidates.find(({ id }) => id === token);
   return own ? Math.min(mostRegret, Math.log(candidates[0]!.probability / own.probability)) : mostRegret;

@@ -5,26 +5,23 @@ import type { TextEnd } from './text.ts';
 const mostLines = 8;
 const times = 3;
 
-/** Lines that say something: closing brackets and the like come as often as they are needed. */
-const says = (line: string): boolean => /[\p{L}\p{N}]{2}/u.test(line);
+/** Whether a line has words: closing brackets and the like repeat as often as they are needed. */
+const hasWords = (line: string): boolean => /[\p{L}\p{N}]{2}/u.test(line);
 
 interface Line {
   readonly text: string;
-  /** Where it ends, in characters of the whole text. */
+  /** End of the line, in characters of the whole text. */
   readonly end: number;
 }
 
-/** Lines in a row that say nothing. */
+/** Blank lines in a row. */
 const mostBlank = 4;
 /** Within a line: how often words must come, and how many characters they must take together. */
 const timesInLine = 5;
 const charactersInLine = 60;
 const longestWords = 80;
 
-/**
- * Ends a text behind the second of three repetitions; what may become the third is held back. `before`: what stands before the text on
- * its first line.
- */
+/** Ends a text after the second of three repetitions; the possible third is held back. `before`: the text before the cursor on its line. */
 export function repetitionEnd(before = ''): TextEnd {
   const lines: Line[] = [];
   let text = '';
@@ -36,27 +33,27 @@ export function repetitionEnd(before = ''): TextEnd {
     const last = lines.slice(-size * groups);
     return (
       last.length === size * groups &&
-      last.slice(0, size).some((line) => says(line.text)) &&
+      last.slice(0, size).some((line) => hasWords(line.text)) &&
       last.every((line, i) => line.text === last[i % size]!.text)
     );
   };
   const sizes = Array.from({ length: mostLines }, (_, i) => i + 1);
 
-  /** Where the third group would begin, of lines that may become one; null where none can. */
-  const heldFrom = (): number | null => {
+  /** Beginning of the third group among lines that may become a repetition; null if none can. */
+  const heldBackFrom = (): number | null => {
     const rest = (start === 0 ? before : '') + text.slice(start);
-    let held: number | null = null;
+    let from: number | null = null;
     for (const size of sizes)
       for (let begun = 0; begun < size; begun++) {
         const groups = lines.slice(0, lines.length - begun);
         const before = groups.slice(-size * (times - 1));
-        if (before.length < size * (times - 1) || !before.slice(0, size).some((line) => says(line.text))) continue;
+        if (before.length < size * (times - 1) || !before.slice(0, size).some((line) => hasWords(line.text))) continue;
         if (!before.every((line, i) => line.text === before[i % size]!.text)) continue;
         const third = lines.slice(lines.length - begun);
         if (third.every((line, i) => line.text === before[i]!.text) && before[begun]!.text.startsWith(rest))
-          held = Math.min(held ?? Infinity, before.at(-1)!.end);
+          from = Math.min(from ?? Infinity, before.at(-1)!.end);
       }
-    return held;
+    return from;
   };
 
   return {
@@ -73,7 +70,7 @@ export function repetitionEnd(before = ''): TextEnd {
         if (size !== undefined) return { safe: lines.at(-1 - size)!.end, reason: 'repetition' };
       }
       if (repeatsWords(text.slice(start))) return { safe: text.length, reason: 'repetition' };
-      return { safe: heldFrom() ?? text.length, reason: null };
+      return { safe: heldBackFrom() ?? text.length, reason: null };
     },
     settled: () => text.length,
   };
@@ -83,7 +80,7 @@ export function repetitionEnd(before = ''): TextEnd {
 function repeatsWords(line: string): boolean {
   for (let size = 2; size <= longestWords && size * timesInLine <= line.length; size++) {
     const unit = line.slice(-size);
-    if (!says(unit)) continue;
+    if (!hasWords(unit)) continue;
     let count = 1;
     while (line.slice(-size * (count + 1), -size * count) === unit) count++;
     if (count >= timesInLine && count * size >= charactersInLine) return true;

@@ -1,6 +1,5 @@
 /**
- * The rows of a batch: which text goes on from which, what is remembered, and what is given up for room. Knows ids and the cache, no
- * requests.
+ * The rows of a batch: which row a text continues, what is remembered, and what is given up for room. Knows ids and the cache, no requests.
  */
 import { capacityFor } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
@@ -17,8 +16,8 @@ export interface Rows {
   /** The row's number in the cache, until rows are taken. */
   at(row: Row): number;
   /**
-   * A row for a text of at most `length` tokens that begins with a prompt: its cache holds as much of the prompt as that of any row of
-   * the same scope does.
+   * A row for a text of at most `length` tokens that begins with a prompt: its cache already has as much of the prompt as the best row of
+   * the same scope.
    */
   take(prompt: readonly number[], scope: string, length: number): Row;
   /** A row that no text needs any more remembers what its cache has. */
@@ -55,7 +54,7 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
   const positionsFor = (length: number): number =>
     capacityFor(Math.max(length, ...rows.filter(({ isFree }) => !isFree).map(({ ids }) => ids.length)));
 
-  /** A free row beside the one that is copied from: an empty one while there is room, else the one used longest ago. */
+  /** A free row other than the one that is copied from: an empty one while there is room, else the least recently used. */
   const otherRow = (source: Row | null, length: number): Row => {
     const others = free()
       .filter((row) => row !== source)
@@ -65,7 +64,7 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     if (oldest?.ids.length === 0) return oldest;
     const isRoom = rows.length < most && (!oldest || (rows.length + 1) * positionsFor(length) <= positions);
     if (oldest && !isRoom) return oldest;
-    // Where all are written, as many more as there are: each arrangement moves all.
+    // If all rows are in use, their number doubles: each arrangement moves all of them.
     arrange(rows, oldest ? rows.length + 1 : Math.min(most, 2 * rows.length));
     return empty()!;
   };
@@ -90,13 +89,13 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     cache.repair(at(row));
     // The next token is read of the prompt's last one.
     const remembered = cache.position(at(row));
-    if (remembered > 0 && remembered === prompt.length && !cache.isHeard(at(row)))
+    if (remembered > 0 && remembered === prompt.length && !cache.isReadable(at(row)))
       cache.truncate(at(row), remembered - 1);
     forget(length);
     return row;
   };
 
-  /** Gives up what is remembered longest where a text of such a length would make all rows too long together. */
+  /** Gives up the least recently used free rows if a text of this length would make all rows together too long. */
   const forget = (length: number): void => {
     const byAge = free().sort((a, b) => a.used - b.used);
     const needed = rows.length - Math.floor(positions / positionsFor(length));

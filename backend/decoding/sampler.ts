@@ -79,7 +79,7 @@ export function distribution(
   return { ids, probabilities };
 }
 
-/** The token whose share of [0, 1) holds `at`. */
+/** The token whose share of [0, 1) contains `at`. */
 export function draw({ ids, probabilities }: Distribution, at: number): number {
   let sum = 0;
   for (let i = 0; i < ids.length; i++) {
@@ -147,7 +147,7 @@ function finite(logits: Float32Array): Int32Array {
   return ids.subarray(0, count);
 }
 
-/** Ids of the `count` largest logits, the first of equals; a heap whose root is the least of them. */
+/** Ids of the `count` largest logits, the first of equals; a heap whose root is the smallest of them. */
 function largest(logits: Float32Array, count: number): Int32Array {
   const heap = new Int32Array(count);
   let size = 0;

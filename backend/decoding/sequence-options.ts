@@ -9,7 +9,7 @@ import type { SequenceOptions } from './sequence.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import type { TextCodec } from './text.ts';
-import { askedExits, calibratedThresholds, modeOf, policyOf, promptLayerOf, remembersOf } from './mode.ts';
+import { enabledExits, calibratedThresholds, modeOf, policyOf, promptLayerOf, remembersOf } from './mode.ts';
 
 /** What is open: a model, its tokenizer, its exits and what is known of them. */
 export interface OpenModel {
@@ -24,16 +24,16 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
   const { model, tokenizer, calibration } = open;
   checkExitNames(options, open);
   const mode = modeOf(options, calibration);
-  const isAsked = askedExits(options, calibration, model.spec.layers.length);
+  const isEnabled = enabledExits(options, calibration, model.spec.layers.length);
   const isCalibrated = calibratedThresholds(options, calibration) !== null;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
     maxTokens: options.maxTokens,
     policy: policyOf(options, calibration),
-    enabled: (exit) => mode === 'fast' && isAsked(exit),
+    enabled: (exit) => mode === 'fast' && isEnabled(exit),
     remembers: mode === 'fast' && remembersOf(options, calibration),
     promptExit: promptLayerOf(options, calibration),
-    drafts: draftsOf(mode, options.drafts, isAsked),
+    drafts: draftsOf(mode, options.drafts, isEnabled),
     gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,
@@ -67,8 +67,8 @@ function checkExitNames(
     throw userError('bad-argument', `There is no exit "${thresholded}" to have a threshold.`, ids);
 }
 
-/** The text drafts in both modes; exits only where the final exit has the last word. */
-function draftsOf(mode: Mode, limit: number, isAsked: (exit: string) => boolean): DraftOptions | null {
+/** The text drafts in both modes; exits draft only in the mode in which the final exit verifies. */
+function draftsOf(mode: Mode, limit: number, isEnabled: (exit: string) => boolean): DraftOptions | null {
   if (mode === 'full' || limit === 0) return null;
-  return { lookup: true, exits: (exit) => mode === 'lossless' && isAsked(exit), limit };
+  return { lookup: true, exits: (exit) => mode === 'lossless' && isEnabled(exit), limit };
 }

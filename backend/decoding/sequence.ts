@@ -23,23 +23,23 @@ export interface SequenceOptions {
   readonly promptExit?: number | null;
   /** Guesses by exit id whether a reading pays; an exit without one is always read. */
   readonly gates: ReadonlyMap<string, Gate>;
-  /** So many most probable tokens of every exit are reported. */
+  /** The number of most probable tokens of every exit that are reported. */
   readonly candidates: number;
-  /** So many most probable tokens of the exit that a token leaves at are reported. */
+  /** The number of most probable tokens that are reported of the exit at which a token leaves. */
   readonly alternatives?: number;
   readonly seed: number;
   readonly endOfText: readonly number[];
-  /** The token that ends the text has a record, too, which says nothing: for who asks how probable it was. */
+  /** The token that ends the text has a record, too, without text: for requests of its probability. */
   readonly recordsEnd?: boolean;
   readonly stopStrings: readonly string[];
   /** What else ends a text. */
   readonly ends?: readonly (() => TextEnd)[];
-  /** Tokens that only say what was taken off have records, too, without text: for who goes on from them. */
+  /** Tokens that only repeat what was taken off the prompt have records, too, without text: for callers that continue from them. */
   readonly recordsBegun?: boolean;
   /** How tokens are drafted; null: not at all. Drafts never change the text, only the time. */
   readonly drafts: DraftOptions | null;
   readonly codec: TextCodec;
-  /** Asked before each token. */
+  /** Called before each token. */
   readonly isCancelled?: () => boolean;
 }
 
@@ -50,29 +50,29 @@ export interface Sequence {
   readonly random: Random;
   /** For penalties. */
   readonly seen: { readonly all: Set<number>; readonly written: Map<number, number> };
-  /** Null where the text does not draft. */
+  /** Null if the text does not draft. */
   readonly lookup: LookupIndex | null;
   readonly decoder: ReturnType<TextCodec['decoder']>;
   readonly end: TextEnd;
   /** What the next token may be; null: any. */
   allowed: Allowed | null;
-  /** What is left to be said of the beginning that was taken off the prompt; null: nothing. */
+  /** The rest of what was taken off the prompt and must still be written; null: nothing. */
   begun: Begun | null;
-  /** Characters of that beginning that are left to be said. */
+  /** Characters of that rest. */
   known: number;
-  /** Tokens generated, without those that only said what was taken off. */
+  /** Tokens generated, without those that only repeat what was taken off. */
   count: number;
-  /** Those. */
-  said: number;
-  /** Records whose text may still turn out to begin a stop string. */
-  held: TokenRecord[];
+  /** Tokens that only repeat it. */
+  respelled: number;
+  /** Records whose text may still become the beginning of a stop string. */
+  heldBack: TokenRecord[];
   /** Characters in records that were released. */
   released: number;
 }
 
 /**
- * `begun`: what the text must begin with, which was taken off its prompt and is not told again (data/healing.ts); `allowed`: what else
- * its tokens may be.
+ * `begun`: what was taken off the prompt, with which the text must begin and which is not reported again (data/healing.ts); `allowed`: what
+ * its tokens may be otherwise.
  */
 export function newSequence(
   number: number,
@@ -96,13 +96,13 @@ export function newSequence(
     begun,
     known: begun ? Buffer.from(begun.bytes).toString('utf8').length : 0,
     count: 0,
-    said: 0,
-    held: [],
+    respelled: 0,
+    heldBack: [],
     released: 0,
   };
 }
 
-/** What became certain of a text, and why it ends here; null where it goes on. */
+/** Records that became certain, and why the text ends here; null if it continues. */
 export interface Written {
   readonly records: TokenRecord[];
   readonly reason: StopReason | null;
@@ -114,7 +114,7 @@ export function write(sequence: Sequence, choices: readonly Choice[], contextLen
   let reason: StopReason | null = null;
   for (const choice of choices) {
     if (sequence.options.endOfText.includes(choice.token)) {
-      if (sequence.options.recordsEnd) sequence.held.push(recordOf(sequence, choice, ''));
+      if (sequence.options.recordsEnd) sequence.heldBack.push(recordOf(sequence, choice, ''));
       reason = 'end-of-text';
     } else {
       const added = addToken(sequence, choice);
@@ -130,29 +130,29 @@ export function write(sequence: Sequence, choices: readonly Choice[], contextLen
 }
 
 function endReason(sequence: Sequence, contextLength: number): StopReason | null {
-  const { count, said, promptTokens, options, allowed } = sequence;
-  // Nothing may follow: another pass would only say so.
+  const { count, respelled, promptTokens, options, allowed } = sequence;
+  // Nothing may follow, so no further pass is needed.
   if (allowed?.end) return allowed.end === 'complete' ? 'end-of-text' : 'length';
   if (count >= options.maxTokens) return 'length';
-  if (promptTokens + said + count >= contextLength) return 'context-full';
+  if (promptTokens + respelled + count >= contextLength) return 'context-full';
   return options.isCancelled?.() ? 'cancelled' : null;
 }
 
-/** Takes a token into the text; returns the records whose text is now certain, and why the text ends there, if it does. */
+/** Adds a token to the text; returns the records whose text is now certain, and the reason if the text ends there. */
 function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[]; reason: StopReason | null } {
   sequence.allowed = sequence.allowed?.after(choice.token) ?? null;
   const text = withoutBegun(sequence, choice.token, sequence.decoder.push(choice.token));
   if (text === null) {
-    sequence.said++;
+    sequence.respelled++;
     return { records: sequence.options.recordsBegun ? [recordOf(sequence, choice, '')] : [], reason: null };
   }
-  sequence.held.push(recordOf(sequence, choice, text));
+  sequence.heldBack.push(recordOf(sequence, choice, text));
   sequence.count++;
   const { safe, reason } = sequence.end.push(text);
   return { records: release(sequence, safe, reason !== null), reason };
 }
 
-/** What a token adds behind the beginning that was taken off the prompt; null where it says nothing but that. */
+/** The characters that a token adds after what was taken off the prompt; null if it adds none. */
 function withoutBegun(sequence: Sequence, token: number, text: string): string | null {
   const { begun, known } = sequence;
   if (begun === null) return text;
@@ -192,24 +192,24 @@ function recordOf({ number, count, options }: Sequence, choice: Choice, text: st
   };
 }
 
-/** The text ends here, for another reason than what it says. A character that is not complete is left out. */
+/** Ends the text for a reason outside of it. An incomplete character is left out. */
 const finishText = (sequence: Sequence): TokenRecord[] => release(sequence, sequence.end.settled(), true);
 
-/** Releases held records up to `safe` characters; where the text is over, it ends there, and what lies behind is dropped. */
+/** Releases held records up to `safe` characters. If the text is over, it ends there, and the rest is dropped. */
 function release(sequence: Sequence, safe: number, isOver: boolean): TokenRecord[] {
   const records: TokenRecord[] = [];
-  while (sequence.held.length) {
-    const record = sequence.held[0]!;
+  while (sequence.heldBack.length) {
+    const record = sequence.heldBack[0]!;
     const end = sequence.released + record.text.length;
     if (end > safe) {
       if (!isOver) break;
       if (sequence.released < safe) records.push({ ...record, text: record.text.slice(0, safe - sequence.released) });
-      sequence.held = [];
+      sequence.heldBack = [];
       break;
     }
     records.push(record);
     sequence.released = end;
-    sequence.held.shift();
+    sequence.heldBack.shift();
   }
   return records;
 }

@@ -16,7 +16,7 @@ export interface Session {
    * @throws UserError for a prompt that is empty or too long, before any is written; what a step throws, for all texts that it met.
    */
   write<Request extends BatchRequest>(texts: readonly Request[]): AsyncGenerator<BatchEvent<Request>, void>;
-  /** Ends one text: its reader hears no more of it. */
+  /** Cancels one text: its reader gets no further events of it. */
   leave(text: BatchRequest): void;
   dispose(): void;
 }
@@ -30,7 +30,7 @@ interface Reader {
   wake: (() => void) | null;
 }
 
-/** Texts at a time, if nothing else is said: more would wait longer for each other than in turn. */
+/** Most texts at a time by default: more would wait longer for each other than in turn. */
 const usualShape: BatchShape = { rows: 64, positions: 0 };
 
 export function openSession(model: StagedModel, shape: BatchShape = usualShape, pace: Pace = newPace(model)): Session {
@@ -51,7 +51,7 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
     wake(reader);
   };
 
-  /** A step that fails leaves nothing to go on from: what rows hold may be half of it. */
+  /** After a step that failed the batch cannot continue: rows may be half written. */
   const fail = (error: unknown): void => {
     batch?.dispose();
     batch = null;

@@ -3,15 +3,15 @@
 export interface Turns<Item> {
   readonly size: number;
   add(item: Item): void;
-  /** The one whose turn it is, which stays; next time it is another's turn. */
+  /** The item whose turn it is; it stays in the queue, and the next call returns that of another client. */
   next(): Item | undefined;
   /** All that wait, name by name. */
   all(): Item[];
-  /** Nothing where it does not wait. */
+  /** Does nothing if the item does not wait. */
   remove(item: Item): void;
 }
 
-/** Either items in the order in which they came, or lines by name, whose turn comes round in the order in which they stand. */
+/** Either items in order of arrival, or queues by name, which take turns in order. */
 interface Line<Item> {
   readonly items: Item[];
   readonly lines: Map<string, Line<Item>>;

@@ -18,7 +18,7 @@ export interface Device {
   readonly name: string;
   /** Why this one, as a sentence. */
   readonly reason: string;
-  /** The user named it: it is not replaced where it fails. */
+  /** The user named it: it is not replaced if it fails. */
   readonly named: boolean;
 }
 
@@ -44,7 +44,7 @@ export const machine: Probes = {
   gpus: probeGpus,
   adapter: probeAdapter,
   tensorFlow: findTensorFlow,
-  // A container's limit, where it has one: without, the number is 0 or larger than the machine's.
+  // A container's limit, if it has one: without, the number is 0 or larger than the machine's.
   memory: () => Math.min(totalmem(), process.constrainedMemory() || Infinity),
 };
 
@@ -54,13 +54,13 @@ export interface DeviceWish {
   readonly gpuLayers: 'auto' | number;
 }
 
-/** What a card must have room for; where there is no model yet, anything fits. */
+/** What a card must have room for; if there is no model yet, anything fits. */
 type Room = Needs | null;
 
 /**
  * The device of a model. `auto` takes the first real GPU that has room, CUDA and Metal before Vulkan, else the CPU; one that computes
  * on the CPU itself is taken only by name.
- * @throws UserError `device` where the named one cannot be used, `out-of-memory` where what was asked for does not fit it, or what is
+ * @throws UserError `device` if the named one cannot be used, `out-of-memory` if what was asked for does not fit it, or what is
  *   left for the CPU not this machine.
  */
 export async function chooseDevice(
@@ -141,7 +141,7 @@ function onGpu(gpu: Gpu, layers: number, needs: Room, named: boolean): Device {
       };
 }
 
-/** @throws UserError `out-of-memory` where more was asked for than fits. */
+/** @throws UserError `out-of-memory` if more was asked for than fits. */
 function layersOn(gpu: Gpu, wanted: 'auto' | number, needs: Room): number {
   if (needs === null) return Infinity;
   const fitting = layersThatFit(needs, gpu);
@@ -162,7 +162,7 @@ const noRoom = (gpu: Gpu, needs: Needs): string =>
 /**
  * Where exits are tuned. `auto` follows the model: on a GPU to a TensorFlow that sees one, or to WebGPU, else the CPU, where the
  * compiled step is faster than any tfjs backend.
- * @throws UserError `device` where the named one cannot be used.
+ * @throws UserError `device` if the named one cannot be used.
  */
 export async function chooseExitDevice(
   wanted: 'auto' | 'cpu' | 'webgpu' | 'tensorflow',

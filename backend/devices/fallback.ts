@@ -30,7 +30,7 @@ export interface Placement {
   share: Device['share'];
 }
 
-/** @throws UserError `device` where ggml does not compute on this machine: a job says so before it reads or writes anything. */
+/** @throws UserError `device` if ggml does not compute on this machine: a job says so before it reads or writes anything. */
 export function placeOn({ share, name, named }: Device, warn: Placement['warn']): Placement {
   requireGgml();
   return { share, name, named, warn };
@@ -44,7 +44,7 @@ export interface Running {
 
 type Options = Omit<RuntimeOptions, 'gpu' | 'cutBehind'>;
 
-/** As `openStagedModel`, on a placement. @throws UserError `device` where a named device fails. */
+/** As `openStagedModel`, on a placement. @throws UserError `device` if a named device fails. */
 export async function placeStagedModel(
   placement: Placement,
   model: Model,
@@ -67,7 +67,7 @@ export async function placeStagedModel(
   };
 }
 
-/** As `openFeatureModel`, on a placement. @throws UserError `device` where a named device fails. */
+/** As `openFeatureModel`, on a placement. @throws UserError `device` if a named device fails. */
 export async function placeFeatureModel(
   placement: Placement,
   model: Model,
@@ -86,15 +86,15 @@ export async function placeFeatureModel(
   };
 }
 
-/** As `openExitScorer`, on a placement. @throws UserError `device` where a named device fails. */
+/** As `openExitScorer`, on a placement. @throws UserError `device` if a named device fails. */
 export async function placeExitScorer(
   placement: Placement,
   model: Model,
   exit: ExitSpec | null,
-  held: ExitSet['parameters'],
+  exitParameters: ExitSet['parameters'],
   options: Options = {},
 ): Promise<ExitScorer> {
-  const placed = await place(placement, (gpu) => openExitScorer(model, exit, held, { ...options, ...gpu }));
+  const placed = await place(placement, (gpu) => openExitScorer(model, exit, exitParameters, { ...options, ...gpu }));
   return { score: (...call) => placed.run((m) => m.score(...call)), dispose: placed.dispose };
 }
 

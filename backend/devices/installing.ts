@@ -63,8 +63,11 @@ export async function runGroup(
   signal.throwIfAborted();
   if (!failed) return;
   const lines = all.split('\n').filter((line) => /error|failed|not found|no space/i.test(line));
-  const told = (lines.find((line) => /error/i.test(line)) ?? lines[0] ?? all.split('\n').at(-1) ?? '').trim();
-  throw userError('device', `${doing} failed at "${path.basename(command)} ${args.slice(0, 3).join(' ')} …": ${told}`);
+  const complaint = (lines.find((line) => /error/i.test(line)) ?? lines[0] ?? all.split('\n').at(-1) ?? '').trim();
+  throw userError(
+    'device',
+    `${doing} failed at "${path.basename(command)} ${args.slice(0, 3).join(' ')} …": ${complaint}`,
+  );
 }
 
 /** npm's settings of an enclosing npm run must not lead it to another folder. */

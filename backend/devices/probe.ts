@@ -84,7 +84,7 @@ export function describeAdapter(info: AdapterInfo): Adapter {
   };
 }
 
-/** The file that a package's name leads to from here, or null where it is not installed. */
+/** The file that a package's name leads to from here, or null if it is not installed. */
 export function resolvePackage(name: string): string | null {
   try {
     return createRequire(import.meta.url).resolve(name);

@@ -9,7 +9,7 @@ import { trunkLength, type Slots, type StagedModel } from '../runtime/staged-mod
 /** Most tokens of a pass that is made again. */
 const passLimit = 512;
 
-/** Runs something on the model of now; it is called again with another where the first was lost. */
+/** Runs something on the model of now; it is called again with another if the first was lost. */
 export type Attempt = <R>(call: (model: StagedModel) => R | Promise<R>) => Promise<R>;
 
 /** `open`: slots of a model. `model()`: the one of now; `attempt` may replace it. */
@@ -18,7 +18,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
   const progress = newProgress(stages, batch);
   const texts: number[][] = Array.from({ length: batch }, () => []);
   let holder = model();
-  let held: Slots = holder.openSlots(batch);
+  let current: Slots = holder.openSlots(batch);
   /** What failed outside of a pass; the next pass says so. */
   let failure: { readonly cause: unknown } | null = null;
 
@@ -26,7 +26,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
   const change = (what: (slots: Slots) => void): void => {
     if (model() !== holder || failure !== null) return;
     try {
-      what(held);
+      what(current);
     } catch (cause) {
       if (!(cause instanceof ProcessorFailure)) throw cause;
       failure = { cause };
@@ -37,7 +37,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
   const slotsOf = async (now: StagedModel): Promise<Slots> => {
     if (now === holder) {
       if (failure !== null) throw failure.cause;
-      return held;
+      return current;
     }
     const next = now.openSlots(texts.length);
     const done = newProgress(stages, texts.length);
@@ -64,7 +64,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
         left.size === 0 ? null : { position: Math.min(...left.keys()), stage: Math.min(...left.values()) };
     }
     // What a lost device held went with its model.
-    [holder, held, failure] = [now, next, null];
+    [holder, current, failure] = [now, next, null];
     return next;
   };
 
@@ -75,7 +75,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
     entered: (row) => progress.entered[row]!,
     filled: (stage, row) => progress.filled[stage]![row]!,
     waiting: (stage, row) => waiting(progress, stages, stage, row),
-    isHeard: (row) => held.isHeard(row),
+    isReadable: (row) => current.isReadable(row),
     enter(row, ids) {
       change((slots) => slots.enter(row, ids));
       for (let i = 0; i < ids.length; i++) texts[row]!.push(ids[i]!);
@@ -99,7 +99,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
       repair(progress, row);
     },
     read: (...call) => attempt(async (now) => (await slotsOf(now)).read(...call)),
-    state: (...call) => held.state(...call),
+    state: (...call) => current.state(...call),
     truncate(row, position) {
       change((slots) => slots.truncate(row, position));
       truncate(progress, row, position);
@@ -116,7 +116,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
       texts.splice(0, texts.length, ...arranged);
       arrange(progress, rows);
     },
-    filledRows: (...call) => held.filledRows(...call),
-    dispose: () => held.dispose(),
+    filledRows: (...call) => current.filledRows(...call),
+    dispose: () => current.dispose(),
   };
 }

@@ -109,7 +109,7 @@ export async function* installTensorFlow(
   }
 }
 
-/** The folder above Node's `include/node`. @throws UserError where there are no headers, or on another platform. */
+/** The folder above Node's `include/node`. @throws UserError if there are no headers, or on another platform. */
 function nodeHeaders(): string {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     throw userError(

@@ -38,7 +38,7 @@ export const wantedTokens = (asked: Asked): number => Math.max(asked.tokens, few
 
 /**
  * The full model's texts with what exits say of them, until there are as many tokens as wanted or the time is over. When to stop is
- * decided by these alone, never by what exits said, so that a promise tested on them holds. Null where the time is too short.
+ * decided by these alone, never by what exits said, so that a promise tested on them holds. Null if the time is too short.
  */
 export async function* writeTexts(
   tokenizer: Tokenizer,
@@ -109,7 +109,7 @@ const tooLittleTime = (seconds: number, least: number): string =>
   `The exits are not calibrated: here that takes at least ${Math.ceil(least)} s, and ${Math.max(0, Math.round(seconds))} s are left.`;
 
 /**
- * Pieces of windows, at most `most` of them, apart from each other where there is enough text. However few of the first are taken,
+ * Pieces of windows, at most `most` of them, apart from each other if there is enough text. However few of the first are taken,
  * they are spread over the whole of it.
  */
 export function promptsOf(windows: Windows, most: number): number[][] {

@@ -64,7 +64,7 @@ const leastGainOfSet = 1.02;
  * of any size. The first half of the tokens chooses them, from thresholds for every set and loss. The second half
  * tests the path of each from the strictest thresholds on and stops at the first that fails, so no correction for the
  * many tests of a path is needed; that there may be two paths is corrected for (Bonferroni). Tokens are taken as independent.
- * Empty where nothing pays or nothing passes.
+ * Empty if nothing pays or nothing passes.
  */
 export function calibrate(exits: readonly ExitView[], costs: Costs, { promise, certainty }: Guarantee): Calibrated[] {
   const { learn, test } = halvesOf(tokensOf(exits));

@@ -1,4 +1,4 @@
-/** Gates for thresholds that keep a promise: fitted where those were chosen, and tested where those were tested. */
+/** Gates for thresholds that keep a promise: fitted on the tokens that chose the thresholds, and tested on those that tested them. */
 import type { Promised } from '../../protocol/options-promise.ts';
 import { fitGate, opens, type Gate } from '../decoding/gate.ts';
 import {
@@ -11,13 +11,14 @@ import {
   type Outcome,
 } from './calibration.ts';
 
-/** What an exit said of every token, and the states it said it of. */
+/** An exit's predictions for every token, and the states from which it made them. */
 export type Heard = ExitView & { readonly states: readonly Float32Array[] };
 
 /**
- * Gates of exits that are left at. The first half of the tokens fits them and says in which order they gain, one more at a time. The
- * second half tests them in that order and stops at the first with which more is lost, so the promise holds as without them;
- * of those before it the fastest is kept. A token that a gate sends on may leave at a later exit, whose threshold was not set for it.
+ * Finds gates for the exits at which tokens leave. The first half of the tokens fits gates and puts them in the order of their gain, one
+ * more at a time. The second half tests them in that order, and stops at the first with which the loss is larger, so that the promise holds
+ * as without gates. Of those before it the fastest is taken. A token that a gate sends on may leave at a later exit, whose threshold was
+ * not chosen for it.
  */
 export function findGates(
   heard: readonly Heard[],
@@ -58,6 +59,6 @@ export function findGates(
 
 type Gates = ReadonlyMap<string, Gate>;
 
-/** The same exit where the gate, if any, decides whether it is read. */
+/** The same exit with a gate, if there is one, that decides whether it is read. */
 export const withGate = (view: Heard, gate: Gate | undefined): Heard =>
   gate ? { ...view, closed: Uint8Array.from(view.states, (state) => Number(!opens(gate, state))) } : view;

@@ -8,7 +8,7 @@ export interface Guarantee {
   readonly certainty: number;
 }
 
-/** From 0 to 1, from the regret of a token in nats, which is 0 where it is the full model's own choice. */
+/** From 0 to 1, from the regret of a token in nats, which is 0 if the token is the full model's own choice. */
 export const lossOf = ({ measure }: Promised, regret: number): number =>
   measure === 'agreement' ? Number(regret > 0) : Math.min(regret, mostRegret) / mostRegret;
 
@@ -17,8 +17,8 @@ export const allowedLoss = ({ measure, limit }: Promised): number =>
   measure === 'agreement' ? 1 - limit : limit / mostRegret;
 
 /**
- * How likely such losses are, or less, where their mean is larger than allowed: of agreement exactly, of regret by `betChance`. Tokens are
- * taken as independent.
+ * Probability of losses as small as these, or smaller, if their mean is larger than allowed: for agreement exactly, for regret by
+ * `betChance`. Tokens are taken as independent.
  */
 export const chanceOf = (promise: Promised, losses: ArrayLike<number>): number =>
   promise.measure === 'agreement'
@@ -26,9 +26,9 @@ export const chanceOf = (promise: Promised, losses: ArrayLike<number>): number =
     : betChance(allowedLoss(promise), losses);
 
 /**
- * The same for any losses from 0 to 1, by betting (Waudby-Smith and Ramdas 2023, arXiv 2010.09686): who bets on small losses, at odds that
- * are fair where the mean is just what is allowed, ever multiplies a capital by 1 ÷ p with probability p at most (Ville). So one may look
- * after every token and stop. It is tighter than Hoeffding's and Bentkus's bounds, since most losses are 0.
+ * The same for any losses from 0 to 1, by betting (Waudby-Smith and Ramdas 2023, arXiv 2010.09686). A player bets on small losses, at odds
+ * that are fair if the mean is exactly the allowed one. The player's capital then ever grows by a factor 1 ÷ p with probability at most p
+ * (Ville). So the test may look after every token, and stop. It is tighter than Hoeffding's and Bentkus's bounds, since most losses are 0.
  */
 export function betChance(allowed: number, losses: ArrayLike<number>): number {
   const capitals = Float64Array.from(stakes, () => 1);
@@ -45,10 +45,12 @@ export function betChance(allowed: number, losses: ArrayLike<number>): number {
   return 1 / highest;
 }
 
-/** Shares of a capital that are bet, each by a better of its own: how much is best depends on losses that nobody knows before. */
+/**
+ * Shares of the capital that are bet, each by a player of its own: the best share depends on the losses, which are not known in advance.
+ */
 const stakes = [0.25, 0.5, 0.75, 0.95] as const;
 
-/** Tokens without any loss that `chanceOf` takes to rule out, but for such a chance, that more is lost than allowed. */
+/** Tokens without any loss that `chanceOf` needs to rule out, but for this probability, that the loss is larger than allowed. */
 export function fewestTested(promise: Promised, chance: number): number {
   const allowed = allowedLoss(promise);
   if (allowed <= 0) return 0;
@@ -65,11 +67,12 @@ export const fewestBets = (allowed: number, chance: number): number =>
 export const fewestJudged = ({ promise, certainty }: Guarantee): number =>
   fewestBets(allowedLoss(promise), 1 - certainty);
 
-/** What loses more than such a share of what is allowed takes too many tokens. */
+/** A way of writing that uses more than this share of the allowed loss needs too many tokens to be confirmed. */
 const hopelessShare = 0.9;
 
 /**
- * Whether a way of writing keeps a promise, from the regrets of what it has written so far; null: more text must tell, `most` tokens in all.
+ * Whether a way of writing keeps a promise, from the regrets of the tokens that it has written so far; null: more text is needed. `most`:
+ * the number of tokens at which the test ends.
  */
 export function verdictOf(asked: Guarantee, regrets: readonly number[], most: number): 'kept' | 'broken' | null {
   const allowed = allowedLoss(asked.promise);
@@ -84,7 +87,7 @@ export function verdictOf(asked: Guarantee, regrets: readonly number[], most: nu
   return betChance(allowed, [...losses, ...rest]) > chance ? 'broken' : null;
 }
 
-/** What a text says of the way in which it was written, from the regrets of its tokens. */
+/** Agreement and regret of the way in which a text was written, from the regrets of its tokens. */
 export const judgedBy = (regrets: ArrayLike<number>): Pick<Brought, 'agreement' | 'regret'> => ({
   agreement: figureOf(Array.from(regrets, (regret) => Number(regret === 0))),
   regret: figureOf(Array.from(regrets)),

@@ -1,6 +1,7 @@
 /**
- * At which exit prompts may stop: how much what is said behind them loses. A window of held-out text is read whole and once more with
- * its beginning stopped, and the full model scores what it would say behind it then. Such windows choose nothing but this.
+ * Finds the exits at which prompts may stop: how much their continuations lose. A window of held-out text is read in full, and once more
+ * with its beginning stopped at an exit; the full model then scores what it would write in the second case. These windows are used for
+ * nothing else.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { CalibrateEvent } from '../../protocol/events.ts';
@@ -11,16 +12,16 @@ import type { Windows } from '../features/features.ts';
 import type { Readout, StagedModel } from '../runtime/staged-model.ts';
 import { mean } from './tasks/statistics.ts';
 
-/** Nats that a token behind such a prompt may cost. */
+/** Nats that a token after such a prompt may lose. */
 export const promptRegret = 0.02;
-/** Of a window so much is what follows the prompt. */
+/** Share of a window that is the continuation, not the prompt. */
 const followingShare = 1 / 4;
 const mostWindows = 8;
 const fewestWindows = 4;
 /** Of a normal distribution, one-sided: in 19 of 20 cases the mean is below. */
 const certain = 1.645;
 
-/** The shallowest layer at which prompts may stop; null where none may, or there is too little text or time to say. */
+/** The shallowest layer at which prompts may stop; null if they may stop at none, or if there is too little text or time to decide. */
 export async function* judgePrompts(
   staged: StagedModel,
   windows: Windows,
@@ -38,9 +39,9 @@ export async function* judgePrompts(
   for (let w = windows.count - 1; w >= windows.count - count && hasTime(longest); w--) {
     const started = performance.now();
     const ids = [...windows.window(w).ids];
-    const whole = await saidBehind(staged, ids, following, null);
+    const whole = await readoutsBehind(staged, ids, following, null);
     for (const [layer, means] of regrets)
-      means.push(mean(regretsBetween(whole, await saidBehind(staged, ids, following, layer))));
+      means.push(mean(regretsBetween(whole, await readoutsBehind(staged, ids, following, layer))));
     longest = Math.max(longest, (performance.now() - started) / 1000);
     yield { type: 'progress', phase: 'evaluate', done: windows.count - w, total: count, unit: 'windows' };
     await setImmediate();
@@ -50,8 +51,10 @@ export async function* judgePrompts(
   return allowed.length === 0 ? null : Math.min(...allowed.map(([layer]) => layer));
 }
 
-/** What the final exit says of the last tokens of a text, the tokens before them being a prompt that stops at a layer, if at any. */
-export async function saidBehind(
+/**
+ * The final exit's readouts for the last tokens of a text; the tokens before them are a prompt that stops at `layer`, if that is not null.
+ */
+export async function readoutsBehind(
   staged: StagedModel,
   ids: readonly number[],
   following: number,
@@ -61,14 +64,14 @@ export async function saidBehind(
   try {
     cache.enter(0, ids);
     await cache.fill(0, [], ids.length, { stopping: stoppingAt(staged, layer, ids.length - following) });
-    const [said] = await cache.read(staged.exits.length - 1, [0], [following], { logits: false });
-    return said!.readouts;
+    const [result] = await cache.read(staged.exits.length - 1, [0], [following], { logits: false });
+    return result!.readouts;
   } finally {
     cache.dispose();
   }
 }
 
-/** Of each token that `other` says what it costs under the full model. */
+/** For each token that `other` predicts: its regret under the full model. */
 export const regretsBetween = (full: readonly Readout[], other: readonly Readout[]): number[] =>
   full.map((readout, i) => regretOf(readout, other[i]!.token));
 

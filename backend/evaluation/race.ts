@@ -14,7 +14,10 @@ export function ratioOf(slower: readonly number[], faster: readonly number[]): F
   return { value, error: Math.sqrt(squares / (n * (n - 1))) / (total / n) };
 }
 
-/** Standard errors by which a ratio must differ: few texts tell their own spread badly, and each further text looks again. */
+/**
+ * Standard errors by which a ratio must differ. The number is high, since few texts estimate their own spread badly, and the test is
+ * repeated after each text.
+ */
 const clearErrors = 3;
 
 /** Whether it is clear on which side of a boundary the ratio lies. */

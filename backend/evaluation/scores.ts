@@ -1,12 +1,12 @@
 /**
- * What each exit says of held-out text, token by token, and the scores that come of it. Needs states and an exit's
- * scorer; knows neither how they are computed nor how exits are tuned.
+ * Each exit's predictions for held-out text, token by token, and the scores that follow from them. Needs states and an exit's scorer; knows
+ * neither how they are computed nor how exits are tuned.
  */
 import { userError } from '../../protocol/errors.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import { exitCut, hasBranch } from '../exits/architectures.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
-import type { HeldParameter } from '../model/overlay.ts';
+import type { ParameterValues } from '../model/overlay.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ExitScorer, Scores } from '../runtime/open.ts';
 import type { FeatureSource, StepBatch } from '../features/features.ts';
@@ -21,7 +21,7 @@ export interface ExitRecord {
   readonly token: Int32Array;
   /** Its probability. */
   readonly confidence: Float32Array;
-  /** 1 where a shortlist's defer class was more probable than any token. */
+  /** 1 if a shortlist's defer class was more probable than any token. */
   readonly deferred: Uint8Array;
 }
 
@@ -33,12 +33,15 @@ export interface Evaluation {
   readonly scores: readonly ExitScore[];
 }
 
-/** Opens the scorer of an exit, or of the final one where `exit` is null. */
-export type OpenScorer = (exit: ExitSpec | null, parameters: ReadonlyMap<string, HeldParameter>) => Promise<ExitScorer>;
+/** Opens the scorer of an exit, or of the final exit if `exit` is null. */
+export type OpenScorer = (
+  exit: ExitSpec | null,
+  parameters: ReadonlyMap<string, ParameterValues>,
+) => Promise<ExitScorer>;
 
 export interface HeldOutOptions {
   readonly spec: ModelSpec;
-  /** Windows to evaluate; its batches hold every exit's cut and the final one. */
+  /** Windows to evaluate; their states are those at every exit's cut and the final one. */
   readonly source: FeatureSource;
   readonly exits: readonly ExitSpec[];
   readonly openScorer: OpenScorer;
@@ -48,12 +51,12 @@ export interface HeldOutOptions {
   readonly over?: () => boolean;
 }
 
-/** Held-out text that exits can be scored on again and again; the final exit was scored once. */
+/** Held-out text on which exits can be scored repeatedly; the final exit was scored once. */
 export interface HeldOut {
   readonly windows: number;
   readonly targets: Int32Array;
   /** Scores every exit with these parameters. Yields how many of `total` steps are done. */
-  evaluate(parameters: ReadonlyMap<string, HeldParameter>): AsyncGenerator<Done, Evaluation>;
+  evaluate(parameters: ReadonlyMap<string, ParameterValues>): AsyncGenerator<Done, Evaluation>;
 }
 
 export interface Done {
@@ -61,14 +64,14 @@ export interface Done {
   readonly total: number;
 }
 
-/** States are kept in memory up to this size; beyond it they are asked for again. */
+/** States up to this size are kept in memory; larger ones are computed again. */
 const keptBytes = 256 * 2 ** 20;
 /** Logits computed at a time. */
 const chunkElements = 2 ** 24;
 
 /**
- * Reads the windows through the backbone and scores the final exit. Yields how many batches are done.
- * @throws UserError `bad-data` where the text holds no target token.
+ * Reads the windows through the backbone and scores the final exit. Yields the number of batches that are done.
+ * @throws UserError `bad-data` if the text has no target token.
  */
 export async function* openHeldOut(options: HeldOutOptions): AsyncGenerator<Done, HeldOut> {
   const { spec, source, exits, openScorer } = options;
@@ -210,7 +213,7 @@ async function scoreBatch(
   return scored;
 }
 
-/** Class of each token of a shortlist; null where classes are token ids. */
+/** Class of each token of a shortlist; null if classes are token ids. */
 const classesOf = (exit: ExitSpec | null): ReadonlyMap<number, number> | null =>
   exit?.head.kind === 'shortlist' ? new Map(exit.head.tokens.map((token, i) => [token, i])) : null;
 

@@ -1,12 +1,12 @@
-/** What each threshold would save and cost, from what the exits said of held-out text: nothing is decoded. */
+/** Estimates the saving and the cost of each threshold from the exits' predictions for held-out text; nothing is decoded. */
 import type { SweepRow } from '../../protocol/events.ts';
 import { sweepThresholds } from '../../protocol/options-tasks.ts';
 import { leaves, type Policy } from '../decoding/policy.ts';
 import type { ExitRecord } from './scores.ts';
 
 /**
- * Each token leaves at the first exit whose confidence reaches the threshold, else at the final exit. `records` are in the
- * order of the stream, the final exit's last; agreement is with its tokens.
+ * Each token leaves at the first exit whose confidence reaches the threshold, else at the final exit. `records` are in the order of the
+ * stream, with the final exit last; agreement is with its tokens.
  */
 export function sweep(records: readonly ExitRecord[], thresholds = sweepThresholds): SweepRow[] {
   const final = records.at(-1)!;

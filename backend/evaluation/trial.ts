@@ -20,7 +20,7 @@ import type { Running } from '../devices/fallback.ts';
 /** What a way must bring to be faster by more than chance. */
 export const leastSpeedup = 1.02;
 
-/** Texts that each way writes, after one that does not count; the fewest tell no chance from difference. */
+/** Texts that each way writes, after one that does not count; with fewer than the minimum a difference may be chance. */
 export const trialTexts = { fewest: 4, most: 8 } as const;
 export const trialTokens = 64;
 
@@ -32,7 +32,7 @@ export interface Candidate {
   readonly remembers: boolean;
 }
 
-/** How decoding leaves as a candidate says. */
+/** Decoding options that apply a candidate. */
 export const leavingBy = ({
   thresholds,
   gates,
@@ -46,13 +46,13 @@ export const leavingBy = ({
 
 /** Time at full depth, a token a pass, ÷ that of other ways. */
 export interface Trial {
-  /** With drafts of the text, where no token leaves: the mode `lossless`. */
+  /** With drafts from the text, at full depth: the mode `lossless`. */
   readonly lossless: Figure;
-  /** With drafts of the text, where tokens leave as each candidate says: the mode `fast`. */
+  /** With drafts from the text, leaving early with each candidate: the mode `fast`. */
   readonly fast: readonly Figure[];
   /** Time of `lossless` ÷ that of each of these. */
   readonly beside: readonly Figure[];
-  /** Where tokens leave so without drafts: what exits bring by themselves. */
+  /** Leaving early without drafts: the gain of the exits alone. */
   readonly alone: readonly Figure[];
   readonly texts: number;
   /** Cores that other programs kept busy meanwhile. */
@@ -67,9 +67,9 @@ interface Way {
 }
 
 /**
- * Measures ways of decoding in turn, which is over early where it is clear whether leaving pays. The costs of parts that chose
- * the thresholds leave out what a cut costs by itself: the model at full depth is not cut here, the others only where they ask.
- * Yields how many texts of all ways are done.
+ * Times ways of decoding in turn, and ends early if it is clear whether leaving pays. The costs by which thresholds were chosen do not
+ * include the cost of a cut, so here the model is cut only at the exits that a way uses, and at full depth not at all. Yields the number of
+ * texts of all ways that are done.
  */
 export async function* tryOut(
   on: {

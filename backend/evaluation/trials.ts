@@ -7,7 +7,7 @@ import { readText } from '../formats/files.ts';
 export interface Trial {
   /** Its place, such as `007`. */
   readonly name: string;
-  /** What tells it from the others, such as `exits 8:mlp, seed 2`. */
+  /** The options in which the trial differs from the others, such as `exits 8:mlp, seed 2`. */
   readonly what: string;
   /** Options of `tune`, as a config file would have them. */
   readonly given: Readonly<Record<string, unknown>>;
@@ -16,7 +16,7 @@ export interface Trial {
 /** More is a slip of the pen. */
 const mostTrials = 500;
 
-/** The sweep's own to say. */
+/** Options that the sweep itself sets. */
 const notOfTrials = ['out', 'resume', 'plan'] as const;
 
 const several = simple(
@@ -29,7 +29,7 @@ const shape = partial<{
   trials: Record<string, unknown>[];
 }>({ options: anyRecord, grid: table(several), trials: list(anyRecord) });
 
-/** @throws UserError where the file is no sweep, an option is unknown or wrong, or there are too many trials; before any begins. */
+/** @throws UserError if the file is no sweep, an option is unknown or wrong, or there are too many trials; before any begins. */
 export function readTrials(path: string): Trial[] {
   const { options = {}, grid = {}, trials = [{}] } = parsed(path);
   const total = Object.values(grid).reduce((product, values) => product * values.length, trials.length);
@@ -41,7 +41,7 @@ export function readTrials(path: string): Trial[] {
       'List fewer values.',
     );
   let all: Record<string, unknown>[] = trials.map((trial) => ({ ...options, ...trial }));
-  // What stands first changes slowest; seeds slowest of all, so that everything has been tried once before anything is tried again.
+  // The first option changes slowest, and seeds slowest of all, so that every combination has run once before any runs again.
   const names = Object.keys(grid).sort((a, b) => Number(b === 'seed') - Number(a === 'seed'));
   for (const name of names.toReversed())
     all = grid[name]!.flatMap((value) => all.map((trial) => ({ ...trial, [name]: value })));
@@ -51,8 +51,8 @@ export function readTrials(path: string): Trial[] {
     .sort((a, b) => Number(a === 'seed') - Number(b === 'seed'));
   return all.map((given, i) => {
     checkTrial(path, given);
-    const said = varied.map((key) => `${key} ${shown(given[key])}`).join(', ');
-    return { name: String(i + 1).padStart(3, '0'), what: said || 'as given', given };
+    const description = varied.map((key) => `${key} ${shown(given[key])}`).join(', ');
+    return { name: String(i + 1).padStart(3, '0'), what: description || 'as given', given };
   });
 }
 

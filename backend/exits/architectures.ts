@@ -27,7 +27,7 @@ export interface PlainForm {
   modules(exit: ExitSpec): readonly (readonly [own: string, plain: string])[];
   /** The architecture as which it is taken back: a translator is folded into the head. */
   readonly takenBackAs: ExitArchitecture;
-  /** Why no model of the family computes this exit; null where one does. */
+  /** Why no model of the family computes this exit; null if one does. */
   refusal(model: { readonly spec: ModelSpec; readonly parameters: Parameters }, exit: ExitSpec): string | null;
 }
 
@@ -44,7 +44,7 @@ export interface Architecture {
   reads(exit: ExitSpec): readonly string[];
   /** The state `[batch, tokens, hidden]` that its head reads, from what is at its cut, or behind its branch. */
   state<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, at: AtCut<T>): T;
-  /** Null where no model of any family computes it; `reason` says why. */
+  /** Null if no model of any family computes it; `reason` says why. */
   readonly plain: PlainForm | { readonly reason: string };
 }
 

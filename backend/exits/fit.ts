@@ -9,7 +9,7 @@ import { correction, transposed, type Multiply, type RegressionSums } from './ri
 import { architectures } from './architectures.ts';
 import { exitPath, type ExitSpec } from './spec.ts';
 
-/** A head's matrix `[classes, size]`, and its bias `[classes]` where it has one. */
+/** A head's matrix `[classes, size]`, and its bias `[classes]` if it has one. */
 export interface FitHead<T> {
   readonly weight: T;
   readonly bias: T | null;
@@ -85,7 +85,7 @@ export interface FitMachine {
  *
  * The defer class has no row in W. Its logit should exceed the log-sum-exp of the listed ones by the model's log odds. An exit
  * that can predict little has flatter logits than the model, so that log-sum-exp is taken from the exit's own fitted rows.
- * @throws Error where the sums are not finite.
+ * @throws Error if the sums are not finite.
  */
 export async function fittedParameters(
   exit: ExitSpec,

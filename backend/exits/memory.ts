@@ -117,7 +117,7 @@ export interface MemoryErrors {
 }
 
 export interface FittedMemory extends MemoryMap {
-  /** Null where no tokens were kept apart. */
+  /** Null if no tokens were kept apart. */
   readonly errors: MemoryErrors | null;
   /** λ by range of columns: keys of each layer, then values of each. */
   readonly strengths: readonly number[];
@@ -125,7 +125,7 @@ export interface FittedMemory extends MemoryMap {
 
 /**
  * The map that a ridge towards the copy finds, with a strength for the keys and one for the values of each layer.
- * @throws Error where the sums are not finite.
+ * @throws Error if the sums are not finite.
  */
 export async function fittedMemory(
   copy: MemoryMap,
@@ -164,8 +164,8 @@ function augmented({ weight, bias }: MemoryMap, size: number, columns: number): 
 /** Σ xᵀ(y − copy). */
 async function beyondCopy(sums: RegressionSums, copied: Float64Array, multiply: Multiply): Promise<RegressionSums> {
   const { size, columns, xx, xr } = sums;
-  const said = await multiply(xx, copied, size, size, columns);
-  return { ...sums, xr: xr.map((value, i) => value - said[i]!) };
+  const predicted = await multiply(xx, copied, size, size, columns);
+  return { ...sums, xr: xr.map((value, i) => value - predicted[i]!) };
 }
 
 function errorsOf(

@@ -27,7 +27,7 @@ export const parameterSize = ({ shape }: Pick<ExitParameter, 'shape'>): number =
 
 /**
  * The parameters that tuning trains for one exit. A bias is among them where the backbone's counterpart has one.
- * @throws UserError where the exit would train nothing: `embedding` with the model's own head.
+ * @throws UserError if the exit would train nothing: `embedding` with the model's own head.
  */
 export function exitParameters(spec: ModelSpec, exit: ExitSpec, backbone: ParameterShapes): ExitParameter[] {
   const path = exitPath(exit);

@@ -33,7 +33,7 @@ export type Multiply = (
 export interface Correction {
   /** `[size, columns]`. */
   readonly delta: Float64Array;
-  /** λ as a share of the mean of the diagonal of Σxᵀx; infinite where no correction does better than any. */
+  /** λ as a share of the mean of the diagonal of Σxᵀx; infinite if no correction does better than any. */
   readonly strength: number;
 }
 
@@ -64,7 +64,7 @@ const cautious = 1;
 /**
  * The correction from all sums, its strength chosen on those apart. `hurried`: time is over, and the best strength so far is
  * taken.
- * @throws Error where the sums are not finite.
+ * @throws Error if the sums are not finite.
  */
 export async function correction(
   learned: RegressionSums,
@@ -214,7 +214,7 @@ const added = (a: RegressionSums, b: RegressionSums): RegressionSums => ({
 const smallest = 96;
 
 /**
- * The inverse of a symmetric positive definite matrix, or null where it is none. With blocks P, Q, R, T = P⁻¹Q and the Schur
+ * The inverse of a symmetric positive definite matrix, or null if it is none. With blocks P, Q, R, T = P⁻¹Q and the Schur
  * complement S = R − QᵀT it is [P⁻¹ + T S⁻¹ Tᵀ, −T S⁻¹; its transpose, S⁻¹], so nearly all of it is products.
  */
 export async function invert(a: Float64Array, size: number, multiply: Multiply): Promise<Float64Array | null> {

@@ -14,7 +14,7 @@ export const weightsFile = 'model.safetensors';
 
 /**
  * Makes the folder, whole or not at all; where it is there already, from an earlier sitting of the same run, its weights are replaced at once.
- * @throws UserError where it cannot be written.
+ * @throws UserError if it cannot be written.
  */
 export function writeContinued(folder: string, began: string, tensors: readonly TensorData[], card: string): void {
   const target = resolve(folder);

@@ -14,7 +14,7 @@ const floats: readonly (TensorType | null)[] = ['F32', 'F16', 'BF16'];
 
 /**
  * Floats of matrices stay what they are; blocks and vectors become F32. `place`: where the form keeps a parameter.
- * @throws UserError where it keeps one within another tensor.
+ * @throws UserError if it keeps one within another tensor.
  */
 export function convertedTensors(
   { spec, parameters, name: model }: Pick<Model, 'spec' | 'parameters' | 'name'>,
@@ -31,9 +31,9 @@ export function convertedTensors(
       const found = place(name);
       if (!found || found.pieces || found.transposed)
         throw userError('unsupported', `${model}: the other format keeps "${name}" otherwise, which is not written.`);
-      const held = plain.parameters.get(name);
-      const stored = held ? null : parameters.storedType(name);
-      const values = (): Float32Array => rowsStored(held?.data ?? parameters.values(name), found.rows, shape);
+      const own = plain.parameters.get(name);
+      const stored = own ? null : parameters.storedType(name);
+      const values = (): Float32Array => rowsStored(own?.data ?? parameters.values(name), found.rows, shape);
       const tensor = { name: found.tensor, shape };
       if (quantised !== null && isMatrix(found.tensor, shape))
         return { ...tensor, type: quantised, bytes: lazily(() => quantiseBlocks(quantised, values())) };

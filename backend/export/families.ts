@@ -32,7 +32,7 @@ const textModels: ReadonlyMap<string, { readonly model_type: string; readonly ar
 /** What the configuration of the whole may say of its language part. */
 const sharedNames = ['dtype', 'torch_dtype', 'bos_token_id', 'pad_token_id'];
 
-/** The configuration of the language part alone; null where the configuration is that of a language model. */
+/** The configuration of the language part alone; null if the configuration is that of a language model. */
 export function textConfig(
   { family, tied }: Pick<ModelSpec, 'family' | 'tied'>,
   config: Readonly<Record<string, unknown>>,
@@ -61,7 +61,7 @@ export interface CrossingForm extends Crossing {
 
 /**
  * What both formats say of a model.
- * @throws UserError `unsupported` where the other format, as it is written here, cannot say what the base is.
+ * @throws UserError `unsupported` if the other format, as it is written here, cannot say what the base is.
  */
 export function crossingForm({ spec, name, stored, parameters }: Model): CrossingForm {
   const has = formatOf({ stored }) === 'gguf' ? 'a GGUF file' : 'a Hugging Face directory';
@@ -80,8 +80,8 @@ export function crossingForm({ spec, name, stored, parameters }: Model): Crossin
   const frequencies = frequencyForm(spec);
   if (!frequencies) throw refuse('its positions turn in a way of their own');
   const { factors, linear } = frequencies;
-  const isSaid = has === 'a GGUF file' ? linear === 1 && !factors : !factors || crossing.frequencyFactors;
-  if (!isSaid) throw refuse('its rotary frequencies are scaled');
+  const isExpressible = has === 'a GGUF file' ? linear === 1 && !factors : !factors || crossing.frequencyFactors;
+  if (!isExpressible) throw refuse('its rotary frequencies are scaled');
   return { ...crossing, ...frequencies };
 }
 

@@ -6,7 +6,7 @@ import { userError, type UserError } from '../../protocol/errors.ts';
 import { architectures } from '../exits/architectures.ts';
 import { exitId, exitPath, type ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
-import type { HeldParameter } from '../model/overlay.ts';
+import type { ParameterValues } from '../model/overlay.ts';
 import { takesHeadBias, type PlainFormat } from './families.ts';
 import { product } from './product.ts';
 
@@ -15,23 +15,23 @@ export interface PlainModel {
   /** Layers that it has. */
   readonly layers: number;
   /** Its parameters that are not the backbone's, by their names in the plain model. */
-  readonly parameters: ReadonlyMap<string, HeldParameter>;
+  readonly parameters: ReadonlyMap<string, ParameterValues>;
 }
 
 type Backbone = Pick<Model, 'spec' | 'parameters'>;
 
-/** @throws UserError `unsupported` where no plain model of the format computes what the exit does. */
+/** @throws UserError `unsupported` if no plain model of the format computes what the exit does. */
 export async function plainModel(
   backbone: Backbone,
   exit: ExitSpec,
-  held: ReadonlyMap<string, HeldParameter>,
+  exitParameters: ReadonlyMap<string, ParameterValues>,
   format: PlainFormat,
 ): Promise<PlainModel> {
   const path = exitPath(exit);
-  const found = new Map<string, HeldParameter>();
+  const found = new Map<string, ParameterValues>();
   /** Takes what lies under `from` of the exit as what lies under `to` of the model. */
   const take = (from: string, to: string): void => {
-    for (const [name, value] of held)
+    for (const [name, value] of exitParameters)
       if (name.startsWith(`${path}.${from}.`)) found.set(`${to}${name.slice(path.length + 1 + from.length)}`, value);
   };
   const { plain } = architectures[exit.architecture];
@@ -39,27 +39,28 @@ export async function plainModel(
   const refusal = plain.refusal(backbone, exit);
   if (refusal !== null) throw refused(exit, refusal);
   for (const [from, to] of plain.modules(exit)) take(from, to);
-  for (const [kind, value] of await plainHead(backbone, exit, held, format)) found.set(`lm_head.${kind}`, value);
+  for (const [kind, value] of await plainHead(backbone, exit, exitParameters, format))
+    found.set(`lm_head.${kind}`, value);
   return { exit, layers: exit.layer + plain.layersBehind, parameters: found };
 }
 
-/** `weight` and `bias` of the head where they are not the model's own: with a lens's translator in it, over the whole vocabulary. */
+/** `weight` and `bias` of the head if they are not the model's own: with a lens's translator in it, over the whole vocabulary. */
 async function plainHead(
   backbone: Backbone,
   exit: ExitSpec,
-  held: ReadonlyMap<string, HeldParameter>,
+  exitParameters: ReadonlyMap<string, ParameterValues>,
   format: PlainFormat,
-): Promise<Map<string, HeldParameter>> {
+): Promise<Map<string, ParameterValues>> {
   const { spec, parameters } = backbone;
   const path = exitPath(exit);
   const { head } = exit;
-  const own = held.get(`${path}.head.weight`) ?? null;
-  const translator = held.get(`${path}.translator.weight`) ?? null;
+  const own = exitParameters.get(`${path}.head.weight`) ?? null;
+  const translator = exitParameters.get(`${path}.translator.weight`) ?? null;
   if (own === null && translator === null) return new Map();
   if (head.kind === 'shortlist') checkShortlist(backbone, exit, format);
   const read = own ?? { shape: parameters.shape('lm_head.weight'), data: parameters.values('lm_head.weight') };
   const weight = translator === null ? read : folded(read, translator);
-  const bias = held.get(`${path}.head.bias`) ?? null;
+  const bias = exitParameters.get(`${path}.head.bias`) ?? null;
   if (head.kind === 'shortlist') return expanded(weight, bias, head.tokens, spec.vocabulary);
   return new Map([['weight', weight], ...(bias ? [['bias', bias] as const] : [])]);
 }
@@ -78,7 +79,7 @@ function checkShortlist({ spec }: Backbone, exit: ExitSpec, format: PlainFormat)
 }
 
 /** A lens's translator and the head behind it are one matrix: `[classes, hidden]`. */
-function folded({ shape, data }: HeldParameter, translator: HeldParameter): HeldParameter {
+function folded({ shape, data }: ParameterValues, translator: ParameterValues): ParameterValues {
   const [rows, hidden] = shape as [number, number];
   return { shape: [rows, hidden], data: product(data, translator.data, [rows, hidden, hidden]) };
 }
@@ -88,11 +89,11 @@ function folded({ shape, data }: HeldParameter, translator: HeldParameter): Held
  * probability all n of them share, so its logit is smaller by ln n.
  */
 function expanded(
-  { shape, data }: HeldParameter,
-  own: HeldParameter | null,
+  { shape, data }: ParameterValues,
+  own: ParameterValues | null,
   tokens: readonly number[],
   vocabulary: number,
-): Map<string, HeldParameter> {
+): Map<string, ParameterValues> {
   const hidden = shape[1]!;
   const outside = Math.max(1, vocabulary - tokens.length);
   const rows = new Int32Array(vocabulary).fill(tokens.length);

@@ -6,7 +6,7 @@ import { processorOf } from '../runtime/ggml-runtime.ts';
 /** Rows that are multiplied at once: what a large head takes besides itself. */
 const most = 8192;
 
-/** a `[rows, inner]` · b `[inner, columns]`. @throws UserError `device` where ggml does not compute here, `out-of-memory`. */
+/** a `[rows, inner]` · b `[inner, columns]`. @throws UserError `device` if ggml does not compute here, `out-of-memory`. */
 export function product(
   a: Float32Array,
   b: Float32Array,

@@ -4,12 +4,12 @@ import { architectures } from '../exits/architectures.ts';
 import { exitParameters } from '../exits/parameters.ts';
 import { exitId, exitPath, type ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
-import type { HeldParameter } from '../model/overlay.ts';
+import type { ParameterValues } from '../model/overlay.ts';
 import { markOf } from './mark.ts';
 
 export interface TakenBack {
   readonly exit: ExitSpec;
-  readonly parameters: ReadonlyMap<string, HeldParameter>;
+  readonly parameters: ReadonlyMap<string, ParameterValues>;
   /** What is not as it was; whole sentences. */
   readonly changes: readonly string[];
 }
@@ -17,7 +17,7 @@ export interface TakenBack {
 /**
  * The parameters are the plain model's, bit for bit where it keeps them in float32.
  * @param sha256 of the weights of `base`.
- * @throws UserError where the plain model is no exit of this base, or its head no exit's.
+ * @throws UserError if the plain model is no exit of this base, or its head no exit's.
  */
 export function takeBack(base: Pick<Model, 'spec' | 'name' | 'parameters'>, sha256: string, plain: Model): TakenBack {
   const { layer, architecture, head, base: marked } = markOf(plain);
@@ -45,7 +45,7 @@ export function takeBack(base: Pick<Model, 'spec' | 'name' | 'parameters'>, sha2
     )!;
     return `${place}${name.slice(own.length)}`;
   };
-  const parameters = new Map<string, HeldParameter>();
+  const parameters = new Map<string, ParameterValues>();
   const rounded = new Set<string>();
   for (const { name, shape } of exitParameters(base.spec, exit, base.parameters)) {
     const from = plainName(name.slice(exitPath(exit).length + 1));

@@ -5,7 +5,7 @@ import { dequantise } from '../formats/dequantise.ts';
 import { bytesOf, elementCount, type TensorData } from '../formats/safetensors.ts';
 import type { TensorInfo } from '../formats/tensor-source.ts';
 import type { Model } from '../model/open.ts';
-import type { HeldParameter } from '../model/overlay.ts';
+import type { ParameterValues } from '../model/overlay.ts';
 import type { PlainModel } from './plain-model.ts';
 
 /** Types of matrices that are numbers, one by one. */
@@ -13,7 +13,7 @@ const floats: readonly string[] = ['F32', 'F16', 'BF16'];
 
 /**
  * In the order of the files, then what is new. `quantised`: type of matrices that are not in blocks yet; null: as they are.
- * @throws UserError where a parameter lies in the files in a way that is not written here.
+ * @throws UserError if a parameter lies in the files in a way that is not written here.
  */
 export function plainTensors(
   { stored, name }: Pick<Model, 'stored' | 'name'>,
@@ -49,7 +49,7 @@ function tensorOf(stored: Model['stored'], model: string, parameter: string): st
       `${model} keeps "${parameter}" within another tensor, which is not written.`,
       'Export from a file of this model that keeps it apart, such as its Hugging Face directory.',
     );
-  // Whatever name this file's tensors go by: that of the same parameter of the first layer, where there is none.
+  // Whatever name this file's tensors go by: that of the same parameter of the first layer, if there is none.
   const names = [found.tensor, ...(found.aliases ?? [])];
   const first = stored.place(parameter.replace(/^layers\.\d+\./, 'layers.0.'));
   const spoken = [first?.tensor, ...(first?.aliases ?? [])].findIndex((each) => each && tensors.tensors.has(each));
@@ -60,7 +60,11 @@ function tensorOf(stored: Model['stored'], model: string, parameter: string): st
 const isPart = (parameter: string): boolean => !/self_attn\.[qk]_proj\./.test(parameter);
 
 /** A parameter as the file orders its rows. */
-const storedValue = (stored: Model['stored'], parameter: string, { shape, data }: HeldParameter): HeldParameter => ({
+const storedValue = (
+  stored: Model['stored'],
+  parameter: string,
+  { shape, data }: ParameterValues,
+): ParameterValues => ({
   shape,
   data: rowsStored(data, stored.place(parameter)?.rows, shape),
 });
@@ -87,7 +91,7 @@ function keptTensor({ tensors }: Model['stored'], tensor: TensorInfo, quantised:
   return { name, type: quantised, shape, bytes: lazily(() => quantiseBlocks(quantised, values())) };
 }
 
-const newTensor = (name: string, { shape, data }: HeldParameter, quantised: QuantisedType | null): TensorData =>
+const newTensor = (name: string, { shape, data }: ParameterValues, quantised: QuantisedType | null): TensorData =>
   quantised !== null && isMatrix(name, shape)
     ? { name, type: quantised, shape, bytes: lazily(() => quantiseBlocks(quantised, data)) }
     : { name, type: 'F32', shape, bytes: bytesOf(data) };
@@ -96,7 +100,7 @@ const newTensor = (name: string, { shape, data }: HeldParameter, quantised: Quan
 export const isMatrix = (name: string, shape: readonly number[]): boolean =>
   shape.length >= 2 && shape.at(-1)! % 32 === 0 && /(?<!_norm|ffn_gate_inp|position_embd)\.weight$/.test(name);
 
-/** Bytes of the exit's own matrices in 32 bits beside layers in blocks; 0 where the base has none in blocks. */
+/** Bytes of the exit's own matrices in 32 bits beside layers in blocks; 0 if the base has none in blocks. */
 export function bytesBesideBlocks({ tensors }: Model['stored'], { parameters }: PlainModel): number {
   if ([...tensors.tensors.values()].every(({ type }) => floats.includes(type))) return 0;
   const matrices = [...parameters.values()].filter(({ shape }) => shape.length > 1);

@@ -56,7 +56,7 @@ export interface Writing {
   readonly base: string;
 }
 
-/** @throws UserError where the folder is taken, the disk is full, or the format cannot say what the base is. */
+/** @throws UserError if the folder is taken, the disk is full, or the format cannot say what the base is. */
 export function writePlain(directory: string, writing: Writing): Written {
   const { format, quantised } = writing;
   if (format === 'hf' && quantised !== null)
@@ -135,7 +135,7 @@ function shallower(config: Record<string, unknown>, { layers, parameters }: Plai
 /** Architectures whose files have no head of their own for llama.cpp. */
 const alwaysTied = ['gemma', 'gemma2', 'gemma3', 'command-r'];
 
-/** @throws UserError where llama.cpp takes something for granted of an architecture that the plain model has otherwise. */
+/** @throws UserError if llama.cpp takes something for granted of an architecture that the plain model has otherwise. */
 function checkArchitecture(architecture: string, { spec }: Model, plain: PlainModel): void {
   if (alwaysTied.includes(architecture) && plain.parameters.has('lm_head.weight'))
     throw userError(
@@ -149,9 +149,9 @@ function checkArchitecture(architecture: string, { spec }: Model, plain: PlainMo
       'llama.cpp reads norms of queries and keys only in a command-r of 64 layers or more, and this exit has fewer.',
       "Export from the model's Hugging Face directory.",
     );
-  const isDepthTold =
+  const scalesByDepth =
     ['gemma2', 'gemma3'].includes(architecture) && spec.attentionScale !== spec.headDimensions ** -0.5;
-  if (isDepthTold && plain.layers < spec.layers.length)
+  if (scalesByDepth && plain.layers < spec.layers.length)
     throw userError(
       'unsupported',
       `llama.cpp knows by the number of its layers alone how a ${architecture} scales its scores, and this exit has fewer than the model.`,

@@ -36,11 +36,11 @@ export type WindowStates = ReadonlyMap<string, Float32Array>;
 export interface FeatureCache {
   readonly directory: string;
   has(window: number, cut: string): boolean;
-  /** The state `[tokens, width]`, or null where it is absent or damaged. */
+  /** The state `[tokens, width]`, or null if it is absent or damaged. */
   read(window: number, cut: string, width: number): Float32Array | null;
   /**
    * Keeps the states of a batch, all or none of it, and rounds them in place to what `read` gives, so that a first epoch
-   * and a later one see the same numbers. Rounds even where there is no room.
+   * and a later one see the same numbers. Rounds even if there is no room.
    */
   write(states: ReadonlyMap<number, WindowStates>): void;
   /** Why no more is kept, as a sentence; null while all is well. */

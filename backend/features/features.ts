@@ -1,5 +1,5 @@
 /**
- * Windows of tokens → the backbone's states at some cuts, batch by batch, from the feature cache where it has them. Knows
+ * Windows of tokens → the backbone's states at some cuts, batch by batch, from the feature cache if it has them. Knows
  * neither exits nor losses.
  */
 import { userError } from '../../protocol/errors.ts';
@@ -29,7 +29,7 @@ export interface StepBatch {
   readonly tokens: number;
   /** By cut name, and by that of keys and values where the model gives those (`entryNames`): `[batch, tokens, width]`. */
   readonly features: ReadonlyMap<string, Float32Array>;
-  /** Target token of each position `[batch, tokens]`; −1 where there is none (last position, prompt of a chat, padding). */
+  /** Target token of each position `[batch, tokens]`; −1 if there is none (last position, prompt of a chat, padding). */
   readonly targets: Int32Array;
   /** The normed final state `[batch, tokens, hidden]` that the model's head reads; null unless distilling. */
   readonly final: Float32Array | null;
@@ -60,7 +60,7 @@ export interface FeatureSourceOptions {
 /**
  * A source of batches. Windows that the cache lacks go through the backbone together; what is read again later equals
  * what was computed first, bit by bit.
- * @throws UserError `bad-weights` where the backbone gives values that are not finite.
+ * @throws UserError `bad-weights` if the backbone gives values that are not finite.
  */
 export function featureSource({ model, windows, cache, finalNorm = null }: FeatureSourceOptions): FeatureSource {
   const { spec, cuts, entries = [] } = model;

@@ -18,7 +18,7 @@ export const blockInfo = (type: TensorType): BlockInfo => blocks[type];
 export const typeBytes = (type: TensorType, elements: number): number =>
   (elements / blocks[type].elements) * blocks[type].bytes;
 
-/** The values of `count` elements stored in `bytes`. Throws where the two do not agree. */
+/** The values of `count` elements stored in `bytes`. Throws if the two do not agree. */
 export function dequantise(type: TensorType, bytes: Uint8Array, count: number): Float32Array {
   if (count % blocks[type].elements !== 0 || typeBytes(type, count) !== bytes.length)
     throw new RangeError(`${count} elements of ${type} do not take ${bytes.length} bytes`);
@@ -51,7 +51,7 @@ const blocks: Readonly<Record<TensorType, BlockInfo>> = {
   ...iqBlocks,
 };
 
-/** A plain type whose elements a typed array of the same layout holds; copied first where the bytes are not aligned. */
+/** A plain type whose elements a typed array of the same layout holds; copied first if the bytes are not aligned. */
 const plain =
   (view: (aligned: Uint8Array) => ArrayLike<number>): Decoder =>
   (bytes, out) => {

@@ -33,7 +33,7 @@ export type Allocate = (bytes: number) => Uint8Array;
 export interface RangeFile {
   readonly path: string;
   readonly size: number;
-  /** Reads exactly `length` bytes at `offset`, into fresh memory unless told. Throws `bad-weights` where the file ends before. */
+  /** Reads exactly `length` bytes at `offset`, into fresh memory unless told. Throws `bad-weights` if the file ends before. */
   read(offset: number, length: number, allocate?: Allocate): Uint8Array;
   close(): void;
 }
@@ -135,7 +135,7 @@ export async function readTextBeside(path: string, mostBytes = Infinity): Promis
   }
 }
 
-/** What lies at a path; null where nothing does, a part of the path that is a file included. Throws `file-system`. */
+/** What lies at a path; null if nothing does, a part of the path that is a file included. Throws `file-system`. */
 export function statOf(path: string): Stats | null {
   try {
     return statSync(path);
@@ -156,7 +156,7 @@ export function fileIdentity(path: string): string {
   }
 }
 
-/** What a file of another kind with a weight file's name begins with, as words for a message; null where it is none of them. */
+/** What a file of another kind with a weight file's name begins with, as words for a message; null if it is none of them. */
 export function foreignKind(start: Uint8Array): string | null {
   const text = Buffer.from(start.subarray(0, 512)).toString('latin1');
   if (start.length === 0) return 'empty';
@@ -190,7 +190,7 @@ export function copyFile(from: string, to: string): void {
 }
 
 /**
- * Makes a folder and those above it, where they are missing. Node's own recursive `mkdir` never ends where the system does not let one
+ * Makes a folder and those above it, where they are missing. Node's own recursive `mkdir` never ends if the system does not let one
  * be made in a folder that is there, as in /proc.
  */
 export function makeFolder(path: string, access: Access = 'owner'): void {

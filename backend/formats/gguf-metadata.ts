@@ -13,7 +13,7 @@ type NumericArray =
 export type GgufValue = number | boolean | string | NumericArray | readonly string[];
 
 export interface GgufMetadata {
-  /** Reads texts and arrays from the file each time. Throws `bad-weights` where a value is not what its type says. */
+  /** Reads texts and arrays from the file each time. Throws `bad-weights` if a value is not what its type says. */
   get(key: string): GgufValue | undefined;
   /** The type and value of an entry as the file has them. */
   encoded(key: string): Uint8Array;

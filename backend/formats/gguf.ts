@@ -136,7 +136,7 @@ function openOthers(parts: Part[], count: number): void {
   checkParts(parts);
 }
 
-/** @throws UserError where parts are not those of one model, each in its place. */
+/** @throws UserError if parts are not those of one model, each in its place. */
 function checkParts(parts: readonly Part[]): void {
   const [first] = parts as [Part];
   const twoModels = (file: RangeFile, what: string): Error =>

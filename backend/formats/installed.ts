@@ -25,7 +25,7 @@ export const versionIn = (folder: string): string =>
 /** The package of ours that holds the others for this platform. */
 export const platformPackage = `@early-exit/${process.platform}-${process.arch}`;
 
-/** The file that the name of a package with libraries leads to, seen from a module; null where it is not installed. */
+/** The file that the name of a package with libraries leads to, seen from a module; null if it is not installed. */
 export function nativePackage(name: string, from: string = import.meta.url): string | null {
   const folder = platformFolder(from);
   // A package of another version is no use, and what npm may have put beside it for others neither.

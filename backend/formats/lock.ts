@@ -20,12 +20,12 @@ interface Holder {
   readonly pid: number;
   /** Of Linux; null elsewhere. */
   readonly thread: number | null;
-  /** When it started, as its system says it; null where that is not known. A process id alone may be another's by now. */
+  /** When it started, as its system says it; null if that is not known. A process id alone may be another's by now. */
   readonly started: string | null;
   readonly token: string;
 }
 
-/** Takes a lock, or answers which process holds it. Throws the file system's error where it cannot be written. */
+/** Takes a lock, or answers which process holds it. Throws the file system's error if it cannot be written. */
 export function takeLock(file: string): Lock | { readonly heldBy: number } {
   const own = ownHolder();
   let inherited = false;
@@ -43,7 +43,7 @@ export function takeLock(file: string): Lock | { readonly heldBy: number } {
 
 /**
  * Takes the lock of the folder that it lies in.
- * @throws UserError `busy(pid)` where another process holds it, `file-system` where it cannot be written.
+ * @throws UserError `busy(pid)` if another process holds it, `file-system` if it cannot be written.
  */
 export function lockOrRefuse(file: string, busy: (pid: number) => UserError): Lock {
   let lock: ReturnType<typeof takeLock>;
@@ -56,13 +56,13 @@ export function lockOrRefuse(file: string, busy: (pid: number) => UserError): Lo
   return lock;
 }
 
-/** Whether a process that lives holds a lock. Throws the file system's error where that cannot be read. */
+/** Whether a process that lives holds a lock. Throws the file system's error if that cannot be read. */
 export function isHeld(file: string): boolean {
   const holder = readHolder(file);
   return holder !== null && isAlive(holder);
 }
 
-/** Lays `own` down at `file`, in place of a holder that is gone; null where that was done, else the process that holds it. */
+/** Lays `own` down at `file`, in place of a holder that is gone; null if that was done, else the process that holds it. */
 function seize(file: string, own: Holder): number | null {
   for (;;) {
     if (place(file, own)) return null;
@@ -80,7 +80,7 @@ function seize(file: string, own: Holder): number | null {
   }
 }
 
-/** False where there is a file already. It is never seen half-written. */
+/** False if there is a file already. It is never seen half-written. */
 function place(file: string, own: Holder): boolean {
   const temporary = writeTemporary(file, own);
   try {

@@ -6,7 +6,7 @@ import { record, simple, text, type Shape } from '../../protocol/shapes.ts';
 /** A process as a file remembers it. */
 export interface ProcessIdentity {
   readonly pid: number;
-  /** Which start of the system it belongs to and when it started, as the system says it; null where that is not known. */
+  /** Which start of the system it belongs to and when it started, as the system says it; null if that is not known. */
   readonly started: string | null;
 }
 
@@ -39,7 +39,7 @@ export function processIsAlive(pid: number): boolean {
   }
 }
 
-/** When a process, or on Linux one of its threads, started; null where the system does not say. */
+/** When a process, or on Linux one of its threads, started; null if the system does not say. */
 export function startOf(pid: number, thread: number | null = null): string | null {
   try {
     if (process.platform === 'linux') {

@@ -36,7 +36,7 @@ export function openSafetensors(path: string): TensorSource {
   return target.endsWith('.index.json') ? openSharded(target) : sourceOf([openFile(target)]);
 }
 
-/** The string-to-string metadata of one file's header; empty where there is none. */
+/** The string-to-string metadata of one file's header; empty if there is none. */
 export function readSafetensorsMetadata(file: string): ReadonlyMap<string, string> {
   const opened = openFile(file);
   opened.file.close();
@@ -123,7 +123,7 @@ function openFile(path: string): OpenFile {
 
 function readHeader(file: RangeFile): Pick<OpenFile, 'tensors' | 'metadata'> {
   const start = file.read(0, Math.min(file.size, 512));
-  // Only where the JSON does not begin: the header's length may by chance look like another format's first bytes.
+  // Only if the JSON does not begin: the header's length may by chance look like another format's first bytes.
   const foreign = start[8] === openingBrace ? null : foreignKind(start);
   if (foreign !== null)
     throw userError(

@@ -3,7 +3,7 @@ import { blockInfo } from './dequantise.ts';
 import { freshMemory, type Allocate } from './files.ts';
 import type { TensorType } from './tensor-source.ts';
 
-/** The type of the wider blocks; null where there is none. */
+/** The type of the wider blocks; null if there is none. */
 export const widerBlocks = (type: TensorType): 'Q8_0' | null => (type === 'Q5_0' ? 'Q8_0' : null);
 
 /** What the upper nibbles of two bytes are where the fifth bits of their numbers are these two: 16 less, in two's complement. */

@@ -14,7 +14,7 @@ const flags = 0x0808;
 /** 1 January 1980: the same files give the same archive. */
 const date = 0x21;
 
-/** @throws UserError where a file cannot be read. */
+/** @throws UserError if a file cannot be read. */
 export function* zip(entries: Iterable<ZipEntry>): Generator<Buffer> {
   const directory: Buffer[] = [];
   let offset = 0;

@@ -6,7 +6,7 @@ import type { Address, Buffer, BufferType, Tensor } from './library.ts';
 import type { Processor } from './processor.ts';
 
 export interface Arena {
-  /** Gives a tensor its place; false where there is no memory. */
+  /** Gives a tensor its place; false if there is no memory. */
   place(tensor: Tensor, bufferType: BufferType): boolean;
   dispose(): void;
 }

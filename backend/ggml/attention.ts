@@ -16,7 +16,7 @@ const hidden = -1e30;
 
 /**
  * `[keys, tokens, 1, batch]` in 16 bits: 0 where a column may look, −∞ elsewhere; `window` counts the own position. `positions`: of each
- * column, integers; `places`: the numbers from 0 to `keys` − 1; `least`: the one number `1 − window`, where there is a window.
+ * column, integers; `places`: the numbers from 0 to `keys` − 1; `least`: the one number `1 − window`, if there is a window.
  */
 export function madeMask(
   g: Library,

@@ -15,7 +15,7 @@ const poolParameters = { size: 528, threads: 512, polling: 520 } as const;
 
 /**
  * Opens the CPU with `threads` threads. `polling` from 0 (sleep between operators) to 100: how long threads wait awake.
- * @throws Error where the libraries have no CPU for this machine.
+ * @throws Error if the libraries have no CPU for this machine.
  */
 export function openCpu(
   library: Library,

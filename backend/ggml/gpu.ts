@@ -7,13 +7,13 @@ import { ProcessorFailure, type Processor } from './processor.ts';
 
 /** Which GPU, among those that a library of ggml has. */
 export interface GpuName {
-  /** The library beside ggml's own that has it; null where those have it already. */
+  /** The library beside ggml's own that has it; null if those have it already. */
   readonly file: string | null;
   /** ggml's, such as `Vulkan0`. */
   readonly name: string;
 }
 
-/** @throws ProcessorFailure where it is not there any more. */
+/** @throws ProcessorFailure if it is not there any more. */
 export function openGpu(library: Library, { file, name }: GpuName): Processor {
   const device = findGpu(library, file, name);
   if (device === null) throw new ProcessorFailure(`${name} is not there any more`);

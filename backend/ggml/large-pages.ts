@@ -36,7 +36,7 @@ export function newLargePages(collapse: (from: bigint, bytes: number) => Promise
   let isAtWork = false;
   let resting: NodeJS.Timeout | null = null;
 
-  /** The next whole pages that are not laid out, few enough for one go; null where there are none. */
+  /** The next whole pages that are not laid out, few enough for one go; null if there are none. */
   const next = (): { memory: Memory; at: number; bytes: number } | null => {
     for (const [memory, from] of laidOut) {
       const offset = Number(BigInt.asUintN(64, -memory.from) % BigInt(pageBytes));

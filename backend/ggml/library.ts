@@ -314,16 +314,16 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
 export interface Library extends Functions {
   /** Where the libraries lie. */
   readonly folder: string;
-  /** A function that a device's registry has under a name, not the library; null where it has none. */
+  /** A function that a device's registry has under a name, not the library; null if it has none. */
   extra<F>(registry: Registry, name: string, returns: string, parameters: string): F | null;
   /**
-   * Lays memory that is in use out in large pages, in another thread, where the system can: a token of large weights then takes
+   * Lays memory that is in use out in large pages, in another thread, if the system can: a token of large weights then takes
    * a fifth less, since a page of 2 MB is looked up once.
    */
   collapse(from: bigint, bytes: number): Promise<void>;
   /**
    * From now on large blocks of memory go back to the system when they are freed. The C library would otherwise keep ever larger ones
-   * for later, in pieces that fit graphs of other shapes badly. For the whole process; where there is no glibc, nothing changes.
+   * for later, in pieces that fit graphs of other shapes badly. For the whole process; if there is no glibc, nothing changes.
    */
   giveBackLarge(): void;
   /** Sets all of a tensor in another thread: a buffer that repacks weights takes as long for it as reading them. */
@@ -348,7 +348,7 @@ export function openLibrary(folder: string): Library {
     'ggml-base': load(koffi, folder, /^(lib)?ggml-base\b.*\.(so|dylib|dll)$/),
     ggml: load(koffi, folder, /^(lib)?ggml(\.[\w.]+)?\.(so|dylib|dll)$/),
   };
-  // Koffi takes a name once, also where the functions were not all found.
+  // Koffi takes a name once, also if the functions were not all found.
   if (!isDescribed) koffi.struct('ggml_init_params', { mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' });
   isDescribed = true;
   const functions = Object.fromEntries(
@@ -382,7 +382,7 @@ export function openLibrary(folder: string): Library {
     },
     collapse: (from, bytes) =>
       new Promise((resolve) => {
-        // Where the system has no room for large pages, memory stays as it is.
+        // if the system has no room for large pages, memory stays as it is.
         if (advise === null) resolve();
         else advise.async(from, BigInt(bytes), adviceCollapse, () => resolve());
       }),
@@ -412,7 +412,7 @@ export function openLibrary(folder: string): Library {
   return library;
 }
 
-/** @throws UserError `device` where it is not installed. */
+/** @throws UserError `device` if it is not installed. */
 function loadKoffi(): Koffi {
   const file = nativePackage('koffi');
   if (file === null)

@@ -141,7 +141,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   const normalised = (x: Tensor, { kind, epsilon }: NormSpec): Tensor =>
     kind === 'rms' ? g.rmsNorm(c, x, epsilon) : g.norm(c, x, epsilon);
 
-  /** With its gain, and its bias where there is one. */
+  /** With its gain, and its bias if there is one. */
   const gained = (x: Tensor, path: string, { kind, unitOffset }: NormSpec): Tensor => {
     const scaled = g.mul(c, x, weights.vector(`${path}.weight`, unitOffset));
     const bias = `${path}.bias`;
@@ -211,7 +211,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
     },
     rotary(x, heads, headDimensions, rope) {
       if (variesInText(rope))
-        return value(g.reshape2(c, toldRotary(x, heads, headDimensions, rope), x.width, columns), x.width);
+        return value(g.reshape2(c, rotaryFromInput(x, heads, headDimensions, rope), x.width, columns), x.width);
       const positions = input('positions', 'I32', columns);
       // Powers of a base as llama.cpp turns by them, to the bit; else, with base 1, an angle is the position ÷ a factor.
       const base = baseOf(rope);
@@ -287,7 +287,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
   return ops;
 
   /** Rotates the halves of every head by angles that are an input of the pass: `[headDimensions, heads, columns]`. */
-  function toldRotary(x: Value, heads: number, headDimensions: number, { name, dimensions }: RopeSpec): Tensor {
+  function rotaryFromInput(x: Value, heads: number, headDimensions: number, { name, dimensions }: RopeSpec): Tensor {
     const half = dimensions / 2;
     const [cos, sin] = [input(`cos.${name}`, 'F32', half, 1, columns), input(`sin.${name}`, 'F32', half, 1, columns)];
     const row = headDimensions * 4;
@@ -329,7 +329,7 @@ export function runsOf(
 const periodsOf = ({ inverseFrequencies }: RopeSpec): Float32Array =>
   Float32Array.from(inverseFrequencies, (frequency) => 1 / frequency);
 
-/** The base whose powers, base^(−2j ÷ dimensions), the frequencies are; null where they are scaled otherwise. */
+/** The base whose powers, base^(−2j ÷ dimensions), the frequencies are; null if they are scaled otherwise. */
 export function baseOf({ dimensions, inverseFrequencies }: RopeSpec): number | null {
   const second = inverseFrequencies[1];
   if (second === undefined) return null;

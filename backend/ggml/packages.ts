@@ -11,7 +11,7 @@ import { userCache } from '../formats/user-cache.ts';
 /** Versions of the package whose functions have been compared with the prototypes above. */
 export const packageVersion = '3.21.1';
 
-/** What the package for this platform is called; null where there is none. */
+/** What the package for this platform is called; null if there is none. */
 export function packageName(platform: string = process.platform, architecture: string = process.arch): string | null {
   const names: Readonly<Record<string, string>> = {
     'linux-x64': 'linux-x64',
@@ -25,7 +25,7 @@ export function packageName(platform: string = process.platform, architecture: s
   return name === undefined ? null : `@node-llama-cpp/${name}`;
 }
 
-/** The folder with the libraries, from the installed package; null where it is not installed. */
+/** The folder with the libraries, from the installed package; null if it is not installed. */
 export function libraryFolder(): string | null {
   const name = packageName();
   const entry = name && nativePackage(name);
@@ -79,7 +79,7 @@ const packages: Readonly<Record<BroughtKind, Readonly<Record<string, GpuPackage>
   },
 };
 
-/** Null where there is none for this platform. */
+/** Null if there is none for this platform. */
 export const gpuPackage = (
   kind: BroughtKind,
   platform: string = process.platform,
@@ -89,7 +89,7 @@ export const gpuPackage = (
 /** Where doctor puts a package: a folder with `node_modules`. Another version lies elsewhere, so that none is mixed with ggml's own. */
 export const gpuFolder = (kind: BroughtKind): string => path.join(userCache(), `ggml-${kind}-${packageVersion}`);
 
-/** The library of a kind; null where it is not here. Metal's is known by the folder that it lies in. */
+/** The library of a kind; null if it is not here. Metal's is known by the folder that it lies in. */
 export function gpuLibrary(kind: GpuKind): string | null {
   if (kind === 'metal') {
     const folder = process.platform === 'darwin' ? libraryFolder() : null;
@@ -115,7 +115,7 @@ function fileIn(folder: string | null, kind: GpuKind): string | null {
   return name === undefined ? null : path.join(folder, name);
 }
 
-/** The folder of a package beside ours; null where it is not installed in this version. */
+/** The folder of a package beside ours; null if it is not installed in this version. */
 function installed(name: string): string | null {
   const require = createRequire(import.meta.url);
   try {

@@ -39,13 +39,13 @@ export function requireGgml(): string {
   );
 }
 
-/** Why ggml does not compute on this machine, and the package that brings it where it is missing; null where it does. */
+/** Why ggml does not compute on this machine, and the package that brings it where it is missing; null if it does. */
 export function ggmlProblem(): { readonly problem: string; readonly packages: string | null } | null {
   const probe = probeGgml();
   return 'problem' in probe ? { problem: probe.problem, packages: ggmlPackage() } : null;
 }
 
-/** The package that brings ggml, where something of it is missing; null where all is here, or nothing is to be had. */
+/** The package that brings ggml, where something of it is missing; null if all is here, or nothing is to be had. */
 export function ggmlPackage(): string | null {
   const isMissing = libraryFolder() === null || nativePackage('koffi') === null;
   return isMissing && packageName() !== null ? platformPackage : null;
@@ -72,8 +72,8 @@ function tryOut(koffi: string, folder: string): string {
   const child = spawnSync(process.execPath, ['-e', program, koffi, folder], { timeout: timeLimit, encoding: 'utf8' });
   if (child.stdout?.includes(mark)) return '';
   if (child.error) return `ggml could not be tried: ${child.error.message}`;
-  const said = child.stderr.trim().split('\n').at(-1) ?? '';
-  return child.signal ? `ggml crashed (${child.signal}): ${said}` : `ggml does not run here: ${said}`;
+  const lastLine = child.stderr.trim().split('\n').at(-1) ?? '';
+  return child.signal ? `ggml crashed (${child.signal}): ${lastLine}` : `ggml does not run here: ${lastLine}`;
 }
 
 const mark = '@early-exit@';

@@ -24,7 +24,7 @@ export interface Processor {
   placeForMany(type: TypeName, columns: number, rows: number): ManyPlacement;
   /** Whether it has an operator for what a tensor is computed by. */
   supports(tensor: Tensor): boolean;
-  /** @throws ProcessorFailure where it fails. */
+  /** @throws ProcessorFailure if it fails. */
   compute(graph: Graph): void;
   /** Whether attention may sum in tiles and in parts of the keys, which are faster and depend on the pass. */
   setTiled(tiled: boolean): void;
@@ -59,7 +59,7 @@ export const fewTogether: Readonly<Record<number, readonly number[]>> = { 1: [1]
 /** What kernels of repacked blocks take at once. */
 export const tileStep = 4;
 
-/** What is thrown where there is no memory for something: what a GPU lacks, the CPU may have. */
+/** What is thrown if there is no memory for something: what a GPU lacks, the CPU may have. */
 export const noMemory = ({ isGpu }: Pick<Processor, 'isGpu'>, what: string, wayOut: string): Error =>
   isGpu
     ? new ProcessorFailure(`it has no memory for ${what}`)

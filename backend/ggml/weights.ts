@@ -28,7 +28,7 @@ export interface Weights {
   has(name: string): boolean;
   /** A linear's weight `[out, in]`. */
   matrix(name: string): Matrix;
-  /** Weights of linears of one input as one matrix; null where they are large or lie in different types. */
+  /** Weights of linears of one input as one matrix; null if they are large or lie in different types. */
   joined(names: readonly string[]): Matrix | null;
   /**
    * Brings matrices in before they are asked for, which is faster: some are laid out while the next is read. Those of a group
@@ -247,7 +247,7 @@ export const mostExpanded = 1 << 22;
 /** Elements of a block of the type that trained matrices are rounded to. */
 const trainedBlock = 32;
 
-/** The type in which the file has a matrix and ggml computes with it; null where it has it in none. */
+/** The type in which the file has a matrix and ggml computes with it; null if it has it in none. */
 export function storedForm(parameters: Parameters, name: string): TypeName | null {
   const stored = parameters.storedType(name);
   return stored !== null && isComputable(stored) ? stored : null;
@@ -257,7 +257,7 @@ function typeOf(parameters: Parameters, name: string, form: WeightForm): TypeNam
   if (form === 'exact') return 'F32';
   const stored = parameters.storedType(name);
   if (stored !== null) return form !== 'wide' && isComputable(stored) ? stored : 'F32';
-  return parameters.isHeld(name) && parameters.shape(name)[1]! % trainedBlock === 0 ? 'Q8_0' : 'F32';
+  return parameters.isInMemory(name) && parameters.shape(name)[1]! % trainedBlock === 0 ? 'Q8_0' : 'F32';
 }
 
 const isComputable = (type: TensorType): type is TensorType & TypeName =>

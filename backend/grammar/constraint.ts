@@ -29,13 +29,13 @@ export function* openGrammar(
 /** Each rule's first bytes are looked for, which never ends where a rule begins with itself. */
 function* checkRules(code: Code): Steps<void> {
   const states = newStates(code);
-  let told = 0;
+  let reported = 0;
   for (const [rule, starts] of code.rules.entries()) {
     if (starts.length > 0 && states.startOf(rule) === givenUp)
       throw badGrammar('a rule begins with itself, or in too many ways');
     if (states.work > mostCheckWork) throw badGrammar('it is too large');
-    if (states.work - told < checkStep) continue;
-    told = states.work;
+    if (states.work - reported < checkStep) continue;
+    reported = states.work;
     yield;
   }
 }
@@ -50,7 +50,7 @@ interface Open {
 
 /** One value for each state. */
 function allowedIn(state: State, open: Open): Allowed {
-  return (state.kept ??= newAllowed(state, open)) as Allowed;
+  return (state.attached ??= newAllowed(state, open)) as Allowed;
 }
 
 function newAllowed(state: State, open: Open): Allowed {

@@ -247,11 +247,12 @@ function stringOf(one: Schema): Expression {
   const { pattern, format } = one;
   const least = countIn(one, 'minLength') ?? 0;
   const most = countIn(one, 'maxLength') ?? null;
-  const asked = typeof pattern === 'string' ? pattern : typeof format === 'string' ? formatPatterns[format] : undefined;
-  if (asked !== undefined) {
+  const source =
+    typeof pattern === 'string' ? pattern : typeof format === 'string' ? formatPatterns[format] : undefined;
+  if (source !== undefined) {
     if (typeof pattern === 'string' && (least > 0 || most !== null))
       throw badGrammar('no grammar keeps a pattern and a length at once: say the length in the pattern');
-    return patternExpression(asked);
+    return patternExpression(source);
   }
   if (least === 0 && most === null) return repeat(rule('character'), 0, null);
   if (most !== null && most < least) throw badGrammar('maxLength is less than minLength');

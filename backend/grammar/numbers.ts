@@ -3,7 +3,7 @@ import { badGrammar } from './code.ts';
 import { anyOf, choice, nothing, repeat, sequence, text, type Expression } from './expression.ts';
 
 export interface Bounds {
-  /** Both may be the value itself; ±Infinity where there is none. */
+  /** Both may be the value itself; ±Infinity if there is none. */
   readonly least: number;
   readonly most: number;
   /** Neither may be. */
@@ -14,14 +14,14 @@ export interface Bounds {
 const mostDigits = 16;
 const largest = 10 ** 15;
 
-/** @throws UserError where no whole number lies between. */
+/** @throws UserError if no whole number lies between. */
 export function integerBetween({ least, most, isOpenBelow, isOpenAbove }: Bounds): Expression {
   const from = isOpenBelow ? Math.floor(least) + 1 : Math.ceil(least);
   const to = isOpenAbove ? Math.ceil(most) - 1 : Math.floor(most);
   return whole(from, to);
 }
 
-/** @throws UserError where none can be written. */
+/** @throws UserError if none can be written. */
 export function numberBetween(bounds: Bounds): Expression {
   const { least, most, isOpenBelow, isOpenAbove } = bounds;
   const from = Math.ceil(least);

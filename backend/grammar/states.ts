@@ -16,17 +16,17 @@ export interface State {
   readonly isEnd: boolean;
   /** Each begins with a byte that is to be matched. */
   readonly stacks: readonly Stack[];
-  /** By byte; null where it may not come. Made as it is asked for. */
+  /** By byte; null if it may not come. Made as it is asked for. */
   readonly next: (State | null | undefined)[];
   /** What users of states keep beside them. */
-  kept: unknown;
+  attached: unknown;
 }
 
 export interface States {
   readonly root: State;
   /** The state of a rule by itself. */
   startOf(rule: number): State;
-  /** Null where a byte may not come. */
+  /** Null if a byte may not come. */
   after(state: State, byte: number): State | null;
   /** Work done so far: places looked at. */
   readonly work: number;
@@ -40,7 +40,7 @@ const mostStates = 2_048;
 const mostKnownStacks = 262_144;
 
 /** Where too many ways are open: nothing can follow. */
-export const givenUp: State = { isEnd: false, stacks: [], next: [], kept: null };
+export const givenUp: State = { isEnd: false, stacks: [], next: [], attached: null };
 
 export function newStates({ operators, sets, rules }: Code): States {
   let known = new Map<string, State>();
@@ -63,7 +63,7 @@ export function newStates({ operators, sets, rules }: Code): States {
       // What states lead to is forgotten, too: the first leads to all of them.
       for (const state of known.values()) {
         state.next.fill(undefined);
-        state.kept = null;
+        state.attached = null;
       }
       known = new Map();
       stacks = new Map();
@@ -98,13 +98,13 @@ export function newStates({ operators, sets, rules }: Code): States {
     const key = `${isEnd ? '.' : ''}${all.map(({ id }) => id).join(',')}`;
     let state = known.get(key);
     if (state === undefined)
-      known.set(key, (state = { isEnd, stacks: all, next: new Array<State | null | undefined>(256), kept: null }));
+      known.set(key, (state = { isEnd, stacks: all, next: new Array<State | null | undefined>(256), attached: null }));
     return state;
   };
 
   const after = (state: State, byte: number): State | null => {
-    const told = state.next[byte];
-    if (told !== undefined) return told;
+    const remembered = state.next[byte];
+    if (remembered !== undefined) return remembered;
     const matched = state.stacks.filter(({ at }) => sets[operators[at]!]![byte] === 1);
     const next = matched.length === 0 ? null : stateAt(matched.map(({ at, below }) => stack(at + 1, below)));
     state.next[byte] = next;

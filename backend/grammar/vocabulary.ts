@@ -15,7 +15,7 @@ export interface Vocabulary {
   readonly skips: Int32Array;
   /** The token that is these bytes; −1 where none is. */
   readonly tokens: Int32Array;
-  /** Another token of the same bytes, by token; −1 where there is none. */
+  /** Another token of the same bytes, by token; −1 if there is none. */
   readonly twins: Int32Array;
   readonly deepest: number;
 }
@@ -42,7 +42,7 @@ export function* readVocabulary(tokenizer: TokenTexts): Steps<Vocabulary> {
   const tokens: number[] = [];
   const twins = new Int32Array(size).fill(-1);
   let before: Uint8Array = none;
-  let told = 0;
+  let reported = 0;
   for (const place of [...groups.keys()].sort((a, b) => a - b)) {
     const group = groups.get(place)!.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.id - b.id));
     for (const { id, bytes: own } of group) {
@@ -61,8 +61,8 @@ export function* readVocabulary(tokenizer: TokenTexts): Steps<Vocabulary> {
       }
       before = own;
     }
-    if (bytes.length - told < stepTokens) continue;
-    told = bytes.length;
+    if (bytes.length - reported < stepTokens) continue;
+    reported = bytes.length;
     yield;
   }
   let deepest = 0;

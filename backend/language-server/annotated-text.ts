@@ -27,7 +27,7 @@ export interface AnnotatedText {
   readonly file: boolean;
 }
 
-/** Ties a trace to the text at an offset; null where the text there is not the trace's. */
+/** Ties a trace to the text at an offset; null if the text there is not the trace's. */
 export function annotate(id: string, trace: Trace, offset: number, text: string): AnnotatedText | null {
   const lineEnd = text.includes('\r\n') ? '\r\n' : '\n';
   const pieces = trace.tokens.map((token) => withLineEnds(token.text, lineEnd));
@@ -45,13 +45,13 @@ export function annotate(id: string, trace: Trace, offset: number, text: string)
   };
 }
 
-/** Continues a generation with more tokens right behind its text; null where the text there is not theirs. */
+/** Continues a generation with more tokens right behind its text; null if the text there is not theirs. */
 export function extend(text: AnnotatedText, more: Trace, document: string): AnnotatedText | null {
   const trace = { ...text.trace, ...more, tokens: [...text.trace.tokens, ...more.tokens] };
   return annotate(text.id, trace, text.span.start, document);
 }
 
-/** The same tokens after an edit of the document, or null where the edit touched them. */
+/** The same tokens after an edit of the document, or null if the edit touched them. */
 export function shift(text: AnnotatedText, change: TextChange): AnnotatedText | null {
   const span = shiftSpan(text.span, change);
   if (span === null || span === text.span) return span && text;
@@ -83,7 +83,7 @@ export function annotateFile(
   return { text: { id: uri, trace, span: { start: 0, end: text.length }, spans, groups, file: true }, lines };
 }
 
-/** Index of the token whose text holds an offset; −1 where there is none. */
+/** Index of the token whose text holds an offset; −1 if there is none. */
 export function tokenAt(text: AnnotatedText, offset: number): number {
   if (text.file) return text.spans.findIndex((span) => offset >= span.start && offset <= span.end);
   return pieceAt([...text.spans.map((span) => span.start), text.span.end], offset);

@@ -13,7 +13,7 @@ import type {
   SymbolKind,
 } from 'vscode-languageserver/node';
 import { exitLayer, hasExits, type Trace } from '../../protocol/exittrace.ts';
-import { saidBy, shades, TEXT_DRAFT, tokenShade, tokenType } from '../../protocol/palette.ts';
+import { tokenSource, shades, TEXT_DRAFT, tokenShade, tokenType } from '../../protocol/palette.ts';
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
 import type { Span } from '../../protocol/spans.ts';
 import { tokenAt, type AnnotatedText, type LineGroup } from './annotated-text.ts';
@@ -27,7 +27,7 @@ export const tokenTypes = shades.map(tokenType);
 
 /** Command of the client that a lens calls with the generation and its first token. */
 export const detailsCommand = 'earlyExit.showDetails';
-/** Command of the client that a lens offers where there are no exits yet. */
+/** Command of the client that a lens offers if there are no exits yet. */
 export const tuneCommand = 'earlyExit.tune';
 
 /** Command of the client that goes on with a generation. */
@@ -135,7 +135,7 @@ function lensGroups(text: AnnotatedText): { group: LineGroup; lines: number }[] 
   return shown;
 }
 
-/** What is known of the token at an offset; null where there is none. */
+/** What is known of the token at an offset; null if there is none. */
 export function hover(text: AnnotatedText, offset: number, at: PositionOf): Hover | null {
   const index = tokenAt(text, offset);
   const token = text.trace.tokens[index];
@@ -245,7 +245,7 @@ const rangeOf = (text: AnnotatedText, token: number, at: PositionOf): Range => (
 
 /** The layer at which a token left, or that of the exit that drafted it; `text` if the text drafted it. */
 function hintLabel(token: TokenRecord, layers: number): string {
-  const by = saidBy(token);
+  const by = tokenSource(token);
   return by === TEXT_DRAFT ? 'text' : by === token.exit ? `${token.layer}` : `${exitLayer(by, layers)}`;
 }
 
@@ -280,14 +280,14 @@ function hoverText(token: TokenRecord, layers: number): string {
 
 function opinionRow(opinion: ExitOpinion, token: TokenRecord): string {
   const exit = plain(opinion.exit);
-  const here = opinion.exit === saidBy(token);
-  const says = opinion.token === null ? '*defers*' : code(opinion.token.text);
+  const here = opinion.exit === tokenSource(token);
+  const prediction = opinion.token === null ? '*defers*' : code(opinion.token.text);
   const also = opinion.candidates
     .filter((candidate) => candidate.id !== opinion.token?.id)
     .slice(0, 3)
     .map((candidate) => `${code(candidate.text)} ${percent(candidate.probability)}`)
     .join(' · ');
-  return `| ${here ? `**${exit}** ←` : exit} | ${says} | ${percent(opinion.confidence)} | ${also} |`;
+  return `| ${here ? `**${exit}** ←` : exit} | ${prediction} | ${percent(opinion.confidence)} | ${also} |`;
 }
 
 /** Generated text is coloured as a whole; of a trace file's line the layer and the exit. */

@@ -57,7 +57,7 @@ export function changeDocument(
   return withTraceFile({ document, texts, problem: null, lines: open.lines });
 }
 
-/** Ties a trace to the document, or continues the generation of the same name; null where the text is another one. */
+/** Ties a trace to the document, or continues the generation of the same name; null if the text is another one. */
 export function attach(open: OpenDocument, id: string, offset: number, trace: Trace): OpenDocument | null {
   const text = open.document.getText();
   const known = open.texts.find((other) => other.id === id);

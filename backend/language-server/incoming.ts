@@ -15,7 +15,7 @@ import { describeError, UserError } from '../../protocol/errors.ts';
 import { readMessage, type Shape } from '../../protocol/shapes.ts';
 
 /** A request or notification with what it must hold. */
-interface Asked<Params, Result> {
+interface MessageType<Params, Result> {
   readonly method: string;
   readonly params: Shape<Params>;
   readonly result?: Result;
@@ -24,11 +24,11 @@ interface Asked<Params, Result> {
 export interface Incoming {
   /** Answers a request. A `UserError` reaches the client as its sentence, code and way out. */
   readonly answer: <Params, Result>(
-    asked: Asked<Params, Result>,
+    message: MessageType<Params, Result>,
     handler: (params: Params, token: CancellationToken) => Result | Promise<Result>,
   ) => void;
   /** What is wrong with a notification goes to the client's log. */
-  readonly listen: <Params>(asked: Asked<Params, void>, handler: (params: Params) => void) => void;
+  readonly listen: <Params>(message: MessageType<Params, void>, handler: (params: Params) => void) => void;
 }
 
 /** Parameters in a list instead of by name are refused by the library. */

@@ -26,11 +26,11 @@ export function answerModels({ answer, notify, warn }: Answering): void {
   answer(protocol.searchHub, ({ query }, token) => searchHub(query, { signal: signalOf(token) }));
   answer(protocol.listHubChoices, ({ repository }, token) => hubChoices(repository, { signal: signalOf(token) }));
   answer(protocol.downloadModel, async ({ reference }, token) => {
-    let told = 0;
+    let reportedAt = 0;
     const onProgress = (done: number, total: number): void => {
       const now = Date.now();
-      if (now - told < tellMilliseconds && done < total) return;
-      told = now;
+      if (now - reportedAt < tellMilliseconds && done < total) return;
+      reportedAt = now;
       notify(protocol.downloadProgressed, { reference, done, total });
     };
     const path = await resolveReference(reference, { onProgress, onWarning: warn, signal: signalOf(token) });

@@ -34,7 +34,7 @@ export interface StoredRun {
 
 export interface RunStore {
   load(): Promise<StoredRun[]>;
-  /** One run as it is on disk now; null where there is none. */
+  /** One run as it is on disk now; null if there is none. */
   read(id: string): Promise<StoredRun | null>;
   /** Writes run.json under a temporary name and renames it. */
   save(record: RunRecord): Promise<void>;
@@ -107,7 +107,7 @@ export function runStore(folder: string): RunStore {
   };
 }
 
-/** Null where the folder holds no run, only half of one, or something else. */
+/** Null if the folder holds no run, only half of one, or something else. */
 async function loadRun(directory: string): Promise<StoredRun | null> {
   try {
     const file = path.join(directory, 'run.json');

@@ -53,7 +53,7 @@ interface Live {
   job: Job<'tune'> | null;
   /** Its text is being read or its job runs. */
   active: boolean;
-  /** What the run becomes once its job has ended; null where it ends by itself. */
+  /** What the run becomes once its job has ended; null if it ends by itself. */
   intent: 'paused' | 'stopped' | null;
   /** Settles when the job's events are all handled. */
   followed: Promise<void>;
@@ -104,7 +104,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     );
   };
 
-  /** Throws where the options are wrong; everything else that goes wrong is the run's own end. */
+  /** Throws if the options are wrong; everything else that goes wrong is the run's own end. */
   const begin = (live: Live, resume: boolean): void => {
     // One that ended before its first checkpoint begins again.
     const goesOn = resume && hasWork(live);
@@ -144,8 +144,8 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
       }
       await job.finished;
     } catch (error) {
-      const asked = live.intent !== null && error instanceof UserError && error.code === 'cancelled';
-      if (!asked) outcome = { state: 'failed', message: describeError(error) };
+      const isIntended = live.intent !== null && error instanceof UserError && error.code === 'cancelled';
+      if (!isIntended) outcome = { state: 'failed', message: describeError(error) };
     } finally {
       finish(live, outcome ?? ended(live, live.intent ?? 'stopped'));
     }

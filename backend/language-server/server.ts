@@ -118,7 +118,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
         hoverProvider: true,
         inlayHintProvider: true,
         documentSymbolProvider: { label: 'Early Exit' },
-        // An editor takes one provider of semantic tokens a document: only trace files are ours where that can be said.
+        // An editor takes one provider of semantic tokens a document: only trace files are ours if that can be said.
         ...(!dynamicTokens && { semanticTokensProvider: tokens }),
       },
     };

@@ -8,7 +8,7 @@ import type { Answering } from './models.ts';
 
 /** Answers how to stop what is served. */
 export function answerServing({ answer, notify, warn }: Answering, engine: Engine): () => Promise<void> {
-  /** Starts and stops wait for each other up to where a server listens, so that none is lost; none where it was stopped or never came. */
+  /** Starts and stops wait for each other up to where a server listens, so that none is lost; none if it was stopped or never came. */
   let running: Promise<RunningServer | null> = Promise.resolve(null);
   const replaceBy = <Next extends RunningServer | null>(next: (hadOne: boolean) => Promise<Next>): Promise<Next> => {
     const before = running.catch(() => null);
@@ -22,13 +22,13 @@ export function answerServing({ answer, notify, warn }: Answering, engine: Engin
   const stop = async (): Promise<void> => void (await replaceBy(() => Promise.resolve(null)));
 
   answer(protocol.startServer, async ({ options }) => {
-    const asked = parseOptions('serve', options, settingOrigin);
+    const serveOptions = parseOptions('serve', options, settingOrigin);
     let loaded = (): void => undefined;
     const ready = new Promise<void>((resolve) => (loaded = resolve));
     const opened = replaceBy((hadOne) => {
       // Whether another comes in its place is not known yet.
       if (hadOne) notify(protocol.serverEnded, { problem: null });
-      return startServing(asked, {
+      return startServing(serveOptions, {
         engine,
         onEvent(event) {
           if (event.type === 'serving') loaded();

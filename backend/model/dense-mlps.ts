@@ -47,7 +47,7 @@ interface Place {
 
 const widthOf = ({ mixture: { chosen, feedForward, shared } }: Place): number => chosen * feedForward + (shared ?? 0);
 
-/** g · sigmoid(1.702 g) is silu(1.702 g) ÷ 1.702: gates are multiplied by this where an expert has a limit, what goes down is divided. */
+/** g · sigmoid(1.702 g) is silu(1.702 g) ÷ 1.702: gates are multiplied by this if an expert has a limit, what goes down is divided. */
 const slopeOf = ({ mixture }: Place): number => (mixture.limit === null ? 1 : 1.702);
 
 const sharedShare = 0.5;
@@ -94,7 +94,7 @@ function bias(base: Parameters, place: Place): Float32Array {
     return all;
   }
   all.set(experts.subarray(0, chosen * feedForward));
-  // Where an expert has a limit, it multiplies by up + 1.
+  // if an expert has a limit, it multiplies by up + 1.
   if (module === 'gate_proj') return all.map((value) => value * slopeOf(place));
   return limit === null ? all : all.map((value, i) => (i < chosen * feedForward ? value + 1 : value));
 }

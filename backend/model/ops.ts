@@ -13,7 +13,7 @@ export interface Ops<T> {
   /** Several linears of one input, which an interpreter may run as one. */
   linears(x: T, paths: readonly string[]): T[];
   norm(x: T, path: string, norm: NormSpec): T;
-  /** `sum = x + delta`, `normed = norm(sum)`: one fused node where the runtime has it. */
+  /** `sum = x + delta`, `normed = norm(sum)`: one fused node if the runtime has it. */
   addNorm(x: T, delta: T, path: string, norm: NormSpec): { sum: T; normed: T };
   /**
    * Norm of every head by itself; x `[batch, tokens, heads · headDimensions]`, gain `[headDimensions]` where it is shared,
@@ -32,7 +32,7 @@ export interface Ops<T> {
   activation(x: T, kind: Activation): T;
   /**
    * What a mixture of experts at `path` gives for x: the router is `<path>.gate`, experts are `<path>.experts.gate_proj.weight`
-   * `[experts, out, in]` and so on. Absent where nothing computes mixtures: exits have none, and their backbones run in ggml.
+   * `[experts, out, in]` and so on. Absent if nothing computes mixtures: exits have none, and their backbones run in ggml.
    */
   mixture?(x: T, path: string, mixture: MixtureSpec, activation: Activation): T;
   add(a: T, b: T): T;

@@ -1,24 +1,24 @@
 /** Parameters held in memory (an exit's) laid over a model's own. */
 import type { Parameters } from './parameters.ts';
 
-export interface HeldParameter {
+export interface ParameterValues {
   readonly shape: readonly number[];
   readonly data: Float32Array;
 }
 
 /** Parameters of which one's values are kept once they were read: they are the caller's to read, not to change. */
-export function remembering(base: Parameters, kept: string): Parameters {
+export function remembering(base: Parameters, remembered: string): Parameters {
   let values: Float32Array | null = null;
-  return { ...base, values: (name) => (name === kept ? (values ??= base.values(name)) : base.values(name)) };
+  return { ...base, values: (name) => (name === remembered ? (values ??= base.values(name)) : base.values(name)) };
 }
 
-export function overlayParameters(base: Parameters, held: ReadonlyMap<string, HeldParameter>): Parameters {
+export function overlayParameters(base: Parameters, overlay: ReadonlyMap<string, ParameterValues>): Parameters {
   return {
-    has: (name) => held.has(name) || base.has(name),
-    shape: (name) => held.get(name)?.shape ?? base.shape(name),
-    values: (name) => held.get(name)?.data ?? base.values(name),
+    has: (name) => overlay.has(name) || base.has(name),
+    shape: (name) => overlay.get(name)?.shape ?? base.shape(name),
+    values: (name) => overlay.get(name)?.data ?? base.values(name),
     rows(name, rows) {
-      const own = held.get(name);
+      const own = overlay.get(name);
       if (!own) return base.rows(name, rows);
       const columns = own.shape[1]!;
       const out = new Float32Array(rows.length * columns);
@@ -26,8 +26,8 @@ export function overlayParameters(base: Parameters, held: ReadonlyMap<string, He
         out.set(own.data.subarray(rows[i]! * columns, (rows[i]! + 1) * columns), i * columns);
       return out;
     },
-    isHeld: (name) => held.has(name) || base.isHeld(name),
-    storedType: (name) => (held.has(name) ? null : base.storedType(name)),
+    isInMemory: (name) => overlay.has(name) || base.isInMemory(name),
+    storedType: (name) => (overlay.has(name) ? null : base.storedType(name)),
     stored: (name, allocate) => base.stored(name, allocate),
   };
 }

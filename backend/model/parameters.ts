@@ -19,8 +19,8 @@ export interface Parameters {
   /** The chosen rows of a matrix in float32 `[rows.length, in]`; reads only those. */
   rows(name: string, rows: ArrayLike<number>): Float32Array;
   /** Whether it is held in memory, as an exit's are, and lies in no file of the model. */
-  isHeld(name: string): boolean;
-  /** How the file stores the matrix, row by row; null where it does not (it is transposed, or held in memory). */
+  isInMemory(name: string): boolean;
+  /** How the file stores the matrix, row by row; null if it does not (it is transposed, or held in memory). */
   storedType(name: string): TensorType | null;
   /** The bytes of such a matrix, its rows in our order; where it is one tensor in that order, in memory of `allocate`. */
   stored(name: string, allocate?: Allocate): Uint8Array;
@@ -79,7 +79,7 @@ export function locateParameters(
     shape: (name) => get(name).shape,
     values: (name) => finite(values(source, get(name)), name, file),
     rows: (name, rows) => readRows(source, get(name), rows),
-    isHeld: () => false,
+    isInMemory: () => false,
     storedType: (name) => storedType(get(name)),
     stored: (name, allocate) => stored(source, get(name), allocate),
   };

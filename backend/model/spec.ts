@@ -3,7 +3,7 @@
  * GGUF metadata; the layer (layer.ts) is written once over it. Nothing here knows where weights are stored or run.
  */
 
-/** `rms`: x / rms(x) · (gain + unitOffset). `layer`: LayerNorm with gain, and bias where there is one. */
+/** `rms`: x / rms(x) · (gain + unitOffset). `layer`: LayerNorm with gain, and bias if there is one. */
 export interface NormSpec {
   readonly kind: 'rms' | 'layer';
   readonly epsilon: number;
@@ -32,7 +32,7 @@ export interface RopeSpec {
 export const ropeFrequencies = ({ inverseFrequencies, long }: RopeSpec, positions: number): readonly number[] =>
   long && positions > long.beyond ? long.inverseFrequencies : inverseFrequencies;
 
-/** The positions behind which a text turns by other frequencies, from its first token on; null where none does. */
+/** The positions behind which a text turns by other frequencies, from its first token on; null if none does. */
 export const longerThan = ({ layers }: ModelSpec): number | null =>
   layers.find(({ rope }) => rope?.long)?.rope?.long?.beyond ?? null;
 

@@ -15,7 +15,7 @@ Object.assign(process.env, withoutTelemetry);
 let loaded: typeof Ort | null = null;
 const onnxRuntime = (): typeof Ort => (loaded ??= loadOnnxRuntime());
 
-/** @throws UserError `device` where it is not installed, or has no library for this platform. */
+/** @throws UserError `device` if it is not installed, or has no library for this platform. */
 function loadOnnxRuntime(): typeof Ort {
   const file = nativePackage('onnxruntime-node');
   const unable = (why: string, cause?: unknown): UserError =>

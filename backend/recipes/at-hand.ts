@@ -28,7 +28,7 @@ export interface ExitsAtHand {
   readonly bytes: number;
   /** Milliseconds since 1970 at which they were last changed. */
   readonly at: number;
-  /** Highest share of held-out tokens on which one of them agrees with the full model; null where it was not measured. */
+  /** Highest share of held-out tokens on which one of the exits agrees with the full model; null if it was not measured. */
   readonly agreement: number | null;
   readonly calibration: Calibration | null;
   /** Of a run that has not reached its end; null for one that has. */

@@ -68,7 +68,7 @@ export interface Calibratable {
 /**
  * Calibrates and stores; within a budget, on fewer tokens. Ends without `calibrated` and with a warning where the budget is too
  * small for the promise.
- * @throws UserError where the model cannot run or the text is too little for the promise; the signal's reason where it was aborted.
+ * @throws UserError if the model cannot run or the text is too little for the promise; the signal's reason if it was aborted.
  */
 export async function* calibrateExits(
   on: Calibratable,

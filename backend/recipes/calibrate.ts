@@ -17,7 +17,7 @@ import { findText, readText, windowsOf } from './text.ts';
 
 /**
  * `seconds` bounds the time, see `calibrateExits`.
- * @throws UserError for a model, checkpoint or text that cannot be used; the signal's reason where it was aborted.
+ * @throws UserError for a model, checkpoint or text that cannot be used; the signal's reason if it was aborted.
  */
 export async function* calibrate(
   options: CalibrateOptions,

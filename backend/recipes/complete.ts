@@ -18,7 +18,7 @@ import { openGenerator, type Generator } from './generator.ts';
 import { placeEnd } from './place-end.ts';
 import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
 
-/** @throws UserError for a model or checkpoint that cannot be used. Ends with what there is once the signal fires. */
+/** @throws UserError for a model or checkpoint that cannot be used. When the signal fires, it ends with what is written so far. */
 export async function* complete(options: CompleteOptions, signal: AbortSignal): AsyncGenerator<CompleteEvent, void> {
   const generate = { ...options.generate, model: options.model };
   yield { type: 'phase', phase: 'load', detail: options.model };
@@ -43,9 +43,9 @@ async function* fill(
   const contextLength = Math.min(limitsLength(limits), model.spec.contextLength);
   const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
   const written = sequenceOptions(generate, generator);
-  const asked = { ...written, drafts: draftingFrom(written.drafts, prompt.others) };
-  const request = (behind: readonly number[], maxTokens: number, said = ''): BatchRequest => ({
-    ...asked,
+  const sequence = { ...written, drafts: draftingFrom(written.drafts, prompt.others) };
+  const request = (behind: readonly number[], maxTokens: number, suggested = ''): BatchRequest => ({
+    ...sequence,
     prompt: [...prompt.ids, ...behind],
     begun: behind.length > 0 ? null : prompt.begun,
     number: 0,
@@ -53,11 +53,11 @@ async function* fill(
     isUrgent: true,
     contextLength,
     maxTokens,
-    endOfText: [...asked.endOfText, ...prompt.ends],
+    endOfText: [...sequence.endOfText, ...prompt.ends],
     stopStrings: prompt.stops,
     ends: [
-      () => placeEnd({ prefix: gap.prefix + said, suffix: gap.suffix }, limits.maxTokens, false),
-      () => repetitionEnd(lastLine(gap.prefix + said)),
+      () => placeEnd({ prefix: gap.prefix + suggested, suffix: gap.suffix }, limits.maxTokens, false),
+      () => repetitionEnd(lastLine(gap.prefix + suggested)),
     ],
     isCancelled: () => signal.aborted,
   });
@@ -91,7 +91,7 @@ interface Task {
   readonly gap: Gap;
   /** No reader waits any more. */
   readonly isOver: () => boolean;
-  /** As a share of the time after which what is there is shown. */
+  /** As a share of the time after which a suggestion is shown. */
   readonly timeGone: () => number;
   readonly onPrompt: (rememberedTokens: number) => void;
 }
@@ -103,8 +103,8 @@ interface Writing {
   stop: StopReason | null;
 }
 
-/** A request for what follows the prompt and these tokens, which say so much of the suggestion. */
-type Ask = (behind: readonly number[], maxTokens: number, said?: string) => BatchRequest;
+/** A request for the continuation of the prompt and these tokens, whose text is the first part of the suggestion. */
+type Ask = (behind: readonly number[], maxTokens: number, suggested?: string) => BatchRequest;
 
 /** How several suggestions begin: with different tokens, the likeliest first. Empty if no reader waits any more. */
 async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: CompletionLimits): Promise<Writing[]> {
@@ -114,7 +114,7 @@ async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: Comp
   const [first] = await write({ ...task, timeGone: () => 0 }, [{ request, tokens: [], stop: null }]);
   const record = first!.tokens.at(-1);
   if (record?.alternatives === undefined) return [];
-  const said = first!.tokens.slice(0, -1).map(({ id }) => id);
+  const respelled = first!.tokens.slice(0, -1).map(({ id }) => id);
   const { alternatives, ...rest } = record;
   // Of what was taken off, its last characters may be the token's first.
   const known = one.codec.tokenText(record.id).length - record.text.length;
@@ -124,13 +124,13 @@ async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: Comp
     .filter(isText)
     .slice(0, suggestions)
     .map(({ id, text, probability }) => ({
-      request: ask([...said, id], maxTokens - 1, text.slice(known)),
+      request: ask([...respelled, id], maxTokens - 1, text.slice(known)),
       tokens: [{ ...rest, id, text: text.slice(known), confidence: probability }],
       stop: null,
     }));
 }
 
-/** Writes all to their end, or as far as there is time. */
+/** Writes all to their ends, or as far as the time allows. */
 async function write({ session, gap, isOver, timeGone, onPrompt }: Task, writings: Writing[]): Promise<Writing[]> {
   const byRequest = new Map(writings.map((writing) => [writing.request, writing]));
   const leave = (writing: Writing, stop: StopReason): void => {
@@ -152,11 +152,11 @@ async function write({ session, gap, isOver, timeGone, onPrompt }: Task, writing
   return writings.map((writing) => ({ ...writing, stop: writing.stop ?? 'cancelled' }));
 }
 
-/** After half of the time a whole line is shown at once, after all of it a word: what comes behind is asked for ahead. */
+/** After half of the time a whole line is shown at once, after all of it a word; the rest is requested ahead. */
 const isEnough = (text: string, timeGone: number): boolean =>
   (timeGone > 0.5 && hasWholeLine(text)) || (timeGone > 1 && hasWholePart(text));
 
-/** Whether its whole lines already run into what stands behind the gap. */
+/** Whether its whole lines already repeat the text after the gap. */
 function saysNothingNew(text: string, gap: Gap): boolean {
   const lines = text.slice(0, text.lastIndexOf('\n') + 1);
   return lines.trim() !== '' && newLength(lines, gap) < lines.trimEnd().length;
@@ -171,7 +171,7 @@ function rememberedTokenizer(generator: Generator): FimTokenizer {
   return known;
 }
 
-/** Tokens of the longest prompt under these limits, with what it says. */
+/** Tokens of the longest prompt under these limits, and of its text. */
 const limitsLength = (limits: CompletionLimits): number =>
   limits.prefixTokens + limits.suffixTokens + limits.chunkTokens + limits.maxTokens + namesTokens;
 const namesTokens = 256;

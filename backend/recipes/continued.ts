@@ -34,8 +34,8 @@ export function modelToContinue({ continuePretraining, model, resume }: TuneOpti
 }
 
 /**
- * The tuned exits that a run begins with.
- * @throws UserError where they are another model's, or `--exits` asks for others.
+ * The tuned exits with which a run begins.
+ * @throws UserError if they belong to another model, or `--exits` names others.
  */
 export function exitsToContinue({ continuePretraining, exits }: TuneOptions, base: BaseModel): Checkpoint {
   if (exits.kind !== 'auto')
@@ -59,7 +59,7 @@ export function requireContinuable({ name, spec, stored }: Model): void {
     throw userError('unsupported', `${name} is a mixture of experts, and those are not trained further.`);
 }
 
-/** @throws UserError where a card is asked for: the whole model is trained on the CPU here. */
+/** @throws UserError if a card is requested: the whole model is trained on the CPU here. */
 export function requireCpu({ device, exitDevice }: TuneOptions): void {
   const named = [device, exitDevice].find((each) => each !== 'auto' && each !== 'cpu');
   if (named === undefined) return;
@@ -83,17 +83,17 @@ export function requireReplicas(mesh: Mesh): void {
 /** Whether a checkpoint is of a run that trains the whole model. */
 export const isContinued = ({ tuning }: CheckpointInfo): boolean => typeof tuning['continuePretraining'] === 'string';
 
-/** Whether options ask for such a run, or for one to go on. */
+/** Whether options begin or resume a run of this kind. */
 export const isWholeRun = ({ continuePretraining, resume, out }: TuneOptions): boolean =>
   resume ? out !== null && isCheckpoint(out) && isContinued(readInfo(out)) : continuePretraining !== null;
 
-/** Where the new model of a run goes: beside its exits, with their name without `.exits`. */
+/** The folder of a run's new model: beside its exits, with their name without `.exits`. */
 export function newModelFolder(directory: string): string {
   const whole = path.resolve(directory);
   return whole.endsWith('.exits') ? whole.slice(0, -'.exits'.length) : `${whole}-model`;
 }
 
-/** @throws UserError where something else is there already. */
+/** @throws UserError if something else is in its place. */
 export function requireRoom(directory: string): void {
   const folder = newModelFolder(directory);
   if (statOf(folder) !== null)
@@ -105,10 +105,10 @@ export function requireRoom(directory: string): void {
 }
 
 /**
- * Writes the best values of a run as a new model and its exits: the model first, then the exits, which from then on belong to it. A kill in
- * between leaves exits that name another model than the one that is there, and every command says so; `--resume` mends it.
- * Answers where the model is.
- * @throws UserError where they cannot be read or written.
+ * Writes the best values of a run as a new model and its exits: first the model, then the exits, which belong to the new model from then
+ * on. If the process is killed in between, the exits name another model than the new one; every command says so, and `--resume` mends it.
+ * Returns the path of the model.
+ * @throws UserError if the values cannot be read or written.
  */
 export async function publish(directory: string): Promise<string> {
   const folder = newModelFolder(directory);

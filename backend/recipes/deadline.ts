@@ -2,8 +2,8 @@
 import { setTimeout } from 'node:timers/promises';
 
 /**
- * The events of `source`; if it has not ended `milliseconds` after the signal was aborted, the signal's reason is thrown instead.
- * The source is left where it waits, and does not see its own end.
+ * The events of `source`. If it has not ended `milliseconds` after the signal was aborted, the signal's reason is thrown instead, and the
+ * source is abandoned without running to its end.
  */
 export async function* untilLate<Event, Result>(
   source: AsyncGenerator<Event, Result>,

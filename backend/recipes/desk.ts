@@ -12,7 +12,7 @@ export interface Task {
 export interface Desk {
   add(task: Task): void;
   remove(task: Task): void;
-  /** Works for about so long, or until nothing is left to do. */
+  /** Works for about this time, or until nothing is left to do. */
   work(milliseconds: number): void;
   readonly waiting: number;
 }

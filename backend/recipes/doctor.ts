@@ -1,4 +1,4 @@
-/** Looks at what could run a model and tune exits here, says what is missing, and brings what it is asked to. */
+/** Examines what could run a model and tune exits here, reports what is missing, and installs a part on request. */
 import { arch, availableParallelism, cpus, platform } from 'node:os';
 import type { DoctorEvent, Finding } from '../../protocol/events.ts';
 import type { DoctorOptions } from '../../protocol/options.ts';
@@ -19,7 +19,7 @@ import type { TensorFlow, TensorFlowKind } from '../devices/tensorflow.ts';
 import { installTensorFlow } from '../devices/tensorflow-install.ts';
 import { commandOf, installationOf, librariesOf, thisInstallation, type Installation } from './installation.ts';
 
-/** @throws UserError where an installation cannot be done; the signal's reason where it was aborted. */
+/** @throws UserError if an installation fails; the signal's reason if it was aborted. */
 export async function* doctor(options: DoctorOptions, signal: AbortSignal): AsyncGenerator<DoctorEvent, void> {
   if (options.install !== 'none') yield* install(options.install, signal);
   yield { type: 'phase', phase: 'load', detail: 'looking for devices' };
@@ -51,7 +51,7 @@ export interface Seen {
   readonly processor: string;
   readonly threads: number;
   readonly hasNvidiaDriver: boolean;
-  /** Why ggml does not compute here; null where it does. */
+  /** Why ggml does not compute here; null if it does. */
   readonly ggml: ReturnType<typeof ggmlProblem>;
   readonly gpus: Readonly<Record<GpuKind, Probe<Gpu[]>>>;
   readonly adapter: Probe<Adapter>;
@@ -111,7 +111,7 @@ function ggmlFinding({ ggml, installation }: Seen): Finding {
   };
 }
 
-/** The cards of a kind, a line each; or why there are none. Nothing where the kind is not for this platform. */
+/** The cards of a kind, one per line, or why there are none. Empty if the kind is not for this platform. */
 function gpuFindings({ gpus, installation, ggml, hasNvidiaDriver }: Seen, kind: GpuKind): Finding[] {
   const seen = gpus[kind];
   if ('found' in seen)

@@ -15,7 +15,7 @@ import { placeOn, placeStagedModel, type Running } from '../devices/fallback.ts'
 import { chooseDevice } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { pooled, writeAnswer } from '../evaluation/tasks/answers.ts';
-import { askFor, type Asked } from '../evaluation/tasks/ask.ts';
+import { askFor, type TaskPrompt } from '../evaluation/tasks/ask.ts';
 import { openJudge, type Judge } from '../evaluation/tasks/judge.ts';
 import { readTasks, type TaskFile } from '../evaluation/tasks/read.ts';
 import { openRecord, readEvaluation, type AnswerLine, type Identity } from '../evaluation/tasks/record.ts';
@@ -35,7 +35,7 @@ import { identify, openWithTokenizer, readExits, type OpenedExits, type OpenedMo
 interface Put {
   readonly set: string;
   readonly task: Task;
-  readonly asked: Asked;
+  readonly prompt: TaskPrompt;
 }
 
 interface Piece extends Put {
@@ -46,7 +46,7 @@ interface Piece extends Put {
 const rememberedBytes = 2 ** 29;
 /** Tokens of a prompt in one pass: no text in flight waits for it. */
 const pieceTokens = 512;
-/** Answers that are judged while as many as are asked are written. */
+/** Answers that are judged while the next ones are written. */
 const judgedMeanwhile = 8;
 
 /** @throws UserError for tasks, a model or exits that cannot be used, before anything is written. */
@@ -63,18 +63,18 @@ export async function* evaluateTasks(
   try {
     const { model, tokenizer } = opened;
     const tuned = options.exits === null ? null : await readExits(options.exits, model, signal);
-    const held = tuned ?? noExits;
-    const open = { model, tokenizer, exits: held.specs, calibration: tuned?.calibration ?? null };
+    const loaded = tuned ?? noExits;
+    const open = { model, tokenizer, exits: loaded.specs, calibration: tuned?.calibration ?? null };
     const { ways, warnings } = findWays(options, open);
     const sandbox = needed.size === 0 ? null : await openSandbox(needed);
     if (sandbox) closing.push(() => sandbox.dispose());
     const puts = yield* put(sets, opened, options, signal);
 
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', held), signal);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', loaded), signal);
     const late: string[] = [];
     const placement = placeOn(device, (message) => void late.push(message));
     const running: Running = { placement, options: runtimeOptions(options) };
-    const exits = inStreamOrder(held.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer }));
+    const exits = inStreamOrder(loaded.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer }));
     const layers = model.spec.layers.length;
     yield { type: 'ready', model: model.name, layers, exits, device: device.name };
     for (const message of warnings) yield { type: 'warning', message };
@@ -104,8 +104,8 @@ export async function* evaluateTasks(
       detail: `${plural(puts.length, 'task')}, each in ${plural(ways.length, 'way')}`,
     };
     if (left.length > 0) {
-      const isAsked = (exit: string): boolean => ways.some((way) => way.asks(exit));
-      const staged = await placeStagedModel(placement, model, onlyExits(held, isAsked), running.options);
+      const isUsed = (exit: string): boolean => ways.some((way) => way.uses(exit));
+      const staged = await placeStagedModel(placement, model, onlyExits(loaded, isUsed), running.options);
       closing.push(() => staged.dispose());
       const positions = Math.floor(rememberedBytes / positionBytes(staged, options.precision === 'exact' ? 4 : 2));
       // One row more remembers the prompt that the next tasks begin with.
@@ -130,8 +130,8 @@ export async function* evaluateTasks(
     if (ways.length > 1 && untimed.length > 0) {
       yield { type: 'phase', phase: 'measure', detail: plural(timed.length, 'task') };
       const clock = progressClock('measure', 'tasks', timed.length, timed.length - untimed.length);
-      const tasks = untimed.map(({ set, task, asked }) => ({ set, task: task.id, asked }));
-      for await (const line of timeWays({ model, held, running }, ways, tasks, signal)) {
+      const tasks = untimed.map(({ set, task, prompt }) => ({ set, task: task.id, prompt }));
+      for await (const line of timeWays({ model, exits: loaded, running }, ways, tasks, signal)) {
         record.addTimes(line);
         yield clock();
       }
@@ -178,7 +178,7 @@ async function* put(
   const puts: Put[] = [];
   for (const { name, tasks } of sets)
     for (const task of tasks) {
-      puts.push({ set: name, task, asked: await askFor(task, asking, signal) });
+      puts.push({ set: name, task, prompt: await askFor(task, asking, signal) });
       if (puts.length % 64 === 0) {
         yield { type: 'progress', phase: 'tokenize', done: puts.length, total, unit: 'tasks' };
         signal.throwIfAborted();
@@ -194,12 +194,12 @@ const waysFor = (task: Task, ways: readonly Way[]): readonly Way[] =>
 async function answerOne(
   session: Session,
   judge: Judge,
-  { set, task, asked, way }: Piece,
+  { set, task, prompt, way }: Piece,
   signal: AbortSignal,
 ): Promise<AnswerLine> {
   // Drafts change the time alone, which is measured apart; but lossless is nothing else.
   const how = way.name === 'lossless' ? {} : { drafts: null };
-  const { text, stop, tokens, layers, left } = await writeAnswer(session, task, asked, way, () => signal.aborted, how);
+  const { text, stop, tokens, layers, left } = await writeAnswer(session, task, prompt, way, () => signal.aborted, how);
   signal.throwIfAborted();
   const { score, ending } = await judge(task, text);
   return { set, task: task.id, way: way.name, answer: text, score, ending, stop, tokens, layers, left };
@@ -211,9 +211,9 @@ const keyOf = ({ set, task, way }: Piece): string => JSON.stringify([set, task.i
 const keysOf = (lines: readonly Key[]): ReadonlySet<string> =>
   new Set(lines.map(({ set, task, way }) => JSON.stringify([set, task, way])));
 
-/** So many tasks of each set, spread over it. */
+/** This number of tasks of each set, spread over it. */
 function timedOf(puts: readonly Put[], count: number): Put[] {
-  const written = puts.filter(({ asked }) => asked.choices.length === 0);
+  const written = puts.filter(({ prompt }) => prompt.choices.length === 0);
   return [...new Set(written.map(({ set }) => set))].flatMap((set) => {
     const own = written.filter((each) => each.set === set);
     const taken = Math.min(count, own.length);
@@ -221,7 +221,7 @@ function timedOf(puts: readonly Put[], count: number): Put[] {
   });
 }
 
-/** Counts, and says how long the rest takes at the speed so far. */
+/** Counts answers, and estimates the remaining time from the speed so far. */
 function progressClock(phase: Phase, unit: string, total: number, before: number): () => ProgressEvent {
   const started = performance.now();
   let done = 0;

@@ -18,7 +18,7 @@ import { measuredText } from './measured-text.ts';
 import { counting } from './reporting.ts';
 import { findText, readText, windowsOf } from './text.ts';
 
-/** @throws UserError for a model, checkpoint or text that cannot be used; the signal's reason where it was aborted. */
+/** @throws UserError for a model, checkpoint or text that cannot be used; the signal's reason if it was aborted. */
 export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): AsyncGenerator<EvaluateEvent, void> {
   const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
@@ -27,14 +27,14 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
   try {
     const { spec } = model;
     const tuned = options.exits === null ? null : await readExits(options.exits, model, signal);
-    const held = tuned ?? noExits;
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', held), signal);
+    const loaded = tuned ?? noExits;
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', loaded), signal);
     const warnings: string[] = [];
     const running = {
       placement: placeOn(device, (message) => void warnings.push(message)),
       options: windowOptions(options),
     };
-    const exits = inStreamOrder(held.specs);
+    const exits = inStreamOrder(loaded.specs);
     yield {
       type: 'ready',
       model: model.name,
@@ -62,7 +62,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
     const opening = openHeldOut({ spec, source, exits, openScorer: scorers(model, running), batch: options.batchSize });
     const heldOut = yield* counting('features', 'batches', opening, signal);
     if (exits.length > 0) yield { type: 'phase', phase: 'evaluate', detail: plural(exits.length, 'exit') };
-    const scoring = heldOut.evaluate(held.parameters);
+    const scoring = heldOut.evaluate(loaded.parameters);
     const { targets, records, scores } = yield* counting('evaluate', 'batches', scoring, signal);
     for (const message of warnings) yield { type: 'warning', message };
     yield {

@@ -1,4 +1,4 @@
-/** The model that exits belong to: where their run had it, else among the models that this machine is known to have, by its hash. */
+/** Finds the model of exits: at the path of their run, else, by its hash, among the models of this machine. */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
@@ -13,7 +13,7 @@ import { modelHash } from './model-hash.ts';
 
 /**
  * The path of the model of the exits in a folder.
- * @throws UserError where the folder holds no exits, or their model is in none of the known places.
+ * @throws UserError if the folder has no exits, or their model is in none of the known places.
  */
 export async function modelOfExits(
   directory: string,
@@ -35,7 +35,7 @@ export async function modelOfExits(
   );
 }
 
-/** Paths whose names say that they may be the model, the nearest first. */
+/** Paths that may be the model by their names, the most similar first. */
 async function nearPlaces(directory: string, base: BaseModel, places: Places): Promise<string[]> {
   const isNamed = (place: string): boolean => path.basename(place) === base.name;
   const beside = [path.dirname(path.resolve(directory)), process.cwd()].flatMap(entriesOf).filter(isNamed);

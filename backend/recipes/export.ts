@@ -45,12 +45,12 @@ export async function* exportExit(options: ExportOptions, signal: AbortSignal): 
   }
 }
 
-function exitOf(exits: readonly ExitSpec[], asked: string | null): ExitSpec {
+function exitOf(exits: readonly ExitSpec[], name: string | null): ExitSpec {
   const ids = exits.map(exitId).join(', ');
-  const found = exits.filter((exit) => exitId(exit) === asked || String(exit.layer) === asked);
+  const found = exits.filter((exit) => exitId(exit) === name || String(exit.layer) === name);
   if (found.length === 1) return found[0]!;
-  if (asked === null) throw userError('bad-argument', 'No exit is named.', `Give one with --exit: ${ids}.`);
+  if (name === null) throw userError('bad-argument', 'No exit is named.', `Give one with --exit: ${ids}.`);
   if (found.length > 1)
-    throw userError('bad-argument', `There are ${found.length} exits at layer ${asked}.`, `Name one of ${ids}.`);
-  throw userError('bad-argument', `There is no exit ${JSON.stringify(asked)}.`, `The exits are ${ids}.`);
+    throw userError('bad-argument', `There are ${found.length} exits at layer ${name}.`, `Name one of ${ids}.`);
+  throw userError('bad-argument', `There is no exit ${JSON.stringify(name)}.`, `The exits are ${ids}.`);
 }

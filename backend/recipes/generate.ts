@@ -24,7 +24,7 @@ import { lineTokens, placeEnd } from './place-end.ts';
 import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
 
 /**
- * A conversation, where there is one, stands instead of the prompts.
+ * A conversation, if there is one, replaces the prompts.
  * @throws UserError for a model, checkpoint or prompt that cannot be used.
  */
 export async function* generate(
@@ -57,7 +57,7 @@ async function* writeWith(
   }
 }
 
-/** What a generation says of itself before its first token. */
+/** The event that describes a generation before its first token. */
 export function readyEvent(options: GenerateOptions, generator: Generator): GenerateReadyEvent {
   const { model, device, calibration } = generator;
   return {
@@ -79,8 +79,11 @@ async function encodePrompt(
   signal: AbortSignal,
 ): Promise<number[]> {
   if (!chat && turns === undefined) return tokenizer.encode(text);
-  const asked = turns ?? [{ role: 'user', content: text }];
-  const messages = [...(system ? [{ role: 'system', content: system }] : []), ...asked.map((turn) => ({ ...turn }))];
+  const conversation = turns ?? [{ role: 'user', content: text }];
+  const messages = [
+    ...(system ? [{ role: 'system', content: system }] : []),
+    ...conversation.map((turn) => ({ ...turn })),
+  ];
   const rendered = await renderChat(tokenizer, messages, { addGenerationPrompt: true, signal });
   return tokenizer.encode(rendered, { addSpecial: false });
 }
@@ -139,7 +142,7 @@ const placeLimits: Omit<CompletionLimits, 'maxTokens'> = {
   suggestions: 1,
 };
 
-/** Of fewer tokens no speed is told. */
+/** For fewer tokens no speed is reported. */
 const fewestTimed = 8;
 
 /** A session's first text also builds the graphs of its passes: its time says nothing of the speed of another. */

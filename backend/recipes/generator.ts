@@ -1,6 +1,6 @@
 /**
- * What generating stands on: a model cut at its exits on a device, its tokenizer, and the session that all texts of its thread join.
- * The last one stays open, so that an editor's next request neither loads the model nor reads its context again.
+ * What generating needs: a model cut at its exits on a device, its tokenizer, and the session that all texts of its thread join. The last
+ * one stays open, so that an editor's next request neither loads the model nor computes its context again.
  */
 import { join } from 'node:path';
 import type { GenerateOptions } from '../../protocol/options.ts';
@@ -18,7 +18,7 @@ import { positionBytes, type StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkpoint.ts';
 import { memoryFile } from '../checkpoint/memory.ts';
 import { runtimeOptions } from './backbone.ts';
-import { askedExits, askedMode, promptLayerOf } from '../decoding/mode.ts';
+import { enabledExits, modeFromOptions, promptLayerOf } from '../decoding/mode.ts';
 import { passesOf, passPlace, readPasses } from './kept-passes.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 
@@ -32,14 +32,14 @@ export interface Generator {
   readonly device: Device;
   /** What every text of this model joins. */
   readonly session: Session;
-  /** Takes what the device had to warn of since it was last asked. */
+  /** Returns the device's warnings since the last call. */
   warnings(): string[];
-  /** One who opened it needs it no longer. It stays open until another is opened. */
+  /** One of its users is done. It stays open until another one is opened. */
   release(): void;
 }
 
 /** What is open: which files on what, cut at which exits, and whether these are all that the checkpoint has. */
-interface Kept {
+interface OpenGenerator {
   readonly files: string;
   readonly cuts: string;
   readonly isWhole: boolean;
@@ -48,7 +48,7 @@ interface Kept {
 }
 
 /** Those in use, and the last one. */
-let kept: readonly Kept[] = [];
+let generators: readonly OpenGenerator[] = [];
 
 /** Texts at a time: more would wait longer for each other than in turn. */
 const mostTexts = 64;
@@ -60,14 +60,14 @@ const pieceTokens = 128;
 export interface GeneratorUse {
   /** For texts that are over. */
   readonly rememberedBytes?: number;
-  /** Whether there is half a second to measure what passes cost, if that is not known. */
+  /** Whether half a second may be spent to measure the cost of passes, if that is not known. */
   readonly measures?: boolean;
 }
 
 /**
- * The generator for these options: one that is open if nothing has changed, on disk neither. One that is cut at all exits also serves
- * who asks only some of them, so that an editor's generations, which show what every exit says, and its completions share it. Its user
- * releases it. Opening goes on if the signal fires, since the next request would begin it anew.
+ * The generator for these options: an open one if nothing has changed, neither in the options nor on disk. A model that is cut at all exits
+ * also serves requests that use only some of them, so that an editor's generations, which show every exit's prediction, and its completions
+ * share it. Its user releases it. If the signal fires, opening continues nevertheless, since the next request would begin it anew.
  * @throws UserError for a model or checkpoint that cannot be used; the signal's reason once it fires.
  */
 export async function openGenerator(
@@ -75,8 +75,8 @@ export async function openGenerator(
   signal: AbortSignal,
   { rememberedBytes = usualBytes, measures = false }: GeneratorUse = {},
 ): Promise<Generator> {
-  // At full depth the stages are only cut where somebody wants to see what the exits say.
-  const mode = askedMode(options);
+  // At full depth the stages are cut only if the exits' predictions were requested.
+  const mode = modeFromOptions(options);
   const exits = mode !== 'full' || options.candidates > 0 ? options.exits : null;
   const { model, device, gpuLayers, precision, threads, head } = options;
   const { policy, threshold, disable, candidates, promptExit } = options;
@@ -84,9 +84,9 @@ export async function openGenerator(
   const files = JSON.stringify([state(model), checkpoint, device, gpuLayers, precision, threads, head]);
   const isWhole = exits !== null && candidates > 0;
   const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, promptExit, isWhole]);
-  const isIt = (one: Kept): boolean => one.files === files && (one.cuts === cuts || one.isWhole);
+  const isIt = (one: OpenGenerator): boolean => one.files === files && (one.cuts === cuts || one.isWhole);
   const own =
-    kept.find(isIt) ??
+    generators.find(isIt) ??
     keep({ files, cuts, isWhole }, (release) => open(options, exits, { rememberedBytes, measures }, release));
   own.users++;
   try {
@@ -98,24 +98,27 @@ export async function openGenerator(
 }
 
 /** Closes generators that nothing uses, and opens one more. */
-function keep(what: Pick<Kept, 'files' | 'cuts' | 'isWhole'>, open: (release: () => void) => Promise<Generator>): Kept {
-  const idle = kept.filter(({ users }) => users === 0);
-  kept = kept.filter(({ users }) => users > 0);
+function keep(
+  what: Pick<OpenGenerator, 'files' | 'cuts' | 'isWhole'>,
+  open: (release: () => void) => Promise<Generator>,
+): OpenGenerator {
+  const idle = generators.filter(({ users }) => users === 0);
+  generators = generators.filter(({ users }) => users > 0);
   const opened = Promise.all(idle.map(close)).then(() => open(() => void own.users--));
-  const own: Kept = { ...what, generator: opened, users: 0 };
-  kept = [...kept, own];
-  opened.catch(() => (kept = kept.filter((one) => one !== own)));
+  const own: OpenGenerator = { ...what, generator: opened, users: 0 };
+  generators = [...generators, own];
+  opened.catch(() => (generators = generators.filter((one) => one !== own)));
   return own;
 }
 
 /** Closes every generator of this thread, in use or not. */
 export async function closeGenerators(): Promise<void> {
-  const all = kept;
-  kept = [];
+  const all = generators;
+  generators = [];
   await Promise.all(all.map(close));
 }
 
-async function close({ generator }: Kept): Promise<void> {
+async function close({ generator }: OpenGenerator): Promise<void> {
   const opened = await generator.catch(() => null);
   opened?.session.dispose();
   await opened?.staged.dispose();
@@ -142,15 +145,15 @@ async function open(
   try {
     const exits = directory === null ? { ...noExits, calibration: null } : await readExits(directory, model, signal);
     const { specs, calibration } = exits;
-    const isWanted = askedExits(options, calibration, model.spec.layers.length);
+    const isWanted = enabledExits(options, calibration, model.spec.layers.length);
     const promptLayer = promptLayerOf(options, calibration);
-    const isAsked = (exit: string): boolean =>
+    const isUsed = (exit: string): boolean =>
       options.candidates > 0 || isWanted(exit) || Number.parseInt(exit, 10) === promptLayer;
-    const asked = onlyExits(exits, isAsked);
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', asked), signal);
+    const used = onlyExits(exits, isUsed);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', used), signal);
     const messages: string[] = [];
     const placement = placeOn(device, (message) => void messages.push(message));
-    const staged = await placeStagedModel(placement, model, asked, runtimeOptions(options));
+    const staged = await placeStagedModel(placement, model, used, runtimeOptions(options));
     const positions = Math.floor(rememberedBytes / positionBytes(staged, options.precision === 'exact' ? 4 : 2));
     const place = passPlace(model, device.name, options);
     const pace = newPace(staged, measures ? await passesOf(staged, place) : readPasses(place));

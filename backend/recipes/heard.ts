@@ -1,4 +1,7 @@
-/** How often exits say what the full model says, on a little text that it writes itself: enough to tell trained exits from others. */
+/**
+ * How often exits predict the full model's token, on a short text that the model itself writes: enough to tell trained exits from untrained
+ * ones.
+ */
 import { UserError } from '../../protocol/errors.ts';
 import type { ExportEvent } from '../../protocol/events.ts';
 import { parseOptions } from '../../protocol/options.ts';
@@ -21,12 +24,12 @@ const prompts = [
 ];
 const newTokens = 48;
 
-/** By chance, and by what is common, an exit that nobody trained agrees on less than this. */
+/** An untrained exit agrees on less than this, by chance and on frequent tokens. */
 const fewAgree = 0.3;
 
 /**
- * Says what share of tokens each exit agrees on with the full model, and where that is what an exit has that was never trained. Without a
- * tokenizer it says that nothing was measured.
+ * Reports the share of tokens on which each exit agrees with the full model, and warns if it is that of an untrained exit. Without a
+ * tokenizer it reports that nothing was measured.
  */
 export async function* measureAgreement(
   model: Model,

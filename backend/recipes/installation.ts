@@ -31,7 +31,7 @@ export function commandOf({ kind, root }: Installation): string {
   }
 }
 
-/** The command that puts a package where this copy finds it, and touches nothing else. */
+/** The command that installs a package for this copy of the program, and changes nothing else. */
 export function installationOf(packageName: string, { kind, root }: Installation): string {
   const where = kind === 'clone' ? '' : `--omit=dev --prefix ${quoted(root)} `;
   return `npm install --no-save ${where}${packageName}`;

@@ -25,7 +25,7 @@ const fileName = 'passes.json';
 /** The last ones stay. */
 const mostKept = 64;
 
-/** Where the passes of a model run with these options. */
+/** The key of a table: a model, its device and the options that change the cost of passes. */
 export const passPlace = (
   { files }: Pick<Model, 'files'>,
   device: string,
@@ -41,7 +41,7 @@ export async function passesOf(model: StagedModel, place: PassPlace): Promise<Pa
   return table;
 }
 
-/** Null where nothing is known, or what is kept is nothing that was written here. */
+/** Null if nothing is known, or the file was not written by this program. */
 export const readPasses = (place: PassPlace): PassTable | null =>
   readAll().find(([key]) => key === keyOf(place))?.[1] ?? null;
 
@@ -78,7 +78,7 @@ const isKept = (entry: unknown): entry is readonly [string, PassTable] => {
   return isRatios(table?.layers) && isRatios(table?.readings);
 };
 
-/** Ascending from one token on, where nothing is free. */
+/** Ascending from one token on, and above zero. */
 const isRatios = (value: unknown): value is PassRatios =>
   Array.isArray(value) &&
   value.length > 0 &&

@@ -12,11 +12,11 @@ import { localModel } from '../data/hub.ts';
 export interface LastUsed {
   /** A path or a name on the hub. */
   readonly model: string;
-  /** Absolute; null where it was used without exits. */
+  /** Absolute; null if it was used without exits. */
   readonly exits: string | null;
 }
 
-/** What was used last in a folder, where it is still there; else null. */
+/** The model and exits last used in a folder, if they still exist; else null. */
 export function lastUsed(folder: string = process.cwd()): LastUsed | null {
   const found = read(fileOf(folder));
   if (found === null || localModel(found.model) === null) return null;

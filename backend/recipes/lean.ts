@@ -1,4 +1,4 @@
-/** Exits that are done: a run that is finished and calibrated keeps no state of its optimiser, unless that was asked for. */
+/** A run that is finished and calibrated drops the state of its optimiser, unless it was asked to keep it. */
 import { bytesText } from '../../protocol/bytes-text.ts';
 import { UserError, userError } from '../../protocol/errors.ts';
 import type { NoteEvent } from '../../protocol/events.ts';
@@ -6,7 +6,7 @@ import { isCheckpoint, openCheckpoint, type Checkpoint } from '../checkpoint/che
 import { dropState, hasState, readPosition } from '../checkpoint/writer.ts';
 import { isContinued } from './continued.ts';
 
-/** Drops the optimiser's state of exits that need it no longer, and says so. What goes wrong here costs room on disk, nothing else. */
+/** Drops the optimiser's state of exits that are done, and reports it. A failure here only costs disk space. */
 export function* keepLean(directory: string, keepState: boolean): Generator<NoteEvent, void> {
   try {
     const exits = openCheckpoint(directory, null);
@@ -23,7 +23,7 @@ export function* keepLean(directory: string, keepState: boolean): Generator<Note
   }
 }
 
-/** @throws UserError where a run cannot go on in PyTorch, which takes up the optimiser's state alone. */
+/** @throws UserError if a run cannot continue in PyTorch, which needs the optimiser's state. */
 export function requireState(directory: string): void {
   if (!isCheckpoint(directory) || hasState(directory)) return;
   throw userError(
@@ -33,7 +33,7 @@ export function requireState(directory: string): void {
   );
 }
 
-/** A whole model's state holds its best values until they are written, and it is never calibrated within its run. */
+/** A whole model's state has its best values until they are written, and it is never calibrated within its run. */
 const isDone = (exits: Checkpoint): boolean =>
   exits.calibration !== null &&
   exits.tuning['keepState'] !== true &&

@@ -1,30 +1,30 @@
-/** Which text exits are measured on: what their own run kept apart, unless the user says otherwise. */
+/** The text on which exits are measured: the text that their own run held out, unless the user names another. */
 import { dataOptions } from '../../protocol/options-groups.ts';
 import { flagName, parseOptions, type EvaluateOptions } from '../../protocol/options.ts';
 import type { Part } from '../data/packing.ts';
 import type { TextOptions } from './text.ts';
 
-type Asked = Pick<EvaluateOptions, 'documents' | 'sequenceLength' | 'heldOutFraction' | 'splitSeed'>;
+type MeasuredTextOptions = Pick<EvaluateOptions, 'documents' | 'sequenceLength' | 'heldOutFraction' | 'splitSeed'>;
 
 export interface MeasuredText {
   readonly text: TextOptions;
   readonly part: Part;
-  /** What was asked for that has exits measured on text they learned from. */
+  /** Options with which exits are measured on text from which they learned. */
   readonly warnings: readonly string[];
 }
 
 /** `tuning`: the options of the run that tuned the exits, as their checkpoint has them. */
-export function measuredText(asked: Asked, tuning: Readonly<Record<string, unknown>>): MeasuredText {
-  const { sequenceLength } = asked;
+export function measuredText(options: MeasuredTextOptions, tuning: Readonly<Record<string, unknown>>): MeasuredText {
+  const { sequenceLength } = options;
   const tuned = {
     splitSeed: tunedValue('splitSeed', withSplitSeed(tuning)),
     heldOutFraction: tunedValue('heldOutFraction', tuning),
   };
   const usual = parseOptions('tune', {});
-  const splitSeed = asked.splitSeed ?? tuned.splitSeed ?? usual.splitSeed;
-  if (asked.documents === 'all')
+  const splitSeed = options.splitSeed ?? tuned.splitSeed ?? usual.splitSeed;
+  if (options.documents === 'all')
     return { text: { sequenceLength, heldOutFraction: 0, splitSeed }, part: 'train', warnings: [] };
-  const heldOutFraction = asked.heldOutFraction ?? tuned.heldOutFraction ?? usual.heldOutFraction;
+  const heldOutFraction = options.heldOutFraction ?? tuned.heldOutFraction ?? usual.heldOutFraction;
   const warnings: string[] = [];
   const warn = (name: keyof typeof tuned, value: number): void => {
     const flag = flagName(name);
@@ -39,7 +39,7 @@ export function measuredText(asked: Asked, tuning: Readonly<Record<string, unkno
   return { text: { sequenceLength, heldOutFraction, splitSeed }, part: 'heldOut', warnings };
 }
 
-/** Runs of before there was a seed for it held out by the one for all. */
+/** Runs of earlier versions have no seed for the split; they used their one seed. */
 export const withSplitSeed = (tuning: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> => ({
   splitSeed: tuning['seed'],
   ...tuning,

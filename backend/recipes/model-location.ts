@@ -1,9 +1,9 @@
-/** Where a model lies that an option names: a path as it is, a hub id once it is downloaded. */
+/** The location of a model that an option names: a path as it is, a hub id after its download. */
 import type { ProgressEvent, WarningEvent } from '../../protocol/events.ts';
 import { resolveModel } from '../data/hub.ts';
 import { reporting } from './reporting.ts';
 
-/** Yields the download, where there is one, and what of it could not be checked. @throws UserError where there is no such model. */
+/** Yields the download, if there is one, and what could not be checked of it. @throws UserError if the model does not exist. */
 export async function* locateModel(
   reference: string,
   signal: AbortSignal,

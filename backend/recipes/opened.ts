@@ -9,7 +9,7 @@ import { exitId } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { openModel, type Model } from '../model/open.ts';
 import { cutWidth } from '../model/spec.ts';
-import type { HeldParameter } from '../model/overlay.ts';
+import type { ParameterValues } from '../model/overlay.ts';
 import type { ExitSet } from '../runtime/open.ts';
 import { hashWeights } from '../checkpoint/hash.ts';
 import { readMemories } from '../checkpoint/memory.ts';
@@ -28,7 +28,7 @@ export interface OpenedModel {
   readonly tokenizer: Tokenizer;
 }
 
-/** @throws UserError where there is no model, or model and tokenizer do not belong together. */
+/** @throws UserError if there is no model, or model and tokenizer do not belong together. */
 export function openWithTokenizer(path: string): OpenedModel {
   const model = openModel(path);
   try {
@@ -62,12 +62,12 @@ export interface OpenedExits extends ExitSet {
   readonly tuning: Readonly<Record<string, unknown>>;
 }
 
-/** Reads a checkpoint's exits into memory. @throws UserError where it is damaged, belongs to another model or does not fit it. */
+/** Reads a checkpoint's exits into memory. @throws UserError if it is damaged, belongs to another model or does not fit it. */
 export async function readExits(directory: string, model: Model, signal?: AbortSignal): Promise<OpenedExits> {
   const checkpoint = openCheckpoint(directory, await identify(model, signal));
   try {
     checkFit(checkpoint, model);
-    const parameters = new Map<string, HeldParameter>();
+    const parameters = new Map<string, ParameterValues>();
     for (const [name, shape] of checkpoint.shapes) parameters.set(name, { shape, data: checkpoint.values(name) });
     const { base, exits, calibration, tuning, progress } = checkpoint;
     const memories = readMemories(directory, model.spec, exits);
@@ -80,7 +80,7 @@ export async function readExits(directory: string, model: Model, signal?: AbortS
   }
 }
 
-/** What only the model can tell: the shapes of the exits' parameters and the widths of their gates. */
+/** Checks that need the model: the shapes of the exits' parameters and the widths of their gates. */
 function checkFit({ directory, exits, shapes, calibration }: Checkpoint, { spec, parameters }: Model): void {
   const expected = exits.flatMap((exit) => exitParameters(spec, exit, parameters));
   checkShapes(expected, shapes, join(directory, parametersFile));
@@ -98,7 +98,7 @@ function checkFit({ directory, exits, shapes, calibration }: Checkpoint, { spec,
   }
 }
 
-/** What there is to know of exits of before there were memories, or whose kind has none; null where some have one. */
+/** A note about exits without memories, from earlier versions or of a kind that has none; null if some exit has one. */
 export const withoutMemory = (directory: string, { remembers }: Pick<OpenedExits, 'remembers'>): string | null =>
   remembers
     ? null

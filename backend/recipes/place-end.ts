@@ -1,6 +1,6 @@
 /**
- * Where a text that is written at a cursor ends: with the block or the statement that it began, or before what stands behind the
- * cursor. Reads lines, indents and brackets and knows no language. Pure.
+ * Where a text that is written at a cursor ends: with the block or statement that it began, or before it repeats the text after the cursor.
+ * Reads lines, indents and brackets, and knows no language. Pure.
  */
 import { bracketReader, readBrackets } from '../../protocol/brackets.ts';
 import { newLength, type Around } from '../../protocol/suggestion.ts';
@@ -12,18 +12,18 @@ type Unit = 'statement' | 'construct' | 'block';
 
 /** Lines that go on with the line before. */
 const continuing = /^\s*([.?:&|+*%=<>,)\]}]|(else|elif|catch|except|finally|while|and|or)\b)/;
-/** Lines that the next one goes on with. */
+/** Lines that continue on the next one. */
 const unfinished = /([-([{,.?:&|+*/%=<>\\]|\b(and|or|in|of|return|new|await|typeof))\s*$/;
 /** Of a line behind which a block is indented without brackets. */
 const opensIndent = /:\s*(#.*)?$/;
 const isComment = (line: string): boolean => /^\s*(\/\/|#|\*|\/\*|--|<!--|"""|''')/.test(line);
-/** Blocks whose parts stand on their own. */
+/** Blocks whose parts are independent. */
 const hasMembers = /\b(class|interface|struct|impl|enum|trait|namespace|module)\b/;
 
 /** Tokens behind the limit in which a line may be written to its end. */
 export const lineTokens = 48;
 
-/** `holdsBlanks`: blanks come with what stands behind them, so that none is at the end of what was shown. */
+/** `holdsBlanks`: blanks are shown only together with the text after them, so that shown text never ends in blanks. */
 export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true): TextEnd {
   const { prefix, suffix } = around;
   const lines = prefix.split('\n');
@@ -52,11 +52,11 @@ export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true):
   let base: number | null = unit === 'statement' || !isBlank(cursorLine) ? indentOf(cursorLine) : null;
   /** A block of more than one line was begun at the base, by a bracket or an indent. */
   let isDeep = false;
-  /** The cursor's line was left as it is: whether it goes on below is for the next line to say. */
+  /** The cursor's line is complete: the next line decides whether the statement continues. */
   let isLineLeft = false;
   let hasClosedOuter = false;
   let isIndented = unit === 'statement' && opensIndent.test(cursorLine);
-  /** Characters at which the text is over, unless the next line goes on with it. */
+  /** Number of characters at which the text is over, unless the next line continues it. */
   let over: number | null = null;
   let ended: { safe: number; reason: StopReason } | null = null;
 
@@ -82,7 +82,7 @@ export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true):
       return;
     }
     if (isBlank(line)) {
-      // A blank line ends what needs no more; within an indent the next line tells.
+      // A blank line ends a statement that is complete; within an indent the next line decides.
       if (over === null && unit === 'construct' && !isIndented && text.trim() !== '') over = at;
       return;
     }
@@ -150,8 +150,8 @@ export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true):
       }
       const written = holdsBlanks ? text.trimEnd().length : text.length;
       const mayBeNext = next !== undefined && line.trim() !== '' && next.startsWith(line.trimEnd());
-      const held = mayBeNext ? text.slice(0, lineStart).trimEnd().length : written;
-      return { safe: Math.min(held, over ?? Infinity), reason: null };
+      const shownLength = mayBeNext ? text.slice(0, lineStart).trimEnd().length : written;
+      return { safe: Math.min(shownLength, over ?? Infinity), reason: null };
     },
     settled: () => Math.min(text.trimEnd().length, newLength(text, around)),
   };

@@ -71,7 +71,7 @@ export function plannedRun(options: TuneOptions, spec: ModelSpec = requireTraina
   };
 }
 
-/** What a GGUF file says of its model; its weights are not read. @throws UserError for what is none. */
+/** The shape of the model of a GGUF file, without reading its weights. @throws UserError if the file is no model. */
 function openedSpec(file: string): { readonly spec: ModelSpec; readonly name: string; readonly origin: string | null } {
   const model = openModel(file);
   model.close();

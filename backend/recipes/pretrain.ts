@@ -1,6 +1,6 @@
 /**
- * Trains a whole model further with its exits, here: the model's layers as TensorFlow.js code, compiled. For models that fit; others go to PyTorch
- * (tune-elsewhere.ts), whose states this goes on with, and the other way round.
+ * Trains a whole model further together with its exits, on this machine: the model's layers as TensorFlow.js code, compiled. For models
+ * that fit; others are trained on PyTorch (tune-elsewhere.ts). Each can resume the other's state.
  */
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
@@ -58,8 +58,8 @@ import {
 type Values = ReadonlyMap<string, Float32Array>;
 
 /**
- * @throws UserError for a model, exits, text or folder that cannot be used; the signal's reason where it was aborted before there was anything
- * to keep. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
+ * @throws UserError for a model, exits, text or folder that cannot be used; the signal's reason if it was aborted before there was anything
+ * to keep. If it is aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
  */
 export const pretrain = (given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> =>
   trainingRun(given, signal, learnWhole);
@@ -98,7 +98,7 @@ const learnWhole: Learner = async function* (sitting, signal) {
     source: batchesOf(windows),
     checkpoint: run.checkpoint,
     evaluate,
-    keeping: wholeKeeping(whole, exits, run.kept),
+    keeping: wholeKeeping(whole, exits, run.saved),
   };
   const { limits } = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
   const settings = { ...settingsOf(exits, options), limits };
@@ -115,7 +115,7 @@ const learnWhole: Learner = async function* (sitting, signal) {
 interface Parts {
   readonly whole: Whole;
   readonly exits: readonly ExitSpec[];
-  /** The checkpoint whose exits it begins with, or goes on with. */
+  /** The checkpoint whose exits the run begins with, or resumes. */
   readonly start: Checkpoint;
   readonly windows: Windows;
   readonly heldOut: Windows;
@@ -154,7 +154,7 @@ async function* openParts(
   const sets = yield* readText(found, options, tokenizer, model.spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const heldOut = windowsOf(sets, 'heldOut', earlier?.heldOutTokens ?? options.evaluationTokens);
-  // A device that was asked for is not lost on the way: there is none behind the CPU.
+  // No device can be lost during the run: it computes on the CPU.
   const placement = placeOn(device, () => {});
   const running = { placement, options: windowOptions({ precision: 'exact', threads: options.threads }) };
   const evaluate = (values: Values): Promise<ExitScore[]> =>
@@ -175,7 +175,7 @@ export function requireMemory(name: string, takes: number, memory = machine.memo
 /** A run that is ready to go. */
 interface Run extends Resumed {
   /** Of the best values on disk. */
-  readonly kept: Progress;
+  readonly saved: Progress;
 }
 
 async function* begin(
@@ -193,7 +193,7 @@ async function* begin(
   yield { type: 'phase', phase: 'evaluate', detail: 'before training' };
   const before = await evaluate(parameters);
   const evaluation: EvaluationEvent = { type: 'evaluation', step: 0, tokens: 0, scores: before, best: true };
-  const kept: Progress = {
+  const saved: Progress = {
     step: 0,
     tokens: 0,
     scores: before,
@@ -209,20 +209,20 @@ async function* begin(
       info: { base: start.base, exits, tuning, calibration: null },
       shapes: whole.shapes,
       state,
-      progress: kept,
+      progress: saved,
       position,
       metrics: [{ ...evaluation }],
-      whole: () => writeBest(directory, tensorsOf(whole, parameters), kept),
+      whole: () => writeBest(directory, tensorsOf(whole, parameters), saved),
     },
     place,
   );
   yield evaluation;
-  return { checkpoint, state, position, kept };
+  return { checkpoint, state, position, saved };
 }
 
 function goOn({ whole, windows }: Parts, earlier: Earlier): Run {
-  const kept = savedProgress(earlier.directory);
-  return { ...resumeRun(earlier, whole.shapes, kept, windows.hash), kept };
+  const saved = savedProgress(earlier.directory);
+  return { ...resumeRun(earlier, whole.shapes, saved, windows.hash), saved };
 }
 
 /** Of the best values of a run. */

@@ -1,4 +1,4 @@
-/** Draws runs as one page, and each figure as files of its own where asked. */
+/** Draws runs as one page, and, on request, each figure as files of its own. */
 import { basename, join, resolve } from 'node:path';
 import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
@@ -11,7 +11,7 @@ import { findRuns } from '../evaluation/report/runs.ts';
 import { svg } from '../evaluation/report/svg.ts';
 import { writeFileAtomically } from '../formats/files.ts';
 
-/** @throws UserError where there are no runs, or a file cannot be written. */
+/** @throws UserError if there are no runs, or a file cannot be written. */
 export async function* report(options: ReportOptions, signal: AbortSignal): AsyncGenerator<ReportEvent, void> {
   const { runs: paths, out, figures } = options;
   if (paths.length === 0)

@@ -31,7 +31,7 @@ export function newGrammars(tokenizer: TokenTexts): Grammars {
         vocabulary ??= yield* readVocabulary(tokenizer);
         opened = yield* openGrammar(rules, tokenizer, vocabulary, ends);
       }
-      // The one that was asked for last is the last to go.
+      // The most recently used is dropped last.
       kept.delete(key);
       kept.set(key, opened);
       for (const oldest of kept.keys()) if (kept.size > mostKept) kept.delete(oldest);

@@ -7,8 +7,8 @@ import { positionBytes, type StagedModel } from '../runtime/staged-model.ts';
 const smallest = 256;
 
 /**
- * Tokens that each text may have.
- * @throws UserError where not even short ones fit.
+ * The number of tokens that each text may have.
+ * @throws UserError if not even short texts fit.
  */
 export function servedContext(
   model: Pick<StagedModel, 'spec' | 'stages'>,

@@ -1,4 +1,4 @@
-/** What a request's text is written with where the request does not say. */
+/** The decoding options of a request's text, from the request or else from the server. */
 import { parseOptions, type GenerateOptions, type ServeOptions } from '../../protocol/options.ts';
 
 export function servedGeneration(options: ServeOptions): GenerateOptions {

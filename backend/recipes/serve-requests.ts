@@ -13,7 +13,7 @@ import type { Grammars } from './serve-grammars.ts';
 import type { Generator } from './generator.ts';
 import { encodePrompt, type PlainPrompt } from './serve-texts.ts';
 
-/** A text to be written, and whose it is. */
+/** A text to be written, and its client. */
 export interface Text extends BatchRequest {
   /** Texts that wait go round among those of another path: client, request. */
   readonly turn: readonly string[];

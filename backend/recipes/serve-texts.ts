@@ -1,4 +1,4 @@
-/** A request's prompts as tokens, and what is asked of the tokenizer alone, in steps. */
+/** Turns a request's prompts into tokens, and answers questions to the tokenizer, in steps. */
 import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { Answers, Question, ServedChat, ServedGap, ServedPrompt } from '../../protocol/serving.ts';
@@ -16,11 +16,11 @@ export interface EncodedPrompt {
   readonly begun: Begun | null;
   /** Tokens that end its text beside the model's own. */
   readonly ends: readonly number[];
-  /** Texts that were given with it, in tokens, and that it may hold only in part: drafts may come from them. */
+  /** Other texts of the request, in tokens, which the prompt may contain only in part: drafts may come from them. */
   readonly others: readonly (readonly number[])[];
 }
 
-/** One whose conversation is a text already. */
+/** A prompt whose conversation is already rendered as a text. */
 export type PlainPrompt =
   Exclude<ServedPrompt, { readonly kind: 'chat' }> | { readonly kind: 'rendered'; readonly text: string };
 
@@ -33,9 +33,9 @@ const fimMarks = 3;
 export interface PromptRoom {
   /** Most tokens of a text, prompt included. */
   readonly contextLength: number;
-  /** Tokens that are asked for. */
+  /** Number of tokens requested. */
   readonly maxTokens: number;
-  /** Texts that end in blanks or inside a word are taken back to where their last tokens began. */
+  /** Whether texts that end in blanks or inside a word are taken back to the beginning of their last tokens. */
   readonly heals: boolean;
 }
 
@@ -87,14 +87,14 @@ function* encodeFitting(
   const steps = tokenizer.encodeSteps(text, { addSpecial: kind === 'text' });
   for (;;) {
     const step = steps.next();
-    // How many there are in the end is said by who takes them.
+    // The caller decides how many of them are used.
     if (step.done) return step.value;
     check(step.value);
     yield;
   }
 }
 
-/** Of what surrounds a gap, as much as there is room for. */
+/** As much of the text around a gap as there is room for. */
 function* encodeGap(
   { begun, ...gap }: ServedGap,
   tokenizer: Tokenizer,
@@ -105,10 +105,10 @@ function* encodeGap(
   for (const text of [gap.prefix, gap.suffix, ...gap.chunks.map((chunk) => chunk.text)])
     plain.set(text, yield* tokenizer.encodePlainSteps(text));
   const room = contextLength - fimMarks;
-  // Who asks for as many tokens as there are still has half of them read.
-  const asked = Math.min(maxTokens, Math.floor(room / 2));
-  const batch = Math.min(fimBatch, room - asked);
-  const budget = llamaBudget(batch, room, asked, ids.length);
+  // A request for as many tokens as the context has still gets half of the context for its prompt.
+  const wanted = Math.min(maxTokens, Math.floor(room / 2));
+  const batch = Math.min(fimBatch, room - wanted);
+  const budget = llamaBudget(batch, room, wanted, ids.length);
   const encodePlain = (text: string): number[] => plain.get(text) ?? tokenizer.encodePlain(text);
   const given = fimPrompt({ ...tokenizer, encodePlain }, { ...gap, begun: ids }, budget);
   const chunks = gap.chunks.map(({ text }) => encodePlain(text));
@@ -124,7 +124,7 @@ function* encodeGap(
 /** Ids that are looked at in one step. */
 const idsOfStep = 8192;
 
-/** Answers what is asked of the tokenizer. */
+/** Answers a question to the tokenizer. */
 export function* answer(
   question: Exclude<Question, { readonly kind: 'template' }>,
   tokenizer: Tokenizer,

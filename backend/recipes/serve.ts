@@ -36,7 +36,7 @@ interface ServedShape {
   readonly contextLength: number;
 }
 
-/** @throws UserError for a model or checkpoint that cannot be used, and where memory or a device is lost. */
+/** @throws UserError for a model or checkpoint that cannot be used, and if memory or a device is lost. */
 export async function* serve(
   options: ServeOptions,
   signal: AbortSignal,
@@ -44,7 +44,7 @@ export async function* serve(
 ): AsyncGenerator<ServeEvent, void> {
   yield { type: 'phase', phase: 'load', detail: options.model };
   const given = servedGeneration(options);
-  // A request may ask any exit of the checkpoint: all are opened, as for somebody who wants to see what each says.
+  // A request may use any exit of the checkpoint, so all are opened, as if every exit's predictions were requested.
   const use = { rememberedBytes: options.cacheMegabytes * 2 ** 20, measures: true };
   const generator = await openGenerator({ ...given, candidates: 1 }, signal, use);
   try {
@@ -96,7 +96,7 @@ async function* answerAll(
   /** Memory or a device that is lost: nothing can be written any more. */
   const losses: UserError[] = [];
   const open = new Map<number, OpenRequest>();
-  // A question never stands before a prompt.
+  // Prompts take precedence over questions.
   const prompts = openDesk();
   const questions = openDesk();
   let events: ServeEvent[] = [];
@@ -173,8 +173,8 @@ async function* answerAll(
     const { signal: gone } = open.get(id)!.gone;
     if (question.kind === 'template') return tell(id, await render(question.chat, tokenizer, gone));
     put(questions, id, asker, answering(question));
-    function* answering(asked: Exclude<Question, { kind: 'template' }>): Steps<void> {
-      tell(id, yield* answer(asked, tokenizer));
+    function* answering(given: Exclude<Question, { kind: 'template' }>): Steps<void> {
+      tell(id, yield* answer(given, tokenizer));
     }
   };
   const take = (message: ServeMessage): void => {
@@ -195,9 +195,9 @@ async function* answerAll(
       const budget = running > 0 ? besideTexts : withoutTexts;
       for (const desk of [prompts, questions]) desk.work(budget);
       for (const message of generator.warnings()) events.push({ type: 'warning', message });
-      const told = events;
+      const ready = events;
       events = [];
-      yield* told;
+      yield* ready;
       // Messages come in between, and steps run.
       await setImmediate();
       if (prompts.waiting + questions.waiting === 0 && events.length === 0) await inbox.wait();

@@ -1,4 +1,4 @@
-/** Tunes once for every trial of a sweep, and says what came of them over seeds. */
+/** Tunes once for every trial of a sweep, and reports the results over seeds. */
 import { existsSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describeError, userError } from '../../protocol/errors.ts';
@@ -16,7 +16,7 @@ import { lockOrRefuse } from '../formats/lock.ts';
 import { packageRoot } from './installation.ts';
 import { tuneAnywhere } from './tune-anywhere.ts';
 
-/** @throws UserError where the file is no sweep, or the folder holds another; the signal's reason where it was aborted. */
+/** @throws UserError if the file is no sweep, or the folder belongs to another; the signal's reason if it was aborted. */
 export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {
   const { file } = options;
   if (file === null)
@@ -32,18 +32,18 @@ export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncG
     const failed: { name: string; message: string }[] = [];
     for (const [i, trial] of trials.entries()) {
       const { name, what } = trial;
-      const said = { type: 'trial', name, number: i + 1, total: trials.length, what } as const;
+      const about = { type: 'trial', name, number: i + 1, total: trials.length, what } as const;
       const folder = folderOf(directory, trial);
       const wasDone = isDone(folder);
       if (!wasDone) yield { type: 'phase', phase: 'tune', detail: `${i + 1} of ${trials.length}: ${what}` };
       try {
         if (!wasDone) yield* run(trial, folder, signal);
-        yield { ...said, state: wasDone ? 'earlier' : 'finished', message: null, scores: scoresIn(folder) };
+        yield { ...about, state: wasDone ? 'earlier' : 'finished', message: null, scores: scoresIn(folder) };
       } catch (error) {
         if (signal.aborted) throw error;
         const message = describeError(error);
         failed.push({ name: `${name} (${what})`, message });
-        yield { ...said, state: 'failed', message, scores: [] };
+        yield { ...about, state: 'failed', message, scores: [] };
       }
       signal.throwIfAborted();
     }
@@ -69,7 +69,7 @@ function keep(directory: string, trials: readonly Trial[]): void {
   writeFileAtomically(path, [text]);
 }
 
-/** Begins a trial, or goes on with one that was stopped, to its own end. */
+/** Begins a trial, or resumes one that was stopped, to its own end. */
 async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {
   const goesOn = isCheckpoint(folder);
   // A folder that is not yet a checkpoint was left by a kill.

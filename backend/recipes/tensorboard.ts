@@ -6,8 +6,8 @@ import { openForWriting, writeWhole } from '../formats/files.ts';
 import { fileHead, scalarRecord } from '../formats/tfevents.ts';
 
 /**
- * Passes on what a run reports. The file begins with its first figures, when its folder is there; `now`: milliseconds since 1970.
- * @throws UserError where it cannot be written.
+ * Passes on the events of a run. The file begins with its first figures, when its folder exists; `now`: milliseconds since 1970.
+ * @throws UserError if the file cannot be written.
  */
 export async function* forTensorboard(
   run: AsyncGenerator<TuneEvent, void>,

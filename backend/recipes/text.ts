@@ -1,4 +1,4 @@
-/** The text of a recipe: documents → tokens on disk → windows to tune on and windows held out. */
+/** The text of a recipe: documents → tokens on disk → windows to tune on and held-out windows. */
 import { plural } from '../../protocol/plural.ts';
 import { join } from 'node:path';
 import type { TuneEvent } from '../../protocol/events.ts';
@@ -27,13 +27,13 @@ export interface FoundText {
   readonly skipped: ReadonlyMap<string, string>;
 }
 
-/** Looks which files there are, before a model is opened for them. @throws UserError where there are none. */
+/** Finds the files before a model is opened for them. @throws UserError if there are none. */
 export function findText(data: readonly string[]): FoundText {
   const skipped = new Map<string, string>();
   return { documents: readDocuments(data, { onSkip: (file, reason) => void skipped.set(file, reason) }), skipped };
 }
 
-/** @throws UserError where nothing can be read, or a wanted part would be empty. */
+/** @throws UserError if nothing can be read, or a wanted part would be empty. */
 export async function* readText(
   { documents, skipped }: FoundText,
   options: TextOptions,
@@ -63,7 +63,7 @@ export async function* readText(
   return sets;
 }
 
-/** The first windows of a set, as many as hold `tokens` (at least one). */
+/** The first windows of a set, as many as make up `tokens` (at least one). */
 export function windowsOf(sets: TokenSets, part: Part, tokens = Infinity): Windows {
   const set = setOf(sets, part);
   return {
@@ -81,9 +81,9 @@ function setOf(sets: TokenSets, part: Part): TokenSet {
 }
 
 /**
- * The `size` tokens that are targets in most windows, most frequent first; ties go to the lower id. Plain counts do as well:
- * of text of other packages the lists leave out 3.8 and 3.9 % at 8,192 tokens, 9.7 and 9.3 % at 4,096. Null where the list
- * would hold the whole vocabulary.
+ * The `size` tokens that are targets in most windows, most frequent first; ties go to the lower id. Plain counts do as well: of text of
+ * other packages the lists leave out 3.8 and 3.9 % at 8,192 tokens, 9.7 and 9.3 % at 4,096. Null if the list would contain the whole
+ * vocabulary.
  */
 export function frequentTokens(text: Windows, vocabulary: number, size: number): number[] | null {
   if (size >= vocabulary) return null;

@@ -1,4 +1,7 @@
-/** What there is where the ranks of a run will be: how many, where they find the model, and whether the run's files must go with the job. */
+/**
+ * Finds out about the machines on which the ranks of a run will be: how many ranks, where they find the model, and whether the run's files
+ * must be sent with the job.
+ */
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import type { Mesh } from '../../protocol/options-place.ts';
@@ -16,25 +19,25 @@ import type { Model } from '../model/open.ts';
 import { packageRoot } from './installation.ts';
 import { plannedRun } from './plan.ts';
 
-export interface There {
+export interface Remote {
   readonly mesh: Mesh;
-  /** Why there is a single rank although the user did not choose that; null if there is nothing to say. */
+  /** Why there is a single rank although the user did not choose that; null if there is no reason to report. */
   readonly note: string | null;
   readonly model: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
-  /** Files of the model that go with the job; null where the run's folder is shared, so that nothing needs to. */
+  /** Files of the model that are sent with the job; null if the run's folder is shared. */
   readonly carried: readonly ZipEntry[] | null;
 }
 
 /** The folder of the Python package's sources. */
 export const sourcesFolder = (): string => path.join(packageRoot(), jobFolder, packageName);
 
-/** @throws UserError where ranks could not run there, or would not find the model. */
-export async function lookThere(
+/** @throws UserError if ranks could not run there, or would not find the model. */
+export async function inspectRemote(
   options: TuneOptions,
   model: Model,
   directory: string,
   signal: AbortSignal,
-): Promise<There> {
+): Promise<Remote> {
   const files = sampleFiles(model.files);
   const own = { model: options.modelThere ?? path.resolve(model.path), files };
   const { on } = options;
@@ -70,8 +73,8 @@ export async function lookThere(
   }
 }
 
-/** @throws UserError where the run's folder is not shared: a whole model is not copied back. */
-export function requireShared({ carried }: There): void {
+/** @throws UserError if the run's folder is not shared: a whole model is not copied back. */
+export function requireShared({ carried }: Remote): void {
   if (carried !== null)
     throw userError(
       'unsupported',
@@ -81,7 +84,7 @@ export function requireShared({ carried }: There): void {
 }
 
 /** The mesh that is named; else one of these GPUs, as a plan would divide them. */
-function meshFor(options: TuneOptions, gpus: number, note: string): Pick<There, 'mesh' | 'note'> {
+function meshFor(options: TuneOptions, gpus: number, note: string): Pick<Remote, 'mesh' | 'note'> {
   const { mesh } = options.mesh;
   if (mesh) return { mesh, note: null };
   return { mesh: chooseEvenMesh(plannedRun(options), Math.max(1, gpus)), note: gpus > 0 ? null : note };

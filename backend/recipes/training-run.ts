@@ -1,6 +1,6 @@
 /**
- * The frame of a training run, whatever learns: with which options and in which folder it begins or goes on, what it holds open, and how it
- * ends. The learners are exits (tune.ts), a whole model (pretrain.ts), and either of them in PyTorch (tune-elsewhere.ts).
+ * The frame of every training run: its options and folder, beginning or resuming, what it keeps open, and its end. The learners are exits
+ * (tune.ts), a whole model (pretrain.ts), and either of them in PyTorch (tune-elsewhere.ts).
  */
 import { readdirSync } from 'node:fs';
 import { userError } from '../../protocol/errors.ts';
@@ -22,20 +22,20 @@ export interface Sitting {
   readonly atEnd: (close: Close) => void;
 }
 
-/** What a learner has to say when it is done. */
+/** What a learner reports when it is done. */
 export interface Trained extends Pick<TunedEvent, 'before' | 'after' | 'step' | 'seconds' | 'stopped' | 'whole'> {
   readonly directory: string;
   readonly model: string;
   readonly data: readonly string[];
-  /** The folder of the new model, where there is one. */
+  /** The folder of the new model, if there is one. */
   readonly newModel?: string;
-  /** What comes after the run, once all that it held open is closed. */
+  /** What follows the run when everything that it opened is closed. */
   readonly afterwards?: () => AsyncGenerator<TuneEvent, void>;
 }
 
 type TunedEvent = Extract<TuneEvent, { type: 'tuned' }>;
 
-/** Begins or goes on, and learns until the run's end; null where the run will be someone else's to begin. */
+/** Begins or resumes, and learns until the run's end; null if the run is started by someone else (Slurm). */
 export type Learner = (sitting: Sitting, signal: AbortSignal) => AsyncGenerator<TuneEvent, Trained | null>;
 
 /** Runs a learner from its first event to `tuned`. */
@@ -83,20 +83,20 @@ export interface Earlier {
 
 /** A run's options and folder. */
 export interface RunSetting {
-  /** Those of its beginning, where it goes on. */
+  /** The options with which the run began, if it is resumed. */
   readonly options: TuneOptions;
   readonly directory: string;
   readonly earlier: Earlier | null;
 }
 
-/** @throws UserError where the run to go on with cannot be read, or another one is asked for. */
+/** @throws UserError if the run to resume cannot be read, or the options are those of another run. */
 export function settingOf(given: TuneOptions): RunSetting {
   const earlier = given.resume ? readEarlier(given.out) : null;
   const options = earlier ? resumedOptions(earlier.directory, earlier.info, given) : given;
   return { earlier, options, directory: earlier?.directory ?? given.out ?? defaultDirectory(options.model) };
 }
 
-/** Makes and locks the folder of a new run; null for one that goes on, whose checkpoint is locked when it is read. */
+/** Makes and locks the folder of a new run; null if a run is resumed, whose checkpoint is locked when it is read. */
 export function claimFolder({ earlier, directory }: RunSetting, { atEnd }: Sitting): Place | null {
   if (earlier) return null;
   const place = reservePlace(directory);
@@ -104,7 +104,7 @@ export function claimFolder({ earlier, directory }: RunSetting, { atEnd }: Sitti
   return place;
 }
 
-/** @throws UserError where there is no run in `directory`, or it cannot be read. */
+/** @throws UserError if there is no run in `directory`, or it cannot be read. */
 export function readEarlier(directory: string | null): Earlier {
   if (directory === null) {
     throw userError('bad-argument', 'There is nothing to go on with.', 'Name the folder of the run with --out.');
@@ -120,7 +120,7 @@ export function openInfo(directory: string): CheckpointInfo {
   return opened;
 }
 
-/** Where a run stands before its first update. `best`: its loss, as far as the learner's measure of what to keep goes. */
+/** The state of a run before its first update. `best`: its loss, in the learner's measure of the best values. */
 export const firstPosition = (
   { before, best, data, heldOutTokens }: FirstScores,
   seconds: number,
@@ -152,8 +152,8 @@ export interface Resumed {
 }
 
 /**
- * An interrupted run, as its checkpoint has it; the folder is locked.
- * @throws UserError where the text is another one: the order of its windows would be another.
+ * An interrupted run, from its checkpoint; its folder is locked.
+ * @throws UserError if the text has changed, since the order of its windows would change, too.
  */
 export function resumeRun(
   { directory, info }: Pick<Earlier, 'directory' | 'info'>,

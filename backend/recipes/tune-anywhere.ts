@@ -15,7 +15,7 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
   const { defaultDirectory, lastDirectory } = await import('./tune-options.ts');
   const { isCheckpoint } = await import('../checkpoint/checkpoint.ts');
   const earlier = options.resume ? (options.out ?? lastDirectory(named)) : null;
-  // A run that goes on knows its own model, unless another place is named.
+  // A resumed run knows its own model, unless another path is given.
   const isOwn = earlier !== null && options.model === shippedModel && isCheckpoint(earlier);
   const model = isOwn
     ? await (await import('./exits-model.ts')).modelOfExits(earlier, signal)

@@ -35,19 +35,19 @@ import { inStreamOrder } from './backbone.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
-import { lookThere, requireShared, sourcesFolder, type There } from './there.ts';
+import { inspectRemote, requireShared, sourcesFolder, type Remote } from './there.ts';
 import { warnUncalibrated } from './calibrate-short.ts';
 import { untilLate } from './deadline.ts';
 import { settingOf, trainingRun, type Learner, type RunSetting, type Sitting, type Trained } from './training-run.ts';
 import { endOf, optionsText, resumedEnd } from './tune-options.ts';
 import { bare, withHeads } from './tune-parts.ts';
 
-/** How long one who stops the run waits for a job, or what starts it, to answer; then the command ends, and the job is on its own. */
+/** How long stopping a run waits for its job, or the launcher, to answer; then the command ends, and the job continues on its own. */
 const patienceMilliseconds = 3_000;
 
 /**
- * Begins or goes on with a run elsewhere; one that is under way is found again and followed.
- * @throws UserError as `tune` does, and where what starts the ranks is missing, or one of them fails.
+ * Begins or resumes a run on other machines; a job that is still running is found and followed.
+ * @throws UserError as `tune` does, and if the launcher is missing, or a rank fails.
  */
 export const tuneElsewhere = (given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> =>
   trainingRun(given, signal, learnElsewhere);
@@ -156,7 +156,7 @@ async function* begin(sitting: Sitting, signal: AbortSignal): AsyncGenerator<Tun
   const lock = place?.lock ?? lockCheckpoint(directory);
   let handle: JobHandle | null = null;
   atEnd(() => {
-    // What a job has begun is its own, also where it failed: its log says why.
+    // Files that the job has written belong to it, also if it failed: its log has the reason.
     if (!handle) place?.abandon();
     lock.release();
   });
@@ -173,12 +173,12 @@ async function* begin(sitting: Sitting, signal: AbortSignal): AsyncGenerator<Tun
   return { directory, handle };
 }
 
-/** Writes the job of a run; answers what there is where it will be. */
+/** Writes the job of a run; returns what is known of the machines that run it. */
 async function* prepare(
   { options, directory, earlier }: RunSetting,
   { given, atEnd }: Sitting,
   signal: AbortSignal,
-): AsyncGenerator<TuneEvent, There> {
+): AsyncGenerator<TuneEvent, Remote> {
   const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
   // Before minutes go into its text: PyTorch does not tune every model.
@@ -196,13 +196,13 @@ async function* prepare(
   const places = inStreamOrder(tuned ?? bare(placeExits(options.exits, spec.layers.length)));
   // The exits that it began with may be gone.
   const planned = earlier && continues ? { ...options, continuePretraining: directory } : options;
-  const there = await lookThere(planned, model, directory, signal);
-  const { mesh } = there;
+  const remote = await inspectRemote(planned, model, directory, signal);
+  const { mesh } = remote;
   if (continues) {
     requireReplicas(mesh);
-    requireShared(there);
+    requireShared(remote);
   }
-  if (there.note !== null) yield { type: 'warning', message: there.note };
+  if (remote.note !== null) yield { type: 'warning', message: remote.note };
   yield {
     type: 'ready',
     model: model.name,
@@ -225,8 +225,8 @@ async function* prepare(
   writeJob({
     directory,
     model: model.path,
-    there: there.model,
-    carried: there.carried !== null,
+    there: remote.model,
+    carried: remote.carried !== null,
     spec,
     parameters: model.parameters,
     base,
@@ -248,7 +248,7 @@ async function* prepare(
     resume: earlier !== null,
     sources: sourcesFolder(),
   });
-  return there;
+  return remote;
 }
 
 /** The checkpoint is there: its card is written, and what only the sitting needed goes. */

@@ -45,14 +45,14 @@ export function optionsText(options: TuneOptions): Record<string, unknown> {
   return text;
 }
 
-/** A model as a description has it: where it lies, or by its name on the hub. */
+/** A model as exits.json names it: its path, or its name on the hub. */
 export const modelText = (model: string): string =>
   hubReferenceOf(model) ?? (existsSync(model) ? path.resolve(model) : model);
 
 /**
- * The options to go on with: those of the run, but where this sitting takes place is `now`'s, and what is named
- * now of a model, data (the same by their hashes) and a calibration's promise stands in for the run's.
- * @throws UserError where the checkpoint's options are not valid, and where `now` asks for another run than this one.
+ * The options of a resumed run. They are those of the run, except: `now` decides where the run is computed, and may name another path of
+ * the model, the same data (by its hash), and a calibration's promise.
+ * @throws UserError if the checkpoint's options are not valid, or if `now` describes another run than this one.
  */
 export function resumedOptions(directory: string, { tuning }: CheckpointInfo, now: TuneOptions): TuneOptions {
   const sitting = Object.fromEntries(perSitting.map((name) => [name, now[name]]));
@@ -72,10 +72,10 @@ function keptOptions({ agreement, ...tuning }: CheckpointInfo['tuning']): Record
   return typeof agreement === 'number' ? { promise: `agreement=${agreement}`, ...tuning } : tuning;
 }
 
-/** What stands in for the run's where it is named. */
+/** Options that replace the run's own if they are given. */
 const restated = ['data', 'promise', 'certainty', 'calibrationTokens'] as const;
 
-/** What a sitting may say anew; its limits come on top of what is done. */
+/** Options that a resumed run may be given anew; its limits are added to what is done. */
 const sayable: ReadonlySet<string> = new Set([
   ...perSitting,
   ...restated,
@@ -103,10 +103,10 @@ function requireSameRun(directory: string, run: TuneOptions, now: TuneOptions): 
   }
 }
 
-/** Where the updates of a run end, and where all of it does. */
+/** The end of a run's updates, and that of the whole run. */
 export interface RunEnd {
   readonly limits: RunLimits;
-  /** Seconds of the run by which it has been calibrated, too; null where no minutes say. */
+  /** Seconds after which the run, calibration included, is over; null if it has no limit in minutes. */
   readonly seconds: number | null;
 }
 
@@ -120,14 +120,14 @@ export const endOf = ({ steps, epochs, minutes }: Pick<TuneOptions, 'steps' | 'e
 };
 
 /**
- * The end of a resumed run of `windows` windows: what is asked for now, on top of what is done. Where nothing is asked for, its
- * own, or, where it had reached it, the minutes of the preset.
+ * The end of a resumed run of `windows` windows: the given limits, on top of what is done. Without any, its own limits, or, if it had
+ * reached them, the minutes of the preset.
  */
 export function resumedEnd(run: TuneOptions, now: TuneOptions, position: TrainingPosition, windows: number): RunEnd {
-  const isAsked = now.steps !== null || now.epochs !== null || now.minutes !== null;
-  if (!isAsked && !position.finished) return endOf(run);
+  const hasLimit = now.steps !== null || now.epochs !== null || now.minutes !== null;
+  if (!hasLimit && !position.finished) return endOf(run);
   const { minutes } = presets[now.preset];
-  const { limits, seconds } = endOf(isAsked ? now : { steps: null, epochs: null, minutes });
+  const { limits, seconds } = endOf(hasLimit ? now : { steps: null, epochs: null, minutes });
   const onTop = (done: number, more: number | null): number | null => (more === null ? null : done + more);
   return {
     limits: {
@@ -139,7 +139,7 @@ export function resumedEnd(run: TuneOptions, now: TuneOptions, position: Trainin
   };
 }
 
-/** Where exits go by default: the model's name with `.exits` in the current folder, numbered where that is taken. */
+/** The default folder of exits: the model's name with `.exits` in the current folder, with a number if that exists. */
 export function defaultDirectory(model: string): string {
   for (let i = 1; ; i++) {
     const directory = numberedDirectory(model, i);
@@ -147,7 +147,7 @@ export function defaultDirectory(model: string): string {
   }
 }
 
-/** The run of a model that `--resume` takes by default: the one in the current folder that worked last; null if there is none. */
+/** The run of a model that `--resume` takes by default: the most recent one in the current folder; null if there is none. */
 export function lastDirectory(model: string): string | null {
   const name = nameOf(model);
   const runs = readdirSync('.')
@@ -157,13 +157,13 @@ export function lastDirectory(model: string): string | null {
   return runs.sort((a, b) => b.at - a.at)[0]?.folder ?? null;
 }
 
-/** When a run last saved where it stands, or its job elsewhere began; 0 where the folder holds no run. */
+/** When a run last saved its state, or its job on other machines began; 0 if the folder has no run. */
 const lastWork = (folder: string): number =>
   Math.max(
     ...[path.join(stateFolder, positionFile), jobFolder].map((name) => statOf(path.join(folder, name))?.mtimeMs ?? 0),
   );
 
-/** Of a path or a name on the hub, whose folders here are called after a commit. */
+/** Works for a path and for a name on the hub, whose folders here are named after a commit. */
 function nameOf(model: string): string {
   const hub = existsSync(model) ? null : parseHubReference(model);
   return path.basename(hub ? (hub.file ?? hub.repository) : path.resolve(model)).replace(/\.gguf$/i, '');

@@ -1,4 +1,4 @@
-/** What a tuning run works with: model, text, exits with their heads, sources of states, and held-out scores. */
+/** The parts of a tuning run: model, text, exits with their heads, sources of states, and held-out scores. */
 import { plural } from '../../protocol/plural.ts';
 import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import { placeExits, type ExitPlace } from '../../protocol/options-notations.ts';
@@ -22,7 +22,7 @@ import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions }
 import type { Running } from '../devices/fallback.ts';
 import type { ExitScorer } from '../runtime/open.ts';
 import { planMinutes, type TunePlan } from '../tuning/plan.ts';
-import { askedOf, measureSpeeds, minutesEvent, tooShort } from './tune-plan.ts';
+import { planRequest, measureSpeeds, minutesEvent, tooShort } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
 import type { Earlier, Sitting } from './training-run.ts';
@@ -30,7 +30,7 @@ import { findText, frequentTokens, readText, windowsOf } from './text.ts';
 
 type Values = ReadonlyMap<string, Float32Array>;
 
-/** Of the time for evaluations, what reading the held-out text may take; the exits' scores take the rest. */
+/** Share of the time for evaluations in which held-out text is read; the exits' scores take the rest. */
 export const heldOutReading = 0.7;
 
 export interface TuneParts {
@@ -50,11 +50,11 @@ export interface TuneParts {
   readonly memories: readonly Cut[];
   /** Held-out scores of the exits with these parameters; the final exit's is last. */
   readonly scores: (parameters: Values) => Promise<ExitScore[]>;
-  /** Tokens held out that exits are judged by. */
+  /** Number of held-out tokens on which exits are evaluated. */
   readonly heldOutTokens: number;
   /** Of a new run with a limit in minutes. */
   readonly plan: TunePlan | null;
-  /** What went wrong without ending the run, since this was last asked. */
+  /** Warnings since the last call. */
   warnings(): string[];
   /** Closes the whole backbone until it is needed again. */
   releaseWhole(): Promise<void>;
@@ -129,8 +129,8 @@ export async function* openParts(
     timed = scorer;
     atEnd(() => timed?.dispose());
     signal.throwIfAborted();
-    const asked = askedOf({ ...options, minutes }, exits, spec, windows, windowsOf(sets, 'heldOut').count);
-    plan = planMinutes(speeds, asked);
+    const request = planRequest({ ...options, minutes }, exits, spec, windows, windowsOf(sets, 'heldOut').count);
+    plan = planMinutes(speeds, request);
     yield minutesEvent(minutes, windows.tokens, plan);
     const short = tooShort(model.name, plan, { ...options, minutes });
     if (short !== null) yield { type: 'warning', message: short };
@@ -148,13 +148,13 @@ export async function* openParts(
       if (ready) timed = null;
       return ready ?? openScorer(exit, parameters);
     },
-    // One at a time where the clock may end it.
+    // One at a time if the clock may end it.
     batch: plan ? 1 : options.batchSize,
     over: () => elapsed() > readUntil,
   });
   const heldOut = yield* counting('features', plan ? 'windows' : 'batches', opening, signal);
 
-  const said = new Set<string | null>();
+  const reported = new Set<string | null>();
   return {
     model,
     base,
@@ -169,8 +169,8 @@ export async function* openParts(
     heldOutTokens: heldOut.windows * windows.tokens,
     plan,
     scores: async (parameters) => {
-      const held = new Map([...parameters].map(([name, data]) => [name, { shape: shapes.get(name)!, data }]));
-      const scoring = heldOut.evaluate(held);
+      const exitParameters = new Map([...parameters].map(([name, data]) => [name, { shape: shapes.get(name)!, data }]));
+      const scoring = heldOut.evaluate(exitParameters);
       for (;;) {
         const next = await scoring.next();
         if (next.done) return [...next.value.scores];
@@ -178,8 +178,8 @@ export async function* openParts(
     },
     warnings: () => {
       const trouble = cache?.full() ?? null;
-      if (trouble !== null && !said.has(trouble)) warnings.push(trouble);
-      said.add(trouble);
+      if (trouble !== null && !reported.has(trouble)) warnings.push(trouble);
+      reported.add(trouble);
       return warnings.splice(0);
     },
     async releaseWhole() {

@@ -1,4 +1,4 @@
-/** The plan of a run with a limit in minutes: measures what its work costs here, in the first seconds, and says how they are spent. */
+/** The plan of a run with a limit in minutes: it measures the cost of the run's work here in the first seconds, and divides the minutes. */
 import type { MinutesEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
@@ -6,7 +6,7 @@ import type { ExitSpec } from '../exits/spec.ts';
 import type { FeatureSource, Windows } from '../features/features.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ExitScorer } from '../runtime/open.ts';
-import type { Asked, Speeds, TunePlan } from '../tuning/plan.ts';
+import type { PlanRequest, Speeds, TunePlan } from '../tuning/plan.ts';
 import { windowsAt } from '../tuning/trainer-order.ts';
 
 /** Positions whose scores are timed. */
@@ -19,8 +19,8 @@ export interface Measured {
 }
 
 /**
- * Times the backbone on the first windows that a run takes, and the final exit's scorer. Windows that are kept on disk take no
- * time; where others later do, phases end by the clock.
+ * Times the backbone on the first windows that a run takes, and the final exit's scorer. Windows that are cached on disk take no time; if
+ * later windows are not cached, phases end by the clock.
  */
 export async function measureSpeeds(
   source: FeatureSource,
@@ -55,13 +55,13 @@ export async function measureSpeeds(
 }
 
 /** What a run shall do, as the plan sees it. */
-export function askedOf(
+export function planRequest(
   options: TuneOptions & { readonly minutes: number },
   exits: readonly ExitSpec[],
   { vocabulary }: ModelSpec,
   windows: Windows,
   heldOutWindows: number,
-): Asked {
+): PlanRequest {
   const classes = ({ head }: ExitSpec): number => (head.kind === 'shortlist' ? head.tokens.length + 1 : vocabulary);
   return {
     seconds: 60 * options.minutes,
@@ -87,8 +87,8 @@ export const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): M
 });
 
 /**
- * What the minutes of a run have no room for, and how many would have, in one sentence; null where they suffice. A fit takes less than updates
- * do; what a calibration takes is known only once it has begun.
+ * One sentence about what the minutes of a run are too few for, and how many would suffice; null if they suffice. A fit needs less time
+ * than updates; the time of a calibration is known only after it has begun.
  */
 export function tooShort(model: string, plan: TunePlan, { minutes, initialise }: Timed): string | null {
   const { minutesNeeded, minutesForUpdates } = plan;

@@ -1,4 +1,4 @@
-/** Attaches exits to a frozen model, tunes them on text and writes them; or goes on with a run that was interrupted. */
+/** Attaches exits to a frozen model, tunes them on text and writes them; or resumes an interrupted run. */
 import { plural } from '../../protocol/plural.ts';
 import { UserError, userError } from '../../protocol/errors.ts';
 import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
@@ -36,8 +36,8 @@ import { endOf, optionsText, resumedEnd } from './tune-options.ts';
 import { heldOutReading, openParts, type TuneParts } from './tune-parts.ts';
 
 /**
- * @throws UserError for a model, text, device or folder that cannot be used; the signal's reason where it was aborted before
- * anything was learned. Aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
+ * @throws UserError for a model, text, device or folder that cannot be used; the signal's reason if it was aborted before anything was
+ * learned. If it is aborted later, it keeps its work and ends with `tuned`, `stopped: true`.
  */
 export const tune = (given: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> =>
   trainingRun(given, signal, learnExits);
@@ -71,7 +71,7 @@ const learnExits: Learner = async function* (sitting, signal) {
   };
 };
 
-/** A run that is ready to go: what is on disk, the step, and where it stands. */
+/** A run that is ready to train: its checkpoint, its step, and its progress. */
 interface Run {
   readonly checkpoint: CheckpointWriter;
   readonly step: PlacedStep;
@@ -83,8 +83,8 @@ interface Run {
 type Ended = Pick<Trained, 'before' | 'after' | 'step' | 'seconds' | 'stopped'>;
 
 /**
- * Trains to the end. If a device fails that the user did not name, the run goes on from its last state on the CPU, as it would
- * after a kill. `worked` gives the seconds of the run so far, this sitting's from its beginning.
+ * Trains to the end. If a device fails that the user did not name, the run continues from its last state on the CPU, as it would after a
+ * kill. `worked` returns the seconds of the run so far, this process's from its start.
  */
 async function* follow(
   parts: TuneParts,
@@ -141,7 +141,7 @@ async function* follow(
   }
 }
 
-/** A new run: first values, their scores, and a checkpoint that holds them. */
+/** A new run: initial values, their scores, and a checkpoint with them. */
 async function* begin(
   parts: TuneParts,
   options: TuneOptions,
@@ -211,7 +211,7 @@ async function* begin(
       checkpoint,
       step,
       position: { ...position, ending: { evaluation: seconds, saving: elapsed() - saving } },
-      // Reading the held-out text, and the scores before and after the fit, have had their share of the tenth.
+      // Reading the held-out text, and the scores before and after the fit, have used their part of the tenth.
       ...(plan && {
         evaluationSeconds: Math.max(seconds, (1 - heldOutReading) * plan.seconds.evaluation - 2 * seconds),
       }),
@@ -227,7 +227,7 @@ interface Judged {
   readonly seconds: number;
 }
 
-/** A sitting that ended before it learned anything is no success; how many minutes would be one, its plan has said. */
+/** A run that ended before it learned anything is a failure; its plan has said how many minutes it needs. */
 function noUpdate({ step }: TrainingPosition): TuneEvent {
   const ended =
     step === 0

@@ -1,5 +1,5 @@
 /**
- * A whole model as what is trained here: its values by the names of its own files, the model that they make, its held-out scores, and its best
+ * A whole model in training: its values under the names of its own files, the model that they make, its held-out scores, and its best
  * values on disk.
  */
 import type { ExitScore } from '../../protocol/events.ts';
@@ -14,7 +14,7 @@ import { dequantise } from '../formats/dequantise.ts';
 import { bytesOf, elementCount, type TensorData } from '../formats/safetensors.ts';
 import { expectedParameters } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
-import { overlayParameters, type HeldParameter } from '../model/overlay.ts';
+import { overlayParameters, type ParameterValues } from '../model/overlay.ts';
 import { parameterPlaces, type ParameterPlace } from '../model/sources.ts';
 import { finalCut } from '../model/spec.ts';
 import { takeParameter, type StoredValues } from '../model/stored-values.ts';
@@ -24,7 +24,7 @@ import type { Running } from '../devices/fallback.ts';
 
 export interface Whole {
   readonly model: Model;
-  /** Where our parameters lie in the model's files. */
+  /** The places of our parameters in the model's files. */
   readonly places: Readonly<Record<string, ParameterPlace>>;
   /** Of every trained tensor, by the names of the files, and of the exits' parameters. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
@@ -61,14 +61,14 @@ export function storedValues({ model, shapes }: Whole): Map<string, Float32Array
 
 /** The model that some values make, in memory. */
 function withValues({ model, places }: Whole, values: StoredValues): Model {
-  const held = Object.entries(places).map(([name, place]): [string, HeldParameter] => {
+  const overlay = Object.entries(places).map(([name, place]): [string, ParameterValues] => {
     const shape = model.parameters.shape(name);
     return [name, { shape, data: takeParameter(place, shape, values) }];
   });
-  return { ...model, parameters: overlayParameters(model.parameters, new Map(held)) };
+  return { ...model, parameters: overlayParameters(model.parameters, new Map(overlay)) };
 }
 
-/** Held-out scores of some values, exits and the final one, by the engine that other commands judge with. */
+/** Held-out scores of given values, of the exits and the final one, by the engine with which other commands evaluate. */
 export async function scoresOf(
   whole: Whole,
   values: StoredValues,
@@ -84,8 +84,8 @@ export async function scoresOf(
     const openScorer = scorers(model, running);
     const heldOut = await lastOf(openHeldOut({ spec: model.spec, source, exits, openScorer, batch }));
     const own = [...whole.shapes].filter(([name]) => isOfExit(name));
-    const held = new Map(own.map(([name, shape]) => [name, { shape, data: values.get(name)! }]));
-    return [...(await lastOf(heldOut.evaluate(held))).scores];
+    const exitParameters = new Map(own.map(([name, shape]) => [name, { shape, data: values.get(name)! }]));
+    return [...(await lastOf(heldOut.evaluate(exitParameters))).scores];
   } finally {
     await backbone.dispose();
   }
@@ -99,13 +99,13 @@ async function lastOf<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
   }
 }
 
-/** Of what is trained together: the lowest mean of the held-out losses of all exits and of the final one, kept as a whole. */
+/** The loss by which model and exits are kept together: the mean of the held-out losses of all exits and of the final one. */
 export const wholeLoss = (scores: readonly ExitScore[]): number =>
   scores.reduce((sum, { loss }) => sum + loss, 0) / scores.length;
 
 /** `kept`: what is on disk at first. */
-export function wholeKeeping(whole: Whole, exits: readonly ExitSpec[], kept: Progress): Keeping {
-  let best = wholeLoss(kept.scores);
+export function wholeKeeping(whole: Whole, exits: readonly ExitSpec[], saved: Progress): Keeping {
+  let best = wholeLoss(saved.scores);
   return {
     loss: wholeLoss,
     keep({ directory }, parameters, now) {
@@ -118,7 +118,7 @@ export function wholeKeeping(whole: Whole, exits: readonly ExitSpec[], kept: Pro
   };
 }
 
-/** Every tensor of the model's files with the values of now, as far as it is trained, and the exits'. */
+/** Every tensor of the model's files with the current values of the trained ones, and the exits' parameters. */
 export function tensorsOf({ model, shapes, places }: Whole, values: StoredValues): TensorData[] {
   const { spec, stored } = model;
   const source = stored.tensors;

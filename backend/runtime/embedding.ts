@@ -2,7 +2,7 @@
 import type { Parameters } from '../model/parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
 
-/** Token embeddings `[ids.length, hidden]`, scaled, with learned positions where the model has them. */
+/** Token embeddings `[ids.length, hidden]`, scaled, with learned positions if the model has them. */
 export function embed(
   spec: ModelSpec,
   parameters: Parameters,

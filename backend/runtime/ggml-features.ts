@@ -1,4 +1,4 @@
-/** Whole sequences in ggml: the stream at some cuts, and what exits say of known text, in parts that fit memory. */
+/** Whole sequences in ggml: the stream at some cuts, and the exits' scores of known text, in parts that fit memory. */
 import { setImmediate } from 'node:timers/promises';
 import { exitState, headPath } from '../exits/forward.ts';
 import { entryWidth } from '../exits/memory.ts';
@@ -16,14 +16,14 @@ import { embed } from './embedding.ts';
 import { causalMask, fillRotations, isMask, windowOf } from './ggml-inputs.ts';
 import { classesOf, layerNodes, otherNodes, readouts } from './ggml-reading.ts';
 import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
-import { toldRotations } from './rotations.ts';
+import { inputRotations } from './rotations.ts';
 import { logSum, positionsOf, tokensOf } from './readouts.ts';
 import { distinctCuts, type ExitSet } from './stage-tree.ts';
 import { entryNames, type ExitScorer, type FeatureModel } from './staged-model.ts';
 
 /** Columns of a graph at most, whole sequences assumed: bounds the memory between its operators. */
 const columnLimit = 2048;
-/** Positions whose logits are there at once. */
+/** Positions whose logits are in memory at once. */
 const headLimit = 64;
 
 /** The frozen backbone up to the deepest of `cuts`, and the keys and values of the attentions of `entries`. */
@@ -95,13 +95,13 @@ export async function openGgmlFeatures(
 export async function openGgmlScorer(
   model: Model,
   exit: ExitSpec | null,
-  held: ExitSet['parameters'],
+  exitParameters: ExitSet['parameters'],
   options: GgmlOptions,
 ): Promise<ExitScorer> {
   const { spec } = model;
   // A model that a GPU has room for only in part is read by the CPU here.
   const processor = processorOfLayer(spec.layers.length, options);
-  const weights = weightsOf(processor, model, held, options);
+  const weights = weightsOf(processor, model, exitParameters, options);
   const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
   const classes = classesOf(spec, exit);
   const toToken = tokensOf(exit);
@@ -190,7 +190,7 @@ function graphPerShape(
   spec: ModelSpec,
   build: (shape: OpsOptions) => BuiltGraph,
 ): { run(tokens: number, batch: number, exact: boolean, stream: Float32Array): BuiltGraph; dispose(): void } {
-  const rotations = toldRotations(spec);
+  const rotations = inputRotations(spec);
   let last: { readonly key: string; readonly graph: BuiltGraph } | null = null;
   const dispose = (): void => {
     last?.graph.dispose();
@@ -215,7 +215,7 @@ function graphPerShape(
         number[],
       ];
       fillRotations(graph, { tokens, batch, starts, lengths }, rotations);
-      // Each token is computed once: what it is to the last bit need not be found again.
+      // Each token is computed only once, so its bits need not be reproducible.
       processor.setTiled(true);
       graph.compute();
       processor.setTiled(false);

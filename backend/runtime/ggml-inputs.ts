@@ -1,7 +1,7 @@
-/** The inputs of a pass's graph that depend on positions: where columns come from and go to, and what they see. */
+/** The inputs of a pass's graph that depend on positions: the source and target of each column, and its mask. */
 import type { BuiltGraph } from '../ggml/graph.ts';
 import type { PassShape } from './ggml-store.ts';
-import type { RotationTable, ToldRotations } from './rotations.ts';
+import type { RotationTable, InputRotations } from './rotations.ts';
 import type { Place } from './staged-model.ts';
 
 export interface PassPlaces extends PassShape {
@@ -17,7 +17,7 @@ export interface PassPlaces extends PassShape {
   readonly isFilled: (row: number, position: number) => boolean;
 }
 
-export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRotations): void {
+export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: InputRotations): void {
   const { tokens, rows, starts, counts, capacity, padding } = pass;
   const batch = rows.length;
   const columns = tokens * batch;
@@ -26,7 +26,7 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
   // Among keys and values.
   const entries = new BigInt64Array(columns);
   const positions = new Int32Array(columns);
-  // With `lastOnly`, where the last token of each row stands, and goes.
+  // With `lastOnly`: the column of the last token of each row, and its target.
   const last = new Int32Array(batch);
   const lastPlaces = new BigInt64Array(batch);
   for (let r = 0; r < batch; r++) {
@@ -55,13 +55,13 @@ export function fillPass(graph: BuiltGraph, pass: PassPlaces, rotations: ToldRot
   fillRotations(graph, { batch, tokens, starts, lengths: pass.lengths }, rotations);
 }
 
-/** Tells a graph that fills what lies behind an exit which tokens, and how long their texts are. */
+/** Sets the inputs of a graph that fills the layers behind an exit: its tokens, and the lengths of their texts. */
 export function fillMemory(
   graph: BuiltGraph,
   tokens: readonly Place[],
   lengths: readonly number[],
   capacity: number,
-  rotations: ToldRotations,
+  rotations: InputRotations,
 ): void {
   const places = tokens.map(({ row, position }) => row * capacity + position);
   const starts = tokens.map(({ position }) => position);
@@ -71,11 +71,11 @@ export function fillMemory(
   fillRotations(graph, { batch: tokens.length, tokens: 1, starts, lengths }, rotations);
 }
 
-/** Angles of the columns of a graph that asks for them. */
+/** Angles of the columns, for graphs that have them as inputs. */
 export function fillRotations(
   graph: BuiltGraph,
   pass: Parameters<RotationTable['angles']>[0],
-  rotations: ToldRotations,
+  rotations: InputRotations,
 ): void {
   for (const [name, table] of rotations) {
     if (!graph.inputs.includes(`cos.${name}`)) continue;
@@ -92,7 +92,7 @@ export const windowOf = (name: string): number | null => (name === 'mask' ? null
 
 const minusInfinity = 0xfc00;
 
-/** `[columns, keys]` in 16 bits: 0 where the column at a position may look, −∞ elsewhere. */
+/** `[columns, keys]` in 16 bits: 0 if the column may attend to a position, else −∞. */
 export function causalMask(positions: Int32Array, keys: number, window: number | null): Uint16Array {
   const mask = new Uint16Array(positions.length * keys).fill(minusInfinity);
   for (const [column, position] of positions.entries()) {

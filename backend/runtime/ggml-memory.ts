@@ -10,13 +10,13 @@ import { columnsOf, type Place } from './ggml-reading.ts';
 import type { SlotsStore } from './ggml-store.ts';
 import type { ExitPoint } from './staged-model.ts';
 
-/** Operators of a layer at most, and of what stands around layers. */
+/** Upper bounds: operators of a layer, and operators outside of layers. */
 const nodesOfLayer = 24;
 const otherNodes = 24;
 
 /**
- * From the stream at an exit's cut to keys and values of all attentions behind it. Inputs: `at` (where each column's stream stands),
- * `entries` (where its keys and values go), and those by which `ggmlOps` turns keys.
+ * From the stream at an exit's cut to keys and values of all attentions behind it. Inputs: `at` (place of each column's stream), `entries`
+ * (targets of its keys and values), and those by which `ggmlOps` rotates keys.
  */
 export function memoryGraph(
   { processor, weights, exact }: Place,

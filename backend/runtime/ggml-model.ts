@@ -1,4 +1,4 @@
-/** A staged model in ggml: the graphs of its stages and of what its exits say. What sequences keep is in ggml-slots.ts. */
+/** A staged model in ggml: the graphs of its stages and of its exits' readouts. The state of sequences is in ggml-slots.ts. */
 import { exitBranch } from '../exits/forward.ts';
 import { memoryCuts, memoryPath } from '../exits/memory.ts';
 import { exitCut } from '../exits/architectures.ts';
@@ -17,7 +17,7 @@ import { openGgmlSlots } from './ggml-slots.ts';
 import type { GgmlModel, PassShape, SlotsStore, Store, StoreShelf } from './ggml-store.ts';
 import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
-import { toldRotations } from './rotations.ts';
+import { inputRotations } from './rotations.ts';
 import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type Place } from './ggml-reading.ts';
 import { isScreened, loadRoughHead } from './rough-head.ts';
 import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
@@ -68,7 +68,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     processors,
     model,
     exact: isExact(options.form),
-    rotations: toldRotations(spec),
+    rotations: inputRotations(spec),
     stages,
     exits: points,
     stageGraph: (first, last, shape, store) => stagesGraph(place(first), spec, tree, { first, last }, shape, store),
@@ -97,7 +97,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
       if (!processor.isGpu)
         await each.load(matricesOf(model, (layer) => processorOfLayer(layer, options) === processor));
     if (screens) await loadRoughHead(behind, model, weights.get(behind)!);
-    // Whatever the weights are refused for is said when the model is opened.
+    // Weights that are refused are refused when the model is opened.
     const first = openSlots(1);
     first.enter(0, [0]);
     for (const s of stages.keys()) await first.run(s, [1]);
@@ -112,8 +112,8 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
 }
 
 /**
- * The matrices of linears, those that read the same in one group: of the layers (from 1 on) that `has` says, and of what is behind
- * the last where it has that.
+ * The matrices of linears, in groups that read the same input: of the layers (from 1 on) for which `has` is true, and of the parts behind
+ * the last layer if it is true for those.
  */
 function matricesOf({ spec, parameters }: Model, has: (layer: number) => boolean): string[][] {
   const groups = new Map<string, string[]>();
@@ -141,12 +141,12 @@ function withMemories(
   return points.map((point): ExitPoint => {
     const cut = point.spec && exitCut(point.spec);
     const behind = processors.slice(point.stages - 1, points.at(-1)!.stages);
-    const isThere = cut !== null && able.has(cutName(cut)) && parameters.has(`${memoryPath(cut)}.weight`);
-    return { ...point, remembers: isThere && behind.every((each) => each === behind[0]) };
+    const isFitted = cut !== null && able.has(cutName(cut)) && parameters.has(`${memoryPath(cut)}.weight`);
+    return { ...point, remembers: isFitted && behind.every((each) => each === behind[0]) };
   });
 }
 
-/** A model that is partly on a GPU is cut where it leaves it. */
+/** If a model is partly on a GPU, it is cut behind the GPU's last layer. */
 function cutsBesideExits(spec: ModelSpec, { gpu, cutBehind = gpu?.layers }: GgmlOptions): Cut[] {
   const isWithin = cutBehind !== undefined && cutBehind > 0 && cutBehind < spec.layers.length;
   return isWithin ? [{ layer: cutBehind, at: 'end' }] : [];
@@ -159,8 +159,8 @@ function slotsOf({ from, to, exit }: TreeStage): string[] {
 }
 
 /**
- * From the stream behind a stage's parent to the streams behind it and those that run with it. Inputs: `at` (of each column), those of
- * `ggmlOps`, and `last` and `last places` (of each row) where one column of each comes out.
+ * From the stream behind a stage's parent to the streams behind this stage and those that run with it. Inputs: `at` (of each column), those
+ * of `ggmlOps`, and, if only one column of each row comes out, `last` and `last places` (of each row).
  */
 function stagesGraph(
   { processor, weights, exact }: Place,

@@ -1,4 +1,4 @@
-/** Graphs of what exits say in ggml. What becomes of their outputs is in readouts.ts. */
+/** Graphs of the exits' readouts in ggml. readouts.ts reads their outputs. */
 import { headPath, logitsBehind } from '../exits/forward.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { buildGraph, type BuiltGraph, type GraphSketch } from '../ggml/graph.ts';
@@ -15,12 +15,12 @@ import { candidateCount, partsOf } from './readouts.ts';
 import { modelHead } from './rough-head.ts';
 import type { ExitPoint } from './staged-model.ts';
 
-/** Operators of a layer at most, and of what stands around layers. */
+/** Upper bounds: operators of a layer, and operators outside of layers. */
 export const layerNodes = (spec: ModelSpec): number =>
   60 + Math.max(0, ...spec.layers.map(({ mixture }) => (mixture ? mixtureNodes(mixture) : 0)));
 export const otherNodes = 64;
 
-/** Where graphs are computed, and with what. */
+/** The processor and the weights of the graphs. */
 export interface Place {
   readonly processor: Processor;
   readonly weights: Weights;
@@ -34,7 +34,7 @@ export const readsHead = ({ spec }: ExitPoint): boolean => spec === null || head
 export const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: Tensor, columns: number): Tensor =>
   library.getRows(sketch.context, stream, sketch.input('at', 'I32', columns));
 
-/** What an exit says of some positions: see `readouts`. Input: `at`. */
+/** An exit's readouts of some positions: see `readouts`. Input: `at`. */
 export function readGraph(
   { processor, weights, exact }: Place,
   spec: ModelSpec,

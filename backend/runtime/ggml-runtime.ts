@@ -11,7 +11,7 @@ import type { ExitSet } from './stage-tree.ts';
 
 export interface GgmlOptions {
   readonly form: WeightForm;
-  /** Whether readouts without logits may read the model's head roughly first, where that pays; default: exactly. */
+  /** Whether readouts without logits may use the screened head, if that is faster; by default they use the exact head. */
   readonly head?: 'exact' | 'screened';
   /** Default: as many as there are cores. */
   readonly threads?: number;
@@ -21,7 +21,7 @@ export interface GgmlOptions {
   readonly cutBehind?: number;
 }
 
-/** The first layers of a model on a GPU; where that is all of them, what is behind them too. */
+/** The first layers of a model on a GPU; if these are all layers, also the parts behind them. */
 export interface GpuShare {
   readonly gpu: GpuName;
   readonly layers: number;
@@ -44,7 +44,7 @@ export function processorOf({ threads }: Pick<GgmlOptions, 'threads'>): Processo
 
 const gpus = new Map<string, Processor>();
 
-/** A GPU, opened once. @throws ProcessorFailure where it cannot be. */
+/** A GPU, opened once. @throws ProcessorFailure if it cannot be opened. */
 export function gpuOf({ gpu }: GpuShare, options: GgmlOptions): Processor {
   const { library } = processorOf(options);
   const processor = gpus.get(gpu.name) ?? openGpu(library, gpu);
@@ -67,7 +67,7 @@ const shared = new WeakMap<Model, Map<string, Shared>>();
 export function weightsOf(
   processor: Processor,
   model: Model,
-  held: ExitSet['parameters'],
+  exitParameters: ExitSet['parameters'],
   options: GgmlOptions,
 ): Weights {
   const key = `${processor.name} ${options.form} ${options.threads}`;
@@ -76,17 +76,17 @@ export function weightsOf(
   const base = ofModel.get(key) ?? { weights: openWeights(processor, model.parameters, options.form), users: 0 };
   ofModel.set(key, base);
   base.users++;
-  const all = overlayParameters(model.parameters, held);
+  const all = overlayParameters(model.parameters, exitParameters);
   const own = openWeights(processor, all, options.form);
-  const holder = (name: string): Weights => (held.has(name) ? own : base.weights);
+  const holder = (name: string): Weights => (exitParameters.has(name) ? own : base.weights);
   return {
     has: (name) => all.has(name),
     matrix: (name) => holder(name).matrix(name),
     joined(names) {
-      const own = names.filter((name) => held.has(name));
+      const own = names.filter((name) => exitParameters.has(name));
       return own.length === 0 || own.length === names.length ? holder(names[0]!).joined(names) : null;
     },
-    load: (groups) => base.weights.load(groups.filter((names) => !names.some((name) => held.has(name)))),
+    load: (groups) => base.weights.load(groups.filter((names) => !names.some((name) => exitParameters.has(name)))),
     keep: (...matrix) => base.weights.keep(...matrix),
     experts: (name, experts) => holder(name).experts(name, experts),
     vector: (name, offset) => holder(name).vector(name, offset),

@@ -1,6 +1,6 @@
 /**
- * Slots in the buffers of ggml's device: keys and values of every attention and the stream behind every stage, a row a position.
- * Of a pass nothing crosses to JavaScript but readouts, and states that are asked for; a row that changes its place does.
+ * Slots in buffers of ggml's device: keys and values of every attention and the stream behind every stage, one row per position. From a
+ * pass only readouts, and states on request, cross to JavaScript; so does a row that moves.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Tensor } from '../ggml/library.ts';
@@ -17,7 +17,7 @@ import {
   copy,
   fill,
   isFilled,
-  isHeard,
+  isReadable,
   newProgress,
   repair,
   skip,
@@ -70,7 +70,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     store = next;
   };
 
-  const runPart = (s: number, to: number, { counts, isTiled }: PassPart, isHeardLast: boolean): void => {
+  const runPart = (s: number, to: number, { counts, isTiled }: PassPart, readsLastOnly: boolean): void => {
     const busy = counts.flatMap((count, row) => (count > 0 ? [row] : []));
     const of = (all: readonly number[]): number[] => busy.map((row) => all[row]!);
     const [starts, own, lengths] = [of(progress.filled[s]!), of(counts), of(progress.entered)];
@@ -82,7 +82,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       rows: busy,
       keys: Math.min(store.capacity, Math.ceil(last / keyStep) * keyStep),
       isTiled,
-      lastOnly: canEndEarly && isHeardLast && to === lastStage && tokens >= manyTokens,
+      lastOnly: canEndEarly && readsLastOnly && to === lastStage && tokens >= manyTokens,
     };
     const key = `${s} ${to} ${tokens} ${busy.join()} ${shape.keys} ${isTiled} ${shape.lastOnly}`;
     if (store.source(s) !== store.stream(stages[s]!.parent)) ferry(ggml, store, s, busy, starts, own);
@@ -95,7 +95,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     graph.compute();
     processors[s]!.setTiled(false);
     for (let each = s; each <= to; each++) advance(progress, stages, each, counts);
-    if (shape.lastOnly) for (const row of busy) progress.unheard[row] = progress.filled[to]![row]! - 1;
+    if (shape.lastOnly) for (const row of busy) progress.unreadable[row] = progress.filled[to]![row]! - 1;
   };
 
   return {
@@ -105,7 +105,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     entered: (row) => progress.entered[row]!,
     filled: (stage, row) => progress.filled[stage]![row]!,
     waiting: (stage, row) => waiting(progress, stages, stage, row),
-    isHeard: (row) => isHeard(progress, row),
+    isReadable: (row) => isReadable(progress, row),
     enter(row, ids) {
       const start = progress.entered[row]!;
       reserve(start + ids.length);
@@ -150,13 +150,13 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       const { reads, spec: exit } = exits[k]!;
       const at = chosen.flatMap((row, i) => {
         const filled = progress.filled[reads]![row]!;
-        if (reads === lastStage && filled - counts[i]! < progress.unheard[row]!)
+        if (reads === lastStage && filled - counts[i]! < progress.unreadable[row]!)
           throw new RangeError(`The last ${counts[i]} of ${filled} tokens in row ${row} were not computed to the end.`);
         const end = row * store.capacity + filled;
         return Array.from({ length: counts[i]! }, (_, n) => end - counts[i]! + n);
       });
       const toToken = tokensOf(exit);
-      const said: Readout[] = [];
+      const readouts: Readout[] = [];
       const isScreened = !logits && ggml.screens(k);
       const all = logits ? new Float32Array(at.length * spec.vocabulary) : null;
       for (let from = 0; from < at.length; from += readLimit) {
@@ -165,7 +165,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
         const graph = store.graph(`read ${k} ${part.length} ${isScreened}`, () => ggml.readGraph(k, shape, store));
         graph.set('at', part);
         graph.compute();
-        said.push(...readoutsFrom(graph, part.length, toToken, spec.vocabulary));
+        readouts.push(...readoutsFrom(graph, part.length, toToken, spec.vocabulary));
         all?.set(vocabularyRows(graph, part.length, toToken, spec.vocabulary), from * spec.vocabulary);
       }
       let taken = 0;
@@ -173,7 +173,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
         const first = taken;
         taken += count;
         return {
-          readouts: said.slice(first, taken),
+          readouts: readouts.slice(first, taken),
           logits: all && all.subarray(first * spec.vocabulary, taken * spec.vocabulary),
         };
       });
@@ -229,10 +229,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   };
 }
 
-/**
- * Takes the states that a stage is about to read to its own processor. They alone cross: keys, values and every other stream stay
- * where they are.
- */
+/** Copies the states that a stage reads to its own processor. Nothing else crosses: keys, values and all other streams stay in place. */
 function ferry(
   { processors, model, stages }: GgmlModel,
   store: Store,

@@ -8,7 +8,7 @@ import type { Memory } from '../ggml/large-pages.ts';
 import { newContext, noMemory, type Processor } from '../ggml/processor.ts';
 import type { Past } from '../ggml/ops.ts';
 import type { Model } from '../model/open.ts';
-import type { ToldRotations } from './rotations.ts';
+import type { InputRotations } from './rotations.ts';
 import { cutWidth, inputCut, type Cut } from '../model/spec.ts';
 import type { Progress } from './progress.ts';
 import type { ExitPoint, StageSpec } from './staged-model.ts';
@@ -19,7 +19,7 @@ export interface GgmlModel {
   readonly processors: readonly Processor[];
   readonly model: Model;
   readonly exact: boolean;
-  readonly rotations: ToldRotations;
+  readonly rotations: InputRotations;
   readonly stages: readonly StageSpec[];
   readonly exits: readonly ExitPoint[];
   /** Of the stages from one to another, in one. */
@@ -52,7 +52,7 @@ export interface SlotsStore {
   past(slot: string): Omit<Past, 'rows' | 'keys'>;
   /** Behind a stage; null: the embedding. */
   stream(stage: number | null): Tensor;
-  /** What a stage reads: the stream behind its parent, or a copy of that where the stage has another processor. */
+  /** The input of a stage: the stream behind its parent, or a copy of it if the stage has another processor. */
   source(stage: number): Tensor;
   cut(stage: number | null): Cut;
 }
@@ -65,13 +65,13 @@ export interface Store extends SlotsStore {
   dispose(): void;
 }
 
-/** A store that was given back stands ready with its graphs, for the next text of the same batch. */
+/** A store that was given back is kept with its graphs for the next text of the same batch. */
 export interface StoreShelf {
   take(rows: number): Store | null;
   put(store: Store): void;
 }
 
-/** Graphs kept, and bytes of what they hold. */
+/** Most graphs that are kept, and most bytes of their buffers. */
 const keptGraphs = 96;
 const keptBytes = 1 << 29;
 
@@ -123,7 +123,7 @@ export function openStore({ processors, model, exact, stages }: GgmlModel, rows:
     graph(key, build) {
       const known = graphs.get(key);
       const graph = known ?? build();
-      // The one used last stands last.
+      // The most recently used is last.
       graphs.delete(key);
       graphs.set(key, graph);
       if (known) return graph;
@@ -170,8 +170,8 @@ function newShelf(processor: Processor, tensors: number) {
   };
 }
 
-/** What a store holds of its rows: a tensor, the bytes of a position in it, and how many positions of each row are filled. */
-export interface Held {
+/** One tensor of a store with all its rows: the bytes of a position in it, and the number of filled positions of each row. */
+export interface StoredRows {
   readonly tensor: Tensor;
   readonly processor: Processor;
   /** Elements of a position. */
@@ -180,17 +180,17 @@ export interface Held {
   readonly filled: readonly number[];
 }
 
-export function heldTensors(
+export function storedTensors(
   { processors, model: { spec }, stages }: GgmlModel,
   store: Store,
   progress: Progress,
-): Held[] {
+): StoredRows[] {
   const width = spec.kvHeads * spec.headDimensions;
-  return [{ slots: [] }, ...stages].flatMap(({ slots }, s): Held[] => {
+  return [{ slots: [] }, ...stages].flatMap(({ slots }, s): StoredRows[] => {
     const stage = s === 0 ? null : s - 1;
     const processor = processors[stage ?? 0]!;
     const filled = stage === null ? progress.entered : progress.filled[stage]!;
-    const pasts = slots.flatMap((slot): Held[] => {
+    const pasts = slots.flatMap((slot): StoredRows[] => {
       const { key, value, type } = store.past(slot);
       const bytes = width * (type === 'F16' ? 2 : 4);
       return [
@@ -203,7 +203,7 @@ export function heldTensors(
   });
 }
 
-/** A row that becomes another, of which so much is copied as `like` has filled. */
+/** A row that becomes another; as many positions are copied as `like` has filled. */
 export interface RowCopy {
   readonly row: number;
   readonly place: number;
@@ -212,8 +212,8 @@ export interface RowCopy {
 
 /** Copies rows on their processors, within a store or from one to another. */
 export function copyRows(ggml: GgmlModel, progress: Progress, from: Store, to: Store, rows: readonly RowCopy[]): void {
-  const targets = heldTensors(ggml, to, progress);
-  const copies = heldTensors(ggml, from, progress).map((held, i) => ({ ...held, target: targets[i]!.tensor }));
+  const targets = storedTensors(ggml, to, progress);
+  const copies = storedTensors(ggml, from, progress).map((stored, i) => ({ ...stored, target: targets[i]!.tensor }));
   for (const processor of new Set(ggml.processors)) {
     const { library } = processor;
     const own = copies.filter((copy) => copy.processor === processor);

@@ -19,7 +19,7 @@ export interface RuntimeOptions extends Omit<GgmlOptions, 'form'> {
    * `int8-many`: rounded as is fastest for many tokens at once. Default `float32`.
    */
   readonly arithmetic?: 'float32' | 'int8' | 'int8-many';
-  /** `screened`, the default: readouts read the head roughly first, where arithmetic rounds anyway and that pays. */
+  /** `screened`, the default: readouts use the screened head if arithmetic rounds anyway and that is faster. */
   readonly head?: NonNullable<GgmlOptions['head']>;
 }
 
@@ -42,9 +42,9 @@ export const openFeatureModel = (
 export const openExitScorer = (
   model: Model,
   exit: ExitSpec | null,
-  held: ExitSet['parameters'] = new Map(),
+  exitParameters: ExitSet['parameters'] = new Map(),
   options: RuntimeOptions = {},
-): Promise<ExitScorer> => openGgmlScorer(model, exit, held, ggmlOptions(model, options));
+): Promise<ExitScorer> => openGgmlScorer(model, exit, exitParameters, ggmlOptions(model, options));
 
 const weightForm: Readonly<Record<NonNullable<RuntimeOptions['arithmetic']>, GgmlOptions['form']>> = {
   float32: 'exact',
@@ -61,8 +61,8 @@ export function ggmlOptions(
 }
 
 /**
- * Numbers of a model that processors hold in their caches. In floats it waits for no memory, so it is computed in 32 bits, which
- * no product has to widen: half of the time in passes of several tokens. Trained heads are in bytes all the same: they were tuned so.
+ * The largest model, in numbers, that fits a processor's caches. In floats it does not wait for memory, so it is computed in 32 bits, which
+ * no product has to widen: half of the time in passes of several tokens. Trained heads are in bytes nevertheless, since they were tuned so.
  */
 const smallModel = 1 << 23;
 

@@ -6,11 +6,11 @@ export interface Progress {
   entered: number[];
   /** Tokens that a stage has run, by stage and row. */
   filled: number[][];
-  /** Tokens of each row from the first on, of which some have no stream behind the last stage. */
-  unheard: number[];
+  /** For each row, the number of tokens up to the last one without a stream behind the last stage: these cannot be read. */
+  unreadable: number[];
   /** Of each row, tokens that an exit's memory has filled and that some stage has not passed yet: position → first stage behind the exit. */
   left: Map<number, number>[];
-  /** Of each row, from which position and stage on it holds what memories filled; null: nowhere. */
+  /** For each row, the position and the stage from which on it has entries that memories filled; null: nowhere. */
   fitted: (Fitted | null)[];
 }
 
@@ -19,14 +19,14 @@ export interface Fitted {
   readonly stage: number;
 }
 
-const countsOf = ({ entered, filled, unheard }: Progress): number[][] => [entered, ...filled, unheard];
+const countsOf = ({ entered, filled, unreadable }: Progress): number[][] => [entered, ...filled, unreadable];
 
 export const newProgress = (stages: readonly StageSpec[], rows: number): Progress => {
   const none = (): number[] => Array.from({ length: rows }, () => 0);
   return {
     entered: none(),
     filled: stages.map(none),
-    unheard: none(),
+    unreadable: none(),
     left: Array.from({ length: rows }, () => new Map<number, number>()),
     fitted: Array.from({ length: rows }, () => null),
   };
@@ -40,9 +40,9 @@ export const waiting = (progress: Progress, stages: readonly StageSpec[], stage:
 };
 
 /** Whether the last token of a row has a stream behind the last stage, or will have one when it has run there. */
-export const isHeard = ({ entered, unheard }: Progress, row: number): boolean => entered[row]! > unheard[row]!;
+export const isReadable = ({ entered, unreadable }: Progress, row: number): boolean => entered[row]! > unreadable[row]!;
 
-/** Counts a pass of a stage. @throws RangeError where it ran tokens that did not wait there. */
+/** Counts a pass of a stage. @throws RangeError if it ran tokens that did not wait there. */
 export function advance(
   progress: Progress,
   stages: readonly StageSpec[],
@@ -50,9 +50,9 @@ export function advance(
   counts: readonly number[],
 ): void {
   for (const [row, count] of counts.entries()) {
-    const there = waiting(progress, stages, stage, row);
-    if (count < 0 || count > there)
-      throw new RangeError(`Stage ${stage} ran ${count} tokens of ${there} in row ${row}.`);
+    const waitingTokens = waiting(progress, stages, stage, row);
+    if (count < 0 || count > waitingTokens)
+      throw new RangeError(`Stage ${stage} ran ${count} tokens of ${waitingTokens} in row ${row}.`);
     progress.filled[stage]![row]! += count;
   }
 }
@@ -78,7 +78,7 @@ export function skip(progress: Progress, stages: readonly StageSpec[], trunk: nu
     const filled = progress.filled[s]!;
     while (isFilled(progress, s, row, filled[row]!) && waiting(progress, stages, s, row) > 0) {
       filled[row]!++;
-      if (s === trunk - 1) progress.unheard[row] = Math.max(progress.unheard[row]!, filled[row]!);
+      if (s === trunk - 1) progress.unreadable[row] = Math.max(progress.unreadable[row]!, filled[row]!);
     }
   }
   const passed = progress.filled[trunk - 1]![row]!;
@@ -87,11 +87,11 @@ export function skip(progress: Progress, stages: readonly StageSpec[], trunk: nu
 
 /** Takes back what stages have run behind the first token that a memory filled, and what it filled. */
 export function repair(progress: Progress, row: number): void {
-  const { filled, unheard, left, fitted } = progress;
+  const { filled, unreadable, left, fitted } = progress;
   const from = fitted[row];
   if (!from) return;
   for (const [s, counts] of filled.entries()) if (s >= from.stage) counts[row] = Math.min(counts[row]!, from.position);
-  unheard[row] = Math.min(unheard[row]!, from.position);
+  unreadable[row] = Math.min(unreadable[row]!, from.position);
   left[row]!.clear();
   fitted[row] = null;
 }
@@ -107,7 +107,7 @@ export function arrange(progress: Progress, rows: readonly (number | null)[]): v
   const arranged = (counts: readonly number[]): number[] => rows.map((row) => (row === null ? 0 : counts[row]!));
   progress.entered = arranged(progress.entered);
   progress.filled = progress.filled.map(arranged);
-  progress.unheard = arranged(progress.unheard);
+  progress.unreadable = arranged(progress.unreadable);
   progress.left = rows.map((row) => (row === null ? new Map<number, number>() : progress.left[row]!));
   progress.fitted = rows.map((row) => (row === null ? null : progress.fitted[row]!));
 }

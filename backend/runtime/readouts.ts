@@ -9,7 +9,7 @@ export const candidateCount = mostCandidates + 1;
 
 const defer = -1;
 
-/** The token of each class of an exit with a shortlist, its defer class last; null where classes are tokens. */
+/** The token of each class of an exit with a shortlist, its defer class last; null if classes are tokens. */
 export const tokensOf = (exit: ExitSpec | null): readonly number[] | null =>
   exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
 
@@ -27,7 +27,7 @@ export interface Best {
   readonly probability: number;
 }
 
-/** What a graph with `readouts` says of one position. */
+/** The outputs of a graph with `readouts` for one position. */
 export interface Position {
   /** The best classes, best first; a shortlist's are tokens, the last of them −1. */
   readonly best: readonly Best[];

@@ -78,7 +78,7 @@ const ropesOf = (spec: ModelSpec): RopeSpec[] => [
 ];
 
 /** By name, the rotations whose angles are inputs of a pass. */
-export type ToldRotations = ReadonlyMap<string, RotationTable>;
+export type InputRotations = ReadonlyMap<string, RotationTable>;
 
-export const toldRotations = (spec: ModelSpec): ToldRotations =>
+export const inputRotations = (spec: ModelSpec): InputRotations =>
   new Map(ropesOf(spec).flatMap((rope) => (variesInText(rope) ? [[rope.name, rotationTable(rope)] as const] : [])));

@@ -1,14 +1,14 @@
-/** Where a model with exits is cut: its stages, their branches, and what each exit reads. Knows no weights and no runtime. */
+/** The cuts of a model with exits: its stages, their branches, and what each exit reads. Knows no weights and no runtime. */
 import { exitCut, hasBranch } from '../exits/architectures.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
-import type { HeldParameter } from '../model/overlay.ts';
+import type { ParameterValues } from '../model/overlay.ts';
 import { compareCuts, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import type { ExitPoint, StageSpec } from './staged-model.ts';
 
 /** Tuned exits as they are read from a checkpoint. */
 export interface ExitSet {
   readonly specs: readonly ExitSpec[];
-  readonly parameters: ReadonlyMap<string, HeldParameter>;
+  readonly parameters: ReadonlyMap<string, ParameterValues>;
 }
 
 export const noExits: ExitSet = { specs: [], parameters: new Map() };
@@ -25,8 +25,8 @@ export interface TreeStage extends Pick<StageSpec, 'parent' | 'from' | 'to'> {
 }
 
 /**
- * A model's trunk cut at its exits (in the order of the stream) and wherever else is asked for, the branches behind it, and what each
- * exit reads.
+ * A model's trunk, cut at its exits (in the order of the stream) and at other requested cuts; the branches behind it; and what each exit
+ * reads.
  */
 export function stageTree(
   spec: ModelSpec,

@@ -1,11 +1,11 @@
 /**
- * A model with exits as everything above runtime/ sees it: stages between cuts, readouts of exits, and slots that hold what
- * its sequences have computed, where the model computes. Small enough to be faked in a test. Calls block and belong on a worker's thread.
+ * A model with exits as everything above runtime/ sees it: stages between cuts, readouts of exits, and slots that contain what its
+ * sequences have computed, on the device that computes. Small enough for a fake in tests. Calls block, so they belong on a worker's thread.
  */
 import type { ExitSpec } from '../exits/spec.ts';
 import { cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 
-/** What an exit says of one position. `token` is −1 where the defer class won. */
+/** An exit's prediction for one position. `token` is −1 if the defer class won. */
 export interface Readout {
   readonly token: number;
   /** Largest probability among real tokens. */
@@ -20,7 +20,7 @@ export interface Readout {
 export interface RowReadout {
   /** One a token. */
   readonly readouts: readonly Readout[];
-  /** `[tokens, vocabulary]`, −∞ outside a shortlist; where asked for. */
+  /** `[tokens, vocabulary]`, −∞ outside a shortlist; only if requested. */
   readonly logits: Float32Array | null;
 }
 
@@ -29,7 +29,7 @@ export interface RowReadout {
  * that exits have of their own.
  */
 export interface StageSpec {
-  /** The stage whose stream it reads; null for the embedding. */
+  /** The stage whose stream it reads; null: the embedding. */
   readonly parent: number | null;
   readonly from: Cut;
   readonly to: Cut;
@@ -45,7 +45,7 @@ export interface ExitPoint {
   readonly layer: number;
   /** How many stages of the trunk must have run before it can be read. */
   readonly stages: number;
-  /** The stage whose stream it reads: the last of those, or a branch behind it. */
+  /** The stage whose stream it reads: the last one of the trunk's, or a branch behind that. */
   readonly reads: number;
   readonly spec: ExitSpec | null;
   /** Whether a memory fills the stages behind it for tokens that leave there: `Slots.fill`. */
@@ -66,10 +66,10 @@ export interface RunOptions {
 }
 
 /**
- * Keys, values and the stream behind every stage for some sequences, a row each. The one invariant, for every row and stage:
- * what it has run never exceeds what its parent has. A token that left early has nothing behind its exit's stage, and
- * goes through the stages behind together with the next that goes deeper, so that nothing is computed twice and nothing is
- * approximated; or, where that is asked for, the exit's memory fills them for it.
+ * Keys, values and the stream behind every stage for some sequences, one row each. The one invariant, for every row and stage: it has never
+ * run more tokens than its parent has. A token that left early has nothing behind its exit's stage. It goes through the later stages
+ * together with the next token that goes deeper, so that nothing is computed twice and nothing is approximated; or, on request, the exit's
+ * memory fills those stages for it.
  */
 export interface Slots {
   readonly rows: number;
@@ -80,23 +80,23 @@ export interface Slots {
   /** Tokens of a row that wait for a stage: those that its parent has run and it has not. */
   waiting(stage: number, row: number): number;
   /** Whether the last token of a row can be read at the final exit, once it has run there: see `RunOptions.lastOnly`. */
-  isHeard(row: number): boolean;
+  isReadable(row: number): boolean;
   /** New tokens of a row, behind those that are there. */
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. */
   run(stage: number, counts: readonly number[], options?: RunOptions): Promise<void>;
   /**
-   * Fills the stages behind exit k, which `remembers`, for tokens that its stage has run and those behind it have not: what a later
-   * pass computes for such a token is not kept.
+   * Fills the stages behind exit k, which `remembers`, for tokens that its stage has run and later stages have not. What a later pass
+   * computes for such a token is not kept.
    */
   fill(k: number, places: readonly Place[]): Promise<void>;
   /** What waits first in a row and is filled already counts as run, at every stage. */
   skip(row: number): void;
-  /** From which position on a row holds what memories filled; null where all of it is exact. */
+  /** The position from which on a row has entries that memories filled; null if all are exact. */
   filledFrom(row: number): number | null;
   /** Makes a row exact again: behind the first token that is filled, later stages have run nothing, and will in the next pass. */
   repair(row: number): void;
-  /** What exit k says of the last `counts[i]` tokens that its stage has run in row `rows[i]`. */
+  /** Readouts of exit k for the last `counts[i]` tokens that its stage has run in row `rows[i]`. */
   read(
     k: number,
     rows: readonly number[],
@@ -145,14 +145,14 @@ export const stageLayers = ({ from, to }: StageSpec): number => Math.max(0.5, to
 /** How many stages the trunk has. */
 export const trunkLength = ({ exits }: Pick<StagedModel, 'exits'>): number => exits.at(-1)!.stages;
 
-/** The branch that an exit reads behind; null where it reads the trunk. */
+/** The branch whose end an exit reads; null if it reads the trunk. */
 export const branchOf = ({ reads, stages }: ExitPoint): number | null => (reads >= stages ? reads : null);
 
 /** A frozen backbone that only yields its stream at some cuts: what tuning needs. */
 export interface FeatureModel {
   readonly spec: ModelSpec;
   readonly cuts: readonly Cut[];
-  /** Layers, counted from 1, whose attentions' keys (before their norm and rotation) and values are wanted, too. */
+  /** Layers, counted from 1, of whose attentions keys (before their norm and rotation) and values are returned, too. */
   readonly entries?: readonly number[];
   /**
    * Full sequences ids `[batch, tokens]` → the stream at each cut `[batch, tokens, width]`, in the order of `cuts`, and keys and values
@@ -166,7 +166,7 @@ export interface FeatureModel {
 export const entryNames = (layers: readonly number[]): string[] =>
   layers.flatMap((layer) => [`${layer}.keys`, `${layer}.values`]);
 
-/** What an exit says of known text, per position. */
+/** An exit's scores of known text, per position. */
 export interface Scores {
   /** −log probability of the target class, nats. */
   readonly loss: Float32Array;
@@ -174,7 +174,7 @@ export interface Scores {
   readonly token: Int32Array;
   /** Its probability. */
   readonly confidence: Float32Array;
-  /** True where a shortlist's defer class won. */
+  /** True if a shortlist's defer class won. */
   readonly deferred: readonly boolean[];
 }
 

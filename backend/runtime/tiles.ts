@@ -1,7 +1,6 @@
 /**
- * Which tokens are summed as a large pass sums, which is faster: attention in tiles, products by fours; and which as single tokens
- * can be. What came in at once in such a number that it pays keeps this, however passes are cut later: so a token's numbers depend
- * on the text and how it came, and on no pass. Counters, no tensors.
+ * Tokens that entered 64 or more at a time use tiled attention and products by fours, whatever pass runs them later; all others use the
+ * reference kernels. So the bits of a token depend on the text and on how it was entered, not on the pass. Counters only, no tensors.
  */
 
 /** From this many on ggml sums in tiles: `ggml_fa_tile_config::Q`. */

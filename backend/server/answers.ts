@@ -11,7 +11,7 @@ export interface WrittenText {
   reason: StopReason | null;
   embedding: Float32Array | null;
   /** When it was asked for, read, and ended; milliseconds. */
-  readonly asked: number;
+  readonly requestedAt: number;
   read: number;
   ended: number;
 }
@@ -25,7 +25,7 @@ export const newTexts = (count: number): WrittenText[] =>
     remembered: 0,
     reason: null,
     embedding: null,
-    asked: performance.now(),
+    requestedAt: performance.now(),
     read: 0,
     ended: 0,
   }));

@@ -2,7 +2,7 @@
 import { userError } from '../../protocol/errors.ts';
 import type { ServedChat, ServedMessage, WriteRequest } from '../../protocol/serving.ts';
 import { badField, countField, isEmpty, isRecord, listField, recordField, refuseFields, type Body } from './fields.ts';
-import { askedTokens, checkModel, requestOf } from './requests.ts';
+import { requestedTokens, checkModel, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import { callGrammar, callReader, plainReader, toolChoiceOf, toolsOf, type CallReader } from './tools.ts';
 
@@ -31,7 +31,7 @@ export function chatRequest(body: Body, served: Served): ChatRequest {
   const request = requestOf(body, served, {
     prompts: [{ kind: 'chat', chat }],
     count: countField(body, 'n', 1, 128) ?? 1,
-    maxTokens: askedTokens(body, 'max_completion_tokens', 1),
+    maxTokens: requestedTokens(body, 'max_completion_tokens', 1),
     alternatives,
     grammar: callGrammar(choice, tools, served.model.chatTemplate),
   });

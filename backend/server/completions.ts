@@ -5,7 +5,7 @@ import type { TokenRecord } from '../../protocol/trace.ts';
 import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
 import { countField, flagField, refuseFields, type Body } from './fields.ts';
 import { wantsExits } from './how.ts';
-import { askedTokens, checkModel, promptsField, requestOf } from './requests.ts';
+import { requestedTokens, checkModel, promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 
@@ -21,7 +21,7 @@ export function completions(body: Body, served: Served): Endpoint {
   const request = requestOf(body, served, {
     prompts: promptsOf(body),
     count: countField(body, 'n', 1, 128) ?? 1,
-    maxTokens: askedTokens(body, 'max_tokens', echo ? 0 : 1) ?? defaultTokens,
+    maxTokens: requestedTokens(body, 'max_tokens', echo ? 0 : 1) ?? defaultTokens,
     alternatives: logprobs ?? 0,
     echo,
     scores: echo && logprobs !== undefined ? logprobs : null,

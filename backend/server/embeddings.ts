@@ -12,8 +12,8 @@ export function embeddings(body: Body, served: Served): Endpoint {
   if (format !== 'float' && format !== 'base64') throw badField('encoding_format', 'float or base64', format);
   if (dimensions !== undefined && dimensions !== null)
     throw userError('unsupported', 'dimensions is not supported.', 'Leave it out: all of a vector is given.');
-  const asked = poolingOf(body, served);
-  const request = vectorRequest(body, served, promptsField({ prompt: body['input'] }, 'input'), asked);
+  const pooling = poolingOf(body, served);
+  const request = vectorRequest(body, served, promptsField({ prompt: body['input'] }, 'input'), pooling);
   return {
     request,
     stream: null,
@@ -28,7 +28,7 @@ export function embeddings(body: Body, served: Served): Endpoint {
           embedding: format === 'base64' ? base64Of(embedding!) : numbersOf({ embedding }),
         })),
         usage: { prompt_tokens: tokens, total_tokens: tokens },
-        early_exit: { exit: asked.exit ?? 'final', pooling: asked.pooling },
+        early_exit: { exit: pooling.exit ?? 'final', pooling: pooling.pooling },
       };
     },
     piece: () => [],
@@ -36,29 +36,29 @@ export function embeddings(body: Body, served: Served): Endpoint {
   };
 }
 
-type Asked = NonNullable<Endpoint['request']['embedding']>;
+type Pooling = NonNullable<Endpoint['request']['embedding']>;
 
 /** Prompts that are only read. */
 export const vectorRequest = (
   body: Body,
   served: Served,
   prompts: readonly ServedPrompt[],
-  embedding: Asked,
+  embedding: Pooling,
 ): Endpoint['request'] => requestOf(body, served, { prompts, maxTokens: 0, embedding, isMeasured: true });
 
-export const fullDepth: Asked = { exit: null, pooling: 'mean' };
+export const fullDepth: Pooling = { exit: null, pooling: 'mean' };
 
 /** `pooling`: mean or last; `exit`: at an exit's cut, `8:lens` or `8`, instead of behind the last layer. */
-function poolingOf(body: Body, { model }: Served): Asked {
+function poolingOf(body: Body, { model }: Served): Pooling {
   const pooling = textField(body, 'pooling') ?? 'mean';
   if (pooling !== 'mean' && pooling !== 'last') throw badField('pooling', 'mean or last', pooling);
-  const asked = textField(body, 'exit') ?? 'final';
-  if (asked === 'final') return { exit: null, pooling };
-  const exit = model.exits.find((each) => each === asked || each.split(':')[0] === asked);
+  const name = textField(body, 'exit') ?? 'final';
+  if (name === 'final') return { exit: null, pooling };
+  const exit = model.exits.find((each) => each === name || each.split(':')[0] === name);
   if (exit === undefined)
     throw userError(
       'bad-argument',
-      `There is no exit ${JSON.stringify(asked.slice(0, 100))}.`,
+      `There is no exit ${JSON.stringify(name.slice(0, 100))}.`,
       model.exits.length === 0 ? 'Give the server some with --exits.' : `The exits are ${model.exits.join(', ')}.`,
     );
   return { exit, pooling };

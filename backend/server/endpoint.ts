@@ -17,7 +17,7 @@ export interface StreamOptions {
 
 export interface Endpoint {
   readonly request: WriteRequest;
-  /** Null where the answer comes whole. */
+  /** Null if the answer comes whole. */
   readonly stream: StreamOptions | null;
   /** How its pieces are sent; default: as OpenAI's events. */
   readonly format?: StreamFormat;

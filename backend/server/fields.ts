@@ -10,7 +10,7 @@ export const badField = (name: string, expected: string, value: unknown): UserEr
 export const isRecord = (value: unknown): value is Body =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** @throws UserError where the body is no object. */
+/** @throws UserError if the body is no object. */
 export function bodyOf(value: unknown): Body {
   if (!isRecord(value)) throw userError('bad-argument', 'The body must be a JSON object.');
   return value;

@@ -20,7 +20,7 @@ export function isLoopback(host: string): boolean {
   return name === 'localhost' || host === '::1' || host === '[::1]' || (isIPv4(host) && host.startsWith('127.'));
 }
 
-/** Why a request is not answered; null where it is. `isOpen`: it needs no key. */
+/** Why a request is not answered; null if it is. `isOpen`: it needs no key. */
 export function refusalOf(headers: IncomingHttpHeaders, guards: Guards, isOpen: boolean): Refusal | null {
   if (guards.loopback && !isLoopback(nameOf(headers.host ?? '')))
     // A page that has its name lead here would pass for one of this machine (DNS rebinding).
@@ -31,7 +31,7 @@ export function refusalOf(headers: IncomingHttpHeaders, guards: Guards, isOpen: 
   return refusal(401, 'invalid_api_key', 'The key is missing or wrong: give it as Authorization: Bearer KEY.');
 }
 
-/** Who asks: by the key where there are several, since one says nothing of who has it, else by the address. */
+/** Who asks: by the key if there are several, since one says nothing of who has it, else by the address. */
 export function askerOf(headers: IncomingHttpHeaders, address: string, { keys }: Guards): Asker {
   const key = keys.length === 0 ? '' : String(placeOfKey(headers, keys));
   return { client: keys.length > 1 ? `key ${key}` : address, key };

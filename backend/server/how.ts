@@ -116,16 +116,17 @@ const isFlag = (value: unknown): boolean => typeof value === 'boolean';
 export const wantsExits = (body: Body): boolean =>
   isFlag(body['early_exit']) ? flagField(body, 'early_exit')! : recordField(body, 'early_exit') !== undefined;
 
-function othersThan(asked: unknown, exits: readonly string[]): string[] {
-  if (!isTexts(asked)) throw userError('bad-argument', 'early_exit.exits must be a list of exits, such as ["8:mlp"].');
-  const unknown = asked.find((name) => !exits.some((exit) => isCalled(exit, name)));
+function othersThan(requested: unknown, exits: readonly string[]): string[] {
+  if (!isTexts(requested))
+    throw userError('bad-argument', 'early_exit.exits must be a list of exits, such as ["8:mlp"].');
+  const unknown = requested.find((name) => !exits.some((exit) => isCalled(exit, name)));
   if (unknown !== undefined)
     throw userError(
       'bad-argument',
       `There is no exit ${JSON.stringify(unknown.slice(0, 100))}.`,
       exits.length === 0 ? 'Give the server some with --exits.' : `The exits are ${exits.join(', ')}.`,
     );
-  return exits.filter((exit) => !asked.some((name) => isCalled(exit, name)));
+  return exits.filter((exit) => !requested.some((name) => isCalled(exit, name)));
 }
 
 const isCalled = (exit: string, name: string): boolean => exit === name || exit.split(':')[0] === name;

@@ -17,7 +17,7 @@ export interface ServerSettings {
   readonly origins: readonly string[];
   /** How the model is called. */
   readonly name: string;
-  /** How texts are written where a request does not say. */
+  /** How texts are written if a request does not say. */
   readonly options: GenerateOptions;
   readonly bodyBytes: number;
   /** Otherwise the usual ones. */

@@ -5,7 +5,7 @@ import { chatOf } from './chat-request.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
 import { badField, countField, flagField, isIds, isRecord, listField, textField, type Body } from './fields.ts';
 import { wantsExits } from './how.ts';
-import { askedTokens, promptsField, requestOf } from './requests.ts';
+import { requestedTokens, promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import type { Caller, Writer } from './writer.ts';
 
@@ -32,7 +32,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
   const shownProbabilities = countField(body, 'n_probs', 0, mostProbabilities) ?? 0;
   const request = requestOf(body, served, {
     prompts,
-    maxTokens: askedTokens(body, 'n_predict', 0),
+    maxTokens: requestedTokens(body, 'n_predict', 0),
     alternatives: shownProbabilities,
     isMeasured: shownProbabilities > 0,
   });
@@ -79,9 +79,9 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
 }
 
 /** Milliseconds, of what was read and what was written. */
-function timingsOf({ asked, read, ended, promptTokens, remembered, tokens }: WrittenText): object {
+function timingsOf({ requestedAt: question, read, ended, promptTokens, remembered, tokens }: WrittenText): object {
   const rate = (count: number, milliseconds: number): number => (milliseconds > 0 ? (1000 * count) / milliseconds : 0);
-  const [reading, writing] = [Math.max(0, read - asked), Math.max(0, ended - read)];
+  const [reading, writing] = [Math.max(0, read - question), Math.max(0, ended - read)];
   return {
     cache_n: remembered,
     prompt_n: promptTokens - remembered,
@@ -112,8 +112,8 @@ export async function tokenize(body: Body, writer: Writer, caller: Caller): Prom
   const addSpecial = flagField(body, 'add_special') ?? false;
   const parseSpecial = flagField(body, 'parse_special') ?? true;
   const withPieces = flagField(body, 'with_pieces') ?? false;
-  const asked = { kind: 'tokenize', text, addSpecial, parseSpecial, withPieces } as const;
-  const { ids, pieces } = await writer.ask<'tokenize'>(asked, caller);
+  const question = { kind: 'tokenize', text, addSpecial, parseSpecial, withPieces } as const;
+  const { ids, pieces } = await writer.ask<'tokenize'>(question, caller);
   return listed('tokens', ids, (id) => (pieces === null ? String(id) : JSON.stringify({ id, piece: pieces.get(id) })));
 }
 

@@ -9,7 +9,7 @@ export interface Answered {
   readonly path: string;
   readonly status: number;
   readonly tally: Tally;
-  /** Null where no text was asked for. */
+  /** Null if no text was asked for. */
   readonly request: WriteRequest | null;
 }
 
@@ -25,7 +25,7 @@ export function recordOf({ tally, request, ...who }: Answered, withPrompts: bool
           promptTokens: tally.promptTokens,
           rememberedTokens: tally.rememberedTokens,
           writtenTokens: tally.writtenTokens,
-          firstMilliseconds: tally.first === null ? null : round(tally.first - tally.asked),
+          firstMilliseconds: tally.first === null ? null : round(tally.first - tally.requestedAt),
           tokensPerSecond: speed === null ? null : round(speed),
           meanLayer: tally.writtenTokens === 0 ? null : round(tally.layers / tally.writtenTokens),
           exits: Object.fromEntries(tally.exits),
@@ -37,7 +37,7 @@ export function recordOf({ tally, request, ...who }: Answered, withPrompts: bool
     type: 'request',
     time: new Date().toISOString(),
     ...who,
-    milliseconds: round(performance.now() - tally.asked),
+    milliseconds: round(performance.now() - tally.requestedAt),
     written,
     ...(withPrompts && request !== null && { prompts: request.prompts }),
   };

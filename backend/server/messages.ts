@@ -95,8 +95,14 @@ export async function countTokens(body: Body, writer: Writer, caller: Caller): P
     { kind: 'template', chat: chatOf(chatBody({ max_tokens: 1, ...body })) },
     caller,
   );
-  const asked = { kind: 'tokenize', text: prompt, addSpecial: false, parseSpecial: true, withPieces: false } as const;
-  const { ids } = await writer.ask<'tokenize'>(asked, caller);
+  const question = {
+    kind: 'tokenize',
+    text: prompt,
+    addSpecial: false,
+    parseSpecial: true,
+    withPieces: false,
+  } as const;
+  const { ids } = await writer.ask<'tokenize'>(question, caller);
   return [JSON.stringify({ input_tokens: ids.length })];
 }
 
@@ -104,11 +110,12 @@ export async function countTokens(body: Body, writer: Writer, caller: Caller): P
 function chatBody(body: Body): Body {
   const { system, tool_choice: choice, stop_sequences: stop } = body;
   if (body['max_tokens'] === undefined) throw badField('max_tokens', 'a whole number from 1 to 10000000', undefined);
-  const told = system === undefined || system === null ? [] : [{ role: 'system', content: textsOf(system, 'system') }];
+  const systemTurns =
+    system === undefined || system === null ? [] : [{ role: 'system', content: textsOf(system, 'system') }];
   const given = listField(body, 'messages') ?? [];
   return {
     ...without(body, ['system', 'stop_sequences', 'thinking']),
-    messages: [...told, ...given.flatMap(turnsOf)],
+    messages: [...systemTurns, ...given.flatMap(turnsOf)],
     tools: listField(body, 'tools')?.map(toolOf),
     tool_choice: isRecord(choice) ? choiceOf(choice) : choice,
     stop,

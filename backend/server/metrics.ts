@@ -23,8 +23,8 @@ export function newCounts(): Counts {
   const speed = newHistogram(speedBounds);
   const counts: Counts = {
     refused: 0,
-    open(asked) {
-      texts.asked += asked;
+    open(count) {
+      texts.asked += count;
     },
     count(event) {
       count(all, event);
@@ -32,7 +32,7 @@ export function newCounts(): Counts {
     },
     close(unfinished, tally) {
       texts.left += unfinished;
-      if (tally.first !== null) first.add((tally.first - tally.asked) / 1000);
+      if (tally.first !== null) first.add((tally.first - tally.requestedAt) / 1000);
       const tokensPerSecond = speedOf(tally);
       if (tokensPerSecond !== null) speed.add(tokensPerSecond);
     },

@@ -15,7 +15,7 @@ import {
   without,
   type Body,
 } from './fields.ts';
-import { askedTokens, checkModel, promptsField, requestOf } from './requests.ts';
+import { requestedTokens, checkModel, promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import { plainReader, turnOf, type CallReader, type Turn } from './tools.ts';
 
@@ -30,7 +30,7 @@ export function chat(body: Body, served: Served): Endpoint {
   }));
 }
 
-/** A text: put into the model's template unless `raw`, or between two others where there is a `suffix`. */
+/** A text: put into the model's template unless `raw`, or between two others if there is a `suffix`. */
 export function generate(body: Body, served: Served): Endpoint {
   refuseFields(body, { images: isEmpty, context: isEmpty, template: (value) => value === '' });
   const plain = plainBody(body);
@@ -40,13 +40,13 @@ export function generate(body: Body, served: Served): Endpoint {
   const isRaw = (flagField(body, 'raw') ?? false) || suffix !== '' || served.model.chatTemplate === null;
   const answer = (turn: Turn): object => ({ response: turn.text });
   if (!isRaw) {
-    const told = system === '' ? [] : [{ role: 'system', content: system }];
-    const messages = [...told, { role: 'user', content: prompt }];
+    const systemTurns = system === '' ? [] : [{ role: 'system', content: system }];
+    const messages = [...systemTurns, { role: 'user', content: prompt }];
     return written(body, served, chatRequest({ ...plain, messages, tools: null }, served).request, plainReader, answer);
   }
   checkModel(body, served);
   const prompts = suffix === '' ? promptsField({ prompt }) : [{ kind: 'gap', gap: { prefix: prompt, suffix, chunks: [], begun: '' } } as const]; // prettier-ignore
-  const request = requestOf(plain, served, { prompts, maxTokens: askedTokens(plain, 'num_predict', 0) });
+  const request = requestOf(plain, served, { prompts, maxTokens: requestedTokens(plain, 'num_predict', 0) });
   return written(body, served, request, plainReader, answer);
 }
 
@@ -64,7 +64,7 @@ export function embed(body: Body, served: Served): Endpoint {
         : {
             model: served.name,
             embeddings: texts.map(numbersOf),
-            total_duration: nanoseconds(Math.max(...texts.map(({ ended }) => ended)) - texts[0]!.asked),
+            total_duration: nanoseconds(Math.max(...texts.map(({ ended }) => ended)) - texts[0]!.requestedAt),
             load_duration: 0,
             prompt_eval_count: texts.reduce((sum, { promptTokens }) => sum + promptTokens, 0),
           },
@@ -86,10 +86,10 @@ function written(
       ...answer(turn),
       done: true,
       done_reason: finishReason(text.reason),
-      total_duration: nanoseconds(text.ended - text.asked),
+      total_duration: nanoseconds(text.ended - text.requestedAt),
       load_duration: 0,
       prompt_eval_count: text.promptTokens,
-      prompt_eval_duration: nanoseconds(text.read - text.asked),
+      prompt_eval_duration: nanoseconds(text.read - text.requestedAt),
       eval_count: text.tokens.length,
       eval_duration: nanoseconds(text.ended - text.read),
     });

@@ -25,17 +25,17 @@ const tokensField = (body: Body, name: string, least: number): number | undefine
 const tokensNames = ['max_completion_tokens', 'max_tokens', 'n_predict', 'num_predict', 'max_output_tokens'];
 
 /** How many tokens are asked for, by the endpoint's own name for it, else by another's. */
-export function askedTokens(body: Body, own: string, least: number): number | undefined {
+export function requestedTokens(body: Body, own: string, least: number): number | undefined {
   for (const name of [own, ...tokensNames]) {
     // llama.cpp's clients ask for none so that a prompt is remembered.
-    const asked = tokensField(body, name, name === 'n_predict' ? 0 : least);
-    if (asked !== undefined) return asked;
+    const tokens = tokensField(body, name, name === 'n_predict' ? 0 : least);
+    if (tokens !== undefined) return tokens;
   }
   return undefined;
 }
 
 /** What an endpoint asks for itself. */
-interface Asked {
+interface EndpointRequest {
   readonly prompts: readonly ServedPrompt[];
   readonly count?: number;
   /** Undefined: as many as the server gives. */
@@ -45,17 +45,17 @@ interface Asked {
   readonly scores?: number | null;
   /** A request for log-probabilities scores the prompt as it is, and the first token behind it. */
   readonly isMeasured?: boolean;
-  /** What the text must be, where the body does not say it. */
+  /** What the text must be, if the body does not say it. */
   readonly grammar?: ServedGrammar | null;
   readonly embedding?: WriteRequest['embedding'];
 }
 
 /** What the model is given of a body. @throws UserError for what cannot be done. */
-export function requestOf(body: Body, served: Served, asked: Asked): WriteRequest {
-  const { prompts, count = 1, maxTokens = Infinity, alternatives = 0, echo = false, scores = null } = asked;
+export function requestOf(body: Body, served: Served, request: EndpointRequest): WriteRequest {
+  const { prompts, count = 1, maxTokens = Infinity, alternatives = 0, echo = false, scores = null } = request;
   const options = optionsOf(body, served);
   const grammar = grammarOf(body);
-  if (grammar !== null && asked.grammar)
+  if (grammar !== null && request.grammar)
     throw userError(
       'bad-argument',
       'A function that must be called leaves no room for response_format.',
@@ -65,10 +65,10 @@ export function requestOf(body: Body, served: Served, asked: Asked): WriteReques
   return {
     prompts,
     count,
-    options: asked.isMeasured ? { ...options, tokenHealing: false } : options,
+    options: request.isMeasured ? { ...options, tokenHealing: false } : options,
     changes: changesOf(body, served),
-    grammar: grammar ?? asked.grammar ?? null,
-    embedding: asked.embedding ?? null,
+    grammar: grammar ?? request.grammar ?? null,
+    embedding: request.embedding ?? null,
     maxTokens: Math.min(maxTokens, served.options.maxTokens),
     // llama.cpp's; 0: however long it takes.
     lineMilliseconds: Math.max(0, countField(body, 't_max_predict_ms', -1, 1_000_000_000) ?? 0),
@@ -81,14 +81,23 @@ export function requestOf(body: Body, served: Served, asked: Asked): WriteReques
 /** Most texts of one request. */
 const mostTexts = 1024;
 
-/** @throws Refusal where a request names another model. */
+/** @throws Refusal if a request names another model. */
 export function checkModel(body: Body, { name, model, options }: Served): void {
-  const asked = textField(body, 'model');
+  const requested = textField(body, 'model');
   // Ollama's clients name a tag, too.
   const names = [name, model.name, options.model];
-  if (asked === undefined || asked === '' || names.includes(asked) || names.includes(asked.replace(/:latest$/, '')))
+  if (
+    requested === undefined ||
+    requested === '' ||
+    names.includes(requested) ||
+    names.includes(requested.replace(/:latest$/, ''))
+  )
     return;
-  throw refusal(404, 'model_not_found', `There is no model ${JSON.stringify(asked.slice(0, 100))} here, but ${name}.`);
+  throw refusal(
+    404,
+    'model_not_found',
+    `There is no model ${JSON.stringify(requested.slice(0, 100))} here, but ${name}.`,
+  );
 }
 
 function checkTexts(count: number): void {

@@ -51,10 +51,17 @@ export async function respond(
   const tally = newTally();
   const asker = askerOf(request.headers, request.socket.remoteAddress ?? '', answering.guards);
   const path = url.split('?')[0]!;
-  let asked: WriteRequest | null = null;
+  let writeRequest: WriteRequest | null = null;
   response.once('close', () => {
     if (quiet.has(path)) return;
-    answering.onRequest?.({ client: asker.client, method, path, status: response.statusCode, tally, request: asked });
+    answering.onRequest?.({
+      client: asker.client,
+      method,
+      path,
+      status: response.statusCode,
+      tally,
+      request: writeRequest,
+    });
   });
   try {
     await answer(client, writer, answering);
@@ -87,7 +94,7 @@ export async function respond(
     if (route.kind === 'asks') return await sendParts(to, await route.ask(body, by, caller));
     const open = (format: StreamFormat): EventStream => openStream(response, to.headers, silenceMilliseconds, format);
     const endpoint = route.endpoint(body, served);
-    asked = endpoint.request;
+    writeRequest = endpoint.request;
     await write(endpoint, by, caller, to, { open, shape, onDefect });
   }
 }

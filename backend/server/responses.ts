@@ -129,10 +129,11 @@ export function responses(body: Body, served: Served): Endpoint {
     stream: streamOptions(body),
     format: 'named-events',
     whole: ([text], head) => whole(text!, turnOf(text!.text, reader()), head),
-    piece(told, text, head) {
-      if (told.type === 'read')
+    piece(answerEvent, text, head) {
+      if (answerEvent.type === 'read')
         return ['response.created', 'response.in_progress'].map((type) => event(type, { response: shell(head) }));
-      if (told.type === 'written') return say(read.push(told.tokens.map((token) => token.text).join('')), head);
+      if (answerEvent.type === 'written')
+        return say(read.push(answerEvent.tokens.map((token) => token.text).join('')), head);
       const { text: rest, calls } = read.end();
       const last = [...say(rest, head), ...close(head)];
       const turn = { text: shown ?? '', calls };

@@ -2,7 +2,7 @@
 
 export interface Room {
   /**
-   * Takes room for so much, and answers how it is given back; null where the client would have more than `most`. A client that has
+   * Takes room for so much, and answers how it is given back; null if the client would have more than `most`. A client that has
    * nothing open always gets it: what is large is written, too, once all before it is.
    */
   take(client: string, amount: number, most: number): (() => void) | null;

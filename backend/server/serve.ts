@@ -15,7 +15,7 @@ export interface RunningServer {
   readonly url: string;
   /** How the model is called. */
   readonly name: string;
-  /** Rejects where the model cannot be loaded or is lost; settles when the server has been closed. */
+  /** Rejects if the model cannot be loaded or is lost; settles when the server has been closed. */
   readonly finished: Promise<void>;
   /** Answers what is being answered, for a while, then ends. */
   close(): Promise<void>;

@@ -1,5 +1,5 @@
 /**
- * How many sockets a server holds. Where there are too many, the one that has been idle longest gives way: a client that opens many
+ * How many sockets a server holds. if there are too many, the one that has been idle longest gives way: a client that opens many
  * and asks nothing locks no other client out.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
@@ -10,7 +10,7 @@ export interface SocketLimits {
   readonly ofAddress: number;
 }
 
-interface Held {
+interface OpenSocket {
   readonly address: string;
   /** Requests whose headers have come and that are not answered. */
   requests: number;
@@ -18,32 +18,32 @@ interface Held {
 
 export function limitSockets(server: Server, { most, ofAddress }: SocketLimits): void {
   /** Those that became idle last are last. */
-  const held = new Map<Socket, Held>();
+  const open = new Map<Socket, OpenSocket>();
 
-  const makeRoom = (of: (each: Held) => boolean, limit: number): void => {
-    const counted = [...held].filter(([, each]) => of(each));
+  const makeRoom = (of: (each: OpenSocket) => boolean, limit: number): void => {
+    const counted = [...open].filter(([, each]) => of(each));
     if (counted.length <= limit) return;
     // The newest is the last: where all others are busy it is the one to go.
     const [socket] = counted.find(([, { requests }]) => requests === 0)!;
-    held.delete(socket);
+    open.delete(socket);
     socket.destroy();
   };
 
   server.on('connection', (socket: Socket) => {
     const address = socket.remoteAddress ?? '';
-    held.set(socket, { address, requests: 0 });
-    socket.once('close', () => held.delete(socket));
+    open.set(socket, { address, requests: 0 });
+    socket.once('close', () => open.delete(socket));
     makeRoom((each) => each.address === address, ofAddress);
     makeRoom(() => true, most);
   });
   server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    const one = held.get(socket);
+    const one = open.get(socket);
     if (one === undefined) return;
     one.requests++;
     response.once('close', () => {
       one.requests--;
-      if (!held.delete(socket)) return;
-      held.set(socket, one);
+      if (!open.delete(socket)) return;
+      open.set(socket, one);
     });
   });
 }

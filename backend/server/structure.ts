@@ -7,18 +7,18 @@ import { badField, isRecord, recordField, textField, type Body } from './fields.
 export function grammarOf(body: Body): ServedGrammar | null {
   const gbnf = textField(body, 'grammar') ?? '';
   const schema = body['json_schema'];
-  const asked: ServedGrammar[] = [
+  const grammars: ServedGrammar[] = [
     ...(gbnf === '' ? [] : [{ kind: 'gbnf', text: gbnf } as const]),
     ...(schema === undefined || schema === null ? [] : [plain(schemaOf('json_schema', schema))]),
     ...formatOf(body),
   ];
-  if (asked.length > 1)
+  if (grammars.length > 1)
     throw userError(
       'bad-argument',
       'grammar, json_schema and response_format exclude each other.',
       'Leave all but one out.',
     );
-  return asked[0] ?? null;
+  return grammars[0] ?? null;
 }
 
 const plain = (schema: unknown): ServedGrammar => ({ kind: 'schema', schema, around: ['', ''] });

@@ -4,7 +4,7 @@ import type { StopReason } from '../../protocol/trace.ts';
 
 export interface Tally {
   /** When it was asked; milliseconds. */
-  readonly asked: number;
+  readonly requestedAt: number;
   promptTokens: number;
   rememberedTokens: number;
   writtenTokens: number;
@@ -12,7 +12,7 @@ export interface Tally {
   layers: number;
   /** Written tokens by the exit that they left at. */
   readonly exits: Map<string, number>;
-  /** Written tokens in whose places something had been drafted, and those where that was right. */
+  /** Written tokens in whose places something had been drafted, and those if that was right. */
   drafts: number;
   rightDrafts: number;
   /** Why its texts ended. */
@@ -23,7 +23,7 @@ export interface Tally {
 }
 
 export const newTally = (): Tally => ({
-  asked: performance.now(),
+  requestedAt: performance.now(),
   promptTokens: 0,
   rememberedTokens: 0,
   writtenTokens: 0,
@@ -58,6 +58,6 @@ export function count(tally: Tally, event: TextEvent): void {
   }
 }
 
-/** Tokens a second from the first on; null where fewer than two were written. */
+/** Tokens a second from the first on; null if fewer than two were written. */
 export const speedOf = ({ first, last, writtenTokens }: Tally): number | null =>
   first === null || last === null || last <= first ? null : ((writtenTokens - 1) * 1000) / (last - first);

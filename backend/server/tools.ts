@@ -64,7 +64,7 @@ const syntaxOf = (template: string | null): Syntax =>
     ? { around: ['<tool_call>\n', '\n</tool_call>'], arguments: 'arguments' }
     : { around: ['', ''], arguments: template?.includes('"parameters": ') ? 'parameters' : 'arguments' };
 
-/** What a text must be that calls; null where it need not. */
+/** What a text must be that calls; null if it need not. */
 export function callGrammar(choice: ToolChoice, tools: readonly Tool[], template: string | null): ServedGrammar | null {
   if (choice.kind === 'auto' || choice.kind === 'none') return null;
   const { around, arguments: named } = syntaxOf(template);
@@ -121,33 +121,36 @@ function mayBeCall(text: string): boolean {
 }
 
 export function callReader(tools: readonly Tool[]): CallReader {
-  let held = '';
+  let heldBack = '';
   /** Of the text so far nothing has been shown: it may be a call as a whole. */
   let isFresh = true;
   let isCall = false;
   return {
     push(text) {
-      held += text;
+      heldBack += text;
       if (isCall) return '';
-      if (isFresh && mayBeCall(held)) return '';
+      if (isFresh && mayBeCall(heldBack)) return '';
       isFresh = false;
-      const found = held.indexOf(mark);
+      const found = heldBack.indexOf(mark);
       isCall = found >= 0;
-      let safe = isCall ? found : held.length;
+      let safe = isCall ? found : heldBack.length;
       // The end of what there is may begin a call.
-      for (let length = Math.min(mark.length - 1, held.length); !isCall && length > 0; length--)
-        if (held.endsWith(mark.slice(0, length))) {
-          safe = held.length - length;
+      for (let length = Math.min(mark.length - 1, heldBack.length); !isCall && length > 0; length--)
+        if (heldBack.endsWith(mark.slice(0, length))) {
+          safe = heldBack.length - length;
           break;
         }
-      const shown = held.slice(0, safe);
-      held = held.slice(safe);
+      const shown = heldBack.slice(0, safe);
+      heldBack = heldBack.slice(safe);
       return shown;
     },
     end() {
-      const calls = callsIn(held, tools);
-      if (calls.length === 0) return { text: held, calls };
-      return { text: held.startsWith(mark) || isFresh ? '' : held.slice(0, Math.max(0, held.indexOf(mark))), calls };
+      const calls = callsIn(heldBack, tools);
+      if (calls.length === 0) return { text: heldBack, calls };
+      return {
+        text: heldBack.startsWith(mark) || isFresh ? '' : heldBack.slice(0, Math.max(0, heldBack.indexOf(mark))),
+        calls,
+      };
     },
   };
 }
@@ -165,7 +168,7 @@ export function turnOf(text: string, reader: CallReader): Turn {
   return { text: shown + rest, calls };
 }
 
-/** Calls of these functions that a text is made of; none where it is anything else. */
+/** Calls of these functions that a text is made of; none if it is anything else. */
 function callsIn(text: string, tools: readonly Tool[]): ToolCall[] {
   const marked = [...text.matchAll(/<tool_call>\s*([^]*?)\s*(?:<\/tool_call>|$)/g)].map(([, inner]) => inner!);
   const bare = text

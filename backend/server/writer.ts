@@ -37,10 +37,10 @@ export interface Writer {
   /**
    * The events of a request: that it is accepted, then those of its texts until all have ended. Leaving early or aborting ends them in
    * the thread, too; after `seconds` they end with what there is.
-   * @throws UserError as the model refuses; Refusal where too many wait.
+   * @throws UserError as the model refuses; Refusal if too many wait.
    */
   write(request: WriteRequest, caller: Caller): AsyncGenerator<AcceptedEvent | TextEvent, void>;
-  /** @throws UserError as the model refuses or the caller leaves; Refusal where too many wait. */
+  /** @throws UserError as the model refuses or the caller leaves; Refusal if too many wait. */
   ask<Kind extends Question['kind']>(
     question: Extract<Question, { kind: Kind }>,
     caller: Caller,

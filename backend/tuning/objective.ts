@@ -21,7 +21,7 @@ export interface HeadTask {
   readonly trained: boolean;
   /** Pairs of row and class of each target, `[tokens, 2]` int32; rows count from 0 within each chunk. */
   readonly targets: tf.Tensor;
-  /** Weight of each token, 0 where there is no target: `[tokens, 1]`. */
+  /** Weight of each token, 0 if there is no target: `[tokens, 1]`. */
   readonly weights: tf.Tensor;
   /** Ids of the classes but the last, which is *defer*; null for a head over the whole vocabulary. */
   readonly shortlist: tf.Tensor | null;
@@ -31,7 +31,7 @@ export interface HeadTask {
 export interface Teacher {
   /** The normed final state `[tokens, hidden]`. */
   readonly state: tf.Tensor;
-  /** The model's frozen head `[vocabulary, hidden]`, and its bias `[vocabulary]` where it has one. */
+  /** The model's frozen head `[vocabulary, hidden]`, and its bias `[vocabulary]` if it has one. */
   readonly head: tf.Tensor;
   readonly bias: tf.Tensor | null;
   /** As of a task, but of token ids, with rows that count from 0 within each of the teacher's chunks. */
@@ -240,7 +240,7 @@ function headChunk(
   };
 }
 
-/** The weight of each token, times the largest probability among real tokens where that is asked for. */
+/** The weight of each token, times the largest probability among real tokens if requested. */
 function tokenWeights(
   weights: tf.Tensor,
   own: Distribution,

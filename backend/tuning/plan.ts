@@ -16,7 +16,7 @@ export interface Speeds {
 }
 
 /** What a run shall do. */
-export interface Asked {
+export interface PlanRequest {
   readonly seconds: number;
   /** Tokens of a window. */
   readonly tokens: number;
@@ -25,7 +25,7 @@ export interface Asked {
   readonly heldOutWindows: number;
   /** Windows to tune on that there are. */
   readonly windows: number;
-  /** Null where exits are not fitted. */
+  /** Null if exits are not fitted. */
   readonly fitTokens: number | null;
   /** Windows of an update. */
   readonly perUpdate: number;
@@ -48,9 +48,9 @@ export interface TunePlan {
   /** Updates expected, and how long one takes. */
   readonly updates: number;
   readonly updateSeconds: number;
-  /** How many minutes would bring a gain; null where those asked do. */
+  /** How many minutes would bring a gain; null if those asked do. */
   readonly minutesNeeded: number | null;
-  /** How many have room for some updates, too; null where those asked have. */
+  /** How many have room for some updates, too; null if those asked have. */
   readonly minutesForUpdates: number | null;
 }
 
@@ -83,38 +83,39 @@ const leastFitWindows = 2;
 /** Updates that bring something without a fit. */
 const leastUpdates = 10;
 
-export function planMinutes(speeds: Speeds, asked: Asked): TunePlan {
-  const evaluation = evaluationShare * asked.seconds;
-  const calibration = calibrationSeconds(asked.seconds);
-  const rest = Math.max(0, asked.seconds - speeds.spent - evaluation - calibration);
+export function planMinutes(speeds: Speeds, request: PlanRequest): TunePlan {
+  const evaluation = evaluationShare * request.seconds;
+  const calibration = calibrationSeconds(request.seconds);
+  const rest = Math.max(0, request.seconds - speeds.spent - evaluation - calibration);
   const { window, scoring } = speeds;
 
   const fitWindow = window + scoring / 2;
-  const wantedFit = asked.fitTokens === null ? 0 : Math.min(asked.windows, Math.ceil(asked.fitTokens / asked.tokens));
+  const wantedFit =
+    request.fitTokens === null ? 0 : Math.min(request.windows, Math.ceil(request.fitTokens / request.tokens));
   const fitWindows = Math.min(wantedFit, Math.floor((largestFitShare * rest) / fitWindow));
   const fit = Math.min(largestFitShare * rest, fitWindows * fitWindow);
-  const update = updateSeconds(speeds, asked);
+  const update = updateSeconds(speeds, request);
   const updates = Math.floor((rest - fit) / update);
   const isEnough =
-    asked.fitTokens === null ? updates >= leastUpdates : fitWindows >= Math.min(leastFitWindows, wantedFit);
+    request.fitTokens === null ? updates >= leastUpdates : fitWindows >= Math.min(leastFitWindows, wantedFit);
   return {
     seconds: { evaluation, fit, updates: rest - fit, calibration },
-    evaluationTokens: evaluationTokensOf(speeds, asked, evaluation),
+    evaluationTokens: evaluationTokensOf(speeds, request, evaluation),
     fitWindows,
     updates,
     updateSeconds: update,
-    minutesNeeded: isEnough ? null : minutesFor(speeds, leastWork(asked, fitWindow, update)),
+    minutesNeeded: isEnough ? null : minutesFor(speeds, leastWork(request, fitWindow, update)),
     minutesForUpdates: updates >= leastUpdates ? null : minutesFor(speeds, withUpdates(wantedFit * fitWindow, update)),
   };
 }
 
 /** Seconds of one update: the backbone, the teacher's logits, and three products at each exit's head. */
-export const updateSeconds = ({ window, scoring }: Speeds, { perUpdate, distils, headShare }: Asked): number =>
+export const updateSeconds = ({ window, scoring }: Speeds, { perUpdate, distils, headShare }: PlanRequest): number =>
   perUpdate * (window + scoring * ((distils ? 1 : 0) + gradientProducts * headShare));
 
 function evaluationTokensOf(
   { window, scorerOpening, scoring }: Speeds,
-  { tokens, evaluationTokens, heldOutWindows, headShare }: Asked,
+  { tokens, evaluationTokens, heldOutWindows, headShare }: PlanRequest,
   budget: number,
 ): number {
   const wanted = Math.min(heldOutWindows, Math.max(1, Math.floor(evaluationTokens / tokens)));
@@ -124,7 +125,7 @@ function evaluationTokensOf(
 }
 
 /** The least work that brings a gain: a small fit, which has half of the time, or some updates. */
-const leastWork = ({ fitTokens }: Asked, fitWindow: number, update: number): number =>
+const leastWork = ({ fitTokens }: PlanRequest, fitWindow: number, update: number): number =>
   fitTokens === null ? leastUpdates * update : (leastFitWindows * fitWindow) / largestFitShare;
 
 /** The least work with some updates, beside a fit that takes up to half of the time. */

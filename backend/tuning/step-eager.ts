@@ -36,7 +36,7 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
   const on = <T>(compute: () => T): T => withBackend(backend, compute);
   const listed = plan.exits.flatMap(({ parameters }) => parameters);
   const shapes = new Map(listed.map(({ name, shape }) => [name, [...shape]]));
-  const held = on(() => ({
+  const live = on(() => ({
     parameters: new Map([...shapes].map(([name, shape]) => [name, tf.tensor(initial.get(name)!.slice(), shape)])),
     firstMoments: new Map([...shapes].map(([name, shape]) => [name, tf.fill(shape, 0)])),
     secondMoments: new Map([...shapes].map(([name, shape]) => [name, tf.fill(shape, 0)])),
@@ -51,8 +51,8 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
       ),
   );
   const replace = (part: (typeof parts)[number], name: string, tensor: tf.Tensor): void => {
-    held[part].get(name)!.dispose();
-    held[part].set(name, tf.keep(tensor));
+    live[part].get(name)!.dispose();
+    live[part].set(name, tf.keep(tensor));
   };
   const select = (tensors: Tensors, names: readonly string[]): Tensors =>
     new Map(names.map((name) => [name, tensors.get(name)!]));
@@ -73,7 +73,7 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
         const exits = group.map((planned): ExitTensors => ({
           exit: planned.exit,
           features: input(featuresOf(batch, planned), [...size, featuresOf(batch, planned).length / positions]),
-          trained: select(held.parameters, namesOf(planned)),
+          trained: select(live.parameters, namesOf(planned)),
           frozen: select(frozen, planned.frozen),
           targets: input(targetPairs(targetClasses(batch, planned), chunk), [positions, 2]),
           weights,
@@ -129,9 +129,9 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
             ...adamW(
               optimiser,
               {
-                parameter: held.parameters.get(name)!,
-                first: held.firstMoments.get(name)!,
-                second: held.secondMoments.get(name)!,
+                parameter: live.parameters.get(name)!,
+                first: live.firstMoments.get(name)!,
+                second: live.secondMoments.get(name)!,
               },
               gradient.get(name)!,
               {
@@ -161,9 +161,9 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
         return values;
       };
       return {
-        parameters: await read(held.parameters),
-        firstMoments: await read(held.firstMoments),
-        secondMoments: await read(held.secondMoments),
+        parameters: await read(live.parameters),
+        firstMoments: await read(live.firstMoments),
+        secondMoments: await read(live.secondMoments),
       };
     },
 
@@ -171,7 +171,7 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
       on(() => {
         for (const part of parts) {
           for (const [name, shape] of shapes) {
-            const values = requireValues(state[part], name, held[part].get(name)!.size);
+            const values = requireValues(state[part], name, live[part].get(name)!.size);
             replace(part, name, tf.tensor(Float32Array.from(values), shape));
           }
         }
@@ -179,7 +179,7 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
     },
 
     async dispose() {
-      for (const tensors of [frozen, ...parts.map((part) => held[part])]) tf.dispose([...tensors.values()]);
+      for (const tensors of [frozen, ...parts.map((part) => live[part])]) tf.dispose([...tensors.values()]);
     },
   };
 }

@@ -257,8 +257,8 @@ async function deferSums(
         bias: bias ? slice(bias, [first], [count]) : null,
       });
       const others = headLogSum(z, rows(0, listed), finalSoftcap, chunkTokens(listed));
-      const said = headLogits(z, rows(listed, 1), null);
-      return regressionTensors(z, sub(add(others, logOdds!), said), weights!);
+      const deferLogits = headLogits(z, rows(listed, 1), null);
+      return regressionTensors(z, sub(add(others, logOdds!), deferLogits), weights!);
     }),
   );
   const sums = emptySplit(hidden, 1);

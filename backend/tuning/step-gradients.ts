@@ -54,7 +54,7 @@ export function groupGradients(
 ): GroupGradients {
   const names = group.flatMap(({ trained }) => [...trained.keys()]);
   const values = group.flatMap(({ trained }) => [...trained.values()]);
-  let heard: HeadLosses | null = null;
+  let found: HeadLosses | null = null;
   const total = (...current: tf.Tensor[]): tf.Scalar => {
     const byName = new Map(names.map((name, i) => [name, current[i]!]));
     const tasks = group.map((each): HeadTask => {
@@ -76,9 +76,9 @@ export function groupGradients(
       bias: group[0]!.frozen.get('lm_head.bias') ?? null,
       targets: final.targets,
     };
-    heard = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk, teacherChunk);
-    for (const tensor of Object.values(heard) as tf.Tensor[]) tf.keep(tensor);
-    return tf.sum(heard.losses);
+    found = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk, teacherChunk);
+    for (const tensor of Object.values(found) as tf.Tensor[]) tf.keep(tensor);
+    return tf.sum(found.losses);
   };
   const { value, grads } = tf.valueAndGrads(total)(values);
   value.dispose();
@@ -94,7 +94,7 @@ export function groupGradients(
       }),
     ),
   );
-  return { ...heard!, squares, gradients };
+  return { ...found!, squares, gradients };
 }
 
 /** Sums along rows first: one long sum of float32 loses digits. */

@@ -34,7 +34,7 @@ export interface PlannedExit {
   readonly cut: string;
   readonly parameters: readonly ExitParameter[];
   readonly frozen: readonly string[];
-  /** Class of each token id; null where classes are the token ids. */
+  /** Class of each token id; null if classes are the token ids. */
   readonly classes: Int32Array | null;
   /** The class of tokens outside a shortlist, which is also how many tokens it lists; −1 without one. */
   readonly defer: number;
@@ -61,7 +61,7 @@ const sharedPassBytes = 2 ** 28;
 
 /**
  * Plans a step.
- * @throws UserError where `initial` is not exactly the exits' trained parameters.
+ * @throws UserError if `initial` is not exactly the exits' trained parameters.
  */
 export function planStep({ spec, exits, initial, model, objective }: StepOptions): StepPlan {
   const distils = objective.distillation > 0;
@@ -101,7 +101,7 @@ export function shortlistClasses(tokens: readonly number[], vocabulary: number):
   return classes;
 }
 
-/** Class of each target of a batch; 0 where there is none. */
+/** Class of each target of a batch; 0 if there is none. */
 export const targetClasses = ({ targets }: StepBatch, { classes }: PlannedExit): Int32Array =>
   targets.map((token) => (token < 0 ? 0 : classes ? classes[token]! : token));
 
@@ -136,20 +136,20 @@ export function gapOf(
 export const targetCount = ({ targets }: StepBatch): number =>
   targets.reduce((count, token) => count + (token < 0 ? 0 : 1), 0);
 
-/** Features of an exit in a batch. Throws where the trainer did not supply its cut. */
+/** Features of an exit in a batch. Throws if the trainer did not supply its cut. */
 export function featuresOf({ features }: StepBatch, { cut }: PlannedExit): Float32Array {
   const found = features.get(cut);
   if (!found) throw new Error(`the batch has no features at ${cut}, only at ${[...features.keys()].join(', ')}`);
   return found;
 }
 
-/** The final state of a batch. Throws where distillation needs it and the trainer did not supply it. */
+/** The final state of a batch. Throws if distillation needs it and the trainer did not supply it. */
 export function finalOf({ final }: StepBatch): Float32Array {
   if (!final) throw new Error('distillation needs the final state, which the batch does not carry');
   return final;
 }
 
-/** Values of a parameter in a state; throws where the state is of other exits. */
+/** Values of a parameter in a state; throws if the state is of other exits. */
 export function requireValues(source: ReadonlyMap<string, Float32Array>, name: string, length: number): Float32Array {
   const values = source.get(name);
   if (values?.length !== length) throw new Error(`the state has no ${length} numbers for "${name}"`);

@@ -9,7 +9,7 @@ export interface PlacedStep extends TuningStep {
   readonly device: ExitDevice;
 }
 
-/** @throws UserError `device` where the backend cannot be loaded. */
+/** @throws UserError `device` if the backend cannot be loaded. */
 export async function openPlacedStep(device: ExitDevice, options: StepOptions & CompiledOptions): Promise<PlacedStep> {
   if (device.kind === 'compiled') return { ...(await createCompiledStep(options)), device };
   const backend =

@@ -60,7 +60,7 @@ export interface TrainerParts<Batch extends { readonly targets: Int32Array } = S
 /** What `train` returns: where the run stands. */
 export interface TrainerResult {
   readonly position: TrainingPosition;
-  /** True where the signal ended it. */
+  /** True if the signal ended it. */
   readonly stopped: boolean;
 }
 
@@ -72,7 +72,7 @@ const evaluationsPerRun = 10;
 /**
  * Goes on from `start` until a limit is reached or the signal aborts; either way the checkpoint then holds everything.
  * Under the same seed and limits in steps or epochs the metrics are the same however often the run was interrupted.
- * @throws UserError where the checkpoint cannot be written or the data is damaged.
+ * @throws UserError if the checkpoint cannot be written or the data is damaged.
  */
 export async function* train<Batch extends { readonly targets: Int32Array }>(
   run: TrainerParts<Batch>,

@@ -50,7 +50,7 @@ export function wholeGradients(
   chunk: number,
 ): WholeGradients {
   const names = [...given.parameters.keys()];
-  const heard: { losses: tf.Tensor; crossEntropies: tf.Tensor }[] = [];
+  const found: { losses: tf.Tensor; crossEntropies: tf.Tensor }[] = [];
   const total = (embedded: tf.Tensor, ...current: tf.Tensor[]): tf.Scalar => {
     const table = new Map(names.map((name, i) => [name, current[i]!]));
     const ops = tensorOps(table);
@@ -71,13 +71,13 @@ export function wholeGradients(
       objective.distillation > 0 ? { state: final, ...headOf('lm_head'), targets: given.targets } : null;
     const exits = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk);
     const last = headLosses([own], null, finalObjective, spec.finalSoftcap, chunk);
-    heard.push(exits, last);
-    for (const each of heard) for (const tensor of Object.values(each)) tf.keep(tensor);
+    found.push(exits, last);
+    for (const each of found) for (const tensor of Object.values(each)) tf.keep(tensor);
     return tf.add(tf.sum(last.losses), tf.sum(tf.mul(exits.losses, given.exitWeights)));
   };
   const { value, grads } = tf.valueAndGrads(total)([given.embedded, ...given.parameters.values()]);
   value.dispose();
-  const joined = (kind: 'losses' | 'crossEntropies'): tf.Tensor => tf.concat(heard.map((each) => each[kind]));
+  const joined = (kind: 'losses' | 'crossEntropies'): tf.Tensor => tf.concat(found.map((each) => each[kind]));
   return {
     losses: joined('losses'),
     crossEntropies: joined('crossEntropies'),

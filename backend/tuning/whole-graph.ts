@@ -31,7 +31,7 @@ export interface WholeGraph {
   readonly ofExits: readonly ExitParameter[];
   /** Answers `losses`, `crossEntropies`, and `gradient of NAME` of `embedded` and of every parameter. */
   build(): ReturnType<typeof record>;
-  /** All inputs but parameters. `targets` `[batch, tokens]`: −1 where there is none. */
+  /** All inputs but parameters. `targets` `[batch, tokens]`: −1 if there is none. */
   feeds(embedded: Float32Array, targets: Int32Array, exitWeights: ReadonlyMap<string, number>): Record<string, Value>;
   /** A parameter as an input. */
   feed(name: string, data: Float32Array): Record<string, Value>;

@@ -14,7 +14,7 @@ import type { OptimiserOptions, StepResult, StepSettings, TuningStep } from './t
 import { compiledUpdate } from './update-compiled.ts';
 import { finalId, wholeGraph, type WholeGraphOptions } from './whole-graph.ts';
 
-/** Windows of tokens: `[batch, tokens]` each; a target is −1 where there is none. */
+/** Windows of tokens: `[batch, tokens]` each; a target is −1 if there is none. */
 export interface WindowBatch {
   readonly batch: number;
   readonly tokens: number;

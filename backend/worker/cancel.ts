@@ -10,8 +10,8 @@ export function setCancelFlag(flag: SharedArrayBuffer, cancelled: boolean): void
 }
 
 /**
- * A signal whose `aborted` and `throwIfAborted` see the flag at once. Its listeners run when `abort` of the answer is
- * called (a message arrived), or when someone reads `aborted` after the flag was set.
+ * A signal whose `aborted` and `throwIfAborted` see the flag at once. Its listeners run when `abort` of the result is called (a message
+ * arrived), or when `aborted` is read after the flag was set.
  */
 export function flaggedSignal(flag: SharedArrayBuffer): { signal: AbortSignal; abort: () => void } {
   const controller = new AbortController();

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 
-/** Where a signal of one's own does nothing, as in the first process of a container. */
+/** Used if a signal to this process itself has no effect, as for the first process of a container. */
 const IGNORED_MILLISECONDS = 500;
 
 /**
@@ -22,7 +22,9 @@ export function endAtOnce(signal: 'SIGINT' | 'SIGTERM'): void {
   setTimeout(() => process.exit(128 + constants.signals[signal]), IGNORED_MILLISECONDS);
 }
 
-/** Processes that this one's threads have started, as Linux tells them. Elsewhere they are left to themselves: each ends within seconds. */
+/**
+ * Processes that this process's threads have started, as Linux lists them. On other systems they are not ended: each ends within seconds.
+ */
 function children(): number[] {
   try {
     return readdirSync('/proc/self/task').flatMap((thread) =>

@@ -1,7 +1,6 @@
 /**
- * Host side: runs jobs in worker threads and hands their events to any number of readers. Jobs that write with a model share a
- * thread, where they share the model, too; the others of a model run one after the other in a second thread. Knows no model and never
- * blocks.
+ * Host side: runs jobs in worker threads and passes their events to any number of readers. Jobs that decode with a model share a thread,
+ * and so the model; other jobs of a model run one after the other in a second thread. Knows no model and never blocks.
  */
 import { statSync } from 'node:fs';
 import { UserError, userError } from '../../protocol/errors.ts';
@@ -11,13 +10,13 @@ import { openThread, type HostThread, type ThreadJob } from './host-thread.ts';
 
 export interface Job<Name extends JobName> {
   readonly recipe: Name;
-  /** Settles with the job: rejects with its error, a UserError where the user can do something. */
+  /** Settles with the job. Rejects with its error, a UserError if the user can mend it. */
   readonly finished: Promise<void>;
   /** Every event from now on; ends or throws with the job. A reader that leaves early does not stop the job. */
   read(): AsyncGenerator<JobEvents[Name], void>;
-  /** Tells the recipe something, once it runs. */
+  /** Sends the recipe a message, once it runs. */
   send(message: JobMessages[Name]): void;
-  /** Asks the recipe to stop at its next step and to keep its work; `finished` tells when it has. A job that waits ends at once. */
+  /** Asks the recipe to stop at its next step and to keep its work; `finished` settles when it has. A job that waits ends at once. */
   cancel(): void;
 }
 
@@ -44,7 +43,7 @@ export interface EngineSettings {
 /** Recipes that write texts with a model: their texts share its session. */
 const writing: ReadonlySet<JobName> = new Set<JobName>(['generate', 'complete', 'serve']);
 
-/** Errors behind which a thread may hold anything, or too much. */
+/** Errors after which a thread is not used again: its memory may be inconsistent, or too large. */
 const isFatal = (error: unknown): boolean =>
   !(error instanceof UserError) || error.code === 'out-of-memory' || error.code === 'device';
 

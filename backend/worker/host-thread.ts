@@ -1,6 +1,6 @@
 /**
- * Host side of one worker thread: starts it, runs jobs in it, and lets it end by itself. A thread is never ended from outside: a
- * native call that is ended in the middle takes the process with it.
+ * Host side of one worker thread: starts it, runs jobs in it, and lets it end on its own. A thread is never terminated: a native call that
+ * is terminated takes the process with it.
  */
 import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { userError } from '../../protocol/errors.ts';
@@ -19,7 +19,7 @@ import { newCancelFlag, setCancelFlag } from './cancel.ts';
 export interface ThreadJob {
   /** Rejects with the job's error, a UserError if the user can do something about it. */
   readonly finished: Promise<void>;
-  /** Tells the recipe something. */
+  /** Sends the recipe a message. */
   send(message: JobMessages[JobName]): void;
   /** Asks the recipe to stop at its next step. */
   cancel(): void;

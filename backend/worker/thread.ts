@@ -46,8 +46,8 @@ function serve(port: MessagePort, recipes: RecipeTable): void {
         reply({ job, type: 'event', event });
       reply({ job, type: 'ended' });
     } catch (error) {
-      const asked = signal.aborted && error === signal.reason;
-      reply({ job, type: 'failed', error: toErrorRecord(asked ? userError('cancelled', 'Cancelled.') : error) });
+      const isRequested = signal.aborted && error === signal.reason;
+      reply({ job, type: 'failed', error: toErrorRecord(isRequested ? userError('cancelled', 'Cancelled.') : error) });
     } finally {
       running.delete(job);
     }

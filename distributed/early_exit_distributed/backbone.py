@@ -146,7 +146,7 @@ class Backbone:
 
 def attention_place(layer: nn.Module, i: int, job: Job) -> Callable[[list[Tensor]], RemovableHandle]:
     """Listens where layer i's stream stands between attention and MLP: what the norm before the MLP reads, or the MLP itself
-    where there is none; in a parallel layer, what attention adds."""
+    if there is none; in a parallel layer, what attention adds."""
     own = f"layers.{i - 1}"
     if job.spec["parallelResidual"]:
         module = _module(layer, job, f"{own}.self_attn.o_proj")

@@ -132,7 +132,7 @@ class Fit:
             self._kept.append(_Kept(x[counted], self._log_odds(final[counted], lm_head), apart))
 
     def solve(self) -> dict[str, Tensor]:
-        """The exit's parameters, corrected where that does better on what was kept apart. All ranks of the stage together."""
+        """The exit's parameters, corrected if that does better on what was kept apart. All ranks of the stage together."""
         hidden = self.job.spec["hidden"]
         sums = (self._sums or _Sums.empty(hidden, hidden, self.ranks.device)).over(self.ranks)
         delta = correction(sums.xx, sums.xr)
@@ -187,7 +187,7 @@ FIRST, WEAKEST, STRONGEST, CAUTIOUS = 0.1, 1e-9, 1e3, 1.0
 
 
 def correction(xx: list[Tensor], xr: list[Tensor]) -> Tensor | None:
-    """Δ that makes Σ‖r - xΔ‖² + λ‖Δ‖² least, λ chosen on the sums kept apart (index 1); None where no correction does better than any."""
+    """Δ that makes Σ‖r - xΔ‖² + λ‖Δ‖² least, λ chosen on the sums kept apart (index 1); None if no correction does better than any."""
     all_xx, all_xr = xx[0] + xx[1], xr[0] + xr[1]
     if float(all_xx.trace()) == 0:
         return None

@@ -112,7 +112,7 @@ class Job:
     exits: tuple[Exit, ...]
     """In the order of the stream."""
     continues: Path | None
-    """The tuned exits that a run begins with which trains the whole model further; None where it is frozen."""
+    """The tuned exits that a run begins with which trains the whole model further; None if it is frozen."""
     train: Path
     held_out: Path
     held_out_tokens: int

@@ -49,7 +49,7 @@ class HeadTask:
     """`[tokens, hidden]`."""
     head: Head
     classes: Tensor
-    """Class of each token's target, -1 where there is none."""
+    """Class of each token's target, -1 if there is none."""
     shortlist: Tensor | None
     """Ids of the classes but the last, which is *defer*; exits with the same list share what the teacher says to it."""
     head_gradient: Tensor | None

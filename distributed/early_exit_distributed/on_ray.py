@@ -1,4 +1,4 @@
-"""A job of Ray: an actor a rank, on a GPU of its own where the cluster has any.
+"""A job of Ray: an actor a rank, on a GPU of its own if the cluster has any.
 
     python -m early_exit_distributed.on_ray DIRECTORY RANKS        a folder on a path that all nodes share
     python -m early_exit_distributed.on_ray --carried NAME RANKS   files that came with the job
@@ -48,7 +48,7 @@ class Rank:
             return ray.get_runtime_context().get_node_id(), self._directory, ray.util.get_node_ip_address(), free.getsockname()[1]
 
     def run(self, rank: int, ranks: int, address: str, port: int) -> str | None:
-        """None where it ended well; else the sentence that says why not."""
+        """None if it ended well; else the sentence that says why not."""
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         # Ray shows each actor its own card, as the first.
         here = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": ranks, "MASTER_ADDR": address, "MASTER_PORT": port}

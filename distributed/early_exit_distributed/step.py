@@ -26,7 +26,7 @@ class Pass:
     final: Tensor | None
     """The state `[windows · tokens, hidden]` that the model's own head reads; None unless distilling."""
     targets: Tensor
-    """`[windows, tokens]`; -1 where there is none."""
+    """`[windows, tokens]`; -1 if there is none."""
 
 
 @dataclass

@@ -222,7 +222,7 @@ class WholeModel:
 def _by_stored_name(model: nn.Module, frame: nn.Module, weights: Weights) -> dict[str, Tensor | None]:
     """Every tensor of the model's files with the parameter that it is; None for what is computed, such as masks.
 
-    Throws where a parameter of the model's code is in no file.
+    Throws if a parameter of the model's code is in no file.
     """
     prefix = next(name for name, module in model.named_modules() if module is frame)
     parameters = dict(model.named_parameters(remove_duplicate=False))

@@ -12,12 +12,12 @@ import { chosenModel } from '../model-and-exits.ts';
 import { completionRequest } from './request.ts';
 import type { CompletionSettings } from '../settings.ts';
 import { chunksBeside, type Chunk } from './chunks.ts';
-import { oneAtATime, type Asked } from './one-at-a-time.ts';
+import { oneAtATime, type SharedRequest } from './one-at-a-time.ts';
 import { createResults, type Suggested } from './results.ts';
 import type { Place } from './place.ts';
 
 export interface Asking {
-  /** What was suggested here, or would be left of it after typing; null where it was not asked. */
+  /** What was suggested here, or would be left of it after typing; null if it was not asked. */
   known(around: Around): readonly Found[] | null;
   /** The likeliest first. Null once the token fires. */
   ask(place: Place, suggestions: number, token: vscode.CancellationToken): Promise<readonly Found[] | null>;
@@ -62,7 +62,7 @@ export function createAsking(
     return result;
   };
 
-  const asked = (place: Place, suggestions: number): Asked<readonly Found[]> => ({
+  const requestFor = (place: Place, suggestions: number): SharedRequest<readonly Found[]> => ({
     key: `${place.around.prefix}\0${place.around.suffix}`,
     size: suggestions,
     async work(given) {
@@ -80,7 +80,7 @@ export function createAsking(
   });
 
   /** The user did not ask for this: errors go to the log, and are shown once the user asks. */
-  const quietly = (one: Asked<readonly Found[]>): void =>
+  const quietly = (one: SharedRequest<readonly Found[]>): void =>
     void requests.ahead(one).catch((error: unknown) => app.backend.log.debug(`Not read ahead: ${String(error)}`));
 
   return {
@@ -88,16 +88,16 @@ export function createAsking(
     async ask(place, suggestions, token) {
       const waiting = signalOf(token);
       try {
-        return await requests.ask(asked(place, suggestions), waiting.signal);
+        return await requests.ask(requestFor(place, suggestions), waiting.signal);
       } finally {
         waiting.dispose();
       }
     },
     ahead(place, accepted) {
       const around = { ...place.around, prefix: place.around.prefix + accepted };
-      if (results.find(around) === null) quietly(asked({ ...place, around }, 1));
+      if (results.find(around) === null) quietly(requestFor({ ...place, around }, 1));
     },
-    readAhead: (place) => quietly(asked(place, 0)),
+    readAhead: (place) => quietly(requestFor(place, 0)),
     clear: () => results.clear(),
   };
 }

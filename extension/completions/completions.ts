@@ -13,7 +13,7 @@ import { placeOf, type Place } from './place.ts';
 import { followVisits } from './visited.ts';
 
 export interface Completions {
-  /** Why they are not all that they could be; empty where nothing is to be said. */
+  /** Why they are not all that they could be; empty if nothing is to be said. */
   readonly note: () => string;
   readonly onChange: vscode.Event<void>;
   /** One was taken whole, or what was left of it. */
@@ -128,7 +128,7 @@ async function showExits(app: App, uri: string, offset: number, trace: Trace): P
   if (document) await app.generations.attach(document, offset, trace);
 }
 
-/** Switches completions on or off where that was said last: in the folder, else for the user. */
+/** Switches completions on or off if that was said last: in the folder, else for the user. */
 export async function toggleCompletions(): Promise<void> {
   const configuration = vscode.workspace.getConfiguration('earlyExit.completions');
   const isFolders = configuration.inspect('enabled')?.workspaceValue !== undefined;

@@ -4,7 +4,7 @@
  */
 
 /** What is asked. `size` says how much: a request also answers one of the same key that wants less. */
-export interface Asked<T> {
+export interface SharedRequest<T> {
   readonly key: string;
   readonly size: number;
   /** The signal fires once no caller wants the answer any more; an answer that still comes is dropped. */
@@ -12,10 +12,10 @@ export interface Asked<T> {
 }
 
 export interface OneAtATime<T> {
-  /** Null once `left` fires for the last one who waits, or something else was asked. Rejects where the work does. */
-  ask(asked: Asked<T>, left: AbortSignal): Promise<T | null>;
+  /** Null once `left` fires for the last one who waits, or something else was asked. Rejects if the work does. */
+  ask(request: SharedRequest<T>, left: AbortSignal): Promise<T | null>;
   /** Asks ahead if nothing else is in flight: a later caller with the same request finds it begun. */
-  ahead(asked: Asked<T>): Promise<T | null>;
+  ahead(request: SharedRequest<T>): Promise<T | null>;
 }
 
 interface Running<T> {
@@ -29,7 +29,7 @@ interface Running<T> {
 export function oneAtATime<T>(): OneAtATime<T> {
   let running: Running<T> | null = null;
 
-  const start = ({ key, size, work }: Asked<T>): Running<T> => {
+  const start = ({ key, size, work }: SharedRequest<T>): Running<T> => {
     running?.given.abort();
     const given = new AbortController();
     const { signal } = given;
@@ -48,13 +48,13 @@ export function oneAtATime<T>(): OneAtATime<T> {
   };
 
   /** What runs and answers this one, too; one that was given up has no callers. */
-  const same = ({ key, size }: Asked<T>): Running<T> | null =>
+  const same = ({ key, size }: SharedRequest<T>): Running<T> | null =>
     running?.key === key && running.size >= size && !running.given.signal.aborted ? running : null;
 
   return {
-    async ask(asked, left) {
+    async ask(request, left) {
       if (left.aborted) return null;
-      const joined = same(asked) ?? start(asked);
+      const joined = same(request) ?? start(request);
       joined.waiting++;
       const leave = (): void => {
         if (--joined.waiting === 0) joined.given.abort();
@@ -67,6 +67,7 @@ export function oneAtATime<T>(): OneAtATime<T> {
         left.removeEventListener('abort', leave);
       }
     },
-    ahead: (asked) => (running === null || running.given.signal.aborted ? start(asked).answer : Promise.resolve(null)),
+    ahead: (request) =>
+      running === null || running.given.signal.aborted ? start(request).answer : Promise.resolve(null),
   };
 }

@@ -11,7 +11,7 @@ export interface Suggested<T> {
 }
 
 export interface Results<T> {
-  /** Suggestions for a place; of those that were typed into, what is left. Null where nothing was asked there. */
+  /** Suggestions for a place; of those that were typed into, what is left. Null if nothing was asked there. */
   find(around: Around): readonly (Suggested<T> & { readonly typed: number })[] | null;
   add(around: Around, suggestions: readonly Suggested<T>[]): void;
   clear(): void;

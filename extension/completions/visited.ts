@@ -1,4 +1,4 @@
-/** Where one has been in files: their pieces, as one leaves, saves, copies from or jumps away from a place. */
+/** if one has been in files: their pieces, as one leaves, saves, copies from or jumps away from a place. */
 import * as vscode from 'vscode';
 import { chunkAround, chunkLines, withChunk, type Chunk } from './chunks.ts';
 import { nameOf } from './place.ts';

@@ -20,9 +20,9 @@ export function freshFolder(name: string): string {
 
 export interface Watched {
   readonly seconds: number;
-  /** Seconds that processors were busy with it, as far as it was looked at; null where the system has no /proc. */
+  /** Seconds that processors were busy with it, as far as it was looked at; null if the system has no /proc. */
   readonly processor: number | null;
-  /** Largest resident memory in bytes; null where the system has no /proc. */
+  /** Largest resident memory in bytes; null if the system has no /proc. */
   readonly peak: number | null;
   /** What it wrote to its standard output, unless that was shown. */
   readonly output: string;
@@ -71,7 +71,7 @@ function processorSeconds(pid: number | undefined): number | null {
   return Number.isFinite(ticks) ? ticks / ticksPerSecond : null;
 }
 
-/** A file of /proc; empty where there is none, or the process has just ended. */
+/** A file of /proc; empty if there is none, or the process has just ended. */
 function ofProcess(pid: number | undefined, file: string): string {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'utf8');

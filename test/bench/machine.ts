@@ -4,7 +4,7 @@ import os from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 
 export interface Machine {
-  /** With `AMX` where it has that: products of several tokens are other ones then. */
+  /** With `AMX` if it has that: products of several tokens are other ones then. */
   readonly processor: string;
   readonly cores: number;
   /** GB. */

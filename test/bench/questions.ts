@@ -84,13 +84,13 @@ export function answers({ tables, columns, rows }: Question, { parts }: SectionR
   return [...bySubject].map(([caption, all]) => joined(caption, all));
 }
 
-/** A model's name in a table, with the processor where there is more than one for what the part is of. */
+/** A model's name in a table, with the processor if there is more than one for what the part is of. */
 function ownName(name: string, { model, machine }: Part, parts: readonly Part[]): string {
   const isElsewhere = parts.some((part) => part.model === model && part.machine.processor !== machine.processor);
   return [name, ...(isElsewhere ? [machine.processor] : [])].filter((word) => word !== '').join(', ');
 }
 
-/** Captions begin with the model, where there is one. */
+/** Captions begin with the model, if there is one. */
 function splitCaption(caption: string, part: string): { model: string; subject: string } {
   const [, model, subject] = /^(\S+\.gguf|\S+): (.*)$/s.exec(caption) ?? [];
   return model === undefined ? { model: part, subject: caption } : { model, subject: subject! };

@@ -128,7 +128,7 @@ function answerLines(question: Question, result: SectionResult, withNotes: boole
   ];
 }
 
-/** Where and when: a line a machine, with the models that ran there where there are several. */
+/** Where and when: a line a machine, with the models that ran there if there are several. */
 function originLines(section: string, parts: readonly Part[]): string {
   const byOrigin = new Map<string, string[]>();
   for (const part of parts) {

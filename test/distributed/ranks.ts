@@ -13,7 +13,7 @@ import { fixtures } from '../support/golden.ts';
 const root = path.resolve(import.meta.dirname, '../..');
 const cached = path.join(root, '.cache/distributed/bin/python');
 
-/** A Python with PyTorch: that of the cache, or the one that is named; null, with a message, where there is none. */
+/** A Python with PyTorch: that of the cache, or the one that is named; null, with a message, if there is none. */
 export function pythonWithTorch(): string | null {
   const python = process.env['EARLY_EXIT_PYTHON'] ?? (fs.existsSync(cached) ? cached : null);
   if (python === null) console.warn('Skipped: no PyTorch here. npm run test:distributed brings it.');
@@ -106,7 +106,7 @@ export function sameMetrics(one: string, other: string): void {
   }
 }
 
-/** Runs the jobs of some folders in ranks of one machine; throws with what they said where one fails. */
+/** Runs the jobs of some folders in ranks of one machine; throws with what they said if one fails. */
 export async function runInRanks(python: string, directories: readonly string[]): Promise<string> {
   const script = path.join(root, 'distributed/tests/in_ranks.py');
   return (await promisify(execFile)(python, [script, ...directories], { maxBuffer: 2 ** 26 })).stdout;

@@ -12,7 +12,7 @@ const names = readdirSync(folder)
   .filter((name) => name.startsWith('llama') && name.endsWith('.gguf'))
   .map((name) => name.replace('.gguf', ''));
 
-/** Index of the first element whose bits differ; −1 where none does. Zeros of either sign are equal. */
+/** Index of the first element whose bits differ; −1 if none does. Zeros of either sign are equal. */
 function firstDifference(a: Float32Array, b: Float32Array): number {
   if (a.length !== b.length) return Math.min(a.length, b.length);
   return a.findIndex((value, i) => value !== b[i]);

@@ -196,7 +196,7 @@ function inDesktop(source: string, environment: Record<string, string>): Host {
   };
 }
 
-/** Backends that still run some seconds after their window was closed, as a sentence; null where there are none. */
+/** Backends that still run some seconds after their window was closed, as a sentence; null if there are none. */
 async function survivors(control: string): Promise<string | null> {
   let found: number[] = [];
   for (let tries = 0; tries < 60; tries++) {

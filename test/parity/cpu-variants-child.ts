@@ -1,6 +1,6 @@
 /**
  * Computes with one of ggml's libraries for the CPU, in a process of its own, since one process has one. Prints a line of JSON:
- * null where the processor cannot run it, else the passes that differ by model, and the products by type.
+ * null if the processor cannot run it, else the passes that differ by model, and the products by type.
  */
 import { join } from 'node:path';
 import { openCpu } from '../../backend/ggml/cpu.ts';

@@ -14,7 +14,7 @@ const packages =
     ' ',
   );
 
-/** The environment in which a process finds it from its start, or null (with a message) where it cannot be had. */
+/** The environment in which a process finds it from its start, or null (with a message) if it cannot be had. */
 export async function lavapipe(): Promise<Record<string, string> | null> {
   try {
     const folder = unpackDriver();

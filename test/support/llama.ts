@@ -9,7 +9,7 @@ import { libraryFolder } from '../../backend/ggml/packages.ts';
 export interface Llama {
   /** Ids of a text; special tokens in it are plain text unless `special`. */
   readonly tokenize: (text: string, special?: boolean) => number[];
-  /** Of filling in the middle; −1 where the model has none. */
+  /** Of filling in the middle; −1 if the model has none. */
   readonly fim: Readonly<Record<'pre' | 'suf' | 'mid' | 'rep' | 'sep', number>>;
   /** The most probable continuation. */
   greedy(prompt: readonly number[], tokens: number): number[];

@@ -5,7 +5,7 @@ import { seededRandom } from '../../backend/decoding/random.ts';
 import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { exitPath } from '../../backend/exits/spec.ts';
 import { openModel, type Model } from '../../backend/model/open.ts';
-import type { HeldParameter } from '../../backend/model/overlay.ts';
+import type { ParameterValues } from '../../backend/model/overlay.ts';
 import type { ExitSet } from '../../backend/runtime/open.ts';
 import type { TextCodec } from '../../backend/decoding/text.ts';
 import { fixtures } from './golden.ts';
@@ -14,7 +14,7 @@ export const tinyModel = (family = 'llama-untied'): Model => openModel(join(fixt
 
 /** Exits whose parameters are the model's own (copy initialisation, by hand). */
 export function copiedExits(model: Model, specs: readonly ExitSpec[]): ExitSet {
-  const parameters = new Map<string, HeldParameter>();
+  const parameters = new Map<string, ParameterValues>();
   const copy = (to: string, from: string): void => {
     for (const kind of ['weight', 'bias']) {
       if (!model.parameters.has(`${from}.${kind}`)) continue;
@@ -58,7 +58,7 @@ export function copiedExits(model: Model, specs: readonly ExitSpec[]): ExitSet {
   return { specs, parameters };
 }
 
-/** Exits with memories beside them: what the layers behind make of the stream themselves, and, where it is asked for, noise on that. */
+/** Exits with memories beside them: what the layers behind make of the stream themselves, and, if requested, noise on that. */
 export function withMemories(model: Model, exits: ExitSet, noise = 0): ExitSet {
   const parameters = new Map(exits.parameters);
   const random = seededRandom(11);

@@ -25,7 +25,7 @@ function parametersOf(type: BlockType): Parameters {
     stored: () => stored,
     values: () => new Float32Array(0),
     rows: () => new Float32Array(0),
-    isHeld: () => false,
+    isInMemory: () => false,
   };
 }
 

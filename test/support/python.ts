@@ -5,7 +5,7 @@ import path from 'node:path';
 
 const root = path.resolve(import.meta.dirname, '../..');
 
-/** The first with all modules of: EARLY_EXIT_PYTHON, the environment of `npm run test:distributed`, python3. Says so where none has. */
+/** The first with all modules of: EARLY_EXIT_PYTHON, the environment of `npm run test:distributed`, python3. Says so if none has. */
 export function pythonWith(...modules: readonly string[]): string | null {
   const cached = path.join(root, '.cache/distributed/bin/python');
   const code = `import importlib.util as u, sys; sys.exit(any(u.find_spec(m) is None for m in ${JSON.stringify(modules)}))`;

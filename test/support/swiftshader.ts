@@ -5,7 +5,7 @@ import { unpackChromium } from '../integration/driver/chromium.ts';
 
 const cache = path.resolve(import.meta.dirname, '../../.cache/integration');
 
-/** The environment in which a process finds it from its start, or null (with a message) where it cannot be had. */
+/** The environment in which a process finds it from its start, or null (with a message) if it cannot be had. */
 export async function softwareGpu(): Promise<Record<string, string> | null> {
   const why = await unpack().catch((error: unknown) => String(error));
   if (why === null) {

@@ -11,7 +11,7 @@ export interface Misdeed {
   readonly name: string;
   /** How the command may end. */
   readonly codes: readonly number[];
-  /** Answers in the place of the sound hub: true where it has answered. */
+  /** Answers in the place of the sound hub: true if it has answered. */
   readonly answer?: (exchange: Exchange) => boolean;
   /** Other names of files in the listing. */
   readonly names?: readonly string[];
@@ -179,7 +179,7 @@ export const misdeeds: readonly Misdeed[] = [
 
 export interface Hub {
   readonly endpoint: string;
-  /** True where the foreign host has seen the token. */
+  /** True if the foreign host has seen the token. */
   leaked(): boolean;
   close(): Promise<void>;
 }

@@ -42,7 +42,7 @@ export async function startServing(
   return server;
 }
 
-/** Asks it to end; its exit code, null where it had to be ended. */
+/** Asks it to end; its exit code, null if it had to be ended. */
 export async function stopServing({ child }: Server): Promise<number | null> {
   const exited = once(child, 'exit') as Promise<[number | null]>;
   child.kill('SIGTERM');
@@ -55,7 +55,7 @@ export async function stopServing({ child }: Server): Promise<number | null> {
 
 export interface Question {
   readonly path: string;
-  /** Sent as it is; GET where there is none. */
+  /** Sent as it is; GET if there is none. */
   readonly body?: string | Uint8Array;
   /** Otherwise the server's. */
   readonly key?: string;

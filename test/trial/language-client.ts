@@ -14,9 +14,9 @@ export interface LanguageClient {
   readonly connection: ProtocolConnection;
   /** True once the server has ended. */
   readonly isGone: () => boolean;
-  /** The answer, or what the server said instead. Throws where it says nothing in time. */
+  /** The answer, or what the server said instead. Throws if it says nothing in time. */
   ask(method: string, params: unknown): Promise<Answer>;
-  /** Closes its streams and waits for its end; the exit code, or null where it had to be ended. */
+  /** Closes its streams and waits for its end; the exit code, or null if it had to be ended. */
   close(): Promise<number | null>;
 }
 

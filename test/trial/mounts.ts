@@ -8,7 +8,7 @@ export interface Mount {
   unmount(): void;
 }
 
-/** An empty file system in memory at `folder`; null where that cannot be had. */
+/** An empty file system in memory at `folder`; null if that cannot be had. */
 export function mountMemory(folder: string, options: string): Mount | null {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return null;
   mkdirSync(folder, { recursive: true });

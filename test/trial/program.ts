@@ -33,7 +33,7 @@ export interface Ended {
   readonly out: string;
   readonly err: string;
   readonly seconds: number;
-  /** Largest resident memory in bytes; 0 where the system has no /proc. */
+  /** Largest resident memory in bytes; 0 if the system has no /proc. */
   readonly peak: number;
   /** Ended by us, because it took too long. */
   readonly late: boolean;
@@ -119,7 +119,7 @@ function groupOf(pid: string): number | null {
   }
 }
 
-/** Bytes of `VmRSS` (now) or `VmHWM` (at most so far) of a process; 0 where that is not to be had. */
+/** Bytes of `VmRSS` (now) or `VmHWM` (at most so far) of a process; 0 if that is not to be had. */
 export function memoryOf(pid: number, figure: 'VmRSS' | 'VmHWM'): number {
   try {
     const found = new RegExp(`^${figure}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'));

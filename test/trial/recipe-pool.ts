@@ -16,7 +16,7 @@ export type Outcome =
 export interface Performed {
   readonly outcome: Outcome;
   readonly seconds: number;
-  /** Bytes: how far the process grew while it worked at most, and its size afterwards; 0 where the system has no /proc. */
+  /** Bytes: how far the process grew while it worked at most, and its size afterwards; 0 if the system has no /proc. */
   readonly growth: number;
   readonly resident: number;
 }

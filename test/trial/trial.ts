@@ -14,7 +14,7 @@ export type Verdict =
 export interface Attempt {
   readonly index: number;
   readonly random: Random;
-  /** Its own and empty; kept where it fails. */
+  /** Its own and empty; kept if it fails. */
   readonly folder: string;
 }
 
@@ -26,7 +26,7 @@ export interface Kind {
   readonly promise: string;
   /** Of a whole trial. */
   readonly attempts: number;
-  /** Of `npm test`; none where its other tests try the same. */
+  /** Of `npm test`; none if its other tests try the same. */
   readonly inTests: number;
   /** How many attempts run side by side. */
   readonly lanes: 1 | 2;

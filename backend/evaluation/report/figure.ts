@@ -7,7 +7,7 @@ export interface Point {
   /** Ends of an interval around y. */
   readonly low?: number;
   readonly high?: number;
-  /** What stands beside the point. */
+  /** The label beside the point. */
   readonly label?: string;
 }
 

@@ -1,19 +1,19 @@
-/** Runs of tuning by what was asked of them, and what came of each over its seeds. Pure. */
+/** Runs of tuning, grouped by their options, and the result of each group over its seeds. Pure. */
 import type { Spread, SweptGroup } from '../../../protocol/events.ts';
 import { mean, sum } from '../tasks/statistics.ts';
 import type { TuningRun } from './runs.ts';
 
 /** Runs that differ in nothing but the seed. */
 export interface Group {
-  /** What tells it from the others, such as `exits 8:mlp, initialise fit`. */
+  /** The options in which the group differs from the others, such as `exits 8:mlp, initialise fit`. */
   readonly name: string;
   readonly runs: readonly TuningRun[];
 }
 
-/** Options in which runs of one group may differ: the seed, where a run computed and wrote, and whether it went on. */
+/** Options in which runs of one group may differ: the seed, the device, the folders, and whether the run was resumed. */
 const ofSitting = new Set(['seed', 'out', 'resume', 'device', 'exitDevice', 'threads']);
 
-/** Runs of one model by what was asked of them; what all of them share is not named. */
+/** Groups the runs of one model by their options; options that all runs share are not named. */
 export function groupsOf(runs: readonly TuningRun[]): Group[] {
   const keys = [...new Set(runs.flatMap(({ options }) => Object.keys(options)))]
     .filter((key) => !ofSitting.has(key))

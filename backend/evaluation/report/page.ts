@@ -9,9 +9,9 @@ import { comparison, runFigures } from './tuning-figures.ts';
 
 export interface Section {
   readonly title: string;
-  /** Such as `unfinished`; null where there is nothing to warn of. */
+  /** Such as `unfinished`; null if there is no warning. */
   readonly state: string | null;
-  /** A line on what it is. */
+  /** One line that describes the item. */
   readonly facts: string;
   readonly figures: readonly Figure[];
 }

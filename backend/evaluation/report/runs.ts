@@ -52,7 +52,7 @@ export type Run = TuningRun | EvaluationRun | BrokenRun;
 /** Folders within a folder are looked at so deep. */
 const deepest = 3;
 
-/** @throws UserError where a path is not there, or holds no run. */
+/** @throws UserError if a path does not exist, or contains no run. */
 export function findRuns(paths: readonly string[]): Run[] {
   return paths.flatMap((path) => {
     if (!existsSync(path))

@@ -36,7 +36,7 @@ interface Scale {
   at(value: number): number;
 }
 
-/** Round steps of 1, 2 or 5 that hold all values. */
+/** Round steps of 1, 2 or 5 that enclose all values. */
 function scale(values: readonly number[], from: number, to: number): Scale {
   let [low, high] = [Math.min(...values), Math.max(...values)];
   if (!(high > low)) [low, high] = [low - 0.5, high + 0.5];
@@ -93,9 +93,9 @@ function dots({ points, shade, name }: Series, across: Scale, up: Scale): string
         low === undefined || high === undefined
           ? ''
           : `<line class="l-${shade}" stroke-opacity=".45" x1="${cx}" x2="${cx}" y1="${n(up.at(low))}" y2="${n(up.at(high))}"/>`;
-      const said = label ? `<text x="${n(across.at(x) + 6)}" y="${n(up.at(y) - 6)}">${escaped(label)}</text>` : '';
+      const caption = label ? `<text x="${n(across.at(x) + 6)}" y="${n(up.at(y) - 6)}">${escaped(label)}</text>` : '';
       const title = escaped([name, label, figureText(x), figureText(y)].filter(Boolean).join(' · '));
-      return `${bar}<circle class="f-${shade}" cx="${cx}" cy="${cy}" r="4"><title>${title}</title></circle>${said}`;
+      return `${bar}<circle class="f-${shade}" cx="${cx}" cy="${cy}" r="4"><title>${title}</title></circle>${caption}`;
     })
     .join('');
 }

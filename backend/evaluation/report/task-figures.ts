@@ -1,4 +1,4 @@
-/** What an evaluation on tasks shows: scores over thresholds, depth and speed, and where tokens leave. Pure. */
+/** Figures of an evaluation on tasks: scores over thresholds, depth and speed, and the exits at which tokens leave. Pure. */
 import { exitShade, type Shade } from '../../../protocol/palette.ts';
 import { fullDepth, pointsText, verdictText, type TaskScores, type WayScore } from '../../../protocol/tasks.ts';
 import { tokenKinds } from '../tasks/kinds.ts';

@@ -1,4 +1,4 @@
-/** What runs of tuning show: losses as they were learned, scores at the end, and what it cost; over seeds where there are several. Pure. */
+/** Figures of tuning runs: losses during the run, scores at its end, and its cost; over seeds if there are several. Pure. */
 import { exitShade } from '../../../protocol/palette.ts';
 import type { ExitScore } from '../../../protocol/events.ts';
 import { inPercent, spreadText } from '../../../protocol/spread-text.ts';

@@ -1,9 +1,9 @@
-/** Writes answers with a session, many at a time: a text in a batch is what it is alone. Judges nothing. */
+/** Writes answers with a session, many at a time; a text is the same alone and in a batch. Judges nothing. */
 import type { StopReason } from '../../../protocol/trace.ts';
 import type { BatchRequest } from '../../decoding/batch.ts';
 import type { SequenceOptions } from '../../decoding/sequence.ts';
 import type { Session } from '../../decoding/session.ts';
-import type { Asked } from './ask.ts';
+import type { TaskPrompt } from './ask.ts';
 import { kindOf } from './kinds.ts';
 import { letterOf, type Task } from './task.ts';
 import type { Way } from './ways.ts';
@@ -18,21 +18,21 @@ export interface Answer {
   readonly left: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 
-/** One answer. `how` stands in for what the way has of it. */
+/** One answer. `how` overrides options of the way. */
 export async function writeAnswer(
   session: Session,
   task: Task,
-  asked: Asked,
+  prompt: TaskPrompt,
   way: Way,
   isCancelled: () => boolean,
   how: Partial<SequenceOptions> = {},
 ): Promise<Answer> {
-  if (asked.choices.length > 0) return likeliest(session, asked, way, isCancelled);
+  if (prompt.choices.length > 0) return likeliest(session, prompt, way, isCancelled);
   const isCode = task.form === 'code' || task.form === 'fill';
   let [text, tokens, layers] = ['', 0, 0];
   let stop: StopReason = 'cancelled';
   const left: Record<string, Record<string, number>> = {};
-  for await (const event of session.write([requestOf(asked, { ...way.how, ...how, isCancelled })])) {
+  for await (const event of session.write([requestOf(prompt, { ...way.how, ...how, isCancelled })])) {
     if (event.type === 'stop') stop = event.reason;
     if (event.type !== 'tokens') continue;
     for (const token of event.tokens) {
@@ -47,12 +47,12 @@ export async function writeAnswer(
   return { text, stop, tokens, layers, left };
 }
 
-/** The letter of the choice whose log-likelihood, a byte of it, is the largest. The final exit reads all of it: no token leaves. */
-async function likeliest(session: Session, asked: Asked, way: Way, isCancelled: () => boolean): Promise<Answer> {
+/** The letter of the choice with the largest log-likelihood per byte. The final exit scores all of it: no token leaves early. */
+async function likeliest(session: Session, prompt: TaskPrompt, way: Way, isCancelled: () => boolean): Promise<Answer> {
   const likelihoods: number[] = [];
-  for (const choice of asked.choices) {
+  for (const choice of prompt.choices) {
     const request = requestOf(
-      { ...asked, ids: [...asked.ids, ...choice], maxTokens: 0 },
+      { ...prompt, ids: [...prompt.ids, ...choice], maxTokens: 0 },
       { ...way.how, isCancelled },
       0,
     );
@@ -70,17 +70,17 @@ async function likeliest(session: Session, asked: Asked, way: Way, isCancelled: 
 
 const noAnswer: Answer = { text: '', stop: 'length', tokens: 0, layers: 0, left: {} };
 
-export function requestOf(asked: Asked, how: SequenceOptions, scores: number | null = null): BatchRequest {
+export function requestOf(prompt: TaskPrompt, how: SequenceOptions, scores: number | null = null): BatchRequest {
   return {
     ...how,
-    prompt: asked.ids,
-    begun: asked.begun,
+    prompt: prompt.ids,
+    begun: prompt.begun,
     number: 0,
     scores,
-    maxTokens: asked.maxTokens,
-    stopStrings: asked.stops,
-    ends: asked.ends,
-    endOfText: [...how.endOfText, ...asked.endTokens],
+    maxTokens: prompt.maxTokens,
+    stopStrings: prompt.stops,
+    ends: prompt.ends,
+    endOfText: [...how.endOfText, ...prompt.endTokens],
   };
 }
 

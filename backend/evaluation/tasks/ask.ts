@@ -1,4 +1,4 @@
-/** How a task is put to a model: its prompt in ids, and where the answer ends. */
+/** Makes the prompt of a task, in ids, and the rules for the end of its answer. */
 import { plural } from '../../../protocol/plural.ts';
 import { userError } from '../../../protocol/errors.ts';
 import { renderChat } from '../../data/chat.ts';
@@ -9,7 +9,7 @@ import type { TextEnd } from '../../decoding/text.ts';
 import type { Language } from './sandbox.ts';
 import { letterOf, type Task } from './task.ts';
 
-export interface Asked {
+export interface TaskPrompt {
   readonly ids: readonly number[];
   /** What was taken off the prompt's end (token healing). */
   readonly begun: Begun | null;
@@ -18,36 +18,36 @@ export interface Asked {
   readonly ends: readonly (() => TextEnd)[];
   /** Tokens that end it, beside those of the tokenizer. */
   readonly endTokens: readonly number[];
-  /** Continuations whose likelihoods are compared; empty where an answer is written. */
+  /** Continuations whose likelihoods are compared; empty if an answer is written. */
   readonly choices: readonly (readonly number[])[];
 }
 
 export interface Asking {
   readonly tokenizer: Tokenizer;
-  /** Whether tasks stand in the model's chat template. What is filled in never does. */
+  /** Whether tasks are formatted with the model's chat template. Tasks of the form `fill` never are. */
   readonly chat: boolean;
   /** Most tokens of an answer; null: as the form needs. */
   readonly answerTokens: number | null;
   readonly contextLength: number;
 }
 
-/** @throws UserError `bad-data` where prompt and answer are longer than the model's context; names the task's line. */
-export async function askFor(task: Task, asking: Asking, signal: AbortSignal): Promise<Asked> {
-  const asked = { ...(await promptOf(task, asking, signal)) };
-  const maxTokens = task.form === 'choice' && task.by === 'likelihood' ? 0 : (asking.answerTokens ?? asked.maxTokens);
-  const length = asked.ids.length + Math.max(maxTokens, ...asked.choices.map((choice) => choice.length));
+/** @throws UserError `bad-data` if prompt and answer are longer than the model's context; names the task's line. */
+export async function askFor(task: Task, asking: Asking, signal: AbortSignal): Promise<TaskPrompt> {
+  const prompt = { ...(await promptOf(task, asking, signal)) };
+  const maxTokens = task.form === 'choice' && task.by === 'likelihood' ? 0 : (asking.answerTokens ?? prompt.maxTokens);
+  const length = prompt.ids.length + Math.max(maxTokens, ...prompt.choices.map((choice) => choice.length));
   if (length > asking.contextLength)
     throw userError(
       'bad-data',
-      `${task.place}: the prompt has ${plural(asked.ids.length, 'token')}, and with an answer of ${maxTokens} that is longer than the model's context of ${asking.contextLength}.`,
+      `${task.place}: the prompt has ${plural(prompt.ids.length, 'token')}, and with an answer of ${maxTokens} that is longer than the model's context of ${asking.contextLength}.`,
       'Give fewer --answer-tokens, or leave the task out.',
     );
-  return { ...asked, maxTokens };
+  return { ...prompt, maxTokens };
 }
 
 const nothing = { begun: null, stops: [], ends: [], endTokens: [], choices: [] };
 
-async function promptOf(task: Task, asking: Asking, signal: AbortSignal): Promise<Asked> {
+async function promptOf(task: Task, asking: Asking, signal: AbortSignal): Promise<TaskPrompt> {
   const { tokenizer, chat } = asking;
   if (task.form === 'fill') return filling(task, tokenizer);
   const { raw, question, stops, maxTokens } = wording(task);
@@ -61,8 +61,8 @@ async function promptOf(task: Task, asking: Asking, signal: AbortSignal): Promis
   return { ...nothing, ids: tokenizer.encode(rendered, { addSpecial: false }), maxTokens: 2 * maxTokens };
 }
 
-/** The layout that models learned, without names of files; one that was not taught to fill goes on from the prefix. */
-function filling(task: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): Asked {
+/** The layout with which models were trained, without file names. A model that was not trained to fill in continues the prefix. */
+function filling(task: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): TaskPrompt {
   const { prefix, suffix, isLine } = task;
   const form = { ...nothing, ends: isLine ? [lineEnd] : [], maxTokens: isLine ? 64 : 256 };
   if (tokenizer.fim === null) return { ...form, ...tokenizer.heal(tokenizer.encode(prefix)) };
@@ -73,12 +73,12 @@ function filling(task: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): A
 }
 
 interface Wording {
-  /** For a model that goes on from a text. */
+  /** For a model that continues a text, without a chat template. */
   readonly raw: string;
   /** For one that answers. */
   readonly question: string;
   readonly stops: readonly string[];
-  /** That the form needs, of a text that goes on. */
+  /** Most tokens of an answer that continues a text, by the form of the task. */
   readonly maxTokens: number;
 }
 
@@ -110,13 +110,13 @@ function wording(task: Exclude<Task, { form: 'fill' }>): Wording {
   }
 }
 
-/** Where a function is over, as those who published HumanEval have it (Chen et al. 2021). */
+/** Stop texts that end a function, from the paper of HumanEval (Chen et al. 2021). */
 const codeStops: Readonly<Record<Language, readonly string[]>> = {
   python: ['\nclass ', '\ndef ', '\n#', '\nif ', '\nprint(', '\nassert ', '\n@', '\n```'],
   javascript: ['\nclass ', '\nfunction ', '\n//', '\nconsole.', '\nmodule.', '\n```'],
 };
 
-/** Ends a text behind its first line that says something. */
+/** Ends a text after its first line that is not blank. */
 export function lineEnd(): TextEnd {
   let text = '';
   return {

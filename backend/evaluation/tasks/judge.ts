@@ -5,14 +5,14 @@ import { letterOf, type Task, type TextMetric } from './task.ts';
 export interface Judgement {
   /** From 0 to 1; 1 is right. */
   readonly score: number;
-  /** How its code ended; null where none was run. */
+  /** How its code ended; null if none was run. */
   readonly ending: Ending | null;
 }
 
 /** Judges one answer; a program is run once, however many ways of decoding wrote it. */
 export type Judge = (task: Task, answer: string) => Promise<Judgement>;
 
-/** `sandbox`: null where no task runs code. */
+/** `sandbox`: null if no task runs code. */
 export function openJudge(sandbox: Sandbox | null): Judge {
   const known = new Map<string, Promise<Ending>>();
   const passes = (program: string, language: Language): Promise<Ending> => {
@@ -23,14 +23,14 @@ export function openJudge(sandbox: Sandbox | null): Judge {
   return async (task, answer) => {
     const program = programOf(task, answer);
     if (program === null) return { score: scoreOf(task, answer), ending: null };
-    // What says nothing is no answer, even where the tests would not notice.
+    // A blank answer is wrong, even if the tests would pass.
     if (answer.trim() === '') return { score: 0, ending: 'failed' };
     const ending = await passes(program.text, program.language);
     return { score: ending === 'passed' ? 1 : 0, ending };
   };
 }
 
-/** What is run to judge an answer; null where nothing is. */
+/** The code that is run to judge an answer; null if none is. */
 export function programOf(task: Task, answer: string): { readonly text: string; readonly language: Language } | null {
   if (task.form === 'code')
     return { text: `${wholeCode(task.prompt, answer)}\n${task.tests}`, language: task.language };
@@ -39,7 +39,7 @@ export function programOf(task: Task, answer: string): { readonly text: string; 
   return { text: `${task.prefix}${ended}${task.suffix}\n${task.tests}`, language: task.language };
 }
 
-/** An answer of a chat is a block of code, which holds the prompt's own beginning again or goes on from it. */
+/** An answer in a chat is a block of code, which repeats the prompt's beginning or continues from it. */
 function wholeCode(prompt: string, answer: string): string {
   const [, block] = /```[\w+-]*\n([^]*?)(?:```|$)/.exec(answer) ?? [];
   if (block === undefined) return prompt + answer;
@@ -73,7 +73,7 @@ export function lastNumber(text: string): number | null {
   return found === undefined ? null : Number(found.replaceAll(',', ''));
 }
 
-/** The first letter of a choice that stands alone; null where none does. */
+/** The first letter of a choice that is a word of its own; null if there is none. */
 export function letterIn(text: string, choices: number): string | null {
   const last = letterOf(choices - 1);
   return new RegExp(`(?:^|[^\\p{L}\\p{N}])([A-${last}])(?![\\p{L}\\p{N}])`, 'u').exec(text)?.[1] ?? null;
@@ -108,9 +108,9 @@ function common(left: readonly string[], right: readonly string[]): number {
   for (const word of left) counts.set(word, (counts.get(word) ?? 0) + 1);
   let shared = 0;
   for (const word of right) {
-    const there = counts.get(word) ?? 0;
-    if (there > 0) shared++;
-    counts.set(word, there - 1);
+    const left = counts.get(word) ?? 0;
+    if (left > 0) shared++;
+    counts.set(word, left - 1);
   }
   return shared;
 }

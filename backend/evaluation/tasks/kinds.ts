@@ -1,4 +1,4 @@
-/** What a token is, for a table of where tokens leave: by its text alone. */
+/** The kind of a token, by its text alone, for a table of the exits at which kinds of tokens leave. */
 
 export const tokenKinds = ['identifier', 'keyword', 'number', 'punctuation', 'whitespace', 'text'] as const;
 export type TokenKind = (typeof tokenKinds)[number];

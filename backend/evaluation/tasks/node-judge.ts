@@ -1,6 +1,6 @@
 /**
- * Runs JavaScript that no person has read: under Node's permissions, which leave it its own folder and no process, and without
- * the modules of the network. Input and what is said are those of python-judge.ts. A program that ends the process itself has not passed.
+ * Runs unchecked JavaScript: under Node's permissions, which allow only its own folder and no process, and without the modules of the
+ * network. Input and output are those of python-judge.ts. A program that ends the process itself has not passed.
  */
 export const nodeJudge = String.raw`
 'use strict';
@@ -22,7 +22,7 @@ const fail = (error) => { say(1, error && error.code === 'ERR_ACCESS_DENIED' ? '
 process.on('uncaughtException', fail);
 process.on('exit', () => { say(1, 'failed'); end(1); });
 process.on('unhandledRejection', fail);
-// Emitted where nothing is left to do, and not where the program ends the process.
+// Emitted when nothing is left to do, but not if the program ends the process.
 process.on('beforeExit', () => { say(1, secret); end(0); });
 const answer = new Module(path.join(process.cwd(), 'answer.cjs'));
 answer.filename = path.join(process.cwd(), 'answer.cjs');

@@ -1,10 +1,11 @@
 /**
- * The Python program that runs code that no person has read. It limits itself before that code runs, by what the system offers: limits of
- * the process, a filter of system calls (no new process, program or socket; Linux), Landlock (nothing is written outside the folder it
- * stands in; Linux), and Python's own audit events everywhere. A program that breaks a rule is ended at once.
+ * The Python program that runs unchecked code. It limits itself before that code runs, by what the system offers: limits of the process, a
+ * filter of system calls (no new process, program or socket; Linux), Landlock (nothing is written outside its folder; Linux), and Python's
+ * own audit events everywhere. A program that breaks a rule is ended at once.
  *
- * On standard input: a line of JSON with `program`, `seconds`, `bytes`, `fileBytes` and `secret`. The secret is said on standard output
- * only if the program came to its end, so that no exit of its own looks like success; `memory`, `forbidden` and `failed` are said otherwise.
+ * Standard input is a line of JSON with `program`, `seconds`, `bytes`, `fileBytes` and `secret`. The secret is written to standard output
+ * only if the program came to its end, so that an exit of its own never looks like success. `memory`, `forbidden` and `failed` are reported
+ * in another way.
  */
 export const pythonJudge = String.raw`
 import json, os, sys

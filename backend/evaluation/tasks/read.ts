@@ -1,6 +1,6 @@
 /**
- * Files of tasks: HumanEval, HumanEval-Infilling and GSM8K as they are published, and plain lines that say their form (docs/formats.md).
- * Everything that is wrong with a file is said with its line, before anything is written.
+ * Files of tasks: HumanEval, HumanEval-Infilling and GSM8K as they are published, and lines that name their form (docs/formats.md). Errors
+ * in a file are reported with their line before anything is written.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, readFileSync } from 'node:fs';
@@ -22,7 +22,10 @@ export interface TaskFile {
 /** Largest text of a file, unpacked. */
 const mostBytes = 2 ** 28;
 
-/** @throws UserError where a file cannot be read, a line is no task, or there is none. `first`: the number of tasks that are read; null reads all. */
+/**
+ * @throws UserError if a file cannot be read, a line is no task, or there is none. `first`: the number of tasks that are read; null reads
+ * all.
+ */
 export function readTasks(path: string, first: number | null): TaskFile {
   const bytes = readBytes(path);
   const sha256 = createHash('sha256').update(bytes).digest('hex');

@@ -1,6 +1,6 @@
 /**
- * The folder of an evaluation: what it is of, and a line for each answer as it is done, so that one that is killed anywhere goes on where it
- * stopped. Knows no model.
+ * The folder of an evaluation: its identity, and a line for each answer as it is done, so that an evaluation that was killed at any time
+ * can be resumed. Knows no model.
  */
 import { closeSync, existsSync, ftruncateSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,19 +35,19 @@ export interface Identity {
   readonly layers: number;
   /** In the order of the stream. */
   readonly exits: readonly string[];
-  /** Of all files of the exits; null where there are none. */
+  /** Of all files of the exits; null if there are none. */
   readonly exitsSha256: string | null;
-  /** Files of tasks by name: their hash and how many of them are asked. */
+  /** Files of tasks by name: their hash and the number of their tasks that are evaluated. */
   readonly tasks: Readonly<Record<string, { readonly sha256: string; readonly first: number | null }>>;
-  /** How tasks are asked and answered, as options have it. */
+  /** The options that change prompts or answers. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-/** What belongs to it besides, and may change when it goes on. */
+/** Other facts, which may change when the evaluation is resumed. */
 export interface About {
   readonly ways: readonly string[];
   readonly margin: number;
-  /** Tasks of each set, as many as are asked. */
+  /** The number of tasks of each set that are evaluated. */
   readonly sets: Readonly<Record<string, number>>;
   readonly processor: string;
   readonly device: string;
@@ -59,7 +59,7 @@ export interface AnswerLine {
   readonly way: string;
   readonly answer: string;
   readonly score: number;
-  /** How its code ended; null where none was run. */
+  /** How its code ended; null if none was run. */
   readonly ending: string | null;
   readonly stop: StopReason;
   readonly tokens: number;
@@ -90,7 +90,7 @@ export interface EvaluationRecord {
   readonly close: () => void;
 }
 
-/** @throws UserError where the folder holds another evaluation, or another process writes there. */
+/** @throws UserError if the folder belongs to another evaluation, or another process writes there. */
 export function openRecord(folder: string, identity: Identity, about: About): EvaluationRecord {
   makeFolder(folder);
   const lock = lockOrRefuse(join(folder, 'lock'), (pid) =>
@@ -118,7 +118,7 @@ export function openRecord(folder: string, identity: Identity, about: About): Ev
   }
 }
 
-/** What lies in a folder, finished or not. @throws UserError where it is no evaluation, or damaged. */
+/** Reads a folder, finished or not. @throws UserError if it is no evaluation, or damaged. */
 export function readEvaluation(folder: string): Evaluation {
   const file = join(folder, evaluationFile);
   const { identity, about } = readMessage(file, fileShape, parsed(readText(file), file));
@@ -194,7 +194,7 @@ function openLines<Line>(folder: string, name: string, shape: Shape<Line>): Line
   };
 }
 
-/** Lines that end, and their bytes; what stands behind them was cut off. */
+/** The complete lines, and their size in bytes; a line after them was cut off. */
 function wholeLines<Line>(folder: string, name: string, shape: Shape<Line>): { lines: Line[]; bytes: number } {
   const path = join(folder, name);
   const whole = /^(?:.*\n)*/.exec(readText(path))![0];

@@ -1,6 +1,6 @@
 /**
- * Runs code that no person has read, such as what a model wrote: in a process of its own, in a folder of its own, with limits on time, memory,
- * files and processes, without a network where the system can forbid it. When it ends, nothing of it is left. Knows no task.
+ * Runs unchecked code, such as a model's: in a process of its own, in a folder of its own, with limits on time, memory, files and
+ * processes, without a network if the system can forbid it. When it ends, no process or file of it is left. Knows no task.
  */
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -42,8 +42,8 @@ export const usualLimits: SandboxLimits = {
 };
 
 /**
- * Looks for what the languages need and for what the system offers to forbid.
- * @throws UserError `unsupported` where a language has no interpreter here.
+ * Finds the interpreters that the languages need, and what the system can forbid.
+ * @throws UserError `unsupported` if a language has no interpreter here.
  */
 export async function openSandbox(
   needed: ReadonlySet<Language>,
@@ -86,8 +86,8 @@ export async function openSandbox(
 }
 
 /**
- * The processor's time ends a judge, since that of the clock tells little where others want the cores, too. Judges run beside the model, whose
- * threads wait for each other: they take what it leaves.
+ * A judge is ended by the processor's time; the clock means little while other programs use the cores. Judges run beside the model, whose
+ * threads wait for each other, so judges get a lower priority.
  */
 const politely = ({ seconds }: SandboxLimits): string[] =>
   process.platform === 'win32' ? [] : ['sh', '-c', `ulimit -t ${Math.ceil(seconds)}; exec nice -n 10 "$@"`, 'sh'];
@@ -129,14 +129,14 @@ function judged(
     stdio: ['pipe', 'pipe', 'ignore'],
     windowsHide: true,
   });
-  let said = '';
+  let output = '';
   let isLate = false;
   const end = (): void => {
     if (child.pid === undefined) return;
     try {
       process.kill(process.platform === 'win32' ? child.pid : -child.pid, 'SIGKILL');
     } catch {
-      // It has ended by itself.
+      // It has already ended.
     }
   };
   running.add(end);
@@ -145,19 +145,19 @@ function judged(
     end();
   }, 1000 * limits.wallSeconds);
   child.stdout.on('data', (piece: Buffer) => {
-    said += piece.toString('latin1');
-    if (said.length > 4096) end();
+    output += piece.toString('latin1');
+    if (output.length > 4096) end();
   });
   child.on('error', () => resolve('failed'));
   child.on('close', (code, signal) => {
     // What it started is of its group, and it is over.
     end();
     if (isLate) return resolve('time');
-    if (code === 0 && said === secret) return resolve('passed');
-    if (said.startsWith('memory')) return resolve('memory');
-    if (said.startsWith('forbidden') || signal === 'SIGSYS') return resolve('forbidden');
-    if (said !== '' || code === 0) return resolve('failed');
-    // A judge says what went wrong, unless the system has ended it.
+    if (code === 0 && output === secret) return resolve('passed');
+    if (output.startsWith('memory')) return resolve('memory');
+    if (output.startsWith('forbidden') || signal === 'SIGSYS') return resolve('forbidden');
+    if (output !== '' || code === 0) return resolve('failed');
+    // A judge reports the reason, unless the system has ended it.
     resolve(signal === 'SIGABRT' ? 'memory' : 'time');
   });
   child.stdin.on('error', () => undefined);
@@ -171,7 +171,9 @@ function judged(
 
 const run = promisify(execFile);
 
-/** The command that runs another in namespaces of its own (no network, processes that end with the first); empty where the system forbids that. */
+/**
+ * The command that runs another in namespaces of its own (no network, processes that end with the first); empty if the system forbids that.
+ */
 async function separation(): Promise<readonly string[]> {
   if (process.platform !== 'linux') return [];
   const words = ['unshare', '--map-root-user', '--net', '--ipc', '--pid', '--fork', '--kill-child', '--mount-proc'];
@@ -181,7 +183,7 @@ async function separation(): Promise<readonly string[]> {
   );
 }
 
-/** The interpreter itself: what stands first on PATH is often a script that looks for it anew each time. */
+/** The interpreter itself: the first match on PATH is often a script that searches for it each time. */
 async function findPython(): Promise<string> {
   const names = process.platform === 'win32' ? ['python', 'py'] : ['python3', 'python'];
   for (const name of names) {

@@ -1,9 +1,9 @@
-/** What an evaluation says: each way's score beside full depth's, where its tokens left, and how fast it was. Pure. */
+/** Results of an evaluation: each way's score beside full depth's, the exits at which its tokens left, and its speed. Pure. */
 import { fullDepth, type TaskScores, type WayScore } from '../../../protocol/tasks.ts';
 import type { AnswerLine, Evaluation, TimesLine } from './record.ts';
 import { mean, pairedDifference, sum, timesAsFast, verdictOf } from './statistics.ts';
 
-/** A set's scores by way, those alone of ways and sets that were asked; of the tasks that a way and full depth have both done. */
+/** The scores of a set by way, only of the requested ways and sets, over the tasks that both the way and full depth have answered. */
 export function scoresOf({ about, identity, answers, times }: Evaluation): TaskScores[] {
   return Object.entries(about.sets).map(([set, asked]) => {
     const own = answers.filter((line) => line.set === set);

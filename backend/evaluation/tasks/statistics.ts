@@ -28,7 +28,7 @@ export interface Difference extends Interval {
   /** Tasks that were right in the other way alone, and in this alone. */
   readonly lost: number;
   readonly won: number;
-  /** McNemar's exact test of those, two-sided; 1 where there are none. */
+  /** McNemar's exact test of these pairs, two-sided; 1 if there are none. */
   readonly p: number;
 }
 

@@ -1,13 +1,13 @@
-/** A task whose answer can be judged, whatever file it came from. */
+/** A task whose answer can be judged, from any kind of file. */
 import type { Language } from './sandbox.ts';
 
 export const textMetrics = ['exact', 'contains', 'f1', 'rouge-l'] as const;
 export type TextMetric = (typeof textMetrics)[number];
 
 export type TaskForm =
-  /** Code that goes on from the prompt, and passes the tests behind it. */
+  /** Code that continues the prompt and passes the tests after it. */
   | { readonly form: 'code'; readonly prompt: string; readonly language: Language; readonly tests: string }
-  /** What stands between prefix and suffix: right by tests, else where it is the line. `isLine`: an answer is one line. */
+  /** The text between prefix and suffix: right if tests pass, or, without tests, if it equals the line. `isLine`: an answer is one line. */
   | {
       readonly form: 'fill';
       readonly prefix: string;
@@ -17,7 +17,7 @@ export type TaskForm =
       readonly tests: string | null;
       readonly line: string | null;
     }
-  /** A question whose answer is a number: the last one that is said. */
+  /** A question whose answer is a number: the last number in the text. */
   | { readonly form: 'number'; readonly prompt: string; readonly answer: number }
   | {
       readonly form: 'text';
@@ -39,13 +39,13 @@ export type Task = TaskForm & {
   readonly id: string;
   /** File and line, for messages. */
   readonly place: string;
-  /** What the data set itself holds for right; null where it holds none as text. */
+  /** The data set's own solution; null if it has none as text. */
   readonly canonical: string | null;
 };
 
 /** Tasks of one file that are judged alike. */
 export interface TaskSet {
-  /** Such as `HumanEval`, or `mine: letter` where a file holds several kinds. */
+  /** Such as `HumanEval`, or `mine: letter` if a file has several kinds. */
   readonly name: string;
   readonly tasks: readonly Task[];
 }

@@ -6,7 +6,7 @@ import { exitId } from '../../exits/spec.ts';
 import type { Model } from '../../model/open.ts';
 import { openSession, type Session } from '../../decoding/session.ts';
 import { requestOf } from './answers.ts';
-import type { Asked } from './ask.ts';
+import type { TaskPrompt } from './ask.ts';
 import type { TimesLine } from './record.ts';
 import type { Timed } from './statistics.ts';
 import type { Way } from './ways.ts';
@@ -14,18 +14,18 @@ import type { Way } from './ways.ts';
 export interface TimedTask {
   readonly set: string;
   readonly task: string;
-  readonly asked: Asked;
+  readonly prompt: TaskPrompt;
 }
 
-/** Longer answers tell no more of speed. */
+/** Longer answers do not measure speed better. */
 const mostTokens = 128;
 
 /**
- * A line a task. The model is cut only where a way asks an exit, since a cut costs time by itself; the first task is written twice, and
- * counts the second time.
+ * Yields a line for each task. The model is cut only if a way uses an exit, since a cut costs time. The first task is written twice, and
+ * only the second time counts.
  */
 export async function* timeWays(
-  on: { readonly model: Model; readonly held: ExitSet; readonly running: Running },
+  on: { readonly model: Model; readonly exits: ExitSet; readonly running: Running },
   ways: readonly Way[],
   tasks: readonly TimedTask[],
   signal: AbortSignal,
@@ -35,7 +35,7 @@ export async function* timeWays(
   try {
     const timed: { way: Way; session: Session }[] = [];
     for (const way of ways) {
-      const exits = onlyExits(on.held, way.asks);
+      const exits = onlyExits(on.exits, way.uses);
       const key = exits.specs.map(exitId).join();
       if (!opened.has(key))
         opened.set(key, await placeStagedModel(on.running.placement, on.model, exits, on.running.options));
@@ -43,10 +43,10 @@ export async function* timeWays(
       sessions.push(session);
       timed.push({ way, session });
     }
-    for (const [i, { set, task, asked }] of [...tasks.slice(0, 1), ...tasks].entries()) {
+    for (const [i, { set, task, prompt }] of [...tasks.slice(0, 1), ...tasks].entries()) {
       const line: Record<string, Timed> = {};
       for (const { way, session } of i % 2 === 0 ? timed : timed.toReversed()) {
-        line[way.name] = await timeOne(session, asked, way, () => signal.aborted);
+        line[way.name] = await timeOne(session, prompt, way, () => signal.aborted);
         signal.throwIfAborted();
       }
       if (i > 0) yield { set, task, ways: line };
@@ -58,7 +58,7 @@ export async function* timeWays(
 }
 
 /** Seconds behind the prompt, and the tokens that they wrote: the first comes out of the prompt's pass. */
-async function timeOne(session: Session, asked: Asked, way: Way, isCancelled: () => boolean): Promise<Timed> {
+async function timeOne(session: Session, asked: TaskPrompt, way: Way, isCancelled: () => boolean): Promise<Timed> {
   const request = requestOf(
     { ...asked, maxTokens: Math.min(asked.maxTokens, mostTokens) },
     { ...way.how, isCancelled },

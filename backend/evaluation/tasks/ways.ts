@@ -1,17 +1,17 @@
 /** Ways of writing the same answers: full depth, lossless, as calibrated, and leaving at a threshold. */
 import { parseOptions, type EvaluateOptions, type GenerateOptions } from '../../../protocol/options.ts';
 import { fullDepth } from '../../../protocol/tasks.ts';
-import { askedExits, modeOf } from '../../decoding/mode.ts';
+import { enabledExits, modeOf } from '../../decoding/mode.ts';
 import { sequenceOptions, type OpenModel } from '../../decoding/sequence-options.ts';
 import type { SequenceOptions } from '../../decoding/sequence.ts';
 
 export interface Way {
   /** `full`, `lossless`, `calibrated`, or a threshold such as `0.85`. */
   readonly name: string;
-  /** How a text is written; the task says how long, and where it ends. */
+  /** How a text is written; its length and its end are the task's. */
   readonly how: SequenceOptions;
   /** Exits that decide or draft. */
-  readonly asks: (exit: string) => boolean;
+  readonly uses: (exit: string) => boolean;
 }
 
 type Given = Pick<EvaluateOptions, 'ways' | 'exits' | 'model' | 'deferred'>;
@@ -22,14 +22,14 @@ export interface FoundWays {
   readonly warnings: readonly string[];
 }
 
-/** Without exits there is full depth, and lossless by drafts of the text. */
+/** Without exits the ways are full depth, and lossless with drafts from the text. */
 export function findWays(options: Given, open: OpenModel): FoundWays {
   const layers = open.model.spec.layers.length;
   const warnings: string[] = [];
   const way = (name: string, given: Record<string, unknown>): Way => {
     const { exits, model, deferred } = options;
-    const asked: GenerateOptions = parseOptions('generate', { exits, model, deferred, ...given });
-    return { name, how: sequenceOptions(asked, open), asks: askedExits(asked, open.calibration, layers) };
+    const wayOptions: GenerateOptions = parseOptions('generate', { exits, model, deferred, ...given });
+    return { name, how: sequenceOptions(wayOptions, open), uses: enabledExits(wayOptions, open.calibration, layers) };
   };
   const found = [way(fullDepth, { mode: 'full' })];
   for (const request of options.ways) {

@@ -45,7 +45,7 @@ export class Config {
     if (typeof value !== 'string') throw this.complaint(key, 'a text', value);
     return value;
   }
-  /** One of `among` for each of `count` layers; null where the key is absent. */
+  /** One of `among` for each of `count` layers; null if the key is absent. */
   perLayer<T extends string | number>(key: string, among: readonly T[], count: number): readonly T[] | null {
     const value = this.get(key);
     if (value === null) return null;
@@ -62,7 +62,7 @@ export class Config {
       throw this.complaint(key, `a list of ${count} numbers from ${least} to ${most}`, value);
     return value;
   }
-  /** Whole numbers of the range, each at most once; none where the key is absent. */
+  /** Whole numbers of the range, each at most once; none if the key is absent. */
   wholes(key: string, [least, most]: Range): readonly number[] {
     const value = this.get(key) ?? [];
     const isOne = (entry: unknown): entry is number =>
@@ -92,7 +92,7 @@ export class Config {
       'Get the model’s original configuration.',
     );
   }
-  /** Null where the key is absent. Names come from outside: what every object inherits is no value of a file. */
+  /** Null if the key is absent. Names come from outside: what every object inherits is no value of a file. */
   private get(key: string): unknown {
     return Object.hasOwn(this.values, key) ? (this.values[key] ?? null) : null;
   }

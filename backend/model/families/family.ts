@@ -26,7 +26,7 @@ export interface Family {
   /** `model_type` values of config.json. */
   readonly types: readonly string[];
   readonly spec: (config: Config) => ModelSpec;
-  /** Our parameter (`layers.0.self_attn.q_proj.weight`) → its place in a checkpoint; null where the family has none. */
+  /** Our parameter (`layers.0.self_attn.q_proj.weight`) → its place in a checkpoint; null if the family has none. */
   readonly source: (parameter: string, spec: ModelSpec) => ParameterSource | null;
 }
 

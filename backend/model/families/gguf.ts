@@ -84,7 +84,7 @@ export interface GgufFacts {
   readonly file: string;
   readonly metadata: { get(key: string): unknown; keys(): Iterable<string> };
   readonly hasTensor: (name: string) => boolean;
-  /** Values of a vector; null where there is none of this name. */
+  /** Values of a vector; null if there is none of this name. */
   readonly vector: (name: string) => Float32Array | null;
   /** Rows of `token_embd.weight`. */
   readonly vocabulary: number;
@@ -241,7 +241,7 @@ function corrected({ addedOne = false }: GgufFamily, spec: ModelSpec, { file, ve
   return { ...spec, norm, layers };
 }
 
-/** Where a file of an architecture (`general.architecture`) keeps a parameter of ours; null where it keeps none. */
+/** Where a file of an architecture (`general.architecture`) keeps a parameter of ours; null if it keeps none. */
 export const ggufPlace = (name: string, parameter: string, spec: ModelSpec): ParameterSource | null =>
   ggufSource(architectures.get(name)!, parameter, spec);
 

@@ -13,13 +13,13 @@ interface Answer {
 export interface Child {
   /**
    * Seconds of the work asked for by the child's clock, bytes (`memory`), or what else the request is answered with.
-   * @throws Error where the child failed or ended.
+   * @throws Error if the child failed or ended.
    */
   ask<Value = number>(request: Readonly<Record<string, unknown>> & { readonly type: string }): Promise<Value>;
   end(): Promise<void>;
 }
 
-/** Starts a file, of this folder where it has no other. */
+/** Starts a file, of this folder if it has no other. */
 export function startChild(name: string, file: string, clock: Clock): Child {
   const child = fork(path.resolve(import.meta.dirname, file), { execArgv: [], silent: true });
   let said = '';

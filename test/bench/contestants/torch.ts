@@ -14,7 +14,7 @@ export interface Torch {
   readonly version: string;
 }
 
-/** The first with torch of: EARLY_EXIT_PYTHON, a virtual environment at .cache/bench/torch, python3. Says so where there is none. */
+/** The first with torch of: EARLY_EXIT_PYTHON, a virtual environment at .cache/bench/torch, python3. Says so if there is none. */
 export async function findTorch(): Promise<Torch | null> {
   const own = path.join(benchCache, process.platform === 'win32' ? 'torch/Scripts/python.exe' : 'torch/bin/python');
   for (const python of [process.env['EARLY_EXIT_PYTHON'], existsSync(own) ? own : undefined, 'python3']) {

@@ -114,7 +114,7 @@ function findings(name: string, isLarge: boolean, context: number, measured: Mea
   };
 }
 
-/** The ratio where there is one; then tokens a second, and milliseconds: of a token, or of a whole prompt. */
+/** The ratio if there is one; then tokens a second, and milliseconds: of a token, or of a whole prompt. */
 function besideRow(measured: Measurements, kind: string, tokens: number): string[] {
   const ours = measured.get(`fast${kind}`)!;
   const llama = measured.get(`llama.cpp${kind}`);

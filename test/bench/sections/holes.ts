@@ -1,6 +1,6 @@
 /**
  * Filling in the middle: lines are taken out of TypeScript, and the model says what stood there; how often it says the very line, at
- * full depth, lossless, with calibrated exits where there are any, and in llama.cpp on the same tokens.
+ * full depth, lossless, with calibrated exits if there are any, and in llama.cpp on the same tokens.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';

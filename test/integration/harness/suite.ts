@@ -13,7 +13,7 @@ export interface Test {
 
 export interface Result {
   name: string;
-  /** Null where it passed. */
+  /** Null if it passed. */
   error: string | null;
   milliseconds: number;
   /** Figures that the test measured, for a person. */

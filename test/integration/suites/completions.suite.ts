@@ -11,7 +11,7 @@ const settings = (): vscode.WorkspaceConfiguration => vscode.workspace.getConfig
 const set = (name: string, value: unknown): Thenable<void> =>
   settings().update(name, value, vscode.ConfigurationTarget.Global);
 
-/** What stands greyed in the editor; empty where nothing does. */
+/** What stands greyed in the editor; empty if nothing does. */
 const ghostText = (): Promise<string> =>
   inWorkbench<string>(
     `[...new Set([...document.querySelectorAll('.ghost-text-decoration, .ghost-text')].map((each) => each.textContent))].join('\\n')`,
@@ -102,7 +102,7 @@ export function sum(values: readonly number[]): number {
   return total;
 }
 
-/** The mean of a list of numbers; 0 where there are none. */
+/** The mean of a list of numbers; 0 if there are none. */
 export function mean(values: readonly number[]): number {
   `,
   behind: `

@@ -33,7 +33,7 @@ const texts = ['export function add(', 'const value = ', 'import ', '  return it
 );
 type Text = (typeof texts)[number];
 
-/** What one client does, and what is wrong with what it was told; null where nothing is. */
+/** What one client does, and what is wrong with what it was told; null if nothing is. */
 interface Role {
   readonly name: string;
   readonly weight: number;
@@ -180,7 +180,7 @@ async function whatIsKept(server: Server, files: number | null): Promise<string 
   return problem;
 }
 
-/** Open files of the server; null where the system has no /proc. */
+/** Open files of the server; null if the system has no /proc. */
 function filesOf({ child }: Server): number | null {
   try {
     return readdirSync(`/proc/${child.pid}/fd`).length;

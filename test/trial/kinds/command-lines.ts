@@ -105,7 +105,7 @@ function wrongLine(random: Random): Wrong {
 
 const needed = (command: CommandName): string[] => [command, ...(command === 'generate' ? prompt : [])];
 
-/** A value that the option must refuse; null where it takes any text. */
+/** A value that the option must refuse; null if it takes any text. */
 function wrongValue({ type, minimum, maximum }: Option<unknown>, random: Random): string | null {
   const notNumbers = ['', 'x', 'NaN', 'Infinity', '1e999', '0x', '1,5', '--', 'null', '\u001b[31m1'];
   switch (type) {

@@ -1,4 +1,4 @@
-/** Memories beside a checkpoint: they come back as they were, may be absent, and are refused where they fit no model. */
+/** Memories beside a checkpoint: they come back as they were, may be absent, and are refused if they fit no model. */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';

@@ -136,7 +136,7 @@ describe('after a first run', () => {
     );
     expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='"]);
   });
-  test('a calibration is advised only where there is none', () => {
+  test('a calibration is advised only if there is none', () => {
     const advice = afterStart({ ...speeds, mode: 'lossless' }, false, naming, null);
     expect(advice.reason).toMatch(/^The default mode writes the full model's own text: /);
     expect(linesOf(advice)).toEqual(["early-exit calibrate --model m.gguf --exits my.exits --data 'src/**'"]);

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { meshText } from '../../../protocol/options-place.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { lookThere, type There } from '../../../backend/recipes/there.ts';
+import { inspectRemote, type Remote } from '../../../backend/recipes/there.ts';
 import { fixtures } from '../../support/golden.ts';
 
 const tiny = path.join(fixtures, 'tiny/llama-untied');
@@ -27,10 +27,10 @@ afterEach(() => {
   fs.rmSync(root, { recursive: true, force: true });
 });
 
-async function there(options: Record<string, unknown>): Promise<There> {
+async function there(options: Record<string, unknown>): Promise<Remote> {
   const model = openModel(tiny);
   try {
-    return await lookThere(parseOptions('tune', { model: tiny, batchSize: 8, ...options }), model, root, signal);
+    return await inspectRemote(parseOptions('tune', { model: tiny, batchSize: 8, ...options }), model, root, signal);
   } finally {
     model.close();
   }

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Calibration } from '../../../backend/checkpoint/checkpoint.ts';
 import {
-  askedExits,
+  enabledExits,
   modeOf,
   modeWarning,
   policyOf,
@@ -85,14 +85,14 @@ describe('with a calibration, auto', () => {
   );
 
   test('leaves only where and as surely as was promised', () => {
-    const asked = askedExits(optionsOf(), calibrated('fast'), 12);
+    const asked = enabledExits(optionsOf(), calibrated('fast'), 12);
     expect(['4:lens', '8:lens'].map(asked)).toEqual([false, true]);
     const policy = policyOf(optionsOf(), calibrated('fast'));
     if (policy.kind !== 'confidence') throw new Error(policy.kind);
     expect(['4:lens', '8:lens'].map(policy.threshold)).toEqual([1, 0.9]);
     // Drafts come from shallow exits, whatever was calibrated; at full depth nobody is asked.
-    expect(['4:lens', '8:lens'].map(askedExits(optionsOf(), calibrated('lossless'), 12))).toEqual([true, false]);
-    expect(['4:lens', '8:lens'].map(askedExits(optionsOf(), calibrated('full'), 12))).toEqual([false, false]);
+    expect(['4:lens', '8:lens'].map(enabledExits(optionsOf(), calibrated('lossless'), 12))).toEqual([true, false]);
+    expect(['4:lens', '8:lens'].map(enabledExits(optionsOf(), calibrated('full'), 12))).toEqual([false, false]);
   });
 
   test('keeps no promise without an exit that it was made with', () => {
@@ -113,7 +113,7 @@ describe('with a calibration, auto', () => {
     const given = optionsOf({ mode: 'fast', threshold: '0.5,8:lens=0.7' });
     expect(modeWarning(given, calibrated('fast'))).toMatch(/not calibrated/);
     expect(policyText(given, calibrated('fast'))).toBe('confidence 0.5,8:lens=0.7, not calibrated');
-    expect(['4:lens', '8:lens'].map(askedExits(given, calibrated('fast'), 12))).toEqual([true, true]);
+    expect(['4:lens', '8:lens'].map(enabledExits(given, calibrated('fast'), 12))).toEqual([true, true]);
   });
 });
 

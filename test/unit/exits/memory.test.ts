@@ -1,4 +1,4 @@
-/** The map of a memory: found where there is one, no worse than the copy, and its errors against plain loops. */
+/** The map of a memory: found if there is one, no worse than the copy, and its errors against plain loops. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';

@@ -15,7 +15,7 @@ import { quantiseBlocks } from '../../../backend/formats/quantise-blocks.ts';
 import { openGguf } from '../../../backend/formats/gguf.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import type { ModelSpec } from '../../../backend/model/spec.ts';
-import type { HeldParameter } from '../../../backend/model/overlay.ts';
+import type { ParameterValues } from '../../../backend/model/overlay.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
@@ -205,7 +205,7 @@ describe('blocks', () => {
     const model = openModel(path);
     const [value] = [...movedExits(model, exits[4]!)]
       .find(([name]) => name === `${exitPath(exits[4]!)}.mlp.down_proj.weight`)!
-      .slice(1) as [HeldParameter];
+      .slice(1) as [ParameterValues];
     const rounded = dequantise('Q8_0', gguf.read(matrix), value.data.length);
     const size = Math.max(...value.data.map(Math.abs));
     expect(maxDifference(rounded, value.data)).toBeLessThan(size / 127);

@@ -9,7 +9,7 @@ import { exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { openGguf } from '../../../backend/formats/gguf.ts';
 import { bytesOf } from '../../../backend/formats/safetensors.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
-import type { HeldParameter } from '../../../backend/model/overlay.ts';
+import type { ParameterValues } from '../../../backend/model/overlay.ts';
 import { expectedParameters } from '../../../backend/model/expected-parameters.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { finalLogits } from '../../support/decoding.ts';
@@ -103,7 +103,7 @@ test('there and back, every parameter has the bits that it had, and every text i
 const listed = [3, 8, 20, 31, 100];
 
 /** What the exit says of every token behind the last: those outside its list share the defer class evenly. */
-async function sharedLogits(model: Model, exit: ExitSpec, held: ReadonlyMap<string, HeldParameter>) {
+async function sharedLogits(model: Model, exit: ExitSpec, held: ReadonlyMap<string, ParameterValues>) {
   const { vocabulary, hidden } = model.spec;
   const name = `${exitPath(exit)}.head.weight`;
   const { data } = held.get(name)!;

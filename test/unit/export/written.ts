@@ -7,7 +7,7 @@ import { writePlain } from '../../../backend/export/write.ts';
 import { exitId, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { bytesOf, openSafetensors, writeSafetensors, type TensorData } from '../../../backend/formats/safetensors.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
-import type { HeldParameter } from '../../../backend/model/overlay.ts';
+import type { ParameterValues } from '../../../backend/model/overlay.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { trunkLength } from '../../../backend/runtime/staged-model.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
@@ -32,7 +32,7 @@ export const exits: readonly ExitSpec[] = [
 export const named = exits.map((exit) => [`${exitId(exit)}, ${exit.head.kind} head`, exit] as const);
 
 /** Copies, moved so far that nothing of the base can stand in for them. */
-export function movedExits(model: Model, exit: ExitSpec, far = 0.1): ReadonlyMap<string, HeldParameter> {
+export function movedExits(model: Model, exit: ExitSpec, far = 0.1): ReadonlyMap<string, ParameterValues> {
   const random = seededRandom(4);
   const { parameters } = copiedExits(model, [exit]);
   return new Map(
@@ -44,7 +44,7 @@ export function movedExits(model: Model, exit: ExitSpec, far = 0.1): ReadonlyMap
 }
 
 /** The exit's own logits at every token. */
-export async function exitLogits(model: Model, exit: ExitSpec, parameters: ReadonlyMap<string, HeldParameter>) {
+export async function exitLogits(model: Model, exit: ExitSpec, parameters: ReadonlyMap<string, ParameterValues>) {
   const staged = await openStagedModel(model, { specs: [exit], parameters });
   const slots = staged.openSlots(1);
   const k = staged.exits.findIndex(({ id }) => id === exitId(exit));

@@ -12,7 +12,7 @@ const zeros = (rows: number, columns: number): Parameters => ({
   shape: () => [rows, columns],
   values: () => new Float32Array(rows * columns),
   rows: () => new Float32Array(0),
-  isHeld: () => false,
+  isInMemory: () => false,
   storedType: () => 'Q8_0',
   stored: () => new Uint8Array((rows * columns * 34) / 32),
 });

@@ -1,4 +1,4 @@
-/** The editor's server: one at a time, however it is asked, and what is said where it cannot be. */
+/** The editor's server: one at a time, however it is asked, and what is said if it cannot be. */
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, expect, it } from 'vitest';

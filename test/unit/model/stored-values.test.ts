@@ -1,4 +1,4 @@
-/** Our parameters in the tensors of a model's own files, for every family: what is taken is what reading gives, and what is given goes where it was taken. */
+/** Our parameters in the tensors of a model's own files, for every family: what is taken is what reading gives, and what is given goes if it was taken. */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   exitShade,
   palette,
-  saidBy,
+  tokenSource,
   shades,
   tokenShade,
   type Shade,
@@ -105,7 +105,7 @@ describe('the shade of a token', () => {
   });
 
   it('is that of who drafted it rightly, where the final exit confirmed it', () => {
-    expect(saidBy({ exit: 'final', draft: { source: '4:lens', accepted: true } })).toBe('4:lens');
+    expect(tokenSource({ exit: 'final', draft: { source: '4:lens', accepted: true } })).toBe('4:lens');
     expect(tokenShade({ exit: 'final', draft: { source: '4:lens', accepted: true } }, exits)).toBe('exit1');
     expect(tokenShade({ exit: 'final', draft: { source: 'lookup', accepted: true } }, exits)).toBe('text');
     expect(tokenShade({ exit: 'final', draft: { source: '4:lens', accepted: false } }, exits)).toBe('final');

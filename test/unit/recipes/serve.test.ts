@@ -1,4 +1,4 @@
-/** What a server writes goes on where a text fails by a mistake of ours, which is made up here. */
+/** What a server writes goes on if a text fails by a mistake of ours, which is made up here. */
 import { afterAll, expect, test, vi } from 'vitest';
 import type * as Choosing from '../../../backend/decoding/choose.ts';
 import { openWithTokenizer } from '../../../backend/recipes/opened.ts';

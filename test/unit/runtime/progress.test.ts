@@ -45,11 +45,11 @@ test('tokens that are taken back are gone everywhere, and rows move together', (
       [1, 3],
       [0, 0],
     ],
-    unheard: [0, 0],
+    unreadable: [0, 0],
     ...nothingFilled(2),
   });
   arrange(progress, [1]);
-  expect(progress).toEqual({ entered: [3], filled: [[3], [3], [0]], unheard: [0], ...nothingFilled(1) });
+  expect(progress).toEqual({ entered: [3], filled: [[3], [3], [0]], unreadable: [0], ...nothingFilled(1) });
   arrange(progress, [null, 0]);
   expect(progress).toEqual({
     entered: [0, 3],
@@ -58,7 +58,7 @@ test('tokens that are taken back are gone everywhere, and rows move together', (
       [0, 3],
       [0, 0],
     ],
-    unheard: [0, 0],
+    unreadable: [0, 0],
     ...nothingFilled(2),
   });
 });
@@ -84,7 +84,7 @@ test('what a memory filled waits for no stage, until the row is repaired', () =>
   advance(progress, trunk, 2, [1]);
   skip(progress, trunk, 3, 0);
   expect(progress.filled).toEqual([[6], [6], [6]]);
-  expect(progress.unheard).toEqual([6]);
+  expect(progress.unreadable).toEqual([6]);
   repair(progress, 0);
-  expect(progress).toMatchObject({ filled: [[6], [3], [3]], unheard: [3], fitted: [null] });
+  expect(progress).toMatchObject({ filled: [[6], [3], [3]], unreadable: [3], fitted: [null] });
 });

@@ -1,13 +1,13 @@
 /** The plan of a run, from made-up speeds. */
 import { describe, expect, test } from 'vitest';
-import { planMinutes, updateSeconds, type Asked, type Speeds } from '../../../backend/tuning/plan.ts';
+import { planMinutes, updateSeconds, type PlanRequest, type Speeds } from '../../../backend/tuning/plan.ts';
 
 /** As measured of 1.5B and 0.5B on two cores, and of the model that ships. */
 const slow: Speeds = { spent: 40, window: 3, scorerOpening: 4, scoring: 2 };
 const medium: Speeds = { spent: 8, window: 0.5, scorerOpening: 2, scoring: 0.7 };
 const fast: Speeds = { spent: 2, window: 0.02, scorerOpening: 0.1, scoring: 0.01 };
 
-const asked: Asked = {
+const asked: PlanRequest = {
   seconds: 600,
   tokens: 512,
   evaluationTokens: 16_384,

@@ -1,12 +1,12 @@
 /** Who waits for a request, and when it is given up. */
 import { describe, expect, it } from 'vitest';
-import { oneAtATime, type Asked } from '../../../../extension/completions/one-at-a-time.ts';
+import { oneAtATime, type SharedRequest } from '../../../../extension/completions/one-at-a-time.ts';
 
 /** A request that answers when told to, and what became of it. */
 function manual(
   key: string,
   size = 1,
-): Asked<string> & { begun: number; given: boolean; answer: (text: string) => void } {
+): SharedRequest<string> & { begun: number; given: boolean; answer: (text: string) => void } {
   let resolve: (text: string) => void = () => {};
   const request = {
     key,
