@@ -9,7 +9,7 @@ import { packageFolder } from './foreign.mjs';
 import { writeNotices } from './notices.mjs';
 import { fail, npm, root, run } from './set-up.mjs';
 
-/** if a package can run. */
+/** If a package can run. */
 export const platforms = ['darwin-arm64', 'darwin-x64', 'linux-arm64', 'linux-x64', 'win32-arm64', 'win32-x64'];
 
 export const thisPlatform = `${process.platform}-${process.arch}`;

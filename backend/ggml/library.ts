@@ -382,7 +382,7 @@ export function openLibrary(folder: string): Library {
     },
     collapse: (from, bytes) =>
       new Promise((resolve) => {
-        // if the system has no room for large pages, memory stays as it is.
+        // If the system has no room for large pages, memory stays as it is.
         if (advise === null) resolve();
         else advise.async(from, BigInt(bytes), adviceCollapse, () => resolve());
       }),

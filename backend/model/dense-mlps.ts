@@ -94,7 +94,7 @@ function bias(base: Parameters, place: Place): Float32Array {
     return all;
   }
   all.set(experts.subarray(0, chosen * feedForward));
-  // if an expert has a limit, it multiplies by up + 1.
+  // If an expert has a limit, it multiplies by up + 1.
   if (module === 'gate_proj') return all.map((value) => value * slopeOf(place));
   return limit === null ? all : all.map((value, i) => (i < chosen * feedForward ? value + 1 : value));
 }

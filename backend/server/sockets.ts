@@ -1,5 +1,5 @@
 /**
- * How many sockets a server holds. if there are too many, the one that has been idle longest gives way: a client that opens many
+ * How many sockets a server holds. If there are too many, the one that has been idle longest gives way: a client that opens many
  * and asks nothing locks no other client out.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';

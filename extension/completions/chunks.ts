@@ -1,5 +1,5 @@
 /**
- * Pieces of files if one has been: what a completion sees of other files. Pure; knows no `vscode`. A piece that comes again moves
+ * Pieces of files at the places that the user visited: what a completion sees of other files. Pure; knows no `vscode`. A piece that comes again moves
  * nothing: what stands first in a prompt should change least.
  */
 export interface Chunk {

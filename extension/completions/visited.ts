@@ -1,4 +1,4 @@
-/** if one has been in files: their pieces, as one leaves, saves, copies from or jumps away from a place. */
+/** Visited places of files, and their pieces: those that the user leaves, saves, copies from or jumps away from. */
 import * as vscode from 'vscode';
 import { chunkAround, chunkLines, withChunk, type Chunk } from './chunks.ts';
 import { nameOf } from './place.ts';

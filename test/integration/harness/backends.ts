@@ -11,7 +11,7 @@ export function backendsOf(control: string): number[] {
   });
 }
 
-/** if that cannot be told, it counts. */
+/** If that cannot be told, it counts. */
 function inherited(pid: string, control: string): boolean {
   try {
     return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`EARLY_EXIT_TEST_CONTROL=${control}`);

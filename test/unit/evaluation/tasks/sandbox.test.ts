@@ -67,7 +67,7 @@ test.concurrent.each([
   ['javascript', 'fetch("http://127.0.0.1")', 'forbidden'],
 ] as const)('%s: %j is ended for its %s', async (language, program, why) => {
   const ending = await run(language, program);
-  // if the system has no such limit, it is ended as well, for its time.
+  // If the system has no such limit, it is ended as well, for its time.
   expect(process.platform === 'linux' ? [why] : [why, 'time', 'failed', 'forbidden']).toContain(ending);
 });
 
