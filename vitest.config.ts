@@ -15,6 +15,9 @@ const longest = [
   'unit/recipes/tune',
 ];
 
+/** For a process, its threads and its children. */
+const oneThread = ['--import', new URL('test/support/one-thread.mjs', import.meta.url).href];
+
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const place = ({ moduleId }: TestSpecification): number => {
@@ -30,10 +33,12 @@ export default defineConfig({
   resolve: { alias: { vscode: fileURLToPath(new URL('test/support/vscode.ts', import.meta.url)) } },
   test: {
     include: ['test/{unit,parity,golden,install,distributed}/**/*.test.ts'],
-    setupFiles: ['test/support/event-loop.ts'],
+    globalSetup: ['test/support/bundle.ts'],
+    setupFiles: ['test/support/event-loop.ts', 'test/support/bundled-worker.ts'],
     // onnxruntime-node and TensorFlow.js keep global state: one process a file, two at a time.
     pool: 'forks',
-    poolOptions: { forks: { maxForks: 2, minForks: 1 } },
+    poolOptions: { forks: { maxForks: 2, minForks: 1, execArgv: oneThread } },
+    env: { NODE_OPTIONS: oneThread.join(' ') },
     sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
   },

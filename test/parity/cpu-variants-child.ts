@@ -22,7 +22,7 @@ async function differing(): Promise<Record<string, string[]>> {
   for (const each of models) {
     const model = openModel(join(fixtures, each));
     const arithmetic = each.endsWith('.gguf') ? 'int8' : 'float32';
-    const staged = await openStagedModel(model, noExits, { arithmetic });
+    const staged = await openStagedModel(model, noExits, { arithmetic, threads: 2 });
     // How weights are stored says nothing of attention over many keys.
     const passes = await differingPasses(staged, /q4_k|tiny/.test(each) ? [100, 700] : [100]);
     if (passes.length > 0) found[each] = passes;

@@ -8,11 +8,6 @@ export const root = path.resolve(import.meta.dirname, '../..');
 /** Node's arguments that start the command line. */
 export type Program = readonly string[];
 export const builtProgram: Program = [path.join(root, 'dist/cli.js')];
-export const sourceProgram: Program = [
-  '--import',
-  path.join(root, 'node_modules/tsx/dist/loader.mjs'),
-  path.join(root, 'backend/cli/main.ts'),
-];
 
 export interface Start {
   readonly cwd: string;

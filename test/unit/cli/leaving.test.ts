@@ -6,15 +6,15 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
+import { bundled } from '../../support/bundled.ts';
 
 const root = path.resolve(import.meta.dirname, '../../..');
-const main = path.join(root, 'backend/cli/main.ts');
 /** Nothing was used before. */
 const cache = mkdtempSync(path.join(tmpdir(), 'early-exit-leaving-'));
 const long = ['generate', '--prompt', 'export function', '--max-tokens', '450', '--threads', '1'];
 
 const start = (words: readonly string[], out: 'pipe' | number = 'pipe'): ChildProcess =>
-  spawn(process.execPath, ['--import', 'tsx', main, ...words], {
+  spawn(process.execPath, [bundled('cli'), ...words], {
     cwd: root,
     env: { ...process.env, NO_COLOR: '1', EARLY_EXIT_CACHE: cache },
     stdio: ['pipe', out, 'pipe'],

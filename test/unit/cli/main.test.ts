@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { commandNames, optionTables, flagName } from '../../../protocol/options.ts';
+import { bundled } from '../../support/bundled.ts';
 
 const root = path.resolve(import.meta.dirname, '../../..');
 const scratch = mkdtempSync(path.join(os.tmpdir(), 'early-exit-cli-'));
@@ -16,9 +17,8 @@ interface Outcome {
 }
 
 function earlyExit(words: readonly string[], input = ''): Promise<Outcome> {
-  const main = path.join(root, 'backend/cli/main.ts');
   const env = { ...process.env, NO_COLOR: '1', EARLY_EXIT_CACHE: path.join(scratch, 'cache') };
-  const child = spawn(process.execPath, ['--import', 'tsx', main, ...words], { cwd: root, env });
+  const child = spawn(process.execPath, [bundled('cli'), ...words], { cwd: root, env });
   let [out, err] = ['', ''];
   child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));

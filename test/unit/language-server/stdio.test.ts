@@ -1,15 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createProtocolConnection, StreamMessageReader, StreamMessageWriter } from 'vscode-languageserver/node';
 import { readStatus } from '../../../protocol/server.ts';
+import { bundled } from '../../support/bundled.ts';
 
-const main = path.resolve(import.meta.dirname, '../../../backend/language-server/main.ts');
 let server: ChildProcess;
 const start = (...flags: string[]): ChildProcess =>
-  (server = spawn(process.execPath, ['--import', 'tsx', main, '--stdio', ...flags], {
+  (server = spawn(process.execPath, [bundled('server'), '--stdio', ...flags], {
     stdio: ['pipe', 'pipe', 'pipe'],
   }));
 afterEach(() => server.kill('SIGKILL'));

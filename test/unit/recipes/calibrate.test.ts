@@ -51,7 +51,7 @@ async function calibrated(agreement: number, events: CalibrateEvent[] = []): Pro
     model,
     exits: out,
     promise: `agreement=${agreement}`,
-    calibrationTokens: 768,
+    calibrationTokens: 256,
     device: 'cpu',
   });
   for await (const event of calibrate(options, signal)) events.push(event);
@@ -198,8 +198,8 @@ test('a promise gets as many tokens as it takes, and is refused where the text h
     for await (const event of calibrate(parseOptions('calibrate', given), signal)) events.push(event);
     return events;
   };
-  const found = (await run(0.99)).find((event) => event.type === 'calibrated');
-  expect(found?.tokens).toBeGreaterThanOrEqual(736);
+  const found = (await run(0.98)).find((event) => event.type === 'calibrated');
+  expect(found?.tokens).toBeGreaterThanOrEqual(368);
   await expect(run(0.99999)).rejects.toThrow(
     /gives [\d,]+ tokens to calibrate on, and this promise needs at least 737774/,
   );
@@ -217,11 +217,12 @@ test('a promise gets its tokens of texts that end early, too', async () => {
     const ends = [0, ...tokenizer.encode(';\n'), ...tokenizer.encode('\n')];
     fs.writeFileSync(file, JSON.stringify({ ...config, eos_token_id: ends }));
   }
-  const given = { ...text, model: short, exits: out, device: 'cpu', calibrationTokens: 256 };
+  const promised = { promise: 'agreement=0.98', calibrationTokens: 256 };
+  const given = { ...text, ...promised, model: short, exits: out, device: 'cpu' };
   const events: CalibrateEvent[] = [];
   for await (const event of calibrate(parseOptions('calibrate', given), signal)) events.push(event);
   const found = events.find((event) => event.type === 'calibrated');
-  expect(found?.tokens).toBeGreaterThanOrEqual(736);
+  expect(found?.tokens).toBeGreaterThanOrEqual(368);
 }, 120_000);
 
 test('a tuning run that cannot be calibrated is whole: the reason is a warning', async () => {
@@ -252,7 +253,7 @@ test('without exits there is nothing to calibrate', async () => {
 });
 
 test('a tuning run is calibrated by the promise that was asked of it', async () => {
-  const promise = { promise: 'agreement=0.6', certainty: 0.9, calibrationTokens: 768 };
+  const promise = { promise: 'agreement=0.6', certainty: 0.9, calibrationTokens: 256 };
   const options = parseOptions('tune', { ...text, ...promise, model, device: 'cpu', minutes: 1 });
   const events: TuneEvent[] = [];
   for await (const event of calibrateShort(options, out, 60, signal)) events.push(event);

@@ -1,15 +1,15 @@
-/** A small part of each kind of trial, on the program as its source is. */
+/** A small part of each kind of trial, on the program as this run of tests has bundled it. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { kinds } from '../../trial/kinds.ts';
-import { sourceProgram } from '../../trial/program.ts';
 import { tryKind } from '../../trial/runner.ts';
+import { bundled } from '../../support/bundled.ts';
 
 const cache = mkdtempSync(path.join(os.tmpdir(), 'early-exit-trial-'));
 afterAll(() => rmSync(cache, { recursive: true, force: true }));
-const settings = { program: sourceProgram, cache, seed: 7, deadline: Infinity, onFailure: () => {} };
+const settings = { program: [bundled('cli')], cache, seed: 7, deadline: Infinity, onFailure: () => {} };
 
 describe('a small part of the trial', () => {
   it.each(kinds.filter(({ inTests }) => inTests > 0))(

@@ -7,13 +7,14 @@ import { judge, problemOf } from '../../trial/judge.ts';
 import { damageBytes } from '../../trial/mutations/bytes.ts';
 import { readEntries, stringEntry, writeEntries } from '../../trial/mutations/gguf.ts';
 import { targets } from '../../trial/mutations/targets.ts';
-import { sourceProgram, type Ended } from '../../trial/program.ts';
+import { type Ended } from '../../trial/program.ts';
 import { tryKind } from '../../trial/runner.ts';
+import { bundled } from '../../support/bundled.ts';
 import { failed, held, randomOf, type Kind } from '../../trial/trial.ts';
 
 const cache = mkdtempSync(path.join(os.tmpdir(), 'early-exit-trial-'));
 afterAll(() => rmSync(cache, { recursive: true, force: true }));
-const settings = { program: sourceProgram, cache, seed: 7, deadline: Infinity, onFailure: () => {} };
+const settings = { program: [bundled('cli')], cache, seed: 7, deadline: Infinity, onFailure: () => {} };
 
 describe('the runner', () => {
   const kind = (verdicts: readonly (() => ReturnType<typeof failed>)[]): Kind => ({
