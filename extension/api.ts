@@ -6,7 +6,7 @@ import type { TokenRecord } from '../protocol/trace.ts';
 
 export interface EarlyExitApi {
   readonly version: 1;
-  /** Starts tuning with the settings and these options over them; asks nothing. Null if it failed and was said. */
+  /** Starts tuning with the settings, and with these options instead of theirs; asks nothing. Null if it failed, which was shown. */
   startRun(options?: RecipeOptions): Promise<RunSummary | null>;
   pauseRun(id: string): Promise<RunSummary>;
   /** Null if the folder is not trusted, which is said. */

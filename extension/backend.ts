@@ -15,7 +15,7 @@ export interface Backend {
   readonly state: () => BackendState;
   /** How the backend runs; null before it was started. */
   readonly runtime: () => NodeRuntime | null;
-  /** What went wrong, where the state is `failed`. */
+  /** What went wrong, if the state is `failed`. */
   readonly failure: () => string;
   readonly onState: vscode.Event<BackendState>;
   /** The process ended unasked, and is started again. */
@@ -28,17 +28,17 @@ export interface Backend {
     params: Params,
     token?: vscode.CancellationToken,
   ): Promise<Result>;
-  /** Sends where a backend runs; it is not started for this. */
+  /** Sends only if a backend runs; none is started for it. */
   notify<Params>(message: Notification<Params>, params: Params): void;
   /** For the life of the extension: goes over to each new client. */
   listen<Params>(message: Notification<Params>, handler: (params: Params) => void): vscode.Disposable;
   start(): Promise<void>;
-  /** Ends the backend and starts it anew; what is asked meanwhile waits for the new one. */
+  /** Ends the backend and starts a new one; requests meanwhile wait for the new one. */
   restart(): Promise<void>;
   dispose(): Promise<void>;
 }
 
-/** The backend ended while something was asked of it. */
+/** The backend ended during a request. */
 export class BackendEnded extends Error {
   constructor() {
     super(vscode.l10n.t('The backend ended unexpectedly.'));
@@ -110,7 +110,7 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     }
   };
 
-  /** What is asked from now on goes to `next`, which is forgotten if it cannot begin. */
+  /** From now on requests go to `next`, which is dropped if it cannot start. */
   const begin = (next: Promise<Client>): Promise<Client> => {
     life = next;
     next.catch(() => {
@@ -152,7 +152,7 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     listen({ method }, handler) {
       const known = handlers.get(method);
       const listeners = known ?? new Set();
-      // The protocol's own types say what comes under a method.
+      // The protocol's own types say what a method carries.
       const untyped = handler as (params: unknown) => void;
       listeners.add(untyped);
       if (!known) {

@@ -1,6 +1,6 @@
 /**
- * What the model that ships is for, said once after the first text that it wrote, with two better ones to be had with a click. It is
- * small enough to come with the extension, and no more than that.
+ * Explains the purpose of the model that ships, once, after the first text that it wrote, and offers two better ones. It is small so that
+ * it can ship with the extension.
  */
 import * as vscode from 'vscode';
 import { shippedModel } from '../protocol/options-groups.ts';

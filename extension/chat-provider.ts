@@ -1,6 +1,6 @@
 /**
- * The chosen model among the chat models of VS Code, where VS Code has a place for them (from 1.104 on; the API is looked for, and its
- * part that is used here declared, because older ones run this, too).
+ * The chosen model as a chat model of VS Code, if this VS Code supports chat models (from 1.104 on). The used part of the API is declared
+ * here, because the extension also runs in older versions.
  */
 import * as vscode from 'vscode';
 import { turnsOf, type ChatMessage } from '../protocol/chat-turns.ts';
@@ -43,7 +43,7 @@ interface ChatHost {
 /** What small models see at least; a longer conversation is refused by a sentence. */
 const SEEN_TOKENS = 4_096;
 const ANSWER_TOKENS = 1_024;
-/** Characters of a token in English and code, about; VS Code asks before the model is open. */
+/** Approximate characters per token in English and code; VS Code asks before the model is open. */
 const CHARACTERS_PER_TOKEN = 3.5;
 
 export function offerChat(app: App, subscriptions: vscode.Disposable[]): void {

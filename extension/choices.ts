@@ -17,14 +17,14 @@ export function fileInFolder(name: string): { label: string; folder: string } {
   return file === undefined ? { label: name, folder: '' } : { label: file, folder: folder! };
 }
 
-/** Whether exits were tuned for a model; those that do not say for which may be. */
+/** Whether exits were tuned for a model; exits that do not name their model may be. */
 export const belongsTo = ({ model: own }: Pick<ExitsSummary, 'model'>, model: string): boolean =>
   own === '' || own === modelBase(model);
 
 /** How the setting `earlyExit.model` names a model. */
 export const settingOf = ({ kind, path }: ListedModel): string => (kind === 'shipped' ? shippedModel : path);
 
-/** The setting under which exits can be used: today's where it is theirs, else the model of their name; null without one. */
+/** The model setting with which exits can be used: the current one if it is theirs, else the model of their name; null without one. */
 export function modelFor(
   exits: Pick<ExitsSummary, 'model'>,
   current: string,
@@ -35,7 +35,7 @@ export function modelFor(
   return found ? settingOf(found) : null;
 }
 
-/** The models that were found, and first of all the chosen one where it comes from elsewhere. */
+/** The models that were found, after the chosen one if it is not among them. */
 export function withChosen(models: readonly ModelSummary[], current: string): ListedModel[] {
   if (models.some((model) => settingOf(model) === current)) return [...models];
   if (current === shippedModel) return [...models];

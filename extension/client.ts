@@ -21,7 +21,7 @@ export interface Client {
 }
 
 export interface ClientEvents {
-  /** It can be asked; after a crash and a new start again. */
+  /** Whether it takes requests; after a crash and a new start it does again. */
   readonly running: () => void;
   /** The process ended unasked; answers whether to start it again. */
   readonly crashed: () => boolean;
@@ -30,7 +30,7 @@ export interface ClientEvents {
 /** How long the server may take to save its runs and end. */
 const STOP_MILLISECONDS = 5_000;
 
-/** Throws a UserError where the Node that a setting names is none. */
+/** Throws a UserError if the Node of the setting does not exist. */
 export const findRuntime = (): Promise<NodeRuntime> => findNode(backendSettings().nodePath, process.execPath);
 
 export function createClient(

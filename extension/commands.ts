@@ -1,6 +1,6 @@
 /**
- * Every command once: its name, its title, when it can be called and where it is shown. The manifest is generated from
- * this table and `activate` registers from it, so that neither can miss one. Knows no `vscode`.
+ * Every command once: its name, its title, when it can be called, and in which menus it is shown. The manifest is generated from this table
+ * and `activate` registers from it, so that neither can miss one. Knows no `vscode`.
  */
 
 export interface CommandSpec {

@@ -15,8 +15,8 @@ type Json = string | number | boolean | null | readonly Json[] | { readonly [key
 export const activationEvents = ['onStartupFinished', 'onLanguage:exittrace', 'onWebviewPanel:earlyExit.curves'];
 
 /**
- * Settings of a workspace that a folder which is not trusted cannot set: they name files to load or programs to run, or say what other
- * programs may ask of this machine.
+ * Settings that a folder cannot set unless it is trusted: they name files to load or programs to run, or give other programs access to this
+ * machine.
  */
 export const restrictedSettings = [
   'earlyExit.model',
@@ -228,7 +228,7 @@ const walkthrough = (): Json => ({
   ],
 });
 
-/** `quick takes about a minute, standard about ten minutes …`, as the presets say. */
+/** `quick takes about a minute, standard about ten minutes …`, from the presets. */
 const presetTexts = (): string =>
   Object.entries(tuningOptions.preset.values ?? {})
     .map(([preset, takes], i) => `${i === 0 ? `The preset ${preset} takes` : preset} ${takes}`)

@@ -7,13 +7,13 @@ type PointsMessage = Extract<HostMessage, { type: 'points' }>;
 type PlanMessage = Extract<HostMessage, { type: 'plan' }>;
 type SweepMessage = Extract<HostMessage, { type: 'sweep' }>;
 
-/** How the minutes of a run are spent, by the last plan in these events; null if there is none. */
+/** How the minutes of a run are divided, by the last plan in these events; null if there is none. */
 export function planOf(run: string, events: readonly TuneEvent[]): PlanMessage | null {
   const planned = events.findLast((event) => event.type === 'minutes');
   return planned ? { type: 'plan', run, plan: { total: 60 * planned.minutes, ...planned.seconds } } : null;
 }
 
-/** What leaving early brings, by the last calibration in these events; null if there is none that tells. */
+/** What leaving early brings, by the last calibration in these events; null if none says. */
 export function sweepOf(run: string, events: readonly (TuneEvent | JobOutcome)[]): SweepMessage | null {
   const calibrated = events.findLast((event) => event.type === 'calibrated');
   if (!calibrated?.sweep) return null;
@@ -22,7 +22,7 @@ export function sweepOf(run: string, events: readonly (TuneEvent | JobOutcome)[]
   return { type: 'sweep', run, sweep: { rows, chosen } };
 }
 
-/** The points in some events of a run; null if there are none. Of steps that a resumed run repeats the later ones hold. */
+/** The points in some events of a run; null if there are none. If a resumed run repeats steps, the later events count. */
 export function pointsOf(run: string, events: readonly TuneEvent[]): PointsMessage | null {
   const kept = withoutRepeats(events);
   if (kept.length === 0) return null;
@@ -51,7 +51,7 @@ export function pointsOf(run: string, events: readonly TuneEvent[]): PointsMessa
   return { type: 'points', run, training, gaps, heldOut, agreement };
 }
 
-/** Of events that repeat steps, the later ones hold. */
+/** If events repeat steps, the later ones count. */
 function withoutRepeats(events: readonly TuneEvent[]): TuneEvent[] {
   const kept: TuneEvent[] = [];
   let first = Infinity;

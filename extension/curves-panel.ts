@@ -12,7 +12,7 @@ import type { Runs } from './runs.ts';
 import { panelIcon, translations, webviewOptions, webviewPage } from './webview-page.ts';
 
 export interface CurvesPanel {
-  /** Opens or reveals the panel, with a run in front where one is named. */
+  /** Opens or reveals the panel; if a run is named, it is in front. */
   show(run?: string): Promise<void>;
   /** A run's exits were calibrated anew. */
   tell(run: string, outcomes: readonly JobOutcome[]): void;

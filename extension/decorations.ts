@@ -1,7 +1,4 @@
-/**
- * Marks generated tokens, and the token lines of trace files, in the colour of the exit that said them: theme colours that
- * a user may change.
- */
+/** Colours generated tokens, and the token lines of trace files, by their exits, in theme colours that a user may change. */
 import * as vscode from 'vscode';
 import { markColour, shades, tintColour, type Shade } from '../protocol/palette.ts';
 import { shadeSpans } from './generated-text.ts';

@@ -119,7 +119,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
   };
 }
 
-/** With its progress, and a way to stop it; null if it was stopped. */
+/** Runs a job with its progress and a way to stop it; null if it was stopped. */
 export async function carryOut(
   app: Pick<App, 'backend'>,
   kind: JobKind,
@@ -134,7 +134,7 @@ export async function carryOut(
   });
 }
 
-/** Shows what a job says of itself; null if the user stopped it. */
+/** Shows the progress of a job; null if the user stopped it. */
 export async function withJobProgress<T>(
   { backend }: Pick<App, 'backend'>,
   job: string,
@@ -159,7 +159,7 @@ export async function withJobProgress<T>(
   });
 }
 
-/** The model that exits were tuned for, where it is at hand; else the chosen one, and the job says what is wrong. */
+/** The model for which exits were tuned, if it is found; else the chosen one, and the job reports the mismatch. */
 async function modelOf(app: App, exits: ExitsSummary): Promise<string> {
   const current = chosenModel();
   const found = await app.backend.send(protocol.listModels, { folders: workspaceFolders() });

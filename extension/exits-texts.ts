@@ -27,14 +27,14 @@ function calibrationFigure({ calibration }: Pick<ExitsSummary, 'calibration'>): 
   return `${speedup.toFixed(2)} ×${agreement === null ? '' : ` at ${(100 * agreement).toFixed(1)} %`}`;
 }
 
-/** Minutes that calibrating should take, as the run has found; null if it was calibrated. */
+/** Minutes that calibrating should take, as the run has estimated; null if it was calibrated. */
 export function calibrationMinutes(events: readonly TuneEvent[]): number | null {
   if (events.some(({ type }) => type === 'calibrated')) return null;
   const expected = events.findLast((event) => event.type === 'expected');
   return Math.max(1, Math.ceil((expected?.seconds ?? usualSeconds) / 60));
 }
 
-/** Of a small model on a few cores; more where it is larger. */
+/** For a small model on a few cores; longer for a larger one. */
 const usualSeconds = 120;
 
 type Evaluated = Extract<JobOutcome, { type: 'evaluated' }>;

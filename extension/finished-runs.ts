@@ -1,4 +1,4 @@
-/** Says once that a run has finished, and offers to generate with its exits; if they are not calibrated, first to calibrate them. */
+/** Shows once that a run has finished, and offers to generate with its exits, or, if they are not calibrated, to calibrate them first. */
 import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { RunState, RunSummary } from '../protocol/server.ts';

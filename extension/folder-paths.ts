@@ -4,7 +4,7 @@ import path from 'node:path';
 import { shippedModel } from '../protocol/options-groups.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
 
-/** The model if the folder has it by that path, else as it is: the one that ships, or an id of the hub. */
+/** The model in the folder if that path exists there, else unchanged: the one that ships, or an id of the hub. */
 export function modelInFolder({ model }: RecipeOptions, folder: string | undefined): RecipeOptions {
   if (typeof model !== 'string' || model === shippedModel || folder === undefined) return {};
   const file = path.resolve(folder, model);
@@ -18,7 +18,7 @@ export const generateInFolder = (options: RecipeOptions, folder: string | undefi
   ...(typeof options.exits === 'string' && folder !== undefined && { exits: path.resolve(folder, options.exits) }),
 });
 
-/** A folder for new exits: neither there nor where a run that has not finished will write. */
+/** A folder for new exits: one that neither exists nor is reserved for an unfinished run. */
 export function freeExitsFolder(
   folder: string,
   name: string,

@@ -1,6 +1,6 @@
 /**
- * Generations in documents as the extension keeps them: where each is, and its trace. Pure records; knows no `vscode`. The
- * server keeps the same by the same rules, so that colours here and lenses there agree.
+ * Generations in documents, on the extension's side: the position of each, and its trace. Pure records; knows no `vscode`. The server
+ * applies the same rules, so that colours here and lenses there agree.
  */
 import { hasExits, type Trace } from '../protocol/exittrace.ts';
 import { tokenShade, type Shade } from '../protocol/palette.ts';
@@ -19,13 +19,11 @@ export interface Edit extends TextChange {
   readonly text: string;
 }
 
-/** The text of some tokens as the document holds it. */
+/** The text of some tokens in a document. */
 export const textOf = (tokens: readonly TokenRecord[], lineEnd: string): string =>
   withLineEnds(tokens.map((token) => token.text).join(''), lineEnd);
 
-/**
- * A generation after an edit: moved, grown by its own next text (`expected`), or null if its text was touched.
- */
+/** A generation after an edit: moved, or extended by its own next text (`expected`), or null if its text was touched. */
 export function afterEdit(generated: GeneratedText, edit: Edit, expected: string | null): GeneratedText | null {
   const { span } = generated;
   if (expected !== null && edit.offset === span.end && edit.removed === 0 && edit.text === expected) {
@@ -58,7 +56,7 @@ export const tokenIndexAt = ({ span, trace, lineEnd }: GeneratedText, offset: nu
     offset,
   );
 
-/** Where a token's text is. */
+/** The span of a token's text. */
 export function tokenSpan({ span, trace, lineEnd }: GeneratedText, token: number): Span {
   const start = span.start + textOf(trace.tokens.slice(0, token), lineEnd).length;
   return { start, end: start + textOf(trace.tokens.slice(token, token + 1), lineEnd).length };

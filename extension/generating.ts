@@ -12,7 +12,7 @@ import { recipeSettings } from './settings.ts';
 
 let current: vscode.CancellationTokenSource | null = null;
 
-/** `Generate with Early Exits`. Answers null if nothing came. */
+/** `Generate with Early Exits`. Returns null if nothing was written. */
 export async function generateAtCursor(app: App, overrides: RecipeOptions = {}): Promise<GenerateResult | null> {
   const editor = await editorToFill();
   if (!editor) {
@@ -24,7 +24,7 @@ export async function generateAtCursor(app: App, overrides: RecipeOptions = {}):
   return intoEditor(app, editor, overrides, null);
 }
 
-/** Goes on where a generation ended, as one with it. Answers null if it is gone or nothing came. */
+/** Continues a generation at its end. Returns null if the generation is gone or nothing was written. */
 export async function continueGeneration(app: App, id: string): Promise<GenerateResult | null> {
   const generated = app.generations.find(id);
   const editor = vscode.window.visibleTextEditors.find(({ document }) => document.uri.toString() === generated?.uri);
@@ -101,7 +101,7 @@ function traceIn(app: App, editor: vscode.TextEditor): Trace | undefined {
   return (all.find(({ span }) => offset >= span.start && offset <= span.end) ?? all.at(-1))?.trace;
 }
 
-/** What stands around the cursor; a selection is a prompt of its own, behind which the text goes. */
+/** The text around the cursor; a selection is the prompt instead, and the text follows it. */
 function placeOrPrompt({ document, selection }: vscode.TextEditor): { prompt: string; gap?: Gap } {
   if (!selection.isEmpty) return { prompt: document.getText(selection).replaceAll('\r\n', '\n') };
   const { prefixTokens, suffixTokens } = completionOptions;
@@ -111,7 +111,7 @@ function placeOrPrompt({ document, selection }: vscode.TextEditor): { prompt: st
   return { prompt: around.prefix, gap: { ...around, repository, file, chunks: [] } };
 }
 
-/** VS Code's own runtime loads no drivers of GPUs: where the backend runs in it, `auto` means the CPU. Starts the backend. */
+/** VS Code's own runtime loads no drivers of GPUs: if the backend runs in it, `auto` means the CPU. Starts the backend. */
 export async function withoutGpu(app: App, options: RecipeOptions): Promise<RecipeOptions> {
   await app.backend.start();
   if (app.backend.runtime()?.source !== 'editor') return options;

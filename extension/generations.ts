@@ -1,6 +1,6 @@
 /**
- * Generating into an editor: streams tokens to their place as one step of undo, keeps the trace and its colours while the
- * user edits around it, and tells the server where the tokens are.
+ * Generates into an editor: streams tokens into the document as one step of undo, keeps the trace and its colours while the user edits
+ * around it, and tells the server the positions of tokens.
  */
 import * as vscode from 'vscode';
 import type { ChatTurn } from '../protocol/chat-turns.ts';
@@ -45,7 +45,7 @@ export interface Generations {
   readonly onFinished: vscode.Event<void>;
 }
 
-/** What the editor asks of every generation: candidates of all exits, for the hover. */
+/** Options that the editor adds to every generation: candidates of all exits, for the hover. */
 const CANDIDATES = 4;
 
 export function createGenerations(backend: Backend, subscriptions: vscode.Disposable[]): Generations {

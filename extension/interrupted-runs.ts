@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { ExtensionContext } from 'vscode';
 import { readMessage, record, text } from '../protocol/shapes.ts';
 
-/** Where runs are recorded: with the folder, so that its next window finds them. */
+/** Where runs are recorded: in storage of the folder, so that its next window finds them. */
 export const runsFolder = (context: ExtensionContext): string =>
   path.join((context.storageUri ?? context.globalStorageUri).fsPath, 'runs');
 

@@ -1,6 +1,6 @@
 /**
- * Activation, with the window: one context, the commands from their table, everything else on demand. The backend is started
- * only if a run was interrupted.
+ * Activation, with the window: one context, the commands from their table, everything else on demand. The backend is started only if a run
+ * was interrupted.
  */
 import * as vscode from 'vscode';
 import { parseTrace } from '../protocol/trace-reading.ts';
@@ -174,7 +174,7 @@ async function showDetails(app: App, id: unknown, token: unknown): Promise<void>
   app.details.show(trace, vscode.workspace.asRelativePath(file.uri), Math.max(0, at), null);
 }
 
-/** Exits of a row, or those that a run wrote; null for those that are asked for. */
+/** The exits of a row, or those that a run wrote; null: the user is asked. */
 async function exitsOf(app: App, given: unknown): Promise<ExitsSummary | null> {
   if (isRun(given)) return (await listExits(app)).find(({ directory }) => directory === given.directory) ?? null;
   return isOptions(given) && typeof given.directory === 'string' ? (given as unknown as ExitsSummary) : null;
@@ -199,7 +199,7 @@ async function chooseRun(app: App, states: readonly RunSummary['state'][], title
   return (await showPick(items, { title }))?.run ?? null;
 }
 
-/** Settings take effect at once if they can, and say when if they cannot. Answers the display settings. */
+/** Settings take effect at once if they can; otherwise a message says when. Returns the display settings. */
 function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Display {
   let display: Display | null = null;
   const read = (): Display => (display ??= displaySettings());
@@ -228,7 +228,7 @@ function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Dis
     try {
       return read();
     } catch {
-      // Said when it was set; until it is mended the defaults hold.
+      // The error was shown when the setting was changed; until it is mended the defaults apply.
       return { codeLens: true, colours: true, hover: true, inlayHints: false, lineFigures: false };
     }
   };

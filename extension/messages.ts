@@ -26,7 +26,7 @@ export function offer(show: Show, message: string, actions: readonly Action[]): 
 /** An editor makes links of `[text](command:…)` in a message: text of others makes none. */
 const harmless = (message: string): string => shown(message).replaceAll('](', '] (');
 
-/** Says what went wrong. That the backend ended or could not start is said by `followBackend`, once for all that hung on it. */
+/** Shows an error. `followBackend` reports once, for all that waited, that the backend ended or could not start. */
 export function showFailure({ backend }: { readonly backend: Backend }, error: unknown): void {
   const message = describeError(error);
   backend.log.error(error instanceof Error && error.stack !== undefined ? error.stack : message);
@@ -44,7 +44,7 @@ function waysOut(message: string, error: unknown): Action[] {
   return [showLogs()];
 }
 
-/** Says that the backend ended, with *Restart*: at once where it comes up again by itself, too. */
+/** Reports that the backend ended, with *Restart*: it restarts at once, even if it would be restarted automatically. */
 export function followBackend(backend: Backend): vscode.Disposable {
   return vscode.Disposable.from(
     backend.onCrash(() => {

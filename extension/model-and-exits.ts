@@ -54,7 +54,7 @@ export const listStudies = async (app: App): Promise<StudySummary[]> => {
   return folders.length === 0 ? [] : app.backend.send(protocol.listStudies, { folders });
 };
 
-/** Chooses exits and the model that they were tuned for. Where that is nowhere to be found, it asks for it. */
+/** Chooses exits and the model for which they were tuned. If that is not found, the user is asked for it. */
 export async function useExits(app: App, exits: ExitsSummary): Promise<void> {
   const current = chosenModel();
   const found = await app.backend.send(protocol.listModels, { folders: workspaceFolders() });
@@ -108,7 +108,7 @@ async function chooseModelFor(exits: ExitsSummary): Promise<void> {
   if (belongsTo(exits, chosenModel())) await set(EXITS, exits.directory);
 }
 
-/** In a folder that is not trusted, what it says itself does not count. */
+/** Values of the folder itself do not count if it is not trusted. */
 function set(setting: string, value: unknown): Thenable<void> {
   const counts = vscode.workspace.workspaceFolders !== undefined && vscode.workspace.isTrusted;
   const target = counts ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;

@@ -15,7 +15,7 @@ import { showPick } from './pick.ts';
 type Item = vscode.QuickPickItem &
   Partial<ModelItem> & { readonly model?: ListedModel; readonly browse?: 'folder' | 'file' | 'hub' };
 
-/** A value for the setting `earlyExit.model`; null if the user went away. */
+/** A value for the setting `earlyExit.model`; null if the user dismissed the pick. */
 export async function askModel(app: App): Promise<string | null> {
   const folders = vscode.workspace.isTrusted ? workspaceFolders() : [];
   const found = withChosen(await app.backend.send(protocol.listModels, { folders }), chosenModel());

@@ -7,7 +7,7 @@ import { showPick } from './pick.ts';
 import { fileInFolder } from './choices.ts';
 import { sizeText } from './sizes.ts';
 
-/** An item that names a model: `reference` goes into the setting, after a download if it is not here yet. */
+/** An item that names a model: `reference` becomes the setting, after a download if necessary. */
 export interface ModelItem extends vscode.QuickPickItem {
   readonly reference: string;
   readonly isHere: boolean;
@@ -63,7 +63,7 @@ const cacheTexts = (): Record<MachineModel['cache'], string> => ({
   'early-exit': vscode.l10n.t('downloaded here'),
 });
 
-/** Asks for words, then for a model and a file of it. Null if the user went away. */
+/** Asks for words, then for a model and a file of it. Null if the user dismissed it. */
 export async function searchedModel(app: App): Promise<string | null> {
   const title = vscode.l10n.t('Search the Hugging Face hub');
   const query = await vscode.window.showInputBox({ title, prompt: vscode.l10n.t('Words in the name of a model') });
@@ -93,7 +93,7 @@ const choiceItem = ({ reference, bytes, type }: HubChoice): vscode.QuickPickItem
   reference,
 });
 
-/** Downloads a model with its progress. False if it was stopped; what came stays for the next time. */
+/** Downloads a model with its progress. False if it was stopped; the part stays for the next time. */
 export async function download(app: App, reference: string): Promise<boolean> {
   const title = vscode.l10n.t('Downloading {0}', reference);
   return vscode.window.withProgress(

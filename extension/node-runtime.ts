@@ -1,6 +1,6 @@
 /**
- * Finds the Node that runs the backend: the one that the user named, else the one on PATH, else VS Code's own runtime,
- * which has no WebGPU; and says how it is started. Knows no `vscode`.
+ * Finds the Node that runs the backend, and how it is started: the one that the user named, else the one on PATH, else VS Code's own
+ * runtime, which has no WebGPU. Knows no `vscode`.
  */
 import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
@@ -13,20 +13,20 @@ export interface NodeRuntime {
   /** An absolute path. */
   readonly command: string;
   readonly environment: Readonly<Record<string, string>>;
-  /** `setting`, `path`, or `editor` where nothing else is to be had. */
+  /** `setting`, `path`, or `editor` if there is no other. */
   readonly source: 'setting' | 'path' | 'editor';
   /** For the status and the log, such as `Node 20.20.2 (on PATH)`. */
   readonly description: string;
 }
 
 export const MINIMUM_NODE = 20;
-/** A Node that does not even say its version in this time is none. */
+/** A Node that does not print its version within this time is not used. */
 const VERSION_MILLISECONDS = 10_000;
 
-/** Asks a Node for its version; null if it is none. */
+/** Runs a Node for its version; null if it is none. */
 export type ReadVersion = (command: string) => Promise<string | null>;
 
-/** Throws a UserError where the Node that a setting names is none, or too old. */
+/** Throws a UserError if the Node of the setting is none, or too old. */
 export async function findNode(
   setting: string | null,
   editor: string,

@@ -1,4 +1,4 @@
-/** A pick whose entries are there when it is shown, so that the keys go to it at once. */
+/** A pick that has its entries when it is shown, so that typed keys reach it at once. */
 import * as vscode from 'vscode';
 
 interface PickOptions {
@@ -8,7 +8,7 @@ interface PickOptions {
   readonly matchOnDescription?: boolean;
 }
 
-/** Undefined if the user went away. `typed` makes entries of what is typed, which stand above the others. */
+/** Undefined if the user dismissed it. `typed` makes entries from what is typed, which are above the others. */
 export function showPick<Item extends vscode.QuickPickItem>(
   items: readonly Item[],
   { title, placeHolder, ignoreFocusOut = false, matchOnDescription = false }: PickOptions,

@@ -14,7 +14,7 @@ import { panelIcon } from './webview-page.ts';
 /** What the editor calls the view. */
 const REPORT_VIEW = 'earlyExit.report';
 
-/** Shows the report of a folder that `tune`, `sweep` or `evaluate --tasks` wrote; of one that the user picks where none is given. */
+/** Shows the report of a folder that `tune`, `sweep` or `evaluate --tasks` wrote; if none is given, the user picks one. */
 export type ShowReport = (directory: string | null) => Promise<void>;
 
 export function createReportPanel(app: App): ShowReport {

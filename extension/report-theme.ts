@@ -1,8 +1,8 @@
-/** A report in the theme of the editor, which a webview's media queries do not tell. Knows no `vscode`. */
+/** A report in the theme of the editor, which media queries in a webview do not see. Knows no `vscode`. */
 
 const media = '@media(prefers-color-scheme:dark)';
 
-/** `isDark`: whether what the page says of dark screens holds. */
+/** `isDark`: whether the page's rules for dark screens apply. */
 export const inTheme = (page: string, isDark: boolean): string =>
   page
     .replaceAll(media, isDark ? '@media all' : '@media not all')

@@ -1,11 +1,11 @@
-/** What a run is called: model, exits, how long, data; and a number where another one is called so. Knows no `vscode`. */
+/** The name of a run: model, exits, length, data, and a number if another run has the same name. Knows no `vscode`. */
 
 export interface RunTitleParts {
   readonly model: string;
   /** As given, such as `8,10` or `auto:mlp`; null for the three of `auto`. */
   readonly exits: string | null;
   readonly preset: string;
-  /** Updates, where they are given instead of a preset's minutes. */
+  /** Updates, if they are given instead of a preset's minutes. */
   readonly steps: number | null;
   /** Name of the folder, or the globs. */
   readonly data: string;

@@ -1,4 +1,4 @@
-/** The runs that the backend knows, kept up to date for views, panel and status; starts none by itself. */
+/** The runs of the backend, kept up to date for views, panel and status; starts no run. */
 import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { RunEvent, RunSummary } from '../protocol/server.ts';
@@ -6,11 +6,11 @@ import type { Backend } from './backend.ts';
 import { requireTrust } from './trust.ts';
 
 export interface Runs {
-  /** Newest first; empty until the backend was asked. */
+  /** Newest first; empty until the first `refresh`. */
   list(): readonly RunSummary[];
   find(id: string): RunSummary | undefined;
   running(): RunSummary | undefined;
-  /** Asks the backend, which starts for it. */
+  /** Requests the runs from the backend, which is started for it. */
   refresh(): Promise<void>;
   pause(id: string): Promise<RunSummary>;
   /** Null if the folder is not trusted, which is said. */

@@ -1,4 +1,4 @@
-/** Typed settings: what `earlyExit.*` says for a recipe and for the display, and what is wrong with it. */
+/** Typed settings: the values of `earlyExit.*` for a recipe and for the display, and their errors. */
 import * as vscode from 'vscode';
 import { backendOptions, completionOptions, displayOptions } from '../protocol/options-groups.ts';
 import type { Option } from '../protocol/options-kinds.ts';
@@ -25,7 +25,7 @@ export function recipeSettings(command: CommandName, scope?: vscode.Configuratio
   return given;
 }
 
-/** The value that a user or a folder set; undefined if the default holds. An untrusted folder's restricted values do not count. */
+/** The value that a user or a folder set; undefined for the default. An untrusted folder's restricted values do not count. */
 export function explicit(setting: string, scope?: vscode.ConfigurationScope): unknown {
   const found = vscode.workspace.getConfiguration(undefined, scope ?? null).inspect(setting);
   if (!found) return undefined;
@@ -69,7 +69,9 @@ export function settingProblems(): string[] {
   return problems;
 }
 
-/** Settings of completions as they are now, read once after each change; off while one of them is wrong, which was said when it was set. */
+/**
+ * Settings of completions, read once after each change; completions are off while one of them is wrong, which was shown when it was set.
+ */
 export function followCompletionSettings(subscriptions: vscode.Disposable[]): () => CompletionSettings {
   let known: CompletionSettings | null = null;
   const read = (): CompletionSettings => {

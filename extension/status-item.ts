@@ -100,7 +100,7 @@ function tooltip(app: App, status: Status, isCompleting: boolean, note: string):
   return text;
 }
 
-/** What it is, then what can be done about it. `isServing` says which way the server goes. */
+/** A state, then the actions for it. `isServing` decides between starting and stopping the server. */
 export async function showStatusMenu(app: App, isServing: boolean): Promise<void> {
   const keys: CommandKey[] = [
     'generate',

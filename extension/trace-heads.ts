@@ -1,4 +1,4 @@
-/** Where a trace file names the layer and the exit of each token, with the shade to show it in. Knows no `vscode`. */
+/** Positions of the layer and the exit of each token in a trace file, with the shade of the exit. Knows no `vscode`. */
 import { hasExits } from '../protocol/exittrace.ts';
 import { parseTrace } from '../protocol/trace-reading.ts';
 import { tokenShade, type Shade } from '../protocol/palette.ts';
@@ -10,7 +10,7 @@ export interface TraceHead {
   readonly length: number;
 }
 
-/** One a token; none if the file is no trace, whose diagnostic says why, or has no exits to tell apart. */
+/** One for each token; none if the file is no trace, whose diagnostic says why, or has only one exit. */
 export function traceHeads(text: string): TraceHead[] {
   const parsed = tryParse(text);
   if (!parsed || !hasExits(parsed.trace)) return [];

@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 import { offer } from './messages.ts';
 
-/** Whether runs may begin and go on in this folder; says so where they may not. */
+/** Whether runs may begin and be resumed in this folder; shows a message if not. */
 export const requireTrust = (): boolean =>
   isTrusted(vscode.l10n.t('This folder is not trusted: nothing is tuned in it.'));
 

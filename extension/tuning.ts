@@ -1,4 +1,4 @@
-/** `Tune Early Exits`: asks what the settings do not say, starts a run and opens its curves. */
+/** `Tune Early Exits`: asks for what the settings leave open, starts a run and opens its curves. */
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { dataOptions, exitsOptions, placeOptions, shippedModel, tuningOptions } from '../protocol/options-groups.ts';
@@ -16,7 +16,7 @@ import { runTitle } from './run-title.ts';
 import { explicit, recipeSettings } from './settings.ts';
 import { requireTrust } from './trust.ts';
 
-/** With options nothing is asked; null if the user went away, or it failed and was said. */
+/** With `overrides` nothing is asked; null if the user dismissed it, or if it failed, which was shown. */
 export async function tune(app: App, overrides: RecipeOptions | null = null): Promise<RunSummary | null> {
   const folder = vscode.workspace.workspaceFolders?.[0];
   if (folder?.uri.scheme !== 'file') {
@@ -42,7 +42,7 @@ export async function tune(app: App, overrides: RecipeOptions | null = null): Pr
   }
 }
 
-/** The model is the folder's if it has it, and the exits go into it under a name that is free. */
+/** The model is the folder's if the folder has it, and the exits are written into the folder under a free name. */
 const complete = (options: RecipeOptions, folder: string, runs: readonly RunSummary[]): RecipeOptions => ({
   ...options,
   ...modelInFolder(options, folder),
@@ -181,7 +181,7 @@ async function askPreset(options: RecipeOptions): Promise<RecipeOptions | null> 
   return picked ? { preset: picked.preset } : null;
 }
 
-/** Here, or one of the places where PyTorch runs; those that need an address or names ask for them. */
+/** This machine, or one of the places on which PyTorch runs; those that need an address or names ask for them. */
 async function askPlace(options: RecipeOptions): Promise<RecipeOptions | null> {
   const here = { label: `$(vm) ${vscode.l10n.t('Here')}`, on: 'here' };
   const torchrun = { label: `$(server-process) ${vscode.l10n.t('PyTorch on this machine')}`, on: 'torchrun' };

@@ -1,6 +1,6 @@
 /**
- * The lists in the side bar: runs, exits, studies and models. Opening one asks the backend, which starts for it; a list keeps its
- * rows while the backend is away.
+ * The lists in the side bar: runs, exits, studies and models. Opening one starts the backend; a list keeps its rows while the backend is
+ * away.
  */
 import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
@@ -75,7 +75,7 @@ interface List<T> {
   refresh(): void;
 }
 
-/** A flat list; if it cannot be loaded it shows what it showed before. */
+/** A flat list; if it cannot be loaded, it keeps its rows. */
 function list<T>(app: App, item: (each: T) => vscode.TreeItem, load: () => Promise<readonly T[]>): List<T> {
   const emitter = new vscode.EventEmitter<void>();
   let rows: readonly T[] = [];
@@ -87,7 +87,7 @@ function list<T>(app: App, item: (each: T) => vscode.TreeItem, load: () => Promi
       try {
         rows = await load();
       } catch (error) {
-        app.backend.log.warn(String(error)); // what is wrong with the backend is said elsewhere
+        app.backend.log.warn(String(error)); // errors of the backend are shown elsewhere
       }
       return [...rows];
     },

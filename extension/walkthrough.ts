@@ -40,8 +40,8 @@ export function followWalkthrough(
 }
 
 /**
- * VS Code ticks a step when its key becomes true, and only where it knew the step before: a key that was true already when the
- * walkthrough was opened never ticks. So a key is true for a moment, and again whenever the walkthrough is opened.
+ * VS Code ticks a step when its key becomes true, and only if the step was open before: a key that was already true when the walkthrough
+ * was opened never ticks. So a key is true for a moment, and again whenever the walkthrough is opened.
  */
 async function tick(milestone: Milestone): Promise<void> {
   await vscode.commands.executeCommand('setContext', milestoneKey(milestone), true);

@@ -7,7 +7,7 @@ export const webviewOptions = (extension: vscode.Uri): vscode.WebviewOptions => 
   localResourceRoots: [vscode.Uri.joinPath(extension, 'dist', 'webview')],
 });
 
-/** `view` says which of the webview bundle's views to mount. */
+/** `view` names the view of the webview bundle to mount. */
 export function webviewPage(webview: vscode.Webview, extension: vscode.Uri, view: string, title: string): string {
   const nonce = randomBytes(18).toString('base64');
   const file = (name: string): string =>

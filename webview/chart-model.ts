@@ -43,7 +43,7 @@ export interface Curve {
   readonly values: readonly (number | null)[];
 }
 
-/** What exits try to reach: the final exit's held-out loss, or a gap of 0. */
+/** The line that exits are to reach: the final exit's held-out loss, or a gap of 0. */
 export interface Reference {
   readonly run: string;
   readonly place: number;

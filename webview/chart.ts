@@ -64,7 +64,7 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     return new uPlot(
       {
         ...size(),
-        // The final exit's label stands beside the plot, where it covers nothing.
+        // The final exit's label is beside the plot, where it covers nothing.
         padding: [null, model.references.length > 0 ? labelWidth() : null, null, null],
         series: [{}, ...series],
         legend: { show: false },

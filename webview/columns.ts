@@ -3,7 +3,7 @@ import type { Columns, HostMessage } from '../protocol/webview.ts';
 
 export interface RunPoints {
   training: Columns;
-  /** Of training, how far each exit was from the final one on the same batch; empty if that is not known. */
+  /** In training, each exit's loss minus the final one's on the same batch; empty if that is not known. */
   gaps: Columns;
   heldOut: Columns;
   agreement: Columns;
@@ -62,7 +62,7 @@ export function lastValue(column: readonly (number | null)[] | undefined): numbe
   return null;
 }
 
-/** Index of the last step that is at most `step`; −1 where all are later. */
+/** Index of the last step that is at most `step`; −1 if all are later. */
 export function indexAt(steps: readonly number[], step: number): number {
   let low = -1;
   let high = steps.length;
@@ -74,7 +74,7 @@ export function indexAt(steps: readonly number[], step: number): number {
   return low;
 }
 
-/** Index of the step closest to one; −1 if there are none. */
+/** Index of the closest step; −1 if there are none. */
 export function nearestIndex(steps: readonly number[], step: number): number {
   const before = indexAt(steps, step);
   const after = before + 1;

@@ -46,7 +46,7 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
       replace(progress, ...(parts.length > 0 ? parts.map(planBar) : [planBar({ seconds: 1, done: share })]));
       replace(minutes, ...parts.map((part) => planFigure(part, run.state === 'running')));
       replace(figures, ...runFigures(run));
-      // What badge and figures say already is not said twice.
+      // The message is not shown if badge and figures already say it.
       const isSaid = run.state === 'finished' || /^Step \d/.test(run.message);
       message.textContent = isSaid ? '' : run.message;
       message.classList.toggle('failure', run.state === 'failed');
@@ -66,7 +66,7 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
   };
 }
 
-/** Of a run that has ended, what it did; of one that has not, where it stands. */
+/** For a run that has ended, its result; for one that has not, its progress. */
 function runFigures(run: CurveRun): HTMLElement[] {
   const { state, step, steps, spent, left } = run;
   if (state === 'finished')

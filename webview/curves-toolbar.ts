@@ -57,7 +57,7 @@ export function createToolbar(events: ToolbarEvents): Toolbar {
     const key = JSON.stringify([runs.map(({ id, title }) => [id, title]), state.front]);
     if (key === listed) return;
     listed = key;
-    // Of a single run the title above says all.
+    // For a single run the title above is enough.
     runBox.hidden = compare.root.hidden = runs.length < 2;
     const choices = runs.map(({ id, title }) => ({ value: id, label: title }));
     const change = (front: string): void => events.change({ front, zoom: null });

@@ -20,11 +20,11 @@ export function mountCurves(target: HTMLElement): void {
   const points = new Map<string, RunPoints>();
   const plans = new Map<string, CurvePlan>();
   const sweeps = new Map<string, Sweep>();
-  /** What is drawn, made anew where another is. */
+  /** The current chart, made again for another selection. */
   let drawn: Sweep | undefined;
   let runs: CurveRun[] = [];
   let hasRuns = false;
-  /** When the runs were told as they stood then. */
+  /** The time to which the records of runs refer. */
   let received = 0;
   let cursor: number | null = null;
   let theme = readTheme();

@@ -1,4 +1,4 @@
-/** The details of a trace: the text in its exits' colours, which exit said how much, and what every exit predicted for one token. */
+/** The details of a trace: the text in its exits' colours, the share of each exit, and every exit's prediction for one token. */
 import type { Trace } from '../protocol/exittrace.ts';
 import { exitShade, tokenSource, TEXT_DRAFT, tokenShade } from '../protocol/palette.ts';
 import { shown } from '../protocol/shown.ts';
@@ -130,7 +130,7 @@ function summary({ tokens, layers, model, policy, speedup }: Trace): HTMLElement
   );
 }
 
-/** The share of tokens that each exit said, and the text itself, as one bar. */
+/** The share of each exit in the tokens, and the text itself, as one bar. */
 function histogram({ tokens, exits }: Trace): HTMLElement {
   const counts = new Map<string, number>([TEXT_DRAFT, ...exits].map((exit) => [exit, 0]));
   for (const token of tokens) counts.set(tokenSource(token), (counts.get(tokenSource(token)) ?? 0) + 1);
@@ -142,7 +142,7 @@ function histogram({ tokens, exits }: Trace): HTMLElement {
     part.style.flexGrow = String(count);
     return part;
   });
-  // Beside the bar, where a part may be too narrow for its own words.
+  // Beside the bar, whose parts may be too narrow for their labels.
   const legend = parts.map(([exit, count]) =>
     element(
       'div',

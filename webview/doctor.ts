@@ -1,4 +1,4 @@
-/** What the doctor found: a line each, with a button if the extension can bring what is missing. */
+/** The doctor's findings: one line each, with a button if the extension can install what is missing. */
 import type { Finding } from '../protocol/events.ts';
 import type { Diagnosis } from '../protocol/server.ts';
 import { element, replace } from './dom.ts';

@@ -15,7 +15,7 @@ export interface Host<State> {
   keep(state: State): void;
 }
 
-/** Listens, and says that it is ready. A message of another shape is reported and dropped. */
+/** Starts to listen, and reports that it is ready. A message of another shape is reported and dropped. */
 export function connectHost<State>(receive: (message: HostMessage) => void): Host<State> {
   const api = acquireVsCodeApi();
   const send = (message: ViewMessage): void => api.postMessage(message);

@@ -1,5 +1,5 @@
-/** What a remedy of the doctor asks for. Pure. */
+/** Parses the doctor's remedies. Pure. */
 
-/** What `doctor --install` takes of a remedy that says so; null if a person has to do it. */
+/** The argument of `doctor --install` in a remedy; null if only a person can apply it. */
 export const installable = (remedy: string | null): string | null =>
   /\bdoctor --install ([\w-]+)/.exec(remedy ?? '')?.[1] ?? null;

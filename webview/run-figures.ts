@@ -6,7 +6,7 @@ import { t } from './texts.ts';
 export const doneShare = ({ state, share }: Pick<CurveRun, 'state' | 'share'>): number =>
   state === 'finished' ? 1 : (share ?? 0);
 
-/** A run as it stands some seconds after it was told. */
+/** A run some seconds after its last report. */
 export function later(run: CurveRun, seconds: number): CurveRun {
   if (run.state !== 'running') return run;
   const spent = run.spent === null ? null : run.spent + seconds;

@@ -9,7 +9,7 @@ const MARGIN = { top: 12, right: 16, bottom: 36, left: 44 };
 
 export interface SweepShape {
   readonly points: readonly { readonly x: number; readonly y: number; readonly title: string }[];
-  /** What was chosen, measured by the clock; null if no exit is asked. */
+  /** The chosen thresholds, measured; null if no exit is used. */
   readonly chosen: { readonly x: number; readonly y: number } | null;
   /** Of full depth: agreement 1, speed 1. */
   readonly full: { readonly x: number; readonly y: number };

@@ -7,7 +7,7 @@ export function setTexts(translated: Readonly<Record<string, string>>): void {
   texts = translated;
 }
 
-/** `{0}`, `{1}` … stand for the values. */
+/** `{0}`, `{1}` … are replaced by the values. */
 export const t = (text: string, ...values: readonly (string | number)[]): string =>
   (texts[text] ?? text).replace(/\{(\d)\}/g, (_, i: string) => String(values[Number(i)] ?? ''));
 

@@ -1,4 +1,4 @@
-/** Colours of the current theme, read from the variables that VS Code sets; tells when they change. */
+/** Colours of the current theme, read from the variables that VS Code sets; reports changes. */
 import { markColour, palette, shades, type Shade } from '../protocol/palette.ts';
 
 export interface Theme {

@@ -1,6 +1,6 @@
 /**
- * The controls, and the only module that knows where they come from: @vscode/webview-ui-toolkit. The toolkit is archived;
- * another one has to give these few functions, nothing else.
+ * The controls, and the only module that imports @vscode/webview-ui-toolkit. The toolkit is archived; a replacement needs only these few
+ * functions.
  */
 import {
   provideVSCodeDesignSystem,

@@ -37,7 +37,7 @@ const longer = (n: Naming): Line => [
   'go on tuning, so that exits agree more often',
 ];
 
-/** After a tuning run whose exits are not calibrated. */
+/** Advice after a tuning run whose exits are not calibrated. */
 export function afterTuning(before: readonly ExitScore[], after: readonly ExitScore[], n: Naming): Advice {
   const exits = after.filter(({ exit }) => exit !== 'final');
   const best = most(exits, ({ agreement }) => agreement);
@@ -55,10 +55,10 @@ export function afterTuning(before: readonly ExitScore[], after: readonly ExitSc
   };
 }
 
-/** Where even the best exit agrees less often, hardly a token is sure enough to leave. */
+/** If even the best exit agrees less often than this, hardly a token is sure enough to leave. */
 const fewAgree = 0.6;
 
-/** After a calibration: the mode that auto is, and where exits do not pay, why, and what would. */
+/** Advice after a calibration: the mode that auto uses, and, if exits do not pay, why not and what would help. */
 export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
   const { fast, lossless } = found.speedups;
   if (found.fastest === 'fast') {
@@ -125,7 +125,7 @@ function cureFor(cure: Cure, n: Naming): Line[] {
 export interface FirstSpeeds {
   /** The mode that is the default. */
   readonly mode: Mode;
-  /** Medians over so many rounds. */
+  /** Medians over this number of rounds. */
   readonly auto: number;
   readonly full: number;
   readonly rounds: number;
@@ -133,7 +133,7 @@ export interface FirstSpeeds {
   readonly machine: string;
 }
 
-/** After a first run: one sentence of what was measured, and one next command, which is `next` where that is given. */
+/** After a first run: one sentence about its measurements, and one next command, which is `next` if that is given. */
 export function afterStart(speeds: FirstSpeeds, isCalibrated: boolean, n: Naming, next: Line | null): Advice {
   const { mode, auto, full, rounds, machine } = speeds;
   const how = {

@@ -1,4 +1,4 @@
-/** Which model and exits a command works with if some are not named: the exits' own model, else what was used last in this folder. */
+/** The model and exits of a command that does not name both: the exits' own model, else those last used in this folder. */
 import { checkpointOptions, shippedModel } from '../../protocol/options-groups.ts';
 import type { OptionTable } from '../../protocol/options.ts';
 import { shown } from '../../protocol/shown.ts';
@@ -11,11 +11,11 @@ import { shorter } from './naming.ts';
 type Given = Readonly<Record<string, unknown>>;
 
 /**
- * Values for `model` and `exits` where `given` leaves them open; what is not the default is said.
- * @throws UserError if the exits that are named are none, or their model is nowhere.
+ * Values for `model` and `exits` if `given` lacks them; values other than the default are reported.
+ * @throws UserError if the named exits do not exist, or their model is not found.
  */
 export async function chosenFiles(table: OptionTable, given: Given, { terminal, signal }: Context): Promise<Given> {
-  // A run that goes on knows its model.
+  // A resumed run knows its model.
   if (!('model' in table) || given['model'] !== undefined || given['resume'] === true) return {};
   const { err } = terminal;
   const say = (sentence: string): void => err.write(`${err.colours.dim(shown(sentence))}\n`);

@@ -60,7 +60,7 @@ async function* keepingLast<Event>(
   for await (const event of events) yield (last.event = event);
 }
 
-/** A command whose words are the options of a recipe. */
+/** A command with the options of a recipe. */
 export function optionsCommand<Name extends CommandName>(
   help: CommandHelp,
   name: Name,

@@ -64,7 +64,7 @@ export const commands: readonly Command[] = [
       ],
     },
     (events, terminal) => showTune(events, terminal),
-    // A run that goes on has a model of its own; the default does not stand in for it.
+    // A resumed run has a model of its own, which the default does not replace.
     async (options) => (options.resume && options.model === shippedModel ? options : withModel(options)),
     (_, last) => (last?.type === 'tuned' ? { model: last.model, exits: last.directory } : null),
   ),

@@ -9,7 +9,7 @@ import { commonFlags } from './flags.ts';
 export const shells = ['bash', 'zsh', 'fish', 'powershell'] as const;
 type Shell = (typeof shells)[number];
 
-/** What may stand behind a flag: nothing, one of these words, or a file's name or any text. */
+/** What may follow a flag: nothing, one of these words, or a file name or any text. */
 type Value = 'none' | 'text' | readonly string[];
 
 interface Flag {
@@ -22,7 +22,7 @@ interface Flag {
 interface Completed {
   readonly command: string;
   readonly summary: string;
-  /** Words that may stand right behind the command. */
+  /** Words that may follow the command directly. */
   readonly words: readonly string[];
   readonly flags: readonly Flag[];
 }

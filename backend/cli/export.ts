@@ -1,4 +1,4 @@
-/** What `export` and `import` show: what is written where. */
+/** Draws `export` and `import`: what is written, and to which folder. */
 import type { ExportEvent } from '../../protocol/events.ts';
 import path from 'node:path';
 import { openProgress } from './progress.ts';

@@ -10,7 +10,7 @@ export interface Flags {
   readonly given: Readonly<Record<string, unknown>>;
   readonly config: string | null;
   readonly json: boolean;
-  /** Which help is asked for; null for none. */
+  /** Which help is requested; null for none. */
   readonly help: HelpLevel | null;
 }
 

@@ -1,4 +1,4 @@
-/** Draws a generation: the text as it comes, each token in the colour of the exit that said it, then a legend and the speed. */
+/** Draws a generation: the text as it is written, each token in the colour of its exit, then a legend and the speed. */
 import { plural } from '../../protocol/plural.ts';
 import type { GenerateEvent } from '../../protocol/events.ts';
 import { tokenSource, TEXT_DRAFT } from '../../protocol/palette.ts';
@@ -21,7 +21,7 @@ const stopTexts: Readonly<Record<StopReason, string>> = {
   cancelled: 'interrupted',
 };
 
-/** `prompts`: shown before the text where a person looks at it. Answers the last event; throws what the recipe throws. */
+/** `prompts`: shown before the text on a terminal. Returns the last event; throws what the recipe throws. */
 export async function showGenerate(
   events: AsyncIterable<GenerateEvent>,
   terminal: Terminal,
@@ -77,7 +77,7 @@ function begin(progress: { status: { clear(): void } }, out: Stream, prompt: str
   if (out.interactive) out.write(`\n${out.colours.dim(prompt)}`);
 }
 
-/** A space says nothing in a colour, so that line breaks and indents are left alone. */
+/** Spaces are not coloured, so that line breaks and indents stay as they are. */
 function paintToken(colours: ExitColours, token: TokenRecord): string {
   return token.text.replace(/[^\s]+/g, (text) => colours.paint(tokenSource(token), text));
 }
@@ -97,7 +97,7 @@ function writeSeveral(
   });
 }
 
-/** Which exit said which share of the tokens, the mean layer and the speed. */
+/** The share of tokens of each exit, the mean layer and the speed. */
 function summary(
   err: Stream,
   generated: Generated,
@@ -110,7 +110,7 @@ function summary(
   const drafted = tokens.some((token) => tokenSource(token) === TEXT_DRAFT) ? [TEXT_DRAFT] : [];
   const shareOf = (exit: string): number =>
     tokens.filter((token) => tokenSource(token) === exit).length / Math.max(1, tokens.length);
-  // Where no token leaves early, an exit that drafted nothing has no part in the text.
+  // If no token leaves early, an exit without drafts has no part in the text.
   const isUsed = (exit: string): boolean => mode === 'fast' || exit === 'final' || shareOf(exit) > 0;
   const legend = [...drafted, ...exits.filter(isUsed)].map((exit) => {
     const name = exit === TEXT_DRAFT ? 'copied from earlier text' : exit;

@@ -7,7 +7,7 @@ import type { Stream } from './terminal.ts';
 
 export interface CommandHelp {
   readonly name: string;
-  /** What stands behind the name; `[OPTIONS]` where nothing is said. */
+  /** What follows the name; by default `[OPTIONS]`. */
   readonly usage?: string;
   /** The option whose values are words without a flag. */
   readonly positional?: string;
@@ -22,7 +22,7 @@ export interface CommandHelp {
 /** `usual`: the options that most need; `all`: the advanced ones, too. */
 export type HelpLevel = 'usual' | 'all';
 
-/** What a command gives its recipe where the user gives nothing. */
+/** Defaults of a command that differ from those of its recipe. */
 export type Defaults = Readonly<Record<string, string | readonly string[]>>;
 
 export const exitCodes: readonly (readonly [code: number, meaning: string])[] = [

@@ -1,4 +1,4 @@
-/** `early-exit list`: models, exits and runs at hand, with what they bring. */
+/** `early-exit list`: the models, exits and runs on this machine, with their speed. */
 import { broughtText } from '../../protocol/brought.ts';
 import { bytesText } from '../../protocol/bytes-text.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
@@ -50,7 +50,7 @@ function listLines(models: readonly ModelAtHand[], exits: readonly ExitsAtHand[]
   return [...models.map(of('model')), ...exits.map(of('exits'))].join('');
 }
 
-/** A table each of models and exits, then how each run goes on. `now` in milliseconds since 1970. */
+/** A table of models and one of exits, then how to resume each run. `now` in milliseconds since 1970. */
 export function listText(
   stream: Stream,
   models: readonly ModelAtHand[],

@@ -57,7 +57,7 @@ function readInput(signal: AbortSignal): Promise<string> {
   });
 }
 
-/** The first Ctrl-C asks the work to stop and keep what it has; the second ends the process. A terminal that closes is one, too. */
+/** The first Ctrl-C asks the work to stop and keep what it has; the second ends the process. Closing the terminal counts as one, too. */
 function watchInterrupts(terminal: Terminal, work: AbortController): void {
   let isStopping = false;
   const interrupt = (): void => {

@@ -10,7 +10,7 @@ import type { Stream } from './terminal.ts';
 export function namingOf(directory: string, model: string, data: readonly string[]): Naming {
   const where = shellWord(shorter(directory));
   const isShipped = [shippedModel, resolveModel(shippedModel)].includes(model);
-  // A run that goes on has its globs from the root on.
+  // The globs of a resumed run are absolute.
   const globs = data.map(shorter);
   const isDefault = globs.join('\n') === (optionTables.tune.data.default as readonly string[]).join('\n');
   return {
@@ -22,11 +22,11 @@ export function namingOf(directory: string, model: string, data: readonly string
   };
 }
 
-/** How the run that writes to a directory goes on. */
+/** The command that resumes the run of a directory. */
 export const resumeLine = (directory: string): string =>
   `${commandHere()} tune --out ${shellWord(shorter(directory))} --resume`;
 
-/** How a model is called where a person reads it: the one that ships by its name, a file or folder by its path from here. */
+/** Name of a model for a reader: the one that ships by its name, a file or folder by its path relative to the working directory. */
 export const modelName = (model: string): string =>
   model === resolveModel(shippedModel) ? shippedModel : shorter(model);
 
@@ -39,7 +39,7 @@ export function writeAdvice(stream: Stream, { reason, next }: Advice): void {
   stream.write(`\n${reason}\n${lines.length > 0 ? `${bold('Next')}\n${lines.join('')}` : ''}`);
 }
 
-/** A path from here where that is shorter; what is no absolute path stays. */
+/** A path relative to the working directory if that is shorter; anything but an absolute path stays as it is. */
 export function shorter(given: string): string {
   if (!path.isAbsolute(given)) return given;
   const relative = path.relative(process.cwd(), given) || '.';

@@ -29,7 +29,7 @@ export function beforeAfter(stream: Stream, before: readonly ExitScore[], after:
   return table([head.map(dim), ...rows]);
 }
 
-/** A perplexity beyond any vocabulary says no more than this. */
+/** Larger perplexities are shown as this, which is beyond any vocabulary. */
 const farOff = 1_000_000;
 
 /** Loss, perplexity, accuracy and agreement of each exit. */

@@ -1,4 +1,4 @@
-/** `early-exit serve`: says where the server listens and what it serves, until it is stopped. */
+/** `early-exit serve`: shows the server's address and model, until it is stopped. */
 import type { ServeOptions } from '../../protocol/options.ts';
 import type { ServedModel, ServeEvent } from '../../protocol/serving.ts';
 import { jsonLine, shown, shownRecord } from '../../protocol/shown.ts';
@@ -7,7 +7,7 @@ import { startServing } from '../server/serve.ts';
 import type { Context } from './context.ts';
 import { openProgress } from './progress.ts';
 
-/** Answers once the server has been stopped. @throws UserError if it cannot serve. */
+/** Returns when the server has been stopped. @throws UserError if it cannot serve. */
 export async function runServe(options: ServeOptions, json: boolean, { terminal, signal }: Context): Promise<void> {
   const { out, err } = terminal;
   const progress = openProgress(err);

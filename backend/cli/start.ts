@@ -1,4 +1,4 @@
-/** `early-exit start`: a first run, as a composition of tune and generate; where exits come with the model that ships, nothing is tuned. */
+/** `early-exit start`: a first run, made of tune and generate. If exits ship with the model, nothing is tuned. */
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import path from 'node:path';
@@ -37,7 +37,7 @@ const PROMPT = 'export function parse(text: string) {';
 const NEW_TOKENS = 96;
 const ROUNDS = 3;
 
-/** What `start` gives tune where the user gives nothing. */
+/** Options of tune that `start` sets unless the user gives others. */
 export function startDefaults(): Partial<Record<keyof TuneOptions, string | readonly string[]>> {
   const root = packageRoot();
   const sources = ['protocol', 'backend', 'extension', 'webview', 'test'].filter((folder) =>
@@ -47,7 +47,7 @@ export function startDefaults(): Partial<Record<keyof TuneOptions, string | read
   return { model: shippedModel, preset: 'quick', out: freeName('start'), ...(data.length > 0 ? { data } : {}) };
 }
 
-/** `start.exits`, or `start-2.exits` … where an earlier run wrote that. */
+/** `start.exits`, or `start-2.exits` … if that was written by an earlier run. */
 function freeName(name: string): string {
   for (let i = 1; ; i++) {
     const directory = `${name}${i === 1 ? '' : `-${i}`}.exits`;
@@ -55,17 +55,17 @@ function freeName(name: string): string {
   }
 }
 
-/** Where it runs is no reason to tune. */
+/** Options of the device are no reason to tune. */
 const places: ReadonlySet<string> = new Set(['device', 'gpuLayers', 'threads', 'exitDevice']);
 
-/** Whether nothing was asked for but a first run. */
+/** Whether the user gave no options, only the command. */
 function asksNothing(given: TuneOptions): boolean {
   const usual = parseOptions('tune', startDefaults());
   const names = Object.keys(usual) as (keyof TuneOptions)[];
   return names.every((name) => places.has(name) || JSON.stringify(given[name]) === JSON.stringify(usual[name]));
 }
 
-/** What there is to generate with; `directory` null once Ctrl-C has ended it. */
+/** Model and exits to generate with; `directory` is null if Ctrl-C has ended the run. */
 interface Begun {
   readonly directory: string;
   readonly isCalibrated: boolean;

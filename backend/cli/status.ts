@@ -9,7 +9,7 @@ import type { Stream } from './terminal.ts';
 export interface Status {
   /** A line that stays. */
   say(line: string): void;
-  /** What is going on, `share` done (null if unknown). The line is made only when it is shown. */
+  /** The current activity, and its progress `share` (null if unknown). The line is made only when it is shown. */
   show(share: number | null, line: (bar: string) => string): void;
   /** Takes the drawn line away. */
   clear(): void;

@@ -3,7 +3,7 @@ import { stripVTControlCharacters } from 'node:util';
 
 export type Align = 'left' | 'right';
 
-/** Rows as lines, two spaces between columns; the first column is aligned left, the others right unless said. */
+/** Rows as lines, two spaces between columns; by default the first column is aligned left, the others right. */
 export function table(rows: readonly (readonly string[])[], aligns: readonly Align[] = []): string {
   const widths: number[] = [];
   for (const row of rows) row.forEach((cell, j) => (widths[j] = Math.max(widths[j] ?? 0, textWidth(cell))));

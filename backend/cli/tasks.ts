@@ -1,4 +1,4 @@
-/** Draws what an evaluation on tasks says: each way's score beside full depth's, and its speed. */
+/** Draws the results of an evaluation on tasks: each way's score beside full depth's, and its speed. */
 import { pointsText, verdictText, type TaskScores, type WayScore } from '../../protocol/tasks.ts';
 import { plural } from '../../protocol/plural.ts';
 import { percent, table } from './table.ts';

@@ -1,6 +1,6 @@
 /**
- * Where a command writes: results to standard output, progress to standard error. The commands draw on this record alone,
- * so a test can read what a person would see.
+ * The output of a command: results to standard output, progress to standard error. Commands draw only on this record, so that a test can
+ * read what a person would see.
  */
 import picocolors from 'picocolors';
 
@@ -8,9 +8,9 @@ export type Colours = ReturnType<typeof picocolors.createColors>;
 
 export interface Stream {
   write(text: string): void;
-  /** True if a person looks at it and a line can be drawn over. */
+  /** Whether it is a terminal, whose lines can be redrawn. */
   readonly interactive: boolean;
-  /** True if control characters would do something. */
+  /** Whether control characters have an effect. */
   readonly isTerminal: boolean;
   readonly columns: number;
   readonly colours: Colours;

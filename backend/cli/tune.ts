@@ -15,9 +15,7 @@ import type { Stream, Terminal } from './terminal.ts';
 /** How a run ended; `calibrated`: whether it has a calibration. */
 export type Tuned = Extract<TuneEvent, { type: 'tuned' }> & { readonly calibrated: boolean };
 
-/**
- * Ends with what helps next, unless a caller goes on by itself. Answers how the run ended; throws what the recipe throws.
- */
+/** Ends with the next commands, unless a caller continues. Returns how the run ended; throws what the recipe throws. */
 export async function showTune(
   events: AsyncIterable<TuneEvent>,
   terminal: Terminal,
@@ -103,7 +101,7 @@ const isWithin = (phase: Phase): boolean => phase === 'evaluate' || phase === 'f
 const lossesOf = (scores: readonly { exit: string; loss: number }[]): Record<string, number> =>
   Object.fromEntries(scores.filter(({ exit }) => exit !== 'final').map(({ exit, loss }) => [exit, loss]));
 
-/** Where the minutes go. */
+/** How the minutes are divided. */
 export function planText({ minutes, seconds, evaluationTokens, fitTokens, updates }: MinutesEvent): string {
   const parts = [
     `held out ${duration(seconds.evaluation)} (${plural(evaluationTokens, 'token')})`,

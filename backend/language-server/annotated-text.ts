@@ -1,12 +1,12 @@
 /**
- * A trace tied to text: where each token begins and how tokens fall into lines. The same record comes from generated text
- * in any document and from a `*.exittrace` file. Knows no protocol of an editor.
+ * A trace attached to text: the offset of each token, and the lines that tokens form. The same record is made for generated text in any
+ * document and for a `*.exittrace` file. Knows no protocol of an editor.
  */
 import { textLines, type Trace } from '../../protocol/exittrace.ts';
 import { parseTrace, type ReadLines } from '../../protocol/trace-reading.ts';
 import { pieceAt, pieceOffsets, shiftSpan, withLineEnds, type Span, type TextChange } from '../../protocol/spans.ts';
 
-/** Some tokens that stand on one line; blank ones belong to the line before. */
+/** Tokens on one line; blank ones belong to the line before. */
 export interface LineGroup {
   /** Tokens `[start, end)`. */
   readonly start: number;
@@ -20,14 +20,14 @@ export interface AnnotatedText {
   readonly id: string;
   readonly trace: Trace;
   readonly span: Span;
-  /** Where each token's text is; parallel to `trace.tokens`. */
+  /** The span of each token's text; parallel to `trace.tokens`. */
   readonly spans: readonly Span[];
   readonly groups: readonly LineGroup[];
   /** Hovers, hints and the like answer anywhere on a token's own line of a trace file. */
   readonly file: boolean;
 }
 
-/** Ties a trace to the text at an offset; null if the text there is not the trace's. */
+/** Attaches a trace to the text at an offset; null if the text there is not the trace's. */
 export function annotate(id: string, trace: Trace, offset: number, text: string): AnnotatedText | null {
   const lineEnd = text.includes('\r\n') ? '\r\n' : '\n';
   const pieces = trace.tokens.map((token) => withLineEnds(token.text, lineEnd));
@@ -45,7 +45,7 @@ export function annotate(id: string, trace: Trace, offset: number, text: string)
   };
 }
 
-/** Continues a generation with more tokens right behind its text; null if the text there is not theirs. */
+/** Continues a generation with the tokens directly after its text; null if the text there is not theirs. */
 export function extend(text: AnnotatedText, more: Trace, document: string): AnnotatedText | null {
   const trace = { ...text.trace, ...more, tokens: [...text.trace.tokens, ...more.tokens] };
   return annotate(text.id, trace, text.span.start, document);
@@ -83,7 +83,7 @@ export function annotateFile(
   return { text: { id: uri, trace, span: { start: 0, end: text.length }, spans, groups, file: true }, lines };
 }
 
-/** Index of the token whose text holds an offset; −1 if there is none. */
+/** Index of the token whose text contains an offset; −1 if there is none. */
 export function tokenAt(text: AnnotatedText, offset: number): number {
   if (text.file) return text.spans.findIndex((span) => offset >= span.start && offset <= span.end);
   return pieceAt([...text.spans.map((span) => span.start), text.span.end], offset);

@@ -30,7 +30,7 @@ export const detailsCommand = 'earlyExit.showDetails';
 /** Command of the client that a lens offers if there are no exits yet. */
 export const tuneCommand = 'earlyExit.tune';
 
-/** Command of the client that goes on with a generation. */
+/** Command of the client that continues a generation. */
 export const continueCommand = 'earlyExit.continueGeneration';
 
 const STRING_SYMBOL: SymbolKind = 15;
@@ -41,8 +41,8 @@ const SHORT_LINE = 6;
 const MANY_LINES = 3;
 
 /**
- * What a newcomer reads above a line: `9 of 12 tokens left early · 5.1 of 12 layers on average`, or, where all tokens are the
- * full model's, how many had been drafted.
+ * The lens above a line: `9 of 12 tokens left early · 5.1 of 12 layers on average`, or, if all tokens are the full model's, how many were
+ * drafted.
  */
 export function lensTitle(tokens: readonly TokenRecord[], layers: number): string {
   const early = tokens.filter(({ exit }) => exit !== 'final').length;
@@ -55,8 +55,8 @@ export function lensTitle(tokens: readonly TokenRecord[], layers: number): strin
 }
 
 /**
- * Of a trace file a lens above each line; generated text has one, above its first line, and below it a mark where it ended before it was
- * done.
+ * A trace file has a lens above each line. Generated text has one, above its first line, and, if it ended before it was complete, another
+ * below its last line.
  */
 export function codeLenses(text: AnnotatedText, at: PositionOf): CodeLens[] {
   const [first] = text.groups;
@@ -73,7 +73,7 @@ export function codeLenses(text: AnnotatedText, at: PositionOf): CodeLens[] {
   return [whole, ...endLens(text, at)];
 }
 
-/** What one generation did, in a line: `34 tokens · about 2.1× full depth · leave at 4, 6 and 10`; its layers where no speed is known. */
+/** One generation in a line: `34 tokens · about 2.1× full depth · leave at 4, 6 and 10`; its layers if no speed is known. */
 export function generationTitle({ tokens, layers, speedup }: Pick<Trace, 'tokens' | 'layers' | 'speedup'>): string {
   const count = plural(tokens.length, 'token');
   // What full depth would have taken is made up of what passes cost.
@@ -146,14 +146,14 @@ export function hover(text: AnnotatedText, offset: number, at: PositionOf): Hove
   };
 }
 
-/** A hint behind the last token of each stretch that one exit said. */
+/** A hint after the last token of each run of tokens of one exit. */
 export function inlayHints(text: AnnotatedText, range: { start: number; end: number }, at: PositionOf): InlayHint[] {
   const { tokens, layers } = text.trace;
   return tokens.flatMap((token, i) => {
     const span = text.spans[i]!;
     const next = tokens[i + 1];
     const ends = !next || hintLabel(next, layers) !== hintLabel(token, layers) || next.sequence !== token.sequence;
-    // Before the line feed, where the token brings one.
+    // Before the line feed, if the token has one.
     const blank = text.file ? 0 : (/\r?\n[^]*$/.exec(token.text)?.[0].length ?? 0);
     const offset = Math.max(span.start, span.end - blank);
     if (!ends || offset < range.start || offset > range.end) return [];
@@ -173,7 +173,7 @@ export function lineFigures(text: AnnotatedText, range: { start: number; end: nu
   });
 }
 
-/** Where the line of a group ends: before its line feed, which may stand within a token. */
+/** End of the line of a group: before its line feed, which may be inside a token. */
 function lineEndOf({ trace, spans }: AnnotatedText, { start, end, anchor }: LineGroup): number {
   for (let i = start; i < end; i++) {
     const feed = trace.tokens[i]!.text.indexOf('\n', Math.max(0, anchor - spans[i]!.start));

@@ -8,9 +8,9 @@ import { evaluationFile, sweepFile } from '../../protocol/tasks.ts';
 import { isGguf } from '../data/model-caches.ts';
 import { readTextBeside } from '../formats/files.ts';
 
-/** Folders deeper than this hold no models of a workspace. */
+/** Depth of folders in which models of a workspace are searched. */
 const DEPTH = 4;
-/** Enough for a list; a folder with more is somebody's disk. */
+/** Enough for a list; a folder with more entries is no workspace, but a disk. */
 const MAX_FOLDERS = 5_000;
 const skipped = new Set(['node_modules', '.git', 'dist', 'out', 'build', 'target']);
 
@@ -23,10 +23,7 @@ export async function findExits(folders: readonly string[]): Promise<ExitsSummar
   return found.sort((a, b) => a.name.localeCompare(b.name));
 }
 
-/**
- * The newest checkpoint below the folders whose base has this hash, which is asked for only where a checkpoint names one. Null
- * without any.
- */
+/** The newest checkpoint below the folders whose base has this hash, which is computed only if a checkpoint names one. Null without any. */
 export async function exitsOfBase(folders: readonly string[], hashOf: () => Promise<string>): Promise<string | null> {
   const bases: { readonly directory: string; readonly sha256: string; readonly at: number }[] = [];
   await walk(folders, async (directory, names) => {
@@ -79,7 +76,7 @@ export async function findStudies(folders: readonly string[]): Promise<StudySumm
   return found.sort((a, b) => a.name.localeCompare(b.name));
 }
 
-/** How many trials a sweep has, or whose answers were judged; empty of a damaged file, of which the report says what is wrong. */
+/** The number of trials of a sweep, or the model of judged tasks; empty for a damaged file, whose error the report shows. */
 function detailOf(text: string): string {
   try {
     const file: unknown = JSON.parse(text);
@@ -129,7 +126,7 @@ async function readExits(directory: string): Promise<ExitsSummary> {
       calibration: calibrationOf(calibration),
     };
   } catch {
-    return summary; // Listed all the same: opening it says what is wrong.
+    return summary; // Listed nevertheless: opening it shows the error.
   }
 }
 

@@ -1,4 +1,4 @@
-/** Completions for an editor: a job of the model for each gap, and what was said of it as traces. */
+/** Completions for an editor: a job of the model for each gap, and its texts as traces. */
 import { userError } from '../../protocol/errors.ts';
 import type { CompleteEvent } from '../../protocol/events.ts';
 import { emptyTrace, roundToken, type Trace } from '../../protocol/exittrace.ts';

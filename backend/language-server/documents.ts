@@ -57,7 +57,7 @@ export function changeDocument(
   return withTraceFile({ document, texts, problem: null, lines: open.lines });
 }
 
-/** Ties a trace to the document, or continues the generation of the same name; null if the text is another one. */
+/** Attaches a trace to the document, or continues the generation of the same name; null if the document has another text. */
 export function attach(open: OpenDocument, id: string, offset: number, trace: Trace): OpenDocument | null {
   const text = open.document.getText();
   const known = open.texts.find((other) => other.id === id);
@@ -91,8 +91,8 @@ function withTraceFile(open: OpenDocument): OpenDocument {
 }
 
 /**
- * Some 4,500 tokens with what four exits said, 60,000 with nothing. Beyond, reading it after each keystroke and the lists that an
- * editor then asks for (lenses, an outline, colours) would keep the server from answering.
+ * Some 4,500 tokens with predictions of four exits, or 60,000 without. For more, reading the file after each keystroke, and the lists that
+ * an editor then requests (lenses, an outline, colours), would keep the server from answering.
  */
 const longestTrace = 2_000_000;
 
@@ -105,7 +105,7 @@ const tooLarge = (name: string, length: number): Error =>
 
 const fileName = (uri: string): string => decoded(uri.slice(uri.lastIndexOf('/') + 1));
 
-/** An address from outside may hold a lone percent sign. */
+/** An address from outside may contain a lone percent sign. */
 function decoded(text: string): string {
   try {
     return decodeURIComponent(text);

@@ -15,7 +15,7 @@ export interface GenerationReport {
 }
 
 export interface Generations {
-  /** Ends with what there is once the signal fires. Throws what the engine throws, and `cancelled` before the first token. */
+  /** When the signal fires, it ends with what is written so far. Throws what the engine throws, and `cancelled` before the first token. */
   generate(params: GenerateParams, report: GenerationReport, signal: AbortSignal): Promise<GenerationEnd>;
 }
 

@@ -1,7 +1,4 @@
-/**
- * What comes in, read once: every request and notification is held to the shape that it declares before anything answers it. Knows no
- * request by name.
- */
+/** Checks every request and notification against its declared shape before it is handled. Knows no request by name. */
 import {
   ErrorCodes,
   NotificationType,
@@ -14,7 +11,7 @@ import {
 import { describeError, UserError } from '../../protocol/errors.ts';
 import { readMessage, type Shape } from '../../protocol/shapes.ts';
 
-/** A request or notification with what it must hold. */
+/** A request or notification, and the shape of its parameters. */
 interface MessageType<Params, Result> {
   readonly method: string;
   readonly params: Shape<Params>;

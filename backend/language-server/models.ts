@@ -1,4 +1,4 @@
-/** Models at hand for an editor: what lies on this machine, what the hub has, downloads, and exits by their base's hash. */
+/** Models for an editor: those on this machine, those of the hub, downloads, and exits by their base's hash. */
 import { totalmem } from 'node:os';
 import * as protocol from '../../protocol/server.ts';
 import { localModel, resolveModel as resolveReference } from '../data/hub.ts';

@@ -1,4 +1,4 @@
-/** What the requests of LSP that this server answers must hold; those of its own declare theirs in protocol/server.ts. */
+/** Shapes of the LSP requests that this server answers; its own requests declare theirs in protocol/server.ts. */
 import { count, list, number, record, text } from '../../protocol/shapes.ts';
 
 const position = record({ line: count, character: count });

@@ -1,6 +1,6 @@
 /**
- * Runs on disk: `<folder>/<id>/run.json` says what a run is and who owns it, `events.jsonl` what it reported. This is what
- * lets a server that starts later take up a run whose own server is gone. Knows nothing of engines.
+ * Runs on disk: `<folder>/<id>/run.json` has the description and the owner of a run, `events.jsonl` its reports. So a server that starts
+ * later can take over a run whose own server has ended. Knows nothing of engines.
  */
 import { appendFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -39,9 +39,9 @@ export interface RunStore {
   /** Writes run.json under a temporary name and renames it. */
   save(record: RunRecord): Promise<void>;
   append(id: string, events: readonly TuneEvent[]): Promise<void>;
-  /** Where a run's text is kept while it may still be taken up. */
+  /** File in which a run's text is kept while the run may still be resumed. */
   textFile(id: string): string;
-  /** Resolves once everything asked for so far is written, or has failed. */
+  /** Resolves when all requested writes are done, or have failed. */
   settled(): Promise<void>;
 }
 
@@ -70,7 +70,7 @@ const recordShape: Shape<RunRecord> = record({
   owner: nullable(processShape),
 });
 
-/** Whether a run's owner is gone. One that says nothing may sleep with its machine, and goes on. */
+/** Whether a run's owner has ended. A silent owner may be on a machine that sleeps, and will go on. */
 export const isOrphaned = ({ owner }: RunRecord): boolean => owner === null || !isRunning(owner);
 
 export function runStore(folder: string): RunStore {

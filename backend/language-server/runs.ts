@@ -19,14 +19,14 @@ import { toldOf } from './run-texts.ts';
 import { snapshotText } from './snapshot.ts';
 
 export interface Runs {
-  /** Relative patterns of its data begin in `folder`; without one, where the server runs. */
+  /** Folder to which relative patterns of its data refer; by default the server's working directory. */
   start(title: string, options: RecipeOptions, folder?: string): Promise<RunSummary>;
   stop(id: string): Promise<RunSummary>;
   pause(id: string): Promise<RunSummary>;
   resume(id: string): Promise<RunSummary>;
   list(): RunSummary[];
   read(id: string, from: number): { run: RunSummary; events: RunEvent[] };
-  /** Reads what is on record; with `take`, goes on with runs whose server is gone. */
+  /** Reads the recorded runs; with `take`, resumes those whose server has ended. */
   load(take: boolean): Promise<void>;
   /** Leaves running runs on record as they are, so that the next server takes them up. */
   dispose(): Promise<void>;
@@ -38,7 +38,7 @@ export interface RunsOptions {
   readonly store: RunStore | null;
   readonly reported: (event: RunEvent) => void;
   readonly changed: (run: RunSummary) => void;
-  /** A run could not be recorded: said once, the run goes on. */
+  /** Called once if a run could not be recorded; the run goes on. */
   readonly warn: (message: string) => void;
 }
 
@@ -53,7 +53,7 @@ interface Live {
   job: Job<'tune'> | null;
   /** Its text is being read or its job runs. */
   active: boolean;
-  /** What the run becomes once its job has ended; null if it ends by itself. */
+  /** The state of the run when its job has ended; null if it ends on its own. */
   intent: 'paused' | 'stopped' | null;
   /** Settles when the job's events are all handled. */
   followed: Promise<void>;
@@ -104,11 +104,11 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     );
   };
 
-  /** Throws if the options are wrong; everything else that goes wrong is the run's own end. */
+  /** Throws if the options are wrong; any other error ends the run itself. */
   const begin = (live: Live, resume: boolean): void => {
     // One that ended before its first checkpoint begins again.
     const goesOn = resume && hasWork(live);
-    // A run that goes on keeps its own limits: named again, they would come on top of what is done.
+    // A resumed run keeps its own limits: if they were given again, they would be added to what is done.
     const limits = goesOn ? { minutes: undefined, steps: undefined, epochs: undefined } : {};
     const options = parseOptions('tune', { ...live.record.options, ...limits, resume: goesOn }, settingOrigin);
     live.intent = null;
@@ -117,7 +117,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
     live.followed = follow(live, { ...options, model: resolveModel(options.model) });
   };
 
-  /** The run's text as it was at first, where runs are on record. */
+  /** The run's text as it was in the beginning, if runs are recorded. */
   const textOf = async (live: Live, { data }: TuneOptions): Promise<readonly string[]> => {
     if (!store) return data;
     const file = store.textFile(live.record.summary.id);
@@ -294,7 +294,7 @@ export function createRuns({ engine, store, reported, changed, warn }: RunsOptio
   };
 }
 
-/** When a server that is gone ended is not known: its last record holds. */
+/** The end of a server that is gone is not known, so the time of its last record counts. */
 const halted = (clock: clocks.RunClock): clocks.RunClock => ({ ...clock, since: null });
 
 const withClock = (summary: RunSummary, change: typeof clocks.started): RunSummary =>

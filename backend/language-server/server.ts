@@ -69,7 +69,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     return runs;
   };
 
-  /** Asks the editor to fetch lenses and the like anew: positions changed without an edit. */
+  /** Asks the editor to request lenses and the like again: positions changed without an edit. */
   const refresh = (): void => {
     if (!canRefresh) return;
     void connection.languages.semanticTokens.refresh();
@@ -118,7 +118,8 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
         hoverProvider: true,
         inlayHintProvider: true,
         documentSymbolProvider: { label: 'Early Exit' },
-        // An editor takes one provider of semantic tokens a document: only trace files are ours if that can be said.
+        // An editor accepts one provider of semantic tokens per document, so ours is registered only for trace files, if the editor can
+        // restrict it.
         ...(!dynamicTokens && { semanticTokensProvider: tokens }),
       },
     };

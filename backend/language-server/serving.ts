@@ -8,7 +8,7 @@ import type { Answering } from './models.ts';
 
 /** Answers how to stop what is served. */
 export function answerServing({ answer, notify, warn }: Answering, engine: Engine): () => Promise<void> {
-  /** Starts and stops wait for each other up to where a server listens, so that none is lost; none if it was stopped or never came. */
+  /** Starts and stops wait for each other until the server listens, so that none is lost. Null if it was stopped or never started. */
   let running: Promise<RunningServer | null> = Promise.resolve(null);
   const replaceBy = <Next extends RunningServer | null>(next: (hadOne: boolean) => Promise<Next>): Promise<Next> => {
     const before = running.catch(() => null);

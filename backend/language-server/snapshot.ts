@@ -1,6 +1,6 @@
 /**
- * The text of a run as it was when the run began, as one JSON-lines file. A user goes on editing the very files that a run
- * reads; a run that is taken up again must find the text that it began with.
+ * The text of a run when it began, as one JSON-lines file. A user may edit the files that a run reads, but a resumed run needs the text
+ * with which it began.
  */
 import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { modes } from '../formats/files.ts';
 /** Milliseconds of copying between two looks at the editor's messages. */
 const SLICE_MILLISECONDS = 8;
 
-/** A folder that another run has only begun: until its exits are there, nothing else tells whose it is. */
+/** A folder in which another run has only begun: until its exits exist, nothing else shows whose it is. */
 const leftOut = '!**/*.exits/**';
 
 /** Throws what `readDocuments` throws; nothing half-written is left behind. */

@@ -16,7 +16,7 @@ import { serve } from './server.ts';
 
 /** How long a thread with a loaded model waits for the next job. */
 const IDLE_MILLISECONDS = 5 * 60_000;
-/** Runs may save so long after the client has gone; then the process ends whatever it does. */
+/** Time that runs have for saving after the client has gone; then the process ends in any case. */
 const LEAVE_MILLISECONDS = 4_000;
 const CLIENT_POLL_MILLISECONDS = 2_000;
 
@@ -52,12 +52,12 @@ export function startServer(argv: readonly string[] = process.argv.slice(2), sig
     setTimeout(() => endAtOnce('SIGTERM'), LEAVE_MILLISECONDS);
     void dispose().finally(() => process.exit(code));
   };
-  // Where the next frame begins cannot be known.
+  // The beginning of the next frame cannot be known.
   frames.once('error', (error) => {
     process.stderr.write(`early-exit: what came in is no language server protocol (${error.message}).\n`);
     leave(1);
   });
-  // A whole frame that is no JSON: the stream goes on, the request has no id to be answered under.
+  // A whole frame that is no JSON: the stream goes on, but the request has no id for an answer.
   reader.onError((error) => {
     if (leaving) return;
     process.stderr.write(`early-exit: a message could not be read: ${shownValue(error.message)}.\n`);

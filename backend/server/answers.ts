@@ -10,7 +10,7 @@ export interface WrittenText {
   remembered: number;
   reason: StopReason | null;
   embedding: Float32Array | null;
-  /** When it was asked for, read, and ended; milliseconds. */
+  /** When it was requested, when its prompt was read, and when it ended; milliseconds. */
   readonly requestedAt: number;
   read: number;
   ended: number;
@@ -30,7 +30,7 @@ export const newTexts = (count: number): WrittenText[] =>
     ended: 0,
   }));
 
-/** Takes what an event tells into its text. */
+/** Adds an event to its text. */
 export function take(texts: readonly WrittenText[], event: TextEvent): WrittenText {
   const text = texts[event.text]!;
   switch (event.type) {
@@ -81,7 +81,7 @@ const isCutOff = (reason: StopReason): boolean => ['length', 'context-full', 'ca
 export const finishReason = (reason: StopReason | null): 'stop' | 'length' | null =>
   reason === null ? null : isCutOff(reason) ? 'length' : 'stop';
 
-/** Where tokens left: what a client sees that asks with `early_exit`. */
+/** The exits at which tokens left, for a client that sends `early_exit`. */
 export const exitsOf = (tokens: readonly TokenRecord[]): object => ({
   mean_layer: tokens.length === 0 ? 0 : tokens.reduce((sum, { layer }) => sum + layer, 0) / tokens.length,
   tokens: tokens.map(({ id, text, layer, exit, confidence, draft, opinions }) => ({

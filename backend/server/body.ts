@@ -14,8 +14,8 @@ export interface ReadBody {
 }
 
 /**
- * An empty one is an empty object.
- * @throws Refusal for a body that is too large, nested too deep or no JSON; UserError where its client breaks it off.
+ * An empty body is an empty object.
+ * @throws Refusal for a body that is too large, nested too deep or no JSON; UserError if its client breaks off.
  */
 export async function readJson(request: IncomingMessage, limit: number): Promise<ReadBody> {
   const tooLarge = () => refusal(413, 'body_too_large', `The body has more than ${limit} bytes: see --body-megabytes.`);

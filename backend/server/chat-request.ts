@@ -1,4 +1,4 @@
-/** A turn of a conversation that is asked for: what every shape of chat becomes. Knows no shape of answer. */
+/** A request for the next turn of a conversation: what every chat API becomes. Knows no shape of an answer. */
 import { userError } from '../../protocol/errors.ts';
 import type { ServedChat, ServedMessage, WriteRequest } from '../../protocol/serving.ts';
 import { badField, countField, isEmpty, isRecord, listField, recordField, refuseFields, type Body } from './fields.ts';
@@ -11,7 +11,7 @@ const mostAlternatives = 20;
 
 export interface ChatRequest {
   readonly request: WriteRequest;
-  /** Most probable tokens that are told beside each. */
+  /** Number of most probable tokens that are reported with each token. */
   readonly alternatives: number;
   /** Finds calls in one text. */
   readonly reader: () => CallReader;

@@ -9,7 +9,7 @@ import { requestedTokens, checkModel, promptsField, requestOf } from './requests
 import type { Served } from './served.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 
-/** Tokens where none are asked for, and most log probabilities in a place, as OpenAI has it. */
+/** Default number of tokens, and most log probabilities per position, as in OpenAI's API. */
 const defaultTokens = 16;
 const mostAlternatives = 5;
 
@@ -125,7 +125,7 @@ const ofPrompt = ({ token, text, logProbability, alternatives }: PromptToken): S
 });
 
 export const ofWritten = ({ id, text, confidence, alternatives = [] }: TokenRecord): Scored => ({
-  // By itself, as in the list of alternatives, where it is among them.
+  // Alone, as it is in the list of alternatives if it is among them.
   token: alternatives.find((each) => each.id === id)?.text ?? text,
   text,
   logProbability: Math.log(confidence),

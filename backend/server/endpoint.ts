@@ -1,4 +1,4 @@
-/** An endpoint that writes: what it asks of the model, and how events become its answer, whole or piece by piece. */
+/** An endpoint that writes: its request to the model, and the function that turns events into its answer, whole or piece by piece. */
 import type { TextEvent, WriteRequest } from '../../protocol/serving.ts';
 import type { WrittenText } from './answers.ts';
 import type { StreamFormat } from './stream.ts';
@@ -24,7 +24,7 @@ export interface Endpoint {
   whole(texts: readonly WrittenText[], head: Head): object;
   /** What is sent of an event, which is in its text already. */
   piece(event: TextEvent, text: WrittenText, head: Head): object[];
-  /** The last piece, where usage was asked for; null: this endpoint has none. */
+  /** The last piece, if usage was requested; null: this endpoint has none. */
   usage(texts: readonly WrittenText[], head: Head): object | null;
 }
 

@@ -1,4 +1,4 @@
-/** Fields of a request's body, each held to its kind. Knows no request. */
+/** Reads fields of a request's body, each with its kind. Knows no request. */
 import { userError, type UserError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
 
@@ -60,7 +60,7 @@ export const isZero = (value: unknown): boolean => value === 0;
 export const isEmpty = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 
-/** What would change the text and cannot be done here is refused, where its value asks for anything. */
+/** Refuses fields that would change the text but are not supported, unless their value has no effect. */
 export function refuseFields(body: Body, names: Readonly<Record<string, (value: unknown) => boolean>>): void {
   for (const [name, isHarmless] of Object.entries(names)) {
     const value = body[name];

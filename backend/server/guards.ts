@@ -1,4 +1,4 @@
-/** Who may ask: the address that was asked, the page that asks, and the key. Pure functions of a request's headers. */
+/** Access: the host that was requested, the origin of the page, and the key. Pure functions of a request's headers. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isIPv4 } from 'node:net';
@@ -6,11 +6,11 @@ import type { Asker } from '../../protocol/serving.ts';
 import { refusal, type Refusal } from './failures.ts';
 
 export interface Guards {
-  /** Without any, no key is asked for. */
+  /** Empty: no key is needed. */
   readonly keys: readonly string[];
   /** Pages that may ask, beside the server's own; `*` for all. */
   readonly origins: readonly string[];
-  /** Only this machine is listened to: then its own names alone are asked for. */
+  /** Whether the server listens only on this machine; requests must then name this machine as their host. */
   readonly loopback: boolean;
 }
 
@@ -31,7 +31,7 @@ export function refusalOf(headers: IncomingHttpHeaders, guards: Guards, isOpen: 
   return refusal(401, 'invalid_api_key', 'The key is missing or wrong: give it as Authorization: Bearer KEY.');
 }
 
-/** Who asks: by the key if there are several, since one says nothing of who has it, else by the address. */
+/** The client of a request: by its key if there are several keys (a single key identifies no one), else by its address. */
 export function askerOf(headers: IncomingHttpHeaders, address: string, { keys }: Guards): Asker {
   const key = keys.length === 0 ? '' : String(placeOfKey(headers, keys));
   return { client: keys.length > 1 ? `key ${key}` : address, key };
@@ -42,7 +42,7 @@ export function originHeaders(headers: IncomingHttpHeaders): Readonly<Record<str
   if (headers.origin === undefined) return {};
   return {
     'access-control-allow-origin': headers.origin,
-    // Clients have headers of their own, which say nothing here.
+    // Other headers of clients are ignored.
     'access-control-allow-headers': headers['access-control-request-headers'] ?? usualHeaders,
     'access-control-allow-methods': 'GET, POST, OPTIONS',
     vary: 'origin, access-control-request-headers',
@@ -56,11 +56,11 @@ function mayAsk({ origin, host }: IncomingHttpHeaders, { origins }: Guards): boo
   return host !== undefined && origin === `http://${host}`;
 }
 
-/** Among the keys; −1 where none of them was given. */
+/** Its index among the keys; −1 if none of them was given. */
 function placeOfKey({ authorization = '', ...headers }: IncomingHttpHeaders, keys: readonly string[]): number {
   const given = /^Bearer (.+)$/i.exec(authorization)?.[1] ?? headers['x-api-key'];
   if (typeof given !== 'string') return -1;
-  // Hashes have one length, and all are compared, so that it tells nothing of a key.
+  // Hashes have one length, and all are compared, so that the time reveals nothing about a key.
   const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
   return keys.map((key) => timingSafeEqual(hash(given), hash(key))).indexOf(true);
 }

@@ -35,7 +35,7 @@ const exitRule = [
   'tokenHealing',
 ] as const;
 
-/** What no endpoint can do, with what asks for nothing. */
+/** Fields that no endpoint supports, with the value that has no effect. */
 const impossible = {
   mirostat: isZero,
   ignore_eos: (value: unknown) => value === false,
@@ -50,12 +50,12 @@ export function optionsOf(body: Body, { options, model }: Served): GenerateOptio
   for (const option of sampling) given[option] = body[snake(option)] ?? body[synonyms[option] ?? ''];
   for (const option of exitRule) given[option] = exits?.[snake(option)];
   if (exits?.['exits'] !== undefined) given['disable'] = othersThan(exits['exits'], model.exits);
-  // Whoever asks for the full model's text means that its prompt is read in full.
+  // A request for the full model's text also needs its whole prompt computed in full.
   if (given['mode'] === 'full' || given['mode'] === 'lossless') given['promptExit'] ??= 'off';
   given['stop'] = textsField(body, 'stop')?.filter((stop) => stop !== '');
   numberField(body, 'temperature', 0, mostTemperature);
   const temperature = (given['temperature'] as number | null | undefined) ?? options.temperature;
-  // Without a seed each text is another one, where anything is drawn at all.
+  // Without a seed each sampled text is different.
   given['seed'] = seedOf(body) ?? (temperature > 0 ? randomInt(2 ** 31) : 0);
   return changeOptions('generate', options, given, fieldOrigin);
 }
@@ -112,7 +112,7 @@ const seedOf = ({ seed }: Body): unknown => (Number.isInteger(seed) && (seed as 
 
 const isFlag = (value: unknown): boolean => typeof value === 'boolean';
 
-/** Whether the client wants to see where tokens left. */
+/** Whether the answer contains where tokens left. */
 export const wantsExits = (body: Body): boolean =>
   isFlag(body['early_exit']) ? flagField(body, 'early_exit')! : recordField(body, 'early_exit') !== undefined;
 

@@ -12,21 +12,21 @@ import type { Writer } from './writer.ts';
 export interface ServerSettings {
   readonly host: string;
   readonly port: number;
-  /** Keys that clients may give. Empty: no key is asked for. */
+  /** Keys that clients may send. Empty: no key is needed. */
   readonly keys: readonly string[];
   readonly origins: readonly string[];
   /** How the model is called. */
   readonly name: string;
-  /** How texts are written if a request does not say. */
+  /** How texts are written unless a request says otherwise. */
   readonly options: GenerateOptions;
   readonly bodyBytes: number;
   /** Otherwise the usual ones. */
   readonly sockets?: SocketLimits;
-  /** A stream that says nothing for so long sends a comment; otherwise after 15 s. */
+  /** A stream without records for this time sends a comment; by default after 15 s. */
   readonly silenceMilliseconds?: number;
-  /** Told of what is no client's fault. */
+  /** Called with errors that no client has caused. */
   readonly onDefect: (error: unknown) => void;
-  /** Told of each request once it is over. */
+  /** Called for each request when it is over. */
   readonly onRequest?: ((answered: Answered) => void) | undefined;
 }
 

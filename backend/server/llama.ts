@@ -105,7 +105,7 @@ const probabilitiesOf = (
     .map((each) => ({ id: each.id, token: each.text, logprob: Math.log(each.probability) })),
 });
 
-/** Ids of a text, with what each stands for where `with_pieces`. */
+/** Ids of a text, each with its text if `with_pieces` is set. */
 export async function tokenize(body: Body, writer: Writer, caller: Caller): Promise<Iterable<string>> {
   const text = textField(body, 'content');
   if (text === undefined) throw badField('content', 'a text', undefined);

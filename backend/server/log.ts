@@ -1,4 +1,4 @@
-/** A record of each request, for whoever keeps a log, and as a line for a person. What was asked and said is in it only where that is wanted. */
+/** A record of each request, as JSON or as a line for a person. It contains prompts and answers only if that is wanted. */
 import type { RequestRecord, WriteRequest } from '../../protocol/serving.ts';
 import { plural } from '../../protocol/plural.ts';
 import { speedOf, type Tally } from './tally.ts';
@@ -13,7 +13,7 @@ export interface Answered {
   readonly request: WriteRequest | null;
 }
 
-/** `withPrompts`: what was asked is in it. */
+/** `withPrompts`: it contains the prompt. */
 export function recordOf({ tally, request, ...who }: Answered, withPrompts: boolean): RequestRecord {
   const round = (value: number): number => Math.round(10 * value) / 10;
   const speed = speedOf(tally);

@@ -39,7 +39,7 @@ export function messages(body: Body, served: Served): Endpoint {
           : reason === 'stop-string'
             ? 'stop_sequence'
             : 'end_turn',
-    // Which of several it was is not told.
+    // The answer does not say which of several it was.
     stop_sequence: reason === 'stop-string' && stops.length === 1 ? stops[0] : null,
   });
   const read = reader();
@@ -134,7 +134,7 @@ function toolOf(tool: unknown, i: number): unknown {
   return { type: 'function', function: { name: tool['name'], description: tool['description'], parameters: tool['input_schema'] } }; // prettier-ignore
 }
 
-/** Blocks of one message as turns: what a tool said is a turn of its own. */
+/** Blocks of one message as turns: the result of a tool is a turn of its own. */
 function turnsOf(message: unknown, i: number): unknown[] {
   if (!isRecord(message)) throw badField(`messages[${i}]`, 'an object', message);
   const { role, content } = message;
@@ -158,7 +158,7 @@ function turnsOf(message: unknown, i: number): unknown[] {
   return [...results, ...own];
 }
 
-/** Blocks that say nothing to the model by themselves. */
+/** Blocks that mean nothing to the model. */
 const beside = new Set(['tool_result', 'tool_use', 'thinking', 'redacted_thinking']);
 
 function textsOf(content: unknown, name: string): string {

@@ -1,10 +1,10 @@
-/** What was asked and written so far, as Prometheus reads it (text format 0.0.4). */
+/** Counts of requests and tokens so far, in Prometheus's text format 0.0.4. */
 import type { TextEvent } from '../../protocol/serving.ts';
 import { count, newTally, speedOf, type Tally } from './tally.ts';
 
 export interface Counts {
   refused: number;
-  /** So many texts were asked for. */
+  /** Counts this number of requested texts. */
   open(texts: number): void;
   count(event: TextEvent): void;
   /** A request is over; `unfinished` of its texts were not ended. */

@@ -30,7 +30,7 @@ export function chat(body: Body, served: Served): Endpoint {
   }));
 }
 
-/** A text: put into the model's template unless `raw`, or between two others if there is a `suffix`. */
+/** A text: formatted with the model's template unless `raw`, or between two others if there is a `suffix`. */
 export function generate(body: Body, served: Served): Endpoint {
   refuseFields(body, { images: isEmpty, context: isEmpty, template: (value) => value === '' });
   const plain = plainBody(body);
@@ -117,7 +117,7 @@ const nanoseconds = (milliseconds: number): number => Math.max(0, Math.round(mil
 function plainBody(body: Body): Body {
   const { format } = body;
   const options = recordField(body, 'options') ?? {};
-  // −2 is as many as there is room for.
+  // −2 means as many as there is room for.
   const limit = options['num_predict'] === -2 ? { num_predict: -1 } : {};
   return { ...without(body, ['options', 'format']), ...options, ...limit, ...(format !== undefined && format !== null && format !== '' && { response_format: formatOf(format) }) }; // prettier-ignore
 }
@@ -149,7 +149,7 @@ const tagOf = ({ name }: Served): object => ({
 
 export const tags = (served: Served): object => ({ models: [tagOf(served)] });
 
-/** Models in memory: there is one. */
+/** Models in memory: exactly one. */
 export const running = (served: Served): object => ({
   models: [{ ...tagOf(served), expires_at: new Date(8.64e15).toISOString(), size_vram: 0, context_length: served.model.contextLength }], // prettier-ignore
 });

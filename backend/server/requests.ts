@@ -1,4 +1,4 @@
-/** What every request may say: prompts, limits, and the request that the model is given. Parsed here, trusted inside. */
+/** Fields that all requests share: prompts, limits, and the request to the model. Parsed here, trusted inside. */
 import { userError } from '../../protocol/errors.ts';
 import type { ServedGrammar, ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
 import { refusal } from './failures.ts';
@@ -17,14 +17,14 @@ export function promptsField({ prompt }: Body, name = 'prompt'): ServedPrompt[] 
   throw badField(name, 'a text, token ids, or a list of either', prompt);
 }
 
-/** How many tokens are asked for; −1 is as many as there may be. */
+/** Number of requested tokens; −1 is as many as the server allows. */
 const tokensField = (body: Body, name: string, least: number): number | undefined =>
   body[name] === -1 ? Infinity : countField(body, name, least, 10_000_000);
 
 /** Names for it: clients of one server ask others, too. */
 const tokensNames = ['max_completion_tokens', 'max_tokens', 'n_predict', 'num_predict', 'max_output_tokens'];
 
-/** How many tokens are asked for, by the endpoint's own name for it, else by another's. */
+/** Number of requested tokens, under the endpoint's own name for it, else under another's. */
 export function requestedTokens(body: Body, own: string, least: number): number | undefined {
   for (const name of [own, ...tokensNames]) {
     // llama.cpp's clients ask for none so that a prompt is remembered.
@@ -34,7 +34,7 @@ export function requestedTokens(body: Body, own: string, least: number): number 
   return undefined;
 }
 
-/** What an endpoint asks for itself. */
+/** The fields that an endpoint itself sets. */
 interface EndpointRequest {
   readonly prompts: readonly ServedPrompt[];
   readonly count?: number;
@@ -45,7 +45,7 @@ interface EndpointRequest {
   readonly scores?: number | null;
   /** A request for log-probabilities scores the prompt as it is, and the first token behind it. */
   readonly isMeasured?: boolean;
-  /** What the text must be, if the body does not say it. */
+  /** The grammar of the text, unless the body has one. */
   readonly grammar?: ServedGrammar | null;
   readonly embedding?: WriteRequest['embedding'];
 }

@@ -1,4 +1,4 @@
-/** Answers one request: who asks, what is asked, and the answer, whole or as a stream. */
+/** Answers one request: checks the client, finds its endpoint, and sends the answer, whole or as a stream. */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setImmediate } from 'node:timers/promises';
@@ -19,11 +19,11 @@ import type { Caller, Writer } from './writer.ts';
 export interface Answering extends Pick<Served, 'name' | 'options'> {
   readonly guards: Guards;
   readonly bodyBytes: number;
-  /** A stream that says nothing for so long sends a comment. */
+  /** A stream without records for this time sends a comment. */
   readonly silenceMilliseconds: number;
-  /** Told of what is no client's fault. */
+  /** Called with errors that no client has caused. */
   readonly onDefect: (error: unknown) => void;
-  /** Told of each request once it is over, but of those that only look whether the server is there. */
+  /** Called for each request when it is over, except for those that only check whether the server is alive. */
   readonly onRequest?: ((answered: Answered) => void) | undefined;
 }
 
@@ -99,10 +99,10 @@ export async function respond(
   }
 }
 
-/** Asked every few seconds by programs that watch. */
+/** Requested every few seconds by programs that monitor the server. */
 const quiet = new Set(['/health', '/v1/health', '/metrics', '/slots']);
 
-/** Whether a path is answered without a key; what is wrong with it is said to those who have one. */
+/** Whether a path is answered without a key; its errors are shown only to clients with a key. */
 function isOpen(url: string, method: string): boolean {
   try {
     return routeOf(url, method).isOpen ?? false;

@@ -88,7 +88,7 @@ export function responses(body: Body, served: Served): Endpoint {
   let number = 0;
   let shown: string | null = null;
   const event = (type: string, more: object): object => ({ type, sequence_number: number++, ...more });
-  /** The message, once there is something of it. */
+  /** The message, once it has some text. */
   const say = (text: string, head: Head): object[] => {
     if (text === '') return [];
     const place = { item_id: `msg_${head.id}`, output_index: 0, content_index: 0 };

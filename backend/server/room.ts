@@ -2,8 +2,8 @@
 
 export interface Room {
   /**
-   * Takes room for so much, and answers how it is given back; null if the client would have more than `most`. A client that has
-   * nothing open always gets it: what is large is written, too, once all before it is.
+   * Reserves an amount, and returns the function that releases it; null if the client would have more than `most`. A client that has
+   * nothing reserved always gets it: a large request is written, too, after all before it.
    */
   take(client: string, amount: number, most: number): (() => void) | null;
 }

@@ -109,7 +109,7 @@ const routes: Readonly<Record<string, Route>> = {
   '/metrics': { method: 'GET', kind: 'text', text: (writer) => writer.counts.text(writer.writing().length) },
 };
 
-/** @throws Refusal for a path that is not there, or is asked by another method. */
+/** @throws Refusal for a path that does not exist, or has another method. */
 export function routeOf(url: string, method: string): Route {
   const path = url.split('?')[0]!;
   const route = Object.hasOwn(routes, path) ? routes[path] : namedRoute(path);

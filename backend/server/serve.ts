@@ -30,7 +30,7 @@ export interface ServingHooks {
   readonly onRequest?: (record: RequestRecord) => void;
   /** The module that the thread runs; tests give their own. */
   readonly entry?: URL;
-  /** Where its job runs, beside others of the model; default: an engine of its own, which ends with it. */
+  /** Engine that runs its job, beside other jobs of the model; default: an engine of its own, which ends with it. */
   readonly engine?: Engine;
 }
 

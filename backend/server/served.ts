@@ -6,6 +6,6 @@ export interface Served {
   readonly model: ServedModel;
   /** How the model is called here. */
   readonly name: string;
-  /** What a request does not say. */
+  /** Defaults of a request. */
   readonly options: GenerateOptions;
 }

@@ -1,6 +1,6 @@
 /**
- * How many sockets a server holds. If there are too many, the one that has been idle longest gives way: a client that opens many
- * and asks nothing locks no other client out.
+ * Limits the number of sockets. If there are too many, the one that has been idle longest is closed: a client that opens many and sends
+ * nothing keeps no other client out.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -12,7 +12,7 @@ export interface SocketLimits {
 
 interface OpenSocket {
   readonly address: string;
-  /** Requests whose headers have come and that are not answered. */
+  /** Requests whose headers have arrived and that are not answered. */
   requests: number;
 }
 
@@ -23,7 +23,7 @@ export function limitSockets(server: Server, { most, ofAddress }: SocketLimits):
   const makeRoom = (of: (each: OpenSocket) => boolean, limit: number): void => {
     const counted = [...open].filter(([, each]) => of(each));
     if (counted.length <= limit) return;
-    // The newest is the last: where all others are busy it is the one to go.
+    // The newest is the last: it is closed if all others are busy.
     const [socket] = counted.find(([, { requests }]) => requests === 0)!;
     open.delete(socket);
     socket.destroy();

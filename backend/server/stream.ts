@@ -15,7 +15,7 @@ export interface EventStream {
   fail(value: object): void;
 }
 
-/** `silenceMilliseconds`: a comment is sent after so long without a record, so that no proxy closes the socket as idle. */
+/** `silenceMilliseconds`: a comment is sent after this time without a record, so that no proxy closes the socket as idle. */
 export function openStream(
   response: ServerResponse,
   headers: Readonly<Record<string, string>>,

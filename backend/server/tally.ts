@@ -3,16 +3,16 @@ import type { TextEvent } from '../../protocol/serving.ts';
 import type { StopReason } from '../../protocol/trace.ts';
 
 export interface Tally {
-  /** When it was asked; milliseconds. */
+  /** When it was requested; milliseconds. */
   readonly requestedAt: number;
   promptTokens: number;
   rememberedTokens: number;
   writtenTokens: number;
-  /** Layers that the written tokens left behind, summed. */
+  /** Sum of the layers at which its tokens left. */
   layers: number;
   /** Written tokens by the exit that they left at. */
   readonly exits: Map<string, number>;
-  /** Written tokens in whose places something had been drafted, and those if that was right. */
+  /** Written tokens for which there was a draft, and those whose draft was accepted. */
   drafts: number;
   rightDrafts: number;
   /** Why its texts ended. */

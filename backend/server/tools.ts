@@ -1,6 +1,6 @@
 /**
- * Functions that a model may call: how its template has them said, what must be said where a call is wanted, and calls found in what was
- * said. Knows no shape of answer.
+ * Functions that a model may call: how its template formats them, the grammar of a required call, and calls found in a text. Knows no shape
+ * of an answer.
  */
 import { userError } from '../../protocol/errors.ts';
 import type { ServedGrammar } from '../../protocol/serving.ts';
@@ -23,7 +23,7 @@ export interface ToolCall {
   readonly arguments: string;
 }
 
-/** What a call is known by in what a client says next. */
+/** Id of a call, by which the client's next request refers to it. */
 export const callId = ({ id }: Head, text: number, call: number): string =>
   `call_${id.replaceAll('-', '').slice(0, 20)}${text}_${call}`;
 
@@ -53,7 +53,7 @@ export function toolChoiceOf({ tool_choice: choice }: Body, tools: readonly Tool
   return { kind: 'one', name: name as string };
 }
 
-/** How a template has its model call: what stands around a call, and what it calls its arguments. */
+/** The format of a call in a template: the text around it, and the name of its arguments. */
 interface Syntax {
   readonly around: readonly [before: string, behind: string];
   readonly arguments: 'arguments' | 'parameters';
@@ -69,7 +69,7 @@ export function callGrammar(choice: ToolChoice, tools: readonly Tool[], template
   if (choice.kind === 'auto' || choice.kind === 'none') return null;
   const { around, arguments: named } = syntaxOf(template);
   const able = choice.kind === 'one' ? tools.filter(({ name }) => name === choice.name) : tools;
-  // Definitions of a schema are looked for at its top, so each is brought there under the place where it stands now.
+  // References of a schema start at its root, so its definitions are moved to the place that it has now.
   const options = able.map(({ name, parameters }, i) => ({
     type: 'object',
     properties: { name: { const: name }, [named]: moved(parameters, `#/anyOf/${i}/properties/${named}`) },
@@ -78,7 +78,7 @@ export function callGrammar(choice: ToolChoice, tools: readonly Tool[], template
   return { kind: 'schema', schema: { anyOf: options }, around };
 }
 
-/** A schema whose references lead to where it is put. */
+/** A schema whose references are changed to its new place. */
 function moved(schema: unknown, place: string): unknown {
   const within = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(within);
@@ -105,7 +105,7 @@ export interface CallReader {
 export const plainReader = (): CallReader => ({ push: (text) => text, end: () => ({ text: '', calls: [] }) });
 
 const mark = '<tool_call>';
-/** What stands before a call that is a whole text: small models leave out, or make up, what should. */
+/** What may precede a call that is the whole text: small models leave out, or invent, what should. */
 const openers = /^(?:<tool_call>|<tools>|<function_call>|<\|python_tag\|>|\[TOOL_CALLS\]|```(?:json|xml)?(?=\s|$))\s*/;
 const openings = ['<tool_call>', '<tools>', '<function_call>', '<|python_tag|>', '[TOOL_CALLS]', '```json', '```xml'];
 /** What it begins with behind that, blanks aside. */
@@ -134,7 +134,7 @@ export function callReader(tools: readonly Tool[]): CallReader {
       const found = heldBack.indexOf(mark);
       isCall = found >= 0;
       let safe = isCall ? found : heldBack.length;
-      // The end of what there is may begin a call.
+      // The end of the text so far may be the beginning of a call.
       for (let length = Math.min(mark.length - 1, heldBack.length); !isCall && length > 0; length--)
         if (heldBack.endsWith(mark.slice(0, length))) {
           safe = heldBack.length - length;
@@ -155,7 +155,7 @@ export function callReader(tools: readonly Tool[]): CallReader {
   };
 }
 
-/** What was said in a turn: its text without its calls, and those. */
+/** A turn of the model: its text without calls, and the calls. */
 export interface Turn {
   readonly text: string;
   readonly calls: readonly ToolCall[];

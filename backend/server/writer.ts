@@ -1,6 +1,6 @@
 /**
- * The model that is served, as requests see it: the host's side of the thread that writes. Hands its events to the request that asked, and
- * tells it of those who have gone. Knows no HTTP.
+ * The served model as requests see it: the host's side of the decoding thread. Passes its events to the request that they belong to, and
+ * tells it which clients have gone. Knows no HTTP.
  */
 import { userError, type UserError } from '../../protocol/errors.ts';
 import { fromErrorRecord } from '../../protocol/jobs.ts';
@@ -20,7 +20,7 @@ import { newCounts, type Counts } from './metrics.ts';
 import { newRoom } from './room.ts';
 import { count, type Tally } from './tally.ts';
 
-/** Who asks, with what, and until when. */
+/** The client of a request, its contents, and its deadline. */
 export interface Caller {
   readonly asker: Asker;
   /** Length of the request's body. */
@@ -35,8 +35,8 @@ export interface Writer {
   /** Null while it loads. */
   model(): ServedModel | null;
   /**
-   * The events of a request: that it is accepted, then those of its texts until all have ended. Leaving early or aborting ends them in
-   * the thread, too; after `seconds` they end with what there is.
+   * The events of a request: first that it is accepted, then those of its texts until all have ended. If the reader leaves early or aborts,
+   * they end in the thread, too; after `seconds` they end with what is written so far.
    * @throws UserError as the model refuses; Refusal if too many wait.
    */
   write(request: WriteRequest, caller: Caller): AsyncGenerator<AcceptedEvent | TextEvent, void>;
@@ -74,7 +74,7 @@ interface Pending {
   fail(error: Error): void;
 }
 
-/** `onEvent`: told of whatever no request waits for. */
+/** `onEvent`: called with events that belong to no request. */
 export function openWriter(
   job: Pick<Job<'serve'>, 'send' | 'read'>,
   limits: WriterLimits,
@@ -208,7 +208,7 @@ export function openWriter(
       let leave: () => void = () => undefined;
       try {
         if (signal.aborted) throw gone();
-        // What cannot be sent is heard of at once, and nothing waits for it.
+        // An error of sending arrives at once, and nothing waits for it.
         job.send({ type: 'ask', id, asker, question });
         return await new Promise<Answers[Kind]>((resolve, reject) => {
           leave = () => {

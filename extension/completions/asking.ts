@@ -1,6 +1,6 @@
 /**
- * Asks the backend for completions: one place at a time, the same place once. While nothing else is asked it looks ahead: at the
- * place where one would be if a suggestion were accepted, and at what has changed of other files.
+ * Requests completions from the backend: one place at a time, and each place once. When idle it works ahead: on the place after a
+ * suggestion, if that were accepted, and on changes of other files.
  */
 import * as vscode from 'vscode';
 import type { CompletionLimits, CompletionResult, Gap } from '../../protocol/completion.ts';
@@ -17,13 +17,13 @@ import { createResults, type Suggested } from './results.ts';
 import type { Place } from './place.ts';
 
 export interface Asking {
-  /** What was suggested here, or would be left of it after typing; null if it was not asked. */
+  /** The suggestions for this place, or what would be left of them after typing; null if they were not requested. */
   known(around: Around): readonly Found[] | null;
   /** The likeliest first. Null once the token fires. */
   ask(place: Place, suggestions: number, token: vscode.CancellationToken): Promise<readonly Found[] | null>;
-  /** Asks as if a suggestion were accepted, where nothing else is asked. */
+  /** When idle, requests what would follow if a suggestion were accepted. */
   ahead(place: Place, accepted: string): void;
-  /** Reads the prompt of a place ahead, where nothing else is asked. */
+  /** When idle, computes the prompt of a place ahead. */
   readAhead(place: Place): void;
   clear(): void;
 }
@@ -79,7 +79,7 @@ export function createAsking(
     },
   });
 
-  /** The user did not ask for this: errors go to the log, and are shown once the user asks. */
+  /** The user did not start this: errors go to the log, and are shown when the user asks for a completion. */
   const quietly = (one: SharedRequest<readonly Found[]>): void =>
     void requests.ahead(one).catch((error: unknown) => app.backend.log.debug(`Not read ahead: ${String(error)}`));
 
@@ -123,7 +123,7 @@ function signalOf(token: vscode.CancellationToken): vscode.Disposable & { readon
   return { signal: controller.signal, dispose: () => void listening.dispose() };
 }
 
-/** Suggestions that say something new, each once. */
+/** Suggestions that are not blank, each once. */
 function suggested(result: CompletionResult, around: Around): Suggested<Trace>[] {
   const found = new Map<string, Suggested<Trace>>();
   for (const trace of result.suggestions) {

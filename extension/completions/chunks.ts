@@ -43,7 +43,7 @@ export function chunksBeside(chunks: readonly Chunk[], file: string, text: strin
   return chunks.filter((chunk) => chunk.file !== file || !isShown(chunk));
 }
 
-/** Common members ÷ all of them; 1 where both are empty. */
+/** Common members ÷ all members; 1 if both are empty. */
 export function jaccard(a: ReadonlySet<string>, b: ReadonlySet<string>): number {
   let common = 0;
   for (const each of a) if (b.has(each)) common++;

@@ -1,4 +1,4 @@
-/** Whether a place lies within a comment, as far as signs tell it. Pure; knows no grammar of a language. */
+/** Whether a position is inside a comment, judged by its signs. Pure; knows no grammar of a language. */
 
 interface Signs {
   readonly line: readonly string[];

@@ -13,16 +13,16 @@ import { placeOf, type Place } from './place.ts';
 import { followVisits } from './visited.ts';
 
 export interface Completions {
-  /** Why they are not all that they could be; empty if nothing is to be said. */
+  /** Why completions are worse than they could be; empty if there is nothing to say. */
   readonly note: () => string;
   readonly onChange: vscode.Event<void>;
   /** One was taken whole, or what was left of it. */
   readonly onTaken: vscode.Event<void>;
 }
 
-/** Suggestions that are offered if the user asks by hand. */
+/** Number of suggestions if the user requests them by hand. */
 const ALTERNATIVES = 3;
-/** Files that were visited are read ahead once nothing has been done for so long. */
+/** After this time without activity, the prompt with visited files is computed ahead. */
 const READ_AHEAD_MILLISECONDS = 2_000;
 
 export function createCompletions(
@@ -65,7 +65,7 @@ export function createCompletions(
         const found = await asking.ask(place, byHand ? ALTERNATIVES : 1, token);
         return found === null ? [] : offer(place, found);
       } catch (error) {
-        // The user waits for no message here: the status item says what is wrong.
+        // No message is shown here: the status item shows the error.
         say(error instanceof Error ? error.message : String(error));
         app.backend.log.debug(`No completion: ${String(error)}`);
         return [];
@@ -75,7 +75,7 @@ export function createCompletions(
 
   const offer = (place: Place, found: readonly Found[]): vscode.InlineCompletionItem[] => {
     const [first] = found;
-    // Behind this answer, so that what is shown is not held up.
+    // After this answer, so that it is not delayed.
     if (first) setImmediate(() => asking.ahead(place, first.text));
     return found.map(({ text, of, typed }) => {
       const item = new vscode.InlineCompletionItem(place.selected + text, place.range);
@@ -128,7 +128,7 @@ async function showExits(app: App, uri: string, offset: number, trace: Trace): P
   if (document) await app.generations.attach(document, offset, trace);
 }
 
-/** Switches completions on or off if that was said last: in the folder, else for the user. */
+/** Switches completions on or off at the level that sets them: in the folder, else for the user. */
 export async function toggleCompletions(): Promise<void> {
   const configuration = vscode.workspace.getConfiguration('earlyExit.completions');
   const isFolders = configuration.inspect('enabled')?.workspaceValue !== undefined;

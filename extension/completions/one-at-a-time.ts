@@ -1,9 +1,9 @@
 /**
- * One request at a time, and the same one once: who asks for what is being asked waits with those who did, and it is given up when the
- * last of them has left or something else is asked. Pure; knows no `vscode`.
+ * Runs one request at a time, and equal requests once: a caller with the same request waits for the same answer. A request is cancelled
+ * when its last caller has left, or when another request comes. Pure; knows no `vscode`.
  */
 
-/** What is asked. `size` says how much: a request also answers one of the same key that wants less. */
+/** A request. `size` is its extent: a request also answers one with the same key and a smaller size. */
 export interface SharedRequest<T> {
   readonly key: string;
   readonly size: number;
@@ -12,9 +12,9 @@ export interface SharedRequest<T> {
 }
 
 export interface OneAtATime<T> {
-  /** Null once `left` fires for the last one who waits, or something else was asked. Rejects if the work does. */
+  /** Null if `left` fires for the last caller, or if another request came. Rejects if the work does. */
   ask(request: SharedRequest<T>, left: AbortSignal): Promise<T | null>;
-  /** Asks ahead if nothing else is in flight: a later caller with the same request finds it begun. */
+  /** Starts the request ahead if nothing else is in flight: a later caller with the same request finds it started. */
   ahead(request: SharedRequest<T>): Promise<T | null>;
 }
 

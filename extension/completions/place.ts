@@ -1,4 +1,4 @@
-/** The place that a completion fills: windows around a cursor that stay where they are while one types. Knows `vscode`'s documents. */
+/** The gap that a completion fills: windows of text around a cursor that do not move while the user types. Knows `vscode`'s documents. */
 import * as vscode from 'vscode';
 import { fullLines } from './window.ts';
 import type { Around } from '../../protocol/suggestion.ts';
@@ -6,7 +6,7 @@ import type { CompletionSettings } from '../settings.ts';
 
 export interface Place {
   readonly document: vscode.TextDocument;
-  /** Where what is inserted begins and ends. */
+  /** Range that the inserted text replaces. */
   readonly range: vscode.Range;
   /** What is inserted first: the item that the list of suggestions has in focus. */
   readonly selected: string;

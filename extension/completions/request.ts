@@ -1,4 +1,4 @@
-/** What completions take of the settings of generation: where the model runs and which exits it has. Texts are as the model says them. */
+/** The settings of generation that completions use: the device of the model, and its exits. Texts are unchanged. */
 import * as vscode from 'vscode';
 import type { RecipeOptions } from '../../protocol/server.ts';
 import type { App } from '../app.ts';

@@ -11,14 +11,14 @@ export interface Suggested<T> {
 }
 
 export interface Results<T> {
-  /** Suggestions for a place; of those that were typed into, what is left. Null if nothing was asked there. */
+  /** Suggestions for a place; if the user typed the beginning of one, its rest. Null if nothing was requested there. */
   find(around: Around): readonly (Suggested<T> & { readonly typed: number })[] | null;
   add(around: Around, suggestions: readonly Suggested<T>[]): void;
   clear(): void;
 }
 
 const mostPlaces = 250;
-/** Characters before and after a place that tell it from another. */
+/** Characters before and after a place by which it is identified. */
 const before = 1_000;
 const after = 200;
 /** Characters for which typing into a suggestion is followed. */
@@ -45,7 +45,7 @@ export function createResults<T>(): Results<T> {
         const into = prefix.slice(start);
         const left = found.filter(({ text }) => text.startsWith(into) && text.length > typed);
         if (left.length > 0) return left.map(({ text, of }) => ({ text: text.slice(typed), of, typed }));
-        // It was asked here, and nothing was to be said.
+        // It was requested here, and there was no suggestion.
         if (typed === 0 && found.length === 0) return [];
       }
       return null;

@@ -4,8 +4,8 @@
 const tokensPerLine = 8;
 
 /**
- * Lines from `first` to `last` (both included) that hold the budgets of tokens before and after a line. The first one moves in
- * steps, so that it stays while one types.
+ * Lines from `first` to `last` (both included) that fill the budgets of tokens before and after a line. The first one moves in steps, so
+ * that it stays while the user types.
  */
 export function fullLines(
   line: number,
