@@ -1,4 +1,4 @@
-/** docs/guide.md: what runs that are kept (docs/study/*.json) say to the questions of the paper. Its sentences follow from the figures. */
+/** docs/guide.md: answers to the questions of the paper from stored runs (docs/study/*.json). Its sentences follow from the figures. */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { SweptGroup } from '../protocol/events.ts';
@@ -12,7 +12,7 @@ interface Question {
   /** Its file in docs/study. */
   readonly study: string;
   readonly title: string;
-  /** What the paper says, and where. */
+  /** The paper's statement, and its section. */
   readonly paper: string;
   readonly answer: (study: Study) => string;
 }
@@ -27,7 +27,7 @@ const questions: readonly Question[] = [
   },
 ];
 
-/** The page; questions whose runs are not kept are left out. */
+/** The page; questions without stored runs are left out. */
 export function guide(root: string): string {
   const lines = [
     '# Guide',

@@ -1,4 +1,4 @@
-/** Writes what the extension contributes into package.json, and its texts into l10n/. A test holds both to it. */
+/** Writes the extension's contributions into package.json, and its texts into l10n/. A test checks both. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { format } from 'prettier';

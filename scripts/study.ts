@@ -15,7 +15,7 @@ export interface Study {
   readonly model: string;
   readonly layers: number;
   readonly processor: string;
-  /** Those that all trials have, but for where things lie. */
+  /** Options that all trials share, except for paths. */
   readonly options: Readonly<Record<string, unknown>>;
   /** In the order in which they were tried. */
   readonly groups: readonly SweptGroup[];

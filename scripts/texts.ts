@@ -1,11 +1,11 @@
-/** Texts that a translator needs: what the extension and its webviews say through `l10n.t` and `t`. */
+/** Texts for translators: those that the extension and its webviews show through `l10n.t` and `t`. */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { commands } from '../extension/commands.ts';
 
 const call = /\b(?:l10n\.)?t\(\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")/g;
 
-/** By their English, as `l10n/bundle.l10n.json` holds them. */
+/** By their English text, as in `l10n/bundle.l10n.json`. */
 export function texts(root: string): Record<string, string> {
   const found = new Set<string>(Object.values(commands).map(({ title }) => title));
   for (const folder of ['extension', 'webview']) {

@@ -31,7 +31,7 @@ export async function openWebgpuBackend(): Promise<TensorBackend> {
     );
   });
   Object.assign(globalThis, globals);
-  // The backend looks for a GPU when it is loaded and when it starts. Dawn keeps the process alive as long as `gpu` is held.
+  // The backend looks for a GPU when it is loaded and when it starts. Dawn keeps the process alive as long as `gpu` is referenced.
   setGpu(create([]));
   try {
     await import('@tensorflow/tfjs-backend-webgpu');

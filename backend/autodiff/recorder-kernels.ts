@@ -4,7 +4,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { GraphBuilder } from '../onnx/builder.ts';
 
-/** A tensor of the graph being recorded. Its nodes are written when its name is first asked for, so what is never read is not written. */
+/** A tensor of the graph being recorded. Its nodes are written when its name is first used, so unused tensors are not written. */
 export interface Recorded extends Known {
   readonly name: string;
   readonly shape: readonly number[];

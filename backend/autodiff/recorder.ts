@@ -63,8 +63,8 @@ export function record<K extends string>(
 }
 
 /**
- * `x`, computed only when every tensor of `earlier` has been. Eager backends compute in order anyway; a graph's runtime
- * may otherwise start all chunks of a loop before it finishes one, and hold the memory of all.
+ * `x`, computed only after every tensor of `earlier`. Eager backends compute in order anyway; but the runtime of a graph may otherwise
+ * start all chunks of a loop before it finishes one, and need memory for all.
  */
 export function after(x: tf.Tensor, earlier: readonly tf.Tensor[]): tf.Tensor {
   if (!recording || !earlier.length) return x;
@@ -93,9 +93,9 @@ export function withBackend<T>(name: string, run: () => T): T {
   }
 }
 
-/** What tfjs holds of a tensor while recording. */
+/** tfjs's record of a tensor while recording. */
 interface Entry extends Known {
-  /** Its name in the graph, once somebody reads it. */
+  /** Its name in the graph, once it is used. */
   name: string | null;
   readonly write: () => string;
 }
@@ -162,7 +162,7 @@ function constantEntry(values: tf.BackendValues, shape: number[], dtype: tf.Data
 }
 
 const backend = new RecordingBackend();
-tf.registerBackend(backendName, () => backend, 0); // Never chosen by itself.
+tf.registerBackend(backendName, () => backend, 0); // tfjs never chooses it on its own.
 
 function recordedOf({ dataId, shape, dtype }: tf.TensorInfo): Recorded {
   const entry = backend.entry(dataId);

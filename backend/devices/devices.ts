@@ -1,6 +1,6 @@
 /**
- * Chooses where a model runs and where its exits are tuned, and says why. Knows cards and how much of a model fits them; what it
- * has not tried in a process of its own it does not hand out.
+ * Chooses the devices on which a model runs and its exits are tuned, and says why. Knows cards and how much of a model fits them. It
+ * returns only devices that were tried in a process of their own.
  */
 import { totalmem } from 'node:os';
 import { userError } from '../../protocol/errors.ts';
@@ -22,15 +22,15 @@ export interface Device {
   readonly named: boolean;
 }
 
-/** Where exits are tuned: `compiled` on the CPU, or by TensorFlow.js on a backend. */
+/** The engine that tunes exits: `compiled` on the CPU, or TensorFlow.js on a backend. */
 export type ExitDevice =
   | { readonly kind: 'compiled'; readonly name: string; readonly reason: string }
   | { readonly kind: 'webgpu'; readonly name: string; readonly reason: string }
   | { readonly kind: 'tensorflow'; readonly name: string; readonly reason: string; readonly tensorFlow: TensorFlow };
 
-/** How devices are asked; a test brings its own. */
+/** How devices are queried; a test passes its own. */
 export interface Probes {
-  /** Of cards, those for the platform, in the order in which they are asked. */
+  /** Kinds of cards for the platform, in the order in which they are queried. */
   readonly kinds: readonly GpuKind[];
   readonly gpus: (kind: GpuKind, signal?: AbortSignal) => Promise<Probe<Gpu[]>>;
   readonly adapter: (signal?: AbortSignal) => Promise<Probe<Adapter>>;
@@ -54,14 +54,14 @@ export interface DeviceWish {
   readonly gpuLayers: 'auto' | number;
 }
 
-/** What a card must have room for; if there is no model yet, anything fits. */
+/** What must fit a card; if there is no model yet, anything fits. */
 type Room = Needs | null;
 
 /**
- * The device of a model. `auto` takes the first real GPU that has room, CUDA and Metal before Vulkan, else the CPU; one that computes
- * on the CPU itself is taken only by name.
- * @throws UserError `device` if the named one cannot be used, `out-of-memory` if what was asked for does not fit it, or what is
- *   left for the CPU not this machine.
+ * The device of a model. `auto` takes the first real GPU that has room, CUDA and Metal before Vulkan, else the CPU; a GPU that computes on
+ * the CPU itself is taken only by name.
+ * @throws UserError `device` if the named one cannot be used, `out-of-memory` if what was requested does not fit it, or if the rest does
+ * not fit the CPU.
  */
 export async function chooseDevice(
   wish: DeviceWish,
@@ -74,7 +74,7 @@ export async function chooseDevice(
   return device;
 }
 
-/** @throws UserError `out-of-memory` if the layers that are not on the card take more memory than there is. */
+/** @throws UserError `out-of-memory` if the layers that are not on the card need more memory than there is. */
 function checkMemory(needs: Needs, onCard: number, memory: number): void {
   const all = bytesOfLayers(needs, needs.layers.length);
   const takes = onCard > 0 ? all - bytesOfLayers(needs, onCard) : all;
@@ -141,7 +141,7 @@ function onGpu(gpu: Gpu, layers: number, needs: Room, named: boolean): Device {
       };
 }
 
-/** @throws UserError `out-of-memory` if more was asked for than fits. */
+/** @throws UserError `out-of-memory` if more was requested than fits. */
 function layersOn(gpu: Gpu, wanted: 'auto' | number, needs: Room): number {
   if (needs === null) return Infinity;
   const fitting = layersThatFit(needs, gpu);
@@ -160,8 +160,8 @@ const noRoom = (gpu: Gpu, needs: Needs): string =>
   `${gpu.description} has ${gigabytes(gpu.free)} free, too little for a layer of ${gigabytes(needs.layers[0] ?? 0)} and what passes compute in`;
 
 /**
- * Where exits are tuned. `auto` follows the model: on a GPU to a TensorFlow that sees one, or to WebGPU, else the CPU, where the
- * compiled step is faster than any tfjs backend.
+ * The device on which exits are tuned. `auto` follows the model: if the model is on a GPU, a TensorFlow that sees one, or WebGPU; else the
+ * CPU, where the compiled step is faster than any tfjs backend.
  * @throws UserError `device` if the named one cannot be used.
  */
 export async function chooseExitDevice(

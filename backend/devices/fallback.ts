@@ -1,6 +1,6 @@
 /**
- * Models on a device that may fail while it runs. Calls that are complete in themselves are made again on the CPU; what slots
- * held is computed again from the token ids. A device that the user named is not replaced.
+ * Models on a device that may fail while it runs. A call that is complete in itself is repeated on the CPU; the contents of slots are
+ * computed again from the token ids. A device that the user named is not replaced.
  */
 import { userError } from '../../protocol/errors.ts';
 import type { ExitSpec } from '../exits/spec.ts';
@@ -20,7 +20,7 @@ import {
 } from '../runtime/open.ts';
 import type { FeatureModel, StagedModel } from '../runtime/staged-model.ts';
 
-/** Where the models of a job run; they change to the CPU together. */
+/** The device of the models of a job; they change to the CPU together. */
 export interface Placement {
   readonly named: boolean;
   readonly warn: (message: string) => void;
@@ -30,13 +30,13 @@ export interface Placement {
   share: Device['share'];
 }
 
-/** @throws UserError `device` if ggml does not compute on this machine: a job says so before it reads or writes anything. */
+/** @throws UserError `device` if ggml does not compute on this machine; checked before a job reads or writes anything. */
 export function placeOn({ share, name, named }: Device, warn: Placement['warn']): Placement {
   requireGgml();
   return { share, name, named, warn };
 }
 
-/** Where and how the models of a recipe run. */
+/** Device and runtime options of the models of a recipe. */
 export interface Running {
   readonly placement: Placement;
   readonly options: RuntimeOptions;
@@ -142,7 +142,7 @@ export async function place<M extends { dispose(): Promise<void> }>(
   };
 }
 
-/** What a failed device held may be gone already; that it cannot be freed says nothing new. */
+/** The memory of a failed device may be gone already, so an error while freeing it is ignored. */
 async function release(model: { dispose(): Promise<void> } | undefined): Promise<void> {
   await model?.dispose().catch(() => undefined);
 }

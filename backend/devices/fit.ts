@@ -13,7 +13,7 @@ export interface Needs {
   readonly layers: readonly number[];
   /** What is behind the last layer, and what passes compute in. */
   readonly rest: number;
-  /** What all of it takes with precision `fast`, where `exact` is asked for. */
+  /** What it needs in all with precision `fast`, if `exact` is requested. */
   readonly asStored: number | null;
 }
 
@@ -24,7 +24,7 @@ const working = 256e6;
 /** Share of a card's memory that is left to others, its screen among them. */
 const spared = 0.05;
 
-/** `exact`: weights, keys and values in 32 bits. Exits lie where their layers do, their matrices in bytes. */
+/** `exact`: weights, keys and values in 32 bits. Exits are on the device of their layers, their matrices in bytes. */
 export function needsOf(model: Pick<Model, 'spec' | 'parameters'>, exact: boolean, exits: ExitSet = noExits): Needs {
   const { spec, parameters } = model;
   const element = exact ? 4 : 2;

@@ -25,8 +25,8 @@ import {
 } from './installing.ts';
 
 /**
- * Installs it, or replaces it where it is installed already; yields before each step and returns the cards that it finds.
- * @throws UserError `unsupported` or `device` naming what is missing or what failed; the signal's reason where aborted.
+ * Installs it, or replaces an installed one. Yields before each step and returns the cards that it finds.
+ * @throws UserError `unsupported` or `device` naming what is missing or what failed; the signal's reason if aborted.
  */
 export async function* installGpu(
   kind: BroughtKind,

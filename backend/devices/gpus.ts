@@ -15,7 +15,7 @@ export interface Gpu extends SeenGpu {
   readonly software: boolean;
 }
 
-/** Those for this platform, in the order in which they are asked. */
+/** Kinds for this platform, in the order in which they are queried. */
 export const gpuKinds: readonly GpuKind[] = (['cuda', 'metal', 'vulkan'] as const).filter((kind) =>
   kind === 'metal' ? process.platform === 'darwin' : gpuPackage(kind) !== null,
 );

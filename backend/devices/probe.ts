@@ -26,7 +26,7 @@ const timeLimit = 60_000;
  */
 export async function probe<T>(program: string, input: unknown, signal?: AbortSignal): Promise<Probe<T>> {
   const code = `const input = ${JSON.stringify(input)};
-process.stdin.on('end', () => process.exit(1)).resume(); // who asked has ended
+process.stdin.on('end', () => process.exit(1)).resume(); // the parent has ended
 const report = (found) => process.stdout.write('\\n${mark}' + JSON.stringify(found) + '\\n', () => process.exit(0));
 (async () => { ${program} })().catch((error) => report({ problem: String(error?.message ?? error) }));`;
   const own = startedIn(path.dirname(process.execPath));
@@ -45,7 +45,7 @@ const report = (found) => process.stdout.write('\\n${mark}' + JSON.stringify(fou
   return { problem: lastLine(child.stderr) || `it ended with code ${child.exitCode}` };
 }
 
-/** The adapter that WebGPU would use, asked through Dawn (the package `webgpu`). */
+/** The adapter that WebGPU would use, queried through Dawn (the package `webgpu`). */
 export async function probeAdapter(signal?: AbortSignal): Promise<Probe<Adapter>> {
   const entry = resolvePackage('webgpu');
   if (entry === null) return { problem: 'the package webgpu, which tells one adapter from another, is not installed' };
@@ -74,7 +74,7 @@ const softwareNames = /swiftshader|llvmpipe|lavapipe|softpipe|software|basic ren
 /** Whether a card has the name of something that computes on the CPU. */
 export const isSoftware = (name: string): boolean => softwareNames.test(name);
 
-/** A software adapter says so, or has the name of one. */
+/** A software adapter, by its own statement or by its name. */
 export function describeAdapter(info: AdapterInfo): Adapter {
   const { vendor, architecture, device, description, isFallbackAdapter } = info;
   const words = [vendor, architecture, device, description];

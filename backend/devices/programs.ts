@@ -6,7 +6,7 @@ import { childEnvironment, findProgram } from '../../protocol/programs.ts';
 export const programPath = (name: string): string | null =>
   findProgram(name, { platform: process.platform, environment: process.env, isProgram });
 
-/** Of a program that is started in `folder`, which must be ours: Python, Node and Windows look around where they work. */
+/** Environment of a program that is started in `folder`, which must be ours: Python, Node and Windows search their working directory. */
 export const startedIn = (folder: string): { readonly cwd: string; readonly env: Record<string, string> } => ({
   cwd: folder,
   env: childEnvironment(process.platform),

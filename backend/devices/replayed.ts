@@ -1,6 +1,6 @@
 /**
- * Slots whose device may be lost: they remember the token ids of their rows and how far each stage has come, and compute the
- * same again on another model. Knows no device.
+ * Slots whose device may be lost: they remember the token ids of their rows and how far each stage has come, and compute the same again on
+ * another model. Knows no device.
  */
 import { ProcessorFailure } from '../ggml/processor.ts';
 import { advance, arrange, copy, fill, newProgress, repair, skip, truncate, waiting } from '../runtime/progress.ts';
@@ -9,20 +9,20 @@ import { trunkLength, type Slots, type StagedModel } from '../runtime/staged-mod
 /** Most tokens of a pass that is made again. */
 const passLimit = 512;
 
-/** Runs something on the model of now; it is called again with another if the first was lost. */
+/** Runs something on the current model; it is called again with another model if the first was lost. */
 export type Attempt = <R>(call: (model: StagedModel) => R | Promise<R>) => Promise<R>;
 
-/** `open`: slots of a model. `model()`: the one of now; `attempt` may replace it. */
+/** `open`: slots of a model. `model()`: the current one; `attempt` may replace it. */
 export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, batch: number): Slots {
   const { stages } = model();
   const progress = newProgress(stages, batch);
   const texts: number[][] = Array.from({ length: batch }, () => []);
   let holder = model();
   let current: Slots = holder.openSlots(batch);
-  /** What failed outside of a pass; the next pass says so. */
+  /** A failure outside of a pass; the next pass reports it. */
   let failure: { readonly cause: unknown } | null = null;
 
-  /** Changes the slots held, where they are those of the model of now. */
+  /** Changes the slots, if they belong to the current model. */
   const change = (what: (slots: Slots) => void): void => {
     if (model() !== holder || failure !== null) return;
     try {
@@ -33,7 +33,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
     }
   };
 
-  /** The slots of the model of now, with everything in them that they had. */
+  /** Slots of the current model, with everything that the lost ones had. */
   const slotsOf = async (now: StagedModel): Promise<Slots> => {
     if (now === holder) {
       if (failure !== null) throw failure.cause;
@@ -63,7 +63,7 @@ export function openReplayedSlots(model: () => StagedModel, attempt: Attempt, ba
       progress.fitted[row] =
         left.size === 0 ? null : { position: Math.min(...left.keys()), stage: Math.min(...left.values()) };
     }
-    // What a lost device held went with its model.
+    // The contents of a lost device are gone with its model.
     [holder, current, failure] = [now, next, null];
     return next;
   };

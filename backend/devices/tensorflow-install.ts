@@ -38,8 +38,8 @@ const wheelOptions = [
 ];
 
 /**
- * Installs it, or replaces it where it is installed already; yields before each step and returns what was installed.
- * @throws UserError `unsupported` or `device` naming what is missing or what failed; the signal's reason where aborted.
+ * Installs it, or replaces an installed one. Yields before each step and returns what was installed.
+ * @throws UserError `unsupported` or `device` naming what is missing or what failed; the signal's reason if aborted.
  */
 export async function* installTensorFlow(
   kind: TensorFlowKind,

@@ -18,7 +18,7 @@ export interface TensorFlow {
   readonly gpu: boolean;
 }
 
-/** Where doctor installs it. */
+/** Folder in which doctor installs it. */
 export const tensorFlowFolder = (kind: TensorFlowKind): string => join(userCache(), kind);
 
 /** The package's main file below the folder that doctor installs into. */

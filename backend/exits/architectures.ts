@@ -1,7 +1,7 @@
 /**
- * An exit architecture as one record: where it reads the stream, what it trains and from which values, what it computes over `Ops`, and how
- * it becomes a plain model and is taken back. Definitions as in EE-LLM; `lens` after the Tuned Lens (arXiv 2303.08112). A new one is a record here,
- * its name and help in `protocol/options-notations.ts`, and its formula in `distributed/early_exit_distributed/exits.py`.
+ * An exit architecture as one record: its cut, its trained parameters and their initial values, its formula over `Ops`, and how it becomes
+ * a plain model and is imported again. Definitions as in EE-LLM; `lens` after the Tuned Lens (arXiv 2303.08112). A new one is a record
+ * here, its name and help in `protocol/options-notations.ts`, and its formula in `distributed/early_exit_distributed/exits.py`.
  */
 import { layerPath, mlpHalf, settle, type Stream } from '../model/layer.ts';
 import type { Ops } from '../model/ops.ts';
@@ -36,7 +36,7 @@ export interface Architecture {
   readonly at: Cut['at'];
   /** A layer of its own behind the cut, with keys and values of its own: it needs whole windows. */
   readonly hasBranch: boolean;
-  /** Whether a linear map stands between its norm and its head. */
+  /** Whether it has a linear map between its norm and its head. */
   readonly translates: boolean;
   /** What it trains but for its head, in the order in which it is stored. */
   modules(spec: ModelSpec, exit: ExitSpec): readonly OwnModule[];
@@ -172,7 +172,7 @@ function sharesNorm({ spec, parameters }: { readonly spec: ModelSpec; readonly p
   return attention.every((value, i) => value === mlp[i]);
 }
 
-/** Where an exit reads the stream. */
+/** The cut whose stream an exit reads. */
 export const exitCut = ({ layer, architecture }: Pick<ExitSpec, 'layer' | 'architecture'>): Cut => ({
   layer,
   at: architectures[architecture].at,

@@ -19,8 +19,8 @@ export interface FitHead<T> {
 const masked = -1e9;
 
 /**
- * The sums of some tokens. x `[tokens, size]`; residual `[tokens, columns]`: what a copy leaves to be said; weights
- * `[tokens, 1]`: 1 for tokens that count, else 0.
+ * The sums of some tokens. x `[tokens, size]`; residual `[tokens, columns]`: the difference between target and copy; weights `[tokens, 1]`:
+ * 1 for tokens that count, else 0.
  */
 export function regressionTensors(
   x: tf.Tensor,
@@ -65,14 +65,14 @@ export interface SplitSums {
   readonly apart: RegressionSums;
 }
 
-/** What a fit asks of the machine: products and sums too large for JavaScript. */
+/** Operations of the machine that a fit needs: products and sums too large for JavaScript. */
 export interface FitMachine {
   readonly multiply: Multiply;
   /** head · translator: `[rows, size]`. */
   fold(head: Float32Array, translator: Float32Array): Promise<Float32Array>;
   /**
-   * Of some tokens of the text, sums on z (what the head reads: x, or its translation) of what the last row of `head`
-   * `[listed + 1, size]` should say beyond what it says: `headLogSum` of the others plus `deferLogOdds`, less z · row (and bias).
+   * Sums over some tokens on z (the head's input: x, or its translation) of the error of the defer class, the last row of `head` `[listed +
+   * 1, size]`: its target is `headLogSum` of the others plus `deferLogOdds`, its value z · row (plus bias).
    */
   deferSums(head: FitHead<Float32Array>, translator: Float32Array | null): Promise<SplitSums>;
   /** Whether time is over. */

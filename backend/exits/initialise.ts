@@ -50,9 +50,9 @@ function copied(
 }
 
 /**
- * The rows of the listed tokens, then the defer class. What defer should say is the log-sum-exp of all other logits; to
- * first order that is their mean (plus a constant, for which a linear head has no place), so its row is their mean row. A fit
- * does better (fit.ts). Of a bias likewise, whose rows are numbers.
+ * The rows of the listed tokens, then the defer class. The logit of defer should be the log-sum-exp of all other logits. To first order
+ * that is their mean (plus a constant, which a linear head cannot express), so its row is their mean row. A fit does better (fit.ts). The
+ * same for a bias, whose rows are numbers.
  */
 function shortlistRows(backbone: BackboneValues, source: string, tokens: readonly number[]): Float32Array {
   const [vocabulary, width = 1] = backbone.shape(source) as [number, number?];

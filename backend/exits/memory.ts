@@ -13,7 +13,7 @@ import { corrections, type Multiply, type Range, type RegressionSums } from './r
 import { exitCut, hasBranch } from './architectures.ts';
 import type { ExitSpec } from './spec.ts';
 
-/** `memory.16.end`: where the matrix `[rows, hidden]` and the bias `[rows]` lie. */
+/** `memory.16.end`: path of the matrix `[rows, hidden]` and the bias `[rows]`. */
 export const memoryPath = (cut: Cut): string => `memory.${cutName(cut)}`;
 
 export interface MemoryMap {
@@ -23,7 +23,7 @@ export interface MemoryMap {
   readonly bias: Float32Array;
 }
 
-/** Layers whose attentions a token that leaves at a cut skips, counted from 1. */
+/** Layers, counted from 1, whose attentions a token skips that leaves at a cut. */
 export const layersBehind = ({ layers }: ModelSpec, { layer }: Cut): number[] =>
   Array.from({ length: layers.length - layer }, (_, i) => layer + 1 + i);
 
@@ -36,8 +36,8 @@ export const memoryRows = (spec: ModelSpec, cut: Cut): number => 2 * entryWidth(
 export const firstTokens = 4;
 
 /**
- * The cuts at which these exits can have a memory, each once. A branch that hangs behind a cut has keys and values that no map
- * knows, and behind the last layer there is nothing to remember.
+ * The cuts at which these exits can have a memory, each once. A branch behind a cut has keys and values for which there is no map, and
+ * behind the last layer there is nothing to remember.
  */
 export function memoryCuts(spec: ModelSpec, exits: readonly ExitSpec[]): Cut[] {
   const branches = exits.filter(hasBranch).map(exitCut);

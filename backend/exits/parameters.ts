@@ -26,7 +26,7 @@ export const isMatrix = ({ shape }: Pick<ExitParameter, 'shape'>): boolean => sh
 export const parameterSize = ({ shape }: Pick<ExitParameter, 'shape'>): number => shape.reduce((a, b) => a * b, 1);
 
 /**
- * The parameters that tuning trains for one exit. A bias is among them where the backbone's counterpart has one.
+ * The parameters that tuning trains for one exit. They include a bias if the backbone's counterpart has one.
  * @throws UserError if the exit would train nothing: `embedding` with the model's own head.
  */
 export function exitParameters(spec: ModelSpec, exit: ExitSpec, backbone: ParameterShapes): ExitParameter[] {
@@ -87,7 +87,7 @@ export function checkShapes(
 }
 
 /**
- * Checks that `values` holds exactly the listed parameters, each with as many numbers as its shape.
+ * Checks that `values` has exactly the listed parameters, each with as many numbers as its shape.
  * @throws UserError `bad-checkpoint` naming the first that is missing, unknown or of another size; `origin` is the file.
  */
 export function checkParameters(

@@ -1,7 +1,7 @@
 /**
- * Ridge regression towards what is there already: of a first guess g(x) at y it finds the correction Δ that makes
- * Σ‖y − g(x) − xΔ‖² + λ‖Δ‖² least, so that without tokens there is no correction and with many it is least squares.
- * λ is what does best on tokens kept apart. Knows no exits; large products are the machine's.
+ * Ridge regression towards a given estimate g(x) of y: it finds the correction Δ that minimises Σ‖y − g(x) − xΔ‖² + λ‖Δ‖². Without tokens
+ * there is no correction; with many it is least squares. λ is the value that does best on tokens kept apart. Knows no exits; large products
+ * are the machine's.
  */
 
 /** Sums over tokens, of x `[size]` and of r = y − g(x) `[columns]`; row-major. */
@@ -54,7 +54,7 @@ export interface Corrections {
 
 /** Steps between strengths that are tried; a third of one costs less than a hundredth of the error. */
 const stride = Math.sqrt(10);
-/** Where the search begins: of SmolLM2 and Qwen2.5-Coder what is best lies at 0.03 to 1 for 256 to 3,000 tokens. */
+/** Start of the search: for SmolLM2 and Qwen2.5-Coder the best value is 0.03 to 1 with 256 to 3,000 tokens. */
 const first = 0.1;
 const weakest = 1e-9;
 const strongest = 1e3;
@@ -185,7 +185,7 @@ async function gainsOf(
   });
 }
 
-/** (Σxᵀx + λI)⁻¹ Σxᵀr. Where rounding leaves the matrix not positive definite, λ grows tenfold until it is. */
+/** (Σxᵀx + λI)⁻¹ Σxᵀr. If rounding leaves the matrix not positive definite, λ grows tenfold until it is. */
 export async function solve(sums: RegressionSums, strength: number, multiply: Multiply): Promise<Float64Array> {
   const { size, columns, xx, xr } = sums;
   for (let lambda = (strength * Math.max(diagonal(sums), 1e-30)) / size; Number.isFinite(lambda); lambda *= 10) {

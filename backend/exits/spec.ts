@@ -1,12 +1,12 @@
-/** What an exit is, as data: where it hangs on the stream, what it computes, and which head it has (EE-Tuning, section 3). */
+/** An exit as data: its place in the stream, its architecture and its head (EE-Tuning, section 3). */
 import { architectures, type Architecture } from '../../protocol/options-notations.ts';
 
 export type ExitArchitecture = Architecture;
 export const exitArchitectures = Object.keys(architectures) as readonly ExitArchitecture[];
 
 /**
- * `own`: a trained matrix over the whole vocabulary. `shared`: the model's head, frozen. `shortlist`: a trained matrix
- * over `tokens` (ids) plus one last *defer* class that stands for every other token and never counts as confidence.
+ * `own`: a trained matrix over the whole vocabulary. `shared`: the model's head, frozen. `shortlist`: a trained matrix over `tokens` (ids)
+ * plus one last *defer* class, which represents every other token and never counts as confidence.
  */
 export type HeadSpec =
   | { readonly kind: 'own' }
@@ -23,6 +23,6 @@ export interface ExitSpec {
 /** `8:mlp`: how an exit is named in commands, settings, metrics and traces. */
 export const exitId = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string => `${exit.layer}:${exit.architecture}`;
 
-/** Where an exit's parameters live: `exits.8.mlp.norm.weight`, `exits.8.mlp.head.weight` … */
+/** Path of an exit's parameters: `exits.8.mlp.norm.weight`, `exits.8.mlp.head.weight` … */
 export const exitPath = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string =>
   `exits.${exit.layer}.${exit.architecture}`;

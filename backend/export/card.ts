@@ -1,4 +1,4 @@
-/** The card of a plain model: what it is made of, how good it is, and how other programs take it. */
+/** The card of a plain model: its base and its exit, its quality, and how other programs load it. */
 import type { ExitScore } from '../../protocol/events.ts';
 import { basename } from 'node:path';
 import { exitId } from '../exits/spec.ts';
@@ -19,7 +19,7 @@ export interface CardFacts {
   readonly folder: string;
   readonly format: PlainFormat;
   readonly plain: PlainModel;
-  /** By exit, on text that was held out from tuning. */
+  /** By exit, on held-out text. */
   readonly scores: readonly ExitScore[];
   readonly purpose: 'model' | 'draft';
   readonly quantised: string | null;

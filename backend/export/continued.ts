@@ -1,6 +1,6 @@
 /**
- * Writes a whole model whose weights were trained further into a folder of its own: the configuration and the tokenizer of the model that it
- * began as, and its weights in one file. Knows neither exits nor how they were trained.
+ * Writes a whole model whose weights were trained further into a folder of its own: the configuration and the tokenizer of the original
+ * model, and the new weights in one file. Knows neither exits nor how they were trained.
  */
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -13,7 +13,7 @@ import { companions, withType } from './write.ts';
 export const weightsFile = 'model.safetensors';
 
 /**
- * Makes the folder, whole or not at all; where it is there already, from an earlier sitting of the same run, its weights are replaced at once.
+ * Makes the folder, whole or not at all. If an earlier part of the same run has made it, its weights are replaced at once.
  * @throws UserError if it cannot be written.
  */
 export function writeContinued(folder: string, began: string, tensors: readonly TensorData[], card: string): void {

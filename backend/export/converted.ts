@@ -1,4 +1,7 @@
-/** The tensors of a plain model in another form than its base's: each parameter under that form's name, its rows as they stand there. */
+/**
+ * The tensors of a plain model in another format than its base's: each parameter under that format's name, with its rows in that format's
+ * order.
+ */
 import { userError } from '../../protocol/errors.ts';
 import { quantiseBlocks, type QuantisedType } from '../formats/quantise-blocks.ts';
 import { bytesOf, type TensorData } from '../formats/safetensors.ts';
@@ -13,8 +16,8 @@ import { isMatrix, lazily, rowsStored } from './tensors.ts';
 const floats: readonly (TensorType | null)[] = ['F32', 'F16', 'BF16'];
 
 /**
- * Floats of matrices stay what they are; blocks and vectors become F32. `place`: where the form keeps a parameter.
- * @throws UserError if it keeps one within another tensor.
+ * Matrices of floats keep their type; blocks and vectors become F32. `place`: name of the tensor for a parameter.
+ * @throws UserError if the format has a parameter within another tensor.
  */
 export function convertedTensors(
   { spec, parameters, name: model }: Pick<Model, 'spec' | 'parameters' | 'name'>,

@@ -1,4 +1,4 @@
-/** What a Hugging Face directory says of a model that lies in a GGUF file: config.json, tokenizer and tensors. */
+/** A Hugging Face directory for a model from a GGUF file: config.json, tokenizer and tensors. */
 import { ggufTokenizer } from '../data/gguf-tokenizer.ts';
 import { tokenizerFiles } from '../data/tokenizer-forms.ts';
 import type { GgufMetadata } from '../formats/gguf-metadata.ts';

@@ -1,4 +1,4 @@
-/** Families as other programs know them: which are written in the other format than their base's, too, and whose heads may have a bias. */
+/** Families in other programs: those that can be written in the other format than their base's, and those whose heads may have a bias. */
 import { userError } from '../../protocol/errors.ts';
 import type { Model } from '../model/open.ts';
 import type { ModelSpec } from '../model/spec.ts';
@@ -22,14 +22,14 @@ const crossings: ReadonlyMap<string, Crossing> = new Map<string, Crossing>([
   ['qwen3', { architecture: 'qwen3', className: 'Qwen3ForCausalLM' }],
 ]);
 
-/** Families whose language part may lie within a model that sees, too: what Transformers calls that part by itself. */
+/** Families whose language model may be part of a model with vision, and Transformers' name for that part alone. */
 const textModels: ReadonlyMap<string, { readonly model_type: string; readonly architectures: readonly string[] }> =
   new Map([
     ['gemma3', { model_type: 'gemma3_text', architectures: ['Gemma3ForCausalLM'] }],
     ['ministral3', { model_type: 'ministral3', architectures: ['Ministral3ForCausalLM'] }],
   ]);
 
-/** What the configuration of the whole may say of its language part. */
+/** Keys of the whole configuration that may describe its language part. */
 const sharedNames = ['dtype', 'torch_dtype', 'bos_token_id', 'pad_token_id'];
 
 /** The configuration of the language part alone; null if the configuration is that of a language model. */
@@ -41,11 +41,11 @@ export function textConfig(
   const alone = textModels.get(family);
   if (!alone || typeof text !== 'object' || text === null) return null;
   const shared = Object.fromEntries(Object.entries(config).filter(([name]) => sharedNames.includes(name)));
-  // Tied as it was read: what the whole says of that need not hold for its language part.
+  // Tied as it was read: the whole configuration may say otherwise of another part.
   return { ...shared, ...text, ...(ends !== undefined && { eos_token_id: ends }), tie_word_embeddings: tied, ...alone };
 }
 
-/** Families whose head has a bias where the file brings one, as the programs that read the format compute them. */
+/** Families whose head has a bias if the file has one, in the programs that read the format. */
 const biased: Readonly<Record<PlainFormat, readonly string[]>> = { hf: ['phi'], gguf: ['phi', 'qwen2'] };
 
 export const takesHeadBias = ({ family }: ModelSpec, format: PlainFormat): boolean => biased[format].includes(family);
@@ -60,8 +60,8 @@ export interface CrossingForm extends Crossing {
 }
 
 /**
- * What both formats say of a model.
- * @throws UserError `unsupported` if the other format, as it is written here, cannot say what the base is.
+ * The facts about a model that both formats express.
+ * @throws UserError `unsupported` if the other format, as it is written here, cannot express the base.
  */
 export function crossingForm({ spec, name, stored, parameters }: Model): CrossingForm {
   const has = formatOf({ stored }) === 'gguf' ? 'a GGUF file' : 'a Hugging Face directory';

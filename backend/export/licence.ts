@@ -5,7 +5,7 @@ import { readText } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import type { Model } from '../model/open.ts';
 
-/** A name such as `apache-2.0`; null if the files tell none. */
+/** A name such as `apache-2.0`; null if the files have none. */
 export function licenceOf({ stored, path }: Pick<Model, 'stored' | 'path'>): string | null {
   const named = stored.kind === 'gguf' ? ofGguf(path) : ofCard(join(path, 'README.md'));
   return typeof named === 'string' && /^[\w.+-]{1,64}$/.test(named) ? named : null;

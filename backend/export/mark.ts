@@ -1,4 +1,4 @@
-/** What a plain model says of the exit that it was, so that it can be taken back: a key of config.json, or some of GGUF. */
+/** The mark of a plain model that was an exit, so that it can be imported again: a key of config.json, or some keys of GGUF. */
 import { openGguf } from '../formats/gguf.ts';
 import { textEntry, type GgufEntry } from '../formats/gguf-writer.ts';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * An exit as a plain, shallower model of its own family: which layers stay, and which parameters take another value. Knows no
- * file. What no plain model can say is refused with the reason.
+ * An exit as a plain, shallower model of its own family: its layers, and the parameters with other values. Knows no file. An exit that no
+ * plain model can express is refused with the reason.
  */
 import { userError, type UserError } from '../../protocol/errors.ts';
 import { architectures } from '../exits/architectures.ts';
@@ -85,8 +85,8 @@ function folded({ shape, data }: ParameterValues, translator: ParameterValues): 
 }
 
 /**
- * A shortlist over the whole vocabulary `[vocabulary, hidden]`: each token outside has the row of the defer class, whose
- * probability all n of them share, so its logit is smaller by ln n.
+ * A shortlist over the whole vocabulary `[vocabulary, hidden]`: each token outside it has the row of the defer class. All n of them share
+ * its probability, so its logit is smaller by ln n.
  */
 function expanded(
   { shape, data }: ParameterValues,

@@ -15,7 +15,7 @@ export interface TakenBack {
 }
 
 /**
- * The parameters are the plain model's, bit for bit where it keeps them in float32.
+ * The parameters are the plain model's, bit for bit if it has them in float32.
  * @param sha256 of the weights of `base`.
  * @throws UserError if the plain model is no exit of this base, or its head no exit's.
  */

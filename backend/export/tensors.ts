@@ -49,7 +49,7 @@ function tensorOf(stored: Model['stored'], model: string, parameter: string): st
       `${model} keeps "${parameter}" within another tensor, which is not written.`,
       'Export from a file of this model that keeps it apart, such as its Hugging Face directory.',
     );
-  // Whatever name this file's tensors go by: that of the same parameter of the first layer, if there is none.
+  // The scheme of tensor names in this file: that of the same parameter of the first layer, if there is none.
   const names = [found.tensor, ...(found.aliases ?? [])];
   const first = stored.place(parameter.replace(/^layers\.\d+\./, 'layers.0.'));
   const spoken = [first?.tensor, ...(first?.aliases ?? [])].findIndex((each) => each && tensors.tensors.has(each));
@@ -69,7 +69,7 @@ const storedValue = (
   data: rowsStored(data, stored.place(parameter)?.rows, shape),
 });
 
-/** Numbers or bytes of a parameter, whose row i stands in row `rows[i]` of the file; as they are without `rows`. */
+/** Numbers or bytes of a parameter. Row i comes from row `rows[i]` of the file; without `rows` they are unchanged. */
 export function rowsStored<T extends Float32Array | Uint8Array>(
   data: T,
   rows: Int32Array | undefined,

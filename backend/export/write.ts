@@ -56,7 +56,7 @@ export interface Writing {
   readonly base: string;
 }
 
-/** @throws UserError if the folder is taken, the disk is full, or the format cannot say what the base is. */
+/** @throws UserError if the folder is taken, the disk is full, or the format cannot express the base. */
 export function writePlain(directory: string, writing: Writing): Written {
   const { format, quantised } = writing;
   if (format === 'hf' && quantised !== null)
@@ -76,7 +76,7 @@ export function writePlain(directory: string, writing: Writing): Written {
     renameSync(temporary, target);
     return { directory, files: [...files, cardFile] };
   } catch (error) {
-    // Where a part of the path is a file, even removing nothing fails.
+    // If a part of the path is a file, even removing nothing fails.
     if (existsSync(temporary)) rmSync(temporary, { recursive: true, force: true });
     throw fileError(error, 'write', directory);
   }
@@ -90,7 +90,7 @@ function writeDirectory(folder: string, writing: Writing): string[] {
   const own = { ...(text ?? config) };
   const changed = { ...withType(own, 'float32'), ...shallower(own, plain), ...directoryMark(plain.exit, base) };
   writeJson(join(folder, 'config.json'), changed);
-  // By itself the language part has other names, and nothing that sees.
+  // The language part alone has another name, and nothing for vision.
   const tensors = text ? convertedTensors(model, plain, huggingFaceSource, null) : plainTensors(model, plain, null);
   writeSafetensors(join(folder, 'model.safetensors'), tensors, { format: 'pt' }, 'umask');
   const copied = companions.filter((file) => existsSync(join(model.path, file)));

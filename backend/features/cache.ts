@@ -1,10 +1,10 @@
 /**
- * Hidden states kept on disk after the first pass over the data, so that later epochs and other exits skip the backbone.
- * Knows windows by index and cuts by name; nothing of models or tuning.
+ * Hidden states kept on disk after the first pass over the data, so that later epochs and other exits skip the backbone. Knows windows by
+ * index and cuts by name, nothing of models or tuning.
  *
- * A cache is a folder: `<cut>.bin` holds one record a window (a checksum, a scale, halves), `index.log` a line for each
- * batch whose records are written. A record counts only if its line is whole and its checksum holds, so a killed writer
- * leaves a smaller cache, never a wrong one. A process that has it open holds the lock `<id>.lock` in it, so that no other removes it.
+ * A cache is a folder: `<cut>.bin` has one record per window (a checksum, a scale, halves), `index.log` a line for each batch whose records
+ * are written. A record counts only if its line is complete and its checksum is right, so a killed writer leaves a smaller cache, never a
+ * wrong one. A process that uses the cache has the lock `<id>.lock` in it, so that no other process removes it.
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
@@ -39,8 +39,8 @@ export interface FeatureCache {
   /** The state `[tokens, width]`, or null if it is absent or damaged. */
   read(window: number, cut: string, width: number): Float32Array | null;
   /**
-   * Keeps the states of a batch, all or none of it, and rounds them in place to what `read` gives, so that a first epoch
-   * and a later one see the same numbers. Rounds even if there is no room.
+   * Keeps the states of a batch, all or none of it, and rounds them in place to what `read` returns, so that the first epoch and later ones
+   * see the same numbers. Rounds even if there is no room.
    */
   write(states: ReadonlyMap<number, WindowStates>): void;
   /** Why no more is kept, as a sentence; null while all is well. */
@@ -53,7 +53,7 @@ const defaultLimit = 8 * 2 ** 30;
 /** Room left to the user's disk. */
 const reserve = 2 ** 30;
 
-/** Opens or makes the cache of a key; older caches under the same root go where room is needed. */
+/** Opens or makes the cache of a key; older caches under the same root are removed if room is needed. */
 export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
   const { key, root, limit = defaultLimit } = options;
   const name = createHash('sha256').update(JSON.stringify(key)).digest('hex').slice(0, 24);
@@ -68,7 +68,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
   try {
     makeFolder(root);
     const file = path.join(directory, 'index.log');
-    // One process at a time says what it uses, or looks for what may go.
+    // One process at a time locks a cache, or searches for caches to remove.
     const opening = takeRoot(root);
     try {
       makeFolder(directory);
@@ -124,7 +124,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
           const record = pack(value);
           unpackInto(record, value);
           if (trouble !== null || log === null) continue;
-          // What is there is written again: a later reader must see what this batch saw.
+          // States that exist are written again: a later reader must see what this batch saw.
           const growth = has(window, cut) ? 0 : record.length;
           if (growth > room) {
             trouble = `Hidden states are no longer saved: the cache in ${root} has no room left.`;
@@ -177,7 +177,7 @@ function takeRoot(root: string): Pick<Lock, 'release'> {
 
 const isLock = (name: string): boolean => name.endsWith('.lock');
 
-/** Says that the cache is in use. What killed processes left is removed. */
+/** Locks the cache as in use. Files of killed processes are removed. */
 function lockIn(directory: string): Lock {
   for (const name of fs.readdirSync(directory).filter(isLock))
     if (!isHeld(path.join(directory, name))) fs.rmSync(path.join(directory, name), { force: true });

@@ -7,7 +7,7 @@ import { cutName, cutWidth, finalCut, type ModelSpec } from '../model/spec.ts';
 import { entryNames, type FeatureModel } from '../runtime/staged-model.ts';
 import type { FeatureCache } from './cache.ts';
 
-/** Tokens of one window, `[tokens]` each. `targets[i]` is what follows `ids[i]`; −1 where nothing is to be learned. */
+/** Tokens of one window, `[tokens]` each. `targets[i]` is the token after `ids[i]`; −1 if nothing is to be learned there. */
 export interface Window {
   readonly ids: Int32Array;
   readonly targets: Int32Array;
@@ -27,7 +27,7 @@ export interface Windows {
 export interface StepBatch {
   readonly batch: number;
   readonly tokens: number;
-  /** By cut name, and by that of keys and values where the model gives those (`entryNames`): `[batch, tokens, width]`. */
+  /** By cut name, and by the names of keys and values if the model returns those (`entryNames`): `[batch, tokens, width]`. */
   readonly features: ReadonlyMap<string, Float32Array>;
   /** Target token of each position `[batch, tokens]`; −1 if there is none (last position, prompt of a chat, padding). */
   readonly targets: Int32Array;
@@ -53,7 +53,7 @@ export interface FeatureSourceOptions {
   readonly model: FeatureModel;
   readonly windows: Windows;
   readonly cache: FeatureCache | null;
-  /** Given where batches must carry the normed final state; then `model.cuts` must end with the final cut. */
+  /** Given if batches must have the normed final state; then `model.cuts` must end with the final cut. */
   readonly finalNorm?: FinalNorm | null;
 }
 

@@ -6,7 +6,7 @@ import { iqBlocks, iqDecoders } from './dequantise-iq.ts';
 import { halfAt, halfValues, wordAt, type Decoder } from './halves.ts';
 import type { TensorType } from './tensor-source.ts';
 
-/** A block of a type: how many elements it holds and how many bytes it takes (1 element for plain types). */
+/** A block of a type: its number of elements and its size in bytes (1 element for plain types). */
 export interface BlockInfo {
   readonly elements: number;
   readonly bytes: number;

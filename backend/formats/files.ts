@@ -1,6 +1,6 @@
 /**
- * Files by range and files written whole or not at all. Everything that can go wrong with a file leaves here as one
- * sentence that names it. What is made is its owner's alone, because most of it holds the user's text. Knows no format.
+ * Reads files by range, and writes files whole or not at all. Every error of a file leaves here as one sentence that names it. New files
+ * can be read only by their owner, because most of them contain the user's text. Knows no format.
  */
 import {
   chmodSync,
@@ -33,7 +33,7 @@ export type Allocate = (bytes: number) => Uint8Array;
 export interface RangeFile {
   readonly path: string;
   readonly size: number;
-  /** Reads exactly `length` bytes at `offset`, into fresh memory unless told. Throws `bad-weights` if the file ends before. */
+  /** Reads exactly `length` bytes at `offset`, by default into fresh memory. Throws `bad-weights` if the file ends before. */
   read(offset: number, length: number, allocate?: Allocate): Uint8Array;
   close(): void;
 }
@@ -122,7 +122,7 @@ export function readText(path: string): string {
   }
 }
 
-/** The text of a regular file of at most `mostBytes` bytes; null if there is none that can be read. For threads that answer meanwhile. */
+/** The text of a regular file of at most `mostBytes` bytes; null if there is none that can be read. For threads that must not block. */
 export async function readTextBeside(path: string, mostBytes = Infinity): Promise<string | null> {
   const handle = await openRegularBeside(path).catch(() => null);
   if (handle === null) return null;
@@ -171,27 +171,27 @@ export function foreignKind(start: Uint8Array): string | null {
   return null;
 }
 
-/** Who may use what is made: its owner alone, or, for files that a user asked for, everyone whom the user's umask lets. */
+/** The mode of new files: only for their owner, or, for files that a user requested, as the user's umask allows. */
 export type Access = 'owner' | 'umask';
 
 export const modes = { owner: { file: 0o600, folder: 0o700 }, umask: { file: 0o666, folder: 0o777 } } as const;
 
-/** Opens a file that is made where it is missing: emptied (`w`), at its end (`a`), or as it is (`r+`). Throws the system's error. */
+/** Opens a file, and makes it if it is missing: emptied (`w`), at its end (`a`), or as it is (`r+`). Throws the system's error. */
 export function openForWriting(path: string, how: 'w' | 'a' | 'r+', access: Access = 'owner'): number {
   const { O_CREAT, O_TRUNC, O_APPEND, O_WRONLY, O_RDWR } = constants;
   const flags = { w: O_CREAT | O_WRONLY | O_TRUNC, a: O_CREAT | O_WRONLY | O_APPEND, 'r+': O_CREAT | O_RDWR }[how];
   return openSync(path, flags, modes[access].file);
 }
 
-/** Copies a file, whose mode a copy would have by itself. Throws the system's error. */
+/** Copies a file; the copy gets a mode of its own. Throws the system's error. */
 export function copyFile(from: string, to: string): void {
   copyFileSync(from, to);
   chmodSync(to, modes.owner.file);
 }
 
 /**
- * Makes a folder and those above it, where they are missing. Node's own recursive `mkdir` never ends if the system does not let one
- * be made in a folder that is there, as in /proc.
+ * Makes a folder and missing ones above it. Node's own recursive `mkdir` never ends if the system does not allow a new folder in an
+ * existing one, as in /proc.
  */
 export function makeFolder(path: string, access: Access = 'owner'): void {
   try {

@@ -1,6 +1,6 @@
 /**
- * The metadata of a GGUF file: where each value lies. Numbers are read at once; texts and arrays stay on disk until somebody asks,
- * since a vocabulary is large, a foreign array may be enormous, and most readers want neither. Knows no key.
+ * The metadata of a GGUF file: the position of each value. Numbers are read at once. Texts and arrays stay on disk until they are needed,
+ * since a vocabulary is large, a hostile array may be enormous, and most readers need neither. Knows no key.
  */
 import { userError, type UserError } from '../../protocol/errors.ts';
 import type { RangeFile } from './files.ts';
@@ -13,7 +13,7 @@ type NumericArray =
 export type GgufValue = number | boolean | string | NumericArray | readonly string[];
 
 export interface GgufMetadata {
-  /** Reads texts and arrays from the file each time. Throws `bad-weights` if a value is not what its type says. */
+  /** Reads texts and arrays from the file each time. Throws `bad-weights` if a value does not have its declared type. */
   get(key: string): GgufValue | undefined;
   /** The type and value of an entry as the file has them. */
   encoded(key: string): Uint8Array;
@@ -30,7 +30,7 @@ export interface Cursor {
   u32(): number;
   u64(): number;
   string(limit: number): string;
-  /** A u64 of things that take at least `each` bytes: no more than the rest of the file can hold, nor than `limit`. */
+  /** A u64 that counts items of at least `each` bytes: no more than the rest of the file can contain, nor than `limit`. */
   count(of: string, each: number, limit?: number): number;
   position(): number;
 }
@@ -49,10 +49,10 @@ const maxEntries = 100_000;
 export const badGguf = (file: RangeFile, what: string): UserError =>
   userError('bad-weights', `${file.path} is not a sound GGUF file: ${what}.`, 'Get the file again.');
 
-/** How many entries the header says there are, checked. */
+/** The number of entries in the header, checked. */
 export const entryCount = (cursor: Cursor): number => cursor.count('metadata entries', minEntryBytes, maxEntries);
 
-/** Goes past `entries` keys and values and remembers where the values are. The answer reads from the cursor's file. */
+/** Skips `entries` keys and values and remembers the positions of the values. The result reads from the cursor's file. */
 export function readMetadata(cursor: Cursor, entries: number): GgufMetadata {
   const { file } = cursor;
   const values = new Map<string, number | boolean | Stored>();
@@ -176,7 +176,7 @@ export function cursorOf(file: RangeFile, start: number): Cursor {
   const need = (length: number): void => {
     if (length > file.size - position) throw badGguf(file, 'its header is longer than the file');
   };
-  /** Where the next bytes lie in the window, which is moved for them. */
+  /** Position of the next bytes in the window, which is moved for them. */
   const pass = (length: number): number => {
     need(length);
     if (position + length > windowStart + window.length) {

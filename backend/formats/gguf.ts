@@ -23,7 +23,10 @@ export interface GgufFile extends TensorSource {
   readonly metadata: GgufMetadata;
 }
 
-/** Opens a GGUF file, with its other parts where it is one of several, and reads the headers. Throws `not-found`, `bad-weights` or `unsupported`. */
+/**
+ * Opens a GGUF file, with its other parts if it is one of several, and reads the headers. Throws `not-found`, `bad-weights` or
+ * `unsupported`.
+ */
 export function openGguf(path: string): GgufFile {
   const parts: Part[] = [];
   try {
@@ -65,7 +68,7 @@ function openPart(path: string): Part {
 const maxAxes = 4;
 // The largest real models have some tens of thousands.
 const maxTensors = 1_000_000;
-// A multiple of what any processor asks for; llama.cpp writes 32.
+// A multiple of the alignment of any processor; llama.cpp writes 32.
 const maxAlignment = 2 ** 20;
 // Bytes a tensor (empty name, no axes, type, offset) takes at least.
 const minTensorBytes = 24;
@@ -109,7 +112,7 @@ function partCount({ file, metadata }: Part): number {
   throw bad(file, `its "split.count" is no number of parts up to ${maxParts}`);
 }
 
-/** Opens all parts of a split model, of which `parts` holds one, in their order. */
+/** Opens all parts of a split model, in their order; `parts` has one of them. */
 function openOthers(parts: Part[], count: number): void {
   const given = parts[0]!;
   const { path } = given.file;

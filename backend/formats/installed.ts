@@ -22,7 +22,7 @@ export function packageRoot(): string {
 export const versionIn = (folder: string): string =>
   (JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8')) as { version: string }).version;
 
-/** The package of ours that holds the others for this platform. */
+/** Our package with the other libraries for this platform. */
 export const platformPackage = `@early-exit/${process.platform}-${process.arch}`;
 
 /** The file that the name of a package with libraries leads to, seen from a module; null if it is not installed. */

@@ -1,4 +1,4 @@
-/** Temporary names that tell whose they are, so that what a killed process left is found and removed. */
+/** Temporary names that contain their process, so that files of killed processes are found and removed. */
 import { randomUUID } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { processIsAlive } from './processes.ts';
 /** A name beside `path` that no other process or thread takes. */
 export const temporaryName = (path: string): string => `${path}.${process.pid}.${randomUUID()}.tmp`;
 
-/** Removes the files and folders in `folder` with a name of `temporaryName` whose process is gone. */
+/** Removes the files and folders in `folder` with a name of `temporaryName` whose process has ended. */
 export function removeLeftovers(folder: string): void {
   for (const name of readdirSync(folder)) {
     const pid = /\.(\d+)\.[\da-f-]{36}\.tmp$/.exec(name)?.[1];

@@ -1,6 +1,6 @@
 /**
- * A lock file among the processes of one machine: at most one holder, and one that is gone does not count. A lock is never deleted to be
- * taken over, because somebody else's new one could be meant by then: who may replace it is settled by a lock of its own.
+ * A lock file among the processes of one machine: at most one owner, and an owner that has ended does not count. A stale lock is never
+ * deleted, because it could be another process's new lock by then: a second lock decides which process may replace it.
  */
 import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -15,17 +15,17 @@ export interface Lock {
   release(): void;
 }
 
-/** Who holds a lock. */
+/** The owner of a lock. */
 interface Holder {
   readonly pid: number;
   /** Of Linux; null elsewhere. */
   readonly thread: number | null;
-  /** When it started, as its system says it; null if that is not known. A process id alone may be another's by now. */
+  /** When it started, as its system reports it; null if that is not known. The process id alone may be another's by now. */
   readonly started: string | null;
   readonly token: string;
 }
 
-/** Takes a lock, or answers which process holds it. Throws the file system's error if it cannot be written. */
+/** Takes a lock, or returns the process that has it. Throws the file system's error if it cannot be written. */
 export function takeLock(file: string): Lock | { readonly heldBy: number } {
   const own = ownHolder();
   let inherited = false;
@@ -42,8 +42,8 @@ export function takeLock(file: string): Lock | { readonly heldBy: number } {
 }
 
 /**
- * Takes the lock of the folder that it lies in.
- * @throws UserError `busy(pid)` if another process holds it, `file-system` if it cannot be written.
+ * Takes the lock of the folder in which the file is.
+ * @throws UserError `busy(pid)` if another process has it, `file-system` if it cannot be written.
  */
 export function lockOrRefuse(file: string, busy: (pid: number) => UserError): Lock {
   let lock: ReturnType<typeof takeLock>;
@@ -56,20 +56,20 @@ export function lockOrRefuse(file: string, busy: (pid: number) => UserError): Lo
   return lock;
 }
 
-/** Whether a process that lives holds a lock. Throws the file system's error if that cannot be read. */
+/** Whether a running process has a lock. Throws the file system's error if that cannot be read. */
 export function isHeld(file: string): boolean {
   const holder = readHolder(file);
   return holder !== null && isAlive(holder);
 }
 
-/** Lays `own` down at `file`, in place of a holder that is gone; null if that was done, else the process that holds it. */
+/** Puts `own` at `file`, in place of an owner that has ended; null if that was done, else the process that has the lock. */
 function seize(file: string, own: Holder): number | null {
   for (;;) {
     if (place(file, own)) return null;
     const holder = readHolder(file);
     if (holder === null) continue;
     if (isAlive(holder)) return holder.pid;
-    // The process that holds this one is the only heir; if it is killed, it has an heir in turn.
+    // Only the process with this second lock may replace the first; if it is killed, the second lock is replaced in turn.
     const heir = `${file}.${holder.token}`;
     const other = seize(heir, own);
     if (other !== null) return other;
@@ -80,7 +80,7 @@ function seize(file: string, own: Holder): number | null {
   }
 }
 
-/** False if there is a file already. It is never seen half-written. */
+/** False if the file exists already. It is never visible half-written. */
 function place(file: string, own: Holder): boolean {
   const temporary = writeTemporary(file, own);
   try {

@@ -1,4 +1,4 @@
-/** Processes of this machine, told apart from later ones that have got their numbers. */
+/** Processes of this machine, distinguished from later ones with the same number. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { record, simple, text, type Shape } from '../../protocol/shapes.ts';
@@ -6,7 +6,7 @@ import { record, simple, text, type Shape } from '../../protocol/shapes.ts';
 /** A process as a file remembers it. */
 export interface ProcessIdentity {
   readonly pid: number;
-  /** Which start of the system it belongs to and when it started, as the system says it; null if that is not known. */
+  /** The start of the system and that of the process, as the system reports them; null if that is not known. */
   readonly started: string | null;
 }
 
@@ -18,7 +18,7 @@ export const processShape: Shape<ProcessIdentity> = record({
 
 export const identityOf = (pid: number): ProcessIdentity => ({ pid, started: startOf(pid) });
 
-/** Whether that very process runs; where nothing tells when one starts, whether one of its number does. */
+/** Whether exactly this process runs; if the system reports no start times, whether one with its number does. */
 export const isRunning = ({ pid, started }: ProcessIdentity): boolean =>
   processIsAlive(pid) && (started === null || startOf(pid) === started);
 
@@ -29,7 +29,7 @@ export const isRunning = ({ pid, started }: ProcessIdentity): boolean =>
 export const isCertainlyRunning = (process: ProcessIdentity): boolean =>
   process.pid > 1 && process.started !== null && isRunning(process);
 
-/** Whether there is a process of that number, be it somebody else's. */
+/** Whether there is a process with this number, also of another user. */
 export function processIsAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -39,12 +39,12 @@ export function processIsAlive(pid: number): boolean {
   }
 }
 
-/** When a process, or on Linux one of its threads, started; null if the system does not say. */
+/** When a process, or on Linux one of its threads, started; null if the system does not report it. */
 export function startOf(pid: number, thread: number | null = null): string | null {
   try {
     if (process.platform === 'linux') {
       const stat = readFileSync(thread === null ? `/proc/${pid}/stat` : `/proc/${pid}/task/${thread}/stat`, 'utf8');
-      // The name, in brackets, may hold anything; the 20th field after it is the start in ticks since the system's own.
+      // The name, in brackets, may contain anything; the 20th field after it is the start in ticks since the system's own.
       const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
       return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${ticks}`;
     }

@@ -28,8 +28,8 @@ export interface TensorData {
 }
 
 /**
- * Opens `path`: a `.safetensors` file, an index (`*.safetensors.index.json`), or a directory that holds
- * `model.safetensors` or `model.safetensors.index.json`. Throws `not-found`, `bad-weights` or `unsupported`.
+ * Opens `path`: a `.safetensors` file, an index (`*.safetensors.index.json`), or a directory with `model.safetensors` or
+ * `model.safetensors.index.json`. Throws `not-found`, `bad-weights` or `unsupported`.
  */
 export function openSafetensors(path: string): TensorSource {
   const target = isDirectory(path) ? weightsIn(path) : path;
@@ -44,8 +44,8 @@ export function readSafetensorsMetadata(file: string): ReadonlyMap<string, strin
 }
 
 /**
- * Writes tensors to `file`, whole or not at all, in the order given. The data of each tensor must be exactly as long as its
- * type and shape say. Throws `file-system`.
+ * Writes tensors to `file`, whole or not at all, in the order given. The data of each tensor must have exactly the length of its type and
+ * shape. Throws `file-system`.
  */
 export function writeSafetensors(
   file: string,

@@ -51,7 +51,7 @@ export interface TensorSource {
   /** Every weight file, for hashing. */
   readonly files: readonly string[];
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** Reads `length` bytes of a tensor from `start` (default: all of it), into fresh memory unless told. */
+  /** Reads `length` bytes of a tensor from `start` (default: all of it), by default into fresh memory. */
   read(tensor: TensorInfo, start?: number, length?: number, allocate?: Allocate): Uint8Array;
   close(): void;
 }

@@ -6,7 +6,7 @@ import type { TensorType } from './tensor-source.ts';
 /** The type of the wider blocks; null if there is none. */
 export const widerBlocks = (type: TensorType): 'Q8_0' | null => (type === 'Q5_0' ? 'Q8_0' : null);
 
-/** What the upper nibbles of two bytes are where the fifth bits of their numbers are these two: 16 less, in two's complement. */
+/** The upper nibbles of two bytes whose numbers have these two fifth bits: 16 less, in two's complement. */
 const upperNibbles = Uint16Array.of(0xf0f0, 0xf000, 0x00f0, 0);
 
 /**

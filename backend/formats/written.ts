@@ -12,7 +12,7 @@ export const cardFile = 'README.md';
 /** A line of the front matter of every model that is written. */
 export const cardTag = 'tags: [early-exit]';
 
-/** Whether a folder holds tuned exits or a model that was written from some. Other programs may have an `exits.json`, too. */
+/** Whether a folder has tuned exits or a model that was written from some. Other programs may have an `exits.json`, too. */
 export const isWritten = (folder: string): boolean =>
   [infoFile, parametersFile].every((file) => existsSync(join(folder, file))) || hasTag(join(folder, cardFile));
 

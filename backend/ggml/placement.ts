@@ -1,6 +1,6 @@
 /**
- * Where the CPU keeps a weight, and in which type: in the first buffer type whose products, tried here, give a token the same
- * bits whatever stands beside it in a pass. Knows no model.
+ * Chooses where the CPU keeps a weight, and in which type: in the first buffer type whose products, tried here, give a token the same bits
+ * whatever the other tokens of a pass. Knows no model.
  */
 import { widerBlocks } from '../formats/widen.ts';
 import { blockInfo } from '../formats/dequantise.ts';
@@ -35,8 +35,8 @@ export interface Shape {
 export const triedExperts = 3;
 
 /**
- * The first buffer type that can multiply with such a weight and gives a token the same bits in every pass. Blocks that none of
- * them takes become wider ones of the same numbers where one takes those: more memory, half of the time.
+ * The first buffer type that can multiply with such a weight and gives a token the same bits in every pass. Blocks that no buffer type
+ * takes become wider ones of the same numbers if one takes those: more memory, half of the time.
  */
 export function choosePlacement(
   cpu: Processor,
@@ -224,7 +224,7 @@ const slowToQuantise: ReadonlySet<TypeName> = new Set<TypeName>([
   'IQ3_S',
 ]);
 
-/** High bytes of a block's scales in 16 bits; of IQ1_M, of the last of the four that hold them. */
+/** The high bytes of a block's scales in 16 bits; in IQ1_M, of the last of the four that have them. */
 const scalePlaces: Partial<Record<TypeName, readonly number[]>> = {
   Q2_K: [81, 83],
   Q3_K: [109],

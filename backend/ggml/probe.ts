@@ -1,6 +1,6 @@
 /**
- * Whether ggml computes on this machine, asked in a process of its own: a library that asserts, or an instruction that the
- * processor lacks, ends the process. Asked once for each version and processor, and remembered in the user's cache.
+ * Whether ggml computes on this machine, tried in a process of its own: an assertion in a library, or an instruction that the processor
+ * lacks, ends the process. Tried once for each version and processor, and remembered in the user's cache.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -12,14 +12,14 @@ import { missingLibraries, nativePackage, platformPackage } from '../formats/ins
 import { userCache } from '../formats/user-cache.ts';
 import { libraryFolder, packageName, packageVersion } from './packages.ts';
 
-/** Where the libraries are, or one sentence on why they cannot be used. */
+/** The folder of the libraries, or one sentence about why they cannot be used. */
 export type GgmlProbe = { readonly folder: string } | { readonly problem: string };
 
 const timeLimit = 60_000;
 
 let known: GgmlProbe | null = null;
 
-/** Asked once a process. */
+/** Tried once per process. */
 export function probeGgml(): GgmlProbe {
   known ??= ask();
   return known;
@@ -39,13 +39,13 @@ export function requireGgml(): string {
   );
 }
 
-/** Why ggml does not compute on this machine, and the package that brings it where it is missing; null if it does. */
+/** Why ggml does not compute on this machine, and the package to install if it is missing; null if it does. */
 export function ggmlProblem(): { readonly problem: string; readonly packages: string | null } | null {
   const probe = probeGgml();
   return 'problem' in probe ? { problem: probe.problem, packages: ggmlPackage() } : null;
 }
 
-/** The package that brings ggml, where something of it is missing; null if all is here, or nothing is to be had. */
+/** The package to install, if a part of ggml is missing; null if nothing is, or if there is no package. */
 export function ggmlPackage(): string | null {
   const isMissing = libraryFolder() === null || nativePackage('koffi') === null;
   return isMissing && packageName() !== null ? platformPackage : null;
@@ -63,7 +63,7 @@ function ask(): GgmlProbe {
   const file = path.join(userCache(), 'ggml-probe.json');
   if (isRemembered(file, key)) return { folder };
   const problem = tryOut(koffi, folder);
-  // What failed may be mended, and is asked again.
+  // A failure may be mended, so it is tried again.
   if (problem === '') remember(file, key);
   return problem === '' ? { folder } : { problem };
 }
@@ -103,7 +103,7 @@ function isRemembered(file: string, key: string): boolean {
 function remember(file: string, key: string): void {
   try {
     makeFolder(path.dirname(file));
-    // Half of it is not JSON, and asks again: a temporary name would only stay where the process is killed meanwhile.
+    // A half-written file is no JSON, and is written again: a temporary name would stay if the process is killed meanwhile.
     writeFileSync(file, JSON.stringify({ key }), { mode: 0o600 });
   } catch {
     // A cache that cannot be written costs a child process each time, and nothing else.

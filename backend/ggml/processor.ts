@@ -1,6 +1,6 @@
 /**
- * What graphs are computed by, a CPU (cpu.ts) or a GPU (gpu.ts): where weights lie, how a graph is computed, and the small
- * things that everybody who builds for one needs. Knows no model.
+ * A device that computes graphs, a CPU (cpu.ts) or a GPU (gpu.ts): its buffers for weights, how a graph is computed, and small functions
+ * for everything that builds graphs. Knows no model.
  */
 import { userError } from '../../protocol/errors.ts';
 import type { LargePages } from './large-pages.ts';
@@ -13,14 +13,14 @@ export interface Processor {
   /** Has memory of its own, to which everything has to be sent. */
   readonly isGpu: boolean;
   readonly plain: BufferType;
-  /** Where its buffers are memory that the system can lay out in large pages. */
+  /** Present if its buffers are memory that the system can put into large pages. */
   readonly largePages: LargePages | null;
   /**
    * The type and the place in which a weight `[rows, columns]` of a type is fastest, its numbers unchanged, and how it is multiplied so
    * that a token has the same bits in every pass. Of several `experts` each token is multiplied by those that are chosen for it, one by one.
    */
   place(type: TypeName, columns: number, rows: number, experts?: number): Placement;
-  /** The type and the place in which such a weight is fastest for many tokens at once, whatever else a token's bits depend on. */
+  /** The type and the buffer in which such a weight is fastest for many tokens at once, without the rule of equal bits. */
   placeForMany(type: TypeName, columns: number, rows: number): ManyPlacement;
   /** Whether it has an operator for what a tensor is computed by. */
   supports(tensor: Tensor): boolean;
@@ -31,7 +31,7 @@ export interface Processor {
   dispose(): void;
 }
 
-/** What a processor failed at, as against a mistake in what it was asked; a sentence without its end. */
+/** A failure of the device, not a mistake of the caller; a sentence without its full stop. */
 export class ProcessorFailure extends Error {
   override readonly name = 'ProcessorFailure';
 }
@@ -43,13 +43,13 @@ export interface ManyPlacement {
 
 export interface Placement extends ManyPlacement {
   /**
-   * So many tokens at most are summed as a lone one is; null: any number. Where it is a number, those of tiles go through a product in
-   * multiples of `tileStep`, which are summed alike, and all others by so few.
+   * Most tokens that are summed as a single one is; null: any number. If it is a number, tokens of tiles go through a product in multiples
+   * of `tileStep`, which are summed alike, and all others by at most this number.
    */
   readonly few: number | null;
   /** Whether a token then has the same bits in every pass. */
   readonly isEven: boolean;
-  /** So many tokens at most are multiplied faster one by one than at once, with the same bits. */
+  /** Most tokens that are multiplied faster one by one than at once, with the same bits. */
   readonly alone: number;
 }
 
@@ -59,7 +59,7 @@ export const fewTogether: Readonly<Record<number, readonly number[]>> = { 1: [1]
 /** What kernels of repacked blocks take at once. */
 export const tileStep = 4;
 
-/** What is thrown if there is no memory for something: what a GPU lacks, the CPU may have. */
+/** Thrown if there is no memory: what a GPU lacks, the CPU may have. */
 export const noMemory = ({ isGpu }: Pick<Processor, 'isGpu'>, what: string, wayOut: string): Error =>
   isGpu
     ? new ProcessorFailure(`it has no memory for ${what}`)
@@ -79,10 +79,10 @@ export function encode(
   return bytes;
 }
 
-/** A context that describes up to `tensors` tensors and holds none of their data. */
+/** A context that describes up to `tensors` tensors and has none of their data. */
 export const newContext = (library: Library, tensors: number, graphNodes = 0): ReturnType<Library['init']> =>
   library.init({ mem_size: contextBytes(library, tensors, graphNodes), mem_buffer: null, no_alloc: true });
 
-/** What such a context takes. */
+/** The memory of such a context. */
 export const contextBytes = (library: Library, tensors: number, graphNodes: number): number =>
   library.tensorOverhead() * tensors + (graphNodes > 0 ? library.graphOverhead(graphNodes, false) : 0) + 1024;

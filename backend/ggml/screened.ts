@@ -29,8 +29,8 @@ const poolMaximum = 0;
 export const roughPath = (path: string): string => `${path}.rough`;
 
 /**
- * Whether reading `path` roughly first pays on a processor: the weight is large, in more bits than the copy, without a bias; a kernel
- * repacks the copy; and blocks of the weight's rows can be multiplied where it lies, with the same bits in every pass.
+ * Whether screening the head `path` pays on a processor: the weight is large, in more bits than the copy, and without a bias; a kernel
+ * repacks the copy; and blocks of the weight's rows can be multiplied in place, with the same bits in every pass.
  */
 export function canScreen(
   processor: Processor,

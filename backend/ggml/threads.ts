@@ -1,6 +1,6 @@
 /**
- * How many threads compute: all that were asked for, or fewer while other programs want the cores. ggml's threads wait for each
- * other, awake, after every operator; one that the system has put aside for milliseconds holds up all, hundreds of times a token.
+ * The number of threads that compute: the requested number, or fewer while other programs use the cores. ggml's threads wait for each other
+ * in busy loops after every operator. If the system suspends one for milliseconds, all wait, hundreds of times per token.
  */
 
 export interface ThreadGovernor {
@@ -10,11 +10,11 @@ export interface ThreadGovernor {
   took(threads: number, wall: number, processor: number): void;
 }
 
-/** A graph shorter than this says nothing: clocks are too coarse. */
+/** A graph shorter than this is not judged: clocks are too coarse. */
 const leastMilliseconds = 2;
 /** Graphs are judged together: what the program itself does beside one, such as collecting garbage, is no reason to rest. */
 const judged = 250;
-/** After disturbed graphs half of the threads compute for so long; twice as long each time that all are disturbed again. */
+/** After disturbed graphs half of the threads compute for this time; twice as long each time that all are disturbed again. */
 const firstRest = 500;
 const longestRest = 8000;
 

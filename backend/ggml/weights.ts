@@ -1,6 +1,6 @@
 /**
- * A model's parameters in the buffers of a device, each uploaded when it is first asked for: a matrix in its file's own type
- * where arithmetic may round activations (or in one that is faster), else in float32. Knows no layer.
+ * A model's parameters in the buffers of a device, each uploaded on first use: a matrix in its file's own type if arithmetic may round
+ * activations (or in a faster one), else in float32. Knows no layer.
  */
 import { userError } from '../../protocol/errors.ts';
 import type { TensorType } from '../formats/tensor-source.ts';
@@ -20,7 +20,7 @@ export interface Matrix {
   readonly parts: readonly number[];
   /** See `Placement`. */
   readonly few: number | null;
-  /** So many tokens at most are multiplied faster one by one. */
+  /** Most tokens that are multiplied faster one by one. */
   readonly alone: number;
 }
 
@@ -31,15 +31,12 @@ export interface Weights {
   /** Weights of linears of one input as one matrix; null if they are large or lie in different types. */
   joined(names: readonly string[]): Matrix | null;
   /**
-   * Brings matrices in before they are asked for, which is faster: some are laid out while the next is read. Those of a group
-   * are asked for together.
+   * Uploads matrices before their first use, which is faster: some are repacked while the next is read. Those of a group are used together.
    */
   load(groups: readonly (readonly string[])[]): Promise<void>;
   /** Matrices of experts `[experts · out, in]`, as a tensor `[in, out, experts]`. */
   experts(name: string, experts: number): Tensor;
-  /**
-   * Puts in a matrix that no file holds, under a name of its own: from then on `matrix` gives it. `data` is asked for once.
-   */
+  /** Adds a matrix that no file has, under a name of its own: `matrix` returns it from then on. `data` is called once. */
   keep(
     name: string,
     type: TypeName,
@@ -48,7 +45,7 @@ export interface Weights {
   ): Promise<void>;
   /** A bias or the gain of a norm, plus `offset`. */
   vector(name: string, offset?: number): Tensor;
-  /** Numbers that a graph wants and no file holds. */
+  /** Numbers that a graph needs and no file has. */
   constant(name: string, values: () => Float32Array): Tensor;
   dispose(): void;
 }
@@ -110,7 +107,7 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
     return processor.place(type, columns, rows);
   };
 
-  /** Whether matrices may lie as one: small ones, whose products take not much longer than threads wait for each other. */
+  /** Whether matrices may be stored as one: small ones, whose products take not much longer than threads wait for each other. */
   const canJoin = (names: readonly string[]): boolean => {
     if (processor.isGpu || form === 'many') return false;
     const rows = sum(names.map((name) => shapeOf(name)[0]));
@@ -120,7 +117,7 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
     return names.every((name) => placed(name, ...shapeOf(name)).type === type);
   };
 
-  /** The matrix of one weight, or of several below each other, in its place, and what it is to hold. */
+  /** The matrix of one weight, or of several below each other, in its buffer, and its contents. */
   const newMatrix = (names: readonly string[], allocate = freshMemory): { matrix: Matrix; data: Uint8Array } => {
     const parts = names.map((name) => shapeOf(name)[0]);
     const [rows, columns] = [sum(parts), shapeOf(names[0]!)[1]];
@@ -239,8 +236,8 @@ const sum = (numbers: readonly number[]): number => numbers.reduce((total, n) =>
 const weightUsage = 1;
 
 /**
- * Numbers of a layer's experts that are expanded to 32 bits where all is to be exact: those of real models would take several times
- * the file in memory, of which a token needs few.
+ * Numbers of a layer's experts that are expanded to 32 bits for exact precision: those of real models would take several times the file in
+ * memory, of which a token needs few.
  */
 export const mostExpanded = 1 << 22;
 
@@ -263,7 +260,7 @@ function typeOf(parameters: Parameters, name: string, form: WeightForm): TypeNam
 const isComputable = (type: TensorType): type is TensorType & TypeName =>
   type in types && type !== 'I32' && type !== 'I64';
 
-/** A half float is infinite or no number where its exponent is all ones. */
+/** A half float is infinite or no number if all bits of its exponent are ones. */
 function finite(bytes: Uint8Array, type: TypeName, name: string): Uint8Array {
   if (type !== 'F16' && type !== 'BF16') return bytes;
   const exponent = type === 'F16' ? 0x7c00 : 0x7f80;

@@ -12,9 +12,9 @@ export const end = 0x7fff_ffff;
 export interface Code {
   /** At least 0: a byte of that set; below: rule −1 − it; `end`. */
   readonly operators: Int32Array;
-  /** `[256]`, 1 where a byte is in it. */
+  /** `[256]`, 1 if the set contains the byte. */
   readonly sets: readonly Uint8Array[];
-  /** Of each rule, where its alternatives begin; the first rule is the root. */
+  /** For each rule, the places of its alternatives; the first rule is the root. */
   readonly rules: readonly (readonly number[])[];
 }
 

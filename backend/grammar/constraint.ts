@@ -1,4 +1,4 @@
-/** A grammar over the tokens of a vocabulary: which may come next, as decoding asks it. Knows no logits. */
+/** A grammar over the tokens of a vocabulary: the tokens that may come next, in the form that decoding needs. Knows no logits. */
 import { emptyMask, inMask, putInMask, type Allowed } from '../data/allowed.ts';
 import type { Steps } from '../data/steps.ts';
 import { badGrammar, compileRules, type Code } from './code.ts';
@@ -26,7 +26,7 @@ export function* openGrammar(
   return allowedIn(states.root, { states, tokenizer, vocabulary, ends });
 }
 
-/** Each rule's first bytes are looked for, which never ends where a rule begins with itself. */
+/** Computes each rule's first bytes, which never ends for a left-recursive rule. */
 function* checkRules(code: Code): Steps<void> {
   const states = newStates(code);
   let reported = 0;

@@ -1,7 +1,7 @@
 /**
- * A JSON schema as rules: what they let through fits the schema. What a grammar cannot keep (`not`, `uniqueItems` …) is refused, what
- * only tells (`title`, most formats) is passed over. Properties come in the order of the schema, and of an object that names some there
- * are no others unless `additionalProperties` says so, as llama.cpp has it.
+ * A JSON schema as rules, whose texts fit the schema. Keywords that a grammar cannot express (`not`, `uniqueItems` …) are refused,
+ * annotations (`title`, most formats) are ignored. Properties come in the order of the schema. An object with named properties has no
+ * others unless `additionalProperties` says so, as in llama.cpp.
  */
 import { badGrammar } from './code.ts';
 import { choice, repeat, rule, sequence, text, type Expression, type Rules } from './expression.ts';
@@ -26,7 +26,7 @@ const mostSchemas = 20_000;
 const mostDepth = 100;
 const mostTogether = 1_000;
 
-/** Names of what cannot be kept, with what asks for nothing. */
+/** Keywords that cannot be expressed, with the value that has no effect. */
 const impossible: Readonly<Record<string, (value: unknown) => boolean>> = {
   ...Object.fromEntries(
     ['not', 'if', 'patternProperties', 'propertyNames', 'dependentRequired', 'dependentSchemas', 'contains', 'multipleOf', '$dynamicRef'].map((name) => [name, () => false]), // prettier-ignore
@@ -39,7 +39,7 @@ const impossible: Readonly<Record<string, (value: unknown) => boolean>> = {
   unevaluatedItems: (value) => typeof value === 'boolean',
 };
 
-/** `around`: what stands before and behind the value. @throws UserError for a schema that no grammar keeps. */
+/** `around`: the text before and after the value. @throws UserError for a schema that no grammar can express. */
 export function schemaRules(schema: unknown, around: readonly [before: string, behind: string] = ['', '']): Rules {
   const rules = new Map(jsonRules);
   let count = 0;
@@ -66,7 +66,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
     if (found === undefined) throw badGrammar(`$ref ${reference.slice(0, 100)} leads nowhere`);
     return { schema: found, name: `ref ${reference}` };
   };
-  /** What a schema says where it stands, references at its top followed. */
+  /** A schema in its place; references at its top are followed. */
   const resolved = (given: unknown, depth: number): Schema => {
     const one = asSchema(given);
     if (depth > mostDepth) throw badGrammar('its references go round');

@@ -1,4 +1,4 @@
-/** The parts of JSON as expressions, bounded, so that no text goes on with blanks or digits for ever. */
+/** The parts of JSON as expressions, bounded, so that no text continues with blanks or digits without end. */
 import { anyOf, choice, optional, repeat, rule, sequence, text, type Expression } from './expression.ts';
 
 export const comma: Expression = sequence(text(','), rule('blank'));
@@ -52,7 +52,7 @@ export function bracketed(open: string, close: string, inner: Expression): Expre
   return sequence(text(open), rule('blank'), inner, text(close));
 }
 
-/** So many of them with commas between, each with the blanks behind it; `most` null: however many. */
+/** A number of items with commas between, each with the blanks after it; `most` null: any number. */
 export function separated(one: Expression, least: number, most: number | null): Expression {
   const each = sequence(one, rule('blank'));
   if (most === 0) return sequence();

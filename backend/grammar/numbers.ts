@@ -3,7 +3,7 @@ import { badGrammar } from './code.ts';
 import { anyOf, choice, nothing, repeat, sequence, text, type Expression } from './expression.ts';
 
 export interface Bounds {
-  /** Both may be the value itself; ±Infinity if there is none. */
+  /** Both bounds are included; ±Infinity for no bound. */
   readonly least: number;
   readonly most: number;
   /** Neither may be. */

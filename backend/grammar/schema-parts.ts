@@ -1,4 +1,4 @@
-/** Keywords of a JSON schema, each held to its kind. */
+/** Reads keywords of a JSON schema, each with its kind. */
 import { badGrammar } from './code.ts';
 import type { Bounds } from './numbers.ts';
 
@@ -32,7 +32,7 @@ export function inferred(one: Schema): string | undefined {
   return undefined;
 }
 
-/** All of them at once: properties and what is required together, else what the last says. */
+/** All schemas at once: properties and required names are merged; of other keywords the last one counts. */
 export const merged = (schemas: readonly Schema[]): Schema =>
   schemas.reduce<Schema>((all, one) => {
     const properties = { ...recordIn(all, 'properties'), ...recordIn(one, 'properties') };

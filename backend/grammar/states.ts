@@ -16,15 +16,15 @@ export interface State {
   readonly isEnd: boolean;
   /** Each begins with a byte that is to be matched. */
   readonly stacks: readonly Stack[];
-  /** By byte; null if it may not come. Made as it is asked for. */
+  /** By byte; null if it may not come. Made on demand. */
   readonly next: (State | null | undefined)[];
-  /** What users of states keep beside them. */
+  /** Data that users of states attach to them. */
   attached: unknown;
 }
 
 export interface States {
   readonly root: State;
-  /** The state of a rule by itself. */
+  /** The state at the beginning of a rule alone. */
   startOf(rule: number): State;
   /** Null if a byte may not come. */
   after(state: State, byte: number): State | null;
@@ -32,14 +32,14 @@ export interface States {
   readonly work: number;
 }
 
-/** A place looked at more often than this for one byte: the grammar says the same in too many ways, or begins with itself. */
+/** Most visits of a place for one byte: beyond that the grammar is ambiguous or left-recursive. */
 const mostPlaces = 20_000;
 const mostStacks = 1_000;
 /** What is remembered; beyond, it is forgotten and begun anew. */
 const mostStates = 2_048;
 const mostKnownStacks = 262_144;
 
-/** Where too many ways are open: nothing can follow. */
+/** The state if too many alternatives are open: nothing can follow. */
 export const givenUp: State = { isEnd: false, stacks: [], next: [], attached: null };
 
 export function newStates({ operators, sets, rules }: Code): States {

@@ -1,4 +1,4 @@
-/** Ranges of code points as sequences of ranges of bytes, so that a grammar is read byte by byte, as tokens say it. */
+/** Ranges of code points as sequences of ranges of bytes, so that a grammar is matched byte by byte, as tokens consist of bytes. */
 import type { Range } from './expression.ts';
 
 const lastCodePoint = 0x10ffff;
@@ -28,7 +28,7 @@ export function byteRanges([first, last]: Range): Range[][] {
   for (const end of lengthEnds)
     if (first <= end && last > end) return [...byteRanges([first, end]), ...byteRanges([end + 1, last])];
   if (last <= 0x7f) return [[[first, last]]];
-  // Where the last bytes do not run over all of their values, the range is cut.
+  // If the last bytes do not cover all of their values, the range is split.
   for (let bits = 6; bits <= 18; bits += 6) {
     const low = (1 << bits) - 1;
     if (first >> bits === last >> bits) break;

@@ -13,7 +13,7 @@ export interface Vocabulary {
   readonly depths: Uint16Array;
   /** The next node that does not begin with this one. */
   readonly skips: Int32Array;
-  /** The token that is these bytes; −1 where none is. */
+  /** The token with these bytes; −1 if there is none. */
   readonly tokens: Int32Array;
   /** Another token of the same bytes, by token; −1 if there is none. */
   readonly twins: Int32Array;

@@ -1,6 +1,6 @@
 /**
- * Dense MLPs that stand for mixtures of experts: what exits learn and copy, under the names of a dense layer's MLP. One is as wide as
- * what a token uses of the mixture, and is made of its first experts, each with an equal share, and of a shared one with half.
+ * Dense MLPs in place of mixtures of experts: what exits learn and copy, under the names of a dense layer's MLP. One is as wide as the
+ * experts that a token uses, and consists of the first experts, each with an equal share, and of a shared one with half.
  */
 import type { Parameters } from './parameters.ts';
 import type { MixtureSpec, ModelSpec } from './spec.ts';

@@ -1,4 +1,4 @@
-/** The parameters that a model has, by our names: its spec alone tells them. Knows no file. */
+/** The parameters of a model, under our names: they follow from its spec alone. Knows no file. */
 import type { MixtureSpec, ModelSpec } from './spec.ts';
 
 export interface ExpectedParameter {

@@ -63,11 +63,11 @@ export interface MixtureSpec {
 /** What differs from layer to layer. */
 export interface LayerSpec {
   readonly rope: RopeSpec | null;
-  /** How queries turn, where they turn otherwise than keys. */
+  /** The rotation of queries, if it differs from that of keys. */
   readonly queryRope?: RopeSpec;
   /** Keys further back than this many positions (the own one counted) are not seen. */
   readonly window: number | null;
-  /** What stands in place of a dense MLP. */
+  /** Replaces the dense MLP, if present. */
   readonly mixture?: MixtureSpec;
 }
 

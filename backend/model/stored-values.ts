@@ -7,7 +7,7 @@ import type { ParameterPlace } from './sources.ts';
 /** By the names of the files, in float32, as they are stored. */
 export type StoredValues = ReadonlyMap<string, Float32Array>;
 
-/** The values of a parameter of this shape; those of the tensor itself, not a copy, where it is one as it is stored. */
+/** The values of a parameter of this shape; if it is one tensor as it is stored, the tensor itself, not a copy. */
 export function takeParameter(place: ParameterPlace, shape: readonly number[], stored: StoredValues): Float32Array {
   const joined = joinedOf(place, stored);
   if (!place.rows && !isTurned(place, shape)) return joined;

@@ -88,7 +88,7 @@ export class GraphBuilder {
     return this.constant(Float32Array.of(value), []);
   }
 
-  /** A weight; a name that is already there is not added again. */
+  /** A weight; an existing name is not added again. */
   initialiser(name: string, data: Typed, shape: readonly number[], type: OnnxType = typeOf(data)): string {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     if (bytes.byteLength < inlineLimit) {

@@ -34,7 +34,7 @@ export interface OnnxInitialiser {
 export interface OnnxValue {
   readonly name: string;
   readonly type: OnnxType;
-  /** A name stands for a size known only at run time. */
+  /** A name represents a size known only at run time. */
   readonly shape: readonly (number | string)[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * Which of an exit's values are kept. Exits are independent, so each keeps the best of its own: the lowest held-out loss of
- * those that agree with the final exit at least as often as what it began with, which is among them.
+ * Chooses the values of an exit that are kept. Exits are independent, so each keeps its own best values: those with the lowest held-out
+ * loss among all, the first included, that agree with the final exit at least as often as the first did.
  */
 import type { ExitScore } from '../../protocol/events.ts';
 import type { Origin, Progress } from '../checkpoint/checkpoint.ts';
@@ -45,7 +45,7 @@ export function improvedExits(
   return new Set(better.map(({ exit }) => exit));
 }
 
-/** What is kept once these exits' values are replaced by those of now. */
+/** The progress if these exits' values are replaced by the current ones. */
 export function withImproved(
   kept: Progress,
   improved: ReadonlySet<string>,
@@ -70,7 +70,7 @@ export const parametersOf = (
 /** `exits.8.mlp.norm.weight` → `8:mlp`. */
 const ownerOf = (name: string): string => name.split('.').slice(1, 3).join(':');
 
-/** Mean held-out loss of the exits, the final exit left out: what "best" means. */
+/** Mean held-out loss of the exits, without the final exit: the measure of "best". */
 export function meanLoss(scores: readonly ExitScore[]): number {
   const losses = scores.filter(({ exit }) => exit !== 'final').map(({ loss }) => loss);
   return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;

@@ -1,6 +1,6 @@
 /**
- * Fits the memories of exits (exits/memory.ts) in one pass over text: compiled sums window by window, then a solution in closed form.
- * Knows neither where batches come from nor what memories are for.
+ * Fits the memories of exits (exits/memory.ts) in one pass over text: compiled sums window by window, then a solution in closed form. Knows
+ * neither the source of batches nor the use of memories.
  */
 import { matMul, mul, sum } from '@tensorflow/tfjs-core';
 import { record, type InputSpec } from '../autodiff/recorder.ts';
@@ -28,7 +28,7 @@ import { targetWeights } from './step-plan.ts';
 export interface MemoryFitOptions {
   readonly spec: ModelSpec;
   readonly model: Pick<Parameters, 'has' | 'values'>;
-  /** Where exits hang that shall remember. */
+  /** Cuts of the exits that get a memory. */
   readonly cuts: readonly Cut[];
   /** Positions of a window. */
   readonly tokens: number;

@@ -9,7 +9,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { after } from '../autodiff/recorder.ts';
 import type { ObjectiveOptions } from './types.ts';
 
-/** One exit's head, and what it should have said. */
+/** One exit's head, and its targets. */
 export interface HeadTask {
   /** What the head reads: `[tokens, hidden]`. */
   readonly state: tf.Tensor;
@@ -48,7 +48,7 @@ interface Distribution {
   readonly max: tf.Tensor;
 }
 
-/** What the teacher says to heads with one list of classes: a distribution per token `[tokens, classes]`, and Σ p log p `[tokens, 1]`. */
+/** The teacher's targets for heads with one list of classes: a distribution per token `[tokens, classes]`, and Σ p log p `[tokens, 1]`. */
 interface Lesson {
   readonly probabilities: tf.Tensor;
   readonly negentropy: tf.Tensor;
@@ -61,13 +61,13 @@ interface Lessons {
   readonly crossEntropy: tf.Tensor;
 }
 
-/** Logits (elements) of one chunk, when nothing else is said: 50 MB. */
+/** Logits (elements) of one chunk by default: 50 MB. */
 const chunkElements = 12.5 * 2 ** 20;
 
 /** Tokens of a chunk for `classes` classes: a multiple of 64 below the limit on memory. */
 export const chunkTokens = (classes: number): number => Math.max(64, Math.floor(chunkElements / classes / 64) * 64);
 
-/** Pairs `[tokens, 2]` of row within the chunk and class; where chunks are taken in smaller ones, of row `within` those. */
+/** Pairs `[tokens, 2]` of row within the chunk and class; if chunks are divided into smaller ones, of the row `within` those. */
 export function targetPairs(classes: Int32Array, chunk: number, within = chunk): Int32Array {
   return Int32Array.from({ length: 2 * classes.length }, (_, i) =>
     i % 2 ? classes[i >> 1]! : ((i >> 1) % chunk) % within,

@@ -1,6 +1,6 @@
 /**
- * AdamW and gradient clipping as pure functions over tensors, each a link of a chain: clip → moments → decay → step. They
- * hold for tensors of any shape; bias correction as in torch.optim.AdamW.
+ * AdamW and gradient clipping as pure functions over tensors, each a link of a chain: clip → moments → decay → step. They apply to tensors
+ * of any shape; bias correction as in torch.optim.AdamW.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { OptimiserOptions } from './types.ts';
@@ -20,7 +20,7 @@ export interface UpdateScalars {
   readonly stepSize: tf.Tensor;
   /** 1 / √(1 − β2ᵗ). */
   readonly varianceScale: tf.Tensor;
-  /** 1 − lr · weight decay, or 1 where nothing decays. */
+  /** 1 − lr · weight decay, or 1 if nothing decays. */
   readonly keep: tf.Tensor;
 }
 

@@ -21,7 +21,7 @@ export interface PlanRequest {
   /** Tokens of a window. */
   readonly tokens: number;
   readonly evaluationTokens: number;
-  /** Windows held out that there are. */
+  /** Number of held-out windows that exist. */
   readonly heldOutWindows: number;
   /** Windows to tune on that there are. */
   readonly windows: number;
@@ -36,7 +36,7 @@ export interface PlanRequest {
 }
 
 export interface TunePlan {
-  /** Seconds for each phase; they and what is spent make the seconds asked. */
+  /** Seconds for each phase; with the seconds already spent they add up to the given ones. */
   readonly seconds: {
     readonly evaluation: number;
     readonly fit: number;
@@ -48,9 +48,9 @@ export interface TunePlan {
   /** Updates expected, and how long one takes. */
   readonly updates: number;
   readonly updateSeconds: number;
-  /** How many minutes would bring a gain; null if those asked do. */
+  /** The number of minutes that would bring a gain; null if the given ones do. */
   readonly minutesNeeded: number | null;
-  /** How many have room for some updates, too; null if those asked have. */
+  /** The number of minutes with room for some updates, too; null if the given ones have. */
   readonly minutesForUpdates: number | null;
 }
 
@@ -63,7 +63,7 @@ const enoughCalibration = 100;
 export const calibrationSeconds = (seconds: number): number =>
   Math.max(calibrationShare.long * seconds, Math.min(calibrationShare.short * seconds, enoughCalibration));
 
-/** Seconds of a run that has so many for its work, where such a share is for evaluations: the other way round. */
+/** The reverse: seconds of a run with this many seconds for its work, if `evaluations` is the share for evaluations. */
 const secondsFor = (work: number, evaluations: number): number =>
   Math.max(
     work / (1 - evaluations - calibrationShare.long),
@@ -72,11 +72,11 @@ const secondsFor = (work: number, evaluations: number): number =>
 
 const largestFitShare = 0.5;
 
-/** A gradient at a head costs three products where scoring costs one. */
+/** A gradient at a head costs three products, scoring one. */
 const gradientProducts = 3;
 /** Evaluations of the exits: before and after a fit, one on the way, the last. */
 const evaluations = 4;
-/** Fewer windows held out tell too little. */
+/** Fewer held-out windows give too noisy a loss. */
 const leastHeldOut = 2;
 /** A fit needs a window to learn from and one apart. */
 const leastFitWindows = 2;
@@ -132,6 +132,6 @@ const leastWork = ({ fitTokens }: PlanRequest, fitWindow: number, update: number
 const withUpdates = (wantedFit: number, update: number): number =>
   leastUpdates * update + Math.min(wantedFit, leastUpdates * update);
 
-/** The least minutes with room for so many seconds of work beside what is spent, evaluations and calibrating. */
+/** The least minutes with room for this many seconds of work besides the seconds already spent, evaluations and calibrating. */
 const minutesFor = ({ spent }: Speeds, work: number): number =>
   Math.ceil(secondsFor(spent + work, evaluationShare) / 60);

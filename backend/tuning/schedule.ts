@@ -21,7 +21,7 @@ export function learningRateAt(options: LearningRateOptions, update: number, upd
   return between(learningRate, finalLearningRate, (update - warmup) / Math.max(1, updates - 1 - warmup), schedule);
 }
 
-/** Weight of each of `exits` exits at update `update` (from 0) of `updates`; a single weight holds for all. */
+/** Weight of each of `exits` exits at update `update` (from 0) of `updates`; a single weight applies to all. */
 export function exitWeightsAt(schedule: ExitWeights, exits: number, update: number, updates: number): number[] {
   const of = (weights: readonly number[], exit: number): number => weights[weights.length === 1 ? 0 : exit]!;
   return Array.from({ length: exits }, (_, exit) =>

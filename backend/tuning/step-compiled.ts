@@ -37,7 +37,7 @@ export interface CompiledOptions {
   readonly tokens: number;
   /** Threads of one operator; default: all cores. */
   readonly threads?: number;
-  /** Tokens whose logits are alive at a time; default: by memory. */
+  /** Tokens whose logits are in memory at a time; by default as many as fit. */
   readonly chunk?: number;
 }
 

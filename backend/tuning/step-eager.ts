@@ -22,7 +22,7 @@ import type { StepState } from '../checkpoint/checkpoint.ts';
 export interface EagerOptions {
   /** Name of a registered, ready tfjs backend. */
   readonly backend: string;
-  /** Tokens whose logits are alive at a time; default: by memory. */
+  /** Tokens whose logits are in memory at a time; by default as many as fit. */
   readonly chunk?: number;
 }
 

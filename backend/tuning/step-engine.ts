@@ -1,4 +1,4 @@
-/** What the tuning step asks of whatever differentiates and updates. */
+/** The interface of the tuning step to an engine that differentiates and updates. */
 import type { PlannedExit } from './step-plan.ts';
 import type { StepBatch } from '../features/features.ts';
 import type { StepState } from '../checkpoint/checkpoint.ts';
@@ -11,7 +11,7 @@ export interface Sums {
   readonly gap: number | null;
 }
 
-/** What a step asks of the machine. `G` is an exit's gradient, which its last holder must dispose of. */
+/** Operations of an engine that a step needs. `G` is an exit's gradient, which its last user must dispose of. */
 export interface StepEngine<G> {
   /** The sums of each exit of a group, and the gradient of its loss with its sum of squares. */
   differentiate(group: readonly PlannedExit[], batch: StepBatch): Promise<(Sums & { squares: number; gradient: G })[]>;

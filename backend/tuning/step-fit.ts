@@ -1,6 +1,6 @@
 /**
- * Fits exits in one pass over text: compiled sums window by window, then a solution in closed form (exits/fit.ts). Needs the
- * final state in every batch. Knows neither where batches come from nor how exits are tuned afterwards.
+ * Fits exits in one pass over text: compiled sums window by window, then a solution in closed form (exits/fit.ts). Needs the final state in
+ * every batch. Knows neither the source of batches nor how exits are tuned afterwards.
  */
 import { add, matMul, reshape, slice, sub, type Tensor } from '@tensorflow/tfjs-core';
 import { tensorOps } from '../autodiff/ops.ts';
@@ -36,7 +36,7 @@ export interface FitOptions {
   /** Copies of the backbone's parameters (`initialiseExit`, `copy`): what a fit starts from, and keeps to. */
   readonly initial: ReadonlyMap<string, Float32Array>;
   readonly model: Pick<Parameters, 'has' | 'shape' | 'values'>;
-  /** Cuts whose memories are fitted, too; then batches must carry keys and values of the layers behind them. */
+  /** Cuts whose memories are fitted, too; batches must then have keys and values of the layers behind them. */
   readonly memories?: readonly Cut[];
   /** Most positions of a window. */
   readonly tokens: number;
@@ -55,7 +55,7 @@ export interface Fit {
    * keeps its copy, and so do all before the first batch. `hurried`: time is over, and what is known so far must do.
    */
   solve(hurried?: () => boolean): Promise<Map<string, Float32Array>>;
-  /** The memories that were asked for, by cut name; none before the first batch. */
+  /** The requested memories, by cut name; none before the first batch. */
   solveMemories(hurried?: () => boolean): Promise<ReadonlyMap<string, FittedMemory>>;
   dispose(): Promise<void>;
 }
@@ -78,7 +78,7 @@ interface FittedExit {
   readonly kept: KeptWindow[];
 }
 
-/** Positions of which a shortlisted exit's states are kept, and the teacher is asked for. */
+/** Number of positions for which a shortlisted exit's states are kept and the teacher is computed. */
 const keptPositions = 4096;
 
 /** Every fourth window is kept apart, beginning with the second. */
@@ -229,7 +229,7 @@ async function openLogOdds(
   };
 }
 
-/** Sums over the kept windows of what the defer class of `head` should say beyond what it says. */
+/** Sums over the kept windows of the error of the defer class of `head`. */
 async function deferSums(
   { spec, tokens }: FitOptions,
   head: FitHead<Float32Array>,

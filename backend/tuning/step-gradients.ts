@@ -1,6 +1,6 @@
 /**
- * Loss and gradients of a group of exits as one tfjs function, eager or recorded: features → exit state → head loss, and
- * back. Knows neither where tensors live nor how an update is made.
+ * Loss and gradients of a group of exits as one tfjs function, eager or recorded: features → exit state → head loss, and back. Knows
+ * neither where tensors are stored nor how an update is made.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorOps } from '../autodiff/ops.ts';

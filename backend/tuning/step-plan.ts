@@ -44,7 +44,7 @@ export interface PlannedExit {
 
 export interface StepPlan {
   readonly exits: readonly PlannedExit[];
-  /** Exits that go through one pass: each by itself, or all where they share a teacher and its logits. */
+  /** Exits that go through one pass: each alone, or all that share a teacher and its logits. */
   readonly groups: readonly (readonly PlannedExit[])[];
   /** The different shortlists of the exits. */
   readonly lists: readonly (readonly number[])[];
@@ -54,8 +54,8 @@ export interface StepPlan {
 }
 
 /**
- * Largest gradients (bytes) of exits that share a pass. Beyond it each exit asks the teacher again: a fifth more arithmetic for
- * three full heads of SmolLM2, and 0.7 GB less memory.
+ * Largest gradients (bytes) of exits that share a pass. Beyond it the teacher is computed for each exit: a fifth more arithmetic for three
+ * full heads of SmolLM2, and 0.7 GB less memory.
  */
 const sharedPassBytes = 2 ** 28;
 
@@ -118,8 +118,8 @@ export const teacherTargets = ({ targets }: StepBatch, chunk: number, within: nu
   );
 
 /**
- * How much higher an exit's summed cross-entropy is than the final exit's, both over the vocabulary: what falls to the defer class is
- * shared evenly among the tokens outside the list, as held-out losses have it.
+ * An exit's summed cross-entropy minus the final exit's, both over the vocabulary: the defer class's probability is shared evenly among the
+ * tokens outside the list, as in held-out losses.
  */
 export function gapOf(
   crossEntropy: number,
@@ -156,7 +156,7 @@ export function requireValues(source: ReadonlyMap<string, Float32Array>, name: s
   return values;
 }
 
-/** Fills a smaller batch up with positions without targets; to the right, where a causal model never looks. */
+/** Pads a smaller batch with positions without targets, to the right, where a causal model never looks. */
 export function padBatch(source: StepBatch, batch: number, tokens: number): StepBatch {
   if (source.batch === batch && source.tokens === tokens) return source;
   if (source.batch > batch || source.tokens > tokens) {

@@ -9,7 +9,7 @@ import { eachExit, type Keeping } from './best.ts';
 import { windowsAt } from './trainer-order.ts';
 import type { StepResult, StepSettings, TuningStep } from './types.ts';
 
-/** Where a run ends; whichever comes first. */
+/** The limits of a run; the first that is reached ends it. */
 export interface RunLimits {
   readonly steps: number | null;
   readonly epochs: number | null;
@@ -34,10 +34,7 @@ export interface TrainerSettings {
 
 const noEnding: Ending = { evaluation: 0, saving: 0 };
 
-/**
- * Whether there is time for `seconds` more of work before the end: the last evaluation belongs to the time that was asked for, and so
- * does the last writing.
- */
+/** Whether there is time for `seconds` more of work before the end, which includes the last evaluation and the last writing. */
 export const hasTime = (
   { seconds: limit }: RunLimits,
   { seconds, ending = noEnding }: Pick<TrainingPosition, 'seconds' | 'ending'>,
@@ -57,7 +54,7 @@ export interface TrainerParts<Batch extends { readonly targets: Int32Array } = S
   readonly clock?: () => number;
 }
 
-/** What `train` returns: where the run stands. */
+/** Result of `train`: the position of the run. */
 export interface TrainerResult {
   readonly position: TrainingPosition;
   /** True if the signal ended it. */
@@ -70,8 +67,8 @@ const saveBytesPerSecond = 2e6;
 const evaluationsPerRun = 10;
 
 /**
- * Goes on from `start` until a limit is reached or the signal aborts; either way the checkpoint then holds everything.
- * Under the same seed and limits in steps or epochs the metrics are the same however often the run was interrupted.
+ * Continues from `start` until a limit is reached or the signal aborts; in both cases the checkpoint then has everything. With the same
+ * seed and the same limits in steps or epochs the metrics are the same however often the run was interrupted.
  * @throws UserError if the checkpoint cannot be written or the data is damaged.
  */
 export async function* train<Batch extends { readonly targets: Int32Array }>(
@@ -196,7 +193,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   return { position: { ...position, seconds: elapsed() }, stopped };
 }
 
-/** A run whose number of steps is not known is followed in this many parts. */
+/** A run whose number of steps is not known reports its progress in this many parts. */
 const timeParts = 1000;
 const atShare = ({ settings }: TrainerSettings, share: number): StepSettings =>
   settings(share * (timeParts - 1), timeParts);

@@ -1,4 +1,4 @@
-/** The records that pass between the trainer and the step: what it is asked, and losses and norms out. */
+/** The records between the trainer and the step: its inputs, and losses and norms out. */
 import type { StepState } from '../checkpoint/checkpoint.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import type { StepBatch } from '../features/features.ts';
@@ -26,7 +26,7 @@ export interface OptimiserOptions {
 
 export interface StepSettings {
   readonly learningRate: number;
-  /** Of the model's own parameters, where they are trained. */
+  /** For the model's own parameters, if they are trained. */
   readonly backboneLearningRate?: number;
   /** Weight of each exit's loss in the total, by exit id. */
   readonly exitWeights: ReadonlyMap<string, number>;

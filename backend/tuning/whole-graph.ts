@@ -59,7 +59,7 @@ export function wholeGraph(options: WholeGraphOptions): WholeGraph {
   const classes = exits.map(({ head }) =>
     head.kind === 'shortlist' ? shortlistClasses(head.tokens, spec.vocabulary) : null,
   );
-  // Exits with the same list share its tensor, and so what the teacher says to it.
+  // Exits with the same list share its tensor, and so the teacher's targets for it.
   const lists = new Map<string, readonly number[]>();
   for (const { head } of exits) if (head.kind === 'shortlist') lists.set(head.tokens.join(), head.tokens);
   const listNames = new Map([...lists.keys()].map((key, i) => [key, `list ${i}`]));

@@ -31,7 +31,7 @@ export interface WholeStepOptions extends Omit<WholeGraphOptions, 'names'> {
   readonly threads?: number;
 }
 
-/** Where the model's parameters lie in its files, by our names. */
+/** Places of the model's parameters in its files, under our names. */
 type Places = Readonly<Record<string, ParameterPlace>>;
 type Arrays = Map<string, Float32Array>;
 

@@ -29,7 +29,8 @@ PARALLEL = {
     "colwise_gather_output": lambda: ColwiseParallel(output_layouts=Replicate()),
     "rowwise_split_input": lambda: RowwiseParallel(input_layouts=Replicate()),
 }
-"""Hugging Face's words for DTensor's. What else a plan says (norms that are replicated) asks for nothing without a backward pass."""
+"""Hugging Face's words for DTensor's. Other entries of a plan (replicated norms) need nothing without a backward pass.
+"""
 
 
 class Backbone:
@@ -79,7 +80,7 @@ class Backbone:
         return x, cuts
 
     def bytes(self) -> int:
-        """What this rank holds of the frozen weights."""
+        """Bytes of the frozen weights on this rank."""
         held = [_local(parameter) for layer in self.layers.values() for parameter in layer.parameters()]
         tables = [table for table in (self._embedding, self._positions) if table is not None]
         return sum(tensor.numel() * tensor.element_size() for tensor in [*held, *tables])
@@ -145,25 +146,25 @@ class Backbone:
 
 
 def attention_place(layer: nn.Module, i: int, job: Job) -> Callable[[list[Tensor]], RemovableHandle]:
-    """Listens where layer i's stream stands between attention and MLP: what the norm before the MLP reads, or the MLP itself
-    if there is none; in a parallel layer, what attention adds."""
+    """Hooks the place of layer i's stream between attention and MLP: the input of the norm before the MLP, or of the
+    MLP itself if there is none; in a parallel layer, what attention adds."""
     own = f"layers.{i - 1}"
     if job.spec["parallelResidual"]:
         module = _module(layer, job, f"{own}.self_attn.o_proj")
         return lambda seen: module.register_forward_hook(lambda _m, _a, y: seen.append(y))
     names = {"pre": "post_attention_layernorm", "sandwich": "pre_feedforward_layernorm", "post": "mlp.up_proj"}
     module = _module(layer, job, f"{own}.{names[job.spec['normPlacement']]}")
-    # Before anything that a parallel module does with what it is given.
+    # Before anything that a parallel module does with its input.
     return lambda seen: module.register_forward_pre_hook(lambda _m, args: seen.append(args[0]), prepend=True)
 
 
 def attention_cut(spec: dict, x: Tensor, heard: Tensor) -> Tensor:
-    """The value at a layer's attention cut, of the layer's input and of what was heard at its `attention_place`."""
+    """The value at a layer's attention cut, from the layer's input and the value recorded at its `attention_place`."""
     return torch.cat((x + spec["residualScale"] * heard, x), -1) if spec["parallelResidual"] else heard
 
 
 def _module(layer: nn.Module, job: Job, name: str) -> nn.Module:
-    """The module of a layer that holds one of our parameters."""
+    """The module of a layer that has one of our parameters."""
     tensor = job.sources[f"{name}.weight"].tensors[0]
     return layer.get_submodule(re.sub(r"^.*?(?:layers|h)\.\d+\.", "", tensor).removesuffix(".weight"))
 
@@ -179,7 +180,7 @@ def layers_of(frame: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def _empty(frame: nn.Module, layers: nn.ModuleList, hidden: int, device: torch.device, dtype: torch.dtype) -> list:
-    """Makes a model of no weights whose layers only note what they are given, in the list that is the answer's first entry."""
+    """Makes a model without weights whose layers only record their inputs, in the list that is the first result."""
     recorder: list = [[]]
 
     def note(x: Tensor, *args: object, **kwargs: object) -> Tensor:
@@ -199,7 +200,7 @@ def _empty(frame: nn.Module, layers: nn.ModuleList, hidden: int, device: torch.d
 
 
 class _Noting(nn.Module):
-    """Stands for a layer, with what its model may ask of it."""
+    """Takes the place of a layer, with the attributes that its model may read."""
 
     def __init__(self, layer: nn.Module, note: Callable):
         super().__init__()

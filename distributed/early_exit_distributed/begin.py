@@ -79,7 +79,7 @@ def _fit(run: Run, plain: dict[str, Tensor]) -> dict[str, Tensor]:
     part, parts = ranks.share
     passes = run.pipeline.passes(run.train, iter([[order[place]] for place in own]), run.pipeline.whole())
     for done, (place, passed) in enumerate(zip(own, passes), 1):
-        # Ranks that hold the same states take turns.
+        # Ranks with the same states take turns.
         if fits and place // ranks.mesh.dp % parts == part:
             with torch.no_grad():
                 final = final_state(job.spec, run.frozen, passed.reply).flatten(0, 1)

@@ -1,4 +1,5 @@
-"""When a run evaluates, saves and ends. Only the first rank's clock counts: what it says travels to the others as numbers."""
+"""When a run evaluates, saves and ends. Only the first rank's clock counts; its decisions are sent to the others as
+numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ EVALUATIONS = 10
 SAVE_PATIENCE = 20
 """States are written at most so often that they take a twentieth of the time."""
 TIME_PARTS = 1000
-"""A run whose number of steps is not known is followed in this many parts."""
+"""A run whose number of steps is not known reports its progress in this many parts."""
 
 
 class Clock:

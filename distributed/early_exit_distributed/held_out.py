@@ -1,4 +1,5 @@
-"""Held-out text of a run: read once through the frozen model, and every exit judged by it, over all ranks together."""
+"""Held-out text of a run: read once through the frozen model; every exit is evaluated on it, over all ranks together.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def _copied(job: Job, exit: Exit, name: str, source: str | None, weights: Weight
     values = weights.values(source)
     if exit.head != "shortlist" or not re.search(r"\.head\.(weight|bias)$", name):
         return values
-    # The defer class stands for all other tokens: to first order it says the mean of what they say.
+    # The defer class represents all other tokens: to first order its logit is the mean of theirs.
     outside = torch.ones(values.shape[0], dtype=torch.bool)
     outside[list(exit.tokens)] = False
     mean = values[outside].sum(0, dtype=torch.float64) / max(1, int(outside.sum()))
@@ -74,7 +74,7 @@ def _times(a: Tensor, b: int) -> Tensor:
 # ── fit ──
 
 KEPT_POSITIONS = 4096
-"""Positions whose states are kept, and the teacher is asked for, to find the defer class."""
+"""Positions for which states are kept and the teacher is computed, to find the defer class."""
 
 
 def is_fitted(exit: Exit) -> bool:
@@ -151,7 +151,8 @@ class Fit:
         return fitted
 
     def _with_defer(self, head: Head, translator: Tensor | None) -> Tensor:
-        """Its matrix, such that the last row says what it should: the log-sum-exp of the others plus the model's log odds of a token outside the list."""
+        """Its matrix, with the right last row: the log-sum-exp of the others plus the model's log odds of a token
+        outside the list."""
         weight = head.weight
         listed, defer = (Head(weight[part], None if head.bias is None else head.bias[part]) for part in (slice(-1), slice(-1, None)))
         sums = _Sums.empty(weight.shape[1], 1, weight.device)
@@ -213,7 +214,7 @@ def correction(xx: list[Tensor], xr: list[Tensor]) -> Tensor | None:
 
 
 def solve(xx: Tensor, xr: Tensor, strength: float) -> Tensor:
-    """(Σxᵀx + λI)⁻¹ Σxᵀr. Where rounding leaves the matrix not positive definite, λ grows tenfold until it is."""
+    """(Σxᵀx + λI)⁻¹ Σxᵀr. If rounding leaves the matrix not positive definite, λ grows tenfold until it is."""
     size = xx.shape[0]
     weight = strength * max(float(xx.trace()), 1e-30) / size
     while math.isfinite(weight):

@@ -23,7 +23,7 @@ class JobError(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """What tells a file of weights from another of its name."""
+    """Size and sample of a file of weights, to tell it from another of the same name."""
 
     bytes: int
     sha256: str
@@ -32,7 +32,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Source:
-    """Where one of our parameters lies in the model's files."""
+    """The place of one of our parameters in the model's files."""
 
     tensors: tuple[str, ...]
     """Stored one behind the other; nearly always one."""
@@ -62,11 +62,11 @@ class Exit:
     frozen: tuple[str, ...]
     """Parameters of the model that the exit reads and never changes."""
     cut: str
-    """Where it reads the stream, as `8.attention`."""
+    """The cut whose stream it reads, as `8.attention`."""
     has_branch: bool
     """Whether it has a layer of its own behind its cut: it needs whole windows."""
     translates: bool
-    """Whether a linear map stands between its norm and its head."""
+    """Whether it has a linear map between its norm and its head."""
 
     @property
     def id(self) -> str:
@@ -90,7 +90,7 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where updates end; whichever comes first."""
+    """The limits of a run; the first that is reached ends it."""
 
     steps: int | None
     epochs: float | None
@@ -149,7 +149,7 @@ class Job:
 
     @property
     def stop_file(self) -> Path:
-        """There once somebody wants the run to end with its work kept."""
+        """A file that exists once the run is asked to end with its work kept."""
         return self.folder / "stop"
 
     @cached_property

@@ -58,7 +58,7 @@ def _launch(folder: Path, ranks: int, nodes: int, endpoint: str, meeting: str) -
     except ChildFailedError as error:
         rank, failure = _first(error)
         if failure.exitcode == 2:
-            return 2  # The rank has said why.
+            return 2  # The rank has reported the reason.
         return report_failure(folder, _sentence(rank, ranks * nodes, failure))
     except SignalException:
         return 0

@@ -37,7 +37,7 @@ def main(asked: dict) -> None:
     on = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
     seen = ray.get([look.options(scheduling_strategy=one).remote(asked) for one in on])
     together = {name: all(each[name] for each in seen) for name in ("shares", "model")}
-    # A head node may be without what ranks need, where they run elsewhere.
+    # A head node may lack what ranks need, if they run elsewhere.
     missing = [name for name in WANTED if all(name in each["missing"] for each in seen)]
     gpus = int(ray.cluster_resources().get("GPU", 0))
     print(json.dumps({"type": "looked", "gpus": gpus, **together, "missing": missing}), flush=True)

@@ -1,4 +1,4 @@
-"""Where the model lies, and whether it is the one that the exits are for. Needs no PyTorch."""
+"""The location of the model, and whether it is the one that the exits are for. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find_model(place: str, files: dict[str, Sample]) -> Path:
 
 
 def holds(folder: Path, files: dict[str, Sample]) -> bool:
-    """Whether these files of weights are there, as far as their sizes and samples tell."""
+    """Whether these files of weights exist, judged by their sizes and samples."""
     try:
         return all(_sample(folder / name) == sample for name, sample in files.items())
     except OSError:
@@ -49,6 +49,6 @@ def _downloaded(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"]))
-    except Exception as error:  # Whatever a hub or a network says is shown, on one line.
+    except Exception as error:  # The message of a hub or a network is shown on one line.
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise JobError(f"{name} could not be downloaded on {socket.gethostname()}: {reason}. Name a folder with --model-there.") from error

@@ -43,7 +43,7 @@ class Teacher:
 
 @dataclass(frozen=True)
 class HeadTask:
-    """One exit's head, and what it should have said."""
+    """One exit's head, and its targets."""
 
     states: Tensor
     """`[tokens, hidden]`."""
@@ -51,9 +51,10 @@ class HeadTask:
     classes: Tensor
     """Class of each token's target, -1 if there is none."""
     shortlist: Tensor | None
-    """Ids of the classes but the last, which is *defer*; exits with the same list share what the teacher says to it."""
+    """Ids of the classes but the last, which is *defer*; exits with the same list share the teacher's targets for it.
+    """
     head_gradient: Tensor | None
-    """Where the head's gradient is added, times `scale`; None for a frozen head."""
+    """Tensor to which the head's gradient is added, times `scale`; None for a frozen head."""
     scale: float
     bias_gradient: Tensor | None = None
     """The same of the head's bias."""
@@ -73,7 +74,7 @@ def chunk_tokens(classes: int) -> int:
 
 
 def head_losses(tasks: list[HeadTask], teacher: Teacher | None, objective: Objective) -> list[HeadLoss]:
-    """Losses and gradients of exits over the same tokens: sums, not means. The teacher is asked once for all."""
+    """Losses and gradients of exits over the same tokens: sums, not means. The teacher is computed once for all."""
     widest = max(task.head.weight.shape[0] for task in tasks)
     if teacher is not None:
         widest = max(widest, teacher.head.weight.shape[0])
@@ -126,7 +127,7 @@ def _chunk(task: HeadTask, result: HeadLoss, part: slice, lessons: _Lessons, obj
 
 
 class _Lessons:
-    """What the teacher says about some tokens, to each list of classes once."""
+    """The teacher's targets for some tokens, once for each list of classes."""
 
     def __init__(self, teacher: Teacher | None, part: slice, objective: Objective):
         self._p = None

@@ -28,7 +28,7 @@ from .rank import report
 
 
 GRACE = 10
-"""Seconds in which Ray says of an actor that it is gone."""
+"""Seconds within which Ray reports that an actor has ended."""
 
 
 @ray.remote(max_restarts=0)
@@ -48,7 +48,7 @@ class Rank:
             return ray.get_runtime_context().get_node_id(), self._directory, ray.util.get_node_ip_address(), free.getsockname()[1]
 
     def run(self, rank: int, ranks: int, address: str, port: int) -> str | None:
-        """None if it ended well; else the sentence that says why not."""
+        """None if it ended well; else one sentence with the reason."""
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         # Ray shows each actor its own card, as the first.
         here = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": ranks, "MASTER_ADDR": address, "MASTER_PORT": port}
@@ -95,12 +95,12 @@ def main(run: str, ranks: int, is_carried: bool) -> int:
             ray.get(_touch.options(scheduling_strategy=_on(node)).remote(str(folder / "stop")))
         failures = _failures(finished, waiting, ranks)
         if failures and not any(failure.is_cause for failure in failures):
-            # Where one is gone the others fail, too, and Ray may say so first.
+            # If one has ended the others fail, too, and Ray may report those first.
             finished, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=GRACE) if waiting else ([], [])
             failures += _failures(finished, waiting, ranks)
         if failures:
             told = next((failure for failure in failures if failure.is_cause), failures[0])
-            # On the first rank's node, where the run is followed.
+            # On the first rank's node, from which the run is followed.
             ray.get(_report.options(scheduling_strategy=_on(node)).remote(str(folder), {"type": "failed", "message": told.sentence}))
             return 1
     return 0
@@ -110,7 +110,7 @@ def main(run: str, ranks: int, is_carried: bool) -> int:
 class Failure:
     sentence: str
     is_cause: bool
-    """Whether it says why by itself: others may have failed because of it."""
+    """Whether it reports its own reason: others may have failed because of it."""
 
 
 def _failures(finished: list[ray.ObjectRef], waiting: dict[ray.ObjectRef, int], ranks: int) -> list[Failure]:

@@ -67,7 +67,8 @@ class Pipeline:
         return Reply(lambda x, _: x, lambda windows, tokens: (windows, tokens, hidden), self._dtype)
 
     def passes(self, windows: Windows, batches: Iterator[list[int]], reply: Reply | None) -> Iterator[Passed]:
-        """Runs batches in order; stops running ahead where they end. What is still under way when a caller stops is taken in by `drain`."""
+        """Runs batches in order; stops running ahead at their end. `drain` receives what is in flight when a caller
+        stops."""
         ahead = self._ranks.mesh.pp - 1 - self._ranks.pp
         waiting: deque[Passed] = deque()
         self._windows, self._batches = windows, batches

@@ -115,7 +115,7 @@ class WholeLearner:
 
     @torch.no_grad()
     def scores(self) -> list[dict]:
-        """Held-out scores of all exits as they are now, the final exit behind them."""
+        """Held-out scores of all exits with their current values, the final exit last."""
         run, job, ranks = self._run, self._run.job, self._run.ranks
         own = range(run.held_out.count)[ranks.dp :: ranks.mesh.dp]
         size = job.options["batchSize"]

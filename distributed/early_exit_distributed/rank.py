@@ -66,5 +66,5 @@ if __name__ == "__main__":
     from torch.distributed.elastic.multiprocessing.errors import record
 
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    # What goes wrong is left where the launcher finds it.
+    # An error is written to the file that the launcher reads.
     sys.exit(record(main)(sys.argv[1]))

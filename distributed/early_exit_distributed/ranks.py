@@ -31,7 +31,7 @@ class Ranks:
     tp: int
     device_mesh: DeviceMesh | None
     stage_group: dist.ProcessGroup | None
-    """The ranks of this stage: those that hold the same exits."""
+    """The ranks of this stage, which have the same exits."""
     returning: dist.ProcessGroup | None
     """For the final stream on its way back: in the group of the hidden states it could wait for them, and they for it."""
     control: dist.ProcessGroup | None
@@ -50,7 +50,8 @@ class Ranks:
 
     @property
     def share(self) -> tuple[int, int]:
-        """Which part of how many of a batch's positions this rank takes at the exits: tensor parallel ranks hold the same states."""
+        """Index and number of the parts of a batch's positions at the exits: tensor parallel ranks have the same
+        states, and this rank takes one part."""
         return self.tp, self.mesh.tp
 
     def peer(self, stage: int) -> int:
@@ -75,7 +76,7 @@ class Ranks:
         return tensor
 
     def sum_gradients(self, buffer: Tensor) -> None:
-        """Sums in place over the ranks that hold the same exits."""
+        """Sums in place over the ranks with the same exits."""
         if self.mesh.dp * self.mesh.tp > 1:
             self.count("gradients", buffer)
             dist.all_reduce(buffer, group=self.stage_group)

@@ -16,7 +16,7 @@ from .schedule import improved, mean_loss
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands, with the names that `state.json` gives it."""
+    """The position of a run, with the names of `state.json`."""
 
     step: int
     windows: int
@@ -32,7 +32,7 @@ class Position:
 
     @staticmethod
     def of(saved: dict) -> Position:
-        """As `state.json` has it, which may be an earlier version's, and goes on."""
+        """From `state.json`, which an earlier version may have written."""
         known = {field.name: saved[field.name] for field in fields(Position) if field.name in saved}
         return Position(**{"updatesFrom": 0, "heldOut": None, **known, "finished": False})
 
@@ -43,7 +43,7 @@ class Reached:
     kept: dict[str, Tensor]
     """The best values of all exits; of the first rank, empty elsewhere."""
     progress: dict
-    """Where each of them is from, as `exits.json` has it."""
+    """Origin of each exit's values, as in `exits.json`."""
     checkpoint: Checkpoint | None
     """Of the first rank."""
 
@@ -89,7 +89,7 @@ def gathered(run: Run, tensors: Table, names: set[str] | None = None) -> dict[st
 
 
 def merged(kept: dict, better: set[str], now: dict, origin: str | int) -> dict:
-    """What is kept once these exits' values are replaced by those of now."""
+    """The progress if these exits' values are replaced by the current ones."""
     earlier = {each["exit"]: each for each in kept["scores"]}
     scores = [each if each["exit"] in better else earlier.get(each["exit"], each) for each in now["scores"]]
     return {"step": now["step"], "tokens": now["tokens"], "scores": scores, "origins": {**kept.get("origins", {}), **dict.fromkeys(sorted(better), origin)}}

@@ -26,7 +26,7 @@ class Run(Sitting):
         self.shapes = {p.name: p.shape for exit in job.exits for p in exit.parameters}
         self.stages = {p.name: self.layout.stage_of(exit.layer) for exit in job.exits for p in exit.parameters}
         first, last = self.layout.bounds[ranks.pp]
-        # The final exit judges the others, so somebody must have the layers behind them once.
+        # The other exits are judged by the final exit, so one stage needs the layers behind them once.
         last = job.layers if ranks.is_last_stage else last
         self.backbone = Backbone(job, self.weights, ranks, first, last, self.dtype)
         self.pipeline = Pipeline(job, ranks, self.backbone, self.layout, self.dtype)
@@ -38,7 +38,7 @@ class Run(Sitting):
         return Head(self.frozen["lm_head.weight"], self.frozen.get("lm_head.bias"))
 
     def memory(self) -> dict[str, float]:
-        """Bytes that the rank with most of each has held, by what they are."""
+        """Bytes of each kind, on the rank that has had most of it."""
         sizes = {"backbone": self.backbone_bytes, "exits": self.step.bytes, "heads": _bytes(self.frozen)}
         return {part: self.ranks.most(size) for part, size in sizes.items()}
 

@@ -17,7 +17,7 @@ def learning_rate_at(options: dict, update: float, updates: int) -> float:
 
 
 def exit_weights_at(schedule: dict, exits: int, update: float, updates: int) -> list[float]:
-    """Weight of each exit; a single weight holds for all."""
+    """Weight of each exit; a single weight applies to all."""
 
     def of(weights: list[float], exit: int) -> float:
         return weights[0 if len(weights) == 1 else exit]
@@ -39,7 +39,8 @@ def clip_coefficient(norm: float, limit: float) -> float:
 
 
 def improved(now: list[dict], kept: list[dict], before: list[dict]) -> set[str]:
-    """Exits whose held-out loss is lower now than what is kept, and which agree with the final exit no less than at the start."""
+    """Exits whose held-out loss is now lower than the kept one, and that agree with the final exit at least as often as
+    at the start."""
     losses = {score["exit"]: score["loss"] for score in kept}
     agreements = {score["exit"]: score["agreement"] for score in before}
     return {

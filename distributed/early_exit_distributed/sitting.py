@@ -21,7 +21,7 @@ class Sitting:
         self.job, self.ranks, self.emit = job, ranks, emit
         self.began = time.monotonic()
         self.has_work = False
-        """Whether there is a checkpoint: before, a run that is asked to stop has nothing to keep."""
+        """Whether there is a checkpoint: before that, a run that is asked to stop has nothing to keep."""
         self._wants_stop = False
         self.train = Windows(job.train)
         self.held_out = Windows(job.held_out, job.held_out_tokens)
@@ -44,7 +44,7 @@ class Sitting:
         return time.monotonic() - self.began
 
     def stops(self) -> bool:
-        """Whether somebody wants the run to end with its work kept."""
+        """Whether the run is asked to end with its work kept."""
         return self._wants_stop or (self.ranks.is_writer and self.job.stop_file.exists())
 
     def _on_stop(self, number: int, _: object) -> None:

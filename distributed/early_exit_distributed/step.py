@@ -57,7 +57,7 @@ class Step:
         self._optimisers = [self._optimiser(exit) for exit in exits]
         self.updates = 0
         self._classes = {exit.id: classes_of(exit, job.spec["vocabulary"], ranks.device) for exit in exits}
-        # Exits with the same list share its tensor, and so what the teacher says to it.
+        # Exits with the same list share its tensor, and so the teacher's targets for it.
         self._lists = {exit.tokens: torch.tensor(exit.tokens, device=ranks.device) if exit.tokens else None for exit in exits}
 
     def load(self, values: dict[str, Tensor], first: dict[str, Tensor] | None = None, second: dict[str, Tensor] | None = None) -> None:
@@ -92,7 +92,7 @@ class Step:
         table = {**self._frozen, **own}
         value = given.features[exit.cut].float()
         if exit.has_branch:
-            # Attention of its own needs whole windows; its share is of what it is asked for.
+            # An exit with attention needs whole windows; the rank's share is taken from its output.
             return exit_state(self._job.spec, exit, table, value).flatten(0, 1)[positions], table
         return exit_state(self._job.spec, exit, table, value.flatten(0, 1)[positions][None])[0], table
 
@@ -155,7 +155,7 @@ class Step:
 
     @property
     def bytes(self) -> int:
-        """What it holds: parameters, gradients and two moments."""
+        """Bytes of its parameters, gradients and two moments."""
         return sum(buffer.numel() * buffer.element_size() for buffer in (*self._buffers.values(), self._gradients))
 
 

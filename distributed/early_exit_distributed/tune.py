@@ -1,4 +1,5 @@
-"""A tuning run as every rank has it: read the held-out text, find what exits begin with, update, evaluate, keep the best of each."""
+"""A tuning run on every rank: read the held-out text, find the exits' initial values, update, evaluate, keep the best
+values of each."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Learner(Protocol):
         """Adds a pass to the gradients; answers its targets."""
 
     def gather(self) -> dict[str, Sums]:
-        """Sums gradients over the ranks that hold the same; answers losses and squares of what this rank holds."""
+        """Sums gradients over the ranks with the same exits; returns losses and squares of this rank's gradients."""
 
     def update(self, moment: Moment, scale: float, norms: dict[str, float]) -> float:
         """AdamW with scale · gradient, clipped by the norms of all; answers the learning rate."""
@@ -57,7 +57,7 @@ class Learner(Protocol):
         """Takes in what is still under way."""
 
     def memory(self) -> dict[str, float]:
-        """Bytes that the rank with most of each has held, by what they are."""
+        """Bytes of each kind, on the rank that has had most of it."""
 
 
 def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
@@ -91,7 +91,7 @@ def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
             reached, seconds = learner.judged(replace(reached, position=position))
             clock.evaluated(seconds)
             position, evaluated = reached.position, position.step
-        # Behind the last update comes its evaluation: one that is killed there goes on before it.
+        # The last update is followed by its evaluation: a run that is killed there is resumed before it.
         if told["save"] > 0 and not clock.over:
             clock.saved(learner.save(checkpoint, position))
     traffic = dict(ranks.traffic)
@@ -101,7 +101,7 @@ def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
     if position.step > evaluated:
         reached, _ = learner.judged(replace(reached, position=position))
         position = reached.position
-    # One that was stopped goes on as if its last evaluation had not been.
+    # A run that was stopped is resumed as if its last evaluation had not been.
     position = replace(last, seconds=run.elapsed()) if stopped else replace(position, finished=True, seconds=run.elapsed())
     learner.save(checkpoint, position, size)
     return {
@@ -149,7 +149,7 @@ def _batches(run: Sitting, position: Position, planned: int | None) -> Iterator[
 
 
 def _weights(run: Sitting, ids: list[str], moment: Moment) -> dict[str, float]:
-    """The weight of each loss: of exits as the options have it, and 1 for what else there is."""
+    """The weight of each loss: of exits as the options say, and 1 for the others."""
     exits = [exit.id for exit in run.job.exits]
     weights = exit_weights_at(run.job.options["exitWeights"], len(exits), moment.update, moment.updates)
     return {**dict.fromkeys(ids, 1.0), **dict(zip(exits, weights))}

@@ -1,4 +1,5 @@
-"""Parameters of the model out of its safetensors files, by our names (job.json says where) or by the files' own."""
+"""Parameters of the model from its safetensors files, under our names (job.json has their places) or under the files'
+own."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from .job import JobError, Source
 
 
 class Weights:
-    """All tensors of a Hugging Face directory; read when asked for, never kept."""
+    """All tensors of a Hugging Face directory; read on demand, never kept."""
 
     def __init__(self, model: Path, sources: dict[str, Source]):
         self.model = model

@@ -129,7 +129,8 @@ class WholeModel:
         return {**files, **{name: leaf.detach().to("cpu", copy=True) for name, leaf in self._leaves.items()}}
 
     def bytes(self) -> dict[str, int]:
-        """What it holds: numbers, gradients and two moments of the model and of exits, and the gradient of the head under way."""
+        """Bytes of parameters, gradients and two moments of the model and of exits, and of the head's current gradient.
+        """
         model = sum(_size(shape) for shape in self.model_shapes.values())
         exits = sum(_size(shape) for shape in self.shapes.values()) - model
         return {"backbone": 16 * model, "exits": 16 * exits, "heads": 4 * self._job.spec["vocabulary"] * self._job.spec["hidden"]}
@@ -158,7 +159,7 @@ class WholeModel:
             leaf.grad = self._gradient[name]
 
     def _listen(self) -> None:
-        """Notes the stream where exits hang, and behind the last layer."""
+        """Records the stream at the exits' cuts, and behind the last layer."""
         job = self._job
         wanted = {exit.cut for exit in job.exits} | {f"{job.layers}.end"}
         for i, layer in enumerate(layers_of(self._frame)[1], 1):

@@ -33,7 +33,7 @@ class Windows:
         self.count = windows if most is None else min(windows, max(1, most // self.length))
 
     def batch(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and targets `[windows, length]`; a target is what follows, -1 if there is none."""
+        """Ids and targets `[windows, length]`; a target is the next token, -1 if there is none."""
         ids, targets = zip(*(self._window(index) for index in indices))
         return torch.from_numpy(np.stack(ids)), torch.from_numpy(np.stack(targets))
 

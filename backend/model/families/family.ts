@@ -1,4 +1,4 @@
-/** What a model family is: a reading of its `config.json`, and where its checkpoints keep our parameters. */
+/** A model family: the reading of its `config.json`, and the names of our parameters in its checkpoints. */
 import { userError } from '../../../protocol/errors.ts';
 import { shownValue } from '../../../protocol/foreign.ts';
 import type { Activation, LayerSpec, ModelSpec } from '../spec.ts';
@@ -10,15 +10,15 @@ export interface ParameterSource {
   readonly tensor: string;
   /** Older or shorter names of the same tensor. */
   readonly aliases?: readonly string[];
-  /** Row numbers of the tensor, in the parameter's order; all rows where absent. Of experts: those of all matrices together. */
+  /** Row numbers of the tensor, in the parameter's order; all rows if absent. Of experts: those of all matrices together. */
   readonly rows?: Int32Array;
-  /** Of experts, where `rows` are chosen: how many there are. */
+  /** For experts with `rows`: the number of experts. */
   readonly rowsStored?: number;
   /** The checkpoint stores `[in, out]` (GPT-2's Conv1D); of experts `[experts, in, out]`. */
   readonly transposed?: boolean;
   /** The checkpoint stores the parameter as these tensors one after another, or a vector in several rows. */
   readonly pieces?: readonly string[];
-  /** Where to look if it is not there. */
+  /** The name to try if this one does not exist. */
   readonly otherwise?: ParameterSource;
 }
 
@@ -129,8 +129,8 @@ export const renamedSource =
   };
 
 /**
- * Rows of q or k whose rotation turns neighbours (2j, 2j + 1), in the order in which ours turns j and j + rotated/2. The rest of
- * a head stays where it is.
+ * Rows of q or k for a family whose rotation pairs neighbours (2j, 2j + 1), in our order, which pairs j and j + rotated/2. The rest of a
+ * head stays in place.
  */
 export function pairedRows(heads: number, headDimensions: number, rotated = headDimensions): Int32Array {
   const half = rotated / 2;
@@ -156,7 +156,7 @@ export function layerParameter(parameter: string): { layer: number; module: stri
   return match ? { layer: Number(match[1]), module: match[2]!, kind: match[3]! } : null;
 }
 
-/** Where a checkpoint fuses q, k, v (and gate, up) by rows. */
+/** For checkpoints that fuse q, k, v (and gate, up) by rows. */
 export function fusedSource(
   parameter: string,
   spec: ModelSpec,
