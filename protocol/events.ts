@@ -4,6 +4,15 @@ import type { Promised } from './options-promise.ts';
 import type { JudgedAnswer, TaskScores } from './tasks.ts';
 import type { Mode, StopReason, TokenRecord } from './trace.ts';
 
+/** Tokens of like confidence. */
+export interface ReliabilityBin {
+  tokens: number;
+  /** Mean over them. */
+  confidence: number;
+  /** Share of them whose top-1 is the final exit's. */
+  agreement: number;
+}
+
 /** Loss and agreement of one exit on held-out text. The final exit has id `final`. */
 export interface ExitScore {
   exit: string;
@@ -15,6 +24,8 @@ export interface ExitScore {
   accuracy: number;
   /** Share of tokens whose top-1 is the final exit's. */
   agreement: number;
+  /** Of its confidences, from the lowest; absent of the final exit, from PyTorch and of earlier versions. */
+  reliability?: ReliabilityBin[];
 }
 
 export const phases = [

@@ -4,7 +4,8 @@ import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { configSchema, settingsPage } from '../protocol/options-documents.ts';
 import { commandNames } from '../protocol/options.ts';
-import { guide } from './guide.ts';
+import { guide, keptIn } from './guide.ts';
+import { pictures } from './guide-pictures.ts';
 
 const root = path.resolve(import.meta.dirname, '..');
 const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
@@ -17,4 +18,5 @@ for (const command of commandNames) {
   await writeFile(file, await format(json(configSchema(command)), { ...style, filepath: file }));
 }
 const page = path.join(root, 'docs/guide.md');
-await writeFile(page, await format(guide(root), { ...(await resolveConfig(page)), filepath: page }));
+await writeFile(page, await format(guide(keptIn(root)), { ...(await resolveConfig(page)), filepath: page }));
+for (const { name, drawing } of pictures(keptIn(root))) await writeFile(path.join(root, 'docs/images', name), drawing);

@@ -1,29 +1,55 @@
 /**
- * `npx tsx scripts/study.ts NAME DIR`: keeps what came of a sweep as docs/study/NAME.json, out of which docs/guide.md is made.
+ * `npx tsx scripts/study.ts NAME DIR`: keeps what came of a sweep or of judged tasks as docs/study/NAME.json, out of which docs/guide.md is made.
  */
 import { readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
-import type { SweptGroup } from '../protocol/events.ts';
-import { findRuns, type TuningRun } from '../backend/evaluation/report/runs.ts';
-import { groupsOf, sweptGroup } from '../backend/evaluation/report/groups.ts';
+import type { Spread, SweptGroup } from '../protocol/events.ts';
+import type { TaskScores } from '../protocol/tasks.ts';
+import { tuningFlops } from '../backend/evaluation/report/cost.ts';
+import { groupsOf, spreadOf, sweptGroup, type Group } from '../backend/evaluation/report/groups.ts';
+import { findRuns, type EvaluationRun, type TuningRun } from '../backend/evaluation/report/runs.ts';
 
-/** A sweep that is kept. */
-export interface Study {
+interface Common {
   readonly model: string;
   readonly layers: number;
   readonly processor: string;
-  /** Options that all trials share, except for paths. */
+}
+
+/** A sweep that is kept. */
+export interface SweepStudy extends Common {
+  readonly kind: 'sweep';
+  /** Those that all trials have, but for where things lie. */
   readonly options: Readonly<Record<string, unknown>>;
   /** In the order in which they were tried. */
-  readonly groups: readonly SweptGroup[];
-  readonly finalLoss: number;
+  readonly groups: readonly KeptGroup[];
 }
+
+export interface KeptGroup extends Omit<SweptGroup, 'minutes'> {
+  /** Held-out loss of the final exit, which only a run of the whole model changes. */
+  readonly final: Spread;
+  /** Target tokens seen. */
+  readonly tokens: Spread;
+  /** Operations, in units of 10¹²; null of runs that do not say. */
+  readonly teraflops: Spread | null;
+}
+
+/** Judged tasks that are kept. */
+export interface TasksStudy extends Common {
+  readonly kind: 'tasks';
+  readonly exits: readonly string[];
+  readonly device: string;
+  readonly margin: number;
+  readonly sets: readonly TaskScores[];
+}
+
+export type Study = SweepStudy | TasksStudy;
 
 /** What a reader needs to repeat a sweep. */
 const told = [
+  'exits',
   'steps',
   'sequenceLength',
   'batchSize',
@@ -34,23 +60,53 @@ const told = [
   'crossEntropy',
   'distillation',
   'learningRate',
+  'weighting',
   'evaluationTokens',
 ];
 
 function studyOf(directory: string): Study {
-  const tuned = findRuns([directory]).filter((run): run is TuningRun => run.kind === 'tuning' && run.isFinished);
+  const runs = findRuns([directory]);
+  const judged = runs.find((run): run is EvaluationRun => run.kind === 'evaluation');
+  if (judged) return tasksStudy(judged);
+  const tuned = runs.filter((run): run is TuningRun => run.kind === 'tuning' && run.isFinished);
   const [first] = tuned;
   if (!first) throw new Error(`${directory} has no finished run.`);
   const shared = told.filter((key) => new Set(tuned.map(({ options }) => JSON.stringify(options[key]))).size === 1);
   return {
+    kind: 'sweep',
     model: first.model,
     layers: first.layers,
     processor: cpus()[0]!.model.trim(),
     options: Object.fromEntries(shared.map((key) => [key, first.options[key]])),
-    groups: groupsOf(tuned).map(sweptGroup),
-    finalLoss: first.scores.find(({ exit }) => exit === 'final')!.loss,
+    groups: groupsOf(tuned).map(keptGroup),
   };
 }
+
+function keptGroup(group: Group): KeptGroup {
+  const { name, seeds, exits } = sweptGroup(group);
+  const { runs } = group;
+  const flops = runs.flatMap(({ cost, tokens }) => (cost ? [tuningFlops(cost.numbers, tokens) / 1e12] : []));
+  return {
+    // Where things lie is nobody else's concern.
+    name: name.replaceAll(/(?:\/[\w.-]+)+\/(?=[\w.-]+)/g, ''),
+    seeds,
+    exits,
+    final: spreadOf(runs.map(({ scores }) => scores.find(({ exit }) => exit === 'final')!.loss)),
+    tokens: spreadOf(runs.map(({ tokens }) => tokens)),
+    teraflops: flops.length === runs.length ? spreadOf(flops) : null,
+  };
+}
+
+const tasksStudy = ({ evaluation: { identity, about }, sets }: EvaluationRun): TasksStudy => ({
+  kind: 'tasks',
+  model: identity.model,
+  layers: identity.layers,
+  processor: about.processor,
+  exits: identity.exits,
+  device: about.device,
+  margin: about.margin,
+  sets,
+});
 
 const root = path.resolve(import.meta.dirname, '..');
 const [name, directory] = process.argv.slice(2);

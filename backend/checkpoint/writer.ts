@@ -62,6 +62,14 @@ export interface TrainingPosition {
   readonly updatesFrom?: number;
   /** Number of held-out tokens that are evaluated; earlier versions did not write it. */
   readonly heldOut?: { readonly tokens: number };
+  /** What the run computes with, and the most memory that its process took so far; earlier versions did not write it. */
+  readonly cost?: RunCost;
+}
+
+export interface RunCost {
+  /** Numbers of the backbone that a token goes through, of the whole model, and of what is trained; embeddings left out. */
+  readonly numbers: { readonly backbone: number; readonly whole: number; readonly trained: number };
+  readonly peakBytes: number;
 }
 
 /** Seconds of an evaluation and of a saving, which the end of a run consists of. */
@@ -323,9 +331,15 @@ function readState(directory: string): {
     Array.isArray(position.before) &&
     [position.updatesFrom, position.evaluatedAt].every((one) => ['number', 'undefined'].includes(typeof one)) &&
     (position.ending === undefined || Object.values(position.ending).every((one) => typeof one === 'number')) &&
-    (position.heldOut === undefined || Number.isSafeInteger(position.heldOut.tokens));
+    (position.heldOut === undefined || Number.isSafeInteger(position.heldOut.tokens)) &&
+    (position.cost === undefined || isCost(position.cost));
   if (!sound) throw bad(file, 'it is not what this version writes');
   return state as ReturnType<typeof readState>;
+}
+
+function isCost(cost: Partial<RunCost> | null): boolean {
+  const { backbone, whole, trained } = cost?.numbers ?? {};
+  return [backbone, whole, trained, cost?.peakBytes].every((one) => typeof one === 'number' && one >= 0);
 }
 
 /** False if the optimiser's state was dropped. */

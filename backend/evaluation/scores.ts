@@ -10,6 +10,7 @@ import type { ParameterValues } from '../model/overlay.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ExitScorer, Scores } from '../runtime/open.ts';
 import type { FeatureSource, StepBatch } from '../features/features.ts';
+import { reliabilityOf } from './reliability.ts';
 
 /** One exit's view of every target token `[tokens]`, in the order of the text. */
 export interface ExitRecord {
@@ -152,6 +153,7 @@ export function scoreOf(record: ExitRecord, final: ExitRecord, targets: Int32Arr
     perplexity: Math.exp(mean),
     accuracy: right / tokens,
     agreement: agreed / tokens,
+    ...(record !== final && { reliability: reliabilityOf(record, final) }),
   };
 }
 

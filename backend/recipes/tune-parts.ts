@@ -10,12 +10,14 @@ import { exitCut } from '../exits/architectures.ts';
 import { exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { remembering } from '../model/overlay.ts';
+import { sizeOf } from '../model/expected-parameters.ts';
 import { finalCut, type Cut } from '../model/spec.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
 import { requireSameBase, type BaseModel } from '../checkpoint/checkpoint.ts';
+import type { RunCost } from '../checkpoint/writer.ts';
 import type { FeatureCache } from '../features/cache.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../features/features.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
@@ -210,3 +212,13 @@ const finalNormOf = ({ parameters }: Model): FinalNorm => ({
   weight: parameters.values('norm.weight'),
   bias: parameters.has('norm.bias') ? parameters.values('norm.bias') : null,
 });
+
+/** Numbers that a token is multiplied by: through the whole model where exits learn from the final one, else to the deepest exit. */
+export function numbersOf({ model, exits, shapes }: TuneParts, { distillation }: TuneOptions): RunCost['numbers'] {
+  const { spec } = model;
+  const layers = sizeOf(spec, /^layers\./);
+  const head = spec.vocabulary * spec.hidden;
+  const depth = Math.max(...exits.map(({ layer }) => layer)) / spec.layers.length;
+  const trained = [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  return { backbone: distillation > 0 ? layers + head : Math.round(depth * layers), whole: layers + head, trained };
+}

@@ -33,7 +33,7 @@ import {
   type Trained,
 } from './training-run.ts';
 import { endOf, optionsText, resumedEnd } from './tune-options.ts';
-import { heldOutReading, openParts, type TuneParts } from './tune-parts.ts';
+import { heldOutReading, numbersOf, openParts, type TuneParts } from './tune-parts.ts';
 
 /**
  * @throws UserError for a model, text, device or folder that cannot be used; the signal's reason if it was aborted before anything was
@@ -194,6 +194,7 @@ async function* begin(
     const position: TrainingPosition = {
       ...firstPosition({ before, best: meanLoss(scores), data: windows.hash, heldOutTokens }, elapsed()),
       ending: { evaluation: seconds, saving: 0 },
+      cost: { numbers: numbersOf(parts, options), peakBytes: 0 },
     };
     const saving = elapsed();
     const start: NewCheckpoint = {

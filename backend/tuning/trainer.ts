@@ -99,6 +99,9 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   const save = async (metricsBytes?: number): Promise<void> => {
     const before = elapsed();
     const state = await step.state();
+    const { cost } = position;
+    const peakBytes = Math.max(cost?.peakBytes ?? 0, process.resourceUsage().maxRSS * 1024);
+    if (cost) position = { ...position, cost: { ...cost, peakBytes } };
     checkpoint.saveState(state, { ...position, ending, seconds: elapsed() }, metricsBytes);
     savedSeconds = elapsed();
     ending = { ...ending, saving: savedSeconds - before };

@@ -3,33 +3,118 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { expect, it } from 'vitest';
-import { architectures, guide } from '../../scripts/guide.ts';
+import { guide, keptIn } from '../../scripts/guide.ts';
+import { pictures } from '../../scripts/guide-pictures.ts';
+import { positions, questions, wholeText } from '../../scripts/guide-questions.ts';
+import { comparedText } from '../../scripts/guide-tables.ts';
+import type { KeptGroup, SweepStudy, TasksStudy } from '../../scripts/study.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
 const page = path.join(root, 'docs/guide.md');
 
-it('docs/guide.md is made of the runs in docs/study (npm run docs)', async () => {
-  const made = await format(guide(root), { ...(await resolveConfig(page)), filepath: page });
+it('docs/guide.md and its pictures are made of the runs in docs/study (npm run docs)', async () => {
+  const made = await format(guide(keptIn(root)), { ...(await resolveConfig(page)), filepath: page });
   expect(readFileSync(page, 'utf8')).toBe(made);
+  for (const { name, drawing } of pictures(keptIn(root)))
+    expect(readFileSync(path.join(root, 'docs/images', name), 'utf8')).toBe(drawing);
 });
 
-it('every kept run answers a question', () => {
-  const kept = readdirSync(path.join(root, 'docs/study')).filter((name) => name.endsWith('.json'));
-  expect(kept.length).toBeGreaterThan(0);
-  const sections = readFileSync(page, 'utf8').match(/^## /gm)?.length;
-  expect(sections).toBe(kept.length);
+it('every kept run answers a question, and each question without one says so', () => {
+  const asked = new Set<string>();
+  const kept = keptIn(root);
+  guide((study) => {
+    asked.add(study);
+    return kept(study);
+  });
+  const names = readdirSync(path.join(root, 'docs/study')).map((name) => name.replace('.json', ''));
+  expect(names.filter((name) => !asked.has(name))).toEqual([]);
+  const empty = guide(() => null);
+  expect(empty.match(/^## /gm)).toHaveLength(questions.length);
+  expect(empty).toContain('Not answered yet');
+});
+
+const spread = (mean: number, deviation = 0.001) => ({ mean, deviation });
+const group = (name: string, seeds: number, exits: Record<string, number>, final = 1): KeptGroup => ({
+  name,
+  seeds,
+  exits: Object.entries(exits).map(([exit, value]) => ({ exit, loss: spread(value), agreement: spread(value) })),
+  final: spread(final),
+  tokens: spread(100),
+  teraflops: null,
+});
+const study = (groups: KeptGroup[]): SweepStudy => ({
+  kind: 'sweep',
+  model: 'm',
+  layers: 12,
+  processor: 'p',
+  options: {},
+  groups,
 });
 
 it('two seeds show an order, and do not make a gap clear', () => {
-  const group = (exit: string, agreement: number, seeds: number) => {
-    const own = { mean: agreement, deviation: 0.001 };
-    return { name: exit, seeds, exits: [{ exit, loss: own, agreement: own }], minutes: own };
-  };
-  const said = (seeds: number): string => {
-    const groups = [group('6:lens', 0.4, seeds), group('6:layer', 0.6, seeds)];
-    return architectures({ model: 'm', layers: 12, processor: 'p', options: {}, groups, finalLoss: 1 });
-  };
+  const said = (seeds: number): string =>
+    comparedText(study([group('a', seeds, { '6:lens': 0.4 }), group('b', seeds, { '6:layer': 0.6 })]));
   expect(said(2)).toContain('(60.0 ± 0.1 %), before `6:lens`');
   expect(said(2)).toContain('With 2 seeds each this is what was seen, and no proof of an order.');
   expect(said(3)).toContain('(60.0 ± 0.1 %), clearly before `6:lens`');
+  expect(said(1)).toContain('With one seed each');
+});
+
+it('groups of the same exits are called by what tells them apart', () => {
+  const text = comparedText(study([group('steps 25', 3, { '6:lens': 0.4 }), group('steps 100', 3, { '6:lens': 0.6 })]));
+  expect(text).toContain('at `6:lens` steps 100 agrees most often');
+  expect(text).toContain('clearly before steps 25');
+});
+
+it('positions: from which depth on most tokens agree', () => {
+  const text = positions(study([group('m', 3, { '4:lens': 0.3, '8:lens': 0.55, '10:lens': 0.7 })]));
+  expect(text).toContain('most tokens agree from layer 8 on, 67 % of the depth');
+  expect(text).toContain('behind layer 10 of 12, agrees on 70.0 ± 0.1 %');
+});
+
+it('the whole model: its own loss beside that of exits alone', () => {
+  const groups = [
+    group('continuePretraining null', 3, { '8:layer': 0.7 }, 1.7),
+    group('continuePretraining 005.exits', 3, { '8:layer': 0.8 }, 1.6),
+  ];
+  expect(wholeText(study(groups))).toContain('falls from 1.700 ± 0.001 to 1.600 ± 0.001');
+});
+
+it('quality over speed is a picture that a page can show as it is', () => {
+  const way = { tasks: 4, same: 1, tokens: 9, meanLayer: 6, left: {}, tokensPerSecond: 9 };
+  const verdict = { mean: 0, low: -0.1, high: 0.1, lost: 0, won: 0, p: 1, verdict: 'unclear' as const };
+  const judged: TasksStudy = {
+    kind: 'tasks',
+    model: 'm',
+    layers: 12,
+    processor: 'p',
+    exits: ['8:lens'],
+    device: 'cpu',
+    margin: 2,
+    sets: [
+      {
+        set: 's',
+        asked: 4,
+        layers: 12,
+        ways: [
+          { ...way, way: 'full', score: 0.5, difference: null, speed: null },
+          {
+            ...way,
+            way: '0.9',
+            left: { '8:lens': { keyword: 0.2 }, final: { keyword: 0.2, text: 0.6 } },
+            score: 0.5,
+            difference: verdict,
+            speed: { value: 1.2, low: 1.1, high: 1.3, texts: 4 },
+          },
+        ],
+      },
+    ],
+  };
+  const drawn = pictures((name) => (name === 'infilling-05b' ? judged : null));
+  expect(drawn).toHaveLength(1);
+  expect(drawn[0]!.drawing).toMatch(
+    /^<svg [^>]+aria-label="s: score over measured speed">.*full depth 50.*<\/svg>\n$/s,
+  );
+  expect(guide((name) => (name === 'infilling-05b' ? judged : null))).toContain('1.20 (1.10 … 1.30)');
+  expect(guide((name) => (name === 'infilling-05b' ? judged : null))).toContain('left early: keyword 50 %, text 0 %.');
 });

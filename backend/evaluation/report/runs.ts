@@ -5,7 +5,7 @@ import { describeError, userError } from '../../../protocol/errors.ts';
 import type { ExitScore } from '../../../protocol/events.ts';
 import { evaluationFile, type TaskScores } from '../../../protocol/tasks.ts';
 import { isCheckpoint, metricsFile, openCheckpoint, positionFile, stateFolder } from '../../checkpoint/checkpoint.ts';
-import { readPosition } from '../../checkpoint/writer.ts';
+import { readPosition, type RunCost } from '../../checkpoint/writer.ts';
 import { exitId } from '../../exits/spec.ts';
 import { readText } from '../../formats/files.ts';
 import { readEvaluation, type Evaluation } from '../tasks/record.ts';
@@ -22,6 +22,8 @@ export interface TuningRun {
   readonly updates: number;
   readonly tokens: number;
   readonly seconds: number;
+  /** Absent of runs in PyTorch and of earlier versions. */
+  readonly cost?: RunCost;
   readonly before: readonly ExitScore[];
   /** Of the values that were kept. */
   readonly scores: readonly ExitScore[];
@@ -108,6 +110,7 @@ function tuningRun(folder: string, name: string): TuningRun {
       updates: position?.step ?? progress.step,
       tokens: position?.tokens ?? progress.tokens,
       seconds: position?.seconds ?? 0,
+      ...(position?.cost && { cost: position.cost }),
       before: position?.before ?? [],
       scores: progress.scores,
       evaluations: evaluationsOf(folder),

@@ -13,7 +13,8 @@ export function taskFigures({ name, sets, evaluation }: EvaluationRun): Figure[]
     const full = set.ways.find(({ way }) => way === fullDepth);
     const others = set.ways.filter(({ way }) => way !== fullDepth);
     if (full && others.length > 0) figures.push(overDepth(set, full, others, id));
-    if (full && others.some(({ speed }) => speed)) figures.push(overSpeed(set, full, others, id));
+    const speeds = overSpeed(set, id);
+    if (speeds) figures.push(speeds);
     if (set.ways.some(({ left }) => Object.keys(left).length > 1))
       figures.push(leaving(set, evaluation.identity.exits, id));
     const lowest = others.filter(({ left }) => Object.keys(left).length > 1).at(-1);
@@ -106,16 +107,22 @@ const overDepth = ({ set, layers }: TaskScores, full: WayScore, others: readonly
   series: series(others, (way) => (way.meanLayer === null ? null : pointOf(way, full, way.meanLayer))),
 });
 
-const overSpeed = ({ set }: TaskScores, full: WayScore, others: readonly WayScore[], id: string): Figure => ({
-  id: `${id}-score-over-speed`,
-  title: `${set}: score over measured speed`,
-  note: 'Times as fast as full depth, a token, one text at a time, in turn on the same tasks.',
-  kind: 'lines',
-  x: 'speed, × full depth',
-  y: 'score, %',
-  level: { name: `full depth ${figureText(percent(full.score))}`, y: percent(full.score) },
-  series: series(others, (way) => (way.speed ? pointOf(way, full, way.speed.value) : null)),
-});
+/** Null where no way's speed was measured. */
+export function overSpeed({ set, ways }: TaskScores, id: string): Figure | null {
+  const full = ways.find(({ way }) => way === fullDepth);
+  const others = ways.filter(({ way, speed }) => way !== fullDepth && speed !== null);
+  if (!full || others.length === 0) return null;
+  return {
+    id: `${id}-score-over-speed`,
+    title: `${set}: score over measured speed`,
+    note: 'Times as fast as full depth, a token, one text at a time, in turn on the same tasks.',
+    kind: 'lines',
+    x: 'speed, × full depth',
+    y: 'score, %',
+    level: { name: `full depth ${figureText(percent(full.score))}`, y: percent(full.score) },
+    series: series(others, (way) => (way.speed ? pointOf(way, full, way.speed.value) : null)),
+  };
+}
 
 const total = (kinds: Readonly<Record<string, number>> | undefined): number =>
   Object.values(kinds ?? {}).reduce((sum, share) => sum + share, 0);

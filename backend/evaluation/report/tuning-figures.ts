@@ -1,7 +1,10 @@
 /** Figures of tuning runs: losses during the run, scores at its end, and its cost; over seeds if there are several. Pure. */
 import { exitShade } from '../../../protocol/palette.ts';
 import type { ExitScore } from '../../../protocol/events.ts';
+import { plural } from '../../../protocol/plural.ts';
 import { inPercent, spreadText } from '../../../protocol/spread-text.ts';
+import { calibrationError } from '../reliability.ts';
+import { pretrainingTokens, trainingFlops, tuningFlops } from './cost.ts';
 import { seriesShade, slug, type Figure, type Point } from './figure.ts';
 import { groupsOf, spreadOf, sweptGroup, type Group } from './groups.ts';
 import type { TuningRun } from './runs.ts';
@@ -31,16 +34,89 @@ export function runFigures(run: TuningRun): Figure[] {
         ];
       }),
     },
-    {
-      id: `${id}-cost`,
-      title: 'Cost',
-      note: 'Working time of the run, all sittings together.',
-      kind: 'table',
-      head: ['updates', 'tokens seen', 'minutes'],
-      rows: [[String(run.updates), String(run.tokens), (run.seconds / 60).toFixed(1)]],
-    },
+    ...(end.some(({ reliability }) => reliability) ? [reliability(run, id)] : []),
+    costTable([{ name: run.name, runs: [run] }], `${id}-cost`),
   ];
 }
+
+/** How often exits are right where they are so sure, with how many tokens that rests on. */
+const reliability = ({ exits, scores }: TuningRun, id: string): Figure => ({
+  id: `${id}-reliability`,
+  title: 'Reliability of confidences',
+  note: `Tokens held out, by confidence: the share on which an exit says what the final exit says. Where they are equal an exit is as often right as it is sure. Mean distance: ${scores
+    .flatMap(({ exit, reliability: bins }) => (bins ? [`${exit} ${share(calibrationError(bins))}`] : []))
+    .join(', ')}.`,
+  kind: 'lines',
+  x: 'confidence',
+  y: 'agreement',
+  series: [
+    { name: 'as sure as right', shade: 'text', isLine: true, points: [0, 1].map((each) => ({ x: each, y: each })) },
+    ...scores.flatMap(({ exit, reliability: bins }) =>
+      bins
+        ? [
+            {
+              name: exit,
+              shade: exitShade(exit, exits),
+              isLine: true,
+              points: bins.map(({ tokens, confidence, agreement }) => ({
+                x: confidence,
+                y: agreement,
+                label: plural(tokens, 'token'),
+              })),
+            },
+          ]
+        : [],
+    ),
+  ],
+});
+
+/** Of each group, its runs' mean. Blank where a run does not say. */
+function costTable(groups: readonly Group[], id: string): Figure {
+  const rows = groups.map(({ name, runs }) => {
+    const of = (value: (run: TuningRun) => number | null): number | null => {
+      const values = runs.map(value);
+      return values.includes(null) ? null : spreadOf(values as number[]).mean;
+    };
+    const flops = of(({ cost, tokens }) => (cost ? tuningFlops(cost.numbers, tokens) : null));
+    const before = pretrainingTokens(runs[0]!.model);
+    const training = of(({ cost }) => (cost && before ? trainingFlops(cost.numbers, before) : null));
+    const peak = of(({ cost }) => cost?.peakBytes ?? null);
+    const tokens = of((run) => run.tokens)!;
+    return [
+      name,
+      of((run) => run.updates)!.toFixed(0),
+      tokens.toFixed(0),
+      of((run) => run.seconds / 60)!.toFixed(1),
+      flops === null ? '' : (flops / 1e12).toPrecision(3),
+      before === null ? '' : shareText(tokens / before),
+      flops === null || training === null ? '' : shareText(flops / training),
+      peak === null ? '' : `${(peak / 2 ** 20).toFixed(0)} MiB`,
+    ];
+  });
+  return {
+    id,
+    title: 'Cost',
+    note: "Minutes: working time, all sittings together. Operations: products of matrices of the backbone (forwards, as if no state had been kept) and of what is trained; attention is left out. Of the model's own training: as many tokens as its makers say, at six operations a number and token. Memory: the most that the process has taken so far, other runs in it included.",
+    kind: 'table',
+    head: [
+      'run',
+      'updates',
+      'tokens seen',
+      'minutes',
+      'TFLOP',
+      "of the model's training, tokens",
+      "of the model's training, operations",
+      'memory',
+    ],
+    rows,
+  };
+}
+
+/** Two figures of a percentage, however small. */
+const shareText = (value: number): string => {
+  const percent = 100 * value;
+  return `${percent >= 0.01 ? percent.toPrecision(2) : percent.toExponential(1)} %`;
+};
 
 const share = (value: number): string => `${(100 * value).toFixed(1)} %`;
 
@@ -95,6 +171,7 @@ export function comparison(runs: readonly TuningRun[], id: string): Figure[] {
       rows,
     },
   ];
+  figures.push(costTable(groups, `${id}-cost`));
   const drawn = groups.filter(({ runs: own }) => own.some(({ evaluations }) => evaluations.length > 1));
   if (drawn.length > 0) figures.push(meanLosses(drawn, id));
   return figures;

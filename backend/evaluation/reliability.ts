@@ -1,0 +1,34 @@
+/** Whether an exit is right as often as it is sure: its confidences in bins, beside how often it says what the final exit says. Pure. */
+import type { ReliabilityBin } from '../../protocol/events.ts';
+import type { ExitRecord } from './scores.ts';
+
+const binCount = 10;
+
+/** Bins of equal width that hold a token, from the lowest. Where an exit defers, nothing leaves, and nothing is counted. */
+export function reliabilityOf(
+  record: Pick<ExitRecord, 'confidence' | 'token' | 'deferred'>,
+  final: Pick<ExitRecord, 'token'>,
+): ReliabilityBin[] {
+  const sums = Array.from({ length: binCount }, () => ({ tokens: 0, confidence: 0, agreed: 0 }));
+  for (const [i, confidence] of record.confidence.entries()) {
+    if (record.deferred[i]) continue;
+    const bin = sums[Math.min(binCount - 1, Math.floor(confidence * binCount))]!;
+    bin.tokens++;
+    bin.confidence += confidence;
+    if (record.token[i] === final.token[i]) bin.agreed++;
+  }
+  return sums
+    .filter(({ tokens }) => tokens > 0)
+    .map(({ tokens, confidence, agreed }) => ({
+      tokens,
+      confidence: confidence / tokens,
+      agreement: agreed / tokens,
+    }));
+}
+
+/** Mean distance of confidence and agreement over tokens: the expected calibration error (Guo et al., arXiv 1706.04599, equation 3). */
+export function calibrationError(bins: readonly ReliabilityBin[]): number {
+  const tokens = bins.reduce((sum, bin) => sum + bin.tokens, 0);
+  const distance = bins.reduce((sum, bin) => sum + bin.tokens * Math.abs(bin.confidence - bin.agreement), 0);
+  return tokens === 0 ? 0 : distance / tokens;
+}

@@ -1,0 +1,198 @@
+/** The questions of the guide in its order, each with what the paper says and how our answer is made of kept runs. */
+import type { SweptGroup } from '../protocol/events.ts';
+import { inPercent, spreadText } from '../protocol/spread-text.ts';
+import { comparedText, judgedText, sweepTable } from './guide-tables.ts';
+import type { Kept } from './guide.ts';
+import type { SweepStudy, TasksStudy } from './study.ts';
+
+interface Question {
+  readonly title: string;
+  readonly paper: string;
+  readonly answer: (kept: Kept) => string;
+}
+
+const missing = (what: string): string => `Not answered yet: ${what}`;
+
+const paragraphs = (...parts: readonly (string | null)[]): string =>
+  parts.filter((part) => part !== null && part !== '').join('\n\n');
+
+/** What each of some kept sweeps says; what is missing where none is kept. */
+function ofSweeps(kept: Kept, names: readonly string[], say: (study: SweepStudy) => string, without: string): string {
+  const found = names.map(kept).filter((study): study is SweepStudy => study?.kind === 'sweep');
+  return found.length === 0 ? missing(without) : paragraphs(...found.map(say));
+}
+
+function ofTasks(kept: Kept, names: readonly string[], say: (study: TasksStudy) => string, without: string): string {
+  const found = names.map(kept).filter((study): study is TasksStudy => study?.kind === 'tasks');
+  return found.length === 0 ? missing(without) : paragraphs(...found.map(say));
+}
+
+const sizes = (study: string): string[] => ['5m', 'smollm2', '05b', '15b'].map((size) => `${study}-${size}`);
+/** Kept studies of judged tasks, by their names. */
+export const judged = ['infilling-smollm2', 'infilling-05b', 'infilling-15b'];
+
+export const questions: readonly Question[] = [
+  {
+    title: 'Why two stages?',
+    paper:
+      'exits are attached to a model that is already trained, and they alone are tuned, which takes far less text and time than training a model with exits from the start (abstract).',
+    answer: (kept) =>
+      paragraphs(
+        'The model is frozen, so its own text never changes: `full` and `lossless` give the text that it gave before (`test/parity/lossless.test.ts`), exits can be taken off again, and states of the frozen model are computed once and read from the cache in later epochs. What each way costs and brings:',
+        ofSweeps(kept, ['whole-5m'], wholeText, 'no run of both ways is kept.'),
+      ),
+  },
+  {
+    title: 'Which architecture?',
+    paper:
+      'an exit with more trainable parameters, or deeper in the model, attains a lower training loss; of embedding, norm, mlp and layer, mlp balances speed and quality best (Llama 2-Chat 13B; section 3.2).',
+    answer: (kept) =>
+      paragraphs(
+        ofSweeps(kept, sizes('architectures'), architectures, 'no run is kept.'),
+        'With a hundred updates more parameters have not yet paid everywhere: `mlp` falls behind `lens`, a single matrix, and `layer` leads. An exit that has a layer of its own costs that layer for each token that it reads, so what counts is agreement for the time that it takes; `tune` takes `lens` unless told otherwise.',
+      ),
+  },
+  {
+    title: 'Copy, random or fit?',
+    paper: 'copies of the model’s own modules make exits converge sooner than random values.',
+    answer: (kept) =>
+      paragraphs(
+        ofSweeps(kept, sizes('initialise'), compared, 'no run is kept.'),
+        '_Fit_ is ours: the copy, corrected in closed form towards the final state before the first update.',
+      ),
+  },
+  {
+    title: 'Where should exits be?',
+    paper:
+      'deeper exits attain lower losses; exits tuned together are as good as each tuned alone, since none sends gradients to another or to the model.',
+    answer: (kept) =>
+      paragraphs(
+        ofSweeps(kept, sizes('positions'), positions, 'no run is kept.'),
+        'Agreement rises most over the last third of the layers. An early exit pays where its text is easy, a late one on most text, but it saves less: begin with three, `--exits auto`, and let `calibrate` leave out those that cost more than they save.',
+      ),
+  },
+  {
+    title: 'How many tokens?',
+    paper: 'a small share of what the model was trained on is enough: exits converge within few tokens.',
+    answer: (kept) => ofSweeps(kept, sizes('tokens'), compared, 'no run is kept.'),
+  },
+  {
+    title: 'What should exits learn from, and with which head?',
+    paper: 'exits learn the next token of the text, with heads over the whole vocabulary.',
+    answer: (kept) =>
+      paragraphs(
+        ofSweeps(kept, sizes('objective'), compared, 'no run of both objectives is kept.'),
+        ofSweeps(kept, sizes('heads'), compared, 'no run of the three heads is kept.'),
+        'We differ from the paper in the default: exits learn the final exit’s distribution (`--distillation 1`), since agreement with it is what leaving early needs, and have a shortlist of frequent tokens, which is faster to read.',
+      ),
+  },
+  {
+    title: 'Why only exits, and what does continued pre-training add?',
+    paper:
+      'tuning all parameters takes gradients, moments and activations of the whole model; it can raise what early exits reach, at the risk of changing the model.',
+    answer: (kept) =>
+      paragraphs(
+        ofSweeps(kept, ['whole-5m'], wholeText, 'no run of both ways is kept.'),
+        'Training everything changes the model’s own text as well, so that nothing can be promised about what it was before. It is worth trying on a model of your own and on text that it does not know, after exits alone.',
+      ),
+  },
+  {
+    title: 'Do loss weights by token help?',
+    paper:
+      'a token’s loss can be weighted by the exit’s own confidence, so that an exit learns most where it would leave.',
+    answer: (kept) =>
+      paragraphs(
+        ofSweeps(kept, sizes('weights'), compared, 'no run is kept.'),
+        'They do not: tokens of which an exit is sure already have small losses, and weighting by confidence takes attention from those it could still learn. A weight of an exit as a whole changes nothing, since exits share no parameters and each gradient is scaled by its own second moment.',
+      ),
+  },
+  {
+    title: 'What decides the trade of quality for speed?',
+    paper: '1.2 to 1.6 times as fast at equal or better scores, on models of 7 to 70 billion parameters.',
+    answer: (kept) =>
+      paragraphs(
+        ofTasks(kept, judged, judgedText, 'no judged tasks with exits are kept.'),
+        'Three things decide: how deep the exit hangs, how sure it has to be, and what is written. On small models the head is much of a token’s time ([lab.md](lab.md)), so that leaving early saves less than the layers left out suggest.',
+      ),
+  },
+  {
+    title: 'Pre-training text or instructions?',
+    paper:
+      'exits can be tuned on either; a model that was tuned for chats keeps its own final exit, whatever its exits learn from.',
+    answer: () =>
+      missing(
+        'no set of instructions with a free licence was at hand to tune on. What is known: exits that were tuned on TypeScript agree on 46 to 47 % of the model’s own TypeScript and on 11 to 16 % of English chat, so they know the text that they were tuned on. Tune on text like that which will be written; a `.jsonl` file of chats is put in the model’s own template.',
+      ),
+  },
+  {
+    title: 'Which limits and risks?',
+    paper:
+      'exits of a frozen model are less expressive than those trained with it, and an early exit may pass over what the model was aligned to say.',
+    answer: () =>
+      [
+        '- **Drift.** A token that leaves early becomes part of the text, and the rest follows it. `calibrate` therefore judges text that was written in the very mode that it judges, and promises a bound on new text.',
+        '- **Leakage.** Exits learn from your text as any model does: someone who has them can find out parts of it. Share exits as you would share the text.',
+        '- **Alignment.** What the whole model refuses an early exit may begin to say, as it has not seen that refusal. Where that matters use `lossless`, whose text is the whole model’s.',
+        '- **Other text.** A promise holds for text like that which it was made on.',
+      ].join('\n'),
+  },
+  {
+    title: 'When not to use exits?',
+    paper: 'says nothing of it.',
+    answer: (kept) =>
+      paragraphs(
+        ofTasks(kept, judged, whereNot, 'no judged tasks with exits are kept.'),
+        'Do not use them to leave early where every token counts and no loss is allowed: `lossless` uses the same exits as drafts, and drafts from the text itself need none. Do not expect much of models below a billion parameters, of log-likelihoods (a multiple choice never leaves early), of arithmetic, or of answers of few tokens, where the prompt is the wait.',
+      ),
+  },
+];
+
+export function architectures(study: SweepStudy): string {
+  return paragraphs(sweepTable(study), comparedText(study));
+}
+
+const compared = (study: SweepStudy): string => paragraphs(sweepTable(study), comparedText(study));
+
+/** From which depth on most tokens agree. */
+export function positions(study: SweepStudy): string {
+  const said = study.groups.map(({ exits }) => {
+    const most = exits.find(({ agreement }) => agreement.mean >= 0.5);
+    const last = exits.at(-1)!;
+    const until = most
+      ? `most tokens agree from layer ${layerOf(most.exit)} on, ${Math.round((100 * layerOf(most.exit)) / study.layers)} % of the depth`
+      : `no exit agrees on most tokens`;
+    return `Of ${study.model} ${until}; the deepest exit tried, behind layer ${layerOf(last.exit)} of ${study.layers}, agrees on ${agreementText(last, study.groups[0]!.seeds)}.`;
+  });
+  return paragraphs(sweepTable(study), said.join(' '));
+}
+
+const layerOf = (exit: string): number => Number(exit.split(':')[0]);
+const agreementText = ({ agreement }: SweptGroup['exits'][number], seeds: number): string =>
+  `${spreadText(inPercent(agreement), 1, seeds)} %`;
+
+/** Exits alone beside the whole model, for the same number of tokens. */
+export function wholeText(study: SweepStudy): string {
+  const [alone, whole] = [
+    study.groups.find(({ name }) => !name.includes('continuePretraining') || name.includes('continuePretraining null')),
+    study.groups.find(({ name }) => name.includes('continuePretraining') && !name.includes('continuePretraining null')),
+  ];
+  const table = sweepTable(study, { final: true });
+  if (!alone || !whole) return table;
+  const change = whole.final.mean - alone.final.mean;
+  return paragraphs(
+    table,
+    `Trained whole, the model’s own loss on held-out text ${change < 0 ? 'falls' : 'rises'} from ${spreadText(alone.final, 3, alone.seeds)} to ${spreadText(whole.final, 3, whole.seeds)}, since the text is new to it. Runs of the whole model began with exits that 100 updates had tuned already.`,
+  );
+}
+
+/** Ways that are slower than full depth, or worse by more than the margin. */
+export function whereNot(study: TasksStudy): string {
+  const lines = study.sets.flatMap(({ set, ways }) => {
+    const slow = ways.filter(({ speed }) => speed && speed.high < 1).map(({ way }) => way);
+    const worse = ways.filter(({ difference }) => difference?.verdict === 'worse').map(({ way }) => way);
+    return [
+      `On ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : 'no way is clearly slower than full depth'}; ${worse.length > 0 ? `worse by more than ${study.margin} points ${worse.join(', ')}` : `none is clearly worse by more than ${study.margin} points`}.`,
+    ];
+  });
+  return lines.join(' ');
+}

@@ -1,0 +1,118 @@
+/** Tables and sentences of the guide, out of kept runs. Pure. */
+import type { SweptGroup } from '../protocol/events.ts';
+import { inPercent, spreadText } from '../protocol/spread-text.ts';
+import { pointsText, verdictText, type WayScore } from '../protocol/tasks.ts';
+import { markdown } from '../backend/evaluation/report/formats.ts';
+import type { KeptGroup, SweepStudy, TasksStudy } from './study.ts';
+
+type Exit = SweptGroup['exits'][number];
+
+/** With fewer seeds the deviations themselves are too uncertain to call a gap between means clear. */
+const fewestSeeds = 3;
+
+/** Whether exits tell groups apart, or the groups' names do. */
+const isNamedByExits = ({ groups }: SweepStudy): boolean =>
+  groups.length === 1 ||
+  new Set(groups.map(({ exits }) => exits.map(({ exit }) => exit).join())).size === groups.length;
+
+/** `final`: whether the model's own loss is shown, too. */
+export function sweepTable(study: SweepStudy, { final = false } = {}): string {
+  const { model, layers, processor, options, groups } = study;
+  const named = !isNamedByExits(study);
+  const hasCost = groups.every(({ teraflops }) => teraflops !== null);
+  const rows = groups.flatMap((group) => group.exits.map((exit) => rowOf(group, exit, { named, final, hasCost })));
+  const head = [
+    ...(named ? ['run'] : []),
+    'exit',
+    'loss',
+    'agreement, %',
+    ...(final ? ['loss of the final exit'] : []),
+    'tokens',
+    ...(hasCost ? ['TFLOP'] : []),
+    'seeds',
+  ];
+  const told = Object.entries(options)
+    .map(([key, value]) => `${key} ${String(value)}`)
+    .join(', ');
+  const ends = final ? '' : `, final exit ${groups[0]!.final.mean.toFixed(3)}`;
+  return `${model}, ${layers} layers${ends}; ${told}; ${processor}.\n\n${markdown({ head, rows })}`.trimEnd();
+}
+
+function rowOf(
+  { name, seeds, tokens, teraflops, final: ownFinal }: KeptGroup,
+  { exit, loss, agreement }: Exit,
+  { named, final, hasCost }: { readonly named: boolean; readonly final: boolean; readonly hasCost: boolean },
+): string[] {
+  return [
+    ...(named ? [name] : []),
+    `\`${exit}\``,
+    spreadText(loss, 3, seeds),
+    spreadText(inPercent(agreement), 1, seeds),
+    ...(final ? [spreadText(ownFinal, 3, seeds)] : []),
+    tokens.mean.toFixed(0),
+    ...(hasCost ? [teraflops!.mean.toPrecision(3)] : []),
+    String(seeds),
+  ];
+}
+
+/** Which group agreed most often with the final exit at each depth. */
+export function comparedText(study: SweepStudy): string {
+  const { groups } = study;
+  const seeds = Math.min(...groups.map((group) => group.seeds));
+  if (seeds < 2)
+    return 'With one seed each, differences of a few points may be chance: the sweep has to go on before it tells an order.';
+  const named = !isNamedByExits(study);
+  const said = groups[0]!.exits.map((_, at) => {
+    const [best, second] = groups
+      .map(({ name, exits }) => ({ called: named ? name : `\`${exits[at]!.exit}\``, ...exits[at]! }))
+      .sort((a, b) => b.agreement.mean - a.agreement.mean);
+    if (!best || !second) return '';
+    const text = ({ agreement }: Exit): string => `${spreadText(inPercent(agreement), 1, seeds)} %`;
+    const gap = best.agreement.mean - second.agreement.mean;
+    const isClear = gap > 2 * Math.hypot(best.agreement.deviation, second.agreement.deviation);
+    const before = seeds < fewestSeeds ? 'before' : isClear ? 'clearly before' : 'not clearly before';
+    const where = named ? `at \`${best.exit}\` ${best.called}` : best.called;
+    return `${where} agrees most often with the final exit (${text(best)}), ${before} ${second.called} (${text(second)})`;
+  });
+  return `Here ${said.join('; ')}.${seeds < fewestSeeds ? ` With ${seeds} seeds each this is what was seen, and no proof of an order.` : ''}`;
+}
+
+/** Scores beside full depth, and measured speed. */
+export function judgedText({ model, exits, processor, margin, layers, sets }: TasksStudy): string {
+  return sets
+    .map(({ set, ways, asked }) => {
+      const rows = ways.map(({ way, score, difference, meanLayer, speed, same }) => [
+        way,
+        (100 * score).toFixed(1),
+        difference ? `${pointsText(difference.low)} … ${pointsText(difference.high)}` : '',
+        difference ? verdictText(difference.verdict) : '',
+        same === null ? '' : (100 * same).toFixed(0),
+        meanLayer === null ? '' : meanLayer.toFixed(1),
+        speed ? `${speed.value.toFixed(2)} (${speed.low.toFixed(2)} … ${speed.high.toFixed(2)})` : '',
+      ]);
+      const head = ['way', 'score', 'difference, 95 %', 'verdict', 'same answer, %', 'mean layer', 'speed, × full'];
+      const kinds = kindsText(ways);
+      return `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks of ${set}; not worse: by ${margin} points at most, with 95 % certainty; speed a token, one text at a time and in turn, on ${processor}.\n\n${markdown({ head, rows })}${kinds === '' ? '' : `\n${kinds}`}`.trimEnd();
+    })
+    .join('\n\n');
+}
+
+/** Which kinds of token left before the final exit, of the way in which most did. */
+function kindsText(ways: readonly WayScore[]): string {
+  const earlyOf = ({ left }: WayScore, kind: string): { early: number; all: number } => {
+    const of = (exits: readonly string[]): number => exits.reduce((sum, exit) => sum + (left[exit]?.[kind] ?? 0), 0);
+    const exits = Object.keys(left);
+    return { early: of(exits.filter((exit) => exit !== 'final')), all: of(exits) };
+  };
+  const kindsOf = (way: WayScore): string[] => [...new Set(Object.values(way.left).flatMap(Object.keys))];
+  const early = (way: WayScore): number => kindsOf(way).reduce((sum, kind) => sum + earlyOf(way, kind).early, 0);
+  // Lossless leaves nowhere: what its exits guessed was verified.
+  const most = ways.filter(({ way }) => way !== 'lossless').sort((a, b) => early(b) - early(a))[0];
+  if (!most || early(most) === 0) return '';
+  const said = kindsOf(most)
+    .map((kind) => ({ kind, ...earlyOf(most, kind) }))
+    .filter(({ all }) => all >= 0.01)
+    .sort((a, b) => b.early / b.all - a.early / a.all)
+    .map(({ kind, early: some, all }) => `${kind} ${Math.round((100 * some) / all)} %`);
+  return `Of the way ${most.way}, so many of each kind of token left early: ${said.join(', ')}.`;
+}
