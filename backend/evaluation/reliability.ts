@@ -1,14 +1,17 @@
 /** Whether an exit is right as often as it is sure: its confidences in bins, beside how often it says what the final exit says. Pure. */
 import type { ReliabilityBin } from '../../protocol/events.ts';
-import type { ExitRecord } from './scores.ts';
 
 const binCount = 10;
 
+/** Of an exit, token by token; see `ExitRecord`. */
+interface Predictions {
+  readonly confidence: Float32Array;
+  readonly token: Int32Array;
+  readonly deferred: Uint8Array;
+}
+
 /** Bins of equal width that hold a token, from the lowest. Where an exit defers, nothing leaves, and nothing is counted. */
-export function reliabilityOf(
-  record: Pick<ExitRecord, 'confidence' | 'token' | 'deferred'>,
-  final: Pick<ExitRecord, 'token'>,
-): ReliabilityBin[] {
+export function reliabilityOf(record: Predictions, final: Pick<Predictions, 'token'>): ReliabilityBin[] {
   const sums = Array.from({ length: binCount }, () => ({ tokens: 0, confidence: 0, agreed: 0 }));
   for (const [i, confidence] of record.confidence.entries()) {
     if (record.deferred[i]) continue;
