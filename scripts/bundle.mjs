@@ -18,6 +18,15 @@ const external = [
   '@tensorflow/tfjs-node-gpu',
 ];
 
+/** How programs for Node are bundled. */
+export const forNode = {
+  platform: 'node',
+  target: 'node20',
+  format: 'esm',
+  external,
+  banner: { js: requireInModules },
+};
+
 /**
  * Writes bundles into `out`; for a package minified, without source maps and nothing else there. Returns the folders of
  * the packages that went in.
@@ -40,11 +49,7 @@ export async function bundle(out, { forPackage }) {
         'template-child': 'backend/data/template-child.mjs',
         server: 'backend/language-server/main.ts',
       },
-      platform: 'node',
-      target: 'node20',
-      format: 'esm',
-      external,
-      banner: { js: requireInModules },
+      ...forNode,
       outdir: out,
     },
     {

@@ -4,6 +4,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { libraryFolder } from '../../backend/ggml/packages.ts';
+import { bundled } from '../support/bundled.ts';
 
 const folder = libraryFolder();
 const variants = folder === null ? [] : readdirSync(folder).filter((file) => /ggml-cpu.*\.(so|dylib|dll)$/.test(file));
@@ -13,10 +14,8 @@ const files = [...models.map((type) => `gguf/llama-${type}.gguf`), 'tiny/qwen3']
 test.each(variants)(
   '%s',
   (variant) => {
-    const child = join(import.meta.dirname, 'cpu-variants-child.ts');
-    const said = execFileSync(process.execPath, ['--import', 'tsx', child, join(folder!, variant), ...files], {
-      encoding: 'utf8',
-    });
+    const words = [bundled('cpu-variants-child'), join(folder!, variant), ...files];
+    const said = execFileSync(process.execPath, words, { encoding: 'utf8' });
     const answer = JSON.parse(said) as Record<string, string[]> | null;
     // Null: for another processor.
     expect(answer ?? {}).toEqual({});

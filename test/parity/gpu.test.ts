@@ -2,10 +2,10 @@
  * Models on a graphics card through ggml's Vulkan, which is lavapipe here, a card in software, so shapes are tiny. Its products are
  * made in 32 bits, to be compared within 1e-3.
  */
-import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
 import { libraryFolder } from '../../backend/ggml/packages.ts';
+import { bundled } from '../support/bundled.ts';
 import { lavapipe } from '../support/lavapipe.ts';
 import type { Answers } from './gpu-child.ts';
 
@@ -19,14 +19,10 @@ const environment = libraryFolder() === null ? null : await lavapipe();
 const tries = 3;
 
 async function ask<Name extends keyof Answers>(name: Name, word = ''): Promise<Answers[Name]> {
-  const child = join(import.meta.dirname, 'gpu-child.ts');
   const options = { env: environment!, timeout: slow, reject: false };
   for (let left = tries; ; left--) {
-    const { stdout, signal, failed, message } = await execa(
-      process.execPath,
-      ['--import', 'tsx', child, name, word],
-      options,
-    );
+    const words = [bundled('gpu-child'), name, word];
+    const { stdout, signal, failed, message } = await execa(process.execPath, words, options);
     if (!failed) return JSON.parse(stdout.split('\n').at(-1)!) as Answers[Name];
     if (signal === undefined || left === 1) throw new Error(message);
     console.warn(`${name} ${word}: the driver crashed (${signal}).`);

@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { bundled } from '../support/bundled.ts';
 
 let root: string;
 beforeAll(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'resume-recipe-'))));
@@ -29,14 +30,10 @@ function sitting(name: string, options: Record<string, unknown>, steps: number, 
     out: path.join(root, `${name}.exits`),
     ...options,
   };
-  const child = spawn(
-    process.execPath,
-    ['--import', 'tsx', 'test/parity/resume-recipe-child.ts', JSON.stringify(given)],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, EARLY_EXIT_CACHE: path.join(root, `${name}.cache`) },
-    },
-  );
+  const child = spawn(process.execPath, [bundled('resume-recipe-child'), JSON.stringify(given)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, EARLY_EXIT_CACHE: path.join(root, `${name}.cache`) },
+  });
   let output = '';
   let killing = false;
   child.stdout.on('data', (data: Buffer) => {

@@ -4,6 +4,7 @@
  */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { build, type BuildOptions } from 'esbuild';
 import type { TestProject } from 'vitest/node';
 
 declare module 'vitest' {
@@ -14,16 +15,24 @@ declare module 'vitest' {
 }
 
 const place = path.resolve(import.meta.dirname, '../../.cache/test/programs');
-const { bundle } = (await import(path.resolve(import.meta.dirname, '../../scripts/bundle.mjs'))) as {
+const { bundle, forNode } = (await import(path.resolve(import.meta.dirname, '../../scripts/bundle.mjs'))) as {
   bundle: (out: string, options: { forPackage: boolean }) => Promise<unknown>;
+  forNode: BuildOptions;
 };
+/** Programs of tests that start many times. */
+const children = ['gpu-child', 'cpu-variants-child', 'resume-recipe-child'];
+const parity = path.resolve(import.meta.dirname, '../parity');
 
 /** Again before tests run again. Another run beside this one has bundles of its own. */
 export async function setup(project: TestProject): Promise<() => void> {
   const folder = path.join(place, `${process.pid}`);
   mkdirSync(place, { recursive: true });
   for (const pid of readdirSync(place)) if (!isRunning(Number(pid))) rmSync(path.join(place, pid), { recursive: true });
-  const make = async (): Promise<void> => void (await bundle(folder, { forPackage: false }));
+  const make = async (): Promise<void> => {
+    await bundle(folder, { forPackage: false });
+    const entryPoints = children.map((name) => path.join(parity, `${name}.ts`));
+    await build({ ...forNode, entryPoints, outdir: folder, bundle: true, logLevel: 'warning' });
+  };
   await make();
   project.provide('programs', folder);
   project.onTestsRerun(make);

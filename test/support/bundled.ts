@@ -3,4 +3,4 @@ import path from 'node:path';
 import { inject } from 'vitest';
 
 /** The file of a program. */
-export const bundled = (name: 'cli' | 'server' | 'worker'): string => path.join(inject('programs'), `${name}.js`);
+export const bundled = (name: string): string => path.join(inject('programs'), `${name}.js`);

@@ -1,11 +1,14 @@
 /** Where reference data and models lie, and small helpers to compare with them. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { packageRoot } from '../../backend/formats/installed.ts';
 
-export const fixtures = resolve(import.meta.dirname, '../fixtures/golden');
-export const shippedModel = resolve(import.meta.dirname, '../../models/typescript-5m');
+/** From a bundle, too. */
+const root = packageRoot();
+export const fixtures = join(root, 'test/fixtures/golden');
+export const shippedModel = join(root, 'models/typescript-5m');
 
-const models = process.env['EARLY_EXIT_MODELS'] ?? resolve(import.meta.dirname, '../../../shared/models');
+const models = process.env['EARLY_EXIT_MODELS'] ?? resolve(root, '../shared/models');
 const big = join(models, 'SmolLM2-135M-Instruct.Q4_1.gguf');
 
 /** A golden model that is a mixture of experts: nothing is differentiated through a router. */
