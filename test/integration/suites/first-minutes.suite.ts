@@ -234,36 +234,30 @@ const ofMedian = `${ofMean}return values.length === 0 ? 0 : sum(values) / values
 export function median(values: readonly number[]): number {
   `;
 
-/** What README and the walkthrough show: the exits' colours in a text of the mode `fast`, and of the default mode. */
+/** What README and the walkthrough show: a text in the exits' colours, and a suggestion. */
 const ofPages = (model: string, exits: string): Test[] => [
-  test('pages: the model', async () => {
+  test('pages: a text in the colours of the exits', async () => {
+    const api = await activate();
+    await configure('model', model);
+    await configure('completions.enabled', false);
+    // A session's first text tells no speed.
+    for (let round = 0; round < 2; round++) {
+      await atTheGap(ofMedian, '\n}\n');
+      const trace = (await api.generateAtCursor({ mode: 'fast', threshold: '0.97', exits }))?.trace;
+      note(`${trace?.speedup ?? '–'} × ${JSON.stringify(trace?.tokens.map(({ text }) => text).join(''))}`);
+    }
+    await until('its lens on the screen', () => inWorkbench<boolean>(lensIsShown));
+    await pictures('pages-fast');
+    await act('earlyExit.showDetails');
+    await until('the details', () => inView<boolean>('details', hasOpinions).catch(() => false));
+    await pictures('pages-fast-details');
+    await act('workbench.action.closeEditorsInOtherGroups');
+  }),
+  test('pages: a suggestion', async () => {
     await activate();
     await configure('model', model);
-  }),
-  ...[
-    { name: 'fast', options: { mode: 'fast', threshold: '0.97' } },
-    { name: 'faster', options: { mode: 'fast', threshold: '0.9' } },
-    { name: 'default', options: {} },
-  ].map(({ name, options }) =>
-    test(`pages: ${name}`, async () => {
-      const api = await activate();
-      await configure('completions.enabled', false);
-      // A session's first text says no speed.
-      for (let round = 0; round < 2; round++) {
-        await atTheGap(ofMedian, '\n}\n');
-        const trace = (await api.generateAtCursor({ ...options, exits }))?.trace;
-        note(`${trace?.speedup ?? '–'} × ${JSON.stringify(trace?.tokens.map(({ text }) => text).join(''))}`);
-      }
-      await until('its lens on the screen', () => inWorkbench<boolean>(lensIsShown));
-      await pictures(`pages-${name}`);
-      await act('earlyExit.showDetails');
-      await until('the details', () => inView<boolean>('details', hasOpinions).catch(() => false));
-      await pictures(`pages-${name}-details`);
-      await act('workbench.action.closeEditorsInOtherGroups');
-    }),
-  ),
-  test('pages: a suggestion', async () => {
     await configure('completions.enabled', true);
+    await configure('completions.maxMilliseconds', 10_000);
     await atTheGap();
     await act('workbench.action.focusActiveEditorGroup');
     await act('editor.action.inlineSuggest.trigger');

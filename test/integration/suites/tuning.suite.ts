@@ -241,6 +241,7 @@ export const run = suite([
       );
     });
     assert.ok(side);
+    await vscode.commands.executeCommand('notifications.clearAll');
     await delay(500);
     await screenshot('side-bar');
     await vscode.commands.executeCommand('workbench.view.explorer');
@@ -332,6 +333,12 @@ export const run = suite([
     assert.equal(await inView('curves', isOpen), false, 'it closes when the focus goes elsewhere');
     const overflow = `document.documentElement.scrollWidth > document.documentElement.clientWidth`;
     assert.equal(await inView('curves', overflow), false, 'nothing is cut off at the right');
+    await vscode.commands.executeCommand('workbench.view.explorer');
+    const folded = `document.querySelector('.chart canvas')?.clientWidth < 250`;
+    await until('the curves beside an editor and a side bar', () => inView<boolean>('curves', folded));
+    await screenshot('curves-beside-side-bar-small');
+    assert.deepEqual(await cutTexts(), []);
+    assert.equal(await inView('curves', overflow), false, 'nor beside a side bar');
     await resize('large');
   }),
 ]);
