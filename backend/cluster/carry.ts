@@ -83,15 +83,15 @@ export async function sendFiles(url: string, entries: readonly ZipEntry[], signa
 }
 
 function* inPieces(chunks: Iterable<Buffer>): Generator<Buffer> {
-  let [held, bytes]: [Buffer[], number] = [[], 0];
+  let [chunks, bytes]: [Buffer[], number] = [[], 0];
   for (const chunk of chunks) {
-    held.push(chunk);
+    chunks.push(chunk);
     bytes += chunk.length;
     if (bytes < pieceBytes) continue;
-    yield Buffer.concat(held);
-    [held, bytes] = [[], 0];
+    yield Buffer.concat(chunks);
+    [chunks, bytes] = [[], 0];
   }
-  if (bytes > 0) yield Buffer.concat(held);
+  if (bytes > 0) yield Buffer.concat(chunks);
 }
 
 interface Listed {

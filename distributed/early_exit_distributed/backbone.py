@@ -81,9 +81,9 @@ class Backbone:
 
     def bytes(self) -> int:
         """Bytes of the frozen weights on this rank."""
-        held = [_local(parameter) for layer in self.layers.values() for parameter in layer.parameters()]
+        own = [_local(parameter) for layer in self.layers.values() for parameter in layer.parameters()]
         tables = [table for table in (self._embedding, self._positions) if table is not None]
-        return sum(tensor.numel() * tensor.element_size() for tensor in [*held, *tables])
+        return sum(tensor.numel() * tensor.element_size() for tensor in [*own, *tables])
 
     def release(self, last: int) -> None:
         """Lets go of the layers behind `last`."""
@@ -158,9 +158,9 @@ def attention_place(layer: nn.Module, i: int, job: Job) -> Callable[[list[Tensor
     return lambda seen: module.register_forward_pre_hook(lambda _m, args: seen.append(args[0]), prepend=True)
 
 
-def attention_cut(spec: dict, x: Tensor, heard: Tensor) -> Tensor:
+def attention_cut(spec: dict, x: Tensor, recorded: Tensor) -> Tensor:
     """The value at a layer's attention cut, from the layer's input and the value recorded at its `attention_place`."""
-    return torch.cat((x + spec["residualScale"] * heard, x), -1) if spec["parallelResidual"] else heard
+    return torch.cat((x + spec["residualScale"] * recorded, x), -1) if spec["parallelResidual"] else recorded
 
 
 def _module(layer: nn.Module, job: Job, name: str) -> nn.Module:

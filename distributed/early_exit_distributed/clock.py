@@ -51,13 +51,13 @@ class Clock:
         save = now - self._saved_at >= self._save_after
         return [float(stops), float(over), float(due), float(save), self._share_now()]
 
-    def after_step(self, step: int, tokens: int, told: dict) -> None:
+    def after_step(self, step: int, tokens: int, agreed: dict) -> None:
         now = self._elapsed()
         self._recent = [*self._recent[-19:], (tokens, max(now - self._stepped_at, 1e-9))]
         self._stepped_at = now
-        self._share = max(told["share"], 0 if self._planned is None else step / self._planned)
-        self._due = told["due"] > 0
-        self.over = told["over"] > 0 or (self._planned is not None and step >= self._planned)
+        self._share = max(agreed["share"], 0 if self._planned is None else step / self._planned)
+        self._due = agreed["due"] > 0
+        self.over = agreed["over"] > 0 or (self._planned is not None and step >= self._planned)
 
     def is_evaluation_due(self, step: int, every: int | None) -> bool:
         if every is not None:

@@ -35,7 +35,7 @@ def final_scores(final: Tensor, targets: Tensor, head: Head, softcap: float | No
 
 
 @torch.no_grad()
-def exit_scores(job: Job, exit: Exit, table: Table, held: list[HeldOut], ranks: Ranks) -> list[float]:
+def exit_scores(job: Job, exit: Exit, table: Table, texts: list[HeldOut], ranks: Ranks) -> list[float]:
     """[loss, right, agreed, count] of this rank's share of the text."""
     sums = [0.0, 0.0, 0.0, 0.0]
     head = Head(*head_of(exit, table))
@@ -47,7 +47,7 @@ def exit_scores(job: Job, exit: Exit, table: Table, held: list[HeldOut], ranks: 
     # A token outside a shortlist has an even share of the defer class's probability.
     even_share = math.log(max(1, vocabulary - len(exit.tokens)))
     part, parts = ranks.share
-    for text in held[part::parts]:
+    for text in texts[part::parts]:
         targets = text.targets.flatten()
         counted = targets >= 0
         state = exit_state(job.spec, exit, table, text.features[exit.cut].to(ranks.device).float()).flatten(0, 1)

@@ -50,16 +50,16 @@ def read_held_out(run: Run) -> Judge:
         return tokens
 
     reply = Reply(judge, lambda windows, tokens: (windows * tokens,), torch.int64)
-    held: list[HeldOut] = []
+    texts: list[HeldOut] = []
     cuts = {exit.cut for exit in run.exits}
     batches = iter([list(own[i : i + size]) for i in range(0, len(own), size)])
     for done, passed in enumerate(run.pipeline.passes(run.held_out, batches, reply), 1):
         if run.exits:
             features = {cut: value.cpu() for cut, value in passed.features.items() if cut in cuts}
-            held.append(HeldOut(features, passed.targets, passed.reply))
+            texts.append(HeldOut(features, passed.targets, passed.reply))
         run.emit({"type": "progress", "phase": "features", "done": done, "total": -(-len(own) // size), "unit": "batches"})
     speaks = ranks.is_last_stage and ranks.tp == 0
     final = ranks.sum_all(sums if speaks else [0.0] * 4)
     if final[3] == 0:
         raise JobError("The held-out text has no token to predict. Give more text, or a larger held-out share.")
-    return Judge(held, final)
+    return Judge(texts, final)

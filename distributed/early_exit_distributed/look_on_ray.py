@@ -20,22 +20,22 @@ WANTED = ("torch", "transformers", "safetensors", "numpy")
 
 
 @ray.remote(num_cpus=0)
-def look(asked: dict) -> dict:
+def look(question: dict) -> dict:
     """On one node."""
     try:
-        shares = Path(asked["file"]).read_text() == asked["text"]
+        shares = Path(question["file"]).read_text() == question["text"]
     except OSError:
         shares = False
-    files = {name: Sample(**value) for name, value in asked["files"].items()}
+    files = {name: Sample(**value) for name, value in question["files"].items()}
     missing = [name for name in WANTED if importlib.util.find_spec(name) is None]
-    return {"shares": shares, "model": holds(Path(asked["model"]), files), "missing": missing}
+    return {"shares": shares, "model": holds(Path(question["model"]), files), "missing": missing}
 
 
-def main(asked: dict) -> None:
+def main(question: dict) -> None:
     ray.init()
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     on = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
-    seen = ray.get([look.options(scheduling_strategy=one).remote(asked) for one in on])
+    seen = ray.get([look.options(scheduling_strategy=one).remote(question) for one in on])
     together = {name: all(each[name] for each in seen) for name in ("shares", "model")}
     # A head node may lack what ranks need, if they run elsewhere.
     missing = [name for name in WANTED if all(name in each["missing"] for each in seen)]

@@ -99,9 +99,9 @@ def main(run: str, ranks: int, is_carried: bool) -> int:
             finished, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=GRACE) if waiting else ([], [])
             failures += _failures(finished, waiting, ranks)
         if failures:
-            told = next((failure for failure in failures if failure.is_cause), failures[0])
+            cause = next((failure for failure in failures if failure.is_cause), failures[0])
             # On the first rank's node, from which the run is followed.
-            ray.get(_report.options(scheduling_strategy=_on(node)).remote(str(folder), {"type": "failed", "message": told.sentence}))
+            ray.get(_report.options(scheduling_strategy=_on(node)).remote(str(folder), {"type": "failed", "message": cause.sentence}))
             return 1
     return 0
 

@@ -125,8 +125,8 @@ class WholeLearner:
             read = self._model.read(ids)
             head = Head(read.table["lm_head.weight"], read.table.get("lm_head.bias"))
             tokens, final = final_scores(read.final, targets, head, job.spec["finalSoftcap"])
-            held = [HeldOut(read.cuts, targets, tokens)]
-            parts = [*(exit_scores(job, exit, read.table, held, ranks) for exit in job.exits), final]
+            texts = [HeldOut(read.cuts, targets, tokens)]
+            parts = [*(exit_scores(job, exit, read.table, texts, ranks) for exit in job.exits), final]
             for id, part in zip(self.ids, parts):
                 sums[id] = [a + b for a, b in zip(sums[id], part)]
         numbers = ranks.sum_all([*itertools.chain(*sums.values())], "evaluation")
@@ -147,8 +147,8 @@ def _begin(run: Sitting, model: WholeModel, learner: WholeLearner) -> Reached:
         origins = json.loads(opened.metadata()["progress"]).get("origins", {})
     progress = {"step": 0, "tokens": 0, "scores": before, "origins": origins}
     seconds = run.elapsed()
-    held = {"tokens": run.held_out.count * run.held_out.length, "backbone": "exact"}
-    position = Position(0, 0, 0, seconds, _mean(before), before, job.data, False, seconds, held)
+    held_out = {"tokens": run.held_out.count * run.held_out.length, "backbone": "exact"}
+    position = Position(0, 0, 0, seconds, _mean(before), before, job.data, False, seconds, held_out)
     run.emit({"type": "phase", "phase": "save", "detail": str(job.directory)})
     checkpoint = Checkpoint(job) if run.ranks.is_writer else None
     evaluation = {"type": "evaluation", "step": 0, "tokens": 0, "scores": before, "best": True}

@@ -75,16 +75,16 @@ def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
         moment = Moment(clock.update(position.step), clock.updates)
         weights = _weights(run, learner.ids, moment)
         count = sum(learner.learn(passed, weights) for passed in itertools.islice(passes, per_rank))
-        event, told = _update(run, learner, moment, weights, count, clock)
-        tokens = told["tokens"]
+        event, agreed = _update(run, learner, moment, weights, count, clock)
+        tokens = agreed["tokens"]
         position = replace(position, step=position.step + 1, windows=position.windows + per_step, tokens=position.tokens + tokens, seconds=run.elapsed())
         steps_here += 1
         event |= {"step": position.step, "epoch": (position.windows - 1) // run.train.count + 1, "tokens": position.tokens}
-        clock.after_step(position.step, tokens, told)
+        clock.after_step(position.step, tokens, agreed)
         if checkpoint:
             checkpoint.metric({"type": "step", **event})
         run.emit({"type": "step", **event, **clock.shown(position.step)})
-        stopped = told["stop"] > 0
+        stopped = agreed["stop"] > 0
         if stopped:
             break
         if clock.is_evaluation_due(position.step, job.options["evaluateEvery"]) and not clock.over:
@@ -92,7 +92,7 @@ def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
             clock.evaluated(seconds)
             position, evaluated = reached.position, position.step
         # The last update is followed by its evaluation: a run that is killed there is resumed before it.
-        if told["save"] > 0 and not clock.over:
+        if agreed["save"] > 0 and not clock.over:
             clock.saved(learner.save(checkpoint, position))
     traffic = dict(ranks.traffic)
     learner.drain()
@@ -126,7 +126,7 @@ def _update(run: Sitting, learner: Learner, moment: Moment, weights: dict[str, f
     numbers = ranks.sum_all([*itertools.chain(*own), counts, *clock.decisions(run.stops())])
     each = [numbers[3 * i : 3 * i + 3] for i in range(len(ids))]
     tokens, stop, *decided = numbers[3 * len(ids) :]
-    told = {"tokens": int(tokens), "stop": stop, "over": decided[0], "due": decided[1], "save": decided[2], "share": decided[3]}
+    agreed = {"tokens": int(tokens), "stop": stop, "over": decided[0], "due": decided[1], "save": decided[2], "share": decided[3]}
     scale = 1 / max(1.0, tokens)
     norms = {id: scale * math.sqrt(squares) for id, (_, _, squares) in zip(ids, each)}
     rate = learner.update(moment, scale, norms)
@@ -136,7 +136,7 @@ def _update(run: Sitting, learner: Learner, moment: Moment, weights: dict[str, f
         "loss": sum(weights[id] * loss for id, loss in losses.items()),
         "losses": {id: cross_entropy * scale for id, (_, cross_entropy, _) in zip(ids, each)},
         "gradientNorms": norms,
-    }, told
+    }, agreed
 
 
 def _batches(run: Sitting, position: Position, planned: int | None) -> Iterator[list[int]]:

@@ -169,11 +169,11 @@ class WholeModel:
                 layer.register_forward_hook(lambda _m, _a, y, cut=f"{i}.end": self._seen.update({cut: y[0] if isinstance(y, tuple) else y}))
 
     def _note_attention(self, layer: nn.Module, i: int) -> None:
-        heard: list[Tensor] = []
-        attention_place(layer, i, self._job)(heard)
+        recorded: list[Tensor] = []
+        attention_place(layer, i, self._job)(recorded)
 
         def note(_module: nn.Module, args: tuple, _y: object) -> None:
-            self._seen[f"{i}.attention"] = attention_cut(self._job.spec, args[0], heard.pop())
+            self._seen[f"{i}.attention"] = attention_cut(self._job.spec, args[0], recorded.pop())
 
         layer.register_forward_hook(note)
 
@@ -236,8 +236,8 @@ def _by_stored_name(model: nn.Module, frame: nn.Module, weights: Weights) -> dic
             if stored != tuple(parameter.shape):
                 raise JobError(f"{tensor} has the shape {list(stored)}, and the model's code wants {list(parameter.shape)}.")
             found[tensor] = parameter
-    held = {id(parameter) for parameter in found.values()}
-    missing = next((name for name, parameter in parameters.items() if id(parameter) not in held), None)
+    known = {id(parameter) for parameter in found.values()}
+    missing = next((name for name, parameter in parameters.items() if id(parameter) not in known), None)
     if missing is not None:
         raise JobError(f"The model's files have no tensor {missing}. The download may be incomplete; get the model again.")
     return {name: found.get(name) for name in weights.names()}

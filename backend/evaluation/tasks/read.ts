@@ -137,8 +137,8 @@ const gsm8kShape = record({ question: text, answer: text });
 
 function gsm8k(value: Record<string, unknown>, place: string): Read {
   const { question, answer } = readMessage(place, gsm8kShape, value);
-  const [, said] = /####\s*(-?[\d,]*\.?\d+)\s*$/.exec(answer) ?? [];
-  if (said === undefined) throw userError('bad-data', `${place}: answer must end with #### and a number.`);
+  const [, number] = /####\s*(-?[\d,]*\.?\d+)\s*$/.exec(answer) ?? [];
+  if (number === undefined) throw userError('bad-data', `${place}: answer must end with #### and a number.`);
   return { form: 'number', prompt: question, answer: Number(said.replaceAll(',', '')), canonical: answer };
 }
 

@@ -58,9 +58,9 @@ export async function* timeWays(
 }
 
 /** Seconds behind the prompt, and the tokens that they wrote: the first comes out of the prompt's pass. */
-async function timeOne(session: Session, asked: TaskPrompt, way: Way, isCancelled: () => boolean): Promise<Timed> {
+async function timeOne(session: Session, prompt: TaskPrompt, way: Way, isCancelled: () => boolean): Promise<Timed> {
   const request = requestOf(
-    { ...asked, maxTokens: Math.min(asked.maxTokens, mostTokens) },
+    { ...prompt, maxTokens: Math.min(prompt.maxTokens, mostTokens) },
     { ...way.how, isCancelled },
   );
   let [began, tokens] = [performance.now(), 0];
