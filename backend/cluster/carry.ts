@@ -83,15 +83,15 @@ export async function sendFiles(url: string, entries: readonly ZipEntry[], signa
 }
 
 function* inPieces(chunks: Iterable<Buffer>): Generator<Buffer> {
-  let [chunks, bytes]: [Buffer[], number] = [[], 0];
+  let [piece, bytes]: [Buffer[], number] = [[], 0];
   for (const chunk of chunks) {
-    chunks.push(chunk);
+    piece.push(chunk);
     bytes += chunk.length;
     if (bytes < pieceBytes) continue;
-    yield Buffer.concat(chunks);
-    [chunks, bytes] = [[], 0];
+    yield Buffer.concat(piece);
+    [piece, bytes] = [[], 0];
   }
-  if (bytes > 0) yield Buffer.concat(chunks);
+  if (bytes > 0) yield Buffer.concat(piece);
 }
 
 interface Listed {

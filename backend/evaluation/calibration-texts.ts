@@ -1,50 +1,50 @@
-/** The texts that a calibration stands on: their beginnings, and the full model writing on, with every exit heard. */
+/** The texts of a calibration: their beginnings, and the full model's continuations, with every exit's predictions. */
 import { setImmediate } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import { plural } from '../../protocol/plural.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { listen, type Position } from '../decoding/listen.ts';
+import { observeExits, type Position } from '../decoding/observe.ts';
 import { fewestTokens } from './calibration.ts';
 import type { Guarantee } from './promise.ts';
 import type { Windows } from '../features/features.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 
-export interface Asked extends Guarantee {
+export interface CalibrationRequest extends Guarantee {
   /** Tokens to calibrate on, at least. */
   readonly tokens: number;
   /** Seconds that all of it may take; what does not fit into them is left out, the promise is not. */
   readonly seconds: number;
 }
 
-/** Prompts are pieces of held-out text this long, and the model goes on for so long. */
+/** Length of the prompts, which are pieces of held-out text, and of the model's continuations. */
 export const promptTokens = 48;
 export const newTokens = 64;
 /** Prompts written on at once, at most. */
 export const largestBatch = 32;
 
-/** What else a calibration does, how few tokens may be heard, and how many are wanted. */
+/** The time that the rest of a calibration takes, the fewest tokens that it needs, and the number that is wanted. */
 export interface Pace {
   /** Seconds since it began. */
   readonly elapsed: () => number;
-  /** Seconds of what comes behind these texts, where a token of them takes so many. */
+  /** Seconds of the work after these texts, if a token of them takes `aToken` seconds. */
   readonly behind: (aToken: number) => number;
   readonly fewest: number;
   readonly wanted: number;
 }
 
-/** A strict promise takes more tokens than were asked for. */
-export const wantedTokens = (asked: Asked): number => Math.max(asked.tokens, fewestTokens(asked));
+/** A strict promise needs more tokens than were requested. */
+export const wantedTokens = (request: CalibrationRequest): number => Math.max(request.tokens, fewestTokens(request));
 
 /**
- * The full model's texts with what exits say of them, until there are as many tokens as wanted or the time is over. When to stop is
- * decided by these alone, never by what exits said, so that a promise tested on them holds. Null if the time is too short.
+ * The full model's texts with the exits' predictions, until there are as many tokens as wanted or the time is over. Only these two decide
+ * when to stop, never the predictions, so that a promise tested on the texts holds. Null if the time is too short.
  */
 export async function* writeTexts(
   tokenizer: Tokenizer,
   staged: StagedModel,
   prompts: readonly (readonly number[])[],
-  asked: Asked,
+  request: CalibrationRequest,
   { elapsed, behind, fewest, wanted }: Pace,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
@@ -52,19 +52,19 @@ export async function* writeTexts(
   yield {
     type: 'phase',
     phase: 'generate',
-    detail: `${plural(textsOf(total), 'text')} at full depth, all exits heard`,
+    detail: `${plural(textsOf(total), 'text')} at full depth, all exits read`,
   };
-  // Where time is short, smaller batches leave more choice when to stop.
-  const size = Math.min(textsOf(total), Number.isFinite(asked.seconds) ? largestBatch / 2 : largestBatch);
+  // If time is short, smaller batches allow to stop at more points.
+  const size = Math.min(textsOf(total), Number.isFinite(request.seconds) ? largestBatch / 2 : largestBatch);
   const texts: Position[][] = [];
-  let heard = 0;
+  let observed = 0;
   const marks: number[] = [elapsed()];
-  while (heard < total && texts.length < prompts.length) {
-    const batch = prompts.slice(texts.length, texts.length + Math.min(size, textsOf(total - heard)));
-    const listening = listen(staged, batch, newTokens, tokenizer.eosIds);
-    let next = await listening.next();
-    for (; !next.done; next = await listening.next()) {
-      const done = Math.min(total, heard + next.value.done * batch.length);
+  while (observed < total && texts.length < prompts.length) {
+    const batch = prompts.slice(texts.length, texts.length + Math.min(size, textsOf(total - observed)));
+    const observing = observeExits(staged, batch, newTokens, tokenizer.eosIds);
+    let next = await observing.next();
+    for (; !next.done; next = await observing.next()) {
+      const done = Math.min(total, observed + next.value.done * batch.length);
       yield { type: 'progress', phase: 'generate', done, total, unit: 'tokens' };
       await setImmediate(); // let a cancellation in
       signal.throwIfAborted();
@@ -74,22 +74,22 @@ export async function* writeTexts(
       const aToken = aBatch / (size * newTokens);
       const until = (tokens: number): number =>
         start + aBatch * Math.ceil(tokens / (size * newTokens)) + behind(aToken);
-      if (until(fewest) > asked.seconds) {
-        yield { type: 'warning', message: tooLittleTime(asked.seconds, until(fewest)) };
+      if (until(fewest) > request.seconds) {
+        yield { type: 'warning', message: tooLittleTime(request.seconds, until(fewest)) };
         return null;
       }
-      yield { type: 'expected', seconds: Math.min(until(total), asked.seconds) };
+      yield { type: 'expected', seconds: Math.min(until(total), request.seconds) };
     }
     texts.push(...next.value);
-    heard = texts.flat().length;
+    observed = texts.flat().length;
     const aText = (elapsed() - marks[0]!) / texts.length;
-    const soonest = elapsed() + size * aText + behind((aText * texts.length) / heard);
-    if (soonest <= asked.seconds) continue;
-    if (heard >= fewest) break;
-    yield { type: 'warning', message: tooLittleTime(asked.seconds, soonest) };
+    const soonest = elapsed() + size * aText + behind((aText * texts.length) / observed);
+    if (soonest <= request.seconds) continue;
+    if (observed >= fewest) break;
+    yield { type: 'warning', message: tooLittleTime(request.seconds, soonest) };
     return null;
   }
-  requireTokens(heard, fewest);
+  requireTokens(observed, fewest);
   return texts;
 }
 
@@ -109,8 +109,8 @@ const tooLittleTime = (seconds: number, least: number): string =>
   `The exits are not calibrated: here that takes at least ${Math.ceil(least)} s, and ${Math.max(0, Math.round(seconds))} s are left.`;
 
 /**
- * Pieces of windows, at most `most` of them, apart from each other if there is enough text. However few of the first are taken,
- * they are spread over the whole of it.
+ * Pieces of windows, at most `most` of them, apart from each other if there is enough text. The first few of them are spread over all of
+ * the text, however few are taken.
  */
 export function promptsOf(windows: Windows, most: number): number[][] {
   const length = Math.min(promptTokens, windows.tokens - 1);

@@ -1,6 +1,6 @@
 /**
- * Thresholds with a promise, which new text keeps with the probability asked (learn-then-test; Angelopoulos et al. 2021, and CALM,
- * Schuster et al. 2022). Pure: works on what the exits said, and on what stages and readings cost.
+ * Thresholds with a promise, which new text keeps with the requested probability (learn-then-test; Angelopoulos et al. 2021, and CALM,
+ * Schuster et al. 2022). Pure: uses only the exits' predictions, and the costs of stages and readouts.
  */
 import type { Promised } from '../../protocol/options-promise.ts';
 import type { Figure } from '../../protocol/brought.ts';
@@ -11,13 +11,13 @@ export interface ExitView {
   readonly exit: string;
   /** Stages that run before it can be read. */
   readonly stages: number;
-  /** Of its best real token: log p(best) − log p(token) of the full model, 0 where it is the full model's own choice; nats. */
+  /** Regret of the exit's best real token: log p(best) − log p(token) of the full model, 0 if it is the full model's own choice; nats. */
   readonly regret: ArrayLike<number>;
   /** That token's probability. */
   readonly confidence: ArrayLike<number>;
-  /** 1 where a shortlist's defer class won: the token goes on. */
+  /** 1 if a shortlist's defer class won: the token continues. */
   readonly deferred: ArrayLike<number>;
-  /** 1 where a gate keeps the exit from being read; absent: it always is. */
+  /** 1 if a gate keeps the exit from being read; absent: it is always read. */
   readonly closed?: ArrayLike<number>;
 }
 
@@ -34,11 +34,11 @@ export interface Costs {
 }
 
 export interface Calibrated extends Outcome {
-  /** By exit id; an exit that is missing costs more than it saves and is not asked. */
+  /** By exit id; an exit without a threshold costs more than it saves and is not used. */
   readonly thresholds: Readonly<Record<string, number>>;
 }
 
-/** What decoding says and takes; a `Calibrated`'s on the tokens that tested the promise. */
+/** Loss and cost of decoding; for a `Calibrated`, on the tokens that tested the promise. */
 export interface Outcome {
   /** Mean loss under the promise, from 0 to 1. */
   readonly loss: number;
@@ -71,12 +71,12 @@ export function calibrate(exits: readonly ExitView[], costs: Costs, { promise, c
   const sorted = sortedTokens(exits, learn);
 
   const allowed = allowedLoss(promise);
-  const sets = fastestSets(exits, costs, promise, allowed, learn, sorted).map(({ asked }) => asked);
+  const sets = fastestSets(exits, costs, promise, allowed, learn, sorted).map(({ used }) => used);
   const full = timeOf(exits, costs, promise, new Map(), test).milliseconds;
-  const tested = (asked: readonly number[]): Calibrated | null => {
+  const tested = (used: readonly number[]): Calibrated | null => {
     let chosen: Calibrated | null = null;
     for (const loss of lossesTried(allowed)) {
-      const thresholds = thresholdsFor(exits, promise, asked, loss, sorted);
+      const thresholds = thresholdsFor(exits, promise, used, loss, sorted);
       const result = timeOf(exits, costs, promise, thresholds, test);
       if (chanceOf(promise, result.losses) > (1 - certainty) / sets.length) break;
       const speedup = full / result.milliseconds;
@@ -89,8 +89,8 @@ export function calibrate(exits: readonly ExitView[], costs: Costs, { promise, c
 }
 
 /**
- * Candidates that nothing has tested, at most two, the more cautious first: the thresholds of the fastest single exit and of the fastest
- * set that lose at most so much on the very tokens that choose them.
+ * Untested candidates, at most two, the more cautious first: the thresholds of the fastest single exit and of the fastest set that lose at
+ * most `allowed` on the same tokens that choose them.
  */
 export function likely(
   exits: readonly ExitView[],
@@ -104,12 +104,14 @@ export function likely(
 }
 
 interface FoundSet {
-  readonly asked: readonly number[];
+  readonly used: readonly number[];
   readonly thresholds: ReadonlyMap<number, number>;
   readonly milliseconds: number;
 }
 
-/** Of single exits, and of sets of any size where one should be faster, the fastest that loses at most so much on these tokens. */
+/**
+ * The fastest of the single exits, and of sets of any size if a set is expected to be faster, that lose at most `allowed` on these tokens.
+ */
 function fastestSets(
   exits: readonly ExitView[],
   costs: Costs,
@@ -119,20 +121,20 @@ function fastestSets(
   sorted: readonly Int32Array[],
 ): FoundSet[] {
   const { milliseconds: none } = timeOf(exits, costs, promise, new Map(), range);
-  let single: FoundSet = { asked: [], thresholds: new Map(), milliseconds: none };
+  let single: FoundSet = { used: [], thresholds: new Map(), milliseconds: none };
   let any = single;
-  for (const asked of subsets(exits.length)) {
+  for (const used of subsets(exits.length)) {
     for (const level of lossesTried(allowed)) {
-      const thresholds = thresholdsFor(exits, promise, asked, level, sorted);
+      const thresholds = thresholdsFor(exits, promise, used, level, sorted);
       const { loss, milliseconds } = timeOf(exits, costs, promise, thresholds, range);
       if (loss > allowed) continue;
-      if (asked.length === 1 && milliseconds < single.milliseconds) single = { asked, thresholds, milliseconds };
-      if (milliseconds < any.milliseconds) any = { asked, thresholds, milliseconds };
+      if (used.length === 1 && milliseconds < single.milliseconds) single = { used, thresholds, milliseconds };
+      if (milliseconds < any.milliseconds) any = { used, thresholds, milliseconds };
     }
   }
   const isSetWorth = any.milliseconds * leastGainOfSet <= single.milliseconds;
   return (isSetWorth ? [single, any] : [single]).filter(
-    ({ asked }, i, all) => asked.length > 0 && (i === 0 || asked.join() !== all[0]!.asked.join()),
+    ({ used }, i, all) => used.length > 0 && (i === 0 || used.join() !== all[0]!.used.join()),
   );
 }
 
@@ -156,15 +158,15 @@ export function halvesOf(tokens: number): { readonly learn: Range; readonly test
 export const savedBy = (costs: Costs, k: number, stages: number): number =>
   total(costs.stages.slice(stages)) - laterBy(costs, k, stages) + costs.readings.at(-1)!;
 
-/** Milliseconds that such a token takes for the stages behind. */
+/** Milliseconds that the later stages take for such a token. */
 const laterBy = ({ fills, deferred }: Costs, k: number, stages: number): number =>
   fills?.[k] ?? total(deferred.slice(stages));
 
 const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
 /**
- * Fewest tokens on which a promise can be tested at all: half of them test, and where none of those loses anything, more than what is
- * allowed must be ruled out, for two candidates.
+ * Fewest tokens on which a promise can be tested at all. Half of them test it. If none of those loses anything, a loss larger than allowed
+ * must be ruled out, for two candidates.
  */
 export const fewestTokens = ({ promise, certainty }: Guarantee): number =>
   2 * fewestTested(promise, (1 - certainty) / 2);
@@ -175,7 +177,7 @@ export function leastChance(costs: Costs, k: number, stages: number): number {
   return saved > 0 ? Math.min(1, costs.readings[k]! / saved) : 1;
 }
 
-/** What decoding with these thresholds (and gates) would have said and cost; unless others are named, over the tokens that test a promise. */
+/** Loss and cost of decoding with these thresholds (and gates); by default over the tokens that test a promise. */
 export function outcomeOf(
   exits: readonly ExitView[],
   costs: Costs,
@@ -199,17 +201,17 @@ const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Arr
     Int32Array.from({ length: to - from }, (_, i) => from + i).sort((a, b) => confidence[b]! - confidence[a]!),
   );
 
-/** By exit: the lowest confidence above which the tokens that still come to it lose at most so much on average. */
+/** By exit: the lowest confidence above which the tokens that still reach the exit lose at most `loss` on average. */
 function thresholdsFor(
   exits: readonly ExitView[],
   promise: Promised,
-  asked: readonly number[],
+  used: readonly number[],
   most: number,
   sorted: readonly Int32Array[],
 ): Map<number, number> {
   const thresholds = new Map<number, number>();
   const hasLeft = new Uint8Array(tokensOf(exits));
-  for (const k of asked) {
+  for (const k of used) {
     const { regret, confidence, deferred } = exits[k]!;
     const sure = sorted[k]!.filter((i) => !deferred[i] && !hasLeft[i]);
     let lost = 0;
@@ -235,7 +237,7 @@ interface Timed {
   readonly regrets: Float64Array;
 }
 
-/** What decoding these tokens with these thresholds would have cost and said. */
+/** Cost and loss of decoding these tokens with these thresholds. */
 function timeOf(
   exits: readonly ExitView[],
   costs: Costs,

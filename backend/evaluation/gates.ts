@@ -12,7 +12,7 @@ import {
 } from './calibration.ts';
 
 /** An exit's predictions for every token, and the states from which it made them. */
-export type Heard = ExitView & { readonly states: readonly Float32Array[] };
+export type ExitObservations = ExitView & { readonly states: readonly Float32Array[] };
 
 /**
  * Finds gates for the exits at which tokens leave. The first half of the tokens fits gates and puts them in the order of their gain, one
@@ -21,21 +21,21 @@ export type Heard = ExitView & { readonly states: readonly Float32Array[] };
  * not chosen for it.
  */
 export function findGates(
-  heard: readonly Heard[],
+  observed: readonly ExitObservations[],
   costs: Costs,
   promise: Promised,
   thresholds: Calibrated['thresholds'],
 ): Outcome & { readonly gates: Gates } {
-  const { learn, test } = halvesOf(heard[0]?.states.length ?? 0);
+  const { learn, test } = halvesOf(observed[0]?.states.length ?? 0);
   const outcome = (gates: Gates, range: typeof test): Outcome => {
-    const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
+    const gated = observed.map((view) => withGate(view, gates.get(view.exit)));
     return outcomeOf(gated, costs, promise, thresholds, range);
   };
   const none: Gates = new Map();
 
   const path: Gates[] = [];
   let learned = outcome(none, learn);
-  for (const [k, view] of heard.entries()) {
+  for (const [k, view] of observed.entries()) {
     const threshold = thresholds[view.exit];
     if (threshold === undefined) continue;
     const leaves = Array.from(view.states, (_, i) => Number(!view.deferred[i] && view.confidence[i]! >= threshold));
@@ -60,5 +60,5 @@ export function findGates(
 type Gates = ReadonlyMap<string, Gate>;
 
 /** The same exit with a gate, if there is one, that decides whether it is read. */
-export const withGate = (view: Heard, gate: Gate | undefined): Heard =>
+export const withGate = (view: ExitObservations, gate: Gate | undefined): ExitObservations =>
   gate ? { ...view, closed: Uint8Array.from(view.states, (state) => Number(!opens(gate, state))) } : view;

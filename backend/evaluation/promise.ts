@@ -74,11 +74,11 @@ const hopelessShare = 0.9;
  * Whether a way of writing keeps a promise, from the regrets of the tokens that it has written so far; null: more text is needed. `most`:
  * the number of tokens at which the test ends.
  */
-export function verdictOf(asked: Guarantee, regrets: readonly number[], most: number): 'kept' | 'broken' | null {
-  const allowed = allowedLoss(asked.promise);
-  const losses = regrets.map((regret) => lossOf(asked.promise, regret));
-  const isEnough = losses.length >= fewestJudged(asked);
-  const chance = 1 - asked.certainty;
+export function verdictOf(guarantee: Guarantee, regrets: readonly number[], most: number): 'kept' | 'broken' | null {
+  const allowed = allowedLoss(guarantee.promise);
+  const losses = regrets.map((regret) => lossOf(guarantee.promise, regret));
+  const isEnough = losses.length >= fewestJudged(guarantee);
+  const chance = 1 - guarantee.certainty;
   if (isEnough && betChance(allowed, losses) <= chance) return 'kept';
   const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
   if (isEnough && mean > hopelessShare * allowed) return 'broken';

@@ -74,7 +74,7 @@ interface Way {
 export async function* tryOut(
   on: {
     readonly model: Model;
-    readonly held: ExitSet;
+    readonly exits: ExitSet;
     readonly running: Running;
     readonly tokenizer: Tokenizer;
     /** What passes of several tokens cost, by which drafts are taken. */
@@ -101,8 +101,8 @@ export async function* tryOut(
     const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
     const [fast, alone]: [Way[], Way[]] = [[], []];
     for (const candidate of candidates) {
-      const isAsked = (exit: string): boolean => exit in candidate.thresholds;
-      const cut = await open(onlyExits(on.held, isAsked));
+      const isUsed = (exit: string): boolean => exit in candidate.thresholds;
+      const cut = await open(onlyExits(on.exits, isUsed));
       fast.push(way(cut, { ...leavingBy(candidate), drafts }));
       alone.push(way(cut, leavingBy(candidate)));
     }

@@ -1,6 +1,7 @@
 /**
- * Thresholds where memories fill what tokens skip. What such a token leaves behind changes what the next ones say, so that the full
- * model's own text judges nothing: the mode that is judged writes text, and the full model scores it in one exact pass.
+ * Calibrates thresholds for exits with memories. A token that leaves is filled, and its filled entries change later tokens, so the full
+ * model's own text cannot be compared token by token. Instead, the mode that is judged writes text, and the full model scores it in one
+ * exact pass.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Brought } from '../../protocol/brought.ts';
@@ -11,9 +12,9 @@ import { regretsOf } from '../decoding/regret.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession } from '../decoding/session.ts';
 import { likely, type Costs } from './calibration.ts';
-import { findGates, type Heard } from './gates.ts';
+import { findGates, type ExitObservations } from './gates.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import { largestBatch, newTokens, type Asked } from './calibration-texts.ts';
+import { largestBatch, newTokens, type CalibrationRequest } from './calibration-texts.ts';
 import { allowedLoss, fewestJudged, judgedBy, verdictOf } from './promise.ts';
 import { leavingBy, type Candidate } from './trial.ts';
 
@@ -22,16 +23,19 @@ import { leavingBy, type Candidate } from './trial.ts';
  * their own.
  */
 const shares = [0.1, 0.25, 0.4, 0.6, 0.8];
-/** A candidate may write so many times as many tokens as where none of them is lost: the nearer to what is allowed, the more it takes. */
+/**
+ * Most tokens that a candidate may write, as a multiple of the number needed if none of them loses anything: the closer its loss is to the
+ * allowed one, the more it needs.
+ */
 const patience = 4;
 
-/** With what the text says that was written with it. */
+/** With agreement and regret of the text that was written with it. */
 export type Judged = Candidate & Pick<Brought, 'agreement' | 'regret'>;
 
 export interface Judging {
   readonly tokenizer: Tokenizer;
   readonly staged: StagedModel;
-  readonly heard: readonly Heard[];
+  readonly observed: readonly ExitObservations[];
   readonly costs: Costs;
   /** Beginnings of texts that chose nothing yet. */
   readonly prompts: readonly (readonly number[])[];
@@ -40,35 +44,35 @@ export interface Judging {
 }
 
 /**
- * The boldest candidate that keeps the promise in text that it has written; null where none does, or text or time is too little. They are
- * tested in a fixed order, the most cautious first, until one fails, so that no correction for their number is needed.
+ * The boldest candidate that keeps the promise in text that it has written; null if none does, or if text or time is too short. Candidates
+ * are tested in a fixed order, the most cautious first, until one fails, so that no correction for their number is needed.
  */
 export async function* judgeWritten(
   on: Judging,
-  asked: Asked,
+  request: CalibrationRequest,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Judged | null> {
-  const { staged, heard, costs, prompts, hasTime } = on;
-  const { promise } = asked;
+  const { staged, observed, costs, prompts, hasTime } = on;
+  const { promise } = request;
   const allowed = allowedLoss(promise);
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (remembering.size === 0 || allowed <= 0) return null;
-  const fewest = fewestJudged(asked);
+  const fewest = fewestJudged(request);
   const most = Math.min(patience * fewest, prompts.length * newTokens);
   const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
-    hasTime(0) ? verdictOf(asked, regrets, most) : 'broken';
+    hasTime(0) ? verdictOf(request, regrets, most) : 'broken';
   const tried = new Set<string>();
   let best: Judged | null = null;
   let longest = 0;
   for (const share of shares) {
-    const thresholds = likely(heard, costs, promise, share * allowed).at(-1)?.thresholds ?? {};
+    const thresholds = likely(observed, costs, promise, share * allowed).at(-1)?.thresholds ?? {};
     const places = Object.keys(thresholds);
     const key = JSON.stringify(thresholds);
     if (tried.has(key) || !places.some((exit) => remembering.has(exit))) continue;
     tried.add(key);
     if (!hasTime(longest)) break;
     const started = performance.now();
-    const { gates } = findGates(heard, costs, promise, thresholds);
+    const { gates } = findGates(observed, costs, promise, thresholds);
     const candidate: Candidate = { thresholds, gates, remembers: true };
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places.join(' and ')}, with memory` };
     const regrets = yield* written(on, candidate, most, verdict, signal);
@@ -79,7 +83,10 @@ export async function* judgeWritten(
   return best;
 }
 
-/** Regrets of text written so, as soon as it is clear that the promise is kept; null where it is broken, or text is too little to tell. */
+/**
+ * Regrets of text written with a candidate, as soon as it is clear that the promise is kept; null if it is broken, or if there is too
+ * little text to decide.
+ */
 async function* written(
   { tokenizer, staged, prompts }: Judging,
   candidate: Candidate,

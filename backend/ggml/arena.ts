@@ -1,12 +1,12 @@
 /**
- * Memory for tensors that come one by one and go together: few large buffers instead of one each, so that the system can lay
- * them out in large pages; on a card, where all of a buffer is taken at once, as small ones as need be. Knows no weights.
+ * Memory for tensors that are made one by one and freed together: few large buffers instead of one each, so that the system can put them
+ * into large pages; on a card, which allocates a whole buffer at once, buffers as small as possible. Knows no weights.
  */
 import type { Address, Buffer, BufferType, Tensor } from './library.ts';
 import type { Processor } from './processor.ts';
 
 export interface Arena {
-  /** Gives a tensor its place; false if there is no memory. */
+  /** Gives a tensor its memory; false if there is none. */
   place(tensor: Tensor, bufferType: BufferType): boolean;
   dispose(): void;
 }

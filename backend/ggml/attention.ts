@@ -1,6 +1,6 @@
 /**
- * What attention is on a GPU. A mask is made there: sent, it would grow with the text in every pass. And where ggml has no
- * attention in one operator for a shape, it is composed of products and a softmax. Knows no layer.
+ * Attention on a GPU. Its mask is made there: if it were sent, it would grow with the text in every pass. If ggml has no single operator
+ * for attention of some shape, it is composed of products and a softmax. Knows no layer.
  */
 import { types, type Context, type Library, type Tensor } from './library.ts';
 
@@ -15,7 +15,7 @@ interface Shape {
 const hidden = -1e30;
 
 /**
- * `[keys, tokens, 1, batch]` in 16 bits: 0 where a column may look, −∞ elsewhere; `window` counts the own position. `positions`: of each
+ * `[keys, tokens, 1, batch]` in 16 bits: 0 if a column may attend to a key, else −∞; `window` counts the own position. `positions`: of each
  * column, integers; `places`: the numbers from 0 to `keys` − 1; `least`: the one number `1 − window`, if there is a window.
  */
 export function madeMask(

@@ -1,6 +1,6 @@
 /**
- * The program that looks for graphics cards through ggml, in a process of its own: it opens each, multiplies on it and says what
- * memory it has. A driver that asserts ends that process alone.
+ * The program that finds graphics cards through ggml, in a process of its own: it opens each card, multiplies on it and reports its memory.
+ * A driver that fails an assertion ends only that process.
  */
 import { nativePackage } from '../formats/installed.ts';
 import { libraryFolder } from './packages.ts';

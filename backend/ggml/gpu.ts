@@ -1,6 +1,6 @@
 /**
- * A GPU as a device of ggml: Vulkan, CUDA or Metal, all by the same functions. Weights, keys and values lie in its own memory. Knows no
- * model, and asks nothing that a driver might end the process for: that is tried in another process before.
+ * A GPU as a device of ggml: Vulkan, CUDA or Metal, all through the same functions. Weights, keys and values are in its own memory. Knows
+ * no model. Calls that may end the process are first tried in another process.
  */
 import type { Backend, Device, Graph, Library } from './library.ts';
 import { ProcessorFailure, type Processor } from './processor.ts';

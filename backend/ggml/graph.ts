@@ -8,7 +8,7 @@ import { types, type Allocator, type Context, type Graph, type Tensor, type Type
 export interface Value {
   readonly tensor: Tensor;
   readonly width: number;
-  /** Bytes from a column to the next, where others lie between them. */
+  /** Bytes from a column to the next, if other data is between them. */
   readonly stride?: number;
   /** A SiLU that a product may take along: its argument. */
   readonly siluOf?: Tensor;
@@ -19,7 +19,7 @@ export interface Value {
 export interface GraphSketch {
   readonly context: Context;
   readonly graph: Graph;
-  /** An input by name, made when first asked for. */
+  /** An input by name, made on first use. */
   input(name: string, type: TypeName, ...shape: number[]): Tensor;
   /** Something that is read after computing. */
   output(name: string, tensor: Tensor): void;

@@ -1,6 +1,6 @@
 /**
- * Memory that is read again and again, laid out in large pages in the background: in pauses, since it takes a core some two seconds a
- * gigabyte, in which what computes waits; without one only where much is computed. Knows addresses, no tensors.
+ * Moves memory that is read again and again to large pages in the background. That takes a core some two seconds per gigabyte, during which
+ * computing waits. So it is done in pauses, or, if much is computed without a pause, in between. Knows addresses, no tensors.
  */
 
 /** Some memory, of which the first `used` bytes are written. */
@@ -10,10 +10,10 @@ export interface Memory {
 }
 
 export interface LargePages {
-  /** To be called again where more of it has been written. */
+  /** To be called again after more of it has been written. */
   add(memory: Memory): void;
   remove(memory: Memory): void;
-  /** So long was computed; milliseconds. */
+  /** Adds this time of computing; milliseconds. */
   computed(milliseconds: number): void;
 }
 

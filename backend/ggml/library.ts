@@ -182,7 +182,7 @@ export interface Functions {
   allocate(context: Context, bufferType: BufferType): Buffer | null;
   newBuffer(bufferType: BufferType, bytes: number): Buffer | null;
   bufferBase(buffer: Buffer): Address;
-  /** Bytes that a tensor takes in such a buffer, and what its place there must be a multiple of. */
+  /** Bytes of a tensor in such a buffer, and the alignment of its address there. */
   placeBytes(bufferType: BufferType, tensor: Tensor): number;
   placeStep(bufferType: BufferType): number;
   placeTensor(buffer: Buffer, tensor: Tensor, at: Address): number;
@@ -200,7 +200,7 @@ export interface Functions {
   setLog(callback: Pointer, user: null): void;
 }
 
-/** Which library holds a function, and its C prototype. */
+/** The library of a function, and its C prototype. */
 type Prototype = readonly [library: 'ggml-base' | 'ggml', prototype: string];
 const base = (prototype: string): Prototype => ['ggml-base', prototype];
 const unary = (name: string): Prototype => base(`void *ggml_${name}(void *ctx, void *a)`);
@@ -312,7 +312,7 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
 };
 
 export interface Library extends Functions {
-  /** Where the libraries lie. */
+  /** Folder of the libraries. */
   readonly folder: string;
   /** A function that a device's registry has under a name, not the library; null if it has none. */
   extra<F>(registry: Registry, name: string, returns: string, parameters: string): F | null;
@@ -322,8 +322,8 @@ export interface Library extends Functions {
    */
   collapse(from: bigint, bytes: number): Promise<void>;
   /**
-   * From now on large blocks of memory go back to the system when they are freed. The C library would otherwise keep ever larger ones
-   * for later, in pieces that fit graphs of other shapes badly. For the whole process; if there is no glibc, nothing changes.
+   * From now on large blocks of memory return to the system when they are freed. The C library would otherwise keep ever larger ones, in
+   * pieces that do not fit graphs of other shapes. For the whole process; without glibc nothing changes.
    */
   giveBackLarge(): void;
   /** Sets all of a tensor in another thread: a buffer that repacks weights takes as long for it as reading them. */

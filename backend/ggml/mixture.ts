@@ -1,6 +1,6 @@
 /**
- * A mixture of experts as operators of ggml: the router's best experts of each token, and products with their matrices alone. Each
- * token is multiplied by itself, so its bits are the same in every pass.
+ * A mixture of experts as operators of ggml: the router picks each token's best experts, and only their matrices are multiplied. Tokens are
+ * multiplied one by one, so that a token's bits are the same in every pass.
  */
 import type { Ops } from '../model/ops.ts';
 import type { Activation, MixtureSpec } from '../model/spec.ts';

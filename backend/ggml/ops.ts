@@ -1,6 +1,6 @@
 /**
- * `Ops` as operators of ggml: a value is a matrix with a column a token. Where a token's bits would depend on how many stand
- * beside it, the graph is written so that they do not. Knows operators and weights, no stages and no exits.
+ * `Ops` as operators of ggml: a value is a matrix with one column per token. If a kernel would make a token's bits depend on the other
+ * tokens of the pass, the graph is written so that they do not. Knows operators and weights, no stages and no exits.
  */
 import type { Ops } from '../model/ops.ts';
 import {
@@ -38,7 +38,7 @@ export interface OpsOptions {
   readonly exact: boolean;
   /** Of tokens that keep the bits of a large pass: see runtime/tiles.ts. */
   readonly isTiled: boolean;
-  /** Where an attention keeps its past; null: it sees the columns of this graph alone. */
+  /** The cache of an attention's past; null: it attends only to the columns of this graph. */
   past(slot: string): Past | null;
 }
 
@@ -318,7 +318,7 @@ export function ggmlOps(processor: Processor, sketch: GraphSketch, weights: Weig
 /** Operators of an attention at most for each run of rows. */
 export const runNodes = 24;
 
-/** Rows in runs of neighbours, which one operator can attend to: where a run begins in the pass, its first row, its length. */
+/** Rows in runs of neighbours, to which one operator can attend: the place of a run in the pass, its first row, its length. */
 export function runsOf(
   rows: readonly number[],
 ): { readonly at: number; readonly first: number; readonly rows: number }[] {

@@ -1,6 +1,6 @@
 /**
- * The packages of npm that carry ggml's libraries, for the CPU and for graphics cards: which one this platform has, what it is
- * known by, and where its library lies. Knows names and paths, loads nothing.
+ * The packages of npm with ggml's libraries, for the CPU and for graphics cards: their names for this platform, and the folders of their
+ * libraries. Knows names and paths, loads nothing.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -11,7 +11,7 @@ import { userCache } from '../formats/user-cache.ts';
 /** Versions of the package whose functions have been compared with the prototypes above. */
 export const packageVersion = '3.21.1';
 
-/** What the package for this platform is called; null if there is none. */
+/** Name of the package for this platform; null if there is none. */
 export function packageName(platform: string = process.platform, architecture: string = process.arch): string | null {
   const names: Readonly<Record<string, string>> = {
     'linux-x64': 'linux-x64',
@@ -30,7 +30,7 @@ export function libraryFolder(): string | null {
   const name = packageName();
   const entry = name && nativePackage(name);
   if (!entry) return null;
-  // The package exports nothing but its entry, which says where its folder is.
+  // The package exports only its entry, which returns its folder.
   const folder = path.join(path.dirname(entry), '..', 'bins', name.replace('@node-llama-cpp/', ''));
   return existsSync(folder) ? folder : null;
 }
@@ -86,7 +86,10 @@ export const gpuPackage = (
   architecture: string = process.arch,
 ): GpuPackage | null => packages[kind][`${platform}-${architecture}`] ?? null;
 
-/** Where doctor puts a package: a folder with `node_modules`. Another version lies elsewhere, so that none is mixed with ggml's own. */
+/**
+ * Folder into which doctor installs a package, with a `node_modules`. Each version has a folder of its own, so that versions are never
+ * mixed.
+ */
 export const gpuFolder = (kind: BroughtKind): string => path.join(userCache(), `ggml-${kind}-${packageVersion}`);
 
 /** The library of a kind; null if it is not here. Metal's is known by the folder that it lies in. */

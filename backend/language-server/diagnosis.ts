@@ -4,7 +4,7 @@ import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
 import type { Answering } from './models.ts';
-import { toldOf } from './run-texts.ts';
+import { progressOf } from './run-texts.ts';
 
 /** `runtime`: why the backend runs as it does. */
 export function answerDoctor({ answer, notify, warn }: Answering, engine: Engine, runtime: () => string): void {
@@ -18,7 +18,7 @@ export function answerDoctor({ answer, notify, warn }: Answering, engine: Engine
       if (event.type === 'finding') findings.push(findingOf(event));
       else if (event.type === 'warning') warn(event.message);
       else if (event.type === 'phase' || event.type === 'progress')
-        notify(protocol.jobProgressed, { job, ...toldOf(event) });
+        notify(protocol.jobProgressed, { job, ...progressOf(event) });
       else conclusion = `Model on ${event.device}, exits on ${event.exitDevice}: ${event.reason}`;
     }
     await running.finished;

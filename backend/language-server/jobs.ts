@@ -6,7 +6,7 @@ import { absolutePatterns } from '../data/documents.ts';
 import type { Engine } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import type { Answering } from './models.ts';
-import { toldOf } from './run-texts.ts';
+import { progressOf } from './run-texts.ts';
 
 type Event = JobEvents[protocol.JobKind];
 
@@ -17,7 +17,7 @@ export function answerJobs({ answer, notify }: Pick<Answering, 'answer' | 'notif
     const outcomes: protocol.JobOutcome[] = [];
     for await (const event of running.read() as AsyncIterable<Event>) {
       if (event.type === 'phase' || event.type === 'progress')
-        notify(protocol.jobProgressed, { job, ...toldOf(event) });
+        notify(protocol.jobProgressed, { job, ...progressOf(event) });
       else if (isOutcome(event)) outcomes.push(event);
     }
     await running.finished;

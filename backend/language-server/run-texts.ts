@@ -29,7 +29,7 @@ function phaseText({ phase, detail }: PhaseEvent): string {
 const lastPart = (detail: string): string => detail.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
 
 /** `Fitting exits: 3 of 40 windows`, and how much of that is done, from 0 to 1; null if not known. */
-export const toldOf = (event: PhaseEvent | ProgressEvent): { message: string; share: number | null } =>
+export const progressOf = (event: PhaseEvent | ProgressEvent): { message: string; share: number | null } =>
   event.type === 'phase'
     ? { message: phaseText(event), share: null }
     : { message: progressText(event), share: event.total > 0 ? event.done / event.total : null };

@@ -15,7 +15,7 @@ import type { Engine, Job } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import { identityOf } from '../formats/processes.ts';
 import { isOrphaned, type RunRecord, type RunStore } from './run-store.ts';
-import { toldOf } from './run-texts.ts';
+import { progressOf } from './run-texts.ts';
 import { snapshotText } from './snapshot.ts';
 
 export interface Runs {
@@ -319,7 +319,7 @@ export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
     }
     case 'phase':
     case 'progress':
-      return { message: toldOf(event).message };
+      return { message: progressOf(event).message };
     case 'ready':
       return { exits: event.exits.map(({ exit }) => exit), message: `${event.model} on ${event.device}` };
     case 'saved':

@@ -218,7 +218,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
         },
         token: (token) => {
           isEmpty = false;
-          written.told(generation, token);
+          written.received(generation, token);
           notify(protocol.tokensGenerated, { generation, tokens: [token] });
         },
         warning: (message) => connection.console.warn(message),

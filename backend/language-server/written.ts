@@ -11,7 +11,7 @@ export interface Written {
   /** A generation begins; one without a document is not kept. `known`: the trace that it continues. */
   begin(params: GenerateParams, known: Trace | undefined): void;
   ready(generation: string, event: GenerateReadyEvent): void;
-  told(generation: string, token: TokenRecord): void;
+  received(generation: string, token: TokenRecord): void;
   /** The next tokens under their trace's head, with the address of their document; null where none are kept. */
   take(generation: string, tokens: number): { readonly uri: string; readonly trace: Trace } | null;
   forget(generation: string): void;
@@ -31,7 +31,7 @@ export function createWritten(): Written {
       const text = kept.get(generation);
       if (text) text.trace = { ...text.trace, ...headOf(event) };
     },
-    told(generation, token) {
+    received(generation, token) {
       const text = kept.get(generation);
       text?.trace.tokens.push({ ...token, index: text.before + token.index });
     },

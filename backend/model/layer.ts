@@ -43,11 +43,11 @@ export function attention<T>(ops: Ops<T>, spec: ModelSpec, layer: LayerSpec, x: 
   return ops.linear(ops.attention(queries, keys, v, spec, layer, slot, sinks), `${path}.o_proj`);
 }
 
-/** Keys as an attention under `path` projects them → as its cache holds them. */
+/** From keys as an attention under `path` projects them to keys as its cache stores them. */
 export const placedKeys = <T>(ops: Ops<T>, spec: ModelSpec, layer: LayerSpec, k: T, path: string): T =>
   placed(ops, spec, k, spec.kvHeads, `${path}.k_norm`, layer.rope);
 
-/** Queries or keys, normed where the family norms them, and turned. */
+/** Queries or keys, normed if the family norms them, and rotated. */
 function placed<T>(ops: Ops<T>, spec: ModelSpec, x: T, heads: number, normPath: string, rope: RopeSpec | null): T {
   const { headDimensions, qkNorm, norm } = spec;
   let y = x;

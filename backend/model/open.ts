@@ -32,7 +32,7 @@ export interface Model {
 export interface StoredModel {
   readonly kind: 'directory' | 'gguf';
   readonly tensors: TensorSource;
-  /** Where the files keep a parameter of ours; null if the family has none. */
+  /** The place of our parameter in the files; null if the family has none. */
   place(parameter: string): ParameterSource | null;
 }
 

@@ -16,8 +16,8 @@ export interface Ops<T> {
   /** `sum = x + delta`, `normed = norm(sum)`: one fused node if the runtime has it. */
   addNorm(x: T, delta: T, path: string, norm: NormSpec): { sum: T; normed: T };
   /**
-   * Norm of every head by itself; x `[batch, tokens, heads · headDimensions]`, gain `[headDimensions]` where it is shared,
-   * `[heads · headDimensions]` where each head has its own.
+   * Norm of every head separately; x `[batch, tokens, heads · headDimensions]`, gain `[headDimensions]` if it is shared, `[heads ·
+   * headDimensions]` if each head has its own.
    */
   headNorm(x: T, path: string, heads: number, norm: NormSpec, gains: 'shared' | 'each'): T;
   /** Turns every head by the angles of `rope`, and multiplies what it turns by the factors of it. */
@@ -27,7 +27,7 @@ export interface Ops<T> {
    * `slot` names the cache that holds this attention's past. Training has no past. `sinks`: the path of a parameter `[heads]`.
    */
   attention(q: T, k: T, v: T, spec: ModelSpec, layer: LayerSpec, slot: string, sinks?: string | null): T;
-  /** Told of every attention's keys, before their norm and rotation, and values, for who learns what they are. */
+  /** Called with every attention's keys, before their norm and rotation, and values, for fitting memories. */
   entries?(slot: string, keys: T, values: T): void;
   activation(x: T, kind: Activation): T;
   /**

@@ -1,4 +1,4 @@
-/** Parameters held in memory (an exit's) laid over a model's own. */
+/** Parameters in memory (an exit's), which take precedence over a model's own. */
 import type { Parameters } from './parameters.ts';
 
 export interface ParameterValues {

@@ -1,6 +1,4 @@
-/**
- * The parameters of a model by our names, whatever the checkpoint calls and stores them. Read when asked for, never kept.
- */
+/** The parameters of a model under our names, whatever their names and types in the checkpoint. Read on demand, never kept. */
 import { userError } from '../../protocol/errors.ts';
 import { blockInfo, dequantise } from '../formats/dequantise.ts';
 import type { Allocate } from '../formats/files.ts';
@@ -18,11 +16,11 @@ export interface Parameters {
   values(name: string): Float32Array;
   /** The chosen rows of a matrix in float32 `[rows.length, in]`; reads only those. */
   rows(name: string, rows: ArrayLike<number>): Float32Array;
-  /** Whether it is held in memory, as an exit's are, and lies in no file of the model. */
+  /** Whether it is in memory, as an exit's are, and in no file of the model. */
   isInMemory(name: string): boolean;
-  /** How the file stores the matrix, row by row; null if it does not (it is transposed, or held in memory). */
+  /** Type of the matrix in the file, row by row; null if the file has no such matrix (it is transposed, or in memory). */
   storedType(name: string): TensorType | null;
-  /** The bytes of such a matrix, its rows in our order; where it is one tensor in that order, in memory of `allocate`. */
+  /** The bytes of such a matrix, its rows in our order; if it is one tensor in that order, in memory of `allocate`. */
   stored(name: string, allocate?: Allocate): Uint8Array;
 }
 

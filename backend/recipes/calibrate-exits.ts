@@ -12,7 +12,7 @@ import { storedGate } from '../checkpoint/gates.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { measureCosts } from '../decoding/costs.ts';
 import type { PassTable } from '../decoding/pace.ts';
-import type { Position } from '../decoding/listen.ts';
+import type { Position } from '../decoding/observe.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import {
   calibrate as findThresholds,
@@ -22,7 +22,7 @@ import {
   type Costs,
   type ExitView,
 } from '../evaluation/calibration.ts';
-import { findGates, withGate, type Heard } from '../evaluation/gates.ts';
+import { findGates, withGate, type ExitObservations } from '../evaluation/gates.ts';
 import type { Windows } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
 import type { Running } from '../devices/fallback.ts';
@@ -33,7 +33,7 @@ import {
   requireTokens,
   wantedTokens,
   writeTexts,
-  type Asked,
+  type CalibrationRequest,
 } from '../evaluation/calibration-texts.ts';
 import { allowedLoss, fewestJudged } from '../evaluation/promise.ts';
 import { machineName } from '../evaluation/load.ts';
@@ -47,50 +47,52 @@ import { counting } from './reporting.ts';
 /** Passes whose time is measured. */
 const costRounds = 15;
 
-/** Where text is judged that a candidate writes, what is heard of the full model only chooses candidates. */
-const fewestHeard = 768;
-/** Time of a token that a candidate writes and the full model judges ÷ that of one that the full model writes, all exits heard. */
+/** If text that a candidate writes is judged, the full model's text only chooses candidates, so that fewer tokens of it suffice. */
+const fewestObserved = 768;
+/**
+ * Time of a token that a candidate writes and the full model judges ÷ that of a token that the full model writes while all exits are read.
+ */
 const judgingShare = 1.3;
 
-/** What a calibration stands on. */
+/** The inputs of a calibration. */
 export interface Calibratable {
   readonly model: Model;
   readonly tokenizer: Tokenizer;
   readonly running: Running;
   readonly place: PassPlace;
-  /** Where the exits lie, and what was read there. */
+  /** The folder of the exits, and its contents. */
   readonly directory: string;
-  readonly held: OpenedExits;
+  readonly exits: OpenedExits;
   /** Held-out text, whose beginnings the model continues. */
   readonly windows: Windows;
 }
 
 /**
- * Calibrates and stores; within a budget, on fewer tokens. Ends without `calibrated` and with a warning where the budget is too
- * small for the promise.
+ * Calibrates and stores the result; within a time limit, on fewer tokens. If the time is too short for the promise, ends with a warning and
+ * without `calibrated`.
  * @throws UserError if the model cannot run or the text is too little for the promise; the signal's reason if it was aborted.
  */
 export async function* calibrateExits(
   on: Calibratable,
-  asked: Asked,
+  request: CalibrationRequest,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, void> {
-  const { model, held, running } = on;
+  const { model, exits, running } = on;
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1000;
   const layers = model.spec.layers.length;
-  const { promise, certainty } = asked;
+  const { promise, certainty } = request;
   // Texts may end early, at worst behind their first token.
-  const prompts = promptsOf(on.windows, wantedTokens(asked));
-  requireTokens(prompts.length * newTokens, fewestTokens(asked));
+  const prompts = promptsOf(on.windows, wantedTokens(request));
+  requireTokens(prompts.length * newTokens, fewestTokens(request));
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
-  const staged = await placeStagedModel(running.placement, model, held, running.options);
+  const staged = await placeStagedModel(running.placement, model, exits, running.options);
   const opening = elapsed();
   let costs: Costs;
   let passes: PassTable;
   let written: Position[];
-  let heard: Heard[];
+  let observed: ExitObservations[];
   let final: number[];
   let judged: Judged | null;
   let promptExit: number | null;
@@ -101,42 +103,42 @@ export async function* calibrateExits(
     passes = await passesOf(staged, on.place);
     // The model is opened again to be tried out, once whole and once cut; drafts and exits make texts shorter than at full depth.
     const trial = 2 * opening + (1 + trialTexts.fewest) * trialTokens * 3.5 * (fullPass(costs) / 1000);
-    const isJudged = held.remembers && allowedLoss(promise) > 0;
-    const behind = (aToken: number): number => trial + (isJudged ? judgingShare * fewestJudged(asked) * aToken : 0);
-    const fewest = isJudged ? Math.min(fewestHeard, fewestTokens(asked)) : fewestTokens(asked);
+    const isJudged = exits.remembers && allowedLoss(promise) > 0;
+    const behind = (aToken: number): number => trial + (isJudged ? judgingShare * fewestJudged(request) * aToken : 0);
+    const fewest = isJudged ? Math.min(fewestObserved, fewestTokens(request)) : fewestTokens(request);
     // Half of the beginnings are left to be judged on.
     const room = isJudged ? Math.floor(prompts.length / 2) * newTokens : Infinity;
-    const pace = { elapsed, behind, fewest, wanted: Math.min(wantedTokens(asked), room) };
-    const texts = yield* writeTexts(on.tokenizer, staged, prompts, asked, pace, signal);
+    const pace = { elapsed, behind, fewest, wanted: Math.min(wantedTokens(request), room) };
+    const texts = yield* writeTexts(on.tokenizer, staged, prompts, request, pace, signal);
     if (texts === null) return;
     written = texts.flat();
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
     await setImmediate();
     final = written.map(({ token }) => token);
-    heard = viewsOf(staged.exits, written);
-    const hasTime = (seconds: number): boolean => elapsed() + seconds + trial <= asked.seconds;
+    observed = viewsOf(staged.exits, written);
+    const hasTime = (seconds: number): boolean => elapsed() + seconds + trial <= request.seconds;
     const fresh = prompts.slice(texts.length);
-    const judging = { tokenizer: on.tokenizer, staged, heard, costs, prompts: fresh, hasTime };
-    judged = yield* judgeWritten(judging, asked, signal);
+    const judging = { tokenizer: on.tokenizer, staged, observed, costs, prompts: fresh, hasTime };
+    judged = yield* judgeWritten(judging, request, signal);
     promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
   } finally {
     await staged.dispose();
   }
   const isFilled = judged !== null;
   const waiting: Costs = { stages: costs.stages, deferred: costs.deferred, readings: costs.readings };
-  const candidates: Promising[] = judged ? [judged] : tested(heard, waiting, asked);
+  const candidates: Promising[] = judged ? [judged] : tested(observed, waiting, request);
   signal.throwIfAborted();
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
-  const racing = tryOut({ ...on, passes }, prompts, candidates, () => elapsed() > asked.seconds);
+  const racing = tryOut({ ...on, passes }, prompts, candidates, () => elapsed() > request.seconds);
   const trial = yield* counting('measure', 'texts', racing, signal);
   const best = fastest(candidates, trial);
   const { thresholds, gates, speedups } = best;
   const brought = best.brought && { ...best.brought, machine: machineName(), busy: trial.busy };
-  const gated = heard.map((view) => withGate(view, gates.get(view.exit)));
+  const gated = observed.map((view) => withGate(view, gates.get(view.exit)));
 
   saveCalibration(on.directory, {
-    step: held.step,
+    step: exits.step,
     promise,
     brought,
     fastest: best.mode,
@@ -153,17 +155,17 @@ export async function* calibrateExits(
     certainty,
     brought,
     sweep: sweepThresholds.map((threshold) => {
-      const all = Object.fromEntries(heard.map(({ exit }) => [exit, threshold]));
-      const { agreement, speedup } = outcomeOf(heard, isFilled ? costs : waiting, promise, all);
+      const all = Object.fromEntries(observed.map(({ exit }) => [exit, threshold]));
+      const { agreement, speedup } = outcomeOf(observed, isFilled ? costs : waiting, promise, all);
       return { threshold, agreement: agreement.value, speedup };
     }),
-    exits: heard.map((view, k) => ({
+    exits: observed.map((view, k) => ({
       exit: view.exit,
       layer: staged.exits[k]!.layer,
       threshold: thresholds[view.exit] ?? null,
       milliseconds: costs.readings[k]!,
       saves: savedBy(isFilled ? costs : waiting, k, view.stages),
-      agreement: final.filter((token, i) => written[i]!.said[k]!.token === token).length / final.length,
+      agreement: final.filter((token, i) => written[i]!.observations[k]!.token === token).length / final.length,
     })),
     meanLayer: meanLayer(staged.exits, gated, thresholds, layers, final.length),
     layers,
@@ -178,28 +180,32 @@ export async function* calibrateExits(
 /** Milliseconds of a token at full depth. */
 const fullPass = ({ stages, readings }: Costs): number => stages.reduce((sum, one) => sum + one, readings.at(-1)!);
 
-/** What each exit said of every token of these texts, one text behind the other. */
+/** Each exit's predictions for every token of these texts, one text after the other. */
 function viewsOf(
   exits: readonly { readonly id: string; readonly stages: number }[],
   written: readonly Position[],
-): Heard[] {
+): ExitObservations[] {
   return exits.slice(0, -1).map(({ id, stages }, k) => ({
     exit: id,
     stages,
-    regret: written.map(({ said }) => said[k]!.regret),
-    confidence: written.map(({ said }) => said[k]!.confidence),
-    deferred: written.map(({ said }) => Number(said[k]!.token < 0)),
-    states: written.map(({ said }) => said[k]!.state),
+    regret: written.map(({ observations }) => observations[k]!.regret),
+    confidence: written.map(({ observations }) => observations[k]!.confidence),
+    deferred: written.map(({ observations }) => Number(observations[k]!.token < 0)),
+    states: written.map(({ observations }) => observations[k]!.state),
   }));
 }
 
-/** Thresholds that keep the promise, with their gates, and what the text that was judged says of them. */
+/** Thresholds that keep the promise, with their gates, and agreement and regret of the judged text. */
 type Promising = Candidate & Pick<Brought, 'agreement' | 'regret'>;
 
-/** Those of the exact queue: what the full model wrote tells what it would have written. */
-function tested(heard: readonly Heard[], costs: Costs, { promise, certainty }: Asked): Promising[] {
-  return findThresholds(heard, costs, { promise, certainty }).map(({ thresholds }) => {
-    const { gates, agreement, regret } = findGates(heard, costs, promise, thresholds);
+/** Those for the exact cache: what they would have written follows from the full model's own text. */
+function tested(
+  observed: readonly ExitObservations[],
+  costs: Costs,
+  { promise, certainty }: CalibrationRequest,
+): Promising[] {
+  return findThresholds(observed, costs, { promise, certainty }).map(({ thresholds }) => {
+    const { gates, agreement, regret } = findGates(observed, costs, promise, thresholds);
     return { thresholds, gates, agreement, regret, remembers: false };
   });
 }
@@ -211,8 +217,8 @@ interface Fastest extends Candidate {
 }
 
 /**
- * What `auto` is from now on: leaving where that is faster by more than chance than drafts alone, which change no text; else no exit
- * is asked.
+ * The mode that `auto` is from now on: leaving early if that is faster, by more than chance, than drafts alone, which change no text; else
+ * no exit is used.
  */
 function fastest(candidates: readonly Promising[], { lossless, fast, beside, alone }: Trial): Fastest {
   const values = fast.map(({ value }) => value);

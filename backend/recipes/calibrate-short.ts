@@ -1,4 +1,4 @@
-/** The short calibration that a tuning run ends with, on its own held-out text, in the seconds that are left. */
+/** The short calibration at the end of a tuning run, on its own held-out text, in the remaining seconds. */
 import { UserError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import { parseOptions, type TuneOptions } from '../../protocol/options.ts';
@@ -9,8 +9,8 @@ import { calibrate } from './calibrate.ts';
 const fewestSeconds = 5;
 
 /**
- * Calibrates the exits in `directory` if the seconds suffice for the promise, and says so if not. What goes wrong here is a warning: the run
- * that was tuned is whole. Ends early, with nothing stored, where it is cancelled.
+ * Calibrates the exits in `directory` if the seconds suffice for the promise, and reports if they do not. An error here is a warning, since
+ * the run is complete. If it is cancelled, it ends early and stores nothing.
  */
 export async function* calibrateShort(
   options: TuneOptions,
@@ -40,7 +40,7 @@ export async function* calibrateShort(
   }
 }
 
-/** Where no calibration follows a run: says so to who asked for a promise. */
+/** If no calibration follows a run, and a promise was given, reports that. */
 export function* warnUncalibrated(options: TuneOptions): Generator<TuneEvent, void> {
   const { promise, certainty, calibrationTokens } = options;
   if ([promise, certainty, calibrationTokens].every((each) => each === null)) return;

@@ -33,8 +33,8 @@ export async function* calibrate(
   const { model, tokenizer } = openWithTokenizer(options.model);
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
-    const held = await readExits(directory, model, signal);
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', held), signal);
+    const exits = await readExits(directory, model, signal);
+    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', exits), signal);
     const warnings: string[] = [];
     const running: Running = {
       placement: placeOn(device, (message) => void warnings.push(message)),
@@ -44,25 +44,25 @@ export async function* calibrate(
       type: 'ready',
       model: model.name,
       layers: model.spec.layers.length,
-      exits: inStreamOrder(held.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
+      exits: inStreamOrder(exits.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
       device: device.name,
     };
-    const without = withoutMemory(directory, held);
+    const without = withoutMemory(directory, exits);
     if (without !== null) yield { type: 'warning', message: without };
-    const { text, part, warnings: mistaken } = measuredText(options, held.tuning);
+    const { text, part, warnings: mistaken } = measuredText(options, exits.tuning);
     for (const message of mistaken) yield { type: 'warning', message };
     const sets = yield* readText(found, text, tokenizer, model.spec.contextLength, [part], signal);
     closing.push(() => sets.close());
     const left = seconds - (performance.now() - began) / 1000;
     const place = passPlace(model, device.name, options);
-    const on = { model, tokenizer, running, place, directory, held, windows: windowsOf(sets, part) };
-    const asked = {
+    const on = { model, tokenizer, running, place, directory, exits, windows: windowsOf(sets, part) };
+    const request = {
       promise: options.promise ?? usualPromise.promise,
       certainty: options.certainty ?? usualPromise.certainty,
       tokens: options.calibrationTokens ?? usualPromise.calibrationTokens,
       seconds: left,
     };
-    yield* calibrateExits(on, asked, signal);
+    yield* calibrateExits(on, request, signal);
     for (const message of warnings) yield { type: 'warning', message };
   } finally {
     for (const close of closing.reverse()) await close();

@@ -14,7 +14,7 @@ import { takeBack, type TakenBack } from '../export/taken-back.ts';
 import { statOf } from '../formats/files.ts';
 import { openModel, type Model } from '../model/open.ts';
 import type { ExitSet } from '../runtime/open.ts';
-import { measureAgreement } from './heard.ts';
+import { measureAgreement } from './agreement.ts';
 import { identify } from './opened.ts';
 import { modelText } from './tune-options.ts';
 

@@ -35,7 +35,7 @@ import { inStreamOrder } from './backbone.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
-import { inspectRemote, requireShared, sourcesFolder, type Remote } from './there.ts';
+import { inspectRemote, requireShared, sourcesFolder, type Remote } from './remote.ts';
 import { warnUncalibrated } from './calibrate-short.ts';
 import { untilLate } from './deadline.ts';
 import { settingOf, trainingRun, type Learner, type RunSetting, type Sitting, type Trained } from './training-run.ts';

@@ -139,7 +139,7 @@ function gsm8k(value: Record<string, unknown>, place: string): Read {
   const { question, answer } = readMessage(place, gsm8kShape, value);
   const [, number] = /####\s*(-?[\d,]*\.?\d+)\s*$/.exec(answer) ?? [];
   if (number === undefined) throw userError('bad-data', `${place}: answer must end with #### and a number.`);
-  return { form: 'number', prompt: question, answer: Number(said.replaceAll(',', '')), canonical: answer };
+  return { form: 'number', prompt: question, answer: Number(number.replaceAll(',', '')), canonical: answer };
 }
 
 const formShape = record({ form: oneOf('code', 'fill', 'number', 'text', 'choice') });

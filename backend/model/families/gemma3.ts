@@ -3,7 +3,7 @@ import { Config, limits } from './config.ts';
 import { activation, huggingFaceSource, layerTypes, llamaLike, type Family } from './family.ts';
 import { rope } from './rope.ts';
 
-/** Of Transformers' Gemma3TextConfig: where a model sees, too, its configuration says of the text only what differs. */
+/** Of Transformers' Gemma3TextConfig: if a model has vision, too, its configuration lists for the text part only the differences. */
 const defaults = {
   vocab_size: 262_208,
   hidden_size: 2304,
@@ -28,7 +28,7 @@ export const gemma3: Family = {
       theta: text.number('rope_theta', limits.theta, 1_000_000),
       parameters: byType?.object('full_attention') ?? text.object('rope_scaling'),
     });
-    // Local layers are never scaled: an empty parameter set stands for the default rotation.
+    // Local layers are never scaled: an empty parameter set means the default rotation.
     const local = rope(text, headDimensions, {
       name: 'rope_local',
       theta: text.number('rope_local_base_freq', limits.theta, 10_000),

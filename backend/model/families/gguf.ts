@@ -1,6 +1,6 @@
 /**
- * Models in GGUF: the metadata is put into the words of the family's config.json, so that the family itself reads it;
- * tensors have one naming for all families. What llama.cpp's converter changed in the weights is undone or told here.
+ * Models in GGUF: the metadata is translated into the family's config.json, so that the family itself reads it; tensors have one naming for
+ * all families. Changes that llama.cpp's converter makes to the weights are undone or recorded here.
  */
 import { userError } from '../../../protocol/errors.ts';
 import type { ModelSpec } from '../spec.ts';
@@ -25,13 +25,13 @@ import { unknownFamily } from './unknown.ts';
 
 interface GgufFamily {
   readonly family: Family;
-  /** The family of files that tell a count of experts, where that is another one. */
+  /** The family of files with a count of experts, if it is another one. */
   readonly mixture?: Family;
-  /** Rows of q and k stand for a rotation of neighbours, by the converter or from the start; ours rotates halves. */
+  /** Rows of q and k are in the order of a rotation of neighbours, by the converter or originally; ours rotates halves. */
   readonly permutedRotary?: boolean;
   readonly fusedAttention?: boolean;
   readonly fusedMlp?: boolean;
-  /** What its norms are called, where not as Llama's. */
+  /** Names of its norms, if they differ from Llama's. */
   readonly norms?: Readonly<Record<string, string>>;
   /** Gains of norms are stored with 1 added. */
   readonly addedOne?: boolean;
@@ -173,7 +173,10 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
   return Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined));
 }
 
-/** Layers of the Gemmas of 27 billion, which alone divide scores by another number than their heads' width; no key tells it. */
+/**
+ * Number of layers of the Gemmas with 27 billion parameters, the only ones whose scores are not divided by the width of heads; no key says
+ * so.
+ */
 const largest: ReadonlyMap<string, number> = new Map([
   ['gemma2', 46],
   ['gemma3', 62],
@@ -190,7 +193,7 @@ const queryScalar = (
     ? hidden / heads
     : headDimensions;
 
-/** Rotary scaling in Transformers' words. llama.cpp keeps YaRN's attention factor as what it is multiplied by. */
+/** Rotary scaling in Transformers' terms. llama.cpp stores YaRN's attention factor as its multiplier. */
 function ropeScaling(
   name: string,
   get: (key: string) => unknown,
@@ -216,7 +219,7 @@ function ropeScaling(
     original_max_position_embeddings: get('rope.scaling.original_context_length'),
     beta_fast: get('rope.scaling.yarn_beta_fast'),
     beta_slow: get('rope.scaling.yarn_beta_slow'),
-    // No key tells it; the model was trained so.
+    // No key says so; the model was trained in this way.
     truncate: name !== 'gpt-oss',
     ...(typeof attention === 'number' && { attention_factor: attention * (1 + 0.1 * Math.log(factor)) }),
   };
@@ -241,7 +244,7 @@ function corrected({ addedOne = false }: GgufFamily, spec: ModelSpec, { file, ve
   return { ...spec, norm, layers };
 }
 
-/** Where a file of an architecture (`general.architecture`) keeps a parameter of ours; null if it keeps none. */
+/** Name of our parameter in a file of an architecture (`general.architecture`); null if it has none. */
 export const ggufPlace = (name: string, parameter: string, spec: ModelSpec): ParameterSource | null =>
   ggufSource(architectures.get(name)!, parameter, spec);
 

@@ -57,7 +57,7 @@ export const phi3: Family = {
     fusedSource(parameter, spec, huggingFaceSource, 'self_attn.qkv_proj', 'mlp.gate_up_proj'),
 };
 
-/** Qwen's windows hold only where `use_sliding_window` is set, in the layers from `max_window_layers` on. */
+/** Qwen's windows apply only if `use_sliding_window` is set, in the layers from `max_window_layers` on. */
 export function qwenWindow(config: Config, spec: ModelSpec): ModelSpec {
   if (!config.boolean('use_sliding_window', false)) return spec;
   const window = windowOf(config);

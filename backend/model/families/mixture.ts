@@ -1,10 +1,10 @@
-/** What families of mixtures of experts share: counts of a config, and where checkpoints keep experts. */
+/** What families with mixtures of experts share: counts in a config, and names of experts in checkpoints. */
 import { userError } from '../../../protocol/errors.ts';
 import type { MixtureSpec, ModelSpec } from '../spec.ts';
 import { limits, type Config } from './config.ts';
 import { huggingFaceSource, layerParameter, type ParameterSource } from './family.ts';
 
-/** A mixture in a config's words: as many experts as a gated MLP of `intermediate_size` each, whose weights sum to 1, unless told otherwise. */
+/** A mixture from a config: each expert is a gated MLP of `intermediate_size`, and their weights sum to 1 by default. */
 export function mixtureOf(config: Config, different: Partial<MixtureSpec> = {}): MixtureSpec {
   const experts = config.size(config.has('num_experts') ? 'num_experts' : 'num_local_experts', limits.experts);
   const feedForward = different.feedForward ?? config.size('intermediate_size', limits.feedForward);
@@ -60,9 +60,7 @@ export const separateExperts =
     return { tensor: pieces[0]!, pieces };
   };
 
-/**
- * The rows of gates or of ups where each expert stores both in one matrix: gates first, or (`interleaved`) gate and up by turns.
- */
+/** The rows of gates or of ups if each expert stores both in one matrix: gates first, or (`interleaved`) gate and up in turn. */
 export function gateUpRows(
   { experts, feedForward }: MixtureSpec,
   module: 'gate_proj' | 'up_proj',

@@ -12,7 +12,7 @@ export interface RopeOptions {
   readonly theta?: number;
   /** Of a head that turns. */
   readonly share?: number;
-  /** Parameters of this kind of layer, where the config keeps them by layer type. */
+  /** Parameters of this kind of layer, if the config has them by layer type. */
   readonly parameters?: Config | null;
 }
 

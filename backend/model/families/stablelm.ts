@@ -1,4 +1,4 @@
-/** StableLM 2: LayerNorm, part of each head rotates; larger ones share one norm in a parallel layer and norm each head by itself. */
+/** StableLM 2: LayerNorm, part of each head rotates; larger ones share one norm in a parallel layer and norm each head separately. */
 import { limits } from './config.ts';
 import { huggingFaceSource, llamaLike, type Family } from './family.ts';
 import { rope } from './rope.ts';

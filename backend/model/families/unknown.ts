@@ -1,9 +1,9 @@
-/** What is said of a model that no family reads: what it has that none has, and which family is nearest. */
+/** The message about a model that no family reads: which of its keys no family knows, and the nearest family. */
 import { userError } from '../../../protocol/errors.ts';
 import { shownValue } from '../../../protocol/foreign.ts';
 import { nearest } from '../../../protocol/nearest.ts';
 
-/** What keys of a config.json, or of GGUF metadata with dots as underscores, tell that no family computes. */
+/** Keys of a config.json, or of GGUF metadata with dots as underscores, that mean something no family computes. */
 const foreign: readonly (readonly [RegExp, string])[] = [
   [/(^|_)(kv_lora_rank|q_lora_rank)$/, 'latent attention'],
   [/^(ssm_|mamba_|state_size$|time_step_)/, 'state-space layers'],
@@ -20,10 +20,10 @@ const foreign: readonly (readonly [RegExp, string])[] = [
 /** Keys that only mixtures of experts have. */
 const ofMixtures = /^(num_experts|num_local_experts|n_routed_experts|expert_count)$/;
 
-/** More letters tell nothing of a name. */
+/** Names that differ in more letters are not similar. */
 const longestName = 64;
 
-/** `what` is what the name is of: `model type`, `GGUF architecture`. Keys are those whose values say something. */
+/** `what` is the kind of name: `model type`, `GGUF architecture`. Keys are those whose values matter. */
 export function unknownFamily(
   file: string,
   what: string,

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { meshText } from '../../../protocol/options-place.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { inspectRemote, type Remote } from '../../../backend/recipes/there.ts';
+import { inspectRemote, type Remote } from '../../../backend/recipes/remote.ts';
 import { fixtures } from '../../support/golden.ts';
 
 const tiny = path.join(fixtures, 'tiny/llama-untied');

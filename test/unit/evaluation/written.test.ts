@@ -1,10 +1,10 @@
 /** Calibrations of a small model whose exits remember: what they choose is judged on text of other beginnings. */
 import { afterAll, expect, test } from 'vitest';
 import type { Promised } from '../../../protocol/options-promise.ts';
-import { listen } from '../../../backend/decoding/listen.ts';
+import { observeExits } from '../../../backend/decoding/observe.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { regretsOf } from '../../../backend/decoding/regret.ts';
-import type { Heard } from '../../../backend/evaluation/gates.ts';
+import type { ExitObservations } from '../../../backend/evaluation/gates.ts';
 import { judgedBy } from '../../../backend/evaluation/promise.ts';
 import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import { judgeWritten, type Judged } from '../../../backend/evaluation/written.ts';
@@ -39,16 +39,16 @@ async function calibrated(promise: Promised, seed: number): Promise<{ judged: Ju
   const random = seededRandom(seed);
   const prompts = (count: number): number[][] =>
     Array.from({ length: count }, () => Array.from({ length: 6 }, () => Math.floor(random() * model.spec.vocabulary)));
-  const written = (await finished(listen(staged, prompts(8), 32, []))).flat();
-  const heard = staged.exits.slice(0, -1).map(({ id, stages }, k): Heard => ({
+  const written = (await finished(observeExits(staged, prompts(8), 32, []))).flat();
+  const observed = staged.exits.slice(0, -1).map(({ id, stages }, k): ExitObservations => ({
     exit: id,
     stages,
-    regret: written.map(({ said }) => said[k]!.regret),
-    confidence: written.map(({ said }) => said[k]!.confidence),
+    regret: written.map(({ observations }) => observations[k]!.regret),
+    confidence: written.map(({ observations }) => observations[k]!.confidence),
     deferred: written.map(() => 0),
-    states: written.map(({ said }) => said[k]!.state),
+    states: written.map(({ observations }) => observations[k]!.state),
   }));
-  const on = { tokenizer, staged, heard, costs, prompts: prompts(32), hasTime: () => true };
+  const on = { tokenizer, staged, observed, costs, prompts: prompts(32), hasTime: () => true };
   const asked = { promise, certainty: 0.95, tokens: 512, seconds: Infinity };
   return { judged: await finished(judgeWritten(on, asked, signal)), fresh: prompts(8) };
 }

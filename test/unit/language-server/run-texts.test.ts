@@ -1,9 +1,9 @@
 /** What an editor shows of a job on its way. */
 import { expect, it } from 'vitest';
-import { toldOf } from '../../../backend/language-server/run-texts.ts';
+import { progressOf } from '../../../backend/language-server/run-texts.ts';
 import type { Phase } from '../../../protocol/events.ts';
 
-const phase = (name: Phase, detail: string): string => toldOf({ type: 'phase', phase: name, detail }).message;
+const phase = (name: Phase, detail: string): string => progressOf({ type: 'phase', phase: name, detail }).message;
 
 it('says what is done with what, and a model by its name', () => {
   expect(phase('features', 'how fast the model is here')).toBe('Reading hidden states: how fast the model is here');
@@ -11,7 +11,7 @@ it('says what is done with what, and a model by its name', () => {
   expect(phase('load', '/home/user/models/qwen.gguf')).toBe('Loading: qwen.gguf');
   expect(phase('load', 'owner/name')).toBe('Loading: name');
   expect(phase('load', '')).toBe('Loading the model');
-  expect(toldOf({ type: 'progress', phase: 'fit', done: 3, total: 40, unit: 'windows' })).toEqual({
+  expect(progressOf({ type: 'progress', phase: 'fit', done: 3, total: 40, unit: 'windows' })).toEqual({
     message: 'Fitting exits: 3 of 40 windows',
     share: 3 / 40,
   });

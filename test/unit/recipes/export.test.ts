@@ -161,7 +161,9 @@ test('a model that was trained to leave early has exits without parameters of th
 test('import measures how often exits agree, and says where a model was never trained to leave', async () => {
   const { warnings, notes } = await imported({ layers: '2' });
   expect(notes).toEqual([
-    expect.stringMatching(/^These exits say what the full model says: 2:norm on \d+ %, of \d+ tokens that it wrote\.$/),
+    expect.stringMatching(
+      /^These exits predict the full model's token: 2:norm on \d+ %, of \d+ tokens that it wrote\.$/,
+    ),
   ]);
   expect(warnings).toEqual([
     'typescript-5m was never trained to leave early: its own head finds too little there. early-exit tune makes exits for it.',

@@ -1,19 +1,19 @@
 /**
- * The full model writes, a token a pass, and every exit is heard at every token: what a calibration learns from. The passes that
- * write are those that exits are read in, so their numbers are decoding's own.
+ * The full model writes, a token per pass, and every exit is read at every token: the data from which a calibration learns. The exits are
+ * read in the passes that write, so their numbers are those of decoding.
  */
 import type { Readout, StagedModel } from '../runtime/staged-model.ts';
 import { openKvCache } from './kv-cache.ts';
 import { regretOf } from './regret.ts';
 
-/** One token of the full model, and what each exit said in its place, in the order of the model's exits. */
+/** One token of the full model, and each exit's prediction at its position, in the order of the model's exits. */
 export interface Position {
   readonly token: number;
-  readonly said: readonly Said[];
+  readonly observations: readonly ExitObservation[];
 }
 
-interface Said {
-  /** −1 where a shortlist deferred. */
+interface ExitObservation {
+  /** −1 if a shortlist deferred. */
   readonly token: number;
   readonly confidence: number;
   /** Nats that its best real token is less probable than the full model's own choice, to the full model; clipped. */
@@ -23,10 +23,10 @@ interface Said {
 }
 
 /**
- * What the model says after each prompt until its text ends, greedily; the token that ends a text is a position, too. Yields how
- * many passes of `newTokens` are done.
+ * The model's greedy continuation of each prompt until the text ends; the token that ends it is a position, too. Yields how many passes of
+ * `newTokens` are done.
  */
-export async function* listen(
+export async function* observeExits(
   model: StagedModel,
   prompts: readonly (readonly number[])[],
   newTokens: number,
@@ -40,7 +40,7 @@ export async function* listen(
     for (let pass = 0; pass < newTokens && going.length > 0; pass++) {
       const own = cache.of(going);
       const rows = [...going.keys()];
-      const said: (Omit<Said, 'regret'> & { readonly best: number })[][] = rows.map(() => []);
+      const observations: (Omit<ExitObservation, 'regret'> & { readonly best: number })[][] = rows.map(() => []);
       let final: Readout[] = [];
       for (const [k, exit] of model.exits.entries()) {
         await own.advance(exit.stages, rows, { lastOnly: true });
@@ -54,17 +54,25 @@ export async function* listen(
         if (exit.spec === null) final = newest;
         else {
           for (const [row, { token, confidence, candidates }] of newest.entries())
-            said[row]!.push({ token, confidence, best: candidates[0]!.id, state: own.state(k, row, 0).slice() });
+            observations[row]!.push({
+              token,
+              confidence,
+              best: candidates[0]!.id,
+              state: own.state(k, row, 0).slice(),
+            });
         }
       }
       const tokens = final.map(({ candidates }) => candidates[0]!.id);
       for (const [row, text] of going.entries()) {
-        const heard = said[row]!.map(({ best, ...rest }) => ({ ...rest, regret: regretOf(final[row]!, best) }));
-        texts[text]!.push({ token: tokens[row]!, said: heard });
+        const judged = observations[row]!.map(({ best, ...rest }) => ({
+          ...rest,
+          regret: regretOf(final[row]!, best),
+        }));
+        texts[text]!.push({ token: tokens[row]!, observations: judged });
       }
-      const kept = rows.filter((row) => !endOfText.includes(tokens[row]!));
-      for (const row of kept) own.enter(row, [tokens[row]!]);
-      going = kept.map((row) => going[row]!);
+      const continuing = rows.filter((row) => !endOfText.includes(tokens[row]!));
+      for (const row of continuing) own.enter(row, [tokens[row]!]);
+      going = continuing.map((row) => going[row]!);
       yield { done: pass + 1, total: newTokens };
     }
     return texts;

@@ -6,7 +6,7 @@ import { UserError } from '../../protocol/errors.ts';
 import type { ExportEvent } from '../../protocol/events.ts';
 import { parseOptions } from '../../protocol/options.ts';
 import { checkVocabulary, loadTokenizer } from '../data/tokenizer.ts';
-import { listen } from '../decoding/listen.ts';
+import { observeExits } from '../decoding/observe.ts';
 import { placeOn, placeStagedModel } from '../devices/fallback.ts';
 import { chooseDevice } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
@@ -48,13 +48,15 @@ export async function* measureAgreement(
       runtimeOptions(options),
     );
     try {
-      yield { type: 'phase', phase: 'measure', detail: 'how often exits say what the full model says' };
+      yield { type: 'phase', phase: 'measure', detail: "how often exits predict the full model's token" };
       const encoded = prompts.map((text) => tokenizer.encode(text)).filter((ids) => ids.length > 0);
-      const listening = listen(staged, encoded, newTokens, tokenizer.eosIds);
-      const written = (yield* counting('measure', 'passes', listening, signal)).flat();
+      const observing = observeExits(staged, encoded, newTokens, tokenizer.eosIds);
+      const written = (yield* counting('measure', 'passes', observing, signal)).flat();
       const shares = staged.exits.slice(0, -1).map(({ id }, k) => ({
         id,
-        share: written.filter(({ token, said }) => said[k]!.token === token).length / Math.max(1, written.length),
+        share:
+          written.filter(({ token, observations }) => observations[k]!.token === token).length /
+          Math.max(1, written.length),
       }));
       yield* findings(model.name, shares, written.length);
     } finally {
@@ -78,7 +80,7 @@ function* findings(
   const all = shares.map(({ id, share }) => `${id} on ${percent(share)}`).join(', ');
   yield {
     type: 'note',
-    message: `These exits say what the full model says: ${all}, of ${tokens} tokens that it wrote.`,
+    message: `These exits predict the full model's token: ${all}, of ${tokens} tokens that it wrote.`,
   };
   const untrained = shares.filter(({ share }) => share < fewAgree);
   if (untrained.length === 0) return;

@@ -1,6 +1,6 @@
 /** What is heard while the full model writes is what decoding hears, token by token. */
 import { afterAll, expect, test } from 'vitest';
-import { listen, type Position } from '../../../backend/decoding/listen.ts';
+import { observeExits, type Position } from '../../../backend/decoding/observe.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
@@ -26,7 +26,7 @@ const prompts = [
 ];
 
 async function heard(newTokens: number, endOfText: readonly number[]): Promise<Position[][]> {
-  const listening = listen(staged, prompts, newTokens, endOfText);
+  const listening = observeExits(staged, prompts, newTokens, endOfText);
   for (;;) {
     const next = await listening.next();
     if (next.done) return next.value;
@@ -38,10 +38,10 @@ test('each exit is heard as decoding hears it, of the text of full depth', async
   const texts = await heard(12, []);
   expect(texts.map((text) => text.map(({ token }) => token))).toEqual(tokens.map(idsOf));
   for (const [row, text] of texts.entries()) {
-    for (const [i, { said }] of text.entries()) {
+    for (const [i, { observations }] of text.entries()) {
       const opinions = tokens[row]![i]!.opinions!.slice(0, -1);
-      expect(said.map(({ token }) => token)).toEqual(opinions.map(({ token }) => token!.id));
-      said.forEach(({ confidence }, k) => expect(confidence).toBeCloseTo(opinions[k]!.confidence, 5));
+      expect(observations.map(({ token }) => token)).toEqual(opinions.map(({ token }) => token!.id));
+      observations.forEach(({ confidence }, k) => expect(confidence).toBeCloseTo(opinions[k]!.confidence, 5));
     }
   }
 });
@@ -63,7 +63,7 @@ test('states are those of the exits’ cuts', async () => {
   cache.enter(0, prompts[0]!);
   for (const [k, exit] of staged.exits.slice(0, -1).entries()) {
     await cache.advance(exit.stages, [0]);
-    expect([...text[0]!.said[k]!.state].map((x) => x.toFixed(4))).toEqual(
+    expect([...text[0]!.observations[k]!.state].map((x) => x.toFixed(4))).toEqual(
       [...cache.state(k, 0, 0)].map((x) => x.toFixed(4)),
     );
   }
