@@ -34,7 +34,7 @@ export class BytePairs extends BPE {
     return result;
   }
 
-  /** Merges a long word in steps; the next `bpe` is of this word and takes what came of it. */
+  /** Merges a long word in steps; the next call of `bpe` is for this word and takes the result. */
   *prepare(word: string): Steps<void> {
     this.#prepared = { word, parts: yield* this.#merge(word) };
   }

@@ -1,4 +1,4 @@
-/** What lies in folders that other programs write: names, sizes and small JSON files, in bounds, and null for whatever cannot be read. */
+/** Reads folders that other programs write: names, sizes and small JSON files, within limits; null for anything that cannot be read. */
 import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';

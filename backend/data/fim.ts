@@ -101,7 +101,7 @@ export interface FimRequest {
   readonly suffix: string;
   /** Text of other files, which comes first, in this order. */
   readonly chunks?: readonly { readonly file: string; readonly text: string }[];
-  /** Names of what the prefix and suffix lie in. */
+  /** Names of the repository and the file of prefix and suffix. */
   readonly repository?: string;
   readonly file?: string;
   /** What the middle begins with: ids behind the prefix. */

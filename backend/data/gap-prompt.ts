@@ -15,7 +15,7 @@ export interface GapPrompt {
   /** Tokens and texts that end a suggestion, beside the end of the text. */
   readonly ends: readonly number[];
   readonly stops: readonly string[];
-  /** What was given and is not, or only in part, in `ids`, in tokens: texts that drafts may come from, what is closest to the gap last. */
+  /** Given texts that are not, or only in part, in `ids`, in tokens: drafts may come from them; the closest to the gap is last. */
   readonly others: readonly (readonly number[])[];
 }
 

@@ -51,7 +51,7 @@ export async function resolveModel(reference: string, options: ResolveOptions = 
   return here(hub, options) ?? (await download(rootOf(hub, options), hub, options, environment));
 }
 
-/** The path of a model that is on this machine; null for one that would have to be downloaded, and for what names none. */
+/** The path of a model on this machine; null for one that would have to be downloaded, and for a name of no model. */
 export function localModel(reference: string, options: ResolveOptions = {}): string | null {
   if (existsSync(reference)) return reference;
   const hub = parseHubReference(reference);
@@ -252,7 +252,10 @@ const maxPages = 1_000;
 const maxAnswerBytes = 2 ** 25;
 const answerMs = 60_000;
 
-/** For the hub's own interface: the token goes to the hub alone, wherever its pages lead, and answers and pages have an end. */
+/**
+ * Options for the hub's own API: the token is sent only to the hub, wherever its pages lead, and the number and size of answers are
+ * limited.
+ */
 function fetchWith(endpoint: string, signal: AbortSignal | undefined): typeof fetch {
   const { origin } = new URL(endpoint);
   let pages = 0;

@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { userError } from '../../protocol/errors.ts';
 
-/** Real templates take some 30 steps a turn and write what they are given. Starting the process counts as time. */
+/** Real templates take some 30 steps per turn, and write about as much as they are given. Starting the process counts as time. */
 const budget = { steps: 300_000, output: 2 ** 25, seconds: 20 };
 const memoryMegabytes = 256;
 const idleSeconds = 60;

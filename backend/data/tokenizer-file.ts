@@ -1,6 +1,6 @@
 /**
- * A tokenizer.json as it lies in memory: what is looked at, checked once, the vocabulary as a map, and the splits that the JavaScript
- * library gets wrong, rewritten.
+ * A tokenizer.json in memory: the parts that are used, checked once; the vocabulary as a map; and rewritten splits that the JavaScript
+ * library gets wrong.
  */
 import { userError } from '../../protocol/errors.ts';
 import type { FimRole } from './fim.ts';

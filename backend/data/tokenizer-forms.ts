@@ -1,6 +1,6 @@
 /**
- * A tokenizer in the other form than its base's: that of a Hugging Face directory as GGUF keys, and that of a GGUF file as
- * tokenizer.json. Byte-level BPE alone goes both ways. Knows no model.
+ * A tokenizer in the other format than its base's: that of a Hugging Face directory as GGUF keys, and that of a GGUF file as
+ * tokenizer.json. Only byte-level BPE can be converted. Knows no model.
  */
 import { userError } from '../../protocol/errors.ts';
 import { flagEntry, numberEntry, textEntry, textsEntry, wholesEntry, type GgufEntry } from '../formats/gguf-writer.ts';

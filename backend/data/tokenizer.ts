@@ -207,7 +207,7 @@ function encoderOf(file: TokenizerFile, config: JsonObject): StepEncoder {
 }
 
 /**
- * The encoder that takes special tokens of a text for plain text: the ordinary one for texts without any, since building a second
+ * The encoder that takes special tokens of a text for plain text. For texts without any it is the ordinary one, since building a second
  * takes as long as the first.
  */
 function plainEncoder(

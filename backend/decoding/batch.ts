@@ -134,7 +134,7 @@ export function openBatch<Request extends BatchRequest>(
     return { request, row, remembered, scorer, read: remembered, milliseconds: 0 };
   };
 
-  /** Runs a piece of the prompt, which has entered as a whole, as it does alone; answers how many tokens. */
+  /** Computes a piece of the prompt, alone; all of the prompt has been entered already. Returns the number of tokens. */
   const readPiece = async (now: Reading<Request>, limit: number): Promise<number> => {
     const started = performance.now();
     const { request, scorer, read } = now;

@@ -1,4 +1,4 @@
-/** The records of one step of decoding: what is drafted, what is decided together, and what was decided. */
+/** The records of one step of decoding: drafts, the positions that are decided together, and the decisions. */
 import type { ExitPoint, Readout } from '../runtime/staged-model.ts';
 
 /** Source of drafts that the text itself made. */

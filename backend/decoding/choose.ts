@@ -92,7 +92,7 @@ export async function choose(
       }
     }
     if (exit.remembers) {
-      // Before any token behind them goes deeper: what it sees of them is the same then, whatever is decided together.
+      // Filled before any later token goes deeper, so that later tokens see the same entries whatever is decided together.
       const places = read.flatMap((row) => {
         const first = cache.position(row) - lengths[row]!;
         const isFilled = (at: number): boolean => left[row]![at]?.exit === exit && first + at >= firstTokens;

@@ -77,7 +77,7 @@ export interface MeasuredPasses {
   readonly isSteady: boolean;
 }
 
-/** Sizes of passes in tokens; what lies between is interpolated. */
+/** Sizes of passes in tokens; sizes in between are interpolated. */
 const passSizes = [1, 2, 3, 4, 8, 16] as const;
 const passRounds = 3;
 const passContext = 64;

@@ -18,7 +18,7 @@ export interface DecodeRequest extends SequenceOptions {
 }
 
 export type DecodeEvent =
-  /** All prompts are read; `seconds`: what that took, without what was written in between. */
+  /** All prompts are computed; `seconds`: the time of this prefill, without the tokens written in between. */
   | { readonly type: 'prompt'; readonly tokens: number; readonly seconds: number }
   | { readonly type: 'token'; readonly token: TokenRecord }
   | { readonly type: 'stop'; readonly sequence: number; readonly reason: StopReason };

@@ -43,7 +43,7 @@ export async function draft(
   return blocks;
 }
 
-/** How many drafts fit: within the context, and not across the length behind which all tokens turn otherwise. */
+/** Most drafts that fit: within the context, and not beyond the length from which on all tokens are rotated in another way. */
 function roomOf(spec: ModelSpec, position: number): number {
   const beyond = longerThan(spec);
   const within = spec.contextLength - position - 1;
@@ -81,8 +81,8 @@ function allowedLength(allowed: Allowed | null, guesses: readonly Guess[]): numb
 }
 
 /**
- * Takes in what was decided of a text. Whether its texts would have known each token is judged, be it drafted or not: so a draft that
- * loses is known without its being tried, and one that would win, too.
+ * Records the decided tokens of a text. Whether its texts would have predicted each token is recorded, drafted or not. So the value of
+ * drafts is known without trying them.
  */
 export function learn(pace: Pace, { lookup }: Sequence, choices: readonly Choice[]): void {
   if (lookup === null) return;
@@ -162,7 +162,7 @@ async function fromExits(
   return drafts;
 }
 
-/** Expected milliseconds that the nth draft of exit k takes beside its reading: its pass below the exit, its place in the one behind. */
+/** Expected milliseconds of the nth draft of exit k besides its readout: its pass below the exit, and its place in the final pass. */
 function costOf(model: StagedModel, pace: Pace, k: number, n: number): number {
   const final = model.exits.length - 1;
   const after = model.exits[k]!.stages;

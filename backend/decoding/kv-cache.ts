@@ -1,6 +1,6 @@
 /**
- * The slots of a decoding as its loop uses them: what waits for a stage runs when it is wanted, everything at once, and what
- * passes took is reported. Keys, values and states are the runtime's; here are counters alone.
+ * The slots of a decoding as its loop uses them: tokens that wait for a stage run when they are needed, all at once, and the time of passes
+ * is reported. Keys, values and states belong to the runtime; here are only counters.
  */
 import type { Block } from './block.ts';
 import type { Stopping } from './prompt-exit.ts';
@@ -47,7 +47,10 @@ export interface KvCache {
   ): Promise<RowReadout[]>;
   /** State of the token `back` places from the end of a row, at the cut of exit k; valid until the cache changes. */
   state(k: number, row: number, back: number): Float32Array;
-  /** Tokens leave at exit k, which remembers, and need no stage behind it: its memory fills those. Each must have been advanced to it. */
+  /**
+   * Tokens leave at exit k, which has a memory, and need no later stage: the memory fills those stages. Each token must have been advanced
+   * to the exit.
+   */
   leave(k: number, places: readonly Place[]): Promise<void>;
   /** Makes a row exact again after memories filled some of it: the next pass runs the later stages for those tokens. */
   repair(row: number): void;
@@ -56,8 +59,8 @@ export interface KvCache {
   /** A row becomes the first `positions` of another. */
   copy(from: number, to: number, positions: number): void;
   /**
-   * Runs every stage for what of one row's first `upTo` tokens waits, alone; branches are those of the exits k. Of the tokens that stop
-   * at an exit, if any do, its memory fills the stages behind it.
+   * Runs every stage for the waiting ones of a row's first `upTo` tokens, without other rows; also the branches of the exits k. If some of
+   * the tokens stop at an exit, its memory fills the later stages for them.
    */
   fill(row: number, exits: readonly number[], upTo: number, options?: FillOptions): Promise<void>;
   /** Some rows as a cache of their own, in this order: the others stay out of its passes. */
@@ -132,7 +135,10 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
     await runPasses(stage, rows.length, waiting, countOf, options);
   };
 
-  /** The last of the stages from one on that have come as far as it in all of these rows: what waits goes through them together. */
+  /**
+   * The last stage, from one on, such that all stages up to it have run equally many tokens in all of these rows: waiting tokens go through
+   * them together.
+   */
   const lastTogether = (first: number, upTo: number, rows: readonly number[]): number => {
     const isAsFar = (s: number): boolean => rows.every((row) => slots.filled(s, row) === slots.filled(first, row));
     let last = first;

@@ -64,8 +64,8 @@ export const samplingWarning = ({ temperature, topK, topP, minP }: GenerateOptio
     : 'Top-k, top-p and min-p choose among tokens to draw from, and at temperature 0 the most probable one is taken: give --temperature to sample.';
 
 /**
- * Deepest share of the layers from which an exit may draft: each draft runs them alone, while a right one saves what a token takes,
- * which with drafts of the text is hardly half of a full pass.
+ * Largest depth, as a share of the layers, at which an exit may draft. Each draft runs those layers alone, while an accepted draft saves
+ * the time of a token, which with drafts from the text is hardly half of a full pass.
  */
 const deepestDrafter = 1 / 3;
 

@@ -50,10 +50,10 @@ const judgedWeight = 0.05;
 const tokenWeight = 0.02;
 /** A stalled machine is no measurement. */
 const stall = 4;
-/** What a guess brings is less certain than what it costs. */
+/** The gain of a draft is less certain than its cost. */
 const caution = 1.1;
 
-/** `known`: what passes of several tokens cost here, if it was measured before; else it is guessed until they come. */
+/** `known`: the cost of passes of several tokens, if it was measured before; else it is estimated until passes are timed. */
 export function newPace(model: StagedModel, known: PassTable | null = null): Pace {
   const rates = new Map<string, { rate: number; count: number }>();
   const layersOf = model.stages.map(stageLayers);
@@ -106,8 +106,8 @@ export function newPace(model: StagedModel, known: PassTable | null = null): Pac
 }
 
 /**
- * Passes of one stage: what one of a single token takes now, in milliseconds, and what others take beside it. So a machine that becomes
- * slower or faster changes what all sizes cost, those too that have not come of late.
+ * Passes of one stage: the current milliseconds of a pass of one token, and the cost of other sizes relative to it. So if the machine
+ * becomes slower or faster, the cost of all sizes changes, also of sizes without recent passes.
  */
 interface Costs {
   one: number | null;

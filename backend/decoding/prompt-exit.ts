@@ -1,4 +1,7 @@
-/** Prompts that stop at an exit: all tokens but the first and the last, of which its memory fills what the layers behind would have kept. */
+/**
+ * Prompts that stop at an exit: for all tokens but the first and the last ones, the exit's memory fills the keys and values of the later
+ * layers.
+ */
 import { userError } from '../../protocol/errors.ts';
 import { firstTokens } from '../exits/memory.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';

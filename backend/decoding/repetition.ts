@@ -16,7 +16,7 @@ interface Line {
 
 /** Blank lines in a row. */
 const mostBlank = 4;
-/** Within a line: how often words must come, and how many characters they must take together. */
+/** Within a line: the number of repetitions of words, and the least number of characters of all of them together. */
 const timesInLine = 5;
 const charactersInLine = 60;
 const longestWords = 80;

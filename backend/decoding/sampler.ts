@@ -65,7 +65,7 @@ export function distribution(
   for (let i = 0; i < ids.length; i++) weights[ids[i]!] = Math.exp((logits[ids[i]!]! - peak) / temperature);
   if (topP < 1) {
     const total = sum(ids, weights);
-    // Tokens below an even share of what top-p drops can never be among those it keeps, the first aside.
+    // A token whose probability is below an even share of what top-p drops can never be kept, except for the first.
     const least = Math.min(1, ((1 - topP) * total) / ids.length);
     ids = ids.filter((id) => weights[id]! >= least).sort((a, b) => logits[b]! - logits[a]! || a - b);
     let kept = 0;

@@ -11,7 +11,7 @@ import type { ModelSpec } from '../model/spec.ts';
 import type { TextCodec } from './text.ts';
 import { enabledExits, calibratedThresholds, modeOf, policyOf, promptLayerOf, remembersOf } from './mode.ts';
 
-/** What is open: a model, its tokenizer, its exits and what is known of them. */
+/** An open model: its tokenizer, its exits and their calibration. */
 export interface OpenModel {
   readonly model: { readonly spec: ModelSpec };
   readonly tokenizer: TextCodec & { readonly eosIds: readonly number[] };

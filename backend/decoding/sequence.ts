@@ -17,7 +17,7 @@ export interface SequenceOptions {
   /** Whether a token may leave at an exit, by its id. The final exit always may. */
   readonly enabled: (exit: string) => boolean;
   readonly sampling: SamplingOptions;
-  /** Whether exits' memories fill what tokens skip that leave there; else they wait for the next that goes deeper. */
+  /** Whether exits' memories fill the layers that tokens left out; otherwise these tokens wait for the next one that goes deeper. */
   readonly remembers?: boolean;
   /** The layer of the exit at which most of the prompt stops; null: it goes through all layers. */
   readonly promptExit?: number | null;
@@ -108,7 +108,7 @@ export interface Written {
   readonly reason: StopReason | null;
 }
 
-/** Takes what was decided together into the text. `contextLength`: what the model sees, in tokens. */
+/** Adds the tokens that were decided together to the text. `contextLength`: most tokens that the model can attend to. */
 export function write(sequence: Sequence, choices: readonly Choice[], contextLength: number): Written {
   const written: TokenRecord[] = [];
   let reason: StopReason | null = null;

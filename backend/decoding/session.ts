@@ -12,8 +12,9 @@ export interface Session {
   /** What was learned of this machine. */
   readonly pace: Pace;
   /**
-   * Writes texts together: their events until all are over. Leaving the loop early leaves those that are not.
-   * @throws UserError for a prompt that is empty or too long, before any is written; what a step throws, for all texts that it met.
+   * Writes texts together: their events until all are over. If the reader leaves the loop early, the other texts are cancelled.
+   * @throws UserError for a prompt that is empty or too long, before any is written; the error of a step, for all texts that took part in
+   * it.
    */
   write<Request extends BatchRequest>(texts: readonly Request[]): AsyncGenerator<BatchEvent<Request>, void>;
   /** Cancels one text: its reader gets no further events of it. */

@@ -13,7 +13,7 @@ import type { StagedModel } from '../runtime/staged-model.ts';
 export interface CalibrationRequest extends Guarantee {
   /** Tokens to calibrate on, at least. */
   readonly tokens: number;
-  /** Seconds that all of it may take; what does not fit into them is left out, the promise is not. */
+  /** Seconds for the whole calibration; optional parts are left out if they do not fit, but never the promise. */
   readonly seconds: number;
 }
 

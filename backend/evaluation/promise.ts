@@ -1,4 +1,4 @@
-/** What a promise takes: the loss of a token under it, and how likely text is that keeps it by luck alone. Pure. */
+/** The statistics of a promise: the loss of a token under it, and the probability that text keeps it only by luck. Pure. */
 import type { Brought, Figure } from '../../protocol/brought.ts';
 import { mostRegret, type Promised } from '../../protocol/options-promise.ts';
 

@@ -145,7 +145,10 @@ interface Ways {
   readonly alone: readonly Way[];
 }
 
-/** Whether more texts of this way would hardly change what is fastest: drafts and exits against full depth, leaving against drafts alone. */
+/**
+ * Whether more texts of this way would hardly change which is fastest: drafts and exits against full depth, leaving early against drafts
+ * alone.
+ */
 function isDecided(one: Way, { full, lossless, fast, alone }: Ways): boolean {
   const draftsDecided = isClear(timesAsFast(lossless, full), 1 / leastSpeedup);
   const isClearly = (leaving: Way): boolean => isClear(timesAsFast(leaving, lossless), leastSpeedup);

@@ -1,4 +1,6 @@
-/** The trials of a sweep, out of its file: every combination of what is listed, those of the first seed first. Pure but for reading it. */
+/**
+ * The trials of a sweep, from its file: every combination of the listed values, those of the first seed first. Pure except for reading it.
+ */
 import { userError } from '../../protocol/errors.ts';
 import { configOrigin, optionTables, parseOptions } from '../../protocol/options.ts';
 import { anyRecord, list, partial, readMessage, simple, table } from '../../protocol/shapes.ts';

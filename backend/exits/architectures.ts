@@ -42,7 +42,7 @@ export interface Architecture {
   modules(spec: ModelSpec, exit: ExitSpec): readonly OwnModule[];
   /** Modules of the model that it reads and never changes, but for the head. */
   reads(exit: ExitSpec): readonly string[];
-  /** The state `[batch, tokens, hidden]` that its head reads, from what is at its cut, or behind its branch. */
+  /** The state `[batch, tokens, hidden]` that its head reads, from the stream at its cut, or behind its branch. */
   state<T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, at: AtCut<T>): T;
   /** Null if no model of any family computes it; `reason` says why. */
   readonly plain: PlainForm | { readonly reason: string };

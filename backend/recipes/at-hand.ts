@@ -1,4 +1,4 @@
-/** What a command can work with: models and exits with their size and age, what a calibration of them brings, and runs that can go on. */
+/** What a command can use: models and exits with their size, age and calibration, and runs that can be resumed. */
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../../protocol/errors.ts';

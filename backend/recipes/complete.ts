@@ -1,6 +1,6 @@
 /**
- * Fills the gap at a cursor. The session remembers the texts of the last gaps, so that only what has changed is read; a gap that is
- * cancelled ends within a token, and what was read of it stays.
+ * Fills the gap at a cursor. The session remembers the texts of the last gaps, so that only changes are computed. A cancelled gap ends
+ * within a token, and the computed part of its prompt stays in the cache.
  */
 import type { CompleteEvent } from '../../protocol/events.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
@@ -109,7 +109,7 @@ type Ask = (behind: readonly number[], maxTokens: number, suggested?: string) =>
 /** How several suggestions begin: with different tokens, the likeliest first. Empty if no reader waits any more. */
 async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: CompletionLimits): Promise<Writing[]> {
   const one = ask([], 1);
-  // What ends the text is a token like others here: what was taken off the prompt comes first.
+  // A token that ends the text counts like any other here, because tokens that only repeat what was taken off come first.
   const request = { ...one, stopStrings: [], endOfText: [], alternatives: mostCandidates, recordsBegun: true };
   const [first] = await write({ ...task, timeGone: () => 0 }, [{ request, tokens: [], stop: null }]);
   const record = first!.tokens.at(-1);

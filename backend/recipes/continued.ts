@@ -1,6 +1,6 @@
 /**
- * What it takes to train a whole model further, wherever that is done: the exits that it begins with, what it cannot be done with, and the new
- * model that comes of it, with its exits.
+ * Facts about training a whole model further, here or on PyTorch: the exits with which it begins, what is not possible, and the new model
+ * that results, with its exits.
  */
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
@@ -26,7 +26,7 @@ import { openModel, type Model } from '../model/open.ts';
 import { isMixture } from '../model/spec.ts';
 import { identify } from './opened.ts';
 
-/** The model that a run trains further: the one that is named, else that of the exits which it begins with. */
+/** The model that a run trains further: the one that is named, else that of the exits with which it begins. */
 export function modelToContinue({ continuePretraining, model, resume }: TuneOptions): string {
   if (continuePretraining === null || resume || model !== shippedModel) return model;
   const named = readInfo(continuePretraining).tuning['model'];

@@ -1,4 +1,4 @@
-/** Writes answers to tasks at full depth and in other ways, judges them, and measures what each way takes. */
+/** Writes answers to tasks at full depth and in other ways, judges them, and measures the speed of each way. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';

@@ -106,7 +106,7 @@ async function request(
   return { ...how, prompts: prompts.map(({ ids }) => ids), beginnings: prompts.map(({ begun }) => begun) };
 }
 
-/** A place is filled as completions are, only longer: to the end of what is begun there, or to the end of a line behind the limit. */
+/** A gap is filled as by a completion, but longer: to the end of the block that it began, or, beyond the limit, to the end of the line. */
 function atCursor(
   { maxTokens, tokenHealing, stopRepetition }: GenerateOptions,
   gap: Gap,
@@ -148,11 +148,11 @@ const fewestTimed = 8;
 /** A session's first text also builds the graphs of its passes: its time says nothing of the speed of another. */
 const hasWritten = new WeakSet<Session>();
 
-/** Milliseconds of a token at full depth that is alone in its pass, as the session has come to know them. */
+/** Milliseconds of a token at full depth, alone in its pass, as the session has measured them. */
 const fullDepth = ({ model, pace }: Session): number =>
   pace.stages(0, trunkLength(model), 1) + pace.reading(model.exits.length - 1, 1);
 
-/** Passes tokens on and adds up what `generated` reports. `isFull`: every token takes all layers, one a pass. */
+/** Passes tokens on and sums up the figures of `generated`. `isFull`: every token takes all layers, one per pass. */
 async function* follow(session: Session, of: DecodeRequest, isFull: boolean): AsyncGenerator<GenerateEvent, void> {
   const texts = of.prompts.map(() => '');
   const stops: StopReason[] = of.prompts.map(() => 'cancelled');

@@ -1,6 +1,6 @@
 /**
- * Takes exits that were not tuned here as a checkpoint: those of a model that was trained to leave early with its own norm and head
- * (LayerSkip, arXiv 2404.16710), which have no parameters of their own, so that each norm is a copy; or one that `export` wrote.
+ * Makes a checkpoint of exits that were not tuned here: those of a model that was trained to leave early with its own norm and head
+ * (LayerSkip, arXiv 2404.16710), which have no parameters of their own, so that each norm is a copy; or an exit that `export` wrote.
  */
 import { basename } from 'node:path';
 import { userError } from '../../protocol/errors.ts';

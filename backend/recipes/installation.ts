@@ -1,4 +1,4 @@
-/** How this copy of the package came here, and so what a person types to call it or to bring it a package. */
+/** How this copy of the program was installed, and so which command calls it or adds a package to it. */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { packageRoot, platformPackage, versionIn } from '../formats/installed.ts';

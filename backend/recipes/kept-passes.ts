@@ -1,6 +1,6 @@
 /**
- * What passes of several tokens cost, kept in the user's cache by model, device and processor. It takes about half a second to measure, so
- * only recipes that take longer do so, before their text: calibrating and serving. A generation reads what they kept.
+ * The cost of passes of several tokens, kept in the user's cache by model, device and processor. Measuring takes about half a second, so
+ * only recipes that take longer measure, before their text: calibrating and serving. A generation reads the stored table.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';

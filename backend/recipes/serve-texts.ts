@@ -26,7 +26,7 @@ export type PlainPrompt =
 
 /** What llama.cpp's server takes for its batch: how much of a prefix and a suffix counts. */
 const fimBatch = 2048;
-/** Tokens beside those parts: before a text, before the middle, and a first one of what is written. */
+/** Extra tokens of the parts: before a text, before the middle, and the first written one. */
 const fimMarks = 3;
 
 /** What a prompt must leave room for. */

@@ -1,4 +1,4 @@
-/** A run of tuning wherever it takes place: what is trained, in which folder, here or elsewhere. */
+/** A tuning run in any place: what is trained, in which folder, here or on PyTorch. */
 import type { TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';

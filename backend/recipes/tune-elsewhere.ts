@@ -1,6 +1,6 @@
 /**
- * Tuning on PyTorch, on this machine or others: everything is prepared here as for a run here (text, exits, heads, options), handed over
- * as a job, and followed. What comes back is a checkpoint like any other.
+ * Tuning on PyTorch, on this machine or others. Everything is prepared as for a run here (text, exits, heads, options), written as a job,
+ * and the job is followed. The result is a checkpoint like any other.
  */
 import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -251,7 +251,7 @@ async function* prepare(
   return remote;
 }
 
-/** The checkpoint is there: its card is written, and what only the sitting needed goes. */
+/** // The checkpoint is complete: its card is written, and the job's files are removed. */
 async function finish(directory: string, ended: FinishedEvent, given: TuneOptions): Promise<Trained> {
   const newModel = isContinued(readInfo(directory)) ? await publish(directory) : undefined;
   const checkpoint = openCheckpoint(directory, null);

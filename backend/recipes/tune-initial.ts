@@ -26,8 +26,9 @@ export function plainExits({ exits, model }: TuneParts, { initialise, seed }: Tu
 }
 
 /**
- * Fits exits, beginning with copies, and their memories, on the windows that tuning takes first, so that it finds their states kept.
- * It takes `seconds`, its solution included, or until the signal is aborted, and at least two windows: one to learn from, one kept apart.
+ * Fits exits, starting from copies, and their memories, on the windows that tuning takes first, so that their states are in the cache then.
+ * It ends after `seconds`, its solution included, or when the signal is aborted, but uses at least two windows: one to learn from, one kept
+ * apart.
  */
 export async function* fitExits(
   { exits, model, windows, fitStates, memories }: TuneParts,

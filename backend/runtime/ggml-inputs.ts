@@ -10,10 +10,10 @@ export interface PassPlaces extends PassShape {
   readonly counts: readonly number[];
   /** Positions of each row's text so far, those of later passes too. */
   readonly lengths: readonly number[];
-  /** Positions of a row, and the place behind all rows for what padding writes. */
+  /** Positions of a row, and a place after all rows to which padding is written. */
   readonly capacity: number;
   readonly padding: number;
-  /** Whether a token's keys and values are there already, and what the pass computes of them is not kept. */
+  /** Whether a token's keys and values were filled, so that those of this pass are not kept. */
   readonly isFilled: (row: number, position: number) => boolean;
 }
 

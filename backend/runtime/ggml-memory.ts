@@ -1,4 +1,4 @@
-/** The graph that fills what lies behind an exit from its memory (exits/memory.ts): one product, and a few rows written. */
+/** The graph that fills the layers behind an exit from its memory (exits/memory.ts): one product, and a few rows written. */
 import { entryWidth, layersBehind, memoryPath } from '../exits/memory.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';

@@ -17,7 +17,7 @@ export interface GgmlOptions {
   readonly threads?: number;
   /** The part of a model that a GPU computes; default: none. */
   readonly gpu?: GpuShare;
-  /** Layers behind which the model is cut besides its exits; default: those of the GPU. */
+  /** Layers after which the model is cut besides its exits; default: those of the GPU. */
   readonly cutBehind?: number;
 }
 

@@ -31,7 +31,10 @@ import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles, type PassPart
 const fillLimit = 512;
 /** Positions read at once: bounds the memory of logits. */
 const readLimit = 32;
-/** A pass of fewer tokens computes all of them to the end, also if only some are read: another graph would take longer to build than it saves. */
+/**
+ * A pass of fewer tokens computes all of them to the end, even if only some are read: building another graph would take longer than it
+ * saves.
+ */
 const manyTokens = 32;
 
 export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf): Slots {
@@ -44,7 +47,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   let store = shelf.take(batch) ?? openStore(ggml, batch, keyStep);
   let isOpen = true;
   const lastStage = exits.at(-1)!.reads;
-  // A branch behind the last stage attends to what each token is there.
+  // A branch behind the last stage attends to every token there, so none may be left out.
   const canEndEarly = stages.every(({ parent }) => parent !== lastStage);
 
   const reserve = (positions: number): void => {

@@ -27,7 +27,7 @@ export interface GgmlModel {
   /** Whether readouts of an exit without logits are screened: ggml/screened.ts. */
   screens(exit: number): boolean;
   readGraph(exit: number, shape: ReadShape, store: SlotsStore): BuiltGraph;
-  /** Fills what lies behind an exit that remembers. */
+  /** Fills the layers behind an exit that has a memory. */
   memoryGraph(exit: number, columns: number, store: SlotsStore): BuiltGraph;
 }
 
@@ -43,11 +43,11 @@ export interface PassShape {
   readonly keys: number;
   /** A multiple of `tileStep` tokens then: see tiles.ts. */
   readonly isTiled: boolean;
-  /** Of each row, only the last token comes out: behind the last attention nothing else is computed. */
+  /** Only the last token of each row comes out: the others are not computed behind the last attention. */
   readonly lastOnly: boolean;
 }
 
-/** The tensors of some slots. One more row takes what padding writes. */
+/** The tensors of some slots. One more row takes the output of padding. */
 export interface SlotsStore {
   past(slot: string): Omit<Past, 'rows' | 'keys'>;
   /** Behind a stage; null: the embedding. */

@@ -85,7 +85,7 @@ export function skip(progress: Progress, stages: readonly StageSpec[], trunk: nu
   for (const position of left.keys()) if (position < passed) left.delete(position);
 }
 
-/** Takes back what stages have run behind the first token that a memory filled, and what it filled. */
+/** Undoes what stages have run from the first filled token on, and what the memory filled. */
 export function repair(progress: Progress, row: number): void {
   const { filled, unreadable, left, fitted } = progress;
   const from = fitted[row];

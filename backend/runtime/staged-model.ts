@@ -61,7 +61,7 @@ export interface Place {
 export interface RunOptions {
   /** The last of several stages that run together, each the parent of the next and as far as the first; default: that stage alone. */
   readonly last?: number;
-  /** The final exit is read for the last token of a row alone: what only other tokens would need is not computed. */
+  /** The final exit is read only for the last token of a row: what only other tokens would need is not computed. */
   readonly lastOnly?: boolean;
 }
 
@@ -81,7 +81,7 @@ export interface Slots {
   waiting(stage: number, row: number): number;
   /** Whether the last token of a row can be read at the final exit, once it has run there: see `RunOptions.lastOnly`. */
   isReadable(row: number): boolean;
-  /** New tokens of a row, behind those that are there. */
+  /** Adds new tokens to a row, after its others. */
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. */
   run(stage: number, counts: readonly number[], options?: RunOptions): Promise<void>;

@@ -61,7 +61,7 @@ export async function collect(events: AsyncIterable<AcceptedEvent | TextEvent>, 
   return texts;
 }
 
-/** As OpenAI counts: each prompt once, whatever is written behind it. */
+/** As OpenAI counts: each prompt once, however many texts follow it. */
 export function usageOf(texts: readonly WrittenText[], perPrompt: number): object {
   const prompts = texts.filter((_, i) => i % perPrompt === 0);
   const sum = (of: (text: WrittenText) => number, all: readonly WrittenText[]): number =>

@@ -78,7 +78,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
   };
 }
 
-/** Milliseconds, of what was read and what was written. */
+/** Milliseconds of prefill and of decoding. */
 function timingsOf({ requestedAt: question, read, ended, promptTokens, remembered, tokens }: WrittenText): object {
   const rate = (count: number, milliseconds: number): number => (milliseconds > 0 ? (1000 * count) / milliseconds : 0);
   const [reading, writing] = [Math.max(0, read - question), Math.max(0, ended - read)];
@@ -168,7 +168,7 @@ export function props({ model, name, options }: Served): object {
   };
 }
 
-/** Rows as llama.cpp shows its slots: those that are written in, then those that are free. */
+/** Rows as llama.cpp shows its slots: those in use, then those that are free. */
 export function slots({ model }: Served, writer: Writer): object[] {
   const busy = writer.writing();
   return Array.from({ length: model.parallel }, (_, id) => ({

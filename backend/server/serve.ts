@@ -1,4 +1,4 @@
-/** A server with the model behind it: what the command line and the editor start. */
+/** A server with its model: what the command line and the editor start. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';

@@ -1,4 +1,4 @@
-/** A stream of records to one client. A reader that falls far behind is let go, since what is written for it would only pile up. */
+/** A stream of records to one client. A reader that falls far behind is disconnected, since its records would only pile up. */
 import type { ServerResponse } from 'node:http';
 
 /** Most bytes that wait for a reader. */
@@ -29,7 +29,7 @@ export function openStream(
     'cache-control': 'no-cache',
     'x-accel-buffering': 'no',
   });
-  // Headers alone would wait for what comes first.
+  // Sent on their own, since headers would otherwise wait for the first record.
   response.flushHeaders();
   const write = (text: string): void => {
     if (response.destroyed) return;

@@ -94,7 +94,7 @@ function moved(schema: unknown, place: string): unknown {
   return isRecord(schema) && Object.keys(schema).length === 0 ? { type: 'object' } : within(schema);
 }
 
-/** Reads a text as it comes: what certainly is none of a call may be shown. */
+/** Reads a text as it is written; the part that is certainly no call may be shown. */
 export interface CallReader {
   push(text: string): string;
   /** What is left to show, and the calls. */

@@ -10,7 +10,7 @@ import type { CheckpointWriter } from '../checkpoint/writer.ts';
 export interface Keeping {
   /** Of which the lowest so far is best. */
   loss(scores: readonly ExitScore[]): number;
-  /** Writes what is better now than what is kept. */
+  /** Writes the values that are now better than the kept ones. */
   keep(
     checkpoint: CheckpointWriter,
     parameters: ReadonlyMap<string, Float32Array>,

@@ -321,7 +321,7 @@ function joined(parts: readonly Lesson[]): Lesson {
   return whole;
 }
 
-/** Probabilities over the vocabulary, on the classes of a shortlist: what is outside goes to the last class. */
+/** Probabilities over the vocabulary, summed to the classes of a shortlist: tokens outside it add to the last class. */
 function onShortlist(probabilities: tf.Tensor, shortlist: tf.Tensor): tf.Tensor {
   const listed = tf.gather(probabilities, shortlist, 1);
   const outside = tf.maximum(tf.sub(1, tf.sum(listed, -1, true)), smallest);

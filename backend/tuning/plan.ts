@@ -1,6 +1,6 @@
 /**
- * How the minutes of a run are spent: at most a tenth for evaluations, what calibrating takes, up to half of what is then
- * left for a fit, the rest for updates. Pure arithmetic on speeds that a run measures in its first seconds.
+ * How the minutes of a run are divided: at most a tenth for evaluations, the time of calibrating, up to half of the rest for a fit, and
+ * what is left for updates. Pure arithmetic on speeds that a run measures in its first seconds.
  */
 
 /** Seconds, measured on this machine with this model. */

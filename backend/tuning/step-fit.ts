@@ -51,8 +51,8 @@ export interface Fit {
   /** How long `solve` takes on this machine, about. */
   readonly solveSeconds: number;
   /**
-   * All exits' parameters with what the fit found. An exit with nowhere to put it (a shared head without a translator)
-   * keeps its copy, and so do all before the first batch. `hurried`: time is over, and what is known so far must do.
+   * All exits' parameters with the results of the fit. An exit without a place for them (a shared head without a translator) keeps its
+   * copy, and so do all before the first batch. `hurried`: the time is over, so the sums so far must suffice.
    */
   solve(hurried?: () => boolean): Promise<Map<string, Float32Array>>;
   /** The requested memories, by cut name; none before the first batch. */

@@ -1,5 +1,5 @@
 /**
- * The tuning loop: takes batches of features, steps, evaluates, keeps the best of each exit and what a resume needs, and reports.
+ * The tuning loop: takes batches of features, steps, evaluates, keeps the best values of each exit and the state for resuming, and reports.
  * Knows neither the backbone nor how a step or an evaluation is computed.
  */
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
@@ -28,7 +28,7 @@ export interface TrainerSettings {
   readonly settings: (update: number, updates: number) => StepSettings;
   /** Updates between two evaluations; null for about ten a run. */
   readonly evaluateEvery: number | null;
-  /** Seconds that evaluations may still take, the last included; default: a tenth of those between them. */
+  /** Seconds that evaluations may still take, the last included; default: a tenth of the time between them. */
   readonly evaluationSeconds?: number;
 }
 

@@ -1,4 +1,7 @@
-/** One pass through a whole model, forward and back, as a compiled graph: what is fed to it, by name, and what it answers. Knows no values and no updates. */
+/**
+ * One pass through a whole model, forward and backward, as a compiled graph: its inputs and outputs, by name. Knows no values and no
+ * updates.
+ */
 import type * as tf from '@tensorflow/tfjs-core';
 import { record, type InputSpec } from '../autodiff/recorder.ts';
 import { exitParameters, type ExitParameter, type ParameterShapes } from '../exits/parameters.ts';
@@ -38,8 +41,8 @@ export interface WholeGraph {
 }
 
 /**
- * Bytes that training takes here, an estimate: numbers, gradients, moments and what a pass answers of `trained` numbers; and what each layer keeps for
- * its way back, its shares of attention above all.
+ * Estimated bytes of training here: values, gradients, moments and outputs of a pass for `trained` numbers; and what each layer keeps for
+ * the backward pass, mainly its attention weights.
  */
 export function wholeBytes(
   { layers, hidden, feedForward, heads }: ModelSpec,

@@ -1,6 +1,6 @@
 /**
- * The step that trains a whole model with its exits, compiled for ONNX Runtime. Values lie in JavaScript by the names of the model's own files, so
- * that what is shared is trained once; the graph sees them as our parameters.
+ * The step that trains a whole model with its exits, compiled for ONNX Runtime. Values are kept in JavaScript under the names of the
+ * model's own files, so that a shared tensor is trained once; the graph sees them as our parameters.
  */
 import type { StepState } from '../checkpoint/checkpoint.ts';
 import { isOfExit } from '../checkpoint/continued.ts';

@@ -67,7 +67,7 @@ export interface AnswerLine {
   readonly left: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 
-/** What each way took for one task, written alone, behind its prompt. */
+/** Time of each way for one task, written alone, after its prompt. */
 export interface TimesLine {
   readonly set: string;
   readonly task: string;

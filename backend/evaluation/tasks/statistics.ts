@@ -25,7 +25,7 @@ export function bootstrap<Item>(items: readonly Item[], statistic: (sample: read
 /** A score less another, task by task. */
 export interface Difference extends Interval {
   readonly mean: number;
-  /** Tasks that were right in the other way alone, and in this alone. */
+  /** Tasks that only the other way solved, and tasks that only this way solved. */
   readonly lost: number;
   readonly won: number;
   /** McNemar's exact test of these pairs, two-sided; 1 if there are none. */

@@ -1,4 +1,4 @@
-/** How long each way takes for the same tasks, one text at a time and in turn, so that what else the machine does meets all alike. */
+/** Times each way on the same tasks, one text at a time and in turn, so that other programs on the machine affect all ways alike. */
 import { onlyExits, type ExitSet } from '../../runtime/open.ts';
 import type { StagedModel } from '../../runtime/staged-model.ts';
 import { placeStagedModel, type Running } from '../../devices/fallback.ts';
@@ -57,7 +57,7 @@ export async function* timeWays(
   }
 }
 
-/** Seconds behind the prompt, and the tokens that they wrote: the first comes out of the prompt's pass. */
+/** Seconds after the prompt, and the tokens written in them; the first token is a result of the prompt's pass. */
 async function timeOne(session: Session, prompt: TaskPrompt, way: Way, isCancelled: () => boolean): Promise<Timed> {
   const request = requestOf(
     { ...prompt, maxTokens: Math.min(prompt.maxTokens, mostTokens) },
