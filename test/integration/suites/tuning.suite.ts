@@ -1,6 +1,6 @@
 /** The command as a user gives it: from the palette to a checkpoint on disk, with the curves drawn meanwhile. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { ask, delay, inView, inWorkbench, press, resize, screenshot, until } from '../harness/driver.ts';
@@ -251,7 +251,7 @@ export const run = suite([
     await vscode.commands.executeCommand('earlyExit.showCurves', { id, state: 'finished' });
   }),
 
-  test('shows the report of a run, a page that runs no script and is as dark as the editor', async () => {
+  test('shows the report of a run and of a sweep, a page that runs no script and is as dark as the editor', async () => {
     const api = await activate();
     const run = (await api.listRuns()).find((each) => each.id === id);
     assert.ok(run);
@@ -262,7 +262,28 @@ export const run = suite([
     assert.equal(await inView('report', policy), "default-src 'none'; style-src 'unsafe-inline'");
     assert.equal(await inView('report', `getComputedStyle(document.body).backgroundColor`), 'rgb(30, 30, 30)');
     await screenshot('report');
+
+    // A sweep is listed, and its report is the row's own command.
+    const sweep = path.join(workspaceFolder(), 'my.sweep');
+    try {
+      cpSync(run.directory, path.join(sweep, '001.exits'), { recursive: true });
+      writeFileSync(path.join(sweep, 'sweep.json'), JSON.stringify({ format: 1, trials: [{}] }));
+      await vscode.commands.executeCommand('workbench.view.extension.earlyExit');
+      await vscode.commands.executeCommand('earlyExit.refresh');
+      const row = `[...document.querySelectorAll('.sidebar .monaco-list-row')].find((each) => each.textContent.includes('my.sweep'))`;
+      await until('the sweep in the list', async () =>
+        inWorkbench<boolean>(`${row}?.textContent.includes('1 trial') ?? false`),
+      );
+      await vscode.commands.executeCommand('earlyExit.showReport', { directory: sweep });
+      await until('the report of the sweep', () =>
+        inView<boolean>('report', `document.body.textContent.includes('my.sweep/001.exits')`).catch(() => false),
+      );
+    } finally {
+      rmSync(sweep, { recursive: true, force: true });
+      await vscode.commands.executeCommand('earlyExit.refresh');
+    }
     await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
+    await vscode.commands.executeCommand('workbench.view.explorer');
   }),
 
   test('tunes where the question says: in PyTorch, whose steps are drawn like any', async () => {

@@ -1,5 +1,5 @@
 /** A sweep as a whole: stopped in the middle it goes on, what fails is named, the same seed gives the same bits, and its report is drawn. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -51,6 +51,16 @@ const swept = (all: readonly SweepEvent[]) => all.find((event) => event.type ===
 const bits = (out: string, trial: string): Buffer =>
   readFileSync(path.join(out, `${trial}.exits`, 'exits.safetensors'));
 
+/** Files of states of the backbone, with when each was written. */
+function cachedFeatures(): string[] {
+  const folder = path.join(root, 'cache/features');
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .map((name) => path.join(folder, name))
+    .filter((file) => file.endsWith('.bin'))
+    .map((file) => `${file} ${statSync(file).mtimeMs}`)
+    .sort();
+}
+
 /** Tags by step of the event files in a folder: records are read by their lengths. */
 function tensorboardTags(folder: string): string[] {
   const name = readdirSync(folder).find((each) => each.startsWith('events.out.tfevents.'))!;
@@ -74,7 +84,11 @@ it('goes on where it was stopped, names what fails, and gives the same bits for 
     if (event.type === 'trial' && event.number === 2) stopping.abort(new Error('stopped'));
   });
   await expect(stopped).rejects.toThrow('stopped');
+  const features = cachedFeatures();
+  expect(features.length).toBeGreaterThan(0);
   const all = await events(name, out);
+  // What the second trial of the same text reads was computed by the first.
+  expect(cachedFeatures()).toEqual(features);
   expect(trials(all).map(({ state }) => state)).toEqual(['failed', 'earlier', 'failed', 'finished']);
   const { groups, failed } = swept(all);
   expect(failed).toEqual(
