@@ -119,7 +119,7 @@ export function contributions(): Record<string, Json> {
           'Sweeps and judged tasks (early-exit sweep, early-exit evaluate --tasks) appear here, each with its report.',
       },
     ],
-    // A font of one sign, drawn like early-exit.svg: the status bar takes icons from fonts only.
+    // A font with one glyph, drawn like early-exit.svg: the status bar takes icons only from fonts.
     icons: {
       'early-exit': {
         description: 'Early Exit',

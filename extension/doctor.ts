@@ -1,4 +1,4 @@
-/** The doctor's findings in a view of its own, with buttons that bring what is missing; nothing to save. */
+/** The doctor's findings in a view of its own, with buttons that install what is missing. The view has nothing to save. */
 import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { Diagnosis } from '../protocol/server.ts';

@@ -15,7 +15,7 @@ export function calibrationText({ brought, speedups, fastest }: CalibratedEvent)
   return [`${broughtText(brought)}.`, busyText(brought)].filter(Boolean).join(' ');
 }
 
-/** What stands behind a name in the list: first what a calibration brought, since a narrow list cuts its rows. */
+/** The description after a name in the list: first the gain of a calibration, since a narrow list cuts its rows. */
 export const exitsRow = (exits: Pick<ExitsSummary, 'calibration' | 'exits' | 'model'>): string =>
   [calibrationFigure(exits), exits.exits.join(' '), exits.model].filter((text) => text !== '').join(' · ');
 

@@ -58,7 +58,7 @@ async function intoEditor(
   }
 }
 
-/** The editor in front; beside a panel in front, one that is shown, which comes to the front. */
+/** The active editor; if a panel is active, a visible editor, which then becomes active. */
 async function editorToFill(): Promise<vscode.TextEditor | undefined> {
   const { activeTextEditor, visibleTextEditors } = vscode.window;
   if (activeTextEditor) return activeTextEditor;

@@ -1,4 +1,4 @@
-/** Text that comes into a document piece by piece and is one step of undo, also if the document is saved meanwhile. */
+/** Inserts a text into a document piece by piece, as one step of undo, even if the document is saved meanwhile. */
 import * as vscode from 'vscode';
 
 export interface Insertion {

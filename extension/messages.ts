@@ -1,7 +1,4 @@
-/**
- * Messages with what one can do about them. None is waited for: a message stays until it is closed, and nothing may hang
- * on that.
- */
+/** Messages with actions. No code waits for one: a message stays until it is closed. */
 import * as vscode from 'vscode';
 import { describeError } from '../protocol/errors.ts';
 import { shown } from '../protocol/shown.ts';

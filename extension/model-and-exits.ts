@@ -80,7 +80,7 @@ export async function useModel(app: App, model: string): Promise<void> {
   await set(MODEL, model);
 }
 
-/** The exits of the chosen model first, then those of others, which bring their model. */
+/** The exits of the chosen model first, then those of other models; choosing one of those also chooses its model. */
 export async function chooseExits(app: App): Promise<void> {
   const model = chosenModel();
   const all = await listExits(app);

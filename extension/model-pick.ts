@@ -1,6 +1,6 @@
 /**
- * The pick of a model: the one that ships, those in the folder and in the caches of other programs, what is recommended, a search of the
- * hub, or a typed or pasted path or hub id.
+ * The pick of a model: the one that ships, those in the folder and in the caches of other programs, recommended ones, a search of the hub,
+ * or a typed or pasted path or hub id.
  */
 import * as vscode from 'vscode';
 import { userError } from '../protocol/errors.ts';

@@ -1,4 +1,4 @@
-/** What is on this machine, what is recommended for it and what the hub has, as items of a pick; and a download with its progress. */
+/** The models on this machine, those recommended for it and those of the hub, as items of a pick; and a download with its progress. */
 import * as vscode from 'vscode';
 import { fetchMinutes, fitsMemory, recommendedFor, type HubChoice, type MachineModel } from '../protocol/models.ts';
 import * as protocol from '../protocol/server.ts';

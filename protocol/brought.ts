@@ -7,7 +7,7 @@ export interface Figure {
 }
 
 export interface Brought {
-  /** Time a token at full depth ÷ that of exits alone, without drafts; by the clock. */
+  /** Time per token at full depth ÷ that of exits alone, without drafts; measured. */
   readonly speedup: Figure;
   /** Of the text that was judged: the share of tokens that are the full model's own choice, and what a token costs in nats. */
   readonly agreement: Figure;

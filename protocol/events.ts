@@ -255,7 +255,7 @@ export interface CalibratedEvent {
   certainty: number;
   /** What leaving early brings and costs; null if no exit is used. */
   brought: Brought | null;
-  /** By costs, on the text that was judged: what one threshold for all exits brings; absent of earlier versions. */
+  /** Estimated on the judged text: the effect of one threshold for all exits; absent in earlier versions. */
   sweep?: { threshold: number; agreement: number; speedup: number }[];
   /** In the order of the stream. */
   exits: {

@@ -56,7 +56,7 @@ export interface JobMessages {
 
 /** Messages in the order in which they came. */
 export interface Inbox<Message> {
-  /** Takes those that have come. */
+  /** Returns and removes the messages that have come. */
   take(): Message[];
   /** Settles once something has come or `wake` was called since the last wait. */
   wait(): Promise<void>;

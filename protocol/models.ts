@@ -1,4 +1,4 @@
-/** Models that can be chosen: what is on this machine, and what is worth to be downloaded to it. Knows no files. */
+/** Models that can be chosen: those on this machine, and those worth downloading to it. Knows no files. */
 
 /** A model that another program, or we, have downloaded. */
 export interface MachineModel {
@@ -30,7 +30,7 @@ export interface DownloadProgress {
   total: number;
 }
 
-/** Memory that a model takes beside its weights: texts, and what computes. */
+/** Memory of a model besides its weights: for texts, and for computing. */
 const besideWeights = 500e6;
 /** The rest is for the editor and other programs. */
 const mostOfMemory = 0.7;

@@ -1,6 +1,6 @@
 /**
- * Kinds of options: what a value may be, how an unknown value (a flag, a JSON file, a setting) becomes a typed one, and
- * what it must be when it does not. Knows no option by name.
+ * Kinds of options: their values, how an unknown value (a flag, a JSON file, a setting) becomes a typed one, and the message if it does
+ * not. Knows no option by name.
  */
 import { nearest } from './nearest.ts';
 

@@ -1,7 +1,7 @@
 /** Tuning on PyTorch: the launcher, the mesh of ranks, and a plan of both. */
 import { notation, optionalInteger, optionalText } from './options-kinds.ts';
 
-/** What starts PyTorch. `hosts` are those that take part; none: this machine alone. */
+/** The launcher of PyTorch. `hosts` are the machines that take part; none: this machine alone. */
 export type Place =
   | { readonly kind: 'here' }
   | { readonly kind: 'torchrun'; readonly hosts: readonly string[] }

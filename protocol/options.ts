@@ -147,8 +147,8 @@ export const settingOrigin: Origin = {
 };
 
 /**
- * Checks every value of `given` and fills in presets and defaults. Throws a UserError that names the option, what it must
- * be and what it was; unknown names are refused with the nearest one.
+ * Checks every value of `given` and fills in presets and defaults. Throws a UserError that names the option, its allowed values and the
+ * given one; unknown names are refused with the nearest one.
  */
 export function parseOptions<Name extends CommandName>(
   command: Name,

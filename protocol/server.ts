@@ -198,7 +198,7 @@ export interface PlaceParams {
   generation: string;
   /** Offset in UTF-16 units where the generation begins. */
   offset: number;
-  /** How many tokens stand in the document now, behind those that were placed. */
+  /** Number of tokens that the document has now, after those that were placed. */
   count: number;
 }
 
@@ -231,7 +231,10 @@ export const runReported = notification<RunEvent>('earlyExit/run/event');
 /** A run's state changed. */
 export const runChanged = notification<RunSummary>('earlyExit/run/changed');
 
-/** Generates after a prompt; its tokens come as `tokensGenerated`, the answer when it has ended. Cancelling the request keeps what was generated. */
+/**
+ * Generates after a prompt; its tokens are sent as `tokensGenerated`, the answer when it has ended. Cancelling the request keeps what was
+ * written.
+ */
 export const generate = request<GenerateParams, GenerationEnd>(
   'earlyExit/generate',
   record({ generation: text, prompt: text, options: anyRecord }, { uri: text, turns: chatTurnsShape, gap: gapShape }),

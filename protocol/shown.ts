@@ -1,6 +1,6 @@
 /**
- * Text of others made fit to be shown: what would move a cursor, ring a bell, hide or turn text around is made visible, and what is very
- * long is cut. For a terminal and for notifications; what goes into a file stays as it is.
+ * Makes foreign text safe to show: characters that would move a cursor, ring a bell, hide text or reverse its direction are made visible,
+ * and very long text is cut. For terminals and notifications; text in files is not changed.
  */
 
 /** Longer texts are cut in a message. */

@@ -35,7 +35,7 @@ export interface WayScore {
     mean: number;
     low: number;
     high: number;
-    /** Tasks that full depth alone got right, or better, and that this way alone did. */
+    /** Number of tasks that only full depth solved (or solved better), and that only this way did. */
     lost: number;
     won: number;
     /** McNemar's exact test, two-sided. */

@@ -39,7 +39,7 @@ export interface CurvePlan {
   calibration: number;
 }
 
-/** What leaving early brings by one threshold for all exits, and what the calibration of a run chose of it. */
+/** The effect of one threshold for all exits, and the choice of a run's calibration. */
 export interface Sweep {
   readonly rows: readonly { readonly threshold: number; readonly agreement: number; readonly speedup: number }[];
   /** Measured; null if no exit is used. */

@@ -1,4 +1,4 @@
-/** The line to the extension host: typed both ways, and what comes in is checked. */
+/** The connection to the extension host: typed in both directions, and incoming messages are checked. */
 import { readHostMessage, type HostMessage, type ViewMessage } from '../protocol/webview.ts';
 
 interface VsCodeApi {

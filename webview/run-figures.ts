@@ -23,7 +23,7 @@ export interface PlanPart {
   readonly done: number;
 }
 
-/** The parts of a plan in the order in which a run comes to them; those without time are left out. */
+/** The parts of a plan in the order of the run; parts without time are left out. */
 export function planParts({ total, evaluation, fit, updates, calibration }: CurvePlan, spent: number): PlanPart[] {
   const start = Math.max(0, total - evaluation - fit - updates - calibration);
   const parts = [

@@ -17,7 +17,7 @@ export interface SweepShape {
   readonly up: readonly { readonly y: number; readonly text: string }[];
 }
 
-/** Places in the drawing. Rows that bring no more and cost more are drawn like others: they show why not. */
+/** Positions in the drawing. Thresholds with less gain at a higher cost are drawn like others: they show why they were not chosen. */
 export function sweepShape({ rows, chosen }: Sweep): SweepShape {
   const all = [...rows, ...(chosen ? [chosen] : []), { agreement: 1, speedup: 1 }];
   const range = (values: readonly number[], room: number): [number, number] => {

@@ -1,6 +1,6 @@
 /**
- * Brings up a tfjs backend on a device: WebGPU through Dawn, or TensorFlow's own library. Knows how to load them, not
- * whether they should be used: what crashes here takes the process along, so it is tried elsewhere first.
+ * Starts a tfjs backend on a device: WebGPU through Dawn, or TensorFlow's own library. Knows how to load them, not whether they should be
+ * used: a crash ends the process, so each is tried in another process first.
  */
 import { createRequire } from 'node:module';
 import util from 'node:util';

@@ -31,7 +31,9 @@ export interface StoredGate {
 
 const modes: readonly Mode[] = ['fast', 'lossless', 'full'];
 
-/** One of before `fastest` was stored knows of none: then what changes no text. Earlier versions promised agreement alone. */
+/**
+ * The fastest mode of a calibration from before `fastest` was stored: one that changes no text. Earlier versions promised only agreement.
+ */
 export function readCalibration(file: string, value: unknown): Calibration | null {
   if (value === null) return null;
   const {

@@ -1,4 +1,4 @@
-/** The model card that lies in a checkpoint directory: what the exits are and how good they are. */
+/** The model card in a checkpoint directory: the exits and their quality. */
 import { plural } from '../../protocol/plural.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';

@@ -67,7 +67,7 @@ export interface TrainingPosition {
 }
 
 export interface RunCost {
-  /** Numbers of the backbone that a token goes through, of the whole model, and of what is trained; embeddings left out. */
+  /** Parameters of the backbone that a token passes, of the whole model, and of the trained part; without embeddings. */
   readonly numbers: { readonly backbone: number; readonly whole: number; readonly trained: number };
   readonly peakBytes: number;
 }
@@ -84,7 +84,7 @@ export interface CheckpointWriter {
   metric(line: Readonly<Record<string, unknown>>): void;
   /** Replaces the exits' parameters; those that are not given stay. */
   saveExits(parameters: ReadonlyMap<string, Float32Array>, progress: Progress): void;
-  /** Replaces what a resume needs, as of the metrics written so far (or `metricsBytes` of them). */
+  /** Replaces the state for resuming, which then refers to the metrics written so far (or to `metricsBytes` of them). */
   saveState(state: StepState, position: TrainingPosition, metricsBytes?: number): void;
   /** Bytes of `metrics.jsonl` so far. */
   metricsBytes(): number;

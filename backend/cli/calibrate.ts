@@ -1,4 +1,4 @@
-/** Draws a calibration: the threshold of each exit, what it brings, and what helps next. */
+/** Draws a calibration: the threshold of each exit, its gain, and the next commands. */
 import { broughtText, busyText } from '../../protocol/brought.ts';
 import type { CalibratedEvent, CalibrateEvent } from '../../protocol/events.ts';
 import type { CalibrateOptions } from '../../protocol/options.ts';

@@ -1,4 +1,4 @@
-/** Draws what doctor found: a line a device, and the way to what is missing. */
+/** Draws the doctor's findings: one line per device, and how to install what is missing. */
 import type { DoctorEvent, Finding } from '../../protocol/events.ts';
 import { openProgress } from './progress.ts';
 import { table } from './table.ts';

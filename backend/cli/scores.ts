@@ -50,7 +50,7 @@ export function scoreTable(stream: Stream, scores: readonly ExitScore[]): string
 /** Of tokens that leave early, most agree with the full model's. */
 const mostAgree = 0.99;
 
-/** In a sentence or two what exits learned and what leaving by thresholds could save; `sweep` goes from 1 down. */
+/** One or two sentences about what exits learned and what leaving by thresholds could save; `sweep` is in falling order of thresholds. */
 export function sweepConclusion(scores: readonly ExitScore[], sweep: readonly SweepRow[]): string {
   const exits = scores.filter(({ exit }) => exit !== 'final');
   const best = exits.reduce((a, b) => (b.agreement > a.agreement ? b : a));

@@ -1,4 +1,4 @@
-/** Draws a sweep: a line a trial as it is done, then what came of them over seeds. */
+/** Draws a sweep: one line per trial as it ends, then the results over seeds. */
 import type { SweepEvent, SweptGroup } from '../../protocol/events.ts';
 import { inPercent, spreadText } from '../../protocol/spread-text.ts';
 import { commandHere, shellWord, shorter } from './naming.ts';

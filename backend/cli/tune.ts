@@ -95,7 +95,7 @@ export async function showTune(
   return tuned && { ...tuned, calibrated: calibrated !== null };
 }
 
-/** Evaluations between steps are drawn within tuning; what comes behind it has lines of its own. */
+/** Evaluations between steps are drawn as part of tuning; later phases have lines of their own. */
 const isWithin = (phase: Phase): boolean => phase === 'evaluate' || phase === 'features' || phase === 'save';
 
 const lossesOf = (scores: readonly { exit: string; loss: number }[]): Record<string, number> =>

@@ -105,7 +105,10 @@ const bestName = `${stateFolder}/${bestFile}`;
 const isResult = (name: string): boolean =>
   [infoFile, parametersFile, metricsFile, bestName, `${stateFolder}/${positionFile}`].includes(name) ||
   stateFile.test(name);
-/** A checkpoint at every moment: a state before what names it, and last what makes a folder a checkpoint. */
+/**
+ * The order in which files are replaced, so that the folder is a checkpoint at every moment: a state before the file that names it, and
+ * last the file that makes a folder a checkpoint.
+ */
 const order = ['state/step-', bestName, `${stateFolder}/${positionFile}`, metricsFile, parametersFile, infoFile];
 const placeInOrder = (name: string): number => order.findIndex((begin) => name.startsWith(begin));
 /** Files may be replaced while they are copied: a file that changed is copied again. */

@@ -1,6 +1,6 @@
 /**
- * Starting ranks, and finding them again: torchrun's own launcher on this machine or on hosts, a job of Ray, a script for Slurm. What is
- * needed to find a job again lies in its folder, so that the process that started it may end. Knows nothing of what the ranks compute.
+ * Starts ranks, and finds them again: torchrun's own launcher on this machine or on hosts, a job of Ray, a script for Slurm. The run's
+ * folder has everything needed to find a job again, so the process that started it may end. Knows nothing of what the ranks compute.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -145,7 +145,7 @@ export async function stopJob(
   if (handle.kind === 'processes' && !hasWork) await endProcesses(handle.processes, kill);
 }
 
-/** Ends launchers and what they have started. A process that may be another one by now is let alone. */
+/** Ends launchers and their children. A process that may be another one by now is not signalled. */
 async function endProcesses(processes: readonly ProcessIdentity[], kill: Kill): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     for (const process of processes) if (isCertainlyRunning(process)) kill(-process.pid, signal);

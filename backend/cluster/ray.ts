@@ -98,8 +98,8 @@ export async function rayJobLog(url: string, id: string): Promise<string> {
 }
 
 /**
- * Sends a package, unless the cluster has it; answers the name by which a job has it. Ray forgets what no job names within ten minutes.
- * @throws UserError as above.
+ * Sends a package, unless the cluster has it; returns the name under which jobs use it. Ray deletes packages that no job names within ten
+ * minutes. @throws UserError as above.
  */
 export async function sendRayPackage(url: string, bytes: Buffer): Promise<string> {
   const name = `_ray_pkg_${createHash('sha256').update(bytes).digest('hex').slice(0, 40)}.zip`;
@@ -165,7 +165,7 @@ function check(url: string, answer: Answer): Answer {
   if (status === 401 || status === 403)
     throw userError('network', `The Ray cluster at ${url} wants a token.`, `Put it into ${tokenVariable}.`);
   if (status === 200) return answer;
-  // A trace of Python's: what it raised comes last.
+  // The last line of a Python traceback, which names the error.
   const reason = shown(text.trim().split('\n').at(-1) ?? '', { limit: 200 }).replace(/\.$/, '');
   throw userError('network', `The Ray cluster at ${url} refused: HTTP ${status}${reason && `, ${reason}`}.`);
 }

@@ -1,4 +1,4 @@
-/** How much of a model fits a graphics card or this machine: what its layers take there, counted before anything is taken. */
+/** How much of a model fits a graphics card or this machine: the size of its layers there, counted before memory is allocated. */
 import type { Model } from '../model/open.ts';
 import { expectedParameters, type ExpectedParameter } from '../model/expected-parameters.ts';
 import { mostExpanded } from '../ggml/weights.ts';
@@ -11,7 +11,7 @@ import { noExits, type ExitSet } from '../runtime/stage-tree.ts';
 export interface Needs {
   /** Of each layer: its weights, and keys, values and states of a text. */
   readonly layers: readonly number[];
-  /** What is behind the last layer, and what passes compute in. */
+  /** Bytes of the parts behind the last layer, and of the buffers for passes. */
   readonly rest: number;
   /** What it needs in all with precision `fast`, if `exact` is requested. */
   readonly asStored: number | null;
@@ -59,7 +59,7 @@ export function needsOf(model: Pick<Model, 'spec' | 'parameters'>, exact: boolea
   return { layers, rest, asStored: stored && bytesOfLayers(stored, layers.length) };
 }
 
-/** How many layers, from the first on, fit into the free bytes; all of them only together with what is behind them. */
+/** How many layers, from the first on, fit into the free bytes; all of them only together with the parts behind them. */
 export function layersThatFit({ layers, rest }: Needs, { free, total }: { free: number; total: number }): number {
   let room = free - spared * total - working;
   let count = 0;
@@ -67,7 +67,7 @@ export function layersThatFit({ layers, rest }: Needs, { free, total }: { free: 
   return count === layers.length && room < rest - working ? count - 1 : count;
 }
 
-/** What the first `layers` layers take; of all layers, with what is behind them. */
+/** Bytes of the first `layers` layers; for all layers, with the parts behind them. */
 export const bytesOfLayers = ({ layers, rest }: Needs, count: number): number =>
   layers.slice(0, count).reduce((a, b) => a + b, 0) + (count === layers.length ? rest : working);
 

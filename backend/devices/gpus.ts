@@ -9,7 +9,7 @@ export { ggmlProblem, packageVersion as ggmlVersion, gpuLibrary, gpuPackage, typ
 
 export interface Gpu extends SeenGpu {
   readonly kind: GpuKind;
-  /** The library beside ggml's own that has it; null if those have it already. */
+  /** The additional library for this kind; null if ggml's own libraries include it. */
   readonly file: string | null;
   /** Computes on the CPU. */
   readonly software: boolean;

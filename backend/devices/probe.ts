@@ -1,6 +1,6 @@
 /**
- * Tries a native library in a process of its own before this one loads it: a crash, a hang or its noise on stderr stays
- * there. Knows how to ask, not what to choose.
+ * Tries a native library in a process of its own before this process loads it, so that a crash, a hang or its output on stderr stays there.
+ * Only tries; other files choose.
  */
 import { createRequire } from 'node:module';
 import path from 'node:path';

@@ -29,7 +29,7 @@ export async function plainModel(
 ): Promise<PlainModel> {
   const path = exitPath(exit);
   const found = new Map<string, ParameterValues>();
-  /** Takes what lies under `from` of the exit as what lies under `to` of the model. */
+  /** Parameters of the exit under the path `from` become those of the model under the path `to`. */
   const take = (from: string, to: string): void => {
     for (const [name, value] of exitParameters)
       if (name.startsWith(`${path}.${from}.`)) found.set(`${to}${name.slice(path.length + 1 + from.length)}`, value);

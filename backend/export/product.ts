@@ -3,7 +3,7 @@ import { buildGraph } from '../ggml/graph.ts';
 import { transpose } from '../model/parameters.ts';
 import { processorOf } from '../runtime/ggml-runtime.ts';
 
-/** Rows that are multiplied at once: what a large head takes besides itself. */
+/** Rows that are multiplied at once, which bounds the memory besides the head itself. */
 const most = 8192;
 
 /** a `[rows, inner]` · b `[inner, columns]`. @throws UserError `device` if ggml does not compute here, `out-of-memory`. */

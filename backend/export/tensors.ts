@@ -1,4 +1,4 @@
-/** The tensors of a plain model as its format stores them: those of the backbone's files, byte by byte, and what the exit brings. */
+/** The tensors of a plain model as its format stores them: those of the backbone's files, byte by byte, and the exit's. */
 import { userError } from '../../protocol/errors.ts';
 import { quantiseBlocks, type QuantisedType } from '../formats/quantise-blocks.ts';
 import { dequantise } from '../formats/dequantise.ts';
@@ -12,8 +12,8 @@ import type { PlainModel } from './plain-model.ts';
 const floats: readonly string[] = ['F32', 'F16', 'BF16'];
 
 /**
- * In the order of the files, then what is new. `quantised`: type of matrices that are not in blocks yet; null: as they are.
- * @throws UserError if a parameter lies in the files in a way that is not written here.
+ * In the order of the files, then new ones. `quantised`: type of matrices that are not quantised yet; null: unchanged.
+ * @throws UserError if a parameter is stored in the files in a way that cannot be written here.
  */
 export function plainTensors(
   { stored, name }: Pick<Model, 'stored' | 'name'>,

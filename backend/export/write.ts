@@ -135,7 +135,7 @@ function shallower(config: Record<string, unknown>, { layers, parameters }: Plai
 /** Architectures whose files have no head of their own for llama.cpp. */
 const alwaysTied = ['gemma', 'gemma2', 'gemma3', 'command-r'];
 
-/** @throws UserError if llama.cpp takes something for granted of an architecture that the plain model has otherwise. */
+/** @throws UserError if llama.cpp assumes something about an architecture that is not true of the plain model. */
 function checkArchitecture(architecture: string, { spec }: Model, plain: PlainModel): void {
   if (alwaysTied.includes(architecture) && plain.parameters.has('lm_head.weight'))
     throw userError(

@@ -161,7 +161,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
   };
 }
 
-/** Milliseconds: opening takes a few, and a process that hangs in it is not waited for. */
+/** Milliseconds: opening takes a few, and a process that hangs during it is not waited for. */
 const [rootPause, rootPatience] = [20, 10_000];
 
 /** Waits until no other process or thread opens a cache under the root. */

@@ -81,7 +81,7 @@ const readingFlags =
 export function openRegular(path: string): number {
   let descriptor: number | null = null;
   try {
-    // Before opening, which alone does something to some devices; and once more of what was opened.
+    // Checks a file before it is opened, since opening alone changes some devices; and again after it is opened.
     requireRegular(statSync(path), path);
     descriptor = openSync(path, readingFlags);
     requireRegular(fstatSync(descriptor), path);

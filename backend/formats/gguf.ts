@@ -134,7 +134,7 @@ function openOthers(parts: Part[], count: number): void {
       );
     if (name === path) parts.push(parts.shift()!);
     else parts.push(openPart(name));
-    // The one that was given stays the first until its turn, so that it is closed whatever happens.
+    // The part that was given stays open until its turn, so that it is closed in any case.
   }
   checkParts(parts);
 }

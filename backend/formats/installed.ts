@@ -1,6 +1,6 @@
 /**
- * What is installed of this program: its own package, and the packages with libraries of this platform. npm and a .vsix bring those in one
- * package of ours, `@early-exit/<platform>`; in a clone they lie in node_modules. Knows no other package by name.
+ * Finds what is installed of this program: its own package, and the packages with libraries of this platform. With npm and a .vsix those
+ * are one package of ours, `@early-exit/<platform>`; in a clone they are in node_modules. Knows no other package by name.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -7,7 +7,7 @@ import { ProcessorFailure, type Processor } from './processor.ts';
 
 /** Which GPU, among those that a library of ggml has. */
 export interface GpuName {
-  /** The library beside ggml's own that has it; null if those have it already. */
+  /** The additional library for this kind; null if ggml's own libraries include it. */
   readonly file: string | null;
   /** ggml's, such as `Vulkan0`. */
   readonly name: string;

@@ -22,7 +22,7 @@ const pause = 300;
 /** Milliseconds of computing, a megabyte, that lose as much without large pages as it takes to lay them out. */
 const worthwhile = 20;
 const pageBytes = 1 << 21;
-/** Laid out in one go: what computes, ends or frees meanwhile waits for no more. */
+/** Bytes that are moved at once: computing, ending or freeing waits for no more than these. */
 const stepBytes = 8 * pageBytes;
 
 /** `collapse` lays out whole pages from an address that is a multiple of theirs. */

@@ -1,6 +1,6 @@
 /**
- * The C functions of ggml that this program calls, through koffi, over the libraries of npm's `@node-llama-cpp/<platform>`. This
- * folder alone knows koffi and pointers; what leaves this file are typed functions over branded handles. Knows no model.
+ * The C functions of ggml that this program calls, through koffi, from the libraries of npm's `@node-llama-cpp/<platform>`. Only this
+ * folder knows koffi and pointers; this file exports typed functions over branded handles. Knows no model.
  */
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';

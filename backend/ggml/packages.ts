@@ -36,7 +36,7 @@ export function libraryFolder(): string | null {
 }
 
 export type GpuKind = 'vulkan' | 'cuda' | 'metal';
-/** Those that doctor brings; Metal's library lies in the package for the CPU of a Mac. */
+/** The packages that doctor installs; Metal's library is in the package for the CPU of a Mac. */
 export type BroughtKind = Exclude<GpuKind, 'metal'>;
 
 export interface GpuPackage {

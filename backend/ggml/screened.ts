@@ -1,6 +1,6 @@
 /**
- * A linear with many outputs of which only the largest matter: all of them roughly, from a copy of its weight in fewer bits, and the
- * best of those again from the weight itself. A token waits for memory, and the copy is a fraction of the weight.
+ * A linear whose largest outputs alone matter: all outputs are computed roughly, from a copy of its weight in fewer bits, and the best ones
+ * again from the weight itself. Writing a token is bound by memory, and the copy is a fraction of the weight.
  */
 import { blockInfo } from '../formats/dequantise.ts';
 import type { Parameters } from '../model/parameters.ts';
@@ -14,8 +14,8 @@ export const roughType = 'Q4_0';
 /** Outputs that are computed again together: the kernels of repacked blocks take eight at a time. */
 const blockRows = 32;
 /**
- * Blocks of outputs that are computed again: those of the largest rough ones, so that the 64 best of them are always among them.
- * Of Qwen2.5-Coder-0.5B the right token was the 8th at worst.
+ * Number of blocks of outputs that are computed again, those with the largest rough ones; they always include the 64 best outputs. For
+ * Qwen2.5-Coder-0.5B the right token was the 8th at worst.
  */
 const chosenBlocks = 64;
 /** Numbers of a weight below which choosing costs more than it saves. */

@@ -1,6 +1,6 @@
 /**
- * Memory that matrices lie in from being read until they are laid out, taken again for the next: the system brings fresh memory
- * page by page, which takes longer than reading. Knows no matrices.
+ * Memory for matrices between reading and repacking, reused for the next: the system provides fresh memory page by page, which takes longer
+ * than reading. Knows no matrices.
  */
 import { MessageChannel } from 'node:worker_threads';
 import type { Allocate } from '../formats/files.ts';

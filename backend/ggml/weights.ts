@@ -51,12 +51,12 @@ export interface Weights {
 }
 
 /**
- * `exact`: everything in float32. `wide`: what the file has in floats in float32, trained matrices in bytes. `stored`: as the file has
- * it. `many`: as is fastest for many tokens at once.
+ * `exact`: everything in float32. `wide`: floats of the file in float32, trained matrices in bytes. `stored`: as in the file. `many`: the
+ * fastest form for many tokens at once.
  */
 export type WeightForm = 'exact' | 'wide' | 'stored' | 'many';
 
-/** Whether what lies between products stays in 32 bits, too. */
+/** Whether values between products stay in 32 bits, too. */
 export const isExact = (form: WeightForm): boolean => form === 'exact' || form === 'wide';
 
 export function openWeights(processor: Processor, parameters: Parameters, form: WeightForm): Weights {

@@ -1,10 +1,10 @@
 /**
- * How far a text has come in a grammar, byte by byte. A state is a set of stacks of what is left to match; equal ones are one value, and
- * what a byte leads to is remembered, so that states and bytes become a table while texts are written. After llama.cpp's matcher.
+ * The position of a text in a grammar, byte by byte. A state is a set of stacks of what is left to match. Equal states are one object,
+ * which remembers the state behind each byte, so that states and bytes become a table while texts are written. After llama.cpp's matcher.
  */
 import { end, type Code } from './code.ts';
 
-/** What is left to match: from an operator on, and then what lies below. */
+/** What is left to match: the operators from one on, then those of the stack below. */
 interface Stack {
   readonly at: number;
   readonly below: Stack | null;
@@ -89,7 +89,7 @@ export function newStates({ operators, sets, rules }: Code): States {
         else visit(below.at, below.below);
       } else if (operator >= 0) found.add(one);
       else {
-        // What follows a rule that comes last is what follows the whole.
+        // After a rule that is last in its sequence comes what follows the sequence.
         const rest = operators[at + 1] === end ? below : stack(at + 1, below);
         for (const start of rules[-1 - operator]!) visit(start, rest);
       }

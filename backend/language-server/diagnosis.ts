@@ -1,4 +1,4 @@
-/** The doctor for an editor: what was found, and what follows. */
+/** The doctor for an editor: its findings, and the remedies. */
 import type { Finding } from '../../protocol/events.ts';
 import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import * as protocol from '../../protocol/server.ts';

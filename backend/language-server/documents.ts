@@ -49,7 +49,7 @@ export function changeDocument(
       const edit = { offset, removed, inserted: change.text.length };
       texts = texts.flatMap((text) => shift(text, edit) ?? []);
     } else {
-      // The whole text anew: what still reads the same keeps its place.
+      // Replaces the whole text; parts that are unchanged keep their tokens.
       texts = texts.flatMap((text) => annotate(text.id, text.trace, text.span.start, change.text) ?? []);
     }
     document = TextDocument.update(document, [change], version);

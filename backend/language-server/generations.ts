@@ -1,4 +1,4 @@
-/** Generating for an editor: tokens as they come, and what is true of all of them at the end. */
+/** Generating for an editor: tokens as they are written, and the figures of the whole at the end. */
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
 import { headOf, roundToken, type Trace } from '../../protocol/exittrace.ts';

@@ -1,6 +1,6 @@
 /**
- * Foreign texts inside Markdown that an editor renders: tokens of a model and names of exits stay texts. No link, image, HTML or table
- * cell comes of them, and no command. Knows no trace.
+ * Escapes foreign texts (a model's tokens, names of exits) for Markdown that an editor renders, so that no link, image, HTML, table cell or
+ * command can come from them. Knows no trace.
  */
 
 import { shown } from '../../protocol/shown.ts';
@@ -13,7 +13,7 @@ export function code(text: string): string {
   return `${ticks}${pad}${safe}${pad}${ticks}`;
 }
 
-/** A name as ordinary text. CommonMark takes every punctuation mark behind a backslash for itself; `8:mlp` needs none. */
+/** A name as ordinary text. In CommonMark a backslash makes any punctuation mark literal; `8:mlp` needs none. */
 export const plain = (name: string): string =>
   /^\d+:[a-z]+$/.test(name) ? name : visible(name).replaceAll(/[!-/:-@[-`{-~]/g, '\\$&');
 

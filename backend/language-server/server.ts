@@ -1,6 +1,6 @@
 /**
- * The language server: a connection, an engine, and what answers when. It runs on the main thread and never computes; jobs
- * run in the engine's threads. Any LSP editor can use it; what goes beyond LSP is in protocol/server.ts.
+ * The language server: a connection, an engine, and the handlers of requests. It runs on the main thread and never computes; jobs run in
+ * the engine's threads. Any LSP editor can use it; requests beyond LSP are in protocol/server.ts.
  */
 import {
   CodeLensRequest,

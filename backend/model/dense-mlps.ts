@@ -47,7 +47,9 @@ interface Place {
 
 const widthOf = ({ mixture: { chosen, feedForward, shared } }: Place): number => chosen * feedForward + (shared ?? 0);
 
-/** g · sigmoid(1.702 g) is silu(1.702 g) ÷ 1.702: gates are multiplied by this if an expert has a limit, what goes down is divided. */
+/**
+ * g · sigmoid(1.702 g) is silu(1.702 g) ÷ 1.702: if an expert has a limit, gates are multiplied by this and the output is divided by it.
+ */
 const slopeOf = ({ mixture }: Place): number => (mixture.limit === null ? 1 : 1.702);
 
 const sharedShare = 0.5;

@@ -1,6 +1,4 @@
-/**
- * Where the parameters of a Hugging Face directory lie, as data: what lets a program that knows no families read them by our names.
- */
+/** The places of a Hugging Face directory's parameters, as data, so that a program that knows no families can read them under our names. */
 import { join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { readText } from '../formats/files.ts';

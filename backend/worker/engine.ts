@@ -51,7 +51,7 @@ const isFatal = (error: unknown): boolean =>
 interface Lane {
   thread: HostThread | null;
   idleTimer: NodeJS.Timeout | null;
-  /** Of this lane, in the order of their starts: those that run and those that wait. */
+  /** Jobs of this thread, in the order of their starts: those that run and those that wait. */
   readonly turns: Set<Turn>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Pieces of files at the places that the user visited: what a completion sees of other files. Pure; knows no `vscode`. A piece that comes again moves
- * nothing: what stands first in a prompt should change least.
+ * Pieces of files at the places that the user visited: what a completion sees of other files. Pure; knows no `vscode`. A piece that is
+ * added again keeps its place, because the beginning of a prompt should change least.
  */
 export interface Chunk {
   readonly file: string;

@@ -37,7 +37,7 @@ const signsOf: Readonly<Record<string, Signs>> = {
   latex: { line: ['%'], block: [] },
 };
 
-/** Whether what is typed behind `before` is a comment. */
+/** Whether text typed after `before` is part of a comment. */
 export function isInComment(language: string, before: string): boolean {
   const { line, block } = signsOf[language] ?? cLike;
   let at = 0;

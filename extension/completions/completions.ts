@@ -1,4 +1,4 @@
-/** Completions as one types: when they are offered, and what happens to one that is taken. */
+/** Completions while the user types: when they are offered, and what happens to one that is accepted. */
 import * as vscode from 'vscode';
 import type { Trace } from '../../protocol/exittrace.ts';
 import { behindCharacters } from '../../protocol/suggestion.ts';

@@ -92,7 +92,7 @@ export class Config {
       'Get the model’s original configuration.',
     );
   }
-  /** Null if the key is absent. Names come from outside: what every object inherits is no value of a file. */
+  /** Null if the key is absent. Names come from outside, so properties that every object inherits are not values of the file. */
   private get(key: string): unknown {
     return Object.hasOwn(this.values, key) ? (this.values[key] ?? null) : null;
   }

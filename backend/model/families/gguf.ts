@@ -35,7 +35,7 @@ interface GgufFamily {
   readonly norms?: Readonly<Record<string, string>>;
   /** Gains of norms are stored with 1 added. */
   readonly addedOne?: boolean;
-  /** Keys that only other models of this architecture have, and what those are. */
+  /** Keys that only other models of this architecture have, and the names of those models. */
   readonly others?: Readonly<Record<string, string>>;
 }
 
@@ -225,7 +225,7 @@ function ropeScaling(
   };
 }
 
-/** Whether a tensor is of what a layer computes: llama.cpp opens no file with one that it does not read. */
+/** Whether a tensor belongs to what a layer computes: llama.cpp opens no file with a tensor that it does not read. */
 export const isOfLayer = (tensor: string): boolean => tensor.startsWith('blk.');
 
 /** What the converter folded into the weights, and rotary factors that it keeps as a tensor. */

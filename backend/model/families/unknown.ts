@@ -44,7 +44,7 @@ export function unknownFamily(
   );
 }
 
-/** By name: the fewest letters apart, else the longest common beginning; else what has experts, or not, as it has. */
+/** By name: the fewest different letters, else the longest common beginning; else a family that, like the model, has experts or not. */
 function nearestFamily(name: string, keys: readonly string[], known: readonly string[]): string {
   const close = nearest(name, known);
   if (close !== null) return close;
