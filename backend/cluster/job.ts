@@ -106,7 +106,7 @@ export function writeJob(job: NewJob): void {
     ...['norm', 'lm_head'].flatMap((module) => [`${module}.weight`, `${module}.bias`]),
     ...exits.flatMap((exit) => exit.frozen),
     ...exits.flatMap((exit) => exit.parameters.flatMap(({ source }) => source ?? [])),
-    ...exits.filter((exit) => exitCut(exit).at === 'attention').map((exit) => listeningPlace(spec, exit)),
+    ...exits.filter((exit) => exitCut(exit).at === 'attention').map((exit) => attentionPlace(spec, exit)),
   ]);
   const json = {
     version,
@@ -147,7 +147,7 @@ export function writeJob(job: NewJob): void {
 /**
  * The parameter of the module whose input is the stream between attention and MLP; see `distributed/early_exit_distributed/backbone.py`.
  */
-function listeningPlace(spec: ModelSpec, exit: ExitSpec): string {
+function attentionPlace(spec: ModelSpec, exit: ExitSpec): string {
   const layer = layerPath(exit.layer);
   if (spec.parallelResidual) return `${layer}.self_attn.o_proj.weight`;
   const modules = { pre: 'post_attention_layernorm', sandwich: 'pre_feedforward_layernorm', post: 'mlp.up_proj' };

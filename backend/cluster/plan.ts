@@ -7,7 +7,7 @@ import type { ExitSpec } from '../exits/spec.ts';
 import { expectedParameters, modelSize, sizeOf } from '../model/expected-parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
-import type { HeldMemory, Traffic } from './reported.ts';
+import type { ParameterMemory, Traffic } from './reported.ts';
 
 export interface PlannedRun {
   readonly spec: ModelSpec;
@@ -27,7 +27,7 @@ export interface PlannedRun {
 }
 
 /** Exits include their gradients and two moments; heads are the frozen parts of the model in 32 bits, mainly its own head. */
-export interface RankMemory extends HeldMemory {
+export interface RankMemory extends ParameterMemory {
   /** States on their way and logits of a chunk; an estimate. */
   readonly working: number;
 }

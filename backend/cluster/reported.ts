@@ -32,7 +32,7 @@ export interface Traffic {
 }
 
 /** Bytes of each, on the rank that has most of it. */
-export interface HeldMemory {
+export interface ParameterMemory {
   readonly backbone: number;
   readonly exits: number;
   readonly heads: number;
@@ -46,7 +46,7 @@ export interface FinishedEvent {
   readonly seconds: number;
   readonly stopped: boolean;
   readonly traffic: Traffic;
-  readonly memory: HeldMemory;
+  readonly memory: ParameterMemory;
 }
 
 export interface FailedEvent {

@@ -151,8 +151,8 @@ function listingOr(onError: (folder: string, error: unknown) => void): typeof re
 }
 
 /**
- * Whether a folder may be read: cards of exits and models are no text to learn from, and would change the text when a run is resumed. A
- * folder that the user names is always read.
+ * Whether a file is below no folder that early-exit wrote: cards of exits and models are no text to learn from, and would change the text
+ * when a run is resumed. A folder that the user names is always read.
  */
 function isBelowNothingWritten(root: string, onWritten: (topmost: string) => void): (file: string) => boolean {
   const known = new Map<string, boolean>([[root, false]]);

@@ -64,7 +64,7 @@ export function healed(
 }
 
 /** The allowed tokens while a text repeats what was taken off its prompt; then all. */
-export function sayingAgain({ bytes, tokens }: Begun): Allowed {
+export function respelling({ bytes, tokens }: Begun): Allowed {
   let mask: Uint32Array | null | undefined;
   const made = (): Uint32Array | null => {
     const ids = tokens.fitting(bytes);
@@ -79,7 +79,7 @@ export function sayingAgain({ bytes, tokens }: Begun): Allowed {
     after(id) {
       const own = tokens.bytesOf(id);
       const isWhole = own.length >= bytes.length || !fits(bytes, own);
-      return isWhole ? null : sayingAgain({ tokens, bytes: leftBehind(bytes, own) });
+      return isWhole ? null : respelling({ tokens, bytes: leftBehind(bytes, own) });
     },
     end: null,
   };

@@ -102,8 +102,8 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   };
 
   /**
-   * Most tokens of a stage in passes of similar size: a pass with only the last few of many tokens would cost almost as much as one with
-   * many.
+   * Runs this number of tokens of a stage, in passes of similar size: a pass with only the last few of many tokens would cost almost as
+   * much as one with many.
    */
   const runPasses = async (
     stage: number,

@@ -2,8 +2,8 @@
 import type { SequenceOptions } from './sequence.ts';
 
 /**
- * For a text that is written line by line: it ends with the first token that contains a line end and comes more than this time after the
- * text's first token, so that whole lines remain, as with llama.cpp's `t_max_predict_ms`.
+ * The same options for one text, which ends with the first token that contains a line end and comes more than `milliseconds` after the
+ * text's first token. So whole lines remain, as with llama.cpp's `t_max_predict_ms`.
  */
 export function endingWithLine<How extends SequenceOptions>(how: How, milliseconds: number): How {
   let begun: number | null = null;

@@ -1,7 +1,7 @@
 /** One text that is being written: how, its random numbers, its characters, and the records that may be shown. */
 import type { Candidate, ExitOpinion, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Allowed } from '../data/allowed.ts';
-import { fits, leftBehind, sayingAgain, type Begun } from '../data/healing.ts';
+import { fits, leftBehind, respelling, type Begun } from '../data/healing.ts';
 import type { Choice, DraftOptions } from './block.ts';
 import type { Gate } from './gate.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
@@ -92,7 +92,7 @@ export function newSequence(
     lookup,
     decoder: options.codec.decoder(),
     end: firstEnd([stopStringEnd(options.stopStrings), ...(options.ends ?? []).map((end) => end())]),
-    allowed: begun ? sayingAgain(begun) : allowed,
+    allowed: begun ? respelling(begun) : allowed,
     begun,
     known: begun ? Buffer.from(begun.bytes).toString('utf8').length : 0,
     count: 0,

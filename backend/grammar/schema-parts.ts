@@ -32,7 +32,7 @@ export function inferred(one: Schema): string | undefined {
   return undefined;
 }
 
-/** All schemas at once: properties and required names are merged; of other keywords the last one counts. */
+/** Merges schemas that all apply: properties and required names are joined; of other keywords the last one counts. */
 export const merged = (schemas: readonly Schema[]): Schema =>
   schemas.reduce<Schema>((all, one) => {
     const properties = { ...recordIn(all, 'properties'), ...recordIn(one, 'properties') };

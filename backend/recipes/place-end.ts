@@ -17,7 +17,7 @@ const unfinished = /([-([{,.?:&|+*/%=<>\\]|\b(and|or|in|of|return|new|await|type
 /** Of a line behind which a block is indented without brackets. */
 const opensIndent = /:\s*(#.*)?$/;
 const isComment = (line: string): boolean => /^\s*(\/\/|#|\*|\/\*|--|<!--|"""|''')/.test(line);
-/** Blocks whose parts are independent. */
+/** Blocks whose members are independent of each other. */
 const hasMembers = /\b(class|interface|struct|impl|enum|trait|namespace|module)\b/;
 
 /** Tokens behind the limit in which a line may be written to its end. */

@@ -87,7 +87,7 @@ function* encodeFitting(
   const steps = tokenizer.encodeSteps(text, { addSpecial: kind === 'text' });
   for (;;) {
     const step = steps.next();
-    // The caller decides how many of them are used.
+    // The caller checks the final number.
     if (step.done) return step.value;
     check(step.value);
     yield;

@@ -125,7 +125,7 @@ const ofPrompt = ({ token, text, logProbability, alternatives }: PromptToken): S
 });
 
 export const ofWritten = ({ id, text, confidence, alternatives = [] }: TokenRecord): Scored => ({
-  // Alone, as it is in the list of alternatives if it is among them.
+  // The token's text alone: as in the list of alternatives, if it is among them.
   token: alternatives.find((each) => each.id === id)?.text ?? text,
   text,
   logProbability: Math.log(confidence),

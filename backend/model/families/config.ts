@@ -71,7 +71,7 @@ export class Config {
       throw this.complaint(key, `a list of whole numbers from ${least} to ${most}`, value);
     return value;
   }
-  /** Keys whose values matter. */
+  /** Keys with a value other than null or false. */
   keys(): string[] {
     return Object.keys(this.values).filter((key) => this.get(key) !== null && this.get(key) !== false);
   }
