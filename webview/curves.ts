@@ -69,12 +69,17 @@ export function mountCurves(target: HTMLElement): void {
   });
   const table = createTable();
   const brought = element('div', { class: 'brought' });
-  const chartBox = element('div', {
-    class: 'chart',
-    tabindex: 0,
-    role: 'application',
-    'aria-label': t('Loss curves. Arrow keys read values, plus and minus zoom, 0 shows all.'),
-  });
+  const waiting = element('p', { class: 'waiting' });
+  const chartBox = element(
+    'div',
+    {
+      class: 'chart',
+      tabindex: 0,
+      role: 'application',
+      'aria-label': t('Loss curves. Arrow keys read values, plus and minus zoom, 0 shows all.'),
+    },
+    waiting,
+  );
   const spoken = element('div', { class: 'visually-hidden', 'aria-live': 'polite' });
   const view = element(
     'div',
@@ -107,6 +112,14 @@ export function mountCurves(target: HTMLElement): void {
     readout.show(own, compared, legendExits(points, state), state, cursor, theme);
   };
 
+  /** Axes without a point say nothing. */
+  const showWaiting = ({ id, state: now }: CurveRun): void => {
+    const hasPoints = [id, ...state.compared].some((each) => hasSteps(points.get(each)));
+    view.classList.toggle('without-points', !hasPoints);
+    waiting.textContent =
+      !hasPoints && now === 'running' ? t('The curves begin when the exits are evaluated for the first time.') : '';
+  };
+
   const draw = (): void => {
     frame = 0;
     if (runs.length === 0) return replace(target, hasRuns ? emptyView(host) : waitingView());
@@ -120,6 +133,7 @@ export function mountCurves(target: HTMLElement): void {
     toolbar.show(runs, state);
     chart.draw(chartModel(points, state, chart.width()), isLogarithmic(state), theme);
     showReadout();
+    showWaiting(run);
     const sweep = sweeps.get(run.id);
     if (sweep !== drawn) replace(brought, ...(sweep ? [sweepPlot(sweep)] : []));
     drawn = sweep;
@@ -206,6 +220,9 @@ export function mountCurves(target: HTMLElement): void {
   draw();
   host.send({ type: 'ready' });
 }
+
+const hasSteps = (points: RunPoints | undefined): boolean =>
+  points !== undefined && points.training.steps.length + points.heldOut.steps.length > 0;
 
 const waitingView = (): HTMLElement => element('div', { class: 'empty' }, spinner(), t('Asking the backend …'));
 

@@ -322,6 +322,8 @@ export const run = suite([
     assert.match(message, /no-such-model/);
     const cut = `(() => { const box = document.querySelector('[role="alert"]'); return box.scrollWidth > box.clientWidth; })()`;
     assert.equal(await inView('curves', cut), false);
+    const axes = `getComputedStyle(document.querySelector('.uplot')).visibility`;
+    assert.equal(await inView('curves', axes), 'hidden', 'axes without a point are not shown');
     await screenshot('curves-failed');
     await vscode.commands.executeCommand('earlyExit.showCurves', { id, state: 'finished' });
   }),
