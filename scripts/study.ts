@@ -87,7 +87,7 @@ function keptGroup(group: Group): KeptGroup {
   const { runs } = group;
   const flops = runs.flatMap(({ cost, tokens }) => (cost ? [tuningFlops(cost.numbers, tokens) / 1e12] : []));
   return {
-    // Where things lie is nobody else's concern.
+    // Paths of this machine are private.
     name: name.replaceAll(/(?:\/[\w.-]+)+\/(?=[\w.-]+)/g, ''),
     seeds,
     exits,

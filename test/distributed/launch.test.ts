@@ -65,7 +65,7 @@ describe.skipIf(python === null || !isWhole)('a job of PyTorch', () => {
     expect(ranksOf(out('early'))).toEqual([]);
   }, 120_000);
 
-  it('is found again by whoever comes later', async () => {
+  it('is found again by a later command', async () => {
     const given = parseOptions('tune', { ...options, out: out('left'), on: 'torchrun' });
     for await (const event of tuneElsewhere(given, new AbortController().signal)) if (event.type === 'step') break;
     await expect(tuned({ ...options, out: out('left'), on: 'torchrun' })).rejects.toThrow(/already holds|under way/);

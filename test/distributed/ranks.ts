@@ -76,7 +76,7 @@ export const shortRun = {
   exitDevice: 'cpu',
 };
 
-/** Follows a run elsewhere until so many steps are done, then does something once, and goes on. */
+/** Follows a run elsewhere until this number of steps is done, then does something once, and goes on. */
 export async function follow(
   given: Record<string, unknown>,
   step: number,

@@ -17,7 +17,7 @@ const { steps } = shortRun;
 
 describe.skipIf(python === null || !isWhole)('a Ray cluster', () => {
   let root: string;
-  /** Below it nobody of the cluster opens anything; what was tried is noted. */
+  /** Below it no process of the cluster may open anything; attempts are recorded. */
   let hidden: string;
   let tried: string;
   let cluster: Cluster;
@@ -159,7 +159,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** A cluster of one node, which the test owns: `--block` ends all that it started once it is told to. */
+/** A cluster of one node, which the test owns: `--block` ends everything that it started on request. */
 async function startRay(python: string, more: Record<string, string>): Promise<Cluster> {
   const bin = path.dirname(python);
   // Its sockets have names that must be short.

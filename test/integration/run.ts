@@ -100,7 +100,7 @@ async function main(): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-/** Where models of other programs are looked for, instead of at this machine's own; and a hub that nobody is. */
+/** Folders in which models of other programs are searched, instead of this machine's own; and the address of a hub that does not exist. */
 const madeUpCaches = {
   HF_HUB_CACHE: path.join(cache, 'caches/huggingface'),
   OLLAMA_MODELS: path.join(cache, 'caches/ollama'),

@@ -19,14 +19,14 @@ import { copiedExits, tinyModel } from '../support/models.ts';
 export interface Answers {
   /** Largest difference of any logit from the reference. */
   readonly logits: number;
-  /** The same for a model of which the card has so many layers. */
+  /** The same for a model of which the card has this number of layers. */
   readonly split: number;
   /** Ids of each sequence with their exit layers. */
   readonly decoding: { readonly cpu: string[][]; readonly gpu: string[][] };
   readonly splitDecoding: Answers['decoding'];
   /** Texts, and those that drafts changed. */
   readonly lossless: { readonly texts: number; readonly differ: number };
-  /** Bytes that go to the card and come back for a token, behind so many others. */
+  /** Bytes that go to the card and come back for a token, after this number of others. */
   readonly bytes: Record<number, { readonly sent: number; readonly fetched: number }>;
   /** A card that is lost during a text: what the text is, what it would be, and what was said. */
   readonly lost: { readonly ids: number[]; readonly expected: number[]; readonly warnings: string[] };
@@ -127,7 +127,7 @@ async function idsOfText(staged: StagedModel): Promise<number[]> {
   return idsOf((await decodeAll(staged, request)).tokens[0]!);
 }
 
-/** What crosses for the token behind so many others. */
+/** Bytes that cross for the token after this number of others. */
 async function bytesOfToken(staged: StagedModel, context: number): Promise<{ sent: number; fetched: number }> {
   const slots = staged.openSlots(2);
   const ids = Array.from({ length: context }, (_, i) => (i * 7) % staged.spec.vocabulary);
@@ -155,7 +155,7 @@ async function bytesOfToken(staged: StagedModel, context: number): Promise<{ sen
   return crossed;
 }
 
-/** From so many graphs on, the card computes nothing any more. */
+/** After this number of graphs the card fails. */
 async function loseAfter<R>(graphs: number, run: () => Promise<R>): Promise<R> {
   const before = { ...library };
   let left = graphs;

@@ -10,7 +10,7 @@ let root: string;
 beforeAll(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'resume-recipe-'))));
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
-/** Runs a sitting; kills it so many milliseconds after it has reported `steps` steps. */
+/** Runs a sitting; kills it this number of milliseconds after it has reported `steps` steps. */
 function sitting(name: string, options: Record<string, unknown>, steps: number, delay: number): Promise<boolean> {
   const given = {
     model: 'models/typescript-5m',

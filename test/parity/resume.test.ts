@@ -11,7 +11,7 @@ let root: string;
 beforeAll(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'resume-'))));
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
-/** Runs the child; kills it so many milliseconds after it is ready. */
+/** Runs the child; kills it this number of milliseconds after it is ready. */
 function run(name: string, pause: number, killAfter: number | null): Promise<'done' | 'killed'> {
   const child = spawn(
     process.execPath,

@@ -25,7 +25,7 @@ export function drawn(rules: Rules, seed: number, most = 4_000): string {
   const states = newStates(finish(compileRules(rules)));
   const bytes: number[] = [];
   let state = states.root;
-  // Behind so many, what closes most is taken.
+  // After this number, the token that closes most is taken.
   const hurry = 60 + Math.floor(random() * 100);
   while (bytes.length < most) {
     const next = Array.from({ length: 256 }, (_, byte) => ({ byte, state: states.after(state, byte) }));

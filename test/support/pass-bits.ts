@@ -11,7 +11,7 @@ async function pass(slots: Slots, ids: readonly number[]): Promise<Float32Array>
 }
 
 /**
- * The logits of 16 tokens behind so many others, one a pass, against passes of 2, 5 and 16: those contexts and sizes where a
+ * The logits of 16 tokens after each number of others, one a pass, against passes of 2, 5 and 16: those contexts and sizes where a
  * bit differs, as `context/size`.
  */
 export async function differingPasses(staged: StagedModel, contexts: readonly number[]): Promise<string[]> {

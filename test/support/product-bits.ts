@@ -32,7 +32,7 @@ function parametersOf(type: BlockType): Parameters {
 const states = (tokens: number): Float32Array =>
   Float32Array.from({ length: tokens * columns }, (_, i) => Math.sin(i * i) * (1 + (i % 7)));
 
-/** Whether so many tokens in one product have the bits that each has by itself. */
+/** Whether this number of tokens in one product have the bits that each has alone. */
 export function areAlike(cpu: Processor, type: BlockType, tokens: number): boolean {
   const weights = openWeights(cpu, parametersOf(type), 'stored');
   const { tensor } = weights.matrix('a.weight');

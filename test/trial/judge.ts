@@ -61,7 +61,7 @@ export function judge(ended: Ended, codes: readonly number[] = orderly): Verdict
 const stackIn = (text: string): string | null =>
   /^\s+at .*[:(]/m.test(text) ? `it shows a stack: ${JSON.stringify(text.slice(-600))}` : null;
 
-/** Half-written files and locks that nobody holds. Below `folder`, names only. */
+/** Half-written files and locks without an owner. Below `folder`, names only. */
 export const leftovers = (folder: string): string[] =>
   readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => /\.(tmp|lock)$|\.tmp\b/.test(name));
 

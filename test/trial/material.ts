@@ -150,7 +150,7 @@ export function shippedTuning(folder: string, out: string, resume = false): stri
   return ['tune', ...wordsOf({ ...settings, ...own, model: shippedModel, data, out })];
 }
 
-/** Makes them, once; answers the seconds that such a run takes here. */
+/** Makes them, once; returns the seconds that a run takes here. */
 export async function makeShippedExits(folder: string, program: Program): Promise<number> {
   const out = shippedExits(folder);
   const clock = `${out}.seconds`;

@@ -30,7 +30,7 @@ export const pageIn = (folder: string): string => path.join(folder, 'reliability
 
 export function recordOf(kind: Kind, seed: number, { held, failures, skipped, seconds }: Tried): KindRecord {
   const { name, tries, promise, attempts } = kind;
-  // A path of this machine is nobody else's business.
+  // Paths of this machine are private.
   const brief = failures.map(({ index, why }) => ({ index, why: why.replaceAll(root, '').slice(0, 300) }));
   const found = { name, tries, promise, attempts, held, failures: brief, skipped, seconds: Math.round(seconds), seed };
   return { ...found, commit: commit(), date: new Date().toISOString().slice(0, 10), machine: thisMachine() };

@@ -23,7 +23,7 @@ type Request =
   | { readonly type: 'start'; readonly prompts: number[][] }
   | { readonly type: 'pull'; readonly count: number }
   | { readonly type: 'fill'; readonly ids: number[] }
-  /** Of so many tokens behind what was filled, which are then forgotten. */
+  /** Of this number of tokens after the filled ones, which are then forgotten. */
   | { readonly type: 'pass'; readonly tokens: number }
   | { readonly type: 'memory' };
 

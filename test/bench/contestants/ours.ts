@@ -22,7 +22,7 @@ export const endlessRequest = (codec: TextCodec, prompts: DecodeRequest['prompts
   codec,
 });
 
-/** What the model says after each prompt, greedily: `newTokens` ids each, so many prompts at once. */
+/** What the model says after each prompt, greedily: `newTokens` ids each, this number of prompts at once. */
 export async function writeTexts(
   model: StagedModel,
   codec: TextCodec,

@@ -86,7 +86,7 @@ export const memorySection: Section = {
   },
 };
 
-/** Lines {"text"} with so many characters of text, each document once. */
+/** Lines {"text"} with this number of characters of text, each document once. */
 function documentsOf(wanted: number): string {
   const lines: string[] = [];
   let left = wanted;

@@ -61,7 +61,7 @@ export async function ensureServer(cache: string, release: Release): Promise<Ins
     const ripgrep = path.join(vscode, 'node_modules/@vscode/ripgrep');
     const binaries = path.join(partial, `node_modules/@vscode/ripgrep-${platform}/bin`);
     if (existsSync(ripgrep)) await symlink(path.relative(ripgrep, binaries), path.join(ripgrep, 'bin'));
-    // It waits for somebody who signs in, and tests wait for it.
+    // It waits for a sign-in, and tests would wait for it.
     await rm(path.join(vscode, 'extensions/copilot'), { recursive: true, force: true });
     // Needs a compiler and Node's headers. Without these modules the tests still run, but terminals do not open.
     if (node === null)

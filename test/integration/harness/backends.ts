@@ -1,4 +1,4 @@
-/** Backends that the windows of one driver started; others on this machine belong to somebody else. Knows no `vscode`. */
+/** Backends that the windows of one driver started; others on this machine belong to other programs. Knows no `vscode`. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 

@@ -77,7 +77,7 @@ export async function until<T>(
   throw new Error(`Waited ${seconds} s for ${what}`);
 }
 
-/** Calls back after so many seconds in which this process ran; answers how to call it off. */
+/** Calls back after this number of seconds in which this process ran; returns how to cancel it. */
 export function afterSeconds(seconds: number, act: () => void): () => void {
   let left = seconds;
   const timer = setInterval(() => {

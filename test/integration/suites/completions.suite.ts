@@ -137,7 +137,7 @@ export const run = suite([
       const word = await until('a word', () => document.getText() !== typed && document.getText().slice(typed.length));
       assert.ok(whole.startsWith(word) && word.trim().length < whole.trim().length, JSON.stringify([word, whole]));
       assert.equal(word + (await shownOnLine()), whole);
-      // Not waited for: where a line is all that is left, its exits are told to the backend.
+      // Not awaited: if only a line is left, its exits are sent to the backend.
       void act('editor.action.inlineSuggest.acceptNextLine');
       await until('the line', () => document.getText().slice(typed.length).startsWith(whole));
       assert.equal(document.getText().slice(typed.length).trimEnd(), whole);
@@ -237,7 +237,7 @@ export const run = suite([
     await set('completions.inComments', undefined);
   }),
 
-  test('wait for typing to rest as long as is set, and not where somebody asks', async () => {
+  test('wait for a pause in typing as long as is set, but not if the user asks for one', async () => {
     await set('completions.debounceMilliseconds', 10_000);
     await editorAt(beginning);
     await ask({ do: 'type', text: 'const' });

@@ -16,7 +16,7 @@ const startSeconds = 3;
 
 interface Scene {
   readonly what: string;
-  /** `running.json`, where a bystander runs and somebody listens who never answers. */
+  /** `running.json`, in a place where another process runs and a server listens that never answers. */
   readonly running: (bystander: ProcessIdentity, silent: string) => unknown;
   /** `events.jsonl`. */
   readonly events?: string;
@@ -29,7 +29,7 @@ interface Scene {
 const processes = (...all: readonly unknown[]): unknown => ({ kind: 'processes', processes: all });
 const rayAt = (url: string): unknown => ({ kind: 'ray', url, id: 'raysubmit_x', carried: null });
 
-/** No number that a process of somebody else's may have: a program that fails here must do no harm. Unit tests try those. */
+/** No number that another program's process may have: a program that fails here must do no harm. Unit tests try those. */
 const nonsense: readonly unknown[] = [
   ...[null, [], {}, 'text', 7, { kind: 'toString' }, { kind: 'processes' }, { kind: 'ray' }, processes(null)],
   ...[1.5, '17', null].map((pid) => processes({ pid, started: null })),

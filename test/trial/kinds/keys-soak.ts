@@ -1,4 +1,4 @@
-/** One language server that is asked for a completion at every key of somebody who types: its memory stays where it is. */
+/** One language server that is asked for a completion at every key of a user who types: its memory does not grow. */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -15,7 +15,7 @@ import { failed, held, pick, randomOf, type Kind } from '../trial.ts';
 const keys = 100;
 /** Attempts after which the server has all that it needs. */
 const warm = 2;
-/** It remembers so many texts, and some more are read before the first key: what grows then is no memory of texts. */
+/** The number of texts that it remembers; some more are read before the first key, so that later growth is no memory of texts. */
 const read = 80;
 /** How far it may grow from there. */
 const share = 1.05;

@@ -92,7 +92,7 @@ export const string = (text: string): Buffer => {
 };
 export const stringEntry = (key: string, text: string): Entry => ({ key, type: types.string, value: string(text) });
 
-/** An array that is there, in full, and that nobody needs. */
+/** An array that is complete, and that no reader needs. */
 const largeArray = (key: string, items: number): Entry => {
   const count = Buffer.alloc(8);
   count.writeBigUInt64LE(BigInt(items));

@@ -40,7 +40,7 @@ describe('the page of results', () => {
     expect(resultsPage({ memory: section(1.3, 0.9) })).toContain('**Not to be relied on: other work took 90 %');
   });
 
-  it('keeps a section that nobody asked for', () => {
+  it('keeps a section that was not requested', () => {
     expect(resultsPage({ new: section(1.3) })).toContain('## Decoding\n\n| model | context | ratio |');
   });
 

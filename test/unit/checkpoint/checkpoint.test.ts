@@ -196,7 +196,7 @@ describe('resumeCheckpoint', () => {
 });
 
 describe('reservePlace', () => {
-  it('is given back in silence where somebody has taken the folder away', () => {
+  it('is given back in silence if the folder was removed', () => {
     const directory = path.join(root, 'taken.exits');
     const place = reservePlace(directory);
     fs.rmSync(directory, { recursive: true });

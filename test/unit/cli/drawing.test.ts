@@ -373,7 +373,7 @@ describe('showDoctor', () => {
 });
 
 describe('status', () => {
-  it('speaks every five seconds where nobody can see a line change', () => {
+  it('writes a line every five seconds if lines cannot be redrawn', () => {
     const screen = openScreen();
     let now = 0;
     const status = openStatus(screen.terminal.err, () => now);

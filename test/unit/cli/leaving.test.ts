@@ -70,7 +70,7 @@ describe.skipIf(process.platform === 'win32')('early-exit', () => {
     expect(await end).toBe(130);
   });
 
-  it('goes on when nobody reads its progress any more', async () => {
+  it('goes on when its progress is no longer read', async () => {
     const child = start([...long, '--json']);
     child.stderr!.destroy();
     const [code, out] = await Promise.all([ended(child), text(child.stdout!)]);

@@ -1,4 +1,4 @@
-/** What a folder says of its job is read as from somebody else: only what is certainly ours is signalled, and only the user names a cluster. */
+/** A folder's description of its job is not trusted: only what is certainly ours is signalled, and only the user names a cluster. */
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as http from 'node:http';
@@ -90,7 +90,7 @@ describe.skipIf(process.platform === 'win32')('stopping a job', () => {
     ]);
   }, 10_000);
 
-  it('signals nobody who may be somebody else', async () => {
+  it('signals no process that may be another one', async () => {
     const pid = bystander();
     const { started } = identityOf(pid);
     for (const process of [

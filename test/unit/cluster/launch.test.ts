@@ -112,7 +112,7 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
     expect(await found.next()).toEqual({ done: true, value: null });
   });
 
-  it('that has begun runs while it is in the queue, and as long as nobody can say', async () => {
+  it('that has begun runs while it is in the queue, and while that is not known', async () => {
     fs.writeFileSync(there('slurm.job'), '17\n');
     fs.writeFileSync(there('launch.log'), 'slurmstepd: CANCELLED\n');
     const ended = (): Promise<string | null> => runningJob(root, slurm).ended();

@@ -113,7 +113,7 @@ describe('a plan', () => {
     expect(traffic['tensor']).toBe(0);
   });
 
-  it('starts nobody behind the deepest exit unless exits distil', async () => {
+  it('starts no stage behind the deepest exit unless exits distil', async () => {
     const plain = { exits: '16:norm', crossEntropy: 1, distillation: 0, mesh: 'pp=2' };
     const [near, whole] = [await planned('7B', 2, plain), await planned('7B', 2, { ...plain, distillation: 1 })];
     expect(near.hours).toBeLessThan(0.6 * whole.hours);
@@ -126,7 +126,7 @@ describe('a plan', () => {
     expect(chooseEvenMesh(run(4), 8)).toEqual({ pp: 1, dp: 8, tp: 1, shard: false });
     expect(chooseEvenMesh(run(1), 8)).toEqual({ pp: 4, dp: 2, tp: 1, shard: false });
     expect(chooseEvenMesh(run(1), 0)).toEqual({ pp: 1, dp: 1, tp: 1, shard: false });
-    // Seven stages for one update of two windows: nobody can halve seven ranks.
+    // Seven stages for one update of two windows: seven ranks cannot be halved.
     expect(chooseEvenMesh(run(1), 7)).toEqual({ pp: 7, dp: 1, tp: 1, shard: false });
   });
 

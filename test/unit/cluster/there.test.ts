@@ -105,7 +105,7 @@ describe.skipIf(process.platform === 'win32')('Slurm', () => {
     expect([meshText(mesh), note, carried]).toEqual(['pp=1,dp=8,tp=1', null, null]);
   });
 
-  it('of which nobody knows a GPU gets one rank with the reason', async () => {
+  it('without a known GPU gets one rank with the reason', async () => {
     sinfo(`echo '(null)'`);
     const none = await there({ on: 'slurm' });
     expect([meshText(none.mesh), none.note]).toEqual([

@@ -146,7 +146,7 @@ describe('a hostile template', () => {
     expect(await renderChat(withTemplate(chatMl), turns('hi'))).toBe('<|user|>user\nhi<|end|>\n');
   });
 
-  it('is ended where nobody waits any more', async () => {
+  it('is ended if no caller waits any more', async () => {
     const slow = withTemplate("{% for i in range(250000) %}{{ 'x' | upper }}{% endfor %}");
     const stop = new AbortController();
     const failed = renderChat(slow, turns('a'), { signal: stop.signal });

@@ -41,7 +41,7 @@ const limits = {
 const wide = { ...limits, prefixTokens: 4000 };
 
 describe('a model with tokens for it', () => {
-  it('is told repository, other files, the file, prefix and suffix, in this order', () => {
+  it('gets repository, other files, the file, prefix and suffix, in this order', () => {
     const chunks = [{ file: 'a.ts', text: 'let a;' }];
     const { ids, fills, ends } = gapPrompt(tokenizer(fim), { ...gap, chunks }, limits, 4096);
     expect(textOf(ids)).toBe('<repo>r\n<file>a.ts\nlet a;<file>f.ts\n<pre><suf>after<mid>');
@@ -137,7 +137,7 @@ describe('what is given beside the prompt', () => {
     const [prefix, suffix] = ['line\n'.repeat(160), 'x'.repeat(101)];
     expect(othersOf(tokenizer(fim), prefix, suffix)).toEqual([chunks[0]!.text, chunks[1]!.text, suffix, prefix]);
   });
-  it('is all but the text before, where the model is told nothing else', () => {
+  it('is only the text before, if the model gets nothing else', () => {
     const texts = [...chunks.map(({ text }) => text), 'after'];
     expect(othersOf(tokenizer(null), 'before', 'after')).toEqual(texts);
   });

@@ -22,7 +22,7 @@ const repository: Record<string, Buffer> = {
 
 interface Behaviour {
   files?: Record<string, Buffer>;
-  /** Sends so many bytes of the weights, then breaks the connection; one entry a request. */
+  /** Sends this number of bytes of the weights, then breaks the connection; one entry a request. */
   breaks?: number[];
   ignoreRanges?: boolean;
   corrupt?: boolean;

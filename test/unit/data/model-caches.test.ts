@@ -215,7 +215,7 @@ it('our own cache has a model in parts as one, also where its repository has no 
   expect(await modelsOf('early-exit')).toMatchObject([{ name: 'owner/name', bytes: 2 * gguf.length }]);
 });
 
-/** What is no file, and answers that nobody expects: the list has all other models, and waits for nothing. */
+/** Entries that are no files, and unexpected answers: the list has all other models, and waits for nothing. */
 describe('a bad entry is left out', () => {
   const names = async (): Promise<string[]> => (await cachedModels(places())).map(({ name }) => name);
   beforeEach(() => void write('.cache/llama.cpp/good.gguf', gguf));
@@ -273,7 +273,7 @@ describe('a bad entry is left out', () => {
 
 it('a machine without any of them has no models', async () => expect(await cachedModels(places())).toEqual([]));
 
-it('the type of weights is told by the name', () =>
+it('the type of weights follows from the name', () =>
   expect(
     ['a-q4_k_m.gguf', 'B.Q8_0.gguf', 'c-bf16.gguf', 'IQ2_XS-d.gguf', 'q-learning.gguf', 'a-f16-b.gguf'].map(typeIn),
   ).toEqual(['Q4_K_M', 'Q8_0', 'BF16', 'IQ2_XS', '', 'F16']));

@@ -128,7 +128,7 @@ describe('a batch', async () => {
     const told = await run(batch);
     batch.dispose();
     const remembered = (request: BatchRequest): number => told.get(request)!.remembered;
-    // The first of each scope reads all of it; whoever follows in it reads the end alone.
+    // The first of each scope reads all of it; the next ones in it read only the end.
     expect([many[0]!, others[0]!].map(remembered)).toEqual([0, 0]);
     expect(remembered(others[2]!)).toBeGreaterThan(30);
     expect(

@@ -19,7 +19,7 @@ const model = {
   ],
 } as unknown as StagedModel;
 
-/** Decodes so many tokens, 10 ms each, with an exit whose readings cost 1.5 ms; answers how often it was read. */
+/** Decodes this number of tokens, 10 ms each, with an exit whose readouts cost 1.5 ms; returns how often it was read. */
 async function readings(
   tokens: number,
   confidenceOf: (reading: number) => number,

@@ -98,7 +98,7 @@ test('drafts change nothing of it', async () => {
   eager.dispose();
 });
 
-test('in a batch it is what it is alone, and who goes on from its tokens is told all of them', async () => {
+test('in a batch it is what it is alone, and a caller that continues from its tokens gets all of them', async () => {
   const request = healing([words[1]!], 5);
   const alone = await decodeAll(staged, request);
   const batch = openBatch(staged, { rows: 2, contextLength: 128 }, newPace(staged));

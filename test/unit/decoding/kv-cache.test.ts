@@ -118,7 +118,7 @@ describe.each(['llama-untied', 'gpt_neox', 'mistral', 'olmo2', 'qwen3_moe', 'gpt
   });
 });
 
-test('of stages that run together each is told its share by layers', async () => {
+test('stages that run together share the time by their layers', async () => {
   const model = tinyModel('llama-untied');
   const staged = await openStagedModel(model, copiedExits(model, [{ layer: 1, architecture: 'norm', head: own }]));
   const told: (readonly [stage: number, tokens: number, milliseconds: number])[] = [];

@@ -80,7 +80,7 @@ describe('drafts', () => {
     stages: [{ parent: null, from: { layer: 0 }, to: { layer: 10 } }],
     exits: [{ id: 'final', layer: 10, stages: 1, reads: 0, spec: null }],
   } as unknown as StagedModel;
-  /** A pass of two tokens costs so many times one. */
+  /** A pass of two tokens costs this many times one. */
   const paceWith = (two: number) => {
     const ratios = [
       [1, 1],

@@ -29,7 +29,7 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
     [101, 5],
     [9, 9, 9, 31, 100, 17],
   ];
-  // Of tiny models no exit is sure of anything: about half of the tokens leave at such a threshold.
+  // Of tiny models no exit is sure of anything: about half of the tokens leave at this threshold.
   const opinions = await decodeAll(staged, plainRequest([prompts[0]!], 48, { candidates: 2 }));
   const sure = opinions.tokens[0]!.map((token) => token.opinions![0]!.confidence).sort((a, b) => a - b);
   const fast = { policy: confidenceAt(sure[24]!), remembers: true };

@@ -21,7 +21,7 @@ const textOf = (prompt: readonly number[], maxTokens: number, different: Partial
 
 const promptOf = (seed: number, length: number): number[] => Array.from({ length }, (_, i) => (seed * (i + 3)) % 250);
 
-/** What one text says; `told` is told of each event. */
+/** The text of one request; `told` is called with each event. */
 async function written(
   session: Session,
   text: BatchRequest,
@@ -99,7 +99,7 @@ test('a text that is left in the middle of a step says no more, and its row is f
   session.dispose();
 });
 
-test('a step that fails is told to all, and the next text begins anew', async () => {
+test('a step that fails is reported to all, and the next text begins anew', async () => {
   let isBroken = false;
   const session = openSession(
     counting(staged, () => {

@@ -97,7 +97,7 @@ describe('by name', () => {
     expect(found).toMatchObject({ kind: 'vulkan', name: 'vulkan: llvmpipe, 7 of 10 layers', named: true });
   });
 
-  test('so many layers as were asked for, and none without asking the card', async () => {
+  test('as many layers as were requested, and none without querying the card', async () => {
     const probes = machineWith({ vulkan: { found: [card] } });
     expect((await choose('vulkan', probes, { gpuLayers: 3 })).share?.layers).toBe(3);
     expect(await choose('auto', probes, { gpuLayers: 0 })).toMatchObject({ kind: 'cpu' });

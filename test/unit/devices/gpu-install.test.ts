@@ -67,7 +67,7 @@ describe.skipIf(wanted === null)("bringing ggml's Vulkan", () => {
     expect(left()).toEqual([]);
   });
 
-  test('npm is told the version and the hash', async () => {
+  test('npm gets the version and the hash', async () => {
     npm(`cp package-lock.json ${path.join(folder, 'lock.json')}; exit 1`);
     await expect(install()).rejects.toThrow();
     const { default: lock } = (await import(path.join(folder, 'lock.json'), { with: { type: 'json' } })) as {

@@ -117,7 +117,7 @@ if [ "$3" = pip ]; then echo "$@" > ${seen}; /bin/cat requirements.txt >> ${seen
     }
   });
 
-  test('a step that fails is told with its error, and leaves nothing', async () => {
+  test('a step that fails is reported with its error, and leaves nothing', async () => {
     tool('python3', 'if [ "$3" = venv ]; then echo start; echo "ERROR: no space left"; exit 1; fi');
     await expect(install()).rejects.toThrow('failed at "python3 -I -m venv …": ERROR: no space left');
     expect(left()).toEqual([]);

@@ -24,7 +24,7 @@ describe('binomial tail', () => {
 const regret: Promised = { measure: 'regret', limit: 0.05 };
 const random = seededRandom(11);
 
-/** Losses of which a tenth is not 0: spread about such a mean, or all of them as large as can be. */
+/** Losses of which a tenth is not 0: spread around this mean, or all of them as large as can be. */
 const drawn = (n: number, mean: number, isRough: boolean): number[] =>
   Array.from({ length: n }, () => {
     if (isRough) return random() < mean ? 1 : 0;
@@ -59,14 +59,14 @@ describe('a promised regret', () => {
 });
 
 describe('ways of writing, the most cautious first, until one breaks the promise', () => {
-  /** Regrets with about such a mean: a few tokens are out of the question, and some are near ties. */
+  /** Regrets with about this mean: a few tokens are very improbable, and some are near ties. */
   const regrets = (mean: number): number[] =>
     Array.from({ length: 64 }, () => {
       const draw = random();
       if (draw < mean / 10) return 5;
       return draw < 0.1 ? 10 * mean * random() : 0;
     });
-  /** Of so many tokens others than the full model's own. */
+  /** Of this number of tokens that are not the full model's own. */
   const others = (share: number): number[] => Array.from({ length: 64 }, () => Number(random() < share));
 
   const boldestKept = (asked: Guarantee, ways: readonly number[], text: (way: number) => number[]): number | null => {

@@ -137,7 +137,7 @@ test('a folder that cannot be made is one sentence that names it', async () => {
   model.close();
 });
 
-test.each(['dtype', 'torch_dtype'])('the type of weights is told once, as %s where the base has it so', async (key) => {
+test.each(['dtype', 'torch_dtype'])('the type of weights is written once, as %s if the base has it so', async (key) => {
   const path = withTokenizer(join(golden, 'tiny', 'qwen2'));
   const config = join(path, 'config.json');
   writeFileSync(config, readFileSync(config, 'utf8').replace('torch_dtype', key));

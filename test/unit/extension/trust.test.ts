@@ -31,7 +31,7 @@ afterEach(() => {
   setSetting('earlyExit.model', undefined);
 });
 
-it('is one in which no run goes on, whoever asks, and it is said why', async () => {
+it('is one in which no run goes on, whatever asks for it, and a message says why', async () => {
   expect(await runs.resume('a')).toBeNull();
   expect(sent).toEqual([]);
   expect(messages).toEqual(['This folder is not trusted: nothing is tuned in it.']);

@@ -1,4 +1,4 @@
-/** A pipe in the place of a file never makes anybody wait, whoever opens it: only regular files are opened. */
+/** A pipe in the place of a file blocks no caller: only regular files are opened. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -7,7 +7,7 @@ import type { Processor } from '../../../backend/ggml/processor.ts';
 const megabyte = 2 ** 20;
 const plain = {} as BufferType;
 
-/** Tensors of so many bytes, placed one after another: the buffers that were taken, and what lies in each. */
+/** Tensors of these numbers of bytes, placed one after another: the buffers that were taken, and what lies in each. */
 function placedIn(isGpu: boolean, tensors: readonly number[]): { size: number; places: [number, number][] }[] {
   const buffers: { size: number; places: [number, number][] }[] = [];
   const library: Partial<Library> = {

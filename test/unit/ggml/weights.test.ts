@@ -38,7 +38,7 @@ describe('matrices that are loaded beforehand', () => {
     values: () => new Float32Array(64 * 256).fill(1),
   };
 
-  it('are those that are asked for later, whoever else loads them', async () => {
+  it('are those that are requested later, even if others load them', async () => {
     const weights = openWeights(cpu, ones, 'exact');
     const names = [['a.weight'], ['b.weight'], ['c.weight'], ['d.weight']];
     await Promise.all([weights.load(names), weights.load(names)]);

@@ -57,7 +57,7 @@ function lensesOf(
     .map(({ range, command }) => [range.start.line, command!.title]);
 }
 
-/** A line of so many tokens. */
+/** A line of this number of tokens. */
 const lineOf = (count: number, layer: number, first = 'a'): TokenRecord[] =>
   Array.from({ length: count }, (_, i) => token(i, i === 0 ? first : i === count - 1 ? ' z\n' : ' b', layer));
 

@@ -275,7 +275,7 @@ describe('isOrphaned', () => {
     expect(isOrphaned(record(null))).toBe(true);
     const self = identityOf(process.pid);
     expect(isOrphaned(record(self))).toBe(false);
-    // Its number is another's by now; where nobody knows when one starts, that cannot be told.
+    // Its number is another process's by now; if start times are not known, that cannot be seen.
     if (self.started !== null) expect(isOrphaned(record({ ...self, started: 'long ago' }))).toBe(true);
     expect(isOrphaned(record({ pid: process.pid, started: null }))).toBe(false);
   });

@@ -12,7 +12,7 @@ import { temporaryFolder } from '../formats/fixtures.ts';
 const dense = join(fixtures, 'tiny', 'qwen3');
 const golden = readGolden<{ ids: number[]; logits: number[][] }>('tiny', 'qwen3', 'golden.json');
 
-/** Qwen 3 whose second layer is a mixture: so many times its own MLP, of which so many are chosen. */
+/** Qwen 3 whose second layer is a mixture: this number of times its own MLP, of which some are chosen. */
 function withMixture(experts: number, chosen: number, normalised: boolean): string {
   const folder = join(temporaryFolder(), 'model');
   mkdirSync(folder);

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { temporaryFolder } from '../formats/fixtures.ts';
 
-it('keeps nothing in the home of the user, and so tells nobody', () => {
+it('keeps nothing in the home of the user, and so sends nothing', () => {
   const home = temporaryFolder();
   const env = { PATH: process.env['PATH'], HOME: home };
   const child = 'test/unit/onnx/telemetry-child.ts';

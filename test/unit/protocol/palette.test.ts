@@ -52,7 +52,7 @@ describe('the palette', () => {
     }
   });
 
-  it('has colours of the terminal that are told on black and on white', () => {
+  it('has colours of the terminal that are visible on black and on white', () => {
     for (const shade of coloured) {
       const colour = terminalColour(palette[shade].terminal!);
       for (const ground of ['#000000', '#ffffff']) {

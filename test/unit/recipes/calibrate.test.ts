@@ -239,7 +239,7 @@ test('a tuning run that cannot be calibrated is whole: the reason is a warning',
   expect(warnings).toEqual([
     expect.stringMatching(/^The exits are not calibrated: The held-out text gives \d+ tokens/),
   ]);
-  // Nothing is even opened where hardly a second is left, or somebody has stopped it.
+  // Nothing is even opened if hardly a second is left, or if it was stopped.
   const late = calibrateShort(options, out, 4, signal);
   const message = 'The exits are not calibrated: 4 s are left, which is too short for it.';
   expect(await late.next()).toEqual({ done: false, value: { type: 'warning', message } });

@@ -140,7 +140,7 @@ describe('a completion', () => {
     expect(await completed(other, short)).toMatchObject({ promptTokens, rememberedTokens: promptTokens });
   });
 
-  it('that nobody waits for is left within a token', async () => {
+  it('that no request waits for is cancelled within a token', async () => {
     const stopped = new AbortController();
     let asked = 0;
     Object.defineProperty(stopped.signal, 'aborted', { get: () => ++asked > 4 });

@@ -41,7 +41,7 @@ it('gives a source its time once the signal is aborted, and no more', async () =
   expect(performance.now() - began).toBeLessThan(1_000);
 });
 
-it('ends its source where nobody reads on', async () => {
+it('ends its source if its reader stops', async () => {
   let closed = false;
   const source = async function* (): AsyncGenerator<number> {
     try {

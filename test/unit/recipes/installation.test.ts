@@ -23,7 +23,7 @@ function folderWith(manifest: object): string {
   return folder;
 }
 
-test('a clone, a package of npm and an unpacked extension are told apart', () => {
+test('a clone, a package of npm and an unpacked extension are distinguished', () => {
   expect(thisInstallation()).toEqual({ kind: 'clone', root: packageRoot() });
   const installed = folderWith({ name: 'early-exit', bin: { 'early-exit': 'dist/cli.js' } });
   expect(thisInstallation(installed).kind).toBe('npm');

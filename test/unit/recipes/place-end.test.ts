@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { placeEnd } from '../../../backend/recipes/place-end.ts';
 import type { StopReason } from '../../../protocol/trace.ts';
 
-/** What is left of a text that comes in tokens of so many characters, and why it ended there. */
+/** The rest of a text that comes in tokens of this number of characters, and why it ended there. */
 function endedAt(
   before: string,
   said: string,

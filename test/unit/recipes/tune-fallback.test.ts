@@ -57,7 +57,7 @@ async function run(exitDevice: 'auto' | 'cpu' | 'webgpu'): Promise<TuneEvent[]> 
   return events;
 }
 
-test('is replaced by the CPU with a clear line, and the run ends as on the CPU alone, where nobody named it', async () => {
+test('is replaced by the CPU with a clear line, and the run ends as on the CPU alone, if the user did not name it', async () => {
   const events = await run('auto');
   const said = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
   expect(said).toEqual(['Tuning on a failing GPU failed: device lost. Going on with the CPU.']);

@@ -70,7 +70,7 @@ it('ends all of a sitting, its calibration too, by the same minutes', () => {
   expect(again({ epochs: 1 })).toEqual({ limits: { steps: null, epochs: 3, seconds: null }, seconds: null });
 });
 
-describe('where nobody names a run to go on with', () => {
+describe('if no run to resume is named', () => {
   const before = process.cwd();
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'runs-'));
   beforeAll(() => process.chdir(root));

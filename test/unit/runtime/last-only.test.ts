@@ -1,4 +1,4 @@
-/** Of a prompt nobody hears but the last token: it has the same bits where nothing else comes out behind the last attention. */
+/** Only the last token of a prompt is read: it has the same bits if no other token is computed behind the last attention. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';

@@ -49,7 +49,7 @@ describe('/v1/responses', () => {
     expect(told.at(-1)!.data.response.output).toMatchObject(whole.output.map((item: object) => ({ ...item, id: told.at(-1)!.data.response.output[0].id }))); // prettier-ignore
   });
 
-  test('calls functions, is told what they answered, and fits schemas', async () => {
+  test('calls functions, gets their answers, and fits schemas', async () => {
     const tools = [{ type: 'function', name: 'weather', parameters, strict: true }];
     const call = { ...body, tools, tool_choice: { type: 'function', name: 'weather' }, max_output_tokens: 60 };
     const { output } = await json('/v1/responses', call);
@@ -91,7 +91,7 @@ describe('/v1/messages', () => {
     expect(input_tokens).toBe(usage.input_tokens + usage.cache_read_input_tokens);
   });
 
-  test('calls tools and is told what they answered', async () => {
+  test('calls tools and gets their answers', async () => {
     const tools = [{ name: 'weather', description: 'of a city', input_schema: parameters }];
     for (const tool_choice of [{ type: 'any' }, { type: 'tool', name: 'weather' }]) {
       const call = { ...body, tools, tool_choice, max_tokens: 60 };

@@ -113,7 +113,7 @@ test('a body that is nested too deep is refused in one sentence, at every endpoi
   await server.close(100);
 });
 
-test('what cannot be sent is waited for by nobody', async () => {
+test('nothing waits for an answer that cannot be sent', async () => {
   let isBroken = true;
   const job = fakeJob((message) => (message.type === 'ask' ? { type: 'answered', id: message.id, answer: 'a' } : null));
   const send = (message: ServeMessage): void => {

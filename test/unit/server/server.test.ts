@@ -341,7 +341,7 @@ describe('refused with a sentence', () => {
   });
 });
 
-test('a page of the server itself may ask, and is told so', async () => {
+test('a page of the server itself may send requests, and gets the headers that allow it', async () => {
   const response = await fetch(`${server.url}/health`, { headers: { origin: server.url } });
   expect([response.status, response.headers.get('access-control-allow-origin')]).toEqual([200, server.url]);
 });
@@ -401,7 +401,7 @@ test('an upload that its client breaks off is no defect', async () => {
   await expect(read).rejects.toMatchObject({ code: 'cancelled' });
 });
 
-test('too many are told to come back, and what takes too long ends with what there is', async () => {
+test('too many are refused for now, and a request that takes too long ends with what is written', async () => {
   const one = await serveHere(place, { parallel: 1, queue: 0, seconds: 3 });
   await one.loaded;
   // What the first request waits for is not its time to write: on a busy machine that may be all of it.

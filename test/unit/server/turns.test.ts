@@ -95,7 +95,7 @@ test.each([
   ['all', { first: 'some', second: 'some' }],
 ] as const)('with --cache-scope %s a beginning is remembered for %o', async (cacheScope, expected) => {
   const { server, as } = await serving({ cacheScope });
-  const prompt = 'const secret = "a long beginning that somebody else could guess, word by word";';
+  const prompt = 'const secret = "a long beginning that another client could guess, word by word";';
   const cached = async (key: string): Promise<'some' | 'none'> => {
     const answer = (await (await as(key, completions, { prompt, max_tokens: 2 })).json()) as Answer;
     return answer.usage.prompt_tokens_details.cached_tokens > 0 ? 'some' : 'none';

@@ -72,7 +72,7 @@ test('there are no more windows than there are, and no fit where none is asked f
   expect(plan.updates).toBe(Math.floor(plan.seconds.updates / updateSeconds(medium, asked)));
 });
 
-test('minutes that bring nothing are told apart from those that would be enough', () => {
+test('minutes that bring nothing are distinguished from those that would be enough', () => {
   for (const fitTokens of [80_000, null]) {
     const short = planMinutes(slow, { ...asked, seconds: 60, fitTokens });
     expect(short.minutesNeeded).toBeGreaterThan(1);

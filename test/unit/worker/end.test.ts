@@ -36,7 +36,7 @@ it.skipIf(process.platform !== 'linux')('ends its children, too', async () => {
   const ended = once(parent, 'exit');
   parent.stdin.write('\n');
   expect(await ended).toEqual([null, 'SIGINT']);
-  // Killed and not yet read by whoever takes it over, a process has still a number.
+  // A process that was killed and not yet reaped still has a number.
   for (let tries = 0; tries < 100 && isAlive(child); tries++) await new Promise((resolve) => setTimeout(resolve, 50));
   expect(isAlive(child)).toBe(false);
 });

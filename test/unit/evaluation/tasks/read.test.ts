@@ -1,4 +1,4 @@
-/** Files of tasks become tasks, and what is wrong with one is told with its line. */
+/** Files of tasks become tasks, and an error in one names its line. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

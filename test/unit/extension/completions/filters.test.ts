@@ -23,7 +23,7 @@ describe('a comment', () => {
     ['html', '<p>a</p> <!-- b'],
     ['sql', '-- all'],
     ['lua', '--[[ long\ncomment'],
-  ])('of %s is told: %j', (language, before) => expect(isInComment(language, before)).toBe(true));
+  ])('of %s is recognised: %j', (language, before) => expect(isInComment(language, before)).toBe(true));
 
   it.each([
     ['typescript', '// a\nfoo('],

@@ -101,7 +101,7 @@ describe('one request at a time', () => {
     expect([await left, await first, ahead.begun]).toEqual([null, 'said', 1]);
   });
 
-  it('tells those who wait what went wrong, and nobody else', async () => {
+  it('gives an error to those who wait, and to no others', async () => {
     const requests = oneAtATime<string>();
     const failing = { key: 'a', size: 1, work: () => Promise.reject(new Error('broken')) };
     await expect(requests.ask(failing, staying())).rejects.toThrow('broken');
