@@ -253,7 +253,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
 /** What the server is asked for: every exit's candidates, and paths of the folder. */
 const requested = (options: RecipeOptions): RecipeOptions => inTrustedFolder({ candidates: CANDIDATES, ...options });
 
-/** Options of a generation with paths of the folder, where it is trusted. */
+/** Options of a generation, with paths of the folder if it is trusted. */
 export const inTrustedFolder = (options: RecipeOptions): RecipeOptions => generateInFolder(options, trustedFolder());
 
 /** A folder that is not trusted lends no model to a name that means another. */

@@ -17,7 +17,7 @@
  *       | final 0.87 521 "a" 0.87
  *
  * A token line is: layer, exit, confidence, id, text, and `draft SOURCE accepted|rejected` if it had been drafted. Below it, each exit's opinion: exit, layer if the id does not
- * tell it, confidence, the exit's own token as id, text and probability (`defer` where a shortlist deferred), and after
+ * tell it, confidence, the exit's own token as id, text and probability (`defer` if a shortlist deferred), and after
  * a second bar its candidates. `line` headings are for the reader; parsing skips them.
  */
 import type { ReadyEvent } from './events.ts';

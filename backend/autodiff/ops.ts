@@ -178,7 +178,7 @@ function softmaxBeside(scores: tf.Tensor, sinks: tf.Tensor): tf.Tensor {
   return lastAxis(tf.softmax(join(scores, beside)), 0, keys);
 }
 
-/** 0 where the key is seen, else `masked`: `[tokens, tokens]`. A window counts the own position. */
+/** 0 if the position attends to the key, else `masked`: `[tokens, tokens]`. A window counts the own position. */
 function causalMask(tokens: number, window: number | null): tf.Tensor {
   const mask = new Float32Array(tokens * tokens).fill(masked);
   for (let row = 0; row < tokens; row++) {

@@ -81,7 +81,7 @@ const multiply: KernelRule = (graph, inputs, attributes) => {
 
 const asInt64 = (graph: GraphBuilder, x: Recorded): string => graph.node('Cast', [x.name], { to: 7 });
 
-/** Two-dimensional products are Gemm, which reads a transposed operand where it lies; batches go to FusedMatMul. */
+/** Two-dimensional products are Gemm, which reads a transposed operand in place; batches go to FusedMatMul. */
 const matMul: KernelRule = (graph, { a, b }, attributes) => {
   const transA = attributes['transposeA'] === true ? 1 : 0;
   const transB = attributes['transposeB'] === true ? 1 : 0;

@@ -1,10 +1,10 @@
 /**
- * Memory of an exit: what the attentions behind its cut would have remembered of a token that left there, as one linear map of the
- * stream (ours; the copy that it begins with is CALM's, arXiv 2207.07061). Knows names, shapes and sums, no batches and no runtime.
+ * Memory of an exit: one linear map from the stream at its cut to the keys and values of the attentions behind it, for a token that left
+ * there (the map is ours; its starting point is CALM's copy, arXiv 2207.07061). Knows names, shapes and sums, no batches and no runtime.
  *
- * r is the stream at the cut as those attentions read it, before their gains: normed without a scale, or, where a family norms only
- * behind attention (OLMo 2), as it is. The map takes r to keys, before their norm and rotation, and to values: keys of all those
- * layers first, `[2 · layers · kvHeads · headDimensions]`. It belongs to a cut: exits that hang on the same one share it.
+ * r is the stream at the cut as those attentions read it, before their gains: normed without a scale, or, if a family norms only behind
+ * attention (OLMo 2), unchanged. The map goes from r to keys, before their norm and rotation, and to values: first the keys of all those
+ * layers, then the values, `[2 · layers · kvHeads · headDimensions]`. It belongs to a cut: exits at the same cut share it.
  */
 import { layerPath } from '../model/layer.ts';
 import type { Parameters } from '../model/parameters.ts';

@@ -1,6 +1,6 @@
 /**
- * Tokens that an editor writes into its documents, from being told until the editor has said where they stand: they cross once.
- * Knows no connection.
+ * Tokens that an editor writes into its documents, from the time they are sent until the editor reports their positions, so that they are
+ * sent only once.
  */
 import { emptyTrace, headOf, type Trace } from '../../protocol/exittrace.ts';
 import type { GenerateReadyEvent } from '../../protocol/events.ts';
@@ -12,7 +12,7 @@ export interface Written {
   begin(params: GenerateParams, known: Trace | undefined): void;
   ready(generation: string, event: GenerateReadyEvent): void;
   received(generation: string, token: TokenRecord): void;
-  /** The next tokens under their trace's head, with the address of their document; null where none are kept. */
+  /** The next tokens with their trace's head and the address of their document; null if none are kept. */
   take(generation: string, tokens: number): { readonly uri: string; readonly trace: Trace } | null;
   forget(generation: string): void;
   /** A document was closed. */

@@ -1,9 +1,9 @@
 /**
- * The primitives that the mathematics of a model and of its exits is written in. Two interpreters: ggml/ makes
- * operators of ggml of them, autodiff/ computes with TensorFlow.js tensors. `T` is a value `[batch, tokens, width]`.
+ * The primitives in which the mathematics of a model and of its exits is written. They have two interpreters: ggml/ turns
+ * them into ggml's operators, autodiff/ into TensorFlow.js's. `T` is a value `[batch, tokens, width]`.
  *
  * A parameter is named by the *path* of its module (`layers.3.self_attn.q_proj`); an interpreter resolves
- * `<path>.weight` `[out, in]` and, where it exists, `<path>.bias` `[out]` in its own table. So biases are data.
+ * `<path>.weight` `[out, in]` and, if it exists, `<path>.bias` `[out]` in its own table. So biases are data.
  */
 import type { Activation, LayerSpec, MixtureSpec, ModelSpec, NormSpec, RopeSpec } from './spec.ts';
 

@@ -101,7 +101,7 @@ function refuseUnread(
     );
 }
 
-/** What a file has in place of a parameter's shape; `key` is our name, or the tensor's where several make a parameter. */
+/** The shape in the file, if it is not the parameter's; `key` is our name, or the tensor's if several tensors make a parameter. */
 interface Mismatch {
   readonly key: string;
   readonly has: readonly number[];

@@ -213,7 +213,10 @@ const finalNormOf = ({ parameters }: Model): FinalNorm => ({
   bias: parameters.has('norm.bias') ? parameters.values('norm.bias') : null,
 });
 
-/** Numbers that a token is multiplied by: through the whole model where exits learn from the final one, else to the deepest exit. */
+/**
+ * Parameters with which a token is multiplied: of the whole model if exits learn from the final one, else of the layers up to the deepest
+ * exit.
+ */
 export function numbersOf({ model, exits, shapes }: TuneParts, { distillation }: TuneOptions): RunCost['numbers'] {
   const { spec } = model;
   const layers = sizeOf(spec, /^layers\./);

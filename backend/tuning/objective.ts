@@ -85,7 +85,7 @@ export interface HeadLosses {
 
 /**
  * Each task's loss summed over its tokens: Σ weight · (crossEntropy · CE + distillation · KL(teacher ‖ exit)), times the
- * exit's own detached max probability where the weighting is `dynamic` (the defer class never counts as probability).
+ * exit's own detached max probability if the weighting is `dynamic` (the defer class never counts as probability).
  * A mean is this divided by the sum of weights.
  * With a shortlist, what the teacher gives to tokens outside it is the target of the defer class; heads with the same shortlist
  * tensor share its lessons. The teacher, whose head is wider, goes by `teacherChunk` tokens within each chunk.

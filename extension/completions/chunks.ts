@@ -22,7 +22,7 @@ export function chunkAround(lines: readonly string[], line: number): string {
   return lines.slice(start, start + chunkLines).join('\n');
 }
 
-/** With a new piece last; the same list where it brings nothing. Pieces that are nearly it give way to it. */
+/** With a new piece last; the same list if the piece adds nothing. Pieces that nearly equal it are removed. */
 export function withChunk(chunks: readonly Chunk[], chunk: Chunk): readonly Chunk[] {
   const lines = linesOf(chunk.text);
   if (lines.size < leastLines) return chunks;

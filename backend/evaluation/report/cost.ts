@@ -11,7 +11,7 @@ export interface ModelNumbers {
 }
 
 /**
- * Floating-point operations of products of matrices: two for a number and token forwards, four more backwards where it is trained; attention
+ * Floating-point operations of products of matrices: two for a number and token forwards, four more backwards if it is trained; attention
  * itself is left out. States that are read from the cache are counted as if they were computed.
  */
 export const tuningFlops = ({ backbone, trained }: ModelNumbers, tokens: number): number =>

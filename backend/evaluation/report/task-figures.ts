@@ -107,7 +107,7 @@ const overDepth = ({ set, layers }: TaskScores, full: WayScore, others: readonly
   series: series(others, (way) => (way.meanLayer === null ? null : pointOf(way, full, way.meanLayer))),
 });
 
-/** Null where no way's speed was measured. */
+/** Null if no way's speed was measured. */
 export function overSpeed({ set, ways }: TaskScores, id: string): Figure | null {
   const full = ways.find(({ way }) => way === fullDepth);
   const others = ways.filter(({ way, speed }) => way !== fullDepth && speed !== null);

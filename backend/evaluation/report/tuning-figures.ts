@@ -39,7 +39,7 @@ export function runFigures(run: TuningRun): Figure[] {
   ];
 }
 
-/** How often exits are right where they are so sure, with how many tokens that rests on. */
+/** How often exits are right at each confidence, and the number of tokens behind each figure. */
 const reliability = ({ exits, scores }: TuningRun, id: string): Figure => ({
   id: `${id}-reliability`,
   title: 'Reliability of confidences',
@@ -70,7 +70,7 @@ const reliability = ({ exits, scores }: TuningRun, id: string): Figure => ({
   ],
 });
 
-/** Of each group, its runs' mean. Blank where a run does not say. */
+/** The mean of each group's runs. Blank if a run has no value. */
 function costTable(groups: readonly Group[], id: string): Figure {
   const rows = groups.map(({ name, runs }) => {
     const of = (value: (run: TuningRun) => number | null): number | null => {
