@@ -7,12 +7,16 @@ const longest = [
   'parity/gpu',
   'unit/recipes/calibrate',
   'parity/resume-recipe',
-  'unit/trial/small',
-  'unit/server/turns',
   'parity/cpu-variants',
-  'golden/exits',
-  'unit/runtime/pass-bits',
+  'install/release',
   'unit/recipes/tune',
+  'golden/decode',
+  'unit/trial/small',
+  'parity/lossless',
+  'golden/exits',
+  'parity/step',
+  'unit/server/server',
+  'unit/runtime/pass-bits',
 ];
 
 /** For a process, its threads and its children. */
