@@ -3,11 +3,11 @@
  * is reported. Keys, values and states belong to the runtime; here are only counters.
  */
 import type { Block } from './block.ts';
+import { openPasses, type OnPass } from './passes.ts';
 import type { Stopping } from './prompt-exit.ts';
-import { longerThan } from '../model/spec.ts';
+import { openRowTexts } from './row-texts.ts';
 import {
   branchOf,
-  stageLayers,
   trunkLength,
   type Place,
   type RowReadout,
@@ -15,9 +15,6 @@ import {
   type Slots,
   type StagedModel,
 } from '../runtime/staged-model.ts';
-
-/** Most tokens in one pass: bounds the memory of a long prompt. */
-const passLimit = 512;
 
 interface AdvanceOptions extends Pick<RunOptions, 'lastOnly'> {
   /** Rows of which every token must be run by every stage, even if a memory has filled it. */
@@ -72,79 +69,12 @@ export interface KvCache {
   dispose(): void;
 }
 
-/** Called after each pass: stage (−1 − k for a readout of exit k), tokens in it, milliseconds. */
-export type OnPass = (stage: number, tokens: number, milliseconds: number) => void;
-
 export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = () => undefined): KvCache {
   const { exits } = model;
   const slots = model.openSlots(batch);
-  const layersOf = model.stages.map(stageLayers);
-  const beyond = longerThan(model.spec);
-  /**
-   * For models whose rotation depends on the length of the text: the tokens of each row, which are computed again when the text becomes a
-   * long one.
-   */
-  let texts: (readonly number[])[][] = Array.from({ length: batch }, () => []);
-  const turnsDifferently = (a: number, b: number): boolean => beyond !== null && a > beyond !== b > beyond;
-
-  const setLength = (row: number, length: number, fresh: ArrayLike<number>): void => {
-    const before = slots.entered(row);
-    if (beyond !== null) texts[row] = [...firstOf(texts[row]!, length), Array.from(fresh)];
-    const again = turnsDifferently(before, length + fresh.length);
-    slots.truncate(row, again ? 0 : length);
-    for (const part of again ? texts[row]! : [fresh]) if (part.length) slots.enter(row, part);
-  };
-
-  /** A pass through several stages, as each would have had of it. */
-  const tell = (first: number, last: number, tokens: number, milliseconds: number): void => {
-    const all = layersOf.slice(first, last + 1).reduce((sum, layers) => sum + layers, 0);
-    for (let s = first; s <= last; s++) onPass(s, tokens, (milliseconds * layersOf[s]!) / all);
-  };
-
-  /**
-   * Runs this number of tokens of a stage, in passes of similar size: a pass with only the last few of many tokens would cost almost as
-   * much as one with many.
-   */
-  const runPasses = async (
-    stage: number,
-    rows: number,
-    tokens: number,
-    countOf: (row: number, most: number) => number,
-    options: RunOptions = {},
-  ): Promise<void> => {
-    for (let left = tokens; left > 0;) {
-      const most = Math.ceil(left / Math.ceil(left / passLimit));
-      const counts = Array.from({ length: slots.rows }, (_, row) => countOf(row, most));
-      const started = performance.now();
-      await slots.run(stage, counts, options);
-      tell(stage, options.last ?? stage, rows * most, performance.now() - started);
-      left -= most;
-    }
-  };
-
-  /** Everything that waits in the chosen rows; the others of `rows` go along as far as the pass is long. */
-  const runStage = async (
-    stage: number,
-    chosen: readonly number[],
-    rows: readonly number[],
-    options?: RunOptions,
-  ): Promise<void> => {
-    const waiting = Math.max(...chosen.map((row) => slots.waiting(stage, row)));
-    const countOf = (row: number, most: number): number =>
-      rows.includes(row) ? Math.min(most, slots.waiting(stage, row)) : 0;
-    await runPasses(stage, rows.length, waiting, countOf, options);
-  };
-
-  /**
-   * The last stage, from one on, such that all stages up to it have run equally many tokens in all of these rows: waiting tokens go through
-   * them together.
-   */
-  const lastTogether = (first: number, upTo: number, rows: readonly number[]): number => {
-    const isAsFar = (s: number): boolean => rows.every((row) => slots.filled(s, row) === slots.filled(first, row));
-    let last = first;
-    while (last + 1 < upTo && isAsFar(last + 1)) last++;
-    return last;
-  };
+  const passes = openPasses(model, slots, onPass);
+  const texts = openRowTexts(model.spec, slots, batch);
+  let all: readonly number[] = [...Array(batch).keys()];
 
   /** Of the rows that `rowsOf()` names. */
   const cacheOf = (rowsOf: () => readonly number[]): KvCache => {
@@ -156,30 +86,24 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       },
       position: (row) => slots.entered(at(row)),
       isReadable: (row) => slots.isReadable(at(row)),
-      enter: (row, ids) => setLength(at(row), slots.entered(at(row)), ids),
+      enter: (row, ids) => texts.setLength(at(row), slots.entered(at(row)), ids),
       async advance(upTo, chosen, { whole = [], ...options } = {}) {
         for (const row of rowsOf()) if (!allAt(whole).includes(row)) slots.skip(row);
         for (let s = 0, last = 0; s < upTo; s = last + 1) {
-          last = lastTogether(s, upTo, rowsOf());
-          await runStage(s, allAt(chosen), rowsOf(), { ...options, last });
+          last = passes.lastTogether(s, upTo, rowsOf());
+          await passes.runWaiting(s, allAt(chosen), rowsOf(), { ...options, last });
         }
       },
       async fill(row, chosen, upTo, { stopping = null, ...options } = {}) {
         const own = at(row);
-        const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);
         const end = Math.min(upTo, slots.entered(own));
-        const run = async (stage: number, last: number, until: number): Promise<void> => {
-          const left = (): number => until - slots.filled(stage, own);
-          const countOf = (r: number, most: number): number => (r === own ? Math.min(most, left()) : 0);
-          await runPasses(stage, 1, left(), countOf, { ...options, last });
-        };
+        const trunk = trunkLength(model);
         const through = async (from: number, to: number, until: number): Promise<void> => {
           for (let s = from, last = from; s < to; s = last + 1) {
-            last = lastTogether(s, to, [own]);
-            await run(s, last, until);
+            last = passes.lastTogether(s, to, [own]);
+            await passes.runUntil(s, own, until, { ...options, last });
           }
         };
-        const trunk = trunkLength(model);
         if (stopping !== null) {
           const { stages } = exits[stopping.k]!;
           await through(0, stages, end);
@@ -194,11 +118,12 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
           }
         }
         await through(0, trunk, end);
-        for (const branch of branches) await run(branch, branch, end);
+        const branches = chosen.map((k) => branchOf(exits[k]!)).filter((branch) => branch !== null);
+        for (const branch of branches) await passes.runUntil(branch, own, end, { ...options, last: branch });
       },
       async read(k, chosen, counts, options) {
         const branch = branchOf(exits[k]!);
-        if (branch !== null) await runStage(branch, allAt(chosen), rowsOf());
+        if (branch !== null) await passes.runWaiting(branch, allAt(chosen), rowsOf());
         const started = performance.now();
         const readouts = await slots.read(k, allAt(chosen), counts, options);
         const total = counts.reduce((a, b) => a + b, 0);
@@ -215,22 +140,10 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
           places.map(({ row, position }) => ({ row: at(row), position })),
         ),
       repair: (row) => slots.repair(at(row)),
-      truncate: (row, position) => setLength(at(row), Math.min(position, slots.entered(at(row))), []),
-      copy(from, to, positions) {
-        const [source, target] = [at(from), at(to)];
-        // If the rotation depends on the length, a copy may need the other rotation.
-        if (turnsDifferently(slots.entered(source), positions)) {
-          slots.truncate(target, 0);
-          texts[target] = [];
-          return;
-        }
-        slots.copy(source, target, positions);
-        texts[target] = firstOf(texts[source]!, positions);
-      },
+      truncate: (row, position) => texts.setLength(at(row), Math.min(position, slots.entered(at(row))), []),
+      copy: (from, to, positions) => texts.copy(at(from), at(to), positions),
       arrange(rows) {
-        const before = texts;
-        slots.arrange(rows.map((row) => (row === null ? null : at(row))));
-        texts = rows.map((row) => (row === null ? [] : before[at(row)]!));
+        texts.arrange(rows.map((row) => (row === null ? null : at(row))));
         all = [...rows.keys()];
       },
       of: (rows) => {
@@ -241,20 +154,9 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       dispose: () => slots.dispose(),
     };
   };
-  let all: readonly number[] = [...Array(batch).keys()];
   return cacheOf(() => all);
 }
 
 /** Takes wrong drafts back: `decided` tokens of a row's block, which is in the cache with its drafts, stay. */
 export const takeBack = (cache: KvCache, row: number, { drafts }: Block, decided: number): void =>
   cache.truncate(row, cache.position(row) - drafts.length + decided - 1);
-
-/** The first tokens of a text that came in parts. */
-function firstOf(parts: readonly (readonly number[])[], length: number): (readonly number[])[] {
-  let left = length;
-  return parts.flatMap((part) => {
-    const kept = part.slice(0, left);
-    left -= kept.length;
-    return kept.length ? [kept] : [];
-  });
-}

@@ -1,0 +1,102 @@
+/** Reading a prompt piece by piece: how far it is, what its tokens score, and the vectors that are asked of it. */
+import type { StagedModel } from '../runtime/staged-model.ts';
+import type { KvCache } from './kv-cache.ts';
+import { tellStates, type Pool } from './pooled.ts';
+import { stoppingAt } from './prompt-exit.ts';
+import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
+import type { Row, Rows } from './rows.ts';
+import type { SequenceOptions } from './sequence.ts';
+
+/** A prompt, and what is asked of it. */
+export interface Prompt extends SequenceOptions {
+  readonly prompt: readonly number[];
+  /** How many of the most probable tokens are scored at each place of the prompt; null: none. */
+  readonly scores: number | null;
+  /** What it computes is remembered for texts of the same scope alone. */
+  readonly scope?: string;
+  /** Called with the stream of the prompt's tokens. */
+  readonly pool?: Pool | null;
+}
+
+export interface Reading<Request extends Prompt> {
+  readonly request: Request;
+  readonly row: Row;
+  /** Tokens that did not have to be read. */
+  readonly remembered: number;
+  readonly scorer: PromptScorer | null;
+  /** Tokens of the prompt that have been run, the remembered ones among them. */
+  read: number;
+  milliseconds: number;
+}
+
+/** What a prompt took that is read. */
+export interface PromptRead {
+  /** Tokens of the prompt that did not have to be read. */
+  readonly remembered: number;
+  /** What reading the others took. */
+  readonly seconds: number;
+  /** Of its second token, its third …; empty unless they were requested. */
+  readonly scores: readonly PromptScore[];
+}
+
+/** Of a prompt that is scored each token gives a row of logits. */
+const scoredTokens = 64;
+
+/** Gives a prompt a row, which may hold its beginning already, and enters the rest. `contextLength`: most tokens of the text. */
+export function beginReading<Request extends Prompt>(
+  cache: KvCache,
+  rows: Rows,
+  request: Request,
+  contextLength: number,
+): Reading<Request> {
+  const { prompt, scores, pool, codec, maxTokens, scope = '' } = request;
+  // Scores and vectors are of all tokens, so what is remembered of some does not serve.
+  const known = scores === null && !pool ? prompt : [];
+  const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength));
+  const remembered = cache.position(rows.at(row));
+  cache.enter(rows.at(row), prompt.slice(remembered));
+  row.ids = [...prompt];
+  const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);
+  return { request, row, remembered, scorer, read: remembered, milliseconds: 0 };
+}
+
+/**
+ * Runs at most `limit` tokens more of a prompt, which has entered row `row` of the cache as a whole, as they run alone; answers how
+ * many.
+ */
+export async function readPiece(
+  model: StagedModel,
+  cache: KvCache,
+  row: number,
+  reading: Reading<Prompt>,
+  limit: number,
+): Promise<number> {
+  const started = performance.now();
+  const { request, scorer, read } = reading;
+  const { prompt, promptExit, pool } = request;
+  const end = Math.min(prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
+  const enabled = [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id));
+  const lastOnly = scorer === null && (!pool || pool.lastOnly);
+  // Scores, and vectors of the text, are those of the whole model.
+  const stopping = lastOnly && !pool ? stoppingAt(model, promptExit, prompt.length) : null;
+  await cache.fill(row, enabled, end, { lastOnly, stopping });
+  if (scorer) {
+    const final = model.exits.length - 1;
+    const [readout] = await cache.read(final, [row], [end - read], { logits: true });
+    scorer.take(readout!.logits!, model.spec.vocabulary);
+  }
+  if (pool) tellStates(model, cache, pool, row, end - read);
+  reading.read = end;
+  reading.milliseconds += performance.now() - started;
+  return end - read;
+}
+
+export const promptRead = ({ remembered, scorer, milliseconds }: Reading<Prompt>): PromptRead => ({
+  remembered,
+  scores: scorer?.scores() ?? [],
+  seconds: milliseconds / 1000,
+});
+
+/** Takes back what has entered of a prompt and was not run. */
+export const forgetUnread = (cache: KvCache, rows: Rows, { row, read }: Reading<Prompt>): void =>
+  cache.truncate(rows.at(row), read);
