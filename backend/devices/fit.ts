@@ -1,7 +1,7 @@
 /** How much of a model fits a graphics card or this machine: the size of its layers there, counted before memory is allocated. */
 import type { Model } from '../model/open.ts';
 import { expectedParameters, type ExpectedParameter } from '../model/expected-parameters.ts';
-import { mostExpanded } from '../ggml/weights.ts';
+import { mostExpanded } from '../ggml/weight-form.ts';
 import { blockInfo } from '../formats/dequantise.ts';
 import { hasBranch } from '../exits/architectures.ts';
 import { exitPath } from '../exits/spec.ts';

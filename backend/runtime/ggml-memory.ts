@@ -3,7 +3,7 @@ import { entryWidth, layersBehind, memoryPath } from '../exits/memory.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
-import { ggmlOps } from '../ggml/ops.ts';
+import { ggmlOps } from '../ggml/ops/ops.ts';
 import { layerPath, openCut, placedKeys } from '../model/layer.ts';
 import { cutWidth, type ModelSpec } from '../model/spec.ts';
 import { columnsOf, type Place } from './ggml-reading.ts';

@@ -6,7 +6,7 @@ import { buildGraph, type BuiltGraph } from '../ggml/graph.ts';
 import { types, type Buffer, type Context, type Tensor } from '../ggml/library.ts';
 import type { Memory } from '../ggml/large-pages.ts';
 import { newContext, noMemory, type Processor } from '../ggml/processor.ts';
-import type { Past } from '../ggml/ops.ts';
+import type { Past } from '../ggml/ops/pass.ts';
 import type { Model } from '../model/open.ts';
 import type { InputRotations } from './rotations.ts';
 import { cutWidth, inputCut, type Cut } from '../model/spec.ts';
@@ -24,7 +24,7 @@ export interface GgmlModel {
   readonly exits: readonly ExitPoint[];
   /** Of the stages from one to another, in one. */
   stageGraph(first: number, last: number, shape: PassShape, store: SlotsStore): BuiltGraph;
-  /** Whether readouts of an exit without logits are screened: ggml/screened.ts. */
+  /** Whether readouts of an exit without logits are screened: ggml/ops/screened.ts. */
   screens(exit: number): boolean;
   readGraph(exit: number, shape: ReadShape, store: SlotsStore): BuiltGraph;
   /** Fills the layers behind an exit that has a memory. */
@@ -232,4 +232,24 @@ export function copyRows(ggml: GgmlModel, progress: Progress, from: Store, to: S
     graph.compute();
     graph.dispose();
   }
+}
+
+/** A store of another size in place of one, with what is filled of these of its rows, in this order; null: an empty row. */
+export function replaceStore(
+  ggml: GgmlModel,
+  progress: Progress,
+  store: Store,
+  capacity: number,
+  rows: readonly (number | null)[],
+): Store {
+  const next = openStore(ggml, rows.length, capacity);
+  const copies = rows.flatMap((row, place) => (row === null ? [] : [{ row, place, like: row }]));
+  try {
+    copyRows(ggml, progress, store, next, copies);
+  } catch (error) {
+    next.dispose();
+    throw error;
+  }
+  store.dispose();
+  return next;
 }

@@ -1,7 +1,7 @@
 /** Whether products with a block type give a token the same bits whatever stands beside it. */
 import { buildGraph } from '../../backend/ggml/graph.ts';
 import { types, type TypeName } from '../../backend/ggml/library.ts';
-import { ggmlOps } from '../../backend/ggml/ops.ts';
+import { ggmlOps } from '../../backend/ggml/ops/ops.ts';
 import type { Processor } from '../../backend/ggml/processor.ts';
 import { openWeights } from '../../backend/ggml/weights.ts';
 import type { Parameters } from '../../backend/model/parameters.ts';

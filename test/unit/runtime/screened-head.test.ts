@@ -8,7 +8,7 @@ import { toHalf } from '../../../backend/formats/halves.ts';
 import { quantiseBlocks } from '../../../backend/formats/quantise-blocks.ts';
 import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import type { Processor } from '../../../backend/ggml/processor.ts';
-import { canScreen } from '../../../backend/ggml/screened.ts';
+import { canScreen } from '../../../backend/ggml/ops/screened.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { processorOf } from '../../../backend/runtime/ggml-runtime.ts';
 import { noExits, openStagedModel, type RuntimeOptions } from '../../../backend/runtime/open.ts';

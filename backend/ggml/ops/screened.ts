@@ -2,12 +2,13 @@
  * A linear whose largest outputs alone matter: all outputs are computed roughly, from a copy of its weight in fewer bits, and the best ones
  * again from the weight itself. Writing a token is bound by memory, and the copy is a fraction of the weight.
  */
-import { blockInfo } from '../formats/dequantise.ts';
-import type { Parameters } from '../model/parameters.ts';
-import { buildGraph, type GraphSketch, type Value } from './graph.ts';
-import { types, type TypeName } from './library.ts';
-import type { Processor } from './processor.ts';
-import { storedForm, type Weights } from './weights.ts';
+import { blockInfo } from '../../formats/dequantise.ts';
+import type { Parameters } from '../../model/parameters.ts';
+import { buildGraph, type GraphSketch, type Value } from '../graph.ts';
+import { types, type TypeName } from '../library.ts';
+import type { Processor } from '../processor.ts';
+import { storedForm } from '../weight-form.ts';
+import type { Weights } from '../weights.ts';
 
 /** What the copy is made of: blocks of 4 bits, which a kernel repacks on most processors. */
 export const roughType = 'Q4_0';

@@ -2,7 +2,7 @@
  * Attention on a GPU. Its mask is made there: if it were sent, it would grow with the text in every pass. If ggml has no single operator
  * for attention of some shape, it is composed of products and a softmax. Knows no layer.
  */
-import { types, type Context, type Library, type Tensor } from './library.ts';
+import { types, type Context, type Library, type Tensor } from '../library.ts';
 
 interface Shape {
   /** Of a row; rows. */

@@ -2,20 +2,17 @@
  * A mixture of experts as operators of ggml: the router picks each token's best experts, and only their matrices are multiplied. Tokens are
  * multiplied one by one, so that a token's bits are the same in every pass.
  */
-import type { Ops } from '../model/ops.ts';
-import type { Activation, MixtureSpec } from '../model/spec.ts';
-import type { GraphSketch, Value } from './graph.ts';
-import type { Tensor } from './library.ts';
-import type { Processor } from './processor.ts';
-import type { Weights } from './weights.ts';
+import type { Ops } from '../../model/ops.ts';
+import type { Activation, MixtureSpec } from '../../model/spec.ts';
+import type { Value } from '../graph.ts';
+import type { Tensor } from '../library.ts';
+import type { Pass } from './pass.ts';
 
 export interface MixtureInput {
   readonly x: Value;
   readonly path: string;
   readonly mixture: MixtureSpec;
   readonly kind: Activation;
-  /** Tokens of x. */
-  readonly columns: number;
 }
 
 /** Of gpt-oss's gate. */
@@ -26,11 +23,9 @@ export const mixtureNodes = ({ chosen }: MixtureSpec): number => 48 + 2 * chosen
 
 /** What the mixture at `path` gives for x. */
 export function mixtureOf(
-  { library: g }: Processor,
-  { context: c }: GraphSketch,
-  weights: Weights,
+  { processor: { library: g }, sketch: { context: c }, weights, columns }: Pass,
   ops: Ops<Value>,
-  { x, path, mixture, kind, columns }: MixtureInput,
+  { x, path, mixture, kind }: MixtureInput,
 ): Value {
   const { experts, chosen, feedForward, normalised, shared, limit } = mixture;
   const scores = ops.linear(x, `${path}.gate`).tensor;

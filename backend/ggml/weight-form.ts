@@ -1,0 +1,159 @@
+/**
+ * In which type and place a weight of a file lies on a processor, and its bytes there: in the file's own type if arithmetic may round
+ * activations (or in a faster one), else in float32. Holds nothing.
+ */
+import { userError } from '../../protocol/errors.ts';
+import { freshMemory, type Allocate } from '../formats/files.ts';
+import type { TensorType } from '../formats/tensor-source.ts';
+import { widen, widerBlocks } from '../formats/widen.ts';
+import type { Parameters } from '../model/parameters.ts';
+import { types, type TypeName } from './library.ts';
+import { encode, type ManyPlacement, type Placement, type Processor } from './processor.ts';
+
+/**
+ * `exact`: everything in float32. `wide`: floats of the file in float32, trained matrices in bytes. `stored`: as in the file. `many`: the
+ * fastest form for many tokens at once.
+ */
+export type WeightForm = 'exact' | 'wide' | 'stored' | 'many';
+
+/** Whether values between products stay in 32 bits, too. */
+export const isExact = (form: WeightForm): boolean => form === 'exact' || form === 'wide';
+
+/** Weights of a file as a processor is to have them. */
+export interface WeightSource {
+  readonly processor: Processor;
+  readonly parameters: Parameters;
+  readonly form: WeightForm;
+}
+
+/** `[out, in]`. */
+const shapeOf = (parameters: Parameters, name: string): [number, number] => parameters.shape(name) as [number, number];
+
+/** Where a matrix of this size lies that is stored as a weight is. */
+function placeOf(
+  { processor, parameters, form }: WeightSource,
+  name: string,
+  rows: number,
+  columns: number,
+): ManyPlacement & Pick<Placement, 'few' | 'alone'> {
+  const type = typeOf(parameters, name, form);
+  if (form === 'many') return { ...processor.placeForMany(type, columns, rows), few: null, alone: 1 };
+  return processor.place(type, columns, rows);
+}
+
+/** Whether matrices may be stored as one: small ones, whose products take not much longer than threads wait for each other. */
+export function canJoin(source: WeightSource, names: readonly string[]): boolean {
+  const { processor, parameters, form } = source;
+  if (processor.isGpu || form === 'many') return false;
+  const rows = sum(names.map((name) => shapeOf(parameters, name)[0]));
+  const columns = shapeOf(parameters, names[0]!)[1];
+  if (rows * columns > mostJoined) return false;
+  const { type } = placeOf(source, names[0]!, rows, columns);
+  return names.every((name) => placeOf(source, name, ...shapeOf(parameters, name)).type === type);
+}
+
+/** Numbers of matrices that lie as one, together: the fewer, the more of a product's time threads wait for each other. */
+const mostJoined = 1 << 22;
+
+/** One weight, or several below each other: where they lie, and what of. */
+export interface MatrixPlan extends ManyPlacement, Pick<Placement, 'few' | 'alone'> {
+  readonly rows: number;
+  readonly columns: number;
+  /** Rows of each weight, in order. */
+  readonly parts: readonly number[];
+}
+
+export function planMatrix(source: WeightSource, names: readonly string[]): MatrixPlan {
+  const parts = names.map((name) => shapeOf(source.parameters, name)[0]);
+  const [rows, columns] = [sum(parts), shapeOf(source.parameters, names[0]!)[1]];
+  return { ...placeOf(source, names[0]!, rows, columns), rows, columns, parts };
+}
+
+/** What the matrix of these weights is to hold. */
+export function matrixData(
+  source: WeightSource,
+  names: readonly string[],
+  { type, parts, columns }: MatrixPlan,
+  allocate = freshMemory,
+): Uint8Array {
+  const each = names.map((name, i) => dataOf(source, name, type, parts[i]!, columns, allocate));
+  return each.length === 1 ? each[0]! : belowEachOther(each, allocate);
+}
+
+/** The bytes of one weight in a type. */
+export function dataOf(
+  { processor, parameters }: WeightSource,
+  name: string,
+  type: TypeName,
+  rows: number,
+  columns: number,
+  allocate = freshMemory,
+): Uint8Array {
+  const stored = parameters.storedType(name);
+  if (stored === type && type !== 'F32') return finite(parameters.stored(name, allocate), type, name);
+  if (stored !== null && widerBlocks(stored) === type) return widen(parameters.stored(name, allocate), allocate);
+  return encode(processor.library, type, parameters.values(name), rows, columns);
+}
+
+function belowEachOther(parts: readonly Uint8Array[], allocate: Allocate): Uint8Array {
+  const all = allocate(sum(parts.map(({ byteLength }) => byteLength)));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.byteLength;
+  }
+  return all;
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, n) => total + n, 0);
+
+/** Where the experts of a layer lie, as one tensor, and in which type. */
+export function placeExperts(
+  { processor, parameters, form }: WeightSource,
+  name: string,
+  experts: number,
+): ManyPlacement {
+  const [rows, columns] = shapeOf(parameters, name);
+  const own = typeOf(parameters, name, form === 'exact' && rows * columns > mostExpanded ? 'stored' : form);
+  return processor.place(own, columns, rows / experts, experts);
+}
+
+/**
+ * Numbers of a layer's experts that are expanded to 32 bits for exact precision: those of real models would take several times the file in
+ * memory, of which a token needs few.
+ */
+export const mostExpanded = 1 << 22;
+
+/** Elements of a block of the type that trained matrices are rounded to. */
+const trainedBlock = 32;
+
+/** The type in which the file has a matrix and ggml computes with it; null if it has it in none. */
+export function storedForm(parameters: Parameters, name: string): TypeName | null {
+  const stored = parameters.storedType(name);
+  return stored !== null && isComputable(stored) ? stored : null;
+}
+
+function typeOf(parameters: Parameters, name: string, form: WeightForm): TypeName {
+  if (form === 'exact') return 'F32';
+  const stored = parameters.storedType(name);
+  if (stored !== null) return form !== 'wide' && isComputable(stored) ? stored : 'F32';
+  return parameters.isInMemory(name) && parameters.shape(name)[1]! % trainedBlock === 0 ? 'Q8_0' : 'F32';
+}
+
+const isComputable = (type: TensorType): type is TensorType & TypeName =>
+  type in types && type !== 'I32' && type !== 'I64';
+
+/** A half float is infinite or no number if all bits of its exponent are ones. */
+function finite(bytes: Uint8Array, type: TypeName, name: string): Uint8Array {
+  if (type !== 'F16' && type !== 'BF16') return bytes;
+  const exponent = type === 'F16' ? 0x7c00 : 0x7f80;
+  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
+  for (let i = 0; i < halves.length; i++)
+    if ((halves[i]! & exponent) === exponent)
+      throw userError(
+        'bad-weights',
+        `"${name}" holds values that are not numbers.`,
+        'The file is damaged; get the model again.',
+      );
+  return bytes;
+}
