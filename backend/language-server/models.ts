@@ -44,7 +44,7 @@ export function answerModels({ answer, notify, warn }: Answering): void {
   });
 }
 
-function signalOf(token: { onCancellationRequested(listener: () => void): unknown }): AbortSignal {
+export function signalOf(token: { onCancellationRequested(listener: () => void): unknown }): AbortSignal {
   const controller = new AbortController();
   token.onCancellationRequested(() => controller.abort());
   return controller.signal;

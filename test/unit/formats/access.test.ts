@@ -6,8 +6,8 @@ import { createTokenFile } from '../../../backend/data/token-file.ts';
 import { openFeatureCache } from '../../../backend/features/cache.ts';
 import { copyFile, makeFolder, openForWriting, writeFileAtomically } from '../../../backend/formats/files.ts';
 import { takeLock } from '../../../backend/formats/lock.ts';
-import { runStore } from '../../../backend/language-server/run-store.ts';
-import { snapshotText } from '../../../backend/language-server/snapshot.ts';
+import { runStore } from '../../../backend/language-server/runs/store.ts';
+import { snapshotText } from '../../../backend/language-server/runs/snapshot.ts';
 import type { RunSummary } from '../../../protocol/server.ts';
 import { temporaryFolder } from './fixtures.ts';
 

@@ -4,8 +4,8 @@
  */
 import { appendFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { TuneEvent } from '../../protocol/events.ts';
-import type { RecipeOptions, RunSummary } from '../../protocol/server.ts';
+import type { TuneEvent } from '../../../protocol/events.ts';
+import type { RecipeOptions, RunSummary } from '../../../protocol/server.ts';
 import {
   anyRecord,
   list,
@@ -16,9 +16,9 @@ import {
   record,
   text,
   type Shape,
-} from '../../protocol/shapes.ts';
-import { modes, readTextBeside } from '../formats/files.ts';
-import { isRunning, processShape, type ProcessIdentity } from '../formats/processes.ts';
+} from '../../../protocol/shapes.ts';
+import { modes, readTextBeside } from '../../formats/files.ts';
+import { isRunning, processShape, type ProcessIdentity } from '../../formats/processes.ts';
 
 export interface RunRecord {
   summary: RunSummary;

@@ -6,8 +6,8 @@ import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { once } from 'node:events';
-import { readDocuments, type Document } from '../data/documents.ts';
-import { modes } from '../formats/files.ts';
+import { readDocuments, type Document } from '../../data/documents.ts';
+import { modes } from '../../formats/files.ts';
 
 /** Milliseconds of copying between two looks at the editor's messages. */
 const SLICE_MILLISECONDS = 8;

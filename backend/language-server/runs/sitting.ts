@@ -1,0 +1,68 @@
+/** One sitting of a run: its job from its text to its end, and what the events change of what is shown. */
+import { describeError, UserError } from '../../../protocol/errors.ts';
+import type { TuneEvent } from '../../../protocol/events.ts';
+import type { TuneOptions } from '../../../protocol/options.ts';
+import type { RunSummary } from '../../../protocol/server.ts';
+import type { Engine } from '../../worker/engine.ts';
+import { progressOf } from '../run-texts.ts';
+import type { Ledger } from './ledger.ts';
+import { ended, type Live, type Outcome } from './live.ts';
+
+/** Never throws: what goes wrong is how the run ends. */
+export async function runSitting(
+  engine: Engine,
+  ledger: Ledger,
+  live: Live,
+  options: TuneOptions,
+  isLeaving: () => boolean,
+): Promise<Outcome> {
+  let isFinished = false;
+  try {
+    const data = await ledger.textOf(live, options.data);
+    if (isLeaving() || live.intent !== null) return ended(live, live.intent ?? 'stopped');
+    const other = engine.running(options.model);
+    if (other !== null) ledger.update(live, { message: `Waiting until ${other} is done with this model …` });
+    const job = (live.job = engine.start('tune', { ...options, data }));
+    for await (const event of job.read()) {
+      ledger.append(live, event);
+      const change = summaryChange(event);
+      if (change) ledger.update(live, change);
+      if (event.type === 'tuned' && !event.stopped) isFinished = true;
+    }
+    await job.finished;
+  } catch (error) {
+    const isIntended = live.intent !== null && error instanceof UserError && error.code === 'cancelled';
+    if (!isIntended) return { state: 'failed', message: describeError(error) };
+  }
+  return isFinished ? { state: 'finished', message: 'Done.' } : ended(live, live.intent ?? 'stopped');
+}
+
+/** What an event changes of the run's line. */
+export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
+  switch (event.type) {
+    case 'step': {
+      const { step, steps, tokensPerSecond, secondsLeft } = event;
+      const exits = Object.keys(event.losses).filter((exit) => exit !== 'final');
+      return { step, steps, tokensPerSecond, secondsLeft, exits, message: `Step ${step} of ${steps}` };
+    }
+    case 'phase':
+    case 'progress':
+      return { message: progressOf(event).message };
+    case 'ready':
+      return { exits: event.exits.map(({ exit }) => exit), message: `${event.model} on ${event.device}` };
+    case 'saved':
+      return { directory: event.path };
+    case 'tuned':
+      return { directory: event.directory, step: event.step, secondsLeft: 0 };
+    case 'calibrated':
+      return { message: `Calibrated: ${event.fastest} is fastest` };
+    case 'memory':
+    case 'planned':
+    case 'minutes':
+    case 'evaluation':
+    case 'expected':
+    case 'note':
+    case 'warning':
+      return null;
+  }
+}
