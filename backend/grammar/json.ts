@@ -64,3 +64,6 @@ export function separated(one: Expression, least: number, most: number | null): 
 export function listOf(one: Expression, least = 0, most: number | null = null): Expression {
   return bracketed('[', ']', separated(one, least, most));
 }
+
+/** A value as it is written without blanks. */
+export const literal = (value: unknown): Expression => text(JSON.stringify(value) ?? 'null');

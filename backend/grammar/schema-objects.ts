@@ -1,0 +1,58 @@
+/** A schema of an object as an expression: its properties in the order of the schema, and others behind them where it allows any. */
+import { choice, repeat, rule, sequence, text, type Expression } from './expression.ts';
+import { bracketed, colon, comma, literal, separated } from './json.ts';
+import { listIn, recordIn, type Schema } from './schema-parts.ts';
+
+/** A rule that may name itself, made once. */
+export type Define = (name: string, make: () => Expression) => Expression;
+
+/** An object, of which `id` is the name among all objects of the schema; `value`: what a schema of one property lets through. */
+export function objectOf(one: Schema, id: string, value: (schema: unknown) => Expression, define: Define): Expression {
+  const properties = recordIn(one, 'properties') ?? {};
+  const needed = (listIn(one, 'required') ?? []).filter((name): name is string => typeof name === 'string');
+  const isNeeded = new Set(needed);
+  const names = [...new Set([...Object.keys(properties), ...needed])];
+  const others = one['additionalProperties'] ?? names.length === 0;
+  if (names.length === 0 && others === true) return rule('object');
+  const other =
+    others === false
+      ? null
+      : sequence(text('"'), nameBeside(names, `other ${id}`, define), text('"'), colon(), value(others));
+  const pairs = names.map((name) =>
+    sequence(literal(name), colon(), value(Object.hasOwn(properties, name) ? properties[name] : true)),
+  );
+  /** Properties from one on, behind another or not. */
+  const from = (at: number, isFirst: boolean): Expression => {
+    if (at === names.length) {
+      if (other === null) return sequence();
+      return isFirst ? separated(other, 0, null) : repeat(sequence(comma, other, rule('blank')), 0, null);
+    }
+    return define(`object ${id} ${at} ${isFirst}`, () => {
+      const here = sequence(...(isFirst ? [] : [comma]), pairs[at]!, rule('blank'), from(at + 1, false));
+      return isNeeded.has(names[at]!) ? here : choice(here, from(at + 1, isFirst));
+    });
+  };
+  return bracketed('{', '}', from(0, true));
+}
+
+/** A name that is none of these. */
+function nameBeside(names: readonly string[], id: string, define: Define): Expression {
+  const tail = (prefix: string, left: readonly string[]): Expression => {
+    const firsts = new Set(left.filter((name) => name !== '').map((name) => [...name][0]!));
+    const others = { kind: 'characters' as const, isNegated: true, ranges: [...[...firsts].map((c) => c.codePointAt(0)!), 0x22, 0x5c].map((c): [number, number] => [c, c]).concat([[0, 0x1f]]) }; // prettier-ignore
+    const options = [
+      sequence(others, repeat(plainCharacter, 0, null)),
+      ...[...firsts]
+        .filter((c) => c >= ' ' && c !== '"' && c !== '\\')
+        .map(
+          (c) =>
+        sequence(text(c), define(`${id} ${prefix}${c}`, () => tail(prefix + c, left.filter((name) => name.startsWith(c)).map((name) => name.slice(c.length))))), // prettier-ignore
+        ),
+    ];
+    return choice(...options, ...(left.includes('') ? [] : [sequence()]));
+  };
+  return tail('', names);
+}
+
+/** A character as it is, which nothing spells otherwise. */
+const plainCharacter = { kind: 'characters' as const, isNegated: true, ranges: [[0, 0x1f], [0x22, 0x22], [0x5c, 0x5c]] as [number, number][] }; // prettier-ignore
