@@ -15,10 +15,12 @@ import type {
   WriteRequest,
 } from '../../protocol/serving.ts';
 import type { Job } from '../worker/engine.ts';
-import { refusal, type Refusal } from './failures.ts';
+import { newAdmission, type AdmissionLimits } from './admission.ts';
+import { refusal } from './failures.ts';
+import { newMailbox } from './mailbox.ts';
 import { newCounts, type Counts } from './metrics.ts';
-import { newRoom } from './room.ts';
 import { count, type Tally } from './tally.ts';
+import { newWritingTexts, type WritingText } from './writing-texts.ts';
 
 /** The client of a request, its contents, and its deadline. */
 export interface Caller {
@@ -50,27 +52,13 @@ export interface Writer {
   writing(): readonly WritingText[];
 }
 
-export interface WritingText {
-  /** A number of its request. */
-  readonly request: number;
-  readonly promptTokens: number;
-  /** Tokens written. */
-  written: number;
-}
-
-export interface WriterLimits {
-  /** Texts of one client that may be open beside as many as are written at a time. */
-  readonly queue: number;
+export interface WriterLimits extends AdmissionLimits {
   readonly seconds: number;
-  /** Of the questions that one client has open, together. */
-  readonly questionBytes: number;
 }
 
-/** Questions that one client may have open. */
-const mostQuestions = 16;
-
+/** What waits for the events of one request. */
 interface Pending {
-  take(event: ServeEvent): void;
+  put(event: ServeEvent): void;
   fail(error: Error): void;
 }
 
@@ -82,24 +70,18 @@ export function openWriter(
 ): Writer {
   const pending = new Map<number, Pending>();
   const counts = newCounts();
-  const rooms = { texts: newRoom(), questions: newRoom(), questionBytes: newRoom() };
+  const admission = newAdmission(limits, counts);
+  const writing = newWritingTexts();
   let model: ServedModel | null = null;
   let over: Error | null = null;
   let ids = 0;
-  const writing = new Map<string, WritingText>();
-  const follows = (event: TextEvent): void => {
-    const key = `${event.id} ${event.text}`;
-    if (event.type === 'read') writing.set(key, { request: event.id, promptTokens: event.tokens, written: 0 });
-    else if (event.type === 'stopped') writing.delete(key);
-    else writing.get(key)!.written += event.tokens.length;
-  };
 
   const follow = async (): Promise<void> => {
     let error: Error = userError('cancelled', 'The server stops.');
     try {
       for await (const event of job.read()) {
         if (event.type === 'serving') model = event.model;
-        if ('id' in event) pending.get(event.id)?.take(event);
+        if ('id' in event) pending.get(event.id)?.put(event);
         else onEvent(event);
       }
     } catch (cause) {
@@ -115,77 +97,46 @@ export function openWriter(
     if (model === null) throw refusal(503, 'loading', 'The model is being loaded.', { retryAfter: 1 });
   };
 
-  const refused = (what: string): Refusal => {
-    counts.refused++;
-    return refusal(503, 'overloaded', `Too many ${what} wait: come back later.`, { retryAfter: 1 });
-  };
-
-  /** Room for a question; answers how it is given back. */
-  const takeRoom = ({ asker: { client }, bytes }: Caller): (() => void) => {
-    const ofCount = rooms.questions.take(client, 1, mostQuestions);
-    const ofBytes = ofCount && rooms.questionBytes.take(client, bytes, limits.questionBytes);
-    if (ofBytes) return () => [ofCount, ofBytes].forEach((giveBack) => giveBack());
-    ofCount?.();
-    throw refused('questions');
-  };
-
   return {
     model: () => model,
     counts,
-    writing: () => [...writing.values()],
+    writing: () => writing.list(),
     async *write(request, { asker, signal, tally }) {
       checkReady();
       const open = new Set(Array.from({ length: request.prompts.length * request.count }, (_, i) => i));
-      const giveBack = rooms.texts.take(asker.client, open.size, model!.parallel + limits.queue);
-      if (giveBack === null) throw refused('texts');
+      const giveBack = admission.texts(asker.client, open.size, model!.parallel);
       const id = ids++;
-      const events: ServeEvent[] = [];
-      let failure: Error | null = null;
-      let wake: () => void = () => undefined;
-      let isLate = false;
+      const mailbox = newMailbox<ServeEvent>();
       let isRead = false;
       let isRefused = false;
-      const give = (error: Error): void => {
-        failure = error;
-        wake();
-      };
-      const abort = (): void => give(gone());
-      const timer = setTimeout(() => {
-        isLate = true;
-        wake();
-      }, 1000 * limits.seconds);
-      pending.set(id, {
-        take(event) {
-          events.push(event);
-          wake();
-        },
-        fail: give,
-      });
+      const abort = (): void => mailbox.fail(gone());
+      const timer = setTimeout(() => mailbox.close(), 1000 * limits.seconds);
+      pending.set(id, mailbox);
       signal.addEventListener('abort', abort);
       counts.open(open.size);
       try {
         if (signal.aborted) abort();
         else job.send({ type: 'write', id, asker, request });
         while (open.size > 0) {
-          if (failure !== null) throw failure as Error;
-          const event = events.shift();
-          if (event?.type === 'refused') {
-            isRefused = true;
-            throw fromErrorRecord(event.error);
-          }
-          if (event?.type === 'accepted') yield event;
-          else if (event?.type === 'read' || event?.type === 'written' || event?.type === 'stopped') {
-            counts.count(event);
-            count(tally, event);
-            follows(event);
-            isRead = true;
-            if (event.type === 'stopped') open.delete(event.text);
-            yield event;
-          } else if (isLate) {
+          const event = await mailbox.next();
+          if (event === null) {
             if (!isRead) throw refusal(503, 'overloaded', 'It took too long to be begun: come back later.');
             for (const text of open) yield { type: 'stopped', id, text, reason: 'cancelled' };
             return;
-          } else if (event === undefined) await new Promise<void>((resolve) => (wake = resolve));
+          }
+          if (event.type === 'refused') {
+            isRefused = true;
+            throw fromErrorRecord(event.error);
+          }
+          if (event.type === 'accepted') yield event;
+          else if (event.type === 'read' || event.type === 'written' || event.type === 'stopped') {
+            counts.count(event);
+            count(tally, event);
+            writing.follow(event);
+            isRead = true;
+            if (event.type === 'stopped') open.delete(event.text);
+            yield event;
+          }
         }
       } finally {
         clearTimeout(timer);
@@ -193,7 +144,7 @@ export function openWriter(
         pending.delete(id);
         giveBack();
         counts.close(open.size, tally);
-        for (const text of open) writing.delete(`${id} ${text}`);
+        for (const text of open) writing.drop(id, text);
         if (open.size > 0 && !isRefused) job.send({ type: 'cancel', id });
       }
     },
@@ -202,8 +153,8 @@ export function openWriter(
       caller: Caller,
     ): Promise<Answers[Kind]> {
       checkReady();
-      const giveBack = takeRoom(caller);
-      const { asker, signal } = caller;
+      const { asker, bytes, signal } = caller;
+      const giveBack = admission.question(asker.client, bytes);
       const id = ids++;
       let leave: () => void = () => undefined;
       try {
@@ -217,7 +168,7 @@ export function openWriter(
           };
           signal.addEventListener('abort', leave);
           pending.set(id, {
-            take(event) {
+            put(event) {
               if (event.type === 'answered') resolve(event.answer as Answers[Kind]);
               else if (event.type === 'refused') reject(fromErrorRecord(event.error));
             },
