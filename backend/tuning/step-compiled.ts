@@ -4,16 +4,13 @@
  * graph, and the update is one small graph run over pieces that fit the processor's cache.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { record, type InputSpec } from '../autodiff/recorder.ts';
-import { exitCut } from '../exits/architectures.ts';
-import { exitPath } from '../exits/spec.ts';
-import { layerPath } from '../model/layer.ts';
-import { cutWidth } from '../model/spec.ts';
+import { record } from '../autodiff/recorder.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
 import { chunkTokens, targetPairs } from './objective.ts';
 import { decays, updateNumbers } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
-import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients.ts';
+import { sumOfSquares } from './step-gradients.ts';
+import { describePass, gradientName, graphName, namesOf, recordPass, type RecordedGraph } from './step-graphs.ts';
 import {
   featuresOf,
   finalOf,
@@ -23,7 +20,6 @@ import {
   targetClasses,
   targetWeights,
   teacherTargets,
-  type PlannedExit,
   type StepOptions,
   type StepPlan,
 } from './step-plan.ts';
@@ -44,7 +40,7 @@ export interface CompiledOptions {
 type Arrays = Map<string, Float32Array>;
 
 export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOptions): StepEngine<Arrays> {
-  const { spec, initial, model, objective, optimiser, batch, tokens, threads } = options;
+  const { spec, initial, model, optimiser, batch, tokens, threads } = options;
   const chunk = options.chunk ?? chunkTokens(plan.widest);
   const teacherChunk = Math.min(chunk, options.chunk ?? chunkTokens(spec.vocabulary));
   const sessionOptions: SessionOptions = {
@@ -59,7 +55,7 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
   const second = zerosLike(parameters);
 
   const sessions = new Map<string, Promise<Session>>();
-  const sessionOf = (key: string, build: () => ReturnType<typeof record>): Promise<Session> => {
+  const sessionOf = (key: string, build: () => RecordedGraph): Promise<Session> => {
     const known = sessions.get(key);
     if (known) return known;
     const opened = openSession(build(), sessionOptions);
@@ -67,56 +63,8 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
     return opened;
   };
 
-  const passes = new Map(plan.groups.map((group) => [group, describePass(group)]));
-
-  /** Names, shapes and values of a group's graph; equal descriptions share a session. */
-  function describePass(group: readonly PlannedExit[]): { key: string; inputs: Record<string, InputSpec> } {
-    const positions = batch * tokens;
-    const inputs: Record<string, InputSpec> = { weights: { shape: [positions, 1] } };
-    if (plan.distils) {
-      inputs['final'] = { shape: [batch, tokens, spec.hidden] };
-      inputs['finalTargets'] = { shape: [positions, 2], dtype: 'int32' };
-    }
-    const kinds = group.map((planned, i) => {
-      inputs[`features${i}`] = { shape: [batch, tokens, cutWidth(spec, exitCut(planned.exit))] };
-      inputs[`targets${i}`] = { shape: [positions, 2], dtype: 'int32' };
-      if (plan.distils && planned.list !== null) {
-        inputs[`shortlist${planned.list}`] = { shape: [plan.lists[planned.list]!.length], dtype: 'int32' };
-      }
-      for (const { name, shape } of planned.parameters) inputs[graphName(planned, i, name)] = { shape };
-      for (const name of planned.frozen) inputs[graphName(planned, i, name)] = { shape: model.shape(name) };
-      return `${planned.exit.architecture}/${planned.exit.head.kind}`;
-    });
-    return { key: JSON.stringify([kinds, inputs]), inputs };
-  }
-
-  function recordPass(group: readonly PlannedExit[], inputs: Record<string, InputSpec>): ReturnType<typeof record> {
-    return record(inputs, (tensors) => {
-      const named = (planned: PlannedExit, i: number, names: readonly string[]): Map<string, tf.Tensor> =>
-        new Map(names.map((name) => [name, tensors[graphName(planned, i, name)]!]));
-      const exits = group.map((planned, i): ExitTensors => ({
-        exit: planned.exit,
-        features: tensors[`features${i}`]!,
-        trained: named(planned, i, namesOf(planned)),
-        frozen: named(planned, i, planned.frozen),
-        targets: tensors[`targets${i}`]!,
-        weights: tensors['weights']!,
-        shortlist: tensors[`shortlist${planned.list}`] ?? null,
-      }));
-      const final = plan.distils ? { state: tensors['final']!, targets: tensors['finalTargets']! } : null;
-      const result = groupGradients(spec, exits, final, objective, chunk, teacherChunk);
-      const gradients = group.flatMap((planned, i) =>
-        namesOf(planned).map((name): [string, tf.Tensor] => [
-          `gradient of ${graphName(planned, i, name)}`,
-          result.gradients.get(name)!,
-        ]),
-      );
-      const { losses, crossEntropies, finalCrossEntropy, squares } = result;
-      const taught = final ? { finalCrossEntropy } : {};
-      return { losses, crossEntropies, ...taught, squares, ...Object.fromEntries(gradients) };
-    });
-  }
-
+  const passOptions = { ...options, plan, chunk, teacherChunk };
+  const passes = new Map(plan.groups.map((group) => [group, describePass(passOptions, group)]));
   const updates = compiledUpdate(optimiser, sessionOptions);
 
   const sumSession = (): Promise<Session> =>
@@ -130,7 +78,7 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
   return {
     async differentiate(group, stepBatch) {
       const { key, inputs } = passes.get(group)!;
-      const session = await sessionOf(key, () => recordPass(group, inputs));
+      const session = await sessionOf(key, () => recordPass(passOptions, group, inputs));
       const padded = padBatch(stepBatch, batch, tokens);
       const feeds: Record<string, Value> = {};
       const feed = (name: string, data: Value['data']): void => {
@@ -156,9 +104,7 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
         crossEntropy: numbersOf(results, 'crossEntropies')[i]!,
         gap: final && gapOf(numbersOf(results, 'crossEntropies')[i]!, final, stepBatch, planned, spec.vocabulary),
         squares: numbersOf(results, 'squares')[i]!,
-        gradient: new Map(
-          namesOf(planned).map((name) => [name, numbersOf(results, `gradient of ${graphName(planned, i, name)}`)]),
-        ),
+        gradient: new Map(namesOf(planned).map((name) => [name, numbersOf(results, gradientName(planned, i, name))])),
       }));
     },
 
@@ -213,19 +159,6 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
     },
   };
 }
-
-/** A name that is the same for exits of one kind, whatever their layer. */
-function graphName({ exit }: PlannedExit, i: number, name: string): string {
-  for (const [path, short] of [
-    [exitPath(exit), `exit${i}`],
-    [layerPath(exit.layer), `layer${i}`],
-  ] as const) {
-    if (name.startsWith(`${path}.`)) return short + name.slice(path.length);
-  }
-  return name;
-}
-
-const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);
 
 const numbersOf = (results: Record<string, Value>, name: string): Float32Array => results[name]!.data as Float32Array;
 const zerosLike = (arrays: Arrays): Arrays =>

@@ -2,8 +2,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { withBackend } from '../autodiff/recorder.ts';
 import { chunkTokens, targetPairs } from './objective.ts';
-import { adamW, decays, updateNumbers } from './optimiser.ts';
+import { adamW, decays, updateNumbers, type UpdateScalars } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
+import type { StepBatch } from '../features/features.ts';
 import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients.ts';
 import {
   featuresOf,
@@ -30,7 +31,7 @@ type Tensors = Map<string, tf.Tensor>;
 const parts = ['parameters', 'firstMoments', 'secondMoments'] as const;
 
 export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions): StepEngine<Tensors> {
-  const { spec, initial, model, objective, optimiser, backend } = options;
+  const { spec, initial, model, optimiser, backend } = options;
   const chunk = options.chunk ?? chunkTokens(plan.widest);
   const teacherChunk = Math.min(chunk, options.chunk ?? chunkTokens(spec.vocabulary));
   const on = <T>(compute: () => T): T => withBackend(backend, compute);
@@ -54,41 +55,12 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
     live[part].get(name)!.dispose();
     live[part].set(name, tf.keep(tensor));
   };
-  const select = (tensors: Tensors, names: readonly string[]): Tensors =>
-    new Map(names.map((name) => [name, tensors.get(name)!]));
 
   return {
     async differentiate(group, batch) {
-      const { losses, crossEntropies, finalCrossEntropy, squares, gradients } = on(() => {
-        const size = [batch.batch, batch.tokens];
-        const positions = batch.batch * batch.tokens;
-        const inputs: tf.Tensor[] = [];
-        const input = (values: Float32Array | Int32Array, shape: number[]): tf.Tensor => {
-          const tensor = tf.tensor(values, shape, values instanceof Int32Array ? 'int32' : 'float32');
-          inputs.push(tensor);
-          return tensor;
-        };
-        const weights = input(targetWeights(batch), [positions, 1]);
-        const lists = plan.distils ? plan.lists.map((list) => input(Int32Array.from(list), [list.length])) : [];
-        const exits = group.map((planned): ExitTensors => ({
-          exit: planned.exit,
-          features: input(featuresOf(batch, planned), [...size, featuresOf(batch, planned).length / positions]),
-          trained: select(live.parameters, namesOf(planned)),
-          frozen: select(frozen, planned.frozen),
-          targets: input(targetPairs(targetClasses(batch, planned), chunk), [positions, 2]),
-          weights,
-          shortlist: planned.list === null ? null : (lists[planned.list] ?? null),
-        }));
-        const final = plan.distils
-          ? {
-              state: input(finalOf(batch), [...size, spec.hidden]),
-              targets: input(teacherTargets(batch, chunk, teacherChunk), [positions, 2]),
-            }
-          : null;
-        const result = groupGradients(spec, exits, final, objective, chunk, teacherChunk);
-        tf.dispose(inputs);
-        return result;
-      });
+      const { losses, crossEntropies, finalCrossEntropy, squares, gradients } = on(() =>
+        groupPass({ ...options, plan, chunk, teacherChunk }, live.parameters, frozen, group, batch),
+      );
       const read = [losses, crossEntropies, squares, finalCrossEntropy];
       const [lossValues, crossEntropyValues, squareValues, finalValues] = await Promise.all(
         read.map((tensor) => tensor.data()),
@@ -125,23 +97,12 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
       on(() => {
         for (const { name, shape } of planned.parameters) {
           const numbers = updateNumbers(optimiser, update, learningRate, scale, decays(optimiser, shape));
-          const next = tf.tidy(() => ({
-            ...adamW(
-              optimiser,
-              {
-                parameter: live.parameters.get(name)!,
-                first: live.firstMoments.get(name)!,
-                second: live.secondMoments.get(name)!,
-              },
-              gradient.get(name)!,
-              {
-                scale: tf.scalar(numbers.scale),
-                stepSize: tf.scalar(numbers.stepSize),
-                varianceScale: tf.scalar(numbers.varianceScale),
-                keep: tf.scalar(numbers.keep),
-              },
-            ),
-          }));
+          const before = {
+            parameter: live.parameters.get(name)!,
+            first: live.firstMoments.get(name)!,
+            second: live.secondMoments.get(name)!,
+          };
+          const next = tf.tidy(() => ({ ...adamW(optimiser, before, gradient.get(name)!, scalarsOf(numbers)) }));
           replace('parameters', name, next.parameter);
           replace('firstMoments', name, next.first);
           replace('secondMoments', name, next.second);
@@ -155,15 +116,10 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
     },
 
     async state() {
-      const read = async (tensors: Tensors): Promise<Map<string, Float32Array>> => {
-        const values = new Map<string, Float32Array>();
-        for (const [name, tensor] of tensors) values.set(name, Float32Array.from(await tensor.data()));
-        return values;
-      };
       return {
-        parameters: await read(live.parameters),
-        firstMoments: await read(live.firstMoments),
-        secondMoments: await read(live.secondMoments),
+        parameters: await valuesOf(live.parameters),
+        firstMoments: await valuesOf(live.firstMoments),
+        secondMoments: await valuesOf(live.secondMoments),
       };
     },
 
@@ -182,6 +138,66 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
       for (const tensors of [frozen, ...parts.map((part) => live[part])]) tf.dispose([...tensors.values()]);
     },
   };
+}
+
+type PassOptions = Pick<StepOptions, 'spec' | 'objective'> & {
+  readonly plan: StepPlan;
+  readonly chunk: number;
+  readonly teacherChunk: number;
+};
+
+/** Losses and gradients of a group of exits on a batch, whose own tensors are gone then. */
+function groupPass(
+  { plan, spec, objective, chunk, teacherChunk }: PassOptions,
+  parameters: Tensors,
+  frozen: Tensors,
+  group: readonly PlannedExit[],
+  batch: StepBatch,
+): ReturnType<typeof groupGradients> {
+  const size = [batch.batch, batch.tokens];
+  const positions = batch.batch * batch.tokens;
+  const inputs: tf.Tensor[] = [];
+  const input = (values: Float32Array | Int32Array, shape: number[]): tf.Tensor => {
+    const tensor = tf.tensor(values, shape, values instanceof Int32Array ? 'int32' : 'float32');
+    inputs.push(tensor);
+    return tensor;
+  };
+  const weights = input(targetWeights(batch), [positions, 1]);
+  const lists = plan.distils ? plan.lists.map((list) => input(Int32Array.from(list), [list.length])) : [];
+  const exits = group.map((planned): ExitTensors => ({
+    exit: planned.exit,
+    features: input(featuresOf(batch, planned), [...size, featuresOf(batch, planned).length / positions]),
+    trained: select(parameters, namesOf(planned)),
+    frozen: select(frozen, planned.frozen),
+    targets: input(targetPairs(targetClasses(batch, planned), chunk), [positions, 2]),
+    weights,
+    shortlist: planned.list === null ? null : (lists[planned.list] ?? null),
+  }));
+  const final = plan.distils
+    ? {
+        state: input(finalOf(batch), [...size, spec.hidden]),
+        targets: input(teacherTargets(batch, chunk, teacherChunk), [positions, 2]),
+      }
+    : null;
+  const result = groupGradients(spec, exits, final, objective, chunk, teacherChunk);
+  tf.dispose(inputs);
+  return result;
+}
+
+const select = (tensors: Tensors, names: readonly string[]): Tensors =>
+  new Map(names.map((name) => [name, tensors.get(name)!]));
+
+const scalarsOf = ({ scale, stepSize, varianceScale, keep }: ReturnType<typeof updateNumbers>): UpdateScalars => ({
+  scale: tf.scalar(scale),
+  stepSize: tf.scalar(stepSize),
+  varianceScale: tf.scalar(varianceScale),
+  keep: tf.scalar(keep),
+});
+
+async function valuesOf(tensors: Tensors): Promise<Map<string, Float32Array>> {
+  const values = new Map<string, Float32Array>();
+  for (const [name, tensor] of tensors) values.set(name, Float32Array.from(await tensor.data()));
+  return values;
 }
 
 const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);

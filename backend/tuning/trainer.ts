@@ -78,7 +78,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, TrainerResult> {
   const { step, source, checkpoint, keeping = eachExit, clock = () => performance.now() / 1000 } = run;
-  const { limits, batch, accumulation, seed } = settings;
+  const { limits, batch, accumulation } = settings;
   const perStep = batch * accumulation;
   const planned = plannedSteps(limits, source.windows.count, perStep);
   if (planned === null && limits.seconds === null) throw new Error('a run without a limit');
@@ -151,27 +151,18 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
 
   while (!done()) {
     const from = elapsed();
-    let result: StepResult | null = null;
     const now = limits.seconds === null ? settings.settings(position.step, planned!) : atShare(settings, share());
-    let tokens = 0;
-    for (let pass = 0; pass < accumulation; pass++) {
-      await turn();
-      if ((stopped = signal.aborted)) break;
-      const place = position.windows + pass * batch;
-      const features = await source.batch(windowsAt(seed, source.windows.count, place, batch));
-      tokens += countTargets(features.targets);
-      const last = pass === accumulation - 1;
-      result = await (last ? step.update(features, now) : step.accumulate(features, now));
-    }
+    const updated = await update(run, settings, now, position.windows, signal);
     // Gradients of an update that was not finished are not part of the state: a resume takes its windows again.
-    if (stopped) break;
+    if ((stopped = updated === null)) break;
+    const { result, tokens } = updated;
     position = {
       ...position,
       step: position.step + 1,
       windows: position.windows + perStep,
       tokens: position.tokens + tokens,
     };
-    const event = stepEvent(result!, now, position, source.windows.count);
+    const event = stepEvent(result, now, position, source.windows.count);
     checkpoint.metric({ type: 'step', ...event });
     recent.add(tokens, elapsed() - from);
     stepSeconds = recent.secondsPerStep();
@@ -194,6 +185,25 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   position = stopped ? reached : { ...position, finished: true };
   await save(metricsBytes);
   return { position: { ...position, seconds: elapsed() }, stopped };
+}
+
+/** One update, of as many passes as are accumulated, from window `from` of the run on; null where the signal ended it. */
+async function update<Batch extends { readonly targets: Int32Array }>(
+  { step, source }: TrainerParts<Batch>,
+  { batch, accumulation, seed }: TrainerSettings,
+  settings: StepSettings,
+  from: number,
+  signal: AbortSignal,
+): Promise<{ readonly result: StepResult; readonly tokens: number } | null> {
+  let tokens = 0;
+  for (let pass = 0; ; pass++) {
+    await turn();
+    if (signal.aborted) return null;
+    const features = await source.batch(windowsAt(seed, source.windows.count, from + pass * batch, batch));
+    tokens += countTargets(features.targets);
+    if (pass === accumulation - 1) return { result: await step.update(features, settings), tokens };
+    await step.accumulate(features, settings);
+  }
 }
 
 /** A run whose number of steps is not known reports its progress in this many parts. */

@@ -1,0 +1,99 @@
+/** The pass of a group of exits as a graph: its inputs, and the tfjs functions recorded. Exits of one kind give the same graph. */
+import type * as tf from '@tensorflow/tfjs-core';
+import { record, type InputSpec } from '../autodiff/recorder.ts';
+import { exitCut } from '../exits/architectures.ts';
+import { exitPath } from '../exits/spec.ts';
+import { layerPath } from '../model/layer.ts';
+import { cutWidth } from '../model/spec.ts';
+import { groupGradients, type ExitTensors } from './step-gradients.ts';
+import type { PlannedExit, StepOptions, StepPlan } from './step-plan.ts';
+
+export type RecordedGraph = ReturnType<typeof record>;
+
+/** What all passes of a run have in common. */
+export interface PassOptions extends Pick<StepOptions, 'spec' | 'model' | 'objective'> {
+  readonly plan: StepPlan;
+  /** Largest numbers of sequences in a batch, and of positions in a sequence. */
+  readonly batch: number;
+  readonly tokens: number;
+  /** Tokens whose logits are in memory at a time: of an exit, and of the final exit that teaches it. */
+  readonly chunk: number;
+  readonly teacherChunk: number;
+}
+
+/** Names, shapes and values of a group's graph; equal keys stand for equal graphs. */
+export interface PassDescription {
+  readonly key: string;
+  readonly inputs: Record<string, InputSpec>;
+}
+
+export function describePass(
+  { plan, spec, model, batch, tokens }: PassOptions,
+  group: readonly PlannedExit[],
+): PassDescription {
+  const positions = batch * tokens;
+  const inputs: Record<string, InputSpec> = { weights: { shape: [positions, 1] } };
+  if (plan.distils) {
+    inputs['final'] = { shape: [batch, tokens, spec.hidden] };
+    inputs['finalTargets'] = { shape: [positions, 2], dtype: 'int32' };
+  }
+  const kinds = group.map((planned, i) => {
+    inputs[`features${i}`] = { shape: [batch, tokens, cutWidth(spec, exitCut(planned.exit))] };
+    inputs[`targets${i}`] = { shape: [positions, 2], dtype: 'int32' };
+    if (plan.distils && planned.list !== null) {
+      inputs[`shortlist${planned.list}`] = { shape: [plan.lists[planned.list]!.length], dtype: 'int32' };
+    }
+    for (const { name, shape } of planned.parameters) inputs[graphName(planned, i, name)] = { shape };
+    for (const name of planned.frozen) inputs[graphName(planned, i, name)] = { shape: model.shape(name) };
+    return `${planned.exit.architecture}/${planned.exit.head.kind}`;
+  });
+  return { key: JSON.stringify([kinds, inputs]), inputs };
+}
+
+/** Losses, their squared gradients' sums, and gradients by `gradientName`. */
+export function recordPass(
+  { plan, spec, objective, chunk, teacherChunk }: PassOptions,
+  group: readonly PlannedExit[],
+  inputs: Record<string, InputSpec>,
+): RecordedGraph {
+  return record(inputs, (tensors) => {
+    const named = (planned: PlannedExit, i: number, names: readonly string[]): Map<string, tf.Tensor> =>
+      new Map(names.map((name) => [name, tensors[graphName(planned, i, name)]!]));
+    const exits = group.map((planned, i): ExitTensors => ({
+      exit: planned.exit,
+      features: tensors[`features${i}`]!,
+      trained: named(planned, i, namesOf(planned)),
+      frozen: named(planned, i, planned.frozen),
+      targets: tensors[`targets${i}`]!,
+      weights: tensors['weights']!,
+      shortlist: tensors[`shortlist${planned.list}`] ?? null,
+    }));
+    const final = plan.distils ? { state: tensors['final']!, targets: tensors['finalTargets']! } : null;
+    const result = groupGradients(spec, exits, final, objective, chunk, teacherChunk);
+    const gradients = group.flatMap((planned, i) =>
+      namesOf(planned).map((name): [string, tf.Tensor] => [
+        gradientName(planned, i, name),
+        result.gradients.get(name)!,
+      ]),
+    );
+    const { losses, crossEntropies, finalCrossEntropy, squares } = result;
+    const taught = final ? { finalCrossEntropy } : {};
+    return { losses, crossEntropies, ...taught, squares, ...Object.fromEntries(gradients) };
+  });
+}
+
+/** A name that is the same for exits of one kind, whatever their layer. */
+export function graphName({ exit }: PlannedExit, i: number, name: string): string {
+  for (const [path, short] of [
+    [exitPath(exit), `exit${i}`],
+    [layerPath(exit.layer), `layer${i}`],
+  ] as const) {
+    if (name.startsWith(`${path}.`)) return short + name.slice(path.length);
+  }
+  return name;
+}
+
+export const gradientName = (planned: PlannedExit, i: number, name: string): string =>
+  `gradient of ${graphName(planned, i, name)}`;
+
+export const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);
