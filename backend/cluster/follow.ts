@@ -1,4 +1,4 @@
-/** Following a job: the lines that its ranks report, as they come in a file that grows, or in a cluster's log. Knows no launcher. */
+/** Following a job: the lines that its ranks report, as they come in a file that grows. Knows no launcher. */
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import { openRangeFile, statOf } from '../formats/files.ts';
@@ -10,9 +10,6 @@ export interface RunningJob {
   lines(): Promise<string>;
   /** Null while it runs; else why it ended, as a sentence. */
   ended(): Promise<string | null>;
-  /** Copies saved files into the run's folder, if the ranks write elsewhere; false if nothing is saved there. */
-  bringBack(signal?: AbortSignal): Promise<boolean>;
-  close(): void;
 }
 
 const pollMilliseconds = 200;
@@ -74,16 +71,6 @@ export function newLinesOf(file: string): () => string {
 const lineFeed = 0x0a;
 /** Bytes; the rest is for the next time. */
 const largestReading = 2 ** 24;
-
-/** Of a text that grows: each time the whole lines that are new. */
-export function newLinesIn(): (text: string) => string {
-  let taken = 0;
-  return (text) => {
-    const lines = text.slice(taken, text.lastIndexOf('\n') + 1);
-    taken += lines.length;
-    return lines;
-  };
-}
 
 /** Calls a function at most once in a period; in between it returns the last result. */
 export function once<T>(milliseconds: number, ask: () => Promise<T>): () => Promise<T> {

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { describeError, userError } from '../../protocol/errors.ts';
 import { parsePlace } from '../../protocol/options-place.ts';
-import { list, nullable, oneOf, readMessage, record, simple, text, type Shape } from '../../protocol/shapes.ts';
+import { list, oneOf, readMessage, record, simple, text, type Shape } from '../../protocol/shapes.ts';
 import { openRangeFile, statOf, writeFileAtomically } from '../formats/files.ts';
 import { processShape, type ProcessIdentity } from '../formats/processes.ts';
 
@@ -16,16 +16,9 @@ export interface RayHandle {
   readonly kind: 'ray';
   readonly url: string;
   readonly id: string;
-  /** The folder that each node has for the run; null if all share the run's own. */
-  readonly carried: string | null;
 }
 
 export type JobHandle = ProcessesHandle | RayHandle | { readonly kind: 'slurm' };
-
-/** The folder of a run on a cluster's nodes: this, and 16 digits. */
-export const carriedPrefix = 'early-exit-';
-const isCarried = (value: unknown): value is string =>
-  typeof value === 'string' && new RegExp(`^${carriedPrefix}[0-9a-f]{16}$`).test(value);
 
 const isRayUrl = (value: unknown): value is string => {
   const place = typeof value === 'string' ? parsePlace(`ray:${value}`) : null;
@@ -43,12 +36,7 @@ const anyOther = simple('above 1', (pid): pid is number => (pid as number) > 1);
 
 const shapes: { readonly [Kind in JobHandle['kind']]: Shape<Extract<JobHandle, { readonly kind: Kind }>> } = {
   processes: record({ kind: oneOf('processes'), processes: list(launcher) }),
-  ray: record({
-    kind: oneOf('ray'),
-    url: simple('the address of a Ray cluster', isRayUrl),
-    id: text,
-    carried: nullable(simple('the name of a folder of a run', isCarried)),
-  }),
+  ray: record({ kind: oneOf('ray'), url: simple('the address of a Ray cluster', isRayUrl), id: text }),
   slurm: record({ kind: oneOf('slurm') }),
 };
 

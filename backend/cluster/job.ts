@@ -19,8 +19,6 @@ import { cutName, type ModelSpec } from '../model/spec.ts';
 /** Of the file; see `distributed/early_exit_distributed/job.py`. */
 const version = 3;
 export const packageName = 'early_exit_distributed';
-/** Folder, beside the job's file, of a model that is sent with the job. */
-export const modelFolder = 'model';
 
 export interface JobText {
   /** Token files of `data/token-file.ts`. */
@@ -37,8 +35,6 @@ export interface NewJob {
   readonly model: string;
   /** The model as the ranks find it, and samples by which they check that it is the same. */
   readonly there: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
-  /** Whether the job's files go with it, because the ranks do not see the run's folder. */
-  readonly carried: boolean;
   readonly spec: ModelSpec;
   readonly parameters: ParameterShapes;
   readonly base: BaseModel;
@@ -127,7 +123,6 @@ export function writeJob(job: NewJob): void {
     mesh: { pp: job.mesh.pp, dp: job.mesh.dp, tp: job.mesh.tp },
     shard: job.mesh.shard,
     resume: job.resume,
-    carried: job.carried,
   };
   try {
     rmSync(folder, { recursive: true, force: true });

@@ -11,12 +11,10 @@ import { placeText, ranksOf, type Mesh, type Place } from '../../protocol/option
 import { jobFolder } from '../checkpoint/checkpoint.ts';
 import { openRangeFile, statOf, writeFileAtomically } from '../formats/files.ts';
 import { isCertainlyRunning, isRunning, type ProcessIdentity } from '../formats/processes.ts';
-import type { ZipEntry } from '../formats/zip.ts';
 import { newLinesOf, once, type RunningJob } from './follow.ts';
 import { readHandle, writeHandle, type JobHandle } from './handle.ts';
 import { packageName } from './job.ts';
-import { forgetRayJob, rayJob, startRayJob } from './ray-job.ts';
-import { stopRayJob } from './ray.ts';
+import { rayJobEnd, stopRayJob, submitRayJob } from './ray.ts';
 import { eventType, type RankEvent } from './reported.ts';
 import { hasSlurmJob, slurmJobNumber, slurmScript } from './slurm.ts';
 import { startLaunchers } from './torchrun.ts';
@@ -27,16 +25,16 @@ const logFile = 'launch.log';
 const stopFile = 'stop';
 /** How long to wait for launchers: first after asking them to end when there is nothing to keep yet, then after ending them. */
 const graceMilliseconds = { SIGTERM: 1_500, SIGKILL: 500 } as const;
-/** Shortest time between two queries of Slurm's queue, which all users of a cluster share. */
+/** How often Slurm's queue is asked at most, which all of a cluster ask, and a Ray cluster. */
 const queueMilliseconds = 10_000;
+const rayMilliseconds = 1_000;
 
 const folderOf = (directory: string): string => path.join(path.resolve(directory), jobFolder);
 
-/** What starts the ranks, their mesh, and the files that go with the job if the ranks do not see its folder. */
+/** Where ranks are started, and how they divide the work. */
 export interface Ranks {
   readonly place: Place;
   readonly mesh: Mesh;
-  readonly files: readonly ZipEntry[] | null;
 }
 
 /**
@@ -78,23 +76,13 @@ export async function* findJob(
     for (const line of (await job.lines()).split('\n')) reported.add(eventType(line));
     return reported.has(type);
   };
-  const takeBack = async (): Promise<null> => {
-    await job.bringBack();
-    await forgetJob(directory, handle);
+  if (existsSync(path.join(folder, stopFile)) || (await reports('failed'))) {
+    yield { type: 'phase', phase: 'load', detail: 'the job that was stopped, once it has ended' };
+    while (!(await isOver()) && !(await reports('finished'))) await setTimeout(200, undefined, { signal });
     return null;
-  };
-  try {
-    if (existsSync(path.join(folder, stopFile)) || (await reports('failed'))) {
-      yield { type: 'phase', phase: 'load', detail: 'the job that was stopped, once it has ended' };
-      while (!(await isOver()) && !(await reports('finished'))) await setTimeout(200, undefined, { signal });
-      return await takeBack();
-    }
-    // Checked before the lines are read, as in following.
-    if (!(await isOver()) || (await reports('finished'))) return handle;
-    return await takeBack();
-  } finally {
-    job.close();
   }
+  // Checked before the lines are read, as in following.
+  return !(await isOver()) || (await reports('finished')) ? handle : null;
 }
 
 export function runningJob(directory: string, handle: JobHandle): RunningJob {
@@ -103,12 +91,11 @@ export function runningJob(directory: string, handle: JobHandle): RunningJob {
   const lines = async (): Promise<string> => newLines();
   switch (handle.kind) {
     case 'ray':
-      return rayJob(directory, handle, lines);
+      return { lines, ended: once(rayMilliseconds, () => rayJobEnd(handle.url, handle.id)) };
     case 'slurm':
-      return { ...here, lines, ended: slurmEnd(folder) };
+      return { lines, ended: slurmEnd(folder) };
     case 'processes':
       return {
-        ...here,
         lines,
         ended: async () => (handle.processes.some(isRunning) ? null : lastWords(path.join(folder, logFile))),
       };
@@ -126,9 +113,6 @@ function slurmEnd(folder: string): RunningJob['ended'] {
   };
 }
 
-/** Of a job that writes into the run's folder itself. */
-const here = { bringBack: async (): Promise<boolean> => true, close: (): void => {} };
-
 /** Sends a signal to a process group, given as a negative number. */
 export type Kill = (group: number, signal: NodeJS.Signals) => unknown;
 
@@ -140,8 +124,7 @@ export async function stopJob(
   kill: Kill = (group, signal) => process.kill(group, signal),
 ): Promise<void> {
   writeFileAtomically(path.join(folderOf(directory), stopFile), []);
-  // Ranks on other machines do not see that file: they get Ray's own signal.
-  if (handle.kind === 'ray' && (handle.carried !== null || !hasWork)) return stopRayJob(handle.url, handle.id);
+  if (handle.kind === 'ray' && !hasWork) return stopRayJob(handle.url, handle.id);
   if (handle.kind === 'processes' && !hasWork) await endProcesses(handle.processes, kill);
 }
 
@@ -154,17 +137,16 @@ async function endProcesses(processes: readonly ProcessIdentity[], kill: Kill): 
   }
 }
 
-/** After a run's end: removes what it left on the machines that ran it. */
-export async function forgetJob(directory: string, handle: JobHandle): Promise<void> {
-  if (handle.kind === 'ray') await forgetRayJob(handle, path.join(folderOf(directory), packageName));
-}
-
-async function start(folder: string, { place, mesh, files }: Ranks, signal: AbortSignal): Promise<JobHandle> {
+async function start(folder: string, { place, mesh }: Ranks, signal: AbortSignal): Promise<JobHandle> {
   switch (place.kind) {
     case 'here':
       throw new Error('a job that is tuned here needs no launcher');
-    case 'ray':
-      return startRayJob(place.url, folder, ranksOf(mesh), files, signal);
+    case 'ray': {
+      const words = [path.dirname(folder), String(ranksOf(mesh))];
+      const environment = { env_vars: { PYTHONPATH: folder } };
+      const id = await submitRayJob(place.url, `${packageName}.on_ray`, words, environment);
+      return { kind: 'ray', url: place.url, id };
+    }
     case 'slurm':
       writeFileAtomically(path.join(folder, 'job.sh'), [slurmScript(folder, logFile, mesh)]);
       return { kind: 'slurm' };

@@ -5,8 +5,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import path from 'node:path';
-import { fileError, openRegular, statOf } from '../formats/files.ts';
-import type { ZipEntry } from '../formats/zip.ts';
+import { fileError, openRegular } from '../formats/files.ts';
 
 export interface FileSample {
   readonly bytes: number;
@@ -36,13 +35,4 @@ function sampleOf(file: string): FileSample {
   } finally {
     if (descriptor !== null) closeSync(descriptor);
   }
-}
-
-/** What PyTorch reads of a model's directory, under `folder`. */
-export function modelEntries(directory: string, files: readonly string[], folder: string): ZipEntry[] {
-  const others = ['config.json', 'model.safetensors.index.json'].map((name) => path.join(directory, name));
-  return [...others.filter(statOf), ...files].map((file) => ({
-    name: `${folder}/${path.basename(file)}`,
-    content: { file },
-  }));
 }

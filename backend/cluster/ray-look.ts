@@ -3,16 +3,16 @@
  * `distributed/early_exit_distributed/look_on_ray.py`.
  */
 import { randomBytes } from 'node:crypto';
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import { flag, list, number, readMessage, record, text, type TypeOf } from '../../protocol/shapes.ts';
 import { writeFileAtomically } from '../formats/files.ts';
-import { sendSources } from './carry.ts';
+import { zip } from '../formats/zip.ts';
 import { packageName } from './job.ts';
 import type { FileSample } from './model-files.ts';
-import { rayJobEnd, rayJobLog, stopRayJob, submitRayJob } from './ray.ts';
+import { rayJobEnd, rayJobLog, sendRayPackage, stopRayJob, submitRayJob } from './ray.ts';
 
 export interface RayCluster {
   readonly gpus: number;
@@ -60,6 +60,16 @@ export async function lookAtRay(
   } finally {
     rmSync(file, { force: true });
   }
+}
+
+/** Sends the Python package alone: nothing of the run is there yet. */
+function sendSources(url: string, sources: string): Promise<string> {
+  const names = readdirSync(sources).filter((name) => name.endsWith('.py'));
+  const entries = names.map((name) => ({
+    name: `${packageName}/${name}`,
+    content: { file: path.join(sources, name) },
+  }));
+  return sendRayPackage(url, Buffer.concat([...zip(entries)]));
 }
 
 const seenShape = record({ gpus: number, shares: flag, model: flag, missing: list(text) });

@@ -1,7 +1,4 @@
-/**
- * Ray's interface over HTTP: jobs, their packages, and files of its session. If the cluster needs a token, it comes from the environment,
- * never from an option.
- */
+/** Ray's interface over HTTP: jobs and their packages. A token, where the cluster wants one, comes from the environment, never from an option. */
 import { createHash } from 'node:crypto';
 import * as http from 'node:http';
 import * as https from 'node:https';
@@ -18,15 +15,12 @@ const stopSeconds = 600;
 const timeoutMilliseconds = 30_000;
 /** A package may take its time on a slow line. */
 const sendMilliseconds = 30 * 60_000;
-/** Of a file that is read from its beginning to its end, in Ray's own seconds. */
-const readSeconds = 86_400;
 /** Most bytes that are read of a job's output. */
 const largestAnswer = 2 ** 20;
 
 /** What a job runs in: files that come with it, as names of packages that were sent. */
 export interface RuntimeEnvironment {
   readonly working_dir?: string;
-  readonly py_modules?: readonly string[];
   readonly env_vars?: Readonly<Record<string, string>>;
 }
 
@@ -110,40 +104,6 @@ export async function sendRayPackage(url: string, bytes: Buffer): Promise<string
   return `gcs://${name}`;
 }
 
-/** A file of a node's session, below its folder of logs. */
-export interface SessionFile {
-  readonly url: string;
-  readonly node: string;
-  readonly name: string;
-}
-
-/**
- * Its bytes; if it is `followed`, they keep coming while it grows.
- * @throws UserError `not-found` if it does not exist, `network` if the connection breaks.
- */
-export async function* readSessionFile(
-  { url, node, name }: SessionFile,
-  followed: boolean,
-  signal?: AbortSignal,
-): AsyncGenerator<Buffer> {
-  const query = new URLSearchParams({ node_id: node, filename: name, lines: '-1' });
-  if (followed) query.set('interval', '0.3');
-  else query.set('timeout', String(readSeconds));
-  const route = `/api/v0/logs/${followed ? 'stream' : 'file'}?${query.toString()}`;
-  try {
-    const response = await respond(url, 'GET', route, null, signal);
-    const status = response.statusCode ?? 0;
-    if (status !== 200) response.destroy();
-    // If the file does not exist, Ray answers with an error of its own.
-    if (status === 404 || status === 500) throw userError('not-found', `The Ray cluster at ${url} has no ${name}.`);
-    check(url, { status, text: '' });
-    for await (const chunk of response) yield chunk as Buffer;
-  } catch (cause) {
-    signal?.throwIfAborted();
-    throw silent(url, cause);
-  }
-}
-
 async function ask<T>(url: string, shape: Shape<T>, method: 'GET' | 'POST', route: string, body?: unknown): Promise<T> {
   const bytes = body === undefined ? null : Buffer.from(JSON.stringify(body));
   const answer = check(url, await answerOf(url, method, route, bytes, timeoutMilliseconds));
@@ -206,7 +166,7 @@ function respond(
   method: string,
   route: string,
   body: Buffer | null,
-  signal?: AbortSignal,
+  signal: AbortSignal,
 ): Promise<http.IncomingMessage> {
   const token = process.env[tokenVariable];
   const kind = method === 'PUT' ? 'application/octet-stream' : 'application/json';
@@ -216,7 +176,7 @@ function respond(
   };
   return new Promise((resolve, reject) => {
     const send = url.startsWith('https:') ? https.request : http.request;
-    const sent = send(`${url}${route}`, { method, headers, ...(signal && { signal }) }, resolve);
+    const sent = send(`${url}${route}`, { method, headers, signal }, resolve);
     sent.on('error', reject);
     sent.end(body ?? undefined);
   });

@@ -1,20 +1,15 @@
-/**
- * Finds out about the machines on which the ranks of a run will be: how many ranks, where they find the model, and whether the run's files
- * must be sent with the job.
- */
+/** Finds out about the machines on which the ranks of a run will be: how many ranks, and where they find the model. */
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import type { Mesh } from '../../protocol/options-place.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { jobFolder } from '../checkpoint/checkpoint.ts';
-import { requireSmall } from '../cluster/carry.ts';
-import { modelFolder, packageName } from '../cluster/job.ts';
-import { modelEntries, sampleFiles, type FileSample } from '../cluster/model-files.ts';
+import { packageName } from '../cluster/job.ts';
+import { sampleFiles, type FileSample } from '../cluster/model-files.ts';
 import { chooseEvenMesh } from '../cluster/plan.ts';
 import { countGpus, findPython } from '../cluster/python.ts';
 import { lookAtRay } from '../cluster/ray-look.ts';
 import { countSlurmGpus } from '../cluster/slurm.ts';
-import type { ZipEntry } from '../formats/zip.ts';
 import type { Model } from '../model/open.ts';
 import { packageRoot } from './installation.ts';
 import { plannedRun } from './plan.ts';
@@ -24,8 +19,6 @@ export interface Remote {
   /** Why there is a single rank although the user did not choose that; null if there is no reason to report. */
   readonly note: string | null;
   readonly model: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
-  /** Files of the model that are sent with the job; null if the run's folder is shared. */
-  readonly carried: readonly ZipEntry[] | null;
 }
 
 /** The folder of the Python package's sources. */
@@ -47,7 +40,7 @@ export async function inspectRemote(
     case 'torchrun': {
       const gpus = await countGpus(await findPython(signal), signal);
       const note = 'One rank: PyTorch sees no GPU here. Name more with --mesh.';
-      return { ...meshFor(options, gpus * Math.max(1, on.hosts.length), note), model: own, carried: null };
+      return { ...meshFor(options, gpus * Math.max(1, on.hosts.length), note), model: own };
     }
     case 'slurm': {
       const gpus = await countSlurmGpus(signal);
@@ -55,32 +48,28 @@ export async function inspectRemote(
         gpus === null
           ? 'One rank: there is no sinfo here to say which GPUs Slurm has. Name more with --mesh.'
           : 'One rank: sinfo names no GPU. Name more ranks with --mesh.';
-      return { ...meshFor(options, gpus ?? 0, note), model: own, carried: null };
+      return { ...meshFor(options, gpus ?? 0, note), model: own };
     }
     case 'ray': {
       const looked = await lookAtRay(on.url, directory, { path: model.path, files }, sourcesFolder(), signal);
-      const mesh = meshFor(options, looked.gpus, 'One rank: the Ray cluster has no GPU. Name more with --mesh.');
-      if (looked.model || options.modelThere !== null)
-        return { ...mesh, model: own, carried: looked.shares ? null : [] };
-      const entries = modelEntries(model.path, model.files, `${jobFolder}/${modelFolder}`);
-      requireSmall(
-        entries,
-        `${model.name} is not on the Ray cluster under ${path.resolve(model.path)}, and its files`,
-        'Put it there, or name it as the cluster finds it with --model-there: a folder, or a name on the Hugging Face hub.',
-      );
-      return { ...mesh, model: { model: modelFolder, files }, carried: entries };
+      if (!looked.shares)
+        throw userError(
+          'unsupported',
+          `Not every node of the Ray cluster at ${on.url} can read ${path.resolve(directory)}, where the run would be.`,
+          'Name a folder that all nodes have under this path (--out), on NFS or a bucket that each mounts.',
+        );
+      if (!looked.model && options.modelThere === null)
+        throw userError(
+          'unsupported',
+          `${model.name} is not on the Ray cluster under ${path.resolve(model.path)}.`,
+          'Put it there, or name it as the cluster finds it with --model-there: a folder, or a name on the Hugging Face hub.',
+        );
+      return {
+        ...meshFor(options, looked.gpus, 'One rank: the Ray cluster has no GPU. Name more with --mesh.'),
+        model: own,
+      };
     }
   }
-}
-
-/** @throws UserError if the run's folder is not shared: a whole model is not copied back. */
-export function requireShared({ carried }: Remote): void {
-  if (carried !== null)
-    throw userError(
-      'unsupported',
-      'The Ray cluster does not see the run’s folder, and a model that is trained as a whole is not copied back.',
-      'Share the folder with the cluster, or train it at another place (--on).',
-    );
 }
 
 /** The mesh that is named; else one of these GPUs, as a plan would divide them. */

@@ -23,9 +23,8 @@ import { lockCheckpoint, reservePlace } from '../checkpoint/place.ts';
 import { writtenTuning } from '../checkpoint/portable.ts';
 import { followJob } from '../cluster/follow.ts';
 import type { JobHandle } from '../cluster/handle.ts';
-import { requireSmall, runEntries } from '../cluster/carry.ts';
 import { writeJob } from '../cluster/job.ts';
-import { findJob, forgetJob, runningJob, startJob, stopJob } from '../cluster/launch.ts';
+import { findJob, runningJob, startJob, stopJob } from '../cluster/launch.ts';
 import { findPython } from '../cluster/python.ts';
 import type { FinishedEvent } from '../cluster/reported.ts';
 import { exitId } from '../exits/spec.ts';
@@ -35,7 +34,7 @@ import { inStreamOrder } from './backbone.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
-import { inspectRemote, requireShared, sourcesFolder, type Remote } from './remote.ts';
+import { inspectRemote, sourcesFolder, type Remote } from './remote.ts';
 import { warnUncalibrated } from './calibrate-short.ts';
 import { untilLate } from './deadline.ts';
 import { settingOf, trainingRun, type Learner, type RunSetting, type Sitting, type Trained } from './training-run.ts';
@@ -100,38 +99,19 @@ async function* sit(
   return finish(directory, ended, given);
 }
 
-/** What a job saves is here after every evaluation, and after its end, however that came. */
 async function* follow(
   directory: string,
   handle: JobHandle,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, FinishedEvent> {
-  const job = runningJob(directory, handle);
   const hasWork = (): boolean => existsSync(path.join(directory, infoFile));
-  const events = followJob(job, signal, () => stopJob(directory, handle, hasWork()));
   try {
-    for (;;) {
-      const { done, value } = await events.next();
-      if (done) {
-        if (!(await job.bringBack()))
-          throw userError('network', `What the run in ${directory} saved can no longer be read from the cluster.`);
-        await forgetJob(directory, handle);
-        return value;
-      }
-      yield value;
-      // One that fails in between is made up for by the next.
-      if (value.type === 'evaluation' && !signal.aborted) await job.bringBack(signal).catch(() => false);
-    }
+    return yield* followJob(runningJob(directory, handle), signal, () => stopJob(directory, handle, hasWork()));
   } catch (error) {
     // A user who stops a job that still waits in a queue learns that it is still there.
     if (signal.aborted && handle.kind === 'slurm' && error instanceof UserError)
       yield { type: 'warning', message: error.message };
-    // Why the job ended matters more than that its last state could not be had.
-    const isBack = await job.bringBack().catch(() => false);
-    if (isBack && error instanceof UserError && error.code === 'device') await forgetJob(directory, handle);
     throw error;
-  } finally {
-    job.close();
   }
 }
 
@@ -162,14 +142,9 @@ async function* begin(sitting: Sitting, signal: AbortSignal): AsyncGenerator<Tun
   });
   if (options.continuePretraining !== null && !earlier) requireRoom(directory);
   yield* warnUncalibrated(options);
-  const { mesh, carried } = yield* prepare(setting, sitting, signal);
+  const { mesh } = yield* prepare(setting, sitting, signal);
   signal.throwIfAborted();
-  const files = carried && [...runEntries(directory, earlier !== null), ...carried];
-  if (files) {
-    requireSmall(files, 'What the run needs', 'Share its folder with the cluster, or take less text.');
-    yield { type: 'phase', phase: 'save', detail: 'files for the Ray cluster, which does not see this folder' };
-  }
-  handle = await startJob(directory, { place: options.on, mesh, files }, signal);
+  handle = await startJob(directory, { place: options.on, mesh }, signal);
   return { directory, handle };
 }
 
@@ -198,10 +173,7 @@ async function* prepare(
   const planned = earlier && continues ? { ...options, continuePretraining: directory } : options;
   const remote = await inspectRemote(planned, model, directory, signal);
   const { mesh } = remote;
-  if (continues) {
-    requireReplicas(mesh);
-    requireShared(remote);
-  }
+  if (continues) requireReplicas(mesh);
   if (remote.note !== null) yield { type: 'warning', message: remote.note };
   yield {
     type: 'ready',
@@ -226,7 +198,6 @@ async function* prepare(
     directory,
     model: model.path,
     there: remote.model,
-    carried: remote.carried !== null,
     spec,
     parameters: model.parameters,
     base,

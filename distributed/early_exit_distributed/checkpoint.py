@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .carried import Results
 from .job import Job, JobError
 
 FORMAT_VERSION = 1
@@ -41,7 +39,6 @@ class Checkpoint:
 
     def __init__(self, job: Job, metrics_bytes: int = 0):
         self._job = job
-        self._results = Results(job.folder, job.directory) if job.carried else None
         self._info = {"base": job.base, "exits": [_exit_info(exit) for exit in job.exits], "tuning": job.tuning, "calibration": None}
         (job.directory / "state").mkdir(parents=True, exist_ok=True)
         self._metrics = open(job.directory / "metrics.jsonl", "ab")
@@ -59,44 +56,30 @@ class Checkpoint:
         """All parameters of all exits; `exits.json` comes last, which makes a new directory a checkpoint."""
         lists = {f"{exit.path}.head.tokens": torch.tensor(exit.tokens, dtype=torch.int32) for exit in self._job.exits if exit.tokens}
         metadata = {"format": "early-exit", "base_sha256": self._job.base["sha256"], "progress": json.dumps(plain(progress), separators=(",", ":"))}
-        self._written(write_tensors, "exits.safetensors", {**values, **lists}, metadata)
+        write_tensors(self._job.directory / "exits.safetensors", {**values, **lists}, metadata)
         text = {"format": "early-exit", "version": FORMAT_VERSION, **self._info, "progress": progress}
-        self._written(write_whole, "exits.json", f"{json.dumps(plain(text), indent=2, ensure_ascii=False)}\n".encode())
-        self._tell()
+        write_whole(self._job.directory / "exits.json", f"{json.dumps(plain(text), indent=2, ensure_ascii=False)}\n".encode())
 
     def save_best(self, values: dict[str, Tensor], progress: dict) -> None:
         """The model's tensors by the names of its files, and the exits'."""
         metadata = {"progress": json.dumps(plain(progress), separators=(",", ":"))}
-        self._written(write_tensors, f"state/{BEST_FILE}", values, metadata)
-        self._tell()
+        write_tensors(self._job.directory / "state" / BEST_FILE, values, metadata)
 
     def save_state(self, state: dict[str, Tensor], updates: int, position: dict, metrics_bytes: int | None = None) -> None:
         """`state`: `parameter.`, `first.` and `second.` of every parameter."""
         os.fsync(self._metrics.fileno())
         folder = self._job.directory / "state"
         file = f"step-{position['step']}-{time.time_ns() // 1_000_000:x}.safetensors"
-        self._written(write_tensors, f"state/{file}", state)
+        write_tensors(folder / file, state)
         size = self.metrics_bytes() if metrics_bytes is None else metrics_bytes
         text = {"version": FORMAT_VERSION, "file": file, "metricsBytes": size, "updates": updates, "position": position}
-        self._written(write_whole, "state/state.json", f"{json.dumps(plain(text), indent=2)}\n".encode())
-        self._tell()
+        write_whole(folder / "state.json", f"{json.dumps(plain(text), indent=2)}\n".encode())
         for name in os.listdir(folder):
             if name not in (file, "state.json", BEST_FILE):
                 (folder / name).unlink(missing_ok=True)
 
     def close(self) -> None:
         self._metrics.close()
-
-    def _written(self, write: Callable[..., None], name: str, *content: object) -> None:
-        write(self._job.directory / name, *content)
-        if self._results:
-            self._results.has(name)
-
-    def _tell(self) -> None:
-        """Reports what is whole now, to the process that copies it."""
-        if self._results:
-            self._results.has("metrics.jsonl")
-            write_whole(self._results.file, self._results.text())
 
 
 def read_saved(job: Job) -> Saved:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 FOLDER = "distributed"
 JOB_FILE = "job.json"
-MODEL_FOLDER = "model"
 VERSION = 3
 
 
@@ -127,8 +126,6 @@ class Job:
     shard: bool
     """Whether frozen weights are sharded over data parallel ranks."""
     resume: bool
-    carried: bool
-    """Whether the folder is a copy of this node's own, from which results are copied back."""
 
     @property
     def distils(self) -> bool:
@@ -171,8 +168,7 @@ def read_job(directory: str | Path) -> Job:
         raise JobError(f"{file} is of version {text.get('version')}, not {VERSION}. Use the same version on all machines.")
     return Job(
         directory=Path(directory),
-        # A model that came with the job lies beside it.
-        model=str(_beside(file, text["model"])) if text["model"] == MODEL_FOLDER else text["model"],
+        model=text["model"],
         files={name: Sample(**value) for name, value in text["files"].items()},
         spec=text["spec"],
         base=text["base"],
@@ -189,12 +185,11 @@ def read_job(directory: str | Path) -> Job:
         mesh=Mesh(**text["mesh"]),
         shard=text["shard"],
         resume=text["resume"],
-        carried=text["carried"],
     )
 
 
 def _beside(file: Path, name: str) -> Path:
-    """Relative names are meant from the job's folder: it may have been carried to another machine."""
+    """Relative names are meant from the job's folder."""
     return file.parent / name
 
 

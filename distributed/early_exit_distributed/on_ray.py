@@ -1,16 +1,10 @@
-"""A job of Ray: an actor a rank, on a GPU of its own if the cluster has any.
+"""A job of Ray: an actor a rank, on a GPU of its own if the cluster has any. All nodes see the run's folder under the same path.
 
-    python -m early_exit_distributed.on_ray DIRECTORY RANKS        a folder on a path that all nodes share
-    python -m early_exit_distributed.on_ray --carried NAME RANKS   files that came with the job
-    python -m early_exit_distributed.on_ray --forget NAME          what is left of such a run goes, from all nodes
-
-A carried run has a folder of each node's own among the logs of Ray's session, because what lies there can be read over Ray's own interface.
-Where the first rank is, one line of the job's log says.
+    python -m early_exit_distributed.on_ray DIRECTORY RANKS
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -20,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from .carried import forget, unpack
 from .job import FOLDER, JobError
 from .rank import report
 
@@ -33,19 +25,14 @@ GRACE = 10
 
 @ray.remote(max_restarts=0)
 class Rank:
-    def __init__(self, run: str, is_carried: bool):
-        self._run, self._is_carried = run, is_carried
+    def __init__(self, directory: str):
+        self._directory = directory
 
-    def place(self) -> tuple[str, str, str, int]:
-        """This rank's node, the run's folder there, the node's address, and a port that is free."""
-        directory = Path(self._run)
-        if self._is_carried:
-            directory = _logs() / self._run
-            unpack(directory)
-        self._directory = str(directory)
+    def address(self) -> tuple[str, int]:
+        """The address of this rank's node, and a port that is free there."""
         with socket.socket() as free:
             free.bind(("", 0))
-            return ray.get_runtime_context().get_node_id(), self._directory, ray.util.get_node_ip_address(), free.getsockname()[1]
+            return ray.util.get_node_ip_address(), free.getsockname()[1]
 
     def run(self, rank: int, ranks: int, address: str, port: int) -> str | None:
         """None if it ended well; else one sentence with the reason."""
@@ -62,37 +49,22 @@ class Rank:
             return str(error)
 
 
-@ray.remote(num_cpus=0)
-def _report(folder: str, event: dict) -> None:
-    report(Path(folder), event)
-
-
-@ray.remote(num_cpus=0)
-def _touch(file: str) -> None:
-    Path(file).touch()
-
-
-@ray.remote(num_cpus=0)
-def _forget(run: str) -> None:
-    forget(_logs() / run)
-
-
-def main(run: str, ranks: int, is_carried: bool) -> int:
+def main(directory: str, ranks: int) -> int:
     stopping = threading.Event()
     ray.init(log_to_driver=True)
     # Stopping the job keeps its work: the ranks end at their next update. Connecting sets a handler of Ray's, so ours comes behind.
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= ranks else 0
-    actors = [Rank.options(num_gpus=gpus, num_cpus=0 if gpus else 0.01).remote(run, is_carried) for _ in range(ranks)]
-    (node, directory, address, port), *_ = ray.get([actor.place.remote() for actor in actors])
-    print(json.dumps({"type": "placed", "node": node}), flush=True)
+    actors = [Rank.options(num_gpus=gpus, num_cpus=0 if gpus else 0.01).remote(directory) for _ in range(ranks)]
+    # All are waited for: ranks that meet before others have a place would give up on them.
+    (address, port), *_ = ray.get([actor.address.remote() for actor in actors])
     folder = Path(directory) / FOLDER
     waiting = {actor.run.remote(rank, ranks, address, port): rank for rank, actor in enumerate(actors)}
     while waiting:
         finished, _ = ray.wait(list(waiting), num_returns=1, timeout=1)
         if stopping.is_set():
             stopping.clear()
-            ray.get(_touch.options(scheduling_strategy=_on(node)).remote(str(folder / "stop")))
+            (folder / "stop").touch()
         failures = _failures(finished, waiting, ranks)
         if failures and not any(failure.is_cause for failure in failures):
             # If one has ended the others fail, too, and Ray may report those first.
@@ -100,8 +72,7 @@ def main(run: str, ranks: int, is_carried: bool) -> int:
             failures += _failures(finished, waiting, ranks)
         if failures:
             cause = next((failure for failure in failures if failure.is_cause), failures[0])
-            # On the first rank's node, from which the run is followed.
-            ray.get(_report.options(scheduling_strategy=_on(node)).remote(str(folder), {"type": "failed", "message": cause.sentence}))
+            report(folder, {"type": "failed", "message": cause.sentence})
             return 1
     return 0
 
@@ -129,20 +100,5 @@ def _failure(done: ray.ObjectRef, rank: int, ranks: int) -> Failure | None:
         return Failure(f"Rank {rank} of {ranks} {reason}. Go on from its last state with --resume.", was_killed)
 
 
-def _on(node: str) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node, soft=False)
-
-
-def _logs() -> Path:
-    """Of this node's session; Ray has no other name for it."""
-    return Path(ray._private.worker._global_node.get_logs_dir_path())
-
-
 if __name__ == "__main__":
-    first, *rest = sys.argv[1:]
-    if first == "--forget":
-        ray.init()
-        ray.get([_forget.options(scheduling_strategy=_on(node["NodeID"])).remote(rest[0]) for node in ray.nodes() if node["Alive"]])
-    else:
-        is_carried = first == "--carried"
-        sys.exit(main(rest[0] if is_carried else first, int(rest[-1]), is_carried))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

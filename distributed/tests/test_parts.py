@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from early_exit_distributed.carried import unpack  # noqa: E402
 from early_exit_distributed.initial import _normal_numbers, correction, solve  # noqa: E402
 from early_exit_distributed.job import JobError, Sample  # noqa: E402
 from early_exit_distributed.model_files import find_model  # noqa: E402
@@ -110,40 +107,6 @@ def test_an_exit_that_disagrees_more_than_at_first_is_not_kept():
 def test_an_exit_belongs_to_the_stage_of_its_layer():
     layout = Layout(((1, 3), (4, 8)))
     assert [layout.stage_of(layer) for layer in (1, 3, 4, 8)] == [0, 0, 1, 1]
-
-
-@pytest.fixture
-def carried(tmp_path, monkeypatch):
-    """An archive of two files in pieces, each in a folder of Python's path."""
-    archive = tmp_path / "run.zip"
-    with zipfile.ZipFile(archive, "w") as opened:
-        opened.writestr("distributed/job.json", "{}")
-        opened.writestr("exits.json", "x" * 1000)
-    data = archive.read_bytes()
-    for name, piece in (("a", data[:500]), ("b", data[500:])):
-        (tmp_path / f"package-{name}").mkdir()
-        (tmp_path / f"package-{name}" / name).write_bytes(piece)
-        monkeypatch.syspath_prepend(str(tmp_path / f"package-{name}"))
-    listed = {"pieces": ["a", "b"], "sha256": hashlib.sha256(data).hexdigest()}
-    (tmp_path / "package-a" / "carried.json").write_text(json.dumps(listed))
-    return tmp_path
-
-
-def test_a_run_that_was_carried_is_put_together_once(carried):
-    place = carried / "logs" / "early-exit-1"
-    unpack(place)
-    assert (place / "exits.json").read_text() == "x" * 1000
-    (place / "distributed" / "events.jsonl").write_text("")
-    unpack(place)
-    assert sorted(file.name for file in (place / "distributed").iterdir()) == ["events.jsonl", "job.json"]
-    assert [file.name for file in place.parent.iterdir()] == ["early-exit-1"]
-
-
-def test_a_run_that_came_damaged_is_not_begun(carried):
-    (carried / "package-b" / "b").write_bytes(b"?")
-    with pytest.raises(JobError, match="damaged"):
-        unpack(carried / "logs" / "early-exit-1")
-    assert list((carried / "logs").iterdir()) == []
 
 
 def test_a_model_is_known_by_sizes_and_samples(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-/** Jobs of a Ray cluster that the test starts, whose processes see one folder of runs and are kept from opening anything in another. */
+/** Jobs of a Ray cluster that the test starts, whose processes share one folder of runs and cannot open anything in another. */
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as net from 'node:net';
@@ -7,7 +7,6 @@ import * as path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseOptions } from '../../protocol/options.ts';
-import { openCheckpoint } from '../../backend/checkpoint/checkpoint.ts';
 import { submitRayJob } from '../../backend/cluster/ray.ts';
 import { tuneElsewhere } from '../../backend/recipes/tune-elsewhere.ts';
 import { follow, isWhole, pythonWithTorch, sameMetrics, shortRun, tinyModel, tuned } from './ranks.ts';
@@ -17,22 +16,20 @@ const { steps } = shortRun;
 
 describe.skipIf(python === null || !isWhole)('a Ray cluster', () => {
   let root: string;
-  /** Below it no process of the cluster may open anything; attempts are recorded. */
+  /** Below it no process of the cluster may open anything. */
   let hidden: string;
-  let tried: string;
   let cluster: Cluster;
   let options: Record<string, unknown>;
   const out = (name: string): string => path.join(root, `${name}.exits`);
-  const unseen = (name: string): string => path.join(hidden, `${name}.exits`);
   const on = (): string => `ray:${cluster.url}`;
   beforeAll(async () => {
     root = fs.mkdtempSync(path.join(os.tmpdir(), 'ray-'));
-    [hidden, tried] = [path.join(root, 'hidden'), path.join(root, 'tried')];
+    hidden = path.join(root, 'hidden');
     fs.mkdirSync(hidden);
     process.env['EARLY_EXIT_CACHE'] = path.join(root, 'cache');
-    options = { ...shortRun, model: tinyModel(hidden, 'llama-untied') };
+    options = { ...shortRun, model: tinyModel(root, 'llama-untied') };
     await tuned({ ...options, out: out('here') });
-    cluster = await startRay(python!, { PYTHONPATH: keptOut(root, hidden, tried) });
+    cluster = await startRay(python!, { PYTHONPATH: keptOut(root, hidden) });
   }, 600_000);
   afterAll(async () => {
     await cluster?.stop();
@@ -41,7 +38,7 @@ describe.skipIf(python === null || !isWhole)('a Ray cluster', () => {
 
   it('that shares the run’s folder takes a job, which is followed, stopped, and gone on with', async () => {
     const controller = new AbortController();
-    const given = { ...options, model: tinyModel(root, 'llama-untied'), out: out('shared'), on: on(), mesh: 'dp=2' };
+    const given = { ...options, out: out('shared'), on: on(), mesh: 'dp=2' };
     const events = await follow(given, 3, () => controller.abort(), controller.signal);
     expect(events.at(-1)).toMatchObject({ type: 'tuned', stopped: true });
     const after = await tuned({ out: out('shared'), resume: true, on: on(), mesh: 'pp=2' });
@@ -49,69 +46,51 @@ describe.skipIf(python === null || !isWhole)('a Ray cluster', () => {
     sameMetrics(out('here'), out('shared'));
   }, 600_000);
 
-  describe('that does not see the run’s folder', () => {
-    it('gets what it needs with the job, and what it saves comes back', async () => {
-      const events = await tuned({ ...options, out: unseen('carried'), on: on(), mesh: 'dp=2' });
-      expect(events.at(-1)).toMatchObject({ type: 'tuned', step: steps, stopped: false });
-      sameMetrics(out('here'), unseen('carried'));
-      expect(fs.readdirSync(unseen('carried')).sort()).toEqual(
-        ['README.md', 'exits.json', 'exits.safetensors', 'metrics.jsonl', 'state'].sort(),
-      );
-      const checkpoint = openCheckpoint(unseen('carried'), null);
-      expect(checkpoint.exits.length).toBe(3);
-      checkpoint.close();
-      // It was looked for there once, before anything was prepared, and never again.
-      const names = fs
-        .readFileSync(tried, 'utf8')
-        .trim()
-        .split('\n')
-        .map((file) => path.relative(hidden, file));
-      expect([...new Set(names.map((name) => name.replace(/look-\w+/, 'look')))].sort()).toEqual(
-        ['carried.exits/.look.tmp', 'llama-untied/model.safetensors'].sort(),
-      );
-      await vacant(cluster);
-    }, 300_000);
+  /** Long enough that a word to it arrives while it runs. */
+  const long = { steps: 100_000, evaluateEvery: 500 };
 
-    /** Long enough that a word to it arrives while it runs. */
-    const long = { steps: 100_000, evaluateEvery: 500 };
+  it('has its job left and found again, stopped, and gone on with on another mesh and here', async () => {
+    const given = { ...options, ...long, out: out('left'), on: on(), mesh: 'dp=2' };
+    for await (const event of tuneElsewhere(parseOptions('tune', given), new AbortController().signal))
+      if (event.type === 'step') break;
+    const controller = new AbortController();
+    const again = { out: out('left'), resume: true, on: on() };
+    const events = await follow(again, 5, () => controller.abort(), controller.signal);
+    expect(events.find(({ type }) => type === 'step')).toMatchObject({ step: 1 });
+    const last = events.at(-1);
+    if (last?.type !== 'tuned') throw new Error('it did not end as a run does');
+    expect(last.stopped).toBe(true);
+    const after = await tuned({ ...again, mesh: 'pp=2', steps: 4 });
+    expect(after.at(-1)).toMatchObject({ type: 'tuned', step: last.step + 4, stopped: false });
+    const more = await tuned({ out: out('left'), resume: true, steps: 2, device: 'cpu', exitDevice: 'cpu' });
+    expect(more.at(-1)).toMatchObject({ type: 'tuned', step: last.step + 6, stopped: false });
+  }, 600_000);
 
-    it('is left and found again, stopped, and gone on with on another mesh and here', async () => {
-      const given = { ...options, ...long, out: unseen('left'), on: on(), mesh: 'dp=2' };
-      for await (const event of tuneElsewhere(parseOptions('tune', given), new AbortController().signal))
-        if (event.type === 'step') break;
-      const controller = new AbortController();
-      const again = { out: unseen('left'), resume: true, on: on() };
-      const events = await follow(again, 5, () => controller.abort(), controller.signal);
-      expect(events.find(({ type }) => type === 'step')).toMatchObject({ step: 1 });
-      const last = events.at(-1);
-      if (last?.type !== 'tuned') throw new Error('it did not end as a run does');
-      expect(last.stopped).toBe(true);
-      const after = await tuned({ ...again, mesh: 'pp=2', steps: 4 });
-      expect(after.at(-1)).toMatchObject({ type: 'tuned', step: last.step + 4, stopped: false });
-      const more = await tuned({ out: unseen('left'), resume: true, steps: 2, device: 'cpu', exitDevice: 'cpu' });
-      expect(more.at(-1)).toMatchObject({ type: 'tuned', step: last.step + 6, stopped: false });
-    }, 600_000);
+  it('says which rank was killed, and goes on from what it had saved', async () => {
+    const given = { ...options, ...long, out: out('killed'), on: on(), mesh: 'dp=2' };
+    await expect(follow(given, 12, () => process.kill(rankOfRay(), 'SIGKILL'))).rejects.toThrow(
+      /^Rank \d of 2 was killed\. Go on from its last state with --resume\.$/,
+    );
+    const events = await tuned({ out: out('killed'), resume: true, on: on(), mesh: 'pp=2', steps: 4 });
+    expect(events.at(-1)).toMatchObject({ type: 'tuned', stopped: false });
+  }, 600_000);
 
-    it('says which rank was killed, and goes on from what it had saved', async () => {
-      const given = { ...options, ...long, out: unseen('killed'), on: on(), mesh: 'dp=2' };
-      await expect(follow(given, 12, () => process.kill(rankOfRay(), 'SIGKILL'))).rejects.toThrow(
-        /^Rank \d of 2 was killed\. Go on from its last state with --resume\.$/,
-      );
-      const events = await tuned({ out: unseen('killed'), resume: true, on: on(), mesh: 'pp=2', steps: 4 });
-      expect(events.at(-1)).toMatchObject({ type: 'tuned', stopped: false });
-    }, 600_000);
-  });
+  it('that does not see the run’s folder is refused before anything is prepared', async () => {
+    const hiddenOut = path.join(hidden, 'unseen.exits');
+    await expect(tuned({ ...options, out: hiddenOut, on: on(), mesh: 'dp=2' })).rejects.toThrow(
+      `can read ${hiddenOut}, where the run would be`,
+    );
+    expect(fs.existsSync(hiddenOut)).toBe(false);
+  }, 300_000);
 });
 
 interface Cluster {
   readonly url: string;
-  /** Ray's own folder. */
-  readonly folder: string;
   stop(): Promise<void>;
 }
 
-/** A folder for Python's path: with it, no Python opens anything below `hidden`; what was tried is noted. */
-function keptOut(root: string, hidden: string, tried: string): string {
+/** A folder for Python's path: with it, no Python opens anything below `hidden`. */
+function keptOut(root: string, hidden: string): string {
   const folder = path.join(root, 'kept-out');
   fs.mkdirSync(folder);
   fs.writeFileSync(
@@ -121,8 +100,6 @@ def watch(event, arguments):
     if event in ("open", "os.listdir", "os.scandir") and isinstance(arguments[0], (str, bytes)):
         path = os.path.abspath(os.fsdecode(arguments[0]))
         if path.startswith(${JSON.stringify(`${hidden}/`)}):
-            with open(${JSON.stringify(tried)}, "a") as noted:
-                noted.write(path + "\\n")
             raise PermissionError(path)
 sys.addaudithook(watch)
 `,
@@ -141,14 +118,6 @@ function rankOfRay(): number {
     }
   });
   return Number(found);
-}
-
-/** Waits until nothing of a run is left among the cluster's files. */
-async function vacant({ folder }: Cluster): Promise<void> {
-  const left = (): string[] =>
-    fs.readdirSync(path.join(folder, 'session_latest/logs')).filter((name) => name.startsWith('early-exit-'));
-  for (let tries = 0; tries < 300 && left().length > 0; tries++) await setTimeout(200);
-  expect(left()).toEqual([]);
 }
 
 async function freePort(): Promise<number> {
@@ -186,7 +155,7 @@ async function startRay(python: string, more: Record<string, string>): Promise<C
   const url = `http://127.0.0.1:${dashboard}`;
   for (let tries = 0; ; tries++) {
     // Its agent, which takes jobs, comes last.
-    if (await takesJobs(url)) return { url, folder, stop };
+    if (await takesJobs(url)) return { url, stop };
     if (tries > 300) {
       await stop();
       throw new Error('Ray takes no jobs');

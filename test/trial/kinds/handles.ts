@@ -27,7 +27,7 @@ interface Scene {
 }
 
 const processes = (...all: readonly unknown[]): unknown => ({ kind: 'processes', processes: all });
-const rayAt = (url: string): unknown => ({ kind: 'ray', url, id: 'raysubmit_x', carried: null });
+const rayAt = (url: string): unknown => ({ kind: 'ray', url, id: 'raysubmit_x' });
 
 /** No number that another program's process may have: a program that fails here must do no harm. Unit tests try those. */
 const nonsense: readonly unknown[] = [

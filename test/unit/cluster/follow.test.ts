@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { newLinesIn, newLinesOf } from '../../../backend/cluster/follow.ts';
+import { newLinesOf } from '../../../backend/cluster/follow.ts';
 
 let root: string;
 beforeEach(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'follow-'))));
@@ -25,9 +25,4 @@ it('reads of a growing file only what is new, and a line once it is whole', () =
   // What was read is not looked at again.
   fs.writeFileSync(file, `${'-'.repeat(fs.statSync(file).size)}four\n`);
   expect(lines()).toBe('four\n');
-});
-
-it('takes of a growing text only what is new', () => {
-  const lines = newLinesIn();
-  expect([lines('one\ntw'), lines('one\ntwo'), lines('one\ntwo\nthree\n')]).toEqual(['one\n', '', 'two\nthree\n']);
 });

@@ -13,7 +13,7 @@ import type { Place } from '../../../protocol/options-place.ts';
 import { caught, temporaryFolder } from '../formats/fixtures.ts';
 
 const torchrun: Place = { kind: 'torchrun', hosts: [] };
-const ray = { kind: 'ray', url: 'http://127.0.0.1:9', id: 'raysubmit_x', carried: null } as const;
+const ray = { kind: 'ray', url: 'http://127.0.0.1:9', id: 'raysubmit_x' } as const;
 
 /** A run's folder with a job in it. */
 function runFolder(running?: string): { directory: string; folder: string } {
@@ -43,11 +43,9 @@ describe('a handle', () => {
   it('comes back as it was written', () => {
     const { folder } = runFolder();
     expect(readHandle(folder)).toBeNull();
-    const carried = 'early-exit-0123456789abcdef';
     for (const handle of [
       { kind: 'processes', processes: [identityOf(process.pid)] },
       ray,
-      { ...ray, carried },
       { kind: 'slurm' },
     ] as const) {
       writeHandle(folder, handle);
@@ -67,9 +65,9 @@ describe('a handle', () => {
       `{"kind":"processes","processes":[{"pid":${pid},"started":null}]}`,
       'processes[0].pid must be',
     ]),
-    ['{"kind":"ray","url":"file:///etc","id":"x","carried":null}', 'url must be the address of a Ray cluster'],
-    ['{"kind":"ray","url":"http://a:1@b","id":"x","carried":null}', 'url must be the address of a Ray cluster'],
-    ['{"kind":"ray","url":"http://a","id":"x","carried":"../../x"}', 'carried must be the name of a folder of a run'],
+    ['{"kind":"ray","url":"file:///etc","id":"x"}', 'url must be the address of a Ray cluster'],
+    ['{"kind":"ray","url":"http://a:1@b","id":"x"}', 'url must be the address of a Ray cluster'],
+    ['{"kind":"ray","url":"http://a","id":7}', 'id must be'],
   ])('that is %s is refused with a sentence', async (text, why) => {
     const { directory, folder } = runFolder(text);
     const error = caught(() => readHandle(folder));

@@ -1,10 +1,11 @@
-/** What a cluster says that it has decides how many ranks there are, and what goes up with a job. Stand-ins for Ray's interface and Slurm's `sinfo`. */
+/** What a cluster says that it has decides how many ranks there are, and whether a run can be there at all. Stand-ins for Ray's interface and Slurm's `sinfo`. */
 import * as fs from 'node:fs';
 import * as http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describeError, type UserError } from '../../../protocol/errors.ts';
 import { meshText } from '../../../protocol/options-place.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { openModel } from '../../../backend/model/open.ts';
@@ -56,8 +57,8 @@ const looked = { type: 'looked', gpus: 4, shares: true, model: true, missing: []
 
 describe('a Ray cluster', () => {
   it('that sees the folder and the model gets a rank for each of its GPUs, and nothing else', async () => {
-    const { mesh, note, model, carried } = await there({ on: await ray(looked) });
-    expect([meshText(mesh), note, model.model, carried]).toEqual(['pp=1,dp=4,tp=1', null, tiny, null]);
+    const { mesh, note, model } = await there({ on: await ray(looked) });
+    expect([meshText(mesh), note, model.model]).toEqual(['pp=1,dp=4,tp=1', null, tiny]);
     expect(Object.keys(model.files)).toEqual(['model.safetensors']);
   });
 
@@ -70,19 +71,20 @@ describe('a Ray cluster', () => {
     expect([meshText(named.mesh), named.note]).toEqual(['pp=1,dp=2,tp=1', null]);
   });
 
-  it('that does not see the folder gets the run’s files, and the model unless it has that or a name for it', async () => {
-    const blind = await ray({ ...looked, shares: false, model: false });
-    const sent = await there({ on: blind });
-    expect(sent.model.model).toBe('model');
-    expect(sent.carried!.map(({ name }) => name).sort()).toEqual([
-      'distributed/model/config.json',
-      'distributed/model/model.safetensors',
-    ]);
-    const named = await there({ on: blind, modelThere: 'someone/model' });
-    expect([named.model.model, named.carried]).toEqual(['someone/model', []]);
-    server!.close();
-    const has = await there({ on: await ray({ ...looked, shares: false }) });
-    expect([has.model.model, has.carried]).toEqual([tiny, []]);
+  it('that does not see the folder is refused with where to put it', async () => {
+    const error = await there({ on: await ray({ ...looked, shares: false }) }).catch(
+      (one: unknown) => one as UserError,
+    );
+    expect(describeError(error)).toMatch(
+      new RegExp(`^Not every node of the Ray cluster at .* can read ${root}, .*Name a folder that all nodes have`),
+    );
+  });
+
+  it('that has not the model is refused, unless a name for it there is given', async () => {
+    const on = await ray({ ...looked, model: false });
+    await expect(there({ on })).rejects.toThrow(/^.* is not on the Ray cluster under .*llama-untied\.$/);
+    const named = await there({ on, modelThere: 'someone/model' });
+    expect(named.model.model).toBe('someone/model');
   });
 
   it('without PyTorch says what to install', async () => {
@@ -101,8 +103,8 @@ describe.skipIf(process.platform === 'win32')('Slurm', () => {
 
   it('gets a rank for each GPU of the node that has most', async () => {
     sinfo(`printf '%s\\n' '(null)' 'gpu:a100:4(S:0-1)' 'shard:64,gpu:8(S:0-1)' 'gpu:2'`);
-    const { mesh, note, carried } = await there({ on: 'slurm' });
-    expect([meshText(mesh), note, carried]).toEqual(['pp=1,dp=8,tp=1', null, null]);
+    const { mesh, note } = await there({ on: 'slurm' });
+    expect([meshText(mesh), note]).toEqual(['pp=1,dp=8,tp=1', null]);
   });
 
   it('without a known GPU gets one rank with the reason', async () => {

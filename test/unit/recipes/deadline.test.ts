@@ -58,8 +58,6 @@ it('asks a job to stop at once, and leaves it alone that does not answer', async
   const silent: RunningJob = {
     lines: async () => '',
     ended: () => never,
-    bringBack: async () => true,
-    close: () => {},
   };
   const controller = new AbortController();
   let asked = 0;
