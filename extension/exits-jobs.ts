@@ -2,7 +2,7 @@
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { userError } from '../protocol/errors.ts';
-import { importOptions } from '../protocol/options-groups.ts';
+import { importOptions } from '../protocol/options-commands.ts';
 import * as protocol from '../protocol/server.ts';
 import type { ExitsSummary, JobKind, JobOutcome, RecipeOptions } from '../protocol/server.ts';
 import type { App } from './app.ts';

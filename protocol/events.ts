@@ -351,3 +351,16 @@ export type DoctorEvent =
       exitDevice: string;
       reason: string;
     };
+
+/** What each command reports while it runs; what `serve` does is in serving.ts. */
+export interface CommandEvents {
+  readonly tune: TuneEvent;
+  readonly evaluate: EvaluateEvent;
+  readonly calibrate: CalibrateEvent;
+  readonly generate: GenerateEvent;
+  readonly doctor: DoctorEvent;
+  readonly export: ExportEvent;
+  readonly import: ExportEvent;
+  readonly sweep: SweepEvent;
+  readonly report: ReportEvent;
+}

@@ -1,16 +1,6 @@
 /** What passes between the host of a job and the thread that runs it. One message type each way; plain records only. */
 import { UserError, type ErrorRecord } from './errors.ts';
-import type {
-  CalibrateEvent,
-  CompleteEvent,
-  DoctorEvent,
-  EvaluateEvent,
-  ExportEvent,
-  GenerateEvent,
-  ReportEvent,
-  SweepEvent,
-  TuneEvent,
-} from './events.ts';
+import type { CommandEvents, CompleteEvent } from './events.ts';
 import type { ChatTurn } from './chat-turns.ts';
 import type { CompleteOptions, Gap } from './completion.ts';
 import type { CommandOptions } from './options.ts';
@@ -25,34 +15,13 @@ export type JobOptions = CommandOptions & {
 export type JobName = keyof JobOptions;
 
 /** What each recipe reports while it runs. */
-export interface JobEvents {
-  readonly tune: TuneEvent;
-  readonly evaluate: EvaluateEvent;
-  readonly calibrate: CalibrateEvent;
-  readonly generate: GenerateEvent;
+export interface JobEvents extends CommandEvents {
   readonly complete: CompleteEvent;
-  readonly doctor: DoctorEvent;
   readonly serve: ServeEvent;
-  readonly export: ExportEvent;
-  readonly import: ExportEvent;
-  readonly sweep: SweepEvent;
-  readonly report: ReportEvent;
 }
 
 /** Messages to a recipe while it runs; most get none. */
-export interface JobMessages {
-  readonly tune: never;
-  readonly evaluate: never;
-  readonly calibrate: never;
-  readonly generate: never;
-  readonly complete: never;
-  readonly doctor: never;
-  readonly serve: ServeMessage;
-  readonly export: never;
-  readonly import: never;
-  readonly sweep: never;
-  readonly report: never;
-}
+export type JobMessages = { readonly [Name in JobName]: Name extends 'serve' ? ServeMessage : never };
 
 /** Messages in the order in which they came. */
 export interface Inbox<Message> {

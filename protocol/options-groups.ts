@@ -294,67 +294,6 @@ export const servedOptions = {
   repetitionPenalty: decodingOptions.repetitionPenalty,
 };
 
-export const exportOptions = {
-  exit: optionalText({ placeholder: 'EXIT', help: 'Which exit, such as 16 or 16:lens.' }),
-  format: oneOf({
-    default: 'auto',
-    values: {
-      auto: 'that of the base',
-      hf: 'a Hugging Face directory, for Transformers and vLLM',
-      gguf: 'a GGUF file, for llama.cpp and Ollama',
-    },
-    help: 'What is written.',
-  }),
-  quantize: oneOf({
-    default: 'none',
-    values: { none: 'as it is', q8_0: 'blocks of 8 bits', q4_0: 'blocks of 4 bits' },
-    help: 'In GGUF: type of matrices that are not quantised yet.',
-  }),
-  as: oneOf({
-    default: 'model',
-    values: { model: 'a model of its own', draft: 'a draft for speculative decoding with its base' },
-    help: 'Which use the model card explains.',
-  }),
-  out: optionalText({
-    placeholder: 'DIR',
-    help: 'Folder to write; by default named after the base and the exit.',
-  }),
-};
-
-export const importOptions = {
-  layers: notation<readonly number[]>({
-    default: '8',
-    placeholder: 'LAYER,…',
-    expected: 'layers from 1 on, such as 8,16,24',
-    parse: parseLayers,
-    help: 'Without --from: layers after which the model was trained to leave.',
-  }),
-  from: optionalText({
-    placeholder: 'DIR|FILE',
-    help: 'An exit of this model that export wrote: it becomes that exit again.',
-  }),
-  out: optionalText({ placeholder: 'DIR', help: 'Folder to write; by default named after the model.' }),
-};
-
-function parseLayers(text: string): readonly number[] | null {
-  const layers = text.split(',').map((each) => (/^[1-9]\d{0,5}$/.test(each.trim()) ? Number(each) : null));
-  return layers.includes(null) ? null : [...new Set(layers as number[])];
-}
-
-export const doctorOptions = {
-  install: oneOf({
-    default: 'none',
-    values: {
-      none: 'look only',
-      vulkan: "ggml's library for any GPU, into your cache",
-      cuda: "ggml's library for NVIDIA GPUs, into your cache",
-      tensorflow: 'build TensorFlow for the CPU into your cache',
-      'tensorflow-gpu': 'build TensorFlow for NVIDIA GPUs into your cache',
-    },
-    help: 'Install a missing part.',
-  }),
-};
-
 export const displayOptions = {
   codeLens: boolean({
     default: true,

@@ -6,115 +6,18 @@ import { userError, type ErrorCode } from './errors.ts';
 import { shownValue } from './foreign.ts';
 import { nearest } from './nearest.ts';
 import {
-  calibrationOptions,
-  checkpointOptions,
-  dataOptions,
-  decodingOptions,
-  deviceOptions,
-  doctorOptions,
-  evaluationOptions,
-  exitDeviceOptions,
-  exitsOptions,
-  exportOptions,
-  importOptions,
-  modelOptions,
-  placeOptions,
-  servedOptions,
-  serverOptions,
-  settingGroups,
-  tuningOptions,
-} from './options-groups.ts';
+  optionTables,
+  type CommandName,
+  type CommandOptions,
+  type GenerateOptions,
+  type OptionTable,
+  type TuneOptions,
+} from './options-commands.ts';
+import { settingGroups } from './options-groups.ts';
 import type { Option } from './options-kinds.ts';
-import { reportOptions, sweepOptions } from './options-study.ts';
-import { taskOptions } from './options-tasks.ts';
 import { policies } from './policies.ts';
 
-export type OptionTable = Readonly<Record<string, Option<unknown>>>;
-export type OptionValues<Table extends OptionTable> = {
-  readonly [Name in keyof Table]: Table[Name] extends Option<infer Value> ? Value : never;
-};
-
-export const optionTables = {
-  tune: {
-    ...modelOptions,
-    ...exitsOptions,
-    ...dataOptions,
-    ...tuningOptions,
-    ...calibrationOptions,
-    device: deviceOptions.device,
-    gpuLayers: deviceOptions.gpuLayers,
-    threads: deviceOptions.threads,
-    ...exitDeviceOptions,
-    ...placeOptions,
-  },
-  evaluate: {
-    ...modelOptions,
-    ...checkpointOptions,
-    ...dataOptions,
-    ...evaluationOptions,
-    ...taskOptions,
-    chat: decodingOptions.chat,
-    deferred: decodingOptions.deferred,
-    head: decodingOptions.head,
-    ...deviceOptions,
-  },
-  calibrate: {
-    ...modelOptions,
-    ...checkpointOptions,
-    data: dataOptions.data,
-    sequenceLength: dataOptions.sequenceLength,
-    ...evaluationOptions,
-    ...calibrationOptions,
-    keepState: tuningOptions.keepState,
-    head: decodingOptions.head,
-    ...deviceOptions,
-  },
-  generate: {
-    ...modelOptions,
-    ...checkpointOptions,
-    ...decodingOptions,
-    seed: dataOptions.seed,
-    ...deviceOptions,
-  },
-  serve: {
-    ...modelOptions,
-    ...checkpointOptions,
-    ...serverOptions,
-    ...servedOptions,
-    ...deviceOptions,
-  },
-  export: { ...modelOptions, ...checkpointOptions, ...exportOptions },
-  import: { ...modelOptions, ...importOptions },
-  sweep: { ...sweepOptions },
-  report: { ...reportOptions },
-  doctor: { ...doctorOptions },
-} as const satisfies Readonly<Record<string, OptionTable>>;
-
-export type CommandName = keyof typeof optionTables;
-export const commandNames = Object.keys(optionTables) as CommandName[];
-
-export interface CommandOptions {
-  readonly tune: OptionValues<(typeof optionTables)['tune']>;
-  readonly evaluate: OptionValues<(typeof optionTables)['evaluate']>;
-  readonly calibrate: OptionValues<(typeof optionTables)['calibrate']>;
-  readonly generate: OptionValues<(typeof optionTables)['generate']>;
-  readonly serve: OptionValues<(typeof optionTables)['serve']>;
-  readonly export: OptionValues<(typeof optionTables)['export']>;
-  readonly import: OptionValues<(typeof optionTables)['import']>;
-  readonly sweep: OptionValues<(typeof optionTables)['sweep']>;
-  readonly report: OptionValues<(typeof optionTables)['report']>;
-  readonly doctor: OptionValues<(typeof optionTables)['doctor']>;
-}
-export type TuneOptions = CommandOptions['tune'];
-export type EvaluateOptions = CommandOptions['evaluate'];
-export type CalibrateOptions = CommandOptions['calibrate'];
-export type GenerateOptions = CommandOptions['generate'];
-export type ServeOptions = CommandOptions['serve'];
-export type ExportOptions = CommandOptions['export'];
-export type ImportOptions = CommandOptions['import'];
-export type SweepOptions = CommandOptions['sweep'];
-export type ReportOptions = CommandOptions['report'];
-export type DoctorOptions = CommandOptions['doctor'];
+export * from './options-commands.ts';
 
 /** The options that each preset of `tune` sets, unless they are given. */
 export const presets = {
@@ -185,8 +88,8 @@ export function changeOptions<Name extends CommandName>(
   const values = Object.entries(given)
     .filter(([, value]) => value !== undefined && value !== null)
     .map(([key, value]) => [key, readOption(table[key]!, value, origin.code, name(key))]);
-  const changed = { ...options, ...(Object.fromEntries(values) as Partial<CommandOptions[Name]>) };
-  if (command === 'generate') checkGenerate(changed as GenerateOptions, origin.code, name);
+  const changed: CommandOptions[Name] = { ...options, ...Object.fromEntries(values) };
+  if (command === 'generate') checkGenerate(changed as unknown as GenerateOptions, origin.code, name);
   return changed;
 }
 

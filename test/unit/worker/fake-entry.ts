@@ -4,7 +4,8 @@ import { threadId } from 'node:worker_threads';
 import { serveHost } from '../../../backend/worker/thread.ts';
 import { userError } from '../../../protocol/errors.ts';
 import type { GenerateEvent, TuneEvent } from '../../../protocol/events.ts';
-import type { GenerateOptions, TuneOptions } from '../../../protocol/options.ts';
+import type { RecipeTable } from '../../../protocol/jobs.ts';
+import { commandNames, type GenerateOptions, type TuneOptions } from '../../../protocol/options.ts';
 
 async function* tune(options: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
   const detail = `thread ${threadId}`;
@@ -52,16 +53,5 @@ async function* unused(): AsyncGenerator<never, void> {
   throw new Error('not part of this test');
 }
 
-serveHost({
-  tune,
-  evaluate: unused,
-  calibrate: unused,
-  generate,
-  complete: unused,
-  serve: unused,
-  export: unused,
-  import: unused,
-  sweep: unused,
-  report: unused,
-  doctor: unused,
-});
+const others = Object.fromEntries(commandNames.map((name) => [name, unused])) as unknown as RecipeTable;
+serveHost({ ...others, complete: unused, tune, generate });
