@@ -210,7 +210,7 @@ export const commands: readonly Command[] = [
       summary: 'Write an exit as a plain, shallower model that other programs load.',
       description:
         'An exit of a model is a model of the same family with fewer layers: Transformers, vLLM, llama.cpp and Ollama load it as it is. ' +
-        'It is written in the format of its base, with tokenizer and card. An exit that no plain model can express, such as one with a shortlist, is refused.',
+        'It is written in the format of its base, with tokenizer and card. An exit that no plain model can express, such as one without a norm, is refused.',
       examples: [
         ['early-exit export --model my.gguf --exits my.exits --exit 16', 'a GGUF file for llama.cpp'],
         [

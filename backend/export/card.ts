@@ -45,7 +45,7 @@ The exit \`${id}\` of ${base}, as a model of its own: ${plain.layers} of ${model
 base's, unchanged${quantised === null ? '' : `, in ${quantised} if they were not quantised`}; ${changed.map((each) => `\`${each}\``).join(', ')} ${changed.length === 1 ? 'is' : 'are'} the exit's own.
 
 Base: ${base} (${model.spec.family}). ${licence === null ? 'Its licence, which its files do not name, holds for this model, too.' : `Its licence, ${licence}, holds for this model, too.`}
-${dataLine(facts)}${scoreLines(facts.scores, id)}
+${dataLine(facts)}${scoreLines(facts.scores, id)}${rowsLine(plain)}
 ${usage(facts)}`;
 }
 
@@ -53,6 +53,11 @@ const dataLine = ({ data, tokens }: CardFacts): string =>
   data.length === 0
     ? ''
     : `\nData: ${data.map((each) => `\`${shown(basename(each), { limit: 100 })}\``).join(', ')}${tokens === 0 ? '' : `, of which the exit saw ${plural(tokens, 'token')}`}.\n`;
+
+const rowsLine = ({ borrowsRows, exit: { head } }: PlainModel): string =>
+  borrowsRows && head.kind === 'shortlist'
+    ? `\nThe head is the exit's for ${plural(head.tokens.length, 'token')}, and the base's own for all others, which share one probability in the exit.\n`
+    : '';
 
 function scoreLines(scores: readonly ExitScore[], id: string): string {
   const own = scores.find(({ exit }) => exit === id);

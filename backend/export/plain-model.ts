@@ -16,6 +16,8 @@ export interface PlainModel {
   readonly layers: number;
   /** Its parameters that are not the backbone's, by their names in the plain model. */
   readonly parameters: ReadonlyMap<string, ParameterValues>;
+  /** Whether tokens outside the exit's shortlist have the base's own rows of the head: they share one probability in the exit. */
+  readonly borrowsRows: boolean;
 }
 
 type Backbone = Pick<Model, 'spec' | 'parameters'>;
@@ -41,7 +43,8 @@ export async function plainModel(
   for (const [from, to] of plain.modules(exit)) take(from, to);
   for (const [kind, value] of await plainHead(backbone, exit, exitParameters, format))
     found.set(`lm_head.${kind}`, value);
-  return { exit, layers: exit.layer + plain.layersBehind, parameters: found };
+  const borrowsRows = exit.head.kind === 'shortlist' && !canShare(backbone, format);
+  return { exit, layers: exit.layer + plain.layersBehind, parameters: found, borrowsRows };
 }
 
 /** `weight` and `bias` of the head if they are not the model's own: with a lens's translator in it, over the whole vocabulary. */
@@ -57,31 +60,35 @@ async function plainHead(
   const own = exitParameters.get(`${path}.head.weight`) ?? null;
   const translator = exitParameters.get(`${path}.translator.weight`) ?? null;
   if (own === null && translator === null) return new Map();
-  if (head.kind === 'shortlist') checkShortlist(backbone, exit, format);
-  const read = own ?? { shape: parameters.shape('lm_head.weight'), data: parameters.values('lm_head.weight') };
-  const weight = translator === null ? read : folded(read, translator);
+  const base = (): ParameterValues => ({
+    shape: parameters.shape('lm_head.weight'),
+    data: parameters.values('lm_head.weight'),
+  });
+  const fold = (rows: ParameterValues): ParameterValues => (translator === null ? rows : folded(rows, translator));
+  if (own === null) return new Map([['weight', fold(base())]]);
   const bias = exitParameters.get(`${path}.head.bias`) ?? null;
-  if (head.kind === 'shortlist') return expanded(weight, bias, head.tokens, spec.vocabulary);
-  return new Map([['weight', weight], ...(bias ? [['bias', bias] as const] : [])]);
+  if (head.kind !== 'shortlist') return new Map([['weight', fold(own)], ...(bias ? [['bias', bias] as const] : [])]);
+  if (canShare(backbone, format)) return expanded(fold(own), bias, head.tokens, spec.vocabulary);
+  return new Map([['weight', fold(completed(own, base(), head.tokens))]]);
 }
 
-function checkShortlist({ spec }: Backbone, exit: ExitSpec, format: PlainFormat): void {
-  const wayOut = 'Tune the exit with --head own or shared.';
-  const reason = (why: string): Error =>
-    refused(exit, `its head is a shortlist, whose tokens outside the list share one probability: ${why}`, wayOut);
-  if (spec.finalSoftcap !== null)
-    throw reason('models of this family cap their logits, and the share is no logit then');
-  if (takesHeadBias(spec, format)) return;
-  const other = format === 'hf' && takesHeadBias(spec, 'gguf') ? '; --format gguf has one' : '';
-  throw reason(
-    `that takes a bias of the head, which a model of family ${spec.family} has none of in this format${other}`,
-  );
-}
+/** Whether tokens outside a shortlist can have their share of one probability: that is a bias of the head, and nothing caps logits. */
+const canShare = ({ spec }: Backbone, format: PlainFormat): boolean =>
+  spec.finalSoftcap === null && takesHeadBias(spec, format);
 
 /** A lens's translator and the head behind it are one matrix: `[classes, hidden]`. */
 function folded({ shape, data }: ParameterValues, translator: ParameterValues): ParameterValues {
   const [rows, hidden] = shape as [number, number];
   return { shape: [rows, hidden], data: product(data, translator.data, [rows, hidden, hidden]) };
+}
+
+/** A shortlist over the whole vocabulary `[vocabulary, hidden]`: tokens outside have the base's rows, which its rows were made of. */
+function completed({ data }: ParameterValues, base: ParameterValues, tokens: readonly number[]): ParameterValues {
+  const hidden = base.shape[1]!;
+  const weight = Float32Array.from(base.data);
+  for (const [row, token] of tokens.entries())
+    weight.set(data.subarray(row * hidden, (row + 1) * hidden), token * hidden);
+  return { shape: base.shape, data: weight };
 }
 
 /**

@@ -23,6 +23,11 @@ export async function* exportExit(options: ExportOptions, signal: AbortSignal): 
     const exit = exitOf(specs, options.exit);
     const format = options.format === 'auto' ? formatOf(model) : options.format;
     const plain = await plainModel(model, exit, parameters, format);
+    if (plain.borrowsRows)
+      yield {
+        type: 'warning',
+        message: `Tokens outside the shortlist of ${exitId(exit)} get the model's own rows of the head, because a plain model cannot say what they share in the exit.`,
+      };
     const base = basename(model.name).replace(/\.gguf$/i, '');
     const name = `${base}-exit-${exitId(exit).replace(':', '-')}`;
     const out = options.out ?? name;
