@@ -23,25 +23,41 @@ const hasMembers = /\b(class|interface|struct|impl|enum|trait|namespace|module)\
 /** Tokens behind the limit in which a line may be written to its end. */
 export const lineTokens = 48;
 
-/** `holdsBlanks`: blanks are shown only together with the text after them, so that shown text never ends in blanks. */
-export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true): TextEnd {
-  const { prefix, suffix } = around;
-  const lines = prefix.split('\n');
-  const cursorLine = lines.at(-1)!;
-  const outside = readBrackets(prefix);
+/** What stands around the cursor, as far as the end of the text depends on it. */
+interface Place {
+  /** The cursor's line up to the cursor. */
+  readonly line: string;
   /** Brackets before the cursor that nothing behind it closes. */
-  let missing = outside.isQuoted ? 0 : Math.max(0, outside.open.length - readBrackets(suffix).closers);
+  readonly missing: number;
+  /** The first line below that is not blank. */
+  readonly next: string | undefined;
+  /** What is written at the cursor. */
+  readonly unit: Unit;
+  /** What is written instead, if the cursor's line turns out to be finished. */
+  readonly beyond: Unit;
+}
+
+function placeOf({ prefix, suffix }: Around): Place {
+  const lines = prefix.split('\n');
+  const line = lines.at(-1)!;
+  const outside = readBrackets(prefix);
+  const missing = outside.isQuoted ? 0 : Math.max(0, outside.open.length - readBrackets(suffix).closers);
   const next = suffix
     .split('\n')
     .slice(1)
-    .find((line) => line.trim() !== '')
+    .find((each) => each.trim() !== '')
     ?.trimEnd();
   const opener = openerLine(lines);
-  const isTop = opener === null && indentOf(cursorLine) === 0;
+  const isTop = opener === null && indentOf(line) === 0;
   const inMembers = opener !== null && hasMembers.test(opener);
   const beyond: Unit = isTop || inMembers ? 'construct' : 'block';
-  let unit: Unit = cursorLine.trim() === '' || isComment(cursorLine) ? beyond : 'statement';
+  return { line, missing, next, unit: line.trim() === '' || isComment(line) ? beyond : 'statement', beyond };
+}
 
+/** `holdsBlanks`: blanks are shown only together with the text after them, so that shown text never ends in blanks. */
+export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true): TextEnd {
+  const { line: cursorLine, next, beyond, ...place } = placeOf(around);
+  let { missing, unit } = place;
   let text = '';
   let line = cursorLine;
   let lineStart = 0;

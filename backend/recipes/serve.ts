@@ -17,14 +17,14 @@ import type {
 } from '../../protocol/serving.ts';
 import type { Steps } from '../data/steps.ts';
 import { checkPrompt } from '../decoding/check-prompt.ts';
-import { newTurns } from '../decoding/turns.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
 import { openDesk, type Desk, type Task } from './desk.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { modeWarning } from '../decoding/mode.ts';
 import { newGrammars } from './serve-grammars.ts';
-import { eventOf, scopes, textsOf, type Text } from './serve-requests.ts';
+import { newTextQueue } from './serve-queue.ts';
+import { scopes, textsOf, type Text } from './serve-requests.ts';
 import { answer, plainPrompt, render } from './serve-texts.ts';
 import { servedContext } from './serve-memory.ts';
 import { servedGeneration } from './serve-options.ts';
@@ -91,8 +91,6 @@ async function* answerAll(
   const { tokenizer, session } = generator;
   const { contextLength } = shape;
   const grammars = newGrammars(tokenizer);
-  const waiting = newTurns<Text>(({ turn }) => turn);
-  let running = 0;
   /** Memory or a device that is lost: nothing can be written any more. */
   const losses: UserError[] = [];
   const open = new Map<number, OpenRequest>();
@@ -101,15 +99,27 @@ async function* answerAll(
   const questions = openDesk();
   let events: ServeEvent[] = [];
 
+  const queue = newTextQueue(session, {
+    parallel: shape.parallel,
+    onEvent(event) {
+      events.push(event);
+      inbox.wake();
+    },
+    onEnd(text, error) {
+      // A defect costs the texts that it met, and not the server.
+      if (error instanceof UserError) losses.push(error);
+      else if (error !== null) refuse(text.id, error);
+      forget(open, text);
+      inbox.wake();
+    },
+  });
+
   const close = (id: number): void => {
     const request = open.get(id);
     if (request === undefined) return;
     open.delete(id);
     request.gone.abort();
-    for (const text of request.texts) {
-      waiting.remove(text);
-      session.leave(text);
-    }
+    for (const text of request.texts) queue.remove(text);
     for (const desk of [prompts, questions]) if (request.task) desk.remove(request.task);
   };
   const refuse = (id: number, error: unknown): void => {
@@ -136,38 +146,10 @@ async function* answerAll(
     function* joining(): Steps<void> {
       const made = yield* textsOf(request, plain, whose, generator, grammars, contextLength);
       for (const { prompt } of made) checkPrompt(prompt, contextLength);
-      for (const text of made) {
-        waiting.add(text);
-        texts.add(text);
-      }
+      for (const text of made) texts.add(text);
       events.push({ type: 'accepted', id });
-      beginTexts();
+      queue.add(made);
     }
-  };
-  const beginTexts = (): void => {
-    while (running < shape.parallel) {
-      const text = waiting.next();
-      if (text === undefined) return;
-      waiting.remove(text);
-      running++;
-      void writeText(text);
-    }
-  };
-  /** A defect costs the texts that it met, and not the server. */
-  const writeText = async (text: Text): Promise<void> => {
-    try {
-      for await (const event of session.write([text])) {
-        events.push(eventOf(event));
-        inbox.wake();
-      }
-    } catch (error) {
-      if (error instanceof UserError) losses.push(error);
-      else refuse(text.id, error);
-    }
-    forget(open, text);
-    running--;
-    beginTexts();
-    inbox.wake();
   };
   const answerQuestion = async (id: number, asker: Asker, question: Question): Promise<void> => {
     const { signal: gone } = open.get(id)!.gone;
@@ -192,7 +174,7 @@ async function* answerAll(
       const [lost] = losses;
       if (lost) throw lost;
       inbox.take().forEach(take);
-      const budget = running > 0 ? besideTexts : withoutTexts;
+      const budget = queue.running > 0 ? besideTexts : withoutTexts;
       for (const desk of [prompts, questions]) desk.work(budget);
       for (const message of generator.warnings()) events.push({ type: 'warning', message });
       const ready = events;

@@ -101,25 +101,14 @@ export async function* openParts(
   // One backbone to learn from and to judge by: a second one costs memory, and seconds to open.
   const { backbonePrecision: precision, threads } = options;
   const running: Running = { placement, options: windowOptions({ precision, threads }) };
-  const cuts = exits.map(exitCut);
   const memories = options.initialise === 'fit' ? memoryCuts(spec, exits) : [];
-  const remembered = memories[0] ? layersBehind(spec, memories[0]) : [];
-  const opened = (wanted: readonly Cut[], entries: readonly number[] = []): FeatureModel => {
-    const backbone = lazyFeatureModel(model, wanted, running, entries);
-    atEnd(() => backbone.dispose());
-    return backbone;
-  };
   const cached = (text: Windows): FeatureCache | null => {
     const cache = options.featureCache ? featureCache(spec, base.sha256, text, running) : null;
     if (cache) atEnd(() => cache.close());
     return cache;
   };
-  const whole = opened([...cuts, finalCut(spec)]);
-  const toDeepest = opened(cuts);
   const cache = cached(windows);
-  const wholeStates = featureSource({ model: whole, windows, cache, finalNorm: finalNormOf(model) });
-  const fitting = remembered.length === 0 ? whole : opened([...cuts, finalCut(spec)], remembered);
-  const fitStates = featureSource({ model: fitting, windows, cache, finalNorm: finalNormOf(model) });
+  const states = openStates(model, exits, memories, running, { windows, cache }, atEnd);
 
   const openScorer = scorers(model, running);
   let timed: ExitScorer | null = null;
@@ -127,7 +116,7 @@ export async function* openParts(
   if (!earlier && options.minutes !== null) {
     yield { type: 'phase', phase: 'features', detail: 'how fast the model is here' };
     const { minutes } = options;
-    const { speeds, scorer } = await measureSpeeds(wholeStates, spec, openScorer, options.seed, elapsed);
+    const { speeds, scorer } = await measureSpeeds(states.whole, spec, openScorer, options.seed, elapsed);
     timed = scorer;
     atEnd(() => timed?.dispose());
     signal.throwIfAborted();
@@ -143,7 +132,7 @@ export async function* openParts(
   const readUntil = plan ? elapsed() + heldOutReading * plan.seconds.evaluation : Infinity;
   const opening = openHeldOut({
     spec,
-    source: featureSource({ model: whole, windows: heldOutWindows, cache: cached(heldOutWindows) }),
+    source: states.heldOut(heldOutWindows, cached(heldOutWindows)),
     exits,
     async openScorer(exit, parameters) {
       const ready = exit === null ? timed : null;
@@ -164,9 +153,9 @@ export async function* openParts(
     shapes,
     device,
     windows,
-    states: featureSource({ model: toDeepest, windows, cache }),
-    wholeStates,
-    fitStates,
+    states: states.toDeepest,
+    wholeStates: states.whole,
+    fitStates: states.fitting,
     memories,
     heldOutTokens: heldOut.windows * windows.tokens,
     plan,
@@ -184,6 +173,46 @@ export async function* openParts(
       reported.add(trouble);
       return warnings.splice(0);
     },
+    releaseWhole: () => states.releaseWhole(),
+  };
+}
+
+/** States of the text at the exits' cuts, by how much of the backbone computes them. */
+interface States {
+  readonly toDeepest: FeatureSource;
+  readonly whole: FeatureSource;
+  readonly fitting: FeatureSource;
+  /** Of other text, through the whole backbone. */
+  heldOut(windows: Windows, cache: FeatureCache | null): FeatureSource;
+  releaseWhole(): Promise<void>;
+}
+
+/** Backbones are opened as their states are asked for, and closed at the end of the run. */
+function openStates(
+  model: Model,
+  exits: readonly ExitSpec[],
+  memories: readonly Cut[],
+  running: Running,
+  text: { readonly windows: Windows; readonly cache: FeatureCache | null },
+  atEnd: Sitting['atEnd'],
+): States {
+  const { spec } = model;
+  const cuts = exits.map(exitCut);
+  const remembered = memories[0] ? layersBehind(spec, memories[0]) : [];
+  const opened = (wanted: readonly Cut[], entries: readonly number[] = []): FeatureModel => {
+    const backbone = lazyFeatureModel(model, wanted, running, entries);
+    atEnd(() => backbone.dispose());
+    return backbone;
+  };
+  const whole = opened([...cuts, finalCut(spec)]);
+  const toDeepest = opened(cuts);
+  const fitting = remembered.length === 0 ? whole : opened([...cuts, finalCut(spec)], remembered);
+  const finalNorm = finalNormOf(model);
+  return {
+    toDeepest: featureSource({ model: toDeepest, ...text }),
+    whole: featureSource({ model: whole, ...text, finalNorm }),
+    fitting: featureSource({ model: fitting, ...text, finalNorm }),
+    heldOut: (windows, cache) => featureSource({ model: whole, windows, cache }),
     async releaseWhole() {
       await whole.dispose();
       if (fitting !== whole) await fitting.dispose();
