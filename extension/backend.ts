@@ -5,6 +5,7 @@
 import * as vscode from 'vscode';
 import { describeError } from '../protocol/errors.ts';
 import type { Notification, Request } from '../protocol/server.ts';
+import { createListeners } from './backend-listeners.ts';
 import type { Client } from './client.ts';
 import type { NodeRuntime } from './node-runtime.ts';
 
@@ -53,13 +54,11 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
   const stateChanged = new vscode.EventEmitter<BackendState>();
   const ready = new vscode.EventEmitter<void>();
   const crash = new vscode.EventEmitter<void>();
-  const handlers = new Map<string, Set<(params: unknown) => void>>();
+  const listeners = createListeners();
   let state: BackendState = 'stopped';
   let failure = '';
   let runtime: NodeRuntime | null = null;
   let life: Promise<Client> | null = null;
-  /** Of this life of the client. */
-  let clientDisposables: vscode.Disposable[] = [];
   let crashes: number[] = [];
 
   const become = (next: BackendState, why = ''): void => {
@@ -83,11 +82,6 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     return true;
   };
 
-  const attach = (client: Client, method: string): void => {
-    const handle = (params: unknown): void => handlers.get(method)?.forEach((handler) => handler(params));
-    clientDisposables.push(client.listen(method, handle));
-  };
-
   const open = async (): Promise<Client> => {
     become('starting');
     let client: Client | null = null;
@@ -100,7 +94,7 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
         ready.fire();
       };
       client = createClient(context, log, runtime, { running, crashed });
-      for (const method of handlers.keys()) attach(client, method);
+      listeners.attach(client);
       await client.start();
       return client;
     } catch (error) {
@@ -124,8 +118,7 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
   const close = async (ending: Promise<Client> | null): Promise<void> => {
     const running = await ending?.catch(() => null);
     await running?.stop();
-    for (const disposable of clientDisposables) disposable.dispose();
-    clientDisposables = [];
+    listeners.detach();
     if (state !== 'stopped') become('stopped');
   };
 
@@ -150,16 +143,10 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
       void life?.then((running) => running.notify(method, params)).catch(() => {});
     },
     listen({ method }, handler) {
-      const known = handlers.get(method);
-      const listeners = known ?? new Set();
       // The protocol's own types say what a method carries.
-      const untyped = handler as (params: unknown) => void;
-      listeners.add(untyped);
-      if (!known) {
-        handlers.set(method, listeners);
-        void life?.then((running) => attach(running, method)).catch(() => {});
-      }
-      return new vscode.Disposable(() => listeners.delete(untyped));
+      const { listening, isNew } = listeners.add(method, handler as (params: unknown) => void);
+      if (isNew) void life?.then((running) => listeners.attach(running, method)).catch(() => {});
+      return listening;
     },
     async start() {
       await client();

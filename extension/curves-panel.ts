@@ -1,12 +1,11 @@
 /** The Loss Curves panel: hands runs and their points to the webview, carries out what its buttons ask. */
 import * as vscode from 'vscode';
-import * as protocol from '../protocol/server.ts';
-import type { JobOutcome, RunEvent, RunSummary } from '../protocol/server.ts';
-import { doneShare, secondsLeft, spentSeconds } from '../protocol/run-clock.ts';
-import { readViewMessage, type CurveRun, type HostMessage, type ViewMessage } from '../protocol/webview.ts';
+import type { JobOutcome } from '../protocol/server.ts';
+import { readViewMessage, type HostMessage, type ViewMessage } from '../protocol/webview.ts';
 import type { Backend } from './backend.ts';
 import { commandId } from './commands.ts';
-import { planOf, pointsOf, sweepOf } from './curve-points.ts';
+import { sweepOf } from './curve-points.ts';
+import { createCurvesFeed } from './curves-feed.ts';
 import { showFailure } from './messages.ts';
 import type { Runs } from './runs.ts';
 import { panelIcon, translations, webviewOptions, webviewPage } from './webview-page.ts';
@@ -22,8 +21,6 @@ export interface CurvesPanel {
 }
 
 export const CURVES_VIEW = 'earlyExit.curves';
-/** Steps come by the dozen a second; the panel gets them together. */
-const BATCH_MILLISECONDS = 100;
 
 export function createCurvesPanel(
   context: vscode.ExtensionContext,
@@ -34,52 +31,16 @@ export function createCurvesPanel(
   let panel: vscode.WebviewPanel | null = null;
   let isReady = false;
   let front: string | null = null;
-  const waiting = new Map<string, RunEvent[]>();
-  /** Events of each run that the webview has: later ones only are passed on. */
-  const sent = new Map<string, number>();
-  let timer: NodeJS.Timeout | null = null;
   const filled = new vscode.EventEmitter<void>();
 
   const post = (message: HostMessage): void => {
     if (isReady) void panel?.webview.postMessage(message);
   };
-  const postRuns = (): void => post({ type: 'runs', runs: runs.list().map(curveRun) });
-
-  const postPoints = (run: string, events: readonly RunEvent[]): void => {
-    const from = sent.get(run) ?? 0;
-    const fresh = events.filter((event) => event.index >= from);
-    if (fresh.length === 0) return;
-    sent.set(run, fresh.at(-1)!.index + 1);
-    const freshEvents = fresh.map(({ event }) => event);
-    for (const message of [planOf(run, freshEvents), pointsOf(run, freshEvents), sweepOf(run, freshEvents)])
-      if (message) post(message);
-  };
-
-  const flush = (): void => {
-    timer = null;
-    for (const [run, events] of waiting) {
-      // A run whose past the webview lacks is read as a whole.
-      if ((sent.get(run) ?? 0) < (events[0]?.index ?? 0)) void readAll(run);
-      else postPoints(run, events);
-    }
-    waiting.clear();
-    postRuns();
-  };
-  const soon = (): void => {
-    timer ??= setTimeout(flush, BATCH_MILLISECONDS);
-  };
-
-  const readAll = async (run: string): Promise<void> => {
-    const { events } = await backend.send(protocol.readRun, { id: run, from: sent.get(run) ?? 0 });
-    postPoints(run, events);
-  };
+  const feed = createCurvesFeed(backend, runs, post, subscriptions);
 
   const fill = async (): Promise<void> => {
-    sent.clear();
     post({ type: 'texts', texts: translations() });
-    await runs.refresh();
-    postRuns();
-    for (const run of runs.list()) await readAll(run.id);
+    await feed.all();
     if (front !== null) post({ type: 'show', run: front });
     if (runs.list().length > 0) filled.fire();
   };
@@ -134,18 +95,13 @@ export function createCurvesPanel(
 
   subscriptions.push(
     filled,
-    runs.onChange(soon),
+    runs.onChange(() => feed.soon()),
     runs.onEvent((event) => {
-      if (!isReady) return;
-      const events = waiting.get(event.id);
-      if (events) events.push(event);
-      else waiting.set(event.id, [event]);
-      soon();
+      if (isReady) feed.take(event);
     }),
     vscode.window.registerWebviewPanelSerializer(CURVES_VIEW, {
       deserializeWebviewPanel: async (restored) => adopt(restored),
     }),
-    new vscode.Disposable(() => timer && clearTimeout(timer)),
   );
 
   return {
@@ -154,7 +110,7 @@ export function createCurvesPanel(
       if (panel) {
         panel.reveal();
         if (run !== undefined) {
-          postRuns();
+          feed.runs();
           post({ type: 'show', run });
         }
         return;
@@ -175,21 +131,6 @@ export function createCurvesPanel(
     },
   };
 }
-
-const curveRun = (run: RunSummary): CurveRun => ({
-  id: run.id,
-  title: run.title,
-  state: run.state,
-  startedAt: run.startedAt,
-  step: run.step,
-  steps: run.steps,
-  tokensPerSecond: run.tokensPerSecond,
-  spent: run.clock ? spentSeconds(run.clock, Date.now()) : null,
-  left: secondsLeft(run, Date.now()),
-  share: doneShare(run, Date.now()),
-  byMinutes: run.clock !== undefined && run.clock.minutes !== null,
-  message: run.message,
-});
 
 async function saveExport({ format, name, data }: Extract<ViewMessage, { type: 'export' }>): Promise<void> {
   const folder = vscode.workspace.workspaceFolders?.[0]?.uri;

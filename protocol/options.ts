@@ -88,7 +88,7 @@ export function changeOptions<Name extends CommandName>(
   const values = Object.entries(given)
     .filter(([, value]) => value !== undefined && value !== null)
     .map(([key, value]) => [key, readOption(table[key]!, value, origin.code, name(key))]);
-  const changed: CommandOptions[Name] = { ...options, ...Object.fromEntries(values) };
+  const changed: CommandOptions[Name] = { ...options, ...(Object.fromEntries(values) as Record<string, unknown>) };
   if (command === 'generate') checkGenerate(changed as unknown as GenerateOptions, origin.code, name);
   return changed;
 }

@@ -1,7 +1,7 @@
 /** Speed over agreement by threshold, as a small drawing. `sweepShape` is pure. */
 import type { Sweep } from '../protocol/webview.ts';
 import { ticks } from './exports.ts';
-import { element, fill, type Child } from './dom.ts';
+import { element, fill, replace, type Child } from './dom.ts';
 import { t } from './texts.ts';
 
 const SIZE = { width: 420, height: 190 };
@@ -92,3 +92,16 @@ export function sweepPlot(sweep: Sweep): HTMLElement {
 
 const svg = (tag: string, attributes: Record<string, string | number>, ...children: Child[]): Element =>
   fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
+
+/** The plot of the run in front, made anew if that has another sweep. */
+export function createSweep(): { readonly root: HTMLElement; show(sweep: Sweep | undefined): void } {
+  const root = element('div', { class: 'brought' });
+  let drawn: Sweep | undefined;
+  return {
+    root,
+    show(sweep) {
+      if (sweep !== drawn) replace(root, ...(sweep ? [sweepPlot(sweep)] : []));
+      drawn = sweep;
+    },
+  };
+}

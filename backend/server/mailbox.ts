@@ -29,7 +29,7 @@ export function newMailbox<Event>(): Mailbox<Event> {
     },
     async next() {
       for (;;) {
-        if (failure !== null) throw failure as Error;
+        if (failure !== null) throw failure;
         const event = events.shift();
         if (event !== undefined) return event;
         if (isClosed) return null;

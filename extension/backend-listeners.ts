@@ -1,0 +1,39 @@
+/** Who listens to what the backend tells: for the life of the extension, over every client that comes and goes. */
+import * as vscode from 'vscode';
+import type { Client } from './client.ts';
+
+export interface BackendListeners {
+  /** Answers how it ends, and whether the method is new: then a client that is there must be attached to it. */
+  add(
+    method: string,
+    handler: (params: unknown) => void,
+  ): { readonly listening: vscode.Disposable; readonly isNew: boolean };
+  /** Lets a client tell all who listen, or those to one method. */
+  attach(client: Client, method?: string): void;
+  /** A client's life is over. */
+  detach(): void;
+}
+
+export function createListeners(): BackendListeners {
+  const handlers = new Map<string, Set<(params: unknown) => void>>();
+  let attached: vscode.Disposable[] = [];
+  return {
+    add(method, handler) {
+      const known = handlers.get(method);
+      const listeners = known ?? new Set();
+      listeners.add(handler);
+      handlers.set(method, listeners);
+      return { listening: new vscode.Disposable(() => listeners.delete(handler)), isNew: known === undefined };
+    },
+    attach(client, only) {
+      for (const method of only === undefined ? handlers.keys() : [only]) {
+        const handle = (params: unknown): void => handlers.get(method)?.forEach((handler) => handler(params));
+        attached.push(client.listen(method, handle));
+      }
+    },
+    detach() {
+      for (const disposable of attached) disposable.dispose();
+      attached = [];
+    },
+  };
+}
