@@ -90,17 +90,17 @@ export function calibrate(exits: readonly ExitView[], costs: Costs, { promise, c
 
 /**
  * Untested candidates, at most two, the more cautious first: the thresholds of the fastest single exit and of the fastest set that lose at
- * most `allowed` on the same tokens that choose them.
+ * most `allowed` on the same tokens that choose them, and the expected time of a token.
  */
 export function likely(
   exits: readonly ExitView[],
   costs: Costs,
   promise: Promised,
   allowed: number,
-): Pick<Calibrated, 'thresholds'>[] {
+): (Pick<Calibrated, 'thresholds'> & { readonly milliseconds: number })[] {
   const all = { from: 0, to: tokensOf(exits) };
   const found = fastestSets(exits, costs, promise, allowed, all, sortedTokens(exits, all));
-  return found.map(({ thresholds }) => ({ thresholds: named(exits, thresholds) }));
+  return found.map(({ thresholds, milliseconds }) => ({ thresholds: named(exits, thresholds), milliseconds }));
 }
 
 interface FoundSet {

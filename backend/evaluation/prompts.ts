@@ -18,6 +18,8 @@ export const promptRegret = 0.02;
 const followingShare = 1 / 4;
 const mostWindows = 8;
 const fewestWindows = 4;
+/** Windows after which a layer that surely loses more is given up. */
+const hopelessWindows = 2;
 /** Of a normal distribution, one-sided: in 19 of 20 cases the mean is below. */
 const certain = 1.645;
 
@@ -32,16 +34,21 @@ export async function* judgePrompts(
   const following = Math.floor(windows.tokens * followingShare);
   if (layers.length === 0 || stoppingAt(staged, layers[0], windows.tokens - following) === null) return null;
   const count = Math.min(mostWindows, windows.count);
-  const regrets = new Map(layers.map((layer) => [layer, [] as number[]]));
+  // The deepest first: if that loses too much, so do the layers before it.
+  const regrets = new Map(layers.sort((a, b) => b - a).map((layer) => [layer, [] as number[]]));
   yield { type: 'phase', phase: 'evaluate', detail: 'what follows prompts that stop at an exit' };
   let longest = 0;
   // From the end: beginnings of texts come from the first ones.
-  for (let w = windows.count - 1; w >= windows.count - count && hasTime(longest); w--) {
+  for (let w = windows.count - 1; w >= windows.count - count && regrets.size > 0 && hasTime(longest); w--) {
     const started = performance.now();
     const ids = [...windows.window(w).ids];
     const whole = await readoutsBehind(staged, ids, following, null);
-    for (const [layer, means] of regrets)
+    for (const [layer, means] of [...regrets]) {
+      if (!regrets.has(layer)) continue;
       means.push(mean(regretsBetween(whole, await readoutsBehind(staged, ids, following, layer))));
+      if (means.length < hopelessWindows || atLeast(means) <= promptRegret) continue;
+      for (const other of regrets.keys()) if (other <= layer) regrets.delete(other);
+    }
     longest = Math.max(longest, (performance.now() - started) / 1000);
     yield { type: 'progress', phase: 'evaluate', done: windows.count - w, total: count, unit: 'windows' };
     await setImmediate();
@@ -75,9 +82,12 @@ export async function readoutsBehind(
 export const regretsBetween = (full: readonly Readout[], other: readonly Readout[]): number[] =>
   full.map((readout, i) => regretOf(readout, other[i]!.token));
 
-/** What the mean is at most, by the spread of these. */
-function atMost(values: readonly number[]): number {
+/** What the mean is at most, and at least, by the spread of these. */
+const atMost = (values: readonly number[]): number => mean(values) + certain * errorOf(values);
+const atLeast = (values: readonly number[]): number => mean(values) - certain * errorOf(values);
+
+function errorOf(values: readonly number[]): number {
   const middle = mean(values);
   const variance = values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (values.length - 1);
-  return middle + certain * Math.sqrt(variance / values.length);
+  return Math.sqrt(variance / values.length);
 }

@@ -24,4 +24,16 @@ const clearErrors = 3;
 export const isClear = ({ value, error }: Figure, boundary: number): boolean =>
   Math.abs(value - boundary) > clearErrors * error;
 
+/** A text that took longer than this multiple of its way's median was held up by other programs, or built graphs. */
+const stall = 1.6;
+
+/** The indices of the texts at which no way was held up; `ways` have the times of the same texts. */
+export function steadyTexts(ways: readonly (readonly number[])[]): number[] {
+  const texts = Math.min(...ways.map((times) => times.length));
+  const most = ways.map((times) => stall * median(times.slice(0, texts)));
+  return Array.from({ length: texts }, (_, i) => i).filter((i) => ways.every((times, way) => times[i]! <= most[way]!));
+}
+
+const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
+
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);

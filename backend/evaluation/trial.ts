@@ -10,7 +10,7 @@ import { greedy } from '../decoding/sampler.ts';
 import { newPace, type PassTable } from '../decoding/pace.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
-import { isClear, ratioOf } from './race.ts';
+import { isClear, ratioOf, steadyTexts } from './race.ts';
 import { watchLoad } from './load.ts';
 import type { Model } from '../model/open.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
@@ -21,7 +21,7 @@ import type { Running } from '../devices/fallback.ts';
 export const leastSpeedup = 1.02;
 
 /** Texts that each way writes, after one that does not count; with fewer than the minimum a difference may be chance. */
-export const trialTexts = { fewest: 4, most: 8 } as const;
+export const trialTexts = { fewest: 4, most: 16 } as const;
 export const trialTokens = 64;
 
 /** Which exits a token may leave at, and how. */
@@ -164,10 +164,11 @@ const product = (a: Figure, b: Figure): Figure => ({
   error: a.value * b.value * Math.hypot(a.error / a.value, b.error / b.value),
 });
 
-/** Over the texts that both have written. */
+/** Over the texts that both have written, without those at which one was held up. */
 function timesAsFast(faster: Way, slower: Way): Figure {
-  const texts = Math.min(faster.milliseconds.length, slower.milliseconds.length);
-  return ratioOf(slower.milliseconds.slice(0, texts), faster.milliseconds.slice(0, texts));
+  const texts = steadyTexts([faster.milliseconds, slower.milliseconds]);
+  const times = ({ milliseconds }: Way): number[] => texts.map((i) => milliseconds[i]!);
+  return ratioOf(times(slower), times(faster));
 }
 
 /** Milliseconds behind the prompt. */

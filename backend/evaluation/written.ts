@@ -14,20 +14,29 @@ import { openSession } from '../decoding/session.ts';
 import { likely, type Costs } from './calibration.ts';
 import { findGates, type ExitObservations } from './gates.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import { largestBatch, newTokens, type CalibrationRequest } from './calibration-texts.ts';
+import { largestBatch, type CalibrationRequest } from './calibration-texts.ts';
 import { allowedLoss, fewestJudged, judgedBy, verdictOf } from './promise.ts';
 import { leavingBy, type Candidate } from './trial.ts';
 
 /**
- * Of the loss that is allowed, the share that exits by themselves have in each candidate, the most cautious first: memories add a loss of
- * their own.
+ * Loss of each candidate on the full model's own text ÷ the allowed loss, the most cautious candidate first. It only orders the candidates.
+ * A text that a candidate writes itself loses less regret than that, since a wrong token is soon as likely as any other, and more
+ * agreement, since memories add losses.
  */
-const shares = [0.1, 0.25, 0.4, 0.6, 0.8];
+const shares = [0.25, 0.5, 0.75, 1, 1.4, 2, 3, 4.5, 6.5];
+/** A candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one: judging takes minutes. */
+const leastGain = 1.02;
 /**
  * Most tokens that a candidate may write, as a multiple of the number needed if none of them loses anything: the closer its loss is to the
  * allowed one, the more it needs.
  */
 const patience = 4;
+/** Tokens of a judged text. It is longer than texts at full depth, since its prompt is read twice and losses of memories add up. */
+const judgedTokens = 128;
+/** Texts written at once after the first batch, which is large enough if nothing is lost. */
+const laterTexts = 8;
+
+const noThresholds = { thresholds: {}, milliseconds: Infinity };
 
 /** With agreement and regret of the text that was written with it. */
 export type Judged = Candidate & Pick<Brought, 'agreement' | 'regret'>;
@@ -58,18 +67,16 @@ export async function* judgeWritten(
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (remembering.size === 0 || allowed <= 0) return null;
   const fewest = fewestJudged(request);
-  const most = Math.min(patience * fewest, prompts.length * newTokens);
+  const most = Math.min(patience * fewest, prompts.length * judgedTokens);
   const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
     hasTime(0) ? verdictOf(request, regrets, most) : 'broken';
-  const tried = new Set<string>();
   let best: Judged | null = null;
-  let longest = 0;
+  let [longest, soonest] = [0, Infinity];
   for (const share of shares) {
-    const thresholds = likely(observed, costs, promise, share * allowed).at(-1)?.thresholds ?? {};
+    const { thresholds, milliseconds } = likely(observed, costs, promise, share * allowed).at(-1) ?? noThresholds;
     const places = Object.keys(thresholds);
-    const key = JSON.stringify(thresholds);
-    if (tried.has(key) || !places.some((exit) => remembering.has(exit))) continue;
-    tried.add(key);
+    if (milliseconds * leastGain > soonest || !places.some((exit) => remembering.has(exit))) continue;
+    soonest = milliseconds;
     if (!hasTime(longest)) break;
     const started = performance.now();
     const { gates } = findGates(observed, costs, promise, thresholds);
@@ -95,13 +102,14 @@ async function* written(
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, number[] | null> {
   const regrets: number[] = [];
+  const firstTexts = Math.min(largestBatch, Math.ceil(most / patience / judgedTokens));
   for (let done = 0; done < prompts.length;) {
-    const batch = prompts.slice(done, done + largestBatch / 2);
+    const batch = prompts.slice(done, done + (done === 0 ? firstTexts : laterTexts));
     done += batch.length;
     const texts = batch.map((): number[] => []);
     const request: DecodeRequest = {
       prompts: batch,
-      maxTokens: newTokens,
+      maxTokens: judgedTokens,
       sampling: greedy,
       seed: 0,
       endOfText: tokenizer.eosIds,

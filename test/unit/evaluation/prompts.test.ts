@@ -48,6 +48,13 @@ test('a memory that is exact may be used, one of noise not', async () => {
   expect(await judged(noisy)).toBeNull();
 });
 
+test('layers that surely lose too much are given up after two windows', async () => {
+  const progress: number[] = [];
+  for await (const event of judgePrompts(noisy, windowsOf(8, 200), () => true, new AbortController().signal))
+    if (event.type === 'progress') progress.push(event.done);
+  expect(progress.length).toBeLessThan(8);
+});
+
 test('where there is no memory, too little text, or no time, prompts go through all layers', async () => {
   expect(await judged(plain)).toBeNull();
   expect(await judged(copying, windowsOf(5, 100))).toBeNull();

@@ -1,7 +1,7 @@
 /** When a race may end: ratios of paired times with their errors. */
 import { expect, test } from 'vitest';
 import { seededRandom } from '../../../backend/decoding/random.ts';
-import { isClear, ratioOf } from '../../../backend/evaluation/race.ts';
+import { isClear, ratioOf, steadyTexts } from '../../../backend/evaluation/race.ts';
 
 test('a ratio is that of the totals; texts that differ in length add no error to it', () => {
   expect(ratioOf([20, 40, 60], [10, 20, 30])).toEqual({ value: 2, error: 0 });
@@ -29,4 +29,15 @@ test('is clear on one side of a boundary only beyond three errors', () => {
   expect(isClear({ value: 0.9, error: 0.03 }, 1.02)).toBe(true);
   expect(isClear({ value: 1.1, error: 0.05 }, 1.02)).toBe(false);
   expect(isClear({ value: 3, error: Infinity }, 1.02)).toBe(false);
+});
+
+test('a text at which a way was stalled tells nothing of the others', () => {
+  const [slow, fast] = [
+    [10, 11, 10, 40, 10],
+    [9, 30, 9, 9, 9, 9],
+  ];
+  expect(steadyTexts([slow, fast])).toEqual([0, 2, 4]);
+  // A text may end early.
+  expect(steadyTexts([[10, 2, 10]])).toEqual([0, 1, 2]);
+  expect(steadyTexts([[], [3]])).toEqual([]);
 });
