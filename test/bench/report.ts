@@ -93,11 +93,11 @@ Contestants take turns within one run. A figure is the median, with the minimum 
 
 /** The page. A section that no question asks for stands under its own title. */
 export function resultsPage(results: Results): string {
-  const asked = questions.filter(({ section }) => section in results);
+  const requested = questions.filter(({ section }) => section in results);
   const others = Object.keys(results)
     .filter((name) => questions.every(({ section }) => section !== name))
     .map((section): Question => ({ question: results[section]!.title, section }));
-  const all = [...asked, ...others];
+  const all = [...requested, ...others];
   const goals = Object.entries(results).flatMap(([section, { parts }]) =>
     parts.flatMap(({ machine, goals }) => goals.map((goal) => ({ section, goal, processor: machine.processor }))),
   );

@@ -63,8 +63,8 @@ describe.skipIf(python === null)('continued pretraining in PyTorch', () => {
 
   it.each(Object.keys(meshes))('has the losses of a plain loop on rank %s', (name) => {
     const steps = metricsOf(out(name)).filter(({ type }) => type === 'step');
-    const told = steps.map(({ loss, losses }) => ({ loss, losses }));
-    const worst = worstDifference(plain.get('steps'), told);
+    const reportedLosses = steps.map(({ loss, losses }) => ({ loss, losses }));
+    const worst = worstDifference(plain.get('steps'), reportedLosses);
     expect(worst.difference, worst.place).toBeLessThan(1e-4);
     // What is compared changes: a model that learned nothing would agree, too.
     expect(steps.at(-1)!['loss']).not.toBeCloseTo(Number(steps[0]!['loss']), 1);

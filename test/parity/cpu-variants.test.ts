@@ -15,8 +15,8 @@ test.each(variants)(
   '%s',
   (variant) => {
     const words = [bundled('cpu-variants-child'), join(folder!, variant), ...files];
-    const said = execFileSync(process.execPath, words, { encoding: 'utf8' });
-    const answer = JSON.parse(said) as Record<string, string[]> | null;
+    const output = execFileSync(process.execPath, words, { encoding: 'utf8' });
+    const answer = JSON.parse(output) as Record<string, string[]> | null;
     // Null: for another processor.
     expect(answer ?? {}).toEqual({});
   },

@@ -57,9 +57,9 @@ test.each([1, 3])(
       const without = await decodeAll(staged, request);
       const drafts = { lookup: true, exits: () => false, limit: 6 };
       const drafted = await decodeAll(eagerSession(staged), { ...request, drafts });
-      const said = (tokens: readonly TokenRecord[][]) =>
+      const choicesOf = (tokens: readonly TokenRecord[][]) =>
         tokens.map((row) => row.map(({ id, exit }) => `${id}@${exit}`));
-      expect(said(drafted.tokens)).toEqual(said(without.tokens));
+      expect(choicesOf(drafted.tokens)).toEqual(choicesOf(without.tokens));
       for (const { exit, draft } of drafted.tokens.flat()) {
         exits.add(exit);
         if (draft?.accepted) accepted++;

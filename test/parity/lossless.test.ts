@@ -99,16 +99,16 @@ test('sampled text has the full model’s distribution (chi-square, 30 degrees o
   const sampling = { ...greedy, temperature: 0.8, topK: 6 };
   const prompt = newPrompt();
   const counts = new Map<number, Map<number, number>>();
-  const told = { accepted: 0, rejected: 0 };
+  const drafted = { accepted: 0, rejected: 0 };
   for (let seed = 0; seed < 1200; seed++) {
     const request = plainRequest([prompt], 2, { ...lossless, sampling, seed });
     const [first, second] = (await decodeAll(eagerSession(staged), request)).tokens[0]!;
     const after = counts.get(first!.id) ?? new Map<number, number>();
     counts.set(first!.id, after.set(second!.id, (after.get(second!.id) ?? 0) + 1));
-    if (second!.draft) told[second!.draft.accepted ? 'accepted' : 'rejected']++;
+    if (second!.draft) drafted[second!.draft.accepted ? 'accepted' : 'rejected']++;
   }
-  expect(told.accepted).toBeGreaterThan(0);
-  expect(told.rejected).toBeGreaterThan(0);
+  expect(drafted.accepted).toBeGreaterThan(0);
+  expect(drafted.rejected).toBeGreaterThan(0);
   expect(counts.size).toBe(sampling.topK);
   let statistic = 0;
   for (const [first, after] of counts) {
@@ -129,8 +129,8 @@ async function probabilitiesAfter(
   const cache = openKvCache(plain, 1);
   cache.enter(0, ids);
   await cache.advance(plain.stages.length, [0]);
-  const [said] = await cache.read(plain.exits.length - 1, [0], [1], { logits: true });
-  const logits = said!.logits!;
+  const [choicesOf] = await cache.read(plain.exits.length - 1, [0], [1], { logits: true });
+  const logits = choicesOf!.logits!;
   const top = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]!).slice(0, topK);
   const weights = top.map((id) => Math.exp((logits[id]! - logits[top[0]!]!) / temperature));
   const sum = weights.reduce((a, b) => a + b);
@@ -147,9 +147,9 @@ test.each([1, 3])('fast decoding of %i sequences says the same with and without 
       });
       const without = await decodeAll(staged, request);
       const drafted = await decodeAll(eagerSession(staged), { ...request, drafts: { ...drafts, exits: () => false } });
-      const said = (tokens: readonly TokenRecord[][]) =>
+      const choicesOf = (tokens: readonly TokenRecord[][]) =>
         tokens.map((row) => row.map(({ id, exit }) => `${id}@${exit}`));
-      expect(said(drafted.tokens)).toEqual(said(without.tokens));
+      expect(choicesOf(drafted.tokens)).toEqual(choicesOf(without.tokens));
       for (const { exit } of drafted.tokens.flat()) left.add(exit);
     }
   }

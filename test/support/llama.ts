@@ -92,10 +92,10 @@ export function openLlama(file: string): Llama {
     fim: { pre: fimId('pre'), suf: fimId('suf'), mid: fimId('mid'), rep: fimId('rep'), sep: fimId('sep') },
     logits,
     greedy(prompt, tokens) {
-      const said: number[] = [];
+      const written: number[] = [];
       let next = argmax(logits(prompt));
-      while (said.push(next) < tokens) next = argmax(step([next]));
-      return said;
+      while (written.push(next) < tokens) next = argmax(step([next]));
+      return written;
     },
   };
 }

@@ -14,8 +14,8 @@ export function bundledFolders(dist: string, root: string): string[] {
     );
     return [...names].map(([, folder]) => path.join(root, folder!));
   });
-  const there = folders.filter((folder) => existsSync(path.join(folder, 'package.json')));
-  return [...new Set(there.map((folder) => realpathSync(folder)))];
+  const existing = folders.filter((folder) => existsSync(path.join(folder, 'package.json')));
+  return [...new Set(existing.map((folder) => realpathSync(folder)))];
 }
 
 /** What a package must have in the notices: its title, and the text of its licence. */

@@ -25,14 +25,14 @@ export async function startServing(
     env: environment({ cwd: folder, env: { EARLY_EXIT_KEY: key } }),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  let said = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2000)));
+  let output = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (output = (output + text).slice(-2000)));
   const listening = new Promise<string>((resolve, reject) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       const event = JSON.parse(line) as { type: string; url: string };
       if (event.type === 'listening') resolve(event.url);
     });
-    child.once('exit', () => reject(new Error(`the server ended: ${said}`)));
+    child.once('exit', () => reject(new Error(`the server ended: ${output}`)));
   });
   const server = { child, url: await within(listening, 'the server did not listen'), key: key.split('\n')[0]! };
   const loaded = async (): Promise<void> => {

@@ -22,15 +22,15 @@ export interface Child {
 /** Starts a file, of this folder if it has no other. */
 export function startChild(name: string, file: string, clock: Clock): Child {
   const child = fork(path.resolve(import.meta.dirname, file), { execArgv: [], silent: true });
-  let said = '';
-  child.stderr!.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2000)));
+  let output = '';
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => (output = (output + text).slice(-2000)));
   return {
     async ask<Value>(request: { readonly type: string }) {
       const listening = new AbortController();
       const { signal } = listening;
       const answered = once(child, 'message', { signal }) as Promise<[Answer | { error: string }]>;
       const died = once(child, 'exit', { signal }).then(([code]): never => {
-        throw new Error(`the process of ${name} ended with code ${code as number}: ${said}`);
+        throw new Error(`the process of ${name} ended with code ${code as number}: ${output}`);
       });
       // The one that comes too late is of no interest.
       for (const promise of [answered, died]) promise.catch(() => {});

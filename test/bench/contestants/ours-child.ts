@@ -75,13 +75,13 @@ async function pass(into: KvCache, ids: readonly number[], read: number): Promis
 /** Exits that were not tuned: what cuts a model into stages. */
 function exitsAt({ spec, parameters }: Model, layers: readonly number[]): ExitSet {
   const specs = layers.map((layer): ExitSpec => ({ layer, architecture: 'norm', head: { kind: 'shared' } }));
-  const held = specs.flatMap((exit) => {
+  const loaded = specs.flatMap((exit) => {
     const values = initialiseExit(spec, exit, parameters, { kind: 'copy' });
     return exitParameters(spec, exit, parameters).map(
       ({ name, shape }) => [name, { shape, data: values.get(name)! }] as const,
     );
   });
-  return { specs, parameters: new Map(held) };
+  return { specs, parameters: new Map(loaded) };
 }
 
 process.on('message', (request: Request) => {

@@ -87,8 +87,8 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     for (const { calibration } of [exits, strict]) {
       if (!calibration) continue;
       // As generating opens it: cut only where the calibration asks.
-      const asked = onlyExits(exits, (exit) => exit in calibration.thresholds);
-      calibrated.push({ calibration, model: await openStagedModel(model, asked, { arithmetic, threads }) });
+      const usedExits = onlyExits(exits, (exit) => exit in calibration.thresholds);
+      calibrated.push({ calibration, model: await openStagedModel(model, usedExits, { arithmetic, threads }) });
     }
     closing.push(
       () => plain.dispose(),

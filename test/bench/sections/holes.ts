@@ -125,8 +125,8 @@ async function openWays(
   const directory = exits ?? path.join(benchCache, 'exits', `${model.name}.exits`);
   const read = existsSync(path.join(directory, 'exits.json')) ? await readExits(directory, model) : null;
   const calibration = read?.calibration ?? null;
-  const asked = read && calibration ? onlyExits(read, (exit) => exit in calibration.thresholds) : noExits;
-  const staged = await openStagedModel(model, asked, { arithmetic: 'int8', threads });
+  const usedExits = read && calibration ? onlyExits(read, (exit) => exit in calibration.thresholds) : noExits;
+  const staged = await openStagedModel(model, usedExits, { arithmetic: 'int8', threads });
   closing.push(() => staged.dispose());
   const way = (name: string, different: Partial<DecodeRequest>): Way => {
     // Each reads the prompt by itself: what goes on from another's cache has its last token read alone, which rounds otherwise.

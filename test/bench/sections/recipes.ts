@@ -74,8 +74,8 @@ async function measureModel(model: string, options: BenchOptions): Promise<Findi
     const exits = places.map((layer) => `${layer}:${one.architecture ?? 'lens'}`).join();
     const flags = `--exits ${exits} --minutes ${left} ${shared} ${one.flags ?? ''}`.trim().split(/\s+/);
     await runProgram(['tune', '--model', model, '--data', data, '--out', out, ...flags]);
-    const held = await scoresOn(model, out, texts.heldOut);
-    const said = await scoresOn(model, out, texts.ownHeldOut);
+    const heldOutScores = await scoresOn(model, out, texts.heldOut);
+    const ownScores = await scoresOn(model, out, texts.ownHeldOut);
     const each = (say: (score: ExitScore) => string, scores: readonly ExitScore[]): string[] =>
       layers.map((layer) => {
         const found = scores.find((score) => score.exit !== 'final' && score.layer === layer);
@@ -83,7 +83,13 @@ async function measureModel(model: string, options: BenchOptions): Promise<Findi
       });
     const loss = ({ loss }: ExitScore): string => loss.toFixed(2);
     const agreement = ({ agreement }: ExitScore): string => `${(100 * agreement).toFixed(1)} %`;
-    rows.push([one.name, `${updatesOf(out)}`, ...each(loss, held), ...each(agreement, held), ...each(agreement, said)]);
+    rows.push([
+      one.name,
+      `${updatesOf(out)}`,
+      ...each(loss, heldOutScores),
+      ...each(agreement, heldOutScores),
+      ...each(agreement, ownScores),
+    ]);
   }
   const columns = ['loss', 'agreement', 'own text'].flatMap((what) => layers.map((layer) => `${what}, ${layer}`));
   const table: Table = {

@@ -115,8 +115,8 @@ async function chat(server: LanguageServer, options: Options, meanwhile: () => P
   const ending = new CancellationTokenSource();
   let tokens = 0;
   const begun = new Promise<void>((resolve) => {
-    server.onNotification<{ generation: string }>(tokensGenerated.method, (told) => {
-      if (told.generation === generation && ++tokens === 8) resolve();
+    server.onNotification<{ generation: string }>(tokensGenerated.method, (notification) => {
+      if (notification.generation === generation && ++tokens === 8) resolve();
     });
   });
   const params = { generation, prompt, options: { ...options, maxTokens: 400 } };

@@ -42,19 +42,19 @@ interface Role {
 }
 
 const completions = '/v1/completions';
-const asked = (text: Text, more: object = {}): Question => ({
+const questionOf = (text: Text, more: object = {}): Question => ({
   path: completions,
   body: JSON.stringify({ ...text, ...more }),
 });
 const stream = { stream: true };
 
 const roles: readonly Role[] = [
-  { name: 'asks', weight: 8, question: (_, text) => asked(text), problem: differs },
-  { name: 'asks for a stream', weight: 4, question: (_, text) => asked(text, stream), problem: streamDiffers },
+  { name: 'asks', weight: 8, question: (_, text) => questionOf(text), problem: differs },
+  { name: 'asks for a stream', weight: 4, question: (_, text) => questionOf(text, stream), problem: streamDiffers },
   {
     name: 'hangs up',
     weight: 4,
-    question: (random, text) => ({ ...asked(text, random() < 0.5 ? stream : {}), leaves: below(random, 3000) }),
+    question: (random, text) => ({ ...questionOf(text, random() < 0.5 ? stream : {}), leaves: below(random, 3000) }),
     problem: ({ status }) => (status === 0 || status === 200 ? null : `status ${status}`),
   },
   {
@@ -73,7 +73,7 @@ const roles: readonly Role[] = [
     name: 'has a wrong key',
     weight: 2,
     question: (random, text) => ({
-      ...asked(text),
+      ...questionOf(text),
       key: pick(random, ['x', `${key}x`, key.slice(1), key.toUpperCase()]),
     }),
     problem: ({ status }) => (status === 401 ? null : `status ${status}`),
@@ -81,15 +81,15 @@ const roles: readonly Role[] = [
   {
     name: 'reads slowly',
     weight: 2,
-    question: (random, text) => ({ ...asked(text, stream), slowly: 1 + below(random, 40) }),
+    question: (random, text) => ({ ...questionOf(text, stream), slowly: 1 + below(random, 40) }),
     problem: streamDiffers,
   },
 ];
 
 function differs({ status, text }: Answer, expected: string): string | null {
   if (status !== 200) return `status ${status}: ${text.slice(0, 300)}`;
-  const said = (JSON.parse(text) as { choices: { text: string }[] }).choices[0]!.text;
-  return said === expected ? null : `it was told ${JSON.stringify(said)} in place of ${JSON.stringify(expected)}`;
+  const answer = (JSON.parse(text) as { choices: { text: string }[] }).choices[0]!.text;
+  return answer === expected ? null : `it was told ${JSON.stringify(answer)} in place of ${JSON.stringify(expected)}`;
 }
 
 function streamDiffers({ status, text }: Answer, expected: string): string | null {
@@ -98,8 +98,8 @@ function streamDiffers({ status, text }: Answer, expected: string): string | nul
   const events = text.split('\n\n').filter((event) => event !== '' && !event.startsWith(':'));
   if (events.pop() !== 'data: [DONE]') return `its stream was not ended: ${text.slice(-300)}`;
   const pieces = events.map((event) => JSON.parse(event.slice('data: '.length)) as { choices: { text: string }[] });
-  const said = pieces.map(({ choices }) => choices[0]?.text ?? '').join('');
-  return said === expected ? null : `it was told ${JSON.stringify(said)} in place of ${JSON.stringify(expected)}`;
+  const answer = pieces.map(({ choices }) => choices[0]?.text ?? '').join('');
+  return answer === expected ? null : `it was told ${JSON.stringify(answer)} in place of ${JSON.stringify(expected)}`;
 }
 
 /** Nonsense may by chance be sound. */
@@ -123,7 +123,7 @@ export const clientsKind: Kind = {
     const server = await startServing(program, wordsOf(serving), home, key);
     const expected: string[] = [];
     for (const text of texts) {
-      const { text: answer } = await ask(server, asked(text));
+      const { text: answer } = await ask(server, questionOf(text));
       expected.push((JSON.parse(answer) as { choices: { text: string }[] }).choices[0]!.text);
     }
     let memory: number | null = null;

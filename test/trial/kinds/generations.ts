@@ -55,9 +55,9 @@ interface Following extends LanguageClient {
 
 function following(client: LanguageClient): Following {
   const texts = new Map<string, string>();
-  const told = ({ generation, tokens }: { generation: string; tokens: TokenRecord[] }): void =>
+  const onTokens = ({ generation, tokens }: { generation: string; tokens: TokenRecord[] }): void =>
     void texts.set(generation, (texts.get(generation) ?? '') + tokens.map(({ text }) => text).join(''));
-  client.connection.onNotification(protocol.tokensGenerated.method, told);
+  client.connection.onNotification(protocol.tokensGenerated.method, onTokens);
   return { ...client, texts };
 }
 

@@ -94,17 +94,17 @@ async function resumed(program: Program, folder: string, scene: Scene): Promise<
     writeFileSync(path.join(out, 'distributed/running.json'), JSON.stringify(scene.running(identity, silent)));
     if (scene.events) writeFileSync(path.join(out, 'distributed/events.jsonl'), scene.events);
     const on = scene.on?.(silent) ?? 'torchrun';
-    let asked = 0;
+    let requestedAt = 0;
     const interrupt = (child: ChildProcess): void =>
       void wait(1000 * startSeconds).then(() => {
-        asked = performance.now();
+        requestedAt = performance.now();
         child.kill('SIGINT');
       });
     const ended = await runProgram(program, ['tune', ...wordsOf({ resume: true, on, out })], {
       cwd: folder,
       ...(scene.isFollowed && { disturb: interrupt }),
     });
-    const seconds = asked ? (performance.now() - asked) / 1000 : 0;
+    const seconds = requestedAt ? (performance.now() - requestedAt) / 1000 : 0;
     if (!isRunning(identity)) return failed('it ended a process that it had not started');
     if (!scene.on && connections.length > 0) return failed('it asked a cluster that the user does not name');
     return judgeEnd(ended, scene, seconds);

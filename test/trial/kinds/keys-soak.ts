@@ -66,10 +66,12 @@ export const keysSoak: Kind = {
         done++;
         const resident = memoryOf(client.child.pid!, 'VmRSS');
         if (done <= warm) settled = Math.max(settled, resident);
-        const said = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MB`;
+        const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MB`;
         return resident <= share * settled
           ? held
-          : failed(`after ${done * keys} keys it has ${said(resident)}, after ${warm * keys} at most ${said(settled)}`);
+          : failed(
+              `after ${done * keys} keys it has ${megabytes(resident)}, after ${warm * keys} at most ${megabytes(settled)}`,
+            );
       },
       close: async () => void (await client.close()),
     };
@@ -134,10 +136,10 @@ async function press({ connection }: LanguageClient, file: File, random: Random)
   const { uri, text } = file;
   const cancel = new CancellationTokenSource();
   const isCancelled = random() < 0.3;
-  const asked = connection.sendRequest<CompletionResult>(protocol.complete.method, asking(uri, text), cancel.token);
+  const pending = connection.sendRequest<CompletionResult>(protocol.complete.method, asking(uri, text), cancel.token);
   if (isCancelled) void wait(10 * random()).then(() => cancel.cancel());
   try {
-    const { suggestions } = await within(asked, 'a completion was not answered');
+    const { suggestions } = await within(pending, 'a completion was not answered');
     const [first] = suggestions;
     if (!first || isCancelled || random() > 0.1) return null;
     const taken = textOfTokens(first.tokens);

@@ -40,7 +40,7 @@ function messages(folder: string, material: string): readonly Message[] {
     params,
   });
   const standard = (method: string, params: unknown): Message => ({ kind: 'request', method, params });
-  const told = (method: string, params: unknown): Message => ({ kind: 'notification', method, params });
+  const notificationOf = (method: string, params: unknown): Message => ({ kind: 'notification', method, params });
   return [
     ours(protocol.startRun, { title: 'a run', options: tuning }),
     ours(protocol.stopRun, { id: 'x' }),
@@ -64,9 +64,14 @@ function messages(folder: string, material: string): readonly Message[] {
     standard('textDocument/inlayHint', { textDocument, range: { start: position, end: position } }),
     standard('textDocument/documentSymbol', { textDocument }),
     standard('textDocument/semanticTokens/full', { textDocument }),
-    told('textDocument/didOpen', { textDocument: { uri, languageId: 'exittrace', version: 1, text: 'exittrace 1\n' } }),
-    told('textDocument/didChange', { textDocument: { uri, version: 2 }, contentChanges: [{ text: 'let x' }] }),
-    told('textDocument/didClose', { textDocument }),
+    notificationOf('textDocument/didOpen', {
+      textDocument: { uri, languageId: 'exittrace', version: 1, text: 'exittrace 1\n' },
+    }),
+    notificationOf('textDocument/didChange', {
+      textDocument: { uri, version: 2 },
+      contentChanges: [{ text: 'let x' }],
+    }),
+    notificationOf('textDocument/didClose', { textDocument }),
   ];
 }
 
@@ -95,8 +100,8 @@ export const requests: Kind = {
           // What it does then is not the next one's fault.
           client.child.kill('SIGKILL');
           client = null;
-          const said = JSON.stringify(message.params)?.slice(0, 300);
-          return failed(`${message.method} ${said}: ${'why' in verdict ? verdict.why : ''}`);
+          const shownParams = JSON.stringify(message.params)?.slice(0, 300);
+          return failed(`${message.method} ${shownParams}: ${'why' in verdict ? verdict.why : ''}`);
         }
         return verdict;
       },

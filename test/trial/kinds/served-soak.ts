@@ -60,11 +60,11 @@ export const servedSoak: Kind = {
         done++;
         const resident = memoryOf(server.child.pid!, 'VmRSS');
         if (done <= warm) settled = Math.max(settled, resident);
-        const said = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MB`;
+        const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MB`;
         return resident <= share * settled
           ? held
           : failed(
-              `after ${done * requests} requests it has ${said(resident)}, after ${warm * requests} at most ${said(settled)}`,
+              `after ${done * requests} requests it has ${megabytes(resident)}, after ${warm * requests} at most ${megabytes(settled)}`,
             );
       },
       close: async () => void (await stopServing(server)),

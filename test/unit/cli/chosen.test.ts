@@ -30,8 +30,8 @@ async function chosen(command: CommandName, given: Readonly<Record<string, unkno
 }
 
 test('exits alone name their model', async () => {
-  const said = 'Model test/fixtures/golden/tiny/llama-untied, to which these exits belong.\n';
-  expect(await chosen('generate', { exits })).toEqual([{ model }, said]);
+  const printed = 'Model test/fixtures/golden/tiny/llama-untied, to which these exits belong.\n';
+  expect(await chosen('generate', { exits })).toEqual([{ model }, printed]);
   expect(await chosen('generate', { exits, model: 'other' })).toEqual([{}, '']);
   await expect(chosen('generate', { exits: root })).rejects.toThrow(/holds no exits/);
 });
@@ -39,9 +39,9 @@ test('exits alone name their model', async () => {
 test('what was used last here is taken up and said, unless something is named', async () => {
   expect(await chosen('generate', {})).toEqual([{}, '']);
   rememberUsed({ model, exits });
-  const [found, said] = await chosen('generate', {});
+  const [found, printed] = await chosen('generate', {});
   expect(found).toEqual({ model, exits });
-  expect(said).toMatch(
+  expect(printed).toMatch(
     /^With model test\/.*\/llama-untied and exits .*my\.exits, as last here; --model and --exits name others\.\n$/,
   );
   expect((await chosen('tune', {}))[0], 'exits of tune are places').toEqual({ model });

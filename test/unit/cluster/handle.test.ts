@@ -118,9 +118,9 @@ describe.skipIf(process.platform === 'win32')('stopping a job', () => {
 
 describe('a cluster', () => {
   it('that only the folder names is not asked', async () => {
-    let asked = 0;
+    let requests = 0;
     const server = http.createServer((_, response) => {
-      asked++;
+      requests++;
       response.end('{}');
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -132,6 +132,6 @@ describe('a cluster', () => {
       await expect(findJob(directory, place, signal).next()).rejects.toThrow(
         `The job in ${directory} runs on the Ray cluster at ${url}.`,
       );
-    expect(asked).toBe(0);
+    expect(requests).toBe(0);
   });
 });

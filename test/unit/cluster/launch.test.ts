@@ -87,7 +87,7 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
   const slurm = { kind: 'slurm' } as const;
   const pathBefore = process.env['PATH'];
   let root: string;
-  const there = (name: string): string => path.join(root, 'distributed', name);
+  const pathOf = (name: string): string => path.join(root, 'distributed', name);
   /** A stand-in for `squeue`. */
   const queue = (script: string): void => {
     fs.writeFileSync(path.join(root, 'squeue'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
@@ -95,8 +95,8 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
   };
   beforeEach(() => {
     root = fs.mkdtempSync(path.join(os.tmpdir(), 'slurm-'));
-    fs.mkdirSync(there(''));
-    fs.writeFileSync(there('running.json'), JSON.stringify(slurm));
+    fs.mkdirSync(pathOf(''));
+    fs.writeFileSync(pathOf('running.json'), JSON.stringify(slurm));
   });
   afterEach(() => {
     process.env['PATH'] = pathBefore;
@@ -113,8 +113,8 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
   });
 
   it('that has begun runs while it is in the queue, and while that is not known', async () => {
-    fs.writeFileSync(there('slurm.job'), '17\n');
-    fs.writeFileSync(there('launch.log'), 'slurmstepd: CANCELLED\n');
+    fs.writeFileSync(pathOf('slurm.job'), '17\n');
+    fs.writeFileSync(pathOf('launch.log'), 'slurmstepd: CANCELLED\n');
     const ended = (): Promise<string | null> => runningJob(root, slurm).ended();
     queue('test "$3" = --jobs=17 && echo 17');
     expect(await ended()).toBeNull();
@@ -128,13 +128,13 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
   });
 
   it('whose number is none is said in a sentence', async () => {
-    fs.writeFileSync(there('slurm.job'), '--help');
+    fs.writeFileSync(pathOf('slurm.job'), '--help');
     await expect(runningJob(root, slurm).ended()).rejects.toThrow(/slurm\.job holds no number of a job\.$/);
   });
 
   it('that was asked to stop is waited for until the signal says otherwise', async () => {
-    fs.writeFileSync(there('slurm.job'), '17\n');
-    fs.writeFileSync(there('stop'), '');
+    fs.writeFileSync(pathOf('slurm.job'), '17\n');
+    fs.writeFileSync(pathOf('stop'), '');
     queue('echo 17');
     const abort = new AbortController();
     const found = findJob(root, slurm, abort.signal);

@@ -61,13 +61,13 @@ describe('a Ray cluster', () => {
   it('that does not answer, refuses, wants a token or is none is named', async () => {
     const closed = await failure(submitRayJob('http://127.0.0.1:9', 'm', [], {}));
     expect(closed.message).toBe('The Ray cluster at http://127.0.0.1:9 does not answer.');
-    const asked: { url: string; body: string; token: string | undefined }[] = [];
+    const requests: { url: string; body: string; token: string | undefined }[] = [];
     let [status, text] = [200, '{"submission_id": "raysubmit_1"}'];
     const server = http.createServer((request, response) => {
       let body = '';
       request.on('data', (piece: Buffer) => (body += piece.toString()));
       request.on('end', () => {
-        asked.push({ url: request.url!, body, token: request.headers.authorization });
+        requests.push({ url: request.url!, body, token: request.headers.authorization });
         response.writeHead(status).end(text);
       });
     });
@@ -76,8 +76,8 @@ describe('a Ray cluster', () => {
     process.env['RAY_AUTH_TOKEN'] = 'secret';
     try {
       expect(await submitRayJob(url, 'early_exit_distributed.on_ray', ["/runs/it's", '2'], {})).toBe('raysubmit_1');
-      const { entrypoint } = JSON.parse(asked[0]!.body) as { entrypoint: string };
-      expect(asked[0]).toMatchObject({ url: '/api/jobs/', token: 'Bearer secret' });
+      const { entrypoint } = JSON.parse(requests[0]!.body) as { entrypoint: string };
+      expect(requests[0]).toMatchObject({ url: '/api/jobs/', token: 'Bearer secret' });
       expect(entrypoint).toBe(`python -m early_exit_distributed.on_ray '/runs/it'\\''s' '2'`);
 
       text = '{"status": "RUNNING", "message": null}';

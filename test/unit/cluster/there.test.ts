@@ -28,7 +28,7 @@ afterEach(() => {
   fs.rmSync(root, { recursive: true, force: true });
 });
 
-async function there(options: Record<string, unknown>): Promise<Remote> {
+async function remoteOf(options: Record<string, unknown>): Promise<Remote> {
   const model = openModel(tiny);
   try {
     return await inspectRemote(parseOptions('tune', { model: tiny, batchSize: 8, ...options }), model, root, signal);
@@ -57,22 +57,22 @@ const looked = { type: 'looked', gpus: 4, shares: true, model: true, missing: []
 
 describe('a Ray cluster', () => {
   it('that sees the folder and the model gets a rank for each of its GPUs, and nothing else', async () => {
-    const { mesh, note, model } = await there({ on: await ray(looked) });
+    const { mesh, note, model } = await remoteOf({ on: await ray(looked) });
     expect([meshText(mesh), note, model.model]).toEqual(['pp=1,dp=4,tp=1', null, tiny]);
     expect(Object.keys(model.files)).toEqual(['model.safetensors']);
   });
 
   it('without GPUs gets one rank with the reason, unless a mesh is named', async () => {
     const on = await ray({ ...looked, gpus: 0 });
-    const one = await there({ on });
+    const one = await remoteOf({ on });
     expect(meshText(one.mesh)).toBe('pp=1,dp=1,tp=1');
     expect(one.note).toBe('One rank: the Ray cluster has no GPU. Name more with --mesh.');
-    const named = await there({ on, mesh: 'dp=2' });
+    const named = await remoteOf({ on, mesh: 'dp=2' });
     expect([meshText(named.mesh), named.note]).toEqual(['pp=1,dp=2,tp=1', null]);
   });
 
   it('that does not see the folder is refused with where to put it', async () => {
-    const error = await there({ on: await ray({ ...looked, shares: false }) }).catch(
+    const error = await remoteOf({ on: await ray({ ...looked, shares: false }) }).catch(
       (one: unknown) => one as UserError,
     );
     expect(describeError(error)).toMatch(
@@ -82,14 +82,14 @@ describe('a Ray cluster', () => {
 
   it('that has not the model is refused, unless a name for it there is given', async () => {
     const on = await ray({ ...looked, model: false });
-    await expect(there({ on })).rejects.toThrow(/^.* is not on the Ray cluster under .*llama-untied\.$/);
-    const named = await there({ on, modelThere: 'someone/model' });
+    await expect(remoteOf({ on })).rejects.toThrow(/^.* is not on the Ray cluster under .*llama-untied\.$/);
+    const named = await remoteOf({ on, modelThere: 'someone/model' });
     expect(named.model.model).toBe('someone/model');
   });
 
   it('without PyTorch says what to install', async () => {
     const on = await ray({ ...looked, missing: ['torch', 'transformers'] });
-    await expect(there({ on })).rejects.toThrow(
+    await expect(remoteOf({ on })).rejects.toThrow(
       /^The Python of the Ray cluster at .* has no torch, no transformers\.$/,
     );
   });
@@ -103,20 +103,20 @@ describe.skipIf(process.platform === 'win32')('Slurm', () => {
 
   it('gets a rank for each GPU of the node that has most', async () => {
     sinfo(`printf '%s\\n' '(null)' 'gpu:a100:4(S:0-1)' 'shard:64,gpu:8(S:0-1)' 'gpu:2'`);
-    const { mesh, note } = await there({ on: 'slurm' });
+    const { mesh, note } = await remoteOf({ on: 'slurm' });
     expect([meshText(mesh), note]).toEqual(['pp=1,dp=8,tp=1', null]);
   });
 
   it('without a known GPU gets one rank with the reason', async () => {
     sinfo(`echo '(null)'`);
-    const none = await there({ on: 'slurm' });
+    const none = await remoteOf({ on: 'slurm' });
     expect([meshText(none.mesh), none.note]).toEqual([
       'pp=1,dp=1,tp=1',
       'One rank: sinfo names no GPU. Name more ranks with --mesh.',
     ]);
     process.env['PATH'] = root;
     fs.rmSync(path.join(root, 'sinfo'));
-    expect((await there({ on: 'slurm' })).note).toBe(
+    expect((await remoteOf({ on: 'slurm' })).note).toBe(
       'One rank: there is no sinfo here to say which GPUs Slurm has. Name more with --mesh.',
     );
   });

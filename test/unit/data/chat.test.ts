@@ -96,8 +96,8 @@ describe('encodeChat', () => {
       ]),
     );
     const { ids, isAssistant } = await encodeChat(tokenizer, turns('fox', 'dog', 'the', 'end'));
-    const said = ids.filter((_, i) => isAssistant[i]).map((id) => tokenizer.tokenText(id));
-    expect(said.join('').replaceAll(/\s+/g, ' ').trim()).toBe('dog end');
+    const assistantTexts = ids.filter((_, i) => isAssistant[i]).map((id) => tokenizer.tokenText(id));
+    expect(assistantTexts.join('').replaceAll(/\s+/g, ' ').trim()).toBe('dog end');
   });
 
   it('refuses templates that rewrite earlier turns', async () => {

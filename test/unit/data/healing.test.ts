@@ -73,11 +73,11 @@ describe.each(tokenizers)('a healed prompt of %s', (_, path) => {
   it('lets the tokens begin that say it or a beginning of it, and no others', () => {
     const { begun } = tokenizer.heal(tokenizer.encode('class A {\n  mean() {\n    '));
     const fitting = new Set(begun!.tokens.fitting(begun!.bytes));
-    const said = Buffer.from(begun!.bytes);
+    const removed = Buffer.from(begun!.bytes);
     for (let id = 0; id < Math.min(tokenizer.vocabularySize, 5000); id++) {
       const own = bytes(tokenizer, id);
-      const common = Math.min(own.length, said.length);
-      const fits = own.length > 0 && own.subarray(0, common).equals(said.subarray(0, common));
+      const common = Math.min(own.length, removed.length);
+      const fits = own.length > 0 && own.subarray(0, common).equals(removed.subarray(0, common));
       if (fitting.has(id)) expect(fits).toBe(true);
       else if (fits) expect(tokenizer.encodePlain(tokenizer.decode([id]))).not.toEqual([id]);
     }

@@ -10,7 +10,7 @@ describe('an answer of the hub', () => {
     const hub = await openHub(misdeed, 'test/fixtures/golden/tiny/qwen3', () => 0.5);
     onTestFinished(() => hub.close());
     const environment = { HF_ENDPOINT: hub.endpoint, HF_HOME: temporaryFolder() };
-    const asked = resolveModel('owner/name', { environment, cacheDirectory: temporaryFolder() });
-    await expect(asked).rejects.toThrow('its answer has not the form of a hub’s');
+    const resolving = resolveModel('owner/name', { environment, cacheDirectory: temporaryFolder() });
+    await expect(resolving).rejects.toThrow('its answer has not the form of a hub’s');
   });
 });

@@ -6,16 +6,16 @@ import { hubChoices, searchHub } from '../../../backend/data/hub-search.ts';
 
 type Answer = (url: URL, response: ServerResponse) => void;
 
-async function hub(answer: Answer): Promise<{ environment: Record<string, string>; asked: URL[] }> {
-  const asked: URL[] = [];
+async function hub(answer: Answer): Promise<{ environment: Record<string, string>; requests: URL[] }> {
+  const requests: URL[] = [];
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://host');
-    asked.push(url);
+    requests.push(url);
     answer(url, response);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => void server.close());
-  return { environment: { HF_ENDPOINT: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }, asked };
+  return { environment: { HF_ENDPOINT: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }, requests };
 }
 const json = (response: ServerResponse, value: unknown): void =>
   void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
@@ -30,7 +30,7 @@ const entry = (id: string, downloads: number) => ({
 });
 
 it('finds models of both kinds of files, each once, most downloaded first', async () => {
-  const { environment, asked } = await hub((url, response) =>
+  const { environment, requests } = await hub((url, response) =>
     json(
       response,
       url.search.includes('gguf')
@@ -43,7 +43,7 @@ it('finds models of both kinds of files, each once, most downloaded first', asyn
     { name: 'b/two', downloads: 7 },
     { name: 'a/one-GGUF', downloads: 5 },
   ]);
-  expect(asked.every((url) => url.searchParams.get('search') === 'coder')).toBe(true);
+  expect(requests.every((url) => url.searchParams.get('search') === 'coder')).toBe(true);
 });
 
 it('lists what can be downloaded of a model, smallest first', async () => {

@@ -284,10 +284,10 @@ describe('resolveModel', () => {
   });
 
   it('says that a file came without a checksum', async () => {
-    const said: string[] = [];
+    const warnings: string[] = [];
     const server = await hub({ noChecksum: true });
-    await resolveModel('owner/name', { ...server, onWarning: (message) => said.push(message) });
-    expect(said).toContain('config.json of owner/name came without a checksum: only its size could be checked.');
+    await resolveModel('owner/name', { ...server, onWarning: (message) => warnings.push(message) });
+    expect(warnings).toContain('config.json of owner/name came without a checksum: only its size could be checked.');
   });
 
   it.each([undefined, null, '12', -1, 0.5, 2 ** 60])(
@@ -303,10 +303,12 @@ describe('resolveModel', () => {
   );
 
   it.each(['', 'a', 5, 'x'.repeat(40), 'A'.repeat(64)])('takes %j for no checksum, and says so', async (oid) => {
-    const said: string[] = [];
+    const warnings: string[] = [];
     const server = await hub({ noChecksum: true, described: { oid } });
-    await resolveModel('owner/name', { ...server, onWarning: (message) => said.push(message) });
-    expect(said).toContain('model.safetensors of owner/name came without a checksum: only its size could be checked.');
+    await resolveModel('owner/name', { ...server, onWarning: (message) => warnings.push(message) });
+    expect(warnings).toContain(
+      'model.safetensors of owner/name came without a checksum: only its size could be checked.',
+    );
   });
 
   it('loads a file once where two ask for it at the same time', async () => {

@@ -273,8 +273,8 @@ describe('packDocuments', () => {
     });
     const chats = Array.from({ length: 8 }, (_, i) => chat(`question ${i}`, `answer ${i}`));
     const sets = await packDocuments(chats, chatter, options({ windowLength: 64, heldOutFraction: 0 }));
-    const said = windowsOf(sets.train!).flatMap(({ targets }) => targets.filter((id) => id >= 0));
-    expect(chatter.decode(said)).toBe(chats.map((_, i) => `answer ${i}<|end|>`).join(''));
+    const targets = windowsOf(sets.train!).flatMap(({ targets }) => targets.filter((id) => id >= 0));
+    expect(chatter.decode(targets)).toBe(chats.map((_, i) => `answer ${i}<|end|>`).join(''));
     // A conversation begins in the window in which it ends.
     for (const { ids, targets } of windowsOf(sets.train!)) {
       const last = targets.findLastIndex((id) => id >= 0);

@@ -88,7 +88,7 @@ describe('a batch', async () => {
     const batch = open(5);
     const joining = [...requests];
     const left = new Set<BatchRequest>();
-    const told = await run(batch, (ended) => {
+    const results = await run(batch, (ended) => {
       for (let n = pick(3); n > 0 && joining.length > 0; n--) batch.join(joining.shift()!);
       // Some clients hang up: those that write, that are read, and that wait.
       const gone = pick(6) === 0 ? requests[pick(requests.length - joining.length)] : undefined;
@@ -102,7 +102,7 @@ describe('a batch', async () => {
     for (const request of requests) {
       const { prompt, number, ...options } = request;
       const alone = await decodeAll(staged, { ...options, prompts: [prompt], seed: options.seed + number });
-      const text = told.get(request);
+      const text = results.get(request);
       if (left.has(request)) {
         expect(text?.reason ?? null).toBeNull();
         expect(idsOf(alone.tokens[0]!)).toEqual(expect.arrayContaining(idsOf(text?.tokens ?? [])));
@@ -125,9 +125,9 @@ describe('a batch', async () => {
     const many = Array.from({ length: 12 }, () => of('a'));
     const others = [of('b'), of('b'), of('a')];
     for (const request of [many[0]!, others[0]!, others[2]!, ...many.slice(1), others[1]!]) batch.join(request);
-    const told = await run(batch);
+    const results = await run(batch);
     batch.dispose();
-    const remembered = (request: BatchRequest): number => told.get(request)!.remembered;
+    const remembered = (request: BatchRequest): number => results.get(request)!.remembered;
     // The first of each scope reads all of it; the next ones in it read only the end.
     expect([many[0]!, others[0]!].map(remembered)).toEqual([0, 0]);
     expect(remembered(others[2]!)).toBeGreaterThan(30);
@@ -137,7 +137,7 @@ describe('a batch', async () => {
         .map(remembered)
         .every((tokens) => tokens > 30),
     ).toBe(true);
-    const texts = new Set([...told.values()].map(({ tokens }) => idsOf(tokens).join()));
+    const texts = new Set([...results.values()].map(({ tokens }) => idsOf(tokens).join()));
     expect(texts.size).toBe(1);
   });
 
@@ -149,11 +149,11 @@ describe('a batch', async () => {
     batch.join(newRequest([1, 2, 3], 40));
     await batch.step();
     for (const request of requests) batch.join(request);
-    const told = await run(batch);
+    const results = await run(batch);
     for (const request of requests) {
       const alone = await decodeAll(staged, plainRequest([request.prompt], 10));
       const bits = (tokens: readonly TokenRecord[]) => tokens.map(({ id, confidence }) => [id, confidence]);
-      expect(bits(told.get(request)!.tokens)).toEqual(bits(alone.tokens[0]!));
+      expect(bits(results.get(request)!.tokens)).toEqual(bits(alone.tokens[0]!));
     }
     batch.dispose();
   });
@@ -188,8 +188,8 @@ describe('a batch', async () => {
       newRequest(prompt, 6, { number, sampling: { ...greedy, temperature: 1 } }),
     );
     for (const request of requests) batch.join(request);
-    const told = await run(batch);
-    expect(requests.map((request) => told.get(request)!.remembered)).toEqual([0, 50, 50]);
+    const results = await run(batch);
+    expect(requests.map((request) => results.get(request)!.remembered)).toEqual([0, 50, 50]);
     batch.dispose();
   });
 

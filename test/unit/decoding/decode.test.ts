@@ -115,10 +115,10 @@ test('patience leaves when exits in a row agree', async () => {
     plainRequest(prompts, 20, { policy: { kind: 'patience', threshold: () => 2 }, candidates: 1 }),
   );
   for (const token of tokens.flat()) {
-    const said = token.opinions!.map(({ token: t }) => t!.id);
-    const expected = said.findIndex((id, k) => k > 0 && id === said[k - 1]);
+    const predicted = token.opinions!.map(({ token: t }) => t!.id);
+    const expected = predicted.findIndex((id, k) => k > 0 && id === predicted[k - 1]);
     const at = token.opinions!.findIndex(({ exit }) => exit === token.exit);
-    expect(at).toBe(expected === -1 ? said.length - 1 : expected);
+    expect(at).toBe(expected === -1 ? predicted.length - 1 : expected);
   }
 });
 

@@ -56,20 +56,20 @@ async function written(session: Session, rules: Rules, more: Partial<BatchReques
 
 async function together(
   session: Session,
-  asked: readonly { rules: Rules; more: Partial<BatchRequest> }[],
+  requests: readonly { rules: Rules; more: Partial<BatchRequest> }[],
 ): Promise<Written[]> {
   const { prompts, ...how } = plainRequest([tokenizer.encode(prompt)], 60, { codec: tokenizer, enabled: () => false, endOfText }); // prettier-ignore
-  const texts = asked.map(({ rules, more }): BatchRequest => {
+  const texts = requests.map(({ rules, more }): BatchRequest => {
     const allowed = finish(openGrammar(rules, tokenizer, vocabulary, endOfText));
     return { ...how, prompt: prompts[0]!, number: 0, scores: null, allowed, ...more };
   });
-  const told = texts.map((): { text: string; tokens: TokenRecord[]; reason: StopReason } => ({
+  const results = texts.map((): { text: string; tokens: TokenRecord[]; reason: StopReason } => ({
     text: '',
     tokens: [],
     reason: 'cancelled',
   }));
   for await (const event of session.write(texts)) {
-    const one = told[texts.indexOf(event.request)]!;
+    const one = results[texts.indexOf(event.request)]!;
     if (event.type === 'stop') one.reason = event.reason;
     if (event.type === 'tokens')
       for (const token of event.tokens) {
@@ -77,7 +77,7 @@ async function together(
         one.text += token.text;
       }
   }
-  return told;
+  return results;
 }
 
 const drafts = { lookup: true, exits: () => true, limit: 6 };
@@ -128,9 +128,9 @@ test('in a batch each keeps its own, and a free one its freedom', async () => {
   const alone = [];
   for (const rules of Object.values(grammars)) alone.push(await written(session, rules));
   const free = await written(session, grammars['schema']!, { allowed: null, maxTokens: 12 });
-  const asked = Object.values(grammars).map((rules) => ({ rules, more: {} }));
+  const requests = Object.values(grammars).map((rules) => ({ rules, more: {} }));
   const all = await together(session, [
-    ...asked,
+    ...requests,
     { rules: grammars['schema']!, more: { allowed: null, maxTokens: 12 } },
   ]);
   session.dispose();

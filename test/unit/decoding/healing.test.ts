@@ -110,6 +110,6 @@ test('in a batch it is what it is alone, and a caller that continues from its to
     for (const event of await batch.step()) if (event.type === 'tokens') tokens.push(...event.tokens);
   batch.dispose();
   expect(tokens.map(({ text: each }) => each).join('')).toBe(textsOf(alone)[0]);
-  const said = tokenizer.decode(tokens.map(({ id }) => id));
-  expect(said).toBe(Buffer.from(beginnings![0]!.bytes).toString() + textsOf(alone)[0]!);
+  const whole = tokenizer.decode(tokens.map(({ id }) => id));
+  expect(whole).toBe(Buffer.from(beginnings![0]!.bytes).toString() + textsOf(alone)[0]!);
 });

@@ -121,15 +121,15 @@ describe.each(['llama-untied', 'gpt_neox', 'mistral', 'olmo2', 'qwen3_moe', 'gpt
 test('stages that run together share the time by their layers', async () => {
   const model = tinyModel('llama-untied');
   const staged = await openStagedModel(model, copiedExits(model, [{ layer: 1, architecture: 'norm', head: own }]));
-  const told: (readonly [stage: number, tokens: number, milliseconds: number])[] = [];
-  const cache = openKvCache(staged, 1, (...pass) => void told.push(pass));
+  const passes: (readonly [stage: number, tokens: number, milliseconds: number])[] = [];
+  const cache = openKvCache(staged, 1, (...pass) => void passes.push(pass));
   cache.enter(0, [1, 2, 3]);
   await cache.advance(2, [0]);
-  expect(told.map(([stage, tokens]) => [stage, tokens])).toEqual([
+  expect(passes.map(([stage, tokens]) => [stage, tokens])).toEqual([
     [0, 3],
     [1, 3],
   ]);
-  expect(told[1]![2] / told[0]![2]).toBeCloseTo(model.spec.layers.length - 1);
+  expect(passes[1]![2] / passes[0]![2]).toBeCloseTo(model.spec.layers.length - 1);
   cache.dispose();
   await staged.dispose();
   model.close();

@@ -15,7 +15,7 @@ const proposed = (tokens: readonly number[], limit: number, others: readonly (re
   index.add(tokens);
   return index.propose(limit);
 };
-const tokensOf = (...asked: Parameters<typeof proposed>) => proposed(...asked).map(({ token }) => token);
+const tokensOf = (...parameters: Parameters<typeof proposed>) => proposed(...parameters).map(({ token }) => token);
 
 describe('what is proposed', () => {
   test('followed the longest end that stood there before', () => {

@@ -85,8 +85,8 @@ describe('with a calibration, auto', () => {
   );
 
   test('leaves only where and as surely as was promised', () => {
-    const asked = enabledExits(optionsOf(), calibrated('fast'), 12);
-    expect(['4:lens', '8:lens'].map(asked)).toEqual([false, true]);
+    const isEnabled = enabledExits(optionsOf(), calibrated('fast'), 12);
+    expect(['4:lens', '8:lens'].map(isEnabled)).toEqual([false, true]);
     const policy = policyOf(optionsOf(), calibrated('fast'));
     if (policy.kind !== 'confidence') throw new Error(policy.kind);
     expect(['4:lens', '8:lens'].map(policy.threshold)).toEqual([1, 0.9]);

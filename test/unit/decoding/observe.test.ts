@@ -25,7 +25,7 @@ const prompts = [
   [9, 9, 9, 31, 200, 17],
 ];
 
-async function heard(newTokens: number, endOfText: readonly number[]): Promise<Position[][]> {
+async function observed(newTokens: number, endOfText: readonly number[]): Promise<Position[][]> {
   const listening = observeExits(staged, prompts, newTokens, endOfText);
   for (;;) {
     const next = await listening.next();
@@ -35,7 +35,7 @@ async function heard(newTokens: number, endOfText: readonly number[]): Promise<P
 
 test('each exit is heard as decoding hears it, of the text of full depth', async () => {
   const { tokens } = await decodeAll(staged, plainRequest(prompts, 12, { candidates: 1 }));
-  const texts = await heard(12, []);
+  const texts = await observed(12, []);
   expect(texts.map((text) => text.map(({ token }) => token))).toEqual(tokens.map(idsOf));
   for (const [row, text] of texts.entries()) {
     for (const [i, { observations }] of text.entries()) {
@@ -47,10 +47,10 @@ test('each exit is heard as decoding hears it, of the text of full depth', async
 });
 
 test('a text ends at its end, the token that ends it among what is heard; the others go on', async () => {
-  const whole = await heard(12, []);
+  const whole = await observed(12, []);
   const end = whole[1]![4]!.token;
   const first = whole.map((text) => text.findIndex(({ token }) => token === end));
-  const texts = await heard(12, [end]);
+  const texts = await observed(12, [end]);
   expect(texts.map((text) => text.length)).toEqual(first.map((at) => (at === -1 ? 12 : at + 1)));
   texts.forEach((text, row) =>
     expect(text.map(({ token }) => token)).toEqual(whole[row]!.slice(0, text.length).map(({ token }) => token)),
@@ -58,7 +58,7 @@ test('a text ends at its end, the token that ends it among what is heard; the ot
 });
 
 test('states are those of the exits’ cuts', async () => {
-  const [text] = (await heard(1, [])) as [Position[]];
+  const [text] = (await observed(1, [])) as [Position[]];
   const cache = openKvCache(staged, 1);
   cache.enter(0, prompts[0]!);
   for (const [k, exit] of staged.exits.slice(0, -1).entries()) {

@@ -56,13 +56,13 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
   });
 
   test('a vector of a text hears all layers of it, wherever prompts stop', async () => {
-    const heard = async (promptExit: number | null): Promise<Float32Array> => {
+    const logitsAfter = async (promptExit: number | null): Promise<Float32Array> => {
       let last = new Float32Array();
       const pool = { exit: null, lastOnly: true, take: (state: Float32Array) => void (last = state.slice()) };
       await written(noisy, prompt, { ...fast, promptExit, pool });
       return last;
     };
-    expect(await heard(2)).toEqual(await heard(null));
+    expect(await logitsAfter(2)).toEqual(await logitsAfter(null));
   });
 
   test('its first and last tokens are computed in full, the others by its memory alone', async () => {
@@ -87,11 +87,11 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
   });
 
   test('pieces change nothing in what is said behind it, and it is another thing than with the whole prompt', async () => {
-    const said = await written(noisy, prompt, fast);
+    const result = await written(noisy, prompt, fast);
     for (const pieceTokens of [16, 50, 128])
-      expect(await written(openSession(noisy, { rows: 4, pieceTokens }), prompt, fast)).toEqual(said);
+      expect(await written(openSession(noisy, { rows: 4, pieceTokens }), prompt, fast)).toEqual(result);
     // What stops lies outside of all windows of attention there.
-    if (family !== 'mistral') expect(said).not.toEqual(await written(plain, prompt, {}));
+    if (family !== 'mistral') expect(result).not.toEqual(await written(plain, prompt, {}));
   });
 
   test('a memory that copies says what the whole prompt does', async () => {
@@ -112,12 +112,12 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
     let text = prompt;
     for (let turn = 0; turn < 10; turn++) {
       const different = ways[(3 * turn) % ways.length]!;
-      const said = await written(session, text, different);
+      const result = await written(session, text, different);
       if ('enabled' in different) {
         const { tokens: records } = await decodeAll(plain, plainRequest([text], 8));
-        expect(said.map(([id]) => id)).toEqual(idsOf(records[0]!));
+        expect(result.map(([id]) => id)).toEqual(idsOf(records[0]!));
       }
-      text = turn % 3 === 2 ? prompt : [...text, ...said.map(([id]) => id!)];
+      text = turn % 3 === 2 ? prompt : [...text, ...result.map(([id]) => id!)];
     }
     session.dispose();
   });

@@ -25,11 +25,11 @@ const promptOf = (seed: number, length: number): number[] => Array.from({ length
 async function written(
   session: Session,
   text: BatchRequest,
-  told: (event: BatchEvent<BatchRequest>) => void = () => undefined,
+  onEvent: (event: BatchEvent<BatchRequest>) => void = () => undefined,
 ): Promise<number[]> {
   const ids: number[] = [];
   for await (const event of session.write([text])) {
-    told(event);
+    onEvent(event);
     if (event.type === 'tokens') ids.push(...idsOf(event.tokens));
   }
   return ids;
@@ -86,15 +86,15 @@ test('nothing is computed for a reader that is busy, and one that goes leaves th
 test('a text that is left in the middle of a step says no more, and its row is free', async () => {
   const session = openSession(staged, { rows: 1 });
   const first = textOf(promptOf(5, 10), 100);
-  const heard: string[] = [];
+  const order: string[] = [];
   const reading = written(session, first, ({ type }) => {
-    heard.push(type);
+    order.push(type);
     // The next step has begun by then.
-    if (heard.length === 3) setImmediate(() => session.leave(first));
+    if (order.length === 3) setImmediate(() => session.leave(first));
   });
   const second = await written(session, textOf(promptOf(7, 10), 5));
   await reading;
-  expect(heard.length).toBeLessThan(20);
+  expect(order.length).toBeLessThan(20);
   expect(second).toEqual(await alone(promptOf(7, 10), 5));
   session.dispose();
 });

@@ -69,15 +69,19 @@ describe('ways of writing, the most cautious first, until one breaks the promise
   /** Of this number of tokens that are not the full model's own. */
   const others = (share: number): number[] => Array.from({ length: 64 }, () => Number(random() < share));
 
-  const boldestKept = (asked: Guarantee, ways: readonly number[], text: (way: number) => number[]): number | null => {
-    const most = 4 * fewestJudged(asked);
+  const boldestKept = (
+    guarantee: Guarantee,
+    ways: readonly number[],
+    text: (way: number) => number[],
+  ): number | null => {
+    const most = 4 * fewestJudged(guarantee);
     let best: number | null = null;
     for (const way of ways) {
       const written: number[] = [];
       let verdict: ReturnType<typeof verdictOf> = null;
       while (verdict === null && written.length < most) {
         written.push(...text(way));
-        verdict = verdictOf(asked, written, most);
+        verdict = verdictOf(guarantee, written, most);
       }
       if (verdict !== 'kept') break;
       best = way;
@@ -89,9 +93,9 @@ describe('ways of writing, the most cautious first, until one breaks the promise
     ['regret', 0.05, 0.05, regrets],
     ['agreement', 0.9, 0.1, others],
   ] as const)('a promised %s of %f holds in 19 of 20 calibrations at least', (measure, limit, allowed, text) => {
-    const asked: Guarantee = { promise: { measure, limit }, certainty: 0.95 };
+    const guarantee: Guarantee = { promise: { measure, limit }, certainty: 0.95 };
     const ways = [0.1, 0.4, 0.9, 1.04, 1.2, 1.5].map((share) => share * allowed);
-    const chosen = Array.from({ length: 100 }, () => boldestKept(asked, ways, text) ?? 0);
+    const chosen = Array.from({ length: 100 }, () => boldestKept(guarantee, ways, text) ?? 0);
     const share = (least: number): number => chosen.filter((way) => way >= least).length / chosen.length;
     expect(share(1.01 * allowed)).toBeLessThanOrEqual(0.05);
     // The cautious way passes nearly always, a bolder one often.

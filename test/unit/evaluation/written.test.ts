@@ -49,8 +49,8 @@ async function calibrated(promise: Promised, seed: number): Promise<{ judged: Ju
     states: written.map(({ observations }) => observations[k]!.state),
   }));
   const on = { tokenizer, staged, observed, costs, prompts: prompts(32), hasTime: () => true };
-  const asked = { promise, certainty: 0.95, tokens: 512, seconds: Infinity };
-  return { judged: await finished(judgeWritten(on, asked, signal)), fresh: prompts(8) };
+  const request = { promise, certainty: 0.95, tokens: 512, seconds: Infinity };
+  return { judged: await finished(judgeWritten(on, request, signal)), fresh: prompts(8) };
 }
 
 test('a promise is kept on text of other beginnings', async () => {

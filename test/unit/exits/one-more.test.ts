@@ -52,10 +52,10 @@ test('an architecture is read, given values, run and exported', async () => {
     const { tokens } = await decodeAll(staged, plainRequest(prompts, 12, { policy: confidenceAt(0) }));
     texts.push(tokens.map(idsOf));
     await staged.dispose();
-    const held = new Map([
+    const parameters = new Map([
       [`exits.2.${architecture}.norm.weight`, { shape: [model.spec.hidden], data: new Float32Array() }],
     ]);
-    expect((await plainModel(model, exit, held, 'hf')).layers).toBe(2);
+    expect((await plainModel(model, exit, parameters, 'hf')).layers).toBe(2);
   }
   expect(texts[1]).toEqual(texts[0]);
   model.close();

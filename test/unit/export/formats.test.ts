@@ -75,10 +75,10 @@ test.each(['llama-untied', 'qwen2'])('linear scaling of %s is two keys of GGUF, 
 test('there and back, every parameter has the bits that it had, and every text its ids', async () => {
   const exit: ExitSpec = { layer: 4, architecture: 'mlp', head: { kind: 'shared' } };
   const model = openModel(shippedModel);
-  const held = movedExits(model, exit);
+  const exitParameters = movedExits(model, exit);
   const folder = temporaryFolder();
   const write = async (from: Model, name: string, format: 'hf' | 'gguf') => {
-    const plain = await plainModel(from, exit, held, format);
+    const plain = await plainModel(from, exit, exitParameters, format);
     writePlain(join(folder, name), { model: from, plain, format, quantised: null, name, card: '', base: 'abc' });
     return format === 'gguf' ? join(folder, name, `${name}.gguf`) : join(folder, name);
   };
@@ -103,16 +103,16 @@ test('there and back, every parameter has the bits that it had, and every text i
 const listed = [3, 8, 20, 31, 100];
 
 /** What the exit says of every token behind the last: those outside its list share the defer class evenly. */
-async function sharedLogits(model: Model, exit: ExitSpec, held: ReadonlyMap<string, ParameterValues>) {
+async function sharedLogits(model: Model, exit: ExitSpec, exitParameters: ReadonlyMap<string, ParameterValues>) {
   const { vocabulary, hidden } = model.spec;
   const name = `${exitPath(exit)}.head.weight`;
-  const { data } = held.get(name)!;
+  const { data } = exitParameters.get(name)!;
   const head = new Float32Array(vocabulary * hidden);
   for (let id = 0; id < vocabulary; id++) {
     const row = listed.includes(id) ? listed.indexOf(id) : listed.length;
     head.set(data.subarray(row * hidden, (row + 1) * hidden), id * hidden);
   }
-  const whole = new Map(held).set(name, { shape: [vocabulary, hidden], data: head });
+  const whole = new Map(exitParameters).set(name, { shape: [vocabulary, hidden], data: head });
   const logits = await exitLogits(model, { ...exit, head: { kind: 'own' } }, whole);
   const share = Math.log(vocabulary - listed.length);
   return logits.slice(-vocabulary).map((logit, id) => (listed.includes(id) ? logit : logit - share));
@@ -125,8 +125,8 @@ describe('a shortlist', () => {
     const model = openModel(tiny('phi'));
     const data = Float32Array.from(listed, (id) => id / 50);
     const bias = { shape: [listed.length + 1], data: Float32Array.of(...data, 0.7) };
-    const held = new Map([...movedExits(model, exit), [`${exitPath(exit)}.head.bias`, bias]]);
-    const { parameters } = await plainModel(model, exit, held, 'hf');
+    const exitParameters = new Map([...movedExits(model, exit), [`${exitPath(exit)}.head.bias`, bias]]);
+    const { parameters } = await plainModel(model, exit, exitParameters, 'hf');
     const expanded = parameters.get('lm_head.bias')!.data;
     expect(listed.map((id) => expanded[id])).toEqual([...data]);
     expect(expanded[4]).toBeCloseTo(0.7 - Math.log(model.spec.vocabulary - listed.length), 6);
@@ -141,11 +141,11 @@ describe('a shortlist', () => {
       const deeper: ExitSpec = { layer: 3, architecture: 'norm', head: { kind: 'shared' } };
       const path = of === 'a directory' ? folder : (await written(folder, deeper, 'gguf')).file;
       const model = openModel(path);
-      const held = movedExits(model, exit);
-      const plain = await plainModel(model, exit, held, 'gguf');
+      const exitParameters = movedExits(model, exit);
+      const plain = await plainModel(model, exit, exitParameters, 'gguf');
       const directory = join(temporaryFolder(), 'plain');
       writePlain(directory, { model, plain, format: 'gguf', quantised: null, name: 'plain', card: '', base: 'abc' });
-      const expected = await sharedLogits(model, exit, held);
+      const expected = await sharedLogits(model, exit, exitParameters);
       const { vocabulary } = model.spec;
       const file = join(directory, 'plain.gguf');
       const staged = await openStagedModel(openModel(file));

@@ -7,7 +7,7 @@ import * as protocol from '../../../protocol/server.ts';
 
 interface FakeClient {
   stopped: boolean;
-  readonly heard: Map<string, (params: unknown) => void>;
+  readonly handlers: Map<string, (params: unknown) => void>;
 }
 
 const fake = vi.hoisted(() => ({ clients: [] as FakeClient[], problem: null as Error | null }));
@@ -20,7 +20,7 @@ vi.mock('../../../extension/client.ts', () => ({
     return { command: 'node', environment: {}, description: 'a Node' };
   },
   createClient(_context: unknown, _log: unknown, _runtime: unknown, events: ClientEvents): Client {
-    const client: FakeClient = { stopped: false, heard: new Map() };
+    const client: FakeClient = { stopped: false, handlers: new Map() };
     const number = fake.clients.push(client);
     return {
       start: async () => events.running(),
@@ -31,8 +31,8 @@ vi.mock('../../../extension/client.ts', () => ({
       send: async () => number,
       notify: async () => {},
       listen(method, handler) {
-        client.heard.set(method, handler);
-        return { dispose: () => void client.heard.delete(method) };
+        client.handlers.set(method, handler);
+        return { dispose: () => void client.handlers.delete(method) };
       },
     };
   },
@@ -49,8 +49,8 @@ beforeEach(() => {
 it('answers what is asked during a restart from the new backend, which is heard', async () => {
   const backend = make();
   const states: BackendState[] = [];
-  let heard = 0;
-  backend.listen(protocol.runChanged, () => heard++);
+  let notifications = 0;
+  backend.listen(protocol.runChanged, () => notifications++);
   await backend.start();
   backend.onState((state) => states.push(state));
   const restarted = backend.restart();
@@ -58,8 +58,8 @@ it('answers what is asked during a restart from the new backend, which is heard'
   await restarted;
   expect(fake.clients.map(({ stopped }) => stopped)).toEqual([true, false]);
   expect(states).toEqual(['stopped', 'starting', 'running']);
-  fake.clients[1]!.heard.get(protocol.runChanged.method)?.({});
-  expect(heard).toBe(1);
+  fake.clients[1]!.handlers.get(protocol.runChanged.method)?.({});
+  expect(notifications).toBe(1);
 });
 
 it('keeps the backend that a restart began where the one before could not start', async () => {

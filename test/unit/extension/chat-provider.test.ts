@@ -11,8 +11,8 @@ interface Provider {
   provideTokenCount(model: unknown, text: unknown): Promise<number>;
 }
 
-type Asked = { options: Record<string, unknown>; turns: unknown; token: unknown };
-let asked: Asked[] = [];
+type Requested = { options: Record<string, unknown>; turns: unknown; token: unknown };
+let requests: Requested[] = [];
 const app = {
   backend: { start: async () => {}, runtime: () => null },
   generations: {
@@ -24,7 +24,7 @@ const app = {
       turns: unknown,
     ) => {
       expect(prompt).toBe('');
-      asked.push({ options, turns, token });
+      requests.push({ options, turns, token });
       for (const text of ['A ', 'mean.']) onToken({ text });
     },
   },
@@ -32,7 +32,7 @@ const app = {
 
 const provider = (): Provider => chatProviders.get(chatVendor) as Provider;
 beforeEach(() => {
-  asked = [];
+  requests = [];
   setSetting('earlyExit.model', undefined);
   offerChat(app, []);
 });
@@ -57,8 +57,8 @@ describe('the chosen model among the chat models', () => {
       { role: 2, content: [{ value: 'a + b' }] },
       { role: 1, content: [{ value: 'Now a ' }, { value: 'mean.' }] },
     ];
-    const said: string[] = [];
-    const progress = { report: ({ value }: LanguageModelTextPart) => void said.push(value) };
+    const answered: string[] = [];
+    const progress = { report: ({ value }: LanguageModelTextPart) => void answered.push(value) };
     const token = {};
     await provider().provideLanguageModelChatResponse(
       model,
@@ -67,11 +67,11 @@ describe('the chosen model among the chat models', () => {
       progress,
       token,
     );
-    expect(said).toEqual(['A ', 'mean.']);
-    expect(asked).toHaveLength(1);
-    expect(asked[0]!.token).toBe(token);
-    expect(asked[0]!.options).toMatchObject({ model: './chatty', chat: true, maxTokens: 7, candidates: 0 });
-    expect(asked[0]!.turns).toEqual([
+    expect(answered).toEqual(['A ', 'mean.']);
+    expect(requests).toHaveLength(1);
+    expect(requests[0]!.token).toBe(token);
+    expect(requests[0]!.options).toMatchObject({ model: './chatty', chat: true, maxTokens: 7, candidates: 0 });
+    expect(requests[0]!.turns).toEqual([
       { role: 'user', content: 'Write a sum.' },
       { role: 'assistant', content: 'a + b' },
       { role: 'user', content: 'Now a mean.' },

@@ -24,10 +24,10 @@ it('leaves nothing where it cannot be written, as on a full disk', () => {
   // What the shell may write at most, in blocks.
   const program = `import { takeLock } from '${lockModule}'; try { takeLock('${path.join(folder, '.lock')}'); } catch (error) { console.log(error.code); }`;
   const words = ['--import', 'tsx', '--input-type=module', '-e', program];
-  const said = execFileSync('sh', ['-c', 'trap "" XFSZ; ulimit -f 0; exec node "$@"', 'sh', ...words], {
+  const output = execFileSync('sh', ['-c', 'trap "" XFSZ; ulimit -f 0; exec node "$@"', 'sh', ...words], {
     encoding: 'utf8',
   });
-  expect([said.trim(), readdirSync(folder)]).toEqual(['EFBIG', []]);
+  expect([output.trim(), readdirSync(folder)]).toEqual(['EFBIG', []]);
 });
 
 it('is a sentence where it cannot be had: whose it is, or what is wrong with its folder', () => {

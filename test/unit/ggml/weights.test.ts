@@ -43,9 +43,9 @@ describe('matrices that are loaded beforehand', () => {
     const names = [['a.weight'], ['b.weight'], ['c.weight'], ['d.weight']];
     await Promise.all([weights.load(names), weights.load(names)]);
     const { tensor } = weights.matrix('c.weight');
-    const held = new Float32Array(64 * 256);
-    cpu.library.get(tensor, held, 0, held.byteLength);
-    expect(held.every((value) => value === 1)).toBe(true);
+    const weight = new Float32Array(64 * 256);
+    cpu.library.get(tensor, weight, 0, weight.byteLength);
+    expect(weight.every((value) => value === 1)).toBe(true);
     expect(weights.matrix('c.weight').tensor).toBe(tensor);
     weights.dispose();
   });
@@ -81,10 +81,10 @@ describe('matrices that lie as one', () => {
     await weights.load([group]);
     const { tensor, rows, parts } = weights.joined(group)!;
     expect([rows, parts]).toEqual([96, [64, 32]]);
-    const held = new Float32Array(96 * 256);
-    cpu.library.get(tensor, held, 0, held.byteLength);
-    expect(held.subarray(0, 64 * 256).every((value) => value === 64)).toBe(true);
-    expect(held.subarray(64 * 256).every((value) => value === 32)).toBe(true);
+    const weight = new Float32Array(96 * 256);
+    cpu.library.get(tensor, weight, 0, weight.byteLength);
+    expect(weight.subarray(0, 64 * 256).every((value) => value === 64)).toBe(true);
+    expect(weight.subarray(64 * 256).every((value) => value === 32)).toBe(true);
     weights.dispose();
   });
 

@@ -182,18 +182,18 @@ describe('hover', () => {
   });
 
   it('says what drafted the tokens that the full model verified, and what that means', () => {
-    const said = (draft: TokenRecord['draft']): string => {
+    const hoverOf = (draft: TokenRecord['draft']): string => {
       const one = emptyTrace({ layers: 12, tokens: [token(0, 'return', 12, draft && { draft })] });
       const { contents } = annotations.hover(annotate('g', one, 17, source)!, 18, at)!;
       return (contents as { value: string }).value;
     };
-    expect(said({ source: '6:mlp', accepted: true })).toBe(
+    expect(hoverOf({ source: '6:mlp', accepted: true })).toBe(
       '`return`\n\n**Layer 12 of 12** · drafted by exit 6:mlp, verified by the full model, 90 % sure\n\n' +
         '*The full model verifies every draft, so the text is its own; accepted drafts only make it faster.*',
     );
-    expect(said({ source: 'lookup', accepted: true })).toContain('drafted by the earlier text, verified');
-    expect(said({ source: '6:mlp', accepted: false })).toContain('exit 6:mlp had drafted another token');
-    expect(said(undefined)).toBe('`return`\n\n**Layer 12 of 12** · predicted by the full model, 90 % sure');
+    expect(hoverOf({ source: 'lookup', accepted: true })).toContain('drafted by the earlier text, verified');
+    expect(hoverOf({ source: '6:mlp', accepted: false })).toContain('exit 6:mlp had drafted another token');
+    expect(hoverOf(undefined)).toBe('`return`\n\n**Layer 12 of 12** · predicted by the full model, 90 % sure');
   });
 });
 

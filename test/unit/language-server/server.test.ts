@@ -46,8 +46,8 @@ const connect = async (initializationOptions: Partial<protocol.ServerOptions> = 
   client = createProtocolConnection(new StreamMessageReader(down), new StreamMessageWriter(up));
   client.listen();
   send = (message, params) => client.sendRequest(message.method, params);
-  const asked = { processId: null, rootUri: null, capabilities: {}, initializationOptions };
-  await client.sendRequest('initialize', asked);
+  const parameters = { processId: null, rootUri: null, capabilities: {}, initializationOptions };
+  await client.sendRequest('initialize', parameters);
   await client.sendNotification('initialized', {});
 };
 beforeEach(() => connect());

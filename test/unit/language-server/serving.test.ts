@@ -12,10 +12,11 @@ import { shippedModel } from '../../support/golden.ts';
 type Handler = (params: unknown, token: unknown) => unknown;
 
 const handlers = new Map<string, Handler>();
-const told: string[] = [];
+const notifications: string[] = [];
 const answering = {
   answer: ({ method }: { method: string }, handler: Handler) => void handlers.set(method, handler),
-  notify: ({ method }: { method: string }, params: unknown) => void told.push(`${method} ${JSON.stringify(params)}`),
+  notify: ({ method }: { method: string }, params: unknown) =>
+    void notifications.push(`${method} ${JSON.stringify(params)}`),
   warn: () => undefined,
 } as unknown as Answering;
 const engine = createEngine();
@@ -32,7 +33,7 @@ const isUp = (url: string): Promise<boolean> =>
 afterAll(() => engine.dispose());
 afterEach(async () => {
   await stop();
-  told.length = 0;
+  notifications.length = 0;
 });
 
 it('serves until it is stopped, and a stop that was asked for is not told as an end', async () => {
@@ -41,7 +42,7 @@ it('serves until it is stopped, and a stop that was asked for is not told as an 
   expect(await isUp(url)).toBe(true);
   await handlers.get(protocol.stopServer.method)!({}, null);
   expect(await isUp(url)).toBe(false);
-  expect(told).toEqual([]);
+  expect(notifications).toEqual([]);
 }, 60_000);
 
 it('leaves one where it is started twice at once', async () => {
@@ -71,14 +72,14 @@ it('tells that a server has ended where another was asked for in its place and c
   await expect(start({ port: (other.address() as AddressInfo).port })).rejects.toMatchObject({ code: 'bad-argument' });
   other.close();
   expect(await isUp(url)).toBe(false);
-  expect(told).toEqual([`${protocol.serverEnded.method} {"problem":null}`]);
+  expect(notifications).toEqual([`${protocol.serverEnded.method} {"problem":null}`]);
 }, 60_000);
 
 it('names a model that is missing, and nothing listens after that', async () => {
   await expect(start({ model: '/nowhere/missing.gguf' })).rejects.toMatchObject({
     message: expect.stringMatching(/missing\.gguf/) as string,
   });
-  expect(told).toEqual([]);
+  expect(notifications).toEqual([]);
 }, 60_000);
 
 it('says that it was stopped to who waits for it', async () => {

@@ -46,12 +46,12 @@ describe('the language server as a program', () => {
     ['endless', 'x'.repeat(10_000), /a head of 4096 bytes and more/],
   ])('ends with a line on standard error where the length of a frame is %s', async (_, bytes, message) => {
     const { stdin, stderr } = start();
-    const said = text(stderr!);
+    const errorOutput = text(stderr!);
     const ended = once(server, 'exit');
     stdin!.write(bytes);
     expect(await ended).toEqual([1, null]);
-    expect(await said).toMatch(message);
-    expect((await said).trim().split('\n')).toHaveLength(1);
+    expect(await errorOutput).toMatch(message);
+    expect((await errorOutput).trim().split('\n')).toHaveLength(1);
   });
 
   it('answers a frame that is no JSON, says so on standard error and goes on', async () => {

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { policies, policyNames, type PolicyName, type ExitPrediction } from '../../../protocol/policies.ts';
 
-const said = (token: number, confidence = 0.5, margin = 0.2, entropy = 1): ExitPrediction => ({
+const predicted = (token: number, confidence = 0.5, margin = 0.2, entropy = 1): ExitPrediction => ({
   token,
   confidence,
   margin,
@@ -10,21 +10,21 @@ const said = (token: number, confidence = 0.5, margin = 0.2, entropy = 1): ExitP
 });
 
 test.each<[PolicyName, number, ExitPrediction, ExitPrediction[], boolean]>([
-  ['confidence', 0.5, said(1, 0.5), [], true],
-  ['confidence', 0.5, said(1, 0.49), [], false],
-  ['confidence', 1, said(1, 1), [], false],
-  ['margin', 0.2, said(1, 0.5, 0.2), [], true],
-  ['margin', 0.2, said(1, 0.9, 0.19), [], false],
-  ['margin', 1, said(1, 1, 1), [], false],
-  ['entropy', 1, said(1, 0.5, 0.2, 1), [], true],
-  ['entropy', 1, said(1, 0.5, 0.2, 1.01), [], false],
-  ['entropy', 0, said(1, 1, 1, 0), [], false],
-  ['patience', 1, said(1), [], true],
-  ['patience', 2, said(1), [], false],
-  ['patience', 2, said(1), [said(2), said(1)], true],
-  ['patience', 3, said(1), [said(1)], false],
-  ['patience', 3, said(1), [said(2), said(1)], false],
-  ['patience', 3, said(1), [said(2), said(1), said(1)], true],
+  ['confidence', 0.5, predicted(1, 0.5), [], true],
+  ['confidence', 0.5, predicted(1, 0.49), [], false],
+  ['confidence', 1, predicted(1, 1), [], false],
+  ['margin', 0.2, predicted(1, 0.5, 0.2), [], true],
+  ['margin', 0.2, predicted(1, 0.9, 0.19), [], false],
+  ['margin', 1, predicted(1, 1, 1), [], false],
+  ['entropy', 1, predicted(1, 0.5, 0.2, 1), [], true],
+  ['entropy', 1, predicted(1, 0.5, 0.2, 1.01), [], false],
+  ['entropy', 0, predicted(1, 1, 1, 0), [], false],
+  ['patience', 1, predicted(1), [], true],
+  ['patience', 2, predicted(1), [], false],
+  ['patience', 2, predicted(1), [predicted(2), predicted(1)], true],
+  ['patience', 3, predicted(1), [predicted(1)], false],
+  ['patience', 3, predicted(1), [predicted(2), predicted(1)], false],
+  ['patience', 3, predicted(1), [predicted(2), predicted(1), predicted(1)], true],
 ])('%s %d: %j behind %j leaves: %s', (name, value, now, earlier, leaves) => {
   expect(policies[name].leaves(value, now, earlier)).toBe(leaves);
 });

@@ -142,8 +142,8 @@ describe('a completion', () => {
 
   it('that no request waits for is cancelled within a token', async () => {
     const stopped = new AbortController();
-    let asked = 0;
-    Object.defineProperty(stopped.signal, 'aborted', { get: () => ++asked > 4 });
+    let checks = 0;
+    Object.defineProperty(stopped.signal, 'aborted', { get: () => ++checks > 4 });
     const [suggestion] = (await completed(prefix, { maxTokens: 200 }, stopped.signal)).suggestions;
     expect(suggestion!.stop).toBe('cancelled');
     expect(suggestion!.tokens.length).toBeLessThan(40);
@@ -166,10 +166,10 @@ describe('a completion that fills', () => {
     for (const begun of ['  tot', '  const va', '  ret', '  fo']) {
       const [suggestion] = (await filled(prefix + begun)).suggestions;
       const [first] = suggestion!.tokens;
-      const said = tokenizer.tokenText(first!.id);
-      expect(said.endsWith(first!.text)).toBe(true);
-      expect(begun.endsWith(said.slice(0, said.length - first!.text.length))).toBe(true);
-      if (said.length > first!.text.length) wholeWords++;
+      const tokenText = tokenizer.tokenText(first!.id);
+      expect(tokenText.endsWith(first!.text)).toBe(true);
+      expect(begun.endsWith(tokenText.slice(0, tokenText.length - first!.text.length))).toBe(true);
+      if (tokenText.length > first!.text.length) wholeWords++;
     }
     expect(wholeWords).toBeGreaterThan(0);
   });

@@ -60,14 +60,14 @@ it('asks a job to stop at once, and leaves it alone that does not answer', async
     ended: () => never,
   };
   const controller = new AbortController();
-  let asked = 0;
+  let steps = 0;
   const stop = async (): Promise<void> => {
-    asked++;
+    steps++;
     await never;
   };
   const following = all(untilLate(followJob(silent, controller.signal, stop), controller.signal, 100));
   await new Promise((resolve) => setTimeout(resolve, 20));
   controller.abort();
-  expect(asked).toBe(1);
+  expect(steps).toBe(1);
   await expect(following).rejects.toBe(controller.signal.reason);
 });

@@ -68,10 +68,10 @@ test('one that is cut at all exits serves who asks some of them, and says what o
   const exits = await tunedExits();
   const asking = { exits, mode: 'fast', threshold: '0.3', disable: ['8'] };
   const exitsOf = async (): Promise<string[]> => {
-    const said: string[] = [];
+    const written: string[] = [];
     for await (const event of generate(optionsOf(asking), signal))
-      if (event.type === 'token') said.push(`${event.token.text} ${event.token.exit}`);
-    return said;
+      if (event.type === 'token') written.push(`${event.token.text} ${event.token.exit}`);
+    return written;
   };
   await closeGenerators();
   const whole = await openGenerator(optionsOf({ exits, candidates: 4 }), signal);

@@ -23,11 +23,11 @@ describe('locateModel', () => {
 
 describe('recipes', () => {
   it('ask the hub for a model that is no path, and stop when cancelled', async () => {
-    const asked: string[] = [];
+    const requests: string[] = [];
     const controller = new AbortController();
     // Takes the request and never answers.
     const hub = createServer((request) => {
-      asked.push(request.url ?? '');
+      requests.push(request.url ?? '');
       controller.abort();
     });
     await new Promise<void>((resolve) => hub.listen(0, '127.0.0.1', resolve));
@@ -35,7 +35,7 @@ describe('recipes', () => {
     vi.stubEnv('EARLY_EXIT_CACHE', temporaryFolder());
     const options = parseOptions('generate', { model: 'owner/name', prompt: ['a'] });
     await expect(recipes.generate(options, controller.signal).next()).rejects.toMatchObject({ code: 'cancelled' });
-    expect(asked[0]).toMatch(/^\/api\/models\/owner\/name\/revision\/main\b/);
+    expect(requests[0]).toMatch(/^\/api\/models\/owner\/name\/revision\/main\b/);
     hub.closeAllConnections();
     hub.close();
   });

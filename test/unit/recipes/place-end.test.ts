@@ -6,7 +6,7 @@ import type { StopReason } from '../../../protocol/trace.ts';
 /** The rest of a text that comes in tokens of this number of characters, and why it ended there. */
 function endedAt(
   before: string,
-  said: string,
+  written: string,
   maxTokens = 1000,
   size = 3,
 ): { text: string; reason: StopReason | null } {
@@ -14,8 +14,8 @@ function endedAt(
   const end = placeEnd({ prefix, suffix }, maxTokens);
   let text = '';
   let safe = 0;
-  for (let at = 0; at < said.length; at += size) {
-    const piece = said.slice(at, at + size);
+  for (let at = 0; at < written.length; at += size) {
+    const piece = written.slice(at, at + size);
     text += piece;
     const now = end.push(piece);
     // What was safe stays so.
@@ -27,7 +27,7 @@ function endedAt(
   return { text: text.slice(0, end.settled()), reason: null };
 }
 
-const cases: [name: string, before: string, said: string, kept: string][] = [
+const cases: [name: string, before: string, written: string, kept: string][] = [
   [
     'the body of a function whose end stands behind',
     'class A {\n  mean() {\n    |\n  }\n}\n',
@@ -123,9 +123,9 @@ const cases: [name: string, before: string, said: string, kept: string][] = [
 ];
 
 describe('a text at a cursor is', () => {
-  it.each(cases)('%s', (_, before, said, kept) => {
+  it.each(cases)('%s', (_, before, written, kept) => {
     for (const size of [1, 3, 7, 50])
-      expect(endedAt(before, said, 1000, size)).toEqual({ text: kept, reason: 'block-end' });
+      expect(endedAt(before, written, 1000, size)).toEqual({ text: kept, reason: 'block-end' });
   });
 
   it('without blanks at its end, should the model say no more', () => {
@@ -133,8 +133,8 @@ describe('a text at a cursor is', () => {
   });
 
   it('at its limit whole lines, and no half of a call', () => {
-    const said = 'first();\n  second(\n    third,\n  );\n  fourth();\n';
-    const at = (tokens: number) => endedAt('function f() {\n  |\n}\n', said, tokens, 4);
+    const written = 'first();\n  second(\n    third,\n  );\n  fourth();\n';
+    const at = (tokens: number) => endedAt('function f() {\n  |\n}\n', written, tokens, 4);
     expect(at(1)).toEqual({ text: 'first();', reason: 'length' });
     expect(at(4)).toEqual({ text: 'first();\n  second(\n    third,\n  );', reason: 'length' });
     expect(at(6)).toEqual({ text: 'first();\n  second(\n    third,\n  );', reason: 'length' });

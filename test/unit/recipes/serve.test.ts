@@ -42,21 +42,21 @@ test('a defect costs the texts that it met, and not the server', async () => {
   const inbox = openInbox<ServeMessage>();
   const end = new AbortController();
   const write = (id: number): void => inbox.push({ type: 'write', id, asker: { client: 'a', key: '' }, request });
-  const told: ServeEvent[] = [];
+  const events: ServeEvent[] = [];
   for await (const event of serve(parseOptions('serve', { model: shippedModel, device: 'cpu' }), end.signal, inbox)) {
-    told.push(event);
+    events.push(event);
     if (event.type === 'serving') {
       made.failure = new RangeError('made up');
       write(1);
     }
     if (event.type === 'refused') write(2);
-    if (told.filter(({ type }) => type === 'stopped').length === 2) {
+    if (events.filter(({ type }) => type === 'stopped').length === 2) {
       end.abort();
       inbox.wake();
     }
   }
   const of = (id: number): string[] => [
-    ...new Set(told.flatMap((event) => ('id' in event && event.id === id ? [event.type] : []))),
+    ...new Set(events.flatMap((event) => ('id' in event && event.id === id ? [event.type] : []))),
   ];
   expect(of(1).at(-1)).toBe('refused');
   expect(of(2)).toEqual(['accepted', 'read', 'written', 'stopped']);

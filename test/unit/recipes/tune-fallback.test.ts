@@ -59,8 +59,8 @@ async function run(exitDevice: 'auto' | 'cpu' | 'webgpu'): Promise<TuneEvent[]> 
 
 test('is replaced by the CPU with a clear line, and the run ends as on the CPU alone, if the user did not name it', async () => {
   const events = await run('auto');
-  const said = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
-  expect(said).toEqual(['Tuning on a failing GPU failed: device lost. Going on with the CPU.']);
+  const warnings = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
+  expect(warnings).toEqual(['Tuning on a failing GPU failed: device lost. Going on with the CPU.']);
   const alone = await run('cpu');
   const after = (all: readonly TuneEvent[]) => all.flatMap((event) => (event.type === 'tuned' ? [event.after] : []));
   expect(after(events)).toEqual(after(alone));

@@ -31,7 +31,7 @@ test('what opens a thing is not timed with what it costs from then on', async ()
 
 test('one sentence says what the minutes of a run have no room for, and how many would have', () => {
   const speeds = { spent: 10, window: 5, scorerOpening: 1, scoring: 1 };
-  const asked = {
+  const request = {
     tokens: 512,
     evaluationTokens: 8192,
     heldOutWindows: 16,
@@ -41,20 +41,20 @@ test('one sentence says what the minutes of a run have no room for, and how many
     distils: true,
     headShare: 0.5,
   };
-  const said = (minutes: number, fit = true): string | null => {
-    const plan = planMinutes(speeds, { ...asked, seconds: 60 * minutes, ...(fit ? {} : { fitTokens: null }) });
+  const adviceFor = (minutes: number, fit = true): string | null => {
+    const plan = planMinutes(speeds, { ...request, seconds: 60 * minutes, ...(fit ? {} : { fitTokens: null }) });
     return tooShort('m.gguf', plan, { minutes, initialise: fit ? 'fit' : 'copy' });
   };
-  expect(said(0.3)).toMatch(
+  expect(adviceFor(0.3)).toMatch(
     /^0\.3 minutes are too few for exits of m\.gguf here: a fit takes about \d+, and with updates \d+ \(--minutes \d+\)/,
   );
-  expect(said(1)).toMatch(
+  expect(adviceFor(1)).toMatch(
     /^A minute is too few for more than a fit of m\.gguf's exits here: updates take about \d+ \(/,
   );
-  expect(said(1, false)).toMatch(/^A minute is too few for updates, which take about \d+ \(/);
+  expect(adviceFor(1, false)).toMatch(/^A minute is too few for updates, which take about \d+ \(/);
   for (const fit of [true, false]) {
-    const enough = Number(/--minutes (\d+)/.exec(said(0.5, fit)!)![1]);
-    expect(said(enough, fit)).toBeNull();
+    const enough = Number(/--minutes (\d+)/.exec(adviceFor(0.5, fit)!)![1]);
+    expect(adviceFor(enough, fit)).toBeNull();
   }
-  expect(said(30)).toBeNull();
+  expect(adviceFor(30)).toBeNull();
 });

@@ -200,13 +200,13 @@ describe('tune', () => {
   it('says that it keeps nothing when it is stopped before it learned anything', async () => {
     const directory = path.join(root, 'early.exits');
     const abort = new AbortController();
-    const said: TuneEvent[] = [];
+    const events: TuneEvent[] = [];
     const stopped = collect(recipes.tune(parseOptions('tune', given({ out: directory })), abort.signal), (event) => {
-      said.push(event);
+      events.push(event);
       if (event.type === 'phase' && event.phase === 'features') abort.abort();
     });
     await expect(stopped).rejects.toThrow(/abort/i);
-    expect(said.at(-1)).toMatchObject({
+    expect(events.at(-1)).toMatchObject({
       type: 'warning',
       message: expect.stringMatching(/^Nothing was saved/) as string,
     });

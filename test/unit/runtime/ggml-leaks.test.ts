@@ -49,7 +49,7 @@ const specs = [
 const prompt = Array.from({ length: 40 }, (_, i) => (i * 7) % 60);
 
 test('200 openings leave nothing behind', async () => {
-  const held = counted(openLibrary(libraryFolder()!));
+  const library = counted(openLibrary(libraryFolder()!));
   const use = async (): Promise<void> => {
     const model = tinyModel('llama-untied');
     const exits = copiedExits(model, specs);
@@ -66,22 +66,22 @@ test('200 openings leave nothing behind', async () => {
     model.close();
   };
   await use();
-  const first = held();
+  const first = library();
   for (let i = 1; i < 200; i++) await use();
-  expect(held()).toEqual(first);
+  expect(library()).toEqual(first);
 }, 240_000);
 
 test('thousands of tokens keep no more than the graphs of their last shapes', async () => {
-  const held = counted(openLibrary(libraryFolder()!));
+  const library = counted(openLibrary(libraryFolder()!));
   const model = openModel(join(fixtures, 'gguf', 'llama-q4_k.gguf'));
   const staged = await openStagedModel(model, copiedExits(model, []), { arithmetic: 'int8' });
   const settled: number[] = [];
   for (let text = 0; text < 12; text++) {
     await decodeAll(staged, plainRequest([prompt, prompt.slice(1), prompt.slice(2)], 100));
-    settled.push(Object.values(held()).reduce((a, b) => a + b, 0));
+    settled.push(Object.values(library()).reduce((a, b) => a + b, 0));
   }
   expect(settled.at(-1)).toBe(settled[1]);
   await staged.dispose();
-  expect(held()).toEqual({});
+  expect(library()).toEqual({});
   model.close();
 }, 120_000);

@@ -9,8 +9,8 @@ const child = path.resolve(import.meta.dirname, '../../support/memory-child.ts')
 test.skipIf(libraryFolder() === null || process.platform !== 'linux')(
   'the C library holds little of it back after 300 passes of 150 shapes',
   () => {
-    const said = execFileSync(process.execPath, ['--import', 'tsx', child], { encoding: 'utf8' });
-    const { held } = JSON.parse(said) as { held: number };
+    const output = execFileSync(process.execPath, ['--import', 'tsx', child], { encoding: 'utf8' });
+    const { held } = JSON.parse(output) as { held: number };
     expect(held / 2 ** 20).toBeLessThan(24);
   },
   120_000,

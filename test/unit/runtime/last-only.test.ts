@@ -32,7 +32,7 @@ test.each(cases)('%s, %j', async (path, some) => {
   for (const exits of [noExits, copiedExits(model, specs)]) {
     const staged = await openStagedModel(model, exits, { arithmetic: 'int8' });
     const final = staged.exits.length - 1;
-    const said = [];
+    const readouts = [];
     for (const lastOnly of [true, false]) {
       const cache = openKvCache(staged, prompts.length);
       const hear = async () => cache.read(final, [0, 1], [1, 1], { logits: true });
@@ -48,10 +48,10 @@ test.each(cases)('%s, %j', async (path, some) => {
       for (const row of [0, 1]) cache.truncate(row, 20);
       for (const row of [0, 1]) cache.enter(row, [5, 6]);
       await cache.advance(staged.exits[final]!.stages, [0, 1]);
-      said.push([first, later, await cache.read(final, [0, 1], [2, 2], { logits: true })]);
+      readouts.push([first, later, await cache.read(final, [0, 1], [2, 2], { logits: true })]);
       cache.dispose();
     }
-    expect(said[0]).toEqual(said[1]);
+    expect(readouts[0]).toEqual(readouts[1]);
     await staged.dispose();
   }
   model.close();
@@ -61,7 +61,7 @@ test('a branch behind the last layer attends to every token', async () => {
   const model = tinyModel();
   const exit = { layer: model.spec.layers.length, architecture: 'layer', head: { kind: 'shared' } } as const;
   const staged = await openStagedModel(model, copiedExits(model, [exit]), { arithmetic: 'int8' });
-  const said = [];
+  const readouts = [];
   for (const lastOnly of [true, false]) {
     const cache = openKvCache(staged, 1);
     cache.enter(
@@ -69,10 +69,10 @@ test('a branch behind the last layer attends to every token', async () => {
       Array.from({ length: 40 }, (_, i) => (11 * i) % 60),
     );
     await cache.advance(staged.exits[0]!.stages, [0], { lastOnly });
-    said.push(await cache.read(0, [0], [1], { logits: true }));
+    readouts.push(await cache.read(0, [0], [1], { logits: true }));
     cache.dispose();
   }
-  expect(said[0]).toEqual(said[1]);
+  expect(readouts[0]).toEqual(readouts[1]);
   await staged.dispose();
   model.close();
 });

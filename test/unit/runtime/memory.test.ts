@@ -72,7 +72,7 @@ describe('in ggml', () => {
 
     test('a token that goes on sees what was filled, whatever goes with it in a pass', async () => {
       const ids = newIds(14);
-      const said = async (together: boolean): Promise<Float32Array> => {
+      const logitsOf = async (together: boolean): Promise<Float32Array> => {
         const cache = openKvCache(staged, 1);
         cache.enter(0, ids.slice(0, 8));
         await cache.advance(trunk, [0]);
@@ -101,8 +101,8 @@ describe('in ggml', () => {
         cache.dispose();
         return result!.logits!;
       };
-      const alone = await said(false);
-      expect(maxDifference(alone, await said(true))).toBe(0);
+      const alone = await logitsOf(false);
+      expect(maxDifference(alone, await logitsOf(true))).toBe(0);
     });
 
     test('after any mixture of exits a repaired row has the bits of one that no memory ever filled', async () => {

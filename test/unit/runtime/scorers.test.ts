@@ -36,38 +36,38 @@ test.each(families)('the final exit of %s', async (family) => {
   const backbone = await openFeatureModel(model, [finalCut(model.spec)]);
   const [stream] = await backbone.features(Int32Array.from(ids), 1, ids.length);
   const scorer = await openExitScorer(model, null);
-  const said = await scorer.score(stream!, ids, 1, ids.length);
+  const scored = await scorer.score(stream!, ids, 1, ids.length);
   const wanted = logits.map((row, i) => judged(row, ids[i]!));
   expect(
     maxDifference(
-      said.loss,
+      scored.loss,
       wanted.map(({ loss }) => loss),
     ),
   ).toBeLessThan(1e-4);
   expect(
     maxDifference(
-      said.confidence,
+      scored.confidence,
       wanted.map(({ confidence }) => confidence),
     ),
   ).toBeLessThan(1e-4);
-  expect([...said.token]).toEqual(wanted.map(({ token }) => token));
+  expect([...scored.token]).toEqual(wanted.map(({ token }) => token));
   for (const each of [backbone, scorer]) await each.dispose();
   model.close();
 });
 
-async function expectSame(model: Model, exit: ExitSpec, held: ExitSet['parameters']): Promise<void> {
+async function expectSame(model: Model, exit: ExitSpec, exitValues: ExitSet['parameters']): Promise<void> {
   const [batch, tokens] = [2, 6];
   const { spec } = model;
   const stream = Float32Array.from({ length: batch * tokens * spec.hidden }, (_, i) => 2 * Math.sin(1.3 * i));
   const targets = Int32Array.from({ length: batch * tokens }, (_, i) => i + 3);
-  const scorer = await openExitScorer(model, exit, held);
-  const said = await scorer.score(stream, targets, batch, tokens);
+  const scorer = await openExitScorer(model, exit, exitValues);
+  const scored = await scorer.score(stream, targets, batch, tokens);
   await scorer.dispose();
-  const parameters = overlayParameters(model.parameters, held);
+  const parameters = overlayParameters(model.parameters, exitValues);
   const names = new Set([
     ...exitParameters(spec, exit, model.parameters).map(({ name }) => name),
     ...frozenParameters(exit, model.parameters, true),
-    ...held.keys(),
+    ...exitValues.keys(),
   ]);
   const logits = tf.tidy(() => {
     const table = [...names].map(
@@ -85,17 +85,17 @@ async function expectSame(model: Model, exit: ExitSpec, held: ExitSet['parameter
   );
   expect(
     maxDifference(
-      said.loss,
+      scored.loss,
       wanted.map(({ loss }) => loss),
     ),
   ).toBeLessThan(1e-4);
   expect(
     maxDifference(
-      said.confidence,
+      scored.confidence,
       wanted.map(({ confidence }) => confidence),
     ),
   ).toBeLessThan(1e-4);
-  expect([...said.token]).toEqual(wanted.map(({ token }) => token));
+  expect([...scored.token]).toEqual(wanted.map(({ token }) => token));
 }
 
 describe('an exit says what TensorFlow.js says', () => {

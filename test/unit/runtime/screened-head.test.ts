@@ -80,9 +80,9 @@ const final = (staged: StagedModel): number => staged.exits.length - 1;
 
 async function readLast(staged: StagedModel, count: number, exit = final(staged), logits = false): Promise<RowReadout> {
   const slots = await filled(staged);
-  const [said] = await slots.read(exit, [0], [count], { logits });
+  const [results] = await slots.read(exit, [0], [count], { logits });
   slots.dispose();
-  return said!;
+  return results!;
 }
 
 const near = (one: Readout, other: Readout): void => {
@@ -130,9 +130,9 @@ describe.skipIf(!hasGgml).each([
     for (const count of [1, 2, 3, 5, 8, 16, 33])
       expect((await readLast(screened!, count)).readouts).toEqual(together.slice(-count));
     const batch = await filled(screened!, 3);
-    const said = await batch.read(1, [2, 0, 1], [1, 3, 2], { logits: false });
+    const results = await batch.read(1, [2, 0, 1], [1, 3, 2], { logits: false });
     const upTo = (row: number, count: number): Readout[] => together.slice(tokens - row - count, tokens - row);
-    expect(said.map(({ readouts }) => readouts)).toEqual([upTo(2, 1), upTo(0, 3), upTo(1, 2)]);
+    expect(results.map(({ readouts }) => readouts)).toEqual([upTo(2, 1), upTo(0, 3), upTo(1, 2)]);
     batch.dispose();
   });
 

@@ -63,15 +63,15 @@ test.each(newer)('%s', async (type) => {
   const model = openModel(write(type));
   expect(model.parameters.storedType('layers.0.mlp.down_proj.weight')).toBe(type);
   const ids = [3, 1, 4, 15, 9, 26];
-  const said = async (options: Parameters<typeof openStagedModel>[2]): Promise<Float32Array> => {
+  const logitsWith = async (options: Parameters<typeof openStagedModel>[2]): Promise<Float32Array> => {
     const staged = await openStagedModel(model, noExits, options);
     const logits = await finalLogits(staged, ids);
     await staged.dispose();
     return logits;
   };
-  const stored = await said({ arithmetic: 'int8' });
+  const stored = await logitsWith({ arithmetic: 'int8' });
   const norm = (values: Float32Array): number => Math.hypot(...values);
-  const exact = await said({ arithmetic: 'float32' });
+  const exact = await logitsWith({ arithmetic: 'float32' });
   expect(norm(exact)).toBeGreaterThan(0);
   expect(norm(exact.map((value, i) => value - stored[i]!)) / norm(exact)).toBeLessThan(0.05);
   model.close();

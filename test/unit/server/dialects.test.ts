@@ -24,29 +24,29 @@ async function events(path: string, body: object): Promise<{ name: string; data:
   return [...text.matchAll(/^event: (.*)\ndata: (.*)\n\n/gm)].map(([, name, data]) => ({ name: name!, data: JSON.parse(data!) })); // prettier-ignore
 }
 
-const asked = [
+const requests = [
   { role: 'system', content: 'Be short.' },
   { role: 'user', content: 'add two numbers' },
 ];
-const said = async (more: object = {}): Promise<string> =>
-  (await ask('/v1/chat/completions', { messages: asked, max_tokens: 8, ...more })).choices[0]!.message.content;
+const textOf = async (more: object = {}): Promise<string> =>
+  (await ask('/v1/chat/completions', { messages: requests, max_tokens: 8, ...more })).choices[0]!.message.content;
 const parameters = { type: 'object', properties: { city: { enum: ['Rome', 'Oslo'] } }, required: ['city'] };
 const person = { type: 'object', properties: { age: { type: 'integer', maximum: 9, minimum: 0 } }, required: ['age'] };
 
 describe('/v1/responses', () => {
   const body = { instructions: 'Be short.', input: 'add two numbers', max_output_tokens: 8 };
   test('says the same, in items', async () => {
-    const content = await said();
+    const content = await textOf();
     const whole = await json('/v1/responses', body);
     expect(whole).toMatchObject({ object: 'response', status: 'incomplete', incomplete_details: { reason: 'max_output_tokens' }, usage: { output_tokens: 8 } }); // prettier-ignore
     expect(whole.output).toMatchObject([{ type: 'message', role: 'assistant', content: [{ type: 'output_text', text: content }] }]); // prettier-ignore
     const items = [{ role: 'developer', content: [{ type: 'input_text', text: 'Be short.' }] }, { type: 'message', role: 'user', content: 'add two numbers' }]; // prettier-ignore
-    const told = await events('/v1/responses', { input: items, max_output_tokens: 8 });
-    expect(told.map(({ data }) => data.sequence_number)).toEqual([...told.keys()]);
-    expect(told.every(({ name, data }) => name === data.type)).toBe(true);
-    expect(told.filter(({ name }) => name === 'response.output_text.delta').map(({ data }) => data.delta).join('')).toBe(content); // prettier-ignore
-    expect([...new Set(told.map(({ name }) => name))]).toEqual(['response.created', 'response.in_progress', 'response.output_item.added', 'response.content_part.added', 'response.output_text.delta', 'response.output_text.done', 'response.content_part.done', 'response.output_item.done', 'response.incomplete']); // prettier-ignore
-    expect(told.at(-1)!.data.response.output).toMatchObject(whole.output.map((item: object) => ({ ...item, id: told.at(-1)!.data.response.output[0].id }))); // prettier-ignore
+    const received = await events('/v1/responses', { input: items, max_output_tokens: 8 });
+    expect(received.map(({ data }) => data.sequence_number)).toEqual([...received.keys()]);
+    expect(received.every(({ name, data }) => name === data.type)).toBe(true);
+    expect(received.filter(({ name }) => name === 'response.output_text.delta').map(({ data }) => data.delta).join('')).toBe(content); // prettier-ignore
+    expect([...new Set(received.map(({ name }) => name))]).toEqual(['response.created', 'response.in_progress', 'response.output_item.added', 'response.content_part.added', 'response.output_text.delta', 'response.output_text.done', 'response.content_part.done', 'response.output_item.done', 'response.incomplete']); // prettier-ignore
+    expect(received.at(-1)!.data.response.output).toMatchObject(whole.output.map((item: object) => ({ ...item, id: received.at(-1)!.data.response.output[0].id }))); // prettier-ignore
   });
 
   test('calls functions, gets their answers, and fits schemas', async () => {
@@ -55,9 +55,9 @@ describe('/v1/responses', () => {
     const { output } = await json('/v1/responses', call);
     expect(output).toMatchObject([{ type: 'function_call', name: 'weather', status: 'completed' }]);
     expect(['Rome', 'Oslo']).toContain(JSON.parse(output[0].arguments).city);
-    const told = await events('/v1/responses', call);
-    expect(told.at(-1)!.data.response.output[0]).toMatchObject({ name: 'weather', arguments: output[0].arguments });
-    expect(told.map(({ name }) => name)).toContain('response.function_call_arguments.done');
+    const received = await events('/v1/responses', call);
+    expect(received.at(-1)!.data.response.output[0]).toMatchObject({ name: 'weather', arguments: output[0].arguments });
+    expect(received.map(({ name }) => name)).toContain('response.function_call_arguments.done');
     const answered = [{ role: 'user', content: 'x' }, output[0], { type: 'function_call_output', call_id: output[0].call_id, output: 'rain' }]; // prettier-ignore
     expect(await json('/v1/responses', { input: answered, tools, max_output_tokens: 2 })).toMatchObject({ object: 'response' }); // prettier-ignore
     const text = { format: { type: 'json_schema', name: 'p', schema: person } };
@@ -79,14 +79,17 @@ describe('/v1/responses', () => {
 describe('/v1/messages', () => {
   const body = { system: [{ type: 'text', text: 'Be short.' }], messages: [{ role: 'user', content: [{ type: 'text', text: 'add two numbers' }] }], max_tokens: 8 }; // prettier-ignore
   test('says the same, in blocks', async () => {
-    const content = await said();
+    const content = await textOf();
     const whole = await json('/v1/messages', body);
     expect(whole).toMatchObject({ type: 'message', role: 'assistant', content: [{ type: 'text', text: content }], stop_reason: 'max_tokens', usage: { output_tokens: 8 } }); // prettier-ignore
-    const told = await events('/v1/messages', body);
-    expect([...new Set(told.map(({ name }) => name))]).toEqual(['message_start', 'content_block_start', 'content_block_delta', 'content_block_stop', 'message_delta', 'message_stop']); // prettier-ignore
-    expect(told.filter(({ name }) => name === 'content_block_delta').map(({ data }) => data.delta.text).join('')).toBe(content); // prettier-ignore
-    expect(told.at(-2)!.data).toMatchObject({ delta: { stop_reason: 'max_tokens' }, usage: { output_tokens: 8 } });
-    const { input_tokens } = await json('/v1/messages/count_tokens', { system: 'Be short.', messages: asked.slice(1) });
+    const received = await events('/v1/messages', body);
+    expect([...new Set(received.map(({ name }) => name))]).toEqual(['message_start', 'content_block_start', 'content_block_delta', 'content_block_stop', 'message_delta', 'message_stop']); // prettier-ignore
+    expect(received.filter(({ name }) => name === 'content_block_delta').map(({ data }) => data.delta.text).join('')).toBe(content); // prettier-ignore
+    expect(received.at(-2)!.data).toMatchObject({ delta: { stop_reason: 'max_tokens' }, usage: { output_tokens: 8 } });
+    const { input_tokens } = await json('/v1/messages/count_tokens', {
+      system: 'Be short.',
+      messages: requests.slice(1),
+    });
     const { usage } = whole;
     expect(input_tokens).toBe(usage.input_tokens + usage.cache_read_input_tokens);
   });
@@ -97,8 +100,8 @@ describe('/v1/messages', () => {
       const call = { ...body, tools, tool_choice, max_tokens: 60 };
       const { content, stop_reason } = await json('/v1/messages', call);
       expect([content.length, content[0].type, content[0].name, stop_reason]).toEqual([1, 'tool_use', 'weather', 'tool_use']); // prettier-ignore
-      const told = await events('/v1/messages', call);
-      const delta = told.find(({ data }) => data.delta?.type === 'input_json_delta')!.data.delta;
+      const received = await events('/v1/messages', call);
+      const delta = received.find(({ data }) => data.delta?.type === 'input_json_delta')!.data.delta;
       expect(JSON.parse(delta.partial_json)).toEqual(content[0].input);
       const after = [...body.messages, { role: 'assistant', content }, { role: 'user', content: [{ type: 'tool_result', tool_use_id: content[0].id, content: [{ type: 'text', text: 'rain' }] }, { type: 'text', text: 'and?' }] }]; // prettier-ignore
       expect(await json('/v1/messages', { ...body, tools, messages: after, max_tokens: 2 })).toMatchObject({ type: 'message' }); // prettier-ignore
@@ -106,7 +109,7 @@ describe('/v1/messages', () => {
   });
 
   test('refuses in its own shape', async () => {
-    expect(await json('/v1/messages', { messages: asked })).toMatchObject({ type: 'error', error: { type: 'invalid_request_error', message: /max_tokens must be/ } }); // prettier-ignore
+    expect(await json('/v1/messages', { messages: requests })).toMatchObject({ type: 'error', error: { type: 'invalid_request_error', message: /max_tokens must be/ } }); // prettier-ignore
     expect(await json('/v1/messages', { ...body, model: 'claude' })).toMatchObject({ error: { type: 'not_found_error' } }); // prettier-ignore
   });
 });
@@ -116,18 +119,18 @@ describe("Ollama's", () => {
   const lines = async (path: string, body: object): Promise<any[]> =>
     (await (await post(path, body)).text()).trim().split('\n').map((line) => JSON.parse(line)); // prettier-ignore
   test('/api/chat says the same, in lines', async () => {
-    const content = await said();
-    const body = { model: 'served-model:latest', messages: asked, options };
+    const content = await textOf();
+    const body = { model: 'served-model:latest', messages: requests, options };
     const whole = await json('/api/chat', { ...body, stream: false });
     expect(whole).toMatchObject({ model: 'served-model', message: { role: 'assistant', content }, done: true, done_reason: 'length', eval_count: 8 }); // prettier-ignore
     expect(whole.total_duration).toBeGreaterThan(0);
-    const told = await lines('/api/chat', body);
-    expect(told.map(({ message }) => message.content).join('')).toBe(content);
-    expect(told.map(({ done }) => done)).toEqual([...told.slice(1).map(() => false), true]);
+    const received = await lines('/api/chat', body);
+    expect(received.map(({ message }) => message.content).join('')).toBe(content);
+    expect(received.map(({ done }) => done)).toEqual([...received.slice(1).map(() => false), true]);
   });
 
   test('/api/generate takes the template, raw text or a suffix', async () => {
-    const content = await said();
+    const content = await textOf();
     expect((await json('/api/generate', { prompt: 'add two numbers', system: 'Be short.', options, stream: false })).response).toBe(content); // prettier-ignore
     const plain = (await ask('/v1/completions', { prompt: 'let a =', max_tokens: 8 })).choices[0]!.text;
     expect((await lines('/api/generate', { prompt: 'let a =', raw: true, options })).map(({ response }) => response).join('')).toBe(plain); // prettier-ignore
@@ -136,7 +139,7 @@ describe("Ollama's", () => {
   });
 
   test('formats, tools, models and versions', async () => {
-    const body = { messages: asked, stream: false, options: { num_predict: 60 } };
+    const body = { messages: requests, stream: false, options: { num_predict: 60 } };
     expect(Number.isInteger(JSON.parse((await json('/api/chat', { ...body, format: person })).message.content).age)).toBe(true); // prettier-ignore
     const tools = [{ type: 'function', function: { name: 'weather', parameters } }];
     const { message } = await json('/api/chat', { ...body, tools, tool_choice: 'required' });

@@ -49,7 +49,7 @@ describe('what clients of either kind may ask for', () => {
   });
 
   test('−1 tokens are as many as there may be', async () => {
-    const asked = {
+    const request = {
       ...body,
       messages,
       max_tokens: -1,
@@ -59,11 +59,11 @@ describe('what clients of either kind may ask for', () => {
       seed: 1,
     };
     for (const path of ['/v1/completions', '/v1/chat/completions']) {
-      const { choices, usage } = await ask(path, asked);
+      const { choices, usage } = await ask(path, request);
       expect(choices[0]!.finish_reason).toBe('stop');
       expect(usage.completion_tokens).toBeGreaterThan(0);
     }
-    expect((await ask('/completion', asked)).stop_type).toBe('word');
+    expect((await ask('/completion', request)).stop_type).toBe('word');
   });
 
   test('up to twenty alternatives, and as many as llama.cpp is asked for', async () => {
@@ -74,25 +74,25 @@ describe('what clients of either kind may ask for', () => {
   });
 
   test('a text of which there is a line when its time is over', async () => {
-    const asked = { ...body, prompt: 'export const x = 1;\n', temperature: 0, n_predict: 60 };
-    const whole = (await ask('/completion', { ...asked, t_max_predict_ms: 0 })).content;
-    const { content, stop_type } = await ask('/completion', { ...asked, t_max_predict_ms: 1 });
+    const request = { ...body, prompt: 'export const x = 1;\n', temperature: 0, n_predict: 60 };
+    const whole = (await ask('/completion', { ...request, t_max_predict_ms: 0 })).content;
+    const { content, stop_type } = await ask('/completion', { ...request, t_max_predict_ms: 1 });
     expect(content).toContain('\n');
     expect([whole.startsWith(content), whole.length > content.length, stop_type]).toEqual([true, true, 'limit']);
-    const { choices } = await ask('/v1/completions', { ...asked, max_tokens: 60, t_max_predict_ms: 1 });
+    const { choices } = await ask('/v1/completions', { ...request, max_tokens: 60, t_max_predict_ms: 1 });
     expect(choices[0]!.text).toContain('\n');
     expect([whole.startsWith(choices[0]!.text), whole.length > choices[0]!.text.length]).toEqual([true, true]);
   });
 
   test('several prompts of /completion, each as it is answered alone', async () => {
     const ids = tokenizer.encode('class A');
-    const asked = { n_predict: 6, return_tokens: true };
+    const request = { n_predict: 6, return_tokens: true };
     const prompts = ['let a = ', ids, 'let b = '];
-    const alone = await Promise.all(prompts.map((prompt) => ask('/completion', { ...asked, prompt })));
-    const all = (await ask('/completion', { ...asked, prompt: prompts })) as unknown as Answer[];
+    const alone = await Promise.all(prompts.map((prompt) => ask('/completion', { ...request, prompt })));
+    const all = (await ask('/completion', { ...request, prompt: prompts })) as unknown as Answer[];
     expect(all.map(({ index, tokens }) => [index, tokens])).toEqual(alone.map(({ tokens }, i) => [i, tokens]));
-    expect((await ask('/completion', { ...asked, prompt: [ids] })).content).toBe(alone[1]!.content);
-    const stream = await (await post('/completion', { ...asked, prompt: prompts, stream: true })).text();
+    expect((await ask('/completion', { ...request, prompt: [ids] })).content).toBe(alone[1]!.content);
+    const stream = await (await post('/completion', { ...request, prompt: prompts, stream: true })).text();
     const texts = ['', '', ''];
     for (const [, piece] of stream.matchAll(/^data: (\{.*)$/gm)) {
       const { index, content } = JSON.parse(piece!) as Answer;

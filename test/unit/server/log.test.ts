@@ -19,7 +19,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 /** The record of the newest request. */
-async function told(): Promise<RequestRecord> {
+async function loggedRecord(): Promise<RequestRecord> {
   for (let waited = 0; records.length === 0 && waited < 100; waited++) await setTimeout(20);
   return records.pop()!;
 }
@@ -27,7 +27,7 @@ async function told(): Promise<RequestRecord> {
 test('each request has a record, without what was asked', async () => {
   const secret = 'export const secret = 1;';
   await ask('/v1/completions', { prompt: secret, max_tokens: 12, n: 2, early_exit: { mode: 'fast', threshold: 0.1 } });
-  const record = await told();
+  const record = await loggedRecord();
   expect(record).toMatchObject({ type: 'request', client: '127.0.0.1', method: 'POST', path: '/v1/completions', status: 200, written: { texts: 2, writtenTokens: 24, reasons: ['length'] } }); // prettier-ignore
   const { written, milliseconds } = record;
   expect(Object.values(written!.exits).reduce((sum, each) => sum + each)).toBe(24);
@@ -41,13 +41,13 @@ test('each request has a record, without what was asked', async () => {
 
 test('so have refusals and questions; health and metrics have none', async () => {
   await post('/v1/completions', { prompt: 5 });
-  expect(await told()).toMatchObject({ status: 400, written: null });
+  expect(await loggedRecord()).toMatchObject({ status: 400, written: null });
   await post('/nowhere?secret=1', {});
-  expect(await told()).toMatchObject({ status: 404, path: '/nowhere' });
+  expect(await loggedRecord()).toMatchObject({ status: 404, path: '/nowhere' });
   await ask('/tokenize', { content: 'a' });
-  const asked = await told();
-  expect(asked).toMatchObject({ status: 200, path: '/tokenize', written: null });
-  expect(lineOf(asked)).toMatch(/POST \/tokenize 200 · 127\.0\.0\.1 · \d+ ms$/);
+  const logged = await loggedRecord();
+  expect(logged).toMatchObject({ status: 200, path: '/tokenize', written: null });
+  expect(lineOf(logged)).toMatch(/POST \/tokenize 200 · 127\.0\.0\.1 · \d+ ms$/);
   await fetch(`${server.url}/health`);
   await fetch(`${server.url}/metrics`);
   await setTimeout(50);
@@ -59,7 +59,7 @@ test('a stream that its client leaves has one, too', async () => {
   const stream = await post('/completion', { prompt: 'let a', n_predict: 400, stream: true }, { signal: stop.signal });
   await stream.body!.getReader().read();
   stop.abort();
-  expect(await told()).toMatchObject({ status: 200, path: '/completion', written: { reasons: [] } });
+  expect(await loggedRecord()).toMatchObject({ status: 200, path: '/completion', written: { reasons: [] } });
 });
 
 test('what was asked is in it where that is wanted', () => {

@@ -22,9 +22,9 @@ test('lists the model', async () => {
 });
 
 test('completes, whole and as a stream with usage', async () => {
-  const asked = { model, prompt: 'export function ', max_tokens: 10, logprobs: 2 };
-  const whole = await client.completions.create(asked);
-  const stream = await client.completions.create({ ...asked, stream: true, stream_options: { include_usage: true } });
+  const request = { model, prompt: 'export function ', max_tokens: 10, logprobs: 2 };
+  const whole = await client.completions.create(request);
+  const stream = await client.completions.create({ ...request, stream: true, stream_options: { include_usage: true } });
   let text = '';
   let usage: OpenAI.CompletionUsage | null | undefined;
   for await (const piece of stream) {
@@ -37,11 +37,11 @@ test('completes, whole and as a stream with usage', async () => {
 });
 
 test('chats, whole and as a stream', async () => {
-  const asked = { model, messages: [{ role: 'user' as const, content: 'add' }], max_completion_tokens: 8, seed: 1 };
-  const whole = await client.chat.completions.create({ ...asked, logprobs: true, top_logprobs: 2 });
+  const request = { model, messages: [{ role: 'user' as const, content: 'add' }], max_completion_tokens: 8, seed: 1 };
+  const whole = await client.chat.completions.create({ ...request, logprobs: true, top_logprobs: 2 });
   expect(whole.choices[0]!.message.role).toBe('assistant');
   expect(whole.choices[0]!.logprobs?.content).toHaveLength(8);
-  const stream = await client.chat.completions.create({ ...asked, stream: true });
+  const stream = await client.chat.completions.create({ ...request, stream: true });
   let [text, role, reason] = ['', '', ''];
   for await (const { choices } of stream) {
     text += choices[0]?.delta.content ?? '';
@@ -60,16 +60,16 @@ test('knows its errors by their kind', async () => {
 
 test('many come, some hang up, and each that stays gets its own text', async () => {
   const prompts = Array.from({ length: 40 }, (_, i) => `const value${i} = `);
-  const asked = { model, max_tokens: 12, temperature: 1, seed: 7 };
+  const request = { model, max_tokens: 12, temperature: 1, seed: 7 };
   const alone = new Map<number, string>();
   for (const i of [0, 13, 39])
-    alone.set(i, (await client.completions.create({ ...asked, prompt: prompts[i]! })).choices[0]!.text);
-  const told = await Promise.all(
+    alone.set(i, (await client.completions.create({ ...request, prompt: prompts[i]! })).choices[0]!.text);
+  const answers = await Promise.all(
     prompts.map(async (prompt, i) => {
       const gone = new AbortController();
       if (i % 4 === 1 && i !== 13) setTimeout(() => gone.abort(), 20 * (i % 11));
       try {
-        const answer = await client.completions.create({ ...asked, prompt }, { signal: gone.signal });
+        const answer = await client.completions.create({ ...request, prompt }, { signal: gone.signal });
         return answer.choices[0]!.text;
       } catch (error) {
         expect(error).toBeInstanceOf(APIUserAbortError);
@@ -77,22 +77,22 @@ test('many come, some hang up, and each that stays gets its own text', async () 
       }
     }),
   );
-  expect(told.filter((text) => text !== null).length).toBeGreaterThanOrEqual(30);
-  for (const [i, text] of alone) expect(told[i]).toBe(text);
+  expect(answers.filter((text) => text !== null).length).toBeGreaterThanOrEqual(30);
+  for (const [i, text] of alone) expect(answers[i]).toBe(text);
   // Nothing of those who left goes on.
-  await client.completions.create({ ...asked, prompt: 'x', max_tokens: 1 });
+  await client.completions.create({ ...request, prompt: 'x', max_tokens: 1 });
   expect(await metric(server.url, 'texts_open')).toBe(0);
   expect(server.defects).toEqual([]);
 });
 
 test('items, vectors, schemas, calls and the model by its name', async () => {
   expect((await client.models.retrieve(model)).id).toBe(model);
-  const said = await client.responses.create({ model, input: 'add', max_output_tokens: 8 });
-  expect(said.output_text.length).toBeGreaterThan(0);
+  const response = await client.responses.create({ model, input: 'add', max_output_tokens: 8 });
+  expect(response.output_text.length).toBeGreaterThan(0);
   let streamed = '';
   for await (const event of await client.responses.create({ model, input: 'add', max_output_tokens: 8, stream: true }))
     if (event.type === 'response.output_text.delta') streamed += event.delta;
-  expect(streamed).toBe(said.output_text);
+  expect(streamed).toBe(response.output_text);
   // The client asks for base64 and gives numbers.
   const { data } = await client.embeddings.create({ model, input: ['a', 'b'] });
   expect(data.map(({ embedding }) => embedding.length)).toEqual([192, 192]);

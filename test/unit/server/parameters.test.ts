@@ -50,8 +50,8 @@ describe('logits are changed', () => {
   });
 
   test('by penalties, of what the text itself has: each token comes once', async () => {
-    const asked = { prompt, n_predict: 24, return_tokens: true };
-    const ids = async (more: object): Promise<number[]> => (await ask('/completion', { ...asked, ...more })).tokens;
+    const body = { prompt, n_predict: 24, return_tokens: true };
+    const ids = async (more: object): Promise<number[]> => (await ask('/completion', { ...body, ...more })).tokens;
     const plain = await ids({});
     const once = await ids({ presence_penalty: 2, frequency_penalty: 2 });
     expect(new Set(once).size).toBeGreaterThan(new Set(plain).size);

@@ -74,14 +74,14 @@ test('many clients at once, each in its own way, are given what each would get a
     [{ stop: [';', '}'] }, { stop: [';', '}'] }],
   ];
   const prompts = ['export function parse(', 'const x = ', 'export function parse(text: string) {\n  return '];
-  const asked = prompts.flatMap((prompt) => ways.map(([body, options]) => ({ prompt, body, options })));
+  const requests = prompts.flatMap((prompt) => ways.map(([body, options]) => ({ prompt, body, options })));
   const answers = await Promise.all(
-    asked.map(({ prompt, body }) =>
+    requests.map(({ prompt, body }) =>
       ask('/v1/completions', { prompt, max_tokens: 24, ...body, early_exit: body['early_exit'] ?? true }),
     ),
   );
   let early = 0;
-  for (const [i, { prompt, options }] of asked.entries()) {
+  for (const [i, { prompt, options }] of requests.entries()) {
     const { text, tokens } = await alone(prompt, { maxTokens: 24, ...options });
     const [choice] = answers[i]!.choices;
     expect(choice!.text).toBe(text);
@@ -167,8 +167,8 @@ test('an end of the text is scored behind a prompt as any other token is', async
   expect(usage.completion_tokens).toBe(1);
   // Who does not ask for scores sees no such token.
   const plain = { prompt: body.prompt, max_tokens: 1 };
-  const said = (await (await post('/v1/completions', plain, {}, ending.url)).json()) as Answer;
-  expect(said).toMatchObject({ choices: [{ text: '', finish_reason: 'stop' }], usage: { completion_tokens: 0 } });
+  const answer = (await (await post('/v1/completions', plain, {}, ending.url)).json()) as Answer;
+  expect(answer).toMatchObject({ choices: [{ text: '', finish_reason: 'stop' }], usage: { completion_tokens: 0 } });
   await ending.close();
 });
 
@@ -178,8 +178,8 @@ test('chats go through the template with their tools, gaps through the tokens fo
   const { prompt } = await ask('/apply-template', { messages, tools });
   expect(prompt).toBe('// user: sum\n// tools: 1\n');
   const chat_template_kwargs = { thinks: false, messages: [] };
-  const told = await ask('/apply-template', { messages, tools, tool_choice: 'auto', chat_template_kwargs });
-  expect(told.prompt).toBe(`${prompt}// thinks: false\n`);
+  const rendered = await ask('/apply-template', { messages, tools, tool_choice: 'auto', chat_template_kwargs });
+  expect(rendered.prompt).toBe(`${prompt}// thinks: false\n`);
   const chat = await ask('/v1/chat/completions', { messages, tools, max_tokens: 8 });
   const plain = await ask('/v1/completions', { prompt, max_tokens: 8 });
   expect(chat.choices[0]!.message.content).toBe(plain.choices[0]!.text);

@@ -38,13 +38,13 @@ describe('a text fits what is asked for', () => {
     ["llama.cpp's response_format", { response_format: { type: 'json_object', schema } }],
     ["llama.cpp's json_schema", { json_schema: schema }],
   ];
-  test.each(chats)('%s', async (_, asked) => {
+  test.each(chats)('%s', async (_, request) => {
     for (const more of [{}, { temperature: 1, seed: 3 }, { early_exit: { mode: 'fast', threshold: 0 } }]) {
-      const { choices } = await ask('/v1/chat/completions', { messages, max_tokens: 60, ...asked, ...more });
+      const { choices } = await ask('/v1/chat/completions', { messages, max_tokens: 60, ...request, ...more });
       isPerson(choices[0]!.message.content);
       expect(choices[0]!.finish_reason).toBe('stop');
     }
-    const { content } = await ask('/completion', { prompt: 'x = ', n_predict: 60, ...asked });
+    const { content } = await ask('/completion', { prompt: 'x = ', n_predict: 60, ...request });
     isPerson(content);
   });
 
@@ -60,8 +60,8 @@ describe('a text fits what is asked for', () => {
   });
 
   test('any object, which may be cut off', async () => {
-    const asked = { response_format: { type: 'json_object' }, max_tokens: 30 };
-    const { choices } = await ask('/v1/chat/completions', { messages, ...asked });
+    const request = { response_format: { type: 'json_object' }, max_tokens: 30 };
+    const { choices } = await ask('/v1/chat/completions', { messages, ...request });
     expect(choices[0]!.message.content).toMatch(/^\{/);
     if (choices[0]!.finish_reason === 'stop') JSON.parse(choices[0]!.message.content);
   });
@@ -74,8 +74,8 @@ describe('a text fits what is asked for', () => {
     [{ json_schema: 5 }, /json_schema must be a JSON schema, not 5/],
     [{ response_format: { type: 'xml' } }, /response_format.type must be text, json_object or json_schema/],
     [{ grammar: 'root ::= "a"', json_schema: {} }, /exclude each other/],
-  ])('%o is refused before anything is sent', async (asked, message) => {
-    const body = { messages, prompt: 'x', stream: true, ...asked };
+  ])('%o is refused before anything is sent', async (request, message) => {
+    const body = { messages, prompt: 'x', stream: true, ...request };
     for (const path of ['/v1/chat/completions', '/completion']) {
       const response = await post(path, body);
       expect(response.status).toBe(400);

@@ -46,11 +46,11 @@ test('a text of another client does not wait for all of one who asked for many',
   const { server, as } = await serving({ parallel: 2 });
   let isOver = false;
   const many = { prompt: Array(8).fill('export function '), n: 40, max_tokens: 12, temperature: 1, stream: true };
-  const asked = performance.now();
+  const requestedAt = performance.now();
   const gone = new AbortController();
   const stream = await as('first', completions, many, { signal: gone.signal });
   // Headers say that it is accepted: its texts wait for their turn.
-  expect([stream.status, performance.now() - asked < 3000]).toEqual([200, true]);
+  expect([stream.status, performance.now() - requestedAt < 3000]).toEqual([200, true]);
   const all = stream.text().then(
     () => (isOver = true),
     () => {},
@@ -141,7 +141,7 @@ test('a stream goes on beside a question of a megabyte, and a server that ends w
   const reader = (await as('second', completions, body)).body!.getReader();
   await reader.read();
   let isOver = false;
-  const asked = as('first', '/tokenize', long)
+  const answering = as('first', '/tokenize', long)
     .catch(() => null)
     .finally(() => (isOver = true));
   let beside = 0;
@@ -152,7 +152,7 @@ test('a stream goes on beside a question of a megabyte, and a server that ends w
   }
   // Of the time that the question takes by itself, so much lies between two tokens at most (8 ms of work, and what its answer takes).
   expect(beside).toBeGreaterThan(Math.min(alone / 80, 100));
-  await asked;
+  await answering;
   const waiting = Array.from({ length: 4 }, () =>
     as('first', '/tokenize', { content: ' x'.repeat(400_000) }).catch(() => null),
   );

@@ -82,7 +82,7 @@ function computed(
       tf.tensor(Float32Array.from(state), [tokens, hidden]),
       tf.tensor(Float32Array.from(head), [head.length / hidden, hidden]),
     ]);
-    const heard = (...values: tf.Tensor[]): HeadLosses =>
+    const lossesOf = (...values: tf.Tensor[]): HeadLosses =>
       headLosses(
         problems.map(({ listed, bias: own }, i) => {
           const classes = targets.map((id) => (id < 0 ? 0 : listed ? (shortlist.indexOf(id) + 4) % 4 : id));
@@ -124,12 +124,12 @@ function computed(
     const gradients = tf.grads((...values) =>
       tf.sum(
         tf.mul(
-          heard(...(trained ? values : tensors.map((each, i) => (i % 2 ? each : values[i / 2]!)))).losses,
+          lossesOf(...(trained ? values : tensors.map((each, i) => (i % 2 ? each : values[i / 2]!)))).losses,
           factors,
         ),
       ),
     )(differentiated);
-    const { losses, crossEntropies, finalCrossEntropy } = heard(...tensors);
+    const { losses, crossEntropies, finalCrossEntropy } = lossesOf(...tensors);
     return {
       losses: [...losses.dataSync()],
       crossEntropies: [...crossEntropies.dataSync()],

@@ -7,7 +7,7 @@ const slow: Speeds = { spent: 40, window: 3, scorerOpening: 4, scoring: 2 };
 const medium: Speeds = { spent: 8, window: 0.5, scorerOpening: 2, scoring: 0.7 };
 const fast: Speeds = { spent: 2, window: 0.02, scorerOpening: 0.1, scoring: 0.01 };
 
-const asked: PlanRequest = {
+const request: PlanRequest = {
   seconds: 600,
   tokens: 512,
   evaluationTokens: 16_384,
@@ -21,10 +21,10 @@ const asked: PlanRequest = {
 const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0);
 
 describe.each([
-  ['slow', slow, asked],
-  ['medium', medium, { ...asked, seconds: 60, fitTokens: 20_000, evaluationTokens: 8192 }],
-  ['medium', medium, asked],
-  ['fast', fast, asked],
+  ['slow', slow, request],
+  ['medium', medium, { ...request, seconds: 60, fitTokens: 20_000, evaluationTokens: 8192 }],
+  ['medium', medium, request],
+  ['fast', fast, request],
 ] as const)('a %s model %#', (_, speeds, wanted) => {
   const plan = planMinutes(speeds, wanted);
 
@@ -50,33 +50,33 @@ describe.each([
 });
 
 test('a slow model fits for as long as it updates, on fewer tokens than asked', () => {
-  const plan = planMinutes(slow, asked);
-  expect(plan.seconds.fit).toBeGreaterThan(0.3 * asked.seconds);
+  const plan = planMinutes(slow, request);
+  expect(plan.seconds.fit).toBeGreaterThan(0.3 * request.seconds);
   expect(plan.fitWindows).toBeLessThan(Math.ceil(80_000 / 512));
-  expect(plan.evaluationTokens).toBeLessThan(asked.evaluationTokens);
+  expect(plan.evaluationTokens).toBeLessThan(request.evaluationTokens);
 });
 
 test('a fast model does all that was asked, and updates for the rest of the time', () => {
-  const plan = planMinutes(fast, asked);
+  const plan = planMinutes(fast, request);
   expect(plan).toMatchObject({ evaluationTokens: 16_384, fitWindows: Math.ceil(80_000 / 512) });
-  expect(plan.seconds.updates).toBeGreaterThan(0.7 * asked.seconds);
+  expect(plan.seconds.updates).toBeGreaterThan(0.7 * request.seconds);
 });
 
 test('there are no more windows than there are, and no fit where none is asked for', () => {
-  expect(planMinutes(fast, { ...asked, heldOutWindows: 3, windows: 7 })).toMatchObject({
+  expect(planMinutes(fast, { ...request, heldOutWindows: 3, windows: 7 })).toMatchObject({
     evaluationTokens: 3 * 512,
     fitWindows: 7,
   });
-  const plan = planMinutes(medium, { ...asked, fitTokens: null });
+  const plan = planMinutes(medium, { ...request, fitTokens: null });
   expect(plan.seconds.fit).toBe(0);
-  expect(plan.updates).toBe(Math.floor(plan.seconds.updates / updateSeconds(medium, asked)));
+  expect(plan.updates).toBe(Math.floor(plan.seconds.updates / updateSeconds(medium, request)));
 });
 
 test('minutes that bring nothing are distinguished from those that would be enough', () => {
   for (const fitTokens of [80_000, null]) {
-    const short = planMinutes(slow, { ...asked, seconds: 60, fitTokens });
+    const short = planMinutes(slow, { ...request, seconds: 60, fitTokens });
     expect(short.minutesNeeded).toBeGreaterThan(1);
-    expect(planMinutes(slow, { ...asked, seconds: 60 * short.minutesNeeded!, fitTokens }).minutesNeeded).toBeNull();
+    expect(planMinutes(slow, { ...request, seconds: 60 * short.minutesNeeded!, fitTokens }).minutesNeeded).toBeNull();
   }
-  expect(planMinutes(slow, { ...asked, seconds: 20 })).toMatchObject({ updates: 0, fitWindows: 0 });
+  expect(planMinutes(slow, { ...request, seconds: 20 })).toMatchObject({ updates: 0, fitWindows: 0 });
 });

@@ -76,12 +76,12 @@ it('runs a program once, however many ways of decoding wrote it', async () => {
 });
 
 it('takes the code out of the answer of a chat, with the imports of the prompt', () => {
-  const asked = { ...code, prompt: `from typing import List\n\n${head}` } as Task;
-  const said = 'Here:\n```python\ndef double(n):\n    return n + n\n```\nIt adds.';
-  expect(programOf(asked, said)!.text).toBe(
+  const task = { ...code, prompt: `from typing import List\n\n${head}` } as Task;
+  const answer = 'Here:\n```python\ndef double(n):\n    return n + n\n```\nIt adds.';
+  expect(programOf(task, answer)!.text).toBe(
     'from typing import List\ndef double(n):\n    return n + n\n\nassert double(4) == 8\n',
   );
-  expect(programOf(asked, '```\n    return 8\n```')!.text).toContain('Twice n."""\n    return 8\n');
+  expect(programOf(task, '```\n    return 8\n```')!.text).toContain('Twice n."""\n    return 8\n');
 });
 
 it.each([
@@ -105,10 +105,10 @@ it.each([
 
 it('scores texts by what they have in common', () => {
   const [exact, contains, f1, rouge] = texts as [Task, Task, Task, Task];
-  const said = 'It was Ada Lovelace';
-  expect([exact, contains].map((each) => scoreOf(each, said))).toEqual([0, 1]);
+  const answer = 'It was Ada Lovelace';
+  expect([exact, contains].map((each) => scoreOf(each, answer))).toEqual([0, 1]);
   // Two of four words, and both of two: 2 · 2 ÷ (4 + 2).
-  expect(scoreOf(f1, said)).toBeCloseTo(4 / 6);
+  expect(scoreOf(f1, answer)).toBeCloseTo(4 / 6);
   expect(scoreOf(f1, 'Lovelace Ada')).toBe(1);
   expect(scoreOf(rouge, 'Lovelace Ada')).toBe(0.5);
 });

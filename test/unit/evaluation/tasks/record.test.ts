@@ -68,9 +68,9 @@ it('goes on with other ways, and with nothing else', () => {
 });
 
 it('is written by one process at a time', () => {
-  const held = openRecord(folder, identity, about);
+  const record = openRecord(folder, identity, about);
   expect(() => openRecord(folder, identity, about)).toThrow(/evaluates into/);
-  held.close();
+  record.close();
 });
 
 it('says where a line is damaged', () => {

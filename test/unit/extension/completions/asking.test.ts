@@ -10,9 +10,9 @@ import { CancellationTokenSource } from '../../../support/vscode.ts';
 vi.mock('../../../../extension/completions/request.ts', () => ({ completionRequest: async () => ({}) }));
 
 it('a prompt is read ahead under the limits of the suggestion that comes behind, which decide how it is cut', async () => {
-  const asked: CompletionLimits[] = [];
+  const requests: CompletionLimits[] = [];
   const send = async (_request: unknown, { limits }: { limits: CompletionLimits }) => {
-    asked.push(limits);
+    requests.push(limits);
     return { suggestions: [], fills: true, promptTokens: 1, rememberedTokens: 0 };
   };
   const app = { backend: { send, log: { debug: expect.unreachable } } } as unknown as App;
@@ -26,9 +26,9 @@ it('a prompt is read ahead under the limits of the suggestion that comes behind,
   const around = { prefix: 'a', suffix: 'b' };
   const place = { around, repository: '', file: 'a.ts', document: { uri: {} } } as unknown as Place;
   asking.readAhead(place);
-  await vi.waitFor(() => expect(asked).toHaveLength(1));
+  await vi.waitFor(() => expect(requests).toHaveLength(1));
   await asking.ask(place, 2, new CancellationTokenSource().token);
-  expect(asked).toEqual([
+  expect(requests).toEqual([
     { ...limits, suggestions: 0 },
     { ...limits, suggestions: 2 },
   ]);

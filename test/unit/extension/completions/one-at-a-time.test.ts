@@ -84,9 +84,9 @@ describe('one request at a time', () => {
     const first = requests.ahead(ahead);
     expect(await requests.ahead(late)).toBeNull();
     expect(late.begun).toBe(0);
-    const asked = requests.ask(ahead, staying());
+    const answer = requests.ask(ahead, staying());
     ahead.answer('said');
-    expect([await first, await asked, ahead.begun]).toEqual(['said', 'said', 1]);
+    expect([await first, await answer, ahead.begun]).toEqual(['said', 'said', 1]);
   });
 
   it('asks ahead while one that was given up comes to its end', async () => {
