@@ -16,7 +16,7 @@ const missing = (what: string): string => `Not answered yet: ${what}`;
 const paragraphs = (...parts: readonly (string | null)[]): string =>
   parts.filter((part) => part !== null && part !== '').join('\n\n');
 
-/** What each of some kept sweeps says; what is missing where none is kept. */
+/** The answers of those of some sweeps that are kept; if none is, what is missing. */
 function ofSweeps(kept: Kept, names: readonly string[], say: (study: SweepStudy) => string, without: string): string {
   const found = names.map(kept).filter((study): study is SweepStudy => study?.kind === 'sweep');
   return found.length === 0 ? missing(without) : paragraphs(...found.map(say));
@@ -68,7 +68,7 @@ export const questions: readonly Question[] = [
     answer: (kept) =>
       paragraphs(
         ofSweeps(kept, sizes('positions'), positions, 'no run is kept.'),
-        'Agreement rises most over the last third of the layers. An early exit pays where its text is easy, a late one on most text, but it saves less: begin with three, `--exits auto`, and let `calibrate` leave out those that cost more than they save.',
+        'Agreement rises most over the last third of the layers. An early exit pays on easy text, a late one on most text, but it saves less: begin with three, `--exits auto`, and let `calibrate` leave out those that cost more than they save.',
       ),
   },
   {
@@ -99,7 +99,7 @@ export const questions: readonly Question[] = [
   {
     title: 'Do loss weights by token help?',
     paper:
-      'a token’s loss can be weighted by the exit’s own confidence, so that an exit learns most where it would leave.',
+      'a token’s loss can be weighted by the exit’s own confidence, so that an exit learns most from the tokens that would leave at it.',
     answer: (kept) =>
       paragraphs(
         ofSweeps(kept, sizes('weights'), compared, 'no run is kept.'),
@@ -131,8 +131,8 @@ export const questions: readonly Question[] = [
     answer: () =>
       [
         '- **Drift.** A token that leaves early becomes part of the text, and the rest follows it. `calibrate` therefore judges text that was written in the very mode that it judges, and promises a bound on new text.',
-        '- **Leakage.** Exits learn from your text as any model does: someone who has them can find out parts of it. Share exits as you would share the text.',
-        '- **Alignment.** What the whole model refuses an early exit may begin to say, as it has not seen that refusal. Where that matters use `lossless`, whose text is the whole model’s.',
+        '- **Leakage.** Exits learn from your text as any model does: someone who has them can find out parts of it. Share exits only with those with whom you would share the text.',
+        '- **Alignment.** An early exit may begin to say what the whole model would refuse, since it computes less of that model. If that matters use `lossless`, whose text is the whole model’s.',
         '- **Other text.** A promise holds for text like that which it was made on.',
       ].join('\n'),
   },
@@ -142,7 +142,7 @@ export const questions: readonly Question[] = [
     answer: (kept) =>
       paragraphs(
         ofTasks(kept, judged, whereNot, 'no judged tasks with exits are kept.'),
-        'Do not use them to leave early where every token counts and no loss is allowed: `lossless` uses the same exits as drafts, and drafts from the text itself need none. Do not expect much of models below a billion parameters, of log-likelihoods (a multiple choice never leaves early), of arithmetic, or of answers of few tokens, where the prompt is the wait.',
+        'Do not leave early if no loss is allowed: `lossless` uses the same exits as drafts, and drafts from the text itself need none. Do not expect much of models below a billion parameters, of log-likelihoods (a multiple choice never leaves early), of arithmetic, or of answers of few tokens, where the prompt is the wait.',
       ),
   },
 ];

@@ -97,7 +97,7 @@ export function judgedText({ model, exits, processor, margin, layers, sets }: Ta
     .join('\n\n');
 }
 
-/** Which kinds of token left before the final exit, of the way in which most did. */
+/** Shares by kind of token that left before the final exit, of the way in which most did. */
 function kindsText(ways: readonly WayScore[]): string {
   const earlyOf = ({ left }: WayScore, kind: string): { early: number; all: number } => {
     const of = (exits: readonly string[]): number => exits.reduce((sum, exit) => sum + (left[exit]?.[kind] ?? 0), 0);
@@ -106,7 +106,7 @@ function kindsText(ways: readonly WayScore[]): string {
   };
   const kindsOf = (way: WayScore): string[] => [...new Set(Object.values(way.left).flatMap(Object.keys))];
   const early = (way: WayScore): number => kindsOf(way).reduce((sum, kind) => sum + earlyOf(way, kind).early, 0);
-  // Lossless leaves nowhere: what its exits guessed was verified.
+  // In lossless no token leaves early: drafts of the exits were verified.
   const most = ways.filter(({ way }) => way !== 'lossless').sort((a, b) => early(b) - early(a))[0];
   if (!most || early(most) === 0) return '';
   const said = kindsOf(most)
@@ -114,5 +114,5 @@ function kindsText(ways: readonly WayScore[]): string {
     .filter(({ all }) => all >= 0.01)
     .sort((a, b) => b.early / b.all - a.early / a.all)
     .map(({ kind, early: some, all }) => `${kind} ${Math.round((100 * some) / all)} %`);
-  return `Of the way ${most.way}, so many of each kind of token left early: ${said.join(', ')}.`;
+  return `Share of each kind of token that left early at ${most.way}: ${said.join(', ')}.`;
 }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { questions } from './guide-questions.ts';
 import type { Study } from './study.ts';
 
-/** A kept run by its name; null where none is kept under it. */
+/** A kept study by its name; null if there is none. */
 export type Kept = (study: string) => Study | null;
 
 export const keptIn =

@@ -21,7 +21,7 @@ interface Common {
 /** A sweep that is kept. */
 export interface SweepStudy extends Common {
   readonly kind: 'sweep';
-  /** Those that all trials have, but for where things lie. */
+  /** Options that all trials share, except for paths. */
   readonly options: Readonly<Record<string, unknown>>;
   /** In the order in which they were tried. */
   readonly groups: readonly KeptGroup[];

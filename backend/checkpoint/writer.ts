@@ -62,13 +62,14 @@ export interface TrainingPosition {
   readonly updatesFrom?: number;
   /** Number of held-out tokens that are evaluated; earlier versions did not write it. */
   readonly heldOut?: { readonly tokens: number };
-  /** What the run computes with, and the most memory that its process took so far; earlier versions did not write it. */
+  /** What the cost of the run is computed from; earlier versions did not write it. */
   readonly cost?: RunCost;
 }
 
 export interface RunCost {
   /** Parameters of the backbone that a token passes, of the whole model, and of the trained part; without embeddings. */
   readonly numbers: { readonly backbone: number; readonly whole: number; readonly trained: number };
+  /** Most memory that the process has taken. */
   readonly peakBytes: number;
 }
 

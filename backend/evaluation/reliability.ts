@@ -1,4 +1,4 @@
-/** Whether an exit is right as often as it is sure: its confidences in bins, beside how often it says what the final exit says. Pure. */
+/** Reliability of an exit's confidences: tokens in bins of like confidence, with the share on which the exit agrees with the final one. Pure. */
 import type { ReliabilityBin } from '../../protocol/events.ts';
 
 const binCount = 10;
@@ -10,7 +10,7 @@ interface Predictions {
   readonly deferred: Uint8Array;
 }
 
-/** Bins of equal width that hold a token, from the lowest. Where an exit defers, nothing leaves, and nothing is counted. */
+/** The bins of equal width that hold a token, from the lowest. Tokens that the exit deferred are left out: none of them leaves there. */
 export function reliabilityOf(record: Predictions, final: Pick<Predictions, 'token'>): ReliabilityBin[] {
   const sums = Array.from({ length: binCount }, () => ({ tokens: 0, confidence: 0, agreed: 0 }));
   for (const [i, confidence] of record.confidence.entries()) {

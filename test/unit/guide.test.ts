@@ -116,5 +116,7 @@ it('quality over speed is a picture that a page can show as it is', () => {
     /^<svg [^>]+aria-label="s: score over measured speed">.*full depth 50.*<\/svg>\n$/s,
   );
   expect(guide((name) => (name === 'infilling-05b' ? judged : null))).toContain('1.20 (1.10 … 1.30)');
-  expect(guide((name) => (name === 'infilling-05b' ? judged : null))).toContain('left early: keyword 50 %, text 0 %.');
+  expect(guide((name) => (name === 'infilling-05b' ? judged : null))).toContain(
+    'left early at 0.9: keyword 50 %, text 0 %.',
+  );
 });

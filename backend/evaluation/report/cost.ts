@@ -1,8 +1,8 @@
-/** What tuning cost, as operations and as a share of what the model's own training took. Pure. */
+/** The cost of tuning in operations, and as a share of the model's own training. Pure. */
 
-/** Numbers that a run computes with, embeddings left out. */
+/** How many parameters a run computes with, without embeddings. */
 export interface ModelNumbers {
-  /** Of the backbone, as far as a token goes through it. */
+  /** Of the layers of the backbone that a token passes, with the head if its logits are needed. */
   readonly backbone: number;
   /** Of the whole model. */
   readonly whole: number;
@@ -17,10 +17,10 @@ export interface ModelNumbers {
 export const tuningFlops = ({ backbone, trained }: ModelNumbers, tokens: number): number =>
   (2 * backbone + 6 * trained) * tokens;
 
-/** Six operations for a number and token, as Kaplan et al. count them (arXiv 2001.08361). */
+/** Six operations for a parameter and token, as in Kaplan et al. (arXiv 2001.08361). */
 export const trainingFlops = ({ whole }: ModelNumbers, tokens: number): number => 6 * whole * tokens;
 
-/** Tokens of their own training, as who trained them says: the first name that a model's begins with. */
+/** Tokens of the models' own training, as their authors give them; the first pattern that a name matches counts. */
 const trainedOn: readonly (readonly [name: RegExp, tokens: number])[] = [
   [/^typescript-5m/, 15.4e6],
   // arXiv 2502.02737.
@@ -32,6 +32,6 @@ const trainedOn: readonly (readonly [name: RegExp, tokens: number])[] = [
   [/^llama-2/i, 2e12],
 ];
 
-/** Null of a model that the table does not know. */
+/** Null if the table does not know the model. */
 export const pretrainingTokens = (model: string): number | null =>
   trainedOn.find(([name]) => name.test(model.replace(/^.*\//, '')))?.[1] ?? null;

@@ -43,14 +43,14 @@ export function runFigures(run: TuningRun): Figure[] {
 const reliability = ({ exits, scores }: TuningRun, id: string): Figure => ({
   id: `${id}-reliability`,
   title: 'Reliability of confidences',
-  note: `Tokens held out, by confidence: the share on which an exit says what the final exit says. Where they are equal an exit is as often right as it is sure. Mean distance: ${scores
+  note: `Held-out tokens by confidence, and the share of them on which the exit agrees with the final one. On the diagonal an exit is as often right as it is sure. Mean distance from it: ${scores
     .flatMap(({ exit, reliability: bins }) => (bins ? [`${exit} ${share(calibrationError(bins))}`] : []))
     .join(', ')}.`,
   kind: 'lines',
   x: 'confidence',
   y: 'agreement',
   series: [
-    { name: 'as sure as right', shade: 'text', isLine: true, points: [0, 1].map((each) => ({ x: each, y: each })) },
+    { name: 'diagonal', shade: 'text', isLine: true, points: [0, 1].map((each) => ({ x: each, y: each })) },
     ...scores.flatMap(({ exit, reliability: bins }) =>
       bins
         ? [
@@ -96,7 +96,7 @@ function costTable(groups: readonly Group[], id: string): Figure {
   return {
     id,
     title: 'Cost',
-    note: "Minutes: working time, all sittings together. Operations: products of matrices of the backbone (forwards, as if no state had been kept) and of what is trained; attention is left out. Of the model's own training: as many tokens as its makers say, at six operations a number and token. Memory: the most that the process has taken so far, other runs in it included.",
+    note: "Minutes: working time of all sittings. TFLOP: matrix products of the frozen model (forwards, as if no state came from the cache) and of the exits; attention is left out. Share of the model's training: by the number of tokens that its authors give, at six operations a parameter and token. Memory: the peak of the process, earlier runs in it included.",
     kind: 'table',
     head: [
       'run',
@@ -104,8 +104,8 @@ function costTable(groups: readonly Group[], id: string): Figure {
       'tokens seen',
       'minutes',
       'TFLOP',
-      "of the model's training, tokens",
-      "of the model's training, operations",
+      "share of the model's training, tokens",
+      "share of the model's training, operations",
       'memory',
     ],
     rows,

@@ -115,7 +115,7 @@ it('goes on where it was stopped, names what fails, and gives the same bits for 
   expect(page).toMatch(
     /<td>2<\/td><td>252<\/td><td>[\d.]+<\/td><td>[\d.]+<\/td><td>1\.6e-3 %<\/td><td>[\d.e-]+ %<\/td><td>\d+ MiB/,
   );
-  expect(page).toMatch(/Reliability of confidences.*Mean distance: 2:norm [\d.]+ %/s);
+  expect(page).toMatch(/Reliability of confidences.*Mean distance from it: 2:norm [\d.]+ %/s);
   expect(page).toMatch(/<td>2:norm<\/td><td>2<\/td><td>[\d.]+ ± 0.000/);
   await expect(events(file({ options: common }), out)).rejects.toThrow(/holds another sweep/);
 }, 60_000);
