@@ -16,13 +16,14 @@ import {
 } from '../checkpoint/checkpoint.ts';
 import { openBest, writeBest } from '../checkpoint/continued.ts';
 import type { Place } from '../checkpoint/place.ts';
-import { createCheckpoint } from '../checkpoint/writer.ts';
+import { createCheckpoint, type TrainingPosition } from '../checkpoint/writer.ts';
 import { chooseDevice, machine } from '../devices/devices.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { gigabytes, needsOf } from '../devices/fit.ts';
 import { checkShapes, exitParameters } from '../exits/parameters.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Windows } from '../features/features.ts';
+import { sizeOf } from '../model/expected-parameters.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { train, type TrainerParts, type TrainerSettings } from '../tuning/trainer.ts';
 import { finalId, wholeBytes } from '../tuning/whole-graph.ts';
@@ -200,7 +201,13 @@ async function* begin(
     ...(start.progress.origins && { origins: start.progress.origins }),
   };
   const heldOutTokens = heldOut.count * heldOut.tokens;
-  const position = firstPosition({ before, best: wholeLoss(before), data: windows.hash, heldOutTokens }, elapsed());
+  const { spec } = whole.model;
+  const size = sizeOf(spec, /^layers\./) + spec.vocabulary * spec.hidden;
+  const numbers = { backbone: 0, whole: size, trained: trainedNumbers(whole) };
+  const position: TrainingPosition = {
+    ...firstPosition({ before, best: wholeLoss(before), data: windows.hash, heldOutTokens }, elapsed()),
+    cost: { numbers, peakBytes: 0 },
+  };
   yield { type: 'phase', phase: 'save', detail: directory };
   const tuning = { ...optionsText(options), model: path.resolve(whole.model.path) };
   const checkpoint = createCheckpoint(

@@ -77,7 +77,7 @@ it('the whole model: its own loss beside that of exits alone', () => {
     group('continuePretraining null', 3, { '8:layer': 0.7 }, 1.7),
     group('continuePretraining 005.exits', 3, { '8:layer': 0.8 }, 1.6),
   ];
-  expect(wholeText(study(groups))).toContain('falls from 1.700 ± 0.001 to 1.600 ± 0.001');
+  expect(wholeText(study(groups))).toContain('falls: 1.700 ± 0.001 before, 1.600 ± 0.001 behind');
 });
 
 it('quality over speed is a picture that a page can show as it is', () => {

@@ -13,12 +13,17 @@ export interface Group {
 /** Options in which runs of one group may differ: the seed, the device, the folders, and whether the run was resumed. */
 const ofSitting = new Set(['seed', 'out', 'resume', 'device', 'exitDevice', 'threads']);
 
+/** Options that a run of the whole model has for what came of it: its new model, and the exits that it went on with. */
+const ofResult = new Set(['model', 'exits']);
+const isWhole = ({ options }: TuningRun): boolean => typeof options['continuePretraining'] === 'string';
+
 /** Groups the runs of one model by their options; options that all runs share are not named. */
 export function groupsOf(runs: readonly TuningRun[]): Group[] {
   const keys = [...new Set(runs.flatMap(({ options }) => Object.keys(options)))]
     .filter((key) => !ofSitting.has(key))
     .sort();
-  const text = (run: TuningRun, key: string): string => shown(run.options[key]);
+  const text = (run: TuningRun, key: string): string =>
+    ofResult.has(key) && isWhole(run) ? 'of the run' : shown(run.options[key]);
   const varied = keys.filter((key) => new Set(runs.map((run) => text(run, key))).size > 1);
   const names = new Map<string, TuningRun[]>();
   for (const run of runs) {

@@ -1,0 +1,35 @@
+import { expect, it } from 'vitest';
+import { groupsOf } from '../../../../backend/evaluation/report/groups.ts';
+import type { TuningRun } from '../../../../backend/evaluation/report/runs.ts';
+
+const run = (options: Record<string, unknown>): TuningRun => ({
+  kind: 'tuning',
+  name: 'r',
+  model: 'm',
+  layers: 12,
+  exits: ['8:lens'],
+  options,
+  isFinished: true,
+  updates: 1,
+  tokens: 1,
+  seconds: 1,
+  before: [],
+  scores: [],
+  evaluations: [],
+});
+
+it('runs that differ in the seed alone are one group, named by what tells it from the others', () => {
+  const groups = groupsOf([run({ exits: '4', seed: 1 }), run({ exits: '8', seed: 1 }), run({ exits: '4', seed: 2 })]);
+  expect(groups.map(({ name, runs }) => [name, runs.length])).toEqual([
+    ['exits 4', 2],
+    ['exits 8', 1],
+  ]);
+});
+
+it('runs of the whole model are one group, though each names the new model that came of it', () => {
+  const whole = (model: string, seed: number): TuningRun =>
+    run({ continuePretraining: 'a.exits', model, exits: null, seed });
+  const alone = (seed: number): TuningRun => run({ continuePretraining: null, model: 'm', exits: '8', seed });
+  const groups = groupsOf([alone(1), whole('/x/002', 1), alone(2), whole('/x/004', 2)]);
+  expect(groups.map(({ runs }) => runs.length)).toEqual([2, 2]);
+});
