@@ -8,7 +8,7 @@ const LABEL_GAP = 6;
 
 const labelLines = (name: string, value: number): string[] => [name, value === 0 ? '0' : value.toFixed(2)];
 
-/** Pixels beside the plot that labels take; null where there are none. `name`: of the final exit. */
+/** Pixels beside the plot that labels take; null if there are none. `name`: of the final exit. */
 export function labelWidth({ references }: ChartModel, { font }: Theme, name: string): number | null {
   if (references.length === 0) return null;
   const context = document.createElement('canvas').getContext('2d');

@@ -10,7 +10,7 @@ export interface AdmissionLimits {
   readonly questionBytes: number;
 }
 
-/** Both answer how the room is given back. @throws Refusal where the client has too much open. */
+/** Both return the function that releases the room. @throws Refusal if the client has too much open. */
 export interface Admission {
   /** `parallel`: texts that are written at a time. */
   texts(client: string, texts: number, parallel: number): () => void;

@@ -119,7 +119,7 @@ const callsOf = ({ calls }: Turn, head: Head): Body[] =>
 interface ItemEvents {
   event(type: string, more: object): object;
   text(text: string, head: Head): object[];
-  /** Ends the message; `shown`: its text, null where there is none. */
+  /** Ends the message; `shown`: its text, null if there is none. */
   close(head: Head): { readonly shown: string | null; readonly closing: object[] };
   call(item: Body, at: number): object[];
 }

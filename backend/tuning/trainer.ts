@@ -187,7 +187,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   return { position: { ...position, seconds: elapsed() }, stopped };
 }
 
-/** One update, of as many passes as are accumulated, from window `from` of the run on; null where the signal ended it. */
+/** One update, of as many passes as are accumulated, from window `from` of the run on; null if the signal ended it. */
 async function update<Batch extends { readonly targets: Int32Array }>(
   { step, source }: TrainerParts<Batch>,
   { batch, accumulation, seed }: TrainerSettings,

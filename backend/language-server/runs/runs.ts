@@ -146,7 +146,7 @@ export function createRuns({ engine, ...options }: RunsOptions): Runs {
   };
 }
 
-/** @throws UserError where the options are wrong. */
+/** @throws UserError if the options are wrong. */
 function newRun(title: string, options: RecipeOptions, folder: string | undefined): Live {
   const { model, out, data, minutes } = parseOptions('tune', options, settingOrigin);
   const summary: RunSummary = {
@@ -167,7 +167,7 @@ function newRun(title: string, options: RecipeOptions, folder: string | undefine
   return newLive({ summary, options: { ...options, data: absolutePatterns(data, folder) }, owner: null });
 }
 
-/** Those of the next sitting of a run. @throws UserError where they are wrong. */
+/** The options of the next part of a run. @throws UserError if they are wrong. */
 function tuneOptions(live: Live, resume: boolean): TuneOptions {
   // One that ended before its first checkpoint begins again.
   const goesOn = resume && hasWork(live);

@@ -1,7 +1,7 @@
 /** VS Code's picks, by keys as a user goes through them. */
 import { ask, inWorkbench, press, until } from './driver.ts';
 
-/** What the pick at the top holds: what is typed, then its entries; empty where none is open. */
+/** What the pick at the top holds: what is typed, then its entries; empty if none is open. */
 export const pick = (): Promise<string> =>
   inWorkbench(
     `(() => { const box = document.querySelector('.quick-input-widget'); return box && box.style.display !== 'none' ? box.querySelector('input').value + ' ' + box.textContent : ''; })()`,

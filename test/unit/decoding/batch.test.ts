@@ -171,7 +171,7 @@ describe('a batch', async () => {
     const answer = await write(first);
     expect(answer.remembered).toBe(0);
     await write(second);
-    // Each goes on where it was, though the other came between; the last token was never read.
+    // Each continues in its own row, though the other came between; its last token was never read.
     const turn = [...first, ...answer.ids, 77, 78];
     expect((await write(turn)).remembered).toBe(43);
     expect((await write([...second, 5])).remembered).toBe(40);
