@@ -1,4 +1,4 @@
-/** Who listens to what the backend tells: for the life of the extension, over every client that comes and goes. */
+/** Listeners to the backend's messages: for the life of the extension, over all of its clients. */
 import * as vscode from 'vscode';
 import type { Client } from './client.ts';
 
@@ -8,7 +8,7 @@ export interface BackendListeners {
     method: string,
     handler: (params: unknown) => void,
   ): { readonly listening: vscode.Disposable; readonly isNew: boolean };
-  /** Lets a client tell all who listen, or those to one method. */
+  /** Passes a client's messages to all listeners, or to those of one method. */
   attach(client: Client, method?: string): void;
   /** A client's life is over. */
   detach(): void;

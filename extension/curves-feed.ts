@@ -1,4 +1,4 @@
-/** What of runs the Loss Curves have: their events, told together and each once, and how runs stand. Knows no panel. */
+/** The data of the Loss Curves: the events of runs, sent together and each once, and the summaries of runs. Knows no panel. */
 import * as vscode from 'vscode';
 import { doneShare, secondsLeft, spentSeconds } from '../protocol/run-clock.ts';
 import * as protocol from '../protocol/server.ts';
@@ -9,17 +9,17 @@ import { planOf, pointsOf, sweepOf } from './curve-points.ts';
 import type { Runs } from './runs.ts';
 
 export interface CurvesFeed {
-  /** Posts how runs stand. */
+  /** Posts the summaries of runs. */
   runs(): void;
   /** Reads and posts everything anew: the webview has nothing. */
   all(): Promise<void>;
   /** Takes an event that is posted soon. */
   take(event: RunEvent): void;
-  /** Posts soon what has come, and how runs stand. */
+  /** Posts new events soon, and the summaries of runs. */
   soon(): void;
 }
 
-/** Steps come by the dozen a second; the panel gets them together. */
+/** There may be a dozen steps per second; the panel gets them together. */
 const BATCH_MILLISECONDS = 100;
 
 export function createCurvesFeed(
@@ -54,7 +54,7 @@ export function createCurvesFeed(
   const flush = (): void => {
     timer = null;
     for (const [run, events] of waiting) {
-      // A run whose past the webview lacks is read as a whole.
+      // If the webview lacks earlier events of a run, it gets all of them.
       if ((sent.get(run) ?? 0) < (events[0]?.index ?? 0)) void readAll(run);
       else postPoints(run, events);
     }

@@ -1,4 +1,4 @@
-/** A chart as uPlot takes it: its series and axes, and the table of numbers. */
+/** A chart for uPlot: its series and axes, and the table of numbers. */
 import uPlot from 'uplot';
 import type { ChartModel, Curve } from './chart-model.ts';
 import { labelWidth } from './chart-references.ts';
@@ -17,7 +17,7 @@ export interface PlotLooks {
   readonly texts: ChartTexts;
 }
 
-/** `model`: asked anew for ranges, which change with every message. */
+/** `model`: called for each range, which changes with every message. */
 export function plotOptions(
   model: () => ChartModel,
   { logarithmic, theme, texts }: PlotLooks,

@@ -1,4 +1,4 @@
-/** The final exit's loss across the chart: a dashed line, and beside the plot what it is. */
+/** The final exit's loss across the chart: a dashed line, and its label beside the plot. */
 import type uPlot from 'uplot';
 import type { ChartModel } from './chart-model.ts';
 import type { Theme } from './theme.ts';
@@ -8,7 +8,7 @@ const LABEL_GAP = 6;
 
 const labelLines = (name: string, value: number): string[] => [name, value === 0 ? '0' : value.toFixed(2)];
 
-/** Pixels beside the plot that labels take; null if there are none. `name`: of the final exit. */
+/** Width of the labels beside the plot, in pixels; null if there are none. `name`: of the final exit. */
 export function labelWidth({ references }: ChartModel, { font }: Theme, name: string): number | null {
   if (references.length === 0) return null;
   const context = document.createElement('canvas').getContext('2d');

@@ -5,7 +5,7 @@ import { later } from './run-figures.ts';
 
 export interface CurvesData {
   runs: CurveRun[];
-  /** Whether any list of runs has come. */
+  /** Whether a list of runs has come. */
   hasRuns: boolean;
   /** The time to which the records of runs refer. */
   received: number;
@@ -23,7 +23,7 @@ export const noData = (): CurvesData => ({
   sweeps: new Map(),
 });
 
-/** Takes in what a message says of runs; `now` in milliseconds. */
+/** Adds the contents of a message about runs; `now` in milliseconds. */
 export function takeIn(data: CurvesData, message: HostMessage, now: number): void {
   switch (message.type) {
     case 'runs':
@@ -51,7 +51,7 @@ export function takeIn(data: CurvesData, message: HostMessage, now: number): voi
   }
 }
 
-/** A run as it stands now. */
+/** The current state of a run. */
 export const runNow = ({ received }: CurvesData, run: CurveRun, now: number): CurveRun =>
   later(run, (now - received) / 1000);
 

@@ -4,7 +4,7 @@
 export type KeyAction =
   { readonly type: 'move'; readonly by: number } | { readonly type: 'zoom'; readonly range: [number, number] | null };
 
-/** Null for a key that means nothing here. `range`: the steps that are shown; `center`: the one that zooming keeps in its place. */
+/** Null for a key without a meaning here. `range`: the steps that are shown; `center`: the step that zooming keeps in its place. */
 export function keyAction(
   event: Pick<KeyboardEvent, 'key' | 'shiftKey' | 'ctrlKey' | 'metaKey' | 'altKey'>,
   [from, to]: readonly [number, number],
@@ -37,7 +37,7 @@ export function keyAction(
   }
 }
 
-/** What of a wanted range lies within all steps; null: all of them. */
+/** The part of a wanted range within all steps; null: all of them. */
 export function zoomWithin(
   all: readonly [number, number],
   wanted: readonly [number, number] | null,

@@ -25,13 +25,13 @@ const logFile = 'launch.log';
 const stopFile = 'stop';
 /** How long to wait for launchers: first after asking them to end when there is nothing to keep yet, then after ending them. */
 const graceMilliseconds = { SIGTERM: 1_500, SIGKILL: 500 } as const;
-/** How often Slurm's queue is asked at most, which all of a cluster ask, and a Ray cluster. */
+/** Shortest time between two queries of Slurm's queue, which all users of a cluster share, or of a Ray cluster. */
 const queueMilliseconds = 10_000;
 const rayMilliseconds = 1_000;
 
 const folderOf = (directory: string): string => path.join(path.resolve(directory), jobFolder);
 
-/** Where ranks are started, and how they divide the work. */
+/** What starts the ranks, and their mesh. */
 export interface Ranks {
   readonly place: Place;
   readonly mesh: Mesh;

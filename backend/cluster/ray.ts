@@ -1,4 +1,6 @@
-/** Ray's interface over HTTP: jobs and their packages. A token, where the cluster wants one, comes from the environment, never from an option. */
+/**
+ * Ray's interface over HTTP: jobs and their packages. If the cluster needs a token, it comes from the environment, never from an option.
+ */
 import { createHash } from 'node:crypto';
 import * as http from 'node:http';
 import * as https from 'node:https';

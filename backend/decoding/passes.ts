@@ -1,4 +1,7 @@
-/** Passes of some slots: what waits for stages runs in pieces of bounded size, through as many stages at once as can, and is timed. */
+/**
+ * Passes of some slots: tokens that wait for stages run in pieces of bounded size, through as many stages at once as possible, and each
+ * pass is timed.
+ */
 import { stageLayers, type RunOptions, type Slots, type StagedModel } from '../runtime/staged-model.ts';
 
 /** Most tokens in one pass: bounds the memory of a long prompt. */

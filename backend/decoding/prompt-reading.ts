@@ -1,4 +1,4 @@
-/** Reading a prompt piece by piece: how far it is, what its tokens score, and the vectors that are asked of it. */
+/** Prefill of a prompt, piece by piece: its progress, the scores of its tokens, and requested vectors. */
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
 import { tellStates, type Pool } from './pooled.ts';
@@ -7,7 +7,7 @@ import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-s
 import type { Row, Rows } from './rows.ts';
 import type { SequenceOptions } from './sequence.ts';
 
-/** A prompt, and what is asked of it. */
+/** A prompt, and what was requested for it. */
 export interface Prompt extends SequenceOptions {
   readonly prompt: readonly number[];
   /** How many of the most probable tokens are scored at each place of the prompt; null: none. */
@@ -42,7 +42,7 @@ export interface PromptRead {
 /** Of a prompt that is scored each token gives a row of logits. */
 const scoredTokens = 64;
 
-/** Gives a prompt a row, which may hold its beginning already, and enters the rest. `contextLength`: most tokens of the text. */
+/** Gives a prompt a row, which may already contain its beginning, and enters the rest. `contextLength`: most tokens of the text. */
 export function beginReading<Request extends Prompt>(
   cache: KvCache,
   rows: Rows,
@@ -50,7 +50,7 @@ export function beginReading<Request extends Prompt>(
   contextLength: number,
 ): Reading<Request> {
   const { prompt, scores, pool, codec, maxTokens, scope = '' } = request;
-  // Scores and vectors are of all tokens, so what is remembered of some does not serve.
+  // Scores and vectors need all tokens, so a remembered beginning is of no use.
   const known = scores === null && !pool ? prompt : [];
   const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength));
   const remembered = cache.position(rows.at(row));
@@ -61,8 +61,8 @@ export function beginReading<Request extends Prompt>(
 }
 
 /**
- * Runs at most `limit` tokens more of a prompt, which has entered row `row` of the cache as a whole, as they run alone; answers how
- * many.
+ * Runs at most `limit` further tokens of a prompt, without other rows; all of the prompt has entered row `row` of the cache. Returns their
+ * number.
  */
 export async function readPiece(
   model: StagedModel,
@@ -77,7 +77,7 @@ export async function readPiece(
   const end = Math.min(prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
   const enabled = [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id));
   const lastOnly = scorer === null && (!pool || pool.lastOnly);
-  // Scores, and vectors of the text, are those of the whole model.
+  // Scores and vectors are those of the whole model.
   const stopping = lastOnly && !pool ? stoppingAt(model, promptExit, prompt.length) : null;
   await cache.fill(row, enabled, end, { lastOnly, stopping });
   if (scorer) {
@@ -97,6 +97,6 @@ export const promptRead = ({ remembered, scorer, milliseconds }: Reading<Prompt>
   seconds: milliseconds / 1000,
 });
 
-/** Takes back what has entered of a prompt and was not run. */
+/** Removes the tokens of a prompt that have entered but were not run. */
 export const forgetUnread = (cache: KvCache, rows: Rows, { row, read }: Reading<Prompt>): void =>
   cache.truncate(rows.at(row), read);

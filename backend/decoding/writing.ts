@@ -1,4 +1,4 @@
-/** One step of the texts that are written: the next tokens of all are decided in the same passes, then what may follow is drafted. */
+/** One step of the texts in flight: the next tokens of all are decided in the same passes, then the following ones are drafted. */
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Block } from './block.ts';
 import { choose } from './choose.ts';
@@ -54,7 +54,7 @@ export function forgetDrafts(cache: KvCache, rows: Rows, { row, block }: Writing
   cache.truncate(at, cache.position(at) - block.drafts.length);
 }
 
-/** Decides the next tokens; the newest of a text that goes on enters the cache, in which row i is that of text i. */
+/** Decides the next tokens; the newest token of each text that continues enters the cache, whose row i belongs to text i. */
 async function decide<Request>(
   model: StagedModel,
   cache: KvCache,

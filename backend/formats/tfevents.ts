@@ -11,7 +11,7 @@ export interface ScalarEvent {
   readonly scalars: Readonly<Record<string, number>>;
 }
 
-/** What a file begins with. Readers forget what earlier files of the folder say of `step` and later ones. */
+/** The first record of a file. Readers then ignore values of earlier files in the folder for `step` and later ones. */
 export const fileHead = (wallTime: number, step: number): Uint8Array =>
   Buffer.concat([
     record(event(wallTime, 0, text(3, 'brain.Event:2'))),
@@ -19,7 +19,7 @@ export const fileHead = (wallTime: number, step: number): Uint8Array =>
     record(event(wallTime, step, bytes(7, varintField(1, 1)))),
   ]);
 
-/** A record with all scalars of a step. Not-a-number stays what it is. */
+/** A record with all scalars of a step. Not-a-number is kept. */
 export function scalarRecord({ wallTime, step, scalars }: ScalarEvent): Uint8Array {
   const values = Object.entries(scalars).map(([tag, value]) =>
     bytes(1, Buffer.concat([text(1, tag), float(2, value)])),
@@ -37,7 +37,7 @@ function record(data: Uint8Array): Uint8Array {
   return Buffer.concat([length, checksum(length), data, checksum(data)]);
 }
 
-/** Masked, since a checksum of what holds checksums says little. */
+/** Masked, since a checksum over data with checksums is weak. */
 function checksum(data: Uint8Array): Buffer {
   const crc = crc32c(data);
   const masked = Buffer.alloc(4);

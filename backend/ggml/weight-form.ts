@@ -1,6 +1,6 @@
 /**
- * In which type and place a weight of a file lies on a processor, and its bytes there: in the file's own type if arithmetic may round
- * activations (or in a faster one), else in float32. Holds nothing.
+ * Type and buffer of a weight on a processor, and its bytes there: in the file's own type if arithmetic may round activations (or in a
+ * faster one), else in float32. Keeps nothing.
  */
 import { userError } from '../../protocol/errors.ts';
 import { freshMemory, type Allocate } from '../formats/files.ts';
@@ -29,7 +29,7 @@ export interface WeightSource {
 /** `[out, in]`. */
 const shapeOf = (parameters: Parameters, name: string): [number, number] => parameters.shape(name) as [number, number];
 
-/** Where a matrix of this size lies that is stored as a weight is. */
+/** Buffer of a matrix of this size that is stored like a weight. */
 function placeOf(
   { processor, parameters, form }: WeightSource,
   name: string,
@@ -52,10 +52,13 @@ export function canJoin(source: WeightSource, names: readonly string[]): boolean
   return names.every((name) => placeOf(source, name, ...shapeOf(parameters, name)).type === type);
 }
 
-/** Numbers of matrices that lie as one, together: the fewer, the more of a product's time threads wait for each other. */
+/**
+ * Largest size of matrices that are stored as one, in numbers: the smaller a product, the larger the share of its time in which threads
+ * wait for each other.
+ */
 const mostJoined = 1 << 22;
 
-/** One weight, or several below each other: where they lie, and what of. */
+/** The buffer of one weight, or of several below each other, and the weights. */
 export interface MatrixPlan extends ManyPlacement, Pick<Placement, 'few' | 'alone'> {
   readonly rows: number;
   readonly columns: number;
@@ -69,7 +72,7 @@ export function planMatrix(source: WeightSource, names: readonly string[]): Matr
   return { ...placeOf(source, names[0]!, rows, columns), rows, columns, parts };
 }
 
-/** What the matrix of these weights is to hold. */
+/** The contents of the matrix of these weights. */
 export function matrixData(
   source: WeightSource,
   names: readonly string[],
@@ -107,7 +110,7 @@ function belowEachOther(parts: readonly Uint8Array[], allocate: Allocate): Uint8
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, n) => total + n, 0);
 
-/** Where the experts of a layer lie, as one tensor, and in which type. */
+/** Buffer and type of the experts of a layer, as one tensor. */
 export function placeExperts(
   { processor, parameters, form }: WeightSource,
   name: string,

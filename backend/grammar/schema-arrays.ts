@@ -4,7 +4,7 @@ import { repeat, rule, sequence, type Expression } from './expression.ts';
 import { bracketed, comma, listOf } from './json.ts';
 import { countIn, listIn, type Schema } from './schema-parts.ts';
 
-/** An array; `value`: what a schema of one of its items lets through. */
+/** An array; `value`: the expression for a schema of one of its items. */
 export function arrayOf(one: Schema, value: (schema: unknown) => Expression): Expression {
   const first = listIn(one, 'prefixItems') ?? (Array.isArray(one['items']) ? (one['items'] as unknown[]) : []);
   const rest = Array.isArray(one['items']) ? (one['additionalItems'] ?? true) : (one['items'] ?? true);
@@ -29,7 +29,7 @@ interface Items {
   readonly most: number | null;
 }
 
-/** Any number of the first items, from `least` on, and others behind them. */
+/** Any number of the first items, from `least` on, and further ones after them. */
 function prefixed({ first, item, least, most }: Items, value: (schema: unknown) => Expression): Expression {
   const all = most ?? Infinity;
   const others = (): Expression =>

@@ -1,4 +1,4 @@
-/** A schema of an object as an expression: its properties in the order of the schema, and others behind them where it allows any. */
+/** A schema of an object as an expression: its properties in the order of the schema, then others if it allows any. */
 import { choice, repeat, rule, sequence, text, type Expression } from './expression.ts';
 import { bracketed, colon, comma, literal, separated } from './json.ts';
 import { listIn, recordIn, type Schema } from './schema-parts.ts';
@@ -6,7 +6,7 @@ import { listIn, recordIn, type Schema } from './schema-parts.ts';
 /** A rule that may name itself, made once. */
 export type Define = (name: string, make: () => Expression) => Expression;
 
-/** An object, of which `id` is the name among all objects of the schema; `value`: what a schema of one property lets through. */
+/** An object, whose name among all objects of the schema is `id`; `value`: the expression for a schema of one property. */
 export function objectOf(one: Schema, id: string, value: (schema: unknown) => Expression, define: Define): Expression {
   const properties = recordIn(one, 'properties') ?? {};
   const needed = (listIn(one, 'required') ?? []).filter((name): name is string => typeof name === 'string');
@@ -21,7 +21,7 @@ export function objectOf(one: Schema, id: string, value: (schema: unknown) => Ex
   const pairs = names.map((name) =>
     sequence(literal(name), colon(), value(Object.hasOwn(properties, name) ? properties[name] : true)),
   );
-  /** Properties from one on, behind another or not. */
+  /** The properties from one on, with or without one before them. */
   const from = (at: number, isFirst: boolean): Expression => {
     if (at === names.length) {
       if (other === null) return sequence();

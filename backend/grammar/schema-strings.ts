@@ -1,4 +1,4 @@
-/** A schema of a string as an expression, what stands between its quotation marks. */
+/** A schema of a string as an expression for the text between its quotation marks. */
 import { badGrammar } from './code.ts';
 import { repeat, rule, type Expression } from './expression.ts';
 import { inString, patternExpression } from './pattern.ts';

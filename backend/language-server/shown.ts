@@ -1,4 +1,4 @@
-/** What open documents show of their traces: lenses, hovers, hints, symbols and colours, and what attaches a trace to a text. */
+/** What open documents show of their traces (lenses, hovers, hints, symbols and colours), and attaching a trace to a text. */
 import {
   CodeLensRequest,
   DidChangeTextDocumentNotification,
@@ -20,7 +20,7 @@ import { changeParams, documentParams, openParams, positionParams, rangeParams }
 import type { Written } from './written.ts';
 
 export interface Shown {
-  /** What is shown from now on, and whether the editor lets itself be asked to fetch it anew. */
+  /** What is shown from now on, and whether the editor can be asked to request it again. */
   configure(display: protocol.DisplayOptions, canRefresh: boolean): void;
   /** The trace of a generation that a document has. */
   readonly traceOf: (uri: string, generation: string) => Trace | undefined;

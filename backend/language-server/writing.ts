@@ -1,4 +1,4 @@
-/** Generations and completions for an editor, and what the status tells of them. */
+/** Generations and completions for an editor, and what the status shows of them. */
 import * as protocol from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
 import { complete } from './completions.ts';
@@ -8,7 +8,7 @@ import type { Shown } from './shown.ts';
 import type { StatusKeeper } from './status.ts';
 import type { Written } from './written.ts';
 
-/** Where the tokens of a generation wait for the editor, and what its document has of it already. */
+/** The tokens of a generation that wait for the editor, and those that its document already has. */
 export interface Traces extends Pick<Shown, 'traceOf'> {
   readonly written: Written;
 }

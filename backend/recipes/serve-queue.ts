@@ -1,4 +1,4 @@
-/** Texts that are written, at most so many at a time; others wait, and clients take turns. Knows no inbox. */
+/** Texts that are written, a limited number at a time; others wait, and clients take turns. Knows no inbox. */
 import type { ServeEvent } from '../../protocol/serving.ts';
 import type { Session } from '../decoding/session.ts';
 import { newTurns } from '../decoding/turns.ts';
@@ -16,7 +16,7 @@ export interface TextQueueOptions {
   /** Most texts at a time. */
   readonly parallel: number;
   readonly onEvent: (event: ServeEvent) => void;
-  /** A text is over; `error`: what ended it, if anything did. */
+  /** A text is over; `error`: the error that ended it, if there was one. */
   readonly onEnd: (text: Text, error: unknown) => void;
 }
 

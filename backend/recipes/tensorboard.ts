@@ -1,4 +1,4 @@
-/** Writes what a run reports for TensorBoard, too: a file a sitting, in the folder of its exits. */
+/** Writes the reports of a run for TensorBoard, too: a file for each part of the run, in the folder of its exits. */
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';

@@ -9,7 +9,7 @@ import type { Readout } from './staged-model.ts';
 /** Positions read at once: bounds the memory of logits. */
 const readLimit = 32;
 
-/** What exit k says at some places of a store; `logits`: `[places, vocabulary]`, if they are asked for. */
+/** Readouts of exit k at some places of a store; `logits`: `[places, vocabulary]`, if requested. */
 export function readExit(
   ggml: GgmlModel,
   store: Store,

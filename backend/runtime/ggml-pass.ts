@@ -1,4 +1,4 @@
-/** One pass of some tokens through stages in ggml: its shape, its graph and inputs, and how far rows are behind it. */
+/** One pass of some tokens through stages in ggml: its shape, its graph and inputs, and the progress of rows after it. */
 import { tileStep } from '../ggml/processor.ts';
 import { cutWidth } from '../model/spec.ts';
 import { fillPass } from './ggml-inputs.ts';
@@ -21,7 +21,7 @@ export interface PassStages {
   readonly lastOnly: boolean;
 }
 
-/** Runs stages for tokens that wait for them, of each row as many as the part says. */
+/** Runs stages for tokens that wait for them, for each row the number in the part. */
 export function runPass(
   ggml: GgmlModel,
   store: Store,

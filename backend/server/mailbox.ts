@@ -5,7 +5,7 @@ export interface Mailbox<Event> {
   fail(error: Error): void;
   /** Nothing more is waited for. */
   close(): void;
-  /** Null once it is closed and empty. @throws what it failed with. */
+  /** Null once it is closed and empty. @throws the error with which it was closed. */
   next(): Promise<Event | null>;
 }
 

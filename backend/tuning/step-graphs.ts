@@ -21,7 +21,7 @@ export interface PassOptions extends Pick<StepOptions, 'spec' | 'model' | 'objec
   readonly teacherChunk: number;
 }
 
-/** Names, shapes and values of a group's graph; equal keys stand for equal graphs. */
+/** Names, shapes and values of a group's graph; groups with equal keys have equal graphs. */
 export interface PassDescription {
   readonly key: string;
   readonly inputs: Record<string, InputSpec>;

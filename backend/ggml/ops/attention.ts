@@ -1,4 +1,4 @@
-/** Attention of the columns of a pass over what their rows hold: runs of neighbouring rows are attended to in one operator each. */
+/** Attention of the columns of a pass over their rows: one operator for each run of neighbouring rows. */
 import type { Ops } from '../../model/ops.ts';
 import type { ModelSpec } from '../../model/spec.ts';
 import type { Value } from '../graph.ts';
@@ -75,7 +75,7 @@ function masksOf(pass: Pass): (window: number | null, keys: number) => Tensor {
   };
 }
 
-/** Writes new keys and values to the past, and answers what the queries of each run of rows see. */
+/** Writes new keys and values to the past, and returns the keys, values and mask for the queries of each run of rows. */
 function seen(pass: Pass, k: Value, v: Value, { kvHeads, headDimensions: d }: ModelSpec, past: Past | null): Seen[] {
   const { sketch, tokens, batch, columns } = pass;
   const { library: g } = pass.processor;

@@ -1,4 +1,4 @@
-/** What the operators of one graph share: its columns, where they are written, and the weights they read. */
+/** What the operators of one graph share: its columns, the targets of their output, and the weights. */
 import type { GraphSketch, Value } from '../graph.ts';
 import type { Tensor } from '../library.ts';
 import type { Processor } from '../processor.ts';
@@ -12,7 +12,7 @@ export interface Past {
   readonly capacity: number;
   /** The rows that take part in the pass, in its order; `batch` of them. */
   readonly rows: readonly number[];
-  /** How many positions are looked at; those that are hidden are masked. */
+  /** Number of positions in attention; hidden ones are masked. */
   readonly keys: number;
 }
 

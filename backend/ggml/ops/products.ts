@@ -1,4 +1,4 @@
-/** Products of columns with weights, written so that a token's bits do not depend on how many stand beside it. */
+/** Products of columns with weights, written so that a token's bits do not depend on the number of tokens in the pass. */
 import type { Ops } from '../../model/ops.ts';
 import type { Value } from '../graph.ts';
 import type { Tensor } from '../library.ts';

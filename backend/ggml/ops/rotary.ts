@@ -1,4 +1,4 @@
-/** Rotations of heads: ggml's own where angles depend on the position alone, else by angles that are an input of the pass. */
+/** Rotations of heads: ggml's own if angles depend only on the position, else with angles that are an input of the pass. */
 import type { Ops } from '../../model/ops.ts';
 import { variesInText, type RopeSpec } from '../../model/spec.ts';
 import type { Value } from '../graph.ts';

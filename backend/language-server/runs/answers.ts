@@ -1,4 +1,4 @@
-/** Runs for an editor: they are there once the server is initialised, and answered for once those on record are read. */
+/** Runs for an editor: they are available once the server is initialised; requests are answered once the recorded runs are read. */
 import { ErrorCodes, ResponseError } from 'vscode-languageserver/node';
 import { describeError } from '../../../protocol/errors.ts';
 import * as protocol from '../../../protocol/server.ts';
@@ -9,9 +9,9 @@ import { createRuns, type Runs } from './runs.ts';
 import { runStore } from './store.ts';
 
 export interface RunAnswers {
-  /** `folder`: where runs are recorded; null: nowhere. */
+  /** `folder`: in which runs are recorded; null: none are. */
   open(folder: string | null): void;
-  /** Reads what is on record; with `take`, goes on with runs whose server is gone. */
+  /** Reads the recorded runs; with `take`, resumes those whose server has ended. */
   load(take: boolean): void;
   dispose(): Promise<void>;
 }

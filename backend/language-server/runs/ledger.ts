@@ -22,9 +22,9 @@ export interface LedgerOptions {
 export interface Ledger {
   /** Records a run as it is: as this process's while it runs. */
   save(live: Live): void;
-  /** Records a run that this process leaves as running, so that the next one takes it up. */
+  /** Records a run that this process leaves as running, so that the next process resumes it. */
   release(live: Live): void;
-  /** Changes what is shown of a run. */
+  /** Changes the summary of a run. */
   update(live: Live, change: Partial<RunSummary>): RunSummary;
   append(live: Live, event: TuneEvent): void;
   /** Patterns of the run's text as it was in the beginning, if runs are recorded. */

@@ -1,4 +1,4 @@
-/** A run that this server knows: its record, what it reported, and the job that works on it. Plain records. */
+/** A run that this server knows: its record, its reports, and its current job. Plain records. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { TuneEvent } from '../../../protocol/events.ts';
@@ -19,7 +19,7 @@ export interface Live {
   followed: Promise<void>;
 }
 
-/** What a run has become, and the sentence that says so. */
+/** The final state of a run, and a sentence about it. */
 export interface Outcome {
   readonly state: RunState;
   readonly message: string;
@@ -38,7 +38,7 @@ export const newLive = (record: RunRecord, events: TuneEvent[] = []): Live => ({
 export const withClock = (summary: RunSummary, change: (clock: RunClock, now: number) => RunClock): RunSummary =>
   summary.clock ? { ...summary, clock: change(summary.clock, Date.now()) } : summary;
 
-/** Whether the run has come to its first checkpoint. */
+/** Whether the run has a checkpoint yet. */
 export const hasWork = ({ record: { summary } }: Live): boolean =>
   existsSync(path.join(summary.directory, 'exits.json'));
 

@@ -1,6 +1,6 @@
 /**
- * Tuning runs as a person sees them: started, paused, stopped, taken up again. A pause lets the recipe save and end; to
- * resume is to start it again with `resume`. So a run outlives its server: the next one takes it up from the checkpoint.
+ * Tuning runs as a person sees them: started, paused, stopped, resumed. A pause lets the recipe save and end; to resume is to start it
+ * again with `resume`. So a run outlives its server: the next server continues from the checkpoint.
  */
 import { describeError, userError } from '../../../protocol/errors.ts';
 import { parseOptions, settingOrigin, type TuneOptions } from '../../../protocol/options.ts';
@@ -24,7 +24,7 @@ export interface Runs {
   read(id: string, from: number): { run: RunSummary; events: RunEvent[] };
   /** Reads the recorded runs; with `take`, resumes those whose server has ended. */
   load(take: boolean): Promise<void>;
-  /** Leaves running runs on record as they are, so that the next server takes them up. */
+  /** Leaves running runs recorded as running, so that the next server resumes them. */
   dispose(): Promise<void>;
 }
 
@@ -91,7 +91,7 @@ export function createRuns({ engine, ...options }: RunsOptions): Runs {
     return summary;
   };
 
-  /** A run on record as running, whose server is gone: goes on, or waits for the person. */
+  /** A run that is recorded as running and whose server has ended: it is resumed, or waits for the user. */
   const takeUp = (live: Live, take: boolean): void => {
     if (!take) {
       ledger.update(live, { state: 'paused', message: 'Interrupted; resume it to go on.' });

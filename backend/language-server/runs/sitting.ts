@@ -1,4 +1,4 @@
-/** One sitting of a run: its job from its text to its end, and what the events change of what is shown. */
+/** One part of a run in one process: its job from its text to its end, and what the events change in its summary. */
 import { describeError, UserError } from '../../../protocol/errors.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
@@ -8,7 +8,7 @@ import { progressOf } from '../run-texts.ts';
 import type { Ledger } from './ledger.ts';
 import { ended, type Live, type Outcome } from './live.ts';
 
-/** Never throws: what goes wrong is how the run ends. */
+/** Never throws: an error becomes the end of the run. */
 export async function runSitting(
   engine: Engine,
   ledger: Ledger,

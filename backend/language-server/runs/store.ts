@@ -107,7 +107,7 @@ export function runStore(folder: string): RunStore {
   };
 }
 
-/** Null if the folder holds no run, only half of one, or something else. */
+/** Null if the folder has no run, only half of one, or something else. */
 async function loadRun(directory: string): Promise<StoredRun | null> {
   try {
     const file = path.join(directory, 'run.json');
