@@ -259,7 +259,7 @@ describe('the feature cache', () => {
     const file = path.join(root, 'file');
     fs.writeFileSync(file, '');
     const cache = openFeatureCache({ root: file, key });
-    expect(cache.full()).toMatch(/not kept/);
+    expect(cache.full()).toMatch(/not saved/);
     const source = featureSource({ model: fakeModel(cuts), windows: fakeWindows(6, 4), cache });
     expect((await source.batch([0])).features.size).toBe(2);
   });

@@ -115,7 +115,7 @@ describe('the wide form', () => {
     const parameters = {
       ...zeros(64, 256),
       storedType: () => stored,
-      isHeld: () => rounds,
+      isInMemory: () => rounds,
       values: () => new Float32Array(64 * 256),
     } as unknown as Parameters;
     const weights = openWeights(cpu, parameters, 'wide');
