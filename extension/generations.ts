@@ -5,15 +5,17 @@
 import * as vscode from 'vscode';
 import type { ChatTurn } from '../protocol/chat-turns.ts';
 import type { Gap } from '../protocol/completion.ts';
-import { emptyTrace, headOf, type Trace } from '../protocol/exittrace.ts';
+import { emptyTrace, type Trace } from '../protocol/exittrace.ts';
 import * as protocol from '../protocol/server.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { TokenRecord } from '../protocol/trace.ts';
 import type { Backend } from './backend.ts';
 import { generateInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
-import { afterEdit, textOf, type GeneratedText } from './generated-text.ts';
+import { textOf, type GeneratedText } from './generated-text.ts';
 import { beginInsertion, type Insertion } from './insertion.ts';
+import { createKeptTexts } from './kept-texts.ts';
+import { createTokenStreams, readTokens, type TokenReader } from './token-streams.ts';
 
 export interface Generations {
   /**
@@ -49,90 +51,57 @@ export interface Generations {
 const CANDIDATES = 4;
 
 export function createGenerations(backend: Backend, subscriptions: vscode.Disposable[]): Generations {
-  const changed = new vscode.EventEmitter<void>();
   const finished = new vscode.EventEmitter<void>();
-  const kept = new Map<string, GeneratedText>();
-  /** Text that a generation is inserting right now, by its id. */
-  const inserting = new Map<string, string>();
-  const streams = new Map<string, { ready: (head: Partial<Trace>) => void; tokens: (tokens: TokenRecord[]) => void }>();
+  const kept = createKeptTexts(subscriptions);
+  const streams = createTokenStreams(backend, subscriptions);
   let count = 0;
-
   const newId = (): string => `${Date.now().toString(36)}-${count++}`;
-  const tell = (): void => changed.fire();
 
-  subscriptions.push(
-    changed,
-    finished,
-    backend.listen(protocol.generationReady, ({ generation, ready }) => {
-      streams.get(generation)?.ready(headOf(ready));
-    }),
-    backend.listen(protocol.tokensGenerated, ({ generation, tokens }) => streams.get(generation)?.tokens(tokens)),
-    backend.onReady(() => void reattach()),
-    vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
-      const uri = document.uri.toString();
-      for (const generated of kept.values()) {
-        if (generated.uri !== uri) continue;
-        let now: GeneratedText | null = generated;
-        for (const { rangeOffset: offset, rangeLength: removed, text } of contentChanges) {
-          const edit = { offset, removed, inserted: text.length, text };
-          now &&= afterEdit(now, edit, inserting.get(generated.id) ?? null);
-        }
-        if (now === null) kept.delete(generated.id);
-        else kept.set(now.id, now);
-      }
-      if (contentChanges.length > 0) tell();
-    }),
-    vscode.workspace.onDidCloseTextDocument(({ uri }) => forget(uri)),
-  );
-
-  const forget = (uri: vscode.Uri): void => {
-    for (const { id, uri: own } of [...kept.values()]) if (own === uri.toString()) kept.delete(id);
-    tell();
-  };
+  /** Tells the server where a text is. */
+  const tie = ({ id, uri, span, trace }: GeneratedText): Promise<unknown> =>
+    backend.send(protocol.attachTrace, { generation: id, uri, offset: span.start, trace });
 
   /** A server that was started anew knows no generations. */
   const reattach = async (): Promise<void> => {
-    for (const { id, uri, span, trace } of kept.values()) {
-      await backend.send(protocol.attachTrace, { generation: id, uri, offset: span.start, trace });
-    }
+    for (const generated of kept.list()) await tie(generated);
   };
-
-  const request: Generations['generate'] = async (prompt, options, onToken, token, turns) => {
-    const generation = newId();
-    const received: TokenRecord[] = [];
-    const tokens = (some: TokenRecord[]): void => {
-      received.push(...some);
-      some.forEach(onToken);
-    };
-    streams.set(generation, { ready: () => {}, tokens });
-    try {
-      const params = { generation, prompt, options: requested(options), ...(turns && { turns }) };
-      const end = await backend.send(protocol.generate, params, token);
-      return { ...end, trace: { ...end.trace, tokens: received } };
-    } finally {
-      streams.delete(generation);
-    }
-  };
+  subscriptions.push(finished);
+  subscriptions.push(backend.onReady(() => void reattach()));
 
   const attach: Generations['attach'] = async (document, offset, trace) => {
-    const id = newId();
-    const lineEnd = document.eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n';
+    const lineEnd = lineEndOf(document);
     const span = { start: offset, end: offset + textOf(trace.tokens, lineEnd).length };
-    const uri = document.uri.toString();
-    kept.set(id, { id, uri, lineEnd, span, trace });
-    tell();
-    await backend.send(protocol.attachTrace, { generation: id, uri, offset, trace });
+    const generated = { id: newId(), uri: document.uri.toString(), lineEnd, span, trace };
+    kept.set(generated);
+    kept.changed();
+    await tie(generated);
   };
 
   /** Makes a generation that a save has split one step of undo, and ties its trace to it again. */
   const joinSteps = async (id: string, insertion: Insertion): Promise<void> => {
     const whole = kept.get(id);
     if (!whole || !(await insertion.join())) return;
-    kept.set(id, whole);
-    tell();
+    kept.set(whole);
+    kept.changed();
     backend.notify(protocol.detachTrace, { generation: id });
-    const { uri, span, trace } = whole;
-    await backend.send(protocol.attachTrace, { generation: id, uri, offset: span.start, trace });
+    await tie(whole);
+  };
+
+  /** Inserts tokens at the end of a text as they come; ends early once the text was edited, or VS Code refuses an edit. */
+  const insertAll = async (id: string, reader: TokenReader, insertion: Insertion): Promise<void> => {
+    for (let next = await reader.next(); next !== null; next = await reader.next()) {
+      const { tokens, isLast } = next;
+      const generated = kept.get(id);
+      if (!generated) return;
+      const text = textOf(tokens, generated.lineEnd);
+      const insert = async (): Promise<boolean> => text === '' || insertion.next(generated.span.end, text, isLast);
+      const isInserted = await kept.growing(id, text, insert);
+      const grown = kept.get(id);
+      if (!isInserted || !grown) return;
+      kept.set({ ...grown, trace: { ...grown.trace, tokens: [...grown.trace.tokens, ...tokens] } });
+      kept.changed();
+      await backend.send(protocol.placeTokens, { generation: id, offset: grown.span.start, count: tokens.length });
+    }
   };
 
   const intoEditor: Generations['intoEditor'] = async (editor, source, options, token, continued = null) => {
@@ -141,114 +110,68 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     const id = known?.id ?? newId();
     const uri = document.uri.toString();
     const start = document.offsetAt(editor.selection.end);
-    const lineEnd = document.eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n';
-    const own = { id, uri, lineEnd, span: { start, end: start }, trace: emptyTrace({ prompt: source.prompt }) };
-    kept.set(id, known ? { ...known, trace: { ...known.trace, stop: null } } : own);
+    const trace = emptyTrace({ prompt: source.prompt });
+    const own = { id, uri, lineEnd: lineEndOf(document), span: { start, end: start }, trace };
+    kept.set(known ? { ...known, trace: { ...known.trace, stop: null } } : own);
     const before = known?.trace.tokens.length ?? 0;
     const insertion = beginInsertion(document, start);
-
-    const stopped = new vscode.CancellationTokenSource();
-    const cancelled = token.onCancellationRequested(() => stopped.cancel());
-    const waiting: TokenRecord[] = [];
-    const received: TokenRecord[] = [];
-    let wake = (): void => {};
-    let result: GenerateResult | null = null;
-    const failures: Error[] = [];
-    let ended = false;
-    streams.set(id, {
-      ready: (head) => {
-        const generated = kept.get(id);
-        if (generated) kept.set(id, { ...generated, trace: { ...generated.trace, ...head } });
-      },
-      tokens: (tokens) => {
-        received.push(...tokens);
-        waiting.push(...tokens.map((each) => ({ ...each, index: each.index + before })));
-        wake();
-      },
-    });
-    const answer = backend
-      .send(protocol.generate, { generation: id, uri, ...source, options: requested(options) }, stopped.token)
-      .then((end) => (result = { ...end, trace: { ...end.trace, tokens: received } }))
-      .catch((error: unknown) => void failures.push(error instanceof Error ? error : new Error(String(error))))
-      .finally(() => {
-        ended = true;
-        wake();
-      });
-
+    const params = { generation: id, uri, ...source, options: requested(options) };
+    const ready = (head: Partial<Trace>): void => {
+      const generated = kept.get(id);
+      if (generated) kept.set({ ...generated, trace: { ...generated.trace, ...head } });
+    };
+    const reader = readTokens((take, stop) => {
+      const tokens = (some: readonly TokenRecord[]): void =>
+        take(some.map((each) => ({ ...each, index: each.index + before })));
+      return streams.generate(params, { ready, tokens }, stop);
+    }, token);
     try {
-      for (;;) {
-        // The last token waits for the end: its edit is the one that closes the step of undo.
-        const ready = ended ? waiting.length : waiting.length - 1;
-        if (ready <= 0) {
-          if (ended) break;
-          await new Promise<void>((resolve) => (wake = resolve));
-          continue;
-        }
-        const tokens = waiting.splice(0, ready);
-        const text = textOf(tokens, lineEnd);
-        const generated = kept.get(id);
-        if (!generated) break; // edited by the user
-        inserting.set(id, text);
-        const inserted = text === '' || (await insertion.next(generated.span.end, text, ended));
-        inserting.delete(id);
-        const grown = kept.get(id);
-        if (!inserted || !grown) break;
-        const trace = { ...grown.trace, tokens: [...grown.trace.tokens, ...tokens] };
-        kept.set(id, { ...grown, trace });
-        tell();
-        const { length: count } = tokens;
-        await backend.send(protocol.placeTokens, { generation: id, offset: grown.span.start, count });
-      }
-      if (!ended) stopped.cancel();
-      await answer;
+      await insertAll(id, reader, insertion);
+      const { result, failure } = await reader.end();
       await joinSteps(id, insertion);
       const generated = kept.get(id);
-      const [failure] = failures;
       if (failure) {
         if (generated?.trace.tokens.length === 0) kept.delete(id);
         throw failure;
       }
       if (!generated) backend.notify(protocol.detachTrace, { generation: id });
       if (!generated || result === null) return null;
-      const { trace: head } = result as GenerateResult;
-      const trace = { ...head, prompt: generated.trace.prompt, tokens: generated.trace.tokens };
-      kept.set(id, { ...generated, trace });
-      tell();
-      await backend.send(protocol.attachTrace, {
-        generation: id,
-        uri,
-        offset: generated.span.start,
-        trace: { ...trace, tokens: [] },
-      });
+      const whole = { ...result.trace, prompt: generated.trace.prompt, tokens: generated.trace.tokens };
+      kept.set({ ...generated, trace: whole });
+      kept.changed();
+      // Its tokens are placed already.
+      await tie({ ...generated, trace: { ...whole, tokens: [] } });
       finished.fire();
       return result;
     } finally {
-      cancelled.dispose();
-      stopped.dispose();
+      reader.dispose();
       insertion.dispose();
-      streams.delete(id);
-      tell();
+      kept.changed();
     }
   };
 
   return {
     intoEditor,
-    generate: request,
+    generate(prompt, options, onToken, token, turns) {
+      const params = { generation: newId(), prompt, options: requested(options), ...(turns && { turns }) };
+      return streams.generate(params, { tokens: (some) => some.forEach(onToken) }, token);
+    },
     attach,
-    in: (uri) => [...kept.values()].filter((generated) => generated.uri === uri.toString()),
+    in: (uri) => kept.list(uri.toString()),
     find: (id) => kept.get(id),
     clear(uri) {
-      for (const { id, uri: own } of [...kept.values()]) {
-        if (own !== uri.toString()) continue;
+      for (const { id } of kept.list(uri.toString())) {
         kept.delete(id);
         backend.notify(protocol.detachTrace, { generation: id });
       }
-      tell();
+      kept.changed();
     },
-    onChange: changed.event,
+    onChange: kept.onChange,
     onFinished: finished.event,
   };
 }
+
+const lineEndOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
 
 /** What the server is asked for: every exit's candidates, and paths of the folder. */
 const requested = (options: RecipeOptions): RecipeOptions => inTrustedFolder({ candidates: CANDIDATES, ...options });

@@ -1,6 +1,7 @@
 /** The Loss Curves view: puts together header, toolbar, chart, readout and table, and redraws when something changes. */
 import type { CurveRun, HostMessage } from '../protocol/webview.ts';
 import { chartModel, isLogarithmic, legendExits, readState, type CurvesState } from './chart-model.ts';
+import type { ChartTexts } from './chart-plot.ts';
 import { createChart } from './chart.ts';
 import { indexAt, noPoints } from './columns.ts';
 import { hasPoints, noData, runNow, takeIn, type CurvesData } from './curves-data.ts';
@@ -51,19 +52,16 @@ export function mountCurves(target: HTMLElement): void {
   });
   const table = createTable();
   const sweep = createSweep();
-  const { view, chartBox, waiting, spoken } = layOut(header.root, toolbar.root, readout.root, sweep.root, table.root);
+  const { view, chartBox, spoken, showEmpty } = layOut(header.root, toolbar.root, readout.root, sweep.root, table.root);
 
-  const chart = createChart(
-    chartBox,
-    () => ({ step: t('Step'), value: valueText(state.view), final: t('final exit') }),
-    {
-      cursor: (step) => {
-        cursor = step;
-        showReadout();
-      },
-      zoom,
+  const chartTexts = (): ChartTexts => ({ step: t('Step'), value: valueText(state.view), final: t('final exit') });
+  const chart = createChart(chartBox, chartTexts, {
+    cursor(step) {
+      cursor = step;
+      showReadout();
     },
-  );
+    zoom,
+  });
 
   const showReadout = (): void => {
     const run = front();
@@ -86,10 +84,7 @@ export function mountCurves(target: HTMLElement): void {
     toolbar.show(runs, state);
     chart.draw(chartModel(points, state, chart.width()), isLogarithmic(state), theme);
     showReadout();
-    const isEmpty = ![run.id, ...state.compared].some((id) => hasPoints(data, id));
-    // Axes without a point say nothing.
-    view.classList.toggle('without-points', isEmpty);
-    waiting.textContent = isEmpty && run.state === 'running' ? beforePoints() : '';
+    showEmpty(![run.id, ...state.compared].some((id) => hasPoints(data, id)), run.state === 'running');
     sweep.show(data.sweeps.get(run.id));
     table.show(points.get(run.id) ?? noPoints(), state.view, run.title);
   };
@@ -166,10 +161,14 @@ function layOut(header: HTMLElement, toolbar: HTMLElement, ...others: readonly H
   const chartBox = element('div', { class: 'chart', tabindex: 0, role: 'application', 'aria-label': label }, waiting);
   const spoken = element('div', { class: 'visually-hidden', 'aria-live': 'polite' });
   const view = element('div', { class: 'curves' }, header, toolbar, chartBox, ...others, spoken);
-  return { view, chartBox, waiting, spoken };
+  /** Axes without a point say nothing; of a run that goes on, a line says when there will be one. */
+  const showEmpty = (isEmpty: boolean, isRunning: boolean): void => {
+    view.classList.toggle('without-points', isEmpty);
+    waiting.textContent =
+      isEmpty && isRunning ? t('The curves begin when the exits are evaluated for the first time.') : '';
+  };
+  return { view, chartBox, spoken, showEmpty };
 }
-
-const beforePoints = (): string => t('The curves begin when the exits are evaluated for the first time.');
 
 const waitingView = (): HTMLElement => element('div', { class: 'empty' }, spinner(), t('Asking the backend …'));
 

@@ -1,0 +1,60 @@
+/** Generated texts of open documents, which follow every edit around them, and end with an edit within them. */
+import * as vscode from 'vscode';
+import { afterEdit, type GeneratedText } from './generated-text.ts';
+
+export interface KeptTexts {
+  get(id: string): GeneratedText | undefined;
+  set(text: GeneratedText): void;
+  delete(id: string): void;
+  /** In a document, or in all of them. */
+  list(uri?: string): GeneratedText[];
+  /** Runs what inserts the next piece of a text at its end: an edit of that piece makes it longer. */
+  growing(id: string, piece: string, insert: () => Promise<boolean>): Promise<boolean>;
+  /** Tells those who listen that texts have changed. */
+  changed(): void;
+  readonly onChange: vscode.Event<void>;
+}
+
+export function createKeptTexts(subscriptions: vscode.Disposable[]): KeptTexts {
+  const changed = new vscode.EventEmitter<void>();
+  const kept = new Map<string, GeneratedText>();
+  /** The piece that is being inserted, by the text's id. */
+  const pieces = new Map<string, string>();
+  const list = (uri?: string): GeneratedText[] =>
+    [...kept.values()].filter((generated) => uri === undefined || generated.uri === uri);
+
+  subscriptions.push(
+    changed,
+    vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
+      for (const generated of list(document.uri.toString())) {
+        let now: GeneratedText | null = generated;
+        for (const { rangeOffset: offset, rangeLength: removed, text } of contentChanges) {
+          const edit = { offset, removed, inserted: text.length, text };
+          now &&= afterEdit(now, edit, pieces.get(generated.id) ?? null);
+        }
+        if (now === null) kept.delete(generated.id);
+        else kept.set(now.id, now);
+      }
+      if (contentChanges.length > 0) changed.fire();
+    }),
+    vscode.workspace.onDidCloseTextDocument(({ uri }) => {
+      for (const { id } of list(uri.toString())) kept.delete(id);
+      changed.fire();
+    }),
+  );
+
+  return {
+    get: (id) => kept.get(id),
+    set: (text) => void kept.set(text.id, text),
+    delete: (id) => void kept.delete(id),
+    list,
+    async growing(id, piece, insert) {
+      pieces.set(id, piece);
+      const isInserted = await insert();
+      pieces.delete(id);
+      return isInserted;
+    },
+    changed: () => changed.fire(),
+    onChange: changed.event,
+  };
+}
