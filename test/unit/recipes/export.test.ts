@@ -109,7 +109,7 @@ describe.each(['hf', 'gguf'] as const)('import(export(exit)) by way of %s', (for
     const { exits, warnings } = await imported({ from: await exported('8:lens', format) });
     expect(exits.specs).toEqual([{ layer: 8, architecture: 'norm', head: { kind: 'own' } }]);
     expect(warnings).toEqual([
-      expect.stringMatching(/come back as 8:norm with a head of its own, which says the same/),
+      expect.stringMatching(/come back as 8:norm with a head of its own, which predicts the same/),
     ]);
     // The shared head times 1.5, which is what the translator multiplies with.
     const head = exits.parameters.get('exits.8.norm.head.weight')!.data;
