@@ -193,9 +193,10 @@ export function wholeText(study: SweepStudy): string {
 export function whereNot(study: TasksStudy): string {
   const lines = study.sets.flatMap(({ set, ways }) => {
     const slow = ways.filter(({ speed }) => speed && speed.high < 1).map(({ way }) => way);
+    const isTimed = ways.some(({ speed }) => speed !== null);
     const worse = ways.filter(({ difference }) => difference?.verdict === 'worse').map(({ way }) => way);
     return [
-      `On ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : 'no way is clearly slower than full depth'}; ${worse.length > 0 ? `worse by more than ${study.margin} points ${worse.join(', ')}` : `none is clearly worse by more than ${study.margin} points`}.`,
+      `On ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${study.margin} points ${worse.join(', ')}` : `none is clearly worse by more than ${study.margin} points`}.`,
     ];
   });
   return lines.join(' ');

@@ -81,6 +81,7 @@ export function comparedText(study: SweepStudy): string {
 export function judgedText({ model, exits, processor, margin, layers, sets }: TasksStudy): string {
   return sets
     .map(({ set, ways, asked }) => {
+      const isTimed = ways.some(({ speed }) => speed !== null);
       const rows = ways.map(({ way, score, difference, meanLayer, speed, same }) => [
         way,
         (100 * score).toFixed(1),
@@ -88,11 +89,21 @@ export function judgedText({ model, exits, processor, margin, layers, sets }: Ta
         difference ? verdictText(difference.verdict) : '',
         same === null ? '' : (100 * same).toFixed(0),
         meanLayer === null ? '' : meanLayer.toFixed(1),
-        speed ? `${speed.value.toFixed(2)} (${speed.low.toFixed(2)} … ${speed.high.toFixed(2)})` : '',
+        ...(isTimed
+          ? [speed ? `${speed.value.toFixed(2)} (${speed.low.toFixed(2)} … ${speed.high.toFixed(2)})` : '']
+          : []),
       ]);
-      const head = ['way', 'score', 'difference, 95 %', 'verdict', 'same answer, %', 'mean layer', 'speed, × full'];
+      const head = [
+        'way',
+        'score',
+        'difference, 95 %',
+        'verdict',
+        'same answer, %',
+        'mean layer',
+        ...(isTimed ? ['speed, × full'] : []),
+      ];
       const kinds = kindsText(ways);
-      return `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks of ${set}; not worse: by ${margin} points at most, with 95 % certainty; speed a token, one text at a time and in turn, on ${processor}.\n\n${markdown({ head, rows })}${kinds === '' ? '' : `\n${kinds}`}`.trimEnd();
+      return `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks of ${set}; not worse: by ${margin} points at most, with 95 % certainty; ${isTimed ? `speed a token, one text at a time and in turn, on ${processor}` : 'speed was not measured, since the machine was busy'}.\n\n${markdown({ head, rows })}${kinds === '' ? '' : `\n${kinds}`}`.trimEnd();
     })
     .join('\n\n');
 }
