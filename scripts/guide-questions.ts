@@ -1,5 +1,6 @@
 /** The questions of the guide in its order, each with what the paper says and how our answer is made of kept runs. */
 import type { SweptGroup } from '../protocol/events.ts';
+import { overSpeed } from '../backend/evaluation/report/task-figures.ts';
 import { inPercent, spreadText } from '../protocol/spread-text.ts';
 import { comparedText, judgedText, sweepTable } from './guide-tables.ts';
 import type { Kept } from './guide.ts';
@@ -30,6 +31,23 @@ function ofTasks(kept: Kept, names: readonly string[], say: (study: TasksStudy) 
 const sizes = (study: string): string[] => ['5m', 'smollm2', '05b', '15b'].map((size) => `${study}-${size}`);
 /** Kept studies of judged tasks, by their names. */
 export const judged = ['infilling-smollm2', 'infilling-05b', 'infilling-15b'];
+
+type Drawn = Exclude<NonNullable<ReturnType<typeof overSpeed>>, { readonly kind: 'table' }>;
+
+/** Quality over speed of the first set of a kept study; null if its speed was not measured. */
+export function overSpeedOf(kept: Kept, name: string): Drawn | null {
+  const study = kept(name);
+  const [set] = study?.kind === 'tasks' ? study.sets : [];
+  const figure = set ? overSpeed(set, name) : null;
+  return figure === null || figure.kind === 'table' ? null : figure;
+}
+
+/** The pictures that `guide-pictures.ts` draws. */
+const pictured = (kept: Kept): string =>
+  judged
+    .filter((name) => overSpeedOf(kept, name) !== null)
+    .map((name) => `![Scores over measured speed, each with its 95 % interval](images/${name}.svg)`)
+    .join('\n\n');
 
 export const questions: readonly Question[] = [
   {
@@ -116,6 +134,8 @@ export const questions: readonly Question[] = [
     answer: (kept) =>
       paragraphs(
         ofTasks(kept, judged, judgedText, 'no judged tasks with exits are kept.'),
+        pictured(kept),
+        'These exits were tuned for ten minutes on TypeScript, whose 8,192 most frequent tokens are their shortlist, and the tasks are Python: a token outside the shortlist makes an exit sure of a wrong one. Their thresholds are not calibrated. So tune and calibrate on text like that which will be written, and judge the result on tasks of your own.',
         'Three things decide: how deep the exit hangs, how sure it has to be, and what is written. On small models the head is much of a token’s time ([lab.md](lab.md)), so that leaving early saves less than the layers left out suggest.',
       ),
   },
