@@ -11,7 +11,7 @@ export interface Calibration {
   readonly promise: Promised;
   /** What leaving early brought and cost when it was calibrated; null if no exit is used, and in calibrations of earlier versions. */
   readonly brought: Brought | null;
-  /** The fastest of the modes that keep the promise, when it was calibrated. */
+  /** The default mode: the fastest of those that keep the promise, when it was calibrated. Mode `fast` leaves by `thresholds` in any case. */
   readonly fastest: Mode;
   /** What became of the layers that tokens skipped in the text that was judged; earlier versions knew `exact` alone. */
   readonly deferred: 'memory' | 'exact';

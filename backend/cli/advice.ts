@@ -27,7 +27,10 @@ type Line = Advice['next'][number];
 
 const PROMPT = ` --prompt 'const result ='`;
 
-const write = (n: Naming, effect: string): Line => [`${n.command} generate${n.model}${n.exits}${PROMPT}`, effect];
+const write = (n: Naming, effect: string, mode = ''): Line => [
+  `${n.command} generate${n.model}${n.exits}${mode}${PROMPT}`,
+  effect,
+];
 const calibrate = (n: Naming): Line => [
   `${n.command} calibrate${n.model}${n.exits}${n.data}`,
   'find out whether leaving early is faster here, and with which thresholds it is safe',
@@ -65,11 +68,15 @@ export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
     const reason = `Leaving early is faster here: ${times(fast)} full depth; drafts from earlier text (lossless) give ${times(lossless)}.`;
     return { reason, next: [write(n, 'leaves as calibrated')] };
   }
-  const { reason, cure } = whyNot(found);
   const effect =
     found.fastest === 'lossless'
       ? `lossless: the text of full depth, ${times(lossless)} as fast`
       : 'the text of full depth; drafts bring nothing on text like this either';
+  if (found.brought !== null) {
+    const reason = `Leaving early is ${times(found.brought.speedup.value)} as fast as full depth by itself; with drafts, which change no text, it adds nothing, so the default is ${found.fastest}.`;
+    return { reason, next: [write(n, effect), write(n, 'leaves as calibrated', ' --mode fast')] };
+  }
+  const { reason, cure } = whyNot(found);
   return { reason, next: [write(n, effect), ...cureFor(cure, n)] };
 }
 

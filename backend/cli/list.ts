@@ -96,9 +96,10 @@ function brings({ exits, agreement, calibration, problem }: ExitsAtHand): string
 }
 
 function calibrated({ fastest, promise, brought }: NonNullable<ExitsAtHand['calibration']>): string {
-  if (fastest === 'lossless') return 'leaving early does not pay here, lossless does';
-  if (fastest === 'full') return 'nothing is faster than full depth here';
-  return `leave early, promised ${promiseText(promise)}${brought === null ? '' : `: ${broughtText(brought)}`}`;
+  if (brought === null && fastest === 'lossless') return 'leaving early does not pay here, lossless does';
+  if (brought === null && fastest === 'full') return 'nothing is faster than full depth here';
+  const how = fastest === 'fast' ? 'leave early' : `${fastest} by default; --mode fast leaves early`;
+  return `${how}, promised ${promiseText(promise)}${brought === null ? '' : `: ${broughtText(brought)}`}`;
 }
 
 /** 5 minutes, 3 hours, 12 days. */

@@ -132,7 +132,7 @@ export async function* calibrateExits(
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
   const racing = tryOut({ ...on, passes }, prompts, candidates, () => elapsed() > request.seconds);
   const trial = yield* counting('measure', 'texts', racing, signal);
-  const best = fastest(candidates, trial);
+  const best = fastestOf(candidates, trial);
   const { thresholds, gates, speedups } = best;
   const brought = best.brought && { ...best.brought, machine: machineName(), busy: trial.busy };
   const gated = observed.map((view) => withGate(view, gates.get(view.exit)));
@@ -196,7 +196,7 @@ function viewsOf(
 }
 
 /** Thresholds that keep the promise, with their gates, and agreement and regret of the judged text. */
-type Promising = Candidate & Pick<Brought, 'agreement' | 'regret'>;
+export type Promising = Candidate & Pick<Brought, 'agreement' | 'regret'>;
 
 /** Those for the exact cache: what they would have written follows from the full model's own text. */
 function tested(
@@ -210,30 +210,32 @@ function tested(
   });
 }
 
-interface Fastest extends Candidate {
+export interface Fastest extends Candidate {
   readonly mode: Mode;
   readonly brought: Pick<Brought, 'speedup' | 'agreement' | 'regret'> | null;
   readonly speedups: { readonly fast: number; readonly lossless: number };
 }
 
 /**
- * The mode that `auto` is from now on: leaving early if that is faster, by more than chance, than drafts alone, which change no text; else
- * no exit is used.
+ * What a calibration stores. Thresholds that pay by themselves are kept: mode `fast` leaves by them. The default mode is `fast` if that is
+ * also faster, by more than chance, than drafts alone, which change no text.
  */
-function fastest(candidates: readonly Promising[], { lossless, fast, beside, alone }: Trial): Fastest {
+export function fastestOf(candidates: readonly Promising[], { lossless, fast, beside, alone }: Trial): Fastest {
   const values = fast.map(({ value }) => value);
   const best = values.indexOf(Math.max(...values));
   const isFaster = ({ value, error }: Figure): boolean => value >= leastSpeedup && value > 1 + error;
-  if (best >= 0 && isFaster(beside[best]!) && isFaster(fast[best]!)) {
+  const drafting = lossless.value * leastSpeedup >= 1 ? 'lossless' : 'full';
+  if (best >= 0 && (isFaster(alone[best]!) || (isFaster(beside[best]!) && isFaster(fast[best]!)))) {
     const { agreement, regret, ...candidate } = candidates[best]!;
     const brought = { speedup: alone[best]!, agreement, regret };
-    return { ...candidate, mode: 'fast', brought, speedups: { fast: values[best]!, lossless: lossless.value } };
+    const mode = isFaster(beside[best]!) && isFaster(fast[best]!) ? 'fast' : drafting;
+    return { ...candidate, mode, brought, speedups: { fast: values[best]!, lossless: lossless.value } };
   }
   return {
     thresholds: {},
     gates: new Map(),
     remembers: false,
-    mode: lossless.value * leastSpeedup >= 1 ? 'lossless' : 'full',
+    mode: drafting,
     brought: null,
     speedups: { fast: lossless.value, lossless: lossless.value },
   };

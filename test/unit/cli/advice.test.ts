@@ -48,6 +48,18 @@ describe('after a calibration', () => {
     expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='"]);
   });
 
+  test('where drafts alone are faster, both are named, and how to leave all the same', () => {
+    const figure = (value: number) => ({ value, error: 0.01 });
+    const brought = { speedup: figure(1.12), agreement: figure(0.99), regret: figure(0.002), machine: 'm', busy: 0 };
+    const advice = afterCalibration(found({ ...slow, brought }), naming);
+    expect(advice.reason).toMatch(
+      /^Leaving early is 1\.12 × as fast as full depth by itself; .* so the default is lossless\.$/,
+    );
+    expect(linesOf(advice)[1]).toBe(
+      "early-exit generate --model m.gguf --exits my.exits --mode fast --prompt 'const result ='",
+    );
+  });
+
   test.each([
     [
       'few agree at a shallow exit',

@@ -49,6 +49,9 @@ describe('what a calibration brought', () => {
     expect(calibrationText({ ...calibrated, brought: null, fastest: 'lossless' })).toBe(
       'leaving early brings nothing within the promise here, drafting tokens ahead alone brings 1.20 ×; the default mode is lossless.',
     );
+    expect(calibrationText({ ...calibrated, fastest: 'lossless' })).toMatch(
+      /^1\.40 × as fast .* alone brings 1\.20 × and changes no text, so the default mode is lossless\./,
+    );
   });
 
   it('is offered after a run that ended without one, with its minutes', () => {

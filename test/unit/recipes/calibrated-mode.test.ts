@@ -1,0 +1,45 @@
+/** The mode that a calibration chooses, and the thresholds that it keeps, by what was timed. */
+import { expect, test } from 'vitest';
+import type { Figure } from '../../../protocol/brought.ts';
+import { fastestOf, type Promising } from '../../../backend/recipes/calibrate-exits.ts';
+import type { Trial } from '../../../backend/evaluation/trial.ts';
+
+const figure = (value: number, error = 0.01): Figure => ({ value, error });
+const candidate: Promising = {
+  thresholds: { '4:lens': 0.9 },
+  gates: new Map(),
+  remembers: true,
+  agreement: figure(0.99),
+  regret: figure(0.001),
+};
+const trial = (lossless: number, beside: Figure, alone: Figure): Trial => ({
+  lossless: figure(lossless),
+  fast: [figure(lossless * beside.value)],
+  beside: [beside],
+  alone: [alone],
+  texts: 8,
+  busy: 0,
+});
+
+test('leaving is the default if it is faster than drafts alone', () => {
+  const { mode, thresholds, brought } = fastestOf([candidate], trial(1.1, figure(1.05), figure(1.1)));
+  expect(mode).toBe('fast');
+  expect(thresholds).toBe(candidate.thresholds);
+  expect(brought?.speedup.value).toBe(1.1);
+});
+
+test('thresholds that pay by themselves are kept for mode fast if drafts alone are faster', () => {
+  const { mode, thresholds, remembers, brought } = fastestOf([candidate], trial(1.6, figure(0.9), figure(1.1)));
+  expect(mode).toBe('lossless');
+  expect(thresholds).toBe(candidate.thresholds);
+  expect(remembers).toBe(true);
+  expect(brought?.speedup.value).toBe(1.1);
+});
+
+test('thresholds that do not clearly pay are dropped', () => {
+  const { mode, thresholds, brought } = fastestOf([candidate], trial(0.9, figure(1), figure(1.03, 0.05)));
+  expect(mode).toBe('full');
+  expect(thresholds).toEqual({});
+  expect(brought).toBeNull();
+  expect(fastestOf([], { ...trial(1, figure(1), figure(1)), fast: [], beside: [], alone: [] }).mode).toBe('lossless');
+});
