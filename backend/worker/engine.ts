@@ -177,6 +177,20 @@ export async function* runInWorker<Name extends JobName>(
   { signal, entry }: { readonly signal?: AbortSignal; readonly entry?: URL } = {},
 ): AsyncGenerator<JobEvents[Name], void> {
   const engine = createEngine({ ...(entry && { entry }), graceMilliseconds: Infinity });
+  try {
+    yield* runIn(engine, recipe, options, signal);
+  } finally {
+    await engine.dispose();
+  }
+}
+
+/** One job of an engine as a stream, which ends or throws with the job. Aborting the signal cancels it and lets it finish. */
+export async function* runIn<Name extends JobName>(
+  engine: Engine,
+  recipe: Name,
+  options: JobOptions[Name],
+  signal?: AbortSignal,
+): AsyncGenerator<JobEvents[Name], void> {
   const job = engine.start(recipe, options);
   const cancel = (): void => job.cancel();
   signal?.addEventListener('abort', cancel);
@@ -185,7 +199,6 @@ export async function* runInWorker<Name extends JobName>(
     yield* job.read();
   } finally {
     signal?.removeEventListener('abort', cancel);
-    await engine.dispose();
   }
 }
 
