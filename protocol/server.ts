@@ -161,7 +161,7 @@ export interface Status {
 export interface GenerateParams {
   /** Chosen by the client; the tokens come back under it. */
   generation: string;
-  /** The document that the client writes the tokens into: they are kept for `placeTokens`, until the trace is attached or detached. */
+  /** The open document that the client writes the tokens into: each is kept until `placeTokens` takes it, or the trace is attached or detached. */
   uri?: string;
   prompt: string;
   options: RecipeOptions;

@@ -48,7 +48,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   const written = createWritten();
   const documents = answerDocuments(answering, connection, written, options.display);
   const runs = answerRuns(answering, engine, status);
-  answerWriting(answering, engine, status, { written, traceOf: documents.traceOf });
+  answerWriting(answering, engine, status, { written, isOpen: documents.isOpen, traceOf: documents.traceOf });
   answerJobs(answering, engine);
   answerModels(answering);
   answering.answer(protocol.listExits, ({ folders }) => findExits(folders));

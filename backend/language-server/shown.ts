@@ -22,6 +22,7 @@ import type { Written } from './written.ts';
 export interface Shown {
   /** What is shown from now on, and whether the editor can be asked to request it again. */
   configure(display: protocol.DisplayOptions, canRefresh: boolean): void;
+  readonly isOpen: (uri: string) => boolean;
   /** The trace of a generation that a document has. */
   readonly traceOf: (uri: string, generation: string) => Trace | undefined;
 }
@@ -143,6 +144,7 @@ export function answerDocuments(
       display = next;
       canRefresh = canAsk;
     },
+    isOpen: (uri) => open.has(uri),
     traceOf: (uri, generation) => open.get(uri)?.texts.find(({ id }) => id === generation)?.trace,
   };
 }

@@ -9,7 +9,7 @@ import type { StatusKeeper } from './status.ts';
 import type { Written } from './written.ts';
 
 /** The tokens of a generation that wait for the editor, and those that its document already has. */
-export interface Traces extends Pick<Shown, 'traceOf'> {
+export interface Traces extends Pick<Shown, 'isOpen' | 'traceOf'> {
   readonly written: Written;
 }
 
@@ -17,14 +17,14 @@ export function answerWriting(
   { answer, notify, warn }: Answering,
   engine: Engine,
   status: StatusKeeper,
-  { written, traceOf }: Traces,
+  { written, isOpen, traceOf }: Traces,
 ): void {
   const generations = createGenerations(engine);
   answer(protocol.generate, (params, token) =>
     status.during('generating', async () => {
-      const { generation, uri = '' } = params;
+      const { generation, uri, prompt } = params;
       let isEmpty = true;
-      written.begin(params, traceOf(uri, generation));
+      if (uri !== undefined && isOpen(uri)) written.begin(generation, uri, prompt, traceOf(uri, generation));
       const report: GenerationReport = {
         ready: (ready) => {
           status.ready(ready);
@@ -38,9 +38,13 @@ export function answerWriting(
         },
         warning: warn,
       };
-      const result = await generations.generate(params, report, signalOf(token));
-      if (!isEmpty) status.written('generation', result.tokensPerSecond);
-      return result;
+      try {
+        const result = await generations.generate(params, report, signalOf(token));
+        if (!isEmpty) status.written('generation', result.tokensPerSecond);
+        return result;
+      } finally {
+        written.end(generation);
+      }
     }),
   );
   answer(protocol.complete, async (params, token) => {

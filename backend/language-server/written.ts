@@ -4,14 +4,15 @@
  */
 import { emptyTrace, headOf, type Trace } from '../../protocol/exittrace.ts';
 import type { GenerateReadyEvent } from '../../protocol/events.ts';
-import type { GenerateParams } from '../../protocol/server.ts';
 import type { TokenRecord } from '../../protocol/trace.ts';
 
 export interface Written {
-  /** A generation begins; one without a document is not kept. `known`: the trace that it continues. */
-  begin(params: GenerateParams, known: Trace | undefined): void;
+  /** A generation into a document begins. `known`: the trace that it continues. */
+  begin(generation: string, uri: string, prompt: string, known: Trace | undefined): void;
   ready(generation: string, event: GenerateReadyEvent): void;
   received(generation: string, token: TokenRecord): void;
+  /** No more tokens come: the generation is forgotten when the last one is taken. */
+  end(generation: string): void;
   /** The next tokens with their trace's head and the address of their document; null if none are kept. */
   take(generation: string, tokens: number): { readonly uri: string; readonly trace: Trace } | null;
   forget(generation: string): void;
@@ -19,13 +20,23 @@ export interface Written {
   forgetDocument(uri: string): void;
 }
 
+interface Kept {
+  readonly uri: string;
+  /** Number of tokens of the trace that it continues. */
+  readonly before: number;
+  trace: Trace;
+  isOver: boolean;
+}
+
 export function createWritten(): Written {
-  const kept = new Map<string, { readonly uri: string; readonly before: number; trace: Trace }>();
+  const kept = new Map<string, Kept>();
+  const dropIfDone = (generation: string, { isOver, trace }: Kept): void => {
+    if (isOver && trace.tokens.length === 0) kept.delete(generation);
+  };
   return {
-    begin({ generation, uri, prompt }, known) {
-      if (uri === undefined) return;
+    begin(generation, uri, prompt, known) {
       const trace = { ...(known ?? emptyTrace({ prompt })), stop: null, tokens: [] };
-      kept.set(generation, { uri, before: known?.tokens.length ?? 0, trace });
+      kept.set(generation, { uri, before: known?.tokens.length ?? 0, trace, isOver: false });
     },
     ready(generation, event) {
       const text = kept.get(generation);
@@ -35,10 +46,18 @@ export function createWritten(): Written {
       const text = kept.get(generation);
       text?.trace.tokens.push({ ...token, index: text.before + token.index });
     },
+    end(generation) {
+      const text = kept.get(generation);
+      if (!text) return;
+      text.isOver = true;
+      dropIfDone(generation, text);
+    },
     take(generation, tokens) {
       const text = kept.get(generation);
       if (!text) return null;
-      return { uri: text.uri, trace: { ...text.trace, tokens: text.trace.tokens.splice(0, tokens) } };
+      const taken = text.trace.tokens.splice(0, tokens);
+      dropIfDone(generation, text);
+      return { uri: text.uri, trace: { ...text.trace, tokens: taken } };
     },
     forget: (generation) => void kept.delete(generation),
     forgetDocument(uri) {

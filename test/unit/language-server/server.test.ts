@@ -104,6 +104,8 @@ describe('the language server', () => {
     const head = emptyTrace({ model: 'm', layers: 12, exits: ['3:mlp', 'final'], prompt: 'fn: ' });
     const seen = async (): Promise<unknown> => send(protocol.readTraces, { uri });
     expect(await seen()).toEqual([{ generation: 'g', offset: 4, trace: { ...head, tokens } }]);
+    // All of it is placed, so nothing is kept any more.
+    expect(await place('g', 0)).toEqual({ attached: false });
     await send(protocol.attachTrace, { generation: 'g', uri, offset: 4, trace: { ...head, stop: 'length' } });
     // What continues it has its prompt and the places behind its tokens.
     const [first, second] = tokens as [TokenRecord, TokenRecord];
