@@ -4,8 +4,8 @@ import { bytesText } from '../../protocol/bytes-text.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { promiseText } from '../../protocol/options-promise.ts';
 import { jsonLine, shown } from '../../protocol/shown.ts';
-import { findExits } from '../language-server/catalogue.ts';
 import { exitsAtHand, modelsAtHand, type ExitsAtHand, type ModelAtHand } from '../recipes/at-hand.ts';
+import { exitsFolders } from '../recipes/catalogue.ts';
 import { lastExits } from '../recipes/last-used.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import type { Command } from './command.ts';
@@ -38,7 +38,7 @@ export const listCommand: Command = {
       return 0;
     }
     const models = await modelsAtHand(resolveModel(shippedModel));
-    const below = (await findExits([process.cwd()])).map(({ directory }) => directory);
+    const below = await exitsFolders([process.cwd()]);
     const exits = [...new Set([...below, ...lastExits()])].map(exitsAtHand).sort((a, b) => b.at - a.at);
     out.write(flags.json ? listLines(models, exits) : listText(out, models, exits));
     return 0;

@@ -4,9 +4,9 @@ import * as protocol from '../../protocol/server.ts';
 import { localModel, resolveModel as resolveReference } from '../data/hub.ts';
 import { hubChoices, searchHub } from '../data/hub-search.ts';
 import { cachedModels, placesHere } from '../data/model-caches.ts';
+import { exitsOfBase } from '../recipes/catalogue.ts';
 import { modelHash } from '../recipes/model-hash.ts';
 import { resolveModel } from '../worker/shipped.ts';
-import { exitsOfBase } from './catalogue.ts';
 import type { Incoming } from './incoming.ts';
 
 export interface Answering {

@@ -10,9 +10,9 @@ import {
   type InitializeResult,
 } from 'vscode-languageserver/node';
 import * as protocol from '../../protocol/server.ts';
+import { findExits, findModels, findStudies } from '../recipes/catalogue.ts';
 import type { Engine } from '../worker/engine.ts';
 import * as annotations from './annotations.ts';
-import { findExits, findModels, findStudies } from './catalogue.ts';
 import { answerDoctor } from './diagnosis.ts';
 import { TRACE_LANGUAGE } from './documents.ts';
 import { incoming, readParams } from './incoming.ts';

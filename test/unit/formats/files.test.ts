@@ -18,7 +18,7 @@ import {
 } from '../../../backend/formats/files.ts';
 import { openSafetensors } from '../../../backend/formats/safetensors.ts';
 import { isWritten } from '../../../backend/formats/written.ts';
-import { exitsOfBase, findExits } from '../../../backend/language-server/catalogue.ts';
+import { exitsOfBase, findExits } from '../../../backend/recipes/catalogue.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { temporaryFolder } from './fixtures.ts';
 

@@ -1,4 +1,4 @@
-/** Finds models and exits checkpoints below folders, for the lists of an editor. Reads names and small JSON files only. */
+/** Finds models, exits and studies below folders, for lists. Reads names and small JSON files only. */
 import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -14,24 +14,30 @@ const DEPTH = 4;
 const MAX_FOLDERS = 5_000;
 const skipped = new Set(['node_modules', '.git', 'dist', 'out', 'build', 'target']);
 
-/** Every checkpoint (`exits.json`) below the folders, by name. */
+/** Every folder with a checkpoint (`exits.json`) below the folders. */
+export async function exitsFolders(folders: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  await walk(folders, async (directory, names) => {
+    if (names.has('exits.json')) found.push(directory);
+  });
+  return found;
+}
+
+/** Every checkpoint below the folders, by name. */
 export async function findExits(folders: readonly string[]): Promise<ExitsSummary[]> {
   const found: ExitsSummary[] = [];
-  await walk(folders, async (directory, names) => {
-    if (names.has('exits.json')) found.push(await readExits(directory));
-  });
+  for (const directory of await exitsFolders(folders)) found.push(await readExits(directory));
   return found.sort((a, b) => a.name.localeCompare(b.name));
 }
 
 /** The newest checkpoint below the folders whose base has this hash, which is computed only if a checkpoint names one. Null without any. */
 export async function exitsOfBase(folders: readonly string[], hashOf: () => Promise<string>): Promise<string | null> {
   const bases: { readonly directory: string; readonly sha256: string; readonly at: number }[] = [];
-  await walk(folders, async (directory, names) => {
-    if (!names.has('exits.json')) return;
+  for (const directory of await exitsFolders(folders)) {
     const file = path.join(directory, 'exits.json');
     const sha256 = baseHash((await readTextBeside(file)) ?? '');
     if (sha256 !== null) bases.push({ directory, sha256, at: (await stat(file)).mtimeMs });
-  });
+  }
   if (bases.length === 0) return null;
   const hash = await hashOf();
   const own = bases.filter(({ sha256 }) => sha256 === hash).sort((a, b) => b.at - a.at);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { exitsRow } from '../../../extension/exits-texts.ts';
-import { exitsOfBase, findExits, findStudies } from '../../../backend/language-server/catalogue.ts';
+import { exitsOfBase, findExits, findStudies } from '../../../backend/recipes/catalogue.ts';
 
 it('the newest exits of these weights are found, under whatever name; without any nothing is hashed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
