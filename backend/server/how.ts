@@ -94,7 +94,7 @@ const ofEntry = ([id, bias]: [string, unknown]): unknown[] => [/^\d+$/.test(id) 
 const isId = (value: unknown, vocabulary: number): boolean =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocabulary;
 
-/** // Only this server has these fields, so an unknown one is a mistake, not a field of another server. */
+/** Only this server has these fields, so an unknown one is a mistake, not a field of another server. */
 function checkNames(exits: Body): void {
   const known = [...exitRule.map(snake), 'exits'];
   const unknown = Object.keys(exits).find((name) => !known.includes(name));

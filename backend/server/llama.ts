@@ -79,9 +79,9 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
 }
 
 /** Milliseconds of prefill and of decoding. */
-function timingsOf({ requestedAt: question, read, ended, promptTokens, remembered, tokens }: WrittenText): object {
+function timingsOf({ requestedAt, read, ended, promptTokens, remembered, tokens }: WrittenText): object {
   const rate = (count: number, milliseconds: number): number => (milliseconds > 0 ? (1000 * count) / milliseconds : 0);
-  const [reading, writing] = [Math.max(0, read - question), Math.max(0, ended - read)];
+  const [reading, writing] = [Math.max(0, read - requestedAt), Math.max(0, ended - read)];
   return {
     cache_n: remembered,
     prompt_n: promptTokens - remembered,

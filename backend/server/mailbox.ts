@@ -1,11 +1,11 @@
-/** Events of one request: they wait for its reader, and it for them. */
+/** Events of one request wait here for its reader, or the reader waits for them. */
 export interface Mailbox<Event> {
   put(event: Event): void;
-  /** The reader gets this error next, whatever is there. */
+  /** The reader gets this error next, even if events wait. */
   fail(error: Error): void;
-  /** Nothing more is waited for. */
+  /** The reader waits for no more events. */
   close(): void;
-  /** Null once it is closed and empty. @throws the error with which it was closed. */
+  /** The next event; null if it is closed and empty. @throws the error with which it failed. */
   next(): Promise<Event | null>;
 }
 
