@@ -35,7 +35,7 @@ export function offerBetterModels(app: App): vscode.Disposable {
 }
 
 /** Such as `530 MB, about 1 min`. */
-export const sizeAndTime = ({ bytes }: Pick<Recommended, 'bytes'>): string =>
+const sizeAndTime = ({ bytes }: Pick<Recommended, 'bytes'>): string =>
   vscode.l10n.t('{0}, about {1} min', sizeText(bytes), fetchMinutes(bytes));
 
 async function fetch(app: App, { reference }: Recommended): Promise<void> {

@@ -20,7 +20,7 @@ export interface CurvesPanel {
   dispose(): void;
 }
 
-export const CURVES_VIEW = 'earlyExit.curves';
+const CURVES_VIEW = 'earlyExit.curves';
 
 export function createCurvesPanel(
   context: vscode.ExtensionContext,

@@ -28,7 +28,7 @@ export async function exitsInUse(app: App, scope?: vscode.Uri): Promise<string |
 }
 
 /** The newest exits of a model below the folders: by its name, else by its weights, which may lie under another name. */
-export async function newestExits(app: App, model: string): Promise<string | null> {
+async function newestExits(app: App, model: string): Promise<string | null> {
   const all = await listExits(app);
   const own = all.filter((exits) => belongsTo(exits, model));
   if (own.length === 0 && all.length > 0) {

@@ -19,7 +19,7 @@ export interface NodeRuntime {
   readonly description: string;
 }
 
-export const MINIMUM_NODE = 20;
+const MINIMUM_NODE = 20;
 /** A Node that does not print its version within this time is not used. */
 const VERSION_MILLISECONDS = 10_000;
 

@@ -58,7 +58,7 @@ export function sweepShape({ rows, chosen }: Sweep): SweepShape {
 const figures = ({ agreement, speedup }: { agreement: number; speedup: number }): string =>
   `${speedup.toFixed(2)} ×, ${(100 * agreement).toFixed(1)} %`;
 
-export function sweepPlot(sweep: Sweep): HTMLElement {
+function sweepPlot(sweep: Sweep): HTMLElement {
   const { points, chosen, full, across, up } = sweepShape(sweep);
   const best = sweep.chosen
     ? t('calibrated: {0}', figures(sweep.chosen))

@@ -40,5 +40,5 @@ export function onThemeChange(act: () => void): void {
 }
 
 /** Any CSS colour with another opacity. */
-export const withAlpha = (colour: string, alpha: number): string =>
+const withAlpha = (colour: string, alpha: number): string =>
   `color-mix(in srgb, ${colour} ${Math.round(100 * alpha)}%, transparent)`;

@@ -25,7 +25,7 @@ export type HelpLevel = 'usual' | 'all';
 /** Defaults of a command that differ from those of its recipe. */
 export type Defaults = Readonly<Record<string, string | readonly string[]>>;
 
-export const exitCodes: readonly (readonly [code: number, meaning: string])[] = [
+const exitCodes: readonly (readonly [code: number, meaning: string])[] = [
   [0, 'done'],
   [1, 'failed; the reason is the last line on standard error'],
   [2, 'wrong use: an option, a value or a config file'],

@@ -33,7 +33,7 @@ export async function showSweep(events: AsyncIterable<SweepEvent>, { out, err }:
   }
 }
 
-export function sweptTable({ colours }: Stream, groups: readonly SweptGroup[]): string {
+function sweptTable({ colours }: Stream, groups: readonly SweptGroup[]): string {
   const rows = groups.flatMap(({ name, seeds, exits, minutes }) =>
     exits.map(({ exit, loss, agreement }, i) => [
       i === 0 ? name : '',

@@ -102,7 +102,7 @@ const lossesOf = (scores: readonly { exit: string; loss: number }[]): Record<str
   Object.fromEntries(scores.filter(({ exit }) => exit !== 'final').map(({ exit, loss }) => [exit, loss]));
 
 /** How the minutes are divided. */
-export function planText({ minutes, seconds, evaluationTokens, fitTokens, updates }: MinutesEvent): string {
+function planText({ minutes, seconds, evaluationTokens, fitTokens, updates }: MinutesEvent): string {
   const parts = [
     `held out ${duration(seconds.evaluation)} (${plural(evaluationTokens, 'token')})`,
     ...(fitTokens > 0 ? [`fit ${duration(seconds.fit)} (${plural(fitTokens, 'token')})`] : []),
@@ -113,7 +113,7 @@ export function planText({ minutes, seconds, evaluationTokens, fitTokens, update
 }
 
 /** How good a memory is on text that it was not fitted on, beside the plain copy. */
-export function memoryText({ cut, numbers, errors }: MemoryEvent): string {
+function memoryText({ cut, numbers, errors }: MemoryEvent): string {
   const size = `memory at ${cut.replace(/\.end$/, '')}: ${bytesText(bytesOfMemory(numbers))} in memory`;
   if (errors === null) return size;
   const shares = ({ keys, values }: { keys: number; values: number }): string =>

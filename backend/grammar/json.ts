@@ -27,7 +27,7 @@ export const jsonRules: ReadonlyMap<string, Expression> = new Map<string, Expres
   ['value', choice(rule('object'), rule('array'), rule('string'), rule('number'), rule('boolean'), rule('null'))],
 ]);
 
-export function hexDigit(): Expression {
+function hexDigit(): Expression {
   return anyOf('09', 'af', 'AF');
 }
 

@@ -26,12 +26,12 @@ export type PositionOf = (offset: number) => Position;
 export const tokenTypes = shades.map(tokenType);
 
 /** Command of the client that a lens calls with the generation and its first token. */
-export const detailsCommand = 'earlyExit.showDetails';
+const detailsCommand = 'earlyExit.showDetails';
 /** Command of the client that a lens offers if there are no exits yet. */
-export const tuneCommand = 'earlyExit.tune';
+const tuneCommand = 'earlyExit.tune';
 
 /** Command of the client that continues a generation. */
-export const continueCommand = 'earlyExit.continueGeneration';
+const continueCommand = 'earlyExit.continueGeneration';
 
 const STRING_SYMBOL: SymbolKind = 15;
 const KEY_SYMBOL: SymbolKind = 20;
@@ -74,7 +74,7 @@ export function codeLenses(text: AnnotatedText, at: PositionOf): CodeLens[] {
 }
 
 /** One generation in a line: `34 tokens · about 2.1× full depth · leave at 4, 6 and 10`; its layers if no speed is known. */
-export function generationTitle({ tokens, layers, speedup }: Pick<Trace, 'tokens' | 'layers' | 'speedup'>): string {
+function generationTitle({ tokens, layers, speedup }: Pick<Trace, 'tokens' | 'layers' | 'speedup'>): string {
   const count = plural(tokens.length, 'token');
   // What full depth would have taken is made up of what passes cost.
   const speed = speedup === undefined ? null : `about ${speedup.toFixed(1)}× full depth`;

@@ -38,7 +38,7 @@ export async function runSitting(
 }
 
 /** What an event changes of the run's line. */
-export function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
+function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
   switch (event.type) {
     case 'step': {
       const { step, steps, tokensPerSecond, secondsLeft } = event;
