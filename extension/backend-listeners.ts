@@ -3,14 +3,14 @@ import * as vscode from 'vscode';
 import type { Client } from './client.ts';
 
 export interface BackendListeners {
-  /** Answers how it ends, and whether the method is new: then a client that is there must be attached to it. */
+  /** Returns how to stop listening, and whether the method is new: if it is, the current client must be attached to it. */
   add(
     method: string,
     handler: (params: unknown) => void,
   ): { readonly listening: vscode.Disposable; readonly isNew: boolean };
   /** Passes a client's messages to all listeners, or to those of one method. */
   attach(client: Client, method?: string): void;
-  /** A client's life is over. */
+  /** Stops passing messages of the client, which has ended. */
   detach(): void;
 }
 

@@ -1,4 +1,4 @@
-/** Generations as they come from the backend: tokens are told as they arrive, or wait for a reader. */
+/** Generations as they come from the backend: tokens are passed on as they arrive, or wait for a reader. */
 import * as vscode from 'vscode';
 import { headOf, type Trace } from '../protocol/exittrace.ts';
 import * as protocol from '../protocol/server.ts';

@@ -1,6 +1,6 @@
 /** Keys and ranges of the chart: left and right read step by step, with shift ten at a time; plus, minus and 0 zoom. Pure. */
 
-/** Steps to go on by, or a range of steps to show; null: all. */
+/** The number of steps by which the cursor moves, or the range of steps to show; null: all. */
 export type KeyAction =
   { readonly type: 'move'; readonly by: number } | { readonly type: 'zoom'; readonly range: [number, number] | null };
 

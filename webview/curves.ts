@@ -100,7 +100,7 @@ export function mountCurves(target: HTMLElement): void {
     soon();
   };
 
-  /** Reads the step so many behind the cursor; if there is no cursor, the first step, or the last on the way back. */
+  /** Moves the cursor by some steps and reads its values; without a cursor, to the first step, or to the last if it goes back. */
   const moveCursor = (by: number): void => {
     const steps = (state.front === null ? undefined : points.get(state.front))?.training.steps ?? [];
     const at = cursor === null ? (by > 0 ? 0 : steps.length - 1) : indexAt(steps, cursor) + by;
@@ -154,14 +154,14 @@ function exportShown(
   );
 }
 
-/** The view's parts below each other, the chart behind the first two; and what a screen reader says of the cursor. */
+/** The parts of the view below each other, with the chart after the toolbar, and the text that a screen reader reads. */
 function layOut(header: HTMLElement, toolbar: HTMLElement, ...others: readonly HTMLElement[]) {
   const waiting = element('p', { class: 'waiting' });
   const label = t('Loss curves. Arrow keys read values, plus and minus zoom, 0 shows all.');
   const chartBox = element('div', { class: 'chart', tabindex: 0, role: 'application', 'aria-label': label }, waiting);
   const spoken = element('div', { class: 'visually-hidden', 'aria-live': 'polite' });
   const view = element('div', { class: 'curves' }, header, toolbar, chartBox, ...others, spoken);
-  /** Axes without a point say nothing; of a run that goes on, a line says when there will be one. */
+  /** Hides axes without a point; if the run goes on, a line says when the curves begin. */
   const showEmpty = (isEmpty: boolean, isRunning: boolean): void => {
     view.classList.toggle('without-points', isEmpty);
     waiting.textContent =

@@ -6,7 +6,7 @@ import { listIn, recordIn, type Schema } from './schema-parts.ts';
 /** A rule that may name itself, made once. */
 export type Define = (name: string, make: () => Expression) => Expression;
 
-/** An object, whose name among all objects of the schema is `id`; `value`: the expression for a schema of one property. */
+/** An object; `id` tells its rules from those of other objects, `value` makes the expression for a schema of one property. */
 export function objectOf(one: Schema, id: string, value: (schema: unknown) => Expression, define: Define): Expression {
   const properties = recordIn(one, 'properties') ?? {};
   const needed = (listIn(one, 'required') ?? []).filter((name): name is string => typeof name === 'string');
@@ -54,5 +54,5 @@ function nameBeside(names: readonly string[], id: string, define: Define): Expre
   return tail('', names);
 }
 
-/** A character as it is, which nothing spells otherwise. */
+/** A character that is written as itself: an escape could spell one of the names in another way. */
 const plainCharacter = { kind: 'characters' as const, isNegated: true, ranges: [[0, 0x1f], [0x22, 0x22], [0x5c, 0x5c]] as [number, number][] }; // prettier-ignore

@@ -4,7 +4,7 @@ import { repeat, rule, type Expression } from './expression.ts';
 import { inString, patternExpression } from './pattern.ts';
 import { countIn, type Schema } from './schema-parts.ts';
 
-/** One that counts as one: half of a pair of surrogates does not. */
+/** What counts as one character: half of a surrogate pair does not. */
 const counted = inString([[0, 0x10ffff]]);
 
 const formats: Readonly<Record<string, string>> = {

@@ -46,8 +46,8 @@ function serve(port: MessagePort, recipes: RecipeTable): void {
         reply({ job, type: 'event', event });
       reply({ job, type: 'ended' });
     } catch (error) {
-      const isRequested = signal.aborted && error === signal.reason;
-      reply({ job, type: 'failed', error: toErrorRecord(isRequested ? userError('cancelled', 'Cancelled.') : error) });
+      const isCancelled = signal.aborted && error === signal.reason;
+      reply({ job, type: 'failed', error: toErrorRecord(isCancelled ? userError('cancelled', 'Cancelled.') : error) });
     } finally {
       running.delete(job);
     }

@@ -1,4 +1,4 @@
-/** What becomes of a run's news: it is kept in memory, written to disk if runs are recorded, and shown to the client. */
+/** What happens to a run's news: it is kept in memory, written to disk if runs are recorded, and sent to the client. */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { describeError } from '../../../protocol/errors.ts';
@@ -29,7 +29,7 @@ export interface Ledger {
   append(live: Live, event: TuneEvent): void;
   /** Patterns of the run's text as it was in the beginning, if runs are recorded. */
   textOf(live: Live, data: readonly string[]): Promise<readonly string[]>;
-  /** A run that is finished is not taken up again, and its text is not needed. */
+  /** Removes the text of a finished run, which is not resumed any more. */
   dropText(live: Live): void;
 }
 
