@@ -24,13 +24,16 @@ const clearErrors = 3;
 export const isClear = ({ value, error }: Figure, boundary: number): boolean =>
   Math.abs(value - boundary) > clearErrors * error;
 
-/** A text that took longer than this multiple of its way's median was held up by other programs, or built graphs. */
+/** A text that took longer than this multiple of the usual time was held up by other programs, or built graphs. */
 const stall = 1.6;
 
-/** The indices of the texts at which no way was held up; `ways` have the times of the same texts. */
-export function steadyTexts(ways: readonly (readonly number[])[]): number[] {
+/**
+ * The indices of the texts at which no way was held up. `ways`: times of the same texts; `full`: times at full depth. The usual time of a
+ * way is its median, but at least that of full depth: a text of which few drafts are right takes as long as that, and counts.
+ */
+export function steadyTexts(ways: readonly (readonly number[])[], full: readonly number[]): number[] {
   const texts = Math.min(...ways.map((times) => times.length));
-  const most = ways.map((times) => stall * median(times.slice(0, texts)));
+  const most = ways.map((times) => stall * Math.max(median(times.slice(0, texts)), median(full)));
   return Array.from({ length: texts }, (_, i) => i).filter((i) => ways.every((times, way) => times[i]! <= most[way]!));
 }
 

@@ -120,14 +120,14 @@ export async function* tryOut(
       }
     }
     yield { done: total, total };
-    const drafted = timesAsFast(lossless, full);
+    const drafted = timesAsFast(lossless, full, full);
     // Most texts are of leaving beside drafts alone.
-    const beside = fast.map((one) => timesAsFast(one, lossless));
+    const beside = fast.map((one) => timesAsFast(one, lossless, full));
     return {
       lossless: drafted,
       fast: beside.map((one) => product(drafted, one)),
       beside,
-      alone: alone.map((one) => timesAsFast(one, full)),
+      alone: alone.map((one) => timesAsFast(one, full, full)),
       texts: lossless.milliseconds.length,
       busy: load(),
     };
@@ -150,9 +150,9 @@ interface Ways {
  * alone.
  */
 function isDecided(one: Way, { full, lossless, fast, alone }: Ways): boolean {
-  const draftsDecided = isClear(timesAsFast(lossless, full), 1 / leastSpeedup);
-  const isClearly = (leaving: Way): boolean => isClear(timesAsFast(leaving, lossless), leastSpeedup);
-  const isClearlyAlone = (leaving: Way): boolean => isClear(timesAsFast(leaving, full), 1);
+  const draftsDecided = isClear(timesAsFast(lossless, full, full), 1 / leastSpeedup);
+  const isClearly = (leaving: Way): boolean => isClear(timesAsFast(leaving, lossless, full), leastSpeedup);
+  const isClearlyAlone = (leaving: Way): boolean => isClear(timesAsFast(leaving, full, full), 1);
   if (one === full) return draftsDecided && alone.every(isClearlyAlone);
   if (one === lossless) return draftsDecided && fast.every(isClearly);
   return alone.includes(one) ? isClearlyAlone(one) : isClearly(one);
@@ -165,8 +165,8 @@ const product = (a: Figure, b: Figure): Figure => ({
 });
 
 /** Over the texts that both have written, without those at which one was held up. */
-function timesAsFast(faster: Way, slower: Way): Figure {
-  const texts = steadyTexts([faster.milliseconds, slower.milliseconds]);
+function timesAsFast(faster: Way, slower: Way, full: Way): Figure {
+  const texts = steadyTexts([faster.milliseconds, slower.milliseconds], full.milliseconds);
   const times = ({ milliseconds }: Way): number[] => texts.map((i) => milliseconds[i]!);
   return ratioOf(times(slower), times(faster));
 }

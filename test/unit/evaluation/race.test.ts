@@ -36,8 +36,18 @@ test('a text at which a way was stalled tells nothing of the others', () => {
     [10, 11, 10, 40, 10],
     [9, 30, 9, 9, 9, 9],
   ];
-  expect(steadyTexts([slow, fast])).toEqual([0, 2, 4]);
+  expect(steadyTexts([slow, fast], slow)).toEqual([0, 2, 4]);
   // A text may end early.
-  expect(steadyTexts([[10, 2, 10]])).toEqual([0, 1, 2]);
-  expect(steadyTexts([[], [3]])).toEqual([]);
+  expect(steadyTexts([[10, 2, 10]], [10, 2, 10])).toEqual([0, 1, 2]);
+  expect(steadyTexts([[], [3]], [])).toEqual([]);
+});
+
+test('a text of which few drafts are right counts: it takes longer than others, but no longer than at full depth', () => {
+  const [full, drafting] = [
+    [10, 10, 10, 10, 10],
+    [3, 3, 10, 3, 10],
+  ];
+  expect(steadyTexts([full, drafting], full)).toEqual([0, 1, 2, 3, 4]);
+  // A way that is always slower than full depth is no stall.
+  expect(steadyTexts([full, [20, 20, 50, 20, 20]], full)).toEqual([0, 1, 3, 4]);
 });
