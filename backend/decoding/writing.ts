@@ -1,6 +1,6 @@
 /** One step of the texts in flight: the next tokens of all are decided in the same passes, then the following ones are drafted. */
 import type { StagedModel } from '../runtime/staged-model.ts';
-import type { Block } from './block.ts';
+import type { Block, Choice } from './block.ts';
 import { choose } from './choose.ts';
 import { draft, learn } from './draft.ts';
 import { takeBack, type KvCache } from './kv-cache.ts';
@@ -21,8 +21,6 @@ export const noDrafts: Block = { drafts: [] };
 /** What a step decided of a text. */
 export interface Decided<Request> extends Written {
   readonly request: Request;
-  /** Tokens, those that have no record among them. */
-  readonly tokens: number;
 }
 
 /** One step of some texts of a batch. `lengthOf`: most tokens of a text, prompt included. */
@@ -36,15 +34,20 @@ export async function writeNext<Request>(
 ): Promise<Decided<Request>[]> {
   const started = performance.now();
   const cacheOf = (some: readonly Writing<Request>[]): KvCache => cache.of(some.map(({ row }) => rows.at(row)));
+  const sequencesOf = (some: readonly Writing<Request>[]): Sequence[] => some.map(({ sequence }) => sequence);
   // In the order of the rows, so that attention can treat neighbouring rows together.
   const ordered = [...texts].sort((a, b) => rows.at(a.row) - rows.at(b.row));
-  const decided = await decide(model, cacheOf(ordered), pace, ordered, lengthOf);
+  const own = cacheOf(ordered);
+  const blocks = ordered.map(({ block }) => block);
+  const choices = await choose(model, own, pace, sequencesOf(ordered), blocks);
+  const decided = ordered.map((text, i) => {
+    const written = take(own, i, pace, text, choices[i]!, lengthOf(text.request));
+    return { ...written, request: text.request };
+  });
   const going = ordered.filter((_, i) => decided[i]!.reason === null);
-  const sequences = going.map(({ sequence }) => sequence);
-  const blocks = await draft(model, cacheOf(going), pace, sequences);
-  for (const [i, block] of blocks.entries()) going[i]!.block = block;
-  const tokens = decided.reduce((sum, each) => sum + each.tokens, 0);
-  pace.decided(tokens, performance.now() - started);
+  const drafted = await draft(model, cacheOf(going), pace, sequencesOf(going));
+  for (const [i, block] of drafted.entries()) going[i]!.block = block;
+  pace.decided(choices.flat().length, performance.now() - started);
   return decided;
 }
 
@@ -54,26 +57,21 @@ export function forgetDrafts(cache: KvCache, rows: Rows, { row, block }: Writing
   cache.truncate(at, cache.position(at) - block.drafts.length);
 }
 
-/** Decides the next tokens; the newest token of each text that continues enters the cache, whose row i belongs to text i. */
-async function decide<Request>(
-  model: StagedModel,
+/** Adds decided tokens to a text, row `at` of the cache; the newest of them enters the cache if the text continues. */
+function take(
   cache: KvCache,
+  at: number,
   pace: Pace,
-  texts: readonly Writing<Request>[],
-  lengthOf: (request: Request) => number,
-): Promise<Decided<Request>[]> {
-  const sequences = texts.map(({ sequence }) => sequence);
-  const blocks = texts.map(({ block }) => block);
-  const choices = await choose(model, cache, pace, sequences, blocks);
-  return texts.map((text, i) => {
-    const { request, row, sequence, block } = text;
-    const chosen = choices[i]!;
-    takeBack(cache, i, block, chosen.length);
-    for (const { token } of chosen) row.ids.push(token);
-    text.block = noDrafts;
-    learn(pace, sequence, chosen);
-    const written = write(sequence, chosen, lengthOf(request));
-    if (written.reason === null) cache.enter(i, [chosen.at(-1)!.token]);
-    return { ...written, request, tokens: chosen.length };
-  });
+  text: Writing<unknown>,
+  choices: readonly Choice[],
+  contextLength: number,
+): Written {
+  const { row, sequence, block } = text;
+  takeBack(cache, at, block, choices.length);
+  for (const { token } of choices) row.ids.push(token);
+  text.block = noDrafts;
+  learn(pace, sequence, choices);
+  const written = write(sequence, choices, contextLength);
+  if (written.reason === null) cache.enter(at, [choices.at(-1)!.token]);
+  return written;
 }
