@@ -76,6 +76,9 @@ export function expectedParameters(spec: ModelSpec): ExpectedParameter[] {
 /** All numbers of a model; the output matrix of one that is tied is the embedding's. */
 export const modelSize = (spec: ModelSpec): number => sizeOf(spec, spec.tied ? /^(?!lm_head)/ : /./);
 
+/** Numbers of all layers and of the head: those with which a token is multiplied. */
+export const multipliedSize = (spec: ModelSpec): number => sizeOf(spec, /^layers\./) + spec.vocabulary * spec.hidden;
+
 /** Numbers of the parameters with such names. Biases that a family may have are left out: of a whole layer they are less than a thousandth. */
 export const sizeOf = (spec: ModelSpec, name: RegExp): number =>
   expectedParameters(spec)

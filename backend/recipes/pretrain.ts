@@ -23,7 +23,7 @@ import { gigabytes, needsOf } from '../devices/fit.ts';
 import { checkShapes, exitParameters } from '../exits/parameters.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Windows } from '../features/features.ts';
-import { sizeOf } from '../model/expected-parameters.ts';
+import { multipliedSize } from '../model/expected-parameters.ts';
 import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
 import { train, type TrainerParts, type TrainerSettings } from '../tuning/trainer.ts';
 import { finalId, wholeBytes } from '../tuning/whole-graph.ts';
@@ -201,9 +201,7 @@ async function* begin(
     ...(start.progress.origins && { origins: start.progress.origins }),
   };
   const heldOutTokens = heldOut.count * heldOut.tokens;
-  const { spec } = whole.model;
-  const size = sizeOf(spec, /^layers\./) + spec.vocabulary * spec.hidden;
-  const numbers = { backbone: 0, whole: size, trained: trainedNumbers(whole) };
+  const numbers = { backbone: 0, whole: multipliedSize(whole.model.spec), trained: trainedNumbers(whole) };
   const position: TrainingPosition = {
     ...firstPosition({ before, best: wholeLoss(before), data: windows.hash, heldOutTokens }, elapsed()),
     cost: { numbers, peakBytes: 0 },

@@ -5,12 +5,12 @@ import { placeExits, type ExitPlace } from '../../protocol/options-notations.ts'
 import type { TuneOptions } from '../../protocol/options.ts';
 import { openHeldOut } from '../evaluation/scores.ts';
 import { layersBehind, memoryCuts } from '../exits/memory.ts';
-import { exitParameters } from '../exits/parameters.ts';
+import { exitParameters, parameterSize } from '../exits/parameters.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { remembering } from '../model/overlay.ts';
-import { sizeOf } from '../model/expected-parameters.ts';
+import { multipliedSize, sizeOf } from '../model/expected-parameters.ts';
 import { finalCut, type Cut } from '../model/spec.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';
@@ -248,9 +248,9 @@ const finalNormOf = ({ parameters }: Model): FinalNorm => ({
  */
 export function numbersOf({ model, exits, shapes }: TuneParts, { distillation }: TuneOptions): RunCost['numbers'] {
   const { spec } = model;
-  const layers = sizeOf(spec, /^layers\./);
-  const head = spec.vocabulary * spec.hidden;
+  const whole = multipliedSize(spec);
   const depth = Math.max(...exits.map(({ layer }) => layer)) / spec.layers.length;
-  const trained = [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
-  return { backbone: distillation > 0 ? layers + head : Math.round(depth * layers), whole: layers + head, trained };
+  const backbone = distillation > 0 ? whole : Math.round(depth * sizeOf(spec, /^layers\./));
+  const trained = [...shapes.values()].reduce((sum, shape) => sum + parameterSize({ shape }), 0);
+  return { backbone, whole, trained };
 }

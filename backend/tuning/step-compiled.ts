@@ -10,11 +10,12 @@ import { chunkTokens, targetPairs } from './objective.ts';
 import { decays, updateNumbers } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
 import { sumOfSquares } from './step-gradients.ts';
-import { describePass, gradientName, graphName, namesOf, recordPass, type RecordedGraph } from './step-graphs.ts';
+import { describePass, gradientName, graphName, recordPass, type RecordedGraph } from './step-graphs.ts';
 import {
   featuresOf,
   finalOf,
   gapOf,
+  namesOf,
   padBatch,
   requireValues,
   targetClasses,

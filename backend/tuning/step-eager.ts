@@ -10,6 +10,7 @@ import {
   featuresOf,
   finalOf,
   gapOf,
+  namesOf,
   requireValues,
   targetClasses,
   targetWeights,
@@ -199,5 +200,3 @@ async function valuesOf(tensors: Tensors): Promise<Map<string, Float32Array>> {
   for (const [name, tensor] of tensors) values.set(name, Float32Array.from(await tensor.data()));
   return values;
 }
-
-const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);

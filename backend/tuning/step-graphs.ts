@@ -6,7 +6,7 @@ import { exitPath } from '../exits/spec.ts';
 import { layerPath } from '../model/layer.ts';
 import { cutWidth } from '../model/spec.ts';
 import { groupGradients, type ExitTensors } from './step-gradients.ts';
-import type { PlannedExit, StepOptions, StepPlan } from './step-plan.ts';
+import { namesOf, type PlannedExit, type StepOptions, type StepPlan } from './step-plan.ts';
 
 export type RecordedGraph = ReturnType<typeof record>;
 
@@ -95,5 +95,3 @@ export function graphName({ exit }: PlannedExit, i: number, name: string): strin
 
 export const gradientName = (planned: PlannedExit, i: number, name: string): string =>
   `gradient of ${graphName(planned, i, name)}`;
-
-export const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);

@@ -42,6 +42,9 @@ export interface PlannedExit {
   readonly list: number | null;
 }
 
+/** Names of an exit's trained parameters, in the order of its gradients. */
+export const namesOf = ({ parameters }: PlannedExit): string[] => parameters.map(({ name }) => name);
+
 export interface StepPlan {
   readonly exits: readonly PlannedExit[];
   /** Exits that go through one pass: each alone, or all that share a teacher and its logits. */
