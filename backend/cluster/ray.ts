@@ -72,7 +72,7 @@ export async function rayJobEnd(url: string, id: string): Promise<string | null>
 const jobRoute = (id: string): string => `/api/jobs/${encodeURIComponent(id)}`;
 
 /** Whether the cluster answers that it has no such file or job. */
-export const isAbsent = (error: unknown): boolean => error instanceof UserError && error.code === 'not-found';
+const isAbsent = (error: unknown): boolean => error instanceof UserError && error.code === 'not-found';
 
 /** What Python raised at last, of a message that quotes the log. */
 const lastError = (message: string): string | undefined =>

@@ -201,7 +201,7 @@ const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Arr
     Int32Array.from({ length: to - from }, (_, i) => from + i).sort((a, b) => confidence[b]! - confidence[a]!),
   );
 
-/** By exit: the lowest confidence above which the tokens that still reach the exit lose at most `loss` on average. */
+/** By exit: the lowest confidence above which the tokens that still reach the exit lose at most `most` on average. */
 function thresholdsFor(
   exits: readonly ExitView[],
   promise: Promised,

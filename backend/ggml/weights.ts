@@ -1,6 +1,5 @@
 /**
- * A model's parameters in the buffers of a device, each uploaded on first use. Types and bytes are
- * weight-form.ts's. Knows no layer.
+ * A model's parameters in the buffers of a device, each uploaded on first use; weight-form.ts has their types and bytes. Knows no layer.
  */
 import { freshMemory } from '../formats/files.ts';
 import type { Parameters } from '../model/parameters.ts';

@@ -222,7 +222,7 @@ async function* prepare(
   return remote;
 }
 
-/** // The checkpoint is complete: its card is written, and the job's files are removed. */
+/** The checkpoint is complete: its card is written, and the job's files are removed. */
 async function finish(directory: string, ended: FinishedEvent, given: TuneOptions): Promise<Trained> {
   const newModel = isContinued(readInfo(directory)) ? await publish(directory) : undefined;
   const checkpoint = openCheckpoint(directory, null);

@@ -103,7 +103,7 @@ async function lastOf<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
 export const wholeLoss = (scores: readonly ExitScore[]): number =>
   scores.reduce((sum, { loss }) => sum + loss, 0) / scores.length;
 
-/** `kept`: what is on disk at first. */
+/** `saved`: what is on disk at first. */
 export function wholeKeeping(whole: Whole, exits: readonly ExitSpec[], saved: Progress): Keeping {
   let best = wholeLoss(saved.scores);
   return {

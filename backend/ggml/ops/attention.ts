@@ -55,7 +55,7 @@ export function attentionOf(pass: Pass): Ops<Value>['attention'] {
   };
 }
 
-/** The mask of each window and number of keys: an input, or on a GPU a tensor that is made there once. */
+/** The mask of each window: an input, or on a GPU a tensor that is made there once. All attentions of a pass have equally many keys. */
 function masksOf(pass: Pass): (window: number | null, keys: number) => Tensor {
   const { processor, sketch, weights, tokens, batch, columns } = pass;
   const made = new Map<string, Tensor>();
@@ -75,7 +75,7 @@ function masksOf(pass: Pass): (window: number | null, keys: number) => Tensor {
   };
 }
 
-/** Writes new keys and values to the past, and returns the keys, values and mask for the queries of each run of rows. */
+/** Writes new keys and values to the past, and returns the keys and values that the queries of each run of rows see. */
 function seen(pass: Pass, k: Value, v: Value, { kvHeads, headDimensions: d }: ModelSpec, past: Past | null): Seen[] {
   const { sketch, tokens, batch, columns } = pass;
   const { library: g } = pass.processor;

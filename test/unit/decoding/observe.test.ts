@@ -1,4 +1,4 @@
-/** What is heard while the full model writes is what decoding hears, token by token. */
+/** What exits predict while the full model writes is what they predict in decoding, token by token. */
 import { afterAll, expect, test } from 'vitest';
 import { observeExits, type Position } from '../../../backend/decoding/observe.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
@@ -26,14 +26,14 @@ const prompts = [
 ];
 
 async function observed(newTokens: number, endOfText: readonly number[]): Promise<Position[][]> {
-  const listening = observeExits(staged, prompts, newTokens, endOfText);
+  const observing = observeExits(staged, prompts, newTokens, endOfText);
   for (;;) {
-    const next = await listening.next();
+    const next = await observing.next();
     if (next.done) return next.value;
   }
 }
 
-test('each exit is heard as decoding hears it, of the text of full depth', async () => {
+test('each exit predicts what it predicts in decoding, for the text of full depth', async () => {
   const { tokens } = await decodeAll(staged, plainRequest(prompts, 12, { candidates: 1 }));
   const texts = await observed(12, []);
   expect(texts.map((text) => text.map(({ token }) => token))).toEqual(tokens.map(idsOf));
@@ -46,7 +46,7 @@ test('each exit is heard as decoding hears it, of the text of full depth', async
   }
 });
 
-test('a text ends at its end, the token that ends it among what is heard; the others go on', async () => {
+test('a text ends at its end, the token that ends it among its positions; the others go on', async () => {
   const whole = await observed(12, []);
   const end = whole[1]![4]!.token;
   const first = whole.map((text) => text.findIndex(({ token }) => token === end));
