@@ -72,6 +72,8 @@ export const shortRun = {
   evaluateEvery: 20,
   batchSize: 2,
   backbonePrecision: 'exact',
+  // It rounds states to 16 bits, which PyTorch does not.
+  featureCache: false,
   device: 'cpu',
   exitDevice: 'cpu',
 };
