@@ -69,5 +69,17 @@ export function pointsText(difference: number): string {
   return Number(text) === 0 ? text : `${difference < 0 ? '−' : '+'}${text}`;
 }
 
+type Interval = { readonly low: number; readonly high: number };
+
+/** A 95 % interval of a difference, in points: `−1.2 … +3.4`. */
+export const pointsRange = ({ low, high }: Interval): string => `${pointsText(low)} … ${pointsText(high)}`;
+
+/** A 95 % interval of a speed: `1.10 … 1.42`. */
+export const speedRange = ({ low, high }: Interval): string => `${low.toFixed(2)} … ${high.toFixed(2)}`;
+
+/** A speed with its interval: `1.25 (1.10 … 1.42)`. */
+export const speedText = (speed: Interval & { readonly value: number }): string =>
+  `${speed.value.toFixed(2)} (${speedRange(speed)})`;
+
 export const verdictText = (verdict: NonNullable<WayScore['difference']>['verdict']): string =>
   verdict === 'not-worse' ? 'not worse' : verdict;

@@ -1,10 +1,11 @@
 /** The questions of the guide in its order, each with what the paper says and how our answer is made of kept runs. */
 import type { SweptGroup } from '../protocol/events.ts';
+import type { LinesFigure } from '../backend/evaluation/report/figure.ts';
 import { overSpeed } from '../backend/evaluation/report/task-figures.ts';
 import { inPercent, spreadText } from '../protocol/spread-text.ts';
 import { comparedText, judgedText, sweepTable } from './guide-tables.ts';
 import type { Kept } from './guide.ts';
-import type { SweepStudy, TasksStudy } from './study.ts';
+import type { Study, SweepStudy, TasksStudy } from './study.ts';
 
 interface Question {
   readonly title: string;
@@ -17,29 +18,28 @@ const missing = (what: string): string => `Not answered yet: ${what}`;
 const paragraphs = (...parts: readonly (string | null)[]): string =>
   parts.filter((part) => part !== null && part !== '').join('\n\n');
 
-/** The answers of those of some sweeps that are kept; if none is, what is missing. */
-function ofSweeps(kept: Kept, names: readonly string[], say: (study: SweepStudy) => string, without: string): string {
-  const found = names.map(kept).filter((study): study is SweepStudy => study?.kind === 'sweep');
-  return found.length === 0 ? missing(without) : paragraphs(...found.map(say));
-}
+type OfKind<Kind extends Study['kind']> = Extract<Study, { readonly kind: Kind }>;
 
-function ofTasks(kept: Kept, names: readonly string[], say: (study: TasksStudy) => string, without: string): string {
-  const found = names.map(kept).filter((study): study is TasksStudy => study?.kind === 'tasks');
-  return found.length === 0 ? missing(without) : paragraphs(...found.map(say));
-}
+/** The answers of those of some studies that are kept; if none is, what is missing. */
+const answersOf =
+  <Kind extends Study['kind']>(kind: Kind) =>
+  (kept: Kept, names: readonly string[], answer: (study: OfKind<Kind>) => string, without: string): string => {
+    const found = names.map(kept).filter((study): study is OfKind<Kind> => study?.kind === kind);
+    return found.length === 0 ? missing(without) : paragraphs(...found.map(answer));
+  };
+const ofSweeps = answersOf('sweep');
+const ofTasks = answersOf('tasks');
 
 const sizes = (study: string): string[] => ['5m', 'smollm2', '05b', '15b'].map((size) => `${study}-${size}`);
+
 /** Kept studies of judged tasks, by their names. */
 export const judged = ['infilling-smollm2', 'infilling-05b', 'infilling-15b'];
 
-type Drawn = Exclude<NonNullable<ReturnType<typeof overSpeed>>, { readonly kind: 'table' }>;
-
 /** Quality over speed of the first set of a kept study; null if its speed was not measured. */
-export function overSpeedOf(kept: Kept, name: string): Drawn | null {
+export function overSpeedOf(kept: Kept, name: string): LinesFigure | null {
   const study = kept(name);
   const [set] = study?.kind === 'tasks' ? study.sets : [];
-  const figure = set ? overSpeed(set, name) : null;
-  return figure === null || figure.kind === 'table' ? null : figure;
+  return set ? overSpeed(set, name) : null;
 }
 
 /** The pictures that `guide-pictures.ts` draws. */
@@ -66,7 +66,7 @@ export const questions: readonly Question[] = [
       'an exit with more trainable parameters, or deeper in the model, attains a lower training loss; of embedding, norm, mlp and layer, mlp balances speed and quality best (Llama 2-Chat 13B; section 3.2).',
     answer: (kept) =>
       paragraphs(
-        ofSweeps(kept, sizes('architectures'), architectures, 'no run is kept.'),
+        ofSweeps(kept, sizes('architectures'), compared, 'no run is kept.'),
         'With a hundred updates more parameters have not yet paid everywhere: `mlp` falls behind `lens`, a single matrix, and `layer` leads. An exit that has a layer of its own costs that layer for each token that it reads, so what counts is agreement for the time that it takes; `tune` takes `lens` unless told otherwise.',
       ),
   },
@@ -171,23 +171,19 @@ export const questions: readonly Question[] = [
   },
 ];
 
-export function architectures(study: SweepStudy): string {
-  return paragraphs(sweepTable(study), comparedText(study));
-}
-
 const compared = (study: SweepStudy): string => paragraphs(sweepTable(study), comparedText(study));
 
 /** From which depth on most tokens agree. */
 export function positions(study: SweepStudy): string {
-  const said = study.groups.map(({ exits }) => {
+  const sentences = study.groups.map(({ exits, seeds }) => {
     const most = exits.find(({ agreement }) => agreement.mean >= 0.5);
     const last = exits.at(-1)!;
     const until = most
       ? `most tokens agree from layer ${layerOf(most.exit)} on, ${Math.round((100 * layerOf(most.exit)) / study.layers)} % of the depth`
-      : `no exit agrees on most tokens`;
-    return `Of ${study.model} ${until}; the deepest exit tried, behind layer ${layerOf(last.exit)} of ${study.layers}, agrees on ${agreementText(last, study.groups[0]!.seeds)}.`;
+      : 'no exit agrees on most tokens';
+    return `Of ${study.model} ${until}; the deepest exit tried, behind layer ${layerOf(last.exit)} of ${study.layers}, agrees on ${agreementText(last, seeds)}.`;
   });
-  return paragraphs(sweepTable(study), said.join(' '));
+  return paragraphs(sweepTable(study), sentences.join(' '));
 }
 
 const layerOf = (exit: string): number => Number(exit.split(':')[0]);
@@ -211,13 +207,11 @@ export function wholeText(study: SweepStudy): string {
 
 /** Ways that are slower than full depth, or worse by more than the margin. */
 export function whereNot(study: TasksStudy): string {
-  const lines = study.sets.flatMap(({ set, ways }) => {
+  const sentences = study.sets.map(({ set, ways }) => {
     const slow = ways.filter(({ speed }) => speed && speed.high < 1).map(({ way }) => way);
     const isTimed = ways.some(({ speed }) => speed !== null);
     const worse = ways.filter(({ difference }) => difference?.verdict === 'worse').map(({ way }) => way);
-    return [
-      `On ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${study.margin} points ${worse.join(', ')}` : `none is clearly worse by more than ${study.margin} points`}.`,
-    ];
+    return `On ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${study.margin} points ${worse.join(', ')}` : `none is clearly worse by more than ${study.margin} points`}.`;
   });
-  return lines.join(' ');
+  return sentences.join(' ');
 }

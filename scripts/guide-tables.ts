@@ -1,7 +1,7 @@
 /** Tables and sentences of the guide, out of kept runs. Pure. */
 import type { SweptGroup } from '../protocol/events.ts';
 import { inPercent, spreadText } from '../protocol/spread-text.ts';
-import { pointsText, verdictText, type WayScore } from '../protocol/tasks.ts';
+import { pointsRange, speedText, verdictText, type WayScore } from '../protocol/tasks.ts';
 import { markdown } from '../backend/evaluation/report/formats.ts';
 import type { KeptGroup, SweepStudy, TasksStudy } from './study.ts';
 
@@ -31,11 +31,11 @@ export function sweepTable(study: SweepStudy, { final = false } = {}): string {
     ...(hasCost ? ['TFLOP'] : []),
     'seeds',
   ];
-  const told = Object.entries(options)
+  const shared = Object.entries(options)
     .map(([key, value]) => `${key} ${String(value)}`)
     .join(', ');
   const ends = final ? '' : `, final exit ${groups[0]!.final.mean.toFixed(3)}`;
-  return `${model}, ${layers} layers${ends}; ${told}; ${processor}.\n\n${markdown({ head, rows })}`.trimEnd();
+  return `${model}, ${layers} layers${ends}; ${shared}; ${processor}.\n\n${markdown({ head, rows })}`.trimEnd();
 }
 
 function rowOf(
@@ -62,7 +62,7 @@ export function comparedText(study: SweepStudy): string {
   if (seeds < 2)
     return 'With one seed each, differences of a few points may be chance: the sweep has to go on before it tells an order.';
   const named = !isNamedByExits(study);
-  const said = groups[0]!.exits.map((_, at) => {
+  const clauses = groups[0]!.exits.map((_, at) => {
     const [best, second] = groups
       .map(({ name, exits }) => ({ called: named ? name : `\`${exits[at]!.exit}\``, ...exits[at]! }))
       .sort((a, b) => b.agreement.mean - a.agreement.mean);
@@ -74,7 +74,7 @@ export function comparedText(study: SweepStudy): string {
     const where = named ? `at \`${best.exit}\` ${best.called}` : best.called;
     return `${where} agrees most often with the final exit (${text(best)}), ${before} ${second.called} (${text(second)})`;
   });
-  return `Here ${said.join('; ')}.${seeds < fewestSeeds ? ` With ${seeds} seeds each this is what was seen, and no proof of an order.` : ''}`;
+  return `Here ${clauses.join('; ')}.${seeds < fewestSeeds ? ` With ${seeds} seeds each this is what was seen, and no proof of an order.` : ''}`;
 }
 
 /** Scores beside full depth, and measured speed. */
@@ -85,13 +85,11 @@ export function judgedText({ model, exits, processor, margin, layers, sets }: Ta
       const rows = ways.map(({ way, score, difference, meanLayer, speed, same }) => [
         way,
         (100 * score).toFixed(1),
-        difference ? `${pointsText(difference.low)} … ${pointsText(difference.high)}` : '',
+        difference ? pointsRange(difference) : '',
         difference ? verdictText(difference.verdict) : '',
         same === null ? '' : (100 * same).toFixed(0),
         meanLayer === null ? '' : meanLayer.toFixed(1),
-        ...(isTimed
-          ? [speed ? `${speed.value.toFixed(2)} (${speed.low.toFixed(2)} … ${speed.high.toFixed(2)})` : '']
-          : []),
+        ...(isTimed ? [speed ? speedText(speed) : ''] : []),
       ]);
       const head = [
         'way',
@@ -120,10 +118,10 @@ function kindsText(ways: readonly WayScore[]): string {
   // In lossless no token leaves early: drafts of the exits were verified.
   const most = ways.filter(({ way }) => way !== 'lossless').sort((a, b) => early(b) - early(a))[0];
   if (!most || early(most) === 0) return '';
-  const said = kindsOf(most)
+  const shares = kindsOf(most)
     .map((kind) => ({ kind, ...earlyOf(most, kind) }))
     .filter(({ all }) => all >= 0.01)
     .sort((a, b) => b.early / b.all - a.early / a.all)
     .map(({ kind, early: some, all }) => `${kind} ${Math.round((100 * some) / all)} %`);
-  return `Share of each kind of token that left early at ${most.way}: ${said.join(', ')}.`;
+  return `Share of each kind of token that left early at ${most.way}: ${shares.join(', ')}.`;
 }

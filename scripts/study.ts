@@ -32,7 +32,7 @@ export interface KeptGroup extends Omit<SweptGroup, 'minutes'> {
   readonly final: Spread;
   /** Target tokens seen. */
   readonly tokens: Spread;
-  /** Operations, in units of 10¹²; null of runs that do not say. */
+  /** Operations, in units of 10¹²; null if a run does not have them. */
   readonly teraflops: Spread | null;
 }
 
@@ -48,7 +48,7 @@ export interface TasksStudy extends Common {
 export type Study = SweepStudy | TasksStudy;
 
 /** What a reader needs to repeat a sweep. */
-const told = [
+const described = [
   'exits',
   'steps',
   'sequenceLength',
@@ -71,7 +71,9 @@ function studyOf(directory: string): Study {
   const tuned = runs.filter((run): run is TuningRun => run.kind === 'tuning' && run.isFinished);
   const [first] = tuned;
   if (!first) throw new Error(`${directory} has no finished run.`);
-  const shared = told.filter((key) => new Set(tuned.map(({ options }) => JSON.stringify(options[key]))).size === 1);
+  const shared = described.filter(
+    (key) => new Set(tuned.map(({ options }) => JSON.stringify(options[key]))).size === 1,
+  );
   return {
     kind: 'sweep',
     model: first.model,

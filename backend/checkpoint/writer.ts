@@ -66,9 +66,18 @@ export interface TrainingPosition {
   readonly cost?: RunCost;
 }
 
+/** How many parameters a run computes with, without embeddings. */
+export interface ModelNumbers {
+  /** Of the layers of the backbone that a token passes, with the head if its logits are needed. */
+  readonly backbone: number;
+  /** Of the whole model. */
+  readonly whole: number;
+  /** That are trained. */
+  readonly trained: number;
+}
+
 export interface RunCost {
-  /** Parameters of the backbone that a token passes, of the whole model, and of the trained part; without embeddings. */
-  readonly numbers: { readonly backbone: number; readonly whole: number; readonly trained: number };
+  readonly numbers: ModelNumbers;
   /** Most memory that the process has taken. */
   readonly peakBytes: number;
 }

@@ -1,5 +1,12 @@
 /** Draws the results of an evaluation on tasks: each way's score beside full depth's, and its speed. */
-import { pointsText, verdictText, type TaskScores, type WayScore } from '../../protocol/tasks.ts';
+import {
+  pointsRange,
+  pointsText,
+  speedRange,
+  verdictText,
+  type TaskScores,
+  type WayScore,
+} from '../../protocol/tasks.ts';
 import { plural } from '../../protocol/plural.ts';
 import { percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';
@@ -27,14 +34,14 @@ function rowOf({ colours }: Stream, way: WayScore, layers: number): string[] {
     way.way,
     bold(percent(way.score)),
     difference ? pointsText(difference.mean) : '',
-    difference ? dim(`${pointsText(difference.low)} … ${pointsText(difference.high)}`) : '',
+    difference ? dim(pointsRange(difference)) : '',
     difference ? String(difference.lost) : '',
     difference ? String(difference.won) : '',
     difference ? dim(difference.p.toFixed(3)) : '',
     meanLayer === null ? '' : `${meanLayer.toFixed(1)} of ${layers}`,
     meanLayer === null ? '' : percent(leftEarly(way), 0),
     speed ? bold(`${speed.value.toFixed(2)} ×`) : '',
-    speed ? dim(`${speed.low.toFixed(2)} … ${speed.high.toFixed(2)}`) : '',
+    speed ? dim(speedRange(speed)) : '',
     difference ? shades[difference.verdict](verdictText(difference.verdict)) : '',
   ];
 }

@@ -17,7 +17,7 @@ import { chooseDevice, type Device } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
 import { requireSameBase, type BaseModel } from '../checkpoint/checkpoint.ts';
-import type { RunCost } from '../checkpoint/writer.ts';
+import type { ModelNumbers } from '../checkpoint/writer.ts';
 import type { FeatureCache } from '../features/cache.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../features/features.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
@@ -246,7 +246,7 @@ const finalNormOf = ({ parameters }: Model): FinalNorm => ({
  * Parameters with which a token is multiplied: of the whole model if exits learn from the final one, else of the layers up to the deepest
  * exit.
  */
-export function numbersOf({ model, exits, shapes }: TuneParts, { distillation }: TuneOptions): RunCost['numbers'] {
+export function numbersOf({ model, exits, shapes }: TuneParts, { distillation }: TuneOptions): ModelNumbers {
   const { spec } = model;
   const whole = multipliedSize(spec);
   const depth = Math.max(...exits.map(({ layer }) => layer)) / spec.layers.length;

@@ -1,14 +1,5 @@
 /** The cost of tuning in operations, and as a share of the model's own training. Pure. */
-
-/** How many parameters a run computes with, without embeddings. */
-export interface ModelNumbers {
-  /** Of the layers of the backbone that a token passes, with the head if its logits are needed. */
-  readonly backbone: number;
-  /** Of the whole model. */
-  readonly whole: number;
-  /** That are trained. */
-  readonly trained: number;
-}
+import type { ModelNumbers } from '../../checkpoint/writer.ts';
 
 /**
  * Floating-point operations of products of matrices: two for a number and token forwards, four more backwards if it is trained; attention

@@ -51,6 +51,9 @@ export type Figure = Common &
     | { readonly kind: 'table'; readonly head: readonly string[]; readonly rows: readonly (readonly string[])[] }
   );
 
+export type LinesFigure = Extract<Figure, { kind: 'lines' }>;
+export type BarsFigure = Extract<Figure, { kind: 'bars' }>;
+
 export interface Table {
   readonly head: readonly string[];
   readonly rows: readonly (readonly string[])[];

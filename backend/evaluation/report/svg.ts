@@ -1,10 +1,7 @@
 /** Draws figures as SVG, in colours that follow the reader's theme. The same figure gives the same bytes. */
 import { palette, shades } from '../../../protocol/palette.ts';
-import { figureText, type Figure, type Series } from './figure.ts';
+import { figureText, type BarsFigure, type LinesFigure, type Series } from './figure.ts';
 import { escaped } from './formats.ts';
-
-type Lines = Extract<Figure, { kind: 'lines' }>;
-type Bars = Extract<Figure, { kind: 'bars' }>;
 
 const width = 720;
 const height = 340;
@@ -23,7 +20,7 @@ function colours(shade: string, colour: string): string {
 }
 
 /** `withStyle`: for a file of its own. */
-export function svg(figure: Lines | Bars, withStyle = false): string {
+export function svg(figure: LinesFigure | BarsFigure, withStyle = false): string {
   const style = withStyle ? `<style>${svgStyle}</style>` : '';
   const drawn = figure.kind === 'lines' ? lines(figure) : bars(figure);
   const names = figure.series.map(({ name, shade }) => ({ name, shade }));
@@ -52,7 +49,7 @@ function scale(values: readonly number[], from: number, to: number): Scale {
 
 const n = (value: number): string => String(Math.round(value * 10) / 10);
 
-function lines({ series, x, y, level }: Lines): string {
+function lines({ series, x, y, level }: LinesFigure): string {
   const points = series.flatMap(({ points: own }) => own);
   if (points.length === 0) return `<text x="${plot.left}" y="${height / 2}">nothing yet</text>`;
   const across = scale(
@@ -120,7 +117,7 @@ const grid = (up: Scale): string =>
 const upright = (text: string): string =>
   `<text transform="translate(14 ${(plot.top + plot.bottom) / 2}) rotate(-90)" text-anchor="middle">${escaped(text)}</text>`;
 
-function bars({ categories, series, y }: Bars): string {
+function bars({ categories, series, y }: BarsFigure): string {
   const totals = categories.map((_, i) => series.reduce((sum, { values }) => sum + values[i]!, 0));
   const up = scale([0, ...totals], plot.bottom, plot.top);
   const step = (plot.right - plot.left) / Math.max(1, categories.length);

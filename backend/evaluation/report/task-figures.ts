@@ -1,8 +1,16 @@
 /** Figures of an evaluation on tasks: scores over thresholds, depth and speed, and the exits at which tokens leave. Pure. */
 import { exitShade, type Shade } from '../../../protocol/palette.ts';
-import { fullDepth, pointsText, verdictText, type TaskScores, type WayScore } from '../../../protocol/tasks.ts';
+import {
+  fullDepth,
+  pointsRange,
+  pointsText,
+  speedText,
+  verdictText,
+  type TaskScores,
+  type WayScore,
+} from '../../../protocol/tasks.ts';
 import { tokenKinds } from '../tasks/kinds.ts';
-import { figureText, slug, type Figure, type Point, type Series } from './figure.ts';
+import { figureText, slug, type Figure, type LinesFigure, type Point, type Series } from './figure.ts';
 import type { EvaluationRun } from './runs.ts';
 
 export function taskFigures({ name, sets, evaluation }: EvaluationRun): Figure[] {
@@ -34,13 +42,13 @@ function scoreTable({ set, ways, layers, asked }: TaskScores, id: string, margin
       `${tasks} of ${asked}`,
       percent(score).toFixed(1),
       difference ? pointsText(difference.mean) : '',
-      difference ? `${pointsText(difference.low)} … ${pointsText(difference.high)}` : '',
+      difference ? pointsRange(difference) : '',
       difference ? `${difference.lost} / ${difference.won}` : '',
       difference ? difference.p.toFixed(3) : '',
       difference ? verdictText(difference.verdict) : '',
       same === null ? '' : percent(same).toFixed(1),
       meanLayer === null ? '' : `${meanLayer.toFixed(1)} of ${layers}`,
-      speed ? `${speed.value.toFixed(2)} (${speed.low.toFixed(2)} … ${speed.high.toFixed(2)})` : '',
+      speed ? speedText(speed) : '',
     ];
   });
   return {
@@ -108,7 +116,7 @@ const overDepth = ({ set, layers }: TaskScores, full: WayScore, others: readonly
 });
 
 /** Null if no way's speed was measured. */
-export function overSpeed({ set, ways }: TaskScores, id: string): Figure | null {
+export function overSpeed({ set, ways }: TaskScores, id: string): LinesFigure | null {
   const full = ways.find(({ way }) => way === fullDepth);
   const others = ways.filter(({ way, speed }) => way !== fullDepth && speed !== null);
   if (!full || others.length === 0) return null;
