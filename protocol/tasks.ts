@@ -22,6 +22,9 @@ export interface JudgedAnswer {
   tokens: number;
 }
 
+/** Whether a difference of scores is certainly above −margin, certainly below it, or neither. */
+export type Verdict = 'not-worse' | 'worse' | 'unclear';
+
 export interface WayScore {
   way: string;
   /** That were judged. */
@@ -41,7 +44,7 @@ export interface WayScore {
     /** McNemar's exact test, two-sided. */
     p: number;
     /** By the given margin. */
-    verdict: 'not-worse' | 'worse' | 'unclear';
+    verdict: Verdict;
   } | null;
   tokens: number;
   /** Null if nothing was written. */
@@ -81,5 +84,4 @@ export const speedRange = ({ low, high }: Interval): string => `${low.toFixed(2)
 export const speedText = (speed: Interval & { readonly value: number }): string =>
   `${speed.value.toFixed(2)} (${speedRange(speed)})`;
 
-export const verdictText = (verdict: NonNullable<WayScore['difference']>['verdict']): string =>
-  verdict === 'not-worse' ? 'not worse' : verdict;
+export const verdictText = (verdict: Verdict): string => (verdict === 'not-worse' ? 'not worse' : verdict);

@@ -154,7 +154,7 @@ function workingSize(
 }
 
 /** Bytes an update that all ranks together give away. */
-export function trafficOn(run: PlannedRun, mesh: Mesh): Plan['traffic'] {
+function trafficOn(run: PlannedRun, mesh: Mesh): Plan['traffic'] {
   if (run.whole) return wholeTraffic(run, mesh);
   const { spec, exits, windows, tokens, distils, bytes } = run;
   const cuts = stages(run, mesh.pp);

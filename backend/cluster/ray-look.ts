@@ -44,11 +44,10 @@ export async function lookAtRay(
       if (signal.aborted) await stopRayJob(url, id);
       signal.throwIfAborted();
       await setTimeout(pollMilliseconds);
-      end = await rayJobEnd(url, id);
+      end = await rayJobEnd(url, id, 'it had looked at the cluster');
     }
     const seen = readSeen(await rayJobLog(url, id));
-    if (seen === null)
-      throw userError('device', end.replace('before its run did', 'before it had looked at the cluster'));
+    if (seen === null) throw userError('device', end);
     const { missing, ...cluster } = seen;
     if (missing.length > 0)
       throw userError(

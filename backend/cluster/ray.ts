@@ -54,8 +54,8 @@ export async function submitRayJob(
   return id;
 }
 
-/** Null while the job runs; else how it ended. */
-export async function rayJobEnd(url: string, id: string): Promise<string | null> {
+/** Null while the job runs; else how it ended, as a sentence; `before` says what it had to do. */
+export async function rayJobEnd(url: string, id: string, before = 'its run did'): Promise<string | null> {
   let info: TypeOf<typeof jobShape>;
   try {
     info = await ask(url, jobShape, 'GET', jobRoute(id));
@@ -66,12 +66,12 @@ export async function rayJobEnd(url: string, id: string): Promise<string | null>
   const { status, message } = info;
   if (status === 'PENDING' || status === 'RUNNING') return null;
   const reason = message ? `: ${(lastError(message) ?? message.trim().split('\n')[0]!).slice(0, 300)}` : '';
-  return `The Ray job ${id} ${status === 'STOPPED' ? 'was stopped' : 'ended'} before its run did${reason}.`;
+  return `The Ray job ${id} ${status === 'STOPPED' ? 'was stopped' : 'ended'} before ${before}${reason}.`;
 }
 
 const jobRoute = (id: string): string => `/api/jobs/${encodeURIComponent(id)}`;
 
-/** Whether the cluster answers that it has no such file or job. */
+/** Whether the cluster answers that it has no such job. */
 const isAbsent = (error: unknown): boolean => error instanceof UserError && error.code === 'not-found';
 
 /** What Python raised at last, of a message that quotes the log. */

@@ -2,6 +2,7 @@
  * TensorBoard's event files: records of length, bytes and two checksums (TFRecord), each an `Event` of its protocol buffers. Only what
  * scalars need of them. https://github.com/tensorflow/tensorboard/blob/2.21.0/tensorboard/compat/proto/event.proto
  */
+import { crc32c } from './crc.ts';
 
 export interface ScalarEvent {
   /** Seconds since 1970. */
@@ -43,20 +44,6 @@ function checksum(data: Uint8Array): Buffer {
   const masked = Buffer.alloc(4);
   masked.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
   return masked;
-}
-
-/** Castagnoli's polynomial, reflected. */
-const polynomial = 0x82f63b78;
-const remainders = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let rest = byte;
-  for (let bit = 0; bit < 8; bit++) rest = rest & 1 ? (rest >>> 1) ^ polynomial : rest >>> 1;
-  return rest;
-});
-
-export function crc32c(data: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of data) crc = (crc >>> 8) ^ remainders[(crc ^ byte) & 0xff]!;
-  return ~crc >>> 0;
 }
 
 // Fields of protocol buffers: a key of number and wire type, then the value.

@@ -1,5 +1,6 @@
 /** A zip archive as a stream of bytes, its files stored as they are: what is packed here does not get smaller. Below 4 GiB. */
 import { closeSync, readSync } from 'node:fs';
+import { crc32 } from './crc.ts';
 import { fileError, openRegular } from './files.ts';
 
 export interface ZipEntry {
@@ -78,17 +79,4 @@ function* chunksOf(file: string): Generator<Buffer> {
   } finally {
     if (descriptor !== null) closeSync(descriptor);
   }
-}
-
-const table = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? 0xedb88320 ^ (crc >>> 1) : crc >>> 1;
-  return crc;
-});
-
-/** Of bytes behind those whose sum is `before`. Node has one of its own since 20.15 only. */
-function crc32(bytes: Uint8Array, before: number): number {
-  let crc = ~before;
-  for (const byte of bytes) crc = table[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
-  return ~crc >>> 0;
 }

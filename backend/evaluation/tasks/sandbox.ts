@@ -34,7 +34,7 @@ export interface SandboxLimits {
   readonly fileBytes: number;
 }
 
-export const usualLimits: SandboxLimits = {
+const usualLimits: SandboxLimits = {
   seconds: 5,
   wallSeconds: 120,
   bytes: 2 ** 30,

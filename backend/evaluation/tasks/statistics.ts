@@ -1,4 +1,5 @@
 /** Paired comparisons of two ways of decoding on the same tasks. Pure; knows no model. */
+import type { Verdict } from '../../../protocol/tasks.ts';
 import { seededRandom } from '../../decoding/random.ts';
 import { binomialTail } from '../promise.ts';
 
@@ -44,9 +45,6 @@ export function pairedDifference(scores: readonly number[], other: readonly numb
   return { mean: mean(differences), ...bootstrap([...differences, -1, 1], mean), lost, won, p };
 }
 
-export type Verdict = 'not-worse' | 'worse' | 'unclear';
-
-/** Whether a difference is certainly above −margin, certainly below, or neither. */
 export function verdictOf({ low, high }: Interval, margin: number): Verdict {
   if (low > -margin) return 'not-worse';
   return high < -margin ? 'worse' : 'unclear';

@@ -1,6 +1,7 @@
 /** Event files have the bytes that TensorBoard's own writer gives them. */
 import { expect, it } from 'vitest';
-import { crc32c, fileHead, scalarRecord } from '../../../backend/formats/tfevents.ts';
+import { crc32c } from '../../../backend/formats/crc.ts';
+import { fileHead, scalarRecord } from '../../../backend/formats/tfevents.ts';
 
 /** Of tensorboard 2.21.0 (PyPI): its `Event` messages, serialised, through its `RecordWriter`. */
 const golden = [
