@@ -1,11 +1,11 @@
 /**
  * The slots of a decoding as its loop uses them: tokens that wait for a stage run when they are needed, all at once, and the time of passes
- * is reported. Keys, values and states belong to the runtime; here are only counters.
+ * is reported. Keys, values, states and how far they are belong to the runtime.
  */
 import type { Block } from './block.ts';
 import { openPasses, type OnPass } from './passes.ts';
 import type { Stopping } from './prompt-exit.ts';
-import { openRowTexts } from './row-texts.ts';
+import { rowTexts } from './row-texts.ts';
 import {
   branchOf,
   trunkLength,
@@ -73,7 +73,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   const { exits } = model;
   const slots = model.openSlots(batch);
   const passes = openPasses(model, slots, onPass);
-  const texts = openRowTexts(model.spec, slots, batch);
+  const texts = rowTexts(model.spec, slots);
   let all: readonly number[] = [...Array(batch).keys()];
 
   /** Of the rows that `rowsOf()` names. */
@@ -143,7 +143,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       truncate: (row, position) => texts.setLength(at(row), Math.min(position, slots.entered(at(row))), []),
       copy: (from, to, positions) => texts.copy(at(from), at(to), positions),
       arrange(rows) {
-        texts.arrange(rows.map((row) => (row === null ? null : at(row))));
+        slots.arrange(rows.map((row) => (row === null ? null : at(row))));
         all = [...rows.keys()];
       },
       of: (rows) => {

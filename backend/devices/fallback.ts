@@ -9,7 +9,7 @@ import { ProcessorFailure } from '../ggml/processor.ts';
 import type { Model } from '../model/open.ts';
 import type { Cut } from '../model/spec.ts';
 import type { Device } from './devices.ts';
-import { openReplayedSlots } from './replayed.ts';
+import { openReplacedSlots } from './replaced-slots.ts';
 import {
   openExitScorer,
   openFeatureModel,
@@ -62,7 +62,7 @@ export async function placeStagedModel(
     spec,
     stages,
     exits: points,
-    openSlots: (rows) => openReplayedSlots(placed.now, placed.run, rows),
+    openSlots: (rows) => openReplacedSlots(placed.now, placed.run, rows),
     dispose: placed.dispose,
   };
 }

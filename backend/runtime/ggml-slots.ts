@@ -8,7 +8,7 @@ import { fillMemory } from './ggml-inputs.ts';
 import { readExit, readPast, readState } from './ggml-output.ts';
 import { runPass } from './ggml-pass.ts';
 import { copyRows, openStore, replaceStore, type GgmlModel, type StoreShelf } from './ggml-store.ts';
-import { arrange, copy, fill, isReadable, newProgress, repair, skip, truncate, waiting } from './progress.ts';
+import { countChanges, fill, isReadable, newProgress, waiting } from './progress.ts';
 import { capacityFor, keyStep, trunkLength, type RowReadout, type Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, truncateTiles } from './tiles.ts';
 
@@ -20,6 +20,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   const { library } = processors[0]!;
   const { spec } = model;
   const progress = newProgress(stages, batch);
+  const counted = countChanges(progress, stages, trunkLength(ggml));
   let tiles = newTiles(batch);
   let store = shelf.take(batch) ?? openStore(ggml, batch, keyStep);
   let isOpen = true;
@@ -37,6 +38,8 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
   };
 
   return {
+    ...counted,
+    progress,
     get rows() {
       return progress.entered.length;
     },
@@ -55,19 +58,25 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       );
       const offset = (row * store.capacity + start) * spec.hidden * 4;
       library.set(store.stream(null), states, offset, states.byteLength);
-      progress.entered[row] = start + ids.length;
+      counted.enter(row, ids);
       enterTiles(tiles, row, start, ids.length);
     },
     async run(first, counts, { last = first, lastOnly = false } = {}) {
-      for (const part of partsOf(tiles, progress.filled[first]!, counts)) {
-        // A graph is of one processor.
-        for (let s = first, to = s; s <= last; s = ++to) {
-          while (to < last && processors[to + 1] === processors[s]) to++;
-          const through = { first: s, last: to, lastOnly: lastOnly && canEndEarly };
-          runPass(ggml, store, progress, through, part);
+      const before = progress.filled.map((filled) => [...filled]);
+      try {
+        for (const part of partsOf(tiles, progress.filled[first]!, counts)) {
+          // A graph is of one processor.
+          for (let s = first, to = s; s <= last; s = ++to) {
+            while (to < last && processors[to + 1] === processors[s]) to++;
+            const through = { first: s, last: to, lastOnly: lastOnly && canEndEarly };
+            runPass(ggml, store, progress, through, part);
+          }
+          // Other work of this thread has a turn between passes.
+          await setImmediate();
         }
-        // Other work of this thread has a turn between passes.
-        await setImmediate();
+      } catch (error) {
+        progress.filled = before;
+        throw error;
       }
     },
     async fill(k, places) {
@@ -80,9 +89,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       }
       for (const { row, position } of places) fill(progress, row, position, exits[k]!.stages);
     },
-    skip: (row) => skip(progress, stages, trunkLength(ggml), row),
     filledFrom: (row) => progress.fitted[row]?.position ?? null,
-    repair: (row) => repair(progress, row),
     async read(k, chosen, counts, { logits: withLogits }): Promise<RowReadout[]> {
       const { reads } = exits[k]!;
       const at = chosen.flatMap((row, i) => {
@@ -104,11 +111,11 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     },
     state: (stage, row, position) => readState(ggml, store, stage, row * store.capacity + position),
     truncate(row, position) {
-      truncate(progress, row, position);
+      counted.truncate(row, position);
       truncateTiles(tiles, row, position);
     },
     copy(from, to, positions) {
-      copy(progress, from, to, positions);
+      counted.copy(from, to, positions);
       tiles[to] = tiles[from]!;
       truncateTiles(tiles, to, positions);
       copyRows(ggml, progress, store, store, [{ row: from, place: to, like: to }]);
@@ -118,7 +125,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
         const longest = Math.max(1, ...into.map((row) => (row === null ? 0 : progress.entered[row]!)));
         move(capacityFor(longest), into);
       }
-      arrange(progress, into);
+      counted.arrange(into);
       tiles = into.map((row) => (row === null ? [] : tiles[row]!));
     },
     filledRows(slot, row) {

@@ -1,9 +1,12 @@
-/** How far the rows of some slots have come: counters and the invariant between them, no tensors. */
-import type { StageSpec } from './staged-model.ts';
-
+/**
+ * How far the rows of some slots have come: their tokens, counters, and the invariant between them; no tensors. It is known also of slots
+ * whose device is lost.
+ */
 export interface Progress {
   /** Tokens of each row that have entered the model. */
   entered: number[];
+  /** The ids of those tokens, in the parts in which they entered. */
+  texts: (readonly number[])[][];
   /** Tokens that a stage has run, by stage and row. */
   filled: number[][];
   /** For each row, the number of tokens up to the last one without a stream behind the last stage: these cannot be read. */
@@ -19,12 +22,42 @@ export interface Fitted {
   readonly stage: number;
 }
 
+/** Stages, as `StagedModel` has them. */
+type Stages = readonly { readonly parent: number | null }[];
+
+/** What changes rows without running a stage. */
+export interface RowChanges {
+  /** Adds new tokens to a row, after its others. */
+  enter(row: number, ids: ArrayLike<number>): void;
+  /** What waits first in a row and is filled already counts as run, at every stage. */
+  skip(row: number): void;
+  /** Makes a row exact again: behind the first token that is filled, later stages have run nothing, and will in the next pass. */
+  repair(row: number): void;
+  /** Forgets every token of a row from `position` on. */
+  truncate(row: number, position: number): void;
+  /** A row becomes the first `positions` of another, as far as each stage has run them. */
+  copy(from: number, to: number, positions: number): void;
+  /** The rows become these of before, in this order; null: an empty one. */
+  arrange(rows: readonly (number | null)[]): void;
+}
+
+/** Counts changes of rows, wherever their contents are. `trunk`: how many stages the trunk has. */
+export const countChanges = (progress: Progress, stages: Stages, trunk: number): RowChanges => ({
+  enter: (row, ids) => enter(progress, row, ids),
+  skip: (row) => skip(progress, stages, trunk, row),
+  repair: (row) => repair(progress, row),
+  truncate: (row, position) => truncate(progress, row, position),
+  copy: (from, to, positions) => copy(progress, from, to, positions),
+  arrange: (rows) => arrange(progress, rows),
+});
+
 const countsOf = ({ entered, filled, unreadable }: Progress): number[][] => [entered, ...filled, unreadable];
 
-export const newProgress = (stages: readonly StageSpec[], rows: number): Progress => {
+export const newProgress = (stages: Stages, rows: number): Progress => {
   const none = (): number[] => Array.from({ length: rows }, () => 0);
   return {
     entered: none(),
+    texts: Array.from({ length: rows }, () => []),
     filled: stages.map(none),
     unreadable: none(),
     left: Array.from({ length: rows }, () => new Map<number, number>()),
@@ -33,22 +66,22 @@ export const newProgress = (stages: readonly StageSpec[], rows: number): Progres
 };
 
 /** Tokens of a row that wait for a stage: its parent has run them. */
-export const waiting = (progress: Progress, stages: readonly StageSpec[], stage: number, row: number): number => {
+export const waiting = (progress: Progress, stages: Stages, stage: number, row: number): number => {
   const { parent } = stages[stage]!;
   const behind = parent === null ? progress.entered[row]! : progress.filled[parent]![row]!;
   return behind - progress.filled[stage]![row]!;
 };
 
+export function enter({ entered, texts }: Progress, row: number, ids: ArrayLike<number>): void {
+  texts[row]!.push(Array.from(ids));
+  entered[row]! += ids.length;
+}
+
 /** Whether the last token of a row has a stream behind the last stage, or will have one when it has run there. */
 export const isReadable = ({ entered, unreadable }: Progress, row: number): boolean => entered[row]! > unreadable[row]!;
 
 /** Counts a pass of a stage. @throws RangeError if it ran tokens that did not wait there. */
-export function advance(
-  progress: Progress,
-  stages: readonly StageSpec[],
-  stage: number,
-  counts: readonly number[],
-): void {
+export function advance(progress: Progress, stages: Stages, stage: number, counts: readonly number[]): void {
   for (const [row, count] of counts.entries()) {
     const waitingTokens = waiting(progress, stages, stage, row);
     if (count < 0 || count > waitingTokens)
@@ -71,7 +104,7 @@ export const isFilled = ({ left }: Progress, stage: number, row: number, positio
   stage >= (left[row]!.get(position) ?? Infinity);
 
 /** Counts tokens that wait for a stage as run if a memory has filled them; `trunk`: how many stages the trunk has. */
-export function skip(progress: Progress, stages: readonly StageSpec[], trunk: number, row: number): void {
+export function skip(progress: Progress, stages: Stages, trunk: number, row: number): void {
   const left = progress.left[row]!;
   if (left.size === 0) return;
   for (let s = 0; s < trunk; s++) {
@@ -97,6 +130,12 @@ export function repair(progress: Progress, row: number): void {
 }
 
 export function truncate(progress: Progress, row: number, position: number): void {
+  const text = progress.texts[row]!;
+  for (let left = progress.entered[row]! - position; left > 0;) {
+    const part = text.pop()!;
+    if (part.length > left) text.push(part.slice(0, part.length - left));
+    left -= part.length;
+  }
   for (const counts of countsOf(progress)) counts[row] = Math.min(counts[row]!, position);
   for (const each of progress.left[row]!.keys()) if (each >= position) progress.left[row]!.delete(each);
   if ((progress.fitted[row]?.position ?? -1) >= position) progress.fitted[row] = null;
@@ -106,6 +145,7 @@ export function truncate(progress: Progress, row: number, position: number): voi
 export function arrange(progress: Progress, rows: readonly (number | null)[]): void {
   const arranged = (counts: readonly number[]): number[] => rows.map((row) => (row === null ? 0 : counts[row]!));
   progress.entered = arranged(progress.entered);
+  progress.texts = rows.map((row) => (row === null ? [] : progress.texts[row]!));
   progress.filled = progress.filled.map(arranged);
   progress.unreadable = arranged(progress.unreadable);
   progress.left = rows.map((row) => (row === null ? new Map<number, number>() : progress.left[row]!));
@@ -114,7 +154,8 @@ export function arrange(progress: Progress, rows: readonly (number | null)[]): v
 
 /** Row `to` becomes the first `positions` of row `from`. */
 export function copy(progress: Progress, from: number, to: number, positions: number): void {
-  for (const counts of countsOf(progress)) counts[to] = Math.min(counts[from]!, positions);
+  for (const counts of countsOf(progress)) counts[to] = counts[from]!;
+  progress.texts[to] = [...progress.texts[from]!];
   progress.left[to] = new Map(progress.left[from]);
   progress.fitted[to] = progress.fitted[from]!;
   truncate(progress, to, positions);

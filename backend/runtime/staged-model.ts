@@ -4,6 +4,7 @@
  */
 import type { ExitSpec } from '../exits/spec.ts';
 import { cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
+import type { Progress, RowChanges } from './progress.ts';
 
 /** An exit's prediction for one position. `token` is −1 if the defer class won. */
 export interface Readout {
@@ -71,7 +72,9 @@ export interface RunOptions {
  * together with the next token that goes deeper, so that nothing is computed twice and nothing is approximated; or, on request, the exit's
  * memory fills those stages for it.
  */
-export interface Slots {
+export interface Slots extends RowChanges {
+  /** How far its rows are. */
+  readonly progress: Progress;
   readonly rows: number;
   /** Tokens of a row that have entered the model. */
   entered(row: number): number;
@@ -81,21 +84,15 @@ export interface Slots {
   waiting(stage: number, row: number): number;
   /** Whether the last token of a row can be read at the final exit, once it has run there: see `RunOptions.lastOnly`. */
   isReadable(row: number): boolean;
-  /** Adds new tokens to a row, after its others. */
-  enter(row: number, ids: ArrayLike<number>): void;
-  /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. */
+  /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. If it fails, none of them is run. */
   run(stage: number, counts: readonly number[], options?: RunOptions): Promise<void>;
   /**
    * Fills the stages behind exit k, which `remembers`, for tokens that its stage has run and later stages have not. What a later pass
    * computes for such a token is not kept.
    */
   fill(k: number, places: readonly Place[]): Promise<void>;
-  /** What waits first in a row and is filled already counts as run, at every stage. */
-  skip(row: number): void;
   /** The position from which on a row has entries that memories filled; null if all are exact. */
   filledFrom(row: number): number | null;
-  /** Makes a row exact again: behind the first token that is filled, later stages have run nothing, and will in the next pass. */
-  repair(row: number): void;
   /** Readouts of exit k for the last `counts[i]` tokens that its stage has run in row `rows[i]`. */
   read(
     k: number,
@@ -105,12 +102,6 @@ export interface Slots {
   ): Promise<RowReadout[]>;
   /** The stream behind a stage at one position; valid until the slots change. */
   state(stage: number, row: number, position: number): Float32Array;
-  /** Forgets every token of a row from `position` on. */
-  truncate(row: number, position: number): void;
-  /** A row becomes the first `positions` of another, as far as each stage has run them. */
-  copy(from: number, to: number, positions: number): void;
-  /** The rows become these of before, in this order; null: an empty one. */
-  arrange(rows: readonly (number | null)[]): void;
   /** Keys and values of an attention: `[filled, kvHeads · headDimensions]` each. For tests and measurements. */
   filledRows(slot: string, row: number): { key: Float32Array; value: Float32Array };
   dispose(): void;

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import {
   advance,
   arrange,
+  enter,
   fill,
   isFilled,
   newProgress,
@@ -24,7 +25,8 @@ const nothingFilled = (rows: number) => ({
 
 test('what a stage and its branch have run never exceeds what the stage before has', () => {
   const progress = newProgress(stages, 2);
-  progress.entered = [5, 3];
+  enter(progress, 0, [1, 2, 3, 4, 5]);
+  enter(progress, 1, [6, 7, 8]);
   advance(progress, stages, 0, [4, 3]);
   advance(progress, stages, 2, [1, 3]);
   expect([0, 1, 2].map((s) => waiting(progress, stages, s, 0))).toEqual([1, 4, 3]);
@@ -34,12 +36,16 @@ test('what a stage and its branch have run never exceeds what the stage before h
 
 test('tokens that are taken back are gone everywhere, and rows move together', () => {
   const progress = newProgress(stages, 2);
-  progress.entered = [5, 3];
+  enter(progress, 0, [1]);
+  enter(progress, 0, [2, 3, 4]);
+  enter(progress, 0, [5]);
+  enter(progress, 1, [6, 7, 8]);
   advance(progress, stages, 0, [5, 3]);
   advance(progress, stages, 1, [1, 3]);
   truncate(progress, 0, 2);
   expect(progress).toEqual({
     entered: [2, 3],
+    texts: [[[1], [2]], [[6, 7, 8]]],
     filled: [
       [2, 3],
       [1, 3],
@@ -49,10 +55,17 @@ test('tokens that are taken back are gone everywhere, and rows move together', (
     ...nothingFilled(2),
   });
   arrange(progress, [1]);
-  expect(progress).toEqual({ entered: [3], filled: [[3], [3], [0]], unreadable: [0], ...nothingFilled(1) });
+  expect(progress).toEqual({
+    entered: [3],
+    texts: [[[6, 7, 8]]],
+    filled: [[3], [3], [0]],
+    unreadable: [0],
+    ...nothingFilled(1),
+  });
   arrange(progress, [null, 0]);
   expect(progress).toEqual({
     entered: [0, 3],
+    texts: [[], [[6, 7, 8]]],
     filled: [
       [0, 3],
       [0, 3],
@@ -66,7 +79,7 @@ test('tokens that are taken back are gone everywhere, and rows move together', (
 test('what a memory filled waits for no stage, until the row is repaired', () => {
   const trunk = [stage(null), stage(0), stage(1)];
   const progress = newProgress(trunk, 1);
-  progress.entered = [6];
+  enter(progress, 0, [1, 2, 3, 4, 5, 6]);
   advance(progress, trunk, 0, [6]);
   advance(progress, trunk, 1, [3]);
   advance(progress, trunk, 2, [3]);

@@ -1,0 +1,89 @@
+/**
+ * Slots whose device may be lost: slots of another model take their place, and compute again what the lost ones had. How far that was, the
+ * lost ones still know. Knows no device.
+ */
+import { ProcessorFailure } from '../ggml/processor.ts';
+import { countChanges, type Progress, type RowChanges } from '../runtime/progress.ts';
+import { trunkLength, type Slots, type StagedModel } from '../runtime/staged-model.ts';
+
+/** Most tokens of a pass that is made again. */
+const passLimit = 512;
+
+/** Runs something on the current model; it is called again with another model if the first was lost. */
+export type Attempt = <R>(call: (model: StagedModel) => R | Promise<R>) => Promise<R>;
+
+/** `model()`: the current one; `attempt` may replace it. */
+export function openReplacedSlots(model: () => StagedModel, attempt: Attempt, batch: number): Slots {
+  let holder = model();
+  let current = holder.openSlots(batch);
+  /** A failure outside of a pass; the next pass reports it. */
+  let failure: ProcessorFailure | null = null;
+
+  /** Changes rows. If their contents are lost, they are only counted until the next pass. */
+  const change = (what: (rows: RowChanges) => void): void => {
+    if (model() === holder && failure === null) {
+      try {
+        return what(current);
+      } catch (cause) {
+        if (!(cause instanceof ProcessorFailure)) throw cause;
+        failure = cause;
+      }
+    }
+    what(countChanges(current.progress, holder.stages, trunkLength(holder)));
+  };
+
+  const run = <R>(call: (slots: Slots) => R | Promise<R>): Promise<R> =>
+    attempt(async (now) => {
+      if (now !== holder) {
+        const next = now.openSlots(current.rows);
+        await computeAgain(now, next, current.progress);
+        // The contents of a lost device are gone with its model.
+        [holder, current, failure] = [now, next, null];
+      }
+      if (failure !== null) throw failure;
+      return call(current);
+    });
+
+  return {
+    get progress() {
+      return current.progress;
+    },
+    get rows() {
+      return current.rows;
+    },
+    entered: (row) => current.entered(row),
+    filled: (stage, row) => current.filled(stage, row),
+    waiting: (stage, row) => current.waiting(stage, row),
+    isReadable: (row) => current.isReadable(row),
+    filledFrom: (row) => current.filledFrom(row),
+    enter: (row, ids) => change((rows) => rows.enter(row, ids)),
+    skip: (row) => change((rows) => rows.skip(row)),
+    repair: (row) => change((rows) => rows.repair(row)),
+    truncate: (row, position) => change((rows) => rows.truncate(row, position)),
+    copy: (from, to, positions) => change((rows) => rows.copy(from, to, positions)),
+    arrange: (into) => change((rows) => rows.arrange(into)),
+    run: (...call) => run((slots) => slots.run(...call)),
+    fill: (...call) => run((slots) => slots.fill(...call)),
+    read: (...call) => run((slots) => slots.read(...call)),
+    state: (...call) => current.state(...call),
+    filledRows: (...call) => current.filledRows(...call),
+    dispose: () => current.dispose(),
+  };
+}
+
+/** Brings fresh slots of a model as far as others have come. */
+async function computeAgain({ exits }: StagedModel, slots: Slots, { texts, filled, left }: Progress): Promise<void> {
+  for (const [row, parts] of texts.entries()) for (const ids of parts) slots.enter(row, ids);
+  for (const [stage, until] of filled.entries())
+    for (;;) {
+      const counts = until.map((count, row) => Math.min(passLimit, count - slots.filled(stage, row)));
+      if (counts.every((count) => count === 0)) break;
+      await slots.run(stage, counts);
+    }
+  // What memories had filled is exact now, but for tokens that some stage has still to pass.
+  for (const [row, tokens] of left.entries())
+    for (const [position, stage] of tokens) {
+      const k = exits.findIndex((exit) => exit.remembers && exit.stages === stage);
+      await slots.fill(k, [{ row, position }]);
+    }
+}
