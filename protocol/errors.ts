@@ -1,24 +1,22 @@
 /** Errors that a user can do something about: one sentence that names the file or setting, and the way out. */
 
-export const errorCodes = [
-  'bad-argument',
-  'bad-config',
-  'bad-model',
-  'bad-weights',
-  'bad-tokenizer',
-  'bad-data',
-  'bad-checkpoint',
-  'wrong-base-model',
-  'unsupported',
-  'device',
-  'not-found',
-  'file-system',
-  'network',
-  'cancelled',
-  'busy',
-  'out-of-memory',
-] as const;
-export type ErrorCode = (typeof errorCodes)[number];
+export type ErrorCode =
+  | 'bad-argument'
+  | 'bad-config'
+  | 'bad-model'
+  | 'bad-weights'
+  | 'bad-tokenizer'
+  | 'bad-data'
+  | 'bad-checkpoint'
+  | 'wrong-base-model'
+  | 'unsupported'
+  | 'device'
+  | 'not-found'
+  | 'file-system'
+  | 'network'
+  | 'cancelled'
+  | 'busy'
+  | 'out-of-memory';
 
 export class UserError extends Error {
   override readonly name = 'UserError';

@@ -66,7 +66,7 @@ export const exitLayer = (exit: string, layers: number): number =>
   exit === 'final' ? layers : Number.parseInt(exit, 10);
 
 /** Four significant digits: few enough to read. */
-export const roundProbability = (value: number): number => Number(value.toPrecision(4));
+const roundProbability = (value: number): number => Number(value.toPrecision(4));
 
 /** The same token with probabilities rounded as in a trace file. */
 export const roundToken = (token: TokenRecord): TokenRecord => ({

@@ -7,14 +7,14 @@ export type WayRequest =
   | { readonly kind: 'calibrated' }
   | { readonly kind: 'threshold'; readonly threshold: number };
 
-export const waysNotation =
+const waysNotation =
   'full, or some of lossless, calibrated, sweep and thresholds from 0 to 1, such as lossless,0.9,0.8';
 
 /** 1.0, 0.95 … 0.0: from never leaving early to leaving at the first exit. */
 export const sweepThresholds: readonly number[] = Array.from({ length: 21 }, (_, i) => (20 - i) / 20);
 
 /** `lossless,calibrated,sweep`, `0.9,0.8`; `full`: full depth only. Null if the text is none of these. */
-export function parseWays(text: string): readonly WayRequest[] | null {
+function parseWays(text: string): readonly WayRequest[] | null {
   const found = new Map<string, WayRequest>();
   const threshold = (value: number): void => void found.set(String(value), { kind: 'threshold', threshold: value });
   for (const word of text.split(',').map((each) => each.trim())) {

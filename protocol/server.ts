@@ -305,7 +305,7 @@ export const findExitsOf = request<{ folders: string[]; model: string }, { direc
 );
 
 /** What is done to exits beside tuning, and the page that shows what came of it. */
-export const jobKinds = ['calibrate', 'evaluate', 'export', 'import', 'report'] as const;
+const jobKinds = ['calibrate', 'evaluate', 'export', 'import', 'report'] as const;
 export type JobKind = (typeof jobKinds)[number];
 
 export const outcomeTypes = ['calibrated', 'evaluated', 'saved', 'warning'] as const;

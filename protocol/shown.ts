@@ -4,7 +4,7 @@
  */
 
 /** Longer texts are cut in a message. */
-export const longestShown = 2_000;
+const longestShown = 2_000;
 
 /** Control characters, those that turn the direction of writing, separators of lines, and halves of characters. */
 const unshowable = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\p{Cs}/gu;

@@ -13,7 +13,7 @@ const opinion: Shape<ExitOpinion> = record({
   candidates: list(candidate),
 });
 
-export const tokenShape: Shape<TokenRecord> = record(
+const tokenShape: Shape<TokenRecord> = record(
   { sequence: count, index: count, id: count, text, layer: count, exit: text, confidence: number },
   { draft: record({ source: text, accepted: flag }), alternatives: list(candidate), opinions: list(opinion) },
 );

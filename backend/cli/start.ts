@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import path from 'node:path';
+import { median } from '../../protocol/median.ts';
 import { betterModels, fetchMinutes } from '../../protocol/models.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
@@ -158,6 +159,3 @@ async function measure(request: GenerateOptions, signal: AbortSignal): Promise<O
   }
   return { mode: chosen, full: median(runs.full), auto: median(runs.auto), rounds: ROUNDS };
 }
-
-const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;

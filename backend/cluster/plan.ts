@@ -43,7 +43,7 @@ export interface Plan {
 }
 
 /** Sustained, of one H100: products of the backbone in 16 bits, and of exits in TF32. Assumptions, not measurements. */
-export const assumedSpeeds = { backbone: 400e12, exits: 150e12 };
+const assumedSpeeds = { backbone: 400e12, exits: 150e12 };
 /** Of an 80 GB card, what may be filled. */
 export const usableBytes = 72e9;
 

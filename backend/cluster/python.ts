@@ -5,7 +5,7 @@ import { userError } from '../../protocol/errors.ts';
 import { programPath } from '../devices/programs.ts';
 
 /** The variable that names another Python than the one on PATH, such as that of a virtual environment. */
-export const pythonVariable = 'EARLY_EXIT_PYTHON';
+const pythonVariable = 'EARLY_EXIT_PYTHON';
 
 const wanted = ['torch', 'transformers', 'safetensors', 'numpy'];
 const wayOut = `Install them with "pip install ${wanted.join(' ')}", or name a Python that has them in ${pythonVariable}.`;

@@ -10,7 +10,7 @@ import { shown } from '../../protocol/shown.ts';
 import { quoted } from './shell.ts';
 
 /** The token for a cluster that needs one. */
-export const tokenVariable = 'RAY_AUTH_TOKEN';
+const tokenVariable = 'RAY_AUTH_TOKEN';
 
 /** How long a rank has to keep its work once the job is stopped. */
 const stopSeconds = 600;

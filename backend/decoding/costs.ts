@@ -1,4 +1,5 @@
 /** What stages and readings cost on this machine, measured by running them. */
+import { median } from '../../protocol/median.ts';
 import { openKvCache } from './kv-cache.ts';
 import type { PassRatios, PassTable } from './pace.ts';
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
@@ -55,18 +56,15 @@ export async function* measureCosts(
     }
     yield { done: round + warming + 1, total: options.rounds + warming };
   }
-  const median = (stage: number | string, tokens: number): number => {
-    const sorted = (samples.get(`${stage}/${tokens}`) ?? [0]).sort((a, b) => a - b);
-    return sorted[Math.floor(sorted.length / 2)]!;
-  };
+  const usual = (what: number | string, tokens: number): number => median(samples.get(`${what}/${tokens}`) ?? []);
   cache.dispose();
   return {
-    stages: model.stages.slice(0, trunk).map((_, s) => median(s, 1)),
-    deferred: model.stages.slice(0, trunk).map((_, s) => Math.max(0, median(s, 2) - median(s, 1))),
-    fills: model.exits.map(({ remembers }, k) => (remembers ? median(`fill ${k}`, 1) : null)),
+    stages: model.stages.slice(0, trunk).map((_, s) => usual(s, 1)),
+    deferred: model.stages.slice(0, trunk).map((_, s) => Math.max(0, usual(s, 2) - usual(s, 1))),
+    fills: model.exits.map(({ remembers }, k) => (remembers ? usual(`fill ${k}`, 1) : null)),
     readings: model.exits.map((exit, k) => {
       const branch = branchOf(exit);
-      return median(-1 - k, 1) + (branch === null ? 0 : median(branch, 1));
+      return usual(-1 - k, 1) + (branch === null ? 0 : usual(branch, 1));
     }),
   };
 }
@@ -126,10 +124,12 @@ export async function measurePasses(model: StagedModel): Promise<MeasuredPasses>
       rounds.push(round);
     }
     const ratiosOf = (part: keyof typeof took, i: number): number[] =>
-      rounds.map((round) => round[i]![part] / round[0]![part]).sort((a, b) => a - b);
+      rounds.map((round) => round[i]![part] / round[0]![part]);
     const medians = (part: keyof typeof took): PassRatios =>
-      sizes.map((size, i) => [size, ratiosOf(part, i)[rounds.length >> 1]!] as const);
-    const spreads = sizes.map((_, i) => ratiosOf('layers', i)).map((ratios) => ratios.at(-1)! / ratios[0]!);
+      sizes.map((size, i) => [size, median(ratiosOf(part, i))] as const);
+    const spreads = sizes
+      .map((_, i) => ratiosOf('layers', i))
+      .map((ratios) => Math.max(...ratios) / Math.min(...ratios));
     return {
       table: { layers: medians('layers'), readings: medians('readings') },
       isSteady: rounds.length > 1 && Math.max(...spreads) < steadySpread,

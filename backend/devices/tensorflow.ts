@@ -55,5 +55,5 @@ export async function probeTensorFlow(entry: string, signal?: AbortSignal): Prom
 }
 
 /** tfjs-node 4.22 calls two functions that Node 23 removed. */
-export const oldUtilities =
+const oldUtilities =
   "const util = require('node:util'); util.isNullOrUndefined ??= (x) => x == null; util.isArray ??= Array.isArray;";

@@ -30,7 +30,7 @@ export const chanceOf = (promise: Promised, losses: ArrayLike<number>): number =
  * that are fair if the mean is exactly the allowed one. The player's capital then ever grows by a factor 1 ÷ p with probability at most p
  * (Ville). So the test may look after every token, and stop. It is tighter than Hoeffding's and Bentkus's bounds, since most losses are 0.
  */
-export function betChance(allowed: number, losses: ArrayLike<number>): number {
+function betChance(allowed: number, losses: ArrayLike<number>): number {
   const capitals = Float64Array.from(stakes, () => 1);
   let highest = 1;
   for (let i = 0; i < losses.length; i++) {
@@ -60,7 +60,7 @@ export function fewestTested(promise: Promised, chance: number): number {
 }
 
 /** The same of `betChance`. */
-export const fewestBets = (allowed: number, chance: number): number =>
+const fewestBets = (allowed: number, chance: number): number =>
   Math.ceil(Math.log(stakes.length / chance) / Math.log1p((stakes.at(-1)! * allowed) / (1 - allowed)));
 
 /** Tokens that judge a way of writing at least. */

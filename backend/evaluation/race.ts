@@ -3,6 +3,7 @@
  * stop. Pure; knows no model.
  */
 import type { Figure } from '../../protocol/brought.ts';
+import { median } from '../../protocol/median.ts';
 
 /** Total of `slower` ÷ total of `faster`, both by text; the error is that of the ratio estimator (Cochran 1977, 6.4). */
 export function ratioOf(slower: readonly number[], faster: readonly number[]): Figure {
@@ -36,7 +37,5 @@ export function steadyTexts(ways: readonly (readonly number[])[], full: readonly
   const most = ways.map((times) => stall * Math.max(median(times.slice(0, texts)), median(full)));
   return Array.from({ length: texts }, (_, i) => i).filter((i) => ways.every((times, way) => times[i]! <= most[way]!));
 }
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);

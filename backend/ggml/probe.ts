@@ -46,7 +46,7 @@ export function ggmlProblem(): { readonly problem: string; readonly packages: st
 }
 
 /** The package to install, if a part of ggml is missing; null if nothing is, or if there is no package. */
-export function ggmlPackage(): string | null {
+function ggmlPackage(): string | null {
   const isMissing = libraryFolder() === null || nativePackage('koffi') === null;
   return isMissing && packageName() !== null ? platformPackage : null;
 }

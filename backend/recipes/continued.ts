@@ -88,7 +88,7 @@ export const isWholeRun = ({ continuePretraining, resume, out }: TuneOptions): b
   resume ? out !== null && isCheckpoint(out) && isContinued(readInfo(out)) : continuePretraining !== null;
 
 /** The folder of a run's new model: beside its exits, with their name without `.exits`. */
-export function newModelFolder(directory: string): string {
+function newModelFolder(directory: string): string {
   const whole = path.resolve(directory);
   return whole.endsWith('.exits') ? whole.slice(0, -'.exits'.length) : `${whole}-model`;
 }

@@ -46,7 +46,7 @@ export function processorOf({ threads }: Pick<GgmlOptions, 'threads'>): Processo
 const gpus = new Map<string, Processor>();
 
 /** A GPU, opened once. @throws ProcessorFailure if it cannot be opened. */
-export function gpuOf({ gpu }: GpuShare, options: GgmlOptions): Processor {
+function gpuOf({ gpu }: GpuShare, options: GgmlOptions): Processor {
   const { library } = processorOf(options);
   const processor = gpus.get(gpu.name) ?? openGpu(library, gpu);
   gpus.set(gpu.name, processor);

@@ -180,7 +180,7 @@ export interface StoredRows {
   readonly filled: readonly number[];
 }
 
-export function storedTensors(
+function storedTensors(
   { processors, model: { spec }, stages }: GgmlModel,
   store: Store,
   progress: Progress,

@@ -54,7 +54,7 @@ export interface TunePlan {
   readonly minutesForUpdates: number | null;
 }
 
-export const evaluationShare = 0.1;
+const evaluationShare = 0.1;
 /** Of a long run a tenth is for calibrating, of a shorter one up to a third: as many seconds as half a billion parameters take on two cores. */
 const calibrationShare = { long: 0.1, short: 1 / 3 } as const;
 const enoughCalibration = 100;

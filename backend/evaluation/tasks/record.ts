@@ -25,7 +25,7 @@ import { lockOrRefuse } from '../../formats/lock.ts';
 import type { Timed } from './statistics.ts';
 
 export const answersFile = 'answers.jsonl';
-export const timesFile = 'times.jsonl';
+const timesFile = 'times.jsonl';
 
 /** What an evaluation is of: the same answers follow from the same. */
 export interface Identity {

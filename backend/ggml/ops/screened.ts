@@ -20,7 +20,7 @@ const blockRows = 32;
  */
 const chosenBlocks = 64;
 /** Numbers of a weight below which choosing costs more than it saves. */
-export const smallestScreened = 2 ** 23;
+const smallestScreened = 2 ** 23;
 /** Largest size of the copy, as a share of the weight's bytes; a larger one would save too little. */
 const largestShare = 0.75;
 /** `GGML_OP_POOL_MAX`. */

@@ -1,0 +1,2 @@
+/** The value in the middle, of an even number the upper one; 0 if there are none. */
+export const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
