@@ -1,7 +1,7 @@
 /** Options of decoding, once each. */
 import { boolean, integer, list, notation, number, oneOf, optionalText } from './options-kinds.ts';
-import { defaultThreshold, parseThresholds, thresholdsNotation, type Thresholds } from './options-notations.ts';
-import { policyHelp } from './policies.ts';
+import { parseThresholds, thresholdsNotation, type Thresholds } from './options-notations.ts';
+import { policyHelp, usualThresholds } from './policies.ts';
 
 /** Most candidates in a readout of an exit, without the defer class of a shortlist, which is no token. */
 export const mostCandidates = 5;
@@ -80,7 +80,7 @@ export const decodingOptions = {
     placeholder: 'auto|T|EXIT=T,…',
     expected: thresholdsNotation,
     parse: parseThresholds,
-    help: `In mode fast: how sure an exit must be, for all exits or by exit; with policy confidence, 1 never leaves early and 0 always does. auto: as calibrated, else ${defaultThreshold}.`,
+    help: `In mode fast: how sure an exit must be, for all exits or by exit; with policy confidence, 1 never leaves early and 0 always does. auto: as calibrated, else ${usualThresholds}.`,
   }),
   patience: integer({
     advanced: true,

@@ -37,13 +37,11 @@ export type ExitWeights =
 export interface Thresholds {
   /** A calibration's thresholds take precedence, if the checkpoint has one. */
   readonly calibrated: boolean;
-  /** Of every exit that has none of its own. */
-  readonly all: number;
+  /** Of every exit that has none of its own; null: the policy's usual threshold. */
+  readonly all: number | null;
   /** By exit id (`8:mlp`) or by layer alone (`8`). */
   readonly exits: Readonly<Record<string, number>>;
 }
-
-export const defaultThreshold = 0.8;
 
 export const exitsNotation = 'exits such as 8:mlp,16:lens, layers alone such as 8,16, or auto (auto:mlp)';
 export const weightsNotation = 'a weight such as 1, one for each exit such as 0.5,1,1, or a ramp such as 0.1..1:cosine';
@@ -109,9 +107,9 @@ export function parseWeights(text: string): ExitWeights | null {
   return { kind: 'ramp', from, to, shape: ramp[3] === 'cosine' ? 'cosine' : 'linear' };
 }
 
-/** `auto`, `0.8`, `16=0.9,24:mlp=0.7`, `0.8,16=0.9`. Exits not named have the bare number, else the default. */
+/** `auto`, `0.8`, `16=0.9,24:mlp=0.7`, `0.8,16=0.9`. The bare number is that of exits that are not named. */
 export function parseThresholds(text: string): Thresholds | null {
-  if (text.trim() === 'auto') return { calibrated: true, all: defaultThreshold, exits: {} };
+  if (text.trim() === 'auto') return { calibrated: true, all: null, exits: {} };
   let all: number | null = null;
   const exits: Record<string, number> = {};
   for (const word of text.split(',')) {
@@ -126,12 +124,12 @@ export function parseThresholds(text: string): Thresholds | null {
       exits[name] = number;
     }
   }
-  return { calibrated: false, all: all ?? defaultThreshold, exits };
+  return { calibrated: false, all, exits };
 }
 
-/** The threshold of an exit by its id: its own, its layer's, or that of all. */
-export const thresholdOf = (thresholds: Thresholds, exit: string): number =>
-  thresholds.exits[exit] ?? thresholds.exits[exit.split(':')[0] ?? ''] ?? thresholds.all;
+/** The threshold of an exit by its id: its own, its layer's, that of all, or the `usual` one. */
+export const thresholdOf = (thresholds: Thresholds, exit: string, usual: number): number =>
+  thresholds.exits[exit] ?? thresholds.exits[exit.split(':')[0] ?? ''] ?? thresholds.all ?? usual;
 
 function readArchitecture(text: string | undefined): Architecture | null {
   if (text === undefined) return 'lens';

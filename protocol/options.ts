@@ -152,12 +152,12 @@ function checkTune(options: TuneOptions, code: ErrorCode, name: Namer): void {
 
 function checkGenerate(options: GenerateOptions, code: ErrorCode, name: Namer): void {
   const { policy, threshold, system, chat } = options;
-  const largestGiven = Math.max(threshold.all, ...Object.values(threshold.exits));
-  const { largest, setBy } = policies[policy];
-  if (setBy === 'threshold' && largestGiven > largest) {
+  const largestGiven = Math.max(threshold.all ?? 0, ...Object.values(threshold.exits));
+  const rule = policies[policy];
+  if (rule.setBy === 'threshold' && largestGiven > rule.largest) {
     throw userError(
       code,
-      `${name('threshold')} must be from 0 to ${largest} under the policy ${policy}, not ${largestGiven}.`,
+      `${name('threshold')} must be from 0 to ${rule.largest} under the policy ${policy}, not ${largestGiven}.`,
     );
   }
   if (system !== null && !chat) throw userError(code, `${name('system')} needs ${name('chat')}.`);

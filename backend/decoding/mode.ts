@@ -12,7 +12,7 @@ import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Policy } from './policy.ts';
 import { needsLogits } from './sampler.ts';
 
-/** The mode as far as the options decide it. A promise holds only for calibrated thresholds and greedy tokens. */
+/** The mode that the options alone decide, else `auto`. A promise holds only for calibrated thresholds and greedy tokens. */
 export function modeFromOptions(options: GenerateOptions): GenerateOptions['mode'] {
   const { mode } = options;
   return mode === 'auto' && (options.exits === null || !namesNoRule(options) || needsLogits(options))
@@ -27,7 +27,7 @@ export function modeOf(options: GenerateOptions, calibration: Calibration | null
   return calibration && leavesToCalibration(options, calibration) ? calibration.fastest : 'lossless';
 }
 
-/** What is there to know about the mode before the first token: why the text may be worse, or an option that does nothing. */
+/** The warning before the first token: why the text may be worse, or which option has no effect; null if there is none. */
 export function modeWarning(options: GenerateOptions, calibration: Calibration | null): string | null {
   const mode = modeOf(options, calibration);
   const allLayers = mode === 'fast' ? fullDepthReason(options, calibration) : null;
@@ -140,8 +140,9 @@ export function policyOf(options: GenerateOptions, calibration: Calibration | nu
   const calibrated = calibratedThresholds(options, calibration);
   if (calibrated) return { kind: 'confidence', threshold: (exit) => calibrated[exit] ?? 1 };
   const { policy, threshold, patience } = options;
-  const isPatience = policies[policy].setBy === 'patience';
-  return { kind: policy, threshold: (exit) => (isPatience ? patience : thresholdOf(threshold, exit)) };
+  const rule = policies[policy];
+  if (rule.setBy === 'patience') return { kind: policy, threshold: () => patience };
+  return { kind: policy, threshold: (exit) => thresholdOf(threshold, exit, rule.usual) };
 }
 
 /** The rule by which tokens leave, for a reader; null if none leaves early. */
@@ -150,7 +151,8 @@ export function policyText(options: GenerateOptions, calibration: Calibration | 
   if (calibratedThresholds(options, calibration)) return 'as calibrated';
   const { policy, threshold, patience } = options;
   const own = Object.entries(threshold.exits).map(([exit, value]) => `${exit}=${value}`);
-  const values = policies[policy].setBy === 'patience' ? patience : [threshold.all, ...own].join(',');
+  const rule = policies[policy];
+  const values = rule.setBy === 'patience' ? patience : [threshold.all ?? rule.usual, ...own].join(',');
   return `${policy} ${values}, not calibrated`;
 }
 

@@ -121,5 +121,9 @@ test('the rule of a trace names what ran', () => {
   expect(policyText(optionsOf(), calibrated('fast'))).toBe('as calibrated');
   expect(policyText(optionsOf(), null)).toBeNull();
   expect(policyText(optionsOf({ mode: 'fast' }), null)).toBe('confidence 0.8, not calibrated');
+  expect(policyText(optionsOf({ mode: 'fast', policy: 'entropy' }), null)).toBe('entropy 0.8, not calibrated');
+  expect(policyText(optionsOf({ mode: 'fast', threshold: '8=0.7' }), null)).toBe(
+    'confidence 0.8,8=0.7, not calibrated',
+  );
   expect(policyText(optionsOf({ mode: 'fast', policy: 'patience' }), null)).toBe('patience 2, not calibrated');
 });

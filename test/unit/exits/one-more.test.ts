@@ -1,7 +1,9 @@
 /** A sixth architecture and a fifth policy, added by the records that CONTRIBUTING names and nothing else. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { architectures as named, parseExits } from '../../../protocol/options-notations.ts';
+import { parseOptions } from '../../../protocol/options.ts';
 import { policies, type PolicyName } from '../../../protocol/policies.ts';
+import { policyOf } from '../../../backend/decoding/mode.ts';
 import { architectures } from '../../../backend/exits/architectures.ts';
 import type { ExitArchitecture, ExitSpec } from '../../../backend/exits/spec.ts';
 import { plainModel } from '../../../backend/export/plain-model.ts';
@@ -26,7 +28,7 @@ beforeAll(() => {
     },
   });
   Object.assign(policies, {
-    [even]: { help: 'leave if the token is even', setBy: 'threshold', largest: 1, leaves: evenLeaves },
+    [even]: { help: 'leave if the token is even', setBy: 'threshold', largest: 9, usual: 2, leaves: evenLeaves },
   });
 });
 afterAll(() => {
@@ -59,6 +61,16 @@ test('an architecture is read, given values, run and exported', async () => {
   }
   expect(texts[1]).toEqual(texts[0]);
   model.close();
+});
+
+test('a policy has its usual threshold if none is given', () => {
+  const policy = (threshold: string) => {
+    const options = parseOptions('generate', { policy: 'entropy', threshold });
+    return policyOf({ ...options, policy: even }, null);
+  };
+  expect(policy('auto').threshold('2:norm')).toBe(2);
+  expect(['2:norm', '4:norm'].map(policy('2=4').threshold)).toEqual([4, 2]);
+  expect(policy('6').threshold('2:norm')).toBe(6);
 });
 
 test('a policy decides', async () => {

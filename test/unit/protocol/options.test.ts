@@ -143,10 +143,11 @@ describe('notations', () => {
   it('reads thresholds, by exit before by layer before all', () => {
     const thresholds = (value: unknown) => parseOptions('generate', { threshold: value }).threshold;
     const read = thresholds('0.8,16=0.9,16:mlp=0.7');
-    expect(['8:mlp', '16:lens', '16:mlp'].map((exit) => thresholdOf(read, exit))).toEqual([0.8, 0.9, 0.7]);
+    expect(['8:mlp', '16:lens', '16:mlp'].map((exit) => thresholdOf(read, exit, 0.6))).toEqual([0.8, 0.9, 0.7]);
     expect(thresholds(0.25)).toEqual({ calibrated: false, all: 0.25, exits: {} });
-    expect(thresholds('auto')).toEqual({ calibrated: true, all: 0.8, exits: {} });
-    expect(thresholds('16=0.5')).toEqual({ calibrated: false, all: 0.8, exits: { 16: 0.5 } });
+    expect(thresholds('auto')).toEqual({ calibrated: true, all: null, exits: {} });
+    expect(thresholds('16=0.5')).toEqual({ calibrated: false, all: null, exits: { 16: 0.5 } });
+    expect(['8:mlp', '16:lens'].map((exit) => thresholdOf(thresholds('16=0.5'), exit, 0.6))).toEqual([0.6, 0.5]);
     for (const wrong of ['', 'x=1', '1,2', '8=1,8=1', '8=1=2']) {
       expect(() => thresholds(wrong), wrong).toThrow(UserError);
     }

@@ -29,6 +29,15 @@ test.each<[PolicyName, number, ExitPrediction, ExitPrediction[], boolean]>([
   expect(policies[name].leaves(value, now, earlier)).toBe(leaves);
 });
 
+test.each(policyNames)('%s: its usual threshold, if it has one, tells sure exits from others', (name) => {
+  const policy = policies[name];
+  if (policy.setBy !== 'threshold') return;
+  expect(policy.usual).toBeGreaterThan(0);
+  expect(policy.usual).toBeLessThanOrEqual(policy.largest);
+  expect(policy.leaves(policy.usual, predicted(1, 0.95, 0.92, 0.2))).toBe(true);
+  expect(policy.leaves(policy.usual, predicted(1, 0.4, 0.1, 2))).toBe(false);
+});
+
 test('each says what it is', () => {
   for (const name of policyNames) expect(policies[name].help).toMatch(/^leave if /);
 });
