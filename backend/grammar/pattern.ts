@@ -1,20 +1,16 @@
 /** A regular expression of a schema as an expression over the characters of a JSON string, each as it is written there. */
 import { badGrammar } from './code.ts';
 import { choice, repeat, sequence, text, type Expression, type Range } from './expression.ts';
+import { newScanner, repeated } from './scanner.ts';
 import { complement } from './utf8.ts';
 
 /** @throws UserError for what is more than alternatives, classes, groups and repetitions. */
 export function patternExpression(pattern: string): Expression {
-  let at = 0;
-  const take = (what: RegExp): string | null => {
-    what.lastIndex = at;
-    const found = what.exec(pattern)?.[0] ?? null;
-    if (found !== null) at += found.length;
-    return found;
-  };
+  const scanner = newScanner(pattern);
+  const { take, peek, isAtEnd } = scanner;
   const unsupported = (): Error =>
     badGrammar(
-      `the pattern ${JSON.stringify(pattern.slice(0, 100))} has ${JSON.stringify(pattern.slice(at, at + 10))}, which is not supported`,
+      `the pattern ${JSON.stringify(pattern.slice(0, 100))} has ${JSON.stringify(peek(10))}, which is not supported`,
     );
 
   const classOf = (letter: string): readonly Range[] | null => {
@@ -35,7 +31,7 @@ export function patternExpression(pattern: string): Expression {
     const isNegated = take(/\^/y) !== null;
     const ranges: Range[] = [];
     while (!take(/\]/y)) {
-      if (at >= pattern.length) throw unsupported();
+      if (isAtEnd()) throw unsupported();
       const first = inClass();
       if (first.length !== 1 || first[0]![0] !== first[0]![1] || !take(/-(?!\])/y)) {
         ranges.push(...first);
@@ -48,7 +44,7 @@ export function patternExpression(pattern: string): Expression {
     return inString(isNegated ? complement(ranges) : ranges);
   };
   const atom = (depth: number): Expression | null => {
-    if (at >= pattern.length || /[|)]/.test(pattern[at]!)) return null;
+    if (isAtEnd() || /[|)]/.test(peek(1))) return null;
     if (take(/\(/y)) {
       if (take(/\?(?!:)/y)) throw unsupported();
       take(/\?:/y);
@@ -59,19 +55,8 @@ export function patternExpression(pattern: string): Expression {
     if (take(/\[/y)) return bracket();
     if (take(/\./y)) return inString(complement([[0x0a, 0x0a], [0x0d, 0x0d]])); // prettier-ignore
     if (take(/\\/y)) return inString(escaped());
-    if (/[\^$*+?{}]/.test(pattern[at]!)) throw unsupported();
+    if (/[\^$*+?{}]/.test(peek(1))) throw unsupported();
     return inString(single(take(/[^]/uy)!.codePointAt(0)!));
-  };
-  const repeated = (part: Expression): Expression => {
-    const sign = take(/[*+?]|\{\d{1,6}(?:,\d{0,6})?\}/y);
-    if (sign === null) return part;
-    // What is taken first makes no difference to what fits.
-    take(/\?/y);
-    if (sign === '*') return repeat(part, 0, null);
-    if (sign === '+') return repeat(part, 1, null);
-    if (sign === '?') return repeat(part, 0, 1);
-    const [least = '', most] = sign.slice(1, -1).split(',');
-    return repeat(part, Number(least), most === undefined ? Number(least) : most === '' ? null : Number(most));
   };
   const alternatives = (depth: number): Expression => {
     if (depth > 100) throw badGrammar('its pattern is nested too deep');
@@ -80,7 +65,8 @@ export function patternExpression(pattern: string): Expression {
       const parts: Expression[] = [];
       const isAnchored = depth === 0 && take(/\^/y) !== null;
       for (let one = atEnd() ? null : atom(depth); one !== null; one = atEnd() ? null : atom(depth))
-        parts.push(repeated(one));
+        // A lazy repetition, with a second mark, fits the same texts as a greedy one.
+        parts.push(repeated(scanner, one, /\?/y));
       const isEnded = depth === 0 && take(/\$/y) !== null;
       options.push(
         sequence(...(isAnchored || depth > 0 ? [] : [anything]), ...parts, ...(isEnded || depth > 0 ? [] : [anything])),
@@ -88,11 +74,11 @@ export function patternExpression(pattern: string): Expression {
     } while (take(/\|/y));
     return choice(...options);
     function atEnd(): boolean {
-      return depth === 0 && /^\$(?:\||$)/.test(pattern.slice(at));
+      return depth === 0 && /^\$(?:\||$)/.test(peek(2));
     }
   };
   const all = alternatives(0);
-  if (at < pattern.length) throw unsupported();
+  if (!isAtEnd()) throw unsupported();
   return all;
 }
 
@@ -104,7 +90,7 @@ const classes: Readonly<Record<string, readonly Range[]>> = {
   s: [[0x09, 0x0d], [0x20, 0x20], [0xa0, 0xa0], [0x1680, 0x1680], [0x2000, 0x200a], [0x2028, 0x2029], [0x202f, 0x202f], [0x205f, 0x205f], [0x3000, 0x3000], [0xfeff, 0xfeff]], // prettier-ignore
 };
 
-/** What a JSON string spells behind a backslash. */
+/** Characters that a JSON string escapes, and how. */
 const spelled: readonly (readonly [code: number, as: string])[] = [
   [0x22, '\\"'],
   [0x5c, '\\\\'],
@@ -114,7 +100,7 @@ const spelled: readonly (readonly [code: number, as: string])[] = [
   [0x08, '\\b'],
   [0x0c, '\\f'],
 ];
-/** What no JSON string has as it is. */
+/** Characters that a JSON string must escape. */
 const unspellable: readonly Range[] = [[0, 0x1f], [0x22, 0x22], [0x5c, 0x5c]]; // prettier-ignore
 
 /** Characters of these ranges as a JSON string has them. */
