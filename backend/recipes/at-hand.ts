@@ -4,7 +4,7 @@ import path from 'node:path';
 import { UserError } from '../../protocol/errors.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { openCheckpoint, type Calibration } from '../checkpoint/checkpoint.ts';
-import { hasState, readPosition } from '../checkpoint/writer.ts';
+import { hasState, readPosition } from '../checkpoint/state.ts';
 import { cachedModels, placesHere } from '../data/model-caches.ts';
 import { exitId } from '../exits/spec.ts';
 import { fileError } from '../formats/files.ts';
@@ -15,7 +15,7 @@ export interface ModelAtHand {
   /** What `--model` takes. */
   readonly reference: string;
   readonly bytes: number;
-  /** Which program's it is; `ships` for the one that came with this program. */
+  /** The program that downloaded it; `ships` for the model that comes with this one. */
   readonly where: string;
 }
 

@@ -1,9 +1,9 @@
-/** A run that is finished and calibrated drops the state of its optimiser, unless it was asked to keep it. */
+/** A run that is finished and calibrated drops the state of its optimiser, unless `--keep-state` was given. */
 import { bytesText } from '../../protocol/bytes-text.ts';
 import { UserError, userError } from '../../protocol/errors.ts';
 import type { NoteEvent } from '../../protocol/events.ts';
 import { isCheckpoint, openCheckpoint, type Checkpoint } from '../checkpoint/checkpoint.ts';
-import { dropState, hasState, readPosition } from '../checkpoint/writer.ts';
+import { dropState, hasState, readPosition } from '../checkpoint/state.ts';
 import { isContinued } from './continued.ts';
 
 /** Drops the optimiser's state of exits that are done, and reports it. A failure here only costs disk space. */

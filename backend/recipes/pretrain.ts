@@ -16,7 +16,8 @@ import {
 } from '../checkpoint/checkpoint.ts';
 import { openBest, writeBest } from '../checkpoint/continued.ts';
 import type { Place } from '../checkpoint/place.ts';
-import { createCheckpoint, type TrainingPosition } from '../checkpoint/writer.ts';
+import type { TrainingPosition } from '../checkpoint/state.ts';
+import { createCheckpoint } from '../checkpoint/writer.ts';
 import { chooseDevice, machine } from '../devices/devices.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { gigabytes, needsOf } from '../devices/fit.ts';

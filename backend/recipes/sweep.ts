@@ -7,7 +7,7 @@ import { parseOptions, type SweepOptions, type TuneOptions } from '../../protoco
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { sweepFile } from '../../protocol/tasks.ts';
 import { isCheckpoint } from '../checkpoint/checkpoint.ts';
-import { readPosition } from '../checkpoint/writer.ts';
+import { readPosition } from '../checkpoint/state.ts';
 import { groupsOf, sweptGroup } from '../evaluation/report/groups.ts';
 import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
 import { readTrials, type Trial } from '../evaluation/trials.ts';

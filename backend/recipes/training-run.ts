@@ -8,7 +8,8 @@ import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { openCheckpoint, type CheckpointInfo, type Progress, type StepState } from '../checkpoint/checkpoint.ts';
 import { reservePlace, type Place } from '../checkpoint/place.ts';
-import { readPosition, resumeCheckpoint, type CheckpointWriter, type TrainingPosition } from '../checkpoint/writer.ts';
+import { readPosition, type TrainingPosition } from '../checkpoint/state.ts';
+import { resumeCheckpoint, type CheckpointWriter } from '../checkpoint/writer.ts';
 import { defaultDirectory, resumedOptions } from './tune-options.ts';
 
 type Close = () => void | Promise<void>;
@@ -35,7 +36,7 @@ export interface Trained extends Pick<TunedEvent, 'before' | 'after' | 'step' | 
 
 type TunedEvent = Extract<TuneEvent, { type: 'tuned' }>;
 
-/** Begins or resumes, and learns until the run's end; null if the run is started by someone else (Slurm). */
+/** Begins or resumes, and learns until the run's end; null if the user must submit the run first (Slurm). */
 export type Learner = (sitting: Sitting, signal: AbortSignal) => AsyncGenerator<TuneEvent, Trained | null>;
 
 /** Runs a learner from its first event to `tuned`. */

@@ -9,7 +9,7 @@ import { promiseText } from '../../protocol/options-promise.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { absolutePatterns } from '../data/documents.ts';
 import { hubReferenceOf, parseHubReference } from '../data/hub.ts';
-import type { TrainingPosition } from '../checkpoint/writer.ts';
+import type { TrainingPosition } from '../checkpoint/state.ts';
 import { infoFile, jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import { statOf } from '../formats/files.ts';
 import { calibrationSeconds } from '../tuning/plan.ts';

@@ -4,12 +4,8 @@ import { UserError, userError } from '../../protocol/errors.ts';
 import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { exitId } from '../exits/spec.ts';
-import {
-  createCheckpoint,
-  type CheckpointWriter,
-  type NewCheckpoint,
-  type TrainingPosition,
-} from '../checkpoint/writer.ts';
+import type { TrainingPosition } from '../checkpoint/state.ts';
+import { createCheckpoint, type CheckpointWriter, type NewCheckpoint } from '../checkpoint/writer.ts';
 import { chooseExitDevice } from '../devices/devices.ts';
 import { openCheckpoint, type Progress } from '../checkpoint/checkpoint.ts';
 import { writeMemories } from '../checkpoint/memory.ts';

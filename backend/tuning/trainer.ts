@@ -3,7 +3,8 @@
  * Knows neither the backbone nor how a step or an evaluation is computed.
  */
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
-import type { CheckpointWriter, Ending, TrainingPosition } from '../checkpoint/writer.ts';
+import type { Ending, TrainingPosition } from '../checkpoint/state.ts';
+import type { CheckpointWriter } from '../checkpoint/writer.ts';
 import type { StepBatch, Windows } from '../features/features.ts';
 import { eachExit, type Keeping } from './best.ts';
 import { windowsAt } from './trainer-order.ts';
@@ -61,7 +62,7 @@ export interface TrainerResult {
   readonly stopped: boolean;
 }
 
-/** States are written at most so often that they take a twentieth of the time, and the disk this many bytes a second. */
+/** Bounds on how often the state is written: at most a twentieth of the time, and this number of bytes a second. */
 const savePatience = 20;
 const saveBytesPerSecond = 2e6;
 const evaluationsPerRun = 10;

@@ -1,5 +1,6 @@
 /** A tuning run over fakes that a test kills at random moments: starts or resumes it, and prints `done` at its end. */
-import { createCheckpoint, resumeCheckpoint, type TrainingPosition } from '../../backend/checkpoint/writer.ts';
+import type { TrainingPosition } from '../../backend/checkpoint/state.ts';
+import { createCheckpoint, resumeCheckpoint } from '../../backend/checkpoint/writer.ts';
 import { baseModel, isCheckpoint, openCheckpoint } from '../../backend/checkpoint/checkpoint.ts';
 import { openFeatureCache } from '../../backend/features/cache.ts';
 import { featureSource } from '../../backend/features/features.ts';

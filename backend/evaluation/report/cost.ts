@@ -1,5 +1,5 @@
 /** The cost of tuning in operations, and as a share of the model's own training. Pure. */
-import type { ModelNumbers } from '../../checkpoint/writer.ts';
+import type { ModelNumbers } from '../../checkpoint/state.ts';
 
 /**
  * Floating-point operations of products of matrices: two for a number and token forwards, four more backwards if it is trained; attention

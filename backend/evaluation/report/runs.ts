@@ -5,7 +5,7 @@ import { describeError, userError } from '../../../protocol/errors.ts';
 import type { ExitScore } from '../../../protocol/events.ts';
 import { evaluationFile, type TaskScores } from '../../../protocol/tasks.ts';
 import { isCheckpoint, metricsFile, openCheckpoint, positionFile, stateFolder } from '../../checkpoint/checkpoint.ts';
-import { readPosition, type RunCost } from '../../checkpoint/writer.ts';
+import { readPosition, type RunCost } from '../../checkpoint/state.ts';
 import { exitId } from '../../exits/spec.ts';
 import { readText } from '../../formats/files.ts';
 import { readEvaluation, type Evaluation } from '../tasks/record.ts';
@@ -51,7 +51,7 @@ export interface BrokenRun {
 
 export type Run = TuningRun | EvaluationRun | BrokenRun;
 
-/** Folders within a folder are looked at so deep. */
+/** Levels of folders below a given one in which runs are searched. */
 const deepest = 3;
 
 /** @throws UserError if a path does not exist, or contains no run. */

@@ -7,12 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { UserError } from '../../../protocol/errors.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { hashWeights } from '../../../backend/checkpoint/hash.ts';
-import {
-  createCheckpoint,
-  resumeCheckpoint,
-  type NewCheckpoint,
-  type TrainingPosition,
-} from '../../../backend/checkpoint/writer.ts';
+import type { TrainingPosition } from '../../../backend/checkpoint/state.ts';
+import { createCheckpoint, resumeCheckpoint, type NewCheckpoint } from '../../../backend/checkpoint/writer.ts';
 import { reservePlace } from '../../../backend/checkpoint/place.ts';
 import { baseModel, openCheckpoint, type StepState } from '../../../backend/checkpoint/checkpoint.ts';
 import { tinySpec } from '../tuning/fakes.ts';

@@ -3,7 +3,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CheckpointInfo } from '../../../backend/checkpoint/checkpoint.ts';
-import type { TrainingPosition } from '../../../backend/checkpoint/writer.ts';
+import type { TrainingPosition } from '../../../backend/checkpoint/state.ts';
 import {
   lastDirectory,
   optionsText,

@@ -3,13 +3,8 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { TuneEvent } from '../../../protocol/events.ts';
-import {
-  createCheckpoint,
-  readPosition,
-  resumeCheckpoint,
-  type CheckpointWriter,
-  type TrainingPosition,
-} from '../../../backend/checkpoint/writer.ts';
+import { readPosition, type TrainingPosition } from '../../../backend/checkpoint/state.ts';
+import { createCheckpoint, resumeCheckpoint, type CheckpointWriter } from '../../../backend/checkpoint/writer.ts';
 import { baseModel, openCheckpoint, type CheckpointInfo } from '../../../backend/checkpoint/checkpoint.ts';
 import { featureSource } from '../../../backend/features/features.ts';
 import { windowsAt } from '../../../backend/tuning/trainer-order.ts';
