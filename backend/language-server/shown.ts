@@ -28,12 +28,12 @@ export interface Shown {
 }
 
 export function answerDocuments(
-  { answer, listen }: Incoming,
+  incoming: Incoming,
   connection: Connection,
   written: Written,
   display: protocol.DisplayOptions,
 ): Shown {
-  const open = new Map<string, documents.OpenDocument>();
+  const open = newDocuments(connection);
   let canRefresh = false;
 
   /** Asks the editor to request lenses and the like again: positions changed without an edit. */
@@ -44,77 +44,117 @@ export function answerDocuments(
     void connection.sendRequest('workspace/codeLens/refresh');
   };
 
-  const set = (opened: documents.OpenDocument): void => {
-    const { document, problem } = opened;
-    open.set(document.uri, opened);
-    if (document.languageId !== documents.TRACE_LANGUAGE) return;
-    const line = problem?.line ?? 0;
-    const range = { start: { line, character: 0 }, end: { line: line + 1, character: 0 } };
-    void connection.sendDiagnostics({
-      uri: document.uri,
-      diagnostics: problem ? [{ range, message: problem.message, source: 'Early Exit', severity: 1 }] : [],
-    });
-  };
+  followEdits(incoming, open, written);
+  answerViews(incoming, open, () => display);
+  answerTraces(incoming, open, written, refresh);
+  incoming.listen(protocol.displayChanged, (changed) => {
+    display = { ...display, ...changed };
+    refresh();
+  });
 
-  /** What a document shows of its traces, each with the document's own way to positions. */
-  const collect = <T>(
-    uri: string,
-    shown: boolean,
-    each: (text: AnnotatedText, at: annotations.PositionOf) => T[],
-  ): T[] => {
-    const found = open.get(uri);
-    if (!found || !shown) return [];
-    return found.texts.flatMap((text) => each(text, (offset) => found.document.positionAt(offset)));
+  return {
+    configure(next, canAsk) {
+      display = next;
+      canRefresh = canAsk;
+    },
+    isOpen: (uri) => open.get(uri) !== undefined,
+    traceOf: (uri, generation) => open.get(uri)?.texts.find(({ id }) => id === generation)?.trace,
   };
+}
 
+/** The open documents by address. */
+interface Documents {
+  get(uri: string): documents.OpenDocument | undefined;
+  all(): readonly documents.OpenDocument[];
+  /** Replaces a document; reports the problem of a trace file to the editor. */
+  set(opened: documents.OpenDocument): void;
+  delete(uri: string): void;
+  /** Collects records from all traces of a document, with its conversion of offsets to positions. */
+  collect<T>(uri: string, each: (text: AnnotatedText, at: annotations.PositionOf) => T[]): T[];
+}
+
+function newDocuments(connection: Connection): Documents {
+  const open = new Map<string, documents.OpenDocument>();
+  return {
+    get: (uri) => open.get(uri),
+    all: () => [...open.values()],
+    set(opened) {
+      const { document, problem } = opened;
+      open.set(document.uri, opened);
+      if (document.languageId !== documents.TRACE_LANGUAGE) return;
+      const line = problem?.line ?? 0;
+      const range = { start: { line, character: 0 }, end: { line: line + 1, character: 0 } };
+      void connection.sendDiagnostics({
+        uri: document.uri,
+        diagnostics: problem ? [{ range, message: problem.message, source: 'Early Exit', severity: 1 }] : [],
+      });
+    },
+    delete: (uri) => void open.delete(uri),
+    collect(uri, each) {
+      const found = open.get(uri);
+      return found?.texts.flatMap((text) => each(text, (offset) => found.document.positionAt(offset))) ?? [];
+    },
+  };
+}
+
+function followEdits({ listen }: Incoming, open: Documents, written: Written): void {
   listen(
     { method: DidOpenTextDocumentNotification.method, params: openParams },
     ({ textDocument: { uri, languageId, version, text } }) =>
-      set(documents.openDocument(uri, languageId, version, text)),
+      open.set(documents.openDocument(uri, languageId, version, text)),
   );
   listen(
     { method: DidChangeTextDocumentNotification.method, params: changeParams },
     ({ textDocument: { uri, version }, contentChanges }) => {
       const document = open.get(uri);
-      if (document) set(documents.changeDocument(document, contentChanges, version));
+      if (document) open.set(documents.changeDocument(document, contentChanges, version));
     },
   );
   listen({ method: DidCloseTextDocumentNotification.method, params: documentParams }, ({ textDocument: { uri } }) => {
     open.delete(uri);
     written.forgetDocument(uri);
   });
+}
 
+/** Answers the requests for what is shown over a text, as far as the display options show it. */
+function answerViews({ answer }: Incoming, open: Documents, display: () => protocol.DisplayOptions): void {
   answer({ method: CodeLensRequest.method, params: documentParams }, ({ textDocument: { uri } }) =>
-    collect(uri, display.codeLens, annotations.codeLenses),
+    display().codeLens ? open.collect(uri, annotations.codeLenses) : [],
   );
   answer({ method: HoverRequest.method, params: positionParams }, ({ textDocument: { uri }, position }) => {
-    const offset = open.get(uri)?.document.offsetAt(position) ?? 0;
-    const hovers = collect(uri, display.hover, (text, at) => [annotations.hover(text, offset, at)]);
+    const document = open.get(uri)?.document;
+    if (!document || !display().hover) return null;
+    const offset = document.offsetAt(position);
+    const hovers = open.collect(uri, (text, at) => [annotations.hover(text, offset, at)]);
     return hovers.find((hover) => hover !== null) ?? null;
   });
   answer({ method: InlayHintRequest.method, params: rangeParams }, ({ textDocument: { uri }, range }) => {
     const document = open.get(uri)?.document;
     if (!document) return [];
     const span = { start: document.offsetAt(range.start), end: document.offsetAt(range.end) };
+    const { inlayHints, lineFigures } = display();
     return [
-      ...collect(uri, display.inlayHints, (text, at) => annotations.inlayHints(text, span, at)),
-      ...collect(uri, display.lineFigures, (text, at) => annotations.lineFigures(text, span, at)),
+      ...(inlayHints ? open.collect(uri, (text, at) => annotations.inlayHints(text, span, at)) : []),
+      ...(lineFigures ? open.collect(uri, (text, at) => annotations.lineFigures(text, span, at)) : []),
     ];
   });
   answer({ method: DocumentSymbolRequest.method, params: documentParams }, ({ textDocument: { uri } }) =>
-    collect(uri, true, annotations.documentSymbols),
+    open.collect(uri, annotations.documentSymbols),
   );
   answer({ method: SemanticTokensRequest.method, params: documentParams }, ({ textDocument: { uri } }) => {
     const found = open.get(uri);
-    if (!found || !display.semanticTokens) return { data: [] };
+    if (!found || !display().semanticTokens) return { data: [] };
     const { document, texts } = found;
     return { data: annotations.semanticTokens(texts, document.getText(), (offset) => document.positionAt(offset)) };
   });
+}
 
+/** Attaches traces to texts, detaches them and reads them. */
+function answerTraces({ answer, listen }: Incoming, open: Documents, written: Written, refresh: () => void): void {
   const attach = ({ uri, generation, offset, trace }: protocol.AttachParams): { attached: boolean } => {
     const found = open.get(uri);
     const attached = found && documents.attach(found, generation, offset, trace);
-    if (attached) set(attached);
+    if (attached) open.set(attached);
     refresh();
     return { attached: Boolean(attached) };
   };
@@ -128,23 +168,10 @@ export function answerDocuments(
   });
   listen(protocol.detachTrace, ({ generation }) => {
     written.forget(generation);
-    for (const document of open.values()) set(documents.detach(document, generation));
+    for (const document of open.all()) open.set(documents.detach(document, generation));
     refresh();
   });
   answer(protocol.readTraces, ({ uri }) =>
-    collect(uri, true, (text) => [{ generation: text.id, offset: text.span.start, trace: text.trace }]),
+    open.collect(uri, (text) => [{ generation: text.id, offset: text.span.start, trace: text.trace }]),
   );
-  listen(protocol.displayChanged, (changed) => {
-    display = { ...display, ...changed };
-    refresh();
-  });
-
-  return {
-    configure(next, canAsk) {
-      display = next;
-      canRefresh = canAsk;
-    },
-    isOpen: (uri) => open.has(uri),
-    traceOf: (uri, generation) => open.get(uri)?.texts.find(({ id }) => id === generation)?.trace,
-  };
 }

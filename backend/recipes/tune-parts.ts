@@ -17,14 +17,13 @@ import { chooseDevice, type Device } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import type { FeatureModel } from '../runtime/staged-model.ts';
 import { requireSameBase, type BaseModel } from '../checkpoint/checkpoint.ts';
-import type { ModelNumbers } from '../checkpoint/writer.ts';
+import type { ModelNumbers } from '../checkpoint/state.ts';
 import type { FeatureCache } from '../features/cache.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../features/features.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
 import type { Running } from '../devices/fallback.ts';
-import type { ExitScorer } from '../runtime/open.ts';
-import { planMinutes, type TunePlan } from '../tuning/plan.ts';
-import { planRequest, measureSpeeds, minutesEvent, tooShort } from './tune-plan.ts';
+import type { TunePlan } from '../tuning/plan.ts';
+import { measuredPlan } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
 import type { Earlier, Sitting } from './training-run.ts';
@@ -111,21 +110,11 @@ export async function* openParts(
   const states = openStates(model, exits, memories, running, { windows, cache }, atEnd);
 
   const openScorer = scorers(model, running);
-  let timed: ExitScorer | null = null;
-  let plan: TunePlan | null = null;
-  if (!earlier && options.minutes !== null) {
-    yield { type: 'phase', phase: 'features', detail: 'how fast the model is here' };
-    const { minutes } = options;
-    const { speeds, scorer } = await measureSpeeds(states.whole, spec, openScorer, options.seed, elapsed);
-    timed = scorer;
-    atEnd(() => timed?.dispose());
-    signal.throwIfAborted();
-    const request = planRequest({ ...options, minutes }, exits, spec, windows, windowsOf(sets, 'heldOut').count);
-    plan = planMinutes(speeds, request);
-    yield minutesEvent(minutes, windows.tokens, plan);
-    const short = tooShort(model.name, plan, { ...options, minutes });
-    if (short !== null) yield { type: 'warning', message: short };
-  }
+  const { minutes } = options;
+  const planned = { model, exits, states: states.whole, openScorer, heldOutWindows: windowsOf(sets, 'heldOut').count };
+  const measured =
+    earlier || minutes === null ? null : yield* measuredPlan({ ...options, minutes }, planned, atEnd, elapsed, signal);
+  const plan = measured?.plan ?? null;
   const heldOutTokens = plan?.evaluationTokens ?? earlier?.heldOutTokens ?? options.evaluationTokens;
   const heldOutWindows = windowsOf(sets, 'heldOut', heldOutTokens);
   yield { type: 'phase', phase: 'features', detail: `${plural(heldOutWindows.count, 'window')} held out` };
@@ -134,11 +123,8 @@ export async function* openParts(
     spec,
     source: states.heldOut(heldOutWindows, cached(heldOutWindows)),
     exits,
-    async openScorer(exit, parameters) {
-      const ready = exit === null ? timed : null;
-      if (ready) timed = null;
-      return ready ?? openScorer(exit, parameters);
-    },
+    openScorer: async (exit, parameters) =>
+      (exit === null ? measured?.takeScorer() : null) ?? openScorer(exit, parameters),
     // One at a time if the clock may end it.
     batch: plan ? 1 : options.batchSize,
     over: () => elapsed() > readUntil,
@@ -187,7 +173,7 @@ interface States {
   releaseWhole(): Promise<void>;
 }
 
-/** Backbones are opened as their states are asked for, and closed at the end of the run. */
+/** Backbones are opened when their states are first needed, and closed at the end of the run. */
 function openStates(
   model: Model,
   exits: readonly ExitSpec[],

@@ -1,18 +1,64 @@
 /** The plan of a run with a limit in minutes: it measures the cost of the run's work here in the first seconds, and divides the minutes. */
-import type { MinutesEvent } from '../../protocol/events.ts';
+import type { MinutesEvent, TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import type { FeatureSource, Windows } from '../features/features.ts';
+import type { Model } from '../model/open.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ExitScorer } from '../runtime/open.ts';
-import type { PlanRequest, Speeds, TunePlan } from '../tuning/plan.ts';
+import { planMinutes, type PlanRequest, type Speeds, type TunePlan } from '../tuning/plan.ts';
 import { windowsAt } from '../tuning/trainer-order.ts';
+import type { Sitting } from './training-run.ts';
 
 /** Positions whose scores are timed. */
 const timedPositions = 128;
 
-export interface Measured {
+type MinutesOptions = TuneOptions & { readonly minutes: number };
+
+/** What a plan is made for; `states`: those of the whole backbone. */
+export interface Planned {
+  readonly model: Pick<Model, 'name' | 'spec'>;
+  readonly exits: readonly ExitSpec[];
+  readonly states: FeatureSource;
+  readonly openScorer: OpenScorer;
+  readonly heldOutWindows: number;
+}
+
+export interface MeasuredPlan {
+  readonly plan: TunePlan;
+  /** The final exit's scorer, which was opened to time it; null once it was taken. */
+  takeScorer(): ExitScorer | null;
+}
+
+/** Measures the speeds of a new run and divides its minutes; reports the plan, and if the minutes are too few. */
+export async function* measuredPlan(
+  options: MinutesOptions,
+  { model: { name, spec }, exits, states, openScorer, heldOutWindows }: Planned,
+  atEnd: Sitting['atEnd'],
+  elapsed: () => number,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, MeasuredPlan> {
+  yield { type: 'phase', phase: 'features', detail: 'how fast the model is here' };
+  const { speeds, scorer } = await measureSpeeds(states, spec, openScorer, options.seed, elapsed);
+  let left: ExitScorer | null = scorer;
+  atEnd(() => left?.dispose());
+  signal.throwIfAborted();
+  const plan = planMinutes(speeds, planRequest(options, exits, spec, states.windows, heldOutWindows));
+  yield minutesEvent(options.minutes, states.windows.tokens, plan);
+  const short = tooShort(name, plan, options);
+  if (short !== null) yield { type: 'warning', message: short };
+  return {
+    plan,
+    takeScorer() {
+      const taken = left;
+      left = null;
+      return taken;
+    },
+  };
+}
+
+interface Measured {
   readonly speeds: Speeds;
   /** The final exit's scorer, which was opened to time it. */
   readonly scorer: ExitScorer;
@@ -55,8 +101,8 @@ export async function measureSpeeds(
 }
 
 /** What a run shall do, as the plan sees it. */
-export function planRequest(
-  options: TuneOptions & { readonly minutes: number },
+function planRequest(
+  options: MinutesOptions,
   exits: readonly ExitSpec[],
   { vocabulary }: ModelSpec,
   windows: Windows,
@@ -76,7 +122,7 @@ export function planRequest(
   };
 }
 
-export const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): MinutesEvent => ({
+const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): MinutesEvent => ({
   type: 'minutes',
   minutes,
   seconds: plan.seconds,

@@ -6,24 +6,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { record } from '../autodiff/recorder.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
-import { chunkTokens, targetPairs } from './objective.ts';
+import { chunkTokens } from './objective.ts';
 import { decays, updateNumbers } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
 import { sumOfSquares } from './step-gradients.ts';
-import { describePass, gradientName, graphName, recordPass, type RecordedGraph } from './step-graphs.ts';
-import {
-  featuresOf,
-  finalOf,
-  gapOf,
-  namesOf,
-  padBatch,
-  requireValues,
-  targetClasses,
-  targetWeights,
-  teacherTargets,
-  type StepOptions,
-  type StepPlan,
-} from './step-plan.ts';
+import { describePass, gradientName, passFeeds, recordPass, type RecordedGraph } from './step-graphs.ts';
+import { gapOf, namesOf, padBatch, requireValues, type StepOptions, type StepPlan } from './step-plan.ts';
 import { compiledUpdate, flat, number, pieces, scalar, vector } from './update-compiled.ts';
 import type { StepState } from '../checkpoint/checkpoint.ts';
 
@@ -81,24 +69,8 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
       const { key, inputs } = passes.get(group)!;
       const session = await sessionOf(key, () => recordPass(passOptions, group, inputs));
       const padded = padBatch(stepBatch, batch, tokens);
-      const feeds: Record<string, Value> = {};
-      const feed = (name: string, data: Value['data']): void => {
-        feeds[name] = { data, shape: inputs[name]!.shape as number[] };
-      };
-      feed('weights', targetWeights(padded));
-      if (plan.distils) {
-        feed('final', finalOf(padded));
-        feed('finalTargets', teacherTargets(padded, chunk, teacherChunk));
-      }
-      for (const [i, planned] of group.entries()) {
-        feed(`features${i}`, featuresOf(padded, planned));
-        feed(`targets${i}`, targetPairs(targetClasses(padded, planned), chunk));
-        if (plan.distils && planned.list !== null)
-          feed(`shortlist${planned.list}`, Int32Array.from(plan.lists[planned.list]!));
-        for (const name of namesOf(planned)) feed(graphName(planned, i, name), parameters.get(name)!);
-        for (const name of planned.frozen) feed(graphName(planned, i, name), frozen.get(name)!);
-      }
-      const results = await session.run(feeds);
+      const values = (name: string): Float32Array => (parameters.get(name) ?? frozen.get(name))!;
+      const results = await session.run(passFeeds(passOptions, group, inputs, padded, values));
       const final = plan.distils ? numbersOf(results, 'finalCrossEntropy')[0]! : null;
       return group.map((planned, i) => ({
         loss: numbersOf(results, 'losses')[i]!,

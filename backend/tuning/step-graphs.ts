@@ -5,8 +5,21 @@ import { exitCut } from '../exits/architectures.ts';
 import { exitPath } from '../exits/spec.ts';
 import { layerPath } from '../model/layer.ts';
 import { cutWidth } from '../model/spec.ts';
+import type { StepBatch } from '../features/features.ts';
+import type { Value } from '../onnx/session.ts';
+import { targetPairs } from './objective.ts';
 import { groupGradients, type ExitTensors } from './step-gradients.ts';
-import { namesOf, type PlannedExit, type StepOptions, type StepPlan } from './step-plan.ts';
+import {
+  featuresOf,
+  finalOf,
+  namesOf,
+  targetClasses,
+  targetWeights,
+  teacherTargets,
+  type PlannedExit,
+  type StepOptions,
+  type StepPlan,
+} from './step-plan.ts';
 
 export type RecordedGraph = ReturnType<typeof record>;
 
@@ -21,7 +34,7 @@ export interface PassOptions extends Pick<StepOptions, 'spec' | 'model' | 'objec
   readonly teacherChunk: number;
 }
 
-/** Names, shapes and values of a group's graph; groups with equal keys have equal graphs. */
+/** Names and shapes of the inputs of a group's graph; groups with equal keys have equal graphs. */
 export interface PassDescription {
   readonly key: string;
   readonly inputs: Record<string, InputSpec>;
@@ -48,6 +61,33 @@ export function describePass(
     return `${planned.exit.architecture}/${planned.exit.head.kind}`;
   });
   return { key: JSON.stringify([kinds, inputs]), inputs };
+}
+
+/** The values of a graph's inputs for a padded batch; `values`: of a parameter, trained or frozen. */
+export function passFeeds(
+  { plan, chunk, teacherChunk }: PassOptions,
+  group: readonly PlannedExit[],
+  inputs: PassDescription['inputs'],
+  padded: StepBatch,
+  values: (name: string) => Float32Array,
+): Record<string, Value> {
+  const feeds: Record<string, Value> = {};
+  const feed = (name: string, data: Value['data']): void => {
+    feeds[name] = { data, shape: inputs[name]!.shape as number[] };
+  };
+  feed('weights', targetWeights(padded));
+  if (plan.distils) {
+    feed('final', finalOf(padded));
+    feed('finalTargets', teacherTargets(padded, chunk, teacherChunk));
+  }
+  for (const [i, planned] of group.entries()) {
+    feed(`features${i}`, featuresOf(padded, planned));
+    feed(`targets${i}`, targetPairs(targetClasses(padded, planned), chunk));
+    if (plan.distils && planned.list !== null)
+      feed(`shortlist${planned.list}`, Int32Array.from(plan.lists[planned.list]!));
+    for (const name of [...namesOf(planned), ...planned.frozen]) feed(graphName(planned, i, name), values(name));
+  }
+  return feeds;
 }
 
 /** Losses, their squared gradients' sums, and gradients by `gradientName`. */
