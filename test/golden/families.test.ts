@@ -3,6 +3,7 @@ import { existsSync, readdirSync, mkdtempSync, copyFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { families as known } from '../../backend/model/families/index.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { noExits, openFeatureModel, openStagedModel } from '../../backend/runtime/open.ts';
 import { decodeAll, finalLogits, idsOf, plainRequest } from '../support/decoding.ts';
@@ -23,6 +24,11 @@ const ggufs = readdirSync(join(fixtures, 'gguf')).filter((name) => name.endsWith
 test('all golden models are there', () => {
   expect(families).toHaveLength(31);
   expect(ggufs).toHaveLength(21);
+});
+
+test('every family has one', () => {
+  const types = families.map((name) => readGolden<{ model_type: string }>('tiny', name, 'config.json').model_type);
+  expect(known.filter((family) => !family.types.some((type) => types.includes(type)))).toEqual([]);
 });
 
 async function fullLogits(path: string, ids: number[]): Promise<Float32Array> {
