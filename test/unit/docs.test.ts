@@ -61,6 +61,13 @@ it('docs/architecture.md is short: 160 lines of 120 characters at most', () => {
   expect(lines.filter((line) => line.length > 120)).toEqual([]);
 });
 
+it('every note of docs/lab.md begins with its day and a finding with a figure', () => {
+  const [, ...sections] = read('docs/lab.md').split(/^##+ .*\n+/m);
+  const notes = sections.filter((section) => section !== '');
+  expect(notes.length).toBeGreaterThan(25);
+  expect(notes.filter((note) => !/^\d{4}-\d\d-\d\d\. (?:[^.\n]|\.(?! ))*\d/.test(note))).toEqual([]);
+});
+
 it('docs/formats.md lists every family and every GGUF architecture that is read', () => {
   const listed = (before: string): string[] => {
     const [, names] = new RegExp(`${before}: ([\\w\\s,-]+)\\.`).exec(read('docs/formats.md'))!;
