@@ -9,7 +9,7 @@ export interface EarlyExitApi {
   /** Starts tuning with the settings, and with these options instead of theirs; asks nothing. Null if it failed, which was shown. */
   startRun(options?: RecipeOptions): Promise<RunSummary | null>;
   pauseRun(id: string): Promise<RunSummary>;
-  /** Null if the folder is not trusted, which is said. */
+  /** Null if the folder is not trusted; a message says so. */
   resumeRun(id: string): Promise<RunSummary | null>;
   stopRun(id: string): Promise<RunSummary>;
   /** Newest first. */
@@ -25,7 +25,7 @@ export interface EarlyExitApi {
     onToken?: (token: TokenRecord) => void,
     token?: CancellationToken,
   ): Promise<GenerateResult>;
-  /** Generates into the active editor at its cursor, as the command does; null if nothing came. */
+  /** Generates into the active editor at its cursor, as the command does; null if nothing was written. */
   generateAtCursor(options?: RecipeOptions): Promise<GenerateResult | null>;
   /** What the backend does; starts it. */
   status(): Promise<Status>;

@@ -19,9 +19,9 @@ export interface Backend {
   /** What went wrong, if the state is `failed`. */
   readonly failure: () => string;
   readonly onState: vscode.Event<BackendState>;
-  /** The process ended unasked, and is started again. */
+  /** The process has ended unexpectedly and is started again. */
   readonly onCrash: vscode.Event<void>;
-  /** Fires each time a client is ready, after a crash too: what the server knew it has forgotten. */
+  /** Fires each time a client is ready. After a crash the new server knows nothing that the old one knew. */
   readonly onReady: vscode.Event<void>;
   /** Starts the backend if need be. Rejects with the server's own sentence, or with `BackendEnded`. */
   send<Params, Result>(

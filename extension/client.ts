@@ -21,9 +21,9 @@ export interface Client {
 }
 
 export interface ClientEvents {
-  /** Whether it takes requests; after a crash and a new start it does again. */
+  /** The client takes requests now, for the first time or again after a crash. */
   readonly running: () => void;
-  /** The process ended unasked; answers whether to start it again. */
+  /** The process has ended unexpectedly; returns whether to start it again. */
   readonly crashed: () => boolean;
 }
 

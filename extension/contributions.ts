@@ -11,7 +11,7 @@ import { commandId, commandKeys, commands, type CommandKey, type CommandSpec } f
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
-/** With the window: completions and runs that were interrupted wait for no command. The others come before it has started. */
+/** `onStartupFinished`: completions and interrupted runs do not wait for a command. The other events can come before that. */
 export const activationEvents = ['onStartupFinished', 'onLanguage:exittrace', 'onWebviewPanel:earlyExit.curves'];
 
 /**

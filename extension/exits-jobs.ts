@@ -34,7 +34,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
   app.context.subscriptions.push(changed);
   const [folder] = workspaceFolders();
 
-  /** Null if the user went away or the folder is not trusted. */
+  /** Null if the user dismissed the pick or the folder is not trusted. */
   const chooseExits = async (exits: ExitsSummary | null, title: string): Promise<ExitsSummary | null> => {
     if (!requireTrust()) return null;
     const all = exits ? [exits] : await listExits(app);

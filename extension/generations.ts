@@ -173,11 +173,11 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
 
 const lineEndOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
 
-/** What the server is asked for: every exit's candidates, and paths of the folder. */
+/** The options that are sent: those given, every exit's candidates, and paths of the folder. */
 const requested = (options: RecipeOptions): RecipeOptions => inTrustedFolder({ candidates: CANDIDATES, ...options });
 
 /** Options of a generation, with paths of the folder if it is trusted. */
 export const inTrustedFolder = (options: RecipeOptions): RecipeOptions => generateInFolder(options, trustedFolder());
 
-/** A folder that is not trusted lends no model to a name that means another. */
+/** Undefined if the folder is not trusted: it cannot put a model of its own in the place of the named one. */
 const trustedFolder = (): string | undefined => (vscode.workspace.isTrusted ? workspaceFolders()[0] : undefined);

@@ -23,7 +23,7 @@ export function beginInsertion(document: vscode.TextDocument, start: number): In
     if (event.document === document && pieces > 0) split = true;
   });
 
-  /** Undoes until the text is that before; redoes all if that does not get there, such as with the focus in another input. */
+  /** Undoes until the text is as before the insertion. If that fails, such as with the focus in another input, it redoes all. */
   const takeBack = async (): Promise<boolean> => {
     let steps = 0;
     for (let shrinks = true; shrinks && steps < pieces && document.getText() !== before; steps++) {

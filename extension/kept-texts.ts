@@ -8,9 +8,9 @@ export interface KeptTexts {
   delete(id: string): void;
   /** In a document, or in all of them. */
   list(uri?: string): GeneratedText[];
-  /** Runs what inserts the next piece of a text at its end: an edit of that piece makes it longer. */
+  /** Runs `insert`, which inserts the next piece at a text's end: an edit that inserts just this piece extends the text. */
   growing(id: string, piece: string, insert: () => Promise<boolean>): Promise<boolean>;
-  /** Tells those who listen that texts have changed. */
+  /** Notifies listeners that texts have changed. */
   changed(): void;
   readonly onChange: vscode.Event<void>;
 }

@@ -13,7 +13,7 @@ export interface Runs {
   /** Requests the runs from the backend, which is started for it. */
   refresh(): Promise<void>;
   pause(id: string): Promise<RunSummary>;
-  /** Null if the folder is not trusted, which is said. */
+  /** Null if the folder is not trusted; a message says so. */
   resume(id: string): Promise<RunSummary | null>;
   stop(id: string): Promise<RunSummary>;
   readonly onChange: vscode.Event<RunSummary | null>;

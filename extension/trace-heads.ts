@@ -10,7 +10,7 @@ export interface TraceHead {
   readonly length: number;
 }
 
-/** One for each token; none if the file is no trace, whose diagnostic says why, or has only one exit. */
+/** One for each token; none if the model has no exits, or if the file is no trace (a diagnostic says why). */
 export function traceHeads(text: string): TraceHead[] {
   const parsed = tryParse(text);
   if (!parsed || !hasExits(parsed.trace)) return [];

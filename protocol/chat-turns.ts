@@ -10,7 +10,7 @@ export const chatTurnsShape: Shape<ChatTurn[]> = list(
   record({ role: oneOf('system', 'user', 'assistant'), content: text }),
 );
 
-/** A message of an editor's chat: its role by number, and parts of which those with a text `value` count. */
+/** A message of an editor's chat: its role as a number, and its parts; only parts with a text `value` count. */
 export interface ChatMessage {
   readonly role: number;
   readonly content: readonly unknown[];

@@ -34,7 +34,7 @@ export interface CompleteOptions {
 }
 
 export interface CompletionResult {
-  /** The likeliest first. What repeats the text around is still in there. */
+  /** The likeliest first. They may still repeat text around the gap. */
   suggestions: Trace[];
   /** Whether the model reads the text after the gap; otherwise it has no tokens for filling in. */
   fills: boolean;

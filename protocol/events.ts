@@ -53,7 +53,7 @@ export type ProgressEvent = {
   secondsLeft?: number;
 };
 export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
-/** About how long it takes from its beginning, by speeds that were measured just now. */
+/** About how long the job takes from its beginning, by speeds that it has just measured. */
 export type ExpectedEvent = { type: 'expected'; seconds: number };
 export type WarningEvent = { type: 'warning'; message: string };
 /** Information that is no warning. */

@@ -63,7 +63,7 @@ export function exitShade(exit: string, exits: readonly string[]): Shade {
   return exitShades[Math.round((place * last) / Math.max(1, own.length - 1))]!;
 }
 
-/** What predicted a token first: the exit at which it left; else the exit, or the text itself (`lookup`), whose draft was accepted. */
+/** The source of a token: the exit at which it left early; else, if a draft was accepted, the exit or the text (`lookup`) that drafted it. */
 export const tokenSource = ({ exit, draft }: Pick<TokenRecord, 'exit' | 'draft'>): string =>
   exit === 'final' && draft?.accepted ? draft.source : exit;
 

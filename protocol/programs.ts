@@ -27,13 +27,13 @@ export function findProgram(name: string, { platform, environment, isProgram }: 
   return candidates.find(isProgram) ?? null;
 }
 
-/** What every program is started with besides its environment: on Windows, its own children must not look around either. */
+/** Added to the environment of every program that is started: on Windows its own children must not search the working directory either. */
 export const childEnvironment = (platform: string): Record<string, string> =>
   platform === 'win32' ? { NoDefaultCurrentDirectoryInExePath: '1' } : {};
 
 /** The absolute entries of PATH; an empty one means the working directory. */
 function folders(environment: Machine['environment'], windows: boolean): string[] {
-  // Windows writes the name of the variable as it likes.
+  // On Windows the name of the variable may have any case.
   const key = windows ? Object.keys(environment).find((name) => name.toUpperCase() === 'PATH') : 'PATH';
   const entries = (environment[key ?? 'PATH'] ?? '').split(windows ? ';' : ':');
   return entries

@@ -54,7 +54,7 @@ export type ServedGrammar =
 export interface WriteRequest {
   readonly prompts: readonly ServedPrompt[];
   readonly count: number;
-  /** How they are written; of its prompts nothing counts. */
+  /** How they are written; the prompts among these options are ignored. */
   readonly options: GenerateOptions;
   readonly changes: LogitChanges;
   /** Null: anything. */
@@ -73,8 +73,8 @@ export interface WriteRequest {
   readonly scores: number | null;
 }
 
-/** The client of a request, as far as other clients are concerned. */
-export interface Asker {
+/** The sender of a request: clients take turns, and those of one key may share a cache. */
+export interface Sender {
   /** Clients take turns. */
   readonly client: string;
   /** Which of the server's keys was given; empty if the server has none. */
@@ -105,8 +105,8 @@ export interface Answers {
 
 /** Host → thread. An id belongs to one request until it ends; of a cancelled one no further events come. */
 export type ServeMessage =
-  | { readonly type: 'write'; readonly id: number; readonly asker: Asker; readonly request: WriteRequest }
-  | { readonly type: 'ask'; readonly id: number; readonly asker: Asker; readonly question: Question }
+  | { readonly type: 'write'; readonly id: number; readonly sender: Sender; readonly request: WriteRequest }
+  | { readonly type: 'ask'; readonly id: number; readonly sender: Sender; readonly question: Question }
   | { readonly type: 'cancel'; readonly id: number };
 
 /** Of a prompt's token, by all before it, in nats; the first has none. */
@@ -166,7 +166,7 @@ export type ServeEvent =
 
 export type AcceptedEvent = Extract<ServeEvent, { readonly type: 'accepted' }>;
 
-/** What becomes of the texts of one request. */
+/** Events of the texts of one request. */
 export type TextEvent = Extract<ServeEvent, { readonly type: 'read' | 'written' | 'stopped' }>;
 
 /** One request that was answered, as a log has it. */

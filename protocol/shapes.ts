@@ -45,7 +45,7 @@ export const count = simple(
 /** A record of anything, which is read elsewhere. */
 export const anyRecord = simple('an object', isRecord);
 
-/** No parameters: a record of whatever, which is not looked at. */
+/** No parameters: any record is accepted, and its fields are ignored. */
 export const nothing: Shape<Record<string, never>> = {
   read: (value, place) => {
     anyRecord.read(value, place);
@@ -67,7 +67,7 @@ export const list = <T>(shape: Shape<T>): Shape<T[]> => ({
   },
 });
 
-/** A record with any names, whose values all have one shape. */
+/** A record with any names; all values have one shape. */
 export const table = <T>(shape: Shape<T>): Shape<Record<string, T>> => ({
   read: (value, place) => {
     const fields = Object.entries(anyRecord.read(value, place));
@@ -96,7 +96,7 @@ export const record = <Must extends object, May extends object = object>(
   };
 };
 
-/** A record whose fields can all be absent. */
+/** A record in which every field can be absent. */
 export const partial = <May extends object>(may: Shapes<May>): Shape<Partial<May>> => record<object, May>({}, may);
 
 function isRecord(value: unknown): value is Record<string, unknown> {

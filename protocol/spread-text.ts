@@ -1,4 +1,4 @@
-/** What values over seeds came to, as people read it. */
+/** Results over seeds, as people read them. */
 import type { Spread } from './events.ts';
 
 /** `3.618 ± 0.246`; only the mean if there was one seed. */

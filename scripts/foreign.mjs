@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } 
 import path from 'node:path';
 import { fail, npm, root, run } from './set-up.mjs';
 
-/** Where a package lies. Ends the process with a sentence if it cannot be had, or is not what the lock file says. */
+/** The folder of a package. Ends the process with a sentence if it cannot be fetched, or is not what the lock file says. */
 export function packageFolder(name) {
   const installed = path.join(root, 'node_modules', name);
   if (existsSync(installed)) return installed;

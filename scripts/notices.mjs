@@ -1,4 +1,4 @@
-/** Licence notices of packages that go into ours, written for whoever gets them: name, version and the licence's text of each. */
+/** Licence notices of packages that go into ours, for the people who get them: name, version and the licence's text of each. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fail, root } from './set-up.mjs';

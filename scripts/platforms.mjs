@@ -9,14 +9,14 @@ import { packageFolder } from './foreign.mjs';
 import { writeNotices } from './notices.mjs';
 import { fail, npm, root, run } from './set-up.mjs';
 
-/** If a package can run. */
+/** The platforms for which packages are made. */
 export const platforms = ['darwin-arm64', 'darwin-x64', 'linux-arm64', 'linux-x64', 'win32-arm64', 'win32-x64'];
 
 export const thisPlatform = `${process.platform}-${process.arch}`;
 
 export const platformPackage = (target) => `@early-exit/${target}`;
 
-/** What a platform takes of which packages: patterns of files, as paths inside the package. */
+/** By package, the files that a platform needs of it, as a pattern of paths inside the package. */
 export function nativePackages(target) {
   const [system, architecture] = target.split('-');
   const name = { linux: 'linux', darwin: 'mac', win32: 'win' }[system];
@@ -32,14 +32,14 @@ export function nativePackages(target) {
   return {
     ...ggml,
     'onnxruntime-common': /^(package\.json|dist\/cjs\/.*\.js|dist\/cjs\/package\.json)$/,
-    // Of macOS' library the copy that the binding asks for. What else lies there is for GPUs and loaded when one is asked for.
+    // On macOS only the copy of the library that the binding loads. The others are for GPUs, and are loaded only if one is requested.
     'onnxruntime-node': new RegExp(
       `^(package\\.json|dist/.*\\.js|bin/napi-v6/${system}/${architecture}/(onnxruntime_binding\\.node|(lib)?onnxruntime(\\.so|\\.dll)?(\\.1)?(\\.dylib)?))$`,
     ),
   };
 }
 
-/** The platforms that a command's words name, else `without`. Ends the process after its help, and where a word is wrong. */
+/** The platforms that a command's words name, else `without`. Ends the process after its help, or if a word is wrong. */
 export function readTargets(usage, without = [thisPlatform]) {
   const { targets, help } = readWords(usage);
   if (help) {

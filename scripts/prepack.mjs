@@ -1,6 +1,6 @@
 /**
- * Before `npm pack` and `npm publish`: dist/ and the notices of what its bundles hold. A dry run writes neither where they are,
- * since it is to show what there is.
+ * Before `npm pack` and `npm publish`: dist/ and the notices of what its bundles hold. A dry run shows what would be packed, and writes
+ * neither if both exist.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';

@@ -1,5 +1,6 @@
 /**
- * `npx tsx scripts/study.ts NAME DIR`: keeps what came of a sweep or of judged tasks as docs/study/NAME.json, out of which docs/guide.md is made.
+ * `npx tsx scripts/study.ts NAME DIR`: stores the results of a sweep or of judged tasks as docs/study/NAME.json, from which docs/guide.md
+ * is made.
  */
 import { readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';

@@ -82,7 +82,7 @@ function runFigures(run: CurveRun): HTMLElement[] {
   ];
 }
 
-/** As wide as its share of the minutes, and filled as far as they are over. */
+/** A bar as wide as a part's share of the minutes, filled by the share of the part that is over. */
 function planBar({ seconds, done }: Pick<PlanPart, 'seconds' | 'done'>): HTMLElement {
   const fill = element('div', { class: 'bar' });
   fill.style.width = `${100 * done}%`;

@@ -101,7 +101,7 @@ export function createToolbar(events: ToolbarEvents): Toolbar {
   };
 }
 
-/** One of a group of buttons, of which one is chosen. */
+/** A button of a group in which one button is chosen. */
 function pressed(label: string, isPressed: boolean, act: () => void): HTMLElement {
   const made = button(label, isPressed ? 'primary' : 'secondary', act);
   made.setAttribute('aria-pressed', String(isPressed));

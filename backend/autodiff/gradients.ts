@@ -1,6 +1,6 @@
 /**
- * Gradients of the tfjs kernels that the exits use, registered when this module is loaded. The Node build of tfjs-core
- * brings none of its own (only its browser modules do), and these reduce no axis that was not broadcast.
+ * Gradients of the tfjs kernels that the exits use, registered when this module is loaded. The Node build of tfjs-core has none (only its
+ * browser modules do), and these sum over no axis that was not broadcast.
  */
 import * as tf from '@tensorflow/tfjs-core';
 

@@ -78,7 +78,7 @@ function readBrought(file: string, value: unknown): Brought | null {
   const what = '"calibration.brought"';
   const { speedup, agreement, regret, machine, busy } = record(file, value, what);
   const figure = (of: unknown): Figure => {
-    // What is infinite is null in JSON.
+    // JSON has null for an infinite number.
     const { value: mean, error } = record(file, of, what);
     if (!Number.isFinite(mean)) throw bad(file, `${what} has a figure that is no number`);
     return { value: mean as number, error: Number.isFinite(error) ? (error as number) : Infinity };

@@ -55,9 +55,9 @@ export const baseModel = (name: string, spec: ModelSpec, sha256: string): BaseMo
 export type Origin = (typeof beginnings)[number] | number;
 const beginnings = ['copy', 'random', 'fit'] as const;
 
-/** What the exits in `exits.safetensors` have behind them. Each is the best of its own; they may be of different steps. */
+/** Progress of the exits in `exits.safetensors`. Each exit has its own best values, so they may be of different steps. */
 export interface Progress {
-  /** Of the newest of them. */
+  /** The latest of these steps. */
   readonly step: number;
   /** Target tokens seen. */
   readonly tokens: number;

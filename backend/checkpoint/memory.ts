@@ -15,7 +15,7 @@ import { bad } from './fields.ts';
 
 export { memoryFile };
 
-/** A memory as it is kept: what it was on tokens kept apart from its fit, too. */
+/** A memory with its errors on tokens that were kept apart from its fit. */
 export interface KeptMemory extends MemoryMap {
   readonly errors: MemoryErrors | null;
 }

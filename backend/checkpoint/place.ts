@@ -65,7 +65,7 @@ export function reservePlace(directory: string): Place {
   return { lock, abandon };
 }
 
-/** What a run that was killed before its first checkpoint has left, by name. */
+/** Whether a name is one of the files that a run leaves if it is killed before its first checkpoint. */
 const isOfBeginning = (name: string): boolean =>
   [parametersFile, metricsFile, cardFile, stateFolder, jobFolder].includes(name) || /^\..*\.tmp$/.test(name);
 const isOfLock = (name: string): boolean => name.startsWith(lockFile);
@@ -96,7 +96,7 @@ function removeBeginning(directory: string): void {
     if (!isOfLock(name) && isOfBeginning(name)) fs.rmSync(path.join(directory, name), { recursive: true, force: true });
 }
 
-/** Fails if others have put something there meanwhile, which then stays. */
+/** Removes the folder; if others have put something into it meanwhile, it stays. */
 function removeEmpty(directory: string): void {
   try {
     fs.rmdirSync(directory);

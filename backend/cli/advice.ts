@@ -1,6 +1,6 @@
 /**
- * What a command ends with: in a sentence what was measured, and the next command lines that help with it. Pure: events in, words
- * out; knows no terminal.
+ * The advice at the end of a command: one sentence about what was measured, and the next command lines. Pure: events in, words out; knows no
+ * terminal.
  */
 import type { CalibratedEvent, ExitScore } from '../../protocol/events.ts';
 import type { Mode } from '../../protocol/trace.ts';
@@ -82,7 +82,7 @@ export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
 
 type Cure = 'longer' | 'deeper' | 'smaller head' | 'larger model' | 'none';
 
-/** Why leaving early does not pay: too few tokens agree, so near the end, or so dear to read; or drafts have it all. */
+/** Why leaving early does not pay: too few tokens agree, the exit is too deep or costs too much to read, or drafts alone save as much. */
 function whyNot({ exits, layers, fullDepth, speedups }: CalibratedEvent): { reason: string; cure: Cure } {
   const best = most(exits, ({ agreement }) => agreement);
   const share = percent(best.agreement, 0);

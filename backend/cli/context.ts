@@ -1,4 +1,4 @@
-/** What a command has of the world: the terminal, Ctrl-C and standard input. */
+/** What a command is given besides its words: the terminal, Ctrl-C and standard input. */
 import type { Terminal } from './terminal.ts';
 
 export interface Context {

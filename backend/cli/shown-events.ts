@@ -1,4 +1,4 @@
-/** Events of a recipe as a terminal can be sent them: names, messages and tokens come from files and networks of others. */
+/** Makes events safe for a terminal: their names, messages and tokens may come from files and networks of others. */
 import type { JobEvents } from '../../protocol/jobs.ts';
 import type { CommandName } from '../../protocol/options.ts';
 import { shown, shownRecord } from '../../protocol/shown.ts';

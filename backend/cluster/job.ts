@@ -34,7 +34,7 @@ export interface NewJob {
   /** A Hugging Face directory. */
   readonly model: string;
   /** The model as the ranks find it, and samples by which they check that it is the same. */
-  readonly there: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
+  readonly onRanks: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
   readonly spec: ModelSpec;
   readonly parameters: ParameterShapes;
   readonly base: BaseModel;
@@ -106,8 +106,8 @@ export function writeJob(job: NewJob): void {
   ]);
   const json = {
     version,
-    model: job.there.model,
-    files: job.there.files,
+    model: job.onRanks.model,
+    files: job.onRanks.files,
     spec,
     base: job.base,
     sources: parameterPlaces(job.model, names),

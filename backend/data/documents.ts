@@ -209,7 +209,7 @@ function* textsOf(file: string, name: string): Generator<Item, void> {
   };
   try {
     for (const chunk of chunksOf(file)) {
-      // What git calls binary, too.
+      // Git calls such a file binary, too.
       if (chunk.includes(0)) {
         yield { kind: 'skip', reason: 'it is binary' };
         return;

@@ -6,7 +6,7 @@ import { SequencePreTokenizer, SplitPreTokenizer, type Tokenizer as Encoder } fr
 import { BytePairs } from './byte-pairs.ts';
 import type { Steps } from './steps.ts';
 
-/** Ids of a text; undefined for what has none. Yields how many there are so far. */
+/** Ids of a text; undefined for a token without an id. Yields their number so far. */
 export type StepEncoder = (text: string, addSpecial: boolean) => Steps<(number | undefined)[], number>;
 
 /** Words of one step, and characters. A longer word is merged in steps of its own. */
@@ -66,7 +66,7 @@ export function stepEncoder(encoder: Encoder): StepEncoder {
         }
         for (const token of model.encode(words)) {
           const isFused = model.fuse_unk && isUnknown(token);
-          // What is unknown is one token, however long.
+          // A run of unknown tokens is one token, however long it is.
           if (!(isFused && follows)) ids.push(idOf(token));
           follows = isFused;
         }

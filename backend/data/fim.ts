@@ -40,7 +40,7 @@ interface Family {
   readonly order?: FimOrder;
 }
 
-/** Names of the tokens, if a file does not say; a model is of the first family of which it has all three. */
+/** Names of the tokens, if a file does not name them. The first family that a vocabulary has all three tokens of is the model's. */
 const families: readonly Family[] = [
   // Qwen2.5-Coder, CodeGemma.
   { prefix: '<|fim_prefix|>', suffix: '<|fim_suffix|>', middle: '<|fim_middle|>' },

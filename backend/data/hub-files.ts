@@ -53,7 +53,7 @@ export function selectFiles(
 /** A GGUF file that another one begins: `…-00002-of-00003.gguf`. */
 export const isLaterPart = (file: string): boolean => /-(?!00001-)\d{5}-of-\d{5}\.gguf$/.test(file);
 
-/** All parts of the model that a GGUF file is one of, in their order, as far as they are there; of any other file itself. */
+/** A GGUF file may be one part of a model: those of its parts that exist, in order, and their full number. Any other file is its only part. */
 export function partsOf<F extends { readonly path: string }>(
   file: F,
   files: readonly F[],

@@ -214,7 +214,7 @@ export function hubAccess(
   return { endpoint, token, access };
 }
 
-/** What is no hash checks nothing: it counts as none. */
+/** A value that is no hash cannot be compared, so it counts as missing. */
 function checksumOf({ oid, lfs }: { oid?: unknown; lfs?: { oid?: unknown } }): Pick<HubFile, 'sha256' | 'blob'> {
   const hash = (value: unknown, digits: number): string | null =>
     typeof value === 'string' && value.length === digits && /^[0-9a-f]+$/.test(value) ? value : null;

@@ -14,7 +14,7 @@ let deadline = 0;
 const spend = (count) => {
   steps -= count;
   if (steps < 0) throw new OverBudget('steps');
-  // The host ends this process in time, where it is still there.
+  // Normally the host ends this process in time. This check ends a template if the host is gone.
   if (steps % 4096 === 0 && Date.now() > deadline) throw new OverBudget('time');
 };
 
@@ -64,7 +64,7 @@ function render({ source, values, budget }) {
   }
 }
 
-/** The engine stumbles over some templates, such as one that ends in the middle: its own words would help nobody. */
+/** The engine fails on some templates, such as one that ends in the middle, with messages that help no user. */
 const reasonOf = (error) => {
   if (error instanceof TypeError || error instanceof RangeError) return 'the engine cannot follow it';
   return error instanceof Error ? error.message : String(error);

@@ -25,7 +25,7 @@ import { forgetDrafts, noDrafts, writeNext, type Writing } from './writing.ts';
 
 /** A text to be written. */
 export interface BatchRequest extends Prompt {
-  /** Which of several texts of one request it is: counts into its seed. */
+  /** The number of this text among those of one request; its seed depends on it. */
   readonly number: number;
   /** Texts that are not urgent wait for it. */
   readonly isUrgent?: boolean;

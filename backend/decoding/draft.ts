@@ -11,7 +11,7 @@ import type { Guess } from './lookup.ts';
 import type { Pace } from './pace.ts';
 import type { Sequence } from './sequence.ts';
 
-/** What the text itself suggests, and no exit. */
+/** Drafts from the text alone, none from exits. */
 export const textDrafts = (limit: number): DraftOptions => ({ lookup: true, exits: () => false, limit });
 
 /** Makes a block of every row, of those that draft, and enters its drafts; the row's newest token is in the cache already. */
@@ -81,8 +81,8 @@ function allowedLength(allowed: Allowed | null, guesses: readonly Guess[]): numb
 }
 
 /**
- * Records the decided tokens of a text. Whether its texts would have predicted each token is recorded, drafted or not. So the value of
- * drafts is known without trying them.
+ * Adds the decided tokens of a text, and records for each whether the text before it would have predicted it, drafted or not. So the value
+ * of drafts is known without trying them.
  */
 export function learn(pace: Pace, { lookup }: Sequence, choices: readonly Choice[]): void {
   if (lookup === null) return;
@@ -103,7 +103,7 @@ function kindOf({ matched, votes, places }: Guess): string {
 const matchedSteps = [2, 3, 4, 6, 9, 16];
 
 /**
- * How many drafts a row pay most: rows are padded to the longest, so all of them may have as many. Every number is looked at,
+ * The number of drafts per row that pays most. Rows are padded to the longest one, so every row may have that many. Every number is tried,
  * since a second token in a pass can cost more than a third.
  */
 export function worthwhile(

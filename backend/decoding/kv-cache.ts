@@ -17,7 +17,7 @@ import {
 } from '../runtime/staged-model.ts';
 
 interface AdvanceOptions extends Pick<RunOptions, 'lastOnly'> {
-  /** Rows of which every token must be run by every stage, even if a memory has filled it. */
+  /** Rows in which every stage must run every token, even one that a memory has filled. */
   readonly whole?: readonly number[];
 }
 
@@ -62,7 +62,7 @@ export interface KvCache {
   fill(row: number, exits: readonly number[], upTo: number, options?: FillOptions): Promise<void>;
   /** Some rows as a cache of their own, in this order: the others stay out of its passes. */
   of(rows: readonly number[]): KvCache;
-  /** The rows become these of before, in this order; null: an empty one. Caches that `of` gave end. */
+  /** Replaces the rows: each is an earlier row, by its number, or an empty one (null). Caches from `of` can no longer be used. */
   arrange(rows: readonly (number | null)[]): void;
   /** See `Slots`. */
   readonly filledRows: Slots['filledRows'];
@@ -107,7 +107,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
         if (stopping !== null) {
           const { stages } = exits[stopping.k]!;
           await through(0, stages, end);
-          // What a stage behind has run already stays as it is.
+          // Tokens that a later stage has already run are not filled.
           const ran = model.stages.slice(stages, trunk).map((_, s) => slots.filled(stages + s, own));
           const [from, to] = [Math.max(stopping.from, ...ran), Math.min(stopping.to, end)];
           if (from < to) {

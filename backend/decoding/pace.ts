@@ -90,7 +90,7 @@ export function newPace(model: StagedModel, known: PassTable | null = null): Pac
     decided(tokens, milliseconds) {
       drafters.passed(tokens);
       const each = milliseconds / tokens;
-      // Tokens of one pass come together: each weighs.
+      // Every token of a pass counts as one measurement.
       if (tokenTime === null) tokenTime = each;
       else tokenTime += (1 - (1 - tokenWeight) ** tokens) * (Math.min(each, stall * tokenTime) - tokenTime);
     },

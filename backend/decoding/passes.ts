@@ -11,9 +11,9 @@ const passLimit = 512;
 export type OnPass = (stage: number, tokens: number, milliseconds: number) => void;
 
 export interface Passes {
-  /** Everything that waits for a stage in the chosen rows; the others of `rows` go along as far as the pass is long. */
+  /** Runs all tokens that wait for a stage in the chosen rows. Waiting tokens of the other `rows` use the room that is left in these passes. */
   runWaiting(stage: number, chosen: readonly number[], rows: readonly number[], options?: RunOptions): Promise<void>;
-  /** The tokens of one row that a stage has not run, up to the first `until`. */
+  /** Runs the tokens of one row that a stage has not run, up to the first `until`. */
   runUntil(stage: number, row: number, until: number, options?: RunOptions): Promise<void>;
   /**
    * The last stage, from one on, such that all stages up to it have run equally many tokens in all of these rows: waiting tokens go through
@@ -25,13 +25,13 @@ export interface Passes {
 export function openPasses(model: StagedModel, slots: Slots, onPass: OnPass): Passes {
   const layersOf = model.stages.map(stageLayers);
 
-  /** A pass through several stages, as each would have had of it. */
+  /** Reports a pass through several stages as one pass of each, with its share of the time by layers. */
   const tell = (first: number, last: number, tokens: number, milliseconds: number): void => {
     const all = layersOf.slice(first, last + 1).reduce((sum, layers) => sum + layers, 0);
     for (let s = first; s <= last; s++) onPass(s, tokens, (milliseconds * layersOf[s]!) / all);
   };
 
-  /** Some tokens of a stage in passes of similar size: a pass with only the last few of many would cost almost as much as one with many. */
+  /** Runs tokens of a stage in passes of similar size: a last pass with few tokens would cost almost as much as one with many. */
   const run = async (
     stage: number,
     rows: number,

@@ -1,4 +1,7 @@
-/** One vector of a whole text: the stream of its tokens at a cut, each normed as the model's own head reads it, their mean or the last, of length 1. */
+/**
+ * One vector of length 1 for a whole text: the mean of its tokens' streams at a cut, or the last of them, each normed as for the model's own
+ * head.
+ */
 import type { ModelSpec } from '../model/spec.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
@@ -13,7 +16,7 @@ export interface Pool {
   take(state: Float32Array): void;
 }
 
-/** Adds the newest tokens that were run of a row. */
+/** Gives the pool the states of the newest `tokens` tokens of a row. */
 export function tellStates(
   { exits }: Pick<StagedModel, 'exits'>,
   cache: Pick<KvCache, 'state'>,

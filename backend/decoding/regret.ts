@@ -3,7 +3,10 @@ import { mostRegret } from '../../protocol/options-promise.ts';
 import { trunkLength, type Readout, type StagedModel } from '../runtime/staged-model.ts';
 import { openKvCache } from './kv-cache.ts';
 
-/** Fewer tokens than those are summed as single ones are, so that a text of the model's own is judged by the numbers that wrote it. */
+/**
+ * Tokens entered at once: fewer than those of tiles (runtime/tiles.ts). They then have the bits of single tokens, so the model's own text is
+ * judged by the same numbers that chose its tokens.
+ */
 const piece = 32;
 
 /**

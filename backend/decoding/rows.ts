@@ -4,7 +4,7 @@
 import { capacityFor } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
 
-/** A place in the batch: the ids that its cache has, the prompt's and those decided, for whom, and when it was last written. */
+/** A row of the batch: the ids in its cache (prompt and decided tokens), the scope that may share them, and when it was last used. */
 export interface Row {
   ids: number[];
   scope: string;
@@ -24,10 +24,10 @@ export interface Rows {
   remember(row: Row): void;
 }
 
-/** A shorter beginning is read sooner than copied. */
+/** Reading a shorter beginning takes less time than copying it. */
 const worthCopying = 16;
 
-/** `most`: rows; `positions`: that all rows together may have room for, if some are only remembered. */
+/** `most`: number of rows; `positions`: room of all rows together beyond which rows that are only remembered are given up. */
 export function openRows(cache: KvCache, most: number, positions: number): Rows {
   let rows: readonly Row[] = Array.from({ length: cache.rows }, emptyRow);
   let uses = 0;
@@ -69,12 +69,12 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     return empty()!;
   };
 
-  /** A row that begins like the prompt, as far as the cache of any allows. */
+  /** See `Rows.take`. */
   const take = (prompt: readonly number[], scope: string, length: number): Row => {
     const common = rows.map((row) => (row.scope === scope ? commonLength(row.ids, prompt) : 0));
     const shared = Math.max(...common);
     const source = rows[common.indexOf(shared)]!;
-    // Most of another conversation is not given up for its first words.
+    // A row is cut only if the prompt shares at least half of it: otherwise most of another conversation would be lost.
     const goesOn = source.isFree && 2 * shared >= source.ids.length;
     const isCopied = !goesOn && shared >= worthCopying;
     const row = goesOn ? source : otherRow(isCopied ? source : null, length);
@@ -85,9 +85,9 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     }
     row.isFree = false;
     row.scope = scope;
-    // Of a text that is being written, too, what memories filled is not taken over.
+    // Entries that memories filled are not taken over, even if their text is still being written.
     cache.repair(at(row));
-    // The next token is read of the prompt's last one.
+    // The next token is read at the prompt's last one, which is run again if it has no state at the final exit.
     const remembered = cache.position(at(row));
     if (remembered > 0 && remembered === prompt.length && !cache.isReadable(at(row)))
       cache.truncate(at(row), remembered - 1);

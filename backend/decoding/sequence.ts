@@ -124,7 +124,7 @@ export function write(sequence: Sequence, choices: readonly Choice[], contextLen
     }
     if (reason !== null) break;
   }
-  // Of a text that is broken off, only what is certain: it stays a beginning of the whole.
+  // Of a cancelled text only certain characters are released, so that it stays a beginning of the whole text.
   if (reason !== null && reason !== 'cancelled') written.push(...finishText(sequence));
   return { records: written, reason };
 }

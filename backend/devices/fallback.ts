@@ -53,7 +53,7 @@ export async function placeStagedModel(
 ): Promise<StagedModel> {
   const { share } = placement;
   if (share === null) return openStagedModel(model, exits, options);
-  // On the CPU it is cut at the same places, so that what slots count stays true.
+  // On the CPU the model is cut at the same places, so that the counts of slots stay valid.
   const placed = await place(placement, (gpu) =>
     openStagedModel(model, exits, { ...options, ...gpu, cutBehind: share.layers }),
   );

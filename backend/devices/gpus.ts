@@ -24,7 +24,7 @@ export const gpuKinds: readonly GpuKind[] = (['cuda', 'metal', 'vulkan'] as cons
 export async function probeGpus(kind: GpuKind, signal?: AbortSignal): Promise<Probe<Gpu[]>> {
   const file = gpuLibrary(kind);
   const seen = file === null ? { problem: absent(kind) } : await probeGpusOf(kind, file, signal);
-  // Whatever else is missing, it would not help.
+  // Without the driver no other remedy would help.
   return 'problem' in seen && kind === 'cuda' && !hasNvidiaDriver() ? { problem: 'there is no NVIDIA driver' } : seen;
 }
 

@@ -85,7 +85,7 @@ export function replaceFolder(folder: string, target: string): void {
   rmSync(old, { recursive: true, force: true });
 }
 
-/** Removes what builds left that were killed before they could. */
+/** Removes what killed builds have left. */
 export function removeLeftovers(target: string): void {
   const parent = path.dirname(target);
   if (!existsSync(parent)) return;

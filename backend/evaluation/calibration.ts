@@ -45,11 +45,14 @@ export interface Outcome {
   /** Share of tokens that are the full model's own choice, and nats that a token costs. */
   readonly agreement: Figure;
   readonly regret: Figure;
-  /** Expected time a token at full depth ÷ that with these thresholds, by the costs given. */
+  /** Expected time of a token at full depth ÷ that with these thresholds, by the given costs. */
   readonly speedup: number;
 }
 
-/** Mean losses of the tokens that leave at an exit: the one number that the test moves along, about the loss that is allowed of all tokens. */
+/**
+ * The steps of a path of the test: values for the mean loss of the tokens that leave at one exit. They lie around the loss that is allowed
+ * on average over all tokens.
+ */
 const lossesTried = (allowed: number): number[] => [
   0,
   ...Array.from({ length: 100 }, (_, i) => (allowed / 20) * 1.07 ** i).filter((loss) => loss < mostLoss),

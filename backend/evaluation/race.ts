@@ -30,7 +30,7 @@ const stall = 1.6;
 
 /**
  * The indices of the texts at which no way was held up. `ways`: times of the same texts; `full`: times at full depth. The usual time of a
- * way is its median, but at least that of full depth: a text of which few drafts are right takes as long as that, and counts.
+ * way is its median, but at least that of full depth: a text in which few drafts are right takes as long as full depth, and counts.
  */
 export function steadyTexts(ways: readonly (readonly number[])[], full: readonly number[]): number[] {
   const texts = Math.min(...ways.map((times) => times.length));

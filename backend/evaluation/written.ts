@@ -46,7 +46,7 @@ export interface Judging {
   readonly staged: StagedModel;
   readonly observed: readonly ExitObservations[];
   readonly costs: Costs;
-  /** Beginnings of texts that chose nothing yet. */
+  /** Prompts from which no candidate was chosen. */
   readonly prompts: readonly (readonly number[])[];
   /** Whether this many more seconds are left. */
   readonly hasTime: (seconds: number) => boolean;

@@ -32,7 +32,7 @@ export const entryWidth = ({ kvHeads, headDimensions }: ModelSpec): number => kv
 
 export const memoryRows = (spec: ModelSpec, cut: Cut): number => 2 * entryWidth(spec) * layersBehind(spec, cut).length;
 
-/** First tokens of a text of which nothing is learned: much attention rests on them, and they are always computed in full. */
+/** Number of first tokens of a text that are always computed in full, since much attention rests on them. Memories are not fitted on them. */
 export const firstTokens = 4;
 
 /**

@@ -33,7 +33,7 @@ export type Multiply = (
 export interface Correction {
   /** `[size, columns]`. */
   readonly delta: Float64Array;
-  /** λ as a share of the mean of the diagonal of Σxᵀx; infinite if no correction does better than any. */
+  /** λ as a share of the mean of the diagonal of Σxᵀx; infinite if every correction makes it worse. */
   readonly strength: number;
 }
 
@@ -58,7 +58,7 @@ const stride = Math.sqrt(10);
 const first = 0.1;
 const weakest = 1e-9;
 const strongest = 1e3;
-/** Without tokens apart: it made all exits better that were looked at, from 256 tokens on. */
+/** The strength if no tokens were kept apart: with 256 tokens and more it improved every exit that was tried. */
 const cautious = 1;
 
 /**
@@ -110,7 +110,7 @@ export async function corrections(
   };
   const best = (await attempt(first)).map((gain) => ({ strength: first, gain }));
   for (const factor of [1 / stride, stride]) {
-    // What became better in one direction is not looked for in the other.
+    // Ranges that improved in one direction are not searched in the other.
     let searching = best.filter(({ strength }) => strength === first);
     for (
       let strength = first * factor;

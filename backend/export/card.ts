@@ -15,7 +15,7 @@ export interface CardFacts {
   /** The base's name without an ending. */
   readonly base: string;
   readonly name: string;
-  /** What the folder is called that a directory is written as. */
+  /** Name of the folder, if a Hugging Face directory is written. */
   readonly folder: string;
   readonly format: PlainFormat;
   readonly plain: PlainModel;

@@ -1,5 +1,5 @@
 /**
- * Writes a whole model whose weights were trained further into a folder of its own: the configuration and the tokenizer of the original
+ * Writes a whole model with weights that were trained further into a folder of its own: the configuration and the tokenizer of the original
  * model, and the new weights in one file. Knows neither exits nor how they were trained.
  */
 import { existsSync, renameSync, rmSync } from 'node:fs';

@@ -10,7 +10,7 @@ import { markOf } from './mark.ts';
 export interface TakenBack {
   readonly exit: ExitSpec;
   readonly parameters: ReadonlyMap<string, ParameterValues>;
-  /** What is not as it was; whole sentences. */
+  /** Differences from the exit that was exported, as whole sentences. */
   readonly changes: readonly string[];
 }
 

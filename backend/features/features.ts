@@ -23,7 +23,7 @@ export interface Windows {
   window(index: number): Window;
 }
 
-/** Features of full sequences; `tokens` positions a sequence, of which all but the last have a target. */
+/** Features of full sequences of `tokens` positions; all but the last have a target. */
 export interface StepBatch {
   readonly batch: number;
   readonly tokens: number;
@@ -35,7 +35,7 @@ export interface StepBatch {
   readonly final: Float32Array | null;
 }
 
-/** The model's last norm, for those who read the state that its head reads. */
+/** The model's last norm, which gives the state that its head reads. */
 export interface FinalNorm {
   readonly weight: Float32Array;
   readonly bias: Float32Array | null;

@@ -28,7 +28,7 @@ export const platformPackage = `@early-exit/${process.platform}-${process.arch}`
 /** The file that the name of a package with libraries leads to, seen from a module; null if it is not installed. */
 export function nativePackage(name: string, from: string = import.meta.url): string | null {
   const folder = platformFolder(from);
-  // A package of another version is no use, and what npm may have put beside it for others neither.
+  // A package of another version is not used, and neither are libraries that npm has put elsewhere for other programs.
   if (folder !== null) return isOurs(folder) ? resolved(name, path.join(folder, 'lib', 'index.js')) : null;
   return resolved(name, from);
 }

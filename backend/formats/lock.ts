@@ -96,7 +96,7 @@ function place(file: string, own: Holder): boolean {
   }
 }
 
-/** What file systems without hard links answer. */
+/** Errors of file systems without hard links. */
 const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL']);
 
 function placeWithoutLinks(file: string, own: Holder): boolean {
@@ -119,7 +119,7 @@ function writeTemporary(file: string, own: Holder): string {
   try {
     writeFileSync(temporary, JSON.stringify(own), { mode: modes.owner.file });
   } catch (error) {
-    // On a full disk it is there without its text.
+    // On a full disk the file exists without its text.
     rmSync(temporary, { force: true });
     throw error;
   }
@@ -146,7 +146,7 @@ function readHolder(file: string): Holder | null {
       token,
     };
   } catch {
-    // Without hard links a lock is there for a moment before its text is.
+    // Without hard links a lock exists for a moment before it has its text.
     return isFresh(file) ? { ...nobody, pid: process.pid } : nobody;
   }
 }

@@ -23,8 +23,8 @@ export const isRunning = ({ pid, started }: ProcessIdentity): boolean =>
   processIsAlive(pid) && (started === null || startOf(pid) === started);
 
 /**
- * Whether a process that a file names may be signalled: it is certain that it is that one. Never the system's first: the group of
- * that number is, to `kill`, every process of the user.
+ * Whether a process that a file names may be signalled: only if it certainly is the one that still runs. Process 1 never is, since `kill`
+ * takes the group of that number for all processes of the user.
  */
 export const isCertainlyRunning = (process: ProcessIdentity): boolean =>
   process.pid > 1 && process.started !== null && isRunning(process);

@@ -11,7 +11,7 @@ export interface Arena {
   dispose(): void;
 }
 
-/** Bytes of a buffer at least. In the system's memory what is not written yet is not there yet. */
+/** Least bytes of a buffer. The system provides its memory only as it is written. */
 const bufferBytes = 1 << 26;
 /** On a card a buffer of this size is shared by tensors that are smaller than half of it; others have one of their size. */
 const cardBytes = 1 << 23;

@@ -10,9 +10,9 @@ export interface Value {
   readonly width: number;
   /** Bytes from a column to the next, if other data is between them. */
   readonly stride?: number;
-  /** A SiLU that a product may take along: its argument. */
+  /** If the value is a SiLU, its argument: multiplied with another value, both become one operator. */
   readonly siluOf?: Tensor;
-  /** Nothing but zeros; adding it changes nothing. */
+  /** All numbers are zero, so adding it changes nothing. */
   readonly isZero?: boolean;
 }
 

@@ -3,7 +3,7 @@
  * computing waits. So it is done in pauses, or, if much is computed without a pause, in between. Knows addresses, no tensors.
  */
 
-/** Some memory, of which the first `used` bytes are written. */
+/** A piece of memory; its first `used` bytes have been written. */
 export interface Memory {
   readonly from: bigint;
   readonly used: number;

@@ -6,9 +6,9 @@ import { MessageChannel } from 'node:worker_threads';
 import type { Allocate } from '../formats/files.ts';
 
 export interface Staging {
-  /** For as long as a matrix needs it. */
+  /** Memory for one matrix, until it is released. */
   open(): Stage;
-  /** Gives back what is not taken, now and not when garbage is next collected. */
+  /** Frees the pieces that are not in use at once, without waiting for the garbage collector. */
   dispose(): void;
 }
 
@@ -18,7 +18,7 @@ export interface Stage {
   release(): void;
 }
 
-/** Bytes of a piece at least, so that one fits most matrices: what is not written is not there. */
+/** Least bytes of a piece, so that it fits most matrices. The system provides its memory only as it is written. */
 const pieceBytes = 1 << 24;
 
 export function newStaging(): Staging {

@@ -122,8 +122,8 @@ export function placeExperts(
 }
 
 /**
- * Numbers of a layer's experts that are expanded to 32 bits for exact precision: those of real models would take several times the file in
- * memory, of which a token needs few.
+ * Most numbers of a layer's experts that are expanded to 32 bits for exact precision. The experts of real models would take several times
+ * the memory of the file, and a token needs few of them.
  */
 export const mostExpanded = 1 << 22;
 

@@ -167,7 +167,7 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
   };
 }
 
-/** The place of weights on a processor, which come one by one and go together. */
+/** Memory for weights on a processor: they are placed one by one and freed together. */
 interface WeightMemory {
   place(make: (context: Context) => Tensor, bufferType: BufferType, bytes: number): Tensor;
   /** Places a tensor, and writes into it. */
@@ -200,7 +200,7 @@ function openMemory(processor: Processor): WeightMemory {
   };
 }
 
-/** Matrices that are laid out at once while one is read: what is read waits for them in memory. */
+/** Most matrices that are repacked at the same time while the next is read: each waits in memory for its turn. */
 const setAtOnce = 3;
 
 /** `GGML_BACKEND_BUFFER_USAGE_WEIGHTS`. */

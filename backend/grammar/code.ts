@@ -10,7 +10,7 @@ import { byteRanges, complement } from './utf8.ts';
 export const end = 0x7fff_ffff;
 
 export interface Code {
-  /** At least 0: a byte of that set; below: rule −1 − it; `end`. */
+  /** n ≥ 0: a byte of set n; n < 0: rule −1 − n; or `end`. */
   readonly operators: Int32Array;
   /** `[256]`, 1 if the set contains the byte. */
   readonly sets: readonly Uint8Array[];

@@ -1,5 +1,5 @@
 /**
- * A JSON schema as rules, whose texts fit the schema. Keywords that a grammar cannot express (`not`, `uniqueItems` …) are refused,
+ * A JSON schema as rules: every text of the rules fits the schema. Keywords that a grammar cannot express (`not`, `uniqueItems` …) are refused,
  * annotations (`title`, most formats) are ignored. Properties come in the order of the schema. An object with named properties has no
  * others unless `additionalProperties` says so, as in llama.cpp.
  */

@@ -25,7 +25,7 @@ function phaseText({ phase, detail }: PhaseEvent): string {
   return phase === 'load' ? `Loading: ${lastPart(detail)}` : `${phaseNames[phase]}: ${detail}`;
 }
 
-/** A model's path takes more room than there is. */
+/** Without folders: a whole path is too long for a status line. */
 const lastPart = (detail: string): string => detail.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
 
 /** `Fitting exits: 3 of 40 windows`, and how much of that is done, from 0 to 1; null if not known. */

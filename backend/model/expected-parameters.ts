@@ -6,7 +6,7 @@ export interface ExpectedParameter {
   /** `[out, in]` of a matrix, `[n]` of a vector; matrices of experts, and their biases, are stacked: `[experts · out, in]`. */
   readonly shape: readonly number[];
   readonly optional: boolean;
-  /** Of how many equal parts it is stacked; 0: it is one. */
+  /** Number of equal parts that are stacked; 0: it has no parts. */
   readonly stacked: number;
 }
 
@@ -36,7 +36,7 @@ export function expectedParameters(spec: ModelSpec): ExpectedParameter[] {
     matrix(`${path}.down_proj`, hidden, width, { stacked });
   };
   const mixture = (path: string, { experts, feedForward: width, shared }: MixtureSpec): void => {
-    // The router first: its size is the file's word on how many experts there are.
+    // The router first: if the number of experts is wrong, its shape gives the clearest message.
     matrix(`${path}.gate`, experts, hidden);
     gated(`${path}.experts`, width, experts);
     if (shared === null) return;

@@ -24,7 +24,7 @@ export interface Model {
   readonly parameters: Parameters;
   /** Every weight file, for hashing. */
   readonly files: readonly string[];
-  /** As it lies in the files, for who writes another model of it. */
+  /** The weights as the files have them, for writing another model from them. */
   readonly stored: StoredModel;
   close(): void;
 }

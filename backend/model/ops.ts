@@ -20,7 +20,7 @@ export interface Ops<T> {
    * headDimensions]` if each head has its own.
    */
   headNorm(x: T, path: string, heads: number, norm: NormSpec, gains: 'shared' | 'each'): T;
-  /** Turns every head by the angles of `rope`, and multiplies what it turns by the factors of it. */
+  /** Rotates every head by the angles of `rope`, and multiplies the rotated part by its factors. */
   rotary(x: T, heads: number, headDimensions: number, rope: RopeSpec): T;
   /**
    * Causal attention of q `[batch, tokens, heads · d]` over the past and the new k, v `[batch, tokens, kvHeads · d]`;

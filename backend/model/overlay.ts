@@ -6,7 +6,7 @@ export interface ParameterValues {
   readonly data: Float32Array;
 }
 
-/** Parameters of which one's values are kept once they were read: they are the caller's to read, not to change. */
+/** The same parameters; the values of `remembered` stay in memory once they have been read. Callers must not change them. */
 export function remembering(base: Parameters, remembered: string): Parameters {
   let values: Float32Array | null = null;
   return { ...base, values: (name) => (name === remembered ? (values ??= base.values(name)) : base.values(name)) };

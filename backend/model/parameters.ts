@@ -25,7 +25,7 @@ export interface Parameters {
 }
 
 interface Located {
-  /** One after another, row by row; a single one but for experts and gains that are stored apart. */
+  /** Joined row by row; a single tensor, except for experts and gains that are stored one by one. */
   readonly tensors: readonly TensorInfo[];
   readonly shape: readonly number[];
   /** Of the rows of all tensors, those that the parameter has, in its order; null: all. */
@@ -130,7 +130,7 @@ function locate(
   return fits ? { tensors, shape, rows, transposed } : { key: name, has: taken ?? has, wanted: shape };
 }
 
-/** What is wrong with the tensors of a parameter that is stacked of equal parts: as many tensors, or one with an axis of parts. */
+/** The tensor with a wrong shape, for a parameter of equal parts: either one tensor for each part, or one tensor with an axis of parts. */
 function wrongPart(
   tensors: readonly TensorInfo[],
   { shape, stacked }: ExpectedParameter,
@@ -144,7 +144,7 @@ function wrongPart(
   return found ? { key: found.name, has: found.shape, wanted } : null;
 }
 
-/** The shape of one matrix or vector, which is what tensors become that are joined. */
+/** The shape that the tensors of a parameter have together: several are joined to one matrix or vector. */
 function storedShape(
   tensors: readonly TensorInfo[],
   axes: number,

@@ -8,7 +8,7 @@ import { familyOf } from './families/index.ts';
 import { expectedParameters } from './expected-parameters.ts';
 import type { ModelSpec } from './spec.ts';
 
-/** A parameter's place: tensors of the files one behind the other, of which some rows, or turned round, are meant. */
+/** A parameter's place in the files: tensors one behind the other; `rows`: only these rows of them; `transposed`: stored as `[in, out]`. */
 export interface ParameterPlace {
   readonly tensors: readonly string[];
   readonly rows?: readonly number[];

@@ -22,17 +22,17 @@ export interface RopeSpec {
   readonly inverseFrequencies: readonly number[];
   /** Factor on cosines and sines: the attention factor of YaRN and longrope. */
   readonly scale: number;
-  /** Texts of more than `beyond` positions turn by these frequencies, from their first token on (longrope). */
+  /** Texts of more than `beyond` positions are rotated by these frequencies, from their first token on (longrope). */
   readonly long: { readonly beyond: number; readonly inverseFrequencies: readonly number[] } | null;
   /** A further factor 1 + beta · ln(1 + ⌊position / original⌋) on cosines and sines (the queries of Ministral 3). */
   readonly growth: { readonly beta: number; readonly original: number } | null;
 }
 
-/** The frequencies by which a text of this many positions turns. */
+/** The frequencies by which a text with this number of positions is rotated. */
 export const ropeFrequencies = ({ inverseFrequencies, long }: RopeSpec, positions: number): readonly number[] =>
   long && positions > long.beyond ? long.inverseFrequencies : inverseFrequencies;
 
-/** The positions behind which a text turns by other frequencies, from its first token on; null if none does. */
+/** Number of positions beyond which a text is rotated by other frequencies, from its first token on; null if there is none. */
 export const longerThan = ({ layers }: ModelSpec): number | null =>
   layers.find(({ rope }) => rope?.long)?.rope?.long?.beyond ?? null;
 
@@ -100,7 +100,7 @@ export interface ModelSpec {
   readonly qkNorm: 'none' | 'head' | 'heads' | 'all';
   readonly attentionScale: number;
   readonly attentionSoftcap: number | null;
-  /** A score of each head joins the softmax, and its share goes nowhere (gpt-oss): parameter `self_attn.sinks.weight`. */
+  /** A score of each head joins the softmax, and its share is dropped (gpt-oss): parameter `self_attn.sinks.weight`. */
   readonly attentionSinks: boolean;
   readonly finalSoftcap: number | null;
   /** Factor on what attention and MLP add to the stream (Granite). */

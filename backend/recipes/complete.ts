@@ -89,9 +89,9 @@ const lastLine = (text: string): string => text.slice(text.lastIndexOf('\n') + 1
 interface Task {
   readonly session: Session;
   readonly gap: Gap;
-  /** No reader waits any more. */
+  /** Whether no reader waits for suggestions any more. */
   readonly isOver: () => boolean;
-  /** As a share of the time after which a suggestion is shown. */
+  /** Time since the request, as a share of the time after which a suggestion is shown. */
   readonly timeGone: () => number;
   readonly onPrompt: (rememberedTokens: number) => void;
 }
@@ -116,7 +116,7 @@ async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: Comp
   if (record?.alternatives === undefined) return [];
   const respelled = first!.tokens.slice(0, -1).map(({ id }) => id);
   const { alternatives, ...rest } = record;
-  // Of what was taken off, its last characters may be the token's first.
+  // The first characters of the token may be the last ones of what was taken off the prompt.
   const known = one.codec.tokenText(record.id).length - record.text.length;
   const isText = ({ id, text }: Candidate): boolean =>
     !one.endOfText.includes(id) && text.length > known && !text.includes('\uFFFD');
@@ -130,7 +130,7 @@ async function beginnings(task: Task, ask: Ask, { maxTokens, suggestions }: Comp
     }));
 }
 
-/** Writes all to their ends, or as far as the time allows. */
+/** Writes all suggestions to their ends, or until the time is over. */
 async function write({ session, gap, isOver, timeGone, onPrompt }: Task, writings: Writing[]): Promise<Writing[]> {
   const byRequest = new Map(writings.map((writing) => [writing.request, writing]));
   const leave = (writing: Writing, stop: StopReason): void => {

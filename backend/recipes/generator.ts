@@ -26,7 +26,7 @@ export interface Generator {
   readonly model: Model;
   readonly tokenizer: Tokenizer;
   readonly staged: StagedModel;
-  /** Every exit of the checkpoint, whether these options ask it or not. */
+  /** Every exit of the checkpoint, also those that these options do not use. */
   readonly exits: readonly ExitSpec[];
   readonly calibration: Calibration | null;
   readonly device: Device;

@@ -18,7 +18,7 @@ import { measureAgreement } from './agreement.ts';
 import { identify } from './opened.ts';
 import { modelText } from './tune-options.ts';
 
-/** @throws UserError for layers that the model has not, a plain model of another base, and a folder that is there already. */
+/** @throws UserError for layers that the model does not have, a plain model of another base, and a folder that exists. */
 export async function* importExits(options: ImportOptions, signal: AbortSignal): AsyncGenerator<ExportEvent, void> {
   yield { type: 'phase', phase: 'load', detail: options.model };
   const model = openModel(options.model);

@@ -1,5 +1,5 @@
 /** The texts of a request as decoding takes them, and their records for the client. Knows no inbox. */
-import type { Asker, LogitChanges, PromptToken, ServeEvent, WriteRequest } from '../../protocol/serving.ts';
+import type { Sender, LogitChanges, PromptToken, ServeEvent, WriteRequest } from '../../protocol/serving.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
 import type { Steps } from '../data/steps.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
@@ -15,13 +15,13 @@ import { encodePrompt, type PlainPrompt } from './serve-texts.ts';
 
 /** A text to be written, and its client. */
 export interface Text extends BatchRequest {
-  /** Texts that wait go round among those of another path: client, request. */
+  /** Client and request: waiting texts take turns by client, and within a client by request. */
   readonly turn: readonly string[];
   readonly contextLength: number;
   readonly id: number;
   readonly text: number;
   readonly echo: boolean;
-  /** Of its prompt, those that were taken off its end included. */
+  /** Tokens of its prompt, with those that were taken off its end. */
   readonly promptTokens: number;
   readonly pool: Pooling | null;
 }
@@ -30,7 +30,7 @@ export interface Text extends BatchRequest {
 export function* textsOf(
   request: WriteRequest,
   plain: readonly PlainPrompt[],
-  whose: Pick<Text, 'id' | 'turn' | 'scope'>,
+  owner: Pick<Text, 'id' | 'turn' | 'scope'>,
   generator: Generator,
   grammars: Grammars,
   contextLength: number,
@@ -51,7 +51,7 @@ export function* textsOf(
     for (let number = 0; number < count; number++)
       texts.push({
         ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
-        ...whose,
+        ...owner,
         contextLength,
         endOfText,
         allowed,
@@ -85,8 +85,8 @@ function changesOf(
   return { ...penalties, bias: added };
 }
 
-/** Which texts of others one shares what has been computed with. */
-export const scopes: Readonly<Record<ServeOptions['cacheScope'], (id: number, asker: Asker) => string>> = {
+/** For each value of the option, the scope of a request: texts of one scope share what has been computed. */
+export const scopes: Readonly<Record<ServeOptions['cacheScope'], (id: number, sender: Sender) => string>> = {
   request: (id) => String(id),
   key: (_, { key }) => key,
   all: () => '',

@@ -10,7 +10,7 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 
 export interface EncodedPrompt {
   readonly ids: readonly number[];
-  /** Tokens of the prompt as it came, those that were taken off its end included. */
+  /** Tokens of the prompt as it came, with those that were taken off its end. */
   readonly tokens: number;
   /** What the text must begin with, since it was taken off. */
   readonly begun: Begun | null;
@@ -58,11 +58,11 @@ export function* encodePrompt(prompt: PlainPrompt, tokenizer: Tokenizer, room: P
         room.heals && prompt.kind === 'text' ? tokenizer : null,
       );
     case 'ids':
-      // Who counts tokens wants these and no others.
+      // A client that sends ids wants exactly these tokens, so nothing is taken off their end.
       checkIds(prompt.ids, tokenizer);
       return encoded(prompt.ids, null);
     case 'gap':
-      // A model that fills was taught with texts cut anywhere.
+      // A model that fills gaps was trained on texts that were cut anywhere, so nothing is taken off here either.
       return { ...(yield* encodeGap(prompt.gap, tokenizer, room)), ends: tokenizer.fim?.ends ?? [] };
   }
 }

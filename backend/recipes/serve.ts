@@ -8,7 +8,7 @@ import { toErrorRecord, type Inbox } from '../../protocol/jobs.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
 import type {
   Answers,
-  Asker,
+  Sender,
   Question,
   ServedModel,
   ServeEvent,
@@ -69,9 +69,9 @@ async function* serveWith(
 
 /** A request that is not over. */
 interface OpenRequest {
-  /** Those that are written, or wait for it. */
+  /** Texts that are being written or wait for their turn. */
   readonly texts: Set<Text>;
-  /** What is still to be done before that. */
+  /** Work on its prompts before they can be written, or on its question. */
   task: Task | null;
   /** Its client is gone. */
   readonly gone: AbortController;
@@ -84,7 +84,7 @@ const withoutTexts = 50;
 async function* answerAll(
   generator: Generator,
   shape: ServedShape,
-  scopeOf: (id: number, asker: Asker) => string,
+  scopeOf: (id: number, sender: Sender) => string,
   signal: AbortSignal,
   inbox: Inbox<ServeMessage>,
 ): AsyncGenerator<ServeEvent, void> {
@@ -106,7 +106,7 @@ async function* answerAll(
       inbox.wake();
     },
     onEnd(text, error) {
-      // A defect costs the texts that it met, and not the server.
+      // A defect ends the texts of its step, and not the server.
       if (error instanceof UserError) losses.push(error);
       else if (error !== null) refuse(text.id, error);
       forget(open, text);
@@ -131,30 +131,30 @@ async function* answerAll(
     close(id);
     events.push({ type: 'answered', id, answer: given });
   };
-  const put = (desk: Desk, id: number, { client }: Asker, steps: Steps<void>): void => {
+  const put = (desk: Desk, id: number, { client }: Sender, steps: Steps<void>): void => {
     const request = open.get(id);
-    // It may have gone in the meantime.
+    // Its client may have left in the meantime.
     if (request === undefined) return;
     request.task = { client, steps, refuse: (error) => refuse(id, error) };
     desk.add(request.task);
   };
-  const writeTexts = async (id: number, asker: Asker, request: WriteRequest): Promise<void> => {
+  const writeTexts = async (id: number, sender: Sender, request: WriteRequest): Promise<void> => {
     const { texts, gone } = open.get(id)!;
     const plain = await Promise.all(request.prompts.map((prompt) => plainPrompt(prompt, tokenizer, gone.signal)));
-    const whose = { id, turn: [asker.client, String(id)], scope: scopeOf(id, asker) };
-    put(prompts, id, asker, joining());
+    const owner = { id, turn: [sender.client, String(id)], scope: scopeOf(id, sender) };
+    put(prompts, id, sender, joining());
     function* joining(): Steps<void> {
-      const made = yield* textsOf(request, plain, whose, generator, grammars, contextLength);
+      const made = yield* textsOf(request, plain, owner, generator, grammars, contextLength);
       for (const { prompt } of made) checkPrompt(prompt, contextLength);
       for (const text of made) texts.add(text);
       events.push({ type: 'accepted', id });
       queue.add(made);
     }
   };
-  const answerQuestion = async (id: number, asker: Asker, question: Question): Promise<void> => {
+  const answerQuestion = async (id: number, sender: Sender, question: Question): Promise<void> => {
     const { signal: gone } = open.get(id)!.gone;
     if (question.kind === 'template') return tell(id, await render(question.chat, tokenizer, gone));
-    put(questions, id, asker, answering(question));
+    put(questions, id, sender, answering(question));
     function* answering(given: Exclude<Question, { kind: 'template' }>): Steps<void> {
       tell(id, yield* answer(given, tokenizer));
     }
@@ -165,8 +165,8 @@ async function* answerAll(
     open.set(id, { texts: new Set(), task: null, gone: new AbortController() });
     const begun =
       message.type === 'write'
-        ? writeTexts(id, message.asker, message.request)
-        : answerQuestion(id, message.asker, message.question);
+        ? writeTexts(id, message.sender, message.request)
+        : answerQuestion(id, message.sender, message.question);
     void begun.catch((error: unknown) => refuse(id, error)).then(() => inbox.wake());
   };
   try {

@@ -76,7 +76,7 @@ export function windowsOf(sets: TokenSets, part: Part, tokens = Infinity): Windo
 
 function setOf(sets: TokenSets, part: Part): TokenSet {
   const set = sets[part];
-  if (!set) throw new Error(`the ${part} windows were not asked for`);
+  if (!set) throw new Error(`the ${part} windows were not requested`);
   return set;
 }
 

@@ -197,7 +197,7 @@ async function* prepare(
   writeJob({
     directory,
     model: model.path,
-    there: remote.model,
+    onRanks: remote.model,
     spec,
     parameters: model.parameters,
     base,

@@ -53,7 +53,7 @@ function gpuOf({ gpu }: GpuShare, options: GgmlOptions): Processor {
   return processor;
 }
 
-/** What computes the layers up to one. */
+/** The processor that computes a layer. */
 export const processorOfLayer = (layer: number, options: GgmlOptions): Processor =>
   options.gpu !== undefined && layer <= options.gpu.layers ? gpuOf(options.gpu, options) : processorOf(options);
 
@@ -64,7 +64,7 @@ interface Shared {
 
 const shared = new WeakMap<Model, Map<string, Shared>>();
 
-/** The weights of a model and of exits laid over it. Those of the model are uploaded once for all who use it at a time. */
+/** The weights of a model and of exits laid over it. Those of the model are uploaded once, and shared by everything that has the model open. */
 export function weightsOf(
   processor: Processor,
   model: Model,

@@ -1,6 +1,6 @@
 /**
- * How far the rows of some slots have come: their tokens, counters, and the invariant between them; no tensors. It is known also of slots
- * whose device is lost.
+ * How far the rows of some slots have come: their tokens, counters, and the invariant between them; no tensors. So it is known even if their
+ * device is lost.
  */
 export interface Progress {
   /** Tokens of each row that have entered the model. */
@@ -11,9 +11,9 @@ export interface Progress {
   filled: number[][];
   /** For each row, the number of tokens up to the last one without a stream behind the last stage: these cannot be read. */
   unreadable: number[];
-  /** Of each row, tokens that an exit's memory has filled and that some stage has not passed yet: position → first stage behind the exit. */
+  /** For each row, the tokens that a memory has filled and that some stage has not passed yet: position → first stage behind the exit. */
   left: Map<number, number>[];
-  /** For each row, the position and the stage from which on it has entries that memories filled; null: nowhere. */
+  /** For each row, the first position and the first stage with entries that memories filled; null if all are exact. */
   fitted: (Fitted | null)[];
 }
 
@@ -29,15 +29,15 @@ type Stages = readonly { readonly parent: number | null }[];
 export interface RowChanges {
   /** Adds new tokens to a row, after its others. */
   enter(row: number, ids: ArrayLike<number>): void;
-  /** What waits first in a row and is filled already counts as run, at every stage. */
+  /** At every stage, counts the tokens at the front of a row's queue that a memory has filled as run. */
   skip(row: number): void;
-  /** Makes a row exact again: behind the first token that is filled, later stages have run nothing, and will in the next pass. */
+  /** Makes a row exact again: from the first filled token on, later stages forget what they have run, and run it in the next pass. */
   repair(row: number): void;
   /** Forgets every token of a row from `position` on. */
   truncate(row: number, position: number): void;
-  /** A row becomes the first `positions` of another, as far as each stage has run them. */
+  /** A row becomes the first `positions` tokens of another; each stage keeps those of them that it has run. */
   copy(from: number, to: number, positions: number): void;
-  /** The rows become these of before, in this order; null: an empty one. */
+  /** Replaces the rows: each is an earlier row, by its number, or an empty one (null). */
   arrange(rows: readonly (number | null)[]): void;
 }
 
@@ -141,7 +141,7 @@ export function truncate(progress: Progress, row: number, position: number): voi
   if ((progress.fitted[row]?.position ?? -1) >= position) progress.fitted[row] = null;
 }
 
-/** The rows become these of before; null: an empty one. */
+/** Replaces the rows: each is an earlier row, by its number, or an empty one (null). */
 export function arrange(progress: Progress, rows: readonly (number | null)[]): void {
   const arranged = (counts: readonly number[]): number[] => rows.map((row) => (row === null ? 0 : counts[row]!));
   progress.entered = arranged(progress.entered);

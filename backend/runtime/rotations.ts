@@ -1,7 +1,7 @@
 /** The angles by which a pass turns queries and keys, tabulated in JavaScript. Knows positions, no graph. */
 import { ropeFactor, variesInText, type ModelSpec, type RopeSpec } from '../model/spec.ts';
 
-/** Rows of a pass, as far as rotations depend on it. */
+/** The shape of a pass and the positions of its tokens, on which rotations depend. */
 export interface Turned {
   readonly batch: number;
   readonly tokens: number;

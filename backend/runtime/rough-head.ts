@@ -19,7 +19,7 @@ const weight = `${modelHead}.weight`;
 export const isScreened = (processor: Processor, { parameters }: Model, { head, form }: GgmlOptions): boolean =>
   head === 'screened' && form === 'stored' && canScreen(processor, parameters, modelHead);
 
-/** Brings the copy in. */
+/** Adds the copy to the weights: from the cache, else made now. */
 export async function loadRoughHead(processor: Processor, model: Model, weights: Weights): Promise<void> {
   const { parameters } = model;
   const shape = parameters.shape(weight) as [number, number];

@@ -60,7 +60,10 @@ export interface Place {
 }
 
 export interface RunOptions {
-  /** The last of several stages that run together, each the parent of the next and as far as the first; default: that stage alone. */
+  /**
+   * The last of several stages that run together; default: the given stage alone. Each is the parent of the next, and all have run equally
+   * many tokens.
+   */
   readonly last?: number;
   /** The final exit is read only for the last token of a row: what only other tokens would need is not computed. */
   readonly lastOnly?: boolean;
@@ -130,7 +133,7 @@ export function positionBytes({ spec, stages }: Pick<StagedModel, 'spec' | 'stag
   return 2 * attentions * spec.kvHeads * spec.headDimensions * elementBytes + 4 * streams;
 }
 
-/** Layers of a stage, as its cost goes by them. */
+/** Number of layers by which the cost of a stage is estimated. */
 export const stageLayers = ({ from, to }: StageSpec): number => Math.max(0.5, to.layer - from.layer);
 
 /** How many stages the trunk has. */
@@ -143,7 +146,7 @@ export const branchOf = ({ reads, stages }: ExitPoint): number | null => (reads 
 export interface FeatureModel {
   readonly spec: ModelSpec;
   readonly cuts: readonly Cut[];
-  /** Layers, counted from 1, of whose attentions keys (before their norm and rotation) and values are returned, too. */
+  /** Layers, counted from 1: the keys (before their norm and rotation) and values of their attentions are returned, too. */
   readonly entries?: readonly number[];
   /**
    * Full sequences ids `[batch, tokens]` → the stream at each cut `[batch, tokens, width]`, in the order of `cuts`, and keys and values

@@ -2,7 +2,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isIPv4 } from 'node:net';
-import type { Asker } from '../../protocol/serving.ts';
+import type { Sender } from '../../protocol/serving.ts';
 import { refusal, type Refusal } from './failures.ts';
 
 export interface Guards {
@@ -32,7 +32,7 @@ export function refusalOf(headers: IncomingHttpHeaders, guards: Guards, isOpen: 
 }
 
 /** The client of a request: by its key if there are several keys (a single key identifies no one), else by its address. */
-export function askerOf(headers: IncomingHttpHeaders, address: string, { keys }: Guards): Asker {
+export function senderOf(headers: IncomingHttpHeaders, address: string, { keys }: Guards): Sender {
   const key = keys.length === 0 ? '' : String(placeOfKey(headers, keys));
   return { client: keys.length > 1 ? `key ${key}` : address, key };
 }
@@ -68,4 +68,4 @@ function placeOfKey({ authorization = '', ...headers }: IncomingHttpHeaders, key
 /** A host header without its port. */
 const nameOf = (host: string): string => host.replace(/:\d+$/, '');
 
-const shownHeader = (value: string | undefined): string => (value ?? 'nobody').slice(0, 100);
+const shownHeader = (value: string | undefined): string => (value ?? 'none').slice(0, 100);

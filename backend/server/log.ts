@@ -9,7 +9,7 @@ export interface Answered {
   readonly path: string;
   readonly status: number;
   readonly tally: Tally;
-  /** Null if no text was asked for. */
+  /** Null if the request asks for no text. */
   readonly request: WriteRequest | null;
 }
 

@@ -1,4 +1,4 @@
-/** How deep JSON is nested, found before anything parses it: what is nested deeper than the stack is long fails wherever it is walked. */
+/** Measures how deep JSON is nested before anything parses it, since functions that walk JSON that is nested too deep overflow the stack. */
 
 /** Takes a text's bytes as they come; answers the deepest list or object so far. */
 export type NestingMeter = (bytes: Uint8Array) => number;

@@ -7,7 +7,7 @@ import { readJson, type ReadBody } from './body.ts';
 import type { Endpoint, Head } from './endpoint.ts';
 import { failureOf, refusal, type Failure, type FailureShape } from './failures.ts';
 import { bodyOf } from './fields.ts';
-import { askerOf, originHeaders, refusalOf, type Guards } from './guards.ts';
+import { senderOf, originHeaders, refusalOf, type Guards } from './guards.ts';
 import { failureShapeOf, routeOf } from './routes.ts';
 import type { WriteRequest } from '../../protocol/serving.ts';
 import type { Answered } from './log.ts';
@@ -35,7 +35,7 @@ interface Client {
 
 const noBody: ReadBody = { value: {}, bytes: 0 };
 
-/** Whatever becomes of it; never rejects. */
+/** Answers one request. Errors become answers, so it never rejects. */
 export async function respond(
   request: IncomingMessage,
   response: ServerResponse,
@@ -49,13 +49,13 @@ export async function respond(
   const { url = '/', method = 'GET' } = request;
   const shape = failureShapeOf(url);
   const tally = newTally();
-  const asker = askerOf(request.headers, request.socket.remoteAddress ?? '', answering.guards);
+  const sender = senderOf(request.headers, request.socket.remoteAddress ?? '', answering.guards);
   const path = url.split('?')[0]!;
   let writeRequest: WriteRequest | null = null;
   response.once('close', () => {
     if (quiet.has(path)) return;
     answering.onRequest?.({
-      client: asker.client,
+      client: sender.client,
       method,
       path,
       status: response.statusCode,
@@ -89,7 +89,7 @@ export async function respond(
     if (route.kind === 'text') return sendText(to, route.text(by));
     if (model === null) throw refusal(503, 'loading', 'The model is being loaded.', { retryAfter: 1 });
     const served: Served = { model, name, options };
-    const caller: Caller = { asker, bytes, tally, signal: gone.signal };
+    const caller: Caller = { sender, bytes, tally, signal: gone.signal };
     if (route.kind === 'answers') return sendJson(to, 200, route.answer(served, by, body));
     if (route.kind === 'asks') return await sendParts(to, await route.ask(body, by, caller));
     const open = (format: StreamFormat): EventStream => openStream(response, to.headers, silenceMilliseconds, format);

@@ -55,7 +55,7 @@ export function responses(body: Body, served: Served): Endpoint {
 
 const isCut = ({ reason }: WrittenText): boolean => finishReason(reason) === 'length';
 
-/** A response of which nothing is written yet: what was asked, and what follows of it. */
+/** A response without text: the request's own fields, and those that follow from them. */
 const shellOf = (body: Body, { name }: Served, { options }: WriteRequest, { id, created }: Head): Body => ({
   id: `resp_${id}`,
   object: 'response',

@@ -114,7 +114,7 @@ export function routeOf(url: string, method: string): Route {
   const path = url.split('?')[0]!;
   const route = Object.hasOwn(routes, path) ? routes[path] : namedRoute(path);
   if (route === undefined) throw refusal(404, 'not_found', `There is no ${path.slice(0, 100)} here.`);
-  if (route.method !== method) throw refusal(405, 'method_not_allowed', `${path} is asked by ${route.method}.`);
+  if (route.method !== method) throw refusal(405, 'method_not_allowed', `${path} takes ${route.method} requests.`);
   return route;
 }
 

@@ -38,7 +38,7 @@ export interface ServingHooks {
 const graceMilliseconds = 3_000;
 
 /**
- * Listens first and loads then, so that clients see that it loads.
+ * Listens first and then loads the model, so that clients learn that it is loading.
  * @throws UserError for an address that cannot be listened at, or a key that cannot be read.
  */
 export async function startServing(options: ServeOptions, hooks: ServingHooks): Promise<RunningServer> {

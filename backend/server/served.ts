@@ -1,4 +1,4 @@
-/** What requests are answered by. */
+/** What every endpoint is given: the model, its name, and the server's options. */
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { ServedModel } from '../../protocol/serving.ts';
 

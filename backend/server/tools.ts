@@ -184,7 +184,7 @@ function readCalls(text: string, tools: readonly Tool[]): ToolCall[] | null {
   try {
     value = JSON.parse(text);
   } catch {
-    // Some in lines of their own, of which the last may be cut off.
+    // Some models write one call a line, and the last line may be cut off.
     const lines = text.split('\n').filter((line) => line.trim() !== '');
     if (lines.length < 2) return null;
     const each = lines.map((line) => readCalls(line, tools));

@@ -7,7 +7,7 @@ import { fromErrorRecord } from '../../protocol/jobs.ts';
 import type {
   AcceptedEvent,
   Answers,
-  Asker,
+  Sender,
   Question,
   ServedModel,
   ServeEvent,
@@ -24,7 +24,7 @@ import { newWritingTexts, type WritingText } from './writing-texts.ts';
 
 /** The client of a request, its contents, and its deadline. */
 export interface Caller {
-  readonly asker: Asker;
+  readonly sender: Sender;
   /** Length of the request's body. */
   readonly bytes: number;
   /** What becomes of it is counted there. */
@@ -101,10 +101,10 @@ export function openWriter(
     model: () => model,
     counts,
     writing: () => writing.list(),
-    async *write(request, { asker, signal, tally }) {
+    async *write(request, { sender, signal, tally }) {
       checkReady();
       const open = new Set(Array.from({ length: request.prompts.length * request.count }, (_, i) => i));
-      const giveBack = admission.texts(asker.client, open.size, model!.parallel);
+      const giveBack = admission.texts(sender.client, open.size, model!.parallel);
       const id = ids++;
       const mailbox = newMailbox<ServeEvent>();
       let isRead = false;
@@ -116,7 +116,7 @@ export function openWriter(
       counts.open(open.size);
       try {
         if (signal.aborted) abort();
-        else job.send({ type: 'write', id, asker, request });
+        else job.send({ type: 'write', id, sender, request });
         while (open.size > 0) {
           const event = await mailbox.next();
           if (event === null) {
@@ -153,14 +153,14 @@ export function openWriter(
       caller: Caller,
     ): Promise<Answers[Kind]> {
       checkReady();
-      const { asker, bytes, signal } = caller;
-      const giveBack = admission.question(asker.client, bytes);
+      const { sender, bytes, signal } = caller;
+      const giveBack = admission.question(sender.client, bytes);
       const id = ids++;
       let leave: () => void = () => undefined;
       try {
         if (signal.aborted) throw gone();
         // An error of sending arrives at once, and nothing waits for it.
-        job.send({ type: 'ask', id, asker, question });
+        job.send({ type: 'ask', id, sender, question });
         return await new Promise<Answers[Kind]>((resolve, reject) => {
           leave = () => {
             job.send({ type: 'cancel', id });

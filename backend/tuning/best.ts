@@ -6,9 +6,9 @@ import type { ExitScore } from '../../protocol/events.ts';
 import type { Origin, Progress } from '../checkpoint/checkpoint.ts';
 import type { CheckpointWriter } from '../checkpoint/writer.ts';
 
-/** What an evaluation is judged by, and what becomes of values that are better. */
+/** How an evaluation is judged, and how better values are kept. */
 export interface Keeping {
-  /** Of which the lowest so far is best. */
+  /** The values with the lowest loss so far are the best. */
   loss(scores: readonly ExitScore[]): number;
   /** Writes the values that are now better than the kept ones. */
   keep(

@@ -1,9 +1,9 @@
-/** Products that are too large for JavaScript, for who solves in closed form. Knows no regression. */
+/** Products that are too large for JavaScript, for solutions in closed form. Knows no regression. */
 import type { Multiply } from '../exits/ridge.ts';
 import { GraphBuilder, type BuiltGraph } from '../onnx/builder.ts';
 import type { Session } from '../onnx/session.ts';
 
-/** Opens a graph; who gave it closes the session. */
+/** Opens a session for a graph. The caller that supplies this function also closes the session. */
 export type Open = (graph: BuiltGraph) => Promise<Session>;
 
 /** Products of 64 bits. */

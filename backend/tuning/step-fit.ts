@@ -60,7 +60,7 @@ export interface Fit {
   dispose(): Promise<void>;
 }
 
-/** A window of which states are kept, for what is regressed after the fit. */
+/** States of a window that are kept, for the regression of the defer class after the fit. */
 interface KeptWindow {
   readonly x: Value;
   readonly weights: Value;

@@ -22,7 +22,7 @@ export interface StepOptions {
   readonly exits: readonly ExitSpec[];
   /** First values of every trained parameter (exits/initialise.ts, a fit, or a checkpoint); copied. */
   readonly initial: ReadonlyMap<string, Float32Array>;
-  /** The backbone's parameters, of which the frozen ones that exits read are kept. */
+  /** The backbone's parameters. Those that exits read, which are frozen, stay in memory. */
   readonly model: Pick<Parameters, 'has' | 'shape' | 'values'>;
   readonly objective: ObjectiveOptions;
   readonly optimiser: OptimiserOptions;

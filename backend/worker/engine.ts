@@ -25,7 +25,7 @@ export interface Engine {
    * Jobs that write with a model run side by side. Any other begins once earlier ones of the same model, by whatever path, are over.
    */
   start<Name extends JobName>(recipe: Name, options: JobOptions[Name]): Job<Name>;
-  /** What runs on a model now, besides what writes with it. */
+  /** The job that a model runs now, other than jobs that write texts; null if there is none. */
   running(model: string): JobName | null;
   /** Cancels every job, waits a little, and lets every thread end. A job that does not stop is left to the end of the process. */
   dispose(): Promise<void>;
@@ -58,7 +58,7 @@ interface Lane {
 /** A job with its turn: `over` settles, never rejects, when the job is over. */
 interface Turn {
   readonly job: Pick<Job<JobName>, 'recipe' | 'cancel'>;
-  /** That it runs in, once it does. */
+  /** The thread that runs it; null while it waits. */
   thread: HostThread | null;
   over: Promise<void>;
 }
@@ -202,7 +202,7 @@ export async function* runIn<Name extends JobName>(
   }
 }
 
-/** The same for every path to a model, and another once other files are there. What cannot be looked at is for the recipe to refuse. */
+/** Equal for every path to the same file, and new if the file is replaced. A path that cannot be read is left for the recipe to refuse. */
 function modelKey(model: string): string {
   try {
     const { dev, ino } = statSync(model, { bigint: true });

@@ -20,7 +20,7 @@ from .weights import Weights
 from .windows import windows_at
 
 FIT_WINDOWS = 8
-"""A fit looks at the clock so often."""
+"""Windows of a fit between two looks at the clock."""
 
 
 def begin(run: Run, judge: Judge) -> Reached:
@@ -87,7 +87,7 @@ def _fit(run: Run, plain: dict[str, Tensor]) -> dict[str, Tensor]:
                 for fit in fits:
                     fit.add(place, passed.features[fit.exit.cut].float(), final, counted, run.lm_head())
         run.emit({"type": "progress", "phase": "fit", "done": place + 1, "total": count, "unit": "windows"})
-        # All ranks ask as often: those with a window more than others not for that one.
+        # Asking is a sum over all ranks, so all ask equally often: a rank with one window more does not ask after that one.
         if done % FIT_WINDOWS == 0 and done <= count // ranks.mesh.dp and _is_late(run):
             break
     run.pipeline.drain()

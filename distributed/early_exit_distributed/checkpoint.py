@@ -35,7 +35,7 @@ class Saved:
 
 
 class Checkpoint:
-    """Of the writing rank; others never open it."""
+    """Writes a checkpoint. Only the writing rank opens one."""
 
     def __init__(self, job: Job, metrics_bytes: int = 0):
         self._job = job

@@ -11,7 +11,7 @@ from .job import JobError, Limits
 EVALUATIONS = 10
 """Evaluations of a run, by default."""
 SAVE_PATIENCE = 20
-"""States are written at most so often that they take a twentieth of the time."""
+"""Bounds how often the state is written: at most a twentieth of the time."""
 TIME_PARTS = 1000
 """A run whose number of steps is not known reports its progress in this many parts."""
 

@@ -188,7 +188,7 @@ FIRST, WEAKEST, STRONGEST, CAUTIOUS = 0.1, 1e-9, 1e3, 1.0
 
 
 def correction(xx: list[Tensor], xr: list[Tensor]) -> Tensor | None:
-    """Δ that makes Σ‖r - xΔ‖² + λ‖Δ‖² least, λ chosen on the sums kept apart (index 1); None if no correction does better than any."""
+    """Δ that makes Σ‖r - xΔ‖² + λ‖Δ‖² least, λ chosen on the sums kept apart (index 1); None if every correction makes it worse."""
     all_xx, all_xr = xx[0] + xx[1], xr[0] + xr[1]
     if float(all_xx.trace()) == 0:
         return None

@@ -24,7 +24,7 @@ from .rank import report
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m early_exit_distributed", description=__doc__)
     parser.add_argument("directory", help="the run's folder, on a path that all machines share")
-    parser.add_argument("--ranks", type=int, help="ranks on this machine; all of the mesh where it is one machine")
+    parser.add_argument("--ranks", type=int, help="ranks on this machine; by default all of the mesh")
     parser.add_argument("--nodes", type=int, default=1, help="machines that take part")
     parser.add_argument("--endpoint", default="127.0.0.1:0", help="HOST:PORT of the first machine")
     parser.add_argument("--id", default=secrets.token_hex(8), help="the same for all machines of a run, and for no other run")
@@ -65,7 +65,7 @@ def _launch(folder: Path, ranks: int, nodes: int, endpoint: str, meeting: str) -
 
 
 def _first(error: ChildFailedError) -> tuple[int, ProcessFailure]:
-    """The rank that everybody else lost: one that was killed leaves no time, so others may seem to have failed before it."""
+    """The rank that failed first. A rank that was killed has recorded no time, so ranks that lost it may seem to have failed before it."""
     killed = [(rank, failure) for rank, failure in error.failures.items() if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM]
     return killed[0] if killed else error.get_first_failure()
 

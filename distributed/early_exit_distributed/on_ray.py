@@ -52,11 +52,11 @@ class Rank:
 def main(directory: str, ranks: int) -> int:
     stopping = threading.Event()
     ray.init(log_to_driver=True)
-    # Stopping the job keeps its work: the ranks end at their next update. Connecting sets a handler of Ray's, so ours comes behind.
+    # Stopping the job keeps its work: the ranks end at their next update. ray.init sets a handler of its own, so ours is set after it.
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= ranks else 0
     actors = [Rank.options(num_gpus=gpus, num_cpus=0 if gpus else 0.01).remote(directory) for _ in range(ranks)]
-    # All are waited for: ranks that meet before others have a place would give up on them.
+    # Waits for all actors first: ranks that already meet would give up on those for which the cluster has no room yet.
     (address, port), *_ = ray.get([actor.address.remote() for actor in actors])
     folder = Path(directory) / FOLDER
     waiting = {actor.run.remote(rank, ranks, address, port): rank for rank, actor in enumerate(actors)}
@@ -67,7 +67,7 @@ def main(directory: str, ranks: int) -> int:
             (folder / "stop").touch()
         failures = _failures(finished, waiting, ranks)
         if failures and not any(failure.is_cause for failure in failures):
-            # If one has ended the others fail, too, and Ray may report those first.
+            # If one rank has ended, the others fail, too, and Ray may report those first.
             finished, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=GRACE) if waiting else ([], [])
             failures += _failures(finished, waiting, ranks)
         if failures:
@@ -85,7 +85,7 @@ class Failure:
 
 
 def _failures(finished: list[ray.ObjectRef], waiting: dict[ray.ObjectRef, int], ranks: int) -> list[Failure]:
-    """Of ranks that ended; they are waited for no more."""
+    """Failures among ranks that have ended, which are removed from those that are waited for."""
     found = (_failure(done, waiting.pop(done), ranks) for done in finished)
     return [failure for failure in found if failure]
 

@@ -1,4 +1,4 @@
-"""What a rank has in its hands throughout a tuning run: its part of the frozen model, its exits and their step. It decides nothing."""
+"""What a rank keeps throughout a tuning run: its part of the frozen model, its exits and their step. It decides nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rank has in its hands throughout a sitting, whatever is trained: the job, the text, the model's files, the time and the wish to stop."""
+"""What a rank keeps throughout a sitting, whatever is trained: the job, the text, the model's files, the time and the wish to stop."""
 
 from __future__ import annotations
 

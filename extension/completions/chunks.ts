@@ -16,7 +16,7 @@ const nearDuplicate = 0.9;
 /** A shorter piece says nothing. */
 const leastLines = 3;
 
-/** The lines around one, as many as make a piece. */
+/** The piece of a file around a line: `chunkLines` lines, or all of a shorter file. */
 export function chunkAround(lines: readonly string[], line: number): string {
   const start = Math.max(0, Math.min(line - chunkLines / 2, lines.length - chunkLines));
   return lines.slice(start, start + chunkLines).join('\n');

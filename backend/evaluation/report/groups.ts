@@ -13,7 +13,7 @@ export interface Group {
 /** Options in which runs of one group may differ: the seed, the device, the folders, and whether the run was resumed. */
 const ofSitting = new Set(['seed', 'out', 'resume', 'device', 'exitDevice', 'threads']);
 
-/** Options that a run of the whole model has for what came of it: its new model, and the exits that it went on with. */
+/** Options that, after a run of the whole model, name its results: the new model and its exits. */
 const ofResult = new Set(['model', 'exits']);
 const isWhole = ({ options }: TuningRun): boolean => typeof options['continuePretraining'] === 'string';
 

@@ -86,7 +86,7 @@ const pointOf = (way: WayScore, full: WayScore, x: number): Point => ({
 
 const isThreshold = ({ way }: WayScore): boolean => Number.isFinite(Number(way));
 
-/** Thresholds are one series, each named way one of its own. */
+/** All thresholds together are one series; each named way is a series by itself. */
 function series(ways: readonly WayScore[], point: (way: WayScore) => Point | null): Series[] {
   const named = ways.filter((way) => !isThreshold(way));
   const of = (name: string, shade: Shade, own: readonly WayScore[]): Series => ({
@@ -135,7 +135,7 @@ export function overSpeed({ set, ways }: TaskScores, id: string): LinesFigure | 
 const total = (kinds: Readonly<Record<string, number>> | undefined): number =>
   Object.values(kinds ?? {}).reduce((sum, share) => sum + share, 0);
 
-/** Exits that anything left at, in the order of the stream, the final one last. */
+/** Exits at which any token left, in the order of the stream, the final one last. */
 const leftAt = (ways: readonly WayScore[], exits: readonly string[]): string[] =>
   [...exits, 'final'].filter((exit) => ways.some(({ left }) => exit in left));
 

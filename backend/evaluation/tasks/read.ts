@@ -14,7 +14,7 @@ import { letterOf, measureOf, textMetrics, type Task, type TaskForm, type TaskSe
 
 export interface TaskFile {
   readonly path: string;
-  /** Of the file as it lies there. */
+  /** Of the file on disk, packed or not. */
   readonly sha256: string;
   readonly sets: readonly TaskSet[];
 }

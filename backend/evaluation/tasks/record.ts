@@ -27,7 +27,7 @@ import type { Timed } from './statistics.ts';
 export const answersFile = 'answers.jsonl';
 const timesFile = 'times.jsonl';
 
-/** What an evaluation is of: the same answers follow from the same. */
+/** Everything that decides the answers: two evaluations with equal identities give equal answers. */
 export interface Identity {
   readonly model: string;
   readonly modelSha256: string;
@@ -82,7 +82,7 @@ export interface Evaluation {
 }
 
 export interface EvaluationRecord {
-  /** Those of before. */
+  /** Answers of earlier sittings. */
   readonly answers: readonly AnswerLine[];
   readonly times: readonly TimesLine[];
   readonly addAnswer: (line: AnswerLine) => void;

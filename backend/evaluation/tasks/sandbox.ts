@@ -150,7 +150,7 @@ function judged(
   });
   child.on('error', () => resolve('failed'));
   child.on('close', (code, signal) => {
-    // What it started is of its group, and it is over.
+    // Ends the processes that the program started: they belong to its group.
     end();
     if (isLate) return resolve('time');
     if (code === 0 && output === secret) return resolve('passed');

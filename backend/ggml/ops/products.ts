@@ -20,7 +20,7 @@ export function linearsOf(pass: Pass): Pick<Ops<Value>, 'linear' | 'linears'> {
 
   return {
     linear,
-    /** Threads wait for each other once for one product, and the input is rounded once. */
+    /** One product for all paths, if their weights are stored as one: threads wait for each other once, and the input is rounded once. */
     linears(x, paths) {
       const joined = weights.joined(paths.map((path) => `${path}.weight`));
       if (joined === null) return paths.map((path) => linear(x, path));
@@ -55,7 +55,7 @@ function product(pass: Pass, matrix: Matrix, x: Value): Value {
   return value(g.mulMat(c, tensor, x.tensor), rows);
 }
 
-/** Products of at most `few` tokens each: as many as there are of one size go into one operator. */
+/** Products of at most `few` tokens each; all products of one size are one operator. */
 function byFew(pass: Pass, { tensor, rows }: Matrix, few: number, x: Value): Tensor {
   const { columns } = pass;
   const { library: g } = pass.processor;
@@ -83,7 +83,7 @@ function byFew(pass: Pass, { tensor, rows }: Matrix, few: number, x: Value): Ten
   return columns === left ? last : g.concat(c, part(0, few, (columns - left) / few), last, 1);
 }
 
-/** A product of a multiple of `tileStep` tokens, some of them beside themselves. */
+/** A product of a multiple of `tileStep` tokens, padded with repeated tokens. */
 function inTiles(pass: Pass, { tensor, rows }: Matrix, x: Value): Tensor {
   const { columns } = pass;
   const { library: g } = pass.processor;

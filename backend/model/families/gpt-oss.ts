@@ -1,4 +1,4 @@
-/** gpt-oss: biases everywhere, sinks, a window on every other layer, and experts whose gates are cut off. */
+/** gpt-oss: biases everywhere, sinks, a window on every other layer, and experts with clipped gates. */
 import { limits } from './config.ts';
 import { huggingFaceSource, layerParameter, layerTypes, llamaLike, type Family } from './family.ts';
 import { expertParameter, gateUpRows, mixtureOf, withMixture } from './mixture.ts';

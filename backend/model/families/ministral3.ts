@@ -1,4 +1,4 @@
-/** Ministral 3: Llama whose queries grow with their position, so that long contexts stay sharp. */
+/** Ministral 3: Llama with queries that grow with their position, so that long contexts stay sharp. */
 import { limits } from './config.ts';
 import { huggingFaceSource, llamaLike, windowOf, withWindow, type Family } from './family.ts';
 

@@ -1,4 +1,4 @@
-/** OLMoE: norms over all queries and keys together, and a mixture of experts whose weights need not sum to 1. */
+/** OLMoE: norms over all queries and keys together, and a mixture of experts with weights that need not sum to 1. */
 import { llamaLike, type Family } from './family.ts';
 import { mixtureOf, separateExperts, withMixture } from './mixture.ts';
 import { userError } from '../../../protocol/errors.ts';

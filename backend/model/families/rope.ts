@@ -10,7 +10,7 @@ import { limits, type Config } from './config.ts';
 export interface RopeOptions {
   readonly name?: string;
   readonly theta?: number;
-  /** Of a head that turns. */
+  /** Share of a head that is rotated. */
   readonly share?: number;
   /** Parameters of this kind of layer, if the config has them by layer type. */
   readonly parameters?: Config | null;

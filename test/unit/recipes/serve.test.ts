@@ -41,7 +41,7 @@ const request: WriteRequest = {
 test('a defect costs the texts that it met, and not the server', async () => {
   const inbox = openInbox<ServeMessage>();
   const end = new AbortController();
-  const write = (id: number): void => inbox.push({ type: 'write', id, asker: { client: 'a', key: '' }, request });
+  const write = (id: number): void => inbox.push({ type: 'write', id, sender: { client: 'a', key: '' }, request });
   const events: ServeEvent[] = [];
   for await (const event of serve(parseOptions('serve', { model: shippedModel, device: 'cpu' }), end.signal, inbox)) {
     events.push(event);
@@ -66,7 +66,7 @@ test('clients take turns, and requests of one client do', async () => {
   const inbox = openInbox<ServeMessage>();
   const end = new AbortController();
   const write = (id: number, client: string, count: number): void =>
-    inbox.push({ type: 'write', id, asker: { client, key: '' }, request: { ...request, count, maxTokens: 1 } });
+    inbox.push({ type: 'write', id, sender: { client, key: '' }, request: { ...request, count, maxTokens: 1 } });
   const begun: number[] = [];
   let ended = 0;
   const options = parseOptions('serve', { model: shippedModel, device: 'cpu', parallel: 1 });
@@ -102,16 +102,16 @@ test('a question takes no more than its few milliseconds between two tokens of a
   const clock = vi.spyOn(performance, 'now').mockImplementation(() => now++);
   const inbox = openInbox<ServeMessage>();
   const end = new AbortController();
-  const asker = { client: 'a', key: '' };
+  const sender = { client: 'a', key: '' };
   const options = { ...request.options, mode: 'full' as const, stopRepetition: false };
   let beside = 0;
   let asked = false;
   for await (const event of serve(parseOptions('serve', { model: shippedModel, device: 'cpu' }), end.signal, inbox)) {
     if (event.type === 'serving')
-      inbox.push({ type: 'write', id: 1, asker, request: { ...request, count: 1, options, maxTokens: 400 } });
+      inbox.push({ type: 'write', id: 1, sender, request: { ...request, count: 1, options, maxTokens: 400 } });
     if (event.type === 'written' && !asked) {
       asked = true;
-      inbox.push({ type: 'ask', id: 2, asker, question });
+      inbox.push({ type: 'ask', id: 2, sender, question });
     } else if (event.type === 'written') beside += event.tokens.length;
     expect(event.type).not.toBe('stopped');
     if (event.type === 'answered') break;

@@ -64,7 +64,7 @@ async function open(writer: Writer, given: Partial<ServerSettings> = {}): Promis
 }
 
 const limits = { queue: 0, seconds: 10, questionBytes: 2 ** 22 };
-const caller = { asker: { client: 'a', key: '' }, bytes: 10, tally: newTally(), signal: new AbortController().signal };
+const caller = { sender: { client: 'a', key: '' }, bytes: 10, tally: newTally(), signal: new AbortController().signal };
 const nested = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`;
 
 test('the depth of JSON is that of its lists and objects, whatever its texts hold and however it comes', () => {

@@ -296,7 +296,7 @@ describe('refused with a sentence', () => {
     ],
     ['/detokenize', { tokens: [-1] }, 400, /tokens must be token ids/],
     ['/nowhere', {}, 404, /There is no \/nowhere here/],
-    ['/health', {}, 405, /asked by GET/],
+    ['/health', {}, 405, /takes GET requests/],
   ])('%s %o', async (path, body, status, message) => {
     const response = await post(path, body);
     expect(response.status).toBe(status);
