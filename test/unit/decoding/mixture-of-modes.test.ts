@@ -1,0 +1,79 @@
+/** Any mixture of modes in one session: texts at full depth are those of a model without exits, whatever else its rows have written. */
+import { afterAll, describe, expect, test } from 'vitest';
+import type { DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { textDrafts } from '../../../backend/decoding/draft.ts';
+import { seededRandom } from '../../../backend/decoding/random.ts';
+import { openSession } from '../../../backend/decoding/session.ts';
+import { openStagedModel } from '../../../backend/runtime/open.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import { confidenceAt, decodeAll, eagerPace, idsOf, plainRequest } from '../../support/decoding.ts';
+import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
+
+const own = { kind: 'own' } as const;
+const specs: ExitSpec[] = [
+  { layer: 1, architecture: 'norm', head: own },
+  { layer: 2, architecture: 'norm', head: own },
+];
+const texts = 60;
+/** Texts in flight at a time; the session has fewer rows for them than that, so some wait. */
+const together = 4;
+
+describe.each(['qwen3', 'gemma3_text'])('%s', async (family) => {
+  const model = tinyModel(family);
+  const exits = withMemories(model, copiedExits(model, specs), 3);
+  const staged = await openStagedModel(model, exits);
+  const plain = await openStagedModel(model);
+  afterAll(async () => {
+    await staged.dispose();
+    await plain.dispose();
+    model.close();
+  });
+  const opening = [7, 99, 23, 4, 7, 99, 23, 4, 7, 99];
+  const opinions = await decodeAll(staged, plainRequest([opening], 32, { candidates: 2 }));
+  const sure = opinions.tokens[0]!.map((token) => token.opinions![0]!.confidence).sort((a, b) => a - b);
+  const early = (share: number, remembers: boolean): Partial<DecodeRequest> => ({
+    policy: confidenceAt(sure[Math.floor(share * sure.length)]!),
+    remembers,
+  });
+  const never = { enabled: () => false };
+  const ways: readonly (Partial<DecodeRequest> & { readonly isFull: boolean })[] = [
+    { ...never, isFull: true },
+    { ...never, drafts: textDrafts(8), isFull: true },
+    { ...early(0.3, true), isFull: false },
+    { ...early(0.6, true), drafts: textDrafts(8), isFull: false },
+    { ...early(0.5, false), isFull: false },
+  ];
+
+  test('at random, several texts at a time, which go on from each other', { timeout: 60_000 }, async () => {
+    const random = seededRandom(5);
+    const below = (n: number): number => Math.floor(random() * n);
+    const session = openSession(staged, { rows: 3, positions: 0 }, eagerPace(staged));
+    const reference = openSession(plain);
+    /** Prompts, and texts that were written: a later text may begin as one of them. */
+    const known: number[][] = [opening, [101, 5], [9, 9, 9, 31, 100, 17]];
+    let [compared, left] = [0, 0];
+    const writeOne = async (): Promise<void> => {
+      const whole = known[below(known.length)]!.slice(0, 64);
+      const prompt = whole.slice(0, 1 + below(whole.length));
+      const { isFull, ...way } = ways[below(ways.length)]!;
+      const length = 1 + below(12);
+      const { tokens } = await decodeAll(session, plainRequest([prompt], length, way));
+      const written = idsOf(tokens[0]!);
+      known.push([...prompt, ...written]);
+      left += tokens[0]!.filter(({ exit }) => exit !== 'final').length;
+      if (!isFull) return;
+      const exact = await decodeAll(reference, plainRequest([prompt], length));
+      expect(written).toEqual(idsOf(exact.tokens[0]!));
+      compared++;
+    };
+    let begun = 0;
+    const writer = async (): Promise<void> => {
+      while (begun++ < texts) await writeOne();
+    };
+    await Promise.all(Array.from({ length: together }, writer));
+    session.dispose();
+    reference.dispose();
+    expect(compared).toBeGreaterThan(texts / 5);
+    expect(left).toBeGreaterThan(texts / 5);
+  });
+});
