@@ -5,6 +5,7 @@ import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
+import type { TokenRecord } from '../../../protocol/trace.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { confidenceAt, decodeAll, eagerPace, idsOf, plainRequest } from '../../support/decoding.ts';
 import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
@@ -14,7 +15,9 @@ const specs: ExitSpec[] = [
   { layer: 1, architecture: 'norm', head: own },
   { layer: 2, architecture: 'norm', head: own },
 ];
-const texts = 60;
+/** Tokens with their bits: of tiny models the best token rarely changes. */
+const seen = (tokens: readonly TokenRecord[]): unknown[] => tokens.map(({ id, confidence }) => [id, confidence]);
+const texts = 40;
 /** Texts in flight at a time; the session has fewer rows for them than that, so some wait. */
 const together = 4;
 
@@ -49,21 +52,21 @@ describe.each(['qwen3', 'gemma3_text'])('%s', async (family) => {
     const below = (n: number): number => Math.floor(random() * n);
     const session = openSession(staged, { rows: 3, positions: 0 }, eagerPace(staged));
     const reference = openSession(plain);
-    /** Prompts, and texts that were written: a later text may begin as one of them. */
-    const known: number[][] = [opening, [101, 5], [9, 9, 9, 31, 100, 17]];
+    /** The latest texts, each with its prompt: most texts go on from one of them, some from its first half. */
+    let known: number[][] = [opening, [101, 5, 80, 2, 44, 61], [9, 9, 9, 31, 100, 17]];
     let [compared, left] = [0, 0];
     const writeOne = async (): Promise<void> => {
-      const whole = known[below(known.length)]!.slice(0, 64);
-      const prompt = whole.slice(0, 1 + below(whole.length));
+      const whole = known[below(known.length)]!;
+      const prompt = below(4) > 0 && whole.length < 60 ? whole : whole.slice(0, whole.length >> 1);
       const { isFull, ...way } = ways[below(ways.length)]!;
       const length = 1 + below(12);
       const { tokens } = await decodeAll(session, plainRequest([prompt], length, way));
       const written = idsOf(tokens[0]!);
-      known.push([...prompt, ...written]);
+      known = [...known.slice(1), [...prompt, ...written]];
       left += tokens[0]!.filter(({ exit }) => exit !== 'final').length;
       if (!isFull) return;
       const exact = await decodeAll(reference, plainRequest([prompt], length));
-      expect(written).toEqual(idsOf(exact.tokens[0]!));
+      expect(seen(tokens[0]!)).toEqual(seen(exact.tokens[0]!));
       compared++;
     };
     let begun = 0;
