@@ -3,7 +3,7 @@
  * package.json, and a test fails when the two differ. Knows no `vscode`.
  */
 import { betterModels, fetchMinutes } from '../protocol/models.ts';
-import { usualFirst, type Option } from '../protocol/options-kinds.ts';
+import type { Option } from '../protocol/options-kinds.ts';
 import { serverOptions, settingGroups, tuningOptions } from '../protocol/options-groups.ts';
 import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
 import { milestoneKey, type Milestone } from './milestones.ts';
@@ -265,19 +265,21 @@ function step(milestone: Milestone, title: string, altText: string, lines: reado
   };
 }
 
+/** A category for the usual settings of each group and one for its advanced ones, as `--help` shows options. */
 const configuration = (): Json => {
   let order = 0;
-  return settingGroups.map(({ title, prefix, options }) => ({
-    title,
-    properties: Object.fromEntries(
-      usualFirst(Object.entries(options as Record<string, Option<unknown>>))
-        .filter(([, option]) => option.scope !== null)
+  return settingGroups.flatMap(({ title, prefix, options }) =>
+    [false, true].flatMap((advanced) => {
+      const settings = Object.entries<Option<unknown>>(options)
+        .filter(([, option]) => option.scope !== null && option.advanced === advanced)
         .map(([name, option]) => [
           ['earlyExit', ...(prefix ? [prefix] : []), name].join('.'),
           { ...settingSchema(option), order: order++ },
-        ]),
-    ),
-  }));
+        ]);
+      if (settings.length === 0) return [];
+      return [{ title: advanced ? `${title}, advanced` : title, properties: Object.fromEntries(settings) as Json }];
+    }),
+  );
 };
 
 function settingSchema(option: Option<unknown>): Record<string, Json> {

@@ -50,6 +50,16 @@ describe('the manifest', () => {
     for (const name of restrictedSettings) expect(settings.map(([each]) => each)).toContain(name);
   });
 
+  it('has its advanced settings in categories of their own, and no empty category', () => {
+    type Category = { title: string; properties: Record<string, { tags?: string[] }> };
+    for (const { title, properties } of contributed.configuration as Category[]) {
+      const settings = Object.values(properties);
+      expect(settings.length, title).toBeGreaterThan(0);
+      const advanced = settings.filter(({ tags }) => tags?.includes('advanced') ?? false);
+      expect(advanced.length, title).toBe(title.endsWith(', advanced') ? settings.length : 0);
+    }
+  });
+
   it('has no setting that nothing in the editor reads', () => {
     const commands = [optionTables.tune, optionTables.generate, optionTables.serve];
     const read = commands.flatMap((table) => Object.entries<Option<unknown>>(table).map(([n, o]) => settingName(o, n)));
