@@ -71,7 +71,7 @@ export function openReplacedSlots(model: () => StagedModel, attempt: Attempt, ba
   };
 }
 
-/** Brings fresh slots of a model as far as others have come. */
+/** Enters the tokens of lost slots into fresh ones and runs them, until each stage has run as many as it had before. */
 async function computeAgain({ exits }: StagedModel, slots: Slots, { texts, filled, left }: Progress): Promise<void> {
   for (const [row, parts] of texts.entries()) for (const ids of parts) slots.enter(row, ids);
   for (const [stage, until] of filled.entries())
@@ -80,7 +80,8 @@ async function computeAgain({ exits }: StagedModel, slots: Slots, { texts, fille
       if (counts.every((count) => count === 0)) break;
       await slots.run(stage, counts);
     }
-  // What memories had filled is exact now, but for tokens that some stage has still to pass.
+  // Entries that memories had filled are exact now, since each stage ran its tokens itself. Tokens that left at an exit and still wait for a
+  // stage behind it are filled again.
   for (const [row, tokens] of left.entries())
     for (const [position, stage] of tokens) {
       const k = exits.findIndex((exit) => exit.remembers && exit.stages === stage);

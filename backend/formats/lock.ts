@@ -135,10 +135,10 @@ function readHolder(file: string): Holder | null {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   }
-  const nobody: Holder = { pid: 0, thread: null, started: null, token: 'unreadable' };
+  const unreadable: Holder = { pid: 0, thread: null, started: null, token: 'unreadable' };
   try {
     const { pid, thread, started, token } = JSON.parse(text) as Record<string, unknown>;
-    if (!Number.isSafeInteger(pid) || typeof token !== 'string' || !/^[0-9a-f]{16}$/.test(token)) return nobody;
+    if (!Number.isSafeInteger(pid) || typeof token !== 'string' || !/^[0-9a-f]{16}$/.test(token)) return unreadable;
     return {
       pid: pid as number,
       thread: Number.isSafeInteger(thread) ? (thread as number) : null,
@@ -147,7 +147,7 @@ function readHolder(file: string): Holder | null {
     };
   } catch {
     // Without hard links a lock exists for a moment before it has its text.
-    return isFresh(file) ? { ...nobody, pid: process.pid } : nobody;
+    return isFresh(file) ? { ...unreadable, pid: process.pid } : unreadable;
   }
 }
 

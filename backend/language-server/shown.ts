@@ -116,7 +116,7 @@ function followEdits({ listen }: Incoming, open: Documents, written: Written): v
   });
 }
 
-/** Answers the requests for what is shown over a text, as far as the display options show it. */
+/** Answers the requests for what is shown over a text: only what the display options turn on. */
 function answerViews({ answer }: Incoming, open: Documents, display: () => protocol.DisplayOptions): void {
   answer({ method: CodeLensRequest.method, params: documentParams }, ({ textDocument: { uri } }) =>
     display().codeLens ? open.collect(uri, annotations.codeLenses) : [],

@@ -23,7 +23,7 @@ const hasMembers = /\b(class|interface|struct|impl|enum|trait|namespace|module)\
 /** Tokens behind the limit in which a line may be written to its end. */
 export const lineTokens = 48;
 
-/** What stands around the cursor, as far as the end of the text depends on it. */
+/** What decides, of the text around the cursor, where the generated text ends. */
 interface Place {
   /** The cursor's line up to the cursor. */
   readonly line: string;

@@ -4,13 +4,35 @@ import type { Tensor } from '../ggml/library.ts';
 import { cutWidth } from '../model/spec.ts';
 import type { GgmlModel, Store } from './ggml-store.ts';
 import { readoutsFrom, tokensOf, vocabularyRows } from './readouts.ts';
-import type { Readout } from './staged-model.ts';
+import type { Readout, RowReadout } from './staged-model.ts';
 
 /** Positions read at once: bounds the memory of logits. */
 const readLimit = 32;
 
+/** Readouts of exit k for the `counts[i]` places of a store before `ends[i]`, of each i. */
+export function readRows(
+  ggml: GgmlModel,
+  store: Store,
+  k: number,
+  ends: readonly number[],
+  counts: readonly number[],
+  withLogits: boolean,
+): RowReadout[] {
+  const { vocabulary } = ggml.model.spec;
+  const at = counts.flatMap((count, i) => Array.from({ length: count }, (_, n) => ends[i]! - count + n));
+  const { readouts, logits } = readExit(ggml, store, k, at, withLogits);
+  let taken = 0;
+  return counts.map((count) => {
+    const [from, to] = [taken, (taken += count)];
+    return {
+      readouts: readouts.slice(from, to),
+      logits: logits && logits.subarray(from * vocabulary, to * vocabulary),
+    };
+  });
+}
+
 /** Readouts of exit k at some places of a store; `logits`: `[places, vocabulary]`, if requested. */
-export function readExit(
+function readExit(
   ggml: GgmlModel,
   store: Store,
   k: number,

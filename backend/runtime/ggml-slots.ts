@@ -5,11 +5,11 @@
 import { setImmediate } from 'node:timers/promises';
 import { embed } from './embedding.ts';
 import { fillMemory } from './ggml-inputs.ts';
-import { readExit, readPast, readState } from './ggml-output.ts';
+import { readPast, readRows, readState } from './ggml-output.ts';
 import { runPass } from './ggml-pass.ts';
 import { copyRows, openStore, replaceStore, type GgmlModel, type StoreShelf } from './ggml-store.ts';
 import { countChanges, fill, isReadable, newProgress, waiting } from './progress.ts';
-import { capacityFor, keyStep, trunkLength, type RowReadout, type Slots } from './staged-model.ts';
+import { capacityFor, keyStep, trunkLength, type Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, truncateTiles } from './tiles.ts';
 
 /** Tokens filled at once: bounds the memory of a graph. */
@@ -90,24 +90,15 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       for (const { row, position } of places) fill(progress, row, position, exits[k]!.stages);
     },
     filledFrom: (row) => progress.fitted[row]?.position ?? null,
-    async read(k, chosen, counts, { logits: withLogits }): Promise<RowReadout[]> {
+    async read(k, chosen, counts, { logits }) {
       const { reads } = exits[k]!;
-      const at = chosen.flatMap((row, i) => {
+      const ends = chosen.map((row, i) => {
         const filled = progress.filled[reads]![row]!;
         if (reads === lastStage && filled - counts[i]! < progress.unreadable[row]!)
           throw new RangeError(`The last ${counts[i]} of ${filled} tokens in row ${row} were not computed to the end.`);
-        const end = row * store.capacity + filled;
-        return Array.from({ length: counts[i]! }, (_, n) => end - counts[i]! + n);
+        return row * store.capacity + filled;
       });
-      const { readouts, logits } = readExit(ggml, store, k, at, withLogits);
-      let taken = 0;
-      return counts.map((count) => {
-        const [from, to] = [taken, (taken += count)];
-        return {
-          readouts: readouts.slice(from, to),
-          logits: logits && logits.subarray(from * spec.vocabulary, to * spec.vocabulary),
-        };
-      });
+      return readRows(ggml, store, k, ends, counts, logits);
     },
     state: (stage, row, position) => readState(ggml, store, stage, row * store.capacity + position),
     truncate(row, position) {

@@ -17,14 +17,14 @@ const secondsBounds = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 const speedBounds = [1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 250];
 
 export function newCounts(): Counts {
-  const texts = { asked: 0, ended: 0, left: 0 };
+  const texts = { requested: 0, ended: 0, left: 0 };
   const all = newTally();
   const first = newHistogram(secondsBounds);
   const speed = newHistogram(speedBounds);
   const counts: Counts = {
     refused: 0,
     open(count) {
-      texts.asked += count;
+      texts.requested += count;
     },
     count(event) {
       count(all, event);
@@ -37,9 +37,9 @@ export function newCounts(): Counts {
       if (tokensPerSecond !== null) speed.add(tokensPerSecond);
     },
     text(writing) {
-      const open = texts.asked - texts.ended - texts.left;
+      const open = texts.requested - texts.ended - texts.left;
       return [
-        metric('texts_asked_total', 'counter', 'Texts that were requested.', texts.asked),
+        metric('texts_asked_total', 'counter', 'Texts that were requested.', texts.requested),
         metric('texts_ended_total', 'counter', 'Texts that were written to their end.', texts.ended),
         metric('texts_left_total', 'counter', 'Texts whose client left, or that were refused.', texts.left),
         metric('requests_refused_total', 'counter', 'Requests that were refused for lack of room.', counts.refused),
