@@ -4,7 +4,7 @@ import * as vscode from 'vscode';
 import { dataOptions, exitsOptions, placeOptions, shippedModel, tuningOptions } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
-import { architectures } from '../protocol/options-notations.ts';
+import { architectures, usualArchitecture } from '../protocol/options-notations.ts';
 import type { App } from './app.ts';
 import { modelTitle } from './choices.ts';
 import { freeExitsFolder, modelInFolder } from './folder-paths.ts';
@@ -141,9 +141,9 @@ async function askExits(options: RecipeOptions): Promise<RecipeOptions | null> {
   const usual = current.ok && current.value.kind === 'auto' ? current.value.architecture : null;
   const items = Object.entries(architectures).map(([architecture, meaning]) => ({
     label: `$(${architecture === usual ? 'check' : 'git-branch'}) ${architecture}`,
-    description: architecture === 'lens' ? vscode.l10n.t('default') : '',
+    description: architecture === usualArchitecture ? vscode.l10n.t('default') : '',
     detail: vscode.l10n.t('Three exits, at 2/3, 5/6 and 11/12 of the depth: {0}', meaning),
-    exits: architecture === 'lens' ? 'auto' : `auto:${architecture}`,
+    exits: architecture === usualArchitecture ? 'auto' : `auto:${architecture}`,
   }));
   const own = {
     label: `$(${usual === null ? 'check' : 'edit'}) ${vscode.l10n.t('Layers of your own …')}`,

@@ -12,6 +12,9 @@ export const architectures = {
 } as const;
 export type Architecture = keyof typeof architectures;
 
+/** The architecture of exits that are named without one. */
+export const usualArchitecture: Architecture = 'lens';
+
 export interface ExitPlace {
   /** Exit layer, counted from 1. */
   readonly layer: number;
@@ -132,7 +135,7 @@ export const thresholdOf = (thresholds: Thresholds, exit: string, usual: number)
   thresholds.exits[exit] ?? thresholds.exits[exit.split(':')[0] ?? ''] ?? thresholds.all ?? usual;
 
 function readArchitecture(text: string | undefined): Architecture | null {
-  if (text === undefined) return 'lens';
+  if (text === undefined) return usualArchitecture;
   return Object.hasOwn(architectures, text) ? (text as Architecture) : null;
 }
 
