@@ -171,7 +171,7 @@ function attention(
   return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [batch, tokens, heads * headDimensions]);
 }
 
-/** Softmax of scores `[batch, heads, tokens, keys]` and one more for each head, whose share is left out. */
+/** Softmax over the scores `[batch, heads, tokens, keys]` and one more score for each head; the result is without the share of that one. */
 function softmaxBeside(scores: tf.Tensor, sinks: tf.Tensor): tf.Tensor {
   const [batch, heads, tokens, keys] = scores.shape as [number, number, number, number];
   const beside = tf.add(tf.zeros([batch, heads, tokens, 1]), tf.reshape(sinks, [1, heads, 1, 1]));

@@ -34,7 +34,7 @@ const jobShape = record(
 const submittedShape = record({ submission_id: text });
 
 /**
- * Submits a job, whose command its shell reads literally; returns its id.
+ * Submits a job and returns its id. The words of its command are quoted, so that the job's shell leaves them as they are.
  * @throws UserError `network` if the cluster does not answer or refuses.
  */
 export async function submitRayJob(

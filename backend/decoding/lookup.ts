@@ -89,7 +89,7 @@ export function lookupIndex(others: readonly (readonly number[])[] = []): Lookup
   };
 }
 
-/** The most frequent token; of equally frequent ones the first, whose place is the latest. */
+/** The most frequent token; of equally frequent ones the one that comes first, since `tokens` begin with the latest. */
 function mostFrequent(tokens: readonly number[]): readonly [token: number, votes: number] {
   const votes = new Map<number, number>();
   for (const token of tokens) votes.set(token, (votes.get(token) ?? 0) + 1);

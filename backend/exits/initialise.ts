@@ -51,8 +51,8 @@ function copied(
 
 /**
  * The rows of the listed tokens, then the defer class. The logit of defer should be the log-sum-exp of all other logits. To first order
- * that is their mean (plus a constant, which a linear head cannot express), so its row is their mean row. A fit does better (fit.ts). The
- * same for a bias, whose rows are numbers.
+ * that is their mean (plus a constant, which a linear head cannot express), so its row is their mean row. A fit does better (fit.ts). For
+ * a bias the same holds: its rows are numbers.
  */
 function shortlistRows(backbone: BackboneValues, source: string, tokens: readonly number[]): Float32Array {
   const [vocabulary, width = 1] = backbone.shape(source) as [number, number?];

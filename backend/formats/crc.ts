@@ -1,6 +1,6 @@
 /** Checksums of 32 bits by cyclic redundancy, bits reflected. Node has only the first, and that only since 20.15. */
 
-/** The checksum of bytes after those whose checksum is `before`. */
+/** The checksum of some bytes; with `before`, the checksum of earlier ones, that of both together. */
 export type Crc = (bytes: Uint8Array, before?: number) => number;
 
 function crcOf(polynomial: number): Crc {

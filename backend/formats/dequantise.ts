@@ -51,7 +51,7 @@ const blocks: Readonly<Record<TensorType, BlockInfo>> = {
   ...iqBlocks,
 };
 
-/** A plain type whose elements a typed array of the same layout holds; copied first if the bytes are not aligned. */
+/** Decodes a type that has a typed array, which `view` makes of the bytes; they are copied first if they are not aligned. */
 const plain =
   (view: (aligned: Uint8Array) => ArrayLike<number>): Decoder =>
   (bytes, out) => {

@@ -7,7 +7,7 @@ import { processIsAlive } from './processes.ts';
 /** A name beside `path` that no other process or thread takes. */
 export const temporaryName = (path: string): string => `${path}.${process.pid}.${randomUUID()}.tmp`;
 
-/** Removes the files and folders in `folder` with a name of `temporaryName` whose process has ended. */
+/** Removes the files and folders in `folder` that `temporaryName` named for a process that has ended. */
 export function removeLeftovers(folder: string): void {
   for (const name of readdirSync(folder)) {
     const pid = /\.(\d+)\.[\da-f-]{36}\.tmp$/.exec(name)?.[1];

@@ -6,7 +6,7 @@ import type { TensorType } from './tensor-source.ts';
 /** The type of the wider blocks; null if there is none. */
 export const widerBlocks = (type: TensorType): 'Q8_0' | null => (type === 'Q5_0' ? 'Q8_0' : null);
 
-/** The upper nibbles of two bytes whose numbers have these two fifth bits: 16 less, in two's complement. */
+/** The upper nibbles of a pair of bytes, by the fifth bits of its two numbers: a number without the bit is 16 less, in two's complement. */
 const upperNibbles = Uint16Array.of(0xf0f0, 0xf000, 0x00f0, 0);
 
 /**

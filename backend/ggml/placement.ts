@@ -248,7 +248,7 @@ function randomBlocks(type: TypeName, elements: number): Uint8Array {
 /** Of a row of whole numbers of 32 bits that looks random (Numerical Recipes). */
 const nextState = (state: number): number => (Math.imul(state, 1664525) + 1013904223) | 0;
 
-/** Numbers of different sizes whose sums round; the same each time. */
+/** Numbers of different sizes, so that their sums are rounded; the same each time. */
 function unevenNumbers(count: number): Float32Array {
   const numbers = new Float32Array(count);
   let state = 1;

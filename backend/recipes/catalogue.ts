@@ -30,7 +30,7 @@ export async function findExits(folders: readonly string[]): Promise<ExitsSummar
   return found.sort((a, b) => a.name.localeCompare(b.name));
 }
 
-/** The newest checkpoint below the folders whose base has this hash, which is computed only if a checkpoint names one. Null without any. */
+/** The newest checkpoint below the folders for the model with this hash, or null. If no checkpoint is there, the hash is not computed. */
 export async function exitsOfBase(folders: readonly string[], hashOf: () => Promise<string>): Promise<string | null> {
   const bases: { readonly directory: string; readonly sha256: string; readonly at: number }[] = [];
   for (const directory of await exitsFolders(folders)) {
@@ -82,7 +82,7 @@ export async function findStudies(folders: readonly string[]): Promise<StudySumm
   return found.sort((a, b) => a.name.localeCompare(b.name));
 }
 
-/** The number of trials of a sweep, or the model of judged tasks; empty for a damaged file, whose error the report shows. */
+/** The number of trials of a sweep, or the model of judged tasks; empty for a damaged file: the report shows its error. */
 function detailOf(text: string): string {
   try {
     const file: unknown = JSON.parse(text);

@@ -103,7 +103,7 @@ interface Writing {
   stop: StopReason | null;
 }
 
-/** A request for the continuation of the prompt and these tokens, whose text is the first part of the suggestion. */
+/** Requests the continuation of the prompt and the tokens `behind` it; `suggested`: their text within the suggestion. */
 type Ask = (behind: readonly number[], maxTokens: number, suggested?: string) => BatchRequest;
 
 /** How several suggestions begin: with different tokens, the likeliest first. Empty if no reader waits any more. */

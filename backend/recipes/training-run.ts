@@ -97,7 +97,7 @@ export function settingOf(given: TuneOptions): RunSetting {
   return { earlier, options, directory: earlier?.directory ?? given.out ?? defaultDirectory(options.model) };
 }
 
-/** Makes and locks the folder of a new run; null if a run is resumed, whose checkpoint is locked when it is read. */
+/** Makes and locks the folder of a new run. Null if a run is resumed: its checkpoint is locked when it is read. */
 export function claimFolder({ earlier, directory }: RunSetting, { atEnd }: Sitting): Place | null {
   if (earlier) return null;
   const place = reservePlace(directory);

@@ -88,7 +88,7 @@ export interface HeadLosses {
  * exit's own detached max probability if the weighting is `dynamic` (the defer class never counts as probability).
  * A mean is this divided by the sum of weights.
  * With a shortlist, what the teacher gives to tokens outside it is the target of the defer class; heads with the same shortlist
- * tensor share its lessons. The teacher, whose head is wider, goes by `teacherChunk` tokens within each chunk.
+ * tensor share its lessons. The head of the teacher is wider, so it computes `teacherChunk` tokens of a chunk at a time.
  */
 export function headLosses(
   tasks: readonly HeadTask[],

@@ -147,7 +147,7 @@ type PassOptions = Pick<StepOptions, 'spec' | 'objective'> & {
   readonly teacherChunk: number;
 };
 
-/** Losses and gradients of a group of exits on a batch, whose own tensors are gone then. */
+/** Losses and gradients of a group of exits on a batch. The tensors made of the batch are disposed of again. */
 function groupPass(
   { plan, spec, objective, chunk, teacherChunk }: PassOptions,
   parameters: Tensors,

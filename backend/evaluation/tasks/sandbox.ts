@@ -86,8 +86,8 @@ export async function openSandbox(
 }
 
 /**
- * A judge is ended by the processor's time; the clock means little while other programs use the cores. Judges run beside the model, whose
- * threads wait for each other, so judges get a lower priority.
+ * A judge is ended by the processor's time; the clock means little while other programs use the cores. The model's threads wait for each
+ * other, so judges, which run beside them, get a lower priority.
  */
 const politely = ({ seconds }: SandboxLimits): string[] =>
   process.platform === 'win32' ? [] : ['sh', '-c', `ulimit -t ${Math.ceil(seconds)}; exec nice -n 10 "$@"`, 'sh'];

@@ -77,7 +77,7 @@ function byGivenAngles(
 const periodsOf = ({ inverseFrequencies }: RopeSpec): Float32Array =>
   Float32Array.from(inverseFrequencies, (frequency) => 1 / frequency);
 
-/** The base whose powers, base^(−2j ÷ dimensions), the frequencies are; null if they are scaled otherwise. */
+/** The base, if all frequencies are base^(−2j ÷ dimensions); null if they are scaled in another way. */
 function baseOf({ dimensions, inverseFrequencies }: RopeSpec): number | null {
   const second = inverseFrequencies[1];
   if (second === undefined) return null;

@@ -1,6 +1,6 @@
 /**
- * A linear whose largest outputs alone matter: all outputs are computed roughly, from a copy of its weight in fewer bits, and the best ones
- * again from the weight itself. Writing a token is bound by memory, and the copy is a fraction of the weight.
+ * A linear layer of which only the largest outputs matter: all outputs are computed roughly, from a copy of its weight in fewer bits, and
+ * the best ones again from the weight itself. Decoding is bound by memory, and the copy is a fraction of the weight.
  */
 import { blockInfo } from '../../formats/dequantise.ts';
 import type { Parameters } from '../../model/parameters.ts';

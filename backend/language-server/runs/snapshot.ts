@@ -12,7 +12,7 @@ import { modes } from '../../formats/files.ts';
 /** Milliseconds of copying between two looks at the editor's messages. */
 const SLICE_MILLISECONDS = 8;
 
-/** A folder in which another run has only begun: until its exits exist, nothing else shows whose it is. */
+/** A folder in which another run has only begun: until its exits exist, only its name shows what it is. */
 const leftOut = '!**/*.exits/**';
 
 /** Throws what `readDocuments` throws; nothing half-written is left behind. */

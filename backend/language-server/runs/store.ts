@@ -1,6 +1,6 @@
 /**
  * Runs on disk: `<folder>/<id>/run.json` has the description and the owner of a run, `events.jsonl` its reports. So a server that starts
- * later can take over a run whose own server has ended. Knows nothing of engines.
+ * later can take over a run if the server that began it has ended. Knows nothing of engines.
  */
 import { appendFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';

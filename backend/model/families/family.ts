@@ -129,8 +129,8 @@ export const renamedSource =
   };
 
 /**
- * Rows of q or k for a family whose rotation pairs neighbours (2j, 2j + 1), in our order, which pairs j and j + rotated/2. The rest of a
- * head stays in place.
+ * Rows of q or k of a family that rotates pairs of neighbours (2j, 2j + 1), in the order used here, in which pairs are j and
+ * j + rotated/2. The rest of a head stays in place.
  */
 export function pairedRows(heads: number, headDimensions: number, rotated = headDimensions): Int32Array {
   const half = rotated / 2;

@@ -174,8 +174,8 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
 }
 
 /**
- * Number of layers of the Gemmas with 27 billion parameters, the only ones whose scores are not divided by the width of heads; no key says
- * so.
+ * Number of layers of the Gemmas with 27 billion parameters. They alone scale scores by hidden size ÷ heads instead of the width of a head;
+ * no key says so.
  */
 const largest: ReadonlyMap<string, number> = new Map([
   ['gemma2', 46],
