@@ -23,7 +23,7 @@ export interface MemoryMap {
   readonly bias: Float32Array;
 }
 
-/** Layers, counted from 1, that a token skips if it leaves at a cut. */
+/** Layers, counted from 1, with an attention that a token skips if it leaves at a cut. */
 export const layersBehind = ({ layers }: ModelSpec, { layer }: Cut): number[] =>
   Array.from({ length: layers.length - layer }, (_, i) => layer + 1 + i);
 
