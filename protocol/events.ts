@@ -281,6 +281,8 @@ export interface CalibratedEvent {
   texts: number;
   /** The mode that `auto` is from now on. */
   fastest: Mode;
+  /** Whether the time ended before text that leaves early was judged, so that no exit is used; absent in earlier versions. */
+  isLate?: boolean;
   seconds: number;
 }
 

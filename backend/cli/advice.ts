@@ -76,6 +76,10 @@ export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
     const reason = `Leaving early is ${times(found.brought.speedup.value)} as fast as full depth by itself; with drafts, which change no text, it adds nothing, so the default is ${found.fastest}.`;
     return { reason, next: [write(n, effect), write(n, 'leaves as calibrated', ' --mode fast')] };
   }
+  if (found.isLate === true) {
+    const reason = 'The time was too short to judge text that leaves early, so tokens do not leave yet.';
+    return { reason, next: [calibrate(n), write(n, effect)] };
+  }
   const { reason, cure } = whyNot(found);
   return { reason, next: [write(n, effect), ...cureFor(cure, n)] };
 }

@@ -52,42 +52,48 @@ export interface Judging {
   readonly hasTime: (seconds: number) => boolean;
 }
 
+export interface Judgement {
+  /** The boldest candidate that keeps the promise in text that it has written; null if none does, or if there is too little text. */
+  readonly kept: Judged | null;
+  /** Whether the time ended before it was clear whether the next candidate keeps the promise. */
+  readonly isLate: boolean;
+}
+
 /**
- * The boldest candidate that keeps the promise in text that it has written; null if none does, or if text or time is too short. Candidates
- * are tested in a fixed order, the most cautious first, until one fails, so that no correction for their number is needed.
+ * Judges candidates in a fixed order, the most cautious first, until one fails, so that no correction for their number is needed.
  */
 export async function* judgeWritten(
   on: Judging,
   request: CalibrationRequest,
   signal: AbortSignal,
-): AsyncGenerator<CalibrateEvent, Judged | null> {
+): AsyncGenerator<CalibrateEvent, Judgement> {
   const { staged, observed, costs, prompts, hasTime } = on;
   const { promise } = request;
   const allowed = allowedLoss(promise);
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
-  if (remembering.size === 0 || allowed <= 0) return null;
+  if (remembering.size === 0 || allowed <= 0) return { kept: null, isLate: false };
   const fewest = fewestJudged(request);
   const most = Math.min(patience * fewest, prompts.length * judgedTokens);
   const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
     hasTime(0) ? verdictOf(request, regrets, most) : 'broken';
-  let best: Judged | null = null;
+  let kept: Judged | null = null;
   let [longest, soonest] = [0, Infinity];
   for (const share of shares) {
     const { thresholds, milliseconds } = likely(observed, costs, promise, share * allowed).at(-1) ?? noThresholds;
     const places = Object.keys(thresholds);
     if (milliseconds * leastGain > soonest || !places.some((exit) => remembering.has(exit))) continue;
     soonest = milliseconds;
-    if (!hasTime(longest)) break;
+    if (!hasTime(longest)) return { kept, isLate: true };
     const started = performance.now();
     const { gates } = findGates(observed, costs, promise, thresholds);
     const candidate: Candidate = { thresholds, gates, remembers: true };
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places.join(' and ')}, with memory` };
     const regrets = yield* written(on, candidate, most, verdict, signal);
     longest = Math.max(longest, (performance.now() - started) / 1000);
-    if (regrets === null) break;
-    best = { ...candidate, ...judgedBy(regrets) };
+    if (regrets === null) return { kept, isLate: !hasTime(0) };
+    kept = { ...candidate, ...judgedBy(regrets) };
   }
-  return best;
+  return { kept, isLate: false };
 }
 
 /**

@@ -39,7 +39,7 @@ import { allowedLoss, fewestJudged } from '../evaluation/promise.ts';
 import { machineName } from '../evaluation/load.ts';
 import { leastSpeedup, trialTexts, trialTokens, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
-import { judgeWritten, type Judged } from '../evaluation/written.ts';
+import { judgeWritten, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
 import type { OpenedExits } from './opened.ts';
 import { counting } from './reporting.ts';
@@ -94,7 +94,7 @@ export async function* calibrateExits(
   let written: Position[];
   let observed: ExitObservations[];
   let final: number[];
-  let judged: Judged | null;
+  let judged: Judgement;
   let promptExit: number | null;
   try {
     yield { type: 'phase', phase: 'measure', detail: 'what layers and exits cost here' };
@@ -124,9 +124,9 @@ export async function* calibrateExits(
   } finally {
     await staged.dispose();
   }
-  const isFilled = judged !== null;
+  const isFilled = judged.kept !== null;
   const waiting: Costs = { stages: costs.stages, deferred: costs.deferred, readings: costs.readings };
-  const candidates: Promising[] = judged ? [judged] : tested(observed, waiting, request);
+  const candidates: Promising[] = judged.kept ? [judged.kept] : tested(observed, waiting, request);
   signal.throwIfAborted();
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
@@ -172,6 +172,7 @@ export async function* calibrateExits(
     fullDepth: fullPass(costs),
     speedups: { ...speedups, exits: outcomeOf(gated, isFilled ? costs : waiting, promise, thresholds).speedup },
     texts: trial.texts,
+    isLate: judged.isLate && !isFilled,
     fastest: best.mode,
     seconds: elapsed(),
   };

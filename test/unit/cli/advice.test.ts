@@ -60,6 +60,12 @@ describe('after a calibration', () => {
     );
   });
 
+  test('where the time was too short, nothing is said of what leaving would bring', () => {
+    const advice = afterCalibration(found({ ...slow, ...exit(0.8, 1, 3), isLate: true }), naming);
+    expect(advice.reason).toBe('The time was too short to judge text that leaves early, so tokens do not leave yet.');
+    expect(linesOf(advice)[0]).toBe("early-exit calibrate --model m.gguf --exits my.exits --data 'src/**'");
+  });
+
   test.each([
     [
       'few agree at a shallow exit',

@@ -7,7 +7,7 @@ import { regretsOf } from '../../../backend/decoding/regret.ts';
 import type { ExitObservations } from '../../../backend/evaluation/gates.ts';
 import { judgedBy } from '../../../backend/evaluation/promise.ts';
 import { leavingBy } from '../../../backend/evaluation/trial.ts';
-import { judgeWritten, type Judged } from '../../../backend/evaluation/written.ts';
+import { judgeWritten, type Judgement } from '../../../backend/evaluation/written.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
@@ -35,7 +35,11 @@ async function finished<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
   }
 }
 
-async function calibrated(promise: Promised, seed: number): Promise<{ judged: Judged | null; fresh: number[][] }> {
+async function calibrated(
+  promise: Promised,
+  seed: number,
+  hasTime = (): boolean => true,
+): Promise<Judgement & { fresh: number[][] }> {
   const random = seededRandom(seed);
   const prompts = (count: number): number[][] =>
     Array.from({ length: count }, () => Array.from({ length: 6 }, () => Math.floor(random() * model.spec.vocabulary)));
@@ -48,18 +52,18 @@ async function calibrated(promise: Promised, seed: number): Promise<{ judged: Ju
     deferred: written.map(() => 0),
     states: written.map(({ observations }) => observations[k]!.state),
   }));
-  const on = { tokenizer, staged, observed, costs, prompts: prompts(32), hasTime: () => true };
+  const on = { tokenizer, staged, observed, costs, prompts: prompts(32), hasTime };
   const request = { promise, certainty: 0.95, tokens: 512, seconds: Infinity };
-  return { judged: await finished(judgeWritten(on, request, signal)), fresh: prompts(8) };
+  return { ...(await finished(judgeWritten(on, request, signal))), fresh: prompts(8) };
 }
 
 test('a promise is kept on text of other beginnings', async () => {
   const promise: Promised = { measure: 'regret', limit: 0.4 };
   const found: string[] = [];
   for (const seed of [1, 2, 3]) {
-    const { judged, fresh } = await calibrated(promise, seed);
-    if (judged === null) continue;
-    const { tokens } = await decodeAll(staged, plainRequest(fresh, 48, leavingBy(judged)));
+    const { kept, fresh } = await calibrated(promise, seed);
+    if (kept === null) continue;
+    const { tokens } = await decodeAll(staged, plainRequest(fresh, 48, leavingBy(kept)));
     const regrets: number[] = [];
     for (const [i, prompt] of fresh.entries()) regrets.push(...(await regretsOf(staged, prompt, idsOf(tokens[i]!))));
     expect(judgedBy(regrets).regret.value).toBeLessThan(promise.limit);
@@ -68,3 +72,9 @@ test('a promise is kept on text of other beginnings', async () => {
   // Some leave, some do not.
   expect(new Set(found).size).toBeGreaterThan(1);
 }, 300_000);
+
+test.each([0, 1])('if the time ends, after %i looks at it, nothing is kept, and the reason is known', async (looks) => {
+  let left = looks;
+  const ended = await calibrated({ measure: 'regret', limit: 0.4 }, 1, () => left-- > 0);
+  expect(ended).toMatchObject({ kept: null, isLate: true });
+});
