@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
@@ -32,9 +33,18 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+/** The one file that Node loads of a package; its modules are hundreds, and each test file would transform them anew. */
+const { resolve: fileOf } = createRequire(import.meta.url);
+
 export default defineConfig({
-  // There is no editor here; what tests load of the extension finds as much of its API as they need.
-  resolve: { alias: { vscode: fileURLToPath(new URL('test/support/vscode.ts', import.meta.url)) } },
+  resolve: {
+    alias: {
+      // There is no editor here; what tests load of the extension finds as much of its API as they need.
+      vscode: fileURLToPath(new URL('test/support/vscode.ts', import.meta.url)),
+      '@tensorflow/tfjs-core': fileOf('@tensorflow/tfjs-core'),
+      '@tensorflow/tfjs-backend-cpu': fileOf('@tensorflow/tfjs-backend-cpu'),
+    },
+  },
   test: {
     include: ['test/{unit,parity,golden,install,distributed}/**/*.test.ts'],
     globalSetup: ['test/support/bundle.ts'],

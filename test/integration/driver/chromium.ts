@@ -1,6 +1,6 @@
 /** A headless Chromium: one that is installed, else the one that an npm package carries. */
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 
 export async function findChromium(cache: string): Promise<string> {
@@ -8,19 +8,30 @@ export async function findChromium(cache: string): Promise<string> {
   return installed ?? unpackChromium(cache);
 }
 
-/** The Chromium of the npm package, unpacked once below `cache`; SwiftShader and a Vulkan loader lie beside it. */
+/**
+ * The Chromium of the npm package, unpacked once below `cache`; SwiftShader and a Vulkan loader lie beside it. Several processes may ask for it
+ * at the same time.
+ */
 export async function unpackChromium(cache: string): Promise<string> {
   const unpacked = path.join(cache, 'chromium');
-  await mkdir(unpacked, { recursive: true });
+  const executable = path.join(unpacked, 'chromium');
+  if (existsSync(executable)) return executable;
+  await mkdir(cache, { recursive: true });
+  const partial = await mkdtemp(`${unpacked}.partial-`);
   const { TMPDIR } = process.env;
-  process.env.TMPDIR = unpacked; // where the package unpacks its compressed binary, once
+  process.env.TMPDIR = partial; // where the package unpacks its compressed binary
   try {
     const { default: chromium } = await import('@sparticuz/chromium');
-    return await chromium.executablePath();
+    await chromium.executablePath();
+    await rename(partial, unpacked).catch((error: unknown) => {
+      if (!existsSync(executable)) throw error;
+    });
+    return executable;
   } catch (cause) {
     throw new Error('No Chromium found: set CHROMIUM_PATH, or install chromium or @sparticuz/chromium', { cause });
   } finally {
     if (TMPDIR === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = TMPDIR;
+    await rm(partial, { recursive: true, force: true });
   }
 }

@@ -1,11 +1,11 @@
 /** Slots of a model that is lost at any time have on another what they would have had. */
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { openReplacedSlots, type Attempt } from '../../../backend/devices/replaced-slots.ts';
 import { openLibrary } from '../../../backend/ggml/library.ts';
 import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { ProcessorFailure } from '../../../backend/ggml/processor.ts';
 import { noExits, openStagedModel, type ExitSet } from '../../../backend/runtime/open.ts';
-import type { Slots, StagedModel } from '../../../backend/runtime/staged-model.ts';
+import type { Slots } from '../../../backend/runtime/staged-model.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
 
 const model = tinyModel();
@@ -13,7 +13,12 @@ const exits: ExitSet = {
   ...noExits,
   ...copiedExits(model, [{ layer: 2, architecture: 'norm', head: { kind: 'shared' } }]),
 };
-const open = (): Promise<StagedModel> => openStagedModel(model, exits);
+const [first, second] = [await openStagedModel(model, exits), await openStagedModel(model, exits)];
+afterAll(async () => {
+  await first.dispose();
+  await second.dispose();
+  model.close();
+});
 
 /** What a decoding does: deferred states, drafts taken back, rows that move and end. */
 const steps: readonly ((slots: Slots) => void | Promise<void>)[] = [
@@ -43,7 +48,6 @@ const steps: readonly ((slots: Slots) => void | Promise<void>)[] = [
 
 /** The end of the text if the model is lost before a step, or fails at a graph; and the number of graphs. */
 async function textAfterLoss(at: { step?: number; graph?: number }): Promise<{ text: unknown; graphs: number }> {
-  const [first, second] = [await open(), await open()];
   let now = first;
   let graphs = 0;
   const library = openLibrary(libraryFolder()!);
@@ -67,8 +71,6 @@ async function textAfterLoss(at: { step?: number; graph?: number }): Promise<{ t
   const text = { logits: [...said!.logits!], entered: slots.entered(0), filled: slots.filled(1, 0) };
   Object.assign(library, before);
   slots.dispose();
-  await first.dispose();
-  await second.dispose();
   return { text, graphs };
 }
 
