@@ -59,7 +59,7 @@ describe.skipIf(big === null)('SmolLM2-135M-Instruct Q4_1', () => {
   }
   const { prompts } = readGolden<{ prompts: Record<string, Prompt> }>('smollm2-golden.json');
 
-  test('top logits and 32 greedy tokens of every prompt, alone and in one batch', async () => {
+  test('top logits of every prompt, its 32 greedy tokens in a batch, and the first of them alone', async () => {
     const model = openModel(big!);
     const staged = await openStagedModel(model);
     const all = Object.values(prompts);
@@ -67,8 +67,8 @@ describe.skipIf(big === null)('SmolLM2-135M-Instruct Q4_1', () => {
       const logits = await finalLogits(staged, ids);
       const last = logits.subarray((ids.length - 1) * model.spec.vocabulary);
       for (const [id, value] of top10) expect(Math.abs(last[id]! - value)).toBeLessThan(1e-3);
-      const { tokens } = await decodeAll(staged, plainRequest([ids], 32));
-      expect(idsOf(tokens[0]!)).toEqual(greedy32);
+      const { tokens } = await decodeAll(staged, plainRequest([ids], 8));
+      expect(idsOf(tokens[0]!)).toEqual(greedy32.slice(0, 8));
     }
     const { tokens } = await decodeAll(
       staged,

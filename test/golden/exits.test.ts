@@ -1,6 +1,6 @@
 /**
  * Exits against PyTorch (see the notes in the golden file): losses and gradients of each exit, and trajectories of 20 AdamW
- * updates over eight exits at once: six of the compiled step, three of its eager twin, which is slow.
+ * updates over eight exits at once: six of the compiled step, one of its eager twin, which is slow, and the beginnings of two.
  */
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
@@ -135,13 +135,14 @@ beforeAll(async () => {
 });
 
 const decays = ['all', 'matrices'] as const;
-const trajectories = {
-  compiled: Object.keys(objectives).flatMap((objective) => decays.map((decay) => [objective, decay] as const)),
+const all = 20;
+const trajectories: Record<'compiled' | 'eager', (readonly [number, string, OptimiserOptions['decay']])[]> = {
+  compiled: Object.keys(objectives).flatMap((objective) => decays.map((decay) => [all, objective, decay] as const)),
   eager: [
-    ['ce', 'all'],
-    ['dynamic', 'matrices'],
-    ['kl', 'matrices'],
-  ] as const,
+    [4, 'ce', 'all'],
+    [4, 'dynamic', 'matrices'],
+    [all, 'kl', 'matrices'],
+  ],
 };
 
 describe.each(['compiled', 'eager'] as const)('%s', (kind) => {
@@ -175,11 +176,11 @@ describe.each(['compiled', 'eager'] as const)('%s', (kind) => {
     },
   );
 
-  test.each(trajectories[kind])('20 updates: %s, decay of %s', async (objective, decay) => {
+  test.each(trajectories[kind])('%i updates: %s, decay of %s', async (count, objective, decay) => {
     const expected = golden.trajectory[`${objective}/decay_${decay === 'all' ? 'all' : 'matrices_only'}`]!;
     const step = await create(exits, objectives[objective]!, optimiserOf(decay));
     const worst = { loss: 0, norm: 0, parameter: 0 };
-    for (let k = 0; k < 20; k++) {
+    for (let k = 0; k < count; k++) {
       const { losses, gradientNorms } = await step.update(batch, settings);
       exits.forEach((exit, e) => {
         worst.loss = Math.max(worst.loss, relative(losses.get(exitId(exit))!, expected.loss[k]![e]!));
@@ -187,15 +188,15 @@ describe.each(['compiled', 'eager'] as const)('%s', (kind) => {
       worst.norm = Math.max(worst.norm, relative(Math.hypot(...gradientNorms.values()), expected.grad_norm[k]!));
     }
     const { parameters, updates } = await step.state();
-    expect(updates).toBe(20);
-    for (const [i, exit] of exits.entries()) {
+    expect(updates).toBe(count);
+    for (const [i, exit] of count === all ? exits.entries() : []) {
       for (const [name, norm] of Object.entries(expected.param_l2_after_20[golden.exits[i]!]!)) {
         worst.parameter = Math.max(worst.parameter, relative(l2(parameters.get(ourName(exit, name))!), norm));
       }
     }
     const after = await step.accumulate(batch, settings);
     exits.forEach((exit, e) => {
-      worst.loss = Math.max(worst.loss, relative(after.losses.get(exitId(exit))!, expected.loss[20]![e]!));
+      worst.loss = Math.max(worst.loss, relative(after.losses.get(exitId(exit))!, expected.loss[count]![e]!));
     });
     expect(worst.loss).toBeLessThan(tolerance);
     expect(worst.norm).toBeLessThan(tolerance);

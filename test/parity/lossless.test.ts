@@ -100,13 +100,16 @@ test('sampled text has the full model’s distribution (chi-square, 30 degrees o
   const prompt = newPrompt();
   const counts = new Map<number, Map<number, number>>();
   const drafted = { accepted: 0, rejected: 0 };
+  // One session, which remembers the prompt.
+  const session = eagerSession(staged);
   for (let seed = 0; seed < 1200; seed++) {
     const request = plainRequest([prompt], 2, { ...lossless, sampling, seed });
-    const [first, second] = (await decodeAll(eagerSession(staged), request)).tokens[0]!;
+    const [first, second] = (await decodeAll(session, request)).tokens[0]!;
     const after = counts.get(first!.id) ?? new Map<number, number>();
     counts.set(first!.id, after.set(second!.id, (after.get(second!.id) ?? 0) + 1));
     if (second!.draft) drafted[second!.draft.accepted ? 'accepted' : 'rejected']++;
   }
+  session.dispose();
   expect(drafted.accepted).toBeGreaterThan(0);
   expect(drafted.rejected).toBeGreaterThan(0);
   expect(counts.size).toBe(sampling.topK);

@@ -22,8 +22,8 @@ function sitting(name: string, options: Record<string, unknown>, steps: number, 
     heldOutFraction: 0.2,
     evaluationTokens: 256,
     fitTokens: 2048,
-    steps: 24,
-    evaluateEvery: 7,
+    steps: 14,
+    evaluateEvery: 5,
     learningRate: 1e-3,
     device: 'cpu',
     exitDevice: 'cpu',
@@ -76,7 +76,13 @@ async function bothWays(whole: string, killed: string, options: Record<string, u
 it('ends the same', () => bothWays('whole', 'killed', {}), 300_000);
 
 it('ends the same where the whole model is trained', async () => {
-  const further = { continuePretraining: path.join(root, 'whole.exits'), exits: 'auto', sequenceLength: 32, steps: 16 };
+  const further = {
+    continuePretraining: path.join(root, 'whole.exits'),
+    exits: 'auto',
+    sequenceLength: 16,
+    steps: 8,
+    evaluateEvery: 3,
+  };
   await bothWays('further', 'further-killed', further);
   const weights = (name: string): Buffer => fs.readFileSync(path.join(root, name, 'model.safetensors'));
   expect(weights('further').equals(weights('further-killed'))).toBe(true);

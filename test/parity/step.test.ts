@@ -39,7 +39,7 @@ const kinds = [
 ];
 
 /** A whole trajectory for a mixture; a dense model's is in test/golden/exits.test.ts. */
-const updatesOf = (family: string): number => (family === 'qwen3_moe' ? 20 : 3);
+const updatesOf = (family: string): number => (family === 'qwen3_moe' ? 10 : 2);
 
 describe.each(kinds)('%s', (family) => {
   const model = tiny(family);

@@ -43,22 +43,21 @@ afterAll(async () => {
   fs.rmSync(root, { recursive: true, force: true });
 });
 
-type Calibrated = Extract<CalibrateEvent, { type: 'calibrated' }>;
-
-async function calibrated(agreement: number, events: CalibrateEvent[] = []): Promise<Calibrated> {
-  const options = parseOptions('calibrate', {
-    ...text,
-    model,
-    exits: out,
-    promise: `agreement=${agreement}`,
-    calibrationTokens: 256,
-    device: 'cpu',
-  });
-  for await (const event of calibrate(options, signal)) events.push(event);
-  const found = events.find((event) => event.type === 'calibrated');
-  if (!found) throw new Error('nothing was calibrated');
-  return found;
+/** Events of a calibration until one is the last that is wanted. */
+async function calibrated(
+  different: Record<string, unknown>,
+  isLast: (event: CalibrateEvent) => boolean = () => false,
+): Promise<CalibrateEvent[]> {
+  const options = { ...text, model, exits: out, calibrationTokens: 256, device: 'cpu', ...different };
+  const events: CalibrateEvent[] = [];
+  for await (const event of calibrate(parseOptions('calibrate', options), signal)) {
+    events.push(event);
+    if (isLast(event)) break;
+  }
+  return events;
 }
+const resultOf = (events: readonly CalibrateEvent[]): Extract<CalibrateEvent, { type: 'calibrated' }> =>
+  events.find((event) => event.type === 'calibrated')!;
 
 async function written(mode: Mode | 'auto' = 'fast'): Promise<TokenRecord[]> {
   const given = { mode, model, exits: out, prompt: ['export const ', 'function sum('], maxTokens: 40, device: 'cpu' };
@@ -75,9 +74,13 @@ function stepOf(): number {
   return checkpoint.progress.step;
 }
 
-test('what is found is stored, tested and used where no threshold is given; every phase says how far it is, and the whole how long it takes', async () => {
-  const events: CalibrateEvent[] = [];
-  const found = await calibrated(0.6, events);
+test('what a tuning run finds by the promise that was asked of it is stored, tested and used where no threshold is given; every phase says how far it is, and the whole how long it takes', async () => {
+  const promised = { promise: 'agreement=0.6', certainty: 0.9, calibrationTokens: 256 };
+  const options = parseOptions('tune', { ...text, ...promised, model, device: 'cpu', minutes: 1 });
+  const events: TuneEvent[] = [];
+  for await (const event of calibrateShort(options, out, 600, signal)) events.push(event);
+  const found = events.find((event) => event.type === 'calibrated')!;
+  expect(found).toMatchObject({ promise: { measure: 'agreement', limit: 0.6 }, certainty: 0.9 });
   expect(found.brought?.agreement.value ?? 1).toBeGreaterThanOrEqual(0.6);
   expect(found.speedups.exits).toBeGreaterThanOrEqual(1);
   const stored = JSON.parse(fs.readFileSync(path.join(out, 'exits.json'), 'utf8')) as {
@@ -156,7 +159,7 @@ test('a model is cut only at exits that are asked', async () => {
 }, 120_000);
 
 test('a promise that nothing but the full model keeps asks no exit', async () => {
-  const found = await calibrated(1);
+  const found = resultOf(await calibrated({ promise: 'agreement=1' }));
   expect(found).toMatchObject({ brought: null, speedups: { exits: 1 }, meanLayer: 12 });
   // Without exits both modes have nothing but drafts.
   expect(found.speedups.fast).toBe(found.speedups.lossless);
@@ -185,22 +188,12 @@ test('a budget that is too small for the promise stores nothing, and says what i
 }, 120_000);
 
 test('a promise gets as many tokens as it takes, and is refused where the text has fewer', async () => {
-  const run = async (agreement: number): Promise<CalibrateEvent[]> => {
-    const given = {
-      ...text,
-      model,
-      exits: out,
-      device: 'cpu',
-      calibrationTokens: 256,
-      promise: `agreement=${agreement}`,
-    };
-    const events: CalibrateEvent[] = [];
-    for await (const event of calibrate(parseOptions('calibrate', given), signal)) events.push(event);
-    return events;
-  };
-  const found = (await run(0.98)).find((event) => event.type === 'calibrated');
-  expect(found?.tokens).toBeGreaterThanOrEqual(368);
-  await expect(run(0.99999)).rejects.toThrow(
+  const isJudging = (event: CalibrateEvent): boolean => event.type === 'phase' && event.phase === 'evaluate';
+  const events = await calibrated({ promise: 'agreement=0.98' }, isJudging);
+  const observed = events.findLast((event) => event.type === 'progress')!;
+  expect(observed).toMatchObject({ phase: 'generate', done: observed.total });
+  expect(observed.total).toBeGreaterThanOrEqual(366);
+  await expect(calibrated({ promise: 'agreement=0.99999' })).rejects.toThrow(
     /gives [\d,]+ tokens to calibrate on, and this promise needs at least 737774/,
   );
 }, 120_000);
@@ -217,12 +210,8 @@ test('a promise gets its tokens of texts that end early, too', async () => {
     const ends = [0, ...tokenizer.encode(';\n'), ...tokenizer.encode('\n')];
     fs.writeFileSync(file, JSON.stringify({ ...config, eos_token_id: ends }));
   }
-  const promised = { promise: 'agreement=0.98', calibrationTokens: 256 };
-  const given = { ...text, ...promised, model: short, exits: out, device: 'cpu' };
-  const events: CalibrateEvent[] = [];
-  for await (const event of calibrate(parseOptions('calibrate', given), signal)) events.push(event);
-  const found = events.find((event) => event.type === 'calibrated');
-  expect(found?.tokens).toBeGreaterThanOrEqual(368);
+  const found = resultOf(await calibrated({ promise: 'agreement=0.98', model: short }));
+  expect(found.tokens).toBeGreaterThanOrEqual(368);
 }, 120_000);
 
 test('a tuning run that cannot be calibrated is whole: the reason is a warning', async () => {
@@ -251,14 +240,3 @@ test('without exits there is nothing to calibrate', async () => {
   const options = parseOptions('calibrate', { model, device: 'cpu' });
   await expect(calibrate(options, signal).next()).rejects.toThrow(/no exits to calibrate/);
 });
-
-test('a tuning run is calibrated by the promise that was asked of it', async () => {
-  const promise = { promise: 'agreement=0.6', certainty: 0.9, calibrationTokens: 256 };
-  const options = parseOptions('tune', { ...text, ...promise, model, device: 'cpu', minutes: 1 });
-  const events: TuneEvent[] = [];
-  for await (const event of calibrateShort(options, out, 60, signal)) events.push(event);
-  expect(events.find(({ type }) => type === 'calibrated')).toMatchObject({
-    promise: { measure: 'agreement', limit: 0.6 },
-    certainty: 0.9,
-  });
-}, 120_000);
