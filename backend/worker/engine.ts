@@ -157,6 +157,8 @@ export function createEngine(settings: EngineSettings = {}): Engine {
       for (const [key, lane] of all) {
         if (lane.idleTimer === null || lane.thread === null) continue;
         clearTimeout(lane.idleTimer);
+        // An idle thread lets the process end, and then nobody would get to what follows `dispose`.
+        lane.thread.hold(true);
         rest(key, lane, lane.thread);
       }
       const over = async (): Promise<void> => {

@@ -1,0 +1,9 @@
+/** Runs a job, closes the engine with its idle thread, and says that it goes on. */
+import { createEngine, runIn } from '../../../backend/worker/engine.ts';
+import { parseOptions } from '../../../protocol/options.ts';
+
+const entry = new URL('fake-entry.ts', import.meta.url);
+const engine = createEngine({ entry, idleMilliseconds: 60_000, graceMilliseconds: Infinity });
+for await (const event of runIn(engine, 'tune', parseOptions('tune', { model: 'counts' }))) console.log(event.type);
+await engine.dispose();
+console.log('goes on');
