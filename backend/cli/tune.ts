@@ -107,7 +107,7 @@ function planText({ minutes, seconds, evaluationTokens, fitTokens, updates }: Mi
     `held out ${duration(seconds.evaluation)} (${plural(evaluationTokens, 'token')})`,
     ...(fitTokens > 0 ? [`fit ${duration(seconds.fit)} (${plural(fitTokens, 'token')})`] : []),
     `${plural(updates, 'update')} ${duration(seconds.updates)}`,
-    `calibration ${duration(seconds.calibration)}`,
+    ...(seconds.calibration > 0 ? [`calibration ${duration(seconds.calibration)}`] : []),
   ];
   return `${duration(60 * minutes)}: ${parts.join(' · ')}`;
 }

@@ -35,9 +35,9 @@ import {
   writeTexts,
   type CalibrationRequest,
 } from '../evaluation/calibration-texts.ts';
-import { allowedLoss, fewestJudged } from '../evaluation/promise.ts';
+import { fewestObserved, isJudged, judgingSeconds, trialSeconds } from '../evaluation/calibration-time.ts';
 import { machineName } from '../evaluation/load.ts';
-import { leastSpeedup, trialTexts, trialTokens, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
+import { leastSpeedup, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
 import { judgeWritten, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
@@ -46,13 +46,6 @@ import { counting } from './reporting.ts';
 
 /** Passes whose time is measured. */
 const costRounds = 15;
-
-/** If text that a candidate writes is judged, the full model's text only chooses candidates, so that fewer tokens of it suffice. */
-const fewestObserved = 768;
-/**
- * Time of a token that a candidate writes and the full model judges ÷ that of a token that the full model writes while all exits are read.
- */
-const judgingShare = 1.3;
 
 /** The inputs of a calibration. */
 export interface Calibratable {
@@ -101,13 +94,11 @@ export async function* calibrateExits(
     const measuring = measureCosts(staged, { context: promptTokens + newTokens, rounds: costRounds });
     costs = yield* counting('measure', 'passes', measuring, signal);
     passes = await passesOf(staged, on.place);
-    // The model is opened again to be tried out, once whole and once cut; drafts and exits make texts shorter than at full depth.
-    const trial = 2 * opening + (1 + trialTexts.fewest) * trialTokens * 3.5 * (fullPass(costs) / 1000);
-    const isJudged = exits.remembers && allowedLoss(promise) > 0;
-    const behind = (aToken: number): number => trial + (isJudged ? judgingShare * fewestJudged(request) * aToken : 0);
-    const fewest = isJudged ? Math.min(fewestObserved, fewestTokens(request)) : fewestTokens(request);
+    const trial = trialSeconds(opening, fullPass(costs) / 1000);
+    const behind = (aToken: number): number => trial + judgingSeconds(request, exits.remembers, aToken);
+    const fewest = fewestObserved(request, exits.remembers);
     // Half of the beginnings are left to be judged on.
-    const room = isJudged ? Math.floor(prompts.length / 2) * newTokens : Infinity;
+    const room = isJudged(request, exits.remembers) ? Math.floor(prompts.length / 2) * newTokens : Infinity;
     const pace = { elapsed, behind, fewest, wanted: Math.min(wantedTokens(request), room) };
     const texts = yield* writeTexts(on.tokenizer, staged, prompts, request, pace, signal);
     if (texts === null) return;

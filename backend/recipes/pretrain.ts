@@ -102,7 +102,7 @@ const learnWhole: Learner = async function* (sitting, signal) {
     evaluate,
     keeping: wholeKeeping(whole, exits, run.saved),
   };
-  const { limits } = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
+  const limits = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
   const settings = { ...settingsOf(exits, options), limits };
   const from = { ...run.position, seconds: (earlier?.position.seconds ?? 0) + elapsed() };
   const { position, stopped } = yield* train(training, settings, from, signal);

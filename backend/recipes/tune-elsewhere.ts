@@ -193,7 +193,7 @@ async function* prepare(
       `An update has ${perUpdate} windows, which ${mesh.dp} data parallel ranks cannot share evenly.`,
       'Change --batch-size or --accumulation, or choose another --mesh.',
     );
-  const { limits } = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
+  const limits = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
   writeJob({
     directory,
     model: model.path,

@@ -12,7 +12,6 @@ import { hubReferenceOf, parseHubReference } from '../data/hub.ts';
 import type { TrainingPosition } from '../checkpoint/state.ts';
 import { infoFile, jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import { statOf } from '../formats/files.ts';
-import { calibrationSeconds } from '../tuning/plan.ts';
 import { withSplitSeed } from './measured-text.ts';
 import type { RunLimits } from '../tuning/trainer.ts';
 
@@ -103,38 +102,26 @@ function requireSameRun(directory: string, run: TuneOptions, now: TuneOptions): 
   }
 }
 
-/** The end of a run's updates, and that of the whole run. */
-export interface RunEnd {
-  readonly limits: RunLimits;
-  /** Seconds after which the run, calibration included, is over; null if it has no limit in minutes. */
-  readonly seconds: number | null;
-}
-
-/** Some of the minutes are for calibrating. */
-export const endOf = ({ steps, epochs, minutes }: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes'>): RunEnd => {
-  const seconds = minutes === null ? null : 60 * minutes;
-  return {
-    limits: { steps, epochs, seconds: seconds === null ? null : seconds - calibrationSeconds(seconds) },
-    seconds,
-  };
-};
+/** The end of the whole run, calibration included. */
+export const endOf = ({ steps, epochs, minutes }: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes'>): RunLimits => ({
+  steps,
+  epochs,
+  seconds: minutes === null ? null : 60 * minutes,
+});
 
 /**
  * The end of a resumed run of `windows` windows: the given limits, on top of what is done. Without any, its own limits, or, if it had
  * reached them, the minutes of the preset.
  */
-export function resumedEnd(run: TuneOptions, now: TuneOptions, position: TrainingPosition, windows: number): RunEnd {
+export function resumedEnd(run: TuneOptions, now: TuneOptions, position: TrainingPosition, windows: number): RunLimits {
   const hasLimit = now.steps !== null || now.epochs !== null || now.minutes !== null;
   if (!hasLimit && !position.finished) return endOf(run);
   const { minutes } = presets[now.preset];
-  const { limits, seconds } = endOf(hasLimit ? now : { steps: null, epochs: null, minutes });
+  const { steps, epochs, seconds } = endOf(hasLimit ? now : { steps: null, epochs: null, minutes });
   const onTop = (done: number, more: number | null): number | null => (more === null ? null : done + more);
   return {
-    limits: {
-      steps: onTop(position.step, limits.steps),
-      epochs: onTop(position.windows / windows, limits.epochs),
-      seconds: onTop(position.seconds, limits.seconds),
-    },
+    steps: onTop(position.step, steps),
+    epochs: onTop(position.windows / windows, epochs),
     seconds: onTop(position.seconds, seconds),
   };
 }

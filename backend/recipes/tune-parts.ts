@@ -23,7 +23,7 @@ import { featureSource, type FeatureSource, type FinalNorm, type Windows } from 
 import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
 import type { Running } from '../devices/fallback.ts';
 import type { TunePlan } from '../tuning/plan.ts';
-import { measuredPlan } from './tune-plan.ts';
+import { planSitting, type CalibrationTime } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
 import type { Earlier, Sitting } from './training-run.ts';
@@ -55,16 +55,22 @@ export interface TuneParts {
   readonly heldOutTokens: number;
   /** Of a new run with a limit in minutes. */
   readonly plan: TunePlan | null;
+  /** Of a run with a limit in minutes. */
+  readonly calibration: CalibrationTime | null;
   /** Warnings since the last call. */
   warnings(): string[];
   /** Closes the whole backbone until it is needed again. */
   releaseWhole(): Promise<void>;
 }
 
-/** Opens everything; what is opened is handed to `atEnd`. `elapsed` gives the seconds of the run. */
+/**
+ * Opens everything; what is opened is handed to `atEnd`. `seconds`: of this sitting, null if they are not limited; `elapsed` gives those
+ * that are over.
+ */
 export async function* openParts(
   options: TuneOptions,
   earlier: Earlier | null,
+  seconds: number | null,
   atEnd: Sitting['atEnd'],
   elapsed: () => number,
   signal: AbortSignal,
@@ -110,11 +116,15 @@ export async function* openParts(
   const states = openStates(model, exits, memories, running, { windows, cache }, atEnd);
 
   const openScorer = scorers(model, running);
-  const { minutes } = options;
-  const planned = { model, exits, states: states.whole, openScorer, heldOutWindows: windowsOf(sets, 'heldOut').count };
-  const measured =
-    earlier || minutes === null ? null : yield* measuredPlan({ ...options, minutes }, planned, atEnd, elapsed, signal);
-  const plan = measured?.plan ?? null;
+  const planning = {
+    ...{ model, exits, openScorer, states: states.whole, step: states.step },
+    heldOutWindows: windowsOf(sets, 'heldOut').count,
+    isNew: !earlier,
+    remembers: memories.length > 0,
+  };
+  const planned = seconds === null ? null : yield* planSitting(options, planning, seconds, atEnd, elapsed);
+  signal.throwIfAborted();
+  const plan = planned?.plan ?? null;
   const heldOutTokens = plan?.evaluationTokens ?? earlier?.heldOutTokens ?? options.evaluationTokens;
   const heldOutWindows = windowsOf(sets, 'heldOut', heldOutTokens);
   yield { type: 'phase', phase: 'features', detail: `${plural(heldOutWindows.count, 'window')} held out` };
@@ -124,7 +134,7 @@ export async function* openParts(
     source: states.heldOut(heldOutWindows, cached(heldOutWindows)),
     exits,
     openScorer: async (exit, parameters) =>
-      (exit === null ? measured?.takeScorer() : null) ?? openScorer(exit, parameters),
+      (exit === null ? planned?.takeScorer() : null) ?? openScorer(exit, parameters),
     // One at a time if the clock may end it.
     batch: plan ? 1 : options.batchSize,
     over: () => elapsed() > readUntil,
@@ -145,6 +155,7 @@ export async function* openParts(
     memories,
     heldOutTokens: heldOut.windows * windows.tokens,
     plan,
+    calibration: planned?.calibration ?? null,
     scores: async (parameters) => {
       const exitParameters = new Map([...parameters].map(([name, data]) => [name, { shape: shapes.get(name)!, data }]));
       const scoring = heldOut.evaluate(exitParameters);
@@ -168,6 +179,8 @@ interface States {
   readonly toDeepest: FeatureSource;
   readonly whole: FeatureSource;
   readonly fitting: FeatureSource;
+  /** One token of each of some texts through the whole backbone. */
+  readonly step: (texts: number) => Promise<void>;
   /** Of other text, through the whole backbone. */
   heldOut(windows: Windows, cache: FeatureCache | null): FeatureSource;
   releaseWhole(): Promise<void>;
@@ -198,6 +211,7 @@ function openStates(
     toDeepest: featureSource({ model: toDeepest, ...text }),
     whole: featureSource({ model: whole, ...text, finalNorm }),
     fitting: featureSource({ model: fitting, ...text, finalNorm }),
+    step: async (texts) => void (await whole.features(new Int32Array(texts), texts, 1)),
     heldOut: (windows, cache) => featureSource({ model: whole, windows, cache }),
     async releaseWhole() {
       await whole.dispose();

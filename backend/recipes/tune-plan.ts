@@ -1,68 +1,70 @@
 /** The plan of a run with a limit in minutes: it measures the cost of the run's work here in the first seconds, and divides the minutes. */
+import { plural } from '../../protocol/plural.ts';
 import type { MinutesEvent, TuneEvent } from '../../protocol/events.ts';
+import { usualPromise } from '../../protocol/options-groups.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
+import { largestBatch } from '../evaluation/calibration-texts.ts';
+import { leastCalibration, type MachineTimes } from '../evaluation/calibration-time.ts';
+import type { Guarantee } from '../evaluation/promise.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import type { FeatureSource, Windows } from '../features/features.ts';
+import type { FeatureSource } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ExitScorer } from '../runtime/open.ts';
-import { planMinutes, type PlanRequest, type Speeds, type TunePlan } from '../tuning/plan.ts';
+import { calibrationSeconds, leastUpdates, planMinutes, type Speeds, type TunePlan } from '../tuning/plan.ts';
 import { windowsAt } from '../tuning/trainer-order.ts';
 import type { Sitting } from './training-run.ts';
 
 /** Positions whose scores are timed. */
 const timedPositions = 128;
+/** Texts that a calibration writes together if its time is limited. */
+const together = largestBatch / 2;
+const rounds = 3;
 
-type MinutesOptions = TuneOptions & { readonly minutes: number };
-
-/** What a plan is made for; `states`: those of the whole backbone. */
-export interface Planned {
-  readonly model: Pick<Model, 'name' | 'spec'>;
-  readonly exits: readonly ExitSpec[];
-  readonly states: FeatureSource;
-  readonly openScorer: OpenScorer;
-  readonly heldOutWindows: number;
-}
-
-export interface MeasuredPlan {
-  readonly plan: TunePlan;
-  /** The final exit's scorer, which was opened to time it; null once it was taken. */
-  takeScorer(): ExitScorer | null;
-}
-
-/** Measures the speeds of a new run and divides its minutes; reports the plan, and if the minutes are too few. */
-export async function* measuredPlan(
-  options: MinutesOptions,
-  { model: { name, spec }, exits, states, openScorer, heldOutWindows }: Planned,
-  atEnd: Sitting['atEnd'],
-  elapsed: () => number,
-  signal: AbortSignal,
-): AsyncGenerator<TuneEvent, MeasuredPlan> {
-  yield { type: 'phase', phase: 'features', detail: 'how fast the model is here' };
-  const { speeds, scorer } = await measureSpeeds(states, spec, openScorer, options.seed, elapsed);
-  let left: ExitScorer | null = scorer;
-  atEnd(() => left?.dispose());
-  signal.throwIfAborted();
-  const plan = planMinutes(speeds, planRequest(options, exits, spec, states.windows, heldOutWindows));
-  yield minutesEvent(options.minutes, states.windows.tokens, plan);
-  const short = tooShort(name, plan, options);
-  if (short !== null) yield { type: 'warning', message: short };
-  return {
-    plan,
-    takeScorer() {
-      const taken = left;
-      left = null;
-      return taken;
-    },
-  };
-}
-
-interface Measured {
-  readonly speeds: Speeds;
-  /** The final exit's scorer, which was opened to time it. */
+/** What a measurement has opened, and how long that took, in seconds. */
+interface OpenedScorer {
   readonly scorer: ExitScorer;
+  readonly scorerOpening: number;
 }
+
+interface TokenTimes extends OpenedScorer {
+  readonly times: MachineTimes;
+  /** Seconds of `step` with as many texts as a calibration writes together. */
+  readonly backbone: number;
+}
+
+/**
+ * Opens the backbone and the final exit's scorer, and times single tokens, as decoding has them. `step` runs one token of each of some texts
+ * through the backbone; `headShare`: see `PlanRequest`.
+ */
+export async function measureTokens(
+  step: (texts: number) => Promise<void>,
+  openScorer: OpenScorer,
+  { hidden }: ModelSpec,
+  headShare: number,
+  elapsed: () => number,
+): Promise<TokenTimes> {
+  const loading = elapsed();
+  const [, first] = await timed(elapsed, () => step(together));
+  const backbone = await timeOfStep(step, elapsed);
+  const [scorer, scorerOpening] = await timed(elapsed, () => openScorer(null, new Map()));
+  const scored = (positions: number): Promise<number> =>
+    steadyTime(elapsed, () =>
+      scorer.score(new Float32Array(positions * hidden).fill(1), new Int32Array(positions), 1, positions),
+    );
+  const times: MachineTimes = {
+    loading,
+    opening: Math.max(0, first - backbone) + scorerOpening,
+    fullPass: (await steadyTime(elapsed, () => step(1))) + (await scored(1)),
+    aToken: (backbone + (1 + headShare) * (await scored(together))) / together,
+  };
+  return { times, backbone, scorer, scorerOpening };
+}
+
+/** Seconds of `step`, see `TokenTimes.backbone`. */
+const timeOfStep = (step: (texts: number) => Promise<void>, elapsed: () => number): Promise<number> =>
+  steadyTime(elapsed, () => step(together));
 
 /**
  * Times the backbone on the first windows that a run takes, and the final exit's scorer. Windows that are cached on disk take no time; if
@@ -71,55 +73,145 @@ interface Measured {
 export async function measureSpeeds(
   source: FeatureSource,
   spec: ModelSpec,
-  openScorer: OpenScorer,
+  { scorer, scorerOpening }: OpenedScorer,
   seed: number,
   elapsed: () => number,
-): Promise<Measured> {
+): Promise<Speeds> {
   const { windows } = source;
-  const timed = async <T>(work: () => Promise<T>): Promise<[T, number]> => {
-    const before = elapsed();
-    return [await work(), elapsed() - before];
-  };
   const [first, second] = windowsAt(seed, windows.count, 0, 2) as [number, number];
-  // The first opens the backbone.
+  // The first builds what later ones find.
   const batch = await source.batch([first]);
-  const [, window] = await timed(() => source.batch([second]));
-  const [scorer, scorerOpening] = await timed(() => openScorer(null, new Map()));
+  const [, window] = await timed(elapsed, () => source.batch([second]));
   const positions = Math.min(timedPositions, windows.tokens);
   const stream = batch.features.get(cutName(finalCut(spec)))!.subarray(0, positions * spec.hidden);
   const score = () => scorer.score(stream, new Int32Array(positions), 1, positions);
-  // The first touches the head's memory and builds what later ones find.
   await score();
-  const [, scoring] = await timed(score);
-  const speeds: Speeds = {
-    spent: elapsed(),
-    window,
-    scorerOpening,
-    scoring: (scoring * windows.tokens) / positions,
-  };
-  return { speeds, scorer };
+  const [, scoring] = await timed(elapsed, score);
+  return { spent: elapsed(), window, scorerOpening, scoring: (scoring * windows.tokens) / positions };
 }
 
-/** What a run shall do, as the plan sees it. */
-function planRequest(
-  options: MinutesOptions,
-  exits: readonly ExitSpec[],
-  { vocabulary }: ModelSpec,
-  windows: Windows,
-  heldOutWindows: number,
-): PlanRequest {
+async function timed<T>(elapsed: () => number, work: () => Promise<T>): Promise<[T, number]> {
+  const before = elapsed();
+  return [await work(), elapsed() - before];
+}
+
+/** The median of some times, after a first one that builds what later ones find. */
+async function steadyTime(elapsed: () => number, work: () => Promise<unknown>): Promise<number> {
+  await work();
+  const seconds: number[] = [];
+  while (seconds.length < rounds) seconds.push((await timed(elapsed, work))[1]);
+  return seconds.sort((a, b) => a - b)[rounds >> 1]!;
+}
+
+/** Classes of all exits' heads together ÷ the vocabulary. */
+function headShareOf(exits: readonly ExitSpec[], { vocabulary }: ModelSpec): number {
   const classes = ({ head }: ExitSpec): number => (head.kind === 'shortlist' ? head.tokens.length + 1 : vocabulary);
+  return exits.reduce((sum, exit) => sum + classes(exit), 0) / vocabulary;
+}
+
+/** What a sitting is planned for. */
+interface Planning {
+  readonly model: Pick<Model, 'name' | 'spec'>;
+  readonly exits: readonly ExitSpec[];
+  /** Of the whole backbone. */
+  readonly states: FeatureSource;
+  /** One token of each of some texts through the whole backbone. */
+  readonly step: (texts: number) => Promise<void>;
+  readonly openScorer: OpenScorer;
+  /** Number of held-out windows that exist. */
+  readonly heldOutWindows: number;
+  /** Whether it is no resumed run, which keeps its held-out text. */
+  readonly isNew: boolean;
+  /** Whether the exits get memories. */
+  readonly remembers: boolean;
+}
+
+export interface CalibrationTime {
+  /** Seconds of the sitting that are for calibrating; 0 if it is too short for that. */
+  readonly seconds: number;
+  /** Seconds by which calibrating will take longer than these if the machine stays as it was at the last two calls. */
+  late(): Promise<number>;
+}
+
+export interface Planned {
+  /** Null for a resumed run. */
+  readonly plan: TunePlan | null;
+  readonly calibration: CalibrationTime;
+  /** The final exit's scorer, which was opened to time it; null once it was taken. */
+  takeScorer(): ExitScorer | null;
+}
+
+/** Measures the machine and plans a sitting of these seconds; reports a new run's plan, and if the seconds are too few. */
+export async function* planSitting(
+  options: TuneOptions,
+  { model: { name, spec }, exits, states, step, openScorer, heldOutWindows, isNew, remembers }: Planning,
+  seconds: number,
+  atEnd: Sitting['atEnd'],
+  elapsed: () => number,
+): AsyncGenerator<TuneEvent, Planned> {
+  yield { type: 'phase', phase: 'features', detail: 'how fast the model is here' };
+  const headShare = headShareOf(exits, spec);
+  const { times, backbone, ...opened } = await measureTokens(step, openScorer, spec, headShare, elapsed);
+  let scorer: ExitScorer | null = opened.scorer;
+  atEnd(() => scorer?.dispose());
+  const { promise, certainty } = { ...usualPromise, ...given(options) };
+  const needed = leastCalibration(times, { promise, certainty }, remembers);
+  let plan: TunePlan | null = null;
+  if (isNew) {
+    const { windows } = states;
+    plan = planMinutes(await measureSpeeds(states, spec, opened, options.seed, elapsed), {
+      seconds,
+      tokens: windows.tokens,
+      evaluationTokens: options.evaluationTokens,
+      heldOutWindows,
+      windows: windows.count,
+      fitTokens: options.initialise === 'fit' ? options.fitTokens : null,
+      perUpdate: options.batchSize * options.accumulation,
+      distils: options.distillation > 0,
+      headShare,
+      calibration: needed,
+    });
+    yield minutesEvent(seconds / 60, windows.tokens, plan);
+  }
+  const reserved = (slower: number): number => calibrationSeconds(seconds, slower * needed, isNew);
+  const planned = plan?.seconds.calibration ?? reserved(1);
+  const short = plan ? tooShort(name, plan, seconds / 60) : planned === 0 ? notCalibrated(needed) : null;
+  if (short !== null) yield { type: 'warning', message: short };
   return {
-    seconds: 60 * options.minutes,
-    tokens: windows.tokens,
-    evaluationTokens: options.evaluationTokens,
-    heldOutWindows,
-    windows: windows.count,
-    fitTokens: options.initialise === 'fit' ? options.fitTokens : null,
-    perUpdate: options.batchSize * options.accumulation,
-    distils: options.distillation > 0,
-    headShare: exits.reduce((sum, exit) => sum + classes(exit), 0) / vocabulary,
+    plan,
+    calibration: { seconds: planned, late: lateness(planned, reserved, () => timeOfStep(step, elapsed), backbone) },
+    takeScorer() {
+      const taken = scorer;
+      scorer = null;
+      return taken;
+    },
   };
+}
+
+/** See `CalibrationTime`; `timed`: seconds of a step now, `then`: of one when it was planned. */
+function lateness(
+  planned: number,
+  reserved: (slower: number) => number,
+  timed: () => Promise<number>,
+  then: number,
+): CalibrationTime['late'] {
+  let before = 0;
+  return async () => {
+    if (planned === 0) return 0;
+    const now = Math.max(0, reserved((await timed()) / then) - planned);
+    // One look may have met a moment in which others were busy.
+    const late = Math.min(before, now);
+    before = now;
+    return late;
+  };
+}
+
+const notCalibrated = (needed: number): string =>
+  `The exits will not be calibrated: here that takes at least ${Math.ceil(needed)} s.`;
+
+/** Of a promise, what the user gave. */
+function given({ promise, certainty }: TuneOptions): Partial<Guarantee> {
+  return { ...(promise !== null && { promise }), ...(certainty !== null && { certainty }) };
 }
 
 const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): MinutesEvent => ({
@@ -132,22 +224,12 @@ const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): MinutesE
   minutesNeeded: plan.minutesNeeded,
 });
 
-/**
- * One sentence about what the minutes of a run are too few for, and how many would suffice; null if they suffice. A fit needs less time
- * than updates; the time of a calibration is known only after it has begun.
- */
-export function tooShort(model: string, plan: TunePlan, { minutes, initialise }: Timed): string | null {
-  const { minutesNeeded, minutesForUpdates } = plan;
-  if (minutesNeeded === null && minutesForUpdates === null) return null;
-  const [fits, enough] = [initialise === 'fit', minutesForUpdates ?? minutesNeeded!];
-  const wanted = !fits
-    ? `updates, which take about ${enough}`
-    : minutesNeeded === null
-      ? `more than a fit of ${model}'s exits here: updates take about ${enough}`
-      : `exits of ${model} here: a fit takes about ${minutesNeeded}, and with updates ${enough}`;
-  return `${minutesText(minutes)} too few for ${wanted} (--minutes ${enough}), calibration included if a tenth of them suffices.`;
+/** One sentence about what the minutes of a run have no room for, and how many have; null if they suffice. */
+export function tooShort(model: string, { lacks, minutesForAll }: TunePlan, minutes: number): string | null {
+  if (lacks.length === 0) return null;
+  const names = lacks.map((part) => (part === 'updates' ? plural(leastUpdates, 'update') : `a ${part}`));
+  const missing = [names.slice(0, -1).join(', '), ...names.slice(-1)].filter((each) => each !== '').join(' and ');
+  return `${minutesText(minutes)} too few here for ${missing} of ${model}'s exits; about ${minutesForAll} suffice (--minutes ${minutesForAll}).`;
 }
-
-type Timed = Pick<TuneOptions, 'initialise'> & { readonly minutes: number };
 
 const minutesText = (minutes: number): string => (minutes === 1 ? 'A minute is' : `${minutes} minutes are`);

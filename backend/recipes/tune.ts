@@ -43,16 +43,21 @@ const learnExits: Learner = async function* (sitting, signal) {
   const setting = settingOf(given);
   const { options, directory, earlier } = setting;
   const place = claimFolder(setting, sitting);
-  const parts = yield* openParts(options, earlier, atEnd, elapsed, signal);
-  const end = earlier ? resumedEnd(options, given, earlier.position, parts.windows.count) : endOf(options);
-  if (end.seconds === null) yield* warnUncalibrated(options);
+  const endFor = (windows: number): RunLimits =>
+    earlier ? resumedEnd(options, given, earlier.position, windows) : endOf(options);
+  const before = earlier?.position.seconds ?? 0;
+  const { seconds } = endFor(1);
+  const parts = yield* openParts(options, earlier, seconds && seconds - before, atEnd, elapsed, signal);
+  const calibrating = parts.calibration?.seconds ?? 0;
+  const limits = { ...endFor(parts.windows.count), seconds: seconds && seconds - calibrating };
+  if (seconds === null) yield* warnUncalibrated(options);
   const run =
     earlier || !place
       ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
-      : yield* begin(parts, options, directory, place, elapsed, signal);
+      : yield* begin(parts, options, directory, place, limits.seconds ?? Infinity, elapsed, signal);
   if (options.distillation === 0) await parts.releaseWhole();
-  const worked = (): number => (earlier?.position.seconds ?? 0) + elapsed();
-  const ended = yield* follow(parts, options, run, end.limits, worked, signal);
+  const worked = (): number => before + elapsed();
+  const ended = yield* follow(parts, options, run, limits, worked, signal);
   const { model, data } = options;
   return {
     ...ended,
@@ -61,8 +66,8 @@ const learnExits: Learner = async function* (sitting, signal) {
     data,
     // Calibrating opens the model as decoding does.
     async *afterwards() {
-      if (!ended.stopped && end.seconds !== null)
-        yield* calibrateShort(options, directory, end.seconds - worked(), signal);
+      if (!ended.stopped && seconds !== null && calibrating > 0)
+        yield* calibrateShort(options, directory, seconds - worked(), signal);
     },
   };
 };
@@ -137,12 +142,13 @@ async function* follow(
   }
 }
 
-/** A new run: initial values, their scores, and a checkpoint with them. */
+/** A new run: initial values, their scores, and a checkpoint with them. `until`: the second in which its updates end. */
 async function* begin(
   parts: TuneParts,
   options: TuneOptions,
   directory: string,
   place: Place,
+  until: number,
   elapsed: () => number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Run> {
@@ -166,7 +172,7 @@ async function* begin(
     origins: Object.fromEntries(parts.exits.map((exit) => [exitId(exit), origin])),
   };
   if (options.initialise === 'fit') {
-    const left = (endOf(options).limits.seconds ?? Infinity) - elapsed() - 2 * seconds;
+    const left = until - elapsed() - 2 * seconds;
     const { parameters: fitted, memories: found } = yield* fitExits(
       parts,
       options,
@@ -279,7 +285,7 @@ async function openStep(
   });
 }
 
-function trainerSettings({ exits }: TuneParts, options: TuneOptions, limits: RunLimits): TrainerSettings {
+function trainerSettings({ exits, calibration }: TuneParts, options: TuneOptions, limits: RunLimits): TrainerSettings {
   const ids = exits.map(exitId);
   return {
     limits,
@@ -294,5 +300,7 @@ function trainerSettings({ exits }: TuneParts, options: TuneOptions, limits: Run
       };
     },
     evaluateEvery: options.evaluateEvery,
+    // Without a teacher the whole backbone is closed by now.
+    ...(calibration && options.distillation > 0 && { late: () => calibration.late() }),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * How the minutes of a run are divided: at most a tenth for evaluations, the time of calibrating, up to half of the rest for a fit, and
+ * How the minutes of a run are divided: at most a tenth for evaluations, what calibrating takes, up to half of the rest for a fit, and
  * what is left for updates. Pure arithmetic on speeds that a run measures in its first seconds.
  */
 
@@ -33,6 +33,8 @@ export interface PlanRequest {
   readonly distils: boolean;
   /** Classes of all exits' heads together ÷ the vocabulary. */
   readonly headShare: number;
+  /** Seconds that calibrating takes at least. */
+  readonly calibration: number;
 }
 
 export interface TunePlan {
@@ -50,24 +52,32 @@ export interface TunePlan {
   readonly updateSeconds: number;
   /** The number of minutes that would bring a gain; null if the given ones do. */
   readonly minutesNeeded: number | null;
-  /** The number of minutes with room for some updates, too; null if the given ones have. */
-  readonly minutesForUpdates: number | null;
+  /** What there is no room for, in the order of the run. */
+  readonly lacks: readonly PlannedPart[];
+  /** The number of minutes with room for all of it. */
+  readonly minutesForAll: number;
 }
 
+export type PlannedPart = 'fit' | 'updates' | 'calibration';
+
 const evaluationShare = 0.1;
-/** Of a long run a tenth is for calibrating, of a shorter one up to a third: as many seconds as half a billion parameters take on two cores. */
-const calibrationShare = { long: 0.1, short: 1 / 3 } as const;
-const enoughCalibration = 100;
+/** Of a long run a tenth is for calibrating; of a short one what it takes, if a new run has half of its time for its work. */
+const calibrationShare = { least: 0.1, mostOfNew: 0.5 } as const;
+/** Other programs may use the machine while exits are calibrated. */
+const patience = 1.5;
 
-/** Seconds of a run that are for calibrating. */
-export const calibrationSeconds = (seconds: number): number =>
-  Math.max(calibrationShare.long * seconds, Math.min(calibrationShare.short * seconds, enoughCalibration));
+/** Seconds of a run that are for calibrating, which takes at least `needed`; 0 if the run is too short for it. */
+export function calibrationSeconds(seconds: number, needed: number, isNew = true): number {
+  const wanted = Math.max(calibrationShare.least * seconds, patience * needed);
+  return wanted <= (isNew ? calibrationShare.mostOfNew : 1) * seconds ? wanted : 0;
+}
 
-/** The reverse: seconds of a run with this many seconds for its work, if `evaluations` is the share for evaluations. */
-const secondsFor = (work: number, evaluations: number): number =>
+/** The reverse: seconds of a run with this many seconds for its work and with a calibration. */
+const secondsFor = (work: number, needed: number): number =>
   Math.max(
-    work / (1 - evaluations - calibrationShare.long),
-    Math.min(work / (1 - evaluations - calibrationShare.short), (work + enoughCalibration) / (1 - evaluations)),
+    (patience * needed) / calibrationShare.mostOfNew,
+    (work + patience * needed) / (1 - evaluationShare),
+    work / (1 - evaluationShare - calibrationShare.least),
   );
 
 const largestFitShare = 0.5;
@@ -81,31 +91,55 @@ const leastHeldOut = 2;
 /** A fit needs a window to learn from and one apart. */
 const leastFitWindows = 2;
 /** Updates that bring something without a fit. */
-const leastUpdates = 10;
+export const leastUpdates = 10;
 
 export function planMinutes(speeds: Speeds, request: PlanRequest): TunePlan {
-  const evaluation = evaluationShare * request.seconds;
-  const calibration = calibrationSeconds(request.seconds);
-  const rest = Math.max(0, request.seconds - speeds.spent - evaluation - calibration);
-  const { window, scoring } = speeds;
+  const whole = divided(speeds, request, calibrationSeconds(request.seconds, request.calibration));
+  // Exits that learned nothing need no calibration.
+  const plan = whole.isEnough && whole.updates > 0 ? whole : divided(speeds, request, 0);
+  const { seconds, fitWindows, updates, isEnough, wantedFit, fitWindow } = plan;
+  const update = updateSeconds(speeds, request);
+  /** The least minutes with room for this many seconds of work besides those already spent, evaluations and calibrating. */
+  const enough = (work: number): number => Math.ceil(secondsFor(speeds.spent + work, request.calibration) / 60);
+  const isFitted = request.fitTokens !== null;
+  const lacks = {
+    fit: isFitted && !isEnough,
+    updates: updates < leastUpdates,
+    calibration: seconds.calibration === 0,
+  };
+  return {
+    seconds,
+    evaluationTokens: evaluationTokensOf(speeds, request, seconds.evaluation),
+    fitWindows,
+    updates,
+    updateSeconds: update,
+    minutesNeeded: isEnough ? null : enough(leastWork(request, fitWindow, update)),
+    lacks: parts.filter((part) => lacks[part]),
+    minutesForAll: enough(withUpdates(wantedFit * fitWindow, update)),
+  };
+}
 
-  const fitWindow = window + scoring / 2;
+const parts: readonly PlannedPart[] = ['fit', 'updates', 'calibration'];
+
+/** What of the work there is room for beside a calibration of these seconds. */
+function divided(speeds: Speeds, request: PlanRequest, calibration: number) {
+  const evaluation = evaluationShare * request.seconds;
+  const rest = Math.max(0, request.seconds - speeds.spent - evaluation - calibration);
+  const fitWindow = speeds.window + speeds.scoring / 2;
   const wantedFit =
     request.fitTokens === null ? 0 : Math.min(request.windows, Math.ceil(request.fitTokens / request.tokens));
   const fitWindows = Math.min(wantedFit, Math.floor((largestFitShare * rest) / fitWindow));
   const fit = Math.min(largestFitShare * rest, fitWindows * fitWindow);
-  const update = updateSeconds(speeds, request);
-  const updates = Math.floor((rest - fit) / update);
+  const updates = Math.floor((rest - fit) / updateSeconds(speeds, request));
   const isEnough =
     request.fitTokens === null ? updates >= leastUpdates : fitWindows >= Math.min(leastFitWindows, wantedFit);
   return {
     seconds: { evaluation, fit, updates: rest - fit, calibration },
-    evaluationTokens: evaluationTokensOf(speeds, request, evaluation),
+    fitWindow,
+    wantedFit,
     fitWindows,
     updates,
-    updateSeconds: update,
-    minutesNeeded: isEnough ? null : minutesFor(speeds, leastWork(request, fitWindow, update)),
-    minutesForUpdates: updates >= leastUpdates ? null : minutesFor(speeds, withUpdates(wantedFit * fitWindow, update)),
+    isEnough,
   };
 }
 
@@ -131,7 +165,3 @@ const leastWork = ({ fitTokens }: PlanRequest, fitWindow: number, update: number
 /** The least work with some updates, beside a fit that takes up to half of the time. */
 const withUpdates = (wantedFit: number, update: number): number =>
   leastUpdates * update + Math.min(wantedFit, leastUpdates * update);
-
-/** The least minutes with room for this many seconds of work besides the seconds already spent, evaluations and calibrating. */
-const minutesFor = ({ spent }: Speeds, work: number): number =>
-  Math.ceil(secondsFor(spent + work, evaluationShare) / 60);

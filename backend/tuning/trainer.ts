@@ -31,6 +31,8 @@ export interface TrainerSettings {
   readonly evaluateEvery: number | null;
   /** Seconds that evaluations may still take, the last included; default: a tenth of the time between them. */
   readonly evaluationSeconds?: number;
+  /** Seconds by which a run with a limit in time ends sooner, as the machine is now; asked about ten times a run. */
+  readonly late?: () => Promise<number>;
 }
 
 const noEnding: Ending = { evaluation: 0, saving: 0 };
@@ -66,6 +68,7 @@ export interface TrainerResult {
 const savePatience = 20;
 const saveBytesPerSecond = 2e6;
 const evaluationsPerRun = 10;
+const looksPerRun = 10;
 
 /**
  * Continues from `start` until a limit is reached or the signal aborts; in both cases the checkpoint then has everything. With the same
@@ -96,6 +99,17 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   const updatesFrom = start.updatesFrom ?? 0;
   let stopped = false;
   const recent = speedometer();
+  /** The limit in time as it is now. */
+  let limit = limits.seconds;
+  let lookedAt = -Infinity;
+  let shareDone = 0;
+
+  /** What follows the run may take longer on a machine that others use: then it ends sooner. */
+  const lookAtMachine = async (): Promise<void> => {
+    if (limits.seconds === null || !settings.late || elapsed() - lookedAt < limits.seconds / looksPerRun) return;
+    limit = limits.seconds - (await settings.late());
+    lookedAt = elapsed();
+  };
 
   const save = async (metricsBytes?: number): Promise<void> => {
     const before = elapsed();
@@ -113,11 +127,12 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   /** Share of the run that is done, by steps or by time. */
   const share = (): number => {
     const bySteps = planned === null ? 0 : position.step / planned;
-    const byTime = limits.seconds === null ? 0 : (elapsed() - updatesFrom) / (limits.seconds - updatesFrom);
-    return Math.min(1, Math.max(bySteps, byTime));
+    const byTime = limit === null ? 0 : (elapsed() - updatesFrom) / Math.max(1e-9, limit - updatesFrom);
+    return (shareDone = Math.min(1, Math.max(shareDone, bySteps, byTime)));
   };
   const done = (): boolean =>
-    (planned !== null && position.step >= planned) || !hasTime(limits, { seconds: elapsed(), ending }, stepSeconds);
+    (planned !== null && position.step >= planned) ||
+    !hasTime({ ...limits, seconds: limit }, { seconds: elapsed(), ending }, stepSeconds);
   const evaluationDue = (): boolean => {
     if (settings.evaluateEvery !== null) return position.step % settings.evaluateEvery === 0;
     if (planned !== null && position.step % Math.max(1, Math.round(planned / evaluationsPerRun)) === 0) return true;
@@ -150,6 +165,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
     return event;
   };
 
+  await lookAtMachine();
   while (!done()) {
     const from = elapsed();
     const now = limits.seconds === null ? settings.settings(position.step, planned!) : atShare(settings, share());
@@ -167,7 +183,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
     checkpoint.metric({ type: 'step', ...event });
     recent.add(tokens, elapsed() - from);
     stepSeconds = recent.secondsPerStep();
-    const secondsLeft = timeLeft(limits.seconds, elapsed(), planned, position.step, recent.secondsPerStep());
+    const secondsLeft = timeLeft(limit, elapsed(), planned, position.step, recent.secondsPerStep());
     yield {
       type: 'step',
       ...event,
@@ -175,6 +191,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
       tokensPerSecond: recent.tokensPerSecond(),
       secondsLeft,
     };
+    await lookAtMachine();
     if (evaluationDue() && !done()) yield await evaluate();
     if (elapsed() - savedSeconds >= saveInterval) await save();
   }

@@ -1,6 +1,12 @@
 /** The plan of a run, from made-up speeds. */
 import { describe, expect, test } from 'vitest';
-import { planMinutes, updateSeconds, type PlanRequest, type Speeds } from '../../../backend/tuning/plan.ts';
+import {
+  calibrationSeconds,
+  planMinutes,
+  updateSeconds,
+  type PlanRequest,
+  type Speeds,
+} from '../../../backend/tuning/plan.ts';
 
 /** As measured of 1.5B and 0.5B on two cores, and of the model that ships. */
 const slow: Speeds = { spent: 40, window: 3, scorerOpening: 4, scoring: 2 };
@@ -17,6 +23,7 @@ const request: PlanRequest = {
   perUpdate: 2,
   distils: true,
   headShare: 0.16,
+  calibration: 8,
 };
 const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0);
 
@@ -32,11 +39,12 @@ describe.each([
     const { evaluation, fit, updates, calibration } = plan.seconds;
     expect(speeds.spent + sum([evaluation, fit, updates, calibration])).toBeCloseTo(wanted.seconds, 6);
     expect(evaluation).toBeLessThanOrEqual(0.1 * wanted.seconds);
-    // A tenth; of short runs up to a third, as long as half a billion parameters take.
-    expect(calibration).toBeCloseTo(Math.max(0.1 * wanted.seconds, Math.min(wanted.seconds / 3, 100)), 6);
+    // A tenth; of short runs what it takes, with room for a machine that others use.
+    expect(calibration).toBeCloseTo(Math.max(0.1 * wanted.seconds, 1.5 * wanted.calibration), 6);
     expect(fit).toBeLessThanOrEqual(updates);
     expect(plan.updates * updateSeconds(speeds, wanted)).toBeLessThanOrEqual(updates);
     expect(plan.minutesNeeded).toBeNull();
+    expect(plan.lacks).not.toContain('calibration');
   });
 
   test('holds out no more than its tenth pays for', () => {
@@ -70,6 +78,41 @@ test('there are no more windows than there are, and no fit where none is asked f
   const plan = planMinutes(medium, { ...request, fitTokens: null });
   expect(plan.seconds.fit).toBe(0);
   expect(plan.updates).toBe(Math.floor(plan.seconds.updates / updateSeconds(medium, request)));
+});
+
+describe('calibrating', () => {
+  const planOf = (calibration: number, seconds: number, speeds = medium) =>
+    planMinutes(speeds, { ...request, calibration, seconds, fitTokens: 20_000, evaluationTokens: 8192 });
+
+  test('has the time that it takes here, and the rest of the run is for its work', () => {
+    const plan = planOf(58, 240);
+    expect(plan.seconds.calibration).toBeCloseTo(87, 6);
+    expect(plan.updates).toBeGreaterThanOrEqual(10);
+    expect(plan.lacks).toEqual([]);
+  });
+
+  test('has no time in a run that is too short for it, which is for the work then, and says which would do', () => {
+    const plan = planOf(58, 90);
+    expect(plan.seconds.calibration).toBe(0);
+    expect(plan.updates).toBeGreaterThanOrEqual(10);
+    expect(plan.lacks).toEqual(['calibration']);
+    expect(planOf(58, 60 * plan.minutesForAll).lacks).toEqual([]);
+    expect(planOf(58, 60 * (plan.minutesForAll - 1)).lacks).not.toEqual([]);
+  });
+
+  test('gives way if beside it nothing would be learned', () => {
+    // Half of the run would do for calibrating, but then there is no time for two windows and an update.
+    const plan = planOf(20, 61, { ...medium, spent: 20, window: 2 });
+    expect(plan.seconds.calibration).toBe(0);
+    expect(plan.updates).toBeGreaterThan(0);
+    expect(plan.lacks).toContain('calibration');
+  });
+
+  test('takes all that is left of a resumed run if it takes as long', () => {
+    expect(calibrationSeconds(100, 60)).toBe(0);
+    expect(calibrationSeconds(100, 60, false)).toBeCloseTo(90, 6);
+    expect(calibrationSeconds(80, 60, false)).toBe(0);
+  });
 });
 
 test('minutes that bring nothing are distinguished from those that would be enough', () => {

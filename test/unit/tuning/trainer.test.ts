@@ -191,6 +191,29 @@ describe('train', () => {
     expect(evaluations).toBeLessThan(14);
   });
 
+  it('ends sooner as soon as what follows it takes longer, and anneals to there', async () => {
+    let now = 0;
+    const asked: number[] = [];
+    const late = (): Promise<number> => {
+      asked.push(now);
+      return Promise.resolve(now > 40 ? 30 : 0);
+    };
+    const { result, events, step } = await whole(
+      path.join(root, 'x'),
+      { limits: { steps: null, epochs: null, seconds: 100 }, evaluateEvery: null, late },
+      { clock: () => (now += 0.1) },
+    );
+    expect(result).toMatchObject({ stopped: false, position: { finished: true } });
+    expect(result.position.seconds).toBeGreaterThan(68);
+    expect(result.position.seconds).toBeLessThan(72);
+    expect(step.rates.at(-1)).toBeLessThan(0.01);
+    expect(step.rates).toEqual(step.rates.toSorted((a, b) => b - a));
+    expect(asked.length).toBeGreaterThan(5);
+    expect(asked.length).toBeLessThan(9);
+    const left = events.filter((event) => event.type === 'step').map(({ secondsLeft }) => secondsLeft);
+    expect(left.at(-1)).toBeLessThan(3);
+  });
+
   it('knows from its last sitting what its end takes', async () => {
     let now = 0;
     const limits = { steps: null, epochs: null, seconds: 100 };

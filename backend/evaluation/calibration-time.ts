@@ -1,0 +1,55 @@
+/** How long a calibration takes at least, from times measured on the machine. Pure. */
+import { fewestTokens } from './calibration.ts';
+import { allowedLoss, fewestJudged, type Guarantee } from './promise.ts';
+import { trialTexts, trialTokens } from './trial.ts';
+
+/** If text that a candidate writes is judged, the full model's text only chooses candidates, so that fewer tokens of it suffice. */
+const fewestIfJudged = 768;
+/**
+ * Time of a token that a candidate writes and the full model judges ÷ that of a token that the full model writes while all exits are read.
+ */
+const judgingShare = 1.3;
+/** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */
+const waysOfTrial = 3.5;
+/** What measuring costs takes, in passes at full depth. */
+const passesOfCosts = 100;
+
+/** Whether text is judged that candidates have written: that of exits with memories, under a promise that allows a loss. */
+export const isJudged = ({ promise }: Guarantee, remembers: boolean): boolean => remembers && allowedLoss(promise) > 0;
+
+/** Fewest tokens of the full model's own text. */
+export const fewestObserved = (request: Guarantee, remembers: boolean): number =>
+  isJudged(request, remembers) ? Math.min(fewestIfJudged, fewestTokens(request)) : fewestTokens(request);
+
+/** Seconds in which the most cautious candidate is judged; `aToken`: seconds of a token of the full model's own text. */
+export const judgingSeconds = (request: Guarantee, remembers: boolean, aToken: number): number =>
+  isJudged(request, remembers) ? judgingShare * fewestJudged(request) * aToken : 0;
+
+/** Seconds of the trial, for which the model is opened again, once whole and once cut; `fullPass`: seconds of a token at full depth. */
+export const trialSeconds = (opening: number, fullPass: number): number =>
+  2 * opening + (1 + trialTexts.fewest) * trialTokens * waysOfTrial * fullPass;
+
+/** Seconds. */
+export interface MachineTimes {
+  /** Reading the model's description, its tokenizer and the text. */
+  readonly loading: number;
+  /** Opening the model's weights. */
+  readonly opening: number;
+  /** A token of one text at full depth. */
+  readonly fullPass: number;
+  /** A token of several texts that are written together while all exits are read. */
+  readonly aToken: number;
+}
+
+/** Seconds of the shortest calibration that can keep this promise. */
+export const leastCalibration = (
+  { loading, opening, fullPass, aToken }: MachineTimes,
+  request: Guarantee,
+  remembers: boolean,
+): number =>
+  loading +
+  opening +
+  passesOfCosts * fullPass +
+  fewestObserved(request, remembers) * aToken +
+  judgingSeconds(request, remembers, aToken) +
+  trialSeconds(opening, fullPass);

@@ -1,0 +1,31 @@
+/** What a calibration takes, from made-up times. */
+import { expect, test } from 'vitest';
+import { fewestObserved, judgingSeconds, leastCalibration } from '../../../backend/evaluation/calibration-time.ts';
+import { fewestJudged } from '../../../backend/evaluation/promise.ts';
+import { usualPromise } from '../../../protocol/options-groups.ts';
+
+/** Of half a billion parameters on two quiet cores. */
+const times = { loading: 2, opening: 1, fullPass: 0.02, aToken: 0.013 };
+const promised = { ...usualPromise, promise: { ...usualPromise.promise } };
+
+test('the usual promise takes about a minute of half a billion parameters', () => {
+  const seconds = leastCalibration(times, promised, true);
+  expect(seconds).toBeGreaterThan(45);
+  expect(seconds).toBeLessThan(75);
+});
+
+test('it grows as the machine gets slower, and as the promise gets stricter', () => {
+  const slower = Object.fromEntries(Object.entries(times).map(([key, value]) => [key, 3 * value])) as typeof times;
+  expect(leastCalibration(slower, promised, true)).toBeCloseTo(3 * leastCalibration(times, promised, true), 6);
+  const strict = { ...promised, promise: { measure: 'regret' as const, limit: 0.005 } };
+  expect(leastCalibration(times, strict, true)).toBeGreaterThan(1.5 * leastCalibration(times, promised, true));
+});
+
+test('text is judged only of exits with memories and under a promise that allows a loss', () => {
+  expect(judgingSeconds(promised, true, 0.01)).toBeCloseTo(1.3 * fewestJudged(promised) * 0.01, 6);
+  expect(judgingSeconds(promised, false, 0.01)).toBe(0);
+  const lossless = { ...promised, promise: { measure: 'agreement' as const, limit: 1 } };
+  expect(judgingSeconds(lossless, true, 0.01)).toBe(0);
+  // What candidates write is judged, so fewer tokens of the full model's text suffice.
+  expect(fewestObserved(promised, true)).toBeLessThan(fewestObserved(promised, false));
+});
