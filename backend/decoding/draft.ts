@@ -29,12 +29,8 @@ export async function draft(
   const proposals = sequences.map((sequence, row) => fromText(model, cache, pace, sequence, row));
   const length = worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved);
   const blocks = proposals.map((drafts) => ({ drafts: drafts.slice(0, length).map(({ draft }) => draft) }));
-  for (const [row, { drafts }] of blocks.entries())
-    if (drafts.length)
-      cache.enter(
-        row,
-        drafts.map(({ token }) => token),
-      );
+  // One by one: many that come at once are computed by other kernels than single tokens.
+  for (const [row, { drafts }] of blocks.entries()) for (const { token } of drafts) cache.enter(row, [token]);
   // An exit drafts token by token: in a batch every row would wait for every other.
   const alone = blocks.length === 1 ? blocks[0]! : null;
   const [first] = sequences;

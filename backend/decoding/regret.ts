@@ -1,13 +1,8 @@
 /** The full model's scores, in one exact pass, of a text that was written in another mode. */
 import { mostRegret } from '../../protocol/options-promise.ts';
+import { mostSingle } from '../runtime/tiles.ts';
 import { trunkLength, type Readout, type StagedModel } from '../runtime/staged-model.ts';
 import { openKvCache } from './kv-cache.ts';
-
-/**
- * Tokens entered at once: fewer than those of tiles (runtime/tiles.ts). They then have the bits of single tokens, so the model's own text is
- * judged by the same numbers that chose its tokens.
- */
-const piece = 32;
 
 /**
  * For each token of `text` after `prompt`: log p(best) − log p(token), both of the final exit, clipped; 0 if the token is the final exit's
@@ -23,8 +18,9 @@ export async function regretsOf(
   try {
     cache.enter(0, prompt);
     // The last token is judged by the tokens before it.
-    for (let at = 0; at < text.length - 1; at += piece)
-      cache.enter(0, text.slice(at, Math.min(at + piece, text.length - 1)));
+    // So few at once that they have the bits of single tokens: the model's own text is judged by the numbers that chose its tokens.
+    for (let at = 0; at < text.length - 1; at += mostSingle)
+      cache.enter(0, text.slice(at, Math.min(at + mostSingle, text.length - 1)));
     await cache.advance(trunkLength(model), [0]);
     const [result] = await cache.read(model.exits.length - 1, [0], [text.length], { logits: false });
     return result!.readouts.map((readout, i) => regretOf(readout, text[i]!));

@@ -5,7 +5,7 @@ import { fillPass } from './ggml-inputs.ts';
 import type { GgmlModel, PassShape, Store } from './ggml-store.ts';
 import { advance, isFilled, type Progress } from './progress.ts';
 import { keyStep } from './staged-model.ts';
-import { tileTokens, type PassPart } from './tiles.ts';
+import { tileTokens, type Kernels, type PassPart } from './tiles.ts';
 
 /**
  * A pass of fewer tokens computes all of them to the end, even if only some are read: building another graph would take longer than it
@@ -27,7 +27,7 @@ export function runPass(
   store: Store,
   progress: Progress,
   { first, last, lastOnly }: PassStages,
-  { counts, isTiled }: PassPart,
+  { counts, kernels }: PassPart,
 ): void {
   const { processors, stages, exits, rotations } = ggml;
   const { capacity } = store;
@@ -36,7 +36,8 @@ export function runPass(
   const [starts, own, lengths] = [of(progress.filled[first]!), of(counts), of(progress.entered)];
   const end = Math.max(...starts.map((start, r) => start + own[r]!));
   const most = Math.max(...own);
-  const tokens = isTiled ? Math.max(tileTokens, Math.ceil(most / tileStep) * tileStep) : most;
+  const tokens = columnsFor(kernels, most);
+  const isTiled = kernels !== 'single';
   const shape: PassShape = {
     tokens,
     rows: busy,
@@ -50,11 +51,18 @@ export function runPass(
   const places = { ...shape, starts, counts: own, lengths, capacity, padding: store.rows * capacity };
   fillPass(graph, { ...places, isFilled: (row, position) => isFilled(progress, first, row, position) }, rotations);
   const processor = processors[first]!;
-  processor.setTiled(isTiled);
+  processor.setTiled(kernels === 'tiles');
   graph.compute();
   processor.setTiled(false);
   for (let stage = first; stage <= last; stage++) advance(progress, stages, stage, counts);
   if (shape.lastOnly) for (const row of busy) progress.unreadable[row] = progress.filled[last]![row]! - 1;
+}
+
+/** Columns of each row in a pass of at most this many tokens, as its kernels take them. */
+function columnsFor(kernels: Kernels, tokens: number): number {
+  if (kernels === 'single') return tokens;
+  const byFours = Math.ceil(tokens / tileStep) * tileStep;
+  return kernels === 'tiles' ? Math.max(tileTokens, byFours) : byFours;
 }
 
 /** Copies the states that a stage reads to its own processor. Nothing else crosses: keys, values and all other streams stay in place. */

@@ -1,30 +1,42 @@
 /**
- * Tokens that entered 64 or more at a time use tiled attention and products by fours, whatever pass runs them later; all others use the
- * reference kernels. So the bits of a token depend on the text and on how it was entered, not on the pass. Counters only, no tensors.
+ * Tokens that entered 32 or more at a time use products by fours, from 64 on also tiled attention, whatever pass runs them later; all others
+ * use the reference kernels. So the bits of a token depend on the text and on how it was entered, not on the pass. Counters only, no
+ * tensors.
  */
 
-/** From this many on ggml sums in tiles: `ggml_fa_tile_config::Q`. */
+/** By which kernels a token is computed: one by one, products by fours, or these and attention in tiles. */
+export type Kernels = 'single' | 'fours' | 'tiles';
+
+/** From this many on products by fours are faster, with the last four filled up. */
+const fourTokens = 32;
+/** Most tokens that may enter at a time to be computed as if they had come one by one. */
+export const mostSingle = fourTokens - 1;
+/** From this many on ggml's attention sums in tiles: `ggml_fa_tile_config::Q`. */
 export const tileTokens = 64;
 
+const kernelsOf = (count: number): Kernels =>
+  count >= tileTokens ? 'tiles' : count >= fourTokens ? 'fours' : 'single';
+
 /** Of each row, what came at once: from, to (exclusive), in order. */
-export type Tiles = { readonly from: number; readonly to: number }[][];
+export type Tiles = { readonly from: number; readonly to: number; readonly kernels: Kernels }[][];
 
 export const newTiles = (rows: number): Tiles => Array.from({ length: rows }, () => []);
 
 export function enterTiles(tiles: Tiles, row: number, start: number, count: number): void {
-  if (count >= tileTokens) tiles[row]!.push({ from: start, to: start + count });
+  const kernels = kernelsOf(count);
+  if (kernels !== 'single') tiles[row]!.push({ from: start, to: start + count, kernels });
 }
 
 export function truncateTiles(tiles: Tiles, row: number, position: number): void {
-  tiles[row] = tiles[row]!.filter(({ from }) => from < position).map(({ from, to }) => ({
-    from,
-    to: Math.min(to, position),
+  tiles[row] = tiles[row]!.filter(({ from }) => from < position).map((each) => ({
+    ...each,
+    to: Math.min(each.to, position),
   }));
 }
 
 export interface PassPart {
   readonly counts: readonly number[];
-  readonly isTiled: boolean;
+  readonly kernels: Kernels;
 }
 
 /** A pass of `counts[row]` tokens from `starts[row]` on as passes of one kind each, in order. */
@@ -35,15 +47,15 @@ export function partsOf(tiles: Tiles, starts: readonly number[], counts: readonl
     const next = counts.map((count, row) => nextOf(tiles[row]!, starts[row]! + done[row]!, count - done[row]!));
     const first = next.find(({ count }) => count > 0);
     if (first === undefined) return parts;
-    const taken = next.map(({ count, isTiled }) => (isTiled === first.isTiled ? count : 0));
-    parts.push({ counts: taken, isTiled: first.isTiled });
+    const taken = next.map(({ count, kernels }) => (kernels === first.kernels ? count : 0));
+    parts.push({ counts: taken, kernels: first.kernels });
     for (const [row, count] of taken.entries()) done[row]! += count;
   }
 }
 
 /** How many of the next `most` tokens of a row are of one kind, and which. */
-function nextOf(tiles: Tiles[number], at: number, most: number): { count: number; isTiled: boolean } {
+function nextOf(tiles: Tiles[number], at: number, most: number): { count: number; kernels: Kernels } {
   const own = tiles.find(({ from, to }) => from <= at && at < to);
   const end = own ? own.to : (tiles.find(({ from }) => from > at)?.from ?? Infinity);
-  return { count: Math.min(most, end - at), isTiled: own !== undefined };
+  return { count: Math.min(most, end - at), kernels: own?.kernels ?? 'single' };
 }

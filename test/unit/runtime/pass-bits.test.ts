@@ -39,19 +39,25 @@ describe('passes', () => {
     const model = openModel(join(fixtures, file));
     const staged = await openStagedModel(model, noExits, { arithmetic });
     const slots = staged.openSlots(1);
-    const [before, prompt] = [70, 300];
-    const ids = Array.from({ length: before + prompt }, (_, i) => (i * 31 + 7) % 60);
-    const logits: Float32Array[] = [];
-    for (const size of [prompt, 101, 70, 7]) {
-      slots.truncate(0, 0);
-      slots.enter(0, ids.slice(0, before));
-      slots.enter(0, ids.slice(before));
-      await slots.run(0, [before]);
-      for (let done = 0; done < prompt; done += size) await slots.run(0, [Math.min(size, prompt - done)]);
-      const [said] = await slots.read(0, [0], [prompt], { logits: true });
-      logits.push(said!.logits!);
+    const before = 70;
+    const ids = Array.from({ length: before + 300 }, (_, i) => (i * 31 + 7) % 60);
+    // Long enough for tiles; for fours alone.
+    for (const [prompt, sizes] of [
+      [300, [300, 101, 70, 7]],
+      [41, [41, 17, 3]],
+    ] as const) {
+      const logits: Float32Array[] = [];
+      for (const size of sizes) {
+        slots.truncate(0, 0);
+        slots.enter(0, ids.slice(0, before));
+        slots.enter(0, ids.slice(before, before + prompt));
+        await slots.run(0, [before]);
+        for (let done = 0; done < prompt; done += size) await slots.run(0, [Math.min(size, prompt - done)]);
+        const [said] = await slots.read(0, [0], [prompt], { logits: true });
+        logits.push(said!.logits!);
+      }
+      for (const said of logits.slice(1)) expect(said).toEqual(logits[0]);
     }
-    for (const said of logits.slice(1)) expect(said).toEqual(logits[0]);
     slots.dispose();
     await staged.dispose();
     model.close();

@@ -1,5 +1,12 @@
 import { expect, test } from 'vitest';
-import { enterTiles, newTiles, partsOf, tileTokens, truncateTiles } from '../../../backend/runtime/tiles.ts';
+import {
+  enterTiles,
+  newTiles,
+  partsOf,
+  tileTokens,
+  truncateTiles,
+  type Kernels,
+} from '../../../backend/runtime/tiles.ts';
 
 test('a pass is cut where what came at once begins and ends, the same for every way in which passes are cut', () => {
   const tiles = newTiles(1);
@@ -7,14 +14,14 @@ test('a pass is cut where what came at once begins and ends, the same for every 
   enterTiles(tiles, 0, 63, 100);
   enterTiles(tiles, 0, 163, 1);
   expect(partsOf(tiles, [0], [164])).toEqual([
-    { counts: [63], isTiled: false },
-    { counts: [100], isTiled: true },
-    { counts: [1], isTiled: false },
+    { counts: [63], kernels: 'fours' },
+    { counts: [100], kernels: 'tiles' },
+    { counts: [1], kernels: 'single' },
   ]);
-  const kinds = (size: number): boolean[] =>
+  const kinds = (size: number): Kernels[] =>
     Array.from({ length: Math.ceil(164 / size) }, (_, i) => i * size).flatMap((start) =>
-      partsOf(tiles, [start], [Math.min(size, 164 - start)]).flatMap(({ counts, isTiled }) =>
-        Array.from({ length: counts[0]! }, () => isTiled),
+      partsOf(tiles, [start], [Math.min(size, 164 - start)]).flatMap(({ counts, kernels }) =>
+        Array.from({ length: counts[0]! }, () => kernels),
       ),
     );
   for (const size of [1, 7, 64, 90]) expect(kinds(size)).toEqual(kinds(164));
@@ -26,10 +33,10 @@ test('rows of one kind go together, and a row that has nothing to do goes with n
   enterTiles(tiles, 1, 0, 3);
   enterTiles(tiles, 2, 0, 80);
   expect(partsOf(tiles, [0, 0, 0], [70, 3, 0])).toEqual([
-    { counts: [70, 0, 0], isTiled: true },
-    { counts: [0, 3, 0], isTiled: false },
+    { counts: [70, 0, 0], kernels: 'tiles' },
+    { counts: [0, 3, 0], kernels: 'single' },
   ]);
-  expect(partsOf(tiles, [0, 0, 0], [70, 0, 80])).toEqual([{ counts: [70, 0, 80], isTiled: true }]);
+  expect(partsOf(tiles, [0, 0, 0], [70, 0, 80])).toEqual([{ counts: [70, 0, 80], kernels: 'tiles' }]);
   expect(partsOf(tiles, [0, 0, 0], [0, 0, 0])).toEqual([]);
 });
 
@@ -39,9 +46,9 @@ test('what is taken back is of no kind', () => {
   truncateTiles(tiles, 0, 10);
   enterTiles(tiles, 0, 10, 5);
   expect(partsOf(tiles, [0], [15])).toEqual([
-    { counts: [10], isTiled: true },
-    { counts: [5], isTiled: false },
+    { counts: [10], kernels: 'tiles' },
+    { counts: [5], kernels: 'single' },
   ]);
   truncateTiles(tiles, 0, 0);
-  expect(partsOf(tiles, [0], [4])).toEqual([{ counts: [4], isTiled: false }]);
+  expect(partsOf(tiles, [0], [4])).toEqual([{ counts: [4], kernels: 'single' }]);
 });
