@@ -6,6 +6,8 @@ import { configSchema, settingsPage } from '../protocol/options-documents.ts';
 import { commandNames } from '../protocol/options.ts';
 import { guide, keptIn } from './guide.ts';
 import { pictures } from './guide-pictures.ts';
+import { picture, pictureName } from './quality-speed.ts';
+import { readResults } from '../test/bench/report.ts';
 
 const root = path.resolve(import.meta.dirname, '..');
 const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
@@ -20,3 +22,6 @@ for (const command of commandNames) {
 const page = path.join(root, 'docs/guide.md');
 await writeFile(page, await format(guide(keptIn(root)), { ...(await resolveConfig(page)), filepath: page }));
 for (const { name, drawing } of pictures(keptIn(root))) await writeFile(path.join(root, 'docs/images', name), drawing);
+const { exits } = readResults(path.join(root, 'docs'));
+const overSpeed = exits ? picture(exits) : null;
+if (overSpeed !== null) await writeFile(path.join(root, 'docs/images', pictureName), overSpeed);

@@ -5,6 +5,8 @@ import { format, resolveConfig } from 'prettier';
 import { expect, it } from 'vitest';
 import { guide, keptIn } from '../../scripts/guide.ts';
 import { pictures } from '../../scripts/guide-pictures.ts';
+import { picture, pictureName, qualityOverSpeed } from '../../scripts/quality-speed.ts';
+import { readResults } from '../bench/report.ts';
 import { positions, questions, wholeText } from '../../scripts/guide-questions.ts';
 import { comparedText } from '../../scripts/guide-tables.ts';
 import type { KeptGroup, SweepStudy, TasksStudy } from '../../scripts/study.ts';
@@ -17,6 +19,19 @@ it('docs/guide.md and its pictures are made of the runs in docs/study (npm run d
   expect(readFileSync(page, 'utf8')).toBe(made);
   for (const { name, drawing } of pictures(keptIn(root)))
     expect(readFileSync(path.join(root, 'docs/images', name), 'utf8')).toBe(drawing);
+});
+
+it("README's picture is made of the bench's own figures (npm run docs)", () => {
+  const { exits } = readResults(path.join(root, 'docs'));
+  expect(readFileSync(path.join(root, 'docs/images', pictureName), 'utf8')).toBe(picture(exits!));
+  const { series, level } = qualityOverSpeed(exits!)!;
+  // Every model has full depth's text faster or not, and what leaving by a promise brings beside a bare threshold.
+  expect(series.length).toBeGreaterThan(2);
+  for (const { points } of series)
+    expect(points.map(({ label }) => label)).toEqual(expect.arrayContaining(['lossless', 'calibrated', '0.8']));
+  for (const { points } of series)
+    for (const { label, y } of points) if (label === 'lossless') expect(y).toBe(level!.y);
+  expect(readFileSync(path.join(root, 'README.md'), 'utf8')).toContain(`docs/images/${pictureName}`);
 });
 
 it('every kept run answers a question, and each question without one says so', () => {

@@ -1,0 +1,52 @@
+/** README's picture of quality over speed: agreement with the full model over measured speed, out of docs/results/exits.json. Pure. */
+import type { LinesFigure, Point, Series } from '../backend/evaluation/report/figure.ts';
+import { svg } from '../backend/evaluation/report/svg.ts';
+import type { Part, SectionResult } from '../test/bench/report.ts';
+
+export const pictureName = 'quality-speed.svg';
+
+/** One processor's, since ratios of two do not compare: that of most models. Null if nothing was measured. */
+export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
+  const processors = [...new Set(parts.map(({ machine }) => machine.processor))];
+  const of = (processor: string): Part[] => parts.filter(({ machine }) => machine.processor === processor);
+  const [processor] = processors.sort((a, b) => of(b).length - of(a).length);
+  if (processor === undefined) return null;
+  const shades = ['exit1', 'exit4', 'exit6', 'exit2'] as const;
+  const series = of(processor).map((part, i): Series => ({
+    name: part.model.replace(/[-.](Q\d.*|Instruct.*)$/, ''),
+    shade: shades[i % shades.length]!,
+    isLine: false,
+    points: part.tables[0]!.rows.flatMap((row) => pointOf(part.tables[0]!.columns, row)),
+  }));
+  return {
+    id: 'quality-over-speed',
+    title: `Agreement with the full model over measured speed, ${processor}`,
+    note: '',
+    kind: 'lines',
+    x: `speed, × full depth of the same model (${processor})`,
+    y: "tokens that are the full model's own choice, %",
+    level: { name: 'full depth', y: 100 },
+    series,
+  };
+}
+
+/** The ways that are shown, and how they are called beside their points. */
+const labels: readonly (readonly [RegExp, string])[] = [
+  [/^lossless$/, 'lossless'],
+  [/^fast, calibrated for 99 %$/, 'calibrated'],
+  [/^fast, threshold (0\.(?:9|8|7|5))$/, '$1'],
+];
+
+function pointOf(columns: readonly string[], row: readonly string[]): Point[] {
+  const way = row[0]!;
+  const [pattern, label] = labels.find(([each]) => each.test(way)) ?? [];
+  const cell = (column: string): number => Number.parseFloat(row[columns.indexOf(column)] ?? '');
+  const point = { x: cell('÷ full depth'), y: cell('agreement') };
+  if (pattern === undefined || !Number.isFinite(point.x) || !Number.isFinite(point.y)) return [];
+  return [{ ...point, label: way.replace(pattern, label!) }];
+}
+
+export const picture = (result: SectionResult): string | null => {
+  const figure = qualityOverSpeed(result);
+  return figure && `${svg(figure, true)}\n`;
+};
