@@ -144,16 +144,44 @@ export interface FirstSpeeds {
   readonly machine: string;
 }
 
+/** What a first run ends with. */
+interface First {
+  readonly speeds: FirstSpeeds;
+  /** On held-out text; `layers`: of the model. */
+  readonly scores: readonly ExitScore[];
+  readonly layers: number;
+  readonly isCalibrated: boolean;
+}
+
 /** After a first run: one sentence about its measurements, and one next command, which is `next` if that is given. */
-export function afterStart(speeds: FirstSpeeds, isCalibrated: boolean, n: Naming, next: Line | null): Advice {
+export function afterStart({ speeds, scores, layers, isCalibrated }: First, n: Naming, next: Line | null): Advice {
   const { mode, auto, full, rounds, machine } = speeds;
   const how = {
     fast: 'leaves early as calibrated',
     lossless: "writes the full model's own text",
     full: 'is full depth',
   };
-  const reason = `The default mode ${how[mode]}: ${figures(auto)} tokens a second, ${times(auto / full)} full depth (medians of ${rounds} texts each, in turn; ${machine}).`;
+  const reason = `The default mode ${how[mode]}: ${figures(auto)} tokens a second, ${times(auto / full)} full depth (medians of ${rounds} texts each, in turn; ${machine})${mode === 'fast' ? '' : couldLeave(scores, layers)}.`;
   return { reason, next: [next ?? (isCalibrated ? write(n, 'your own prompt') : calibrate(n))] };
+}
+
+/** How sure an exit is of a token that could leave there without a calibration. */
+const sure = 0.9;
+
+/** Where most layers could be spared at that threshold, as the end of a sentence; nothing if no exit is ever so sure. */
+function couldLeave(scores: readonly ExitScore[], layers: number): string {
+  const places = scores.flatMap(({ exit, layer, agreement, reliability = [] }) => {
+    const agreed = (bins: typeof reliability): number => bins.reduce((sum, bin) => sum + bin.tokens * bin.agreement, 0);
+    const leaving = reliability.filter(({ confidence }) => confidence >= sure);
+    const tokens = leaving.reduce((sum, bin) => sum + bin.tokens, 0);
+    if (tokens === 0 || agreement === 0) return [];
+    // Tokens that an exit defers are in no bin, and never agree.
+    const share = tokens / (agreed(reliability) / agreement);
+    return [{ exit, layer, share, agreement: agreed(leaving) / tokens, saved: share * (layers - layer) }];
+  });
+  if (places.length === 0) return '';
+  const { exit, layer, share, agreement } = most(places, ({ saved }) => saved);
+  return `; at a threshold of ${sure}, ${percent(share, 0)} of tokens could leave behind layer ${layer} of ${layers}, where ${exit} agrees on ${percent(agreement, 1)} of them`;
 }
 
 const times = (ratio: number): string => `${ratio.toFixed(2)} ×`;

@@ -8,6 +8,7 @@ import { shippedModel } from '../../protocol/options-groups.ts';
 import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { createEngine, runIn, runInWorker } from '../worker/engine.ts';
+import { scoresOfExits } from '../recipes/at-hand.ts';
 import { packageRoot } from '../recipes/installation.ts';
 import { rememberUsed } from '../recipes/last-used.ts';
 import { resolveModel, shippedExits } from '../worker/shipped.ts';
@@ -23,10 +24,11 @@ export const startHelp: CommandHelp = {
   name: 'start',
   summary: 'A first run: text in the colours of its exits, and how fast it is here.',
   description:
-    "Tunes three exits for about a minute, in a clone on this project's own TypeScript, else on the files of this folder, " +
-    'generates with them in the default mode, and measures how fast that is here, beside full depth.',
+    'Generates in the default mode with the model and the exits that ship, and measures how fast that is here, beside full depth. ' +
+    "With any option it first tunes three exits for about a minute, in a clone on this project's own TypeScript, else on the files of this folder.",
   examples: [
-    ['early-exit start', 'about two minutes, on the model that ships'],
+    ['early-exit start', 'half a minute, on the model and the exits that ship'],
+    ['early-exit start --minutes 1', 'exits of your own for that model, tuned on the files of this folder'],
     [
       "early-exit start --model my.gguf --data 'src/**' --minutes 5",
       'the same on your own model and files, for five minutes',
@@ -34,7 +36,10 @@ export const startHelp: CommandHelp = {
   ],
 };
 
-const PROMPT = 'export function parse(text: string) {';
+/** A function of the kind that the model that ships was trained on. */
+const PROMPT = '/**\n * Returns the sum of a list of numbers.\n */\nexport function sum(values: number[]): number {\n';
+/** Ends the text behind the function. */
+const STOP = '\n\n';
 const NEW_TOKENS = 96;
 const ROUNDS = 3;
 
@@ -93,6 +98,8 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
     exits: begun.directory,
     prompt: [PROMPT],
     maxTokens: NEW_TOKENS,
+    stop: [STOP],
+    stopRepetition: true,
     device: options.device,
     gpuLayers: options.gpuLayers,
     threads: options.threads,
@@ -106,15 +113,12 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
   if (signal.aborted) return;
   rememberUsed({ model: options.model, exits: begun.directory });
   const naming = namingOf(begun.directory, given.model, options.data);
-  writeAdvice(
-    out,
-    afterStart(
-      { ...speeds, machine: machineText(options.threads) },
-      begun.isCalibrated,
-      naming,
-      exits === null ? null : larger(),
-    ),
-  );
+  const first = {
+    speeds: { ...speeds, machine: machineText(options.threads) },
+    ...scoresOfExits(begun.directory),
+    isCalibrated: begun.isCalibrated,
+  };
+  writeAdvice(out, afterStart(first, naming, exits === null ? null : larger()));
 }
 
 /** The next step from the model that ships, as it can be copied. */

@@ -2,6 +2,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../../protocol/errors.ts';
+import type { ExitScore } from '../../protocol/events.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { openCheckpoint, type Calibration } from '../checkpoint/checkpoint.ts';
 import { hasState, readPosition } from '../checkpoint/state.ts';
@@ -67,6 +68,13 @@ export function exitsAtHand(directory: string): ExitsAtHand {
     if (!(error instanceof UserError)) throw error;
     return { ...known, model: '', exits: [], agreement: null, calibration: null, run: null, problem: error.message };
   }
+}
+
+/** Held-out scores of exits, the final exit's last, and the number of their model's layers. @throws UserError if they cannot be read. */
+export function scoresOfExits(directory: string): { readonly scores: readonly ExitScore[]; readonly layers: number } {
+  const opened = openCheckpoint(directory, null);
+  opened.close();
+  return { scores: opened.progress.scores, layers: opened.base.layers };
 }
 
 /** Exits work without what a run would go on with. */

@@ -1,4 +1,4 @@
-/** `npm start` in a fresh clone of the last commit, with the packages already there. */
+/** `npm start` in a fresh clone of the last commit, with the packages already there: with the exits that ship, and with ones of its own. */
 import { spawnSync } from 'node:child_process';
 import { symlinkSync } from 'node:fs';
 import path from 'node:path';
@@ -17,22 +17,31 @@ export const startSection: Section = {
     command('git', ['clone', '--quiet', '--depth', '1', `file://${root}`, clone], root);
     symlinkSync(path.join(root, 'node_modules'), path.join(clone, 'node_modules'), 'junction');
     const cache = freshFolder('start-user-cache');
-    const started = performance.now();
-    command('npm', ['start', '--silent'], clone, { EARLY_EXIT_CACHE: cache });
-    const seconds = (performance.now() - started) / 1000;
+    const timed = (...words: readonly string[]): number => {
+      const started = performance.now();
+      command('npm', ['start', '--silent', ...words], clone, { EARLY_EXIT_CACHE: cache });
+      return (performance.now() - started) / 1000;
+    };
+    // The first also builds.
+    const shipped = timed();
+    const own = timed('--', '--minutes', '1');
     return {
       goals: [
-        { what: '`npm start` with the packages there', value: seconds, unit: ' s', bound: 'at most', limit: 180 },
+        { what: '`npm start` with the packages there', value: shipped, unit: ' s', bound: 'at most', limit: 60 },
+        { what: '`npm start -- --minutes 1`', value: own, unit: ' s', bound: 'at most', limit: 180 },
       ],
       tables: [
         {
-          caption: 'From the command to its end: build, tune, compare, generate, measure',
+          caption: 'From the command to its end: build, or tune and compare; generate, measure',
           columns: ['', 's'],
-          rows: [['`npm start`', figures(seconds)]],
+          rows: [
+            ['`npm start`', figures(shipped)],
+            ['`npm start -- --minutes 1`', figures(own)],
+          ],
         },
       ],
       notes: ['A clone of the last commit with an empty cache of its own.'],
-      measurements: [measurement('npm start', [seconds])],
+      measurements: [measurement('npm start', [shipped]), measurement('npm start -- --minutes 1', [own])],
     };
   },
 };

@@ -5,12 +5,13 @@
  * pictures of the other pages are taken with them at the end.
  */
 import assert from 'node:assert/strict';
-import { linkSync, mkdirSync } from 'node:fs';
+import { linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
+import { serialiseTrace, type Trace } from '../../../protocol/exittrace.ts';
 import type { RunSummary } from '../../../protocol/server.ts';
 import { ask, delay, idle, inView, inWorkbench, press, until } from '../harness/driver.ts';
-import { activate, EXTENSION_ID, fileUri, pictures, runIs } from '../harness/extension.ts';
+import { activate, EXTENSION_ID, fileUri, pictures, runIs, workspaceFolder } from '../harness/extension.ts';
 import { fromPalette, pick, take } from '../harness/pick.ts';
 import { note, suite, test, type Test } from '../harness/suite.ts';
 
@@ -234,17 +235,21 @@ const ofMedian = `${ofMean}return values.length === 0 ? 0 : sum(values) / values
 export function median(values: readonly number[]): number {
   `;
 
-/** What README and the walkthrough show: a text in the exits' colours, and a suggestion. */
+let made: Trace | null = null;
+const rounds = 8;
+
+/** What README and the walkthrough show: a text in the exits' colours, its trace, and a suggestion. */
 const ofPages = (model: string, exits: string): Test[] => [
   test('pages: a text in the colours of the exits', async () => {
     const api = await activate();
     await configure('model', model);
     await configure('completions.enabled', false);
-    // A session's first text tells no speed.
-    for (let round = 0; round < 2; round++) {
+    // A session's first text tells no speed, and other work of a busy machine may hold up any.
+    for (let round = 0, speedup = 0; round < rounds && speedup < 1.05; round++) {
       await atTheGap(ofMedian, '\n}\n');
-      const trace = (await api.generateAtCursor({ mode: 'fast', threshold: '0.97', exits }))?.trace;
-      note(`${trace?.speedup ?? '–'} × ${JSON.stringify(trace?.tokens.map(({ text }) => text).join(''))}`);
+      made = (await api.generateAtCursor({ mode: 'fast', exits }))?.trace ?? null;
+      speedup = made?.speedup ?? 0;
+      note(`${speedup} × ${JSON.stringify(made?.tokens.map(({ text }) => text).join(''))}`);
     }
     await until('its lens on the screen', () => inWorkbench<boolean>(lensIsShown));
     await pictures('pages-fast');
@@ -252,6 +257,13 @@ const ofPages = (model: string, exits: string): Test[] => [
     await until('the details', () => inView<boolean>('details', hasOpinions).catch(() => false));
     await pictures('pages-fast-details');
     await act('workbench.action.closeEditorsInOtherGroups');
+  }),
+  test('pages: its trace', async () => {
+    const file = path.join(workspaceFolder(), 'median.exittrace');
+    writeFileSync(file, serialiseTrace(made!));
+    await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(file));
+    await until('its lenses', () => inWorkbench<boolean>(lensIsShown));
+    await pictures('pages-trace');
   }),
   test('pages: a suggestion', async () => {
     await activate();

@@ -147,20 +147,39 @@ describe('after a first run', () => {
     rounds: 3,
     machine: 'AMD EPYC, 2 threads, load 0.1 on 2 cores',
   } as const;
+  const first = { speeds, scores: [], layers: 12, isCalibrated: true };
   test('one sentence says what was measured where, and one command goes on', () => {
-    const advice = afterStart(speeds, true, naming, null);
+    const advice = afterStart(first, naming, null);
     expect(advice.reason).toBe(
       'The default mode leaves early as calibrated: 190 tokens a second, 1.90 × full depth (medians of 3 texts each, in turn; AMD EPYC, 2 threads, load 0.1 on 2 cores).',
     );
     expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='"]);
   });
   test('a calibration is advised only if there is none', () => {
-    const advice = afterStart({ ...speeds, mode: 'lossless' }, false, naming, null);
+    const advice = afterStart({ ...first, speeds: { ...speeds, mode: 'lossless' }, isCalibrated: false }, naming, null);
     expect(advice.reason).toMatch(/^The default mode writes the full model's own text: /);
     expect(linesOf(advice)).toEqual(["early-exit calibrate --model m.gguf --exits my.exits --data 'src/**'"]);
   });
+  test('what could leave, by the exit that would spare most layers, is said if nothing does', () => {
+    const bins = (sureOf: number, agreement: number) => [
+      { tokens: 600, confidence: 0.4, agreement: 0.5 },
+      { tokens: sureOf, confidence: 0.95, agreement },
+    ];
+    // A hundred tokens were deferred: 600 · 0.5 + 200 · 0.99 agreed, of 900.
+    const scores = [
+      { ...score('8:lens', 498 / 900), layer: 8, reliability: bins(200, 0.99) },
+      { ...score('11:lens', 598 / 900), layer: 11, reliability: bins(300, 596 / 600) },
+      score('final', 1),
+    ];
+    const lossless = { ...speeds, mode: 'lossless' } as const;
+    expect(afterStart({ ...first, scores, speeds: lossless }, naming, null).reason).toMatch(
+      /on 2 cores\); at a threshold of 0\.9, 22 % of tokens could leave behind layer 8 of 12, where 8:lens agrees on 99\.0 % of them\.$/,
+    );
+    expect(afterStart({ ...first, scores }, naming, null).reason).toMatch(/on 2 cores\)\.$/);
+    expect(afterStart({ ...first, speeds: lossless }, naming, null).reason).toMatch(/on 2 cores\)\.$/);
+  });
   test('a step of its own goes before', () => {
-    expect(linesOf(afterStart(speeds, true, naming, ['early-exit start --model x', 'more']))).toEqual([
+    expect(linesOf(afterStart(first, naming, ['early-exit start --model x', 'more']))).toEqual([
       'early-exit start --model x',
     ]);
   });
