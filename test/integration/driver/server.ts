@@ -54,6 +54,7 @@ export async function ensureServer(cache: string, release: Release): Promise<Ins
     await writeFile(path.join(partial, 'package.json'), '{"private":true}');
     const packages = [`code-server@${codeServer}`, `@vscode/ripgrep@${RIPGREP_VERSION}`];
     if (node !== null) packages.push(`node-${platform}@${node}`);
+    // Scripts would compile native modules, which only terminals need.
     await npm(partial, 'install', '--ignore-scripts', ...packages);
     await npm(vscode, 'install', '--ignore-scripts', '--omit=dev');
     await npm(path.join(vscode, 'extensions'), 'install', '--ignore-scripts', '--omit=dev');
@@ -63,11 +64,6 @@ export async function ensureServer(cache: string, release: Release): Promise<Ins
     if (existsSync(ripgrep)) await symlink(path.relative(ripgrep, binaries), path.join(ripgrep, 'bin'));
     // It waits for a sign-in, and tests would wait for it.
     await rm(path.join(vscode, 'extensions/copilot'), { recursive: true, force: true });
-    // Needs a compiler and Node's headers. Without these modules the tests still run, but terminals do not open.
-    if (node === null)
-      await npm(vscode, 'rebuild', '--yes', '@vscode/spdlog', 'native-watchdog', 'node-pty').catch((error: unknown) => {
-        console.warn(`Native modules of the server not built: ${String(error).split('\n')[0]}`);
-      });
     await rename(partial, root);
   } catch (error) {
     await rm(partial, { recursive: true, force: true });

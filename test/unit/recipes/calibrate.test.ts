@@ -30,7 +30,7 @@ beforeAll(async () => {
     ...text,
     model,
     exits: '2,11',
-    fitTokens: 16_384,
+    fitTokens: 8192,
     steps: 1,
     evaluationTokens: 256,
     shortlist: 2000,

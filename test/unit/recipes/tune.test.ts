@@ -278,7 +278,8 @@ describe('tune', () => {
   });
 
   it('says before it works that a promise takes minutes', async () => {
-    const promised = await run({ out: path.join(root, 'promised.exits'), steps: 1, promise: 'agreement=0.9' });
+    const few = { exits: '6', fitTokens: 512, steps: 1 };
+    const promised = await run({ ...few, out: path.join(root, 'promised.exits'), promise: 'agreement=0.9' });
     const at = promised.findIndex(({ type }) => type === 'step');
     expect(only('warning', promised.slice(0, at)).map(({ message }) => message)).toEqual([
       expect.stringMatching(/^The exits will not be calibrated: that takes a run with --minutes here/),
