@@ -6,6 +6,7 @@ import { median } from '../../protocol/median.ts';
 import { betterModels, fetchMinutes } from '../../protocol/models.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { parseOptions, type GenerateOptions, type TuneOptions } from '../../protocol/options.ts';
+import { plural } from '../../protocol/plural.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { createEngine, runIn, runInWorker } from '../worker/engine.ts';
 import { scoresOfExits } from '../recipes/at-hand.ts';
@@ -126,7 +127,7 @@ function larger(): readonly [line: string, effect: string] {
   const [{ reference, name, bytes }] = betterModels();
   return [
     `${commandHere()} start --model ${shellWord(reference)}`,
-    `the same with ${name}, a model of use: ${Math.round(bytes / 1e6)} MB to fetch (${fetchMinutes(bytes)} minutes at 100 Mbit/s), then exits for the files of this folder`,
+    `the same with ${name}, a model of use: ${Math.round(bytes / 1e6)} MB to fetch (${plural(fetchMinutes(bytes), 'minute')} at 100 Mbit/s), then exits for the files of this folder`,
   ];
 }
 
