@@ -127,7 +127,7 @@ function larger(): readonly [line: string, effect: string] {
   const [{ reference, name, bytes }] = betterModels();
   return [
     `${commandHere()} start --model ${shellWord(reference)}`,
-    `the same with ${name}, a model of use: ${Math.round(bytes / 1e6)} MB to fetch (${plural(fetchMinutes(bytes), 'minute')} at 100 Mbit/s), then exits for the files of this folder`,
+    `the same with ${name}, which people use: ${Math.round(bytes / 1e6)} MB to fetch (${plural(fetchMinutes(bytes), 'minute')} at 100 Mbit/s), then exits for the files of this folder`,
   ];
 }
 
