@@ -92,6 +92,7 @@ const questions: { [Name in keyof Answers]: (word?: string) => Promise<Answers[N
   },
 
   async lost() {
+    composeAttention();
     const model = tinyModel();
     const warnings: string[] = [];
     const device = { kind: 'vulkan', share: { gpu, layers: 2 }, name: 'the card', reason: '', named: false } as const;
@@ -104,13 +105,18 @@ const questions: { [Name in keyof Answers]: (word?: string) => Promise<Answers[N
 };
 
 /**
- * A batch with exits whose tokens leave at different layers, on the CPU and on the card. Attention is composed, since Mesa 22's driver
- * crashes in the one operator for several rows.
+ * From here on attention is composed: Mesa 22's driver crashes in the one operator for several rows, and compiles a program of it for ten
+ * seconds and more.
  */
-async function decodedOn(card: RuntimeOptions): Promise<Answers['decoding']> {
+function composeAttention(): void {
   const before = { ...library };
   library.deviceSupports = (device, tensor) =>
     library.operatorName(tensor) !== 'FLASH_ATTN_EXT' && before.deviceSupports(device, tensor);
+}
+
+/** A batch with exits whose tokens leave at different layers, on the CPU and on the card. */
+async function decodedOn(card: RuntimeOptions): Promise<Answers['decoding']> {
+  composeAttention();
   const model = tinyModel();
   const prompts = [
     [5, 9, 2, 14],
