@@ -25,17 +25,19 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
     kind: 'lines',
     x: `speed, × full depth of the same model (${processor})`,
     y: "tokens that are the full model's own choice, %",
-    level: { name: 'full depth', y: 100 },
+    level: { name: 'full depth and lossless', y: 100 },
     series,
   };
 }
 
-/** The ways that are shown, and how they are called beside their points. */
+/** The ways that are shown, and how they are called beside their points; those at the level need no name. */
 const labels: readonly (readonly [RegExp, string])[] = [
-  [/^lossless$/, 'lossless'],
+  [/^lossless$/, ''],
   [/^fast, calibrated for 99 %$/, 'calibrated'],
   [/^fast, threshold (0\.(?:9|8|7|5))$/, '$1'],
 ];
+
+const crowded = 99;
 
 function pointOf(columns: readonly string[], row: readonly string[]): Point[] {
   const way = row[0]!;
@@ -43,7 +45,9 @@ function pointOf(columns: readonly string[], row: readonly string[]): Point[] {
   const cell = (column: string): number => Number.parseFloat(row[columns.indexOf(column)] ?? '');
   const point = { x: cell('÷ full depth'), y: cell('agreement') };
   if (pattern === undefined || !Number.isFinite(point.x) || !Number.isFinite(point.y)) return [];
-  return [{ ...point, label: way.replace(pattern, label!) }];
+  const name = way.replace(pattern, label!);
+  // Near the level thresholds of several models lie beside each other.
+  return [{ ...point, ...(name !== '' && (point.y < crowded || name === 'calibrated') && { label: name }) }];
 }
 
 export const picture = (result: SectionResult): string | null => {
