@@ -26,9 +26,21 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
     x: `speed, × full depth of the same model (${processor})`,
     y: "tokens that are the full model's own choice, %",
     level: { name: 'full depth and lossless', y: 100 },
-    series,
+    series: withRoom(series),
   };
 }
+
+/** Without labels that would cover those of points to their left. */
+function withRoom(series: readonly Series[]): Series[] {
+  const labelled = series.flatMap(({ points }) => points).filter(({ label }) => label !== undefined);
+  const isCovered = ({ x, y }: Point): boolean =>
+    labelled.some((other) => other.x < x && x - other.x < room.x && Math.abs(y - other.y) < room.y);
+  const bare = ({ x, y }: Point): Point => ({ x, y });
+  return series.map((one) => ({ ...one, points: one.points.map((point) => (isCovered(point) ? bare(point) : point)) }));
+}
+
+/** What a label takes of each axis. */
+const room = { x: 0.14, y: 1 } as const;
 
 /** The ways that are shown, and how they are called beside their points; those at the level need no name. */
 const labels: readonly (readonly [RegExp, string])[] = [
