@@ -68,10 +68,9 @@ const questions: { [Name in keyof Answers]: (word?: string) => Promise<Answers[N
     const model = tinyModel();
     const staged = await openStagedModel(model, copiedExits(model, exits), on());
     const texts = 8;
-    // Prompts of a length that other questions have: the card's programs for it are compiled already.
     let differ = 0;
     for (let i = 0; i < texts; i++) {
-      const prompt = Array.from({ length: 4 }, (_, n) => (i * 37 + n * 11) % model.spec.vocabulary);
+      const prompt = Array.from({ length: 6 }, (_, n) => (i * 37 + n * 11) % model.spec.vocabulary);
       const text = async (drafts: boolean): Promise<string> => {
         const different = drafts ? { drafts: { lookup: true, exits: () => true, limit: 2 } } : {};
         const request = plainRequest([prompt], 12, { enabled: () => false, ...different });
