@@ -312,6 +312,6 @@ export const tuningOptions = {
     advanced: true,
     default: true,
     scope: 'window',
-    help: 'Round hidden states to 16 bits and keep them on disk, so that later epochs skip the backbone.',
+    help: 'Keep hidden states on disk, rounded to 16 bits, so that later epochs skip the backbone.',
   }),
 };

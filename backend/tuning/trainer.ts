@@ -99,17 +99,8 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   const updatesFrom = start.updatesFrom ?? 0;
   let stopped = false;
   const recent = speedometer();
-  /** The limit in time as it is now. */
-  let limit = limits.seconds;
-  let lookedAt = -Infinity;
+  const limit = movingLimit(settings, elapsed);
   let shareDone = 0;
-
-  /** What follows the run may take longer on a machine that others use: then it ends sooner. */
-  const lookAtMachine = async (): Promise<void> => {
-    if (limits.seconds === null || !settings.late || elapsed() - lookedAt < limits.seconds / looksPerRun) return;
-    limit = limits.seconds - (await settings.late());
-    lookedAt = elapsed();
-  };
 
   const save = async (metricsBytes?: number): Promise<void> => {
     const before = elapsed();
@@ -127,12 +118,13 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   /** Share of the run that is done, by steps or by time. */
   const share = (): number => {
     const bySteps = planned === null ? 0 : position.step / planned;
-    const byTime = limit === null ? 0 : (elapsed() - updatesFrom) / Math.max(1e-9, limit - updatesFrom);
+    const until = limit.seconds();
+    const byTime = until === null ? 0 : (elapsed() - updatesFrom) / Math.max(1e-9, until - updatesFrom);
     return (shareDone = Math.min(1, Math.max(shareDone, bySteps, byTime)));
   };
   const done = (): boolean =>
     (planned !== null && position.step >= planned) ||
-    !hasTime({ ...limits, seconds: limit }, { seconds: elapsed(), ending }, stepSeconds);
+    !hasTime({ ...limits, seconds: limit.seconds() }, { seconds: elapsed(), ending }, stepSeconds);
   const evaluationDue = (): boolean => {
     if (settings.evaluateEvery !== null) return position.step % settings.evaluateEvery === 0;
     if (planned !== null && position.step % Math.max(1, Math.round(planned / evaluationsPerRun)) === 0) return true;
@@ -148,15 +140,9 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
     const loss = keeping.loss(scores);
     const best = position.best === null || loss < position.best;
     if (best) position = { ...position, best: loss };
-    const event: EvaluationEvent = {
-      type: 'evaluation',
-      step: position.step,
-      tokens: position.tokens,
-      scores: [...scores],
-      best,
-    };
-    checkpoint.metric({ ...event });
     const now = { step: position.step, tokens: position.tokens, scores };
+    const event: EvaluationEvent = { type: 'evaluation', ...now, scores: [...scores], best };
+    checkpoint.metric({ ...event });
     keeping.keep(checkpoint, parameters, now, position.before);
     position = { ...position, evaluatedAt: position.step };
     evaluatedSeconds = elapsed();
@@ -165,7 +151,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
     return event;
   };
 
-  await lookAtMachine();
+  await limit.look();
   while (!done()) {
     const from = elapsed();
     const now = limits.seconds === null ? settings.settings(position.step, planned!) : atShare(settings, share());
@@ -183,7 +169,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
     checkpoint.metric({ type: 'step', ...event });
     recent.add(tokens, elapsed() - from);
     stepSeconds = recent.secondsPerStep();
-    const secondsLeft = timeLeft(limit, elapsed(), planned, position.step, recent.secondsPerStep());
+    const secondsLeft = timeLeft(limit.seconds(), elapsed(), planned, position.step, recent.secondsPerStep());
     yield {
       type: 'step',
       ...event,
@@ -191,7 +177,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
       tokensPerSecond: recent.tokensPerSecond(),
       secondsLeft,
     };
-    await lookAtMachine();
+    await limit.look();
     if (evaluationDue() && !done()) yield await evaluate();
     if (elapsed() - savedSeconds >= saveInterval) await save();
   }
@@ -203,6 +189,22 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   position = stopped ? reached : { ...position, finished: true };
   await save(metricsBytes);
   return { position: { ...position, seconds: elapsed() }, stopped };
+}
+
+/** The run's limit in time: it comes sooner if what follows the run takes longer, on a machine that others use. */
+function movingLimit({ limits: { seconds }, late }: TrainerSettings, elapsed: () => number) {
+  let limit = seconds;
+  let lookedAt = -Infinity;
+  return {
+    /** As it is now; null: there is none. */
+    seconds: (): number | null => limit,
+    /** Looks at the machine, at most `looksPerRun` times. */
+    async look(): Promise<void> {
+      if (seconds === null || !late || elapsed() - lookedAt < seconds / looksPerRun) return;
+      limit = seconds - (await late());
+      lookedAt = elapsed();
+    },
+  };
 }
 
 /** One update, of as many passes as are accumulated, from window `from` of the run on; null if the signal ended it. */
