@@ -19,9 +19,14 @@ const { bundle, forNode } = (await import(path.resolve(import.meta.dirname, '../
   bundle: (out: string, options: { forPackage: boolean }) => Promise<unknown>;
   forNode: BuildOptions;
 };
-/** Programs of tests that start many times. */
-const children = ['gpu-child', 'cpu-variants-child', 'resume-recipe-child'];
-const parity = path.resolve(import.meta.dirname, '../parity');
+/** Programs of tests that start many times, and one that measures its own memory. */
+const children = [
+  'parity/gpu-child',
+  'parity/cpu-variants-child',
+  'parity/resume-recipe-child',
+  'support/memory-child',
+];
+const tests = path.resolve(import.meta.dirname, '..');
 
 /** Again before tests run again. Another run beside this one has bundles of its own. */
 export async function setup(project: TestProject): Promise<() => void> {
@@ -30,8 +35,8 @@ export async function setup(project: TestProject): Promise<() => void> {
   for (const pid of readdirSync(place)) if (!isRunning(Number(pid))) rmSync(path.join(place, pid), { recursive: true });
   const make = async (): Promise<void> => {
     await bundle(folder, { forPackage: false });
-    const entryPoints = children.map((name) => path.join(parity, `${name}.ts`));
-    await build({ ...forNode, entryPoints, outdir: folder, bundle: true, logLevel: 'warning' });
+    const entryPoints = children.map((name) => path.join(tests, `${name}.ts`));
+    await build({ ...forNode, entryPoints, entryNames: '[name]', outdir: folder, bundle: true, logLevel: 'warning' });
   };
   await make();
   project.provide('programs', folder);

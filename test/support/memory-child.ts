@@ -1,6 +1,5 @@
-/** Runs passes of many shapes through the model that ships, and says what the C library then holds back of memory that was freed, in bytes. */
+/** Runs passes of many shapes through a model, and says what the C library then holds back of memory that was freed, in bytes. */
 import { createRequire } from 'node:module';
-import path from 'node:path';
 import type * as koffiTypes from 'koffi';
 import { openModel } from '../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../backend/runtime/open.ts';
@@ -10,7 +9,7 @@ const fields = ['arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsm
 koffi.struct('mallinfo2', Object.fromEntries(fields.map((field) => [field, 'size_t'])));
 const ask = koffi.load('libc.so.6').func('mallinfo2 mallinfo2()') as () => { readonly fordblks: number | bigint };
 
-const model = openModel(path.resolve(import.meta.dirname, '../../models/typescript-5m'));
+const model = openModel(process.argv[2]!);
 const staged = await openStagedModel(model, noExits, { arithmetic: 'int8' });
 const slots = staged.openSlots(4);
 for (let round = 0; round < 2; round++)
