@@ -3,6 +3,7 @@ import type { SweptGroup } from '../protocol/events.ts';
 import type { LinesFigure } from '../backend/evaluation/report/figure.ts';
 import { overSpeed } from '../backend/evaluation/report/task-figures.ts';
 import { inPercent, spreadText } from '../protocol/spread-text.ts';
+import { plural } from '../protocol/plural.ts';
 import { comparedText, judgedText, sweepTable } from './guide-tables.ts';
 import type { Kept } from './guide.ts';
 import type { Study, SweepStudy, TasksStudy } from './study.ts';
@@ -211,7 +212,7 @@ export function whereNot(study: TasksStudy): string {
     const slow = ways.filter(({ speed }) => speed && speed.high < 1).map(({ way }) => way);
     const isTimed = ways.some(({ speed }) => speed !== null);
     const worse = ways.filter(({ difference }) => difference?.verdict === 'worse').map(({ way }) => way);
-    return `On ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${study.margin} points ${worse.join(', ')}` : `none is clearly worse by more than ${study.margin} points`}.`;
+    return `On ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${plural(study.margin, 'point')} ${worse.join(', ')}` : `none is clearly worse by more than ${plural(study.margin, 'point')}`}.`;
   });
   return sentences.join(' ');
 }

@@ -2,6 +2,7 @@
 import type { SweptGroup } from '../protocol/events.ts';
 import { inPercent, spreadText } from '../protocol/spread-text.ts';
 import { pointsRange, speedText, verdictText, type WayScore } from '../protocol/tasks.ts';
+import { plural } from '../protocol/plural.ts';
 import { markdown } from '../backend/evaluation/report/formats.ts';
 import type { KeptGroup, SweepStudy, TasksStudy } from './study.ts';
 
@@ -101,7 +102,7 @@ export function judgedText({ model, exits, processor, margin, layers, sets }: Ta
         ...(isTimed ? ['speed, × full'] : []),
       ];
       const kinds = kindsText(ways);
-      return `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks of ${set}; not worse: by ${margin} points at most, with 95 % certainty; ${isTimed ? `speed a token, one text at a time and in turn, on ${processor}` : 'speed was not measured, since the machine was busy'}.\n\n${markdown({ head, rows })}${kinds === '' ? '' : `\n${kinds}`}`.trimEnd();
+      return `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks of ${set}; not worse: by ${plural(margin, 'point')} at most, with 95 % certainty; ${isTimed ? `speed a token, one text at a time and in turn, on ${processor}` : 'speed was not measured, since the machine was busy'}.\n\n${markdown({ head, rows })}${kinds === '' ? '' : `\n${kinds}`}`.trimEnd();
     })
     .join('\n\n');
 }

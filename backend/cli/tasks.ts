@@ -18,7 +18,7 @@ export function taskTables(stream: Stream, sets: readonly TaskScores[], margin: 
     .map(({ set, asked, layers, ways }) => {
       const head = ['', 'score', 'difference', '95 %', 'lost', 'won', 'p', 'mean layer', 'left early', 'speed', '95 %'];
       const rows = ways.map((way) => rowOf(stream, way, layers));
-      const caption = `${plural(asked, 'task')}; not worse: at most ${margin} points below, with 95 % certainty`;
+      const caption = `${plural(asked, 'task')}; not worse: at most ${plural(margin, 'point')} below, with 95 % certainty`;
       return `\n${bold(set)} ${dim(`· ${caption}`)}\n${table([[...head, ''].map(dim), ...rows], aligns)}`;
     })
     .join('');

@@ -9,6 +9,7 @@ import {
   type TaskScores,
   type WayScore,
 } from '../../../protocol/tasks.ts';
+import { plural } from '../../../protocol/plural.ts';
 import { tokenKinds } from '../tasks/kinds.ts';
 import { figureText, slug, type Figure, type LinesFigure, type Point, type Series } from './figure.ts';
 import type { EvaluationRun } from './runs.ts';
@@ -54,7 +55,7 @@ function scoreTable({ set, ways, layers, asked }: TaskScores, id: string, margin
   return {
     id: `${id}-scores`,
     title: `${set}: scores`,
-    note: `Points of 100; differences to full depth on the same tasks, with 95 % intervals (bootstrap) and McNemar's exact test. Not worse: by no more than ${margin} points, with that certainty. Speed: times full depth, a token, one text at a time and in turn.`,
+    note: `Points of 100; differences to full depth on the same tasks, with 95 % intervals (bootstrap) and McNemar's exact test. Not worse: by no more than ${plural(margin, 'point')}, with that certainty. Speed: times full depth, a token, one text at a time and in turn.`,
     kind: 'table',
     head: [
       'way',
