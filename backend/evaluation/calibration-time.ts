@@ -6,9 +6,12 @@ import { trialTexts, trialTokens } from './trial.ts';
 /** If text that a candidate writes is judged, the full model's text only chooses candidates, so that fewer tokens of it suffice. */
 const fewestIfJudged = 768;
 /**
- * Time of a token that a candidate writes and the full model judges ÷ that of a token that the full model writes while all exits are read.
+ * Time of a token that a candidate writes, in small batches, and the full model judges ÷ that of a token that the full model writes while
+ * all exits are read.
  */
-const judgingShare = 1.3;
+const judgingShare = 2;
+/** Tokens that usually judge the most cautious candidate, as a multiple of those that would do if none of them lost anything. */
+const usualJudged = 2.5;
 /** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */
 const waysOfTrial = 3.5;
 /** What measuring costs takes, in passes at full depth. */
@@ -21,9 +24,9 @@ export const isJudged = ({ promise }: Guarantee, remembers: boolean): boolean =>
 export const fewestObserved = (request: Guarantee, remembers: boolean): number =>
   isJudged(request, remembers) ? Math.min(fewestIfJudged, fewestTokens(request)) : fewestTokens(request);
 
-/** Seconds in which the most cautious candidate is judged; `aToken`: seconds of a token of the full model's own text. */
+/** Seconds in which the most cautious candidate is usually judged; `aToken`: seconds of a token of the full model's own text. */
 export const judgingSeconds = (request: Guarantee, remembers: boolean, aToken: number): number =>
-  isJudged(request, remembers) ? judgingShare * fewestJudged(request) * aToken : 0;
+  isJudged(request, remembers) ? judgingShare * usualJudged * fewestJudged(request) * aToken : 0;
 
 /** Seconds of the trial, for which the model is opened again, once whole and once cut; `fullPass`: seconds of a token at full depth. */
 export const trialSeconds = (opening: number, fullPass: number): number =>

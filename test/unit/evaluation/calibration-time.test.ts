@@ -8,10 +8,15 @@ import { usualPromise } from '../../../protocol/options-groups.ts';
 const times = { loading: 2, opening: 1, fullPass: 0.02, aToken: 0.013 };
 const promised = { ...usualPromise, promise: { ...usualPromise.promise } };
 
-test('the usual promise takes about a minute of half a billion parameters', () => {
+test('the usual promise takes about two minutes of half a billion parameters', () => {
   const seconds = leastCalibration(times, promised, true);
-  expect(seconds).toBeGreaterThan(45);
-  expect(seconds).toBeLessThan(75);
+  expect(seconds).toBeGreaterThan(90);
+  expect(seconds).toBeLessThan(130);
+});
+
+test('as long as judging has taken there: 2,921 tokens in 70 seconds', () => {
+  expect(judgingSeconds(promised, true, times.aToken)).toBeGreaterThan(65);
+  expect(judgingSeconds(promised, true, times.aToken)).toBeLessThan(80);
 });
 
 test('it grows as the machine gets slower, and as the promise gets stricter', () => {
@@ -22,7 +27,7 @@ test('it grows as the machine gets slower, and as the promise gets stricter', ()
 });
 
 test('text is judged only of exits with memories and under a promise that allows a loss', () => {
-  expect(judgingSeconds(promised, true, 0.01)).toBeCloseTo(1.3 * fewestJudged(promised) * 0.01, 6);
+  expect(judgingSeconds(promised, true, 0.01)).toBeCloseTo(5 * fewestJudged(promised) * 0.01, 6);
   expect(judgingSeconds(promised, false, 0.01)).toBe(0);
   const lossless = { ...promised, promise: { measure: 'agreement' as const, limit: 1 } };
   expect(judgingSeconds(lossless, true, 0.01)).toBe(0);
