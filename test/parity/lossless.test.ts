@@ -1,5 +1,5 @@
 /** Drafted and verified text against plain decoding: the same tokens, and the same cache behind them. */
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { openKvCache } from '../../backend/decoding/kv-cache.ts';
 import { seededRandom } from '../../backend/decoding/random.ts';
 import { greedy } from '../../backend/decoding/sampler.ts';
@@ -10,6 +10,7 @@ import type { TokenRecord } from '../../protocol/trace.ts';
 import { confidenceAt, decodeAll, eagerSession, idsOf, plainRequest } from '../support/decoding.ts';
 import { maxDifference } from '../support/golden.ts';
 import { copiedExits, tinyModel } from '../support/models.ts';
+import { openTiny } from '../support/staged.ts';
 
 const shared = { kind: 'shared' } as const;
 const specs: ExitSpec[] = [
@@ -17,14 +18,7 @@ const specs: ExitSpec[] = [
   { layer: 3, architecture: 'mlp', head: shared },
   { layer: 4, architecture: 'norm', head: shared },
 ];
-const model = tinyModel();
-const staged = await openStagedModel(model, copiedExits(model, specs));
-const plain = await openStagedModel(model);
-afterAll(async () => {
-  await staged.dispose();
-  await plain.dispose();
-  model.close();
-});
+const { staged, plain } = await openTiny((model) => copiedExits(model, specs));
 
 const random = seededRandom(8);
 const newPrompt = (): number[] => {

@@ -1,5 +1,5 @@
 /** Early-exit decoding against full-depth and truncated models, and what ends a text. */
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { decode } from '../../../backend/decoding/decode.ts';
 import { newPace } from '../../../backend/decoding/pace.ts';
 import { repetitionEnd } from '../../../backend/decoding/repetition.ts';
@@ -10,7 +10,8 @@ import { greedy } from '../../../backend/decoding/sampler.ts';
 import { openExitScorer, openFeatureModel, openStagedModel } from '../../../backend/runtime/open.ts';
 import { cutName } from '../../../backend/model/spec.ts';
 import { confidenceAt, decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
-import { copiedExits, idCodec, tinyModel } from '../../support/models.ts';
+import { copiedExits, idCodec } from '../../support/models.ts';
+import { openTiny } from '../../support/staged.ts';
 
 const own = { kind: 'own' } as const;
 const shared = { kind: 'shared' } as const;
@@ -22,15 +23,7 @@ const specs: ExitSpec[] = [
   { layer: 3, architecture: 'norm', head: own },
 ];
 
-const model = tinyModel();
-const exits = copiedExits(model, specs);
-const staged = await openStagedModel(model, exits);
-const plain = await openStagedModel(model);
-afterAll(async () => {
-  await staged.dispose();
-  await plain.dispose();
-  model.close();
-});
+const { model, exits, staged, plain } = await openTiny((tiny) => copiedExits(tiny, specs));
 
 const prompts = [
   [7, 99, 23, 4],

@@ -1,12 +1,12 @@
 /** Texts of mode fast where memories fill what tokens skip: the same however they are drafted, looked at or batched. */
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { regretsOf } from '../../../backend/decoding/regret.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
-import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { confidenceAt, decodeAll, eagerSession, idsOf, plainRequest } from '../../support/decoding.ts';
-import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
+import { copiedExits, withMemories } from '../../support/models.ts';
+import { openTiny } from '../../support/staged.ts';
 
 const own = { kind: 'own' } as const;
 const specs: ExitSpec[] = [
@@ -15,15 +15,7 @@ const specs: ExitSpec[] = [
 ];
 
 describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
-  const model = tinyModel(family);
-  const exits = withMemories(model, copiedExits(model, specs), 3);
-  const staged = await openStagedModel(model, exits);
-  const plain = await openStagedModel(model);
-  afterAll(async () => {
-    await staged.dispose();
-    await plain.dispose();
-    model.close();
-  });
+  const { staged, plain } = await openTiny((model) => withMemories(model, copiedExits(model, specs), 3), family);
   const prompts = [
     [7, 99, 23, 4, 7, 99, 23, 4, 7, 99],
     [101, 5],

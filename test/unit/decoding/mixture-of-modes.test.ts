@@ -1,14 +1,14 @@
 /** Any mixture of modes in one session: texts at full depth are those of a model without exits, whatever else its rows have written. */
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { DecodeRequest } from '../../../backend/decoding/decode.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
-import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { confidenceAt, decodeAll, eagerPace, idsOf, plainRequest } from '../../support/decoding.ts';
-import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
+import { copiedExits, withMemories } from '../../support/models.ts';
+import { openTiny } from '../../support/staged.ts';
 
 const own = { kind: 'own' } as const;
 const specs: ExitSpec[] = [
@@ -22,15 +22,7 @@ const texts = 40;
 const together = 4;
 
 describe.each(['qwen3', 'gemma3_text'])('%s', async (family) => {
-  const model = tinyModel(family);
-  const exits = withMemories(model, copiedExits(model, specs), 3);
-  const staged = await openStagedModel(model, exits);
-  const plain = await openStagedModel(model);
-  afterAll(async () => {
-    await staged.dispose();
-    await plain.dispose();
-    model.close();
-  });
+  const { staged, plain } = await openTiny((model) => withMemories(model, copiedExits(model, specs), 3), family);
   const opening = [7, 99, 23, 4, 7, 99, 23, 4, 7, 99];
   const opinions = await decodeAll(staged, plainRequest([opening], 32, { candidates: 2 }));
   const sure = opinions.tokens[0]!.map((token) => token.opinions![0]!.confidence).sort((a, b) => a - b);
