@@ -50,7 +50,7 @@ export const exitsSection: Section = {
     return {
       ...(await measureModel(file, options)),
       notes: [
-        `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. The prompt's own pass is not counted.`,
+        `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. The prompt's own pass is not counted. Tokens/s are of the median text, ÷ full depth is of all texts together.`,
         'Agreement: the share of tokens that the full model would have chosen after the same text, a token a pass. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
       ],
