@@ -136,7 +136,7 @@ export const questions: readonly Question[] = [
       paragraphs(
         ofTasks(kept, judged, judgedText, 'no judged tasks with exits are kept.'),
         pictured(kept),
-        'Both tables have the same model and tasks, which are Python. The exits of the first were tuned for 16 minutes on modules of Python’s own library and calibrated on them for the default promise: most tokens leave early, and the score stays within chance of full depth. The exits of the second were tuned for ten minutes on TypeScript, whose 8,192 most frequent tokens are their shortlist, and their thresholds are not calibrated: a token outside the shortlist makes an exit sure of a wrong one. So tune and calibrate on text like that which will be written, and judge the result on tasks of your own.',
+        'Both tables have the same model, and tasks of the same set, in Python. The exits of the first were tuned for 16 minutes on modules of Python’s own library and calibrated on them for the default promise: most tokens leave early, and the score stays within chance of full depth. The exits of the second were tuned for ten minutes on TypeScript, whose 8,192 most frequent tokens are their shortlist, and their thresholds are not calibrated: a token outside the shortlist makes an exit sure of a wrong one. So tune and calibrate on text like that which will be written, and judge the result on tasks of your own.',
         'Three things decide: how deep the exit hangs, how sure it has to be, and what is written. On small models the head is much of a token’s time ([lab.md](lab.md)), so that leaving early saves less than the layers left out suggest.',
       ),
   },
@@ -207,12 +207,12 @@ export function wholeText(study: SweepStudy): string {
 }
 
 /** Ways that are slower than full depth, or worse by more than the margin. */
-export function whereNot(study: TasksStudy): string {
-  const sentences = study.sets.map(({ set, ways }) => {
+function whereNot(study: TasksStudy): string {
+  const sentences = study.sets.map(({ set, asked, ways }) => {
     const slow = ways.filter(({ speed }) => speed && speed.high < 1).map(({ way }) => way);
     const isTimed = ways.some(({ speed }) => speed !== null);
     const worse = ways.filter(({ difference }) => difference?.verdict === 'worse').map(({ way }) => way);
-    return `On ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${plural(study.margin, 'point')} ${worse.join(', ')}` : `none is clearly worse by more than ${plural(study.margin, 'point')}`}.`;
+    return `On ${asked} tasks of ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${plural(study.margin, 'point')} ${worse.join(', ')}` : `none is clearly worse by more than ${plural(study.margin, 'point')}`}.`;
   });
   return sentences.join(' ');
 }
