@@ -1,11 +1,11 @@
 /** The plan of a run with a limit in minutes: it measures the cost of the run's work here in the first seconds, and divides the minutes. */
-import { plural } from '../../protocol/plural.ts';
 import type { MinutesEvent, TuneEvent } from '../../protocol/events.ts';
+import { median } from '../../protocol/median.ts';
 import { usualPromise } from '../../protocol/options-groups.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
+import { plural } from '../../protocol/plural.ts';
 import { largestBatch } from '../evaluation/calibration-texts.ts';
 import { leastCalibration, type MachineTimes } from '../evaluation/calibration-time.ts';
-import type { Guarantee } from '../evaluation/promise.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import type { FeatureSource } from '../features/features.ts';
@@ -100,7 +100,7 @@ async function steadyTime(elapsed: () => number, work: () => Promise<unknown>): 
   await work();
   const seconds: number[] = [];
   while (seconds.length < rounds) seconds.push((await timed(elapsed, work))[1]);
-  return seconds.sort((a, b) => a - b)[rounds >> 1]!;
+  return median(seconds);
 }
 
 /** Classes of all exits' heads together ÷ the vocabulary. */
@@ -154,7 +154,8 @@ export async function* planSitting(
   const { times, backbone, ...opened } = await measureTokens(step, openScorer, spec, headShare, elapsed);
   let scorer: ExitScorer | null = opened.scorer;
   atEnd(() => scorer?.dispose());
-  const { promise, certainty } = { ...usualPromise, ...given(options) };
+  const promise = options.promise ?? usualPromise.promise;
+  const certainty = options.certainty ?? usualPromise.certainty;
   const needed = leastCalibration(times, { promise, certainty }, remembers);
   let plan: TunePlan | null = null;
   if (isNew) {
@@ -174,12 +175,13 @@ export async function* planSitting(
     yield minutesEvent(seconds / 60, windows.tokens, plan);
   }
   const reserved = (slower: number): number => calibrationSeconds(seconds, slower * needed, isNew);
+  const reservedNow = async (): Promise<number> => reserved((await timeOfStep(step, elapsed)) / backbone);
   const planned = plan?.seconds.calibration ?? reserved(1);
   const short = plan ? tooShort(name, plan, seconds / 60) : planned === 0 ? notCalibrated(needed) : null;
   if (short !== null) yield { type: 'warning', message: short };
   return {
     plan,
-    calibration: { seconds: planned, late: lateness(planned, reserved, () => timeOfStep(step, elapsed), backbone) },
+    calibration: { seconds: planned, late: lateness(planned, reservedNow) },
     takeScorer() {
       const taken = scorer;
       scorer = null;
@@ -188,17 +190,12 @@ export async function* planSitting(
   };
 }
 
-/** See `CalibrationTime`; `timed`: seconds of a step now, `then`: of one when it was planned. */
-function lateness(
-  planned: number,
-  reserved: (slower: number) => number,
-  timed: () => Promise<number>,
-  then: number,
-): CalibrationTime['late'] {
+/** See `CalibrationTime`; `reservedNow`: seconds that would be for calibrating if the run were planned now. */
+function lateness(planned: number, reservedNow: () => Promise<number>): CalibrationTime['late'] {
   let before = 0;
   return async () => {
     if (planned === 0) return 0;
-    const now = Math.max(0, reserved((await timed()) / then) - planned);
+    const now = Math.max(0, (await reservedNow()) - planned);
     // One look may have met a moment in which others were busy.
     const late = Math.min(before, now);
     before = now;
@@ -208,11 +205,6 @@ function lateness(
 
 const notCalibrated = (needed: number): string =>
   `The exits will not be calibrated: here that takes at least ${Math.ceil(needed)} s.`;
-
-/** Of a promise, what the user gave. */
-function given({ promise, certainty }: TuneOptions): Partial<Guarantee> {
-  return { ...(promise !== null && { promise }), ...(certainty !== null && { certainty }) };
-}
 
 const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): MinutesEvent => ({
   type: 'minutes',
