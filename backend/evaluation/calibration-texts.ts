@@ -22,6 +22,8 @@ export const promptTokens = 48;
 export const newTokens = 64;
 /** Prompts written on at once, at most. */
 export const largestBatch = 32;
+/** The same if the time is limited: smaller batches allow to stop at more points. */
+export const timedBatch = largestBatch / 2;
 
 /** The time that the rest of a calibration takes, the fewest tokens that it needs, and the number that is wanted. */
 export interface Pace {
@@ -54,8 +56,7 @@ export async function* writeTexts(
     phase: 'generate',
     detail: `${plural(textsOf(total), 'text')} at full depth, all exits read`,
   };
-  // If time is short, smaller batches allow to stop at more points.
-  const size = Math.min(textsOf(total), Number.isFinite(request.seconds) ? largestBatch / 2 : largestBatch);
+  const size = Math.min(textsOf(total), Number.isFinite(request.seconds) ? timedBatch : largestBatch);
   const texts: Position[][] = [];
   let observed = 0;
   const marks: number[] = [elapsed()];

@@ -4,7 +4,7 @@ import { median } from '../../protocol/median.ts';
 import { usualPromise } from '../../protocol/options-groups.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { plural } from '../../protocol/plural.ts';
-import { largestBatch } from '../evaluation/calibration-texts.ts';
+import { timedBatch } from '../evaluation/calibration-texts.ts';
 import { leastCalibration, type MachineTimes } from '../evaluation/calibration-time.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import type { ExitSpec } from '../exits/spec.ts';
@@ -18,8 +18,6 @@ import type { Sitting } from './training-run.ts';
 
 /** Positions whose scores are timed. */
 const timedPositions = 128;
-/** Texts that a calibration writes together if its time is limited. */
-const together = largestBatch / 2;
 const rounds = 3;
 
 /** What a measurement has opened, and how long that took, in seconds. */
@@ -46,7 +44,7 @@ export async function measureTokens(
   elapsed: () => number,
 ): Promise<TokenTimes> {
   const loading = elapsed();
-  const [, first] = await timed(elapsed, () => step(together));
+  const [, first] = await timed(elapsed, () => step(timedBatch));
   const backbone = await timeOfStep(step, elapsed);
   const [scorer, scorerOpening] = await timed(elapsed, () => openScorer(null, new Map()));
   const scored = (positions: number): Promise<number> =>
@@ -57,14 +55,14 @@ export async function measureTokens(
     loading,
     opening: Math.max(0, first - backbone) + scorerOpening,
     fullPass: (await steadyTime(elapsed, () => step(1))) + (await scored(1)),
-    aToken: (backbone + (1 + headShare) * (await scored(together))) / together,
+    aToken: (backbone + (1 + headShare) * (await scored(timedBatch))) / timedBatch,
   };
   return { times, backbone, scorer, scorerOpening };
 }
 
 /** Seconds of `step`, see `TokenTimes.backbone`. */
 const timeOfStep = (step: (texts: number) => Promise<void>, elapsed: () => number): Promise<number> =>
-  steadyTime(elapsed, () => step(together));
+  steadyTime(elapsed, () => step(timedBatch));
 
 /**
  * Times the backbone on the first windows that a run takes, and the final exit's scorer. Windows that are cached on disk take no time; if
