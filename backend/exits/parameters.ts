@@ -7,7 +7,7 @@ import { shorten } from '../formats/safetensors.ts';
 import type { Parameters } from '../model/parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { architectures } from './architectures.ts';
-import { exitId, exitPath, type ExitSpec } from './spec.ts';
+import { classCount, exitId, exitPath, type ExitSpec } from './spec.ts';
 
 /** What an exit learns of the backbone's parameters: which exist (biases are data) and their shapes. */
 export type ParameterShapes = Pick<Parameters, 'has' | 'shape'>;
@@ -47,7 +47,7 @@ export function exitParameters(spec: ModelSpec, exit: ExitSpec, backbone: Parame
         : copies(own, copyOf),
     );
   if (exit.head.kind !== 'shared') {
-    const classes = exit.head.kind === 'own' ? spec.vocabulary : exit.head.tokens.length + 1;
+    const classes = classCount(spec, exit);
     list.push(...copies('head', 'lm_head').map((each) => ({ ...each, shape: [classes, ...each.shape.slice(1)] })));
   }
   if (!list.length) {

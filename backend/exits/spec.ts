@@ -1,5 +1,6 @@
 /** An exit as data: its place in the stream, its architecture and its head (EE-Tuning, section 3). */
 import { architectures, type Architecture } from '../../protocol/options-notations.ts';
+import type { ModelSpec } from '../model/spec.ts';
 
 export type ExitArchitecture = Architecture;
 export const exitArchitectures = Object.keys(architectures) as readonly ExitArchitecture[];
@@ -19,6 +20,10 @@ export interface ExitSpec {
   readonly architecture: ExitArchitecture;
   readonly head: HeadSpec;
 }
+
+/** Number of classes of an exit's head, null for the final exit: the vocabulary, or a shortlist and its defer class. */
+export const classCount = ({ vocabulary }: ModelSpec, exit: ExitSpec | null): number =>
+  exit?.head.kind === 'shortlist' ? exit.head.tokens.length + 1 : vocabulary;
 
 /** `8:mlp`: how an exit is named in commands, settings, metrics and traces. */
 export const exitId = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string => `${exit.layer}:${exit.architecture}`;

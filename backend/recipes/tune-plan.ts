@@ -7,7 +7,7 @@ import { plural } from '../../protocol/plural.ts';
 import { timedBatch } from '../evaluation/calibration-texts.ts';
 import { leastCalibration, type MachineTimes } from '../evaluation/calibration-time.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
-import type { ExitSpec } from '../exits/spec.ts';
+import { classCount, type ExitSpec } from '../exits/spec.ts';
 import type { FeatureSource } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
@@ -102,10 +102,8 @@ async function steadyTime(elapsed: () => number, work: () => Promise<unknown>): 
 }
 
 /** Classes of all exits' heads together ÷ the vocabulary. */
-function headShareOf(exits: readonly ExitSpec[], { vocabulary }: ModelSpec): number {
-  const classes = ({ head }: ExitSpec): number => (head.kind === 'shortlist' ? head.tokens.length + 1 : vocabulary);
-  return exits.reduce((sum, exit) => sum + classes(exit), 0) / vocabulary;
-}
+const headShareOf = (exits: readonly ExitSpec[], spec: ModelSpec): number =>
+  exits.reduce((sum, exit) => sum + classCount(spec, exit), 0) / spec.vocabulary;
 
 /** What a sitting is planned for. */
 interface Planning {

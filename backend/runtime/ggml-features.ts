@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { exitState, headPath } from '../exits/forward.ts';
 import { entryWidth } from '../exits/memory.ts';
 import { exitCut } from '../exits/architectures.ts';
-import type { ExitSpec } from '../exits/spec.ts';
+import { classCount, type ExitSpec } from '../exits/spec.ts';
 import type { Processor } from '../ggml/processor.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import { ggmlOps } from '../ggml/ops/ops.ts';
@@ -15,7 +15,7 @@ import type { Ops } from '../model/ops.ts';
 import { cutName, cutWidth, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
 import { embed } from './embedding.ts';
 import { causalMask, fillRotations, isMask, windowOf } from './ggml-inputs.ts';
-import { classesOf, layerNodes, otherNodes, readouts } from './ggml-reading.ts';
+import { layerNodes, otherNodes, readouts } from './ggml-reading.ts';
 import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { inputRotations } from './rotations.ts';
 import { logSum, positionsOf, tokensOf } from './readouts.ts';
@@ -104,7 +104,7 @@ export async function openGgmlScorer(
   const processor = processorOfLayer(spec.layers.length, options);
   const weights = weightsOf(processor, model, exitParameters, options);
   const width = cutWidth(spec, exit ? exitCut(exit) : finalCut(spec));
-  const classes = classesOf(spec, exit);
+  const classes = classCount(spec, exit);
   const toToken = tokensOf(exit);
   const states = graphPerShape(processor, spec, (shape) =>
     buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {

@@ -1,6 +1,6 @@
 /** Graphs of the exits' readouts in ggml. readouts.ts reads their outputs. */
 import { headPath, logitsBehind } from '../exits/forward.ts';
-import type { ExitSpec } from '../exits/spec.ts';
+import { classCount } from '../exits/spec.ts';
 import { buildGraph, type BuiltGraph, type GraphSketch } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import { mixtureNodes } from '../ggml/ops/mixture.ts';
@@ -56,12 +56,9 @@ export function readGraph(
     const tensor = columnsOf(processor, sketch, store.stream(reads), positions);
     const x = { tensor, width: cutWidth(spec, store.cut(reads)) };
     const logits = exit ? logitsBehind(ops, spec, exit, x) : finalLogits(ops, spec, x);
-    readouts(processor, sketch, logits.tensor, classesOf(spec, exit), positions);
+    readouts(processor, sketch, logits.tensor, classCount(spec, exit), positions);
   });
 }
-
-export const classesOf = (spec: ModelSpec, exit: ExitSpec | null): number =>
-  exit?.head.kind === 'shortlist' ? exit.head.tokens.length + 1 : spec.vocabulary;
 
 /**
  * Of logits `[classes, positions]`, as outputs, for each of `partsOf(classes)` equal parts of a position's row: the best classes of

@@ -10,7 +10,7 @@ import {
   type ExitParameter,
 } from '../exits/parameters.ts';
 import { exitCut } from '../exits/architectures.ts';
-import { exitId, type ExitSpec } from '../exits/spec.ts';
+import { classCount, exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, type ModelSpec } from '../model/spec.ts';
 import type { StepBatch } from '../features/features.ts';
@@ -87,12 +87,11 @@ export function planStep({ spec, exits, initial, model, objective }: StepOptions
     'The set of first values',
   );
   const bytes = 4 * planned.flatMap(({ parameters }) => parameters.map(parameterSize)).reduce((a, b) => a + b, 0);
-  const widths = exits.map(({ head }) => (head.kind === 'shortlist' ? head.tokens.length + 1 : spec.vocabulary));
   return {
     exits: planned,
     groups: distils && bytes <= sharedPassBytes ? [planned] : planned.map((exit) => [exit]),
     lists: [...lists.values()],
-    widest: Math.max(...widths),
+    widest: Math.max(...exits.map((exit) => classCount(spec, exit))),
     distils,
   };
 }
