@@ -281,7 +281,7 @@ export interface CalibratedEvent {
   texts: number;
   /** The mode that `auto` is from now on. */
   fastest: Mode;
-  /** Whether the time ended before text that leaves early was judged, so that no exit is used; absent in earlier versions. */
+  /** Whether the time ended before any text that leaves early was judged; absent in earlier versions. */
   isLate?: boolean;
   seconds: number;
 }

@@ -15,6 +15,7 @@ import { likely, type Costs } from './calibration.ts';
 import { findGates, type ExitObservations } from './gates.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { largestBatch, type CalibrationRequest } from './calibration-texts.ts';
+import { isJudged } from './calibration-time.ts';
 import { allowedLoss, fewestJudged, judgedBy, verdictOf } from './promise.ts';
 import { leavingBy, type Candidate } from './trial.ts';
 
@@ -38,7 +39,7 @@ const laterTexts = 8;
 
 const noThresholds = { thresholds: {}, milliseconds: Infinity };
 
-/** With agreement and regret of the text that was written with it. */
+/** A candidate that keeps the promise, with agreement and regret of the text by which it was judged. */
 export type Judged = Candidate & Pick<Brought, 'agreement' | 'regret'>;
 
 export interface Judging {
@@ -71,7 +72,7 @@ export async function* judgeWritten(
   const { promise } = request;
   const allowed = allowedLoss(promise);
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
-  if (remembering.size === 0 || allowed <= 0) return { kept: null, isLate: false };
+  if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
   const fewest = fewestJudged(request);
   const most = Math.min(patience * fewest, prompts.length * judgedTokens);
   const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>

@@ -39,7 +39,7 @@ import { fewestObserved, isJudged, judgingSeconds, trialSeconds } from '../evalu
 import { machineName } from '../evaluation/load.ts';
 import { leastSpeedup, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
-import { judgeWritten, type Judgement } from '../evaluation/written.ts';
+import { judgeWritten, type Judged, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
 import type { OpenedExits } from './opened.ts';
 import { counting } from './reporting.ts';
@@ -117,7 +117,7 @@ export async function* calibrateExits(
   }
   const isFilled = judged.kept !== null;
   const waiting: Costs = { stages: costs.stages, deferred: costs.deferred, readings: costs.readings };
-  const candidates: Promising[] = judged.kept ? [judged.kept] : tested(observed, waiting, request);
+  const candidates: Judged[] = judged.kept ? [judged.kept] : tested(observed, waiting, request);
   signal.throwIfAborted();
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
@@ -187,15 +187,12 @@ function viewsOf(
   }));
 }
 
-/** Thresholds that keep the promise, with their gates, and agreement and regret of the judged text. */
-export type Promising = Candidate & Pick<Brought, 'agreement' | 'regret'>;
-
-/** Those for the exact cache: what they would have written follows from the full model's own text. */
+/** Candidates that keep the promise with the exact cache: what they would have written follows from the full model's own text. */
 function tested(
   observed: readonly ExitObservations[],
   costs: Costs,
   { promise, certainty }: CalibrationRequest,
-): Promising[] {
+): Judged[] {
   return findThresholds(observed, costs, { promise, certainty }).map(({ thresholds }) => {
     const { gates, agreement, regret } = findGates(observed, costs, promise, thresholds);
     return { thresholds, gates, agreement, regret, remembers: false };
@@ -212,15 +209,16 @@ export interface Fastest extends Candidate {
  * What a calibration stores. Thresholds that pay by themselves are kept: mode `fast` leaves by them. The default mode is `fast` if that is
  * also faster, by more than chance, than drafts alone, which change no text.
  */
-export function fastestOf(candidates: readonly Promising[], { lossless, fast, beside, alone }: Trial): Fastest {
+export function fastestOf(candidates: readonly Judged[], { lossless, fast, beside, alone }: Trial): Fastest {
   const values = fast.map(({ value }) => value);
   const best = values.indexOf(Math.max(...values));
   const isFaster = ({ value, error }: Figure): boolean => value >= leastSpeedup && value > 1 + error;
   const drafting = lossless.value * leastSpeedup >= 1 ? 'lossless' : 'full';
-  if (best >= 0 && (isFaster(alone[best]!) || (isFaster(beside[best]!) && isFaster(fast[best]!)))) {
+  const isDefault = best >= 0 && isFaster(beside[best]!) && isFaster(fast[best]!);
+  if (isDefault || (best >= 0 && isFaster(alone[best]!))) {
     const { agreement, regret, ...candidate } = candidates[best]!;
     const brought = { speedup: alone[best]!, agreement, regret };
-    const mode = isFaster(beside[best]!) && isFaster(fast[best]!) ? 'fast' : drafting;
+    const mode = isDefault ? 'fast' : drafting;
     return { ...candidate, mode, brought, speedups: { fast: values[best]!, lossless: lossless.value } };
   }
   return {

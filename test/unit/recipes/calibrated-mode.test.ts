@@ -1,11 +1,12 @@
 /** The mode that a calibration chooses, and the thresholds that it keeps, by what was timed. */
 import { expect, test } from 'vitest';
 import type { Figure } from '../../../protocol/brought.ts';
-import { fastestOf, type Promising } from '../../../backend/recipes/calibrate-exits.ts';
+import { fastestOf } from '../../../backend/recipes/calibrate-exits.ts';
 import type { Trial } from '../../../backend/evaluation/trial.ts';
+import type { Judged } from '../../../backend/evaluation/written.ts';
 
 const figure = (value: number, error = 0.01): Figure => ({ value, error });
-const candidate: Promising = {
+const candidate: Judged = {
   thresholds: { '4:lens': 0.9 },
   gates: new Map(),
   remembers: true,
