@@ -46,6 +46,7 @@ const learnExits: Learner = async function* (sitting, signal) {
   const endFor = (windows: number): RunLimits =>
     earlier ? resumedEnd(options, given, earlier.position, windows) : endOf(options);
   const before = earlier?.position.seconds ?? 0;
+  // The number of windows, which is not known yet, changes no limit in time.
   const { seconds } = endFor(1);
   const parts = yield* openParts(options, earlier, seconds && seconds - before, atEnd, elapsed, signal);
   const calibrating = parts.calibration?.seconds ?? 0;

@@ -37,6 +37,7 @@ export function runPass(
   const end = Math.max(...starts.map((start, r) => start + own[r]!));
   const most = Math.max(...own);
   const tokens = columnsFor(kernels, most);
+  // Both of the other kinds go by fours in products; whether attention sums in tiles is a setting of the processor.
   const isTiled = kernels !== 'single';
   const shape: PassShape = {
     tokens,

@@ -41,7 +41,7 @@ export interface PassShape {
   readonly tokens: number;
   readonly rows: readonly number[];
   readonly keys: number;
-  /** A multiple of `tileStep` tokens then: see tiles.ts. */
+  /** Whether products go by fours: `tokens` is a multiple of `tileStep` then. See tiles.ts. */
   readonly isTiled: boolean;
   /** Only the last token of each row comes out: the others are not computed behind the last attention. */
   readonly lastOnly: boolean;
