@@ -5,7 +5,7 @@
 import type { Block } from './block.ts';
 import { openPasses, type OnPass } from './passes.ts';
 import type { Stopping } from './prompt-exit.ts';
-import { rowTexts } from './row-texts.ts';
+import { rowLengths } from './row-lengths.ts';
 import {
   branchOf,
   trunkLength,
@@ -73,7 +73,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   const { exits } = model;
   const slots = model.openSlots(batch);
   const passes = openPasses(model, slots, onPass);
-  const texts = rowTexts(model.spec, slots);
+  const lengths = rowLengths(model.spec, slots);
   let all: readonly number[] = [...Array(batch).keys()];
 
   /** Of the rows that `rowsOf()` names. */
@@ -86,7 +86,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
       },
       position: (row) => slots.entered(at(row)),
       isReadable: (row) => slots.isReadable(at(row)),
-      enter: (row, ids) => texts.setLength(at(row), slots.entered(at(row)), ids),
+      enter: (row, ids) => lengths.setLength(at(row), slots.entered(at(row)), ids),
       async advance(upTo, chosen, { whole = [], ...options } = {}) {
         for (const row of rowsOf()) if (!allAt(whole).includes(row)) slots.skip(row);
         for (let s = 0, last = 0; s < upTo; s = last + 1) {
@@ -140,8 +140,8 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
           places.map(({ row, position }) => ({ row: at(row), position })),
         ),
       repair: (row) => slots.repair(at(row)),
-      truncate: (row, position) => texts.setLength(at(row), Math.min(position, slots.entered(at(row))), []),
-      copy: (from, to, positions) => texts.copy(at(from), at(to), positions),
+      truncate: (row, position) => lengths.setLength(at(row), Math.min(position, slots.entered(at(row))), []),
+      copy: (from, to, positions) => lengths.copy(at(from), at(to), positions),
       arrange(rows) {
         slots.arrange(rows.map((row) => (row === null ? null : at(row))));
         all = [...rows.keys()];

@@ -5,14 +5,14 @@
 import { longerThan, type ModelSpec } from '../model/spec.ts';
 import type { Slots } from '../runtime/staged-model.ts';
 
-export interface RowTexts {
+export interface RowLengths {
   /** A row becomes its first `length` tokens and `fresh` ones. */
   setLength(row: number, length: number, fresh: ArrayLike<number>): void;
   /** A row becomes the first `positions` of another; an empty one if those are rotated differently. */
   copy(from: number, to: number, positions: number): void;
 }
 
-export function rowTexts(spec: ModelSpec, slots: Slots): RowTexts {
+export function rowLengths(spec: ModelSpec, slots: Slots): RowLengths {
   const beyond = longerThan(spec);
   /** Whether texts of two lengths are rotated differently. */
   const isAcross = (a: number, b: number): boolean => beyond !== null && a > beyond !== b > beyond;
