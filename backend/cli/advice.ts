@@ -73,7 +73,7 @@ export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
       ? `lossless: the text of full depth, ${times(lossless)} as fast`
       : 'the text of full depth; drafts bring nothing on text like this either';
   if (found.brought !== null) {
-    const reason = `Leaving early is ${times(found.brought.speedup.value)} as fast as full depth by itself; with drafts, which change no text, it adds nothing, so the default is ${found.fastest}.`;
+    const reason = `Leaving early is ${times(found.brought.speedup.value)} as fast as full depth by itself; it is not clearly faster than drafts, which change no text, so the default is ${found.fastest}.`;
     return { reason, next: [write(n, effect), write(n, 'leaves as calibrated', ' --mode fast')] };
   }
   if (found.isLate === true) {

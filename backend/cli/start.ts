@@ -26,7 +26,7 @@ export const startHelp: CommandHelp = {
   summary: 'A first run: text in the colours of its exits, and how fast it is here.',
   description:
     'Generates in the default mode with the model and the exits that ship, and measures how fast that is here, beside full depth. ' +
-    "With any option it first tunes three exits for about a minute, in a clone on this project's own TypeScript, else on the files of this folder.",
+    "With a model, text or minutes of yours it first tunes three exits, for about a minute unless you say otherwise, in a clone on this project's own TypeScript, else on the files of this folder.",
   examples: [
     ['early-exit start', 'half a minute, on the model and the exits that ship'],
     ['early-exit start --minutes 1', 'exits of your own for that model, tuned on the files of this folder'],
@@ -42,7 +42,8 @@ const PROMPT = '/**\n * Returns the sum of a list of numbers.\n */\nexport funct
 /** Ends the text behind the function. */
 const STOP = '\n\n';
 const NEW_TOKENS = 96;
-const ROUNDS = 3;
+/** Rounds of the measurement: at least the fewest, and then until they have taken so long; texts of a small model take a tenth of a second. */
+const ROUNDS = { fewest: 3, most: 15, milliseconds: 4000 };
 
 /** Options of tune that `start` sets unless the user gives others. */
 export function startDefaults(): Partial<Record<keyof TuneOptions, string | readonly string[]>> {
@@ -109,7 +110,7 @@ export async function runStart(given: TuneOptions, { terminal, signal }: Context
   const generated = await showGenerate(events, terminal, request.prompt);
   if (!generated || signal.aborted) return;
 
-  heading(`Measure: the same at full depth and in the default mode, in turn, ${ROUNDS} times each`);
+  heading('Measure: the same at full depth and in the default mode, in turn');
   const speeds = await measure(request, signal);
   if (signal.aborted) return;
   rememberUsed({ model: options.model, exits: begun.directory });
@@ -151,7 +152,10 @@ async function measure(request: GenerateOptions, signal: AbortSignal): Promise<O
   let chosen: Mode = 'full';
   const engine = createEngine({ idleMilliseconds: IDLE_MILLISECONDS, graceMilliseconds: Infinity });
   try {
-    for (let round = 0; round <= ROUNDS; round++) {
+    const began = performance.now();
+    const isEnough = (rounds: number): boolean =>
+      rounds >= ROUNDS.fewest && (rounds >= ROUNDS.most || performance.now() - began > ROUNDS.milliseconds);
+    for (let round = 0; !isEnough(round - 1); round++) {
       for (const mode of ['full', 'auto'] as const) {
         for await (const event of runIn(engine, 'generate', { ...request, mode }, signal)) {
           if (event.type === 'ready' && mode === 'auto') chosen = event.mode;
@@ -162,5 +166,5 @@ async function measure(request: GenerateOptions, signal: AbortSignal): Promise<O
   } finally {
     await engine.dispose();
   }
-  return { mode: chosen, full: median(runs.full), auto: median(runs.auto), rounds: ROUNDS };
+  return { mode: chosen, full: median(runs.full), auto: median(runs.auto), rounds: runs.full.length };
 }
