@@ -12,7 +12,14 @@ import type { FeatureSource } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ExitScorer } from '../runtime/open.ts';
-import { calibrationSeconds, leastUpdates, planMinutes, type Speeds, type TunePlan } from '../tuning/plan.ts';
+import {
+  calibrationSeconds,
+  calibrationSecondsLeft,
+  leastUpdates,
+  planMinutes,
+  type Speeds,
+  type TunePlan,
+} from '../tuning/plan.ts';
 import { windowsAt } from '../tuning/trainer-order.ts';
 import type { Sitting } from './training-run.ts';
 
@@ -170,9 +177,9 @@ export async function* planSitting(
     });
     yield minutesEvent(seconds / 60, windows.tokens, plan);
   }
-  const reserved = (slower: number): number => calibrationSeconds(seconds, slower * needed, isNew);
-  const reservedNow = async (): Promise<number> => reserved((await timeOfStep(step, elapsed)) / backbone);
-  const planned = plan?.seconds.calibration ?? reserved(1);
+  const reservedNow = async (): Promise<number> =>
+    calibrationSecondsLeft(seconds, (needed * (await timeOfStep(step, elapsed))) / backbone, isNew);
+  const planned = plan?.seconds.calibration ?? calibrationSeconds(seconds, needed, isNew);
   const short = plan ? tooShort(name, plan, seconds / 60) : planned === 0 ? notCalibrated(needed) : null;
   if (short !== null) yield { type: 'warning', message: short };
   return {
@@ -186,7 +193,7 @@ export async function* planSitting(
   };
 }
 
-/** See `CalibrationTime`; `reservedNow`: seconds that would be for calibrating if the run were planned now. */
+/** See `CalibrationTime`; `reservedNow`: seconds for calibrating as the machine is now. */
 function lateness(planned: number, reservedNow: () => Promise<number>): CalibrationTime['late'] {
   let before = 0;
   return async () => {

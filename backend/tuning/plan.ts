@@ -68,9 +68,17 @@ const patience = 1.5;
 
 /** Seconds of a run that are for calibrating, which takes at least `needed`; 0 if the run is too short for it. */
 export function calibrationSeconds(seconds: number, needed: number, isNew = true): number {
-  const wanted = Math.max(calibrationShare.least * seconds, patience * needed);
-  return wanted <= (isNew ? calibrationShare.mostOfNew : 1) * seconds ? wanted : 0;
+  const wanted = wantedCalibration(seconds, needed);
+  return wanted <= mostCalibration(seconds, isNew) ? wanted : 0;
 }
+
+/** The same of a run that has begun to work for its calibration: on a machine that became too slow for it, as many as there can be. */
+export const calibrationSecondsLeft = (seconds: number, needed: number, isNew = true): number =>
+  Math.min(wantedCalibration(seconds, needed), mostCalibration(seconds, isNew));
+
+const wantedCalibration = (seconds: number, needed: number): number =>
+  Math.max(calibrationShare.least * seconds, patience * needed);
+const mostCalibration = (seconds: number, isNew: boolean): number => (isNew ? calibrationShare.mostOfNew : 1) * seconds;
 
 /** The reverse: seconds of a run with this many seconds for its work and with a calibration. */
 const secondsFor = (work: number, needed: number): number =>

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   calibrationSeconds,
+  calibrationSecondsLeft,
   planMinutes,
   updateSeconds,
   type PlanRequest,
@@ -112,6 +113,12 @@ describe('calibrating', () => {
     expect(calibrationSeconds(100, 60)).toBe(0);
     expect(calibrationSeconds(100, 60, false)).toBeCloseTo(90, 6);
     expect(calibrationSeconds(80, 60, false)).toBe(0);
+  });
+
+  test('keeps as much as it can if the machine became too slow for it after the run began', () => {
+    const seconds = [100, 150, 200, 400].map((needed) => calibrationSecondsLeft(600, needed));
+    expect(seconds).toEqual([150, 225, 300, 300]);
+    expect(calibrationSecondsLeft(80, 60, false)).toBe(80);
   });
 });
 
