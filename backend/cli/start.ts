@@ -28,7 +28,7 @@ export const startHelp: CommandHelp = {
     'Generates in the default mode with the model and the exits that ship, and measures how fast that is here, beside full depth. ' +
     "With a model, text or minutes of yours it first tunes three exits, for about a minute unless you say otherwise, in a clone on this project's own TypeScript, else on the files of this folder.",
   examples: [
-    ['early-exit start', 'half a minute, on the model and the exits that ship'],
+    ['early-exit start', 'some seconds, on the model and the exits that ship'],
     ['early-exit start --minutes 1', 'exits of your own for that model, tuned on the files of this folder'],
     [
       "early-exit start --model my.gguf --data 'src/**' --minutes 5",
