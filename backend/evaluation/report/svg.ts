@@ -47,6 +47,8 @@ function scale(values: readonly number[], from: number, to: number): Scale {
   return { ticks, at: (value) => from + ((value - a) / (b - a)) * (to - from) };
 }
 
+const textHeight = 12;
+
 const n = (value: number): string => String(Math.round(value * 10) / 10);
 
 function lines({ series, x, y, level }: LinesFigure): string {
@@ -65,7 +67,8 @@ function lines({ series, x, y, level }: LinesFigure): string {
     parts.push(`<line class="level" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/>`);
     parts.push(`<text x="${plot.right}" y="${n(up.at(level.y) - 4)}" text-anchor="end">${escaped(level.name)}</text>`);
   }
-  for (const one of series) parts.push(one.isLine ? curve(one, across, up) : dots(one, across, up));
+  const levelAt = level ? up.at(level.y) : null;
+  for (const one of series) parts.push(one.isLine ? curve(one, across, up) : dots(one, across, up, levelAt));
   return parts.join('');
 }
 
@@ -82,7 +85,13 @@ function curve({ points, shade }: Series, across: Scale, up: Scale): string {
   return `${band}<path class="l-${shade}" d="${path(sorted)}"/>`;
 }
 
-function dots({ points, shade, name }: Series, across: Scale, up: Scale): string {
+/** `levelAt`: where the level's line is, which no label shall cross. */
+function dots({ points, shade, name }: Series, across: Scale, up: Scale, levelAt: number | null): string {
+  const heightOf = (y: number): number => {
+    const above = up.at(y) - 6;
+    const isCrossed = levelAt !== null && above - textHeight < levelAt && levelAt < above + 2;
+    return isCrossed ? up.at(y) + 16 : above;
+  };
   return points
     .map(({ x, y, low, high, label }) => {
       const [cx, cy] = [n(across.at(x)), n(up.at(y))];
@@ -90,7 +99,7 @@ function dots({ points, shade, name }: Series, across: Scale, up: Scale): string
         low === undefined || high === undefined
           ? ''
           : `<line class="l-${shade}" stroke-opacity=".45" x1="${cx}" x2="${cx}" y1="${n(up.at(low))}" y2="${n(up.at(high))}"/>`;
-      const caption = label ? `<text x="${n(across.at(x) + 6)}" y="${n(up.at(y) - 6)}">${escaped(label)}</text>` : '';
+      const caption = label ? `<text x="${n(across.at(x) + 6)}" y="${n(heightOf(y))}">${escaped(label)}</text>` : '';
       const title = escaped([name, label, figureText(x), figureText(y)].filter(Boolean).join(' · '));
       return `${bar}<circle class="f-${shade}" cx="${cx}" cy="${cy}" r="4"><title>${title}</title></circle>${caption}`;
     })
