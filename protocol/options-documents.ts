@@ -39,7 +39,7 @@ export function settingsPage(): string {
   lines.push(
     '## Presets',
     '',
-    '`preset` sets these unless they are given; a limit of steps or epochs replaces its minutes.',
+    '`preset` sets these unless they are given; a limit of steps or epochs replaces its minutes, and a model that needs more minutes to be calibrated gets them.',
     '',
   );
   lines.push('| preset | minutes | fitTokens | evaluationTokens |', '|---|---|---|---|');

@@ -101,14 +101,14 @@ export const tuningOptions = {
     scope: 'window',
     default: 'standard',
     values: { quick: 'about a minute', standard: 'about ten minutes', thorough: 'about an hour' },
-    help: 'Length of the run: sets --minutes, --fit-tokens and --evaluation-tokens unless they are given.',
+    help: 'Length of the run, which is more for a model that needs more to be calibrated; also sets --fit-tokens and --evaluation-tokens unless they are given.',
   }),
   minutes: optionalNumber({
     minimum: 0,
     above: true,
     maximum: 100_000,
     scope: 'window',
-    help: 'Length of the whole run, which it divides by what it measures in its first seconds. By default that of the preset.',
+    help: 'Length of the whole run, which it divides by what it measures in its first seconds. By default that of the preset, or more if calibrated exits take more.',
   }),
   steps: optionalInteger({ advanced: true, minimum: 1, scope: 'window', help: 'Stop after this number of updates.' }),
   epochs: optionalInteger({

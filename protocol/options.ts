@@ -19,7 +19,7 @@ import { policies } from './policies.ts';
 
 export * from './options-commands.ts';
 
-/** The options that each preset of `tune` sets, unless they are given. */
+/** The options that each preset of `tune` sets, unless they are given; its minutes, see `lengthOf`. */
 export const presets = {
   quick: { minutes: 1, fitTokens: 20_000, evaluationTokens: 8_192 },
   standard: { minutes: 10, fitTokens: 80_000, evaluationTokens: 16_384 },
@@ -128,17 +128,31 @@ function presetOf(given: Readonly<Record<string, unknown>>, code: ErrorCode, nam
   const { preset } = optionTables.tune;
   const chosen = given['preset'] === undefined ? preset.default : given['preset'];
   const read = readOption(preset, chosen, code, name('preset')) as TuneOptions['preset'];
-  const { minutes, ...rest } = presets[read];
-  // A resumed run has limits of its own.
-  const limited = given['resume'] === true || ['steps', 'epochs'].some((limit) => (given[limit] ?? null) !== null);
-  return limited ? rest : { minutes, ...rest };
+  const { fitTokens, evaluationTokens } = presets[read];
+  return { fitTokens, evaluationTokens };
+}
+
+/** The length of a new run. */
+export interface RunLength {
+  /** Null if steps or epochs end the run. */
+  readonly minutes: number | null;
+  /** Whether it takes longer if the minutes are too few for calibrated exits: they are the preset's, not the user's. */
+  readonly isLeast: boolean;
+}
+
+/** The given minutes; if nothing ends the run, at least those of the preset. */
+export function lengthOf({
+  minutes,
+  steps,
+  epochs,
+  preset,
+}: Pick<TuneOptions, 'minutes' | 'steps' | 'epochs' | 'preset'>): RunLength {
+  const isLeast = minutes === null && steps === null && epochs === null;
+  return { minutes: isLeast ? presets[preset].minutes : minutes, isLeast };
 }
 
 function checkTune(options: TuneOptions, code: ErrorCode, name: Namer): void {
-  const { crossEntropy, distillation, exits, exitWeights, minutes, steps, epochs, resume } = options;
-  if (!resume && minutes === null && steps === null && epochs === null) {
-    throw userError(code, `A run needs an end: give ${name('minutes')}, ${name('steps')} or ${name('epochs')}.`);
-  }
+  const { crossEntropy, distillation, exits, exitWeights } = options;
   if (crossEntropy + distillation === 0) {
     const both = `${name('crossEntropy')} and ${name('distillation')}`;
     throw userError(code, `${both} are both 0: there is nothing to learn.`);

@@ -65,7 +65,7 @@ const fewAgree = 0.6;
 export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
   const { fast, lossless } = found.speedups;
   if (found.fastest === 'fast') {
-    const reason = `Leaving early is faster here: ${times(fast)} full depth; drafts from earlier text (lossless) give ${times(lossless)}.`;
+    const reason = `Leaving early is ${fast >= lossless ? 'faster' : 'as fast as drafts'} here: ${times(fast)} full depth; drafts from earlier text alone (lossless) give ${times(lossless)}.`;
     return { reason, next: [write(n, 'leaves as calibrated')] };
   }
   const effect =
@@ -73,7 +73,7 @@ export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
       ? `lossless: the text of full depth, ${times(lossless)} as fast`
       : 'the text of full depth; drafts bring nothing on text like this either';
   if (found.brought !== null) {
-    const reason = `Leaving early is ${times(found.brought.speedup.value)} as fast as full depth by itself; it is not clearly faster than drafts, which change no text, so the default is ${found.fastest}.`;
+    const reason = `Leaving early is ${times(found.brought.speedup.value)} as fast as full depth by itself; ${lossless > fast ? 'drafts, which change no text, are faster' : 'with drafts it is not clearly faster'}, so the default is ${found.fastest}.`;
     return { reason, next: [write(n, effect), write(n, 'leaves as calibrated', ' --mode fast')] };
   }
   if (found.isLate === true) {

@@ -206,19 +206,17 @@ export interface Fastest extends Candidate {
 }
 
 /**
- * What a calibration stores. Thresholds that pay by themselves are kept: mode `fast` leaves by them. The default mode is `fast` if that is
- * also faster, by more than chance, than drafts alone, which change no text.
+ * What a calibration stores. Thresholds that pay by themselves, or on top of drafts, are kept. The default mode is then `fast`, unless drafts
+ * alone, which change no text, are clearly faster: whoever calibrates has named the loss that is allowed.
  */
 export function fastestOf(candidates: readonly Judged[], { lossless, fast, beside, alone }: Trial): Fastest {
   const values = fast.map(({ value }) => value);
   const best = values.indexOf(Math.max(...values));
-  const isFaster = ({ value, error }: Figure): boolean => value >= leastSpeedup && value > 1 + error;
   const drafting = lossless.value * leastSpeedup >= 1 ? 'lossless' : 'full';
-  const isDefault = best >= 0 && isFaster(beside[best]!) && isFaster(fast[best]!);
-  if (isDefault || (best >= 0 && isFaster(alone[best]!))) {
+  if (best >= 0 && (isFaster(alone[best]!) || (isFaster(fast[best]!) && isFaster(beside[best]!)))) {
     const { agreement, regret, ...candidate } = candidates[best]!;
     const brought = { speedup: alone[best]!, agreement, regret };
-    const mode = isDefault ? 'fast' : drafting;
+    const mode = isFaster(fast[best]!) && !isFaster(inverse(beside[best]!)) ? 'fast' : drafting;
     return { ...candidate, mode, brought, speedups: { fast: values[best]!, lossless: lossless.value } };
   }
   return {
@@ -230,6 +228,10 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
     speedups: { fast: lossless.value, lossless: lossless.value },
   };
 }
+
+/** By more than chance, and by more than is worth a word. */
+const isFaster = ({ value, error }: Figure): boolean => value >= leastSpeedup && value > 1 + error;
+const inverse = ({ value, error }: Figure): Figure => ({ value: 1 / value, error: error / value ** 2 });
 
 function meanLayer(
   exits: readonly { readonly layer: number }[],

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { configOrigin, flagName, parseOptions, presets, type TuneOptions } from '../../protocol/options.ts';
+import { configOrigin, flagName, lengthOf, parseOptions, type TuneOptions } from '../../protocol/options.ts';
 import type { ExitsRequest, ExitWeights } from '../../protocol/options-notations.ts';
 import { meshText, placeText } from '../../protocol/options-place.ts';
 import { promiseText } from '../../protocol/options-promise.ts';
@@ -102,12 +102,11 @@ function requireSameRun(directory: string, run: TuneOptions, now: TuneOptions): 
   }
 }
 
-/** The end of the whole run, calibration included. */
-export const endOf = ({ steps, epochs, minutes }: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes'>): RunLimits => ({
-  steps,
-  epochs,
-  seconds: minutes === null ? null : 60 * minutes,
-});
+/** The end of a new run, calibration included. */
+export function endOf(options: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes' | 'preset'>): RunLimits {
+  const { minutes } = lengthOf(options);
+  return { steps: options.steps, epochs: options.epochs, seconds: minutes === null ? null : 60 * minutes };
+}
 
 /**
  * The end of a resumed run of `windows` windows: the given limits, on top of what is done. Without any, its own limits, or, if it had
@@ -116,8 +115,7 @@ export const endOf = ({ steps, epochs, minutes }: Pick<TuneOptions, 'steps' | 'e
 export function resumedEnd(run: TuneOptions, now: TuneOptions, position: TrainingPosition, windows: number): RunLimits {
   const hasLimit = now.steps !== null || now.epochs !== null || now.minutes !== null;
   if (!hasLimit && !position.finished) return endOf(run);
-  const { minutes } = presets[now.preset];
-  const { steps, epochs, seconds } = endOf(hasLimit ? now : { steps: null, epochs: null, minutes });
+  const { steps, epochs, seconds } = endOf(now);
   const onTop = (done: number, more: number | null): number | null => (more === null ? null : done + more);
   return {
     steps: onTop(position.step, steps),

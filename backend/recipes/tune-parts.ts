@@ -55,6 +55,8 @@ export interface TuneParts {
   readonly heldOutTokens: number;
   /** Of a new run with a limit in minutes. */
   readonly plan: TunePlan | null;
+  /** Of the sitting; null if they are not limited. */
+  readonly seconds: number | null;
   /** Of a run with a limit in minutes. */
   readonly calibration: CalibrationTime | null;
   /** Warnings since the last call. */
@@ -64,8 +66,8 @@ export interface TuneParts {
 }
 
 /**
- * Opens everything; what is opened is handed to `atEnd`. `seconds`: of this sitting, null if they are not limited; `elapsed` gives those
- * that are over.
+ * Opens everything; what is opened is handed to `atEnd`. `seconds`: of this sitting, null if they are not limited; a preset's may become
+ * more, see `planSitting`. `elapsed` gives those that are over.
  */
 export async function* openParts(
   options: TuneOptions,
@@ -155,6 +157,7 @@ export async function* openParts(
     memories,
     heldOutTokens: heldOut.windows * windows.tokens,
     plan,
+    seconds: planned?.seconds ?? null,
     calibration: planned?.calibration ?? null,
     scores: async (parameters) => {
       const exitParameters = new Map([...parameters].map(([name, data]) => [name, { shape: shapes.get(name)!, data }]));

@@ -2,7 +2,7 @@
 import type { MinutesEvent, TuneEvent } from '../../protocol/events.ts';
 import { median } from '../../protocol/median.ts';
 import { usualPromise } from '../../protocol/options-groups.ts';
-import type { TuneOptions } from '../../protocol/options.ts';
+import { lengthOf, type TuneOptions } from '../../protocol/options.ts';
 import { plural } from '../../protocol/plural.ts';
 import { timedBatch } from '../evaluation/calibration-texts.ts';
 import { leastCalibration, type MachineTimes } from '../evaluation/calibration-time.ts';
@@ -137,6 +137,8 @@ export interface CalibrationTime {
 }
 
 export interface Planned {
+  /** Of the sitting: the given ones, or more if a preset's were too few. */
+  readonly seconds: number;
   /** Null for a resumed run. */
   readonly plan: TunePlan | null;
   readonly calibration: CalibrationTime;
@@ -144,11 +146,14 @@ export interface Planned {
   takeScorer(): ExitScorer | null;
 }
 
-/** Measures the machine and plans a sitting of these seconds; reports a new run's plan, and if the seconds are too few. */
+/**
+ * Measures the machine and plans a sitting of these seconds; reports a new run's plan, and if the seconds are too few. If these are the
+ * minutes of a preset, the plan takes as many as calibrated exits need.
+ */
 export async function* planSitting(
   options: TuneOptions,
   { model: { name, spec }, exits, states, step, openScorer, heldOutWindows, isNew, remembers }: Planning,
-  seconds: number,
+  given: number,
   atEnd: Sitting['atEnd'],
   elapsed: () => number,
 ): AsyncGenerator<TuneEvent, Planned> {
@@ -161,10 +166,11 @@ export async function* planSitting(
   const certainty = options.certainty ?? usualPromise.certainty;
   const needed = leastCalibration(times, { promise, certainty }, remembers);
   let plan: TunePlan | null = null;
+  let seconds = given;
   if (isNew) {
     const { windows } = states;
-    plan = planMinutes(await measureSpeeds(states, spec, opened, options.seed, elapsed), {
-      seconds,
+    const speeds = await measureSpeeds(states, spec, opened, options.seed, elapsed);
+    const request = {
       tokens: windows.tokens,
       evaluationTokens: options.evaluationTokens,
       heldOutWindows,
@@ -174,7 +180,13 @@ export async function* planSitting(
       distils: options.distillation > 0,
       headShare,
       calibration: needed,
-    });
+    };
+    plan = planMinutes(speeds, { ...request, seconds });
+    if (plan.lacks.length > 0 && lengthOf(options).isLeast) {
+      yield { type: 'note', message: longerThan(options.preset, name, plan, seconds / 60) };
+      seconds = 60 * plan.minutesForAll;
+      plan = planMinutes(speeds, { ...request, seconds });
+    }
     yield minutesEvent(seconds / 60, windows.tokens, plan);
   }
   const reservedNow = async (): Promise<number> =>
@@ -183,6 +195,7 @@ export async function* planSitting(
   const short = plan ? tooShort(name, plan, seconds / 60) : planned === 0 ? notCalibrated(needed) : null;
   if (short !== null) yield { type: 'warning', message: short };
   return {
+    seconds,
     plan,
     calibration: { seconds: planned, late: lateness(planned, reservedNow) },
     takeScorer() {
@@ -220,11 +233,20 @@ const minutesEvent = (minutes: number, tokens: number, plan: TunePlan): MinutesE
 });
 
 /** One sentence about what the minutes of a run have no room for, and how many have; null if they suffice. */
-export function tooShort(model: string, { lacks, minutesForAll }: TunePlan, minutes: number): string | null {
-  if (lacks.length === 0) return null;
+export function tooShort(model: string, plan: TunePlan, minutes: number): string | null {
+  if (plan.lacks.length === 0) return null;
+  const { minutesForAll } = plan;
+  return `${lacking(model, plan, minutes)}; about ${minutesForAll} suffice (--minutes ${minutesForAll}).`;
+}
+
+/** The sentence of a run whose preset has too few minutes. */
+const longerThan = (preset: string, model: string, plan: TunePlan, minutes: number): string =>
+  `${lacking(model, plan, minutes)}, so ${preset} takes ${plan.minutesForAll}. --minutes sets another limit.`;
+
+function lacking(model: string, { lacks }: TunePlan, minutes: number): string {
   const names = lacks.map((part) => (part === 'updates' ? plural(leastUpdates, 'update') : `a ${part}`));
   const missing = [names.slice(0, -1).join(', '), ...names.slice(-1)].filter((each) => each !== '').join(' and ');
-  return `${minutesText(minutes)} too few here for ${missing} of ${model}'s exits; about ${minutesForAll} suffice (--minutes ${minutesForAll}).`;
+  return `${minutesText(minutes)} too few here for ${missing} of ${model}'s exits`;
 }
 
 const minutesText = (minutes: number): string => (minutes === 1 ? 'A minute is' : `${minutes} minutes are`);

@@ -47,8 +47,9 @@ const learnExits: Learner = async function* (sitting, signal) {
     earlier ? resumedEnd(options, given, earlier.position, windows) : endOf(options);
   const before = earlier?.position.seconds ?? 0;
   // The number of windows, which is not known yet, changes no limit in time.
-  const { seconds } = endFor(1);
-  const parts = yield* openParts(options, earlier, seconds && seconds - before, atEnd, elapsed, signal);
+  const { seconds: planned } = endFor(1);
+  const parts = yield* openParts(options, earlier, planned && planned - before, atEnd, elapsed, signal);
+  const seconds = parts.seconds && before + parts.seconds;
   const calibrating = parts.calibration?.seconds ?? 0;
   const limits = { ...endFor(parts.windows.count), seconds: seconds && seconds - calibrating };
   if (seconds === null) yield* warnUncalibrated(options);
@@ -194,6 +195,8 @@ async function* begin(
     yield { type: 'phase', phase: 'save', detail: directory };
     const evaluation = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };
     const { heldOutTokens, windows } = parts;
+    // A resumed run keeps the minutes that were planned.
+    const asPlanned = parts.seconds === null ? options : { ...options, minutes: parts.seconds / 60 };
     const position: TrainingPosition = {
       ...firstPosition({ before, best: meanLoss(scores), data: windows.hash, heldOutTokens }, elapsed()),
       ending: { evaluation: seconds, saving: 0 },
@@ -201,7 +204,7 @@ async function* begin(
     };
     const saving = elapsed();
     const start: NewCheckpoint = {
-      info: { base: parts.base, exits: parts.exits, tuning: optionsText(options), calibration: null },
+      info: { base: parts.base, exits: parts.exits, tuning: optionsText(asPlanned), calibration: null },
       shapes: parts.shapes,
       state: await step.state(),
       progress,

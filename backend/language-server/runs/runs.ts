@@ -3,7 +3,7 @@
  * again with `resume`. So a run outlives its server: the next server continues from the checkpoint.
  */
 import { describeError, userError } from '../../../protocol/errors.ts';
-import { parseOptions, settingOrigin, type TuneOptions } from '../../../protocol/options.ts';
+import { lengthOf, parseOptions, settingOrigin, type TuneOptions } from '../../../protocol/options.ts';
 import * as clocks from '../../../protocol/run-clock.ts';
 import type { RecipeOptions, RunEvent, RunSummary } from '../../../protocol/server.ts';
 import { absolutePatterns } from '../../data/documents.ts';
@@ -148,7 +148,8 @@ export function createRuns({ engine, ...options }: RunsOptions): Runs {
 
 /** @throws UserError if the options are wrong. */
 function newRun(title: string, options: RecipeOptions, folder: string | undefined): Live {
-  const { model, out, data, minutes } = parseOptions('tune', options, settingOrigin);
+  const parsed = parseOptions('tune', options, settingOrigin);
+  const { model, out, data } = parsed;
   const summary: RunSummary = {
     id: newId(),
     title,
@@ -161,7 +162,7 @@ function newRun(title: string, options: RecipeOptions, folder: string | undefine
     steps: 0,
     tokensPerSecond: 0,
     secondsLeft: 0,
-    clock: { minutes, seconds: 0, since: null },
+    clock: { minutes: lengthOf(parsed).minutes, seconds: 0, since: null },
     message: 'Starting …',
   };
   return newLive({ summary, options: { ...options, data: absolutePatterns(data, folder) }, owner: null });

@@ -25,7 +25,7 @@ export async function runSitting(
     const job = (live.job = engine.start('tune', { ...options, data }));
     for await (const event of job.read()) {
       ledger.append(live, event);
-      const change = summaryChange(event);
+      const change = summaryChange(event, live.record.summary);
       if (change) ledger.update(live, change);
       if (event.type === 'tuned' && !event.stopped) isFinished = true;
     }
@@ -38,7 +38,7 @@ export async function runSitting(
 }
 
 /** What an event changes of the run's line. */
-function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
+function summaryChange(event: TuneEvent, { clock }: RunSummary): Partial<RunSummary> | null {
   switch (event.type) {
     case 'step': {
       const { step, steps, tokensPerSecond, secondsLeft } = event;
@@ -56,9 +56,11 @@ function summaryChange(event: TuneEvent): Partial<RunSummary> | null {
       return { directory: event.directory, step: event.step, secondsLeft: 0 };
     case 'calibrated':
       return { message: `Calibrated: ${event.fastest} is fastest` };
+    // A preset's minutes may have been too few.
+    case 'minutes':
+      return clock ? { clock: { ...clock, minutes: event.minutes } } : null;
     case 'memory':
     case 'planned':
-    case 'minutes':
     case 'evaluation':
     case 'expected':
     case 'note':

@@ -43,7 +43,7 @@ describe('after a calibration', () => {
   test('where leaving pays, what it brings beside drafts, and the default that takes it', () => {
     const advice = afterCalibration(found({}), naming);
     expect(advice.reason).toBe(
-      'Leaving early is faster here: 1.90 × full depth; drafts from earlier text (lossless) give 1.60 ×.',
+      'Leaving early is faster here: 1.90 × full depth; drafts from earlier text alone (lossless) give 1.60 ×.',
     );
     expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='"]);
   });

@@ -331,7 +331,7 @@ describe('showCalibrate', () => {
       "promised at least 99 % of tokens the full model's · mean layer 11.0 of 12 · 1.10 × full depth by costs",
       'measured compared with full depth, both with drafts from earlier text: leaving early 1.50 ×, lossless 1.60 ×; the default mode is now lossless',
       'Other programs kept 1.2 cores busy meanwhile: calibrate again on a quiet machine for reliable speeds.',
-      'Leaving early is 1.13 × as fast as full depth by itself; it is not clearly faster than drafts, which change no text, so the default is lossless.',
+      'Leaving early is 1.13 × as fast as full depth by itself; drafts, which change no text, are faster, so the default is lossless.',
       'Next',
       expect.stringMatching(/early-exit generate --model m\.gguf --exits my\.exits --prompt 'const result ='$/),
       '      lossless: the text of full depth, 1.60 × as fast',

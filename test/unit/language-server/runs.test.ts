@@ -86,6 +86,18 @@ describe('a run', () => {
     await runs.dispose();
   });
 
+  it('has the minutes that were planned if those of its preset were too few', async () => {
+    const runs = make();
+    const { id } = await runs.start('First', { model: 'm', out: exits, data: [text], preset: 'quick' });
+    await until(() => engine.jobs.length === 1);
+    engine.jobs[0]!.push({ type: 'minutes', minutes: 8 });
+    await until(() => changed.some(({ clock }) => clock?.minutes === 8));
+    await runs.pause(id);
+    const { clock } = await runs.resume(id);
+    expect(clock).toMatchObject({ minutes: 8 });
+    await runs.dispose();
+  });
+
   it('reports in order and ends finished', async () => {
     const runs = make();
     const { id } = await runs.start('First', { model: 'm', exits: '3:mlp', out: '/tmp/a.exits', data: [text] });

@@ -3,7 +3,14 @@ import { exitArchitectures } from '../../../backend/exits/spec.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { nearest } from '../../../protocol/nearest.ts';
 import { architectures, placeExits, thresholdOf } from '../../../protocol/options-notations.ts';
-import { settingOrigin, optionTables, parseOptions, settingName } from '../../../protocol/options.ts';
+import {
+  lengthOf,
+  optionTables,
+  parseOptions,
+  settingName,
+  settingOrigin,
+  type RunLength,
+} from '../../../protocol/options.ts';
 
 const refusal = (act: () => unknown): UserError => {
   try {
@@ -37,13 +44,13 @@ describe('parseOptions', () => {
       initialise: 'fit',
       head: 'shortlist',
       shortlist: 8192,
-      minutes: 10,
+      minutes: null,
       steps: null,
     });
   });
 
   it('lets a preset fill in what was not given, and no more', () => {
-    expect(parseOptions('tune', { preset: 'quick' })).toMatchObject({ minutes: 1, fitTokens: 20_000 });
+    expect(parseOptions('tune', { preset: 'quick' })).toMatchObject({ minutes: null, fitTokens: 20_000 });
     expect(parseOptions('tune', { preset: 'quick', minutes: 3, fitTokens: undefined })).toMatchObject({
       minutes: 3,
       fitTokens: 20_000,
@@ -51,6 +58,15 @@ describe('parseOptions', () => {
     // A run that goes on has its own.
     expect(parseOptions('tune', { preset: 'quick', resume: true })).toMatchObject({ minutes: null, resume: true });
     expect(parseOptions('tune', { preset: 'thorough', steps: 20 })).toMatchObject({ minutes: null, steps: 20 });
+  });
+
+  it('ends a run after its own minutes, its steps, or at least the minutes of its preset', () => {
+    const length = (given: Record<string, unknown>): RunLength => lengthOf(parseOptions('tune', given));
+    expect(length({})).toEqual({ minutes: 10, isLeast: true });
+    expect(length({ preset: 'quick' })).toEqual({ minutes: 1, isLeast: true });
+    expect(length({ preset: 'quick', minutes: 1 })).toEqual({ minutes: 1, isLeast: false });
+    expect(length({ steps: 20 })).toEqual({ minutes: null, isLeast: false });
+    expect(length({ epochs: 1, minutes: 5 })).toEqual({ minutes: 5, isLeast: false });
   });
 
   it('takes one text where it takes a list of them', () => {
@@ -77,7 +93,6 @@ describe('parseOptions', () => {
     ],
     ['tune', { exits: '8:mlp,8', exitWeights: '1,2,3' }, '--exit-weights has 3 weights for 2 exits.'],
     ['tune', { distillation: 0 }, '--cross-entropy and --distillation are both 0: there is nothing to learn.'],
-    ['tune', { minutes: null }, 'A run needs an end: give --minutes, --steps or --epochs.'],
     ['generate', { threshold: 1.5 }, '--threshold must be from 0 to 1 under the policy confidence, not 1.5.'],
     ['generate', { system: 'Be brief.' }, '--system needs --chat.'],
   ] as const)('refuses %s %j', (command, given, message) => {

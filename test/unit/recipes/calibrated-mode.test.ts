@@ -29,6 +29,12 @@ test('leaving is the default if it is faster than drafts alone', () => {
   expect(brought?.speedup.value).toBe(1.1);
 });
 
+test('leaving is the default if drafts alone are as fast', () => {
+  expect(fastestOf([candidate], trial(1.09, figure(1.01, 0.03), figure(1.12))).mode).toBe('fast');
+  expect(fastestOf([candidate], trial(1.09, figure(0.99, 0.03), figure(1.12))).mode).toBe('fast');
+  expect(fastestOf([candidate], trial(1.09, figure(0.95, 0.01), figure(1.12))).mode).toBe('lossless');
+});
+
 test('thresholds that pay by themselves are kept for mode fast if drafts alone are faster', () => {
   const { mode, thresholds, remembers, brought } = fastestOf([candidate], trial(1.6, figure(0.9), figure(1.1)));
   expect(mode).toBe('lossless');

@@ -1,10 +1,12 @@
 import { expect, test } from 'vitest';
-import { measureSpeeds, measureTokens, tooShort } from '../../../backend/recipes/tune-plan.ts';
+import { measureSpeeds, measureTokens, planSitting, tooShort } from '../../../backend/recipes/tune-plan.ts';
 import type { FeatureSource } from '../../../backend/features/features.ts';
 import type { ExitScorer } from '../../../backend/runtime/open.ts';
 import { cutName, finalCut } from '../../../backend/model/spec.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { planMinutes } from '../../../backend/tuning/plan.ts';
+import type { TuneEvent } from '../../../protocol/events.ts';
+import { parseOptions } from '../../../protocol/options.ts';
 
 test('what opens a thing is not timed with what it costs from then on', async () => {
   const model = openModel('models/typescript-5m');
@@ -32,6 +34,56 @@ test('what opens a thing is not timed with what it costs from then on', async ()
   const speeds = await measureSpeeds(source, spec, measured, 1, () => clock);
   expect(speeds.window).toBeCloseTo(0.1, 6);
   expect(speeds.scoring).toBeCloseTo(0.4, 6);
+});
+
+test('minutes of a preset that are too few become as many as calibrated exits need, and minutes that are given do not', async () => {
+  const { spec, name, close } = openModel('models/typescript-5m');
+  close();
+  let clock = 0;
+  const taking =
+    <T>(seconds: number, value: T) =>
+    (): Promise<T> => {
+      clock += seconds;
+      return Promise.resolve(value);
+    };
+  const tokens = 512;
+  const features = new Map([[cutName(finalCut(spec)), new Float32Array(tokens * spec.hidden)]]);
+  const states = { windows: { count: 200, tokens }, batch: taking(2, { features }) } as unknown as FeatureSource;
+  const scorer = { score: taking(0.05, {}) } as unknown as ExitScorer;
+  const sitting = async (given: Record<string, unknown>, seconds: number) => {
+    clock = 0;
+    const planning = planSitting(
+      parseOptions('tune', given),
+      {
+        ...{ model: { name, spec }, exits: [], states, step: taking(0.1, undefined) },
+        openScorer: taking(1, scorer),
+        ...{ heldOutWindows: 16, isNew: true, remembers: true },
+      },
+      seconds,
+      () => {},
+      () => clock,
+    );
+    const events: TuneEvent[] = [];
+    for (;;) {
+      const next = await planning.next();
+      if (next.done) return { events, ...next.value };
+      events.push(next.value);
+    }
+  };
+  const extended = await sitting({ preset: 'quick' }, 60);
+  expect(extended.plan!.lacks).toEqual([]);
+  expect(extended.seconds).toBeGreaterThan(60);
+  const { minutes } = extended.events.find((event) => event.type === 'minutes')!;
+  expect(minutes).toBe(extended.seconds / 60);
+  expect(extended.events.find((event) => event.type === 'note')!.message).toMatch(
+    new RegExp(`^A minute is too few here for .*, so quick takes ${minutes}\\. --minutes sets another limit\\.$`),
+  );
+  const enough = await sitting({ preset: 'quick' }, 60 * minutes);
+  expect(enough.seconds).toBe(60 * minutes);
+  expect(enough.events.some((event) => event.type === 'note')).toBe(false);
+  const limited = await sitting({ minutes: 1 }, 60);
+  expect(limited.seconds).toBe(60);
+  expect(limited.events.some((event) => event.type === 'warning')).toBe(true);
 });
 
 test('one sentence says what the minutes of a run have no room for, and how many would have', () => {
