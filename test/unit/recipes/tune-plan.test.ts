@@ -37,8 +37,9 @@ test('what opens a thing is not timed with what it costs from then on', async ()
 });
 
 test('minutes of a preset that are too few become as many as calibrated exits need, and minutes that are given do not', async () => {
-  const { spec, name, close } = openModel('models/typescript-5m');
-  close();
+  const opened = openModel('models/typescript-5m');
+  const { spec, name } = opened;
+  opened.close();
   let clock = 0;
   const taking =
     <T>(seconds: number, value: T) =>
