@@ -14,6 +14,8 @@ export interface Naming {
   /** ` --exits my.exits`, and ` --data 'src/**'` or nothing for the default. */
   readonly exits: string;
   readonly data: string;
+  /** ` --prompt 'const result ='`, or ` --chat --prompt …`: as the text begins that the exits were tuned on. */
+  readonly prompt: string;
   /** The directory of the exits, as a value. */
   readonly directory: string;
 }
@@ -25,10 +27,8 @@ export interface Advice {
 
 type Line = Advice['next'][number];
 
-const PROMPT = ` --prompt 'const result ='`;
-
 const write = (n: Naming, effect: string, mode = ''): Line => [
-  `${n.command} generate${n.model}${n.exits}${mode}${PROMPT}`,
+  `${n.command} generate${n.model}${n.exits}${mode}${n.prompt}`,
   effect,
 ];
 const calibrate = (n: Naming): Line => [

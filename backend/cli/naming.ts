@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { optionTables } from '../../protocol/options.ts';
+import { firstPrompt } from '../recipes/first-prompt.ts';
 import { commandOf, thisInstallation } from '../recipes/installation.ts';
 import { resolveModel } from '../worker/shipped.ts';
 import type { Advice, Naming } from './advice.ts';
@@ -13,11 +14,13 @@ export function namingOf(directory: string, model: string, data: readonly string
   // The globs of a resumed run are absolute.
   const globs = data.map(shorter);
   const isDefault = globs.join('\n') === (optionTables.tune.data.default as readonly string[]).join('\n');
+  const { text, isChat } = firstPrompt(data);
   return {
     command: commandHere(),
     model: isShipped ? '' : ` --model ${shellWord(shorter(model))}`,
     exits: ` --exits ${where}`,
     data: isDefault ? '' : ` --data ${globs.map(shellWord).join(' ')}`,
+    prompt: `${isChat ? ' --chat' : ''} --prompt ${shellWord(text)}`,
     directory: where,
   };
 }

@@ -1,4 +1,7 @@
 /** The next command is the one that helps with what was measured. */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { afterCalibration, afterStart, afterTuning, type Advice, type Naming } from '../../../backend/cli/advice.ts';
 import { namingOf, shellWord } from '../../../backend/cli/naming.ts';
@@ -10,6 +13,7 @@ const naming: Naming = {
   model: ' --model m.gguf',
   exits: ' --exits my.exits',
   data: " --data 'src/**'",
+  prompt: " --prompt 'const result ='",
   directory: 'my.exits',
 };
 const linesOf = ({ next }: Advice): string[] => next.map(([line]) => line);
@@ -185,6 +189,14 @@ describe('after a first run', () => {
   });
 });
 
+test('exits are tried with what they were tuned on', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'advice-'));
+  writeFileSync(join(folder, 'chats.jsonl'), JSON.stringify({ messages: [{ role: 'user', content: 'Hello' }] }));
+  const chats = namingOf('my.exits', 'm.gguf', [join(folder, '*.jsonl')]);
+  const [line] = afterCalibration(found({}), chats).next[0]!;
+  expect(line).toMatch(/ generate --model m\.gguf --exits my\.exits --chat --prompt 'Explain closures\.'$/);
+});
+
 test('a command is written so that it runs as printed', () => {
   expect(['my.exits', 'src/**/*.ts', "it's", ''].map(shellWord)).toEqual([
     'my.exits',
@@ -197,6 +209,7 @@ test('a command is written so that it runs as printed', () => {
     exits: " --exits 'a b.exits'",
     model: ' --model /models/m.gguf',
     data: " --data 'src/**' lib",
+    prompt: " --prompt 'const result ='",
     directory: "'a b.exits'",
   });
   const [glob] = parseOptions('tune', {}).data;
