@@ -116,7 +116,7 @@ function summary({ tokens, layers, model, policy, speedup }: Trace): HTMLElement
   const drafted = tokens.filter(({ exit, draft }) => exit === 'final' && draft?.accepted).length;
   const figures = [
     [t('model'), model],
-    [t('policy'), policy],
+    [t('mode'), policy],
     [t('tokens'), String(tokens.length)],
     early > 0 ? [t('left early'), share(early / tokens.length)] : [],
     early > 0 ? [t('layers on average'), t('{0} of {1}', mean.toFixed(1), layers)] : [],
@@ -130,7 +130,7 @@ function summary({ tokens, layers, model, policy, speedup }: Trace): HTMLElement
   );
 }
 
-/** The share of each exit in the tokens, and the text itself, as one bar. */
+/** The share of each exit in the tokens, and of the earlier text, as one bar. */
 function histogram({ tokens, exits }: Trace): HTMLElement {
   const counts = new Map<string, number>([TEXT_DRAFT, ...exits].map((exit) => [exit, 0]));
   for (const token of tokens) counts.set(tokenSource(token), (counts.get(tokenSource(token)) ?? 0) + 1);

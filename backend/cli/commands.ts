@@ -132,7 +132,7 @@ export const commands: readonly Command[] = [
           'as calibrated, else the text of full depth',
         ],
         [
-          "early-exit generate --exits my.exits --prompt 'const result =' --mode fast --threshold 0.9,24=0.7",
+          "early-exit generate --exits my.exits --prompt 'const result =' --mode fast --threshold 0.9,10=0.7",
           'leave early at thresholds by exit, without a promise about the text',
         ],
         [
