@@ -2,7 +2,7 @@
  * The advice at the end of a command: one sentence about what was measured, and the next command lines. Pure: events in, words out; knows no
  * terminal.
  */
-import type { CalibratedEvent, ExitScore } from '../../protocol/events.ts';
+import type { CalibratedEvent, ExitScore, SweepRow } from '../../protocol/events.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { figures, percent } from './table.ts';
 
@@ -60,6 +60,27 @@ export function afterTuning(before: readonly ExitScore[], after: readonly ExitSc
 
 /** If even the best exit agrees less often than this, hardly a token is sure enough to leave. */
 const fewAgree = 0.6;
+
+/** Of tokens that leave early, most agree with the full model's. */
+const mostAgree = 0.99;
+
+/** Advice after an evaluation: what exits learned, and what leaving by thresholds could save; `sweep` is in falling order of thresholds. */
+export function afterEvaluation(scores: readonly ExitScore[], sweep: readonly SweepRow[], n: Naming): Advice {
+  const best = most(
+    scores.filter(({ exit }) => exit !== 'final'),
+    ({ agreement }) => agreement,
+  );
+  const learned = `${best.exit} agrees with the full model most often, on ${percent(best.agreement, 0)} of tokens.`;
+  const kept = sweep.filter(({ agreement, layerShare }) => agreement >= mostAgree && layerShare < 1);
+  if (kept.length === 0) {
+    const reason = `${learned} No threshold leaves early and keeps ${percent(mostAgree, 0)} of tokens: longer tuning would help.`;
+    // A run knows its model and its own text, which need not be the text of this evaluation.
+    return { reason, next: [longer({ ...n, model: '', data: '' })] };
+  }
+  const least = most(kept, ({ layerShare }) => -layerShare);
+  const reason = `${learned} At ${least.threshold.toFixed(2)}, ${percent(least.layerShare, 0)} of layers are run and ${percent(least.agreement)} of tokens are the full model's; what that brings in time, a calibration measures.`;
+  return { reason, next: [calibrate(n)] };
+}
 
 /** Advice after a calibration: the mode that auto uses, and, if exits do not pay, why not and what would help. */
 export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {

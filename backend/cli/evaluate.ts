@@ -1,12 +1,19 @@
 /** Draws an evaluation: scores of each exit and what each threshold would save, or answers that were judged. */
 import { plural } from '../../protocol/plural.ts';
 import type { EvaluateEvent } from '../../protocol/events.ts';
+import type { EvaluateOptions } from '../../protocol/options.ts';
+import { afterEvaluation } from './advice.ts';
+import { namingOf, writeAdvice } from './naming.ts';
 import { openProgress } from './progress.ts';
-import { scoreTable, sweepConclusion, sweepTable } from './scores.ts';
+import { scoreTable, sweepTable } from './scores.ts';
 import { taskTables } from './tasks.ts';
 import type { Terminal } from './terminal.ts';
 
-export async function showEvaluate(events: AsyncIterable<EvaluateEvent>, terminal: Terminal): Promise<void> {
+export async function showEvaluate(
+  events: AsyncIterable<EvaluateEvent>,
+  terminal: Terminal,
+  { exits, model, data }: Pick<EvaluateOptions, 'exits' | 'model' | 'data'>,
+): Promise<void> {
   const { out, err } = terminal;
   const { bold, dim } = out.colours;
   const progress = openProgress(err);
@@ -28,7 +35,7 @@ export async function showEvaluate(events: AsyncIterable<EvaluateEvent>, termina
       if (event.sweep.length > 0) {
         const what = 'how sure an exit must be, and what that saves on this text';
         out.write(`\n${bold('Thresholds')} ${dim(`· ${what}`)}\n${sweepTable(out, event.sweep)}`);
-        out.write(`\n${sweepConclusion(event.scores, event.sweep)}\n`);
+        writeAdvice(out, afterEvaluation(event.scores, event.sweep, namingOf(exits ?? '', model, data)));
       }
     }
   } finally {

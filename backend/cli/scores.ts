@@ -47,21 +47,6 @@ export function scoreTable(stream: Stream, scores: readonly ExitScore[]): string
   return table([['exit', 'layer', 'loss', 'perplexity', 'accuracy', 'agreement'].map(dim), ...rows]);
 }
 
-/** Of tokens that leave early, most agree with the full model's. */
-const mostAgree = 0.99;
-
-/** One or two sentences about what exits learned and what leaving by thresholds could save; `sweep` is in falling order of thresholds. */
-export function sweepConclusion(scores: readonly ExitScore[], sweep: readonly SweepRow[]): string {
-  const exits = scores.filter(({ exit }) => exit !== 'final');
-  const best = exits.reduce((a, b) => (b.agreement > a.agreement ? b : a));
-  const learned = `${best.exit} agrees with the full model most often, on ${percent(best.agreement, 0)} of tokens.`;
-  const kept = sweep.filter(({ agreement, layerShare }) => agreement >= mostAgree && layerShare < 1);
-  if (kept.length === 0)
-    return `${learned} No threshold leaves early and keeps ${percent(mostAgree, 0)} of tokens: longer tuning would help.`;
-  const least = kept.reduce((a, b) => (b.layerShare < a.layerShare ? b : a));
-  return `${learned} At ${least.threshold.toFixed(2)}, ${percent(least.layerShare, 0)} of layers are run and ${percent(least.agreement)} of tokens are the full model's; what that brings in time, early-exit calibrate measures.`;
-}
-
 /** A row a threshold, with a bar for the share of layers run. */
 export function sweepTable(stream: Stream, sweep: readonly SweepRow[]): string {
   const { dim, cyan } = stream.colours;

@@ -2,7 +2,7 @@
  * Runs the integration suites inside a real VS Code: `server` (default) in a VS Code server from the npm registry with a
  * headless Chromium, `desktop` in a desktop VS Code that @vscode/test-electron downloads. Ends with `N passed, N failed`.
  *
- *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT] [--extension DIR] [--release oldest|newest]
+ *     tsx test/integration/run.ts [server|desktop] [--only SUITE,…] [--test TEXT|…] [--extension DIR] [--release oldest|newest]
  *     tsx test/integration/run.ts --install
  *
  * --install brings the VS Code servers and runs nothing. --release runs the suites in that VS Code server instead of the one that each asks for.

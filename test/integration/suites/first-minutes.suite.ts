@@ -145,7 +145,9 @@ const stages = (model: string, name: string): Test[] => [
   test(`${model}: curves from the first minute on`, async () => {
     const api = await activate();
     await curvesShow('the plan', `document.querySelector('header')?.textContent.includes('left') ?? false`, 100);
-    note(`the plan is there after ${seconds(awake - started)}`);
+    note(`the bar and the time that is left are there after ${seconds(awake - started)}`);
+    await curvesShow('its parts', `document.querySelectorAll('.progress .part').length > 1`, 100);
+    note(`the plan's parts are there after ${seconds(awake - started)}`);
     await pictures(`${name}-tuning`);
     tuned = await runIs(api, tuned.id, ['running', 'finished']);
   }),

@@ -254,11 +254,13 @@ describe('showJson', () => {
 });
 
 describe('showEvaluate', () => {
+  const measured = { exits: 'my.exits', model: 'm.gguf', data: ['text/**'] };
+
   it('aligns scores and sweep', async () => {
     const screen = openScreen();
     const sweep = [{ threshold: 0.5, meanLayer: 7.25, layerShare: 0.6, agreement: 0.925 }];
     const scores = [score('6:lens', 6, 4, 0.3), score('final', 12, 2.5, 1)];
-    await showEvaluate(stream({ type: 'evaluated' as const, tokens: 8192, scores, sweep }), screen.terminal);
+    await showEvaluate(stream({ type: 'evaluated', tokens: 8192, scores, sweep }), screen.terminal, measured);
     expect(screen.out()).toBe(
       [
         '',
@@ -272,6 +274,9 @@ describe('showEvaluate', () => {
         '0.50             7.25      60.0 %     92.5 %  ▇▇▇▇▇▇▇▇▇▇▇▇',
         '',
         '6:lens agrees with the full model most often, on 30 % of tokens. No threshold leaves early and keeps 99 % of tokens: longer tuning would help.',
+        'Next',
+        '  npx early-exit tune --out my.exits --resume --minutes 30',
+        '      go on tuning, so that exits agree more often',
         '',
       ].join('\n'),
     );
@@ -286,9 +291,18 @@ describe('showEvaluate', () => {
       { threshold: 0.7, meanLayer: 8, layerShare: 0.67, agreement: 0.94 },
     ];
     const scores = [score('6:lens', 6, 4, 0.3), score('10:lens', 10, 3, 0.7), score('final', 12, 2.5, 1)];
-    await showEvaluate(stream({ type: 'evaluated' as const, tokens: 8192, scores, sweep }), screen.terminal);
-    expect(screen.out().split('\n').at(-2)).toBe(
-      "10:lens agrees with the full model most often, on 70 % of tokens. At 0.80, 83 % of layers are run and 99.1 % of tokens are the full model's; what that brings in time, early-exit calibrate measures.",
+    await showEvaluate(stream({ type: 'evaluated', tokens: 8192, scores, sweep }), screen.terminal, measured);
+    const [, what, next, command] = screen
+      .out()
+      .split('\n\n')
+      .at(-1)!
+      .match(/^(.*)\n(.*)\n(.*)\n/)!;
+    expect([next, command]).toEqual([
+      'Next',
+      "  npx early-exit calibrate --model m.gguf --exits my.exits --data 'text/**'",
+    ]);
+    expect(what).toBe(
+      "10:lens agrees with the full model most often, on 70 % of tokens. At 0.80, 83 % of layers are run and 99.1 % of tokens are the full model's; what that brings in time, a calibration measures.",
     );
   });
 });
