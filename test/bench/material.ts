@@ -57,6 +57,14 @@ export function typescriptText(part: 'train' | 'heldout'): Text {
   };
 }
 
+/** A file of judged tasks in EARLY_EXIT_TASKS; null, with a message, if there is none. */
+export function taskFile(name: string): string | null {
+  const file = path.join(tasksFolder, name);
+  if (existsSync(file)) return file;
+  console.warn(`Left out: ${name} is not in EARLY_EXIT_TASKS.`);
+  return null;
+}
+
 /** Questions and answers of GSM8K in EARLY_EXIT_TASKS, else this project's own pages. */
 export function englishText(): Text {
   const file = path.join(tasksFolder, 'gsm8k-test-first-660.jsonl');

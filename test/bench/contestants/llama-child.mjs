@@ -60,6 +60,19 @@ const requests = {
     }
     return said.filter((token) => !ends.includes(token));
   },
+  /** The first token behind a prompt, and the seconds that it took. */
+  async first({ ids }) {
+    await tokens?.return();
+    await sequence.clearHistory();
+    tokens = sequence.evaluate(ids, { temperature: 0, yieldEogToken: true });
+    return requests.next();
+  },
+  /** The token after it. */
+  async next() {
+    let token;
+    const took = await seconds(async () => void (token = (await tokens.next()).value));
+    return { token, seconds: took };
+  },
   memory: async () => process.memoryUsage.rss(),
 };
 

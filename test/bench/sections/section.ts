@@ -18,6 +18,10 @@ export interface BenchOptions {
   readonly contexts: readonly number[];
   /** A look while developing: the small end of long tables will do. */
   readonly isDraft: boolean;
+  /** Whether code that a model writes may be run here, to judge it. */
+  readonly runCode: boolean;
+  /** How many of the judged tasks; null: all. */
+  readonly first: number | null;
 }
 
 export type Section = {
