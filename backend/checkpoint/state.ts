@@ -35,6 +35,8 @@ export interface TrainingPosition {
   readonly ending?: Ending;
   /** Seconds at which updates began; earlier versions did not write it. */
   readonly updatesFrom?: number;
+  /** Windows that the run takes again and again, see `windowsAt`; null or absent: all. */
+  readonly pool?: number | null;
   /** Number of held-out tokens that are evaluated; earlier versions did not write it. */
   readonly heldOut?: { readonly tokens: number };
   /** What the cost of the run is computed from; earlier versions did not write it. */
@@ -93,6 +95,7 @@ export function readState(directory: string): StoredState {
     typeof position.finished === 'boolean' &&
     (position.best === null || typeof position.best === 'number') &&
     Array.isArray(position.before) &&
+    ((position.pool ?? null) === null || (Number.isSafeInteger(position.pool) && position.pool! > 0)) &&
     [position.updatesFrom, position.evaluatedAt].every((one) => ['number', 'undefined'].includes(typeof one)) &&
     (position.ending === undefined || Object.values(position.ending).every((one) => typeof one === 'number')) &&
     (position.heldOut === undefined || Number.isSafeInteger(position.heldOut.tokens)) &&

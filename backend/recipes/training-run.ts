@@ -163,7 +163,9 @@ export function resumeRun(
   data: string,
 ): Resumed {
   const { position, state, writer } = resumeCheckpoint(directory, info, shapes, progress);
-  if (position.data === data) return { checkpoint: writer, state, position };
+  // A run that goes on beyond its end needs windows that it has not seen.
+  const further = position.finished ? { ...position, pool: null } : position;
+  if (position.data === data) return { checkpoint: writer, state, position: further };
   writer.close();
   throw userError(
     'bad-data',

@@ -178,6 +178,7 @@ export async function* planSitting(
       fitTokens: options.initialise === 'fit' ? options.fitTokens : null,
       perUpdate: options.batchSize * options.accumulation,
       distils: options.distillation > 0,
+      keepsStates: options.featureCache && options.epochs === null && options.steps === null,
       headShare,
       calibration: needed,
     };

@@ -201,6 +201,7 @@ async function* begin(
       ...firstPosition({ before, best: meanLoss(scores), data: windows.hash, heldOutTokens }, elapsed()),
       ending: { evaluation: seconds, saving: 0 },
       cost: { numbers: numbersOf(parts, options), peakBytes: 0 },
+      ...(plan?.pool && { pool: plan.pool }),
     };
     const saving = elapsed();
     const start: NewCheckpoint = {

@@ -31,6 +31,8 @@ export interface PlanRequest {
   readonly perUpdate: number;
   /** Whether exits learn from the final exit's distribution. */
   readonly distils: boolean;
+  /** Whether the states of the windows of the fit are kept. */
+  readonly keepsStates: boolean;
   /** Classes of all exits' heads together ÷ the vocabulary. */
   readonly headShare: number;
   /** Seconds that calibrating takes at least. */
@@ -47,9 +49,10 @@ export interface TunePlan {
   };
   readonly evaluationTokens: number;
   readonly fitWindows: number;
-  /** Updates expected, and how long one takes. */
+  /** Updates expected. */
   readonly updates: number;
-  readonly updateSeconds: number;
+  /** Windows from which the updates are taken, those of the fit first; null: all. */
+  readonly pool: number | null;
   /** The number of minutes that would bring a gain; null if the given ones do. */
   readonly minutesNeeded: number | null;
   /** What there is no room for, in the order of the run. */
@@ -98,6 +101,8 @@ const evaluations = 4;
 const leastHeldOut = 2;
 /** A fit needs a window to learn from and one apart. */
 const leastFitWindows = 2;
+/** Exits that take the same windows more often learn them by heart. */
+const mostEpochs = 4;
 /** Updates that bring something without a fit. */
 export const leastUpdates = 10;
 
@@ -105,7 +110,7 @@ export function planMinutes(speeds: Speeds, request: PlanRequest): TunePlan {
   const whole = divided(speeds, request, calibrationSeconds(request.seconds, request.calibration));
   // Exits that learned nothing need no calibration.
   const plan = whole.isEnough && whole.updates > 0 ? whole : divided(speeds, request, 0);
-  const { seconds, fitWindows, updates, isEnough, wantedFit, fitWindow } = plan;
+  const { seconds, fitWindows, updates, pool, isEnough, wantedFit, fitWindow } = plan;
   const update = updateSeconds(speeds, request);
   /** The least minutes with room for this many seconds of work besides those already spent, evaluations and calibrating. */
   const enough = (work: number): number => Math.ceil(secondsFor(speeds.spent + work, request.calibration) / 60);
@@ -120,7 +125,7 @@ export function planMinutes(speeds: Speeds, request: PlanRequest): TunePlan {
     evaluationTokens: evaluationTokensOf(speeds, request, seconds.evaluation),
     fitWindows,
     updates,
-    updateSeconds: update,
+    pool,
     minutesNeeded: isEnough ? null : enough(leastWork(request, fitWindow, update)),
     lacks: parts.filter((part) => lacks[part]),
     minutesForAll: enough(withUpdates(wantedFit * fitWindow, update)),
@@ -138,7 +143,7 @@ function divided(speeds: Speeds, request: PlanRequest, calibration: number) {
     request.fitTokens === null ? 0 : Math.min(request.windows, Math.ceil(request.fitTokens / request.tokens));
   const fitWindows = Math.min(wantedFit, Math.floor((largestFitShare * rest) / fitWindow));
   const fit = Math.min(largestFitShare * rest, fitWindows * fitWindow);
-  const updates = Math.floor((rest - fit) / updateSeconds(speeds, request));
+  const { updates, pool } = updatesIn(rest - fit, fitWindows, speeds, request);
   const isEnough =
     request.fitTokens === null ? updates >= leastUpdates : fitWindows >= Math.min(leastFitWindows, wantedFit);
   return {
@@ -147,13 +152,42 @@ function divided(speeds: Speeds, request: PlanRequest, calibration: number) {
     wantedFit,
     fitWindows,
     updates,
+    pool,
     isEnough,
   };
 }
 
-/** Seconds of one update: the backbone, the teacher's logits, and three products at each exit's head. */
-export const updateSeconds = ({ window, scoring }: Speeds, { perUpdate, distils, headShare }: PlanRequest): number =>
-  perUpdate * (window + scoring * ((distils ? 1 : 0) + gradientProducts * headShare));
+/**
+ * Updates within these seconds. The backbone takes most of an update of new windows. So if states are kept, updates take the windows of the
+ * fit again, and new ones only so that none is taken too often.
+ */
+function updatesIn(
+  seconds: number,
+  fitWindows: number,
+  speeds: Speeds,
+  request: PlanRequest,
+): Pick<TunePlan, 'updates' | 'pool'> {
+  const { perUpdate, windows } = request;
+  if (!request.keepsStates || fitWindows === 0)
+    return { updates: Math.floor(seconds / updateSeconds(speeds, request)), pool: null };
+  const learning = perUpdate * learningSeconds(speeds, request);
+  const taken = (updates: number): number => Math.min(windows, Math.ceil((updates * perUpdate) / mostEpochs));
+  const again = Math.floor(seconds / learning);
+  if (taken(again) <= fitWindows) return { updates: again, pool: poolOf(fitWindows, windows) };
+  const reading = (perUpdate * speeds.window) / mostEpochs;
+  const updates = Math.floor((seconds + fitWindows * speeds.window) / (learning + reading));
+  return { updates, pool: poolOf(Math.max(fitWindows, taken(updates)), windows) };
+}
+
+const poolOf = (taken: number, windows: number): number | null => (taken < windows ? taken : null);
+
+/** Seconds of one update of new windows: the backbone, and learning. */
+export const updateSeconds = (speeds: Speeds, request: PlanRequest): number =>
+  request.perUpdate * (speeds.window + learningSeconds(speeds, request));
+
+/** Seconds in which exits learn from a window: the teacher's logits, and three products at each exit's head. */
+const learningSeconds = ({ scoring }: Speeds, { distils, headShare }: PlanRequest): number =>
+  scoring * ((distils ? 1 : 0) + gradientProducts * headShare);
 
 function evaluationTokensOf(
   { window, scorerOpening, scoring }: Speeds,

@@ -85,6 +85,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   const { limits, batch, accumulation } = settings;
   const perStep = batch * accumulation;
   const planned = plannedSteps(limits, source.windows.count, perStep);
+  const pool = start.pool ?? source.windows.count;
   if (planned === null && limits.seconds === null) throw new Error('a run without a limit');
   const began = clock() - start.seconds;
   const elapsed = (): number => clock() - began;
@@ -155,7 +156,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   while (!done()) {
     const from = elapsed();
     const now = limits.seconds === null ? settings.settings(position.step, planned!) : atShare(settings, share());
-    const updated = await update(run, settings, now, position.windows, signal);
+    const updated = await update(run, settings, now, { from: position.windows, pool }, signal);
     // Gradients of an update that was not finished are not part of the state: a resume takes its windows again.
     if ((stopped = updated === null)) break;
     const { result, tokens } = updated;
@@ -165,7 +166,7 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
       windows: position.windows + perStep,
       tokens: position.tokens + tokens,
     };
-    const event = stepEvent(result, now, position, source.windows.count);
+    const event = stepEvent(result, now, position, pool);
     checkpoint.metric({ type: 'step', ...event });
     recent.add(tokens, elapsed() - from);
     stepSeconds = recent.secondsPerStep();
@@ -207,19 +208,19 @@ function movingLimit({ limits: { seconds }, late }: TrainerSettings, elapsed: ()
   };
 }
 
-/** One update, of as many passes as are accumulated, from window `from` of the run on; null if the signal ended it. */
+/** One update, of as many passes as are accumulated, from place `from` of the run on; null if the signal ended it. */
 async function update<Batch extends { readonly targets: Int32Array }>(
   { step, source }: TrainerParts<Batch>,
   { batch, accumulation, seed }: TrainerSettings,
   settings: StepSettings,
-  from: number,
+  { from, pool }: { readonly from: number; readonly pool: number },
   signal: AbortSignal,
 ): Promise<{ readonly result: StepResult; readonly tokens: number } | null> {
   let tokens = 0;
   for (let pass = 0; ; pass++) {
     await turn();
     if (signal.aborted) return null;
-    const features = await source.batch(windowsAt(seed, source.windows.count, from + pass * batch, batch));
+    const features = await source.batch(windowsAt(seed, source.windows.count, from + pass * batch, batch, pool));
     tokens += countTargets(features.targets);
     if (pass === accumulation - 1) return { result: await step.update(features, settings), tokens };
     await step.accumulate(features, settings);

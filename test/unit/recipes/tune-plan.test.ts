@@ -97,6 +97,7 @@ test('one sentence says what the minutes of a run have no room for, and how many
     fitTokens: 80_000,
     perUpdate: 2,
     distils: true,
+    keepsStates: false,
     headShare: 0.5,
     calibration: 20,
   };

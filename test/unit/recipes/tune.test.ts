@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { UserError } from '../../../protocol/errors.ts';
 import type { EvaluateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { readPosition } from '../../../backend/checkpoint/state.ts';
 import { openCheckpoint } from '../../../backend/checkpoint/checkpoint.ts';
 import { calibrate } from '../../../backend/recipes/calibrate.ts';
 import { evaluate } from '../../../backend/recipes/evaluate.ts';
@@ -235,6 +236,10 @@ describe('tune', () => {
   it('counts all of a later sitting as its time', async () => {
     const directory = path.join(root, 'later.exits');
     fs.cpSync(out, directory, { recursive: true });
+    // Beyond its end a run takes all windows, and no longer those of its pool alone.
+    const file = path.join(directory, 'state/state.json');
+    const state = JSON.parse(fs.readFileSync(file, 'utf8')) as { position: object };
+    fs.writeFileSync(file, JSON.stringify({ ...state, position: { ...state.position, pool: 1 } }));
     const options = { model, out: directory, resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
     const later: TuneEvent[] = [];
     for await (const event of tune(parseOptions('tune', options), never)) {
@@ -244,6 +249,7 @@ describe('tune', () => {
     }
     const [before, after] = [only('tuned')[0]!, only('tuned', later)[0]!];
     expect(after.seconds - before.seconds).toBeGreaterThan(1.5);
+    expect(readPosition(directory).pool).toBeNull();
   });
 
   it('plans its minutes, says how they are spent, and keeps no exit that agrees less than its copy', async () => {

@@ -23,6 +23,7 @@ const request: PlanRequest = {
   fitTokens: 80_000,
   perUpdate: 2,
   distils: true,
+  keepsStates: false,
   headShare: 0.16,
   calibration: 8,
 };
@@ -79,6 +80,32 @@ test('there are no more windows than there are, and no fit where none is asked f
   const plan = planMinutes(medium, { ...request, fitTokens: null });
   expect(plan.seconds.fit).toBe(0);
   expect(plan.updates).toBe(Math.floor(plan.seconds.updates / updateSeconds(medium, request)));
+});
+
+describe('a run that keeps states', () => {
+  const keeping = { ...request, keepsStates: true };
+  const learning = 2 * 2 * (1 + 3 * 0.16);
+
+  test('takes the windows of the fit again, so that more updates have room', () => {
+    const plan = planMinutes(slow, keeping);
+    expect(plan.pool).toBe(plan.fitWindows);
+    expect(plan.updates).toBe(Math.floor(plan.seconds.updates / learning));
+    expect(plan.updates).toBeGreaterThan(1.5 * planMinutes(slow, request).updates);
+  });
+
+  test('reads new ones if it would take any of them more than four times', () => {
+    const plan = planMinutes(slow, { ...keeping, fitTokens: 4 * 512 });
+    expect(plan.pool).toBeGreaterThan(plan.fitWindows);
+    expect(plan.pool).toBe(Math.ceil((2 * plan.updates) / 4));
+    const used = (plan.pool! - plan.fitWindows) * slow.window + plan.updates * learning;
+    expect(used).toBeLessThanOrEqual(plan.seconds.updates + slow.window);
+    expect(used).toBeGreaterThan(plan.seconds.updates - learning - slow.window);
+  });
+
+  test('takes all windows if there are no more, and without a fit', () => {
+    expect(planMinutes(slow, { ...keeping, windows: 30 }).pool).toBeNull();
+    expect(planMinutes(slow, { ...keeping, fitTokens: null }).pool).toBeNull();
+  });
 });
 
 describe('calibrating', () => {

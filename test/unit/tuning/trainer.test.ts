@@ -75,11 +75,16 @@ async function collect(
 const never = new AbortController().signal;
 const metrics = (directory: string): string => fs.readFileSync(path.join(directory, 'metrics.jsonl'), 'utf8');
 
-async function whole(directory: string, change: Partial<TrainerSettings> = {}, parts: Partial<TrainerParts> = {}) {
+async function whole(
+  directory: string,
+  change: Partial<TrainerSettings> = {},
+  parts: Partial<TrainerParts> = {},
+  start = begin,
+) {
   const step = fakeStep();
   const checkpoint = await create(directory, step);
   const all = { step, source: source(), checkpoint, evaluate: fakeEvaluate(0.2), ...parts };
-  const { events, result } = await collect(train(all, { ...settings, ...change }, begin, never));
+  const { events, result } = await collect(train(all, { ...settings, ...change }, start, never));
   checkpoint.close();
   return { events, result, step };
 }
@@ -92,6 +97,15 @@ describe('windowsAt', () => {
     expect([...second].sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     expect(second).not.toEqual(first);
     expect(windowsAt(2, 10, 0, 10)).not.toEqual(first);
+  });
+
+  it('takes the first windows of the first order again and again if these are the pool', () => {
+    const first = windowsAt(1, 10, 0, 4);
+    const [again, third] = [windowsAt(1, 10, 4, 4, 4), windowsAt(1, 10, 8, 4, 4)];
+    expect(windowsAt(1, 10, 0, 4, 4)).toEqual(first);
+    for (const epoch of [again, third]) expect(epoch.toSorted()).toEqual(first.toSorted());
+    expect([again.join(), third.join()]).not.toEqual([first.join(), first.join()]);
+    expect(windowsAt(1, 10, 3, 6, 4)).toEqual([first[3], ...again, third[0]]);
   });
 
   it('depends on the place alone, across epochs too', () => {
@@ -119,6 +133,15 @@ describe('train', () => {
     step.rates.forEach((rate, i) => expect(rate).toBeCloseTo(0.1 * (1 - i / 9), 9));
     for (const event of steps) expect(event.loss).toBeCloseTo(0.5 * event.losses['2:norm']!, 9);
     expect(step.seen).toEqual(windowsAt(3, 6, 0, 18).map((w) => (w + 1) % 16));
+  });
+
+  it('takes the windows of its pool alone, and counts epochs by it', async () => {
+    const directory = path.join(root, 'x');
+    const { events, step } = await whole(directory, {}, {}, { ...begin, pool: 4 });
+    expect(step.seen).toEqual(windowsAt(3, 6, 0, 18, 4).map((w) => (w + 1) % 16));
+    expect(new Set(step.seen).size).toBe(4);
+    expect(events.filter((event) => event.type === 'step').at(-1)).toMatchObject({ epoch: 5 });
+    expect(readPosition(directory).pool).toBe(4);
   });
 
   it('writes a line a step and an evaluation, without times', async () => {
