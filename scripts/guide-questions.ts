@@ -4,6 +4,7 @@ import type { LinesFigure } from '../backend/evaluation/report/figure.ts';
 import { overSpeed } from '../backend/evaluation/report/task-figures.ts';
 import { inPercent, spreadText } from '../protocol/spread-text.ts';
 import { plural } from '../protocol/plural.ts';
+import { acrossText, besideFirstText, parametersText, riseText, tokensText } from './guide-sentences.ts';
 import { comparedText, judgedText, sweepTable } from './guide-tables.ts';
 import type { Kept } from './guide.ts';
 import type { Study, SweepStudy, TasksStudy } from './study.ts';
@@ -21,12 +22,18 @@ const paragraphs = (...parts: readonly (string | null)[]): string =>
 
 type OfKind<Kind extends Study['kind']> = Extract<Study, { readonly kind: Kind }>;
 
-/** The answers of those of some studies that are kept; if none is, what is missing. */
+/** The answers of those of some studies that are kept, and what they say together; if none is kept, what is missing. */
 const answersOf =
   <Kind extends Study['kind']>(kind: Kind) =>
-  (kept: Kept, names: readonly string[], answer: (study: OfKind<Kind>) => string, without: string): string => {
+  (
+    kept: Kept,
+    names: readonly string[],
+    answer: (study: OfKind<Kind>) => string,
+    without: string,
+    across: (studies: readonly OfKind<Kind>[]) => string = () => '',
+  ): string => {
     const found = names.map(kept).filter((study): study is OfKind<Kind> => study?.kind === kind);
-    return found.length === 0 ? missing(without) : paragraphs(...found.map(answer));
+    return found.length === 0 ? missing(without) : paragraphs(...found.map(answer), across(found));
   };
 const ofSweeps = answersOf('sweep');
 const ofTasks = answersOf('tasks');
@@ -54,7 +61,7 @@ export const questions: readonly Question[] = [
   {
     title: 'Why two stages?',
     paper:
-      'exits are attached to a model that is already trained, and they alone are tuned, which takes far less text and time than training a model with exits from the start (abstract).',
+      'exits are attached to a model that is already trained, and they alone are tuned, which takes significantly less computation and text than training all parameters (abstract).',
     answer: (kept) =>
       paragraphs(
         'The model is frozen, so its own text never changes: `full` and `lossless` give the text that it gave before (`test/parity/lossless.test.ts`), exits can be taken off again, and states of the frozen model are computed once and read from the cache in later epochs. What each way costs and brings:',
@@ -67,41 +74,42 @@ export const questions: readonly Question[] = [
       'an exit with more trainable parameters, or deeper in the model, attains a lower training loss; of embedding, norm, mlp and layer, mlp balances speed and quality best (Llama 2-Chat 13B; section 3.2).',
     answer: (kept) =>
       paragraphs(
-        ofSweeps(kept, sizes('architectures'), compared, 'no run is kept.'),
-        'With a hundred updates more parameters have not yet paid everywhere: `mlp` falls behind `lens`, a single matrix, and `layer` leads. An exit that has a layer of its own costs that layer for each token that it reads, so what counts is agreement for the time that it takes; `tune` takes `lens` unless told otherwise.',
+        ofSweeps(kept, sizes('architectures'), also(parametersText), 'no run is kept.', acrossText),
+        'An exit that has a layer of its own costs that layer for each token that it reads, so what counts is agreement for the time that it takes; `tune` takes `lens` unless told otherwise.',
       ),
   },
   {
     title: 'Copy, random or fit?',
-    paper: 'copies of the model’s own modules make exits converge sooner than random values.',
+    paper: 'exits begin as copies of the model’s own modules, with which they converge sooner than from random values.',
     answer: (kept) =>
       paragraphs(
-        ofSweeps(kept, sizes('initialise'), compared, 'no run is kept.'),
+        ofSweeps(kept, sizes('initialise'), compared, 'no run is kept.', acrossText),
         '_Fit_ is ours: the copy, corrected in closed form towards the final state before the first update.',
       ),
   },
   {
     title: 'Where should exits be?',
     paper:
-      'deeper exits attain lower losses; exits tuned together are as good as each tuned alone, since none sends gradients to another or to the model.',
+      'deeper exits attain lower losses; each can be tuned and put in by itself, since none sends gradients to another or to the model.',
     answer: (kept) =>
       paragraphs(
         ofSweeps(kept, sizes('positions'), positions, 'no run is kept.'),
-        'Agreement rises most over the last third of the layers. An early exit pays on easy text, a late one on most text, but it saves less: begin with three, `--exits auto`, and let `calibrate` leave out those that cost more than they save.',
+        'An early exit pays on easy text, a late one on most text, but it saves less: begin with three, `--exits auto`, and let `calibrate` leave out those that cost more than they save.',
       ),
   },
   {
     title: 'How many tokens?',
-    paper: 'a small share of what the model was trained on is enough: exits converge within few tokens.',
+    paper:
+      'tuning exits takes significantly less text than training all parameters, and a limited budget is enough to leave early effectively (abstract).',
     answer: (kept) =>
       paragraphs(
-        ofSweeps(kept, sizes('tokens'), compared, 'no run is kept.'),
-        'Each fourfold number of tokens brought 4 to 7 points of agreement, and nothing has levelled off at 200,000 tokens. So give exits the minutes that you have before you change anything else.',
+        ofSweeps(kept, sizes('tokens'), also(tokensText), 'no run is kept.', acrossText),
+        'So give exits the minutes that you have before you change anything else.',
       ),
   },
   {
     title: 'What should exits learn from, and with which head?',
-    paper: 'exits learn the next token of the text, with heads over the whole vocabulary.',
+    paper: 'exits learn the next token of the text, each with a head of its own over the whole vocabulary.',
     answer: (kept) =>
       paragraphs(
         ofSweeps(kept, sizes('objective'), compared, 'no run of both objectives is kept.'),
@@ -112,7 +120,7 @@ export const questions: readonly Question[] = [
   {
     title: 'Why only exits, and what does continued pre-training add?',
     paper:
-      'tuning all parameters takes gradients, moments and activations of the whole model; it can raise what early exits reach, at the risk of changing the model.',
+      'the model stays frozen, unlike in the usual training of all parameters, which takes significantly more computation and text (abstract); it discusses what that limits.',
     answer: (kept) =>
       paragraphs(
         ofSweeps(kept, ['whole-5m'], wholeText, 'no run of both ways is kept.'),
@@ -125,13 +133,13 @@ export const questions: readonly Question[] = [
       'a token’s loss can be weighted by the exit’s own confidence, so that an exit learns most from the tokens that would leave at it.',
     answer: (kept) =>
       paragraphs(
-        ofSweeps(kept, sizes('weights'), compared, 'no run is kept.'),
-        'They do not: tokens of which an exit is sure already have small losses, and weighting by confidence takes attention from those it could still learn. A weight of an exit as a whole changes nothing, since exits share no parameters and each gradient is scaled by its own second moment.',
+        ofSweeps(kept, sizes('weights'), beside, 'no run is kept.'),
+        'A likely reason: tokens of which an exit is sure already have small losses, so that weighting by confidence takes attention from those that it could still learn. A weight of an exit as a whole has little to change, since exits share no parameters and each gradient is scaled by its own second moment.',
       ),
   },
   {
     title: 'What decides the trade of quality for speed?',
-    paper: '1.2 to 1.6 times as fast at equal or better scores, on models of 7 to 70 billion parameters.',
+    paper: '1.2 to 1.6 times as fast at equal scores, on models of 7 to 70 billion parameters.',
     answer: (kept) =>
       paragraphs(
         ofTasks(kept, judged, judgedText, 'no judged tasks with exits are kept.'),
@@ -142,8 +150,7 @@ export const questions: readonly Question[] = [
   },
   {
     title: 'Pre-training text or instructions?',
-    paper:
-      'exits can be tuned on either; a model that was tuned for chats keeps its own final exit, whatever its exits learn from.',
+    paper: 'any model that is pre-trained can have exits, also one that was fine-tuned (abstract).',
     answer: () =>
       missing(
         'no set of instructions with a free licence was at hand to tune on. What is known: exits that were tuned on TypeScript agree on 46 to 47 % of the model’s own TypeScript and on 11 to 16 % of English chat, so they know the text that they were tuned on. Tune on text like that which will be written; a `.jsonl` file of chats is put in the model’s own template.',
@@ -151,8 +158,7 @@ export const questions: readonly Question[] = [
   },
   {
     title: 'Which limits and risks?',
-    paper:
-      'exits of a frozen model are less expressive than those trained with it, and an early exit may pass over what the model was aligned to say.',
+    paper: 'with the model frozen, only the exits’ own parameters can adapt, which limits them.',
     answer: () =>
       [
         '- **Drift.** A token that leaves early becomes part of the text, and the rest follows it. `calibrate` therefore judges text that was written in the very mode that it judges, and promises a bound on new text.',
@@ -163,7 +169,7 @@ export const questions: readonly Question[] = [
   },
   {
     title: 'When not to use exits?',
-    paper: 'says nothing of it.',
+    paper: 'no claim of it is known to us.',
     answer: (kept) =>
       paragraphs(
         ofTasks(kept, judged, whereNot, 'no judged tasks with exits are kept.'),
@@ -173,6 +179,11 @@ export const questions: readonly Question[] = [
 ];
 
 const compared = (study: SweepStudy): string => paragraphs(sweepTable(study), comparedText(study));
+const also =
+  (sentence: (study: SweepStudy) => string) =>
+  (study: SweepStudy): string =>
+    paragraphs(sweepTable(study), `${comparedText(study)} ${sentence(study)}`.trim());
+const beside = (study: SweepStudy): string => paragraphs(sweepTable(study), besideFirstText(study));
 
 /** From which depth on most tokens agree. */
 export function positions(study: SweepStudy): string {
@@ -184,7 +195,7 @@ export function positions(study: SweepStudy): string {
       : 'no exit agrees on most tokens';
     return `Of ${study.model} ${until}; the deepest exit tried, behind layer ${layerOf(last.exit)} of ${study.layers}, agrees on ${agreementText(last, seeds)}.`;
   });
-  return paragraphs(sweepTable(study), sentences.join(' '));
+  return paragraphs(sweepTable(study), [...sentences, riseText(study)].join(' ').trim());
 }
 
 const layerOf = (exit: string): number => Number(exit.split(':')[0]);

@@ -1,5 +1,5 @@
 /** Tables and sentences of the guide, out of kept runs. Pure. */
-import type { SweptGroup } from '../protocol/events.ts';
+import type { Spread, SweptGroup } from '../protocol/events.ts';
 import { inPercent, spreadText } from '../protocol/spread-text.ts';
 import { pointsRange, speedText, verdictText, type WayScore } from '../protocol/tasks.ts';
 import { plural } from '../protocol/plural.ts';
@@ -10,6 +10,10 @@ type Exit = SweptGroup['exits'][number];
 
 /** With fewer seeds the deviations themselves are too uncertain to call a gap between means clear. */
 const fewestSeeds = 3;
+
+/** Whether one mean is above another by more than chance makes likely. */
+export const isClearGap = (higher: Spread, lower: Spread, seeds: number): boolean =>
+  seeds >= fewestSeeds && higher.mean - lower.mean > 2 * Math.hypot(higher.deviation, lower.deviation);
 
 /** Whether exits tell groups apart, or the groups' names do. */
 const isNamedByExits = ({ groups }: SweepStudy): boolean =>
@@ -69,8 +73,7 @@ export function comparedText(study: SweepStudy): string {
       .sort((a, b) => b.agreement.mean - a.agreement.mean);
     if (!best || !second) return '';
     const text = ({ agreement }: Exit): string => `${spreadText(inPercent(agreement), 1, seeds)} %`;
-    const gap = best.agreement.mean - second.agreement.mean;
-    const isClear = gap > 2 * Math.hypot(best.agreement.deviation, second.agreement.deviation);
+    const isClear = isClearGap(best.agreement, second.agreement, seeds);
     const before = seeds < fewestSeeds ? 'before' : isClear ? 'clearly before' : 'not clearly before';
     const where = named ? `at \`${best.exit}\` ${best.called}` : best.called;
     return `${where} agrees most often with the final exit (${text(best)}), ${before} ${second.called} (${text(second)})`;

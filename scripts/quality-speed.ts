@@ -30,13 +30,17 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
   };
 }
 
-/** Without labels that would cover those of points to their left. */
+/** Without labels that would cover others: the end of each model's thresholds comes first, then what is calibrated. */
 function withRoom(series: readonly Series[]): Series[] {
+  const order = ['calibrated', '0.5'];
+  const kept: Point[] = [];
   const labelled = series.flatMap(({ points }) => points).filter(({ label }) => label !== undefined);
-  const isCovered = ({ x, y }: Point): boolean =>
-    labelled.some((other) => other.x < x && x - other.x < room.x && Math.abs(y - other.y) < room.y);
-  const bare = ({ x, y }: Point): Point => ({ x, y });
-  return series.map((one) => ({ ...one, points: one.points.map((point) => (isCovered(point) ? bare(point) : point)) }));
+  for (const point of labelled.toSorted((a, b) => order.indexOf(b.label!) - order.indexOf(a.label!))) {
+    const covers = ({ x, y }: Point): boolean => Math.abs(x - point.x) < room.x && Math.abs(y - point.y) < room.y;
+    if (!kept.some(covers)) kept.push(point);
+  }
+  const shown = (point: Point): Point => (kept.includes(point) ? point : { x: point.x, y: point.y });
+  return series.map((one) => ({ ...one, points: one.points.map(shown) }));
 }
 
 /** What a label takes of each axis. */

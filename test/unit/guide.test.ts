@@ -8,6 +8,7 @@ import { pictures } from '../../scripts/guide-pictures.ts';
 import { picture, pictureName, qualityOverSpeed } from '../../scripts/quality-speed.ts';
 import { readResults } from '../bench/report.ts';
 import { positions, questions, wholeText } from '../../scripts/guide-questions.ts';
+import { acrossText, besideFirstText, parametersText, riseText, tokensText } from '../../scripts/guide-sentences.ts';
 import { comparedText } from '../../scripts/guide-tables.ts';
 import type { KeptGroup, SweepStudy, TasksStudy } from '../../scripts/study.ts';
 
@@ -86,6 +87,50 @@ it('positions: from which depth on most tokens agree', () => {
   const text = positions(study([group('m', 3, { '4:lens': 0.3, '8:lens': 0.55, '10:lens': 0.7 })]));
   expect(text).toContain('most tokens agree from layer 8 on, 67 % of the depth');
   expect(text).toContain('behind layer 10 of 12, agrees on 70.0 ± 0.1 %');
+});
+
+it('parameters: an architecture that is behind a smaller one is named, only if it clearly is', () => {
+  const lens = group('exits 4:lens', 3, { '4:lens': 0.3 });
+  const mlp = (agreement: number): SweepStudy => study([group('exits 4:mlp', 3, { '4:mlp': agreement }), lens]);
+  expect(parametersText(mlp(0.2))).toContain('do not pay everywhere: `mlp` falls behind `lens` at layer 4.');
+  expect(parametersText(mlp(0.2999))).toContain('no architecture is clearly behind one with fewer parameters');
+  expect(parametersText(mlp(0.4))).toContain('no architecture is clearly behind');
+});
+
+it('positions: where agreement rises most, a layer', () => {
+  const text = riseText(study([group('m', 3, { '2:lens': 0.3, '8:lens': 0.6, '10:lens': 0.75 })]));
+  expect(text).toBe('Agreement rises most between layers 8 and 10 of 12: 7.5 points a layer.');
+});
+
+it('tokens: what more of them brought, and whether that has ended', () => {
+  const tuned = (tokens: number, agreement: number): KeptGroup => ({
+    ...group(`steps ${tokens}`, 3, { '8:lens': agreement }),
+    tokens: spread(tokens),
+  });
+  const rising = tokensText(study([tuned(1000, 0.3), tuned(4000, 0.4), tuned(16_000, 0.48)]));
+  expect(rising).toBe(
+    '4 times as many tokens brought 8.0 to 10.0 points of agreement, and nothing has levelled off at 16,000 tokens.',
+  );
+  const level = tokensText(study([tuned(1000, 0.3), tuned(4000, 0.4), tuned(16_000, 0.41)]));
+  expect(level).toContain('1 of 1 exit levelled off by 16,000 tokens');
+});
+
+it('weights: each run beside the first, and whether any is clearly better', () => {
+  const beside = (agreement: number): string =>
+    besideFirstText(study([group('a', 3, { '8:lens': 0.5 }), group('b', 3, { '8:lens': agreement })]));
+  expect(beside(0.4)).toBe('No run is clearly better than a. Beside it, b: −10.0 points at `8:lens` (clearly).');
+  expect(beside(0.5001)).toBe('No run is clearly better than a. Beside it, b: 0.0 points at `8:lens` (not clearly).');
+  expect(beside(0.6)).toContain('Some run is clearly better than a.');
+});
+
+it('several models: whether the same leads', () => {
+  const of = (model: string, lens: number): SweepStudy => ({
+    ...study([group('exits 8:lens', 3, { '8:lens': lens }), group('exits 8:mlp', 3, { '8:mlp': 0.5 })]),
+    model,
+  });
+  expect(acrossText([of('a', 0.6), of('b', 0.7)])).toBe('The same leads on a and b: `lens`.');
+  expect(acrossText([of('a', 0.6), of('b', 0.4)])).toBe('Models differ: on a `lens` leads; on b `mlp` leads.');
+  expect(acrossText([of('a', 0.6)])).toBe('');
 });
 
 it('the whole model: its own loss beside that of exits alone', () => {
