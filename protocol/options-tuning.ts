@@ -162,13 +162,12 @@ export const tuningOptions = {
     scope: 'window',
     help: 'Passes whose gradients make one update.',
   }),
-  learningRate: number({
+  learningRate: optionalNumber({
     advanced: true,
-    default: 5e-4,
     minimum: 0,
     maximum: 1,
     scope: 'window',
-    help: 'Learning rate after warm-up.',
+    help: 'Learning rate after warm-up. By default 0.18 ÷ the width of the model, at most 0.0005.',
   }),
   finalLearningRate: number({
     advanced: true,

@@ -25,7 +25,7 @@ import { checkShapes, exitParameters } from '../exits/parameters.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Windows } from '../features/features.ts';
 import { multipliedSize } from '../model/expected-parameters.ts';
-import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
+import { exitWeightsAt, learningRateAt, learningRateOf } from '../tuning/schedule.ts';
 import { train, type TrainerParts, type TrainerSettings } from '../tuning/trainer.ts';
 import { finalId, wholeBytes } from '../tuning/whole-graph.ts';
 import { createWholeStep, type WindowBatch } from '../tuning/whole-step.ts';
@@ -103,7 +103,7 @@ const learnWhole: Learner = async function* (sitting, signal) {
     keeping: wholeKeeping(whole, exits, run.saved),
   };
   const limits = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
-  const settings = { ...settingsOf(exits, options), limits };
+  const settings = { ...settingsOf(exits, options, whole.model.spec), limits };
   const from = { ...run.position, seconds: (earlier?.position.seconds ?? 0) + elapsed() };
   const { position, stopped } = yield* train(training, settings, from, signal);
   const model = await publish(directory);
@@ -253,8 +253,13 @@ const batchesOf = (windows: Windows): TrainerParts<WindowBatch>['source'] => ({
   },
 });
 
-function settingsOf(exits: readonly ExitSpec[], options: TuneOptions): Omit<TrainerSettings, 'limits'> {
+function settingsOf(
+  exits: readonly ExitSpec[],
+  options: TuneOptions,
+  spec: { readonly hidden: number },
+): Omit<TrainerSettings, 'limits'> {
   const ids = exits.map(exitId);
+  const ofExits = learningRateOf(options, spec);
   const { backboneLearningRate: own } = options;
   return {
     batch: options.batchSize,
@@ -265,7 +270,7 @@ function settingsOf(exits: readonly ExitSpec[], options: TuneOptions): Omit<Trai
       const rateOf = (learningRate: number, finalLearningRate: number): number =>
         learningRateAt({ ...options, learningRate, finalLearningRate }, update, updates);
       return {
-        learningRate: rateOf(options.learningRate, options.finalLearningRate),
+        learningRate: rateOf(ofExits, options.finalLearningRate),
         backboneLearningRate: rateOf(own, own / 10),
         exitWeights: new Map([...ids.map((id, i) => [id, weights[i]!] as const), [finalId, 1]]),
       };

@@ -24,6 +24,7 @@ import { writtenTuning } from '../checkpoint/portable.ts';
 import { followJob } from '../cluster/follow.ts';
 import type { JobHandle } from '../cluster/handle.ts';
 import { writeJob } from '../cluster/job.ts';
+import { learningRateOf } from '../tuning/schedule.ts';
 import { findJob, runningJob, startJob, stopJob } from '../cluster/launch.ts';
 import { findPython } from '../cluster/python.ts';
 import type { FinishedEvent } from '../cluster/reported.ts';
@@ -209,7 +210,7 @@ async function* prepare(
       heldOutTokens: earlier?.heldOutTokens ?? options.evaluationTokens,
       hash: windows.hash,
     },
-    options,
+    options: { ...options, learningRate: learningRateOf(options, spec) },
     tuning: writtenTuning(directory, {
       ...optionsText(options),
       ...(continues && { model: path.resolve(model.path) }),

@@ -10,7 +10,7 @@ import { chooseExitDevice } from '../devices/devices.ts';
 import { openCheckpoint, type Progress } from '../checkpoint/checkpoint.ts';
 import { writeMemories } from '../checkpoint/memory.ts';
 import type { Place } from '../checkpoint/place.ts';
-import { exitWeightsAt, learningRateAt } from '../tuning/schedule.ts';
+import { exitWeightsAt, learningRateAt, learningRateOf } from '../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../tuning/best.ts';
 import { hasTime, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
@@ -290,8 +290,13 @@ async function openStep(
   });
 }
 
-function trainerSettings({ exits, calibration }: TuneParts, options: TuneOptions, limits: RunLimits): TrainerSettings {
+function trainerSettings(
+  { exits, calibration, model }: TuneParts,
+  options: TuneOptions,
+  limits: RunLimits,
+): TrainerSettings {
   const ids = exits.map(exitId);
+  const rates = { ...options, learningRate: learningRateOf(options, model.spec) };
   return {
     limits,
     batch: options.batchSize,
@@ -300,7 +305,7 @@ function trainerSettings({ exits, calibration }: TuneParts, options: TuneOptions
     settings: (update, updates) => {
       const weights = exitWeightsAt(options.exitWeights, ids.length, update, updates);
       return {
-        learningRate: learningRateAt(options, update, updates),
+        learningRate: learningRateAt(rates, update, updates),
         exitWeights: new Map(ids.map((id, i) => [id, weights[i]!])),
       };
     },

@@ -1,6 +1,19 @@
 /** How the learning rate and the exits' weights change over a run. Pure functions of how far the run is. */
 import type { ExitWeights } from '../../protocol/options-notations.ts';
 
+/**
+ * The given learning rate. By default it falls with the model's width: a step of AdamW moves every weight by about the rate, so the more
+ * weights a sum has, the more it moves (Yang et al. 2022, arXiv 2203.03466).
+ */
+export const learningRateOf = (
+  { learningRate }: { readonly learningRate: number | null },
+  { hidden }: { readonly hidden: number },
+): number => learningRate ?? Math.min(largestUsualRate, rateTimesWidth / hidden);
+
+/** By held-out agreement of default exits: 0.0005 is best for a width of 576 (SmolLM2-135M), 0.00015 to 0.0002 for 896 (Qwen2.5-0.5B). */
+const rateTimesWidth = 0.18;
+const largestUsualRate = 5e-4;
+
 export interface LearningRateOptions {
   readonly learningRate: number;
   readonly finalLearningRate: number;

@@ -27,7 +27,7 @@ describe('parseOptions', () => {
     expect(parseOptions('tune', {})).toMatchObject({
       model: 'typescript-5m',
       exits: { kind: 'auto', architecture: 'lens' },
-      learningRate: 5e-4,
+      learningRate: null,
       finalLearningRate: 5e-5,
       schedule: 'cosine',
       warmupFraction: 0.05,

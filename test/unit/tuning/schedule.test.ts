@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { exitWeightsAt, learningRateAt, type LearningRateOptions } from '../../../backend/tuning/schedule.ts';
+import {
+  exitWeightsAt,
+  learningRateAt,
+  learningRateOf,
+  type LearningRateOptions,
+} from '../../../backend/tuning/schedule.ts';
 
 const options = (schedule: LearningRateOptions['schedule'], warmupFraction = 0): LearningRateOptions => ({
   learningRate: 1,
@@ -16,6 +21,11 @@ describe('the learning rate', () => {
   });
   test('falls on half a cosine', () => {
     expect(rates(options('cosine'), 5)).toEqual([1, 0.8828, 0.6, 0.3172, 0.2]);
+  });
+  test('is the given one, or falls with the width of the model', () => {
+    expect(learningRateOf({ learningRate: 1e-3 }, { hidden: 576 })).toBe(1e-3);
+    const usual = [256, 576, 896, 1536].map((hidden) => learningRateOf({ learningRate: null }, { hidden }));
+    expect(usual.map((rate) => Number(rate.toPrecision(2)))).toEqual([5e-4, 3.1e-4, 2e-4, 1.2e-4]);
   });
   test('stays', () => {
     expect(rates(options('constant'), 3)).toEqual([1, 1, 1]);
