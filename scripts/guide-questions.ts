@@ -103,7 +103,7 @@ export const questions: readonly Question[] = [
       'tuning exits takes significantly less text than training all parameters, and a limited budget is enough to leave early effectively (abstract).',
     answer: (kept) =>
       paragraphs(
-        ofSweeps(kept, sizes('tokens'), also(tokensText), 'no run is kept.', acrossText),
+        ofSweeps(kept, sizes('tokens'), also(tokensText), 'no run is kept.'),
         'So give exits the minutes that you have before you change anything else.',
       ),
   },

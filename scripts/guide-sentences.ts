@@ -1,4 +1,5 @@
 /** What kept sweeps say beyond which run was best, as sentences. Pure: every word that depends on a figure is chosen by it. */
+import type { Spread } from '../protocol/events.ts';
 import { plural } from '../protocol/plural.ts';
 import { pointsText } from '../protocol/tasks.ts';
 import { isClearGap } from './guide-tables.ts';
@@ -96,19 +97,25 @@ export function besideFirstText({ groups }: SweepStudy): string {
 /** Which run led at each exit, of every model: whether models agree in it. */
 export function acrossText(studies: readonly SweepStudy[]): string {
   if (studies.length < 2) return '';
-  const leaders = studies.map(({ model, groups }) => ({
-    model,
-    names: [...new Set(groups[0]!.exits.map((_, at) => leaderAt(groups, at)))],
-  }));
-  const isSame = new Set(leaders.map(({ names }) => names.join())).size === 1;
+  const leaders = studies.map((study) => {
+    const names = [...new Set(study.groups[0]!.exits.map((_, at) => leaderAt(study, at).name))];
+    const isClear = study.groups[0]!.exits.every((_, at) => leaderAt(study, at).isClear);
+    const tokens = plural(Math.max(...study.groups.map((group) => group.tokens.mean)), 'token');
+    return { names: listed(names), where: `on ${study.model} (${tokens}${isClear ? '' : ', not clearly'})` };
+  });
+  const isSame = new Set(leaders.map(({ names }) => names)).size === 1;
   return isSame
-    ? `The same leads on ${listed(leaders.map(({ model }) => model))}: ${listed(leaders[0]!.names)}.`
-    : `Models differ: ${leaders.map(({ model, names }) => `on ${model} ${listed(names)} leads`).join('; ')}.`;
+    ? `The same leads ${listed(leaders.map(({ where }) => where))}: ${leaders[0]!.names}.`
+    : `Models differ: ${leaders.map(({ names, where }) => `${names} leads ${where}`).join(', ')}.`;
 }
 
-/** By its architecture if that is what groups differ in, else by its name. */
-function leaderAt(groups: readonly KeptGroup[], at: number): string {
-  const best = groups.toSorted((a, b) => b.exits[at]!.agreement.mean - a.exits[at]!.agreement.mean)[0]!;
+/** Called by its architecture if that is what groups differ in. */
+function leaderAt({ groups }: SweepStudy, at: number): { name: string; isClear: boolean } {
+  const of = (group: KeptGroup): Spread => group.exits[at]!.agreement;
+  const [best, second] = groups.toSorted((a, b) => of(b).mean - of(a).mean);
   const isByArchitecture = new Set(groups.map(nameOf)).size === groups.length;
-  return isByArchitecture ? `\`${nameOf(best)}\`` : best.name;
+  return {
+    name: isByArchitecture ? `\`${nameOf(best!)}\`` : best!.name,
+    isClear: second === undefined || isClearGap(of(best!), of(second), seedsOf(groups)),
+  };
 }

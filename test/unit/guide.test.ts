@@ -128,8 +128,12 @@ it('several models: whether the same leads', () => {
     ...study([group('exits 8:lens', 3, { '8:lens': lens }), group('exits 8:mlp', 3, { '8:mlp': 0.5 })]),
     model,
   });
-  expect(acrossText([of('a', 0.6), of('b', 0.7)])).toBe('The same leads on a and b: `lens`.');
-  expect(acrossText([of('a', 0.6), of('b', 0.4)])).toBe('Models differ: on a `lens` leads; on b `mlp` leads.');
+  expect(acrossText([of('a', 0.6), of('b', 0.7)])).toBe(
+    'The same leads on a (100 tokens) and on b (100 tokens): `lens`.',
+  );
+  expect(acrossText([of('a', 0.5001), of('b', 0.4)])).toBe(
+    'Models differ: `lens` leads on a (100 tokens, not clearly), `mlp` leads on b (100 tokens).',
+  );
   expect(acrossText([of('a', 0.6)])).toBe('');
 });
 
