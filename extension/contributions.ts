@@ -186,7 +186,7 @@ const walkthrough = (): Json => ({
   description: 'Tune exits on your own files and see at which layer every token leaves.',
   steps: [
     step('tune', 'Tune exits', 'The question that starts a run: model, data, exits and preset, each with a default.', [
-      `Exits are small heads on some layers of a frozen model; tuning trains them and never changes the model. The model that ships and the files of this folder are enough. ${presetTexts()}.`,
+      `Exits are small heads on some layers of a frozen model; tuning trains them and never changes the model. The model that ships and the files of this folder are enough. ${presetTexts()}; a large model may take longer.`,
       `[Tune Early Exits](command:${commandId('tune')})`,
     ]),
     step(

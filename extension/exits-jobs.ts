@@ -71,7 +71,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       if (!outcomes) return;
       changed.fire({ directory: exits.directory, outcomes });
       const calibrated = outcomes.find((event) => event.type === 'calibrated');
-      const text = calibrated ? calibrationText(calibrated) : warningsOf(outcomes);
+      const text = calibrated ? calibrationText(calibrated) : saidOf(outcomes, ['warning']);
       offer(vscode.window.showInformationMessage, `${exits.name}: ${text}`, [
         { title: vscode.l10n.t('Use These Exits'), act: () => useExits(app, exits) },
       ]);
@@ -94,7 +94,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       const outcomes = await run('export', vscode.l10n.t('Exporting {0}', exit), exits, { exit, out });
       if (!outcomes) return;
       const text = vscode.l10n.t('The exit {0} is a model of its own now, in {1}.', exit, path.basename(out));
-      offer(vscode.window.showInformationMessage, [text, warningsOf(outcomes)].filter(Boolean).join(' '), [
+      offer(vscode.window.showInformationMessage, [text, saidOf(outcomes, ['warning'])].filter(Boolean).join(' '), [
         {
           title: vscode.l10n.t('Show in Explorer'),
           act: () => vscode.commands.executeCommand('revealInExplorer', vscode.Uri.file(out)),
@@ -114,7 +114,11 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       if (!outcomes) return;
       changed.fire({ directory: out, outcomes });
       const text = vscode.l10n.t('{0} has the exits.', path.basename(out));
-      offer(vscode.window.showInformationMessage, [text, warningsOf(outcomes)].filter(Boolean).join(' '), []);
+      offer(
+        vscode.window.showInformationMessage,
+        [text, saidOf(outcomes, ['note', 'warning'])].filter(Boolean).join(' '),
+        [],
+      );
     },
   };
 }
@@ -188,5 +192,5 @@ async function askSource(): Promise<RecipeOptions | null> {
   return text === undefined ? null : { layers: text };
 }
 
-const warningsOf = (outcomes: readonly JobOutcome[]): string =>
-  outcomes.flatMap((event) => (event.type === 'warning' ? [event.message] : [])).join(' ');
+const saidOf = (outcomes: readonly JobOutcome[], types: readonly JobOutcome['type'][]): string =>
+  outcomes.flatMap((event) => ('message' in event && types.includes(event.type) ? [event.message] : [])).join(' ');

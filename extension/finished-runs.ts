@@ -1,10 +1,10 @@
-/** Shows once that a run has finished, and offers to generate with its exits, or, if they are not calibrated, to calibrate them first. */
+/** Shows once that a run has finished and what its calibration found, and offers to generate, or to calibrate first if it was not calibrated. */
 import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { RunState, RunSummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { commandId } from './commands.ts';
-import { calibrationMinutes } from './exits-texts.ts';
+import { calibrationMinutes, calibrationText } from './exits-texts.ts';
 import { generateAtCursor } from './generating.ts';
 import { offer } from './messages.ts';
 
@@ -23,18 +23,22 @@ export function announceFinishedRuns(app: App): vscode.Disposable {
 
 async function announce(app: App, run: RunSummary): Promise<void> {
   const { events } = await app.backend.send(protocol.readRun, { id: run.id, from: 0 });
-  const minutes = calibrationMinutes(events.map(({ event }) => event));
+  const all = events.map(({ event }) => event);
+  const minutes = calibrationMinutes(all);
+  const calibrated = all.findLast((event) => event.type === 'calibrated');
   const { model, directory: exits } = run;
   const tuned = vscode.l10n.t('{0}: the exits are tuned.', run.title);
-  const uncalibrated =
-    minutes === null
-      ? ''
-      : ` ${vscode.l10n.t('Until they are calibrated, no token leaves early by default: calibrating takes about {0} min.', minutes)}`;
+  const then = calibrated
+    ? vscode.l10n.t('They are calibrated: {0}', calibrationText(calibrated))
+    : vscode.l10n.t(
+        'Until they are calibrated, no token leaves early by default: calibrating takes about {0} min.',
+        minutes!,
+      );
   const calibrate = {
     title: vscode.l10n.t('Calibrate'),
     act: () => vscode.commands.executeCommand(commandId('calibrate'), run),
   };
-  offer(vscode.window.showInformationMessage, tuned + uncalibrated, [
+  offer(vscode.window.showInformationMessage, `${tuned} ${then}`, [
     ...(minutes === null ? [] : [calibrate]),
     { title: vscode.l10n.t('Generate'), act: () => generateAtCursor(app, { model, exits }) },
     {

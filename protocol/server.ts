@@ -308,7 +308,7 @@ export const findExitsOf = request<{ folders: string[]; model: string }, { direc
 const jobKinds = ['calibrate', 'evaluate', 'export', 'import', 'report'] as const;
 export type JobKind = (typeof jobKinds)[number];
 
-export const outcomeTypes = ['calibrated', 'evaluated', 'saved', 'warning'] as const;
+export const outcomeTypes = ['calibrated', 'evaluated', 'saved', 'warning', 'note'] as const;
 /** Results of a job; its progress is sent while it runs. */
 export type JobOutcome = Extract<JobEvents[JobKind], { type: (typeof outcomeTypes)[number] }>;
 /** Carries a job out; `job` is the client's name for it. Cancelling the request ends it. Patterns of its data begin in `folder`. */

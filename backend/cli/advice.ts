@@ -92,7 +92,7 @@ export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
   const effect =
     found.fastest === 'lossless'
       ? `lossless: the text of full depth, ${times(lossless)} as fast`
-      : 'the text of full depth; drafts bring nothing on text like this either';
+      : 'the text of full depth; drafts from earlier text bring nothing here either';
   if (found.brought !== null) {
     const reason = `Leaving early is ${times(found.brought.speedup.value)} as fast as full depth by itself; ${lossless > fast ? 'drafts, which change no text, are faster' : 'with drafts it is not clearly faster'}, so the default is ${found.fastest}.`;
     return { reason, next: [write(n, effect), write(n, 'leaves as calibrated', ' --mode fast')] };

@@ -8,25 +8,36 @@ export interface FirstPrompt {
   readonly isChat: boolean;
 }
 
-/** How files of a language may begin, by their endings. */
-const beginnings: readonly (readonly [endings: string, text: string])[] = [
-  ['ts mts cts tsx js mjs cjs jsx', 'const result ='],
-  ['py pyi', 'def mean(values):'],
-  ['c h cc cpp cxx hpp', 'int main('],
-  ['cs', 'public class '],
-  ['go', 'func main() {'],
-  ['java', 'public class '],
-  ['kt', 'fun main('],
-  ['php', '<?php'],
-  ['rb', 'def mean(values)'],
-  ['rs', 'fn main() {'],
-  ['sh bash', '#!/bin/sh'],
-  ['sql', 'SELECT '],
-  ['swift', 'func mean('],
-];
-const chat: FirstPrompt = { text: 'Explain closures.', isChat: true };
+interface Language {
+  /** Of files. */
+  readonly endings: string;
+  /** How lines of it begin, for text that is in no file of its own. */
+  readonly sign?: RegExp;
+  readonly prompt: string;
+}
+
 /** For the model that ships, and text of which nothing can be read any more. */
 const usual = 'const result =';
+
+const languages: readonly Language[] = [
+  {
+    endings: 'ts mts cts tsx js mjs cjs jsx',
+    sign: /^(?:export |const |interface |import .* from ['"])/m,
+    prompt: usual,
+  },
+  { endings: 'py pyi', sign: /^(?:def \w+\(|from \S+ import |class \w+.*:$)/m, prompt: 'def mean(values):' },
+  { endings: 'c h cc cpp cxx hpp', prompt: 'int main(' },
+  { endings: 'cs java', prompt: 'public class ' },
+  { endings: 'go', prompt: 'func main() {' },
+  { endings: 'kt', prompt: 'fun main(' },
+  { endings: 'php', prompt: '<?php' },
+  { endings: 'rb', prompt: 'def mean(values)' },
+  { endings: 'rs', prompt: 'fn main() {' },
+  { endings: 'sh bash', prompt: '#!/bin/sh' },
+  { endings: 'sql', prompt: 'SELECT ' },
+  { endings: 'swift', prompt: 'func mean(' },
+];
+const chat: FirstPrompt = { text: 'Explain closures.', isChat: true };
 /** For any text that is in no known language. */
 const neutral = 'The most important';
 /** Documents that are read; those of a folder are of one kind more often than not. */
@@ -37,7 +48,7 @@ export function firstPrompt(data: readonly string[]): FirstPrompt {
   const counts = new Map<string, number>();
   try {
     for (const document of firstOf(readDocuments(data))) {
-      const kind = document.kind === 'chat' ? 'chat' : beginningOf(document);
+      const kind = document.kind === 'chat' ? 'chat' : promptOf(document.name, document.text);
       counts.set(kind, (counts.get(kind) ?? 0) + 1);
     }
   } catch {
@@ -55,8 +66,10 @@ function* firstOf(documents: Iterable<Document>): Generator<Document> {
   }
 }
 
-/** Lines of JSON (`texts.jsonl:3`) have no language, and parts of a long file (`long.py#2`) that of the file. */
-function beginningOf({ name }: Document): string {
+/** Parts of a long file (`long.py#2`) have its language; lines of JSON (`texts.jsonl:3`) are known by what they say. */
+function promptOf(name: string, text: string): string {
   const ending = path.extname(name.replace(/#\d+$/, '')).slice(1).toLowerCase();
-  return beginnings.find(([endings]) => endings.split(' ').includes(ending))?.[1] ?? neutral;
+  const known = languages.find(({ endings }) => endings.split(' ').includes(ending));
+  const isLine = /^(?:jsonl|ndjson):/.test(ending);
+  return (known ?? (isLine ? languages.find(({ sign }) => sign?.test(text)) : undefined))?.prompt ?? neutral;
 }

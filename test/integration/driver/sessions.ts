@@ -93,7 +93,7 @@ export const sessions: readonly Session[] = [
   },
   { name: 'fallback' },
   // Nothing is set: what a newcomer finds.
-  { name: 'first-minutes', byName: true, packaged: true, limit: 1500 },
+  { name: 'first-minutes', byName: true, packaged: true, limit: 3600 },
   { name: 'package', packaged: true, settings: { ...quickTuning, 'earlyExit.tuning.steps': 4 } },
 ];
 

@@ -9,6 +9,8 @@ import { afterSeconds, ask, controlDirectory } from './driver.ts';
 export interface Test {
   readonly name: string;
   readonly run: (() => Promise<void>) | 'reload';
+  /** Seconds that it may take. */
+  readonly limit: number;
 }
 
 export interface Result {
@@ -25,10 +27,10 @@ let notes: string[] = [];
 /** Prints a figure beside the test's result. */
 export const note = (text: string): void => void notes.push(text);
 
-export const test = (name: string, run: () => Promise<void>): Test => ({ name, run });
+export const test = (name: string, run: () => Promise<void>, limit = 120): Test => ({ name, run, limit });
 
 /** Reloads the window; what follows runs in a new extension host. */
-export const reloadWindow: Test = { name: 'reload', run: 'reload' };
+export const reloadWindow: Test = { name: 'reload', run: 'reload', limit: 120 };
 
 /** What `extensionTestsPath` must export. Fails as a whole where a test failed. */
 export function suite(tests: readonly Test[]): () => Promise<void> {
@@ -39,7 +41,7 @@ export function suite(tests: readonly Test[]): () => Promise<void> {
       : { next: 0, results: [] };
     const only = process.env.EARLY_EXIT_TEST_ONLY?.split('|') ?? [''];
     for (; state.next < tests.length;) {
-      const { name, run } = tests[state.next++]!;
+      const { name, run, limit } = tests[state.next++]!;
       if (run === 'reload') {
         writeFileSync(file, JSON.stringify(state));
         await ask({ do: 'reload' });
@@ -50,7 +52,7 @@ export function suite(tests: readonly Test[]): () => Promise<void> {
       let error: string | null = null;
       notes = [];
       try {
-        await withLimit(run(), 120);
+        await withLimit(run(), limit);
       } catch (cause) {
         error = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
         await ask({ do: 'screenshot', name: `failed-${name.replaceAll(/[^\w]+/g, '-').slice(0, 60)}` }).catch(() => {});

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
 import { inWorkbench, until } from '../harness/driver.ts';
 import { activate, fileUri } from '../harness/extension.ts';
+import { pick } from '../harness/pick.ts';
 import { suite, test } from '../harness/suite.ts';
 
 export const run = suite([
@@ -17,7 +18,7 @@ export const run = suite([
     assert.equal((await api.status()).device, 'cpu');
   }),
 
-  test('says in its status which runtime it has, and why', async () => {
+  test('says in the menu of its status which runtime it has, and why, its state, and what one can do', async () => {
     await vscode.commands.executeCommand('workbench.action.closeAllEditors');
     const menu = vscode.commands.executeCommand('earlyExit.status');
     const title = `document.querySelector('.quick-input-title')?.textContent ?? ''`;
@@ -25,6 +26,9 @@ export const run = suite([
       const text = await inWorkbench<string>(title);
       return text.includes("VS Code's own runtime, without WebGPU: there is no Node on PATH");
     });
+    const shown = await pick();
+    for (const each of ['running · typescript-5m', 'Generate with Early Exits', 'Start Server'])
+      assert.ok(shown.includes(each), shown);
     await vscode.commands.executeCommand('workbench.action.closeQuickOpen');
     await menu;
   }),

@@ -118,7 +118,7 @@ describe('after a calibration', () => {
       found({ ...exit(0.95, 0.2, 0.5), fastest: 'full', speedups: { exits: 1, fast: 0.9, lossless: 0.9 } }),
       naming,
     );
-    expect(advice.next[0]![1]).toMatch(/drafts bring nothing/);
+    expect(advice.next[0]![1]).toMatch(/drafts from earlier text bring nothing/);
   });
 });
 
