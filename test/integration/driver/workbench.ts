@@ -28,7 +28,9 @@ export async function runWindow(browser: Browser, window: Window, log: WriteStre
     ['skipWelcome', 'true'],
   ];
   const query = new URLSearchParams({ folder: window.folder, payload: JSON.stringify(payload) });
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US' });
+  // Without a graphics card, the frames of progress bars and spinners would take as long as the tests.
+  const viewport = { width: 1280, height: 800 };
+  const context = await browser.newContext({ viewport, locale: 'en-US', reducedMotion: 'reduce' });
   const page = await context.newPage();
   const stopped = new AbortController();
   try {
