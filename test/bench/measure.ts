@@ -26,7 +26,6 @@ export type Measurements = ReadonlyMap<string, Measurement>;
 /** Fewest rounds whose median is worth printing. */
 export const fewestRounds = 7;
 
-/** Threads of the one before go to sleep before the next begins. */
 const pauseMilliseconds = 30;
 
 /**
@@ -77,4 +76,5 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
   return (performance.now() - started) / 1000;
 }
 
-const pause = (): Promise<void> => new Promise((resolve) => void setTimeout(resolve, pauseMilliseconds));
+/** So that threads of one contestant do not wait awake beside the next. */
+export const pause = (): Promise<void> => new Promise((resolve) => void setTimeout(resolve, pauseMilliseconds));

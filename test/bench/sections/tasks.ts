@@ -33,7 +33,7 @@ import { noExits } from '../../../backend/runtime/open.ts';
 import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';
 import { llamaAnswer, promptIds, type LlamaAnswer, type NextToken } from '../contestants/llama-answer.ts';
 import { benchCache, taskFile } from '../material.ts';
-import { measurement } from '../measure.ts';
+import { measurement, pause } from '../measure.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
 import type { BenchOptions, Section } from './section.ts';
 
@@ -202,7 +202,9 @@ async function addTimes(
   for await (const line of timeWays(on, ways, tasks, signal)) {
     const { prompt } = tasks.find(({ task }) => task === line.task)!;
     const short = { ...prompt, maxTokens: Math.min(prompt.maxTokens, mostTimedTokens) };
+    await pause();
     const theirs = await llama?.answer(short);
+    await pause();
     const { seconds, tokens } = theirs ?? { seconds: 0, tokens: 0 };
     record.addTimes({ ...line, ways: { ...line.ways, ...(theirs && { [llamaName]: { seconds, tokens } }) } });
   }
