@@ -76,7 +76,7 @@ async function measure(opened: OpenedModel, file: string, options: BenchOptions)
   const exits = existsSync(path.join(tuned, 'exits.json')) ? tuned : null;
   const first = options.first ?? (options.isDraft ? 4 * options.rounds : null);
   const key = createHash('sha256')
-    .update(JSON.stringify([commit, exits, first]))
+    .update(JSON.stringify([commit, exits, first, options.threads]))
     .digest('hex')
     .slice(0, 12);
   const begun = path.join(benchCache, 'tasks', `${name}-${key}`);
