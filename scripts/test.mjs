@@ -1,7 +1,7 @@
 /**
  * `npm test`: sets up, then runs the unit, parity and golden tests beside everything else: checks of types, lint and format first, then the
- * integration suites, which wait for editors most of the time. Ends with one line, `N passed, N failed` and, where tests were skipped, `, N skipped`. No dependencies of
- * its own.
+ * integration suites, which wait for editors most of the time. Ends with one line, `N passed, N failed` and, if tests were skipped,
+ * `, N skipped`. No dependencies of its own.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';

@@ -207,6 +207,10 @@ export async function* planSitting(
   };
 }
 
+/** Seconds that calibrating may take of those left. A preset's minutes are no limit of the user's, so a busy machine may take twice as long. */
+export const calibrationLimit = (options: TuneOptions, left: number): number =>
+  lengthOf(options).isLeast ? 2 * left : left;
+
 /** See `CalibrationTime`; `reservedNow`: seconds for calibrating as the machine is now. */
 function lateness(planned: number, reservedNow: () => Promise<number>): CalibrationTime['late'] {
   let before = 0;

@@ -30,6 +30,7 @@ import {
 } from './training-run.ts';
 import { endOf, optionsText, resumedEnd } from './tune-options.ts';
 import { heldOutReading, numbersOf, openParts, type TuneParts } from './tune-parts.ts';
+import { calibrationLimit } from './tune-plan.ts';
 
 /**
  * @throws UserError for a model, text, device or folder that cannot be used; the signal's reason if it was aborted before anything was
@@ -69,7 +70,7 @@ const learnExits: Learner = async function* (sitting, signal) {
     // Calibrating opens the model as decoding does.
     async *afterwards() {
       if (!ended.stopped && seconds !== null && calibrating > 0)
-        yield* calibrateShort(options, directory, seconds - worked(), signal);
+        yield* calibrateShort(options, directory, calibrationLimit(given, seconds - worked()), signal);
     },
   };
 };
