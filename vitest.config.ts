@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Files that take longest, which begin first: one of them begun last would leave the other processes with nothing to do. */
+/** Files that take longest, which begin first: one of them begun last would leave the other process with nothing to do. */
 const longest = [
   'parity/gpu',
   'unit/recipes/tune',
@@ -53,10 +53,9 @@ export default defineConfig({
     include: ['test/{unit,parity,golden,install,distributed}/**/*.test.ts'],
     globalSetup: ['test/support/bundle.ts'],
     setupFiles: ['test/support/event-loop.ts', 'test/support/bundled-worker.ts'],
-    // onnxruntime-node and TensorFlow.js keep global state: one process a file. Many files wait for children and timers now and then: one
-    // process more than two processors can run.
+    // onnxruntime-node and TensorFlow.js keep global state: one process a file, two at a time.
     pool: 'forks',
-    poolOptions: { forks: { maxForks: 3, minForks: 1, execArgv: oneThread } },
+    poolOptions: { forks: { maxForks: 2, minForks: 1, execArgv: oneThread } },
     env: { NODE_OPTIONS: oneThread.join(' ') },
     sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,

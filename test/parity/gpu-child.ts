@@ -3,7 +3,6 @@
  * starts with. Prints one line of JSON: the answer to the question it was asked. One at a time: Mesa 22's driver crashes over buffers
  * that were freed.
  */
-import os from 'node:os';
 import { join } from 'node:path';
 import { placeOn, placeStagedModel } from '../../backend/devices/fallback.ts';
 import { probeGpus, type Gpu } from '../../backend/devices/gpus.ts';
@@ -182,10 +181,7 @@ const cards = new Set<bigint>();
 const opening = { ...library };
 library.initDevice = (device, parameters) => {
   const backend = opening.initDevice(device, parameters);
-  if (library.deviceName(device) !== gpu.name) return backend;
-  cards.add(backend);
-  // ggml waits for the card awake, for as long as threads that the driver has started by now compile: this one gives way to them.
-  os.setPriority(os.constants.priority.PRIORITY_LOW);
+  if (library.deviceName(device) === gpu.name) cards.add(backend);
   return backend;
 };
 

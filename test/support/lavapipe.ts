@@ -28,8 +28,6 @@ export async function lavapipe(): Promise<Record<string, string> | null> {
       GGML_VK_VISIBLE_DEVICES: '0',
       // Products in 32 bits, which can be compared closely, and fewer programs to compile.
       GGML_VK_DISABLE_F16: '1',
-      // Programs of the card run once or twice here: optimizing one takes longer than it saves.
-      GALLIVM_PERF: 'nopt',
     };
     bringLibrary(environment);
     return environment;
