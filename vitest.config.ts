@@ -6,22 +6,18 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 /** Files that take longest, which begin first: one of them begun last would leave the other process with nothing to do. */
 const longest = [
   'parity/gpu',
-  'unit/recipes/tune',
   'unit/recipes/calibrate',
-  'unit/trial/small',
-  'parity/cpu-variants',
-  'golden/decode',
   'parity/resume-recipe',
-  'parity/devices',
-  'unit/server/server',
+  'parity/cpu-variants',
   'install/release',
-  'unit/runtime/pass-bits',
-  'unit/tuning/whole-step',
-  'parity/step',
-  'golden/exits',
-  'unit/server/turns',
-  'unit/tuning/step',
+  'unit/recipes/tune',
+  'golden/decode',
+  'unit/trial/small',
   'parity/lossless',
+  'golden/exits',
+  'parity/step',
+  'unit/server/server',
+  'unit/runtime/pass-bits',
 ];
 
 /** For a process, its threads and its children. */

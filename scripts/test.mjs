@@ -1,7 +1,7 @@
 /**
- * `npm test`: sets up, then runs the unit, parity and golden tests beside everything else: checks of types, lint and format first, then the
- * integration suites, which wait for editors most of the time. Ends with one line, `N passed, N failed` and, if tests were skipped,
- * `, N skipped`. No dependencies of its own.
+ * `npm test`: sets up, checks types, lint and format, then runs the unit, parity and golden tests beside the integration suites, which wait
+ * for editors most of the time. Ends with one line, `N passed, N failed` and, where tests were skipped, `, N skipped`. No dependencies of
+ * its own.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -23,13 +23,19 @@ const lowerPriority = 5;
 const suites = [bin('tsx/dist/cli.mjs'), 'test/integration/run.ts'];
 
 setUp();
-const checking = checks.map(([name, args]) => ({ name, checked: node(args) }));
+const counts = [];
 // What the suites need is brought while processors are busy with other tests; what goes wrong with it, the suites say.
-const installing = node([...suites, '--install']);
-const checksShown = showChecks();
-const suitesEnded = Promise.all([checksShown, installing]).then(() => node(suites));
-const counts = [await vitest(checksShown.then(() => heading('unit, parity and golden tests')))];
-counts.push(...(await checksShown));
+const installing = node([...suites, '--install'], { quiet: true });
+const checking = checks.map(([name, args]) => ({ name, checked: node(args, { quiet: true }) }));
+for (const { name, checked } of checking) {
+  const { code, output } = await checked;
+  heading(name);
+  process.stdout.write(output);
+  counts.push({ passed: Number(code === 0), failed: Number(code !== 0), skipped: 0 });
+}
+const suitesEnded = installing.then(() => node(suites, { quiet: true }));
+heading('unit, parity and golden tests');
+counts.push(await vitest());
 heading('integration tests');
 counts.push(countsOf(await suitesEnded));
 
@@ -42,24 +48,12 @@ function heading(text) {
   console.log(`\n── ${text} ──`);
 }
 
-async function showChecks() {
-  const counts = [];
-  for (const { name, checked } of checking) {
-    const { code, output } = await checked;
-    heading(name);
-    process.stdout.write(output);
-    counts.push({ passed: Number(code === 0), failed: Number(code !== 0), skipped: 0 });
-  }
-  return counts;
-}
-
-/** What it prints goes to this terminal from `shown` on. */
-async function vitest(shown) {
+async function vitest() {
   const file = path.join(root, '.cache/test/vitest.json');
   mkdirSync(path.dirname(file), { recursive: true });
   rmSync(file, { force: true });
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
-  const { code } = await node([bin('vitest/vitest.mjs'), 'run', ...reporters], { givesWay: true, shown });
+  const { code } = await node([bin('vitest/vitest.mjs'), 'run', ...reporters], { givesWay: true });
   if (!existsSync(file)) return { passed: 0, failed: 1, skipped: 0 };
   const report = JSON.parse(readFileSync(file, 'utf8'));
   // A file that fails to load has no tests of its own.
@@ -82,25 +76,20 @@ function countsOf({ code, output }) {
 }
 
 /**
- * Runs Node and answers its code and what it printed. That also goes to this terminal once `shown` has resolved, first what there is by
- * then. One that gives way leaves the processors to others that need them at the same time.
+ * Runs Node and answers its code and what it printed, which also goes to this terminal as it comes, unless it shall be quiet. One that gives
+ * way leaves the processors to others that need them at the same time.
  */
-function node(args, { shown = null, givesWay = false } = {}) {
+function node(args, { quiet = false, givesWay = false } = {}) {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', quiet ? 'pipe' : 'inherit'] });
     if (givesWay && child.pid !== undefined) os.setPriority(child.pid, lowerPriority);
     let output = '';
-    let isShown = false;
     const take = (text) => {
       output += text;
-      if (isShown) process.stdout.write(text);
+      if (!quiet) process.stdout.write(text);
     };
-    const all = shown?.then(() => {
-      isShown = true;
-      process.stdout.write(output);
-    });
     child.stdout.setEncoding('utf8').on('data', take);
-    child.stderr.setEncoding('utf8').on('data', take);
-    child.on('close', (code) => void Promise.resolve(all).then(() => resolve({ code, output })));
+    child.stderr?.setEncoding('utf8').on('data', take);
+    child.on('close', (code) => resolve({ code, output }));
   });
 }
