@@ -61,7 +61,7 @@ export function afterTuning(before: readonly ExitScore[], after: readonly ExitSc
 /** If even the best exit agrees less often than this, hardly a token is sure enough to leave. */
 const fewAgree = 0.6;
 
-/** Of tokens that leave early, most agree with the full model's. */
+/** A threshold is proposed if at least this share of all tokens is the full model's own choice. */
 const mostAgree = 0.99;
 
 /** Advice after an evaluation: what exits learned, and what leaving by thresholds could save; `sweep` is in falling order of thresholds. */
