@@ -35,10 +35,16 @@ export interface Pace {
   readonly drafters: Credit;
 }
 
-/** Before anything was measured: a further token in a pass costs this share of the first. */
+/**
+ * Before anything was measured: what passes cost on a processor without matrix units. A guess that is too high costs nothing in text that
+ * hardly repeats itself, and text that does drafts enough tokens at once to show that a pass is cheaper.
+ */
 const guessedRatios: PassRatios = [
   [1, 1],
-  [2, 1.15],
+  [2, 1.85],
+  [4, 3],
+  [8, 4.5],
+  [16, 7],
 ];
 const guessedTable: PassTable = { layers: guessedRatios, readings: guessedRatios };
 /** Before any was judged, drafts are right as often as not. */

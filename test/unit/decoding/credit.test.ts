@@ -25,7 +25,11 @@ async function readings(
   confidenceOf: (reading: number) => number,
   isRight: () => boolean,
 ): Promise<number> {
-  const pace = newPace(model);
+  const ratios = [
+    [1, 1],
+    [2, 1.2],
+  ] as const;
+  const pace = newPace(model, { layers: ratios, readings: ratios });
   for (let n = 0; n < 3; n++) {
     for (const [stage, milliseconds] of [
       [0, 3],

@@ -4,7 +4,7 @@ import { draft, learn, textDrafts } from '../../../backend/decoding/draft.ts';
 import type { Choice } from '../../../backend/decoding/block.ts';
 import type { KvCache } from '../../../backend/decoding/kv-cache.ts';
 import { longestMatch, lookupIndex } from '../../../backend/decoding/lookup.ts';
-import { newPace } from '../../../backend/decoding/pace.ts';
+import { newPace, type Pace } from '../../../backend/decoding/pace.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import type { Sequence } from '../../../backend/decoding/sequence.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
@@ -86,7 +86,10 @@ describe('drafts', () => {
       [1, 1],
       [2, two],
     ] as const;
-    const pace = newPace(model, { layers: ratios, readings: ratios });
+    return warm(newPace(model, { layers: ratios, readings: ratios }));
+  };
+  /** Tokens were decided one by one. */
+  const warm = (pace: Pace): Pace => {
     for (let n = 0; n < 3; n++) {
       pace.measured(0, 1, 8);
       pace.measured(-1, 1, 2);
@@ -114,6 +117,17 @@ describe('drafts', () => {
   test.each([1.15, 1.3, 1.8])('that lose are given up within 32 tokens where a pass of two costs %d', async (two) => {
     const counts = await draftsOf(losing, paceWith(two));
     expect(counts.slice(32).reduce((sum, count) => sum + count)).toBe(0);
+  });
+  test('that lose are hardly tried where nothing is known of this machine', async () => {
+    const counts = await draftsOf(losing, warm(newPace(model)));
+    expect(counts.filter((count) => count > 0).length).toBeLessThan(3);
+  });
+  test('that win are taken where nothing is known of this machine', async () => {
+    const counts = await draftsOf(
+      Array.from({ length: 120 }, (_, i) => 10 + (i % 12)),
+      warm(newPace(model)),
+    );
+    expect(Math.min(...counts.slice(60))).toBeGreaterThan(0);
   });
   test('that win are taken as soon as the text repeats itself, though none was tried', async () => {
     const counts = await draftsOf(

@@ -16,7 +16,11 @@ describe('the cost of a pass', () => {
   });
 
   test('is never more than that of a larger pass: one of them stalled', () => {
-    const pace = newPace(model);
+    const ratios = [
+      [1, 1],
+      [2, 1.15],
+    ] as const;
+    const pace = newPace(model, { layers: ratios, readings: ratios });
     for (const [tokens, milliseconds] of [
       [1, 6],
       [2, 90],
@@ -40,7 +44,7 @@ describe('the cost of a pass', () => {
   test('is guessed from a smaller pass where it was not measured', () => {
     const pace = newPace(model);
     for (let n = 0; n < 2; n++) pace.measured(0, 1, 10);
-    expect(pace.stages(0, 1, 3)).toBeCloseTo(13);
+    expect(pace.stages(0, 1, 3)).toBeCloseTo(24.25);
   });
 });
 
