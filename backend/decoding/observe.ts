@@ -4,7 +4,8 @@
  */
 import type { Readout, StagedModel } from '../runtime/staged-model.ts';
 import { openKvCache } from './kv-cache.ts';
-import { regretOf } from './regret.ts';
+import { mostRegret } from '../../protocol/options-promise.ts';
+import { regretIn, regretOf } from './regret.ts';
 
 /** One token of the full model, and each exit's prediction at its position, in the order of the model's exits. */
 export interface Position {
@@ -21,6 +22,11 @@ interface ExitObservation {
   /** The stream at the exit `[width]`. */
   readonly state: Float32Array;
 }
+
+/**
+ * An exit that is less sure is no place to leave. Regrets that only a row of logits tells are not worth reading it there, and are the largest.
+ */
+const sure = 0.5;
 
 /**
  * The model's greedy continuation of each prompt until the text ends; the token that ends it is a position, too. Yields how many passes of
@@ -41,6 +47,10 @@ export async function* observeExits(
       const own = cache.of(going);
       const rows = [...going.keys()];
       const observations: (Omit<ExitObservation, 'regret'> & { readonly best: number })[][] = rows.map(() => []);
+      const logitsOf = async (row: number): Promise<Float32Array> => {
+        const [read] = await own.read(model.exits.length - 1, [row], [1], { logits: true });
+        return read!.logits!;
+      };
       let final: Readout[] = [];
       for (const [k, exit] of model.exits.entries()) {
         await own.advance(exit.stages, rows, { lastOnly: true });
@@ -64,9 +74,14 @@ export async function* observeExits(
       }
       const tokens = final.map(({ candidates }) => candidates[0]!.id);
       for (const [row, text] of going.entries()) {
-        const judged = observations[row]!.map(({ best, ...rest }) => ({
+        const said = observations[row]!;
+        const isUnknown = said.some(
+          ({ best, confidence }) => confidence >= sure && regretOf(final[row]!, best) === null,
+        );
+        const logits = isUnknown ? await logitsOf(row) : null;
+        const judged = said.map(({ best, ...rest }) => ({
           ...rest,
-          regret: regretOf(final[row]!, best),
+          regret: regretOf(final[row]!, best) ?? (logits ? regretIn(logits, final[row]!, best) : mostRegret),
         }));
         texts[text]!.push({ token: tokens[row]!, observations: judged });
       }

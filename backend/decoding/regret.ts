@@ -1,12 +1,11 @@
-/** The full model's scores, in one exact pass, of a text that was written in another mode. */
+/** Regret: what a token that was written in another mode loses under the full model, in nats. */
 import { mostRegret } from '../../protocol/options-promise.ts';
 import { mostSingle } from '../runtime/tiles.ts';
 import { trunkLength, type Readout, type StagedModel } from '../runtime/staged-model.ts';
-import { openKvCache } from './kv-cache.ts';
+import { openKvCache, type KvCache } from './kv-cache.ts';
 
 /**
- * For each token of `text` after `prompt`: log p(best) − log p(token), both of the final exit, clipped; 0 if the token is the final exit's
- * own choice.
+ * Of each token of `text` after `prompt`, by the full model's scores in one exact pass.
  */
 export async function regretsOf(
   model: StagedModel,
@@ -22,15 +21,39 @@ export async function regretsOf(
     for (let at = 0; at < text.length - 1; at += mostSingle)
       cache.enter(0, text.slice(at, Math.min(at + mostSingle, text.length - 1)));
     await cache.advance(trunkLength(model), [0]);
-    const [result] = await cache.read(model.exits.length - 1, [0], [text.length], { logits: false });
-    return result!.readouts.map((readout, i) => regretOf(readout, text[i]!));
+    return await regretsAt(model, cache, 0, text);
   } finally {
     cache.dispose();
   }
 }
 
-/** Nats that a token loses under this readout of the final exit, clipped. */
-export function regretOf({ candidates }: Readout, token: number): number {
-  const own = candidates.find(({ id }) => id === token);
-  return own ? Math.min(mostRegret, Math.log(candidates[0]!.probability / own.probability)) : mostRegret;
+/** Of each of `tokens`, which might follow the last places of a row, one each. The row must have been advanced to the final exit. */
+export async function regretsAt(
+  model: StagedModel,
+  cache: KvCache,
+  row: number,
+  tokens: readonly number[],
+): Promise<number[]> {
+  const final = model.exits.length - 1;
+  const [said] = await cache.read(final, [row], [tokens.length], { logits: false });
+  const regrets = said!.readouts.map((readout, i) => regretOf(readout, tokens[i]!));
+  const from = regrets.indexOf(null);
+  if (from < 0) return regrets as number[];
+  const [scored] = await cache.read(final, [row], [tokens.length - from], { logits: true });
+  const logits = (i: number): Float32Array =>
+    scored!.logits!.subarray((i - from) * model.spec.vocabulary, (i - from + 1) * model.spec.vocabulary);
+  return regrets.map((regret, i) => regret ?? regretIn(logits(i), said!.readouts[i]!, tokens[i]!));
 }
+
+/**
+ * log p(best) − log p(token) under this readout of the final exit, clipped at `mostRegret`; 0 if the token is its own choice, null if the
+ * token is none of its candidates.
+ */
+export function regretOf({ candidates }: Readout, token: number): number | null {
+  const own = candidates.find(({ id }) => id === token);
+  return own ? Math.min(mostRegret, Math.log(candidates[0]!.probability / own.probability)) : null;
+}
+
+/** The same of any token, from the exit's logits `[vocabulary]`, too. */
+export const regretIn = (logits: Float32Array, { candidates }: Readout, token: number): number =>
+  Math.min(mostRegret, Math.max(0, logits[candidates[0]!.id]! - logits[token]!));

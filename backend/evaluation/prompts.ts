@@ -5,11 +5,11 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { CalibrateEvent } from '../../protocol/events.ts';
-import { openKvCache } from '../decoding/kv-cache.ts';
+import { openKvCache, type KvCache } from '../decoding/kv-cache.ts';
 import { stoppingAt } from '../decoding/prompt-exit.ts';
-import { regretOf } from '../decoding/regret.ts';
+import { regretsAt } from '../decoding/regret.ts';
 import type { Windows } from '../features/features.ts';
-import type { Readout, StagedModel } from '../runtime/staged-model.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
 import { mean } from './tasks/statistics.ts';
 
 /** Nats that a token after such a prompt may lose. */
@@ -42,10 +42,10 @@ export async function* judgePrompts(
   for (let w = windows.count - 1; w >= windows.count - count && regrets.size > 0 && hasTime(longest); w--) {
     const started = performance.now();
     const ids = [...windows.window(w).ids];
-    const whole = await readoutsBehind(staged, ids, following, null);
-    for (const [layer, means] of [...regrets]) {
-      if (!regrets.has(layer)) continue;
-      means.push(mean(regretsBetween(whole, await readoutsBehind(staged, ids, following, layer))));
+    // A layer that is given up is not tried, for the keys of a map are those that it has when their turn comes.
+    for await (const { layer, regrets: lost } of regretsBehind(staged, ids, following, regrets.keys())) {
+      const means = regrets.get(layer)!;
+      means.push(mean(lost));
       if (means.length < hopelessWindows || atLeast(means) <= promptRegret) continue;
       for (const other of regrets.keys()) if (other <= layer) regrets.delete(other);
     }
@@ -59,28 +59,49 @@ export async function* judgePrompts(
 }
 
 /**
- * The final exit's readouts for the last tokens of a text; the tokens before them are a prompt that stops at `layer`, if that is not null.
+ * The regrets, under the full model, of what would be written at the last `following` places of a text, each token by itself, if the prompt
+ * before them stops at each of these layers, at none if that is null.
  */
-export async function readoutsBehind(
+export async function* regretsBehind<Layer extends number | null>(
+  staged: StagedModel,
+  ids: readonly number[],
+  following: number,
+  layers: Iterable<Layer>,
+): AsyncGenerator<{ readonly layer: Layer; readonly regrets: readonly number[] }> {
+  const whole = await read(staged, ids, following, null);
+  try {
+    for (const layer of layers) {
+      const stopped = await read(staged, ids, following, layer);
+      try {
+        const [said] = await stopped.read(staged.exits.length - 1, [0], [following], { logits: false });
+        const tokens = said!.readouts.map(({ token }) => token);
+        yield { layer, regrets: await regretsAt(staged, whole, 0, tokens) };
+      } finally {
+        stopped.dispose();
+      }
+    }
+  } finally {
+    whole.dispose();
+  }
+}
+
+/** A text whose prompt, all but the last `following` tokens, stops at `layer`, if that is not null. */
+async function read(
   staged: StagedModel,
   ids: readonly number[],
   following: number,
   layer: number | null,
-): Promise<readonly Readout[]> {
+): Promise<KvCache> {
   const cache = openKvCache(staged, 1);
   try {
     cache.enter(0, ids);
     await cache.fill(0, [], ids.length, { stopping: stoppingAt(staged, layer, ids.length - following) });
-    const [result] = await cache.read(staged.exits.length - 1, [0], [following], { logits: false });
-    return result!.readouts;
-  } finally {
+    return cache;
+  } catch (error) {
     cache.dispose();
+    throw error;
   }
 }
-
-/** For each token that `other` predicts: its regret under the full model. */
-export const regretsBetween = (full: readonly Readout[], other: readonly Readout[]): number[] =>
-  full.map((readout, i) => regretOf(readout, other[i]!.token));
 
 /** What the mean is at most, and at least, by the spread of these. */
 const atMost = (values: readonly number[]): number => mean(values) + certain * errorOf(values);

@@ -1,7 +1,7 @@
 /** Prompts that stop at an exit: how much sooner they are read, and what that costs of what is said behind them. */
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
-import { promptRegret, regretsBetween, readoutsBehind } from '../../../backend/evaluation/prompts.ts';
+import { promptRegret, regretsBehind } from '../../../backend/evaluation/prompts.ts';
 import { mean } from '../../../backend/evaluation/tasks/statistics.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
@@ -116,8 +116,7 @@ async function costOf(
   const regrets: number[] = [];
   for (let n = 0; n < count; n++) {
     const ids = promptOf(tokenizer, tokens + following, 11 * n);
-    const whole = await readoutsBehind(staged, ids, following, null);
-    regrets.push(...regretsBetween(whole, await readoutsBehind(staged, ids, following, layer)));
+    for await (const behind of regretsBehind(staged, ids, following, [layer])) regrets.push(...behind.regrets);
   }
   return { regret: mean(regrets), equal: regrets.filter((regret) => regret === 0).length / regrets.length };
 }

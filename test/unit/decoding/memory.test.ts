@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { regretsOf } from '../../../backend/decoding/regret.ts';
+import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { confidenceAt, decodeAll, eagerSession, idsOf, plainRequest } from '../../support/decoding.ts';
@@ -76,5 +77,19 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
     expect(Math.min(...other)).toBeGreaterThanOrEqual(0);
     expect(Math.max(...other)).toBeGreaterThan(0);
     expect(Math.max(...other)).toBeLessThanOrEqual(5);
+  });
+
+  test('the regret of a token that no readout names is what the logits say', async () => {
+    const text = Array.from({ length: 24 }, (_, i) => (37 * i + 11) % plain.spec.vocabulary);
+    const cache = openKvCache(plain, 1);
+    cache.enter(0, [...prompts[0]!, ...text.slice(0, -1)]);
+    await cache.advance(plain.stages.length, [0]);
+    const [read] = await cache.read(plain.exits.length - 1, [0], [text.length], { logits: true });
+    const rows = text.map((_, i) => read!.logits!.subarray(i * plain.spec.vocabulary, (i + 1) * plain.spec.vocabulary));
+    const exact = text.map((id, i) => Math.min(5, Math.max(...rows[i]!) - rows[i]![id]!));
+    cache.dispose();
+    const found = await regretsOf(plain, prompts[0]!, text);
+    for (const [i, regret] of found.entries()) expect(regret).toBeCloseTo(exact[i]!, 3);
+    expect(found.filter((regret) => regret < 5).length).toBeGreaterThan(12);
   });
 });

@@ -1,6 +1,6 @@
 /** At which layer prompts may stop: where a copy is exact, not where memory is noise, and nowhere without text or time. */
 import { afterAll, expect, test } from 'vitest';
-import { judgePrompts, promptRegret, regretsBetween, readoutsBehind } from '../../../backend/evaluation/prompts.ts';
+import { judgePrompts, promptRegret, regretsBehind } from '../../../backend/evaluation/prompts.ts';
 import { mean } from '../../../backend/evaluation/tasks/statistics.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
@@ -42,9 +42,11 @@ const judged = async (staged: StagedModel, windows = windowsOf(5, 200), seconds 
 test('a memory that is exact may be used, one of noise not', async () => {
   expect(await judged(copying)).not.toBeNull();
   const ids = [...windowsOf(1, 200).window(0).ids];
-  const [whole, stopped] = [await readoutsBehind(noisy, ids, 50, null), await readoutsBehind(noisy, ids, 50, 1)];
-  expect(mean(regretsBetween(whole, stopped))).toBeGreaterThan(promptRegret);
-  expect(mean(regretsBetween(whole, whole))).toBe(0);
+  for await (const { layer, regrets } of regretsBehind(noisy, ids, 50, [1, null])) {
+    expect(regrets).toHaveLength(50);
+    if (layer === null) expect(mean(regrets)).toBe(0);
+    else expect(mean(regrets)).toBeGreaterThan(promptRegret);
+  }
   expect(await judged(noisy)).toBeNull();
 });
 
