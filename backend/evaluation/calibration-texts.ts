@@ -29,8 +29,8 @@ export const timedBatch = largestBatch / 2;
 export interface Pace {
   /** Seconds since it began. */
   readonly elapsed: () => number;
-  /** Seconds of the work after these texts, if a token of them takes `aToken` seconds. */
-  readonly behind: (aToken: number) => number;
+  /** Seconds of the work after `tokens` tokens of these texts, if one takes `aToken` seconds. */
+  readonly behind: (aToken: number, tokens: number) => number;
   readonly fewest: number;
   readonly wanted: number;
 }
@@ -74,7 +74,7 @@ export async function* writeTexts(
       const aBatch = first - start + ((newTokens - 1) * (last - first)) / (measuredPasses - 1);
       const aToken = aBatch / (size * newTokens);
       const until = (tokens: number): number =>
-        start + aBatch * Math.ceil(tokens / (size * newTokens)) + behind(aToken);
+        start + aBatch * Math.ceil(tokens / (size * newTokens)) + behind(aToken, tokens);
       if (until(fewest) > request.seconds) {
         yield { type: 'warning', message: tooLittleTime(request.seconds, until(fewest)) };
         return null;
@@ -84,7 +84,7 @@ export async function* writeTexts(
     texts.push(...next.value);
     observed = texts.flat().length;
     const aText = (elapsed() - marks[0]!) / texts.length;
-    const soonest = elapsed() + size * aText + behind((aText * texts.length) / observed);
+    const soonest = elapsed() + size * aText + behind((aText * texts.length) / observed, observed + size * newTokens);
     if (soonest <= request.seconds) continue;
     if (observed >= fewest) break;
     yield { type: 'warning', message: tooLittleTime(request.seconds, soonest) };

@@ -5,6 +5,8 @@ import { trialTexts, trialTokens } from './trial.ts';
 
 /** If text that a candidate writes is judged, the full model's text only chooses candidates, so that fewer tokens of it suffice. */
 const fewestIfJudged = 768;
+/** More of them choose hardly better: the time is then worth more for judging a second, bolder candidate. */
+const enoughIfJudged = 1536;
 /**
  * Time of a token that a candidate writes, in small batches, and the full model judges ÷ that of a token that the full model writes while
  * all exits are read.
@@ -27,6 +29,13 @@ export const fewestObserved = (request: Guarantee, remembers: boolean): number =
 /** Seconds in which the most cautious candidate is usually judged; `aToken`: seconds of a token of the full model's own text. */
 export const judgingSeconds = (request: Guarantee, remembers: boolean, aToken: number): number =>
   isJudged(request, remembers) ? judgingShare * usualJudged * fewestJudged(request) * aToken : 0;
+
+/**
+ * Seconds of what follows `observed` tokens of the full model's own text until the trial: one candidate must be judged, and two should be if
+ * there are enough tokens.
+ */
+export const secondsToJudge = (request: Guarantee, remembers: boolean, aToken: number, observed: number): number =>
+  (observed > enoughIfJudged ? 2 : 1) * judgingSeconds(request, remembers, aToken);
 
 /** Seconds of the trial, for which the model is opened again, once whole and once cut; `fullPass`: seconds of a token at full depth. */
 export const trialSeconds = (opening: number, fullPass: number): number =>

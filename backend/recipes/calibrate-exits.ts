@@ -35,7 +35,7 @@ import {
   writeTexts,
   type CalibrationRequest,
 } from '../evaluation/calibration-texts.ts';
-import { fewestObserved, isJudged, judgingSeconds, trialSeconds } from '../evaluation/calibration-time.ts';
+import { fewestObserved, isJudged, secondsToJudge, trialSeconds } from '../evaluation/calibration-time.ts';
 import { machineName } from '../evaluation/load.ts';
 import { leastSpeedup, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
@@ -95,7 +95,8 @@ export async function* calibrateExits(
     costs = yield* counting('measure', 'passes', measuring, signal);
     passes = await passesOf(staged, on.place);
     const trial = trialSeconds(opening, fullPass(costs) / 1000);
-    const behind = (aToken: number): number => trial + judgingSeconds(request, exits.remembers, aToken);
+    const behind = (aToken: number, tokens: number): number =>
+      trial + secondsToJudge(request, exits.remembers, aToken, tokens);
     const fewest = fewestObserved(request, exits.remembers);
     // Half of the beginnings are left to be judged on.
     const room = isJudged(request, exits.remembers) ? Math.floor(prompts.length / 2) * newTokens : Infinity;

@@ -1,6 +1,11 @@
 /** What a calibration takes, from made-up times. */
 import { expect, test } from 'vitest';
-import { fewestObserved, judgingSeconds, leastCalibration } from '../../../backend/evaluation/calibration-time.ts';
+import {
+  fewestObserved,
+  judgingSeconds,
+  leastCalibration,
+  secondsToJudge,
+} from '../../../backend/evaluation/calibration-time.ts';
 import { fewestJudged } from '../../../backend/evaluation/promise.ts';
 import { usualPromise } from '../../../protocol/options-groups.ts';
 
@@ -33,4 +38,10 @@ test('text is judged only of exits with memories and under a promise that allows
   expect(judgingSeconds(lossless, true, 0.01)).toBe(0);
   // What candidates write is judged, so fewer tokens of the full model's text suffice.
   expect(fewestObserved(promised, true)).toBeLessThan(fewestObserved(promised, false));
+});
+
+test('with enough tokens to choose by, time is kept to judge a second candidate', () => {
+  const one = judgingSeconds(promised, true, 0.01);
+  expect(secondsToJudge(promised, true, 0.01, 1024)).toBe(one);
+  expect(secondsToJudge(promised, true, 0.01, 2048)).toBe(2 * one);
 });
