@@ -45,6 +45,8 @@ const given = (more: Record<string, unknown> = {}): Record<string, unknown> => (
   out,
   ...more,
 });
+/** A run with all parts, on a few windows: some are first read by the fit, others by the updates. */
+const brief = { sequenceLength: 64, evaluationTokens: 256, fitTokens: 512, steps: 8, evaluateEvery: 4 };
 
 async function collect<E>(stream: AsyncGenerator<E, void>, on?: (event: E) => void): Promise<E[]> {
   const all: E[] = [];
@@ -126,20 +128,24 @@ describe('tune', () => {
   });
 
   it('finds the states of an epoch kept, and comes to the same numbers with them', async () => {
-    const again = await run({ out: path.join(root, 'again.exits') });
-    expect(only('step', again).map(({ losses }) => losses)).toEqual(only('step').map(({ losses }) => losses));
-    const without = await run({ out: path.join(root, 'without.exits'), featureCache: false });
-    for (const [i, { losses }] of only('step', without).entries()) {
-      for (const [exit, loss] of Object.entries(losses)) {
-        expect(Math.abs(loss - only('step')[i]!.losses[exit]!)).toBeLessThan(0.02);
-      }
+    const lossesOf = async (name: string, more = {}) => {
+      const steps = only('step', await run({ ...brief, out: path.join(root, name), ...more }));
+      expect(steps).toHaveLength(brief.steps);
+      return steps.map(({ losses }) => losses);
+    };
+    const first = await lossesOf('brief.exits');
+    expect(await lossesOf('again.exits')).toEqual(first);
+    for (const [i, losses] of (await lossesOf('without.exits', { featureCache: false })).entries()) {
+      for (const [exit, loss] of Object.entries(losses)) expect(Math.abs(loss - first[i]![exit]!)).toBeLessThan(0.02);
     }
   });
 
   it('keeps its work when it is stopped, and goes on to the same metrics', async () => {
     const directory = path.join(root, 'stopped.exits');
     const abort = new AbortController();
-    const options = parseOptions('tune', given({ out: directory }));
+    const whole = path.join(root, 'at-once.exits');
+    await run({ ...brief, out: whole });
+    const options = parseOptions('tune', given({ ...brief, out: directory }));
     const first = await collect(tune(options, abort.signal), (event) => {
       if (event.type === 'step' && event.step === 3) abort.abort();
     });
@@ -148,16 +154,16 @@ describe('tune', () => {
     const second = await collect(
       tune(parseOptions('tune', { model, out: directory, resume: true, device: 'cpu', exitDevice: 'cpu' }), never),
     );
-    expect(second.at(-1)).toMatchObject({ type: 'tuned', step: updates, stopped: false });
+    expect(second.at(-1)).toMatchObject({ type: 'tuned', step: brief.steps, stopped: false });
     const metrics = (folder: string): string => fs.readFileSync(path.join(folder, 'metrics.jsonl'), 'utf8');
-    expect(metrics(directory)).toBe(metrics(out));
+    expect(metrics(directory)).toBe(metrics(whole));
   });
 
   it('goes on where its text is found around what it wrote', async () => {
     const project = fs.mkdtempSync(path.join(root, 'project-'));
     fs.cpSync('protocol', project, { recursive: true });
     const directory = path.join(project, 'my.exits');
-    await run({ out: directory, data: [`${project}/**/*.{ts,md}`], steps: 1 });
+    await run({ ...brief, out: directory, data: [`${project}/**/*.{ts,md}`], steps: 1 });
     const more = { model, out: directory, resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
     const second = await collect(tune(parseOptions('tune', more), never));
     expect(second.at(-1)).toMatchObject({ type: 'tuned', step: 2, stopped: false });
@@ -284,7 +290,7 @@ describe('tune', () => {
   });
 
   it('says before it works that a promise takes minutes', async () => {
-    const few = { exits: '6', fitTokens: 512, steps: 1 };
+    const few = { ...brief, exits: '6', steps: 1 };
     const promised = await run({ ...few, out: path.join(root, 'promised.exits'), promise: 'agreement=0.9' });
     const at = promised.findIndex(({ type }) => type === 'step');
     expect(only('warning', promised.slice(0, at)).map(({ message }) => message)).toEqual([
