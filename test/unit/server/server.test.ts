@@ -402,7 +402,7 @@ test('an upload that its client breaks off is no defect', async () => {
 });
 
 test('too many are refused for now, and a request that takes too long ends with what is written', async () => {
-  const one = await serveHere(place, { parallel: 1, queue: 0, seconds: 3 });
+  const one = await serveHere(place, { parallel: 1, queue: 0, seconds: 1 });
   await one.loaded;
   // What the first request waits for is not its time to write: on a busy machine that may be all of it.
   await post('/v1/completions', { prompt: 'x', max_tokens: 1 }, {}, one.url);
