@@ -2,11 +2,11 @@
  * The tuning step gives the reference's numbers within 1e-3 on every device: on tfjs's WebGPU and on TensorFlow. WebGPU runs on a
  * software adapter here, so shapes are tiny.
  */
-import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { chooseExitDevice } from '../../backend/devices/devices.ts';
 import { findTensorFlow } from '../../backend/devices/tensorflow.ts';
+import { bundled } from '../support/bundled.ts';
 import { softwareGpu } from '../support/swiftshader.ts';
 import type { Answer } from './devices-child.ts';
 
@@ -19,9 +19,8 @@ const tensorFlow = await findTensorFlow();
 if ('problem' in tensorFlow) console.warn(`Skipped: TensorFlow (${tensorFlow.problem}).`);
 
 async function ask(words: readonly string[], environment: Record<string, string>): Promise<Answer> {
-  const child = join(import.meta.dirname, 'devices-child.ts');
   const options = { env: environment, timeout: slow };
-  const { stdout } = await execa(process.execPath, ['--import', 'tsx', child, ...words], options);
+  const { stdout } = await execa(process.execPath, [bundled('devices-child'), ...words], options);
   return JSON.parse(stdout.split('\n').at(-1)!) as Answer;
 }
 

@@ -5,6 +5,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openCheckpoint } from '../../backend/checkpoint/checkpoint.ts';
+import { bundled } from '../support/bundled.ts';
 import { fakeParameter } from '../unit/tuning/fakes.ts';
 
 let root: string;
@@ -15,14 +16,7 @@ afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 function run(name: string, pause: number, killAfter: number | null): Promise<'done' | 'killed'> {
   const child = spawn(
     process.execPath,
-    [
-      '--import',
-      'tsx',
-      'test/parity/resume-child.ts',
-      path.join(root, `${name}.exits`),
-      path.join(root, `${name}.cache`),
-      String(pause),
-    ],
+    [bundled('resume-child'), path.join(root, `${name}.exits`), path.join(root, `${name}.cache`), String(pause)],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
   return new Promise((resolve, reject) => {

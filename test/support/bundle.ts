@@ -23,8 +23,12 @@ const { bundle, forNode } = (await import(path.resolve(import.meta.dirname, '../
 const children = [
   'parity/gpu-child',
   'parity/cpu-variants-child',
+  'parity/resume-child',
   'parity/resume-recipe-child',
+  'parity/devices-child',
   'support/memory-child',
+  'trial/recipe-child',
+  'unit/onnx/telemetry-child',
 ];
 const tests = path.resolve(import.meta.dirname, '..');
 

@@ -1,7 +1,8 @@
 /** The host of `recipe-child.ts`: gives it one task at a time, watches its time and memory, and starts another where it died. */
 import { fork, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { memoryOf } from './program.ts';
+import { memoryOf, type Program } from './program.ts';
 
 export type Task =
   | { readonly recipe: 'generate' | 'evaluate' | 'tune'; readonly options: Readonly<Record<string, unknown>> }
@@ -36,14 +37,18 @@ export interface Bounds {
 
 const lookMilliseconds = 20;
 
-export function openRecipeHost(cache: string, bounds: Bounds): RecipeHost {
+export function openRecipeHost(program: Program, cache: string, bounds: Bounds): RecipeHost {
   let child: ChildProcess | null = null;
   const forget = (): void => void (child = null);
 
   const start = (): ChildProcess => {
-    const entry = path.join(import.meta.dirname, 'recipe-child.ts');
+    // Tests bundle it beside the program; from sources it reads and compiles hundreds of files.
+    const bundle = path.join(path.dirname(program.at(-1)!), 'recipe-child.js');
+    const [entry, ...execArgv] = existsSync(bundle)
+      ? [bundle]
+      : [path.join(import.meta.dirname, 'recipe-child.ts'), '--import', 'tsx'];
     const env = { ...process.env, EARLY_EXIT_CACHE: cache };
-    const started = fork(entry, { execArgv: ['--import', 'tsx'], env, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+    const started = fork(entry, { execArgv, env, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     return started.once('exit', forget);
   };
 

@@ -22,7 +22,7 @@ export const mutations: Kind = {
   lanes: 2,
   async open({ program, folder }) {
     await makeExits(folder, program);
-    const host = openRecipeHost(path.join(folder, 'recipe-cache'), bounds);
+    const host = openRecipeHost(program, path.join(folder, 'recipe-cache'), bounds);
     return { attempt: (attempt) => damageAndUse(attempt, folder, host, program), close: () => host.close() };
   },
 };

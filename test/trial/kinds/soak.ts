@@ -22,7 +22,7 @@ export const soak: Kind = {
   async open({ program, folder }) {
     await makeShippedExits(folder, program);
     const cache = path.join(folder, 'soak-cache');
-    const host = openRecipeHost(cache, { seconds: 300, bytes: 2 ** 30, resident: Infinity });
+    const host = openRecipeHost(program, cache, { seconds: 300, bytes: 2 ** 30, resident: Infinity });
     let [done, settled] = [0, 0];
     return {
       async attempt({ random }) {
