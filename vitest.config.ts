@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { globSync } from 'tinyglobby';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
@@ -19,6 +20,38 @@ const longest = [
   'unit/server/server',
   'unit/runtime/pass-bits',
 ];
+
+/**
+ * Tests that load no native library, start nothing and leave nothing behind share two threads, in which a module is loaded once. In a process
+ * of its own each takes longer to start than to run.
+ */
+const sharing = globSync(
+  [
+    'test/unit/{bench,evaluation/report,extension,grammar,language-server,protocol,webview}/**/*.test.ts',
+    'test/unit/cli/{advice,drawing,examples,flags,shown-events}.test.ts',
+    'test/unit/data/{byte-pairs,encoding,gap-prompt,hub-answers,hub-search}.test.ts',
+    'test/unit/decoding/{credit,lookup,mode,pace,pooled,repetition,sampler,turns}.test.ts',
+    'test/unit/evaluation/{calibration,gates,promise,race,reliability,scores,trials}.test.ts',
+    'test/unit/evaluation/tasks/{read,record,statistics}.test.ts',
+    'test/unit/exits/{parameters,ridge}.test.ts',
+    'test/unit/formats/{dequantise,fuzz,installed,safetensors,tfevents,widen}.test.ts',
+    'test/unit/ggml/{arena,staging,threads}.test.ts',
+    'test/unit/model/{families,fuzz,stored-values}.test.ts',
+    'test/unit/recipes/{catalogue,deadline,desk,first-prompt,installation,measured-text,place-end,reporting}.test.ts',
+    'test/unit/runtime/{progress,tiles}.test.ts',
+    'test/unit/tuning/{best,plan,schedule,trainer}.test.ts',
+    'test/unit/worker/inbox.test.ts',
+  ],
+  {
+    cwd: import.meta.dirname,
+    ignore: [
+      // Mocks of modules, and settings of the editor.
+      'test/unit/extension/{backend,chat-provider,trust,completions/asking}.test.ts',
+      // Processes and threads of their own.
+      'test/unit/language-server/{runs,serving,stdio}.test.ts',
+    ],
+  },
+);
 
 /** For a process, its threads and its children. */
 const oneThread = ['--import', new URL('test/support/one-thread.mjs', import.meta.url).href];
@@ -46,14 +79,37 @@ export default defineConfig({
     },
   },
   test: {
-    include: ['test/{unit,parity,golden,install,distributed}/**/*.test.ts'],
-    globalSetup: ['test/support/bundle.ts'],
-    setupFiles: ['test/support/event-loop.ts', 'test/support/bundled-worker.ts'],
     // onnxruntime-node and TensorFlow.js keep global state: one process a file, two at a time.
-    pool: 'forks',
-    poolOptions: { forks: { maxForks: 2, minForks: 1, execArgv: oneThread } },
-    env: { NODE_OPTIONS: oneThread.join(' ') },
+    poolOptions: {
+      forks: { maxForks: 2, minForks: 1, execArgv: oneThread },
+      threads: { maxThreads: 2, minThreads: 1, isolate: false },
+    },
     sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'sharing',
+          include: sharing,
+          pool: 'threads',
+          poolOptions: { threads: { isolate: false } },
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'alone',
+          include: ['test/{unit,parity,golden,install,distributed}/**/*.test.ts'],
+          exclude: sharing,
+          globalSetup: ['test/support/bundle.ts'],
+          setupFiles: ['test/support/event-loop.ts', 'test/support/bundled-worker.ts'],
+          pool: 'forks',
+          env: { NODE_OPTIONS: oneThread.join(' ') },
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 });
