@@ -71,9 +71,12 @@ export async function measureTokens(
 const timeOfStep = (step: (texts: number) => Promise<void>, elapsed: () => number): Promise<number> =>
   steadyTime(elapsed, () => step(timedBatch));
 
+/** Windows that are looked at for two that are not cached. */
+const mostLooked = 200;
+
 /**
- * Times the backbone on the first windows that a run takes, and the final exit's scorer. Windows that are cached on disk take no time; if
- * later windows are not cached, phases end by the clock.
+ * Times the backbone on the first windows of a run that are not cached, and the final exit's scorer. If an earlier run has left all of them
+ * in the cache, a window takes the time of reading it.
  */
 export async function measureSpeeds(
   source: FeatureSource,
@@ -83,10 +86,15 @@ export async function measureSpeeds(
   elapsed: () => number,
 ): Promise<Speeds> {
   const { windows } = source;
-  const [first, second] = windowsAt(seed, windows.count, 0, 2) as [number, number];
-  // The first builds what later ones find.
-  const batch = await source.batch([first]);
-  const [, window] = await timed(elapsed, () => source.batch([second]));
+  const [first, ...later] = windowsAt(seed, windows.count, 0, Math.min(mostLooked, Math.max(2, windows.count)));
+  const batch = await source.batch([first!]);
+  let window = 0;
+  for (const index of later) {
+    // The first that runs builds what later ones find.
+    const isBuilt = source.computed() > 0;
+    [, window] = await timed(elapsed, () => source.batch([index]));
+    if (isBuilt && source.computed() > 1) break;
+  }
   const positions = Math.min(timedPositions, windows.tokens);
   const stream = batch.features.get(cutName(finalCut(spec)))!.subarray(0, positions * spec.hidden);
   const score = () => scorer.score(stream, new Int32Array(positions), 1, positions);

@@ -30,7 +30,12 @@ test('what opens a thing is not timed with what it costs from then on', async ()
   };
   const tokens = 512;
   const features = new Map([[cutName(finalCut(spec)), new Float32Array(tokens * spec.hidden)]]);
-  const source = { windows: { count: 8, tokens }, batch: slowAtFirst({ features }) } as unknown as FeatureSource;
+  let computed = 0;
+  const batch = slowAtFirst({ features });
+  const source = {
+    ...{ windows: { count: 8, tokens }, computed: () => computed },
+    batch: () => (computed++, batch()),
+  } as unknown as FeatureSource;
   const scorer = { score: slowAtFirst({}) } as unknown as ExitScorer;
   const measured = await measureTokens(slowAtFirst(undefined), slowAtFirst(scorer), spec, 0.5, () => clock);
   // The backbone's first step and the scorer are opened.
@@ -40,6 +45,28 @@ test('what opens a thing is not timed with what it costs from then on', async ()
   const speeds = await measureSpeeds(source, spec, measured, 1, () => clock);
   expect(speeds.window).toBeCloseTo(0.1, 6);
   expect(speeds.scoring).toBeCloseTo(0.4, 6);
+});
+
+test('windows that an earlier run has left in the cache do not say how fast the model is', async () => {
+  const model = openModel('models/typescript-5m');
+  const { spec } = model;
+  model.close();
+  const tokens = 64;
+  const features = new Map([[cutName(finalCut(spec)), new Float32Array(tokens * spec.hidden)]]);
+  const speedOf = async (cached: number): Promise<number> => {
+    let [clock, looked, computed] = [0, 0, 0];
+    const batch = () => {
+      const isCached = looked++ < cached;
+      computed += Number(!isCached);
+      clock += isCached ? 0.01 : computed === 1 ? 5 : 2;
+      return Promise.resolve({ features });
+    };
+    const source = { windows: { count: 50, tokens }, batch, computed: () => computed } as unknown as FeatureSource;
+    const scorer = { score: () => Promise.resolve({}) } as unknown as ExitScorer;
+    return (await measureSpeeds(source, spec, { scorer, scorerOpening: 0 }, 1, () => clock)).window;
+  };
+  for (const cached of [0, 1, 2, 30]) expect(await speedOf(cached)).toBeCloseTo(2);
+  expect(await speedOf(50)).toBeCloseTo(0.01);
 });
 
 test('minutes of a preset that are too few become as many as calibrated exits need, and minutes that are given do not', async () => {
@@ -55,7 +82,10 @@ test('minutes of a preset that are too few become as many as calibrated exits ne
     };
   const tokens = 512;
   const features = new Map([[cutName(finalCut(spec)), new Float32Array(tokens * spec.hidden)]]);
-  const states = { windows: { count: 200, tokens }, batch: taking(2, { features }) } as unknown as FeatureSource;
+  const states = {
+    ...{ windows: { count: 200, tokens }, batch: taking(2, { features }) },
+    computed: () => 2,
+  } as unknown as FeatureSource;
   const scorer = { score: taking(0.05, {}) } as unknown as ExitScorer;
   const sitting = async (given: Record<string, unknown>, seconds: number) => {
     clock = 0;
