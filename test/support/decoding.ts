@@ -62,12 +62,16 @@ export const eagerPace = (model: StagedModel): Pace => {
 
 export const eagerSession = (model: StagedModel): Session => openSession(model, undefined, eagerPace(model));
 
-/** What the final exit says of every token `[ids.length, vocabulary]`, all in one pass. */
-export async function finalLogits(model: StagedModel, ids: readonly number[]): Promise<Float32Array> {
+/** What the final exit says of the last tokens `[last, vocabulary]`, by default of all, in one pass. */
+export async function finalLogits(
+  model: StagedModel,
+  ids: readonly number[],
+  last = ids.length,
+): Promise<Float32Array> {
   const slots = model.openSlots(1);
   slots.enter(0, ids);
   for (let stage = 0; stage < trunkLength(model); stage++) await slots.run(stage, [ids.length]);
-  const [said] = await slots.read(model.exits.length - 1, [0], [ids.length], { logits: true });
+  const [said] = await slots.read(model.exits.length - 1, [0], [last], { logits: true });
   slots.dispose();
   return said!.logits!;
 }
