@@ -26,6 +26,8 @@ export async function lavapipe(): Promise<Record<string, string> | null> {
       MESA_SHADER_CACHE_DIR: path.join(cache, 'lavapipe-shaders'),
       // ggml leaves devices that compute on the CPU aside unless they are named.
       GGML_VK_VISIBLE_DEVICES: '0',
+      // Its programs run where they are submitted: threads of its own would share the processors with ggml, which waits awake.
+      LP_NUM_THREADS: '0',
       // Products in 32 bits, which can be compared closely, and fewer programs to compile.
       GGML_VK_DISABLE_F16: '1',
     };
