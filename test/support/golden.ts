@@ -23,12 +23,14 @@ export function bigModel(): string | null {
 
 export const readGolden = <T>(...path: string[]): T => JSON.parse(readFileSync(join(fixtures, ...path), 'utf8')) as T;
 
+/** NaN if any value is. */
 export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) throw new Error(`${a.length} values beside ${b.length}`);
   let worst = 0;
   for (let i = 0; i < a.length; i++) {
     const difference = Math.abs(a[i]! - b[i]!);
-    if (!(difference <= worst)) worst = difference; // NaN too
+    if (Number.isNaN(difference)) return NaN;
+    if (difference > worst) worst = difference;
   }
   return worst;
 }
