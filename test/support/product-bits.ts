@@ -31,6 +31,7 @@ function parametersOf(type: BlockType): Parameters {
 
 const states = (tokens: number): Float32Array =>
   Float32Array.from({ length: tokens * columns }, (_, i) => Math.sin(i * i) * (1 + (i % 7)));
+const mostStates = states(Math.max(...tiles));
 
 /** Whether this number of tokens in one product have the bits that each has alone. */
 export function areAlike(cpu: Processor, type: BlockType, tokens: number): boolean {
@@ -57,14 +58,13 @@ export function areAlike(cpu: Processor, type: BlockType, tokens: number): boole
 /** How many tokens at once have other bits than in the largest pass of their kind: of passes, and of tiles, as `tiles/<count>`. */
 export function differingProducts(cpu: Processor, type: BlockType): string[] {
   const weights = openWeights(cpu, parametersOf(type), 'stored');
-  const x = states(Math.max(...tiles));
   const products = (tokens: number, isTiled: boolean): Float32Array => {
     const graph = buildGraph(cpu, 32, (sketch) => {
       const shape = { tokens, batch: 1, exact: false, isTiled, past: () => null };
       const tensor = sketch.input('x', 'F32', columns, tokens);
       sketch.output('y', ggmlOps(cpu, sketch, weights, shape).linear({ tensor, width: columns }, 'a').tensor);
     });
-    graph.set('x', x.subarray(0, tokens * columns));
+    graph.set('x', mostStates.subarray(0, tokens * columns));
     graph.compute();
     const y = new Float32Array(tokens * rows);
     graph.get('y', y);
