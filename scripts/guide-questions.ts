@@ -114,7 +114,7 @@ export const questions: readonly Question[] = [
       paragraphs(
         ofSweeps(kept, sizes('objective'), compared, 'no run of both objectives is kept.'),
         ofSweeps(kept, sizes('heads'), compared, 'no run of the three heads is kept.'),
-        'We differ from the paper in the default: exits learn the final exit’s distribution (`--distillation 1`), since agreement with it is what leaving early needs, and have a shortlist of frequent tokens, which is faster to read.',
+        'We differ from the paper in the default: exits learn the final exit’s distribution (`--distillation 1`), since agreement with it is what leaving early needs, and have a shortlist of frequent tokens, which is faster to read. Its price is the tokens that it leaves out, which go on to the next exit: give it as many as cover your text.',
       ),
   },
   {
