@@ -37,7 +37,7 @@ const sharing = globSync(
     'test/unit/formats/{dequantise,fuzz,installed,safetensors,tfevents,widen}.test.ts',
     'test/unit/ggml/{arena,staging,threads}.test.ts',
     'test/unit/model/{families,fuzz,stored-values}.test.ts',
-    'test/unit/recipes/{catalogue,deadline,desk,first-prompt,installation,measured-text,place-end,reporting}.test.ts',
+    'test/unit/recipes/{catalogue,first-prompt,installation,measured-text,place-end,reporting}.test.ts',
     'test/unit/runtime/{progress,tiles}.test.ts',
     'test/unit/tuning/{best,plan,schedule,trainer}.test.ts',
     'test/unit/worker/inbox.test.ts',
