@@ -23,9 +23,7 @@ interface ExitObservation {
   readonly state: Float32Array;
 }
 
-/**
- * An exit that is less sure is no place to leave. Regrets that only a row of logits tells are not worth reading it there, and are the largest.
- */
+/** If an exit is less sure, a regret that only a row of logits tells counts as the largest: thresholds are hardly ever so low. */
 const sure = 0.5;
 
 /**

@@ -4,9 +4,7 @@ import { mostSingle } from '../runtime/tiles.ts';
 import { trunkLength, type Readout, type StagedModel } from '../runtime/staged-model.ts';
 import { openKvCache, type KvCache } from './kv-cache.ts';
 
-/**
- * Of each token of `text` after `prompt`, by the full model's scores in one exact pass.
- */
+/** The regret of each token of `text` after `prompt`, by the full model's scores in one exact pass. */
 export async function regretsOf(
   model: StagedModel,
   prompt: readonly number[],
@@ -27,7 +25,10 @@ export async function regretsOf(
   }
 }
 
-/** Of each of `tokens`, which might follow the last places of a row, one each. The row must have been advanced to the final exit. */
+/**
+ * The regrets that `tokens` would have at the last places of a row, one token a place. The row must have been advanced to the final exit. Rows
+ * of logits are read only if a token is none of the candidates of its place.
+ */
 export async function regretsAt(
   model: StagedModel,
   cache: KvCache,
@@ -54,6 +55,6 @@ export function regretOf({ candidates }: Readout, token: number): number | null 
   return own ? Math.min(mostRegret, Math.log(candidates[0]!.probability / own.probability)) : null;
 }
 
-/** The same of any token, from the exit's logits `[vocabulary]`, too. */
+/** The same of any token, from the final exit's logits `[vocabulary]`. */
 export const regretIn = (logits: Float32Array, { candidates }: Readout, token: number): number =>
   Math.min(mostRegret, Math.max(0, logits[candidates[0]!.id]! - logits[token]!));
