@@ -19,31 +19,30 @@ export async function regretsOf(
     for (let at = 0; at < text.length - 1; at += mostSingle)
       cache.enter(0, text.slice(at, Math.min(at + mostSingle, text.length - 1)));
     await cache.advance(trunkLength(model), [0]);
-    return await regretsAt(model, cache, 0, text);
+    const [said] = await cache.read(model.exits.length - 1, [0], [text.length], { logits: false });
+    return await regretsAt(model, cache, 0, said!.readouts, text);
   } finally {
     cache.dispose();
   }
 }
 
 /**
- * The regrets that `tokens` would have at the last places of a row, one token a place. The row must have been advanced to the final exit. Rows
- * of logits are read only if a token is none of the candidates of its place.
+ * The regrets that `tokens` would have at the last places of a row, one token a place, whose readouts of the final exit are given. Rows of
+ * logits are read only if a token is none of the candidates of its place.
  */
 export async function regretsAt(
-  model: StagedModel,
+  { exits, spec: { vocabulary } }: StagedModel,
   cache: KvCache,
   row: number,
+  readouts: readonly Readout[],
   tokens: readonly number[],
 ): Promise<number[]> {
-  const final = model.exits.length - 1;
-  const [said] = await cache.read(final, [row], [tokens.length], { logits: false });
-  const regrets = said!.readouts.map((readout, i) => regretOf(readout, tokens[i]!));
-  const from = regrets.indexOf(null);
-  if (from < 0) return regrets as number[];
-  const [scored] = await cache.read(final, [row], [tokens.length - from], { logits: true });
-  const logits = (i: number): Float32Array =>
-    scored!.logits!.subarray((i - from) * model.spec.vocabulary, (i - from + 1) * model.spec.vocabulary);
-  return regrets.map((regret, i) => regret ?? regretIn(logits(i), said!.readouts[i]!, tokens[i]!));
+  const known = readouts.map((readout, i) => regretOf(readout, tokens[i]!));
+  const from = known.indexOf(null);
+  const [scored] = from < 0 ? [] : await cache.read(exits.length - 1, [row], [known.length - from], { logits: true });
+  const logitsAt = (i: number): Float32Array =>
+    scored!.logits!.subarray((i - from) * vocabulary, (i - from + 1) * vocabulary);
+  return known.map((regret, i) => regret ?? regretIn(logitsAt(i), readouts[i]!, tokens[i]!));
 }
 
 /**

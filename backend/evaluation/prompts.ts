@@ -9,7 +9,7 @@ import { openKvCache, type KvCache } from '../decoding/kv-cache.ts';
 import { stoppingAt } from '../decoding/prompt-exit.ts';
 import { regretsAt } from '../decoding/regret.ts';
 import type { Windows } from '../features/features.ts';
-import type { StagedModel } from '../runtime/staged-model.ts';
+import type { Readout, StagedModel } from '../runtime/staged-model.ts';
 import { mean } from './tasks/statistics.ts';
 
 /** Nats that a token after such a prompt may lose. */
@@ -68,14 +68,16 @@ export async function* regretsBehind<Layer extends number | null>(
   following: number,
   layers: Iterable<Layer>,
 ): AsyncGenerator<{ readonly layer: Layer; readonly regrets: readonly number[] }> {
-  const whole = await read(staged, ids, following, null);
+  const readouts = async (cache: KvCache): Promise<readonly Readout[]> =>
+    (await cache.read(staged.exits.length - 1, [0], [following], { logits: false }))[0]!.readouts;
+  const whole = await readText(staged, ids, following, null);
   try {
+    const full = await readouts(whole);
     for (const layer of layers) {
-      const stopped = await read(staged, ids, following, layer);
+      const stopped = await readText(staged, ids, following, layer);
       try {
-        const [said] = await stopped.read(staged.exits.length - 1, [0], [following], { logits: false });
-        const tokens = said!.readouts.map(({ token }) => token);
-        yield { layer, regrets: await regretsAt(staged, whole, 0, tokens) };
+        const tokens = (await readouts(stopped)).map(({ token }) => token);
+        yield { layer, regrets: await regretsAt(staged, whole, 0, full, tokens) };
       } finally {
         stopped.dispose();
       }
@@ -86,7 +88,7 @@ export async function* regretsBehind<Layer extends number | null>(
 }
 
 /** A text whose prompt, all but the last `following` tokens, stops at `layer`, if that is not null. */
-async function read(
+async function readText(
   staged: StagedModel,
   ids: readonly number[],
   following: number,
