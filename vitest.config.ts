@@ -82,7 +82,7 @@ export default defineConfig({
     // onnxruntime-node and TensorFlow.js keep global state: one process a file, two at a time.
     poolOptions: {
       forks: { maxForks: 2, minForks: 1, execArgv: oneThread },
-      threads: { maxThreads: 2, minThreads: 1, isolate: false },
+      threads: { maxThreads: 2, minThreads: 1 },
     },
     sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
