@@ -35,29 +35,30 @@ export function recipeCommand<Name extends CommandName>(
   help: Omit<CommandHelp, 'name'>,
   show: (events: Events<Name>, terminal: Terminal, options: CommandOptions[Name]) => Promise<unknown>,
   prepare: (options: CommandOptions[Name], context: Context) => Promise<CommandOptions[Name]>,
-  /** What it worked with, for the next command in this folder. */
-  used: (options: CommandOptions[Name], last: JobEvents[Name] | null) => LastUsed | null = () => null,
+  /** What it worked with, for the next command in this folder, as far as an event tells it; of several events the last counts. */
+  used: (options: CommandOptions[Name], event: JobEvents[Name]) => LastUsed | null = () => null,
 ): Command {
   return optionsCommand({ ...help, name }, name, async (options, json, context) => {
     const prepared = await prepare(options, context);
-    const last: { event: JobEvents[Name] | null } = { event: null };
-    const events = keepingLast<JobEvents[Name]>(
-      runInWorker(name, prepared as JobOptions[Name], { signal: context.signal }),
-      last,
-    );
+    const worked: { with: LastUsed | null } = { with: null };
+    const running = runInWorker(name, prepared as JobOptions[Name], { signal: context.signal });
+    const events = notingUsed<JobEvents[Name]>(running, (event) => used(prepared, event), worked);
     const { terminal } = context;
     await (json ? showJson(events, terminal) : show(shownEvents(events, terminal), terminal, prepared));
-    const worked = context.signal.aborted ? null : used(prepared, last.event);
-    if (worked !== null) rememberUsed(worked);
+    if (!context.signal.aborted && worked.with !== null) rememberUsed(worked.with);
   });
 }
 
-/** Passes events on, and keeps the last of them. */
-async function* keepingLast<Event>(
+/** Passes events on, and keeps the last files that one of them tells. */
+export async function* notingUsed<Event>(
   events: AsyncIterable<Event>,
-  last: { event: Event | null },
+  used: (event: Event) => LastUsed | null,
+  worked: { with: LastUsed | null },
 ): AsyncGenerator<Event, void> {
-  for await (const event of events) yield (last.event = event);
+  for await (const event of events) {
+    worked.with = used(event) ?? worked.with;
+    yield event;
+  }
 }
 
 /** A command with the options of a recipe. */

@@ -1,6 +1,7 @@
 /** The commands by name: help, options, and how each is run and drawn. */
 import { userError } from '../../protocol/errors.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
+import type { TuneEvent } from '../../protocol/events.ts';
 import type { CommandOptions } from '../../protocol/options.ts';
 import { rememberUsed, type LastUsed } from '../recipes/last-used.ts';
 import { resolveModel } from '../worker/shipped.ts';
@@ -25,6 +26,10 @@ const withModel = async <Options extends { readonly model: string }>(options: Op
 
 /** What a command worked with, as the next one takes it up. */
 const filesOf = ({ model, exits }: LastUsed): LastUsed => ({ model, exits });
+
+/** A run that calibrates has further events behind the one that tells its exits. */
+export const tunedFiles = (_: unknown, event: TuneEvent): LastUsed | null =>
+  event.type === 'tuned' ? { model: event.model, exits: event.directory } : null;
 
 async function withPrompts(options: CommandOptions['generate'], context: Context): Promise<CommandOptions['generate']> {
   if (options.prompt.length === 0) {
@@ -66,7 +71,7 @@ export const commands: readonly Command[] = [
     (events, terminal) => showTune(events, terminal),
     // A resumed run has a model of its own, which the default does not replace.
     async (options) => (options.resume && options.model === shippedModel ? options : withModel(options)),
-    (_, last) => (last?.type === 'tuned' ? { model: last.model, exits: last.directory } : null),
+    tunedFiles,
   ),
   recipeCommand(
     'evaluate',

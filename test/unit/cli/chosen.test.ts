@@ -4,8 +4,11 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { chosenFiles } from '../../../backend/cli/chosen.ts';
+import { notingUsed } from '../../../backend/cli/command.ts';
+import { tunedFiles } from '../../../backend/cli/commands.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { rememberUsed } from '../../../backend/recipes/last-used.ts';
+import type { TuneEvent } from '../../../protocol/events.ts';
 import { optionTables, parseOptions, type CommandName } from '../../../protocol/options.ts';
 import { openScreen, plain } from './screen.ts';
 
@@ -51,4 +54,21 @@ test('what was used last here is taken up and said, unless something is named', 
   expect(await chosen('doctor', {})).toEqual([{}, '']);
   rememberUsed({ model: path.resolve('models/typescript-5m'), exits: null });
   expect(await chosen('generate', {}), 'the default needs no word').toEqual([{}, '']);
+});
+
+test('a run that was calibrated, or told something else behind its exits, is what the folder goes on with', async () => {
+  const told = [
+    { type: 'phase' },
+    { type: 'tuned', model, directory: exits },
+    { type: 'calibrated' },
+    { type: 'note' },
+  ];
+  const events = async function* (): AsyncGenerator<TuneEvent> {
+    yield* told as unknown as TuneEvent[];
+  };
+  const worked = { with: null };
+  const passed: string[] = [];
+  for await (const { type } of notingUsed(events(), (event) => tunedFiles({}, event), worked)) passed.push(type);
+  expect(passed).toEqual(told.map(({ type }) => type));
+  expect(worked.with).toEqual({ model, exits });
 });
