@@ -74,6 +74,15 @@ export function createDetailsPanel(
     return opened;
   };
 
+  // What exits predicted comes a moment behind the text.
+  const following = generations.onChange(() => {
+    const trace = tiedTo === null ? undefined : generations.find(tiedTo)?.trace;
+    if (!panel || !isReady || !shown || !trace) return;
+    if (isExplained(shown.trace) || !isExplained(trace)) return;
+    shown = { ...shown, trace };
+    post(shown);
+  });
+
   return {
     show(trace, title, token, generation) {
       shown = { type: 'trace', title, trace, token };
@@ -85,7 +94,10 @@ export function createDetailsPanel(
     onShown: onShown.event,
     dispose: () => {
       panel?.dispose();
+      following.dispose();
       onShown.dispose();
     },
   };
 }
+
+const isExplained = ({ tokens }: Trace): boolean => tokens.some(({ opinions }) => opinions !== undefined);

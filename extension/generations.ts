@@ -8,7 +8,7 @@ import type { Gap } from '../protocol/completion.ts';
 import { emptyTrace, type Trace } from '../protocol/exittrace.ts';
 import * as protocol from '../protocol/server.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
-import type { TokenRecord } from '../protocol/trace.ts';
+import type { ExitOpinion, TokenRecord } from '../protocol/trace.ts';
 import type { Backend } from './backend.ts';
 import { generateInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
@@ -47,7 +47,12 @@ export interface Generations {
   readonly onFinished: vscode.Event<void>;
 }
 
-/** Options that the editor adds to every generation: candidates of all exits, for the hover. */
+/**
+ * Behind each edit the editor is left alone for this many times as long as the edit took: where a token's edit takes longer than the token,
+ * laying them out one by one would take the processors from the model.
+ */
+const IDLE_SHARE = 3;
+/** Candidates of every exit that the hover and the details show for a token. */
 const CANDIDATES = 4;
 
 export function createGenerations(backend: Backend, subscriptions: vscode.Disposable[]): Generations {
@@ -55,6 +60,9 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
   const kept = createKeptTexts(subscriptions);
   const streams = createTokenStreams(backend, subscriptions);
   let count = 0;
+  /** Texts into which tokens are being inserted, and what exits predicted for texts that had not all their tokens when it came. */
+  const growing = new Set<string>();
+  const waiting = new Map<string, { from: number; opinions: ExitOpinion[][] }>();
   const newId = (): string => `${Date.now().toString(36)}-${count++}`;
 
   /** Tells the server where a text is. */
@@ -89,7 +97,9 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
 
   /** Inserts tokens at the end of a text as they come; ends early once the text was edited, or VS Code refuses an edit. */
   const insertAll = async (id: string, reader: TokenReader, insertion: Insertion): Promise<void> => {
-    for (let next = await reader.next(); next !== null; next = await reader.next()) {
+    let [begun, pause] = [0, 0];
+    for (let next = await reader.next(0); next !== null; next = await reader.next(pause)) {
+      begun = performance.now();
       const { tokens, isLast } = next;
       const generated = kept.get(id);
       if (!generated) return;
@@ -101,8 +111,33 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       kept.set({ ...grown, trace: { ...grown.trace, tokens: [...grown.trace.tokens, ...tokens] } });
       kept.changed();
       await backend.send(protocol.placeTokens, { generation: id, offset: grown.span.start, count: tokens.length });
+      pause = IDLE_SHARE * (performance.now() - begun);
     }
   };
+
+  /** Adds what every exit predicted to a text that is whole, unless it continues already or is gone. */
+  const explain = async (id: string): Promise<void> => {
+    const explained = waiting.get(id);
+    const generated = kept.get(id);
+    if (!explained || growing.has(id)) return;
+    waiting.delete(id);
+    if (!generated) return;
+    const tokens = generated.trace.tokens.map((token, i) => {
+      const opinions = explained.opinions[i - explained.from];
+      return opinions ? { ...token, opinions } : token;
+    });
+    const whole = { ...generated, trace: { ...generated.trace, tokens } };
+    kept.set(whole);
+    kept.changed();
+    backend.notify(protocol.detachTrace, { generation: id });
+    await tie(whole);
+  };
+  subscriptions.push(
+    backend.listen(protocol.tokensExplained, ({ generation, ...explained }) => {
+      waiting.set(generation, explained);
+      void explain(generation);
+    }),
+  );
 
   const intoEditor: Generations['intoEditor'] = async (editor, source, options, token, continued = null) => {
     const { document } = editor;
@@ -115,7 +150,10 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     kept.set(known ? { ...known, trace: { ...known.trace, stop: null } } : own);
     const before = known?.trace.tokens.length ?? 0;
     const insertion = beginInsertion(document, start);
-    const params = { generation: id, uri, ...source, options: requested(options) };
+    // Read with each token, they would take every token through all layers.
+    const { candidates = CANDIDATES, ...written } = options;
+    const explained = Number(candidates);
+    const params = { generation: id, uri, ...source, options: inTrustedFolder(written), explained };
     const ready = (head: Partial<Trace>): void => {
       const generated = kept.get(id);
       if (generated) kept.set({ ...generated, trace: { ...generated.trace, ...head } });
@@ -125,6 +163,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
         take(some.map((each) => ({ ...each, index: each.index + before })));
       return streams.generate(params, { ready, tokens }, stop);
     }, token);
+    growing.add(id);
     try {
       await insertAll(id, reader, insertion);
       const { result, failure } = await reader.end();
@@ -144,16 +183,18 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       finished.fire();
       return result;
     } finally {
+      growing.delete(id);
       reader.dispose();
       insertion.dispose();
       kept.changed();
+      await explain(id);
     }
   };
 
   return {
     intoEditor,
     generate(prompt, options, onToken, token, turns) {
-      const params = { generation: newId(), prompt, options: requested(options), ...(turns && { turns }) };
+      const params = { generation: newId(), prompt, options: inTrustedFolder(options), ...(turns && { turns }) };
       return streams.generate(params, { tokens: (some) => some.forEach(onToken) }, token);
     },
     attach,
@@ -172,9 +213,6 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
 }
 
 const lineEndOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
-
-/** The options that are sent: those given, every exit's candidates, and paths of the folder. */
-const requested = (options: RecipeOptions): RecipeOptions => inTrustedFolder({ candidates: CANDIDATES, ...options });
 
 /** Options of a generation, with paths of the folder if it is trusted. */
 export const inTrustedFolder = (options: RecipeOptions): RecipeOptions => generateInFolder(options, trustedFolder());

@@ -44,8 +44,11 @@ export function createTokenStreams(backend: Backend, subscriptions: vscode.Dispo
 }
 
 export interface TokenReader {
-  /** The tokens since the last call; the newest waits until another or the end has come. Null once all are read. */
-  next(): Promise<{ readonly tokens: TokenRecord[]; readonly isLast: boolean } | null>;
+  /**
+   * The tokens since the last call, at least `pause` milliseconds after it unless the end has come; the newest waits until another or the end
+   * has come. Null once all are read.
+   */
+  next(pause: number): Promise<{ readonly tokens: TokenRecord[]; readonly isLast: boolean } | null>;
   /** Stops the generation, unless it is over, and waits for its end. */
   end(): Promise<{ readonly result: GenerateResult | null; readonly failure: Error | null }>;
   dispose(): void;
@@ -75,10 +78,16 @@ export function readTokens(
       wake();
     });
   return {
-    async next() {
+    async next(pause) {
+      let isPaused = pause > 0;
+      const timer = setTimeout(() => {
+        isPaused = false;
+        wake();
+      }, pause);
       for (;;) {
         // The newest token waits for the end: its edit is the one that closes the step of undo.
-        const ready = isOver ? waiting.length : waiting.length - 1;
+        const ready = isOver ? waiting.length : isPaused ? 0 : waiting.length - 1;
+        if (isOver) clearTimeout(timer);
         if (ready > 0) return { tokens: waiting.splice(0, ready), isLast: isOver };
         if (isOver) return null;
         await new Promise<void>((resolve) => (wake = resolve));

@@ -2,7 +2,7 @@
 import type { Brought } from './brought.ts';
 import type { Promised } from './options-promise.ts';
 import type { JudgedAnswer, TaskScores } from './tasks.ts';
-import type { Mode, StopReason, TokenRecord } from './trace.ts';
+import type { ExitOpinion, Mode, StopReason, TokenRecord } from './trace.ts';
 
 /** Tokens of like confidence. */
 export interface ReliabilityBin {
@@ -295,6 +295,8 @@ export type GenerateEvent =
   | ProgressEvent
   | WarningEvent
   | { type: 'token'; token: TokenRecord }
+  /** What every exit predicted for each token of a text, if it was requested; comes after `generated`. */
+  | { type: 'explained'; sequence: number; opinions: ExitOpinion[][] }
   | {
       type: 'generated';
       /** Per sequence. */

@@ -72,14 +72,15 @@ const roundProbability = (value: number): number => Number(value.toPrecision(4))
 export const roundToken = (token: TokenRecord): TokenRecord => ({
   ...token,
   confidence: roundProbability(token.confidence),
-  ...(token.opinions && {
-    opinions: token.opinions.map((opinion) => ({
-      ...opinion,
-      confidence: roundProbability(opinion.confidence),
-      token: opinion.token && roundCandidate(opinion.token),
-      candidates: opinion.candidates.map(roundCandidate),
-    })),
-  }),
+  ...(token.opinions && { opinions: token.opinions.map(roundOpinion) }),
+});
+
+/** The same, rounded likewise. */
+export const roundOpinion = (opinion: ExitOpinion): ExitOpinion => ({
+  ...opinion,
+  confidence: roundProbability(opinion.confidence),
+  token: opinion.token && roundCandidate(opinion.token),
+  candidates: opinion.candidates.map(roundCandidate),
 });
 
 /** `parseTrace` (trace-reading.ts) gives the trace back; text that `serialiseTrace` wrote comes back unchanged. */

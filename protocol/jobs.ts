@@ -8,8 +8,13 @@ import type { ServeEvent, ServeMessage } from './serving.ts';
 
 /** Options of each recipe, by name: those of the commands, and those that only an editor sends. */
 export type JobOptions = CommandOptions & {
-  /** A conversation, or the place at a cursor, instead of the prompt. */
-  readonly generate: { readonly turns?: readonly ChatTurn[]; readonly gap?: Gap };
+  readonly generate: {
+    /** A conversation, or the place at a cursor, instead of the prompt. */
+    readonly turns?: readonly ChatTurn[];
+    readonly gap?: Gap;
+    /** How many candidates of every exit are found for each token once the text is written. */
+    readonly explained?: number;
+  };
   readonly complete: CompleteOptions;
 };
 export type JobName = keyof JobOptions;

@@ -11,7 +11,7 @@ import type { Finding, GenerateReadyEvent, TuneEvent } from './events.ts';
 import type { JobEvents } from './jobs.ts';
 import type { Trace } from './exittrace.ts';
 import type { RunClock } from './run-clock.ts';
-import type { Mode, StopReason, TokenRecord } from './trace.ts';
+import type { ExitOpinion, Mode, StopReason, TokenRecord } from './trace.ts';
 
 export interface Request<Params, Result> {
   readonly kind: 'request';
@@ -171,6 +171,8 @@ export interface GenerateParams {
    * The text around a cursor, instead of the prompt: the generation ends with the block that it began, or before it repeats what follows.
    */
   gap?: Gap;
+  /** How many candidates of every exit are sent for each token once the text is written, as `tokensExplained`; default: none. */
+  explained?: number;
 }
 
 export interface GenerateResult {
@@ -237,7 +239,10 @@ export const runChanged = notification<RunSummary>('earlyExit/run/changed');
  */
 export const generate = request<GenerateParams, GenerationEnd>(
   'earlyExit/generate',
-  record({ generation: text, prompt: text, options: anyRecord }, { uri: text, turns: chatTurnsShape, gap: gapShape }),
+  record(
+    { generation: text, prompt: text, options: anyRecord },
+    { uri: text, turns: chatTurnsShape, gap: gapShape, explained: count },
+  ),
 );
 /** A generation's model is loaded; comes before its tokens. */
 export const generationReady = notification<{ generation: string; ready: GenerateReadyEvent }>(
@@ -245,6 +250,14 @@ export const generationReady = notification<{ generation: string; ready: Generat
 );
 /** Tokens of a running generation, in order. */
 export const tokensGenerated = notification<{ generation: string; tokens: TokenRecord[] }>('earlyExit/generate/tokens');
+
+/**
+ * What every exit predicted for the tokens of a generation, from the one at `from` of its trace on. Comes after the answer; none if it was
+ * cancelled.
+ */
+export const tokensExplained = notification<{ generation: string; from: number; opinions: ExitOpinion[][] }>(
+  'earlyExit/generate/explained',
+);
 
 /** Fills the gap at a cursor; options as of `generate`. Cancelling the request ends it within a token, with nothing. */
 export const complete = request<{ gap: Gap; limits: CompletionLimits; options: RecipeOptions }, CompletionResult>(

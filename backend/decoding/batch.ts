@@ -27,8 +27,8 @@ import { forgetDrafts, noDrafts, writeNext, type Writing } from './writing.ts';
 export interface BatchRequest extends Prompt {
   /** The number of this text among those of one request; its seed depends on it. */
   readonly number: number;
-  /** Texts that are not urgent wait for it. */
-  readonly isUrgent?: boolean;
+  /** Texts of a lower urgency wait for it; default: 0. */
+  readonly urgency?: number;
   /** Most tokens of this text, prompt included; default: the batch's. */
   readonly contextLength?: number;
   /** What was taken off the prompt's end. */
@@ -40,18 +40,24 @@ export interface BatchRequest extends Prompt {
 export type BatchEvent<Request extends BatchRequest> = { readonly request: Request } & (
   | ({ readonly type: 'prompt' } & PromptRead)
   | { readonly type: 'tokens'; readonly tokens: readonly TokenRecord[] }
-  | { readonly type: 'stop'; readonly reason: StopReason }
+  | { readonly type: 'stop'; readonly reason: StopReason; readonly ids: Ids }
 );
+
+/** The ids of a prompt and of the tokens behind it; the token at `from` is the first that has a record. */
+export interface Ids {
+  readonly ids: readonly number[];
+  readonly from: number;
+}
 
 export interface Batch<Request extends BatchRequest> {
   /**
-   * Takes a text in as soon as a row is free: urgent texts first, others in the order of their requests.
+   * Takes a text in as soon as a row is free: the most urgent first, otherwise in the order of their requests.
    * @throws UserError for a prompt that is empty or too long.
    */
   join(request: Request): void;
   /** No more events come of this text, and its row is free for another. During a step it waits until that is over. */
   leave(request: Request): void;
-  /** Reads a piece of a prompt, if one waits, and decides the next tokens of every text; of urgent ones alone, if there are any. */
+  /** Reads a piece of a prompt, if one waits, and decides the next tokens of every text: of the most urgent ones alone. */
   step(): Promise<BatchEvent<Request>[]>;
   /** Texts that have a row, and those that wait for one. */
   readonly running: number;
@@ -71,6 +77,8 @@ export interface BatchShape {
 }
 
 const usualPiece = 256;
+
+const urgencyOf = ({ urgency = 0 }: BatchRequest): number => urgency;
 
 type IsDue<Request> = (request: Request) => boolean;
 
@@ -92,6 +100,14 @@ export function openBatch<Request extends BatchRequest>(
   const writing = new Map<Request, Writing<Request>>();
   const leaving = new Set<Request>();
   let isStepping = false;
+
+  const idsOf = (request: Request): Ids => {
+    const text = writing.get(request);
+    const { prompt } = request;
+    return text
+      ? { ids: [...text.row.ids], from: prompt.length + text.sequence.respelled }
+      : { ids: prompt, from: prompt.length };
+  };
 
   const all = (): Request[] => [...waiting, ...reading.keys(), ...writing.keys()];
 
@@ -134,7 +150,7 @@ export function openBatch<Request extends BatchRequest>(
   };
 
   const stop = (events: BatchEvent<Request>[], request: Request, reason: StopReason): void => {
-    events.push({ type: 'stop', request, reason });
+    events.push({ type: 'stop', request, reason, ids: idsOf(request) });
     remove(request);
   };
 
@@ -168,8 +184,8 @@ export function openBatch<Request extends BatchRequest>(
       try {
         // Cancelled texts end with what is written so far.
         for (const request of all().filter((each) => each.isCancelled?.())) stop(events, request, 'cancelled');
-        const isUrgent = all().some((request) => request.isUrgent);
-        const isDue = (request: Request): boolean => !isUrgent || request.isUrgent === true;
+        const most = Math.max(...all().map(urgencyOf));
+        const isDue = (request: Request): boolean => urgencyOf(request) === most;
         await readPrompts(events, isDue);
         await writeTokens(events, isDue);
       } finally {

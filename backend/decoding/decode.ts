@@ -5,7 +5,7 @@
  */
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Begun } from '../data/healing.ts';
-import type { BatchRequest } from './batch.ts';
+import type { BatchRequest, Ids } from './batch.ts';
 import { checkPrompt } from './check-prompt.ts';
 import type { SequenceOptions } from './sequence.ts';
 import type { Session } from './session.ts';
@@ -21,7 +21,7 @@ export type DecodeEvent =
   /** All prompts are computed; `seconds`: the time of this prefill, without the tokens written in between. */
   | { readonly type: 'prompt'; readonly tokens: number; readonly seconds: number }
   | { readonly type: 'token'; readonly token: TokenRecord }
-  | { readonly type: 'stop'; readonly sequence: number; readonly reason: StopReason };
+  | { readonly type: 'stop'; readonly sequence: number; readonly reason: StopReason; readonly ids: Ids };
 
 /**
  * @throws UserError for an empty prompt or one longer than the model's context.
@@ -53,7 +53,7 @@ export async function* decode(
         for (const token of event.tokens) yield { type: 'token', token };
         break;
       case 'stop':
-        yield { type: 'stop', sequence: event.request.number, reason: event.reason };
+        yield { type: 'stop', sequence: event.request.number, reason: event.reason, ids: event.ids };
     }
   }
 }

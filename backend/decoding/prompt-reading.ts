@@ -1,6 +1,8 @@
-/** Prefill of a prompt, piece by piece: its progress, the scores of its tokens, and requested vectors. */
+/** Prefill of a prompt, piece by piece: its progress, the scores of its tokens, what exits predict, and requested vectors. */
+import type { ExitOpinion } from '../../protocol/trace.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
+import { readOpinions } from './opinions.ts';
 import { tellStates, type Pool } from './pooled.ts';
 import { stoppingAt } from './prompt-exit.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
@@ -12,6 +14,8 @@ export interface Prompt extends SequenceOptions {
   readonly prompt: readonly number[];
   /** How many of the most probable tokens are scored at each place of the prompt; null: none. */
   readonly scores: number | null;
+  /** At its tokens from this one on every exit is read, for what it predicts of the next; null: at none. */
+  readonly opinionsFrom?: number | null;
   /** What it computes is remembered for texts of the same scope alone. */
   readonly scope?: string;
   /** Called with the stream of the prompt's tokens. */
@@ -24,6 +28,7 @@ export interface Reading<Request extends Prompt> {
   /** Tokens that did not have to be read. */
   readonly remembered: number;
   readonly scorer: PromptScorer | null;
+  readonly opinions: ExitOpinion[][];
   /** Tokens of the prompt that have been run, the remembered ones among them. */
   read: number;
   milliseconds: number;
@@ -37,6 +42,8 @@ export interface PromptRead {
   readonly seconds: number;
   /** Of its second token, its third …; empty unless they were requested. */
   readonly scores: readonly PromptScore[];
+  /** What every exit predicts behind each of the tokens at which exits were requested. */
+  readonly opinions: readonly (readonly ExitOpinion[])[];
 }
 
 /** Of a prompt that is scored each token gives a row of logits. */
@@ -49,15 +56,15 @@ export function beginReading<Request extends Prompt>(
   request: Request,
   contextLength: number,
 ): Reading<Request> {
-  const { prompt, scores, pool, codec, maxTokens, scope = '' } = request;
+  const { prompt, scores, pool, codec, maxTokens, opinionsFrom, scope = '' } = request;
   // Scores and vectors need all tokens, so a remembered beginning is of no use.
-  const known = scores === null && !pool ? prompt : [];
+  const known = scores === null && !pool ? prompt.slice(0, opinionsFrom ?? prompt.length) : [];
   const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength));
   const remembered = cache.position(rows.at(row));
   cache.enter(rows.at(row), prompt.slice(remembered));
   row.ids = [...prompt];
   const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);
-  return { request, row, remembered, scorer, read: remembered, milliseconds: 0 };
+  return { request, row, remembered, scorer, opinions: [], read: remembered, milliseconds: 0 };
 }
 
 /**
@@ -73,10 +80,10 @@ export async function readPiece(
 ): Promise<number> {
   const started = performance.now();
   const { request, scorer, read } = reading;
-  const { prompt, promptExit, pool } = request;
+  const { prompt, promptExit, pool, opinionsFrom = null } = request;
   const end = Math.min(prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
-  const enabled = [...model.exits.keys()].filter((k) => request.enabled(model.exits[k]!.id));
-  const lastOnly = scorer === null && (!pool || pool.lastOnly);
+  const enabled = [...model.exits.keys()].filter((k) => opinionsFrom !== null || request.enabled(model.exits[k]!.id));
+  const lastOnly = scorer === null && opinionsFrom === null && (!pool || pool.lastOnly);
   // Scores and vectors are those of the whole model.
   const stopping = lastOnly && !pool ? stoppingAt(model, promptExit, prompt.length) : null;
   await cache.fill(row, enabled, end, { lastOnly, stopping });
@@ -86,14 +93,17 @@ export async function readPiece(
     scorer.take(readout!.logits!, model.spec.vocabulary);
   }
   if (pool) tellStates(model, cache, pool, row, end - read);
+  if (opinionsFrom !== null && opinionsFrom < end)
+    reading.opinions.push(...(await readOpinions(model, cache, row, end - Math.max(read, opinionsFrom), request)));
   reading.read = end;
   reading.milliseconds += performance.now() - started;
   return end - read;
 }
 
-export const promptRead = ({ remembered, scorer, milliseconds }: Reading<Prompt>): PromptRead => ({
+export const promptRead = ({ remembered, scorer, opinions, milliseconds }: Reading<Prompt>): PromptRead => ({
   remembered,
   scores: scorer?.scores() ?? [],
+  opinions,
   seconds: milliseconds / 1000,
 });
 

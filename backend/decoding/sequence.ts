@@ -1,10 +1,11 @@
 /** One text that is being written: how, its random numbers, its characters, and the records that may be shown. */
-import type { Candidate, ExitOpinion, StopReason, TokenRecord } from '../../protocol/trace.ts';
+import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Allowed } from '../data/allowed.ts';
 import { fits, leftBehind, respelling, type Begun } from '../data/healing.ts';
 import type { Choice, DraftOptions } from './block.ts';
 import type { Gate } from './gate.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
+import { opinionOf } from './opinions.ts';
 import type { Policy } from './policy.ts';
 import { seededRandom, type Random } from './random.ts';
 import type { SamplingOptions } from './sampler.ts';
@@ -173,11 +174,6 @@ function recordOf({ number, count, options }: Sequence, choice: Choice, text: st
   const { token: id, exit, readout } = choice;
   const { codec, candidates: shown, alternatives = 0 } = options;
   const named = (c: { id: number; probability: number }): Candidate => ({ ...c, text: codec.tokenText(c.id) });
-  const opinion = ({ exit: e, readout: r }: Choice['opinions'][number]): ExitOpinion => {
-    const candidates = r.candidates.slice(0, shown).map(named);
-    const token = r.token < 0 ? null : candidates[0]!;
-    return { exit: e.id, layer: e.layer, confidence: r.confidence, token, candidates };
-  };
   return {
     sequence: number,
     index: count,
@@ -187,7 +183,9 @@ function recordOf({ number, count, options }: Sequence, choice: Choice, text: st
     exit: exit.id,
     confidence: choice.probability,
     ...(choice.draft && { draft: { source: choice.draft.source, accepted: choice.draft.token === id } }),
-    ...(choice.opinions.length && { opinions: choice.opinions.map(opinion) }),
+    ...(choice.opinions.length && {
+      opinions: choice.opinions.map((one) => opinionOf(one.exit, one.readout, shown, codec)),
+    }),
     ...(alternatives > 0 && { alternatives: readout.candidates.slice(0, alternatives).map(named) }),
   };
 }

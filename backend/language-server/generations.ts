@@ -1,18 +1,22 @@
 /** Generating for an editor: tokens as they are written, and the figures of the whole at the end. */
-import { userError } from '../../protocol/errors.ts';
+import { describeError, userError } from '../../protocol/errors.ts';
 import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
-import { headOf, roundToken, type Trace } from '../../protocol/exittrace.ts';
+import { headOf, roundOpinion, roundToken, type Trace } from '../../protocol/exittrace.ts';
 import { parseOptions, settingOrigin, type GenerateOptions } from '../../protocol/options.ts';
 import type { GenerateParams, GenerationEnd } from '../../protocol/server.ts';
-import type { TokenRecord } from '../../protocol/trace.ts';
+import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
 import type { Engine } from '../worker/engine.ts';
 import { resolveModel } from '../worker/shipped.ts';
 
 export interface GenerationReport {
   readonly ready: (event: GenerateReadyEvent) => void;
   readonly token: (token: TokenRecord) => void;
+  /** What every exit predicted for each token; comes after the end. */
+  readonly explained: (opinions: ExitOpinion[][]) => void;
   readonly warning: (message: string) => void;
 }
+
+type Generated = Extract<GenerateEvent, { type: 'generated' }>;
 
 export interface Generations {
   /** When the signal fires, it ends with what is written so far. Throws what the engine throws, and `cancelled` before the first token. */
@@ -38,15 +42,17 @@ async function runGeneration(
   const start = performance.now();
   if (signal.aborted) throw userError('cancelled', 'Cancelled.');
   const model = resolveModel(options.model);
-  const { turns, gap } = params;
-  const job = engine.start('generate', { ...options, model, ...(turns && { turns }), ...(gap && { gap }) });
+  const { turns, gap, explained } = params;
+  const special = { ...(turns && { turns }), ...(gap && { gap }), ...(explained && { explained }) };
+  const job = engine.start('generate', { ...options, model, ...special });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);
   let tokens = 0;
   let layers = 0;
   let head: Pick<Trace, 'layers' | 'exits' | 'policy'> = { layers: 0, exits: [], policy: options.mode };
-  let end: Extract<GenerateEvent, { type: 'generated' }> | null = null;
-  try {
+  let end: Generated | null = null;
+  let isOver = false;
+  const follow = async (over: (end: Generated | null) => void): Promise<void> => {
     for await (const event of job.read()) {
       if (event.type === 'token') {
         tokens++;
@@ -56,9 +62,24 @@ async function runGeneration(
         head = { ...headOf(event), policy: ruleOf(event) };
         report.ready(event);
       } else if (event.type === 'warning') report.warning(event.message);
-      else if (event.type === 'generated') end = event;
+      else if (event.type === 'generated') {
+        isOver = true;
+        over(event);
+      } else if (event.type === 'explained') {
+        report.explained(event.opinions.map((place) => place.map(roundOpinion)));
+      }
     }
     await job.finished;
+    over(null);
+  };
+  try {
+    // What comes behind the text is not waited for; if it fails, the text is whole all the same.
+    end = await new Promise<Generated | null>((resolve, reject) => {
+      follow(resolve).catch((error: Error) => {
+        if (isOver) report.warning(`What the exits predicted is not known: ${describeError(error)}`);
+        else reject(error);
+      });
+    });
   } catch (error) {
     if (!signal.aborted || tokens === 0) throw error;
   } finally {

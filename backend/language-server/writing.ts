@@ -24,7 +24,9 @@ export function answerWriting(
     status.during('generating', async () => {
       const { generation, uri, prompt } = params;
       let isEmpty = true;
-      if (uri !== undefined && isOpen(uri)) written.begin(generation, uri, prompt, traceOf(uri, generation));
+      const known = uri === undefined ? undefined : traceOf(uri, generation);
+      const before = known?.tokens.length ?? 0;
+      if (uri !== undefined && isOpen(uri)) written.begin(generation, uri, prompt, known);
       const report: GenerationReport = {
         ready: (ready) => {
           status.ready(ready);
@@ -36,6 +38,7 @@ export function answerWriting(
           written.received(generation, token);
           notify(protocol.tokensGenerated, { generation, tokens: [token] });
         },
+        explained: (opinions) => notify(protocol.tokensExplained, { generation, from: before, opinions }),
         warning: warn,
       };
       try {

@@ -50,7 +50,7 @@ async function* fill(
     begun: behind.length > 0 ? null : prompt.begun,
     number: 0,
     scores: null,
-    isUrgent: true,
+    urgency: 1,
     contextLength,
     maxTokens,
     endOfText: [...sequence.endOfText, ...prompt.ends],

@@ -6,16 +6,18 @@ import type { JobOptions } from '../../protocol/jobs.ts';
 import type { CompletionLimits, Gap } from '../../protocol/completion.ts';
 import { completionOptions } from '../../protocol/options-completions.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
-import type { StopReason } from '../../protocol/trace.ts';
+import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { renderChat } from '../data/chat.ts';
 import type { Begun } from '../data/healing.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
+import type { Ids } from '../decoding/batch.ts';
 import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { repetitionEnd } from '../decoding/repetition.ts';
 import type { SequenceOptions } from '../decoding/sequence.ts';
 import type { Session } from '../decoding/session.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
+import { explained, type WrittenText } from './explained.ts';
 import { gapPrompt } from '../data/gap-prompt.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { broughtBy, modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
@@ -51,10 +53,8 @@ async function* writeWith(
   for (const message of [modeWarning(options, calibration), samplingWarning(options)])
     if (message !== null) yield { type: 'warning', message };
   yield { type: 'phase', phase: 'generate', detail: plural(decoding.prompts.length, 'prompt') };
-  for await (const event of follow(session, decoding, modeOf(options, calibration) === 'full')) {
-    for (const message of generator.warnings()) yield { type: 'warning', message };
-    yield event;
-  }
+  const texts = yield* follow(generator, decoding, modeOf(options, calibration) === 'full');
+  if (options.explained && !signal.aborted) yield* explained(session, decoding, texts, options.explained);
 }
 
 /** The event that describes a generation before its first token. */
@@ -145,6 +145,8 @@ const placeLimits: Omit<CompletionLimits, 'maxTokens'> = {
 /** For fewer tokens no speed is reported. */
 const fewestTimed = 8;
 
+const noIds: Ids = { ids: [], from: 0 };
+
 /** A session's first text also builds the graphs of its passes: its time says nothing of the speed of another. */
 const hasWritten = new WeakSet<Session>();
 
@@ -152,15 +154,24 @@ const hasWritten = new WeakSet<Session>();
 const fullDepth = ({ model, pace }: Session): number =>
   pace.stages(0, trunkLength(model), 1) + pace.reading(model.exits.length - 1, 1);
 
-/** Passes tokens on and sums up the figures of `generated`. `isFull`: every token takes all layers, one per pass. */
-async function* follow(session: Session, of: DecodeRequest, isFull: boolean): AsyncGenerator<GenerateEvent, void> {
+/**
+ * Passes tokens on, sums up the figures of `generated`, and returns the texts. `isFull`: every token takes all layers, one per pass.
+ */
+async function* follow(
+  generator: Generator,
+  of: DecodeRequest,
+  isFull: boolean,
+): AsyncGenerator<GenerateEvent, WrittenText[]> {
+  const { session } = generator;
   const texts = of.prompts.map(() => '');
   const stops: StopReason[] = of.prompts.map(() => 'cancelled');
+  const written = of.prompts.map((): { ids: Ids; tokens: TokenRecord[] } => ({ ids: noIds, tokens: [] }));
   let tokens = 0;
   let layers = 0;
   let prompt = { tokens: 0, seconds: 0 };
   const started = performance.now();
   for await (const event of decode(session, of)) {
+    for (const message of generator.warnings()) yield { type: 'warning', message };
     switch (event.type) {
       case 'prompt':
         prompt = event;
@@ -169,10 +180,12 @@ async function* follow(session: Session, of: DecodeRequest, isFull: boolean): As
         tokens++;
         layers += event.token.layer;
         texts[event.token.sequence] += event.token.text;
+        written[event.token.sequence]!.tokens.push(event.token);
         yield event;
         break;
       case 'stop':
         stops[event.sequence] = event.reason;
+        written[event.sequence]!.ids = event.ids;
     }
   }
   // The first token of each sequence comes out of the prompt's pass.
@@ -192,4 +205,5 @@ async function* follow(session: Session, of: DecodeRequest, isFull: boolean): As
     speedup: isTimed ? (decoded * fullDepth(session)) / 1000 / seconds : null,
     promptSeconds: prompt.seconds,
   };
+  return written.map(({ ids, tokens }) => ({ ...ids, tokens }));
 }

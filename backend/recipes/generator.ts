@@ -3,6 +3,7 @@
  * one stays open, so that an editor's next request neither loads the model nor computes its context again.
  */
 import { join } from 'node:path';
+import type { JobOptions } from '../../protocol/jobs.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { newPace } from '../decoding/pace.ts';
@@ -57,6 +58,12 @@ const usualBytes = 2 ** 29;
 /** Tokens of a prompt that are read at once: a text in flight, or a cancellation, waits for no more. */
 const pieceTokens = 128;
 
+/** `explained`: see `JobOptions`. */
+export type GeneratorOptions = GenerateOptions & Pick<JobOptions['generate'], 'explained'>;
+
+/** Whether the predictions of every exit were requested. */
+const readsAll = ({ candidates, explained = 0 }: GeneratorOptions): boolean => candidates > 0 || explained > 0;
+
 export interface GeneratorUse {
   /** For texts that are over. */
   readonly rememberedBytes?: number;
@@ -71,18 +78,18 @@ export interface GeneratorUse {
  * @throws UserError for a model or checkpoint that cannot be used; the signal's reason once it fires.
  */
 export async function openGenerator(
-  options: GenerateOptions,
+  options: GeneratorOptions,
   signal: AbortSignal,
   { rememberedBytes = usualBytes, measures = false }: GeneratorUse = {},
 ): Promise<Generator> {
   // At full depth the stages are cut only if the exits' predictions were requested.
   const mode = modeFromOptions(options);
-  const exits = mode !== 'full' || options.candidates > 0 ? options.exits : null;
+  const exits = mode !== 'full' || readsAll(options) ? options.exits : null;
   const { model, device, gpuLayers, precision, threads, head } = options;
-  const { policy, threshold, disable, candidates, promptExit } = options;
+  const { policy, threshold, disable, promptExit } = options;
   const checkpoint = exits && [exits, ...checkpointState(exits)];
   const files = JSON.stringify([state(model), checkpoint, device, gpuLayers, precision, threads, head]);
-  const isWhole = exits !== null && candidates > 0;
+  const isWhole = exits !== null && readsAll(options);
   const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, promptExit, isWhole]);
   const isIt = (one: OpenGenerator): boolean => one.files === files && (one.cuts === cuts || one.isWhole);
   const own =
@@ -135,7 +142,7 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
 }
 
 async function open(
-  options: GenerateOptions,
+  options: GeneratorOptions,
   directory: string | null,
   { rememberedBytes, measures }: Required<GeneratorUse>,
   release: () => void,
@@ -148,7 +155,7 @@ async function open(
     const isWanted = enabledExits(options, calibration, model.spec.layers.length);
     const promptLayer = promptLayerOf(options, calibration);
     const isUsed = (exit: string): boolean =>
-      options.candidates > 0 || isWanted(exit) || Number.parseInt(exit, 10) === promptLayer;
+      readsAll(options) || isWanted(exit) || Number.parseInt(exit, 10) === promptLayer;
     const used = onlyExits(exits, isUsed);
     const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', used), signal);
     const messages: string[] = [];

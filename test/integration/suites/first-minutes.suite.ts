@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { cpSync, linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
-import { serialiseTrace, type Trace } from '../../../protocol/exittrace.ts';
+import type { Trace } from '../../../protocol/exittrace.ts';
 import type { RunSummary } from '../../../protocol/server.ts';
 import { ask, delay, idle, inView, inWorkbench, press, until } from '../harness/driver.ts';
 import { activate, EXTENSION_ID, fileUri, pictures, runIs, workspaceFolder } from '../harness/extension.ts';
@@ -83,6 +83,7 @@ const configure = (setting: string, value: unknown): Thenable<void> =>
   vscode.workspace.getConfiguration('earlyExit').update(setting, value, vscode.ConfigurationTarget.Workspace);
 const hasGhostText = `document.querySelector('.ghost-text-decoration, .ghost-text') !== null`;
 const lensIsShown = `[...document.querySelectorAll('.codelens-decoration')].some((each) => each.textContent.includes('tokens'))`;
+const draws = (shall: boolean): string => `document.body.style.display = '${shall ? '' : 'none'}'`;
 const hasOpinions = `document.querySelectorAll('.opinions tbody th').length > 0`;
 
 /** Generates by the palette. What came stands in the gap, and what stood behind it still does. */
@@ -252,6 +253,7 @@ export function median(values: readonly number[]): number {
   `;
 
 let made: Trace | null = null;
+let traceText = '';
 const rounds = 3;
 
 /** What README and the walkthrough show: a text in the exits' colours, its trace, and a suggestion. */
@@ -263,7 +265,10 @@ const ofPages = (model: string, exits: string): Test[] => [
     // A session's first text tells no speed, and other work of a busy machine may hold up any.
     for (let round = 0, speedup = 0; round < rounds && speedup < 1.05; round++) {
       await atTheGap(ofMedian, '\n}\n');
+      // Here the processors draw the window, too, which is the work of a graphics card elsewhere.
+      await inWorkbench(draws(false));
       made = (await api.generateAtCursor({ mode: 'fast', exits }))?.trace ?? null;
+      await inWorkbench(draws(true));
       speedup = made?.speedup ?? 0;
       note(`${speedup} × ${JSON.stringify(made?.tokens.map(({ text }) => text).join(''))}`);
     }
@@ -272,13 +277,19 @@ const ofPages = (model: string, exits: string): Test[] => [
     await act('earlyExit.showDetails');
     await until('the details', () => inView<boolean>('details', hasOpinions).catch(() => false));
     await pictures('pages-fast-details');
+    await ask({ do: 'click', view: 'details', selector: 'vscode-button[aria-label="Open as Trace"]' });
+    traceText = await until('its trace', () => {
+      const { document } = vscode.window.activeTextEditor!;
+      return document.languageId === 'exittrace' ? document.getText() : null;
+    });
+    await act('workbench.action.closeActiveEditor');
     await act('workbench.action.closeEditorsInOtherGroups');
   }),
   test('pages: its trace', async () => {
     const file = path.join(workspaceFolder(), 'median.exittrace');
     // The speed of a machine that others use is none.
-    const { speedup = 0, ...untimed } = made!;
-    writeFileSync(file, serialiseTrace(speedup > 1 ? made! : untimed));
+    const { speedup = 0 } = made!;
+    writeFileSync(file, speedup > 1 ? traceText : traceText.replace(/^speedup .*\n/m, ''));
     await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(file));
     await until('its lenses', () => inWorkbench<boolean>(lensIsShown));
     await pictures('pages-trace');

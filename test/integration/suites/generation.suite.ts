@@ -83,13 +83,7 @@ export const run = suite([
     assert.equal(result.trace.layers, 12);
     assert.deepEqual(result.trace.exits, EXITS);
     assert.ok(seen.length > 3, `it came in ${seen.length} edits`);
-    for (const token of result.trace.tokens) {
-      assert.ok(EXITS.includes(token.exit));
-      assert.deepEqual(
-        token.opinions?.map(({ exit }) => exit),
-        EXITS,
-      );
-    }
+    for (const token of result.trace.tokens) assert.ok(EXITS.includes(token.exit));
     assert.ok(result.meanLayer < 12, `mean layer ${result.meanLayer}`);
   }),
 
@@ -119,10 +113,13 @@ export const run = suite([
     ).then(() => {})),
 
   test('says on hover what every exit predicted', async () => {
-    const text = await hoverAt(document.uri, document.positionAt(start));
     const [first] = result.trace.tokens;
-    assert.ok(text.includes(`**Layer ${first!.layer} of 12**`), text);
-    for (const exit of EXITS) assert.ok(text.includes(exit), `${exit} in ${text}`);
+    // Exits are read behind the text.
+    await until('every exit', async () => {
+      const text = await hoverAt(document.uri, document.positionAt(start));
+      assert.ok(text.includes(`**Layer ${first!.layer} of 12**`), text);
+      return EXITS.every((exit) => text.includes(exit));
+    });
   }),
 
   test('colours tokens by their depth, and pictures it', async () => {

@@ -46,27 +46,33 @@ test('readers that come at different times hear what each of their texts is alon
   session.dispose();
 });
 
-test('an urgent text is written before the next token of another, whose text stays what it is', async () => {
-  const session = openSession(staged, { rows: 4, pieceTokens: 16 });
-  const [chat, gap] = [promptOf(5, 20), promptOf(7, 60)];
-  const order: string[] = [];
-  const urgent: Promise<number[]>[] = [];
-  const long = await written(session, textOf(chat, 20), (event) => {
-    if (event.type !== 'tokens') return;
-    order.push('chat');
-    if (order.length === 3)
-      urgent.push(
-        written(session, textOf(gap, 6, { isUrgent: true }), ({ type }) => {
-          if (type === 'tokens') order.push('gap');
-        }),
-      );
-  });
-  expect(await Promise.all(urgent)).toEqual([await alone(gap, 6)]);
-  expect(long).toEqual(await alone(chat, 20));
-  // The step that ran when it came may have decided one more.
-  expect(order.slice(0, 10).filter((kind) => kind === 'gap')).toHaveLength(6);
-  session.dispose();
-});
+test.each([
+  [1, 0],
+  [0, -1],
+])(
+  'a text of urgency %i is written before the next token of one of %i, whose text stays what it is',
+  async (urgency, other) => {
+    const session = openSession(staged, { rows: 4, pieceTokens: 16 });
+    const [chat, gap] = [promptOf(5, 20), promptOf(7, 60)];
+    const order: string[] = [];
+    const urgent: Promise<number[]>[] = [];
+    const long = await written(session, textOf(chat, 20, { urgency: other }), (event) => {
+      if (event.type !== 'tokens') return;
+      order.push('chat');
+      if (order.length === 3)
+        urgent.push(
+          written(session, textOf(gap, 6, { urgency }), ({ type }) => {
+            if (type === 'tokens') order.push('gap');
+          }),
+        );
+    });
+    expect(await Promise.all(urgent)).toEqual([await alone(gap, 6)]);
+    expect(long).toEqual(await alone(chat, 20));
+    // The step that ran when it came may have decided one more.
+    expect(order.slice(0, 10).filter((kind) => kind === 'gap')).toHaveLength(6);
+    session.dispose();
+  },
+);
 
 test('nothing is computed for a reader that is busy, and one that goes leaves the others', async () => {
   let passes = 0;

@@ -4,7 +4,7 @@ import type { GenerateEvent } from '../../../protocol/events.ts';
 import { fakeEngine } from './fake-engine.ts';
 
 const params = { generation: 'g', prompt: 'a', options: { model: './m' } };
-const report = { ready: () => {}, token: () => {}, warning: () => {} };
+const report = { ready: () => {}, token: () => {}, explained: () => {}, warning: () => {} };
 const generated: GenerateEvent = {
   type: 'generated',
   texts: [''],

@@ -1,0 +1,53 @@
+/**
+ * What every exit predicted for the tokens of texts that are written. It is read behind them, many tokens in a pass: read with each token,
+ * it would take every token through all layers, and leaving early would save nothing.
+ */
+import type { GenerateEvent } from '../../protocol/events.ts';
+import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
+import type { BatchRequest, Ids } from '../decoding/batch.ts';
+import type { SequenceOptions } from '../decoding/sequence.ts';
+import type { Session } from '../decoding/session.ts';
+
+/** A text as it was written. */
+export interface WrittenText extends Ids {
+  readonly tokens: readonly TokenRecord[];
+}
+
+/** `candidates`: how many of every exit are told. */
+export async function* explained(
+  session: Session,
+  how: SequenceOptions,
+  texts: readonly WrittenText[],
+  candidates: number,
+): AsyncGenerator<GenerateEvent, void> {
+  const requests = texts.map(({ ids, from, tokens }, number): BatchRequest => ({
+    ...how,
+    number,
+    prompt: ids.slice(0, from + tokens.length - 1),
+    opinionsFrom: from - 1,
+    candidates,
+    maxTokens: 0,
+    scores: null,
+    // Texts that are written meanwhile go first.
+    urgency: -1,
+    promptExit: null,
+  }));
+  const known = requests.filter(({ number }) => texts[number]!.tokens.length > 0);
+  for await (const event of session.write(known)) {
+    if (event.type !== 'prompt') continue;
+    const { number } = event.request;
+    const { tokens } = texts[number]!;
+    yield {
+      type: 'explained',
+      sequence: number,
+      opinions: event.opinions.map((place, at) => place.map((opinion) => asLeft(opinion, tokens[at]!))),
+    };
+  }
+}
+
+/** The exit at which a token left predicted it, even if memories filled entries before it that are exact now. */
+function asLeft(opinion: ExitOpinion, { exit, id, text, confidence }: TokenRecord): ExitOpinion {
+  if (opinion.exit !== exit || exit === 'final') return opinion;
+  const token = opinion.token?.id === id ? opinion.token : { id, text, probability: confidence };
+  return { ...opinion, confidence, token };
+}
