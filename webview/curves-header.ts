@@ -2,7 +2,7 @@
 import type { CurvePlan, CurveRun, ViewMessage } from '../protocol/webview.ts';
 import type { RunState } from '../protocol/server.ts';
 import { element, replace } from './dom.ts';
-import { doneShare, duration, planParts, type PlanPart } from './run-figures.ts';
+import { doneShare, duration, partNames, planParts, type PartName, type PlanPart } from './run-figures.ts';
 import { t } from './texts.ts';
 import { button } from './toolkit.ts';
 
@@ -44,7 +44,10 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
       progress.setAttribute('aria-valuenow', String(Math.round(100 * share)));
       const parts = plan && run.state !== 'finished' ? planParts(plan, run.spent ?? 0) : [];
       replace(progress, ...(parts.length > 0 ? parts.map(planBar) : [planBar({ seconds: 1, done: share })]));
-      replace(minutes, ...parts.map((part) => planFigure(part, run.state === 'running')));
+      const isRunning = run.state === 'running';
+      // A run by minutes first measures this machine; what comes then is known, only not for how long.
+      const isPlanning = plan === null && isRunning && run.byMinutes;
+      replace(minutes, ...(isPlanning ? partNames.map(unplanned) : parts.map((part) => planFigure(part, isRunning))));
       replace(figures, ...runFigures(run));
       // The message is not shown if badge and figures already say it.
       const isSaid = run.state === 'finished' || /^Step \d/.test(run.message);
@@ -98,7 +101,13 @@ function planFigure({ part, seconds, done }: PlanPart, isRunning: boolean): HTML
   return made;
 }
 
-const partText = (part: PlanPart['part']): string =>
+function unplanned(part: PartName): HTMLElement {
+  const made = figure(partText(part), '…');
+  if (part === 'start') made.setAttribute('aria-current', 'step');
+  return made;
+}
+
+const partText = (part: PartName): string =>
   ({
     start: t('start'),
     'held-out': t('held-out text'),

@@ -15,9 +15,13 @@ export function later(run: CurveRun, seconds: number): CurveRun {
   return { ...run, spent, left, share };
 }
 
+/** The parts of a run's minutes, in order. */
+export const partNames = ['start', 'held-out', 'fit', 'updates', 'calibration'] as const;
+export type PartName = (typeof partNames)[number];
+
 /** A part of a run's minutes. */
 export interface PlanPart {
-  readonly part: 'start' | 'held-out' | 'fit' | 'updates' | 'calibration';
+  readonly part: PartName;
   readonly seconds: number;
   /** How much of it is over, from 0 to 1. */
   readonly done: number;
@@ -26,15 +30,10 @@ export interface PlanPart {
 /** The parts of a plan in the order of the run; parts without time are left out. */
 export function planParts({ total, evaluation, fit, updates, calibration }: CurvePlan, spent: number): PlanPart[] {
   const start = Math.max(0, total - evaluation - fit - updates - calibration);
-  const parts = [
-    ['start', start],
-    ['held-out', evaluation],
-    ['fit', fit],
-    ['updates', updates],
-    ['calibration', calibration],
-  ] as const;
+  const all = { start, 'held-out': evaluation, fit, updates, calibration };
   let from = 0;
-  return parts.flatMap(([part, seconds]) => {
+  return partNames.flatMap((part) => {
+    const seconds = all[part];
     if (seconds <= 0) return [];
     const done = Math.min(1, Math.max(0, (spent - from) / seconds));
     from += seconds;
