@@ -67,7 +67,7 @@ const questions: { [Name in keyof Answers]: (word?: string) => Promise<Answers[N
   async lossless() {
     const model = tinyModel();
     const staged = await openStagedModel(model, copiedExits(model, exits), on());
-    const texts = 8;
+    const texts = 4;
     let differ = 0;
     for (let i = 0; i < texts; i++) {
       const prompt = Array.from({ length: 6 }, (_, n) => (i * 37 + n * 11) % model.spec.vocabulary);

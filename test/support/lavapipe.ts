@@ -28,6 +28,8 @@ export async function lavapipe(): Promise<Record<string, string> | null> {
       GGML_VK_VISIBLE_DEVICES: '0',
       // Its programs run where they are submitted: threads of its own would share the processors with ggml, which waits awake.
       LP_NUM_THREADS: '0',
+      // ggml then sleeps until the card is done. Awake it would take as much of the processor as the card, whose programs are compiled meanwhile.
+      GGML_VK_SERIALIZE_SUBMISSIONS: '1',
       // Products in 32 bits, which can be compared closely, and fewer programs to compile.
       GGML_VK_DISABLE_F16: '1',
     };
