@@ -1,10 +1,11 @@
 /** Random texts come back from every tokenizer as they were; damaged tokenizer files are used or refused, nothing else. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { random } from '../../support/random.ts';
+import { writeAnew } from '../../support/write-anew.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
 import { byteLevelFile, golden, sentencePieceFile, type Golden } from './fixtures.ts';
 
@@ -62,7 +63,7 @@ describe('damaged tokenizers', () => {
     const next = random(12);
     const counts = { accepted: 0, refused: 0 };
     for (let round = 0; round < 1000; round++) {
-      writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(damage(original, next)));
+      writeAnew(join(folder, 'tokenizer.json'), JSON.stringify(damage(original, next)));
       counts[used(folder) ? 'accepted' : 'refused'] += 1;
     }
     expect(counts.accepted).toBeGreaterThan(100);
@@ -77,7 +78,7 @@ describe('damaged tokenizers', () => {
     for (let round = 0; round < 1000; round++) {
       const bytes = Buffer.from(original);
       bytes[Math.floor(next() * bytes.length)] = Math.floor(next() * 256);
-      writeFileSync(path, bytes);
+      writeAnew(path, bytes);
       counts[used(path) ? 'accepted' : 'refused'] += 1;
     }
     expect(counts.accepted).toBeGreaterThan(100);

@@ -37,9 +37,9 @@ test.each([
   let speedup = 0;
   const trials = 40;
   for (let trial = 0; trial < trials; trial++) {
-    const found = calibrate(madeUp(2000, 1), costs, { promise, certainty: 0.9 });
+    const found = calibrate(madeUp(1000, 1), costs, { promise, certainty: 0.9 });
     const isBroken = found.some(({ thresholds }) => {
-      const fresh = madeUp(20_000, 1);
+      const fresh = madeUp(10_000, 1);
       return measure === 'agreement'
         ? agreementOf(fresh, thresholds) < promise.limit
         : mean(regretsOf(fresh, thresholds)) > promise.limit;

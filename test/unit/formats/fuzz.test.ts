@@ -2,7 +2,7 @@
  * Thousands of damaged files: each is either read within its own bounds or refused with the user's error. Never another
  * error, never more memory than the file is large.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openGguf } from '../../../backend/formats/gguf.ts';
@@ -10,6 +10,7 @@ import { openSafetensors } from '../../../backend/formats/safetensors.ts';
 import type { TensorSource } from '../../../backend/formats/tensor-source.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { random } from '../../support/random.ts';
+import { writeAnew } from '../../support/write-anew.ts';
 import { gguf, safetensors, temporaryFolder, text, u32, u64 } from './fixtures.ts';
 
 type Mutation = (bytes: Buffer, next: () => number, headerLength: number) => Buffer;
@@ -64,7 +65,7 @@ function fuzz(
   const counts = { accepted: 0, refused: 0 };
   for (let round = 0; round < rounds; round++) {
     const bytes = mutations[round % mutations.length]!(original, next, headerLength);
-    writeFileSync(path, bytes);
+    writeAnew(path, bytes);
     const before = process.memoryUsage().arrayBuffers;
     try {
       const source = open(path);

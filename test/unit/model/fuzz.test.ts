@@ -1,10 +1,11 @@
 /** Damaged configurations of every family: each opens a model of finite numbers or is refused with the user's error. */
-import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { openModel } from '../../../backend/model/open.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { random } from '../../support/random.ts';
+import { writeAnew } from '../../support/write-anew.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
 import { fixtures } from '../../support/golden.ts';
 
@@ -60,7 +61,7 @@ it.each(readdirSync(join(fixtures, 'tiny')))('%s: 40 mutations', (family) => {
   const original: unknown = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
   for (let round = 0; round < 40; round++) {
     const config = JSON.stringify(damage(next() < 0.3 ? damage(original) : original));
-    writeFileSync(join(folder, 'config.json'), config);
+    writeAnew(join(folder, 'config.json'), config);
     try {
       const model = openModel(folder);
       model.close();
