@@ -62,8 +62,9 @@ export async function ensureServer(cache: string, release: Release): Promise<Ins
     const ripgrep = path.join(vscode, 'node_modules/@vscode/ripgrep');
     const binaries = path.join(partial, `node_modules/@vscode/ripgrep-${platform}/bin`);
     if (existsSync(ripgrep)) await symlink(path.relative(ripgrep, binaries), path.join(ripgrep, 'bin'));
-    // It waits for a sign-in, and tests would wait for it.
-    await rm(path.join(vscode, 'extensions/copilot'), { recursive: true, force: true });
+    // One waits for a sign-in, and tests would wait for it; the other reads the whole workspace in two processes of its own.
+    for (const each of ['copilot', 'typescript-language-features'])
+      await rm(path.join(vscode, 'extensions', each), { recursive: true, force: true });
     await rename(partial, root);
   } catch (error) {
     await rm(partial, { recursive: true, force: true });

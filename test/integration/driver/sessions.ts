@@ -33,7 +33,7 @@ const quickTuning = {
 
 export const sessions: readonly Session[] = [
   { name: 'activation' },
-  { name: 'tuning', settings: { ...quickTuning, 'earlyExit.tuning.steps': 350, 'earlyExit.tuning.evaluateEvery': 50 } },
+  { name: 'tuning', settings: { ...quickTuning, 'earlyExit.tuning.steps': 200, 'earlyExit.tuning.evaluateEvery': 50 } },
   {
     name: 'generation',
     settings: {
@@ -110,7 +110,6 @@ export const commonSettings = {
   // Servers of others on this machine are no news.
   'remote.autoForwardPorts': false,
   'telemetry.telemetryLevel': 'off',
-  'typescript.tsserver.enabled': false,
   'editor.minimap.enabled': false,
   'workbench.colorTheme': 'Default Dark Modern',
 };

@@ -55,7 +55,7 @@ export const run = suite([
     await press('Enter');
     const run = await until('a run', async () => (await api.listRuns())[0]);
     id = run.id;
-    assert.equal(run.title, 'typescript-5m · 4:norm,8:norm · 350 steps · tuning');
+    assert.equal(run.title, 'typescript-5m · 4:norm,8:norm · 200 steps · tuning');
   }),
 
   test('draws what arrives: a curve for each exit, the final exit as the line to reach', async () => {
@@ -107,8 +107,8 @@ export const run = suite([
       const text = await headerText();
       return text.includes('finished') && text;
     });
-    assert.match(header, /finished.*updates350.*took\d/);
-    assert.doesNotMatch(header, /Done|of 350|left/, 'it is said once');
+    assert.match(header, /finished.*updates200.*took\d/);
+    assert.doesNotMatch(header, /Done|of 200|left/, 'it is said once');
     const progress = `document.querySelector('[role="progressbar"]').getAttribute('aria-valuenow')`;
     assert.equal(await inView('curves', progress), '100');
   }),
@@ -197,7 +197,7 @@ export const run = suite([
   test('exports what it shows as SVG, PNG and every point as CSV', async () => {
     const starts = { svg: '<svg ', png: '\x89PNG', csv: 'run,step,exit,' };
     for (const [format, start] of Object.entries(starts)) {
-      const file = path.join(workspaceFolder(), `loss-curves-typescript-5m-4-norm-8-norm-350-steps-tuning.${format}`);
+      const file = path.join(workspaceFolder(), `loss-curves-typescript-5m-4-norm-8-norm-200-steps-tuning.${format}`);
       await ask({ do: 'click', view: 'curves', selector: '.popup:last-of-type summary' });
       await ask({ do: 'click', view: 'curves', selector: `[data-format="${format}"]` });
       await until(
