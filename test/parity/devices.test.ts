@@ -28,7 +28,7 @@ describe.skipIf(gpu === null)('WebGPU on a software adapter', () => {
   test(
     'the tuning step on tfjs, which lets its process end',
     async () => {
-      const { loss, norm } = await ask(['webgpu', '3'], gpu!);
+      const { loss, norm } = await ask(['webgpu', '2'], gpu!);
       expect(loss).toBeLessThan(tolerance);
       expect(norm).toBeLessThan(tolerance);
     },

@@ -187,7 +187,7 @@ describe('a text ends', () => {
     const long = await openStagedModel({ ...model, spec });
     let passes = 0;
     const kept = openSession(long, undefined, { ...newPace(long), measured: () => void passes++ });
-    const prompt = Array.from({ length: 3000 }, (_, i) => i % 250);
+    const prompt = Array.from({ length: 1200 }, (_, i) => i % 250);
     const { tokens, stops } = await decodeAll(kept, {
       ...plainRequest([prompt], 5),
       isCancelled: () => passes >= 2,
