@@ -82,7 +82,8 @@ export default defineConfig({
     // onnxruntime-node and TensorFlow.js keep global state: one process a file, two at a time.
     poolOptions: {
       forks: { maxForks: 2, minForks: 1, execArgv: oneThread },
-      threads: { maxThreads: 2, minThreads: 1 },
+      // A pool takes this from here, and not from its project. All that run in threads share them.
+      threads: { maxThreads: 2, minThreads: 1, isolate: false },
     },
     sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
@@ -93,7 +94,6 @@ export default defineConfig({
           name: 'sharing',
           include: sharing,
           pool: 'threads',
-          poolOptions: { threads: { isolate: false } },
           sequence: { groupOrder: 0 },
         },
       },
