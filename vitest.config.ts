@@ -12,13 +12,10 @@ const longest = [
   'parity/cpu-variants',
   'install/release',
   'unit/recipes/tune',
-  'golden/decode',
   'unit/trial/small',
-  'parity/lossless',
   'golden/exits',
   'parity/step',
   'unit/server/server',
-  'unit/runtime/pass-bits',
 ];
 
 /**
@@ -52,6 +49,23 @@ const sharing = globSync(
     ],
   },
 );
+
+/**
+ * Tests that compute with ggml, without TensorFlow.js, clocks, settings of the process or replaced modules, share a process. It runs them one
+ * after the other, while the integration suites have the other processor.
+ */
+const together = [
+  'test/golden/{decode,families,formats,memory}.test.ts',
+  'test/parity/{drafts,lossless}.test.ts',
+  'test/unit/checkpoint/memory.test.ts',
+  'test/unit/decoding/{batch,decode,grammar,healing,kv-cache,memory,mixture-of-modes,observe,prompt-exit}.test.ts',
+  'test/unit/evaluation/{prompts,written}.test.ts',
+  'test/unit/exits/memory.test.ts',
+  'test/unit/export/formats.test.ts',
+  'test/unit/ggml/{library,products,types,weights}.test.ts',
+  'test/unit/model/mixture.test.ts',
+  'test/unit/runtime/{batch-bits,cut-bits,last-only,memory,open,pass-bits,stored-types}.test.ts',
+];
 
 /** For a process, its threads and its children. */
 const oneThread = ['--import', new URL('test/support/one-thread.mjs', import.meta.url).href];
@@ -100,14 +114,26 @@ export default defineConfig({
       {
         extends: true,
         test: {
+          name: 'together',
+          include: together,
+          setupFiles: ['test/support/event-loop.ts'],
+          pool: 'forks',
+          poolOptions: { forks: { singleFork: true, isolate: false } },
+          env: { NODE_OPTIONS: oneThread.join(' ') },
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
           name: 'alone',
           include: ['test/{unit,parity,golden,install,distributed}/**/*.test.ts'],
-          exclude: sharing,
+          exclude: [...sharing, ...together],
           globalSetup: ['test/support/bundle.ts'],
           setupFiles: ['test/support/event-loop.ts', 'test/support/bundled-worker.ts'],
           pool: 'forks',
           env: { NODE_OPTIONS: oneThread.join(' ') },
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],
