@@ -19,7 +19,7 @@ import { memoryFile } from '../../../backend/checkpoint/memory.ts';
 
 const model = 'models/typescript-5m';
 const { signal } = new AbortController();
-const text = { data: ['protocol/*.ts'], sequenceLength: 256, heldOutFraction: 0.3 };
+const text = { data: ['protocol/*.ts'], sequenceLength: 128, heldOutFraction: 0.3 };
 let root: string;
 let out: string;
 
@@ -31,7 +31,7 @@ beforeAll(async () => {
     ...text,
     model,
     exits: '2,11',
-    fitTokens: 8192,
+    fitTokens: 4096,
     steps: 1,
     evaluationTokens: 256,
     shortlist: 2000,
