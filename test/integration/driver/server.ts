@@ -57,12 +57,12 @@ export async function ensureServer(cache: string, release: Release): Promise<Ins
     // Scripts would compile native modules, which only terminals need.
     await npm(partial, 'install', '--ignore-scripts', ...packages);
     await npm(vscode, 'install', '--ignore-scripts', '--omit=dev');
-    await npm(path.join(vscode, 'extensions'), 'install', '--ignore-scripts', '--omit=dev');
     await symlink('node_modules', path.join(vscode, 'node_modules.asar'));
     const ripgrep = path.join(vscode, 'node_modules/@vscode/ripgrep');
     const binaries = path.join(partial, `node_modules/@vscode/ripgrep-${platform}/bin`);
     if (existsSync(ripgrep)) await symlink(path.relative(ripgrep, binaries), path.join(ripgrep, 'bin'));
-    // One waits for a sign-in, and tests would wait for it; the other reads the whole workspace in two processes of its own.
+    // One waits for a sign-in, and tests would wait for it; the other reads the whole workspace in two processes of its own, with the only
+    // package that extensions share.
     for (const each of ['copilot', 'typescript-language-features'])
       await rm(path.join(vscode, 'extensions', each), { recursive: true, force: true });
     await rename(partial, root);

@@ -39,7 +39,7 @@ export const sessions: readonly Session[] = [
     settings: {
       ...quickTuning,
       'earlyExit.exits': '4,6,8,10',
-      'earlyExit.tuning.fitTokens': 24_000,
+      'earlyExit.tuning.fitTokens': 8_000,
       'earlyExit.model': 'typescript-5m',
       'earlyExit.tuning.preset': 'quick',
       'earlyExit.tuning.data': ['src/**/*.ts'],

@@ -82,7 +82,7 @@ export const run = suite([
     assert.ok(result.trace.tokens.length > 0 && result.trace.tokens.length <= TOKENS + 48);
     assert.equal(result.trace.layers, 12);
     assert.deepEqual(result.trace.exits, EXITS);
-    assert.ok(seen.length > 3, `it came in ${seen.length} edits`);
+    assert.ok(seen.length > 1, `it came in ${seen.length} edits`);
     for (const token of result.trace.tokens) assert.ok(EXITS.includes(token.exit));
     assert.ok(result.meanLayer < 12, `mean layer ${result.meanLayer}`);
   }),
