@@ -29,6 +29,8 @@ const children = [
   'support/memory-child',
   'trial/recipe-child',
   'unit/onnx/telemetry-child',
+  'unit/worker/fake-entry',
+  'unit/worker/idle-child',
 ];
 const tests = path.resolve(import.meta.dirname, '..');
 

@@ -1,13 +1,15 @@
 import { symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it, vi } from 'vitest';
 import { createEngine, runInWorker } from '../../../backend/worker/engine.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { bundled } from '../../support/bundled.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
 
-const entry = new URL('./fake-entry.ts', import.meta.url);
+const entry = pathToFileURL(bundled('fake-entry'));
 const options = (model: string) => parseOptions('tune', { model });
 
 async function collect<T>(events: AsyncIterable<T>): Promise<T[]> {

@@ -2,7 +2,8 @@
 import { createEngine, runIn } from '../../../backend/worker/engine.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 
-const entry = new URL('fake-entry.ts', import.meta.url);
+// Both are bundled.
+const entry = new URL('fake-entry.js', import.meta.url);
 const engine = createEngine({ entry, idleMilliseconds: 60_000, graceMilliseconds: Infinity });
 for await (const event of runIn(engine, 'tune', parseOptions('tune', { model: 'counts' }))) console.log(event.type);
 await engine.dispose();
