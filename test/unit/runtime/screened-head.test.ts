@@ -28,10 +28,14 @@ afterAll(() => {
 const hasGgml = libraryFolder() !== null;
 type Stored = 'Q8_0' | 'Q6_K' | 'F16';
 
-/** About normal. */
-function noise(count: number): Float32Array {
-  const next = random(5);
-  return Float32Array.from({ length: count }, () => 0.05 * (next() + next() + next() - 1.5));
+/** About normal. A head draws its numbers from these, since millions of them would take seconds to make. */
+const next = random(5);
+const noise = Float32Array.from({ length: 2 ** 16 }, () => 0.05 * (next() + next() + next() - 1.5));
+const halves = Uint16Array.from(noise, toHalf);
+
+function drawn<T extends Float32Array | Uint16Array>(from: T, into: T): T {
+  for (let i = 0; i < into.length; i++) into[i] = from[Math.floor(next() * from.length)]!;
+  return into;
 }
 
 function storedHead(type: Stored, count: number): Uint8Array {
@@ -41,8 +45,9 @@ function storedHead(type: Stored, count: number): Uint8Array {
     for (let at = 209; at < blocks.length; at += 210) blocks[at] = 0x04;
     return blocks;
   }
-  const values = noise(count);
-  return type === 'Q8_0' ? quantiseBlocks(type, values) : new Uint8Array(Uint16Array.from(values, toHalf).buffer);
+  return type === 'Q8_0'
+    ? quantiseBlocks(type, drawn(noise, new Float32Array(count)))
+    : new Uint8Array(drawn(halves, new Uint16Array(count)).buffer);
 }
 
 /** A tiny model with a head of 2²³ numbers. */
