@@ -24,6 +24,12 @@ interface Prediction {
   readonly mayLeave: boolean;
 }
 
+/** An exit that was sure of a token that the full model decides, to see whether they agree. */
+interface Check {
+  readonly exit: string;
+  readonly token: number;
+}
+
 /** Choices of each row: as many as were right drafts, and one more. */
 export async function choose(
   model: StagedModel,
@@ -40,13 +46,16 @@ export async function choose(
   const predictions = lengths.map((length) => Array.from({ length }, (): Prediction[] => []));
   // The prediction with which each position leaves, as soon as an exit lets it. Whether it counts depends on the drafts before it.
   const left = lengths.map((length) => Array.from({ length }, (): Prediction | null => null));
+  const checks = lengths.map((length) => Array.from({ length }, (): Check[] => []));
   // The allowed tokens at each position; the drafts themselves are allowed.
   const allowed = sequences.map((sequence, row) => placesOf(sequence, blocks[row]!));
   const whole = [...blocks.keys()].filter((row) => wantsOpinions[row]!);
 
   for (const [k, exit] of model.exits.entries()) {
     const isFinal = exit.spec === null;
-    const isEnabled = options.map(({ enabled }) => isFinal || enabled(exit.id));
+    const isEnabled = sequences.map(
+      ({ options: { enabled }, probation }) => isFinal || (enabled(exit.id) && (probation?.asks(exit) ?? true)),
+    );
     const needed = [...blocks.keys()].filter((row) => wantsOpinions[row]! || (!isDone[row]! && isEnabled[row]!));
     if (needed.length === 0) continue;
     const lastOnly = lengths.every((length) => length === 1);
@@ -70,7 +79,13 @@ export async function choose(
         const at = from[i]! + n;
         const own = rows && rows.subarray(n * model.spec.vocabulary, (n + 1) * model.spec.vocabulary);
         predictions[row]![at]!.push({ exit, readout, logits: own, mayLeave: isOpen[row]![at]! });
-        left[row]![at] ??= isLeaving(sequences[row]!, predictions[row]![at]!, allowed[row]![at]!);
+        left[row]![at] ??= leavingAt(
+          sequences[row]!,
+          at,
+          predictions[row]![at]!,
+          allowed[row]![at]!,
+          checks[row]![at]!,
+        );
       }
       while (!isDone[row]) {
         const at = choices[row]!.length;
@@ -84,6 +99,12 @@ export async function choose(
         const draft = blocks[row]!.drafts[at] ?? null;
         const probability = probabilityOf(token, readout, logits);
         choices[row]!.push({ token, exit: leftAt, readout, probability, draft });
+        // A token that is drawn is not always the full model's best.
+        const best = options[row]!.sampling.temperature > 0 ? leaving.readout.token : token;
+        for (const check of checks[row]![at]!) {
+          const index = indexOf(sequences[row]!, at);
+          sequences[row]!.probation!.checked(check.exit, { index, isRight: check.token === best });
+        }
         if (draft !== null && draft.kind !== null) {
           pace.judged(draft.kind, draft.token === token);
           if (draft.token === token) pace.drafters.earned(draft.source);
@@ -107,14 +128,31 @@ export async function choose(
   );
 }
 
-/** The last exit's prediction if the position leaves there; the exits before it did not let it leave. */
-function isLeaving(sequence: Sequence, predictions: readonly Prediction[], may: Allowed | null): Prediction | null {
+/** Place in its text of the token in place `at` of a block. */
+const indexOf = ({ count, respelled }: Sequence, at: number): number => count + respelled + at;
+
+/**
+ * The last exit's prediction if the position leaves there; the exits before it did not let it leave. An exit that is sure but on probation
+ * is added to the position's `checks`, and then no exit lets it leave.
+ */
+function leavingAt(
+  sequence: Sequence,
+  at: number,
+  predictions: readonly Prediction[],
+  may: Allowed | null,
+  checks: Check[],
+): Prediction | null {
   const last = predictions.at(-1)!;
   const earlier = predictions.slice(0, -1).flatMap(({ mayLeave, readout }) => (mayLeave ? [readout] : []));
   const { exit, readout, mayLeave } = last;
   const isSure = (): boolean =>
     leaves(sequence.options.policy, exit.id, readout, earlier) && (may?.allows(readout.token) ?? true);
-  return mayLeave && (exit.spec === null || isSure()) ? last : null;
+  if (!mayLeave || exit.spec === null) return mayLeave ? last : null;
+  if (!isSure()) return null;
+  const { probation } = sequence;
+  if (probation === null || (checks.length === 0 && probation.mayDecide(exit.id, indexOf(sequence, at)))) return last;
+  checks.push({ exit: exit.id, token: readout.token });
+  return null;
 }
 
 /**

@@ -7,6 +7,7 @@ import type { Gate } from './gate.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
 import { opinionOf } from './opinions.ts';
 import type { Policy } from './policy.ts';
+import { newProbation, type Probation } from './probation.ts';
 import { seededRandom, type Random } from './random.ts';
 import type { SamplingOptions } from './sampler.ts';
 import { firstEnd, stopStringEnd, type TextCodec, type TextEnd } from './text.ts';
@@ -18,6 +19,8 @@ export interface SequenceOptions {
   /** Whether a token may leave at an exit, by its id. The final exit always may. */
   readonly enabled: (exit: string) => boolean;
   readonly sampling: SamplingOptions;
+  /** Whether exits must prove themselves in the text before they decide; see probation.ts. */
+  readonly onProbation?: boolean;
   /** Whether exits' memories fill the layers that tokens left out; otherwise these tokens wait for the next one that goes deeper. */
   readonly remembers?: boolean;
   /** The layer of the exit at which most of the prompt stops; null: it goes through all layers. */
@@ -49,6 +52,8 @@ export interface Sequence {
   readonly options: SequenceOptions;
   readonly promptTokens: number;
   readonly random: Random;
+  /** Null if exits decide from the first token on. */
+  readonly probation: Probation | null;
   /** For penalties. */
   readonly seen: { readonly all: Set<number>; readonly written: Map<number, number> };
   /** Null if the text does not draft. */
@@ -89,6 +94,7 @@ export function newSequence(
     options,
     promptTokens: prompt.length,
     random: seededRandom(options.seed + number),
+    probation: options.onProbation ? newProbation(prompt) : null,
     seen: { all: new Set(prompt), written: new Map() },
     lookup,
     decoder: options.codec.decoder(),

@@ -103,8 +103,9 @@ export async function* tryOut(
     for (const candidate of candidates) {
       const isUsed = (exit: string): boolean => exit in candidate.thresholds;
       const cut = await open(onlyExits(on.exits, isUsed));
-      fast.push(way(cut, { ...leavingBy(candidate), drafts }));
-      alone.push(way(cut, leavingBy(candidate)));
+      const how = { ...leavingBy(candidate), onProbation: true };
+      fast.push(way(cut, { ...how, drafts }));
+      alone.push(way(cut, how));
     }
     const ways = [full, lossless, ...fast, ...alone];
     const load = watchLoad();

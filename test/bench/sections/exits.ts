@@ -10,9 +10,9 @@ import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
-import type { Gate } from '../../../backend/decoding/gate.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { gatesOf } from '../../../backend/checkpoint/gates.ts';
+import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
@@ -181,36 +181,24 @@ function waysOf(
     return { name, kind, contestant: { name, turn }, texts };
   };
   const lookup = textDrafts(draftLimit);
-  const fast = (
-    name: string,
-    model: StagedModel,
-    thresholdOf: (exit: string) => number | undefined,
-    drafts = true,
-    gates: ReadonlyMap<string, Gate> = new Map(),
-    remembers = true,
-  ): Way =>
-    way(name, 'fast', model, {
-      // An exit without a threshold costs more than it saves, says the calibration.
-      enabled: (exit) => thresholdOf(exit) !== undefined,
-      policy: { kind: 'confidence', threshold: (exit) => thresholdOf(exit) ?? 1 },
-      gates,
-      remembers,
+  const fast = (name: string, threshold: number, drafts = true): Way =>
+    way(name, 'fast', staged, {
+      enabled: () => true,
+      policy: { kind: 'confidence', threshold: () => threshold },
+      remembers: true,
       drafts: drafts ? lookup : null,
     });
   return [
     way(fullDepth, 'full', plain, {}),
     ...calibrated.flatMap(({ calibration, model }) => {
       const name = `${asCalibrated} for ${shownPromise(calibration.promise)}`;
-      const thresholdOf = (exit: string): number | undefined => calibration.thresholds[exit];
-      const gates = gatesOf(calibration);
-      const remembers = calibration.deferred === 'memory';
-      return [
-        fast(name, model, thresholdOf, true, gates, remembers),
-        fast(`${name}, exits alone`, model, thresholdOf, false, gates, remembers),
-      ];
+      const { thresholds, deferred } = calibration;
+      const candidate = { thresholds, gates: gatesOf(calibration), remembers: deferred === 'memory' };
+      const how = { ...leavingBy(candidate), onProbation: true };
+      return [way(name, 'fast', model, { ...how, drafts: lookup }), way(`${name}, exits alone`, 'fast', model, how)];
     }),
-    ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, staged, () => threshold)),
-    fast(`fast, threshold ${loneThreshold}, exits alone`, staged, () => loneThreshold, false),
+    ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, threshold)),
+    fast(`fast, threshold ${loneThreshold}, exits alone`, loneThreshold, false),
     way('lossless, drafts of all exits, too', 'lossless', staged, { drafts: { ...lookup, exits: () => true } }),
     way('lossless', 'lossless', plain, { drafts: lookup }),
   ];
