@@ -41,7 +41,13 @@ const ofTasks = answersOf('tasks');
 const sizes = (study: string): string[] => ['5m', 'smollm2', '05b', '15b'].map((size) => `${study}-${size}`);
 
 /** Kept studies of judged tasks, by their names. */
-export const judged = ['infilling-smollm2', 'infilling-05b-python', 'infilling-05b', 'infilling-15b'];
+export const judged = [
+  'infilling-smollm2',
+  'infilling-05b-python',
+  'infilling-05b-typescript',
+  'infilling-05b',
+  'infilling-15b',
+];
 
 /** Quality over speed of the first set of a kept study; null if its speed was not measured. */
 export function overSpeedOf(kept: Kept, name: string): LinesFigure | null {
