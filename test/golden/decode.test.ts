@@ -66,8 +66,8 @@ describe.skipIf(big === null)('SmolLM2-135M-Instruct Q4_1', () => {
     for (const { ids, top10, greedy32 } of all) {
       const last = await finalLogits(staged, ids, 1);
       for (const [id, value] of top10) expect(Math.abs(last[id]! - value)).toBeLessThan(1e-3);
-      const { tokens } = await decodeAll(staged, plainRequest([ids], 8));
-      expect(idsOf(tokens[0]!)).toEqual(greedy32.slice(0, 8));
+      const { tokens } = await decodeAll(staged, plainRequest([ids], 3));
+      expect(idsOf(tokens[0]!)).toEqual(greedy32.slice(0, 3));
     }
     const { tokens } = await decodeAll(
       staged,

@@ -73,7 +73,7 @@ const questions: { [Name in keyof Answers]: (word?: string) => Promise<Answers[N
       const prompt = Array.from({ length: 6 }, (_, n) => (i * 37 + n * 11) % model.spec.vocabulary);
       const text = async (drafts: boolean): Promise<string> => {
         const different = drafts ? { drafts: { lookup: true, exits: () => true, limit: 2 } } : {};
-        const request = plainRequest([prompt], 12, { enabled: () => false, ...different });
+        const request = plainRequest([prompt], 8, { enabled: () => false, ...different });
         return idsOf((await decodeAll(eagerSession(staged), request)).tokens[0]!).join();
       };
       if ((await text(false)) !== (await text(true))) differ++;
@@ -86,7 +86,7 @@ const questions: { [Name in keyof Answers]: (word?: string) => Promise<Answers[N
     const staged = await openStagedModel(model, noExits, on());
     const counted: Answers['bytes'] = {};
     // Keys are read in steps of 256.
-    for (const context of [20, 300]) counted[context] = await bytesOfToken(staged, context);
+    for (const context of [20, 260]) counted[context] = await bytesOfToken(staged, context);
     return counted;
   },
 
@@ -123,7 +123,7 @@ async function decodedOn(card: RuntimeOptions): Promise<Answers['decoding']> {
   ];
   const run = async (options: RuntimeOptions): Promise<string[][]> => {
     const staged = await openStagedModel(model, copiedExits(model, exits), options);
-    const { tokens } = await decodeAll(staged, plainRequest(prompts, 12, { policy: confidenceAt(0.1) }));
+    const { tokens } = await decodeAll(staged, plainRequest(prompts, 8, { policy: confidenceAt(0.1) }));
     return tokens.map((row) => row.map(({ id, layer }) => `${id}@${layer}`));
   };
   return { cpu: await run({}), gpu: await run(card) };
