@@ -42,7 +42,7 @@ export function optionsOf(model: Model, exits: readonly ExitSpec[], objective: O
 }
 
 export const compiled = (options: StepOptions, batch: number, tokens: number): Promise<TuningStep> =>
-  createCompiledStep({ ...options, batch, tokens, chunk: 5 });
+  createCompiledStep({ ...options, batch, tokens, chunk: 8 });
 export const eager = (options: StepOptions): Promise<TuningStep> =>
   createEagerStep({ ...options, backend: 'cpu', chunk: 7 });
 
