@@ -150,7 +150,7 @@ export const questions: readonly Question[] = [
       paragraphs(
         ofTasks(kept, judged, judgedText, 'no judged tasks with exits are kept.'),
         pictured(kept),
-        'Both tables have the same model, and tasks of the same set, in Python. The exits of the first were tuned for 16 minutes on modules of Python’s own library and calibrated on them for the default promise: most tokens leave early, and the score stays within chance of full depth. The exits of the second were tuned for ten minutes on TypeScript, whose 8,192 most frequent tokens are their shortlist, and their thresholds are not calibrated: a token outside the shortlist makes an exit sure of a wrong one. So tune and calibrate on text like that which will be written, and judge the result on tasks of your own.',
+        'The three tables have the same model, and tasks of the same set, in Python. The exits of the first were tuned for 16 minutes on modules of Python’s own library and calibrated on them for the default promise: most tokens leave early, and the score stays within chance of full depth. Those of the second were tuned and calibrated on TypeScript: they cost 9.6 points, until exits had to prove themselves in each text before they decide ([probation](decoding.md#calibration)), as in this table and not yet in the first. In answers of one line they now decide nothing. Those of the third were tuned for ten minutes on TypeScript, whose 8,192 most frequent tokens are their shortlist, and their thresholds are not calibrated: a token outside the shortlist makes an exit sure of a wrong one. So tune and calibrate on text like that which will be written, and judge the result on tasks of your own.',
         'Three things decide: how deep the exit hangs, how sure it has to be, and what is written. On small models the head is much of a token’s time ([lab.md](lab.md)), so that leaving early saves less than the layers left out suggest.',
       ),
   },
@@ -170,7 +170,7 @@ export const questions: readonly Question[] = [
         '- **Drift.** A token that leaves early becomes part of the text, and the rest follows it. `calibrate` therefore judges text that was written in the very mode that it judges, and promises a bound on new text.',
         '- **Leakage.** Exits learn from your text as any model does: someone who has them can find out parts of it. Share exits only with those with whom you would share the text.',
         '- **Alignment.** An early exit may begin to say what the whole model would refuse, since it computes less of that model. If that matters use `lossless`, whose text is the whole model’s.',
-        '- **Other text.** A promise holds for text like that which it was made on.',
+        '- **Other text.** A promise holds for text like that which it was made on. In each text exits have to agree with the full model first, and are checked from time to time.',
       ].join('\n'),
   },
   {
