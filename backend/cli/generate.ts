@@ -60,6 +60,10 @@ export async function showGenerate(
           break;
         case 'generated':
           generated = event;
+          break;
+        case 'explained':
+          // Only an editor requests it.
+          break;
       }
     }
     progress.status.clear();
