@@ -58,7 +58,7 @@ const together = [
   'test/golden/{decode,families,formats,memory}.test.ts',
   'test/parity/{drafts,lossless}.test.ts',
   'test/unit/checkpoint/memory.test.ts',
-  'test/unit/decoding/{batch,decode,grammar,healing,kv-cache,memory,mixture-of-modes,observe,prompt-exit}.test.ts',
+  'test/unit/decoding/{batch,decode,grammar,healing,kv-cache,memory,mixture-of-modes,observe,probation,prompt-exit}.test.ts',
   'test/unit/evaluation/{prompts,written}.test.ts',
   'test/unit/exits/memory.test.ts',
   'test/unit/export/formats.test.ts',

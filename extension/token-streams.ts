@@ -80,10 +80,11 @@ export function readTokens(
   return {
     async next(pause) {
       let isPaused = pause > 0;
-      const timer = setTimeout(() => {
+      const resume = (): void => {
         isPaused = false;
         wake();
-      }, pause);
+      };
+      const timer = isPaused ? setTimeout(resume, pause) : undefined;
       for (;;) {
         // The newest token waits for the end: its edit is the one that closes the step of undo.
         const ready = isOver ? waiting.length : isPaused ? 0 : waiting.length - 1;

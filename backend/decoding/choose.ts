@@ -147,7 +147,8 @@ function leavingAt(
   const { exit, readout, mayLeave } = last;
   const isSure = (): boolean =>
     leaves(sequence.options.policy, exit.id, readout, earlier) && (may?.allows(readout.token) ?? true);
-  if (!mayLeave || exit.spec === null) return mayLeave ? last : null;
+  if (!mayLeave) return null;
+  if (exit.spec === null) return last;
   if (!isSure()) return null;
   const { probation } = sequence;
   if (probation === null || (checks.length === 0 && probation.mayDecide(exit.id, indexOf(sequence, at)))) return last;

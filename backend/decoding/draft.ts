@@ -9,7 +9,12 @@ import { textSource, type Block, type Choice, type Draft, type DraftOptions } fr
 import type { KvCache } from './kv-cache.ts';
 import type { Guess } from './lookup.ts';
 import type { Pace } from './pace.ts';
+import { lag } from './probation.ts';
 import type { Sequence } from './sequence.ts';
+
+/** Most drafts in a block of a text: what is decided of a token on probation reaches back beyond its block. */
+const limitOf = ({ probation }: Sequence, { limit }: DraftOptions): number =>
+  probation === null ? limit : Math.min(limit, lag);
 
 /** Drafts from the text alone, none from exits. */
 export const textDrafts = (limit: number): DraftOptions => ({ lookup: true, exits: () => false, limit });
@@ -56,7 +61,7 @@ function fromText(model: StagedModel, cache: KvCache, pace: Pace, sequence: Sequ
   const options = sequence.options.drafts;
   // The text begins with what was taken off the prompt, a token at a time.
   if (!sequence.lookup || !options || sequence.begun) return [];
-  const limit = Math.min(options.limit, roomOf(model.spec, cache.position(row)));
+  const limit = Math.min(limitOf(sequence, options), roomOf(model.spec, cache.position(row)));
   const guesses = sequence.lookup.propose(Math.max(0, limit));
   let chance = 1;
   return guesses.slice(0, allowedLength(sequence.allowed, guesses)).map((guess) => {
@@ -140,7 +145,8 @@ async function fromExits(
   const exit = model.exits[k]!;
   let chance = 1;
   let may = sequence.allowed;
-  while (drafts.length < Math.min(options.limit, room)) {
+  const most = Math.min(limitOf(sequence, options), room);
+  while (drafts.length < most) {
     await cache.advance(exit.stages, [0]);
     const [result] = await cache.read(k, [0], [1], { logits: false });
     const readout = result!.readouts[0]!;

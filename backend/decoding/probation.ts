@@ -7,7 +7,7 @@
 import type { ExitPoint } from '../runtime/staged-model.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 
-/** Tokens; also the most drafts of a text with probation. */
+/** Tokens; also the most drafts in a block of such a text. */
 export const lag = 8;
 /** Checks that must have been right before an exit decides. */
 const proofs = 4;
@@ -48,7 +48,9 @@ export function newProbation(prompt: readonly number[]): Probation {
     },
     mayDecide: (exit, index) => index % every !== 0 && standing(checks.get(exit) ?? [], index - lag) >= proofs,
     checked(exit, check) {
-      checks.set(exit, [...(checks.get(exit) ?? []), check]);
+      const own = checks.get(exit);
+      if (own) own.push(check);
+      else checks.set(exit, [check]);
     },
   };
 }

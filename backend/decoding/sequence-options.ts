@@ -5,7 +5,6 @@ import type { Mode } from '../../protocol/trace.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
 import { gatesOf } from '../checkpoint/gates.ts';
 import type { DraftOptions } from './block.ts';
-import { lag } from './probation.ts';
 import type { SequenceOptions } from './sequence.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
@@ -27,7 +26,6 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
   const mode = modeOf(options, calibration);
   const isEnabled = enabledExits(options, calibration, model.spec.layers.length);
   const isCalibrated = calibratedThresholds(options, calibration) !== null;
-  const leavesByPromise = mode === 'fast' && isCalibrated;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
     maxTokens: options.maxTokens,
@@ -35,8 +33,8 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
     enabled: (exit) => mode === 'fast' && isEnabled(exit),
     remembers: mode === 'fast' && remembersOf(options, calibration),
     promptExit: promptLayerOf(options, calibration),
-    onProbation: leavesByPromise,
-    drafts: draftsOf(mode, leavesByPromise ? Math.min(options.drafts, lag) : options.drafts, isEnabled),
+    onProbation: mode === 'fast' && isCalibrated,
+    drafts: draftsOf(mode, options.drafts, isEnabled),
     gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,

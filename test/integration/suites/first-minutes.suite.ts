@@ -104,8 +104,6 @@ async function generate(what: string): Promise<void> {
   assert.ok(text.startsWith(ofMean.trimEnd()) && text.endsWith(ofRange.trimEnd() + '\n'), text);
   const written = text.slice(ofMean.length, text.length - ofRange.length);
   note(`wrote ${JSON.stringify(written)}`);
-  const errors = vscode.languages.getDiagnostics(document.uri).length;
-  note(`problems: ${errors}`);
   await until('its lens', async () => {
     const lenses = (await act('vscode.executeCodeLensProvider', document.uri, 100)) as vscode.CodeLens[];
     const titles = lenses.map(({ command }) => command?.title ?? '').filter((title) => title.includes('tokens'));

@@ -81,7 +81,7 @@ test.each([
     const before = text.slice(0, first === -1 ? text.length : first).map(({ id }) => id);
     expect(before).toEqual(full.tokens[row]!.slice(0, before.length).map(({ id }) => id));
   }
-  const drafting = { ...leaving, drafts: { lookup: true, exits: () => false, limit: lag } };
+  const drafting = { ...leaving, drafts: { lookup: true, exits: () => false, limit: 3 * lag } };
   const drafted = await decodeAll(eagerSession(staged), plainRequest(prompts, 60, drafting));
   expect(summary(drafted.tokens)).toEqual(summary(tokens));
   for (const [row, prompt] of prompts.entries()) {
