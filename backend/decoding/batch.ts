@@ -134,7 +134,8 @@ export function openBatch<Request extends BatchRequest>(
       if (request.maxTokens === 0) stop(events, request, 'length');
       else {
         reading.delete(request);
-        const sequence = newSequence(request.number, request.prompt, request, request.begun, request.allowed);
+        const { number, prompt, begun, allowed } = request;
+        const sequence = newSequence(number, prompt, request, begun, allowed, now.probation);
         writing.set(request, { request, row, sequence, block: noDrafts });
       }
     }

@@ -54,7 +54,9 @@ export async function choose(
   for (const [k, exit] of model.exits.entries()) {
     const isFinal = exit.spec === null;
     const isEnabled = sequences.map(
-      ({ options: { enabled }, probation }) => isFinal || (enabled(exit.id) && (probation?.asks(exit) ?? true)),
+      (sequence) =>
+        isFinal ||
+        (sequence.options.enabled(exit.id) && sequence.probation?.standing(exit, indexOf(sequence, 0)) !== 'off'),
     );
     const needed = [...blocks.keys()].filter((row) => wantsOpinions[row]! || (!isDone[row]! && isEnabled[row]!));
     if (needed.length === 0) continue;
@@ -103,7 +105,7 @@ export async function choose(
         const best = options[row]!.sampling.temperature > 0 ? leaving.readout.token : token;
         for (const check of checks[row]![at]!) {
           const index = indexOf(sequences[row]!, at);
-          sequences[row]!.probation!.checked(check.exit, { index, isRight: check.token === best });
+          sequences[row]!.probation!.checked(check.exit, index, check.token === best);
         }
         if (draft !== null && draft.kind !== null) {
           pace.judged(draft.kind, draft.token === token);
@@ -150,9 +152,9 @@ function leavingAt(
   if (!mayLeave) return null;
   if (exit.spec === null) return last;
   if (!isSure()) return null;
-  const { probation } = sequence;
-  if (probation === null || (checks.length === 0 && probation.mayDecide(exit.id, indexOf(sequence, at)))) return last;
-  checks.push({ exit: exit.id, token: readout.token });
+  const standing = sequence.probation?.standing(exit, indexOf(sequence, at)) ?? 'decides';
+  if (standing === 'decides' && checks.length === 0) return last;
+  if (standing !== 'off') checks.push({ exit: exit.id, token: readout.token });
   return null;
 }
 

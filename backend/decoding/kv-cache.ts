@@ -10,6 +10,7 @@ import {
   branchOf,
   trunkLength,
   type Place,
+  type Readout,
   type RowReadout,
   type RunOptions,
   type Slots,
@@ -42,6 +43,8 @@ export interface KvCache {
     counts: readonly number[],
     options: { logits: boolean },
   ): Promise<RowReadout[]>;
+  /** Readouts of exit k at some positions of a row, which have been advanced to it. */
+  readAt(k: number, row: number, positions: readonly number[]): Promise<readonly Readout[]>;
   /** State of the token `back` places from the end of a row, at the cut of exit k; valid until the cache changes. */
   state(k: number, row: number, back: number): Float32Array;
   /**
@@ -130,6 +133,11 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
         onPass(-1 - k, total, performance.now() - started);
         return readouts;
       },
+      readAt: (k, row, positions) =>
+        slots.readAt(
+          k,
+          positions.map((position) => ({ row: at(row), position })),
+        ),
       state(k, row, fromEnd) {
         const stage = exits[k]!.stages - 1;
         return slots.state(stage, at(row), slots.filled(stage, at(row)) - 1 - fromEnd);

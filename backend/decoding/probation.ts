@@ -1,20 +1,21 @@
 /**
  * Calibrated exits are on probation in every text, since it may be of another kind than the text by which they were calibrated. An exit is not
- * asked where the prompt has many tokens that its shortlist lacks. Elsewhere the full model still decides the first tokens of which the exit
- * is sure. Once it has agreed often enough, the exit decides, and the full model checks some tokens. What is decided of a token depends
- * only on tokens at least `lag` before it, so that it is the same whichever tokens are decided together.
+ * asked where the prompt has many tokens that its shortlist lacks. Elsewhere the full model is asked for the tokens of which the exit is
+ * sure, first at the end of the prompt (prompt-checks.ts), then in the text. Once it has agreed often enough, the exit decides, and
+ * the full model checks some tokens. What is decided of a token depends only on tokens at least `lag` before it, so that it is
+ * the same whichever tokens are decided together.
  */
 import type { ExitPoint } from '../runtime/staged-model.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 
 /** Tokens; also the most drafts in a block of such a text. */
 export const lag = 8;
+/** Tokens at the end of a prompt by which exits are judged before the text begins. */
+export const judgedTokens = 96;
 /** Checks that must have been right before an exit decides. */
-const proofs = 4;
-/** Right checks that a wrong one outweighs. */
-const weight = 16;
-/** Right checks beyond these count no more. */
-const most = 24;
+const proofs = 8;
+/** Right checks that a wrong one outweighs, and beyond which they count no more. */
+const weight = 32;
 /** An exit that decides is checked at one token in this number. */
 const every = 16;
 /** Share of a prompt that a shortlist may lack; it lacks 7 to 9 % of text like that of which it was made, 15 % of another language. */
@@ -22,47 +23,51 @@ const mostLacking = 0.12;
 /** Shorter prompts count as this long: a few tokens say little. */
 const fewestTokens = 32;
 
-interface Check {
-  /** Place of the token in its text. */
-  readonly index: number;
+/** Whether the full model agreed with an exit that was sure of a token. */
+export interface Check {
+  readonly exit: string;
+  /** Of the token in its row. */
+  readonly position: number;
   readonly isRight: boolean;
 }
 
+/** `off`: it is not asked any more in this text; `checked`: if it is sure of a token, the full model decides; `decides`: it does. */
+export type Standing = 'off' | 'checked' | 'decides';
+
 export interface Probation {
-  /** Whether an exit is asked in this text at all. */
-  asks(exit: ExitPoint): boolean;
-  /** Whether an exit decides the token at `index` of the text, if it is sure of it; otherwise the full model does, and `checked` is called. */
-  mayDecide(exit: string, index: number): boolean;
-  /** The full model decided a token of which the exit was sure; in the order of the text. */
-  checked(exit: string, check: Check): void;
+  /** Of an exit, at the token at `index` of the text. An exit that is off stays off. */
+  standing(exit: ExitPoint, index: number): Standing;
+  /** The full model decided the token at `index` of the text, of which the exit was sure; in the order of the text. */
+  checked(exit: string, index: number, isRight: boolean): void;
+  /** Adds checks within the prompt. */
+  judged(checks: readonly Check[]): void;
 }
 
-export function newProbation(prompt: readonly number[]): Probation {
+/** `checks`: those of the prompt's row so far, in its order; further ones are added. */
+export function newProbation(prompt: readonly number[], checks: Check[]): Probation {
   const asked = new Map<string, boolean>();
-  const checks = new Map<string, Check[]>();
-  return {
-    asks({ id, spec }) {
-      const known = asked.get(id) ?? knows(spec, prompt);
-      asked.set(id, known);
-      return known;
-    },
-    mayDecide: (exit, index) => index % every !== 0 && standing(checks.get(exit) ?? [], index - lag) >= proofs,
-    checked(exit, check) {
-      const own = checks.get(exit);
-      if (own) own.push(check);
-      else checks.set(exit, [check]);
-    },
+  const knowsText = ({ id, spec }: ExitPoint): boolean => {
+    const known = asked.get(id) ?? knows(spec, prompt);
+    asked.set(id, known);
+    return known;
   };
-}
-
-/** Right checks before a place, less those that wrong ones outweigh. */
-function standing(checks: readonly Check[], before: number): number {
-  let score = 0;
-  for (const { index, isRight } of checks) {
-    if (index >= before) break;
-    score = isRight ? Math.min(most, score + 1) : score - weight;
-  }
-  return score;
+  const isJudged = ({ position }: Check): boolean => position >= prompt.length - judgedTokens;
+  return {
+    standing(exit, index) {
+      if (!knowsText(exit)) return 'off';
+      // What the prompt shows is known before the text begins.
+      const settled = Math.max(prompt.length, prompt.length + index - lag);
+      let score = 0;
+      for (const check of checks) {
+        if (check.exit !== exit.id || !isJudged(check) || check.position >= settled) continue;
+        score = check.isRight ? Math.min(weight, score + 1) : score - weight;
+        if (score <= -weight) return 'off';
+      }
+      return score >= proofs && (index + 1) % every !== 0 ? 'decides' : 'checked';
+    },
+    checked: (exit, index, isRight) => void checks.push({ exit, position: prompt.length + index, isRight }),
+    judged: (further) => void checks.push(...further),
+  };
 }
 
 /** Whether a prompt is of the kind of text of which an exit's shortlist was made; true of an exit without one. */

@@ -1,10 +1,12 @@
 /** Prefill of a prompt, piece by piece: its progress, the scores of its tokens, what exits predict, and requested vectors. */
 import type { ExitOpinion } from '../../protocol/trace.ts';
-import type { StagedModel } from '../runtime/staged-model.ts';
+import type { ExitPoint, StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
 import { readOpinions } from './opinions.ts';
 import { tellStates, type Pool } from './pooled.ts';
+import { judgedTokens, newProbation, type Probation } from './probation.ts';
 import { stoppingAt } from './prompt-exit.ts';
+import { checksOf } from './prompt-checks.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
 import type { Row, Rows } from './rows.ts';
 import type { SequenceOptions } from './sequence.ts';
@@ -28,6 +30,8 @@ export interface Reading<Request extends Prompt> {
   /** Tokens that did not have to be read. */
   readonly remembered: number;
   readonly scorer: PromptScorer | null;
+  /** Null if exits decide from the first token on. */
+  readonly probation: Probation | null;
   readonly opinions: ExitOpinion[][];
   /** Tokens of the prompt that have been run, the remembered ones among them. */
   read: number;
@@ -64,7 +68,8 @@ export function beginReading<Request extends Prompt>(
   cache.enter(rows.at(row), prompt.slice(remembered));
   row.ids = [...prompt];
   const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);
-  return { request, row, remembered, scorer, opinions: [], read: remembered, milliseconds: 0 };
+  const probation = request.onProbation ? newProbation(prompt, row.checks) : null;
+  return { request, row, remembered, scorer, probation, opinions: [], read: remembered, milliseconds: 0 };
 }
 
 /**
@@ -79,13 +84,16 @@ export async function readPiece(
   limit: number,
 ): Promise<number> {
   const started = performance.now();
-  const { request, scorer, read } = reading;
+  const { request, scorer, probation, read } = reading;
   const { prompt, promptExit, pool, opinionsFrom = null } = request;
   const end = Math.min(prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
   const enabled = [...model.exits.keys()].filter((k) => opinionsFrom !== null || request.enabled(model.exits[k]!.id));
-  const lastOnly = scorer === null && opinionsFrom === null && (!pool || pool.lastOnly);
+  const isWhole = scorer !== null || opinionsFrom !== null || Boolean(pool && !pool.lastOnly);
   // Scores and vectors are those of the whole model.
-  const stopping = lastOnly && !pool ? stoppingAt(model, promptExit, prompt.length) : null;
+  const stopping = isWhole || pool ? null : stoppingAt(model, promptExit, prompt.length);
+  // Most tokens of a prompt that stops at an exit have no stream behind the last layer.
+  const judgedFrom = probation && !stopping ? Math.max(read, prompt.length - judgedTokens) : Infinity;
+  const lastOnly = !isWhole && end <= judgedFrom;
   await cache.fill(row, enabled, end, { lastOnly, stopping });
   if (scorer) {
     const final = model.exits.length - 1;
@@ -95,6 +103,11 @@ export async function readPiece(
   if (pool) tellStates(model, cache, pool, row, end - read);
   if (opinionsFrom !== null && opinionsFrom < end)
     reading.opinions.push(...(await readOpinions(model, cache, row, end - Math.max(read, opinionsFrom), request)));
+  if (probation && judgedFrom < end) {
+    const isAsked = (exit: ExitPoint): boolean => request.enabled(exit.id) && probation.standing(exit, 0) !== 'off';
+    const judged = { from: judgedFrom, to: end };
+    probation.judged(await checksOf(model, cache, row, prompt, judged, { ...request, isAsked }));
+  }
   reading.read = end;
   reading.milliseconds += performance.now() - started;
   return end - read;

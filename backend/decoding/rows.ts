@@ -3,10 +3,13 @@
  */
 import { capacityFor } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
+import type { Check } from './probation.ts';
 
 /** A row of the batch: the ids in its cache (prompt and decided tokens), the scope that may share them, and when it was last used. */
 export interface Row {
   ids: number[];
+  /** Where the full model was compared with exits: see probation.ts. */
+  checks: Check[];
   scope: string;
   used: number;
   isFree: boolean;
@@ -83,6 +86,7 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
       cache.truncate(at(row), 0);
       if (isCopied) cache.copy(at(source), at(row), shared);
     }
+    row.checks = goesOn || isCopied ? source.checks.filter(({ position }) => position <= shared) : [];
     row.isFree = false;
     row.scope = scope;
     // Entries that memories filled are not taken over, even if their text is still being written.
@@ -106,7 +110,7 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
   return { at, take, remember };
 }
 
-const emptyRow = (): Row => ({ ids: [], scope: '', used: 0, isFree: true });
+const emptyRow = (): Row => ({ ids: [], checks: [], scope: '', used: 0, isFree: true });
 
 /** Tokens with which both begin. */
 function commonLength(ids: readonly number[], prompt: readonly number[]): number {

@@ -7,7 +7,7 @@ import type { Gate } from './gate.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
 import { opinionOf } from './opinions.ts';
 import type { Policy } from './policy.ts';
-import { newProbation, type Probation } from './probation.ts';
+import type { Probation } from './probation.ts';
 import { seededRandom, type Random } from './random.ts';
 import type { SamplingOptions } from './sampler.ts';
 import { firstEnd, stopStringEnd, type TextCodec, type TextEnd } from './text.ts';
@@ -86,6 +86,7 @@ export function newSequence(
   options: SequenceOptions,
   begun: Begun | null = null,
   allowed: Allowed | null = null,
+  probation: Probation | null = null,
 ): Sequence {
   const lookup = options.drafts?.lookup ? lookupIndex(options.drafts.others) : null;
   lookup?.add(prompt);
@@ -94,7 +95,7 @@ export function newSequence(
     options,
     promptTokens: prompt.length,
     random: seededRandom(options.seed + number),
-    probation: options.onProbation ? newProbation(prompt) : null,
+    probation,
     seen: { all: new Set(prompt), written: new Map() },
     lookup,
     decoder: options.codec.decoder(),

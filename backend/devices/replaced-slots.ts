@@ -65,6 +65,7 @@ export function openReplacedSlots(model: () => StagedModel, attempt: Attempt, ba
     run: (...call) => run((slots) => slots.run(...call)),
     fill: (...call) => run((slots) => slots.fill(...call)),
     read: (...call) => run((slots) => slots.read(...call)),
+    readAt: (...call) => run((slots) => slots.readAt(...call)),
     state: (...call) => current.state(...call),
     filledRows: (...call) => current.filledRows(...call),
     dispose: () => current.dispose(),

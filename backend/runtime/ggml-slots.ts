@@ -9,7 +9,7 @@ import { readPast, readRows, readState } from './ggml-output.ts';
 import { runPass } from './ggml-pass.ts';
 import { copyRows, openStore, replaceStore, type GgmlModel, type StoreShelf } from './ggml-store.ts';
 import { countChanges, fill, isReadable, newProgress, waiting } from './progress.ts';
-import { capacityFor, keyStep, trunkLength, type Slots } from './staged-model.ts';
+import { capacityFor, keyStep, trunkLength, type Place, type RowReadout, type Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, truncateTiles } from './tiles.ts';
 
 /** Tokens filled at once: bounds the memory of a graph. */
@@ -35,6 +35,16 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
 
   const reserve = (positions: number): void => {
     if (positions > store.capacity) move(capacityFor(positions), [...progress.entered.keys()]);
+  };
+
+  const readEnds = (k: number, ends: readonly Place[], counts: readonly number[], logits: boolean): RowReadout[] => {
+    for (const [i, { row, position }] of ends.entries())
+      if (exits[k]!.reads === lastStage && position - counts[i]! < progress.unreadable[row]!)
+        throw new RangeError(
+          `Of row ${row}, ${counts[i]} tokens before place ${position} were not all run to the end.`,
+        );
+    const at = ends.map(({ row, position }) => row * store.capacity + position);
+    return readRows(ggml, store, k, at, counts, logits);
   };
 
   return {
@@ -91,14 +101,14 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     },
     filledFrom: (row) => progress.fitted[row]?.position ?? null,
     async read(k, chosen, counts, { logits }) {
-      const { reads } = exits[k]!;
-      const ends = chosen.map((row, i) => {
-        const filled = progress.filled[reads]![row]!;
-        if (reads === lastStage && filled - counts[i]! < progress.unreadable[row]!)
-          throw new RangeError(`The last ${counts[i]} of ${filled} tokens in row ${row} were not computed to the end.`);
-        return row * store.capacity + filled;
-      });
-      return readRows(ggml, store, k, ends, counts, logits);
+      const filled = progress.filled[exits[k]!.reads]!;
+      const ends = chosen.map((row) => ({ row, position: filled[row]! }));
+      return readEnds(k, ends, counts, logits);
+    },
+    async readAt(k, places) {
+      const ends = places.map(({ row, position }) => ({ row, position: position + 1 }));
+      const ones = places.map(() => 1);
+      return readEnds(k, ends, ones, false).flatMap(({ readouts }) => readouts);
     },
     state: (stage, row, position) => readState(ggml, store, stage, row * store.capacity + position),
     truncate(row, position) {

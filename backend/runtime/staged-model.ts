@@ -103,6 +103,8 @@ export interface Slots extends RowChanges {
     counts: readonly number[],
     options: { readonly logits: boolean },
   ): Promise<RowReadout[]>;
+  /** Readouts of exit k at single places, which its stage has run. */
+  readAt(k: number, places: readonly Place[]): Promise<readonly Readout[]>;
   /** The stream behind a stage at one position; valid until the slots change. */
   state(stage: number, row: number, position: number): Float32Array;
   /** Keys and values of an attention: `[filled, kvHeads · headDimensions]` each. For tests and measurements. */

@@ -1,7 +1,9 @@
 /** Calibrated exits prove themselves in each text before they decide, and keep being checked. */
 import { expect, test } from 'vitest';
 import type { TokenRecord } from '../../../protocol/trace.ts';
-import { lag, newProbation, type Probation } from '../../../backend/decoding/probation.ts';
+import { judgedTokens, lag, newProbation, type Check, type Probation } from '../../../backend/decoding/probation.ts';
+import { checksOf } from '../../../backend/decoding/prompt-checks.ts';
+import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { ExitPoint } from '../../../backend/runtime/staged-model.ts';
@@ -13,46 +15,59 @@ const exitOf = (tokens: readonly number[] | null): ExitPoint => ({
   spec: { layer: 2, architecture: 'lens', head: tokens ? { kind: 'shortlist', tokens } : { kind: 'shared' } },
 });
 const range = (length: number): number[] => [...Array(length).keys()];
+const rights = (count: number): boolean[] => Array<boolean>(count).fill(true);
+const lens = exitOf(null);
+const on = (prompt: readonly number[], checks: Check[] = []): Probation => newProbation(prompt, checks);
 
-/** Checks from place `from` on, one at each place. */
-function check(probation: Probation, from: number, rights: readonly boolean[]): void {
-  for (const [i, isRight] of rights.entries()) probation.checked('2:lens', { index: from + i, isRight });
+/** Checks from place `from` of the text on, one at each place. */
+function check(probation: Probation, from: number, results: readonly boolean[]): void {
+  for (const [i, isRight] of results.entries()) probation.checked(lens.id, from + i, isRight);
 }
-const decides = (probation: Probation, places: readonly number[]): boolean[] =>
-  places.map((place) => probation.mayDecide('2:lens', place));
+const standings = (probation: Probation, places: readonly number[]): string[] =>
+  places.map((place) => probation.standing(lens, place));
+/** Checks of the tokens of a prompt from a position on. */
+const within = (from: number, results: readonly boolean[]): Check[] =>
+  results.map((isRight, i) => ({ exit: lens.id, position: from + i, isRight }));
 
 test('an exit is asked where its shortlist has most of the prompt, and one without a list everywhere', () => {
   const prompt = range(100);
-  const asks = (listed: number): boolean => newProbation(prompt).asks(exitOf(range(listed)));
-  expect([asks(100), asks(88), asks(87), asks(0)]).toEqual([true, true, false, false]);
-  expect(newProbation(prompt).asks(exitOf(null))).toBe(true);
+  const standing = (listed: number): string => on(prompt).standing(exitOf(range(listed)), 0);
+  expect([100, 88, 87, 0].map(standing)).toEqual(['checked', 'checked', 'off', 'off']);
+  expect(on(prompt).standing(lens, 0)).toBe('checked');
   // Of a short prompt a few tokens say little.
-  expect(newProbation([1, 2, 3, 200]).asks(exitOf(range(100)))).toBe(true);
+  expect(on([1, 2, 3, 200]).standing(exitOf(range(100)), 0)).toBe('checked');
 });
 
-test('an exit decides once the full model has agreed four times, as far back as no pass reaches', () => {
-  const probation = newProbation([]);
-  expect(decides(probation, [1, 100])).toEqual([false, false]);
-  check(probation, 1, [true, true, true, true]);
-  const proven = 4 + lag;
-  expect(decides(probation, [proven, proven + 1])).toEqual([false, true]);
+test('an exit decides once the full model has agreed eight times, as far back as no pass reaches', () => {
+  const probation = on([]);
+  check(probation, 1, rights(8));
+  const proven = 8 + lag;
+  expect(standings(probation, [1, proven, proven + 1])).toEqual(['checked', 'checked', 'decides']);
+});
+
+test('what the end of the prompt shows counts from the first token on', () => {
+  const prompt = range(200);
+  const judgedFrom = 200 - judgedTokens;
+  expect(standings(on(prompt, within(judgedFrom, rights(8))), [0, 14])).toEqual(['decides', 'decides']);
+  expect(standings(on(prompt, within(judgedFrom - 1, rights(8))), [0, 14])).toEqual(['checked', 'checked']);
+  expect(standings(on(prompt, within(150, [...rights(12), false, ...rights(12), false])), [1])).toEqual(['off']);
 });
 
 test('one token in sixteen is checked all the same', () => {
-  const probation = newProbation([]);
-  check(probation, 0, Array<boolean>(8).fill(true));
-  const checked = range(100).filter((place) => place > 16 && !probation.mayDecide('2:lens', place));
-  expect(checked).toEqual([32, 48, 64, 80, 96]);
+  const probation = on(range(20), within(10, rights(9)));
+  const checked = range(100).filter((place) => probation.standing(lens, place) === 'checked');
+  expect(checked).toEqual([15, 31, 47, 63, 79, 95]);
 });
 
-test('a wrong check outweighs sixteen right ones, and a long record is no licence', () => {
-  const probation = newProbation([]);
-  check(probation, 0, [...Array<boolean>(100).fill(true), false]);
-  expect(decides(probation, [101 + lag])).toEqual([true]);
-  check(probation, 101, [false]);
-  expect(decides(probation, [103 + lag])).toEqual([false]);
-  check(probation, 103, Array<boolean>(12).fill(true));
-  expect(decides(probation, [117 + lag])).toEqual([true]);
+test('a wrong check outweighs thirty-two right ones, a long record is no licence, and off is off', () => {
+  const probation = on([]);
+  check(probation, 0, [...rights(100), false]);
+  expect(standings(probation, [101 + lag])).toEqual(['checked']);
+  check(probation, 101, rights(8));
+  expect(standings(probation, [109 + lag])).toEqual(['decides']);
+  check(probation, 109, [false, false]);
+  check(probation, 111, rights(100));
+  expect(standings(probation, [109 + lag, 111 + lag, 300])).toEqual(['decides', 'off', 'off']);
 });
 
 const { layers } = tinyModel().spec;
@@ -81,11 +96,63 @@ test.each([
     const before = text.slice(0, first === -1 ? text.length : first).map(({ id }) => id);
     expect(before).toEqual(full.tokens[row]!.slice(0, before.length).map(({ id }) => id));
   }
-  const drafting = { ...leaving, drafts: { lookup: true, exits: () => false, limit: 3 * lag } };
+  // As right drafts as there can be: the texts themselves.
+  const others = full.tokens.map((text, row) => [...prompts[row]!, ...text.map(({ id }) => id)]);
+  const drafting = { ...leaving, drafts: { lookup: true, exits: () => false, limit: 3 * lag, others } };
   const drafted = await decodeAll(eagerSession(staged), plainRequest(prompts, 60, drafting));
   expect(summary(drafted.tokens)).toEqual(summary(tokens));
   for (const [row, prompt] of prompts.entries()) {
     const alone = await decodeAll(openSession(staged), plainRequest([prompt], 60, leaving));
     expect(summary(alone.tokens)[0]).toEqual(summary(tokens)[row]);
   }
+});
+
+/** A prompt that is long enough for exits to prove themselves in it. */
+const long = Array.from({ length: 120 }, (_, i) => (i * i + 3 * i) % tinyModel().spec.vocabulary);
+
+test.each([
+  ['agrees', layers.length],
+  ['does not', 2],
+])('within a prompt, an exit that %s is compared with what the full model says at each place', async (_, layer) => {
+  const staged = await openStagedModel(tinyModel(), exitsAt(layer));
+  const [cache, final] = [openKvCache(staged, 1), staged.exits.length - 1];
+  cache.enter(0, long);
+  await cache.fill(0, [], long.length);
+  const asked = { ...leaving, isAsked: () => true };
+  const checks = await checksOf(staged, cache, 0, long, { from: 90, to: 120 }, asked);
+  const [exit, full] = await Promise.all([0, final].map((k) => cache.read(k, [0], [30], { logits: false })));
+  const tokens = (read: typeof exit): number[] => read![0]!.readouts.map(({ token }) => token);
+  const expected = tokens(exit).map((token, n) => token === long[91 + n] || token === tokens(full)[n]);
+  expect(checks.map(({ position }) => position)).toEqual(range(29).map((n) => 91 + n));
+  expect(checks.map(({ isRight }) => isRight)).toEqual(expected.slice(0, 29));
+  cache.dispose();
+});
+
+test('an exit that agreed within the prompt decides at once, also where the prompt is read in pieces or remembered', async () => {
+  const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
+  const session = openSession(staged);
+  const [first, again] = [
+    await decodeAll(session, plainRequest([long], 20, leaving)),
+    await decodeAll(session, plainRequest([long], 20, leaving)),
+  ];
+  expect(first.tokens[0]!.map(({ exit }) => exit === 'final')).toEqual(range(20).map((index) => index === 15));
+  const pieces = openSession(staged, { rows: 4, positions: 0, pieceTokens: 25 });
+  const inPieces = await decodeAll(pieces, plainRequest([long], 20, leaving));
+  expect(summary(again.tokens)).toEqual(summary(first.tokens));
+  expect(summary(inPieces.tokens)).toEqual(summary(first.tokens));
+});
+
+test('what was decided at full depth counts in the next text of a conversation, and not where another began', async () => {
+  const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
+  const session = openSession(staged);
+  const start = long.slice(0, 5);
+  const { tokens } = await decodeAll(session, plainRequest([start], 8, leaving));
+  expect(tokens[0]!.every(({ exit }) => exit === 'final')).toBe(true);
+  const leaves = async (prompt: readonly number[]): Promise<boolean> => {
+    const { tokens: next } = await decodeAll(session, plainRequest([prompt], 1, leaving));
+    return next[0]![0]!.exit !== 'final';
+  };
+  const written = tokens[0]!.map(({ id }) => id);
+  expect(await leaves([...start, ...written, 7])).toBe(true);
+  expect(await leaves([...start, 11])).toBe(false);
 });
