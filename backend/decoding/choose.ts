@@ -153,7 +153,9 @@ function leavingAt(
   if (exit.spec === null) return last;
   if (!isSure()) return null;
   const standing = sequence.probation?.standing(exit, indexOf(sequence, at)) ?? 'decides';
-  if (standing === 'decides' && checks.length === 0) return last;
+  // A text that ends too early loses more than a token, and asking the full model whether it ends costs one pass.
+  const endsText = sequence.probation !== null && sequence.options.endOfText.includes(readout.token);
+  if (standing === 'decides' && checks.length === 0 && !endsText) return last;
   if (standing !== 'off') checks.push({ exit: exit.id, token: readout.token });
   return null;
 }

@@ -150,8 +150,8 @@ const noIds: Ids = { ids: [], from: 0 };
 /** A session's first text also builds the graphs of its passes: its time says nothing of the speed of another. */
 const hasWritten = new WeakSet<Session>();
 
-/** Milliseconds of a token at full depth, alone in its pass, as the session has measured them. */
-const fullDepth = ({ model, pace }: Session): number =>
+/** Milliseconds of a token at full depth, alone in its pass, as the session has measured them last. */
+const fullDepthNow = ({ model, pace }: Session): number =>
   pace.stages(0, trunkLength(model), 1) + pace.reading(model.exits.length - 1, 1);
 
 /**
@@ -168,6 +168,8 @@ async function* follow(
   const written = of.prompts.map((): { ids: Ids; tokens: TokenRecord[] } => ({ ids: noIds, tokens: [] }));
   let tokens = 0;
   let layers = 0;
+  // Summed up token by token, since a machine that is shared becomes slower and faster within a text.
+  let fullDepth = 0;
   let prompt = { tokens: 0, seconds: 0 };
   const started = performance.now();
   for await (const event of decode(session, of)) {
@@ -178,6 +180,7 @@ async function* follow(
         break;
       case 'token':
         tokens++;
+        fullDepth += fullDepthNow(session);
         layers += event.token.layer;
         texts[event.token.sequence] += event.token.text;
         written[event.token.sequence]!.tokens.push(event.token);
@@ -202,7 +205,7 @@ async function* follow(
     meanLayer: tokens ? layers / tokens : 0,
     layers: session.model.spec.layers.length,
     tokensPerSecond: seconds > 0 ? decoded / seconds : 0,
-    speedup: isTimed ? (decoded * fullDepth(session)) / 1000 / seconds : null,
+    speedup: isTimed ? ((decoded / tokens) * fullDepth) / 1000 / seconds : null,
     promptSeconds: prompt.seconds,
   };
   return written.map(({ ids, tokens }) => ({ ...ids, tokens }));

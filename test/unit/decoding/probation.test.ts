@@ -142,6 +142,16 @@ test('an exit that agreed within the prompt decides at once, also where the prom
   expect(summary(inPieces.tokens)).toEqual(summary(first.tokens));
 });
 
+test('the end of a text is left to the full model', async () => {
+  const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
+  const { tokens } = await decodeAll(staged, plainRequest([long], 5, leaving));
+  expect(tokens[0]!.every(({ exit }) => exit !== 'final')).toBe(true);
+  const ending = { endOfText: [tokens[0]![3]!.id], recordsEnd: true };
+  const ended = await decodeAll(staged, plainRequest([long], 5, { ...leaving, ...ending }));
+  const first = tokens[0]!.findIndex(({ id }) => id === ending.endOfText[0]);
+  expect(ended.tokens[0]!.map(({ exit }) => exit === 'final')).toEqual(range(first + 1).map((at) => at === first));
+});
+
 test('what was decided at full depth counts in the next text of a conversation, and not where another began', async () => {
   const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
   const session = openSession(staged);
