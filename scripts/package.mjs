@@ -1,5 +1,5 @@
 /** `npm run package [-- --target PLATFORM …]`: the extension as early-exit-<platform>.vsix, for this platform or for others. */
-import { statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { readTargets } from './platforms.mjs';
 import { installPackages, root } from './set-up.mjs';
@@ -9,7 +9,11 @@ const targets = readTargets(`npm run package [-- [--target] PLATFORM …]
 
 Writes early-exit-PLATFORM.vsix, for this platform where none is named.`);
 installPackages();
+const { bundle } = await import('./bundle.mjs');
+const folder = path.join(root, '.cache/package/dist');
+const bundles = { folder, packages: await bundle(folder, { forPackage: true }) };
 for (const target of targets) {
-  const file = await writeVsix(target, root);
+  const file = writeVsix(target, root, bundles);
   console.log(`${path.relative(process.cwd(), file)}: ${(statSync(file).size / 1e6).toFixed(1)} MB`);
 }
+rmSync(folder, { recursive: true, force: true });

@@ -6,7 +6,8 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { packPlatform, platforms, readTargets, thisPlatform } from './platforms.mjs';
+import { writeNotices } from './notices.mjs';
+import { packPlatform, platforms, readTargets } from './platforms.mjs';
 import { fail, installPackages, npm, root, run } from './set-up.mjs';
 import { writeVsix } from './vsix.mjs';
 
@@ -31,12 +32,16 @@ installPackages();
 const folder = path.join(root, 'release');
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder);
-const [command, args] = npm('pack', '--silent', `--pack-destination=${folder}`);
+// All packages hold the same bundles, which npm would make once more before it packs.
+const { bundle } = await import('./bundle.mjs');
+const dist = path.join(root, 'dist');
+const bundles = { folder: dist, packages: await bundle(dist, { forPackage: true }) };
+writeNotices(root, bundles.packages);
+const [command, args] = npm('pack', '--silent', '--ignore-scripts', `--pack-destination=${folder}`);
 run(command, args);
 for (const target of targets) {
-  // npm pack has made this platform's.
-  if (target !== thisPlatform) packPlatform(target, folder);
-  await writeVsix(target, folder);
+  packPlatform(target, folder);
+  writeVsix(target, folder, bundles);
 }
 const sums = readdirSync(folder)
   .sort()

@@ -8,19 +8,20 @@ import { noticesFile, writeNotices } from './notices.mjs';
 import { layOutPlatform, platformPackage } from './platforms.mjs';
 import { root, run } from './set-up.mjs';
 
-/** Writes early-exit-<target>.vsix into a folder; returns its path. */
-export async function writeVsix(target, destination) {
-  const { bundle } = await import('./bundle.mjs');
+/**
+ * Writes early-exit-<target>.vsix into a folder; returns its path. `bundles`: the folder of the bundles, and those of the packages that went in.
+ */
+export function writeVsix(target, destination, bundles) {
   const stage = path.join(root, '.cache/package', target);
   const vsix = path.join(destination, `early-exit-${target}.vsix`);
   rmSync(stage, { recursive: true, force: true });
   mkdirSync(stage, { recursive: true });
   for (const name of allowList()) cpSync(path.join(root, name), path.join(stage, name), { recursive: true });
   const dist = path.join(stage, 'dist');
-  const bundled = await bundle(dist, { forPackage: true });
+  cpSync(bundles.folder, dist, { recursive: true });
   // Where Node looks first from a bundle.
   const natives = layOutPlatform(target, path.join(dist, 'node_modules', platformPackage(target)));
-  writeNotices(stage, [...bundled, ...natives]);
+  writeNotices(stage, [...bundles.packages, ...natives]);
   writeManifest(stage);
   writeReadme(stage);
   const options = [

@@ -3,13 +3,12 @@ import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 
 /**
- * The folders of packages that went into bundles which are not minified: esbuild writes the file's name above its code, as seen from
+ * The folders of packages that went into these bundles, which are not minified: esbuild writes the file's name above its code, as seen from
  * `root`, where it ran.
  */
-export function bundledFolders(dist: string, root: string): string[] {
-  const files = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((file) => /\.c?js$/.test(file));
-  const folders = files.flatMap((file) => {
-    const names = readFileSync(path.join(dist, file), 'utf8').matchAll(
+export function bundledFolders(bundles: readonly string[], root: string): string[] {
+  const folders = bundles.flatMap((file) => {
+    const names = readFileSync(file, 'utf8').matchAll(
       /^\s*(?:\/\/ |")(.*node_modules\/(?:@[^/\s]+\/)?[^/\s]+)\/\S+\.[cm]?[jt]s"?/gm,
     );
     return [...names].map(([, folder]) => path.join(root, folder!));
