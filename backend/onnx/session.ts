@@ -3,6 +3,7 @@
  * typed arrays with a shape.
  */
 import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
 import type * as Ort from 'onnxruntime-node';
 import { userError, type UserError } from '../../protocol/errors.ts';
 import { missingLibraries, nativePackage } from '../formats/installed.ts';
@@ -58,11 +59,13 @@ export interface SessionOptions {
 /** Opens a session. Threads of several sessions must not wait awake between runs, or they take the cores from each other. */
 export async function openSession(graph: BuiltGraph, options: SessionOptions = {}): Promise<Session> {
   const ort = onnxRuntime();
+  // It counts the machine's cores, also if this process may use one alone.
+  const threads = options.threads ?? (availableParallelism() === 1 ? 1 : undefined);
   const session = await ort.InferenceSession.create(graph.bytes, {
     executionProviders: ['cpu'],
     graphOptimizationLevel: 'all',
     logSeverityLevel: 3,
-    ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
+    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     enableMemPattern: (options.memory ?? 'blocks') === 'blocks',
     externalData: graph.externalData.map(({ path, data }) => ({ path, data })),
     extra: { session: { intra_op: { allow_spinning: '0' } } },
