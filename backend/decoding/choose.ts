@@ -28,6 +28,7 @@ interface Prediction {
 interface Check {
   readonly exit: string;
   readonly token: number;
+  readonly confidence: number;
 }
 
 /** Choices of each row: as many as were right drafts, and one more. */
@@ -105,7 +106,8 @@ export async function choose(
         const best = options[row]!.sampling.temperature > 0 ? leaving.readout.token : token;
         for (const check of checks[row]![at]!) {
           const index = indexOf(sequences[row]!, at);
-          sequences[row]!.probation!.checked(check.exit, index, check.token === best);
+          const { exit, confidence } = check;
+          sequences[row]!.probation!.checked(exit, index, { confidence, isRight: check.token === best });
         }
         if (draft !== null && draft.kind !== null) {
           pace.judged(draft.kind, draft.token === token);
@@ -156,7 +158,7 @@ function leavingAt(
   // A text that ends too early loses more than a token, and asking the full model whether it ends costs one pass.
   const endsText = sequence.probation !== null && sequence.options.endOfText.includes(readout.token);
   if (standing === 'decides' && checks.length === 0 && !endsText) return last;
-  if (standing !== 'off') checks.push({ exit: exit.id, token: readout.token });
+  if (standing !== 'off') checks.push({ exit: exit.id, token: readout.token, confidence: readout.confidence });
   return null;
 }
 

@@ -1,9 +1,10 @@
 /**
  * Calibrated exits are on probation in every text, since it may be of another kind than the text by which they were calibrated. An exit is not
- * asked where the prompt has many tokens that its shortlist lacks. Elsewhere the full model is asked for the tokens of which the exit is
- * sure, first at the end of the prompt (prompt-checks.ts), then in the text. Once it has agreed often enough, the exit decides, and
- * the full model checks some tokens. What is decided of a token depends only on tokens at least `lag` before it, so that it is
- * the same whichever tokens are decided together.
+ * asked where the prompt has many tokens that its shortlist lacks, nor where it contradicts the full model at the end of the prompt about
+ * as often as its probabilities allow (prompt-checks.ts): text of its own kind it knows better than that. Elsewhere the full model is
+ * asked for the tokens of which the exit is sure. Once it has agreed often enough, in the prompt or in the text, the exit decides,
+ * and the full model checks some tokens. What is decided of a token depends only on tokens at least `lag` before it, so that it
+ * is the same whichever tokens are decided together.
  */
 import type { ExitPoint } from '../runtime/staged-model.ts';
 import type { ExitSpec } from '../exits/spec.ts';
@@ -18,16 +19,27 @@ const proofs = 8;
 const weight = 32;
 /** An exit that decides is checked at one token in this number. */
 const every = 16;
+/** From this probability on what an exit expects within a prompt is compared with the full model. */
+export const doubtful = 0.4;
+/**
+ * Contradictions within a prompt ÷ those that the exit's probabilities allow: 0.6 in text of its kind, 1.06 in another language
+ * (medians; docs/lab.md). A single one is chance.
+ */
+const mostContradictions = 0.8;
 /** Share of a prompt that a shortlist may lack; it lacks 7 to 9 % of text like that of which it was made, 15 % of another language. */
 const mostLacking = 0.12;
 /** Shorter prompts count as this long: a few tokens say little. */
 const fewestTokens = 32;
 
-/** Whether the full model agreed with an exit that was sure of a token. */
+/** Whether the full model agreed with what an exit expected. */
 export interface Check {
   readonly exit: string;
   /** Of the token in its row. */
   readonly position: number;
+  /** The exit's probability of what it expected. */
+  readonly confidence: number;
+  /** Whether the token would have left there. */
+  readonly isSure: boolean;
   readonly isRight: boolean;
 }
 
@@ -38,7 +50,7 @@ export interface Probation {
   /** Of an exit, at the token at `index` of the text. An exit that is off stays off. */
   standing(exit: ExitPoint, index: number): Standing;
   /** The full model decided the token at `index` of the text, of which the exit was sure; in the order of the text. */
-  checked(exit: string, index: number, isRight: boolean): void;
+  checked(exit: string, index: number, what: Pick<Check, 'confidence' | 'isRight'>): void;
   /** Adds checks within the prompt. */
   judged(checks: readonly Check[]): void;
 }
@@ -57,17 +69,26 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
       if (!knowsText(exit)) return 'off';
       // What the prompt shows is known before the text begins.
       const settled = Math.max(prompt.length, prompt.length + index - lag);
+      const counted = checks.filter((one) => one.exit === exit.id && isJudged(one) && one.position < settled);
+      if (contradicts(counted.filter(({ position }) => position < prompt.length))) return 'off';
       let score = 0;
-      for (const check of checks) {
-        if (check.exit !== exit.id || !isJudged(check) || check.position >= settled) continue;
-        score = check.isRight ? Math.min(weight, score + 1) : score - weight;
+      for (const { isRight } of counted.filter(({ isSure }) => isSure)) {
+        score = isRight ? Math.min(weight, score + 1) : score - weight;
         if (score <= -weight) return 'off';
       }
       return score >= proofs && (index + 1) % every !== 0 ? 'decides' : 'checked';
     },
-    checked: (exit, index, isRight) => void checks.push({ exit, position: prompt.length + index, isRight }),
+    checked(exit, index, what) {
+      checks.push({ exit, position: prompt.length + index, isSure: true, ...what });
+    },
     judged: (further) => void checks.push(...further),
   };
+}
+
+/** Whether an exit contradicts the full model nearly as often as its probabilities allow. */
+function contradicts(checks: readonly Check[]): boolean {
+  const allowed = checks.reduce((sum, { confidence }) => sum + 1 - confidence, 0);
+  return checks.filter(({ isRight }) => !isRight).length > Math.max(1, mostContradictions * allowed);
 }
 
 /** Whether a prompt is of the kind of text of which an exit's shortlist was made; true of an exit without one. */

@@ -2,18 +2,16 @@
 import type { ExitPoint, Readout, StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
 import { leaves, type Policy } from './policy.ts';
-import type { Check } from './probation.ts';
+import { doubtful, type Check } from './probation.ts';
 
-/** An exit is sure of the token at a position. */
-interface Sure {
-  readonly exit: string;
-  readonly position: number;
+/** What an exit expects at a position. */
+interface Guess extends Omit<Check, 'isRight'> {
   readonly token: number;
 }
 
 /**
  * Of the tokens of a prompt from `from` up to `to`, the last that row `row` of the cache has run, the exits that `isAsked` names. The full
- * model is asked only where an exit is sure of another token than the one that follows; otherwise it is taken to agree.
+ * model is asked only where an exit expects another token than the one that follows; otherwise it is taken to agree.
  */
 export async function checksOf(
   model: StagedModel,
@@ -23,29 +21,30 @@ export async function checksOf(
   { from, to }: { readonly from: number; readonly to: number },
   { policy, isAsked }: { readonly policy: Policy; readonly isAsked: (exit: ExitPoint) => boolean },
 ): Promise<Check[]> {
-  const sure: Sure[] = [];
+  const guesses: Guess[] = [];
   const earlier = Array.from({ length: to - from }, (): Readout[] => []);
   for (const [k, exit] of model.exits.slice(0, -1).entries()) {
     if (!isAsked(exit)) continue;
     const [read] = await cache.read(k, [row], [to - from], { logits: false });
     for (const [n, readout] of read!.readouts.entries()) {
       const position = from + n + 1;
-      const isSure = position < prompt.length && leaves(policy, exit.id, readout, earlier[n]!);
-      if (isSure) sure.push({ exit: exit.id, position, token: readout.token });
+      const { token, confidence } = readout;
+      const isSure = leaves(policy, exit.id, readout, earlier[n]!);
+      const isGuess = isSure || (token >= 0 && confidence >= doubtful);
+      if (isGuess && position < prompt.length) guesses.push({ exit: exit.id, position, token, confidence, isSure });
       earlier[n]!.push(readout);
     }
   }
-  const isDisputed = ({ position, token }: Sure): boolean => token !== prompt[position];
-  const disputed = [...new Set(sure.filter(isDisputed).map(({ position }) => position))];
+  const isDisputed = ({ position, token }: Guess): boolean => token !== prompt[position];
+  const disputed = [...new Set(guesses.filter(isDisputed).map(({ position }) => position))];
   const read = await cache.readAt(
     model.exits.length - 1,
     row,
     disputed.map((position) => position - 1),
   );
   const said = new Map(disputed.map((position, i) => [position, read[i]!.token]));
-  return sure.map(({ exit, position, token }) => ({
-    exit,
-    position,
-    isRight: token === (said.get(position) ?? prompt[position]),
+  return guesses.map(({ token, ...guess }) => ({
+    ...guess,
+    isRight: token === (said.get(guess.position) ?? prompt[guess.position]),
   }));
 }

@@ -21,13 +21,13 @@ const on = (prompt: readonly number[], checks: Check[] = []): Probation => newPr
 
 /** Checks from place `from` of the text on, one at each place. */
 function check(probation: Probation, from: number, results: readonly boolean[]): void {
-  for (const [i, isRight] of results.entries()) probation.checked(lens.id, from + i, isRight);
+  for (const [i, isRight] of results.entries()) probation.checked(lens.id, from + i, { confidence: 0.9, isRight });
 }
 const standings = (probation: Probation, places: readonly number[]): string[] =>
   places.map((place) => probation.standing(lens, place));
 /** Checks of the tokens of a prompt from a position on. */
 const within = (from: number, results: readonly boolean[]): Check[] =>
-  results.map((isRight, i) => ({ exit: lens.id, position: from + i, isRight }));
+  results.map((isRight, i) => ({ exit: lens.id, position: from + i, confidence: 0.9, isSure: true, isRight }));
 
 test('an exit is asked where its shortlist has most of the prompt, and one without a list everywhere', () => {
   const prompt = range(100);
@@ -51,6 +51,16 @@ test('what the end of the prompt shows counts from the first token on', () => {
   expect(standings(on(prompt, within(judgedFrom, rights(8))), [0, 14])).toEqual(['decides', 'decides']);
   expect(standings(on(prompt, within(judgedFrom - 1, rights(8))), [0, 14])).toEqual(['checked', 'checked']);
   expect(standings(on(prompt, within(150, [...rights(12), false, ...rights(12), false])), [1])).toEqual(['off']);
+});
+
+test('an exit that contradicts the full model as often as its probabilities allow is not asked, however sure it was right', () => {
+  const prompt = range(200);
+  const doubts = (wrong: number): Check[] =>
+    range(20).map((i) => ({ exit: lens.id, position: 130 + i, confidence: 0.5, isSure: false, isRight: i >= wrong }));
+  const standing = (wrong: number): string =>
+    on(prompt, [...within(120, rights(8)), ...doubts(wrong)]).standing(lens, 0);
+  // Of the 10.8 contradictions that its probabilities allow, 8 are few enough.
+  expect([0, 8, 9, 20].map(standing)).toEqual(['decides', 'decides', 'off', 'off']);
 });
 
 test('one token in sixteen is checked all the same', () => {
