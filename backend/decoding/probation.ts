@@ -22,7 +22,7 @@ const every = 16;
 /** From this probability on what an exit expects within a prompt is compared with the full model. */
 export const doubtful = 0.4;
 /**
- * Contradictions within a prompt ÷ those that the exit's probabilities allow: 0.6 in text of its kind, 1.06 in another language
+ * Contradictions within a prompt ÷ those that the exit's probabilities allow: 0.55 in text of its kind, 1.26 in another language
  * (medians; docs/lab.md). A single one is chance.
  */
 const mostContradictions = 0.8;
