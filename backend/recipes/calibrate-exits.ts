@@ -217,7 +217,9 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
   if (best >= 0 && (isFaster(alone[best]!) || (isFaster(fast[best]!) && isFaster(beside[best]!)))) {
     const { agreement, regret, ...candidate } = candidates[best]!;
     const brought = { speedup: alone[best]!, agreement, regret };
-    const mode = isFaster(fast[best]!) && !isFaster(inverse(beside[best]!)) ? 'fast' : drafting;
+    // Drafts are learned and switched off within a text, so a few texts with them say less than exits by themselves.
+    const pays = isFaster(fast[best]!) || (isFaster(alone[best]!) && values[best]! >= leastSpeedup);
+    const mode = pays && !isFaster(inverse(beside[best]!)) ? 'fast' : drafting;
     return { ...candidate, mode, brought, speedups: { fast: values[best]!, lossless: lossless.value } };
   }
   return {

@@ -35,6 +35,13 @@ test('leaving is the default if drafts alone are as fast', () => {
   expect(fastestOf([candidate], trial(1.09, figure(0.95, 0.01), figure(1.12))).mode).toBe('lossless');
 });
 
+test('leaving that clearly pays by itself is the default if it is the fastest with drafts, too, by more or less', () => {
+  const few = { ...trial(0.91, figure(1.14, 0.04), figure(1.09, 0.05)), fast: [figure(1.04, 0.06)] };
+  expect(fastestOf([candidate], few).mode).toBe('fast');
+  expect(fastestOf([candidate], { ...few, fast: [figure(1.01, 0.06)] }).mode).toBe('full');
+  expect(fastestOf([candidate], { ...few, alone: [figure(1.01, 0.05)] }).mode).toBe('full');
+});
+
 test('thresholds that pay by themselves are kept for mode fast if drafts alone are faster', () => {
   const { mode, thresholds, remembers, brought } = fastestOf([candidate], trial(1.6, figure(0.9), figure(1.1)));
   expect(mode).toBe('lossless');
