@@ -60,6 +60,9 @@ const run = (more?: Record<string, unknown>, signal = never) =>
   collect(tune(parseOptions('tune', given(more)), signal));
 const only = <T extends TuneEvent['type']>(type: T, from = events): Extract<TuneEvent, { type: T }>[] =>
   from.filter((event): event is Extract<TuneEvent, { type: T }> => event.type === type);
+/** The brief run at once, made by the first test that looks at it. */
+let whole: Promise<TuneEvent[]> | null = null;
+const briefly = (): Promise<TuneEvent[]> => (whole ??= run({ ...brief, out: path.join(root, 'brief.exits') }));
 const code = (expected: UserError['code']): Partial<UserError> => ({ name: 'UserError', code: expected });
 
 beforeAll(async () => {
@@ -128,14 +131,15 @@ describe('tune', () => {
   });
 
   it('finds the states of an epoch kept, and comes to the same numbers with them', async () => {
-    const lossesOf = async (name: string, more = {}) => {
-      const steps = only('step', await run({ ...brief, out: path.join(root, name), ...more }));
+    const lossesOf = async (events: Promise<TuneEvent[]>) => {
+      const steps = only('step', await events);
       expect(steps).toHaveLength(brief.steps);
       return steps.map(({ losses }) => losses);
     };
-    const first = await lossesOf('brief.exits');
-    expect(await lossesOf('again.exits')).toEqual(first);
-    for (const [i, losses] of (await lossesOf('without.exits', { featureCache: false })).entries()) {
+    const first = await lossesOf(briefly());
+    expect(await lossesOf(run({ ...brief, out: path.join(root, 'again.exits') }))).toEqual(first);
+    const without = run({ ...brief, out: path.join(root, 'without.exits'), featureCache: false });
+    for (const [i, losses] of (await lossesOf(without)).entries()) {
       for (const [exit, loss] of Object.entries(losses)) expect(Math.abs(loss - first[i]![exit]!)).toBeLessThan(0.02);
     }
   });
@@ -143,8 +147,7 @@ describe('tune', () => {
   it('keeps its work when it is stopped, and goes on to the same metrics', async () => {
     const directory = path.join(root, 'stopped.exits');
     const abort = new AbortController();
-    const whole = path.join(root, 'at-once.exits');
-    await run({ ...brief, out: whole });
+    await briefly();
     const options = parseOptions('tune', given({ ...brief, out: directory }));
     const first = await collect(tune(options, abort.signal), (event) => {
       if (event.type === 'step' && event.step === 3) abort.abort();
@@ -156,7 +159,7 @@ describe('tune', () => {
     );
     expect(second.at(-1)).toMatchObject({ type: 'tuned', step: brief.steps, stopped: false });
     const metrics = (folder: string): string => fs.readFileSync(path.join(folder, 'metrics.jsonl'), 'utf8');
-    expect(metrics(directory)).toBe(metrics(whole));
+    expect(metrics(directory)).toBe(metrics(path.join(root, 'brief.exits')));
   });
 
   it('goes on where its text is found around what it wrote', async () => {
