@@ -17,6 +17,8 @@ export interface PassTable {
 export interface Pace {
   /** What a pass of a stage (as stage −1 − k: of exit k's readout) over `tokens` tokens took, in milliseconds. */
   measured(stage: number, tokens: number, milliseconds: number): void;
+  /** Milliseconds of all passes and readings so far. */
+  spent(): number;
   /** Expected milliseconds of stages `[from, to)` over `tokens` tokens in one pass. */
   stages(from: number, to: number, tokens: number): number;
   /** Expected milliseconds of reading exit k for `tokens` tokens, its branch included. */
@@ -68,6 +70,7 @@ export function newPace(model: StagedModel, known: PassTable | null = null): Pac
   let tokenTime: number | null = null;
   /** Milliseconds a layer, so that nothing measured yet is at least in proportion. */
   let perLayer = 1;
+  let spent = 0;
   const costs = new Map<number, Costs>();
   const ratiosFor = (stage: number): PassRatios => (known ?? guessedTable)[stage < 0 ? 'readings' : 'layers'];
   const cost = (stage: number, tokens: number): number => {
@@ -77,7 +80,9 @@ export function newPace(model: StagedModel, known: PassTable | null = null): Pac
   };
 
   return {
+    spent: () => spent,
     measured(stage, tokens, milliseconds) {
+      spent += milliseconds;
       const own = costs.get(stage) ?? { one: null, sizes: new Map() };
       costs.set(stage, own);
       learn(own, tokens, milliseconds, ratiosFor(stage));

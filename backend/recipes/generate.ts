@@ -155,6 +155,13 @@ const fullDepthNow = ({ model, pace }: Session): number =>
   pace.stages(0, trunkLength(model), 1) + pace.reading(model.exits.length - 1, 1);
 
 /**
+ * How many times as fast a text was written as at full depth, in seconds: all of them, those in passes, and what passes take at full depth. What is not
+ * spent in passes (showing tokens, other programs) would have been the same.
+ */
+export const timesFullDepth = (took: { seconds: number; passes: number; full: number }): number =>
+  (Math.max(0, took.seconds - took.passes) + took.full) / took.seconds;
+
+/**
  * Passes tokens on, sums up the figures of `generated`, and returns the texts. `isFull`: every token takes all layers, one per pass.
  */
 async function* follow(
@@ -172,6 +179,7 @@ async function* follow(
   let fullDepth = 0;
   let prompt = { tokens: 0, seconds: 0 };
   const started = performance.now();
+  const spentBefore = session.pace.spent();
   for await (const event of decode(session, of)) {
     for (const message of generator.warnings()) yield { type: 'warning', message };
     switch (event.type) {
@@ -194,6 +202,7 @@ async function* follow(
   // The first token of each sequence comes out of the prompt's pass.
   const seconds = (performance.now() - started) / 1000 - prompt.seconds;
   const decoded = Math.max(0, tokens - of.prompts.length);
+  const passes = (session.pace.spent() - spentBefore) / 1000 - prompt.seconds;
   const isTimed = !isFull && hasWritten.has(session) && decoded >= fewestTimed && seconds > 0;
   hasWritten.add(session);
   yield {
@@ -205,7 +214,7 @@ async function* follow(
     meanLayer: tokens ? layers / tokens : 0,
     layers: session.model.spec.layers.length,
     tokensPerSecond: seconds > 0 ? decoded / seconds : 0,
-    speedup: isTimed ? ((decoded / tokens) * fullDepth) / 1000 / seconds : null,
+    speedup: isTimed ? timesFullDepth({ seconds, passes, full: ((decoded / tokens) * fullDepth) / 1000 }) : null,
     promptSeconds: prompt.seconds,
   };
   return written.map(({ ids, tokens }) => ({ ...ids, tokens }));

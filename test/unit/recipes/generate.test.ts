@@ -3,7 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { GenerateEvent } from '../../../protocol/events.ts';
 import type { Gap } from '../../../protocol/completion.ts';
 import { parseOptions } from '../../../protocol/options.ts';
-import { generate } from '../../../backend/recipes/generate.ts';
+import { generate, timesFullDepth } from '../../../backend/recipes/generate.ts';
 import { closeGenerators } from '../../../backend/recipes/generator.ts';
 import { lineTokens } from '../../../backend/recipes/place-end.ts';
 import { shippedModel } from '../../support/golden.ts';
@@ -61,6 +61,12 @@ it('tells how fast it was beside full depth, of what was no full depth, long eno
   expect(lossless.speedup).toBeLessThan(24);
   expect((await generated({ mode: 'full', maxTokens: 24, prompt: ['export'] })).speedup).toBeNull();
   expect((await generated({ mode: 'lossless', maxTokens: 4, prompt: ['export'] })).speedup).toBeNull();
+});
+
+it('what a shared machine takes beside the passes counts at full depth, too', () => {
+  expect(timesFullDepth({ seconds: 3, passes: 2, full: 2 })).toBe(1);
+  expect(timesFullDepth({ seconds: 3, passes: 2, full: 3.5 })).toBe(1.5);
+  expect(timesFullDepth({ seconds: 2, passes: 2, full: 3 })).toBe(1.5);
 });
 
 it('a text that repeats itself is ended with a word', async () => {
