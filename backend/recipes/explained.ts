@@ -28,6 +28,7 @@ export async function* explained(
     candidates,
     maxTokens: 0,
     scores: null,
+    onProbation: false,
     // Texts that are written meanwhile go first.
     urgency: -1,
     promptExit: null,

@@ -178,12 +178,17 @@ async function* follow(
   // Summed up token by token, since a machine that is shared becomes slower and faster within a text.
   let fullDepth = 0;
   let prompt = { tokens: 0, seconds: 0 };
-  const started = performance.now();
-  const spentBefore = session.pace.spent();
+  // Behind the first prompt, so that a text does not count what it waited for others; prompts that are read later are taken off.
+  let began = { at: performance.now(), spent: session.pace.spent() };
+  let later = 0;
+  let isFirst = true;
   for await (const event of decode(session, of)) {
     for (const message of generator.warnings()) yield { type: 'warning', message };
     switch (event.type) {
       case 'prompt':
+        if (isFirst) began = { at: performance.now(), spent: session.pace.spent() };
+        else later += event.seconds;
+        isFirst = false;
         prompt = event;
         break;
       case 'token':
@@ -200,9 +205,9 @@ async function* follow(
     }
   }
   // The first token of each sequence comes out of the prompt's pass.
-  const seconds = (performance.now() - started) / 1000 - prompt.seconds;
+  const seconds = (performance.now() - began.at) / 1000 - later;
   const decoded = Math.max(0, tokens - of.prompts.length);
-  const passes = (session.pace.spent() - spentBefore) / 1000 - prompt.seconds;
+  const passes = (session.pace.spent() - began.spent) / 1000 - later;
   const isTimed = !isFull && hasWritten.has(session) && decoded >= fewestTimed && seconds > 0;
   hasWritten.add(session);
   yield {
