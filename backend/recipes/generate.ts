@@ -155,8 +155,8 @@ const fullDepthNow = ({ model, pace }: Session): number =>
   pace.stages(0, trunkLength(model), 1) + pace.reading(model.exits.length - 1, 1);
 
 /**
- * How many times as fast a text was written as at full depth, in seconds: all of them, those in passes, and what passes take at full depth. What is not
- * spent in passes (showing tokens, other programs) would have been the same.
+ * How many times as fast a text was written as at full depth. `seconds`: what it took; `passes`: what its passes took of that; `full`: what
+ * passes at full depth would have taken. The rest (showing tokens, other programs) would have been the same.
  */
 export const timesFullDepth = (took: { seconds: number; passes: number; full: number }): number =>
   (Math.max(0, took.seconds - took.passes) + took.full) / took.seconds;
@@ -178,17 +178,15 @@ async function* follow(
   // Summed up token by token, since a machine that is shared becomes slower and faster within a text.
   let fullDepth = 0;
   let prompt = { tokens: 0, seconds: 0 };
-  // Behind the first prompt, so that a text does not count what it waited for others; prompts that are read later are taken off.
-  let began = { at: performance.now(), spent: session.pace.spent() };
+  // Counted from the end of the first prompt on, so that waiting for other texts does not count. Prompts that are read later are taken off.
+  let began: { readonly at: number; readonly spent: number } | null = null;
   let later = 0;
-  let isFirst = true;
   for await (const event of decode(session, of)) {
     for (const message of generator.warnings()) yield { type: 'warning', message };
     switch (event.type) {
       case 'prompt':
-        if (isFirst) began = { at: performance.now(), spent: session.pace.spent() };
-        else later += event.seconds;
-        isFirst = false;
+        if (began !== null) later += event.seconds;
+        began ??= { at: performance.now(), spent: session.pace.spent() };
         prompt = event;
         break;
       case 'token':
@@ -205,9 +203,9 @@ async function* follow(
     }
   }
   // The first token of each sequence comes out of the prompt's pass.
-  const seconds = (performance.now() - began.at) / 1000 - later;
+  const seconds = began === null ? 0 : (performance.now() - began.at) / 1000 - later;
   const decoded = Math.max(0, tokens - of.prompts.length);
-  const passes = (session.pace.spent() - began.spent) / 1000 - later;
+  const passes = began === null ? 0 : (session.pace.spent() - began.spent) / 1000 - later;
   const isTimed = !isFull && hasWritten.has(session) && decoded >= fewestTimed && seconds > 0;
   hasWritten.add(session);
   yield {
