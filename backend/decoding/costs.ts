@@ -1,5 +1,5 @@
 /** What stages and readings cost on this machine, measured by running them. */
-import { median } from '../../protocol/median.ts';
+import { lowerQuartile, median } from '../../protocol/median.ts';
 import { openKvCache } from './kv-cache.ts';
 import type { PassRatios, PassTable } from './pace.ts';
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
@@ -19,8 +19,8 @@ export interface MeasuredCosts {
 const warming = 3;
 
 /**
- * Medians over `rounds` passes of one and of two tokens, in turn, so that other work on the machine meets both. Yields how many
- * rounds are done.
+ * Lower quartiles over `rounds` passes of one and of two tokens, in turn: what they cost while other programs leave the machine alone.
+ * Yields how many rounds are done.
  */
 export async function* measureCosts(
   model: StagedModel,
@@ -56,7 +56,8 @@ export async function* measureCosts(
     }
     yield { done: round + warming + 1, total: options.rounds + warming };
   }
-  const usual = (what: number | string, tokens: number): number => median(samples.get(`${what}/${tokens}`) ?? []);
+  const usual = (what: number | string, tokens: number): number =>
+    lowerQuartile(samples.get(`${what}/${tokens}`) ?? []);
   cache.dispose();
   return {
     stages: model.stages.slice(0, trunk).map((_, s) => usual(s, 1)),

@@ -12,20 +12,24 @@ import type { ExitSpec } from '../exits/spec.ts';
 /** Tokens; also the most drafts in a block of such a text. */
 export const lag = 8;
 /** Tokens at the end of a prompt by which exits are judged before the text begins. */
-export const judgedTokens = 96;
+export const judgedTokens = 128;
 /** Checks that must have been right before an exit decides. */
 const proofs = 8;
-/** Right checks that a wrong one outweighs, and beyond which they count no more. */
-const weight = 32;
+/** Right checks that a wrong one outweighs. */
+const weight = 16;
+/** Right checks beyond which they count no more, and the shortage of them from which an exit is not asked any more. */
+const most = 32;
 /** An exit that decides is checked at one token in this number. */
 const every = 16;
 /** From this probability on what an exit expects within a prompt is compared with the full model. */
 export const doubtful = 0.4;
 /**
- * Contradictions within a prompt ÷ those that the exit's probabilities allow: 0.55 in text of its kind, 1.26 in another language
+ * Contradictions within a prompt ÷ those that the exit's probabilities allow: 0.5 in text of its kind, 1.2 in another language
  * (medians; docs/lab.md). A single one is chance.
  */
 const mostContradictions = 0.8;
+/** Standard deviations of their number that are chance, too. */
+const chance = 0.25;
 /** Share of a prompt that a shortlist may lack; it lacks 7 to 9 % of text like that of which it was made, 15 % of another language. */
 const mostLacking = 0.12;
 /** Shorter prompts count as this long: a few tokens say little. */
@@ -73,8 +77,8 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
       if (contradicts(counted.filter(({ position }) => position < prompt.length))) return 'off';
       let score = 0;
       for (const { isRight } of counted.filter(({ isSure }) => isSure)) {
-        score = isRight ? Math.min(weight, score + 1) : score - weight;
-        if (score <= -weight) return 'off';
+        score = isRight ? Math.min(most, score + 1) : score - weight;
+        if (score <= -most) return 'off';
       }
       return score >= proofs && (index + 1) % every !== 0 ? 'decides' : 'checked';
     },
@@ -85,10 +89,13 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
   };
 }
 
-/** Whether an exit contradicts the full model nearly as often as its probabilities allow. */
+/** Whether an exit contradicts the full model nearly as often as its probabilities allow, and not by chance. */
 function contradicts(checks: readonly Check[]): boolean {
   const allowed = checks.reduce((sum, { confidence }) => sum + 1 - confidence, 0);
-  return checks.filter(({ isRight }) => !isRight).length > Math.max(1, mostContradictions * allowed);
+  return (
+    checks.filter(({ isRight }) => !isRight).length >
+    Math.max(1, mostContradictions * allowed + chance * Math.sqrt(allowed))
+  );
 }
 
 /** Whether a prompt is of the kind of text of which an exit's shortlist was made; true of an exit without one. */

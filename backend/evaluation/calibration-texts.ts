@@ -110,11 +110,12 @@ const tooLittleTime = (seconds: number, least: number): string =>
   `The exits are not calibrated: here that takes at least ${Math.ceil(least)} s, and ${Math.max(0, Math.round(seconds))} s are left.`;
 
 /**
- * Pieces of windows, at most `most` of them, apart from each other if there is enough text. The first few of them are spread over all of
- * the text, however few are taken.
+ * At most `most` pieces of windows, of `tokens` tokens, apart from each other if there is enough text; pieces are shorter, down to
+ * `promptTokens`, if there would be fewer of them otherwise. The first few are spread over all of the text, however few are taken.
  */
-export function promptsOf(windows: Windows, most: number): number[][] {
-  const length = Math.min(promptTokens, windows.tokens - 1);
+export function promptsOf(windows: Windows, most: number, tokens = promptTokens): number[][] {
+  const room = Math.floor((windows.count * windows.tokens) / (2 * most));
+  const length = Math.min(Math.max(promptTokens, Math.min(tokens, room)), windows.tokens - 1);
   const perWindow = Math.max(1, Math.floor(windows.tokens / (2 * length)));
   const places = windows.count * perWindow;
   const count = Math.min(most, places);

@@ -1,7 +1,7 @@
 /** How long a calibration takes at least, from times measured on the machine. Pure. */
 import { fewestTokens } from './calibration.ts';
 import { allowedLoss, fewestJudged, type Guarantee } from './promise.ts';
-import { trialTexts, trialTokens } from './trial.ts';
+import { trialPrompt, trialTexts, trialTokens } from './trial.ts';
 
 /** If text that a candidate writes is judged, the full model's text only chooses candidates, so that fewer tokens of it suffice. */
 const fewestIfJudged = 768;
@@ -16,6 +16,8 @@ const judgingShare = 2;
 const usualJudged = 2.5;
 /** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */
 const waysOfTrial = 3.5;
+/** Time of a token of a prompt ÷ that of one that is written. */
+const promptShare = 0.25;
 /** What measuring costs takes, in passes at full depth. */
 const passesOfCosts = 100;
 
@@ -39,7 +41,7 @@ export const secondsToJudge = (request: Guarantee, remembers: boolean, aToken: n
 
 /** Seconds of the trial, for which the model is opened again, once whole and once cut; `fullPass`: seconds of a token at full depth. */
 export const trialSeconds = (opening: number, fullPass: number): number =>
-  2 * opening + (1 + trialTexts.fewest) * trialTokens * waysOfTrial * fullPass;
+  2 * opening + (1 + trialTexts.fewest) * (trialTokens + promptShare * trialPrompt) * waysOfTrial * fullPass;
 
 /** Seconds. */
 export interface MachineTimes {

@@ -8,6 +8,7 @@ import { textDrafts } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { newPace, type PassTable } from '../decoding/pace.ts';
+import { judgedTokens } from '../decoding/probation.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import { isClear, ratioOf, steadyTexts } from './race.ts';
@@ -21,8 +22,12 @@ import type { Running } from '../devices/fallback.ts';
 export const leastSpeedup = 1.02;
 
 /** Texts that each way writes, after one that does not count; with fewer than the minimum a difference may be chance. */
-export const trialTexts = { fewest: 4, most: 16 } as const;
+export const trialTexts = { fewest: 8, most: 16 } as const;
 export const trialTokens = 64;
+/** Tokens of a text whose time is compared. */
+const fewestTimed = 16;
+/** Length of the prompts: exits have to prove themselves within them, as they do in use. */
+export const trialPrompt = judgedTokens;
 
 /** Which exits a token may leave at, and how. */
 export interface Candidate {
@@ -62,7 +67,7 @@ export interface Trial {
 interface Way {
   readonly session: Session;
   readonly different: Partial<DecodeRequest>;
-  /** Of each text. */
+  /** Of a token of each text. */
   readonly milliseconds: number[];
 }
 
@@ -172,12 +177,14 @@ function timesAsFast(faster: Way, slower: Way, full: Way): Figure {
   return ratioOf(times(slower), times(faster));
 }
 
-/** Milliseconds behind the prompt. */
+/** Milliseconds of a token behind the prompt, since a text may end sooner in one way than in another; Infinity if it says too little. */
 async function timeText(one: Way, tokenizer: Tokenizer, prompt: readonly number[]): Promise<number> {
-  let began = 0;
+  let [began, tokens] = [0, 0];
   const request = { ...fullDepth(tokenizer, prompt), ...one.different };
-  for await (const event of decode(one.session, request)) if (event.type === 'prompt') began = performance.now();
-  return performance.now() - began;
+  for await (const event of decode(one.session, request))
+    if (event.type === 'prompt') began = performance.now();
+    else if (event.type === 'token') tokens++;
+  return tokens < fewestTimed ? Infinity : (performance.now() - began) / tokens;
 }
 
 /** Greedy decoding of a prompt through all layers, without drafts. */

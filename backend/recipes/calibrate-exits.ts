@@ -37,7 +37,7 @@ import {
 } from '../evaluation/calibration-texts.ts';
 import { fewestObserved, isJudged, secondsToJudge, trialSeconds } from '../evaluation/calibration-time.ts';
 import { machineName } from '../evaluation/load.ts';
-import { leastSpeedup, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
+import { leastSpeedup, trialPrompt, trialTexts, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
 import { judgeWritten, type Judged, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
@@ -122,7 +122,8 @@ export async function* calibrateExits(
   signal.throwIfAborted();
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
-  const racing = tryOut({ ...on, passes }, prompts, candidates, () => elapsed() > request.seconds);
+  const beginnings = promptsOf(on.windows, 1 + trialTexts.most, trialPrompt);
+  const racing = tryOut({ ...on, passes }, beginnings, candidates, () => elapsed() > request.seconds);
   const trial = yield* counting('measure', 'texts', racing, signal);
   const best = fastestOf(candidates, trial);
   const { thresholds, gates, speedups } = best;
