@@ -29,12 +29,14 @@ export const isClear = ({ value, error }: Figure, boundary: number): boolean =>
 const stall = 1.6;
 
 /**
- * The indices of the texts at which no way was held up. `ways`: times of the same texts; `full`: times at full depth. The usual time of a
- * way is its median, but at least that of full depth: a text in which few drafts are right takes as long as full depth, and counts.
+ * The indices of the texts at which no way was held up. `ways`: times of the same texts, Infinity for one that was too short to be timed;
+ * `full`: times at full depth. The usual time of a way is its median, but at least that of full depth: a text in which few drafts are
+ * right takes as long as full depth, and counts.
  */
 export function steadyTexts(ways: readonly (readonly number[])[], full: readonly number[]): number[] {
   const texts = Math.min(...ways.map((times) => times.length));
-  const most = ways.map((times) => stall * Math.max(median(times.slice(0, texts)), median(full)));
+  const usual = (times: readonly number[]): number => median(times.slice(0, texts).filter(Number.isFinite));
+  const most = ways.map((times) => stall * Math.max(usual(times), usual(full)));
   return Array.from({ length: texts }, (_, i) => i).filter((i) => ways.every((times, way) => times[i]! <= most[way]!));
 }
 

@@ -40,6 +40,17 @@ test('a text at which a way was stalled tells nothing of the others', () => {
   // A text may end early.
   expect(steadyTexts([[10, 2, 10]], [10, 2, 10])).toEqual([0, 1, 2]);
   expect(steadyTexts([[], [3]], [])).toEqual([]);
+  // A text that is too short has no time.
+  expect(
+    steadyTexts(
+      [
+        [10, Infinity, 10],
+        [9, 9, 9],
+      ],
+      [10, Infinity, 10],
+    ),
+  ).toEqual([0, 2]);
+  expect(steadyTexts([[Infinity, Infinity]], [Infinity, Infinity])).toEqual([]);
 });
 
 test('a text of which few drafts are right counts: it takes longer than others, but no longer than at full depth', () => {

@@ -1,0 +1,32 @@
+/** Beginnings of the texts of a calibration. */
+import { expect, test } from 'vitest';
+import { promptsOf, promptTokens } from '../../../backend/evaluation/calibration-texts.ts';
+import type { Windows } from '../../../backend/features/features.ts';
+
+/** Every id is its place in the text. */
+const text = (count: number, tokens: number): Windows => ({
+  count,
+  tokens,
+  hash: '',
+  window: (index) => ({
+    ids: Int32Array.from({ length: tokens }, (_, i) => index * tokens + i),
+    targets: new Int32Array(tokens),
+  }),
+});
+
+test('pieces lie apart from each other, and the first few are spread over all of the text', () => {
+  const prompts = promptsOf(text(20, 512), 34, 128);
+  expect(prompts).toHaveLength(34);
+  expect(prompts.every((ids) => ids.length === 128)).toBe(true);
+  const starts = prompts.map(([first]) => first!);
+  const sorted = starts.toSorted((a, b) => a - b);
+  expect(Math.min(...sorted.slice(1).map((start, i) => start - sorted[i]!))).toBeGreaterThanOrEqual(256);
+  expect(Math.max(...starts.slice(0, 4)) - Math.min(...starts.slice(0, 4))).toBeGreaterThan((20 * 512) / 2);
+});
+
+test('of little text pieces are shorter, rather than fewer', () => {
+  const prompts = promptsOf(text(4, 512), 16, 128);
+  expect(prompts).toHaveLength(16);
+  expect(prompts[0]).toHaveLength(64);
+  expect(promptsOf(text(1, 512), 16, 128)[0]).toHaveLength(promptTokens);
+});
