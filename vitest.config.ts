@@ -30,7 +30,7 @@ const sharing = globSync(
     'test/unit/cluster/{follow,plan,reported}.test.ts',
     'test/unit/data/{byte-pairs,chat,encoding,fuzz,gap-prompt,healing,hub-answers,hub-search,tokenizer}.test.ts',
     'test/unit/decoding/{credit,lookup,mode,pace,pooled,repetition,sampler,turns}.test.ts',
-    'test/unit/evaluation/{calibration,gates,promise,race,reliability,scores,trials}.test.ts',
+    'test/unit/evaluation/{calibration,calibration-texts,gates,promise,race,reliability,scores,trials}.test.ts',
     'test/unit/evaluation/tasks/{judge,read,record,statistics}.test.ts',
     'test/unit/exits/{parameters,ridge}.test.ts',
     'test/unit/formats/{dequantise,fuzz,installed,safetensors,tfevents,widen}.test.ts',
