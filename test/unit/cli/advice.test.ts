@@ -13,7 +13,7 @@ const naming: Naming = {
   model: ' --model m.gguf',
   exits: ' --exits my.exits',
   data: " --data 'src/**'",
-  prompt: " --prompt 'const result ='",
+  prompt: " --prompt 'export function parse('",
   directory: 'my.exits',
 };
 const linesOf = ({ next }: Advice): string[] => next.map(([line]) => line);
@@ -49,7 +49,7 @@ describe('after a calibration', () => {
     expect(advice.reason).toBe(
       'Leaving early is faster here: 1.90 × full depth; drafts from earlier text alone (lossless) give 1.60 ×.',
     );
-    expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='"]);
+    expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'export function parse('"]);
   });
 
   test('where drafts alone are faster, both are named, and how to leave all the same', () => {
@@ -60,7 +60,7 @@ describe('after a calibration', () => {
       /^Leaving early is 1\.12 × as fast as full depth by itself; .* so the default is lossless\.$/,
     );
     expect(linesOf(advice)[1]).toBe(
-      "early-exit generate --model m.gguf --exits my.exits --mode fast --prompt 'const result ='",
+      "early-exit generate --model m.gguf --exits my.exits --mode fast --prompt 'export function parse('",
     );
   });
 
@@ -157,7 +157,7 @@ describe('after a first run', () => {
     expect(advice.reason).toBe(
       'The default mode leaves early as calibrated: 190 tokens a second, 1.90 × full depth (medians of 3 texts each, in turn; AMD EPYC, 2 threads, load 0.1 on 2 cores).',
     );
-    expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'const result ='"]);
+    expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'export function parse('"]);
   });
   test('a calibration is advised only if there is none', () => {
     const advice = afterStart({ ...first, speeds: { ...speeds, mode: 'lossless' }, isCalibrated: false }, naming, null);
@@ -209,7 +209,7 @@ test('a command is written so that it runs as printed', () => {
     exits: " --exits 'a b.exits'",
     model: ' --model /models/m.gguf',
     data: " --data 'src/**' lib",
-    prompt: " --prompt 'const result ='",
+    prompt: " --prompt 'export function parse('",
     directory: "'a b.exits'",
   });
   const [glob] = parseOptions('tune', {}).data;

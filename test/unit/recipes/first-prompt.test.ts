@@ -16,13 +16,13 @@ function folderOf(files: Record<string, string>): string {
 const chatLine = JSON.stringify({ messages: [{ role: 'user', content: 'Hello' }] });
 
 test.each([
-  ['TypeScript', { 'a.ts': 'let a;', 'b.tsx': 'let b;', 'README.md': '# A' }, 'const result =', false],
+  ['TypeScript', { 'a.ts': 'let a;', 'b.tsx': 'let b;', 'README.md': '# A' }, 'export function parse(', false],
   ['Python', { 'a.py': 'a = 1', 'deep/b.py': 'b = 2', 'c.md': '# C' }, 'def mean(values):', false],
   ['chats', { 'chats.jsonl': `${chatLine}\n${chatLine}\n` }, 'Explain closures.', true],
   ['prose', { 'a.md': '# A', 'b.txt': 'Once upon a time', 'c.py': 'c = 3' }, 'The most important', false],
   ['lines of text', { 'texts.jsonl': '{"text": "Es war einmal"}\n' }, 'The most important', false],
   ['lines of Python', { 'texts.jsonl': '{"text": "import os\\n\\ndef f(x):\\n"}\n' }, 'def mean(values):', false],
-  ['lines of TypeScript', { 'texts.jsonl': '{"text": "// a\\nexport const a = 1;\\n"}\n' }, 'const result =', false],
+  ['lines of TypeScript', { 'texts.jsonl': '{"text": "// a\\nexport const a = 1;\\n"}\n' }, 'export function parse(', false],
 ] as const)('%s', (_, files, text, isChat) => {
   expect(firstPrompt([folderOf(files)])).toEqual({ text, isChat });
 });
@@ -33,5 +33,5 @@ test('a part of a long file has its language', () => {
 });
 
 test('files that have gone are no error', () => {
-  expect(firstPrompt([path.join(folderOf({}), 'gone/**')])).toEqual({ text: 'const result =', isChat: false });
+  expect(firstPrompt([path.join(folderOf({}), 'gone/**')])).toEqual({ text: 'export function parse(', isChat: false });
 });
