@@ -49,7 +49,9 @@ describe('after a calibration', () => {
     expect(advice.reason).toBe(
       'Leaving early is faster here: 1.90 × full depth; drafts from earlier text alone (lossless) give 1.60 ×.',
     );
-    expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'export function parse('"]);
+    expect(linesOf(advice)).toEqual([
+      "early-exit generate --model m.gguf --exits my.exits --prompt 'export function parse('",
+    ]);
   });
 
   test('where drafts alone are faster, both are named, and how to leave all the same', () => {
@@ -157,7 +159,9 @@ describe('after a first run', () => {
     expect(advice.reason).toBe(
       'The default mode leaves early as calibrated: 190 tokens a second, 1.90 × full depth (medians of 3 texts each, in turn; AMD EPYC, 2 threads, load 0.1 on 2 cores).',
     );
-    expect(linesOf(advice)).toEqual(["early-exit generate --model m.gguf --exits my.exits --prompt 'export function parse('"]);
+    expect(linesOf(advice)).toEqual([
+      "early-exit generate --model m.gguf --exits my.exits --prompt 'export function parse('",
+    ]);
   });
   test('a calibration is advised only if there is none', () => {
     const advice = afterStart({ ...first, speeds: { ...speeds, mode: 'lossless' }, isCalibrated: false }, naming, null);

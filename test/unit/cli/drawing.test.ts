@@ -347,9 +347,13 @@ describe('showCalibrate', () => {
       'Other programs kept 1.2 cores busy meanwhile: calibrate again on a quiet machine for reliable speeds.',
       'Leaving early is 1.13 × as fast as full depth by itself; drafts, which change no text, are faster, so the default is lossless.',
       'Next',
-      expect.stringMatching(/early-exit generate --model m\.gguf --exits my\.exits --prompt 'export function parse\('$/),
+      expect.stringMatching(
+        /early-exit generate --model m\.gguf --exits my\.exits --prompt 'export function parse\('$/,
+      ),
       '      lossless: the text of full depth, 1.60 × as fast',
-      expect.stringMatching(/generate --model m\.gguf --exits my\.exits --mode fast --prompt 'export function parse\('$/),
+      expect.stringMatching(
+        /generate --model m\.gguf --exits my\.exits --mode fast --prompt 'export function parse\('$/,
+      ),
       '      leaves as calibrated',
     ]);
   });

@@ -22,7 +22,12 @@ test.each([
   ['prose', { 'a.md': '# A', 'b.txt': 'Once upon a time', 'c.py': 'c = 3' }, 'The most important', false],
   ['lines of text', { 'texts.jsonl': '{"text": "Es war einmal"}\n' }, 'The most important', false],
   ['lines of Python', { 'texts.jsonl': '{"text": "import os\\n\\ndef f(x):\\n"}\n' }, 'def mean(values):', false],
-  ['lines of TypeScript', { 'texts.jsonl': '{"text": "// a\\nexport const a = 1;\\n"}\n' }, 'export function parse(', false],
+  [
+    'lines of TypeScript',
+    { 'texts.jsonl': '{"text": "// a\\nexport const a = 1;\\n"}\n' },
+    'export function parse(',
+    false,
+  ],
 ] as const)('%s', (_, files, text, isChat) => {
   expect(firstPrompt([folderOf(files)])).toEqual({ text, isChat });
 });
