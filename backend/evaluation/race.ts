@@ -5,9 +5,13 @@
 import type { Figure } from '../../protocol/brought.ts';
 import { median } from '../../protocol/median.ts';
 
-/** Total of `slower` ÷ total of `faster`, both by text; the error is that of the ratio estimator (Cochran 1977, 6.4). */
+/**
+ * Total of `slower` ÷ total of `faster`, both by text; the error is that of the ratio estimator (Cochran 1977, 6.4). Without texts nothing
+ * is known: 1, with an infinite error.
+ */
 export function ratioOf(slower: readonly number[], faster: readonly number[]): Figure {
   const n = faster.length;
+  if (n === 0) return { value: 1, error: Infinity };
   const total = sum(faster);
   const value = sum(slower) / total;
   if (n < 2) return { value, error: Infinity };

@@ -6,6 +6,7 @@ import { isClear, ratioOf, steadyTexts } from '../../../backend/evaluation/race.
 test('a ratio is that of the totals; texts that differ in length add no error to it', () => {
   expect(ratioOf([20, 40, 60], [10, 20, 30])).toEqual({ value: 2, error: 0 });
   expect(ratioOf([5], [10])).toEqual({ value: 0.5, error: Infinity });
+  expect(ratioOf([], [])).toEqual({ value: 1, error: Infinity });
   // By hand: value 1.5, residuals 1 and −1, mean 10, n (n − 1) = 2.
   expect(ratioOf([16, 14], [10, 10])).toEqual({ value: 1.5, error: Math.sqrt(2 / 2) / 10 });
 });
