@@ -33,7 +33,7 @@ const leastGain = 1.02;
  */
 const patience = 4;
 /** Tokens of a judged text. It is longer than texts at full depth, since its prompt is read twice and losses of memories add up. */
-const judgedTokens = 128;
+const textTokens = 128;
 /** Texts written at once after the first batch, which is large enough if nothing is lost. */
 const laterTexts = 8;
 
@@ -74,7 +74,7 @@ export async function* judgeWritten(
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
   const fewest = fewestJudged(request);
-  const most = Math.min(patience * fewest, prompts.length * judgedTokens);
+  const most = Math.min(patience * fewest, prompts.length * textTokens);
   const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
     hasTime(0) ? verdictOf(request, regrets, most) : 'broken';
   let kept: Judged | null = null;
@@ -109,14 +109,14 @@ async function* written(
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, number[] | null> {
   const regrets: number[] = [];
-  const firstTexts = Math.min(largestBatch, Math.ceil(most / patience / judgedTokens));
+  const firstTexts = Math.min(largestBatch, Math.ceil(most / patience / textTokens));
   for (let done = 0; done < prompts.length;) {
     const batch = prompts.slice(done, done + (done === 0 ? firstTexts : laterTexts));
     done += batch.length;
     const texts = batch.map((): number[] => []);
     const request: DecodeRequest = {
       prompts: batch,
-      maxTokens: judgedTokens,
+      maxTokens: textTokens,
       sampling: greedy,
       seed: 0,
       endOfText: tokenizer.eosIds,
