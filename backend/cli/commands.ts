@@ -133,7 +133,7 @@ export const commands: readonly Command[] = [
         'Each token is coloured by the exit it left at or that drafted it; tokens of the final exit alone are left plain.',
       examples: [
         [
-          "early-exit generate --exits my.exits --prompt 'export function parse('",
+          "early-exit generate --exits my.exits --prompt 'export function mean(values'",
           'as calibrated, else the text of full depth',
         ],
         [

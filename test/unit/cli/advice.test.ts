@@ -13,7 +13,7 @@ const naming: Naming = {
   model: ' --model m.gguf',
   exits: ' --exits my.exits',
   data: " --data 'src/**'",
-  prompt: " --prompt 'export function parse('",
+  prompt: " --prompt 'export function mean(values'",
   directory: 'my.exits',
 };
 const linesOf = ({ next }: Advice): string[] => next.map(([line]) => line);
@@ -50,7 +50,7 @@ describe('after a calibration', () => {
       'Leaving early is faster here: 1.90 × full depth; drafts from earlier text alone (lossless) give 1.60 ×.',
     );
     expect(linesOf(advice)).toEqual([
-      "early-exit generate --model m.gguf --exits my.exits --prompt 'export function parse('",
+      "early-exit generate --model m.gguf --exits my.exits --prompt 'export function mean(values'",
     ]);
   });
 
@@ -62,7 +62,7 @@ describe('after a calibration', () => {
       /^Leaving early is 1\.12 × as fast as full depth by itself; .* so the default is lossless\.$/,
     );
     expect(linesOf(advice)[1]).toBe(
-      "early-exit generate --model m.gguf --exits my.exits --mode fast --prompt 'export function parse('",
+      "early-exit generate --model m.gguf --exits my.exits --mode fast --prompt 'export function mean(values'",
     );
   });
 
@@ -160,7 +160,7 @@ describe('after a first run', () => {
       'The default mode leaves early as calibrated: 190 tokens a second, 1.90 × full depth (medians of 3 texts each, in turn; AMD EPYC, 2 threads, load 0.1 on 2 cores).',
     );
     expect(linesOf(advice)).toEqual([
-      "early-exit generate --model m.gguf --exits my.exits --prompt 'export function parse('",
+      "early-exit generate --model m.gguf --exits my.exits --prompt 'export function mean(values'",
     ]);
   });
   test('a calibration is advised only if there is none', () => {
@@ -213,7 +213,7 @@ test('a command is written so that it runs as printed', () => {
     exits: " --exits 'a b.exits'",
     model: ' --model /models/m.gguf',
     data: " --data 'src/**' lib",
-    prompt: " --prompt 'export function parse('",
+    prompt: " --prompt 'export function mean(values'",
     directory: "'a b.exits'",
   });
   const [glob] = parseOptions('tune', {}).data;

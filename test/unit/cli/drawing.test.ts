@@ -348,11 +348,11 @@ describe('showCalibrate', () => {
       'Leaving early is 1.13 × as fast as full depth by itself; drafts, which change no text, are faster, so the default is lossless.',
       'Next',
       expect.stringMatching(
-        /early-exit generate --model m\.gguf --exits my\.exits --prompt 'export function parse\('$/,
+        /early-exit generate --model m\.gguf --exits my\.exits --prompt 'export function mean\(values'$/,
       ),
       '      lossless: the text of full depth, 1.60 × as fast',
       expect.stringMatching(
-        /generate --model m\.gguf --exits my\.exits --mode fast --prompt 'export function parse\('$/,
+        /generate --model m\.gguf --exits my\.exits --mode fast --prompt 'export function mean\(values'$/,
       ),
       '      leaves as calibrated',
     ]);

@@ -16,7 +16,7 @@ function folderOf(files: Record<string, string>): string {
 const chatLine = JSON.stringify({ messages: [{ role: 'user', content: 'Hello' }] });
 
 test.each([
-  ['TypeScript', { 'a.ts': 'let a;', 'b.tsx': 'let b;', 'README.md': '# A' }, 'export function parse(', false],
+  ['TypeScript', { 'a.ts': 'let a;', 'b.tsx': 'let b;', 'README.md': '# A' }, 'export function mean(values', false],
   ['Python', { 'a.py': 'a = 1', 'deep/b.py': 'b = 2', 'c.md': '# C' }, 'def mean(values):', false],
   ['chats', { 'chats.jsonl': `${chatLine}\n${chatLine}\n` }, 'Explain closures.', true],
   ['prose', { 'a.md': '# A', 'b.txt': 'Once upon a time', 'c.py': 'c = 3' }, 'The most important', false],
@@ -25,7 +25,7 @@ test.each([
   [
     'lines of TypeScript',
     { 'texts.jsonl': '{"text": "// a\\nexport const a = 1;\\n"}\n' },
-    'export function parse(',
+    'export function mean(values',
     false,
   ],
 ] as const)('%s', (_, files, text, isChat) => {
@@ -38,5 +38,8 @@ test('a part of a long file has its language', () => {
 });
 
 test('files that have gone are no error', () => {
-  expect(firstPrompt([path.join(folderOf({}), 'gone/**')])).toEqual({ text: 'export function parse(', isChat: false });
+  expect(firstPrompt([path.join(folderOf({}), 'gone/**')])).toEqual({
+    text: 'export function mean(values',
+    isChat: false,
+  });
 });
