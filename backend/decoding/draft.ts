@@ -30,9 +30,10 @@ export async function draft(
   if (sequences.every(({ options }) => options.drafts === null)) return sequences.map(() => ({ drafts: [] }));
   const isUsed = (exit: string): boolean => sequences.some(({ options }) => options.enabled(exit));
   const cost = (tokens: number): number => blockCost(model, pace, isUsed, tokens);
-  const saved = pace.perToken(cost(rows) / rows);
+  const saved = (): number => pace.perToken(cost(rows) / rows);
   const proposals = sequences.map((sequence, row) => fromText(model, cache, pace, sequence, row));
-  const length = worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved);
+  const isIdle = proposals.every((drafts) => drafts.length === 0);
+  const length = isIdle ? 0 : worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved());
   const blocks = proposals.map((drafts) => ({ drafts: drafts.slice(0, length).map(({ draft }) => draft) }));
   // One by one: many that come at once are computed by other kernels than single tokens.
   for (const [row, { drafts }] of blocks.entries()) for (const { token } of drafts) cache.enter(row, [token]);
@@ -136,12 +137,13 @@ async function fromExits(
   pace: Pace,
   sequence: Sequence,
   options: DraftOptions,
-  saved: number,
+  worth: () => number,
 ): Promise<Draft[]> {
   const k = bestDrafter(model, pace, options);
-  const room = roomOf(model.spec, cache.position(0));
   const drafts: Draft[] = [];
   if (k === null) return drafts;
+  const saved = worth();
+  const room = roomOf(model.spec, cache.position(0));
   const exit = model.exits[k]!;
   let chance = 1;
   let may = sequence.allowed;

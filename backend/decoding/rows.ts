@@ -65,10 +65,11 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     const empty = (): Row | undefined => rows.find(({ isFree, ids }) => isFree && ids.length === 0);
     const oldest = empty() ?? others[0] ?? (source?.isFree ? source : null);
     if (oldest?.ids.length === 0) return oldest;
-    const isRoom = rows.length < most && (!oldest || (rows.length + 1) * positionsFor(length) <= positions);
-    if (oldest && !isRoom) return oldest;
-    // If all rows are in use, their number doubles: each arrangement moves all of them.
-    arrange(rows, oldest ? rows.length + 1 : Math.min(most, 2 * rows.length));
+    // Their number doubles, since each arrangement moves all of them. A text beside those in use has a row in any case.
+    const room = oldest ? Math.floor(positions / positionsFor(length)) : Infinity;
+    const count = Math.min(most, room, 2 * rows.length);
+    if (oldest && count <= rows.length) return oldest;
+    arrange(rows, count);
     return empty()!;
   };
 

@@ -87,12 +87,14 @@ export function openCpu(
     compute(graph) {
       const used = governor.count();
       setThreads(backend, used);
+      const before = governor.isJudging() ? process.cpuUsage() : null;
       const started = performance.now();
-      const before = process.cpuUsage();
       const status = library.compute(backend, graph);
-      const { user, system } = process.cpuUsage(before);
       const wall = performance.now() - started;
-      governor.took(used, wall, (user + system) / 1000);
+      if (before) {
+        const { user, system } = process.cpuUsage(before);
+        governor.took(used, wall, (user + system) / 1000);
+      }
       largePages.computed(wall);
       if (status !== 0) throw new ProcessorFailure(`ggml could not compute a graph (status ${status})`);
     },

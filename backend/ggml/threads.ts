@@ -6,12 +6,16 @@
 export interface ThreadGovernor {
   /** Threads of the next graph. */
   count(): number;
+  /** Whether the processor time of the next graph is wanted. */
+  isJudging(): boolean;
   /** What a graph took with `threads` threads: wall time and processor time, in milliseconds. */
   took(threads: number, wall: number, processor: number): void;
 }
 
 /** A graph shorter than this is not judged: clocks are too coarse. */
 const leastMilliseconds = 2;
+/** Asking for the processor time takes as long as some operators of a small model, so not every graph of one is judged; milliseconds. */
+const judgedEvery = 12;
 /** Graphs are judged together: what the program itself does beside one, such as collecting garbage, is no reason to rest. */
 const judged = 250;
 /** After disturbed graphs half of the threads compute for this time; twice as long each time that all are disturbed again. */
@@ -28,11 +32,17 @@ export function newGovernor(threads: number, now: () => number = () => performan
   let allowed = threads;
   let rest = firstRest;
   let until = -Infinity;
+  let asked = -Infinity;
   let judging = { threads, wall: 0, processor: 0 };
   return {
     count() {
       if (now() >= until) allowed = threads;
       return allowed;
+    },
+    isJudging() {
+      if (allowed === 1 || now() - asked < judgedEvery) return false;
+      asked = now();
+      return true;
     },
     took(used, wall, processor) {
       if (used === 1 || wall < leastMilliseconds) return;

@@ -39,9 +39,10 @@ export interface Generator {
   release(): void;
 }
 
-/** What is open: which files on what, cut at which exits, and whether these are all that the checkpoint has. */
+/** What is open: which model on what, with which exits' files, cut at which of them, and whether these are all that the checkpoint has. */
 interface OpenGenerator {
-  readonly files: string;
+  readonly place: string;
+  readonly checkpoint: string | null;
   readonly cuts: string;
   readonly isWhole: boolean;
   readonly generator: Promise<Generator>;
@@ -74,7 +75,7 @@ export interface GeneratorUse {
 /**
  * The generator for these options: an open one if nothing has changed, neither in the options nor on disk. A model that is cut at all exits
  * also serves requests that use only some of them, so that an editor's generations, which show every exit's prediction, and its completions
- * share it. Its user releases it. If the signal fires, opening continues nevertheless, since the next request would begin it anew.
+ * share it; a request at full depth takes a model with any exits, since a cut where no exit is read costs nothing. Its user releases it. If the signal fires, opening continues nevertheless, since the next request would begin it anew.
  * @throws UserError for a model or checkpoint that cannot be used; the signal's reason once it fires.
  */
 export async function openGenerator(
@@ -87,17 +88,21 @@ export async function openGenerator(
   const exits = mode !== 'full' || readsAll(options) ? options.exits : null;
   const { model, device, gpuLayers, precision, threads, head } = options;
   const { policy, threshold, disable, promptExit } = options;
-  const checkpoint = exits && [exits, ...checkpointState(exits)];
-  const files = JSON.stringify([state(model), checkpoint, device, gpuLayers, precision, threads, head]);
+  const place = JSON.stringify([state(model), device, gpuLayers, precision, threads, head]);
+  const checkpoint = exits && JSON.stringify([exits, ...checkpointState(exits)]);
   const isWhole = exits !== null && readsAll(options);
-  const cuts = JSON.stringify(exits && [mode, policy, threshold.calibrated, disable, promptExit, isWhole]);
-  const isIt = (one: OpenGenerator): boolean => one.files === files && (one.cuts === cuts || one.isWhole);
+  const cuts = JSON.stringify([mode, policy, threshold.calibrated, disable, promptExit, isWhole]);
+  const isCut = (one: OpenGenerator): boolean => one.checkpoint === checkpoint && (one.cuts === cuts || one.isWhole);
   const own =
-    generators.find(isIt) ??
-    keep({ files, cuts, isWhole }, (release) => open(options, exits, { rememberedBytes, measures }, release));
+    generators.find((one) => one.place === place && (exits === null || isCut(one))) ??
+    keep({ place, checkpoint, cuts, isWhole }, (release) =>
+      open(options, exits, { rememberedBytes, measures }, release),
+    );
   own.users++;
   try {
-    return await orAborted(own.generator, signal);
+    const generator = await orAborted(own.generator, signal);
+    const isShared = exits === null && own.checkpoint !== null;
+    return isShared ? { ...generator, exits: [], calibration: null } : generator;
   } catch (error) {
     own.users--;
     throw error;
@@ -106,7 +111,7 @@ export async function openGenerator(
 
 /** Closes generators that nothing uses, and opens one more. */
 function keep(
-  what: Pick<OpenGenerator, 'files' | 'cuts' | 'isWhole'>,
+  what: Omit<OpenGenerator, 'generator' | 'users'>,
   open: (release: () => void) => Promise<Generator>,
 ): OpenGenerator {
   const idle = generators.filter(({ users }) => users === 0);

@@ -45,3 +45,19 @@ test('a short graph and one thread say nothing', () => {
   governor.took(1, 1000, 100);
   expect(governor.count()).toBe(4);
 });
+
+test('of short graphs only some are judged, of one thread none', () => {
+  let now = 0;
+  const governor = newGovernor(2, () => now);
+  const judged = Array.from({ length: 100 }, () => {
+    now += 1;
+    return governor.isJudging();
+  });
+  expect(judged.filter(Boolean)).toHaveLength(9);
+  now += 15;
+  expect(governor.isJudging()).toBe(true);
+  governor.took(2, 300, 300);
+  now += 15;
+  expect(governor.count()).toBe(1);
+  expect(governor.isJudging()).toBe(false);
+});

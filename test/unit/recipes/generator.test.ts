@@ -84,6 +84,19 @@ test('one that is cut at all exits serves who asks some of them, and says what o
   expect(await openGenerator(optionsOf({ exits, candidates: 4 }), signal)).not.toBe(whole);
 }, 120_000);
 
+test('a request at full depth takes a model that is cut for another one, and has no exits there', async () => {
+  const exits = await tunedExits();
+  await closeGenerators();
+  const cut = await openGenerator(optionsOf({ exits, mode: 'lossless' }), signal);
+  const full = await openGenerator(optionsOf({ exits, mode: 'full' }), signal);
+  expect(full.session).toBe(cut.session);
+  expect(full).toMatchObject({ exits: [], calibration: null });
+  expect(cut.exits).toHaveLength(2);
+  expect((await openGenerator(optionsOf({ exits, mode: 'full', precision: 'exact' }), signal)).session).not.toBe(
+    cut.session,
+  );
+}, 120_000);
+
 test('an exit that the checkpoint has not is refused by name, as one to disable and as one with a threshold', async () => {
   const exits = await tunedExits();
   const run = async (different: Record<string, unknown>): Promise<void> => {
