@@ -277,8 +277,8 @@ const ofPages = (model: string, exits: string): Test[] => [
     await pictures('pages-fast-details');
     await ask({ do: 'click', view: 'details', selector: 'vscode-button[aria-label="Open as Trace"]' });
     traceText = await until('its trace', () => {
-      const { document } = vscode.window.activeTextEditor!;
-      return document.languageId === 'exittrace' ? document.getText() : null;
+      const document = vscode.window.activeTextEditor?.document;
+      return document?.languageId === 'exittrace' ? document.getText() : null;
     });
     await act('workbench.action.closeActiveEditor');
     await act('workbench.action.closeEditorsInOtherGroups');
