@@ -28,11 +28,13 @@ function calibrationFigure({ calibration }: Pick<ExitsSummary, 'calibration'>): 
   return `${speedup.toFixed(2)} ×${agreement === null ? '' : ` at ${(100 * agreement).toFixed(1)} %`}`;
 }
 
-/** Minutes that calibrating should take, as the run has estimated; null if it was calibrated. */
+/** Minutes that calibrating should take, as the run has estimated or planned; null if it was calibrated. */
 export function calibrationMinutes(events: readonly TuneEvent[]): number | null {
   if (events.some(({ type }) => type === 'calibrated')) return null;
-  const expected = events.findLast((event) => event.type === 'expected');
-  return Math.max(1, Math.ceil((expected?.seconds ?? usualSeconds) / 60));
+  const expected = events.findLast((event) => event.type === 'expected')?.seconds;
+  // A run without room for a calibration plans none.
+  const planned = events.findLast((event) => event.type === 'minutes')?.seconds.calibration || undefined;
+  return Math.max(1, Math.ceil((expected ?? planned ?? usualSeconds) / 60));
 }
 
 /** For a small model on a few cores; longer for a larger one. */

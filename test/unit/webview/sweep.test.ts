@@ -59,6 +59,11 @@ describe('what a calibration brought', () => {
     expect(calibrationMinutes([events[0]!])).toBe(2);
     expect(calibrationMinutes([{ type: 'expected', seconds: 214 }])).toBe(4);
     expect(calibrationMinutes([])).toBe(2);
+    const seconds = { evaluation: 6, fit: 5, updates: 41, calibration: 7 };
+    const plan = { type: 'minutes', minutes: 1, seconds, evaluationTokens: 8192, fitTokens: 20_480 } as const;
+    const planned = { ...plan, updates: 200, minutesNeeded: null };
+    expect(calibrationMinutes([planned])).toBe(1);
+    expect(calibrationMinutes([{ ...planned, seconds: { ...seconds, calibration: 0 } }])).toBe(2);
   });
 });
 
