@@ -130,19 +130,22 @@ function blockCost(model: StagedModel, pace: Pace, isUsed: (exit: string) => boo
   return readings.reduce((sum, one) => sum + one, pace.stages(0, trunkLength(model), tokens));
 }
 
-/** Runs the stages below the exit that promises most, token after token, while it is likely to be right. For one row. */
+/**
+ * Runs the stages below the exit that promises most, token after token, while it is likely to be right. For one row. `saved`: what a right
+ * draft saves, in milliseconds.
+ */
 async function fromExits(
   model: StagedModel,
   cache: KvCache,
   pace: Pace,
   sequence: Sequence,
   options: DraftOptions,
-  worth: () => number,
+  saved: () => number,
 ): Promise<Draft[]> {
   const k = bestDrafter(model, pace, options);
   const drafts: Draft[] = [];
   if (k === null) return drafts;
-  const saved = worth();
+  const perToken = saved();
   const room = roomOf(model.spec, cache.position(0));
   const exit = model.exits[k]!;
   let chance = 1;
@@ -154,11 +157,11 @@ async function fromExits(
     const readout = result!.readouts[0]!;
     const kind = `${exit.id}/${confidenceBin(readout.confidence)}`;
     chance *= pace.acceptance(kind);
-    pace.drafters.spent(exit.id, pace.reading(k, 1) / saved);
+    pace.drafters.spent(exit.id, pace.reading(k, 1) / perToken);
     const spent = costOf(model, pace, k, drafts.length + 1);
     const isAble = readout.token >= 0 && (may?.allows(readout.token) ?? true);
-    if (!isAble || pace.gain(chance, saved, spent) <= 0) break;
-    pace.drafters.spent(exit.id, spent / saved);
+    if (!isAble || pace.gain(chance, perToken, spent) <= 0) break;
+    pace.drafters.spent(exit.id, spent / perToken);
     drafts.push({ token: readout.token, source: exit.id, kind });
     cache.enter(0, [readout.token]);
     may = may?.after(readout.token) ?? null;

@@ -6,7 +6,7 @@
 export interface ThreadGovernor {
   /** Threads of the next graph. */
   count(): number;
-  /** Whether the processor time of the next graph is wanted. */
+  /** Whether the processor time of the next graph is wanted. If it is, that of the graphs that follow at once is not. */
   isJudging(): boolean;
   /** What a graph took with `threads` threads: wall time and processor time, in milliseconds. */
   took(threads: number, wall: number, processor: number): void;

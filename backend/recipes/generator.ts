@@ -75,7 +75,8 @@ export interface GeneratorUse {
 /**
  * The generator for these options: an open one if nothing has changed, neither in the options nor on disk. A model that is cut at all exits
  * also serves requests that use only some of them, so that an editor's generations, which show every exit's prediction, and its completions
- * share it; a request at full depth takes a model with any exits, since a cut where no exit is read costs nothing. Its user releases it. If the signal fires, opening continues nevertheless, since the next request would begin it anew.
+ * share it; a request at full depth takes a model with any exits, since a cut where no exit is read costs nothing. Its user releases it.
+ * If the signal fires, opening continues nevertheless, since the next request would begin it anew.
  * @throws UserError for a model or checkpoint that cannot be used; the signal's reason once it fires.
  */
 export async function openGenerator(
