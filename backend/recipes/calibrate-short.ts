@@ -1,5 +1,5 @@
 /** The short calibration at the end of a tuning run, on its own held-out text, in the remaining seconds. */
-import { UserError } from '../../protocol/errors.ts';
+import { UserError, describeError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import { parseOptions, type TuneOptions } from '../../protocol/options.ts';
 import { promiseText } from '../../protocol/options-promise.ts';
@@ -36,7 +36,7 @@ export async function* calibrateShort(
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof UserError)) throw error;
-    yield { type: 'warning', message: `The exits are not calibrated: ${error.message}` };
+    yield { type: 'warning', message: `The exits are not calibrated: ${describeError(error)}` };
   }
 }
 
