@@ -55,7 +55,12 @@ export type ProgressEvent = {
 export type PhaseEvent = { type: 'phase'; phase: Phase; detail: string };
 /** About how long the job takes from its beginning, by speeds that it has just measured. */
 export type ExpectedEvent = { type: 'expected'; seconds: number };
-export type WarningEvent = { type: 'warning'; message: string };
+export interface WarningEvent {
+  type: 'warning';
+  message: string;
+  /** If exits are not calibrated because the run's text is too little for it. */
+  lacks?: 'text';
+}
 /** Information that is no warning. */
 export type NoteEvent = { type: 'note'; message: string };
 

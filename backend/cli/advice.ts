@@ -35,13 +35,22 @@ const calibrate = (n: Naming): Line => [
   `${n.command} calibrate${n.model}${n.exits}${n.data}`,
   'find out whether leaving early is faster here, and with which thresholds it is safe',
 ];
+const calibrateElsewhere = (n: Naming): Line => [
+  `${n.command} calibrate${n.model}${n.exits} --data 'OTHER/**' --documents all`,
+  'calibrate on other text of this kind: name it instead of OTHER',
+];
 const longer = (n: Naming): Line => [
   `${n.command} tune${n.model}${n.data} --out ${n.directory} --resume --minutes 30`,
   'go on tuning, so that exits agree more often',
 ];
 
-/** Advice after a tuning run whose exits are not calibrated. */
-export function afterTuning(before: readonly ExitScore[], after: readonly ExitScore[], n: Naming): Advice {
+/** Advice after a tuning run whose exits are not calibrated; `lacksText`: because its text is too little for it. */
+export function afterTuning(
+  before: readonly ExitScore[],
+  after: readonly ExitScore[],
+  n: Naming,
+  lacksText: boolean,
+): Advice {
   const exits = after.filter(({ exit }) => exit !== 'final');
   const best = most(exits, ({ agreement }) => agreement);
   const gained = exits.filter(({ exit, agreement }) => {
@@ -54,7 +63,10 @@ export function afterTuning(before: readonly ExitScore[], after: readonly ExitSc
   if (best.agreement < fewAgree) return { reason: `${reason} That is too few to leave at.`, next: [longer(n)] };
   return {
     reason: `${reason} What that brings depends on what layers and heads cost here.`,
-    next: [calibrate(n), write(n, 'meanwhile: the text of full depth, sooner if it repeats earlier text')],
+    next: [
+      lacksText ? calibrateElsewhere(n) : calibrate(n),
+      write(n, 'meanwhile: the text of full depth, sooner if it repeats earlier text'),
+    ],
   };
 }
 

@@ -26,6 +26,7 @@ export async function showTune(
   const progress = openProgress(err);
   let tuned: Extract<TuneEvent, { type: 'tuned' }> | null = null;
   let calibrated: CalibratedEvent | null = null;
+  let lacksText = false;
   let stepping = false;
   try {
     for await (const event of events) {
@@ -36,6 +37,9 @@ export async function showTune(
           else progress.show(event);
           break;
         case 'warning':
+          lacksText ||= event.lacks === 'text';
+          progress.show(event);
+          break;
         case 'note':
         case 'expected':
         case 'ready':
@@ -88,7 +92,10 @@ export async function showTune(
     if (advises && !tuned.stopped) {
       const naming = namingOf(tuned.directory, tuned.model, tuned.data);
       const { before, after } = tuned;
-      writeAdvice(out, calibrated ? afterCalibration(calibrated, naming) : afterTuning(before, after, naming));
+      writeAdvice(
+        out,
+        calibrated ? afterCalibration(calibrated, naming) : afterTuning(before, after, naming, lacksText),
+      );
     }
     if (tuned.stopped) err.write(`Stopped early; go on with ${resumeLine(tuned.directory)}\n`);
   }

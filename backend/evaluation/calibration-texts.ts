@@ -10,11 +10,20 @@ import type { Guarantee } from './promise.ts';
 import type { Windows } from '../features/features.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 
+/** How long a calibration may take, in seconds. */
+export interface TimeLimit {
+  /** More text, bolder thresholds and more timed texts, which a calibration could do without, end within these. */
+  readonly planned: number;
+  /** What the promise needs may take these, at least as many: a busy machine takes longer than planned. */
+  readonly most: number;
+}
+
+export const noTimeLimit: TimeLimit = { planned: Infinity, most: Infinity };
+
 export interface CalibrationRequest extends Guarantee {
   /** Tokens to calibrate on, at least. */
   readonly tokens: number;
-  /** Seconds for the whole calibration; optional parts are left out if they do not fit, but never the promise. */
-  readonly seconds: number;
+  readonly time: TimeLimit;
 }
 
 /** Length of the prompts, which are pieces of held-out text, and of the model's continuations. */
@@ -50,13 +59,14 @@ export async function* writeTexts(
   { elapsed, behind, fewest, wanted }: Pace,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
+  const { planned, most } = request.time;
   const total = Math.min(wanted, prompts.length * newTokens);
   yield {
     type: 'phase',
     phase: 'generate',
     detail: `${plural(textsOf(total), 'text')} at full depth, all exits read`,
   };
-  const size = Math.min(textsOf(total), Number.isFinite(request.seconds) ? timedBatch : largestBatch);
+  const size = Math.min(textsOf(total), Number.isFinite(most) ? timedBatch : largestBatch);
   const texts: Position[][] = [];
   let observed = 0;
   const marks: number[] = [elapsed()];
@@ -75,20 +85,22 @@ export async function* writeTexts(
       const aToken = aBatch / (size * newTokens);
       const until = (tokens: number): number =>
         start + aBatch * Math.ceil(tokens / (size * newTokens)) + behind(aToken, tokens);
-      if (until(fewest) > request.seconds) {
-        yield { type: 'warning', message: tooLittleTime(request.seconds, until(fewest)) };
+      if (until(fewest) > most) {
+        yield { type: 'warning', message: tooLittleTime(most, until(fewest)) };
         return null;
       }
-      yield { type: 'expected', seconds: Math.min(until(total), request.seconds) };
+      yield { type: 'expected', seconds: Math.min(until(total), Math.max(planned, until(fewest))) };
     }
     texts.push(...next.value);
     observed = texts.flat().length;
     const aText = (elapsed() - marks[0]!) / texts.length;
     const soonest = elapsed() + size * aText + behind((aText * texts.length) / observed, observed + size * newTokens);
-    if (soonest <= request.seconds) continue;
-    if (observed >= fewest) break;
-    yield { type: 'warning', message: tooLittleTime(request.seconds, soonest) };
-    return null;
+    if (observed >= fewest) {
+      if (soonest > planned) break;
+    } else if (soonest > most) {
+      yield { type: 'warning', message: tooLittleTime(most, soonest) };
+      return null;
+    }
   }
   requireTokens(observed, fewest);
   return texts;

@@ -49,8 +49,8 @@ export interface Judging {
   readonly costs: Costs;
   /** Prompts from which no candidate was chosen. */
   readonly prompts: readonly (readonly number[])[];
-  /** Whether this many more seconds are left. */
-  readonly hasTime: (seconds: number) => boolean;
+  /** Whether this many more seconds are left, for a first candidate or for a bolder one. */
+  readonly hasTime: (seconds: number, isFirst: boolean) => boolean;
 }
 
 export interface Judgement {
@@ -75,23 +75,24 @@ export async function* judgeWritten(
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
   const fewest = fewestJudged(request);
   const most = Math.min(patience * fewest, prompts.length * textTokens);
-  const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
-    hasTime(0) ? verdictOf(request, regrets, most) : 'broken';
   let kept: Judged | null = null;
+  const isLate = (seconds: number): boolean => !hasTime(seconds, kept === null);
+  const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
+    isLate(0) ? 'broken' : verdictOf(request, regrets, most);
   let [longest, soonest] = [0, Infinity];
   for (const share of shares) {
     const { thresholds, milliseconds } = likely(observed, costs, promise, share * allowed).at(-1) ?? noThresholds;
     const places = Object.keys(thresholds);
     if (milliseconds * leastGain > soonest || !places.some((exit) => remembering.has(exit))) continue;
     soonest = milliseconds;
-    if (!hasTime(longest)) return { kept, isLate: true };
+    if (isLate(longest)) return { kept, isLate: true };
     const started = performance.now();
     const { gates } = findGates(observed, costs, promise, thresholds);
     const candidate: Candidate = { thresholds, gates, remembers: true };
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places.join(' and ')}, with memory` };
     const regrets = yield* written(on, candidate, most, verdict, signal);
     longest = Math.max(longest, (performance.now() - started) / 1000);
-    if (regrets === null) return { kept, isLate: !hasTime(0) };
+    if (regrets === null) return { kept, isLate: isLate(0) };
     kept = { ...candidate, ...judgedBy(regrets) };
   }
   return { kept, isLate: false };

@@ -108,7 +108,9 @@ export async function* calibrateExits(
     await setImmediate();
     final = written.map(({ token }) => token);
     observed = viewsOf(staged.exits, written);
-    const hasTime = (seconds: number): boolean => elapsed() + seconds + trial <= request.seconds;
+    const { planned, most } = request.time;
+    const hasTime = (seconds: number, isNeeded = false): boolean =>
+      elapsed() + seconds + trial <= (isNeeded ? most : planned);
     const fresh = prompts.slice(texts.length);
     const judging = { tokenizer: on.tokenizer, staged, observed, costs, prompts: fresh, hasTime };
     judged = yield* judgeWritten(judging, request, signal);
@@ -123,7 +125,7 @@ export async function* calibrateExits(
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
   const beginnings = promptsOf(on.windows, 1 + trialTexts.most, trialPrompt);
-  const racing = tryOut({ ...on, passes }, beginnings, candidates, () => elapsed() > request.seconds);
+  const racing = tryOut({ ...on, passes }, beginnings, candidates, () => elapsed() > request.time.planned);
   const trial = yield* counting('measure', 'texts', racing, signal);
   const best = fastestOf(candidates, trial);
   const { thresholds, gates, speedups } = best;

@@ -1,26 +1,27 @@
-/** The short calibration at the end of a tuning run, on its own held-out text, in the remaining seconds. */
+/** The short calibration at the end of a tuning run, on its own held-out text, in the remaining time. */
 import { UserError, describeError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import { parseOptions, type TuneOptions } from '../../protocol/options.ts';
 import { promiseText } from '../../protocol/options-promise.ts';
+import type { TimeLimit } from '../evaluation/calibration-texts.ts';
 import { calibrate } from './calibrate.ts';
 
 /** In fewer seconds not even the model opens: nothing is tried. */
 const fewestSeconds = 5;
 
 /**
- * Calibrates the exits in `directory` if the seconds suffice for the promise, and reports if they do not. An error here is a warning, since
+ * Calibrates the exits in `directory` if the time suffices for the promise, and reports if they do not. An error here is a warning, since
  * the run is complete. If it is cancelled, it ends early and stores nothing.
  */
 export async function* calibrateShort(
   options: TuneOptions,
   directory: string,
-  seconds: number,
+  time: TimeLimit,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, void> {
   if (signal.aborted) return;
-  if (seconds < fewestSeconds) {
-    const left = Math.max(0, Math.round(seconds));
+  if (time.most < fewestSeconds) {
+    const left = Math.max(0, Math.round(time.most));
     yield { type: 'warning', message: `The exits are not calibrated: ${left} s are left, which is too short for it.` };
     return;
   }
@@ -30,13 +31,15 @@ export async function* calibrateShort(
   const place = { device, gpuLayers, threads };
   const request = parseOptions('calibrate', { model, exits: directory, data, sequenceLength, ...promise, ...place });
   try {
-    for await (const event of calibrate(request, signal, seconds)) {
+    for await (const event of calibrate(request, signal, time)) {
       if (event.type !== 'ready' && event.type !== 'saved') yield event;
     }
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof UserError)) throw error;
-    yield { type: 'warning', message: `The exits are not calibrated: ${describeError(error)}` };
+    const message = `The exits are not calibrated: ${describeError(error)}`;
+    // The run has read this text already, so all that can be wrong with it now is its length.
+    yield { type: 'warning', message, ...(error.code === 'bad-data' && { lacks: 'text' }) };
   }
 }
 

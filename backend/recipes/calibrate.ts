@@ -9,6 +9,7 @@ import { placeOn } from '../devices/fallback.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder, runtimeOptions } from './backbone.ts';
 import type { Running } from '../devices/fallback.ts';
+import { noTimeLimit } from '../evaluation/calibration-texts.ts';
 import { calibrateExits } from './calibrate-exits.ts';
 import { passPlace } from './kept-passes.ts';
 import { measuredText } from './measured-text.ts';
@@ -16,13 +17,13 @@ import { openWithTokenizer, readExits, withoutMemory } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
 
 /**
- * `seconds` bounds the time, see `calibrateExits`.
+ * `time` counts from the call.
  * @throws UserError for a model, checkpoint or text that cannot be used; the signal's reason if it was aborted.
  */
 export async function* calibrate(
   options: CalibrateOptions,
   signal: AbortSignal,
-  seconds = Infinity,
+  time = noTimeLimit,
 ): AsyncGenerator<CalibrateEvent, void> {
   const directory = options.exits;
   if (directory === null)
@@ -53,14 +54,14 @@ export async function* calibrate(
     for (const message of mistaken) yield { type: 'warning', message };
     const sets = yield* readText(found, text, tokenizer, model.spec.contextLength, [part], signal);
     closing.push(() => sets.close());
-    const left = seconds - (performance.now() - began) / 1000;
+    const spent = (performance.now() - began) / 1000;
     const place = passPlace(model, device.name, options);
     const on = { model, tokenizer, running, place, directory, exits, windows: windowsOf(sets, part) };
     const request = {
       promise: options.promise ?? usualPromise.promise,
       certainty: options.certainty ?? usualPromise.certainty,
       tokens: options.calibrationTokens ?? usualPromise.calibrationTokens,
-      seconds: left,
+      time: { planned: time.planned - spent, most: time.most - spent },
     };
     yield* calibrateExits(on, request, signal);
     for (const message of warnings) yield { type: 'warning', message };

@@ -4,7 +4,7 @@ import { median } from '../../protocol/median.ts';
 import { usualPromise } from '../../protocol/options-groups.ts';
 import { lengthOf, type TuneOptions } from '../../protocol/options.ts';
 import { plural } from '../../protocol/plural.ts';
-import { timedBatch } from '../evaluation/calibration-texts.ts';
+import { timedBatch, type TimeLimit } from '../evaluation/calibration-texts.ts';
 import { leastCalibration, type MachineTimes } from '../evaluation/calibration-time.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import { classCount, type ExitSpec } from '../exits/spec.ts';
@@ -215,9 +215,11 @@ export async function* planSitting(
   };
 }
 
-/** Seconds that calibrating may take of those left. A preset's minutes are no limit of the user's, so a busy machine may take twice as long. */
-export const calibrationLimit = (options: TuneOptions, left: number): number =>
-  lengthOf(options).isLeast ? 2 * left : left;
+/** Of `left` seconds. A preset's minutes are no limit of the user's, so what the promise needs may take twice as long on a busy machine. */
+export const calibrationLimit = (options: TuneOptions, left: number): TimeLimit => ({
+  planned: left,
+  most: lengthOf(options).isLeast ? 2 * left : left,
+});
 
 /** See `CalibrationTime`; `reservedNow`: seconds for calibrating as the machine is now. */
 function lateness(planned: number, reservedNow: () => Promise<number>): CalibrationTime['late'] {

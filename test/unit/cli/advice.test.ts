@@ -139,9 +139,16 @@ describe('after tuning', () => {
     ['too few agree', 0.1, 0.4, /40 % of tokens\. That is too few/, 'tune'],
     ['enough agree', 0.1, 0.8, /80 % of tokens\. What that brings/, 'calibrate'],
   ])('where %s', (_, before, after, reason, command) => {
-    const advice = afterTuning([score('11:lens', before)], [score('11:lens', after), score('final', 1)], naming);
+    const advice = afterTuning([score('11:lens', before)], [score('11:lens', after), score('final', 1)], naming, false);
     expect(advice.reason).toMatch(reason);
     expect(linesOf(advice)[0]).toMatch(new RegExp(`^early-exit ${command} --model m.gguf`));
+  });
+
+  test('whose text is too little to calibrate on, the proposed calibration reads other text', () => {
+    const advice = afterTuning([score('11:lens', 0.1)], [score('11:lens', 0.8), score('final', 1)], naming, true);
+    expect(linesOf(advice)[0]).toBe(
+      "early-exit calibrate --model m.gguf --exits my.exits --data 'OTHER/**' --documents all",
+    );
   });
 });
 

@@ -5,9 +5,10 @@ import { observeExits } from '../../../backend/decoding/observe.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { regretsOf } from '../../../backend/decoding/regret.ts';
 import type { ExitObservations } from '../../../backend/evaluation/gates.ts';
+import { noTimeLimit } from '../../../backend/evaluation/calibration-texts.ts';
 import { judgedBy } from '../../../backend/evaluation/promise.ts';
 import { leavingBy } from '../../../backend/evaluation/trial.ts';
-import { judgeWritten, type Judgement } from '../../../backend/evaluation/written.ts';
+import { judgeWritten, type Judgement, type Judging } from '../../../backend/evaluation/written.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
@@ -38,7 +39,7 @@ async function finished<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
 async function calibrated(
   promise: Promised,
   seed: number,
-  hasTime = (): boolean => true,
+  hasTime: Judging['hasTime'] = () => true,
 ): Promise<Judgement & { fresh: number[][] }> {
   const random = seededRandom(seed);
   const prompts = (count: number): number[][] =>
@@ -53,7 +54,7 @@ async function calibrated(
     states: written.map(({ observations }) => observations[k]!.state),
   }));
   const on = { tokenizer, staged, observed, costs, prompts: prompts(32), hasTime };
-  const request = { promise, certainty: 0.95, tokens: 512, seconds: Infinity };
+  const request = { promise, certainty: 0.95, tokens: 512, time: noTimeLimit };
   return { ...(await finished(judgeWritten(on, request, signal))), fresh: prompts(8) };
 }
 
@@ -77,4 +78,15 @@ test.each([0, 1])('if the time ends, after %i looks at it, nothing is kept, and 
   let left = looks;
   const ended = await calibrated({ measure: 'regret', limit: 0.4 }, 1, () => left-- > 0);
   expect(ended).toMatchObject({ kept: null, isLate: true });
+});
+
+test('if the planned time is over, what the promise needs is done, and no bolder thresholds are judged', async () => {
+  const promise: Promised = { measure: 'regret', limit: 0.4 };
+  const firsts: boolean[] = [];
+  const all = await calibrated(promise, 1, (_, isFirst) => firsts.push(isFirst) > 0);
+  expect(firsts).toContain(false);
+  const first = await calibrated(promise, 1, (_, isFirst) => isFirst);
+  expect(first).toMatchObject({ isLate: true });
+  expect(Object.keys(first.kept!.thresholds).length).toBeGreaterThan(0);
+  expect(first.kept!.thresholds).not.toEqual(all.kept!.thresholds);
 });

@@ -121,9 +121,9 @@ test('minutes of a preset that are too few become as many as calibrated exits ne
   const limited = await sitting({ minutes: 1 }, 60);
   expect(limited.seconds).toBe(60);
   expect(limited.events.some((event) => event.type === 'warning')).toBe(true);
-  // A calibration on a busy machine may take longer than was planned, but no longer than a given limit.
-  expect(calibrationLimit(parseOptions('tune', { preset: 'quick' }), 20)).toBe(40);
-  expect(calibrationLimit(parseOptions('tune', { minutes: 1 }), 20)).toBe(20);
+  // What a promise needs may take longer than planned on a busy machine, but no longer than a given limit.
+  expect(calibrationLimit(parseOptions('tune', { preset: 'quick' }), 20)).toEqual({ planned: 20, most: 40 });
+  expect(calibrationLimit(parseOptions('tune', { minutes: 1 }), 20)).toEqual({ planned: 20, most: 20 });
 });
 
 test('one sentence says what the minutes of a run have no room for, and how many would have', () => {
