@@ -27,6 +27,8 @@ export interface Windows {
 export interface StepBatch {
   readonly batch: number;
   readonly tokens: number;
+  /** Indices of its windows: what was computed of a window is found again by them. */
+  readonly windows?: readonly number[];
   /** By cut name, and by the names of keys and values if the model returns those (`entryNames`): `[batch, tokens, width]`. */
   readonly features: ReadonlyMap<string, Float32Array>;
   /** Target token of each position `[batch, tokens]`; −1 if there is none (last position, prompt of a chat, padding). */
@@ -120,6 +122,7 @@ export function featureSource({ model, windows, cache, finalNorm = null }: Featu
       return {
         batch: indices.length,
         tokens,
+        windows: indices,
         features,
         targets,
         final: finalNorm && stream ? normState(spec, finalNorm, stream) : null,

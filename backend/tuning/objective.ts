@@ -34,8 +34,8 @@ export interface Teacher {
   /** The model's frozen head `[vocabulary, hidden]`, and its bias `[vocabulary]` if it has one. */
   readonly head: tf.Tensor;
   readonly bias: tf.Tensor | null;
-  /** As of a task, but of token ids, with rows that count from 0 within each of the teacher's chunks. */
-  readonly targets: tf.Tensor;
+  /** Of `teacherSums`: `[tokens, 1]`. */
+  readonly logSum: tf.Tensor;
 }
 
 /** A distribution per token as exp(logit − max) and its sum. */
@@ -54,24 +54,46 @@ interface Lesson {
   readonly negentropy: tf.Tensor;
 }
 
-interface Lessons {
-  /** For every list of classes, by its tensor. */
-  readonly byList: ReadonlyMap<tf.Tensor | null, Lesson>;
-  /** The teacher's own cross-entropy with the targets, summed. */
-  readonly crossEntropy: tf.Tensor;
-}
-
 /** Logits (elements) of one chunk by default: 50 MB. */
 const chunkElements = 12.5 * 2 ** 20;
 
 /** Tokens of a chunk for `classes` classes: a multiple of 64 below the limit on memory. */
 export const chunkTokens = (classes: number): number => Math.max(64, Math.floor(chunkElements / classes / 64) * 64);
 
-/** Pairs `[tokens, 2]` of row within the chunk and class; if chunks are divided into smaller ones, of the row `within` those. */
-export function targetPairs(classes: Int32Array, chunk: number, within = chunk): Int32Array {
-  return Int32Array.from({ length: 2 * classes.length }, (_, i) =>
-    i % 2 ? classes[i >> 1]! : ((i >> 1) % chunk) % within,
-  );
+/** Pairs `[tokens, 2]` of row within the chunk and class. */
+export function targetPairs(classes: Int32Array, chunk: number): Int32Array {
+  return Int32Array.from({ length: 2 * classes.length }, (_, i) => (i % 2 ? classes[i >> 1]! : (i >> 1) % chunk));
+}
+
+/**
+ * What of a teacher depends on its logits over the whole vocabulary, for each token, `[tokens, 1]`: the log of the sum of their exponentials,
+ * and −log p of the target. `targets`: see `HeadTask`. A window that is learned from several times needs them once.
+ */
+export function teacherSums(
+  { state, ...head }: Pick<Teacher, 'state' | 'head' | 'bias'>,
+  targets: tf.Tensor,
+  softcap: number | null,
+  chunk: number,
+): { readonly logSum: tf.Tensor; readonly surprise: tf.Tensor } {
+  const tokens = state.shape[0];
+  const logSums: tf.Tensor[] = [];
+  const surprises: tf.Tensor[] = [];
+  let earlier: tf.Tensor[] = [];
+  for (let begin = 0; begin < tokens; begin += chunk) {
+    const size = Math.min(chunk, tokens - begin);
+    const part = tidied(() => {
+      const own = distribution(rows(after(state, earlier), begin, size), head, softcap);
+      const logSum = tf.log(own.sum);
+      const right = tf.reshape(tf.gatherND(own.shifted, rows(targets, begin, size)), [size, 1]);
+      return { logSum: tf.add(own.max, logSum), surprise: tf.sub(logSum, right) };
+    });
+    logSums.push(part.logSum);
+    surprises.push(part.surprise);
+    earlier = [part.logSum, part.surprise];
+  }
+  const all = { logSum: tf.concat(logSums, 0), surprise: tf.concat(surprises, 0) };
+  tf.dispose([...logSums, ...surprises]);
+  return all;
 }
 
 export interface HeadLosses {
@@ -79,16 +101,14 @@ export interface HeadLosses {
   readonly losses: tf.Tensor;
   /** What is comparable whatever is learned from: the plain cross-entropy with the targets, summed; `[tasks]`, not differentiable. */
   readonly crossEntropies: tf.Tensor;
-  /** The teacher's with the same targets, over the vocabulary; `[1]`, 0 without a teacher. */
-  readonly finalCrossEntropy: tf.Tensor;
 }
 
 /**
  * Each task's loss summed over its tokens: Σ weight · (crossEntropy · CE + distillation · KL(teacher ‖ exit)), times the
  * exit's own detached max probability if the weighting is `dynamic` (the defer class never counts as probability).
  * A mean is this divided by the sum of weights.
- * With a shortlist, what the teacher gives to tokens outside it is the target of the defer class; heads with the same shortlist
- * tensor share its lessons. The head of the teacher is wider, so it computes `teacherChunk` tokens of a chunk at a time.
+ * With a shortlist, what the teacher gives to tokens outside it is the target of the defer class, and only the listed rows of its head are
+ * read; heads with the same shortlist tensor share its lessons.
  */
 export function headLosses(
   tasks: readonly HeadTask[],
@@ -96,7 +116,6 @@ export function headLosses(
   options: ObjectiveOptions,
   softcap: number | null,
   chunk: number,
-  teacherChunk = chunk,
 ): HeadLosses {
   const tokens = tasks[0]!.state.shape[0];
   const leaves = tasks.map(({ state, head, bias, trained }) => [
@@ -107,24 +126,21 @@ export function headLosses(
     const save = args.at(-1) as tf.GradSaveFunc;
     const parts: ChunkResult[][] = tasks.map(() => []);
     const headGradients: (HeadGradient | null)[] = tasks.map(() => null);
-    const taught: tf.Tensor[] = [];
+    const lists = [...new Set(tasks.map(({ shortlist }) => shortlist))];
+    const taught = teacher && new Map(lists.map((list) => [list, listedHead(teacher, list)]));
     let earlier: tf.Tensor[] = [];
     for (let begin = 0; begin < tokens; begin += chunk) {
       const size = Math.min(chunk, tokens - begin);
-      const lessons = teacher && lessonsOf(teacher, tasks, begin, size, teacherChunk, softcap, earlier);
-      if (lessons) taught.push(lessons.crossEntropy);
+      const lessons = new Map<tf.Tensor | null, Lesson>();
+      for (const [list, head] of taught ?? []) {
+        const lesson = tidied(() => lessonOf({ ...teacher!, ...head }, list, begin, size, softcap, earlier));
+        lessons.set(list, lesson);
+        earlier = Object.values(lesson) as tf.Tensor[];
+      }
       for (const [i, task] of tasks.entries()) {
         const state = rows(after(task.state, earlier), begin, size);
         const part = tidied(() =>
-          headChunk(
-            task,
-            state,
-            begin,
-            lessons?.byList.get(task.shortlist) ?? null,
-            options,
-            softcap,
-            headGradients[i]!,
-          ),
+          headChunk(task, state, begin, lessons.get(task.shortlist) ?? null, options, softcap, headGradients[i]!),
         );
         tf.dispose(tensorsOf(headGradients[i]!));
         headGradients[i] = part.headGradient;
@@ -132,8 +148,9 @@ export function headLosses(
         state.dispose();
         earlier = [part.loss, part.crossEntropy, part.stateGradient, ...tensorsOf(part.headGradient)];
       }
-      for (const lesson of lessons?.byList.values() ?? []) tf.dispose(Object.values(lesson));
+      for (const lesson of lessons.values()) tf.dispose(Object.values(lesson));
     }
+    for (const [list, { head, bias }] of taught ?? []) if (list !== null) tf.dispose(bias ? [head, bias] : head);
     const gradients = tasks.flatMap(({ trained }, i) => [
       tf.concat(
         parts[i]!.map(({ stateGradient }) => stateGradient),
@@ -143,12 +160,11 @@ export function headLosses(
     ]);
     save(gradients);
     return {
-      value: tf.concat([
-        ...(['loss', 'crossEntropy'] as const).flatMap((kind) =>
+      value: tf.concat(
+        (['loss', 'crossEntropy'] as const).flatMap((kind) =>
           parts.map((each) => tf.reshape(sumOf(each.map((part) => part[kind])), [1])),
         ),
-        taught.length === 0 ? tf.zeros([1]) : tf.reshape(sumOf(taught), [1]),
-      ]),
+      ),
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
         const owners = leaves.flatMap((own, i) => own.map(() => i));
         return saved.map((gradient, k) => tf.mul(gradient, tf.slice(dy, [owners[k]!], [1])));
@@ -160,7 +176,6 @@ export function headLosses(
   return {
     losses: tf.slice(values, [0], [count]),
     crossEntropies: tf.slice(values, [count], [count]),
-    finalCrossEntropy: tf.slice(values, [2 * count], [1]),
   };
 }
 
@@ -265,67 +280,30 @@ function distribution(state: tf.Tensor, head: Head, softcap: number | null): Dis
   });
 }
 
-/** The lessons of some tokens for every list of classes among `tasks`. */
-function lessonsOf(
-  teacher: Teacher,
-  tasks: readonly HeadTask[],
+/** The rows of a teacher's head for the classes of a list; all of them without one. */
+function listedHead({ head, bias }: Teacher, list: tf.Tensor | null): Head {
+  return list === null ? { head, bias } : { head: tf.gather(head, list), bias: bias && tf.gather(bias, list) };
+}
+
+/** The lesson of some tokens for the classes of `head`, and *defer* if they are those of a list. */
+function lessonOf(
+  { state, logSum, ...head }: Teacher,
+  list: tf.Tensor | null,
   begin: number,
   size: number,
-  chunk: number,
   softcap: number | null,
-  before: readonly tf.Tensor[],
-): Lessons {
-  const lists = [...new Set(tasks.map(({ shortlist }) => shortlist))];
-  const parts: Lesson[][] = lists.map(() => []);
-  const surprises: tf.Tensor[] = [];
-  let earlier = before;
-  for (let from = begin; from < begin + size; from += chunk) {
-    const count = Math.min(chunk, begin + size - from);
-    const state = rows(after(teacher.state, earlier), from, count);
-    const { lessons, surprise } = tidied((): { lessons: Lesson[]; surprise: tf.Tensor } => {
-      const probabilities = tf.softmax(headLogits(state, teacher, softcap));
-      const right = tf.gatherND(probabilities, rows(teacher.targets, from, count));
-      const counted = tf.reshape(rows(tasks[0]!.weights, from, count), [count]);
-      return {
-        lessons: lists.map((list) => lessonOf(list ? onShortlist(probabilities, list) : probabilities)),
-        surprise: tf.mul(-1, tf.sum(tf.mul(counted, tf.log(tf.maximum(right, smallest))))),
-      };
-    });
-    state.dispose();
-    lessons.forEach((lesson, i) => parts[i]!.push(lesson));
-    surprises.push(surprise);
-    earlier = [surprise, ...lessons.flatMap((lesson) => Object.values(lesson) as tf.Tensor[])];
-  }
-  return { byList: new Map(lists.map((list, i) => [list, joined(parts[i]!)])), crossEntropy: sumOf(surprises) };
-}
-
-const lessonOf = (probabilities: tf.Tensor): Lesson => ({
-  probabilities,
-  negentropy: tf.sum(tf.mul(probabilities, tf.log(tf.maximum(probabilities, smallest))), -1, true),
-});
-
-/** The lessons of consecutive tokens as one; disposes of the parts. */
-function joined(parts: readonly Lesson[]): Lesson {
-  if (parts.length === 1) return parts[0]!;
-  const whole = {
-    probabilities: tf.concat(
-      parts.map(({ probabilities }) => probabilities),
-      0,
-    ),
-    negentropy: tf.concat(
-      parts.map(({ negentropy }) => negentropy),
-      0,
-    ),
-  };
-  for (const part of parts) tf.dispose(Object.values(part));
-  return whole;
-}
-
-/** Probabilities over the vocabulary, summed to the classes of a shortlist: tokens outside it add to the last class. */
-function onShortlist(probabilities: tf.Tensor, shortlist: tf.Tensor): tf.Tensor {
-  const listed = tf.gather(probabilities, shortlist, 1);
+  earlier: readonly tf.Tensor[],
+): Lesson {
+  const logits = headLogits(rows(after(state, earlier), begin, size), head, softcap);
+  const logs = tf.sub(logits, rows(logSum, begin, size));
+  const listed = tf.exp(logs);
+  const negentropy = tf.sum(tf.mul(listed, logs), -1, true);
+  if (list === null) return { probabilities: listed, negentropy };
   const outside = tf.maximum(tf.sub(1, tf.sum(listed, -1, true)), smallest);
-  return tf.concat([listed, outside], -1);
+  return {
+    probabilities: tf.concat([listed, outside], -1),
+    negentropy: tf.add(negentropy, tf.mul(outside, tf.log(outside))),
+  };
 }
 
 type Head = Pick<HeadTask, 'head' | 'bias'>;

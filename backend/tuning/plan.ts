@@ -93,8 +93,10 @@ const secondsFor = (work: number, needed: number): number =>
 
 const largestFitShare = 0.5;
 
-/** A gradient at a head costs three products, scoring one. */
+/** A gradient at a head costs three products, what the final exit says of its classes one more; scoring costs one. */
 const gradientProducts = 3;
+/** Time of an update's products, which are of floats, ÷ that of the scorer's, which are of integers; softmaxes and moments included. */
+const floatShare = 2;
 /** Evaluations of the exits: before and after a fit, one on the way, the last. */
 const evaluations = 4;
 /** Fewer held-out windows give too noisy a loss. */
@@ -171,23 +173,30 @@ function updatesIn(
   if (!request.keepsStates || fitWindows === 0)
     return { updates: Math.floor(seconds / updateSeconds(speeds, request)), pool: null };
   const learning = perUpdate * learningSeconds(speeds, request);
+  const teaching = teachingSeconds(speeds, request);
   const taken = (updates: number): number => Math.min(windows, Math.ceil((updates * perUpdate) / mostEpochs));
-  const again = Math.floor(seconds / learning);
+  // The teacher reads a window once: every window of the fit, or as many as updates take.
+  const again = Math.floor(
+    Math.max((seconds - fitWindows * teaching) / learning, seconds / (learning + perUpdate * teaching)),
+  );
   if (taken(again) <= fitWindows) return { updates: again, pool: poolOf(fitWindows, windows) };
-  const reading = (perUpdate * speeds.window) / mostEpochs;
+  const reading = (perUpdate * (speeds.window + teaching)) / mostEpochs;
   const updates = Math.floor((seconds + fitWindows * speeds.window) / (learning + reading));
   return { updates, pool: poolOf(Math.max(fitWindows, taken(updates)), windows) };
 }
 
 const poolOf = (taken: number, windows: number): number | null => (taken < windows ? taken : null);
 
-/** Seconds of one update of new windows: the backbone, and learning. */
+/** Seconds of one update of new windows: the backbone, the teacher's whole head, and learning. */
 export const updateSeconds = (speeds: Speeds, request: PlanRequest): number =>
-  request.perUpdate * (speeds.window + learningSeconds(speeds, request));
+  request.perUpdate * (speeds.window + teachingSeconds(speeds, request) + learningSeconds(speeds, request));
 
-/** Seconds in which exits learn from a window: the teacher's logits, and three products at each exit's head. */
+/** Seconds in which the teacher's whole head reads a window, once. */
+const teachingSeconds = ({ scoring }: Speeds, { distils }: PlanRequest): number => (distils ? floatShare * scoring : 0);
+
+/** Seconds in which exits learn from a window: products at each exit's head, and of the teacher's classes. */
 const learningSeconds = ({ scoring }: Speeds, { distils, headShare }: PlanRequest): number =>
-  scoring * ((distils ? 1 : 0) + gradientProducts * headShare);
+  floatShare * scoring * headShare * (gradientProducts + (distils ? 1 : 0));
 
 function evaluationTokensOf(
   { window, scorerOpening, scoring }: Speeds,

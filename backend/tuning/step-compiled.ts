@@ -6,12 +6,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { record } from '../autodiff/recorder.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
-import { chunkTokens } from './objective.ts';
+import { chunkTokens, targetPairs } from './objective.ts';
 import { decays, updateNumbers } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
 import { sumOfSquares } from './step-gradients.ts';
-import { describePass, gradientName, passFeeds, recordPass, type RecordedGraph } from './step-graphs.ts';
+import { describePass, gradientName, passFeeds, recordPass, recordTeacher, type RecordedGraph } from './step-graphs.ts';
 import { gapOf, namesOf, padBatch, requireValues, type StepOptions, type StepPlan } from './step-plan.ts';
+import { rememberedSums, surpriseAt, tokenClasses } from './step-teacher.ts';
 import { compiledUpdate, flat, number, pieces, scalar, vector } from './update-compiled.ts';
 import type { StepState } from '../checkpoint/checkpoint.ts';
 
@@ -31,7 +32,6 @@ type Arrays = Map<string, Float32Array>;
 export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOptions): StepEngine<Arrays> {
   const { spec, initial, model, optimiser, batch, tokens, threads } = options;
   const chunk = options.chunk ?? chunkTokens(plan.widest);
-  const teacherChunk = Math.min(chunk, options.chunk ?? chunkTokens(spec.vocabulary));
   const sessionOptions: SessionOptions = {
     memory: 'pieces',
     ...(threads === undefined ? {} : { threads }),
@@ -52,9 +52,23 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
     return opened;
   };
 
-  const passOptions = { ...options, plan, chunk, teacherChunk };
+  const passOptions = { ...options, plan, chunk };
   const passes = new Map(plan.groups.map((group) => [group, describePass(passOptions, group)]));
   const updates = compiledUpdate(optimiser, sessionOptions);
+
+  const sumsOf = rememberedSums(async (final, targets) => {
+    const chunk = options.chunk ?? chunkTokens(spec.vocabulary);
+    const head = { weight: frozen.get('lm_head.weight')!, bias: frozen.get('lm_head.bias') ?? null };
+    const feeds: Record<string, Value> = {
+      final: { data: final, shape: [tokens, spec.hidden] },
+      targets: { data: targetPairs(tokenClasses(targets), chunk), shape: [tokens, 2] },
+      weight: { data: head.weight, shape: [spec.vocabulary, spec.hidden] },
+      ...(head.bias && { bias: { data: head.bias, shape: [spec.vocabulary] } }),
+    };
+    const session = await sessionOf('teacher', () => recordTeacher(spec, feeds, chunk));
+    const results = await session.run(feeds);
+    return { logSum: numbersOf(results, 'logSum'), surprise: numbersOf(results, 'surprise') };
+  });
 
   const sumSession = (): Promise<Session> =>
     sessionOf('sum', () =>
@@ -70,8 +84,9 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
       const session = await sessionOf(key, () => recordPass(passOptions, group, inputs));
       const padded = padBatch(stepBatch, batch, tokens);
       const values = (name: string): Float32Array => (parameters.get(name) ?? frozen.get(name))!;
-      const results = await session.run(passFeeds(passOptions, group, inputs, padded, values));
-      const final = plan.distils ? numbersOf(results, 'finalCrossEntropy')[0]! : null;
+      const sums = plan.distils ? await sumsOf(padded) : null;
+      const results = await session.run(passFeeds(passOptions, group, inputs, padded, sums, values));
+      const final = sums && surpriseAt(sums, padded.targets);
       return group.map((planned, i) => ({
         loss: numbersOf(results, 'losses')[i]!,
         crossEntropy: numbersOf(results, 'crossEntropies')[i]!,

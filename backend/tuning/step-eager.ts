@@ -1,7 +1,7 @@
 /** The step's engine on a tfjs backend: the same functions as the compiled one, computed at once, parameters on the device. */
 import * as tf from '@tensorflow/tfjs-core';
 import { withBackend } from '../autodiff/recorder.ts';
-import { chunkTokens, targetPairs } from './objective.ts';
+import { chunkTokens, targetPairs, teacherSums } from './objective.ts';
 import { adamW, decays, updateNumbers, type UpdateScalars } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
 import type { StepBatch } from '../features/features.ts';
@@ -14,11 +14,11 @@ import {
   requireValues,
   targetClasses,
   targetWeights,
-  teacherTargets,
   type PlannedExit,
   type StepOptions,
   type StepPlan,
 } from './step-plan.ts';
+import { rememberedSums, surpriseAt, tokenClasses, type TeacherSums } from './step-teacher.ts';
 import type { StepState } from '../checkpoint/checkpoint.ts';
 
 export interface EagerOptions {
@@ -34,7 +34,6 @@ const parts = ['parameters', 'firstMoments', 'secondMoments'] as const;
 export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions): StepEngine<Tensors> {
   const { spec, initial, model, optimiser, backend } = options;
   const chunk = options.chunk ?? chunkTokens(plan.widest);
-  const teacherChunk = Math.min(chunk, options.chunk ?? chunkTokens(spec.vocabulary));
   const on = <T>(compute: () => T): T => withBackend(backend, compute);
   const listed = plan.exits.flatMap(({ parameters }) => parameters);
   const shapes = new Map(listed.map(({ name, shape }) => [name, [...shape]]));
@@ -57,17 +56,31 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
     live[part].set(name, tf.keep(tensor));
   };
 
+  const sumsOf = rememberedSums(async (final, targets) => {
+    const chunk = options.chunk ?? chunkTokens(spec.vocabulary);
+    const { logSum, surprise } = on(() =>
+      tf.tidy(() => {
+        const state = tf.tensor(final, [targets.length, spec.hidden]);
+        const teacher = { state, head: frozen.get('lm_head.weight')!, bias: frozen.get('lm_head.bias') ?? null };
+        const pairs = tf.tensor(targetPairs(tokenClasses(targets), chunk), [targets.length, 2], 'int32');
+        return teacherSums(teacher, pairs, spec.finalSoftcap, chunk);
+      }),
+    );
+    const values = { logSum: await floatsOf(logSum), surprise: await floatsOf(surprise) };
+    tf.dispose([logSum, surprise]);
+    return values;
+  });
+
   return {
     async differentiate(group, batch) {
-      const { losses, crossEntropies, finalCrossEntropy, squares, gradients } = on(() =>
-        groupPass({ ...options, plan, chunk, teacherChunk }, live.parameters, frozen, group, batch),
+      const sums = plan.distils ? await sumsOf(batch) : null;
+      const { losses, crossEntropies, squares, gradients } = on(() =>
+        groupPass({ ...options, plan, chunk }, live.parameters, frozen, group, batch, sums),
       );
-      const read = [losses, crossEntropies, squares, finalCrossEntropy];
-      const [lossValues, crossEntropyValues, squareValues, finalValues] = await Promise.all(
-        read.map((tensor) => tensor.data()),
-      );
+      const read = [losses, crossEntropies, squares];
+      const [lossValues, crossEntropyValues, squareValues] = await Promise.all(read.map((tensor) => tensor.data()));
       tf.dispose(read);
-      const final = plan.distils ? finalValues![0]! : null;
+      const final = sums && surpriseAt(sums, batch.targets);
       return group.map((planned, i) => ({
         loss: lossValues![i]!,
         crossEntropy: crossEntropyValues![i]!,
@@ -144,16 +157,16 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
 type PassOptions = Pick<StepOptions, 'spec' | 'objective'> & {
   readonly plan: StepPlan;
   readonly chunk: number;
-  readonly teacherChunk: number;
 };
 
 /** Losses and gradients of a group of exits on a batch. The tensors made of the batch are disposed of again. */
 function groupPass(
-  { plan, spec, objective, chunk, teacherChunk }: PassOptions,
+  { plan, spec, objective, chunk }: PassOptions,
   parameters: Tensors,
   frozen: Tensors,
   group: readonly PlannedExit[],
   batch: StepBatch,
+  sums: TeacherSums | null,
 ): ReturnType<typeof groupGradients> {
   const size = [batch.batch, batch.tokens];
   const positions = batch.batch * batch.tokens;
@@ -174,13 +187,11 @@ function groupPass(
     weights,
     shortlist: planned.list === null ? null : (lists[planned.list] ?? null),
   }));
-  const final = plan.distils
-    ? {
-        state: input(finalOf(batch), [...size, spec.hidden]),
-        targets: input(teacherTargets(batch, chunk, teacherChunk), [positions, 2]),
-      }
-    : null;
-  const result = groupGradients(spec, exits, final, objective, chunk, teacherChunk);
+  const final = sums && {
+    state: input(finalOf(batch), [...size, spec.hidden]),
+    logSum: input(sums.logSum, [positions, 1]),
+  };
+  const result = groupGradients(spec, exits, final, objective, chunk);
   tf.dispose(inputs);
   return result;
 }
@@ -195,8 +206,10 @@ const scalarsOf = ({ scale, stepSize, varianceScale, keep }: ReturnType<typeof u
   keep: tf.scalar(keep),
 });
 
+const floatsOf = async (tensor: tf.Tensor): Promise<Float32Array> => Float32Array.from(await tensor.data());
+
 async function valuesOf(tensors: Tensors): Promise<Map<string, Float32Array>> {
   const values = new Map<string, Float32Array>();
-  for (const [name, tensor] of tensors) values.set(name, Float32Array.from(await tensor.data()));
+  for (const [name, tensor] of tensors) values.set(name, await floatsOf(tensor));
   return values;
 }

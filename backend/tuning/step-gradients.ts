@@ -30,7 +30,7 @@ export interface FinalTensors {
   /** `[batch, tokens, hidden]`. */
   readonly state: tf.Tensor;
   /** See `Teacher`. */
-  readonly targets: tf.Tensor;
+  readonly logSum: tf.Tensor;
 }
 
 export interface GroupGradients extends HeadLosses {
@@ -50,7 +50,6 @@ export function groupGradients(
   final: FinalTensors | null,
   objective: ObjectiveOptions,
   chunk: number,
-  teacherChunk: number,
 ): GroupGradients {
   const names = group.flatMap(({ trained }) => [...trained.keys()]);
   const values = group.flatMap(({ trained }) => [...trained.values()]);
@@ -74,9 +73,9 @@ export function groupGradients(
       state: tf.reshape(final.state, [-1, spec.hidden]),
       head: group[0]!.frozen.get('lm_head.weight')!,
       bias: group[0]!.frozen.get('lm_head.bias') ?? null,
-      targets: final.targets,
+      logSum: final.logSum,
     };
-    found = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk, teacherChunk);
+    found = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk);
     for (const tensor of Object.values(found) as tf.Tensor[]) tf.keep(tensor);
     return tf.sum(found.losses);
   };

@@ -4,10 +4,11 @@ import { record, type InputSpec } from '../autodiff/recorder.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { exitPath } from '../exits/spec.ts';
 import { layerPath } from '../model/layer.ts';
-import { cutWidth } from '../model/spec.ts';
+import { cutWidth, type ModelSpec } from '../model/spec.ts';
 import type { StepBatch } from '../features/features.ts';
 import type { Value } from '../onnx/session.ts';
-import { targetPairs } from './objective.ts';
+import { targetPairs, teacherSums } from './objective.ts';
+import type { TeacherSums } from './step-teacher.ts';
 import { groupGradients, type ExitTensors } from './step-gradients.ts';
 import {
   featuresOf,
@@ -15,7 +16,6 @@ import {
   namesOf,
   targetClasses,
   targetWeights,
-  teacherTargets,
   type PlannedExit,
   type StepOptions,
   type StepPlan,
@@ -29,9 +29,8 @@ export interface PassOptions extends Pick<StepOptions, 'spec' | 'model' | 'objec
   /** Largest numbers of sequences in a batch, and of positions in a sequence. */
   readonly batch: number;
   readonly tokens: number;
-  /** Tokens whose logits are in memory at a time: of an exit, and of the final exit that teaches it. */
+  /** Tokens whose logits are in memory at a time. */
   readonly chunk: number;
-  readonly teacherChunk: number;
 }
 
 /** Names and shapes of the inputs of a group's graph; groups with equal keys have equal graphs. */
@@ -48,7 +47,7 @@ export function describePass(
   const inputs: Record<string, InputSpec> = { weights: { shape: [positions, 1] } };
   if (plan.distils) {
     inputs['final'] = { shape: [batch, tokens, spec.hidden] };
-    inputs['finalTargets'] = { shape: [positions, 2], dtype: 'int32' };
+    inputs['logSum'] = { shape: [positions, 1] };
   }
   const kinds = group.map((planned, i) => {
     inputs[`features${i}`] = { shape: [batch, tokens, cutWidth(spec, exitCut(planned.exit))] };
@@ -65,10 +64,11 @@ export function describePass(
 
 /** The values of a graph's inputs for a padded batch; `values`: of a parameter, trained or frozen. */
 export function passFeeds(
-  { plan, chunk, teacherChunk }: PassOptions,
+  { plan, chunk }: PassOptions,
   group: readonly PlannedExit[],
   inputs: PassDescription['inputs'],
   padded: StepBatch,
+  sums: TeacherSums | null,
   values: (name: string) => Float32Array,
 ): Record<string, Value> {
   const feeds: Record<string, Value> = {};
@@ -76,9 +76,9 @@ export function passFeeds(
     feeds[name] = { data, shape: inputs[name]!.shape as number[] };
   };
   feed('weights', targetWeights(padded));
-  if (plan.distils) {
+  if (sums) {
     feed('final', finalOf(padded));
-    feed('finalTargets', teacherTargets(padded, chunk, teacherChunk));
+    feed('logSum', sums.logSum);
   }
   for (const [i, planned] of group.entries()) {
     feed(`features${i}`, featuresOf(padded, planned));
@@ -92,7 +92,7 @@ export function passFeeds(
 
 /** Losses, their squared gradients' sums, and gradients by `gradientName`. */
 export function recordPass(
-  { plan, spec, objective, chunk, teacherChunk }: PassOptions,
+  { plan, spec, objective, chunk }: PassOptions,
   group: readonly PlannedExit[],
   inputs: Record<string, InputSpec>,
 ): RecordedGraph {
@@ -108,19 +108,37 @@ export function recordPass(
       weights: tensors['weights']!,
       shortlist: tensors[`shortlist${planned.list}`] ?? null,
     }));
-    const final = plan.distils ? { state: tensors['final']!, targets: tensors['finalTargets']! } : null;
-    const result = groupGradients(spec, exits, final, objective, chunk, teacherChunk);
+    const final = plan.distils ? { state: tensors['final']!, logSum: tensors['logSum']! } : null;
+    const result = groupGradients(spec, exits, final, objective, chunk);
     const gradients = group.flatMap((planned, i) =>
       namesOf(planned).map((name): [string, tf.Tensor] => [
         gradientName(planned, i, name),
         result.gradients.get(name)!,
       ]),
     );
-    const { losses, crossEntropies, finalCrossEntropy, squares } = result;
-    const taught = final ? { finalCrossEntropy } : {};
-    return { losses, crossEntropies, ...taught, squares, ...Object.fromEntries(gradients) };
+    const { losses, crossEntropies, squares } = result;
+    return { losses, crossEntropies, squares, ...Object.fromEntries(gradients) };
   });
 }
+
+/** `teacherSums` of one window. */
+export const recordTeacher = (
+  { finalSoftcap }: Pick<ModelSpec, 'finalSoftcap'>,
+  feeds: Readonly<Record<string, Value>>,
+  chunk: number,
+): RecordedGraph =>
+  record(
+    Object.fromEntries(
+      Object.entries(feeds).map(([name, { data, shape }]): [string, InputSpec] => [
+        name,
+        { shape, dtype: data instanceof Int32Array ? 'int32' : 'float32' },
+      ]),
+    ),
+    ({ final, targets, weight, bias }) => {
+      const teacher = { state: final!, head: weight!, bias: bias ?? null };
+      return { ...teacherSums(teacher, targets!, finalSoftcap, chunk) };
+    },
+  );
 
 /** A name that is the same for exits of one kind, whatever their layer. */
 export function graphName({ exit }: PlannedExit, i: number, name: string): string {

@@ -14,7 +14,6 @@ import { classCount, exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, type ModelSpec } from '../model/spec.ts';
 import type { StepBatch } from '../features/features.ts';
-import { targetPairs } from './objective.ts';
 import type { ObjectiveOptions, OptimiserOptions } from './types.ts';
 
 export interface StepOptions {
@@ -111,14 +110,6 @@ export const targetClasses = ({ targets }: StepBatch, { classes }: PlannedExit):
 export const targetWeights = ({ targets }: StepBatch): Float32Array =>
   Float32Array.from(targets, (token) => (token < 0 ? 0 : 1));
 
-/** Pairs of row and token id of each target, for the teacher; see `targetPairs`. */
-export const teacherTargets = ({ targets }: StepBatch, chunk: number, within: number): Int32Array =>
-  targetPairs(
-    targets.map((token) => Math.max(0, token)),
-    chunk,
-    within,
-  );
-
 /**
  * An exit's summed cross-entropy minus the final exit's, both over the vocabulary: the defer class's probability is shared evenly among the
  * tokens outside the list, as in held-out losses.
@@ -180,6 +171,7 @@ export function padBatch(source: StepBatch, batch: number, tokens: number): Step
   return {
     batch,
     tokens,
+    ...(source.windows && { windows: source.windows }),
     features: new Map([...source.features].map(([cut, values]) => [cut, pad(values)])),
     targets,
     final: source.final && pad(source.final),

@@ -9,7 +9,7 @@ import { exitCut } from '../exits/architectures.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { finalState, stage } from '../model/layer.ts';
 import { compareCuts, cutName, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
-import { headLosses, type HeadTask, type Teacher } from './objective.ts';
+import { headLosses, teacherSums, type HeadTask, type Teacher } from './objective.ts';
 import type { ObjectiveOptions } from './types.ts';
 
 export interface WholeTensors {
@@ -67,8 +67,11 @@ export function wholeGradients(
       const state = rows(exitState(ops, spec, exit, states.get(cutName(exitCut(exit)))!));
       return { ...common, state, ...headOf(headPath(exit)), targets, shortlist };
     });
+    const head = { state: final, ...headOf('lm_head') };
     const teacher: Teacher | null =
-      objective.distillation > 0 ? { state: final, ...headOf('lm_head'), targets: given.targets } : null;
+      objective.distillation > 0
+        ? { ...head, logSum: teacherSums(head, given.targets, spec.finalSoftcap, chunk).logSum }
+        : null;
     const exits = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk);
     const last = headLosses([own], null, finalObjective, spec.finalSoftcap, chunk);
     found.push(exits, last);

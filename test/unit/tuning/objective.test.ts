@@ -3,7 +3,13 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import '../../../backend/autodiff/gradients.ts';
-import { chunkTokens, headLosses, targetPairs, type HeadLosses } from '../../../backend/tuning/objective.ts';
+import {
+  chunkTokens,
+  headLosses,
+  targetPairs,
+  teacherSums,
+  type HeadLosses,
+} from '../../../backend/tuning/objective.ts';
 import type { ObjectiveOptions } from '../../../backend/tuning/types.ts';
 import { numbers } from '../autodiff/numbers.ts';
 
@@ -82,6 +88,18 @@ function computed(
       tf.tensor(Float32Array.from(state), [tokens, hidden]),
       tf.tensor(Float32Array.from(head), [head.length / hidden, hidden]),
     ]);
+    const teacher = {
+      state: tf.tensor(Float32Array.from(final), [tokens, hidden]),
+      head: tf.tensor(Float32Array.from(finalHead), [vocabulary, hidden]),
+      bias: tf.tensor(Float32Array.from(bias)),
+    };
+    const ids = Int32Array.from(targets, (id) => Math.max(0, id));
+    const sums = teacherSums(
+      teacher,
+      tf.tensor(targetPairs(ids, teacherChunk), [tokens, 2], 'int32'),
+      softcap,
+      teacherChunk,
+    );
     const lossesOf = (...values: tf.Tensor[]): HeadLosses =>
       headLosses(
         problems.map(({ listed, bias: own }, i) => {
@@ -99,24 +117,10 @@ function computed(
             shortlist: listed ? tf.tensor(shortlist, [3], 'int32') : null,
           };
         }),
-        {
-          state: tf.tensor(Float32Array.from(final), [tokens, hidden]),
-          head: tf.tensor(Float32Array.from(finalHead), [vocabulary, hidden]),
-          bias: tf.tensor(Float32Array.from(bias)),
-          targets: tf.tensor(
-            targetPairs(
-              Int32Array.from(targets, (id) => Math.max(0, id)),
-              chunk,
-              teacherChunk,
-            ),
-            [tokens, 2],
-            'int32',
-          ),
-        },
+        { ...teacher, logSum: sums.logSum },
         options,
         softcap,
         chunk,
-        teacherChunk,
       );
     // Different factors show that each loss sends back its own gradient.
     const factors = tf.tensor(problems.map((_, i) => i + 1));
@@ -129,11 +133,12 @@ function computed(
         ),
       ),
     )(differentiated);
-    const { losses, crossEntropies, finalCrossEntropy } = lossesOf(...tensors);
+    const { losses, crossEntropies } = lossesOf(...tensors);
+    const surprises = sums.surprise.dataSync();
     return {
       losses: [...losses.dataSync()],
       crossEntropies: [...crossEntropies.dataSync()],
-      finalCrossEntropy: finalCrossEntropy.dataSync()[0]!,
+      finalCrossEntropy: targets.reduce((sum, id, i) => sum + (id < 0 ? 0 : surprises[i]!), 0),
       gradients: gradients.map((gradient) => gradient.dataSync() as Float32Array),
     };
   });

@@ -84,22 +84,28 @@ test('there are no more windows than there are, and no fit where none is asked f
 
 describe('a run that keeps states', () => {
   const keeping = { ...request, keepsStates: true };
-  const learning = 2 * 2 * (1 + 3 * 0.16);
+  /** Floats take twice the time of a score; two windows an update, and four products of an exit's head. */
+  const teaching = 2 * 2;
+  const learning = 2 * (2 * 2) * 0.16 * 4;
 
   test('takes the windows of the fit again, so that more updates have room', () => {
+    const few = planMinutes(slow, { ...keeping, fitTokens: 40 * 512 });
+    expect(few).toMatchObject({ fitWindows: 40, pool: 40 });
+    expect(few.updates).toBe(Math.floor((few.seconds.updates - 40 * teaching) / learning));
+    expect(few.updates).toBeGreaterThan(1.5 * planMinutes(slow, request).updates);
+    // There is no time to take all of them.
     const plan = planMinutes(slow, keeping);
     expect(plan.pool).toBe(plan.fitWindows);
-    expect(plan.updates).toBe(Math.floor(plan.seconds.updates / learning));
-    expect(plan.updates).toBeGreaterThan(1.5 * planMinutes(slow, request).updates);
+    expect(plan.updates).toBe(Math.floor(plan.seconds.updates / (learning + 2 * teaching)));
   });
 
   test('reads new ones if it would take any of them more than four times', () => {
     const plan = planMinutes(slow, { ...keeping, fitTokens: 4 * 512 });
     expect(plan.pool).toBeGreaterThan(plan.fitWindows);
     expect(plan.pool).toBe(Math.ceil((2 * plan.updates) / 4));
-    const used = (plan.pool! - plan.fitWindows) * slow.window + plan.updates * learning;
-    expect(used).toBeLessThanOrEqual(plan.seconds.updates + slow.window);
-    expect(used).toBeGreaterThan(plan.seconds.updates - learning - slow.window);
+    const used = (plan.pool! - plan.fitWindows) * slow.window + plan.pool! * teaching + plan.updates * learning;
+    expect(used).toBeLessThanOrEqual(plan.seconds.updates + slow.window + teaching);
+    expect(used).toBeGreaterThan(plan.seconds.updates - learning - slow.window - teaching);
   });
 
   test('takes all windows if there are no more, and without a fit', () => {
@@ -120,7 +126,7 @@ describe('calibrating', () => {
   });
 
   test('has no time in a run that is too short for it, which is for the work then, and says which would do', () => {
-    const plan = planOf(58, 90);
+    const plan = planOf(58, 120);
     expect(plan.seconds.calibration).toBe(0);
     expect(plan.updates).toBeGreaterThanOrEqual(10);
     expect(plan.lacks).toEqual(['calibration']);
