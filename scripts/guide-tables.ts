@@ -36,11 +36,28 @@ export function sweepTable(study: SweepStudy, { final = false } = {}): string {
     ...(hasCost ? ['TFLOP'] : []),
     'seeds',
   ];
-  const shared = Object.entries(options)
+  const ends = final ? '' : `, final exit ${groups[0]!.final.mean.toFixed(3)}`;
+  return `${model}, ${layers} layers${ends}; ${sharedText(options)}; ${processor}.\n\n${markdown({ head, rows })}`.trimEnd();
+}
+
+const sharedText = (options: SweepStudy['options']): string =>
+  Object.entries(options)
     .map(([key, value]) => `${key} ${String(value)}`)
     .join(', ');
-  const ends = final ? '' : `, final exit ${groups[0]!.final.mean.toFixed(3)}`;
-  return `${model}, ${layers} layers${ends}; ${shared}; ${processor}.\n\n${markdown({ head, rows })}`.trimEnd();
+
+/** How often the exits of each group agree with the final exit on every text. */
+export function elsewhereTable({ model, layers, processor, options, groups }: SweepStudy): string {
+  const texts = groups[0]?.on?.map(({ text }) => text) ?? [];
+  const rows = groups.flatMap(({ name, seeds, exits, on = [] }) =>
+    exits.map(({ exit }, at) => [
+      name,
+      `\`${exit}\``,
+      ...on.map((one) => spreadText(inPercent(one.exits[at]!.agreement), 1, seeds)),
+      String(seeds),
+    ]),
+  );
+  const head = ['tuned on', 'exit', ...texts.map((text) => `agreement on \`${text}\`, %`), 'seeds'];
+  return `${model}, ${layers} layers; ${sharedText(options)}; ${processor}.\n\n${markdown({ head, rows })}`.trimEnd();
 }
 
 function rowOf(

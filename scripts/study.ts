@@ -1,17 +1,19 @@
 /**
- * `npx tsx scripts/study.ts NAME DIR`: stores the results of a sweep or of judged tasks as docs/study/NAME.json, from which docs/guide.md
- * is made.
+ * `npx tsx scripts/study.ts NAME DIR [TEXT…]`: stores the results of a sweep or of judged tasks as docs/study/NAME.json, from which
+ * docs/guide.md is made. The exits of a sweep are also measured on the given texts, as `evaluate` does it.
  */
 import { readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
-import type { Spread, SweptGroup } from '../protocol/events.ts';
+import type { ExitScore, Spread, SweptGroup } from '../protocol/events.ts';
+import { parseOptions } from '../protocol/options.ts';
 import type { TaskScores } from '../protocol/tasks.ts';
 import { tuningFlops } from '../backend/evaluation/report/cost.ts';
 import { groupsOf, spreadOf, sweptGroup, type Group } from '../backend/evaluation/report/groups.ts';
 import { findRuns, type EvaluationRun, type TuningRun } from '../backend/evaluation/report/runs.ts';
+import { evaluate } from '../backend/recipes/evaluate.ts';
 
 interface Common {
   readonly model: string;
@@ -35,6 +37,8 @@ export interface KeptGroup extends Omit<SweptGroup, 'minutes'> {
   readonly tokens: Spread;
   /** Operations, in units of 10¹²; null if a run does not have them. */
   readonly teraflops: Spread | null;
+  /** Of the held-out part of texts that the exits need not have been tuned on. */
+  readonly on?: readonly { readonly text: string; readonly exits: SweptGroup['exits'] }[];
 }
 
 /** Judged tasks that are kept. */
@@ -65,7 +69,7 @@ const described = [
   'evaluationTokens',
 ];
 
-function studyOf(directory: string): Study {
+async function studyOf(directory: string, texts: readonly string[]): Promise<Study> {
   const runs = findRuns([directory]);
   const judged = runs.find((run): run is EvaluationRun => run.kind === 'evaluation');
   if (judged) return tasksStudy(judged);
@@ -81,17 +85,46 @@ function studyOf(directory: string): Study {
     layers: first.layers,
     processor: cpus()[0]!.model.trim(),
     options: Object.fromEntries(shared.map((key) => [key, first.options[key]])),
-    groups: groupsOf(tuned).map(keptGroup),
+    groups: await inTurn(groupsOf(tuned), async (group) => ({
+      ...keptGroup(group),
+      ...(texts.length > 0 && { on: await inTurn(texts, (text) => measuredOn(directory, group, text)) }),
+    })),
   };
 }
+
+/** One after the other: each opens the model. */
+async function inTurn<A, B>(all: readonly A[], work: (one: A) => Promise<B>): Promise<B[]> {
+  const results: B[] = [];
+  for (const one of all) results.push(await work(one));
+  return results;
+}
+
+async function measuredOn(
+  directory: string,
+  group: Group,
+  text: string,
+): Promise<NonNullable<KeptGroup['on']>[number]> {
+  const runs = await inTurn(group.runs, async (run) => {
+    // A run's name begins with that of the folder.
+    const { model, evaluationTokens } = run.options;
+    const given = { model, exits: path.resolve(directory, '..', run.name), data: [text], evaluationTokens };
+    let scores: readonly ExitScore[] = [];
+    for await (const event of evaluate(parseOptions('evaluate', given), new AbortController().signal))
+      if (event.type === 'evaluated') scores = event.scores;
+    return { ...run, scores };
+  });
+  return { text: withoutFolders(text), exits: sweptGroup({ ...group, runs }).exits };
+}
+
+/** Paths of this machine are private. */
+const withoutFolders = (text: string): string => text.replaceAll(/(?:\/[\w.-]+)+\/(?=[\w.-]+)/g, '');
 
 function keptGroup(group: Group): KeptGroup {
   const { name, seeds, exits } = sweptGroup(group);
   const { runs } = group;
   const flops = runs.flatMap(({ cost, tokens }) => (cost ? [tuningFlops(cost.numbers, tokens) / 1e12] : []));
   return {
-    // Paths of this machine are private.
-    name: name.replaceAll(/(?:\/[\w.-]+)+\/(?=[\w.-]+)/g, ''),
+    name: withoutFolders(name),
     seeds,
     exits,
     final: spreadOf(runs.map(({ scores }) => scores.find(({ exit }) => exit === 'final')!.loss)),
@@ -112,13 +145,13 @@ const tasksStudy = ({ evaluation: { identity, about }, sets }: EvaluationRun): T
 });
 
 const root = path.resolve(import.meta.dirname, '..');
-const [name, directory] = process.argv.slice(2);
+const [name, directory, ...texts] = process.argv.slice(2);
 if (name === undefined || directory === undefined || !/^[\w-]+$/.test(name))
   throw new Error(
-    `Usage: npx tsx scripts/study.ts NAME DIR; there are ${readdirSync(path.join(root, 'docs/study')).join(', ')}`,
+    `Usage: npx tsx scripts/study.ts NAME DIR [TEXT…]; there are ${readdirSync(path.join(root, 'docs/study')).join(', ')}`,
   );
 const file = path.join(root, 'docs/study', `${name}.json`);
 await writeFile(
   file,
-  await format(JSON.stringify(studyOf(directory)), { ...(await resolveConfig(file)), filepath: file }),
+  await format(JSON.stringify(await studyOf(directory, texts)), { ...(await resolveConfig(file)), filepath: file }),
 );

@@ -7,7 +7,7 @@ import { guide, keptIn } from '../../scripts/guide.ts';
 import { pictures } from '../../scripts/guide-pictures.ts';
 import { picture, pictureName, qualityOverSpeed } from '../../scripts/quality-speed.ts';
 import { readResults } from '../bench/report.ts';
-import { positions, questions, wholeText } from '../../scripts/guide-questions.ts';
+import { byKind, positions, questions, wholeText } from '../../scripts/guide-questions.ts';
 import { acrossText, besideFirstText, parametersText, riseText, tokensText } from '../../scripts/guide-sentences.ts';
 import { comparedText } from '../../scripts/guide-tables.ts';
 import type { KeptGroup, SweepStudy, TasksStudy } from '../../scripts/study.ts';
@@ -81,6 +81,18 @@ it('groups of the same exits are called by what tells them apart', () => {
   const text = comparedText(study([group('steps 25', 3, { '6:lens': 0.4 }), group('steps 100', 3, { '6:lens': 0.6 })]));
   expect(text).toContain('at `6:lens` steps 100 agrees most often');
   expect(text).toContain('clearly before steps 25');
+});
+
+it('exits tuned on one kind of text are compared on every kind', () => {
+  const on = (text: string, value: number) => ({ text, exits: group('', 3, { '6:lens': value }).exits });
+  const of = (name: string, book: number, chats: number): KeptGroup => ({
+    ...group(name, 3, { '6:lens': book }),
+    on: [on('book', book), on('chats', chats)],
+  });
+  const text = byKind(study([of('data ["book"]', 0.6, 0.2), of('data ["chats"]', 0.3, 0.5)]));
+  expect(text).toMatch(/\| `chats`  \| `6:lens` \| +30\.0 ± 0\.1 \| +50\.0 ± 0\.1 \| +3 \|/);
+  expect(text).toContain('On `book`, at `6:lens` `book` agrees most often');
+  expect(text).toContain('On `chats`, at `6:lens` `chats` agrees most often');
 });
 
 it('positions: from which depth on most tokens agree', () => {
