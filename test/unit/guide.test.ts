@@ -90,7 +90,7 @@ it('exits tuned on one kind of text are compared on every kind', () => {
     on: [on('book', book), on('chats', chats)],
   });
   const text = byKind(study([of('data ["book"]', 0.6, 0.2), of('data ["chats"]', 0.3, 0.5)]));
-  expect(text).toMatch(/\| `chats`  \| `6:lens` \| +30\.0 ± 0\.1 \| +50\.0 ± 0\.1 \| +3 \|/);
+  expect(text).toMatch(/\| `chats` \| `6:lens` \| +30\.0 ± 0\.1 \| +50\.0 ± 0\.1 \| +3 \|/);
   expect(text).toContain('On `book`, at `6:lens` `book` agrees most often');
   expect(text).toContain('On `chats`, at `6:lens` `chats` agrees most often');
 });
