@@ -15,8 +15,8 @@ export interface FitHead<T> {
   readonly bias: T | null;
 }
 
-/** Added to a logit, it vanishes from a sum of exponentials. */
-const masked = -1e9;
+/** Keeps a logarithm finite; more than e⁶⁹ to one is no better known. */
+const smallest = 1e-30;
 
 /**
  * The sums of some tokens. x `[tokens, size]`; residual `[tokens, columns]`: the difference between target and copy; weights `[tokens, 1]`:
@@ -33,7 +33,7 @@ export function regressionTensors(
 
 /**
  * The model's log odds of *outside the list* against *listed* for each token, `[tokens, 1]`, in chunks of tokens. `listed`
- * `[1, vocabulary]` is `shortlistMask`.
+ * `[vocabulary, 2]` is `shortlistMask`.
  */
 export function deferLogOdds(
   final: tf.Tensor,
@@ -44,7 +44,10 @@ export function deferLogOdds(
 ): tf.Tensor {
   return inChunks(final, chunk, (state) => {
     const logits = headLogits(state, head, softcap);
-    return tf.sub(logSumExp(tf.add(logits, listed)), logSumExp(tf.add(logits, tf.sub(masked, listed))));
+    const exponentials = tf.exp(tf.sub(logits, tf.max(logits, -1, true)));
+    const logs = tf.log(tf.maximum(tf.matMul(exponentials, listed), smallest));
+    const column = (at: number): tf.Tensor => tf.slice(logs, [0, at], [state.shape[0]!, 1]);
+    return tf.sub(column(0), column(1));
   });
 }
 
@@ -53,9 +56,10 @@ export function headLogSum(x: tf.Tensor, head: FitHead<tf.Tensor>, softcap: numb
   return inChunks(x, chunk, (state) => logSumExp(headLogits(state, head, softcap)));
 }
 
+/** For every token of the vocabulary a pair: 1, 0 outside the list and 0, 1 within it. */
 export function shortlistMask(tokens: readonly number[], vocabulary: number): Float32Array {
-  const mask = new Float32Array(vocabulary);
-  for (const token of tokens) mask[token] = masked;
+  const mask = Float32Array.from({ length: 2 * vocabulary }, (_, i) => 1 - (i % 2));
+  for (const token of tokens) mask.set([0, 1], 2 * token);
   return mask;
 }
 

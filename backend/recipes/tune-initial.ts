@@ -14,6 +14,8 @@ export interface Fitted {
   readonly parameters: Values;
   /** By cut name. */
   readonly memories: ReadonlyMap<string, KeptMemory>;
+  /** The number of windows for which there was time. */
+  readonly windows: number;
 }
 
 /** One to learn from, one kept apart. */
@@ -52,7 +54,8 @@ export async function* fitExits(
   try {
     const readUntil = until - 1000 * fit.solveSeconds;
     const isOver = (end: number): boolean => signal.aborted || performance.now() >= end;
-    for (let done = 0; done < count && (done < leastWindows || !isOver(readUntil));) {
+    let done = 0;
+    while (done < count && (done < leastWindows || !isOver(readUntil))) {
       await fit.add(await fitStates.batch(windowsAt(seed, windows.count, done, 1)));
       done++;
       yield { type: 'progress', phase: 'fit', done, total: count, unit: 'windows' };
@@ -63,7 +66,7 @@ export async function* fitExits(
     const fitted = await fit.solveMemories(() => isOver(until));
     for (const [cut, { weight, bias, errors }] of fitted)
       yield { type: 'memory', cut, numbers: weight.length + bias.length, errors };
-    return { parameters, memories: fitted };
+    return { parameters, memories: fitted, windows: done };
   } finally {
     await fit.dispose();
   }

@@ -167,6 +167,7 @@ async function* begin(
   signal.throwIfAborted();
   let initial = plain;
   let memories: Fitted['memories'] = new Map();
+  let fitWindows = 0;
   const origin = options.initialise === 'random' ? 'random' : 'copy';
   let progress: Progress = {
     step: 0,
@@ -176,17 +177,12 @@ async function* begin(
   };
   if (options.initialise === 'fit') {
     const left = until - elapsed() - 2 * seconds;
-    const { parameters: fitted, memories: found } = yield* fitExits(
-      parts,
-      options,
-      plain,
-      Math.min(plan?.seconds.fit ?? Infinity, left / 2),
-      signal,
-    );
-    const now = { step: 0, tokens: 0, scores: (await judged(fitted)).scores };
+    const fit = yield* fitExits(parts, options, plain, Math.min(plan?.seconds.fit ?? Infinity, left / 2), signal);
+    const now = { step: 0, tokens: 0, scores: (await judged(fit.parameters)).scores };
     const improved = improvedExits(now.scores, before, before);
-    initial = new Map([...plain, ...parametersOf(improved, fitted)]);
-    memories = found;
+    initial = new Map([...plain, ...parametersOf(improved, fit.parameters)]);
+    memories = fit.memories;
+    fitWindows = fit.windows;
     progress = withImproved(progress, improved, now, 'fit');
   }
   const { scores } = progress;
@@ -198,11 +194,12 @@ async function* begin(
     const { heldOutTokens, windows } = parts;
     // A resumed run keeps the minutes that were planned.
     const asPlanned = parts.seconds === null ? options : { ...options, minutes: parts.seconds / 60 };
+    const pool = plan?.pool(fitWindows) ?? null;
     const position: TrainingPosition = {
       ...firstPosition({ before, best: meanLoss(scores), data: windows.hash, heldOutTokens }, elapsed()),
       ending: { evaluation: seconds, saving: 0 },
       cost: { numbers: numbersOf(parts, options), peakBytes: 0 },
-      ...(plan?.pool && { pool: plan.pool }),
+      ...(pool !== null && { pool }),
     };
     const saving = elapsed();
     const start: NewCheckpoint = {

@@ -51,8 +51,8 @@ export interface TunePlan {
   readonly fitWindows: number;
   /** Updates expected. */
   readonly updates: number;
-  /** Windows from which the updates are taken, those of the fit first; null: all. */
-  readonly pool: number | null;
+  /** Windows from which the updates are taken, those of the fit first, if it had time for `fitWindows`; null: all. */
+  readonly pool: (fitWindows: number) => number | null;
   /** The number of minutes that would bring a gain; null if the given ones do. */
   readonly minutesNeeded: number | null;
   /** What there is no room for, in the order of the run. */
@@ -103,8 +103,8 @@ const evaluations = 4;
 const leastHeldOut = 2;
 /** A fit needs a window to learn from and one apart. */
 const leastFitWindows = 2;
-/** Exits that take the same windows more often learn them by heart. */
-const mostEpochs = 4;
+/** Exits that take the same windows more often learn them by heart (docs/lab.md). */
+const mostEpochs = 2;
 /** Updates that bring something without a fit. */
 export const leastUpdates = 10;
 
@@ -112,7 +112,7 @@ export function planMinutes(speeds: Speeds, request: PlanRequest): TunePlan {
   const whole = divided(speeds, request, calibrationSeconds(request.seconds, request.calibration));
   // Exits that learned nothing need no calibration.
   const plan = whole.isEnough && whole.updates > 0 ? whole : divided(speeds, request, 0);
-  const { seconds, fitWindows, updates, pool, isEnough, wantedFit, fitWindow } = plan;
+  const { seconds, fitWindows, updates, isEnough, wantedFit, fitWindow } = plan;
   const update = updateSeconds(speeds, request);
   /** The least minutes with room for this many seconds of work besides those already spent, evaluations and calibrating. */
   const enough = (work: number): number => Math.ceil(secondsFor(speeds.spent + work, request.calibration) / 60);
@@ -127,7 +127,7 @@ export function planMinutes(speeds: Speeds, request: PlanRequest): TunePlan {
     evaluationTokens: evaluationTokensOf(speeds, request, seconds.evaluation),
     fitWindows,
     updates,
-    pool,
+    pool: (read) => updatesIn(seconds.updates, read, speeds, request).pool,
     minutesNeeded: isEnough ? null : enough(leastWork(request, fitWindow, update)),
     lacks: parts.filter((part) => lacks[part]),
     minutesForAll: enough(withUpdates(wantedFit * fitWindow, update)),
@@ -145,7 +145,7 @@ function divided(speeds: Speeds, request: PlanRequest, calibration: number) {
     request.fitTokens === null ? 0 : Math.min(request.windows, Math.ceil(request.fitTokens / request.tokens));
   const fitWindows = Math.min(wantedFit, Math.floor((largestFitShare * rest) / fitWindow));
   const fit = Math.min(largestFitShare * rest, fitWindows * fitWindow);
-  const { updates, pool } = updatesIn(rest - fit, fitWindows, speeds, request);
+  const { updates } = updatesIn(rest - fit, fitWindows, speeds, request);
   const isEnough =
     request.fitTokens === null ? updates >= leastUpdates : fitWindows >= Math.min(leastFitWindows, wantedFit);
   return {
@@ -154,7 +154,6 @@ function divided(speeds: Speeds, request: PlanRequest, calibration: number) {
     wantedFit,
     fitWindows,
     updates,
-    pool,
     isEnough,
   };
 }
@@ -168,7 +167,7 @@ function updatesIn(
   fitWindows: number,
   speeds: Speeds,
   request: PlanRequest,
-): Pick<TunePlan, 'updates' | 'pool'> {
+): { readonly updates: number; readonly pool: number | null } {
   const { perUpdate, windows } = request;
   if (!request.keepsStates || fitWindows === 0)
     return { updates: Math.floor(seconds / updateSeconds(speeds, request)), pool: null };

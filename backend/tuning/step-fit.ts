@@ -206,14 +206,14 @@ async function openLogOdds(
   const lists = new Map<string, Value>();
   for (const exit of exits) {
     if (exit.head.kind !== 'shortlist' || lists.has(keyOf(exit))) continue;
-    lists.set(keyOf(exit), { data: shortlistMask(exit.head.tokens, spec.vocabulary), shape: [1, spec.vocabulary] });
+    lists.set(keyOf(exit), { data: shortlistMask(exit.head.tokens, spec.vocabulary), shape: [spec.vocabulary, 2] });
   }
   if (!lists.size) return async () => new Map();
   const bias = model.has('lm_head.bias') ? model.values('lm_head.bias') : null;
   const head = headValues({ weight: model.values('lm_head.weight'), bias }, spec.hidden);
   const inputs: Record<string, InputSpec> = {
     final: { shape: [tokens, spec.hidden] },
-    listed: { shape: [1, spec.vocabulary] },
+    listed: { shape: [spec.vocabulary, 2] },
     ...shapesOf(head),
   };
   const chunk = chunkTokens(spec.vocabulary);

@@ -24,7 +24,7 @@ test('log odds of what is not listed, and the log-sum-exp of a head, in chunks',
   const [odds, sums] = tf.tidy(() => {
     const x = tf.tensor(state.slice(), [tokens, hidden]);
     const w = { weight: tf.tensor(head.slice(), [vocabulary, hidden]), bias: tf.tensor(shift.slice(), [vocabulary]) };
-    const mask = tf.tensor(shortlistMask(listed, vocabulary), [1, vocabulary]);
+    const mask = tf.tensor(shortlistMask(listed, vocabulary), [vocabulary, 2]);
     return [deferLogOdds(x, w, mask, 1.5, 2).dataSync(), headLogSum(x, w, null, 2).dataSync()];
   });
   for (let t = 0; t < tokens; t++) {

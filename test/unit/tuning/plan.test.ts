@@ -90,27 +90,35 @@ describe('a run that keeps states', () => {
 
   test('takes the windows of the fit again, so that more updates have room', () => {
     const few = planMinutes(slow, { ...keeping, fitTokens: 40 * 512 });
-    expect(few).toMatchObject({ fitWindows: 40, pool: 40 });
+    expect(few.fitWindows).toBe(40);
+    expect(few.pool(40)).toBe(40);
     expect(few.updates).toBe(Math.floor((few.seconds.updates - 40 * teaching) / learning));
     expect(few.updates).toBeGreaterThan(1.5 * planMinutes(slow, request).updates);
     // There is no time to take all of them.
     const plan = planMinutes(slow, keeping);
-    expect(plan.pool).toBe(plan.fitWindows);
+    expect(plan.pool(plan.fitWindows)).toBe(plan.fitWindows);
     expect(plan.updates).toBe(Math.floor(plan.seconds.updates / (learning + 2 * teaching)));
   });
 
-  test('reads new ones if it would take any of them more than four times', () => {
+  test('reads new ones if it would take any of them more than twice', () => {
     const plan = planMinutes(slow, { ...keeping, fitTokens: 4 * 512 });
-    expect(plan.pool).toBeGreaterThan(plan.fitWindows);
-    expect(plan.pool).toBe(Math.ceil((2 * plan.updates) / 4));
-    const used = (plan.pool! - plan.fitWindows) * slow.window + plan.pool! * teaching + plan.updates * learning;
+    const pool = plan.pool(plan.fitWindows)!;
+    expect(pool).toBeGreaterThan(plan.fitWindows);
+    expect(pool).toBe(plan.updates);
+    const used = (pool - plan.fitWindows) * slow.window + pool * teaching + plan.updates * learning;
     expect(used).toBeLessThanOrEqual(plan.seconds.updates + slow.window + teaching);
     expect(used).toBeGreaterThan(plan.seconds.updates - learning - slow.window - teaching);
   });
 
+  test('takes fewer windows, more often, if the fit had time for fewer', () => {
+    const plan = planMinutes(slow, { ...keeping, fitTokens: 40 * 512 });
+    expect(plan.pool(16)).toBeLessThan(40);
+    expect(plan.pool(16)).toBeGreaterThanOrEqual(16);
+  });
+
   test('takes all windows if there are no more, and without a fit', () => {
-    expect(planMinutes(slow, { ...keeping, windows: 30 }).pool).toBeNull();
-    expect(planMinutes(slow, { ...keeping, fitTokens: null }).pool).toBeNull();
+    expect(planMinutes(slow, { ...keeping, windows: 30 }).pool(30)).toBeNull();
+    expect(planMinutes(slow, { ...keeping, fitTokens: null }).pool(0)).toBeNull();
   });
 });
 
