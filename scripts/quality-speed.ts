@@ -49,7 +49,7 @@ const room = { x: 0.14, y: 2.5 } as const;
 /** The ways that are shown, and how they are called beside their points; those at the level need no name. */
 const labels: readonly (readonly [RegExp, string])[] = [
   [/^lossless$/, ''],
-  [/^fast, calibrated for 99 %$/, 'calibrated'],
+  [/^fast, calibrated for (99 %|0\.02 nats)$/, 'calibrated'],
   [/^fast, threshold (0\.(?:9|8|7|5))$/, '$1'],
 ];
 

@@ -41,7 +41,7 @@ export const questions: readonly Question[] = [
     question: 'What do exits bring, and what does it cost?',
     section: 'exits',
     columns: ways,
-    rows: /^(full depth|fast, calibrated for [\d.]+ (%|nats)(, exits alone)?|lossless|llama\.cpp)$/,
+    rows: /^(full depth|full depth, exact head|fast, calibrated for [\d.]+ (%|nats)(, exits alone)?|lossless|llama\.cpp)$/,
   },
   { question: 'Do drafts of the text pay, and what do they cost where they do not?', section: 'drafts' },
   {

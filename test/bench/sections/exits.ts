@@ -38,6 +38,8 @@ const arithmetic = 'int8';
 const draftLimit = parseOptions('generate', {}).drafts;
 
 const fullDepth = 'full depth';
+/** As other engines read a head. */
+const exactHead = 'full depth, exact head';
 const asCalibrated = 'fast, calibrated';
 /** Of a second calibration, for equal quality. */
 const strictAgreement = 0.998;
@@ -82,6 +84,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     const exits = await readExits(directory, model);
     const strict = await readExits(await strictly(directory, file), model);
     const plain = await openStagedModel(model, noExits, { arithmetic, threads });
+    const exact = await openStagedModel(model, noExits, { arithmetic, threads, head: 'exact' });
     const staged = await openStagedModel(model, exits, { arithmetic, threads });
     const calibrated: CalibratedExits[] = [];
     for (const { calibration } of [exits, strict]) {
@@ -92,6 +95,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     }
     closing.push(
       () => plain.dispose(),
+      () => exact.dispose(),
       () => staged.dispose(),
       ...calibrated.map((one) => () => one.model.dispose()),
     );
@@ -99,7 +103,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
       { length: options.isDraft ? options.rounds : Math.max(fewestPrompts, options.rounds) },
       (_, i) => promptOf(tokenizer, promptTokens, i),
     );
-    const ways = waysOf({ plain, staged, calibrated }, tokenizer, prompts);
+    const ways = waysOf({ plain, exact, staged, calibrated }, tokenizer, prompts);
     const contestants = ways.map(({ contestant }) => contestant);
     if (file.endsWith('.gguf') && (await installLlama())) {
       const contextSize = promptTokens + newTokens + 8;
@@ -161,9 +165,10 @@ interface CalibratedExits {
 function waysOf(
   {
     plain,
+    exact,
     staged,
     calibrated,
-  }: { readonly plain: StagedModel; readonly staged: StagedModel; readonly calibrated: readonly CalibratedExits[] },
+  }: Readonly<Record<'plain' | 'exact' | 'staged', StagedModel>> & { readonly calibrated: readonly CalibratedExits[] },
   tokenizer: Tokenizer,
   prompts: readonly (readonly number[])[],
 ): Way[] {
@@ -190,6 +195,7 @@ function waysOf(
     });
   return [
     way(fullDepth, 'full', plain, {}),
+    way(exactHead, 'full', exact, {}),
     ...calibrated.flatMap(({ calibration, model }) => {
       const name = `${asCalibrated} for ${shownPromise(calibration.promise)}`;
       const { thresholds, deferred } = calibration;
@@ -288,6 +294,7 @@ function findings(
   const ofKind = (kind: Way['kind']): Way[] => ways.filter((way) => way.kind === kind);
   const best = (among: readonly Way[]): number => Math.max(...among.map(speed));
   const calibrated = ways.filter(({ name }) => name.startsWith(asCalibrated));
+  const alone = calibrated.filter(({ name }) => name.endsWith('exits alone'));
   const agreeing = ofKind('fast').filter(({ name }) => scores.get(name)!.agreement >= 0.99);
   const equal = ofKind('fast').filter(({ name }) => scores.get(name)!.loss <= 1.02 * fullScore.loss);
   const goal = (what: string, value: number, limit: number, reach?: number): Goal => ({
@@ -301,6 +308,17 @@ function findings(
   return {
     goals: [
       ...(calibrated.length ? [goal('calibrated exits ÷ own full depth', best(calibrated), 1)] : []),
+      ...(alone.length
+        ? [
+            goal('exits alone ÷ own full depth', best(alone), 1.08, 1.2),
+            goal(
+              'exits alone ÷ own full depth with the exact head',
+              ratioOfTotals(measured.get(exactHead)!, full) * best(alone),
+              1.2,
+              1.35,
+            ),
+          ]
+        : []),
       ...(agreeing.length ? [goal('`fast` at 99 % agreement ÷ own full depth', best(agreeing), 1.15, 1.6)] : []),
       ...(equal.length ? [goal('`fast` at equal quality ÷ own full depth', best(equal), 1.25, 1.8)] : []),
       goal('`lossless` ÷ own full depth', best(ofKind('lossless')), 1.2, 1.8),
