@@ -121,6 +121,16 @@ export function requireTokens(tokens: number, fewest: number): void {
 const tooLittleTime = (seconds: number, least: number): string =>
   `The exits are not calibrated: here that takes at least ${Math.ceil(least)} s, and ${Math.max(0, Math.round(seconds))} s are left.`;
 
+/** Every second window, and the others. */
+export function alternating(windows: Windows): [Windows, Windows] {
+  const half = (first: number): Windows => ({
+    ...windows,
+    count: Math.ceil((windows.count - first) / 2),
+    window: (index) => windows.window(2 * index + first),
+  });
+  return [half(0), half(1)];
+}
+
 /**
  * At most `most` pieces of windows, of `tokens` tokens, apart from each other if there is enough text; pieces are shorter, down to
  * `promptTokens`, if there would be fewer of them otherwise. The first few are spread over all of the text, however few are taken.

@@ -1,7 +1,7 @@
 /**
  * Calibrates thresholds for exits with memories. A token that leaves is filled, and its filled entries change later tokens, so the full
- * model's own text cannot be compared token by token. Instead, the mode that is judged writes text, and the full model scores it in one
- * exact pass.
+ * model's own text cannot be compared token by token. Instead, the mode that is judged writes text, exits on probation as in use, and the
+ * full model scores it in one exact pass.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Brought } from '../../protocol/brought.ts';
@@ -11,12 +11,12 @@ import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { regretsOf } from '../decoding/regret.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession } from '../decoding/session.ts';
-import { likely, type Costs } from './calibration.ts';
+import { likely, savedBy, type Costs } from './calibration.ts';
 import { findGates, type ExitObservations } from './gates.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { largestBatch, type CalibrationRequest } from './calibration-texts.ts';
 import { isJudged } from './calibration-time.ts';
-import { allowedLoss, fewestJudged, judgedBy, verdictOf } from './promise.ts';
+import { allowedLoss, fewestJudged, judgedBy, verdictOf, type Guarantee } from './promise.ts';
 import { leavingBy, type Candidate } from './trial.ts';
 
 /**
@@ -42,19 +42,29 @@ const noThresholds = { thresholds: {}, milliseconds: Infinity };
 /** A candidate that keeps the promise, with agreement and regret of the text by which it was judged. */
 export type Judged = Candidate & Pick<Brought, 'agreement' | 'regret'>;
 
+/** Text that a candidate has written: the regret of each token, and the milliseconds a token that were saved. */
+interface Written {
+  readonly regrets: readonly number[];
+  readonly saves: number;
+}
+
+/** Most texts by which a candidate is judged. */
+export const mostJudgedTexts = (request: Guarantee): number =>
+  Math.ceil((patience * fewestJudged(request)) / textTokens);
+
 export interface Judging {
   readonly tokenizer: Tokenizer;
   readonly staged: StagedModel;
   readonly observed: readonly ExitObservations[];
   readonly costs: Costs;
-  /** Prompts from which no candidate was chosen. */
+  /** Beginnings of text from which no candidate was chosen, long enough for exits to prove themselves. */
   readonly prompts: readonly (readonly number[])[];
   /** Whether this many more seconds are left, for a first candidate or for a bolder one. */
   readonly hasTime: (seconds: number, isFirst: boolean) => boolean;
 }
 
 export interface Judgement {
-  /** The boldest candidate that keeps the promise in text that it has written; null if none does, or if there is too little text. */
+  /** The candidate that saved most of those that keep the promise in text that they have written; null if none does, or if there is too little text. */
   readonly kept: Judged | null;
   /** Whether the time ended before it was clear whether the next candidate keeps the promise. */
   readonly isLate: boolean;
@@ -79,7 +89,7 @@ export async function* judgeWritten(
   const isLate = (seconds: number): boolean => !hasTime(seconds, kept === null);
   const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
     isLate(0) ? 'broken' : verdictOf(request, regrets, most);
-  let [longest, soonest] = [0, Infinity];
+  let [longest, soonest, saved] = [0, Infinity, -Infinity];
   for (const share of shares) {
     const { thresholds, milliseconds } = likely(observed, costs, promise, share * allowed).at(-1) ?? noThresholds;
     const places = Object.keys(thresholds);
@@ -90,26 +100,31 @@ export async function* judgeWritten(
     const { gates } = findGates(observed, costs, promise, thresholds);
     const candidate: Candidate = { thresholds, gates, remembers: true };
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places.join(' and ')}, with memory` };
-    const regrets = yield* written(on, candidate, most, verdict, signal);
+    const text = yield* written(on, candidate, most, verdict, signal);
     longest = Math.max(longest, (performance.now() - started) / 1000);
-    if (regrets === null) return { kept, isLate: isLate(0) };
-    kept = { ...candidate, ...judgedBy(regrets) };
+    if (text === null) return { kept, isLate: isLate(0) };
+    // Exits that are bolder are wrong more often, and then off for the rest of a text.
+    if (text.saves <= saved) break;
+    saved = text.saves;
+    kept = { ...candidate, ...judgedBy(text.regrets) };
   }
   return { kept, isLate: false };
 }
 
 /**
- * Regrets of text written with a candidate, as soon as it is clear that the promise is kept; null if it is broken, or if there is too
- * little text to decide.
+ * Text written with a candidate, as soon as it is clear that the promise is kept; null if it is broken, or if there is too little text to
+ * decide.
  */
 async function* written(
-  { tokenizer, staged, prompts }: Judging,
+  { tokenizer, staged, observed, costs, prompts }: Judging,
   candidate: Candidate,
   most: number,
   verdict: (regrets: readonly number[]) => ReturnType<typeof verdictOf>,
   signal: AbortSignal,
-): AsyncGenerator<CalibrateEvent, number[] | null> {
+): AsyncGenerator<CalibrateEvent, Written | null> {
   const regrets: number[] = [];
+  const savings = new Map(observed.map(({ exit, stages }, k) => [exit, savedBy(costs, k, stages)]));
+  let [saved, written] = [0, 0];
   const firstTexts = Math.min(largestBatch, Math.ceil(most / patience / textTokens));
   for (let done = 0; done < prompts.length;) {
     const batch = prompts.slice(done, done + (done === 0 ? firstTexts : laterTexts));
@@ -127,16 +142,21 @@ async function* written(
       drafts: null,
       codec: tokenizer,
       ...leavingBy(candidate),
+      onProbation: true,
     };
     const session = openSession(staged);
     try {
       for await (const event of decode(session, request)) {
-        if (event.type === 'token') texts[event.token.sequence]!.push(event.token.id);
         signal.throwIfAborted();
+        if (event.type !== 'token') continue;
+        const { sequence, id, exit } = event.token;
+        texts[sequence]!.push(id);
+        saved += savings.get(exit) ?? 0;
       }
     } finally {
       session.dispose();
     }
+    written += texts.flat().length;
     for (const [i, text] of texts.entries()) {
       regrets.push(...(await regretsOf(staged, batch[i]!, text)));
       const found = verdict(regrets);
@@ -144,7 +164,8 @@ async function* written(
       yield { type: 'progress', phase: 'generate', done: shown, total: most, unit: 'tokens' };
       await setImmediate();
       signal.throwIfAborted();
-      if (found !== null) return found === 'kept' ? regrets : null;
+      if (found === 'kept') return { regrets, saves: saved / written };
+      if (found !== null) return null;
     }
   }
   yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };

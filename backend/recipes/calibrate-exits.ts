@@ -27,6 +27,7 @@ import type { Windows } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
 import type { Running } from '../devices/fallback.ts';
 import {
+  alternating,
   newTokens,
   promptsOf,
   promptTokens,
@@ -39,7 +40,7 @@ import { fewestObserved, isJudged, secondsToJudge, trialSeconds } from '../evalu
 import { machineName } from '../evaluation/load.ts';
 import { leastSpeedup, trialPrompt, trialTexts, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
-import { judgeWritten, type Judged, type Judgement } from '../evaluation/written.ts';
+import { judgeWritten, mostJudgedTexts, type Judged, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
 import type { OpenedExits } from './opened.ts';
 import { counting } from './reporting.ts';
@@ -75,9 +76,12 @@ export async function* calibrateExits(
   const elapsed = (): number => (performance.now() - began) / 1000;
   const layers = model.spec.layers.length;
   const { promise, certainty } = request;
+  requireTokens(promptsOf(on.windows, wantedTokens(request)).length * newTokens, fewestTokens(request));
+  // Text that candidates are chosen from judges none of them.
+  const isJudging = isJudged(request, exits.remembers);
+  const [choosing, judging] = isJudging ? alternating(on.windows) : [on.windows, null];
   // Texts may end early, at worst behind their first token.
-  const prompts = promptsOf(on.windows, wantedTokens(request));
-  requireTokens(prompts.length * newTokens, fewestTokens(request));
+  const prompts = promptsOf(choosing, wantedTokens(request));
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
   const staged = await placeStagedModel(running.placement, model, exits, running.options);
@@ -98,9 +102,7 @@ export async function* calibrateExits(
     const behind = (aToken: number, tokens: number): number =>
       trial + secondsToJudge(request, exits.remembers, aToken, tokens);
     const fewest = fewestObserved(request, exits.remembers);
-    // Half of the beginnings are left to be judged on.
-    const room = isJudged(request, exits.remembers) ? Math.floor(prompts.length / 2) * newTokens : Infinity;
-    const pace = { elapsed, behind, fewest, wanted: Math.min(wantedTokens(request), room) };
+    const pace = { elapsed, behind, fewest, wanted: wantedTokens(request) };
     const texts = yield* writeTexts(on.tokenizer, staged, prompts, request, pace, signal);
     if (texts === null) return;
     written = texts.flat();
@@ -111,9 +113,9 @@ export async function* calibrateExits(
     const { planned, most } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
-    const fresh = prompts.slice(texts.length);
-    const judging = { tokenizer: on.tokenizer, staged, observed, costs, prompts: fresh, hasTime };
-    judged = yield* judgeWritten(judging, request, signal);
+    const fresh = judging ? promptsOf(judging, mostJudgedTexts(request), trialPrompt) : [];
+    const judgeOn = { tokenizer: on.tokenizer, staged, observed, costs, prompts: fresh, hasTime };
+    judged = yield* judgeWritten(judgeOn, request, signal);
     promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
   } finally {
     await staged.dispose();

@@ -85,8 +85,8 @@ test('if the planned time is over, what the promise needs is done, and no bolder
   const firsts: boolean[] = [];
   const all = await calibrated(promise, 1, (_, isFirst) => firsts.push(isFirst) > 0);
   expect(firsts).toContain(false);
+  expect(all).toMatchObject({ isLate: false });
   const first = await calibrated(promise, 1, (_, isFirst) => isFirst);
   expect(first).toMatchObject({ isLate: true });
   expect(Object.keys(first.kept!.thresholds).length).toBeGreaterThan(0);
-  expect(first.kept!.thresholds).not.toEqual(all.kept!.thresholds);
 });
