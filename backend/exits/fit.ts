@@ -46,7 +46,7 @@ export function deferLogOdds(
     const logits = headLogits(state, head, softcap);
     const exponentials = tf.exp(tf.sub(logits, tf.max(logits, -1, true)));
     const logs = tf.log(tf.maximum(tf.matMul(exponentials, listed), smallest));
-    const column = (at: number): tf.Tensor => tf.slice(logs, [0, at], [state.shape[0]!, 1]);
+    const column = (at: number): tf.Tensor => tf.slice(logs, [0, at], [state.shape[0], 1]);
     return tf.sub(column(0), column(1));
   });
 }
