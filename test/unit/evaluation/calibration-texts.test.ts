@@ -1,6 +1,6 @@
 /** Beginnings of the texts of a calibration. */
 import { expect, test } from 'vitest';
-import { promptsOf, promptTokens } from '../../../backend/evaluation/calibration-texts.ts';
+import { alternating, promptsOf, promptTokens } from '../../../backend/evaluation/calibration-texts.ts';
 import type { Windows } from '../../../backend/features/features.ts';
 
 /** Every id is its place in the text. */
@@ -29,4 +29,13 @@ test('of little text pieces are shorter, rather than fewer', () => {
   expect(prompts).toHaveLength(16);
   expect(prompts[0]).toHaveLength(64);
   expect(promptsOf(text(1, 512), 16, 128)[0]).toHaveLength(promptTokens);
+});
+
+test('text that candidates are chosen from and text that judges them have no window in common', () => {
+  const all = text(5, 512);
+  const firsts = alternating(all).map(({ count, window }) =>
+    Array.from({ length: count }, (_, i) => window(i).ids[0]!),
+  );
+  expect(firsts.map(({ length }) => length)).toEqual([3, 2]);
+  expect(firsts.flat().sort((a, b) => a - b)).toEqual(Array.from({ length: 5 }, (_, i) => all.window(i).ids[0]!));
 });
