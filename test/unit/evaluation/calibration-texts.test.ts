@@ -33,9 +33,7 @@ test('of little text pieces are shorter, rather than fewer', () => {
 
 test('text that candidates are chosen from and text that judges them have no window in common', () => {
   const all = text(5, 512);
-  const firsts = alternating(all).map(({ count, window }) =>
-    Array.from({ length: count }, (_, i) => window(i).ids[0]!),
-  );
+  const firsts = alternating(all).map((half) => Array.from({ length: half.count }, (_, i) => half.window(i).ids[0]!));
   expect(firsts.map(({ length }) => length)).toEqual([3, 2]);
   expect(firsts.flat().sort((a, b) => a - b)).toEqual(Array.from({ length: 5 }, (_, i) => all.window(i).ids[0]!));
 });
