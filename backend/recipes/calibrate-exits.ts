@@ -78,8 +78,7 @@ export async function* calibrateExits(
   const { promise, certainty } = request;
   requireTokens(promptsOf(on.windows, wantedTokens(request)).length * newTokens, fewestTokens(request));
   // Text that candidates are chosen from judges none of them.
-  const isJudging = isJudged(request, exits.remembers);
-  const [choosing, judging] = isJudging ? alternating(on.windows) : [on.windows, null];
+  const [choosing, judging] = isJudged(request, exits.remembers) ? alternating(on.windows) : [on.windows, null];
   // Texts may end early, at worst behind their first token.
   const prompts = promptsOf(choosing, wantedTokens(request));
 
