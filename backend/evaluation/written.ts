@@ -64,7 +64,7 @@ export interface Judging {
 }
 
 export interface Judgement {
-  /** The candidate that saved most of those that keep the promise in text that they have written; null if none does, or if there is too little text. */
+  /** Of the candidates that keep the promise in their own text, the one that saved most; null if none does, or if there is too little text. */
   readonly kept: Judged | null;
   /** Whether the time ended before it was clear whether the next candidate keeps the promise. */
   readonly isLate: boolean;
