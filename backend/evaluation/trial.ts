@@ -1,9 +1,10 @@
-/** Whether thresholds pay, by the clock: ways of decoding write the same texts in turn, until it is clear which is faster. */
+/** Whether thresholds pay, by the clock: ways of decoding write the same texts side by side, until it is clear which is faster. */
 import type { Figure } from '../../protocol/brought.ts';
 import { parseOptions } from '../../protocol/options.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { decode, type DecodeRequest } from '../decoding/decode.ts';
+import type { BatchRequest } from '../decoding/batch.ts';
+import type { DecodeRequest } from '../decoding/decode.ts';
 import { textDrafts } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
 import { greedy } from '../decoding/sampler.ts';
@@ -13,6 +14,7 @@ import { openSession, type Session } from '../decoding/session.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import { isClear, ratioOf, steadyTexts } from './race.ts';
 import { watchLoad } from './load.ts';
+import { timeSideBySide } from './side-by-side.ts';
 import type { Model } from '../model/open.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
@@ -66,7 +68,7 @@ export interface Trial {
 
 interface Way {
   readonly session: Session;
-  readonly different: Partial<DecodeRequest>;
+  readonly different: Partial<BatchRequest>;
   /** Of a token of each text. */
   readonly milliseconds: number[];
 }
@@ -88,6 +90,7 @@ export async function* tryOut(
   prompts: readonly (readonly number[])[],
   candidates: readonly Candidate[],
   isLate: () => boolean,
+  signal?: AbortSignal,
 ): AsyncGenerator<{ readonly done: number; readonly total: number }, Trial> {
   const drafts = textDrafts(parseOptions('generate', {}).drafts);
   const opened: StagedModel[] = [];
@@ -96,7 +99,7 @@ export async function* tryOut(
     opened.push(staged);
     return staged;
   };
-  const way = (staged: StagedModel, different: Partial<DecodeRequest>): Way => ({
+  const way = (staged: StagedModel, different: Partial<BatchRequest>): Way => ({
     session: openSession(staged, undefined, newPace(staged, on.passes)),
     different,
     milliseconds: [],
@@ -119,11 +122,8 @@ export async function* tryOut(
     for (const [i, prompt] of prompts.slice(0, rounds).entries()) {
       const turn = ways.filter((one) => i <= trialTexts.fewest || !isDecided(one, { full, lossless, fast, alone }));
       if (turn.length === 0 || (i > trialTexts.fewest && isLate())) break;
-      for (const [n, one] of (i % 2 ? turn : turn.toReversed()).entries()) {
-        const milliseconds = await timeText(one, on.tokenizer, prompt);
-        if (i > 0) one.milliseconds.push(milliseconds);
-        yield { done: i * ways.length + n + 1, total };
-      }
+      await timeTexts(turn, on.tokenizer, prompt, i > 0, signal);
+      yield { done: (i + 1) * ways.length, total };
     }
     yield { done: total, total };
     const drafted = timesAsFast(lossless, full, full);
@@ -177,19 +177,32 @@ function timesAsFast(faster: Way, slower: Way, full: Way): Figure {
   return ratioOf(times(slower), times(faster));
 }
 
-/** Milliseconds of a token behind the prompt, since a text may end sooner in one way than in another; Infinity if it says too little. */
-async function timeText(one: Way, tokenizer: Tokenizer, prompt: readonly number[]): Promise<number> {
-  let [began, tokens] = [0, 0];
-  const request = { ...fullDepth(tokenizer, prompt), ...one.different };
-  for await (const event of decode(one.session, request))
-    if (event.type === 'prompt') began = performance.now();
-    else if (event.type === 'token') tokens++;
-  return tokens < fewestTimed ? Infinity : (performance.now() - began) / tokens;
+/**
+ * Adds to each way the milliseconds of a token behind the prompt, since a text may end sooner in one way than in another; Infinity if it is
+ * too short to say much.
+ */
+async function timeTexts(
+  ways: readonly Way[],
+  tokenizer: Tokenizer,
+  prompt: readonly number[],
+  counts: boolean,
+  signal?: AbortSignal,
+): Promise<void> {
+  const writing = ways.map(({ session, different }) =>
+    session.write([{ ...fullDepth(tokenizer, prompt), ...different }]),
+  );
+  const timed = await timeSideBySide(writing, signal);
+  if (!counts) return;
+  for (const [i, { seconds, tokens }] of timed.entries())
+    ways[i]!.milliseconds.push(tokens < fewestTimed ? Infinity : (1000 * seconds) / tokens);
 }
 
 /** Greedy decoding of a prompt through all layers, without drafts. */
-const fullDepth = (tokenizer: Tokenizer, prompt: readonly number[]): DecodeRequest => ({
-  prompts: [prompt],
+const fullDepth = (tokenizer: Tokenizer, prompt: readonly number[]): BatchRequest => ({
+  number: 0,
+  prompt,
+  begun: null,
+  scores: null,
   maxTokens: trialTokens,
   policy: { kind: 'confidence', threshold: () => 1 },
   enabled: () => false,

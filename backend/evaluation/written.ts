@@ -25,6 +25,11 @@ import { leavingBy, type Candidate } from './trial.ts';
  * takes twice as many.
  */
 const shares = [0.07, 0.15, 0.3, 0.6, 1, 1.5, 2.2, 3.3, 5];
+/**
+ * If the first of these breaks the promise, one text may have gone wrong: a candidate with this share is judged then, with this share of the
+ * probability of an error, and all others have the rest (the fallback procedure of Wiens 2003).
+ */
+const fallback = { share: 0.02, chance: 0.2 };
 /** A candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one: judging takes minutes. */
 const leastGain = 1.02;
 /**
@@ -37,8 +42,6 @@ const textTokens = 128;
 /** Texts written at once after the first batch, which is large enough if nothing is lost. */
 const laterTexts = 8;
 
-const noThresholds = { thresholds: {}, milliseconds: Infinity };
-
 /** A candidate that keeps the promise, with agreement and regret of the text by which it was judged. */
 export type Judged = Candidate & Pick<Brought, 'agreement' | 'regret'>;
 
@@ -49,8 +52,14 @@ interface Written {
 }
 
 /** Most texts by which a candidate is judged. */
-export const mostJudgedTexts = (request: Guarantee): number =>
-  Math.ceil((patience * fewestJudged(request)) / textTokens);
+export const mostJudgedTexts = (request: Guarantee): number => Math.ceil(mostJudged(request) / textTokens);
+const mostJudged = (request: Guarantee): number => patience * fewestJudged(partOf(request, 1 - fallback.chance));
+
+/** The same promise, if this share of the probability of an error is left. */
+const partOf = ({ promise, certainty }: Guarantee, share: number): Guarantee => ({
+  promise,
+  certainty: 1 - share * (1 - certainty),
+});
 
 export interface Judging {
   readonly tokenizer: Tokenizer;
@@ -70,9 +79,7 @@ export interface Judgement {
   readonly isLate: boolean;
 }
 
-/**
- * Judges candidates in a fixed order, the most cautious first, until one fails, so that no correction for their number is needed.
- */
+/** Judges candidates by the text that they write. */
 export async function* judgeWritten(
   on: Judging,
   request: CalibrationRequest,
@@ -80,35 +87,70 @@ export async function* judgeWritten(
 ): AsyncGenerator<CalibrateEvent, Judgement> {
   const { staged, observed, costs, prompts, hasTime } = on;
   const { promise } = request;
-  const allowed = allowedLoss(promise);
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
-  const fewest = fewestJudged(request);
-  const most = Math.min(patience * fewest, prompts.length * textTokens);
-  let kept: Judged | null = null;
-  const isLate = (seconds: number): boolean => !hasTime(seconds, kept === null);
-  const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
-    isLate(0) ? 'broken' : verdictOf(request, regrets, most);
-  let [longest, soonest, saved] = [0, Infinity, -Infinity];
-  for (const share of shares) {
-    const { thresholds, milliseconds } = likely(observed, costs, promise, share * allowed).at(-1) ?? noThresholds;
-    const places = Object.keys(thresholds);
-    if (milliseconds * leastGain > soonest || !places.some((exit) => remembering.has(exit))) continue;
+  const most = Math.min(mostJudged(request), prompts.length * textTokens);
+  let [soonest, longest, isFirst] = [Infinity, 0, true];
+  const isLate = (seconds: number): boolean => !hasTime(seconds, isFirst);
+  const judge: Judge<CalibrateEvent, Judged & Saving> = async function* (share, chance) {
+    const found = likely(observed, costs, promise, share * allowedLoss(promise)).at(-1);
+    if (!found || !Object.keys(found.thresholds).some((exit) => remembering.has(exit))) return 'same';
+    const { thresholds, milliseconds } = found;
+    const isOther = share < shares[0]! ? milliseconds > soonest : milliseconds * leastGain <= soonest;
+    if (!isOther) return 'same';
+    if (isLate(longest)) return 'late';
     soonest = milliseconds;
-    if (isLate(longest)) return { kept, isLate: true };
     const started = performance.now();
     const { gates } = findGates(observed, costs, promise, thresholds);
     const candidate: Candidate = { thresholds, gates, remembers: true };
-    yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places.join(' and ')}, with memory` };
+    const places = Object.keys(thresholds).join(' and ');
+    yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places}, with memory` };
+    const guarantee = partOf(request, chance);
+    const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
+      isLate(0) ? 'broken' : verdictOf(guarantee, regrets, most);
     const text = yield* written(on, candidate, most, verdict, signal);
     longest = Math.max(longest, (performance.now() - started) / 1000);
-    if (text === null) return { kept, isLate: isLate(0) };
+    if (text === null) return isLate(0) ? 'late' : 'broken';
+    isFirst = false;
+    return { ...candidate, ...judgedBy(text.regrets), saves: text.saves };
+  };
+  return yield* judgeInOrder(judge);
+}
+
+interface Saving {
+  /** Milliseconds a token. */
+  readonly saves: number;
+}
+
+/**
+ * Judges the candidate that loses `share` of the allowed on the full model's own text, with `chance` of the probability of an error. `same`:
+ * there is none, or it is hardly faster than the last one. `late`: the time ended before it was clear whether it keeps the promise.
+ */
+export type Judge<Event, Found extends Saving> = (
+  share: number,
+  chance: number,
+) => AsyncGenerator<Event, Found | 'broken' | 'same' | 'late'>;
+
+/**
+ * Of the candidates that keep the promise, the one that saves most. They are judged in a fixed order, the most cautious first, until one
+ * fails, so that no correction for their number is needed. If the first fails, one that is more cautious still is judged.
+ */
+export async function* judgeInOrder<Event, Found extends Saving>(
+  judge: Judge<Event, Found>,
+): AsyncGenerator<Event, { readonly kept: Found | null; readonly isLate: boolean }> {
+  let kept: Found | null = null;
+  for (const share of shares) {
+    const found = yield* judge(share, 1 - fallback.chance);
+    if (found === 'same') continue;
+    if (found === 'late') return { kept, isLate: true };
+    if (found === 'broken') break;
     // Exits that are bolder are wrong more often, and then off for the rest of a text.
-    if (text.saves <= saved) break;
-    saved = text.saves;
-    kept = { ...candidate, ...judgedBy(text.regrets) };
+    if (kept !== null && found.saves <= kept.saves) break;
+    kept = found;
   }
-  return { kept, isLate: false };
+  if (kept !== null) return { kept, isLate: false };
+  const found = yield* judge(fallback.share, fallback.chance);
+  return typeof found === 'string' ? { kept: null, isLate: found === 'late' } : { kept: found, isLate: false };
 }
 
 /**

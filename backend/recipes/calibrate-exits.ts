@@ -126,7 +126,7 @@ export async function* calibrateExits(
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
   const beginnings = promptsOf(on.windows, 1 + trialTexts.most, trialPrompt);
-  const racing = tryOut({ ...on, passes }, beginnings, candidates, () => elapsed() > request.time.planned);
+  const racing = tryOut({ ...on, passes }, beginnings, candidates, () => elapsed() > request.time.planned, signal);
   const trial = yield* counting('measure', 'texts', racing, signal);
   const best = fastestOf(candidates, trial);
   const { thresholds, gates, speedups } = best;

@@ -22,7 +22,7 @@ import {
 } from '../../../protocol/shapes.ts';
 import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole } from '../../formats/files.ts';
 import { lockOrRefuse } from '../../formats/lock.ts';
-import type { Timed } from './statistics.ts';
+import type { Timed } from '../side-by-side.ts';
 
 export const answersFile = 'answers.jsonl';
 const timesFile = 'times.jsonl';

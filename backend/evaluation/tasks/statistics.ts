@@ -2,6 +2,7 @@
 import type { Verdict } from '../../../protocol/tasks.ts';
 import { seededRandom } from '../../decoding/random.ts';
 import { binomialTail } from '../promise.ts';
+import type { Timed } from '../side-by-side.ts';
 
 export interface Interval {
   readonly low: number;
@@ -48,12 +49,6 @@ export function pairedDifference(scores: readonly number[], other: readonly numb
 export function verdictOf({ low, high }: Interval, margin: number): Verdict {
   if (low > -margin) return 'not-worse';
   return high < -margin ? 'worse' : 'unclear';
-}
-
-/** Time and tokens of one text. */
-export interface Timed {
-  readonly seconds: number;
-  readonly tokens: number;
 }
 
 /** How many times as fast as another way, a token: the ratio of totals, with the interval over texts. */

@@ -8,7 +8,13 @@ import type { ExitObservations } from '../../../backend/evaluation/gates.ts';
 import { noTimeLimit } from '../../../backend/evaluation/calibration-texts.ts';
 import { judgedBy } from '../../../backend/evaluation/promise.ts';
 import { leavingBy } from '../../../backend/evaluation/trial.ts';
-import { judgeWritten, type Judgement, type Judging } from '../../../backend/evaluation/written.ts';
+import {
+  judgeInOrder,
+  judgeWritten,
+  type Judge,
+  type Judgement,
+  type Judging,
+} from '../../../backend/evaluation/written.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
@@ -89,4 +95,41 @@ test('if the planned time is over, what the promise needs is done, and no bolder
   const first = await calibrated(promise, 1, (_, isFirst) => isFirst);
   expect(first).toMatchObject({ isLate: true });
   expect(Object.keys(first.kept!.thresholds).length).toBeGreaterThan(0);
+});
+
+/** Judges by `verdicts`, by share of the allowed loss; notes each share with its chance. */
+async function judgedInOrder(
+  verdicts: Readonly<Record<number, number | 'broken' | 'late'>>,
+): Promise<{ kept: number | null; isLate: boolean; judged: string[] }> {
+  const judged: string[] = [];
+  const judge: Judge<never, { saves: number }> = async function* (share, chance) {
+    const verdict = verdicts[share] ?? 'same';
+    if (verdict !== 'same') judged.push(`${share} ${chance}`);
+    return typeof verdict === 'number' ? { saves: verdict } : verdict;
+  };
+  const { kept, isLate } = await finished(judgeInOrder(judge));
+  return { kept: kept?.saves ?? null, isLate, judged };
+}
+
+test('candidates are judged from the most cautious on until one fails or saves less; the one that saved most is kept', async () => {
+  expect(await judgedInOrder({ 0.07: 3, 0.3: 4, 0.6: 'broken', 1: 9 })).toEqual({
+    kept: 4,
+    isLate: false,
+    judged: ['0.07 0.8', '0.3 0.8', '0.6 0.8'],
+  });
+  expect(await judgedInOrder({ 0.07: 3, 0.15: 2, 0.3: 9 })).toMatchObject({ kept: 3, isLate: false });
+  expect(await judgedInOrder({ 0.07: 3, 0.15: 'late' })).toMatchObject({ kept: 3, isLate: true });
+  expect(await judgedInOrder({ 0.15: 5 })).toMatchObject({ kept: 5 });
+});
+
+test('if the first candidate fails, a more cautious one has the rest of the probability of an error', async () => {
+  const first = await judgedInOrder({ 0.02: 1, 0.07: 'broken', 0.15: 9 });
+  expect(first.kept).toBe(1);
+  expect(first.judged.map((one) => one.split(' ')[0])).toEqual(['0.07', '0.02']);
+  const chances = first.judged.map((one) => Number(one.split(' ')[1]));
+  expect(chances[0]! + chances[1]!).toBeCloseTo(1, 12);
+  expect(await judgedInOrder({ 0.02: 'broken', 0.07: 'broken' })).toMatchObject({ kept: null, isLate: false });
+  expect(await judgedInOrder({ 0.02: 'late', 0.07: 'broken' })).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder({ 0.02: 1, 0.07: 'late' })).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder({})).toEqual({ kept: null, isLate: false, judged: [] });
 });

@@ -1,0 +1,45 @@
+/**
+ * Times texts while they are written side by side, a pass of one and then a pass of another. A machine's speed drifts within a second, so
+ * texts that are written one after the other differ by more than most exits bring.
+ */
+import type { BatchEvent, BatchRequest } from '../decoding/batch.ts';
+
+/** Time and tokens of one text. */
+export interface Timed {
+  readonly seconds: number;
+  readonly tokens: number;
+}
+
+type Events = AsyncIterator<BatchEvent<BatchRequest>>;
+
+/**
+ * Seconds after the prompts, and the tokens written in them, which include the first token, a result of the prompt's pass. The text with
+ * the fewest tokens takes the next pass, so that all write the same part of a text while the machine is as fast. Each text must have a
+ * session of its own.
+ * @throws the error of a text, and the signal's reason; all texts are then left.
+ */
+export async function timeSideBySide(texts: readonly Events[], signal?: AbortSignal): Promise<Timed[]> {
+  const timed = texts.map((events) => ({ events, seconds: 0, tokens: 0 }));
+  try {
+    for (const { events } of timed) await promptOf(events);
+    const open = new Set(timed);
+    while (open.size > 0) {
+      signal?.throwIfAborted();
+      const next = [...open].reduce((least, one) => (one.tokens < least.tokens ? one : least));
+      const began = performance.now();
+      const event = await next.events.next();
+      next.seconds += (performance.now() - began) / 1000;
+      if (event.done) open.delete(next);
+      else if (event.value.type === 'tokens') next.tokens += event.value.tokens.length;
+    }
+  } finally {
+    for (const { events } of timed) await events.return?.();
+  }
+  return timed.map(({ seconds, tokens }) => ({ seconds, tokens }));
+}
+
+/** Reads the events up to that of the prompt. */
+async function promptOf(events: Events): Promise<void> {
+  let event = await events.next();
+  while (!event.done && event.value.type !== 'prompt') event = await events.next();
+}
