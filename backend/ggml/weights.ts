@@ -41,12 +41,16 @@ export interface Weights {
   load(groups: readonly (readonly string[])[]): Promise<void>;
   /** Matrices of experts `[experts · out, in]`, as a tensor `[in, out, experts]`. */
   experts(name: string, experts: number): Tensor;
-  /** Adds a matrix that no file has, under a name of its own: `matrix` returns it from then on. `data` is called once. */
+  /**
+   * Adds a matrix that no file has, under a name of its own: `matrix` returns it from then on. `data` is called once. `blockRows`: only
+   * blocks of so many rows are multiplied.
+   */
   keep(
     name: string,
     type: TypeName,
     shape: readonly [rows: number, columns: number],
     data: () => Uint8Array,
+    blockRows?: number,
   ): Promise<void>;
   /** A bias or the gain of a norm, plus `offset`. */
   vector(name: string, offset?: number): Tensor;
@@ -125,10 +129,10 @@ export function openWeights(processor: Processor, parameters: Parameters, form: 
         staging.dispose();
       }
     },
-    async keep(name, type, [rows, columns], data) {
+    async keep(name, type, [rows, columns], data, blockRows = rows) {
       if (matrices.has(name)) return;
       if (coming.has(name)) return coming.get(name);
-      const { bufferType, few, alone, type: own } = processor.place(type, columns, rows);
+      const { bufferType, few, alone, type: own } = processor.place(type, columns, blockRows, rows / blockRows);
       if (own !== type) throw new Error(`"${name}" would lie in ${own}`);
       const bytes = data();
       const make = (context: Context): Tensor => library.newTensor2(context, types[type], columns, rows);

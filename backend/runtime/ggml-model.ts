@@ -21,7 +21,7 @@ import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts
 import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
 import { inputRotations } from './rotations.ts';
 import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type Place } from './ggml-reading.ts';
-import { isScreened, loadRoughHead } from './rough-head.ts';
+import { headScreen, loadHeadScreen } from './rough-head.ts';
 import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
 
 /** Bytes of keys, values and streams that stay for the next text, at most. */
@@ -36,13 +36,14 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   const weights = new Map(
     [...new Set(processors)].map((each) => [each, weightsOf(each, model, exits.parameters, options)]),
   );
+  const behind = processorOfLayer(spec.layers.length, options);
+  const screen = headScreen(behind, model, options);
   const place = (stage: number): Place => ({
     processor: processors[stage]!,
     weights: weights.get(processors[stage]!)!,
     exact: isExact(options.form),
+    screen,
   });
-  const behind = processorOfLayer(spec.layers.length, options);
-  const screens = isScreened(behind, model, options);
   const stages = tree.map((each): StageSpec => ({
     parent: each.parent,
     from: each.from,
@@ -74,7 +75,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     stages,
     exits: points,
     stageGraph: (first, last, shape, store) => stagesGraph(place(first), spec, tree, { first, last }, shape, store),
-    screens: (k) => screens && processors[points[k]!.reads] === behind && readsHead(points[k]!),
+    screens: (k) => screen !== null && processors[points[k]!.reads] === behind && readsHead(points[k]!),
     readGraph: (k, shape, store) => readGraph(place(points[k]!.reads), spec, points[k]!, shape, store),
     memoryGraph: (k, columns, store) => memoryGraph(place(points[k]!.stages - 1), spec, points[k]!, columns, store),
   };
@@ -98,7 +99,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     for (const [processor, each] of weights)
       if (!processor.isGpu)
         await each.load(matricesOf(model, (layer) => processorOfLayer(layer, options) === processor));
-    if (screens) await loadRoughHead(behind, model, weights.get(behind)!);
+    if (screen) await loadHeadScreen(behind, model, weights.get(behind)!, screen);
     // Weights that are refused are refused when the model is opened.
     const first = openSlots(1);
     first.enter(0, [0]);

@@ -6,7 +6,7 @@ import type { Tensor } from '../ggml/library.ts';
 import { mixtureNodes } from '../ggml/ops/mixture.ts';
 import { ggmlOps } from '../ggml/ops/ops.ts';
 import type { Processor } from '../ggml/processor.ts';
-import { roughPath, screenedLinear } from '../ggml/ops/screened.ts';
+import { screenedLinear, type Screen } from '../ggml/ops/screened.ts';
 import type { Weights } from '../ggml/weights.ts';
 import { finalLogits } from '../model/layer.ts';
 import { cutWidth, type ModelSpec } from '../model/spec.ts';
@@ -25,6 +25,8 @@ export interface Place {
   readonly processor: Processor;
   readonly weights: Weights;
   readonly exact: boolean;
+  /** Of the model's head, if it can be screened here. */
+  readonly screen: Screen | null;
 }
 
 /** Whether an exit reads with the model's own head, as the final exit does. */
@@ -36,7 +38,7 @@ export const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: T
 
 /** An exit's readouts of some positions: see `readouts`. Input: `at`. */
 export function readGraph(
-  { processor, weights, exact }: Place,
+  { processor, weights, exact, screen }: Place,
   spec: ModelSpec,
   { reads, spec: exit }: ExitPoint,
   { positions, isScreened }: ReadShape,
@@ -48,9 +50,9 @@ export function readGraph(
     const ops: typeof whole = {
       ...whole,
       linear(x, path) {
-        if (!isScreened || path !== modelHead) return whole.linear(x, path);
-        const rough = whole.linear(x, roughPath(path));
-        return screenedLinear(processor, sketch, weights, { x, rough, path, positions });
+        if (!isScreened || screen?.whole !== path) return whole.linear(x, path);
+        const rough = whole.linear(x, screen.rough);
+        return screenedLinear(processor, sketch, weights, { x, rough, screen, positions });
       },
     };
     const tensor = columnsOf(processor, sketch, store.stream(reads), positions);

@@ -3,8 +3,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Processor } from '../ggml/processor.ts';
-import { canScreen, roughBytes, roughCopy, roughPath, roughType } from '../ggml/ops/screened.ts';
-import { storedForm } from '../ggml/weight-form.ts';
+import { loadScreen, roughBytes, roughCopy, roughType, screenOf, type Screen } from '../ggml/ops/screened.ts';
 import type { Weights } from '../ggml/weights.ts';
 import { fileIdentity, writeFileAtomically } from '../formats/files.ts';
 import { userCache } from '../formats/user-cache.ts';
@@ -15,16 +14,19 @@ import type { GgmlOptions } from './ggml-runtime.ts';
 export const modelHead = 'lm_head';
 const weight = `${modelHead}.weight`;
 
-/** Whether readouts of a model's head on a processor are screened: always or never, for as long as it is open. */
-export const isScreened = (processor: Processor, { parameters }: Model, { head, form }: GgmlOptions): boolean =>
-  head === 'screened' && form === 'stored' && canScreen(processor, parameters, modelHead);
+/** What screens readouts of a model's head on a processor for as long as it is open, if anything does. */
+export const headScreen = (processor: Processor, { parameters }: Model, { head, form }: GgmlOptions): Screen | null =>
+  head === 'screened' && form === 'stored' ? screenOf(processor, parameters, modelHead) : null;
 
-/** Adds the copy to the weights: from the cache, else made now. */
-export async function loadRoughHead(processor: Processor, model: Model, weights: Weights): Promise<void> {
+/** Adds the copies to the weights: the rough one from the cache, else made now. */
+export async function loadHeadScreen(
+  processor: Processor,
+  model: Model,
+  weights: Weights,
+  screen: Screen,
+): Promise<void> {
   const { parameters } = model;
-  const shape = parameters.shape(weight) as [number, number];
-  await weights.keep(`${roughPath(modelHead)}.weight`, roughType, shape, () => {
-    const type = storedForm(parameters, weight)!;
+  await loadScreen(weights, parameters, screen, (type, shape) => {
     const file = join(userCache(), folder, copyName(model, `${type} ${shape.join(' ')}`));
     const known = readCopy(file, roughBytes(processor, shape));
     if (known !== null) return known;

@@ -26,35 +26,41 @@ const largestShare = 0.75;
 /** `GGML_OP_POOL_MAX`. */
 const poolMaximum = 0;
 
-/** Path of the linear by the copy. */
-export const roughPath = (path: string): string => `${path}.rough`;
+/** Paths of what screens a linear. */
+export interface Screen {
+  /** The linear itself. */
+  readonly whole: string;
+  /** By the rough copy. */
+  readonly rough: string;
+  /** By which blocks are computed again: the linear itself, or a copy of its weight, since AMX multiplies no blocks of what lies in its form. */
+  readonly blocks: string;
+}
 
 /**
- * Whether screening the head `path` pays on a processor: the weight is large, in more bits than the copy, and without a bias; a kernel
- * repacks the copy; and blocks of the weight's rows can be multiplied in place, with the same bits in every pass.
+ * What screens the head `path` on a processor; null if screening does not pay. It does if the weight is large, in more bits than the copy,
+ * and without a bias; a kernel repacks the copy; and blocks of the weight's rows have the same bits in every pass.
  */
-export function canScreen(
+export function screenOf(
   processor: Processor,
   parameters: Parameters,
   path: string,
   smallest = smallestScreened,
-): boolean {
+): Screen | null {
   const name = `${path}.weight`;
   const type = storedForm(parameters, name);
   const [rows, columns] = parameters.shape(name) as [number, number];
-  if (processor.isGpu || type === null || parameters.has(`${path}.bias`)) return false;
-  if (rows % blockRows !== 0 || columns % blockInfo(roughType).elements !== 0 || rows * columns < smallest)
-    return false;
-  if (bits(roughType) > largestShare * bits(type)) return false;
+  if (processor.isGpu || type === null || parameters.has(`${path}.bias`)) return null;
+  if (rows % blockRows !== 0 || columns % blockInfo(roughType).elements !== 0 || rows * columns < smallest) return null;
+  if (bits(roughType) > largestShare * bits(type)) return null;
   const whole = processor.place(type, columns, rows);
   const inBlocks = processor.place(type, columns, blockRows, rows / blockRows);
   const rough = processor.place(roughType, columns, rows);
-  return (
-    rough.bufferType !== processor.plain &&
-    inBlocks.type === whole.type &&
-    inBlocks.bufferType === whole.bufferType &&
-    [whole, inBlocks, rough].every(({ isEven }) => isEven)
-  );
+  const areEven = [whole, inBlocks, rough].every(({ isEven }) => isEven);
+  if (rough.bufferType === processor.plain || !areEven || inBlocks.type !== whole.type) return null;
+  const isInPlace = inBlocks.bufferType === whole.bufferType;
+  // Sums of bytes differ only in their last bits from place to place, those of floats by more.
+  if (!isInPlace && blockInfo(type).elements === 1) return null;
+  return { whole: path, rough: `${path}.rough`, blocks: isInPlace ? path : `${path}.blocks` };
 }
 
 /** Of a number. */
@@ -63,22 +69,37 @@ function bits(type: TypeName): number {
   return (8 * bytes) / elements;
 }
 
+/** Loads the copies that a screen needs. `rough`: gives the bytes of the rough one. */
+export async function loadScreen(
+  weights: Weights,
+  parameters: Parameters,
+  { whole, rough, blocks }: Screen,
+  roughBytes: (type: TypeName, shape: readonly [rows: number, columns: number]) => Uint8Array,
+): Promise<void> {
+  const name = `${whole}.weight`;
+  const shape = parameters.shape(name) as [number, number];
+  const type = storedForm(parameters, name)!;
+  await weights.keep(`${rough}.weight`, roughType, shape, () => roughBytes(type, shape));
+  if (blocks === whole) return;
+  await weights.keep(`${blocks}.weight`, type, shape, () => parameters.stored(name), blockRows);
+}
+
 /**
- * x `[in, positions]` → `[out, positions]`: exact sums, to the bit those of the whole linear, in the blocks of each position's best
- * rough ones, rough ones elsewhere. `rough`: x by the copy, which is overwritten.
+ * x `[in, positions]` → `[out, positions]`: exact sums in the blocks of each position's best rough ones, to the bit those of the whole
+ * linear if they are of its own weight; rough ones elsewhere. `rough`: x by the copy, which is overwritten.
  */
 export function screenedLinear(
   { library: g }: Processor,
   { context: c }: GraphSketch,
   weights: Weights,
-  { x, rough, path, positions }: { x: Value; rough: Value; path: string; positions: number },
+  { x, rough, screen, positions }: { x: Value; rough: Value; screen: Screen; positions: number },
 ): Value {
-  const blocks = rough.width / blockRows;
+  const count = rough.width / blockRows;
   const maxima = g.pool(c, rough.tensor, poolMaximum, blockRows, blockRows, 0);
-  const best = g.topK(c, maxima, Math.min(chosenBlocks, blocks));
-  const weight = g.reshape3(c, weights.matrix(`${path}.weight`).tensor, x.width, blockRows, blocks);
+  const best = g.topK(c, maxima, Math.min(chosenBlocks, count));
+  const weight = g.reshape3(c, weights.matrix(`${screen.blocks}.weight`).tensor, x.width, blockRows, count);
   const exact = g.mulMatId(c, weight, g.reshape3(c, x.tensor, x.width, 1, positions), best);
-  const all = g.setRows(c, g.reshape3(c, rough.tensor, blockRows, blocks, positions), exact, best);
+  const all = g.setRows(c, g.reshape3(c, rough.tensor, blockRows, count, positions), exact, best);
   return { tensor: g.reshape2(c, all, rough.width, positions), width: rough.width };
 }
 

@@ -8,7 +8,7 @@ import { toHalf } from '../../../backend/formats/halves.ts';
 import { quantiseBlocks } from '../../../backend/formats/quantise-blocks.ts';
 import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import type { Processor } from '../../../backend/ggml/processor.ts';
-import { canScreen } from '../../../backend/ggml/ops/screened.ts';
+import { screenOf } from '../../../backend/ggml/ops/screened.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { processorOf } from '../../../backend/runtime/ggml-runtime.ts';
 import { noExits, openStagedModel, type RuntimeOptions } from '../../../backend/runtime/open.ts';
@@ -115,7 +115,7 @@ describe.skipIf(!hasGgml).each([
   const model = withLargeHead(file, type);
   const open = (options: RuntimeOptions = {}): Promise<StagedModel> =>
     openStagedModel(model, copiedExits(model, [shared]), { arithmetic: 'int8', ...options });
-  const screens = hasGgml && canScreen(cpu(), model.parameters, 'lm_head');
+  const screens = hasGgml && screenOf(cpu(), model.parameters, 'lm_head') !== null;
   let [exact, screened]: StagedModel[] = [];
   beforeAll(async () => ([exact, screened] = [await open({ head: 'exact' }), await open()]));
   afterAll(async () => {
@@ -179,7 +179,7 @@ describe.skipIf(!hasGgml)('not screened', () => {
     ['in few bits', { ...parameters, storedType: () => 'Q4_0' as const }],
     ['held in memory', { ...parameters, storedType: () => null }],
     ['with a bias', { ...parameters, has: () => true }],
-  ])('a head that is %s', (_, changed) => expect(canScreen(cpu(), changed, 'lm_head')).toBe(false));
+  ])('a head that is %s', (_, changed) => expect(screenOf(cpu(), changed, 'lm_head')).toBeNull());
 
-  test('a head on a card', () => expect(canScreen({ ...cpu(), isGpu: true }, parameters, 'lm_head')).toBe(false));
+  test('a head on a card', () => expect(screenOf({ ...cpu(), isGpu: true }, parameters, 'lm_head')).toBeNull());
 });
