@@ -2,15 +2,15 @@
  * Times texts while they are written side by side, a pass of one and then a pass of another. A machine's speed drifts within a second, so
  * texts that are written one after the other differ by more than most exits bring.
  */
-import type { BatchEvent, BatchRequest } from '../decoding/batch.ts';
-
 /** Time and tokens of one text. */
 export interface Timed {
   readonly seconds: number;
   readonly tokens: number;
 }
 
-type Events = AsyncIterator<BatchEvent<BatchRequest>>;
+/** Events of a session, or of another writer; `tokens` of one pass. */
+type Event = { readonly type: 'prompt' | 'stop' } | { readonly type: 'tokens'; readonly tokens: readonly unknown[] };
+type Events = AsyncIterator<Event>;
 
 /**
  * Seconds after the prompts, and the tokens written in them, which include the first token, a result of the prompt's pass. The text with

@@ -8,10 +8,11 @@ import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
-import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import type { BatchEvent, BatchRequest } from '../../../backend/decoding/batch.ts';
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { gatesOf } from '../../../backend/checkpoint/gates.ts';
+import { timeSideBySide } from '../../../backend/evaluation/side-by-side.ts';
 import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
@@ -52,7 +53,7 @@ export const exitsSection: Section = {
     return {
       ...(await measureModel(file, options)),
       notes: [
-        `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. The prompt's own pass is not counted. Tokens/s are of the median text, ÷ full depth is of all texts together.`,
+        `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. Our ways write a text side by side, a pass each in turn; llama.cpp writes it by itself. The prompt's own pass is not counted. Tokens/s are of the median text, ÷ full depth is of all texts together.`,
         'Agreement: the share of tokens that the full model would have chosen after the same text, a token a pass. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
       ],
@@ -62,15 +63,17 @@ export const exitsSection: Section = {
 
 /** A text as a way of decoding wrote it. */
 interface Written {
-  readonly ids: readonly number[];
-  readonly layers: number;
+  readonly ids: number[];
+  /** Mean over its tokens. */
+  layers: number;
 }
 
 /** One way of decoding; texts by prompt, written once. */
 interface Way {
   readonly name: string;
   readonly kind: 'full' | 'fast' | 'lossless';
-  readonly contestant: Contestant;
+  readonly session: Session;
+  readonly different: Partial<BatchRequest>;
   readonly texts: Written[];
 }
 
@@ -103,8 +106,8 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
       { length: options.isDraft ? options.rounds : Math.max(fewestPrompts, options.rounds) },
       (_, i) => promptOf(tokenizer, promptTokens, i),
     );
-    const ways = waysOf({ plain, exact, staged, calibrated }, tokenizer, prompts);
-    const contestants = ways.map(({ contestant }) => contestant);
+    const ways = waysOf({ plain, exact, staged, calibrated });
+    const contestants: Contestant[] = [sideBySide(ways, tokenizer, prompts)];
     if (file.endsWith('.gguf') && (await installLlama())) {
       const contextSize = promptTokens + newTokens + 8;
       const llama = await llamaDecoder({ model: path.resolve(file), threads, contextSize });
@@ -162,29 +165,21 @@ interface CalibratedExits {
   readonly model: StagedModel;
 }
 
-function waysOf(
-  {
-    plain,
-    exact,
-    staged,
-    calibrated,
-  }: Readonly<Record<'plain' | 'exact' | 'staged', StagedModel>> & { readonly calibrated: readonly CalibratedExits[] },
-  tokenizer: Tokenizer,
-  prompts: readonly (readonly number[])[],
-): Way[] {
-  const way = (name: string, kind: Way['kind'], model: StagedModel, different: Partial<DecodeRequest>): Way => {
-    const session = openSession(model);
-    const texts: Written[] = [];
-    let at = 0;
-    const turn = async (): Promise<Record<string, number>> => {
-      const prompt = prompts[at % prompts.length]!;
-      const request = { ...endlessRequest(tokenizer, [prompt]), maxTokens: newTokens, ...different };
-      const { seconds, ...text } = await write(session, request);
-      texts[at++ % prompts.length] = text;
-      return { [name]: seconds };
-    };
-    return { name, kind, contestant: { name, turn }, texts };
-  };
+function waysOf({
+  plain,
+  exact,
+  staged,
+  calibrated,
+}: Readonly<Record<'plain' | 'exact' | 'staged', StagedModel>> & {
+  readonly calibrated: readonly CalibratedExits[];
+}): Way[] {
+  const way = (name: string, kind: Way['kind'], model: StagedModel, different: Way['different']): Way => ({
+    name,
+    kind,
+    session: openSession(model),
+    different,
+    texts: [],
+  });
   const lookup = textDrafts(draftLimit);
   const fast = (name: string, threshold: number, drafts = true): Way =>
     way(name, 'fast', staged, {
@@ -210,18 +205,41 @@ function waysOf(
   ];
 }
 
-/** Seconds from the first token to the last. */
-async function write(session: Session, request: DecodeRequest): Promise<Written & { seconds: number }> {
-  const ids: number[] = [];
-  let layers = 0;
-  let started = 0;
-  for await (const event of decode(session, request)) {
-    if (event.type === 'prompt') started = performance.now();
-    if (event.type !== 'token') continue;
-    ids.push(event.token.id);
-    layers += event.token.layer;
+/** All ways as one contestant: in each turn they write the next prompt's text side by side. */
+function sideBySide(ways: readonly Way[], tokenizer: Tokenizer, prompts: readonly (readonly number[])[]): Contestant {
+  let turns = 0;
+  return {
+    name: 'ours',
+    async turn() {
+      const at = turns % prompts.length;
+      // None always follows the same one.
+      const order = ways.map((_, i) => ways[(i + turns) % ways.length]!);
+      turns++;
+      const prompt = prompts[at]!;
+      const plain = { ...endlessRequest(tokenizer, [prompt]), prompt, number: 0, scores: null, begun: null };
+      const writing = order.map(({ session, different, texts }) => {
+        texts[at] = { ids: [], layers: 0 };
+        return recorded(session.write([{ ...plain, maxTokens: newTokens, ...different }]), texts[at]);
+      });
+      const timed = await timeSideBySide(writing);
+      return Object.fromEntries(order.map(({ name }, i) => [name, timed[i]!.seconds]));
+    },
+  };
+}
+
+/** The same events, noted in `text`. */
+async function* recorded(
+  events: AsyncIterable<BatchEvent<BatchRequest>>,
+  text: Written,
+): AsyncGenerator<BatchEvent<BatchRequest>> {
+  for await (const event of events) {
+    if (event.type === 'tokens')
+      for (const { id, layer } of event.tokens) {
+        text.ids.push(id);
+        text.layers += (layer - text.layers) / text.ids.length;
+      }
+    yield event;
   }
-  return { ids, layers: layers / ids.length, seconds: (performance.now() - started) / 1000 };
 }
 
 interface Score {
