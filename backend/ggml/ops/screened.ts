@@ -58,8 +58,8 @@ export function screenOf(
   const areEven = [whole, inBlocks, rough].every(({ isEven }) => isEven);
   if (rough.bufferType === processor.plain || !areEven || inBlocks.type !== whole.type) return null;
   const isInPlace = inBlocks.bufferType === whole.bufferType;
-  // Sums of bytes differ only in their last bits from place to place, those of floats by more.
-  if (!isInPlace && blockInfo(type).elements === 1) return null;
+  // A copy is in the file's type. Sums of bytes differ only in their last bits from place to place, those of floats by more.
+  if (!isInPlace && (inBlocks.type !== type || blockInfo(type).elements === 1)) return null;
   return { whole: path, rough: `${path}.rough`, blocks: isInPlace ? path : `${path}.blocks` };
 }
 
