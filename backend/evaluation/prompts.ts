@@ -1,7 +1,7 @@
 /**
  * Finds the exits at which prompts may stop: how much their continuations lose. A window of held-out text is read in full, and once more
- * with its beginning stopped at an exit; the full model then scores what it would write in the second case. These windows are used for
- * nothing else.
+ * with its beginning stopped at an exit; the full model then scores what it would write in the second case. Thresholds have no part in it,
+ * so that they may be chosen on the same windows.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { CalibrateEvent } from '../../protocol/events.ts';
@@ -38,7 +38,6 @@ export async function* judgePrompts(
   const regrets = new Map(layers.sort((a, b) => b - a).map((layer) => [layer, [] as number[]]));
   yield { type: 'phase', phase: 'evaluate', detail: 'what follows prompts that stop at an exit' };
   let longest = 0;
-  // From the end: beginnings of texts come from the first ones.
   for (let w = windows.count - 1; w >= windows.count - count && regrets.size > 0 && hasTime(longest); w--) {
     const started = performance.now();
     const ids = [...windows.window(w).ids];
