@@ -63,7 +63,9 @@ export function beginReading<Request extends Prompt>(
   const { prompt, scores, pool, codec, maxTokens, opinionsFrom, scope = '' } = request;
   // Scores and vectors need all tokens, so a remembered beginning is of no use.
   const known = scores === null && !pool ? prompt.slice(0, opinionsFrom ?? prompt.length) : [];
-  const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength));
+  const checked = request.onProbation && !request.promptExit ? judgedTokens : 0;
+  const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength), checked);
+  if (!request.onProbation) row.checkedFrom = Infinity;
   const remembered = cache.position(rows.at(row));
   cache.enter(rows.at(row), prompt.slice(remembered));
   row.ids = [...prompt];
@@ -107,6 +109,7 @@ export async function readPiece(
     const isAsked = (exit: ExitPoint): boolean => request.enabled(exit.id) && probation.standing(exit, 0) !== 'off';
     const judged = { from: judgedFrom, to: end };
     probation.judged(await checksOf(model, cache, row, prompt, judged, { ...request, isAsked }));
+    reading.row.checkedFrom = Math.min(reading.row.checkedFrom, judgedFrom);
   }
   reading.read = end;
   reading.milliseconds += performance.now() - started;

@@ -10,6 +10,8 @@ export interface Row {
   ids: number[];
   /** Where the full model was compared with exits: see probation.ts. */
   checks: Check[];
+  /** Position from which on it was compared wherever an exit was sure; Infinity: nowhere, since no text on probation read the row's end. */
+  checkedFrom: number;
   scope: string;
   used: number;
   isFree: boolean;
@@ -20,9 +22,10 @@ export interface Rows {
   at(row: Row): number;
   /**
    * A row for a text of at most `length` tokens that begins with a prompt: its cache already has as much of the prompt as the best row of
-   * the same scope.
+   * the same scope. `checked`: number of tokens at the end of the prompt of which most must have been compared with the full model, else
+   * they are read again.
    */
-  take(prompt: readonly number[], scope: string, length: number): Row;
+  take(prompt: readonly number[], scope: string, length: number, checked?: number): Row;
   /** A row that no text needs any more remembers what its cache has. */
   remember(row: Row): void;
 }
@@ -74,8 +77,12 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
   };
 
   /** See `Rows.take`. */
-  const take = (prompt: readonly number[], scope: string, length: number): Row => {
-    const common = rows.map((row) => (row.scope === scope ? commonLength(row.ids, prompt) : 0));
+  const take = (prompt: readonly number[], scope: string, length: number, checked = 0): Row => {
+    const usable = ({ ids, checkedFrom }: Row): number =>
+      checkedFrom <= prompt.length - checked / 2
+        ? commonLength(ids, prompt)
+        : Math.min(commonLength(ids, prompt), Math.max(0, prompt.length - checked));
+    const common = rows.map((row) => (row.scope === scope ? usable(row) : 0));
     const shared = Math.max(...common);
     const source = rows[common.indexOf(shared)]!;
     // A row is cut only if the prompt shares at least half of it: otherwise most of another conversation would be lost.
@@ -87,7 +94,9 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
       cache.truncate(at(row), 0);
       if (isCopied) cache.copy(at(source), at(row), shared);
     }
-    row.checks = goesOn || isCopied ? source.checks.filter(({ position }) => position <= shared) : [];
+    const isKept = goesOn || isCopied;
+    row.checks = isKept ? source.checks.filter(({ position }) => position <= shared) : [];
+    row.checkedFrom = isKept && source.checkedFrom < shared ? source.checkedFrom : Infinity;
     row.isFree = false;
     row.scope = scope;
     // Entries that memories filled are not taken over, even if their text is still being written.
@@ -111,7 +120,7 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
   return { at, take, remember };
 }
 
-const emptyRow = (): Row => ({ ids: [], checks: [], scope: '', used: 0, isFree: true });
+const emptyRow = (): Row => ({ ids: [], checks: [], checkedFrom: Infinity, scope: '', used: 0, isFree: true });
 
 /** Tokens with which both begin. */
 function commonLength(ids: readonly number[], prompt: readonly number[]): number {

@@ -154,6 +154,18 @@ test('an exit that agreed within the prompt decides at once, also where the prom
   expect(summary(inPieces.tokens)).toEqual(summary(first.tokens));
 });
 
+test('a text leaves where it would alone, also if its prompt was read at full depth before', async () => {
+  const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
+  const alone = await decodeAll(openSession(staged), plainRequest([long], 20, leaving));
+  const session = openSession(staged);
+  const full = plainRequest([long], 20, { enabled: () => false });
+  for (const before of [full, plainRequest([long.slice(0, 80)], 20, leaving), full]) {
+    await decodeAll(session, before);
+    const { tokens } = await decodeAll(session, plainRequest([long], 20, leaving));
+    expect(summary(tokens)).toEqual(summary(alone.tokens));
+  }
+});
+
 test('the end of a text is left to the full model', async () => {
   const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
   const { tokens } = await decodeAll(staged, plainRequest([long], 5, leaving));

@@ -13,6 +13,7 @@ function countingCache(): { cache: KvCache; arranged: number[] } {
     position: (row: number) => positions[row]!,
     isReadable: () => true,
     truncate: (row: number, position: number) => void (positions[row] = Math.min(positions[row]!, position)),
+    copy: (_: number, to: number, count: number) => void (positions[to] = count),
     repair: () => undefined,
     arrange(rows: readonly (number | null)[]) {
       positions = rows.map((row) => (row === null ? 0 : positions[row]!));
@@ -54,4 +55,25 @@ test('with little room a text takes the oldest row, and texts in use have rows a
   expect(rows.at(row)).toBe(0);
   const beside = rows.take([3, 3], '', 2);
   expect(rows.at(beside)).not.toBe(rows.at(row));
+});
+
+test('of a prompt whose end must be checked, a row gives what is before it, or all if most of the end was checked', () => {
+  const { cache } = countingCache();
+  const rows = openRows(cache, 64, Infinity);
+  write(rows, cache, 1, 100);
+  const prompt = Array.from({ length: 100 }, () => 1);
+  const remembered = (checkedFrom: number | null, ids: readonly number[] = prompt): number => {
+    const row = rows.take(ids, '', 100, 40);
+    const known = cache.position(rows.at(row));
+    cache.enter(rows.at(row), ids.slice(known));
+    row.ids = [...ids];
+    if (checkedFrom !== null) row.checkedFrom = checkedFrom;
+    rows.remember(row);
+    return known;
+  };
+  expect(remembered(60)).toBe(60);
+  expect(remembered(null)).toBe(100);
+  // A shorter prompt lacks some checks at first, and then too many.
+  expect(remembered(null, prompt.slice(0, 90))).toBe(90);
+  expect(remembered(Infinity, prompt.slice(0, 70))).toBe(30);
 });
