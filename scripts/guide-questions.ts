@@ -49,11 +49,15 @@ export const judged = [
   'infilling-15b',
 ];
 
-/** Quality over speed of the first set of a kept study; null if its speed was not measured. */
+/** Ways beside full depth that a picture needs to say more than the table. */
+const fewestDrawn = 2;
+
+/** Quality over speed of the first set of a kept study; null if the speed of too few ways was measured. */
 export function overSpeedOf(kept: Kept, name: string): LinesFigure | null {
   const study = kept(name);
   const [set] = study?.kind === 'tasks' ? study.sets : [];
-  return set ? overSpeed(set, name) : null;
+  const timed = set?.ways.filter(({ speed }) => speed !== null) ?? [];
+  return set && timed.length >= fewestDrawn ? overSpeed(set, name) : null;
 }
 
 /** The pictures that `guide-pictures.ts` draws. */

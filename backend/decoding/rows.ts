@@ -10,7 +10,7 @@ export interface Row {
   ids: number[];
   /** Where the full model was compared with exits: see probation.ts. */
   checks: Check[];
-  /** Position from which on it was compared wherever an exit was sure; Infinity: nowhere, since no text on probation read the row's end. */
+  /** From this position on exits were compared with the full model; Infinity if a text that was not on probation read the row's end. */
   checkedFrom: number;
   scope: string;
   used: number;

@@ -90,7 +90,7 @@ export async function* tryOut(
   prompts: readonly (readonly number[])[],
   candidates: readonly Candidate[],
   isLate: () => boolean,
-  signal?: AbortSignal,
+  signal: AbortSignal,
 ): AsyncGenerator<{ readonly done: number; readonly total: number }, Trial> {
   const drafts = textDrafts(parseOptions('generate', {}).drafts);
   const opened: StagedModel[] = [];
@@ -186,7 +186,7 @@ async function timeTexts(
   tokenizer: Tokenizer,
   prompt: readonly number[],
   counts: boolean,
-  signal?: AbortSignal,
+  signal: AbortSignal,
 ): Promise<void> {
   const writing = ways.map(({ session, different }) =>
     session.write([{ ...fullDepth(tokenizer, prompt), ...different }]),

@@ -26,8 +26,8 @@ import { leavingBy, type Candidate } from './trial.ts';
  */
 const shares = [0.07, 0.15, 0.3, 0.6, 1, 1.5, 2.2, 3.3, 5];
 /**
- * If the first of these breaks the promise, one text may have gone wrong: a candidate with this share is judged then, with this share of the
- * probability of an error, and all others have the rest (the fallback procedure of Wiens 2003).
+ * If the first of these breaks the promise, a single text may have gone wrong. Then a candidate with this `share` is judged. Of the
+ * probability of an error it has the part `chance`, and all others have the rest (the fallback procedure of Wiens 2003).
  */
 const fallback = { share: 0.02, chance: 0.2 };
 /** A candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one: judging takes minutes. */
