@@ -157,10 +157,10 @@ it('the whole model: its own loss beside that of exits alone', () => {
   expect(wholeText(study(groups))).toContain('falls: 1.700 ± 0.001 before, 1.600 ± 0.001 behind');
 });
 
-it('quality over speed is a picture that a page can show as it is', () => {
-  const way = { tasks: 4, same: 1, tokens: 9, meanLayer: 6, left: {}, tokensPerSecond: 9 };
+const judgedWays = (...values: readonly number[]): TasksStudy => {
+  const way = { tasks: 4, same: 1, tokens: 9, meanLayer: 6, left: {}, tokensPerSecond: 9, score: 0.5 };
   const verdict = { mean: 0, low: -0.1, high: 0.1, lost: 0, won: 0, p: 1, verdict: 'unclear' as const };
-  const judged: TasksStudy = {
+  return {
     kind: 'tasks',
     model: 'm',
     layers: 12,
@@ -174,26 +174,39 @@ it('quality over speed is a picture that a page can show as it is', () => {
         asked: 4,
         layers: 12,
         ways: [
-          { ...way, way: 'full', score: 0.5, difference: null, speed: null },
-          {
+          { ...way, way: 'full', difference: null, speed: null },
+          ...values.map((value) => ({
             ...way,
-            way: '0.9',
+            way: `${value}x`,
             left: { '8:lens': { keyword: 0.2 }, final: { keyword: 0.2, text: 0.6 } },
-            score: 0.5,
             difference: verdict,
-            speed: { value: 1.2, low: 1.1, high: 1.3, texts: 4 },
-          },
+            speed: { value, low: value - 0.1, high: value + 0.1, texts: 4 },
+          })),
         ],
       },
     ],
   };
-  const drawn = pictures((name) => (name === 'infilling-05b' ? judged : null));
+};
+const keeps =
+  (study: TasksStudy) =>
+  (name: string): TasksStudy | null =>
+    name === 'infilling-05b' ? study : null;
+
+it('quality over speed is a picture that a page can show as it is', () => {
+  const kept = keeps(judgedWays(1.2, 1.4));
+  const drawn = pictures(kept);
   expect(drawn).toHaveLength(1);
   expect(drawn[0]!.drawing).toMatch(
     /^<svg [^>]+aria-label="s: score over measured speed">.*full depth 50.*<\/svg>\n$/s,
   );
-  expect(guide((name) => (name === 'infilling-05b' ? judged : null))).toContain('1.20 (1.10 … 1.30)');
-  expect(guide((name) => (name === 'infilling-05b' ? judged : null))).toContain(
-    'left early at 0.9: keyword 50 %, text 0 %.',
-  );
+  expect(guide(kept)).toContain('(images/infilling-05b.svg)');
+  expect(guide(kept)).toContain('1.20 (1.10 … 1.30)');
+  expect(guide(kept)).toContain('left early at 1.2x: keyword 50 %, text 0 %.');
+});
+
+it('a single way beside full depth is a line of the table, without a picture', () => {
+  const kept = keeps(judgedWays(1.2));
+  expect(pictures(kept)).toEqual([]);
+  expect(guide(kept)).toContain('1.20 (1.10 … 1.30)');
+  expect(guide(kept)).not.toContain('(images/infilling-05b.svg)');
 });
