@@ -14,14 +14,15 @@ export const hasKeys = (): Promise<boolean> =>
 /** Runs a command by its title, from the palette. */
 export async function fromPalette(title: string): Promise<void> {
   await press('F1');
-  await until('the palette', async () => (await pick()).startsWith('>'));
+  await until('the palette', async () => (await pick()).startsWith('>') && (await hasKeys()));
   await ask({ do: 'type', text: title });
   await until('the command', async () => (await pick()).includes(`Early Exit: ${title}`));
   await press('Enter');
 }
 
-/** Takes the entry that begins so, by what one types to find it. */
+/** Takes the entry that begins so, by what one types to find it, once the pick has the keys. */
 export async function take(entry: string, next: string): Promise<void> {
+  await until('the keys', hasKeys);
   await ask({ do: 'type', text: entry });
   await until(entry, async () => (await pick()).startsWith(entry));
   await press('Enter');

@@ -46,7 +46,6 @@ export const run = suite([
     await pictures('tune-question');
     await take('Preset', 'about an hour');
     assert.match(await pick(), /quick.*about a minute.*standard.*about ten minutes · default/);
-    await until('a pick behind it, with the keys', hasKeys);
     await take('quick', 'Start Tuning');
     await take('Exits', 'Layers of your own');
     assert.match(await pick(), /lens.*default.*norm.*mlp.*layer.*embedding/);
